@@ -1,0 +1,252 @@
+//! The main job, end to end: import a disk, replicate it, resolve "latest", deploy it, compare digests.
+//!
+//! With no argument it makes a disk itself, in a new temporary directory. On a disk of yours:
+//! `-- --image PATH --format raw|vhd --store DIR --regions westeurope=2,eastus=1 --deploy OUT.raw [--json]`.
+//! Run it again with a changed disk on the same store: it publishes the next patch version, and stores the change only.
+#![allow(clippy::disallowed_methods, reason = "a program may read the clock")]
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use compute_gallery::image::{DiskFormat, DiskSource, ImageDigest};
+use compute_gallery::model::{
+    Gallery, GalleryId, ImageDefinition, ImageIdentifier, ImageVersionId, OsState, OsType, PublishingProfile, Region,
+    TargetRegions, VersionNumber,
+};
+use compute_gallery::store::FsStore;
+use compute_gallery::{ErrorKind, GalleryService, NewImageVersion, ReplicationReport, Session};
+use futures::StreamExt;
+use indicatif::{ProgressBar, ProgressStyle};
+use lexopt::ValueExt;
+
+const GALLERY: &str =
+    "/subscriptions/quickstart/resourceGroups/images/providers/Microsoft.Compute/galleries/Quickstart";
+
+struct Arguments {
+    image: PathBuf,
+    format: DiskFormat,
+    store: PathBuf,
+    regions: TargetRegions,
+    deploy: PathBuf,
+    json: bool,
+    /// A directory made for this run, removed at its end.
+    scratch: Option<PathBuf>,
+}
+
+fn main() {
+    // No runtime: the gallery works under any executor, this one included.
+    if let Err(error) = futures::executor::block_on(run()) {
+        eprintln!("error: {error}");
+        std::process::exit(1);
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
+    let arguments = Arguments::parse()?;
+    let done = publish_and_deploy(&arguments).await;
+    if let Some(scratch) = &arguments.scratch {
+        std::fs::remove_dir_all(scratch)?;
+    }
+    done
+}
+
+async fn publish_and_deploy(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let Some(home) = arguments.regions.iter().next().map(|target| target.region().clone()) else { return Ok(()) };
+    let service = GalleryService::builder().store(FsStore::open(&arguments.store)?).open().await?;
+    let session = service.session("quickstart".parse()?);
+
+    // The gallery and the definition are there already on a second run.
+    let gallery: GalleryId = GALLERY.parse()?;
+    let definition = gallery.image("disk".parse()?);
+    ensure_definition(&session, &gallery, &home).await?;
+    let last = session.image_versions(&definition).await?.last().map(|version| version.id().number());
+    let number = match last {
+        Some(last) => last.next_patch().ok_or("there is no patch number after the last version's")?,
+        None => VersionNumber::new(1, 0, 0)?,
+    };
+    let id = definition.version(number);
+
+    let (started, bar) = (Instant::now(), bar("import"));
+    let source = DiskSource::path(&arguments.image, arguments.format);
+    let profile = PublishingProfile::new(arguments.regions.clone());
+    let published = session
+        .publish(NewImageVersion::new(id.clone(), home.clone(), profile, source))
+        .on_progress({
+            let bar = bar.clone();
+            move |progress| show(&bar, progress.done, progress.total)
+        })
+        .await?;
+    bar.finish();
+    let import_seconds = started.elapsed().as_secs_f64();
+
+    let started = Instant::now();
+    let report = replicate(&session, &id).await?;
+    let replicate_seconds = started.elapsed().as_secs_f64();
+
+    let (started, bar) = (Instant::now(), self::bar("deploy"));
+    let latest = session.latest(&definition, &home).await?;
+    let deployed = session
+        .deploy(latest.id(), &home)
+        .on_progress({
+            let bar = bar.clone();
+            move |progress| show(&bar, progress.done, progress.total)
+        })
+        .to_path(&arguments.deploy)
+        .await?;
+    bar.finish();
+    let deploy_seconds = started.elapsed().as_secs_f64();
+
+    // Not what the gallery says of it: the file that it wrote, read again.
+    let written = ImageDigest::of(DiskSource::path(&arguments.deploy, DiskFormat::Raw))?;
+    let verified = latest.id() == &id && written == published.content.os_disk_digest;
+
+    let cross: BTreeMap<String, u64> = borders(&report, &home);
+    let replicas: BTreeMap<String, u32> =
+        report.regions.iter().map(|region| (region.region.to_string(), region.replicas)).collect();
+    let virtual_size = deployed.virtual_size;
+    let import = published.import;
+    println!("published {} of {} ({})", id.number(), arguments.image.display(), mib(virtual_size));
+    println!("  image digest   {}", published.content.os_disk_digest);
+    println!("  read           {} in {import_seconds:.2} s", mib(import.read_bytes));
+    println!("  new            {} chunks, {}, and {} of index", import.new_chunks, mib(import.new_bytes), mib(import.new_index_bytes));
+    for (region, replicas) in &replicas {
+        let crossed = cross.get(region).map(|bytes| format!(", {} over its border", mib(*bytes))).unwrap_or_default();
+        println!("  {region:<14} {replicas} replicas{crossed}");
+    }
+    println!("  replicated     in {replicate_seconds:.2} s");
+    println!("  deployed       latest to {} in {deploy_seconds:.2} s", arguments.deploy.display());
+    println!("  digests        {}", if verified { "equal: the disk came back as it was" } else { "DIFFER" });
+    if arguments.json {
+        let line = serde_json::json!({
+            "version": id.number(),
+            "image_digest": published.content.os_disk_digest,
+            "virtual_size": virtual_size,
+            "stored_bytes": published.content.stored_bytes,
+            "read_bytes": import.read_bytes,
+            "new_chunks": import.new_chunks,
+            "new_bytes": import.new_bytes,
+            "new_index_bytes": import.new_index_bytes,
+            "cross_region_bytes": cross,
+            "replicas": replicas,
+            "import_seconds": import_seconds,
+            "replicate_seconds": replicate_seconds,
+            "deploy_seconds": deploy_seconds,
+            "verified": verified,
+        });
+        println!("{line}");
+    }
+    if verified { Ok(()) } else { Err("the deployed disk is not the one that was published".into()) }
+}
+
+/// Creates the gallery and the definition, unless an earlier run has: their region is that of the first run.
+async fn ensure_definition(session: &Session, gallery: &GalleryId, home: &Region) -> compute_gallery::Result<()> {
+    let id = gallery.image("disk".parse()?);
+    match session.image_definition(&id).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        found => return found.map(drop),
+    }
+    session.create_gallery(Gallery::new(gallery.clone(), home.clone())).await?;
+    let identifier = ImageIdentifier::new("quickstart", "disks", "disk")?;
+    let definition = ImageDefinition::new(id, home.clone(), OsType::Linux, OsState::Generalized, identifier);
+    session.create_image_definition(definition).await.map(drop)
+}
+
+async fn replicate(session: &Session, id: &ImageVersionId) -> compute_gallery::Result<ReplicationReport> {
+    let mut replication = session.replicate(id);
+    let bar = bar("replicate");
+    while let Some(status) = replication.next().await {
+        show(&bar, u64::from(status?.progress()), 100);
+    }
+    bar.finish();
+    replication.await
+}
+
+/// What crossed each region's border; the source region's own is not one.
+fn borders(report: &ReplicationReport, home: &Region) -> BTreeMap<String, u64> {
+    let others = report.regions.iter().filter(|region| region.region != *home);
+    others.map(|region| (region.region.to_string(), region.cross_region_bytes)).collect()
+}
+
+fn bar(name: &'static str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{prefix:>10} [{bar:40}] {percent:>3}% {eta:>4}");
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ");
+    ProgressBar::new(1).with_style(style).with_prefix(name)
+}
+
+fn show(bar: &ProgressBar, done: u64, total: u64) {
+    bar.set_length(total);
+    bar.set_position(done);
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+impl Arguments {
+    fn parse() -> Result<Self, Box<dyn Error>> {
+        let (mut image, mut format, mut store, mut deploy, mut json) = (None, DiskFormat::Raw, None, None, false);
+        let mut regions: TargetRegions = "westeurope=2,eastus=1".parse()?;
+        let mut arguments = lexopt::Parser::from_env();
+        while let Some(argument) = arguments.next()? {
+            match argument {
+                lexopt::Arg::Long("image") => image = Some(PathBuf::from(arguments.value()?)),
+                lexopt::Arg::Long("store") => store = Some(PathBuf::from(arguments.value()?)),
+                lexopt::Arg::Long("deploy") => deploy = Some(PathBuf::from(arguments.value()?)),
+                lexopt::Arg::Long("regions") => regions = arguments.value()?.string()?.parse()?,
+                lexopt::Arg::Long("json") => json = true,
+                lexopt::Arg::Long("format") => {
+                    format = match arguments.value()?.string()?.as_str() {
+                        "raw" => DiskFormat::Raw,
+                        "vhd" => DiskFormat::Vhd,
+                        other => return Err(format!("`{other}` is no disk format: write `raw` or `vhd`").into()),
+                    }
+                }
+                other => return Err(format!("{}\n{USAGE}", other.unexpected()).into()),
+            }
+        }
+        let needs_scratch = image.is_none() || store.is_none() || deploy.is_none();
+        let scratch = needs_scratch.then(|| std::env::temp_dir().join(format!("quickstart-{}", std::process::id())));
+        if let Some(scratch) = &scratch {
+            std::fs::create_dir_all(scratch)?;
+        }
+        let place = |name: &str| scratch.clone().unwrap_or_default().join(name);
+        let image = match image {
+            Some(image) => image,
+            None => {
+                let image = place("disk.raw");
+                make_disk(&image)?;
+                image
+            }
+        };
+        let (store, deploy) = (store.unwrap_or_else(|| place("store")), deploy.unwrap_or_else(|| place("deployed.raw")));
+        Ok(Self { image, format, store, regions, deploy, json, scratch })
+    }
+}
+
+const USAGE: &str = "usage: quickstart [--image PATH] [--format raw|vhd] [--store DIR] [--regions westeurope=2,eastus=1] \
+                     [--deploy OUT.raw] [--json]";
+
+/// A sparse disk of 1 GiB with 96 MiB of data, some of it twice.
+fn make_disk(path: &Path) -> std::io::Result<()> {
+    let mut file = std::fs::File::create(path)?;
+    file.set_len(1 << 30)?;
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut block = vec![0_u8; 1 << 20];
+    for number in 0..96_u64 {
+        // Every eighth block repeats the one before it.
+        if number % 8 != 7 {
+            for word in block.chunks_exact_mut(8) {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                word.copy_from_slice(&state.to_le_bytes());
+            }
+        }
+        file.seek(SeekFrom::Start(number * (10 << 20)))?;
+        file.write_all(&block)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,244 @@
+//! Committing: many operations in one entry, one winner for each number, and an answer that is never guessed.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::{SubsecRound, TimeDelta};
+use futures::channel::oneshot;
+
+use super::checkpoint;
+use super::entry::{Caller, Change, Entry, FORMAT, Nonce, log_key};
+use super::event::Event;
+use super::log::{Catalog, failed};
+use super::state::State;
+use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::image::UploadId;
+use crate::store::{PutMode, StoreErrorKind};
+
+/// After so many lost races or unclear answers in a row an operation gives up.
+const MAX_ATTEMPTS: u32 = 100;
+
+/// A store may be asked again at once this often; then it is given time.
+const EAGER_ATTEMPTS: u32 = 3;
+
+/// What an operation wants to happen in a given state, or why it must not: asked again after each lost race. No events
+/// means that nothing is left to do.
+pub(super) type Check = Box<dyn FnMut(&State) -> Result<Vec<Event>> + Send + Sync>;
+
+/// An operation that waits to be committed.
+pub(super) struct Pending {
+    caller: Caller,
+    check: Check,
+    done: oneshot::Sender<Result<Arc<State>>>,
+}
+
+impl std::fmt::Debug for Pending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Pending({})", self.caller)
+    }
+}
+
+/// The right to commit, and the entry that is on its way.
+///
+/// INVARIANT: from before its first put until its fate is known an entry is in here, not in a future. So when the
+/// future that put it is dropped, the next writer finds it, and settles it by putting the same bytes again.
+#[derive(Debug, Default)]
+pub(super) struct Writer {
+    under_way: Option<Batch>,
+}
+
+#[derive(Debug)]
+struct Batch {
+    number: u64,
+    nonce: Nonce,
+    bytes: Bytes,
+    next: Arc<State>,
+    /// Those that the entry is for, each with what its check came to in turn: a refusal may rest on a change that
+    /// stands earlier in the same entry, so it too is told only when the entry's fate is known.
+    members: Vec<(Pending, Result<()>)>,
+}
+
+/// What became of an entry.
+enum Fate {
+    Committed,
+    /// The number is taken by another's entry.
+    Lost,
+    /// It is not there, and can be put again.
+    Absent,
+}
+
+impl Catalog {
+    /// Commits what `check` wants and returns the state after it. Where `check` wants nothing, nothing is committed.
+    ///
+    /// Dropping the future leaves it open whether the operation is committed.
+    pub(crate) async fn commit(
+        &self,
+        caller: &Caller,
+        check: impl FnMut(&State) -> Result<Vec<Event>> + Send + Sync + 'static,
+    ) -> Result<Arc<State>> {
+        let (done, mut answer) = oneshot::channel();
+        let pending = Pending { caller: caller.clone(), check: Box::new(check), done };
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push(pending);
+        loop {
+            let mut writer = self.writer.lock().await;
+            match answer.try_recv() {
+                Ok(Some(result)) => return result,
+                Ok(None) => self.write(&mut writer).await,
+                Err(oneshot::Canceled) => {
+                    let what = "the operation was given up by this process: read the state, then decide";
+                    return Err(Error::new(ErrorKind::Unknown, Problem::new("InternalError", "catalog", what)));
+                }
+            }
+        }
+    }
+
+    /// Commits what waits, and answers it.
+    async fn write(&self, writer: &mut Writer) {
+        let mut attempt = 0;
+        loop {
+            if writer.under_way.is_none() {
+                // Checks are made on the newest state: no refusal for something that another process has mended.
+                let newest = self.refresh().await;
+                let waiting = std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner));
+                match newest {
+                    Ok(state) => writer.under_way = self.prepare(state, waiting),
+                    Err(error) => return waiting.into_iter().for_each(|pending| pending.answer(Err(error.clone()))),
+                }
+            }
+            let Some(batch) = &writer.under_way else { return };
+            let fate = self.put(batch).await;
+            let Some(batch) = writer.under_way.take() else { return };
+            match fate {
+                Ok(Fate::Committed) => {
+                    self.advance(batch.next.clone());
+                    let (number, next) = (batch.number, batch.next.clone());
+                    batch.answer(|| Ok(next.clone()));
+                    if number.is_multiple_of(checkpoint::EVERY) {
+                        // A checkpoint only saves time, so a failure costs none of what was acknowledged.
+                        let _ = checkpoint::write(&*self.store, &next).await;
+                    }
+                    return;
+                }
+                Ok(_) if attempt >= MAX_ATTEMPTS => {
+                    let what = format!("nothing was committed in {MAX_ATTEMPTS} attempts, others were always faster: call again");
+                    let error = Error::new(ErrorKind::Unavailable, Problem::new("RetryableError", "catalog", what));
+                    return batch.answer(|| Err(error.clone()));
+                }
+                // Back into the queue, for their checks to be made again on what the winner has left.
+                Ok(Fate::Lost) => {
+                    let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+                    queue.splice(0..0, batch.members.into_iter().map(|(pending, _)| pending));
+                }
+                Ok(Fate::Absent) => writer.under_way = Some(batch),
+                Err(error) => return batch.answer(|| Err(error.clone())),
+            }
+            attempt += 1;
+            self.pause(attempt).await;
+        }
+    }
+
+    /// Makes the entry of everything that waits; `None`, and all is answered, where there is nothing to write.
+    fn prepare(&self, state: Arc<State>, waiting: Vec<Pending>) -> Option<Batch> {
+        let mut next = State::clone(&state);
+        let (mut changes, mut members) = (Vec::new(), Vec::with_capacity(waiting.len()));
+        for mut pending in waiting {
+            let verdict = (pending.check)(&next).and_then(|events| {
+                if !events.is_empty() {
+                    // On a copy: should one of the events not apply, then none of them has.
+                    let mut applied = next.clone();
+                    events.iter().try_for_each(|event| applied.apply(event))?;
+                    next = applied;
+                    changes.push(Change { caller: pending.caller.clone(), events });
+                }
+                Ok(())
+            });
+            members.push((pending, verdict));
+        }
+        let entry = if changes.is_empty() { Ok(None) } else { self.entry_after(&state, changes).map(Some) };
+        match entry {
+            Ok(Some((nonce, bytes, next))) => {
+                Some(Batch { number: next.number(), nonce, bytes, next: Arc::new(next), members })
+            }
+            Ok(None) => {
+                members.into_iter().for_each(|(pending, verdict)| pending.answer(verdict.map(|()| state.clone())));
+                None
+            }
+            Err(error) => {
+                members.into_iter().for_each(|(pending, _)| pending.answer(Err(error.clone())));
+                None
+            }
+        }
+    }
+
+    fn entry_after(&self, state: &State, changes: Vec<Change>) -> Result<(Nonce, Bytes, State)> {
+        let mut nonce = [0; 16];
+        self.entropy.fill(&mut nonce).map_err(|error| Error::from_io("entropy", "drawing a nonce", error))?;
+        let nonce = Nonce(UploadId::from_bytes(nonce));
+        let entry = Entry {
+            format: FORMAT,
+            number: state.number() + 1,
+            nonce,
+            previous: state.head(),
+            // Later than the entry before, whatever this machine's clock says.
+            time: self.clock.now().trunc_subsecs(6).max(state.time() + TimeDelta::microseconds(1)),
+            changes,
+        };
+        let (digest, bytes) = entry.encode()?;
+        let next = state.after(&entry, digest)?;
+        Ok((nonce, bytes, next))
+    }
+
+    /// Puts the entry, or finds out what an unclear answer means by reading back what is there.
+    async fn put(&self, batch: &Batch) -> Result<Fate> {
+        let error = match self.store.put(&log_key(batch.number)?, batch.bytes.clone(), PutMode::Create).await {
+            Ok(()) => return Ok(Fate::Committed),
+            Err(error) => error,
+        };
+        // `AlreadyExists` too may be our own: of a put whose answer was lost, here or inside of the store.
+        if !matches!(error.kind(), StoreErrorKind::AlreadyExists | StoreErrorKind::Unknown) {
+            return Err(failed(error));
+        }
+        let unknown = |cause: Error| {
+            let what = "whether the operation is committed is not known: read the state, then decide";
+            Error::new(ErrorKind::Unknown, Problem::new("InternalError", "catalog", what)).with_source(cause)
+        };
+        match self.read_entry(batch.number).await.map_err(unknown)? {
+            Some((_, entry)) if entry.nonce == batch.nonce => {
+                // ORDER: found by reading, so perhaps not durable yet; it must be before it is acknowledged.
+                let log = log_key(batch.number)?;
+                let folder = log.parent().unwrap_or(log);
+                self.store.persist(&folder).await.map_err(|error| unknown(failed(error)))?;
+                Ok(Fate::Committed)
+            }
+            Some(_) => Ok(Fate::Lost),
+            None => Ok(Fate::Absent),
+        }
+    }
+
+    /// Gives other writers, or the store, time: longer each time, and by chance, so that writers do not march in step.
+    async fn pause(&self, attempt: u32) {
+        let Some(late @ 1..) = attempt.checked_sub(EAGER_ATTEMPTS) else { return };
+        let mut chance = [0; 1];
+        // Without chance the pause is only less well spread.
+        let _ = self.entropy.fill(&mut chance);
+        let longest = 1_u64 << late.min(8);
+        self.clock.sleep(Duration::from_micros(longest * (1000 + 4 * u64::from(chance[0])) / 2)).await;
+    }
+}
+
+impl Batch {
+    /// Tells each member `outcome`, or its own refusal where the outcome is a success.
+    fn answer(self, outcome: impl Fn() -> Result<Arc<State>>) {
+        for (pending, verdict) in self.members {
+            pending.answer(outcome().and_then(|state| verdict.map(|()| state)));
+        }
+    }
+}
+
+impl Pending {
+    fn answer(self, result: Result<Arc<State>>) {
+        // Whoever asked may have stopped listening.
+        let _ = self.done.send(result);
+    }
+}

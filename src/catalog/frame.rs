@@ -1,0 +1,35 @@
+//! How the catalog's blobs are written: one line of JSON, one line with its BLAKE3 hash.
+//!
+//! A person can read them, and no flipped bit goes unnoticed.
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Result};
+use crate::image::Digest;
+use crate::store::BlobKey;
+
+/// Writes `value`, and returns the hash of its line too.
+pub(super) fn encode(value: &impl Serialize) -> Result<(Digest, Bytes)> {
+    let failed = |error: serde_json::Error| Error::corrupt("catalog", "an entry cannot be written").with_source(error);
+    let mut bytes = serde_json::to_vec(value).map_err(failed)?;
+    let digest = Digest::of(&bytes);
+    bytes.extend_from_slice(format!("\n{digest}\n").as_bytes());
+    Ok((digest, bytes.into()))
+}
+
+/// Reads a blob back and verifies it; returns the hash of its line too.
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8], key: &BlobKey) -> Result<(Digest, T)> {
+    let damaged = |what: &str| Error::corrupt(format!("catalog blob {key}"), format!("it is damaged: {what}"));
+    let body = bytes.strip_suffix(b"\n").ok_or_else(|| damaged("its last line is not whole"))?;
+    let end = body.iter().rposition(|byte| *byte == b'\n').ok_or_else(|| damaged("it is not two lines"))?;
+    let (line, hash) = body.split_at(end);
+    let expected = hash.get(1..).and_then(|hash| std::str::from_utf8(hash).ok()).and_then(|hash| hash.parse().ok());
+    let digest = Digest::of(line);
+    if expected != Some(digest) {
+        return Err(damaged("its hash differs"));
+    }
+    let value = serde_json::from_slice(line).map_err(|error| damaged("its line is not what it should be").with_source(error))?;
+    Ok((digest, value))
+}

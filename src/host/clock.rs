@@ -1,0 +1,41 @@
+//! Time.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+/// What time it is, and waiting.
+pub trait Clock: Debug + Send + Sync + 'static {
+    /// The time of day; it may jump in both directions.
+    fn now(&self) -> DateTime<Utc>;
+
+    /// Waits for at least `duration`.
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
+}
+
+/// The operating system's clock. Its sleep needs no particular async runtime.
+///
+/// ```
+/// use compute_gallery::host::{Clock, SystemClock};
+/// use std::time::Duration;
+///
+/// let before = SystemClock.now();
+/// futures::executor::block_on(SystemClock.sleep(Duration::from_millis(2)));
+/// assert!(SystemClock.now() > before);
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the seam that all time comes through")]
+    fn now(&self) -> DateTime<Utc> {
+        Utc::now()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        futures_timer::Delay::new(duration).boxed()
+    }
+}

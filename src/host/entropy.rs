@@ -1,0 +1,38 @@
+//! Randomness.
+
+use std::fmt::Debug;
+use std::io;
+
+/// Where random bytes come from.
+///
+/// They name things, and two equal names would be one thing: an implementation for anything but tests has to be as
+/// good as [`SystemEntropy`].
+pub trait Entropy: Debug + Send + Sync + 'static {
+    /// Fills all of `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// Where no randomness can be had; the bytes are then of no use.
+    fn fill(&self, bytes: &mut [u8]) -> io::Result<()>;
+}
+
+/// The operating system's randomness.
+///
+/// ```
+/// use compute_gallery::host::{Entropy, SystemEntropy};
+///
+/// let (mut one, mut other) = ([0; 16], [0; 16]);
+/// SystemEntropy.fill(&mut one)?;
+/// SystemEntropy.fill(&mut other)?;
+/// assert_ne!(one, other);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemEntropy;
+
+impl Entropy for SystemEntropy {
+    #[expect(clippy::disallowed_methods, reason = "this is the seam that all randomness goes through")]
+    fn fill(&self, bytes: &mut [u8]) -> io::Result<()> {
+        getrandom::fill(bytes).map_err(|error| io::Error::other(error.to_string()))
+    }
+}

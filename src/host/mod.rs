@@ -1,0 +1,12 @@
+//! What the host program supplies: threads, randomness and time.
+//!
+//! Nothing in the crate starts a thread, reads a clock or draws a random number past these, so a simulation that
+//! supplies its own runs the same way every time.
+
+mod clock;
+mod entropy;
+mod workers;
+
+pub use clock::{Clock, SystemClock};
+pub use entropy::{Entropy, SystemEntropy};
+pub use workers::Workers;

@@ -1,0 +1,309 @@
+//! From a version's index and packs back to a disk.
+//!
+//! Batches of chunks are fetched from the store, verified and written by several workers at once, in any order for a
+//! file, in disk order for a writer. Memory: one span of the index (12 MiB at most) and for each batch under way at most
+//! 6 MiB, whatever the disk's size.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use futures::stream::{self, Stream, TryStreamExt};
+
+use super::chunk::{CHUNK_BYTES, Chunk};
+use super::digest::ImageDigest;
+use super::index_walk::{IndexWalk, Span};
+use super::manifest::ManifestDisk;
+use super::pack::RecordRef;
+use super::slot::Slot;
+use super::source::DiskFormat;
+use super::vhd;
+use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::host::Workers;
+use crate::progress::{OnProgress, Progress};
+
+/// Chunks fetched, verified and written together: 2 MiB of disk.
+const BATCH_CHUNKS: usize = 32;
+
+/// One disk of a version, read from a slot that holds it whole.
+pub(crate) struct Export<'a> {
+    pub(crate) slot: &'a Slot,
+    pub(crate) workers: &'a Workers,
+    pub(crate) disk: &'a ManifestDisk,
+    pub(crate) on_progress: &'a OnProgress,
+}
+
+/// What follows the guest's bytes in the file.
+#[derive(Clone, Debug)]
+pub(crate) enum Ending {
+    Nothing,
+    VhdFooter([u8; 512]),
+}
+
+impl Ending {
+    /// `created` is in seconds since the Unix epoch.
+    pub(crate) fn of(format: DiskFormat, disk_size: u64, created: i64, uuid: [u8; 16]) -> Result<Self> {
+        match format {
+            DiskFormat::Raw => Ok(Self::Nothing),
+            DiskFormat::Vhd => {
+                let since_2000 = u32::try_from(created.saturating_sub(vhd::EPOCH_SECONDS)).unwrap_or(0);
+                vhd::fixed_footer(disk_size, since_2000, uuid).map(Self::VhdFooter)
+            }
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Nothing => &[],
+            Self::VhdFooter(footer) => footer,
+        }
+    }
+}
+
+impl Export<'_> {
+    /// Writes the disk to a new file beside `path`, then gives it that name: whoever looks sees the old file, or none,
+    /// or the whole new one. `sync` makes it durable before it returns. `token` keeps two deployments apart.
+    pub(crate) async fn to_path(&self, path: &Path, ending: Ending, sync: bool, token: &str) -> Result<()> {
+        let target = path.to_owned();
+        let unfinished = self.workers.run({
+            let (token, size) = (token.to_owned(), self.disk.size + ending.bytes().len() as u64);
+            move || UnfinishedFile::create(target, &token, size)
+        });
+        let mut unfinished = unfinished.await?;
+        let file = unfinished.file()?;
+        let jobs = self.batches().map_ok(|batch| {
+            let file = file.try_clone();
+            async move {
+                let (end, batch) = self.fetch(batch).await?;
+                let write = move || {
+                    let file = file.map_err(Failed::Writing)?;
+                    batch.decode(|offset, bytes| write_all_at(&file, bytes, offset).map_err(Failed::Writing))
+                };
+                self.workers.run(write).await.map_err(|failed| failed.at(path, self.slot))?;
+                Ok::<u64, Error>(end)
+            }
+        });
+        let mut jobs = Box::pin(jobs.try_buffer_unordered(self.workers.parallelism()));
+        let mut done = 0;
+        while let Some(end) = jobs.try_next().await? {
+            done = done.max(end);
+            (self.on_progress)(Progress { done, total: self.disk.size });
+        }
+        drop(jobs);
+        let size = self.disk.size;
+        self.workers.run(move || unfinished.finish(size, &ending, sync)).await?;
+        (self.on_progress)(Progress { done: size, total: size });
+        Ok(())
+    }
+
+    /// Writes the disk, zeros and all, to `writer`, and gives the writer back.
+    pub(crate) async fn to_writer<W: Write + Send + 'static>(&self, writer: W, ending: Ending) -> Result<W> {
+        let jobs = self.batches().map_ok(|batch| self.fetch(batch));
+        let mut jobs = Box::pin(jobs.try_buffered(self.workers.parallelism()));
+        let mut sequential = Sequential { writer, at: 0 };
+        let target = Path::new("writer");
+        while let Some((end, batch)) = jobs.try_next().await? {
+            let write = move || {
+                let written = batch.decode(|offset, bytes| sequential.write_at(offset, bytes).map_err(Failed::Writing));
+                written.map(|()| sequential)
+            };
+            sequential = self.workers.run(write).await.map_err(|failed| failed.at(target, self.slot))?;
+            (self.on_progress)(Progress { done: end, total: self.disk.size });
+        }
+        let size = self.disk.size;
+        let finish = move || {
+            sequential.write_at(size, ending.bytes())?;
+            sequential.writer.flush()?;
+            Ok(sequential.writer)
+        };
+        let writer = self.workers.run(finish).await.map_err(|error| Failed::Writing(error).at(target, self.slot))?;
+        (self.on_progress)(Progress { done: size, total: size });
+        Ok(writer)
+    }
+
+    /// The chunk references in disk order; at the end, their digest must be the disk's.
+    fn batches(&self) -> impl Stream<Item = Result<Span>> {
+        let walk = (IndexWalk::new(self.slot.clone(), self.disk), ImageDigest::new(self.disk.size));
+        let expected = self.disk.digest;
+        let spans = stream::try_unfold(Some(walk), move |state| async move {
+            let Some((mut walk, mut digest)) = state else { return Ok(None) };
+            match walk.next_span().await? {
+                Some(span) => {
+                    span.iter().for_each(|(position, chunk)| digest.add(*position, &chunk.digest));
+                    Ok(Some((span, Some((walk, digest)))))
+                }
+                None if digest.finish() == expected => Ok(None),
+                None => Err(Error::corrupt(self.slot.place(), "an index does not add up to the digest of its disk")),
+            }
+        });
+        spans
+            .map_ok(|span| stream::iter(span.chunks(BATCH_CHUNKS).map(|batch| Ok(batch.to_vec())).collect::<Vec<_>>()))
+            .try_flatten()
+    }
+
+    /// The records of a batch, and the offset on the disk where it ends.
+    async fn fetch(&self, batch: Span) -> Result<(u64, Batch)> {
+        let (positions, places): (Vec<u64>, Vec<RecordRef>) = batch.into_iter().unzip();
+        let records = self.slot.read_records(&places).await?;
+        let end = positions.last().map_or(0, |last| (last + 1) * CHUNK_BYTES as u64).min(self.disk.size);
+        Ok((end, Batch { positions, places, records, disk_size: self.disk.size }))
+    }
+}
+
+/// Records to verify and write.
+struct Batch {
+    positions: Vec<u64>,
+    places: Vec<RecordRef>,
+    records: Vec<Bytes>,
+    disk_size: u64,
+}
+
+enum Failed {
+    Verifying(Error, RecordRef),
+    Writing(io::Error),
+}
+
+impl Failed {
+    fn at(self, path: &Path, slot: &Slot) -> Error {
+        match self {
+            Self::Verifying(error, place) => {
+                let pack = format!("{}, pack {}/{}", slot.place(), place.pack.upload, place.pack.number);
+                Error::corrupt(pack, format!("a chunk at offset `{}` cannot be used", place.offset)).with_source(error)
+            }
+            Self::Writing(error) => Error::from_io(path.display().to_string(), "writing the disk", error),
+        }
+    }
+}
+
+impl Batch {
+    /// Verifies each chunk and hands over its runs of data with their offsets on the disk, ascending.
+    fn decode(&self, mut write: impl FnMut(u64, &[u8]) -> Result<(), Failed>) -> Result<(), Failed> {
+        let mut scratch = Vec::new();
+        for ((position, place), record) in self.positions.iter().zip(&self.places).zip(&self.records) {
+            let chunk = Chunk::decode(record, place.encoding, &place.digest, &mut scratch)
+                .map_err(|error| Failed::Verifying(error, *place))?;
+            for (offset, run) in chunk.runs() {
+                let offset = position * CHUNK_BYTES as u64 + offset as u64;
+                // The last chunk of a disk is filled up with zeros.
+                let inside = usize::try_from(self.disk_size.saturating_sub(offset)).unwrap_or(usize::MAX).min(run.len());
+                write(offset, run.get(..inside).unwrap_or_default())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A writer that is written to in order, with zeros between.
+struct Sequential<W> {
+    writer: W,
+    at: u64,
+}
+
+impl<W: Write> Sequential<W> {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        const ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
+        while self.at < offset {
+            let length = usize::try_from(offset - self.at).unwrap_or(usize::MAX).min(ZEROS.len());
+            self.writer.write_all(ZEROS.get(..length).unwrap_or_default())?;
+            self.at += length as u64;
+        }
+        self.writer.write_all(bytes)?;
+        self.at += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+/// A file in the making, under a name of its own; removed unless it is finished.
+struct UnfinishedFile {
+    file: Option<File>,
+    temporary: PathBuf,
+    path: PathBuf,
+}
+
+impl UnfinishedFile {
+    fn create(path: PathBuf, token: &str, size: u64) -> Result<Self> {
+        let failed = |error| Error::from_io(path.display().to_string(), "creating the file", error);
+        let name = path.file_name().ok_or_else(|| {
+            Error::invalid(path.display().to_string(), "this names no file: give the path of the file to write")
+        })?;
+        match path.symlink_metadata() {
+            Ok(there) if !there.is_file() => {
+                let what = "something that is not a regular file is there: deploy to a file, then copy it there";
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    Problem::new("OperationNotAllowed", path.display().to_string(), what),
+                ));
+            }
+            _ => {}
+        }
+        let mut temporary_name = name.to_owned();
+        temporary_name.push(format!(".partial-{token}"));
+        let temporary = path.with_file_name(temporary_name);
+        let file = OpenOptions::new().write(true).create_new(true).open(&temporary).map_err(failed)?;
+        let unfinished = Self { file: Some(file), temporary, path };
+        // All holes to begin with: only what is not zero is written.
+        let failed = |error| Error::from_io(unfinished.path.display().to_string(), "setting the file's size", error);
+        unfinished.file()?.set_len(size).map_err(failed)?;
+        Ok(unfinished)
+    }
+
+    fn file(&self) -> Result<&File> {
+        self.file.as_ref().ok_or_else(|| Error::corrupt(self.path.display().to_string(), "the file is finished already"))
+    }
+
+    fn finish(&mut self, disk_size: u64, ending: &Ending, sync: bool) -> Result<()> {
+        let failed = |error| Error::from_io(self.path.display().to_string(), "finishing the file", error);
+        write_all_at(self.file()?, ending.bytes(), disk_size).map_err(failed)?;
+        if sync {
+            self.file()?.sync_all().map_err(failed)?;
+        }
+        // Closed before it gets its name: some network file systems write back only then.
+        self.file = None;
+        std::fs::rename(&self.temporary, &self.path).map_err(|error| {
+            Error::from_io(self.path.display().to_string(), "giving the file its name", error)
+        })?;
+        self.temporary.clear();
+        if sync {
+            sync_parent(&self.path)
+                .map_err(|error| Error::from_io(self.path.display().to_string(), "syncing its directory", error))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for UnfinishedFile {
+    fn drop(&mut self) {
+        if !self.temporary.as_os_str().is_empty() {
+            // Nothing more can be done about one that can't be removed; its name says what it is.
+            let _ = std::fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+#[cfg(unix)]
+fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent)?.sync_all()
+}
+
+/// Other systems have no way to sync a directory.
+#[cfg(not(unix))]
+fn sync_parent(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(unix)]
+fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+}
+
+#[cfg(windows)]
+fn write_all_at(file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let written = std::os::windows::fs::FileExt::seek_write(file, bytes, offset)?;
+        bytes = bytes.get(written..).unwrap_or_default();
+        offset += written as u64;
+    }
+    Ok(())
+}

@@ -1,0 +1,27 @@
+//! Content: disk formats in, chunks and packs, the index, disks out.
+//!
+//! A disk is cut into chunks of 64 KiB ([`chunk`]); new ones are appended to packs ([`pack`]); an index tree
+//! ([`index`]) says, in disk order, which chunk lies where; a manifest ([`manifest`]) ties the disks of a version to
+//! their indexes and to the packs that they need. [`import`] goes from a disk to those, [`export`] back.
+//! The bytes are laid down in `docs/format.md`.
+
+mod chunk;
+mod digest;
+mod disk;
+pub(crate) mod export;
+pub(crate) mod import;
+pub(crate) mod index;
+mod index_walk;
+mod known;
+pub(crate) mod manifest;
+pub(crate) mod pack;
+mod scan;
+mod slot;
+mod source;
+pub(crate) mod vhd;
+
+pub use digest::{Digest, ImageDigest};
+pub use source::{DiskFormat, DiskSource};
+
+pub(crate) use pack::UploadId;
+pub(crate) use slot::Slot;

@@ -1,0 +1,274 @@
+//! Packs: records appended one after the other, with a table of their hashes at the end.
+//!
+//! One blob for each chunk is no option: a thousand files take several times as long to write as one of their size.
+
+use std::fmt;
+use std::str::FromStr;
+
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::chunk::{Encoding, encode, verify_record};
+use super::digest::Digest;
+use crate::error::{Error, Result};
+use crate::store::{BlobKey, MAX_BLOB_BYTES};
+
+/// A pack is closed before it grows beyond this. Half of what a store must take: three of them at a time (one filling,
+/// two on their way) bound the memory of an import, and a last one is not long in the making.
+pub(crate) const PACK_BYTES: usize = 32 << 20;
+
+const MAGIC: [u8; 8] = *b"cgpack01";
+const END_MAGIC: [u8; 4] = *b"cgpe";
+const TABLE_ENTRY_BYTES: usize = 40;
+/// Magic and the number of table entries.
+const TRAILER_BYTES: usize = 8;
+
+/// One import of one version. It owns the packs that it writes until the version is published, so that an import that
+/// is given up can be removed without a look at any other.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct UploadId([u8; 16]);
+
+impl UploadId {
+    pub(crate) fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Display for UploadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for UploadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl FromStr for UploadId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong = || Error::invalid("upload", format!("`{}` is not 32 hexadecimal digits", text.escape_debug()));
+        if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(wrong());
+        }
+        u128::from_str_radix(text, 16).map(|number| Self(number.to_be_bytes())).map_err(|_| wrong())
+    }
+}
+
+impl Serialize for UploadId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for UploadId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// The name of a pack: the upload that wrote it, and a number within that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) struct PackId {
+    pub(crate) upload: UploadId,
+    pub(crate) number: u32,
+}
+
+impl PackId {
+    /// Where it lies within a slot.
+    pub(crate) fn key(&self) -> Result<BlobKey> {
+        format!("packs/{}/{:010}", self.upload, self.number).parse()
+    }
+}
+
+/// Where a record lies, and the hash of its content: all that a reader needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RecordRef {
+    pub(crate) digest: Digest,
+    pub(crate) pack: PackId,
+    pub(crate) offset: u32,
+    pub(crate) length: u32,
+    pub(crate) encoding: Encoding,
+}
+
+/// A pack in the making.
+#[derive(Debug)]
+pub(crate) struct PackBuilder {
+    id: PackId,
+    bytes: Vec<u8>,
+    table: Vec<u8>,
+}
+
+/// A pack that is done, with what a manifest records of it.
+#[derive(Clone, Debug)]
+pub(crate) struct FinishedPack {
+    pub(crate) info: PackInfo,
+    pub(crate) bytes: Bytes,
+}
+
+/// What a manifest records of a pack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PackInfo {
+    #[serde(flatten)]
+    pub(crate) id: PackId,
+    /// The length of the blob.
+    pub(crate) length: u64,
+    /// The hash of the table, and so of everything in the pack.
+    pub(crate) table: Digest,
+}
+
+impl PackBuilder {
+    pub(crate) fn new(id: PackId) -> Self {
+        let mut bytes = Vec::with_capacity(PACK_BYTES);
+        bytes.extend_from_slice(&MAGIC);
+        Self { id, bytes, table: Vec::new() }
+    }
+
+    /// Whether a record of `length` still fits.
+    pub(crate) fn has_room(&self, length: usize) -> bool {
+        self.bytes.len() + length + self.table.len() + TABLE_ENTRY_BYTES + TRAILER_BYTES <= PACK_BYTES
+    }
+
+    /// Appends a chunk that is not all zero; `occupied` says which of its blocks are not.
+    pub(crate) fn append_chunk(&mut self, digest: Digest, chunk: &[u8], occupied: u16) -> RecordRef {
+        self.append(digest, |bytes| encode(chunk, occupied, bytes))
+    }
+
+    /// Appends an index node.
+    pub(crate) fn append_node(&mut self, digest: Digest, node: &[u8]) -> RecordRef {
+        self.append(digest, |bytes| {
+            bytes.extend_from_slice(node);
+            Encoding::Plain
+        })
+    }
+
+    fn append(&mut self, digest: Digest, write: impl FnOnce(&mut Vec<u8>) -> Encoding) -> RecordRef {
+        // A builder is closed before it passes 32 MiB, so both fit.
+        let offset = self.bytes.len() as u32;
+        let encoding = write(&mut self.bytes);
+        let length = self.bytes.len() as u32 - offset;
+        self.table.extend_from_slice(digest.as_bytes());
+        self.table.extend_from_slice(&length.to_le_bytes());
+        self.table.extend_from_slice(&[encoding.code(), 0, 0, 0]);
+        RecordRef { digest, pack: self.id, offset, length, encoding }
+    }
+
+    pub(crate) fn finish(mut self) -> FinishedPack {
+        let table = Digest::of(&self.table);
+        self.bytes.extend_from_slice(&self.table);
+        self.bytes.extend_from_slice(&((self.table.len() / TABLE_ENTRY_BYTES) as u32).to_le_bytes());
+        self.bytes.extend_from_slice(&END_MAGIC);
+        let info = PackInfo { id: self.id, length: self.bytes.len() as u64, table };
+        FinishedPack { info, bytes: self.bytes.into() }
+    }
+}
+
+impl FinishedPack {
+    /// The end of the blob that names everything in it: table, count and magic.
+    pub(crate) fn tail(&self) -> Bytes {
+        let count = self.bytes.len().checked_sub(TRAILER_BYTES).and_then(|at| self.bytes.get(at..at + 4)?.first_chunk());
+        let table_bytes = count.map_or(0, |count| u32::from_le_bytes(*count) as usize * TABLE_ENTRY_BYTES);
+        self.bytes.slice(self.bytes.len().saturating_sub(table_bytes + TRAILER_BYTES)..)
+    }
+}
+
+impl PackInfo {
+    /// Verifies a whole pack: its table against the manifest, and every record against the table.
+    pub(crate) fn verify(&self, pack: &[u8]) -> Result<()> {
+        let damaged = |what: &str| {
+            let name = format!("pack {}/{}", self.id.upload, self.id.number);
+            Error::corrupt(name, format!("the pack is damaged: {what}"))
+        };
+        if pack.len() as u64 != self.length || self.length > MAX_BLOB_BYTES {
+            return Err(damaged(&format!("it has {} bytes, the manifest says {}", pack.len(), self.length)));
+        }
+        let body = pack.strip_prefix(&MAGIC).ok_or_else(|| damaged("it does not start as a pack"))?;
+        let body = body.strip_suffix(&END_MAGIC).ok_or_else(|| damaged("it does not end as a pack"))?;
+        let (body, count) = body.split_last_chunk::<4>().ok_or_else(|| damaged("it is cut short"))?;
+        let table_bytes = (u32::from_le_bytes(*count) as usize).saturating_mul(TABLE_ENTRY_BYTES);
+        let (mut records, table) = body
+            .len()
+            .checked_sub(table_bytes)
+            .and_then(|records| body.split_at_checked(records))
+            .ok_or_else(|| damaged("its table is cut short"))?;
+        if Digest::of(table) != self.table {
+            return Err(damaged("the hash of its table differs"));
+        }
+        let mut scratch = Vec::new();
+        for line in table.chunks_exact(TABLE_ENTRY_BYTES) {
+            let (digest, length, encoding) = parse_line(line).ok_or_else(|| damaged("a line of its table is unknown"))?;
+            let (record, rest) =
+                records.split_at_checked(length).ok_or_else(|| damaged("a record lies outside of it"))?;
+            records = rest;
+            verify_record(record, encoding, &digest, &mut scratch)?;
+        }
+        if records.is_empty() { Ok(()) } else { Err(damaged("its table does not add up to its length")) }
+    }
+}
+
+fn parse_line(line: &[u8]) -> Option<(Digest, usize, Encoding)> {
+    let (digest, rest) = line.split_first_chunk::<32>()?;
+    let (length, rest) = rest.split_first_chunk::<4>()?;
+    let [encoding, 0, 0, 0] = *rest else { return None };
+    Some((Digest::from_bytes(*digest), u32::from_le_bytes(*length) as usize, Encoding::from_code(encoding)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::chunk::{CHUNK_BYTES, occupied_blocks};
+    use super::*;
+
+    const ID: PackId = PackId { upload: UploadId([7; 16]), number: 3 };
+
+    fn pack() -> FinishedPack {
+        let mut builder = PackBuilder::new(ID);
+        for seed in 1..4_u8 {
+            let mut chunk = vec![0; CHUNK_BYTES];
+            chunk[..usize::from(seed) * 5000].fill(seed);
+            builder.append_chunk(Digest::of(&chunk), &chunk, occupied_blocks(&chunk));
+        }
+        builder.append_node(Digest::of(b"a node"), b"a node");
+        builder.finish()
+    }
+
+    #[test]
+    fn a_pack_verifies_and_no_byte_of_it_can_change() {
+        let pack = pack();
+        pack.info.verify(&pack.bytes).unwrap();
+        let step = 97;
+        for at in (0..pack.bytes.len()).step_by(step).chain(pack.bytes.len() - pack.tail().len()..pack.bytes.len()) {
+            let mut flipped = pack.bytes.to_vec();
+            flipped[at] ^= 0x10;
+            assert!(pack.info.verify(&flipped).is_err(), "byte {at}");
+        }
+        for length in (0..pack.bytes.len()).step_by(step) {
+            assert!(pack.info.verify(&pack.bytes[..length]).is_err(), "cut to {length}");
+        }
+    }
+
+    #[test]
+    fn the_tail_tells_packs_apart() {
+        let (pack, mut other) = (pack(), PackBuilder::new(ID));
+        other.append_node(Digest::of(b"a mode"), b"a mode");
+        assert_eq!(pack.tail().len(), 4 * TABLE_ENTRY_BYTES + TRAILER_BYTES);
+        assert!(pack.bytes.ends_with(&pack.tail()));
+        assert_ne!(other.finish().tail(), pack.tail());
+    }
+
+    #[test]
+    fn upload_ids_are_written_as_32_digits() {
+        let id = UploadId([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 255]);
+        assert_eq!(id.to_string(), "000102030405060708090a0b0c0d0eff");
+        assert_eq!(id.to_string().parse::<UploadId>().unwrap(), id);
+        for wrong in ["", "00", "+00102030405060708090a0b0c0d0eff", "000102030405060708090a0b0c0d0egg"] {
+            assert!(wrong.parse::<UploadId>().is_err(), "{wrong}");
+        }
+    }
+}

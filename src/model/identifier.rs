@@ -1,0 +1,85 @@
+//! Publisher, offer and SKU.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind, Problem, Result};
+
+/// Publisher, offer and SKU: together unique within a gallery, compared without case.
+///
+/// Publisher has up to 128, offer and SKU up to 64 letters, digits, `-`, `_` and `.`; none is empty or ends in `.`.
+///
+/// ```
+/// use compute_gallery::model::ImageIdentifier;
+///
+/// let identifier = ImageIdentifier::new("Contoso", "Finance", "Backend")?;
+/// assert_eq!(identifier, ImageIdentifier::new("contoso", "finance", "backend")?);
+/// let error = ImageIdentifier::new("", "Finance", "Backend.").unwrap_err();
+/// assert_eq!(error.problems().count(), 2);
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
+#[derive(Clone, Debug, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Parts")]
+pub struct ImageIdentifier {
+    publisher: String,
+    offer: String,
+    sku: String,
+}
+
+#[derive(Deserialize)]
+struct Parts {
+    publisher: String,
+    offer: String,
+    sku: String,
+}
+
+impl ImageIdentifier {
+    /// An identifier of three parts.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid`, with everything that is wrong.
+    pub fn new(publisher: &str, offer: &str, sku: &str) -> Result<Self> {
+        let problem = |part: &str, value: &str, longest: usize| {
+            let inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+            let good = !value.is_empty() && value.len() <= longest && value.bytes().all(inside) && !value.ends_with('.');
+            (!good).then(|| {
+                let rule = format!("it has 1 to {longest} letters, digits, `-`, `_` and `.`, and does not end in `.`");
+                let what = format!("asset name `{}` is not valid: {rule}", value.escape_debug());
+                Problem::new("InvalidParameter", format!("galleryImage.properties.identifier.{part}"), what)
+            })
+        };
+        let problems = [problem("publisher", publisher, 128), problem("offer", offer, 64), problem("sku", sku, 64)];
+        Error::from_problems(ErrorKind::Invalid, problems.into_iter().flatten().collect())?;
+        Ok(Self { publisher: publisher.into(), offer: offer.into(), sku: sku.into() })
+    }
+
+    /// Who publishes it.
+    pub fn publisher(&self) -> &str {
+        &self.publisher
+    }
+
+    /// What it belongs to.
+    pub fn offer(&self) -> &str {
+        &self.offer
+    }
+
+    /// Which one it is.
+    pub fn sku(&self) -> &str {
+        &self.sku
+    }
+}
+
+impl PartialEq for ImageIdentifier {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
+        same(&self.publisher, &other.publisher) && same(&self.offer, &other.offer) && same(&self.sku, &other.sku)
+    }
+}
+
+impl TryFrom<Parts> for ImageIdentifier {
+    type Error = Error;
+
+    fn try_from(parts: Parts) -> Result<Self> {
+        Self::new(&parts.publisher, &parts.offer, &parts.sku)
+    }
+}

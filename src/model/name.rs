@@ -1,0 +1,153 @@
+//! Names of resources: case is kept and does not count.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::serde_as_text;
+use crate::error::{Error, Result};
+
+fn is_alphanumeric(byte: Option<u8>) -> bool {
+    byte.is_some_and(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// Defines a name: its length, its further characters, its rule for the ends, and how errors tell the rule.
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $field:literal, $max:literal, $others:literal, $ends:expr, $rule:literal) => {
+        $(#[$doc])*
+        #[derive(Clone)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The name as it was written.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Error;
+
+            fn from_str(name: &str) -> Result<Self> {
+                let inside = |byte: u8| byte.is_ascii_alphanumeric() || $others.contains(&byte);
+                let (first, last) = (name.bytes().next(), name.bytes().next_back());
+                let ends: fn(Option<u8>, Option<u8>) -> bool = $ends;
+                if name.is_empty() || name.len() > $max || !name.bytes().all(inside) || !ends(first, last) {
+                    return Err(Error::invalid($field, format!("`{}` is not allowed: {}", name.escape_debug(), $rule)));
+                }
+                Ok(Self(name.into()))
+            }
+        }
+
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                self.0.eq_ignore_ascii_case(&other.0)
+            }
+        }
+
+        impl Eq for $name {}
+
+        impl Ord for $name {
+            fn cmp(&self, other: &Self) -> Ordering {
+                let folded = |name: &Self| name.0.to_ascii_lowercase();
+                folded(self).cmp(&folded(other))
+            }
+        }
+
+        impl PartialOrd for $name {
+            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+
+        impl Hash for $name {
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                self.0.to_ascii_lowercase().hash(state);
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "`{self}`")
+            }
+        }
+
+        serde_as_text!($name);
+    };
+}
+
+name! {
+    /// A subscription: 1 to 64 letters, digits and `-`. Azure's are UUIDs; a host may use other ids.
+    SubscriptionId, "subscriptionId", 64, b"-", |_, _| true,
+    "a subscription id has 1 to 64 letters, digits and `-`"
+}
+
+name! {
+    /// A resource group: 1 to 90 letters, digits and `_-.()`, not ending in a period.
+    ResourceGroupName, "resourceGroupName", 90, b"_-.()", |_, last| last != Some(b'.'),
+    "a resource group has 1 to 90 letters, digits and `_-.()`, and does not end in a period"
+}
+
+name! {
+    /// A gallery's name: 1 to 80 letters, digits, `_` and `.`, a letter or digit at both ends.
+    ///
+    /// The service's own rule; its published pattern would allow a hyphen too.
+    ///
+    /// ```
+    /// use compute_gallery::model::GalleryName;
+    ///
+    /// assert_eq!("Contoso".parse::<GalleryName>()?, "CONTOSO".parse()?);
+    /// assert!("my-gallery".parse::<GalleryName>().is_err());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
+    GalleryName, "gallery.name", 80, b"_.", |first, last| is_alphanumeric(first) && is_alphanumeric(last),
+    "a gallery name has 1 to 80 letters, digits, `_` and `.` (no `-`), and a letter or digit at both ends"
+}
+
+name! {
+    /// An image definition's name: 1 to 80 letters, digits, `_`, `-` and `.`, a letter or digit at both ends.
+    ImageName, "galleryImage.name", 80, b"_-.", |first, last| is_alphanumeric(first) && is_alphanumeric(last),
+    "an image definition name has 1 to 80 letters, digits, `_`, `-` and `.`, and a letter or digit at both ends"
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn lengths_and_ends_are_checked() {
+        assert!("a".repeat(80).parse::<GalleryName>().is_ok());
+        assert!("a".repeat(81).parse::<GalleryName>().is_err());
+        for wrong in ["", ".a", "a_", "a b", "a-b", "ä", "a/b", "a\0"] {
+            assert!(wrong.parse::<GalleryName>().is_err(), "{wrong:?}");
+        }
+        assert!("a-b".parse::<ImageName>().is_ok());
+        assert!("group.".parse::<ResourceGroupName>().is_err());
+        assert!("(group)".parse::<ResourceGroupName>().is_ok());
+    }
+
+    #[test]
+    fn case_is_kept_and_does_not_count() {
+        let (upper, lower): (ImageName, ImageName) = ("Web".parse().unwrap(), "web".parse().unwrap());
+        assert_eq!(upper, lower);
+        assert_eq!(upper.cmp(&lower), Ordering::Equal);
+        assert_eq!(HashSet::from([upper.clone(), lower]).len(), 1);
+        assert_eq!(upper.to_string(), "Web");
+    }
+}

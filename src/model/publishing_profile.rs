@@ -1,0 +1,297 @@
+//! Where a version goes.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::Region;
+use crate::error::{Error, ErrorKind, Problem, Result};
+
+const TARGET: &str = "galleryImageVersion.properties.publishingProfile.targetRegions";
+
+/// How many replicas: 1 to 100.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub struct ReplicaCount(u32);
+
+impl ReplicaCount {
+    /// One replica.
+    pub const ONE: Self = Self(1);
+
+    /// The number.
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl TryFrom<u32> for ReplicaCount {
+    type Error = Error;
+
+    fn try_from(count: u32) -> Result<Self> {
+        if !(1..=100).contains(&count) {
+            let what = format!(
+                "The value '{count}' of parameter 'regionalReplicaCount' is out of range. The value must be between '1' \
+                 and '100', inclusive."
+            );
+            return Err(Error::invalid(TARGET, what));
+        }
+        Ok(Self(count))
+    }
+}
+
+impl From<ReplicaCount> for u32 {
+    fn from(count: ReplicaCount) -> Self {
+        count.0
+    }
+}
+
+/// What the replicas are stored on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum StorageAccountType {
+    /// In one zone.
+    #[default]
+    #[serde(rename = "Standard_LRS")]
+    StandardLrs,
+    /// In three zones.
+    #[serde(rename = "Standard_ZRS")]
+    StandardZrs,
+    /// In one zone, fast.
+    #[serde(rename = "Premium_LRS")]
+    PremiumLrs,
+}
+
+/// A region that a version goes to. As text: `westeurope`, or `West Europe=2` with a replica count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetRegion {
+    #[serde(rename = "name")]
+    region: Region,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    regional_replica_count: Option<ReplicaCount>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    storage_account_type: Option<StorageAccountType>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    exclude_from_latest: Option<bool>,
+}
+
+impl TargetRegion {
+    /// A region with the common replica count.
+    pub fn new(region: Region) -> Self {
+        Self { region, regional_replica_count: None, storage_account_type: None, exclude_from_latest: None }
+    }
+
+    /// Sets a replica count of its own.
+    #[must_use]
+    pub fn with_regional_replica_count(mut self, count: ReplicaCount) -> Self {
+        self.regional_replica_count = Some(count);
+        self
+    }
+
+    /// Sets what the replicas are stored on.
+    #[must_use]
+    pub fn with_storage_account_type(mut self, storage_account_type: StorageAccountType) -> Self {
+        self.storage_account_type = Some(storage_account_type);
+        self
+    }
+
+    /// Sets whether the version can be the latest here; beats the profile's own flag.
+    #[must_use]
+    pub fn with_exclude_from_latest(mut self, exclude: bool) -> Self {
+        self.exclude_from_latest = Some(exclude);
+        self
+    }
+
+    /// The region.
+    pub fn region(&self) -> &Region {
+        &self.region
+    }
+
+    /// Its own replica count.
+    pub fn regional_replica_count(&self) -> Option<ReplicaCount> {
+        self.regional_replica_count
+    }
+
+    /// What the replicas are stored on.
+    pub fn storage_account_type(&self) -> StorageAccountType {
+        self.storage_account_type.unwrap_or_default()
+    }
+}
+
+impl FromStr for TargetRegion {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let Some((region, count)) = text.split_once('=') else { return Ok(Self::new(text.parse()?)) };
+        let number = count.trim().parse::<u32>().map_err(|_| {
+            let what = format!("`{}` is no replica count: write a region as `westeurope=2`", count.escape_debug());
+            Error::invalid(TARGET, what)
+        })?;
+        Ok(Self::new(region.parse()?).with_regional_replica_count(number.try_into()?))
+    }
+}
+
+/// The regions that a version goes to: at least one, none twice. As text: `westeurope=2,eastus`.
+///
+/// ```
+/// use compute_gallery::model::TargetRegions;
+///
+/// let regions: TargetRegions = "South Central US=2, eastus".parse()?;
+/// assert_eq!(regions.iter().count(), 2);
+/// assert!("eastus,East US=2".parse::<TargetRegions>().is_err());
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<TargetRegion>")]
+pub struct TargetRegions(Vec<TargetRegion>);
+
+impl TargetRegions {
+    /// Regions in the order given.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` where there is none, or one stands twice.
+    pub fn new(regions: Vec<TargetRegion>) -> Result<Self> {
+        if regions.is_empty() {
+            return Err(Error::invalid(TARGET, "there is no target region: name at least the version's own location"));
+        }
+        let mut seen = BTreeSet::new();
+        let twice: Vec<_> = regions.iter().filter(|target| !seen.insert(&target.region)).collect();
+        let problems = twice.into_iter().map(|target| {
+            let what = format!("Duplicate regions are not allowed in target publishing regions: `{}`.", target.region);
+            Problem::new("InvalidParameter", TARGET, what)
+        });
+        Error::from_problems(ErrorKind::Invalid, problems.collect())?;
+        Ok(Self(regions))
+    }
+
+    /// The regions.
+    pub fn iter(&self) -> impl Iterator<Item = &TargetRegion> {
+        self.0.iter()
+    }
+
+    /// The target of that region.
+    pub fn find(&self, region: &Region) -> Option<&TargetRegion> {
+        self.0.iter().find(|target| target.region == *region)
+    }
+}
+
+impl TryFrom<Vec<TargetRegion>> for TargetRegions {
+    type Error = Error;
+
+    fn try_from(regions: Vec<TargetRegion>) -> Result<Self> {
+        Self::new(regions)
+    }
+}
+
+impl FromStr for TargetRegions {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::new(text.split(',').map(str::parse).collect::<Result<_>>()?)
+    }
+}
+
+impl fmt::Display for TargetRegions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, target) in self.0.iter().enumerate() {
+            write!(f, "{}{}", if position == 0 { "" } else { "," }, target.region)?;
+        }
+        Ok(())
+    }
+}
+
+/// Where a version goes, and whether it can be the latest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PublishingProfile {
+    target_regions: TargetRegions,
+    #[serde(default = "one")]
+    replica_count: ReplicaCount,
+    #[serde(default)]
+    exclude_from_latest: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    end_of_life_date: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    published_date: Option<DateTime<Utc>>,
+}
+
+fn one() -> ReplicaCount {
+    ReplicaCount::ONE
+}
+
+impl PublishingProfile {
+    /// One replica in each region that names no count.
+    pub fn new(target_regions: TargetRegions) -> Self {
+        Self {
+            target_regions,
+            replica_count: ReplicaCount::ONE,
+            exclude_from_latest: false,
+            end_of_life_date: None,
+            published_date: None,
+        }
+    }
+
+    /// Sets the common replica count, for regions that name none.
+    #[must_use]
+    pub fn with_replica_count(mut self, count: ReplicaCount) -> Self {
+        self.replica_count = count;
+        self
+    }
+
+    /// Sets whether the version can be the latest, where a region does not say.
+    #[must_use]
+    pub fn with_exclude_from_latest(mut self, exclude: bool) -> Self {
+        self.exclude_from_latest = exclude;
+        self
+    }
+
+    /// Sets the end of its life; for information only.
+    #[must_use]
+    pub fn with_end_of_life_date(mut self, date: DateTime<Utc>) -> Self {
+        self.end_of_life_date = Some(date);
+        self
+    }
+
+    /// Sets when it was published: the service does.
+    #[must_use]
+    pub(crate) fn with_published_date(mut self, date: DateTime<Utc>) -> Self {
+        self.published_date = Some(date);
+        self
+    }
+
+    /// The regions that it goes to.
+    pub fn target_regions(&self) -> &TargetRegions {
+        &self.target_regions
+    }
+
+    /// The common replica count.
+    pub fn replica_count(&self) -> ReplicaCount {
+        self.replica_count
+    }
+
+    /// The end of its life.
+    pub fn end_of_life_date(&self) -> Option<DateTime<Utc>> {
+        self.end_of_life_date
+    }
+
+    /// When it was published.
+    pub fn published_date(&self) -> Option<DateTime<Utc>> {
+        self.published_date
+    }
+
+    /// How many replicas a region has: its own count, else the common one; `None` where the version does not go.
+    pub fn replicas_in(&self, region: &Region) -> Option<u32> {
+        let target = self.target_regions.find(region)?;
+        Some(target.regional_replica_count.unwrap_or(self.replica_count).get())
+    }
+
+    /// Whether the version is never the latest in a region.
+    pub fn is_excluded_from_latest_in(&self, region: &Region) -> bool {
+        let own = self.target_regions.find(region).and_then(|target| target.exclude_from_latest);
+        own.unwrap_or(self.exclude_from_latest)
+    }
+}

@@ -1,0 +1,270 @@
+//! Resource ids.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::serde_as_text;
+use super::{GalleryName, ImageName, ResourceGroupName, SubscriptionId, VersionNumber};
+use crate::error::{Error, Result};
+
+/// The id of a gallery: `/subscriptions/…/resourceGroups/…/providers/Microsoft.Compute/galleries/…`.
+///
+/// Compared without case, as all resource ids are; written as it was given.
+///
+/// ```
+/// use compute_gallery::model::GalleryId;
+///
+/// let id: GalleryId = "/subscriptions/dev/resourceGroups/Images/providers/Microsoft.Compute/galleries/Contoso".parse()?;
+/// assert_eq!(id, "/SUBSCRIPTIONS/DEV/resourcegroups/images/providers/microsoft.compute/galleries/contoso".parse()?);
+/// assert_eq!(id.name().as_str(), "Contoso");
+///
+/// let version = id.image("web".parse()?).version("1.0.0".parse()?);
+/// assert!(version.to_string().ends_with("/galleries/Contoso/images/web/versions/1.0.0"));
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GalleryId {
+    subscription: SubscriptionId,
+    resource_group: ResourceGroupName,
+    name: GalleryName,
+}
+
+/// The id of an image definition: its gallery's, and `/images/…`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ImageDefinitionId {
+    gallery: GalleryId,
+    name: ImageName,
+}
+
+/// The id of an image version: its definition's, and `/versions/…`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ImageVersionId {
+    definition: ImageDefinitionId,
+    number: VersionNumber,
+}
+
+/// The id of anything in a gallery.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum ResourceId {
+    /// A gallery.
+    Gallery(GalleryId),
+    /// An image definition.
+    ImageDefinition(ImageDefinitionId),
+    /// An image version.
+    ImageVersion(ImageVersionId),
+}
+
+impl GalleryId {
+    /// The id of a gallery.
+    pub fn new(subscription: SubscriptionId, resource_group: ResourceGroupName, name: GalleryName) -> Self {
+        Self { subscription, resource_group, name }
+    }
+
+    /// The subscription that it is in.
+    pub fn subscription(&self) -> &SubscriptionId {
+        &self.subscription
+    }
+
+    /// The resource group that it is in.
+    pub fn resource_group(&self) -> &ResourceGroupName {
+        &self.resource_group
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &GalleryName {
+        &self.name
+    }
+
+    /// An image definition in it.
+    pub fn image(&self, name: ImageName) -> ImageDefinitionId {
+        ImageDefinitionId { gallery: self.clone(), name }
+    }
+}
+
+impl ImageDefinitionId {
+    /// The gallery that it is in.
+    pub fn gallery(&self) -> &GalleryId {
+        &self.gallery
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &ImageName {
+        &self.name
+    }
+
+    /// A version of it.
+    pub fn version(&self, number: VersionNumber) -> ImageVersionId {
+        ImageVersionId { definition: self.clone(), number }
+    }
+}
+
+impl ImageVersionId {
+    /// The definition that it is a version of.
+    pub fn definition(&self) -> &ImageDefinitionId {
+        &self.definition
+    }
+
+    /// Its number, which is its name.
+    pub fn number(&self) -> VersionNumber {
+        self.number
+    }
+}
+
+/// The segments of an id, taken one after the other.
+struct Segments<'a> {
+    id: &'a str,
+    rest: std::str::Split<'a, char>,
+}
+
+impl<'a> Segments<'a> {
+    fn wrong(&self, what: &str) -> Error {
+        Error::invalid("id", format!("`{}` is no resource id of a gallery: {what}", self.id.escape_debug()))
+    }
+
+    fn literal(&mut self, expected: &str) -> Result<()> {
+        match self.rest.next() {
+            Some(segment) if segment.eq_ignore_ascii_case(expected) => Ok(()),
+            Some(segment) => {
+                Err(self.wrong(&format!("`{}` stands where `{expected}` must", segment.escape_debug())))
+            }
+            None => Err(self.wrong(&format!("it ends where `{expected}` must follow"))),
+        }
+    }
+
+    fn value<T: FromStr<Err = Error>>(&mut self, what: &str) -> Result<T> {
+        let segment = self.rest.next().ok_or_else(|| self.wrong(&format!("it ends where the {what} must follow")))?;
+        segment.parse().map_err(|error: Error| self.wrong(&format!("its {what} is wrong")).with_source(error))
+    }
+}
+
+impl FromStr for ResourceId {
+    type Err = Error;
+
+    fn from_str(id: &str) -> Result<Self> {
+        let mut segments = Segments { id, rest: id.split('/') };
+        if segments.rest.next() != Some("") {
+            return Err(segments.wrong("it must start with `/subscriptions/`"));
+        }
+        segments.literal("subscriptions")?;
+        let subscription = segments.value("subscription")?;
+        segments.literal("resourceGroups")?;
+        let resource_group = segments.value("resource group")?;
+        segments.literal("providers")?;
+        segments.literal("Microsoft.Compute")?;
+        segments.literal("galleries")?;
+        let gallery = GalleryId::new(subscription, resource_group, segments.value("gallery name")?);
+        if segments.rest.clone().next().is_none() {
+            return Ok(Self::Gallery(gallery));
+        }
+        segments.literal("images")?;
+        let definition = gallery.image(segments.value("image definition name")?);
+        if segments.rest.clone().next().is_none() {
+            return Ok(Self::ImageDefinition(definition));
+        }
+        segments.literal("versions")?;
+        let version = definition.version(segments.value("version")?);
+        match segments.rest.next() {
+            None => Ok(Self::ImageVersion(version)),
+            Some(extra) => Err(segments.wrong(&format!("`{}` follows the version", extra.escape_debug()))),
+        }
+    }
+}
+
+/// `FromStr` of one kind of id, through that of all.
+macro_rules! one_kind {
+    ($type:ident, $kind:ident, $what:literal) => {
+        impl FromStr for $type {
+            type Err = Error;
+
+            fn from_str(text: &str) -> Result<Self> {
+                match text.parse()? {
+                    ResourceId::$kind(id) => Ok(id),
+                    other => Err(Error::invalid("id", format!(concat!("`{}` is not the id of ", $what), other))),
+                }
+            }
+        }
+
+        serde_as_text!($type);
+    };
+}
+
+one_kind!(GalleryId, Gallery, "a gallery");
+one_kind!(ImageDefinitionId, ImageDefinition, "an image definition");
+one_kind!(ImageVersionId, ImageVersion, "an image version");
+serde_as_text!(ResourceId);
+
+impl fmt::Display for GalleryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { subscription, resource_group, name } = self;
+        write!(f, "/subscriptions/{subscription}/resourceGroups/{resource_group}")?;
+        write!(f, "/providers/Microsoft.Compute/galleries/{name}")
+    }
+}
+
+impl fmt::Display for ImageDefinitionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/images/{}", self.gallery, self.name)
+    }
+}
+
+impl fmt::Display for ImageVersionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/versions/{}", self.definition, self.number)
+    }
+}
+
+impl fmt::Display for ResourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gallery(id) => id.fmt(f),
+            Self::ImageDefinition(id) => id.fmt(f),
+            Self::ImageVersion(id) => id.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const VERSION: &str =
+        "/subscriptions/dev/resourceGroups/Images/providers/Microsoft.Compute/galleries/Contoso/images/web/versions/1.2.3";
+
+    #[test]
+    fn the_wrong_segment_is_named() {
+        for (id, named) in [
+            ("subscriptions/dev", "must start with `/subscriptions/`"),
+            ("/subscriptions/dev/groups/a", "`groups` stands where `resourceGroups` must"),
+            ("/subscriptions/dev", "it ends where `resourceGroups` must follow"),
+            (&format!("{VERSION}/"), "follows the version"),
+            (&VERSION.replace("1.2.3", "1.2"), "its version is wrong"),
+            (&VERSION.replace("Contoso", "my-gallery"), "its gallery name is wrong"),
+            (&VERSION.replace("/dev", "/"), "its subscription is wrong"),
+        ] {
+            let error = id.parse::<ResourceId>().unwrap_err().to_string();
+            assert!(error.contains(named), "{id}: {error}");
+        }
+        assert!(VERSION.parse::<GalleryId>().unwrap_err().to_string().contains("is not the id of a gallery"));
+    }
+
+    proptest! {
+        #[test]
+        fn what_parses_is_written_back_and_case_does_not_count(
+            parts in "/subscriptions/[a-zA-Z0-9-]{1,8}/resourceGroups/[a-zA-Z0-9(]{1,8}/providers/Microsoft\\.Compute/galleries/[a-zA-Z0-9]{1,8}(/images/[a-zA-Z0-9]{1,8}(/versions/[1-9]\\.0\\.[1-9])?)?"
+        ) {
+            let id: ResourceId = parts.parse().unwrap();
+            prop_assert_eq!(id.to_string(), parts.clone());
+            prop_assert_eq!(id, parts.to_ascii_uppercase().parse().unwrap());
+        }
+
+        #[test]
+        fn parsing_never_panics(text in "(/subscriptions/a/resourceGroups)?.*") {
+            if let Ok(id) = text.parse::<ResourceId>() {
+                prop_assert!(id.to_string().eq_ignore_ascii_case(&text));
+            }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The service, and what a host builds it from.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use super::regions::Regions;
+use super::session::Session;
+use crate::catalog::{Caller, Catalog};
+use crate::error::{Error, Result};
+use crate::host::{Clock, Entropy, SystemClock, SystemEntropy, Workers};
+use crate::model::{ImageVersionId, Limits, Region};
+use crate::placement::Pool;
+use crate::store::{BlobStore, Prefixed};
+
+/// A Shared Image Gallery. Cheap to clone; any number of them, in any number of processes, may work on the same
+/// stores at once.
+///
+/// ```
+/// use compute_gallery::model::{Gallery, GalleryId};
+/// use compute_gallery::store::MemoryStore;
+/// use compute_gallery::GalleryService;
+///
+/// # futures::executor::block_on(async {
+/// let service = GalleryService::builder().store(MemoryStore::new()).open().await?;
+/// let session = service.session("docs".parse()?);
+///
+/// let id: GalleryId = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/Contoso".parse()?;
+/// session.create_gallery(Gallery::new(id.clone(), "West Europe".parse()?)).await?;
+/// assert_eq!(session.gallery(&id).await?.location().as_str(), "westeurope");
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone, Debug)]
+pub struct GalleryService(pub(super) Arc<Parts>);
+
+/// What the service is made of.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) catalog: Catalog,
+    pub(super) regions: Regions,
+    pub(super) limits: Limits,
+    pub(super) workers: Workers,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    /// What each replica is doing in this process.
+    pub(super) pools: Mutex<HashMap<(ImageVersionId, Region), Arc<Pool>>>,
+}
+
+/// Builds a [`GalleryService`]: say where the bytes go; all else has a default.
+#[derive(Debug, Default)]
+#[must_use = "nothing is opened before `open`"]
+pub struct GalleryServiceBuilder {
+    catalog: Option<Arc<dyn BlobStore>>,
+    regions: Regions,
+    limits: Limits,
+    workers: Workers,
+    clock: Option<Arc<dyn Clock>>,
+    entropy: Option<Arc<dyn Entropy>>,
+}
+
+impl GalleryService {
+    /// Begins with no store and the defaults of all else.
+    pub fn builder() -> GalleryServiceBuilder {
+        GalleryServiceBuilder::default()
+    }
+
+    /// The service as `caller` uses it. The caller's name goes into the history of what it does; every caller may do
+    /// everything until access control comes.
+    pub fn session(&self, caller: Caller) -> Session {
+        Session { parts: self.0.clone(), caller }
+    }
+}
+
+impl GalleryServiceBuilder {
+    /// One store for everything that has none of its own: the catalog and any region, each under a key of its own.
+    pub fn store(mut self, store: impl BlobStore) -> Self {
+        self.regions.common = Some(Arc::new(store));
+        self
+    }
+
+    /// A store for one region: a disk or bucket in that place.
+    pub fn region_store(mut self, region: Region, store: impl BlobStore) -> Self {
+        self.regions.own.insert(region, Arc::new(store));
+        self
+    }
+
+    /// A store for the catalog.
+    pub fn catalog_store(mut self, store: impl BlobStore) -> Self {
+        self.catalog = Some(Arc::new(store));
+        self
+    }
+
+    /// Other limits than the default ones.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Where blocking work runs, and how much of it at once.
+    pub fn workers(mut self, workers: Workers) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// Another clock than the system's.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Some(Arc::new(clock));
+        self
+    }
+
+    /// Another source of randomness than the system's.
+    pub fn entropy(mut self, entropy: impl Entropy) -> Self {
+        self.entropy = Some(Arc::new(entropy));
+        self
+    }
+
+    /// Opens the catalog, after a check that its store can be trusted with it.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` where no store was given for the catalog, `Unsupported` where its store lets two callers create one
+    /// key, `Corrupt` where the log is damaged, `Unavailable`.
+    pub async fn open(self) -> Result<GalleryService> {
+        let Some(store) = self.catalog.or_else(|| self.regions.common.clone()) else {
+            let fix = "the catalog has no store: give one with `store` or `catalog_store`";
+            return Err(Error::invalid("catalog_store", fix));
+        };
+        let store: Arc<dyn BlobStore> = Arc::new(Prefixed::new(store, "catalog".parse()?));
+        let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock));
+        let entropy = self.entropy.unwrap_or_else(|| Arc::new(SystemEntropy));
+        let catalog = Catalog::open(store, clock.clone(), entropy.clone()).await?;
+        let (regions, limits, workers) = (self.regions, self.limits, self.workers);
+        let pools = Mutex::default();
+        Ok(GalleryService(Arc::new(Parts { catalog, regions, limits, workers, clock, entropy, pools })))
+    }
+}
+
+impl Parts {
+    /// Random bytes.
+    pub(super) fn draw<const N: usize>(&self) -> Result<[u8; N]> {
+        let mut bytes = [0; N];
+        self.entropy.fill(&mut bytes).map_err(|error| Error::from_io("entropy", "drawing random bytes", error))?;
+        Ok(bytes)
+    }
+}

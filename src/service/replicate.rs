@@ -1,0 +1,309 @@
+//! Replicating: a version goes to all its replicas.
+
+use std::collections::VecDeque;
+use std::future::IntoFuture;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::channel::mpsc;
+use futures::future::BoxFuture;
+use futures::stream::{self, Stream, StreamExt};
+
+use super::session::Session;
+use crate::catalog::{Event, State, VersionRecord};
+use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::image::manifest::Manifest;
+use crate::image::Slot;
+use crate::model::{ImageVersionId, Region};
+use crate::replication::{
+    AggregatedState, Engine, Moved, RegionRun, RegionalReplicationStatus, ReplicationState, ReplicationStatus, look,
+};
+
+/// What a replication moved.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReplicationReport {
+    /// Each target region, in the order of the publishing profile.
+    pub regions: Vec<RegionReport>,
+}
+
+/// What a replication moved for one region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RegionReport {
+    /// The region.
+    pub region: Region,
+    /// How many replicas it has there.
+    pub replicas: u32,
+    /// Bytes that crossed the region's border.
+    pub cross_region_bytes: u64,
+    /// Bytes copied between the region's replicas.
+    pub local_bytes: u64,
+}
+
+/// A replication on its way. Await it for the report; or, as a stream, it yields the status after each pack, does the
+/// work while it is polled, and ends when the work is done.
+///
+/// Dropping it, or killing the process, stops it; replicating again goes on where it was, and sends no pack again
+/// that arrived whole.
+#[must_use = "nothing is replicated before it is awaited or polled"]
+pub struct Replication {
+    work: Option<BoxFuture<'static, Result<ReplicationReport>>>,
+    news: mpsc::UnboundedReceiver<ReplicationStatus>,
+    outcome: VecDeque<Result<ReplicationReport>>,
+}
+
+impl std::fmt::Debug for Replication {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Replication(done: {})", self.work.is_none())
+    }
+}
+
+impl Stream for Replication {
+    type Item = Result<ReplicationStatus>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(work) = &mut self.work
+            && let Poll::Ready(outcome) = work.as_mut().poll(context)
+        {
+            self.work = None;
+            self.outcome.push_back(outcome);
+        }
+        match self.news.poll_next_unpin(context) {
+            Poll::Ready(Some(status)) => Poll::Ready(Some(Ok(status))),
+            // The work is done and all its news are told: an error is told last.
+            Poll::Ready(None) => match self.outcome.pop_front() {
+                Some(Err(error)) => Poll::Ready(Some(Err(error))),
+                Some(Ok(_)) | None => Poll::Ready(None),
+            },
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl IntoFuture for Replication {
+    type Output = Result<ReplicationReport>;
+    type IntoFuture = BoxFuture<'static, Result<ReplicationReport>>;
+
+    fn into_future(mut self) -> Self::IntoFuture {
+        Box::pin(async move {
+            match (self.work.take(), self.outcome.pop_front()) {
+                (Some(work), _) => work.await,
+                (None, Some(outcome)) => outcome,
+                (None, None) => Err(Error::new(ErrorKind::Invalid, Problem::new("OperationNotAllowed", "replication", "its outcome has been taken as the last item of the stream"))),
+            }
+        })
+    }
+}
+
+/// How often a watcher looks.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+impl Session {
+    /// Brings a version to all replicas of all its target regions. A region that is complete can be deployed from at
+    /// once, while others are still under way; one that fails does not stop the others.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`; for regions that failed one problem each, and the kind of the first: `Unavailable`, `StorageFull`,
+    /// `Corrupt`, `Unknown`. Replicating again goes on where it was.
+    pub fn replicate(&self, version: &ImageVersionId) -> Replication {
+        let (send, news) = mpsc::unbounded();
+        let (session, version) = (self.clone(), version.clone());
+        let work = async move { session.replicate_now(&version, &send).await };
+        Replication { work: Some(Box::pin(work)), news, outcome: VecDeque::new() }
+    }
+
+    /// How far a version's replication is, by the stores' own word.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, `Unavailable`, `Corrupt`.
+    pub async fn replication_status(&self, version: &ImageVersionId) -> Result<ReplicationStatus> {
+        let record = self.version_record(version).await?;
+        let manifest = self.manifest_of(&record).await?;
+        let mut summary = Vec::new();
+        for (region, replicas) in targets(&record) {
+            summary.push(match record.is_complete_in(&region) {
+                true => RegionalReplicationStatus::new(region, ReplicationState::Completed, 0, 0),
+                false => {
+                    let slots = self.parts.regions.slots(&region, replicas)?;
+                    let present = look(region.clone(), slots, &manifest).await?.present_bytes(&manifest);
+                    let total = manifest.stored_bytes() * u64::from(replicas);
+                    RegionalReplicationStatus::new(region, ReplicationState::Replicating, present, total)
+                }
+            });
+        }
+        Ok(ReplicationStatus::new(summary))
+    }
+
+    /// Watches a replication that somebody else carries out: its status once a second, until it is complete.
+    pub fn watch_replication(&self, version: &ImageVersionId) -> impl Stream<Item = Result<ReplicationStatus>> {
+        let watch = (self.clone(), version.clone(), Duration::ZERO);
+        stream::try_unfold(Some(watch), |watch| async move {
+            let Some((session, version, pause)) = watch else { return Ok(None) };
+            if !pause.is_zero() {
+                session.parts.clock.sleep(pause).await;
+            }
+            let status = session.replication_status(&version).await?;
+            let done = status.aggregated_state == AggregatedState::Completed;
+            Ok(Some((status, (!done).then_some((session, version, WATCH_EVERY)))))
+        })
+    }
+
+    async fn manifest_of(&self, record: &VersionRecord) -> Result<Manifest> {
+        self.source_slot(record)?.read_manifest(&record.content.manifest).await
+    }
+
+    /// The slot that a version was imported into.
+    fn source_slot(&self, record: &VersionRecord) -> Result<Slot> {
+        self.parts.regions.slot(record.version.location(), 0)
+    }
+
+    async fn replicate_now(
+        &self,
+        version: &ImageVersionId,
+        news: &mpsc::UnboundedSender<ReplicationStatus>,
+    ) -> Result<ReplicationReport> {
+        let record = self.version_record(version).await?;
+        let (source, manifest) = (self.source_slot(&record)?, self.manifest_of(&record).await?);
+        let targets = targets(&record);
+        let mut open: Vec<(usize, RegionRun)> = Vec::new();
+        let mut failed: Vec<(usize, Error)> = Vec::new();
+        for (position, (region, replicas)) in targets.iter().enumerate() {
+            if !record.is_complete_in(region) {
+                let slots = self.parts.regions.slots(region, *replicas);
+                let seen = async { look(region.clone(), slots?, &manifest).await };
+                match seen.await {
+                    Ok(run) => open.push((position, run)),
+                    Err(error) => failed.push((position, error)),
+                }
+            }
+        }
+        let (places, runs): (Vec<usize>, Vec<RegionRun>) = open.into_iter().unzip();
+        let board = Board::new(&record, &targets, &manifest);
+        places.iter().zip(&runs).for_each(|(place, run)| board.present(*place, run.present_bytes(&manifest)));
+        failed.iter().for_each(|(place, error)| board.fail(*place, error));
+        let tell = || {
+            // Nobody may be watching.
+            let _ = news.unbounded_send(board.status());
+        };
+        tell();
+        let engine =
+            Engine { manifest: &manifest, digest: record.content.manifest, source: &source, workers: &self.parts.workers };
+        let on_moved = |run: usize, moved: &Moved| {
+            places.get(run).into_iter().for_each(|place| board.present(*place, moved.present_bytes));
+            tell();
+        };
+        let finish = |run: usize| {
+            let (session, version) = (self.clone(), version.clone());
+            let done = runs.get(run).zip(places.get(run)).map(|(run, place)| (run.region.clone(), run.slots.len(), *place));
+            let board = board.clone();
+            let finished = async move {
+                let Some((region, replicas, place)) = done else { return Ok(()) };
+                session.complete(version, region, replicas as u32).await?;
+                board.complete(place);
+                Ok(())
+            };
+            Box::pin(finished) as BoxFuture<'static, Result<()>>
+        };
+        let outcomes = engine.run(&runs, &on_moved, &finish).await;
+        let zero = |(region, replicas): &(Region, u32)| RegionReport {
+            region: region.clone(),
+            replicas: *replicas,
+            cross_region_bytes: 0,
+            local_bytes: 0,
+        };
+        let mut report = ReplicationReport { regions: targets.iter().map(zero).collect() };
+        for (place, (moved, outcome)) in places.iter().zip(outcomes) {
+            if let Some(region) = report.regions.get_mut(*place) {
+                (region.cross_region_bytes, region.local_bytes) = (moved.cross_region_bytes, moved.local_bytes);
+            }
+            match outcome {
+                Ok(()) => {}
+                Err(error) => {
+                    board.fail(*place, &error);
+                    failed.push((*place, error));
+                }
+            }
+        }
+        tell();
+        let Some((_, first)) = failed.first() else { return Ok(report) };
+        let (kind, cause) = (first.kind(), first.clone());
+        let problems = failed.iter().filter_map(|(place, error)| {
+            let (region, _) = targets.get(*place)?;
+            Some(Problem::new("ReplicationJobFailed", region.to_string(), format!("replication failed: {error}")))
+        });
+        Error::from_problems(kind, problems.collect()).map_err(|error| error.with_source(cause))?;
+        Ok(report)
+    }
+
+    /// The commit that makes a region deployable.
+    async fn complete(&self, version: ImageVersionId, region: Region, replicas: u32) -> Result<()> {
+        let check = move |state: &State| {
+            let record = state.version(&version).ok_or_else(|| super::session::missing(&version))?;
+            if record.is_complete_in(&region) {
+                return Ok(Vec::new());
+            }
+            Ok(vec![Event::RegionCompleted { version: version.clone(), region: region.clone(), replicas }])
+        };
+        self.parts.catalog.commit(&self.caller, check).await.map(drop)
+    }
+}
+
+fn targets(record: &VersionRecord) -> Vec<(Region, u32)> {
+    let profile = record.version.publishing_profile();
+    let regions = profile.target_regions().iter().map(|target| target.region());
+    regions.map(|region| (region.clone(), profile.replicas_in(region).unwrap_or(0))).collect()
+}
+
+/// The status of a replication as it goes on.
+#[derive(Clone)]
+struct Board {
+    regions: Arc<Mutex<Vec<(RegionalReplicationStatus, u64)>>>,
+}
+
+impl Board {
+    fn new(record: &Arc<VersionRecord>, targets: &[(Region, u32)], manifest: &Manifest) -> Self {
+        let region = |(region, replicas): &(Region, u32)| {
+            let complete = record.is_complete_in(region);
+            let state = if complete { ReplicationState::Completed } else { ReplicationState::Replicating };
+            let total = manifest.stored_bytes() * u64::from(*replicas);
+            (RegionalReplicationStatus::new(region.clone(), state, 0, total), total)
+        };
+        Self { regions: Arc::new(Mutex::new(targets.iter().map(region).collect())) }
+    }
+
+    fn change(&self, place: usize, change: impl FnOnce(&mut RegionalReplicationStatus, u64)) {
+        let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((status, total)) = regions.get_mut(place) {
+            change(status, *total);
+        }
+    }
+
+    fn present(&self, place: usize, bytes: u64) {
+        self.change(place, |status, total| {
+            *status = RegionalReplicationStatus::new(status.region.clone(), status.state, bytes, total);
+        });
+    }
+
+    fn complete(&self, place: usize) {
+        self.change(place, |status, total| {
+            *status = RegionalReplicationStatus::new(status.region.clone(), ReplicationState::Completed, total, total);
+        });
+    }
+
+    fn fail(&self, place: usize, error: &Error) {
+        self.change(place, |status, _| {
+            status.state = ReplicationState::Failed;
+            status.details = error.to_string();
+        });
+    }
+
+    fn status(&self) -> ReplicationStatus {
+        let regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        ReplicationStatus::new(regions.iter().map(|(status, _)| status.clone()).collect())
+    }
+}

@@ -1,0 +1,119 @@
+//! What can go wrong in a store.
+
+use std::fmt;
+
+use super::BlobKey;
+use crate::error::{Error, ErrorKind, Problem};
+
+/// The result of a store's work.
+pub type StoreResult<T> = Result<T, StoreError>;
+
+/// What the caller of a store can do about a [`StoreError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StoreErrorKind {
+    /// The blob is not there.
+    NotFound,
+    /// The blob is there, and the mode was `Create`; nothing was changed.
+    AlreadyExists,
+    /// The range does not lie within the blob.
+    InvalidRange,
+    /// The blob is larger than [`MAX_BLOB_BYTES`](super::MAX_BLOB_BYTES).
+    TooLarge,
+    /// The store refuses this user, or the place is not what it should be (a symbolic link, a file for a directory).
+    PermissionDenied,
+    /// No space is left; nothing was changed.
+    Full,
+    /// The store did not do it: try again when it is back.
+    Unavailable,
+    /// The store may or may not have done it: read back before you decide, and clean nothing up meanwhile.
+    Unknown,
+    /// This store cannot do that.
+    Unsupported,
+}
+
+/// A store's failure: what was tried, on which key, and the [kind](StoreErrorKind) to act on.
+#[derive(Debug)]
+pub struct StoreError {
+    kind: StoreErrorKind,
+    operation: &'static str,
+    key: Option<BlobKey>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl StoreError {
+    /// An error of `operation` (the name of the trait's method), for the implementor of a store.
+    pub fn new(kind: StoreErrorKind, operation: &'static str, key: Option<&BlobKey>) -> Self {
+        Self { kind, operation, key: key.cloned(), source: None }
+    }
+
+    /// Adds the cause.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// The same error of another key, for a store that renames keys.
+    pub(super) fn about(mut self, key: Option<BlobKey>) -> Self {
+        self.key = key;
+        self
+    }
+
+    /// What the caller can do about it.
+    pub fn kind(&self) -> StoreErrorKind {
+        self.kind
+    }
+
+    /// The key that it is about, if it is about one.
+    pub fn key(&self) -> Option<&BlobKey> {
+        self.key.as_ref()
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.kind {
+            StoreErrorKind::NotFound => "it does not exist",
+            StoreErrorKind::AlreadyExists => "it exists already",
+            StoreErrorKind::InvalidRange => "the range does not lie within the blob",
+            StoreErrorKind::TooLarge => "the blob is larger than 64 MiB",
+            StoreErrorKind::PermissionDenied => "permission denied",
+            StoreErrorKind::Full => "no space is left",
+            StoreErrorKind::Unavailable => "the store is unavailable",
+            StoreErrorKind::Unknown => "it may or may not have happened",
+            StoreErrorKind::Unsupported => "not supported by this store",
+        };
+        write!(f, "{}", self.operation)?;
+        if let Some(key) = &self.key {
+            write!(f, " of `{key}`")?;
+        }
+        write!(f, ": {what}")?;
+        match &self.source {
+            None => Ok(()),
+            Some(source) => write!(f, ": {source}"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static))
+    }
+}
+
+impl StoreError {
+    /// The error as users of the gallery see it; `place` names the store, such as `region westeurope`.
+    pub(crate) fn at(self, place: &str) -> Error {
+        let kind = match self.kind {
+            StoreErrorKind::Full => ErrorKind::StorageFull,
+            StoreErrorKind::Unknown => ErrorKind::Unknown,
+            // The gallery only reads blobs that were recorded as stored: one that is gone is damage.
+            StoreErrorKind::NotFound | StoreErrorKind::InvalidRange => ErrorKind::Corrupt,
+            StoreErrorKind::Unsupported | StoreErrorKind::TooLarge => ErrorKind::Unsupported,
+            StoreErrorKind::AlreadyExists => ErrorKind::Conflict,
+            StoreErrorKind::PermissionDenied | StoreErrorKind::Unavailable => ErrorKind::Unavailable,
+        };
+        Error::new(kind, Problem::new("StorageOperationFailed", place, "its store failed")).with_source(self)
+    }
+}

@@ -1,0 +1,363 @@
+//! Blobs as files.
+
+mod call;
+mod place;
+mod staging;
+mod walk;
+
+#[cfg(any(not(unix), portable_fs))]
+#[path = "portable.rs"]
+mod system;
+#[cfg(all(unix, not(portable_fs)))]
+#[path = "unix.rs"]
+mod system;
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use self::call::{Call, not_what_it_should_be};
+use self::place::{Parent, Place, Root, Step, step};
+use self::staging::Staged;
+use self::system::Dir;
+use super::{BlobKey, BlobMeta, BlobStore, MAX_BLOB_BYTES, Page, PutMode, StoreErrorKind, StoreResult};
+use crate::host::Workers;
+
+/// What an [`FsStore`] does for a power cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Durability {
+    /// What was acknowledged survives it.
+    #[default]
+    Full,
+    /// What was acknowledged in the last seconds may be lost, or be there without its bytes. Only for stores that are
+    /// thrown away after a power cut, such as those of tests: about seven times as fast for small blobs. A crash of the
+    /// process alone loses nothing.
+    LostOnPowerCut,
+}
+
+/// A store in a directory: the blob `a/b` is the file `b` in the directory `a`.
+///
+/// Any number of processes of one machine may use a directory at once, all with the same [`Durability`]. On a network
+/// file system, that is as true as its `rename`, `link` and `fsync` are.
+///
+/// - What is in the directory but has no name that a [`BlobKey`] can have is ignored.
+/// - Symbolic links below the directory are never followed: a call that meets one is
+///   [`PermissionDenied`](StoreErrorKind::PermissionDenied), a listing leaves it out.
+/// - A file system cannot have both `a` and `a/b`: the second of them is `PermissionDenied`, and the first stays.
+/// - Directories stay when their last blob goes, because removing one races with a put into it.
+/// - A directory that lost its `.staging` is no store any more, and every call is
+///   [`Unavailable`](StoreErrorKind::Unavailable). So a disk that is not mounted does not look like an empty store.
+///
+/// ```
+/// use bytes::Bytes;
+/// use compute_gallery::store::{BlobStore, FsStore, PutMode, StoreErrorKind};
+///
+/// # futures::executor::block_on(async {
+/// # let directory = tempfile::tempdir()?;
+/// # let directory = directory.path();
+/// let store = FsStore::open(directory)?;
+/// store.put(&"a/b".parse()?, Bytes::from_static(b"bytes"), PutMode::Create).await?;
+/// assert_eq!(std::fs::read(directory.join("a/b"))?, b"bytes");
+///
+/// let clash = store.put(&"a/b/c".parse()?, Bytes::new(), PutMode::Create).await.unwrap_err();
+/// assert_eq!(clash.kind(), StoreErrorKind::PermissionDenied);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone, Debug)]
+pub struct FsStore {
+    place: Arc<Place>,
+    workers: Workers,
+}
+
+const STAGING: &str = ".staging";
+
+/// No put takes this long, however slow the disk.
+const LEFTOVER_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl FsStore {
+    /// Opens the store in the directory `root`, and creates the directory where there is none.
+    ///
+    /// Files that a crash left half-written more than a day ago are removed.
+    ///
+    /// # Errors
+    ///
+    /// `PermissionDenied`, `Full`, `Unavailable`.
+    pub fn open(root: impl AsRef<Path>) -> StoreResult<Self> {
+        Self::open_with(root, Durability::default())
+    }
+
+    /// As [`open`](Self::open), with another durability.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open).
+    pub fn open_with(root: impl AsRef<Path>, durability: Durability) -> StoreResult<Self> {
+        let call = Call { operation: "open", key: None };
+        let root = std::path::absolute(root).map_err(|error| call.failed(error))?;
+        let place = Place::create(root, durability).map_err(|error| call.failed(error))?;
+        let opened = place.enter_root(call)?;
+        // A store that can only be read has no leftovers that it could remove, and is still of use.
+        let _ = staging::remove_leftovers(&opened.staging, LEFTOVER_AGE);
+        Ok(Self { place: Arc::new(place), workers: Workers::default() })
+    }
+
+    /// Lets `workers` do the system calls.
+    #[must_use]
+    pub fn with_workers(self, workers: Workers) -> Self {
+        Self { workers, ..self }
+    }
+
+    /// Removes half-written files that are older than `age` by the file system's clock, and tells how many. A put or
+    /// copy that is older than that and still at work will fail.
+    ///
+    /// [`open`](Self::open) does it with an age of a day.
+    ///
+    /// # Errors
+    ///
+    /// `PermissionDenied`, `Full`, `Unavailable`.
+    pub async fn remove_leftovers(&self, age: Duration) -> StoreResult<usize> {
+        let place = Arc::clone(&self.place);
+        self.workers
+            .run(move || {
+                let call = Call { operation: "remove_leftovers", key: None };
+                let root = place.enter_root(call)?;
+                staging::remove_leftovers(&root.staging, age).map_err(|error| call.failed(error))
+            })
+            .await
+    }
+
+    /// Runs `work` where blocking is allowed.
+    async fn run<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        key: Option<&BlobKey>,
+        work: impl FnOnce(&Place, Call<'_>) -> StoreResult<T> + Send + 'static,
+    ) -> StoreResult<T> {
+        let (place, key) = (Arc::clone(&self.place), key.cloned());
+        self.workers.run(move || work(&place, Call { operation, key: key.as_ref() })).await
+    }
+}
+
+#[async_trait]
+impl BlobStore for FsStore {
+    async fn put(&self, key: &BlobKey, bytes: Bytes, mode: PutMode) -> StoreResult<()> {
+        let to = key.clone();
+        self.run("put", Some(key), move |place, call| {
+            if bytes.len() as u64 > MAX_BLOB_BYTES {
+                return Err(call.is(StoreErrorKind::TooLarge));
+            }
+            place.store(call, &place.enter_root(call)?, &to, mode, |file| file.write_all(&bytes))
+        })
+        .await
+    }
+
+    async fn get(&self, key: &BlobKey, range: Option<Range<u64>>) -> StoreResult<Bytes> {
+        let from = key.clone();
+        self.run("get", Some(key), move |place, call| {
+            let (file, size) = place.open_blob(call, &place.enter_root(call)?, &from)?;
+            let range = range.unwrap_or(0..size);
+            if range.start > range.end || range.end > size {
+                return Err(call.is(StoreErrorKind::InvalidRange));
+            }
+            read(file, range).map_err(|error| call.failed(error))
+        })
+        .await
+    }
+
+    async fn head(&self, key: &BlobKey) -> StoreResult<BlobMeta> {
+        let at = key.clone();
+        self.run("head", Some(key), move |place, call| {
+            let found = match place.parent(&place.enter_root(call)?, &at) {
+                Ok(Parent::Dir(dir, name)) => dir.kind(name),
+                Ok(Parent::Absent | Parent::IsBlob) => Ok(None),
+                Err(error) => Err(error),
+            };
+            match found.map_err(|error| call.failed(error))? {
+                Some(Kind::File(size)) => Ok(BlobMeta::new(at, size)),
+                Some(Kind::Directory) | None => Err(call.is(StoreErrorKind::NotFound)),
+                Some(Kind::Other) => Err(call.failed(not_what_it_should_be())),
+            }
+        })
+        .await
+    }
+
+    async fn delete(&self, key: &BlobKey) -> StoreResult<()> {
+        let at = key.clone();
+        self.run("delete", Some(key), move |place, call| place.delete(call, &at)).await
+    }
+
+    async fn list(&self, under: Option<&BlobKey>, after: Option<&BlobKey>, limit: usize) -> StoreResult<Page> {
+        let (at, after, limit) = (under.cloned(), after.cloned(), limit.max(1));
+        self.run("list", under, move |place, call| {
+            let root = place.enter_root(call)?;
+            let listed = place.enter(root.dir, at.as_ref()).and_then(|found| match found {
+                // One more than asked for tells whether there is more.
+                Some(dir) => walk::list(&dir, at.as_ref(), after.as_ref(), limit.saturating_add(1)),
+                None => Ok(Vec::new()),
+            });
+            let mut blobs = listed.map_err(|error| call.failed(error))?;
+            let more = blobs.len() > limit;
+            blobs.truncate(limit);
+            Ok(Page::new(blobs, more))
+        })
+        .await
+    }
+
+    async fn copy(&self, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
+        let (from, to) = (from.clone(), to.clone());
+        self.run("copy", None, move |place, _| {
+            let reading = Call { operation: "copy", key: Some(&from) };
+            let writing = Call { operation: "copy", key: Some(&to) };
+            let root = place.enter_root(writing)?;
+            let (file, size) = place.open_blob(reading, &root, &from)?;
+            if size > MAX_BLOB_BYTES {
+                return Err(reading.is(StoreErrorKind::TooLarge));
+            }
+            place.store(writing, &root, &to, mode, |copy| staging::copy_bytes(file, copy, size))
+        })
+        .await
+    }
+
+    async fn persist(&self, under: &BlobKey) -> StoreResult<()> {
+        let at = under.clone();
+        self.run("persist", Some(under), move |place, call| {
+            if place.durability == Durability::LostOnPowerCut {
+                return Ok(());
+            }
+            let root = place.enter_root(call)?;
+            place.persist(root.dir, &at).map_err(|error| call.failed(error))
+        })
+        .await
+    }
+}
+
+/// What a name in a directory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A regular file of so many bytes.
+    File(u64),
+    Directory,
+    /// A symbolic link, a pipe, a device.
+    Other,
+}
+
+impl Place {
+    fn store(
+        &self,
+        call: Call<'_>,
+        root: &Root,
+        key: &BlobKey,
+        mode: PutMode,
+        fill: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> StoreResult<()> {
+        // The answer that most losers of a race get, without the cost of a body.
+        match self.parent(root, key).map_err(|error| call.failed(error))? {
+            Parent::Dir(dir, name) => refuse(call, &dir, name, mode)?,
+            Parent::Absent => {}
+            Parent::IsBlob => return Err(call.failed(not_what_it_should_be())),
+        }
+        let (mut staged, mut file) = Staged::create(&root.staging).map_err(|error| call.failed(error))?;
+        fill(&mut file).map_err(|error| call.failed(error))?;
+        if self.durability == Durability::Full {
+            // ORDER: the bytes are durable before the name exists; else a power cut leaves a name without them. After
+            // an error the system may have dropped the pages, and a second sync would say that all is well: the file
+            // goes.
+            file.sync_data().map_err(|error| call.failed(error))?;
+        }
+        // ORDER: closed before it is published, because some file systems write on close.
+        drop(file);
+        let (dir, name) = match self.create_parent(root, key).map_err(|error| call.failed(error))? {
+            Parent::Dir(dir, name) => (dir, name),
+            Parent::Absent | Parent::IsBlob => return Err(call.failed(not_what_it_should_be())),
+        };
+        let moved = match mode {
+            PutMode::Create => staged.move_new(&dir, name),
+            PutMode::Overwrite => staged.replace(&dir, name),
+        };
+        if let Err(error) = moved {
+            return Err(match (mode, error.kind()) {
+                (PutMode::Create, io::ErrorKind::AlreadyExists) => match refuse(call, &dir, name, mode) {
+                    Err(refused) if refused.kind() == StoreErrorKind::PermissionDenied => refused,
+                    _ => call.is(StoreErrorKind::AlreadyExists),
+                },
+                _ => call.changing(error),
+            });
+        }
+        // ORDER: the name is durable before it is acknowledged. It is there from here on, so a failure leaves open
+        // whether it will stay.
+        self.sync(&dir).map_err(|error| call.unknown(error))
+    }
+
+    fn delete(&self, call: Call<'_>, key: &BlobKey) -> StoreResult<()> {
+        let root = self.enter_root(call)?;
+        let Parent::Dir(dir, name) = self.parent(&root, key).map_err(|error| call.failed(error))? else {
+            return Ok(());
+        };
+        match dir.kind(name).map_err(|error| call.failed(error))? {
+            Some(Kind::File(_)) => match dir.remove_file(name) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(call.changing(error)),
+                _ => {}
+            },
+            Some(Kind::Directory) => return Ok(()),
+            Some(Kind::Other) => return Err(call.failed(not_what_it_should_be())),
+            None => {}
+        }
+        // Also where it was gone already: whoever removed it may not have come to this yet.
+        self.sync(&dir).map_err(|error| call.unknown(error))
+    }
+
+    fn open_blob(&self, call: Call<'_>, root: &Root, key: &BlobKey) -> StoreResult<(File, u64)> {
+        let Parent::Dir(dir, name) = self.parent(root, key).map_err(|error| call.failed(error))? else {
+            return Err(call.is(StoreErrorKind::NotFound));
+        };
+        dir.open_file(name).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => call.is(StoreErrorKind::NotFound),
+            _ => call.failed(error),
+        })
+    }
+
+    fn persist(&self, root: Dir, under: &BlobKey) -> io::Result<()> {
+        let mut dir = root;
+        for segment in under.segments() {
+            // The names on the way are as much needed as those below.
+            dir.sync()?;
+            match step(&dir, segment)? {
+                Step::Dir(next) => dir = next,
+                Step::Absent | Step::IsBlob => return Ok(()),
+            }
+        }
+        walk::sync_all(&dir, Some(under))
+    }
+}
+
+fn refuse(call: Call<'_>, dir: &Dir, name: &str, mode: PutMode) -> StoreResult<()> {
+    match dir.kind(name).map_err(|error| call.failed(error))? {
+        Some(Kind::File(_)) if mode == PutMode::Create => Err(call.is(StoreErrorKind::AlreadyExists)),
+        Some(Kind::File(_)) | None => Ok(()),
+        Some(Kind::Directory | Kind::Other) => Err(call.failed(not_what_it_should_be())),
+    }
+}
+
+fn read(mut file: File, range: Range<u64>) -> io::Result<Bytes> {
+    let length = range.end.saturating_sub(range.start);
+    if length > MAX_BLOB_BYTES {
+        // No store put this here, and it may be larger than memory.
+        return Err(not_what_it_should_be());
+    }
+    let capacity = usize::try_from(length).map_err(io::Error::other)?;
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(capacity).map_err(io::Error::other)?;
+    file.seek(SeekFrom::Start(range.start))?;
+    file.take(length).read_to_end(&mut bytes)?;
+    if bytes.len() < capacity {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(bytes.into())
+}

@@ -1,0 +1,114 @@
+//! Directory operations by path, with nothing but the standard library.
+//!
+//! Each segment is looked at before it is used. A symbolic link that is there is refused; one that a stranger swaps in
+//! between the look and the use is not seen, so the root has to be writable by trusted users only.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Kind;
+use super::call::not_what_it_should_be;
+
+/// A directory.
+#[derive(Debug)]
+pub(super) struct Dir(PathBuf);
+
+impl Dir {
+    /// The root; its owner may have made it a symbolic link.
+    pub(super) fn open_root(path: &Path) -> io::Result<Self> {
+        if fs::metadata(path)?.is_dir() { Ok(Self(path.to_owned())) } else { Err(not_what_it_should_be()) }
+    }
+
+    pub(super) fn open_dir(&self, name: &str) -> io::Result<Self> {
+        let path = self.0.join(name);
+        match fs::symlink_metadata(&path)?.is_dir() {
+            true => Ok(Self(path)),
+            false => Err(not_what_it_should_be()),
+        }
+    }
+
+    pub(super) fn create_dir(&self, name: &str) -> io::Result<()> {
+        fs::create_dir(self.0.join(name))
+    }
+
+    /// Makes the names in it durable.
+    #[cfg(unix)]
+    pub(super) fn sync(&self) -> io::Result<()> {
+        File::open(&self.0)?.sync_all()
+    }
+
+    /// The standard library cannot open a directory here; the file system's own journal has to do.
+    #[cfg(not(unix))]
+    pub(super) fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// What `name` is, itself and not what it points to.
+    pub(super) fn kind(&self, name: &str) -> io::Result<Option<Kind>> {
+        match fs::symlink_metadata(self.0.join(name)) {
+            Ok(meta) if meta.is_file() => Ok(Some(Kind::File(meta.len()))),
+            Ok(meta) if meta.is_dir() => Ok(Some(Kind::Directory)),
+            Ok(_) => Ok(Some(Kind::Other)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens a regular file for reading; a directory of that name is not found.
+    pub(super) fn open_file(&self, name: &str) -> io::Result<(File, u64)> {
+        match self.kind(name)? {
+            Some(Kind::File(_)) => {
+                let file = File::open(self.0.join(name))?;
+                let size = file.metadata()?.len();
+                Ok((file, size))
+            }
+            Some(Kind::Directory) | None => Err(io::ErrorKind::NotFound.into()),
+            Some(Kind::Other) => Err(not_what_it_should_be()),
+        }
+    }
+
+    pub(super) fn create_file(&self, name: &str) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).create_new(true).open(self.0.join(name))
+    }
+
+    pub(super) fn remove_file(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.0.join(name))
+    }
+
+    /// Moves a file to a name that must be free; else [`io::ErrorKind::AlreadyExists`].
+    pub(super) fn move_new(&self, name: &str, to: &Dir, new_name: &str) -> io::Result<()> {
+        fs::hard_link(self.0.join(name), to.0.join(new_name))?;
+        // Where this fails, the second name is a leftover that goes by age.
+        let _ = self.remove_file(name);
+        Ok(())
+    }
+
+    /// Moves a file to a name, in the place of the file that has it.
+    pub(super) fn replace(&self, name: &str, to: &Dir, new_name: &str) -> io::Result<()> {
+        fs::rename(self.0.join(name), to.0.join(new_name))
+    }
+
+    /// Calls `each` with every name that is text, and whether it is a directory. What is neither a regular file nor a
+    /// directory is left out.
+    pub(super) fn for_each(&self, each: &mut dyn FnMut(&str, bool)) -> io::Result<()> {
+        for entry in fs::read_dir(&self.0)? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => each(&name, true),
+                Ok(kind) if kind.is_file() => each(&name, false),
+                Ok(_) => {}
+                // Gone since it was read.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Nothing is quicker than reading and writing here.
+pub(super) fn copy_quickly(_from: &File, _to: &File, _size: u64) -> io::Result<u64> {
+    Ok(0)
+}

@@ -1,0 +1,131 @@
+//! Files on their way to a name, and what is left of those that never got one.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::time::{Duration, SystemTime};
+
+use super::system::{self, Dir};
+use crate::host::{Entropy, SystemEntropy};
+
+/// A file in the staging directory, removed unless it was moved out.
+#[derive(Debug)]
+pub(super) struct Staged<'a> {
+    dir: &'a Dir,
+    name: String,
+    moved: bool,
+}
+
+impl<'a> Staged<'a> {
+    /// Creates an empty file of a name that nobody else has.
+    pub(super) fn create(dir: &'a Dir) -> io::Result<(Self, File)> {
+        let name = random_name()?;
+        let file = dir.create_file(&name)?;
+        Ok((Self { dir, name, moved: false }, file))
+    }
+
+    pub(super) fn move_new(&mut self, to: &Dir, name: &str) -> io::Result<()> {
+        self.dir.move_new(&self.name, to, name)?;
+        self.moved = true;
+        Ok(())
+    }
+
+    pub(super) fn replace(&mut self, to: &Dir, name: &str) -> io::Result<()> {
+        self.dir.replace(&self.name, to, name)?;
+        self.moved = true;
+        Ok(())
+    }
+}
+
+impl Drop for Staged<'_> {
+    fn drop(&mut self) {
+        if !self.moved {
+            // Where this fails, the file is a leftover that goes by age.
+            let _ = self.dir.remove_file(&self.name);
+        }
+    }
+}
+
+const NAME_BYTES: usize = 16;
+
+fn random_name() -> io::Result<String> {
+    let mut bytes = [0; NAME_BYTES];
+    SystemEntropy.fill(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn is_staging_name(name: &str) -> bool {
+    name.len() == 2 * NAME_BYTES && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Removes staging files that are older than `age`, and tells how many.
+///
+/// Age is the difference between a file's time and that of a file created now, both by the file system's clock: the
+/// local one may be hours off from it. A file whose time is missing or odd counts as young.
+pub(super) fn remove_leftovers(dir: &Dir, age: Duration) -> io::Result<usize> {
+    let (probe, file) = Staged::create(dir)?;
+    let now = file.metadata()?.modified()?;
+    drop(file);
+    let mut names: Vec<String> = Vec::new();
+    dir.for_each(&mut |name, is_dir| {
+        if !is_dir && is_staging_name(name) && name != probe.name {
+            names.push(name.to_owned());
+        }
+    })?;
+    let mut removed = 0;
+    for name in names {
+        // One that was moved out or removed meanwhile is nobody's leftover.
+        let Ok((file, _)) = dir.open_file(&name) else { continue };
+        let written = file.metadata().and_then(|meta| meta.modified()).unwrap_or(now);
+        drop(file);
+        let old = written > SystemTime::UNIX_EPOCH && now.duration_since(written).is_ok_and(|since| since > age);
+        if old && dir.remove_file(&name).is_ok() {
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+/// Copies the first `size` bytes of `from` into the empty file `to`.
+pub(super) fn copy_bytes(mut from: File, to: &mut File, size: u64) -> io::Result<()> {
+    let copied = system::copy_quickly(&from, to, size)?;
+    from.seek(SeekFrom::Start(copied))?;
+    to.seek(SeekFrom::Start(copied))?;
+    // The standard library's `io::copy` may go back to the way that has just failed.
+    let mut buffer = vec![0; 256 << 10];
+    let mut rest = from.take(size.saturating_sub(copied));
+    loop {
+        let got = match rest.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(got) => got,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        to.write_all(buffer.get(..got).unwrap_or_default())?;
+    }
+    if rest.limit() == 0 { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_without_help_of_the_kernel_is_whole() {
+        let root = tempfile::tempdir().unwrap();
+        let bytes: Vec<u8> = (0..700_001_u32).map(|number| number as u8).collect();
+        std::fs::write(root.path().join("from"), &bytes).unwrap();
+        let dir = Dir::open_root(root.path()).unwrap();
+        for size in [0, 1, 700_001] {
+            let (from, _) = dir.open_file("from").unwrap();
+            let (_staged, mut to) = Staged::create(&dir).unwrap();
+            copy_bytes(from, &mut to, size as u64).unwrap();
+            let mut copied = Vec::new();
+            to.seek(SeekFrom::Start(0)).unwrap();
+            to.read_to_end(&mut copied).unwrap();
+            assert!(copied == bytes[..size], "{size}");
+        }
+        let (from, _) = dir.open_file("from").unwrap();
+        let (_staged, mut to) = Staged::create(&dir).unwrap();
+        assert_eq!(copy_bytes(from, &mut to, 700_002).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+}

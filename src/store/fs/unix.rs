@@ -1,0 +1,184 @@
+//! Directory operations relative to open directories, so that no symbolic link is ever followed on the way.
+//!
+//! What is not what it should be (a link, a file for a directory) is [`io::ErrorKind::NotADirectory`].
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::Kind;
+use super::call::not_what_it_should_be;
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// An open directory.
+#[derive(Debug)]
+pub(super) struct Dir(OwnedFd);
+
+impl Dir {
+    /// The root; its owner may have made it a symbolic link.
+    pub(super) fn open_root(path: &Path) -> io::Result<Self> {
+        Ok(Self(retry_on_intr(|| rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty())).map_err(plain)?))
+    }
+
+    pub(super) fn open_dir(&self, name: &str) -> io::Result<Self> {
+        let flags = DIRECTORY | OFlags::NOFOLLOW;
+        Ok(Self(retry_on_intr(|| rustix::fs::openat(&self.0, name, flags, Mode::empty())).map_err(plain)?))
+    }
+
+    pub(super) fn create_dir(&self, name: &str) -> io::Result<()> {
+        rustix::fs::mkdirat(&self.0, name, Mode::RWXU | Mode::RWXG | Mode::RWXO).map_err(plain)
+    }
+
+    /// Makes the names in it durable.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        rustix::fs::fsync(&self.0).map_err(plain)
+    }
+
+    /// What `name` is, itself and not what it points to.
+    pub(super) fn kind(&self, name: &str) -> io::Result<Option<Kind>> {
+        match retry_on_intr(|| rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW)) {
+            Ok(stat) => Ok(Some(match FileType::from_raw_mode(stat.st_mode) {
+                FileType::RegularFile => Kind::File(u64::try_from(stat.st_size).unwrap_or(0)),
+                FileType::Directory => Kind::Directory,
+                _ => Kind::Other,
+            })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(plain(error)),
+        }
+    }
+
+    /// Opens a regular file for reading; a directory of that name is not found.
+    pub(super) fn open_file(&self, name: &str) -> io::Result<(File, u64)> {
+        // Without NONBLOCK, a pipe that a stranger put here would hold us until somebody writes to it.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file =
+            File::from(retry_on_intr(|| rustix::fs::openat(&self.0, name, flags, Mode::empty())).map_err(plain)?);
+        let meta = file.metadata()?;
+        if meta.is_file() {
+            Ok((file, meta.len()))
+        } else if meta.is_dir() {
+            Err(io::ErrorKind::NotFound.into())
+        } else {
+            Err(not_what_it_should_be())
+        }
+    }
+
+    pub(super) fn create_file(&self, name: &str) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::WGRP | Mode::ROTH | Mode::WOTH;
+        Ok(retry_on_intr(|| rustix::fs::openat(&self.0, name, flags, mode)).map_err(plain)?.into())
+    }
+
+    pub(super) fn remove_file(&self, name: &str) -> io::Result<()> {
+        rustix::fs::unlinkat(&self.0, name, AtFlags::empty()).map_err(plain)
+    }
+
+    /// Moves a file to a name that must be free; else [`io::ErrorKind::AlreadyExists`].
+    pub(super) fn move_new(&self, name: &str, to: &Dir, new_name: &str) -> io::Result<()> {
+        #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+        {
+            let free = rustix::fs::RenameFlags::NOREPLACE;
+            match rustix::fs::renameat_with(&self.0, name, &to.0, new_name, free) {
+                // This kernel or file system cannot (NFS, old FUSE): a hard link can be made once, too.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+                result => return result.map_err(plain),
+            }
+        }
+        self.link_new(name, to, new_name)
+    }
+
+    fn link_new(&self, name: &str, to: &Dir, new_name: &str) -> io::Result<()> {
+        if let Err(error) = rustix::fs::linkat(&self.0, name, &to.0, new_name, AtFlags::empty()) {
+            // A network file system that lost the answer repeats the request and then meets its own link: it is ours
+            // if the file has two names now.
+            let ours = error == Errno::EXIST
+                && rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| stat.st_nlink > 1);
+            if !ours {
+                return Err(plain(error));
+            }
+        }
+        // Where this fails, the second name is a leftover that goes by age.
+        let _ = self.remove_file(name);
+        Ok(())
+    }
+
+    /// Moves a file to a name, in the place of the file that has it.
+    pub(super) fn replace(&self, name: &str, to: &Dir, new_name: &str) -> io::Result<()> {
+        rustix::fs::renameat(&self.0, name, &to.0, new_name).map_err(plain)
+    }
+
+    /// Calls `each` with every name that is text, and whether it is a directory. What is neither a regular file nor a
+    /// directory is left out.
+    pub(super) fn for_each(&self, each: &mut dyn FnMut(&str, bool)) -> io::Result<()> {
+        for entry in rustix::fs::Dir::read_from(&self.0).map_err(plain)? {
+            let entry = entry.map_err(plain)?;
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            match entry.file_type() {
+                FileType::RegularFile => each(name, false),
+                FileType::Directory => each(name, true),
+                FileType::Unknown => match self.kind(name)? {
+                    Some(Kind::File(_)) => each(name, false),
+                    Some(Kind::Directory) => each(name, true),
+                    Some(Kind::Other) | None => {}
+                },
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Copies inside the kernel as far as it can, and tells how far that was; the rest is for the caller.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn copy_quickly(from: &File, to: &File, size: u64) -> io::Result<u64> {
+    let (mut read_at, mut write_at) = (0, 0);
+    while read_at < size {
+        let left = usize::try_from(size - read_at).unwrap_or(usize::MAX);
+        match rustix::fs::copy_file_range(from, Some(&mut read_at), to, Some(&mut write_at), left) {
+            Ok(0) => break,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM | Errno::BADF) => break,
+            Err(error) => return Err(plain(error)),
+        }
+    }
+    Ok(write_at)
+}
+
+/// Elsewhere, nothing is quicker than reading and writing.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn copy_quickly(_from: &File, _to: &File, _size: u64) -> io::Result<u64> {
+    Ok(0)
+}
+
+fn plain(error: Errno) -> io::Error {
+    match error {
+        // What NOFOLLOW answers for a link differs between systems.
+        Errno::LOOP | Errno::MLINK => not_what_it_should_be(),
+        error => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn the_hard_link_fallback_has_one_winner_too() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = Dir::open_root(root.path()).unwrap();
+        for (name, bytes) in [("one", b"1"), ("two", b"2")] {
+            dir.create_file(name).unwrap().write_all(bytes).unwrap();
+        }
+        dir.link_new("one", &dir, "target").unwrap();
+        assert_eq!(dir.link_new("two", &dir, "target").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(root.path().join("target")).unwrap(), b"1");
+        assert!(dir.kind("one").unwrap().is_none());
+        assert!(matches!(dir.kind("two").unwrap(), Some(Kind::File(1))));
+    }
+}

@@ -1,0 +1,121 @@
+//! Blobs in memory.
+
+use std::collections::BTreeMap;
+use std::ops::{Bound, Range};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{BlobKey, BlobMeta, BlobStore, MAX_BLOB_BYTES, Page, PutMode, StoreError, StoreErrorKind, StoreResult};
+
+/// A store in memory, for tests and for galleries that need not outlive the process. Clones share their blobs.
+///
+/// It is as durable as the process: a power cut loses all of it.
+///
+/// ```
+/// use bytes::Bytes;
+/// use compute_gallery::store::{BlobStore, BlobStoreExt, MemoryStore, PutMode};
+///
+/// # futures::executor::block_on(async {
+/// let store = MemoryStore::new();
+/// let key = "a/b".parse()?;
+/// store.put(&key, Bytes::from_static(b"bytes"), PutMode::Create).await?;
+/// assert_eq!(store.clone().get(&key, Some(1..3)).await?, "yt");
+/// assert!(store.put(&key, Bytes::new(), PutMode::Create).await.is_err(), "it exists already");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStore {
+    blobs: Arc<RwLock<BTreeMap<BlobKey, Bytes>>>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    // Each change of the map is one insert or remove, so a panic elsewhere leaves nothing half-done in it.
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<BlobKey, Bytes>> {
+        self.blobs.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<BlobKey, Bytes>> {
+        self.blobs.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl BlobStore for MemoryStore {
+    async fn put(&self, key: &BlobKey, bytes: Bytes, mode: PutMode) -> StoreResult<()> {
+        if bytes.len() as u64 > MAX_BLOB_BYTES {
+            return Err(StoreError::new(StoreErrorKind::TooLarge, "put", Some(key)));
+        }
+        let mut blobs = self.write();
+        if mode == PutMode::Create && blobs.contains_key(key) {
+            return Err(StoreError::new(StoreErrorKind::AlreadyExists, "put", Some(key)));
+        }
+        blobs.insert(key.clone(), bytes);
+        Ok(())
+    }
+
+    async fn get(&self, key: &BlobKey, range: Option<Range<u64>>) -> StoreResult<Bytes> {
+        let blobs = self.read();
+        let bytes = blobs.get(key).ok_or_else(|| StoreError::new(StoreErrorKind::NotFound, "get", Some(key)))?;
+        let Some(range) = range else { return Ok(bytes.clone()) };
+        match (usize::try_from(range.start), usize::try_from(range.end)) {
+            (Ok(start), Ok(end)) if start <= end && end <= bytes.len() => Ok(bytes.slice(start..end)),
+            _ => Err(StoreError::new(StoreErrorKind::InvalidRange, "get", Some(key))),
+        }
+    }
+
+    async fn head(&self, key: &BlobKey) -> StoreResult<BlobMeta> {
+        match self.read().get(key) {
+            Some(bytes) => Ok(BlobMeta::new(key.clone(), bytes.len() as u64)),
+            None => Err(StoreError::new(StoreErrorKind::NotFound, "head", Some(key))),
+        }
+    }
+
+    async fn delete(&self, key: &BlobKey) -> StoreResult<()> {
+        self.write().remove(key);
+        Ok(())
+    }
+
+    async fn list(&self, under: Option<&BlobKey>, after: Option<&BlobKey>, limit: usize) -> StoreResult<Page> {
+        // The first key past all of those under `under`: `0` follows `/`.
+        let end = under.map(|under| format!("{under}0"));
+        let start = under.max(after).map_or(Bound::Unbounded, Bound::Excluded);
+        let limit = limit.max(1);
+        let blobs = self.read();
+        let mut found: Vec<BlobMeta> = blobs
+            .range::<BlobKey, _>((start, Bound::Unbounded))
+            .take_while(|(key, _)| end.as_ref().is_none_or(|end| key.as_str() < end.as_str()))
+            .filter(|(key, _)| under.is_none_or(|under| key.is_under(under)))
+            .take(limit.saturating_add(1))
+            .map(|(key, bytes)| BlobMeta::new(key.clone(), bytes.len() as u64))
+            .collect();
+        let more = found.len() > limit;
+        found.truncate(limit);
+        Ok(Page::new(found, more))
+    }
+
+    async fn copy(&self, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
+        let mut blobs = self.write();
+        // The bytes are shared, and immutable for as long as either blob has them.
+        let bytes = match blobs.get(from) {
+            Some(bytes) => bytes.clone(),
+            None => return Err(StoreError::new(StoreErrorKind::NotFound, "copy", Some(from))),
+        };
+        if mode == PutMode::Create && blobs.contains_key(to) {
+            return Err(StoreError::new(StoreErrorKind::AlreadyExists, "copy", Some(to)));
+        }
+        blobs.insert(to.clone(), bytes);
+        Ok(())
+    }
+
+    async fn persist(&self, _under: &BlobKey) -> StoreResult<()> {
+        Ok(())
+    }
+}

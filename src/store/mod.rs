@@ -1,0 +1,191 @@
+//! Bytes: the [`BlobStore`] trait and the stores that come with the crate.
+//!
+//! A store keeps small named blobs: catalog entries of a few hundred bytes, packs of chunks of at most 64 MiB. The
+//! contract is short because everything above leans on all of it; `testkit::conformance` (feature `testkit`) proves
+//! it of a backend of yours.
+
+mod error;
+mod forward;
+mod fs;
+mod key;
+mod memory;
+mod prefixed;
+
+use std::fmt::Debug;
+use std::ops::Range;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+pub use error::{StoreError, StoreErrorKind, StoreResult};
+pub use fs::{Durability, FsStore};
+pub use key::BlobKey;
+pub use memory::MemoryStore;
+pub use prefixed::Prefixed;
+
+/// The largest blob that a store has to take: 64 MiB.
+pub const MAX_BLOB_BYTES: u64 = 64 << 20;
+
+/// Whether a put may replace what is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PutMode {
+    /// Only if the key is absent. Of any number of callers at once, in any number of processes, exactly one wins.
+    Create,
+    /// Replace what is there, if anything.
+    Overwrite,
+}
+
+/// What a store knows of a blob without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BlobMeta {
+    /// The blob's name.
+    pub key: BlobKey,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+impl BlobMeta {
+    /// For the implementor of a store.
+    pub fn new(key: BlobKey, size: u64) -> Self {
+        Self { key, size }
+    }
+}
+
+/// Some of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Page {
+    /// Blobs in ascending order of their keys as bytes.
+    pub blobs: Vec<BlobMeta>,
+    /// Whether there may be more after the last one. An empty page is always the end.
+    pub more: bool,
+}
+
+impl Page {
+    /// For the implementor of a store.
+    pub fn new(blobs: Vec<BlobMeta>, more: bool) -> Self {
+        Self { blobs, more }
+    }
+}
+
+/// A place for blobs: a directory, a bucket, a map in memory.
+///
+/// # Contract
+///
+/// - **Whole or not at all.** A blob is seen with all its bytes or not at all, by every reader, also while it is
+///   written, also after a crash.
+/// - **Read your writes.** What a call acknowledged is seen by every later call of anybody: `get`, `head` and `list`.
+/// - **Durable.** An acknowledged `put` or `copy` survives a power cut (a store may offer less, by a name that says
+///   so). A blob that somebody else is just putting may be visible before it is durable: [`persist`](Self::persist).
+/// - **One creator.** [`PutMode::Create`] has one winner for as long as the blob exists; all others get
+///   [`StoreErrorKind::AlreadyExists`] and change nothing.
+/// - **Honest errors.** [`StoreErrorKind::Unknown`] alone means that the change may have happened; after any other
+///   error it has not. An implementation that retries inside must not turn its own success into `AlreadyExists`.
+///
+/// Wrappers forward every method: put `#[deny(clippy::missing_trait_methods)]` on the `impl`.
+#[async_trait]
+pub trait BlobStore: Debug + Send + Sync + 'static {
+    /// Stores a blob of at most [`MAX_BLOB_BYTES`].
+    ///
+    /// # Errors
+    ///
+    /// `AlreadyExists` (mode `Create` only), `TooLarge`, `Full`, `PermissionDenied`, `Unavailable`, `Unknown`.
+    async fn put(&self, key: &BlobKey, bytes: Bytes, mode: PutMode) -> StoreResult<()>;
+
+    /// Reads a blob, or exactly `range` of it. An empty range within the blob is fine.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, `InvalidRange` (it ends before it starts, or past the end), `PermissionDenied`, `Unavailable`.
+    async fn get(&self, key: &BlobKey, range: Option<Range<u64>>) -> StoreResult<Bytes>;
+
+    /// What is known of a blob without reading it.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, `PermissionDenied`, `Unavailable`.
+    async fn head(&self, key: &BlobKey) -> StoreResult<BlobMeta>;
+
+    /// Removes a blob; one that is not there is removed already.
+    ///
+    /// # Errors
+    ///
+    /// `PermissionDenied`, `Unavailable`, `Unknown`.
+    async fn delete(&self, key: &BlobKey) -> StoreResult<()>;
+
+    /// Lists blobs whose key lies under `under` (`a/b` lies under `a`; `a` and `ab` do not; `None` is everything) and
+    /// is greater than `after`, in ascending order of the whole key as bytes, at most `limit` of them. A limit of 0 is
+    /// taken as 1. A blob that exists throughout a listing is in it exactly once.
+    ///
+    /// # Errors
+    ///
+    /// `PermissionDenied`, `Unavailable`.
+    async fn list(&self, under: Option<&BlobKey>, after: Option<&BlobKey>, limit: usize) -> StoreResult<Page>;
+
+    /// Copies a blob inside the store: afterwards both exist, and share nothing that the loss of one could take from
+    /// the other, as far as the store can tell.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` (of `from`), and those of [`put`](Self::put).
+    async fn copy(&self, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()>;
+
+    /// Makes durable every blob under `under` that any call has shown to exist: one that somebody else put, or whose
+    /// put was `Unknown` and was then found. Call it before you record that such a blob exists.
+    ///
+    /// # Errors
+    ///
+    /// `PermissionDenied`, `Unavailable`.
+    async fn persist(&self, under: &BlobKey) -> StoreResult<()>;
+}
+
+/// Conveniences for users of a store; every [`BlobStore`] has them.
+#[async_trait]
+pub trait BlobStoreExt: BlobStore {
+    /// The whole blob, or `None` where there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`BlobStore::get`], without `NotFound`.
+    async fn find(&self, key: &BlobKey) -> StoreResult<Option<Bytes>> {
+        absent_as_none(self.get(key, None).await)
+    }
+
+    /// What is known of a blob, or `None` where there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`BlobStore::head`], without `NotFound`.
+    async fn find_meta(&self, key: &BlobKey) -> StoreResult<Option<BlobMeta>> {
+        absent_as_none(self.head(key).await)
+    }
+
+    /// Every blob under `under`, page after page.
+    ///
+    /// # Errors
+    ///
+    /// As [`BlobStore::list`].
+    async fn list_all(&self, under: Option<&BlobKey>) -> StoreResult<Vec<BlobMeta>> {
+        let mut all: Vec<BlobMeta> = Vec::new();
+        loop {
+            let after = all.last().map(|last| last.key.clone());
+            let page = self.list(under, after.as_ref(), 1_000).await?;
+            let done = page.blobs.is_empty() || !page.more;
+            all.extend(page.blobs);
+            if done {
+                return Ok(all);
+            }
+        }
+    }
+}
+
+impl<S: BlobStore + ?Sized> BlobStoreExt for S {}
+
+fn absent_as_none<T>(result: StoreResult<T>) -> StoreResult<Option<T>> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == StoreErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}

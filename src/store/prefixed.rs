@@ -1,0 +1,154 @@
+//! A store seen below a key.
+
+use std::ops::Range;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{BlobKey, BlobMeta, BlobStore, Page, PutMode, StoreError, StoreErrorKind, StoreResult};
+
+/// The part of a store that lies under a key, as a store of its own: several galleries can share one bucket.
+///
+/// Keys come out shorter than they are inside, in results and in errors. A key that is too long once the two are
+/// joined is [`Unsupported`](StoreErrorKind::Unsupported).
+///
+/// ```
+/// use bytes::Bytes;
+/// use compute_gallery::store::{BlobStore, MemoryStore, Prefixed, PutMode};
+///
+/// # futures::executor::block_on(async {
+/// let whole = MemoryStore::new();
+/// let part = Prefixed::new(whole.clone(), "tenants/7".parse()?);
+/// part.put(&"a".parse()?, Bytes::from_static(b"x"), PutMode::Create).await?;
+/// assert_eq!(whole.get(&"tenants/7/a".parse()?, None).await?, "x");
+/// assert!(part.get(&"tenants/7/a".parse()?, None).await.is_err(), "nothing outside is seen");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone, Debug)]
+pub struct Prefixed<S> {
+    inner: S,
+    under: BlobKey,
+}
+
+impl<S: BlobStore> Prefixed<S> {
+    /// What lies under `under` in `inner`.
+    pub fn new(inner: S, under: BlobKey) -> Self {
+        Self { inner, under }
+    }
+
+    fn inside(&self, operation: &'static str, key: &BlobKey) -> StoreResult<BlobKey> {
+        self.under
+            .join(key.as_str())
+            .map_err(|error| StoreError::new(StoreErrorKind::Unsupported, operation, Some(key)).with_source(error))
+    }
+
+    /// `None` for what is not under the prefix.
+    fn outside(&self, key: &BlobKey) -> Option<BlobKey> {
+        key.as_str().strip_prefix(self.under.as_str())?.strip_prefix('/')?.parse().ok()
+    }
+
+    fn error(&self, error: StoreError) -> StoreError {
+        let key = error.key().and_then(|key| self.outside(key));
+        error.about(key)
+    }
+
+    /// The greatest key inside that is not greater than `after`; at most [`MADE_SMALLER`] keys lie between.
+    fn inside_after(&self, after: &BlobKey) -> Option<BlobKey> {
+        // A key has at most so many bytes, so what is cut off decides no comparison with one. A slash at the cut is
+        // no end of a key and goes too.
+        let joined = format!("{}/{after}", self.under);
+        let cut: String = joined.chars().take(BlobKey::MAX_BYTES).collect();
+        cut.trim_end_matches('/').parse().ok()
+    }
+}
+
+/// Between a key of one byte less than the longest, and that with a slash, lie that with `-` and with `.`.
+const MADE_SMALLER: usize = 2;
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<S: BlobStore> BlobStore for Prefixed<S> {
+    async fn put(&self, key: &BlobKey, bytes: Bytes, mode: PutMode) -> StoreResult<()> {
+        let key = self.inside("put", key)?;
+        self.inner.put(&key, bytes, mode).await.map_err(|error| self.error(error))
+    }
+
+    async fn get(&self, key: &BlobKey, range: Option<Range<u64>>) -> StoreResult<Bytes> {
+        let key = self.inside("get", key)?;
+        self.inner.get(&key, range).await.map_err(|error| self.error(error))
+    }
+
+    async fn head(&self, key: &BlobKey) -> StoreResult<BlobMeta> {
+        let inside = self.inside("head", key)?;
+        let meta = self.inner.head(&inside).await.map_err(|error| self.error(error))?;
+        Ok(BlobMeta { key: key.clone(), ..meta })
+    }
+
+    async fn delete(&self, key: &BlobKey) -> StoreResult<()> {
+        let key = self.inside("delete", key)?;
+        self.inner.delete(&key).await.map_err(|error| self.error(error))
+    }
+
+    async fn list(&self, under: Option<&BlobKey>, after: Option<&BlobKey>, limit: usize) -> StoreResult<Page> {
+        let inside = match under {
+            Some(under) => self.inside("list", under)?,
+            None => self.under.clone(),
+        };
+        let limit = limit.max(1);
+        let from = after.and_then(|after| self.inside_after(after));
+        let asked = limit.saturating_add(MADE_SMALLER);
+        let page = self.inner.list(Some(&inside), from.as_ref(), asked).await.map_err(|error| self.error(error))?;
+        let mut blobs: Vec<BlobMeta> = page
+            .blobs
+            .into_iter()
+            .filter_map(|meta| Some(BlobMeta { key: self.outside(&meta.key)?, ..meta }))
+            .filter(|meta| after.is_none_or(|after| meta.key > *after))
+            .collect();
+        let more = page.more || blobs.len() > limit;
+        blobs.truncate(limit);
+        Ok(Page::new(blobs, more))
+    }
+
+    async fn copy(&self, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
+        let (from, to) = (self.inside("copy", from)?, self.inside("copy", to)?);
+        self.inner.copy(&from, &to, mode).await.map_err(|error| self.error(error))
+    }
+
+    async fn persist(&self, under: &BlobKey) -> StoreResult<()> {
+        let under = self.inside("persist", under)?;
+        self.inner.persist(&under).await.map_err(|error| self.error(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::MemoryStore;
+    use super::*;
+    use futures::executor::block_on;
+
+    #[test]
+    fn a_page_may_start_after_a_key_that_would_be_too_long_inside() {
+        let inner = MemoryStore::new();
+        // With the prefix `p/` these have 511 and 512 bytes.
+        let stem = format!("{0}/{0}/{0}/{1}", "a".repeat(127), "b".repeat(125));
+        let stored: Vec<BlobKey> =
+            ["", "-", ".", "0"].iter().map(|end| format!("{stem}{end}").parse().unwrap()).collect();
+        let store = Prefixed::new(inner, "p".parse().unwrap());
+        for key in &stored {
+            block_on(store.put(key, Bytes::new(), PutMode::Create)).unwrap();
+        }
+        let after: BlobKey = format!("{stem}/c").parse().unwrap();
+        let page = block_on(store.list(None, Some(&after), 1)).unwrap();
+        assert_eq!(page.blobs.iter().map(|meta| &meta.key).collect::<Vec<_>>(), [&stored[3]]);
+        let page = block_on(store.list(None, Some(&stored[0]), 2)).unwrap();
+        assert_eq!((page.blobs.len(), page.more), (2, true));
+    }
+
+    #[test]
+    fn errors_name_the_key_that_the_caller_gave() {
+        let store = Prefixed::new(MemoryStore::new(), "p/q".parse().unwrap());
+        let error = block_on(store.get(&"a".parse().unwrap(), None)).unwrap_err();
+        assert_eq!(error.to_string(), "get of `a`: it does not exist");
+    }
+}

@@ -1,0 +1,226 @@
+//! A store that fails when told to.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::store::{BlobKey, BlobMeta, BlobStore, Page, PutMode, StoreError, StoreErrorKind, StoreResult};
+
+/// How a call fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Nothing happens, and the caller gets this kind: `Full`, `Unavailable`, `PermissionDenied`, or `Unknown` for a
+    /// request that was lost.
+    Before(StoreErrorKind),
+    /// It happens, and its answer is lost: the caller of a change gets `Unknown`, that of a read or of `persist` gets
+    /// `Unavailable`. A call that fails by itself still gives its own error.
+    After,
+}
+
+/// One call that reached a [`FaultyStore`], whether it failed or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Call {
+    /// The name of the trait's method.
+    pub operation: &'static str,
+    /// The key that it is about: of a copy the new blob's, of a listing or `persist` that which it looks under.
+    pub key: Option<BlobKey>,
+    /// What a copy copies.
+    pub copied_from: Option<BlobKey>,
+}
+
+/// A store that passes every call on to another, and fails those that its [`Faults`] choose.
+///
+/// ```
+/// use bytes::Bytes;
+/// use compute_gallery::store::{BlobStore, MemoryStore, PutMode, StoreErrorKind};
+/// use compute_gallery::testkit::{Fault, FaultyStore};
+///
+/// # futures::executor::block_on(async {
+/// let store = FaultyStore::new(MemoryStore::new());
+/// let key = "a".parse()?;
+/// store.faults().fail_call(0, Fault::After);
+/// let error = store.put(&key, Bytes::from_static(b"x"), PutMode::Create).await.unwrap_err();
+/// assert_eq!(error.kind(), StoreErrorKind::Unknown);
+/// assert_eq!(store.get(&key, None).await?, "x", "it happened all the same");
+/// assert_eq!(store.faults().record().len(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone, Debug)]
+pub struct FaultyStore<S> {
+    inner: S,
+    faults: Faults,
+}
+
+impl<S: BlobStore> FaultyStore<S> {
+    /// Passes every call on to `inner` until told otherwise.
+    pub fn new(inner: S) -> Self {
+        Self { inner, faults: Faults::default() }
+    }
+
+    /// The handle that chooses the calls that fail.
+    pub fn faults(&self) -> Faults {
+        self.faults.clone()
+    }
+
+    /// The store below, past the faults.
+    pub fn inner(&self) -> &S {
+        &self.inner
+    }
+}
+
+/// Chooses the calls of a [`FaultyStore`] that fail, and tells what was called. Clones are one handle.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    plan: Arc<Mutex<Plan>>,
+}
+
+#[derive(Debug, Default)]
+struct Plan {
+    record: Vec<Call>,
+    calls: u64,
+    once: BTreeMap<u64, Fault>,
+    onwards: Option<(u64, Fault)>,
+}
+
+impl Faults {
+    /// How many calls there were.
+    pub fn calls(&self) -> u64 {
+        self.plan().calls
+    }
+
+    /// Fails the call after `skipped` more; with 0, the next one.
+    pub fn fail_call(&self, skipped: u64, fault: Fault) {
+        let mut plan = self.plan();
+        let number = plan.calls.saturating_add(skipped);
+        plan.once.insert(number, fault);
+    }
+
+    /// Fails every call after `skipped` more: the store went away.
+    pub fn fail_from(&self, skipped: u64, fault: Fault) {
+        let mut plan = self.plan();
+        plan.onwards = Some((plan.calls.saturating_add(skipped), fault));
+    }
+
+    /// No further call fails.
+    pub fn heal(&self) {
+        let mut plan = self.plan();
+        plan.once.clear();
+        plan.onwards = None;
+    }
+
+    /// The calls so far, or since the last [`forget_record`](Self::forget_record).
+    pub fn record(&self) -> Vec<Call> {
+        self.plan().record.clone()
+    }
+
+    /// Empties the record; the count of calls goes on.
+    pub fn forget_record(&self) {
+        self.plan().record.clear();
+    }
+
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn pass<T>(&self, call: Call, work: impl Future<Output = StoreResult<T>>) -> StoreResult<T> {
+        let (operation, key) = (call.operation, call.key.clone());
+        let fault = {
+            let mut plan = self.plan();
+            let number = plan.calls;
+            plan.calls += 1;
+            plan.record.push(call);
+            let onwards = plan.onwards.filter(|(from, _)| number >= *from).map(|(_, fault)| fault);
+            plan.once.remove(&number).or(onwards)
+        };
+        let kind = match fault {
+            None => return work.await,
+            Some(Fault::Before(kind)) => kind,
+            Some(Fault::After) => {
+                work.await?;
+                match operation {
+                    "put" | "copy" | "delete" => StoreErrorKind::Unknown,
+                    _ => StoreErrorKind::Unavailable,
+                }
+            }
+        };
+        Err(StoreError::new(kind, operation, key.as_ref()).with_source("injected fault"))
+    }
+}
+
+fn call(operation: &'static str, key: Option<&BlobKey>) -> Call {
+    Call { operation, key: key.cloned(), copied_from: None }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<S: BlobStore> BlobStore for FaultyStore<S> {
+    async fn put(&self, key: &BlobKey, bytes: Bytes, mode: PutMode) -> StoreResult<()> {
+        self.faults.pass(call("put", Some(key)), self.inner.put(key, bytes, mode)).await
+    }
+
+    async fn get(&self, key: &BlobKey, range: Option<Range<u64>>) -> StoreResult<Bytes> {
+        self.faults.pass(call("get", Some(key)), self.inner.get(key, range)).await
+    }
+
+    async fn head(&self, key: &BlobKey) -> StoreResult<BlobMeta> {
+        self.faults.pass(call("head", Some(key)), self.inner.head(key)).await
+    }
+
+    async fn delete(&self, key: &BlobKey) -> StoreResult<()> {
+        self.faults.pass(call("delete", Some(key)), self.inner.delete(key)).await
+    }
+
+    async fn list(&self, under: Option<&BlobKey>, after: Option<&BlobKey>, limit: usize) -> StoreResult<Page> {
+        self.faults.pass(call("list", under), self.inner.list(under, after, limit)).await
+    }
+
+    async fn copy(&self, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
+        let call = Call { copied_from: Some(from.clone()), ..call("copy", Some(to)) };
+        self.faults.pass(call, self.inner.copy(from, to, mode)).await
+    }
+
+    async fn persist(&self, under: &BlobKey) -> StoreResult<()> {
+        self.faults.pass(call("persist", Some(under)), self.inner.persist(under)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::MemoryStore;
+    use futures::executor::block_on;
+
+    fn head_kinds(store: &FaultyStore<MemoryStore>, count: usize) -> Vec<StoreErrorKind> {
+        let key = "a".parse().unwrap();
+        (0..count).map(|_| block_on(store.head(&key)).unwrap_err().kind()).collect()
+    }
+
+    #[test]
+    fn the_chosen_calls_fail_and_no_others() {
+        use StoreErrorKind::{Full, NotFound, Unavailable};
+        let store = FaultyStore::new(MemoryStore::new());
+        let faults = store.faults();
+        faults.fail_call(1, Fault::Before(Full));
+        faults.fail_from(3, Fault::Before(Unavailable));
+        assert_eq!(head_kinds(&store, 5), [NotFound, Full, NotFound, Unavailable, Unavailable]);
+        faults.heal();
+        assert_eq!(head_kinds(&store, 1), [NotFound]);
+        assert_eq!((faults.calls(), faults.record().len()), (6, 6));
+    }
+
+    #[test]
+    fn what_fails_before_has_not_happened() {
+        let store = FaultyStore::new(MemoryStore::new());
+        store.faults().fail_call(0, Fault::Before(StoreErrorKind::Unknown));
+        let key = "a".parse().unwrap();
+        block_on(store.put(&key, Bytes::new(), PutMode::Create)).unwrap_err();
+        assert!(block_on(store.inner().head(&key)).is_err());
+    }
+}

@@ -1,0 +1,11 @@
+//! What tests of code around the gallery need (feature `testkit`): the proof that a store of yours keeps the
+//! contract, a store that fails when told to, a clock that you move by hand, and randomness that repeats.
+
+pub mod conformance;
+mod faulty_store;
+mod manual_clock;
+mod seeded_entropy;
+
+pub use faulty_store::{Call, Fault, Faults, FaultyStore};
+pub use manual_clock::ManualClock;
+pub use seeded_entropy::SeededEntropy;

@@ -1,0 +1,63 @@
+//! Randomness that repeats.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::host::Entropy;
+
+/// The same bytes for the same seed and the same order of calls. For tests only: whoever knows the seed knows them.
+///
+/// ```
+/// use compute_gallery::host::Entropy;
+/// use compute_gallery::testkit::SeededEntropy;
+///
+/// let draw = |seed| {
+///     let mut bytes = [0; 20];
+///     SeededEntropy::new(seed).fill(&mut bytes).map(|()| bytes)
+/// };
+/// assert_eq!(draw(1)?, draw(1)?);
+/// assert_ne!(draw(1)?, draw(2)?);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct SeededEntropy {
+    state: AtomicU64,
+}
+
+impl SeededEntropy {
+    /// Starts at `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self { state: AtomicU64::new(seed) }
+    }
+
+    /// The next number, by splitmix64.
+    fn next(&self) -> u64 {
+        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mut mixed = self.state.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+impl Entropy for SeededEntropy {
+    fn fill(&self, bytes: &mut [u8]) -> io::Result<()> {
+        for chunk in bytes.chunks_mut(8) {
+            for (byte, random) in chunk.iter_mut().zip(self.next().to_le_bytes()) {
+                *byte = random;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_are_those_of_the_published_splitmix64() {
+        let entropy = SeededEntropy::new(1_234_567);
+        assert_eq!([entropy.next(), entropy.next()], [6_457_827_717_110_365_317, 3_203_168_211_198_807_973]);
+    }
+}

@@ -1,0 +1,89 @@
+//! Every store that comes with the crate keeps the contract.
+
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use compute_gallery::host::Workers;
+use compute_gallery::store::{BlobStore, Durability, FsStore, MemoryStore, Prefixed};
+use compute_gallery::testkit::{FaultyStore, conformance};
+use futures::executor::block_on;
+use tempfile::TempDir;
+
+/// Stores in fresh directories that live as long as the test.
+fn fresh(directory: &TempDir, durability: Durability) -> FsStore {
+    let root = tempfile::tempdir_in(directory).unwrap().keep();
+    FsStore::open_with(root, durability).unwrap()
+}
+
+#[test]
+fn memory() {
+    block_on(conformance::run(|| async { MemoryStore::new() })).assert_all_passed();
+}
+
+#[test]
+fn files() {
+    let directory = tempfile::tempdir().unwrap();
+    block_on(conformance::run(|| async { fresh(&directory, Durability::Full) })).assert_all_passed();
+}
+
+#[test]
+fn files_lost_on_power_cut() {
+    let directory = tempfile::tempdir().unwrap();
+    block_on(conformance::run(|| async { fresh(&directory, Durability::LostOnPowerCut) })).assert_all_passed();
+}
+
+#[test]
+fn files_on_the_calling_thread() {
+    let directory = tempfile::tempdir().unwrap();
+    let new = || async { fresh(&directory, Durability::LostOnPowerCut).with_workers(Workers::inline()) };
+    block_on(conformance::run(new)).assert_all_passed();
+}
+
+#[test]
+fn a_shared_store_of_any_kind() {
+    block_on(conformance::run(|| async { Arc::new(MemoryStore::new()) as Arc<dyn BlobStore> })).assert_all_passed();
+    block_on(conformance::run(|| async { Box::new(MemoryStore::new()) as Box<dyn BlobStore> })).assert_all_passed();
+}
+
+#[test]
+fn a_part_of_memory() {
+    block_on(conformance::run(|| async { Prefixed::new(MemoryStore::new(), "tenants/7".parse().unwrap()) }))
+        .assert_all_passed();
+}
+
+#[test]
+fn a_part_of_a_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let new = || async { Prefixed::new(fresh(&directory, Durability::LostOnPowerCut), "tenants/7".parse().unwrap()) };
+    block_on(conformance::run(new)).assert_all_passed();
+}
+
+#[test]
+fn a_faulty_store_without_faults() {
+    block_on(conformance::run(|| async { FaultyStore::new(MemoryStore::new()) })).assert_all_passed();
+}
+
+#[test]
+fn four_processes_race_in_one_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = |shared: &Path| FsStore::open(shared).unwrap();
+    let name = "four_processes_race_in_one_directory";
+    assert_eq!(conformance::race_processes(name, directory.path(), open, 250), Ok(()));
+}
+
+/// A suite that passes everything proves nothing: it has to find what is broken.
+#[test]
+fn a_broken_store_is_found_out() {
+    use compute_gallery::store::StoreErrorKind;
+    use compute_gallery::testkit::Fault;
+
+    let report = block_on(conformance::run(|| async {
+        let store = FaultyStore::new(MemoryStore::new());
+        store.faults().fail_from(1, Fault::Before(StoreErrorKind::Unavailable));
+        store
+    }));
+    assert!(report.failed.len() > 80, "{report}");
+    assert!(report.to_string().contains("a_created_blob_reads_back: an unexpected error"), "{report}");
+}
