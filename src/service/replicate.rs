@@ -1,6 +1,5 @@
 //! Replicating: a version goes to all its replicas.
 
-use std::collections::VecDeque;
 use std::future::IntoFuture;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -52,7 +51,7 @@ pub struct RegionReport {
 pub struct Replication {
     work: Option<BoxFuture<'static, Result<ReplicationReport>>>,
     news: mpsc::UnboundedReceiver<ReplicationStatus>,
-    outcome: VecDeque<Result<ReplicationReport>>,
+    outcome: Option<Result<ReplicationReport>>,
 }
 
 impl std::fmt::Debug for Replication {
@@ -69,12 +68,12 @@ impl Stream for Replication {
             && let Poll::Ready(outcome) = work.as_mut().poll(context)
         {
             self.work = None;
-            self.outcome.push_back(outcome);
+            self.outcome = Some(outcome);
         }
         match self.news.poll_next_unpin(context) {
             Poll::Ready(Some(status)) => Poll::Ready(Some(Ok(status))),
             // The work is done and all its news are told: an error is told last.
-            Poll::Ready(None) => match self.outcome.pop_front() {
+            Poll::Ready(None) => match self.outcome.take_if(|outcome| outcome.is_err()) {
                 Some(Err(error)) => Poll::Ready(Some(Err(error))),
                 Some(Ok(_)) | None => Poll::Ready(None),
             },
@@ -89,7 +88,7 @@ impl IntoFuture for Replication {
 
     fn into_future(mut self) -> Self::IntoFuture {
         Box::pin(async move {
-            match (self.work.take(), self.outcome.pop_front()) {
+            match (self.work.take(), self.outcome.take()) {
                 (Some(work), _) => work.await,
                 (None, Some(outcome)) => outcome,
                 (None, None) => Err(Error::new(ErrorKind::Invalid, Problem::new("OperationNotAllowed", "replication", "its outcome has been taken as the last item of the stream"))),
@@ -113,7 +112,7 @@ impl Session {
         let (send, news) = mpsc::unbounded();
         let (session, version) = (self.clone(), version.clone());
         let work = async move { session.replicate_now(&version, &send).await };
-        Replication { work: Some(Box::pin(work)), news, outcome: VecDeque::new() }
+        Replication { work: Some(Box::pin(work)), news, outcome: None }
     }
 
     /// How far a version's replication is, by the stores' own word.
