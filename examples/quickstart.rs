@@ -111,7 +111,12 @@ async fn publish_and_deploy(arguments: &Arguments) -> Result<(), Box<dyn Error>>
     println!("published {} of {} ({})", id.number(), arguments.image.display(), mib(virtual_size));
     println!("  image digest   {}", published.content.os_disk_digest);
     println!("  read           {} in {import_seconds:.2} s", mib(import.read_bytes));
-    println!("  new            {} chunks, {}, and {} of index", import.new_chunks, mib(import.new_bytes), mib(import.new_index_bytes));
+    println!(
+        "  new            {} chunks, {}, and {} of index",
+        import.new_chunks,
+        mib(import.new_bytes),
+        mib(import.new_index_bytes)
+    );
     for (region, replicas) in &replicas {
         let crossed = cross.get(region).map(|bytes| format!(", {} over its border", mib(*bytes))).unwrap_or_default();
         println!("  {region:<14} {replicas} replicas{crossed}");
@@ -221,7 +226,8 @@ impl Arguments {
                 image
             }
         };
-        let (store, deploy) = (store.unwrap_or_else(|| place("store")), deploy.unwrap_or_else(|| place("deployed.raw")));
+        let (store, deploy) =
+            (store.unwrap_or_else(|| place("store")), deploy.unwrap_or_else(|| place("deployed.raw")));
         Ok(Self { image, format, store, regions, deploy, json, scratch })
     }
 }

@@ -18,6 +18,6 @@ pub use error::{Error, ErrorKind, Problem, Result};
 pub use progress::Progress;
 pub use replication::{AggregatedState, RegionalReplicationStatus, ReplicationState, ReplicationStatus};
 pub use service::{
-    Deployed, Deployment, GalleryService, GalleryServiceBuilder, ImportReport, NewImageVersion, Published,
-    Publishing, RegionReport, Replication, ReplicationReport, Session,
+    Deployed, Deployment, GalleryService, GalleryServiceBuilder, ImportReport, NewImageVersion, Published, Publishing,
+    RegionReport, Replication, ReplicationReport, Session,
 };

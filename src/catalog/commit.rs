@@ -121,7 +121,9 @@ impl Catalog {
                     return;
                 }
                 Ok(_) if attempt >= MAX_ATTEMPTS => {
-                    let what = format!("nothing was committed in {MAX_ATTEMPTS} attempts, others were always faster: call again");
+                    let what = format!(
+                        "nothing was committed in {MAX_ATTEMPTS} attempts, others were always faster: call again"
+                    );
                     let error = Error::new(ErrorKind::Unavailable, Problem::new("RetryableError", "catalog", what));
                     return batch.answer(|| Err(error.clone()));
                 }

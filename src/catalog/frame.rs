@@ -30,6 +30,7 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8], key: &BlobKey) -> Result
     if expected != Some(digest) {
         return Err(damaged("its hash differs"));
     }
-    let value = serde_json::from_slice(line).map_err(|error| damaged("its line is not what it should be").with_source(error))?;
+    let value = serde_json::from_slice(line)
+        .map_err(|error| damaged("its line is not what it should be").with_source(error))?;
     Ok((digest, value))
 }

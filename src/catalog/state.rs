@@ -57,7 +57,9 @@ pub(crate) struct Upload {
 impl VersionRecord {
     /// Whether the version can be deployed in `region`: exactly when all its replicas there are whole.
     pub(crate) fn is_complete_in(&self, region: &Region) -> bool {
-        self.complete.get(region).is_some_and(|replicas| self.version.publishing_profile().replicas_in(region) == Some(*replicas))
+        self.complete
+            .get(region)
+            .is_some_and(|replicas| self.version.publishing_profile().replicas_in(region) == Some(*replicas))
     }
 
     /// Where it can be deployed.
@@ -112,7 +114,10 @@ impl State {
     }
 
     /// The versions of a definition, in numeric order; none where there is no such definition.
-    pub(crate) fn versions(&self, definition: &ImageDefinitionId) -> impl DoubleEndedIterator<Item = &Arc<VersionRecord>> {
+    pub(crate) fn versions(
+        &self,
+        definition: &ImageDefinitionId,
+    ) -> impl DoubleEndedIterator<Item = &Arc<VersionRecord>> {
         self.definition_record(definition).into_iter().flat_map(|record| record.versions.values())
     }
 
@@ -138,7 +143,8 @@ impl State {
             *galleries += usize::from(gallery.gallery.location() == location);
             for definition in gallery.definitions.values() {
                 *definitions += usize::from(definition.definition.location() == location);
-                *versions += definition.versions.values().filter(|record| record.version.location() == location).count();
+                *versions +=
+                    definition.versions.values().filter(|record| record.version.location() == location).count();
             }
         }
         usage
@@ -151,7 +157,8 @@ impl State {
     /// The state after `entry`, whose hash is `digest`.
     pub(super) fn after(&self, entry: &Entry, digest: Digest) -> Result<Self> {
         if entry.number != self.number + 1 || entry.previous != self.head {
-            let what = format!("entry `{}` does not follow entry `{}`: the log is broken there", entry.number, self.number);
+            let what =
+                format!("entry `{}` does not follow entry `{}`: the log is broken there", entry.number, self.number);
             return Err(Error::corrupt("catalog log", what));
         }
         let mut next = self.clone();
@@ -164,7 +171,9 @@ impl State {
 
     /// Applies one event. The checks that it was allowed were made before it was written.
     pub(super) fn apply(&mut self, event: &Event) -> Result<()> {
-        let missing = |what: &dyn std::fmt::Display| Error::corrupt("catalog log", format!("an entry refers to `{what}`, which does not exist"));
+        let missing = |what: &dyn std::fmt::Display| {
+            Error::corrupt("catalog log", format!("an entry refers to `{what}`, which does not exist"))
+        };
         match event {
             Event::GalleryCreated { gallery } => {
                 let record = GalleryRecord { gallery: gallery.clone(), definitions: BTreeMap::new() };

@@ -85,7 +85,12 @@ pub(crate) struct Chunk<'a> {
 
 impl<'a> Chunk<'a> {
     /// Takes a record apart and verifies its hash. `scratch` is a buffer to reuse between calls.
-    pub(crate) fn decode(record: &'a [u8], encoding: Encoding, expected: &Digest, scratch: &mut Vec<u8>) -> Result<Self> {
+    pub(crate) fn decode(
+        record: &'a [u8],
+        encoding: Encoding,
+        expected: &Digest,
+        scratch: &mut Vec<u8>,
+    ) -> Result<Self> {
         let damaged = |what: &str| Error::corrupt("chunk", format!("chunk `{expected}` is damaged: {what}"));
         let chunk = match encoding {
             Encoding::Plain => Self { occupied: u16::MAX, blocks: record },
@@ -145,7 +150,9 @@ mod tests {
     use super::*;
 
     fn chunk_with(occupied: u16) -> Vec<u8> {
-        (0..CHUNK_BYTES).map(|at| if occupied & (1 << (at / BLOCK_BYTES)) != 0 { (at % 251) as u8 + 1 } else { 0 }).collect()
+        (0..CHUNK_BYTES)
+            .map(|at| if occupied & (1 << (at / BLOCK_BYTES)) != 0 { (at % 251) as u8 + 1 } else { 0 })
+            .collect()
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub(crate) struct Export<'a> {
 #[derive(Clone, Debug)]
 pub(crate) enum Ending {
     Nothing,
-    VhdFooter([u8; 512]),
+    VhdFooter(Box<[u8; 512]>),
 }
 
 impl Ending {
@@ -48,7 +48,7 @@ impl Ending {
             DiskFormat::Raw => Ok(Self::Nothing),
             DiskFormat::Vhd => {
                 let since_2000 = u32::try_from(created.saturating_sub(vhd::EPOCH_SECONDS)).unwrap_or(0);
-                vhd::fixed_footer(disk_size, since_2000, uuid).map(Self::VhdFooter)
+                vhd::fixed_footer(disk_size, since_2000, uuid).map(Box::new).map(Self::VhdFooter)
             }
         }
     }
@@ -56,7 +56,7 @@ impl Ending {
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Nothing => &[],
-            Self::VhdFooter(footer) => footer,
+            Self::VhdFooter(footer) => footer.as_slice(),
         }
     }
 }
@@ -186,7 +186,8 @@ impl Batch {
             for (offset, run) in chunk.runs() {
                 let offset = position * CHUNK_BYTES as u64 + offset as u64;
                 // The last chunk of a disk is filled up with zeros.
-                let inside = usize::try_from(self.disk_size.saturating_sub(offset)).unwrap_or(usize::MAX).min(run.len());
+                let inside =
+                    usize::try_from(self.disk_size.saturating_sub(offset)).unwrap_or(usize::MAX).min(run.len());
                 write(offset, run.get(..inside).unwrap_or_default())?;
             }
         }
@@ -202,7 +203,7 @@ struct Sequential<W> {
 
 impl<W: Write> Sequential<W> {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        const ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
+        static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
         while self.at < offset {
             let length = usize::try_from(offset - self.at).unwrap_or(usize::MAX).min(ZEROS.len());
             self.writer.write_all(ZEROS.get(..length).unwrap_or_default())?;
@@ -249,7 +250,9 @@ impl UnfinishedFile {
     }
 
     fn file(&self) -> Result<&File> {
-        self.file.as_ref().ok_or_else(|| Error::corrupt(self.path.display().to_string(), "the file is finished already"))
+        self.file
+            .as_ref()
+            .ok_or_else(|| Error::corrupt(self.path.display().to_string(), "the file is finished already"))
     }
 
     fn finish(&mut self, disk_size: u64, ending: &Ending, sync: bool) -> Result<()> {
@@ -260,9 +263,8 @@ impl UnfinishedFile {
         }
         // Closed before it gets its name: some network file systems write back only then.
         self.file = None;
-        std::fs::rename(&self.temporary, &self.path).map_err(|error| {
-            Error::from_io(self.path.display().to_string(), "giving the file its name", error)
-        })?;
+        std::fs::rename(&self.temporary, &self.path)
+            .map_err(|error| Error::from_io(self.path.display().to_string(), "giving the file its name", error))?;
         self.temporary.clear();
         if sync {
             sync_parent(&self.path)

@@ -156,7 +156,10 @@ impl Import<'_> {
         for disk in self.base.iter().flat_map(|base| &base.disks) {
             let mut walk = IndexWalk::new(self.slot.clone(), disk);
             while let Some(span) = walk.next_span().await? {
-                walk.entered().iter().chain(span.iter().map(|(_, chunk)| chunk)).for_each(|record| known.insert(record));
+                walk.entered()
+                    .iter()
+                    .chain(span.iter().map(|(_, chunk)| chunk))
+                    .for_each(|record| known.insert(record));
                 if known.is_full() {
                     return Ok(());
                 }
@@ -303,7 +306,8 @@ impl Writer {
             return self.reuse(known);
         }
         let bytes = buffer.get(chunk.start..chunk.start + CHUNK_BYTES).unwrap_or_default();
-        let record = self.builder(|writer| &mut writer.chunks, CHUNK_BYTES).append_chunk(chunk.digest, bytes, chunk.occupied);
+        let record =
+            self.builder(|writer| &mut writer.chunks, CHUNK_BYTES).append_chunk(chunk.digest, bytes, chunk.occupied);
         self.stats.new_chunks += 1;
         self.stats.new_chunk_bytes += u64::from(record.length);
         self.known.insert(&record);

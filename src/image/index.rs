@@ -109,7 +109,8 @@ impl Node {
                 encoding: Encoding::from_code(encoding)?,
             };
             let longest = if level == 0 { CHUNK_BYTES } else { MAX_NODE_BYTES };
-            if child.length == 0 || child.length as usize > longest || child.offset.checked_add(child.length).is_none() {
+            if child.length == 0 || child.length as usize > longest || child.offset.checked_add(child.length).is_none()
+            {
                 return None;
             }
             children.push((number, child));
@@ -200,7 +201,7 @@ mod tests {
             pack: PackId { upload: UploadId::from_bytes([1; 16]), number: pack },
             offset: 8 + seed as u32 % 1000,
             length: 1 + (seed % CHUNK_BYTES as u64) as u32,
-            encoding: if seed % 2 == 0 { Encoding::Plain } else { Encoding::Sparse },
+            encoding: if seed.is_multiple_of(2) { Encoding::Plain } else { Encoding::Sparse },
         }
     }
 
@@ -218,7 +219,9 @@ mod tests {
 
     #[test]
     fn levels_span_what_they_say() {
-        for (size, level) in [(512, 0), (16 << 20, 0), ((16 << 20) + 1, 1), (4 << 30, 1), ((4 << 30) + 512, 2), (1 << 40, 2)] {
+        for (size, level) in
+            [(512, 0), (16 << 20, 0), ((16 << 20) + 1, 1), (4 << 30, 1), ((4 << 30) + 512, 2), (1 << 40, 2)]
+        {
             assert_eq!(root_level(size), level, "{size}");
         }
     }

@@ -42,7 +42,9 @@ impl IndexWalk {
                     let leaves = self.nodes(0, &places).await?;
                     self.entered.extend(places);
                     let chunks = numbers.into_iter().zip(leaves).flat_map(|(number, leaf)| {
-                        leaf.children.into_iter().map(move |(child, place)| (number * FAN_OUT + u64::from(child), place))
+                        leaf.children
+                            .into_iter()
+                            .map(move |(child, place)| (number * FAN_OUT + u64::from(child), place))
                     });
                     chunks.collect()
                 }

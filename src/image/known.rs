@@ -41,7 +41,8 @@ impl KnownChunks {
             self.packs.push(record.pack);
             self.packs.len() - 1
         });
-        let place = Place { pack: pack as u32, offset: record.offset, length: record.length, encoding: record.encoding };
+        let place =
+            Place { pack: pack as u32, offset: record.offset, length: record.length, encoding: record.encoding };
         // The first place stays, so that two versions agree on it and share their index nodes.
         self.places.entry(record.digest).or_insert(place);
     }

@@ -76,7 +76,8 @@ impl Manifest {
 
     /// The bytes to store, and their hash.
     pub(crate) fn encode(&self) -> Result<(Digest, Bytes)> {
-        let failed = |error: serde_json::Error| Error::corrupt("manifest", "the manifest cannot be written").with_source(error);
+        let failed =
+            |error: serde_json::Error| Error::corrupt("manifest", "the manifest cannot be written").with_source(error);
         let bytes = serde_json::to_vec(self).map_err(failed)?;
         Ok((Digest::of(&bytes), bytes.into()))
     }
@@ -90,7 +91,8 @@ impl Manifest {
     }
 
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self> {
-        let failed = |error: serde_json::Error| Error::corrupt("manifest", "the manifest is malformed").with_source(error);
+        let failed =
+            |error: serde_json::Error| Error::corrupt("manifest", "the manifest is malformed").with_source(error);
         let manifest: Self = serde_json::from_slice(bytes).map_err(failed)?;
         if manifest.format != FORMAT {
             let what = format!("the manifest has format `{}`, this build reads `{FORMAT}`", manifest.format);

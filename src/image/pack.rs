@@ -173,7 +173,8 @@ impl PackBuilder {
 impl FinishedPack {
     /// The end of the blob that names everything in it: table, count and magic.
     pub(crate) fn tail(&self) -> Bytes {
-        let count = self.bytes.len().checked_sub(TRAILER_BYTES).and_then(|at| self.bytes.get(at..at + 4)?.first_chunk());
+        let count =
+            self.bytes.len().checked_sub(TRAILER_BYTES).and_then(|at| self.bytes.get(at..at + 4)?.first_chunk());
         let table_bytes = count.map_or(0, |count| u32::from_le_bytes(*count) as usize * TABLE_ENTRY_BYTES);
         self.bytes.slice(self.bytes.len().saturating_sub(table_bytes + TRAILER_BYTES)..)
     }
@@ -203,7 +204,8 @@ impl PackInfo {
         }
         let mut scratch = Vec::new();
         for line in table.chunks_exact(TABLE_ENTRY_BYTES) {
-            let (digest, length, encoding) = parse_line(line).ok_or_else(|| damaged("a line of its table is unknown"))?;
+            let (digest, length, encoding) =
+                parse_line(line).ok_or_else(|| damaged("a line of its table is unknown"))?;
             let (record, rest) =
                 records.split_at_checked(length).ok_or_else(|| damaged("a record lies outside of it"))?;
             records = rest;
@@ -211,6 +213,14 @@ impl PackInfo {
         }
         if records.is_empty() { Ok(()) } else { Err(damaged("its table does not add up to its length")) }
     }
+}
+
+/// The table of a pack, as its end says where it is; unverified.
+#[cfg(feature = "testkit")]
+pub(super) fn table_of(pack: &[u8]) -> Option<&[u8]> {
+    let (body, count) = pack.strip_suffix(&END_MAGIC)?.split_last_chunk::<4>()?;
+    let table_bytes = (u32::from_le_bytes(*count) as usize).checked_mul(TABLE_ENTRY_BYTES)?;
+    body.get(body.len().checked_sub(table_bytes)?..)
 }
 
 fn parse_line(line: &[u8]) -> Option<(Digest, usize, Encoding)> {

@@ -75,7 +75,8 @@ impl Slot {
                 end = end.max(record_end);
                 count += 1;
             }
-            let span = self.store.get(&first.pack.key()?, Some(start..end)).await.map_err(|error| self.failed(error))?;
+            let span =
+                self.store.get(&first.pack.key()?, Some(start..end)).await.map_err(|error| self.failed(error))?;
             let (now, later) = rest.split_at_checked(count).unwrap_or((rest, &[]));
             for at in now {
                 if let (Some(record), Some(place)) = (records.get(*at), found.get_mut(*at)) {

@@ -41,7 +41,8 @@ impl ImageIdentifier {
     pub fn new(publisher: &str, offer: &str, sku: &str) -> Result<Self> {
         let problem = |part: &str, value: &str, longest: usize| {
             let inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-            let good = !value.is_empty() && value.len() <= longest && value.bytes().all(inside) && !value.ends_with('.');
+            let good =
+                !value.is_empty() && value.len() <= longest && value.bytes().all(inside) && !value.ends_with('.');
             (!good).then(|| {
                 let rule = format!("it has 1 to {longest} letters, digits, `-`, `_` and `.`, and does not end in `.`");
                 let what = format!("asset name `{}` is not valid: {rule}", value.escape_debug());

@@ -125,9 +125,7 @@ impl<'a> Segments<'a> {
     fn literal(&mut self, expected: &str) -> Result<()> {
         match self.rest.next() {
             Some(segment) if segment.eq_ignore_ascii_case(expected) => Ok(()),
-            Some(segment) => {
-                Err(self.wrong(&format!("`{}` stands where `{expected}` must", segment.escape_debug())))
-            }
+            Some(segment) => Err(self.wrong(&format!("`{}` stands where `{expected}` must", segment.escape_debug()))),
             None => Err(self.wrong(&format!("it ends where `{expected}` must follow"))),
         }
     }
@@ -230,8 +228,7 @@ mod tests {
 
     use super::*;
 
-    const VERSION: &str =
-        "/subscriptions/dev/resourceGroups/Images/providers/Microsoft.Compute/galleries/Contoso/images/web/versions/1.2.3";
+    const VERSION: &str = "/subscriptions/dev/resourceGroups/Images/providers/Microsoft.Compute/galleries/Contoso/images/web/versions/1.2.3";
 
     #[test]
     fn the_wrong_segment_is_named() {

@@ -113,7 +113,19 @@ mod tests {
 
     #[test]
     fn only_three_plain_numbers_are_taken() {
-        for wrong in ["", "1.0", "1.0.0.0", "1.0.0-pre", "+1.0.0", "01.0.0", "1..0", "1.0.2147483648", "1.0.x", " 1.0.0", "1.0.99999999999"] {
+        for wrong in [
+            "",
+            "1.0",
+            "1.0.0.0",
+            "1.0.0-pre",
+            "+1.0.0",
+            "01.0.0",
+            "1..0",
+            "1.0.2147483648",
+            "1.0.x",
+            " 1.0.0",
+            "1.0.99999999999",
+        ] {
             let error = wrong.parse::<VersionNumber>().unwrap_err().to_string();
             assert!(error.contains(&format!("`{wrong}`")), "{error}");
         }

@@ -101,11 +101,14 @@ impl Engine<'_> {
     ) -> Vec<(Moved, Result<()>)> {
         let present: Vec<Present> = regions.iter().map(|region| region.present.clone()).collect();
         let steps = plan(&self.manifest.packs, &present);
-        let mut jobs: Vec<Job> = (0..).zip(regions).map(|(place, region)| Job {
-            missing: steps.iter().filter(|step| step.region == place).count(),
-            moved: Moved { present_bytes: region.present_bytes(self.manifest), ..Moved::default() },
-            outcome: Ok(()),
-        }).collect();
+        let mut jobs: Vec<Job> = (0..)
+            .zip(regions)
+            .map(|(place, region)| Job {
+                missing: steps.iter().filter(|step| step.region == place).count(),
+                moved: Moved { present_bytes: region.present_bytes(self.manifest), ..Moved::default() },
+                outcome: Ok(()),
+            })
+            .collect();
         for (place, job) in jobs.iter_mut().enumerate().filter(|(_, job)| job.missing == 0) {
             job.outcome = self.complete(regions, place, finish).await;
         }
@@ -147,7 +150,9 @@ impl Engine<'_> {
                 let bytes = self.source.read_pack(&step.pack).await?;
                 let (pack, copy) = (step.pack, bytes.clone());
                 let verified = self.workers.run(move || pack.verify(&copy)).await;
-                verified.map_err(|error| Error::corrupt(self.source.place(), "a pack cannot be sent on").with_source(error))?;
+                verified.map_err(|error| {
+                    Error::corrupt(self.source.place(), "a pack cannot be sent on").with_source(error)
+                })?;
                 let first = to.split_off_first().copied();
                 if let Some(slot) = first.and_then(|slot| region.slots.get(slot as usize)) {
                     let sent = slot.put_pack(&step.pack, bytes).await?;

@@ -39,7 +39,8 @@ pub(crate) fn plan(packs: &[PackInfo], regions: &[Present]) -> Vec<Step> {
                 }
             }
             let from = have.map_or(Origin::OtherRegion, Origin::Slot);
-            (!lack.is_empty()).then(|| Step { region, pack: *pack, from, to: lack })
+            let step = Step { region, pack: *pack, from, to: lack };
+            (!step.to.is_empty()).then_some(step)
         })
     });
     steps.collect()

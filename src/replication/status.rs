@@ -66,7 +66,9 @@ impl ReplicationStatus {
         let any = |state| summary.iter().any(|region| region.state == state);
         let aggregated_state = match () {
             () if any(ReplicationState::Failed) => AggregatedState::Failed,
-            () if summary.iter().all(|region| region.state == ReplicationState::Completed) => AggregatedState::Completed,
+            () if summary.iter().all(|region| region.state == ReplicationState::Completed) => {
+                AggregatedState::Completed
+            }
             () => AggregatedState::InProgress,
         };
         Self { aggregated_state, summary }

@@ -10,7 +10,9 @@ fn is_new<T: PartialEq>(there: Option<&T>, wanted: &T, id: &dyn std::fmt::Displa
     match there {
         None => Ok(true),
         Some(there) if there == wanted => Ok(false),
-        Some(_) => Err(already_exists(id, "it exists with other properties: choose another name, or use what is there")),
+        Some(_) => {
+            Err(already_exists(id, "it exists with other properties: choose another name, or use what is there"))
+        }
     }
 }
 
@@ -19,17 +21,14 @@ fn already_exists(id: &dyn std::fmt::Display, what: &str) -> Error {
 }
 
 fn parent_missing(id: &dyn std::fmt::Display) -> Error {
-    Error::new(ErrorKind::NotFound, Problem::new("ParentResourceNotFound", id.to_string(), "it does not exist: create it first"))
+    Error::new(
+        ErrorKind::NotFound,
+        Problem::new("ParentResourceNotFound", id.to_string(), "it does not exist: create it first"),
+    )
 }
 
 /// Refuses one more of `what` where the limit is reached.
-fn room_for(
-    what: &str,
-    usage: usize,
-    limit: usize,
-    subscription: &SubscriptionId,
-    location: &Region,
-) -> Result<()> {
+fn room_for(what: &str, usage: usize, limit: usize, subscription: &SubscriptionId, location: &Region) -> Result<()> {
     if usage < limit {
         return Ok(());
     }
@@ -126,7 +125,8 @@ pub(super) fn version_fits(version: &ImageVersion, limits: &Limits, regions: &Re
     for (disk, size) in os_disk.chain(data_disks) {
         let most = limits.max_disk_bytes();
         if size > most {
-            let what = format!("the disk has `{size}` bytes, at most {most} are allowed: shrink it, or raise the limit");
+            let what =
+                format!("the disk has `{size}` bytes, at most {most} are allowed: shrink it, or raise the limit");
             let target = format!("galleryImageVersion.properties.storageProfile.{disk}");
             problems.push(Problem::new("GallerySourceResourceExceedsMaxSize", target, what));
         }

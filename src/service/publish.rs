@@ -3,13 +3,13 @@
 //! Intent first, then bytes, then publish: the upload is announced before its first pack, the version exists only when
 //! all of it is stored, and an upload that is given up is closed in the catalog before its packs are removed.
 
-use std::future::{Future, IntoFuture};
+use std::future::IntoFuture;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
-use super::session::Session;
 use super::checks;
+use super::session::Session;
 use crate::catalog::{Event, ImageContent, State, UploadName, VersionRecord};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::image::import::{Import, ImportStats, Imported, OpenDisk};
@@ -191,7 +191,8 @@ impl Session {
     async fn open_disks(&self, os_disk: DiskSource, data_disks: Vec<(u32, DiskSource)>) -> Result<Vec<OpenDisk>> {
         let mut data_disks = data_disks;
         data_disks.sort_by_key(|(lun, _)| *lun);
-        let sources = std::iter::once((None, os_disk)).chain(data_disks.into_iter().map(|(lun, disk)| (Some(lun), disk)));
+        let sources =
+            std::iter::once((None, os_disk)).chain(data_disks.into_iter().map(|(lun, disk)| (Some(lun), disk)));
         let mut disks = Vec::new();
         for (lun, source) in sources {
             let target = source.target().to_owned();
@@ -279,8 +280,7 @@ impl Session {
             if !state.is_open(upload) || base.as_ref().is_some_and(|base| state.version(base).is_none()) {
                 return Err(closed(id));
             }
-            let mut events =
-                vec![Event::ImageVersionPublished { version: version.clone(), content: content.clone() }];
+            let mut events = vec![Event::ImageVersionPublished { version: version.clone(), content: content.clone() }];
             let region = version.location();
             if version.publishing_profile().replicas_in(region) == Some(1) {
                 events.push(Event::RegionCompleted { version: id.clone(), region: region.clone(), replicas: 1 });
@@ -291,16 +291,14 @@ impl Session {
     }
 
     /// Gives an upload up: first in the catalog, so that nobody can publish it, then its packs go.
-    fn abandon<'a>(&'a self, slot: &'a Slot, upload: UploadName) -> impl Future<Output = Result<()>> + 'a {
-        async move {
-            let check = move |state: &State| match state.is_open(upload) {
-                true => Ok(vec![Event::UploadAbandoned { upload }]),
-                // Published after all, or given up by another: not ours to clean up.
-                false => Err(Error::not_found("upload", "the upload is over already")),
-            };
-            self.parts.catalog.commit(&self.caller, check).await?;
-            slot.remove_upload(upload.0).await
-        }
+    async fn abandon(&self, slot: &Slot, upload: UploadName) -> Result<()> {
+        let check = move |state: &State| match state.is_open(upload) {
+            true => Ok(vec![Event::UploadAbandoned { upload }]),
+            // Published after all, or given up by another: not ours to clean up.
+            false => Err(Error::not_found("upload", "the upload is over already")),
+        };
+        self.parts.catalog.commit(&self.caller, check).await?;
+        slot.remove_upload(upload.0).await
     }
 }
 

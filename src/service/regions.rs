@@ -21,7 +21,9 @@ impl Regions {
         let known = self.common.is_some() || self.own.contains_key(region);
         (!known).then(|| {
             let have = self.own.keys().map(|region| format!("`{region}`")).collect::<Vec<_>>().join(", ");
-            let what = format!("region `{region}` has no store here; those with one are {have}; give it one when the service is built");
+            let what = format!(
+                "region `{region}` has no store here; those with one are {have}; give it one when the service is built"
+            );
             Problem::new("InvalidParameter", "galleryImageVersion.properties.publishingProfile.targetRegions", what)
         })
     }

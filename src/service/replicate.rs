@@ -13,8 +13,8 @@ use futures::stream::{self, Stream, StreamExt};
 use super::session::Session;
 use crate::catalog::{Event, State, VersionRecord};
 use crate::error::{Error, ErrorKind, Problem, Result};
-use crate::image::manifest::Manifest;
 use crate::image::Slot;
+use crate::image::manifest::Manifest;
 use crate::model::{ImageVersionId, Region};
 use crate::replication::{
     AggregatedState, Engine, Moved, RegionRun, RegionalReplicationStatus, ReplicationState, ReplicationStatus, look,
@@ -91,7 +91,14 @@ impl IntoFuture for Replication {
             match (self.work.take(), self.outcome.take()) {
                 (Some(work), _) => work.await,
                 (None, Some(outcome)) => outcome,
-                (None, None) => Err(Error::new(ErrorKind::Invalid, Problem::new("OperationNotAllowed", "replication", "its outcome has been taken as the last item of the stream"))),
+                (None, None) => Err(Error::new(
+                    ErrorKind::Invalid,
+                    Problem::new(
+                        "OperationNotAllowed",
+                        "replication",
+                        "its outcome has been taken as the last item of the stream",
+                    ),
+                )),
             }
         })
     }
@@ -190,15 +197,20 @@ impl Session {
             let _ = news.unbounded_send(board.status());
         };
         tell();
-        let engine =
-            Engine { manifest: &manifest, digest: record.content.manifest, source: &source, workers: &self.parts.workers };
+        let engine = Engine {
+            manifest: &manifest,
+            digest: record.content.manifest,
+            source: &source,
+            workers: &self.parts.workers,
+        };
         let on_moved = |run: usize, moved: &Moved| {
             places.get(run).into_iter().for_each(|place| board.present(*place, moved.present_bytes));
             tell();
         };
         let finish = |run: usize| {
             let (session, version) = (self.clone(), version.clone());
-            let done = runs.get(run).zip(places.get(run)).map(|(run, place)| (run.region.clone(), run.slots.len(), *place));
+            let done =
+                runs.get(run).zip(places.get(run)).map(|(run, place)| (run.region.clone(), run.slots.len(), *place));
             let board = board.clone();
             let finished = async move {
                 let Some((region, replicas, place)) = done else { return Ok(()) };

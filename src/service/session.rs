@@ -8,9 +8,7 @@ use super::builder::Parts;
 use super::checks;
 use crate::catalog::{Caller, Commit, Event, ImageContent, State, VersionRecord};
 use crate::error::{Error, Result};
-use crate::model::{
-    Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageVersion, ImageVersionId, Region,
-};
+use crate::model::{Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageVersion, ImageVersionId, Region};
 
 /// The gallery as one caller uses it. Every call goes through a session: the place where access is decided.
 ///

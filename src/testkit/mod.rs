@@ -3,6 +3,7 @@
 
 pub mod conformance;
 mod faulty_store;
+pub mod fuzz;
 mod manual_clock;
 mod seeded_entropy;
 

@@ -98,31 +98,11 @@ fn verify_checksum(bytes: &[u8], checksum_at: usize, part: &str, target: &str) -
     ))
 }
 
-/// A file in memory, for tests and for [`fuzz`].
-#[cfg(any(test, feature = "testkit"))]
-struct Memory(Vec<u8>);
-
-#[cfg(any(test, feature = "testkit"))]
-impl ReadAt for Memory {
-    fn size(&self) -> u64 {
-        self.0.len() as u64
-    }
-
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        check_read(self.size(), offset, buffer.len())?;
-        for (to, from) in buffer.iter_mut().zip(self.0.iter().skip(offset as usize)) {
-            *to = *from;
-        }
-        Ok(())
-    }
-}
-
 /// Takes any bytes for a VHD and reads of it what a guest might; a panic is a bug.
 #[cfg(feature = "testkit")]
-#[doc(hidden)]
 pub(crate) fn fuzz(data: &[u8]) {
     const WINDOW_BYTES: u64 = 64 << 10;
-    let Ok(disk) = open(Arc::new(Memory(data.to_vec())), "disk") else { return };
+    let Ok(disk) = open(Arc::new(bytes::Bytes::copy_from_slice(data)), "disk") else { return };
     let size = disk.size();
     let mut window = vec![0; size.min(WINDOW_BYTES) as usize];
     for offset in [0, size - window.len() as u64] {

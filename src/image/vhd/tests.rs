@@ -92,7 +92,7 @@ fn sample_content() -> Vec<u8> {
 }
 
 fn open_bytes(file: Vec<u8>) -> Result<SharedDisk> {
-    open(Arc::new(Memory(file)), "a.vhd")
+    open(Arc::new(bytes::Bytes::from(file)), "a.vhd")
 }
 
 fn read_all(disk: &dyn ReadAt) -> Vec<u8> {

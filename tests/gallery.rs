@@ -1,0 +1,479 @@
+//! The whole path through the public face: publish, replicate, deploy; what is refused, and what a failure leaves.
+#![cfg(feature = "testkit")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a helper of a test may fail as the test does")]
+
+use std::collections::BTreeMap;
+use std::io::Cursor;
+use std::path::Path;
+use std::process::Command;
+
+use compute_gallery::image::{DiskFormat, DiskSource, ImageDigest};
+use compute_gallery::model::*;
+use compute_gallery::store::{BlobStoreExt, FsStore, MemoryStore, StoreErrorKind};
+use compute_gallery::testkit::{Fault, FaultyStore, ManualClock, SeededEntropy};
+use compute_gallery::*;
+use futures::StreamExt;
+use futures::executor::block_on;
+
+const MIB: usize = 1 << 20;
+
+/// A disk of `mib` MiB: random blocks, zeros and repeats, the same for the same seed.
+fn disk(mib: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed | 1;
+    let mut bytes = vec![0; mib * MIB];
+    for (number, block) in bytes.chunks_mut(64 << 10).enumerate() {
+        if number % 3 == 1 {
+            continue;
+        }
+        for word in block.chunks_exact_mut(8).take(if number % 5 == 0 { 600 } else { usize::MAX }) {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            word.copy_from_slice(&state.to_le_bytes());
+        }
+    }
+    bytes
+}
+
+fn gallery_id() -> GalleryId {
+    "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/Contoso".parse().unwrap()
+}
+
+fn image_id() -> ImageDefinitionId {
+    gallery_id().image("web".parse().unwrap())
+}
+
+fn version_id(number: &str) -> ImageVersionId {
+    image_id().version(number.parse().unwrap())
+}
+
+fn region(name: &str) -> Region {
+    name.parse().unwrap()
+}
+
+fn new_version(number: &str, regions: &str, source: DiskSource) -> NewImageVersion {
+    let profile = PublishingProfile::new(regions.parse().unwrap());
+    NewImageVersion::new(version_id(number), region("westeurope"), profile, source)
+}
+
+fn raw(bytes: &[u8]) -> DiskSource {
+    DiskSource::bytes(bytes.to_vec(), DiskFormat::Raw)
+}
+
+async fn open(store: impl store::BlobStore) -> Session {
+    let clock = ManualClock::auto_advancing("2026-01-02T03:04:05Z".parse().unwrap());
+    GalleryService::builder().store(store).clock(clock).open().await.unwrap().session("test".parse().unwrap())
+}
+
+async fn with_definition(session: &Session) {
+    session.create_gallery(Gallery::new(gallery_id(), region("westeurope"))).await.unwrap();
+    let identifier = ImageIdentifier::new("Contoso", "Web", "Frontend").unwrap();
+    let location = region("westeurope");
+    let definition = ImageDefinition::new(image_id(), location, OsType::Linux, OsState::Generalized, identifier);
+    session.create_image_definition(definition).await.unwrap();
+}
+
+async fn deployed(session: &Session, number: &str, place: &str) -> Vec<u8> {
+    let deployment = session.deploy(&version_id(number), &region(place));
+    deployment.to_writer(Cursor::new(Vec::new())).await.unwrap().1.into_inner()
+}
+
+#[test]
+fn a_disk_comes_back_from_every_region_and_a_version_costs_its_change() {
+    block_on(async {
+        let session = open(MemoryStore::new()).await;
+        with_definition(&session).await;
+        let mut bytes = disk(20, 7);
+        let first = session.publish(new_version("1.0.0", "westeurope=2,eastus=1", raw(&bytes))).await.unwrap();
+        assert_eq!(first.content.os_disk_digest, ImageDigest::of(raw(&bytes)).unwrap());
+        let report = session.replicate(&version_id("1.0.0")).await.unwrap();
+        assert_eq!(report.regions[1].cross_region_bytes, first.content.stored_bytes);
+        assert_eq!(report.regions[0].cross_region_bytes, 0);
+        assert_eq!(report.regions[0].local_bytes, first.content.stored_bytes);
+        for place in ["westeurope", "eastus"] {
+            assert!(deployed(&session, "1.0.0", place).await == bytes, "{place}");
+        }
+
+        bytes[5 * MIB..5 * MIB + 3].copy_from_slice(b"new");
+        let second = session.publish(new_version("1.0.1", "westeurope=2,eastus=1", raw(&bytes))).await.unwrap();
+        assert_eq!(second.import.new_chunks, 1);
+        assert!(second.import.new_bytes <= 64 << 10, "{:?}", second.import);
+        session.replicate(&version_id("1.0.1")).await.unwrap();
+        assert!(deployed(&session, "1.0.1", "eastus").await == bytes);
+
+        let same = session.publish(new_version("1.0.2", "westeurope", raw(&bytes))).await.unwrap();
+        assert_eq!((same.import.new_chunks, same.import.sent_bytes), (0, 0));
+    });
+}
+
+#[test]
+fn a_version_is_deployable_and_latest_exactly_where_it_is_complete() {
+    block_on(async {
+        let session = open(MemoryStore::new()).await;
+        with_definition(&session).await;
+        let bytes = disk(2, 3);
+        session.publish(new_version("1.0.9", "westeurope=1,eastus=3", raw(&bytes))).await.unwrap();
+        let version = version_id("1.0.9");
+        assert_eq!(session.latest(&image_id(), &region("westeurope")).await.unwrap().id(), &version);
+        assert_eq!(session.latest(&image_id(), &region("eastus")).await.unwrap_err().kind(), ErrorKind::NotFound);
+        let early = session.deploy(&version, &region("eastus")).to_writer(Vec::new()).await.unwrap_err();
+        assert_eq!(early.kind(), ErrorKind::Conflict);
+        assert!(early.to_string().contains("complete in `westeurope`"), "{early}");
+
+        let mut last = 0;
+        let mut replication = session.replicate(&version);
+        while let Some(status) = replication.next().await {
+            let status = status.unwrap();
+            assert!(status.progress() >= last);
+            last = status.progress();
+            assert_eq!(last == 100, status.aggregated_state == AggregatedState::Completed);
+        }
+        assert_eq!(last, 100);
+        assert_eq!(session.replication_status(&version).await.unwrap().progress(), 100);
+        assert!(deployed(&session, "1.0.9", "eastus").await == bytes);
+
+        session.publish(new_version("1.0.12", "westeurope", raw(&bytes))).await.unwrap();
+        assert_eq!(session.latest(&image_id(), &region("westeurope")).await.unwrap().id(), &version_id("1.0.12"));
+        let names = session.image_versions(&image_id()).await.unwrap();
+        let names: Vec<String> = names.iter().map(|version| version.id().number().to_string()).collect();
+        assert_eq!(names, ["1.0.9", "1.0.12"]);
+    });
+}
+
+#[test]
+fn two_services_see_each_other_and_never_break_a_rule_between_them() {
+    let store = MemoryStore::new();
+    let limits = Limits::default().with_galleries(10);
+    let services: Vec<GalleryService> = (0..4)
+        .map(|_| block_on(GalleryService::builder().store(store.clone()).limits(limits.clone()).open()).unwrap())
+        .collect();
+    let created: usize = std::thread::scope(|scope| {
+        let workers: Vec<_> = services
+            .iter()
+            .enumerate()
+            .map(|(worker, service)| {
+                scope.spawn(move || {
+                    let session = service.session(format!("worker {worker}").parse().unwrap());
+                    let create = |number: usize| {
+                        let id = format!("/subscriptions/dev/resourceGroups/a/providers/Microsoft.Compute/galleries/g{worker}x{number}");
+                        session.create_gallery(Gallery::new(id.parse().unwrap(), region("westeurope")))
+                    };
+                    let results = block_on(futures::future::join_all((0..8).map(create)));
+                    let refused = results.iter().filter_map(|result| result.as_ref().err());
+                    refused.for_each(|error| assert_eq!(error.kind(), ErrorKind::LimitReached, "{error}"));
+                    results.iter().filter(|result| result.is_ok()).count()
+                })
+            })
+            .collect();
+        workers.into_iter().map(|worker| worker.join().unwrap()).sum()
+    });
+    assert_eq!(created, 10);
+    block_on(async {
+        for service in &services {
+            assert_eq!(service.session("reader".parse().unwrap()).galleries().await.unwrap().len(), 10);
+        }
+        let session = services[0].session("reader".parse().unwrap());
+        let history: Vec<Commit> = session.history(0).map(|commit| commit.unwrap()).collect().await;
+        assert_eq!(history.len(), 10);
+        assert!(history.windows(2).all(|pair| pair[0].time <= pair[1].time));
+    });
+}
+
+#[test]
+fn a_lost_answer_is_looked_up_and_counts_once() {
+    block_on(async {
+        let store = FaultyStore::new(MemoryStore::new());
+        let faults = store.faults();
+        let session = open(store).await;
+        // The refresh before the commit is one call, the entry's put the next.
+        faults.fail_call(1, Fault::After);
+        session.create_gallery(Gallery::new(gallery_id(), region("westeurope"))).await.unwrap();
+        let history: Vec<Commit> = session.history(0).map(|commit| commit.unwrap()).collect().await;
+        assert_eq!(history.len(), 1);
+    });
+}
+
+/// Fails each call in turn, before and after it took effect: the publish succeeds or says so, the catalog stays whole,
+/// and calling again finishes the work.
+#[test]
+fn publish_and_replicate_survive_a_fault_at_every_call() {
+    let bytes = disk(3, 11);
+    let whole = block_on(async {
+        let store = FaultyStore::new(MemoryStore::new());
+        let faults = store.faults();
+        let session = open(store).await;
+        with_definition(&session).await;
+        let before = faults.calls();
+        session.publish(new_version("1.0.0", "westeurope=2,eastus=1", raw(&bytes))).await.unwrap();
+        session.replicate(&version_id("1.0.0")).await.unwrap();
+        faults.calls() - before
+    });
+    assert!(whole > 20, "{whole}");
+    for fault in [Fault::Before(StoreErrorKind::Unavailable), Fault::Before(StoreErrorKind::Full), Fault::After] {
+        for call in 0..whole {
+            block_on(async {
+                let store = FaultyStore::new(MemoryStore::new());
+                let faults = store.faults();
+                let session = open(store).await;
+                with_definition(&session).await;
+                faults.fail_call(call, fault);
+                let first = session.publish(new_version("1.0.0", "westeurope=2,eastus=1", raw(&bytes))).await;
+                match (first, session.publish(new_version("1.0.0", "westeurope=2,eastus=1", raw(&bytes))).await) {
+                    (Err(_), Ok(_)) => {}
+                    (_, Err(error)) if error.kind() == ErrorKind::AlreadyExists => {}
+                    other => panic!("call {call}, {fault:?}: {other:?}"),
+                }
+                if session.replicate(&version_id("1.0.0")).await.is_err() {
+                    session.replicate(&version_id("1.0.0")).await.unwrap();
+                }
+                assert!(deployed(&session, "1.0.0", "eastus").await == bytes, "call {call}, {fault:?}");
+                assert!(deployed(&session, "1.0.0", "westeurope").await == bytes, "call {call}, {fault:?}");
+            });
+        }
+    }
+}
+
+#[test]
+fn what_arrived_whole_is_not_sent_again() {
+    block_on(async {
+        let store = FaultyStore::new(MemoryStore::new());
+        let faults = store.faults();
+        let session = open(store).await;
+        with_definition(&session).await;
+        let bytes = disk(80, 5);
+        session.publish(new_version("1.0.0", "westeurope,eastus=2", raw(&bytes))).await.unwrap();
+        faults.forget_record();
+        // Dropped after the first packs have arrived, as if the process had been killed.
+        let mut replication = session.replicate(&version_id("1.0.0"));
+        for _ in 0..2 {
+            replication.next().await.unwrap().unwrap();
+        }
+        drop(replication);
+        session.replicate(&version_id("1.0.0")).await.unwrap();
+        let mut sent: BTreeMap<String, usize> = BTreeMap::new();
+        for call in faults.record().into_iter().filter(|call| matches!(call.operation, "put" | "copy")) {
+            if let Some(key) = call.key.filter(|key| key.as_str().contains("/packs/")) {
+                *sent.entry(key.to_string()).or_default() += 1;
+            }
+        }
+        assert!(sent.len() >= 4, "{sent:?}");
+        // What was on its way when it was dropped may be sent twice; what had arrived may not.
+        assert!(sent.values().filter(|count| **count > 1).count() <= 3, "{sent:?}");
+        assert!(deployed(&session, "1.0.0", "eastus").await == bytes);
+    });
+}
+
+#[test]
+fn an_import_that_was_interrupted_goes_on_where_it_was() {
+    block_on(async {
+        let store = FaultyStore::new(MemoryStore::new());
+        let faults = store.faults();
+        let session = open(store).await;
+        with_definition(&session).await;
+        let bytes = disk(150, 5);
+        let seen = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+        let publishing = session.publish(new_version("1.0.0", "westeurope", raw(&bytes))).on_progress({
+            let seen = seen.clone();
+            move |progress| seen.store(progress.done, std::sync::atomic::Ordering::SeqCst)
+        });
+        let mut publishing = Box::pin(publishing.into_future());
+        // Polled until most of the disk is read, then dropped.
+        std::future::poll_fn(|context| {
+            let _ = publishing.as_mut().poll(context);
+            if seen.load(std::sync::atomic::Ordering::SeqCst) > 120 * MIB as u64 {
+                std::task::Poll::Ready(())
+            } else {
+                std::task::Poll::Pending
+            }
+        })
+        .await;
+        drop(publishing);
+        assert_eq!(session.image_versions(&image_id()).await.unwrap().len(), 0);
+        faults.forget_record();
+        let again = session.publish(new_version("1.0.0", "westeurope", raw(&bytes))).await.unwrap();
+        assert!(again.import.sent_bytes < again.content.stored_bytes, "{:?}", again.import);
+        assert!(deployed(&session, "1.0.0", "westeurope").await == bytes);
+    });
+}
+
+#[test]
+fn bad_requests_say_what_and_where_and_leave_nothing() {
+    block_on(async {
+        let store = MemoryStore::new();
+        let session = open(store.clone()).await;
+        let publish = |regions: &str, source| session.publish(new_version("1.0.0", regions, source)).into_future();
+        let orphan = publish("westeurope", raw(&disk(1, 1))).await.unwrap_err();
+        assert_eq!((orphan.kind(), orphan.code()), (ErrorKind::NotFound, "ParentResourceNotFound"));
+        with_definition(&session).await;
+        let odd = publish("westeurope", DiskSource::bytes(vec![1; 1000], DiskFormat::Raw)).await.unwrap_err();
+        assert_eq!(odd.kind(), ErrorKind::Invalid);
+        assert!(odd.to_string().contains("`1000` bytes"), "{odd}");
+        let elsewhere = publish("eastus", raw(&disk(1, 1))).await.unwrap_err();
+        assert!(elsewhere.to_string().contains("must contain the location"), "{elsewhere}");
+        let absent = publish("westeurope", DiskSource::path("/no/such/disk.raw", DiskFormat::Raw)).await.unwrap_err();
+        assert_eq!((absent.kind(), absent.target()), (ErrorKind::NotFound, "/no/such/disk.raw"));
+        let not_vhd = publish("westeurope", DiskSource::bytes(vec![1; 4096], DiskFormat::Vhd)).await.unwrap_err();
+        assert_eq!(not_vhd.kind(), ErrorKind::Corrupt);
+        let packs = store.list_all(Some(&"regions".parse().unwrap())).await.unwrap();
+        assert!(packs.is_empty(), "{packs:?}");
+        assert!(session.image_versions(&image_id()).await.unwrap().is_empty());
+    });
+}
+
+#[test]
+fn a_region_without_a_store_is_refused_before_a_byte_moves() {
+    block_on(async {
+        let store = MemoryStore::new();
+        let builder = GalleryService::builder().catalog_store(MemoryStore::new());
+        let service = builder.region_store(region("westeurope"), store.clone()).open().await.unwrap();
+        let session = service.session("test".parse().unwrap());
+        with_definition(&session).await;
+        let error = session.publish(new_version("1.0.0", "westeurope,eastus", raw(&disk(1, 1)))).await.unwrap_err();
+        assert!(error.to_string().contains("region `eastus` has no store"), "{error}");
+        assert!(store.list_all(None).await.unwrap().is_empty());
+    });
+}
+
+#[test]
+fn a_store_that_is_full_leaves_no_pack_behind() {
+    block_on(async {
+        let packs = MemoryStore::new();
+        let store = FaultyStore::new(packs.clone());
+        let faults = store.faults();
+        let builder = GalleryService::builder().catalog_store(MemoryStore::new());
+        let service = builder.region_store(region("westeurope"), store).open().await.unwrap();
+        let session = service.session("test".parse().unwrap());
+        with_definition(&session).await;
+        faults.fail_call(2, Fault::Before(StoreErrorKind::Full));
+        let error = session.publish(new_version("1.0.0", "westeurope", raw(&disk(120, 1)))).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
+        let left = packs.list_all(None).await.unwrap();
+        assert!(left.is_empty(), "{left:?}");
+    });
+}
+
+#[test]
+fn a_damaged_pack_is_found_and_named_and_no_file_is_left() {
+    let directory = tempfile::tempdir().unwrap();
+    block_on(async {
+        let session = open(FsStore::open(directory.path().join("store")).unwrap()).await;
+        with_definition(&session).await;
+        session.publish(new_version("1.0.0", "westeurope", raw(&disk(4, 9)))).await.unwrap();
+        let packs = directory.path().join("store/regions/westeurope/slots/0/packs");
+        let upload = std::fs::read_dir(packs).unwrap().next().unwrap().unwrap().path();
+        let pack = upload.join("0000000000");
+        let mut bytes = std::fs::read(&pack).unwrap();
+        bytes[100_000] ^= 1;
+        std::fs::write(&pack, bytes).unwrap();
+        let out = directory.path().join("out.raw");
+        let error = session.deploy(&version_id("1.0.0"), &region("westeurope")).to_path(&out).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert!(error.to_string().contains("region westeurope slot 0"), "{error}");
+        let left: Vec<_> =
+            std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["store"]);
+    });
+}
+
+fn qemu_img(arguments: &[&str]) -> String {
+    let output =
+        Command::new("qemu-img").args(arguments).output().expect("qemu-img (package qemu-utils) must be installed");
+    assert!(output.status.success(), "qemu-img {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn qemu_agrees_with_our_vhds_and_we_with_its() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    block_on(async {
+        let session = open(FsStore::open(at("store")).unwrap()).await;
+        with_definition(&session).await;
+        std::fs::write(at("disk.raw"), disk(9, 13)).unwrap();
+        let (raw, ours, theirs) = (at("disk.raw"), at("ours.vhd"), at("theirs.vhd"));
+        session.publish(new_version("1.0.0", "westeurope", DiskSource::path(&raw, DiskFormat::Raw))).await.unwrap();
+        let deployment = session.deploy(&version_id("1.0.0"), &region("westeurope"));
+        deployment.format(DiskFormat::Vhd).to_path(&ours).await.unwrap();
+        assert!(qemu_img(&["info", "-f", "vpc", text(&ours)]).contains("virtual size: 9 MiB"));
+        qemu_img(&["compare", "-f", "raw", "-F", "vpc", text(&raw), text(&ours)]);
+        qemu_img(&[
+            "convert",
+            "-f",
+            "raw",
+            "-O",
+            "vpc",
+            "-o",
+            "subformat=fixed,force_size=on",
+            text(&raw),
+            text(&theirs),
+        ]);
+        let (ours, theirs) = (std::fs::read(ours).unwrap(), std::fs::read(theirs).unwrap());
+        assert_eq!(ours.len(), theirs.len());
+        let differ: Vec<usize> = (0..ours.len()).filter(|at| ours[*at] != theirs[*at]).map(|at| at - 9 * MIB).collect();
+        // Time stamp, creator application, checksum, UUID.
+        let allowed = |at: &usize| (24..32).contains(at) || (64..84).contains(at);
+        assert!(differ.iter().all(allowed), "{differ:?}");
+
+        for (number, options) in
+            [("1.0.1", "subformat=dynamic,force_size=on"), ("1.0.2", "subformat=fixed,force_size=on")]
+        {
+            let vhd = at("qemu.vhd");
+            qemu_img(&["convert", "-f", "raw", "-O", "vpc", "-o", options, text(&raw), text(&vhd)]);
+            let published = session
+                .publish(new_version(number, "westeurope", DiskSource::path(&vhd, DiskFormat::Vhd)))
+                .await
+                .unwrap();
+            assert_eq!(
+                published.content.os_disk_digest,
+                ImageDigest::of(DiskSource::path(&raw, DiskFormat::Raw)).unwrap()
+            );
+            assert_eq!(published.import.new_chunks, 0);
+        }
+    });
+}
+
+#[test]
+fn it_works_under_tokio_and_smol_with_several_disks() {
+    let job = || async {
+        let session = open(MemoryStore::new()).await;
+        with_definition(&session).await;
+        let (os, data) = (disk(2, 1), disk(1, 2));
+        let new = new_version("1.0.0", "westeurope", DiskSource::reader(Cursor::new(os.clone()), DiskFormat::Raw));
+        session.publish(new.with_data_disk(5, raw(&data))).await.unwrap();
+        assert!(deployed(&session, "1.0.0", "westeurope").await == os);
+        let deployment = session.deploy(&version_id("1.0.0"), &region("westeurope")).data_disk(5);
+        assert!(deployment.to_writer(Vec::new()).await.unwrap().1 == data);
+        let none = session.deploy(&version_id("1.0.0"), &region("westeurope")).data_disk(6);
+        assert_eq!(none.to_writer(Vec::new()).await.unwrap_err().kind(), ErrorKind::NotFound);
+    };
+    tokio::runtime::Runtime::new().unwrap().block_on(job());
+    smol::block_on(job());
+}
+
+#[test]
+fn checkpoints_and_the_log_alone_give_the_same_state() {
+    block_on(async {
+        let store = MemoryStore::new();
+        let builder =
+            || GalleryService::builder().limits(Limits::default().with_galleries(1000)).entropy(SeededEntropy::new(1));
+        let session = builder().store(store.clone()).open().await.unwrap().session("test".parse().unwrap());
+        for number in 0..150 {
+            let id = format!("/subscriptions/dev/resourceGroups/a/providers/Microsoft.Compute/galleries/g{number}");
+            session.create_gallery(Gallery::new(id.parse().unwrap(), region("westeurope"))).await.unwrap();
+        }
+        let checkpoints = store.list_all(Some(&"catalog/checkpoints".parse().unwrap())).await.unwrap();
+        assert_eq!(checkpoints.len(), 2);
+        let expected = session.galleries().await.unwrap();
+        for damage in checkpoints {
+            let fresh = builder().store(store.clone()).open().await.unwrap().session("test".parse().unwrap());
+            assert_eq!(fresh.galleries().await.unwrap(), expected);
+            store::BlobStore::put(&store, &damage.key, b"damaged"[..].into(), store::PutMode::Overwrite).await.unwrap();
+        }
+        let fresh = builder().store(store.clone()).open().await.unwrap().session("test".parse().unwrap());
+        assert_eq!(fresh.galleries().await.unwrap(), expected);
+    });
+}
