@@ -1,4 +1,64 @@
-//! stub docs
+//! A Shared Image Gallery (today: Azure Compute Gallery) to embed: versioned VM disk images on your own disks or buckets,
+//! replicated to regions, deployed from the replica with the least to do. No service to run, no async runtime chosen for
+//! you, no account anywhere.
+//!
+//! ```
+//! use compute_gallery::image::{DiskFormat, DiskSource, ImageDigest};
+//! use compute_gallery::model::*;
+//! use compute_gallery::store::MemoryStore;
+//! use compute_gallery::{GalleryService, NewImageVersion};
+//!
+//! # futures::executor::block_on(async {
+//! // One store for everything; `FsStore` keeps it on a disk, and each region can have its own.
+//! let service = GalleryService::builder().store(MemoryStore::new()).open().await?;
+//! let session = service.session("docs".parse()?);
+//!
+//! // A gallery, an image definition, a version.
+//! let gallery: GalleryId = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/Contoso".parse()?;
+//! let (home, away): (Region, Region) = ("West Europe".parse()?, "eastus".parse()?);
+//! session.create_gallery(Gallery::new(gallery.clone(), home.clone())).await?;
+//! let web = gallery.image("web".parse()?);
+//! let identifier = ImageIdentifier::new("Contoso", "Web", "Frontend")?;
+//! let definition = ImageDefinition::new(web.clone(), home.clone(), OsType::Linux, OsState::Generalized, identifier);
+//! session.create_image_definition(definition).await?;
+//!
+//! let disk = vec![7; 1 << 20];
+//! let version = web.version("1.0.0".parse()?);
+//! let profile = PublishingProfile::new("westeurope=2,eastus=1".parse()?);
+//! let source = DiskSource::bytes(disk.clone(), DiskFormat::Raw);
+//! let published = session.publish(NewImageVersion::new(version.clone(), home, profile, source)).await?;
+//!
+//! // It can be deployed in a region exactly when it is complete there.
+//! assert!(session.deploy(&version, &away).to_writer(Vec::new()).await.is_err());
+//! session.replicate(&version).await?;
+//! let latest = session.latest(&web, &away).await?;
+//! let (deployed, bytes) = session.deploy(latest.id(), &away).to_writer(Vec::new()).await?;
+//! assert_eq!(bytes, disk);
+//! assert_eq!(deployed.digest, ImageDigest::of(DiskSource::bytes(disk, DiskFormat::Raw))?);
+//! # Ok::<(), compute_gallery::Error>(())
+//! # }).unwrap();
+//! ```
+//!
+//! # How it fits together
+//!
+//! - A [`GalleryService`] is built from stores: one for the catalog, one for each region, or one for all. Any number of
+//!   services, in any number of processes, may work on the same stores.
+//! - A [`Session`] is a caller's way in: create, [`publish`](Session::publish), [`replicate`](Session::replicate),
+//!   [`latest`](Session::latest), [`deploy`](Session::deploy), [`history`](Session::history).
+//! - [`model`] is what exists, in Azure's terms and JSON; [`image`] is where disks come from; [`store`] is where bytes
+//!   go; [`host`] is what your program supplies: clock, randomness, threads.
+//! - An [`Error`] says what is wrong, where, by which rule and how to mend it, has a [kind](ErrorKind) to act on and
+//!   Azure's code.
+//!
+//! # What it does not do yet
+//!
+//! Access control (every caller may do everything), deletion and updates, collection of what a crash left behind,
+//! compression, an HTTP face. Disks are raw or VHD; convert others first.
+//!
+//! # Features
+//!
+//! - `testkit`: for tests. The conformance suite for a store of yours, a store with injected faults, a clock that you
+//!   move by hand, seeded randomness.
 
 mod catalog;
 mod error;

@@ -1,8 +1,8 @@
 //! Content: disk formats in, chunks and packs, the index, disks out.
 //!
-//! A disk is cut into chunks of 64 KiB ([`chunk`]); new ones are appended to packs ([`pack`]); an index tree
-//! ([`index`]) says, in disk order, which chunk lies where; a manifest ([`manifest`]) ties the disks of a version to
-//! their indexes and to the packs that they need. [`import`] goes from a disk to those, [`export`] back.
+//! A disk is cut into chunks of 64 KiB (`chunk`); new ones are appended to packs (`pack`); an index tree
+//! (`index`) says, in disk order, which chunk lies where; a manifest (`manifest`) ties the disks of a version to
+//! their indexes and to the packs that they need. `import` goes from a disk to those, `export` back.
 //! The bytes are laid down in `docs/format.md`.
 
 mod chunk;

@@ -68,8 +68,8 @@ impl Slot {
             let (mut end, mut count) = (start, 0);
             for record in rest.iter().map_while(|at| records.get(*at)) {
                 let record_end = u64::from(record.offset) + u64::from(record.length);
-                let near = u64::from(record.offset) <= end + MAX_GAP && record_end - start <= MAX_READ;
-                if count > 0 && (record.pack != first.pack || !near) {
+                let near = || u64::from(record.offset) <= end + MAX_GAP && record_end - start <= MAX_READ;
+                if count > 0 && (record.pack != first.pack || !near()) {
                     break;
                 }
                 end = end.max(record_end);
