@@ -147,8 +147,9 @@ impl Import<'_> {
         Ok(Imported::Done(manifest, writer.stats))
     }
 
-    async fn send(&self, pack: FinishedPack) -> Result<(PackInfo, Stored)> {
-        Ok((pack.info, self.slot.put_new_pack(&pack, self.resumed).await?))
+    async fn send(&self, pack: FinishedPack) -> Result<(FinishedPack, Stored)> {
+        let stored = self.slot.put_new_pack(&pack, self.resumed).await?;
+        Ok((pack, stored))
     }
 
     /// Fills the set of known chunks from the base's indexes, until it is full.
@@ -275,6 +276,8 @@ struct Writer {
     chunks: Option<PackBuilder>,
     nodes: Option<PackBuilder>,
     finished: VecDeque<FinishedPack>,
+    /// Buffers of packs that were sent.
+    spare: Vec<Vec<u8>>,
     stored: BTreeMap<PackId, PackInfo>,
     used: BTreeSet<PackId>,
     known: KnownChunks,
@@ -289,6 +292,7 @@ impl Writer {
             chunks: None,
             nodes: None,
             finished: VecDeque::new(),
+            spare: Vec::new(),
             stored: BTreeMap::new(),
             used: BTreeSet::new(),
             known: KnownChunks::default(),
@@ -333,10 +337,13 @@ impl Writer {
             self.finished.push_back(full.finish());
         }
         let id = PackId { upload: self.upload, number: self.next_pack };
-        if kind(self).is_none() {
+        let spare = if kind(self).is_none() {
             self.next_pack += 1;
-        }
-        kind(self).get_or_insert_with(|| PackBuilder::new(id))
+            self.spare.pop()
+        } else {
+            None
+        };
+        kind(self).get_or_insert_with(|| PackBuilder::new(id, spare))
     }
 
     fn close(&mut self) {
@@ -345,11 +352,15 @@ impl Writer {
     }
 
     /// Takes note of a pack that has arrived; true if another one of its name was there.
-    fn note_stored(&mut self, (info, stored): (PackInfo, Stored)) -> bool {
+    fn note_stored(&mut self, (FinishedPack { info, bytes }, stored): (FinishedPack, Stored)) -> bool {
         if stored == Stored::Now {
             self.stats.sent_bytes += info.length;
         }
         self.stored.insert(info.id, info);
+        // A store in memory keeps the bytes; any other has let go of them.
+        if bytes.is_unique() {
+            self.spare.push(bytes.into());
+        }
         stored == Stored::Differs
     }
 
