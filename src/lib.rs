@@ -60,6 +60,11 @@
 //! - `testkit`: for tests. The conformance suite for a store of yours, a store with injected faults, a clock that you
 //!   move by hand, seeded randomness.
 
+/// Compiles the README's code.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod catalog;
 mod error;
 pub mod host;
