@@ -3,9 +3,12 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a helper of a test may fail as the test does")]
 
 use std::collections::BTreeMap;
-use std::io::Cursor;
+use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 
 use compute_gallery::image::{DiskFormat, DiskSource, ImageDigest};
 use compute_gallery::model::*;
@@ -269,34 +272,56 @@ fn what_arrived_whole_is_not_sent_again() {
     });
 }
 
+/// A reader that stands still at `gate_at` until the other end of `gate` is dropped.
+struct Gated {
+    disk: Cursor<Vec<u8>>,
+    gate_at: u64,
+    gate: std::sync::mpsc::Receiver<()>,
+}
+
+impl Read for Gated {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.disk.position() >= self.gate_at {
+            let _ = self.gate.recv();
+        }
+        self.disk.read(buffer)
+    }
+}
+
+impl Seek for Gated {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        self.disk.seek(to)
+    }
+}
+
 #[test]
 fn an_import_that_was_interrupted_goes_on_where_it_was() {
     block_on(async {
-        let store = FaultyStore::new(MemoryStore::new());
-        let faults = store.faults();
-        let session = open(store).await;
+        let session = open(MemoryStore::new()).await;
         with_definition(&session).await;
         let bytes = disk(150, 5);
-        let seen = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
-        let publishing = session.publish(new_version("1.0.0", "westeurope", raw(&bytes))).on_progress({
-            let seen = seen.clone();
-            move |progress| seen.store(progress.done, std::sync::atomic::Ordering::SeqCst)
-        });
+        let seen = Arc::new(AtomicU64::new(0));
+        let (open_gate, gate) = std::sync::mpsc::channel();
+        let gated = Gated { disk: Cursor::new(bytes.clone()), gate_at: 120 * MIB as u64, gate };
+        let publishing = session
+            .publish(new_version("1.0.0", "westeurope", DiskSource::reader(gated, DiskFormat::Raw)))
+            .on_progress({
+                let seen = seen.clone();
+                move |progress| seen.store(progress.done, Ordering::SeqCst)
+            });
         let mut publishing = Box::pin(publishing.into_future());
-        // Polled until most of the disk is read, then dropped.
+        // Polled until most of the disk is stored, then dropped; it can't get past the gate.
         std::future::poll_fn(|context| {
-            let _ = publishing.as_mut().poll(context);
-            if seen.load(std::sync::atomic::Ordering::SeqCst) > 120 * MIB as u64 {
-                std::task::Poll::Ready(())
-            } else {
-                std::task::Poll::Pending
-            }
+            let done = publishing.as_mut().poll(context).is_ready();
+            assert!(!done, "it went through the gate");
+            if seen.load(Ordering::SeqCst) > 100 * MIB as u64 { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
         drop(publishing);
+        drop(open_gate);
         assert_eq!(session.image_versions(&image_id()).await.unwrap().len(), 0);
-        faults.forget_record();
         let again = session.publish(new_version("1.0.0", "westeurope", raw(&bytes))).await.unwrap();
+        assert!(again.import.sent_bytes > 0, "{:?}", again.import);
         assert!(again.import.sent_bytes < again.content.stored_bytes, "{:?}", again.import);
         assert!(deployed(&session, "1.0.0", "westeurope").await == bytes);
     });
