@@ -1,0 +1,134 @@
+//! Several processes on one store: they never break a rule between them, and one that is killed loses nothing.
+//!
+//! The test binary runs itself again for the other processes; an environment variable tells a child its store.
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use compute_gallery::image::{DiskFormat, DiskSource};
+use compute_gallery::model::*;
+use compute_gallery::store::FsStore;
+use compute_gallery::*;
+use futures::executor::block_on;
+
+const STORE: &str = "COMPUTE_GALLERY_TEST_STORE";
+
+/// This test again, in a process of its own, on the store in `directory`.
+fn child(test: &str, directory: &Path) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]).env(STORE, directory).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+/// In a child: its store's directory.
+fn role() -> Option<PathBuf> {
+    std::env::var_os(STORE).map(PathBuf::from)
+}
+
+async fn open(directory: &Path, galleries: usize) -> Session {
+    let limits = Limits::default().with_galleries(galleries);
+    let builder = GalleryService::builder().store(FsStore::open(directory.join("store")).unwrap()).limits(limits);
+    builder.open().await.unwrap().session(format!("process {}", std::process::id()).parse().unwrap())
+}
+
+fn gallery(name: &str) -> Gallery {
+    let id = format!("/subscriptions/dev/resourceGroups/a/providers/Microsoft.Compute/galleries/{name}");
+    Gallery::new(id.parse().unwrap(), "westeurope".parse().unwrap())
+}
+
+#[test]
+fn processes_that_race_for_the_last_places_get_each_once() {
+    const LIMIT: usize = 10;
+    if let Some(directory) = role() {
+        block_on(async {
+            let session = open(&directory, LIMIT).await;
+            for number in 0..8 {
+                match session.create_gallery(gallery(&format!("g{}x{number}", std::process::id()))).await {
+                    Ok(_) => println!("created"),
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::LimitReached, "{error}"),
+                }
+            }
+        });
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let test = "processes_that_race_for_the_last_places_get_each_once";
+    let children: Vec<Child> = (0..4).map(|_| child(test, directory.path())).collect();
+    let mut created = 0;
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        created += String::from_utf8_lossy(&output.stdout).matches("created").count();
+    }
+    assert_eq!(created, LIMIT);
+    let listed = block_on(async { open(directory.path(), LIMIT).await.galleries().await.unwrap().len() });
+    assert_eq!(listed, LIMIT);
+}
+
+fn version() -> ImageVersionId {
+    gallery("g").id().image("disk".parse().unwrap()).version("1.0.0".parse().unwrap())
+}
+
+/// Publishes and replicates, whatever an earlier process has done of it.
+async fn finish(directory: &Path) {
+    let session = open(directory, 100).await;
+    session.create_gallery(gallery("g")).await.unwrap();
+    let identifier = ImageIdentifier::new("a", "b", "c").unwrap();
+    let (id, home): (_, Region) = (version().definition().clone(), "westeurope".parse().unwrap());
+    let definition = ImageDefinition::new(id, home.clone(), OsType::Linux, OsState::Generalized, identifier);
+    session.create_image_definition(definition).await.unwrap();
+    let profile = PublishingProfile::new("westeurope=2,eastus=2".parse().unwrap());
+    let source = DiskSource::path(directory.join("disk.raw"), DiskFormat::Raw);
+    match session.publish(NewImageVersion::new(version(), home, profile, source)).await {
+        Ok(_) => {}
+        Err(error) => assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error}"),
+    }
+    session.replicate(&version()).await.unwrap();
+}
+
+fn packs(directory: &Path) -> usize {
+    let mut ahead = vec![directory.join("store/regions")];
+    let mut count = 0;
+    while let Some(directory) = ahead.pop() {
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            match entry.file_type().unwrap().is_dir() {
+                true => ahead.push(entry.path()),
+                false => count += usize::from(entry.path().to_str().unwrap().contains("/packs/")),
+            }
+        }
+    }
+    count
+}
+
+#[test]
+fn a_process_killed_at_any_pack_is_taken_up_by_the_next() {
+    if let Some(directory) = role() {
+        return block_on(finish(&directory));
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let mut state = 1_u64;
+    let word = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state.to_le_bytes()
+    };
+    let disk: Vec<u8> = std::iter::repeat_with(word).take(12 << 20).flatten().collect();
+    std::fs::write(directory.path().join("disk.raw"), &disk).unwrap();
+    // Four packs in each of four slots: killed when the first, the third, … of all of them has arrived.
+    for kill_at in (1..16).step_by(3) {
+        let mut child = child("a_process_killed_at_any_pack_is_taken_up_by_the_next", directory.path());
+        while packs(directory.path()) < kill_at && child.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        let _ = child.kill();
+        child.wait().unwrap();
+    }
+    block_on(async {
+        finish(directory.path()).await;
+        let session = open(directory.path(), 100).await;
+        for region in ["westeurope", "eastus"] {
+            let deployment = session.deploy(&version(), &region.parse().unwrap());
+            assert!(deployment.to_writer(Vec::new()).await.unwrap().1 == disk, "{region}");
+        }
+    });
+}
