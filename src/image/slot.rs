@@ -106,29 +106,28 @@ impl Slot {
 
     /// Whether the manifest of that hash is there.
     pub(crate) async fn has_manifest(&self, digest: &Digest) -> Result<bool> {
-        let found = self.store.find_meta(&manifest_key(digest)?).await.map_err(|error| self.failed(error))?;
-        Ok(found.is_some())
+        self.holds(&manifest_key(digest)?).await
+    }
+
+    async fn holds(&self, key: &BlobKey) -> Result<bool> {
+        Ok(self.store.find_meta(key).await.map_err(|error| self.failed(error))?.is_some())
     }
 
     /// Stores a new pack. With `look_first`, an earlier attempt may have stored it, and it is not sent again if so.
     pub(crate) async fn put_new_pack(&self, pack: &FinishedPack, look_first: bool) -> Result<Stored> {
         let key = pack.info.id.key()?;
-        if look_first && self.holds_pack(&pack.info.id).await? {
+        if look_first && self.holds(&key).await? {
             return self.compare_pack(pack).await;
         }
         match self.store.put(&key, pack.bytes.clone(), PutMode::Create).await {
             Ok(()) => Ok(Stored::Now),
             Err(error) if error.kind() == StoreErrorKind::AlreadyExists => self.compare_pack(pack).await,
             // The answer was lost: the pack is there whole, or it is not there.
-            Err(error) if error.kind() == StoreErrorKind::Unknown && self.holds_pack(&pack.info.id).await? => {
+            Err(error) if error.kind() == StoreErrorKind::Unknown && self.holds(&key).await? => {
                 self.compare_pack(pack).await
             }
             Err(error) => Err(self.failed(error)),
         }
-    }
-
-    async fn holds_pack(&self, id: &PackId) -> Result<bool> {
-        Ok(self.store.find_meta(&id.key()?).await.map_err(|error| self.failed(error))?.is_some())
     }
 
     /// Compares the stored pack's length and table with ours; packs are written whole, so that is enough.

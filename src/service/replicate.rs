@@ -130,19 +130,15 @@ impl Session {
     pub async fn replication_status(&self, version: &ImageVersionId) -> Result<ReplicationStatus> {
         let record = self.version_record(version).await?;
         let manifest = self.manifest_of(&record).await?;
-        let mut summary = Vec::new();
-        for (region, replicas) in targets(&record) {
-            summary.push(match record.is_complete_in(&region) {
-                true => RegionalReplicationStatus::new(region, ReplicationState::Completed, 0, 0),
-                false => {
-                    let slots = self.parts.regions.slots(&region, replicas)?;
-                    let present = look(region.clone(), slots, &manifest).await?.present_bytes(&manifest);
-                    let total = manifest.stored_bytes() * u64::from(replicas);
-                    RegionalReplicationStatus::new(region, ReplicationState::Replicating, present, total)
-                }
-            });
+        let targets = targets(&record);
+        let board = Board::new(&record, &targets, &manifest);
+        for (place, (region, replicas)) in targets.iter().enumerate() {
+            if !record.is_complete_in(region) {
+                let slots = self.parts.regions.slots(region, *replicas)?;
+                board.present(place, look(region.clone(), slots, &manifest).await?.present_bytes(&manifest));
+            }
         }
-        Ok(ReplicationStatus::new(summary))
+        Ok(board.status())
     }
 
     /// Watches a replication that somebody else carries out: its status once a second, until it is complete.
@@ -232,12 +228,9 @@ impl Session {
             if let Some(region) = report.regions.get_mut(*place) {
                 (region.cross_region_bytes, region.local_bytes) = (moved.cross_region_bytes, moved.local_bytes);
             }
-            match outcome {
-                Ok(()) => {}
-                Err(error) => {
-                    board.fail(*place, &error);
-                    failed.push((*place, error));
-                }
+            if let Err(error) = outcome {
+                board.fail(*place, &error);
+                failed.push((*place, error));
             }
         }
         tell();
