@@ -175,9 +175,7 @@ impl PackBuilder {
 impl FinishedPack {
     /// The end of the blob that names everything in it: table, count and magic.
     pub(crate) fn tail(&self) -> Bytes {
-        let count =
-            self.bytes.len().checked_sub(TRAILER_BYTES).and_then(|at| self.bytes.get(at..at + 4)?.first_chunk());
-        let table_bytes = count.map_or(0, |count| u32::from_le_bytes(*count) as usize * TABLE_ENTRY_BYTES);
+        let table_bytes = table_of(&self.bytes).map_or(0, <[u8]>::len);
         self.bytes.slice(self.bytes.len().saturating_sub(table_bytes + TRAILER_BYTES)..)
     }
 }
@@ -218,7 +216,6 @@ impl PackInfo {
 }
 
 /// The table of a pack, as its end says where it is; unverified.
-#[cfg(feature = "testkit")]
 pub(super) fn table_of(pack: &[u8]) -> Option<&[u8]> {
     let (body, count) = pack.strip_suffix(&END_MAGIC)?.split_last_chunk::<4>()?;
     let table_bytes = (u32::from_le_bytes(*count) as usize).checked_mul(TABLE_ENTRY_BYTES)?;
