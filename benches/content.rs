@@ -1,7 +1,9 @@
 //! Import, re-import and deploy beside `cp --sparse=always`, on the same disk, in the same run, in turns.
 //!
 //! `cargo bench --bench content -- DISK.raw [ROUNDS]`: prints medians and their ratios to `cp`. The page cache is warm;
-//! every round begins with a new store and new files, and every step from the same state of the system.
+//! every round begins with a new store and new files, and every step from the same state of the system. An import into
+//! a store as it is by default ends when all is on the disk, as `cp` with a `sync` of its file does; one into a store
+//! that may lose what it has on a power cut leaves that to the system, as `cp` alone does.
 //! Without a disk it prints how to call it (and is built, so that it can't rot).
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
@@ -12,10 +14,10 @@ use std::time::Instant;
 
 use compute_gallery::image::{DiskFormat, DiskSource};
 use compute_gallery::model::{
-    Gallery, GalleryId, ImageDefinition, ImageIdentifier, OsState, OsType, PublishingProfile, Region,
+    Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageIdentifier, OsState, OsType, PublishingProfile, Region,
 };
-use compute_gallery::store::FsStore;
-use compute_gallery::{GalleryService, NewImageVersion};
+use compute_gallery::store::{Durability, FsStore};
+use compute_gallery::{GalleryService, NewImageVersion, Session};
 use futures::executor::block_on;
 
 const GALLERY: &str = "/subscriptions/bench/resourceGroups/images/providers/Microsoft.Compute/galleries/Bench";
@@ -28,32 +30,46 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let rounds = arguments.next().map_or(Ok(7), |rounds| rounds.parse())?;
     let place = disk.with_file_name("bench-scratch");
-    let mut times: [Vec<f64>; 4] = Default::default();
+    let mut times: [Vec<f64>; STEPS.len()] = Default::default();
     // One round more than is counted: the first warms the page cache.
     for round in 0..=rounds {
         std::fs::create_dir_all(&place)?;
-        let measured = [copy(&disk, &place.join("copy.raw"))?].into_iter().chain(block_on(gallery(&disk, &place))?);
-        for (series, seconds) in times.iter_mut().zip(measured).filter(|_| round > 0) {
+        let copies = [copy(&disk, &place.join("copy.raw"), false)?, copy(&disk, &place.join("synced.raw"), true)?];
+        let ours = block_on(gallery(&disk, &place))?;
+        for (series, seconds) in times.iter_mut().zip(copies.into_iter().chain(ours)).filter(|_| round > 0) {
             series.push(seconds);
         }
         std::fs::remove_dir_all(&place)?;
     }
-    let medians: Vec<f64> = times.into_iter().map(median).collect();
-    let cp = medians.first().copied().unwrap_or(f64::NAN);
+    let medians = times.map(median);
+    let [cp, synced, ..] = medians;
     println!("{} rounds of {}", rounds, disk.display());
-    for (name, seconds) in ["cp --sparse=always", "import", "re-import, unchanged", "deploy"].into_iter().zip(&medians)
-    {
-        println!("{name:<22} {seconds:>7.3} s   {:>5.2} x cp", seconds / cp);
+    println!("{:<34} {:>9} {:>7} {:>14}", "", "", "x cp", "x cp and sync");
+    for (name, seconds) in STEPS.into_iter().zip(medians) {
+        println!("{name:<34} {seconds:>7.3} s {:>7.2} {:>14.2}", seconds / cp, seconds / synced);
     }
     Ok(())
 }
 
-fn copy(disk: &Path, to: &Path) -> Result<f64, Box<dyn Error>> {
+const STEPS: [&str; 6] = [
+    "cp --sparse=always",
+    "cp --sparse=always, sync",
+    "import, durable",
+    "re-import, unchanged, durable",
+    "deploy",
+    "import, lost on a power cut",
+];
+
+fn copy(disk: &Path, to: &Path, sync: bool) -> Result<f64, Box<dyn Error>> {
     settle(disk, to.parent().unwrap_or(to))?;
     let started = Instant::now();
-    let status = Command::new("cp").arg("--sparse=always").arg(disk).arg(to).status()?;
+    let mut done = Command::new("cp").arg("--sparse=always").arg(disk).arg(to).status()?.success();
+    if sync {
+        done &= Command::new("sync").arg(to).status()?.success();
+    }
     let seconds = started.elapsed().as_secs_f64();
-    if status.success() { Ok(seconds) } else { Err("cp failed".into()) }
+    std::fs::remove_file(to)?;
+    if done { Ok(seconds) } else { Err("cp failed".into()) }
 }
 
 /// Gives each step the same start: nothing left to be written back, and as much memory just freed as it will fill. (On
@@ -67,31 +83,47 @@ fn settle(disk: &Path, place: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Import, re-import, deploy.
-async fn gallery(disk: &Path, place: &Path) -> Result<[f64; 3], Box<dyn Error>> {
-    let service = GalleryService::builder().store(FsStore::open(place.join("store"))?).open().await?;
+/// Import, re-import and deploy, durable as by default; import into a store that is not.
+async fn gallery(disk: &Path, place: &Path) -> Result<[f64; 4], Box<dyn Error>> {
+    let home: Region = "westeurope".parse()?;
+    let service = open(&place.join("durable"), Durability::Full).await?;
     let session = service.session("bench".parse()?);
-    let (gallery, home): (GalleryId, Region) = (GALLERY.parse()?, "westeurope".parse()?);
-    let image = gallery.image("disk".parse()?);
-    session.create_gallery(Gallery::new(gallery, home.clone())).await?;
-    let identifier = ImageIdentifier::new("bench", "bench", "bench")?;
-    let definition = ImageDefinition::new(image.clone(), home.clone(), OsType::Linux, OsState::Generalized, identifier);
-    session.create_image_definition(definition).await?;
-    let mut times = [0.0; 3];
-    let [import, again, deploy] = &mut times;
-    for (number, time) in [("1.0.0", import), ("1.0.1", again)] {
-        settle(disk, place)?;
-        let started = Instant::now();
-        let profile = PublishingProfile::new("westeurope".parse()?);
-        let source = DiskSource::path(disk, DiskFormat::Raw);
-        session.publish(NewImageVersion::new(image.version(number.parse()?), home.clone(), profile, source)).await?;
-        *time = started.elapsed().as_secs_f64();
-    }
+    let import = publish(&session, "1.0.0", disk, place).await?;
+    let again = publish(&session, "1.0.1", disk, place).await?;
     settle(disk, place)?;
     let started = Instant::now();
-    session.deploy(&image.version("1.0.0".parse()?), &home).to_path(place.join("deployed.raw")).await?;
-    *deploy = started.elapsed().as_secs_f64();
-    Ok(times)
+    session.deploy(&image()?.version("1.0.0".parse()?), &home).to_path(place.join("deployed.raw")).await?;
+    let deploy = started.elapsed().as_secs_f64();
+    std::fs::remove_dir_all(place.join("durable"))?;
+    let service = open(&place.join("loose"), Durability::LostOnPowerCut).await?;
+    let loose = publish(&service.session("bench".parse()?), "1.0.0", disk, place).await?;
+    Ok([import, again, deploy, loose])
+}
+
+fn image() -> Result<ImageDefinitionId, Box<dyn Error>> {
+    Ok(GALLERY.parse::<GalleryId>()?.image("disk".parse()?))
+}
+
+async fn open(store: &Path, durability: Durability) -> Result<GalleryService, Box<dyn Error>> {
+    let service = GalleryService::builder().store(FsStore::open_with(store, durability)?).open().await?;
+    let session = service.session("bench".parse()?);
+    let home: Region = "westeurope".parse()?;
+    session.create_gallery(Gallery::new(GALLERY.parse()?, home.clone())).await?;
+    let identifier = ImageIdentifier::new("bench", "bench", "bench")?;
+    let definition = ImageDefinition::new(image()?, home, OsType::Linux, OsState::Generalized, identifier);
+    session.create_image_definition(definition).await?;
+    Ok(service)
+}
+
+/// Seconds that it took.
+async fn publish(session: &Session, number: &str, disk: &Path, place: &Path) -> Result<f64, Box<dyn Error>> {
+    settle(disk, place)?;
+    let started = Instant::now();
+    let profile = PublishingProfile::new("westeurope".parse()?);
+    let source = DiskSource::path(disk, DiskFormat::Raw);
+    let version = NewImageVersion::new(image()?.version(number.parse()?), "westeurope".parse()?, profile, source);
+    session.publish(version).await?;
+    Ok(started.elapsed().as_secs_f64())
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

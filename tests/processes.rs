@@ -114,8 +114,8 @@ fn a_process_killed_at_any_pack_is_taken_up_by_the_next() {
     };
     let disk: Vec<u8> = std::iter::repeat_with(word).take(12 << 20).flatten().collect();
     std::fs::write(directory.path().join("disk.raw"), &disk).unwrap();
-    // Four packs in each of four slots: killed when the first, the third, … of all of them has arrived.
-    for kill_at in (1..16).step_by(3) {
+    // Seven packs in each of four slots: killed when the first, the third, … of all of them has arrived.
+    for kill_at in (1..28).step_by(5) {
         let mut child = child("a_process_killed_at_any_pack_is_taken_up_by_the_next", directory.path());
         while packs(directory.path()) < kill_at && child.try_wait().unwrap().is_none() {
             std::thread::yield_now();

@@ -1,8 +1,8 @@
 //! From a version's index and packs back to a disk.
 //!
 //! Batches of chunks are fetched from the store, verified and written by several workers at once, in any order for a
-//! file, in disk order for a writer. Memory: one span of the index (12 MiB at most) and for each batch under way at most
-//! 6 MiB, whatever the disk's size.
+//! file, in disk order for a writer. Memory: one span of the index (12 MiB at most) and for each batch under way, two more
+//! than there are workers, at most 6 MiB, whatever the disk's size.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -25,6 +25,9 @@ use crate::progress::{OnProgress, Progress};
 
 /// Chunks fetched, verified and written together: 2 MiB of disk.
 const BATCH_CHUNKS: usize = 32;
+
+/// Batches under way above one for each worker, so that the next is there when a worker becomes free.
+const BATCHES_AHEAD: usize = 2;
 
 /// One disk of a version, read from a slot that holds it whole.
 pub(crate) struct Export<'a> {
@@ -84,7 +87,7 @@ impl Export<'_> {
                 Ok::<u64, Error>(end)
             }
         });
-        let mut jobs = Box::pin(jobs.try_buffer_unordered(self.workers.parallelism()));
+        let mut jobs = Box::pin(jobs.try_buffer_unordered(self.workers.parallelism() + BATCHES_AHEAD));
         let mut done = 0;
         while let Some(end) = jobs.try_next().await? {
             done = done.max(end);
@@ -100,7 +103,7 @@ impl Export<'_> {
     /// Writes the disk, zeros and all, to `writer`, and gives the writer back.
     pub(crate) async fn to_writer<W: Write + Send + 'static>(&self, writer: W, ending: Ending) -> Result<W> {
         let jobs = self.batches().map_ok(|batch| self.fetch(batch));
-        let mut jobs = Box::pin(jobs.try_buffered(self.workers.parallelism()));
+        let mut jobs = Box::pin(jobs.try_buffered(self.workers.parallelism() + BATCHES_AHEAD));
         let mut sequential = Sequential { writer, at: 0 };
         let target = Path::new("writer");
         while let Some((end, batch)) = jobs.try_next().await? {

@@ -1,10 +1,10 @@
 //! From a disk to chunks, packs and an index.
 //!
 //! Reading, searching for zeros and hashing run on the workers, a MiB at a time; one task puts the results, in disk
-//! order, into packs and the index and keeps two finished packs on their way to the store. So the packs of a disk
+//! order, into packs and the index and keeps four finished packs on their way to the store. So the packs of a disk
 //! depend on nothing but the disk and the base, and an attempt after a crash finds those of the one before.
 //!
-//! Memory: three packs of 32 MiB, the known chunks (32 MiB at most), one span of the base's index (12 MiB at most) and
+//! Memory: five packs of 16 MiB, the known chunks (32 MiB at most), one span of the base's index (12 MiB at most) and
 //! two MiB for each worker, whatever the disk's size.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -28,8 +28,9 @@ use crate::error::{Error, Result};
 use crate::host::Workers;
 use crate::progress::{OnProgress, Progress};
 
-/// Packs on their way to the store while the next one fills.
-const PACKS_IN_FLIGHT: usize = 2;
+/// Packs on their way to the store while the next one fills: with fewer, a store that makes each durable idles between
+/// them.
+const PACKS_IN_FLIGHT: usize = 4;
 
 /// Groups found ahead at a time, so that finding them costs one hand-over between threads for 64 MiB.
 const GROUPS_AHEAD: usize = 64;

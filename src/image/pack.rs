@@ -13,9 +13,9 @@ use super::digest::Digest;
 use crate::error::{Error, Result};
 use crate::store::{BlobKey, MAX_BLOB_BYTES};
 
-/// A pack is closed before it grows beyond this. Half of what a store must take: three of them at a time (one filling,
-/// two on their way) bound the memory of an import, and a last one is not long in the making.
-pub(crate) const PACK_BYTES: usize = 32 << 20;
+/// A pack is closed before it grows beyond this: small enough that several on their way bound the memory of an import
+/// and that the last one is not long in the making, large enough that a store is asked for few (`docs/decisions/0004`).
+pub(crate) const PACK_BYTES: usize = 16 << 20;
 
 const MAGIC: [u8; 8] = *b"cgpack01";
 const END_MAGIC: [u8; 4] = *b"cgpe";
@@ -152,7 +152,7 @@ impl PackBuilder {
     }
 
     fn append(&mut self, digest: Digest, write: impl FnOnce(&mut Vec<u8>) -> Encoding) -> RecordRef {
-        // A builder is closed before it passes 32 MiB, so both fit.
+        // A builder is closed before it passes 16 MiB, so both fit.
         let offset = self.bytes.len() as u32;
         let encoding = write(&mut self.bytes);
         let length = self.bytes.len() as u32 - offset;

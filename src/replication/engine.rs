@@ -14,8 +14,8 @@ use crate::image::pack::PackInfo;
 use crate::image::{Digest, Slot, UploadId};
 use crate::model::Region;
 
-/// Packs on their way at a time, over all regions: each is up to 32 MiB in memory.
-const PACKS_IN_FLIGHT: usize = 3;
+/// Packs on their way at a time, over all regions: each is up to 16 MiB in memory.
+const PACKS_IN_FLIGHT: usize = 4;
 
 /// A region to complete.
 #[derive(Debug)]
