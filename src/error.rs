@@ -147,6 +147,7 @@ impl Error {
             std::io::ErrorKind::NotFound => ErrorKind::NotFound,
             std::io::ErrorKind::AlreadyExists => ErrorKind::AlreadyExists,
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::StorageFull,
+            std::io::ErrorKind::IsADirectory | std::io::ErrorKind::NotADirectory => ErrorKind::Invalid,
             _ => ErrorKind::Unavailable,
         };
         Self::new(kind, Problem::new("OperationNotAllowed", target, format!("{doing} failed"))).with_source(source)

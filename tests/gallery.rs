@@ -383,6 +383,86 @@ fn a_store_that_is_full_leaves_no_pack_behind() {
     });
 }
 
+/// A disk with a bad sector at `bad_at`.
+struct BadSector {
+    disk: Cursor<Vec<u8>>,
+    bad_at: u64,
+}
+
+impl Read for BadSector {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.disk.position() + buffer.len() as u64 > self.bad_at {
+            return Err(std::io::Error::other("bad sector"));
+        }
+        self.disk.read(buffer)
+    }
+}
+
+impl Seek for BadSector {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        self.disk.seek(to)
+    }
+}
+
+#[test]
+fn a_disk_that_cannot_be_read_to_its_end_leaves_no_pack_behind() {
+    block_on(async {
+        let store = MemoryStore::new();
+        let session = open(store.clone()).await;
+        with_definition(&session).await;
+        let bad = BadSector { disk: Cursor::new(disk(120, 1)), bad_at: 100 * MIB as u64 };
+        let source = DiskSource::reader(bad, DiskFormat::Raw);
+        let error = session.publish(new_version("1.0.0", "westeurope", source)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        assert!(error.to_string().contains("bad sector"), "{error}");
+        assert!(store.list_all(Some(&"regions".parse().unwrap())).await.unwrap().is_empty());
+        let directory = tempfile::tempdir().unwrap();
+        let source = DiskSource::path(directory.path(), DiskFormat::Raw);
+        let error = session.publish(new_version("1.0.0", "westeurope", source)).await.unwrap_err();
+        assert_eq!((error.kind(), error.target()), (ErrorKind::Invalid, text(directory.path())), "{error}");
+    });
+}
+
+#[test]
+fn a_store_that_vanishes_in_the_middle_is_named_and_the_work_goes_on_when_it_is_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = |name: &str| directory.path().join(name);
+    let bytes = disk(150, 3);
+    block_on(async {
+        let builder = GalleryService::builder().catalog_store(FsStore::open(place("catalog")).unwrap());
+        let stores = ["westeurope", "eastus"].map(|name| (region(name), FsStore::open(place(name)).unwrap()));
+        let builder = stores.into_iter().fold(builder, |builder, (region, store)| builder.region_store(region, store));
+        let session = builder.open().await.unwrap().session("test".parse().unwrap());
+        with_definition(&session).await;
+
+        // The disk under the store is unmounted while packs arrive.
+        let (from, to) = (place("westeurope"), place("unmounted"));
+        let publishing = session.publish(new_version("1.0.0", "westeurope,eastus", raw(&bytes))).on_progress({
+            let (from, to) = (from.clone(), to.clone());
+            move |progress| {
+                if progress.done > 90 * MIB as u64 {
+                    let _ = std::fs::rename(&from, &to);
+                }
+            }
+        });
+        let error = publishing.await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        assert!(error.to_string().contains("region westeurope slot 0"), "{error}");
+        assert!(session.image_versions(&image_id()).await.unwrap().is_empty());
+        std::fs::rename(to, from).unwrap();
+        session.publish(new_version("1.0.0", "westeurope,eastus", raw(&bytes))).await.unwrap();
+
+        std::fs::rename(place("eastus"), place("unmounted")).unwrap();
+        let error = session.replicate(&version_id("1.0.0")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        assert!(error.to_string().contains("region eastus slot 0"), "{error}");
+        assert!(deployed(&session, "1.0.0", "westeurope").await == bytes);
+        std::fs::rename(place("unmounted"), place("eastus")).unwrap();
+        session.replicate(&version_id("1.0.0")).await.unwrap();
+        assert!(deployed(&session, "1.0.0", "eastus").await == bytes);
+    });
+}
+
 #[test]
 fn a_damaged_pack_is_found_and_named_and_no_file_is_left() {
     let directory = tempfile::tempdir().unwrap();

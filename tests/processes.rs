@@ -3,10 +3,11 @@
 //! The test binary runs itself again for the other processes; an environment variable tells a child its store.
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 
+use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use compute_gallery::image::{DiskFormat, DiskSource};
+use compute_gallery::image::{DiskFormat, DiskSource, ImageDigest};
 use compute_gallery::model::*;
 use compute_gallery::store::FsStore;
 use compute_gallery::*;
@@ -131,4 +132,39 @@ fn a_process_killed_at_any_pack_is_taken_up_by_the_next() {
             assert!(deployment.to_writer(Vec::new()).await.unwrap().1 == disk, "{region}");
         }
     });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_stays_bounded_whatever_the_size_of_the_disk() {
+    if let Some(directory) = role() {
+        block_on(async {
+            finish(&directory).await;
+            let session = open(&directory, 100).await;
+            let deployment = session.deploy(&version(), &"eastus".parse().unwrap());
+            deployment.to_path(directory.join("deployed.raw")).await.unwrap();
+        });
+        print!("{}", std::fs::read_to_string("/proc/self/status").unwrap());
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let mut file = std::fs::File::create(directory.path().join("disk.raw")).unwrap();
+    file.set_len(1 << 40).unwrap();
+    // A terabyte with 400 pieces of a MiB, each another.
+    for number in 1..=400_u64 {
+        let mut block: Vec<u8> = std::iter::repeat_n(number.to_le_bytes(), 1 << 17).flatten().collect();
+        block.chunks_mut(64 << 10).zip(0..).for_each(|(chunk, at)| chunk[8] = at);
+        file.seek(SeekFrom::Start(number * (5 << 29))).unwrap();
+        file.write_all(&block).unwrap();
+    }
+    drop(file);
+    let child = child("memory_stays_bounded_whatever_the_size_of_the_disk", directory.path());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let status = String::from_utf8(output.stdout).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let kib: u64 = peak.trim().strip_suffix("kB").unwrap().trim().parse().unwrap();
+    assert!(kib < 300 << 10, "{kib} KiB");
+    let digest = |name: &str| ImageDigest::of(DiskSource::path(directory.path().join(name), DiskFormat::Raw)).unwrap();
+    assert_eq!(digest("deployed.raw"), digest("disk.raw"));
 }
