@@ -38,14 +38,30 @@ pub enum ErrorKind {
 /// One thing that is wrong with a request: where, what and how to mend it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
+    kind: ErrorKind,
     code: &'static str,
     target: String,
     message: String,
 }
 
 impl Problem {
-    pub(crate) fn new(code: &'static str, target: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { code, target: target.into(), message: message.into() }
+    pub(crate) fn new(
+        kind: ErrorKind,
+        code: &'static str,
+        target: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self { kind, code, target: target.into(), message: message.into() }
+    }
+
+    /// A value that breaks a rule.
+    pub(crate) fn invalid(target: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Invalid, "InvalidParameter", target, message)
+    }
+
+    /// What the caller can do about it.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
     }
 
     /// Azure's error code, such as `InvalidParameter`.
@@ -86,16 +102,15 @@ pub struct Error(Arc<Inner>);
 
 #[derive(Clone)]
 struct Inner {
-    kind: ErrorKind,
     first: Problem,
     others: Vec<Problem>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
-    /// What the caller can do about it.
+    /// What the caller can do about the first problem.
     pub fn kind(&self) -> ErrorKind {
-        self.0.kind
+        self.0.first.kind
     }
 
     /// Azure's error code of the first problem.
@@ -113,32 +128,32 @@ impl Error {
         std::iter::once(&self.0.first).chain(&self.0.others)
     }
 
-    pub(crate) fn new(kind: ErrorKind, problem: Problem) -> Self {
-        Self(Arc::new(Inner { kind, first: problem, others: Vec::new(), source: None }))
+    pub(crate) fn new(problem: Problem) -> Self {
+        Self(Arc::new(Inner { first: problem, others: Vec::new(), source: None }))
     }
 
     /// `Ok` where there is no problem, else one error that tells of all of them.
-    pub(crate) fn from_problems(kind: ErrorKind, problems: Vec<Problem>) -> Result<()> {
+    pub(crate) fn from_problems(problems: Vec<Problem>) -> Result<()> {
         let mut problems = problems.into_iter();
         match problems.next() {
             None => Ok(()),
-            Some(first) => Err(Self(Arc::new(Inner { kind, first, others: problems.collect(), source: None }))),
+            Some(first) => Err(Self(Arc::new(Inner { first, others: problems.collect(), source: None }))),
         }
     }
 
     /// A value that breaks a rule.
     pub(crate) fn invalid(target: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Invalid, Problem::new("InvalidParameter", target, message))
+        Self::new(Problem::invalid(target, message))
     }
 
     /// A resource that is not there.
     pub(crate) fn not_found(target: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::new(ErrorKind::NotFound, Problem::new("ResourceNotFound", target, message))
+        Self::new(Problem::new(ErrorKind::NotFound, "ResourceNotFound", target, message))
     }
 
     /// Bytes that are not what they must be.
     pub(crate) fn corrupt(target: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Corrupt, Problem::new("InternalError", target, message))
+        Self::new(Problem::new(ErrorKind::Corrupt, "InternalError", target, message))
     }
 
     /// A failure of a file outside the stores: a disk to import, a place to deploy to.
@@ -150,7 +165,7 @@ impl Error {
             std::io::ErrorKind::IsADirectory | std::io::ErrorKind::NotADirectory => ErrorKind::Invalid,
             _ => ErrorKind::Unavailable,
         };
-        Self::new(kind, Problem::new("OperationNotAllowed", target, format!("{doing} failed"))).with_source(source)
+        Self::new(Problem::new(kind, "OperationNotAllowed", target, format!("{doing} failed"))).with_source(source)
     }
 
     pub(crate) fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {

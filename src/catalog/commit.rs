@@ -87,7 +87,7 @@ impl Catalog {
                 Ok(None) => self.write(&mut writer).await,
                 Err(oneshot::Canceled) => {
                     let what = "the operation was given up by this process: read the state, then decide";
-                    return Err(Error::new(ErrorKind::Unknown, Problem::new("InternalError", "catalog", what)));
+                    return Err(Error::new(Problem::new(ErrorKind::Unknown, "InternalError", "catalog", what)));
                 }
             }
         }
@@ -124,7 +124,7 @@ impl Catalog {
                     let what = format!(
                         "nothing was committed in {MAX_ATTEMPTS} attempts, others were always faster: call again"
                     );
-                    let error = Error::new(ErrorKind::Unavailable, Problem::new("RetryableError", "catalog", what));
+                    let error = Error::new(Problem::new(ErrorKind::Unavailable, "RetryableError", "catalog", what));
                     return batch.answer(|| Err(error.clone()));
                 }
                 // Back into the queue, for their checks to be made again on what the winner has left.
@@ -203,7 +203,7 @@ impl Catalog {
         }
         let unknown = |cause: Error| {
             let what = "whether the operation is committed is not known: read the state, then decide";
-            Error::new(ErrorKind::Unknown, Problem::new("InternalError", "catalog", what)).with_source(cause)
+            Error::new(Problem::new(ErrorKind::Unknown, "InternalError", "catalog", what)).with_source(cause)
         };
         match self.read_entry(batch.number).await.map_err(unknown)? {
             Some((_, entry)) if entry.nonce == batch.nonce => {

@@ -107,7 +107,7 @@ async fn probe(store: &dyn BlobStore, entropy: &dyn Entropy) -> Result<()> {
         Ok(()) => {
             let what = "the store accepts the same create-if-absent twice, so commits could be lost on it: use a store \
                         with conditional writes, or turn them on";
-            Err(Error::new(ErrorKind::Unsupported, Problem::new("OperationNotAllowed", "catalog", what)))
+            Err(Error::new(Problem::new(ErrorKind::Unsupported, "OperationNotAllowed", "catalog", what)))
         }
     }
 }

@@ -234,10 +234,12 @@ impl UnfinishedFile {
         match path.symlink_metadata() {
             Ok(there) if !there.is_file() => {
                 let what = "something that is not a regular file is there: deploy to a file, then copy it there";
-                return Err(Error::new(
+                return Err(Error::new(Problem::new(
                     ErrorKind::Conflict,
-                    Problem::new("OperationNotAllowed", path.display().to_string(), what),
-                ));
+                    "OperationNotAllowed",
+                    path.display().to_string(),
+                    what,
+                )));
             }
             _ => {}
         }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::error::{Error, Problem, Result};
 
 /// Publisher, offer and SKU: together unique within a gallery, compared without case.
 ///
@@ -46,11 +46,11 @@ impl ImageIdentifier {
             (!good).then(|| {
                 let rule = format!("it has 1 to {longest} letters, digits, `-`, `_` and `.`, and does not end in `.`");
                 let what = format!("asset name `{}` is not valid: {rule}", value.escape_debug());
-                Problem::new("InvalidParameter", format!("galleryImage.properties.identifier.{part}"), what)
+                Problem::invalid(format!("galleryImage.properties.identifier.{part}"), what)
             })
         };
         let problems = [problem("publisher", publisher, 128), problem("offer", offer, 64), problem("sku", sku, 64)];
-        Error::from_problems(ErrorKind::Invalid, problems.into_iter().flatten().collect())?;
+        Error::from_problems(problems.into_iter().flatten().collect())?;
         Ok(Self { publisher: publisher.into(), offer: offer.into(), sku: sku.into() })
     }
 

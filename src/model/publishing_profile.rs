@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::Region;
-use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::error::{Error, Problem, Result};
 
 const TARGET: &str = "galleryImageVersion.properties.publishingProfile.targetRegions";
 
@@ -162,9 +162,9 @@ impl TargetRegions {
         let twice: Vec<_> = regions.iter().filter(|target| !seen.insert(&target.region)).collect();
         let problems = twice.into_iter().map(|target| {
             let what = format!("Duplicate regions are not allowed in target publishing regions: `{}`.", target.region);
-            Problem::new("InvalidParameter", TARGET, what)
+            Problem::invalid(TARGET, what)
         });
-        Error::from_problems(ErrorKind::Invalid, problems.collect())?;
+        Error::from_problems(problems.collect())?;
         Ok(Self(regions))
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::error::{Error, Problem, Result};
 
 /// How a host caches a disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -125,7 +125,7 @@ impl StorageProfile {
         for lun in data_disk_images.iter().map(DataDiskImage::lun) {
             let mut wrong = |rule: &str| {
                 let target = "galleryImageVersion.properties.storageProfile.dataDiskImages";
-                problems.push(Problem::new("InvalidParameter", target, format!("LUN `{lun}` {rule}")));
+                problems.push(Problem::invalid(target, format!("LUN `{lun}` {rule}")));
             };
             if !seen.insert(lun) {
                 wrong("is used twice: each data disk has one of its own");
@@ -134,7 +134,7 @@ impl StorageProfile {
                 wrong("is above 63");
             }
         }
-        Error::from_problems(ErrorKind::Invalid, problems)?;
+        Error::from_problems(problems)?;
         Ok(Self { os_disk_image, data_disk_images })
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::error::{Error, Problem, Result};
 
 /// Names and values that a host hangs on a resource: up to 50, a name of 1 to 512 characters without `<>%&\?/`, a value
 /// of up to 256.
@@ -19,7 +19,7 @@ impl Tags {
     ///
     /// `Invalid`, with everything that is wrong.
     pub fn new(tags: BTreeMap<String, String>) -> Result<Self> {
-        let problem = |what: String| Problem::new("InvalidParameter", "tags", what);
+        let problem = |what: String| Problem::invalid("tags", what);
         let mut problems = Vec::new();
         if tags.len() > 50 {
             problems.push(problem(format!("there are `{}` tags, at most 50 are allowed", tags.len())));
@@ -33,7 +33,7 @@ impl Tags {
                 problems.push(problem(format!("the value of `{}` has more than 256 characters", name.escape_debug())));
             }
         }
-        Error::from_problems(ErrorKind::Invalid, problems)?;
+        Error::from_problems(problems)?;
         Ok(Self(tags))
     }
 

@@ -17,14 +17,16 @@ fn is_new<T: PartialEq>(there: Option<&T>, wanted: &T, id: &dyn std::fmt::Displa
 }
 
 fn already_exists(id: &dyn std::fmt::Display, what: &str) -> Error {
-    Error::new(ErrorKind::AlreadyExists, Problem::new("Conflict", id.to_string(), what))
+    Error::new(Problem::new(ErrorKind::AlreadyExists, "Conflict", id.to_string(), what))
 }
 
 fn parent_missing(id: &dyn std::fmt::Display) -> Error {
-    Error::new(
+    Error::new(Problem::new(
         ErrorKind::NotFound,
-        Problem::new("ParentResourceNotFound", id.to_string(), "it does not exist: create it first"),
-    )
+        "ParentResourceNotFound",
+        id.to_string(),
+        "it does not exist: create it first",
+    ))
 }
 
 /// Refuses one more of `what` where the limit is reached.
@@ -36,7 +38,7 @@ fn room_for(what: &str, usage: usize, limit: usize, subscription: &SubscriptionI
         "subscription `{subscription}` has `{usage}` {what} in region `{location}` and may have at most {limit}: \
          delete some, or raise the limit"
     );
-    Err(Error::new(ErrorKind::LimitReached, Problem::new("QuotaExceeded", what, message)))
+    Err(Error::new(Problem::new(ErrorKind::LimitReached, "QuotaExceeded", what, message)))
 }
 
 /// Whether the gallery is to be created.
@@ -52,7 +54,7 @@ pub(super) fn create_gallery(state: &State, limits: &Limits, gallery: &Gallery) 
             id.name(),
             other.id()
         );
-        return Err(Error::new(ErrorKind::Conflict, Problem::new("OperationNotAllowed", "gallery.name", what)));
+        return Err(Error::new(Problem::new(ErrorKind::Conflict, "OperationNotAllowed", "gallery.name", what)));
     }
     let [usage, ..] = state.usage(id.subscription(), gallery.location());
     room_for("galleries", usage, limits.galleries(), id.subscription(), gallery.location())?;
@@ -79,7 +81,7 @@ pub(super) fn create_definition(state: &State, limits: &Limits, definition: &Ima
             identifier.sku()
         );
         let target = "galleryImage.properties.identifier";
-        return Err(Error::new(ErrorKind::Conflict, Problem::new("OperationNotAllowed", target, what)));
+        return Err(Error::new(Problem::new(ErrorKind::Conflict, "OperationNotAllowed", target, what)));
     }
     let subscription = id.gallery().subscription();
     let [_, usage, _] = state.usage(subscription, definition.location());
@@ -115,7 +117,7 @@ pub(super) fn version_fits(version: &ImageVersion, limits: &Limits, regions: &Re
                 target.region()
             );
             let target = "galleryImageVersion.properties.publishingProfile.targetRegions";
-            problems.push(Problem::new("InvalidParameter", target, what));
+            problems.push(Problem::invalid(target, what));
         }
     }
     let storage = version.storage_profile();
@@ -128,8 +130,8 @@ pub(super) fn version_fits(version: &ImageVersion, limits: &Limits, regions: &Re
             let what =
                 format!("the disk has `{size}` bytes, at most {most} are allowed: shrink it, or raise the limit");
             let target = format!("galleryImageVersion.properties.storageProfile.{disk}");
-            problems.push(Problem::new("GallerySourceResourceExceedsMaxSize", target, what));
+            problems.push(Problem::new(ErrorKind::Invalid, "GallerySourceResourceExceedsMaxSize", target, what));
         }
     }
-    Error::from_problems(ErrorKind::Invalid, problems)
+    Error::from_problems(problems)
 }

@@ -128,8 +128,8 @@ impl Deployment {
                 self.region,
                 if complete.is_empty() { "no region yet" } else { complete.as_str() }
             );
-            let problem = Problem::new("OperationNotAllowed", self.version.to_string(), what);
-            return Err(Error::new(ErrorKind::Conflict, problem));
+            let problem = Problem::new(ErrorKind::Conflict, "OperationNotAllowed", self.version.to_string(), what);
+            return Err(Error::new(problem));
         }
         let replicas = record.version.publishing_profile().replicas_in(&self.region).unwrap_or(0);
         let parts = &self.session.parts;

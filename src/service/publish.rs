@@ -304,7 +304,7 @@ impl Session {
 
 fn closed(id: &ImageVersionId) -> Error {
     let what = "another process gave up this upload, or deleted the version that it builds on: publish again";
-    Error::new(ErrorKind::Conflict, Problem::new("OperationNotAllowed", id.to_string(), what))
+    Error::new(Problem::new(ErrorKind::Conflict, "OperationNotAllowed", id.to_string(), what))
 }
 
 fn storage_profile(disks: &[OpenDisk]) -> Result<StorageProfile> {

@@ -24,7 +24,7 @@ impl Regions {
             let what = format!(
                 "region `{region}` has no store here; those with one are {have}; give it one when the service is built"
             );
-            Problem::new("InvalidParameter", "galleryImageVersion.properties.publishingProfile.targetRegions", what)
+            Problem::invalid("galleryImageVersion.properties.publishingProfile.targetRegions", what)
         })
     }
 
@@ -36,7 +36,7 @@ impl Regions {
             Some(common) => Ok(Arc::new(Prefixed::new(common.clone(), format!("regions/{region}").parse()?))),
             None => {
                 let what = format!("region `{region}` has no store here: give it one when the service is built");
-                Err(Error::new(ErrorKind::Unavailable, Problem::new("OperationNotAllowed", "region", what)))
+                Err(Error::new(Problem::new(ErrorKind::Unavailable, "OperationNotAllowed", "region", what)))
             }
         }
     }

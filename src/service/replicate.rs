@@ -91,14 +91,12 @@ impl IntoFuture for Replication {
             match (self.work.take(), self.outcome.take()) {
                 (Some(work), _) => work.await,
                 (None, Some(outcome)) => outcome,
-                (None, None) => Err(Error::new(
+                (None, None) => Err(Error::new(Problem::new(
                     ErrorKind::Invalid,
-                    Problem::new(
-                        "OperationNotAllowed",
-                        "replication",
-                        "its outcome has been taken as the last item of the stream",
-                    ),
-                )),
+                    "OperationNotAllowed",
+                    "replication",
+                    "its outcome has been taken as the last item of the stream",
+                ))),
             }
         })
     }
@@ -235,12 +233,13 @@ impl Session {
         }
         tell();
         let Some((_, first)) = failed.first() else { return Ok(report) };
-        let (kind, cause) = (first.kind(), first.clone());
+        let cause = first.clone();
         let problems = failed.iter().filter_map(|(place, error)| {
             let (region, _) = targets.get(*place)?;
-            Some(Problem::new("ReplicationJobFailed", region.to_string(), format!("replication failed: {error}")))
+            let what = format!("replication failed: {error}");
+            Some(Problem::new(error.kind(), "ReplicationJobFailed", region.to_string(), what))
         });
-        Error::from_problems(kind, problems.collect()).map_err(|error| error.with_source(cause))?;
+        Error::from_problems(problems.collect()).map_err(|error| error.with_source(cause))?;
         Ok(report)
     }
 

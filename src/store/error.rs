@@ -114,6 +114,6 @@ impl StoreError {
             StoreErrorKind::AlreadyExists => ErrorKind::Conflict,
             StoreErrorKind::PermissionDenied | StoreErrorKind::Unavailable => ErrorKind::Unavailable,
         };
-        Error::new(kind, Problem::new("StorageOperationFailed", place, "its store failed")).with_source(self)
+        Error::new(Problem::new(kind, "StorageOperationFailed", place, "its store failed")).with_source(self)
     }
 }

@@ -59,7 +59,7 @@ fn read<const N: usize>(file: &dyn ReadAt, offset: u64, target: &str, doing: &st
 }
 
 fn unsupported(target: &str, message: String) -> Error {
-    Error::new(ErrorKind::Unsupported, Problem::new("OperationNotAllowed", target, message))
+    Error::new(Problem::new(ErrorKind::Unsupported, "OperationNotAllowed", target, message))
 }
 
 /// Refuses a read that leaves a disk of `size` bytes.
