@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::resource::resource;
+use super::sharing_profile::SharingProfile;
+use super::soft_delete_policy::SoftDeletePolicy;
 use super::{GalleryId, Region, Tags};
 
 /// A gallery: a repository of image definitions.
@@ -16,109 +19,90 @@ use super::{GalleryId, Region, Tags};
 /// assert_eq!(serde_json::from_value::<Gallery>(json).unwrap(), gallery);
 /// # Ok::<(), compute_gallery::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Json", into = "Json")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gallery {
     id: GalleryId,
     location: Region,
     tags: Tags,
+    properties: Properties,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Properties {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     description: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sharing_profile: Option<SharingProfile>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    soft_delete_policy: Option<SoftDeletePolicy>,
 }
 
 impl Gallery {
-    /// A gallery without a description.
+    /// A private gallery without a description.
     pub fn new(id: GalleryId, location: Region) -> Self {
-        Self { id, location, tags: Tags::default(), description: None }
+        Self { id, location, tags: Tags::default(), properties: Properties::default() }
     }
 
     /// Sets the description.
     #[must_use]
     pub fn with_description(mut self, description: impl Into<String>) -> Self {
-        self.description = Some(description.into());
+        self.properties.description = Some(description.into());
         self
     }
 
-    /// Sets the tags.
+    /// Sets with whom it can be shared.
     #[must_use]
-    pub fn with_tags(mut self, tags: Tags) -> Self {
-        self.tags = tags;
+    pub fn with_sharing_profile(mut self, profile: SharingProfile) -> Self {
+        self.properties.sharing_profile = Some(profile);
         self
     }
 
-    /// Its id.
-    pub fn id(&self) -> &GalleryId {
-        &self.id
-    }
-
-    /// The region that it is managed in.
-    pub fn location(&self) -> &Region {
-        &self.location
-    }
-
-    /// Its tags.
-    pub fn tags(&self) -> &Tags {
-        &self.tags
+    /// Sets whether deleted versions can be restored for some time.
+    #[must_use]
+    pub fn with_soft_delete_policy(mut self, policy: SoftDeletePolicy) -> Self {
+        self.properties.soft_delete_policy = Some(policy);
+        self
     }
 
     /// Its description.
     pub fn description(&self) -> Option<&str> {
-        self.description.as_deref()
+        self.properties.description.as_deref()
+    }
+
+    /// With whom it can be shared; private where nothing is said.
+    pub fn sharing_profile(&self) -> Option<&SharingProfile> {
+        self.properties.sharing_profile.as_ref()
+    }
+
+    /// Whether deleted versions can be restored for some time.
+    pub fn soft_delete_policy(&self) -> SoftDeletePolicy {
+        self.properties.soft_delete_policy.unwrap_or_default()
+    }
+
+    /// The name that it has in all the world: subscription and gallery name.
+    pub fn unique_name(&self) -> String {
+        format!("{}-{}", self.id.subscription(), self.id.name().as_str().to_ascii_uppercase())
     }
 }
 
-/// Azure's form. What follows from other properties is written and not read.
-#[derive(Serialize, Deserialize)]
-struct Json {
-    id: GalleryId,
-    #[serde(default, skip_deserializing)]
-    name: String,
-    #[serde(default, rename = "type", skip_deserializing)]
-    kind: &'static str,
-    location: Region,
-    #[serde(default, skip_serializing_if = "Tags::is_empty")]
-    tags: Tags,
-    #[serde(default)]
-    properties: Properties,
-}
-
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Properties {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    description: Option<String>,
-    #[serde(default, skip_deserializing)]
-    identifier: Identifier,
-    #[serde(default, skip_deserializing)]
-    provisioning_state: &'static str,
-}
-
-#[derive(Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Identifier {
+struct UniqueName {
     unique_name: String,
 }
 
-impl From<Gallery> for Json {
-    fn from(gallery: Gallery) -> Self {
-        let Gallery { id, location, tags, description } = gallery;
-        let unique_name = format!("{}-{}", id.subscription(), id.name().as_str().to_ascii_uppercase());
-        Self {
-            name: id.name().to_string(),
-            kind: "Microsoft.Compute/galleries",
-            id,
-            location,
-            tags,
-            properties: Properties {
-                description,
-                identifier: Identifier { unique_name },
-                provisioning_state: "Succeeded",
-            },
-        }
-    }
+#[derive(Serialize)]
+struct ReadOnly {
+    identifier: UniqueName,
 }
 
-impl From<Json> for Gallery {
-    fn from(json: Json) -> Self {
-        Self { id: json.id, location: json.location, tags: json.tags, description: json.properties.description }
-    }
-}
+resource!(
+    Gallery,
+    GalleryId,
+    Properties,
+    "Microsoft.Compute/galleries",
+    "gallery",
+    |gallery| ReadOnly { identifier: UniqueName { unique_name: gallery.unique_name() } },
+    |_| Ok(())
+);

@@ -3,7 +3,10 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::recommended::RecommendedMachine;
+use super::resource::{NoMore, resource};
 use super::{ImageDefinitionId, ImageIdentifier, Region, Tags};
+use crate::error::{Error, Problem};
 
 /// The operating system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -45,6 +48,38 @@ pub enum Architecture {
     Arm64,
 }
 
+/// The plan under which an image of the marketplace was bought.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PurchasePlan {
+    /// The plan.
+    pub name: String,
+    /// Who sells it.
+    pub publisher: String,
+    /// What it is for.
+    pub product: String,
+}
+
+/// Something that an image supports, such as `SecurityType` with the value `TrustedLaunchSupported`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageFeature {
+    /// What it is about; each stands once in a definition.
+    pub name: String,
+    /// In what way it is supported.
+    pub value: String,
+    /// The first version that supports it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts_at_version: Option<String>,
+}
+
+/// The kinds of disk that an image is not made for, such as `Standard_LRS`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Disallowed {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    disk_types: Vec<String>,
+}
+
 /// An image definition: what its versions have in common.
 ///
 /// ```
@@ -57,8 +92,7 @@ pub enum Architecture {
 /// assert_eq!(serde_json::to_value(&web).unwrap()["properties"]["hyperVGeneration"], "V1");
 /// # Ok::<(), compute_gallery::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Json", into = "Json")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageDefinition {
     id: ImageDefinitionId,
     location: Region,
@@ -71,10 +105,10 @@ pub struct ImageDefinition {
 struct Properties {
     os_type: OsType,
     os_state: OsState,
-    #[serde(default, rename = "hyperVGeneration")]
-    hyper_v_generation: HyperVGeneration,
-    #[serde(default)]
-    architecture: Architecture,
+    #[serde(default, rename = "hyperVGeneration", skip_serializing_if = "Option::is_none")]
+    hyper_v_generation: Option<HyperVGeneration>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    architecture: Option<Architecture>,
     identifier: ImageIdentifier,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     description: Option<String>,
@@ -86,15 +120,14 @@ struct Properties {
     release_note_uri: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     end_of_life_date: Option<DateTime<Utc>>,
-    #[serde(default, skip_deserializing)]
-    provisioning_state: Succeeded,
-}
-
-/// Written, not read: a definition that exists is there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-enum Succeeded {
-    #[default]
-    Succeeded,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    recommended: Option<RecommendedMachine>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    disallowed: Option<Disallowed>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    purchase_plan: Option<PurchasePlan>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    features: Vec<ImageFeature>,
 }
 
 impl ImageDefinition {
@@ -109,15 +142,18 @@ impl ImageDefinition {
         let properties = Properties {
             os_type,
             os_state,
-            hyper_v_generation: HyperVGeneration::default(),
-            architecture: Architecture::default(),
+            hyper_v_generation: Some(HyperVGeneration::default()),
+            architecture: Some(Architecture::default()),
             identifier,
             description: None,
             eula: None,
             privacy_statement_uri: None,
             release_note_uri: None,
             end_of_life_date: None,
-            provisioning_state: Succeeded::Succeeded,
+            recommended: None,
+            disallowed: None,
+            purchase_plan: None,
+            features: Vec::new(),
         };
         Self { id, location, tags: Tags::default(), properties }
     }
@@ -125,14 +161,14 @@ impl ImageDefinition {
     /// Sets the firmware.
     #[must_use]
     pub fn with_hyper_v_generation(mut self, generation: HyperVGeneration) -> Self {
-        self.properties.hyper_v_generation = generation;
+        self.properties.hyper_v_generation = Some(generation);
         self
     }
 
     /// Sets the architecture.
     #[must_use]
     pub fn with_architecture(mut self, architecture: Architecture) -> Self {
-        self.properties.architecture = architecture;
+        self.properties.architecture = Some(architecture);
         self
     }
 
@@ -171,26 +207,35 @@ impl ImageDefinition {
         self
     }
 
-    /// Sets the tags.
+    /// Sets what machine it is made for.
     #[must_use]
-    pub fn with_tags(mut self, tags: Tags) -> Self {
-        self.tags = tags;
+    pub fn with_recommended(mut self, recommended: RecommendedMachine) -> Self {
+        self.properties.recommended = Some(recommended);
         self
     }
 
-    /// Its id.
-    pub fn id(&self) -> &ImageDefinitionId {
-        &self.id
+    /// Sets the kinds of disk that it is not made for, such as `Standard_LRS`.
+    #[must_use]
+    pub fn with_disallowed_disk_types(mut self, disk_types: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let disk_types = disk_types.into_iter().map(Into::into).collect();
+        self.properties.disallowed = Some(Disallowed { disk_types });
+        self
     }
 
-    /// The region that it is managed in.
-    pub fn location(&self) -> &Region {
-        &self.location
+    /// Sets the plan under which it was bought.
+    #[must_use]
+    pub fn with_purchase_plan(mut self, plan: PurchasePlan) -> Self {
+        self.properties.purchase_plan = Some(plan);
+        self
     }
 
-    /// Its tags.
-    pub fn tags(&self) -> &Tags {
-        &self.tags
+    /// Adds something that it supports, or replaces what was said of it before.
+    #[must_use]
+    pub fn with_feature(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        let feature = ImageFeature { name: name.into(), value: value.into(), starts_at_version: None };
+        self.properties.features.retain(|other| !other.name.eq_ignore_ascii_case(&feature.name));
+        self.properties.features.push(feature);
+        self
     }
 
     /// The operating system.
@@ -205,12 +250,12 @@ impl ImageDefinition {
 
     /// The firmware.
     pub fn hyper_v_generation(&self) -> HyperVGeneration {
-        self.properties.hyper_v_generation
+        self.properties.hyper_v_generation.unwrap_or_default()
     }
 
     /// The architecture.
     pub fn architecture(&self) -> Architecture {
-        self.properties.architecture
+        self.properties.architecture.unwrap_or_default()
     }
 
     /// Publisher, offer and SKU.
@@ -242,31 +287,45 @@ impl ImageDefinition {
     pub fn end_of_life_date(&self) -> Option<DateTime<Utc>> {
         self.properties.end_of_life_date
     }
-}
 
-#[derive(Serialize, Deserialize)]
-struct Json {
-    id: ImageDefinitionId,
-    #[serde(default, skip_deserializing)]
-    name: String,
-    #[serde(default, rename = "type", skip_deserializing)]
-    kind: &'static str,
-    location: Region,
-    #[serde(default, skip_serializing_if = "Tags::is_empty")]
-    tags: Tags,
-    properties: Properties,
-}
+    /// What machine it is made for.
+    pub fn recommended(&self) -> RecommendedMachine {
+        self.properties.recommended.unwrap_or_default()
+    }
 
-impl From<ImageDefinition> for Json {
-    fn from(definition: ImageDefinition) -> Self {
-        let ImageDefinition { id, location, tags, properties } = definition;
-        Self { name: id.name().to_string(), kind: "Microsoft.Compute/galleries/images", id, location, tags, properties }
+    /// The kinds of disk that it is not made for.
+    pub fn disallowed_disk_types(&self) -> &[String] {
+        self.properties.disallowed.as_ref().map_or(&[], |disallowed| &disallowed.disk_types)
+    }
+
+    /// The plan under which it was bought.
+    pub fn purchase_plan(&self) -> Option<&PurchasePlan> {
+        self.properties.purchase_plan.as_ref()
+    }
+
+    /// What it supports.
+    pub fn features(&self) -> &[ImageFeature] {
+        &self.properties.features
     }
 }
 
-impl From<Json> for ImageDefinition {
-    fn from(json: Json) -> Self {
-        let Json { id, location, tags, properties, .. } = json;
-        Self { id, location, tags, properties }
-    }
+/// Each feature is named once.
+fn features_once(definition: &ImageDefinition) -> crate::error::Result<()> {
+    let mut seen = std::collections::BTreeSet::new();
+    let twice = definition.features().iter().filter(|feature| !seen.insert(feature.name.to_ascii_lowercase()));
+    let problems = twice.map(|feature| {
+        let what = format!("feature `{}` stands twice: give each one value", feature.name);
+        Problem::invalid("galleryImage.properties.features", what)
+    });
+    Error::from_problems(problems.collect())
 }
+
+resource!(
+    ImageDefinition,
+    ImageDefinitionId,
+    Properties,
+    "Microsoft.Compute/galleries/images",
+    "galleryImage",
+    |_definition| NoMore {},
+    features_once
+);

@@ -2,14 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ImageVersionId, PublishingProfile, Region, StorageProfile, Tags};
+use super::resource::{NoMore, read, resource};
+use super::security_profile::SecurityProfile;
+use super::version_source::{SourceJson, StorageJson, VersionSource};
+use super::{ImageVersionId, PublishingProfile, Region, SafetyProfile, StorageProfile, Tags};
 use crate::error::{Error, Result};
+
+const TARGET_REGIONS: &str = "galleryImageVersion.properties.publishingProfile.targetRegions";
 
 /// An image version: what a VM is made from.
 ///
 /// Its location, the source region, is among its target regions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Json", into = "Json")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageVersion {
     id: ImageVersionId,
     location: Region,
@@ -22,6 +26,23 @@ pub struct ImageVersion {
 struct Properties {
     publishing_profile: PublishingProfile,
     storage_profile: StorageProfile,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    safety_profile: Option<SafetyProfile>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    security_profile: Option<SecurityProfile>,
+}
+
+/// The location is among the target regions.
+fn is_at_home(location: &Region, profile: &PublishingProfile) -> Result<()> {
+    let regions = profile.target_regions();
+    if regions.find(location).is_some() {
+        return Ok(());
+    }
+    let what = format!(
+        "Gallery image version publishing profile regions '{regions}' must contain the location of image version \
+         '{location}'."
+    );
+    Err(Error::invalid(TARGET_REGIONS, what))
 }
 
 impl ImageVersion {
@@ -36,37 +57,27 @@ impl ImageVersion {
         publishing_profile: PublishingProfile,
         storage_profile: StorageProfile,
     ) -> Result<Self> {
-        let regions = publishing_profile.target_regions();
-        if regions.find(&location).is_none() {
-            let what = format!(
-                "Gallery image version publishing profile regions '{regions}' must contain the location of image version \
-                 '{location}'."
-            );
-            return Err(Error::invalid("galleryImageVersion.properties.publishingProfile.targetRegions", what));
-        }
-        Ok(Self { id, location, tags: Tags::default(), properties: Properties { publishing_profile, storage_profile } })
+        let properties =
+            Properties { publishing_profile, storage_profile, safety_profile: None, security_profile: None };
+        Self::assemble(id, location, Tags::default(), properties)
     }
 
-    /// Sets the tags.
+    /// Sets where it goes.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` where the location is not among the target regions.
+    pub fn with_publishing_profile(mut self, profile: PublishingProfile) -> Result<Self> {
+        is_at_home(&self.location, &profile)?;
+        self.properties.publishing_profile = profile;
+        Ok(self)
+    }
+
+    /// Sets what of it must not be deleted too early.
     #[must_use]
-    pub fn with_tags(mut self, tags: Tags) -> Self {
-        self.tags = tags;
+    pub fn with_safety_profile(mut self, profile: SafetyProfile) -> Self {
+        self.properties.safety_profile = Some(profile);
         self
-    }
-
-    /// Its id.
-    pub fn id(&self) -> &ImageVersionId {
-        &self.id
-    }
-
-    /// Its source region.
-    pub fn location(&self) -> &Region {
-        &self.location
-    }
-
-    /// Its tags.
-    pub fn tags(&self) -> &Tags {
-        &self.tags
     }
 
     /// Where it goes.
@@ -78,34 +89,134 @@ impl ImageVersion {
     pub fn storage_profile(&self) -> &StorageProfile {
         &self.properties.storage_profile
     }
+
+    /// What of it must not be deleted too early.
+    pub fn safety_profile(&self) -> SafetyProfile {
+        self.properties.safety_profile.unwrap_or_default()
+    }
+
+    /// The firmware settings that it asks for.
+    pub fn security_profile(&self) -> Option<&SecurityProfile> {
+        self.properties.security_profile.as_ref()
+    }
+}
+
+resource!(
+    ImageVersion,
+    ImageVersionId,
+    Properties,
+    "Microsoft.Compute/galleries/images/versions",
+    "galleryImageVersion",
+    |_version| NoMore {},
+    |version| is_at_home(&version.location, &version.properties.publishing_profile)
+);
+
+/// What is asked for when a version is created: all of it but the disks' sizes, and what they are made from instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageVersionRequest {
+    /// Its source region.
+    pub location: Region,
+    /// Its tags.
+    pub tags: Tags,
+    /// Where it goes.
+    pub publishing_profile: PublishingProfile,
+    /// What it is made from; only a PATCH may leave that out.
+    pub source: VersionSource,
+    /// What of it must not be deleted too early.
+    pub safety_profile: Option<SafetyProfile>,
+    /// The firmware settings that it asks for.
+    pub security_profile: Option<SecurityProfile>,
+    /// Whether the source is named where the api-versions 2018-06-01 and 2019-03-01 have it.
+    legacy: bool,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Json {
-    id: ImageVersionId,
-    #[serde(default, skip_deserializing)]
-    name: String,
-    #[serde(default, rename = "type", skip_deserializing)]
-    kind: &'static str,
+struct RequestJson {
     location: Region,
     #[serde(default, skip_serializing_if = "Tags::is_empty")]
     tags: Tags,
-    properties: Properties,
+    properties: RequestProperties,
 }
 
-impl From<ImageVersion> for Json {
-    fn from(version: ImageVersion) -> Self {
-        let ImageVersion { id, location, tags, properties } = version;
-        let (name, kind) = (id.number().to_string(), "Microsoft.Compute/galleries/images/versions");
-        Self { name, kind, id, location, tags, properties }
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RequestProperties {
+    publishing_profile: RequestProfile,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    storage_profile: Option<StorageJson>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    safety_profile: Option<SafetyProfile>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    security_profile: Option<SecurityProfile>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RequestProfile {
+    #[serde(flatten)]
+    profile: PublishingProfile,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source: Option<LegacySource>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LegacySource {
+    managed_image: SourceJson,
+}
+
+impl ImageVersionRequest {
+    /// A request without tags and profiles that are optional.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` where the location is not among the target regions.
+    pub fn new(location: Region, publishing_profile: PublishingProfile, source: VersionSource) -> Result<Self> {
+        is_at_home(&location, &publishing_profile)?;
+        let (safety_profile, security_profile) = (None, None);
+        let tags = Tags::default();
+        Ok(Self { location, tags, publishing_profile, source, safety_profile, security_profile, legacy: false })
+    }
+
+    /// The request that a body describes: the JSON of Azure's PUT.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid`, naming the property.
+    pub fn from_body(body: &serde_json::Value) -> Result<Self> {
+        let RequestJson { location, tags, properties } = read(ImageVersion::TARGET, body)?;
+        let RequestProperties { publishing_profile, storage_profile, safety_profile, security_profile } = properties;
+        let RequestProfile { profile, source: old } = publishing_profile;
+        let new = VersionSource::read(&storage_profile.unwrap_or_default())?;
+        let old = old.map(|old| StorageJson { source: Some(old.managed_image), ..StorageJson::default() });
+        let old = old.map(|old| VersionSource::read(&old)).transpose()?.flatten();
+        let legacy = old.is_some();
+        let source = match (old, new) {
+            (Some(source), None) | (None, Some(source)) => source,
+            (None, None) => {
+                return Err(Error::invalid(SOURCE, "there is no source: name what the version is made from"));
+            }
+            (Some(_), Some(_)) => return Err(Error::invalid(SOURCE, "one and only one source type is allowed")),
+        };
+        let request = Self::new(location, profile, source)?;
+        Ok(Self { tags, safety_profile, security_profile, legacy, ..request })
+    }
+
+    /// The body of the request.
+    pub fn body(&self) -> serde_json::Value {
+        let storage = self.source.write();
+        let (source, storage_profile) = match storage.source.clone().filter(|_| self.legacy) {
+            Some(managed_image) => (Some(LegacySource { managed_image }), None),
+            None => (None, Some(storage)),
+        };
+        let properties = RequestProperties {
+            publishing_profile: RequestProfile { profile: self.publishing_profile.clone(), source },
+            storage_profile,
+            safety_profile: self.safety_profile,
+            security_profile: self.security_profile.clone(),
+        };
+        let json = RequestJson { location: self.location.clone(), tags: self.tags.clone(), properties };
+        serde_json::to_value(json).unwrap_or_default()
     }
 }
 
-impl TryFrom<Json> for ImageVersion {
-    type Error = Error;
-
-    fn try_from(json: Json) -> Result<Self> {
-        let Properties { publishing_profile, storage_profile } = json.properties;
-        Ok(Self::new(json.id, json.location, publishing_profile, storage_profile)?.with_tags(json.tags))
-    }
-}
+const SOURCE: &str = "galleryImageVersion.properties.storageProfile.source";

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::Region;
+use super::{EncryptionImages, Region};
 use crate::error::{Error, Problem, Result};
 
 const TARGET: &str = "galleryImageVersion.properties.publishingProfile.targetRegions";
@@ -75,13 +75,21 @@ pub struct TargetRegion {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     storage_account_type: Option<StorageAccountType>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    encryption: Option<EncryptionImages>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     exclude_from_latest: Option<bool>,
 }
 
 impl TargetRegion {
     /// A region with the common replica count.
     pub fn new(region: Region) -> Self {
-        Self { region, regional_replica_count: None, storage_account_type: None, exclude_from_latest: None }
+        Self {
+            region,
+            regional_replica_count: None,
+            storage_account_type: None,
+            encryption: None,
+            exclude_from_latest: None,
+        }
     }
 
     /// Sets a replica count of its own.
@@ -115,9 +123,19 @@ impl TargetRegion {
         self.regional_replica_count
     }
 
-    /// What the replicas are stored on.
-    pub fn storage_account_type(&self) -> StorageAccountType {
-        self.storage_account_type.unwrap_or_default()
+    /// What the replicas are stored on, where this region says so.
+    pub fn storage_account_type(&self) -> Option<StorageAccountType> {
+        self.storage_account_type
+    }
+
+    /// The keys that the replicas are said to be encrypted with.
+    pub fn encryption(&self) -> Option<&EncryptionImages> {
+        self.encryption.as_ref()
+    }
+
+    /// Whether the version can be the latest here, where this region says so.
+    pub fn exclude_from_latest(&self) -> Option<bool> {
+        self.exclude_from_latest
     }
 }
 
@@ -209,18 +227,28 @@ impl fmt::Display for TargetRegions {
 #[serde(rename_all = "camelCase")]
 pub struct PublishingProfile {
     target_regions: TargetRegions,
-    #[serde(default = "one")]
-    replica_count: ReplicaCount,
-    #[serde(default)]
-    exclude_from_latest: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    replica_count: Option<ReplicaCount>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    exclude_from_latest: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    storage_account_type: Option<StorageAccountType>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    replication_mode: Option<ReplicationMode>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     end_of_life_date: Option<DateTime<Utc>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     published_date: Option<DateTime<Utc>>,
 }
 
-fn one() -> ReplicaCount {
-    ReplicaCount::ONE
+/// How a version gets to its regions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ReplicationMode {
+    /// As deep copies.
+    #[default]
+    Full,
+    /// As one reference to its source, for quick tests; one replica.
+    Shallow,
 }
 
 impl PublishingProfile {
@@ -228,8 +256,10 @@ impl PublishingProfile {
     pub fn new(target_regions: TargetRegions) -> Self {
         Self {
             target_regions,
-            replica_count: ReplicaCount::ONE,
-            exclude_from_latest: false,
+            replica_count: None,
+            exclude_from_latest: None,
+            storage_account_type: None,
+            replication_mode: None,
             end_of_life_date: None,
             published_date: None,
         }
@@ -238,14 +268,28 @@ impl PublishingProfile {
     /// Sets the common replica count, for regions that name none.
     #[must_use]
     pub fn with_replica_count(mut self, count: ReplicaCount) -> Self {
-        self.replica_count = count;
+        self.replica_count = Some(count);
         self
     }
 
     /// Sets whether the version can be the latest, where a region does not say.
     #[must_use]
     pub fn with_exclude_from_latest(mut self, exclude: bool) -> Self {
-        self.exclude_from_latest = exclude;
+        self.exclude_from_latest = Some(exclude);
+        self
+    }
+
+    /// Sets what the replicas are stored on, where a region does not say.
+    #[must_use]
+    pub fn with_storage_account_type(mut self, storage_account_type: StorageAccountType) -> Self {
+        self.storage_account_type = Some(storage_account_type);
+        self
+    }
+
+    /// Sets the regions that it goes to.
+    #[must_use]
+    pub fn with_target_regions(mut self, target_regions: TargetRegions) -> Self {
+        self.target_regions = target_regions;
         self
     }
 
@@ -270,7 +314,23 @@ impl PublishingProfile {
 
     /// The common replica count.
     pub fn replica_count(&self) -> ReplicaCount {
-        self.replica_count
+        self.replica_count.unwrap_or(ReplicaCount::ONE)
+    }
+
+    /// Whether the version can be the latest, where a region does not say.
+    pub fn exclude_from_latest(&self) -> bool {
+        self.exclude_from_latest.unwrap_or(false)
+    }
+
+    /// How the version gets to its regions.
+    pub fn replication_mode(&self) -> ReplicationMode {
+        self.replication_mode.unwrap_or_default()
+    }
+
+    /// What the replicas in a region are stored on: its own type, else the common one, else Standard_LRS.
+    pub fn storage_account_type_in(&self, region: &Region) -> StorageAccountType {
+        let own = self.target_regions.find(region).and_then(|target| target.storage_account_type);
+        own.or(self.storage_account_type).unwrap_or_default()
     }
 
     /// The end of its life.
@@ -286,12 +346,12 @@ impl PublishingProfile {
     /// How many replicas a region has: its own count, else the common one; `None` where the version does not go.
     pub fn replicas_in(&self, region: &Region) -> Option<u32> {
         let target = self.target_regions.find(region)?;
-        Some(target.regional_replica_count.unwrap_or(self.replica_count).get())
+        Some(target.regional_replica_count.unwrap_or(self.replica_count()).get())
     }
 
     /// Whether the version is never the latest in a region.
     pub fn is_excluded_from_latest_in(&self, region: &Region) -> bool {
         let own = self.target_regions.find(region).and_then(|target| target.exclude_from_latest);
-        own.unwrap_or(self.exclude_from_latest)
+        own.unwrap_or(self.exclude_from_latest())
     }
 }

@@ -1,13 +1,17 @@
 //! Regions.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::serde_as_text;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use crate::error::{Error, Result};
 
-/// A region: "South Central US" and "southcentralus" are one. Written without spaces, in lower case.
+/// A region: "South Central US" and "southcentralus" are one. Its name is in lower case and without spaces; in JSON it
+/// is written as it was given.
 ///
 /// ```
 /// use compute_gallery::model::Region;
@@ -18,13 +22,47 @@ use crate::error::{Error, Result};
 /// assert!("west/europe".parse::<Region>().is_err());
 /// # Ok::<(), compute_gallery::Error>(())
 /// ```
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Region(Arc<str>);
+#[derive(Clone)]
+pub struct Region {
+    name: Arc<str>,
+    /// As it was given, where that is another text.
+    given: Option<Arc<str>>,
+}
 
 impl Region {
     /// The region's name, such as `southcentralus`.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.name
+    }
+
+    fn given(&self) -> &str {
+        self.given.as_deref().unwrap_or(&self.name)
+    }
+}
+
+impl PartialEq for Region {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Region {}
+
+impl Ord for Region {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.name.cmp(&other.name)
+    }
+}
+
+impl PartialOrd for Region {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Hash for Region {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
     }
 }
 
@@ -38,13 +76,14 @@ impl FromStr for Region {
             let rule = "a region has up to 64 letters, digits and spaces, such as `West Europe` or `westeurope`";
             return Err(Error::invalid("location", format!("`{}` is no region: {rule}", text.escape_debug())));
         }
-        Ok(Self(name.into()))
+        let given = (name != text).then(|| text.into());
+        Ok(Self { name: name.into(), given })
     }
 }
 
 impl fmt::Display for Region {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.name)
     }
 }
 
@@ -54,4 +93,14 @@ impl fmt::Debug for Region {
     }
 }
 
-serde_as_text!(Region);
+impl Serialize for Region {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.given())
+    }
+}
+
+impl<'de> Deserialize<'de> for Region {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}

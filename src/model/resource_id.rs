@@ -4,7 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::serde_as_text;
-use super::{GalleryName, ImageName, ResourceGroupName, SubscriptionId, VersionNumber};
+use super::{
+    DiskId, GalleryName, ImageName, ManagedImageId, ResourceGroupName, SnapshotId, SubscriptionId, VersionNumber,
+    VirtualMachineId,
+};
 use crate::error::{Error, Result};
 
 /// The id of a gallery: `/subscriptions/…/resourceGroups/…/providers/Microsoft.Compute/galleries/…`.
@@ -43,7 +46,7 @@ pub struct ImageVersionId {
     number: VersionNumber,
 }
 
-/// The id of anything in a gallery.
+/// The id of anything in a gallery, or that an image version can be made from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum ResourceId {
@@ -53,6 +56,14 @@ pub enum ResourceId {
     ImageDefinition(ImageDefinitionId),
     /// An image version.
     ImageVersion(ImageVersionId),
+    /// A managed image.
+    ManagedImage(ManagedImageId),
+    /// A snapshot.
+    Snapshot(SnapshotId),
+    /// A managed disk.
+    Disk(DiskId),
+    /// A VM.
+    VirtualMachine(VirtualMachineId),
 }
 
 impl GalleryId {
@@ -75,7 +86,6 @@ impl GalleryId {
     pub fn name(&self) -> &GalleryName {
         &self.name
     }
-
     /// An image definition in it.
     pub fn image(&self, name: ImageName) -> ImageDefinitionId {
         ImageDefinitionId { gallery: self.clone(), name }
@@ -92,7 +102,6 @@ impl ImageDefinitionId {
     pub fn name(&self) -> &ImageName {
         &self.name
     }
-
     /// A version of it.
     pub fn version(&self, number: VersionNumber) -> ImageVersionId {
         ImageVersionId { definition: self.clone(), number }
@@ -104,7 +113,6 @@ impl ImageVersionId {
     pub fn definition(&self) -> &ImageDefinitionId {
         &self.definition
     }
-
     /// Its number, which is its name.
     pub fn number(&self) -> VersionNumber {
         self.number
@@ -130,6 +138,20 @@ impl<'a> Segments<'a> {
         }
     }
 
+    /// Takes the name of a kind that lies in a resource group by itself, if one comes next.
+    fn flat_kind(&mut self) -> Option<fn(SubscriptionId, ResourceGroupName, ImageName) -> ResourceId> {
+        let next = self.rest.clone().next()?;
+        let kinds: [(&str, fn(SubscriptionId, ResourceGroupName, ImageName) -> ResourceId); 4] = [
+            ("images", |a, b, c| ManagedImageId::new(a, b, c).into()),
+            ("snapshots", |a, b, c| SnapshotId::new(a, b, c).into()),
+            ("disks", |a, b, c| DiskId::new(a, b, c).into()),
+            ("virtualMachines", |a, b, c| VirtualMachineId::new(a, b, c).into()),
+        ];
+        let (_, kind) = kinds.into_iter().find(|(name, _)| next.eq_ignore_ascii_case(name))?;
+        self.rest.next();
+        Some(kind)
+    }
+
     fn value<T: FromStr<Err = Error>>(&mut self, what: &str) -> Result<T> {
         let segment = self.rest.next().ok_or_else(|| self.wrong(&format!("it ends where the {what} must follow")))?;
         segment.parse().map_err(|error: Error| self.wrong(&format!("its {what} is wrong")).with_source(error))
@@ -150,6 +172,15 @@ impl FromStr for ResourceId {
         let resource_group = segments.value("resource group")?;
         segments.literal("providers")?;
         segments.literal("Microsoft.Compute")?;
+        let flat = segments.flat_kind();
+        if let Some(flat) = flat {
+            let name = segments.value("name")?;
+            let id = flat(subscription, resource_group, name);
+            return match segments.rest.next() {
+                None => Ok(id),
+                Some(extra) => Err(segments.wrong(&format!("`{}` follows the name", extra.escape_debug()))),
+            };
+        }
         segments.literal("galleries")?;
         let gallery = GalleryId::new(subscription, resource_group, segments.value("gallery name")?);
         if segments.rest.clone().next().is_none() {
@@ -183,6 +214,12 @@ macro_rules! one_kind {
             }
         }
 
+        impl From<$type> for ResourceId {
+            fn from(id: $type) -> Self {
+                Self::$kind(id)
+            }
+        }
+
         serde_as_text!($type);
     };
 }
@@ -190,6 +227,10 @@ macro_rules! one_kind {
 one_kind!(GalleryId, Gallery, "a gallery");
 one_kind!(ImageDefinitionId, ImageDefinition, "an image definition");
 one_kind!(ImageVersionId, ImageVersion, "an image version");
+one_kind!(ManagedImageId, ManagedImage, "a managed image");
+one_kind!(SnapshotId, Snapshot, "a snapshot");
+one_kind!(DiskId, Disk, "a managed disk");
+one_kind!(VirtualMachineId, VirtualMachine, "a VM");
 serde_as_text!(ResourceId);
 
 impl fmt::Display for GalleryId {
@@ -218,6 +259,10 @@ impl fmt::Display for ResourceId {
             Self::Gallery(id) => id.fmt(f),
             Self::ImageDefinition(id) => id.fmt(f),
             Self::ImageVersion(id) => id.fmt(f),
+            Self::ManagedImage(id) => id.fmt(f),
+            Self::Snapshot(id) => id.fmt(f),
+            Self::Disk(id) => id.fmt(f),
+            Self::VirtualMachine(id) => id.fmt(f),
         }
     }
 }

@@ -1,10 +1,9 @@
 //! The disks of a version.
 
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Problem, Result};
+use super::version_source::{DiskJson, StorageJson, VersionSource, lun_problems};
+use crate::error::{Error, Result};
 
 /// How a host caches a disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -21,52 +20,30 @@ pub enum HostCaching {
 /// The OS disk.
 ///
 /// Azure's JSON has the size in GiB alone (`sizeInGB`); ours carries the exact one besides, as `sizeInBytes`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Json", into = "Json")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskImage {
     size_in_bytes: u64,
     host_caching: HostCaching,
 }
 
 /// A data disk, at its logical unit number.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataDiskImage {
     lun: u32,
-    #[serde(flatten)]
     image: DiskImage,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Json {
-    #[serde(default, rename = "sizeInGB")]
-    size_in_gb: u64,
-    size_in_bytes: Option<u64>,
-    #[serde(default)]
-    host_caching: HostCaching,
-}
-
-impl From<DiskImage> for Json {
-    fn from(image: DiskImage) -> Self {
-        Self {
-            size_in_gb: image.size_in_bytes.div_ceil(1 << 30),
-            size_in_bytes: Some(image.size_in_bytes),
-            host_caching: image.host_caching,
-        }
-    }
-}
-
-impl From<Json> for DiskImage {
-    fn from(json: Json) -> Self {
-        let size_in_bytes = json.size_in_bytes.unwrap_or(json.size_in_gb.saturating_mul(1 << 30));
-        Self { size_in_bytes, host_caching: json.host_caching }
-    }
 }
 
 impl DiskImage {
     /// A disk of that size.
     pub fn new(size_in_bytes: u64) -> Self {
         Self { size_in_bytes, host_caching: HostCaching::None }
+    }
+
+    /// Sets how a host caches it.
+    #[must_use]
+    pub fn with_host_caching(mut self, caching: HostCaching) -> Self {
+        self.host_caching = caching;
+        self
     }
 
     /// Its size in bytes.
@@ -78,17 +55,33 @@ impl DiskImage {
     pub fn host_caching(&self) -> HostCaching {
         self.host_caching
     }
+
+    fn read(json: &DiskJson) -> Self {
+        let size_in_bytes = json.size_in_bytes.unwrap_or(json.size_in_gb.unwrap_or(0).saturating_mul(1 << 30));
+        Self { size_in_bytes, host_caching: json.host_caching.unwrap_or_default() }
+    }
+
+    fn write(&self, into: &mut DiskJson) {
+        into.size_in_gb = Some(self.size_in_bytes.div_ceil(1 << 30));
+        into.size_in_bytes = Some(self.size_in_bytes);
+        into.host_caching = Some(self.host_caching);
+    }
 }
 
 impl DataDiskImage {
-    /// A disk of that size at that logical unit number.
-    pub fn new(lun: u32, size_in_bytes: u64) -> Self {
-        Self { lun, image: DiskImage::new(size_in_bytes) }
+    /// A disk at a logical unit number.
+    pub fn new(lun: u32, image: DiskImage) -> Self {
+        Self { lun, image }
     }
 
     /// Its logical unit number.
     pub fn lun(&self) -> u32 {
         self.lun
+    }
+
+    /// The disk.
+    pub fn image(&self) -> &DiskImage {
+        &self.image
     }
 
     /// Its size in bytes.
@@ -97,20 +90,12 @@ impl DataDiskImage {
     }
 }
 
-/// An OS disk, and data disks whose LUNs are unique and from 0 to 63.
+/// An OS disk, and data disks whose LUNs are unique and from 0 to 63; and what they were made from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", try_from = "Unchecked")]
+#[serde(try_from = "StorageJson", into = "StorageJson")]
 pub struct StorageProfile {
+    source: Option<VersionSource>,
     os_disk_image: DiskImage,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    data_disk_images: Vec<DataDiskImage>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Unchecked {
-    os_disk_image: DiskImage,
-    #[serde(default)]
     data_disk_images: Vec<DataDiskImage>,
 }
 
@@ -121,21 +106,20 @@ impl StorageProfile {
     ///
     /// `Invalid` for LUNs that are used twice or above 63, all at once.
     pub fn new(os_disk_image: DiskImage, data_disk_images: Vec<DataDiskImage>) -> Result<Self> {
-        let (mut seen, mut problems) = (BTreeSet::new(), Vec::new());
-        for lun in data_disk_images.iter().map(DataDiskImage::lun) {
-            let mut wrong = |rule: &str| {
-                let target = "galleryImageVersion.properties.storageProfile.dataDiskImages";
-                problems.push(Problem::invalid(target, format!("LUN `{lun}` {rule}")));
-            };
-            if !seen.insert(lun) {
-                wrong("is used twice: each data disk has one of its own");
-            }
-            if lun > 63 {
-                wrong("is above 63");
-            }
-        }
-        Error::from_problems(problems)?;
-        Ok(Self { os_disk_image, data_disk_images })
+        Error::from_problems(lun_problems(data_disk_images.iter().map(DataDiskImage::lun)))?;
+        Ok(Self { source: None, os_disk_image, data_disk_images })
+    }
+
+    /// Sets what the disks were made from.
+    #[must_use]
+    pub fn with_source(mut self, source: Option<VersionSource>) -> Self {
+        self.source = source;
+        self
+    }
+
+    /// What the disks were made from, where that has a name.
+    pub fn source(&self) -> Option<&VersionSource> {
+        self.source.as_ref()
     }
 
     /// The OS disk.
@@ -149,10 +133,32 @@ impl StorageProfile {
     }
 }
 
-impl TryFrom<Unchecked> for StorageProfile {
+impl TryFrom<StorageJson> for StorageProfile {
     type Error = Error;
 
-    fn try_from(unchecked: Unchecked) -> Result<Self> {
-        Self::new(unchecked.os_disk_image, unchecked.data_disk_images)
+    fn try_from(json: StorageJson) -> Result<Self> {
+        let os_disk = json.os_disk_image.as_ref().map(DiskImage::read).unwrap_or_else(|| DiskImage::new(0));
+        let data_disks = json.data_disk_images.iter();
+        let data_disks = data_disks.map(|disk| DataDiskImage::new(disk.lun.unwrap_or(0), DiskImage::read(disk)));
+        Ok(Self::new(os_disk, data_disks.collect())?.with_source(VersionSource::read(&json)?))
+    }
+}
+
+impl From<StorageProfile> for StorageJson {
+    fn from(profile: StorageProfile) -> Self {
+        let mut json = profile.source.as_ref().map(VersionSource::write).unwrap_or_default();
+        profile.os_disk_image.write(json.os_disk_image.get_or_insert_default());
+        for data_disk in &profile.data_disk_images {
+            let position = json.data_disk_images.iter().position(|disk| disk.lun == Some(data_disk.lun));
+            match position.and_then(|position| json.data_disk_images.get_mut(position)) {
+                Some(there) => data_disk.image.write(there),
+                None => {
+                    let mut disk = DiskJson { lun: Some(data_disk.lun), ..DiskJson::default() };
+                    data_disk.image.write(&mut disk);
+                    json.data_disk_images.push(disk);
+                }
+            }
+        }
+        json
     }
 }

@@ -59,6 +59,16 @@ impl VersionNumber {
     pub fn next_patch(&self) -> Option<Self> {
         Self::new(self.major, self.minor, self.patch + 1).ok()
     }
+
+    /// The number with the next minor part and patch 0; `None` after the last.
+    pub fn next_minor(&self) -> Option<Self> {
+        Self::new(self.major, self.minor + 1, 0).ok()
+    }
+
+    /// The number with the next major part, minor part and patch 0; `None` after the last.
+    pub fn next_major(&self) -> Option<Self> {
+        Self::new(self.major + 1, 0, 0).ok()
+    }
 }
 
 fn wrong(value: &str) -> Error {

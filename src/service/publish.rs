@@ -309,6 +309,7 @@ fn closed(id: &ImageVersionId) -> Error {
 
 fn storage_profile(disks: &[OpenDisk]) -> Result<StorageProfile> {
     let os_disk = disks.iter().find(|disk| disk.lun.is_none()).map_or(0, |disk| disk.disk.size());
-    let data_disks = disks.iter().filter_map(|disk| Some(DataDiskImage::new(disk.lun?, disk.disk.size())));
+    let data_disks =
+        disks.iter().filter_map(|disk| Some(DataDiskImage::new(disk.lun?, DiskImage::new(disk.disk.size()))));
     StorageProfile::new(DiskImage::new(os_disk), data_disks.collect())
 }

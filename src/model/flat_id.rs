@@ -1,0 +1,64 @@
+//! Ids of what lies in a resource group by itself: managed images, snapshots, disks, virtual machines.
+
+use super::{ImageName, ResourceGroupName, SubscriptionId};
+
+macro_rules! flat_id {
+    ($(#[$doc:meta])* $name:ident, $kind:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name {
+            subscription: SubscriptionId,
+            resource_group: ResourceGroupName,
+            name: ImageName,
+        }
+
+        impl $name {
+            /// The id of a resource in a group.
+            pub fn new(subscription: SubscriptionId, resource_group: ResourceGroupName, name: ImageName) -> Self {
+                Self { subscription, resource_group, name }
+            }
+
+            /// The subscription that it is in.
+            pub fn subscription(&self) -> &SubscriptionId {
+                &self.subscription
+            }
+
+            /// The resource group that it is in.
+            pub fn resource_group(&self) -> &ResourceGroupName {
+                &self.resource_group
+            }
+
+            /// Its name.
+            pub fn name(&self) -> &ImageName {
+                &self.name
+            }        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                let Self { subscription, resource_group, name } = self;
+                write!(f, "/subscriptions/{subscription}/resourceGroups/{resource_group}")?;
+                write!(f, concat!("/providers/Microsoft.Compute/", $kind, "/{}"), name)
+            }
+        }
+    };
+}
+
+flat_id! {
+    /// The id of a managed image: `/subscriptions/…/resourceGroups/…/providers/Microsoft.Compute/images/…`.
+    ManagedImageId, "images"
+}
+
+flat_id! {
+    /// The id of a snapshot: `/subscriptions/…/resourceGroups/…/providers/Microsoft.Compute/snapshots/…`.
+    SnapshotId, "snapshots"
+}
+
+flat_id! {
+    /// The id of a managed disk: `/subscriptions/…/resourceGroups/…/providers/Microsoft.Compute/disks/…`.
+    DiskId, "disks"
+}
+
+flat_id! {
+    /// The id of a VM: `/subscriptions/…/resourceGroups/…/providers/Microsoft.Compute/virtualMachines/…`.
+    VirtualMachineId, "virtualMachines"
+}

@@ -1,0 +1,72 @@
+//! Managed images.
+
+use serde::{Deserialize, Serialize};
+
+use super::resource::{NoMore, resource};
+use super::{HyperVGeneration, ManagedImageId, OsState, OsType, Region, StorageProfile, Tags};
+
+/// A managed image: a copy of a generalized VM's disks, usable alone or to make image versions from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManagedImage {
+    id: ManagedImageId,
+    location: Region,
+    tags: Tags,
+    properties: Properties,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Properties {
+    #[serde(default, rename = "hyperVGeneration", skip_serializing_if = "Option::is_none")]
+    hyper_v_generation: Option<HyperVGeneration>,
+    os_type: OsType,
+    storage_profile: StorageProfile,
+}
+
+impl ManagedImage {
+    pub(crate) fn new(
+        id: ManagedImageId,
+        location: Region,
+        os_type: OsType,
+        hyper_v_generation: HyperVGeneration,
+        storage_profile: StorageProfile,
+    ) -> Self {
+        let hyper_v_generation = Some(hyper_v_generation);
+        Self {
+            id,
+            location,
+            tags: Tags::default(),
+            properties: Properties { hyper_v_generation, os_type, storage_profile },
+        }
+    }
+
+    /// The operating system.
+    pub fn os_type(&self) -> OsType {
+        self.properties.os_type
+    }
+
+    /// Always generalized: managed images are made from generalized VMs.
+    pub fn os_state(&self) -> OsState {
+        OsState::Generalized
+    }
+
+    /// The firmware.
+    pub fn hyper_v_generation(&self) -> HyperVGeneration {
+        self.properties.hyper_v_generation.unwrap_or_default()
+    }
+
+    /// Its disks.
+    pub fn storage_profile(&self) -> &StorageProfile {
+        &self.properties.storage_profile
+    }
+}
+
+resource!(
+    ManagedImage,
+    ManagedImageId,
+    Properties,
+    "Microsoft.Compute/images",
+    "image",
+    |_image| NoMore {},
+    |_| Ok(())
+);

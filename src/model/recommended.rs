@@ -1,0 +1,104 @@
+//! What machine an image is made for.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Problem, Result};
+
+/// How many vCPUs and how much memory an image is made for. A recommendation: nothing is refused for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecommendedMachine {
+    #[serde(default, rename = "vCPUs", skip_serializing_if = "Option::is_none")]
+    v_cpus: Option<ResourceRange>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    memory: Option<ResourceRange>,
+}
+
+/// A smallest and a largest amount, either of which may be left open. The smallest is not above the largest.
+///
+/// ```
+/// use compute_gallery::model::ResourceRange;
+///
+/// assert_eq!(ResourceRange::new(Some(2), Some(16))?.max(), Some(16));
+/// let error = ResourceRange::new(Some(16), Some(2)).unwrap_err();
+/// assert!(error.to_string().contains("must not be greater than the maximum"));
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
+pub struct ResourceRange {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    min: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max: Option<u32>,
+}
+
+#[derive(Deserialize)]
+struct Unchecked {
+    min: Option<u32>,
+    max: Option<u32>,
+}
+
+impl TryFrom<Unchecked> for ResourceRange {
+    type Error = Error;
+
+    fn try_from(unchecked: Unchecked) -> Result<Self> {
+        Self::new(unchecked.min, unchecked.max)
+    }
+}
+
+impl ResourceRange {
+    /// A range.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` where the smallest is above the largest.
+    pub fn new(min: Option<u32>, max: Option<u32>) -> Result<Self> {
+        if let (Some(min), Some(max)) = (min, max)
+            && min > max
+        {
+            let what = format!(
+                "The minimum value `{min}` must not be greater than the maximum value `{max}`: exchange them, or leave \
+                 one out."
+            );
+            return Err(Error::new(Problem::invalid("galleryImage.properties.recommended", what)));
+        }
+        Ok(Self { min, max })
+    }
+
+    /// The smallest amount.
+    pub fn min(&self) -> Option<u32> {
+        self.min
+    }
+
+    /// The largest amount.
+    pub fn max(&self) -> Option<u32> {
+        self.max
+    }
+}
+
+impl RecommendedMachine {
+    /// Sets the number of vCPUs.
+    #[must_use]
+    pub fn with_v_cpus(mut self, range: ResourceRange) -> Self {
+        self.v_cpus = Some(range);
+        self
+    }
+
+    /// Sets the memory, in GiB.
+    #[must_use]
+    pub fn with_memory(mut self, range: ResourceRange) -> Self {
+        self.memory = Some(range);
+        self
+    }
+
+    /// The number of vCPUs.
+    pub fn v_cpus(&self) -> Option<ResourceRange> {
+        self.v_cpus
+    }
+
+    /// The memory, in GiB.
+    pub fn memory(&self) -> Option<ResourceRange> {
+        self.memory
+    }
+}

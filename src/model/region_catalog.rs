@@ -1,0 +1,368 @@
+//! Which regions there are, and what each can do.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Region, StorageAccountType, SubscriptionId};
+use crate::error::{Error, ErrorKind, Problem, Result};
+
+/// A group of regions; a version never leaves its own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cloud {
+    /// The public cloud.
+    Public,
+    /// China.
+    China,
+    /// The government of the US.
+    UsGovernment,
+    /// The department of defence of the US.
+    UsDod,
+    /// Germany's own, closed since.
+    Germany,
+    /// A host's own.
+    Other(String),
+}
+
+/// A region, and what it can do.
+///
+/// ```
+/// use compute_gallery::model::{Cloud, RegionCatalog, RegionInfo};
+///
+/// let lab = RegionInfo::new("Rack 7", Cloud::Other("lab".into()))?.with_zones();
+/// let regions = RegionCatalog::default().with_region(lab);
+/// assert_eq!(regions.get(&"rack7".parse()?).map(|region| region.display_name()), Some("Rack 7"));
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegionInfo {
+    region: Region,
+    display_name: String,
+    cloud: Cloud,
+    zones: bool,
+    source: bool,
+    restricted: bool,
+}
+
+impl RegionInfo {
+    /// A region in one zone that versions can be made in.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` where the name is none of a region.
+    pub fn new(display_name: &str, cloud: Cloud) -> Result<Self> {
+        let region = display_name.parse()?;
+        Ok(Self { region, display_name: display_name.to_owned(), cloud, zones: false, source: true, restricted: false })
+    }
+
+    /// It has availability zones, and so can keep replicas on Standard_ZRS.
+    #[must_use]
+    pub fn with_zones(mut self) -> Self {
+        self.zones = true;
+        self
+    }
+
+    /// Versions can be replicated to it, not made in it.
+    #[must_use]
+    pub fn target_only(mut self) -> Self {
+        self.source = false;
+        self
+    }
+
+    /// Only subscriptions on the catalog's allow-list can use it.
+    #[must_use]
+    pub fn restricted(mut self) -> Self {
+        self.restricted = true;
+        self
+    }
+
+    /// The region.
+    pub fn region(&self) -> &Region {
+        &self.region
+    }
+
+    /// Its name for people, such as `South Central US`.
+    pub fn display_name(&self) -> &str {
+        &self.display_name
+    }
+
+    /// The cloud that it belongs to.
+    pub fn cloud(&self) -> &Cloud {
+        &self.cloud
+    }
+
+    /// Whether it has availability zones.
+    pub fn has_zones(&self) -> bool {
+        self.zones
+    }
+
+    /// Whether versions can be made in it.
+    pub fn can_be_source(&self) -> bool {
+        self.source
+    }
+
+    /// Whether only subscriptions on the allow-list can use it.
+    pub fn is_restricted(&self) -> bool {
+        self.restricted
+    }
+}
+
+/// The regions that a service knows. The default is Azure's, with the source regions of the original Shared Image
+/// Gallery; a host adds its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegionCatalog {
+    regions: BTreeMap<Region, RegionInfo>,
+    allowed: BTreeSet<(SubscriptionId, Region)>,
+}
+
+/// Azure's regions: display name, and z for zones, s for a source region of the original service, r for restricted.
+const AZURE: &[(Cloud, &[(&str, &str)])] = &[
+    (
+        Cloud::Public,
+        &[
+            ("Australia Central", "sr"),
+            ("Australia Central 2", "sr"),
+            ("Australia East", "sz"),
+            ("Australia Southeast", "s"),
+            ("Austria East", "z"),
+            ("Belgium Central", "z"),
+            ("Brazil South", "sz"),
+            ("Brazil Southeast", ""),
+            ("Canada Central", "sz"),
+            ("Canada East", "s"),
+            ("Central India", "sz"),
+            ("Central US", "sz"),
+            ("Central US EUAP", "s"),
+            ("Chile Central", "z"),
+            ("East Asia", "sz"),
+            ("East US", "sz"),
+            ("East US 2", "sz"),
+            ("East US 2 EUAP", "sz"),
+            ("France Central", "sz"),
+            ("France South", "s"),
+            ("Germany North", ""),
+            ("Germany West Central", "z"),
+            ("Indonesia Central", "z"),
+            ("Israel Central", "z"),
+            ("Italy North", "z"),
+            ("Japan East", "sz"),
+            ("Japan West", "sz"),
+            ("Jio India Central", ""),
+            ("Jio India West", ""),
+            ("Korea Central", "sz"),
+            ("Korea South", "s"),
+            ("Malaysia West", "z"),
+            ("Mexico Central", "z"),
+            ("New Zealand North", "z"),
+            ("North Central US", "s"),
+            ("North Europe", "sz"),
+            ("Norway East", "z"),
+            ("Norway West", ""),
+            ("Poland Central", "z"),
+            ("Qatar Central", "z"),
+            ("South Africa North", "z"),
+            ("South Africa West", ""),
+            ("South Central US", "sz"),
+            ("South India", "s"),
+            ("Southeast Asia", "sz"),
+            ("Spain Central", "z"),
+            ("Sweden Central", "z"),
+            ("Sweden South", ""),
+            ("Switzerland North", "z"),
+            ("Switzerland West", ""),
+            ("UAE Central", ""),
+            ("UAE North", "z"),
+            ("UK South", "sz"),
+            ("UK West", "s"),
+            ("West Central US", "s"),
+            ("West Europe", "sz"),
+            ("West India", "s"),
+            ("West US", "s"),
+            ("West US 2", "sz"),
+            ("West US 3", "z"),
+        ],
+    ),
+    (
+        Cloud::China,
+        &[
+            ("China East", "s"),
+            ("China East 2", "s"),
+            ("China East 3", ""),
+            ("China North", "s"),
+            ("China North 2", "s"),
+            ("China North 3", "z"),
+        ],
+    ),
+    (Cloud::UsGovernment, &[("US Gov Arizona", "s"), ("US Gov Texas", "s"), ("US Gov Virginia", "sz")]),
+    (Cloud::UsDod, &[("US DoD Central", "s"), ("US DoD East", "s")]),
+    (Cloud::Germany, &[("Germany Central", ""), ("Germany Northeast", "")]),
+];
+
+impl Default for RegionCatalog {
+    fn default() -> Self {
+        let mut catalog = Self::empty();
+        for (cloud, regions) in AZURE {
+            for (name, flags) in *regions {
+                // The names above are those of regions: a test reads them all.
+                let Ok(region) = RegionInfo::new(name, cloud.clone()) else { continue };
+                let (zones, source, restricted) = (flags.contains('z'), flags.contains('s'), flags.contains('r'));
+                catalog = catalog.with_region(RegionInfo { zones, source, restricted, ..region });
+            }
+        }
+        catalog
+    }
+}
+
+impl RegionCatalog {
+    /// No region at all.
+    pub fn empty() -> Self {
+        Self { regions: BTreeMap::new(), allowed: BTreeSet::new() }
+    }
+
+    /// Today's Azure: versions can be made in every region.
+    pub fn azure_2026() -> Self {
+        let mut catalog = Self::default();
+        catalog.regions.values_mut().for_each(|region| region.source = true);
+        catalog
+    }
+
+    /// Adds a region, or replaces the one of that name.
+    #[must_use]
+    pub fn with_region(mut self, region: RegionInfo) -> Self {
+        self.regions.insert(region.region.clone(), region);
+        self
+    }
+
+    /// Lets a subscription use a restricted region.
+    #[must_use]
+    pub fn with_allowed(mut self, subscription: SubscriptionId, region: Region) -> Self {
+        self.allowed.insert((subscription, region));
+        self
+    }
+
+    /// A region.
+    pub fn get(&self, region: &Region) -> Option<&RegionInfo> {
+        self.regions.get(region)
+    }
+
+    /// All regions, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &RegionInfo> {
+        self.regions.values()
+    }
+
+    /// What is wrong with managing a resource in `region`, if anything is.
+    pub(crate) fn problem_with_location(&self, kind: &str, region: &Region) -> Option<Problem> {
+        if self.regions.contains_key(region) {
+            return None;
+        }
+        let near = self.iter().filter(|known| shares_a_word(&known.display_name, region.as_str()));
+        let near: Vec<_> = near.map(|known| format!("`{}`", known.region)).collect();
+        let known = if near.is_empty() { format!("{} others", self.regions.len()) } else { near.join(", ") };
+        let what = format!(
+            "The provided location '{region}' is not available for resource type '{kind}'. Available are {known}; a \
+             host adds its own with `RegionCatalog::with_region`."
+        );
+        Some(Problem::new(ErrorKind::Invalid, "LocationNotAvailableForResourceType", "location", what))
+    }
+
+    /// What is wrong with keeping a version that is made in `home` in `region`.
+    pub(crate) fn problems_with_target(
+        &self,
+        subscription: &SubscriptionId,
+        home: &Region,
+        region: &Region,
+        account: StorageAccountType,
+    ) -> Vec<Problem> {
+        const TARGET: &str = "galleryImageVersion.properties.publishingProfile.targetRegions";
+        let Some(info) = self.get(region) else {
+            let problem = self.problem_with_location("Microsoft.Compute/galleries/images/versions", region);
+            return problem.into_iter().collect();
+        };
+        let mut problems = Vec::new();
+        let mut wrong = |what: String| problems.push(Problem::invalid(TARGET, what));
+        if let Some(home) = self.get(home) {
+            if home.cloud != info.cloud {
+                wrong(format!(
+                    "region `{region}` is in another cloud ({:?}) than the version's location `{}` ({:?}): a version is \
+                     not replicated across clouds; publish it there again",
+                    info.cloud, home.region, home.cloud
+                ));
+            }
+            if home.region == *region && !info.source {
+                wrong(format!(
+                    "region `{region}` can be a target region only: make the version in another one, and name this one \
+                     among the target regions"
+                ));
+            }
+        }
+        if info.restricted && !self.allowed.contains(&(subscription.clone(), region.clone())) {
+            wrong(format!(
+                "region `{region}` is restricted, and subscription `{subscription}` is not on its allow-list: ask for it"
+            ));
+        }
+        if account == StorageAccountType::StandardZrs && !info.zones {
+            wrong(format!(
+                "ZRS storage account type is not supported in this region: `{region}` has no zones; use Standard_LRS there"
+            ));
+        }
+        problems
+    }
+}
+
+fn shares_a_word(display_name: &str, region: &str) -> bool {
+    let words = display_name.split(' ').filter(|word| word.len() > 3);
+    words.map(str::to_ascii_lowercase).any(|word| region.contains(&word))
+}
+
+impl From<RegionInfo> for Region {
+    fn from(info: RegionInfo) -> Self {
+        info.region
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(home: &str, target: &str, account: StorageAccountType) -> String {
+        let catalog = RegionCatalog::default();
+        let subscription = "dev".parse().unwrap();
+        let problems =
+            catalog.problems_with_target(&subscription, &home.parse().unwrap(), &target.parse().unwrap(), account);
+        Error::from_problems(problems).err().map_or_else(String::new, |error| error.to_string())
+    }
+
+    #[test]
+    fn every_region_of_the_table_is_in_the_catalog() {
+        let names = AZURE.iter().flat_map(|(_, regions)| regions.iter()).map(|(name, _)| *name);
+        let catalog = RegionCatalog::default();
+        for name in names.clone() {
+            assert_eq!(catalog.get(&name.parse().unwrap()).map(RegionInfo::display_name), Some(name));
+        }
+        assert_eq!(catalog.iter().count(), names.count());
+        // The original service's table of source regions.
+        assert_eq!(catalog.iter().filter(|region| region.can_be_source()).count(), 41);
+        assert!(RegionCatalog::azure_2026().iter().all(RegionInfo::can_be_source));
+    }
+
+    #[test]
+    fn what_a_region_cannot_do_is_said() {
+        use StorageAccountType::{StandardLrs, StandardZrs};
+        assert_eq!(problems("westeurope", "eastus", StandardZrs), "");
+        assert!(problems("westeurope", "westus", StandardZrs).contains("ZRS storage account type is not supported"));
+        assert!(problems("westeurope", "chinaeast", StandardLrs).contains("another cloud"));
+        assert!(problems("usgovtexas", "usdodeast", StandardLrs).contains("another cloud"));
+        assert!(problems("westeurope", "australiacentral", StandardLrs).contains("not on its allow-list"));
+        assert!(problems("swedencentral", "swedencentral", StandardLrs).contains("target region only"));
+        assert_eq!(problems("westeurope", "swedencentral", StandardLrs), "");
+        assert!(problems("westeurope", "europewest", StandardLrs).contains("`westeurope`"));
+    }
+
+    #[test]
+    fn an_allow_listed_subscription_can_use_a_restricted_region() {
+        let (subscription, region): (SubscriptionId, Region) =
+            ("dev".parse().unwrap(), "Australia Central 2".parse().unwrap());
+        let catalog = RegionCatalog::default().with_allowed(subscription.clone(), region.clone());
+        let lrs = StorageAccountType::StandardLrs;
+        assert!(catalog.problems_with_target(&subscription, &region, &region, lrs).is_empty());
+    }
+}

@@ -1,0 +1,248 @@
+//! What all resources have in common: Azure's envelope of id, location, tags and properties.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Region, Tags};
+use crate::error::{Error, Result};
+
+/// A resource as it is read.
+#[derive(Deserialize)]
+pub(super) struct Envelope<I, P> {
+    pub(super) id: I,
+    pub(super) location: Region,
+    #[serde(default)]
+    pub(super) tags: Tags,
+    pub(super) properties: P,
+}
+
+/// A resource as it is written: with what follows from other properties, which is not read back.
+#[derive(Serialize)]
+pub(super) struct Written<'a, I, P> {
+    pub(super) id: &'a I,
+    pub(super) name: &'a str,
+    #[serde(rename = "type")]
+    pub(super) kind: &'static str,
+    pub(super) location: &'a Region,
+    #[serde(skip_serializing_if = "Tags::is_empty")]
+    pub(super) tags: &'a Tags,
+    pub(super) properties: P,
+}
+
+/// Properties as they are given, and those that the service adds.
+#[derive(Serialize)]
+pub(super) struct WrittenProperties<'a, P, R> {
+    #[serde(flatten)]
+    pub(super) given: &'a P,
+    #[serde(flatten)]
+    pub(super) read_only: R,
+    #[serde(rename = "provisioningState")]
+    pub(super) provisioning_state: &'static str,
+}
+
+/// The body of a request that creates a resource: all but its id, which is the request's address.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Body<P> {
+    pub(super) location: Region,
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub(super) tags: Tags,
+    pub(super) properties: P,
+}
+
+/// Reads a body; `target` is what errors call it.
+pub(super) fn read<T: serde::de::DeserializeOwned>(target: &str, body: &Value) -> Result<T> {
+    T::deserialize(body).map_err(|error| Error::invalid(target, format!("the body is not understood: {error}")))
+}
+
+/// A JSON merge patch (RFC 7396): objects are merged, null removes, all else replaces.
+pub(super) fn merge(into: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *into = patch.clone();
+        return;
+    };
+    if !into.is_object() {
+        *into = Value::Object(serde_json::Map::new());
+    }
+    let Value::Object(into) = into else { return };
+    for (name, value) in patch {
+        if value.is_null() {
+            into.remove(name);
+        } else {
+            merge(into.entry(name.clone()).or_insert(Value::Null), value);
+        }
+    }
+}
+
+/// What a property means that is not there.
+const DEFAULTS: &[(&str, &str)] = &[
+    ("hyperVGeneration", "\"V1\""),
+    ("architecture", "\"x64\""),
+    ("excludeFromLatest", "false"),
+    ("replicaCount", "1"),
+    ("replicationMode", "\"Full\""),
+    ("storageAccountType", "\"Standard_LRS\""),
+    ("hostCaching", "\"None\""),
+    ("permissions", "\"Private\""),
+    ("isSoftDeleteEnabled", "false"),
+    ("allowDeletionOfReplicatedLocations", "false"),
+    ("blockDeletionBeforeEndOfLife", "false"),
+];
+
+/// The paths of all properties that differ, such as `properties.eula`; one that is not there is as its default.
+pub(crate) fn differences(old: &impl Serialize, new: &impl Serialize) -> Vec<String> {
+    let json = |value: &dyn Fn() -> serde_json::Result<Value>| value().unwrap_or(Value::Null);
+    let (old, new) = (json(&|| serde_json::to_value(old)), json(&|| serde_json::to_value(new)));
+    let mut paths = Vec::new();
+    compare("", &old, &new, &mut paths);
+    paths
+}
+
+fn compare(path: &str, old: &Value, new: &Value, paths: &mut Vec<String>) {
+    match (old, new) {
+        (Value::Object(a), Value::Object(b)) => {
+            let names: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            for name in names {
+                let absent = DEFAULTS.iter().find(|(known, _)| known == name);
+                let absent = absent.and_then(|(_, value)| serde_json::from_str(value).ok()).unwrap_or(Value::Null);
+                let below = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                compare(&below, a.get(name).unwrap_or(&absent), b.get(name).unwrap_or(&absent), paths);
+            }
+        }
+        // An object without properties, or with the defaults alone, is as good as none.
+        (Value::Object(_), Value::Null) => compare(path, old, &Value::Object(serde_json::Map::new()), paths),
+        (Value::Null, Value::Object(_)) => compare(path, &Value::Object(serde_json::Map::new()), new, paths),
+        (Value::String(a), Value::String(b)) if a.eq_ignore_ascii_case(b) && is_name(path) => {}
+        _ if old == new => {}
+        _ => paths.push(path.to_owned()),
+    }
+}
+
+/// Ids, names and regions are compared without case.
+fn is_name(path: &str) -> bool {
+    path == "id" || path == "name" || path == "location" || path.starts_with("properties.identifier.")
+}
+
+/// The parts of a resource that are alike in all of them: id, location, tags, JSON, bodies.
+///
+/// `$check` is what must hold beyond each property by itself.
+macro_rules! resource {
+    ($name:ident, $id:ty, $properties:ty, $kind:literal, $target:literal, |$this:ident| $read_only:expr, $check:expr) => {
+        impl $name {
+            /// What error messages call its kind.
+            pub(crate) const TARGET: &'static str = $target;
+
+            fn assemble(
+                id: $id,
+                location: $crate::model::Region,
+                tags: $crate::model::Tags,
+                properties: $properties,
+            ) -> $crate::error::Result<Self> {
+                let resource = Self { id, location, tags, properties };
+                let check: fn(&Self) -> $crate::error::Result<()> = $check;
+                check(&resource)?;
+                Ok(resource)
+            }
+
+            /// Its id.
+            pub fn id(&self) -> &$id {
+                &self.id
+            }
+
+            /// The region that it is managed in.
+            pub fn location(&self) -> &$crate::model::Region {
+                &self.location
+            }
+
+            /// Its tags.
+            pub fn tags(&self) -> &$crate::model::Tags {
+                &self.tags
+            }
+
+            /// Sets the tags.
+            #[must_use]
+            pub fn with_tags(mut self, tags: $crate::model::Tags) -> Self {
+                self.tags = tags;
+                self
+            }
+
+            /// The resource that a request's body describes: the JSON of Azure's PUT, without an id.
+            ///
+            /// # Errors
+            ///
+            /// `Invalid`, naming the property.
+            pub fn from_body(id: $id, body: &serde_json::Value) -> $crate::error::Result<Self> {
+                let $crate::model::resource::Body { location, tags, properties } =
+                    $crate::model::resource::read::<$crate::model::resource::Body<$properties>>(Self::TARGET, body)?;
+                Self::assemble(id, location, tags, properties)
+            }
+
+            /// The body of the request that creates it.
+            pub fn body(&self) -> serde_json::Value {
+                let Self { location, tags, properties, .. } = self.clone();
+                let body = $crate::model::resource::Body { location, tags, properties };
+                serde_json::to_value(body).unwrap_or_default()
+            }
+
+            /// The resource after a request of Azure's PATCH: properties that the body leaves out stay as they are.
+            ///
+            /// # Errors
+            ///
+            /// `Invalid`, naming the property.
+            pub fn patched(&self, patch: &serde_json::Value) -> $crate::error::Result<Self> {
+                let mut body = self.body();
+                $crate::model::resource::merge(&mut body, patch);
+                Self::from_body(self.id.clone(), &body)
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let $this = self;
+                let properties = $crate::model::resource::WrittenProperties {
+                    given: &self.properties,
+                    read_only: $read_only,
+                    provisioning_state: "Succeeded",
+                };
+                let (id, location, tags) = (&self.id, &self.location, &self.tags);
+                let name = self.id.to_string();
+                let name = name.rsplit('/').next().unwrap_or_default();
+                $crate::model::resource::Written { id, name, kind: $kind, location, tags, properties }
+                    .serialize(serializer)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let $crate::model::resource::Envelope { id, location, tags, properties } =
+                    $crate::model::resource::Envelope::<$id, $properties>::deserialize(deserializer)?;
+                Self::assemble(id, location, tags, properties).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+pub(super) use resource;
+
+/// Nothing that is written beside the given properties.
+#[derive(Serialize)]
+pub(super) struct NoMore {}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_patch_merges_replaces_and_removes() {
+        let mut body = json!({"a": {"b": 1, "c": 2}, "d": [1]});
+        merge(&mut body, &json!({"a": {"b": null, "e": 3}, "d": [2], "f": {"g": 1}}));
+        assert_eq!(body, json!({"a": {"c": 2, "e": 3}, "d": [2], "f": {"g": 1}}));
+    }
+
+    #[test]
+    fn what_is_not_there_is_as_its_default() {
+        let old = json!({"id": "/A", "properties": {"architecture": "x64", "eula": "x"}});
+        let new = json!({"id": "/a", "properties": {"hyperVGeneration": "V2", "eula": "X", "disallowed": {}}});
+        assert_eq!(differences(&old, &new), ["properties.eula", "properties.hyperVGeneration"]);
+    }
+}

@@ -1,0 +1,58 @@
+//! Snapshots.
+
+use serde::{Deserialize, Serialize};
+
+use super::resource::{NoMore, resource};
+use super::{HyperVGeneration, OsType, Region, SnapshotId, Tags};
+
+/// A snapshot: a copy of one disk, with an operating system or without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    id: SnapshotId,
+    location: Region,
+    tags: Tags,
+    properties: Properties,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Properties {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    os_type: Option<OsType>,
+    #[serde(default, rename = "hyperVGeneration", skip_serializing_if = "Option::is_none")]
+    hyper_v_generation: Option<HyperVGeneration>,
+    disk_size_bytes: u64,
+}
+
+impl Snapshot {
+    pub(crate) fn new(id: SnapshotId, location: Region, disk_size_bytes: u64) -> Self {
+        let properties = Properties { os_type: None, hyper_v_generation: None, disk_size_bytes };
+        Self { id, location, tags: Tags::default(), properties }
+    }
+
+    #[must_use]
+    pub(crate) fn with_os(mut self, os: Option<(OsType, HyperVGeneration)>) -> Self {
+        self.properties.os_type = os.map(|(os_type, _)| os_type);
+        self.properties.hyper_v_generation = os.map(|(_, generation)| generation);
+        self
+    }
+
+    /// The operating system; `None` for a data disk.
+    pub fn os_type(&self) -> Option<OsType> {
+        self.properties.os_type
+    }
+
+    /// The firmware that its operating system needs.
+    pub fn hyper_v_generation(&self) -> Option<HyperVGeneration> {
+        self.properties.hyper_v_generation
+    }
+
+    /// The size of the disk in bytes.
+    pub fn disk_size_bytes(&self) -> u64 {
+        self.properties.disk_size_bytes
+    }
+}
+
+resource!(Snapshot, SnapshotId, Properties, "Microsoft.Compute/snapshots", "snapshot", |_snapshot| NoMore {}, |_| Ok(
+    ()
+));

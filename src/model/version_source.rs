@@ -1,0 +1,287 @@
+//! What an image version is made from.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{DiskId, HostCaching, ImageVersionId, ManagedImageId, ResourceId, SnapshotId, VirtualMachineId};
+use crate::error::{Error, Problem, Result};
+
+const TARGET: &str = "galleryImageVersion.properties.storageProfile";
+
+/// What an image version is made from: one kind of source, never two.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum VersionSource {
+    /// A managed image, with all its disks.
+    ManagedImage(ManagedImageId),
+    /// Another image version, with all its disks.
+    ImageVersion(ImageVersionId),
+    /// A VM, with all its disks.
+    VirtualMachine(VirtualMachineId),
+    /// An image version of a community gallery, by its public name.
+    CommunityGalleryImage(String),
+    /// Disks that are named one by one.
+    Disks(SourceDisks),
+}
+
+/// Disks that are named one by one: no LUN and no disk twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceDisks {
+    os_disk: SourceDisk,
+    data_disks: Vec<(u32, SourceDisk)>,
+}
+
+/// One disk to make an image's disk from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceDisk {
+    reference: DiskReference,
+    host_caching: Option<HostCaching>,
+}
+
+/// Where a disk's bytes are.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum DiskReference {
+    /// A snapshot.
+    Snapshot(SnapshotId),
+    /// A managed disk.
+    Disk(DiskId),
+    /// A VHD in a storage account.
+    Vhd {
+        /// The blob's address.
+        uri: String,
+        /// The id of the storage account.
+        storage_account: Option<String>,
+    },
+}
+
+impl fmt::Display for DiskReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Snapshot(id) => id.fmt(f),
+            Self::Disk(id) => id.fmt(f),
+            Self::Vhd { uri, .. } => f.write_str(uri),
+        }
+    }
+}
+
+impl SourceDisk {
+    /// A disk, cached as its host likes.
+    pub fn new(reference: DiskReference) -> Self {
+        Self { reference, host_caching: None }
+    }
+
+    /// Sets how a host caches the image's disk.
+    #[must_use]
+    pub fn with_host_caching(mut self, caching: HostCaching) -> Self {
+        self.host_caching = Some(caching);
+        self
+    }
+
+    /// Where its bytes are.
+    pub fn reference(&self) -> &DiskReference {
+        &self.reference
+    }
+
+    /// How a host caches the image's disk.
+    pub fn host_caching(&self) -> HostCaching {
+        self.host_caching.unwrap_or_default()
+    }
+}
+
+impl SourceDisks {
+    /// An OS disk, and data disks with their logical unit numbers.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` where a LUN or a disk stands twice or a LUN is above 63, all at once.
+    pub fn new(os_disk: SourceDisk, data_disks: Vec<(u32, SourceDisk)>) -> Result<Self> {
+        let mut problems = lun_problems(data_disks.iter().map(|(lun, _)| *lun));
+        let mut seen = BTreeSet::new();
+        for disk in std::iter::once(&os_disk).chain(data_disks.iter().map(|(_, disk)| disk)) {
+            if !seen.insert(&disk.reference) {
+                let what = format!("source `{}` stands twice: each disk has a source of its own", disk.reference);
+                problems.push(Problem::invalid(TARGET, what));
+            }
+        }
+        Error::from_problems(problems)?;
+        Ok(Self { os_disk, data_disks })
+    }
+
+    /// The OS disk.
+    pub fn os_disk(&self) -> &SourceDisk {
+        &self.os_disk
+    }
+
+    /// The data disks with their logical unit numbers.
+    pub fn data_disks(&self) -> &[(u32, SourceDisk)] {
+        &self.data_disks
+    }
+}
+
+/// What is wrong with the LUNs of an image's data disks.
+pub(crate) fn lun_problems(luns: impl Iterator<Item = u32>) -> Vec<Problem> {
+    let (mut seen, mut problems) = (BTreeSet::new(), Vec::new());
+    for lun in luns {
+        let mut wrong = |rule: &str| {
+            problems.push(Problem::invalid(format!("{TARGET}.dataDiskImages"), format!("LUN `{lun}` {rule}")));
+        };
+        if !seen.insert(lun) {
+            wrong("is used twice: each data disk has one of its own");
+        }
+        if lun > 63 {
+            wrong("is above 63");
+        }
+    }
+    problems
+}
+
+/// Azure's `storageProfile`: of a request, or of a version that exists.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct StorageJson {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) source: Option<SourceJson>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) os_disk_image: Option<DiskJson>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) data_disk_images: Vec<DiskJson>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SourceJson {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) id: Option<ResourceId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    virtual_machine_id: Option<VirtualMachineId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    community_gallery_image_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    uri: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    storage_account_id: Option<String>,
+}
+
+/// A disk; what is there depends on whether it is asked for or exists.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct DiskJson {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) lun: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) source: Option<SourceJson>,
+    #[serde(default, rename = "sizeInGB", skip_serializing_if = "Option::is_none")]
+    pub(super) size_in_gb: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) size_in_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) host_caching: Option<HostCaching>,
+}
+
+impl SourceJson {
+    pub(super) fn of_id(id: ResourceId) -> Self {
+        Self { id: Some(id), ..Self::default() }
+    }
+}
+
+impl VersionSource {
+    /// The source that a profile names; `None` where it names none.
+    pub(super) fn read(json: &StorageJson) -> Result<Option<Self>> {
+        let by_disk = json.os_disk_image.iter().chain(&json.data_disk_images).any(|disk| disk.source.is_some());
+        match (&json.source, by_disk) {
+            (None, false) => Ok(None),
+            (Some(source), false) => Self::of_all(source).map(Some),
+            (None, true) => Self::of_disks(json).map(Some),
+            (Some(_), true) => {
+                let what = "one and only one source type is allowed: name a source for the whole image, or one for \
+                            each disk";
+                Err(Error::invalid(TARGET, what))
+            }
+        }
+    }
+
+    fn of_all(source: &SourceJson) -> Result<Self> {
+        let target = format!("{TARGET}.source");
+        if source.uri.is_some() || source.storage_account_id.is_some() {
+            let what = "`uri` and `storageAccountId` stand below a disk image's source, not below the image's";
+            return Err(Error::invalid(target, what));
+        }
+        match (&source.id, &source.virtual_machine_id, &source.community_gallery_image_id) {
+            (Some(ResourceId::ManagedImage(id)), None, None) => Ok(Self::ManagedImage(id.clone())),
+            (Some(ResourceId::ImageVersion(id)), None, None) => Ok(Self::ImageVersion(id.clone())),
+            (Some(ResourceId::VirtualMachine(id)), None, None) | (None, Some(id), None) => {
+                Ok(Self::VirtualMachine(id.clone()))
+            }
+            (None, None, Some(id)) => Ok(Self::CommunityGalleryImage(id.clone())),
+            (Some(id), None, None) => {
+                let what = format!("`{id}` must be a managed image, a VM or a gallery image version");
+                Err(Error::invalid(format!("{target}.id"), what))
+            }
+            _ => {
+                Err(Error::invalid(target, "one and only one source is allowed: name an id, a VM or a community image"))
+            }
+        }
+    }
+
+    fn of_disks(json: &StorageJson) -> Result<Self> {
+        let disk = |json: &DiskJson, target: &str| -> Result<SourceDisk> {
+            let target = format!("{TARGET}.{target}.source");
+            let source = json.source.clone().unwrap_or_default();
+            let reference = match source {
+                SourceJson { id: Some(ResourceId::Snapshot(id)), uri: None, .. } => DiskReference::Snapshot(id),
+                SourceJson { id: Some(ResourceId::Disk(id)), uri: None, .. } => DiskReference::Disk(id),
+                SourceJson { id: None, uri: Some(uri), storage_account_id: storage_account, .. } => {
+                    DiskReference::Vhd { uri, storage_account }
+                }
+                SourceJson { id: Some(id), uri: None, .. } => {
+                    return Err(Error::invalid(target, format!("`{id}` must be a managed disk or a snapshot")));
+                }
+                _ => return Err(Error::invalid(target, "a disk image has one source: `id`, or `uri` of a VHD")),
+            };
+            Ok(SourceDisk { reference, host_caching: json.host_caching })
+        };
+        let os_disk = json.os_disk_image.as_ref().ok_or_else(|| {
+            Error::invalid(format!("{TARGET}.osDiskImage"), "there are data disks and no OS disk: name its source")
+        })?;
+        let data_disks = json.data_disk_images.iter().map(|json| {
+            let lun =
+                json.lun.ok_or_else(|| Error::invalid(format!("{TARGET}.dataDiskImages.lun"), "it is missing"))?;
+            Ok((lun, disk(json, "dataDiskImages")?))
+        });
+        let disks = SourceDisks::new(disk(os_disk, "osDiskImage")?, data_disks.collect::<Result<_>>()?)?;
+        Ok(Self::Disks(disks))
+    }
+
+    pub(super) fn write(&self) -> StorageJson {
+        let all = |source| StorageJson { source: Some(source), ..StorageJson::default() };
+        match self {
+            Self::ManagedImage(id) => all(SourceJson::of_id(id.clone().into())),
+            Self::ImageVersion(id) => all(SourceJson::of_id(id.clone().into())),
+            Self::VirtualMachine(id) => all(SourceJson { virtual_machine_id: Some(id.clone()), ..Default::default() }),
+            Self::CommunityGalleryImage(id) => {
+                all(SourceJson { community_gallery_image_id: Some(id.clone()), ..Default::default() })
+            }
+            Self::Disks(SourceDisks { os_disk, data_disks }) => StorageJson {
+                source: None,
+                os_disk_image: Some(os_disk.write(None)),
+                data_disk_images: data_disks.iter().map(|(lun, disk)| disk.write(Some(*lun))).collect(),
+            },
+        }
+    }
+}
+
+impl SourceDisk {
+    fn write(&self, lun: Option<u32>) -> DiskJson {
+        let source = match self.reference.clone() {
+            DiskReference::Snapshot(id) => SourceJson::of_id(id.into()),
+            DiskReference::Disk(id) => SourceJson::of_id(id.into()),
+            DiskReference::Vhd { uri, storage_account } => {
+                SourceJson { uri: Some(uri), storage_account_id: storage_account, ..Default::default() }
+            }
+        };
+        DiskJson { lun, source: Some(source), host_caching: self.host_caching, ..DiskJson::default() }
+    }
+}
