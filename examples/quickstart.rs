@@ -62,7 +62,8 @@ async fn publish_and_deploy(arguments: &Arguments) -> Result<(), Box<dyn Error>>
     let gallery: GalleryId = GALLERY.parse()?;
     let definition = gallery.image("disk".parse()?);
     ensure_definition(&session, &gallery, &home).await?;
-    let last = session.image_versions(&definition).await?.last().map(|version| version.id().number());
+    let versions = session.refresh().await?.image_versions(&definition, None, usize::MAX)?.items;
+    let last = versions.last().map(|version| version.id().number());
     let number = match last {
         Some(last) => last.next_patch().ok_or("there is no patch number after the last version's")?,
         None => VersionNumber::new(1, 0, 0)?,
@@ -87,7 +88,7 @@ async fn publish_and_deploy(arguments: &Arguments) -> Result<(), Box<dyn Error>>
     let replicate_seconds = started.elapsed().as_secs_f64();
 
     let (started, bar) = (Instant::now(), self::bar("deploy"));
-    let latest = session.latest(&definition, &home).await?;
+    let latest = session.refresh().await?.latest(&definition, &home)?;
     let deployed = session
         .deploy(latest.id(), &home)
         .on_progress({
@@ -149,7 +150,7 @@ async fn publish_and_deploy(arguments: &Arguments) -> Result<(), Box<dyn Error>>
 /// Creates the gallery and the definition, unless an earlier run has: their region is that of the first run.
 async fn ensure_definition(session: &Session, gallery: &GalleryId, home: &Region) -> compute_gallery::Result<()> {
     let id = gallery.image("disk".parse()?);
-    match session.image_definition(&id).await {
+    match session.refresh().await?.image_definition(&id) {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         found => return found.map(drop),
     }

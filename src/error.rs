@@ -141,6 +141,10 @@ impl Error {
         }
     }
 
+    pub(crate) fn into_problems(self) -> Vec<Problem> {
+        self.problems().cloned().collect()
+    }
+
     /// A value that breaks a rule.
     pub(crate) fn invalid(target: impl Into<String>, message: impl Into<String>) -> Self {
         Self::new(Problem::invalid(target, message))

@@ -31,7 +31,7 @@
 //! // It can be deployed in a region exactly when it is complete there.
 //! assert!(session.deploy(&version, &away).to_writer(Vec::new()).await.is_err());
 //! session.replicate(&version).await?;
-//! let latest = session.latest(&web, &away).await?;
+//! let latest = session.refresh().await?.latest(&web, &away)?;
 //! let (deployed, bytes) = session.deploy(latest.id(), &away).to_writer(Vec::new()).await?;
 //! assert_eq!(bytes, disk);
 //! assert_eq!(deployed.digest, ImageDigest::of(DiskSource::bytes(disk, DiskFormat::Raw))?);
@@ -44,7 +44,8 @@
 //! - A [`GalleryService`] is built from stores: one for the catalog, one for each region, or one for all. Any number of
 //!   services, in any number of processes, may work on the same stores.
 //! - A [`Session`] is a caller's way in: create, [`publish`](Session::publish), [`replicate`](Session::replicate),
-//!   [`latest`](Session::latest), [`deploy`](Session::deploy), [`history`](Session::history).
+//!   [`deploy`](Session::deploy), [`delete`](Session::delete), [`history`](Session::history); and, as a [`CatalogView`],
+//!   all that can be read: lists, usage, [`latest`](CatalogView::latest).
 //! - [`model`] is what exists, in Azure's terms and JSON; [`image`] is where disks come from; [`store`] is where bytes
 //!   go; [`host`] is what your program supplies: clock, randomness, threads.
 //! - An [`Error`] says what is wrong, where, by which rule and how to mend it, has a [kind](ErrorKind) to act on and
@@ -78,11 +79,13 @@ pub mod store;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 
-pub use catalog::{Caller, Commit, Event, ImageContent, UploadName};
+pub use catalog::{Caller, CarriedIdentity, Commit, Event, ImageContent, UploadName};
 pub use error::{Error, ErrorKind, Problem, Result};
 pub use progress::Progress;
 pub use replication::{AggregatedState, RegionalReplicationStatus, ReplicationState, ReplicationStatus};
 pub use service::{
-    Deployed, Deployment, GalleryService, GalleryServiceBuilder, ImportReport, NewImageVersion, Published, Publishing,
-    RegionReport, Replication, ReplicationReport, Session,
+    CatalogView, Deletion, Deployed, Deployment, GalleryService, GalleryServiceBuilder, ImageSource, ImportReport,
+    LatestCandidate, LatestVerdict, ListPage, LocalDisks, NewImageVersion, NewManagedImage, NewSnapshot, Operation,
+    Plan, Published, Publishing, RegionPlan, RegionReport, Replication, ReplicationReport, Scope, Session,
+    SnapshotDisks, SourceMachine, Usage, VhdBlob,
 };

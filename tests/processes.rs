@@ -63,7 +63,9 @@ fn processes_that_race_for_the_last_places_get_each_once() {
         created += String::from_utf8_lossy(&output.stdout).matches("created").count();
     }
     assert_eq!(created, LIMIT);
-    let listed = block_on(async { open(directory.path(), LIMIT).await.galleries().await.unwrap().len() });
+    let listed = block_on(async {
+        open(directory.path(), LIMIT).await.view().galleries(&Scope::All, None, usize::MAX).items.len()
+    });
     assert_eq!(listed, LIMIT);
 }
 

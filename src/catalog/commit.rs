@@ -142,14 +142,14 @@ impl Catalog {
 
     /// Makes the entry of everything that waits; `None`, and all is answered, where there is nothing to write.
     fn prepare(&self, state: Arc<State>, waiting: Vec<Pending>) -> Option<Batch> {
-        let mut next = State::clone(&state);
+        let (mut next, now) = (State::clone(&state), self.clock.now());
         let (mut changes, mut members) = (Vec::new(), Vec::with_capacity(waiting.len()));
         for mut pending in waiting {
             let verdict = (pending.check)(&next).and_then(|events| {
                 if !events.is_empty() {
                     // On a copy: should one of the events not apply, then none of them has.
                     let mut applied = next.clone();
-                    events.iter().try_for_each(|event| applied.apply(event))?;
+                    events.iter().try_for_each(|event| applied.apply(event, now))?;
                     next = applied;
                     changes.push(Change { caller: pending.caller.clone(), events });
                 }

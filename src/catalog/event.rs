@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::image::{Digest, UploadId};
-use crate::model::{Gallery, ImageDefinition, ImageVersion, ImageVersionId, Region};
+use crate::model::{
+    Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageVersion, ImageVersionId, ManagedImage, ManagedImageId,
+    Region, ResourceId, Snapshot, SnapshotId,
+};
 
 /// One change of the catalog.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,17 +18,37 @@ pub enum Event {
         /// As it was created.
         gallery: Gallery,
     },
+    /// A gallery has other properties.
+    GalleryUpdated {
+        /// As it is now.
+        gallery: Gallery,
+    },
+    /// A gallery is gone.
+    GalleryDeleted {
+        /// The gallery.
+        gallery: GalleryId,
+    },
     /// An image definition exists.
     ImageDefinitionCreated {
         /// As it was created.
         definition: ImageDefinition,
     },
+    /// An image definition has other properties.
+    ImageDefinitionUpdated {
+        /// As it is now.
+        definition: ImageDefinition,
+    },
+    /// An image definition is gone.
+    ImageDefinitionDeleted {
+        /// The definition.
+        definition: ImageDefinitionId,
+    },
     /// An import begins: from here on its packs belong to it, and nothing else may remove them.
     UploadStarted {
         /// The import.
         upload: UploadName,
-        /// The version that it is to become.
-        version: ImageVersionId,
+        /// What it is to become.
+        target: ResourceId,
         /// Where its packs go.
         region: Region,
     },
@@ -40,6 +63,50 @@ pub enum Event {
         version: ImageVersion,
         /// What its disks hold.
         content: ImageContent,
+        /// What the VM that it was made from left in it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        carried: Option<CarriedIdentity>,
+    },
+    /// An image version has other properties.
+    ImageVersionUpdated {
+        /// As it is now.
+        version: ImageVersion,
+    },
+    /// An image version is gone, or can be restored for some time.
+    ImageVersionDeleted {
+        /// The version.
+        version: ImageVersionId,
+        /// Whether it can be restored.
+        soft: bool,
+    },
+    /// An image version that was deleted is there again.
+    ImageVersionRestored {
+        /// The version.
+        version: ImageVersionId,
+    },
+    /// A managed image exists.
+    ManagedImageCreated {
+        /// As it was created.
+        image: ManagedImage,
+        /// What its disks hold.
+        content: ImageContent,
+    },
+    /// A managed image is gone.
+    ManagedImageDeleted {
+        /// The image.
+        image: ManagedImageId,
+    },
+    /// A snapshot exists.
+    SnapshotCreated {
+        /// As it was created.
+        snapshot: Snapshot,
+        /// What its disk holds.
+        content: ImageContent,
+    },
+    /// A snapshot is gone.
+    SnapshotDeleted {
+        /// The snapshot.
+        snapshot: SnapshotId,
     },
     /// A version has all its replicas in a region, and can be deployed there.
     RegionCompleted {
@@ -49,6 +116,9 @@ pub enum Event {
         region: Region,
         /// How many slots hold it whole.
         replicas: u32,
+        /// What crossed the region's border for it.
+        #[serde(default)]
+        cross_region_bytes: u64,
     },
 }
 
@@ -63,6 +133,17 @@ pub struct ImageContent {
     pub os_disk_digest: Digest,
     /// What one replica takes in bytes, if it is alone in its slot.
     pub stored_bytes: u64,
+}
+
+/// What the VM that a specialized image was made from left in it: every VM made of it has the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CarriedIdentity {
+    /// The VM's computer name.
+    pub computer_name: String,
+    /// The accounts that can log in.
+    #[serde(default)]
+    pub accounts: Vec<String>,
 }
 
 /// The name of an import.

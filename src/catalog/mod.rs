@@ -14,7 +14,7 @@ mod log;
 mod state;
 
 pub use entry::{Caller, Commit};
-pub use event::{Event, ImageContent, UploadName};
+pub use event::{CarriedIdentity, Event, ImageContent, UploadName};
 
 pub(crate) use log::Catalog;
 pub(crate) use state::{State, VersionRecord};

@@ -1,18 +1,19 @@
 //! The state: every commit so far, folded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::entry::Entry;
-use super::event::{Event, ImageContent, UploadName};
+use super::event::{CarriedIdentity, Event, ImageContent, UploadName};
 use crate::error::{Error, Result};
 use crate::image::Digest;
 use crate::model::{
-    Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageName, ImageVersion, ImageVersionId, Region,
-    SubscriptionId, VersionNumber,
+    Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageName, ImageVersion, ImageVersionId, ManagedImage,
+    ManagedImageId, Region, ResourceId, Snapshot, SnapshotId, SubscriptionId, VersionNumber,
 };
 
 /// What exists after some commit. Never changed once it is shared; a new one shares with it all that is the same.
@@ -22,49 +23,115 @@ pub(crate) struct State {
     head: Digest,
     time: DateTime<Utc>,
     galleries: BTreeMap<GalleryId, Arc<GalleryRecord>>,
+    managed_images: BTreeMap<ManagedImageId, Arc<ImageRecord<ManagedImage>>>,
+    snapshots: BTreeMap<SnapshotId, Arc<ImageRecord<Snapshot>>>,
     uploads: BTreeMap<UploadName, Upload>,
 }
 
 #[derive(Clone, Debug)]
 struct GalleryRecord {
-    gallery: Gallery,
+    gallery: Arc<Gallery>,
     definitions: BTreeMap<ImageName, Arc<DefinitionRecord>>,
 }
 
 #[derive(Clone, Debug)]
 struct DefinitionRecord {
-    definition: ImageDefinition,
+    definition: Arc<ImageDefinition>,
     versions: BTreeMap<VersionNumber, Arc<VersionRecord>>,
+    /// For each region the versions of which one is the latest there, so that finding it does not depend on how many
+    /// others there are.
+    candidates: BTreeMap<Region, Arc<BTreeSet<VersionNumber>>>,
+}
+
+/// Something with disks that lies in one region.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ImageRecord<T> {
+    pub(crate) resource: Arc<T>,
+    pub(crate) content: ImageContent,
 }
 
 /// A version, and how far it has come.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct VersionRecord {
-    pub(crate) version: ImageVersion,
+    pub(crate) version: Arc<ImageVersion>,
     pub(crate) content: ImageContent,
-    /// The regions that have all their replicas, with how many those are.
+    /// The regions that have had all their replicas, with how many of them are still wanted.
     complete: BTreeMap<Region, u32>,
+    /// What crossed each region's border.
+    #[serde(default)]
+    crossed: BTreeMap<Region, u64>,
+    /// What the VM that it was made from left in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) carried: Option<CarriedIdentity>,
+    /// When it was deleted, if it can be restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) soft_deleted: Option<DateTime<Utc>>,
 }
 
 /// An import that is not over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Upload {
-    pub(crate) version: ImageVersionId,
+    pub(crate) target: ResourceId,
     pub(crate) region: Region,
 }
 
 impl VersionRecord {
-    /// Whether the version can be deployed in `region`: exactly when all its replicas there are whole.
+    fn new(version: ImageVersion, content: ImageContent, carried: Option<CarriedIdentity>) -> Self {
+        let (complete, crossed) = (BTreeMap::new(), BTreeMap::new());
+        Self { version: Arc::new(version), content, complete, crossed, carried, soft_deleted: None }
+    }
+
+    /// How many replicas the version can be deployed from in `region`: none before all that were asked for at first are
+    /// whole. Where more are asked for later, those that are whole go on serving.
+    pub(crate) fn replicas_ready(&self, region: &Region) -> u32 {
+        self.complete.get(region).copied().unwrap_or(0)
+    }
+
+    /// Whether all its replicas in `region` are whole.
     pub(crate) fn is_complete_in(&self, region: &Region) -> bool {
-        self.complete
-            .get(region)
-            .is_some_and(|replicas| self.version.publishing_profile().replicas_in(region) == Some(*replicas))
+        let wanted = self.version.publishing_profile().replicas_in(region);
+        wanted.is_some_and(|wanted| self.replicas_ready(region) >= wanted)
     }
 
     /// Where it can be deployed.
-    pub(crate) fn complete_regions(&self) -> impl Iterator<Item = &Region> {
-        self.complete.keys().filter(|region| self.is_complete_in(region))
+    pub(crate) fn ready_regions(&self) -> impl Iterator<Item = &Region> {
+        self.complete.keys()
+    }
+
+    /// What crossed a region's border for it.
+    pub(crate) fn crossed(&self, region: &Region) -> u64 {
+        self.crossed.get(region).copied().unwrap_or(0)
+    }
+
+    /// Whether it can be the latest in `region`.
+    fn is_candidate_in(&self, region: &Region) -> bool {
+        self.soft_deleted.is_none()
+            && self.replicas_ready(region) > 0
+            && !self.version.publishing_profile().is_excluded_from_latest_in(region)
+    }
+}
+
+impl DefinitionRecord {
+    /// Puts a version in its place, in place of the one that was there.
+    fn put(&mut self, record: VersionRecord) {
+        let number = record.version.id().number();
+        self.forget(number);
+        for region in record.complete.keys().filter(|region| record.is_candidate_in(region)) {
+            Arc::make_mut(self.candidates.entry(region.clone()).or_default()).insert(number);
+        }
+        self.versions.insert(number, Arc::new(record));
+    }
+
+    fn forget(&mut self, number: VersionNumber) {
+        let Some(old) = self.versions.remove(&number) else { return };
+        for region in old.complete.keys() {
+            if let Some(candidates) = self.candidates.get_mut(region)
+                && candidates.contains(&number)
+            {
+                Arc::make_mut(candidates).remove(&number);
+            }
+        }
     }
 }
 
@@ -76,6 +143,8 @@ impl State {
             head: Digest::of(b""),
             time: DateTime::<Utc>::MIN_UTC,
             galleries: BTreeMap::new(),
+            managed_images: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
             uploads: BTreeMap::new(),
         }
     }
@@ -95,39 +164,78 @@ impl State {
         self.time
     }
 
-    pub(crate) fn galleries(&self) -> impl Iterator<Item = &Gallery> {
-        self.galleries.values().map(|record| &record.gallery)
+    /// All galleries behind `after`, by id.
+    pub(crate) fn galleries(&self, after: Option<&GalleryId>) -> impl Iterator<Item = &Arc<Gallery>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.galleries.range::<GalleryId, _>((from, Bound::Unbounded)).map(|(_, record)| &record.gallery)
     }
 
-    pub(crate) fn gallery(&self, id: &GalleryId) -> Option<&Gallery> {
+    pub(crate) fn gallery(&self, id: &GalleryId) -> Option<&Arc<Gallery>> {
         self.galleries.get(id).map(|record| &record.gallery)
     }
 
-    /// The definitions of a gallery, by name; none where there is no such gallery.
-    pub(crate) fn definitions(&self, gallery: &GalleryId) -> impl Iterator<Item = &ImageDefinition> {
-        let records = self.galleries.get(gallery).into_iter().flat_map(|record| record.definitions.values());
-        records.map(|record| &record.definition)
+    /// The definitions of a gallery behind `after`, by name; none where there is no such gallery.
+    pub(crate) fn definitions<'a>(
+        &'a self,
+        gallery: &GalleryId,
+        after: Option<&'a ImageName>,
+    ) -> impl Iterator<Item = &'a Arc<ImageDefinition>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let record = self.galleries.get(gallery).into_iter();
+        let records = record.flat_map(move |record| record.definitions.range::<ImageName, _>((from, Bound::Unbounded)));
+        records.map(|(_, record)| &record.definition)
     }
 
-    pub(crate) fn definition(&self, id: &ImageDefinitionId) -> Option<&ImageDefinition> {
+    pub(crate) fn definition(&self, id: &ImageDefinitionId) -> Option<&Arc<ImageDefinition>> {
         self.definition_record(id).map(|record| &record.definition)
     }
 
-    /// The versions of a definition, in numeric order; none where there is no such definition.
+    /// The versions of a definition behind `after`, in numeric order, also those that can be restored; none where there
+    /// is no such definition.
     pub(crate) fn versions(
         &self,
         definition: &ImageDefinitionId,
+        after: Option<VersionNumber>,
     ) -> impl DoubleEndedIterator<Item = &Arc<VersionRecord>> {
-        self.definition_record(definition).into_iter().flat_map(|record| record.versions.values())
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let record = self.definition_record(definition).into_iter();
+        record.flat_map(move |record| record.versions.range((from, Bound::Unbounded))).map(|(_, record)| record)
     }
 
     pub(crate) fn version(&self, id: &ImageVersionId) -> Option<&Arc<VersionRecord>> {
         self.definition_record(id.definition())?.versions.get(&id.number())
     }
 
-    /// The import under way that is to become a version, if there is one.
-    pub(crate) fn upload_of(&self, version: &ImageVersionId, region: &Region) -> Option<UploadName> {
-        let same = |upload: &Upload| upload.version == *version && upload.region == *region;
+    /// The version that "latest" means in a region.
+    pub(crate) fn latest(&self, definition: &ImageDefinitionId, region: &Region) -> Option<&Arc<VersionRecord>> {
+        let record = self.definition_record(definition)?;
+        record.versions.get(record.candidates.get(region)?.last()?)
+    }
+
+    pub(crate) fn managed_images(
+        &self,
+        after: Option<&ManagedImageId>,
+    ) -> impl Iterator<Item = &Arc<ImageRecord<ManagedImage>>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.managed_images.range::<ManagedImageId, _>((from, Bound::Unbounded)).map(|(_, record)| record)
+    }
+
+    pub(crate) fn managed_image(&self, id: &ManagedImageId) -> Option<&Arc<ImageRecord<ManagedImage>>> {
+        self.managed_images.get(id)
+    }
+
+    pub(crate) fn snapshots(&self, after: Option<&SnapshotId>) -> impl Iterator<Item = &Arc<ImageRecord<Snapshot>>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.snapshots.range::<SnapshotId, _>((from, Bound::Unbounded)).map(|(_, record)| record)
+    }
+
+    pub(crate) fn snapshot(&self, id: &SnapshotId) -> Option<&Arc<ImageRecord<Snapshot>>> {
+        self.snapshots.get(id)
+    }
+
+    /// The import under way that is to become `target`, if there is one.
+    pub(crate) fn upload_of(&self, target: &ResourceId, region: &Region) -> Option<UploadName> {
+        let same = |upload: &Upload| upload.target == *target && upload.region == *region;
         self.uploads.iter().find(|(_, upload)| same(upload)).map(|(name, _)| *name)
     }
 
@@ -163,62 +271,127 @@ impl State {
         }
         let mut next = self.clone();
         for event in entry.changes.iter().flat_map(|change| &change.events) {
-            next.apply(event)?;
+            next.apply(event, entry.time)?;
         }
         (next.number, next.head, next.time) = (entry.number, digest, entry.time);
         Ok(next)
     }
 
     /// Applies one event. The checks that it was allowed were made before it was written.
-    pub(super) fn apply(&mut self, event: &Event) -> Result<()> {
+    pub(super) fn apply(&mut self, event: &Event, time: DateTime<Utc>) -> Result<()> {
         let missing = |what: &dyn std::fmt::Display| {
             Error::corrupt("catalog log", format!("an entry refers to `{what}`, which does not exist"))
         };
         match event {
             Event::GalleryCreated { gallery } => {
-                let record = GalleryRecord { gallery: gallery.clone(), definitions: BTreeMap::new() };
+                let record = GalleryRecord { gallery: Arc::new(gallery.clone()), definitions: BTreeMap::new() };
                 self.galleries.insert(gallery.id().clone(), Arc::new(record));
+            }
+            Event::GalleryUpdated { gallery } => {
+                let record = self.galleries.get_mut(gallery.id()).ok_or_else(|| missing(gallery.id()))?;
+                Arc::make_mut(record).gallery = Arc::new(gallery.clone());
+            }
+            Event::GalleryDeleted { gallery } => {
+                self.galleries.remove(gallery);
             }
             Event::ImageDefinitionCreated { definition } => {
                 let id = definition.id();
                 let gallery = self.galleries.get_mut(id.gallery()).ok_or_else(|| missing(id.gallery()))?;
-                let record = DefinitionRecord { definition: definition.clone(), versions: BTreeMap::new() };
+                let record = DefinitionRecord {
+                    definition: Arc::new(definition.clone()),
+                    versions: BTreeMap::new(),
+                    candidates: BTreeMap::new(),
+                };
                 Arc::make_mut(gallery).definitions.insert(id.name().clone(), Arc::new(record));
             }
-            Event::UploadStarted { upload, version, region } => {
-                self.uploads.insert(*upload, Upload { version: version.clone(), region: region.clone() });
+            Event::ImageDefinitionUpdated { definition } => {
+                let record = self.definition_mut(definition.id()).ok_or_else(|| missing(definition.id()))?;
+                record.definition = Arc::new(definition.clone());
+            }
+            Event::ImageDefinitionDeleted { definition } => {
+                let gallery = self.galleries.get_mut(definition.gallery()).ok_or_else(|| missing(definition))?;
+                Arc::make_mut(gallery).definitions.remove(definition.name());
+            }
+            Event::UploadStarted { upload, target, region } => {
+                self.uploads.insert(*upload, Upload { target: target.clone(), region: region.clone() });
             }
             Event::UploadAbandoned { upload } => {
                 self.uploads.remove(upload);
             }
-            Event::ImageVersionPublished { version, content } => {
-                self.uploads.retain(|_, upload| upload.version != *version.id());
-                let record =
-                    VersionRecord { version: version.clone(), content: content.clone(), complete: BTreeMap::new() };
-                self.put_version(record).ok_or_else(|| missing(version.id().definition()))?;
+            Event::ImageVersionPublished { version, content, carried } => {
+                self.close_uploads(&version.id().clone().into());
+                let definition = version.id().definition();
+                let record = self.definition_mut(definition).ok_or_else(|| missing(definition))?;
+                record.put(VersionRecord::new(version.clone(), content.clone(), carried.clone()));
             }
-            Event::RegionCompleted { version, region, replicas } => {
-                let record = self.version_mut(version).ok_or_else(|| missing(version))?;
-                record.complete.insert(region.clone(), *replicas);
+            Event::ImageVersionUpdated { version } => {
+                let change = |record: &mut VersionRecord| {
+                    let profile = version.publishing_profile();
+                    record.complete.retain(|region, ready| match profile.replicas_in(region) {
+                        Some(wanted) => {
+                            *ready = wanted.min(*ready);
+                            true
+                        }
+                        None => false,
+                    });
+                    record.version = Arc::new(version.clone());
+                };
+                self.change_version(version.id(), change).ok_or_else(|| missing(version.id()))?;
+            }
+            Event::ImageVersionDeleted { version, soft: true } => {
+                let change = |record: &mut VersionRecord| record.soft_deleted = Some(time);
+                self.change_version(version, change).ok_or_else(|| missing(version))?;
+            }
+            Event::ImageVersionDeleted { version, soft: false } => {
+                self.definition_mut(version.definition()).ok_or_else(|| missing(version))?.forget(version.number());
+            }
+            Event::ImageVersionRestored { version } => {
+                let change = |record: &mut VersionRecord| record.soft_deleted = None;
+                self.change_version(version, change).ok_or_else(|| missing(version))?;
+            }
+            Event::ManagedImageCreated { image, content } => {
+                self.close_uploads(&image.id().clone().into());
+                let record = ImageRecord { resource: Arc::new(image.clone()), content: content.clone() };
+                self.managed_images.insert(image.id().clone(), Arc::new(record));
+            }
+            Event::ManagedImageDeleted { image } => {
+                self.managed_images.remove(image);
+            }
+            Event::SnapshotCreated { snapshot, content } => {
+                self.close_uploads(&snapshot.id().clone().into());
+                let record = ImageRecord { resource: Arc::new(snapshot.clone()), content: content.clone() };
+                self.snapshots.insert(snapshot.id().clone(), Arc::new(record));
+            }
+            Event::SnapshotDeleted { snapshot } => {
+                self.snapshots.remove(snapshot);
+            }
+            Event::RegionCompleted { version, region, replicas, cross_region_bytes } => {
+                let change = |record: &mut VersionRecord| {
+                    record.complete.insert(region.clone(), *replicas);
+                    *record.crossed.entry(region.clone()).or_default() += cross_region_bytes;
+                };
+                self.change_version(version, change).ok_or_else(|| missing(version))?;
             }
         }
         Ok(())
     }
 
-    fn put_version(&mut self, record: VersionRecord) -> Option<()> {
-        let id = record.version.id().clone();
+    /// The imports that were to become `target` are over.
+    fn close_uploads(&mut self, target: &ResourceId) {
+        self.uploads.retain(|_, upload| upload.target != *target);
+    }
+
+    fn change_version(&mut self, id: &ImageVersionId, change: impl FnOnce(&mut VersionRecord)) -> Option<()> {
         let definition = self.definition_mut(id.definition())?;
-        definition.versions.insert(id.number(), Arc::new(record));
+        let mut record = VersionRecord::clone(definition.versions.get(&id.number())?);
+        change(&mut record);
+        definition.put(record);
         Some(())
     }
 
     fn definition_mut(&mut self, id: &ImageDefinitionId) -> Option<&mut DefinitionRecord> {
         let gallery = Arc::make_mut(self.galleries.get_mut(id.gallery())?);
         gallery.definitions.get_mut(id.name()).map(Arc::make_mut)
-    }
-
-    fn version_mut(&mut self, id: &ImageVersionId) -> Option<&mut VersionRecord> {
-        self.definition_mut(id.definition())?.versions.get_mut(&id.number()).map(Arc::make_mut)
     }
 }
 
@@ -229,9 +402,13 @@ pub(super) struct Written {
     number: u64,
     head: Digest,
     time: DateTime<Utc>,
-    galleries: Vec<Gallery>,
-    definitions: Vec<ImageDefinition>,
-    versions: Vec<VersionRecord>,
+    galleries: Vec<Arc<Gallery>>,
+    definitions: Vec<Arc<ImageDefinition>>,
+    versions: Vec<Arc<VersionRecord>>,
+    #[serde(default)]
+    managed_images: Vec<Arc<ImageRecord<ManagedImage>>>,
+    #[serde(default)]
+    snapshots: Vec<Arc<ImageRecord<Snapshot>>>,
     uploads: Vec<(UploadName, Upload)>,
 }
 
@@ -242,12 +419,11 @@ impl From<&State> for Written {
             number: state.number,
             head: state.head,
             time: state.time,
-            galleries: state.galleries().cloned().collect(),
+            galleries: state.galleries(None).cloned().collect(),
             definitions: definitions().map(|record| record.definition.clone()).collect(),
-            versions: definitions()
-                .flat_map(|record| record.versions.values())
-                .map(|record| VersionRecord::clone(record))
-                .collect(),
+            versions: definitions().flat_map(|record| record.versions.values()).cloned().collect(),
+            managed_images: state.managed_images(None).cloned().collect(),
+            snapshots: state.snapshots(None).cloned().collect(),
             uploads: state.uploads.iter().map(|(name, upload)| (*name, upload.clone())).collect(),
         }
     }
@@ -266,14 +442,22 @@ impl TryFrom<Written> for State {
             ..Self::empty()
         };
         for gallery in written.galleries {
-            state.apply(&Event::GalleryCreated { gallery })?;
+            let record = GalleryRecord { gallery: gallery.clone(), definitions: BTreeMap::new() };
+            state.galleries.insert(gallery.id().clone(), Arc::new(record));
         }
         for definition in written.definitions {
-            state.apply(&Event::ImageDefinitionCreated { definition })?;
+            let id = definition.id().clone();
+            let gallery = state.galleries.get_mut(id.gallery()).ok_or_else(orphan)?;
+            let record = DefinitionRecord { definition, versions: BTreeMap::new(), candidates: BTreeMap::new() };
+            Arc::make_mut(gallery).definitions.insert(id.name().clone(), Arc::new(record));
         }
         for record in written.versions {
-            state.put_version(record).ok_or_else(orphan)?;
+            let definition = state.definition_mut(record.version.id().definition()).ok_or_else(orphan)?;
+            definition.put(Arc::unwrap_or_clone(record));
         }
+        state.managed_images =
+            written.managed_images.into_iter().map(|record| (record.resource.id().clone(), record)).collect();
+        state.snapshots = written.snapshots.into_iter().map(|record| (record.resource.id().clone(), record)).collect();
         Ok(state)
     }
 }

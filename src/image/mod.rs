@@ -24,6 +24,7 @@ pub use digest::{Digest, ImageDigest};
 pub use source::{DiskFormat, DiskSource};
 
 pub(crate) use pack::UploadId;
+pub(crate) use scan::Scan;
 pub(crate) use slot::Slot;
 
 /// Reads bytes as an index node, as a manifest and as a pack, for the fuzzer.

@@ -57,6 +57,17 @@ impl Scan {
     }
 }
 
+impl Scan {
+    /// The bytes of all chunks that may hold data: what storing the disk takes at most. Blocks.
+    pub(crate) fn chunk_bytes(mut self) -> io::Result<u64> {
+        let mut bytes = 0;
+        while let Some(group) = self.next_group()? {
+            bytes += group.positions.len() as u64 * CHUNK;
+        }
+        Ok(bytes)
+    }
+}
+
 impl Group {
     /// Moves as much as fits from the front of `ahead` into the group; false when nothing more fits.
     fn take_from(&mut self, ahead: &mut Range<u64>) -> bool {

@@ -43,7 +43,7 @@ pub struct DiskSource {
 enum Input {
     Path(PathBuf),
     Bytes(Bytes),
-    Reader(Box<dyn ReadSeek>),
+    Reader(Mutex<Box<dyn ReadSeek>>),
 }
 
 trait ReadSeek: Read + Seek + Send {}
@@ -63,7 +63,7 @@ impl DiskSource {
 
     /// Anything that can be read and sought in.
     pub fn reader(reader: impl Read + Seek + Send + 'static, format: DiskFormat) -> Self {
-        Self { input: Input::Reader(Box::new(reader)), format, target: "disk".into() }
+        Self { input: Input::Reader(Mutex::new(Box::new(reader))), format, target: "disk".into() }
     }
 
     /// What errors call it.
@@ -79,7 +79,9 @@ impl DiskSource {
         let file: SharedDisk = match self.input {
             Input::Path(path) => Arc::new(FileDisk::open(&path).map_err(failed)?),
             Input::Bytes(bytes) => Arc::new(bytes),
-            Input::Reader(reader) => Arc::new(ReaderDisk::new(reader).map_err(failed)?),
+            Input::Reader(reader) => {
+                Arc::new(ReaderDisk::new(reader.into_inner().unwrap_or_else(PoisonError::into_inner)).map_err(failed)?)
+            }
         };
         let disk = match self.format {
             DiskFormat::Raw => file,

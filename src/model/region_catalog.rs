@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Region, StorageAccountType, SubscriptionId};
-use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::error::{ErrorKind, Problem, Result};
 
 /// A group of regions; a version never leaves its own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -322,6 +322,7 @@ impl From<RegionInfo> for Region {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
 
     fn problems(home: &str, target: &str, account: StorageAccountType) -> String {
         let catalog = RegionCatalog::default();

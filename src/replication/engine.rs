@@ -97,7 +97,7 @@ impl Engine<'_> {
         &self,
         regions: &[RegionRun],
         on_moved: &(dyn Fn(usize, &Moved) + Sync),
-        finish: &(dyn Fn(usize) -> BoxFuture<'f, Result<()>> + Sync),
+        finish: &(dyn Fn(usize, &Moved) -> BoxFuture<'f, Result<()>> + Sync),
     ) -> Vec<(Moved, Result<()>)> {
         let present: Vec<Present> = regions.iter().map(|region| region.present.clone()).collect();
         let steps = plan(&self.manifest.packs, &present);
@@ -110,7 +110,7 @@ impl Engine<'_> {
             })
             .collect();
         for (place, job) in jobs.iter_mut().enumerate().filter(|(_, job)| job.missing == 0) {
-            job.outcome = self.complete(regions, place, finish).await;
+            job.outcome = self.complete(regions, place, &job.moved, finish).await;
         }
         let failed: Vec<AtomicBool> = regions.iter().map(|_| AtomicBool::new(false)).collect();
         let has_failed = |place: usize| failed.get(place).is_none_or(|failed| failed.load(Ordering::Relaxed));
@@ -136,7 +136,7 @@ impl Engine<'_> {
             }
             on_moved(place, &job.moved);
             if job.missing == 0 && job.outcome.is_ok() {
-                job.outcome = self.complete(regions, place, finish).await;
+                job.outcome = self.complete(regions, place, &job.moved, finish).await;
             }
         }
         jobs.into_iter().map(|job| (job.moved, job.outcome)).collect()
@@ -178,7 +178,8 @@ impl Engine<'_> {
         &self,
         regions: &[RegionRun],
         place: usize,
-        finish: &(dyn Fn(usize) -> BoxFuture<'f, Result<()>> + Sync),
+        moved: &Moved,
+        finish: &(dyn Fn(usize, &Moved) -> BoxFuture<'f, Result<()>> + Sync),
     ) -> Result<()> {
         for slot in regions.get(place).iter().flat_map(|region| &region.slots) {
             if !slot.has_manifest(&self.digest).await? {
@@ -187,6 +188,6 @@ impl Engine<'_> {
             // ORDER: what an earlier run has put here is durable before a commit says that it is here.
             slot.persist(uploads(self.manifest)).await?;
         }
-        finish(place).await
+        finish(place, moved).await
     }
 }

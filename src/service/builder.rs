@@ -8,7 +8,7 @@ use super::session::Session;
 use crate::catalog::{Caller, Catalog};
 use crate::error::{Error, Result};
 use crate::host::{Clock, Entropy, SystemClock, SystemEntropy, Workers};
-use crate::model::{ImageVersionId, Limits, Region};
+use crate::model::{ImageVersionId, Limits, Region, RegionCatalog};
 use crate::placement::Pool;
 use crate::store::{BlobStore, Prefixed};
 
@@ -26,7 +26,7 @@ use crate::store::{BlobStore, Prefixed};
 ///
 /// let id: GalleryId = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/Contoso".parse()?;
 /// session.create_gallery(Gallery::new(id.clone(), "West Europe".parse()?)).await?;
-/// assert_eq!(session.gallery(&id).await?.location().as_str(), "westeurope");
+/// assert_eq!(session.view().gallery(&id)?.location().as_str(), "westeurope");
 /// # Ok::<(), compute_gallery::Error>(())
 /// # }).unwrap();
 /// ```
@@ -38,6 +38,7 @@ pub struct GalleryService(pub(super) Arc<Parts>);
 pub(super) struct Parts {
     pub(super) catalog: Catalog,
     pub(super) regions: Regions,
+    pub(super) region_catalog: RegionCatalog,
     pub(super) limits: Limits,
     pub(super) workers: Workers,
     pub(super) clock: Arc<dyn Clock>,
@@ -52,6 +53,7 @@ pub(super) struct Parts {
 pub struct GalleryServiceBuilder {
     catalog: Option<Arc<dyn BlobStore>>,
     regions: Regions,
+    region_catalog: RegionCatalog,
     limits: Limits,
     workers: Workers,
     clock: Option<Arc<dyn Clock>>,
@@ -90,6 +92,12 @@ impl GalleryServiceBuilder {
         self
     }
 
+    /// Other regions than Azure's.
+    pub fn region_catalog(mut self, catalog: RegionCatalog) -> Self {
+        self.region_catalog = catalog;
+        self
+    }
+
     /// Other limits than the default ones.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -121,17 +129,17 @@ impl GalleryServiceBuilder {
     /// `Invalid` where no store was given for the catalog, `Unsupported` where its store lets two callers create one
     /// key, `Corrupt` where the log is damaged, `Unavailable`.
     pub async fn open(self) -> Result<GalleryService> {
-        let Some(store) = self.catalog.or_else(|| self.regions.common.clone()) else {
+        let Some(store) = self.catalog.clone().or_else(|| self.regions.common.clone()) else {
             let fix = "the catalog has no store: give one with `store` or `catalog_store`";
             return Err(Error::invalid("catalog_store", fix));
         };
         let store: Arc<dyn BlobStore> = Arc::new(Prefixed::new(store, "catalog".parse()?));
-        let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock));
-        let entropy = self.entropy.unwrap_or_else(|| Arc::new(SystemEntropy));
+        let clock = self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock));
+        let entropy = self.entropy.clone().unwrap_or_else(|| Arc::new(SystemEntropy));
         let catalog = Catalog::open(store, clock.clone(), entropy.clone()).await?;
-        let (regions, limits, workers) = (self.regions, self.limits, self.workers);
+        let Self { regions, region_catalog, limits, workers, .. } = self;
         let pools = Mutex::default();
-        Ok(GalleryService(Arc::new(Parts { catalog, regions, limits, workers, clock, entropy, pools })))
+        Ok(GalleryService(Arc::new(Parts { catalog, regions, region_catalog, limits, workers, clock, entropy, pools })))
     }
 }
 

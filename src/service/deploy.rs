@@ -90,8 +90,8 @@ impl Deployment {
     ///
     /// # Errors
     ///
-    /// `NotFound` without the version or the data disk; `Conflict` where the version is not complete in the region, or
-    /// something that is not a regular file is in the way; `Corrupt` where a replica is damaged; `StorageFull`;
+    /// `NotFound` without the version or the data disk, or where the version is not complete in the region; `Conflict`
+    /// where something that is not a regular file is in the way; `Corrupt` where a replica is damaged; `StorageFull`;
     /// `Unavailable`.
     pub async fn to_path(self, path: impl AsRef<Path>) -> Result<Deployed> {
         let source = self.source().await?;
@@ -120,26 +120,33 @@ impl Deployment {
 
     /// The replica to read from.
     async fn source(&self) -> Result<Source> {
-        let record = self.session.version_record(&self.version).await?;
-        if !record.is_complete_in(&self.region) {
-            let complete = record.complete_regions().map(|region| format!("`{region}`")).collect::<Vec<_>>().join(", ");
+        let view = self.session.refresh().await?;
+        let record = view.record(&self.version)?;
+        let replicas = record.replicas_ready(&self.region);
+        if replicas == 0 {
+            let complete = record.ready_regions().map(|region| format!("`{region}`")).collect::<Vec<_>>().join(", ");
             let what = format!(
-                "it cannot be deployed in region `{}`: it is complete in {}; replicate it first",
+                "The gallery image {} is not available in {} region. Please contact image owner to replicate to this \
+                 region, or change your requested region. It is complete in {}.",
+                self.version,
                 self.region,
                 if complete.is_empty() { "no region yet" } else { complete.as_str() }
             );
-            let problem = Problem::new(ErrorKind::Conflict, "OperationNotAllowed", self.version.to_string(), what);
+            let problem = Problem::new(ErrorKind::NotFound, "GalleryImageNotFound", self.version.to_string(), what);
             return Err(Error::new(problem));
         }
-        let replicas = record.version.publishing_profile().replicas_in(&self.region).unwrap_or(0);
         let parts = &self.session.parts;
         let lease = parts.pool(&self.version, &self.region, replicas).place();
         let lease = lease.ok_or_else(|| Error::corrupt(self.version.to_string(), "it has no replica there"))?;
         let slot = parts.regions.slot(&self.region, lease.replica())?;
         let manifest: Manifest = slot.read_manifest(&record.content.manifest).await?;
         let disk = manifest.disks.into_iter().find(|disk| disk.lun == self.lun).ok_or_else(|| {
-            let what = format!("it has no data disk with LUN `{}`", self.lun.unwrap_or_default());
-            Error::not_found(self.version.to_string(), what)
+            let what = format!(
+                "The value of parameter imageReference is invalid: `{}` has no data disk with LUN `{}`",
+                self.version,
+                self.lun.unwrap_or_default()
+            );
+            Error::new(Problem::new(ErrorKind::NotFound, "InvalidParameter", "imageReference.lun", what))
         })?;
         Ok(Source { slot, disk, lease })
     }

@@ -1,15 +1,24 @@
 //! The face: [`GalleryService`] and the caller's [`Session`]. The only room that knows all the others.
 
 mod builder;
-mod checks;
+mod change;
+mod delete;
 mod deploy;
+mod plan;
 mod publish;
 mod regions;
 mod replicate;
+mod rules;
 mod session;
+mod sources;
+mod view;
 
 pub use builder::{GalleryService, GalleryServiceBuilder};
+pub use delete::Deletion;
 pub use deploy::{Deployed, Deployment};
-pub use publish::{ImportReport, NewImageVersion, Published, Publishing};
+pub use plan::{Operation, Plan, RegionPlan};
+pub use publish::{ImportReport, NewImageVersion, NewManagedImage, NewSnapshot, Published, Publishing};
 pub use replicate::{RegionReport, Replication, ReplicationReport};
 pub use session::Session;
+pub use sources::{ImageSource, LocalDisks, SnapshotDisks, SourceMachine, VhdBlob};
+pub use view::{CatalogView, LatestCandidate, LatestVerdict, ListPage, Scope, Usage};

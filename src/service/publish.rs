@@ -1,52 +1,98 @@
-//! Publishing: a disk becomes a version.
+//! Publishing: disks become a version, a managed image or a snapshot.
 //!
-//! Intent first, then bytes, then publish: the upload is announced before its first pack, the version exists only when
-//! all of it is stored, and an upload that is given up is closed in the catalog before its packs are removed.
+//! Intent first, then bytes, then publish: the upload is announced before its first pack, the image exists only when all
+//! of it is stored, and an upload that is given up is closed in the catalog before its packs are removed.
 
+use std::collections::BTreeMap;
 use std::future::IntoFuture;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
-use super::checks;
+use super::plan::{Plan, RegionPlan};
+use super::rules;
 use super::session::Session;
-use crate::catalog::{Event, ImageContent, State, UploadName, VersionRecord};
+use super::sources::{ImageSource, Kind, LocalDisks, Origin, Stored};
+use crate::catalog::{CarriedIdentity, Event, ImageContent, State, UploadName, VersionRecord};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::image::import::{Import, ImportStats, Imported, OpenDisk};
 use crate::image::manifest::Manifest;
-use crate::image::{DiskSource, Slot, UploadId};
+use crate::image::{DiskSource, Scan, Slot, UploadId};
 use crate::model::{
-    DataDiskImage, DiskImage, ImageVersion, ImageVersionId, PublishingProfile, Region, StorageProfile, Tags,
+    DataDiskImage, DiskImage, HyperVGeneration, ImageVersion, ImageVersionId, ManagedImage, ManagedImageId, OsState,
+    OsType, PublishingProfile, Region, ResourceId, SafetyProfile, Snapshot, SnapshotId, StorageProfile, Tags,
 };
 use crate::progress::{OnProgress, Progress};
 
-/// A version to publish: where it belongs, where it goes, and its disks.
+/// A version to publish: where it belongs, where it goes, and what it is made from.
 #[derive(Debug)]
 pub struct NewImageVersion {
     id: ImageVersionId,
     location: Region,
     publishing_profile: PublishingProfile,
-    os_disk: DiskSource,
-    data_disks: Vec<(u32, DiskSource)>,
+    source: ImageSource,
     tags: Tags,
+    safety_profile: Option<SafetyProfile>,
+    carried: Option<CarriedIdentity>,
 }
 
 impl NewImageVersion {
-    /// A version with an OS disk. `location` is its source region: the disk is imported there, and it must be among the
-    /// target regions.
+    /// A version made from disks of your own, a managed image, snapshots, a VM, or another version. `location` is its
+    /// source region: the source must be there, or is imported there, and it must be among the target regions.
     pub fn new(
         id: ImageVersionId,
         location: Region,
         publishing_profile: PublishingProfile,
-        os_disk: DiskSource,
+        source: impl Into<ImageSource>,
     ) -> Self {
-        Self { id, location, publishing_profile, os_disk, data_disks: Vec::new(), tags: Tags::default() }
+        let (tags, safety_profile, carried) = (Tags::default(), None, None);
+        Self { id, location, publishing_profile, source: source.into(), tags, safety_profile, carried }
     }
 
-    /// Adds a data disk with its logical unit number.
+    /// Sets the tags.
     #[must_use]
-    pub fn with_data_disk(mut self, lun: u32, disk: DiskSource) -> Self {
-        self.data_disks.push((lun, disk));
+    pub fn with_tags(mut self, tags: Tags) -> Self {
+        self.tags = tags;
+        self
+    }
+
+    /// Sets what of it must not be deleted too early.
+    #[must_use]
+    pub fn with_safety_profile(mut self, profile: SafetyProfile) -> Self {
+        self.safety_profile = Some(profile);
+        self
+    }
+
+    /// Sets what the VM that a specialized image was made from leaves in it: told to everybody who makes a VM of it.
+    #[must_use]
+    pub fn with_carried_identity(mut self, carried: CarriedIdentity) -> Self {
+        self.carried = Some(carried);
+        self
+    }
+}
+
+/// A managed image to create, from disks of a generalized VM.
+#[derive(Debug)]
+pub struct NewManagedImage {
+    id: ManagedImageId,
+    location: Region,
+    os_type: OsType,
+    hyper_v_generation: HyperVGeneration,
+    source: ImageSource,
+    tags: Tags,
+}
+
+impl NewManagedImage {
+    /// An image in a region, for firmware V1.
+    pub fn new(id: ManagedImageId, location: Region, os_type: OsType, source: impl Into<ImageSource>) -> Self {
+        let hyper_v_generation = HyperVGeneration::default();
+        Self { id, location, os_type, hyper_v_generation, source: source.into(), tags: Tags::default() }
+    }
+
+    /// Sets the firmware.
+    #[must_use]
+    pub fn with_hyper_v_generation(mut self, generation: HyperVGeneration) -> Self {
+        self.hyper_v_generation = generation;
         self
     }
 
@@ -58,20 +104,55 @@ impl NewImageVersion {
     }
 }
 
-/// A version that was published.
+/// A snapshot to create, of one disk.
+#[derive(Debug)]
+pub struct NewSnapshot {
+    id: SnapshotId,
+    location: Region,
+    disk: DiskSource,
+    os: Option<(OsType, HyperVGeneration)>,
+    tags: Tags,
+}
+
+impl NewSnapshot {
+    /// A snapshot of a data disk.
+    pub fn of_data_disk(id: SnapshotId, location: Region, disk: DiskSource) -> Self {
+        Self { id, location, disk, os: None, tags: Tags::default() }
+    }
+
+    /// A snapshot of an OS disk.
+    pub fn of_os_disk(
+        id: SnapshotId,
+        location: Region,
+        disk: DiskSource,
+        os_type: OsType,
+        hyper_v_generation: HyperVGeneration,
+    ) -> Self {
+        Self { id, location, disk, os: Some((os_type, hyper_v_generation)), tags: Tags::default() }
+    }
+
+    /// Sets the tags.
+    #[must_use]
+    pub fn with_tags(mut self, tags: Tags) -> Self {
+        self.tags = tags;
+        self
+    }
+}
+
+/// What was published: a version, a managed image or a snapshot.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Published {
-    /// The version.
-    pub version: ImageVersion,
+pub struct Published<T> {
+    /// The resource.
+    pub resource: T,
     /// What its disks hold.
     pub content: ImageContent,
-    /// What importing them took.
+    /// What importing them took; nothing where they were stored before.
     pub import: ImportReport,
 }
 
 /// What an import read and stored, over all disks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ImportReport {
     /// Bytes read from the disks; holes are not read.
@@ -99,81 +180,294 @@ impl From<ImportStats> for ImportReport {
     }
 }
 
-/// A version on its way: await it. Dropping it stops it; publishing the same disk again then takes it up where it
-/// stopped.
+/// What is wrong with the resource in a state, its disks apart.
+type Rules = dyn Fn(&State, Option<&StorageProfile>) -> Vec<Problem> + Send + Sync;
+/// The resource with its disks, and what says in the catalog that it exists.
+type Make<T> = dyn Fn(StorageProfile, ImageContent) -> Result<(T, Vec<Event>)> + Send + Sync;
+
+/// Something on its way: await it, or [`plan`](Self::plan) it first. Dropping it stops it; publishing the same disk
+/// again then takes it up where it stopped.
 #[must_use = "nothing is published before it is awaited"]
-pub struct Publishing {
+pub struct Publishing<T> {
     session: Session,
-    new: NewImageVersion,
+    target: ResourceId,
+    location: Region,
+    definition: Option<crate::model::ImageDefinitionId>,
+    origin: Origin,
+    disks: Disks,
+    /// The regions beyond slot 0 of the location, for the plan.
+    regions: Vec<(Region, u32)>,
+    rules: Arc<Rules>,
+    make: Arc<Make<T>>,
     on_progress: OnProgress,
 }
 
-impl std::fmt::Debug for Publishing {
+/// Disks to import; opened at the latest when they are read.
+enum Disks {
+    Closed(LocalDisks),
+    Open(Vec<OpenDisk>),
+    /// Nothing is imported.
+    Stored,
+}
+
+impl<T> std::fmt::Debug for Publishing<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Publishing({})", self.new.id)
+        write!(f, "Publishing({})", self.target)
     }
 }
 
 impl Session {
-    /// Imports disks into the source region and publishes them as a version. Replicate it then to its other replicas
-    /// and regions: [`replicate`](Self::replicate).
+    /// Publishes a version: imports its disks into the source region, or takes them from where they are there already.
+    /// Replicate it then to its other replicas and regions: [`replicate`](Self::replicate).
     ///
     /// # Errors
     ///
-    /// Before any byte moves: `Invalid` (all problems at once), `NotFound` without the definition, `AlreadyExists`,
-    /// `LimitReached`, `Corrupt` or `Unsupported` for a disk file that is not what it is said to be, `Unavailable`.
-    /// Later: those of reading the disk and of the store, and `Conflict` where another process was faster. Whatever
-    /// fails, no half version is left, and the packs already stored are removed (where the store still answers).
-    pub fn publish(&self, new: NewImageVersion) -> Publishing {
-        Publishing { session: self.clone(), new, on_progress: Box::new(|_| {}) }
+    /// Before any byte moves: `Invalid`, `Conflict` where the source does not match the definition (all problems at
+    /// once), `NotFound` without the definition or the source, `AlreadyExists`, `LimitReached`, `Corrupt` or
+    /// `Unsupported` for a disk file that is not what it is said to be, `Unavailable`. Later: those of reading the disk
+    /// and of the store, and `Conflict` where another process was faster. Whatever fails, no half version is left, and
+    /// the packs already stored are removed (where the store still answers).
+    pub fn publish(&self, new: NewImageVersion) -> Publishing<ImageVersion> {
+        let NewImageVersion { id, location, publishing_profile, source, tags, safety_profile, carried } = new;
+        let targets = publishing_profile.target_regions().iter().map(|target| target.region().clone());
+        let regions = targets.filter_map(|region| Some((region.clone(), publishing_profile.replicas_in(&region)?)));
+        let regions = regions.collect();
+        let name = source.0.name();
+        let parts = self.parts.clone();
+        let rules = {
+            let (id, location, profile, parts) =
+                (id.clone(), location.clone(), publishing_profile.clone(), parts.clone());
+            let (name, carried) = (name.clone(), carried.clone());
+            move |state: &State, storage: Option<&StorageProfile>| {
+                let mut problems = rules::place_for_version(state, &parts, &id, &location);
+                problems.extend(rules::publishing_profile(&parts, parts.clock.now(), &id, &location, &profile));
+                let disks = storage.cloned().map_or_else(|| StorageProfile::new(DiskImage::new(0), Vec::new()), Ok);
+                let version =
+                    disks.and_then(|disks| ImageVersion::new(id.clone(), location.clone(), profile.clone(), disks));
+                problems.extend(version.err().into_iter().chain(name.clone().err()).flat_map(Error::into_problems));
+                problems.extend(
+                    storage.into_iter().flat_map(|disks| rules::disk_sizes(&parts, ImageVersion::TARGET, disks)),
+                );
+                let definition = state.definition(id.definition());
+                if carried.is_some() && definition.is_some_and(|one| one.os_state() == OsState::Generalized) {
+                    let what = "a generalized image carries no accounts and no computer name: leave them out";
+                    problems.push(Problem::invalid("carriedIdentity", what));
+                }
+                problems
+            }
+        };
+        let make = {
+            let (id, location) = (id.clone(), location.clone());
+            move |storage: StorageProfile, content: ImageContent| {
+                let profile = publishing_profile.clone().with_published_date(parts.clock.now());
+                let storage = storage.with_source(name.clone()?);
+                let version =
+                    ImageVersion::new(id.clone(), location.clone(), profile, storage)?.with_tags(tags.clone());
+                let version = match safety_profile {
+                    Some(safety) => version.with_safety_profile(safety),
+                    None => version,
+                };
+                let (version_id, region) = (id.clone(), location.clone());
+                let one = version.publishing_profile().replicas_in(&location) == Some(1);
+                let complete =
+                    Event::RegionCompleted { version: version_id, region, replicas: 1, cross_region_bytes: 0 };
+                let (version_too, carried) = (version.clone(), carried.clone());
+                let published = Event::ImageVersionPublished { version: version_too, content, carried };
+                Ok((version, std::iter::once(published).chain(one.then_some(complete)).collect()))
+            }
+        };
+        let definition = Some(id.definition().clone());
+        self.publishing(id.into(), location, definition, source, regions, rules, make)
+    }
+
+    /// Creates a managed image: imports its disks into its region.
+    ///
+    /// # Errors
+    ///
+    /// As [`publish`](Self::publish).
+    pub fn create_managed_image(&self, new: NewManagedImage) -> Publishing<ManagedImage> {
+        let NewManagedImage { id, location, os_type, hyper_v_generation, source, tags } = new;
+        let (taken, parts, place, name) = (id.clone(), self.parts.clone(), location.clone(), source.0.name());
+        let rules = move |state: &State, storage: Option<&StorageProfile>| {
+            let there = state.managed_image(&taken).map(|_| rules::already_exists(&taken, ANOTHER_NAME));
+            let disks = storage.into_iter().flat_map(|disks| rules::disk_sizes(&parts, ManagedImage::TARGET, disks));
+            there.into_iter().chain(in_region(&parts, &place)).chain(disks).collect()
+        };
+        let (image_id, region) = (id.clone(), location.clone());
+        let make = move |storage: StorageProfile, content: ImageContent| {
+            let storage = storage.with_source(name.clone()?);
+            let image = ManagedImage::new(image_id.clone(), region.clone(), os_type, hyper_v_generation, storage);
+            let image = image.with_tags(tags.clone());
+            Ok((image.clone(), vec![Event::ManagedImageCreated { image, content }]))
+        };
+        self.publishing(id.into(), location, None, source, Vec::new(), rules, make)
+    }
+
+    /// Creates a snapshot: imports a disk into its region.
+    ///
+    /// # Errors
+    ///
+    /// As [`publish`](Self::publish).
+    pub fn create_snapshot(&self, new: NewSnapshot) -> Publishing<Snapshot> {
+        let NewSnapshot { id, location, disk, os, tags } = new;
+        let (taken, parts, place) = (id.clone(), self.parts.clone(), location.clone());
+        let rules = move |state: &State, storage: Option<&StorageProfile>| {
+            let there = state.snapshot(&taken).map(|_| rules::already_exists(&taken, ANOTHER_NAME));
+            let disks = storage.into_iter().flat_map(|disks| rules::disk_sizes(&parts, Snapshot::TARGET, disks));
+            there.into_iter().chain(in_region(&parts, &place)).chain(disks).collect()
+        };
+        let (snapshot_id, region) = (id.clone(), location.clone());
+        let make = move |storage: StorageProfile, content: ImageContent| {
+            let size = storage.os_disk_image().size_in_bytes();
+            let snapshot = Snapshot::new(snapshot_id.clone(), region.clone(), size).with_os(os).with_tags(tags.clone());
+            Ok((snapshot.clone(), vec![Event::SnapshotCreated { snapshot, content }]))
+        };
+        self.publishing(id.into(), location, None, disk.into(), Vec::new(), rules, make)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the one place where the three kinds come together")]
+    fn publishing<T>(
+        &self,
+        target: ResourceId,
+        location: Region,
+        definition: Option<crate::model::ImageDefinitionId>,
+        source: ImageSource,
+        regions: Vec<(Region, u32)>,
+        rules: impl Fn(&State, Option<&StorageProfile>) -> Vec<Problem> + Send + Sync + 'static,
+        make: impl Fn(StorageProfile, ImageContent) -> Result<(T, Vec<Event>)> + Send + Sync + 'static,
+    ) -> Publishing<T> {
+        let origin = source.0.origin();
+        let disks = match source.0 {
+            Kind::Disks { disks, .. } => Disks::Closed(disks),
+            Kind::ManagedImage(_) | Kind::ImageVersion(_) | Kind::Snapshots(_) => Disks::Stored,
+        };
+        Publishing {
+            session: self.clone(),
+            target,
+            location,
+            definition,
+            origin,
+            disks,
+            regions,
+            rules: Arc::new(rules),
+            make: Arc::new(make),
+            on_progress: Box::new(|_| {}),
+        }
     }
 }
 
-impl Publishing {
+const ANOTHER_NAME: &str = "it exists: choose another name, or delete it first";
+
+/// What is wrong with keeping something in a region.
+fn in_region(parts: &super::builder::Parts, region: &Region) -> Option<Problem> {
+    let unknown = parts.region_catalog.problem_with_location("Microsoft.Compute/images", region);
+    unknown.or_else(|| parts.regions.problem_with(region))
+}
+
+impl<T: Send + 'static> Publishing<T> {
     /// Is told how much of the disks is done, about once per MiB.
     pub fn on_progress(mut self, on_progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.on_progress = Box::new(on_progress);
         self
     }
-}
 
-impl IntoFuture for Publishing {
-    type Output = Result<Published>;
-    type IntoFuture = BoxFuture<'static, Result<Published>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { self.session.publish_now(self.new, self.on_progress).await })
+    /// What it would do now. Disks are opened and searched for holes, not read.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Corrupt` where the catalog can't be read; what stands against publishing is in the plan.
+    pub async fn plan(&mut self) -> Result<Plan> {
+        let state = self.session.state().await?;
+        let (storage, problems) = self.judge(&state).await;
+        let Some(_) = storage.filter(|_| problems.is_empty()) else { return Ok(Plan::refused(problems)) };
+        let looked = self.look(&state);
+        let mut bytes: u64 = looked.stored.iter().map(|stored| stored.content.stored_bytes).sum();
+        if let Disks::Open(disks) = &self.disks {
+            for disk in disks.iter().map(OpenDisk::again) {
+                let failed = |error| Error::from_io(disk.target.as_str(), "looking for holes", error);
+                let measure = move || Scan::new(disk.disk).chunk_bytes();
+                bytes += self.session.parts.workers.run(measure).await.map_err(failed)?;
+            }
+        }
+        let regions = self.regions.iter().map(|(region, replicas)| {
+            let crossing = if *region == self.location { 0 } else { bytes };
+            RegionPlan::new(region.clone(), *replicas, crossing, bytes * u64::from(*replicas))
+        });
+        Ok(Plan { regions: regions.collect(), ..Plan::default() })
     }
-}
 
-/// An upload under way.
-struct Upload {
-    name: UploadName,
-    /// Whether an earlier attempt announced it.
-    resumed: bool,
-}
+    fn look(&self, state: &State) -> super::sources::Looked {
+        let definition = self.definition.as_ref().and_then(|id| state.definition(id));
+        self.origin.look(state, &self.session.parts, &self.location, definition.map(|definition| &**definition))
+    }
 
-impl Session {
-    async fn publish_now(&self, new: NewImageVersion, on_progress: OnProgress) -> Result<Published> {
-        let parts = &self.parts;
-        let NewImageVersion { id, location, publishing_profile, os_disk, data_disks, tags } = new;
-        checks::place_for_version(&*self.state().await?, &parts.limits, &id, &location)?;
-        let disks = self.open_disks(os_disk, data_disks).await?;
-        let profile = publishing_profile.with_published_date(parts.clock.now());
-        let version = ImageVersion::new(id, location, profile, storage_profile(&disks)?)?.with_tags(tags);
-        checks::version_fits(&version, &parts.limits, &parts.regions)?;
+    /// The disks, and everything that is wrong.
+    async fn judge(&mut self, state: &State) -> (Option<StorageProfile>, Vec<Problem>) {
+        let looked = self.look(state);
+        let storage = match self.storage_profile(&looked.stored).await {
+            Ok(storage) => Ok(storage),
+            // That a source is missing is told once.
+            Err(_) if !looked.problems.is_empty() => Err(Vec::new()),
+            Err(error) => Err(error.into_problems()),
+        };
+        let mut problems = (self.rules)(state, storage.as_ref().ok());
+        problems.extend(looked.problems);
+        match storage {
+            Ok(storage) => (Some(storage), problems),
+            Err(more) => {
+                problems.extend(more);
+                (None, problems)
+            }
+        }
+    }
 
-        let slot = parts.regions.slot(version.location(), 0)?;
-        let base = self.base_for(&version, &slot).await?;
-        let mut upload = self.announce(&version, true).await?;
+    /// Opens the disks, or reads the manifests of those that are stored.
+    async fn storage_profile(&mut self, stored: &[Stored]) -> Result<StorageProfile> {
+        if let Disks::Closed(_) = self.disks {
+            let Disks::Closed(LocalDisks { os_disk, mut data_disks }) =
+                std::mem::replace(&mut self.disks, Disks::Stored)
+            else {
+                return Err(closed(&self.target));
+            };
+            data_disks.sort_by_key(|(lun, _)| *lun);
+            let data_disks = data_disks.into_iter().map(|(lun, disk)| (Some(lun), disk));
+            let mut disks = Vec::new();
+            for (lun, source) in std::iter::once((None, os_disk)).chain(data_disks) {
+                let target = source.target().to_owned();
+                let disk = self.session.parts.workers.run(move || source.open()).await?;
+                disks.push(OpenDisk { lun, disk, target });
+            }
+            self.disks = Disks::Open(disks);
+        }
+        let sizes: Vec<(Option<u32>, u64)> = match &self.disks {
+            Disks::Open(disks) => disks.iter().map(|disk| (disk.lun, disk.disk.size())).collect(),
+            Disks::Stored | Disks::Closed(_) if stored.is_empty() => return Err(closed(&self.target)),
+            Disks::Stored | Disks::Closed(_) => {
+                let slot = self.session.parts.regions.slot(&self.location, 0)?;
+                let manifest = gather(&slot, stored).await?;
+                manifest.disks.iter().map(|disk| (disk.lun, disk.size)).collect()
+            }
+        };
+        let os_disk = sizes.iter().find(|(lun, _)| lun.is_none()).map_or(0, |(_, size)| *size);
+        let data_disks =
+            sizes.iter().filter_map(|(lun, size)| Some(DataDiskImage::new((*lun)?, DiskImage::new(*size))));
+        StorageProfile::new(DiskImage::new(os_disk), data_disks.collect())
+    }
+
+    async fn publish(mut self) -> Result<Published<T>> {
+        let state = self.session.state().await?;
+        let (storage, problems) = self.judge(&state).await;
+        Error::from_problems(problems)?;
+        let storage = storage.ok_or_else(|| closed(&self.target))?;
+        let slot = self.session.parts.regions.slot(&self.location, 0)?;
+        let base = self.base(&state, &slot).await?;
+        let mut upload = self.announce(true).await?;
         loop {
-            let again = disks.iter().map(OpenDisk::again).collect();
-            let attempt = self.import(&version, &slot, base.as_ref(), &upload, again, &on_progress).await;
-            let error = match attempt {
+            let error = match self.store(&state, &slot, base.as_ref(), &upload, &storage).await {
                 Ok(Some(published)) => return Ok(published),
                 // The disk has changed since the attempt that announced the upload: it gets one of its own.
                 Ok(None) => {
-                    upload = self.announce(&version, false).await?;
+                    upload = self.announce(false).await?;
                     continue;
                 }
                 Err(error) => error,
@@ -187,107 +481,102 @@ impl Session {
         }
     }
 
-    /// Opens the disks; headers and sizes are checked here.
-    async fn open_disks(&self, os_disk: DiskSource, data_disks: Vec<(u32, DiskSource)>) -> Result<Vec<OpenDisk>> {
-        let mut data_disks = data_disks;
-        data_disks.sort_by_key(|(lun, _)| *lun);
-        let sources =
-            std::iter::once((None, os_disk)).chain(data_disks.into_iter().map(|(lun, disk)| (Some(lun), disk)));
-        let mut disks = Vec::new();
-        for (lun, source) in sources {
-            let target = source.target().to_owned();
-            let disk = self.parts.workers.run(move || source.open()).await?;
-            disks.push(OpenDisk { lun, disk, target });
-        }
-        Ok(disks)
-    }
-
     /// The version to compare with: the one before it, else the highest that there is, if its chunks are in the slot
     /// that this one goes to.
-    async fn base_for(&self, version: &ImageVersion, slot: &Slot) -> Result<Option<(ImageVersionId, Manifest)>> {
-        let state = self.state().await?;
-        let here = |record: &&Arc<VersionRecord>| record.version.location() == version.location();
-        let all = || state.versions(version.id().definition()).rev().filter(here);
-        let before = all().find(|record| record.version.id().number() < version.id().number());
+    async fn base(&self, state: &State, slot: &Slot) -> Result<Option<(ImageVersionId, Manifest)>> {
+        let ResourceId::ImageVersion(id) = &self.target else { return Ok(None) };
+        let Disks::Open(_) = &self.disks else { return Ok(None) };
+        let here = |record: &&Arc<VersionRecord>| *record.version.location() == self.location;
+        let all = || state.versions(id.definition(), None).rev().filter(here);
+        let before = all().find(|record| record.version.id().number() < id.number());
         let Some(base) = before.or_else(|| all().next()) else { return Ok(None) };
         let manifest = slot.read_manifest(&base.content.manifest).await?;
         Ok(Some((base.version.id().clone(), manifest)))
     }
 
     /// Announces an upload, or finds one that an earlier attempt has announced, if that will do.
-    async fn announce(&self, version: &ImageVersion, adopt: bool) -> Result<Upload> {
-        let new = UploadName(UploadId::from_bytes(self.parts.draw()?));
-        let (id, region, parts) = (version.id().clone(), version.location().clone(), self.parts.clone());
+    async fn announce(&self, adopt: bool) -> Result<Upload> {
+        let session = &self.session;
+        let new = UploadName(UploadId::from_bytes(session.parts.draw()?));
+        let (target, region, rules) = (self.target.clone(), self.location.clone(), self.rules.clone());
         let check = move |state: &State| {
-            checks::place_for_version(state, &parts.limits, &id, &region)?;
-            if adopt && state.upload_of(&id, &region).is_some() {
+            Error::from_problems(rules(state, None))?;
+            if adopt && state.upload_of(&target, &region).is_some() {
                 return Ok(Vec::new());
             }
-            Ok(vec![Event::UploadStarted { upload: new, version: id.clone(), region: region.clone() }])
+            Ok(vec![Event::UploadStarted { upload: new, target: target.clone(), region: region.clone() }])
         };
-        let state = self.parts.catalog.commit(&self.caller, check).await?;
-        let announced = if state.is_open(new) { Some(new) } else { state.upload_of(version.id(), version.location()) };
-        let name = announced.ok_or_else(|| closed(version.id()))?;
+        let state = session.parts.catalog.commit(&session.caller, check).await?;
+        let announced = if state.is_open(new) { Some(new) } else { state.upload_of(&self.target, &self.location) };
+        let name = announced.ok_or_else(|| closed(&self.target))?;
         Ok(Upload { name, resumed: name != new })
     }
 
-    /// Imports and publishes; `None` where the disk is not the one that the upload began with.
-    async fn import(
+    /// Imports, or gathers what is stored, and publishes; `None` where the disk is not the one that the upload began
+    /// with.
+    async fn store(
         &self,
-        version: &ImageVersion,
+        state: &State,
         slot: &Slot,
         base: Option<&(ImageVersionId, Manifest)>,
         upload: &Upload,
-        disks: Vec<OpenDisk>,
-        on_progress: &OnProgress,
-    ) -> Result<Option<Published>> {
-        let import = Import {
-            slot,
-            workers: &self.parts.workers,
-            upload: upload.name.0,
-            resumed: upload.resumed,
-            base: base.map(|(_, manifest)| manifest),
-            on_progress,
-        };
-        let (manifest, stats) = match import.run(disks).await? {
-            Imported::Done(manifest, stats) => (manifest, stats),
-            Imported::Differs => return Ok(None),
+        storage: &StorageProfile,
+    ) -> Result<Option<Published<T>>> {
+        let stored = self.look(state).stored;
+        let (manifest, stats) = match &self.disks {
+            Disks::Open(disks) => {
+                let import = Import {
+                    slot,
+                    workers: &self.session.parts.workers,
+                    upload: upload.name.0,
+                    resumed: upload.resumed,
+                    base: base.map(|(_, manifest)| manifest),
+                    on_progress: &self.on_progress,
+                };
+                match import.run(disks.iter().map(OpenDisk::again).collect()).await? {
+                    Imported::Done(manifest, stats) => (manifest, stats),
+                    Imported::Differs => return Ok(None),
+                }
+            }
+            Disks::Stored | Disks::Closed(_) => (gather(slot, &stored).await?, ImportStats::default()),
         };
         let (digest, bytes) = manifest.encode()?;
         slot.put_manifest(&digest, bytes).await?;
         // ORDER: all of it is durable before a commit says that it is there.
         slot.persist([upload.name.0]).await?;
-        let os_disk_digest = manifest.disks.first().map(|disk| disk.digest).ok_or_else(|| closed(version.id()))?;
+        let os_disk_digest = manifest.disks.first().map(|disk| disk.digest).ok_or_else(|| closed(&self.target))?;
         let content = ImageContent { manifest: digest, os_disk_digest, stored_bytes: manifest.stored_bytes() };
-        let base = base.map(|(id, _)| id.clone());
-        self.record(version.clone(), content.clone(), upload.name, base).await?;
-        Ok(Some(Published { version: version.clone(), content, import: stats.into() }))
+        let (resource, events) = (self.make)(storage.clone(), content.clone())?;
+        self.record(storage, events, upload.name, base.map(|(id, _)| id.clone()), stored).await?;
+        Ok(Some(Published { resource, content, import: stats.into() }))
     }
 
-    /// The commit that makes the version exist.
+    /// The commit that makes it exist.
     async fn record(
         &self,
-        version: ImageVersion,
-        content: ImageContent,
+        storage: &StorageProfile,
+        events: Vec<Event>,
         upload: UploadName,
         base: Option<ImageVersionId>,
+        stored: Vec<Stored>,
     ) -> Result<()> {
-        let parts = self.parts.clone();
+        let (rules, storage, target, parts) =
+            (self.rules.clone(), storage.clone(), self.target.clone(), self.session.parts.clone());
+        let (origin, location, definition) = (self.origin.clone(), self.location.clone(), self.definition.clone());
         let check = move |state: &State| {
-            let id = version.id();
-            checks::place_for_version(state, &parts.limits, id, version.location())?;
-            // The upload owns the new packs and the base the old ones: without either, packs may be on their way out.
-            if !state.is_open(upload) || base.as_ref().is_some_and(|base| state.version(base).is_none()) {
-                return Err(closed(id));
+            Error::from_problems(rules(state, Some(&storage)))?;
+            // The upload owns the new packs, the base and the sources the old ones: without any of them, packs may be on
+            // their way out.
+            let definition = definition.as_ref().and_then(|id| state.definition(id));
+            let now = origin.look(state, &parts, &location, definition.map(|definition| &**definition));
+            Error::from_problems(now.problems)?;
+            let based = base.as_ref().is_none_or(|base| state.version(base).is_some());
+            if !state.is_open(upload) || !based || now.stored != stored {
+                return Err(closed(&target));
             }
-            let mut events = vec![Event::ImageVersionPublished { version: version.clone(), content: content.clone() }];
-            let region = version.location();
-            if version.publishing_profile().replicas_in(region) == Some(1) {
-                events.push(Event::RegionCompleted { version: id.clone(), region: region.clone(), replicas: 1 });
-            }
-            Ok(events)
+            Ok(events.clone())
         };
-        self.parts.catalog.commit(&self.caller, check).await.map(drop)
+        self.session.parts.catalog.commit(&self.session.caller, check).await.map(drop)
     }
 
     /// Gives an upload up: first in the catalog, so that nobody can publish it, then its packs go.
@@ -297,19 +586,46 @@ impl Session {
             // Published after all, or given up by another: not ours to clean up.
             false => Err(Error::not_found("upload", "the upload is over already")),
         };
-        self.parts.catalog.commit(&self.caller, check).await?;
+        self.session.parts.catalog.commit(&self.session.caller, check).await?;
         slot.remove_upload(upload.0).await
     }
 }
 
-fn closed(id: &ImageVersionId) -> Error {
-    let what = "another process gave up this upload, or deleted the version that it builds on: publish again";
-    Error::new(Problem::new(ErrorKind::Conflict, "OperationNotAllowed", id.to_string(), what))
+impl<T: Send + 'static> IntoFuture for Publishing<T> {
+    type Output = Result<Published<T>>;
+    type IntoFuture = BoxFuture<'static, Result<Published<T>>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.publish())
+    }
 }
 
-fn storage_profile(disks: &[OpenDisk]) -> Result<StorageProfile> {
-    let os_disk = disks.iter().find(|disk| disk.lun.is_none()).map_or(0, |disk| disk.disk.size());
-    let data_disks =
-        disks.iter().filter_map(|disk| Some(DataDiskImage::new(disk.lun?, DiskImage::new(disk.disk.size()))));
-    StorageProfile::new(DiskImage::new(os_disk), data_disks.collect())
+/// An upload under way.
+struct Upload {
+    name: UploadName,
+    /// Whether an earlier attempt announced it.
+    resumed: bool,
+}
+
+/// One manifest of all that is stored already.
+async fn gather(slot: &Slot, stored: &[Stored]) -> Result<Manifest> {
+    let (mut disks, mut packs) = (Vec::new(), BTreeMap::new());
+    for Stored { lun, content, .. } in stored {
+        let manifest = slot.read_manifest(&content.manifest).await?;
+        packs.extend(manifest.packs.iter().map(|pack| (pack.id, *pack)));
+        // A snapshot has one disk, which gets the LUN that was asked for; all others keep theirs.
+        disks.extend(
+            manifest
+                .disks
+                .into_iter()
+                .map(|disk| crate::image::manifest::ManifestDisk { lun: lun.or(disk.lun), ..disk }),
+        );
+    }
+    disks.sort_by_key(|disk| disk.lun);
+    Ok(Manifest::new(disks, packs.into_values().collect()))
+}
+
+fn closed(id: &ResourceId) -> Error {
+    let what = "another process gave up this upload, or deleted what it builds on: publish again";
+    Error::new(Problem::new(ErrorKind::Conflict, "OperationNotAllowed", id.to_string(), what))
 }

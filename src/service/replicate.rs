@@ -10,6 +10,7 @@ use futures::channel::mpsc;
 use futures::future::BoxFuture;
 use futures::stream::{self, Stream, StreamExt};
 
+use super::rules;
 use super::session::Session;
 use crate::catalog::{Event, State, VersionRecord};
 use crate::error::{Error, ErrorKind, Problem, Result};
@@ -126,7 +127,7 @@ impl Session {
     ///
     /// `NotFound`, `Unavailable`, `Corrupt`.
     pub async fn replication_status(&self, version: &ImageVersionId) -> Result<ReplicationStatus> {
-        let record = self.version_record(version).await?;
+        let record = self.refresh().await?.record(version)?.clone();
         let manifest = self.manifest_of(&record).await?;
         let targets = targets(&record);
         let board = Board::new(&record, &targets, &manifest);
@@ -167,7 +168,7 @@ impl Session {
         version: &ImageVersionId,
         news: &mpsc::UnboundedSender<ReplicationStatus>,
     ) -> Result<ReplicationReport> {
-        let record = self.version_record(version).await?;
+        let record = self.refresh().await?.record(version)?.clone();
         let (source, manifest) = (self.source_slot(&record)?, self.manifest_of(&record).await?);
         let targets = targets(&record);
         let mut open: Vec<(usize, RegionRun)> = Vec::new();
@@ -201,14 +202,14 @@ impl Session {
             places.get(run).into_iter().for_each(|place| board.present(*place, moved.present_bytes));
             tell();
         };
-        let finish = |run: usize| {
-            let (session, version) = (self.clone(), version.clone());
+        let finish = |run: usize, moved: &Moved| {
+            let (session, version, crossed) = (self.clone(), version.clone(), moved.cross_region_bytes);
             let done =
                 runs.get(run).zip(places.get(run)).map(|(run, place)| (run.region.clone(), run.slots.len(), *place));
             let board = board.clone();
             let finished = async move {
                 let Some((region, replicas, place)) = done else { return Ok(()) };
-                session.complete(version, region, replicas as u32).await?;
+                session.complete(version, region, replicas as u32, crossed).await?;
                 board.complete(place);
                 Ok(())
             };
@@ -244,13 +245,17 @@ impl Session {
     }
 
     /// The commit that makes a region deployable.
-    async fn complete(&self, version: ImageVersionId, region: Region, replicas: u32) -> Result<()> {
+    async fn complete(&self, version: ImageVersionId, region: Region, replicas: u32, crossed: u64) -> Result<()> {
         let check = move |state: &State| {
-            let record = state.version(&version).ok_or_else(|| super::session::missing(&version))?;
-            if record.is_complete_in(&region) {
+            let record = state.version(&version).ok_or_else(|| Error::new(rules::missing(&version)))?;
+            // The regions and counts may have been changed meanwhile.
+            let wanted = record.version.publishing_profile().replicas_in(&region).unwrap_or(0);
+            let replicas = replicas.min(wanted);
+            if replicas <= record.replicas_ready(&region) {
                 return Ok(Vec::new());
             }
-            Ok(vec![Event::RegionCompleted { version: version.clone(), region: region.clone(), replicas }])
+            let (version, region) = (version.clone(), region.clone());
+            Ok(vec![Event::RegionCompleted { version, region, replicas, cross_region_bytes: crossed }])
         };
         self.parts.catalog.commit(&self.caller, check).await.map(drop)
     }

@@ -1,0 +1,145 @@
+//! Creating and updating what has no bytes: galleries, definitions, and where versions go.
+
+use super::plan::{Operation, Plan, RegionPlan};
+use super::rules;
+use super::session::Session;
+use crate::catalog::{Event, VersionRecord};
+use crate::model::resource::differences;
+use crate::model::{Gallery, ImageDefinition, ImageVersion, ImageVersionId};
+
+impl Session {
+    /// Creates a gallery. Creating again what exists with the same properties succeeds and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// `AlreadyExists` with other properties; `Conflict` where the name is taken in the subscription; `Invalid`;
+    /// `LimitReached`; `Unavailable`, `StorageFull`, `Unknown`.
+    pub fn create_gallery(&self, gallery: Gallery) -> Operation<Gallery> {
+        let created = gallery.clone();
+        let judge = move |state: &_, parts: &_| {
+            let there = crate::catalog::State::gallery(state, gallery.id());
+            if there.is_some_and(|there| differences(&**there, &gallery).is_empty()) {
+                return Plan::default();
+            }
+            let problems = rules::create_gallery(state, parts, &gallery);
+            Plan::of_event(problems, Event::GalleryCreated { gallery: gallery.clone() })
+        };
+        Operation::new(self, judge, |_| created)
+    }
+
+    /// Creates an image definition. Creating again what exists with the same properties succeeds and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` without the gallery; `AlreadyExists` with other properties; `Conflict` where publisher, offer and SKU
+    /// are those of another definition of the gallery; `Invalid`; `LimitReached`; `Unavailable`, `StorageFull`,
+    /// `Unknown`.
+    pub fn create_image_definition(&self, definition: ImageDefinition) -> Operation<ImageDefinition> {
+        let created = definition.clone();
+        let judge = move |state: &_, parts: &super::builder::Parts| {
+            let there = crate::catalog::State::definition(state, definition.id());
+            if there.is_some_and(|there| differences(&**there, &definition).is_empty()) {
+                return Plan::default();
+            }
+            let problems = rules::create_definition(state, parts, parts.clock.now(), &definition);
+            Plan::of_event(problems, Event::ImageDefinitionCreated { definition: definition.clone() })
+        };
+        Operation::new(self, judge, |_| created)
+    }
+
+    /// Gives a gallery other properties: description, tags and soft-delete policy can change.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`; `Conflict` (`PropertyChangeNotAllowed`) for any other property that differs, each by name;
+    /// `Unavailable`, `StorageFull`, `Unknown`.
+    pub fn update_gallery(&self, gallery: Gallery) -> Operation<Gallery> {
+        let updated = gallery.clone();
+        let judge = move |state: &crate::catalog::State, _: &_| {
+            let Some(old) = state.gallery(gallery.id()) else {
+                return Plan::refused(vec![rules::missing(gallery.id())]);
+            };
+            if differences(&**old, &gallery).is_empty() {
+                return Plan::default();
+            }
+            let problems = rules::update_gallery(old, &gallery);
+            Plan::of_event(problems, Event::GalleryUpdated { gallery: gallery.clone() })
+        };
+        Operation::new(self, judge, |_| updated)
+    }
+
+    /// Gives a definition other properties: description, tags, end of life, release notes, recommended vCPUs and memory,
+    /// disallowed disk types can change.
+    ///
+    /// # Errors
+    ///
+    /// As [`update_gallery`](Self::update_gallery), and `Invalid` for an end of life that is past.
+    pub fn update_image_definition(&self, definition: ImageDefinition) -> Operation<ImageDefinition> {
+        let updated = definition.clone();
+        let judge = move |state: &crate::catalog::State, parts: &super::builder::Parts| {
+            let Some(old) = state.definition(definition.id()) else {
+                return Plan::refused(vec![rules::missing(definition.id())]);
+            };
+            if differences(&**old, &definition).is_empty() {
+                return Plan::default();
+            }
+            let problems = rules::update_definition(old, &definition, parts.clock.now());
+            Plan::of_event(problems, Event::ImageDefinitionUpdated { definition: definition.clone() })
+        };
+        Operation::new(self, judge, |_| updated)
+    }
+
+    /// Gives a version other target regions, replica counts, exclusion from latest, end of life, safety profile or tags.
+    /// [`replicate`](Self::replicate) then brings its bytes to the regions and replicas that were added.
+    ///
+    /// # Errors
+    ///
+    /// As [`update_gallery`](Self::update_gallery); `Conflict` where regions would be removed and the safety profile does
+    /// not allow it; `Invalid` as for [`publish`](Self::publish).
+    pub fn update_image_version(&self, version: ImageVersion) -> Operation<ImageVersion> {
+        let updated = version.clone();
+        let judge = move |state: &crate::catalog::State, parts: &super::builder::Parts| {
+            let Some(old) = state.version(version.id()) else {
+                return Plan::refused(vec![rules::missing(version.id())]);
+            };
+            if differences(&*old.version, &version).is_empty() {
+                return Plan::default();
+            }
+            let problems = rules::update_version(parts, parts.clock.now(), old, &version);
+            let plan = Plan::of_event(problems, Event::ImageVersionUpdated { version: version.clone() });
+            Plan { regions: moves(old, &version), ..plan }
+        };
+        Operation::new(self, judge, |_| updated)
+    }
+
+    /// Restores a version that was deleted in a gallery with a soft-delete policy.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where there is none, or its retention is over; `Unavailable`, `StorageFull`, `Unknown`.
+    pub fn restore(&self, version: &ImageVersionId) -> Operation<()> {
+        let id = version.clone();
+        let judge = move |state: &crate::catalog::State, parts: &super::builder::Parts| {
+            let there = state.version(&id).filter(|record| !super::view::is_gone(state, record, parts.clock.now()));
+            match there.map(|record| record.soft_deleted) {
+                None => Plan::refused(vec![rules::missing(&id)]),
+                Some(None) => Plan::default(),
+                Some(Some(_)) => Plan::of_event(Vec::new(), Event::ImageVersionRestored { version: id.clone() }),
+            }
+        };
+        Operation::new(self, judge, |_| ())
+    }
+}
+
+/// What changing a version moves: everything, where a region is new; a copy for each new replica.
+fn moves(old: &VersionRecord, new: &ImageVersion) -> Vec<RegionPlan> {
+    let (profile, size) = (new.publishing_profile(), old.content.stored_bytes);
+    let targets = profile.target_regions().iter().map(|target| target.region());
+    let plans = targets.filter_map(|region| {
+        let (wanted, ready) = (profile.replicas_in(region)?, old.replicas_ready(region));
+        let crossing = if ready == 0 && region != new.location() { size } else { 0 };
+        let stored = size * u64::from(wanted.saturating_sub(ready));
+        (stored > 0).then(|| RegionPlan::new(region.clone(), wanted, crossing, stored))
+    });
+    plans.collect()
+}

@@ -1,0 +1,175 @@
+//! Deleting: children first, or all of them with a cascade that can be planned.
+
+use std::future::IntoFuture;
+
+use chrono::{DateTime, Utc};
+use futures::future::BoxFuture;
+
+use super::builder::Parts;
+use super::plan::{Operation, Plan};
+use super::rules;
+use super::session::Session;
+use super::view::is_gone;
+use crate::catalog::{Event, State, VersionRecord};
+use crate::error::{Problem, Result};
+use crate::model::{GalleryId, ImageDefinitionId, ResourceId};
+
+/// A deletion to be made: await it, or [`plan`](Self::plan) it first.
+///
+/// The bytes of what is deleted stay until they are collected; from the moment of the deletion nothing can be deployed
+/// from them any more.
+#[must_use = "nothing is deleted before it is awaited"]
+#[derive(Debug)]
+pub struct Deletion {
+    session: Session,
+    id: ResourceId,
+    how: How,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct How {
+    cascade: bool,
+    bypass_soft_delete: bool,
+}
+
+impl Session {
+    /// Deletes a gallery, definition, version, managed image or snapshot. What does not exist is deleted already.
+    ///
+    /// # Errors
+    ///
+    /// `Conflict` where it has children (`CannotDeleteResource`) or its safety profile forbids it; `Unsupported` for a
+    /// disk or VM, which the gallery does not keep; `Unavailable`, `StorageFull`, `Unknown`.
+    pub fn delete(&self, id: impl Into<ResourceId>) -> Deletion {
+        Deletion { session: self.clone(), id: id.into(), how: How::default() }
+    }
+}
+
+impl Deletion {
+    /// Deletes the children too.
+    pub fn cascade(mut self) -> Self {
+        self.how.cascade = true;
+        self
+    }
+
+    /// Deletes versions for good, also where the gallery's policy would let them be restored.
+    pub fn bypass_soft_delete(mut self) -> Self {
+        self.how.bypass_soft_delete = true;
+        self
+    }
+
+    /// What it would delete, or why not.
+    ///
+    /// # Errors
+    ///
+    /// As [`Operation::plan`].
+    pub async fn plan(&self) -> Result<Plan> {
+        self.operation().plan().await
+    }
+
+    fn operation(&self) -> Operation<Vec<ResourceId>> {
+        let (id, how) = (self.id.clone(), self.how);
+        let judge = move |state: &State, parts: &Parts| Judge { state, now: parts.clock.now(), how }.delete(&id);
+        Operation::new(&self.session, judge, |plan| plan.deletes)
+    }
+}
+
+/// Answers with what was deleted, children first; nothing where it was not there.
+impl IntoFuture for Deletion {
+    type Output = Result<Vec<ResourceId>>;
+    type IntoFuture = BoxFuture<'static, Result<Vec<ResourceId>>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        self.operation().into_future()
+    }
+}
+
+struct Judge<'a> {
+    state: &'a State,
+    now: DateTime<Utc>,
+    how: How,
+}
+
+impl Judge<'_> {
+    fn delete(&self, id: &ResourceId) -> Plan {
+        let mut plan = Plan::default();
+        match id {
+            ResourceId::Gallery(id) => self.gallery(id, &mut plan),
+            ResourceId::ImageDefinition(id) => self.definition(id, &mut plan),
+            ResourceId::ImageVersion(version) => {
+                if let Some(record) = self.state.version(version) {
+                    self.version(record, self.how.bypass_soft_delete, &mut plan);
+                }
+            }
+            ResourceId::ManagedImage(image) => {
+                if self.state.managed_image(image).is_some() {
+                    plan.delete(id.clone(), Event::ManagedImageDeleted { image: image.clone() });
+                }
+            }
+            ResourceId::Snapshot(snapshot) => {
+                if self.state.snapshot(snapshot).is_some() {
+                    plan.delete(id.clone(), Event::SnapshotDeleted { snapshot: snapshot.clone() });
+                }
+            }
+            ResourceId::Disk(_) | ResourceId::VirtualMachine(_) => {
+                let what = "the gallery keeps no disks and VMs: delete it where it is";
+                plan.problems.push(Problem::new(
+                    crate::error::ErrorKind::Unsupported,
+                    "OperationNotAllowed",
+                    id.to_string(),
+                    what,
+                ));
+            }
+        }
+        if !plan.problems.is_empty() {
+            (plan.events, plan.deletes) = (Vec::new(), Vec::new());
+        }
+        plan
+    }
+
+    fn gallery(&self, id: &GalleryId, plan: &mut Plan) {
+        if self.state.gallery(id).is_none() {
+            return;
+        }
+        let children: Vec<_> = self.state.definitions(id, None).map(|definition| definition.id().clone()).collect();
+        if self.how.cascade {
+            children.iter().for_each(|child| self.definition(child, plan));
+        } else {
+            let children: Vec<ResourceId> = children.into_iter().map(Into::into).collect();
+            plan.problems.extend(rules::has_children(id, &children));
+        }
+        plan.delete(id.clone().into(), Event::GalleryDeleted { gallery: id.clone() });
+    }
+
+    fn definition(&self, id: &ImageDefinitionId, plan: &mut Plan) {
+        if self.state.definition(id).is_none() {
+            return;
+        }
+        let children = || self.state.versions(id, None).filter(|record| !is_gone(self.state, record, self.now));
+        if self.how.cascade {
+            // A version can't be restored into a definition that is gone.
+            children().for_each(|record| self.version(record, true, plan));
+        } else {
+            let children: Vec<ResourceId> = children().map(|record| record.version.id().clone().into()).collect();
+            plan.problems.extend(rules::has_children(id, &children));
+        }
+        plan.delete(id.clone().into(), Event::ImageDefinitionDeleted { definition: id.clone() });
+    }
+
+    fn version(&self, record: &VersionRecord, for_good: bool, plan: &mut Plan) {
+        let id = record.version.id();
+        let gallery = self.state.gallery(id.definition().gallery());
+        let soft = !for_good && gallery.is_some_and(|gallery| gallery.soft_delete_policy().is_enabled());
+        if soft && record.soft_deleted.is_some() {
+            return;
+        }
+        plan.problems.extend(rules::delete_version(&record.version, self.now));
+        plan.delete(id.clone().into(), Event::ImageVersionDeleted { version: id.clone(), soft });
+    }
+}
+
+impl Plan {
+    fn delete(&mut self, id: ResourceId, event: Event) {
+        self.deletes.push(id);
+        self.events.push(event);
+    }
+}

@@ -1,0 +1,135 @@
+//! What an operation would do.
+
+use std::future::IntoFuture;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::future::BoxFuture;
+
+use super::builder::Parts;
+use super::session::Session;
+use crate::catalog::{Event, State};
+use crate::error::{Error, Problem, Result};
+use crate::model::{Region, ResourceId};
+
+/// What an operation would do, found out without doing it: everything that is wrong with it, or what would change.
+///
+/// Running the operation makes the same checks again, on the state that there is then.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Plan {
+    /// Everything that stands against it; empty where nothing does.
+    pub problems: Vec<Problem>,
+    /// What would be written into the catalog; empty where nothing would change.
+    pub events: Vec<Event>,
+    /// What would be moved, for each region that is concerned.
+    pub regions: Vec<RegionPlan>,
+    /// What would be deleted.
+    pub deletes: Vec<ResourceId>,
+}
+
+/// What would be moved for one region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RegionPlan {
+    /// The region.
+    pub region: Region,
+    /// How many replicas it would have.
+    pub replicas: u32,
+    /// At most so many bytes would cross its border; less where it has a part already.
+    pub cross_region_bytes: u64,
+    /// At most so many bytes would be stored in it, over all replicas.
+    pub stored_bytes: u64,
+}
+
+impl RegionPlan {
+    pub(super) fn new(region: Region, replicas: u32, cross_region_bytes: u64, stored_bytes: u64) -> Self {
+        Self { region, replicas, cross_region_bytes, stored_bytes }
+    }
+}
+
+impl Plan {
+    /// Whether nothing stands against it.
+    pub fn is_possible(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    /// The error that running it would end with.
+    ///
+    /// # Errors
+    ///
+    /// All problems in one.
+    pub fn check(&self) -> Result<()> {
+        Error::from_problems(self.problems.clone())
+    }
+
+    pub(super) fn refused(problems: Vec<Problem>) -> Self {
+        Self { problems, ..Self::default() }
+    }
+
+    pub(super) fn of_event(problems: Vec<Problem>, event: Event) -> Self {
+        match problems.is_empty() {
+            true => Self { events: vec![event], ..Self::default() },
+            false => Self::refused(problems),
+        }
+    }
+}
+
+type Judge = dyn Fn(&State, &Parts) -> Plan + Send + Sync;
+
+/// A change of the catalog to be made: await it, or [`plan`](Self::plan) it first.
+#[must_use = "nothing changes before it is awaited"]
+pub struct Operation<T> {
+    session: Session,
+    judge: Arc<Judge>,
+    outcome: Box<dyn FnOnce(Plan) -> T + Send>,
+}
+
+impl<T> std::fmt::Debug for Operation<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Operation")
+    }
+}
+
+impl<T> Operation<T> {
+    /// `judge` says what the operation comes to in a state, and `outcome` makes its answer of that.
+    pub(super) fn new(
+        session: &Session,
+        judge: impl Fn(&State, &Parts) -> Plan + Send + Sync + 'static,
+        outcome: impl FnOnce(Plan) -> T + Send + 'static,
+    ) -> Self {
+        Self { session: session.clone(), judge: Arc::new(judge), outcome: Box::new(outcome) }
+    }
+
+    /// What it would do now.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Corrupt` where the catalog can't be read; what stands against the operation is in the plan.
+    pub async fn plan(&self) -> Result<Plan> {
+        let state = self.session.state().await?;
+        Ok((self.judge)(&state, &self.session.parts))
+    }
+}
+
+impl<T: Send + 'static> IntoFuture for Operation<T> {
+    type Output = Result<T>;
+    type IntoFuture = BoxFuture<'static, Result<T>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let Self { session, judge, outcome } = self;
+        Box::pin(async move {
+            let done = Arc::new(Mutex::new(Plan::default()));
+            let (parts, last) = (session.parts.clone(), done.clone());
+            let check = move |state: &State| {
+                let plan = judge(state, &parts);
+                plan.check()?;
+                let events = plan.events.clone();
+                *last.lock().unwrap_or_else(PoisonError::into_inner) = plan;
+                Ok(events)
+            };
+            session.parts.catalog.commit(&session.caller, check).await?;
+            let plan = std::mem::take(&mut *done.lock().unwrap_or_else(PoisonError::into_inner));
+            Ok(outcome(plan))
+        })
+    }
+}

@@ -1,0 +1,348 @@
+//! What an image is made from, and what is known of it.
+
+use super::builder::Parts;
+use super::rules::missing;
+use crate::catalog::{ImageContent, State};
+use crate::error::{ErrorKind, Problem};
+use crate::image::DiskSource;
+use crate::model::{
+    DiskReference, HyperVGeneration, ImageDefinition, ImageVersionId, ManagedImageId, OsState, OsType, Region,
+    ResourceId, SnapshotId, SourceDisk, SourceDisks, VersionSource, VirtualMachineId,
+};
+
+/// What an image is made from.
+///
+/// ```
+/// use compute_gallery::image::{DiskFormat, DiskSource};
+/// use compute_gallery::{ImageSource, LocalDisks, SnapshotDisks};
+///
+/// let disk = || DiskSource::path("web.vhd", DiskFormat::Vhd);
+/// let one_disk = ImageSource::from(disk());
+/// let two_disks = ImageSource::from(LocalDisks::new(disk()).with_data_disk(0, disk()));
+/// let snapshot = "/subscriptions/dev/resourceGroups/vms/providers/Microsoft.Compute/snapshots/web-os";
+/// let snapshots = ImageSource::from(SnapshotDisks::new(snapshot.parse()?));
+/// # let _ = (one_disk, two_disks, snapshots);
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct ImageSource(pub(super) Kind);
+
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// Bytes to import.
+    Disks {
+        disks: LocalDisks,
+        facts: Facts,
+        name: Option<VersionSource>,
+    },
+    ManagedImage(ManagedImageId),
+    ImageVersion(ImageVersionId),
+    Snapshots(SnapshotDisks),
+}
+
+/// What is known of a source, to be compared with the definition.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Facts {
+    id: String,
+    location: Option<Region>,
+    os_type: Option<OsType>,
+    os_state: Option<OsState>,
+    hyper_v_generation: Option<HyperVGeneration>,
+}
+
+/// Disks of your own: an OS disk, and data disks with their logical unit numbers.
+#[derive(Debug)]
+pub struct LocalDisks {
+    pub(super) os_disk: DiskSource,
+    pub(super) data_disks: Vec<(u32, DiskSource)>,
+}
+
+/// Snapshots: of an OS disk, and of data disks with their logical unit numbers.
+#[derive(Clone, Debug)]
+pub struct SnapshotDisks {
+    pub(super) os_disk: SnapshotId,
+    pub(super) data_disks: Vec<(u32, SnapshotId)>,
+}
+
+/// An unmanaged image: a VHD in a storage account, with a way to read it.
+#[derive(Debug)]
+pub struct VhdBlob {
+    /// The blob's address, for the record.
+    pub uri: String,
+    /// The id of the storage account, for the record.
+    pub storage_account: Option<String>,
+    /// The bytes.
+    pub disk: DiskSource,
+}
+
+/// A VM: what is known of it, and a way to read its disks.
+#[derive(Debug)]
+pub struct SourceMachine {
+    /// Its id.
+    pub id: VirtualMachineId,
+    /// The region that it is in.
+    pub location: Region,
+    /// Its operating system.
+    pub os_type: OsType,
+    /// Whether it was generalized.
+    pub os_state: OsState,
+    /// Its firmware.
+    pub hyper_v_generation: HyperVGeneration,
+    /// Its disks.
+    pub disks: LocalDisks,
+}
+
+impl LocalDisks {
+    /// An OS disk alone.
+    pub fn new(os_disk: DiskSource) -> Self {
+        Self { os_disk, data_disks: Vec::new() }
+    }
+
+    /// Adds a data disk with its logical unit number.
+    #[must_use]
+    pub fn with_data_disk(mut self, lun: u32, disk: DiskSource) -> Self {
+        self.data_disks.push((lun, disk));
+        self
+    }
+}
+
+impl SnapshotDisks {
+    /// The snapshot of an OS disk alone.
+    pub fn new(os_disk: SnapshotId) -> Self {
+        Self { os_disk, data_disks: Vec::new() }
+    }
+
+    /// Adds the snapshot of a data disk with its logical unit number.
+    #[must_use]
+    pub fn with_data_disk(mut self, lun: u32, snapshot: SnapshotId) -> Self {
+        self.data_disks.push((lun, snapshot));
+        self
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = (Option<u32>, &SnapshotId)> {
+        let data_disks = self.data_disks.iter().map(|(lun, snapshot)| (Some(*lun), snapshot));
+        std::iter::once((None, &self.os_disk)).chain(data_disks)
+    }
+
+    fn name(&self) -> Result<VersionSource, crate::Error> {
+        let disk = |id: &SnapshotId| SourceDisk::new(DiskReference::Snapshot(id.clone()));
+        let data_disks = self.data_disks.iter().map(|(lun, id)| (*lun, disk(id)));
+        Ok(VersionSource::Disks(SourceDisks::new(disk(&self.os_disk), data_disks.collect())?))
+    }
+}
+
+impl From<DiskSource> for ImageSource {
+    fn from(disk: DiskSource) -> Self {
+        LocalDisks::new(disk).into()
+    }
+}
+
+impl From<LocalDisks> for ImageSource {
+    fn from(disks: LocalDisks) -> Self {
+        Self(Kind::Disks { disks, facts: Facts::default(), name: None })
+    }
+}
+
+impl From<VhdBlob> for ImageSource {
+    fn from(blob: VhdBlob) -> Self {
+        let VhdBlob { uri, storage_account, disk } = blob;
+        let facts = Facts { id: uri.clone(), ..Facts::default() };
+        let name = SourceDisks::new(SourceDisk::new(DiskReference::Vhd { uri, storage_account }), Vec::new());
+        Self(Kind::Disks { disks: LocalDisks::new(disk), facts, name: name.ok().map(VersionSource::Disks) })
+    }
+}
+
+impl From<SourceMachine> for ImageSource {
+    fn from(machine: SourceMachine) -> Self {
+        let SourceMachine { id, location, os_type, os_state, hyper_v_generation, disks } = machine;
+        let facts = Facts {
+            id: id.to_string(),
+            location: Some(location),
+            os_type: Some(os_type),
+            os_state: Some(os_state),
+            hyper_v_generation: Some(hyper_v_generation),
+        };
+        Self(Kind::Disks { disks, facts, name: Some(VersionSource::VirtualMachine(id)) })
+    }
+}
+
+impl From<ManagedImageId> for ImageSource {
+    fn from(id: ManagedImageId) -> Self {
+        Self(Kind::ManagedImage(id))
+    }
+}
+
+impl From<ImageVersionId> for ImageSource {
+    fn from(id: ImageVersionId) -> Self {
+        Self(Kind::ImageVersion(id))
+    }
+}
+
+impl From<SnapshotDisks> for ImageSource {
+    fn from(disks: SnapshotDisks) -> Self {
+        Self(Kind::Snapshots(disks))
+    }
+}
+
+impl From<SnapshotId> for ImageSource {
+    fn from(id: SnapshotId) -> Self {
+        SnapshotDisks::new(id).into()
+    }
+}
+
+/// A source that is in the catalog, as it is in one state.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Stored {
+    pub(super) id: ResourceId,
+    /// The LUN that its OS disk gets, where it is to be a data disk.
+    pub(super) lun: Option<u32>,
+    pub(super) content: ImageContent,
+}
+
+/// What a source is in a state: the stored things that it names, and everything that is wrong with it.
+#[derive(Debug, Default)]
+pub(super) struct Looked {
+    pub(super) stored: Vec<Stored>,
+    pub(super) problems: Vec<Problem>,
+}
+
+/// The source that is to be named in the version, and where its parts are.
+#[derive(Clone, Debug)]
+pub(super) enum Origin {
+    /// Bytes to import.
+    Disks(Facts),
+    ManagedImage(ManagedImageId),
+    ImageVersion(ImageVersionId),
+    Snapshots(SnapshotDisks),
+}
+
+impl Kind {
+    /// What is to be recorded of it.
+    pub(super) fn name(&self) -> Result<Option<VersionSource>, crate::Error> {
+        Ok(match self {
+            Self::Disks { name, .. } => name.clone(),
+            Self::ManagedImage(id) => Some(VersionSource::ManagedImage(id.clone())),
+            Self::ImageVersion(id) => Some(VersionSource::ImageVersion(id.clone())),
+            Self::Snapshots(snapshots) => Some(snapshots.name()?),
+        })
+    }
+
+    pub(super) fn origin(&self) -> Origin {
+        match self {
+            Self::Disks { facts, .. } => Origin::Disks(facts.clone()),
+            Self::ManagedImage(id) => Origin::ManagedImage(id.clone()),
+            Self::ImageVersion(id) => Origin::ImageVersion(id.clone()),
+            Self::Snapshots(snapshots) => Origin::Snapshots(snapshots.clone()),
+        }
+    }
+}
+
+impl Origin {
+    /// Looks for the source in `state`; it must be in `region`, and match the definition where there is one.
+    pub(super) fn look(
+        &self,
+        state: &State,
+        parts: &Parts,
+        region: &Region,
+        definition: Option<&ImageDefinition>,
+    ) -> Looked {
+        let mut looked = Looked::default();
+        match self {
+            Self::Disks(facts) => looked.problems.extend(facts.problems(region, definition)),
+            Self::ManagedImage(id) => match state.managed_image(id) {
+                None => looked.problems.push(not_found(id)),
+                Some(record) => {
+                    let image = &record.resource;
+                    let facts = Facts {
+                        id: id.to_string(),
+                        location: Some(image.location().clone()),
+                        os_type: Some(image.os_type()),
+                        os_state: Some(image.os_state()),
+                        hyper_v_generation: Some(image.hyper_v_generation()),
+                    };
+                    looked.problems.extend(facts.problems(region, definition));
+                    let content = record.content.clone();
+                    looked.stored.push(Stored { id: id.clone().into(), lun: None, content });
+                }
+            },
+            Self::ImageVersion(id) => {
+                let record = state.version(id).filter(|record| !super::view::is_gone(state, record, parts.clock.now()));
+                match record.zip(state.definition(id.definition())) {
+                    None => looked.problems.push(not_found(id)),
+                    Some((record, of)) => {
+                        let ready = record.replicas_ready(region) > 0;
+                        let facts = Facts {
+                            id: id.to_string(),
+                            location: Some(if ready { region.clone() } else { record.version.location().clone() }),
+                            os_type: Some(of.os_type()),
+                            os_state: Some(of.os_state()),
+                            hyper_v_generation: Some(of.hyper_v_generation()),
+                        };
+                        looked.problems.extend(facts.problems(region, definition));
+                        let content = record.content.clone();
+                        looked.stored.push(Stored { id: id.clone().into(), lun: None, content });
+                    }
+                }
+            }
+            Self::Snapshots(snapshots) => {
+                for (lun, id) in snapshots.all() {
+                    let Some(record) = state.snapshot(id) else {
+                        looked.problems.push(not_found(id));
+                        continue;
+                    };
+                    let snapshot = &record.resource;
+                    let facts = Facts {
+                        id: id.to_string(),
+                        location: Some(snapshot.location().clone()),
+                        os_type: snapshot.os_type(),
+                        os_state: None,
+                        hyper_v_generation: snapshot.hyper_v_generation(),
+                    };
+                    looked.problems.extend(facts.problems(region, definition.filter(|_| lun.is_none())));
+                    let content = record.content.clone();
+                    looked.stored.push(Stored { id: id.clone().into(), lun, content });
+                }
+            }
+        }
+        looked
+    }
+}
+
+fn not_found(id: &dyn std::fmt::Display) -> Problem {
+    let what = format!(
+        "Source '{id}' is not found. Please check source exists, and is in the same region as gallery image version being \
+         created."
+    );
+    Problem::new(ErrorKind::NotFound, "NotFound", missing(id).target(), what)
+}
+
+impl Facts {
+    fn problems(&self, region: &Region, definition: Option<&ImageDefinition>) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if let Some(elsewhere) = self.location.as_ref().filter(|location| *location != region) {
+            let mut problem = not_found(&self.id).message().to_owned();
+            problem.push_str(&format!(" It is in `{elsewhere}`, the version's location is `{region}`."));
+            problems.push(Problem::new(ErrorKind::NotFound, "NotFound", self.id.as_str(), problem));
+        }
+        let Some(definition) = definition else { return problems };
+        let mut differs = |what: &str, source: &dyn std::fmt::Debug, parent: &dyn std::fmt::Debug| {
+            let what = format!(
+                "The resource with id '{}' has a different {what} ['{source:?}'] than the parent gallery image {what} \
+                 ['{parent:?}']: use another source, or another definition.",
+                self.id
+            );
+            problems.push(Problem::new(ErrorKind::Conflict, "Conflict", self.id.as_str(), what));
+        };
+        if let Some(os_type) = self.os_type.filter(|os_type| *os_type != definition.os_type()) {
+            differs("OS type", &os_type, &definition.os_type());
+        }
+        if let Some(state) = self.os_state.filter(|state| *state != definition.os_state()) {
+            differs("OS state", &state, &definition.os_state());
+        }
+        let generation = self.hyper_v_generation.filter(|own| *own != definition.hyper_v_generation());
+        if let Some(generation) = generation {
+            differs("Hypervisor generation", &generation, &definition.hyper_v_generation());
+        }
+        problems
+    }
+}

@@ -1,0 +1,353 @@
+//! What exists, at one moment: reads that touch no store.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::builder::Parts;
+use super::rules::missing;
+use super::session::Session;
+use crate::catalog::{ImageContent, State, VersionRecord};
+use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::model::{
+    Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageName, ImageVersion, ImageVersionId, ManagedImage,
+    ManagedImageId, Region, ResourceGroupName, Snapshot, SnapshotId, SubscriptionId, VersionNumber,
+};
+
+/// What exists, at one moment. It does not change, and reading it touches no store.
+///
+/// [`Session::refresh`] gives the newest, [`Session::view`] the last that this process has seen.
+#[derive(Clone, Debug)]
+pub struct CatalogView {
+    state: Arc<State>,
+    parts: Arc<Parts>,
+}
+
+/// What a list is of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything that the caller may see, over all subscriptions.
+    #[default]
+    All,
+    /// What is in one subscription.
+    Subscription(SubscriptionId),
+    /// What is in one resource group.
+    ResourceGroup(SubscriptionId, ResourceGroupName),
+}
+
+impl Scope {
+    fn holds(&self, subscription: &SubscriptionId, group: &ResourceGroupName) -> bool {
+        match self {
+            Self::All => true,
+            Self::Subscription(wanted) => wanted == subscription,
+            Self::ResourceGroup(wanted, wanted_group) => wanted == subscription && wanted_group == group,
+        }
+    }
+}
+
+/// A part of a list, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListPage<T, K> {
+    /// The items.
+    pub items: Vec<Arc<T>>,
+    /// Give this as `after` for the next page; `None` on the last.
+    pub next: Option<K>,
+}
+
+impl<T, K> ListPage<T, K> {
+    fn of<'a>(items: impl Iterator<Item = &'a Arc<T>>, limit: usize, key: impl Fn(&T) -> K) -> Self
+    where
+        T: 'a,
+    {
+        let mut items = items.cloned();
+        let taken: Vec<Arc<T>> = items.by_ref().take(limit.max(1)).collect();
+        let next = items.next().and(taken.last()).map(|last| key(last));
+        Self { items: taken, next }
+    }
+}
+
+/// How many resources there are, and how many there may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// What is counted: `galleries`, `imageDefinitions` or `imageVersions`.
+    pub name: &'static str,
+    /// How many there are.
+    pub current_value: usize,
+    /// How many there may be.
+    pub limit: usize,
+}
+
+/// Why a version is the latest in a region, or is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LatestVerdict {
+    /// It is the latest.
+    Latest,
+    /// It could be, but there is a higher number that is.
+    Older,
+    /// The region's own flag excludes it.
+    ExcludedInRegion,
+    /// The version's flag excludes it, and the region says nothing else.
+    Excluded,
+    /// It does not go to the region.
+    NotATarget,
+    /// It goes to the region and is not complete there yet.
+    Incomplete,
+    /// It was deleted, and can be restored.
+    SoftDeleted,
+}
+
+/// A version that was looked at to find the latest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LatestCandidate {
+    /// The version.
+    pub version: Arc<ImageVersion>,
+    /// Why it is the latest, or is not.
+    pub verdict: LatestVerdict,
+}
+
+/// Whether a version was deleted so long ago that it can't be restored any more.
+pub(super) fn is_gone(state: &State, record: &VersionRecord, now: DateTime<Utc>) -> bool {
+    let Some(deleted) = record.soft_deleted else { return false };
+    let gallery = state.gallery(record.version.id().definition().gallery());
+    let retention = gallery.map(|gallery| gallery.soft_delete_policy().retention()).unwrap_or_default();
+    now.signed_duration_since(deleted) >= retention
+}
+
+impl Session {
+    /// What exists, as this process has seen it last; no store is asked.
+    pub fn view(&self) -> CatalogView {
+        CatalogView { state: self.parts.catalog.snapshot(), parts: self.parts.clone() }
+    }
+
+    /// What exists now: everything that was acknowledged before this call, by anybody.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Corrupt`.
+    pub async fn refresh(&self) -> Result<CatalogView> {
+        Ok(CatalogView { state: self.state().await?, parts: self.parts.clone() })
+    }
+}
+
+impl CatalogView {
+    /// The number of the last commit in it.
+    pub fn number(&self) -> u64 {
+        self.state.number()
+    }
+
+    /// Galleries by id: at most `limit` of them, behind `after`.
+    pub fn galleries(&self, scope: &Scope, after: Option<&GalleryId>, limit: usize) -> ListPage<Gallery, GalleryId> {
+        let inside = |gallery: &&Arc<Gallery>| scope.holds(gallery.id().subscription(), gallery.id().resource_group());
+        ListPage::of(self.state.galleries(after).filter(inside), limit, |gallery| gallery.id().clone())
+    }
+
+    /// One gallery.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`.
+    pub fn gallery(&self, id: &GalleryId) -> Result<Arc<Gallery>> {
+        self.state.gallery(id).cloned().ok_or_else(|| Error::new(missing(id)))
+    }
+
+    /// The image definitions of a gallery by name: at most `limit` of them, behind `after`.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` without the gallery.
+    pub fn image_definitions(
+        &self,
+        gallery: &GalleryId,
+        after: Option<&ImageName>,
+        limit: usize,
+    ) -> Result<ListPage<ImageDefinition, ImageName>> {
+        self.gallery(gallery)?;
+        let definitions = self.state.definitions(gallery, after);
+        Ok(ListPage::of(definitions, limit, |definition| definition.id().name().clone()))
+    }
+
+    /// One image definition.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`.
+    pub fn image_definition(&self, id: &ImageDefinitionId) -> Result<Arc<ImageDefinition>> {
+        self.state.definition(id).cloned().ok_or_else(|| Error::new(missing(id)))
+    }
+
+    /// The versions of a definition in numeric order: at most `limit` of them, behind `after`. Those that were deleted
+    /// are not among them.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` without the definition.
+    pub fn image_versions(
+        &self,
+        definition: &ImageDefinitionId,
+        after: Option<VersionNumber>,
+        limit: usize,
+    ) -> Result<ListPage<ImageVersion, VersionNumber>> {
+        self.image_definition(definition)?;
+        let there = self.state.versions(definition, after).filter(|record| record.soft_deleted.is_none());
+        Ok(ListPage::of(there.map(|record| &record.version), limit, |version| version.id().number()))
+    }
+
+    /// The versions of a definition that were deleted and can be restored, in numeric order.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` without the definition.
+    pub fn soft_deleted_versions(&self, definition: &ImageDefinitionId) -> Result<Vec<Arc<ImageVersion>>> {
+        self.image_definition(definition)?;
+        let now = self.parts.clock.now();
+        let deleted = self
+            .state
+            .versions(definition, None)
+            .filter(|record| record.soft_deleted.is_some() && !is_gone(&self.state, record, now));
+        Ok(deleted.map(|record| record.version.clone()).collect())
+    }
+
+    /// One image version; also one that was deleted, as long as it can be restored.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`.
+    pub fn image_version(&self, id: &ImageVersionId) -> Result<Arc<ImageVersion>> {
+        self.record(id).map(|record| record.version.clone())
+    }
+
+    /// What the disks of a version hold.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`.
+    pub fn image_content(&self, id: &ImageVersionId) -> Result<ImageContent> {
+        self.record(id).map(|record| record.content.clone())
+    }
+
+    pub(super) fn record(&self, id: &ImageVersionId) -> Result<&Arc<VersionRecord>> {
+        let now = self.parts.clock.now();
+        let record = self.state.version(id).filter(|record| !is_gone(&self.state, record, now));
+        record.ok_or_else(|| Error::new(missing(id)))
+    }
+
+    pub(super) fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Managed images by id: at most `limit` of them, behind `after`.
+    pub fn managed_images(
+        &self,
+        scope: &Scope,
+        after: Option<&ManagedImageId>,
+        limit: usize,
+    ) -> ListPage<ManagedImage, ManagedImageId> {
+        let images = self.state.managed_images(after).map(|record| &record.resource);
+        let inside = |image: &&Arc<ManagedImage>| scope.holds(image.id().subscription(), image.id().resource_group());
+        ListPage::of(images.filter(inside), limit, |image| image.id().clone())
+    }
+
+    /// One managed image.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`.
+    pub fn managed_image(&self, id: &ManagedImageId) -> Result<Arc<ManagedImage>> {
+        self.state.managed_image(id).map(|record| record.resource.clone()).ok_or_else(|| Error::new(missing(id)))
+    }
+
+    /// Snapshots by id: at most `limit` of them, behind `after`.
+    pub fn snapshots(&self, scope: &Scope, after: Option<&SnapshotId>, limit: usize) -> ListPage<Snapshot, SnapshotId> {
+        let snapshots = self.state.snapshots(after).map(|record| &record.resource);
+        let inside = |one: &&Arc<Snapshot>| scope.holds(one.id().subscription(), one.id().resource_group());
+        ListPage::of(snapshots.filter(inside), limit, |snapshot| snapshot.id().clone())
+    }
+
+    /// One snapshot.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`.
+    pub fn snapshot(&self, id: &SnapshotId) -> Result<Arc<Snapshot>> {
+        self.state.snapshot(id).map(|record| record.resource.clone()).ok_or_else(|| Error::new(missing(id)))
+    }
+
+    /// How many resources a subscription has in a region, and may have.
+    pub fn usage(&self, subscription: &SubscriptionId, region: &Region) -> [Usage; 3] {
+        let [galleries, definitions, versions] = self.state.usage(subscription, region);
+        let limits = &self.parts.limits;
+        [
+            Usage { name: "galleries", current_value: galleries, limit: limits.galleries() },
+            Usage { name: "imageDefinitions", current_value: definitions, limit: limits.image_definitions() },
+            Usage { name: "imageVersions", current_value: versions, limit: limits.image_versions() },
+        ]
+    }
+
+    /// The version that "latest" means in a region: the highest number among those that can be deployed there and are
+    /// neither excluded (the region's own flag beats the general one) nor deleted.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` without the definition, or where no version qualifies; [`explain_latest`](Self::explain_latest) says
+    /// why not.
+    pub fn latest(&self, definition: &ImageDefinitionId, region: &Region) -> Result<Arc<ImageVersion>> {
+        if let Some(record) = self.state.latest(definition, region) {
+            return Ok(record.version.clone());
+        }
+        let mut verdicts = Vec::new();
+        for LatestCandidate { version, verdict } in self.explain_latest(definition, region)?.into_iter().rev().take(5) {
+            verdicts.push(format!("{} {}", version.id().number(), verdict.says()));
+        }
+        let what = match verdicts.is_empty() {
+            true => format!("There is no latest image version exists for \"{definition}\": publish one."),
+            false => format!(
+                "The gallery image {definition} is not available in {region} region. Please contact image owner to \
+                 replicate to this region, or change your requested region. ({})",
+                verdicts.join(", ")
+            ),
+        };
+        Err(Error::new(Problem::new(ErrorKind::NotFound, "GalleryImageNotFound", definition.to_string(), what)))
+    }
+
+    /// Why each version of a definition is the latest in a region or is not, in numeric order.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` without the definition.
+    pub fn explain_latest(&self, definition: &ImageDefinitionId, region: &Region) -> Result<Vec<LatestCandidate>> {
+        self.image_definition(definition)?;
+        let latest = self.state.latest(definition, region).map(|record| record.version.id().number());
+        let explain = |record: &Arc<VersionRecord>| {
+            let profile = record.version.publishing_profile();
+            let target = profile.target_regions().find(region);
+            let verdict = match (target, target.and_then(|target| target.exclude_from_latest())) {
+                _ if latest == Some(record.version.id().number()) => LatestVerdict::Latest,
+                _ if record.soft_deleted.is_some() => LatestVerdict::SoftDeleted,
+                (None, _) => LatestVerdict::NotATarget,
+                (Some(_), Some(true)) => LatestVerdict::ExcludedInRegion,
+                (Some(_), None) if profile.exclude_from_latest() => LatestVerdict::Excluded,
+                _ if record.replicas_ready(region) == 0 => LatestVerdict::Incomplete,
+                _ => LatestVerdict::Older,
+            };
+            LatestCandidate { version: record.version.clone(), verdict }
+        };
+        Ok(self.state.versions(definition, None).map(explain).collect())
+    }
+}
+
+impl LatestVerdict {
+    fn says(self) -> &'static str {
+        match self {
+            Self::Latest => "is the latest",
+            Self::Older => "is older",
+            Self::ExcludedInRegion => "is excluded from latest there",
+            Self::Excluded => "is excluded from latest",
+            Self::NotATarget => "does not go there",
+            Self::Incomplete => "is not complete there yet",
+            Self::SoftDeleted => "is deleted",
+        }
+    }
+}
