@@ -92,7 +92,7 @@ async fn gallery(disk: &Path, place: &Path) -> Result<[f64; 4], Box<dyn Error>> 
     let again = publish(&session, "1.0.1", disk, place).await?;
     settle(disk, place)?;
     let started = Instant::now();
-    session.deploy(&image()?.version("1.0.0".parse()?), &home).to_path(place.join("deployed.raw")).await?;
+    session.deploy(image()?.version("1.0.0".parse()?), &home).to_path(place.join("deployed.raw")).await?;
     let deploy = started.elapsed().as_secs_f64();
     std::fs::remove_dir_all(place.join("durable"))?;
     let service = open(&place.join("loose"), Durability::LostOnPowerCut).await?;

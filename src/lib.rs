@@ -66,6 +66,7 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+mod billing;
 mod catalog;
 mod error;
 pub mod host;
@@ -79,13 +80,15 @@ pub mod store;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 
+pub use billing::{Cost, CostLine, Prices};
 pub use catalog::{Caller, CarriedIdentity, Commit, Event, ImageContent, UploadName};
 pub use error::{Error, ErrorKind, Problem, Result};
 pub use progress::Progress;
 pub use replication::{AggregatedState, RegionalReplicationStatus, ReplicationState, ReplicationStatus};
 pub use service::{
-    CatalogView, Deletion, Deployed, Deployment, GalleryService, GalleryServiceBuilder, ImageSource, ImportReport,
-    LatestCandidate, LatestVerdict, ListPage, LocalDisks, NewImageVersion, NewManagedImage, NewSnapshot, Operation,
-    Plan, Published, Publishing, RegionPlan, RegionReport, Replication, ReplicationReport, Scope, Session,
-    SnapshotDisks, SourceMachine, Usage, VhdBlob,
+    BootImage, CatalogView, Deletion, Deployed, Deployment, GalleryService, GalleryServiceBuilder, Generalized, Image,
+    ImageSource, ImportReport, LatestCandidate, LatestVerdict, LifecyclePolicy, ListPage, LocalDisks, MachineName,
+    NewImageVersion, NewManagedImage, NewSnapshot, NewVm, Operation, OsProfile, Plan, Published, Publishing,
+    RegionPlan, RegionReport, Replication, ReplicationReport, ScaleSet, Scope, Session, SnapshotDisks, SourceMachine,
+    Specialized, Usage, VhdBlob,
 };

@@ -85,7 +85,7 @@ async fn all_galleries(session: &Session) -> Vec<Arc<Gallery>> {
 }
 
 async fn deployed(session: &Session, number: &str, place: &str) -> Vec<u8> {
-    let deployment = session.deploy(&version_id(number), &region(place));
+    let deployment = session.deploy(version_id(number), &region(place));
     deployment.to_writer(Cursor::new(Vec::new())).await.unwrap().1.into_inner()
 }
 
@@ -491,7 +491,7 @@ fn a_damaged_pack_is_found_and_named_and_no_file_is_left() {
         bytes[100_000] ^= 1;
         std::fs::write(&pack, bytes).unwrap();
         let out = directory.path().join("out.raw");
-        let error = session.deploy(&version_id("1.0.0"), &region("westeurope")).to_path(&out).await.unwrap_err();
+        let error = session.deploy(version_id("1.0.0"), &region("westeurope")).to_path(&out).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
         assert!(error.to_string().contains("region westeurope slot 0"), "{error}");
         let left: Vec<_> =
@@ -521,7 +521,7 @@ fn qemu_agrees_with_our_vhds_and_we_with_its() {
         std::fs::write(at("disk.raw"), disk(9, 13)).unwrap();
         let (raw, ours, theirs) = (at("disk.raw"), at("ours.vhd"), at("theirs.vhd"));
         session.publish(new_version("1.0.0", "westeurope", DiskSource::path(&raw, DiskFormat::Raw))).await.unwrap();
-        let deployment = session.deploy(&version_id("1.0.0"), &region("westeurope"));
+        let deployment = session.deploy(version_id("1.0.0"), &region("westeurope"));
         deployment.format(DiskFormat::Vhd).to_path(&ours).await.unwrap();
         assert!(qemu_img(&["info", "-f", "vpc", text(&ours)]).contains("virtual size: 9 MiB"));
         qemu_img(&["compare", "-f", "raw", "-F", "vpc", text(&raw), text(&ours)]);
@@ -571,9 +571,9 @@ fn it_works_under_tokio_and_smol_with_several_disks() {
         let disks = LocalDisks::new(os_disk).with_data_disk(5, raw(&data));
         session.publish(new_version("1.0.0", "westeurope", disks)).await.unwrap();
         assert!(deployed(&session, "1.0.0", "westeurope").await == os);
-        let deployment = session.deploy(&version_id("1.0.0"), &region("westeurope")).data_disk(5);
+        let deployment = session.deploy(version_id("1.0.0"), &region("westeurope")).data_disk(5);
         assert!(deployment.to_writer(Vec::new()).await.unwrap().1 == data);
-        let none = session.deploy(&version_id("1.0.0"), &region("westeurope")).data_disk(6);
+        let none = session.deploy(version_id("1.0.0"), &region("westeurope")).data_disk(6);
         assert_eq!(none.to_writer(Vec::new()).await.unwrap_err().kind(), ErrorKind::NotFound);
     };
     tokio::runtime::Runtime::new().unwrap().block_on(job());

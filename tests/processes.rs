@@ -130,7 +130,7 @@ fn a_process_killed_at_any_pack_is_taken_up_by_the_next() {
         finish(directory.path()).await;
         let session = open(directory.path(), 100).await;
         for region in ["westeurope", "eastus"] {
-            let deployment = session.deploy(&version(), &region.parse().unwrap());
+            let deployment = session.deploy(version(), &region.parse().unwrap());
             assert!(deployment.to_writer(Vec::new()).await.unwrap().1 == disk, "{region}");
         }
     });
@@ -143,7 +143,7 @@ fn memory_stays_bounded_whatever_the_size_of_the_disk() {
         block_on(async {
             finish(&directory).await;
             let session = open(&directory, 100).await;
-            let deployment = session.deploy(&version(), &"eastus".parse().unwrap());
+            let deployment = session.deploy(version(), &"eastus".parse().unwrap());
             deployment.to_path(directory.join("deployed.raw")).await.unwrap();
         });
         print!("{}", std::fs::read_to_string("/proc/self/status").unwrap());

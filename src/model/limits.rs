@@ -8,11 +8,14 @@ pub struct Limits {
     image_versions: usize,
     max_disk_bytes: u64,
     replicas_per_region: u32,
+    scale_set_instances_from_gallery: u32,
+    scale_set_instances_from_managed_image: u32,
 }
 
 impl Default for Limits {
     /// 100 galleries, 1,000 definitions and 10,000 versions per subscription per region, disks of up to 1 TiB (the
-    /// service's overview, "Limits"), and up to 100 replicas per region (its API reference).
+    /// service's overview, "Limits"), scale sets of up to 1,000 instances from a gallery and 600 from a managed image ("Scaling"), and
+    /// up to 100 replicas per region (its API reference).
     fn default() -> Self {
         Self {
             galleries: 100,
@@ -20,6 +23,8 @@ impl Default for Limits {
             image_versions: 10_000,
             max_disk_bytes: 1 << 40,
             replicas_per_region: 100,
+            scale_set_instances_from_gallery: 1_000,
+            scale_set_instances_from_managed_image: 600,
         }
     }
 }
@@ -53,6 +58,24 @@ impl Limits {
     /// Replicas of a version in a region.
     pub fn replicas_per_region(&self) -> u32 {
         self.replicas_per_region
+    }
+
+    /// Instances of a scale set that is made from a gallery image.
+    pub fn scale_set_instances_from_gallery(&self) -> u32 {
+        self.scale_set_instances_from_gallery
+    }
+
+    /// Instances of a scale set that is made from a managed image.
+    pub fn scale_set_instances_from_managed_image(&self) -> u32 {
+        self.scale_set_instances_from_managed_image
+    }
+
+    /// Sets the instances of a scale set, from a gallery image and from a managed image.
+    #[must_use]
+    pub fn with_scale_set_instances(mut self, from_gallery: u32, from_managed_image: u32) -> Self {
+        self.scale_set_instances_from_gallery = from_gallery;
+        self.scale_set_instances_from_managed_image = from_managed_image;
+        self
     }
 
     /// Sets the number of galleries.

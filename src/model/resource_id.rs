@@ -125,6 +125,9 @@ struct Segments<'a> {
     rest: std::str::Split<'a, char>,
 }
 
+/// Makes an id of a kind that lies in a resource group by itself.
+type FlatKind = fn(SubscriptionId, ResourceGroupName, ImageName) -> ResourceId;
+
 impl<'a> Segments<'a> {
     fn wrong(&self, what: &str) -> Error {
         Error::invalid("id", format!("`{}` is no resource id of a gallery: {what}", self.id.escape_debug()))
@@ -139,9 +142,9 @@ impl<'a> Segments<'a> {
     }
 
     /// Takes the name of a kind that lies in a resource group by itself, if one comes next.
-    fn flat_kind(&mut self) -> Option<fn(SubscriptionId, ResourceGroupName, ImageName) -> ResourceId> {
+    fn flat_kind(&mut self) -> Option<FlatKind> {
         let next = self.rest.clone().next()?;
-        let kinds: [(&str, fn(SubscriptionId, ResourceGroupName, ImageName) -> ResourceId); 4] = [
+        let kinds: [(&str, FlatKind); 4] = [
             ("images", |a, b, c| ManagedImageId::new(a, b, c).into()),
             ("snapshots", |a, b, c| SnapshotId::new(a, b, c).into()),
             ("disks", |a, b, c| DiskId::new(a, b, c).into()),
@@ -217,6 +220,12 @@ macro_rules! one_kind {
         impl From<$type> for ResourceId {
             fn from(id: $type) -> Self {
                 Self::$kind(id)
+            }
+        }
+
+        impl From<&$type> for ResourceId {
+            fn from(id: &$type) -> Self {
+                Self::$kind(id.clone())
             }
         }
 

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use super::machines::ComputerNames;
 use super::regions::Regions;
 use super::session::Session;
 use crate::catalog::{Caller, Catalog};
 use crate::error::{Error, Result};
 use crate::host::{Clock, Entropy, SystemClock, SystemEntropy, Workers};
-use crate::model::{ImageVersionId, Limits, Region, RegionCatalog};
+use crate::model::{Limits, Region, RegionCatalog, ResourceId};
 use crate::placement::Pool;
 use crate::store::{BlobStore, Prefixed};
 
@@ -44,7 +45,8 @@ pub(super) struct Parts {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
     /// What each replica is doing in this process.
-    pub(super) pools: Mutex<HashMap<(ImageVersionId, Region), Arc<Pool>>>,
+    pub(super) computer_names: ComputerNames,
+    pub(super) pools: Mutex<HashMap<(ResourceId, Region), Arc<Pool>>>,
 }
 
 /// Builds a [`GalleryService`]: say where the bytes go; all else has a default.
@@ -138,8 +140,18 @@ impl GalleryServiceBuilder {
         let entropy = self.entropy.clone().unwrap_or_else(|| Arc::new(SystemEntropy));
         let catalog = Catalog::open(store, clock.clone(), entropy.clone()).await?;
         let Self { regions, region_catalog, limits, workers, .. } = self;
-        let pools = Mutex::default();
-        Ok(GalleryService(Arc::new(Parts { catalog, regions, region_catalog, limits, workers, clock, entropy, pools })))
+        let (pools, computer_names) = Default::default();
+        Ok(GalleryService(Arc::new(Parts {
+            catalog,
+            regions,
+            region_catalog,
+            limits,
+            workers,
+            clock,
+            entropy,
+            pools,
+            computer_names,
+        })))
     }
 }
 

@@ -132,14 +132,14 @@ impl Session {
 }
 
 /// What changing a version moves: everything, where a region is new; a copy for each new replica.
-fn moves(old: &VersionRecord, new: &ImageVersion) -> Vec<RegionPlan> {
+pub(super) fn moves(old: &VersionRecord, new: &ImageVersion) -> Vec<RegionPlan> {
     let (profile, size) = (new.publishing_profile(), old.content.stored_bytes);
     let targets = profile.target_regions().iter().map(|target| target.region());
     let plans = targets.filter_map(|region| {
         let (wanted, ready) = (profile.replicas_in(region)?, old.replicas_ready(region));
         let crossing = if ready == 0 && region != new.location() { size } else { 0 };
         let stored = size * u64::from(wanted.saturating_sub(ready));
-        (stored > 0).then(|| RegionPlan::new(region.clone(), wanted, crossing, stored))
+        (stored > 0).then(|| RegionPlan::new(new.location(), profile, region, (wanted, crossing, stored)))
     });
     plans.collect()
 }

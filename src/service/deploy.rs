@@ -3,12 +3,15 @@
 use std::io::Write;
 use std::path::Path;
 
+use super::rules::missing;
 use super::session::Session;
+use super::view::CatalogView;
+use crate::catalog::ImageContent;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::image::export::{Ending, Export};
 use crate::image::manifest::{Manifest, ManifestDisk};
 use crate::image::{Digest, DiskFormat, Slot};
-use crate::model::{ImageVersionId, Region};
+use crate::model::{Region, ResourceId};
 use crate::placement::{Lease, Pool};
 use crate::progress::{OnProgress, Progress};
 
@@ -18,7 +21,7 @@ use crate::progress::{OnProgress, Progress};
 #[must_use = "nothing is written before `to_path` or `to_writer`"]
 pub struct Deployment {
     session: Session,
-    version: ImageVersionId,
+    image: ResourceId,
     region: Region,
     lun: Option<u32>,
     format: DiskFormat,
@@ -28,7 +31,7 @@ pub struct Deployment {
 
 impl std::fmt::Debug for Deployment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Deployment({} in {})", self.version, self.region)
+        write!(f, "Deployment({} in {})", self.image, self.region)
     }
 }
 
@@ -45,11 +48,12 @@ pub struct Deployed {
 }
 
 impl Session {
-    /// Writes out a disk of a version from a region where it is complete.
-    pub fn deploy(&self, version: &ImageVersionId, region: &Region) -> Deployment {
+    /// Writes out a disk of an image from a region where it is complete: of a version, a definition (its latest version
+    /// there), a managed image or a snapshot.
+    pub fn deploy(&self, image: impl Into<ResourceId>, region: &Region) -> Deployment {
         Deployment {
             session: self.clone(),
-            version: version.clone(),
+            image: image.into(),
             region: region.clone(),
             lun: None,
             format: DiskFormat::Raw,
@@ -121,35 +125,62 @@ impl Deployment {
     /// The replica to read from.
     async fn source(&self) -> Result<Source> {
         let view = self.session.refresh().await?;
-        let record = view.record(&self.version)?;
-        let replicas = record.replicas_ready(&self.region);
-        if replicas == 0 {
-            let complete = record.ready_regions().map(|region| format!("`{region}`")).collect::<Vec<_>>().join(", ");
-            let what = format!(
-                "The gallery image {} is not available in {} region. Please contact image owner to replicate to this \
-                 region, or change your requested region. It is complete in {}.",
-                self.version,
-                self.region,
-                if complete.is_empty() { "no region yet" } else { complete.as_str() }
-            );
-            let problem = Problem::new(ErrorKind::NotFound, "GalleryImageNotFound", self.version.to_string(), what);
-            return Err(Error::new(problem));
-        }
+        let id = match &self.image {
+            ResourceId::ImageDefinition(definition) => view.latest(definition, &self.region)?.id().into(),
+            other => other.clone(),
+        };
+        let (content, replicas) = place(&view, &id, &self.region)?;
         let parts = &self.session.parts;
-        let lease = parts.pool(&self.version, &self.region, replicas).place();
-        let lease = lease.ok_or_else(|| Error::corrupt(self.version.to_string(), "it has no replica there"))?;
+        let lease = parts.pool(&id, &self.region, replicas).place();
+        let lease = lease.ok_or_else(|| Error::corrupt(id.to_string(), "it has no replica there"))?;
         let slot = parts.regions.slot(&self.region, lease.replica())?;
-        let manifest: Manifest = slot.read_manifest(&record.content.manifest).await?;
+        let manifest: Manifest = slot.read_manifest(&content.manifest).await?;
         let disk = manifest.disks.into_iter().find(|disk| disk.lun == self.lun).ok_or_else(|| {
             let what = format!(
-                "The value of parameter imageReference is invalid: `{}` has no data disk with LUN `{}`",
-                self.version,
+                "The value of parameter imageReference is invalid: `{id}` has no data disk with LUN `{}`",
                 self.lun.unwrap_or_default()
             );
             Error::new(Problem::new(ErrorKind::NotFound, "InvalidParameter", "imageReference.lun", what))
         })?;
         Ok(Source { slot, disk, lease })
     }
+}
+
+/// What an image holds, and how many replicas of it a region can deploy from.
+pub(super) fn place(view: &CatalogView, id: &ResourceId, region: &Region) -> Result<(ImageContent, u32)> {
+    let state = view.state();
+    let (content, replicas, elsewhere) = match id {
+        ResourceId::ImageVersion(id) => {
+            let record = view.record(id)?;
+            let elsewhere = record.ready_regions().cloned().collect();
+            (Some(record.content.clone()), record.replicas_ready(region), elsewhere)
+        }
+        ResourceId::ManagedImage(id) => {
+            let record = state.managed_image(id).ok_or_else(|| Error::new(missing(id)))?;
+            let home = record.resource.location();
+            (Some(record.content.clone()), u32::from(home == region), vec![home.clone()])
+        }
+        ResourceId::Snapshot(id) => {
+            let record = state.snapshot(id).ok_or_else(|| Error::new(missing(id)))?;
+            let home = record.resource.location();
+            (Some(record.content.clone()), u32::from(home == region), vec![home.clone()])
+        }
+        _ => (None, 0, Vec::new()),
+    };
+    let Some(content) = content else {
+        let what = "only image versions, definitions, managed images and snapshots have disks to deploy";
+        return Err(Error::new(Problem::new(ErrorKind::Unsupported, "InvalidParameter", id.to_string(), what)));
+    };
+    if replicas == 0 {
+        let complete = elsewhere.iter().map(|region| format!("`{region}`")).collect::<Vec<_>>().join(", ");
+        let what = format!(
+            "The gallery image {id} is not available in {region} region. Please contact image owner to replicate to this \
+             region, or change your requested region. It is complete in {}.",
+            if complete.is_empty() { "no region yet" } else { complete.as_str() }
+        );
+        return Err(Error::new(Problem::new(ErrorKind::NotFound, "GalleryImageNotFound", id.to_string(), what)));
+    }
+    Ok((content, replicas))
 }
 
 /// A disk in the slot that serves it.
@@ -176,8 +207,8 @@ impl Source {
 
 impl super::builder::Parts {
     /// The loads of a version's replicas in a region, kept for this process.
-    fn pool(&self, version: &ImageVersionId, region: &Region, replicas: u32) -> std::sync::Arc<Pool> {
+    fn pool(&self, image: &ResourceId, region: &Region, replicas: u32) -> std::sync::Arc<Pool> {
         let mut pools = self.pools.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        pools.entry((version.clone(), region.clone())).or_insert_with(|| Pool::new(replicas)).clone()
+        pools.entry((image.clone(), region.clone())).or_insert_with(|| Pool::new(replicas)).clone()
     }
 }

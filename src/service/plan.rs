@@ -7,9 +7,10 @@ use futures::future::BoxFuture;
 
 use super::builder::Parts;
 use super::session::Session;
+use crate::billing::{Cost, Item, Prices};
 use crate::catalog::{Event, State};
 use crate::error::{Error, Problem, Result};
-use crate::model::{Region, ResourceId};
+use crate::model::{PublishingProfile, Region, ResourceId, StorageAccountType};
 
 /// What an operation would do, found out without doing it: everything that is wrong with it, or what would change.
 ///
@@ -33,6 +34,10 @@ pub struct Plan {
 pub struct RegionPlan {
     /// The region.
     pub region: Region,
+    /// Where its first replica comes from.
+    pub from: Region,
+    /// What its replicas are stored on.
+    pub storage_account_type: StorageAccountType,
     /// How many replicas it would have.
     pub replicas: u32,
     /// At most so many bytes would cross its border; less where it has a part already.
@@ -42,8 +47,12 @@ pub struct RegionPlan {
 }
 
 impl RegionPlan {
-    pub(super) fn new(region: Region, replicas: u32, cross_region_bytes: u64, stored_bytes: u64) -> Self {
-        Self { region, replicas, cross_region_bytes, stored_bytes }
+    /// `sizes` are replicas, bytes over the border, and bytes over all replicas.
+    pub(super) fn new(home: &Region, profile: &PublishingProfile, region: &Region, sizes: (u32, u64, u64)) -> Self {
+        let (replicas, cross_region_bytes, stored_bytes) = sizes;
+        let storage_account_type = profile.storage_account_type_in(region);
+        let (region, from) = (region.clone(), home.clone());
+        Self { region, from, storage_account_type, replicas, cross_region_bytes, stored_bytes }
     }
 }
 
@@ -60,6 +69,19 @@ impl Plan {
     /// All problems in one.
     pub fn check(&self) -> Result<()> {
         Error::from_problems(self.problems.clone())
+    }
+
+    /// What it would cost at most.
+    pub fn cost(&self, prices: &Prices) -> Cost {
+        let items = self.regions.iter().map(|plan| Item {
+            region: plan.region.clone(),
+            account: plan.storage_account_type,
+            from: plan.from.clone(),
+            replicas: plan.replicas,
+            stored_bytes: plan.stored_bytes,
+            cross_region_bytes: plan.cross_region_bytes,
+        });
+        Cost::of(prices, items)
     }
 
     pub(super) fn refused(problems: Vec<Problem>) -> Self {

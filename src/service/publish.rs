@@ -195,8 +195,8 @@ pub struct Publishing<T> {
     definition: Option<crate::model::ImageDefinitionId>,
     origin: Origin,
     disks: Disks,
-    /// The regions beyond slot 0 of the location, for the plan.
-    regions: Vec<(Region, u32)>,
+    /// Where it goes, for the plan.
+    profile: Option<PublishingProfile>,
     rules: Arc<Rules>,
     make: Arc<Make<T>>,
     on_progress: OnProgress,
@@ -229,9 +229,7 @@ impl Session {
     /// the packs already stored are removed (where the store still answers).
     pub fn publish(&self, new: NewImageVersion) -> Publishing<ImageVersion> {
         let NewImageVersion { id, location, publishing_profile, source, tags, safety_profile, carried } = new;
-        let targets = publishing_profile.target_regions().iter().map(|target| target.region().clone());
-        let regions = targets.filter_map(|region| Some((region.clone(), publishing_profile.replicas_in(&region)?)));
-        let regions = regions.collect();
+        let profile = Some(publishing_profile.clone());
         let name = source.0.name();
         let parts = self.parts.clone();
         let rules = {
@@ -277,7 +275,7 @@ impl Session {
             }
         };
         let definition = Some(id.definition().clone());
-        self.publishing(id.into(), location, definition, source, regions, rules, make)
+        self.publishing(id.into(), location, definition, source, profile, rules, make)
     }
 
     /// Creates a managed image: imports its disks into its region.
@@ -300,7 +298,7 @@ impl Session {
             let image = image.with_tags(tags.clone());
             Ok((image.clone(), vec![Event::ManagedImageCreated { image, content }]))
         };
-        self.publishing(id.into(), location, None, source, Vec::new(), rules, make)
+        self.publishing(id.into(), location, None, source, None, rules, make)
     }
 
     /// Creates a snapshot: imports a disk into its region.
@@ -322,7 +320,7 @@ impl Session {
             let snapshot = Snapshot::new(snapshot_id.clone(), region.clone(), size).with_os(os).with_tags(tags.clone());
             Ok((snapshot.clone(), vec![Event::SnapshotCreated { snapshot, content }]))
         };
-        self.publishing(id.into(), location, None, disk.into(), Vec::new(), rules, make)
+        self.publishing(id.into(), location, None, disk.into(), None, rules, make)
     }
 
     #[expect(clippy::too_many_arguments, reason = "the one place where the three kinds come together")]
@@ -332,7 +330,7 @@ impl Session {
         location: Region,
         definition: Option<crate::model::ImageDefinitionId>,
         source: ImageSource,
-        regions: Vec<(Region, u32)>,
+        profile: Option<PublishingProfile>,
         rules: impl Fn(&State, Option<&StorageProfile>) -> Vec<Problem> + Send + Sync + 'static,
         make: impl Fn(StorageProfile, ImageContent) -> Result<(T, Vec<Event>)> + Send + Sync + 'static,
     ) -> Publishing<T> {
@@ -348,7 +346,7 @@ impl Session {
             definition,
             origin,
             disks,
-            regions,
+            profile,
             rules: Arc::new(rules),
             make: Arc::new(make),
             on_progress: Box::new(|_| {}),
@@ -389,11 +387,16 @@ impl<T: Send + 'static> Publishing<T> {
                 bytes += self.session.parts.workers.run(measure).await.map_err(failed)?;
             }
         }
-        let regions = self.regions.iter().map(|(region, replicas)| {
-            let crossing = if *region == self.location { 0 } else { bytes };
-            RegionPlan::new(region.clone(), *replicas, crossing, bytes * u64::from(*replicas))
-        });
-        Ok(Plan { regions: regions.collect(), ..Plan::default() })
+        let mut plan = Plan::default();
+        if let Some(profile) = &self.profile {
+            for region in profile.target_regions().iter().map(|target| target.region()) {
+                let replicas = profile.replicas_in(region).unwrap_or(0);
+                let crossing = if *region == self.location { 0 } else { bytes };
+                let sizes = (replicas, crossing, bytes * u64::from(replicas));
+                plan.regions.push(RegionPlan::new(&self.location, profile, region, sizes));
+            }
+        }
+        Ok(plan)
     }
 
     fn look(&self, state: &State) -> super::sources::Looked {

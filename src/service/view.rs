@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use super::builder::Parts;
 use super::rules::missing;
 use super::session::Session;
+use crate::billing::{Cost, Item, Prices};
 use crate::catalog::{ImageContent, State, VersionRecord};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::model::{
@@ -236,6 +237,31 @@ impl CatalogView {
 
     pub(super) fn state(&self) -> &State {
         &self.state
+    }
+
+    /// What versions cost: what is stored of them now, and what has crossed borders for them.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`.
+    pub fn cost<'a>(&self, prices: &Prices, versions: impl IntoIterator<Item = &'a ImageVersionId>) -> Result<Cost> {
+        let mut items = Vec::new();
+        for id in versions {
+            let record = self.record(id)?;
+            let profile = record.version.publishing_profile();
+            for region in record.ready_regions() {
+                let replicas = record.replicas_ready(region);
+                items.push(Item {
+                    region: region.clone(),
+                    account: profile.storage_account_type_in(region),
+                    from: record.version.location().clone(),
+                    replicas,
+                    stored_bytes: record.content.stored_bytes * u64::from(replicas),
+                    cross_region_bytes: record.crossed(region),
+                });
+            }
+        }
+        Ok(Cost::of(prices, items))
     }
 
     /// Managed images by id: at most `limit` of them, behind `after`.

@@ -1,0 +1,349 @@
+//! What VMs and scale sets are made from, and what the two OS states mean for them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
+
+use super::deploy::Deployment;
+use super::session::Session;
+use crate::catalog::CarriedIdentity;
+use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::model::{ImageVersionId, OsState, Region, ResourceId};
+
+/// The name of a VM or scale set, and its computer name: 1 to 64 letters, digits and `-`, not only digits, no `-` at
+/// either end. (A Windows VM's computer name has at most 15: its OS cuts it.)
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MachineName(String);
+
+impl MachineName {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for MachineName {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        let digits = name.bytes().all(|byte| byte.is_ascii_digit());
+        if !(1..=64).contains(&name.len()) || !plain || digits || name.starts_with('-') || name.ends_with('-') {
+            let rule = "a machine's name has 1 to 64 letters, digits and `-`, not only digits, no `-` at either end";
+            return Err(Error::invalid("osProfile.computerName", format!("`{}`: {rule}", name.escape_debug())));
+        }
+        Ok(Self(name.to_owned()))
+    }
+}
+
+impl fmt::Display for MachineName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What makes a VM of a generalized image one of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OsProfile {
+    /// The computer name; the VM's name where none is given.
+    pub computer_name: Option<MachineName>,
+    /// The first account.
+    pub admin_username: String,
+}
+
+impl OsProfile {
+    /// A profile with the VM's name as computer name.
+    pub fn new(admin_username: impl Into<String>) -> Self {
+        Self { computer_name: None, admin_username: admin_username.into() }
+    }
+}
+
+/// The state of a generalized image: what is of one machine or user was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Generalized;
+
+/// The state of a specialized image: accounts and computer name are still in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Specialized;
+
+/// An image that VMs can be made from, in one region. Which state it has decides what a VM of it needs.
+#[derive(Clone, Debug)]
+pub enum BootImage {
+    /// VMs need an OS profile.
+    Generalized(Image<Generalized>),
+    /// VMs can't have an OS profile.
+    Specialized(Image<Specialized>),
+}
+
+impl BootImage {
+    /// The image, if it is generalized.
+    ///
+    /// # Errors
+    ///
+    /// `Conflict`.
+    pub fn generalized(self) -> Result<Image<Generalized>> {
+        match self {
+            Self::Generalized(image) => Ok(image),
+            Self::Specialized(image) => Err(image.other_state("specialized: parameter 'osProfile' is not allowed")),
+        }
+    }
+
+    /// The image, if it is specialized.
+    ///
+    /// # Errors
+    ///
+    /// `Conflict`.
+    pub fn specialized(self) -> Result<Image<Specialized>> {
+        match self {
+            Self::Specialized(image) => Ok(image),
+            Self::Generalized(image) => Err(image.other_state("generalized: parameter 'osProfile' is required")),
+        }
+    }
+}
+
+/// An image of one OS state, in one region.
+///
+/// A VM of a generalized image can't be asked for without an OS profile:
+///
+/// ```compile_fail,E0061
+/// # use compute_gallery::{Generalized, Image, MachineName};
+/// fn make(image: Image<Generalized>, name: MachineName) { image.vm(name); }
+/// ```
+///
+/// nor one of a specialized image with one:
+///
+/// ```compile_fail,E0061
+/// # use compute_gallery::{Image, MachineName, OsProfile, Specialized};
+/// fn make(image: Image<Specialized>, name: MachineName) { image.vm(name, OsProfile::new("admin")); }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Image<S> {
+    session: Session,
+    id: ResourceId,
+    region: Region,
+    carried: Option<CarriedIdentity>,
+    state: PhantomData<S>,
+}
+
+/// A VM to be made: its disk is [deployed](Self::deploy); the machine itself is the host's to make.
+#[derive(Debug)]
+pub struct NewVm {
+    session: Session,
+    id: ResourceId,
+    region: Region,
+    /// Its name.
+    pub name: MachineName,
+    /// The computer name that its OS will have; `None` where the image is specialized and does not say.
+    pub computer_name: Option<String>,
+    /// What makes it one of its own; `None` where the image is specialized.
+    pub os_profile: Option<OsProfile>,
+    /// Other VMs of this image, made in this process, that have the same computer name: change it in one of them.
+    pub collides_with: Vec<MachineName>,
+}
+
+/// A scale set to be made.
+///
+/// It can be given another image of its own state and of no other:
+///
+/// ```compile_fail,E0308
+/// # use compute_gallery::{Generalized, Image, ScaleSet, Specialized};
+/// fn update(set: &mut ScaleSet<Generalized>, image: Image<Specialized>) { set.update_image(image); }
+/// ```
+#[derive(Clone, Debug)]
+pub struct ScaleSet<S> {
+    name: MachineName,
+    image: Image<S>,
+    instances: u32,
+    os_profile: Option<OsProfile>,
+}
+
+/// The computer names of the VMs that were made of specialized images, per image.
+pub(super) type ComputerNames = Mutex<BTreeMap<ResourceId, BTreeMap<String, Vec<MachineName>>>>;
+
+impl Session {
+    /// An image to make VMs from, in a region: a version, a definition (its latest version), or a managed image.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where it does not exist or can't be deployed in the region; `Unsupported` for anything that is no
+    /// image; `Unavailable`, `Corrupt`.
+    pub async fn boot_image(&self, image: impl Into<ResourceId>, region: &Region) -> Result<BootImage> {
+        let view = self.refresh().await?;
+        let (id, state, carried) = match image.into() {
+            ResourceId::ImageDefinition(definition) => {
+                let latest = view.latest(&definition, region)?.id().clone();
+                self.of_version(&view, latest)?
+            }
+            ResourceId::ImageVersion(version) => self.of_version(&view, version)?,
+            ResourceId::ManagedImage(image) => {
+                let state = view.managed_image(&image)?.os_state();
+                (image.into(), state, None)
+            }
+            other => {
+                let what = "VMs are made from image versions, definitions and managed images";
+                let problem = Problem::new(ErrorKind::Unsupported, "InvalidParameter", other.to_string(), what);
+                return Err(Error::new(problem));
+            }
+        };
+        super::deploy::place(&view, &id, region)?;
+        let (session, region) = (self.clone(), region.clone());
+        Ok(match state {
+            OsState::Generalized => {
+                BootImage::Generalized(Image { session, id, region, carried: None, state: PhantomData })
+            }
+            OsState::Specialized => BootImage::Specialized(Image { session, id, region, carried, state: PhantomData }),
+        })
+    }
+
+    fn of_version(
+        &self,
+        view: &super::view::CatalogView,
+        id: ImageVersionId,
+    ) -> Result<(ResourceId, OsState, Option<CarriedIdentity>)> {
+        let state = view.image_definition(id.definition())?.os_state();
+        let carried = view.record(&id)?.carried.clone();
+        Ok((id.into(), state, carried))
+    }
+}
+
+impl<S> Image<S> {
+    /// What it is: a version or a managed image.
+    pub fn id(&self) -> &ResourceId {
+        &self.id
+    }
+
+    fn other_state(&self, state: &str) -> Error {
+        Error::new(Problem::new(ErrorKind::Conflict, "InvalidParameter", self.id.to_string(), format!("it is {state}")))
+    }
+
+    fn new_vm(&self, name: MachineName, computer_name: Option<String>, os_profile: Option<OsProfile>) -> NewVm {
+        let mut collides_with = Vec::new();
+        // Computer names of generalized images are given, not inherited.
+        if let Some(computer_name) = computer_name.as_ref().filter(|_| os_profile.is_none()) {
+            let mut names = self.session.parts.computer_names.lock().unwrap_or_else(PoisonError::into_inner);
+            let of_image = names.entry(self.id.clone()).or_default();
+            let same = of_image.entry(computer_name.to_ascii_lowercase()).or_default();
+            collides_with = same.iter().filter(|other| **other != name).cloned().collect();
+            same.push(name.clone());
+        }
+        let (session, id, region) = (self.session.clone(), self.id.clone(), self.region.clone());
+        NewVm { session, id, region, name, computer_name, os_profile, collides_with }
+    }
+
+    fn new_scale_set(&self, name: MachineName, instances: u32, os_profile: Option<OsProfile>) -> Result<ScaleSet<S>>
+    where
+        S: Clone,
+    {
+        let limits = &self.session.parts.limits;
+        let (most, kind) = match self.id {
+            ResourceId::ManagedImage(_) => (limits.scale_set_instances_from_managed_image(), "a managed image"),
+            _ => (limits.scale_set_instances_from_gallery(), "a gallery image"),
+        };
+        if instances > most {
+            let what = format!(
+                "a scale set from {kind} has at most {most} instances, not `{instances}`: make several, or use a gallery \
+                 image"
+            );
+            return Err(Error::new(Problem::new(ErrorKind::LimitReached, "OperationNotAllowed", "sku.capacity", what)));
+        }
+        Ok(ScaleSet { name, image: self.clone(), instances, os_profile })
+    }
+}
+
+impl Image<Generalized> {
+    /// A VM of it.
+    pub fn vm(&self, name: MachineName, os_profile: OsProfile) -> NewVm {
+        let computer_name = os_profile.computer_name.as_ref().unwrap_or(&name).to_string();
+        self.new_vm(name, Some(computer_name), Some(os_profile))
+    }
+
+    /// A scale set of it.
+    ///
+    /// # Errors
+    ///
+    /// `LimitReached` for more instances than the kind of image allows.
+    pub fn scale_set(&self, name: MachineName, os_profile: OsProfile, instances: u32) -> Result<ScaleSet<Generalized>> {
+        self.new_scale_set(name, instances, Some(os_profile))
+    }
+}
+
+impl Image<Specialized> {
+    /// What the VM that it was made from left in it, where that is known.
+    pub fn carried(&self) -> Option<&CarriedIdentity> {
+        self.carried.as_ref()
+    }
+
+    /// What to mind with VMs of it.
+    pub fn advice(&self) -> Vec<String> {
+        let mut advice = Vec::new();
+        if let Some(CarriedIdentity { computer_name, accounts }) = &self.carried {
+            advice.push(format!(
+                "every VM is called `{computer_name}` until that is changed: change it to avoid collisions"
+            ));
+            let accounts = accounts.join("`, `");
+            advice.push(format!("these accounts can log in to every VM: `{accounts}`"));
+        } else {
+            advice.push("accounts and computer name of the VM that it was made from are in every VM".to_owned());
+        }
+        advice.push(
+            "no OS profile means no secrets through it (key vault, WinRM): use managed identities instead".to_owned(),
+        );
+        advice
+    }
+
+    /// A VM of it.
+    pub fn vm(&self, name: MachineName) -> NewVm {
+        let computer_name = self.carried.as_ref().map(|carried| carried.computer_name.clone());
+        self.new_vm(name, computer_name, None)
+    }
+
+    /// A scale set of it.
+    ///
+    /// # Errors
+    ///
+    /// `LimitReached` for more instances than the kind of image allows.
+    pub fn scale_set(&self, name: MachineName, instances: u32) -> Result<ScaleSet<Specialized>> {
+        self.new_scale_set(name, instances, None)
+    }
+}
+
+impl NewVm {
+    /// The deployment of its OS disk; `.data_disk(lun)` makes it that of another.
+    pub fn deploy(&self) -> Deployment {
+        self.session.deploy(self.id.clone(), &self.region)
+    }
+}
+
+impl<S> ScaleSet<S> {
+    /// Its name.
+    pub fn name(&self) -> &MachineName {
+        &self.name
+    }
+
+    /// The image that new instances are made from.
+    pub fn image(&self) -> &Image<S> {
+        &self.image
+    }
+
+    /// How many instances it has.
+    pub fn instances(&self) -> u32 {
+        self.instances
+    }
+
+    /// What makes its instances their own; `None` where the image is specialized.
+    pub fn os_profile(&self) -> Option<&OsProfile> {
+        self.os_profile.as_ref()
+    }
+
+    /// Makes new instances from another image of the same OS state.
+    pub fn update_image(&mut self, image: Image<S>) {
+        self.image = image;
+    }
+
+    /// The deployment of one instance's OS disk.
+    pub fn deploy_instance(&self) -> Deployment {
+        self.image.session.deploy(self.image.id.clone(), &self.image.region)
+    }
+}
