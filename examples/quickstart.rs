@@ -14,7 +14,7 @@ use std::time::Instant;
 use compute_gallery::image::{DiskFormat, DiskSource, ImageDigest};
 use compute_gallery::model::{
     Gallery, GalleryId, ImageDefinition, ImageIdentifier, ImageVersionId, OsState, OsType, PublishingProfile, Region,
-    TargetRegions, VersionNumber,
+    RegionCatalog, TargetRegions, VersionNumber,
 };
 use compute_gallery::store::FsStore;
 use compute_gallery::{ErrorKind, GalleryService, NewImageVersion, ReplicationReport, Session};
@@ -55,7 +55,9 @@ async fn run() -> Result<(), Box<dyn Error>> {
 
 async fn publish_and_deploy(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let Some(home) = arguments.regions.iter().next().map(|target| target.region().clone()) else { return Ok(()) };
-    let service = GalleryService::builder().store(FsStore::open(&arguments.store)?).open().await?;
+    // Versions can be made in every region of today's Azure; the default is the original service's shorter list.
+    let builder = GalleryService::builder().region_catalog(RegionCatalog::azure_2026());
+    let service = builder.store(FsStore::open(&arguments.store)?).open().await?;
     let session = service.session("quickstart".parse()?);
 
     // The gallery and the definition are there already on a second run.

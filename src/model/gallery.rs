@@ -19,6 +19,13 @@ use super::{GalleryId, Region, Tags};
 /// assert_eq!(serde_json::from_value::<Gallery>(json).unwrap(), gallery);
 /// # Ok::<(), compute_gallery::Error>(())
 /// ```
+///
+/// No resource is moved to another subscription or renamed:
+///
+/// ```compile_fail,E0599
+/// # use compute_gallery::model::{Gallery, GalleryId};
+/// fn rename(gallery: Gallery, id: GalleryId) { gallery.with_id(id); }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gallery {
     id: GalleryId,

@@ -8,6 +8,7 @@ use std::fmt::Display;
 use chrono::{DateTime, Utc};
 
 use super::builder::Parts;
+use super::view::is_gone;
 use crate::catalog::{State, VersionRecord};
 use crate::error::{ErrorKind, Problem};
 use crate::model::resource::differences;
@@ -148,7 +149,8 @@ pub(super) fn place_for_version(state: &State, parts: &Parts, id: &ImageVersionI
     if state.definition(id.definition()).is_none() {
         return vec![parent_missing(id.definition())];
     }
-    if let Some(there) = state.version(id) {
+    let now = parts.clock.now();
+    if let Some(there) = state.version(id).filter(|there| !is_gone(state, there, now)) {
         return vec![match there.soft_deleted {
             None => already_exists(id, "a published version never changes: publish under the next number"),
             Some(_) => already_exists(id, "it was deleted and can be restored: restore it, or take another number"),

@@ -24,6 +24,13 @@ use crate::model::{
 /// # let _ = (one_disk, two_disks, snapshots);
 /// # Ok::<(), compute_gallery::Error>(())
 /// ```
+///
+/// It is of one kind; disks can't be added to a managed image:
+///
+/// ```compile_fail,E0599
+/// # use compute_gallery::{ImageSource, image::DiskSource, model::ManagedImageId};
+/// fn add(image: ManagedImageId, disk: DiskSource) { ImageSource::from(image).with_data_disk(0, disk); }
+/// ```
 #[derive(Debug)]
 pub struct ImageSource(pub(super) Kind);
 
