@@ -16,11 +16,13 @@ pub enum Event {
     /// A gallery exists.
     GalleryCreated {
         /// As it was created.
+        #[serde(serialize_with = "Gallery::compact")]
         gallery: Gallery,
     },
     /// A gallery has other properties.
     GalleryUpdated {
         /// As it is now.
+        #[serde(serialize_with = "Gallery::compact")]
         gallery: Gallery,
     },
     /// A gallery is gone.
@@ -31,11 +33,13 @@ pub enum Event {
     /// An image definition exists.
     ImageDefinitionCreated {
         /// As it was created.
+        #[serde(serialize_with = "ImageDefinition::compact")]
         definition: ImageDefinition,
     },
     /// An image definition has other properties.
     ImageDefinitionUpdated {
         /// As it is now.
+        #[serde(serialize_with = "ImageDefinition::compact")]
         definition: ImageDefinition,
     },
     /// An image definition is gone.
@@ -60,6 +64,7 @@ pub enum Event {
     /// An image version exists; its imports are over.
     ImageVersionPublished {
         /// As it was created.
+        #[serde(serialize_with = "ImageVersion::compact")]
         version: ImageVersion,
         /// What its disks hold.
         content: ImageContent,
@@ -70,6 +75,7 @@ pub enum Event {
     /// An image version has other properties.
     ImageVersionUpdated {
         /// As it is now.
+        #[serde(serialize_with = "ImageVersion::compact")]
         version: ImageVersion,
     },
     /// An image version is gone, or can be restored for some time.
@@ -87,6 +93,7 @@ pub enum Event {
     /// A managed image exists.
     ManagedImageCreated {
         /// As it was created.
+        #[serde(serialize_with = "ManagedImage::compact")]
         image: ManagedImage,
         /// What its disks hold.
         content: ImageContent,
@@ -99,6 +106,7 @@ pub enum Event {
     /// A snapshot exists.
     SnapshotCreated {
         /// As it was created.
+        #[serde(serialize_with = "Snapshot::compact")]
         snapshot: Snapshot,
         /// What its disk holds.
         content: ImageContent,

@@ -54,12 +54,13 @@ pub(crate) struct ImageRecord<T> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct VersionRecord {
+    #[serde(serialize_with = "ImageVersion::compact")]
     pub(crate) version: Arc<ImageVersion>,
     pub(crate) content: ImageContent,
     /// The regions that have had all their replicas, with how many of them are still wanted.
     complete: BTreeMap<Region, u32>,
     /// What crossed each region's border.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     crossed: BTreeMap<Region, u64>,
     /// What the VM that it was made from left in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

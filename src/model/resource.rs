@@ -29,6 +29,16 @@ pub(super) struct Written<'a, I, P> {
     pub(super) properties: P,
 }
 
+/// A resource as it is written for those who only read it back.
+#[derive(Serialize)]
+pub(crate) struct Compact<'a, I, P> {
+    pub(crate) id: &'a I,
+    pub(crate) location: &'a Region,
+    #[serde(skip_serializing_if = "Tags::is_empty")]
+    pub(crate) tags: &'a Tags,
+    pub(crate) properties: &'a P,
+}
+
 /// Properties as they are given, and those that the service adds.
 #[derive(Serialize)]
 pub(super) struct WrittenProperties<'a, P, R> {
@@ -174,6 +184,15 @@ macro_rules! resource {
                 let $crate::model::resource::Body { location, tags, properties } =
                     $crate::model::resource::read::<$crate::model::resource::Body<$properties>>(Self::TARGET, body)?;
                 Self::assemble(id, location, tags, properties)
+            }
+
+            /// Writes it without what follows from the rest, for those who only read it back: a third shorter.
+            pub(crate) fn compact<S: serde::Serializer>(resource: &Self, serializer: S) -> Result<S::Ok, S::Error> {
+                let Self { id, location, tags, properties } = resource;
+                serde::Serialize::serialize(
+                    &$crate::model::resource::Compact { id, location, tags, properties },
+                    serializer,
+                )
             }
 
             /// The body of the request that creates it.

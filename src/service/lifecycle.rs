@@ -28,7 +28,8 @@ pub struct LifecyclePolicy {
 
 impl LifecyclePolicy {
     /// The `newest` versions by number go to `regions` (and to their own location, where that is not among them); older
-    /// ones to their own location alone, with one replica.
+    /// ones to their own location alone, with one replica. Where a version is already, it keeps its exclusion from
+    /// latest and its storage.
     pub fn new(newest: usize, regions: TargetRegions) -> Self {
         Self { newest, regions, older_replicas: ReplicaCount::ONE }
     }
@@ -53,15 +54,24 @@ impl LifecyclePolicy {
         let mut changes = Vec::new();
         for (age, version) in versions.rev().enumerate() {
             let home = version.location();
-            let own = || TargetRegion::new(home.clone());
+            let profile = version.publishing_profile();
+            let own =
+                || profile.target_regions().find(home).cloned().unwrap_or_else(|| TargetRegion::new(home.clone()));
+            // A region that the version goes to already keeps its flags and its storage: only counts are the policy's.
+            let merged = |target: &TargetRegion| match profile.target_regions().find(target.region()) {
+                Some(there) => match target.regional_replica_count() {
+                    Some(count) => there.clone().with_regional_replica_count(count),
+                    None => there.clone(),
+                },
+                None => target.clone(),
+            };
             let wanted = match age < self.newest {
                 true => {
                     let missing = self.regions.find(home).is_none().then(own);
-                    TargetRegions::new(missing.into_iter().chain(self.regions.iter().cloned()).collect())?
+                    TargetRegions::new(missing.into_iter().chain(self.regions.iter().map(merged)).collect())?
                 }
                 false => TargetRegions::new(vec![own().with_regional_replica_count(self.older_replicas)])?,
             };
-            let profile = version.publishing_profile();
             if *profile.target_regions() == wanted {
                 continue;
             }

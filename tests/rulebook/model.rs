@@ -7,9 +7,11 @@ pub type Name = &'static str;
 pub type GalleryKey = (Name, Name, Name);
 pub type ImageKey = (GalleryKey, Name);
 pub type VersionKey = (ImageKey, (u32, u32, u32));
-/// Hours since the start of the sequence.
-pub type Hours = i64;
+/// Seconds since the start of the sequence.
+pub type Seconds = i64;
 pub type Codes = BTreeSet<&'static str>;
+
+pub const DAY: Seconds = 24 * 3600;
 
 pub const GALLERIES: usize = 3;
 pub const DEFINITIONS: usize = 4;
@@ -45,7 +47,7 @@ pub struct Definition {
     pub location: Name,
     pub tag: Option<Name>,
     pub description: Option<Name>,
-    pub end_of_life: Option<Hours>,
+    pub end_of_life: Option<Seconds>,
     pub hint: Hint,
     pub identifier: [Name; 3],
     pub kind: Kind,
@@ -98,7 +100,7 @@ pub struct Version {
     pub replicas: u32,
     pub storage: Option<Storage>,
     pub excluded: bool,
-    pub end_of_life: Option<Hours>,
+    pub end_of_life: Option<Seconds>,
     pub allows_removal: bool,
     pub keeps_to_end_of_life: bool,
     /// Stands for everything that must not change.
@@ -110,7 +112,7 @@ pub struct Version {
 pub struct Record {
     pub version: Version,
     pub deployable: BTreeSet<Name>,
-    pub deleted: Option<Hours>,
+    pub deleted: Option<Seconds>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -131,7 +133,7 @@ pub enum Step {
     UpdateVersion(VersionKey, Version),
     Delete { thing: Thing, cascade: bool, bypass: bool },
     Restore(VersionKey),
-    Wait(Hours),
+    Wait(Seconds),
 }
 
 /// What an accepted step did.
@@ -143,7 +145,7 @@ pub struct Done {
 
 #[derive(Clone, Debug, Default)]
 pub struct Model {
-    pub now: Hours,
+    pub now: Seconds,
     pub galleries: BTreeMap<GalleryKey, Gallery>,
     pub definitions: BTreeMap<ImageKey, Definition>,
     /// Those whose retention is over stay here, and do not count.
@@ -234,15 +236,23 @@ impl Version {
 }
 
 impl Model {
-    fn is_over(&self, end_of_life: Option<Hours>) -> bool {
-        end_of_life.is_some_and(|end| end <= self.now)
+    fn is_over(&self, end: Option<Seconds>) -> bool {
+        end.is_some_and(|end| end <= self.now)
     }
 
-    /// Whether its retention is over.
-    fn is_gone(&self, key: &VersionKey) -> bool {
+    pub fn end_of_retention(&self, key: &VersionKey) -> Option<Seconds> {
         let policy = self.galleries[&key.0.0].soft_delete.as_ref();
         let days = policy.and_then(|policy| policy.days).unwrap_or(7);
-        self.versions[key].deleted.is_some_and(|deleted| self.now - deleted >= i64::from(days) * 24)
+        self.versions[key].deleted.map(|deleted| deleted + Seconds::from(days) * DAY)
+    }
+
+    fn is_gone(&self, key: &VersionKey) -> bool {
+        self.is_over(self.end_of_retention(key))
+    }
+
+    /// Whether deleting it is soft by default.
+    fn is_soft(&self, key: &VersionKey) -> bool {
+        self.galleries[&key.0.0].soft_delete.as_ref().is_some_and(|policy| policy.enabled)
     }
 
     pub fn version(&self, key: &VersionKey) -> Option<&Record> {
@@ -279,6 +289,24 @@ impl Model {
         latest.ok_or("GalleryImageNotFound")
     }
 
+    /// Whether the rules leave open what happens, or the gallery is known to break them.
+    pub fn is_left_out(&self, step: &Step) -> bool {
+        match step {
+            // Versions whose retention is over may count until they are cleared away.
+            Step::Publish(key, version) => {
+                let [_, _, there, gone] = self.usage(key.0.0.0, version.location);
+                there < VERSIONS && there + gone >= VERSIONS
+            }
+            // To delete one of them for good may clear it away, or do nothing.
+            Step::Delete { thing: Thing::Version(key), bypass, .. } => {
+                self.versions.contains_key(key) && self.is_gone(key) && (*bypass || !self.is_soft(key))
+            }
+            // To update one is refused as if it could still be restored.
+            Step::UpdateVersion(key, _) => self.versions.contains_key(key) && self.is_gone(key),
+            _ => false,
+        }
+    }
+
     pub fn apply(&mut self, step: &Step) -> Result<Done, Codes> {
         match step {
             Step::CreateGallery(key, gallery) => self.create_gallery(key, gallery),
@@ -292,8 +320,8 @@ impl Model {
             Step::Delete { thing: Thing::Image(key), cascade, .. } => self.delete_definition(key, *cascade),
             Step::Delete { thing: Thing::Version(key), bypass, .. } => self.delete_version(key, *bypass),
             Step::Restore(key) => self.restore(key),
-            Step::Wait(hours) => {
-                self.now += hours;
+            Step::Wait(seconds) => {
+                self.now += seconds;
                 unchanged()
             }
         }
@@ -338,10 +366,11 @@ impl Model {
     }
 
     fn publish(&mut self, key: &VersionKey, version: &Version) -> Result<Done, Codes> {
+        let exists = self.version(key).is_some();
         let mut codes = check([
             (!self.definitions.contains_key(&key.0), NO_PARENT),
-            (self.version(key).is_some(), "Conflict"),
-            (self.usage(key.0.0.0, version.location)[2] >= VERSIONS, NOT_ALLOWED),
+            (exists, "Conflict"),
+            (!exists && self.usage(key.0.0.0, version.location)[2] >= VERSIONS, NOT_ALLOWED),
             (version.target(version.location).is_none(), INVALID),
             (region_info(version.location).is_some_and(|region| !region.source), INVALID),
             (self.is_over(version.end_of_life), INVALID),
@@ -379,7 +408,7 @@ impl Model {
     }
 
     /// What is wrong with an end of life that is to become `new`.
-    fn check_end_of_life(&self, old: Option<Hours>, new: Option<Hours>) -> Codes {
+    fn check_end_of_life(&self, old: Option<Seconds>, new: Option<Seconds>) -> Codes {
         check([(old.is_some() && new.is_none(), FIXED), (old != new && self.is_over(new), INVALID)])
     }
 
@@ -408,11 +437,11 @@ impl Model {
         }
         let Some(record) = self.version(key) else { return refused(NOT_FOUND) };
         let old = &record.version;
-        if record.deleted.is_some() {
-            return refused(NOT_ALLOWED);
-        }
         if old == version {
             return unchanged();
+        }
+        if record.deleted.is_some() {
+            return refused(NOT_ALLOWED);
         }
         let is_moved = |target: &Target| {
             old.target(target.region).is_some_and(|before| old.storage_in(before) != version.storage_in(target))
@@ -478,14 +507,14 @@ impl Model {
 
     fn delete_version(&mut self, key: &VersionKey, bypass: bool) -> Result<Done, Codes> {
         let Some(record) = self.version(key) else { return unchanged() };
-        if record.deleted.is_some() && !bypass {
+        let soft = !bypass && self.is_soft(key);
+        if soft && record.deleted.is_some() {
             return unchanged();
         }
         if self.is_blocked(&record.version) {
             return refused(BLOCKED);
         }
-        let soft_delete = self.galleries[&key.0.0].soft_delete.as_ref();
-        if !bypass && soft_delete.is_some_and(|policy| policy.enabled) {
+        if soft {
             self.versions.get_mut(key).unwrap().deleted = Some(self.now);
         } else {
             self.versions.remove(key);

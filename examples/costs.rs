@@ -1,0 +1,70 @@
+//! What an image costs: estimated before it is published, known after.
+//!
+//! `cargo run --example costs`: needs no disk of yours and leaves nothing behind.
+
+use std::error::Error;
+
+use compute_gallery::image::{DiskFormat, DiskSource};
+use compute_gallery::model::*;
+use compute_gallery::store::MemoryStore;
+use compute_gallery::{Cost, GalleryService, NewImageVersion, Prices};
+use futures::executor::block_on;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    block_on(run())
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
+    let service = GalleryService::builder().store(MemoryStore::new()).open().await?;
+    let session = service.session("costs".parse()?);
+    let gallery: GalleryId =
+        "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/Contoso".parse()?;
+    let (web, home): (ImageDefinitionId, Region) = (gallery.image("web".parse()?), "westeurope".parse()?);
+    session.create_gallery(Gallery::new(gallery, home.clone())).await?;
+    let identifier = ImageIdentifier::new("Contoso", "Web", "Frontend")?;
+    let definition = ImageDefinition::new(web.clone(), home.clone(), OsType::Linux, OsState::Generalized, identifier);
+    session.create_image_definition(definition).await?;
+
+    // In millionths of your currency: 0.05 for a GiB and month, 0.0625 on three zones, 0.02 for a GiB over a border.
+    let prices = Prices::new(50_000, 20_000).with_storage(StorageAccountType::StandardZrs, 62_500);
+    let zonal = TargetRegion::new("eastus".parse()?).with_storage_account_type(StorageAccountType::StandardZrs);
+    let targets = TargetRegions::new(vec!["westeurope=2".parse()?, zonal, "southeastasia".parse()?])?;
+    let version = web.version("1.0.0".parse()?);
+    let new = || {
+        // 64 MiB, half of it zeros.
+        let mut disk = vec![0; 64 << 20];
+        disk.iter_mut()
+            .step_by(2 << 10)
+            .take(16 << 10)
+            .zip(1_u32..)
+            .for_each(|(byte, at)| *byte = (at % 251) as u8 + 1);
+        let profile = PublishingProfile::new(targets.clone());
+        let disk = DiskSource::bytes(disk, DiskFormat::Raw);
+        NewImageVersion::new(version.clone(), home.clone(), profile, disk)
+    };
+    let plan = session.publish(new()).plan().await?;
+    plan.check()?;
+    show("Estimate, before a byte moves", &plan.cost(&prices));
+
+    session.publish(new()).await?;
+    session.replicate(&version).await?;
+    show("Bill, of what is stored and was sent", &session.view().cost(&prices, [&version])?);
+    Ok(())
+}
+
+fn show(title: &str, cost: &Cost) {
+    let money = |millionths: u64| millionths as f64 / 1e6;
+    println!("{title}: {} disks", cost.disks);
+    for line in &cost.lines {
+        println!(
+            "  {:<14} {} x replica, {:>6.1} MiB stored, {:.6} a month; {:>6.1} MiB over its border, {:.6} once",
+            line.region.as_str(),
+            line.replicas,
+            line.stored_bytes as f64 / 1048576.0,
+            money(line.storage_per_month),
+            line.cross_region_bytes as f64 / 1048576.0,
+            money(line.egress),
+        );
+    }
+    println!("  together {:.6} a month and {:.6} once\n", money(cost.storage_per_month), money(cost.egress));
+}

@@ -1,0 +1,751 @@
+//! Random steps against the gallery and against a small model of its rules: both must accept and refuse the same, for
+//! the same reasons, and come to the same state.
+#![cfg(feature = "testkit")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a helper of a test may fail as the test does"
+)]
+
+#[path = "rulebook/model.rs"]
+#[expect(unreachable_pub, reason = "a test has no public face")]
+mod model;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::future::IntoFuture;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use compute_gallery::host::Workers;
+use compute_gallery::image::{DiskFormat, DiskSource};
+use compute_gallery::model::*;
+use compute_gallery::store::MemoryStore;
+use compute_gallery::testkit::{ManualClock, SeededEntropy};
+use compute_gallery::*;
+use futures::executor::block_on;
+use model::{GalleryKey, Hint, ImageKey, Kind, Model, Name, Seconds, Step, Storage, Target, Thing, VersionKey};
+
+const SEQUENCES: u64 = 200;
+const STEPS: usize = 200;
+const DAY: Seconds = model::DAY;
+const COMPARED_EVERY: usize = 20;
+
+const SUBSCRIPTIONS: [Name; 2] = ["dev", "prod"];
+const REGIONS: [Name; 8] =
+    ["westeurope", "eastus", "westus", "ukwest", "swedencentral", "australiacentral", "chinaeast", "atlantis"];
+const WORDS: [Option<Name>; 3] = [None, Some("red"), Some("blue")];
+
+#[test]
+fn the_gallery_keeps_to_the_rules_whatever_is_done_with_it() {
+    for seed in 0..SEQUENCES {
+        block_on(run(seed));
+    }
+}
+
+async fn run(seed: u64) {
+    let gallery = RealGallery::open(seed).await;
+    let mut random = Random(seed);
+    let mut model = Model::default();
+    for number in 0..STEPS {
+        // No two steps share a time: the catalog's times are those of its commits, and all differ.
+        gallery.clock.advance(Duration::from_secs(1));
+        model.now += 1;
+        let step = random.step(&model);
+        let at = At { seed, number, step: &step };
+        if std::env::var("TRACE").is_ok_and(|one| one == seed.to_string()) {
+            println!("{number} @{} {step:?}", model.now)
+        }
+        let before = gallery.session.view().number();
+        let real = gallery.apply(&step, random.one_in(4), &at).await;
+        let expected = model.apply(&step);
+        match (&real, &expected) {
+            (Ok(deleted), Ok(done)) => assert_eq!(*deleted, done.deleted, "{at}"),
+            (Err(error), Err(codes)) => assert_eq!(codes_of(error.problems()), *codes, "{at}: {error}"),
+            _ => panic!("{at}: the gallery says {real:?}, the model {expected:?}"),
+        }
+        // Replicating what is complete may write or not.
+        if !matches!(step, Step::Replicate(_)) {
+            let changed = gallery.session.view().number() != before;
+            assert_eq!(changed, expected.is_ok_and(|done| done.changed), "{at}: whether anything was written");
+        }
+        if number % COMPARED_EVERY == 0 || number + 1 == STEPS {
+            gallery.compare(&model, &at).await;
+        }
+    }
+}
+
+/// Where something went wrong.
+struct At<'a> {
+    seed: u64,
+    number: usize,
+    step: &'a Step,
+}
+
+impl fmt::Display for At<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "seed {}, step {}, {:?}", self.seed, self.number, self.step)
+    }
+}
+
+fn codes_of<'a>(problems: impl IntoIterator<Item = &'a Problem>) -> BTreeSet<&'a str> {
+    problems.into_iter().map(Problem::code).collect()
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn number(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        (self.number() % end as u64) as usize
+    }
+
+    fn one_in(&mut self, count: usize) -> bool {
+        self.below(count) == 0
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
+    }
+
+    /// One that is there, mostly, so that not every step ends with a missing parent.
+    fn known<K: Copy, V>(&mut self, there: &BTreeMap<K, V>) -> Option<K> {
+        let any = !there.is_empty() && !self.one_in(8);
+        any.then(|| *there.keys().nth(self.below(there.len())).unwrap())
+    }
+
+    fn new_gallery_key(&mut self) -> GalleryKey {
+        (self.pick(&SUBSCRIPTIONS), self.pick(&["group1", "group2"]), self.pick(&["a", "b", "c", "d"]))
+    }
+
+    fn gallery_key(&mut self, model: &Model) -> GalleryKey {
+        self.known(&model.galleries).unwrap_or_else(|| self.new_gallery_key())
+    }
+
+    fn new_image_key(&mut self, model: &Model) -> ImageKey {
+        (self.gallery_key(model), self.pick(&["web", "db", "jobs"]))
+    }
+
+    fn image_key(&mut self, model: &Model) -> ImageKey {
+        self.known(&model.definitions).unwrap_or_else(|| self.new_image_key(model))
+    }
+
+    fn new_version_key(&mut self, model: &Model) -> VersionKey {
+        (self.image_key(model), self.pick(&[(0, 9, 0), (1, 0, 0), (1, 0, 2), (1, 0, 10), (1, 2, 0), (2, 0, 0)]))
+    }
+
+    fn version_key(&mut self, model: &Model) -> VersionKey {
+        self.known(&model.versions).unwrap_or_else(|| self.new_version_key(model))
+    }
+
+    fn location(&mut self) -> Name {
+        match self.below(16) {
+            0 => self.pick(&REGIONS),
+            1..=3 => "eastus",
+            4..=5 => "westus",
+            6 => "chinaeast",
+            _ => "westeurope",
+        }
+    }
+
+    fn end_of_life(&mut self, now: Seconds) -> Option<Seconds> {
+        match self.below(8) {
+            0 => Some(now + self.pick(&[-DAY, -1, 0])),
+            1..=4 => Some(now + self.pick(&[1, DAY, 3 * DAY, 40 * DAY])),
+            _ => None,
+        }
+    }
+
+    fn soft_delete(&mut self) -> Option<model::SoftDelete> {
+        let days = self.pick(&[None, Some(1), Some(3), Some(30)]);
+        // A policy that says nothing may be the same as none, or not.
+        match self.below(4) {
+            0 => None,
+            1 if days.is_some() => Some(model::SoftDelete { enabled: false, days }),
+            _ => Some(model::SoftDelete { enabled: true, days }),
+        }
+    }
+
+    fn new_gallery(&mut self) -> model::Gallery {
+        model::Gallery {
+            location: self.location(),
+            tag: self.pick(&WORDS),
+            description: self.pick(&WORDS),
+            soft_delete: self.soft_delete(),
+            shared: self.one_in(4),
+        }
+    }
+
+    fn kind(&mut self) -> Kind {
+        use Kind::*;
+        self.pick(&[Linux, Windows, Specialized, SecondGeneration, Arm64, Eula, Privacy, PurchasePlan, Feature])
+    }
+
+    fn hint(&mut self) -> Hint {
+        self.pick(&[Hint::None, Hint::ReleaseNote, Hint::VCpus, Hint::Memory, Hint::DisallowedDisks])
+    }
+
+    fn identifier(&mut self) -> [Name; 3] {
+        [self.pick(&["contoso", "fabrikam"]), self.pick(&["web", "db"]), self.pick(&["small", "large"])]
+    }
+
+    fn new_definition(&mut self, now: Seconds) -> model::Definition {
+        model::Definition {
+            location: self.location(),
+            tag: self.pick(&WORDS),
+            description: self.pick(&WORDS),
+            end_of_life: self.end_of_life(now),
+            hint: self.hint(),
+            identifier: self.identifier(),
+            kind: self.kind(),
+        }
+    }
+
+    fn storage(&mut self) -> Option<Storage> {
+        match self.below(8) {
+            0 => Some(Storage::Zrs),
+            1 => Some(Storage::Premium),
+            2 => Some(Storage::Lrs),
+            _ => None,
+        }
+    }
+
+    fn target(&mut self, region: Name) -> Target {
+        let count = if self.one_in(20) { 4 } else { 1 + self.below(3) as u32 };
+        Target {
+            region,
+            replicas: self.one_in(2).then_some(count),
+            storage: self.storage(),
+            excluded: self.pick(&[None, None, None, Some(true), Some(false)]),
+        }
+    }
+
+    fn targets(&mut self, location: Name) -> Vec<Target> {
+        let mut regions = if self.one_in(20) { vec![] } else { vec![location] };
+        let near: &[Name] = if location == "chinaeast" { &["chinaeast"] } else { &REGIONS[..5] };
+        for _ in 0..self.below(3) {
+            regions.push(if self.one_in(20) { self.pick(&REGIONS) } else { self.pick(near) });
+        }
+        let mut seen = BTreeSet::new();
+        regions.retain(|region| seen.insert(*region));
+        if regions.is_empty() {
+            regions.push("eastus");
+        }
+        regions.into_iter().map(|region| self.target(region)).collect()
+    }
+
+    fn new_version(&mut self, now: Seconds) -> model::Version {
+        let location = self.location();
+        model::Version {
+            location,
+            tag: self.pick(&WORDS),
+            targets: self.targets(location),
+            replicas: self.pick(&[1, 1, 1, 1, 2, 3]),
+            storage: if self.one_in(4) { self.storage() } else { None },
+            excluded: self.one_in(5),
+            end_of_life: self.end_of_life(now),
+            allows_removal: self.one_in(2),
+            keeps_to_end_of_life: self.one_in(4),
+            sectors: 1 + self.below(2) as u64,
+        }
+    }
+
+    fn changed_gallery(&mut self, old: &model::Gallery) -> model::Gallery {
+        let (mut gallery, other) = (old.clone(), self.new_gallery());
+        for _ in 0..self.below(3) {
+            match self.below(8) {
+                0 => gallery.location = other.location,
+                1 => gallery.shared = other.shared,
+                2..=3 => gallery.tag = other.tag,
+                4..=5 => gallery.description = other.description,
+                _ => gallery.soft_delete = other.soft_delete.clone(),
+            }
+        }
+        gallery
+    }
+
+    fn changed_definition(&mut self, old: &model::Definition, now: Seconds) -> model::Definition {
+        let (mut definition, other) = (old.clone(), self.new_definition(now));
+        for _ in 0..self.below(4) {
+            match self.below(10) {
+                0 => definition.location = other.location,
+                1 => definition.identifier = other.identifier,
+                2 => definition.kind = other.kind,
+                3..=4 => definition.end_of_life = other.end_of_life,
+                5..=6 => definition.tag = other.tag,
+                7 => definition.description = other.description,
+                _ => definition.hint = other.hint,
+            }
+        }
+        definition
+    }
+
+    fn changed_version(&mut self, old: &model::Version, now: Seconds) -> model::Version {
+        let (mut version, other) = (old.clone(), self.new_version(now));
+        for _ in 0..self.below(4) {
+            match self.below(20) {
+                0 => version.location = self.pick(&["westeurope", "eastus", "westus"]),
+                1 => version.sectors = other.sectors,
+                2 => version.storage = other.storage,
+                3 => version.targets = self.targets(old.location),
+                4..=5 => {
+                    let region = self.pick(&REGIONS[..5]);
+                    if version.target(region).is_none() {
+                        version.targets.push(self.target(region));
+                    }
+                }
+                6..=7 => {
+                    let place = self.below(version.targets.len());
+                    version.targets[place] = self.target(version.targets[place].region);
+                }
+                8 if version.targets.len() > 1 => drop(version.targets.pop()),
+                9 => version.targets.rotate_left(1),
+                10..=11 => version.replicas = other.replicas,
+                12 => version.excluded = other.excluded,
+                13 => version.end_of_life = other.end_of_life,
+                14..=15 => version.allows_removal = other.allows_removal,
+                16 => version.keeps_to_end_of_life = other.keeps_to_end_of_life,
+                _ => version.tag = other.tag,
+            }
+        }
+        version
+    }
+
+    /// Some days, or until the step after this one, or the one after that, comes at the very end of something.
+    fn wait(&mut self, model: &Model) -> Seconds {
+        let ends = model.versions.iter().map(|(key, one)| (model.end_of_retention(key), one.version.end_of_life));
+        let ends: Vec<Seconds> = ends.flat_map(|(retention, life)| [retention, life]).flatten().collect();
+        let ends: Vec<Seconds> = ends.into_iter().filter(|end| *end > model.now + 2).collect();
+        match ends.is_empty() || self.one_in(2) {
+            true => self.pick(&[DAY / 2, DAY, DAY, 3 * DAY, 7 * DAY]),
+            false => self.pick(&ends) - model.now - self.pick(&[1, 2]),
+        }
+    }
+
+    fn step(&mut self, model: &Model) -> Step {
+        loop {
+            let step = self.any_step(model);
+            if !model.is_left_out(&step) {
+                return step;
+            }
+        }
+    }
+
+    fn any_step(&mut self, model: &Model) -> Step {
+        let now = model.now;
+        match self.below(100) {
+            0..=7 => {
+                let known = if self.one_in(5) { self.known(&model.galleries) } else { None };
+                let key = known.unwrap_or_else(|| self.new_gallery_key());
+                let old = model.galleries.get(&key);
+                let gallery = old.map(|old| self.changed_gallery(old));
+                Step::CreateGallery(key, gallery.unwrap_or_else(|| self.new_gallery()))
+            }
+            8..=18 => {
+                let key = self.new_image_key(model);
+                let old = model.definitions.get(&key);
+                let definition = old.map(|old| self.changed_definition(old, now));
+                Step::CreateDefinition(key, definition.unwrap_or_else(|| self.new_definition(now)))
+            }
+            19..=38 => Step::Publish(self.new_version_key(model), self.new_version(now)),
+            39..=48 => Step::Replicate(self.version_key(model)),
+            49..=54 => {
+                let key = self.gallery_key(model);
+                let gallery = model.galleries.get(&key).map(|old| self.changed_gallery(old));
+                Step::UpdateGallery(key, gallery.unwrap_or_else(|| self.new_gallery()))
+            }
+            55..=60 => {
+                let key = self.image_key(model);
+                let definition = model.definitions.get(&key).map(|old| self.changed_definition(old, now));
+                Step::UpdateDefinition(key, definition.unwrap_or_else(|| self.new_definition(now)))
+            }
+            61..=75 => {
+                let key = self.version_key(model);
+                let version = model.versions.get(&key).map(|old| self.changed_version(&old.version, now));
+                Step::UpdateVersion(key, version.unwrap_or_else(|| self.new_version(now)))
+            }
+            76..=89 => {
+                let thing = match self.below(10) {
+                    0 => Thing::Gallery(self.gallery_key(model)),
+                    1..=2 => Thing::Image(self.image_key(model)),
+                    _ => Thing::Version(self.version_key(model)),
+                };
+                Step::Delete { thing, cascade: self.one_in(3), bypass: self.one_in(4) }
+            }
+            90..=94 => Step::Restore(self.version_key(model)),
+            _ => Step::Wait(self.wait(model)),
+        }
+    }
+}
+
+/// The gallery under test.
+struct RealGallery {
+    session: Session,
+    clock: ManualClock,
+    start: DateTime<Utc>,
+}
+
+/// As `plan` and then running it: `check` is the plan's verdict.
+macro_rules! run {
+    ($operation:expr, $plan_first:expr, $at:expr) => {{
+        #[allow(unused_mut, reason = "planning to publish opens the disks")]
+        let mut operation = $operation;
+        if $plan_first {
+            let plan = operation.plan().await.unwrap();
+            let outcome = operation.into_future().await;
+            let told = outcome.as_ref().err().map(|error| error.problems().cloned().collect()).unwrap_or_default();
+            assert_eq!(plan.problems, Vec::from_iter::<Vec<Problem>>(told), "{}: plan and outcome", $at);
+            outcome
+        } else {
+            operation.into_future().await
+        }
+    }};
+}
+
+impl RealGallery {
+    async fn open(seed: u64) -> Self {
+        let start = "2026-01-02T03:04:05Z".parse().unwrap();
+        let clock = ManualClock::new(start);
+        let limits = Limits::default()
+            .with_galleries(model::GALLERIES)
+            .with_image_definitions(model::DEFINITIONS)
+            .with_image_versions(model::VERSIONS)
+            .with_replicas_per_region(model::REPLICAS);
+        let builder = GalleryService::builder().store(MemoryStore::new()).clock(clock.clone()).limits(limits);
+        let service = builder.workers(Workers::inline()).entropy(SeededEntropy::new(seed)).open().await.unwrap();
+        Self { session: service.session("test".parse().unwrap()), clock, start }
+    }
+
+    /// What was deleted, or why not.
+    async fn apply(&self, step: &Step, plan_first: bool, at: &At<'_>) -> Result<BTreeSet<Thing>> {
+        let session = &self.session;
+        // Now and then everything is written in capitals, which makes no difference.
+        let write = Writer { start: self.start, capitals: at.number % 5 == 0 };
+        let nothing = BTreeSet::new();
+        match step {
+            Step::CreateGallery(key, gallery) => {
+                run!(session.create_gallery(write.gallery(key, gallery)), plan_first, at).map(|_| nothing)
+            }
+            Step::CreateDefinition(key, one) => {
+                run!(session.create_image_definition(write.definition(key, one)), plan_first, at).map(|_| nothing)
+            }
+            Step::Publish(key, version) => {
+                let source = DiskSource::bytes(vec![7; 512 * version.sectors as usize], DiskFormat::Raw);
+                let location = write.plain_region(version.location);
+                let new = NewImageVersion::new(write.version_id(key), location, write.profile(version), source);
+                let new = new.with_tags(write.tags(version.tag)).with_safety_profile(write.safety(version));
+                run!(session.publish(new), plan_first, at).map(|_| nothing)
+            }
+            Step::Replicate(key) => session.replicate(&write.version_id(key)).await.map(|_| nothing),
+            Step::UpdateGallery(key, gallery) => {
+                run!(session.update_gallery(write.gallery(key, gallery)), plan_first, at).map(|_| nothing)
+            }
+            Step::UpdateDefinition(key, one) => {
+                run!(session.update_image_definition(write.definition(key, one)), plan_first, at).map(|_| nothing)
+            }
+            Step::UpdateVersion(key, version) => {
+                let mut new = write.version(key, version)?;
+                if let Ok(old) = session.view().image_version(new.id()) {
+                    // Only the service sets it, and it must stay.
+                    let date = old.publishing_profile().published_date();
+                    let patch = serde_json::json!({"properties": {"publishingProfile": {"publishedDate": date}}});
+                    new = new.patched(&patch).unwrap();
+                }
+                run!(session.update_image_version(new), plan_first, at).map(|_| nothing)
+            }
+            Step::Delete { thing, cascade, bypass } => {
+                let deletion = session.delete(write.id(thing));
+                let deletion = if *cascade { deletion.cascade() } else { deletion };
+                let deletion = if *bypass { deletion.bypass_soft_delete() } else { deletion };
+                run!(deletion, plan_first, at).map(|ids| ids.iter().map(read_id).collect())
+            }
+            Step::Restore(key) => run!(session.restore(&write.version_id(key)), plan_first, at).map(|()| nothing),
+            Step::Wait(seconds) => {
+                self.clock.advance(Duration::from_secs(*seconds as u64));
+                Ok(nothing)
+            }
+        }
+    }
+
+    /// The whole state is the model's.
+    async fn compare(&self, model: &Model, at: &At<'_>) {
+        let view = self.session.refresh().await.unwrap();
+        let write = Writer { start: self.start, capitals: false };
+        let galleries = view.galleries(&Scope::All, None, usize::MAX).items;
+        let expected: Vec<Gallery> = model.galleries.iter().map(|(key, one)| write.gallery(key, one)).collect();
+        assert_eq!(plain(&galleries), Vec::from_iter(&expected), "{at}: galleries");
+        for key in model.galleries.keys() {
+            let definitions = view.image_definitions(&write.gallery_id(key), None, usize::MAX).unwrap().items;
+            let expected = model.definitions.iter().filter(|(image, _)| image.0 == *key);
+            let expected: Vec<_> = expected.map(|(key, one)| write.definition(key, one)).collect();
+            assert_eq!(plain(&definitions), Vec::from_iter(&expected), "{at}: definitions of {key:?}");
+        }
+        for key in model.definitions.keys() {
+            self.compare_versions(model, key, &view, at);
+        }
+        let missing = (model::GalleryKey::from(("dev", "group1", "e")), "web");
+        assert_eq!(
+            view.latest(&write.image_id(&missing), &write.region("eastus")).unwrap_err().code(),
+            "ResourceNotFound"
+        );
+        for (subscription, region) in SUBSCRIPTIONS.iter().flat_map(|one| REGIONS.map(|region| (*one, region))) {
+            let [galleries, definitions, versions, gone] = model.usage(subscription, region);
+            let usage = view.usage(&subscription.parse().unwrap(), &write.region(region));
+            let usage = usage.map(|usage| usage.current_value);
+            // Those whose retention is over may be counted until they are cleared away.
+            let versions = versions..=versions + gone;
+            let same = usage[..2] == [galleries, definitions] && versions.contains(&usage[2]);
+            assert!(same, "{at}: usage of {subscription} in {region}: {usage:?}, {versions:?} in the model");
+        }
+    }
+
+    fn compare_versions(&self, model: &Model, image: &ImageKey, view: &CatalogView, at: &At<'_>) {
+        let write = Writer { start: self.start, capitals: false };
+        let id = write.image_id(image);
+        let there = view.image_versions(&id, None, usize::MAX).unwrap().items;
+        let deleted = view.soft_deleted_versions(&id).unwrap();
+        for (real, is_deleted) in [(there, false), (deleted, true)] {
+            let expected = model.versions_of(image).filter(|(_, record)| record.deleted.is_some() == is_deleted);
+            let expected: Vec<Facts> = expected.map(|(key, one)| write.facts(key, &one.version)).collect();
+            let real: Vec<Facts> = real.iter().map(|version| facts(version)).collect();
+            assert_eq!(real, expected, "{at}: versions of {image:?}, deleted: {is_deleted}");
+        }
+        for key in model.versions.keys().filter(|key| key.0 == *image) {
+            let real = view.image_version(&write.version_id(key));
+            let expected = model.version(key).map(|record| write.facts(key, &record.version));
+            assert_eq!(real.as_ref().ok().map(|version| facts(version)), expected, "{at}: {key:?}");
+            assert!(real.is_ok_and(|_| true) || expected.is_none(), "{at}: {key:?}");
+        }
+        for region in REGIONS {
+            let real = view.latest(&id, &write.region(region));
+            let expected = model.latest(image, region).map(|key| write.version_id(&key));
+            let real = real.as_ref().map(|version| version.id().clone()).map_err(Error::code);
+            assert_eq!(real, expected, "{at}: latest of {image:?} in {region}");
+            let candidates = view.explain_latest(&id, &write.region(region)).unwrap();
+            let latest = candidates.iter().filter(|candidate| candidate.verdict == LatestVerdict::Latest);
+            let latest: Vec<_> = latest.map(|candidate| candidate.version.id()).collect();
+            assert_eq!(latest, Vec::from_iter(expected.as_ref().ok()), "{at}: explanation for {image:?} in {region}");
+        }
+    }
+}
+
+fn plain<T>(items: &[std::sync::Arc<T>]) -> Vec<&T> {
+    items.iter().map(|item| &**item).collect()
+}
+
+/// What of a version the rules are about: the service adds to the rest.
+#[derive(Debug, PartialEq)]
+struct Facts {
+    id: ImageVersionId,
+    location: Region,
+    tags: Tags,
+    targets: TargetRegions,
+    common: (ReplicaCount, bool),
+    storage: Vec<StorageAccountType>,
+    end_of_life: Option<DateTime<Utc>>,
+    safety: SafetyProfile,
+    bytes: u64,
+}
+
+fn facts(version: &ImageVersion) -> Facts {
+    let profile = version.publishing_profile();
+    let targets = profile.target_regions();
+    Facts {
+        id: version.id().clone(),
+        location: version.location().clone(),
+        tags: version.tags().clone(),
+        targets: targets.clone(),
+        common: (profile.replica_count(), profile.exclude_from_latest()),
+        storage: targets.iter().map(|target| profile.storage_account_type_in(target.region())).collect(),
+        end_of_life: profile.end_of_life_date(),
+        safety: version.safety_profile(),
+        bytes: version.storage_profile().os_disk_image().size_in_bytes(),
+    }
+}
+
+/// Says what the model says in the gallery's own types.
+struct Writer {
+    start: DateTime<Utc>,
+    capitals: bool,
+}
+
+impl Writer {
+    fn text(&self, text: &str) -> String {
+        if self.capitals { text.to_uppercase() } else { text.to_owned() }
+    }
+
+    fn region(&self, region: Name) -> Region {
+        let text = if self.capitals && region == "westeurope" { "West Europe" } else { region };
+        self.text(text).parse().unwrap()
+    }
+
+    /// Always written alike: an update takes another spelling for another region.
+    fn plain_region(&self, region: Name) -> Region {
+        region.parse().unwrap()
+    }
+
+    fn time(&self, seconds: Seconds) -> DateTime<Utc> {
+        self.start + TimeDelta::seconds(seconds)
+    }
+
+    fn tags(&self, tag: Option<Name>) -> Tags {
+        Tags::new(tag.map(|tag| ("colour".to_owned(), tag.to_owned())).into_iter().collect()).unwrap()
+    }
+
+    fn gallery_id(&self, (subscription, group, name): &GalleryKey) -> GalleryId {
+        let [subscription, group, name] = [subscription, group, name].map(|text| self.text(text));
+        GalleryId::new(subscription.parse().unwrap(), group.parse().unwrap(), name.parse().unwrap())
+    }
+
+    fn image_id(&self, (gallery, name): &ImageKey) -> ImageDefinitionId {
+        self.gallery_id(gallery).image(self.text(name).parse().unwrap())
+    }
+
+    fn version_id(&self, (image, (major, minor, patch)): &VersionKey) -> ImageVersionId {
+        self.image_id(image).version(VersionNumber::new(*major, *minor, *patch).unwrap())
+    }
+
+    fn id(&self, thing: &Thing) -> ResourceId {
+        match thing {
+            Thing::Gallery(key) => self.gallery_id(key).into(),
+            Thing::Image(key) => self.image_id(key).into(),
+            Thing::Version(key) => self.version_id(key).into(),
+        }
+    }
+
+    fn gallery(&self, key: &GalleryKey, from: &model::Gallery) -> Gallery {
+        let mut gallery =
+            Gallery::new(self.gallery_id(key), self.plain_region(from.location)).with_tags(self.tags(from.tag));
+        if let Some(description) = from.description {
+            gallery = gallery.with_description(description);
+        }
+        if let Some(policy) = &from.soft_delete {
+            let to = if policy.enabled { SoftDeletePolicy::enabled() } else { SoftDeletePolicy::default() };
+            let to = policy.days.map_or(to, |days| to.with_retention_period_in_days(days));
+            gallery = gallery.with_soft_delete_policy(to);
+        }
+        if from.shared {
+            gallery = gallery.with_sharing_profile(SharingProfile::new(SharingPermissions::Groups));
+        }
+        gallery
+    }
+
+    fn definition(&self, key: &ImageKey, from: &model::Definition) -> ImageDefinition {
+        let [publisher, offer, sku] = from.identifier.map(|text| self.text(text));
+        let identifier = ImageIdentifier::new(&publisher, &offer, &sku).unwrap();
+        let os_type = if from.kind == Kind::Windows { OsType::Windows } else { OsType::Linux };
+        let os_state = if from.kind == Kind::Specialized { OsState::Specialized } else { OsState::Generalized };
+        let location = self.plain_region(from.location);
+        let to = ImageDefinition::new(self.image_id(key), location, os_type, os_state, identifier);
+        let to = to.with_tags(self.tags(from.tag));
+        let to = match from.kind {
+            Kind::Linux | Kind::Windows | Kind::Specialized => to,
+            Kind::SecondGeneration => to.with_hyper_v_generation(HyperVGeneration::V2),
+            Kind::Arm64 => to.with_architecture(Architecture::Arm64),
+            Kind::Eula => to.with_eula("eula"),
+            Kind::Privacy => to.with_privacy_statement_uri("https://example.com/privacy"),
+            Kind::PurchasePlan => {
+                let (name, publisher, product) = ("plan".into(), "contoso".into(), "web".into());
+                to.with_purchase_plan(PurchasePlan { name, publisher, product })
+            }
+            Kind::Feature => to.with_feature("IsAcceleratedNetworkSupported", "True"),
+        };
+        let range = || ResourceRange::new(Some(2), Some(8)).unwrap();
+        let to = match from.hint {
+            Hint::None => to,
+            Hint::ReleaseNote => to.with_release_note_uri("https://example.com/notes"),
+            Hint::VCpus => to.with_recommended(RecommendedMachine::default().with_v_cpus(range())),
+            Hint::Memory => to.with_recommended(RecommendedMachine::default().with_memory(range())),
+            Hint::DisallowedDisks => to.with_disallowed_disk_types(["Premium_LRS"]),
+        };
+        let to = if let Some(description) = from.description { to.with_description(description) } else { to };
+        if let Some(end) = from.end_of_life { to.with_end_of_life_date(self.time(end)) } else { to }
+    }
+
+    fn target(&self, from: &Target) -> TargetRegion {
+        let mut target = TargetRegion::new(self.plain_region(from.region));
+        if let Some(replicas) = from.replicas {
+            target = target.with_regional_replica_count(replicas.try_into().unwrap());
+        }
+        if let Some(storage) = from.storage {
+            target = target.with_storage_account_type(account_type(storage));
+        }
+        if let Some(excluded) = from.excluded {
+            target = target.with_exclude_from_latest(excluded);
+        }
+        target
+    }
+
+    fn profile(&self, from: &model::Version) -> PublishingProfile {
+        let targets = from.targets.iter().map(|target| self.target(target)).collect();
+        let mut profile = PublishingProfile::new(TargetRegions::new(targets).unwrap())
+            .with_replica_count(from.replicas.try_into().unwrap())
+            .with_exclude_from_latest(from.excluded);
+        if let Some(storage) = from.storage {
+            profile = profile.with_storage_account_type(account_type(storage));
+        }
+        if let Some(end) = from.end_of_life {
+            profile = profile.with_end_of_life_date(self.time(end));
+        }
+        profile
+    }
+
+    fn safety(&self, from: &model::Version) -> SafetyProfile {
+        SafetyProfile::default()
+            .with_deletion_of_replicated_locations(from.allows_removal)
+            .with_block_deletion_before_end_of_life(from.keeps_to_end_of_life)
+    }
+
+    fn version(&self, key: &VersionKey, from: &model::Version) -> Result<ImageVersion> {
+        let storage = StorageProfile::new(DiskImage::new(512 * from.sectors), vec![]).unwrap();
+        let version =
+            ImageVersion::new(self.version_id(key), self.plain_region(from.location), self.profile(from), storage)?;
+        Ok(version.with_tags(self.tags(from.tag)).with_safety_profile(self.safety(from)))
+    }
+
+    fn facts(&self, key: &VersionKey, from: &model::Version) -> Facts {
+        facts(&self.version(key, from).unwrap())
+    }
+}
+
+fn account_type(storage: Storage) -> StorageAccountType {
+    match storage {
+        Storage::Lrs => StorageAccountType::StandardLrs,
+        Storage::Zrs => StorageAccountType::StandardZrs,
+        Storage::Premium => StorageAccountType::PremiumLrs,
+    }
+}
+
+/// The model's names are the test's own texts.
+fn read_name(text: &str) -> Name {
+    let names = ["dev", "prod", "group1", "group2", "a", "b", "c", "d", "web", "db", "jobs"];
+    names.into_iter().find(|name| name.eq_ignore_ascii_case(text)).unwrap()
+}
+
+fn read_gallery_id(id: &GalleryId) -> GalleryKey {
+    (read_name(id.subscription().as_str()), read_name(id.resource_group().as_str()), read_name(id.name().as_str()))
+}
+
+fn read_image_id(id: &ImageDefinitionId) -> ImageKey {
+    (read_gallery_id(id.gallery()), read_name(id.name().as_str()))
+}
+
+fn read_id(id: &ResourceId) -> Thing {
+    match id {
+        ResourceId::Gallery(id) => Thing::Gallery(read_gallery_id(id)),
+        ResourceId::ImageDefinition(id) => Thing::Image(read_image_id(id)),
+        ResourceId::ImageVersion(id) => {
+            let number = id.number();
+            Thing::Version((read_image_id(id.definition()), (number.major(), number.minor(), number.patch())))
+        }
+        other => panic!("{other} was deleted"),
+    }
+}
