@@ -46,6 +46,8 @@
 //! - A [`Session`] is a caller's way in: create, [`publish`](Session::publish), [`replicate`](Session::replicate),
 //!   [`deploy`](Session::deploy), [`delete`](Session::delete), [`history`](Session::history); and, as a [`CatalogView`],
 //!   all that can be read: lists, usage, [`latest`](CatalogView::latest).
+//! - Everything that changes something can be planned first: [`Operation::plan`], [`Publishing::plan`], [`Deletion::plan`]
+//!   make the same checks and say all that is wrong, or what would happen.
 //! - [`model`] is what exists, in Azure's terms and JSON; [`image`] is where disks come from; [`store`] is where bytes
 //!   go; [`host`] is what your program supplies: clock, randomness, threads.
 //! - An [`Error`] says what is wrong, where, by which rule and how to mend it, has a [kind](ErrorKind) to act on and
@@ -53,8 +55,8 @@
 //!
 //! # What it does not do yet
 //!
-//! Access control (every caller may do everything), deletion and updates, collection of what a crash left behind,
-//! compression, an HTTP face. Disks are raw or VHD; convert others first.
+//! Access control (every caller may do everything), freeing the bytes of what is deleted, compression, an HTTP face. Disks
+//! are raw or VHD; convert others first.
 //!
 //! # Features
 //!

@@ -44,8 +44,10 @@ fn processes_that_race_for_the_last_places_get_each_once() {
     if let Some(directory) = role() {
         block_on(async {
             let session = open(&directory, LIMIT).await;
-            for number in 0..8 {
-                match session.create_gallery(gallery(&format!("g{}x{number}", std::process::id()))).await {
+            let writers = (0..8).map(|number| gallery(&format!("g{}x{number}", std::process::id())));
+            let writers = writers.map(|gallery| session.create_gallery(gallery).into_future());
+            for outcome in futures::future::join_all(writers).await {
+                match outcome {
                     Ok(_) => println!("created"),
                     Err(error) => assert_eq!(error.kind(), ErrorKind::LimitReached, "{error}"),
                 }
@@ -154,7 +156,7 @@ fn memory_stays_bounded_whatever_the_size_of_the_disk() {
     file.set_len(1 << 40).unwrap();
     // A terabyte with 400 pieces of a MiB, each another.
     for number in 1..=400_u64 {
-        let mut block: Vec<u8> = std::iter::repeat_n(number.to_le_bytes(), 1 << 17).flatten().collect();
+        let mut block = number.to_le_bytes().repeat(1 << 17);
         block.chunks_mut(64 << 10).zip(0..).for_each(|(chunk, at)| chunk[8] = at);
         file.seek(SeekFrom::Start(number * (5 << 29))).unwrap();
         file.write_all(&block).unwrap();

@@ -755,6 +755,9 @@ fn regions_are_added_and_removed_and_the_bytes_follow() {
         // The replica that is there goes on serving while others are made.
         assert_eq!(world.latest("westeurope").as_deref(), Some("1.0.0"));
         assert_eq!(world.latest("eastus"), None);
+        let again = world.session.replicate(&version_id("1.0.0")).plan().await.unwrap();
+        let moved: Vec<_> = again.regions.iter().map(|plan| (plan.cross_region_bytes, plan.stored_bytes)).collect();
+        assert_eq!(moved, [(0, 2 * stored), (stored, stored)]);
         let report = world.session.replicate(&version_id("1.0.0")).await.unwrap();
         assert_eq!(report.regions[0].local_bytes, 2 * stored);
         assert_eq!(report.regions[1].cross_region_bytes, stored);

@@ -66,6 +66,17 @@ pub(crate) async fn look(region: Region, slots: Vec<Slot>, manifest: &Manifest) 
 }
 
 impl RegionRun {
+    /// The bytes that are to cross the region's border, and those that are missing over all slots.
+    pub(crate) fn missing_bytes(&self, manifest: &Manifest) -> (u64, u64) {
+        let (mut crossing, mut missing) = (0, 0);
+        for pack in &manifest.packs {
+            let lacking = self.present.iter().filter(|slot| !slot.contains(&pack.id)).count();
+            missing += pack.length * lacking as u64;
+            crossing += if lacking == self.present.len() { pack.length } else { 0 };
+        }
+        (crossing, missing)
+    }
+
     /// The bytes of the manifest's packs that are here, over all slots.
     pub(crate) fn present_bytes(&self, manifest: &Manifest) -> u64 {
         let of_slot = |slot: &BTreeSet<_>| -> u64 {

@@ -10,6 +10,7 @@ use futures::channel::mpsc;
 use futures::future::BoxFuture;
 use futures::stream::{self, Stream, StreamExt};
 
+use super::plan::{Plan, RegionPlan};
 use super::rules;
 use super::session::Session;
 use crate::catalog::{Event, State, VersionRecord};
@@ -50,6 +51,8 @@ pub struct RegionReport {
 /// that arrived whole.
 #[must_use = "nothing is replicated before it is awaited or polled"]
 pub struct Replication {
+    session: Session,
+    version: ImageVersionId,
     work: Option<BoxFuture<'static, Result<ReplicationReport>>>,
     news: mpsc::UnboundedReceiver<ReplicationStatus>,
     outcome: Option<Result<ReplicationReport>>,
@@ -58,6 +61,39 @@ pub struct Replication {
 impl std::fmt::Debug for Replication {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Replication(done: {})", self.work.is_none())
+    }
+}
+
+impl Replication {
+    /// What it would move, by the stores' own word.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Corrupt` where the catalog or the version's manifest can't be read; regions whose stores don't
+    /// answer are among the plan's problems.
+    pub async fn plan(&self) -> Result<Plan> {
+        let view = self.session.refresh().await?;
+        let record = match view.record(&self.version) {
+            Ok(record) => record,
+            Err(error) => return Ok(Plan::refused(error.into_problems())),
+        };
+        let manifest = self.session.manifest_of(record).await?;
+        let (profile, home) = (record.version.publishing_profile(), record.version.location());
+        let mut plan = Plan::default();
+        for (region, replicas) in targets(record) {
+            if record.is_complete_in(&region) {
+                continue;
+            }
+            let slots = self.session.parts.regions.slots(&region, replicas);
+            match async { look(region.clone(), slots?, &manifest).await }.await {
+                Ok(run) => {
+                    let (crossing, stored) = run.missing_bytes(&manifest);
+                    plan.regions.push(RegionPlan::new(home, profile, &region, (replicas, crossing, stored)));
+                }
+                Err(error) => plan.problems.extend(error.into_problems()),
+            }
+        }
+        Ok(plan)
     }
 }
 
@@ -116,9 +152,10 @@ impl Session {
     /// `Corrupt`, `Unknown`. Replicating again goes on where it was.
     pub fn replicate(&self, version: &ImageVersionId) -> Replication {
         let (send, news) = mpsc::unbounded();
+        let (session, id) = (self.clone(), version.clone());
+        let work = async move { session.replicate_now(&id, &send).await };
         let (session, version) = (self.clone(), version.clone());
-        let work = async move { session.replicate_now(&version, &send).await };
-        Replication { work: Some(Box::pin(work)), news, outcome: None }
+        Replication { session, version, work: Some(Box::pin(work)), news, outcome: None }
     }
 
     /// How far a version's replication is, by the stores' own word.
