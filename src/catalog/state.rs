@@ -207,6 +207,14 @@ impl State {
         self.definition_record(id.definition())?.versions.get(&id.number())
     }
 
+    /// Whether a version was deleted so long ago that it can't be restored any more.
+    pub(crate) fn is_gone(&self, record: &VersionRecord, now: DateTime<Utc>) -> bool {
+        let Some(deleted) = record.soft_deleted else { return false };
+        let gallery = self.gallery(record.version.id().definition().gallery());
+        let retention = gallery.map(|gallery| gallery.soft_delete_policy().retention()).unwrap_or_default();
+        now.signed_duration_since(deleted) >= retention
+    }
+
     /// The version that "latest" means in a region.
     pub(crate) fn latest(&self, definition: &ImageDefinitionId, region: &Region) -> Option<&Arc<VersionRecord>> {
         let record = self.definition_record(definition)?;

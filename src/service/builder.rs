@@ -1,16 +1,14 @@
 //! The service, and what a host builds it from.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use super::machines::ComputerNames;
+use super::parts::Parts;
 use super::regions::Regions;
 use super::session::Session;
 use crate::catalog::{Caller, Catalog};
 use crate::error::{Error, Result};
 use crate::host::{Clock, Entropy, SystemClock, SystemEntropy, Workers};
-use crate::model::{Limits, Region, RegionCatalog, ResourceId};
-use crate::placement::Pool;
+use crate::model::{Limits, Region, RegionCatalog};
 use crate::store::{BlobStore, Prefixed};
 
 /// A Shared Image Gallery. Cheap to clone; any number of them, in any number of processes, may work on the same
@@ -33,21 +31,6 @@ use crate::store::{BlobStore, Prefixed};
 /// ```
 #[derive(Clone, Debug)]
 pub struct GalleryService(pub(super) Arc<Parts>);
-
-/// What the service is made of.
-#[derive(Debug)]
-pub(super) struct Parts {
-    pub(super) catalog: Catalog,
-    pub(super) regions: Regions,
-    pub(super) region_catalog: RegionCatalog,
-    pub(super) limits: Limits,
-    pub(super) workers: Workers,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) entropy: Arc<dyn Entropy>,
-    /// What each replica is doing in this process.
-    pub(super) computer_names: ComputerNames,
-    pub(super) pools: Mutex<HashMap<(ResourceId, Region), Arc<Pool>>>,
-}
 
 /// Builds a [`GalleryService`]: say where the bytes go; all else has a default.
 #[derive(Debug, Default)]
@@ -152,14 +135,5 @@ impl GalleryServiceBuilder {
             pools,
             computer_names,
         })))
-    }
-}
-
-impl Parts {
-    /// Random bytes.
-    pub(super) fn draw<const N: usize>(&self) -> Result<[u8; N]> {
-        let mut bytes = [0; N];
-        self.entropy.fill(&mut bytes).map_err(|error| Error::from_io("entropy", "drawing random bytes", error))?;
-        Ok(bytes)
     }
 }

@@ -36,7 +36,7 @@ impl Session {
     /// `Unknown`.
     pub fn create_image_definition(&self, definition: ImageDefinition) -> Operation<ImageDefinition> {
         let created = definition.clone();
-        let judge = move |state: &_, parts: &super::builder::Parts| {
+        let judge = move |state: &_, parts: &super::parts::Parts| {
             let there = crate::catalog::State::definition(state, definition.id());
             if there.is_some_and(|there| differences(&**there, &definition).is_empty()) {
                 return Plan::default();
@@ -76,7 +76,7 @@ impl Session {
     /// As [`update_gallery`](Self::update_gallery), and `Invalid` for an end of life that is past.
     pub fn update_image_definition(&self, definition: ImageDefinition) -> Operation<ImageDefinition> {
         let updated = definition.clone();
-        let judge = move |state: &crate::catalog::State, parts: &super::builder::Parts| {
+        let judge = move |state: &crate::catalog::State, parts: &super::parts::Parts| {
             let Some(old) = state.definition(definition.id()) else {
                 return Plan::refused(vec![rules::missing(definition.id())]);
             };
@@ -98,7 +98,7 @@ impl Session {
     /// not allow it; `Invalid` as for [`publish`](Self::publish).
     pub fn update_image_version(&self, version: ImageVersion) -> Operation<ImageVersion> {
         let updated = version.clone();
-        let judge = move |state: &crate::catalog::State, parts: &super::builder::Parts| {
+        let judge = move |state: &crate::catalog::State, parts: &super::parts::Parts| {
             let Some(old) = state.version(version.id()) else {
                 return Plan::refused(vec![rules::missing(version.id())]);
             };
@@ -119,8 +119,8 @@ impl Session {
     /// `NotFound` where there is none, or its retention is over; `Unavailable`, `StorageFull`, `Unknown`.
     pub fn restore(&self, version: &ImageVersionId) -> Operation<()> {
         let id = version.clone();
-        let judge = move |state: &crate::catalog::State, parts: &super::builder::Parts| {
-            let there = state.version(&id).filter(|record| !super::view::is_gone(state, record, parts.clock.now()));
+        let judge = move |state: &crate::catalog::State, parts: &super::parts::Parts| {
+            let there = state.version(&id).filter(|record| !state.is_gone(record, parts.clock.now()));
             match there.map(|record| record.soft_deleted) {
                 None => Plan::refused(vec![rules::missing(&id)]),
                 Some(None) => Plan::default(),

@@ -5,11 +5,10 @@ use std::future::IntoFuture;
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 
-use super::builder::Parts;
+use super::parts::Parts;
 use super::plan::{Operation, Plan};
 use super::rules;
 use super::session::Session;
-use super::view::is_gone;
 use crate::catalog::{Event, State, VersionRecord};
 use crate::error::{Problem, Result};
 use crate::model::{GalleryId, ImageDefinitionId, ResourceId};
@@ -144,7 +143,7 @@ impl Judge<'_> {
         if self.state.definition(id).is_none() {
             return;
         }
-        let children = || self.state.versions(id, None).filter(|record| !is_gone(self.state, record, self.now));
+        let children = || self.state.versions(id, None).filter(|record| !self.state.is_gone(record, self.now));
         if self.how.cascade {
             // A version can't be restored into a definition that is gone.
             children().for_each(|record| self.version(record, true, plan));

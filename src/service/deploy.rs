@@ -12,7 +12,7 @@ use crate::image::export::{Ending, Export};
 use crate::image::manifest::{Manifest, ManifestDisk};
 use crate::image::{Digest, DiskFormat, Slot};
 use crate::model::{Region, ResourceId};
-use crate::placement::{Lease, Pool};
+use crate::placement::Lease;
 use crate::progress::{OnProgress, Progress};
 
 /// A deployment to be made: of the OS disk, as raw, unless it is told otherwise.
@@ -202,13 +202,5 @@ impl Source {
 
     fn deployed(&self) -> Deployed {
         Deployed { digest: self.disk.digest, virtual_size: self.disk.size, replica: self.lease.replica() }
-    }
-}
-
-impl super::builder::Parts {
-    /// The loads of a version's replicas in a region, kept for this process.
-    fn pool(&self, image: &ResourceId, region: &Region, replicas: u32) -> std::sync::Arc<Pool> {
-        let mut pools = self.pools.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        pools.entry((image.clone(), region.clone())).or_insert_with(|| Pool::new(replicas)).clone()
     }
 }

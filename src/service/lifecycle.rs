@@ -1,7 +1,7 @@
 //! The newest versions in many regions, the older ones in one.
 
-use super::builder::Parts;
 use super::change::moves;
+use super::parts::Parts;
 use super::plan::{Operation, Plan};
 use super::rules;
 use super::session::Session;

@@ -1,10 +1,9 @@
 //! What VMs and scale sets are made from, and what the two OS states mean for them.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 
 use super::deploy::Deployment;
 use super::session::Session;
@@ -159,9 +158,6 @@ pub struct ScaleSet<S> {
     os_profile: Option<OsProfile>,
 }
 
-/// The computer names of the VMs that were made of specialized images, per image.
-pub(super) type ComputerNames = Mutex<BTreeMap<ResourceId, BTreeMap<String, Vec<MachineName>>>>;
-
 impl Session {
     /// An image to make VMs from, in a region: a version, a definition (its latest version), or a managed image.
     ///
@@ -225,8 +221,9 @@ impl<S> Image<S> {
             let mut names = self.session.parts.computer_names.lock().unwrap_or_else(PoisonError::into_inner);
             let of_image = names.entry(self.id.clone()).or_default();
             let same = of_image.entry(computer_name.to_ascii_lowercase()).or_default();
-            collides_with = same.iter().filter(|other| **other != name).cloned().collect();
-            same.push(name.clone());
+            let others = same.iter().filter(|other| **other != name.0);
+            collides_with = others.cloned().map(MachineName).collect();
+            same.push(name.0.clone());
         }
         let (session, id, region) = (self.session.clone(), self.id.clone(), self.region.clone());
         NewVm { session, id, region, name, computer_name, os_profile, collides_with }

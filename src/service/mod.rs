@@ -6,6 +6,7 @@ mod delete;
 mod deploy;
 mod lifecycle;
 mod machines;
+mod parts;
 mod plan;
 mod publish;
 mod regions;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
 
-use super::builder::Parts;
+use super::parts::Parts;
 use super::session::Session;
 use crate::billing::{Cost, Item, Prices};
 use crate::catalog::{Event, State};

@@ -357,7 +357,7 @@ impl Session {
 const ANOTHER_NAME: &str = "it exists: choose another name, or delete it first";
 
 /// What is wrong with keeping something in a region.
-fn in_region(parts: &super::builder::Parts, region: &Region) -> Option<Problem> {
+fn in_region(parts: &super::parts::Parts, region: &Region) -> Option<Problem> {
     let unknown = parts.region_catalog.problem_with_location("Microsoft.Compute/images", region);
     unknown.or_else(|| parts.regions.problem_with(region))
 }

@@ -7,8 +7,7 @@ use std::fmt::Display;
 
 use chrono::{DateTime, Utc};
 
-use super::builder::Parts;
-use super::view::is_gone;
+use super::parts::Parts;
 use crate::catalog::{State, VersionRecord};
 use crate::error::{ErrorKind, Problem};
 use crate::model::resource::differences;
@@ -150,7 +149,7 @@ pub(super) fn place_for_version(state: &State, parts: &Parts, id: &ImageVersionI
         return vec![parent_missing(id.definition())];
     }
     let now = parts.clock.now();
-    if let Some(there) = state.version(id).filter(|there| !is_gone(state, there, now)) {
+    if let Some(there) = state.version(id).filter(|there| !state.is_gone(there, now)) {
         return vec![match there.soft_deleted {
             None => already_exists(id, "a published version never changes: publish under the next number"),
             Some(_) => already_exists(id, "it was deleted and can be restored: restore it, or take another number"),

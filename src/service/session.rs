@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::stream::Stream;
 
-use super::builder::Parts;
+use super::parts::Parts;
 use crate::catalog::{Caller, Commit, State};
 use crate::error::Result;
 

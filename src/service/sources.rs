@@ -1,6 +1,6 @@
 //! What an image is made from, and what is known of it.
 
-use super::builder::Parts;
+use super::parts::Parts;
 use super::rules::missing;
 use crate::catalog::{ImageContent, State};
 use crate::error::{ErrorKind, Problem};
@@ -273,7 +273,7 @@ impl Origin {
                 }
             },
             Self::ImageVersion(id) => {
-                let record = state.version(id).filter(|record| !super::view::is_gone(state, record, parts.clock.now()));
+                let record = state.version(id).filter(|record| !state.is_gone(record, parts.clock.now()));
                 match record.zip(state.definition(id.definition())) {
                     None => looked.problems.push(not_found(id)),
                     Some((record, of)) => {

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 
-use super::builder::Parts;
+use super::parts::Parts;
 use super::rules::missing;
 use super::session::Session;
 use crate::billing::{Cost, Item, Prices};
@@ -109,14 +108,6 @@ pub struct LatestCandidate {
     pub verdict: LatestVerdict,
 }
 
-/// Whether a version was deleted so long ago that it can't be restored any more.
-pub(super) fn is_gone(state: &State, record: &VersionRecord, now: DateTime<Utc>) -> bool {
-    let Some(deleted) = record.soft_deleted else { return false };
-    let gallery = state.gallery(record.version.id().definition().gallery());
-    let retention = gallery.map(|gallery| gallery.soft_delete_policy().retention()).unwrap_or_default();
-    now.signed_duration_since(deleted) >= retention
-}
-
 impl Session {
     /// What exists, as this process has seen it last; no store is asked.
     pub fn view(&self) -> CatalogView {
@@ -207,7 +198,7 @@ impl CatalogView {
         let deleted = self
             .state
             .versions(definition, None)
-            .filter(|record| record.soft_deleted.is_some() && !is_gone(&self.state, record, now));
+            .filter(|record| record.soft_deleted.is_some() && !self.state.is_gone(record, now));
         Ok(deleted.map(|record| record.version.clone()).collect())
     }
 
@@ -231,7 +222,7 @@ impl CatalogView {
 
     pub(super) fn record(&self, id: &ImageVersionId) -> Result<&Arc<VersionRecord>> {
         let now = self.parts.clock.now();
-        let record = self.state.version(id).filter(|record| !is_gone(&self.state, record, now));
+        let record = self.state.version(id).filter(|record| !self.state.is_gone(record, now));
         record.ok_or_else(|| Error::new(missing(id)))
     }
 

@@ -1,0 +1,42 @@
+//! What the service is made of; everything else in this room stands on it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::regions::Regions;
+use crate::catalog::Catalog;
+use crate::error::{Error, Result};
+use crate::host::{Clock, Entropy, Workers};
+use crate::model::{Limits, Region, RegionCatalog, ResourceId};
+use crate::placement::Pool;
+
+/// What the service is made of.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) catalog: Catalog,
+    pub(super) regions: Regions,
+    pub(super) region_catalog: RegionCatalog,
+    pub(super) limits: Limits,
+    pub(super) workers: Workers,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    /// What each replica is doing in this process.
+    /// The computer names of the VMs that were made of specialized images, with those VMs' names.
+    pub(super) computer_names: Mutex<BTreeMap<ResourceId, BTreeMap<String, Vec<String>>>>,
+    pub(super) pools: Mutex<HashMap<(ResourceId, Region), Arc<Pool>>>,
+}
+
+impl Parts {
+    /// Random bytes.
+    pub(super) fn draw<const N: usize>(&self) -> Result<[u8; N]> {
+        let mut bytes = [0; N];
+        self.entropy.fill(&mut bytes).map_err(|error| Error::from_io("entropy", "drawing random bytes", error))?;
+        Ok(bytes)
+    }
+
+    /// The loads of a version's replicas in a region, kept for this process.
+    pub(super) fn pool(&self, image: &ResourceId, region: &Region, replicas: u32) -> Arc<Pool> {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.entry((image.clone(), region.clone())).or_insert_with(|| Pool::new(replicas)).clone()
+    }
+}
