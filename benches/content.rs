@@ -105,7 +105,7 @@ fn image() -> Result<ImageDefinitionId, Box<dyn Error>> {
 }
 
 async fn open(store: &Path, durability: Durability) -> Result<GalleryService, Box<dyn Error>> {
-    let service = GalleryService::builder().store(FsStore::open_with(store, durability)?).open().await?;
+    let service = GalleryService::builder().allow_all().store(FsStore::open_with(store, durability)?).open().await?;
     let session = service.session("bench".parse()?);
     let home: Region = "westeurope".parse()?;
     session.create_gallery(Gallery::new(GALLERY.parse()?, home.clone())).await?;

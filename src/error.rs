@@ -20,6 +20,8 @@ pub enum ErrorKind {
     AlreadyExists,
     /// The request is well formed but the present state refuses it: look at the state, then decide.
     Conflict,
+    /// The caller may not do it: get a role that allows it. Whether what it names exists is not told.
+    Forbidden,
     /// A limit is reached: free something, or raise the limit.
     LimitReached,
     /// The file system or bucket is full: free space, then call again; nothing half-done is kept.

@@ -10,7 +10,7 @@
 //!
 //! # futures::executor::block_on(async {
 //! // One store for everything; `FsStore` keeps it on a disk, and each region can have its own.
-//! let service = GalleryService::builder().store(MemoryStore::new()).open().await?;
+//! let service = GalleryService::builder().allow_all().store(MemoryStore::new()).open().await?;
 //! let session = service.session("docs".parse()?);
 //!
 //! // A gallery, an image definition, a version.
@@ -48,6 +48,7 @@
 //!   all that can be read: lists, usage, [`latest`](CatalogView::latest).
 //! - Everything that changes something can be planned first: [`Operation::plan`], [`Publishing::plan`], [`Deletion::plan`]
 //!   make the same checks and say all that is wrong, or what would happen.
+//! - [`access`] is who may do it: roles that a directory of yours gives meaning to, or `allow_all`.
 //! - [`model`] is what exists, in Azure's terms and JSON; [`image`] is where disks come from; [`store`] is where bytes
 //!   go; [`host`] is what your program supplies: clock, randomness, threads.
 //! - An [`Error`] says what is wrong, where, by which rule and how to mend it, has a [kind](ErrorKind) to act on and
@@ -55,7 +56,7 @@
 //!
 //! # What it does not do yet
 //!
-//! Access control (every caller may do everything), freeing the bytes of what is deleted, compression, an HTTP face. Disks
+//! Freeing the bytes of what is deleted, compression, an HTTP face. Disks
 //! are raw or VHD; convert others first.
 //!
 //! # Features
@@ -68,6 +69,7 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+pub mod access;
 mod billing;
 mod catalog;
 mod error;
@@ -82,15 +84,16 @@ pub mod store;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 
+pub use access::Caller;
 pub use billing::{Cost, CostLine, Prices};
-pub use catalog::{Caller, CarriedIdentity, Commit, Event, ImageContent, UploadName};
+pub use catalog::{Authorization, CarriedIdentity, Commit, Event, ImageContent, UploadName};
 pub use error::{Error, ErrorKind, Problem, Result};
 pub use progress::Progress;
 pub use replication::{AggregatedState, RegionalReplicationStatus, ReplicationState, ReplicationStatus};
 pub use service::{
     BootImage, CatalogView, Deletion, Deployed, Deployment, GalleryService, GalleryServiceBuilder, Generalized, Image,
     ImageSource, ImportReport, LatestCandidate, LatestVerdict, LifecyclePolicy, ListPage, LocalDisks, MachineName,
-    NewImageVersion, NewManagedImage, NewSnapshot, NewVm, Operation, OsProfile, Plan, Published, Publishing,
-    RegionPlan, RegionReport, Replication, ReplicationReport, ScaleSet, Scope, Session, SnapshotDisks, SourceMachine,
-    Specialized, Usage, VhdBlob,
+    NewImageVersion, NewManagedImage, NewSnapshot, NewVm, Operation, OsProfile, Plan, PublicGallery, PublicImageId,
+    Published, Publishing, RegionPlan, RegionReport, Replication, ReplicationReport, ScaleSet, Scope, Session,
+    SharedGallery, SharedImage, SharedImageVersion, SnapshotDisks, SourceMachine, Specialized, Usage, VhdBlob,
 };

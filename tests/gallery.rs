@@ -65,7 +65,14 @@ fn raw(bytes: &[u8]) -> DiskSource {
 
 async fn open(store: impl store::BlobStore) -> Session {
     let clock = ManualClock::auto_advancing("2026-01-02T03:04:05Z".parse().unwrap());
-    GalleryService::builder().store(store).clock(clock).open().await.unwrap().session("test".parse().unwrap())
+    GalleryService::builder()
+        .allow_all()
+        .store(store)
+        .clock(clock)
+        .open()
+        .await
+        .unwrap()
+        .session("test".parse().unwrap())
 }
 
 async fn with_definition(session: &Session) {
@@ -162,7 +169,9 @@ fn two_services_see_each_other_and_never_break_a_rule_between_them() {
     let store = MemoryStore::new();
     let limits = Limits::default().with_galleries(10);
     let services: Vec<GalleryService> = (0..4)
-        .map(|_| block_on(GalleryService::builder().store(store.clone()).limits(limits.clone()).open()).unwrap())
+        .map(|_| {
+            block_on(GalleryService::builder().allow_all().store(store.clone()).limits(limits.clone()).open()).unwrap()
+        })
         .collect();
     let created: usize = std::thread::scope(|scope| {
         let workers: Vec<_> = services
@@ -369,7 +378,7 @@ fn bad_requests_say_what_and_where_and_leave_nothing() {
 fn a_region_without_a_store_is_refused_before_a_byte_moves() {
     block_on(async {
         let store = MemoryStore::new();
-        let builder = GalleryService::builder().catalog_store(MemoryStore::new());
+        let builder = GalleryService::builder().allow_all().catalog_store(MemoryStore::new());
         let service = builder.region_store(region("westeurope"), store.clone()).open().await.unwrap();
         let session = service.session("test".parse().unwrap());
         with_definition(&session).await;
@@ -385,7 +394,7 @@ fn a_store_that_is_full_leaves_no_pack_behind() {
         let packs = MemoryStore::new();
         let store = FaultyStore::new(packs.clone());
         let faults = store.faults();
-        let builder = GalleryService::builder().catalog_store(MemoryStore::new());
+        let builder = GalleryService::builder().allow_all().catalog_store(MemoryStore::new());
         let service = builder.region_store(region("westeurope"), store).open().await.unwrap();
         let session = service.session("test".parse().unwrap());
         with_definition(&session).await;
@@ -443,7 +452,7 @@ fn a_store_that_vanishes_in_the_middle_is_named_and_the_work_goes_on_when_it_is_
     let place = |name: &str| directory.path().join(name);
     let bytes = disk(150, 3);
     block_on(async {
-        let builder = GalleryService::builder().catalog_store(FsStore::open(place("catalog")).unwrap());
+        let builder = GalleryService::builder().allow_all().catalog_store(FsStore::open(place("catalog")).unwrap());
         let stores = ["westeurope", "eastus"].map(|name| (region(name), FsStore::open(place(name)).unwrap()));
         let builder = stores.into_iter().fold(builder, |builder, (region, store)| builder.region_store(region, store));
         let session = builder.open().await.unwrap().session("test".parse().unwrap());
@@ -584,8 +593,12 @@ fn it_works_under_tokio_and_smol_with_several_disks() {
 fn checkpoints_and_the_log_alone_give_the_same_state() {
     block_on(async {
         let store = MemoryStore::new();
-        let builder =
-            || GalleryService::builder().limits(Limits::default().with_galleries(1000)).entropy(SeededEntropy::new(1));
+        let builder = || {
+            GalleryService::builder()
+                .allow_all()
+                .limits(Limits::default().with_galleries(1000))
+                .entropy(SeededEntropy::new(1))
+        };
         let session = builder().store(store.clone()).open().await.unwrap().session("test".parse().unwrap());
         for number in 0..150 {
             let id = format!("/subscriptions/dev/resourceGroups/a/providers/Microsoft.Compute/galleries/g{number}");

@@ -8,10 +8,11 @@ use chrono::{SubsecRound, TimeDelta};
 use futures::channel::oneshot;
 
 use super::checkpoint;
-use super::entry::{Caller, Change, Entry, FORMAT, Nonce, log_key};
-use super::event::Event;
+use super::entry::{Change, Entry, FORMAT, Nonce, log_key};
+use super::event::{Authorization, Event};
 use super::log::{Catalog, failed};
 use super::state::State;
+use crate::access::Caller;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::image::UploadId;
 use crate::store::{PutMode, StoreErrorKind};
@@ -24,7 +25,14 @@ const EAGER_ATTEMPTS: u32 = 3;
 
 /// What an operation wants to happen in a given state, or why it must not: asked again after each lost race. No events
 /// means that nothing is left to do.
-pub(super) type Check = Box<dyn FnMut(&State) -> Result<Vec<Event>> + Send + Sync>;
+pub(super) type Check = Box<dyn FnMut(&State) -> Result<Changes> + Send + Sync>;
+
+/// What an operation changes, and what allowed it.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    pub(crate) events: Vec<Event>,
+    pub(crate) authorization: Option<Authorization>,
+}
 
 /// An operation that waits to be committed.
 pub(super) struct Pending {
@@ -75,7 +83,7 @@ impl Catalog {
     pub(crate) async fn commit(
         &self,
         caller: &Caller,
-        check: impl FnMut(&State) -> Result<Vec<Event>> + Send + Sync + 'static,
+        check: impl FnMut(&State) -> Result<Changes> + Send + Sync + 'static,
     ) -> Result<Arc<State>> {
         let (done, mut answer) = oneshot::channel();
         let pending = Pending { caller: caller.clone(), check: Box::new(check), done };
@@ -145,13 +153,13 @@ impl Catalog {
         let (mut next, now) = (State::clone(&state), self.clock.now());
         let (mut changes, mut members) = (Vec::new(), Vec::with_capacity(waiting.len()));
         for mut pending in waiting {
-            let verdict = (pending.check)(&next).and_then(|events| {
+            let verdict = (pending.check)(&next).and_then(|Changes { events, authorization }| {
                 if !events.is_empty() {
                     // On a copy: should one of the events not apply, then none of them has.
                     let mut applied = next.clone();
                     events.iter().try_for_each(|event| applied.apply(event, now))?;
                     next = applied;
-                    changes.push(Change { caller: pending.caller.clone(), events });
+                    changes.push(Change { caller: pending.caller.clone(), authorization, events });
                 }
                 Ok(())
             });

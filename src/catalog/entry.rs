@@ -1,73 +1,18 @@
 //! An entry of the log: one commit.
 
-use std::fmt;
-use std::str::FromStr;
-use std::sync::Arc;
-
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::event::Event;
+use super::event::{Authorization, Event};
 use super::frame;
+use crate::access::Caller;
 use crate::error::{Error, Result};
 use crate::image::Digest;
 use crate::store::BlobKey;
 
 /// The format of entries and checkpoints that this build writes, and the only one that it reads.
 pub(super) const FORMAT: u32 = 1;
-
-/// On whose behalf something is done: a name of 1 to 256 printable characters, kept in the history.
-///
-/// ```
-/// use compute_gallery::Caller;
-///
-/// assert_eq!("nightly build".parse::<Caller>()?.as_str(), "nightly build");
-/// assert!("".parse::<Caller>().is_err());
-/// # Ok::<(), compute_gallery::Error>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Caller(Arc<str>);
-
-impl Caller {
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Caller {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        if name.is_empty() || name.chars().count() > 256 || name.chars().any(char::is_control) {
-            let rule = "a caller's name has 1 to 256 characters, none of them a control character";
-            return Err(Error::invalid("caller", format!("`{}`: {rule}", name.escape_debug())));
-        }
-        Ok(Self(name.into()))
-    }
-}
-
-impl TryFrom<String> for Caller {
-    type Error = Error;
-
-    fn try_from(name: String) -> Result<Self> {
-        name.parse()
-    }
-}
-
-impl From<Caller> for String {
-    fn from(caller: Caller) -> Self {
-        caller.as_str().to_owned()
-    }
-}
-
-impl fmt::Display for Caller {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// One line of the history.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,6 +24,8 @@ pub struct Commit {
     pub time: DateTime<Utc>,
     /// On whose behalf.
     pub caller: Caller,
+    /// What allowed it.
+    pub authorization: Option<Authorization>,
     /// What happened.
     pub event: Event,
 }
@@ -106,6 +53,8 @@ pub(super) struct Entry {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Change {
     pub(super) caller: Caller,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) authorization: Option<Authorization>,
     pub(super) events: Vec<Event>,
 }
 
@@ -125,8 +74,11 @@ impl Entry {
 
     pub(super) fn commits(self) -> impl Iterator<Item = Commit> {
         let (number, time) = (self.number, self.time);
-        self.changes.into_iter().flat_map(move |Change { caller, events }| {
-            events.into_iter().map(move |event| Commit { number, time, caller: caller.clone(), event })
+        self.changes.into_iter().flat_map(move |Change { caller, authorization, events }| {
+            events.into_iter().map(move |event| {
+                let (caller, authorization) = (caller.clone(), authorization.clone());
+                Commit { number, time, caller, authorization, event }
+            })
         })
     }
 }

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::access::{
+    AccessScope, Action, AssignmentId, DenyAssignment, GallerySharing, Grant, RoleAssignment, RoleDefinition, RoleId,
+};
 use crate::image::{Digest, UploadId};
 use crate::model::{
     Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageVersion, ImageVersionId, ManagedImage, ManagedImageId,
@@ -116,6 +119,47 @@ pub enum Event {
         /// The snapshot.
         snapshot: SnapshotId,
     },
+    /// A gallery is shared with others, or no longer.
+    GalleryShared {
+        /// The gallery.
+        gallery: GalleryId,
+        /// With whom it is shared now.
+        sharing: GallerySharing,
+    },
+    /// A role of the host's own exists, or is another one now.
+    RoleDefined {
+        /// The role.
+        role: RoleDefinition,
+    },
+    /// A role is gone.
+    RoleDeleted {
+        /// The role.
+        role: RoleId,
+    },
+    /// Somebody has a role.
+    RoleAssigned {
+        /// Who, which, where.
+        assignment: RoleAssignment,
+    },
+    /// Somebody has a role no longer.
+    RoleUnassigned {
+        /// The assignment.
+        assignment: AssignmentId,
+        /// Where it was.
+        scope: AccessScope,
+    },
+    /// Something is denied to somebody.
+    DenyAssigned {
+        /// What, to whom, where.
+        denial: DenyAssignment,
+    },
+    /// Something is denied no longer.
+    DenyUnassigned {
+        /// The deny assignment.
+        denial: AssignmentId,
+        /// Where it was.
+        scope: AccessScope,
+    },
     /// A version has all its replicas in a region, and can be deployed there.
     RegionCompleted {
         /// The version.
@@ -130,6 +174,45 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// What somebody must be allowed to do where, to be told of it; `None` where it concerns administrators alone.
+    pub(crate) fn seen_by(&self) -> Option<(Action, AccessScope)> {
+        Some(match self {
+            Self::GalleryCreated { gallery } | Self::GalleryUpdated { gallery } => {
+                (Action::ReadGallery, gallery.id().into())
+            }
+            Self::GalleryDeleted { gallery } | Self::GalleryShared { gallery, .. } => {
+                (Action::ReadGallery, gallery.into())
+            }
+            Self::ImageDefinitionCreated { definition } | Self::ImageDefinitionUpdated { definition } => {
+                (Action::ReadImage, definition.id().into())
+            }
+            Self::ImageDefinitionDeleted { definition } => (Action::ReadImage, definition.into()),
+            Self::ImageVersionPublished { version, .. } | Self::ImageVersionUpdated { version } => {
+                (Action::ReadVersion, version.id().into())
+            }
+            Self::ImageVersionDeleted { version, .. }
+            | Self::ImageVersionRestored { version }
+            | Self::RegionCompleted { version, .. } => (Action::ReadVersion, version.into()),
+            Self::ManagedImageCreated { image, .. } => (Action::ReadManagedImage, image.id().into()),
+            Self::ManagedImageDeleted { image } => (Action::ReadManagedImage, image.into()),
+            Self::SnapshotCreated { snapshot, .. } => (Action::ReadSnapshot, snapshot.id().into()),
+            Self::SnapshotDeleted { snapshot } => (Action::ReadSnapshot, snapshot.into()),
+            Self::UploadStarted { target, .. } => match target {
+                ResourceId::ManagedImage(_) => (Action::ReadManagedImage, target.clone().into()),
+                ResourceId::Snapshot(_) => (Action::ReadSnapshot, target.clone().into()),
+                _ => (Action::ReadVersion, target.clone().into()),
+            },
+            Self::RoleAssigned { assignment } => (Action::ReadRoleAssignment, assignment.scope.clone()),
+            Self::DenyAssigned { denial } => (Action::ReadRoleAssignment, denial.scope.clone()),
+            Self::RoleUnassigned { scope, .. } | Self::DenyUnassigned { scope, .. } => {
+                (Action::ReadRoleAssignment, scope.clone())
+            }
+            Self::UploadAbandoned { .. } | Self::RoleDefined { .. } | Self::RoleDeleted { .. } => return None,
+        })
+    }
+}
+
 /// What the disks of a version hold, in short.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -141,6 +224,29 @@ pub struct ImageContent {
     pub os_disk_digest: Digest,
     /// What one replica takes in bytes, if it is alone in its slot.
     pub stored_bytes: u64,
+}
+
+/// What allowed a change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Authorization {
+    /// The role assignment, if it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assignment: Option<AssignmentId>,
+    /// The whole of it in words.
+    pub because: String,
+}
+
+impl From<Grant> for Authorization {
+    fn from(grant: Grant) -> Self {
+        let because = grant.to_string();
+        match grant {
+            Grant::Role { assignment, .. } => Self { assignment: Some(assignment.id.clone()), because },
+            Grant::AllowAll | Grant::Administrator | Grant::Shared | Grant::Community => {
+                Self { assignment: None, because }
+            }
+        }
+    }
 }
 
 /// What the VM that a specialized image was made from left in it: every VM made of it has the same.

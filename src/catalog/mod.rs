@@ -13,9 +13,10 @@ mod frame;
 mod log;
 mod state;
 
-pub use entry::{Caller, Commit};
-pub use event::{CarriedIdentity, Event, ImageContent, UploadName};
+pub use entry::Commit;
+pub use event::{Authorization, CarriedIdentity, Event, ImageContent, UploadName};
 
+pub(crate) use commit::Changes;
 pub(crate) use log::Catalog;
 pub(crate) use state::{State, VersionRecord};
 

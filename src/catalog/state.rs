@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::entry::Entry;
 use super::event::{CarriedIdentity, Event, ImageContent, UploadName};
+use crate::access::{AccessPolicy, GallerySharing, WrittenPolicy};
 use crate::error::{Error, Result};
 use crate::image::Digest;
 use crate::model::{
@@ -26,11 +27,13 @@ pub(crate) struct State {
     managed_images: BTreeMap<ManagedImageId, Arc<ImageRecord<ManagedImage>>>,
     snapshots: BTreeMap<SnapshotId, Arc<ImageRecord<Snapshot>>>,
     uploads: BTreeMap<UploadName, Upload>,
+    access: Arc<AccessPolicy>,
 }
 
 #[derive(Clone, Debug)]
 struct GalleryRecord {
     gallery: Arc<Gallery>,
+    sharing: GallerySharing,
     definitions: BTreeMap<ImageName, Arc<DefinitionRecord>>,
 }
 
@@ -147,6 +150,7 @@ impl State {
             managed_images: BTreeMap::new(),
             snapshots: BTreeMap::new(),
             uploads: BTreeMap::new(),
+            access: Arc::default(),
         }
     }
 
@@ -169,6 +173,16 @@ impl State {
     pub(crate) fn galleries(&self, after: Option<&GalleryId>) -> impl Iterator<Item = &Arc<Gallery>> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.galleries.range::<GalleryId, _>((from, Bound::Unbounded)).map(|(_, record)| &record.gallery)
+    }
+
+    /// All roles and assignments.
+    pub(crate) fn access(&self) -> &AccessPolicy {
+        &self.access
+    }
+
+    /// With whom a gallery is shared.
+    pub(crate) fn sharing(&self, id: &GalleryId) -> Option<&GallerySharing> {
+        self.galleries.get(id).map(|record| &record.sharing)
     }
 
     pub(crate) fn gallery(&self, id: &GalleryId) -> Option<&Arc<Gallery>> {
@@ -253,15 +267,16 @@ impl State {
     }
 
     /// How many resources a subscription has in a region: galleries, definitions, versions.
-    pub(crate) fn usage(&self, subscription: &SubscriptionId, location: &Region) -> [usize; 3] {
+    pub(crate) fn usage(&self, subscription: &SubscriptionId, location: &Region, now: DateTime<Utc>) -> [usize; 3] {
         let mut usage = [0; 3];
         let [galleries, definitions, versions] = &mut usage;
         for gallery in self.galleries.values().filter(|record| record.gallery.id().subscription() == subscription) {
             *galleries += usize::from(gallery.gallery.location() == location);
             for definition in gallery.definitions.values() {
                 *definitions += usize::from(definition.definition.location() == location);
-                *versions +=
-                    definition.versions.values().filter(|record| record.version.location() == location).count();
+                let counts =
+                    |record: &&Arc<VersionRecord>| record.version.location() == location && !self.is_gone(record, now);
+                *versions += definition.versions.values().filter(counts).count();
             }
         }
         usage
@@ -293,7 +308,8 @@ impl State {
         };
         match event {
             Event::GalleryCreated { gallery } => {
-                let record = GalleryRecord { gallery: Arc::new(gallery.clone()), definitions: BTreeMap::new() };
+                let (sharing, definitions) = Default::default();
+                let record = GalleryRecord { gallery: Arc::new(gallery.clone()), sharing, definitions };
                 self.galleries.insert(gallery.id().clone(), Arc::new(record));
             }
             Event::GalleryUpdated { gallery } => {
@@ -374,6 +390,16 @@ impl State {
             Event::SnapshotDeleted { snapshot } => {
                 self.snapshots.remove(snapshot);
             }
+            Event::GalleryShared { gallery, sharing } => {
+                let record = self.galleries.get_mut(gallery).ok_or_else(|| missing(gallery))?;
+                Arc::make_mut(record).sharing = sharing.clone();
+            }
+            Event::RoleDefined { role } => self.access_mut().put_role(role.clone()),
+            Event::RoleDeleted { role } => self.access_mut().remove_role(role)?,
+            Event::RoleAssigned { assignment } => self.access_mut().assign(assignment.clone()),
+            Event::RoleUnassigned { assignment, .. } => self.access_mut().unassign(assignment),
+            Event::DenyAssigned { denial } => self.access_mut().deny(denial.clone()),
+            Event::DenyUnassigned { denial, .. } => self.access_mut().undeny(denial),
             Event::RegionCompleted { version, region, replicas, cross_region_bytes } => {
                 let change = |record: &mut VersionRecord| {
                     record.complete.insert(region.clone(), *replicas);
@@ -383,6 +409,10 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    fn access_mut(&mut self) -> &mut AccessPolicy {
+        Arc::make_mut(&mut self.access)
     }
 
     /// The imports that were to become `target` are over.
@@ -418,6 +448,10 @@ pub(super) struct Written {
     managed_images: Vec<Arc<ImageRecord<ManagedImage>>>,
     #[serde(default)]
     snapshots: Vec<Arc<ImageRecord<Snapshot>>>,
+    #[serde(default)]
+    sharing: Vec<(GalleryId, GallerySharing)>,
+    #[serde(default)]
+    access: WrittenPolicy,
     uploads: Vec<(UploadName, Upload)>,
 }
 
@@ -433,6 +467,13 @@ impl From<&State> for Written {
             versions: definitions().flat_map(|record| record.versions.values()).cloned().collect(),
             managed_images: state.managed_images(None).cloned().collect(),
             snapshots: state.snapshots(None).cloned().collect(),
+            sharing: state
+                .galleries
+                .iter()
+                .filter(|(_, record)| !record.sharing.is_empty())
+                .map(|(id, record)| (id.clone(), record.sharing.clone()))
+                .collect(),
+            access: state.access().into(),
             uploads: state.uploads.iter().map(|(name, upload)| (*name, upload.clone())).collect(),
         }
     }
@@ -448,10 +489,13 @@ impl TryFrom<Written> for State {
             head: written.head,
             time: written.time,
             uploads: written.uploads.into_iter().collect(),
+            access: Arc::new(written.access.into()),
             ..Self::empty()
         };
+        let mut sharing: BTreeMap<GalleryId, GallerySharing> = written.sharing.into_iter().collect();
         for gallery in written.galleries {
-            let record = GalleryRecord { gallery: gallery.clone(), definitions: BTreeMap::new() };
+            let sharing = sharing.remove(gallery.id()).unwrap_or_default();
+            let record = GalleryRecord { gallery: gallery.clone(), sharing, definitions: BTreeMap::new() };
             state.galleries.insert(gallery.id().clone(), Arc::new(record));
         }
         for definition in written.definitions {

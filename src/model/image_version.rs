@@ -80,6 +80,14 @@ impl ImageVersion {
         self
     }
 
+    /// The same, with the date of publication of another.
+    pub(crate) fn published_as(&self, other: &Self) -> Self {
+        let mut version = self.clone();
+        let date = other.properties.publishing_profile.published_date();
+        version.properties.publishing_profile.set_published_date(date);
+        version
+    }
+
     /// Where it goes.
     pub fn publishing_profile(&self) -> &PublishingProfile {
         &self.properties.publishing_profile

@@ -10,11 +10,14 @@ pub struct Limits {
     replicas_per_region: u32,
     scale_set_instances_from_gallery: u32,
     scale_set_instances_from_managed_image: u32,
+    shared_subscriptions: usize,
+    shared_tenants: usize,
 }
 
 impl Default for Limits {
     /// 100 galleries, 1,000 definitions and 10,000 versions per subscription per region, disks of up to 1 TiB (the
-    /// service's overview, "Limits"), scale sets of up to 1,000 instances from a gallery and 600 from a managed image ("Scaling"), and
+    /// service's overview, "Limits"), scale sets of up to 1,000 instances from a gallery and 600 from a managed image ("Scaling"), direct sharing with 30
+    /// subscriptions and 5 tenants, and
     /// up to 100 replicas per region (its API reference).
     fn default() -> Self {
         Self {
@@ -25,6 +28,8 @@ impl Default for Limits {
             replicas_per_region: 100,
             scale_set_instances_from_gallery: 1_000,
             scale_set_instances_from_managed_image: 600,
+            shared_subscriptions: 30,
+            shared_tenants: 5,
         }
     }
 }
@@ -76,6 +81,16 @@ impl Limits {
         self.scale_set_instances_from_gallery = from_gallery;
         self.scale_set_instances_from_managed_image = from_managed_image;
         self
+    }
+
+    /// Subscriptions that a gallery can be shared with.
+    pub fn shared_subscriptions(&self) -> usize {
+        self.shared_subscriptions
+    }
+
+    /// Tenants that a gallery can be shared with.
+    pub fn shared_tenants(&self) -> usize {
+        self.shared_tenants
     }
 
     /// Sets the number of galleries.

@@ -51,8 +51,10 @@ macro_rules! name {
 
         impl Ord for $name {
             fn cmp(&self, other: &Self) -> Ordering {
-                let folded = |name: &Self| name.0.to_ascii_lowercase();
-                folded(self).cmp(&folded(other))
+                fn folded(name: &str) -> impl Iterator<Item = u8> + '_ {
+                    name.bytes().map(|byte| byte.to_ascii_lowercase())
+                }
+                folded(&self.0).cmp(folded(&other.0))
             }
         }
 
@@ -64,7 +66,13 @@ macro_rules! name {
 
         impl Hash for $name {
             fn hash<H: Hasher>(&self, state: &mut H) {
-                self.0.to_ascii_lowercase().hash(state);
+                // In one piece, without an allocation: no name is longer.
+                let mut folded = [0; $max];
+                if let Some(place) = folded.get_mut(..self.0.len()) {
+                    place.copy_from_slice(self.0.as_bytes());
+                    place.make_ascii_lowercase();
+                    place.hash(state);
+                }
             }
         }
 

@@ -307,6 +307,10 @@ impl PublishingProfile {
         self
     }
 
+    pub(crate) fn set_published_date(&mut self, date: Option<DateTime<Utc>>) {
+        self.published_date = date;
+    }
+
     /// The regions that it goes to.
     pub fn target_regions(&self) -> &TargetRegions {
         &self.target_regions

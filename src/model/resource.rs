@@ -112,7 +112,9 @@ fn compare(path: &str, old: &Value, new: &Value, paths: &mut Vec<String>) {
         (Value::Object(a), Value::Object(b)) => {
             let names: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
             for name in names {
-                let absent = DEFAULTS.iter().find(|(known, _)| known == name);
+                // What a region leaves out is as the version has it, which is more than a default.
+                let inherits = path.ends_with(".targetRegions");
+                let absent = DEFAULTS.iter().find(|(known, _)| known == name && !inherits);
                 let absent = absent.and_then(|(_, value)| serde_json::from_str(value).ok()).unwrap_or(Value::Null);
                 let below = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
                 compare(&below, a.get(name).unwrap_or(&absent), b.get(name).unwrap_or(&absent), paths);
@@ -121,15 +123,33 @@ fn compare(path: &str, old: &Value, new: &Value, paths: &mut Vec<String>) {
         // An object without properties, or with the defaults alone, is as good as none.
         (Value::Object(_), Value::Null) => compare(path, old, &Value::Object(serde_json::Map::new()), paths),
         (Value::Null, Value::Object(_)) => compare(path, &Value::Object(serde_json::Map::new()), new, paths),
-        (Value::String(a), Value::String(b)) if a.eq_ignore_ascii_case(b) && is_name(path) => {}
+        (Value::String(a), Value::String(b)) if is_name(path) && a.eq_ignore_ascii_case(b) => {}
+        (Value::String(a), Value::String(b)) if is_region(path) && region(a) == region(b) => {}
+        // A list is one property: it differs, or not.
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            let mut within = Vec::new();
+            a.iter().zip(b).for_each(|(a, b)| compare(path, a, b, &mut within));
+            if !within.is_empty() {
+                paths.push(path.to_owned());
+            }
+        }
         _ if old == new => {}
         _ => paths.push(path.to_owned()),
     }
 }
 
-/// Ids, names and regions are compared without case.
+/// Ids and names are compared without case.
 fn is_name(path: &str) -> bool {
-    path == "id" || path == "name" || path == "location" || path.starts_with("properties.identifier.")
+    path == "id" || path == "name" || path.starts_with("properties.identifier.")
+}
+
+fn is_region(path: &str) -> bool {
+    path == "location" || path == "properties.publishingProfile.targetRegions.name"
+}
+
+/// A region is compared without case and spaces.
+fn region(name: &str) -> String {
+    name.replace(' ', "").to_ascii_lowercase()
 }
 
 /// The parts of a resource that are alike in all of them: id, location, tags, JSON, bodies.
@@ -263,5 +283,11 @@ mod tests {
         let old = json!({"id": "/A", "properties": {"architecture": "x64", "eula": "x"}});
         let new = json!({"id": "/a", "properties": {"hyperVGeneration": "V2", "eula": "X", "disallowed": {}}});
         assert_eq!(differences(&old, &new), ["properties.eula", "properties.hyperVGeneration"]);
+        let to = |name: &str| json!({"location": name, "properties": {"publishingProfile": {"targetRegions": [{"name": name}]}}});
+        let (mut old, new) = (to("West Europe"), to("westeurope"));
+        assert!(differences(&old, &new).is_empty());
+        let target = &mut old["properties"]["publishingProfile"]["targetRegions"][0];
+        target["excludeFromLatest"] = json!(false);
+        assert_eq!(differences(&old, &new), ["properties.publishingProfile.targetRegions"]);
     }
 }

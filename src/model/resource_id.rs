@@ -119,6 +119,24 @@ impl ImageVersionId {
     }
 }
 
+impl ResourceId {
+    /// The subscription and resource group that it is in.
+    pub fn resource_group(&self) -> (&SubscriptionId, &ResourceGroupName) {
+        match self {
+            Self::Gallery(id) => (id.subscription(), id.resource_group()),
+            Self::ImageDefinition(id) => (id.gallery().subscription(), id.gallery().resource_group()),
+            Self::ImageVersion(id) => {
+                let gallery = id.definition().gallery();
+                (gallery.subscription(), gallery.resource_group())
+            }
+            Self::ManagedImage(id) => (id.subscription(), id.resource_group()),
+            Self::Snapshot(id) => (id.subscription(), id.resource_group()),
+            Self::Disk(id) => (id.subscription(), id.resource_group()),
+            Self::VirtualMachine(id) => (id.subscription(), id.resource_group()),
+        }
+    }
+}
+
 /// The segments of an id, taken one after the other.
 struct Segments<'a> {
     id: &'a str,

@@ -1,11 +1,14 @@
 //! The service, and what a host builds it from.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::authorize::Authority;
 use super::parts::Parts;
 use super::regions::Regions;
 use super::session::Session;
-use crate::catalog::{Caller, Catalog};
+use crate::access::{Caller, Directory};
+use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::host::{Clock, Entropy, SystemClock, SystemEntropy, Workers};
 use crate::model::{Limits, Region, RegionCatalog};
@@ -20,7 +23,7 @@ use crate::store::{BlobStore, Prefixed};
 /// use compute_gallery::GalleryService;
 ///
 /// # futures::executor::block_on(async {
-/// let service = GalleryService::builder().store(MemoryStore::new()).open().await?;
+/// let service = GalleryService::builder().store(MemoryStore::new()).allow_all().open().await?;
 /// let session = service.session("docs".parse()?);
 ///
 /// let id: GalleryId = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/Contoso".parse()?;
@@ -37,6 +40,9 @@ pub struct GalleryService(pub(super) Arc<Parts>);
 #[must_use = "nothing is opened before `open`"]
 pub struct GalleryServiceBuilder {
     catalog: Option<Arc<dyn BlobStore>>,
+    allow_all: bool,
+    directory: Option<Arc<dyn Directory>>,
+    administrators: BTreeSet<Caller>,
     regions: Regions,
     region_catalog: RegionCatalog,
     limits: Limits,
@@ -51,8 +57,8 @@ impl GalleryService {
         GalleryServiceBuilder::default()
     }
 
-    /// The service as `caller` uses it. The caller's name goes into the history of what it does; every caller may do
-    /// everything until access control comes.
+    /// The service as `caller` uses it: a user or application that the directory knows, whose roles decide what it may
+    /// do; any name, where everything is allowed. The name goes into the history of what it does.
     pub fn session(&self, caller: Caller) -> Session {
         Session { parts: self.0.clone(), caller }
     }
@@ -74,6 +80,24 @@ impl GalleryServiceBuilder {
     /// A store for the catalog.
     pub fn catalog_store(mut self, store: impl BlobStore) -> Self {
         self.catalog = Some(Arc::new(store));
+        self
+    }
+
+    /// Everybody may do everything: for hosts that make their own checks, and for tests.
+    pub fn allow_all(mut self) -> Self {
+        self.allow_all = true;
+        self
+    }
+
+    /// Roles decide who may do what; `directory` knows who is who.
+    pub fn directory(mut self, directory: impl Directory) -> Self {
+        self.directory = Some(Arc::new(directory));
+        self
+    }
+
+    /// Lets a caller do everything, without any role: to assign the first ones.
+    pub fn administrator(mut self, caller: Caller) -> Self {
+        self.administrators.insert(caller);
         self
     }
 
@@ -111,12 +135,25 @@ impl GalleryServiceBuilder {
     ///
     /// # Errors
     ///
-    /// `Invalid` where no store was given for the catalog, `Unsupported` where its store lets two callers create one
+    /// `Invalid` where no store was given for the catalog, or neither [`directory`](Self::directory) nor
+    /// [`allow_all`](Self::allow_all); `Unsupported` where its store lets two callers create one
     /// key, `Corrupt` where the log is damaged, `Unavailable`.
     pub async fn open(self) -> Result<GalleryService> {
         let Some(store) = self.catalog.clone().or_else(|| self.regions.common.clone()) else {
             let fix = "the catalog has no store: give one with `store` or `catalog_store`";
             return Err(Error::invalid("catalog_store", fix));
+        };
+        let authority = match (self.allow_all, self.directory.clone()) {
+            (true, None) => Authority::AllowAll,
+            (false, Some(directory)) => Authority::Roles { directory, administrators: self.administrators.clone() },
+            (true, Some(_)) => {
+                let fix = "a directory and `allow_all` exclude each other: leave one out";
+                return Err(Error::invalid("directory", fix));
+            }
+            (false, None) => {
+                let fix = "who may do what is not said: give a `directory` for roles, or ask for `allow_all`";
+                return Err(Error::invalid("directory", fix));
+            }
         };
         let store: Arc<dyn BlobStore> = Arc::new(Prefixed::new(store, "catalog".parse()?));
         let clock = self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock));
@@ -126,6 +163,7 @@ impl GalleryServiceBuilder {
         let (pools, computer_names) = Default::default();
         Ok(GalleryService(Arc::new(Parts {
             catalog,
+            authority,
             regions,
             region_catalog,
             limits,

@@ -1,8 +1,10 @@
 //! Creating and updating what has no bytes: galleries, definitions, and where versions go.
 
+use super::authorize::Need;
 use super::plan::{Operation, Plan, RegionPlan};
 use super::rules;
 use super::session::Session;
+use crate::access::Action;
 use crate::catalog::{Event, VersionRecord};
 use crate::model::resource::differences;
 use crate::model::{Gallery, ImageDefinition, ImageVersion, ImageVersionId};
@@ -15,16 +17,17 @@ impl Session {
     /// `AlreadyExists` with other properties; `Conflict` where the name is taken in the subscription; `Invalid`;
     /// `LimitReached`; `Unavailable`, `StorageFull`, `Unknown`.
     pub fn create_gallery(&self, gallery: Gallery) -> Operation<Gallery> {
-        let created = gallery.clone();
+        let (created, needs) = (gallery.clone(), vec![Need::new(Action::WriteGallery, gallery.id())]);
+        let rights = self.clone();
         let judge = move |state: &_, parts: &_| {
             let there = crate::catalog::State::gallery(state, gallery.id());
             if there.is_some_and(|there| differences(&**there, &gallery).is_empty()) {
                 return Plan::default();
             }
-            let problems = rules::create_gallery(state, parts, &gallery);
+            let problems = rules::create_gallery(state, parts, &rights.rights(), &gallery);
             Plan::of_event(problems, Event::GalleryCreated { gallery: gallery.clone() })
         };
-        Operation::new(self, judge, |_| created)
+        Operation::new(self, needs, judge, |_| created)
     }
 
     /// Creates an image definition. Creating again what exists with the same properties succeeds and changes nothing.
@@ -35,16 +38,17 @@ impl Session {
     /// are those of another definition of the gallery; `Invalid`; `LimitReached`; `Unavailable`, `StorageFull`,
     /// `Unknown`.
     pub fn create_image_definition(&self, definition: ImageDefinition) -> Operation<ImageDefinition> {
-        let created = definition.clone();
+        let (created, needs) = (definition.clone(), vec![Need::new(Action::WriteImage, definition.id())]);
+        let rights = self.clone();
         let judge = move |state: &_, parts: &super::parts::Parts| {
             let there = crate::catalog::State::definition(state, definition.id());
             if there.is_some_and(|there| differences(&**there, &definition).is_empty()) {
                 return Plan::default();
             }
-            let problems = rules::create_definition(state, parts, parts.clock.now(), &definition);
+            let problems = rules::create_definition(state, parts, &rights.rights(), &definition);
             Plan::of_event(problems, Event::ImageDefinitionCreated { definition: definition.clone() })
         };
-        Operation::new(self, judge, |_| created)
+        Operation::new(self, needs, judge, |_| created)
     }
 
     /// Gives a gallery other properties: description, tags and soft-delete policy can change.
@@ -54,7 +58,7 @@ impl Session {
     /// `NotFound`; `Conflict` (`PropertyChangeNotAllowed`) for any other property that differs, each by name;
     /// `Unavailable`, `StorageFull`, `Unknown`.
     pub fn update_gallery(&self, gallery: Gallery) -> Operation<Gallery> {
-        let updated = gallery.clone();
+        let (updated, needs) = (gallery.clone(), vec![Need::new(Action::WriteGallery, gallery.id())]);
         let judge = move |state: &crate::catalog::State, _: &_| {
             let Some(old) = state.gallery(gallery.id()) else {
                 return Plan::refused(vec![rules::missing(gallery.id())]);
@@ -65,7 +69,7 @@ impl Session {
             let problems = rules::update_gallery(old, &gallery);
             Plan::of_event(problems, Event::GalleryUpdated { gallery: gallery.clone() })
         };
-        Operation::new(self, judge, |_| updated)
+        Operation::new(self, needs, judge, |_| updated)
     }
 
     /// Gives a definition other properties: description, tags, end of life, release notes, recommended vCPUs and memory,
@@ -75,7 +79,7 @@ impl Session {
     ///
     /// As [`update_gallery`](Self::update_gallery), and `Invalid` for an end of life that is past.
     pub fn update_image_definition(&self, definition: ImageDefinition) -> Operation<ImageDefinition> {
-        let updated = definition.clone();
+        let (updated, needs) = (definition.clone(), vec![Need::new(Action::WriteImage, definition.id())]);
         let judge = move |state: &crate::catalog::State, parts: &super::parts::Parts| {
             let Some(old) = state.definition(definition.id()) else {
                 return Plan::refused(vec![rules::missing(definition.id())]);
@@ -86,7 +90,7 @@ impl Session {
             let problems = rules::update_definition(old, &definition, parts.clock.now());
             Plan::of_event(problems, Event::ImageDefinitionUpdated { definition: definition.clone() })
         };
-        Operation::new(self, judge, |_| updated)
+        Operation::new(self, needs, judge, |_| updated)
     }
 
     /// Gives a version other target regions, replica counts, exclusion from latest, end of life, safety profile or tags.
@@ -97,11 +101,14 @@ impl Session {
     /// As [`update_gallery`](Self::update_gallery); `Conflict` where regions would be removed and the safety profile does
     /// not allow it; `Invalid` as for [`publish`](Self::publish).
     pub fn update_image_version(&self, version: ImageVersion) -> Operation<ImageVersion> {
-        let updated = version.clone();
+        let (updated, needs) = (version.clone(), vec![Need::new(Action::WriteVersion, version.id())]);
         let judge = move |state: &crate::catalog::State, parts: &super::parts::Parts| {
-            let Some(old) = state.version(version.id()) else {
+            let there = state.version(version.id()).filter(|record| !state.is_gone(record, parts.clock.now()));
+            let Some(old) = there else {
                 return Plan::refused(vec![rules::missing(version.id())]);
             };
+            // The service's own date is not the caller's to give.
+            let version = version.published_as(&old.version);
             if differences(&*old.version, &version).is_empty() {
                 return Plan::default();
             }
@@ -109,7 +116,7 @@ impl Session {
             let plan = Plan::of_event(problems, Event::ImageVersionUpdated { version: version.clone() });
             Plan { regions: moves(old, &version), ..plan }
         };
-        Operation::new(self, judge, |_| updated)
+        Operation::new(self, needs, judge, |_| updated)
     }
 
     /// Restores a version that was deleted in a gallery with a soft-delete policy.
@@ -118,7 +125,7 @@ impl Session {
     ///
     /// `NotFound` where there is none, or its retention is over; `Unavailable`, `StorageFull`, `Unknown`.
     pub fn restore(&self, version: &ImageVersionId) -> Operation<()> {
-        let id = version.clone();
+        let (id, needs) = (version.clone(), vec![Need::new(Action::WriteVersion, version)]);
         let judge = move |state: &crate::catalog::State, parts: &super::parts::Parts| {
             let there = state.version(&id).filter(|record| !state.is_gone(record, parts.clock.now()));
             match there.map(|record| record.soft_deleted) {
@@ -127,7 +134,7 @@ impl Session {
                 Some(Some(_)) => Plan::of_event(Vec::new(), Event::ImageVersionRestored { version: id.clone() }),
             }
         };
-        Operation::new(self, judge, |_| ())
+        Operation::new(self, needs, judge, |_| ())
     }
 }
 

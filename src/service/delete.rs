@@ -5,6 +5,7 @@ use std::future::IntoFuture;
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 
+use super::authorize::{Need, Rights, delete_action};
 use super::parts::Parts;
 use super::plan::{Operation, Plan};
 use super::rules;
@@ -66,9 +67,12 @@ impl Deletion {
     }
 
     fn operation(&self) -> Operation<Vec<ResourceId>> {
-        let (id, how) = (self.id.clone(), self.how);
-        let judge = move |state: &State, parts: &Parts| Judge { state, now: parts.clock.now(), how }.delete(&id);
-        Operation::new(&self.session, judge, |plan| plan.deletes)
+        let (id, how, session) = (self.id.clone(), self.how, self.session.clone());
+        let needs = vec![Need::new(delete_action(&id), id.clone())];
+        let judge = move |state: &State, parts: &Parts| {
+            Judge { state, now: parts.clock.now(), how, rights: session.rights() }.delete(&id)
+        };
+        Operation::new(&self.session, needs, judge, |plan| plan.deletes)
     }
 }
 
@@ -86,16 +90,29 @@ struct Judge<'a> {
     state: &'a State,
     now: DateTime<Utc>,
     how: How,
+    rights: Rights,
 }
 
 impl Judge<'_> {
+    /// A child may be denied to somebody who may delete the parent.
+    fn may_delete(&self, id: &ResourceId, plan: &mut Plan) {
+        let needs = [Need::new(delete_action(id), id.clone())];
+        plan.problems.extend(self.rights.require(self.state, &needs).err().into_iter().flatten());
+    }
+
+    fn seen(&self, children: Vec<ResourceId>) -> (usize, Vec<ResourceId>) {
+        let count = children.len();
+        (count, children.into_iter().filter(|id| self.rights.may_see(self.state, id)).collect())
+    }
+
     fn delete(&self, id: &ResourceId) -> Plan {
         let mut plan = Plan::default();
         match id {
             ResourceId::Gallery(id) => self.gallery(id, &mut plan),
             ResourceId::ImageDefinition(id) => self.definition(id, &mut plan),
             ResourceId::ImageVersion(version) => {
-                if let Some(record) = self.state.version(version) {
+                let there = self.state.version(version).filter(|record| !self.state.is_gone(record, self.now));
+                if let Some(record) = there {
                     self.version(record, self.how.bypass_soft_delete, &mut plan);
                 }
             }
@@ -129,12 +146,18 @@ impl Judge<'_> {
         if self.state.gallery(id).is_none() {
             return;
         }
+        if self.state.sharing(id).is_some_and(|sharing| sharing.public_name.is_some()) {
+            let what = "it is a community gallery: reset its sharing before it is deleted";
+            let problem = Problem::new(crate::error::ErrorKind::Conflict, "OperationNotAllowed", id.to_string(), what);
+            plan.problems.push(problem);
+        }
         let children: Vec<_> = self.state.definitions(id, None).map(|definition| definition.id().clone()).collect();
         if self.how.cascade {
             children.iter().for_each(|child| self.definition(child, plan));
         } else {
             let children: Vec<ResourceId> = children.into_iter().map(Into::into).collect();
-            plan.problems.extend(rules::has_children(id, &children));
+            let (count, seen) = self.seen(children);
+            plan.problems.extend(rules::has_children(id, count, &seen));
         }
         plan.delete(id.clone().into(), Event::GalleryDeleted { gallery: id.clone() });
     }
@@ -149,8 +172,10 @@ impl Judge<'_> {
             children().for_each(|record| self.version(record, true, plan));
         } else {
             let children: Vec<ResourceId> = children().map(|record| record.version.id().clone().into()).collect();
-            plan.problems.extend(rules::has_children(id, &children));
+            let (count, seen) = self.seen(children);
+            plan.problems.extend(rules::has_children(id, count, &seen));
         }
+        self.may_delete(&id.into(), plan);
         plan.delete(id.clone().into(), Event::ImageDefinitionDeleted { definition: id.clone() });
     }
 
@@ -161,6 +186,7 @@ impl Judge<'_> {
         if soft && record.soft_deleted.is_some() {
             return;
         }
+        self.may_delete(&id.into(), plan);
         plan.problems.extend(rules::delete_version(&record.version, self.now));
         plan.delete(id.clone().into(), Event::ImageVersionDeleted { version: id.clone(), soft });
     }

@@ -3,8 +3,10 @@
 use std::io::Write;
 use std::path::Path;
 
+use super::authorize::read_action;
 use super::rules::missing;
 use super::session::Session;
+use super::shared::PublicImageId;
 use super::view::CatalogView;
 use crate::catalog::ImageContent;
 use crate::error::{Error, ErrorKind, Problem, Result};
@@ -21,7 +23,7 @@ use crate::progress::{OnProgress, Progress};
 #[must_use = "nothing is written before `to_path` or `to_writer`"]
 pub struct Deployment {
     session: Session,
-    image: ResourceId,
+    image: ImageRef,
     region: Region,
     lun: Option<u32>,
     format: DiskFormat,
@@ -31,8 +33,15 @@ pub struct Deployment {
 
 impl std::fmt::Debug for Deployment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Deployment({} in {})", self.image, self.region)
+        write!(f, "Deployment({:?} in {})", self.image, self.region)
     }
+}
+
+/// What is to be deployed: by its id, which takes a role, or by the name under which it is shared.
+#[derive(Debug)]
+enum ImageRef {
+    Id(ResourceId),
+    Public(PublicImageId),
 }
 
 /// What was deployed.
@@ -51,9 +60,15 @@ impl Session {
     /// Writes out a disk of an image from a region where it is complete: of a version, a definition (its latest version
     /// there), a managed image or a snapshot.
     pub fn deploy(&self, image: impl Into<ResourceId>, region: &Region) -> Deployment {
-        Deployment {
-            session: self.clone(),
-            image: image.into(),
+        Deployment::new(self, ImageRef::Id(image.into()), region)
+    }
+}
+
+impl Deployment {
+    fn new(session: &Session, image: ImageRef, region: &Region) -> Self {
+        Self {
+            session: session.clone(),
+            image,
             region: region.clone(),
             lun: None,
             format: DiskFormat::Raw,
@@ -61,9 +76,11 @@ impl Session {
             on_progress: Box::new(|_| {}),
         }
     }
-}
 
-impl Deployment {
+    pub(super) fn of_public(session: &Session, image: PublicImageId, region: &Region) -> Self {
+        Self::new(session, ImageRef::Public(image), region)
+    }
+
     /// The data disk with that logical unit number, instead of the OS disk.
     pub fn data_disk(mut self, lun: u32) -> Self {
         self.lun = Some(lun);
@@ -126,8 +143,15 @@ impl Deployment {
     async fn source(&self) -> Result<Source> {
         let view = self.session.refresh().await?;
         let id = match &self.image {
-            ResourceId::ImageDefinition(definition) => view.latest(definition, &self.region)?.id().into(),
-            other => other.clone(),
+            ImageRef::Public(image) => view.resolve(image, &self.region)?,
+            ImageRef::Id(id) => {
+                // By a definition, the right to see it is needed; by a version, that to see the version.
+                view.require(read_action(id), id.clone())?;
+                match id {
+                    ResourceId::ImageDefinition(definition) => view.latest(definition, &self.region)?.id().into(),
+                    other => other.clone(),
+                }
+            }
         };
         let (content, replicas) = place(&view, &id, &self.region)?;
         let parts = &self.session.parts;

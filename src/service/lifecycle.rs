@@ -1,10 +1,12 @@
 //! The newest versions in many regions, the older ones in one.
 
+use super::authorize::Need;
 use super::change::moves;
 use super::parts::Parts;
 use super::plan::{Operation, Plan};
 use super::rules;
 use super::session::Session;
+use crate::access::Action;
 use crate::catalog::{Event, State};
 use crate::error::Result;
 use crate::model::{ImageDefinitionId, ImageVersion, ReplicaCount, TargetRegion, TargetRegions};
@@ -100,6 +102,7 @@ impl Session {
         definition: &ImageDefinitionId,
         policy: LifecyclePolicy,
     ) -> Operation<Vec<ImageVersion>> {
+        let needs = vec![Need::new(Action::WriteVersion, definition)];
         let definition = definition.clone();
         let judge = move |state: &State, parts: &Parts| {
             if state.definition(&definition).is_none() {
@@ -129,6 +132,6 @@ impl Session {
             });
             versions.collect()
         };
-        Operation::new(self, judge, updated)
+        Operation::new(self, needs, judge, updated)
     }
 }

@@ -5,7 +5,9 @@ use std::marker::PhantomData;
 use std::str::FromStr;
 use std::sync::PoisonError;
 
+use super::authorize::read_action;
 use super::deploy::Deployment;
+use super::rules::missing;
 use super::session::Session;
 use crate::catalog::CarriedIdentity;
 use crate::error::{Error, ErrorKind, Problem, Result};
@@ -166,8 +168,9 @@ impl Session {
     /// `NotFound` where it does not exist or can't be deployed in the region; `Unsupported` for anything that is no
     /// image; `Unavailable`, `Corrupt`.
     pub async fn boot_image(&self, image: impl Into<ResourceId>, region: &Region) -> Result<BootImage> {
-        let view = self.refresh().await?;
-        let (id, state, carried) = match image.into() {
+        let (view, image) = (self.refresh().await?, image.into());
+        view.require(read_action(&image), image.clone())?;
+        let (id, state, carried) = match image {
             ResourceId::ImageDefinition(definition) => {
                 let latest = view.latest(&definition, region)?.id().clone();
                 self.of_version(&view, latest)?
@@ -198,7 +201,9 @@ impl Session {
         view: &super::view::CatalogView,
         id: ImageVersionId,
     ) -> Result<(ResourceId, OsState, Option<CarriedIdentity>)> {
-        let state = view.image_definition(id.definition())?.os_state();
+        // Whoever may deploy a version is told what it needs, though they may not see its definition.
+        let definition = view.state().definition(id.definition());
+        let state = definition.ok_or_else(|| Error::new(missing(id.definition())))?.os_state();
         let carried = view.record(&id)?.carried.clone();
         Ok((id.into(), state, carried))
     }

@@ -1,5 +1,6 @@
 //! The face: [`GalleryService`] and the caller's [`Session`]. The only room that knows all the others.
 
+mod authorize;
 mod builder;
 mod change;
 mod delete;
@@ -11,8 +12,10 @@ mod plan;
 mod publish;
 mod regions;
 mod replicate;
+mod roles;
 mod rules;
 mod session;
+mod shared;
 mod sources;
 mod view;
 
@@ -25,5 +28,6 @@ pub use plan::{Operation, Plan, RegionPlan};
 pub use publish::{ImportReport, NewImageVersion, NewManagedImage, NewSnapshot, Published, Publishing};
 pub use replicate::{RegionReport, Replication, ReplicationReport};
 pub use session::Session;
+pub use shared::{PublicGallery, PublicImageId, SharedGallery, SharedImage, SharedImageVersion};
 pub use sources::{ImageSource, LocalDisks, SnapshotDisks, SourceMachine, VhdBlob};
 pub use view::{CatalogView, LatestCandidate, LatestVerdict, ListPage, Scope, Usage};

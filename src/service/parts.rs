@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::authorize::Authority;
 use super::regions::Regions;
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
@@ -14,6 +15,7 @@ use crate::placement::Pool;
 #[derive(Debug)]
 pub(super) struct Parts {
     pub(super) catalog: Catalog,
+    pub(super) authority: Authority,
     pub(super) regions: Regions,
     pub(super) region_catalog: RegionCatalog,
     pub(super) limits: Limits,

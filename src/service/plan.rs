@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
 
+use super::authorize::Need;
 use super::parts::Parts;
 use super::session::Session;
 use crate::billing::{Cost, Item, Prices};
-use crate::catalog::{Event, State};
+use crate::catalog::{Changes, Event, State};
 use crate::error::{Error, Problem, Result};
 use crate::model::{PublishingProfile, Region, ResourceId, StorageAccountType};
 
@@ -102,6 +103,7 @@ type Judge = dyn Fn(&State, &Parts) -> Plan + Send + Sync;
 #[must_use = "nothing changes before it is awaited"]
 pub struct Operation<T> {
     session: Session,
+    needs: Vec<Need>,
     judge: Arc<Judge>,
     outcome: Box<dyn FnOnce(Plan) -> T + Send>,
 }
@@ -113,13 +115,15 @@ impl<T> std::fmt::Debug for Operation<T> {
 }
 
 impl<T> Operation<T> {
-    /// `judge` says what the operation comes to in a state, and `outcome` makes its answer of that.
+    /// `needs` is what the caller must be allowed to do; `judge` says what the operation comes to in a state, and
+    /// `outcome` makes its answer of that.
     pub(super) fn new(
         session: &Session,
+        needs: Vec<Need>,
         judge: impl Fn(&State, &Parts) -> Plan + Send + Sync + 'static,
         outcome: impl FnOnce(Plan) -> T + Send + 'static,
     ) -> Self {
-        Self { session: session.clone(), judge: Arc::new(judge), outcome: Box::new(outcome) }
+        Self { session: session.clone(), needs, judge: Arc::new(judge), outcome: Box::new(outcome) }
     }
 
     /// What it would do now.
@@ -129,7 +133,10 @@ impl<T> Operation<T> {
     /// `Unavailable`, `Corrupt` where the catalog can't be read; what stands against the operation is in the plan.
     pub async fn plan(&self) -> Result<Plan> {
         let state = self.session.state().await?;
-        Ok((self.judge)(&state, &self.session.parts))
+        Ok(match self.session.rights().require(&state, &self.needs) {
+            Ok(_) => (self.judge)(&state, &self.session.parts),
+            Err(problems) => Plan::refused(problems),
+        })
     }
 }
 
@@ -138,16 +145,17 @@ impl<T: Send + 'static> IntoFuture for Operation<T> {
     type IntoFuture = BoxFuture<'static, Result<T>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { session, judge, outcome } = self;
+        let Self { session, needs, judge, outcome } = self;
         Box::pin(async move {
             let done = Arc::new(Mutex::new(Plan::default()));
-            let (parts, last) = (session.parts.clone(), done.clone());
+            let (of_caller, last) = (session.clone(), done.clone());
             let check = move |state: &State| {
-                let plan = judge(state, &parts);
+                let authorization = of_caller.authorize(state, &needs)?;
+                let plan = judge(state, &of_caller.parts);
                 plan.check()?;
                 let events = plan.events.clone();
                 *last.lock().unwrap_or_else(PoisonError::into_inner) = plan;
-                Ok(events)
+                Ok(Changes { events, authorization })
             };
             session.parts.catalog.commit(&session.caller, check).await?;
             let plan = std::mem::take(&mut *done.lock().unwrap_or_else(PoisonError::into_inner));

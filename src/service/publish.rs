@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
+use super::authorize::{Need, write_action};
 use super::plan::{Plan, RegionPlan};
 use super::rules;
 use super::session::Session;
 use super::sources::{ImageSource, Kind, LocalDisks, Origin, Stored};
-use crate::catalog::{CarriedIdentity, Event, ImageContent, State, UploadName, VersionRecord};
+use crate::catalog::{CarriedIdentity, Changes, Event, ImageContent, State, UploadName, VersionRecord};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::image::import::{Import, ImportStats, Imported, OpenDisk};
 use crate::image::manifest::Manifest;
@@ -191,6 +192,7 @@ type Make<T> = dyn Fn(StorageProfile, ImageContent) -> Result<(T, Vec<Event>)> +
 pub struct Publishing<T> {
     session: Session,
     target: ResourceId,
+    needs: Vec<Need>,
     location: Region,
     definition: Option<crate::model::ImageDefinitionId>,
     origin: Origin,
@@ -335,6 +337,8 @@ impl Session {
         make: impl Fn(StorageProfile, ImageContent) -> Result<(T, Vec<Event>)> + Send + Sync + 'static,
     ) -> Publishing<T> {
         let origin = source.0.origin();
+        let mut needs = vec![Need::new(write_action(&target), target.clone())];
+        needs.extend(source.0.needs());
         let disks = match source.0 {
             Kind::Disks { disks, .. } => Disks::Closed(disks),
             Kind::ManagedImage(_) | Kind::ImageVersion(_) | Kind::Snapshots(_) => Disks::Stored,
@@ -342,6 +346,7 @@ impl Session {
         Publishing {
             session: self.clone(),
             target,
+            needs,
             location,
             definition,
             origin,
@@ -406,6 +411,10 @@ impl<T: Send + 'static> Publishing<T> {
 
     /// The disks, and everything that is wrong.
     async fn judge(&mut self, state: &State) -> (Option<StorageProfile>, Vec<Problem>) {
+        // Nothing else is told to somebody who may not.
+        if let Err(problems) = self.session.rights().require(state, &self.needs) {
+            return (None, problems);
+        }
         let looked = self.look(state);
         let storage = match self.storage_profile(&looked.stored).await {
             Ok(storage) => Ok(storage),
@@ -502,12 +511,15 @@ impl<T: Send + 'static> Publishing<T> {
         let session = &self.session;
         let new = UploadName(UploadId::from_bytes(session.parts.draw()?));
         let (target, region, rules) = (self.target.clone(), self.location.clone(), self.rules.clone());
+        let (of_caller, needs) = (self.session.clone(), self.needs.clone());
         let check = move |state: &State| {
+            let authorization = of_caller.authorize(state, &needs)?;
             Error::from_problems(rules(state, None))?;
             if adopt && state.upload_of(&target, &region).is_some() {
-                return Ok(Vec::new());
+                return Ok(Changes::default());
             }
-            Ok(vec![Event::UploadStarted { upload: new, target: target.clone(), region: region.clone() }])
+            let started = Event::UploadStarted { upload: new, target: target.clone(), region: region.clone() };
+            Ok(Changes { events: vec![started], authorization })
         };
         let state = session.parts.catalog.commit(&session.caller, check).await?;
         let announced = if state.is_open(new) { Some(new) } else { state.upload_of(&self.target, &self.location) };
@@ -566,7 +578,9 @@ impl<T: Send + 'static> Publishing<T> {
         let (rules, storage, target, parts) =
             (self.rules.clone(), storage.clone(), self.target.clone(), self.session.parts.clone());
         let (origin, location, definition) = (self.origin.clone(), self.location.clone(), self.definition.clone());
+        let (of_caller, needs) = (self.session.clone(), self.needs.clone());
         let check = move |state: &State| {
+            let authorization = of_caller.authorize(state, &needs)?;
             Error::from_problems(rules(state, Some(&storage)))?;
             // The upload owns the new packs, the base and the sources the old ones: without any of them, packs may be on
             // their way out.
@@ -577,7 +591,7 @@ impl<T: Send + 'static> Publishing<T> {
             if !state.is_open(upload) || !based || now.stored != stored {
                 return Err(closed(&target));
             }
-            Ok(events.clone())
+            Ok(Changes { events: events.clone(), authorization })
         };
         self.session.parts.catalog.commit(&self.session.caller, check).await.map(drop)
     }
@@ -585,7 +599,7 @@ impl<T: Send + 'static> Publishing<T> {
     /// Gives an upload up: first in the catalog, so that nobody can publish it, then its packs go.
     async fn abandon(&self, slot: &Slot, upload: UploadName) -> Result<()> {
         let check = move |state: &State| match state.is_open(upload) {
-            true => Ok(vec![Event::UploadAbandoned { upload }]),
+            true => Ok(Changes { events: vec![Event::UploadAbandoned { upload }], authorization: None }),
             // Published after all, or given up by another: not ours to clean up.
             false => Err(Error::not_found("upload", "the upload is over already")),
         };

@@ -10,10 +10,12 @@ use futures::channel::mpsc;
 use futures::future::BoxFuture;
 use futures::stream::{self, Stream, StreamExt};
 
+use super::authorize::Need;
 use super::plan::{Plan, RegionPlan};
 use super::rules;
 use super::session::Session;
-use crate::catalog::{Event, State, VersionRecord};
+use crate::access::Action;
+use crate::catalog::{Changes, Event, State, VersionRecord};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::image::Slot;
 use crate::image::manifest::Manifest;
@@ -73,7 +75,8 @@ impl Replication {
     /// answer are among the plan's problems.
     pub async fn plan(&self) -> Result<Plan> {
         let view = self.session.refresh().await?;
-        let record = match view.record(&self.version) {
+        let may = view.require(Action::WriteVersion, &self.version);
+        let record = match may.and_then(|()| view.record(&self.version)) {
             Ok(record) => record,
             Err(error) => return Ok(Plan::refused(error.into_problems())),
         };
@@ -164,7 +167,7 @@ impl Session {
     ///
     /// `NotFound`, `Unavailable`, `Corrupt`.
     pub async fn replication_status(&self, version: &ImageVersionId) -> Result<ReplicationStatus> {
-        let record = self.refresh().await?.record(version)?.clone();
+        let record = self.readable(Action::ReadVersion, version).await?;
         let manifest = self.manifest_of(&record).await?;
         let targets = targets(&record);
         let board = Board::new(&record, &targets, &manifest);
@@ -191,6 +194,12 @@ impl Session {
         })
     }
 
+    async fn readable(&self, action: Action, version: &ImageVersionId) -> Result<Arc<VersionRecord>> {
+        let view = self.refresh().await?;
+        view.require(action, version)?;
+        view.record(version).cloned()
+    }
+
     async fn manifest_of(&self, record: &VersionRecord) -> Result<Manifest> {
         self.source_slot(record)?.read_manifest(&record.content.manifest).await
     }
@@ -205,7 +214,7 @@ impl Session {
         version: &ImageVersionId,
         news: &mpsc::UnboundedSender<ReplicationStatus>,
     ) -> Result<ReplicationReport> {
-        let record = self.refresh().await?.record(version)?.clone();
+        let record = self.readable(Action::WriteVersion, version).await?;
         let (source, manifest) = (self.source_slot(&record)?, self.manifest_of(&record).await?);
         let targets = targets(&record);
         let mut open: Vec<(usize, RegionRun)> = Vec::new();
@@ -283,16 +292,19 @@ impl Session {
 
     /// The commit that makes a region deployable.
     async fn complete(&self, version: ImageVersionId, region: Region, replicas: u32, crossed: u64) -> Result<()> {
+        let session = self.clone();
         let check = move |state: &State| {
+            let authorization = session.authorize(state, &[Need::new(Action::WriteVersion, &version)])?;
             let record = state.version(&version).ok_or_else(|| Error::new(rules::missing(&version)))?;
             // The regions and counts may have been changed meanwhile.
             let wanted = record.version.publishing_profile().replicas_in(&region).unwrap_or(0);
             let replicas = replicas.min(wanted);
             if replicas <= record.replicas_ready(&region) {
-                return Ok(Vec::new());
+                return Ok(Changes::default());
             }
             let (version, region) = (version.clone(), region.clone());
-            Ok(vec![Event::RegionCompleted { version, region, replicas, cross_region_bytes: crossed }])
+            let completed = Event::RegionCompleted { version, region, replicas, cross_region_bytes: crossed };
+            Ok(Changes { events: vec![completed], authorization })
         };
         self.parts.catalog.commit(&self.caller, check).await.map(drop)
     }

@@ -7,6 +7,7 @@ use std::fmt::Display;
 
 use chrono::{DateTime, Utc};
 
+use super::authorize::Rights;
 use super::parts::Parts;
 use crate::catalog::{State, VersionRecord};
 use crate::error::{ErrorKind, Problem};
@@ -45,6 +46,11 @@ fn taken(id: &dyn Display, there: &Region, wanted: &Region) -> Problem {
     Problem::new(ErrorKind::Conflict, "InvalidResourceLocation", id.to_string(), what)
 }
 
+/// The id, or no more than that there is one, to somebody who may not see it.
+fn if_seen(state: &State, rights: &Rights, id: ResourceId) -> String {
+    if rights.may_see(state, &id) { format!("'{id}'") } else { "another one".to_owned() }
+}
+
 /// Refuses one more of `what` where the limit is reached.
 fn room_for(
     what: &str,
@@ -71,7 +77,7 @@ fn end_of_life(target: &str, date: Option<DateTime<Utc>>, now: DateTime<Utc>) ->
 }
 
 /// What is wrong with creating a gallery.
-pub(super) fn create_gallery(state: &State, parts: &Parts, gallery: &Gallery) -> Vec<Problem> {
+pub(super) fn create_gallery(state: &State, parts: &Parts, rights: &Rights, gallery: &Gallery) -> Vec<Problem> {
     let (id, location) = (gallery.id(), gallery.location());
     if let Some(there) = state.gallery(id) {
         return vec![taken(id, there.location(), location)];
@@ -83,14 +89,14 @@ pub(super) fn create_gallery(state: &State, parts: &Parts, gallery: &Gallery) ->
     };
     if let Some(other) = state.galleries(None).find(same_name) {
         let what = format!(
-            "gallery name `{}` is not unique within the subscription: `{}` has it; choose another",
+            "gallery name `{}` is not unique within the subscription: {} has it; choose another",
             id.name(),
-            other.id()
+            if_seen(state, rights, other.id().into())
         );
         problems.push(Problem::new(ErrorKind::Conflict, "OperationNotAllowed", "gallery.name", what));
     }
     problems.extend(sharing(gallery));
-    let [usage, ..] = state.usage(id.subscription(), location);
+    let [usage, ..] = state.usage(id.subscription(), location, parts.clock.now());
     problems.extend(room_for("galleries", usage, parts.limits.galleries(), id.subscription(), location));
     problems
 }
@@ -111,7 +117,7 @@ fn sharing(gallery: &Gallery) -> Option<Problem> {
 pub(super) fn create_definition(
     state: &State,
     parts: &Parts,
-    now: DateTime<Utc>,
+    rights: &Rights,
     definition: &ImageDefinition,
 ) -> Vec<Problem> {
     let (id, location) = (definition.id(), definition.location());
@@ -126,9 +132,9 @@ pub(super) fn create_definition(
     let identifier = definition.identifier();
     if let Some(other) = state.definitions(id.gallery(), None).find(|other| other.identifier() == identifier) {
         let what = format!(
-            "Gallery image: '{}' identified by (publisher:'{}', offer:'{}', sku:'{}') already exists. Choose a \
+            "Gallery image: {} identified by (publisher:'{}', offer:'{}', sku:'{}') already exists. Choose a \
              different publisher, offer, sku combination.",
-            other.id().name(),
+            if_seen(state, rights, other.id().into()),
             identifier.publisher(),
             identifier.offer(),
             identifier.sku()
@@ -136,9 +142,9 @@ pub(super) fn create_definition(
         let target = "galleryImage.properties.identifier";
         problems.push(Problem::new(ErrorKind::Conflict, "OperationNotAllowed", target, what));
     }
-    problems.extend(end_of_life("galleryImage.properties", definition.end_of_life_date(), now));
+    problems.extend(end_of_life("galleryImage.properties", definition.end_of_life_date(), parts.clock.now()));
     let subscription = id.gallery().subscription();
-    let [_, usage, _] = state.usage(subscription, location);
+    let [_, usage, _] = state.usage(subscription, location, parts.clock.now());
     problems.extend(room_for("image definitions", usage, parts.limits.image_definitions(), subscription, location));
     problems
 }
@@ -156,7 +162,7 @@ pub(super) fn place_for_version(state: &State, parts: &Parts, id: &ImageVersionI
         }];
     }
     let subscription = id.definition().gallery().subscription();
-    let [_, _, usage] = state.usage(subscription, location);
+    let [_, _, usage] = state.usage(subscription, location, now);
     room_for("image versions", usage, parts.limits.image_versions(), subscription, location).into_iter().collect()
 }
 
@@ -339,13 +345,12 @@ pub(super) fn update_version(
 }
 
 /// Children go first.
-pub(super) fn has_children(id: &dyn Display, children: &[ResourceId]) -> Option<Problem> {
-    let first = children.iter().take(5).map(|child| format!("'{child}'")).collect::<Vec<_>>().join(", ");
-    (!children.is_empty()).then(|| {
+pub(super) fn has_children(id: &dyn Display, count: usize, seen: &[ResourceId]) -> Option<Problem> {
+    let first = seen.iter().take(5).map(|child| format!("'{child}'")).collect::<Vec<_>>().join(", ");
+    (count > 0).then(|| {
         let what = format!(
-            "Cannot delete resource while nested resources exist, {} of them, such as {first}. Please delete all nested \
-             resources first, or delete with cascade.",
-            children.len()
+            "Cannot delete resource while nested resources exist, {count} of them: {first}. Please delete all nested \
+             resources first, or delete with cascade."
         );
         Problem::new(ErrorKind::Conflict, "CannotDeleteResource", id.to_string(), what)
     })

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use futures::stream::Stream;
+use futures::stream::{Stream, TryStreamExt};
 
 use super::parts::Parts;
-use crate::catalog::{Caller, Commit, State};
+use crate::access::Caller;
+use crate::catalog::{Commit, State};
 use crate::error::Result;
 
 /// The gallery as one caller uses it. Every call goes through a session: the place where access is decided.
@@ -24,9 +25,16 @@ impl Session {
         &self.caller
     }
 
-    /// Every commit after number `after` (0 is the beginning), oldest first, read from the log.
+    /// Every commit after number `after` (0 is the beginning), oldest first, read from the log: who did what, when, and
+    /// what allowed it. Only what concerns something that the caller may see now.
     pub fn history(&self, after: u64) -> impl Stream<Item = Result<Commit>> {
-        self.parts.catalog.history(after)
+        let (rights, state) = (self.rights(), self.parts.catalog.snapshot());
+        self.parts.catalog.history(after).try_filter(move |commit| {
+            std::future::ready(match commit.event.seen_by() {
+                Some((action, scope)) => rights.may(&state, action, &scope),
+                None => rights.is_administrator(),
+            })
+        })
     }
 
     /// The newest state.

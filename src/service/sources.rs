@@ -1,7 +1,9 @@
 //! What an image is made from, and what is known of it.
 
+use super::authorize::Need;
 use super::parts::Parts;
 use super::rules::missing;
+use crate::access::{AccessScope, Action};
 use crate::catalog::{ImageContent, State};
 use crate::error::{ErrorKind, Problem};
 use crate::image::DiskSource;
@@ -197,6 +199,17 @@ impl From<SnapshotId> for ImageSource {
     }
 }
 
+/// The resource group of `/subscriptions/…/resourceGroups/…/…`.
+fn resource_group_of(id: &str) -> Option<AccessScope> {
+    let segments: Vec<&str> = id.split('/').collect();
+    match segments.as_slice() {
+        ["", _, subscription, _, group, ..] => {
+            Some(AccessScope::ResourceGroup(subscription.parse().ok()?, group.parse().ok()?))
+        }
+        _ => None,
+    }
+}
+
 /// A source that is in the catalog, as it is in one state.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Stored {
@@ -232,6 +245,28 @@ impl Kind {
             Self::ImageVersion(id) => Some(VersionSource::ImageVersion(id.clone())),
             Self::Snapshots(snapshots) => Some(snapshots.name()?),
         })
+    }
+
+    /// What the caller must be allowed to do with it: rights on the source, as the service asks for them.
+    pub(super) fn needs(&self) -> Vec<Need> {
+        match self {
+            Self::Disks { name: Some(VersionSource::VirtualMachine(id)), .. } => {
+                vec![Need::linked(Action::WriteVirtualMachine, id)]
+            }
+            Self::Disks { name: Some(VersionSource::Disks(disks)), .. } => match disks.os_disk().reference() {
+                DiskReference::Vhd { storage_account: Some(account), .. } => {
+                    let group = resource_group_of(account);
+                    group.map(|group| Need::linked(Action::ListStorageKeys, group)).into_iter().collect()
+                }
+                _ => Vec::new(),
+            },
+            Self::Disks { .. } => Vec::new(),
+            Self::ManagedImage(id) => vec![Need::linked(Action::ReadManagedImage, id)],
+            Self::ImageVersion(id) => vec![Need::linked(Action::ReadVersion, id)],
+            Self::Snapshots(snapshots) => {
+                snapshots.all().map(|(_, id)| Need::linked(Action::WriteSnapshot, id)).collect()
+            }
+        }
     }
 
     pub(super) fn origin(&self) -> Origin {

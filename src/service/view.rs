@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-
+use super::authorize::Rights;
 use super::parts::Parts;
 use super::rules::missing;
 use super::session::Session;
+use crate::access::{AccessScope, Action, GallerySharing};
 use crate::billing::{Cost, Item, Prices};
 use crate::catalog::{ImageContent, State, VersionRecord};
 use crate::error::{Error, ErrorKind, Problem, Result};
@@ -14,13 +15,16 @@ use crate::model::{
     ManagedImageId, Region, ResourceGroupName, Snapshot, SnapshotId, SubscriptionId, VersionNumber,
 };
 
-/// What exists, at one moment. It does not change, and reading it touches no store.
+/// What exists, at one moment, as far as the caller may see it. It does not change, and reading it touches no store.
+///
+/// Lists leave out what may not be read. Asking for it by its id is `Forbidden`, whether it exists or not.
 ///
 /// [`Session::refresh`] gives the newest, [`Session::view`] the last that this process has seen.
 #[derive(Clone, Debug)]
 pub struct CatalogView {
     state: Arc<State>,
     parts: Arc<Parts>,
+    rights: Rights,
 }
 
 /// What a list is of.
@@ -111,7 +115,7 @@ pub struct LatestCandidate {
 impl Session {
     /// What exists, as this process has seen it last; no store is asked.
     pub fn view(&self) -> CatalogView {
-        CatalogView { state: self.parts.catalog.snapshot(), parts: self.parts.clone() }
+        CatalogView { state: self.parts.catalog.snapshot(), parts: self.parts.clone(), rights: self.rights() }
     }
 
     /// What exists now: everything that was acknowledged before this call, by anybody.
@@ -120,11 +124,23 @@ impl Session {
     ///
     /// `Unavailable`, `Corrupt`.
     pub async fn refresh(&self) -> Result<CatalogView> {
-        Ok(CatalogView { state: self.state().await?, parts: self.parts.clone() })
+        Ok(CatalogView { state: self.state().await?, parts: self.parts.clone(), rights: self.rights() })
     }
 }
 
 impl CatalogView {
+    pub(super) fn require(&self, action: Action, scope: impl Into<AccessScope>) -> Result<()> {
+        self.rights.require_one(&self.state, action, scope)
+    }
+
+    pub(super) fn is_shared(&self, sharing: &GallerySharing) -> bool {
+        self.rights.is_shared_with(&self.state, sharing)
+    }
+
+    fn may(&self, action: Action, id: impl Into<AccessScope>) -> bool {
+        self.rights.may(&self.state, action, &id.into())
+    }
+
     /// The number of the last commit in it.
     pub fn number(&self) -> u64 {
         self.state.number()
@@ -133,15 +149,18 @@ impl CatalogView {
     /// Galleries by id: at most `limit` of them, behind `after`.
     pub fn galleries(&self, scope: &Scope, after: Option<&GalleryId>, limit: usize) -> ListPage<Gallery, GalleryId> {
         let inside = |gallery: &&Arc<Gallery>| scope.holds(gallery.id().subscription(), gallery.id().resource_group());
-        ListPage::of(self.state.galleries(after).filter(inside), limit, |gallery| gallery.id().clone())
+        let readable = |gallery: &&Arc<Gallery>| self.may(Action::ReadGallery, gallery.id());
+        let galleries = self.state.galleries(after).filter(inside).filter(readable);
+        ListPage::of(galleries, limit, |gallery| gallery.id().clone())
     }
 
     /// One gallery.
     ///
     /// # Errors
     ///
-    /// `NotFound`.
+    /// `Forbidden`, `NotFound`.
     pub fn gallery(&self, id: &GalleryId) -> Result<Arc<Gallery>> {
+        self.require(Action::ReadGallery, id)?;
         self.state.gallery(id).cloned().ok_or_else(|| Error::new(missing(id)))
     }
 
@@ -149,15 +168,19 @@ impl CatalogView {
     ///
     /// # Errors
     ///
-    /// `NotFound` without the gallery.
+    /// `Forbidden`; `NotFound` without the gallery.
     pub fn image_definitions(
         &self,
         gallery: &GalleryId,
         after: Option<&ImageName>,
         limit: usize,
     ) -> Result<ListPage<ImageDefinition, ImageName>> {
-        self.gallery(gallery)?;
-        let definitions = self.state.definitions(gallery, after);
+        let readable = |definition: &&Arc<ImageDefinition>| self.may(Action::ReadImage, definition.id());
+        // Somebody may see a definition and not its gallery.
+        if self.state.definitions(gallery, None).find(readable).is_none() {
+            self.gallery(gallery)?;
+        }
+        let definitions = self.state.definitions(gallery, after).filter(readable);
         Ok(ListPage::of(definitions, limit, |definition| definition.id().name().clone()))
     }
 
@@ -165,8 +188,9 @@ impl CatalogView {
     ///
     /// # Errors
     ///
-    /// `NotFound`.
+    /// `Forbidden`, `NotFound`.
     pub fn image_definition(&self, id: &ImageDefinitionId) -> Result<Arc<ImageDefinition>> {
+        self.require(Action::ReadImage, id)?;
         self.state.definition(id).cloned().ok_or_else(|| Error::new(missing(id)))
     }
 
@@ -175,15 +199,20 @@ impl CatalogView {
     ///
     /// # Errors
     ///
-    /// `NotFound` without the definition.
+    /// `Forbidden`; `NotFound` without the definition.
     pub fn image_versions(
         &self,
         definition: &ImageDefinitionId,
         after: Option<VersionNumber>,
         limit: usize,
     ) -> Result<ListPage<ImageVersion, VersionNumber>> {
-        self.image_definition(definition)?;
+        // Somebody may see a version and not its definition.
+        let readable = |record: &&Arc<VersionRecord>| self.may(Action::ReadVersion, record.version.id());
+        if self.state.versions(definition, None).find(readable).is_none() {
+            self.image_definition(definition)?;
+        }
         let there = self.state.versions(definition, after).filter(|record| record.soft_deleted.is_none());
+        let there = there.filter(readable);
         Ok(ListPage::of(there.map(|record| &record.version), limit, |version| version.id().number()))
     }
 
@@ -191,13 +220,15 @@ impl CatalogView {
     ///
     /// # Errors
     ///
-    /// `NotFound` without the definition.
+    /// `Forbidden`; `NotFound` without the definition.
     pub fn soft_deleted_versions(&self, definition: &ImageDefinitionId) -> Result<Vec<Arc<ImageVersion>>> {
         self.image_definition(definition)?;
         let now = self.parts.clock.now();
+        let readable = |record: &&Arc<VersionRecord>| self.may(Action::ReadVersion, record.version.id());
         let deleted = self
             .state
             .versions(definition, None)
+            .filter(readable)
             .filter(|record| record.soft_deleted.is_some() && !self.state.is_gone(record, now));
         Ok(deleted.map(|record| record.version.clone()).collect())
     }
@@ -206,8 +237,9 @@ impl CatalogView {
     ///
     /// # Errors
     ///
-    /// `NotFound`.
+    /// `Forbidden`, `NotFound`.
     pub fn image_version(&self, id: &ImageVersionId) -> Result<Arc<ImageVersion>> {
+        self.require(Action::ReadVersion, id)?;
         self.record(id).map(|record| record.version.clone())
     }
 
@@ -215,8 +247,9 @@ impl CatalogView {
     ///
     /// # Errors
     ///
-    /// `NotFound`.
+    /// `Forbidden`, `NotFound`.
     pub fn image_content(&self, id: &ImageVersionId) -> Result<ImageContent> {
+        self.require(Action::ReadVersion, id)?;
         self.record(id).map(|record| record.content.clone())
     }
 
@@ -234,10 +267,11 @@ impl CatalogView {
     ///
     /// # Errors
     ///
-    /// `NotFound`.
+    /// `Forbidden`, `NotFound`.
     pub fn cost<'a>(&self, prices: &Prices, versions: impl IntoIterator<Item = &'a ImageVersionId>) -> Result<Cost> {
         let mut items = Vec::new();
         for id in versions {
+            self.require(Action::ReadVersion, id)?;
             let record = self.record(id)?;
             let profile = record.version.publishing_profile();
             for region in record.ready_regions() {
@@ -264,15 +298,17 @@ impl CatalogView {
     ) -> ListPage<ManagedImage, ManagedImageId> {
         let images = self.state.managed_images(after).map(|record| &record.resource);
         let inside = |image: &&Arc<ManagedImage>| scope.holds(image.id().subscription(), image.id().resource_group());
-        ListPage::of(images.filter(inside), limit, |image| image.id().clone())
+        let readable = |image: &&Arc<ManagedImage>| self.may(Action::ReadManagedImage, image.id());
+        ListPage::of(images.filter(inside).filter(readable), limit, |image| image.id().clone())
     }
 
     /// One managed image.
     ///
     /// # Errors
     ///
-    /// `NotFound`.
+    /// `Forbidden`, `NotFound`.
     pub fn managed_image(&self, id: &ManagedImageId) -> Result<Arc<ManagedImage>> {
+        self.require(Action::ReadManagedImage, id)?;
         self.state.managed_image(id).map(|record| record.resource.clone()).ok_or_else(|| Error::new(missing(id)))
     }
 
@@ -280,27 +316,34 @@ impl CatalogView {
     pub fn snapshots(&self, scope: &Scope, after: Option<&SnapshotId>, limit: usize) -> ListPage<Snapshot, SnapshotId> {
         let snapshots = self.state.snapshots(after).map(|record| &record.resource);
         let inside = |one: &&Arc<Snapshot>| scope.holds(one.id().subscription(), one.id().resource_group());
-        ListPage::of(snapshots.filter(inside), limit, |snapshot| snapshot.id().clone())
+        let readable = |one: &&Arc<Snapshot>| self.may(Action::ReadSnapshot, one.id());
+        ListPage::of(snapshots.filter(inside).filter(readable), limit, |snapshot| snapshot.id().clone())
     }
 
     /// One snapshot.
     ///
     /// # Errors
     ///
-    /// `NotFound`.
+    /// `Forbidden`, `NotFound`.
     pub fn snapshot(&self, id: &SnapshotId) -> Result<Arc<Snapshot>> {
+        self.require(Action::ReadSnapshot, id)?;
         self.state.snapshot(id).map(|record| record.resource.clone()).ok_or_else(|| Error::new(missing(id)))
     }
 
     /// How many resources a subscription has in a region, and may have.
-    pub fn usage(&self, subscription: &SubscriptionId, region: &Region) -> [Usage; 3] {
-        let [galleries, definitions, versions] = self.state.usage(subscription, region);
+    ///
+    /// # Errors
+    ///
+    /// `Forbidden` without the right to see the subscription's galleries.
+    pub fn usage(&self, subscription: &SubscriptionId, region: &Region) -> Result<[Usage; 3]> {
+        self.require(Action::ReadGallery, AccessScope::Subscription(subscription.clone()))?;
+        let [galleries, definitions, versions] = self.state.usage(subscription, region, self.parts.clock.now());
         let limits = &self.parts.limits;
-        [
+        Ok([
             Usage { name: "galleries", current_value: galleries, limit: limits.galleries() },
             Usage { name: "imageDefinitions", current_value: definitions, limit: limits.image_definitions() },
             Usage { name: "imageVersions", current_value: versions, limit: limits.image_versions() },
-        ]
+        ])
     }
 
     /// The version that "latest" means in a region: the highest number among those that can be deployed there and are
@@ -308,9 +351,10 @@ impl CatalogView {
     ///
     /// # Errors
     ///
-    /// `NotFound` without the definition, or where no version qualifies; [`explain_latest`](Self::explain_latest) says
+    /// `Forbidden`; `NotFound` without the definition, or where no version qualifies; [`explain_latest`](Self::explain_latest) says
     /// why not.
     pub fn latest(&self, definition: &ImageDefinitionId, region: &Region) -> Result<Arc<ImageVersion>> {
+        self.require(Action::ReadImage, definition)?;
         if let Some(record) = self.state.latest(definition, region) {
             return Ok(record.version.clone());
         }
@@ -333,7 +377,7 @@ impl CatalogView {
     ///
     /// # Errors
     ///
-    /// `NotFound` without the definition.
+    /// `Forbidden`; `NotFound` without the definition.
     pub fn explain_latest(&self, definition: &ImageDefinitionId, region: &Region) -> Result<Vec<LatestCandidate>> {
         self.image_definition(definition)?;
         let latest = self.state.latest(definition, region).map(|record| record.version.id().number());
@@ -351,7 +395,10 @@ impl CatalogView {
             };
             LatestCandidate { version: record.version.clone(), verdict }
         };
-        Ok(self.state.versions(definition, None).map(explain).collect())
+        let now = self.parts.clock.now();
+        let there = self.state.versions(definition, None).filter(|record| !self.state.is_gone(record, now));
+        let readable = |record: &&Arc<VersionRecord>| self.may(Action::ReadVersion, record.version.id());
+        Ok(there.filter(readable).map(explain).collect())
     }
 }
 

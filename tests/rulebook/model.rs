@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use compute_gallery::model::StorageAccountType;
+
 pub type Name = &'static str;
 /// Subscription, resource group and name; all names are in lower case here.
 pub type GalleryKey = (Name, Name, Name);
@@ -31,15 +33,10 @@ pub struct Gallery {
     pub location: Name,
     pub tag: Option<Name>,
     pub description: Option<Name>,
-    pub soft_delete: Option<SoftDelete>,
+    /// Whether it is enabled, and for how many days.
+    pub soft_delete: Option<(bool, Option<u32>)>,
     /// Stands for everything that must not change.
     pub shared: bool,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct SoftDelete {
-    pub enabled: bool,
-    pub days: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -48,47 +45,18 @@ pub struct Definition {
     pub tag: Option<Name>,
     pub description: Option<Name>,
     pub end_of_life: Option<Seconds>,
-    pub hint: Hint,
+    /// Stands for everything else that may change.
+    pub hint: Name,
     pub identifier: [Name; 3],
-    pub kind: Kind,
-}
-
-/// Stands for everything else that may change.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Hint {
-    None,
-    ReleaseNote,
-    VCpus,
-    Memory,
-    DisallowedDisks,
-}
-
-/// Stands for everything else that must not change.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Kind {
-    Linux,
-    Windows,
-    Specialized,
-    SecondGeneration,
-    Arm64,
-    Eula,
-    Privacy,
-    PurchasePlan,
-    Feature,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Storage {
-    Lrs,
-    Zrs,
-    Premium,
+    /// Stands for everything else that must not change.
+    pub kind: Name,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target {
     pub region: Name,
     pub replicas: Option<u32>,
-    pub storage: Option<Storage>,
+    pub storage: Option<StorageAccountType>,
     pub excluded: Option<bool>,
 }
 
@@ -98,7 +66,7 @@ pub struct Version {
     pub tag: Option<Name>,
     pub targets: Vec<Target>,
     pub replicas: u32,
-    pub storage: Option<Storage>,
+    pub storage: StorageAccountType,
     pub excluded: bool,
     pub end_of_life: Option<Seconds>,
     pub allows_removal: bool,
@@ -136,12 +104,8 @@ pub enum Step {
     Wait(Seconds),
 }
 
-/// What an accepted step did.
-#[derive(Debug, Default, PartialEq)]
-pub struct Done {
-    pub changed: bool,
-    pub deleted: BTreeSet<Thing>,
-}
+/// Whether an accepted step changed anything, and what it deleted.
+pub type Done = (bool, BTreeSet<Thing>);
 
 #[derive(Clone, Debug, Default)]
 pub struct Model {
@@ -152,31 +116,24 @@ pub struct Model {
     pub versions: BTreeMap<VersionKey, Record>,
 }
 
-struct RegionInfo {
-    cloud: Name,
-    zones: bool,
-    source: bool,
-    restricted: bool,
+fn is_known(region: Name) -> bool {
+    region != "atlantis"
 }
 
-fn region_info(region: Name) -> Option<RegionInfo> {
-    let plain = RegionInfo { cloud: "public", zones: false, source: true, restricted: false };
-    Some(match region {
-        "westeurope" | "eastus" => RegionInfo { zones: true, ..plain },
-        "westus" | "ukwest" => plain,
-        "swedencentral" => RegionInfo { zones: true, source: false, ..plain },
-        "australiacentral" => RegionInfo { restricted: true, ..plain },
-        "chinaeast" => RegionInfo { cloud: "china", ..plain },
-        _ => return None,
-    })
+fn has_zones(region: Name) -> bool {
+    ["westeurope", "eastus", "swedencentral"].contains(&region)
+}
+
+fn is_chinese(region: Name) -> bool {
+    region == "chinaeast"
 }
 
 fn changed() -> Result<Done, Codes> {
-    Ok(Done { changed: true, ..Done::default() })
+    Ok((true, BTreeSet::new()))
 }
 
 fn unchanged() -> Result<Done, Codes> {
-    Ok(Done::default())
+    Ok((false, BTreeSet::new()))
 }
 
 fn refused(code: &'static str) -> Result<Done, Codes> {
@@ -186,6 +143,10 @@ fn refused(code: &'static str) -> Result<Done, Codes> {
 /// The codes of those rules that are broken.
 fn check<const N: usize>(rules: [(bool, &'static str); N]) -> Codes {
     rules.into_iter().filter(|(broken, _)| *broken).map(|(_, code)| code).collect()
+}
+
+fn verdict(codes: Codes) -> Result<(), Codes> {
+    if codes.is_empty() { Ok(()) } else { Err(codes) }
 }
 
 fn exists(same: bool, same_location: bool) -> Result<Done, Codes> {
@@ -201,12 +162,12 @@ impl Version {
         self.targets.iter().find(|target| target.region == region)
     }
 
-    pub fn replicas_in(&self, target: &Target) -> u32 {
+    fn replicas_in(&self, target: &Target) -> u32 {
         target.replicas.unwrap_or(self.replicas)
     }
 
-    fn storage_in(&self, target: &Target) -> Storage {
-        target.storage.or(self.storage).unwrap_or(Storage::Lrs)
+    fn storage_in(&self, target: &Target) -> StorageAccountType {
+        target.storage.unwrap_or(self.storage)
     }
 
     fn is_excluded_in(&self, region: Name) -> bool {
@@ -218,20 +179,19 @@ impl Version {
     }
 
     fn check_targets(&self) -> Codes {
-        let mut codes = Codes::new();
-        let home = region_info(self.location);
-        for target in &self.targets {
-            codes.extend(check([(self.replicas_in(target) > REPLICAS, INVALID)]));
-            codes.extend(match region_info(target.region) {
-                None => Codes::from([NO_LOCATION]),
-                Some(region) => check([
-                    (home.as_ref().is_some_and(|home| home.cloud != region.cloud), INVALID),
-                    (region.restricted, INVALID),
-                    (self.storage_in(target) == Storage::Zrs && !region.zones, INVALID),
-                ]),
-            });
-        }
-        codes
+        let check_one = |target: &Target| {
+            let (home, region) = (self.location, target.region);
+            let is_in_zones = self.storage_in(target) == StorageAccountType::StandardZrs;
+            check([
+                (self.replicas_in(target) > REPLICAS, INVALID),
+                (!is_known(region), NO_LOCATION),
+                (is_known(region) && is_known(home) && is_chinese(region) != is_chinese(home), INVALID),
+                (is_known(region) && is_in_zones && !has_zones(region), INVALID),
+                (region == "australiacentral", INVALID),
+                (region == home && region == "swedencentral", INVALID),
+            ])
+        };
+        self.targets.iter().flat_map(check_one).collect()
     }
 }
 
@@ -241,8 +201,7 @@ impl Model {
     }
 
     pub fn end_of_retention(&self, key: &VersionKey) -> Option<Seconds> {
-        let policy = self.galleries[&key.0.0].soft_delete.as_ref();
-        let days = policy.and_then(|policy| policy.days).unwrap_or(7);
+        let days = self.galleries[&key.0.0].soft_delete.and_then(|(_, days)| days).unwrap_or(7);
         self.versions[key].deleted.map(|deleted| deleted + Seconds::from(days) * DAY)
     }
 
@@ -252,7 +211,7 @@ impl Model {
 
     /// Whether deleting it is soft by default.
     fn is_soft(&self, key: &VersionKey) -> bool {
-        self.galleries[&key.0.0].soft_delete.as_ref().is_some_and(|policy| policy.enabled)
+        self.galleries[&key.0.0].soft_delete.is_some_and(|(enabled, _)| enabled)
     }
 
     pub fn version(&self, key: &VersionKey) -> Option<&Record> {
@@ -263,19 +222,14 @@ impl Model {
         self.versions.iter().filter(move |(key, _)| key.0 == *image && !self.is_gone(key))
     }
 
-    fn images_of(&self, gallery: &GalleryKey) -> Vec<ImageKey> {
-        self.definitions.keys().filter(|key| key.0 == *gallery).copied().collect()
-    }
-
-    /// Galleries, definitions and versions, and then the versions whose retention is over.
-    pub fn usage(&self, subscription: Name, location: Name) -> [usize; 4] {
-        let galleries = self.galleries.iter().filter(|(key, one)| key.0 == subscription && one.location == location);
-        let definitions = self.definitions.iter();
-        let definitions = definitions.filter(|(key, one)| key.0.0 == subscription && one.location == location);
-        let versions = self.versions.iter();
-        let versions = versions.filter(|(key, one)| key.0.0.0 == subscription && one.version.location == location);
-        let (gone, there): (Vec<_>, Vec<_>) = versions.partition(|(key, _)| self.is_gone(key));
-        [galleries.count(), definitions.count(), there.len(), gone.len()]
+    /// Galleries, definitions and versions.
+    pub fn usage(&self, subscription: Name, location: Name) -> [usize; 3] {
+        let here = (subscription, location);
+        let galleries = self.galleries.iter().filter(|(key, one)| (key.0, one.location) == here);
+        let definitions = self.definitions.iter().filter(|(key, one)| (key.0.0, one.location) == here);
+        let versions = self.versions.iter().filter(|(key, one)| (key.0.0.0, one.version.location) == here);
+        let there = versions.filter(|(key, _)| !self.is_gone(key));
+        [galleries.count(), definitions.count(), there.count()]
     }
 
     pub fn latest(&self, image: &ImageKey, region: Name) -> Result<VersionKey, &'static str> {
@@ -287,24 +241,6 @@ impl Model {
         };
         let latest = self.versions_of(image).filter(|(_, record)| fits(record)).map(|(key, _)| *key).last();
         latest.ok_or("GalleryImageNotFound")
-    }
-
-    /// Whether the rules leave open what happens, or the gallery is known to break them.
-    pub fn is_left_out(&self, step: &Step) -> bool {
-        match step {
-            // Versions whose retention is over may count until they are cleared away.
-            Step::Publish(key, version) => {
-                let [_, _, there, gone] = self.usage(key.0.0.0, version.location);
-                there < VERSIONS && there + gone >= VERSIONS
-            }
-            // To delete one of them for good may clear it away, or do nothing.
-            Step::Delete { thing: Thing::Version(key), bypass, .. } => {
-                self.versions.contains_key(key) && self.is_gone(key) && (*bypass || !self.is_soft(key))
-            }
-            // To update one is refused as if it could still be restored.
-            Step::UpdateVersion(key, _) => self.versions.contains_key(key) && self.is_gone(key),
-            _ => false,
-        }
     }
 
     pub fn apply(&mut self, step: &Step) -> Result<Done, Codes> {
@@ -331,15 +267,12 @@ impl Model {
         if let Some(old) = self.galleries.get(key) {
             return exists(old == gallery, old.location == gallery.location);
         }
-        let is_namesake = |other: &&GalleryKey| other.0 == key.0 && other.2 == key.2;
         let codes = check([
-            (self.galleries.keys().any(|other| is_namesake(&other)), NOT_ALLOWED),
+            (self.galleries.keys().any(|other| (other.0, other.2) == (key.0, key.2)), NOT_ALLOWED),
             (self.usage(key.0, gallery.location)[0] >= GALLERIES, NOT_ALLOWED),
-            (region_info(gallery.location).is_none(), NO_LOCATION),
+            (!is_known(gallery.location), NO_LOCATION),
         ]);
-        if !codes.is_empty() {
-            return Err(codes);
-        }
+        verdict(codes)?;
         self.galleries.insert(*key, gallery.clone());
         changed()
     }
@@ -356,32 +289,30 @@ impl Model {
             (others.any(|(_, other)| other.identifier == definition.identifier), NOT_ALLOWED),
             (self.is_over(definition.end_of_life), INVALID),
             (self.usage(key.0.0, definition.location)[1] >= DEFINITIONS, NOT_ALLOWED),
-            (region_info(definition.location).is_none(), NO_LOCATION),
+            (!is_known(definition.location), NO_LOCATION),
         ]);
-        if !codes.is_empty() {
-            return Err(codes);
-        }
+        verdict(codes)?;
         self.definitions.insert(*key, definition.clone());
         changed()
     }
 
     fn publish(&mut self, key: &VersionKey, version: &Version) -> Result<Done, Codes> {
-        let exists = self.version(key).is_some();
-        let mut codes = check([
-            (!self.definitions.contains_key(&key.0), NO_PARENT),
-            (exists, "Conflict"),
-            (!exists && self.usage(key.0.0.0, version.location)[2] >= VERSIONS, NOT_ALLOWED),
+        let is_full = self.usage(key.0.0.0, version.location)[2] >= VERSIONS;
+        // The limit is asked for only where there is a place to take.
+        let place = match self.version(key) {
+            _ if !self.definitions.contains_key(&key.0) => Some(NO_PARENT),
+            Some(_) => Some("Conflict"),
+            None => is_full.then_some(NOT_ALLOWED),
+        };
+        let mut codes = Codes::from_iter(place);
+        codes.extend(check([
             (version.target(version.location).is_none(), INVALID),
-            (region_info(version.location).is_some_and(|region| !region.source), INVALID),
             (self.is_over(version.end_of_life), INVALID),
-        ]);
+        ]));
         codes.extend(version.check_targets());
-        if !codes.is_empty() {
-            return Err(codes);
-        }
-        let home = version.targets.iter().find(|target| target.region == version.location);
-        let deployable = home.filter(|home| version.replicas_in(home) == 1).map(|home| home.region);
-        let deployable = deployable.into_iter().collect();
+        verdict(codes)?;
+        let home = version.target(version.location).filter(|home| version.replicas_in(home) == 1);
+        let deployable = home.iter().map(|home| home.region).collect();
         self.versions.insert(*key, Record { version: version.clone(), deployable, deleted: None });
         changed()
     }
@@ -396,14 +327,12 @@ impl Model {
     }
 
     fn update_gallery(&mut self, key: &GalleryKey, gallery: &Gallery) -> Result<Done, Codes> {
-        let Some(old) = self.galleries.get_mut(key) else { return refused(NOT_FOUND) };
+        let Some(old) = self.galleries.get(key) else { return refused(NOT_FOUND) };
         if old == gallery {
             return unchanged();
         }
-        if old.location != gallery.location || old.shared != gallery.shared {
-            return refused(FIXED);
-        }
-        *old = gallery.clone();
+        verdict(check([(old.location != gallery.location, FIXED), (old.shared != gallery.shared, FIXED)]))?;
+        self.galleries.insert(*key, gallery.clone());
         changed()
     }
 
@@ -423,9 +352,7 @@ impl Model {
             (old.kind != definition.kind, FIXED),
         ]);
         codes.extend(self.check_end_of_life(old.end_of_life, definition.end_of_life));
-        if !codes.is_empty() {
-            return Err(codes);
-        }
+        verdict(codes)?;
         self.definitions.insert(*key, definition.clone());
         changed()
     }
@@ -448,16 +375,14 @@ impl Model {
         };
         let mut codes = check([
             (old.location != version.location, FIXED),
-            (old.sectors != version.sectors, FIXED),
             (old.storage != version.storage, FIXED),
+            (old.sectors != version.sectors, FIXED),
             (!version.allows_removal && !old.regions().is_subset(&version.regions()), "BadRequest"),
             (version.targets.iter().any(is_moved), INVALID),
         ]);
         codes.extend(self.check_end_of_life(old.end_of_life, version.end_of_life));
         codes.extend(version.check_targets());
-        if !codes.is_empty() {
-            return Err(codes);
-        }
+        verdict(codes)?;
         let record = self.versions.get_mut(key).unwrap();
         record.version = version.clone();
         // A region that wants more replicas now stays deployable with those that it has.
@@ -473,11 +398,11 @@ impl Model {
         if !self.galleries.contains_key(key) {
             return unchanged();
         }
-        let images = self.images_of(key);
-        let deleted = self.delete_children(&images, cascade || images.is_empty())?;
+        let images: Vec<ImageKey> = self.definitions.keys().filter(|image| image.0 == *key).copied().collect();
+        let mut deleted = self.delete_children(&images, cascade || images.is_empty())?;
         self.galleries.remove(key);
-        let deleted = deleted.into_iter().chain([Thing::Gallery(*key)]).collect();
-        Ok(Done { changed: true, deleted })
+        deleted.insert(Thing::Gallery(*key));
+        Ok((true, deleted))
     }
 
     fn delete_definition(&mut self, key: &ImageKey, cascade: bool) -> Result<Done, Codes> {
@@ -485,8 +410,7 @@ impl Model {
             return unchanged();
         }
         let is_empty = self.versions_of(key).count() == 0;
-        let deleted = self.delete_children(&[*key], cascade || is_empty)?;
-        Ok(Done { changed: true, deleted })
+        Ok((true, self.delete_children(&[*key], cascade || is_empty)?))
     }
 
     /// Deletes these definitions with their versions; all or nothing.
@@ -519,7 +443,7 @@ impl Model {
         } else {
             self.versions.remove(key);
         }
-        Ok(Done { changed: true, deleted: BTreeSet::from([Thing::Version(*key)]) })
+        Ok((true, BTreeSet::from([Thing::Version(*key)])))
     }
 
     fn restore(&mut self, key: &VersionKey) -> Result<Done, Codes> {
@@ -527,6 +451,6 @@ impl Model {
             return refused(NOT_FOUND);
         }
         let was_deleted = self.versions.get_mut(key).unwrap().deleted.take().is_some();
-        Ok(Done { changed: was_deleted, ..Done::default() })
+        if was_deleted { changed() } else { unchanged() }
     }
 }

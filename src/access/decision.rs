@@ -1,0 +1,106 @@
+//! What was decided, and why.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::action::Action;
+use super::assignment::{DenyAssignment, RoleAssignment};
+use super::principal::{PrincipalId, TenantId};
+use super::role::BuiltInRole;
+use super::scope::AccessScope;
+use crate::model::SubscriptionId;
+
+/// Whether something may be done, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It may.
+    Allowed(Grant),
+    /// A deny assignment stands against it.
+    Denied {
+        /// Which.
+        denial: Arc<DenyAssignment>,
+        /// The group through which it concerns the caller, if it does not name them.
+        through: Option<PrincipalId>,
+    },
+    /// No role allows it.
+    NotGranted {
+        /// What would have to be allowed.
+        action: Action,
+        /// Where, or above.
+        scope: AccessScope,
+    },
+    /// The caller has no principal in the tenant of the resource.
+    NotInTenant {
+        /// The resource's tenant; `None` where its subscription is known to nobody.
+        tenant: Option<TenantId>,
+        /// The resource's subscription.
+        subscription: Option<SubscriptionId>,
+    },
+}
+
+/// Why something is allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Grant {
+    /// The service was built to allow everything.
+    AllowAll,
+    /// The caller is an administrator of the service.
+    Administrator,
+    /// A role was assigned.
+    Role {
+        /// The assignment: which role, where.
+        assignment: Arc<RoleAssignment>,
+        /// The group that it was assigned to, if it was not to the caller.
+        through: Option<PrincipalId>,
+    },
+    /// The gallery is shared with the caller's tenant, or with a subscription that they have a role in.
+    Shared,
+    /// The gallery is a community gallery.
+    Community,
+}
+
+impl Decision {
+    /// Whether it may be done.
+    pub fn is_allowed(&self) -> bool {
+        matches!(self, Self::Allowed(_))
+    }
+}
+
+impl fmt::Display for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AllowAll => f.write_str("everything is allowed to everybody"),
+            Self::Administrator => f.write_str("the caller is an administrator"),
+            Self::Role { assignment, through } => {
+                write!(f, "assignment `{}` of role `{}` at `{}`", assignment.id, assignment.role, assignment.scope)?;
+                through.as_ref().map_or(Ok(()), |group| write!(f, " to group `{group}`"))
+            }
+            Self::Shared => f.write_str("the gallery is shared with the caller's tenant or subscription"),
+            Self::Community => f.write_str("the gallery is a community gallery"),
+        }
+    }
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Allowed(grant) => write!(f, "allowed by {grant}"),
+            Self::Denied { denial, through } => {
+                write!(f, "denied by deny assignment `{}` at `{}`", denial.id, denial.scope)?;
+                through.as_ref().map_or(Ok(()), |group| write!(f, " to group `{group}`"))
+            }
+            Self::NotGranted { action, scope } => {
+                write!(f, "no role allows `{action}` at `{scope}` or above")?;
+                match BuiltInRole::least_for(*action) {
+                    Some(role) => write!(f, ": assign one that does, such as `{}`", role.definition().role_name()),
+                    None => f.write_str(": assign one that does"),
+                }
+            }
+            Self::NotInTenant { tenant: Some(tenant), .. } => {
+                write!(f, "the caller has no account in tenant `{tenant}`: it must consent, or invite them")
+            }
+            Self::NotInTenant { tenant: None, .. } => {
+                f.write_str("the subscription belongs to no tenant that is known")
+            }
+        }
+    }
+}

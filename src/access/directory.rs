@@ -1,0 +1,35 @@
+//! Who is who: told by the host.
+
+use super::caller::Caller;
+use super::principal::{ManagementGroupId, PrincipalId, PrincipalKind, TenantId};
+use crate::model::SubscriptionId;
+
+/// A caller's account in one tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Membership {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The principal that the caller is there.
+    pub principal: PrincipalId,
+    /// What that is.
+    pub kind: PrincipalKind,
+    /// Every group that it is in, also through other groups.
+    pub groups: Vec<PrincipalId>,
+}
+
+/// Who is who: a host's own directory, or a [`MemoryDirectory`](super::MemoryDirectory).
+///
+/// It is asked at every call, so that what it says is effective for the next one; it must answer from memory.
+pub trait Directory: std::fmt::Debug + Send + Sync + 'static {
+    /// The accounts of a caller, at most one for each tenant; none for a caller that is not known.
+    ///
+    /// A user has one in their own tenant, and one as a guest in each that has invited them; an application has a
+    /// service principal in each tenant that has consented to it.
+    fn memberships(&self, caller: &Caller) -> Vec<Membership>;
+
+    /// The tenant that a subscription belongs to.
+    fn tenant_of(&self, subscription: &SubscriptionId) -> Option<TenantId>;
+
+    /// The management groups that a subscription is in, from the nearest upwards.
+    fn management_groups_of(&self, subscription: &SubscriptionId) -> Vec<ManagementGroupId>;
+}

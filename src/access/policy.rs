@@ -1,0 +1,326 @@
+//! All roles and assignments, and the decision.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::action::{Action, ActionSet};
+use super::assignment::{DenyAssignment, RoleAssignment};
+use super::decision::{Decision, Grant};
+use super::directory::{Directory, Membership};
+use super::principal::{AssignmentId, PrincipalId, TenantId};
+use super::role::{BuiltInRole, RoleDefinition, RoleId};
+use super::scope::AccessScope;
+use crate::error::{Error, ErrorKind, Problem, Result};
+
+/// All roles and assignments, with one decision: [`decide`](Self::decide).
+///
+/// What a decision costs depends on how deep the scope is and in how many groups the caller is, not on how many assignments
+/// there are.
+#[derive(Clone, Debug, Default)]
+pub struct AccessPolicy {
+    roles: BTreeMap<RoleId, Arc<RoleDefinition>>,
+    assignments: BTreeMap<AssignmentId, Arc<RoleAssignment>>,
+    denials: BTreeMap<AssignmentId, Arc<DenyAssignment>>,
+    /// A small number for each principal that an assignment names, so that a decision compares numbers.
+    numbers: HashMap<PrincipalId, u32>,
+    scopes: HashMap<AccessScope, AtScope>,
+}
+
+/// What an assignment allows.
+type Allowed = (ActionSet, Arc<RoleAssignment>);
+
+/// What is assigned at one scope.
+#[derive(Clone, Debug, Default)]
+struct AtScope {
+    grants: HashMap<u32, Vec<Allowed>, BuildHasherDefault<Identity>>,
+    denials: Vec<(ActionSet, Arc<DenyAssignment>)>,
+}
+
+/// Numbers that are given out one after the other need no hashing.
+#[derive(Clone, Debug, Default)]
+struct Identity(u64);
+
+impl Hasher for Identity {
+    fn finish(&self) -> u64 {
+        // The table takes its place from the upper bits, too.
+        self.0.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0 << 8 | u64::from(*byte));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.0 = u64::from(number);
+    }
+}
+
+/// A caller as the directory knows them at one moment: an account in each tenant.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Principals(pub(crate) Vec<Membership>);
+
+impl AccessPolicy {
+    /// No assignment; the built-in roles are there.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A role, built in or of yours.
+    pub fn role(&self, id: &RoleId) -> Option<Arc<RoleDefinition>> {
+        let built_in = || BuiltInRole::ALL.into_iter().find(|role| role.id() == *id);
+        self.roles.get(id).cloned().or_else(|| built_in().map(|role| Arc::new(role.definition())))
+    }
+
+    /// The roles of yours, by id.
+    pub fn custom_roles(&self) -> impl Iterator<Item = &Arc<RoleDefinition>> {
+        self.roles.values()
+    }
+
+    /// All assignments, by id.
+    pub fn assignments(&self) -> impl Iterator<Item = &Arc<RoleAssignment>> {
+        self.assignments.values()
+    }
+
+    /// All deny assignments, by id.
+    pub fn denials(&self) -> impl Iterator<Item = &Arc<DenyAssignment>> {
+        self.denials.values()
+    }
+
+    /// An assignment.
+    pub fn assignment(&self, id: &AssignmentId) -> Option<&Arc<RoleAssignment>> {
+        self.assignments.get(id)
+    }
+
+    /// A deny assignment.
+    pub fn denial(&self, id: &AssignmentId) -> Option<&Arc<DenyAssignment>> {
+        self.denials.get(id)
+    }
+
+    /// What is wrong with an assignment. `above` are the scopes above its own.
+    pub(crate) fn problem_with(&self, assignment: &RoleAssignment, above: &[AccessScope]) -> Option<Problem> {
+        match self.role(&assignment.role) {
+            Some(role) => role.problem_with(&assignment.scope, above),
+            None => {
+                let what = format!("there is no role `{}`: make it first, or name a built-in one", assignment.role);
+                Some(Problem::new(ErrorKind::NotFound, "RoleDefinitionDoesNotExist", "roleAssignment.role", what))
+            }
+        }
+    }
+
+    /// Adds a role of yours, or replaces it: assignments of it then mean the new one.
+    pub fn put_role(&mut self, role: RoleDefinition) {
+        let (id, set) = (role.id().clone(), role.set());
+        self.roles.insert(id.clone(), Arc::new(role));
+        for at in self.scopes.values_mut() {
+            let grants = at.grants.values_mut().flatten();
+            grants.filter(|(_, assignment)| assignment.role == id).for_each(|(allowed, _)| *allowed = set);
+        }
+    }
+
+    /// Removes a role of yours.
+    ///
+    /// # Errors
+    ///
+    /// `Conflict` where it is assigned.
+    pub fn remove_role(&mut self, id: &RoleId) -> Result<()> {
+        if let Some(assignment) = self.assignments.values().find(|assignment| assignment.role == *id) {
+            let what = format!("it is assigned (`{}` at `{}`): take that away first", assignment.id, assignment.scope);
+            let problem = Problem::new(ErrorKind::Conflict, "RoleDefinitionHasAssignments", id.to_string(), what);
+            return Err(Error::new(problem));
+        }
+        self.roles.remove(id);
+        Ok(())
+    }
+
+    fn number(&mut self, principal: &PrincipalId) -> u32 {
+        let next = self.numbers.len() as u32;
+        *self.numbers.entry(principal.clone()).or_insert(next)
+    }
+
+    /// Adds an assignment, in place of one of the same id. One of a role that there is not allows nothing.
+    pub fn assign(&mut self, assignment: RoleAssignment) {
+        self.unassign(&assignment.id);
+        let set = self.role(&assignment.role).map(|role| role.set()).unwrap_or_default();
+        let (number, assignment) = (self.number(&assignment.principal), Arc::new(assignment));
+        self.assignments.insert(assignment.id.clone(), assignment.clone());
+        let at = self.scopes.entry(assignment.scope.clone()).or_default();
+        at.grants.entry(number).or_default().push((set, assignment));
+    }
+
+    /// Removes an assignment.
+    pub fn unassign(&mut self, id: &AssignmentId) {
+        let Some(assignment) = self.assignments.remove(id) else { return };
+        let number = self.numbers.get(&assignment.principal);
+        let at = self.scopes.get_mut(&assignment.scope);
+        if let Some((at, number)) = at.zip(number)
+            && let Some(grants) = at.grants.get_mut(number)
+        {
+            grants.retain(|(_, other)| other.id != *id);
+        }
+    }
+
+    /// Adds a deny assignment, in place of one of the same id.
+    pub fn deny(&mut self, denial: DenyAssignment) {
+        self.undeny(&denial.id);
+        let (set, denial) = (denial.set(), Arc::new(denial));
+        self.denials.insert(denial.id.clone(), denial.clone());
+        self.scopes.entry(denial.scope.clone()).or_default().denials.push((set, denial));
+    }
+
+    /// Removes a deny assignment.
+    pub fn undeny(&mut self, id: &AssignmentId) {
+        let Some(denial) = self.denials.remove(id) else { return };
+        if let Some(at) = self.scopes.get_mut(&denial.scope) {
+            at.denials.retain(|(_, other)| other.id != *id);
+        }
+    }
+
+    /// Whether an account may do `action` at the first of `scopes`, the others being those above it.
+    ///
+    /// ```
+    /// use compute_gallery::access::*;
+    ///
+    /// let mut policy = AccessPolicy::new();
+    /// let subscription = AccessScope::Subscription("dev".parse()?);
+    /// let readers: PrincipalId = "readers".parse()?;
+    /// policy.assign(RoleAssignment { id: "1".parse()?, principal: readers.clone(), role: BuiltInRole::Reader.id(), scope: subscription.clone() });
+    ///
+    /// let decide = |action| policy.decide(&"ann".parse().unwrap(), &[readers.clone()], action, &[subscription.clone()]);
+    /// let Decision::Allowed(Grant::Role { through, .. }) = decide(Action::ReadVersion) else { panic!() };
+    /// assert_eq!(through, Some(readers.clone()));
+    /// assert!(!decide(Action::WriteVersion).is_allowed());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
+    pub fn decide(
+        &self,
+        principal: &PrincipalId,
+        groups: &[PrincipalId],
+        action: Action,
+        scopes: &[AccessScope],
+    ) -> Decision {
+        let mut grant = None;
+        let who = || std::iter::once((None, principal)).chain(groups.iter().map(|group| (Some(group), group)));
+        // One that no assignment names decides nothing.
+        let mut numbers = [(0, None); 16];
+        let mut known = 0;
+        let named = who().filter_map(|(through, id)| Some((*self.numbers.get(id)?, through)));
+        let mut more = Vec::new();
+        for entry in named {
+            match numbers.get_mut(known) {
+                Some(place) => *place = entry,
+                None => more.push(entry),
+            }
+            known += 1;
+        }
+        let numbers = || numbers.iter().take(known).chain(&more);
+        for scope in scopes {
+            let Some(at) = self.scopes.get(scope) else { continue };
+            for (set, denial) in at.denials.iter().filter(|(set, _)| set.contains(action)) {
+                let _ = set;
+                let named = |list: &[PrincipalId]| who().find(|(_, id)| list.contains(id));
+                let concerned =
+                    if denial.principals.is_empty() { Some((None, principal)) } else { named(&denial.principals) };
+                if let Some((through, _)) = concerned
+                    && named(&denial.excluded).is_none()
+                {
+                    return Decision::Denied { denial: denial.clone(), through: through.cloned() };
+                }
+            }
+            if grant.is_none() && !at.grants.is_empty() {
+                grant = numbers().find_map(|(number, through)| {
+                    let mut of_principal = at.grants.get(number)?.iter();
+                    of_principal.find(|(set, _)| set.contains(action)).map(|(_, assignment)| (assignment, *through))
+                });
+            }
+        }
+        match (grant, scopes.first()) {
+            (Some((assignment, through)), _) => {
+                let (assignment, through) = (assignment.clone(), through.cloned());
+                Decision::Allowed(Grant::Role { assignment, through })
+            }
+            (None, Some(scope)) => Decision::NotGranted { action, scope: scope.clone() },
+            (None, None) => Decision::NotInTenant { tenant: None, subscription: None },
+        }
+    }
+
+    /// Whether a caller may do `action` at `scope`: their account in the scope's tenant decides.
+    pub(crate) fn decide_for(
+        &self,
+        caller: &Principals,
+        directory: &dyn Directory,
+        action: Action,
+        scope: &AccessScope,
+    ) -> Decision {
+        let scopes = with_above(directory, scope);
+        let tenant = scopes.iter().find_map(|scope| match scope {
+            AccessScope::TenantRoot(tenant) => Some(tenant),
+            _ => None,
+        });
+        match caller.in_tenant(tenant) {
+            Some(account) => self.decide(&account.principal, &account.groups, action, &scopes),
+            // A management group names no tenant: any of the caller's accounts may have a role there.
+            None if matches!(scope, AccessScope::ManagementGroup(_)) => {
+                let decide = |account: &Membership| self.decide(&account.principal, &account.groups, action, &scopes);
+                let decisions = || caller.0.iter().map(decide);
+                let best = decisions().find(Decision::is_allowed).or_else(|| decisions().next());
+                best.unwrap_or(Decision::NotGranted { action, scope: scope.clone() })
+            }
+            None => {
+                let subscription = scope.subscription().cloned();
+                Decision::NotInTenant { tenant: tenant.cloned(), subscription }
+            }
+        }
+    }
+}
+
+impl Principals {
+    pub(crate) fn in_tenant(&self, tenant: Option<&TenantId>) -> Option<&Membership> {
+        self.0.iter().find(|account| Some(&account.tenant) == tenant)
+    }
+}
+
+/// A scope and all above it, up to its tenant's root.
+pub(crate) fn with_above(directory: &dyn Directory, scope: &AccessScope) -> Vec<AccessScope> {
+    let mut scopes: Vec<AccessScope> = std::iter::successors(Some(scope.clone()), AccessScope::parent).collect();
+    if let Some(subscription) = scope.subscription() {
+        let groups = directory.management_groups_of(subscription);
+        scopes.extend(groups.into_iter().map(AccessScope::ManagementGroup));
+        scopes.extend(directory.tenant_of(subscription).map(AccessScope::TenantRoot));
+    }
+    scopes
+}
+
+/// As it is written in a checkpoint.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct WrittenPolicy {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    roles: Vec<Arc<RoleDefinition>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    assignments: Vec<Arc<RoleAssignment>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    denials: Vec<Arc<DenyAssignment>>,
+}
+
+impl From<&AccessPolicy> for WrittenPolicy {
+    fn from(policy: &AccessPolicy) -> Self {
+        Self {
+            roles: policy.roles.values().cloned().collect(),
+            assignments: policy.assignments.values().cloned().collect(),
+            denials: policy.denials.values().cloned().collect(),
+        }
+    }
+}
+
+impl From<WrittenPolicy> for AccessPolicy {
+    fn from(written: WrittenPolicy) -> Self {
+        let mut policy = Self::new();
+        written.roles.into_iter().for_each(|role| policy.put_role(Arc::unwrap_or_clone(role)));
+        written.assignments.into_iter().for_each(|one| policy.assign(Arc::unwrap_or_clone(one)));
+        written.denials.into_iter().for_each(|one| policy.deny(Arc::unwrap_or_clone(one)));
+        policy
+    }
+}

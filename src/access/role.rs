@@ -1,0 +1,347 @@
+//! Roles: which actions they allow.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::action::{Action, ActionPattern, ActionSet};
+use super::scope::AccessScope;
+use crate::error::{Error, Problem, Result};
+
+/// The id of a role: one of Azure's for a built-in role, any text without `/` for a role of yours. Compared without case.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RoleId(String);
+
+impl RoleId {
+    /// The id, in lower case.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for RoleId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if text.is_empty() || text.len() > 128 || text.chars().any(|char| char.is_control() || char == '/') {
+            let rule = "a role's id has 1 to 128 characters, no `/` and no control character";
+            return Err(Error::invalid("roleDefinition.id", format!("`{}`: {rule}", text.escape_debug())));
+        }
+        Ok(Self(text.to_ascii_lowercase()))
+    }
+}
+
+impl TryFrom<String> for RoleId {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<RoleId> for String {
+    fn from(id: RoleId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for RoleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A role: what it allows, and where it may be assigned.
+///
+/// `not_actions` take away from the role's own actions; they deny nothing that another role allows. Data actions are kept
+/// for the record: galleries have none.
+///
+/// ```
+/// use compute_gallery::access::{Action, RoleDefinition};
+///
+/// let publisher = RoleDefinition::new("publisher", "Publisher")?
+///     .with_actions(["Microsoft.Compute/galleries/images/*"])?
+///     .with_not_actions(["*/delete"])?;
+/// assert!(publisher.allows(Action::WriteVersion));
+/// assert!(!publisher.allows(Action::DeleteVersion));
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", from = "Written")]
+pub struct RoleDefinition {
+    id: RoleId,
+    role_name: String,
+    actions: Vec<ActionPattern>,
+    not_actions: Vec<ActionPattern>,
+    data_actions: Vec<ActionPattern>,
+    not_data_actions: Vec<ActionPattern>,
+    assignable_scopes: Vec<AccessScope>,
+    #[serde(skip)]
+    set: ActionSet,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Written {
+    id: RoleId,
+    role_name: String,
+    actions: Vec<ActionPattern>,
+    not_actions: Vec<ActionPattern>,
+    data_actions: Vec<ActionPattern>,
+    not_data_actions: Vec<ActionPattern>,
+    assignable_scopes: Vec<AccessScope>,
+}
+
+impl From<Written> for RoleDefinition {
+    fn from(written: Written) -> Self {
+        let Written { id, role_name, actions, not_actions, data_actions, not_data_actions, assignable_scopes } =
+            written;
+        let set = ActionSet::matching(&actions, &not_actions);
+        Self { id, role_name, actions, not_actions, data_actions, not_data_actions, assignable_scopes, set }
+    }
+}
+
+fn patterns<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Vec<ActionPattern>> {
+    texts.into_iter().map(str::parse).collect()
+}
+
+impl RoleDefinition {
+    /// A role that allows nothing yet, and may be assigned anywhere.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for an id that is none.
+    pub fn new(id: &str, role_name: impl Into<String>) -> Result<Self> {
+        let (actions, not_actions, data_actions, not_data_actions) = Default::default();
+        let role_name = role_name.into();
+        Ok(Written {
+            id: id.parse()?,
+            role_name,
+            actions,
+            not_actions,
+            data_actions,
+            not_data_actions,
+            assignable_scopes: Vec::new(),
+        }
+        .into())
+    }
+
+    /// Sets what it allows.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a pattern that is none.
+    pub fn with_actions<'a>(mut self, actions: impl IntoIterator<Item = &'a str>) -> Result<Self> {
+        self.actions = patterns(actions)?;
+        self.set = ActionSet::matching(&self.actions, &self.not_actions);
+        Ok(self)
+    }
+
+    /// Sets what it does not allow of that.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a pattern that is none.
+    pub fn with_not_actions<'a>(mut self, actions: impl IntoIterator<Item = &'a str>) -> Result<Self> {
+        self.not_actions = patterns(actions)?;
+        self.set = ActionSet::matching(&self.actions, &self.not_actions);
+        Ok(self)
+    }
+
+    /// Sets its data actions, which mean nothing to galleries.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a pattern that is none.
+    pub fn with_data_actions<'a>(mut self, actions: impl IntoIterator<Item = &'a str>) -> Result<Self> {
+        self.data_actions = patterns(actions)?;
+        Ok(self)
+    }
+
+    /// Sets where it may be assigned: there and below. Anywhere, where nothing is said.
+    #[must_use]
+    pub fn with_assignable_scopes(mut self, scopes: Vec<AccessScope>) -> Self {
+        self.assignable_scopes = scopes;
+        self
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &RoleId {
+        &self.id
+    }
+
+    /// Its name.
+    pub fn role_name(&self) -> &str {
+        &self.role_name
+    }
+
+    /// Where it may be assigned; anywhere, where that is empty.
+    pub fn assignable_scopes(&self) -> &[AccessScope] {
+        &self.assignable_scopes
+    }
+
+    /// Whether it allows an action.
+    pub fn allows(&self, action: Action) -> bool {
+        self.set.contains(action)
+    }
+
+    pub(super) fn set(&self) -> ActionSet {
+        self.set
+    }
+
+    /// What is wrong with assigning it at `scope`, of which `above` are the scopes above.
+    pub(super) fn problem_with(&self, scope: &AccessScope, above: &[AccessScope]) -> Option<Problem> {
+        let fits = |allowed: &AccessScope| allowed == scope || above.contains(allowed);
+        if self.assignable_scopes.is_empty() || self.assignable_scopes.iter().any(fits) {
+            return None;
+        }
+        let may: Vec<_> = self.assignable_scopes.iter().map(|scope| format!("`{scope}`")).collect();
+        let what = format!("role `{}` cannot be assigned at `{scope}`, only in {}", self.role_name, may.join(", "));
+        Some(Problem::invalid("roleAssignment.scope", what))
+    }
+}
+
+/// Azure's roles that have to do with galleries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BuiltInRole {
+    /// Everything.
+    Owner,
+    /// Everything but giving roles and sharing galleries.
+    Contributor,
+    /// Seeing everything.
+    Reader,
+    /// Giving roles, and seeing everything.
+    UserAccessAdministrator,
+    /// Everything in galleries but sharing them.
+    ComputeGalleryArtifactsPublisher,
+    /// Seeing and deploying images.
+    ComputeGalleryImageReader,
+    /// Sharing galleries, and nothing else.
+    ComputeGallerySharingAdmin,
+}
+
+impl BuiltInRole {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Owner,
+        Self::Contributor,
+        Self::Reader,
+        Self::UserAccessAdministrator,
+        Self::ComputeGalleryArtifactsPublisher,
+        Self::ComputeGalleryImageReader,
+        Self::ComputeGallerySharingAdmin,
+    ];
+
+    /// Azure's name and id, actions and what is taken from them (the service's documents of built-in roles, 2026).
+    fn table(self) -> (&'static str, &'static str, &'static [&'static str], &'static [&'static str]) {
+        match self {
+            Self::Owner => ("Owner", "8e3af657-a8ff-443c-a75c-2fe8c4bcb635", &["*"], &[]),
+            Self::Contributor => (
+                "Contributor",
+                "b24988ac-6180-42a0-ab88-20f7382dd24c",
+                &["*"],
+                &[
+                    "Microsoft.Authorization/*/Delete",
+                    "Microsoft.Authorization/*/Write",
+                    "Microsoft.Authorization/elevateAccess/Action",
+                    "Microsoft.Blueprint/blueprintAssignments/write",
+                    "Microsoft.Blueprint/blueprintAssignments/delete",
+                    "Microsoft.Compute/galleries/share/action",
+                ],
+            ),
+            Self::Reader => ("Reader", "acdd72a7-3385-48ef-bd42-f606fba81ae7", &["*/read"], &[]),
+            Self::UserAccessAdministrator => (
+                "User Access Administrator",
+                "18d7d88d-d35e-4fb5-a5c3-7773c20a72d9",
+                &["*/read", "Microsoft.Authorization/*", "Microsoft.Support/*"],
+                &[],
+            ),
+            Self::ComputeGalleryArtifactsPublisher => (
+                "Compute Gallery Artifacts Publisher",
+                "85a2d0d9-2eba-4c9c-b355-11c2cc0788ab",
+                &[
+                    "Microsoft.Compute/galleries/*",
+                    "Microsoft.Compute/locations/capsOperations/read",
+                    "Microsoft.Compute/locations/communityGalleries/*",
+                    "Microsoft.Compute/locations/sharedGalleries/*",
+                    "Microsoft.Compute/images/*",
+                    "Microsoft.Compute/virtualMachines/write",
+                    "Microsoft.Compute/disks/write",
+                    "Microsoft.Authorization/*/read",
+                    "Microsoft.Insights/alertRules/*",
+                    "Microsoft.Resources/deployments/*",
+                    "Microsoft.Resources/subscriptions/resourceGroups/read",
+                ],
+                &["Microsoft.Compute/galleries/share/action"],
+            ),
+            Self::ComputeGalleryImageReader => (
+                "Compute Gallery Image Reader",
+                "cf7c76d2-98a3-4358-a134-615aa78bf44d",
+                &["Microsoft.Compute/galleries/images/read", "Microsoft.Compute/galleries/images/versions/read"],
+                &[],
+            ),
+            Self::ComputeGallerySharingAdmin => (
+                "Compute Gallery Sharing Admin",
+                "1ef6a3be-d0ac-425d-8c01-acb62866290b",
+                &["Microsoft.Compute/galleries/share/action"],
+                &[],
+            ),
+        }
+    }
+
+    /// The one that allows the least beside `action`.
+    pub fn least_for(action: Action) -> Option<Self> {
+        let allowed = |role: &Self| Action::ALL.iter().filter(|other| role.definition().allows(**other)).count();
+        Self::ALL.into_iter().filter(|role| role.definition().allows(action)).min_by_key(allowed)
+    }
+
+    /// Its id.
+    pub fn id(self) -> RoleId {
+        RoleId(self.table().1.to_owned())
+    }
+
+    /// The role.
+    pub fn definition(self) -> RoleDefinition {
+        let (name, _, actions, not_actions) = self.table();
+        let all = |texts: &[&str]| texts.iter().filter_map(|text| text.parse().ok()).collect();
+        Written {
+            id: self.id(),
+            role_name: name.to_owned(),
+            actions: all(actions),
+            not_actions: all(not_actions),
+            data_actions: Vec::new(),
+            not_data_actions: Vec::new(),
+            assignable_scopes: Vec::new(),
+        }
+        .into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn built_in_roles_allow_what_they_are_for() {
+        use BuiltInRole as Role;
+        let allowed = |role: Role| Action::ALL.iter().filter(|action| role.definition().allows(**action)).count();
+        assert_eq!(allowed(Role::Owner), Action::ALL.len());
+        assert_eq!(allowed(Role::ComputeGallerySharingAdmin), 1);
+        assert_eq!(allowed(Role::ComputeGalleryImageReader), 2);
+        assert!(!Role::Contributor.definition().allows(Action::ShareGallery));
+        assert!(!Role::Contributor.definition().allows(Action::WriteRoleAssignment));
+        assert!(Role::Contributor.definition().allows(Action::ReadRoleAssignment));
+        assert!(Role::UserAccessAdministrator.definition().allows(Action::WriteRoleAssignment));
+        assert!(!Role::UserAccessAdministrator.definition().allows(Action::WriteGallery));
+        assert!(!Role::ComputeGalleryArtifactsPublisher.definition().allows(Action::ShareGallery));
+        assert_eq!(Role::least_for(Action::ReadVersion), Some(Role::ComputeGalleryImageReader));
+        for role in Role::ALL {
+            // Every pattern of the table is one.
+            let (_, _, actions, not_actions) = role.table();
+            assert_eq!(role.definition().actions.len(), actions.len());
+            assert_eq!(role.definition().not_actions.len(), not_actions.len());
+        }
+    }
+}

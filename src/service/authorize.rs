@@ -1,0 +1,252 @@
+//! Whether the caller may: asked before anything else, by the id of a resource and not by whether it exists, so that a
+//! refusal tells nothing.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::session::Session;
+use crate::access::{
+    AccessScope, Action, BuiltInRole, Caller, Decision, Directory, GallerySharing, Grant, Principals, SharingMatrix,
+    SharingRow, with_above,
+};
+use crate::catalog::{Authorization, State};
+use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::model::{GalleryId, ResourceId};
+
+/// Who decides.
+#[derive(Clone, Debug)]
+pub(super) enum Authority {
+    /// Everybody may do everything: the host makes its own checks.
+    AllowAll,
+    /// Roles decide, of whom the directory knows; administrators may do everything.
+    Roles { directory: Arc<dyn Directory>, administrators: BTreeSet<Caller> },
+}
+
+/// Something that an operation needs to be allowed to do.
+#[derive(Clone, Debug)]
+pub(super) struct Need {
+    pub(super) action: Action,
+    pub(super) scope: AccessScope,
+    /// Whether it is about something else than what the operation is on: a source.
+    pub(super) linked: bool,
+}
+
+impl Need {
+    pub(super) fn new(action: Action, scope: impl Into<AccessScope>) -> Self {
+        Self { action, scope: scope.into(), linked: false }
+    }
+
+    pub(super) fn linked(action: Action, scope: impl Into<AccessScope>) -> Self {
+        Self { action, scope: scope.into(), linked: true }
+    }
+}
+
+/// What the caller may do in one state: they are looked up in the directory once.
+#[derive(Clone, Debug)]
+pub(super) struct Rights {
+    caller: Caller,
+    authority: Authority,
+    principals: Principals,
+}
+
+impl Session {
+    pub(super) fn rights(&self) -> Rights {
+        let principals = match &self.parts.authority {
+            Authority::AllowAll => Principals::default(),
+            Authority::Roles { directory, .. } => Principals(directory.memberships(&self.caller)),
+        };
+        Rights { caller: self.caller.clone(), authority: self.parts.authority.clone(), principals }
+    }
+
+    /// What allows all of it.
+    pub(super) fn authorize(&self, state: &State, needs: &[Need]) -> Result<Option<Authorization>> {
+        self.rights().require(state, needs).or_else(|problems| Error::from_problems(problems).map(|()| None))
+    }
+
+    /// The scopes above `scope`, as far as they are known.
+    pub(super) fn above(&self, scope: &AccessScope) -> Vec<AccessScope> {
+        match &self.parts.authority {
+            Authority::AllowAll => std::iter::successors(scope.parent(), AccessScope::parent).collect(),
+            Authority::Roles { directory, .. } => with_above(&**directory, scope).into_iter().skip(1).collect(),
+        }
+    }
+
+    /// Whether `action` may be done at `scope` now, and why; or what would be needed.
+    ///
+    /// ```
+    /// use compute_gallery::GalleryService;
+    /// use compute_gallery::access::{AccessScope, Action, MemoryDirectory};
+    /// use compute_gallery::store::MemoryStore;
+    ///
+    /// # futures::executor::block_on(async {
+    /// let directory = MemoryDirectory::new();
+    /// directory.add_user("ann", &"contoso".parse()?)?;
+    /// directory.add_subscription("dev".parse()?, "contoso".parse()?, None);
+    /// let service = GalleryService::builder().store(MemoryStore::new()).directory(directory).open().await?;
+    /// let session = service.session("ann".parse()?);
+    /// let decision = session.explain_access(Action::WriteGallery, &AccessScope::Subscription("dev".parse()?));
+    /// assert!(decision.to_string().contains("no role allows"));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn explain_access(&self, action: Action, scope: &AccessScope) -> Decision {
+        self.rights().decide(&self.parts.catalog.snapshot(), action, scope)
+    }
+
+    /// What the caller may read of a gallery: the sharing matrix.
+    pub fn sharing_matrix(&self, gallery: &GalleryId) -> SharingMatrix {
+        let (state, rights) = (self.parts.catalog.snapshot(), self.rights());
+        let may = |action, id: ResourceId| rights.may(&state, action, &id.into());
+        let rows = state.definitions(gallery, None).filter_map(|definition| {
+            let readable = |version: &crate::model::ImageVersionId| may(Action::ReadVersion, version.into());
+            let versions = state.versions(definition.id(), None).map(|record| record.version.id());
+            let versions: Vec<_> = versions.filter(|id| readable(id)).map(|id| id.number().to_string()).collect();
+            let image = may(Action::ReadImage, definition.id().into());
+            let name = definition.id().name().to_string();
+            (image || !versions.is_empty()).then_some(SharingRow { name, image, versions })
+        });
+        let rows = rows.collect();
+        SharingMatrix::new(may(Action::ReadGallery, gallery.into()) && state.gallery(gallery).is_some(), rows)
+    }
+}
+
+impl Rights {
+    pub(super) fn decide(&self, state: &State, action: Action, scope: &AccessScope) -> Decision {
+        match &self.authority {
+            Authority::AllowAll => Decision::Allowed(Grant::AllowAll),
+            Authority::Roles { administrators, .. } if administrators.contains(&self.caller) => {
+                Decision::Allowed(Grant::Administrator)
+            }
+            Authority::Roles { directory, .. } => {
+                state.access().decide_for(&self.principals, &**directory, action, scope)
+            }
+        }
+    }
+
+    /// Whether they may do everything.
+    pub(super) fn is_administrator(&self) -> bool {
+        match &self.authority {
+            Authority::AllowAll => true,
+            Authority::Roles { administrators, .. } => administrators.contains(&self.caller),
+        }
+    }
+
+    pub(super) fn may(&self, state: &State, action: Action, scope: &AccessScope) -> bool {
+        self.decide(state, action, scope).is_allowed()
+    }
+
+    /// Whether they may see the resource.
+    pub(super) fn may_see(&self, state: &State, id: &ResourceId) -> bool {
+        self.may(state, read_action(id), &id.clone().into())
+    }
+
+    /// Everything that is needed, or why not.
+    pub(super) fn require(&self, state: &State, needs: &[Need]) -> Result<Option<Authorization>, Vec<Problem>> {
+        let (mut problems, mut first) = (Vec::new(), None);
+        for need in needs {
+            match self.decide(state, need.action, &need.scope) {
+                Decision::Allowed(grant) => {
+                    first.get_or_insert(grant);
+                }
+                refused => problems.push(self.refused(need, &refused)),
+            }
+        }
+        if problems.is_empty() { Ok(first.map(Into::into)) } else { Err(problems) }
+    }
+
+    /// The same for reading one thing.
+    pub(super) fn require_one(&self, state: &State, action: Action, scope: impl Into<AccessScope>) -> Result<()> {
+        self.require(state, &[Need::new(action, scope)]).map(drop).or_else(Error::from_problems)
+    }
+
+    fn refused(&self, need: &Need, decision: &Decision) -> Problem {
+        let (caller, action, scope) = (&self.caller, need.action, &need.scope);
+        let reason = match (decision, BuiltInRole::least_for(action)) {
+            (Decision::NotGranted { .. }, Some(role)) => {
+                let role = role.definition();
+                format!("no role allows it there or above: one that does is `{}`", role.role_name())
+            }
+            _ => decision.to_string(),
+        };
+        let (code, what) = match decision {
+            Decision::NotInTenant { subscription: Some(subscription), .. } => {
+                let what = format!(
+                    "The client '{caller}' is not authorized to access linked subscription '{subscription}' for \
+                     '{action}': {decision}."
+                );
+                ("LinkedAuthorizationFailed", what)
+            }
+            _ if need.linked => {
+                let what = format!(
+                    "The client '{caller}' has permission on the scope of the operation, but lacks '{action}' on the \
+                     linked scope '{scope}': {reason}."
+                );
+                ("LinkedAuthorizationFailed", what)
+            }
+            _ => {
+                let what = format!(
+                    "The client '{caller}' does not have authorization to perform action '{action}' over scope \
+                     '{scope}' or the scope is invalid. If access was recently granted, please refresh your \
+                     credentials. ({reason})"
+                );
+                ("AuthorizationFailed", what)
+            }
+        };
+        Problem::new(ErrorKind::Forbidden, code, action.as_str(), what)
+    }
+
+    /// Whether a gallery is shared with the caller: with a tenant that they have an account in, or with a subscription
+    /// that they have a role in.
+    pub(super) fn is_shared_with(&self, state: &State, sharing: &GallerySharing) -> bool {
+        let Authority::Roles { directory, .. } = &self.authority else { return true };
+        let of_tenant = || self.principals.0.iter().any(|account| sharing.tenants.contains(&account.tenant));
+        let of_subscription = || {
+            sharing.subscriptions.iter().any(|subscription| {
+                let scope = AccessScope::Subscription(subscription.clone());
+                Action::ALL.iter().any(|action| {
+                    state.access().decide_for(&self.principals, &**directory, *action, &scope).is_allowed()
+                })
+            })
+        };
+        of_tenant() || of_subscription()
+    }
+}
+
+/// What is needed to see a resource.
+pub(super) fn read_action(id: &ResourceId) -> Action {
+    match id {
+        ResourceId::Gallery(_) => Action::ReadGallery,
+        ResourceId::ImageDefinition(_) => Action::ReadImage,
+        ResourceId::ImageVersion(_) => Action::ReadVersion,
+        ResourceId::ManagedImage(_) => Action::ReadManagedImage,
+        ResourceId::Snapshot(_) => Action::ReadSnapshot,
+        ResourceId::Disk(_) => Action::WriteDisk,
+        ResourceId::VirtualMachine(_) => Action::WriteVirtualMachine,
+    }
+}
+
+/// What is needed to create or change a resource.
+pub(super) fn write_action(id: &ResourceId) -> Action {
+    match id {
+        ResourceId::Gallery(_) => Action::WriteGallery,
+        ResourceId::ImageDefinition(_) => Action::WriteImage,
+        ResourceId::ImageVersion(_) => Action::WriteVersion,
+        ResourceId::ManagedImage(_) => Action::WriteManagedImage,
+        ResourceId::Snapshot(_) => Action::WriteSnapshot,
+        ResourceId::Disk(_) => Action::WriteDisk,
+        ResourceId::VirtualMachine(_) => Action::WriteVirtualMachine,
+    }
+}
+
+/// What is needed to delete a resource.
+pub(super) fn delete_action(id: &ResourceId) -> Action {
+    match id {
+        ResourceId::Gallery(_) => Action::DeleteGallery,
+        ResourceId::ImageDefinition(_) => Action::DeleteImage,
+        ResourceId::ImageVersion(_) => Action::DeleteVersion,
+        ResourceId::ManagedImage(_) => Action::DeleteManagedImage,
+        ResourceId::Snapshot(_) => Action::DeleteSnapshot,
+        ResourceId::Disk(_) => Action::WriteDisk,
+        ResourceId::VirtualMachine(_) => Action::WriteVirtualMachine,
+    }
+}

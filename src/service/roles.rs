@@ -1,0 +1,294 @@
+//! Giving and taking roles, denying, and sharing galleries.
+
+use std::sync::Arc;
+
+use super::authorize::Need;
+use super::parts::Parts;
+use super::plan::{Operation, Plan};
+use super::rules::missing;
+use super::session::Session;
+use super::view::CatalogView;
+use crate::access::{
+    AccessScope, Action, AssignmentId, DenyAssignment, GallerySharing, RoleAssignment, RoleDefinition, RoleId,
+    SharingUpdate,
+};
+use crate::catalog::{Event, State};
+use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::model::{Gallery, GalleryId, SharingPermissions};
+
+impl Session {
+    /// Makes a role of your own, or changes one: all assignments of it then mean the new one. The caller must be allowed
+    /// to at each of its assignable scopes; a role that may be assigned anywhere is an administrator's to make.
+    ///
+    /// # Errors
+    ///
+    /// `Forbidden`; `Conflict` for the id of a built-in role; `Unavailable`, `StorageFull`, `Unknown`.
+    pub fn define_role(&self, role: RoleDefinition) -> Operation<RoleDefinition> {
+        let (needs, session) = (role_needs(Action::WriteRoleDefinition, &role), self.clone());
+        let defined = role.clone();
+        let judge = move |state: &State, _: &Parts| {
+            if let Some(refused) = everywhere(&session, &role) {
+                return Plan::refused(vec![refused]);
+            }
+            let is_built_in = crate::access::BuiltInRole::ALL.iter().any(|built_in| built_in.id() == *role.id());
+            if is_built_in {
+                let what = "it is the id of a built-in role: choose another";
+                let problem = Problem::new(ErrorKind::Conflict, "RoleDefinitionExists", role.id().to_string(), what);
+                return Plan::refused(vec![problem]);
+            }
+            // A role that changes is changed where it was, too.
+            let old = state.access().custom_roles().find(|old| old.id() == role.id());
+            let needs = old.map(|old| role_needs(Action::WriteRoleDefinition, old)).unwrap_or_default();
+            match session.rights().require(state, &needs) {
+                _ if old.is_some_and(|old| **old == role) => Plan::default(),
+                Ok(_) => Plan::of_event(Vec::new(), Event::RoleDefined { role: role.clone() }),
+                Err(problems) => Plan::refused(problems),
+            }
+        };
+        Operation::new(self, needs, judge, |_| defined)
+    }
+
+    /// Deletes a role of your own. What does not exist is deleted already.
+    ///
+    /// # Errors
+    ///
+    /// `Forbidden`; `Conflict` where it is assigned; `Unavailable`, `StorageFull`, `Unknown`.
+    pub fn delete_role(&self, role: &RoleId) -> Operation<()> {
+        let (id, session) = (role.clone(), self.clone());
+        let judge = move |state: &State, _: &Parts| {
+            let Some(role) = state.access().custom_roles().find(|role| *role.id() == id) else {
+                // Whether there is one is for administrators to know.
+                let known = session.rights().is_administrator();
+                return if known { Plan::default() } else { Plan::refused(vec![administrators_only(&session)]) };
+            };
+            let needs = role_needs(Action::DeleteRoleDefinition, role);
+            if let Err(problems) = session.rights().require(state, &needs) {
+                return Plan::refused(problems);
+            }
+            if let Some(refused) = everywhere(&session, role) {
+                return Plan::refused(vec![refused]);
+            }
+            let mut without = state.access().clone();
+            match without.remove_role(&id) {
+                Ok(()) => Plan::of_event(Vec::new(), Event::RoleDeleted { role: id.clone() }),
+                Err(error) => Plan::refused(error.into_problems()),
+            }
+        };
+        Operation::new(self, Vec::new(), judge, |_| ())
+    }
+
+    /// Gives a principal a role at a scope. Assigning the same again succeeds and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// `Forbidden`; `NotFound` without the role; `AlreadyExists` where the assignment's id is taken; `Invalid` where the
+    /// role may not be assigned there; `Unavailable`, `StorageFull`, `Unknown`.
+    pub fn assign_role(&self, assignment: RoleAssignment) -> Operation<RoleAssignment> {
+        let needs = vec![Need::new(Action::WriteRoleAssignment, assignment.scope.clone())];
+        let (assigned, session) = (assignment.clone(), self.clone());
+        let judge = move |state: &State, _: &Parts| {
+            if let Some(there) = state.access().assignment(&assignment.id) {
+                if **there == assignment {
+                    return Plan::default();
+                }
+                return Plan::refused(vec![taken(&assignment.id)]);
+            }
+            let above = session.above(&assignment.scope);
+            let problems = state.access().problem_with(&assignment, &above).into_iter().collect();
+            Plan::of_event(problems, Event::RoleAssigned { assignment: assignment.clone() })
+        };
+        Operation::new(self, needs, judge, |_| assigned)
+    }
+
+    /// Takes a role away again: effective for the very next call. What is not assigned is taken away already.
+    ///
+    /// # Errors
+    ///
+    /// `Forbidden`, also where there is no such assignment and the caller is no administrator; `Unavailable`,
+    /// `StorageFull`, `Unknown`.
+    pub fn unassign_role(&self, assignment: &AssignmentId) -> Operation<()> {
+        let (id, session) = (assignment.clone(), self.clone());
+        let judge = move |state: &State, _: &Parts| {
+            let there = state.access().assignment(&id);
+            let event = there.map(|there| Event::RoleUnassigned { assignment: id.clone(), scope: there.scope.clone() });
+            take_away(&session, state, Action::DeleteRoleAssignment, there.map(|there| &there.scope), event)
+        };
+        Operation::new(self, Vec::new(), judge, |_| ())
+    }
+
+    /// Denies something at a scope, whatever roles allow. Denying the same again succeeds and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// `Forbidden`; `AlreadyExists` where the id is taken; `Unavailable`, `StorageFull`, `Unknown`.
+    pub fn deny(&self, denial: DenyAssignment) -> Operation<DenyAssignment> {
+        let needs = vec![Need::new(Action::WriteDenyAssignment, denial.scope.clone())];
+        let denied = denial.clone();
+        let judge = move |state: &State, _: &Parts| match state.access().denial(&denial.id) {
+            Some(there) if **there == denial => Plan::default(),
+            Some(_) => Plan::refused(vec![taken(&denial.id)]),
+            None => Plan::of_event(Vec::new(), Event::DenyAssigned { denial: denial.clone() }),
+        };
+        Operation::new(self, needs, judge, |_| denied)
+    }
+
+    /// No longer denies it. What is not denied is taken back already.
+    ///
+    /// # Errors
+    ///
+    /// As [`unassign_role`](Self::unassign_role).
+    pub fn undeny(&self, denial: &AssignmentId) -> Operation<()> {
+        let (id, session) = (denial.clone(), self.clone());
+        let judge = move |state: &State, _: &Parts| {
+            let there = state.access().denial(&id);
+            let event = there.map(|there| Event::DenyUnassigned { denial: id.clone(), scope: there.scope.clone() });
+            take_away(&session, state, Action::DeleteDenyAssignment, there.map(|there| &there.scope), event)
+        };
+        Operation::new(self, Vec::new(), judge, |_| ())
+    }
+
+    /// Shares a gallery with subscriptions and tenants, or with everybody; or no longer. Answers with whom it is shared
+    /// now.
+    ///
+    /// # Errors
+    ///
+    /// `Forbidden` (it takes an Owner or a Compute Gallery Sharing Admin); `NotFound`; `Conflict` where the gallery was not
+    /// created for it; `LimitReached` beyond 30 subscriptions or 5 tenants; `Unavailable`, `StorageFull`, `Unknown`.
+    pub fn share_gallery(&self, gallery: &GalleryId, update: SharingUpdate) -> Operation<GallerySharing> {
+        let (id, needs) = (gallery.clone(), vec![Need::new(Action::ShareGallery, gallery)]);
+        // Drawn once: an operation that is tried again means the same name.
+        let suffix = self.parts.draw::<16>().map(|bytes| format!("{:032x}", u128::from_be_bytes(bytes)));
+        let judge = move |state: &State, parts: &Parts| {
+            let Some((gallery, old)) = state.gallery(&id).zip(state.sharing(&id)) else {
+                return Plan::refused(vec![missing(&id)]);
+            };
+            let suffix = match &suffix {
+                Ok(suffix) => suffix,
+                Err(error) => return Plan::refused(error.clone().into_problems()),
+            };
+            let info = gallery.sharing_profile().and_then(|profile| profile.community_gallery_info());
+            let prefix = info.map_or("", |info| info.public_name_prefix.as_str());
+            let new = old.after(&update, &format!("{prefix}-{suffix}"));
+            let problems: Vec<Problem> = sharing_problems(parts, gallery, &update, &new);
+            if problems.is_empty() && new == *old {
+                return Plan::default();
+            }
+            Plan::of_event(problems, Event::GalleryShared { gallery: id.clone(), sharing: new })
+        };
+        let (session, id) = (self.clone(), gallery.clone());
+        let now = move |plan: Plan| match plan.events.into_iter().next() {
+            Some(Event::GalleryShared { sharing, .. }) => sharing,
+            _ => session.parts.catalog.snapshot().sharing(&id).cloned().unwrap_or_default(),
+        };
+        Operation::new(self, needs, judge, now)
+    }
+}
+
+/// What is needed to make, change or delete a role: the right at each scope where it may be assigned.
+fn role_needs(action: Action, role: &RoleDefinition) -> Vec<Need> {
+    role.assignable_scopes().iter().map(|scope| Need::new(action, scope.clone())).collect()
+}
+
+/// Why the caller may not have a role that may be assigned anywhere, if it is one.
+fn everywhere(session: &Session, role: &RoleDefinition) -> Option<Problem> {
+    let refused = role.assignable_scopes().is_empty() && !session.rights().is_administrator();
+    refused.then(|| administrators_only(session))
+}
+
+fn administrators_only(session: &Session) -> Problem {
+    let what = format!(
+        "The client '{}' does not have authorization for this at every scope: give the role assignable scopes, or ask an \
+         administrator",
+        session.caller()
+    );
+    Problem::new(ErrorKind::Forbidden, "AuthorizationFailed", "roleDefinition.assignableScopes", what)
+}
+
+fn taken(id: &AssignmentId) -> Problem {
+    let what = "there is another one of that id: choose another";
+    Problem::new(ErrorKind::AlreadyExists, "RoleAssignmentExists", id.to_string(), what)
+}
+
+/// Ends an assignment at `scope`. Where there is none, whoever may not do everything is told that they may not.
+fn take_away(
+    session: &Session,
+    state: &State,
+    action: Action,
+    scope: Option<&AccessScope>,
+    event: Option<Event>,
+) -> Plan {
+    match (scope, event) {
+        (Some(scope), Some(event)) => {
+            let needs = [Need::new(action, scope.clone())];
+            match session.rights().require(state, &needs) {
+                Ok(_) => Plan::of_event(Vec::new(), event),
+                Err(_) => Plan::refused(vec![no_such_right(session, action)]),
+            }
+        }
+        _ if session.rights().is_administrator() => Plan::default(),
+        _ => Plan::refused(vec![no_such_right(session, action)]),
+    }
+}
+
+/// The same, whether there is such an assignment or not.
+fn no_such_right(session: &Session, action: Action) -> Problem {
+    let what = format!(
+        "The client '{}' does not have authorization to perform action '{action}' over its scope, or there is no such \
+         assignment.",
+        session.caller()
+    );
+    Problem::new(ErrorKind::Forbidden, "AuthorizationFailed", "assignment", what)
+}
+
+/// What is wrong with sharing a gallery so.
+fn sharing_problems(parts: &Parts, gallery: &Gallery, update: &SharingUpdate, new: &GallerySharing) -> Vec<Problem> {
+    const TARGET: &str = "gallery.properties.sharingProfile";
+    let permissions = gallery.sharing_profile().map(|profile| profile.permissions()).unwrap_or_default();
+    let needed = match update {
+        SharingUpdate::Add { .. } => Some(SharingPermissions::Groups),
+        SharingUpdate::EnableCommunity => Some(SharingPermissions::Community),
+        SharingUpdate::Remove { .. } | SharingUpdate::Reset => None,
+    };
+    let mut problems = Vec::new();
+    if let Some(needed) = needed.filter(|needed| *needed != permissions) {
+        let what = format!(
+            "the gallery's sharing permissions are `{permissions:?}`, for this they must be `{needed:?}`, which is said when \
+             a gallery is created"
+        );
+        problems.push(Problem::new(ErrorKind::Conflict, "OperationNotAllowed", TARGET, what));
+    }
+    let limits = &parts.limits;
+    let counts = [
+        ("subscriptions", new.subscriptions.len(), limits.shared_subscriptions()),
+        ("tenants", new.tenants.len(), limits.shared_tenants()),
+    ];
+    for (what, count, most) in counts.into_iter().filter(|(_, count, most)| count > most) {
+        let what = format!("it would be shared with `{count}` {what}, at most {most} are allowed: take some out");
+        problems.push(Problem::new(ErrorKind::LimitReached, "OperationNotAllowed", TARGET, what));
+    }
+    problems
+}
+
+impl CatalogView {
+    /// The role assignments that the caller may see, by id.
+    pub fn role_assignments(&self) -> Vec<Arc<RoleAssignment>> {
+        let seen = |scope: &AccessScope| self.require(Action::ReadRoleAssignment, scope.clone()).is_ok();
+        self.state().access().assignments().filter(|assignment| seen(&assignment.scope)).cloned().collect()
+    }
+
+    /// The deny assignments that the caller may see, by id.
+    pub fn deny_assignments(&self) -> Vec<Arc<DenyAssignment>> {
+        let seen = |scope: &AccessScope| self.require(Action::ReadRoleAssignment, scope.clone()).is_ok();
+        self.state().access().denials().filter(|denial| seen(&denial.scope)).cloned().collect()
+    }
+
+    /// With whom a gallery is shared, beyond role assignments.
+    ///
+    /// # Errors
+    ///
+    /// `Forbidden`, `NotFound`.
+    pub fn gallery_sharing(&self, gallery: &GalleryId) -> Result<GallerySharing> {
+        self.require(Action::ReadGallery, gallery)?;
+        self.state().sharing(gallery).cloned().ok_or_else(|| Error::new(missing(gallery)))
+    }
+}
