@@ -44,7 +44,7 @@
 //! - A [`GalleryService`] is built from stores: one for the catalog, one for each region, or one for all. Any number of
 //!   services, in any number of processes, may work on the same stores.
 //! - A [`Session`] is a caller's way in: create, [`publish`](Session::publish), [`replicate`](Session::replicate),
-//!   [`deploy`](Session::deploy), [`delete`](Session::delete), [`history`](Session::history); and, as a [`CatalogView`],
+//!   [`deploy`](Session::deploy), [`delete`](Session::delete), [`collect`](Session::collect), [`history`](Session::history); and, as a [`CatalogView`],
 //!   all that can be read: lists, usage, [`latest`](CatalogView::latest).
 //! - Everything that changes something can be planned first: [`Operation::plan`], [`Publishing::plan`], [`Deletion::plan`]
 //!   make the same checks and say all that is wrong, or what would happen.
@@ -56,8 +56,7 @@
 //!
 //! # What it does not do yet
 //!
-//! Freeing the bytes of what is deleted, compression, an HTTP face. Disks
-//! are raw or VHD; convert others first.
+//! Compression, zones, repair of damaged replicas, an HTTP face. Disks are raw or VHD; convert others first.
 //!
 //! # Features
 //!
@@ -86,14 +85,15 @@ pub mod testkit;
 
 pub use access::Caller;
 pub use billing::{Cost, CostLine, Prices};
-pub use catalog::{Authorization, CarriedIdentity, Commit, Event, ImageContent, UploadName};
+pub use catalog::{Authorization, CarriedIdentity, Commit, Event, ImageContent, PackName, UploadName};
 pub use error::{Error, ErrorKind, Problem, Result};
 pub use progress::Progress;
 pub use replication::{AggregatedState, RegionalReplicationStatus, ReplicationState, ReplicationStatus};
 pub use service::{
-    BootImage, CatalogView, Deletion, Deployed, Deployment, GalleryService, GalleryServiceBuilder, Generalized, Image,
-    ImageSource, ImportReport, LatestCandidate, LatestVerdict, LifecyclePolicy, ListPage, LocalDisks, MachineName,
-    NewImageVersion, NewManagedImage, NewSnapshot, NewVm, Operation, OsProfile, Plan, PublicGallery, PublicImageId,
-    Published, Publishing, RegionPlan, RegionReport, Replication, ReplicationReport, ScaleSet, Scope, Session,
-    SharedGallery, SharedImage, SharedImageVersion, SnapshotDisks, SourceMachine, Specialized, Usage, VhdBlob,
+    BootImage, CatalogView, Collecting, CollectionReport, Deletion, Deployed, Deployment, GalleryService,
+    GalleryServiceBuilder, Generalized, Image, ImageSource, ImportReport, LatestCandidate, LatestVerdict,
+    LifecyclePolicy, ListPage, LocalDisks, MachineName, NewImageVersion, NewManagedImage, NewSnapshot, NewVm,
+    Operation, OsProfile, Plan, PublicGallery, PublicImageId, Published, Publishing, RegionCollection, RegionPlan,
+    RegionReport, Replication, ReplicationReport, ScaleSet, Scope, Session, SharedGallery, SharedImage,
+    SharedImageVersion, SnapshotDisks, SourceMachine, Specialized, Usage, VhdBlob,
 };

@@ -637,6 +637,7 @@ async fn without_rights(world: &World, stored: &ImageVersion, name: &str) -> Opt
             nothing(usize::from(session.explain_access(Action::ReadGallery, &gallery_id().into()).is_allowed()))
         }
         // About no resource.
+        "collect" => session.collect().await.err(),
         "caller" | "view" | "refresh" | "number" => None,
         other => panic!("`{other}` is a new operation: say here how it is refused to somebody without rights"),
     }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::{
     AccessScope, Action, AssignmentId, DenyAssignment, GallerySharing, Grant, RoleAssignment, RoleDefinition, RoleId,
 };
+use crate::image::pack::PackId;
 use crate::image::{Digest, UploadId};
 use crate::model::{
     Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageVersion, ImageVersionId, ManagedImage, ManagedImageId,
@@ -119,6 +120,21 @@ pub enum Event {
         /// The snapshot.
         snapshot: SnapshotId,
     },
+    /// Nothing needs these packs and manifests in a region any more, and they are about to be removed: from here on nothing
+    /// may rely on them there.
+    ContentCondemned {
+        /// The region.
+        region: Region,
+        /// Packs.
+        packs: Vec<PackName>,
+        /// Manifests, by their hashes.
+        manifests: Vec<Digest>,
+    },
+    /// What was condemned in a region is removed.
+    ContentRemoved {
+        /// The region.
+        region: Region,
+    },
     /// A gallery is shared with others, or no longer.
     GalleryShared {
         /// The gallery.
@@ -208,7 +224,11 @@ impl Event {
             Self::RoleUnassigned { scope, .. } | Self::DenyUnassigned { scope, .. } => {
                 (Action::ReadRoleAssignment, scope.clone())
             }
-            Self::UploadAbandoned { .. } | Self::RoleDefined { .. } | Self::RoleDeleted { .. } => return None,
+            Self::UploadAbandoned { .. }
+            | Self::ContentCondemned { .. }
+            | Self::ContentRemoved { .. }
+            | Self::RoleDefined { .. }
+            | Self::RoleDeleted { .. } => return None,
         })
     }
 }
@@ -259,6 +279,11 @@ pub struct CarriedIdentity {
     #[serde(default)]
     pub accounts: Vec<String>,
 }
+
+/// The name of a pack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PackName(pub(crate) PackId);
 
 /// The name of an import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -14,7 +14,7 @@ mod log;
 mod state;
 
 pub use entry::Commit;
-pub use event::{Authorization, CarriedIdentity, Event, ImageContent, UploadName};
+pub use event::{Authorization, CarriedIdentity, Event, ImageContent, PackName, UploadName};
 
 pub(crate) use commit::Changes;
 pub(crate) use log::Catalog;

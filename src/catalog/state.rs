@@ -8,10 +8,11 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::entry::Entry;
-use super::event::{CarriedIdentity, Event, ImageContent, UploadName};
+use super::event::{CarriedIdentity, Event, ImageContent, PackName, UploadName};
 use crate::access::{AccessPolicy, GallerySharing, WrittenPolicy};
 use crate::error::{Error, Result};
 use crate::image::Digest;
+use crate::image::pack::PackId;
 use crate::model::{
     Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageName, ImageVersion, ImageVersionId, ManagedImage,
     ManagedImageId, Region, ResourceId, Snapshot, SnapshotId, SubscriptionId, VersionNumber,
@@ -28,6 +29,17 @@ pub(crate) struct State {
     snapshots: BTreeMap<SnapshotId, Arc<ImageRecord<Snapshot>>>,
     uploads: BTreeMap<UploadName, Upload>,
     access: Arc<AccessPolicy>,
+    condemned: BTreeMap<Region, Condemned>,
+    /// The number of the last commit that condemned something in a region.
+    last_condemned: BTreeMap<Region, u64>,
+}
+
+/// What is about to be removed from a region.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Condemned {
+    pub(crate) time: DateTime<Utc>,
+    pub(crate) packs: BTreeSet<PackName>,
+    pub(crate) manifests: BTreeSet<Digest>,
 }
 
 #[derive(Clone, Debug)]
@@ -78,6 +90,7 @@ pub(crate) struct VersionRecord {
 pub(crate) struct Upload {
     pub(crate) target: ResourceId,
     pub(crate) region: Region,
+    pub(crate) started: DateTime<Utc>,
 }
 
 impl VersionRecord {
@@ -151,6 +164,8 @@ impl State {
             snapshots: BTreeMap::new(),
             uploads: BTreeMap::new(),
             access: Arc::default(),
+            condemned: BTreeMap::new(),
+            last_condemned: BTreeMap::new(),
         }
     }
 
@@ -173,6 +188,35 @@ impl State {
     pub(crate) fn galleries(&self, after: Option<&GalleryId>) -> impl Iterator<Item = &Arc<Gallery>> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.galleries.range::<GalleryId, _>((from, Bound::Unbounded)).map(|(_, record)| &record.gallery)
+    }
+
+    /// The imports under way.
+    pub(crate) fn uploads(&self) -> impl Iterator<Item = (UploadName, &Upload)> {
+        self.uploads.iter().map(|(name, upload)| (*name, upload))
+    }
+
+    /// Every version, also those that can be restored, or could be.
+    pub(crate) fn all_versions(&self) -> impl Iterator<Item = &Arc<VersionRecord>> {
+        let definitions = self.galleries.values().flat_map(|gallery| gallery.definitions.values());
+        definitions.flat_map(|definition| definition.versions.values())
+    }
+
+    /// What is about to be removed from a region.
+    pub(crate) fn condemned(&self, region: &Region) -> Option<&Condemned> {
+        self.condemned.get(region)
+    }
+
+    /// Whether any of a version's content is about to be removed from a region.
+    pub(crate) fn is_condemned(&self, region: &Region, manifest: &Digest, packs: impl Iterator<Item = PackId>) -> bool {
+        let condemned = self.condemned.get(region);
+        condemned.is_some_and(|condemned| {
+            condemned.manifests.contains(manifest) || packs.map(PackName).any(|pack| condemned.packs.contains(&pack))
+        })
+    }
+
+    /// Whether something was condemned in a region after commit `number`: what was seen there then may be gone.
+    pub(crate) fn is_condemned_since(&self, region: &Region, number: u64) -> bool {
+        self.last_condemned.get(region).is_some_and(|last| *last > number)
     }
 
     /// All roles and assignments.
@@ -302,7 +346,8 @@ impl State {
     }
 
     /// Applies one event. The checks that it was allowed were made before it was written.
-    pub(super) fn apply(&mut self, event: &Event, time: DateTime<Utc>) -> Result<()> {
+    pub(crate) fn apply(&mut self, event: &Event, time: DateTime<Utc>) -> Result<()> {
+        let number = self.number + 1;
         let missing = |what: &dyn std::fmt::Display| {
             Error::corrupt("catalog log", format!("an entry refers to `{what}`, which does not exist"))
         };
@@ -338,7 +383,8 @@ impl State {
                 Arc::make_mut(gallery).definitions.remove(definition.name());
             }
             Event::UploadStarted { upload, target, region } => {
-                self.uploads.insert(*upload, Upload { target: target.clone(), region: region.clone() });
+                let (target, region) = (target.clone(), region.clone());
+                self.uploads.insert(*upload, Upload { target, region, started: time });
             }
             Event::UploadAbandoned { upload } => {
                 self.uploads.remove(upload);
@@ -389,6 +435,14 @@ impl State {
             }
             Event::SnapshotDeleted { snapshot } => {
                 self.snapshots.remove(snapshot);
+            }
+            Event::ContentCondemned { region, packs, manifests } => {
+                let (packs, manifests) = (packs.iter().copied().collect(), manifests.iter().copied().collect());
+                self.condemned.insert(region.clone(), Condemned { time, packs, manifests });
+                self.last_condemned.insert(region.clone(), number);
+            }
+            Event::ContentRemoved { region } => {
+                self.condemned.remove(region);
             }
             Event::GalleryShared { gallery, sharing } => {
                 let record = self.galleries.get_mut(gallery).ok_or_else(|| missing(gallery))?;
@@ -452,6 +506,10 @@ pub(super) struct Written {
     sharing: Vec<(GalleryId, GallerySharing)>,
     #[serde(default)]
     access: WrittenPolicy,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    condemned: BTreeMap<Region, Condemned>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    last_condemned: BTreeMap<Region, u64>,
     uploads: Vec<(UploadName, Upload)>,
 }
 
@@ -474,6 +532,8 @@ impl From<&State> for Written {
                 .map(|(id, record)| (id.clone(), record.sharing.clone()))
                 .collect(),
             access: state.access().into(),
+            condemned: state.condemned.clone(),
+            last_condemned: state.last_condemned.clone(),
             uploads: state.uploads.iter().map(|(name, upload)| (*name, upload.clone())).collect(),
         }
     }
@@ -490,6 +550,8 @@ impl TryFrom<Written> for State {
             time: written.time,
             uploads: written.uploads.into_iter().collect(),
             access: Arc::new(written.access.into()),
+            condemned: written.condemned,
+            last_condemned: written.last_condemned,
             ..Self::empty()
         };
         let mut sharing: BTreeMap<GalleryId, GallerySharing> = written.sharing.into_iter().collect();

@@ -181,6 +181,38 @@ impl Slot {
         Ok(found)
     }
 
+    /// All packs that are here, with their lengths.
+    pub(crate) async fn all_packs(&self) -> Result<BTreeMap<PackId, u64>> {
+        let mut found = BTreeMap::new();
+        for blob in self.store.list_all(Some(&"packs".parse()?)).await.map_err(|error| self.failed(error))? {
+            let mut segments = blob.key.segments().rev();
+            let number = segments.next().and_then(|name| name.parse().ok());
+            let upload = segments.next().and_then(|name| name.parse().ok());
+            if let Some((upload, number)) = upload.zip(number) {
+                found.insert(PackId { upload, number }, blob.size);
+            }
+        }
+        Ok(found)
+    }
+
+    /// All manifests that are here, with their lengths.
+    pub(crate) async fn all_manifests(&self) -> Result<BTreeMap<Digest, u64>> {
+        let blobs = self.store.list_all(Some(&"manifests".parse()?)).await.map_err(|error| self.failed(error))?;
+        let named =
+            blobs.into_iter().filter_map(|blob| Some((blob.key.segments().next_back()?.parse().ok()?, blob.size)));
+        Ok(named.collect())
+    }
+
+    /// Removes a pack; it may be gone.
+    pub(crate) async fn delete_pack(&self, id: &PackId) -> Result<()> {
+        self.store.delete(&id.key()?).await.map_err(|error| self.failed(error))
+    }
+
+    /// Removes a manifest; it may be gone.
+    pub(crate) async fn delete_manifest(&self, digest: &Digest) -> Result<()> {
+        self.store.delete(&manifest_key(digest)?).await.map_err(|error| self.failed(error))
+    }
+
     /// Removes every pack of an upload that was given up.
     pub(crate) async fn remove_upload(&self, upload: UploadId) -> Result<()> {
         for id in self.packs_of([upload]).await?.into_keys() {

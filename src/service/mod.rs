@@ -3,6 +3,7 @@
 mod authorize;
 mod builder;
 mod change;
+mod collect;
 mod delete;
 mod deploy;
 mod lifecycle;
@@ -20,6 +21,7 @@ mod sources;
 mod view;
 
 pub use builder::{GalleryService, GalleryServiceBuilder};
+pub use collect::{Collecting, CollectionReport, RegionCollection};
 pub use delete::Deletion;
 pub use deploy::{Deployed, Deployment};
 pub use lifecycle::LifecyclePolicy;

@@ -18,7 +18,7 @@ use crate::catalog::{CarriedIdentity, Changes, Event, ImageContent, State, Uploa
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::image::import::{Import, ImportStats, Imported, OpenDisk};
 use crate::image::manifest::Manifest;
-use crate::image::{DiskSource, Scan, Slot, UploadId};
+use crate::image::{Digest, DiskSource, Scan, Slot, UploadId};
 use crate::model::{
     DataDiskImage, DiskImage, HyperVGeneration, ImageVersion, ImageVersionId, ManagedImage, ManagedImageId, OsState,
     OsType, PublishingProfile, Region, ResourceId, SafetyProfile, Snapshot, SnapshotId, StorageProfile, Tags,
@@ -495,7 +495,7 @@ impl<T: Send + 'static> Publishing<T> {
 
     /// The version to compare with: the one before it, else the highest that there is, if its chunks are in the slot
     /// that this one goes to.
-    async fn base(&self, state: &State, slot: &Slot) -> Result<Option<(ImageVersionId, Manifest)>> {
+    async fn base(&self, state: &State, slot: &Slot) -> Result<Option<Base>> {
         let ResourceId::ImageVersion(id) = &self.target else { return Ok(None) };
         let Disks::Open(_) = &self.disks else { return Ok(None) };
         let here = |record: &&Arc<VersionRecord>| *record.version.location() == self.location;
@@ -503,7 +503,7 @@ impl<T: Send + 'static> Publishing<T> {
         let before = all().find(|record| record.version.id().number() < id.number());
         let Some(base) = before.or_else(|| all().next()) else { return Ok(None) };
         let manifest = slot.read_manifest(&base.content.manifest).await?;
-        Ok(Some((base.version.id().clone(), manifest)))
+        Ok(Some(Base { id: base.version.id().clone(), content: base.content.clone(), manifest }))
     }
 
     /// Announces an upload, or finds one that an earlier attempt has announced, if that will do.
@@ -533,7 +533,7 @@ impl<T: Send + 'static> Publishing<T> {
         &self,
         state: &State,
         slot: &Slot,
-        base: Option<&(ImageVersionId, Manifest)>,
+        base: Option<&Base>,
         upload: &Upload,
         storage: &StorageProfile,
     ) -> Result<Option<Published<T>>> {
@@ -545,7 +545,7 @@ impl<T: Send + 'static> Publishing<T> {
                     workers: &self.session.parts.workers,
                     upload: upload.name.0,
                     resumed: upload.resumed,
-                    base: base.map(|(_, manifest)| manifest),
+                    base: base.map(|base| &base.manifest),
                     on_progress: &self.on_progress,
                 };
                 match import.run(disks.iter().map(OpenDisk::again).collect()).await? {
@@ -556,13 +556,19 @@ impl<T: Send + 'static> Publishing<T> {
             Disks::Stored | Disks::Closed(_) => (gather(slot, &stored).await?, ImportStats::default()),
         };
         let (digest, bytes) = manifest.encode()?;
-        slot.put_manifest(&digest, bytes).await?;
+        slot.put_manifest(&digest, bytes.clone()).await?;
         // ORDER: all of it is durable before a commit says that it is there.
         slot.persist([upload.name.0]).await?;
         let os_disk_digest = manifest.disks.first().map(|disk| disk.digest).ok_or_else(|| closed(&self.target))?;
         let content = ImageContent { manifest: digest, os_disk_digest, stored_bytes: manifest.stored_bytes() };
         let (resource, events) = (self.make)(storage.clone(), content.clone())?;
-        self.record(storage, events, upload.name, base.map(|(id, _)| id.clone()), stored).await?;
+        let base = base.map(|base| (base.id.clone(), base.content.clone()));
+        self.record(storage, events, digest, upload.name, base, stored).await?;
+        // One of the same content may have been removed between the put and the commit; from the commit on it stays. It is
+        // published, whatever comes of looking once more.
+        if let Ok(false) = slot.has_manifest(&digest).await {
+            let _ = slot.put_manifest(&digest, bytes).await;
+        }
         Ok(Some(Published { resource, content, import: stats.into() }))
     }
 
@@ -571,8 +577,9 @@ impl<T: Send + 'static> Publishing<T> {
         &self,
         storage: &StorageProfile,
         events: Vec<Event>,
+        manifest: Digest,
         upload: UploadName,
-        base: Option<ImageVersionId>,
+        base: Option<(ImageVersionId, ImageContent)>,
         stored: Vec<Stored>,
     ) -> Result<()> {
         let (rules, storage, target, parts) =
@@ -587,8 +594,13 @@ impl<T: Send + 'static> Publishing<T> {
             let definition = definition.as_ref().and_then(|id| state.definition(id));
             let now = origin.look(state, &parts, &location, definition.map(|definition| &**definition));
             Error::from_problems(now.problems)?;
-            let based = base.as_ref().is_none_or(|base| state.version(base).is_some());
-            if !state.is_open(upload) || !based || now.stored != stored {
+            let is_base = |(id, content): &(ImageVersionId, ImageContent)| {
+                state.version(id).is_some_and(|record| record.content == *content)
+            };
+            let based = base.as_ref().is_none_or(is_base);
+            // Another manifest of the same content may be on its way out.
+            let removed = state.is_condemned(&location, &manifest, std::iter::empty());
+            if removed || !state.is_open(upload) || !based || now.stored != stored {
                 return Err(closed(&target));
             }
             Ok(Changes { events: events.clone(), authorization })
@@ -615,6 +627,13 @@ impl<T: Send + 'static> IntoFuture for Publishing<T> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.publish())
     }
+}
+
+/// The version that an import compares with.
+struct Base {
+    id: ImageVersionId,
+    content: ImageContent,
+    manifest: Manifest,
 }
 
 /// An upload under way.

@@ -1,12 +1,13 @@
 //! Where each region's bytes are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::catalog::State;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::image::Slot;
 use crate::model::Region;
-use crate::store::{BlobStore, Prefixed};
+use crate::store::{BlobKey, BlobStore, Prefixed};
 
 /// The stores of the regions: one each, or a share of a common one.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +39,33 @@ impl Regions {
                 let what = format!("region `{region}` has no store here: give it one when the service is built");
                 Err(Error::new(Problem::new(ErrorKind::Unavailable, "OperationNotAllowed", "region", what)))
             }
+        }
+    }
+
+    /// Every region that has a store of its own, or something in the common one.
+    pub(super) async fn all(&self, state: &State) -> Result<BTreeSet<Region>> {
+        let mut regions: BTreeSet<Region> = self.own.keys().cloned().collect();
+        regions.extend(state.uploads().map(|(_, upload)| upload.region.clone()));
+        let Some(common) = &self.common else { return Ok(regions) };
+        let (under, mut after): (BlobKey, Option<BlobKey>) = ("regions".parse()?, None);
+        // From one region to the next, whatever each has.
+        loop {
+            let page = common.list(Some(&under), after.as_ref(), 1).await.map_err(|error| error.at("regions"))?;
+            let Some(name) = page.blobs.first().and_then(|blob| blob.key.segments().nth(1)) else { return Ok(regions) };
+            after = Some(format!("regions/{name}/zzzz").parse()?);
+            regions.insert(name.parse()?);
+        }
+    }
+
+    /// The numbers of the slots that a region has something in.
+    pub(super) async fn slot_numbers(&self, region: &Region) -> Result<Vec<u32>> {
+        let (store, under): (_, BlobKey) = (self.store(region)?, "slots".parse()?);
+        let (mut numbers, mut after): (Vec<u32>, Option<BlobKey>) = (Vec::new(), None);
+        loop {
+            let page = store.list(Some(&under), after.as_ref(), 1).await.map_err(|error| error.at(region.as_str()))?;
+            let Some(name) = page.blobs.first().and_then(|blob| blob.key.segments().nth(1)) else { return Ok(numbers) };
+            after = Some(format!("slots/{name}/zzzz").parse()?);
+            numbers.extend(name.parse::<u32>());
         }
     }
 

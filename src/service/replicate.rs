@@ -215,6 +215,7 @@ impl Session {
         news: &mpsc::UnboundedSender<ReplicationStatus>,
     ) -> Result<ReplicationReport> {
         let record = self.readable(Action::WriteVersion, version).await?;
+        let began = self.parts.catalog.snapshot();
         let (source, manifest) = (self.source_slot(&record)?, self.manifest_of(&record).await?);
         let targets = targets(&record);
         let mut open: Vec<(usize, RegionRun)> = Vec::new();
@@ -222,7 +223,14 @@ impl Session {
         for (position, (region, replicas)) in targets.iter().enumerate() {
             if !record.is_complete_in(region) {
                 let slots = self.parts.regions.slots(region, *replicas);
-                let seen = async { look(region.clone(), slots?, &manifest).await };
+                let packs = manifest.packs.iter().map(|pack| pack.id);
+                let removed = began.is_condemned(region, &record.content.manifest, packs);
+                let seen = async {
+                    if removed {
+                        return Err(being_removed(version));
+                    }
+                    look(region.clone(), slots?, &manifest).await
+                };
                 match seen.await {
                     Ok(run) => open.push((position, run)),
                     Err(error) => failed.push((position, error)),
@@ -250,12 +258,13 @@ impl Session {
         };
         let finish = |run: usize, moved: &Moved| {
             let (session, version, crossed) = (self.clone(), version.clone(), moved.cross_region_bytes);
+            let began = began.clone();
             let done =
                 runs.get(run).zip(places.get(run)).map(|(run, place)| (run.region.clone(), run.slots.len(), *place));
             let board = board.clone();
             let finished = async move {
                 let Some((region, replicas, place)) = done else { return Ok(()) };
-                session.complete(version, region, replicas as u32, crossed).await?;
+                session.complete(&began, version, region, replicas as u32, crossed).await?;
                 board.complete(place);
                 Ok(())
             };
@@ -291,11 +300,23 @@ impl Session {
     }
 
     /// The commit that makes a region deployable.
-    async fn complete(&self, version: ImageVersionId, region: Region, replicas: u32, crossed: u64) -> Result<()> {
+    async fn complete(
+        &self,
+        began: &State,
+        version: ImageVersionId,
+        region: Region,
+        replicas: u32,
+        crossed: u64,
+    ) -> Result<()> {
+        let (before, number) = (began.version(&version).map(|record| record.version.clone()), began.number());
         let session = self.clone();
         let check = move |state: &State| {
             let authorization = session.authorize(state, &[Need::new(Action::WriteVersion, &version)])?;
             let record = state.version(&version).ok_or_else(|| Error::new(rules::missing(&version)))?;
+            // What the version needs is not condemned. But it may have been taken out of the region and put in again.
+            if state.is_condemned_since(&region, number) && before.as_ref() != Some(&record.version) {
+                return Err(being_removed(&version));
+            }
             // The regions and counts may have been changed meanwhile.
             let wanted = record.version.publishing_profile().replicas_in(&region).unwrap_or(0);
             let replicas = replicas.min(wanted);
@@ -308,6 +329,11 @@ impl Session {
         };
         self.parts.catalog.commit(&self.caller, check).await.map(drop)
     }
+}
+
+fn being_removed(version: &ImageVersionId) -> Error {
+    let what = "what was left of it there is being removed: replicate again when that is done";
+    Error::new(Problem::new(ErrorKind::Unavailable, "RetryableError", version.to_string(), what))
 }
 
 fn targets(record: &VersionRecord) -> Vec<(Region, u32)> {
