@@ -94,6 +94,6 @@ pub use service::{
     GalleryServiceBuilder, Generalized, Image, ImageSource, ImportReport, LatestCandidate, LatestVerdict,
     LifecyclePolicy, ListPage, LocalDisks, MachineName, NewImageVersion, NewManagedImage, NewSnapshot, NewVm,
     Operation, OsProfile, Plan, PublicGallery, PublicImageId, Published, Publishing, RegionCollection, RegionPlan,
-    RegionReport, Replication, ReplicationReport, ScaleSet, Scope, Session, SharedGallery, SharedImage,
-    SharedImageVersion, SnapshotDisks, SourceMachine, Specialized, Usage, VhdBlob,
+    RegionReport, Replication, ReplicationReport, ScaleSet, Scope, ScrubReport, Scrubbing, Session, SharedGallery,
+    SharedImage, SharedImageVersion, SnapshotDisks, SourceMachine, Specialized, Usage, VhdBlob,
 };

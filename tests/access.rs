@@ -638,6 +638,7 @@ async fn without_rights(world: &World, stored: &ImageVersion, name: &str) -> Opt
         }
         // About no resource.
         "collect" => session.collect().await.err(),
+        "scrub" => session.scrub(&home).await.err(),
         "caller" | "view" | "refresh" | "number" => None,
         other => panic!("`{other}` is a new operation: say here how it is refused to somebody without rights"),
     }

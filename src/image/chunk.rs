@@ -84,6 +84,17 @@ pub(crate) struct Chunk<'a> {
 }
 
 impl<'a> Chunk<'a> {
+    /// Takes a record apart that was verified before.
+    pub(crate) fn of_verified(record: &'a [u8], encoding: Encoding) -> Option<Self> {
+        Some(match encoding {
+            Encoding::Plain => Self { occupied: u16::MAX, blocks: record },
+            Encoding::Sparse => {
+                let (mask, blocks) = record.split_first_chunk()?;
+                Self { occupied: u16::from_le_bytes(*mask), blocks }
+            }
+        })
+    }
+
     /// Takes a record apart and verifies its hash. `scratch` is a buffer to reuse between calls.
     pub(crate) fn decode(
         record: &'a [u8],
@@ -92,13 +103,7 @@ impl<'a> Chunk<'a> {
         scratch: &mut Vec<u8>,
     ) -> Result<Self> {
         let damaged = |what: &str| Error::corrupt("chunk", format!("chunk `{expected}` is damaged: {what}"));
-        let chunk = match encoding {
-            Encoding::Plain => Self { occupied: u16::MAX, blocks: record },
-            Encoding::Sparse => {
-                let (mask, blocks) = record.split_first_chunk().ok_or_else(|| damaged("its record is cut short"))?;
-                Self { occupied: u16::from_le_bytes(*mask), blocks }
-            }
-        };
+        let chunk = Self::of_verified(record, encoding).ok_or_else(|| damaged("its record is cut short"))?;
         if chunk.blocks.len() != chunk.occupied.count_ones() as usize * BLOCK_BYTES {
             return Err(damaged("its record has the wrong length"));
         }

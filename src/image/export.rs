@@ -7,6 +7,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream::{self, Stream, TryStreamExt};
@@ -16,7 +17,7 @@ use super::digest::ImageDigest;
 use super::index_walk::{IndexWalk, Span};
 use super::manifest::ManifestDisk;
 use super::pack::RecordRef;
-use super::slot::Slot;
+use super::replicas::{Rejected, Replicas};
 use super::source::DiskFormat;
 use super::vhd;
 use crate::error::{Error, ErrorKind, Problem, Result};
@@ -31,7 +32,7 @@ const BATCHES_AHEAD: usize = 2;
 
 /// One disk of a version, read from a slot that holds it whole.
 pub(crate) struct Export<'a> {
-    pub(crate) slot: &'a Slot,
+    pub(crate) replicas: &'a Replicas,
     pub(crate) workers: &'a Workers,
     pub(crate) disk: &'a ManifestDisk,
     pub(crate) on_progress: &'a OnProgress,
@@ -75,16 +76,23 @@ impl Export<'_> {
         });
         let mut unfinished = unfinished.await?;
         let file = unfinished.file()?;
-        let jobs = self.batches().map_ok(|batch| {
+        let jobs = self.batches().map_ok(|span| {
             let file = file.try_clone();
             async move {
-                let (end, batch) = self.fetch(batch).await?;
-                let write = move || {
-                    let file = file.map_err(Failed::Writing)?;
-                    batch.decode(|offset, bytes| write_all_at(&file, bytes, offset).map_err(Failed::Writing))
-                };
-                self.workers.run(write).await.map_err(|failed| failed.at(path, self.slot))?;
-                Ok::<u64, Error>(end)
+                let file = Arc::new(file.map_err(|error| writing(path, error))?);
+                let (positions, places): (Vec<u64>, Vec<RecordRef>) = span.into_iter().unzip();
+                self.replicas
+                    .read(&places, |records| {
+                        let (batch, file) = (self.batch(&positions, &places, records), file.clone());
+                        let write = move || {
+                            let runs = batch.verified()?;
+                            let written = runs.iter().try_for_each(|run| write_all_at(&file, run.bytes, run.offset));
+                            written.map_err(Wrong::Writing)
+                        };
+                        async move { self.workers.run(write).await.map_err(|wrong| wrong.at(path)) }
+                    })
+                    .await?;
+                Ok::<u64, Error>(self.end_of(&positions))
             }
         });
         let mut jobs = Box::pin(jobs.try_buffer_unordered(self.workers.parallelism() + BATCHES_AHEAD));
@@ -102,16 +110,25 @@ impl Export<'_> {
 
     /// Writes the disk, zeros and all, to `writer`, and gives the writer back.
     pub(crate) async fn to_writer<W: Write + Send + 'static>(&self, writer: W, ending: Ending) -> Result<W> {
-        let jobs = self.batches().map_ok(|batch| self.fetch(batch));
+        let jobs = self.batches().map_ok(|span| async move {
+            let (positions, places): (Vec<u64>, Vec<RecordRef>) = span.into_iter().unzip();
+            let target = Path::new("writer");
+            let verified = self.replicas.read(&places, |records| {
+                let batch = self.batch(&positions, &places, records);
+                let verify = move || batch.verified().map(drop).map(|()| batch);
+                async move { self.workers.run(verify).await.map_err(|wrong| wrong.at(target)) }
+            });
+            Ok::<_, Error>((self.end_of(&positions), verified.await?))
+        });
         let mut jobs = Box::pin(jobs.try_buffered(self.workers.parallelism() + BATCHES_AHEAD));
         let mut sequential = Sequential { writer, at: 0 };
         let target = Path::new("writer");
         while let Some((end, batch)) = jobs.try_next().await? {
             let write = move || {
-                let written = batch.decode(|offset, bytes| sequential.write_at(offset, bytes).map_err(Failed::Writing));
-                written.map(|()| sequential)
+                batch.runs().iter().try_for_each(|run| sequential.write_at(run.offset, run.bytes))?;
+                Ok(sequential)
             };
-            sequential = self.workers.run(write).await.map_err(|failed| failed.at(target, self.slot))?;
+            sequential = self.workers.run(write).await.map_err(|error| writing(target, error))?;
             (self.on_progress)(Progress { done: end, total: self.disk.size });
         }
         let size = self.disk.size;
@@ -120,14 +137,14 @@ impl Export<'_> {
             sequential.writer.flush()?;
             Ok(sequential.writer)
         };
-        let writer = self.workers.run(finish).await.map_err(|error| Failed::Writing(error).at(target, self.slot))?;
+        let writer = self.workers.run(finish).await.map_err(|error| writing(target, error))?;
         (self.on_progress)(Progress { done: size, total: size });
         Ok(writer)
     }
 
     /// The chunk references in disk order; at the end, their digest must be the disk's.
     fn batches(&self) -> impl Stream<Item = Result<Span>> {
-        let walk = (IndexWalk::new(self.slot.clone(), self.disk), ImageDigest::new(self.disk.size));
+        let walk = (IndexWalk::new(self.replicas.clone(), self.disk), ImageDigest::new(self.disk.size));
         let expected = self.disk.digest;
         let spans = stream::try_unfold(Some(walk), move |state| async move {
             let Some((mut walk, mut digest)) = state else { return Ok(None) };
@@ -137,7 +154,9 @@ impl Export<'_> {
                     Ok(Some((span, Some((walk, digest)))))
                 }
                 None if digest.finish() == expected => Ok(None),
-                None => Err(Error::corrupt(self.slot.place(), "an index does not add up to the digest of its disk")),
+                None => {
+                    Err(Error::corrupt(self.replicas.place(), "an index does not add up to the digest of its disk"))
+                }
             }
         });
         spans
@@ -145,13 +164,19 @@ impl Export<'_> {
             .try_flatten()
     }
 
-    /// The records of a batch, and the offset on the disk where it ends.
-    async fn fetch(&self, batch: Span) -> Result<(u64, Batch)> {
-        let (positions, places): (Vec<u64>, Vec<RecordRef>) = batch.into_iter().unzip();
-        let records = self.slot.read_records(&places).await?;
-        let end = positions.last().map_or(0, |last| (last + 1) * CHUNK_BYTES as u64).min(self.disk.size);
-        Ok((end, Batch { positions, places, records, disk_size: self.disk.size }))
+    fn batch(&self, positions: &[u64], places: &[RecordRef], records: Vec<Bytes>) -> Batch {
+        let (positions, places) = (positions.to_vec(), places.to_vec());
+        Batch { positions, places, records, disk_size: self.disk.size }
     }
+
+    /// The offset on the disk where a batch ends.
+    fn end_of(&self, positions: &[u64]) -> u64 {
+        positions.last().map_or(0, |last| (last + 1) * CHUNK_BYTES as u64).min(self.disk.size)
+    }
+}
+
+fn writing(path: &Path, error: io::Error) -> Error {
+    Error::from_io(path.display().to_string(), "writing the disk", error)
 }
 
 /// Records to verify and write.
@@ -162,39 +187,57 @@ struct Batch {
     disk_size: u64,
 }
 
-enum Failed {
-    Verifying(Error, RecordRef),
+/// What can be wrong with a batch.
+enum Wrong {
+    Damaged(RecordRef, Error),
     Writing(io::Error),
 }
 
-impl Failed {
-    fn at(self, path: &Path, slot: &Slot) -> Error {
+impl Wrong {
+    fn at(self, path: &Path) -> Rejected {
         match self {
-            Self::Verifying(error, place) => {
-                let pack = format!("{}, pack {}/{}", slot.place(), place.pack.upload, place.pack.number);
-                Error::corrupt(pack, format!("a chunk at offset `{}` cannot be used", place.offset)).with_source(error)
-            }
-            Self::Writing(error) => Error::from_io(path.display().to_string(), "writing the disk", error),
+            Self::Damaged(place, error) => Rejected::Damaged(place, error),
+            Self::Writing(error) => Rejected::Failed(writing(path, error)),
         }
     }
 }
 
+/// Bytes of a disk that are not all zero.
+struct Run<'a> {
+    offset: u64,
+    bytes: &'a [u8],
+}
+
 impl Batch {
-    /// Verifies each chunk and hands over its runs of data with their offsets on the disk, ascending.
-    fn decode(&self, mut write: impl FnMut(u64, &[u8]) -> Result<(), Failed>) -> Result<(), Failed> {
-        let mut scratch = Vec::new();
+    /// The runs of bytes that are not all zero, ascending, after every chunk of the batch was verified: nothing of a batch
+    /// is written before all of it is known to be good.
+    fn verified(&self) -> Result<Vec<Run<'_>>, Wrong> {
+        let (mut runs, mut scratch) = (Vec::new(), Vec::new());
         for ((position, place), record) in self.positions.iter().zip(&self.places).zip(&self.records) {
-            let chunk = Chunk::decode(record, place.encoding, &place.digest, &mut scratch)
-                .map_err(|error| Failed::Verifying(error, *place))?;
-            for (offset, run) in chunk.runs() {
-                let offset = position * CHUNK_BYTES as u64 + offset as u64;
-                // The last chunk of a disk is filled up with zeros.
-                let inside =
-                    usize::try_from(self.disk_size.saturating_sub(offset)).unwrap_or(usize::MAX).min(run.len());
-                write(offset, run.get(..inside).unwrap_or_default())?;
+            let chunk = Chunk::decode(record, place.encoding, &place.digest, &mut scratch);
+            self.add_runs(*position, &chunk.map_err(|error| Wrong::Damaged(*place, error))?, &mut runs);
+        }
+        Ok(runs)
+    }
+
+    /// The same of a batch that was verified before.
+    fn runs(&self) -> Vec<Run<'_>> {
+        let mut runs = Vec::new();
+        for ((position, place), record) in self.positions.iter().zip(&self.places).zip(&self.records) {
+            if let Some(chunk) = Chunk::of_verified(record, place.encoding) {
+                self.add_runs(*position, &chunk, &mut runs);
             }
         }
-        Ok(())
+        runs
+    }
+
+    fn add_runs<'a>(&self, position: u64, chunk: &Chunk<'a>, runs: &mut Vec<Run<'a>>) {
+        for (offset, run) in chunk.runs() {
+            let offset = position * CHUNK_BYTES as u64 + offset as u64;
+            // The last chunk of a disk is filled up with zeros.
+            let inside = usize::try_from(self.disk_size.saturating_sub(offset)).unwrap_or(usize::MAX).min(run.len());
+            runs.push(Run { offset, bytes: run.get(..inside).unwrap_or_default() });
+        }
     }
 }
 

@@ -22,6 +22,7 @@ use super::index_walk::{IndexWalk, Span};
 use super::known::KnownChunks;
 use super::manifest::{Manifest, ManifestDisk};
 use super::pack::{FinishedPack, PackBuilder, PackId, PackInfo, RecordRef, UploadId};
+use super::replicas::Replicas;
 use super::scan::{Group, Scan};
 use super::slot::{Slot, Stored};
 use crate::error::{Error, Result};
@@ -156,7 +157,7 @@ impl Import<'_> {
     /// Fills the set of known chunks from the base's indexes, until it is full.
     async fn learn_base(&self, known: &mut KnownChunks) -> Result<()> {
         for disk in self.base.iter().flat_map(|base| &base.disks) {
-            let mut walk = IndexWalk::new(self.slot.clone(), disk);
+            let mut walk = IndexWalk::new(Replicas::one(self.slot), disk);
             while let Some(span) = walk.next_span().await? {
                 walk.entered()
                     .iter()
@@ -172,7 +173,7 @@ impl Import<'_> {
 
     fn base_of(&self, lun: Option<u32>) -> Option<BaseDisk> {
         let disk = self.base?.disks.iter().find(|disk| disk.lun == lun)?;
-        Some(BaseDisk { walk: IndexWalk::new(self.slot.clone(), disk), span: Vec::new() })
+        Some(BaseDisk { walk: IndexWalk::new(Replicas::one(self.slot), disk), span: Vec::new() })
     }
 
     /// The disk's chunks that are not all zero, hashed, in order.

@@ -1,9 +1,11 @@
 //! Reading an index back, in disk order, with as much of it in memory as spans 4 GiB of disk.
 
+use bytes::Bytes;
+
 use super::index::{FAN_OUT, Node};
 use super::manifest::ManifestDisk;
 use super::pack::RecordRef;
-use super::slot::Slot;
+use super::replicas::{Rejected, Replicas};
 use super::{chunk::CHUNK_BYTES, digest::Digest};
 use crate::error::{Error, Result};
 
@@ -14,7 +16,7 @@ pub(crate) type Span = Vec<(u64, RecordRef)>;
 /// A walk over the index of a disk in a slot. Every node is verified.
 #[derive(Debug)]
 pub(crate) struct IndexWalk {
-    slot: Slot,
+    replicas: Replicas,
     disk_size: u64,
     /// Nodes not yet entered, the next one on top: level, number within the level, place.
     ahead: Vec<(u8, u64, RecordRef)>,
@@ -23,9 +25,9 @@ pub(crate) struct IndexWalk {
 }
 
 impl IndexWalk {
-    pub(crate) fn new(slot: Slot, disk: &ManifestDisk) -> Self {
+    pub(crate) fn new(replicas: Replicas, disk: &ManifestDisk) -> Self {
         let ahead = disk.root.map(|root| (disk.root_level(), 0, root.into())).into_iter().collect();
-        Self { slot, disk_size: disk.size, ahead, entered: Vec::new() }
+        Self { replicas, disk_size: disk.size, ahead, entered: Vec::new() }
     }
 
     /// The next chunk references; `None` at the end.
@@ -58,7 +60,10 @@ impl IndexWalk {
             };
             let past_end = |(position, _): &(u64, RecordRef)| *position >= self.disk_size.div_ceil(CHUNK_BYTES as u64);
             if span.last().is_some_and(past_end) {
-                return Err(Error::corrupt(self.slot.place(), "an index refers to a chunk past the end of its disk"));
+                return Err(Error::corrupt(
+                    self.replicas.place(),
+                    "an index refers to a chunk past the end of its disk",
+                ));
             }
             return Ok(Some(span));
         }
@@ -82,18 +87,16 @@ impl IndexWalk {
     }
 
     async fn nodes(&self, level: u8, places: &[RecordRef]) -> Result<Vec<Node>> {
-        let records = self.slot.read_records(places).await?;
-        let mut nodes = Vec::with_capacity(records.len());
-        for (place, bytes) in places.iter().zip(records) {
-            let node = if Digest::of(&bytes) == place.digest { Node::parse(&bytes).ok() } else { None };
-            match node.filter(|node| node.level == level) {
-                Some(node) => nodes.push(node),
-                None => {
+        let verified = |records: Vec<Bytes>| {
+            let nodes = places.iter().zip(&records).map(|(place, bytes)| {
+                let node = if Digest::of(bytes) == place.digest { Node::parse(bytes).ok() } else { None };
+                node.filter(|node| node.level == level).ok_or_else(|| {
                     let what = format!("index node `{}` is damaged", place.digest);
-                    return Err(Error::corrupt(self.slot.place(), what));
-                }
-            }
-        }
-        Ok(nodes)
+                    Rejected::Damaged(*place, Error::corrupt("index", what))
+                })
+            });
+            std::future::ready(nodes.collect())
+        };
+        self.replicas.read(places, verified).await
     }
 }

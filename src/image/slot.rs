@@ -9,6 +9,7 @@ use super::digest::Digest;
 use super::manifest::Manifest;
 use super::pack::{FinishedPack, PackId, PackInfo, RecordRef, UploadId};
 use crate::error::{Error, Result};
+use crate::host::Workers;
 use crate::store::{BlobKey, BlobStore, BlobStoreExt, Prefixed, PutMode, StoreError, StoreErrorKind};
 
 /// Records that lie less than this apart in a pack are fetched with one read.
@@ -154,6 +155,27 @@ impl Slot {
             Err(error) if error.kind() == StoreErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(self.failed(error)),
         }
+    }
+
+    /// A whole pack, its every record verified.
+    pub(crate) async fn verified_pack(&self, info: &PackInfo, workers: &Workers) -> Result<Bytes> {
+        let bytes = self.read_pack(info).await?;
+        let (pack, copy) = (*info, bytes.clone());
+        workers.run(move || pack.verify(&copy)).await.map_err(|error| {
+            let name = format!("{}, pack {}/{}", self.place, pack.id.upload, pack.id.number);
+            Error::corrupt(name, "the pack is damaged").with_source(error)
+        })?;
+        Ok(bytes)
+    }
+
+    /// Puts a verified pack in place of a damaged one.
+    pub(crate) async fn replace_pack(&self, info: &PackInfo, bytes: Bytes) -> Result<()> {
+        self.store.put(&info.id.key()?, bytes, PutMode::Overwrite).await.map_err(|error| self.failed(error))
+    }
+
+    /// Puts a verified manifest in place of a damaged one.
+    pub(crate) async fn replace_manifest(&self, digest: &Digest, bytes: Bytes) -> Result<()> {
+        self.store.put(&manifest_key(digest)?, bytes, PutMode::Overwrite).await.map_err(|error| self.failed(error))
     }
 
     /// Copies a pack from another slot of the same region; true if this call put it here.

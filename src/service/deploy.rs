@@ -12,6 +12,7 @@ use crate::catalog::ImageContent;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::image::export::{Ending, Export};
 use crate::image::manifest::{Manifest, ManifestDisk};
+use crate::image::replicas::Replicas;
 use crate::image::{Digest, DiskFormat, Slot};
 use crate::model::{Region, ResourceId};
 use crate::placement::Lease;
@@ -19,7 +20,8 @@ use crate::progress::{OnProgress, Progress};
 
 /// A deployment to be made: of the OS disk, as raw, unless it is told otherwise.
 ///
-/// Every chunk's hash is checked before it is written, and the whole against the digest that was published.
+/// Every chunk's hash is checked before it is written, and the whole against the digest that was published. What one replica
+/// has damaged or lost is taken from another, of the region or of another region, and the damaged one is mended.
 #[must_use = "nothing is written before `to_path` or `to_writer`"]
 pub struct Deployment {
     session: Session,
@@ -54,6 +56,8 @@ pub struct Deployed {
     pub virtual_size: u64,
     /// The replica that served it.
     pub replica: u32,
+    /// How many packs were found damaged, served by another replica, and mended.
+    pub mended_packs: usize,
 }
 
 impl Session {
@@ -112,14 +116,14 @@ impl Deployment {
     /// # Errors
     ///
     /// `NotFound` without the version or the data disk, or where the version is not complete in the region; `Conflict`
-    /// where something that is not a regular file is in the way; `Corrupt` where a replica is damaged; `StorageFull`;
+    /// where something that is not a regular file is in the way; `Corrupt` where every replica is damaged; `StorageFull`;
     /// `Unavailable`.
     pub async fn to_path(self, path: impl AsRef<Path>) -> Result<Deployed> {
         let source = self.source().await?;
         let token = u64::from_be_bytes(self.session.parts.draw()?);
         let ending = self.ending(&source.disk)?;
         source.export(&self).to_path(path.as_ref(), ending, self.sync, &format!("{token:016x}")).await?;
-        Ok(source.deployed())
+        Ok(source.deployed(&self.session).await)
     }
 
     /// Writes to a writer, zeros and all, and gives it back. It is written to on a worker's thread.
@@ -131,12 +135,26 @@ impl Deployment {
         let source = self.source().await?;
         let ending = self.ending(&source.disk)?;
         let writer = source.export(&self).to_writer(writer, ending).await?;
-        Ok((source.deployed(), writer))
+        Ok((source.deployed(&self.session).await, writer))
     }
 
     fn ending(&self, disk: &ManifestDisk) -> Result<Ending> {
         let parts = &self.session.parts;
         Ending::of(self.format, disk.size, parts.clock.now().timestamp(), parts.draw()?)
+    }
+
+    /// Where to read from: the replica that was chosen, then the others of the region, then those of other regions.
+    fn slots(&self, view: &CatalogView, id: &ResourceId, chosen: u32, replicas: u32) -> Result<Vec<Slot>> {
+        let regions = &self.session.parts.regions;
+        let others = (0..replicas).filter(|number| *number != chosen);
+        let here = std::iter::once(chosen).chain(others).map(|number| regions.slot(&self.region, number));
+        let mut slots = here.collect::<Result<Vec<_>>>()?;
+        if let ResourceId::ImageVersion(id) = id {
+            let away = view.record(id)?.ready_regions().filter(|region| **region != self.region);
+            // One that has no store here is no help.
+            slots.extend(away.filter_map(|region| regions.slot(region, 0).ok()));
+        }
+        Ok(slots)
     }
 
     /// The replica to read from.
@@ -157,16 +175,17 @@ impl Deployment {
         let parts = &self.session.parts;
         let lease = parts.pool(&id, &self.region, replicas).place();
         let lease = lease.ok_or_else(|| Error::corrupt(id.to_string(), "it has no replica there"))?;
-        let slot = parts.regions.slot(&self.region, lease.replica())?;
-        let manifest: Manifest = slot.read_manifest(&content.manifest).await?;
-        let disk = manifest.disks.into_iter().find(|disk| disk.lun == self.lun).ok_or_else(|| {
+        let replicas = Replicas::new(self.slots(&view, &id, lease.replica(), replicas)?);
+        let manifest = replicas.manifest(&content.manifest).await?;
+        let disk = manifest.disks.iter().find(|disk| disk.lun == self.lun).ok_or_else(|| {
             let what = format!(
                 "The value of parameter imageReference is invalid: `{id}` has no data disk with LUN `{}`",
                 self.lun.unwrap_or_default()
             );
             Error::new(Problem::new(ErrorKind::NotFound, "InvalidParameter", "imageReference.lun", what))
         })?;
-        Ok(Source { slot, disk, lease })
+        let disk = disk.clone();
+        Ok(Source { replicas, manifest, disk, lease })
     }
 }
 
@@ -209,7 +228,8 @@ pub(super) fn place(view: &CatalogView, id: &ResourceId, region: &Region) -> Res
 
 /// A disk in the slot that serves it.
 struct Source {
-    slot: Slot,
+    replicas: Replicas,
+    manifest: Manifest,
     disk: ManifestDisk,
     lease: Lease,
 }
@@ -217,14 +237,17 @@ struct Source {
 impl Source {
     fn export<'a>(&'a self, deployment: &'a Deployment) -> Export<'a> {
         Export {
-            slot: &self.slot,
+            replicas: &self.replicas,
             workers: &deployment.session.parts.workers,
             disk: &self.disk,
             on_progress: &deployment.on_progress,
         }
     }
 
-    fn deployed(&self) -> Deployed {
-        Deployed { digest: self.disk.digest, virtual_size: self.disk.size, replica: self.lease.replica() }
+    /// What was deployed; replicas that were found damaged meanwhile are mended first.
+    async fn deployed(&self, session: &Session) -> Deployed {
+        let mended_packs = self.replicas.mend(&self.manifest, &session.parts.workers).await;
+        let (digest, virtual_size) = (self.disk.digest, self.disk.size);
+        Deployed { digest, virtual_size, replica: self.lease.replica(), mended_packs }
     }
 }

@@ -15,6 +15,7 @@ mod regions;
 mod replicate;
 mod roles;
 mod rules;
+mod scrub;
 mod session;
 mod shared;
 mod sources;
@@ -29,6 +30,7 @@ pub use machines::{BootImage, Generalized, Image, MachineName, NewVm, OsProfile,
 pub use plan::{Operation, Plan, RegionPlan};
 pub use publish::{ImportReport, NewImageVersion, NewManagedImage, NewSnapshot, Published, Publishing};
 pub use replicate::{RegionReport, Replication, ReplicationReport};
+pub use scrub::{ScrubReport, Scrubbing};
 pub use session::Session;
 pub use shared::{PublicGallery, PublicImageId, SharedGallery, SharedImage, SharedImageVersion};
 pub use sources::{ImageSource, LocalDisks, SnapshotDisks, SourceMachine, VhdBlob};

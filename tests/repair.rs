@@ -1,0 +1,147 @@
+//! Damage: what one replica has lost another serves, the damaged one is mended, and no wrong byte gets out.
+#![cfg(feature = "testkit")]
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
+
+use std::io::Cursor;
+
+use bytes::Bytes;
+use compute_gallery::image::{DiskFormat, DiskSource};
+use compute_gallery::model::*;
+use compute_gallery::store::{BlobKey, BlobStore, BlobStoreExt, MemoryStore, PutMode};
+use compute_gallery::*;
+use futures::executor::block_on;
+
+fn region(name: &str) -> Region {
+    name.parse().unwrap()
+}
+
+fn version() -> ImageVersionId {
+    let gallery = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/g";
+    gallery.parse::<GalleryId>().unwrap().image("web".parse().unwrap()).version("1.0.0".parse().unwrap())
+}
+
+fn disk() -> Vec<u8> {
+    (0..300_u32 << 10).map(|at| (at / 4096 * 7 + at % 251) as u8).collect()
+}
+
+/// A version of a small disk, in `regions`.
+async fn world(regions: &str) -> (Session, MemoryStore) {
+    let store = MemoryStore::new();
+    let service = GalleryService::builder().allow_all().store(store.clone()).open().await.unwrap();
+    let session = service.session("test".parse().unwrap());
+    let home = region("westeurope");
+    session.create_gallery(Gallery::new(version().definition().gallery().clone(), home.clone())).await.unwrap();
+    let (id, identifier) = (version().definition().clone(), ImageIdentifier::new("a", "b", "c").unwrap());
+    let definition = ImageDefinition::new(id, home.clone(), OsType::Linux, OsState::Generalized, identifier);
+    session.create_image_definition(definition).await.unwrap();
+    let profile = PublishingProfile::new(regions.parse().unwrap());
+    let source = DiskSource::bytes(disk(), DiskFormat::Raw);
+    session.publish(NewImageVersion::new(version(), home, profile, source)).await.unwrap();
+    session.replicate(&version()).await.unwrap();
+    (session, store)
+}
+
+/// The blobs of a replica.
+async fn blobs(store: &MemoryStore, place: &str) -> Vec<(BlobKey, Bytes)> {
+    let mut blobs = Vec::new();
+    for blob in store.list_all(Some(&place.parse().unwrap())).await.unwrap() {
+        blobs.push((blob.key.clone(), store.get(&blob.key, None).await.unwrap()));
+    }
+    blobs
+}
+
+async fn deploy(session: &Session) -> Result<(Deployed, Vec<u8>)> {
+    let deployment = session.deploy(version(), &region("westeurope"));
+    deployment.to_writer(Cursor::new(Vec::new())).await.map(|(deployed, bytes)| (deployed, bytes.into_inner()))
+}
+
+/// Damages each blob of the first replica in turn, in many ways; `good` says where a good one is left.
+fn every_damage_is_served_and_mended(regions: &str) {
+    block_on(async {
+        let (session, store) = world(regions).await;
+        let whole = blobs(&store, "regions/westeurope/slots/0").await;
+        assert!(whole.len() >= 3, "chunks, an index, a manifest");
+        let mut damages = 0;
+        for (key, bytes) in &whole {
+            let step = bytes.len() / 60 + 1;
+            let flips = (0..bytes.len()).step_by(step).map(|at| {
+                let mut flipped = bytes.to_vec();
+                flipped.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 0x10);
+                Some(Bytes::from(flipped))
+            });
+            let cuts = (0..bytes.len()).step_by(step).map(|length| Some(bytes.slice(..length)));
+            for damage in flips.chain(cuts).chain([None]) {
+                match damage {
+                    Some(damaged) => store.put(key, damaged, PutMode::Overwrite).await.unwrap(),
+                    None => store.delete(key).await.unwrap(),
+                }
+                damages += 1;
+                // Whichever replica is asked first: never a wrong byte.
+                for _ in 0..2 {
+                    assert!(deploy(&session).await.unwrap().1 == disk(), "{key}");
+                }
+                let report = session.scrub(&region("westeurope")).await.unwrap();
+                assert!(report.damaged_versions.is_empty(), "{report:?}");
+                assert_eq!(&store.get(key, None).await.unwrap(), bytes, "{key} is mended");
+            }
+        }
+        assert!(damages > 300, "{damages}");
+        assert_eq!(session.scrub(&region("westeurope")).await.unwrap().mended, 0, "nothing is left to mend");
+    });
+}
+
+#[test]
+fn a_damaged_replica_is_served_by_another_of_the_region_and_mended() {
+    every_damage_is_served_and_mended("westeurope=2");
+}
+
+#[test]
+fn a_damaged_replica_is_served_by_another_region_and_mended() {
+    every_damage_is_served_and_mended("westeurope=1,eastus=1");
+}
+
+#[test]
+fn a_deployment_mends_what_it_meets() {
+    block_on(async {
+        let (session, store) = world("westeurope=1,eastus=1").await;
+        let whole = blobs(&store, "regions/westeurope/slots/0/packs").await;
+        for (key, _) in &whole {
+            store.delete(key).await.unwrap();
+        }
+        let (deployed, bytes) = deploy(&session).await.unwrap();
+        assert!(bytes == disk());
+        assert_eq!(deployed.mended_packs, whole.len());
+        assert_eq!(blobs(&store, "regions/westeurope/slots/0/packs").await, whole);
+        assert_eq!(deploy(&session).await.unwrap().0.mended_packs, 0);
+    });
+}
+
+#[test]
+fn what_cannot_be_mended_names_the_versions_that_are_hit() {
+    block_on(async {
+        let (session, store) = world("westeurope=2").await;
+        for slot in 0..2 {
+            let packs = blobs(&store, &format!("regions/westeurope/slots/{slot}/packs")).await;
+            let (key, bytes) = packs.first().unwrap();
+            store.put(key, bytes.slice(..bytes.len() / 2), PutMode::Overwrite).await.unwrap();
+        }
+        assert_eq!(deploy(&session).await.unwrap_err().kind(), ErrorKind::Corrupt);
+        let report = session.scrub(&region("westeurope")).await.unwrap();
+        assert_eq!(report.damaged_versions, [version().into()]);
+        assert_eq!((report.mended, report.damaged), (0, 2));
+    });
+}
+
+#[test]
+fn a_whole_replica_that_is_lost_is_filled_again() {
+    block_on(async {
+        let (session, store) = world("westeurope=2,eastus").await;
+        let whole = blobs(&store, "regions/westeurope").await;
+        for (key, _) in &whole {
+            store.delete(key).await.unwrap();
+        }
+        let report = session.scrub(&region("westeurope")).await.unwrap();
+        assert_eq!((report.mended, report.damaged), (whole.len(), 0), "{report:?}");
+        assert_eq!(blobs(&store, "regions/westeurope").await, whole);
+    });
+}
