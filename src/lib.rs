@@ -91,7 +91,7 @@ pub use progress::Progress;
 pub use replication::{AggregatedState, RegionalReplicationStatus, ReplicationState, ReplicationStatus};
 pub use service::{
     BootImage, CatalogView, Collecting, CollectionReport, Deletion, Deployed, Deployment, GalleryService,
-    GalleryServiceBuilder, Generalized, Image, ImageSource, ImportReport, LatestCandidate, LatestVerdict,
+    GalleryServiceBuilder, Generalized, Image, ImageReader, ImageSource, ImportReport, LatestCandidate, LatestVerdict,
     LifecyclePolicy, ListPage, LocalDisks, MachineName, NewImageVersion, NewManagedImage, NewSnapshot, NewVm,
     Operation, OsProfile, Plan, PublicGallery, PublicImageId, Published, Publishing, RegionCollection, RegionPlan,
     RegionReport, Replication, ReplicationReport, ScaleSet, Scope, ScrubReport, Scrubbing, Session, SharedGallery,

@@ -10,6 +10,7 @@ use compute_gallery::model::*;
 use compute_gallery::store::{BlobKey, BlobStore, BlobStoreExt, MemoryStore, PutMode};
 use compute_gallery::*;
 use futures::executor::block_on;
+use futures::io::{AsyncReadExt, AsyncSeekExt, SeekFrom};
 
 fn region(name: &str) -> Region {
     name.parse().unwrap()
@@ -98,6 +99,39 @@ fn a_damaged_replica_is_served_by_another_of_the_region_and_mended() {
 #[test]
 fn a_damaged_replica_is_served_by_another_region_and_mended() {
     every_damage_is_served_and_mended("westeurope=1,eastus=1");
+}
+
+#[test]
+fn any_part_of_a_disk_can_be_read_where_it_lies() {
+    block_on(async {
+        let (session, store) = world("westeurope=2").await;
+        let (wanted, home) = (disk(), region("westeurope"));
+        let mut reader = session.deploy(version(), &home).open().await.unwrap();
+        assert_eq!(reader.size(), wanted.len() as u64);
+        for (start, end) in [(0, 1), (65_535, 65_537), (100, 200_000), (300 << 10, 300 << 10), (0, 300 << 10)] {
+            let bytes = reader.read_at(start..end).await.unwrap();
+            assert_eq!(bytes.as_ref(), wanted.get(start as usize..end as usize).unwrap(), "{start}..{end}");
+        }
+        assert_eq!(reader.read_at(0..(300 << 10) + 1).await.unwrap_err().kind(), ErrorKind::Invalid);
+        // As a stream, from a position.
+        reader.seek(SeekFrom::End(-100_000)).await.unwrap();
+        let mut end = Vec::new();
+        reader.read_to_end(&mut end).await.unwrap();
+        assert!(end == wanted.get(wanted.len() - 100_000..).unwrap());
+        // One replica after the other loses everything.
+        for slot in 0..2 {
+            for (key, _) in blobs(&store, &format!("regions/westeurope/slots/{slot}")).await {
+                store.delete(&key).await.unwrap();
+            }
+            let fresh = session.deploy(version(), &home).open().await;
+            match slot {
+                0 => assert!(fresh.unwrap().read_at(0..1000).await.unwrap() == wanted.get(..1000).unwrap()),
+                _ => assert!(fresh.is_err()),
+            }
+            // What was read before is in the cache.
+            assert!(reader.read_at(0..300 << 10).await.unwrap() == wanted);
+        }
+    });
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod index_walk;
 mod known;
 pub(crate) mod manifest;
 pub(crate) mod pack;
+pub(crate) mod random_access;
 pub(crate) mod replicas;
 mod scan;
 mod slot;

@@ -11,6 +11,7 @@ use crate::access::{Caller, Directory};
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::host::{Clock, Entropy, SystemClock, SystemEntropy, Workers};
+use crate::image::random_access::ChunkCache;
 use crate::model::{Limits, Region, RegionCatalog};
 use crate::store::{BlobStore, Prefixed};
 
@@ -35,6 +36,9 @@ use crate::store::{BlobStore, Prefixed};
 #[derive(Clone, Debug)]
 pub struct GalleryService(pub(super) Arc<Parts>);
 
+/// What readers of images keep of what they have read, where nothing is said.
+const CHUNK_CACHE_BYTES: u64 = 64 << 20;
+
 /// Builds a [`GalleryService`]: say where the bytes go; all else has a default.
 #[derive(Debug, Default)]
 #[must_use = "nothing is opened before `open`"]
@@ -43,6 +47,7 @@ pub struct GalleryServiceBuilder {
     allow_all: bool,
     directory: Option<Arc<dyn Directory>>,
     administrators: BTreeSet<Caller>,
+    chunk_cache_bytes: Option<u64>,
     regions: Regions,
     region_catalog: RegionCatalog,
     limits: Limits,
@@ -98,6 +103,12 @@ impl GalleryServiceBuilder {
     /// Lets a caller do everything, without any role: to assign the first ones.
     pub fn administrator(mut self, caller: Caller) -> Self {
         self.administrators.insert(caller);
+        self
+    }
+
+    /// How many bytes of chunks readers of images keep, together; 64 MiB where nothing is said.
+    pub fn chunk_cache_bytes(mut self, bytes: u64) -> Self {
+        self.chunk_cache_bytes = Some(bytes);
         self
     }
 
@@ -160,6 +171,7 @@ impl GalleryServiceBuilder {
         let entropy = self.entropy.clone().unwrap_or_else(|| Arc::new(SystemEntropy));
         let catalog = Catalog::open(store, clock.clone(), entropy.clone()).await?;
         let Self { regions, region_catalog, limits, workers, .. } = self;
+        let chunks = Arc::new(ChunkCache::new(self.chunk_cache_bytes.unwrap_or(CHUNK_CACHE_BYTES)));
         let (pools, computer_names) = Default::default();
         Ok(GalleryService(Arc::new(Parts {
             catalog,
@@ -170,6 +182,7 @@ impl GalleryServiceBuilder {
             workers,
             clock,
             entropy,
+            chunks,
             pools,
             computer_names,
         })))

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use super::authorize::read_action;
+use super::reader::ImageReader;
 use super::rules::missing;
 use super::session::Session;
 use super::shared::PublicImageId;
@@ -12,6 +13,7 @@ use crate::catalog::ImageContent;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::image::export::{Ending, Export};
 use crate::image::manifest::{Manifest, ManifestDisk};
+use crate::image::random_access::RandomAccess;
 use crate::image::replicas::Replicas;
 use crate::image::{Digest, DiskFormat, Slot};
 use crate::model::{Region, ResourceId};
@@ -136,6 +138,18 @@ impl Deployment {
         let ending = self.ending(&source.disk)?;
         let writer = source.export(&self).to_writer(writer, ending).await?;
         Ok((source.deployed(&self.session).await, writer))
+    }
+
+    /// Opens the disk to be read where it lies, without writing it out.
+    ///
+    /// # Errors
+    ///
+    /// As [`to_path`](Self::to_path).
+    pub async fn open(self) -> Result<ImageReader> {
+        let Source { replicas, disk, lease, .. } = self.source().await?;
+        let parts = &self.session.parts;
+        let disk = RandomAccess::new(replicas, disk, parts.workers.clone(), parts.chunks.clone());
+        Ok(ImageReader::new(disk, lease))
     }
 
     fn ending(&self, disk: &ManifestDisk) -> Result<Ending> {

@@ -8,6 +8,7 @@ use super::regions::Regions;
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::host::{Clock, Entropy, Workers};
+use crate::image::random_access::ChunkCache;
 use crate::model::{Limits, Region, RegionCatalog, ResourceId};
 use crate::placement::Pool;
 
@@ -22,6 +23,8 @@ pub(super) struct Parts {
     pub(super) workers: Workers,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
+    /// What readers have read lately.
+    pub(super) chunks: Arc<ChunkCache>,
     /// What each replica is doing in this process.
     /// The computer names of the VMs that were made of specialized images, with those VMs' names.
     pub(super) computer_names: Mutex<BTreeMap<ResourceId, BTreeMap<String, Vec<String>>>>,

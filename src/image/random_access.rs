@@ -1,0 +1,216 @@
+//! Reading any part of a disk from its replicas, without writing it out.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+
+use super::chunk::{CHUNK_BYTES, Chunk};
+use super::digest::Digest;
+use super::index::{FAN_OUT, Node};
+use super::manifest::ManifestDisk;
+use super::pack::RecordRef;
+use super::replicas::{Rejected, Replicas};
+use crate::error::{Error, Result};
+use crate::host::Workers;
+
+/// Chunks that were read and verified, by their hash: those of several versions are often the same. The least recently
+/// used goes first.
+#[derive(Debug)]
+pub(crate) struct ChunkCache {
+    capacity: u64,
+    inner: Mutex<Cached>,
+}
+
+#[derive(Debug, Default)]
+struct Cached {
+    chunks: HashMap<Digest, (Bytes, u64)>,
+    /// By when each was used last.
+    order: BTreeMap<u64, Digest>,
+    used: u64,
+    tick: u64,
+}
+
+impl ChunkCache {
+    /// One of at most so many bytes.
+    pub(crate) fn new(capacity: u64) -> Self {
+        Self { capacity, inner: Mutex::default() }
+    }
+
+    fn get(&self, digest: &Digest) -> Option<Bytes> {
+        let mut cached = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        cached.tick += 1;
+        let tick = cached.tick;
+        let (bytes, last) = cached.chunks.get_mut(digest)?;
+        let (bytes, last) = (bytes.clone(), std::mem::replace(last, tick));
+        cached.order.remove(&last);
+        cached.order.insert(tick, *digest);
+        Some(bytes)
+    }
+
+    fn put(&self, digest: Digest, bytes: Bytes) {
+        let mut cached = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        cached.tick += 1;
+        let tick = cached.tick;
+        cached.used += bytes.len() as u64;
+        if let Some((old, last)) = cached.chunks.insert(digest, (bytes, tick)) {
+            cached.used -= old.len() as u64;
+            cached.order.remove(&last);
+        }
+        cached.order.insert(tick, digest);
+        while cached.used > self.capacity {
+            let Some((_, oldest)) = cached.order.pop_first() else { break };
+            if let Some((gone, _)) = cached.chunks.remove(&oldest) {
+                cached.used -= gone.len() as u64;
+            }
+        }
+    }
+}
+
+/// So many nodes of an index are kept: a gigabyte of disk, at the least.
+const MAX_NODES: usize = 128;
+
+/// A disk to read from in any order.
+#[derive(Debug)]
+pub(crate) struct RandomAccess {
+    replicas: Replicas,
+    disk: ManifestDisk,
+    workers: Workers,
+    chunks: Arc<ChunkCache>,
+    nodes: Mutex<HashMap<Digest, Arc<Node>>>,
+}
+
+impl RandomAccess {
+    pub(crate) fn new(replicas: Replicas, disk: ManifestDisk, workers: Workers, chunks: Arc<ChunkCache>) -> Self {
+        Self { replicas, disk, workers, chunks, nodes: Mutex::default() }
+    }
+
+    pub(crate) fn disk(&self) -> &ManifestDisk {
+        &self.disk
+    }
+
+    /// The bytes of a range within the disk.
+    pub(crate) async fn read(&self, range: Range<u64>) -> Result<Bytes> {
+        if range.start > range.end || range.end > self.disk.size {
+            let what = format!("`{}..{}` is not within the disk of {} bytes", range.start, range.end, self.disk.size);
+            return Err(Error::invalid("range", what));
+        }
+        const CHUNK: u64 = CHUNK_BYTES as u64;
+        let positions: Vec<u64> = (range.start / CHUNK..range.end.div_ceil(CHUNK)).collect();
+        let (mut found, mut missing) = (HashMap::new(), Vec::new());
+        for position in &positions {
+            if let Some(record) = self.record_at(*position).await? {
+                match self.chunks.get(&record.digest) {
+                    Some(bytes) => {
+                        found.insert(*position, bytes);
+                    }
+                    None => missing.push((*position, record)),
+                }
+            }
+        }
+        found.extend(self.fetch(missing).await?);
+        let mut bytes = BytesMut::zeroed((range.end - range.start) as usize);
+        for position in positions {
+            let (Some(chunk), start) = (found.get(&position), position * CHUNK) else { continue };
+            let (from, to) = (range.start.max(start), range.end.min(start + CHUNK));
+            let source = chunk.get((from - start) as usize..(to - start) as usize);
+            let target = bytes.get_mut((from - range.start) as usize..(to - range.start) as usize);
+            if let Some((source, target)) = source.zip(target) {
+                target.copy_from_slice(source);
+            }
+        }
+        Ok(bytes.freeze())
+    }
+
+    /// Reads chunks, verified, and keeps them.
+    async fn fetch(&self, wanted: Vec<(u64, RecordRef)>) -> Result<Vec<(u64, Bytes)>> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (positions, places): (Vec<u64>, Vec<RecordRef>) = wanted.into_iter().unzip();
+        let chunks = self
+            .replicas
+            .read(&places, |records| {
+                let places = places.clone();
+                let unpack = move || {
+                    let mut scratch = Vec::new();
+                    let chunks = places.iter().zip(&records).map(|(place, record)| {
+                        let chunk = Chunk::decode(record, place.encoding, &place.digest, &mut scratch)
+                            .map_err(|error| Rejected::Damaged(*place, error))?;
+                        let mut bytes = BytesMut::zeroed(CHUNK_BYTES);
+                        for (offset, run) in chunk.runs() {
+                            if let Some(target) = bytes.get_mut(offset..offset + run.len()) {
+                                target.copy_from_slice(run);
+                            }
+                        }
+                        Ok(bytes.freeze())
+                    });
+                    chunks.collect::<Result<Vec<_>, Rejected>>()
+                };
+                self.workers.run(unpack)
+            })
+            .await?;
+        places.iter().zip(&chunks).for_each(|(place, chunk)| self.chunks.put(place.digest, chunk.clone()));
+        Ok(positions.into_iter().zip(chunks).collect())
+    }
+
+    /// Where the chunk at a position lies; `None` where the disk is all zero.
+    async fn record_at(&self, position: u64) -> Result<Option<RecordRef>> {
+        let Some(root) = self.disk.root else { return Ok(None) };
+        let (mut place, mut level): (RecordRef, u8) = (root.into(), self.disk.root_level());
+        loop {
+            let node = self.node(level, &place).await?;
+            let number = position / FAN_OUT.saturating_pow(u32::from(level)) % FAN_OUT;
+            let child = node.children.binary_search_by_key(&number, |(child, _)| u64::from(*child));
+            let Some((_, below)) = child.ok().and_then(|at| node.children.get(at)) else { return Ok(None) };
+            match level {
+                0 => return Ok(Some(*below)),
+                _ => (place, level) = (*below, level - 1),
+            }
+        }
+    }
+
+    async fn node(&self, level: u8, place: &RecordRef) -> Result<Arc<Node>> {
+        let kept = |nodes: &HashMap<Digest, Arc<Node>>| nodes.get(&place.digest).cloned();
+        if let Some(node) = kept(&self.nodes.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(node);
+        }
+        let verified = |records: Vec<Bytes>| {
+            let bytes = records.into_iter().next().unwrap_or_default();
+            let node = if Digest::of(&bytes) == place.digest { Node::parse(&bytes).ok() } else { None };
+            let node = node.filter(|node| node.level == level).ok_or_else(|| {
+                let what = format!("index node `{}` is damaged", place.digest);
+                Rejected::Damaged(*place, Error::corrupt("index", what))
+            });
+            std::future::ready(node.map(Arc::new))
+        };
+        let node = self.replicas.read(std::slice::from_ref(place), verified).await?;
+        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        if nodes.len() >= MAX_NODES {
+            // Which goes does not matter much: they are read again from the store's own cache.
+            nodes.clear();
+        }
+        nodes.insert(place.digest, node.clone());
+        Ok(node)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_recently_used_goes_first() {
+        let cache = ChunkCache::new(3 * 10);
+        let (digest, chunk) = (|byte: u8| Digest::of(&[byte]), |byte: u8| Bytes::from(vec![byte; 10]));
+        (0..3).for_each(|byte| cache.put(digest(byte), chunk(byte)));
+        assert!(cache.get(&digest(0)).is_some());
+        cache.put(digest(3), chunk(3));
+        cache.put(digest(3), chunk(3));
+        let there = (0..4).map(|byte| cache.get(&digest(byte)).is_some()).collect::<Vec<_>>();
+        assert_eq!(there, [true, false, true, true]);
+        cache.put(digest(4), Bytes::from(vec![4; 31]));
+        assert!(cache.get(&digest(4)).is_none(), "larger than the cache");
+    }
+}
