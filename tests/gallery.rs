@@ -266,6 +266,28 @@ fn publish_and_replicate_survive_a_fault_at_every_call() {
 }
 
 #[test]
+fn a_replication_does_not_complete_another_version_of_the_same_number() {
+    block_on(async {
+        let session = open(MemoryStore::new()).await;
+        with_definition(&session).await;
+        let id = version_id("1.0.0");
+        session.publish(new_version("1.0.0", "westeurope,eastus", raw(&disk(40, 1)))).await.unwrap();
+        let mut replication = session.replicate(&id);
+        // Some of it is moved, then the version is another one.
+        for _ in 0..2 {
+            replication.next().await.unwrap().unwrap();
+        }
+        session.delete(&id).await.unwrap();
+        let other = disk(1, 2);
+        session.publish(new_version("1.0.0", "westeurope,eastus", raw(&other))).await.unwrap();
+        assert!(replication.await.is_err());
+        assert!(session.refresh().await.unwrap().latest(&image_id(), &region("eastus")).is_err());
+        session.replicate(&id).await.unwrap();
+        assert!(deployed(&session, "1.0.0", "eastus").await == other);
+    });
+}
+
+#[test]
 fn what_arrived_whole_is_not_sent_again() {
     block_on(async {
         let store = FaultyStore::new(MemoryStore::new());

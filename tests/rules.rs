@@ -806,6 +806,49 @@ fn a_version_of_other_disks_or_source_is_another_version() {
     });
 }
 
+#[test]
+fn a_tag_may_be_called_like_a_property() {
+    block_on(async {
+        let session = World::new().await.session;
+        let tagged = |value: &str| {
+            let tags = Tags::new([("architecture".to_owned(), value.to_owned())].into()).unwrap();
+            gallery().with_tags(tags)
+        };
+        session.update_gallery(tagged("x64")).await.unwrap();
+        assert_eq!(*session.view().gallery(&gallery_id("g")).unwrap(), tagged("x64"));
+        session.update_gallery(gallery()).await.unwrap();
+        assert!(session.view().gallery(&gallery_id("g")).unwrap().tags().is_empty());
+    });
+}
+
+#[test]
+fn a_managed_image_is_made_from_what_it_is_said_to_be() {
+    block_on(async {
+        let world = World::new().await;
+        let machine = SourceMachine {
+            id: flat("virtualMachines", "vm"),
+            location: region("westeurope"),
+            os_type: OsType::Windows,
+            os_state: OsState::Specialized,
+            hyper_v_generation: HyperVGeneration::V1,
+            disks: LocalDisks::new(disk(2)),
+        };
+        let id: ManagedImageId = flat("images", "wrong");
+        let new = NewManagedImage::new(id, region("westeurope"), OsType::Linux, machine);
+        let error = world.session.create_managed_image(new).await.unwrap_err();
+        assert_eq!(error.problems().count(), 2, "{error}");
+        let elsewhere = "/subscriptions/other/resourceGroups/a/providers/Microsoft.Compute/images/golden";
+        let elsewhere: ManagedImageId = elsewhere.parse().unwrap();
+        let new = NewManagedImage::new(elsewhere.clone(), region("westeurope"), OsType::Linux, disk(1));
+        world.session.create_managed_image(new).await.unwrap();
+        let new = || {
+            let source = elsewhere.clone();
+            NewImageVersion::new(version_id("1.0.0"), region("westeurope"), profile("westeurope"), source)
+        };
+        one(world.refused(new).await, "InvalidParameter", "in another subscription");
+    });
+}
+
 // Deletion.
 
 #[test]
@@ -1039,6 +1082,9 @@ fn the_newest_go_wide_and_the_older_stay_at_home() {
             world.publish(number, "westeurope,eastus").await;
         }
         let policy = LifecyclePolicy::new(1, "westeurope=2,eastus,southeastasia".parse().unwrap());
+        let refused = world.session.apply_lifecycle(&image_id(), policy.clone()).await.unwrap_err();
+        assert!(refused.problems().all(|problem| problem.code() == "BadRequest"), "{refused}");
+        let policy = policy.removing_protected();
         let dry = world.session.apply_lifecycle(&image_id(), policy.clone()).plan().await.unwrap();
         assert_eq!(dry.events.len(), 3);
         assert!(dry.regions.iter().any(|plan| plan.region == region("southeastasia")));

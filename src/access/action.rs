@@ -106,6 +106,10 @@ impl ActionSet {
         Self(Action::ALL.iter().filter(is_in).fold(0, |set, action| set | 1 << *action as u8))
     }
 
+    pub(super) fn len(self) -> u32 {
+        self.0.count_ones()
+    }
+
     pub(super) fn contains(self, action: Action) -> bool {
         self.0 & (1 << action as u8) != 0
     }

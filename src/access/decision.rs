@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::action::Action;
 use super::assignment::{DenyAssignment, RoleAssignment};
-use super::principal::{PrincipalId, TenantId};
+use super::principal::PrincipalId;
 use super::role::BuiltInRole;
 use super::scope::AccessScope;
 use crate::model::SubscriptionId;
@@ -31,9 +31,7 @@ pub enum Decision {
     },
     /// The caller has no principal in the tenant of the resource.
     NotInTenant {
-        /// The resource's tenant; `None` where its subscription is known to nobody.
-        tenant: Option<TenantId>,
-        /// The resource's subscription.
+        /// The resource's subscription. Which tenant it is in, and whether there is one, is not told.
         subscription: Option<SubscriptionId>,
     },
 }
@@ -95,12 +93,10 @@ impl fmt::Display for Decision {
                     None => f.write_str(": assign one that does"),
                 }
             }
-            Self::NotInTenant { tenant: Some(tenant), .. } => {
-                write!(f, "the caller has no account in tenant `{tenant}`: it must consent, or invite them")
-            }
-            Self::NotInTenant { tenant: None, .. } => {
-                f.write_str("the subscription belongs to no tenant that is known")
-            }
+            Self::NotInTenant { .. } => f.write_str(
+                "the caller has no account in the tenant of the subscription, or there is none: the tenant must consent to \
+                 the application, or invite the user",
+            ),
         }
     }
 }

@@ -32,4 +32,7 @@ pub trait Directory: std::fmt::Debug + Send + Sync + 'static {
 
     /// The management groups that a subscription is in, from the nearest upwards.
     fn management_groups_of(&self, subscription: &SubscriptionId) -> Vec<ManagementGroupId>;
+
+    /// The management groups above one, from the nearest upwards, and the tenant that it belongs to.
+    fn above_management_group(&self, group: &ManagementGroupId) -> (Vec<ManagementGroupId>, Option<TenantId>);
 }

@@ -37,7 +37,7 @@ struct Inner {
     /// The groups that a principal is a member of, directly.
     groups: BTreeMap<PrincipalId, BTreeSet<PrincipalId>>,
     subscriptions: BTreeMap<SubscriptionId, (TenantId, Option<ManagementGroupId>)>,
-    management_groups: BTreeMap<ManagementGroupId, Option<ManagementGroupId>>,
+    management_groups: BTreeMap<ManagementGroupId, (TenantId, Option<ManagementGroupId>)>,
 }
 
 fn wrong(target: &str, what: String) -> Error {
@@ -58,6 +58,13 @@ impl Inner {
         let principal: PrincipalId = id.parse()?;
         let found = self.principals.get(&principal);
         found.map(|found| (principal, found)).ok_or_else(|| Error::not_found(id, "there is no such principal"))
+    }
+
+    /// A management group and all above it.
+    fn upwards(&self, first: Option<ManagementGroupId>) -> Vec<ManagementGroupId> {
+        let above =
+            |group: &ManagementGroupId| self.management_groups.get(group).and_then(|(_, parent)| parent.clone());
+        std::iter::successors(first, above).collect()
     }
 
     /// Every group that a principal is in.
@@ -192,7 +199,12 @@ impl MemoryDirectory {
     /// # Errors
     ///
     /// `NotFound` without the parent; `Conflict` where the id is taken; `Invalid`.
-    pub fn add_management_group(&self, id: &str, parent: Option<&ManagementGroupId>) -> Result<ManagementGroupId> {
+    pub fn add_management_group(
+        &self,
+        id: &str,
+        tenant: &TenantId,
+        parent: Option<&ManagementGroupId>,
+    ) -> Result<ManagementGroupId> {
         let (mut inner, group): (_, ManagementGroupId) = (self.write(), id.parse()?);
         if let Some(parent) = parent.filter(|parent| !inner.management_groups.contains_key(*parent)) {
             return Err(Error::not_found(parent.to_string(), "there is no such management group"));
@@ -200,7 +212,7 @@ impl MemoryDirectory {
         if inner.management_groups.contains_key(&group) {
             return Err(wrong("managementGroupId", format!("`{group}` exists: choose another id")));
         }
-        inner.management_groups.insert(group.clone(), parent.cloned());
+        inner.management_groups.insert(group.clone(), (tenant.clone(), parent.cloned()));
         Ok(group)
     }
 
@@ -234,7 +246,14 @@ impl Directory for MemoryDirectory {
     fn management_groups_of(&self, subscription: &SubscriptionId) -> Vec<ManagementGroupId> {
         let inner = self.read();
         let first = inner.subscriptions.get(subscription).and_then(|(_, group)| group.clone());
-        let above = |group: &ManagementGroupId| inner.management_groups.get(group).cloned().flatten();
-        std::iter::successors(first, above).collect()
+        inner.upwards(first)
+    }
+
+    fn above_management_group(&self, group: &ManagementGroupId) -> (Vec<ManagementGroupId>, Option<TenantId>) {
+        let inner = self.read();
+        match inner.management_groups.get(group).cloned() {
+            Some((tenant, parent)) => (inner.upwards(parent), Some(tenant)),
+            None => (Vec::new(), None),
+        }
     }
 }

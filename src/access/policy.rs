@@ -14,6 +14,7 @@ use super::principal::{AssignmentId, PrincipalId, TenantId};
 use super::role::{BuiltInRole, RoleDefinition, RoleId};
 use super::scope::AccessScope;
 use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::model::SubscriptionId;
 
 /// All roles and assignments, with one decision: [`decide`](Self::decide).
 ///
@@ -108,6 +109,21 @@ impl AccessPolicy {
                 Some(Problem::new(ErrorKind::NotFound, "RoleDefinitionDoesNotExist", "roleAssignment.role", what))
             }
         }
+    }
+
+    /// Whether an account has any role in a subscription, there or below.
+    pub(crate) fn has_role_in(&self, account: &Membership, subscription: &SubscriptionId) -> bool {
+        self.assignments.values().any(|assignment| {
+            let theirs = assignment.principal == account.principal || account.groups.contains(&assignment.principal);
+            theirs && assignment.scope.subscription() == Some(subscription)
+        })
+    }
+
+    /// The assignments and the deny assignments at a scope.
+    pub(crate) fn at(&self, scope: &AccessScope) -> (Vec<AssignmentId>, Vec<AssignmentId>) {
+        let Some(at) = self.scopes.get(scope) else { return (Vec::new(), Vec::new()) };
+        let assigned = at.grants.values().flatten().map(|(_, assignment)| assignment.id.clone());
+        (assigned.collect(), at.denials.iter().map(|(_, denial)| denial.id.clone()).collect())
     }
 
     /// Adds a role of yours, or replaces it: assignments of it then mean the new one.
@@ -242,7 +258,7 @@ impl AccessPolicy {
                 Decision::Allowed(Grant::Role { assignment, through })
             }
             (None, Some(scope)) => Decision::NotGranted { action, scope: scope.clone() },
-            (None, None) => Decision::NotInTenant { tenant: None, subscription: None },
+            (None, None) => Decision::NotInTenant { subscription: None },
         }
     }
 
@@ -261,16 +277,9 @@ impl AccessPolicy {
         });
         match caller.in_tenant(tenant) {
             Some(account) => self.decide(&account.principal, &account.groups, action, &scopes),
-            // A management group names no tenant: any of the caller's accounts may have a role there.
-            None if matches!(scope, AccessScope::ManagementGroup(_)) => {
-                let decide = |account: &Membership| self.decide(&account.principal, &account.groups, action, &scopes);
-                let decisions = || caller.0.iter().map(decide);
-                let best = decisions().find(Decision::is_allowed).or_else(|| decisions().next());
-                best.unwrap_or(Decision::NotGranted { action, scope: scope.clone() })
-            }
             None => {
                 let subscription = scope.subscription().cloned();
-                Decision::NotInTenant { tenant: tenant.cloned(), subscription }
+                Decision::NotInTenant { subscription }
             }
         }
     }
@@ -285,11 +294,15 @@ impl Principals {
 /// A scope and all above it, up to its tenant's root.
 pub(crate) fn with_above(directory: &dyn Directory, scope: &AccessScope) -> Vec<AccessScope> {
     let mut scopes: Vec<AccessScope> = std::iter::successors(Some(scope.clone()), AccessScope::parent).collect();
-    if let Some(subscription) = scope.subscription() {
-        let groups = directory.management_groups_of(subscription);
-        scopes.extend(groups.into_iter().map(AccessScope::ManagementGroup));
-        scopes.extend(directory.tenant_of(subscription).map(AccessScope::TenantRoot));
-    }
+    let (groups, tenant) = match scope {
+        AccessScope::ManagementGroup(group) => directory.above_management_group(group),
+        _ => match scope.subscription() {
+            Some(subscription) => (directory.management_groups_of(subscription), directory.tenant_of(subscription)),
+            None => (Vec::new(), None),
+        },
+    };
+    scopes.extend(groups.into_iter().map(AccessScope::ManagementGroup));
+    scopes.extend(tenant.map(AccessScope::TenantRoot));
     scopes
 }
 

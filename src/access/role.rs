@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -197,8 +198,8 @@ impl RoleDefinition {
         if self.assignable_scopes.is_empty() || self.assignable_scopes.iter().any(fits) {
             return None;
         }
-        let may: Vec<_> = self.assignable_scopes.iter().map(|scope| format!("`{scope}`")).collect();
-        let what = format!("role `{}` cannot be assigned at `{scope}`, only in {}", self.role_name, may.join(", "));
+        // Where else it may be assigned is not for everybody to know.
+        let what = format!("role `{}` cannot be assigned at `{scope}`: it is not among its assignable scopes", self.id);
         Some(Problem::invalid("roleAssignment.scope", what))
     }
 }
@@ -293,8 +294,8 @@ impl BuiltInRole {
 
     /// The one that allows the least beside `action`.
     pub fn least_for(action: Action) -> Option<Self> {
-        let allowed = |role: &Self| Action::ALL.iter().filter(|other| role.definition().allows(**other)).count();
-        Self::ALL.into_iter().filter(|role| role.definition().allows(action)).min_by_key(allowed)
+        let roles = Self::ALL.into_iter().map(|role| (role, role.definition().set()));
+        roles.filter(|(_, set)| set.contains(action)).min_by_key(|(_, set)| set.len()).map(|(role, _)| role)
     }
 
     /// Its id.
@@ -304,6 +305,12 @@ impl BuiltInRole {
 
     /// The role.
     pub fn definition(self) -> RoleDefinition {
+        static MADE: OnceLock<Vec<RoleDefinition>> = OnceLock::new();
+        let made = MADE.get_or_init(|| Self::ALL.into_iter().map(Self::make).collect());
+        made.get(self as usize).cloned().unwrap_or_else(|| self.make())
+    }
+
+    fn make(self) -> RoleDefinition {
         let (name, _, actions, not_actions) = self.table();
         let all = |texts: &[&str]| texts.iter().filter_map(|text| text.parse().ok()).collect();
         Written {

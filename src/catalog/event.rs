@@ -1,5 +1,6 @@
 //! What a commit says has happened.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::access::{
@@ -86,8 +87,9 @@ pub enum Event {
     ImageVersionDeleted {
         /// The version.
         version: ImageVersionId,
-        /// Whether it can be restored.
-        soft: bool,
+        /// Until when it can be restored, if it can.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        restorable_until: Option<DateTime<Utc>>,
     },
     /// An image version that was deleted is there again.
     ImageVersionRestored {

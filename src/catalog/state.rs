@@ -80,7 +80,7 @@ pub(crate) struct VersionRecord {
     /// What the VM that it was made from left in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) carried: Option<CarriedIdentity>,
-    /// When it was deleted, if it can be restored.
+    /// Until when it can be restored, if it was deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) soft_deleted: Option<DateTime<Utc>>,
 }
@@ -267,10 +267,7 @@ impl State {
 
     /// Whether a version was deleted so long ago that it can't be restored any more.
     pub(crate) fn is_gone(&self, record: &VersionRecord, now: DateTime<Utc>) -> bool {
-        let Some(deleted) = record.soft_deleted else { return false };
-        let gallery = self.gallery(record.version.id().definition().gallery());
-        let retention = gallery.map(|gallery| gallery.soft_delete_policy().retention()).unwrap_or_default();
-        now.signed_duration_since(deleted) >= retention
+        record.soft_deleted.is_some_and(|until| until <= now)
     }
 
     /// The version that "latest" means in a region.
@@ -409,11 +406,11 @@ impl State {
                 };
                 self.change_version(version.id(), change).ok_or_else(|| missing(version.id()))?;
             }
-            Event::ImageVersionDeleted { version, soft: true } => {
-                let change = |record: &mut VersionRecord| record.soft_deleted = Some(time);
+            Event::ImageVersionDeleted { version, restorable_until: Some(until) } => {
+                let change = |record: &mut VersionRecord| record.soft_deleted = Some(*until);
                 self.change_version(version, change).ok_or_else(|| missing(version))?;
             }
-            Event::ImageVersionDeleted { version, soft: false } => {
+            Event::ImageVersionDeleted { version, restorable_until: None } => {
                 self.definition_mut(version.definition()).ok_or_else(|| missing(version))?.forget(version.number());
             }
             Event::ImageVersionRestored { version } => {

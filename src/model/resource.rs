@@ -112,8 +112,8 @@ fn compare(path: &str, old: &Value, new: &Value, paths: &mut Vec<String>) {
         (Value::Object(a), Value::Object(b)) => {
             let names: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
             for name in names {
-                // What a region leaves out is as the version has it, which is more than a default.
-                let inherits = path.ends_with(".targetRegions");
+                // What a region leaves out is as the version has it, which is more than a default; a tag has none.
+                let inherits = path.ends_with(".targetRegions") || path == "tags";
                 let absent = DEFAULTS.iter().find(|(known, _)| known == name && !inherits);
                 let absent = absent.and_then(|(_, value)| serde_json::from_str(value).ok()).unwrap_or(Value::Null);
                 let below = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };

@@ -99,7 +99,8 @@ impl Session {
         let may = |action, id: ResourceId| rights.may(&state, action, &id.into());
         let rows = state.definitions(gallery, None).filter_map(|definition| {
             let readable = |version: &crate::model::ImageVersionId| may(Action::ReadVersion, version.into());
-            let versions = state.versions(definition.id(), None).map(|record| record.version.id());
+            let there = state.versions(definition.id(), None).filter(|record| record.soft_deleted.is_none());
+            let versions = there.map(|record| record.version.id());
             let versions: Vec<_> = versions.filter(|id| readable(id)).map(|id| id.number().to_string()).collect();
             let image = may(Action::ReadImage, definition.id().into());
             let name = definition.id().name().to_string();
@@ -201,11 +202,10 @@ impl Rights {
         let Authority::Roles { directory, .. } = &self.authority else { return true };
         let of_tenant = || self.principals.0.iter().any(|account| sharing.tenants.contains(&account.tenant));
         let of_subscription = || {
+            let tenant_of = |subscription| directory.tenant_of(subscription);
             sharing.subscriptions.iter().any(|subscription| {
-                let scope = AccessScope::Subscription(subscription.clone());
-                Action::ALL.iter().any(|action| {
-                    state.access().decide_for(&self.principals, &**directory, *action, &scope).is_allowed()
-                })
+                let account = self.principals.in_tenant(tenant_of(subscription).as_ref());
+                account.is_some_and(|account| state.access().has_role_in(account, subscription))
             })
         };
         of_tenant() || of_subscription()

@@ -59,6 +59,7 @@ impl Session {
     /// `Unavailable`, `StorageFull`, `Unknown`.
     pub fn update_gallery(&self, gallery: Gallery) -> Operation<Gallery> {
         let (updated, needs) = (gallery.clone(), vec![Need::new(Action::WriteGallery, gallery.id())]);
+        let session = self.clone();
         let judge = move |state: &crate::catalog::State, _: &_| {
             let Some(old) = state.gallery(gallery.id()) else {
                 return Plan::refused(vec![rules::missing(gallery.id())]);
@@ -66,7 +67,12 @@ impl Session {
             if differences(&**old, &gallery).is_empty() {
                 return Plan::default();
             }
-            let problems = rules::update_gallery(old, &gallery);
+            let mut problems = rules::update_gallery(old, &gallery);
+            if old.soft_delete_policy() != gallery.soft_delete_policy() {
+                // What is deleted by mistake is no writer's to decide: it takes who may share, as in the service.
+                let needs = [Need::new(Action::ShareGallery, gallery.id())];
+                problems.extend(session.rights().require(state, &needs).err().into_iter().flatten());
+            }
             Plan::of_event(problems, Event::GalleryUpdated { gallery: gallery.clone() })
         };
         Operation::new(self, needs, judge, |_| updated)

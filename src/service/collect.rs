@@ -127,8 +127,8 @@ impl Collecting {
     fn overdue(&self, state: &State) -> Vec<Event> {
         let now = self.session.parts.clock.now();
         let gone = state.all_versions().filter(|record| state.is_gone(record, now));
-        let purged =
-            gone.map(|record| Event::ImageVersionDeleted { version: record.version.id().clone(), soft: false });
+        let purged = gone
+            .map(|record| Event::ImageVersionDeleted { version: record.version.id().clone(), restorable_until: None });
         let old = state.uploads().filter(|(_, upload)| now.signed_duration_since(upload.started) >= self.abandon_after);
         purged.chain(old.map(|(upload, _)| Event::UploadAbandoned { upload })).collect()
     }

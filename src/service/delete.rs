@@ -10,9 +10,10 @@ use super::parts::Parts;
 use super::plan::{Operation, Plan};
 use super::rules;
 use super::session::Session;
+use crate::access::AccessScope;
 use crate::catalog::{Event, State, VersionRecord};
 use crate::error::{Problem, Result};
-use crate::model::{GalleryId, ImageDefinitionId, ResourceId};
+use crate::model::{GalleryId, ImageDefinitionId, ResourceId, SoftDeletePolicy};
 
 /// A deletion to be made: await it, or [`plan`](Self::plan) it first.
 ///
@@ -97,7 +98,18 @@ impl Judge<'_> {
     /// A child may be denied to somebody who may delete the parent.
     fn may_delete(&self, id: &ResourceId, plan: &mut Plan) {
         let needs = [Need::new(delete_action(id), id.clone())];
-        plan.problems.extend(self.rights.require(self.state, &needs).err().into_iter().flatten());
+        let Err(refused) = self.rights.require(self.state, &needs) else { return };
+        if self.rights.may_see(self.state, id) {
+            plan.problems.extend(refused);
+        } else if !plan.problems.iter().any(|problem| problem.target() == "cascade") {
+            let what = "something in it may not be deleted by you, and not be seen: ask its owner";
+            plan.problems.push(Problem::new(
+                crate::error::ErrorKind::Forbidden,
+                "AuthorizationFailed",
+                "cascade",
+                what,
+            ));
+        }
     }
 
     fn seen(&self, children: Vec<ResourceId>) -> (usize, Vec<ResourceId>) {
@@ -139,7 +151,23 @@ impl Judge<'_> {
         if !plan.problems.is_empty() {
             (plan.events, plan.deletes) = (Vec::new(), Vec::new());
         }
+        self.unassign(&mut plan);
         plan
+    }
+
+    /// What is gone takes its assignments along: something new of that name is not theirs.
+    fn unassign(&self, plan: &mut Plan) {
+        let soft = |event: &Event| matches!(event, Event::ImageVersionDeleted { restorable_until: Some(_), .. });
+        if plan.events.iter().any(soft) {
+            return;
+        }
+        for id in &plan.deletes {
+            let scope = AccessScope::from(id.clone());
+            let (assigned, denied) = self.state.access().at(&scope);
+            let unassigned = |assignment| Event::RoleUnassigned { assignment, scope: scope.clone() };
+            plan.events.extend(assigned.into_iter().map(unassigned));
+            plan.events.extend(denied.into_iter().map(|denial| Event::DenyUnassigned { denial, scope: scope.clone() }));
+        }
     }
 
     fn gallery(&self, id: &GalleryId, plan: &mut Plan) {
@@ -182,13 +210,16 @@ impl Judge<'_> {
     fn version(&self, record: &VersionRecord, for_good: bool, plan: &mut Plan) {
         let id = record.version.id();
         let gallery = self.state.gallery(id.definition().gallery());
-        let soft = !for_good && gallery.is_some_and(|gallery| gallery.soft_delete_policy().is_enabled());
-        if soft && record.soft_deleted.is_some() {
+        let policy =
+            gallery.map(|gallery| gallery.soft_delete_policy()).filter(|policy| policy.is_enabled() && !for_good);
+        if policy.is_some() && record.soft_deleted.is_some() {
             return;
         }
+        let until = |policy: SoftDeletePolicy| self.now.checked_add_signed(policy.retention());
+        let restorable_until = policy.map(|policy| until(policy).unwrap_or(DateTime::<Utc>::MAX_UTC));
         self.may_delete(&id.into(), plan);
         plan.problems.extend(rules::delete_version(&record.version, self.now));
-        plan.delete(id.clone().into(), Event::ImageVersionDeleted { version: id.clone(), soft });
+        plan.delete(id.clone().into(), Event::ImageVersionDeleted { version: id.clone(), restorable_until });
     }
 }
 

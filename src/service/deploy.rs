@@ -7,7 +7,7 @@ use super::authorize::read_action;
 use super::reader::ImageReader;
 use super::rules::missing;
 use super::session::Session;
-use super::shared::PublicImageId;
+use super::shared::{PublicImageId, not_shared};
 use super::view::CatalogView;
 use crate::catalog::ImageContent;
 use crate::error::{Error, ErrorKind, Problem, Result};
@@ -16,7 +16,7 @@ use crate::image::manifest::{Manifest, ManifestDisk};
 use crate::image::random_access::RandomAccess;
 use crate::image::replicas::Replicas;
 use crate::image::{Digest, DiskFormat, Slot};
-use crate::model::{Region, ResourceId};
+use crate::model::{ImageDefinitionId, ImageVersionId, Region, ResourceId};
 use crate::placement::Lease;
 use crate::progress::{OnProgress, Progress};
 
@@ -45,6 +45,8 @@ impl std::fmt::Debug for Deployment {
 #[derive(Debug)]
 enum ImageRef {
     Id(ResourceId),
+    /// A version that was found by its definition, which takes the right to see the definition alone.
+    Latest(ImageDefinitionId, ImageVersionId),
     Public(PublicImageId),
 }
 
@@ -81,6 +83,15 @@ impl Deployment {
             sync: false,
             on_progress: Box::new(|_| {}),
         }
+    }
+
+    pub(super) fn of_latest(
+        session: &Session,
+        definition: ImageDefinitionId,
+        version: ImageVersionId,
+        region: &Region,
+    ) -> Self {
+        Self::new(session, ImageRef::Latest(definition, version), region)
     }
 
     pub(super) fn of_public(session: &Session, image: PublicImageId, region: &Region) -> Self {
@@ -175,21 +186,45 @@ impl Deployment {
     async fn source(&self) -> Result<Source> {
         let view = self.session.refresh().await?;
         let id = match &self.image {
-            ImageRef::Public(image) => view.resolve(image, &self.region)?,
+            ImageRef::Public(image) => return self.public_source(&view, image).await,
+            ImageRef::Latest(definition, version) => {
+                view.require_through(definition, version)?;
+                version.into()
+            }
             ImageRef::Id(id) => {
                 // By a definition, the right to see it is needed; by a version, that to see the version.
                 view.require(read_action(id), id.clone())?;
                 match id {
-                    ResourceId::ImageDefinition(definition) => view.latest(definition, &self.region)?.id().into(),
+                    ResourceId::ImageDefinition(definition) => {
+                        let latest = view.latest(definition, &self.region)?;
+                        view.require_through(definition, latest.id())?;
+                        latest.id().into()
+                    }
                     other => other.clone(),
                 }
             }
         };
-        let (content, replicas) = place(&view, &id, &self.region)?;
+        self.source_of(&view, id).await
+    }
+
+    /// The same for a consumer, who is told nothing of the owner's.
+    async fn public_source(&self, view: &CatalogView, image: &PublicImageId) -> Result<Source> {
+        let source = self.source_of(view, view.resolve(image, &self.region)?).await;
+        source.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => not_shared(image),
+            kind => {
+                let what = "it can't be read at present: ask the gallery's owner";
+                Error::new(Problem::new(kind, "GalleryImageNotAvailable", image.to_string(), what))
+            }
+        })
+    }
+
+    async fn source_of(&self, view: &CatalogView, id: ResourceId) -> Result<Source> {
+        let (content, replicas) = place(view, &id, &self.region)?;
         let parts = &self.session.parts;
         let lease = parts.pool(&id, &self.region, replicas).place();
         let lease = lease.ok_or_else(|| Error::corrupt(id.to_string(), "it has no replica there"))?;
-        let replicas = Replicas::new(self.slots(&view, &id, lease.replica(), replicas)?);
+        let replicas = Replicas::new(self.slots(view, &id, lease.replica(), replicas)?);
         let manifest = replicas.manifest(&content.manifest).await?;
         let disk = manifest.disks.iter().find(|disk| disk.lun == self.lun).ok_or_else(|| {
             let what = format!(

@@ -11,7 +11,7 @@ use super::rules::missing;
 use super::session::Session;
 use crate::catalog::CarriedIdentity;
 use crate::error::{Error, ErrorKind, Problem, Result};
-use crate::model::{ImageVersionId, OsState, Region, ResourceId};
+use crate::model::{ImageDefinitionId, ImageVersionId, OsState, Region, ResourceId};
 
 /// The name of a VM or scale set, and its computer name: 1 to 64 letters, digits and `-`, not only digits, no `-` at
 /// either end. (A Windows VM's computer name has at most 15: its OS cuts it.)
@@ -124,6 +124,8 @@ pub struct Image<S> {
     session: Session,
     id: ResourceId,
     region: Region,
+    /// The definition that it was found by, and the version.
+    by_definition: Option<(ImageDefinitionId, ImageVersionId)>,
     carried: Option<CarriedIdentity>,
     state: PhantomData<S>,
 }
@@ -134,13 +136,15 @@ pub struct NewVm {
     session: Session,
     id: ResourceId,
     region: Region,
+    by_definition: Option<(ImageDefinitionId, ImageVersionId)>,
     /// Its name.
     pub name: MachineName,
     /// The computer name that its OS will have; `None` where the image is specialized and does not say.
     pub computer_name: Option<String>,
     /// What makes it one of its own; `None` where the image is specialized.
     pub os_profile: Option<OsProfile>,
-    /// Other VMs of this image, made in this process, that have the same computer name: change it in one of them.
+    /// Other VMs that this caller has made of this image in this process and that have the same computer name: change it in
+    /// one of them.
     pub collides_with: Vec<MachineName>,
 }
 
@@ -170,9 +174,11 @@ impl Session {
     pub async fn boot_image(&self, image: impl Into<ResourceId>, region: &Region) -> Result<BootImage> {
         let (view, image) = (self.refresh().await?, image.into());
         view.require(read_action(&image), image.clone())?;
+        let mut by_definition = None;
         let (id, state, carried) = match image {
             ResourceId::ImageDefinition(definition) => {
                 let latest = view.latest(&definition, region)?.id().clone();
+                by_definition = Some((definition, latest.clone()));
                 self.of_version(&view, latest)?
             }
             ResourceId::ImageVersion(version) => self.of_version(&view, version)?,
@@ -190,9 +196,11 @@ impl Session {
         let (session, region) = (self.clone(), region.clone());
         Ok(match state {
             OsState::Generalized => {
-                BootImage::Generalized(Image { session, id, region, carried: None, state: PhantomData })
+                BootImage::Generalized(Image { session, id, region, by_definition, carried: None, state: PhantomData })
             }
-            OsState::Specialized => BootImage::Specialized(Image { session, id, region, carried, state: PhantomData }),
+            OsState::Specialized => {
+                BootImage::Specialized(Image { session, id, region, by_definition, carried, state: PhantomData })
+            }
         })
     }
 
@@ -224,32 +232,38 @@ impl<S> Image<S> {
         // Computer names of generalized images are given, not inherited.
         if let Some(computer_name) = computer_name.as_ref().filter(|_| os_profile.is_none()) {
             let mut names = self.session.parts.computer_names.lock().unwrap_or_else(PoisonError::into_inner);
-            let of_image = names.entry(self.id.clone()).or_default();
-            let same = of_image.entry(computer_name.to_ascii_lowercase()).or_default();
+            let place = (self.session.caller().clone(), self.id.clone(), computer_name.to_ascii_lowercase());
+            let same = names.entry(place).or_default();
             let others = same.iter().filter(|other| **other != name.0);
             collides_with = others.cloned().map(MachineName).collect();
-            same.push(name.0.clone());
+            same.insert(name.0.clone());
         }
         let (session, id, region) = (self.session.clone(), self.id.clone(), self.region.clone());
-        NewVm { session, id, region, name, computer_name, os_profile, collides_with }
+        let by_definition = self.by_definition.clone();
+        NewVm { session, id, region, by_definition, name, computer_name, os_profile, collides_with }
+    }
+
+    /// Refuses more instances than a scale set of this kind of image can have.
+    fn holds(&self, instances: u32) -> Result<()> {
+        let limits = &self.session.parts.limits;
+        let (most, kind) = match self.id {
+            ResourceId::ManagedImage(_) => (limits.scale_set_instances_from_managed_image(), "a managed image"),
+            _ => (limits.scale_set_instances_from_gallery(), "a gallery image"),
+        };
+        if instances <= most {
+            return Ok(());
+        }
+        let what = format!(
+            "a scale set from {kind} has at most {most} instances, not `{instances}`: make several, or use a gallery image"
+        );
+        Err(Error::new(Problem::new(ErrorKind::LimitReached, "OperationNotAllowed", "sku.capacity", what)))
     }
 
     fn new_scale_set(&self, name: MachineName, instances: u32, os_profile: Option<OsProfile>) -> Result<ScaleSet<S>>
     where
         S: Clone,
     {
-        let limits = &self.session.parts.limits;
-        let (most, kind) = match self.id {
-            ResourceId::ManagedImage(_) => (limits.scale_set_instances_from_managed_image(), "a managed image"),
-            _ => (limits.scale_set_instances_from_gallery(), "a gallery image"),
-        };
-        if instances > most {
-            let what = format!(
-                "a scale set from {kind} has at most {most} instances, not `{instances}`: make several, or use a gallery \
-                 image"
-            );
-            return Err(Error::new(Problem::new(ErrorKind::LimitReached, "OperationNotAllowed", "sku.capacity", what)));
-        }
+        self.holds(instances)?;
         Ok(ScaleSet { name, image: self.clone(), instances, os_profile })
     }
 }
@@ -314,7 +328,12 @@ impl Image<Specialized> {
 impl NewVm {
     /// The deployment of its OS disk; `.data_disk(lun)` makes it that of another.
     pub fn deploy(&self) -> Deployment {
-        self.session.deploy(self.id.clone(), &self.region)
+        match &self.by_definition {
+            Some((definition, version)) => {
+                Deployment::of_latest(&self.session, definition.clone(), version.clone(), &self.region)
+            }
+            None => self.session.deploy(self.id.clone(), &self.region),
+        }
     }
 }
 
@@ -334,18 +353,34 @@ impl<S> ScaleSet<S> {
         self.instances
     }
 
+    /// The computer name that several of its instances have, if the image is specialized: change it in all but one.
+    pub fn colliding_name(&self) -> Option<&str> {
+        let carried = self.image.carried.as_ref().filter(|_| self.instances > 1);
+        carried.map(|carried| carried.computer_name.as_str())
+    }
+
     /// What makes its instances their own; `None` where the image is specialized.
     pub fn os_profile(&self) -> Option<&OsProfile> {
         self.os_profile.as_ref()
     }
 
     /// Makes new instances from another image of the same OS state.
-    pub fn update_image(&mut self, image: Image<S>) {
+    ///
+    /// # Errors
+    ///
+    /// `LimitReached` where the set has more instances than the kind of image allows; it then stays as it is.
+    pub fn update_image(&mut self, image: Image<S>) -> Result<()> {
+        image.holds(self.instances)?;
         self.image = image;
+        Ok(())
     }
 
     /// The deployment of one instance's OS disk.
     pub fn deploy_instance(&self) -> Deployment {
-        self.image.session.deploy(self.image.id.clone(), &self.image.region)
+        let Image { session, id, region, by_definition, .. } = &self.image;
+        match by_definition {
+            Some((definition, version)) => Deployment::of_latest(session, definition.clone(), version.clone(), region),
+            None => session.deploy(id.clone(), region),
+        }
     }
 }

@@ -1,10 +1,11 @@
 //! What the service is made of; everything else in this room stands on it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::authorize::Authority;
 use super::regions::Regions;
+use crate::access::Caller;
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::host::{Clock, Entropy, Workers};
@@ -27,7 +28,7 @@ pub(super) struct Parts {
     pub(super) chunks: Arc<ChunkCache>,
     /// What each replica is doing in this process.
     /// The computer names of the VMs that were made of specialized images, with those VMs' names.
-    pub(super) computer_names: Mutex<BTreeMap<ResourceId, BTreeMap<String, Vec<String>>>>,
+    pub(super) computer_names: Mutex<BTreeMap<(Caller, ResourceId, String), BTreeSet<String>>>,
     pub(super) pools: Mutex<HashMap<(ResourceId, Region), Arc<Pool>>>,
 }
 

@@ -13,7 +13,7 @@ use super::authorize::{Need, write_action};
 use super::plan::{Plan, RegionPlan};
 use super::rules;
 use super::session::Session;
-use super::sources::{ImageSource, Kind, LocalDisks, Origin, Stored};
+use super::sources::{Expected, ImageSource, Kind, LocalDisks, Origin, Stored, same_subscription};
 use crate::catalog::{CarriedIdentity, Changes, Event, ImageContent, State, UploadName, VersionRecord};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::image::import::{Import, ImportStats, Imported, OpenDisk};
@@ -194,7 +194,7 @@ pub struct Publishing<T> {
     target: ResourceId,
     needs: Vec<Need>,
     location: Region,
-    definition: Option<crate::model::ImageDefinitionId>,
+    expected: Against,
     origin: Origin,
     disks: Disks,
     /// Where it goes, for the plan.
@@ -204,10 +204,41 @@ pub struct Publishing<T> {
     on_progress: OnProgress,
 }
 
+/// What a source is compared with.
+#[derive(Clone, Debug)]
+enum Against {
+    Definition(crate::model::ImageDefinitionId),
+    This(Expected),
+    Anything,
+}
+
+impl Against {
+    fn look(
+        &self,
+        origin: &Origin,
+        state: &State,
+        parts: &super::parts::Parts,
+        region: &Region,
+    ) -> super::sources::Looked {
+        match self {
+            Self::Definition(id) => {
+                let expected = state.definition(id).map(|definition| Expected::from(&**definition));
+                let mut looked = origin.look(state, parts, region, expected.as_ref());
+                looked.problems.extend(same_subscription(origin, id.gallery().subscription()));
+                looked
+            }
+            Self::This(expected) => origin.look(state, parts, region, Some(expected)),
+            Self::Anything => origin.look(state, parts, region, None),
+        }
+    }
+}
+
 /// Disks to import; opened at the latest when they are read.
 enum Disks {
     Closed(LocalDisks),
     Open(Vec<OpenDisk>),
+    /// One can't be opened, as was found out before.
+    Failed(Error),
     /// Nothing is imported.
     Stored,
 }
@@ -276,8 +307,8 @@ impl Session {
                 Ok((version, std::iter::once(published).chain(one.then_some(complete)).collect()))
             }
         };
-        let definition = Some(id.definition().clone());
-        self.publishing(id.into(), location, definition, source, profile, rules, make)
+        let expected = Against::Definition(id.definition().clone());
+        self.publishing(id.into(), location, expected, source, profile, rules, make)
     }
 
     /// Creates a managed image: imports its disks into its region.
@@ -300,7 +331,9 @@ impl Session {
             let image = image.with_tags(tags.clone());
             Ok((image.clone(), vec![Event::ManagedImageCreated { image, content }]))
         };
-        self.publishing(id.into(), location, None, source, None, rules, make)
+        let os_state = OsState::Generalized;
+        let expected = Against::This(Expected { os_type, os_state, hyper_v_generation });
+        self.publishing(id.into(), location, expected, source, None, rules, make)
     }
 
     /// Creates a snapshot: imports a disk into its region.
@@ -322,7 +355,7 @@ impl Session {
             let snapshot = Snapshot::new(snapshot_id.clone(), region.clone(), size).with_os(os).with_tags(tags.clone());
             Ok((snapshot.clone(), vec![Event::SnapshotCreated { snapshot, content }]))
         };
-        self.publishing(id.into(), location, None, disk.into(), None, rules, make)
+        self.publishing(id.into(), location, Against::Anything, disk.into(), None, rules, make)
     }
 
     #[expect(clippy::too_many_arguments, reason = "the one place where the three kinds come together")]
@@ -330,7 +363,7 @@ impl Session {
         &self,
         target: ResourceId,
         location: Region,
-        definition: Option<crate::model::ImageDefinitionId>,
+        expected: Against,
         source: ImageSource,
         profile: Option<PublishingProfile>,
         rules: impl Fn(&State, Option<&StorageProfile>) -> Vec<Problem> + Send + Sync + 'static,
@@ -348,7 +381,7 @@ impl Session {
             target,
             needs,
             location,
-            definition,
+            expected,
             origin,
             disks,
             profile,
@@ -405,8 +438,7 @@ impl<T: Send + 'static> Publishing<T> {
     }
 
     fn look(&self, state: &State) -> super::sources::Looked {
-        let definition = self.definition.as_ref().and_then(|id| state.definition(id));
-        self.origin.look(state, &self.session.parts, &self.location, definition.map(|definition| &**definition))
+        self.expected.look(&self.origin, state, &self.session.parts, &self.location)
     }
 
     /// The disks, and everything that is wrong.
@@ -446,13 +478,19 @@ impl<T: Send + 'static> Publishing<T> {
             let mut disks = Vec::new();
             for (lun, source) in std::iter::once((None, os_disk)).chain(data_disks) {
                 let target = source.target().to_owned();
-                let disk = self.session.parts.workers.run(move || source.open()).await?;
-                disks.push(OpenDisk { lun, disk, target });
+                match self.session.parts.workers.run(move || source.open()).await {
+                    Ok(disk) => disks.push(OpenDisk { lun, disk, target }),
+                    Err(error) => {
+                        self.disks = Disks::Failed(error.clone());
+                        return Err(error);
+                    }
+                }
             }
             self.disks = Disks::Open(disks);
         }
         let sizes: Vec<(Option<u32>, u64)> = match &self.disks {
             Disks::Open(disks) => disks.iter().map(|disk| (disk.lun, disk.disk.size())).collect(),
+            Disks::Failed(error) => return Err(error.clone()),
             Disks::Stored | Disks::Closed(_) if stored.is_empty() => return Err(closed(&self.target)),
             Disks::Stored | Disks::Closed(_) => {
                 let slot = self.session.parts.regions.slot(&self.location, 0)?;
@@ -553,7 +591,9 @@ impl<T: Send + 'static> Publishing<T> {
                     Imported::Differs => return Ok(None),
                 }
             }
-            Disks::Stored | Disks::Closed(_) => (gather(slot, &stored).await?, ImportStats::default()),
+            Disks::Stored | Disks::Closed(_) | Disks::Failed(_) => {
+                (gather(slot, &stored).await?, ImportStats::default())
+            }
         };
         let (digest, bytes) = manifest.encode()?;
         slot.put_manifest(&digest, bytes.clone()).await?;
@@ -584,15 +624,14 @@ impl<T: Send + 'static> Publishing<T> {
     ) -> Result<()> {
         let (rules, storage, target, parts) =
             (self.rules.clone(), storage.clone(), self.target.clone(), self.session.parts.clone());
-        let (origin, location, definition) = (self.origin.clone(), self.location.clone(), self.definition.clone());
+        let (origin, location, expected) = (self.origin.clone(), self.location.clone(), self.expected.clone());
         let (of_caller, needs) = (self.session.clone(), self.needs.clone());
         let check = move |state: &State| {
             let authorization = of_caller.authorize(state, &needs)?;
             Error::from_problems(rules(state, Some(&storage)))?;
             // The upload owns the new packs, the base and the sources the old ones: without any of them, packs may be on
             // their way out.
-            let definition = definition.as_ref().and_then(|id| state.definition(id));
-            let now = origin.look(state, &parts, &location, definition.map(|definition| &**definition));
+            let now = expected.look(&origin, state, &parts, &location);
             Error::from_problems(now.problems)?;
             let is_base = |(id, content): &(ImageVersionId, ImageContent)| {
                 state.version(id).is_some_and(|record| record.content == *content)

@@ -214,8 +214,9 @@ impl Session {
         version: &ImageVersionId,
         news: &mpsc::UnboundedSender<ReplicationStatus>,
     ) -> Result<ReplicationReport> {
-        let record = self.readable(Action::WriteVersion, version).await?;
-        let began = self.parts.catalog.snapshot();
+        let view = self.refresh().await?;
+        view.require(Action::WriteVersion, version)?;
+        let (record, began) = (view.record(version)?.clone(), view.shared_state());
         let (source, manifest) = (self.source_slot(&record)?, self.manifest_of(&record).await?);
         let targets = targets(&record);
         let mut open: Vec<(usize, RegionRun)> = Vec::new();
@@ -308,14 +309,24 @@ impl Session {
         replicas: u32,
         crossed: u64,
     ) -> Result<()> {
-        let (before, number) = (began.version(&version).map(|record| record.version.clone()), began.number());
+        let (before, number) = (began.version(&version).cloned(), began.number());
         let session = self.clone();
         let check = move |state: &State| {
             let authorization = session.authorize(state, &[Need::new(Action::WriteVersion, &version)])?;
             let record = state.version(&version).ok_or_else(|| Error::new(rules::missing(&version)))?;
             // What the version needs is not condemned. But it may have been taken out of the region and put in again.
-            if state.is_condemned_since(&region, number) && before.as_ref() != Some(&record.version) {
+            let same = before.as_ref().is_some_and(|before| before.version == record.version);
+            if state.is_condemned_since(&region, number) && !same {
                 return Err(being_removed(&version));
+            }
+            if before.as_ref().is_none_or(|before| before.content != record.content) {
+                let what = "it was deleted meanwhile, and another version of that number was published: replicate that";
+                return Err(Error::new(Problem::new(
+                    ErrorKind::Conflict,
+                    "OperationNotAllowed",
+                    version.to_string(),
+                    what,
+                )));
             }
             // The regions and counts may have been changed meanwhile.
             let wanted = record.version.publishing_profile().replicas_in(&region).unwrap_or(0);

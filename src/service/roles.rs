@@ -24,11 +24,13 @@ impl Session {
     ///
     /// `Forbidden`; `Conflict` for the id of a built-in role; `Unavailable`, `StorageFull`, `Unknown`.
     pub fn define_role(&self, role: RoleDefinition) -> Operation<RoleDefinition> {
-        let (needs, session) = (role_needs(Action::WriteRoleDefinition, &role), self.clone());
-        let defined = role.clone();
+        let (defined, session) = (role.clone(), self.clone());
         let judge = move |state: &State, _: &Parts| {
-            if let Some(refused) = everywhere(&session, &role) {
-                return Plan::refused(vec![refused]);
+            let old = state.access().custom_roles().find(|old| old.id() == role.id());
+            // A role that changes is changed where it was, too.
+            let may = old.into_iter().all(|old| may_change(&session, state, Action::WriteRoleDefinition, old));
+            if !may || !may_change(&session, state, Action::WriteRoleDefinition, &role) {
+                return Plan::refused(vec![not_theirs(&session, Action::WriteRoleDefinition)]);
             }
             let is_built_in = crate::access::BuiltInRole::ALL.iter().any(|built_in| built_in.id() == *role.id());
             if is_built_in {
@@ -36,16 +38,12 @@ impl Session {
                 let problem = Problem::new(ErrorKind::Conflict, "RoleDefinitionExists", role.id().to_string(), what);
                 return Plan::refused(vec![problem]);
             }
-            // A role that changes is changed where it was, too.
-            let old = state.access().custom_roles().find(|old| old.id() == role.id());
-            let needs = old.map(|old| role_needs(Action::WriteRoleDefinition, old)).unwrap_or_default();
-            match session.rights().require(state, &needs) {
-                _ if old.is_some_and(|old| **old == role) => Plan::default(),
-                Ok(_) => Plan::of_event(Vec::new(), Event::RoleDefined { role: role.clone() }),
-                Err(problems) => Plan::refused(problems),
+            match old {
+                Some(old) if **old == role => Plan::default(),
+                _ => Plan::of_event(Vec::new(), Event::RoleDefined { role: role.clone() }),
             }
         };
-        Operation::new(self, needs, judge, |_| defined)
+        Operation::new(self, Vec::new(), judge, |_| defined)
     }
 
     /// Deletes a role of your own. What does not exist is deleted already.
@@ -59,14 +57,11 @@ impl Session {
             let Some(role) = state.access().custom_roles().find(|role| *role.id() == id) else {
                 // Whether there is one is for administrators to know.
                 let known = session.rights().is_administrator();
-                return if known { Plan::default() } else { Plan::refused(vec![administrators_only(&session)]) };
+                let refused = || Plan::refused(vec![not_theirs(&session, Action::DeleteRoleDefinition)]);
+                return if known { Plan::default() } else { refused() };
             };
-            let needs = role_needs(Action::DeleteRoleDefinition, role);
-            if let Err(problems) = session.rights().require(state, &needs) {
-                return Plan::refused(problems);
-            }
-            if let Some(refused) = everywhere(&session, role) {
-                return Plan::refused(vec![refused]);
+            if !may_change(&session, state, Action::DeleteRoleDefinition, role) {
+                return Plan::refused(vec![not_theirs(&session, Action::DeleteRoleDefinition)]);
             }
             let mut without = state.access().clone();
             match without.remove_role(&id) {
@@ -184,24 +179,22 @@ impl Session {
     }
 }
 
-/// What is needed to make, change or delete a role: the right at each scope where it may be assigned.
-fn role_needs(action: Action, role: &RoleDefinition) -> Vec<Need> {
-    role.assignable_scopes().iter().map(|scope| Need::new(action, scope.clone())).collect()
+/// Whether the caller may make, change or delete a role: they must have the right at each scope where it may be assigned;
+/// one that may be assigned anywhere is an administrator's.
+fn may_change(session: &Session, state: &State, action: Action, role: &RoleDefinition) -> bool {
+    let rights = session.rights();
+    let scopes = role.assignable_scopes();
+    rights.is_administrator() || (!scopes.is_empty() && scopes.iter().all(|scope| rights.may(state, action, scope)))
 }
 
-/// Why the caller may not have a role that may be assigned anywhere, if it is one.
-fn everywhere(session: &Session, role: &RoleDefinition) -> Option<Problem> {
-    let refused = role.assignable_scopes().is_empty() && !session.rights().is_administrator();
-    refused.then(|| administrators_only(session))
-}
-
-fn administrators_only(session: &Session) -> Problem {
+/// The same, whether there is such a role or not.
+fn not_theirs(session: &Session, action: Action) -> Problem {
     let what = format!(
-        "The client '{}' does not have authorization for this at every scope: give the role assignable scopes, or ask an \
-         administrator",
+        "The client '{}' does not have authorization to perform action '{action}' at every scope where the role may be \
+         assigned, or there is no such role: give it assignable scopes of yours, or ask an administrator.",
         session.caller()
     );
-    Problem::new(ErrorKind::Forbidden, "AuthorizationFailed", "roleDefinition.assignableScopes", what)
+    Problem::new(ErrorKind::Forbidden, "AuthorizationFailed", action.as_str(), what)
 }
 
 fn taken(id: &AssignmentId) -> Problem {
@@ -262,7 +255,8 @@ fn sharing_problems(parts: &Parts, gallery: &Gallery, update: &SharingUpdate, ne
         ("subscriptions", new.subscriptions.len(), limits.shared_subscriptions()),
         ("tenants", new.tenants.len(), limits.shared_tenants()),
     ];
-    for (what, count, most) in counts.into_iter().filter(|(_, count, most)| count > most) {
+    let grows = matches!(update, SharingUpdate::Add { .. });
+    for (what, count, most) in counts.into_iter().filter(|(_, count, most)| grows && count > most) {
         let what = format!("it would be shared with `{count}` {what}, at most {most} are allowed: take some out");
         problems.push(Problem::new(ErrorKind::LimitReached, "OperationNotAllowed", TARGET, what));
     }
@@ -272,13 +266,13 @@ fn sharing_problems(parts: &Parts, gallery: &Gallery, update: &SharingUpdate, ne
 impl CatalogView {
     /// The role assignments that the caller may see, by id.
     pub fn role_assignments(&self) -> Vec<Arc<RoleAssignment>> {
-        let seen = |scope: &AccessScope| self.require(Action::ReadRoleAssignment, scope.clone()).is_ok();
+        let seen = |scope: &AccessScope| self.may(Action::ReadRoleAssignment, scope.clone());
         self.state().access().assignments().filter(|assignment| seen(&assignment.scope)).cloned().collect()
     }
 
     /// The deny assignments that the caller may see, by id.
     pub fn deny_assignments(&self) -> Vec<Arc<DenyAssignment>> {
-        let seen = |scope: &AccessScope| self.require(Action::ReadRoleAssignment, scope.clone()).is_ok();
+        let seen = |scope: &AccessScope| self.may(Action::ReadRoleAssignment, scope.clone());
         self.state().access().denials().filter(|denial| seen(&denial.scope)).cloned().collect()
     }
 

@@ -17,6 +17,9 @@ use crate::model::{
     SharingPermissions, StorageProfile, SubscriptionId,
 };
 
+/// The code of an update that would take a version out of a region against its safety profile.
+pub(super) const INCOMPLETE_TARGETS: &str = "BadRequest";
+
 const TARGET_REGIONS: &str = "galleryImageVersion.properties.publishingProfile.targetRegions";
 
 pub(super) fn missing(id: &dyn Display) -> Problem {
@@ -329,9 +332,16 @@ pub(super) fn update_version(
              removed; name them too, or set safetyProfile.allowDeletionOfReplicatedLocations",
             id.number()
         );
-        problems.push(Problem::new(ErrorKind::Conflict, "BadRequest", TARGET_REGIONS, what));
+        problems.push(Problem::new(ErrorKind::Conflict, INCOMPLETE_TARGETS, TARGET_REGIONS, what));
     }
     for region in regions().filter(|region| after.target_regions().find(region).is_some()) {
+        let encryption = |profile: &PublishingProfile| {
+            profile.target_regions().find(region).and_then(|target| target.encryption().cloned())
+        };
+        if encryption(before) != encryption(after) {
+            let what = format!("the encryption of the existing target region '{region}' cannot be changed on update");
+            problems.push(Problem::new(ErrorKind::Conflict, "InvalidParameter", TARGET_REGIONS, what));
+        }
         let (had, has) = (before.storage_account_type_in(region), after.storage_account_type_in(region));
         if had != has {
             let what = format!(
@@ -348,9 +358,10 @@ pub(super) fn update_version(
 pub(super) fn has_children(id: &dyn Display, count: usize, seen: &[ResourceId]) -> Option<Problem> {
     let first = seen.iter().take(5).map(|child| format!("'{child}'")).collect::<Vec<_>>().join(", ");
     (count > 0).then(|| {
+        let first = if first.is_empty() { "that you may not see".to_owned() } else { format!("such as {first}") };
         let what = format!(
-            "Cannot delete resource while nested resources exist, {count} of them: {first}. Please delete all nested \
-             resources first, or delete with cascade."
+            "Cannot delete resource while nested resources exist, {first}. Please delete all nested resources first, or \
+             delete with cascade."
         );
         Problem::new(ErrorKind::Conflict, "CannotDeleteResource", id.to_string(), what)
     })

@@ -7,7 +7,6 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::deploy::Deployment;
-use super::rules::missing;
 use super::session::Session;
 use super::view::CatalogView;
 use crate::catalog::State;
@@ -171,7 +170,7 @@ pub struct SharedImageVersion {
 }
 
 /// The same, whether there is no such gallery or it is not for the caller.
-fn not_shared(id: &dyn fmt::Display) -> Error {
+pub(super) fn not_shared(id: &dyn fmt::Display) -> Error {
     let what = format!("The gallery image {id} is not available: there is none, or it is not shared with you.");
     Error::new(Problem::new(ErrorKind::NotFound, "GalleryImageNotFound", id.to_string(), what))
 }
@@ -289,7 +288,12 @@ impl CatalogView {
             None => self.state().latest(&definition, region),
         };
         let record = record.ok_or_else(|| not_shared(image))?;
-        Ok(self.record(record.version.id()).map_err(|_| Error::new(missing(image)))?.version.id().into())
+        let there = self.record(record.version.id()).map_err(|_| not_shared(image))?;
+        // Sharing gives what a role would give; it takes back nothing that is denied.
+        if self.is_denied(there.version.id()) {
+            return Err(not_shared(image));
+        }
+        Ok(there.version.id().into())
     }
 }
 

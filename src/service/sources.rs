@@ -9,7 +9,7 @@ use crate::error::{ErrorKind, Problem};
 use crate::image::DiskSource;
 use crate::model::{
     DiskReference, HyperVGeneration, ImageDefinition, ImageVersionId, ManagedImageId, OsState, OsType, Region,
-    ResourceId, SnapshotId, SourceDisk, SourceDisks, VersionSource, VirtualMachineId,
+    ResourceId, SnapshotId, SourceDisk, SourceDisks, SubscriptionId, VersionSource, VirtualMachineId,
 };
 
 /// What an image is made from.
@@ -57,6 +57,21 @@ pub(super) struct Facts {
     os_type: Option<OsType>,
     os_state: Option<OsState>,
     hyper_v_generation: Option<HyperVGeneration>,
+}
+
+/// What a source must be, as far as it is known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expected {
+    pub(super) os_type: OsType,
+    pub(super) os_state: OsState,
+    pub(super) hyper_v_generation: HyperVGeneration,
+}
+
+impl From<&ImageDefinition> for Expected {
+    fn from(definition: &ImageDefinition) -> Self {
+        let (os_type, os_state) = (definition.os_type(), definition.os_state());
+        Self { os_type, os_state, hyper_v_generation: definition.hyper_v_generation() }
+    }
 }
 
 /// Disks of your own: an OS disk, and data disks with their logical unit numbers.
@@ -280,17 +295,11 @@ impl Kind {
 }
 
 impl Origin {
-    /// Looks for the source in `state`; it must be in `region`, and match the definition where there is one.
-    pub(super) fn look(
-        &self,
-        state: &State,
-        parts: &Parts,
-        region: &Region,
-        definition: Option<&ImageDefinition>,
-    ) -> Looked {
+    /// Looks for the source in `state`; it must be in `region`, and be as `expected` where something is.
+    pub(super) fn look(&self, state: &State, parts: &Parts, region: &Region, expected: Option<&Expected>) -> Looked {
         let mut looked = Looked::default();
         match self {
-            Self::Disks(facts) => looked.problems.extend(facts.problems(region, definition)),
+            Self::Disks(facts) => looked.problems.extend(facts.problems(region, expected)),
             Self::ManagedImage(id) => match state.managed_image(id) {
                 None => looked.problems.push(not_found(id)),
                 Some(record) => {
@@ -302,7 +311,7 @@ impl Origin {
                         os_state: Some(image.os_state()),
                         hyper_v_generation: Some(image.hyper_v_generation()),
                     };
-                    looked.problems.extend(facts.problems(region, definition));
+                    looked.problems.extend(facts.problems(region, expected));
                     let content = record.content.clone();
                     looked.stored.push(Stored { id: id.clone().into(), lun: None, content });
                 }
@@ -320,7 +329,7 @@ impl Origin {
                             os_state: Some(of.os_state()),
                             hyper_v_generation: Some(of.hyper_v_generation()),
                         };
-                        looked.problems.extend(facts.problems(region, definition));
+                        looked.problems.extend(facts.problems(region, expected));
                         let content = record.content.clone();
                         looked.stored.push(Stored { id: id.clone().into(), lun: None, content });
                     }
@@ -340,7 +349,11 @@ impl Origin {
                         os_state: None,
                         hyper_v_generation: snapshot.hyper_v_generation(),
                     };
-                    looked.problems.extend(facts.problems(region, definition.filter(|_| lun.is_none())));
+                    if lun.is_none() && snapshot.os_type().is_none() {
+                        let what = format!("snapshot `{id}` is of a data disk: an OS disk takes the snapshot of one");
+                        looked.problems.push(Problem::invalid(id.to_string(), what));
+                    }
+                    looked.problems.extend(facts.problems(region, expected.filter(|_| lun.is_none())));
                     let content = record.content.clone();
                     looked.stored.push(Stored { id: id.clone().into(), lun, content });
                 }
@@ -348,6 +361,18 @@ impl Origin {
         }
         looked
     }
+}
+
+/// A managed image or unmanaged image is of the gallery's subscription.
+pub(super) fn same_subscription(origin: &Origin, subscription: &SubscriptionId) -> Option<Problem> {
+    let Origin::ManagedImage(id) = origin else { return None };
+    (id.subscription() != subscription).then(|| {
+        let what = format!(
+            "source '{id}' is in another subscription than the gallery ('{subscription}'): a managed image must be in the same; \
+             publish it there, and share the version"
+        );
+        Problem::invalid(id.to_string(), what)
+    })
 }
 
 fn not_found(id: &dyn std::fmt::Display) -> Problem {
@@ -359,14 +384,14 @@ fn not_found(id: &dyn std::fmt::Display) -> Problem {
 }
 
 impl Facts {
-    fn problems(&self, region: &Region, definition: Option<&ImageDefinition>) -> Vec<Problem> {
+    fn problems(&self, region: &Region, expected: Option<&Expected>) -> Vec<Problem> {
         let mut problems = Vec::new();
         if let Some(elsewhere) = self.location.as_ref().filter(|location| *location != region) {
             let mut problem = not_found(&self.id).message().to_owned();
             problem.push_str(&format!(" It is in `{elsewhere}`, the version's location is `{region}`."));
             problems.push(Problem::new(ErrorKind::NotFound, "NotFound", self.id.as_str(), problem));
         }
-        let Some(definition) = definition else { return problems };
+        let Some(expected) = expected else { return problems };
         let mut differs = |what: &str, source: &dyn std::fmt::Debug, parent: &dyn std::fmt::Debug| {
             let what = format!(
                 "The resource with id '{}' has a different {what} ['{source:?}'] than the parent gallery image {what} \
@@ -375,15 +400,15 @@ impl Facts {
             );
             problems.push(Problem::new(ErrorKind::Conflict, "Conflict", self.id.as_str(), what));
         };
-        if let Some(os_type) = self.os_type.filter(|os_type| *os_type != definition.os_type()) {
-            differs("OS type", &os_type, &definition.os_type());
+        if let Some(os_type) = self.os_type.filter(|os_type| *os_type != expected.os_type) {
+            differs("OS type", &os_type, &expected.os_type);
         }
-        if let Some(state) = self.os_state.filter(|state| *state != definition.os_state()) {
-            differs("OS state", &state, &definition.os_state());
+        if let Some(state) = self.os_state.filter(|state| *state != expected.os_state) {
+            differs("OS state", &state, &expected.os_state);
         }
-        let generation = self.hyper_v_generation.filter(|own| *own != definition.hyper_v_generation());
+        let generation = self.hyper_v_generation.filter(|own| *own != expected.hyper_v_generation);
         if let Some(generation) = generation {
-            differs("Hypervisor generation", &generation, &definition.hyper_v_generation());
+            differs("Hypervisor generation", &generation, &expected.hyper_v_generation);
         }
         problems
     }

@@ -6,7 +6,7 @@ use super::authorize::Rights;
 use super::parts::Parts;
 use super::rules::missing;
 use super::session::Session;
-use crate::access::{AccessScope, Action, GallerySharing};
+use crate::access::{AccessScope, Action, Decision, GallerySharing};
 use crate::billing::{Cost, Item, Prices};
 use crate::catalog::{ImageContent, State, VersionRecord};
 use crate::error::{Error, ErrorKind, Problem, Result};
@@ -133,11 +133,21 @@ impl CatalogView {
         self.rights.require_one(&self.state, action, scope)
     }
 
+    /// Whoever finds a version by its definition needs the right to see the definition, and must not be denied the version.
+    pub(super) fn require_through(&self, definition: &ImageDefinitionId, version: &ImageVersionId) -> Result<()> {
+        self.require(Action::ReadImage, definition)?;
+        if self.is_denied(version) { self.require(Action::ReadVersion, version) } else { Ok(()) }
+    }
+
+    pub(super) fn is_denied(&self, version: &ImageVersionId) -> bool {
+        matches!(self.rights.decide(&self.state, Action::ReadVersion, &version.into()), Decision::Denied { .. })
+    }
+
     pub(super) fn is_shared(&self, sharing: &GallerySharing) -> bool {
         self.rights.is_shared_with(&self.state, sharing)
     }
 
-    fn may(&self, action: Action, id: impl Into<AccessScope>) -> bool {
+    pub(super) fn may(&self, action: Action, id: impl Into<AccessScope>) -> bool {
         self.rights.may(&self.state, action, &id.into())
     }
 
@@ -259,6 +269,10 @@ impl CatalogView {
         record.ok_or_else(|| Error::new(missing(id)))
     }
 
+    pub(super) fn shared_state(&self) -> Arc<State> {
+        self.state.clone()
+    }
+
     pub(super) fn state(&self) -> &State {
         &self.state
     }
@@ -356,6 +370,7 @@ impl CatalogView {
     pub fn latest(&self, definition: &ImageDefinitionId, region: &Region) -> Result<Arc<ImageVersion>> {
         self.require(Action::ReadImage, definition)?;
         if let Some(record) = self.state.latest(definition, region) {
+            self.require_through(definition, record.version.id())?;
             return Ok(record.version.clone());
         }
         let mut verdicts = Vec::new();

@@ -80,6 +80,7 @@ pub struct Version {
 pub struct Record {
     pub version: Version,
     pub deployable: BTreeSet<Name>,
+    /// Until when it can be restored, if it was deleted.
     pub deleted: Option<Seconds>,
 }
 
@@ -201,8 +202,7 @@ impl Model {
     }
 
     pub fn end_of_retention(&self, key: &VersionKey) -> Option<Seconds> {
-        let days = self.galleries[&key.0.0].soft_delete.and_then(|(_, days)| days).unwrap_or(7);
-        self.versions[key].deleted.map(|deleted| deleted + Seconds::from(days) * DAY)
+        self.versions[key].deleted
     }
 
     fn is_gone(&self, key: &VersionKey) -> bool {
@@ -439,7 +439,9 @@ impl Model {
             return refused(BLOCKED);
         }
         if soft {
-            self.versions.get_mut(key).unwrap().deleted = Some(self.now);
+            // By the policy of that day, whatever it is later.
+            let days = self.galleries[&key.0.0].soft_delete.and_then(|(_, days)| days).unwrap_or(7);
+            self.versions.get_mut(key).unwrap().deleted = Some(self.now + Seconds::from(days) * DAY);
         } else {
             self.versions.remove(key);
         }
