@@ -44,7 +44,7 @@
 //! - A [`GalleryService`] is built from stores: one for the catalog, one for each region, or one for all. Any number of
 //!   services, in any number of processes, may work on the same stores.
 //! - A [`Session`] is a caller's way in: create, [`publish`](Session::publish), [`replicate`](Session::replicate),
-//!   [`deploy`](Session::deploy), [`delete`](Session::delete), [`collect`](Session::collect), [`history`](Session::history); and, as a [`CatalogView`],
+//!   [`deploy`](Session::deploy), [`delete`](Session::delete), [`collect`](Session::collect), [`scrub`](Session::scrub), [`history`](Session::history); and, as a [`CatalogView`],
 //!   all that can be read: lists, usage, [`latest`](CatalogView::latest).
 //! - Everything that changes something can be planned first: [`Operation::plan`], [`Publishing::plan`], [`Deletion::plan`]
 //!   make the same checks and say all that is wrong, or what would happen.
@@ -56,7 +56,7 @@
 //!
 //! # What it does not do yet
 //!
-//! Compression, zones, repair of damaged replicas, an HTTP face. Disks are raw or VHD; convert others first.
+//! Compression, zones, an HTTP face. Disks are raw or VHD; convert others first.
 //!
 //! # Features
 //!
