@@ -74,7 +74,7 @@ mod error;
 pub mod host;
 pub mod image;
 pub mod model;
-mod placement;
+pub mod placement;
 mod progress;
 mod replication;
 mod service;

@@ -12,7 +12,7 @@ use crate::image::export::{Ending, Export};
 use crate::image::manifest::{Manifest, ManifestDisk};
 use crate::image::{Digest, DiskFormat, Slot};
 use crate::model::{Region, ResourceId};
-use crate::placement::Lease;
+use crate::placement::{Lease, Request};
 use crate::progress::{OnProgress, Progress};
 
 /// A deployment to be made: of the OS disk, as raw, unless it is told otherwise.
@@ -131,9 +131,8 @@ impl Deployment {
         };
         let (content, replicas) = place(&view, &id, &self.region)?;
         let parts = &self.session.parts;
-        let lease = parts.pool(&id, &self.region, replicas).place();
-        let lease = lease.ok_or_else(|| Error::corrupt(id.to_string(), "it has no replica there"))?;
-        let slot = parts.regions.slot(&self.region, lease.replica())?;
+        let lease = parts.pool(&id, &self.region, replicas).place(Request::vm().or_throttled())?;
+        let slot = parts.regions.slot(&self.region, lease.replica().number())?;
         let manifest: Manifest = slot.read_manifest(&content.manifest).await?;
         let disk = manifest.disks.into_iter().find(|disk| disk.lun == self.lun).ok_or_else(|| {
             let what = format!(
@@ -201,6 +200,6 @@ impl Source {
     }
 
     fn deployed(&self) -> Deployed {
-        Deployed { digest: self.disk.digest, virtual_size: self.disk.size, replica: self.lease.replica() }
+        Deployed { digest: self.disk.digest, virtual_size: self.disk.size, replica: self.lease.replica().number() }
     }
 }

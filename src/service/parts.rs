@@ -7,8 +7,8 @@ use super::regions::Regions;
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::host::{Clock, Entropy, Workers};
-use crate::model::{Limits, Region, RegionCatalog, ResourceId};
-use crate::placement::Pool;
+use crate::model::{Limits, Region, RegionCatalog, ResourceId, StorageAccountType};
+use crate::placement::{PlacementPolicy, Pool};
 
 /// What the service is made of.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(super) struct Parts {
     /// What each replica is doing in this process.
     /// The computer names of the VMs that were made of specialized images, with those VMs' names.
     pub(super) computer_names: Mutex<BTreeMap<ResourceId, BTreeMap<String, Vec<String>>>>,
-    pub(super) pools: Mutex<HashMap<(ResourceId, Region), Arc<Pool>>>,
+    pub(super) pools: Mutex<HashMap<(ResourceId, Region), Pool>>,
 }
 
 impl Parts {
@@ -35,8 +35,13 @@ impl Parts {
     }
 
     /// The loads of a version's replicas in a region, kept for this process.
-    pub(super) fn pool(&self, image: &ResourceId, region: &Region, replicas: u32) -> Arc<Pool> {
+    pub(super) fn pool(&self, image: &ResourceId, region: &Region, replicas: u32) -> Pool {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        pools.entry((image.clone(), region.clone())).or_insert_with(|| Pool::new(replicas)).clone()
+        let new = || {
+            let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::default());
+            pool.resize(replicas);
+            pool
+        };
+        pools.entry((image.clone(), region.clone())).or_insert_with(new).clone()
     }
 }
