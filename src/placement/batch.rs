@@ -80,7 +80,7 @@ impl State {
             (Rule::Pack, What::ScaleSet(part)) => self.pack(part, false, item.units, shares),
             (_, What::Vms(count)) => match self.place_vms(count, request, throttle, why) {
                 Ok(placed) => {
-                    shares.extend(placed.iter());
+                    shares.extend_from_slice(placed.as_slice());
                     0
                 }
                 Err(missing) => u64::from(missing) * item.units,

@@ -27,6 +27,7 @@ impl Buckets {
     }
 
     /// Puts a replica into a bucket and returns its position there.
+    #[inline]
     pub(super) fn insert(&mut self, replica: u32, load: u64) -> u32 {
         if load >= DENSE {
             let bucket = self.sparse.entry(load).or_default();
@@ -49,6 +50,7 @@ impl Buckets {
     }
 
     /// Takes a replica out. The replica that is returned has its position now.
+    #[inline]
     pub(super) fn remove(&mut self, load: u64, position: u32) -> Option<u32> {
         let position = position as usize;
         if load >= DENSE {
@@ -75,6 +77,7 @@ impl Buckets {
     }
 
     /// A replica with the least load, and that load. Of several, the one that came there last: its caches are warm.
+    #[inline]
     pub(super) fn least(&self) -> Option<(u64, u32)> {
         if self.summary == 0 {
             let (load, bucket) = self.sparse.first_key_value()?;

@@ -38,26 +38,27 @@ impl Share {
 
 /// At least one share. One alone, which is the usual, needs no allocation.
 #[derive(Clone, Debug)]
-pub(super) struct Shares {
-    first: Share,
-    more: Vec<Share>,
-}
-
-impl From<Share> for Shares {
-    fn from(first: Share) -> Self {
-        Self { first, more: Vec::new() }
-    }
+pub(super) enum Shares {
+    One(Share),
+    Many(Vec<Share>),
 }
 
 impl Shares {
     /// None where there is no share.
     pub(super) fn of(shares: Vec<Share>) -> Option<Self> {
-        let mut shares = shares.into_iter();
-        Some(Self { first: shares.next()?, more: shares.collect() })
+        match shares.as_slice() {
+            [] => None,
+            [one] => Some(Self::One(*one)),
+            _ => Some(Self::Many(shares)),
+        }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Share> {
-        std::iter::once(&self.first).chain(&self.more)
+    #[inline]
+    pub(super) fn as_slice(&self) -> &[Share] {
+        match self {
+            Self::One(share) => std::slice::from_ref(share),
+            Self::Many(shares) => shares,
+        }
     }
 }
 
@@ -68,23 +69,24 @@ impl Shares {
 pub struct Lease {
     shared: Arc<Shared>,
     shares: Shares,
-    /// Of each VM; `None` for a scale set, which is not split.
-    vm_units: Option<u64>,
+    is_scale_set: bool,
 }
 
 impl Lease {
-    pub(super) fn new(shared: Arc<Shared>, shares: Shares, vm_units: Option<u64>) -> Self {
-        Self { shared, shares, vm_units }
+    #[inline]
+    pub(super) fn new(shared: Arc<Shared>, shares: Shares, is_scale_set: bool) -> Self {
+        Self { shared, shares, is_scale_set }
     }
 
     /// The replica; the first of several.
     pub fn replica(&self) -> ReplicaId {
-        self.shares.first.replica
+        // A lease has a share.
+        self.shares.as_slice().first().map_or(ReplicaId(0), Share::replica)
     }
 
     /// Which replica serves how many; a replica may stand here twice, with what fitted and what is throttled.
     pub fn shares(&self) -> impl Iterator<Item = &Share> {
-        self.shares.iter()
+        self.shares.as_slice().iter()
     }
 
     /// Whether some of it was placed on a replica without room for it.
@@ -108,17 +110,25 @@ impl Lease {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn split_vm(&mut self) -> Option<Lease> {
-        let vm = self.vm_units?;
-        let last = match self.shares.more.last_mut() {
-            Some(share) => share,
-            None if self.shares.first.count > 1 => &mut self.shares.first,
-            None => return None,
+        if self.is_scale_set {
+            return None;
+        }
+        let share = match &mut self.shares {
+            Shares::One(share) if share.count == 1 => return None,
+            Shares::One(share) => share,
+            Shares::Many(shares) => shares.last_mut()?,
         };
-        last.count -= 1;
-        last.units -= vm;
-        let one = Share { count: 1, units: vm, ..*last };
-        self.shares.more.pop_if(|share| share.count == 0);
-        Some(Self::new(self.shared.clone(), one.into(), Some(vm)))
+        let units = share.units / u64::from(share.count);
+        share.count -= 1;
+        share.units -= units;
+        let one = Share { count: 1, units, ..*share };
+        if let Shares::Many(shares) = &mut self.shares {
+            shares.pop_if(|share| share.count == 0);
+            if let [last] = shares.as_slice() {
+                self.shares = Shares::One(*last);
+            }
+        }
+        Some(Self::new(self.shared.clone(), Shares::One(one), false))
     }
 
     /// Gives it back, as dropping it does.
@@ -127,6 +137,6 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.shared.release(&self.shares);
+        self.shared.release(self.shares.as_slice());
     }
 }

@@ -21,11 +21,12 @@ pub(super) struct State {
 pub(super) struct Missing(pub(super) u64);
 
 impl State {
+    #[inline]
     pub(super) fn place(&mut self, request: &Request, why: &mut Explanation) -> Result<Shares, Missing> {
         match request.what {
             What::Vms(1) => {
                 let share = self.place_part(1, self.units.vm, request, request.throttle, why);
-                share.map(Shares::from).ok_or(Missing(1))
+                share.map(Shares::One).ok_or(Missing(1))
             }
             What::Vms(count) => self.place_vms(count, request, request.throttle, why).map_err(|missing| {
                 let per_replica = (self.units.capacity / self.units.vm).max(1);
@@ -36,6 +37,7 @@ impl State {
     }
 
     /// Places what goes to one replica; a `throttle`d part goes somewhere even when all are full.
+    #[inline]
     pub(super) fn place_part(
         &mut self,
         count: u32,
@@ -161,6 +163,7 @@ impl State {
         Shares::of(shares).ok_or(Missing(1))
     }
 
+    #[inline]
     pub(super) fn give_back<'a>(&mut self, shares: impl IntoIterator<Item = &'a Share>) {
         for share in shares {
             self.table.take(share.replica, share.units);

@@ -9,7 +9,7 @@ use super::queue::{Grant, Queue};
 use super::replicas::Table;
 use super::request::What;
 use super::{
-    Acquire, Explanation, Lease, LeastLoaded, PlacementPolicy, ReplicaId, ReplicaState, ReplicaStatus, Request,
+    Acquire, Explanation, Lease, LeastLoaded, PlacementPolicy, ReplicaId, ReplicaState, ReplicaStatus, Request, Share,
     Strategy, Zone,
 };
 use crate::error::{Error, ErrorKind, Problem, Result};
@@ -58,12 +58,11 @@ impl Shared {
     }
 
     pub(super) fn lease(self: &Arc<Self>, request: &Request, shares: Shares) -> Lease {
-        let vm_units = matches!(request.what, What::Vms(_)).then_some(self.units.vm);
-        Lease::new(self.clone(), shares, vm_units)
+        Lease::new(self.clone(), shares, matches!(request.what, What::ScaleSet(_)))
     }
 
-    pub(super) fn release(self: &Arc<Self>, shares: &Shares) {
-        self.change(|state| state.give_back(shares.iter()));
+    pub(super) fn release(self: &Arc<Self>, shares: &[Share]) {
+        self.change(|state| state.give_back(shares));
     }
 
     /// Changes something that may make room, and serves those who wait for it.
@@ -215,12 +214,17 @@ impl Pool {
         let mut state = self.shared.lock();
         let waiting = if request.throttle { 0 } else { state.queue.len() };
         let placed = if waiting == 0 { state.place(&request, why) } else { Err(Missing(0)) };
-        let serving = state.table.serving();
-        // A refusal is put into words, and a lease made, when others can go on.
-        drop(state);
+        // A lease is made, and a refusal put into words, when others can go on.
         match placed {
-            Ok(shares) => Ok(self.shared.lease(&request, shares)),
-            Err(missing) => Err(refused(missing, waiting, serving)),
+            Ok(shares) => {
+                drop(state);
+                Ok(self.shared.lease(&request, shares))
+            }
+            Err(missing) => {
+                let serving = state.table.serving();
+                drop(state);
+                Err(refused(missing, waiting, serving))
+            }
         }
     }
 

@@ -164,25 +164,30 @@ impl Table {
         self.zones.iter().map(|zone| zone.serving.len()).sum()
     }
 
+    #[inline]
     pub(super) fn load(&self, id: ReplicaId) -> Option<u64> {
         self.replicas.get(id.0 as usize).map(|replica| replica.load)
     }
 
     /// The load of a replica that serves.
+    #[inline]
     pub(super) fn serving_load(&self, id: ReplicaId) -> Option<u64> {
         self.replicas.get(id.0 as usize).filter(|replica| replica.serving).map(|replica| replica.load)
     }
 
     /// Adds to a replica's load.
+    #[inline]
     pub(super) fn add(&mut self, id: ReplicaId, units: u64) {
         self.change(id, |load| load.saturating_add(units));
     }
 
     /// Takes from a replica's load.
+    #[inline]
     pub(super) fn take(&mut self, id: ReplicaId, units: u64) {
         self.change(id, |load| load.saturating_sub(units));
     }
 
+    #[inline]
     fn change(&mut self, id: ReplicaId, to: impl FnOnce(u64) -> u64) {
         let Some(replica) = self.replicas.get_mut(id.0 as usize) else { return };
         let (old, position) = (replica.load, replica.position);
@@ -223,6 +228,7 @@ impl Table {
     }
 
     /// The replicas as a strategy sees them.
+    #[inline]
     pub(super) fn view(&self, units: u64, capacity: u64) -> Replicas<'_> {
         Replicas { table: self, zones: &self.zones, units, capacity }
     }
@@ -292,11 +298,13 @@ impl<'a> Replicas<'a> {
     }
 
     /// Whether a replica has room for what is to be placed.
+    #[inline]
     pub fn fits(&self, id: ReplicaId) -> bool {
         self.load(id).saturating_add(self.units) <= self.capacity
     }
 
     /// A replica with the least load, found in constant time.
+    #[inline]
     pub fn least_loaded(&self) -> Option<ReplicaId> {
         let least = self.zones.iter().filter_map(|zone| zone.buckets.least()).min_by_key(|(load, _)| *load);
         least.map(|(_, replica)| ReplicaId(replica))
