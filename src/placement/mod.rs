@@ -6,9 +6,11 @@
 //! - A [`PlacementPolicy`] has the numbers, such as 20 VMs for a replica.
 //! - A [`Strategy`] chooses; [`LeastLoaded`] is the default.
 
+mod autoscaler;
 mod batch;
 mod bounded_hash;
 mod buckets;
+mod erlang;
 mod fill;
 mod lease;
 mod place;
@@ -18,15 +20,19 @@ mod queue;
 mod random;
 mod replicas;
 mod request;
+mod sizing;
 mod strategy;
 mod zones;
 
+pub use autoscaler::{Advice, Autoscaler, Observation};
 pub use bounded_hash::BoundedHash;
+pub use erlang::erlang_c;
 pub use lease::{Lease, Share};
 pub use policy::{Capacity, PlacementPolicy, Sharing};
 pub use pool::Pool;
 pub use queue::Acquire;
 pub use replicas::{ReplicaId, ReplicaState, ReplicaStatus, Replicas, Zone};
 pub use request::Request;
+pub use sizing::{DemandHistory, ImageTraits, Overprovision, Recommendation, Sizing, Workload};
 pub use strategy::{Explanation, LeastLoaded, RoundRobin, Strategy, TwoChoices};
 pub use zones::{PreferZone, SpreadZones};

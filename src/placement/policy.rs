@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use super::Request;
+use super::request::What;
 use crate::model::StorageAccountType;
 
 /// What one replica can do at once: so many VM creations, or one scale-set deployment of so many instances.
@@ -188,6 +190,17 @@ impl Units {
     /// Of a scale set, or a part of it.
     pub(super) fn scale_set(&self, instances: u32) -> u64 {
         self.instance.map_or(self.capacity, |instance| instance * u64::from(instances))
+    }
+
+    /// Of a whole request.
+    pub(super) fn of(&self, request: &Request) -> u64 {
+        match (request.what, self.instance) {
+            (What::Vms(count), _) => self.vm * u64::from(count),
+            (What::ScaleSet(instances), Some(instance)) => instance * u64::from(instances),
+            (What::ScaleSet(instances), None) => {
+                self.capacity * u64::from(instances.div_ceil(self.instances_per_replica))
+            }
+        }
     }
 
     /// The instances that fit into so many units, at most what one replica serves.

@@ -9,8 +9,8 @@ use super::queue::{Grant, Queue};
 use super::replicas::Table;
 use super::request::What;
 use super::{
-    Acquire, Explanation, Lease, LeastLoaded, PlacementPolicy, ReplicaId, ReplicaState, ReplicaStatus, Request, Share,
-    Strategy, Zone,
+    Acquire, Explanation, Lease, LeastLoaded, Observation, PlacementPolicy, ReplicaId, ReplicaState, ReplicaStatus,
+    Request, Share, Strategy, Zone,
 };
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::model::StorageAccountType;
@@ -184,6 +184,23 @@ impl Pool {
     /// 600 by default, of which a VM takes 30.
     pub fn capacity(&self) -> u64 {
         self.shared.units.capacity
+    }
+
+    /// What the replicas have to do and what waits, for an [`Autoscaler`](super::Autoscaler).
+    pub fn observe(&self) -> Observation {
+        let state = self.shared.lock();
+        let waiting = state.queue.requests().map(|request| state.units.of(request)).sum();
+        let all = state.table.view(0, state.units.capacity);
+        Observation { serving: all.len() as u32, load: all.total_load(), waiting, capacity: state.units.capacity }
+    }
+
+    pub(super) fn check(&self, request: &Request) -> Result<()> {
+        self.shared.check(request)
+    }
+
+    /// What a request takes of the replicas in all.
+    pub(super) fn units_of(&self, request: &Request) -> u64 {
+        self.shared.units.of(request)
     }
 
     /// How many requests wait in the queue.

@@ -51,6 +51,10 @@ impl Queue {
         self.waiting.len()
     }
 
+    pub(super) fn requests(&self) -> impl Iterator<Item = &Request> {
+        self.waiting.values().map(|waiter| &waiter.request)
+    }
+
     pub(super) fn enter(&mut self, request: Request) -> (u64, oneshot::Receiver<Lease>) {
         let (sender, receiver) = oneshot::channel();
         let ticket = self.next_ticket;
