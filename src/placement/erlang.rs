@@ -4,7 +4,8 @@
 /// of them can be served at once and `offered` of them would be, on average, if there were servers without end (arrival rate
 /// times mean duration, in erlangs). 1 where the servers can't keep up.
 ///
-/// The formula is exact for exponentially distributed durations; steadier ones wait no more than that.
+/// The formula is exact for exponentially distributed durations, and near for others: with steadier ones about as many wait, and
+/// not as long.
 ///
 /// ```
 /// use compute_gallery::placement::erlang_c;

@@ -194,6 +194,12 @@ impl Pool {
         Observation { serving: all.len() as u32, load: all.total_load(), waiting, capacity: state.units.capacity }
     }
 
+    /// The loads of some replicas.
+    pub(super) fn loads(&self, replicas: impl Iterator<Item = ReplicaId>) -> impl Iterator<Item = u64> {
+        let state = self.shared.lock();
+        replicas.filter_map(move |id| state.table.load(id))
+    }
+
     pub(super) fn check(&self, request: &Request) -> Result<()> {
         self.shared.check(request)
     }

@@ -227,13 +227,15 @@ impl<'a> Sizing<'a> {
     pub fn recommend(&self, workload: &Workload) -> Result<Recommendation> {
         let fewest = self.fewest(&workload.requests())?;
         let capacity = self.policy.capacity_on(self.storage);
-        let mut reasons = vec![format!(
-            "{fewest} for {} VMs ({} a replica) and {} scale sets ({} instances a replica) at once",
-            workload.vms,
-            capacity.vms(),
-            workload.scale_sets.len(),
-            capacity.scale_set_instances()
-        )];
+        let vms = format!("{} VMs at {} a replica", workload.vms, capacity.vms());
+        let (count, instances) = (workload.scale_sets.len(), capacity.scale_set_instances());
+        let scale_sets = format!("{count} scale sets at {instances} instances a replica");
+        let what = match (workload.vms, count) {
+            (_, 0) => vms,
+            (0, _) => scale_sets,
+            _ => format!("{vms} and {scale_sets}"),
+        };
+        let mut reasons = vec![format!("{fewest} for {what}")];
         let factors = workload.image.as_ref().map(|image| self.overprovision.of(image)).unwrap_or_default();
         let percent: u64 = factors.iter().map(|(percent, _)| u64::from(*percent)).sum();
         reasons.extend(factors.iter().map(|(percent, reason)| format!("{percent} % more because {reason}")));
