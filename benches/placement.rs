@@ -25,8 +25,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("{:>9} {:<14} {:>9} {:>9}   ns, median", "replicas", "", "place", "release");
     for replicas in [6, 10, 100, 1_000, 10_000, 100_000] {
-        row(replicas, "pool", || Held::new(pool(replicas, None::<TwoChoices>)));
-        row(replicas, "two choices", || Held::new(pool(replicas, Some(TwoChoices::new(1)))));
+        row(replicas, "pool", || pool(replicas, None::<TwoChoices>));
+        row(replicas, "two choices", || pool(replicas, Some(TwoChoices::new(1))));
         row(replicas, "BTreeSet", || Tree::new(replicas));
         row(replicas, "BinaryHeap", || Heap::new(replicas));
     }
@@ -34,26 +34,33 @@ fn main() -> Result<(), Box<dyn Error>> {
     contended()
 }
 
-/// Something that places one VM, and gives back one of those that it holds.
+/// Something that places one VM, and gives it back.
 trait Contender {
-    fn place(&mut self);
-    fn release(&mut self, index: usize);
+    type Held;
+    fn place(&mut self) -> Option<Self::Held>;
+    fn release(&mut self, held: Self::Held);
 }
 
 fn row<C: Contender>(replicas: u32, name: &str, new: impl FnOnce() -> C) {
     let mut contender = new();
     let half = replicas as usize * 10;
-    (0..half).for_each(|_| contender.place());
+    let mut held: Vec<C::Held> = (0..half).filter_map(|_| contender.place()).collect();
+    held.reserve(STEPS);
     let mut random = Random(7);
     let steps = STEPS.min(half);
     let (mut places, mut releases) = (Vec::new(), Vec::new());
     for _ in 0..SAMPLES {
-        let indices: Vec<usize> = (0..steps).map(|step| random.below(half - step)).collect();
+        // Looking a lease up among a million is the caller's work.
+        let taken: Vec<C::Held> = (0..steps).map(|_| held.swap_remove(random.below(held.len()))).collect();
         let started = Instant::now();
-        indices.iter().for_each(|index| contender.release(*index));
+        taken.into_iter().for_each(|one| contender.release(one));
         releases.push(started.elapsed().as_secs_f64() * 1e9 / steps as f64);
         let started = Instant::now();
-        (0..steps).for_each(|_| contender.place());
+        for _ in 0..steps {
+            if let Some(one) = contender.place() {
+                held.push(one);
+            }
+        }
         places.push(started.elapsed().as_secs_f64() * 1e9 / steps as f64);
     }
     println!("{replicas:>9} {name:<14} {:>9.1} {:>9.1}", median(places), median(releases));
@@ -68,24 +75,15 @@ fn pool(replicas: u32, strategy: Option<impl Strategy + 'static>) -> Pool {
     }
 }
 
-struct Held {
-    pool: Pool,
-    leases: Vec<Lease>,
-}
+impl Contender for Pool {
+    type Held = Lease;
 
-impl Held {
-    fn new(pool: Pool) -> Self {
-        Self { pool, leases: Vec::new() }
-    }
-}
-
-impl Contender for Held {
-    fn place(&mut self) {
-        self.leases.extend(self.pool.place(Request::vm()));
+    fn place(&mut self) -> Option<Lease> {
+        Pool::place(self, Request::vm()).ok()
     }
 
-    fn release(&mut self, index: usize) {
-        drop(self.leases.swap_remove(index));
+    fn release(&mut self, lease: Lease) {
+        drop(lease);
     }
 }
 
@@ -93,26 +91,26 @@ impl Contender for Held {
 struct Tree {
     by_load: BTreeSet<(u32, u32)>,
     loads: Vec<u32>,
-    held: Vec<u32>,
 }
 
 impl Tree {
     fn new(replicas: u32) -> Self {
         let by_load = (0..replicas).map(|replica| (0, replica)).collect();
-        Self { by_load, loads: vec![0; replicas as usize], held: Vec::new() }
+        Self { by_load, loads: vec![0; replicas as usize] }
     }
 }
 
 impl Contender for Tree {
-    fn place(&mut self) {
-        let Some((load, replica)) = self.by_load.pop_first() else { return };
+    type Held = u32;
+
+    fn place(&mut self) -> Option<u32> {
+        let (load, replica) = self.by_load.pop_first()?;
         self.by_load.insert((load + 1, replica));
-        self.loads.iter_mut().skip(replica as usize).take(1).for_each(|load| *load += 1);
-        self.held.push(replica);
+        *self.loads.get_mut(replica as usize)? += 1;
+        Some(replica)
     }
 
-    fn release(&mut self, index: usize) {
-        let replica = self.held.swap_remove(index);
+    fn release(&mut self, replica: u32) {
         let Some(load) = self.loads.get_mut(replica as usize) else { return };
         self.by_load.remove(&(*load, replica));
         *load -= 1;
@@ -124,31 +122,31 @@ impl Contender for Tree {
 struct Heap {
     by_load: BinaryHeap<Reverse<(u32, u32)>>,
     loads: Vec<u32>,
-    held: Vec<u32>,
 }
 
 impl Heap {
     fn new(replicas: u32) -> Self {
         let by_load = (0..replicas).map(|replica| Reverse((0, replica))).collect();
-        Self { by_load, loads: vec![0; replicas as usize], held: Vec::new() }
+        Self { by_load, loads: vec![0; replicas as usize] }
     }
 }
 
 impl Contender for Heap {
-    fn place(&mut self) {
-        while let Some(Reverse((load, replica))) = self.by_load.pop() {
-            let Some(now) = self.loads.get_mut(replica as usize) else { return };
+    type Held = u32;
+
+    fn place(&mut self) -> Option<u32> {
+        loop {
+            let Reverse((load, replica)) = self.by_load.pop()?;
+            let now = self.loads.get_mut(replica as usize)?;
             if *now == load {
                 *now += 1;
                 self.by_load.push(Reverse((load + 1, replica)));
-                self.held.push(replica);
-                return;
+                return Some(replica);
             }
         }
     }
 
-    fn release(&mut self, index: usize) {
-        let replica = self.held.swap_remove(index);
+    fn release(&mut self, replica: u32) {
         let Some(load) = self.loads.get_mut(replica as usize) else { return };
         *load -= 1;
         self.by_load.push(Reverse((*load, replica)));

@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release --example placement_lab -- --vms 120 --scale-sets 5x600 --replicas 1..=20 --image-gib 30 --svg lab.svg`
 //!
-//! All creations arrive within a second. Each count of replicas is simulated twice: once they wait for room, once they are placed
+//! All creations arrive at once. Each count of replicas is simulated twice: once they wait for room, once they are placed
 //! anyway and slow each other down.
 
 use std::error::Error;
@@ -82,17 +82,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Scale sets come evenly among the VMs.
+/// The scale sets come first, as in a batch. Among the VMs each would have to wait for a replica that is idle.
 fn simulation(options: &Options, creation: CreationTime) -> Simulation {
     let (scale_sets, instances) = options.scale_sets;
-    let mut requests: Vec<(u64, Request)> = Vec::new();
-    let mut spread = |count: u32, request: Request| {
-        requests.extend((0..u64::from(count)).map(|number| (number * 1_000_000 / u64::from(count), request)));
-    };
-    spread(options.vms, Request::vm());
-    spread(scale_sets, Request::scale_set(instances));
+    let scale_sets = (0..scale_sets).map(|_| Request::scale_set(instances));
+    let requests = scale_sets.chain((0..options.vms).map(|_| Request::vm()));
     let empty = Simulation::new(options.seed, creation);
-    requests.into_iter().fold(empty, |all, (at, request)| all.with_request(Duration::from_micros(at), request))
+    requests.fold(empty, |all, request| all.with_request(Duration::ZERO, request))
 }
 
 const INK: RGBColor = RGBColor(40, 44, 52);
@@ -122,8 +118,8 @@ fn draw(path: &str, options: &Options, rows: &[Row], recommended: u32) -> Result
         ],
         vec![("throttled share", ORANGE, points(&|row| row.throttled.throttled_share() * 100.0))],
         vec![
-            ("busiest replica", ORANGE, points(&|row| row.throttled.busiest_percent as f64)),
             ("guideline", GREEN_, points(&|_| 100.0)),
+            ("busiest replica", ORANGE, points(&|row| row.throttled.busiest_percent as f64)),
         ],
     ];
     let titles = [
