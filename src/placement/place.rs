@@ -21,7 +21,6 @@ pub(super) struct State {
 pub(super) struct Missing(pub(super) u64);
 
 impl State {
-    #[inline]
     pub(super) fn place(&mut self, request: &Request, why: &mut Explanation) -> Result<Shares, Missing> {
         match request.what {
             What::Vms(1) => {
@@ -37,7 +36,6 @@ impl State {
     }
 
     /// Places what goes to one replica; a `throttle`d part goes somewhere even when all are full.
-    #[inline]
     pub(super) fn place_part(
         &mut self,
         count: u32,
@@ -46,6 +44,19 @@ impl State {
         throttle: bool,
         why: &mut Explanation,
     ) -> Option<Share> {
+        let (replica, throttled) = self.take(units, request, throttle, why)?;
+        Some(Share { replica, count, throttled, units })
+    }
+
+    /// Takes units of a replica, and says whether that had no room for them.
+    #[inline]
+    pub(super) fn take(
+        &mut self,
+        units: u64,
+        request: &Request,
+        throttle: bool,
+        why: &mut Explanation,
+    ) -> Option<(ReplicaId, bool)> {
         let replicas = self.table.view(units, self.units.capacity);
         let chosen = self.strategy.choose(&replicas, request, why);
         let fits = |id: &ReplicaId| {
@@ -67,7 +78,7 @@ impl State {
             }
         };
         self.table.add(replica, units);
-        Some(Share { replica, count, throttled, units })
+        Some((replica, throttled))
     }
 
     /// Places VMs, or says how many have no room.
