@@ -37,15 +37,15 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Something that places one VM, and gives it back.
 trait Contender {
     type Held;
-    fn place(&mut self) -> Option<Self::Held>;
+    fn place(&mut self, held: &mut Vec<Self::Held>);
     fn release(&mut self, held: Self::Held);
 }
 
 fn row<C: Contender>(replicas: u32, name: &str, new: impl FnOnce() -> C) {
     let mut contender = new();
     let half = replicas as usize * 10;
-    let mut held: Vec<C::Held> = (0..half).filter_map(|_| contender.place()).collect();
-    held.reserve(STEPS);
+    let mut held = Vec::with_capacity(half);
+    (0..half).for_each(|_| contender.place(&mut held));
     let mut random = Random(7);
     let steps = STEPS.min(half);
     let (mut places, mut releases) = (Vec::new(), Vec::new());
@@ -56,11 +56,7 @@ fn row<C: Contender>(replicas: u32, name: &str, new: impl FnOnce() -> C) {
         taken.into_iter().for_each(|one| contender.release(one));
         releases.push(started.elapsed().as_secs_f64() * 1e9 / steps as f64);
         let started = Instant::now();
-        for _ in 0..steps {
-            if let Some(one) = contender.place() {
-                held.push(one);
-            }
-        }
+        (0..steps).for_each(|_| contender.place(&mut held));
         places.push(started.elapsed().as_secs_f64() * 1e9 / steps as f64);
     }
     println!("{replicas:>9} {name:<14} {:>9.1} {:>9.1}", median(places), median(releases));
@@ -78,8 +74,10 @@ fn pool(replicas: u32, strategy: Option<impl Strategy + 'static>) -> Pool {
 impl Contender for Pool {
     type Held = Lease;
 
-    fn place(&mut self) -> Option<Lease> {
-        Pool::place(self, Request::vm()).ok()
+    fn place(&mut self, held: &mut Vec<Lease>) {
+        if let Ok(lease) = Pool::place(self, Request::vm()) {
+            held.push(lease);
+        }
     }
 
     fn release(&mut self, lease: Lease) {
@@ -103,11 +101,12 @@ impl Tree {
 impl Contender for Tree {
     type Held = u32;
 
-    fn place(&mut self) -> Option<u32> {
-        let (load, replica) = self.by_load.pop_first()?;
+    fn place(&mut self, held: &mut Vec<u32>) {
+        let Some((load, replica)) = self.by_load.pop_first() else { return };
+        let Some(now) = self.loads.get_mut(replica as usize) else { return };
         self.by_load.insert((load + 1, replica));
-        *self.loads.get_mut(replica as usize)? += 1;
-        Some(replica)
+        *now += 1;
+        held.push(replica);
     }
 
     fn release(&mut self, replica: u32) {
@@ -134,14 +133,14 @@ impl Heap {
 impl Contender for Heap {
     type Held = u32;
 
-    fn place(&mut self) -> Option<u32> {
-        loop {
-            let Reverse((load, replica)) = self.by_load.pop()?;
-            let now = self.loads.get_mut(replica as usize)?;
+    fn place(&mut self, held: &mut Vec<u32>) {
+        while let Some(Reverse((load, replica))) = self.by_load.pop() {
+            let Some(now) = self.loads.get_mut(replica as usize) else { return };
             if *now == load {
                 *now += 1;
                 self.by_load.push(Reverse((load + 1, replica)));
-                return Some(replica);
+                held.push(replica);
+                return;
             }
         }
     }

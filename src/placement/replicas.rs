@@ -306,7 +306,10 @@ impl<'a> Replicas<'a> {
     /// A replica with the least load, found in constant time.
     #[inline]
     pub fn least_loaded(&self) -> Option<ReplicaId> {
-        let least = self.zones.iter().filter_map(|zone| zone.buckets.least()).min_by_key(|(load, _)| *load);
+        let least = match self.zones {
+            [zone] => zone.buckets.least(),
+            zones => zones.iter().filter_map(|zone| zone.buckets.least()).min_by_key(|(load, _)| *load),
+        };
         least.map(|(_, replica)| ReplicaId(replica))
     }
 
