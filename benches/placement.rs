@@ -12,7 +12,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use compute_gallery::model::StorageAccountType;
-use compute_gallery::placement::{Capacity, Lease, PlacementPolicy, Pool, Request, Strategy, TwoChoices};
+use compute_gallery::placement::{Capacity, Lease, PlacementPolicy, Pool, Request, Strategy, TwoChoices, Zone};
 
 /// Steps of one sample, and samples of one median.
 const STEPS: usize = 2_000;
@@ -26,6 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{:>9} {:<14} {:>9} {:>9}   ns, median", "replicas", "", "place", "release");
     for replicas in [6, 10, 100, 1_000, 10_000, 100_000] {
         row(replicas, "pool", || pool(replicas, None::<TwoChoices>));
+        row(replicas, "pool, 3 zones", || zoned(replicas));
         row(replicas, "two choices", || pool(replicas, Some(TwoChoices::new(1))));
         row(replicas, "BTreeSet", || Tree::new(replicas));
         row(replicas, "BinaryHeap", || Heap::new(replicas));
@@ -83,6 +84,12 @@ impl Contender for Pool {
     fn release(&mut self, lease: Lease) {
         drop(lease);
     }
+}
+
+fn zoned(replicas: u32) -> Pool {
+    let pool = pool(0, None::<TwoChoices>);
+    (0..replicas).for_each(|replica| _ = pool.join(Some(Zone::new(1 + (replica % 3) as u16))));
+    pool
 }
 
 /// The bare structure, in one thread.

@@ -48,6 +48,7 @@
 //!   all that can be read: lists, usage, [`latest`](CatalogView::latest).
 //! - Everything that changes something can be planned first: [`Operation::plan`], [`Publishing::plan`], [`Deletion::plan`]
 //!   make the same checks and say all that is wrong, or what would happen.
+//! - [`placement`] chooses the replica that serves each creation, and can be used, simulated and replaced by itself.
 //! - [`model`] is what exists, in Azure's terms and JSON; [`image`] is where disks come from; [`store`] is where bytes
 //!   go; [`host`] is what your program supplies: clock, randomness, threads.
 //! - An [`Error`] says what is wrong, where, by which rule and how to mend it, has a [kind](ErrorKind) to act on and

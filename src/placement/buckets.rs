@@ -134,10 +134,13 @@ fn take(bucket: &mut Vec<u32>, position: usize) {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
 
     use super::*;
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() })]
+
         /// Against a list that is searched.
         #[test]
         fn the_extremes_are_those_of_a_list(loads in prop::collection::vec(prop_oneof![0_u64..700, 4_000..4_200_u64, 0..9_000_000_u64], 1..40), asked in 0_u64..5_000) {

@@ -53,7 +53,7 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        // A strategy of the caller's that panics does so before anything is changed.
+        // Nothing but a strategy of the caller's could panic here, and each of its calls finds and leaves whole loads.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -162,14 +162,17 @@ impl Pool {
         Err(Error::not_found(id.to_string(), "the pool has no such replica"))
     }
 
-    /// Makes replicas 0 to `replicas` - 1 serve, and drains all others: a pool of a region whose replica count was changed.
-    /// Those that are new have no zone.
+    /// Makes replicas 0 to `replicas` - 1 serve, except those that failed, and drains all others: a pool of a region whose
+    /// replica count was changed. Those that are new have no zone.
     pub fn resize(&self, replicas: u32) {
         self.shared.change(|state| {
             for number in 0..state.table.len().max(replicas as usize) as u32 {
-                let to = if number < replicas { ReplicaState::Serving } else { ReplicaState::Draining };
-                if !state.table.set_state(ReplicaId(number), to) {
-                    state.table.join(None);
+                let id = ReplicaId(number);
+                match state.table.state(id) {
+                    None => _ = state.table.join(None),
+                    Some(ReplicaState::Failed) => {}
+                    Some(_) if number < replicas => _ = state.table.set_state(id, ReplicaState::Serving),
+                    Some(_) => _ = state.table.set_state(id, ReplicaState::Draining),
                 }
             }
         });

@@ -156,6 +156,10 @@ impl Table {
         true
     }
 
+    pub(super) fn state(&self, id: ReplicaId) -> Option<ReplicaState> {
+        self.members.get(id.0 as usize).map(|member| member.state)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.replicas.len()
     }

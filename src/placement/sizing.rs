@@ -221,6 +221,10 @@ impl<'a> Sizing<'a> {
     /// The replicas for a workload: the fewest on which the whole of it can be placed at once, more for the image's traits,
     /// and within the policy's bounds.
     ///
+    /// VMs and scale sets then fit when they are placed as a [batch](Pool::place_batch), or the scale sets first. VMs that come first
+    /// are spread over all replicas, and a large scale set behind them waits for one of these to be nearly idle: where both
+    /// come as they like, have them [apart](Sharing::Apart) or more replicas.
+    ///
     /// # Errors
     ///
     /// `LimitReached` for a scale set that is too large, `Invalid` for one of no instances.

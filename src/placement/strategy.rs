@@ -34,7 +34,7 @@ use super::{ReplicaId, Replicas, Request};
 /// ```
 pub trait Strategy: fmt::Debug + Send {
     /// The replica that should serve a request, or one part of it; none to leave it to the pool. Called while the
-    /// pool is locked, so it must not call the pool.
+    /// pool is locked, so it must neither call the pool nor drop a lease of it.
     fn choose(&mut self, replicas: &Replicas<'_>, request: &Request, why: &mut Explanation) -> Option<ReplicaId>;
 
     /// Whether it always takes a least loaded replica. Many VMs are then placed at once, at a cost that does not depend on

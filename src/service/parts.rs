@@ -37,11 +37,10 @@ impl Parts {
     /// The loads of a version's replicas in a region, kept for this process.
     pub(super) fn pool(&self, image: &ResourceId, region: &Region, replicas: u32) -> Pool {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || {
-            let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::default());
-            pool.resize(replicas);
-            pool
-        };
-        pools.entry((image.clone(), region.clone())).or_insert_with(new).clone()
+        let new = || Pool::new(&PlacementPolicy::default(), StorageAccountType::default());
+        let pool = pools.entry((image.clone(), region.clone())).or_insert_with(new).clone();
+        // It may have been another number before.
+        pool.resize(replicas);
+        pool
     }
 }
