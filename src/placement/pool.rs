@@ -239,15 +239,17 @@ impl Pool {
         self.shared.check(&request)?;
         let mut state = self.shared.lock();
         let waiting = if request.throttle { 0 } else { state.queue.len() };
-        // A lease is made, and a refusal put into words, when others can go on.
+        // A refusal is put into words when others can go on.
         let missing = match request.what {
             _ if waiting > 0 => Missing(0),
             // One VM is the usual. Its lease is written once: copied through the general case, it took 20 ns more.
             What::Vms(1) => match state.take(self.shared.units.vm, &request, request.throttle, why) {
                 Some((replica, throttled)) => {
+                    // Counted while the lock's cache line is here: later, another thread would have taken it.
+                    let shared = self.shared.clone();
                     drop(state);
                     let share = Share { replica, count: 1, throttled, units: self.shared.units.vm };
-                    return Ok(Lease::new(self.shared.clone(), Shares::One(share), false));
+                    return Ok(Lease::new(shared, Shares::One(share), false));
                 }
                 None => Missing(1),
             },
