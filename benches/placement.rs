@@ -1,8 +1,8 @@
 //! Placing and giving back, beside other ways to find the least loaded replica.
 //!
 //! `cargo bench --bench placement`: prints medians, in nanoseconds for each operation. Every contender holds half of what the replicas
-//! can do; each step gives back a random share and places another. The pool pays for more than the bare structures: a lock,
-//! a lease, a strategy behind a trait.
+//! can do; each step gives back a random share and places another. The pool pays for more than the bare structures: a
+//! lock, a lease, a strategy behind a trait.
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock and starts threads")]
 
 use std::cmp::Reverse;

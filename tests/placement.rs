@@ -86,7 +86,8 @@ fn whatever_the_strategy_everything_fits_that_can() {
     }
 }
 
-/// At exact sizing two choices go over what a replica should do, where the least loaded never does: a pool needs no chance.
+/// At exact sizing two choices go over what a replica should do, where the least loaded never does: a pool needs no
+/// chance.
 #[test]
 fn two_choices_overload_where_the_least_loaded_does_not() {
     let policy = roomy();
@@ -259,7 +260,8 @@ impl Random {
     }
 }
 
-/// Up to 6 replicas and 8 items, against exact search: never worse than 4/3 - 1/(3R), Graham's bound for the largest first.
+/// Up to 6 replicas and 8 items, against exact search: never worse than 4/3 - 1/(3R), Graham's bound for the largest
+/// first.
 #[test]
 fn a_mixed_batch_keeps_to_the_bound_of_its_rule() {
     const CASES: u64 = 1_000;
@@ -386,8 +388,8 @@ fn a_decision_is_explained() {
     assert_eq!(why.reasons().len(), 4, "{why}");
 }
 
-/// Threads place, wait, split and drop each other's leases, while replicas come and go. At the end nothing is leased, and at no
-/// time was there more than a replica can do.
+/// Threads place, wait, split and drop each other's leases, while replicas come and go. At the end nothing is leased,
+/// and at no time was there more than a replica can do.
 #[test]
 fn threads_lose_no_capacity_and_use_none_twice() {
     for round in 0..2_000_u64 {

@@ -1,4 +1,5 @@
-//! More replicas when they are busy, fewer when they have been idle for long. Advice only: someone else makes the replicas.
+//! More replicas when they are busy, fewer when they have been idle for long. Advice only: someone else makes the
+//! replicas.
 
 use std::collections::VecDeque;
 
@@ -30,9 +31,10 @@ pub struct Advice {
     pub reason: String,
 }
 
-/// Advises on a region's replica count, by the rule of Kubernetes' horizontal pod autoscaler: as many replicas as bring the
-/// load to a target, nothing within a tolerance of that, more at once, and fewer only when all of the last observations would have
-/// had fewer. So a short lull removes nothing that the next burst needs: a replica is a deep copy and takes long to make.
+/// Advises on a region's replica count, by the rule of Kubernetes' horizontal pod autoscaler: as many replicas as bring
+/// the load to a target, nothing within a tolerance of that, more at once, and fewer only when all of the last
+/// observations would have had fewer. So a short lull removes nothing that the next burst needs: a replica is a deep
+/// copy and takes long to make.
 ///
 /// ```
 /// use compute_gallery::model::StorageAccountType;
@@ -64,9 +66,9 @@ pub struct Autoscaler {
 }
 
 impl Autoscaler {
-    /// Within the policy's bounds. The load is to be 70 % (so that a replica can fail among four), 10 % of that is tolerated
-    /// and the last 5 observations must agree before a replica is given up; the last two are Kubernetes' own, whose window of 5
-    /// minutes is 5 observations at one a minute.
+    /// Within the policy's bounds. The load is to be 70 % (so that a replica can fail among four), 10 % of that is
+    /// tolerated and the last 5 observations must agree before a replica is given up; the last two are Kubernetes' own,
+    /// whose window of 5 minutes is 5 observations at one a minute.
     pub fn new(policy: &PlacementPolicy) -> Self {
         let (min, max) = (policy.min_replicas(), policy.max_replicas());
         Self { min, max, target_percent: 70, tolerance_percent: 10, window: 5, recent: VecDeque::new() }

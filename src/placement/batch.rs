@@ -17,11 +17,11 @@ struct Item {
 /// How items find their replicas.
 #[derive(Clone, Copy, Debug)]
 enum Rule {
-    /// By the strategy. With the least loaded that is LPT (longest processing time first, Graham 1969): no replica has more
-    /// to do than 4/3 - 1/(3R) times the least that is possible.
+    /// By the strategy. With the least loaded that is LPT (longest processing time first, Graham 1969): no replica has
+    /// more to do than 4/3 - 1/(3R) times the least that is possible.
     Spread,
-    /// Into the fullest replica that has room: best fit decreasing, which needs at most 11/9 of the fewest replicas possible,
-    /// plus some. It fits batches that spreading does not.
+    /// Into the fullest replica that has room: best fit decreasing, which needs at most 11/9 of the fewest replicas
+    /// possible, plus some. It fits batches that spreading does not.
     Pack,
     /// As `Spread`, and where that fails the requests that allow it are throttled.
     Throttle,

@@ -13,7 +13,8 @@ pub(super) struct Buckets {
     words: [u64; WORDS],
     /// A bit for each word that is not zero.
     summary: u64,
-    /// The other buckets: of replicas that are overloaded far beyond any capacity, or of capacities with a very fine unit.
+    /// The other buckets: of replicas that are overloaded far beyond any capacity, or of capacities with a very fine
+    /// unit.
     sparse: BTreeMap<u64, Vec<u32>>,
 }
 

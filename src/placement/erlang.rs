@@ -1,11 +1,11 @@
 //! Queueing: how likely it is that a creation has to wait.
 
 /// Erlang's C formula (1917): the probability that a creation waits, where creations come at random (Poisson), `servers`
-/// of them can be served at once and `offered` of them would be, on average, if there were servers without end (arrival rate
-/// times mean duration, in erlangs). 1 where the servers can't keep up.
+/// of them can be served at once and `offered` of them would be, on average, if there were servers without end (arrival
+/// rate times mean duration, in erlangs). 1 where the servers can't keep up.
 ///
-/// The formula is exact for exponentially distributed durations, and near for others: with steadier ones about as many wait, and
-/// not as long.
+/// The formula is exact for exponentially distributed durations, and near for others: with steadier ones about as many
+/// wait, and not as long.
 ///
 /// ```
 /// use compute_gallery::placement::erlang_c;

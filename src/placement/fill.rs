@@ -1,5 +1,5 @@
-//! Water-filling: many VMs at once, as if each had gone to the least loaded replica, at a cost that does not depend on how
-//! many they are.
+//! Water-filling: many VMs at once, as if each had gone to the least loaded replica, at a cost that does not depend on
+//! how many they are.
 
 use super::ReplicaId;
 use super::lease::Share;
@@ -26,7 +26,8 @@ impl State {
                 |(load, replicas): &(u64, u64)| level.saturating_sub(*load).div_ceil(vm).saturating_mul(*replicas);
             levels.iter().map(each).fold(0, u64::saturating_add)
         };
-        // The water level: the highest with no more than `count` below it. A replica above `capacity` - `vm` takes no more.
+        // The water level: the highest with no more than `count` below it. A replica above `capacity` - `vm` takes no
+        // more.
         let (mut level, mut above) = match capacity {
             Some(capacity) => (least, capacity.saturating_sub(vm).saturating_add(2)),
             None => (least, least.saturating_add(vm.saturating_mul(count)).saturating_add(1)),

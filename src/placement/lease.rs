@@ -62,8 +62,8 @@ impl Shares {
     }
 }
 
-/// A part of the replicas, held for a creation. It is given back when this is dropped, on whatever thread, and whoever is first in
-/// the queue may take it.
+/// A part of the replicas, held for a creation. It is given back when this is dropped, on whatever thread, and whoever
+/// is first in the queue may take it.
 #[derive(Debug)]
 #[must_use = "what is placed is given back when its lease is dropped"]
 pub struct Lease {

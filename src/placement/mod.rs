@@ -3,8 +3,8 @@
 //!
 //! - A [`Pool`] has the replicas of one version in one region and their exact loads. [`place`](Pool::place) takes the one
 //!   with the least to do, in constant time, and returns a [`Lease`] that gives its share back when it is dropped.
-//! - A [`Request`] is a VM, many VMs or a scale set. When the replicas are full it is refused with what is missing, waits in
-//!   a [queue](Pool::acquire), or is [throttled](Request::or_throttled), as the caller chooses.
+//! - A [`Request`] is a VM, many VMs or a scale set. When the replicas are full it is refused with what is missing,
+//!   waits in a [queue](Pool::acquire), or is [throttled](Request::or_throttled), as the caller chooses.
 //! - A [`Strategy`] chooses, and explains its choice: [`LeastLoaded`], [`BoundedHash`] for affinity, [`RoundRobin`],
 //!   [`TwoChoices`], or one of yours; [`SpreadZones`] and [`PreferZone`] make any of them mind the zones.
 //! - [`Sizing`] recommends a replica count for a workload or for a history, an [`Autoscaler`] follows the load, a

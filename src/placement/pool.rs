@@ -162,8 +162,8 @@ impl Pool {
         Err(Error::not_found(id.to_string(), "the pool has no such replica"))
     }
 
-    /// Makes replicas 0 to `replicas` - 1 serve, except those that failed, and drains all others: a pool of a region whose
-    /// replica count was changed. Those that are new have no zone.
+    /// Makes replicas 0 to `replicas` - 1 serve, except those that failed, and drains all others: a pool of a region
+    /// whose replica count was changed. Those that are new have no zone.
     pub fn resize(&self, replicas: u32) {
         self.shared.change(|state| {
             for number in 0..state.table.len().max(replicas as usize) as u32 {
@@ -217,8 +217,8 @@ impl Pool {
         self.shared.lock().queue.len()
     }
 
-    /// Places a request now: VMs on the replicas that the strategy chooses, a scale set on one replica, or split over as few as it
-    /// needs where it is more than one may serve.
+    /// Places a request now: VMs on the replicas that the strategy chooses, a scale set on one replica, or split over
+    /// as few as it needs where it is more than one may serve.
     ///
     /// # Errors
     ///
@@ -326,8 +326,8 @@ impl Pool {
         }
     }
 
-    /// Queues for a request: a future that is ready when there is room, first in, first out. The place in the queue is taken
-    /// by this call. While anyone waits, [`place`](Self::place) refuses, and nobody is starved.
+    /// Queues for a request: a future that is ready when there is room, first in, first out. The place in the queue is
+    /// taken by this call. While anyone waits, [`place`](Self::place) refuses, and nobody is starved.
     ///
     /// It is ready at once, with an error as of `place`, for what the replicas that serve could not do if they were idle.
     /// If they become fewer while it waits, it waits for others to join.

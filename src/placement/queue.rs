@@ -13,8 +13,8 @@ use super::pool::Shared;
 use super::{Explanation, Lease, Request};
 use crate::error::{Error, Result};
 
-/// Those that wait, by ticket. Nobody is served before the first of them, so a scale set that needs much is not starved by
-/// VMs that need little.
+/// Those that wait, by ticket. Nobody is served before the first of them, so a scale set that needs much is not starved
+/// by VMs that need little.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     waiting: BTreeMap<u64, Waiter>,
@@ -27,8 +27,8 @@ struct Waiter {
     sender: oneshot::Sender<Lease>,
 }
 
-/// A lease on its way to who waited for it. It is sent when the pool is no longer locked: waking may run anything, and a lease
-/// whose receiver has gone is dropped, which locks the pool.
+/// A lease on its way to who waited for it. It is sent when the pool is no longer locked: waking may run anything, and
+/// a lease whose receiver has gone is dropped, which locks the pool.
 #[derive(Debug)]
 #[must_use]
 pub(super) struct Grant {
@@ -78,7 +78,8 @@ impl State {
     }
 }
 
-/// A place in the queue: a future of a [`Lease`]. Dropping it gives the place back, or the lease if it was granted already.
+/// A place in the queue: a future of a [`Lease`]. Dropping it gives the place back, or the lease if it was granted
+/// already.
 #[derive(Debug)]
 #[must_use = "a place in the queue is given up when this is dropped"]
 pub struct Acquire {

@@ -9,8 +9,8 @@ use super::{Lease, Pool, ReplicaId, ReplicaState, Request, Zone};
 
 /// How long a creation takes on a replica that is not overloaded.
 ///
-/// A model of ours, to be fitted to what you measure: a fixed time to boot, and a time for each GiB that is read. Half of each
-/// duration is the same for all, the other half is exponentially distributed, so some take much longer.
+/// A model of ours, to be fitted to what you measure: a fixed time to boot, and a time for each GiB that is read. Half
+/// of each duration is the same for all, the other half is exponentially distributed, so some take much longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CreationTime {
     mean: Duration,
@@ -53,8 +53,8 @@ pub enum Failure {
     Zone(Zone),
 }
 
-/// A simulation of discrete events. It places on a [`Pool`] as a program does: what is simulated is the scheduler that you use,
-/// with its strategy, replicas and zones.
+/// A simulation of discrete events. It places on a [`Pool`] as a program does: what is simulated is the scheduler that
+/// you use, with its strategy, replicas and zones.
 ///
 /// Throughput grows with each replica until the replicas can do all that comes, and no further:
 ///

@@ -85,8 +85,9 @@ pub struct Overprovision {
 }
 
 impl Default for Overprovision {
-    /// 10 % above 32 GiB, 25 % above 127 GiB (the usual OS disk of Windows), 50 % above 512 GiB; 15 % for an image of which
-    /// more than half has content; 20 % for Windows, which reads more of its disk before it is ready, and 0 for Linux.
+    /// 10 % above 32 GiB, 25 % above 127 GiB (the usual OS disk of Windows), 50 % above 512 GiB; 15 % for an image of
+    /// which more than half has content; 20 % for Windows, which reads more of its disk before it is ready, and 0 for
+    /// Linux.
     fn default() -> Self {
         let by_size = vec![(32 << 30, 10), (127 << 30, 25), (512 << 30, 50)];
         Self { by_size, dense: 15, windows: 20, linux: 0 }
@@ -218,12 +219,12 @@ impl<'a> Sizing<'a> {
         self
     }
 
-    /// The replicas for a workload: the fewest on which the whole of it can be placed at once, more for the image's traits,
-    /// and within the policy's bounds.
+    /// The replicas for a workload: the fewest on which the whole of it can be placed at once, more for the image's
+    /// traits, and within the policy's bounds.
     ///
-    /// VMs and scale sets then fit when they are placed as a [batch](Pool::place_batch), or the scale sets first. VMs that come first
-    /// are spread over all replicas, and a large scale set behind them waits for one of these to be nearly idle: where both
-    /// come as they like, have them [apart](Sharing::Apart) or more replicas.
+    /// VMs and scale sets then fit when they are placed as a [batch](Pool::place_batch), or the scale sets first. VMs
+    /// that come first are spread over all replicas, and a large scale set behind them waits for one of these to be
+    /// nearly idle: where both come as they like, have them [apart](Sharing::Apart) or more replicas.
     ///
     /// # Errors
     ///
@@ -248,8 +249,8 @@ impl<'a> Sizing<'a> {
     }
 
     /// The fewest replicas with which, by that history, at most `probability` of the creations wait: by Erlang's
-    /// [C formula](super::erlang_c) for the rate, and by the share of the peaks that would not have fitted. Nothing is added
-    /// for the image's traits: they are in the durations.
+    /// [C formula](super::erlang_c) for the rate, and by the share of the peaks that would not have fitted. Nothing is
+    /// added for the image's traits: they are in the durations.
     ///
     /// # Errors
     ///

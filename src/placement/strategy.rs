@@ -37,8 +37,8 @@ pub trait Strategy: fmt::Debug + Send {
     /// pool is locked, so it must neither call the pool nor drop a lease of it.
     fn choose(&mut self, replicas: &Replicas<'_>, request: &Request, why: &mut Explanation) -> Option<ReplicaId>;
 
-    /// Whether it always takes a least loaded replica. Many VMs are then placed at once, at a cost that does not depend on
-    /// how many they are.
+    /// Whether it always takes a least loaded replica. Many VMs are then placed at once, at a cost that does not depend
+    /// on how many they are.
     fn is_least_loaded(&self) -> bool {
         false
     }
@@ -122,9 +122,9 @@ impl Strategy for RoundRobin {
     }
 }
 
-/// The less loaded of two replicas that are drawn by chance. It needs no exact counts, which the pool has, and leaves some
-/// replicas about ln ln R / ln 2 VMs above the average (Mitzenmacher & Upfal, "Probability and Computing", chapter 14).
-/// For comparison, and for pools whose replicas other processes use too.
+/// The less loaded of two replicas that are drawn by chance. It needs no exact counts, which the pool has, and leaves
+/// some replicas about ln ln R / ln 2 VMs above the average (Mitzenmacher & Upfal, "Probability and Computing", chapter
+/// 14). For comparison, and for pools whose replicas other processes use too.
 #[derive(Clone, Debug)]
 pub struct TwoChoices {
     random: SplitMix,

@@ -2,13 +2,13 @@
 
 use super::{Explanation, ReplicaId, Replicas, Request, Strategy, Zone};
 
-/// Spreads creations over the zones: the zone with the least to do for each of its replicas, and there what the other strategy
-/// says. When a zone is lost, no more than its share of the creations is.
+/// Spreads creations over the zones: the zone with the least to do for each of its replicas, and there what the other
+/// strategy says. When a zone is lost, no more than its share of the creations is.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SpreadZones<S>(pub S);
 
-/// Takes a replica in the request's [zone](Request::in_zone) where one has room, by the other strategy; else what the other
-/// strategy says of all. Reading within a zone is faster, and free where traffic between zones is billed.
+/// Takes a replica in the request's [zone](Request::in_zone) where one has room, by the other strategy; else what the
+/// other strategy says of all. Reading within a zone is faster, and free where traffic between zones is billed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PreferZone<S>(pub S);
 
