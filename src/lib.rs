@@ -49,6 +49,7 @@
 //! - Everything that changes something can be planned first: [`Operation::plan`], [`Publishing::plan`], [`Deletion::plan`]
 //!   make the same checks and say all that is wrong, or what would happen.
 //! - [`access`] is who may do it: roles that a directory of yours gives meaning to, or `allow_all`.
+//! - [`placement`] chooses the replica that serves each creation, and can be used, simulated and replaced by itself.
 //! - [`model`] is what exists, in Azure's terms and JSON; [`image`] is where disks come from; [`store`] is where bytes
 //!   go; [`host`] is what your program supplies: clock, randomness, threads.
 //! - An [`Error`] says what is wrong, where, by which rule and how to mend it, has a [kind](ErrorKind) to act on and
@@ -75,7 +76,7 @@ mod error;
 pub mod host;
 pub mod image;
 pub mod model;
-mod placement;
+pub mod placement;
 mod progress;
 mod replication;
 mod service;

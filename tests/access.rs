@@ -714,6 +714,7 @@ async fn without_rights(world: &World, stored: &ImageVersion, name: &str) -> Opt
         "watch_replication" => Box::pin(session.watch_replication(&version_id())).next().await?.err(),
         "deploy" => session.deploy(version_id(), &home).to_writer(Vec::new()).await.err(),
         "deploy_public" => session.deploy_public(&public, &home).to_writer(Vec::new()).await.err(),
+        "pool" => session.pool(version_id(), &home).await.err(),
         "boot_image" => session.boot_image(version_id(), &home).await.err(),
         "define_role" => session.define_role(RoleDefinition::new("r", "r").unwrap()).await.err(),
         "delete_role" => session.delete_role(&"r".parse().unwrap()).await.err(),

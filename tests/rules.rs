@@ -9,6 +9,7 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use compute_gallery::image::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
+use compute_gallery::placement::{Autoscaler, PlacementPolicy, Pool, ReplicaState, Request};
 use compute_gallery::store::MemoryStore;
 use compute_gallery::testkit::ManualClock;
 use compute_gallery::*;
@@ -1052,6 +1053,47 @@ fn a_scale_set_has_as_many_instances_as_its_kind_of_image_allows() {
             assert_eq!(error.kind(), ErrorKind::LimitReached);
             one(error, "OperationNotAllowed", &format!("at most {most} instances"));
         }
+    });
+}
+
+// Placement.
+
+#[test]
+fn a_pool_follows_its_regions_replica_count_and_an_autoscalers_advice_is_an_update() {
+    block_on(async {
+        let world = World::new().await;
+        let published = world.publish("1.0.0", "westeurope").await;
+        let home = region("westeurope");
+        let pool = world.session.pool(version_id("1.0.0"), &home).await.unwrap();
+        let serving = |pool: &Pool| pool.replicas().iter().filter(|one| one.state == ReplicaState::Serving).count();
+        assert_eq!(serving(&pool), 1);
+        // Twenty creations at once, and forty that wait: three times the replicas.
+        let busy = pool.place_many(20).unwrap();
+        let waiting: Vec<_> = (0..40).map(|_| pool.acquire(Request::vm())).collect();
+        let wanted = Autoscaler::new(&PlacementPolicy::default()).observe(&pool.observe()).replicas;
+        assert_eq!(wanted, 5, "60 VMs at 70 % of 20 a replica");
+        let profile = published.publishing_profile().clone().with_replicas_in(&home, wanted.try_into().unwrap());
+        let more = published.with_publishing_profile(profile).unwrap();
+        world.session.update_image_version(more.clone()).await.unwrap();
+        world.session.replicate(&version_id("1.0.0")).await.unwrap();
+        let grown = world.session.pool(version_id("1.0.0"), &home).await.unwrap();
+        assert_eq!(serving(&grown), wanted as usize);
+        for waits in waiting {
+            waits.await.unwrap().finish();
+        }
+        drop(busy);
+        // A replica of one's own choice, and back to one.
+        let lease = grown.place(Request::scale_set(600)).unwrap();
+        let deployment = world.session.deploy(version_id("1.0.0"), &home).on_replica(lease.replica());
+        let deployed = deployment.to_writer(Cursor::new(Vec::new())).await.unwrap().0;
+        assert_eq!(deployed.replica, lease.replica().number());
+        let profile = more.publishing_profile().clone().with_replicas_in(&home, ReplicaCount::ONE);
+        world.session.update_image_version(more.with_publishing_profile(profile).unwrap()).await.unwrap();
+        world.session.collect().await.unwrap();
+        for _ in 0..3 {
+            assert_eq!(bytes_of(&world.session, version_id("1.0.0"), None).await, vec![1; 4096]);
+        }
+        assert_eq!(serving(&grown), 1);
     });
 }
 

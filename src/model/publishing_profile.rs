@@ -311,6 +311,15 @@ impl PublishingProfile {
         self.published_date = date;
     }
 
+    /// Sets how many replicas a region has, such as an [autoscaler](crate::placement::Autoscaler) advises; a region that the
+    /// version does not go to stays out.
+    #[must_use]
+    pub fn with_replicas_in(mut self, region: &Region, count: ReplicaCount) -> Self {
+        let targets = self.target_regions.0.iter_mut().filter(|target| target.region == *region);
+        targets.for_each(|target| target.regional_replica_count = Some(count));
+        self
+    }
+
     /// The regions that it goes to.
     pub fn target_regions(&self) -> &TargetRegions {
         &self.target_regions

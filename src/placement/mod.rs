@@ -1,7 +1,80 @@
-//! Which replica: the one with the least to do. Pure, with exact counts.
+//! Which replica serves a creation, and how many replicas a region needs. Pure and synchronous: no I/O, no clock, no
+//! randomness but from a seed. [`Pool::acquire`] alone waits, as a future that needs no particular runtime.
 //!
-//! In one process every load is known, so N deployments over R replicas give each at most ceil(N/R).
+//! - A [`Pool`] has the replicas of one version in one region and their exact loads. [`place`](Pool::place) takes the one
+//!   with the least to do, in constant time, and returns a [`Lease`] that gives its share back when it is dropped.
+//! - A [`Request`] is a VM, many VMs or a scale set. When the replicas are full it is refused with what is missing,
+//!   waits in a [queue](Pool::acquire), or is [throttled](Request::or_throttled), as the caller chooses.
+//! - A [`Strategy`] chooses, and explains its choice: [`LeastLoaded`], [`BoundedHash`] for affinity, [`RoundRobin`],
+//!   [`TwoChoices`], or one of yours; [`SpreadZones`] and [`PreferZone`] make any of them mind the zones.
+//! - [`Sizing`] recommends a replica count for a workload or for a history, an [`Autoscaler`] follows the load, a
+//!   [`Simulation`] tries it all out.
+//! - A [`PlacementPolicy`] has the numbers.
+//!
+//! # Where the numbers come from
+//!
+//! | number | source |
+//! |---|---|
+//! | 20 VMs a replica, 600 instances a replica, scale sets of 1,000 (600) | the original Shared Image Gallery's overview, "Scaling" |
+//! | 50 VMs, 1,000 instances, 3 replicas at least: [`azure_2026`](PlacementPolicy::azure_2026) | Azure Compute Gallery's overview today, "Scaling" and "Best practices" |
+//! | 100 replicas at most | its API reference |
+//! | ceil(N/R) for N VMs on R replicas | exact counts: join-shortest-queue with one chooser |
+//! | 4/3 - 1/(3R) for a mixed batch | Graham 1969, longest processing time first |
+//! | the probability of waiting | [Erlang's C formula](erlang_c) |
+//! | percentages of [`Overprovision`], seconds of [`CreationTime`] | ours; the overview gives none. Measure, and set yours |
+//!
+//! # From a burst to a replica count
+//!
+//! ```
+//! use std::time::Duration;
+//! use compute_gallery::model::StorageAccountType;
+//! use compute_gallery::placement::{CreationTime, PlacementPolicy, Pool, Request, Simulation, Sizing, Workload};
+//!
+//! let (policy, storage) = (PlacementPolicy::default(), StorageAccountType::StandardLrs);
+//! let replicas = Sizing::new(&policy, storage).recommend(&Workload::vms(120))?.replicas;
+//! assert_eq!(replicas, 6);
+//!
+//! // With one fewer, every sixth VM waits.
+//! let burst = Simulation::new(7, CreationTime::of_image(30 << 30));
+//! let burst = (0..120).fold(burst, |all, _| all.with_request(Duration::ZERO, Request::vm()));
+//! for (replicas, waits) in [(replicas, false), (replicas - 1, true)] {
+//!     let pool = Pool::new(&policy, storage);
+//!     pool.resize(replicas);
+//!     let report = burst.run(&pool, Duration::from_secs(3_600));
+//!     assert_eq!(report.wait(95) > Duration::ZERO, waits);
+//! }
+//! # Ok::<(), compute_gallery::Error>(())
+//! ```
 
+mod autoscaler;
+mod batch;
+mod bounded_hash;
+mod buckets;
+mod erlang;
+mod fill;
+mod lease;
+mod place;
+mod policy;
 mod pool;
+mod queue;
+mod random;
+mod replicas;
+mod request;
+mod simulation;
+mod sizing;
+mod strategy;
+mod zones;
 
-pub(crate) use pool::{Lease, Pool};
+pub use autoscaler::{Advice, Autoscaler, Observation};
+pub use bounded_hash::BoundedHash;
+pub use erlang::erlang_c;
+pub use lease::{Lease, Share};
+pub use policy::{Capacity, PlacementPolicy, Sharing};
+pub use pool::Pool;
+pub use queue::Acquire;
+pub use replicas::{ReplicaId, ReplicaState, ReplicaStatus, Replicas, Zone};
+pub use request::Request;
+pub use simulation::{CreationTime, Failure, Simulation, SimulationReport, WhenFull};
+pub use sizing::{DemandHistory, ImageTraits, Overprovision, Recommendation, Sizing, Workload};
+pub use strategy::{Explanation, LeastLoaded, RoundRobin, Strategy, TwoChoices};
+pub use zones::{PreferZone, SpreadZones};

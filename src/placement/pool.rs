@@ -1,78 +1,393 @@
-//! The replicas of one version in one region, and what each is doing.
+//! A pool: the replicas of one version in one region, shared by all who create from it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The replicas and their loads.
-#[derive(Debug)]
-pub(crate) struct Pool {
-    loads: Mutex<Vec<u32>>,
+use super::lease::Shares;
+use super::place::{Missing, State};
+use super::policy::Units;
+use super::queue::{Grant, Queue};
+use super::replicas::Table;
+use super::request::What;
+use super::{
+    Acquire, Explanation, Lease, LeastLoaded, Observation, PlacementPolicy, ReplicaId, ReplicaState, ReplicaStatus,
+    Request, Share, Strategy, Zone,
+};
+use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::model::StorageAccountType;
+
+/// The replicas of one version in one region. A clone is another handle to the same pool; it may be used from any thread.
+///
+/// ```
+/// use compute_gallery::ErrorKind;
+/// use compute_gallery::model::StorageAccountType;
+/// use compute_gallery::placement::{PlacementPolicy, Pool, Request};
+///
+/// let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::StandardLrs);
+/// pool.resize(6);
+///
+/// // 120 VMs need 6 replicas, and 6 are enough: no replica serves more than 20.
+/// let mut vms: Vec<_> = (0..120).map(|_| pool.place(Request::vm())).collect::<Result<_, _>>()?;
+/// assert!(pool.replicas().iter().all(|replica| replica.load == pool.capacity()));
+///
+/// let error = pool.place(Request::vm()).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::LimitReached);
+/// assert!(error.to_string().contains("1 more replica"));
+///
+/// // A lease that is dropped frees what it held.
+/// vms.pop();
+/// let lease = pool.place(Request::vm())?;
+/// assert!(!lease.is_throttled());
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Pool {
+    shared: Arc<Shared>,
 }
 
-/// A share of a replica; given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Lease {
-    pool: Arc<Pool>,
-    replica: usize,
+pub(super) struct Shared {
+    state: Mutex<State>,
+    units: Units,
+    max_scale_set_instances: u32,
+}
+
+impl Shared {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing but a strategy of the caller's could panic here, and each of its calls finds and leaves whole loads.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn lease(self: &Arc<Self>, request: &Request, shares: Shares) -> Lease {
+        Lease::new(self.clone(), shares, matches!(request.what, What::ScaleSet(_)))
+    }
+
+    pub(super) fn release(self: &Arc<Self>, shares: &[Share]) {
+        self.change(|state| state.give_back(shares));
+    }
+
+    /// Changes something that may make room, and serves those who wait for it.
+    fn change<T>(self: &Arc<Self>, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.lock();
+        let done = change(&mut state);
+        if !state.queue.is_empty() {
+            let grants = state.grant(self);
+            drop(state);
+            grants.into_iter().for_each(Grant::send);
+        }
+        done
+    }
+
+    /// What is wrong with a request in itself.
+    fn check(&self, request: &Request) -> Result<()> {
+        match request.what {
+            What::Vms(0) => Err(Error::invalid("vms", "the number of VMs must be at least 1, but it is 0")),
+            What::ScaleSet(0) => {
+                Err(Error::invalid("instances", "a scale set must have at least 1 instance here, but it has 0"))
+            }
+            What::ScaleSet(instances) if instances > self.max_scale_set_instances => {
+                let what = format!(
+                    "a scale set can have up to {} instances, but this one has {instances}; make several",
+                    self.max_scale_set_instances
+                );
+                Err(Error::new(Problem::new(ErrorKind::LimitReached, "OperationNotAllowed", "instances", what)))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Pool {
-    pub(crate) fn new(replicas: u32) -> Arc<Self> {
-        Arc::new(Self { loads: Mutex::new(vec![0; replicas as usize]) })
+    /// A pool without replicas yet, of a version that is stored on that kind of storage. It takes the
+    /// [least loaded](LeastLoaded) replica.
+    pub fn new(policy: &PlacementPolicy, storage: StorageAccountType) -> Self {
+        Self::of(policy, storage, policy.scale_set_instances_from_gallery())
     }
 
-    /// Takes a share of the replica with the least to do, the first of several; `None` where there is no replica.
-    pub(crate) fn place(self: &Arc<Self>) -> Option<Lease> {
-        let mut loads = self.loads.lock().unwrap_or_else(PoisonError::into_inner);
-        let (replica, load) = loads.iter_mut().enumerate().min_by_key(|(_, load)| **load)?;
-        *load += 1;
-        Some(Lease { pool: self.clone(), replica })
+    /// The same for a managed image, from which scale sets are smaller.
+    pub fn of_managed_image(policy: &PlacementPolicy, storage: StorageAccountType) -> Self {
+        Self::of(policy, storage, policy.scale_set_instances_from_managed_image())
     }
-}
 
-impl Lease {
-    /// The number of the replica's slot.
-    pub(crate) fn replica(&self) -> u32 {
-        self.replica as u32
+    fn of(policy: &PlacementPolicy, storage: StorageAccountType, max_scale_set_instances: u32) -> Self {
+        let units = Units::new(policy, storage);
+        let (table, queue) = (Table::new(), Queue::default());
+        let state = Mutex::new(State { table, units, strategy: Box::new(LeastLoaded), queue });
+        Self { shared: Arc::new(Shared { state, units, max_scale_set_instances }) }
     }
-}
 
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let mut loads = self.pool.loads.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(load) = loads.get_mut(self.replica) {
-            *load = load.saturating_sub(1);
+    /// Chooses replicas by that strategy from now on.
+    #[must_use]
+    pub fn with_strategy(self, strategy: impl Strategy + 'static) -> Self {
+        self.shared.lock().strategy = Box::new(strategy);
+        self
+    }
+
+    /// Adds a replica.
+    pub fn join(&self, zone: Option<Zone>) -> ReplicaId {
+        self.shared.change(|state| state.table.join(zone))
+    }
+
+    /// Lets a replica finish what it has and gives it nothing new. Its load is 0 when it can be taken away.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` without such a replica.
+    pub fn drain(&self, id: ReplicaId) -> Result<()> {
+        self.set_state(id, ReplicaState::Draining)
+    }
+
+    /// Gives a replica nothing new because it is lost. Who holds leases of it sees that from
+    /// [`replicas`](Self::replicas), and places again.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` without such a replica.
+    pub fn fail(&self, id: ReplicaId) -> Result<()> {
+        self.set_state(id, ReplicaState::Failed)
+    }
+
+    /// Lets a replica that drained or failed serve again. What is still leased of it counts.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` without such a replica.
+    pub fn restore(&self, id: ReplicaId) -> Result<()> {
+        self.set_state(id, ReplicaState::Serving)
+    }
+
+    fn set_state(&self, id: ReplicaId, to: ReplicaState) -> Result<()> {
+        if self.shared.change(|state| state.table.set_state(id, to)) {
+            return Ok(());
+        }
+        Err(Error::not_found(id.to_string(), "the pool has no such replica"))
+    }
+
+    /// Makes replicas 0 to `replicas` - 1 serve, except those that failed, and drains all others: a pool of a region
+    /// whose replica count was changed. Those that are new have no zone.
+    pub fn resize(&self, replicas: u32) {
+        self.shared.change(|state| {
+            for number in 0..state.table.len().max(replicas as usize) as u32 {
+                let id = ReplicaId(number);
+                match state.table.state(id) {
+                    None => _ = state.table.join(None),
+                    Some(ReplicaState::Failed) => {}
+                    Some(_) if number < replicas => _ = state.table.set_state(id, ReplicaState::Serving),
+                    Some(_) => _ = state.table.set_state(id, ReplicaState::Draining),
+                }
+            }
+        });
+    }
+
+    /// All replicas and what they are doing, by number.
+    pub fn replicas(&self) -> Vec<ReplicaStatus> {
+        self.shared.lock().table.status()
+    }
+
+    /// What a replica can do at once, in units: the largest of which a VM and a scale set's instance are whole numbers.
+    /// 600 by default, of which a VM takes 30.
+    pub fn capacity(&self) -> u64 {
+        self.shared.units.capacity
+    }
+
+    /// What the replicas have to do and what waits, for an [`Autoscaler`](super::Autoscaler).
+    pub fn observe(&self) -> Observation {
+        let state = self.shared.lock();
+        let waiting = state.queue.requests().map(|request| state.units.of(request)).sum();
+        let all = state.table.view(0, state.units.capacity);
+        Observation { serving: all.len() as u32, load: all.total_load(), waiting, capacity: state.units.capacity }
+    }
+
+    /// The loads of some replicas.
+    pub(super) fn loads(&self, replicas: impl Iterator<Item = ReplicaId>) -> impl Iterator<Item = u64> {
+        let state = self.shared.lock();
+        replicas.filter_map(move |id| state.table.load(id))
+    }
+
+    pub(super) fn check(&self, request: &Request) -> Result<()> {
+        self.shared.check(request)
+    }
+
+    /// What a request takes of the replicas in all.
+    pub(super) fn units_of(&self, request: &Request) -> u64 {
+        self.shared.units.of(request)
+    }
+
+    /// How many requests wait in the queue.
+    pub fn waiting(&self) -> usize {
+        self.shared.lock().queue.len()
+    }
+
+    /// Places a request now: VMs on the replicas that the strategy chooses, a scale set on one replica, or split over
+    /// as few as it needs where it is more than one may serve.
+    ///
+    /// # Errors
+    ///
+    /// `LimitReached` where the replicas are full or others wait, unless the request may be
+    /// [throttled](Request::or_throttled); and for a scale set above the largest. It tells how many more replicas would
+    /// help. `Invalid` for a request of nothing.
+    pub fn place(&self, request: Request) -> Result<Lease> {
+        self.place_with(request, &mut Explanation::unasked())
+    }
+
+    /// As [`place`](Self::place), and says why that replica was chosen, or why it was refused.
+    pub fn place_explained(&self, request: Request) -> (Result<Lease>, Explanation) {
+        let mut why = Explanation::asked();
+        (self.place_with(request, &mut why), why)
+    }
+
+    fn place_with(&self, request: Request, why: &mut Explanation) -> Result<Lease> {
+        self.shared.check(&request)?;
+        let mut state = self.shared.lock();
+        let waiting = if request.throttle { 0 } else { state.queue.len() };
+        // A refusal is put into words when others can go on.
+        let missing = match request.what {
+            _ if waiting > 0 => Missing(0),
+            // One VM is the usual. Its lease is written once: copied through the general case, it took 20 ns more.
+            What::Vms(1) => match state.take(self.shared.units.vm, &request, request.throttle, why) {
+                Some((replica, throttled)) => {
+                    // Counted while the lock's cache line is here: later, another thread would have taken it.
+                    let shared = self.shared.clone();
+                    drop(state);
+                    let share = Share { replica, count: 1, throttled, units: self.shared.units.vm };
+                    return Ok(Lease::new(shared, Shares::One(share), false));
+                }
+                None => Missing(1),
+            },
+            _ => match state.place(&request, why) {
+                Ok(shares) => {
+                    drop(state);
+                    return Ok(self.shared.lease(&request, shares));
+                }
+                Err(missing) => missing,
+            },
+        };
+        let serving = state.table.serving();
+        drop(state);
+        Err(refused(missing, waiting, serving))
+    }
+
+    /// Places so many VMs at once. With the default strategy the cost does not depend on how many they are.
+    ///
+    /// # Errors
+    ///
+    /// As [`place`](Self::place): all are placed or none.
+    ///
+    /// ```
+    /// use compute_gallery::model::StorageAccountType;
+    /// use compute_gallery::placement::{PlacementPolicy, Pool};
+    ///
+    /// let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::StandardLrs);
+    /// pool.resize(1_000);
+    /// let lease = pool.place_many(20_000)?;
+    /// assert_eq!(lease.shares().map(|share| share.count()).max(), Some(20));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
+    pub fn place_many(&self, vms: u32) -> Result<Lease> {
+        self.place(Request::vms(vms))
+    }
+
+    /// Places VMs and scale sets together, the largest first, all or none, with a lease for each request in their order.
+    ///
+    /// By the strategy; with the default one no replica has more than 4/3 - 1/(3R) times the load of the best possible
+    /// assignment to R idle replicas (Graham 1969). Where that does not fit, replicas are filled one after the other
+    /// (best fit decreasing), whatever the strategy says. A batch that neither fits can still be feasible: which is,
+    /// is a hard problem.
+    ///
+    /// # Errors
+    ///
+    /// As [`place`](Self::place).
+    ///
+    /// ```
+    /// use compute_gallery::model::StorageAccountType;
+    /// use compute_gallery::placement::{PlacementPolicy, Pool, Request};
+    ///
+    /// let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::StandardLrs);
+    /// pool.resize(6);
+    /// // 40 VMs take as much as 1,200 instances; one of the scale sets is split.
+    /// let requests = [Request::vms(40), Request::scale_set(600), Request::scale_set(1_000), Request::scale_set(600)];
+    /// let leases = pool.place_batch(&requests)?;
+    /// assert_eq!(leases.iter().map(|lease| lease.shares().count()).collect::<Vec<_>>(), [4, 1, 2, 1]);
+    /// assert!(pool.place_batch(&[Request::vm(), Request::scale_set(600)]).is_err());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
+    pub fn place_batch(&self, requests: &[Request]) -> Result<Vec<Lease>> {
+        requests.iter().try_for_each(|request| self.shared.check(request))?;
+        let mut state = self.shared.lock();
+        let waits = requests.iter().any(|request| !request.throttle);
+        let waiting = if waits { state.queue.len() } else { 0 };
+        let placed = if waiting == 0 { state.place_batch(requests) } else { Err(Missing(0)) };
+        let serving = state.table.serving();
+        drop(state);
+        match placed {
+            Ok(all) => {
+                Ok(requests.iter().zip(all).map(|(request, shares)| self.shared.lease(request, shares)).collect())
+            }
+            Err(missing) => Err(refused(missing, waiting, serving)),
         }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        /// After any placements and releases, a placement takes a replica with the least load.
-        #[test]
-        fn the_least_loaded_is_taken(replicas in 1_u32..9, steps in prop::collection::vec(any::<(bool, prop::sample::Index)>(), 0..200)) {
-            let pool = Pool::new(replicas);
-            let mut leases: Vec<Lease> = Vec::new();
-            for (release, which) in steps {
-                if release && !leases.is_empty() {
-                    leases.swap_remove(which.index(leases.len()));
-                    continue;
-                }
-                let load = |replica| leases.iter().filter(|lease| lease.replica() == replica).count();
-                let least = (0..replicas).map(load).min();
-                let lease = pool.place().unwrap();
-                prop_assert_eq!(Some(load(lease.replica())), least);
-                leases.push(lease);
+    /// Queues for a request: a future that is ready when there is room, first in, first out. The place in the queue is
+    /// taken by this call. While anyone waits, [`place`](Self::place) refuses, and nobody is starved.
+    ///
+    /// It is ready at once, with an error as of `place`, for what the replicas that serve could not do if they were idle.
+    /// If they become fewer while it waits, it waits for others to join.
+    ///
+    /// ```
+    /// use compute_gallery::model::StorageAccountType;
+    /// use compute_gallery::placement::{PlacementPolicy, Pool, Request};
+    ///
+    /// # futures::executor::block_on(async {
+    /// let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::StandardLrs);
+    /// pool.resize(1);
+    /// let twenty = pool.place_many(20)?;
+    /// let waits = pool.acquire(Request::scale_set(300));
+    /// assert_eq!(pool.waiting(), 1);
+    /// drop(twenty);
+    /// assert_eq!(waits.await?.replica().number(), 0);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn acquire(&self, request: Request) -> Acquire {
+        if let Err(error) = self.shared.check(&request) {
+            return Acquire::ready(self.shared.clone(), Err(error));
+        }
+        let mut state = self.shared.lock();
+        let may_go = request.throttle || state.queue.is_empty();
+        let placed = if may_go { state.place(&request, &mut Explanation::unasked()) } else { Err(Missing(0)) };
+        match placed {
+            Ok(shares) => {
+                drop(state);
+                Acquire::ready(self.shared.clone(), Ok(self.shared.lease(&request, shares)))
+            }
+            Err(_) if state.is_feasible(&request) => {
+                let (ticket, receiver) = state.queue.enter(request);
+                drop(state);
+                Acquire::waiting(self.shared.clone(), ticket, receiver)
+            }
+            Err(missing) => {
+                let serving = state.table.serving();
+                drop(state);
+                let missing = Missing(missing.0.max(1));
+                Acquire::ready(self.shared.clone(), Err(refused(missing, 0, serving)))
             }
         }
     }
+}
 
-    #[test]
-    fn no_replica_no_lease() {
-        assert!(Pool::new(0).place().is_none());
-    }
+/// A refusal, with what is missing.
+fn refused(Missing(missing): Missing, waiting: usize, serving: usize) -> Error {
+    let what = match (waiting, serving) {
+        (0, 0) => "no replica serves here; let one join".to_owned(),
+        (0, _) => {
+            let (s, serve) =
+                (if missing == 1 { "" } else { "s" }, if serving == 1 { "replica is" } else { "replicas are" });
+            format!(
+                "the {serving} {serve} too busy: {missing} more replica{s} would have room. Raise the replica count, \
+                 wait with `acquire`, or accept throttling with `or_throttled`"
+            )
+        }
+        (1, _) => "1 other request waits for room; wait behind it with `acquire`".to_owned(),
+        (others, _) => format!("{others} other requests wait for room; wait behind them with `acquire`"),
+    };
+    Error::new(Problem::new(ErrorKind::LimitReached, "TooManyRequests", "regionalReplicaCount", what))
 }

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::host::{Clock, Entropy, SystemClock, SystemEntropy, Workers};
 use crate::image::random_access::ChunkCache;
 use crate::model::{Limits, Region, RegionCatalog};
+use crate::placement::PlacementPolicy;
 use crate::store::{BlobStore, Prefixed};
 
 /// A Shared Image Gallery. Cheap to clone; any number of them, in any number of processes, may work on the same
@@ -48,6 +49,7 @@ pub struct GalleryServiceBuilder {
     directory: Option<Arc<dyn Directory>>,
     administrators: BTreeSet<Caller>,
     chunk_cache_bytes: Option<u64>,
+    placement_policy: PlacementPolicy,
     regions: Regions,
     region_catalog: RegionCatalog,
     limits: Limits,
@@ -112,6 +114,12 @@ impl GalleryServiceBuilder {
         self
     }
 
+    /// Other numbers for placing VMs and scale sets on replicas than the original service's.
+    pub fn placement_policy(mut self, policy: PlacementPolicy) -> Self {
+        self.placement_policy = policy;
+        self
+    }
+
     /// Other regions than Azure's.
     pub fn region_catalog(mut self, catalog: RegionCatalog) -> Self {
         self.region_catalog = catalog;
@@ -170,7 +178,7 @@ impl GalleryServiceBuilder {
         let clock = self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock));
         let entropy = self.entropy.clone().unwrap_or_else(|| Arc::new(SystemEntropy));
         let catalog = Catalog::open(store, clock.clone(), entropy.clone()).await?;
-        let Self { regions, region_catalog, limits, workers, .. } = self;
+        let Self { regions, region_catalog, limits, workers, placement_policy, .. } = self;
         let chunks = Arc::new(ChunkCache::new(self.chunk_cache_bytes.unwrap_or(CHUNK_CACHE_BYTES)));
         let (pools, computer_names) = Default::default();
         Ok(GalleryService(Arc::new(Parts {
@@ -183,6 +191,7 @@ impl GalleryServiceBuilder {
             clock,
             entropy,
             chunks,
+            placement_policy,
             pools,
             computer_names,
         })))

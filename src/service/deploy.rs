@@ -16,8 +16,8 @@ use crate::image::manifest::{Manifest, ManifestDisk};
 use crate::image::random_access::RandomAccess;
 use crate::image::replicas::Replicas;
 use crate::image::{Digest, DiskFormat, Slot};
-use crate::model::{ImageDefinitionId, ImageVersionId, Region, ResourceId};
-use crate::placement::Lease;
+use crate::model::{ImageDefinitionId, ImageVersionId, Region, ResourceId, StorageAccountType};
+use crate::placement::{Lease, Pool, ReplicaId, Request};
 use crate::progress::{OnProgress, Progress};
 
 /// A deployment to be made: of the OS disk, as raw, unless it is told otherwise.
@@ -30,6 +30,7 @@ pub struct Deployment {
     image: ImageRef,
     region: Region,
     lun: Option<u32>,
+    replica: Option<ReplicaId>,
     format: DiskFormat,
     sync: bool,
     on_progress: OnProgress,
@@ -72,6 +73,28 @@ impl Session {
     }
 }
 
+impl Session {
+    /// The replicas of an image in a region and what they are doing, for this process: the pool that deployments take their
+    /// replica from. By it a host places VMs and scale sets itself, waits in a queue, or looks on.
+    ///
+    /// # Errors
+    ///
+    /// `Forbidden`; `NotFound` where it can't be deployed there; `Unavailable`, `Corrupt`.
+    pub async fn pool(&self, image: impl Into<ResourceId>, region: &Region) -> Result<Pool> {
+        let (view, image) = (self.refresh().await?, image.into());
+        view.require(read_action(&image), image.clone())?;
+        let id = match &image {
+            ResourceId::ImageDefinition(definition) => {
+                let latest = view.latest(definition, region)?;
+                view.require_through(definition, latest.id())?;
+                latest.id().into()
+            }
+            other => other.clone(),
+        };
+        Ok(self.parts.pool(&id, region, &place(&view, &id, region)?))
+    }
+}
+
 impl Deployment {
     fn new(session: &Session, image: ImageRef, region: &Region) -> Self {
         Self {
@@ -79,6 +102,7 @@ impl Deployment {
             image,
             region: region.clone(),
             lun: None,
+            replica: None,
             format: DiskFormat::Raw,
             sync: false,
             on_progress: Box::new(|_| {}),
@@ -101,6 +125,14 @@ impl Deployment {
     /// The data disk with that logical unit number, instead of the OS disk.
     pub fn data_disk(mut self, lun: u32) -> Self {
         self.lun = Some(lun);
+        self
+    }
+
+    /// Reads from that replica first, of which the caller holds a lease from the image's [pool](Session::pool): for scale
+    /// sets, queues and strategies of your own. Without it the deployment takes a VM's share of the replica with the least
+    /// to do, throttled where all are full.
+    pub fn on_replica(mut self, replica: ReplicaId) -> Self {
+        self.replica = Some(replica);
         self
     }
 
@@ -220,12 +252,14 @@ impl Deployment {
     }
 
     async fn source_of(&self, view: &CatalogView, id: ResourceId) -> Result<Source> {
-        let (content, replicas) = place(view, &id, &self.region)?;
-        let parts = &self.session.parts;
-        let lease = parts.pool(&id, &self.region, replicas).place();
-        let lease = lease.ok_or_else(|| Error::corrupt(id.to_string(), "it has no replica there"))?;
-        let replicas = Replicas::new(self.slots(view, &id, lease.replica(), replicas)?);
-        let manifest = replicas.manifest(&content.manifest).await?;
+        let placed = place(view, &id, &self.region)?;
+        let lease = match self.replica {
+            Some(_) => None,
+            None => Some(self.session.parts.pool(&id, &self.region, &placed).place(Request::vm().or_throttled())?),
+        };
+        let chosen = lease.as_ref().map(Lease::replica).or(self.replica).map_or(0, |replica| replica.number());
+        let replicas = Replicas::new(self.slots(view, &id, chosen, placed.replicas)?);
+        let manifest = replicas.manifest(&placed.content.manifest).await?;
         let disk = manifest.disks.iter().find(|disk| disk.lun == self.lun).ok_or_else(|| {
             let what = format!(
                 "The value of parameter imageReference is invalid: `{id}` has no data disk with LUN `{}`",
@@ -234,12 +268,19 @@ impl Deployment {
             Error::new(Problem::new(ErrorKind::NotFound, "InvalidParameter", "imageReference.lun", what))
         })?;
         let disk = disk.clone();
-        Ok(Source { replicas, manifest, disk, lease })
+        Ok(Source { replicas, manifest, disk, chosen, lease })
     }
 }
 
+/// Where an image is in a region.
+pub(super) struct Placed {
+    content: ImageContent,
+    pub(super) replicas: u32,
+    pub(super) account: StorageAccountType,
+}
+
 /// What an image holds, and how many replicas of it a region can deploy from.
-pub(super) fn place(view: &CatalogView, id: &ResourceId, region: &Region) -> Result<(ImageContent, u32)> {
+pub(super) fn place(view: &CatalogView, id: &ResourceId, region: &Region) -> Result<Placed> {
     let state = view.state();
     let (content, replicas, elsewhere) = match id {
         ResourceId::ImageVersion(id) => {
@@ -272,7 +313,11 @@ pub(super) fn place(view: &CatalogView, id: &ResourceId, region: &Region) -> Res
         );
         return Err(Error::new(Problem::new(ErrorKind::NotFound, "GalleryImageNotFound", id.to_string(), what)));
     }
-    Ok((content, replicas))
+    let account = match id {
+        ResourceId::ImageVersion(id) => view.record(id)?.version.publishing_profile().storage_account_type_in(region),
+        _ => StorageAccountType::default(),
+    };
+    Ok(Placed { content, replicas, account })
 }
 
 /// A disk in the slot that serves it.
@@ -280,7 +325,8 @@ struct Source {
     replicas: Replicas,
     manifest: Manifest,
     disk: ManifestDisk,
-    lease: Lease,
+    chosen: u32,
+    lease: Option<Lease>,
 }
 
 impl Source {
@@ -297,6 +343,6 @@ impl Source {
     async fn deployed(&self, session: &Session) -> Deployed {
         let mended_packs = self.replicas.mend(&self.manifest, &session.parts.workers).await;
         let (digest, virtual_size) = (self.disk.digest, self.disk.size);
-        Deployed { digest, virtual_size, replica: self.lease.replica(), mended_packs }
+        Deployed { digest, virtual_size, replica: self.chosen, mended_packs }
     }
 }

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::host::{Clock, Entropy, Workers};
 use crate::image::random_access::ChunkCache;
 use crate::model::{Limits, Region, RegionCatalog, ResourceId};
-use crate::placement::Pool;
+use crate::placement::{PlacementPolicy, Pool};
 
 /// What the service is made of.
 #[derive(Debug)]
@@ -26,10 +26,11 @@ pub(super) struct Parts {
     pub(super) entropy: Arc<dyn Entropy>,
     /// What readers have read lately.
     pub(super) chunks: Arc<ChunkCache>,
-    /// What each replica is doing in this process.
     /// The computer names of the VMs that were made of specialized images, with those VMs' names.
     pub(super) computer_names: Mutex<BTreeMap<(Caller, ResourceId, String), BTreeSet<String>>>,
-    pub(super) pools: Mutex<HashMap<(ResourceId, Region), Arc<Pool>>>,
+    pub(super) placement_policy: PlacementPolicy,
+    /// What each replica is doing in this process.
+    pub(super) pools: Mutex<HashMap<(ResourceId, Region), Pool>>,
 }
 
 impl Parts {
@@ -40,9 +41,16 @@ impl Parts {
         Ok(bytes)
     }
 
-    /// The loads of a version's replicas in a region, kept for this process.
-    pub(super) fn pool(&self, image: &ResourceId, region: &Region, replicas: u32) -> Arc<Pool> {
+    /// The replicas of an image in a region and what they are doing, kept for this process.
+    pub(super) fn pool(&self, image: &ResourceId, region: &Region, place: &super::deploy::Placed) -> Pool {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        pools.entry((image.clone(), region.clone())).or_insert_with(|| Pool::new(replicas)).clone()
+        let new = || match image {
+            ResourceId::ManagedImage(_) => Pool::of_managed_image(&self.placement_policy, place.account),
+            _ => Pool::new(&self.placement_policy, place.account),
+        };
+        let pool = pools.entry((image.clone(), region.clone())).or_insert_with(new).clone();
+        // It may have been another number before.
+        pool.resize(place.replicas);
+        pool
     }
 }

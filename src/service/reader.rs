@@ -43,7 +43,7 @@ const MAX_READ: usize = 1 << 20;
 /// # }).unwrap();
 /// ```
 pub struct ImageReader {
-    disk: Arc<(RandomAccess, Lease)>,
+    disk: Arc<(RandomAccess, Option<Lease>)>,
     position: u64,
     reading: Option<BoxFuture<'static, Result<Bytes>>>,
 }
@@ -61,7 +61,7 @@ impl Clone for ImageReader {
 }
 
 impl ImageReader {
-    pub(super) fn new(disk: RandomAccess, lease: Lease) -> Self {
+    pub(super) fn new(disk: RandomAccess, lease: Option<Lease>) -> Self {
         Self { disk: Arc::new((disk, lease)), position: 0, reading: None }
     }
 

@@ -1,0 +1,191 @@
+//! More replicas when they are busy, fewer when they have been idle for long. Advice only: someone else makes the
+//! replicas.
+
+use std::collections::VecDeque;
+
+use super::PlacementPolicy;
+
+/// What a pool is doing: see [`Pool::observe`](super::Pool::observe).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Observation {
+    /// Replicas that serve.
+    pub serving: u32,
+    /// What these have to do, in units.
+    pub load: u64,
+    /// What waits in the queue, in units.
+    pub waiting: u64,
+    /// What a replica can do at once, in units.
+    pub capacity: u64,
+}
+
+/// How many replicas there should be, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Advice {
+    /// The replicas that should serve.
+    pub replicas: u32,
+    /// Those that should be added to what there is; negative for those that should be drained.
+    pub change: i64,
+    /// Why.
+    pub reason: String,
+}
+
+/// Advises on a region's replica count, by the rule of Kubernetes' horizontal pod autoscaler: as many replicas as bring
+/// the load to a target, nothing within a tolerance of that, more at once, and fewer only when all of the last
+/// observations would have had fewer. So a short lull removes nothing that the next burst needs: a replica is a deep
+/// copy and takes long to make.
+///
+/// ```
+/// use compute_gallery::model::StorageAccountType;
+/// use compute_gallery::placement::{Autoscaler, PlacementPolicy, Pool};
+///
+/// let policy = PlacementPolicy::default();
+/// let mut autoscaler = Autoscaler::new(&policy);
+/// let pool = Pool::new(&policy, StorageAccountType::StandardLrs);
+/// pool.resize(4);
+/// let vms = pool.place_many(80)?;
+/// let advice = autoscaler.observe(&pool.observe());
+/// // 80 VMs at 70 % of 20 a replica.
+/// assert_eq!((advice.replicas, advice.change), (6, 2));
+/// pool.resize(advice.replicas);
+///
+/// drop(vms);
+/// assert_eq!(autoscaler.observe(&pool.observe()).change, 0);
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Autoscaler {
+    min: u32,
+    max: u32,
+    target_percent: u32,
+    tolerance_percent: u32,
+    window: usize,
+    /// What each of the last observations asked for.
+    recent: VecDeque<u32>,
+}
+
+impl Autoscaler {
+    /// Within the policy's bounds. The load is to be 70 % (so that a replica can fail among four), 10 % of that is
+    /// tolerated and the last 5 observations must agree before a replica is given up; the last two are Kubernetes' own,
+    /// whose window of 5 minutes is 5 observations at one a minute.
+    pub fn new(policy: &PlacementPolicy) -> Self {
+        let (min, max) = (policy.min_replicas(), policy.max_replicas());
+        Self { min, max, target_percent: 70, tolerance_percent: 10, window: 5, recent: VecDeque::new() }
+    }
+
+    /// Sets the load to aim at, in percent of what the replicas can do: from 1 to 100.
+    #[must_use]
+    pub fn with_target(mut self, percent: u32) -> Self {
+        self.target_percent = percent.clamp(1, 100);
+        self
+    }
+
+    /// Sets how far the load may be from the target before anything is changed, in percent of the target.
+    #[must_use]
+    pub fn with_tolerance(mut self, percent: u32) -> Self {
+        self.tolerance_percent = percent;
+        self
+    }
+
+    /// Sets how many observations must agree that there are too many replicas: at least 1.
+    #[must_use]
+    pub fn with_window(mut self, observations: usize) -> Self {
+        self.window = observations.max(1);
+        self
+    }
+
+    /// Takes note of what a pool is doing and says how many replicas it should have. Observe at equal intervals.
+    pub fn observe(&mut self, observation: &Observation) -> Advice {
+        let Observation { serving, load, waiting, capacity } = *observation;
+        let demand = u128::from(load) + u128::from(waiting);
+        let target = u128::from(capacity.max(1)) * u128::from(self.target_percent);
+        let needed = (demand * 100).div_ceil(target);
+        // Compared as fractions: demand / (serving * target), against 1.
+        let (ratio, one) = (demand * 10_000, u128::from(serving) * target);
+        let tolerance = u128::from(self.tolerance_percent);
+        let is_near = waiting == 0 && ratio.abs_diff(one * 100) <= one * tolerance;
+        let desired = if is_near { serving } else { u32::try_from(needed).unwrap_or(u32::MAX) };
+        let desired = desired.clamp(self.min, self.max);
+
+        self.recent.push_back(desired);
+        while self.recent.len() > self.window {
+            self.recent.pop_front();
+        }
+        let most = self.recent.iter().copied().max().unwrap_or(desired);
+        let percent = if one == 0 { 0 } else { demand * 100 / (u128::from(serving) * u128::from(capacity.max(1))) };
+        let (replicas, reason) = if desired > serving {
+            (desired, format!("the replicas are asked for {percent} % of what they can do: {desired} are needed"))
+        } else if desired == serving {
+            (serving, format!("{percent} % is what {serving} replicas should do"))
+        } else if self.recent.len() < self.window {
+            let seen = self.recent.len();
+            (
+                serving,
+                format!("{desired} would be enough now, but only {seen} of {} observations are known", self.window),
+            )
+        } else if most < serving {
+            (most, format!("{most} were enough in each of the last {} observations", self.window))
+        } else {
+            (serving, format!("{desired} would be enough now, but {most} were needed a short time ago"))
+        };
+        // Fewer are there than the window once needed: that is no reason to have more now.
+        Advice { replicas, change: i64::from(replicas) - i64::from(serving), reason }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(serving: u32, percent: u64) -> Observation {
+        Observation { serving, load: u64::from(serving) * 600 * percent / 100, waiting: 0, capacity: 600 }
+    }
+
+    fn autoscaler() -> Autoscaler {
+        Autoscaler::new(&PlacementPolicy::default().with_replicas(2, 20))
+    }
+
+    #[test]
+    fn near_the_target_nothing_is_changed() {
+        let mut autoscaler = autoscaler();
+        for percent in [63, 70, 77, 65, 75, 64] {
+            assert_eq!(autoscaler.observe(&seen(10, percent)).change, 0, "{percent}");
+        }
+        assert_eq!(autoscaler.observe(&seen(10, 80)).change, 2);
+    }
+
+    #[test]
+    fn a_lull_is_waited_out_and_a_night_is_not() {
+        let mut autoscaler = autoscaler();
+        for _ in 0..2 {
+            autoscaler.observe(&seen(10, 70));
+            for _ in 0..4 {
+                assert_eq!(autoscaler.observe(&seen(10, 14)).change, 0);
+            }
+        }
+        assert_eq!(autoscaler.observe(&seen(10, 14)).change, -8);
+        assert_eq!(autoscaler.observe(&seen(2, 70)).change, 0);
+    }
+
+    /// A load that goes up and down faster than the window changes the count once.
+    #[test]
+    fn it_does_not_flap() {
+        let (mut autoscaler, mut replicas, mut changes) = (autoscaler(), 5, 0);
+        for minute in 0..100 {
+            let load = if minute % 3 == 0 { 4_200 } else { 1_200 };
+            let advice = autoscaler.observe(&Observation { serving: replicas, load, waiting: 0, capacity: 600 });
+            changes += u32::from(advice.change != 0);
+            replicas = advice.replicas;
+        }
+        assert_eq!((replicas, changes), (10, 1));
+    }
+
+    #[test]
+    fn those_that_wait_count_and_the_bounds_hold() {
+        let waiting = Observation { waiting: 600, ..seen(2, 100) };
+        assert_eq!(autoscaler().observe(&waiting).replicas, 5);
+        assert_eq!(autoscaler().observe(&Observation { waiting: 1 << 40, ..waiting }).replicas, 20);
+        assert_eq!(autoscaler().observe(&seen(0, 0)).replicas, 2);
+    }
+}

@@ -1,0 +1,242 @@
+//! How much a replica can do at once, and how many replicas there may be.
+
+use std::collections::HashMap;
+
+use super::Request;
+use super::request::What;
+use crate::model::StorageAccountType;
+
+/// What one replica can do at once: so many VM creations, or one scale-set deployment of so many instances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    vms: u32,
+    scale_set_instances: u32,
+}
+
+impl Capacity {
+    /// So many VMs, or so many instances of one scale set; at least one of each.
+    pub fn new(vms: u32, scale_set_instances: u32) -> Self {
+        Self { vms: vms.max(1), scale_set_instances: scale_set_instances.max(1) }
+    }
+
+    /// VMs that are created at the same time.
+    pub fn vms(&self) -> u32 {
+        self.vms
+    }
+
+    /// Instances of one scale-set deployment.
+    pub fn scale_set_instances(&self) -> u32 {
+        self.scale_set_instances
+    }
+}
+
+/// Whether a replica may serve VMs and a scale set at the same time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sharing {
+    /// They share it by a common unit: with 20 VMs and 600 instances, a VM takes as much of it as 30 instances.
+    #[default]
+    Shared,
+    /// A scale set, of whatever size, has its replica to itself. It waits for one that is idle.
+    Apart,
+}
+
+/// The numbers that placement and sizing go by. They are advice from a service's documentation, not laws of nature:
+/// change them when you have measured your own.
+///
+/// ```
+/// use compute_gallery::model::StorageAccountType;
+/// use compute_gallery::placement::{Capacity, PlacementPolicy};
+///
+/// // One user saw a replica on premium storage serve 25 hosts where a standard one gave up above 2.
+/// let policy = PlacementPolicy::default().with_capacity_on(StorageAccountType::PremiumLrs, Capacity::new(25, 600));
+/// assert_eq!(policy.capacity_on(StorageAccountType::StandardLrs).vms(), 20);
+/// assert_eq!(policy.capacity_on(StorageAccountType::PremiumLrs).vms(), 25);
+/// assert_eq!(PlacementPolicy::azure_2026().min_replicas(), 3);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacementPolicy {
+    capacity: Capacity,
+    by_storage: HashMap<StorageAccountType, Capacity>,
+    sharing: Sharing,
+    scale_set_instances_from_gallery: u32,
+    scale_set_instances_from_managed_image: u32,
+    min_replicas: u32,
+    max_replicas: u32,
+}
+
+impl Default for PlacementPolicy {
+    /// The original Shared Image Gallery's numbers: a replica for each 20 VMs that are created concurrently, one for each
+    /// scale-set deployment of up to 600 instances, scale sets of up to 1,000 instances (600 from a managed image;
+    /// all of its overview, "Scaling"), and 1 to 100 replicas in a region (its API reference).
+    fn default() -> Self {
+        Self {
+            capacity: Capacity::new(20, 600),
+            by_storage: HashMap::new(),
+            sharing: Sharing::Shared,
+            scale_set_instances_from_gallery: 1_000,
+            scale_set_instances_from_managed_image: 600,
+            min_replicas: 1,
+            max_replicas: 100,
+        }
+    }
+}
+
+impl PlacementPolicy {
+    /// Today's numbers of Azure Compute Gallery: 50 VMs and 1,000 instances ("Scaling" in its overview), and at least 3
+    /// replicas for production ("Best practices").
+    pub fn azure_2026() -> Self {
+        Self { capacity: Capacity::new(50, 1_000), min_replicas: 3, ..Self::default() }
+    }
+
+    /// What a replica can do at once on that kind of storage.
+    pub fn capacity_on(&self, storage: StorageAccountType) -> Capacity {
+        self.by_storage.get(&storage).copied().unwrap_or(self.capacity)
+    }
+
+    /// Whether VMs and scale sets share a replica.
+    pub fn sharing(&self) -> Sharing {
+        self.sharing
+    }
+
+    /// Instances of a scale set that is made from a gallery image, at most.
+    pub fn scale_set_instances_from_gallery(&self) -> u32 {
+        self.scale_set_instances_from_gallery
+    }
+
+    /// Instances of a scale set that is made from a managed image, at most.
+    pub fn scale_set_instances_from_managed_image(&self) -> u32 {
+        self.scale_set_instances_from_managed_image
+    }
+
+    /// Replicas in a region, at least.
+    pub fn min_replicas(&self) -> u32 {
+        self.min_replicas
+    }
+
+    /// Replicas in a region, at most.
+    pub fn max_replicas(&self) -> u32 {
+        self.max_replicas
+    }
+
+    /// Sets what a replica can do at once, on all storage that has no number of its own.
+    #[must_use]
+    pub fn with_capacity(mut self, capacity: Capacity) -> Self {
+        self.capacity = capacity;
+        self
+    }
+
+    /// Sets what a replica can do at once on one kind of storage.
+    #[must_use]
+    pub fn with_capacity_on(mut self, storage: StorageAccountType, capacity: Capacity) -> Self {
+        self.by_storage.insert(storage, capacity);
+        self
+    }
+
+    /// Sets whether VMs and scale sets share a replica.
+    #[must_use]
+    pub fn with_sharing(mut self, sharing: Sharing) -> Self {
+        self.sharing = sharing;
+        self
+    }
+
+    /// Sets the instances of a scale set, from a gallery image and from a managed image.
+    #[must_use]
+    pub fn with_scale_set_instances(mut self, from_gallery: u32, from_managed_image: u32) -> Self {
+        self.scale_set_instances_from_gallery = from_gallery;
+        self.scale_set_instances_from_managed_image = from_managed_image;
+        self
+    }
+
+    /// Sets the fewest and the most replicas in a region; the most is at least the fewest.
+    #[must_use]
+    pub fn with_replicas(mut self, min: u32, max: u32) -> Self {
+        self.min_replicas = min;
+        self.max_replicas = max.max(min);
+        self
+    }
+}
+
+/// The common unit of loads: the largest of which a VM and an instance are both whole numbers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Units {
+    /// Of a replica.
+    pub(super) capacity: u64,
+    /// Of a VM.
+    pub(super) vm: u64,
+    /// Of a scale set's instance; none where a scale set takes a replica whole.
+    instance: Option<u64>,
+    /// The instances of a scale set that one replica serves.
+    pub(super) instances_per_replica: u32,
+}
+
+impl Units {
+    pub(super) fn new(policy: &PlacementPolicy, storage: StorageAccountType) -> Self {
+        let Capacity { vms, scale_set_instances } = policy.capacity_on(storage);
+        let (vms, instances) = (u64::from(vms), u64::from(scale_set_instances));
+        match policy.sharing {
+            Sharing::Apart => Self { capacity: vms, vm: 1, instance: None, instances_per_replica: scale_set_instances },
+            Sharing::Shared => {
+                let capacity = vms / gcd(vms, instances) * instances;
+                Self {
+                    capacity,
+                    vm: capacity / vms,
+                    instance: Some(capacity / instances),
+                    instances_per_replica: scale_set_instances,
+                }
+            }
+        }
+    }
+
+    /// Of a scale set, or a part of it.
+    pub(super) fn scale_set(&self, instances: u32) -> u64 {
+        self.instance.map_or(self.capacity, |instance| instance * u64::from(instances))
+    }
+
+    /// Of a whole request.
+    pub(super) fn of(&self, request: &Request) -> u64 {
+        match (request.what, self.instance) {
+            (What::Vms(count), _) => self.vm * u64::from(count),
+            (What::ScaleSet(instances), Some(instance)) => instance * u64::from(instances),
+            (What::ScaleSet(instances), None) => {
+                self.capacity * u64::from(instances.div_ceil(self.instances_per_replica))
+            }
+        }
+    }
+
+    /// The instances that fit into so many units, at most what one replica serves.
+    pub(super) fn instances_within(&self, room: u64) -> u32 {
+        match self.instance {
+            None if room >= self.capacity => self.instances_per_replica,
+            None => 0,
+            Some(instance) => u32::try_from(room / instance).unwrap_or(u32::MAX).min(self.instances_per_replica),
+        }
+    }
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn twenty_vms_or_six_hundred_instances_fill_a_replica() {
+        for (policy, vm) in [(PlacementPolicy::default(), 30), (PlacementPolicy::azure_2026(), 20)] {
+            let units = Units::new(&policy, StorageAccountType::StandardLrs);
+            let capacity = policy.capacity_on(StorageAccountType::StandardLrs);
+            assert_eq!(units.vm, vm);
+            assert_eq!(units.vm * u64::from(capacity.vms()), units.capacity);
+            assert_eq!(units.scale_set(capacity.scale_set_instances()), units.capacity);
+        }
+    }
+
+    #[test]
+    fn apart_a_scale_set_of_one_takes_a_whole_replica() {
+        let policy = PlacementPolicy::default().with_sharing(Sharing::Apart);
+        let units = Units::new(&policy, StorageAccountType::StandardLrs);
+        assert_eq!((units.capacity, units.scale_set(1)), (20, 20));
+        assert_eq!((units.instances_within(19), units.instances_within(20)), (0, 600));
+    }
+}

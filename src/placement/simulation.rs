@@ -1,0 +1,511 @@
+//! Trying it out: creations against replicas, in virtual time.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::time::Duration;
+
+use super::random::SplitMix;
+use super::{Lease, Pool, ReplicaId, ReplicaState, Request, Zone};
+
+/// How long a creation takes on a replica that is not overloaded.
+///
+/// A model of ours, to be fitted to what you measure: a fixed time to boot, and a time for each GiB that is read. Half
+/// of each duration is the same for all, the other half is exponentially distributed, so some take much longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CreationTime {
+    mean: Duration,
+}
+
+impl CreationTime {
+    /// Of an image of that many bytes: 60 seconds, and 2 for each GiB (500 MiB a second).
+    pub fn of_image(bytes: u64) -> Self {
+        Self::mean(Duration::from_secs(60) + Duration::from_millis(bytes / (1 << 20) * 2_000 / 1_024))
+    }
+
+    /// With that mean.
+    pub fn mean(mean: Duration) -> Self {
+        Self { mean }
+    }
+
+    /// The mean.
+    pub fn as_mean(&self) -> Duration {
+        self.mean
+    }
+}
+
+/// What happens to a creation that no replica has room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// It waits for its turn, first in, first out.
+    Queue,
+    /// It is started anyway, and takes longer by as much as its replica is overloaded.
+    Throttle,
+    /// It is refused and does not come again.
+    Refuse,
+}
+
+/// What fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// One replica.
+    Replica(ReplicaId),
+    /// All replicas of a zone.
+    Zone(Zone),
+}
+
+/// A simulation of discrete events. It places on a [`Pool`] as a program does: what is simulated is the scheduler that
+/// you use, with its strategy, replicas and zones.
+///
+/// Throughput grows with each replica until the replicas can do all that comes, and no further:
+///
+/// ```
+/// use std::time::Duration;
+/// use compute_gallery::model::StorageAccountType;
+/// use compute_gallery::placement::{CreationTime, PlacementPolicy, Pool, Simulation, SimulationReport};
+///
+/// let run = |replicas| -> SimulationReport {
+///     let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::StandardLrs);
+///     pool.resize(replicas);
+///     let simulation = Simulation::new(7, CreationTime::mean(Duration::from_secs(120)));
+///     // 1,800 an hour are 60 at once.
+///     simulation.with_arrivals(1_800.0).run(&pool, Duration::from_secs(8 * 3_600))
+/// };
+/// let [one, two, four, eight] = [1, 2, 4, 8].map(run);
+/// assert!((one.per_hour() - 600.0).abs() < 30.0);
+/// assert!((two.per_hour() - 1_200.0).abs() < 60.0);
+/// assert!((four.per_hour() - 1_800.0).abs() < 90.0);
+/// assert!((eight.per_hour() - four.per_hour()).abs() < 30.0);
+/// assert_eq!(eight.wait(99), Duration::ZERO);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Simulation {
+    seed: u64,
+    creation: CreationTime,
+    arrivals_per_hour: f64,
+    when_full: WhenFull,
+    requests: Vec<(Duration, Request)>,
+    failures: Vec<(Duration, Duration, Failure)>,
+}
+
+/// What came of a simulation.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct SimulationReport {
+    /// The virtual time until the end, or until nothing was left to do.
+    pub elapsed: Duration,
+    /// Creations that were asked for; a request of many VMs is one.
+    pub arrived: u64,
+    /// Those that were done before the end.
+    pub completed: u64,
+    /// Those that were placed on a replica without room.
+    pub throttled: u64,
+    /// Those that were refused.
+    pub refused: u64,
+    /// How often one began again because its replica failed.
+    pub interrupted: u64,
+    /// Those that still waited at the end.
+    pub waiting: u64,
+    /// The most that one replica had to do, in percent of what it can do.
+    pub busiest_percent: u64,
+    /// The creations that each replica, by its number, has done or had a part in.
+    pub by_replica: Vec<u64>,
+    /// From arrival to start, of those that were done; sorted.
+    waits: Vec<u64>,
+    /// From arrival to the end, of those that were done; sorted.
+    durations: Vec<u64>,
+}
+
+impl SimulationReport {
+    /// Creations that were done, for each hour.
+    pub fn per_hour(&self) -> f64 {
+        let hours = self.elapsed.as_secs_f64() / 3_600.0;
+        if hours > 0.0 { self.completed as f64 / hours } else { 0.0 }
+    }
+
+    /// A percentile of the time from a creation's arrival to its start, of those that were done (nearest rank).
+    pub fn wait(&self, percentile: u32) -> Duration {
+        nearest_rank(&self.waits, percentile)
+    }
+
+    /// A percentile of the time from a creation's arrival to its end, of those that were done (nearest rank).
+    pub fn duration(&self, percentile: u32) -> Duration {
+        nearest_rank(&self.durations, percentile)
+    }
+
+    /// The part of the arrivals that was throttled, from 0 to 1.
+    pub fn throttled_share(&self) -> f64 {
+        if self.arrived == 0 { 0.0 } else { self.throttled as f64 / self.arrived as f64 }
+    }
+}
+
+fn nearest_rank(sorted: &[u64], percentile: u32) -> Duration {
+    let rank = (sorted.len() * percentile.min(100) as usize).div_ceil(100).max(1);
+    Duration::from_micros(sorted.get(rank - 1).copied().unwrap_or(0))
+}
+
+impl Simulation {
+    /// Draws from that seed: the same seed, the same report. Nothing arrives yet, and what finds no room waits.
+    pub fn new(seed: u64, creation: CreationTime) -> Self {
+        Self {
+            seed,
+            creation,
+            arrivals_per_hour: 0.0,
+            when_full: WhenFull::Queue,
+            requests: Vec::new(),
+            failures: Vec::new(),
+        }
+    }
+
+    /// VMs arrive one by one, at random (Poisson), so many an hour on average.
+    #[must_use]
+    pub fn with_arrivals(mut self, per_hour: f64) -> Self {
+        self.arrivals_per_hour = per_hour;
+        self
+    }
+
+    /// A request arrives at that time.
+    #[must_use]
+    pub fn with_request(mut self, at: Duration, request: Request) -> Self {
+        self.requests.push((at, request));
+        self
+    }
+
+    /// Sets what happens to a creation that no replica has room for.
+    #[must_use]
+    pub fn when_full(mut self, when_full: WhenFull) -> Self {
+        self.when_full = when_full;
+        self
+    }
+
+    /// A replica or a zone fails at that time, for that long. What it was doing begins again elsewhere, before all that
+    /// waits. Where failures overlap, the first that ends ends all.
+    #[must_use]
+    pub fn with_failure(mut self, at: Duration, lasting: Duration, failure: Failure) -> Self {
+        self.failures.push((at, lasting, failure));
+        self
+    }
+
+    /// Runs until that virtual time, or until nothing is left to do. The pool is idle again afterwards, if it was before;
+    /// replicas that had not recovered at the end are failed.
+    pub fn run(&self, pool: &Pool, until: Duration) -> SimulationReport {
+        let mut run = Run::new(self, pool);
+        let until = micros(until);
+        while let Some(Reverse((now, _, event))) = run.events.pop() {
+            if now > until {
+                run.now = until;
+                break;
+            }
+            run.now = now;
+            run.happens(event);
+        }
+        run.report()
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// A creation that was asked for.
+#[derive(Clone, Copy, Debug)]
+struct Creation {
+    arrived: u64,
+    request: Request,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    /// One of those that come at random; the next one follows it.
+    Arrival,
+    /// One of `Simulation::requests`.
+    Request(usize),
+    /// Of an attempt, which may have been interrupted.
+    Done(u64),
+    /// The start and the end of one of `Simulation::failures`.
+    Fails(usize),
+    Recovers(usize),
+}
+
+#[derive(Debug)]
+struct Run<'a> {
+    simulation: &'a Simulation,
+    pool: &'a Pool,
+    random: SplitMix,
+    now: u64,
+    /// By time, then by the order in which they were made: so nothing depends on the heap's own order.
+    events: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    made: u64,
+    /// The attempts that are being made, with their start.
+    running: BTreeMap<u64, (Creation, u64, Lease)>,
+    attempts: u64,
+    queue: VecDeque<Creation>,
+    report: SimulationReport,
+    most: u64,
+}
+
+impl<'a> Run<'a> {
+    fn new(simulation: &'a Simulation, pool: &'a Pool) -> Self {
+        let report = SimulationReport {
+            elapsed: Duration::ZERO,
+            arrived: 0,
+            completed: 0,
+            throttled: 0,
+            refused: 0,
+            interrupted: 0,
+            waiting: 0,
+            busiest_percent: 0,
+            by_replica: vec![0; pool.replicas().len()],
+            waits: Vec::new(),
+            durations: Vec::new(),
+        };
+        let mut run = Self {
+            simulation,
+            pool,
+            random: SplitMix::new(simulation.seed),
+            now: 0,
+            events: BinaryHeap::new(),
+            made: 0,
+            running: BTreeMap::new(),
+            attempts: 0,
+            queue: VecDeque::new(),
+            report,
+            most: 0,
+        };
+        for (index, (at, _)) in simulation.requests.iter().enumerate() {
+            run.at(micros(*at), Event::Request(index));
+        }
+        for (index, (at, lasting, _)) in simulation.failures.iter().enumerate() {
+            run.at(micros(*at), Event::Fails(index));
+            run.at(micros(at.saturating_add(*lasting)), Event::Recovers(index));
+        }
+        run.next_arrival();
+        run
+    }
+
+    fn at(&mut self, time: u64, event: Event) {
+        self.made += 1;
+        self.events.push(Reverse((time, self.made, event)));
+    }
+
+    fn next_arrival(&mut self) {
+        if self.simulation.arrivals_per_hour > 0.0 {
+            let after = self.random.exponential(3_600e6 / self.simulation.arrivals_per_hour);
+            self.at(self.now.saturating_add(after as u64), Event::Arrival);
+        }
+    }
+
+    fn happens(&mut self, event: Event) {
+        match event {
+            Event::Arrival => {
+                self.arrives(Request::vm());
+                self.next_arrival();
+            }
+            Event::Request(index) => {
+                if let Some((_, request)) = self.simulation.requests.get(index) {
+                    self.arrives(*request);
+                }
+            }
+            Event::Done(attempt) => {
+                if let Some((creation, started, lease)) = self.running.remove(&attempt) {
+                    self.done(&creation, started, &lease);
+                    drop(lease);
+                    self.serve();
+                }
+            }
+            Event::Fails(index) => self.fails(index),
+            Event::Recovers(index) => {
+                for id in self.hit_by(index) {
+                    self.pool.restore(id).ok();
+                }
+                self.serve();
+            }
+        }
+    }
+
+    fn arrives(&mut self, request: Request) {
+        self.report.arrived += 1;
+        let creation = Creation { arrived: self.now, request };
+        let is_first = self.queue.is_empty();
+        let request = match self.simulation.when_full {
+            WhenFull::Throttle => request.or_throttled(),
+            _ => request,
+        };
+        if is_first && self.starts(Creation { request, ..creation }) {
+            return;
+        }
+        match self.simulation.when_full {
+            WhenFull::Refuse => self.report.refused += 1,
+            WhenFull::Queue | WhenFull::Throttle => self.queue.push_back(Creation { request, ..creation }),
+        }
+    }
+
+    /// Starts those that wait, up to the first that has no room.
+    fn serve(&mut self) {
+        while let Some(first) = self.queue.front() {
+            if !self.starts(*first) {
+                return;
+            }
+            self.queue.pop_front();
+        }
+    }
+
+    fn starts(&mut self, creation: Creation) -> bool {
+        let Ok(lease) = self.pool.place(creation.request) else { return false };
+        self.attempts += 1;
+        let mean = micros(self.simulation.creation.mean) as f64 / 2.0;
+        let alone = mean + self.random.exponential(mean);
+        // As slow as the slowest of its replicas, whose rate all share.
+        let loads = self.pool.loads(lease.shares().map(|share| share.replica()));
+        let most = loads.max().unwrap_or(0);
+        self.most = self.most.max(most);
+        let slower = (most as f64 / self.pool.capacity() as f64).max(1.0);
+        self.at(self.now.saturating_add((alone * slower) as u64), Event::Done(self.attempts));
+        self.report.throttled += u64::from(lease.is_throttled());
+        self.running.insert(self.attempts, (creation, self.now, lease));
+        true
+    }
+
+    fn done(&mut self, creation: &Creation, started: u64, lease: &Lease) {
+        self.report.completed += 1;
+        self.report.waits.push(started - creation.arrived);
+        self.report.durations.push(self.now - creation.arrived);
+        let replicas: BTreeSet<u32> = lease.shares().map(|share| share.replica().number()).collect();
+        for replica in replicas {
+            if let Some(count) = self.report.by_replica.get_mut(replica as usize) {
+                *count += 1;
+            }
+        }
+    }
+
+    fn hit_by(&self, failure: usize) -> Vec<ReplicaId> {
+        let failure = self.simulation.failures.get(failure).map(|(_, _, failure)| *failure);
+        let hit = |id: ReplicaId, zone: Option<Zone>| match failure {
+            Some(Failure::Replica(failed)) => failed == id,
+            Some(Failure::Zone(failed)) => zone == Some(failed),
+            None => false,
+        };
+        let replicas = self.pool.replicas();
+        let hit = replicas.iter().filter(|replica| hit(replica.id, replica.zone));
+        hit.filter(|replica| replica.state != ReplicaState::Draining).map(|replica| replica.id).collect()
+    }
+
+    fn fails(&mut self, failure: usize) {
+        let hit: BTreeSet<ReplicaId> = self.hit_by(failure).into_iter().collect();
+        for id in &hit {
+            self.pool.fail(*id).ok();
+        }
+        let is_hit = |lease: &Lease| lease.shares().any(|share| hit.contains(&share.replica()));
+        let lost = self.running.extract_if(.., |_, (_, _, lease)| is_hit(lease));
+        let mut again: Vec<Creation> = lost.map(|(_, (creation, _, _))| creation).collect();
+        self.report.interrupted += again.len() as u64;
+        // Those that were refused later stay refused.
+        again.sort_by_key(|creation| creation.arrived);
+        for creation in again.into_iter().rev() {
+            self.queue.push_front(creation);
+        }
+        self.serve();
+    }
+
+    fn report(mut self) -> SimulationReport {
+        self.report.elapsed = Duration::from_micros(self.now);
+        self.report.waiting = self.queue.len() as u64;
+        self.report.busiest_percent = self.most * 100 / self.pool.capacity().max(1);
+        self.report.waits.sort_unstable();
+        self.report.durations.sort_unstable();
+        self.report
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::StorageAccountType;
+    use crate::placement::{PlacementPolicy, TwoChoices, erlang_c};
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    fn pool(replicas: u32) -> Pool {
+        let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::StandardLrs);
+        for replica in 0..replicas {
+            pool.join(Some(Zone::new(1 + replica as u16 % 3)));
+        }
+        pool
+    }
+
+    /// Creations of two minutes.
+    fn simulation(seed: u64) -> Simulation {
+        Simulation::new(seed, CreationTime::mean(Duration::from_secs(120)))
+    }
+
+    #[test]
+    fn the_same_seed_has_the_same_report() {
+        let run = |seed| {
+            let pool = pool(3).with_strategy(TwoChoices::new(5));
+            simulation(seed).with_arrivals(1_900.0).run(&pool, 4 * HOUR)
+        };
+        assert_eq!(run(1), run(1));
+        assert_ne!(run(1), run(2));
+    }
+
+    /// A replica does 600 an hour; 3,000 come. Up to 5 replicas each adds 600, the sixth adds nothing.
+    #[test]
+    fn throughput_is_linear_in_replicas_until_all_that_comes_is_done() {
+        for replicas in 1..=8_u32 {
+            let report = simulation(3).with_arrivals(3_000.0).run(&pool(replicas), 10 * HOUR);
+            let expected = f64::from(replicas * 600).min(3_000.0);
+            assert!(
+                (report.per_hour() / expected - 1.0).abs() < 0.03,
+                "{replicas}: {} of {expected}",
+                report.per_hour()
+            );
+            assert!(report.busiest_percent <= 100);
+            if replicas >= 7 {
+                assert_eq!(report.wait(95), Duration::ZERO);
+            }
+        }
+    }
+
+    /// The queue is what the theory says: the formula is for exponential durations, and near for ours.
+    #[test]
+    fn those_who_wait_are_as_many_as_erlang_expects() {
+        let report = simulation(9).with_arrivals(1_600.0).run(&pool(3), 200 * HOUR);
+        let waited = report.waits.iter().filter(|wait| **wait > 0).count() as f64 / report.completed as f64;
+        let expected = erlang_c(60, 1_600.0 / 30.0);
+        assert!((waited - expected).abs() < 0.05, "{waited} of {expected}");
+    }
+
+    #[test]
+    fn overload_is_throttled_queued_or_refused_as_the_caller_says() {
+        let run = |when_full| simulation(4).with_arrivals(2_400.0).when_full(when_full).run(&pool(3), 2 * HOUR);
+        let (queued, throttled, refused) = (run(WhenFull::Queue), run(WhenFull::Throttle), run(WhenFull::Refuse));
+        assert!(throttled.throttled_share() > 0.5 && throttled.busiest_percent > 100);
+        assert!(throttled.wait(100) == Duration::ZERO && throttled.duration(50) > refused.duration(50));
+        assert!(refused.refused > 0 && refused.busiest_percent <= 100 && refused.waiting == 0);
+        assert!(queued.waiting > 0 && queued.wait(99) > Duration::from_secs(60));
+        assert_eq!((queued.throttled, queued.refused), (0, 0));
+    }
+
+    #[test]
+    fn what_a_lost_zone_was_doing_is_done_elsewhere() {
+        let pool = pool(6);
+        let simulation = simulation(6)
+            .with_request(Duration::ZERO, Request::vms(60))
+            .with_request(Duration::from_secs(1), Request::scale_set(1_000))
+            .with_failure(Duration::from_secs(10), HOUR, Failure::Zone(Zone::new(2)))
+            .with_failure(Duration::from_secs(20), HOUR, Failure::Replica(ReplicaId(0)));
+        let report = simulation.run(&pool, 10 * HOUR);
+        assert_eq!((report.arrived, report.completed), (2, 2));
+        assert!(report.interrupted >= 1);
+        assert_eq!(report.by_replica.get(1), Some(&0), "it was lost before it could do anything");
+        assert!(pool.replicas().iter().all(|replica| replica.load == 0 && replica.state == ReplicaState::Serving));
+    }
+
+    #[test]
+    fn a_guideline_burst_needs_no_waiting_on_as_many_replicas_as_are_recommended() {
+        let burst = (0..120).fold(simulation(8), |all, _| all.with_request(Duration::ZERO, Request::vm()));
+        let (enough, few) = (burst.run(&pool(6), 10 * HOUR), burst.run(&pool(5), 10 * HOUR));
+        assert_eq!((enough.completed, enough.wait(100), enough.busiest_percent), (120, Duration::ZERO, 100));
+        assert_eq!(few.completed, 120);
+        assert!(few.wait(84) > Duration::ZERO && few.wait(83) == Duration::ZERO, "100 of 120 start at once");
+    }
+}
