@@ -126,7 +126,11 @@ fn any_part_of_a_disk_can_be_read_where_it_lies() {
             let fresh = session.deploy(version(), &home).open().await;
             match slot {
                 0 => assert!(fresh.unwrap().read_at(0..1000).await.unwrap() == wanted.get(..1000).unwrap()),
-                _ => assert!(fresh.is_err()),
+                // The manifest may have been mended when the first was lost; the index is in neither.
+                _ => assert!(match fresh {
+                    Ok(reader) => reader.read_at(0..1000).await.is_err(),
+                    Err(_) => true,
+                }),
             }
             // What was read before is in the cache.
             assert!(reader.read_at(0..300 << 10).await.unwrap() == wanted);
