@@ -439,6 +439,16 @@ fn a_source_takes_rights_on_the_source() {
         let snapshot: SnapshotId = flat("snapshots");
         let error = world.session("ann").publish(version(image_id().version("1.0.2".parse().unwrap()), snapshot)).await;
         assert_eq!(error.unwrap_err().code(), "LinkedAuthorizationFailed");
+        let account = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Storage/storageAccounts/vhds";
+        let publish_blob = || {
+            let (uri, storage_account) = ("https://vhds.example/web.vhd".into(), account.parse().unwrap());
+            let blob = VhdBlob { uri, storage_account, disk: disk() };
+            world.session("ann").publish(version(image_id().version("1.0.3".parse().unwrap()), blob)).into_future()
+        };
+        assert_eq!(publish_blob().await.unwrap_err().code(), "LinkedAuthorizationFailed");
+        let account: ResourceId = account.parse().unwrap();
+        world.assign(assignment("3", "ann", BuiltInRole::Contributor, account)).await;
+        publish_blob().await.unwrap();
     });
 }
 

@@ -511,7 +511,8 @@ fn a_vhd_blob_a_vm_and_another_version_are_sources_in_one_call() {
             let new = NewImageVersion::new(version_id(number), region("westeurope"), profile("westeurope"), source);
             session.publish(new).into_future()
         };
-        let blob = VhdBlob { uri: "https://a/b.vhd".into(), storage_account: None, disk: disk(1) };
+        let account = "/subscriptions/dev/resourceGroups/vms/providers/Microsoft.Storage/storageAccounts/vhds";
+        let blob = VhdBlob { uri: "https://a/b.vhd".into(), storage_account: account.parse().unwrap(), disk: disk(1) };
         let from_blob = publish("1.0.0", blob.into()).await.unwrap().resource;
         let json = serde_json::to_value(&from_blob).unwrap();
         assert_eq!(json["properties"]["storageProfile"]["osDiskImage"]["source"]["uri"], "https://a/b.vhd");

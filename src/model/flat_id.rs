@@ -1,4 +1,4 @@
-//! Ids of what lies in a resource group by itself: managed images, snapshots, disks, virtual machines.
+//! Ids of what lies in a resource group by itself: managed images, snapshots, disks, VMs, storage accounts.
 
 use super::{ImageName, ResourceGroupName, SubscriptionId};
 
@@ -31,13 +31,14 @@ macro_rules! flat_id {
             /// Its name.
             pub fn name(&self) -> &ImageName {
                 &self.name
-            }        }
+            }
+        }
 
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 let Self { subscription, resource_group, name } = self;
                 write!(f, "/subscriptions/{subscription}/resourceGroups/{resource_group}")?;
-                write!(f, concat!("/providers/Microsoft.Compute/", $kind, "/{}"), name)
+                write!(f, concat!("/providers/", $kind, "/{}"), name)
             }
         }
     };
@@ -45,20 +46,25 @@ macro_rules! flat_id {
 
 flat_id! {
     /// The id of a managed image: `/subscriptions/…/resourceGroups/…/providers/Microsoft.Compute/images/…`.
-    ManagedImageId, "images"
+    ManagedImageId, "Microsoft.Compute/images"
 }
 
 flat_id! {
     /// The id of a snapshot: `/subscriptions/…/resourceGroups/…/providers/Microsoft.Compute/snapshots/…`.
-    SnapshotId, "snapshots"
+    SnapshotId, "Microsoft.Compute/snapshots"
 }
 
 flat_id! {
     /// The id of a managed disk: `/subscriptions/…/resourceGroups/…/providers/Microsoft.Compute/disks/…`.
-    DiskId, "disks"
+    DiskId, "Microsoft.Compute/disks"
 }
 
 flat_id! {
     /// The id of a VM: `/subscriptions/…/resourceGroups/…/providers/Microsoft.Compute/virtualMachines/…`.
-    VirtualMachineId, "virtualMachines"
+    VirtualMachineId, "Microsoft.Compute/virtualMachines"
+}
+
+flat_id! {
+    /// The id of a storage account: `/subscriptions/…/resourceGroups/…/providers/Microsoft.Storage/storageAccounts/…`.
+    StorageAccountId, "Microsoft.Storage/storageAccounts"
 }

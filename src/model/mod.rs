@@ -29,7 +29,7 @@ mod version_number;
 mod version_source;
 
 pub use encryption::EncryptionImages;
-pub use flat_id::{DiskId, ManagedImageId, SnapshotId, VirtualMachineId};
+pub use flat_id::{DiskId, ManagedImageId, SnapshotId, StorageAccountId, VirtualMachineId};
 pub use gallery::Gallery;
 pub use identifier::ImageIdentifier;
 pub use image_definition::{

@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use super::serde_as_text;
 use super::{
-    DiskId, GalleryName, ImageName, ManagedImageId, ResourceGroupName, SnapshotId, SubscriptionId, VersionNumber,
-    VirtualMachineId,
+    DiskId, GalleryName, ImageName, ManagedImageId, ResourceGroupName, SnapshotId, StorageAccountId, SubscriptionId,
+    VersionNumber, VirtualMachineId,
 };
 use crate::error::{Error, Result};
 
@@ -64,6 +64,8 @@ pub enum ResourceId {
     Disk(DiskId),
     /// A VM.
     VirtualMachine(VirtualMachineId),
+    /// A storage account.
+    StorageAccount(StorageAccountId),
 }
 
 impl GalleryId {
@@ -133,6 +135,7 @@ impl ResourceId {
             Self::Snapshot(id) => (id.subscription(), id.resource_group()),
             Self::Disk(id) => (id.subscription(), id.resource_group()),
             Self::VirtualMachine(id) => (id.subscription(), id.resource_group()),
+            Self::StorageAccount(id) => (id.subscription(), id.resource_group()),
         }
     }
 }
@@ -159,17 +162,22 @@ impl<'a> Segments<'a> {
         }
     }
 
-    /// Takes the name of a kind that lies in a resource group by itself, if one comes next.
+    /// Takes the provider and name of a kind that lies in a resource group by itself, if they come next.
     fn flat_kind(&mut self) -> Option<FlatKind> {
-        let next = self.rest.clone().next()?;
-        let kinds: [(&str, FlatKind); 4] = [
-            ("images", |a, b, c| ManagedImageId::new(a, b, c).into()),
-            ("snapshots", |a, b, c| SnapshotId::new(a, b, c).into()),
-            ("disks", |a, b, c| DiskId::new(a, b, c).into()),
-            ("virtualMachines", |a, b, c| VirtualMachineId::new(a, b, c).into()),
+        let mut ahead = self.rest.clone();
+        let (provider, next) = (ahead.next()?, ahead.next()?);
+        let kinds: [(&str, &str, FlatKind); 5] = [
+            ("Microsoft.Compute", "images", |a, b, c| ManagedImageId::new(a, b, c).into()),
+            ("Microsoft.Compute", "snapshots", |a, b, c| SnapshotId::new(a, b, c).into()),
+            ("Microsoft.Compute", "disks", |a, b, c| DiskId::new(a, b, c).into()),
+            ("Microsoft.Compute", "virtualMachines", |a, b, c| VirtualMachineId::new(a, b, c).into()),
+            ("Microsoft.Storage", "storageAccounts", |a, b, c| StorageAccountId::new(a, b, c).into()),
         ];
-        let (_, kind) = kinds.into_iter().find(|(name, _)| next.eq_ignore_ascii_case(name))?;
-        self.rest.next();
+        let is = |(of, name, _): &(&str, &str, FlatKind)| {
+            provider.eq_ignore_ascii_case(of) && next.eq_ignore_ascii_case(name)
+        };
+        let (_, _, kind) = kinds.into_iter().find(is)?;
+        self.rest = ahead;
         Some(kind)
     }
 
@@ -192,9 +200,7 @@ impl FromStr for ResourceId {
         segments.literal("resourceGroups")?;
         let resource_group = segments.value("resource group")?;
         segments.literal("providers")?;
-        segments.literal("Microsoft.Compute")?;
-        let flat = segments.flat_kind();
-        if let Some(flat) = flat {
+        if let Some(flat) = segments.flat_kind() {
             let name = segments.value("name")?;
             let id = flat(subscription, resource_group, name);
             return match segments.rest.next() {
@@ -202,6 +208,7 @@ impl FromStr for ResourceId {
                 Some(extra) => Err(segments.wrong(&format!("`{}` follows the name", extra.escape_debug()))),
             };
         }
+        segments.literal("Microsoft.Compute")?;
         segments.literal("galleries")?;
         let gallery = GalleryId::new(subscription, resource_group, segments.value("gallery name")?);
         if segments.rest.clone().next().is_none() {
@@ -258,6 +265,7 @@ one_kind!(ManagedImageId, ManagedImage, "a managed image");
 one_kind!(SnapshotId, Snapshot, "a snapshot");
 one_kind!(DiskId, Disk, "a managed disk");
 one_kind!(VirtualMachineId, VirtualMachine, "a VM");
+one_kind!(StorageAccountId, StorageAccount, "a storage account");
 serde_as_text!(ResourceId);
 
 impl fmt::Display for GalleryId {
@@ -290,6 +298,7 @@ impl fmt::Display for ResourceId {
             Self::Snapshot(id) => id.fmt(f),
             Self::Disk(id) => id.fmt(f),
             Self::VirtualMachine(id) => id.fmt(f),
+            Self::StorageAccount(id) => id.fmt(f),
         }
     }
 }
@@ -312,6 +321,10 @@ mod tests {
             (&VERSION.replace("1.2.3", "1.2"), "its version is wrong"),
             (&VERSION.replace("Contoso", "my-gallery"), "its gallery name is wrong"),
             (&VERSION.replace("/dev", "/"), "its subscription is wrong"),
+            (
+                "/subscriptions/dev/resourceGroups/a/providers/Microsoft.Storage/disks/a",
+                "`Microsoft.Storage` stands where",
+            ),
         ] {
             let error = id.parse::<ResourceId>().unwrap_err().to_string();
             assert!(error.contains(named), "{id}: {error}");

@@ -5,7 +5,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DiskId, HostCaching, ImageVersionId, ManagedImageId, ResourceId, SnapshotId, VirtualMachineId};
+use super::{
+    DiskId, HostCaching, ImageVersionId, ManagedImageId, ResourceId, SnapshotId, StorageAccountId, VirtualMachineId,
+};
 use crate::error::{Error, Problem, Result};
 
 const TARGET: &str = "galleryImageVersion.properties.storageProfile";
@@ -53,7 +55,7 @@ pub enum DiskReference {
         /// The blob's address.
         uri: String,
         /// The id of the storage account.
-        storage_account: Option<String>,
+        storage_account: Option<StorageAccountId>,
     },
 }
 
@@ -162,7 +164,7 @@ pub(super) struct SourceJson {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     uri: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    storage_account_id: Option<String>,
+    storage_account_id: Option<StorageAccountId>,
 }
 
 /// A disk; what is there depends on whether it is asked for or exists.

@@ -222,6 +222,7 @@ pub(super) fn read_action(id: &ResourceId) -> Action {
         ResourceId::Snapshot(_) => Action::ReadSnapshot,
         ResourceId::Disk(_) => Action::WriteDisk,
         ResourceId::VirtualMachine(_) => Action::WriteVirtualMachine,
+        ResourceId::StorageAccount(_) => Action::ListStorageKeys,
     }
 }
 
@@ -235,6 +236,7 @@ pub(super) fn write_action(id: &ResourceId) -> Action {
         ResourceId::Snapshot(_) => Action::WriteSnapshot,
         ResourceId::Disk(_) => Action::WriteDisk,
         ResourceId::VirtualMachine(_) => Action::WriteVirtualMachine,
+        ResourceId::StorageAccount(_) => Action::ListStorageKeys,
     }
 }
 
@@ -248,5 +250,6 @@ pub(super) fn delete_action(id: &ResourceId) -> Action {
         ResourceId::Snapshot(_) => Action::DeleteSnapshot,
         ResourceId::Disk(_) => Action::WriteDisk,
         ResourceId::VirtualMachine(_) => Action::WriteVirtualMachine,
+        ResourceId::StorageAccount(_) => Action::ListStorageKeys,
     }
 }

@@ -138,8 +138,8 @@ impl Judge<'_> {
                     plan.delete(id.clone(), Event::SnapshotDeleted { snapshot: snapshot.clone() });
                 }
             }
-            ResourceId::Disk(_) | ResourceId::VirtualMachine(_) => {
-                let what = "the gallery keeps no disks and VMs: delete it where it is";
+            ResourceId::Disk(_) | ResourceId::VirtualMachine(_) | ResourceId::StorageAccount(_) => {
+                let what = "the gallery keeps no disks, VMs and storage accounts: delete it where it is";
                 plan.problems.push(Problem::new(
                     crate::error::ErrorKind::Unsupported,
                     "OperationNotAllowed",

@@ -3,13 +3,13 @@
 use super::authorize::Need;
 use super::parts::Parts;
 use super::rules::missing;
-use crate::access::{AccessScope, Action};
+use crate::access::Action;
 use crate::catalog::{ImageContent, State};
 use crate::error::{ErrorKind, Problem};
 use crate::image::DiskSource;
 use crate::model::{
     DiskReference, HyperVGeneration, ImageDefinition, ImageVersionId, ManagedImageId, OsState, OsType, Region,
-    ResourceId, SnapshotId, SourceDisk, SourceDisks, SubscriptionId, VersionSource, VirtualMachineId,
+    ResourceId, SnapshotId, SourceDisk, SourceDisks, StorageAccountId, SubscriptionId, VersionSource, VirtualMachineId,
 };
 
 /// What an image is made from.
@@ -93,8 +93,8 @@ pub struct SnapshotDisks {
 pub struct VhdBlob {
     /// The blob's address, for the record.
     pub uri: String,
-    /// The id of the storage account, for the record.
-    pub storage_account: Option<String>,
+    /// The storage account that it is in: publishing takes the right to list its keys.
+    pub storage_account: StorageAccountId,
     /// The bytes.
     pub disk: DiskSource,
 }
@@ -171,7 +171,10 @@ impl From<VhdBlob> for ImageSource {
     fn from(blob: VhdBlob) -> Self {
         let VhdBlob { uri, storage_account, disk } = blob;
         let facts = Facts { id: uri.clone(), ..Facts::default() };
-        let name = SourceDisks::new(SourceDisk::new(DiskReference::Vhd { uri, storage_account }), Vec::new());
+        let name = SourceDisks::new(
+            SourceDisk::new(DiskReference::Vhd { uri, storage_account: Some(storage_account) }),
+            Vec::new(),
+        );
         Self(Kind::Disks { disks: LocalDisks::new(disk), facts, name: name.ok().map(VersionSource::Disks) })
     }
 }
@@ -211,17 +214,6 @@ impl From<SnapshotDisks> for ImageSource {
 impl From<SnapshotId> for ImageSource {
     fn from(id: SnapshotId) -> Self {
         SnapshotDisks::new(id).into()
-    }
-}
-
-/// The resource group of `/subscriptions/…/resourceGroups/…/…`.
-fn resource_group_of(id: &str) -> Option<AccessScope> {
-    let segments: Vec<&str> = id.split('/').collect();
-    match segments.as_slice() {
-        ["", _, subscription, _, group, ..] => {
-            Some(AccessScope::ResourceGroup(subscription.parse().ok()?, group.parse().ok()?))
-        }
-        _ => None,
     }
 }
 
@@ -270,8 +262,7 @@ impl Kind {
             }
             Self::Disks { name: Some(VersionSource::Disks(disks)), .. } => match disks.os_disk().reference() {
                 DiskReference::Vhd { storage_account: Some(account), .. } => {
-                    let group = resource_group_of(account);
-                    group.map(|group| Need::linked(Action::ListStorageKeys, group)).into_iter().collect()
+                    vec![Need::linked(Action::ListStorageKeys, account)]
                 }
                 _ => Vec::new(),
             },
