@@ -419,9 +419,9 @@ fn an_application_shares_across_tenants_when_both_have_done_their_part() {
         assert_eq!(error.code(), "AuthorizationFailed", "{error}");
         world.assign(assignment("1", "deployer@contoso", BuiltInRole::ComputeGalleryImageReader, gallery_id())).await;
         deploy().await.unwrap();
-        // A role for the principal of the other tenant is none here.
-        world.assign(assignment("2", "bob", BuiltInRole::Owner, gallery_id())).await;
-        assert!(world.session("bob").view().gallery(&gallery_id()).is_err());
+        // The principal of the other tenant gets no role here.
+        let theirs = assignment("2", "deployer", BuiltInRole::Owner, gallery_id());
+        assert_eq!(world.session("root").assign_role(theirs).await.unwrap_err().code(), "PrincipalNotFound");
     });
 }
 
@@ -523,6 +523,24 @@ fn a_community_gallery_is_for_everybody_under_its_public_name() {
         assert!(error.to_string().contains("reset its sharing"), "{error}");
         root.share_gallery(&gallery_id(), SharingUpdate::Reset).await.unwrap();
         root.delete(gallery_id()).cascade().await.unwrap();
+    });
+}
+
+#[test]
+fn a_role_is_given_to_somebody_who_exists_in_the_tenant() {
+    block_on(async {
+        let world = World::filled(None).await;
+        let root = world.session("root");
+        for (who, told) in [("anm", "the directory knows no principal `anm`"), ("bob", "invite the person as a guest")]
+        {
+            let error = root.assign_role(assignment("1", who, BuiltInRole::Reader, gallery_id())).await.unwrap_err();
+            assert_eq!((error.kind(), error.code()), (ErrorKind::NotFound, "PrincipalNotFound"));
+            assert!(error.to_string().contains(told), "{error}");
+            let mut denial = DenyAssignment::new("2", ["*"], gallery_id()).unwrap();
+            denial.principals = vec![who.parse().unwrap()];
+            assert_eq!(root.deny(denial).await.unwrap_err().code(), "PrincipalNotFound");
+        }
+        root.assign_role(assignment("1", "ann", BuiltInRole::Reader, gallery_id())).await.unwrap();
     });
 }
 

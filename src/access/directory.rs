@@ -27,6 +27,9 @@ pub trait Directory: std::fmt::Debug + Send + Sync + 'static {
     /// service principal in each tenant that has consented to it.
     fn memberships(&self, caller: &Caller) -> Vec<Membership>;
 
+    /// The tenant that a user, guest, group or service principal belongs to; `None` where there is no such principal.
+    fn tenant_of_principal(&self, principal: &PrincipalId) -> Option<TenantId>;
+
     /// The tenant that a subscription belongs to.
     fn tenant_of(&self, subscription: &SubscriptionId) -> Option<TenantId>;
 

@@ -239,6 +239,10 @@ impl Directory for MemoryDirectory {
         memberships.collect()
     }
 
+    fn tenant_of_principal(&self, principal: &PrincipalId) -> Option<TenantId> {
+        self.read().principals.get(principal).map(|(tenant, _)| tenant.clone())
+    }
+
     fn tenant_of(&self, subscription: &SubscriptionId) -> Option<TenantId> {
         self.read().subscriptions.get(subscription).map(|(tenant, _)| tenant.clone())
     }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::session::Session;
 use crate::access::{
-    AccessScope, Action, BuiltInRole, Caller, Decision, Directory, GallerySharing, Grant, Principals, SharingMatrix,
-    SharingRow, with_above,
+    AccessScope, Action, BuiltInRole, Caller, Decision, Directory, GallerySharing, Grant, PrincipalId, Principals,
+    SharingMatrix, SharingRow, with_above,
 };
 use crate::catalog::{Authorization, State};
 use crate::error::{Error, ErrorKind, Problem, Result};
@@ -69,6 +69,24 @@ impl Session {
             Authority::AllowAll => std::iter::successors(scope.parent(), AccessScope::parent).collect(),
             Authority::Roles { directory, .. } => with_above(&**directory, scope).into_iter().skip(1).collect(),
         }
+    }
+
+    /// What keeps a principal from having an assignment at `scope`: it must exist, in the tenant of the scope.
+    pub(super) fn unknown_principal(&self, principal: &PrincipalId, scope: &AccessScope) -> Option<Problem> {
+        let Authority::Roles { directory, .. } = &self.parts.authority else { return None };
+        let wrong = |what: String| Some(Problem::new(ErrorKind::NotFound, "PrincipalNotFound", "principalId", what));
+        let Some(theirs) = directory.tenant_of_principal(principal) else {
+            return wrong(format!("the directory knows no principal `{principal}`: add it first, or correct the id"));
+        };
+        let of_scope = with_above(&**directory, scope).into_iter().find_map(|above| match above {
+            AccessScope::TenantRoot(tenant) => Some(tenant),
+            _ => None,
+        });
+        let other = of_scope.filter(|tenant| *tenant != theirs)?;
+        wrong(format!(
+            "principal `{principal}` does not exist in tenant `{other}`, which `{scope}` is in: invite the person as a guest, \
+             or consent to the application, and name the account that they get there"
+        ))
     }
 
     /// Whether `action` may be done at `scope` now, and why; or what would be needed.

@@ -76,8 +76,8 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// `Forbidden`; `NotFound` without the role; `AlreadyExists` where the assignment's id is taken; `Invalid` where the
-    /// role may not be assigned there; `Unavailable`, `StorageFull`, `Unknown`.
+    /// `Forbidden`; `NotFound` without the role, or where the principal is not in the scope's tenant; `AlreadyExists` where
+    /// the assignment's id is taken; `Invalid` where the role may not be assigned there; `Unavailable`, `StorageFull`, `Unknown`.
     pub fn assign_role(&self, assignment: RoleAssignment) -> Operation<RoleAssignment> {
         let needs = vec![Need::new(Action::WriteRoleAssignment, assignment.scope.clone())];
         let (assigned, session) = (assignment.clone(), self.clone());
@@ -89,7 +89,8 @@ impl Session {
                 return Plan::refused(vec![taken(&assignment.id)]);
             }
             let above = session.above(&assignment.scope);
-            let problems = state.access().problem_with(&assignment, &above).into_iter().collect();
+            let unknown = session.unknown_principal(&assignment.principal, &assignment.scope);
+            let problems = state.access().problem_with(&assignment, &above).into_iter().chain(unknown).collect();
             Plan::of_event(problems, Event::RoleAssigned { assignment: assignment.clone() })
         };
         Operation::new(self, needs, judge, |_| assigned)
@@ -115,14 +116,19 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// `Forbidden`; `AlreadyExists` where the id is taken; `Unavailable`, `StorageFull`, `Unknown`.
+    /// `Forbidden`; `NotFound` where a principal is not in the scope's tenant; `AlreadyExists` where the id is taken;
+    /// `Unavailable`, `StorageFull`, `Unknown`.
     pub fn deny(&self, denial: DenyAssignment) -> Operation<DenyAssignment> {
         let needs = vec![Need::new(Action::WriteDenyAssignment, denial.scope.clone())];
-        let denied = denial.clone();
+        let (denied, session) = (denial.clone(), self.clone());
         let judge = move |state: &State, _: &Parts| match state.access().denial(&denial.id) {
             Some(there) if **there == denial => Plan::default(),
             Some(_) => Plan::refused(vec![taken(&denial.id)]),
-            None => Plan::of_event(Vec::new(), Event::DenyAssigned { denial: denial.clone() }),
+            None => {
+                let named = denial.principals.iter().chain(&denial.excluded);
+                let problems = named.filter_map(|principal| session.unknown_principal(principal, &denial.scope));
+                Plan::of_event(problems.collect(), Event::DenyAssigned { denial: denial.clone() })
+            }
         };
         Operation::new(self, needs, judge, |_| denied)
     }
