@@ -1032,6 +1032,12 @@ fn a_specialized_image_tells_what_it_carries_and_which_names_collide() {
         let second = image.vm("two".parse().unwrap());
         assert_eq!(second.collides_with, ["one".parse().unwrap()]);
         assert!(second.os_profile.is_none());
+        // What is in the disks is in a copy of them.
+        let copy =
+            NewImageVersion::new(version_id("1.0.1"), region("westeurope"), profile("westeurope"), version_id("1.0.0"));
+        world.session.publish(copy).await.unwrap();
+        let image = world.session.boot_image(version_id("1.0.1"), &region("westeurope")).await.unwrap();
+        assert_eq!(image.specialized().unwrap().carried(), Some(&carried));
     });
     block_on(async {
         let world = World::new().await;

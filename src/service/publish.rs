@@ -64,7 +64,8 @@ impl NewImageVersion {
         self
     }
 
-    /// Sets what the VM that a specialized image was made from leaves in it: told to everybody who makes a VM of it.
+    /// Sets what the VM that a specialized image was made from leaves in it: told to everybody who makes a VM of it. A
+    /// version made from another one has what that has, where this says nothing.
     #[must_use]
     pub fn with_carried_identity(mut self, carried: CarriedIdentity) -> Self {
         self.carried = Some(carried);
@@ -183,8 +184,8 @@ impl From<ImportStats> for ImportReport {
 
 /// What is wrong with the resource in a state, its disks apart.
 type Rules = dyn Fn(&State, Option<&StorageProfile>) -> Vec<Problem> + Send + Sync;
-/// The resource with its disks, and what says in the catalog that it exists.
-type Make<T> = dyn Fn(StorageProfile, ImageContent) -> Result<(T, Vec<Event>)> + Send + Sync;
+/// The resource with its disks and what the source's VM left in them, and what says in the catalog that it exists.
+type Make<T> = dyn Fn(StorageProfile, ImageContent, Option<CarriedIdentity>) -> Result<(T, Vec<Event>)> + Send + Sync;
 
 /// Something on its way: await it, or [`plan`](Self::plan) it first. Dropping it stops it; publishing the same disk
 /// again then takes it up where it stopped.
@@ -289,7 +290,7 @@ impl Session {
         };
         let make = {
             let (id, location) = (id.clone(), location.clone());
-            move |storage: StorageProfile, content: ImageContent| {
+            move |storage: StorageProfile, content: ImageContent, inherited: Option<CarriedIdentity>| {
                 let profile = publishing_profile.clone().with_published_date(parts.clock.now());
                 let storage = storage.with_source(name.clone()?);
                 let version =
@@ -302,7 +303,7 @@ impl Session {
                 let one = version.publishing_profile().replicas_in(&location) == Some(1);
                 let complete =
                     Event::RegionCompleted { version: version_id, region, replicas: 1, cross_region_bytes: 0 };
-                let (version_too, carried) = (version.clone(), carried.clone());
+                let (version_too, carried) = (version.clone(), carried.clone().or(inherited));
                 let published = Event::ImageVersionPublished { version: version_too, content, carried };
                 Ok((version, std::iter::once(published).chain(one.then_some(complete)).collect()))
             }
@@ -325,7 +326,7 @@ impl Session {
             there.into_iter().chain(in_region(&parts, &place)).chain(disks).collect()
         };
         let (image_id, region) = (id.clone(), location.clone());
-        let make = move |storage: StorageProfile, content: ImageContent| {
+        let make = move |storage: StorageProfile, content: ImageContent, _: Option<CarriedIdentity>| {
             let storage = storage.with_source(name.clone()?);
             let image = ManagedImage::new(image_id.clone(), region.clone(), os_type, hyper_v_generation, storage);
             let image = image.with_tags(tags.clone());
@@ -350,7 +351,7 @@ impl Session {
             there.into_iter().chain(in_region(&parts, &place)).chain(disks).collect()
         };
         let (snapshot_id, region) = (id.clone(), location.clone());
-        let make = move |storage: StorageProfile, content: ImageContent| {
+        let make = move |storage: StorageProfile, content: ImageContent, _: Option<CarriedIdentity>| {
             let size = storage.os_disk_image().size_in_bytes();
             let snapshot = Snapshot::new(snapshot_id.clone(), region.clone(), size).with_os(os).with_tags(tags.clone());
             Ok((snapshot.clone(), vec![Event::SnapshotCreated { snapshot, content }]))
@@ -367,7 +368,10 @@ impl Session {
         source: ImageSource,
         profile: Option<PublishingProfile>,
         rules: impl Fn(&State, Option<&StorageProfile>) -> Vec<Problem> + Send + Sync + 'static,
-        make: impl Fn(StorageProfile, ImageContent) -> Result<(T, Vec<Event>)> + Send + Sync + 'static,
+        make: impl Fn(StorageProfile, ImageContent, Option<CarriedIdentity>) -> Result<(T, Vec<Event>)>
+        + Send
+        + Sync
+        + 'static,
     ) -> Publishing<T> {
         let origin = source.0.origin();
         let mut needs = vec![Need::new(write_action(&target), target.clone())];
@@ -601,7 +605,8 @@ impl<T: Send + 'static> Publishing<T> {
         slot.persist([upload.name.0]).await?;
         let os_disk_digest = manifest.disks.first().map(|disk| disk.digest).ok_or_else(|| closed(&self.target))?;
         let content = ImageContent { manifest: digest, os_disk_digest, stored_bytes: manifest.stored_bytes() };
-        let (resource, events) = (self.make)(storage.clone(), content.clone())?;
+        let (resource, events) =
+            (self.make)(storage.clone(), content.clone(), stored.iter().find_map(|one| one.carried.clone()))?;
         let base = base.map(|base| (base.id.clone(), base.content.clone()));
         self.record(storage, events, digest, upload.name, base, stored).await?;
         // One of the same content may have been removed between the put and the commit; from the commit on it stays. It is

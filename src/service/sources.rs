@@ -4,7 +4,7 @@ use super::authorize::Need;
 use super::parts::Parts;
 use super::rules::missing;
 use crate::access::Action;
-use crate::catalog::{ImageContent, State};
+use crate::catalog::{CarriedIdentity, ImageContent, State};
 use crate::error::{ErrorKind, Problem};
 use crate::image::DiskSource;
 use crate::model::{
@@ -224,6 +224,8 @@ pub(super) struct Stored {
     /// The LUN that its OS disk gets, where it is to be a data disk.
     pub(super) lun: Option<u32>,
     pub(super) content: ImageContent,
+    /// What the VM that it was made from left in it.
+    pub(super) carried: Option<CarriedIdentity>,
 }
 
 /// What a source is in a state: the stored things that it names, and everything that is wrong with it.
@@ -304,7 +306,7 @@ impl Origin {
                     };
                     looked.problems.extend(facts.problems(region, expected));
                     let content = record.content.clone();
-                    looked.stored.push(Stored { id: id.clone().into(), lun: None, content });
+                    looked.stored.push(Stored { id: id.clone().into(), lun: None, content, carried: None });
                 }
             },
             Self::ImageVersion(id) => {
@@ -322,7 +324,12 @@ impl Origin {
                         };
                         looked.problems.extend(facts.problems(region, expected));
                         let content = record.content.clone();
-                        looked.stored.push(Stored { id: id.clone().into(), lun: None, content });
+                        looked.stored.push(Stored {
+                            id: id.clone().into(),
+                            lun: None,
+                            content,
+                            carried: record.carried.clone(),
+                        });
                     }
                 }
             }
@@ -346,7 +353,7 @@ impl Origin {
                     }
                     looked.problems.extend(facts.problems(region, expected.filter(|_| lun.is_none())));
                     let content = record.content.clone();
-                    looked.stored.push(Stored { id: id.clone().into(), lun, content });
+                    looked.stored.push(Stored { id: id.clone().into(), lun, content, carried: None });
                 }
             }
         }
