@@ -1,0 +1,322 @@
+//! Every store call of every operation fails in turn, before and after it took effect: what was acknowledged stays, calling
+//! again finishes the work, another service sees the same, and nothing is left behind when all is deleted.
+#![cfg(feature = "testkit")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of a test may fail as the test does")]
+
+use std::io::Cursor;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use compute_gallery::access::SharingUpdate;
+use compute_gallery::image::{DiskFormat, DiskSource};
+use compute_gallery::model::*;
+use compute_gallery::store::{BlobStore, BlobStoreExt, MemoryStore, StoreErrorKind};
+use compute_gallery::testkit::{Fault, Faults, FaultyStore, ManualClock, SeededEntropy};
+use compute_gallery::*;
+use futures::executor::block_on;
+use futures::future::BoxFuture;
+
+fn region(name: &str) -> Region {
+    name.parse().unwrap()
+}
+
+fn gallery() -> GalleryId {
+    "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/g".parse().unwrap()
+}
+
+fn image() -> ImageDefinitionId {
+    gallery().image("web".parse().unwrap())
+}
+
+fn version(number: &str) -> ImageVersionId {
+    image().version(number.parse().unwrap())
+}
+
+fn managed_image() -> ManagedImageId {
+    "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/images/golden".parse().unwrap()
+}
+
+fn snapshot() -> SnapshotId {
+    "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/snapshots/golden".parse().unwrap()
+}
+
+/// Small disks, of which a part is another for each.
+static DISKS: LazyLock<[Vec<u8>; 4]> = LazyLock::new(|| {
+    let own = |at: usize, seed: u8| if at >= 64 << 10 { seed } else { 0 };
+    [0, 1, 2, 3].map(|seed| {
+        let byte = |at: usize| (at / 4096 % 200) as u8 ^ (at % 251) as u8 ^ own(at, seed);
+        (0..128_usize << 10).map(byte).collect()
+    })
+});
+
+fn disk(seed: usize) -> &'static [u8] {
+    DISKS.get(seed).unwrap()
+}
+
+fn source(seed: usize) -> DiskSource {
+    DiskSource::bytes(disk(seed), DiskFormat::Raw)
+}
+
+fn new_version(number: &str, regions: &str, source: impl Into<ImageSource>) -> NewImageVersion {
+    let profile = PublishingProfile::new(regions.parse().unwrap());
+    NewImageVersion::new(version(number), region("westeurope"), profile, source)
+}
+
+struct World {
+    session: Session,
+    clock: ManualClock,
+    store: MemoryStore,
+    faults: Faults,
+}
+
+impl World {
+    /// A definition with version 1.0.0 in two regions, and another one, 1.0.1, that is not replicated yet.
+    async fn new() -> Self {
+        let store = MemoryStore::new();
+        let clock = ManualClock::auto_advancing("2026-01-02T03:04:05Z".parse().unwrap());
+        let faulty = FaultyStore::new(store.clone());
+        let faults = faulty.faults();
+        let builder = GalleryService::builder().allow_all().store(faulty).clock(clock.clone());
+        let service = builder.entropy(SeededEntropy::new(1)).open().await.unwrap();
+        let world = Self { session: service.session("test".parse().unwrap()), clock, store, faults };
+        let session = &world.session;
+        let shared = SharingProfile::new(SharingPermissions::Groups);
+        let new = Gallery::new(gallery(), region("westeurope")).with_sharing_profile(shared);
+        session.create_gallery(new).await.unwrap();
+        session.create_image_definition(definition("web")).await.unwrap();
+        for number in ["1.0.0", "1.0.1"] {
+            session.publish(new_version(number, "westeurope=2,eastus", source(world.seed(number)))).await.unwrap();
+        }
+        session.replicate(&version("1.0.0")).await.unwrap();
+        world
+    }
+
+    /// Which disk a version has.
+    fn seed(&self, number: &str) -> usize {
+        match number {
+            "1.0.0" => 1,
+            "1.0.1" => 2,
+            _ => 3,
+        }
+    }
+
+    async fn deploys(&self, session: &Session, number: &str, place: &str) -> std::result::Result<(), String> {
+        let deployment = session.deploy(version(number), &region(place));
+        match deployment.to_writer(Cursor::new(Vec::new())).await {
+            Ok((_, bytes)) if bytes.get_ref() == disk(self.seed(number)) => Ok(()),
+            Ok(_) => Err(format!("{number} in {place} has other bytes")),
+            Err(error) => Err(format!("{number} in {place}: {error}")),
+        }
+    }
+
+    async fn current(&self, number: &str) -> Result<ImageVersion> {
+        Ok(ImageVersion::clone(&*self.session.refresh().await?.image_version(&version(number))?))
+    }
+}
+
+fn definition(name: &str) -> ImageDefinition {
+    let identifier = ImageIdentifier::new("Contoso", "Web", name).unwrap();
+    let id = gallery().image(name.parse().unwrap());
+    ImageDefinition::new(id, region("westeurope"), OsType::Linux, OsState::Generalized, identifier)
+}
+
+/// Something that is done to a world.
+type Act = for<'a> fn(&'a World) -> BoxFuture<'a, Result<()>>;
+
+struct Scenario {
+    name: &'static str,
+    /// Made before anything fails.
+    prepare: Act,
+    act: Act,
+    /// What has to be there afterwards, and where.
+    there: &'static [(&'static str, &'static str)],
+    gone: &'static [&'static str],
+}
+
+const OLD: &[(&str, &str)] = &[("1.0.0", "westeurope"), ("1.0.0", "eastus")];
+
+/// Nothing more than the world has.
+fn nothing(_: &World) -> BoxFuture<'_, Result<()>> {
+    Box::pin(async { Ok(()) })
+}
+
+fn scenarios() -> Vec<Scenario> {
+    let simple = |name, act| Scenario { name, prepare: nothing, act, there: OLD, gone: &[] };
+    vec![
+        simple("create a gallery", |world| {
+            let id = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/other";
+            let new = Gallery::new(id.parse().unwrap(), region("westeurope"));
+            Box::pin(async move { world.session.create_gallery(new).await.map(drop) })
+        }),
+        simple("create a definition", |world| {
+            Box::pin(async { world.session.create_image_definition(definition("other")).await.map(drop) })
+        }),
+        Scenario {
+            there: &[("1.0.0", "westeurope"), ("1.0.0", "eastus"), ("1.0.1", "westeurope"), ("1.0.1", "eastus")],
+            ..simple("replicate", |world| {
+                Box::pin(async { world.session.replicate(&version("1.0.1")).await.map(drop) })
+            })
+        },
+        Scenario {
+            there: &[("1.0.0", "westeurope"), ("1.0.0", "eastus"), ("2.0.0", "westeurope")],
+            ..simple("publish", |world| {
+                Box::pin(async { world.session.publish(new_version("2.0.0", "westeurope", source(3))).await.map(drop) })
+            })
+        },
+        Scenario {
+            prepare: |world| {
+                let new = NewManagedImage::new(managed_image(), region("westeurope"), OsType::Linux, source(3));
+                Box::pin(async { world.session.create_managed_image(new).await.map(drop) })
+            },
+            there: &[("1.0.0", "westeurope"), ("2.0.0", "westeurope")],
+            ..simple("publish from a managed image", |world| {
+                let new = new_version("2.0.0", "westeurope", managed_image());
+                Box::pin(async { world.session.publish(new).await.map(drop) })
+            })
+        },
+        simple("create a snapshot", |world| {
+            let (os, generation) = (OsType::Linux, HyperVGeneration::V1);
+            let new = NewSnapshot::of_os_disk(snapshot(), region("westeurope"), source(3), os, generation);
+            Box::pin(async { world.session.create_snapshot(new).await.map(drop) })
+        }),
+        Scenario {
+            there: &[("1.0.0", "westeurope"), ("1.0.0", "eastus"), ("1.0.0", "northeurope")],
+            ..simple("add a region", |world| {
+                Box::pin(async {
+                    let there = world.current("1.0.0").await?;
+                    let regions = "westeurope=2,eastus,northeurope".parse().unwrap();
+                    let profile = there.publishing_profile().clone().with_target_regions(regions);
+                    world.session.update_image_version(there.with_publishing_profile(profile).unwrap()).await?;
+                    world.session.replicate(&version("1.0.0")).await.map(drop)
+                })
+            })
+        },
+        Scenario {
+            there: &[("1.0.0", "westeurope")],
+            ..simple("remove a region", |world| {
+                Box::pin(async {
+                    let there = world.current("1.0.0").await?;
+                    let profile =
+                        there.publishing_profile().clone().with_target_regions("westeurope=1".parse().unwrap());
+                    let safety = SafetyProfile::default().with_deletion_of_replicated_locations(true);
+                    let fewer = there.with_publishing_profile(profile).unwrap().with_safety_profile(safety);
+                    world.session.update_image_version(fewer).await?;
+                    world.session.collect().await.map(drop)
+                })
+            })
+        },
+        Scenario {
+            gone: &["1.0.1"],
+            ..simple("delete and collect", |world| {
+                Box::pin(async {
+                    world.session.delete(version("1.0.1")).await?;
+                    world.session.collect().await.map(drop)
+                })
+            })
+        },
+        Scenario {
+            prepare: |world| {
+                let soft = Gallery::new(gallery(), region("westeurope"))
+                    .with_sharing_profile(SharingProfile::new(SharingPermissions::Groups))
+                    .with_soft_delete_policy(SoftDeletePolicy::enabled());
+                Box::pin(async {
+                    world.session.update_gallery(soft).await?;
+                    world.session.delete(version("1.0.0")).await.map(drop)
+                })
+            },
+            ..simple("restore", |world| Box::pin(async { world.session.restore(&version("1.0.0")).await }))
+        },
+        Scenario {
+            prepare: |world| {
+                Box::pin(async {
+                    let place = "regions/westeurope/slots/0".parse().unwrap();
+                    for blob in world.store.list_all(Some(&place)).await.unwrap() {
+                        world.store.delete(&blob.key).await.unwrap();
+                    }
+                    Ok(())
+                })
+            },
+            ..simple("scrub", |world| Box::pin(async { world.session.scrub(&region("westeurope")).await.map(drop) }))
+        },
+        simple("share", |world| {
+            let (subscriptions, tenants) = (Vec::new(), vec!["fabrikam".parse().unwrap()]);
+            let update = SharingUpdate::Add { subscriptions, tenants };
+            Box::pin(async { world.session.share_gallery(&gallery(), update).await.map(drop) })
+        }),
+        simple("deploy", |world| {
+            Box::pin(async {
+                let deployment = world.session.deploy(version("1.0.0"), &region("eastus"));
+                let bytes = deployment.to_writer(Cursor::new(Vec::new())).await?.1.into_inner();
+                assert!(bytes == disk(1), "no wrong byte, whatever fails");
+                Ok(())
+            })
+        }),
+    ]
+}
+
+/// Does it, with the call after `skipped` failing, until it is done.
+async fn done_at_last(world: &World, scenario: &Scenario, failing: Option<(u64, Fault)>) {
+    if let Some((skipped, fault)) = failing {
+        world.faults.fail_call(skipped, fault);
+    }
+    let mut unknown = false;
+    for _ in 0..3 {
+        match (scenario.act)(world).await {
+            Ok(()) => return,
+            // Only what was said to be unknown may turn out to have happened.
+            Err(error) if unknown && error.kind() == ErrorKind::AlreadyExists => return,
+            Err(error) => unknown |= error.kind() == ErrorKind::Unknown,
+        }
+    }
+    panic!("{}, {failing:?}: calling again does not finish it", scenario.name);
+}
+
+#[test]
+fn every_operation_survives_a_fault_at_every_call() {
+    let mut runs = 0;
+    for scenario in scenarios() {
+        let calls = block_on(async {
+            let world = World::new().await;
+            (scenario.prepare)(&world).await.unwrap();
+            let before = world.faults.calls();
+            done_at_last(&world, &scenario, None).await;
+            world.faults.calls() - before
+        });
+        for fault in [Fault::Before(StoreErrorKind::Unavailable), Fault::Before(StoreErrorKind::Unknown), Fault::After]
+        {
+            for skipped in 0..calls {
+                runs += 1;
+                block_on(async {
+                    let what = format!("{}, call {skipped}, {fault:?}", scenario.name);
+                    let world = World::new().await;
+                    (scenario.prepare)(&world).await.unwrap();
+                    done_at_last(&world, &scenario, Some((skipped, fault))).await;
+                    // One that knows nothing but the store sees the same.
+                    let service = GalleryService::builder().allow_all().store(world.store.clone());
+                    let service = service.clock(world.clock.clone()).open().await.unwrap();
+                    let other = service.session("other".parse().unwrap());
+                    for (number, place) in scenario.there {
+                        for session in [&world.session, &other] {
+                            assert_eq!(world.deploys(session, number, place).await, Ok(()), "{what}");
+                        }
+                    }
+                    for number in scenario.gone {
+                        assert!(other.view().image_version(&version(number)).is_err(), "{what}");
+                    }
+                    // And nothing stays behind.
+                    other.share_gallery(&gallery(), SharingUpdate::Reset).await.unwrap();
+                    other.delete(gallery()).cascade().bypass_soft_delete().await.unwrap();
+                    for id in [ResourceId::from(managed_image()), snapshot().into()] {
+                        let _ = other.delete(id).await;
+                    }
+                    world.clock.advance(Duration::from_secs(8 * 86_400));
+                    other.collect().await.unwrap();
+                    let left = world.store.list_all(Some(&"regions".parse().unwrap())).await.unwrap();
+                    assert!(left.is_empty(), "{what}: {left:?}");
+                });
+            }
+        }
+    }
+    eprintln!("{runs} runs");
+    assert!(runs > 150, "the scenarios reach the store: {runs}");
+}
