@@ -70,20 +70,16 @@ impl fmt::Display for RoleId {
 /// # Ok::<(), compute_gallery::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", from = "Written")]
+#[serde(from = "Written")]
 pub struct RoleDefinition {
-    id: RoleId,
-    role_name: String,
-    actions: Vec<ActionPattern>,
-    not_actions: Vec<ActionPattern>,
-    data_actions: Vec<ActionPattern>,
-    not_data_actions: Vec<ActionPattern>,
-    assignable_scopes: Vec<AccessScope>,
+    #[serde(flatten)]
+    written: Written,
     #[serde(skip)]
     set: ActionSet,
 }
 
-#[derive(Deserialize)]
+/// What is written of a role; which actions it comes to follows from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Written {
     id: RoleId,
@@ -97,10 +93,8 @@ struct Written {
 
 impl From<Written> for RoleDefinition {
     fn from(written: Written) -> Self {
-        let Written { id, role_name, actions, not_actions, data_actions, not_data_actions, assignable_scopes } =
-            written;
-        let set = ActionSet::matching(&actions, &not_actions);
-        Self { id, role_name, actions, not_actions, data_actions, not_data_actions, assignable_scopes, set }
+        let set = ActionSet::matching(&written.actions, &written.not_actions);
+        Self { written, set }
     }
 }
 
@@ -135,9 +129,8 @@ impl RoleDefinition {
     ///
     /// `Invalid` for a pattern that is none.
     pub fn with_actions<'a>(mut self, actions: impl IntoIterator<Item = &'a str>) -> Result<Self> {
-        self.actions = patterns(actions)?;
-        self.set = ActionSet::matching(&self.actions, &self.not_actions);
-        Ok(self)
+        self.written.actions = patterns(actions)?;
+        Ok(self.written.into())
     }
 
     /// Sets what it does not allow of that.
@@ -146,9 +139,8 @@ impl RoleDefinition {
     ///
     /// `Invalid` for a pattern that is none.
     pub fn with_not_actions<'a>(mut self, actions: impl IntoIterator<Item = &'a str>) -> Result<Self> {
-        self.not_actions = patterns(actions)?;
-        self.set = ActionSet::matching(&self.actions, &self.not_actions);
-        Ok(self)
+        self.written.not_actions = patterns(actions)?;
+        Ok(self.written.into())
     }
 
     /// Sets its data actions, which mean nothing to galleries.
@@ -157,30 +149,30 @@ impl RoleDefinition {
     ///
     /// `Invalid` for a pattern that is none.
     pub fn with_data_actions<'a>(mut self, actions: impl IntoIterator<Item = &'a str>) -> Result<Self> {
-        self.data_actions = patterns(actions)?;
+        self.written.data_actions = patterns(actions)?;
         Ok(self)
     }
 
     /// Sets where it may be assigned: there and below. Anywhere, where nothing is said.
     #[must_use]
     pub fn with_assignable_scopes(mut self, scopes: Vec<AccessScope>) -> Self {
-        self.assignable_scopes = scopes;
+        self.written.assignable_scopes = scopes;
         self
     }
 
     /// Its id.
     pub fn id(&self) -> &RoleId {
-        &self.id
+        &self.written.id
     }
 
     /// Its name.
     pub fn role_name(&self) -> &str {
-        &self.role_name
+        &self.written.role_name
     }
 
     /// Where it may be assigned; anywhere, where that is empty.
     pub fn assignable_scopes(&self) -> &[AccessScope] {
-        &self.assignable_scopes
+        &self.written.assignable_scopes
     }
 
     /// Whether it allows an action.
@@ -195,11 +187,14 @@ impl RoleDefinition {
     /// What is wrong with assigning it at `scope`, of which `above` are the scopes above.
     pub(super) fn problem_with(&self, scope: &AccessScope, above: &[AccessScope]) -> Option<Problem> {
         let fits = |allowed: &AccessScope| allowed == scope || above.contains(allowed);
-        if self.assignable_scopes.is_empty() || self.assignable_scopes.iter().any(fits) {
+        if self.written.assignable_scopes.is_empty() || self.written.assignable_scopes.iter().any(fits) {
             return None;
         }
         // Where else it may be assigned is not for everybody to know.
-        let what = format!("role `{}` cannot be assigned at `{scope}`: it is not among its assignable scopes", self.id);
+        let what = format!(
+            "role `{}` cannot be assigned at `{scope}`: it is not among its assignable scopes",
+            self.written.id
+        );
         Some(Problem::invalid("roleAssignment.scope", what))
     }
 }
@@ -347,8 +342,8 @@ mod tests {
         for role in Role::ALL {
             // Every pattern of the table is one.
             let (_, _, actions, not_actions) = role.table();
-            assert_eq!(role.definition().actions.len(), actions.len());
-            assert_eq!(role.definition().not_actions.len(), not_actions.len());
+            assert_eq!(role.definition().written.actions.len(), actions.len());
+            assert_eq!(role.definition().written.not_actions.len(), not_actions.len());
         }
     }
 }

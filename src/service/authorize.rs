@@ -71,6 +71,16 @@ impl Session {
         }
     }
 
+    /// What is about everything at once, and so for administrators: `what` names it.
+    pub(super) fn require_administrator(&self, what: &str) -> Result<()> {
+        if self.rights().is_administrator() {
+            return Ok(());
+        }
+        let refused =
+            format!("The client '{}' does not have authorization to {what}: ask an administrator.", self.caller());
+        Err(Error::new(Problem::new(ErrorKind::Forbidden, "AuthorizationFailed", what, refused)))
+    }
+
     /// What keeps a principal from having an assignment at `scope`: it must exist, in the tenant of the scope.
     pub(super) fn unknown_principal(&self, principal: &PrincipalId, scope: &AccessScope) -> Option<Problem> {
         let Authority::Roles { directory, .. } = &self.parts.authority else { return None };

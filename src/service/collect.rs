@@ -96,7 +96,7 @@ impl Collecting {
     ///
     /// As awaiting it.
     pub async fn plan(&self) -> Result<CollectionReport> {
-        self.require()?;
+        self.session.require_administrator("collect")?;
         let state = self.session.state().await?;
         let overdue = self.overdue(&state);
         let mut report = CollectionReport::of(&overdue);
@@ -112,17 +112,6 @@ impl Collecting {
         Ok(report)
     }
 
-    fn require(&self) -> Result<()> {
-        if self.session.rights().is_administrator() {
-            return Ok(());
-        }
-        let what = format!(
-            "The client '{}' does not have authorization to collect: ask an administrator.",
-            self.session.caller()
-        );
-        Err(Error::new(Problem::new(ErrorKind::Forbidden, "AuthorizationFailed", "collect", what)))
-    }
-
     /// What is over and must only be said to be.
     fn overdue(&self, state: &State) -> Vec<Event> {
         let now = self.session.parts.clock.now();
@@ -134,14 +123,14 @@ impl Collecting {
     }
 
     async fn run(self) -> Result<CollectionReport> {
-        self.require()?;
+        self.session.require_administrator("collect")?;
         let overdue = self.overdue(&*self.session.state().await?);
         let mut report = CollectionReport::of(&overdue);
         if !overdue.is_empty() {
             let (of_caller, abandon_after) = (self.session.clone(), self.abandon_after);
             let check = move |state: &State| {
                 let again = Self { session: of_caller.clone(), abandon_after };
-                again.require()?;
+                again.session.require_administrator("collect")?;
                 Ok(Changes { events: again.overdue(state), authorization: None })
             };
             self.session.parts.catalog.commit(&self.session.caller, check).await?;

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 
 use super::session::Session;
 use crate::catalog::State;
-use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::error::Result;
 use crate::image::manifest::Manifest;
 use crate::image::pack::PackInfo;
 use crate::image::{Digest, Slot};
@@ -58,13 +58,7 @@ impl Scrubbing {
     }
 
     async fn run(self) -> Result<ScrubReport> {
-        if !self.session.rights().is_administrator() {
-            let what = format!(
-                "The client '{}' does not have authorization to scrub: ask an administrator.",
-                self.session.caller()
-            );
-            return Err(Error::new(Problem::new(ErrorKind::Forbidden, "AuthorizationFailed", "scrub", what)));
-        }
+        self.session.require_administrator("scrub")?;
         let state = self.session.state().await?;
         let (mut report, mut hit) = (ScrubReport::default(), BTreeSet::new());
         let mut done = BTreeMap::new();
