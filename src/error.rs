@@ -31,6 +31,8 @@ pub enum ErrorKind {
     /// The change may or may not have happened, because the answer was lost and could not be looked up: read the
     /// state before you decide.
     Unknown,
+    /// Whoever asked for it has stopped it, or the time that it was given is up: call again, and it goes on.
+    Cancelled,
     /// Stored or given bytes are not what they must be: restore them from another copy.
     Corrupt,
     /// This build or this input's variant is not supported: the message names what is.

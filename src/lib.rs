@@ -89,12 +89,14 @@ pub use billing::{Cost, CostLine, Prices};
 pub use catalog::{Authorization, CarriedIdentity, Commit, Event, ImageContent, PackName, UploadName};
 pub use error::{Error, ErrorKind, Problem, Result};
 pub use progress::Progress;
-pub use replication::{AggregatedState, RegionalReplicationStatus, ReplicationState, ReplicationStatus};
+pub use replication::{
+    AggregatedState, RegionalReplicationStatus, ReplicationControl, ReplicationState, ReplicationStatus,
+};
 pub use service::{
     BootImage, CatalogView, Collecting, CollectionReport, Deletion, Deployed, Deployment, GalleryService,
     GalleryServiceBuilder, Generalized, Image, ImageReader, ImageSource, ImportReport, LatestCandidate, LatestVerdict,
     LifecyclePolicy, ListPage, LocalDisks, MachineName, NewImageVersion, NewManagedImage, NewSnapshot, NewVm,
-    Operation, OsProfile, Plan, PublicGallery, PublicImageId, Published, Publishing, RegionCollection, RegionPlan,
-    RegionReport, Replication, ReplicationReport, ScaleSet, Scope, ScrubReport, Scrubbing, Session, SharedGallery,
-    SharedImage, SharedImageVersion, SnapshotDisks, SourceMachine, Specialized, Usage, VhdBlob,
+    OnFailure, Operation, OsProfile, Plan, PublicGallery, PublicImageId, Published, Publishing, RegionCollection,
+    RegionPlan, RegionReport, Replication, ReplicationReport, ScaleSet, Scope, ScrubReport, Scrubbing, Session,
+    SharedGallery, SharedImage, SharedImageVersion, SnapshotDisks, SourceMachine, Specialized, Usage, VhdBlob,
 };

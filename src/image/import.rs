@@ -15,6 +15,7 @@ use std::task::Poll;
 use futures::stream::{self, FuturesUnordered, Stream, StreamExt, TryStreamExt};
 
 use super::chunk::{CHUNK_BYTES, occupied_blocks};
+use super::copies::Copies;
 use super::digest::{Digest, ImageDigest};
 use super::disk::SharedDisk;
 use super::index::{IndexBuilder, Node};
@@ -22,9 +23,8 @@ use super::index_walk::{IndexWalk, Span};
 use super::known::KnownChunks;
 use super::manifest::{Manifest, ManifestDisk};
 use super::pack::{FinishedPack, PackBuilder, PackId, PackInfo, RecordRef, UploadId};
-use super::replicas::Replicas;
 use super::scan::{Group, Scan};
-use super::slot::{Slot, Stored};
+use super::slot::Stored;
 use crate::error::{Error, Result};
 use crate::host::Workers;
 use crate::progress::{OnProgress, Progress};
@@ -53,7 +53,7 @@ impl OpenDisk {
 
 /// One import of a version's disks into a slot.
 pub(crate) struct Import<'a> {
-    pub(crate) slot: &'a Slot,
+    pub(crate) copies: &'a Copies,
     pub(crate) workers: &'a Workers,
     pub(crate) upload: UploadId,
     /// Whether an earlier attempt at this upload may have stored packs.
@@ -150,14 +150,16 @@ impl Import<'_> {
     }
 
     async fn send(&self, pack: FinishedPack) -> Result<(FinishedPack, Stored)> {
-        let stored = self.slot.put_new_pack(&pack, self.resumed).await?;
-        Ok((pack, stored))
+        let (sent, resumed) = (&pack, self.resumed);
+        let stored = self.copies.in_each(|slot| async move { slot.put_new_pack(sent, resumed).await }).await?;
+        // One copy that differs is enough to begin anew.
+        Ok((pack, stored.into_iter().max().unwrap_or(Stored::Now)))
     }
 
     /// Fills the set of known chunks from the base's indexes, until it is full.
     async fn learn_base(&self, known: &mut KnownChunks) -> Result<()> {
         for disk in self.base.iter().flat_map(|base| &base.disks) {
-            let mut walk = IndexWalk::new(Replicas::one(self.slot), disk);
+            let mut walk = IndexWalk::new(self.copies.readers(), disk);
             while let Some(span) = walk.next_span().await? {
                 walk.entered()
                     .iter()
@@ -173,7 +175,7 @@ impl Import<'_> {
 
     fn base_of(&self, lun: Option<u32>) -> Option<BaseDisk> {
         let disk = self.base?.disks.iter().find(|disk| disk.lun == lun)?;
-        Some(BaseDisk { walk: IndexWalk::new(Replicas::one(self.slot), disk), span: Vec::new() })
+        Some(BaseDisk { walk: IndexWalk::new(self.copies.readers(), disk), span: Vec::new() })
     }
 
     /// The disk's chunks that are not all zero, hashed, in order.

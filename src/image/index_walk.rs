@@ -87,16 +87,24 @@ impl IndexWalk {
     }
 
     async fn nodes(&self, level: u8, places: &[RecordRef]) -> Result<Vec<Node>> {
-        let verified = |records: Vec<Bytes>| {
-            let nodes = places.iter().zip(&records).map(|(place, bytes)| {
-                let node = if Digest::of(bytes) == place.digest { Node::parse(bytes).ok() } else { None };
-                node.filter(|node| node.level == level).ok_or_else(|| {
-                    let what = format!("index node `{}` is damaged", place.digest);
-                    Rejected::Damaged(*place, Error::corrupt("index", what))
-                })
-            });
-            std::future::ready(nodes.collect())
-        };
-        self.replicas.read(places, verified).await
+        read_nodes(&self.replicas, level, places).await
     }
+}
+
+/// Nodes of one level, verified.
+pub(super) async fn read_nodes(replicas: &Replicas, level: u8, places: &[RecordRef]) -> Result<Vec<Node>> {
+    if places.is_empty() {
+        return Ok(Vec::new());
+    }
+    let verified = |records: Vec<Bytes>| {
+        let nodes = places.iter().zip(&records).map(|(place, bytes)| {
+            let node = if Digest::of(bytes) == place.digest { Node::parse(bytes).ok() } else { None };
+            node.filter(|node| node.level == level).ok_or_else(|| {
+                let what = format!("index node `{}` is damaged", place.digest);
+                Rejected::Damaged(*place, Error::corrupt("index", what))
+            })
+        });
+        std::future::ready(nodes.collect())
+    };
+    replicas.read(places, verified).await
 }

@@ -3,6 +3,7 @@
 //! One blob for each chunk is no option: a thousand files take several times as long to write as one of their size.
 
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 use bytes::Bytes;
@@ -29,7 +30,7 @@ const TRAILER_BYTES: usize = 8;
 pub(crate) struct UploadId([u8; 16]);
 
 impl UploadId {
-    pub(crate) fn from_bytes(bytes: [u8; 16]) -> Self {
+    pub(crate) const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
@@ -88,6 +89,12 @@ impl PackId {
     }
 }
 
+impl fmt::Display for PackId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.upload, self.number)
+    }
+}
+
 /// Where a record lies, and the hash of its content: all that a reader needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RecordRef {
@@ -96,6 +103,13 @@ pub(crate) struct RecordRef {
     pub(crate) offset: u32,
     pub(crate) length: u32,
     pub(crate) encoding: Encoding,
+}
+
+impl RecordRef {
+    /// Its bytes in the pack.
+    pub(crate) fn range(&self) -> Range<u32> {
+        self.offset..self.offset.saturating_add(self.length)
+    }
 }
 
 /// A pack in the making.
@@ -120,6 +134,8 @@ pub(crate) struct PackInfo {
     pub(crate) id: PackId,
     /// The length of the blob.
     pub(crate) length: u64,
+    /// How many records are in it.
+    pub(crate) records: u32,
     /// The hash of the table, and so of everything in the pack.
     pub(crate) table: Digest,
 }
@@ -165,9 +181,10 @@ impl PackBuilder {
     pub(crate) fn finish(mut self) -> FinishedPack {
         let table = Digest::of(&self.table);
         self.bytes.extend_from_slice(&self.table);
-        self.bytes.extend_from_slice(&((self.table.len() / TABLE_ENTRY_BYTES) as u32).to_le_bytes());
+        let records = (self.table.len() / TABLE_ENTRY_BYTES) as u32;
+        self.bytes.extend_from_slice(&records.to_le_bytes());
         self.bytes.extend_from_slice(&END_MAGIC);
-        let info = PackInfo { id: self.id, length: self.bytes.len() as u64, table };
+        let info = PackInfo { id: self.id, length: self.bytes.len() as u64, records, table };
         FinishedPack { info, bytes: self.bytes.into() }
     }
 }
@@ -183,35 +200,54 @@ impl FinishedPack {
 impl PackInfo {
     /// Verifies a whole pack: its table against the manifest, and every record against the table.
     pub(crate) fn verify(&self, pack: &[u8]) -> Result<()> {
-        let damaged = |what: &str| {
-            let name = format!("pack {}/{}", self.id.upload, self.id.number);
-            Error::corrupt(name, format!("the pack is damaged: {what}"))
-        };
         if pack.len() as u64 != self.length || self.length > MAX_BLOB_BYTES {
-            return Err(damaged(&format!("it has {} bytes, the manifest says {}", pack.len(), self.length)));
+            return Err(self.damaged(&format!("it has {} bytes, the manifest says {}", pack.len(), self.length)));
         }
-        let body = pack.strip_prefix(&MAGIC).ok_or_else(|| damaged("it does not start as a pack"))?;
-        let body = body.strip_suffix(&END_MAGIC).ok_or_else(|| damaged("it does not end as a pack"))?;
-        let (body, count) = body.split_last_chunk::<4>().ok_or_else(|| damaged("it is cut short"))?;
-        let table_bytes = (u32::from_le_bytes(*count) as usize).saturating_mul(TABLE_ENTRY_BYTES);
-        let (mut records, table) = body
-            .len()
-            .checked_sub(table_bytes)
-            .and_then(|records| body.split_at_checked(records))
-            .ok_or_else(|| damaged("its table is cut short"))?;
-        if Digest::of(table) != self.table {
-            return Err(damaged("the hash of its table differs"));
+        if !pack.starts_with(&MAGIC) {
+            return Err(self.damaged("it does not start as a pack"));
         }
         let mut scratch = Vec::new();
+        for record in self.records(pack)? {
+            let bytes = pack.get(record.offset as usize..record.range().end as usize);
+            let bytes = bytes.ok_or_else(|| self.damaged("a record lies outside of it"))?;
+            verify_record(bytes, record.encoding, &record.digest, &mut scratch)?;
+        }
+        Ok(())
+    }
+
+    /// The records of the pack, by the table at its end; `tail` is the pack, or so much of its end as the table is in.
+    pub(crate) fn records(&self, tail: &[u8]) -> Result<Vec<RecordRef>> {
+        let table = table_of(tail).ok_or_else(|| self.damaged("it does not end as a pack"))?;
+        if Digest::of(table) != self.table {
+            return Err(self.damaged("the hash of its table differs"));
+        }
+        let mut offset = MAGIC.len() as u64;
+        let mut records = Vec::with_capacity(table.len() / TABLE_ENTRY_BYTES);
         for line in table.chunks_exact(TABLE_ENTRY_BYTES) {
             let (digest, length, encoding) =
-                parse_line(line).ok_or_else(|| damaged("a line of its table is unknown"))?;
-            let (record, rest) =
-                records.split_at_checked(length).ok_or_else(|| damaged("a record lies outside of it"))?;
-            records = rest;
-            verify_record(record, encoding, &digest, &mut scratch)?;
+                parse_line(line).ok_or_else(|| self.damaged("a line of its table is unknown"))?;
+            // A pack is not longer than a blob may be, which the end of the last record is held against.
+            records.push(RecordRef { digest, pack: self.id, offset: offset as u32, length, encoding });
+            offset += u64::from(length);
         }
-        if records.is_empty() { Ok(()) } else { Err(damaged("its table does not add up to its length")) }
+        if offset + (table.len() + TRAILER_BYTES) as u64 != self.length || self.length > MAX_BLOB_BYTES {
+            return Err(self.damaged("its table does not add up to its length"));
+        }
+        Ok(records)
+    }
+
+    /// How much of the pack's end its table takes.
+    pub(crate) fn tail_bytes(&self) -> u64 {
+        (u64::from(self.records) * TABLE_ENTRY_BYTES as u64 + TRAILER_BYTES as u64).min(self.length)
+    }
+
+    /// The bytes of all its records.
+    pub(crate) fn record_bytes(&self) -> u64 {
+        self.length.saturating_sub(self.tail_bytes() + MAGIC.len() as u64)
+    }
+
+    fn damaged(&self, what: &str) -> Error {
+        Error::corrupt(format!("pack {}", self.id), format!("the pack is damaged: {what}"))
     }
 }
 
@@ -222,11 +258,11 @@ pub(super) fn table_of(pack: &[u8]) -> Option<&[u8]> {
     body.get(body.len().checked_sub(table_bytes)?..)
 }
 
-fn parse_line(line: &[u8]) -> Option<(Digest, usize, Encoding)> {
+fn parse_line(line: &[u8]) -> Option<(Digest, u32, Encoding)> {
     let (digest, rest) = line.split_first_chunk::<32>()?;
     let (length, rest) = rest.split_first_chunk::<4>()?;
     let [encoding, 0, 0, 0] = *rest else { return None };
-    Some((Digest::from_bytes(*digest), u32::from_le_bytes(*length) as usize, Encoding::from_code(encoding)?))
+    Some((Digest::from_bytes(*digest), u32::from_le_bytes(*length), Encoding::from_code(encoding)?))
 }
 
 #[cfg(test)]

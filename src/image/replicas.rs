@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 
 use super::digest::Digest;
+use super::extents::Extents;
 use super::manifest::Manifest;
-use super::pack::{PackId, RecordRef};
-use super::slot::Slot;
+use super::pack::{PackId, PackInfo, RecordRef};
+use super::reach::needs;
+use super::slot::{Cargo, Request, Slot};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Workers;
 
@@ -57,7 +59,7 @@ impl Replicas {
                     Err(Rejected::Failed(error)) => return Err(error),
                     Err(Rejected::Damaged(place, error)) => {
                         self.note(number, [place.pack]);
-                        let pack = format!("{}, pack {}/{}", slot.place(), place.pack.upload, place.pack.number);
+                        let pack = format!("{}, pack {}", slot.place(), place.pack);
                         let what = format!("a record at offset `{}` cannot be used", place.offset);
                         Error::corrupt(pack, what).with_source(error)
                     }
@@ -99,24 +101,103 @@ impl Replicas {
         Err(first.unwrap_or_else(|| Error::corrupt("replica", "there is none to read from")))
     }
 
-    /// Writes the packs that were found damaged again, each from a slot that has it whole; tells how many. One that can't
-    /// be mended stays as it is.
-    pub(crate) async fn mend(&self, manifest: &Manifest, workers: &Workers) -> usize {
-        let damaged = std::mem::take(&mut *self.damaged.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut mended = 0;
-        for (number, id) in damaged {
-            let info = manifest.packs.iter().find(|pack| pack.id == id);
-            let (Some(info), Some(slot)) = (info, self.slots.get(number)) else { continue };
-            if slot.verified_pack(info, workers).await.is_ok() {
-                continue;
-            }
-            for (_, other) in self.slots.iter().enumerate().filter(|(other, _)| *other != number) {
-                if let Ok(bytes) = other.verified_pack(info, workers).await {
-                    mended += usize::from(slot.replace_pack(info, bytes).await.is_ok());
-                    break;
+    /// What a slot is to get, verified: from the first that has it good, in the form that was asked for if any has that.
+    pub(crate) async fn fetch(&self, request: &Request, workers: &Workers) -> Result<(Cargo, Bytes)> {
+        let mut first = None;
+        if request.whole {
+            for slot in self.slots.iter() {
+                match slot.verified_pack(&request.pack, workers).await {
+                    Ok(bytes) => return Ok((Cargo::Pack(request.pack), bytes)),
+                    Err(error) => first = first.or(Some(error)),
                 }
             }
         }
+        for slot in self.slots.iter() {
+            match slot.extract(request, workers).await {
+                Ok((part, bytes)) => return Ok((Cargo::Part(part), bytes)),
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        Err(first.unwrap_or_else(|| Error::corrupt("replica", "there is none to read from")))
+    }
+
+    /// Mends what was found damaged, from another slot each; tells how many packs. What can't be mended stays as it is.
+    pub(crate) async fn mend(&self, manifest: &Manifest, workers: &Workers) -> usize {
+        let damaged = std::mem::take(&mut *self.damaged.lock().unwrap_or_else(PoisonError::into_inner));
+        if damaged.is_empty() {
+            return 0;
+        }
+        let Ok(needs) = needs(manifest, self).await else { return 0 };
+        let mut mended = 0;
+        for (number, id) in damaged {
+            let info = manifest.packs.iter().find(|pack| pack.id == id);
+            let (Some(info), Some(need), Some(slot)) = (info, needs.get(&id), self.slots.get(number)) else { continue };
+            let others = Self::new(
+                self.slots.iter().enumerate().filter(|(at, _)| *at != number).map(|(_, slot)| slot.clone()).collect(),
+            );
+            mended += usize::from(mend(slot, &others, info, need, workers).await == Found::Mended);
+        }
         mended
     }
+}
+
+/// What came of looking at one pack in one slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// All that is needed is there and good: so many bytes were read.
+    Good(u64),
+    /// It was not, and is now.
+    Mended,
+    /// It is not, and no other slot has it, or the slot can't be written to.
+    Lost,
+}
+
+/// Reads what a slot has of a pack, and brings it what of `need` is damaged or missing.
+pub(crate) async fn mend(slot: &Slot, others: &Replicas, info: &PackInfo, need: &Extents, workers: &Workers) -> Found {
+    try_to_mend(slot, others, info, need, workers).await.unwrap_or(Found::Lost)
+}
+
+async fn try_to_mend(
+    slot: &Slot,
+    others: &Replicas,
+    info: &PackInfo,
+    need: &Extents,
+    workers: &Workers,
+) -> Result<Found> {
+    let holding = slot.holding(&info.id).await?;
+    if holding.has_whole(info) && slot.verified_pack(info, workers).await.is_ok() {
+        return Ok(Found::Good(info.length));
+    }
+    let (mut good, mut read, mut bad) = (Extents::default(), 0, holding.broken);
+    for part in &holding.parts {
+        match slot.verified_part(part, workers).await {
+            Ok(_) => {
+                good = good.union(&part.extents());
+                read += part.length();
+            }
+            Err(_) => bad.push(part.id),
+        }
+    }
+    let missing = need.minus(&good);
+    if !missing.is_empty() {
+        // A pack that was whole becomes whole again if anybody has it so.
+        let whole = holding.parts.is_empty();
+        let (cargo, bytes) = others.fetch(&Request { pack: *info, extents: missing, whole }, workers).await?;
+        slot.replace(&cargo, bytes).await?;
+        match cargo {
+            Cargo::Pack(_) => return Ok(Found::Mended),
+            Cargo::Part(part) => bad.retain(|id| *id != part.id),
+        }
+    }
+    if bad.is_empty() && holding.whole.is_none() {
+        return Ok(if need.minus(&good).is_empty() { Found::Good(read) } else { Found::Mended });
+    }
+    // ORDER: all that is needed is there before what is damaged goes.
+    for id in &bad {
+        slot.delete_part(id).await?;
+    }
+    if holding.whole.is_some() {
+        slot.delete_pack(&info.id).await?;
+    }
+    Ok(Found::Mended)
 }

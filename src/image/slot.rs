@@ -1,14 +1,17 @@
 //! A slot: the place of one replica, with every pack and manifest that its versions need.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
+use super::chunk::verify_record;
 use super::digest::Digest;
+use super::extents::Extents;
 use super::manifest::Manifest;
 use super::pack::{FinishedPack, PackId, PackInfo, RecordRef, UploadId};
-use crate::error::{Error, Result};
+use super::part::{Part, PartId};
+use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::Workers;
 use crate::store::{BlobKey, BlobStore, BlobStoreExt, Prefixed, PutMode, StoreError, StoreErrorKind};
 
@@ -18,39 +21,87 @@ const MAX_GAP: u64 = 16 << 10;
 /// No read is longer than this.
 const MAX_READ: u64 = 4 << 20;
 
-/// One replica's place in a region's store.
+/// One replica's place in the store of a region, or of one of its zones.
 #[derive(Clone, Debug)]
 pub(crate) struct Slot {
     /// The slot alone.
     store: Prefixed<Arc<dyn BlobStore>>,
-    /// The region's store, which the slot is a part of.
-    region: Arc<dyn BlobStore>,
+    /// The store that the slot is a part of.
+    of: Arc<dyn BlobStore>,
+    /// Which store that is: a region, and a zone of it.
+    site: Arc<str>,
     key: BlobKey,
     place: Arc<str>,
+    /// The parts of packs that were found not to be whole here.
+    parts: Arc<Mutex<HashMap<PackId, Arc<[Part]>>>>,
+}
+
+/// What a slot has of a pack.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Holding {
+    /// The length of the whole pack, if that is here.
+    pub(crate) whole: Option<u64>,
+    /// Parts of it.
+    pub(crate) parts: Vec<Part>,
+    /// What is named as parts of it and has no table that can be read.
+    pub(crate) broken: Vec<PartId>,
+}
+
+impl Holding {
+    /// Whether the pack is here whole. A blob of another length is not the pack.
+    pub(crate) fn has_whole(&self, pack: &PackInfo) -> bool {
+        self.whole == Some(pack.length)
+    }
+
+    /// What of `need` is not here.
+    pub(crate) fn lacks(&self, pack: &PackInfo, need: &Extents) -> Extents {
+        match self.has_whole(pack) {
+            true => Extents::default(),
+            false => self.parts.iter().fold(need.clone(), |lacking, part| lacking.minus(&part.extents())),
+        }
+    }
+
+    /// The bytes that it takes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.whole.unwrap_or(0) + self.parts.iter().map(Part::length).sum::<u64>()
+    }
 }
 
 /// What became of a pack that was to be stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stored {
-    /// It was sent.
-    Now,
     /// The same pack was there.
     Already,
+    /// It was sent.
+    Now,
     /// Another pack of that name was there: the disk has changed since an earlier attempt at this upload.
     Differs,
 }
 
+/// A record to read: its number in the answer, and where it lies in a blob.
+struct Wanted {
+    number: usize,
+    start: u64,
+    length: u32,
+}
+
 impl Slot {
-    /// Slot `number` of the region that `store` belongs to; `region` is for error messages.
-    pub(crate) fn new(store: Arc<dyn BlobStore>, region: &str, number: u32) -> Result<Self> {
+    /// Slot `number` of the store that `site` names: a region, or a zone of one.
+    pub(crate) fn new(store: Arc<dyn BlobStore>, site: &str, number: u32) -> Result<Self> {
         let key: BlobKey = format!("slots/{number}").parse()?;
-        let place = format!("region {region} slot {number}").into();
-        Ok(Self { store: Prefixed::new(store.clone(), key.clone()), region: store, key, place })
+        let (site, place) = (site.into(), format!("{site} slot {number}").into());
+        let parts = Arc::default();
+        Ok(Self { store: Prefixed::new(store.clone(), key.clone()), of: store, site, key, place, parts })
     }
 
     /// What errors call it.
     pub(crate) fn place(&self) -> &str {
         &self.place
+    }
+
+    /// Whether both are in one store, which can copy by itself.
+    pub(crate) fn is_beside(&self, other: &Self) -> bool {
+        self.site == other.site
     }
 
     fn failed(&self, error: StoreError) -> Error {
@@ -59,35 +110,147 @@ impl Slot {
 
     /// The stored bytes of records, in the order asked for; neighbours are fetched together. Unverified.
     pub(crate) async fn read_records(&self, records: &[RecordRef]) -> Result<Vec<Bytes>> {
-        let mut order: Vec<usize> = (0..records.len()).collect();
-        let place = |at: &usize| records.get(*at).map(|record| (record.pack, record.offset));
-        order.sort_unstable_by_key(place);
+        let mut order: Vec<(usize, &RecordRef)> = records.iter().enumerate().collect();
+        order.sort_unstable_by_key(|(_, record)| (record.pack, record.offset));
         let mut found = vec![Bytes::new(); records.len()];
-        let mut rest = order.as_slice();
-        while let Some(first) = rest.first().and_then(|at| records.get(*at)) {
-            let start = u64::from(first.offset);
-            let (mut end, mut count) = (start, 0);
-            for record in rest.iter().map_while(|at| records.get(*at)) {
-                let record_end = u64::from(record.offset) + u64::from(record.length);
-                let near = || u64::from(record.offset) <= end + MAX_GAP && record_end - start <= MAX_READ;
-                if count > 0 && (record.pack != first.pack || !near()) {
-                    break;
-                }
-                end = end.max(record_end);
-                count += 1;
-            }
-            let span =
-                self.store.get(&first.pack.key()?, Some(start..end)).await.map_err(|error| self.failed(error))?;
-            let (now, later) = rest.split_at_checked(count).unwrap_or((rest, &[]));
-            for at in now {
-                if let (Some(record), Some(place)) = (records.get(*at), found.get_mut(*at)) {
-                    let from = (u64::from(record.offset) - start) as usize;
-                    *place = span.slice(from..from + record.length as usize);
-                }
-            }
-            rest = later;
+        for of_pack in order.chunk_by(|(_, a), (_, b)| a.pack == b.pack) {
+            let Some((_, first)) = of_pack.first() else { continue };
+            self.read_of_pack(&first.pack, of_pack, &mut found).await?;
         }
         Ok(found)
+    }
+
+    async fn read_of_pack(&self, pack: &PackId, records: &[(usize, &RecordRef)], found: &mut [Bytes]) -> Result<()> {
+        if self.known_parts(pack).is_none() {
+            let wanted = records.iter().map(|(number, record)| Wanted {
+                number: *number,
+                start: u64::from(record.offset),
+                length: record.length,
+            });
+            match self.read_from(&pack.key()?, &wanted.collect::<Vec<_>>(), found).await {
+                // It may be here in parts.
+                Err(error) if error.kind() == StoreErrorKind::NotFound => {
+                    if self.look_for_parts(pack).await?.is_empty() {
+                        return Err(self.failed(error));
+                    }
+                }
+                done => return done.map_err(|error| self.failed(error)),
+            }
+        }
+        // What was known may have been written again meanwhile, as other parts or whole.
+        if self.read_of_parts(pack, records, found).await? {
+            return Ok(());
+        }
+        self.forget_parts(pack);
+        self.look_for_parts(pack).await?;
+        if self.read_of_parts(pack, records, found).await? {
+            return Ok(());
+        }
+        self.forget_parts(pack);
+        let what = format!("pack {pack} is there in parts only, and a record that is needed is not among them");
+        Err(Error::new(Problem::new(ErrorKind::NotFound, "ContentMissing", self.place(), what)))
+    }
+
+    /// Reads records from the parts that are known; false where one of them is in none of these.
+    async fn read_of_parts(&self, pack: &PackId, records: &[(usize, &RecordRef)], found: &mut [Bytes]) -> Result<bool> {
+        let parts = self.known_parts(pack).unwrap_or_default();
+        let mut wanted: BTreeMap<usize, Vec<Wanted>> = BTreeMap::new();
+        for (number, record) in records {
+            let places = parts.iter().enumerate().find_map(|(at, part)| Some((at, part.place_of(record)?)));
+            let Some((at, start)) = places else { return Ok(false) };
+            wanted.entry(at).or_default().push(Wanted { number: *number, start, length: record.length });
+        }
+        for (at, wanted) in wanted {
+            let Some(part) = parts.get(at) else { continue };
+            match self.read_from(&part.id.key()?, &wanted, found).await {
+                Err(error) if error.kind() == StoreErrorKind::NotFound => return Ok(false),
+                done => done.map_err(|error| self.failed(error))?,
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads from one blob, `wanted` ascending.
+    async fn read_from(
+        &self,
+        key: &BlobKey,
+        mut wanted: &[Wanted],
+        found: &mut [Bytes],
+    ) -> std::result::Result<(), StoreError> {
+        while let Some(first) = wanted.first() {
+            let (start, mut end, mut count) = (first.start, first.start, 0);
+            for one in wanted {
+                let one_end = one.start + u64::from(one.length);
+                if count > 0 && (one.start > end + MAX_GAP || one_end - start > MAX_READ) {
+                    break;
+                }
+                end = end.max(one_end);
+                count += 1;
+            }
+            let span = self.store.get(key, Some(start..end)).await?;
+            let (now, later) = wanted.split_at_checked(count).unwrap_or((wanted, &[]));
+            for one in now {
+                if let Some(place) = found.get_mut(one.number) {
+                    let from = (one.start - start) as usize;
+                    *place = span.slice(from..from + one.length as usize);
+                }
+            }
+            wanted = later;
+        }
+        Ok(())
+    }
+
+    fn known_parts(&self, pack: &PackId) -> Option<Arc<[Part]>> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner).get(pack).cloned()
+    }
+
+    fn forget_parts(&self, pack: &PackId) {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner).remove(pack);
+    }
+
+    /// The parts of a pack that are here; remembered, if there are any.
+    async fn look_for_parts(&self, pack: &PackId) -> Result<Arc<[Part]>> {
+        let under: BlobKey = format!("parts/{}/{:010}", pack.upload, pack.number).parse()?;
+        let parts: Arc<[Part]> = self.parts_under(&under).await?.into_iter().filter_map(|(_, part, _)| part).collect();
+        if !parts.is_empty() {
+            self.parts.lock().unwrap_or_else(PoisonError::into_inner).insert(*pack, parts.clone());
+        }
+        Ok(parts)
+    }
+
+    /// Parts below a key, with the length of each blob; without one whose table can't be read.
+    async fn parts_under(&self, under: &BlobKey) -> Result<Vec<(PartId, Option<Part>, u64)>> {
+        let mut parts = Vec::new();
+        for blob in self.store.list_all(Some(under)).await.map_err(|error| self.failed(error))? {
+            let Some(id) = PartId::of_key(&blob.key) else { continue };
+            match self.store.get(&blob.key, Some(0..id.table_bytes())).await {
+                Ok(table) => parts.push((id, Part::of_table(id, &table).ok(), blob.size)),
+                Err(error) if error.kind() == StoreErrorKind::InvalidRange => parts.push((id, None, blob.size)),
+                Err(error) if error.kind() == StoreErrorKind::NotFound => {}
+                Err(error) => return Err(self.failed(error)),
+            }
+        }
+        Ok(parts)
+    }
+
+    /// The records of a pack that are here, verified against the manifest's word where the pack is whole.
+    pub(crate) async fn records_of(&self, info: &PackInfo) -> Result<Vec<RecordRef>> {
+        let key = info.id.key()?;
+        match self.store.get(&key, Some(info.length - info.tail_bytes()..info.length)).await {
+            Ok(tail) => info.records(&tail),
+            Err(error) if error.kind() == StoreErrorKind::NotFound => {
+                self.forget_parts(&info.id);
+                let parts = self.look_for_parts(&info.id).await?;
+                if parts.is_empty() {
+                    return Err(self.failed(error));
+                }
+                let mut records: Vec<RecordRef> = parts.iter().flat_map(|part| part.records().to_vec()).collect();
+                records.sort_unstable_by_key(|record| record.offset);
+                records.dedup_by_key(|record| record.offset);
+                Ok(records)
+            }
+            Err(error) => Err(self.failed(error)),
+        }
     }
 
     /// The manifest of that hash, verified.
@@ -143,34 +306,45 @@ impl Slot {
         Ok(if stored_tail == tail { Stored::Already } else { Stored::Differs })
     }
 
-    /// A whole pack as it is stored; the caller verifies it.
-    pub(crate) async fn read_pack(&self, info: &PackInfo) -> Result<Bytes> {
-        self.store.get(&info.id.key()?, None).await.map_err(|error| self.failed(error))
+    /// Stores verified bytes of another slot; true if this call put them there.
+    pub(crate) async fn put_cargo(&self, cargo: &Cargo, bytes: Bytes) -> Result<bool> {
+        let key = cargo.key()?;
+        if created(self.store.put(&key, bytes.clone(), PutMode::Create).await).map_err(|error| self.failed(error))? {
+            return Ok(true);
+        }
+        if self.is_whole(cargo).await? {
+            return Ok(false);
+        }
+        self.store.put(&key, bytes, PutMode::Overwrite).await.map_err(|error| self.failed(error))?;
+        Ok(true)
     }
 
-    /// Stores a verified pack of another slot; true if this call put it there.
-    pub(crate) async fn put_pack(&self, info: &PackInfo, bytes: Bytes) -> Result<bool> {
-        match self.store.put(&info.id.key()?, bytes, PutMode::Create).await {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == StoreErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(self.failed(error)),
+    /// What is here in just the form that is asked for, to be copied as it is.
+    pub(crate) async fn find_cargo(&self, request: &Request) -> Result<Option<Cargo>> {
+        let whole = Cargo::Pack(request.pack);
+        if request.whole && self.is_whole(&whole).await? {
+            return Ok(Some(whole));
         }
+        let parts = self.look_for_parts(&request.pack.id).await?;
+        let same = parts.iter().find(|part| part.extents() == request.extents);
+        Ok(same.cloned().map(Cargo::Part))
+    }
+
+    /// Whether what lies there has the right length.
+    async fn is_whole(&self, cargo: &Cargo) -> Result<bool> {
+        let there = self.store.find_meta(&cargo.key()?).await.map_err(|error| self.failed(error))?;
+        Ok(there.is_some_and(|blob| blob.size == cargo.length()))
     }
 
     /// A whole pack, its every record verified.
     pub(crate) async fn verified_pack(&self, info: &PackInfo, workers: &Workers) -> Result<Bytes> {
-        let bytes = self.read_pack(info).await?;
+        let bytes = self.store.get(&info.id.key()?, None).await.map_err(|error| self.failed(error))?;
         let (pack, copy) = (*info, bytes.clone());
         workers.run(move || pack.verify(&copy)).await.map_err(|error| {
-            let name = format!("{}, pack {}/{}", self.place, pack.id.upload, pack.id.number);
+            let name = format!("{}, pack {}", self.place, pack.id);
             Error::corrupt(name, "the pack is damaged").with_source(error)
         })?;
         Ok(bytes)
-    }
-
-    /// Puts a verified pack in place of a damaged one.
-    pub(crate) async fn replace_pack(&self, info: &PackInfo, bytes: Bytes) -> Result<()> {
-        self.store.put(&info.id.key()?, bytes, PutMode::Overwrite).await.map_err(|error| self.failed(error))
     }
 
     /// Puts a verified manifest in place of a damaged one.
@@ -178,43 +352,118 @@ impl Slot {
         self.store.put(&manifest_key(digest)?, bytes, PutMode::Overwrite).await.map_err(|error| self.failed(error))
     }
 
-    /// Copies a pack from another slot of the same region; true if this call put it here.
-    pub(crate) async fn copy_pack(&self, from: &Slot, info: &PackInfo) -> Result<bool> {
-        let name = info.id.key()?;
-        let (source, target) = (from.key.join(name.as_str())?, self.key.join(name.as_str())?);
-        match self.region.copy(&source, &target, PutMode::Create).await {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == StoreErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(self.failed(error)),
-        }
+    /// A whole part, its every record verified.
+    pub(crate) async fn verified_part(&self, part: &Part, workers: &Workers) -> Result<Bytes> {
+        let bytes = self.store.get(&part.id.key()?, None).await.map_err(|error| self.failed(error))?;
+        let (part, copy) = (part.clone(), bytes.clone());
+        workers.run(move || part.verify(&copy)).await.map_err(|error| {
+            Error::corrupt(format!("{}, part of pack {}", self.place, error.target()), "the part is damaged")
+                .with_source(error)
+        })?;
+        Ok(bytes)
     }
 
-    /// The packs of the given uploads that are here, with their lengths.
-    pub(crate) async fn packs_of(&self, uploads: impl IntoIterator<Item = UploadId>) -> Result<BTreeMap<PackId, u64>> {
+    /// A part with what was asked for, made of what is here and verified.
+    pub(crate) async fn extract(&self, request: &Request, workers: &Workers) -> Result<(Part, Bytes)> {
+        let records = self.records_of(&request.pack).await?;
+        let wanted: Vec<RecordRef> =
+            records.into_iter().filter(|record| request.extents.covers(&record.range())).collect();
+        if !wanted.iter().map(RecordRef::range).collect::<Extents>().contains(&request.extents) {
+            let what =
+                format!("pack {} is there in parts only, and not all that is needed is in them", request.pack.id);
+            return Err(Error::new(Problem::new(ErrorKind::NotFound, "ContentMissing", self.place(), what)));
+        }
+        let (pack, bytes) = (request.pack.id, self.read_records(&wanted).await?);
+        let build = move || {
+            let mut scratch = Vec::new();
+            for (record, bytes) in wanted.iter().zip(&bytes) {
+                verify_record(bytes, record.encoding, &record.digest, &mut scratch)?;
+            }
+            Ok(Part::build(pack, &wanted, &bytes))
+        };
+        workers.run(build).await.map_err(|error: Error| {
+            Error::corrupt(format!("{}, pack {pack}", self.place), "the pack is damaged").with_source(error)
+        })
+    }
+
+    /// Puts verified bytes here, in place of damaged ones if there are any.
+    pub(crate) async fn replace(&self, cargo: &Cargo, bytes: Bytes) -> Result<()> {
+        let done = self.store.put(&cargo.key()?, bytes, PutMode::Overwrite).await;
+        self.forget_parts(&cargo.pack());
+        done.map_err(|error| self.failed(error))
+    }
+
+    /// Copies from another slot of the same store; true if this call put it here.
+    pub(crate) async fn copy_cargo(&self, from: &Slot, cargo: &Cargo) -> Result<bool> {
+        let name = cargo.key()?;
+        let (source, target) = (from.key.join(name.as_str())?, self.key.join(name.as_str())?);
+        if created(self.of.copy(&source, &target, PutMode::Create).await).map_err(|error| self.failed(error))? {
+            return Ok(true);
+        }
+        if self.is_whole(cargo).await? {
+            return Ok(false);
+        }
+        self.of.copy(&source, &target, PutMode::Overwrite).await.map_err(|error| self.failed(error))?;
+        Ok(true)
+    }
+
+    /// What is here of a pack.
+    pub(crate) async fn holding(&self, pack: &PackId) -> Result<Holding> {
+        let mut found = BTreeMap::new();
+        self.forget_parts(pack);
+        self.add_parts(&format!("parts/{}/{:010}", pack.upload, pack.number).parse()?, &mut found).await?;
+        let mut holding = found.remove(pack).unwrap_or_default();
+        holding.whole =
+            self.store.find_meta(&pack.key()?).await.map_err(|error| self.failed(error))?.map(|blob| blob.size);
+        Ok(holding)
+    }
+
+    /// What is here of the packs of the given uploads.
+    pub(crate) async fn holdings(
+        &self,
+        uploads: impl IntoIterator<Item = UploadId>,
+    ) -> Result<BTreeMap<PackId, Holding>> {
         let mut found = BTreeMap::new();
         for upload in uploads {
-            let under: BlobKey = format!("packs/{upload}").parse()?;
-            for blob in self.store.list_all(Some(&under)).await.map_err(|error| self.failed(error))? {
-                if let Some(number) = blob.key.segments().next_back().and_then(|name| name.parse().ok()) {
-                    found.insert(PackId { upload, number }, blob.size);
-                }
-            }
+            self.add_holdings(&format!("packs/{upload}").parse()?, &format!("parts/{upload}").parse()?, &mut found)
+                .await?;
         }
         Ok(found)
     }
 
-    /// All packs that are here, with their lengths.
-    pub(crate) async fn all_packs(&self) -> Result<BTreeMap<PackId, u64>> {
+    /// What is here of any pack.
+    pub(crate) async fn all_holdings(&self) -> Result<BTreeMap<PackId, Holding>> {
         let mut found = BTreeMap::new();
-        for blob in self.store.list_all(Some(&"packs".parse()?)).await.map_err(|error| self.failed(error))? {
+        self.add_holdings(&"packs".parse()?, &"parts".parse()?, &mut found).await?;
+        Ok(found)
+    }
+
+    async fn add_holdings(
+        &self,
+        packs: &BlobKey,
+        parts: &BlobKey,
+        found: &mut BTreeMap<PackId, Holding>,
+    ) -> Result<()> {
+        for blob in self.store.list_all(Some(packs)).await.map_err(|error| self.failed(error))? {
             let mut segments = blob.key.segments().rev();
             let number = segments.next().and_then(|name| name.parse().ok());
             let upload = segments.next().and_then(|name| name.parse().ok());
             if let Some((upload, number)) = upload.zip(number) {
-                found.insert(PackId { upload, number }, blob.size);
+                found.entry(PackId { upload, number }).or_default().whole = Some(blob.size);
             }
         }
-        Ok(found)
+        self.add_parts(parts, found).await
+    }
+
+    async fn add_parts(&self, under: &BlobKey, found: &mut BTreeMap<PackId, Holding>) -> Result<()> {
+        for (id, part, size) in self.parts_under(under).await? {
+            let holding: &mut Holding = found.entry(id.pack).or_default();
+            match part.filter(|part| part.length() == size) {
+                Some(part) => holding.parts.push(part),
+                None => holding.broken.push(id),
+            }
+        }
+        Ok(())
     }
 
     /// All manifests that are here, with their lengths.
@@ -230,6 +479,11 @@ impl Slot {
         self.store.delete(&id.key()?).await.map_err(|error| self.failed(error))
     }
 
+    /// Removes a part; it may be gone.
+    pub(crate) async fn delete_part(&self, id: &PartId) -> Result<()> {
+        self.store.delete(&id.key()?).await.map_err(|error| self.failed(error))
+    }
+
     /// Removes a manifest; it may be gone.
     pub(crate) async fn delete_manifest(&self, digest: &Digest) -> Result<()> {
         self.store.delete(&manifest_key(digest)?).await.map_err(|error| self.failed(error))
@@ -237,8 +491,8 @@ impl Slot {
 
     /// Removes every pack of an upload that was given up.
     pub(crate) async fn remove_upload(&self, upload: UploadId) -> Result<()> {
-        for id in self.packs_of([upload]).await?.into_keys() {
-            self.store.delete(&id.key()?).await.map_err(|error| self.failed(error))?;
+        for id in self.holdings([upload]).await?.into_keys() {
+            self.delete_pack(&id).await?;
         }
         Ok(())
     }
@@ -247,8 +501,9 @@ impl Slot {
     /// it is here.
     pub(crate) async fn persist(&self, uploads: impl IntoIterator<Item = UploadId>) -> Result<()> {
         for upload in uploads {
-            let under = format!("packs/{upload}").parse()?;
-            self.store.persist(&under).await.map_err(|error| self.failed(error))?;
+            for under in [format!("packs/{upload}"), format!("parts/{upload}")] {
+                self.store.persist(&under.parse()?).await.map_err(|error| self.failed(error))?;
+            }
         }
         self.store.persist(&"manifests".parse()?).await.map_err(|error| self.failed(error))
     }
@@ -256,4 +511,60 @@ impl Slot {
 
 fn manifest_key(digest: &Digest) -> Result<BlobKey> {
     format!("manifests/{digest}").parse()
+}
+
+/// Whether a create put it there; that it was there is as good.
+fn created(done: std::result::Result<(), StoreError>) -> std::result::Result<bool, StoreError> {
+    match done {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == StoreErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// What a slot is to get of a pack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Request {
+    pub(crate) pack: PackInfo,
+    pub(crate) extents: Extents,
+    /// Rather the whole pack, from whoever has that.
+    pub(crate) whole: bool,
+}
+
+impl Request {
+    /// The bytes to send; a part has a table besides.
+    pub(crate) fn bytes(&self) -> u64 {
+        if self.whole { self.pack.length } else { self.extents.bytes() }
+    }
+}
+
+/// What is sent to a slot: a whole pack, or a part of one.
+#[derive(Clone, Debug)]
+pub(crate) enum Cargo {
+    Pack(PackInfo),
+    Part(Part),
+}
+
+impl Cargo {
+    fn key(&self) -> Result<BlobKey> {
+        match self {
+            Self::Pack(info) => info.id.key(),
+            Self::Part(part) => part.id.key(),
+        }
+    }
+
+    fn pack(&self) -> PackId {
+        match self {
+            Self::Pack(info) => info.id,
+            Self::Part(part) => part.id.pack,
+        }
+    }
+
+    /// The bytes that it takes.
+    pub(crate) fn length(&self) -> u64 {
+        match self {
+            Self::Pack(info) => info.length,
+            Self::Part(part) => part.length(),
+        }
+    }
 }

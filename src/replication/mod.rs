@@ -1,13 +1,17 @@
 //! Desired to actual: what each slot lacks, and bringing it there.
 //!
-//! [`plan`] says what to send from where, and knows nothing of stores; [`engine`] does it. A pack crosses a region's
-//! border once, and is verified as it does; the other slots of the region get it from the one that has it. What has
-//! arrived is seen by listing the slots, so an interrupted run goes on where it was, in whichever process.
+//! `plan` compares what a version needs with what the slots of a region have, `spread` decides who sends what to whom next;
+//! neither knows of stores. `engine` does it. What no slot of a region has crosses its border once, and is verified as it
+//! does; the other slots get it from one that has it. What has arrived is seen by listing the slots, so an interrupted run
+//! goes on where it was, in whichever process.
 
+mod control;
 mod engine;
 mod plan;
+mod spread;
 mod status;
 
+pub use control::ReplicationControl;
 pub use status::{AggregatedState, RegionalReplicationStatus, ReplicationState, ReplicationStatus};
 
 pub(crate) use engine::{Engine, Moved, RegionRun, look};

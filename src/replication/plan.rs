@@ -1,88 +1,167 @@
-//! What to send, from where, to where. Pure.
+//! What the slots of a region lack of a version, and in what form it is to be sent. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::image::extents::Extents;
 use crate::image::pack::{PackId, PackInfo};
+use crate::image::reach::Needs;
+use crate::image::{Holding, Request};
 
-/// What the slots of one region have.
-pub(crate) type Present = Vec<BTreeSet<PackId>>;
+/// What one slot has.
+pub(crate) type Holdings = BTreeMap<PackId, Holding>;
 
-/// One pack's way into one region.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Step {
-    /// The region, by its place in the list that was planned for.
-    pub(crate) region: usize,
-    pub(crate) pack: PackInfo,
-    pub(crate) from: Origin,
-    /// The slots that lack it. From another region it goes to the first, and from there to the rest.
-    pub(crate) to: Vec<u32>,
+/// What a region lacks.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lacking {
+    /// What is to be sent, each to one slot or more.
+    pub(crate) pieces: Vec<Request>,
+    /// For each slot the pieces that it has already and can pass on.
+    pub(crate) has: Vec<BTreeSet<usize>>,
+    /// For each slot the pieces that it is to get.
+    pub(crate) wants: Vec<BTreeSet<usize>>,
+    /// What all slots together must have, in bytes of records, and what of it they have.
+    pub(crate) needed_bytes: u64,
+    pub(crate) present_bytes: u64,
 }
 
-/// Where a pack comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
-    /// Over the region's border.
-    OtherRegion,
-    /// From a slot of the same region.
-    Slot(u32),
+impl Lacking {
+    /// The bytes that are to cross the region's border, and those that are to be stored, both but for tables.
+    pub(crate) fn sizes(&self) -> (u64, u64) {
+        let (mut crossing, mut stored) = (0, 0);
+        for (number, piece) in self.pieces.iter().enumerate() {
+            let in_sets = |sets: &[BTreeSet<usize>]| sets.iter().filter(|set| set.contains(&number)).count() as u64;
+            crossing += if in_sets(&self.has) == 0 { piece.bytes() } else { 0 };
+            stored += piece.bytes() * in_sets(&self.wants);
+        }
+        (crossing, stored)
+    }
 }
 
-/// Everything that the regions lack of `packs`. Regions take turns, so that none waits for another to finish.
-pub(crate) fn plan(packs: &[PackInfo], regions: &[Present]) -> Vec<Step> {
-    let steps = packs.iter().flat_map(|pack| {
-        regions.iter().enumerate().filter_map(|(region, slots)| {
-            let (mut have, mut lack) = (None, Vec::new());
-            for (slot, present) in (0_u32..).zip(slots) {
-                match present.contains(&pack.id) {
-                    true => have = have.or(Some(slot)),
-                    false => lack.push(slot),
+/// A pack is sent whole where at least this much of it is needed: less would save next to nothing.
+const WHOLE_PERCENT: u64 = 95;
+
+/// Compares what the slots of a region have with what a version needs. What no slot has crosses the border, and no more
+/// than that; the rest comes from a slot that has it.
+pub(crate) fn compare(packs: &[PackInfo], needs: &Needs, slots: &[Holdings]) -> Lacking {
+    let sets = || vec![BTreeSet::new(); slots.len()];
+    let mut lacking = Lacking { has: sets(), wants: sets(), ..Lacking::default() };
+    let nothing = Holding::default();
+    for pack in packs {
+        let Some(need) = needs.get(&pack.id) else { continue };
+        let holdings: Vec<&Holding> = slots.iter().map(|slot| slot.get(&pack.id).unwrap_or(&nothing)).collect();
+        let missing: Vec<Extents> = holdings.iter().map(|holding| holding.lacks(pack, need)).collect();
+        lacking.needed_bytes += need.bytes() * slots.len() as u64;
+        lacking.present_bytes += missing.iter().map(|missing| need.bytes() - missing.bytes()).sum::<u64>();
+        // Apart by who lacks it: each piece is lacking whole, or there whole, in every slot.
+        let apart = missing.iter().fold(vec![need.clone()], |pieces, missing| {
+            let split = |piece: Extents| {
+                let there = piece.minus(missing);
+                [piece.minus(&there), there]
+            };
+            pieces.into_iter().flat_map(split).filter(|piece| !piece.is_empty()).collect()
+        });
+        for extents in apart.into_iter().filter(|piece| missing.iter().any(|missing| missing.contains(piece))) {
+            let (number, mut blank) = (lacking.pieces.len(), true);
+            for (slot, (missing, holding)) in missing.iter().zip(&holdings).enumerate() {
+                let wanted = missing.contains(&extents);
+                blank &= !wanted || (!holding.has_whole(pack) && holding.parts.is_empty());
+                let sets = if wanted { &mut lacking.wants } else { &mut lacking.has };
+                if let Some(set) = sets.get_mut(slot) {
+                    set.insert(number);
                 }
             }
-            let from = have.map_or(Origin::OtherRegion, Origin::Slot);
-            let step = Step { region, pack: *pack, from, to: lack };
-            (!step.to.is_empty()).then_some(step)
-        })
-    });
-    steps.collect()
+            let whole = blank && extents.bytes() * 100 >= pack.record_bytes() * WHOLE_PERCENT;
+            lacking.pieces.push(Request { pack: *pack, extents, whole });
+        }
+    }
+    lacking
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::image::pack::{PackBuilder, RecordRef};
+    use crate::image::part::Part;
     use crate::image::{Digest, UploadId};
 
-    fn pack(number: u32) -> PackInfo {
+    const RECORDS: usize = 12;
+
+    fn pack(number: u32) -> (PackInfo, Vec<RecordRef>, Vec<Bytes>) {
         let id = PackId { upload: UploadId::from_bytes([0; 16]), number };
-        PackInfo { id, length: 1, table: Digest::of(b"") }
+        let mut builder = PackBuilder::new(id, None);
+        let contents: Vec<Vec<u8>> = (0..RECORDS).map(|record| vec![record as u8; 100 + record]).collect();
+        let records = contents.iter().map(|bytes| builder.append_node(Digest::of(bytes), bytes)).collect();
+        (builder.finish().info, records, contents.into_iter().map(Bytes::from).collect())
+    }
+
+    /// Some of a pack's records: 0 is none, 1 is the whole pack, anything else chooses.
+    fn holding(chosen: u16, (info, records, contents): &(PackInfo, Vec<RecordRef>, Vec<Bytes>)) -> Holding {
+        match chosen {
+            0 => Holding::default(),
+            1 => Holding { whole: Some(info.length), ..Holding::default() },
+            _ => {
+                let is_in = |at: &usize| chosen >> at & 1 == 1;
+                let records: Vec<RecordRef> = (0..RECORDS).filter(is_in).map(|at| records[at]).collect();
+                let contents: Vec<Bytes> = (0..RECORDS).filter(is_in).map(|at| contents[at].clone()).collect();
+                Holding { parts: vec![Part::build(info.id, &records, &contents).0], ..Holding::default() }
+            }
+        }
+    }
+
+    fn chosen() -> impl Strategy<Value = u16> {
+        prop_oneof![Just(0), Just(1), 0_u16..1 << RECORDS]
     }
 
     proptest! {
-        /// Carried out, a plan leaves every slot whole, sends nothing to a slot that has it, and crosses each border
-        /// at most once for a pack, and only where no slot of the region has it.
+        /// Carried out, it leaves every slot with all that is needed; nothing goes where it is already, what has a holder
+        /// in the region is held whole by it, and what crosses is, to the byte, what no slot has.
         #[test]
-        fn a_plan_completes_every_slot_with_nothing_sent_twice(
-            regions in prop::collection::vec(prop::collection::vec(prop::collection::btree_set(0_u32..6, 0..6), 1..5), 1..5),
+        fn what_is_lacking_completes_every_slot_and_no_more(
+            slots in prop::collection::vec(prop::collection::vec(chosen(), 3), 1..5),
+            needed in prop::collection::vec(1_u16..1 << RECORDS, 3),
         ) {
-            let packs: Vec<PackInfo> = (0..6).map(pack).collect();
-            let mut present: Vec<Present> = regions
+            let packs: Vec<_> = (0..3).map(pack).collect();
+            let infos: Vec<PackInfo> = packs.iter().map(|pack| pack.0).collect();
+            let holdings: Vec<Holdings> = slots
                 .iter()
-                .map(|slots| slots.iter().map(|slot| slot.iter().map(|number| pack(*number).id).collect()).collect())
+                .map(|slot| slot.iter().zip(&packs).map(|(chosen, pack)| (pack.0.id, holding(*chosen, pack))).collect())
                 .collect();
-            let before = present.clone();
-            for step in plan(&packs, &before) {
-                let slots = &mut present[step.region];
-                let had = slots.iter().any(|slot| slot.contains(&step.pack.id));
-                match step.from {
-                    Origin::OtherRegion => prop_assert!(!had),
-                    Origin::Slot(slot) => prop_assert!(slots[slot as usize].contains(&step.pack.id)),
+            let needs: Needs = needed
+                .iter()
+                .zip(&packs)
+                .map(|(chosen, pack)| (pack.0.id, (0..RECORDS).filter(|at| chosen >> at & 1 == 1).map(|at| pack.1[at].range()).collect()))
+                .collect();
+            let lacking = compare(&infos, &needs, &holdings);
+            for info in &infos {
+                let need = &needs[&info.id];
+                let missing: Vec<Extents> = holdings.iter().map(|slot| slot[&info.id].lacks(info, need)).collect();
+                let nowhere = missing.iter().fold(need.clone(), |all, one| all.minus(&all.minus(one)));
+                let mut crossed = Extents::default();
+                for (slot, missing) in missing.iter().enumerate() {
+                    let mut got = Extents::default();
+                    for (number, piece) in lacking.pieces.iter().enumerate().filter(|(_, piece)| piece.pack == *info) {
+                        if lacking.wants[slot].contains(&number) {
+                            prop_assert!(missing.contains(&piece.extents), "it is there already");
+                            prop_assert_eq!(got.minus(&piece.extents), got.clone(), "sent twice");
+                            got = got.union(&piece.extents);
+                        }
+                        if lacking.has[slot].contains(&number) {
+                            prop_assert_eq!(piece.extents.minus(missing), piece.extents.clone(), "it is not there");
+                        }
+                        let held = lacking.has.iter().any(|has| has.contains(&number));
+                        if !held && lacking.wants.iter().any(|wants| wants.contains(&number)) && slot == 0 {
+                            crossed = crossed.union(&piece.extents);
+                        }
+                    }
+                    prop_assert_eq!(&got, missing, "slot {}", slot);
                 }
-                for slot in step.to {
-                    prop_assert!(slots[slot as usize].insert(step.pack.id), "sent twice");
-                }
+                prop_assert_eq!(crossed, nowhere);
             }
-            prop_assert!(present.iter().flatten().all(|slot| slot.len() == packs.len()));
+            let missing: u64 = lacking.needed_bytes - lacking.present_bytes;
+            prop_assert_eq!(missing == 0, lacking.pieces.is_empty());
         }
     }
 }

@@ -1,5 +1,7 @@
 //! How far a version's replication is, in Azure's terms.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::Region;
@@ -46,6 +48,16 @@ pub struct RegionalReplicationStatus {
     pub details: String,
     /// Percent of the bytes of all its replicas that are there; 100 exactly when it is complete.
     pub progress: u8,
+    /// It is complete, and something of it has been lost since: a zone, a disk, a pack. It can be deployed as long as one
+    /// good copy of everything is left anywhere; a [scrub](crate::Session::scrub) mends it. Azure knows no such word.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub degraded: bool,
+    /// How many bytes a second have come to its replicas since this replication began; while one is watched.
+    #[serde(skip)]
+    pub bytes_per_second: Option<u64>,
+    /// When it will be complete, at that rate.
+    #[serde(skip)]
+    pub time_left: Option<Duration>,
 }
 
 /// How far a version is, per region and overall.
@@ -82,10 +94,15 @@ impl ReplicationStatus {
 }
 
 impl RegionalReplicationStatus {
-    /// A region that has `present` of `total` bytes.
-    pub(crate) fn new(region: Region, state: ReplicationState, present: u64, total: u64) -> Self {
-        let percent = (u128::from(present) * 100).checked_div(u128::from(total)).unwrap_or(0).min(99) as u8;
-        let progress = if state == ReplicationState::Completed { 100 } else { percent };
-        Self { region, state, details: String::new(), progress }
+    pub(crate) fn new(region: Region, state: ReplicationState) -> Self {
+        let progress = if state == ReplicationState::Completed { 100 } else { 0 };
+        let (degraded, details, bytes_per_second, time_left) = Default::default();
+        Self { region, state, details, progress, degraded, bytes_per_second, time_left }
+    }
+
+    /// It has `present` of the `needed` bytes.
+    pub(crate) fn has(&mut self, present: u64, needed: u64) {
+        let percent = (u128::from(present) * 100).checked_div(u128::from(needed)).unwrap_or(0).min(99) as u8;
+        self.progress = if self.state == ReplicationState::Completed { 100 } else { percent };
     }
 }

@@ -80,7 +80,15 @@ impl GalleryServiceBuilder {
 
     /// A store for one region: a disk or bucket in that place.
     pub fn region_store(mut self, region: Region, store: impl BlobStore) -> Self {
-        self.regions.own.insert(region, Arc::new(store));
+        self.regions.own.insert(region, vec![Arc::new(store)]);
+        self
+    }
+
+    /// A store for each of a region's three zones. What is to be kept on `Standard_ZRS` is kept in all three, and outlives
+    /// the loss of any one of them; all else is kept in the first alone. Regions with one store keep everything in that.
+    pub fn zonal_region_stores<S: BlobStore>(mut self, region: Region, zones: [S; 3]) -> Self {
+        let zones = zones.into_iter().map(|store| Arc::new(store) as Arc<dyn BlobStore>);
+        self.regions.own.insert(region, zones.collect());
         self
     }
 

@@ -4,27 +4,37 @@
 //! state. What the state does not need is condemned by a commit that looks again; from there on no replication may rely on
 //! it, and none does that looked before. Then it is removed, and a last commit says so. Publishing never relies on what
 //! is condemned: its packs have names of their own, and those that it reuses belong to something that must still exist.
+//!
+//! Of a pack that is mostly dead, what is still needed is written as a part first; then all else of it is garbage.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::IntoFuture;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use futures::future::BoxFuture;
 
+use super::regions::SlotId;
 use super::session::Session;
 use crate::catalog::{Changes, Event, PackName, State};
 use crate::error::{Error, ErrorKind, Problem, Result};
-use crate::image::manifest::Manifest;
-use crate::image::pack::PackId;
-use crate::image::{Digest, Slot};
-use crate::model::Region;
+use crate::image::extents::Extents;
+use crate::image::pack::{PackId, PackInfo};
+use crate::image::part::PartId;
+use crate::image::reach::{Needs, Reach};
+use crate::image::replicas::Replicas;
+use crate::image::{Cargo, Digest, Holding, Request, Slot};
+use crate::model::{Region, StorageAccountType};
 
 /// So many packs at most are condemned by one commit.
 const PACKS_AT_A_TIME: usize = 4096;
 
 /// Whoever has condemned something is given so long to remove it; then another may.
 const GRACE: TimeDelta = TimeDelta::minutes(10);
+
+/// A pack is rewritten where less than this much of what a slot has of it is needed.
+const LIVE_PERCENT: u64 = 50;
 
 /// A collection that loses its race this often in a row gives the region up for this time.
 const ATTEMPTS: usize = 5;
@@ -59,12 +69,16 @@ pub struct RegionCollection {
     pub blobs: usize,
     /// Their bytes.
     pub bytes: u64,
+    /// How many packs were mostly dead: what is needed of them was written anew.
+    pub rewritten_packs: usize,
+    /// The bytes that this took.
+    pub rewritten_bytes: u64,
 }
 
 impl CollectionReport {
-    /// All bytes together.
+    /// All bytes together, less those that were written anew.
     pub fn bytes(&self) -> u64 {
-        self.regions.iter().map(|region| region.bytes).sum()
+        self.regions.iter().map(|region| region.bytes.saturating_sub(region.rewritten_bytes)).sum()
     }
 }
 
@@ -103,11 +117,15 @@ impl Collecting {
         let mut state = State::clone(&state);
         let now = self.session.parts.clock.now();
         overdue.iter().try_for_each(|event| state.apply(event, now))?;
-        let mut library = Library::new(&self.session);
         for region in self.session.parts.regions.all(&state).await? {
+            let mut library = Library::new(&self.session);
             let stock = Stock::look(&self.session, &region).await?;
-            library.read(&state, &region).await?;
+            library.read(&state, &region, &stock).await?;
             report.add(&region, &library.garbage(&state, &region, &stock)?);
+            for rewrite in library.mostly_dead(&stock) {
+                report.rewritten(&region, rewrite.live.bytes());
+                report.change(&region, |there| there.bytes += rewrite.held);
+            }
         }
         Ok(report)
     }
@@ -137,11 +155,30 @@ impl Collecting {
         }
         let state = self.session.state().await?;
         for region in self.session.parts.regions.all(&state).await? {
+            self.rewrite(&region, &mut report).await?;
             while let Some(freed) = self.region(&region).await? {
                 report.add(&region, &freed);
             }
         }
         Ok(report)
+    }
+
+    /// Writes what is needed of packs that are mostly dead. What is left of them is garbage from there on.
+    async fn rewrite(&self, region: &Region, report: &mut CollectionReport) -> Result<()> {
+        let mut library = Library::new(&self.session);
+        let stock = Stock::look(&self.session, region).await?;
+        library.read(&*self.session.state().await?, region, &stock).await?;
+        for rewrite in library.mostly_dead(&stock) {
+            let Some(slot) = stock.slots.get(&rewrite.slot).map(|(slot, _)| slot) else { continue };
+            let request = Request { pack: rewrite.pack, extents: rewrite.live, whole: false };
+            // What can't be read is left to a scrub.
+            let Ok((part, bytes)) = slot.extract(&request, &self.session.parts.workers).await else { continue };
+            let written = bytes.len() as u64;
+            if slot.put_cargo(&Cargo::Part(part), bytes).await? {
+                report.rewritten(region, written);
+            }
+        }
+        Ok(())
     }
 
     /// Frees some of what nothing needs in a region; `None` where there is nothing left.
@@ -152,7 +189,7 @@ impl Collecting {
             let stock = Stock::look(session, region).await?;
             // ORDER: the state is read after the list, so that it has the announcement of all that is on the list.
             let state = session.state().await?;
-            library.read(&state, region).await?;
+            library.read(&state, region, &stock).await?;
             let garbage = library.garbage(&state, region, &stock)?;
             let now = session.parts.clock.now();
             match state.condemned(region) {
@@ -160,7 +197,7 @@ impl Collecting {
                 // Whoever condemned it has gone away: what is still garbage of it goes now.
                 Some(theirs) => {
                     let left = garbage.only(&theirs.packs, &theirs.manifests);
-                    self.remove(region, &left).await?;
+                    self.remove(region, &stock, &left).await?;
                     return Ok(Some(left));
                 }
                 None => {}
@@ -171,13 +208,13 @@ impl Collecting {
             }
             let (packs, manifests) = garbage.names();
             let condemned = Event::ContentCondemned { region: region.clone(), packs, manifests };
-            let (of_caller, place, wanted, books) =
-                (self.session.clone(), region.clone(), garbage.clone(), library.clone());
+            let (of_caller, place, wanted, books, there) =
+                (self.session.clone(), region.clone(), garbage.clone(), library.clone(), stock.clone());
             let check = move |state: &State| {
                 if !of_caller.rights().is_administrator() || state.condemned(&place).is_some() {
                     return Err(lost_race());
                 }
-                let still = books.garbage(state, &place, &stock)?;
+                let still = books.garbage(state, &place, &there)?;
                 let same = wanted.0.iter().all(|(blob, size)| still.0.get(blob) == Some(size));
                 if same {
                     Ok(Changes { events: vec![condemned.clone()], authorization: None })
@@ -187,7 +224,7 @@ impl Collecting {
             };
             match session.parts.catalog.commit(&session.caller, check).await {
                 Ok(_) => {
-                    self.remove(region, &garbage).await?;
+                    self.remove(region, &stock, &garbage).await?;
                     return Ok(Some(garbage));
                 }
                 Err(error) if error.code() == LOST_RACE => {}
@@ -198,11 +235,12 @@ impl Collecting {
     }
 
     /// Removes what is condemned, and says so.
-    async fn remove(&self, region: &Region, garbage: &Garbage) -> Result<()> {
+    async fn remove(&self, region: &Region, stock: &Stock, garbage: &Garbage) -> Result<()> {
         for blob in garbage.0.keys() {
-            let slot = self.session.parts.regions.slot(region, blob.slot)?;
+            let Some((slot, _)) = stock.slots.get(&blob.slot) else { continue };
             match blob.what {
                 What::Pack(id) => slot.delete_pack(&id).await?,
+                What::Part(id) => slot.delete_part(&id).await?,
                 What::Manifest(digest) => slot.delete_manifest(&digest).await?,
             }
         }
@@ -237,26 +275,44 @@ impl CollectionReport {
         Self { abandoned_uploads: uploads, purged_versions: overdue.len() - uploads, regions: Vec::new() }
     }
 
-    fn add(&mut self, region: &Region, garbage: &Garbage) {
-        let (blobs, bytes) = (garbage.0.len(), garbage.0.values().sum());
-        match self.regions.iter_mut().find(|there| there.region == *region) {
-            Some(there) => (there.blobs, there.bytes) = (there.blobs + blobs, there.bytes + bytes),
-            None if blobs > 0 => self.regions.push(RegionCollection { region: region.clone(), blobs, bytes }),
-            None => {}
+    fn change(&mut self, region: &Region, change: impl FnOnce(&mut RegionCollection)) {
+        if !self.regions.iter().any(|there| there.region == *region) {
+            let region = region.clone();
+            self.regions.push(RegionCollection { region, blobs: 0, bytes: 0, rewritten_packs: 0, rewritten_bytes: 0 });
         }
+        if let Some(there) = self.regions.iter_mut().find(|there| there.region == *region) {
+            change(there);
+        }
+    }
+
+    fn add(&mut self, region: &Region, garbage: &Garbage) {
+        if !garbage.0.is_empty() {
+            self.change(region, |there| {
+                there.blobs += garbage.0.len();
+                there.bytes += garbage.0.values().sum::<u64>();
+            });
+        }
+    }
+
+    fn rewritten(&mut self, region: &Region, written: u64) {
+        self.change(region, |there| {
+            there.rewritten_packs += 1;
+            there.rewritten_bytes += written;
+        });
     }
 }
 
 /// A blob of a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Blob {
-    slot: u32,
+    slot: SlotId,
     what: What,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum What {
     Pack(PackId),
+    Part(PartId),
     Manifest(Digest),
 }
 
@@ -272,6 +328,7 @@ impl Garbage {
     fn only(self, packs: &BTreeSet<PackName>, manifests: &BTreeSet<Digest>) -> Self {
         let is_in = |blob: &Blob| match &blob.what {
             What::Pack(id) => packs.contains(&PackName(*id)),
+            What::Part(id) => packs.contains(&PackName(id.pack)),
             What::Manifest(digest) => manifests.contains(digest),
         };
         Self(self.0.into_iter().filter(|(blob, _)| is_in(blob)).collect())
@@ -286,7 +343,11 @@ impl Garbage {
 
 impl Blob {
     fn pack(&self) -> Option<PackId> {
-        if let What::Pack(id) = self.what { Some(id) } else { None }
+        match self.what {
+            What::Pack(id) => Some(id),
+            What::Part(id) => Some(id.pack),
+            What::Manifest(_) => None,
+        }
     }
 
     fn manifest(&self) -> Option<Digest> {
@@ -296,87 +357,199 @@ impl Blob {
 
 /// What a region has.
 #[derive(Clone, Debug, Default)]
-struct Stock(BTreeMap<Blob, u64>);
+struct Stock {
+    slots: BTreeMap<SlotId, (Slot, BTreeMap<PackId, Holding>)>,
+    manifests: BTreeMap<SlotId, BTreeMap<Digest, u64>>,
+}
 
 impl Stock {
     async fn look(session: &Session, region: &Region) -> Result<Self> {
-        let mut stock = BTreeMap::new();
-        for number in session.parts.regions.slot_numbers(region).await? {
-            let slot: Slot = session.parts.regions.slot(region, number)?;
-            let packs = slot.all_packs().await?;
-            stock.extend(packs.into_iter().map(|(id, size)| (Blob { slot: number, what: What::Pack(id) }, size)));
-            let manifests = slot.all_manifests().await?;
-            let manifests = manifests.into_iter().map(|(digest, size)| (What::Manifest(digest), size));
-            stock.extend(manifests.map(|(what, size)| (Blob { slot: number, what }, size)));
+        let mut stock = Self::default();
+        for (id, slot) in session.parts.regions.slots(region).await? {
+            stock.manifests.insert(id, slot.all_manifests().await?);
+            let holdings = slot.all_holdings().await?;
+            stock.slots.insert(id, (slot, holdings));
         }
-        Ok(Self(stock))
+        Ok(stock)
     }
 }
 
-/// The packs of each manifest that was read.
+/// What is known of the manifests that a region needs.
 #[derive(Clone, Debug)]
 struct Library {
     session: Session,
-    packs: BTreeMap<Digest, BTreeSet<PackId>>,
+    packs: BTreeMap<Digest, Arc<BTreeMap<PackId, PackInfo>>>,
+    /// For each slot the manifests that need something of it, and what they need together.
+    live: BTreeMap<SlotId, (BTreeSet<Digest>, Arc<Needs>)>,
 }
 
-/// Something that needs a manifest and its packs in the first slots of a region.
-struct Need {
-    home: Region,
-    manifest: Digest,
-    slots: u32,
+/// What must be in a region.
+#[derive(Debug, Default)]
+struct Needed(BTreeMap<Digest, Whereabouts>);
+
+/// Where a manifest must be, and where it is.
+#[derive(Debug, Default)]
+struct Whereabouts {
+    /// In so many replicas, in so many zones; once for each thing that is made of it.
+    wanted: Vec<(u32, usize)>,
+    holders: Vec<Slot>,
 }
 
-/// Everything that needs something in a region.
-fn needs(state: &State, region: &Region) -> Vec<Need> {
-    let mut needs = Vec::new();
-    for record in state.all_versions() {
-        if let Some(slots) = record.version.publishing_profile().replicas_in(region) {
-            let home = record.version.location().clone();
-            needs.push(Need { home, manifest: record.content.manifest, slots });
+/// A pack of which little is needed in a slot.
+struct Rewrite {
+    slot: SlotId,
+    pack: PackInfo,
+    live: Extents,
+    /// The bytes that it takes now.
+    held: u64,
+}
+
+impl Needed {
+    fn in_region(session: &Session, state: &State, region: &Region) -> Self {
+        let (mut needed, regions) = (Self::default(), &session.parts.regions);
+        let mut add = |manifest: Digest, replicas: u32, zones: usize, holders: Vec<Slot>| {
+            let whereabouts = needed.0.entry(manifest).or_default();
+            whereabouts.wanted.push((replicas, zones));
+            whereabouts.holders.extend(holders);
+        };
+        for record in state.all_versions() {
+            let profile = record.version.publishing_profile();
+            if let Some(replicas) = profile.replicas_in(region) {
+                let zones = regions.zones_of(region, profile.storage_account_type_in(region));
+                add(record.content.manifest, replicas, zones, regions.holders(record));
+            }
         }
+        let images = state.managed_images(None).map(|record| (record.resource.location(), record.content.manifest));
+        let snapshots = state.snapshots(None).map(|record| (record.resource.location(), record.content.manifest));
+        for (_, manifest) in images.chain(snapshots).filter(|(location, _)| *location == region) {
+            let account = StorageAccountType::default();
+            let holders = regions.copies(region, 0, account).unwrap_or_default();
+            add(manifest, 1, regions.zones_of(region, account), holders);
+        }
+        needed
     }
-    let images = state.managed_images(None).map(|record| (record.resource.location(), record.content.manifest));
-    let snapshots = state.snapshots(None).map(|record| (record.resource.location(), record.content.manifest));
-    let here = images.chain(snapshots).filter(|(location, _)| *location == region);
-    needs.extend(here.map(|(location, manifest)| Need { home: location.clone(), manifest, slots: 1 }));
-    needs
+
+    /// The manifests that a slot must have.
+    fn in_slot(&self, slot: SlotId) -> BTreeSet<Digest> {
+        let is_in = |(replicas, zones): &(u32, usize)| slot.number < *replicas && slot.zone < *zones;
+        let needed = self.0.iter().filter(|(_, whereabouts)| whereabouts.wanted.iter().any(is_in));
+        needed.map(|(digest, _)| *digest).collect()
+    }
 }
 
 impl Library {
     fn new(session: &Session) -> Self {
-        Self { session: session.clone(), packs: BTreeMap::new() }
+        Self { session: session.clone(), packs: BTreeMap::new(), live: BTreeMap::new() }
     }
 
-    /// Reads the manifests that something in the region needs.
-    async fn read(&mut self, state: &State, region: &Region) -> Result<()> {
-        for Need { home, manifest, .. } in needs(state, region) {
-            if !self.packs.contains_key(&manifest) {
-                let read: Manifest = self.session.parts.regions.slot(&home, 0)?.read_manifest(&manifest).await?;
-                self.packs.insert(manifest, read.packs.iter().map(|pack| pack.id).collect());
-            }
+    /// Reads the manifests that something in the region needs, and from their indexes what of each pack.
+    async fn read(&mut self, state: &State, region: &Region, stock: &Stock) -> Result<()> {
+        let needed = Needed::in_region(&self.session, state, region);
+        let mut read: BTreeMap<BTreeSet<Digest>, Arc<Needs>> = self.live.values().cloned().collect();
+        for slot in stock.slots.keys() {
+            let manifests = needed.in_slot(*slot);
+            let live = match read.get(&manifests) {
+                Some(live) => live.clone(),
+                None => Arc::new(self.needs_of(&manifests, &needed).await?),
+            };
+            read.insert(manifests.clone(), live.clone());
+            self.live.insert(*slot, (manifests, live));
         }
         Ok(())
     }
 
+    async fn needs_of(&mut self, manifests: &BTreeSet<Digest>, needed: &Needed) -> Result<Needs> {
+        let mut reach = Reach::default();
+        for digest in manifests {
+            let holders = needed.0.get(digest).map(|whereabouts| whereabouts.holders.clone());
+            let holders = Replicas::new(holders.unwrap_or_default());
+            let manifest = holders.manifest(digest).await?;
+            reach.add(&manifest, &holders).await?;
+            let packs = manifest.packs.iter().map(|pack| (pack.id, *pack)).collect();
+            self.packs.insert(*digest, Arc::new(packs));
+        }
+        Ok(reach.finish())
+    }
+
     /// What of the stock nothing needs.
     fn garbage(&self, state: &State, region: &Region, stock: &Stock) -> Result<Garbage> {
-        let mut needed = BTreeSet::new();
-        for Need { manifest, slots, .. } in needs(state, region) {
-            let packs = self.packs.get(&manifest).ok_or_else(lost_race)?;
-            for slot in 0..slots {
-                needed.insert(Blob { slot, what: What::Manifest(manifest) });
-                needed.extend(packs.iter().map(|id| Blob { slot, what: What::Pack(*id) }));
-            }
-        }
+        let needed = Needed::in_region(&self.session, state, region);
         let open: BTreeSet<_> =
             state.uploads().filter(|(_, upload)| upload.region == *region).map(|(name, _)| name.0).collect();
-        let is_garbage = |blob: &Blob| match &blob.what {
-            _ if needed.contains(blob) => false,
-            What::Pack(id) => !open.contains(&id.upload),
-            // A manifest does not say whose it is: one of an import under way may be among them.
-            What::Manifest(_) => open.is_empty(),
-        };
-        Ok(Garbage(stock.0.iter().filter(|(blob, _)| is_garbage(blob)).map(|(blob, size)| (*blob, *size)).collect()))
+        let mut garbage = Garbage::default();
+        for (id, (_, holdings)) in &stock.slots {
+            let manifests = needed.in_slot(*id);
+            let Some((counted, live)) = self.live.get(id).filter(|(counted, _)| manifests.is_subset(counted)) else {
+                return Err(lost_race());
+            };
+            let kept = counted.iter().filter(|digest| manifests.contains(digest));
+            let packs: BTreeMap<PackId, PackInfo> = kept
+                .filter_map(|digest| self.packs.get(digest))
+                .flat_map(|packs| packs.iter().map(|(id, pack)| (*id, *pack)))
+                .collect();
+            for (pack, holding) in holdings.iter().filter(|(pack, _)| !open.contains(&pack.upload)) {
+                let need = packs.get(pack).zip(live.get(pack));
+                let unneeded = unneeded(*pack, holding, need).into_iter();
+                garbage.0.extend(unneeded.map(|(what, bytes)| (Blob { slot: *id, what }, bytes)));
+            }
+            for (manifest, bytes) in stock.manifests.get(id).into_iter().flatten() {
+                // A manifest does not say whose it is: one of an import under way may be among them.
+                if !manifests.contains(manifest) && open.is_empty() {
+                    garbage.0.insert(Blob { slot: *id, what: What::Manifest(*manifest) }, *bytes);
+                }
+            }
+        }
+        Ok(garbage)
+    }
+
+    /// Packs of which so little is needed that it is to be written apart.
+    fn mostly_dead(&self, stock: &Stock) -> Vec<Rewrite> {
+        let mut found = Vec::new();
+        for (slot, (_, holdings)) in &stock.slots {
+            let Some((manifests, live)) = self.live.get(slot) else { continue };
+            let packs: BTreeMap<PackId, PackInfo> = manifests
+                .iter()
+                .filter_map(|digest| self.packs.get(digest))
+                .flat_map(|packs| packs.iter().map(|(id, pack)| (*id, *pack)))
+                .collect();
+            for (id, holding) in holdings {
+                let Some((pack, live)) = packs.get(id).zip(live.get(id)) else { continue };
+                let garbage = unneeded(*id, holding, Some((pack, live)));
+                let held = holding.bytes() - garbage.iter().map(|(_, bytes)| bytes).sum::<u64>();
+                if live.bytes() * 100 < held * LIVE_PERCENT && holding.lacks(pack, live).is_empty() {
+                    found.push(Rewrite { slot: *slot, pack: *pack, live: live.clone(), held });
+                }
+            }
+        }
+        found
+    }
+}
+
+/// What a slot is to keep of a pack.
+enum Keep {
+    Nothing,
+    One(What),
+    All,
+}
+
+/// What a slot need not keep of a pack: all of it, where nothing needs it; all but one part, where that is enough; all but the
+/// whole, where that is there.
+fn unneeded(pack: PackId, holding: &Holding, need: Option<(&PackInfo, &Extents)>) -> Vec<(What, u64)> {
+    let keep = need.map_or(Keep::Nothing, |(info, live)| {
+        let enough = holding.parts.iter().filter(|part| part.extents().contains(live)).min_by_key(|part| part.length());
+        match enough {
+            Some(part) => Keep::One(What::Part(part.id)),
+            None if holding.has_whole(info) => Keep::One(What::Pack(pack)),
+            // It takes all of them, or something is lost: a scrub brings it.
+            None => Keep::All,
+        }
+    });
+    let whole = holding.whole.map(|bytes| (What::Pack(pack), bytes));
+    let parts = holding.parts.iter().map(|part| (What::Part(part.id), part.length()));
+    let readable = whole.into_iter().chain(parts);
+    match keep {
+        Keep::All => Vec::new(),
+        Keep::One(kept) => readable.filter(|(what, _)| *what != kept).collect(),
+        Keep::Nothing => readable.chain(holding.broken.iter().map(|id| (What::Part(*id), 0))).collect(),
     }
 }

@@ -201,15 +201,25 @@ impl Deployment {
     }
 
     /// Where to read from: the replica that was chosen, then the others of the region, then those of other regions.
-    fn slots(&self, view: &CatalogView, id: &ResourceId, chosen: u32, replicas: u32) -> Result<Vec<Slot>> {
+    fn slots(&self, view: &CatalogView, id: &ResourceId, chosen: u32, placed: &Placed) -> Result<Vec<Slot>> {
         let regions = &self.session.parts.regions;
-        let others = (0..replicas).filter(|number| *number != chosen);
-        let here = std::iter::once(chosen).chain(others).map(|number| regions.slot(&self.region, number));
-        let mut slots = here.collect::<Result<Vec<_>>>()?;
+        let others = (0..placed.replicas).filter(|number| *number != chosen);
+        let mut slots = Vec::new();
+        for number in std::iter::once(chosen).chain(others) {
+            let mut copies = regions.copies(&self.region, number, placed.account)?;
+            // Replicas begin in different zones, so that each zone gets its share.
+            let zones = copies.len().max(1);
+            copies.rotate_left(number as usize % zones);
+            slots.extend(copies);
+        }
         if let ResourceId::ImageVersion(id) = id {
-            let away = view.record(id)?.ready_regions().filter(|region| **region != self.region);
-            // One that has no store here is no help.
-            slots.extend(away.filter_map(|region| regions.slot(region, 0).ok()));
+            let elsewhere = regions.holders(view.record(id)?);
+            slots.extend(
+                elsewhere
+                    .into_iter()
+                    .filter(|slot| !slots.iter().any(|one| one.place() == slot.place()))
+                    .collect::<Vec<_>>(),
+            );
         }
         Ok(slots)
     }
@@ -258,7 +268,7 @@ impl Deployment {
             None => Some(self.session.parts.pool(&id, &self.region, &placed).place(Request::vm().or_throttled())?),
         };
         let chosen = lease.as_ref().map(Lease::replica).or(self.replica).map_or(0, |replica| replica.number());
-        let replicas = Replicas::new(self.slots(view, &id, chosen, placed.replicas)?);
+        let replicas = Replicas::new(self.slots(view, &id, chosen, &placed)?);
         let manifest = replicas.manifest(&placed.content.manifest).await?;
         let disk = manifest.disks.iter().find(|disk| disk.lun == self.lun).ok_or_else(|| {
             let what = format!(

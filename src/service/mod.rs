@@ -31,7 +31,7 @@ pub use machines::{BootImage, Generalized, Image, MachineName, NewVm, OsProfile,
 pub use plan::{Operation, Plan, RegionPlan};
 pub use publish::{ImportReport, NewImageVersion, NewManagedImage, NewSnapshot, Published, Publishing};
 pub use reader::ImageReader;
-pub use replicate::{RegionReport, Replication, ReplicationReport};
+pub use replicate::{OnFailure, RegionReport, Replication, ReplicationReport};
 pub use scrub::{ScrubReport, Scrubbing};
 pub use session::Session;
 pub use shared::{PublicGallery, PublicImageId, SharedGallery, SharedImage, SharedImageVersion};

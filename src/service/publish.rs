@@ -18,10 +18,12 @@ use crate::catalog::{CarriedIdentity, Changes, Event, ImageContent, State, Uploa
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::image::import::{Import, ImportStats, Imported, OpenDisk};
 use crate::image::manifest::Manifest;
-use crate::image::{Digest, DiskSource, Scan, Slot, UploadId};
+use crate::image::replicas::Replicas;
+use crate::image::{Copies, Digest, DiskSource, Scan, UploadId};
 use crate::model::{
     DataDiskImage, DiskImage, HyperVGeneration, ImageVersion, ImageVersionId, ManagedImage, ManagedImageId, OsState,
-    OsType, PublishingProfile, Region, ResourceId, SafetyProfile, Snapshot, SnapshotId, StorageProfile, Tags,
+    OsType, PublishingProfile, Region, ResourceId, SafetyProfile, Snapshot, SnapshotId, StorageAccountType,
+    StorageProfile, Tags,
 };
 use crate::progress::{OnProgress, Progress};
 
@@ -497,8 +499,7 @@ impl<T: Send + 'static> Publishing<T> {
             Disks::Failed(error) => return Err(error.clone()),
             Disks::Stored | Disks::Closed(_) if stored.is_empty() => return Err(closed(&self.target)),
             Disks::Stored | Disks::Closed(_) => {
-                let slot = self.session.parts.regions.slot(&self.location, 0)?;
-                let manifest = gather(&slot, stored).await?;
+                let manifest = gather(&self.copies()?.readers(), stored).await?;
                 manifest.disks.iter().map(|disk| (disk.lun, disk.size)).collect()
             }
         };
@@ -513,11 +514,11 @@ impl<T: Send + 'static> Publishing<T> {
         let (storage, problems) = self.judge(&state).await;
         Error::from_problems(problems)?;
         let storage = storage.ok_or_else(|| closed(&self.target))?;
-        let slot = self.session.parts.regions.slot(&self.location, 0)?;
-        let base = self.base(&state, &slot).await?;
+        let copies = self.copies()?;
+        let base = self.base(&state, &copies).await?;
         let mut upload = self.announce(true).await?;
         loop {
-            let error = match self.store(&state, &slot, base.as_ref(), &upload, &storage).await {
+            let error = match self.store(&state, &copies, base.as_ref(), &upload, &storage).await {
                 Ok(Some(published)) => return Ok(published),
                 // The disk has changed since the attempt that announced the upload: it gets one of its own.
                 Ok(None) => {
@@ -529,22 +530,37 @@ impl<T: Send + 'static> Publishing<T> {
             // An unknown outcome may be a success: nothing is cleaned up after it.
             if error.kind() != ErrorKind::Unknown {
                 // The first failure is the one to tell; what can't be removed now is left to collection.
-                let _ = self.abandon(&slot, upload.name).await;
+                let _ = self.abandon(&copies, upload.name).await;
             }
             return Err(error);
         }
     }
 
-    /// The version to compare with: the one before it, else the highest that there is, if its chunks are in the slot
+    /// What its replicas are stored on, where it is imported.
+    fn account(&self) -> StorageAccountType {
+        self.profile.as_ref().map(|profile| profile.storage_account_type_in(&self.location)).unwrap_or_default()
+    }
+
+    /// Where it is imported to.
+    fn copies(&self) -> Result<Copies> {
+        self.session.parts.regions.first(&self.location, self.account())
+    }
+
+    /// The version to compare with: the one before it, else the highest that there is, if its chunks are in every place
     /// that this one goes to.
-    async fn base(&self, state: &State, slot: &Slot) -> Result<Option<Base>> {
+    async fn base(&self, state: &State, copies: &Copies) -> Result<Option<Base>> {
         let ResourceId::ImageVersion(id) = &self.target else { return Ok(None) };
         let Disks::Open(_) = &self.disks else { return Ok(None) };
-        let here = |record: &&Arc<VersionRecord>| *record.version.location() == self.location;
+        let regions = &self.session.parts.regions;
+        let zones = regions.zones_of(&self.location, self.account());
+        let here = |record: &&Arc<VersionRecord>| {
+            let account = record.version.publishing_profile().storage_account_type_in(&self.location);
+            *record.version.location() == self.location && regions.zones_of(&self.location, account) >= zones
+        };
         let all = || state.versions(id.definition(), None).rev().filter(here);
         let before = all().find(|record| record.version.id().number() < id.number());
         let Some(base) = before.or_else(|| all().next()) else { return Ok(None) };
-        let manifest = slot.read_manifest(&base.content.manifest).await?;
+        let manifest = copies.readers().manifest(&base.content.manifest).await?;
         Ok(Some(Base { id: base.version.id().clone(), content: base.content.clone(), manifest }))
     }
 
@@ -574,7 +590,7 @@ impl<T: Send + 'static> Publishing<T> {
     async fn store(
         &self,
         state: &State,
-        slot: &Slot,
+        copies: &Copies,
         base: Option<&Base>,
         upload: &Upload,
         storage: &StorageProfile,
@@ -583,7 +599,7 @@ impl<T: Send + 'static> Publishing<T> {
         let (manifest, stats) = match &self.disks {
             Disks::Open(disks) => {
                 let import = Import {
-                    slot,
+                    copies,
                     workers: &self.session.parts.workers,
                     upload: upload.name.0,
                     resumed: upload.resumed,
@@ -596,23 +612,36 @@ impl<T: Send + 'static> Publishing<T> {
                 }
             }
             Disks::Stored | Disks::Closed(_) | Disks::Failed(_) => {
-                (gather(slot, &stored).await?, ImportStats::default())
+                (gather(&copies.readers(), &stored).await?, ImportStats::default())
             }
         };
         let (digest, bytes) = manifest.encode()?;
-        slot.put_manifest(&digest, bytes.clone()).await?;
         // ORDER: all of it is durable before a commit says that it is there.
-        slot.persist([upload.name.0]).await?;
+        copies
+            .in_each(|slot| {
+                let (bytes, upload) = (bytes.clone(), upload.name.0);
+                async move {
+                    slot.put_manifest(&digest, bytes).await?;
+                    slot.persist([upload]).await
+                }
+            })
+            .await?;
         let os_disk_digest = manifest.disks.first().map(|disk| disk.digest).ok_or_else(|| closed(&self.target))?;
         let content = ImageContent { manifest: digest, os_disk_digest, stored_bytes: manifest.stored_bytes() };
-        let (resource, events) =
+        let (resource, mut events) =
             (self.make)(storage.clone(), content.clone(), stored.iter().find_map(|one| one.carried.clone()))?;
+        if copies.are_several() && !stored.is_empty() {
+            // What is stored already may lie in one zone alone: replicating brings it to all.
+            events.retain(|event| !matches!(event, Event::RegionCompleted { .. }));
+        }
         let base = base.map(|base| (base.id.clone(), base.content.clone()));
         self.record(storage, events, digest, upload.name, base, stored).await?;
         // One of the same content may have been removed between the put and the commit; from the commit on it stays. It is
         // published, whatever comes of looking once more.
-        if let Ok(false) = slot.has_manifest(&digest).await {
-            let _ = slot.put_manifest(&digest, bytes).await;
+        for slot in copies.slots() {
+            if let Ok(false) = slot.has_manifest(&digest).await {
+                let _ = slot.put_manifest(&digest, bytes.clone()).await;
+            }
         }
         Ok(Some(Published { resource, content, import: stats.into() }))
     }
@@ -653,14 +682,16 @@ impl<T: Send + 'static> Publishing<T> {
     }
 
     /// Gives an upload up: first in the catalog, so that nobody can publish it, then its packs go.
-    async fn abandon(&self, slot: &Slot, upload: UploadName) -> Result<()> {
+    async fn abandon(&self, copies: &Copies, upload: UploadName) -> Result<()> {
         let check = move |state: &State| match state.is_open(upload) {
             true => Ok(Changes { events: vec![Event::UploadAbandoned { upload }], authorization: None }),
             // Published after all, or given up by another: not ours to clean up.
             false => Err(Error::not_found("upload", "the upload is over already")),
         };
         self.session.parts.catalog.commit(&self.session.caller, check).await?;
-        slot.remove_upload(upload.0).await
+        // Also where something failed before: what is there is to go.
+        let removed = futures::future::join_all(copies.slots().iter().map(|slot| slot.remove_upload(upload.0))).await;
+        removed.into_iter().collect()
     }
 }
 
@@ -688,10 +719,10 @@ struct Upload {
 }
 
 /// One manifest of all that is stored already.
-async fn gather(slot: &Slot, stored: &[Stored]) -> Result<Manifest> {
+async fn gather(from: &Replicas, stored: &[Stored]) -> Result<Manifest> {
     let (mut disks, mut packs) = (Vec::new(), BTreeMap::new());
     for Stored { lun, content, .. } in stored {
-        let manifest = slot.read_manifest(&content.manifest).await?;
+        let manifest = from.manifest(&content.manifest).await?;
         packs.extend(manifest.packs.iter().map(|pack| (pack.id, *pack)));
         // A snapshot has one disk, which gets the LUN that was asked for; all others keep theirs.
         disks.extend(

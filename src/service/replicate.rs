@@ -1,11 +1,13 @@
 //! Replicating: a version goes to all its replicas.
 
+use std::collections::BTreeMap;
 use std::future::IntoFuture;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::channel::mpsc;
 use futures::future::BoxFuture;
 use futures::stream::{self, Stream, StreamExt};
@@ -17,11 +19,14 @@ use super::session::Session;
 use crate::access::Action;
 use crate::catalog::{Changes, Event, State, VersionRecord};
 use crate::error::{Error, ErrorKind, Problem, Result};
-use crate::image::Slot;
+use crate::host::Clock;
 use crate::image::manifest::Manifest;
+use crate::image::reach::{Needs, needs};
+use crate::image::replicas::Replicas;
 use crate::model::{ImageVersionId, Region};
 use crate::replication::{
-    AggregatedState, Engine, Moved, RegionRun, RegionalReplicationStatus, ReplicationState, ReplicationStatus, look,
+    AggregatedState, Engine, Moved, RegionRun, RegionalReplicationStatus, ReplicationControl, ReplicationState,
+    ReplicationStatus, look,
 };
 
 /// What a replication moved.
@@ -51,22 +56,103 @@ pub struct RegionReport {
 ///
 /// Dropping it, or killing the process, stops it; replicating again goes on where it was, and sends no pack again
 /// that arrived whole.
+///
+/// ```
+/// # use compute_gallery::image::{DiskFormat, DiskSource};
+/// # use compute_gallery::model::*;
+/// # use compute_gallery::store::MemoryStore;
+/// # use compute_gallery::{ErrorKind, GalleryService, NewImageVersion};
+/// # futures::executor::block_on(async {
+/// # let service = GalleryService::builder().store(MemoryStore::new()).allow_all().open().await?;
+/// # let session = service.session("docs".parse()?);
+/// # let home: Region = "westeurope".parse()?;
+/// # let id: GalleryId = "/subscriptions/dev/resourceGroups/a/providers/Microsoft.Compute/galleries/g".parse()?;
+/// # session.create_gallery(Gallery::new(id.clone(), home.clone())).await?;
+/// # let image = id.image("web".parse()?);
+/// # let identifier = ImageIdentifier::new("a", "b", "c")?;
+/// # session.create_image_definition(ImageDefinition::new(image.clone(), home.clone(), OsType::Linux, OsState::Generalized, identifier)).await?;
+/// # let version = image.version("1.0.0".parse()?);
+/// # let profile = PublishingProfile::new("westeurope=1,eastus=2".parse()?);
+/// # let disk = DiskSource::bytes(vec![7; 1 << 20], DiskFormat::Raw);
+/// # session.publish(NewImageVersion::new(version.clone(), home, profile, disk)).await?;
+/// let replication = session.replicate(&version).bytes_per_second("eastus".parse()?, 10 << 20);
+/// // For another task, to pause it or to end it: here before it has begun.
+/// replication.control().cancel();
+/// assert_eq!(replication.await.unwrap_err().kind(), ErrorKind::Cancelled);
+///
+/// let report = session.replicate(&version).await?;
+/// let eastus = &report.regions[1];
+/// // One copy crossed the border; the other replica was filled from the first.
+/// assert_eq!(eastus.cross_region_bytes, eastus.local_bytes);
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[must_use = "nothing is replicated before it is awaited or polled"]
 pub struct Replication {
     session: Session,
     version: ImageVersionId,
-    work: Option<BoxFuture<'static, Result<ReplicationReport>>>,
-    news: mpsc::UnboundedReceiver<ReplicationStatus>,
-    outcome: Option<Result<ReplicationReport>>,
+    terms: Terms,
+    work: Work,
+}
+
+/// How it is to be done.
+#[derive(Clone, Debug, Default)]
+struct Terms {
+    bytes_per_second: BTreeMap<Region, u64>,
+    within: Option<Duration>,
+    on_failure: OnFailure,
+    control: ReplicationControl,
+}
+
+/// What a region that fails means for the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OnFailure {
+    /// The others are completed.
+    #[default]
+    KeepGoing,
+    /// The others are given up too, as they are.
+    Stop,
+}
+
+/// What became of the work so far.
+enum Work {
+    NotBegun,
+    UnderWay(BoxFuture<'static, Result<ReplicationReport>>, mpsc::UnboundedReceiver<ReplicationStatus>),
+    Done(Option<Result<ReplicationReport>>, mpsc::UnboundedReceiver<ReplicationStatus>),
 }
 
 impl std::fmt::Debug for Replication {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Replication(done: {})", self.work.is_none())
+        write!(f, "Replication({})", self.version)
     }
 }
 
 impl Replication {
+    /// No more than so many bytes a second over a region's border, by the service's clock. As fast as it goes, where nothing
+    /// is said. Packs go whole, so it holds over seconds, not over each moment.
+    pub fn bytes_per_second(mut self, region: Region, rate: u64) -> Self {
+        self.terms.bytes_per_second.insert(region, rate.max(1));
+        self
+    }
+
+    /// Gives it so long, from its beginning; regions that are not complete then are given up as they are.
+    pub fn within(mut self, time: Duration) -> Self {
+        self.terms.within = Some(time);
+        self
+    }
+
+    /// What a region that fails means for the others: nothing, if it is not said.
+    pub fn on_failure(mut self, policy: OnFailure) -> Self {
+        self.terms.on_failure = policy;
+        self
+    }
+
+    /// A handle to pause, resume and cancel it from elsewhere.
+    pub fn control(&self) -> ReplicationControl {
+        self.terms.control.clone()
+    }
+
     /// What it would move, by the stores' own word.
     ///
     /// # Errors
@@ -80,17 +166,16 @@ impl Replication {
             Ok(record) => record,
             Err(error) => return Ok(Plan::refused(error.into_problems())),
         };
-        let manifest = self.session.manifest_of(record).await?;
+        let content = self.session.content_of(record).await?;
         let (profile, home) = (record.version.publishing_profile(), record.version.location());
         let mut plan = Plan::default();
         for (region, replicas) in targets(record) {
             if record.is_complete_in(&region) {
                 continue;
             }
-            let slots = self.session.parts.regions.slots(&region, replicas);
-            match async { look(region.clone(), slots?, &manifest).await }.await {
+            match self.session.look(record, &region, replicas, &content).await {
                 Ok(run) => {
-                    let (crossing, stored) = run.missing_bytes(&manifest);
+                    let (crossing, stored) = run.missing_bytes();
                     plan.regions.push(RegionPlan::new(home, profile, &region, (replicas, crossing, stored)));
                 }
                 Err(error) => plan.problems.extend(error.into_problems()),
@@ -98,22 +183,37 @@ impl Replication {
         }
         Ok(plan)
     }
+
+    fn begin(&mut self) {
+        if let Work::NotBegun = self.work {
+            let (send, news) = mpsc::unbounded();
+            let (session, version, terms) = (self.session.clone(), self.version.clone(), self.terms.clone());
+            let work = async move { session.replicate_now(&version, terms, &send).await };
+            self.work = Work::UnderWay(Box::pin(work), news);
+        }
+    }
 }
 
 impl Stream for Replication {
     type Item = Result<ReplicationStatus>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if let Some(work) = &mut self.work
+        self.begin();
+        if let Work::UnderWay(work, _) = &mut self.work
             && let Poll::Ready(outcome) = work.as_mut().poll(context)
+            && let Work::UnderWay(_, news) = std::mem::replace(&mut self.work, Work::NotBegun)
         {
-            self.work = None;
-            self.outcome = Some(outcome);
+            self.work = Work::Done(Some(outcome), news);
         }
-        match self.news.poll_next_unpin(context) {
+        let (outcome, news) = match &mut self.work {
+            Work::UnderWay(_, news) => (None, news),
+            Work::Done(outcome, news) => (Some(outcome), news),
+            Work::NotBegun => return Poll::Ready(None),
+        };
+        match news.poll_next_unpin(context) {
             Poll::Ready(Some(status)) => Poll::Ready(Some(Ok(status))),
             // The work is done and all its news are told: an error is told last.
-            Poll::Ready(None) => match self.outcome.take_if(|outcome| outcome.is_err()) {
+            Poll::Ready(None) => match outcome.and_then(|outcome| outcome.take_if(|outcome| outcome.is_err())) {
                 Some(Err(error)) => Poll::Ready(Some(Err(error))),
                 Some(Ok(_)) | None => Poll::Ready(None),
             },
@@ -127,11 +227,12 @@ impl IntoFuture for Replication {
     type IntoFuture = BoxFuture<'static, Result<ReplicationReport>>;
 
     fn into_future(mut self) -> Self::IntoFuture {
+        self.begin();
         Box::pin(async move {
-            match (self.work.take(), self.outcome.take()) {
-                (Some(work), _) => work.await,
-                (None, Some(outcome)) => outcome,
-                (None, None) => Err(Error::new(Problem::new(
+            match self.work {
+                Work::UnderWay(work, _) => work.await,
+                Work::Done(Some(outcome), _) => outcome,
+                Work::Done(None, _) | Work::NotBegun => Err(Error::new(Problem::new(
                     ErrorKind::Invalid,
                     "OperationNotAllowed",
                     "replication",
@@ -154,27 +255,26 @@ impl Session {
     /// `NotFound`; for regions that failed one problem each, and the kind of the first: `Unavailable`, `StorageFull`,
     /// `Corrupt`, `Unknown`. Replicating again goes on where it was.
     pub fn replicate(&self, version: &ImageVersionId) -> Replication {
-        let (send, news) = mpsc::unbounded();
-        let (session, id) = (self.clone(), version.clone());
-        let work = async move { session.replicate_now(&id, &send).await };
         let (session, version) = (self.clone(), version.clone());
-        Replication { session, version, work: Some(Box::pin(work)), news, outcome: None }
+        Replication { session, version, terms: Terms::default(), work: Work::NotBegun }
     }
 
-    /// How far a version's replication is, by the stores' own word.
+    /// How far a version's replication is, by the stores' own word: also whether a region that was complete has lost
+    /// something since, such as a zone, and is [degraded](RegionalReplicationStatus::degraded).
     ///
     /// # Errors
     ///
     /// `NotFound`, `Unavailable`, `Corrupt`.
     pub async fn replication_status(&self, version: &ImageVersionId) -> Result<ReplicationStatus> {
         let record = self.readable(Action::ReadVersion, version).await?;
-        let manifest = self.manifest_of(&record).await?;
+        let content = self.content_of(&record).await?;
         let targets = targets(&record);
-        let board = Board::new(&record, &targets, &manifest);
+        let board = Board::new(&record, &targets, &self.parts.clock);
         for (place, (region, replicas)) in targets.iter().enumerate() {
-            if !record.is_complete_in(region) {
-                let slots = self.parts.regions.slots(region, *replicas)?;
-                board.present(place, look(region.clone(), slots, &manifest).await?.present_bytes(&manifest));
+            match self.look(&record, region, *replicas, &content).await {
+                Ok(run) => board.looked(place, &run),
+                Err(error) if record.is_complete_in(region) => board.degraded(place, &error),
+                Err(error) => return Err(error),
             }
         }
         Ok(board.status())
@@ -200,47 +300,64 @@ impl Session {
         view.record(version).cloned()
     }
 
-    async fn manifest_of(&self, record: &VersionRecord) -> Result<Manifest> {
-        self.source_slot(record)?.read_manifest(&record.content.manifest).await
+    async fn content_of(&self, record: &VersionRecord) -> Result<Content> {
+        let sources = Replicas::new(self.parts.regions.holders(record));
+        let manifest = sources.manifest(&record.content.manifest).await?;
+        let needs = needs(&manifest, &sources).await?;
+        Ok(Content { manifest, needs, sources })
     }
 
-    /// The slot that a version was imported into.
-    fn source_slot(&self, record: &VersionRecord) -> Result<Slot> {
-        self.parts.regions.slot(record.version.location(), 0)
+    /// What a region has of a version, and lacks.
+    async fn look(
+        &self,
+        record: &VersionRecord,
+        region: &Region,
+        replicas: u32,
+        content: &Content,
+    ) -> Result<RegionRun> {
+        let account = record.version.publishing_profile().storage_account_type_in(region);
+        let slots = self.parts.regions.replicas(region, replicas, account)?;
+        look(region.clone(), slots, &content.manifest, &content.needs).await
     }
 
     async fn replicate_now(
         &self,
         version: &ImageVersionId,
+        terms: Terms,
         news: &mpsc::UnboundedSender<ReplicationStatus>,
     ) -> Result<ReplicationReport> {
+        let clock = &self.parts.clock;
+        let within = terms.within.map(|time| TimeDelta::from_std(time).unwrap_or(TimeDelta::MAX));
+        let deadline = within.map(|time| clock.now().checked_add_signed(time).unwrap_or(DateTime::<Utc>::MAX_UTC));
         let view = self.refresh().await?;
         view.require(Action::WriteVersion, version)?;
         let (record, began) = (view.record(version)?.clone(), view.shared_state());
-        let (source, manifest) = (self.source_slot(&record)?, self.manifest_of(&record).await?);
+        let content = self.content_of(&record).await?;
         let targets = targets(&record);
         let mut open: Vec<(usize, RegionRun)> = Vec::new();
         let mut failed: Vec<(usize, Error)> = Vec::new();
         for (position, (region, replicas)) in targets.iter().enumerate() {
             if !record.is_complete_in(region) {
-                let slots = self.parts.regions.slots(region, *replicas);
-                let packs = manifest.packs.iter().map(|pack| pack.id);
+                let packs = content.manifest.packs.iter().map(|pack| pack.id);
                 let removed = began.is_condemned(region, &record.content.manifest, packs);
                 let seen = async {
                     if removed {
                         return Err(being_removed(version));
                     }
-                    look(region.clone(), slots?, &manifest).await
+                    self.look(&record, region, *replicas, &content).await
                 };
                 match seen.await {
-                    Ok(run) => open.push((position, run)),
+                    Ok(mut run) => {
+                        run.bytes_per_second = terms.bytes_per_second.get(region).copied();
+                        open.push((position, run));
+                    }
                     Err(error) => failed.push((position, error)),
                 }
             }
         }
         let (places, runs): (Vec<usize>, Vec<RegionRun>) = open.into_iter().unzip();
-        let board = Board::new(&record, &targets, &manifest);
-        places.iter().zip(&runs).for_each(|(place, run)| board.present(*place, run.present_bytes(&manifest)));
+        let board = Board::new(&record, &targets, clock);
+        places.iter().zip(&runs).for_each(|(place, run)| board.looked(*place, run));
         failed.iter().for_each(|(place, error)| board.fail(*place, error));
         let tell = || {
             // Nobody may be watching.
@@ -248,10 +365,14 @@ impl Session {
         };
         tell();
         let engine = Engine {
-            manifest: &manifest,
+            manifest: &content.manifest,
             digest: record.content.manifest,
-            source: &source,
+            sources: &content.sources,
             workers: &self.parts.workers,
+            clock,
+            control: &terms.control,
+            deadline,
+            stop_at_first: terms.on_failure == OnFailure::Stop,
         };
         let on_moved = |run: usize, moved: &Moved| {
             places.get(run).into_iter().for_each(|place| board.present(*place, moved.present_bytes));
@@ -261,11 +382,11 @@ impl Session {
             let (session, version, crossed) = (self.clone(), version.clone(), moved.cross_region_bytes);
             let began = began.clone();
             let done =
-                runs.get(run).zip(places.get(run)).map(|(run, place)| (run.region.clone(), run.slots.len(), *place));
+                runs.get(run).zip(places.get(run)).map(|(run, place)| (run.region.clone(), run.replicas, *place));
             let board = board.clone();
             let finished = async move {
                 let Some((region, replicas, place)) = done else { return Ok(()) };
-                session.complete(&began, version, region, replicas as u32, crossed).await?;
+                session.complete(&began, version, region, replicas, crossed).await?;
                 board.complete(place);
                 Ok(())
             };
@@ -353,51 +474,102 @@ fn targets(record: &VersionRecord) -> Vec<(Region, u32)> {
     regions.map(|region| (region.clone(), profile.replicas_in(region).unwrap_or(0))).collect()
 }
 
+/// What a version is made of, and who has it.
+struct Content {
+    manifest: Manifest,
+    needs: Needs,
+    sources: Replicas,
+}
+
 /// The status of a replication as it goes on.
 #[derive(Clone)]
 struct Board {
-    regions: Arc<Mutex<Vec<(RegionalReplicationStatus, u64)>>>,
+    regions: Arc<Mutex<Vec<Line>>>,
+    clock: Arc<dyn Clock>,
+    began: DateTime<Utc>,
+}
+
+/// One region's line on the board.
+struct Line {
+    status: RegionalReplicationStatus,
+    /// Bytes over all its replicas: needed, and there in the beginning.
+    needed: u64,
+    at_first: u64,
 }
 
 impl Board {
-    fn new(record: &Arc<VersionRecord>, targets: &[(Region, u32)], manifest: &Manifest) -> Self {
-        let region = |(region, replicas): &(Region, u32)| {
+    fn new(record: &Arc<VersionRecord>, targets: &[(Region, u32)], clock: &Arc<dyn Clock>) -> Self {
+        let line = |(region, _): &(Region, u32)| {
             let complete = record.is_complete_in(region);
             let state = if complete { ReplicationState::Completed } else { ReplicationState::Replicating };
-            let total = manifest.stored_bytes() * u64::from(*replicas);
-            (RegionalReplicationStatus::new(region.clone(), state, 0, total), total)
+            Line { status: RegionalReplicationStatus::new(region.clone(), state), needed: 0, at_first: 0 }
         };
-        Self { regions: Arc::new(Mutex::new(targets.iter().map(region).collect())) }
+        let regions = Arc::new(Mutex::new(targets.iter().map(line).collect()));
+        Self { regions, clock: clock.clone(), began: clock.now() }
     }
 
-    fn change(&self, place: usize, change: impl FnOnce(&mut RegionalReplicationStatus, u64)) {
+    fn change(&self, place: usize, change: impl FnOnce(&mut Line)) {
         let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((status, total)) = regions.get_mut(place) {
-            change(status, *total);
+        if let Some(line) = regions.get_mut(place) {
+            change(line);
         }
     }
 
+    /// What a region has, as was found by looking.
+    fn looked(&self, place: usize, run: &RegionRun) {
+        self.change(place, |line| {
+            (line.at_first, line.needed) = run.present_bytes();
+            line.status.has(line.at_first, line.needed);
+            if line.status.state == ReplicationState::Completed && line.at_first < line.needed {
+                line.status.degraded = true;
+                let lost = run.away.first().map(|(_, error)| format!("{error}; "));
+                let percent = line.at_first * 100 / line.needed.max(1);
+                let what =
+                    format!("{}{percent} % of what its replicas need is there: scrub it", lost.unwrap_or_default());
+                line.status.details = what;
+            }
+        });
+    }
+
+    /// A region that is complete does not answer.
+    fn degraded(&self, place: usize, error: &Error) {
+        self.change(place, |line| {
+            (line.status.degraded, line.status.details) = (true, error.to_string());
+        });
+    }
+
     fn present(&self, place: usize, bytes: u64) {
-        self.change(place, |status, total| {
-            *status = RegionalReplicationStatus::new(status.region.clone(), status.state, bytes, total);
+        let passed = self.clock.now().signed_duration_since(self.began).to_std().unwrap_or_default().as_secs_f64();
+        self.change(place, |line| {
+            line.status.has(bytes, line.needed);
+            let moved = bytes.saturating_sub(line.at_first);
+            if passed > 0.0 && moved > 0 {
+                let rate = moved as f64 / passed;
+                let left = line.needed.saturating_sub(bytes) as f64 / rate;
+                line.status.bytes_per_second = Some(rate as u64);
+                line.status.time_left = Duration::try_from_secs_f64(left).ok();
+            }
         });
     }
 
     fn complete(&self, place: usize) {
-        self.change(place, |status, total| {
-            *status = RegionalReplicationStatus::new(status.region.clone(), ReplicationState::Completed, total, total);
+        self.change(place, |line| {
+            line.status.state = ReplicationState::Completed;
+            line.status.has(line.needed, line.needed);
+            line.status.time_left = None;
         });
     }
 
     fn fail(&self, place: usize, error: &Error) {
-        self.change(place, |status, _| {
-            status.state = ReplicationState::Failed;
-            status.details = error.to_string();
+        self.change(place, |line| {
+            line.status.state = ReplicationState::Failed;
+            line.status.details = error.to_string();
+            line.status.time_left = None;
         });
     }
 
     fn status(&self) -> ReplicationStatus {
         let regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
-        ReplicationStatus::new(regions.iter().map(|(status, _)| status.clone()).collect())
+        ReplicationStatus::new(regions.iter().map(|line| line.status.clone()).collect())
     }
 }

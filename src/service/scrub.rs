@@ -9,18 +9,28 @@ use futures::future::BoxFuture;
 use super::session::Session;
 use crate::catalog::State;
 use crate::error::Result;
+use crate::image::extents::Extents;
 use crate::image::manifest::Manifest;
-use crate::image::pack::PackInfo;
+use crate::image::pack::{PackId, PackInfo};
+use crate::image::reach::{Needs, needs};
+use crate::image::replicas::{Found, Replicas, mend};
 use crate::image::{Digest, Slot};
-use crate::model::{Region, ResourceId};
+use crate::model::{Region, ResourceId, StorageAccountType};
+use crate::progress::{OnProgress, Progress};
 
 /// A scrub to be made: await it.
 #[must_use = "nothing is read before it is awaited"]
-#[derive(Debug)]
 pub struct Scrubbing {
     session: Session,
     region: Region,
     bytes_per_second: Option<u64>,
+    on_progress: OnProgress,
+}
+
+impl std::fmt::Debug for Scrubbing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Scrubbing({})", self.region)
+    }
 }
 
 /// What a scrub found.
@@ -38,14 +48,16 @@ pub struct ScrubReport {
 }
 
 impl Session {
-    /// Reads everything that a region keeps, checks it against its hashes, and mends what is damaged or missing from
-    /// another replica of the region, or from another region.
+    /// Reads everything that a region keeps, in all its replicas and zones, checks it against its hashes, and mends what is
+    /// damaged or missing from another replica or zone of the region, or from another region. So a zone or disk that was
+    /// lost and is there again, empty, is filled again.
     ///
     /// # Errors
     ///
     /// `Forbidden` for anybody but an administrator; `Unavailable`, `Corrupt` where the catalog can't be read.
     pub fn scrub(&self, region: &Region) -> Scrubbing {
-        Scrubbing { session: self.clone(), region: region.clone(), bytes_per_second: None }
+        let on_progress = Box::new(|_| {});
+        Scrubbing { session: self.clone(), region: region.clone(), bytes_per_second: None, on_progress }
     }
 }
 
@@ -57,81 +69,117 @@ impl Scrubbing {
         self
     }
 
+    /// Is told how much has been read, after each pack.
+    pub fn on_progress(mut self, on_progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        self.on_progress = Box::new(on_progress);
+        self
+    }
+
     async fn run(self) -> Result<ScrubReport> {
         self.session.require_administrator("scrub")?;
         let state = self.session.state().await?;
         let (mut report, mut hit) = (ScrubReport::default(), BTreeSet::new());
-        let mut done = BTreeMap::new();
-        for kept in kept_in(&state, &self.region) {
-            let slots = self.slots(&kept)?;
-            let Some(manifest) = self.manifest(&kept, &slots, &mut report).await? else {
-                hit.insert(kept.id.clone());
+        let mut round = Round::default();
+        let kept = kept_in(&self.session, &state, &self.region);
+        for (number, one) in kept.iter().enumerate() {
+            let here = self.session.parts.regions.replicas(&self.region, one.replicas, one.account)?;
+            let here: Vec<Slot> = here.into_iter().flatten().collect();
+            let away = one.holders.iter().filter(|slot| !here.iter().any(|one| one.place() == slot.place()));
+            let all: Vec<Slot> = here.iter().chain(away).cloned().collect();
+            let Some(manifest) = manifest(&one.manifest, &all, here.len(), &mut report).await? else {
+                hit.insert(one.id.clone());
                 continue;
             };
-            for slot in 0..kept.replicas {
-                for pack in &manifest.packs {
-                    let good = match done.get(&(slot, pack.id)) {
-                        Some(good) => *good,
-                        None => {
-                            let good = self.pack(slot as usize, &slots, pack, &mut report).await;
-                            done.insert((slot, pack.id), good);
-                            good
-                        }
-                    };
-                    if !good {
-                        hit.insert(kept.id.clone());
+            // Without a good index all of every pack is asked for, which tells what is damaged.
+            let needed = needs(&manifest, &Replicas::new(all.clone())).await;
+            let needed = needed.unwrap_or_else(|_| everything(&manifest));
+            for pack in &manifest.packs {
+                if let Some(need) = needed.get(&pack.id) {
+                    round.add(pack, number, need, &here, &all);
+                }
+            }
+        }
+        let total = round.packs.values().map(|pack| pack.info.length * pack.needed.len() as u64).sum();
+        let mut done = 0;
+        for pack in round.packs.values() {
+            for (place, (slot, need)) in &pack.needed {
+                if let Some(rate) = self.bytes_per_second {
+                    let takes = Duration::from_secs_f64(pack.info.length as f64 / rate as f64);
+                    self.session.parts.clock.sleep(takes).await;
+                }
+                let others = pack.holders.iter().filter(|(other, _)| *other != *place).map(|(_, slot)| slot.clone());
+                let others = Replicas::new(others.collect());
+                match mend(slot, &others, &pack.info, need, &self.session.parts.workers).await {
+                    Found::Good(bytes) => report.verified_bytes += bytes,
+                    Found::Mended => report.count(true),
+                    Found::Lost => {
+                        report.count(false);
+                        hit.extend(pack.of.iter().filter_map(|number| kept.get(*number)).map(|kept| kept.id.clone()));
                     }
                 }
+                done += pack.info.length;
+                (self.on_progress)(Progress { done, total });
             }
         }
         report.damaged_versions = hit.into_iter().collect();
         Ok(report)
     }
+}
 
-    /// The slots of the region that must have it, then those of other regions that may help.
-    fn slots(&self, kept: &Kept) -> Result<Vec<Slot>> {
-        let regions = &self.session.parts.regions;
-        let mut slots = regions.slots(&self.region, kept.replicas)?;
-        slots.extend(kept.elsewhere.iter().filter_map(|region| regions.slot(region, 0).ok()));
-        Ok(slots)
+/// The manifest, in all of the first `here` slots, which must have it; `None` where there is no good one anywhere.
+async fn manifest(digest: &Digest, slots: &[Slot], here: usize, report: &mut ScrubReport) -> Result<Option<Manifest>> {
+    let mut read = Vec::new();
+    for slot in slots {
+        read.push(slot.read_manifest(digest).await.ok());
     }
-
-    /// The manifest, in all slots of the region that must have it; `None` where there is no good one anywhere.
-    async fn manifest(&self, kept: &Kept, slots: &[Slot], report: &mut ScrubReport) -> Result<Option<Manifest>> {
-        let mut read = Vec::new();
-        for slot in slots {
-            read.push(slot.read_manifest(&kept.manifest).await.ok());
-        }
-        let good = read.iter().flatten().next().cloned();
-        for (slot, _) in slots.iter().zip(&read).take(kept.replicas as usize).filter(|(_, read)| read.is_none()) {
-            let mended = match &good {
-                Some(manifest) => slot.replace_manifest(&kept.manifest, manifest.encode()?.1).await.is_ok(),
-                None => false,
-            };
-            report.count(mended);
-        }
-        Ok(good)
+    let good = read.iter().flatten().next().cloned();
+    for (slot, _) in slots.iter().zip(&read).take(here).filter(|(_, read)| read.is_none()) {
+        let mended = match &good {
+            Some(manifest) => slot.replace_manifest(digest, manifest.encode()?.1).await.is_ok(),
+            None => false,
+        };
+        report.count(mended);
     }
+    Ok(good)
+}
 
-    /// Reads one pack, and mends it from another slot if it must; whether it is good then.
-    async fn pack(&self, at: usize, slots: &[Slot], pack: &PackInfo, report: &mut ScrubReport) -> bool {
-        let (parts, Some(slot)) = (&self.session.parts, slots.get(at)) else { return false };
-        if let Some(rate) = self.bytes_per_second {
-            parts.clock.sleep(Duration::from_secs_f64(pack.length as f64 / rate as f64)).await;
+/// All of every pack.
+fn everything(manifest: &Manifest) -> Needs {
+    let all = |pack: &PackInfo| (pack.id, std::iter::once(0..u32::try_from(pack.length).unwrap_or(u32::MAX)).collect());
+    manifest.packs.iter().map(all).collect()
+}
+
+/// Everything to look at.
+#[derive(Default)]
+struct Round {
+    packs: BTreeMap<PackId, Pack>,
+}
+
+struct Pack {
+    info: PackInfo,
+    /// Slots of the region that need it, by what errors call them, and what each needs of it.
+    needed: BTreeMap<String, (Slot, Extents)>,
+    /// Every slot that must have it, of any region, those of this one first.
+    holders: Vec<(String, Slot)>,
+    /// What is made of it.
+    of: BTreeSet<usize>,
+}
+
+impl Round {
+    fn add(&mut self, info: &PackInfo, of: usize, need: &Extents, here: &[Slot], all: &[Slot]) {
+        let new = || Pack { info: *info, needed: BTreeMap::new(), holders: Vec::new(), of: BTreeSet::new() };
+        let pack = self.packs.entry(info.id).or_insert_with(new);
+        pack.of.insert(of);
+        for slot in here {
+            let new = || (slot.clone(), Extents::default());
+            let (_, needed) = pack.needed.entry(slot.place().to_owned()).or_insert_with(new);
+            *needed = needed.union(need);
         }
-        if slot.verified_pack(pack, &parts.workers).await.is_ok() {
-            report.verified_bytes += pack.length;
-            return true;
-        }
-        for (_, other) in slots.iter().enumerate().filter(|(number, _)| *number != at) {
-            if let Ok(bytes) = other.verified_pack(pack, &parts.workers).await {
-                let mended = slot.replace_pack(pack, bytes).await.is_ok();
-                report.count(mended);
-                return mended;
+        for slot in all {
+            if !pack.holders.iter().any(|(place, _)| place == slot.place()) {
+                pack.holders.push((slot.place().to_owned(), slot.clone()));
             }
         }
-        report.count(false);
-        false
     }
 }
 
@@ -158,25 +206,28 @@ struct Kept {
     id: ResourceId,
     manifest: Digest,
     replicas: u32,
-    /// Other regions that have it.
-    elsewhere: Vec<Region>,
+    account: StorageAccountType,
+    /// Slots of any region that have it.
+    holders: Vec<Slot>,
 }
 
-fn kept_in(state: &State, region: &Region) -> Vec<Kept> {
+fn kept_in(session: &Session, state: &State, region: &Region) -> Vec<Kept> {
     let mut kept = Vec::new();
     for record in state.all_versions() {
         let replicas = record.replicas_ready(region);
         // A version's home has it whole from the moment that it is published.
         let replicas = if record.version.location() == region { replicas.max(1) } else { replicas };
         if replicas > 0 {
-            let home = record.version.location();
-            let regions = record.ready_regions().chain([home]).filter(|other| *other != region);
-            let elsewhere = regions.cloned().collect::<BTreeSet<_>>().into_iter().collect();
+            let account = record.version.publishing_profile().storage_account_type_in(region);
             let (id, manifest) = (record.version.id().into(), record.content.manifest);
-            kept.push(Kept { id, manifest, replicas, elsewhere });
+            let holders = session.parts.regions.holders(record);
+            kept.push(Kept { id, manifest, replicas, account, holders });
         }
     }
-    let one = |id, manifest| Kept { id, manifest, replicas: 1, elsewhere: Vec::new() };
+    let one = |id, manifest| {
+        let (account, holders) = (StorageAccountType::default(), Vec::new());
+        Kept { id, manifest, replicas: 1, account, holders }
+    };
     let images = state.managed_images(None).filter(|record| record.resource.location() == region);
     kept.extend(images.map(|record| one(record.resource.id().into(), record.content.manifest)));
     let snapshots = state.snapshots(None).filter(|record| record.resource.location() == region);

@@ -1,0 +1,340 @@
+//! How packs spread over the slots of a region. Pure: it knows no store and no time.
+//!
+//! A pack crosses the border once; from there on whoever has it passes it on. Always the rarest pack goes next, from the
+//! holder that has sent the least, so every pack doubles its holders as early as it can, and the time to fill a region
+//! is nearly that of filling one slot. Of slots that are alike, one is taken at random: in any fixed order neighbours end
+//! up with the same packs and have nothing to give each other (`docs/decisions/0010`).
+
+use std::collections::{BTreeSet, VecDeque};
+
+/// One pack on its way to one slot, both by their number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Transfer {
+    pub(crate) item: usize,
+    pub(crate) from: Sender,
+    pub(crate) to: usize,
+}
+
+/// Who sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sender {
+    /// Another region.
+    Border,
+    /// A slot of this one.
+    Slot(usize),
+}
+
+/// What is where in a region, what is on its way, and what goes next. A slot sends one pack and receives one pack at a
+/// time.
+#[derive(Debug)]
+pub(crate) struct Spread {
+    items: Vec<Item>,
+    /// Items that no slot has, and that are not on their way over the border, in order.
+    outside: VecDeque<usize>,
+    /// All others that some slot still waits for, by how many slots have them or will.
+    waiting: BTreeSet<(usize, usize)>,
+    /// Slots that are not sending, and not receiving.
+    can_send: Bits,
+    can_receive: Bits,
+    sent: Vec<usize>,
+    gone: Bits,
+    random: u64,
+}
+
+#[derive(Debug)]
+struct Item {
+    holders: Bits,
+    /// Slots that want it and to which it is not on its way.
+    wanted: Bits,
+    /// How many slots have it or get it now.
+    reach: usize,
+}
+
+impl Spread {
+    /// Slot i has the items of `has[i]` and wants those of `wants[i]`, out of `items`.
+    pub(crate) fn new(items: usize, has: &[BTreeSet<usize>], wants: &[BTreeSet<usize>]) -> Self {
+        let slots = has.len();
+        let item = |number: usize| {
+            let of = |sets: &[BTreeSet<usize>]| {
+                Bits::of(slots, |slot| sets.get(slot).is_some_and(|set| set.contains(&number)))
+            };
+            let holders = of(has);
+            Item { reach: holders.count(), wanted: of(wants), holders }
+        };
+        let items: Vec<Item> = (0..items).map(item).collect();
+        let wanted = || items.iter().enumerate().filter(|(_, item)| item.wanted.any());
+        let outside = wanted().filter(|(_, item)| item.reach == 0).map(|(number, _)| number).collect();
+        let waiting = wanted().filter(|(_, item)| item.reach > 0).map(|(number, item)| (item.reach, number)).collect();
+        let free = || Bits::of(slots, |_| true);
+        let (can_send, can_receive, sent, gone) = (free(), free(), vec![0; slots], Bits::of(slots, |_| false));
+        Self { items, outside, waiting, can_send, can_receive, sent, gone, random: 0x9e37_79b9_7f4a_7c15 }
+    }
+
+    /// Whether nobody waits for anything that is not on its way.
+    pub(crate) fn is_done(&self) -> bool {
+        self.waiting.is_empty()
+            && self.outside.iter().all(|number| self.items.get(*number).is_none_or(|item| !item.wanted.any()))
+    }
+
+    /// What goes next, over the border only with `crossing`; `None` where nothing can go before something arrives.
+    pub(crate) fn next(&mut self, crossing: bool) -> Option<Transfer> {
+        let transfer =
+            if crossing { self.next_over_border().or_else(|| self.next_within()) } else { self.next_within() }?;
+        self.can_receive.set(transfer.to, false);
+        if let Sender::Slot(slot) = transfer.from {
+            self.can_send.set(slot, false);
+        }
+        let item = self.items.get_mut(transfer.item)?;
+        item.wanted.set(transfer.to, false);
+        self.reaches(transfer.item, 1);
+        Some(transfer)
+    }
+
+    fn next_over_border(&mut self) -> Option<Transfer> {
+        // Nobody may want it any more.
+        while self.outside.front().is_some_and(|number| self.items.get(*number).is_none_or(|item| !item.wanted.any())) {
+            self.outside.pop_front();
+        }
+        let item = *self.outside.front()?;
+        let to = self.any_of(&self.items.get(item)?.wanted.and(&self.can_receive))?;
+        self.outside.pop_front();
+        Some(Transfer { item, from: Sender::Border, to })
+    }
+
+    fn next_within(&mut self) -> Option<Transfer> {
+        let found = self.waiting.iter().find_map(|(_, number)| {
+            let item = self.items.get(*number)?;
+            let can = item.holders.meets(&self.can_send) && item.wanted.meets(&self.can_receive);
+            can.then(|| (*number, item.holders.and(&self.can_send), item.wanted.and(&self.can_receive)))
+        });
+        let (item, senders, receivers) = found?;
+        let sent = |slot: &usize| self.sent.get(*slot).copied().unwrap_or(0);
+        let least = senders.iter().map(|slot| sent(&slot)).min()?;
+        let mut idlest = senders.clone();
+        senders.iter().filter(|slot| sent(slot) > least).for_each(|slot| idlest.set(slot, false));
+        let (from, to) = (self.any_of(&idlest)?, self.any_of(&receivers)?);
+        self.sent.get_mut(from).into_iter().for_each(|sent| *sent += 1);
+        Some(Transfer { item, from: Sender::Slot(from), to })
+    }
+
+    /// It has arrived.
+    pub(crate) fn arrived(&mut self, transfer: &Transfer) {
+        self.over(transfer);
+        let gone = self.gone.has(transfer.to);
+        if let Some(item) = self.items.get_mut(transfer.item).filter(|_| !gone) {
+            item.holders.set(transfer.to, true);
+        }
+    }
+
+    /// It did not arrive, and the slot that was to get it gets nothing more.
+    pub(crate) fn lost(&mut self, transfer: &Transfer) {
+        self.over(transfer);
+        self.reaches(transfer.item, -1);
+        self.leave(transfer.to);
+    }
+
+    /// The sender does not have it after all; it is to come from elsewhere, over the border if there is nobody else.
+    pub(crate) fn not_there(&mut self, transfer: &Transfer) {
+        self.over(transfer);
+        let gone = self.gone.has(transfer.to);
+        let (Sender::Slot(slot), Some(item)) = (transfer.from, self.items.get_mut(transfer.item)) else { return };
+        let held = item.holders.has(slot);
+        item.holders.set(slot, false);
+        item.wanted.set(transfer.to, !gone);
+        self.reaches(transfer.item, if held { -2 } else { -1 });
+    }
+
+    fn over(&mut self, transfer: &Transfer) {
+        self.can_receive.set(transfer.to, true);
+        if let Sender::Slot(slot) = transfer.from {
+            self.can_send.set(slot, true);
+        }
+    }
+
+    /// A slot is gone: it gets nothing and gives nothing.
+    pub(crate) fn leave(&mut self, slot: usize) {
+        self.gone.set(slot, true);
+        for number in 0..self.items.len() {
+            let Some(item) = self.items.get_mut(number) else { continue };
+            item.wanted.set(slot, false);
+            let held = item.holders.has(slot);
+            item.holders.set(slot, false);
+            self.reaches(number, if held { -1 } else { 0 });
+        }
+    }
+
+    /// Notes that more slots have an item or get it, or fewer; and whether any still wants it.
+    fn reaches(&mut self, number: usize, more: isize) {
+        let Some(item) = self.items.get_mut(number) else { return };
+        self.waiting.remove(&(item.reach, number));
+        item.reach = item.reach.saturating_add_signed(more);
+        let (reach, wanted) = (item.reach, item.wanted.any());
+        match (wanted, reach) {
+            (false, _) => {}
+            (true, 0) if self.outside.contains(&number) => {}
+            (true, 0) => self.outside.push_front(number),
+            (true, _) => {
+                self.waiting.insert((reach, number));
+            }
+        }
+    }
+
+    /// One slot of several, at random.
+    fn any_of(&mut self, slots: &Bits) -> Option<usize> {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        let start = (self.random % self.sent.len().max(1) as u64) as usize;
+        slots.first_from(start)
+    }
+}
+
+/// A set of slots.
+#[derive(Clone, Debug)]
+struct Bits(Vec<u64>);
+
+impl Bits {
+    fn of(count: usize, is_in: impl Fn(usize) -> bool) -> Self {
+        let mut bits = Self(vec![0; count.div_ceil(64)]);
+        (0..count).filter(|slot| is_in(*slot)).for_each(|slot| bits.set(slot, true));
+        bits
+    }
+
+    fn set(&mut self, slot: usize, is_in: bool) {
+        if let Some(word) = self.0.get_mut(slot / 64) {
+            *word = *word & !(1 << (slot % 64)) | u64::from(is_in) << (slot % 64);
+        }
+    }
+
+    fn has(&self, slot: usize) -> bool {
+        self.0.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
+    }
+
+    fn any(&self) -> bool {
+        self.0.iter().any(|word| *word != 0)
+    }
+
+    fn count(&self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    fn meets(&self, other: &Self) -> bool {
+        self.0.iter().zip(&other.0).any(|(a, b)| a & b != 0)
+    }
+
+    fn and(&self, other: &Self) -> Self {
+        Self(self.0.iter().zip(&other.0).map(|(a, b)| a & b).collect())
+    }
+
+    fn iter(&self) -> impl Iterator<Item = usize> {
+        let of_word = |(number, word): (usize, &u64)| {
+            let mut rest = *word;
+            std::iter::from_fn(move || {
+                let bit = (rest != 0).then(|| rest.trailing_zeros() as usize)?;
+                rest &= rest - 1;
+                Some(number * 64 + bit)
+            })
+        };
+        self.0.iter().enumerate().flat_map(of_word)
+    }
+
+    /// The first at `start` or after it, or else the first of all.
+    fn first_from(&self, start: usize) -> Option<usize> {
+        let word = |number: usize, mask: u64| {
+            let bits = self.0.get(number)? & mask;
+            (bits != 0).then(|| number * 64 + bits.trailing_zeros() as usize)
+        };
+        let (first, mask) = (start / 64, u64::MAX << (start % 64));
+        let later = (first + 1..self.0.len()).chain(0..first + 1).find_map(|number| word(number, u64::MAX));
+        word(first, mask).or(later)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The rounds that it takes where every transfer takes one, and the border lets one through at a time.
+    fn rounds(spread: &mut Spread) -> usize {
+        for round in 0.. {
+            let mut under_way: Vec<Transfer> = spread.next(true).into_iter().collect();
+            under_way.extend(std::iter::from_fn(|| spread.next(false)));
+            if under_way.is_empty() {
+                return round;
+            }
+            assert!(under_way.iter().filter(|transfer| transfer.from == Sender::Border).count() <= 1);
+            under_way.iter().for_each(|transfer| spread.arrived(transfer));
+        }
+        0
+    }
+
+    /// What no way of sending can beat: every slot gets one pack a round, and the number of those that have the last
+    /// pack at most doubles. At most 5 % above it, and so flat in the number of slots.
+    #[test]
+    fn a_thousand_replicas_take_hardly_longer_than_one() {
+        const PACKS: usize = 480;
+        let all: BTreeSet<usize> = (0..PACKS).collect();
+        let mut worst = (0.0, 0);
+        for slots in (1..=9).chain([16, 33, 64, 127, 128, 129, 500, 1000]) {
+            let mut spread = Spread::new(PACKS, &vec![BTreeSet::new(); slots], &vec![all.clone(); slots]);
+            let bound = PACKS - 1 + slots.next_power_of_two().ilog2() as usize;
+            let ratio = rounds(&mut spread) as f64 / bound as f64;
+            assert!(spread.items.iter().all(|item| item.holders.count() == slots));
+            worst = if ratio > worst.0 { (ratio, slots) } else { worst };
+        }
+        println!("at most {:.4} times the bound, with {} slots", worst.0, worst.1);
+        assert!(worst.0 <= 1.05, "{worst:?}");
+    }
+
+    proptest! {
+        /// Whatever there is, whatever is lost and wherever something is not there after all: in the end every slot that
+        /// is left has what it wants, nothing was sent to a slot that had it, and only what no slot had crossed the border.
+        #[test]
+        fn everybody_gets_what_it_wants_once(
+            slots in prop::collection::vec((prop::collection::btree_set(0_usize..6, 0..6), prop::collection::btree_set(0_usize..6, 0..6)), 1..6),
+            fates in prop::collection::vec(0_u8..20, 0..40),
+        ) {
+            let mut has: Vec<BTreeSet<usize>> = slots.iter().map(|(has, _)| has.clone()).collect();
+            let mut wants: Vec<BTreeSet<usize>> = slots.iter().map(|(has, wants)| wants - has).collect();
+            let mut spread = Spread::new(6, &has, &wants);
+            let mut fates = fates.into_iter();
+            let (mut under_way, mut gone) = (Vec::new(), BTreeSet::new());
+            loop {
+                under_way.extend(spread.next(under_way.len() < 2));
+                if under_way.len() == 3 || (!under_way.is_empty() && spread.next(false).map(|transfer| under_way.push(transfer)).is_none()) {
+                    let transfer: Transfer = under_way.remove(0);
+                    match transfer.from {
+                        Sender::Border => prop_assert!(!has.iter().any(|slot| slot.contains(&transfer.item))),
+                        // One that was lost since it began to send has sent what it had.
+                        Sender::Slot(from) => prop_assert!(gone.contains(&from) || has[from].contains(&transfer.item)),
+                    }
+                    match fates.next() {
+                        Some(0) => {
+                            spread.lost(&transfer);
+                            gone.insert(transfer.to);
+                            has[transfer.to].clear();
+                            wants[transfer.to].clear();
+                        }
+                        Some(1) if transfer.from != Sender::Border && wants[transfer.to].contains(&transfer.item) => {
+                            let Sender::Slot(from) = transfer.from else { continue };
+                            has[from].remove(&transfer.item);
+                            spread.not_there(&transfer);
+                        }
+                        _ => {
+                            spread.arrived(&transfer);
+                            if !gone.contains(&transfer.to) {
+                                prop_assert!(wants[transfer.to].remove(&transfer.item), "sent twice");
+                                has[transfer.to].insert(transfer.item);
+                            }
+                        }
+                    }
+                } else if under_way.is_empty() {
+                    break;
+                }
+            }
+            prop_assert!(wants.iter().all(BTreeSet::is_empty), "{wants:?}");
+        }
+    }
+}
