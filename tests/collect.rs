@@ -2,12 +2,14 @@
 #![cfg(feature = "testkit")]
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 
+use std::collections::BTreeMap;
 use std::io::Cursor;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use compute_gallery::image::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
-use compute_gallery::store::{BlobStoreExt, MemoryStore, StoreErrorKind};
+use compute_gallery::store::{BlobStore, BlobStoreExt, MemoryStore, PutMode, StoreErrorKind};
 use compute_gallery::testkit::{Fault, Faults, FaultyStore, ManualClock};
 use compute_gallery::*;
 use futures::executor::block_on;
@@ -214,5 +216,136 @@ fn soft_deleted_versions_are_kept_until_their_retention_is_over() {
         let report = world.session.collect().await.unwrap();
         assert_eq!((report.purged_versions, world.bytes("regions").await), (1, 0));
         world.session.delete(image()).await.unwrap();
+    });
+}
+
+/// 2 MiB that can't be compressed and of which every chunk is another for each seed; of the first few the seed is fixed.
+fn noise(seed: u64, fixed: usize) -> Vec<u8> {
+    static MADE: Mutex<BTreeMap<(u64, usize), Vec<u8>>> = Mutex::new(BTreeMap::new());
+    MADE.lock().unwrap().entry((seed, fixed)).or_insert_with(|| make_noise(seed, fixed)).clone()
+}
+
+fn make_noise(seed: u64, fixed: usize) -> Vec<u8> {
+    let chunk = |at: usize| {
+        let mut state =
+            ((at as u64) << 8 | if at < fixed { 0xff } else { seed }).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        (0..8192).flat_map(move |_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()
+        })
+    };
+    (0..32).flat_map(chunk).collect()
+}
+
+/// Two versions that share an eighth, of which the first is deleted: most of its pack is dead, and some of it is not.
+async fn mostly_dead() -> World {
+    let world = World::new().await;
+    for number in 0..2 {
+        let profile = PublishingProfile::new("westeurope=2,eastus=1".parse().unwrap());
+        let source = DiskSource::bytes(noise(number, 4), DiskFormat::Raw);
+        let id = version(&format!("1.0.{number}"));
+        let new = NewImageVersion::new(id.clone(), region("westeurope"), profile, source);
+        world.session.publish(new).await.unwrap();
+        world.session.replicate(&id).await.unwrap();
+    }
+    world.session.delete(version("1.0.0")).await.unwrap();
+    world
+}
+
+async fn second_is_whole(world: &World) {
+    for place in ["westeurope", "eastus"] {
+        let deployment = world.session.deploy(version("1.0.1"), &region(place));
+        assert!(deployment.to_writer(Cursor::new(Vec::new())).await.unwrap().1.into_inner() == noise(1, 4), "{place}");
+    }
+}
+
+#[test]
+fn a_pack_that_is_mostly_dead_is_rewritten() {
+    block_on(async {
+        let world = mostly_dead().await;
+        let reader = world.session.deploy(version("1.0.1"), &region("westeurope")).open().await.unwrap();
+        let before = world.bytes("regions").await;
+        let plan = world.session.collect().plan().await.unwrap();
+        let freed = world.session.collect().await.unwrap();
+        let after = world.bytes("regions").await;
+        assert_eq!(before - after, freed.bytes());
+        assert!(plan.bytes().abs_diff(freed.bytes()) < 4096, "{plan:?} {freed:?}");
+        let packs: Vec<usize> = freed.regions.iter().map(|one| one.rewritten_packs).collect();
+        assert_eq!(packs, [1, 2], "one for each replica that the second version has");
+        // Three replicas of 2 MiB each, and what they need besides.
+        assert!(after < 3 * ((2 << 20) + (32 << 10)), "{after}");
+        assert!(world.session.collect().await.unwrap().regions.is_empty(), "nothing is left to do");
+        second_is_whole(&world).await;
+        // Whoever had it open reads on.
+        assert_eq!(reader.read_at(0..1 << 20).await.unwrap(), noise(1, 4).get(..1 << 20).unwrap());
+        // What is there in parts serves as the base of another version, and goes to another region.
+        let profile = PublishingProfile::new("westeurope=1,northeurope=1".parse().unwrap());
+        let source = DiskSource::bytes(noise(2, 4), DiskFormat::Raw);
+        let new = NewImageVersion::new(version("1.0.2"), region("westeurope"), profile, source);
+        assert_eq!(world.session.publish(new).await.unwrap().import.new_chunks, 28);
+        world.session.replicate(&version("1.0.2")).await.unwrap();
+        let deployment = world.session.deploy(version("1.0.2"), &region("northeurope"));
+        assert!(deployment.to_writer(Cursor::new(Vec::new())).await.unwrap().1.into_inner() == noise(2, 4));
+    });
+}
+
+#[test]
+fn rewriting_may_stop_at_any_moment() {
+    block_on(async {
+        let all = {
+            let world = mostly_dead().await;
+            let before = world.faults.calls();
+            world.session.collect().await.unwrap();
+            world.faults.calls() - before
+        };
+        let done = mostly_dead().await;
+        done.session.collect().await.unwrap();
+        let least = done.bytes("regions").await;
+        for call in 0..all {
+            let world = mostly_dead().await;
+            let fault = if call % 2 == 0 { Fault::After } else { Fault::Before(StoreErrorKind::Unavailable) };
+            world.faults.fail_from(call, fault);
+            let _ = world.session.collect().await;
+            world.faults.heal();
+            second_is_whole(&world).await;
+            world.clock.advance(Duration::from_secs(11 * 60));
+            world.session.collect().await.unwrap();
+            world.session.collect().await.unwrap();
+            assert_eq!(world.bytes("regions").await, least, "call {call}");
+            second_is_whole(&world).await;
+        }
+    });
+}
+
+#[test]
+fn damage_to_what_was_rewritten_is_served_and_mended() {
+    block_on(async {
+        let world = mostly_dead().await;
+        world.session.collect().await.unwrap();
+        let parts = world.regions.list_all(Some(&"regions/westeurope/slots/0/parts".parse().unwrap())).await.unwrap();
+        assert!(!parts.is_empty());
+        for part in parts {
+            let whole = world.regions.get(&part.key, None).await.unwrap();
+            let mut damages: Vec<Option<Vec<u8>>> =
+                vec![None, Some(Vec::new()), Some(whole.slice(..whole.len() / 2).to_vec())];
+            damages.extend([0, 9, 60, 5000, whole.len() - 1].map(|at| {
+                let mut flipped = whole.to_vec();
+                flipped.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 1);
+                Some(flipped)
+            }));
+            for damage in damages {
+                match damage.clone() {
+                    Some(bytes) => world.regions.put(&part.key, bytes.into(), PutMode::Overwrite).await.unwrap(),
+                    None => world.regions.delete(&part.key).await.unwrap(),
+                }
+                second_is_whole(&world).await;
+                let report = world.session.scrub(&region("westeurope")).await.unwrap();
+                assert!(report.damaged_versions.is_empty(), "{report:?}");
+                assert_eq!(world.regions.get(&part.key, None).await.unwrap(), whole);
+            }
+        }
+        assert_eq!(world.session.scrub(&region("westeurope")).await.unwrap().mended, 0);
     });
 }

@@ -1,0 +1,363 @@
+//! Replication: what crosses a border is what is lacking, to the byte; it can be slowed, paused, stopped and taken up again; a
+//! region that fails stops no other.
+#![cfg(feature = "testkit")]
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
+
+use std::collections::BTreeMap;
+use std::io::Cursor;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use compute_gallery::host::Clock;
+use compute_gallery::image::{DiskFormat, DiskSource};
+use compute_gallery::model::*;
+use compute_gallery::store::{BlobKey, BlobStore, BlobStoreExt, MemoryStore, PutMode, StoreErrorKind};
+use compute_gallery::testkit::{Fault, Faults, FaultyStore, ManualClock};
+use compute_gallery::*;
+use futures::executor::block_on;
+use futures::future::{Either, select};
+use futures::stream::StreamExt;
+
+const CHUNK: usize = 64 << 10;
+
+fn region(name: &str) -> Region {
+    name.parse().unwrap()
+}
+
+fn image() -> ImageDefinitionId {
+    let gallery = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/g";
+    gallery.parse::<GalleryId>().unwrap().image("web".parse().unwrap())
+}
+
+fn version(number: u32) -> ImageVersionId {
+    image().version(format!("1.0.{number}").parse().unwrap())
+}
+
+/// 64 KiB that no other seed has and that can't be compressed.
+fn noise(seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    (0..CHUNK / 8).flat_map(|_| next()).collect()
+}
+
+/// A disk of so many chunks, each named by its seed.
+fn disk(chunks: &[u64]) -> Vec<u8> {
+    chunks.iter().flat_map(|seed| noise(*seed)).collect()
+}
+
+struct World {
+    session: Session,
+    store: MemoryStore,
+}
+
+impl World {
+    async fn new() -> Self {
+        let store = MemoryStore::new();
+        let service = GalleryService::builder().allow_all().store(store.clone()).open().await.unwrap();
+        let session = service.session("test".parse().unwrap());
+        with_definition(&session).await;
+        Self { session, store }
+    }
+
+    async fn publish(&self, number: u32, regions: &str, chunks: &[u64]) -> Published<ImageVersion> {
+        publish(&self.session, number, regions, chunks).await
+    }
+
+    /// Gives a version other regions.
+    async fn retarget(&self, number: u32, regions: &str) {
+        let profile = PublishingProfile::new(regions.parse().unwrap());
+        let view = self.session.refresh().await.unwrap();
+        let updated = ImageVersion::clone(&*view.image_version(&version(number)).unwrap());
+        self.session.update_image_version(updated.with_publishing_profile(profile).unwrap()).await.unwrap();
+    }
+
+    /// What lies below a key.
+    async fn blobs(&self, under: &str) -> BTreeMap<BlobKey, u64> {
+        let blobs = self.store.list_all(Some(&under.parse().unwrap())).await.unwrap();
+        blobs.into_iter().map(|blob| (blob.key, blob.size)).collect()
+    }
+
+    /// Packs and parts of packs in a slot.
+    async fn packs(&self, region: &str, slot: u32) -> u64 {
+        let mut bytes = 0;
+        for what in ["packs", "parts"] {
+            bytes += self.blobs(&format!("regions/{region}/slots/{slot}/{what}")).await.values().sum::<u64>();
+        }
+        bytes
+    }
+}
+
+async fn with_definition(session: &Session) {
+    let home = region("westeurope");
+    session.create_gallery(Gallery::new(image().gallery().clone(), home.clone())).await.unwrap();
+    let identifier = ImageIdentifier::new("a", "b", "c").unwrap();
+    let definition = ImageDefinition::new(image(), home, OsType::Linux, OsState::Generalized, identifier);
+    session.create_image_definition(definition).await.unwrap();
+}
+
+async fn publish(session: &Session, number: u32, regions: &str, chunks: &[u64]) -> Published<ImageVersion> {
+    let profile = PublishingProfile::new(regions.parse().unwrap());
+    let source = DiskSource::bytes(disk(chunks), DiskFormat::Raw);
+    session.publish(NewImageVersion::new(version(number), region("westeurope"), profile, source)).await.unwrap()
+}
+
+async fn deployed(session: &Session, number: u32, from: &str) -> Result<Vec<u8>> {
+    let deployment = session.deploy(version(number), &region(from));
+    Ok(deployment.to_writer(Cursor::new(Vec::new())).await?.1.into_inner())
+}
+
+/// Chunks of a version of which each one replaces some of those before.
+fn chunks_of(number: u32) -> Vec<u64> {
+    let mut chunks: Vec<u64> = (1..=64).collect();
+    for later in 2..=u64::from(number) {
+        for (at, chunk) in (0_u64..).zip(&mut chunks) {
+            if (at * 7 + later * 5) % 8 < 3 {
+                *chunk = later * 1000 + at;
+            }
+        }
+    }
+    chunks
+}
+
+#[test]
+fn a_region_that_gets_only_the_newest_version_gets_what_that_alone_needs() {
+    block_on(async {
+        let alone = World::new().await;
+        alone.publish(1, "westeurope", &chunks_of(12)).await;
+        let needed = alone.packs("westeurope", 0).await;
+
+        let world = World::new().await;
+        for number in 1..12 {
+            world.publish(number, "westeurope", &chunks_of(number)).await;
+        }
+        world.publish(12, "westeurope=1,eastus=3", &chunks_of(12)).await;
+        let all = world.packs("westeurope", 0).await;
+        let replication = world.session.replicate(&version(12));
+        let planned = replication.plan().await.unwrap().regions.remove(0).cross_region_bytes;
+        let report = replication.await.unwrap();
+        let eastus = report.regions.get(1).unwrap();
+        println!("needed alone {needed}, received {}, all versions {all}", eastus.cross_region_bytes);
+        assert!(eastus.cross_region_bytes * 10 <= needed * 11, "{} of {needed}", eastus.cross_region_bytes);
+        assert!(planned.abs_diff(eastus.cross_region_bytes) * 50 < planned, "{planned} were planned");
+        // What crossed is what one slot has; the other two were filled from it.
+        assert_eq!(world.packs("eastus", 0).await, eastus.cross_region_bytes);
+        assert_eq!(eastus.local_bytes, 2 * eastus.cross_region_bytes);
+        assert_eq!(
+            world.blobs("regions/eastus/slots/2").await.len(),
+            world.blobs("regions/eastus/slots/0").await.len()
+        );
+
+        // It serves alone.
+        for key in world.blobs("regions/westeurope").await.into_keys() {
+            world.store.delete(&key).await.unwrap();
+        }
+        assert!(deployed(&world.session, 12, "eastus").await.unwrap() == disk(&chunks_of(12)));
+        let reader = world.session.deploy(version(12), &region("eastus")).open().await.unwrap();
+        assert_eq!(
+            reader.read_at(100_000..100_100).await.unwrap(),
+            disk(&chunks_of(12)).get(100_000..100_100).unwrap()
+        );
+    });
+}
+
+#[test]
+fn only_what_is_lacking_crosses_to_the_byte() {
+    block_on(async {
+        let world = World::new().await;
+        world.publish(1, "westeurope=1,eastus=1", &chunks_of(1)).await;
+        world.session.replicate(&version(1)).await.unwrap();
+        // Two versions that eastus does not get, then one that it gets.
+        world.publish(2, "westeurope", &chunks_of(2)).await;
+        world.publish(3, "westeurope", &chunks_of(3)).await;
+        let newest = chunks_of(4);
+        world.publish(4, "westeurope=1,eastus=1", &newest).await;
+        let before = world.packs("eastus", 0).await;
+        let report = world.session.replicate(&version(4)).await.unwrap();
+        let crossed = report.regions.get(1).unwrap().cross_region_bytes;
+        assert_eq!(world.packs("eastus", 0).await - before, crossed, "what crossed is what came");
+        let lacking = newest.iter().filter(|chunk| !chunks_of(1).contains(chunk)).count() as u64 * CHUNK as u64;
+        // The chunks themselves, and a few nodes and tables.
+        assert!((lacking..lacking + 16_384).contains(&crossed), "{crossed} for {lacking} bytes of chunks");
+        assert!(deployed(&world.session, 4, "eastus").await.unwrap() == disk(&newest));
+
+        // Another replica comes later: nothing crosses.
+        world.retarget(4, "westeurope=1,eastus=2").await;
+        let report = world.session.replicate(&version(4)).await.unwrap();
+        let eastus = report.regions.get(1).unwrap();
+        assert_eq!((eastus.cross_region_bytes, eastus.local_bytes), (0, world.packs("eastus", 1).await));
+        // Replicating what is complete moves nothing.
+        let again = world.session.replicate(&version(4)).await.unwrap();
+        assert!(again.regions.iter().all(|region| region.cross_region_bytes + region.local_bytes == 0));
+    });
+}
+
+#[test]
+fn damage_at_home_stops_no_replication_while_another_region_has_the_version() {
+    block_on(async {
+        let world = World::new().await;
+        world.publish(1, "westeurope=1,eastus=1", &chunks_of(1)).await;
+        world.session.replicate(&version(1)).await.unwrap();
+        world.retarget(1, "westeurope=1,eastus=1,northeurope=2").await;
+        for key in world.blobs("regions/westeurope").await.into_keys() {
+            world.store.put(&key, Bytes::from_static(b"dust"), PutMode::Overwrite).await.unwrap();
+        }
+        world.session.replicate(&version(1)).await.unwrap();
+        assert!(deployed(&world.session, 1, "northeurope").await.unwrap() == disk(&chunks_of(1)));
+    });
+}
+
+/// A gallery with three versions, the newest of which is to go to two other regions; the store of one can fail.
+async fn three_regions(clock: &ManualClock) -> (Session, Faults) {
+    let far = FaultyStore::new(MemoryStore::new());
+    let faults = far.faults();
+    let builder = GalleryService::builder().allow_all().store(MemoryStore::new()).clock(clock.clone());
+    let service = builder.region_store(region("eastus"), far).open().await.unwrap();
+    let session = service.session("test".parse().unwrap());
+    with_definition(&session).await;
+    // So the newest is made of three packs of chunks and as many of nodes.
+    publish(&session, 1, "westeurope=1", &chunks_of(1)).await;
+    publish(&session, 2, "westeurope=1", &chunks_of(2)).await;
+    publish(&session, 3, "westeurope=1,eastus=2,northeurope=1", &chunks_of(3)).await;
+    (session, faults)
+}
+
+fn noon() -> DateTime<Utc> {
+    "2026-01-02T12:00:00Z".parse().unwrap()
+}
+
+#[test]
+fn a_limit_on_a_border_is_kept_and_what_is_left_is_estimated() {
+    block_on(async {
+        let clock = ManualClock::auto_advancing(noon());
+        let (session, _) = three_regions(&clock).await;
+        let began = clock.now();
+        let mut replication = session.replicate(&version(3)).bytes_per_second(region("eastus"), 100_000);
+        let mut estimated = Vec::new();
+        while let Some(status) = replication.next().await {
+            let status = status.unwrap();
+            let eastus = status.summary.iter().find(|one| one.region == region("eastus")).unwrap();
+            if eastus.state == ReplicationState::Replicating && eastus.time_left.is_some() {
+                estimated.push((clock.now() + eastus.time_left.unwrap(), eastus.bytes_per_second.unwrap()));
+            }
+        }
+        let report = replication.await.unwrap();
+        let crossed = report.regions.get(1).unwrap().cross_region_bytes;
+        let took = clock.now().signed_duration_since(began).as_seconds_f64();
+        let rate = crossed as f64 / took;
+        assert!((95_000.0..=100_500.0).contains(&rate), "{crossed} bytes in {took} s");
+        // It was told all along, and came true: a pack is a good part of it all, and the estimate no better than that.
+        let offs: Vec<f64> =
+            estimated.iter().map(|(end, _)| end.signed_duration_since(clock.now()).as_seconds_f64().abs()).collect();
+        assert!(offs.len() > 3 && offs.last().is_some_and(|off| *off < took / 3.0), "off by {offs:?} s of {took} s");
+        // Both replicas get what crosses once.
+        assert!(estimated.iter().all(|(_, rate)| (50_000..=400_000).contains(rate)), "{estimated:?}");
+    });
+}
+
+#[test]
+fn a_replication_that_has_no_time_left_is_given_up_as_it_is() {
+    block_on(async {
+        let clock = ManualClock::new(noon());
+        let (session, _) = three_regions(&clock).await;
+        let work = session.replicate(&version(3)).bytes_per_second(region("eastus"), 1).within(Duration::from_secs(60));
+        let mut work = std::future::IntoFuture::into_future(work);
+        // As far as it comes without time: all but the region that is slow.
+        while deployed(&session, 3, "northeurope").await.is_err() {
+            assert!(select(&mut work, pin!(yield_once())).await.is_right());
+        }
+        clock.advance(Duration::from_secs(61));
+        let error = work.await.unwrap_err();
+        let problems: Vec<String> = error.problems().map(ToString::to_string).collect();
+        assert_eq!((error.kind(), problems.len()), (ErrorKind::Cancelled, 1), "{error}");
+        assert!(error.to_string().contains("eastus") && error.to_string().contains("deadline"), "{error}");
+        session.replicate(&version(3)).await.unwrap();
+        assert!(deployed(&session, 3, "eastus").await.unwrap() == disk(&chunks_of(3)));
+    });
+}
+
+/// Lets others have a turn.
+async fn yield_once() {
+    let mut first = true;
+    std::future::poll_fn(|context| match std::mem::take(&mut first) {
+        true => {
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+        false => Poll::Ready(()),
+    })
+    .await;
+}
+
+#[test]
+fn a_region_that_fails_stops_the_others_only_if_it_is_to() {
+    block_on(async {
+        let clock = ManualClock::new(noon());
+        let (session, faults) = three_regions(&clock).await;
+        faults.fail_from(0, Fault::Before(StoreErrorKind::Unavailable));
+        let error = session.replicate(&version(3)).await.unwrap_err();
+        assert_eq!((error.kind(), error.problems().count()), (ErrorKind::Unavailable, 1), "{error}");
+        assert!(error.to_string().contains("eastus"), "{error}");
+        assert!(deployed(&session, 3, "northeurope").await.unwrap() == disk(&chunks_of(3)));
+        // Calling again repairs that region alone.
+        faults.heal();
+        let report = session.replicate(&version(3)).await.unwrap();
+        let moved: Vec<bool> = report.regions.iter().map(|region| region.cross_region_bytes > 0).collect();
+        assert_eq!(moved, [false, true, false]);
+
+        let (session, faults) = three_regions(&clock).await;
+        // The look at it succeeds; the first pack fails.
+        faults.fail_from(12, Fault::Before(StoreErrorKind::Unavailable));
+        let error = session.replicate(&version(3)).on_failure(OnFailure::Stop).await.unwrap_err();
+        let kinds: Vec<ErrorKind> = error.problems().map(Problem::kind).collect();
+        assert_eq!(kinds, [ErrorKind::Unavailable, ErrorKind::Cancelled], "{error}");
+        faults.heal();
+        session.replicate(&version(3)).await.unwrap();
+    });
+}
+
+#[test]
+fn it_is_paused_resumed_and_cancelled_from_elsewhere() {
+    block_on(async {
+        let clock = ManualClock::new(noon());
+        let (session, _) = three_regions(&clock).await;
+        let mut replication = session.replicate(&version(3)).bytes_per_second(region("eastus"), 1 << 20);
+        let control = replication.control();
+        control.pause();
+        // It looks, says how it stands, and sends nothing, however long.
+        let first = replication.next().await.unwrap().unwrap();
+        assert_eq!(first.aggregated_state, AggregatedState::InProgress);
+        for _ in 0..100 {
+            clock.advance(Duration::from_secs(10));
+            assert!(select(replication.next(), pin!(yield_once())).await.is_right());
+        }
+        control.resume();
+        let moved = replication.next().await.unwrap().unwrap();
+        assert!(moved.progress() > first.progress(), "{moved:?}");
+        control.cancel();
+        control.resume();
+        let error = replication.await.unwrap_err();
+        assert!(error.problems().all(|problem| problem.kind() == ErrorKind::Cancelled), "{error}");
+        assert!(error.to_string().contains("replicate again"), "{error}");
+        session.replicate(&version(3)).await.unwrap();
+        assert!(deployed(&session, 3, "eastus").await.unwrap() == disk(&chunks_of(3)));
+    });
+}
+
+/// Either's right side.
+trait IsRight {
+    fn is_right(&self) -> bool;
+}
+
+impl<A, B> IsRight for Either<A, B> {
+    fn is_right(&self) -> bool {
+        matches!(self, Self::Right(_))
+    }
+}
