@@ -258,6 +258,28 @@ fn a_root_that_is_gone_is_unavailable_and_not_empty() {
     assert_eq!(listed(&store), ["a/b"]);
 }
 
+/// A pack that a tool has made sparse would fill up with each replica.
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(portable_fs)))]
+#[test]
+fn a_blob_with_holes_is_copied_with_them() {
+    use std::os::unix::fs::{FileExt, MetadataExt};
+
+    let directory = tempfile::tempdir().unwrap();
+    let store = FsStore::open_with(directory.path(), Durability::LostOnPowerCut).unwrap();
+    let sparse = File::create(directory.path().join("sparse")).unwrap();
+    sparse.set_len(32 << 20).unwrap();
+    sparse.write_all_at(&[7; 4096], 0).unwrap();
+    sparse.write_all_at(&[7; 4096], 20 << 20).unwrap();
+    if sparse.metadata().unwrap().blocks() * 512 > 1 << 20 {
+        eprintln!("skipped: this file system has no holes");
+        return;
+    }
+    block_on(store.copy(&key("sparse"), &key("a/copy"), PutMode::Create)).unwrap();
+    assert!(fs::metadata(directory.path().join("a/copy")).unwrap().blocks() * 512 <= 1 << 20);
+    let bytes = |at: &str| block_on(store.get(&key(at), None)).unwrap();
+    assert!(bytes("sparse") == bytes("a/copy"));
+}
+
 #[test]
 fn a_file_too_large_for_a_blob_is_not_read_into_memory() {
     let directory = tempfile::tempdir().unwrap();

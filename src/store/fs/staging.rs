@@ -1,10 +1,10 @@
 //! Files on their way to a name, and what is left of those that never got one.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io;
 use std::time::{Duration, SystemTime};
 
-use super::system::{self, Dir};
+use super::system::Dir;
 use crate::host::{Entropy, SystemEntropy};
 
 /// A file in the staging directory, removed unless it was moved out.
@@ -83,49 +83,4 @@ pub(super) fn remove_leftovers(dir: &Dir, age: Duration) -> io::Result<usize> {
         }
     }
     Ok(removed)
-}
-
-/// Copies the first `size` bytes of `from` into the empty file `to`.
-pub(super) fn copy_bytes(mut from: File, to: &mut File, size: u64) -> io::Result<()> {
-    let copied = system::copy_quickly(&from, to, size)?;
-    from.seek(SeekFrom::Start(copied))?;
-    to.seek(SeekFrom::Start(copied))?;
-    // The standard library's `io::copy` may go back to the way that has just failed.
-    let mut buffer = vec![0; 256 << 10];
-    let mut rest = from.take(size.saturating_sub(copied));
-    loop {
-        let got = match rest.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(got) => got,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        to.write_all(buffer.get(..got).unwrap_or_default())?;
-    }
-    if rest.limit() == 0 { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_copy_without_help_of_the_kernel_is_whole() {
-        let root = tempfile::tempdir().unwrap();
-        let bytes: Vec<u8> = (0..700_001_u32).map(|number| number as u8).collect();
-        std::fs::write(root.path().join("from"), &bytes).unwrap();
-        let dir = Dir::open_root(root.path()).unwrap();
-        for size in [0, 1, 700_001] {
-            let (from, _) = dir.open_file("from").unwrap();
-            let (_staged, mut to) = Staged::create(&dir).unwrap();
-            copy_bytes(from, &mut to, size as u64).unwrap();
-            let mut copied = Vec::new();
-            to.seek(SeekFrom::Start(0)).unwrap();
-            to.read_to_end(&mut copied).unwrap();
-            assert!(copied == bytes[..size], "{size}");
-        }
-        let (from, _) = dir.open_file("from").unwrap();
-        let (_staged, mut to) = Staged::create(&dir).unwrap();
-        assert_eq!(copy_bytes(from, &mut to, 700_002).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
-    }
 }

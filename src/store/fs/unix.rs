@@ -133,28 +133,6 @@ impl Dir {
     }
 }
 
-/// Copies inside the kernel as far as it can, and tells how far that was; the rest is for the caller.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-pub(super) fn copy_quickly(from: &File, to: &File, size: u64) -> io::Result<u64> {
-    let (mut read_at, mut write_at) = (0, 0);
-    while read_at < size {
-        let left = usize::try_from(size - read_at).unwrap_or(usize::MAX);
-        match rustix::fs::copy_file_range(from, Some(&mut read_at), to, Some(&mut write_at), left) {
-            Ok(0) => break,
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM | Errno::BADF) => break,
-            Err(error) => return Err(plain(error)),
-        }
-    }
-    Ok(write_at)
-}
-
-/// Elsewhere, nothing is quicker than reading and writing.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(super) fn copy_quickly(_from: &File, _to: &File, _size: u64) -> io::Result<u64> {
-    Ok(0)
-}
-
 fn plain(error: Errno) -> io::Error {
     match error {
         // What NOFOLLOW answers for a link differs between systems.
