@@ -23,6 +23,14 @@ fn memory() {
 }
 
 #[test]
+fn memory_with_deep_copies() {
+    for workers in [Workers::inline(), Workers::default()] {
+        let new = || async { MemoryStore::new().with_deep_copies(workers.clone()) };
+        block_on(conformance::run(new)).assert_all_passed();
+    }
+}
+
+#[test]
 fn files() {
     let directory = tempfile::tempdir().unwrap();
     block_on(conformance::run(|| async { fresh(&directory, Durability::Full) })).assert_all_passed();

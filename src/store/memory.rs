@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{BlobKey, BlobMeta, BlobStore, MAX_BLOB_BYTES, Page, PutMode, StoreError, StoreErrorKind, StoreResult};
+use crate::host::Workers;
 
 /// A store in memory, for tests and for galleries that need not outlive the process. Clones share their blobs.
 ///
@@ -26,15 +27,42 @@ use super::{BlobKey, BlobMeta, BlobStore, MAX_BLOB_BYTES, Page, PutMode, StoreEr
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # }).unwrap();
 /// ```
+///
+/// A copy is the same immutable bytes in memory, and costs nothing, unless
+/// [`with_deep_copies`](Self::with_deep_copies) asks for more.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore {
     blobs: Arc<RwLock<BTreeMap<BlobKey, Bytes>>>,
+    copiers: Option<Workers>,
 }
 
 impl MemoryStore {
     /// An empty store.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Makes each copy of bytes of its own, on `workers`: for a program that measures or rehearses what copies cost, in
+    /// time and in memory.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use compute_gallery::host::Workers;
+    /// use compute_gallery::store::{BlobStore, MemoryStore, PutMode};
+    ///
+    /// # futures::executor::block_on(async {
+    /// let store = MemoryStore::new().with_deep_copies(Workers::default());
+    /// let (a, b) = ("a".parse()?, "b".parse()?);
+    /// store.put(&a, Bytes::from_static(b"bytes"), PutMode::Create).await?;
+    /// store.copy(&a, &b, PutMode::Create).await?;
+    /// let (a, b) = (store.get(&a, None).await?, store.get(&b, None).await?);
+    /// assert!(a == b && a.as_ptr() != b.as_ptr());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn with_deep_copies(self, workers: Workers) -> Self {
+        Self { copiers: Some(workers), ..self }
     }
 
     // Each change of the map is one insert or remove, so a panic elsewhere leaves nothing half-done in it.
@@ -102,14 +130,19 @@ impl BlobStore for MemoryStore {
     }
 
     async fn copy(&self, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
-        let mut blobs = self.write();
-        // The bytes are shared, and immutable for as long as either blob has them.
-        let bytes = match blobs.get(from) {
-            Some(bytes) => bytes.clone(),
-            None => return Err(StoreError::new(StoreErrorKind::NotFound, "copy", Some(from))),
+        let already_exists = || StoreError::new(StoreErrorKind::AlreadyExists, "copy", Some(to));
+        let Some(bytes) = self.read().get(from).cloned() else {
+            return Err(StoreError::new(StoreErrorKind::NotFound, "copy", Some(from)));
         };
+        let bytes = match &self.copiers {
+            None => bytes,
+            // The answer that most losers of a race get, without the cost of a body.
+            Some(_) if mode == PutMode::Create && self.read().contains_key(to) => return Err(already_exists()),
+            Some(workers) => workers.run(move || Bytes::copy_from_slice(&bytes)).await,
+        };
+        let mut blobs = self.write();
         if mode == PutMode::Create && blobs.contains_key(to) {
-            return Err(StoreError::new(StoreErrorKind::AlreadyExists, "copy", Some(to)));
+            return Err(already_exists());
         }
         blobs.insert(to.clone(), bytes);
         Ok(())
