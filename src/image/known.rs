@@ -53,3 +53,32 @@ impl KnownChunks {
         Some(RecordRef { digest: *digest, pack, offset: place.offset, length: place.length, encoding: place.encoding })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::pack::UploadId;
+
+    /// 1 TiB of chunks that all differ, in packs of 16 MiB.
+    #[test]
+    fn the_set_of_a_disk_of_a_tebibyte_stays_within_its_bound() {
+        let upload = UploadId::from_bytes([7; 16]);
+        let mut known = KnownChunks::default();
+        for chunk in 0..16_u32 << 20 {
+            let mut digest = [0; 32];
+            digest[..4].copy_from_slice(&chunk.to_le_bytes());
+            known.insert(&RecordRef {
+                digest: Digest::from_bytes(digest),
+                pack: PackId { upload, number: chunk / 256 },
+                offset: (chunk % 256) << 16,
+                length: 1 << 16,
+                encoding: Encoding::Plain,
+            });
+        }
+        assert_eq!((known.places.len(), known.packs.len()), (CAPACITY, CAPACITY / 256));
+        // A table has a byte of its own for each place, and an eighth of the places stay free.
+        let table = known.places.capacity().div_ceil(7) * 8 * (size_of::<(Digest, Place)>() + 1);
+        let packs = known.packs.capacity() * size_of::<PackId>();
+        assert!(table + packs <= 32 << 20, "{table} and {packs}");
+    }
+}
