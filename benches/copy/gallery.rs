@@ -1,0 +1,63 @@
+//! A gallery with one definition.
+
+use std::future::IntoFuture;
+use std::path::Path;
+
+use compute_gallery::image::{DiskFormat, DiskSource};
+use compute_gallery::model::{
+    Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageIdentifier, ImageVersionId, OsState, OsType,
+    PublishingProfile, Region,
+};
+use compute_gallery::store::{Durability, FsStore};
+use compute_gallery::{ErrorKind, GalleryService, NewImageVersion, Session};
+use futures::executor::block_on;
+
+use crate::Outcome;
+
+const GALLERY: &str = "/subscriptions/bench/resourceGroups/images/providers/Microsoft.Compute/galleries/Bench";
+
+pub(crate) fn home() -> Outcome<Region> {
+    Ok("westeurope".parse()?)
+}
+
+fn definition() -> Outcome<ImageDefinitionId> {
+    Ok(GALLERY.parse::<GalleryId>()?.image("disk".parse()?))
+}
+
+pub(crate) fn version(number: &str) -> Outcome<ImageVersionId> {
+    Ok(definition()?.version(number.parse()?))
+}
+
+/// Opens the gallery in `store`, and makes it where it isn't there.
+pub(crate) fn open(store: &Path, durability: Durability) -> Outcome<Session> {
+    block_on(async {
+        let store = FsStore::open_with(store, durability)?;
+        let session = GalleryService::builder().allow_all().store(store).open().await?.session("bench".parse()?);
+        match session.create_gallery(Gallery::new(GALLERY.parse()?, home()?)).await {
+            Err(error) if error.kind() == ErrorKind::Conflict => return Ok(session),
+            made => made?,
+        };
+        let identifier = ImageIdentifier::new("bench", "bench", "bench")?;
+        let image = ImageDefinition::new(definition()?, home()?, OsType::Linux, OsState::Generalized, identifier);
+        session.create_image_definition(image).await?;
+        Ok(session)
+    })
+}
+
+/// Imports a raw disk; `regions` is where it is to go when it is replicated.
+pub(crate) fn publish(session: &Session, number: &str, disk: &Path, regions: &str) -> Outcome {
+    let (profile, source) = (PublishingProfile::new(regions.parse()?), DiskSource::path(disk, DiskFormat::Raw));
+    let version = NewImageVersion::new(version(number)?, home()?, profile, source);
+    block_on(session.publish(version).into_future())?;
+    Ok(())
+}
+
+pub(crate) fn replicate(session: &Session, number: &str) -> Outcome {
+    block_on(session.replicate(&version(number)?).into_future())?;
+    Ok(())
+}
+
+pub(crate) fn deploy(session: &Session, number: &str, to: &Path) -> Outcome {
+    block_on(session.deploy(version(number)?, &home()?).to_path(to))?;
+    Ok(())
+}
