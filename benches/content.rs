@@ -1,9 +1,11 @@
 //! Import, re-import and deploy beside `cp --sparse=always`, on the same disk, in the same run, in turns.
 //!
-//! `cargo bench --bench content -- DISK.raw [ROUNDS]`: prints medians and their ratios to `cp`. The page cache is warm;
-//! every round begins with a new store and new files, and every step from the same state of the system. An import into
-//! a store as it is by default ends when all is on the disk, as `cp` with a `sync` of its file does; one into a store
-//! that may lose what it has on a power cut leaves that to the system, as `cp` alone does.
+//! `cargo bench --bench content -- DISK.raw... [--rounds N] [--scratch DIRECTORY]`: prints medians and their ratios to
+//! `cp`, for the first disk and for the last, with compression and without. The page cache is warm; every round begins
+//! with a new store and new files, and every step from the same state of the system. An import into a store as it is by
+//! default ends when all is on the disk, as `cp` with a `sync` of its file does; one into a store that may lose what it
+//! has on a power cut leaves that to the system, as `cp` alone does. Then it publishes all disks in turn into one store,
+//! and prints what that takes.
 //! Without a disk it prints how to call it (and is built, so that it can't rot).
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
@@ -12,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use compute_gallery::image::{DiskFormat, DiskSource};
+use compute_gallery::image::{Compression, DiskFormat, DiskSource};
 use compute_gallery::model::{
     Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageIdentifier, OsState, OsType, PublishingProfile, Region,
 };
@@ -23,42 +25,90 @@ use futures::executor::block_on;
 const GALLERY: &str = "/subscriptions/bench/resourceGroups/images/providers/Microsoft.Compute/galleries/Bench";
 
 fn main() -> Result<(), Box<dyn Error>> {
+    let (mut disks, mut rounds, mut scratch) = (Vec::new(), 7, None);
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
-    let Some(disk) = arguments.next().map(PathBuf::from) else {
-        println!("usage: cargo bench --bench content -- DISK.raw [ROUNDS]");
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--rounds" => rounds = arguments.next().ok_or("--rounds needs a number")?.parse()?,
+            "--scratch" => scratch = arguments.next().map(PathBuf::from),
+            _ => disks.push(PathBuf::from(argument)),
+        }
+    }
+    let (Some(first), Some(last)) = (disks.first(), disks.last()) else {
+        println!("usage: cargo bench --bench content -- DISK.raw... [--rounds N] [--scratch DIRECTORY]");
         return Ok(());
     };
-    let rounds = arguments.next().map_or(Ok(7), |rounds| rounds.parse())?;
-    let place = disk.with_file_name("bench-scratch");
-    let mut times: [Vec<f64>; STEPS.len()] = Default::default();
-    // One round more than is counted: the first warms the page cache.
-    for round in 0..=rounds {
-        std::fs::create_dir_all(&place)?;
-        let copies = [copy(&disk, &place.join("copy.raw"), false)?, copy(&disk, &place.join("synced.raw"), true)?];
-        let ours = block_on(gallery(&disk, &place))?;
-        for (series, seconds) in times.iter_mut().zip(copies.into_iter().chain(ours)).filter(|_| round > 0) {
-            series.push(seconds);
-        }
-        std::fs::remove_dir_all(&place)?;
+    let place = scratch.unwrap_or_else(|| first.with_file_name("bench-scratch"));
+    for disk in [first].into_iter().chain((disks.len() > 1).then_some(last)) {
+        beside_cp(disk, &place, rounds)?;
     }
-    let medians = times.map(median);
-    let [cp, synced, ..] = medians;
-    println!("{} rounds of {}", rounds, disk.display());
-    println!("{:<34} {:>9} {:>7} {:>14}", "", "", "x cp", "x cp and sync");
-    for (name, seconds) in STEPS.into_iter().zip(medians) {
-        println!("{name:<34} {seconds:>7.3} s {:>7.2} {:>14.2}", seconds / cp, seconds / synced);
+    for compression in COMPRESSIONS {
+        block_on(slot_bytes(&disks, &place, compression))?;
     }
     Ok(())
 }
 
-const STEPS: [&str; 6] = [
-    "cp --sparse=always",
-    "cp --sparse=always, sync",
-    "import, durable",
-    "re-import, unchanged, durable",
-    "deploy",
-    "import, lost on a power cut",
-];
+const COMPRESSIONS: [Compression; 2] = [Compression::Zstd, Compression::None];
+
+fn beside_cp(disk: &Path, place: &Path, rounds: usize) -> Result<(), Box<dyn Error>> {
+    let mut times = vec![Vec::new(); 2 + COMPRESSIONS.len() * STEPS.len()];
+    // One round more than is counted: the first warms the page cache.
+    for round in 0..=rounds {
+        std::fs::create_dir_all(place)?;
+        let mut seconds =
+            vec![copy(disk, &place.join("copy.raw"), false)?, copy(disk, &place.join("synced.raw"), true)?];
+        for compression in COMPRESSIONS {
+            seconds.extend(block_on(gallery(disk, place, compression))?);
+        }
+        for (series, seconds) in times.iter_mut().zip(seconds).filter(|_| round > 0) {
+            series.push(seconds);
+        }
+        std::fs::remove_dir_all(place)?;
+    }
+    let mut medians = times.into_iter().map(median);
+    let (cp, synced) = medians.next().zip(medians.next()).ok_or("no round")?;
+    println!("{} rounds of {}", rounds, disk.display());
+    println!("{:<42} {:>9} {:>7} {:>14}", "", "", "x cp", "x cp and sync");
+    let line = |name: &str, seconds: f64| {
+        println!("{name:<42} {seconds:>7.3} s {:>7.2} {:>14.2}", seconds / cp, seconds / synced);
+    };
+    line("cp --sparse=always", cp);
+    line("cp --sparse=always, sync", synced);
+    for compression in COMPRESSIONS {
+        STEPS
+            .into_iter()
+            .zip(&mut medians)
+            .for_each(|(name, seconds)| line(&format!("{compression:?}: {name}"), seconds));
+    }
+    Ok(())
+}
+
+/// Publishes the disks in turn and prints what the slot then holds, of each and of all.
+async fn slot_bytes(disks: &[PathBuf], place: &Path, compression: Compression) -> Result<(), Box<dyn Error>> {
+    std::fs::create_dir_all(place)?;
+    let service = open(&place.join("all"), Durability::LostOnPowerCut, compression).await?;
+    let session = service.session("bench".parse()?);
+    for (number, disk) in disks.iter().enumerate() {
+        publish(&session, &format!("1.0.{number}"), disk, place).await?;
+        let mib = bytes_below(&place.join("all/regions"))? as f64 / f64::from(1 << 20);
+        println!("{compression:?}: {mib:>8.1} MiB in the slot after {}", disk.display());
+    }
+    Ok(std::fs::remove_dir_all(place)?)
+}
+
+fn bytes_below(directory: &Path) -> std::io::Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(directory)? {
+        let (path, meta) = {
+            let entry = entry?;
+            (entry.path(), entry.metadata()?)
+        };
+        bytes += if meta.is_dir() { bytes_below(&path)? } else { meta.len() };
+    }
+    Ok(bytes)
+}
+
+const STEPS: [&str; 4] = ["import, durable", "re-import, unchanged, durable", "deploy", "import, lost on a power cut"];
 
 fn copy(disk: &Path, to: &Path, sync: bool) -> Result<f64, Box<dyn Error>> {
     settle(disk, to.parent().unwrap_or(to))?;
@@ -84,9 +134,9 @@ fn settle(disk: &Path, place: &Path) -> Result<(), Box<dyn Error>> {
 }
 
 /// Import, re-import and deploy, durable as by default; import into a store that is not.
-async fn gallery(disk: &Path, place: &Path) -> Result<[f64; 4], Box<dyn Error>> {
+async fn gallery(disk: &Path, place: &Path, compression: Compression) -> Result<[f64; STEPS.len()], Box<dyn Error>> {
     let home: Region = "westeurope".parse()?;
-    let service = open(&place.join("durable"), Durability::Full).await?;
+    let service = open(&place.join("durable"), Durability::Full, compression).await?;
     let session = service.session("bench".parse()?);
     let import = publish(&session, "1.0.0", disk, place).await?;
     let again = publish(&session, "1.0.1", disk, place).await?;
@@ -95,7 +145,7 @@ async fn gallery(disk: &Path, place: &Path) -> Result<[f64; 4], Box<dyn Error>> 
     session.deploy(image()?.version("1.0.0".parse()?), &home).to_path(place.join("deployed.raw")).await?;
     let deploy = started.elapsed().as_secs_f64();
     std::fs::remove_dir_all(place.join("durable"))?;
-    let service = open(&place.join("loose"), Durability::LostOnPowerCut).await?;
+    let service = open(&place.join("loose"), Durability::LostOnPowerCut, compression).await?;
     let loose = publish(&service.session("bench".parse()?), "1.0.0", disk, place).await?;
     Ok([import, again, deploy, loose])
 }
@@ -104,8 +154,13 @@ fn image() -> Result<ImageDefinitionId, Box<dyn Error>> {
     Ok(GALLERY.parse::<GalleryId>()?.image("disk".parse()?))
 }
 
-async fn open(store: &Path, durability: Durability) -> Result<GalleryService, Box<dyn Error>> {
-    let service = GalleryService::builder().allow_all().store(FsStore::open_with(store, durability)?).open().await?;
+async fn open(
+    store: &Path,
+    durability: Durability,
+    compression: Compression,
+) -> Result<GalleryService, Box<dyn Error>> {
+    let store = FsStore::open_with(store, durability)?;
+    let service = GalleryService::builder().allow_all().store(store).compression(compression).open().await?;
     let session = service.session("bench".parse()?);
     let home: Region = "westeurope".parse()?;
     session.create_gallery(Gallery::new(GALLERY.parse()?, home.clone())).await?;

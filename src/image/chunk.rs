@@ -1,5 +1,6 @@
-//! Chunks: 64 KiB of a disk, named by their hash, stored without their zero blocks.
+//! Chunks: 64 KiB of a disk, named by their hash, stored compressed or without their zero blocks.
 
+use super::compression::{Compressor, Decompressor};
 use super::digest::Digest;
 use crate::error::{Error, Result};
 
@@ -33,6 +34,8 @@ pub(crate) enum Encoding {
     Plain,
     /// A chunk without its zero blocks: a 16-bit mask of the blocks that follow, then those blocks.
     Sparse,
+    /// A chunk as one zstd frame. Its zero blocks are in it: they cost a few bytes.
+    Zstd,
 }
 
 impl Encoding {
@@ -40,6 +43,7 @@ impl Encoding {
         match self {
             Self::Plain => 0,
             Self::Sparse => 1,
+            Self::Zstd => 2,
         }
     }
 
@@ -47,164 +51,269 @@ impl Encoding {
         match code {
             0 => Some(Self::Plain),
             1 => Some(Self::Sparse),
+            2 => Some(Self::Zstd),
             _ => None,
         }
     }
 }
 
-/// Appends the record of a chunk that is not all zero; `occupied` is its [`occupied_blocks`].
-pub(crate) fn encode(chunk: &[u8], occupied: u16, record: &mut Vec<u8>) -> Encoding {
+/// A chunk is compressed if that saves at least one byte of so many: what saves less is read back faster as it is.
+const LEAST_SAVING: usize = 8;
+
+/// Appends the record of a chunk that is not all zero to `records`; `occupied` is its [`occupied_blocks`]. The record of
+/// a plain one is the chunk, and is not copied.
+///
+/// The same chunk gives the same record always: an import that is taken up again finds its packs by that.
+pub(crate) fn encode(chunk: &[u8], occupied: u16, compressor: &mut Compressor, records: &mut Vec<u8>) -> Encoding {
+    let blocks = occupied.count_ones() as usize * BLOCK_BYTES;
+    if let Some(frame) = compressor.compress(chunk, blocks - blocks / LEAST_SAVING) {
+        records.extend_from_slice(frame);
+        return Encoding::Zstd;
+    }
     if occupied == u16::MAX {
-        record.extend_from_slice(chunk);
         return Encoding::Plain;
     }
-    record.extend_from_slice(&occupied.to_le_bytes());
+    records.extend_from_slice(&occupied.to_le_bytes());
     for (number, block) in chunk.chunks(BLOCK_BYTES).enumerate() {
         if occupied & (1 << number) != 0 {
-            record.extend_from_slice(block);
+            records.extend_from_slice(block);
         }
     }
     Encoding::Sparse
 }
 
-/// Verifies a record of any kind: a chunk, or an index node stored as it is.
-pub(crate) fn verify_record(record: &[u8], encoding: Encoding, expected: &Digest, scratch: &mut Vec<u8>) -> Result<()> {
-    match encoding {
-        Encoding::Plain if Digest::of(record) == *expected => Ok(()),
-        Encoding::Plain => Err(Error::corrupt("record", format!("record `{expected}` is damaged: its hash differs"))),
-        Encoding::Sparse => Chunk::decode(record, encoding, expected, scratch).map(drop),
+/// Takes records apart. It keeps what they unpack to, by a number that the caller gives each, and is to be used again
+/// and again: its memory is set up once.
+#[derive(Default)]
+pub(crate) struct Unpacker {
+    zstd: Decompressor,
+    unpacked: Vec<u8>,
+}
+
+impl Unpacker {
+    /// Verifies the record of a chunk, which [`chunk`](Self::chunk) then gives.
+    pub(crate) fn unpack(&mut self, number: usize, record: &[u8], encoding: Encoding, expected: &Digest) -> Result<()> {
+        let content = self.content(number, record, encoding).filter(|content| content.len() == CHUNK_BYTES);
+        verify(content, expected)
     }
-}
 
-/// A chunk read back and verified, still without its zero blocks.
-#[derive(Debug)]
-pub(crate) struct Chunk<'a> {
-    occupied: u16,
-    blocks: &'a [u8],
-}
+    /// Verifies a record of any kind: a chunk, or an index node stored as it is.
+    pub(crate) fn verify(&mut self, record: &[u8], encoding: Encoding, expected: &Digest) -> Result<()> {
+        verify(self.content(0, record, encoding), expected)
+    }
 
-impl<'a> Chunk<'a> {
-    /// Takes a record apart that was verified before.
-    pub(crate) fn of_verified(record: &'a [u8], encoding: Encoding) -> Option<Self> {
-        Some(match encoding {
-            Encoding::Plain => Self { occupied: u16::MAX, blocks: record },
-            Encoding::Sparse => {
-                let (mask, blocks) = record.split_first_chunk()?;
-                Self { occupied: u16::from_le_bytes(*mask), blocks }
+    /// A chunk that was unpacked.
+    pub(crate) fn chunk<'a>(&'a self, number: usize, record: &'a [u8], encoding: Encoding) -> &'a [u8] {
+        match encoding {
+            Encoding::Plain => record,
+            Encoding::Sparse | Encoding::Zstd => {
+                self.unpacked.chunks_exact(CHUNK_BYTES).nth(number).unwrap_or_default()
             }
-        })
-    }
-
-    /// Takes a record apart and verifies its hash. `scratch` is a buffer to reuse between calls.
-    pub(crate) fn decode(
-        record: &'a [u8],
-        encoding: Encoding,
-        expected: &Digest,
-        scratch: &mut Vec<u8>,
-    ) -> Result<Self> {
-        let damaged = |what: &str| Error::corrupt("chunk", format!("chunk `{expected}` is damaged: {what}"));
-        let chunk = Self::of_verified(record, encoding).ok_or_else(|| damaged("its record is cut short"))?;
-        if chunk.blocks.len() != chunk.occupied.count_ones() as usize * BLOCK_BYTES {
-            return Err(damaged("its record has the wrong length"));
         }
-        let actual = match encoding {
-            Encoding::Plain => Digest::of(record),
-            Encoding::Sparse => {
-                scratch.clear();
-                scratch.resize(CHUNK_BYTES, 0);
-                for (offset, block) in chunk.blocks() {
-                    if let Some(place) = scratch.get_mut(offset..offset + BLOCK_BYTES) {
-                        place.copy_from_slice(block);
-                    }
-                }
-                Digest::of(scratch)
-            }
+    }
+
+    /// What a record holds, unverified; `None` of one that is malformed.
+    fn content<'a>(&'a mut self, number: usize, record: &'a [u8], encoding: Encoding) -> Option<&'a [u8]> {
+        if encoding == Encoding::Plain {
+            return Some(record);
+        }
+        let place = number * CHUNK_BYTES..(number + 1) * CHUNK_BYTES;
+        if self.unpacked.len() < place.end {
+            self.unpacked.resize(place.end, 0);
+        }
+        let chunk = self.unpacked.get_mut(place)?;
+        let whole = match encoding {
+            Encoding::Plain => false,
+            Encoding::Sparse => spread(record, chunk),
+            Encoding::Zstd => self.zstd.decompress(record, chunk),
         };
-        if actual == *expected { Ok(chunk) } else { Err(damaged("its hash differs")) }
+        whole.then_some(chunk)
     }
+}
 
-    /// The blocks that are not all zero, with their offset in the chunk.
-    pub(crate) fn blocks(&self) -> impl Iterator<Item = (usize, &'a [u8])> {
-        let occupied = self.occupied;
-        let numbers = (0..CHUNK_BYTES / BLOCK_BYTES).filter(move |number| occupied & (1 << number) != 0);
-        numbers.map(|number| number * BLOCK_BYTES).zip(self.blocks.chunks_exact(BLOCK_BYTES))
-    }
+fn verify(content: Option<&[u8]>, expected: &Digest) -> Result<()> {
+    let what = match content {
+        Some(content) if Digest::of(content) == *expected => return Ok(()),
+        Some(_) => "its hash differs",
+        None => "it is malformed",
+    };
+    Err(Error::corrupt("record", format!("record `{expected}` is damaged: {what}")))
+}
 
-    /// Maximal runs of blocks that are not all zero, with their offset in the chunk: what has to be written.
-    pub(crate) fn runs(&self) -> impl Iterator<Item = (usize, &'a [u8])> {
-        let (mut number, mut rest, occupied) = (0_u32, self.blocks, self.occupied);
-        std::iter::from_fn(move || {
-            let ahead = u32::from(occupied).checked_shr(number).unwrap_or(0);
-            if ahead == 0 {
-                return None;
-            }
-            let start = number + ahead.trailing_zeros();
-            let length = (u32::from(occupied) >> start).trailing_ones();
-            number = start + length;
-            let (run, after) = rest.split_at_checked(length as usize * BLOCK_BYTES)?;
-            rest = after;
-            Some((start as usize * BLOCK_BYTES, run))
-        })
+/// Puts the blocks of a sparse record in their places, and zeros in the others; false if they are not as many as the
+/// mask says.
+fn spread(record: &[u8], chunk: &mut [u8]) -> bool {
+    let Some((mask, blocks)) = record.split_first_chunk() else { return false };
+    let occupied = u16::from_le_bytes(*mask);
+    if blocks.len() != occupied.count_ones() as usize * BLOCK_BYTES {
+        return false;
     }
+    let mut blocks = blocks.chunks_exact(BLOCK_BYTES);
+    for (number, place) in chunk.chunks_exact_mut(BLOCK_BYTES).enumerate() {
+        match if occupied & (1 << number) != 0 { blocks.next() } else { None } {
+            Some(block) => place.copy_from_slice(block),
+            None => place.fill(0),
+        }
+    }
+    true
+}
+
+/// The maximal runs of a chunk's blocks that are not all zero, with their offset: what has to be written.
+pub(crate) fn occupied_runs(chunk: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let (mut number, occupied) = (0_u32, occupied_blocks(chunk));
+    std::iter::from_fn(move || {
+        let ahead = u32::from(occupied).checked_shr(number).unwrap_or(0);
+        if ahead == 0 {
+            return None;
+        }
+        let start = number + ahead.trailing_zeros();
+        let length = (u32::from(occupied) >> start).trailing_ones();
+        number = start + length;
+        let offset = start as usize * BLOCK_BYTES;
+        chunk.get(offset..offset + length as usize * BLOCK_BYTES).map(|run| (offset, run))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::compression::Compression;
     use super::*;
 
-    fn chunk_with(occupied: u16) -> Vec<u8> {
-        (0..CHUNK_BYTES)
-            .map(|at| if occupied & (1 << (at / BLOCK_BYTES)) != 0 { (at % 251) as u8 + 1 } else { 0 })
-            .collect()
+    /// Its occupied blocks can be made smaller, or are noise.
+    fn chunk_with(occupied: u16, noise: bool) -> Vec<u8> {
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        let mut byte = |at: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            if noise { (state >> 32) as u8 | 1 } else { (at % 251) as u8 + 1 }
+        };
+        (0..CHUNK_BYTES).map(|at| if occupied & (1 << (at / BLOCK_BYTES)) != 0 { byte(at) } else { 0 }).collect()
+    }
+
+    fn record_of(chunk: &[u8], compression: Compression) -> (Encoding, Vec<u8>) {
+        let mut record = Vec::new();
+        let encoding = encode(chunk, occupied_blocks(chunk), &mut Compressor::new(compression), &mut record);
+        (encoding, if encoding == Encoding::Plain { chunk.to_vec() } else { record })
     }
 
     #[test]
-    fn a_full_chunk_is_stored_as_it_is() {
-        let (chunk, mut record) = (chunk_with(u16::MAX), Vec::new());
-        assert_eq!(encode(&chunk, occupied_blocks(&chunk), &mut record), Encoding::Plain);
-        assert_eq!(record, chunk);
+    fn a_full_chunk_is_stored_as_it_is_where_it_can_not_be_made_smaller() {
+        let chunk = chunk_with(u16::MAX, true);
+        assert_eq!(record_of(&chunk, Compression::Zstd).0, Encoding::Plain);
+        let chunk = chunk_with(u16::MAX, false);
+        assert_eq!(record_of(&chunk, Compression::None).0, Encoding::Plain);
+        assert_eq!(record_of(&chunk, Compression::Zstd).0, Encoding::Zstd);
     }
 
     #[test]
-    fn one_byte_keeps_only_its_block() {
+    fn one_byte_keeps_its_block_at_the_most() {
         let mut chunk = vec![0; CHUNK_BYTES];
         chunk[CHUNK_BYTES - 1] = 1;
-        let mut record = Vec::new();
         assert_eq!(occupied_blocks(&chunk), 1 << 15);
-        assert_eq!(encode(&chunk, 1 << 15, &mut record), Encoding::Sparse);
-        assert_eq!(record.len(), 2 + BLOCK_BYTES);
+        let (encoding, record) = record_of(&chunk, Compression::None);
+        assert_eq!((encoding, record.len()), (Encoding::Sparse, 2 + BLOCK_BYTES));
+        let (encoding, record) = record_of(&chunk, Compression::Zstd);
+        assert_eq!(encoding, Encoding::Zstd);
+        assert!(record.len() < 64, "{}", record.len());
+    }
+
+    /// Noise, with so many blocks of one byte that zstd saves a little more or a little less than it must.
+    #[test]
+    fn a_small_saving_is_not_worth_a_frame() {
+        let full = chunk_with(u16::MAX, true);
+        for (repeated, encoding) in [(1, Encoding::Plain), (2, Encoding::Plain), (3, Encoding::Zstd)] {
+            let mut chunk = full.clone();
+            chunk[..repeated * BLOCK_BYTES].fill(7);
+            assert_eq!(record_of(&chunk, Compression::Zstd).0, encoding, "{repeated} blocks");
+        }
     }
 
     #[test]
     fn every_kind_of_damage_is_found() {
-        let chunk = chunk_with(0b1010);
-        let (digest, mut record, mut scratch) = (Digest::of(&chunk), Vec::new(), Vec::new());
-        let encoding = encode(&chunk, occupied_blocks(&chunk), &mut record);
-        assert!(Chunk::decode(&record, encoding, &digest, &mut scratch).is_ok());
-        for at in [0, 1, 2, record.len() - 1] {
-            let mut flipped = record.clone();
-            flipped[at] ^= 1;
-            assert!(Chunk::decode(&flipped, encoding, &digest, &mut scratch).is_err(), "byte {at}");
+        for compression in [Compression::None, Compression::Zstd] {
+            let chunk = chunk_with(0b1010, false);
+            let (digest, mut unpacker) = (Digest::of(&chunk), Unpacker::default());
+            let (encoding, record) = record_of(&chunk, compression);
+            let mut damaged = |record: &[u8], encoding| match unpacker.unpack(0, record, encoding, &digest) {
+                Ok(()) => assert_eq!(unpacker.chunk(0, record, encoding), chunk, "good, but not the chunk"),
+                Err(error) => assert_eq!(error.kind(), crate::ErrorKind::Corrupt),
+            };
+            for (at, bit) in (0..record.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+                let mut flipped = record.clone();
+                flipped[at] ^= 1 << bit;
+                damaged(&flipped, encoding);
+            }
+            let mut refused = |record: &[u8], encoding| unpacker.unpack(0, record, encoding, &digest).unwrap_err();
+            for length in 0..record.len() {
+                refused(&record[..length], encoding);
+            }
+            refused(&[&record[..], b"more"].concat(), encoding);
+            for other in [Encoding::Plain, Encoding::Sparse, Encoding::Zstd] {
+                if other != encoding {
+                    refused(&record, other);
+                }
+            }
+            // What was damaged before does not matter to what is good.
+            unpacker.unpack(0, &record, encoding, &digest).unwrap();
         }
-        for length in [0, 1, 2, record.len() - 1] {
-            assert!(Chunk::decode(&record[..length], encoding, &digest, &mut scratch).is_err(), "length {length}");
+    }
+
+    /// A guest that could make a frame of gigabytes a record would otherwise choose how much memory we take.
+    #[test]
+    fn a_frame_of_more_or_less_than_a_chunk_is_refused() {
+        let mut unpacker = Unpacker::default();
+        for length in [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES + 1, 64 << 20] {
+            let content = vec![1; length];
+            let mut frame = vec![0; zstd_safe::compress_bound(length)];
+            let end = zstd_safe::compress(&mut frame[..], &content, 1).unwrap();
+            unpacker.unpack(0, &frame[..end], Encoding::Zstd, &Digest::of(&content)).unwrap_err();
+            assert_eq!(unpacker.unpacked.len(), CHUNK_BYTES, "{length}");
         }
-        assert!(Chunk::decode(&record, Encoding::Plain, &digest, &mut scratch).is_err());
+        // Two frames that only together are a chunk, and one that says it has 2^62 bytes.
+        let half = vec![1; CHUNK_BYTES / 2];
+        let mut frame = vec![0; 1000];
+        let end = zstd_safe::compress(&mut frame[..], &half, 1).unwrap();
+        let twice = [&frame[..end], &frame[..end]].concat();
+        let digest = Digest::of(&[&half[..], &half[..]].concat());
+        if unpacker.unpack(0, &twice, Encoding::Zstd, &digest).is_ok() {
+            assert!(unpacker.chunk(0, &twice, Encoding::Zstd).iter().all(|byte| *byte == 1));
+        }
+        let huge = [&[0x28, 0xb5, 0x2f, 0xfd, 0xe0][..], &(1_u64 << 62).to_le_bytes(), &frame[9..end]].concat();
+        unpacker.unpack(0, &huge, Encoding::Zstd, &digest).unwrap_err();
+    }
+
+    #[test]
+    fn a_node_is_no_chunk() {
+        let mut unpacker = Unpacker::default();
+        unpacker.verify(b"a node", Encoding::Plain, &Digest::of(b"a node")).unwrap();
+        unpacker.unpack(0, b"a node", Encoding::Plain, &Digest::of(b"a node")).unwrap_err();
     }
 
     proptest! {
         #[test]
-        fn any_chunk_comes_back(occupied in 1_u16..) {
-            let chunk = chunk_with(occupied);
-            let (mut record, mut scratch, mut back) = (Vec::new(), Vec::new(), vec![0; CHUNK_BYTES]);
-            let encoding = encode(&chunk, occupied_blocks(&chunk), &mut record);
-            let decoded = Chunk::decode(&record, encoding, &Digest::of(&chunk), &mut scratch).unwrap();
-            for (offset, run) in decoded.runs() {
+        fn any_chunk_comes_back(
+            occupied in 1_u16.., noise in any::<bool>(), compressed in any::<bool>(), number in 0_usize..4,
+        ) {
+            let chunk = chunk_with(occupied, noise);
+            let (encoding, record) = record_of(&chunk, if compressed { Compression::Zstd } else { Compression::None });
+            prop_assert!(compressed || encoding != Encoding::Zstd);
+            prop_assert!(record.len() <= 2 + occupied.count_ones() as usize * BLOCK_BYTES);
+            let (mut unpacker, mut back) = (Unpacker::default(), vec![0; CHUNK_BYTES]);
+            // Whatever lay in its place before.
+            unpacker.unpacked.resize(4 * CHUNK_BYTES, 9);
+            unpacker.unpack(number, &record, encoding, &Digest::of(&chunk)).unwrap();
+            let unpacked = unpacker.chunk(number, &record, encoding);
+            let mut last = None;
+            for (offset, run) in occupied_runs(unpacked) {
                 back[offset..offset + run.len()].copy_from_slice(run);
+                prop_assert!(last.is_none_or(|last| last < offset), "runs are maximal and ascend");
+                last = Some(offset + run.len());
             }
-            prop_assert_eq!(back, chunk);
+            prop_assert!(back == chunk);
+            prop_assert!(unpacked == chunk);
         }
     }
 }

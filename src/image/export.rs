@@ -2,7 +2,7 @@
 //!
 //! Batches of chunks are fetched from the store, verified and written by several workers at once, in any order for a
 //! file, in disk order for a writer. Memory: one span of the index (12 MiB at most) and for each batch under way, two more
-//! than there are workers, at most 6 MiB, whatever the disk's size.
+//! than there are workers, at most 8 MiB, whatever the disk's size.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -12,13 +12,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::stream::{self, Stream, TryStreamExt};
 
-use super::chunk::{CHUNK_BYTES, Chunk};
+use super::chunk::{CHUNK_BYTES, Unpacker, occupied_runs};
 use super::digest::ImageDigest;
 use super::index_walk::{IndexWalk, Span};
 use super::manifest::ManifestDisk;
 use super::pack::RecordRef;
 use super::replicas::{Rejected, Replicas};
 use super::source::DiskFormat;
+use super::spare::Spare;
 use super::vhd;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::Workers;
@@ -76,18 +77,25 @@ impl Export<'_> {
         });
         let mut unfinished = unfinished.await?;
         let file = unfinished.file()?;
+        let unpackers = Spare::default();
         let jobs = self.batches().map_ok(|span| {
-            let file = file.try_clone();
+            let (file, unpackers) = (file.try_clone(), unpackers.clone());
             async move {
                 let file = Arc::new(file.map_err(|error| writing(path, error))?);
                 let (positions, places): (Vec<u64>, Vec<RecordRef>) = span.into_iter().unzip();
                 self.replicas
                     .read(&places, |records| {
-                        let (batch, file) = (self.batch(&positions, &places, records), file.clone());
+                        let batch = self.batch(&positions, &places, records);
+                        let (file, unpackers) = (file.clone(), unpackers.clone());
                         let write = move || {
-                            let runs = batch.verified()?;
-                            let written = runs.iter().try_for_each(|run| write_all_at(&file, run.bytes, run.offset));
-                            written.map_err(Wrong::Writing)
+                            let mut unpacker = unpackers.take().unwrap_or_default();
+                            batch.verify(&mut unpacker)?;
+                            let mut runs = batch.runs(&unpacker);
+                            runs.try_for_each(|run| write_all_at(&file, run.bytes, run.offset))
+                                .map_err(Wrong::Writing)?;
+                            drop(runs);
+                            unpackers.give(unpacker);
+                            Ok::<_, Wrong>(())
                         };
                         async move { self.workers.run(write).await.map_err(|wrong| wrong.at(path)) }
                     })
@@ -110,22 +118,29 @@ impl Export<'_> {
 
     /// Writes the disk, zeros and all, to `writer`, and gives the writer back.
     pub(crate) async fn to_writer<W: Write + Send + 'static>(&self, writer: W, ending: Ending) -> Result<W> {
-        let jobs = self.batches().map_ok(|span| async move {
-            let (positions, places): (Vec<u64>, Vec<RecordRef>) = span.into_iter().unzip();
-            let target = Path::new("writer");
-            let verified = self.replicas.read(&places, |records| {
-                let batch = self.batch(&positions, &places, records);
-                let verify = move || batch.verified().map(drop).map(|()| batch);
-                async move { self.workers.run(verify).await.map_err(|wrong| wrong.at(target)) }
-            });
-            Ok::<_, Error>((self.end_of(&positions), verified.await?))
+        let unpackers = Spare::default();
+        let jobs = self.batches().map_ok(|span| {
+            let unpackers = unpackers.clone();
+            async move {
+                let (positions, places): (Vec<u64>, Vec<RecordRef>) = span.into_iter().unzip();
+                let target = Path::new("writer");
+                let verified = self.replicas.read(&places, |records| {
+                    let batch = self.batch(&positions, &places, records);
+                    let mut unpacker: Unpacker = unpackers.take().unwrap_or_default();
+                    let verify = move || batch.verify(&mut unpacker).map(|()| (batch, unpacker));
+                    async move { self.workers.run(verify).await.map_err(|wrong| wrong.at(target)) }
+                });
+                Ok::<_, Error>((self.end_of(&positions), verified.await?))
+            }
         });
         let mut jobs = Box::pin(jobs.try_buffered(self.workers.parallelism() + BATCHES_AHEAD));
         let mut sequential = Sequential { writer, at: 0 };
         let target = Path::new("writer");
-        while let Some((end, batch)) = jobs.try_next().await? {
+        while let Some((end, (batch, unpacker))) = jobs.try_next().await? {
+            let unpackers = unpackers.clone();
             let write = move || {
-                batch.runs().iter().try_for_each(|run| sequential.write_at(run.offset, run.bytes))?;
+                batch.runs(&unpacker).try_for_each(|run| sequential.write_at(run.offset, run.bytes))?;
+                unpackers.give(unpacker);
                 Ok(sequential)
             };
             sequential = self.workers.run(write).await.map_err(|error| writing(target, error))?;
@@ -209,35 +224,26 @@ struct Run<'a> {
 }
 
 impl Batch {
-    /// The runs of bytes that are not all zero, ascending, after every chunk of the batch was verified: nothing of a batch
-    /// is written before all of it is known to be good.
-    fn verified(&self) -> Result<Vec<Run<'_>>, Wrong> {
-        let (mut runs, mut scratch) = (Vec::new(), Vec::new());
-        for ((position, place), record) in self.positions.iter().zip(&self.places).zip(&self.records) {
-            let chunk = Chunk::decode(record, place.encoding, &place.digest, &mut scratch);
-            self.add_runs(*position, &chunk.map_err(|error| Wrong::Damaged(*place, error))?, &mut runs);
+    /// Verifies every chunk of the batch: nothing of it is written before all of it is known to be good.
+    fn verify(&self, unpacker: &mut Unpacker) -> Result<(), Wrong> {
+        for (number, (place, record)) in self.places.iter().zip(&self.records).enumerate() {
+            let verified = unpacker.unpack(number, record, place.encoding, &place.digest);
+            verified.map_err(|error| Wrong::Damaged(*place, error))?;
         }
-        Ok(runs)
+        Ok(())
     }
 
-    /// The same of a batch that was verified before.
-    fn runs(&self) -> Vec<Run<'_>> {
-        let mut runs = Vec::new();
-        for ((position, place), record) in self.positions.iter().zip(&self.places).zip(&self.records) {
-            if let Some(chunk) = Chunk::of_verified(record, place.encoding) {
-                self.add_runs(*position, &chunk, &mut runs);
-            }
-        }
-        runs
-    }
-
-    fn add_runs<'a>(&self, position: u64, chunk: &Chunk<'a>, runs: &mut Vec<Run<'a>>) {
-        for (offset, run) in chunk.runs() {
-            let offset = position * CHUNK_BYTES as u64 + offset as u64;
-            // The last chunk of a disk is filled up with zeros.
-            let inside = usize::try_from(self.disk_size.saturating_sub(offset)).unwrap_or(usize::MAX).min(run.len());
-            runs.push(Run { offset, bytes: run.get(..inside).unwrap_or_default() });
-        }
+    /// The runs of bytes that are not all zero, ascending, of a batch that was verified.
+    fn runs<'a>(&'a self, unpacker: &'a Unpacker) -> impl Iterator<Item = Run<'a>> {
+        let chunks = self.positions.iter().zip(&self.places).zip(&self.records).enumerate();
+        chunks.flat_map(move |(number, ((position, place), record))| {
+            occupied_runs(unpacker.chunk(number, record, place.encoding)).map(move |(offset, run)| {
+                let offset = position * CHUNK_BYTES as u64 + offset as u64;
+                // The last chunk of a disk is filled up with zeros.
+                let inside = usize::try_from(self.disk_size.saturating_sub(offset)).unwrap_or(usize::MAX);
+                Run { offset, bytes: run.get(..inside.min(run.len())).unwrap_or_default() }
+            })
+        })
     }
 }
 

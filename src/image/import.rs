@@ -1,20 +1,24 @@
 //! From a disk to chunks, packs and an index.
 //!
-//! Reading, searching for zeros and hashing run on the workers, a MiB at a time; one task puts the results, in disk
-//! order, into packs and the index and keeps four finished packs on their way to the store. So the packs of a disk
-//! depend on nothing but the disk and the base, and an attempt after a crash finds those of the one before.
+//! Reading, searching for zeros, hashing, looking for what is stored already and compressing what is not run on the
+//! workers, a MiB at a time; one task puts the results, in disk order, into packs and the index and keeps four finished
+//! packs on their way to the store. What the workers saw of each other's chunks decides what they compress in vain, not
+//! what is stored: so the packs of a disk depend on nothing but the disk, the base and the compression, and an attempt
+//! after a crash finds those of the one before.
 //!
 //! Memory: five packs of 16 MiB, the known chunks (32 MiB at most), one span of the base's index (12 MiB at most) and
-//! two MiB for each worker, whatever the disk's size.
+//! three MiB for each group under way, two more than there are workers, whatever the disk's size.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
 use futures::stream::{self, FuturesUnordered, Stream, StreamExt, TryStreamExt};
 
-use super::chunk::{CHUNK_BYTES, occupied_blocks};
+use super::chunk::{CHUNK_BYTES, Encoding, encode, occupied_blocks};
+use super::compression::{Compression, Compressor};
 use super::copies::Copies;
 use super::digest::{Digest, ImageDigest};
 use super::disk::SharedDisk;
@@ -25,6 +29,7 @@ use super::manifest::{Manifest, ManifestDisk};
 use super::pack::{FinishedPack, PackBuilder, PackId, PackInfo, RecordRef, UploadId};
 use super::scan::{Group, Scan};
 use super::slot::Stored;
+use super::spare::Spare;
 use crate::error::{Error, Result};
 use crate::host::Workers;
 use crate::progress::{OnProgress, Progress};
@@ -35,6 +40,10 @@ const PACKS_IN_FLIGHT: usize = 4;
 
 /// Groups found ahead at a time, so that finding them costs one hand-over between threads for 64 MiB.
 const GROUPS_AHEAD: usize = 64;
+
+/// Groups under way above one for each worker, so that one that takes long to compress does not keep the others from
+/// work: they are put into packs in order.
+const GROUPS_WAITING: usize = 2;
 
 /// A disk to import.
 pub(crate) struct OpenDisk {
@@ -55,6 +64,7 @@ impl OpenDisk {
 pub(crate) struct Import<'a> {
     pub(crate) copies: &'a Copies,
     pub(crate) workers: &'a Workers,
+    pub(crate) compression: Compression,
     pub(crate) upload: UploadId,
     /// Whether an earlier attempt at this upload may have stored packs.
     pub(crate) resumed: bool,
@@ -85,7 +95,7 @@ impl Import<'_> {
     pub(crate) async fn run(&self, disks: Vec<OpenDisk>) -> Result<Imported> {
         let total = disks.iter().map(|disk| disk.disk.size()).sum();
         let mut writer = Writer::new(self.upload);
-        self.learn_base(&mut writer.known).await?;
+        self.learn_base(&writer.known).await?;
         let mut sending = FuturesUnordered::new();
         let (mut differs, mut before) = (false, 0);
         let mut done_disks = Vec::with_capacity(disks.len());
@@ -93,9 +103,8 @@ impl Import<'_> {
             let size = disk.size();
             let mut digest = ImageDigest::new(size);
             let mut index = IndexBuilder::new(size);
-            let mut base = self.base_of(lun);
-            let spare = Spare::default();
-            let mut groups = Box::pin(self.hashed_groups(disk, target, spare.clone()));
+            let benches = Spare::default();
+            let mut groups = Box::pin(self.encoded_groups(disk, target, self.base_of(lun), &benches, &writer.known));
             loop {
                 // The packs under way move on while the next group is waited for.
                 let next = poll_fn(|context| {
@@ -110,18 +119,16 @@ impl Import<'_> {
                 }
                 writer.stats.read_bytes += group.read_bytes;
                 for chunk in &group.chunks {
-                    let old = match &mut base {
-                        Some(base) => base.at(chunk.position).await?,
-                        None => None,
-                    };
-                    let record = match old.filter(|old| old.digest == chunk.digest) {
-                        Some(same_place) => writer.reuse(same_place),
-                        None => writer.store_chunk(chunk, &group.buffer),
+                    let record = match &chunk.content {
+                        Content::Stored(record) => writer.reuse(*record),
+                        Content::New(encoding, place) => {
+                            writer.store_chunk(chunk.digest, *encoding, group.bench.record(*encoding, place))
+                        }
                     };
                     digest.add(chunk.position, &chunk.digest);
                     index.push(chunk.position, record, &mut |node| writer.store_node(node))?;
                 }
-                spare.give(group.buffer);
+                benches.give(group.bench);
                 while let Some(pack) = writer.finished.pop_front() {
                     while sending.len() >= PACKS_IN_FLIGHT {
                         if let Some(stored) = sending.next().await {
@@ -157,14 +164,13 @@ impl Import<'_> {
     }
 
     /// Fills the set of known chunks from the base's indexes, until it is full.
-    async fn learn_base(&self, known: &mut KnownChunks) -> Result<()> {
+    async fn learn_base(&self, known: &SharedKnown) -> Result<()> {
         for disk in self.base.iter().flat_map(|base| &base.disks) {
             let mut walk = IndexWalk::new(self.copies.readers(), disk);
             while let Some(span) = walk.next_span().await? {
-                walk.entered()
-                    .iter()
-                    .chain(span.iter().map(|(_, chunk)| chunk))
-                    .for_each(|record| known.insert(record));
+                let mut known = known.lock();
+                let chunks = span.iter().map(|(_, chunk)| chunk);
+                walk.entered().iter().chain(chunks).for_each(|record| known.insert(record));
                 if known.is_full() {
                     return Ok(());
                 }
@@ -178,13 +184,21 @@ impl Import<'_> {
         Some(BaseDisk { walk: IndexWalk::new(self.copies.readers(), disk), span: Vec::new() })
     }
 
-    /// The disk's chunks that are not all zero, hashed, in order.
-    fn hashed_groups(&self, disk: SharedDisk, target: String, spare: Spare) -> impl Stream<Item = Result<HashedGroup>> {
+    /// The disk's chunks that are not all zero, in order: those that are stored already, and the records of those that
+    /// may not be.
+    fn encoded_groups(
+        &self,
+        disk: SharedDisk,
+        target: String,
+        base: Option<BaseDisk>,
+        benches: &Spare<Bench>,
+        known: &SharedKnown,
+    ) -> impl Stream<Item = Result<EncodedGroup>> + use<> {
         let (workers, reader) = (self.workers.clone(), disk.clone());
         let failed = move |error| Error::from_io(target.as_str(), "reading the disk", error);
-        let scanning = workers.clone();
-        let groups = stream::try_unfold(Scan::new(disk), move |mut scan| {
-            let scanning = scanning.clone();
+        let (scanning, scan_failed) = (workers.clone(), failed.clone());
+        let groups = stream::try_unfold((Scan::new(disk), base), move |(mut scan, mut base)| {
+            let (scanning, failed) = (scanning.clone(), scan_failed.clone());
             async move {
                 let find = move || {
                     let mut groups = Vec::with_capacity(GROUPS_AHEAD);
@@ -194,61 +208,125 @@ impl Import<'_> {
                             break;
                         }
                     }
-                    Ok::<_, std::io::Error>((!groups.is_empty()).then_some((groups, scan)))
+                    Ok::<_, std::io::Error>((groups, scan))
                 };
-                scanning.run(find).await
+                let (found, scan) = scanning.run(find).await.map_err(failed)?;
+                let mut groups = Vec::with_capacity(found.len());
+                for group in found {
+                    let mut before = Vec::new();
+                    if let Some(base) = &mut base {
+                        for position in group.positions() {
+                            before.extend(base.at(*position).await?);
+                        }
+                    }
+                    groups.push(Ok((group, before)));
+                }
+                Ok((!groups.is_empty()).then_some((groups, (scan, base))))
             }
         });
-        let parallelism = workers.parallelism();
-        let hashed = groups.map_ok(|groups| stream::iter(groups).map(Ok)).try_flatten().map_ok(move |group: Group| {
-            let (reader, spare) = (reader.clone(), spare.clone());
-            let workers = workers.clone();
-            async move { workers.run(move || HashedGroup::read(&reader, &group, spare.take())).await }
+        let under_way = workers.parallelism() + GROUPS_WAITING;
+        let (benches, known, compression) = (benches.clone(), known.clone(), self.compression);
+        let encoded = groups.map_ok(stream::iter).try_flatten().map_ok(move |(group, before)| {
+            let (reader, workers, known, failed) = (reader.clone(), workers.clone(), known.clone(), failed.clone());
+            let bench = benches.take();
+            let encode = move || {
+                let bench = bench.unwrap_or_else(|| Bench::new(compression));
+                EncodedGroup::read(&reader, &group, &before, &known, bench)
+            };
+            async move { workers.run(encode).await.map_err(failed) }
         });
-        hashed.try_buffered(parallelism).map_err(failed)
+        encoded.try_buffered(under_way)
     }
 }
 
-/// A group's chunks, read and hashed; zero chunks are left out.
-struct HashedGroup {
-    buffer: Vec<u8>,
-    chunks: Vec<HashedChunk>,
+/// A group's chunks, read, hashed and encoded; zero chunks are left out.
+struct EncodedGroup {
+    bench: Bench,
+    chunks: Vec<EncodedChunk>,
     read_bytes: u64,
     end: u64,
 }
 
-struct HashedChunk {
+struct EncodedChunk {
     position: u64,
     digest: Digest,
-    occupied: u16,
-    /// Where it starts in the group's buffer.
-    start: usize,
+    content: Content,
 }
 
-impl HashedGroup {
-    fn read(disk: &SharedDisk, group: &Group, mut buffer: Vec<u8>) -> std::io::Result<Self> {
-        let mut chunks = Vec::new();
-        for (number, (position, chunk)) in group.read(&**disk, &mut buffer)?.enumerate() {
+enum Content {
+    /// It is stored already.
+    Stored(RecordRef),
+    /// It was not when this was encoded: its record is at this place on the bench.
+    New(Encoding, Range<usize>),
+}
+
+impl EncodedGroup {
+    /// `before` is what the base has at these places.
+    fn read(
+        disk: &SharedDisk,
+        group: &Group,
+        before: &[(u64, RecordRef)],
+        known: &SharedKnown,
+        mut bench: Bench,
+    ) -> std::io::Result<Self> {
+        let (mut chunks, mut before) = (Vec::new(), before.iter().peekable());
+        bench.records.clear();
+        for (number, (position, chunk)) in group.read(&**disk, &mut bench.disk)?.enumerate() {
+            let old = before.next_if(|(at, _)| *at == position).map(|(_, record)| *record);
             let occupied = occupied_blocks(chunk);
-            if occupied != 0 {
-                chunks.push(HashedChunk { position, digest: Digest::of(chunk), occupied, start: number * CHUNK_BYTES });
+            if occupied == 0 {
+                continue;
             }
+            let digest = Digest::of(chunk);
+            // The same place goes first: a base that has outgrown the known chunks is recognised by that alone.
+            let stored = old.filter(|old| old.digest == digest).or_else(|| known.lock().find(&digest));
+            let content = stored.map_or_else(
+                || {
+                    let start = bench.records.len();
+                    match encode(chunk, occupied, &mut bench.compressor, &mut bench.records) {
+                        Encoding::Plain => Content::New(Encoding::Plain, place_of(number)),
+                        encoding => Content::New(encoding, start..bench.records.len()),
+                    }
+                },
+                Content::Stored,
+            );
+            chunks.push(EncodedChunk { position, digest, content });
         }
-        Ok(Self { buffer, chunks, read_bytes: group.data_bytes(), end: group.end() })
+        Ok(Self { bench, chunks, read_bytes: group.data_bytes(), end: group.end() })
     }
 }
 
-/// Buffers to use again: fresh ones would cost a page fault for each 4 KiB.
-#[derive(Clone, Default)]
-struct Spare(Arc<Mutex<Vec<Vec<u8>>>>);
+fn place_of(number: usize) -> Range<usize> {
+    number * CHUNK_BYTES..(number + 1) * CHUNK_BYTES
+}
 
-impl Spare {
-    fn take(&self) -> Vec<u8> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+/// What a worker needs to encode a group.
+struct Bench {
+    /// The group's bytes of the disk. The record of a plain chunk is there.
+    disk: Vec<u8>,
+    /// All other records.
+    records: Vec<u8>,
+    compressor: Compressor,
+}
+
+impl Bench {
+    fn new(compression: Compression) -> Self {
+        Self { disk: Vec::new(), records: Vec::new(), compressor: Compressor::new(compression) }
     }
 
-    fn give(&self, buffer: Vec<u8>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+    fn record(&self, encoding: Encoding, place: &Range<usize>) -> &[u8] {
+        let bytes = if encoding == Encoding::Plain { &self.disk } else { &self.records };
+        bytes.get(place.clone()).unwrap_or_default()
+    }
+}
+
+/// The chunks that are stored, for the workers to look into.
+#[derive(Clone, Default)]
+struct SharedKnown(Arc<Mutex<KnownChunks>>);
+
+impl SharedKnown {
+    fn lock(&self) -> MutexGuard<'_, KnownChunks> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -260,7 +338,7 @@ struct BaseDisk {
 
 impl BaseDisk {
     /// What the base has at `position`.
-    async fn at(&mut self, position: u64) -> Result<Option<RecordRef>> {
+    async fn at(&mut self, position: u64) -> Result<Option<(u64, RecordRef)>> {
         while self.span.last().is_none_or(|(last, _)| *last < position) {
             self.walk.skip_to(position);
             match self.walk.next_span().await? {
@@ -269,7 +347,7 @@ impl BaseDisk {
             }
         }
         let place = self.span.binary_search_by_key(&position, |(position, _)| *position);
-        Ok(place.ok().and_then(|place| self.span.get(place)).map(|(_, record)| *record))
+        Ok(place.ok().and_then(|place| self.span.get(place)).copied())
     }
 }
 
@@ -284,7 +362,7 @@ struct Writer {
     spare: Vec<Vec<u8>>,
     stored: BTreeMap<PackId, PackInfo>,
     used: BTreeSet<PackId>,
-    known: KnownChunks,
+    known: SharedKnown,
     stats: ImportStats,
 }
 
@@ -299,7 +377,7 @@ impl Writer {
             spare: Vec::new(),
             stored: BTreeMap::new(),
             used: BTreeSet::new(),
-            known: KnownChunks::default(),
+            known: SharedKnown::default(),
             stats: ImportStats::default(),
         }
     }
@@ -309,29 +387,36 @@ impl Writer {
         record
     }
 
-    fn store_chunk(&mut self, chunk: &HashedChunk, buffer: &[u8]) -> RecordRef {
-        if let Some(known) = self.known.find(&chunk.digest) {
-            return self.reuse(known);
-        }
-        let bytes = buffer.get(chunk.start..chunk.start + CHUNK_BYTES).unwrap_or_default();
-        let record =
-            self.builder(|writer| &mut writer.chunks, CHUNK_BYTES).append_chunk(chunk.digest, bytes, chunk.occupied);
-        self.stats.new_chunks += 1;
-        self.stats.new_chunk_bytes += u64::from(record.length);
-        self.known.insert(&record);
-        self.reuse(record)
+    fn store_chunk(&mut self, digest: Digest, encoding: Encoding, record: &[u8]) -> RecordRef {
+        let (record, new_bytes) = self.store(digest, encoding, record, |writer| &mut writer.chunks);
+        self.stats.new_chunks += u64::from(new_bytes > 0);
+        self.stats.new_chunk_bytes += new_bytes;
+        record
     }
 
     fn store_node(&mut self, node: &Node) -> RecordRef {
         let bytes = node.encode();
-        let digest = Digest::of(&bytes);
-        if let Some(known) = self.known.find(&digest) {
-            return self.reuse(known);
+        let (record, new_bytes) = self.store(Digest::of(&bytes), Encoding::Plain, &bytes, |writer| &mut writer.nodes);
+        self.stats.new_index_bytes += new_bytes;
+        record
+    }
+
+    /// Stores a record in a pack of a kind, unless its content is stored already, maybe since a worker looked; tells how
+    /// many bytes that took.
+    fn store(
+        &mut self,
+        digest: Digest,
+        encoding: Encoding,
+        record: &[u8],
+        kind: impl Fn(&mut Self) -> &mut Option<PackBuilder>,
+    ) -> (RecordRef, u64) {
+        let known = self.known.lock().find(&digest);
+        if let Some(known) = known {
+            return (self.reuse(known), 0);
         }
-        let record = self.builder(|writer| &mut writer.nodes, bytes.len()).append_node(digest, &bytes);
-        self.stats.new_index_bytes += u64::from(record.length);
-        self.known.insert(&record);
-        self.reuse(record)
+        let record = self.builder(kind, record.len()).append(digest, encoding, record);
+        self.known.lock().insert(&record);
+        (self.reuse(record), u64::from(record.length))
     }
 
     /// The open pack of a kind, with room for `length` more. Chunks and nodes have packs of their own, so that an

@@ -1,14 +1,14 @@
 //! Content: disk formats in, chunks and packs, the index, disks out.
 //!
-//! A disk is cut into chunks of 64 KiB (`chunk`); new ones are appended to packs (`pack`); an index tree
+//! A disk is cut into chunks of 64 KiB (`chunk`); new ones are compressed (`compression`) and appended to packs (`pack`); an index tree
 //! (`index`) says, in disk order, which chunk lies where; a manifest (`manifest`) ties the disks of a version to
 //! their indexes and to the packs that they need. `import` goes from a disk to those, `export` back.
 //! The bytes are laid down in `docs/format.md`.
 
 mod chunk;
+mod compression;
 mod copies;
 mod digest;
-
 mod disk;
 pub(crate) mod export;
 pub(crate) mod extents;
@@ -25,8 +25,10 @@ pub(crate) mod replicas;
 mod scan;
 mod slot;
 mod source;
+mod spare;
 pub(crate) mod vhd;
 
+pub use compression::Compression;
 pub use digest::{Digest, ImageDigest};
 pub use source::{DiskFormat, DiskSource};
 

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::chunk::{Encoding, encode, verify_record};
+use super::chunk::{Encoding, Unpacker};
 use super::digest::Digest;
 use crate::error::{Error, Result};
 use crate::store::{BlobKey, MAX_BLOB_BYTES};
@@ -136,7 +136,7 @@ pub(crate) struct PackInfo {
     pub(crate) length: u64,
     /// How many records are in it.
     pub(crate) records: u32,
-    /// The hash of the table, and so of everything in the pack.
+    /// The hash of the table, and so of the content of every record.
     pub(crate) table: Digest,
 }
 
@@ -154,24 +154,11 @@ impl PackBuilder {
         self.bytes.len() + length + self.table.len() + TABLE_ENTRY_BYTES + TRAILER_BYTES <= PACK_BYTES
     }
 
-    /// Appends a chunk that is not all zero; `occupied` says which of its blocks are not.
-    pub(crate) fn append_chunk(&mut self, digest: Digest, chunk: &[u8], occupied: u16) -> RecordRef {
-        self.append(digest, |bytes| encode(chunk, occupied, bytes))
-    }
-
-    /// Appends an index node.
-    pub(crate) fn append_node(&mut self, digest: Digest, node: &[u8]) -> RecordRef {
-        self.append(digest, |bytes| {
-            bytes.extend_from_slice(node);
-            Encoding::Plain
-        })
-    }
-
-    fn append(&mut self, digest: Digest, write: impl FnOnce(&mut Vec<u8>) -> Encoding) -> RecordRef {
+    /// Appends a record, which has room.
+    pub(crate) fn append(&mut self, digest: Digest, encoding: Encoding, record: &[u8]) -> RecordRef {
         // A builder is closed before it passes 16 MiB, so both fit.
-        let offset = self.bytes.len() as u32;
-        let encoding = write(&mut self.bytes);
-        let length = self.bytes.len() as u32 - offset;
+        let (offset, length) = (self.bytes.len() as u32, record.len() as u32);
+        self.bytes.extend_from_slice(record);
         self.table.extend_from_slice(digest.as_bytes());
         self.table.extend_from_slice(&length.to_le_bytes());
         self.table.extend_from_slice(&[encoding.code(), 0, 0, 0]);
@@ -206,11 +193,11 @@ impl PackInfo {
         if !pack.starts_with(&MAGIC) {
             return Err(self.damaged("it does not start as a pack"));
         }
-        let mut scratch = Vec::new();
+        let mut unpacker = Unpacker::default();
         for record in self.records(pack)? {
             let bytes = pack.get(record.offset as usize..record.range().end as usize);
             let bytes = bytes.ok_or_else(|| self.damaged("a record lies outside of it"))?;
-            verify_record(bytes, record.encoding, &record.digest, &mut scratch)?;
+            unpacker.verify(bytes, record.encoding, &record.digest)?;
         }
         Ok(())
     }
@@ -267,25 +254,27 @@ fn parse_line(line: &[u8]) -> Option<(Digest, u32, Encoding)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::chunk::{CHUNK_BYTES, occupied_blocks};
+    use super::super::chunk::{CHUNK_BYTES, encode, occupied_blocks};
+    use super::super::compression::{Compression, Compressor};
     use super::*;
 
     const ID: PackId = PackId { upload: UploadId([7; 16]), number: 3 };
 
-    fn pack() -> FinishedPack {
-        let mut builder = PackBuilder::new(ID, None);
+    fn pack(compression: Compression) -> FinishedPack {
+        let (mut builder, mut compressor) = (PackBuilder::new(ID, None), Compressor::new(compression));
         for seed in 1..4_u8 {
-            let mut chunk = vec![0; CHUNK_BYTES];
+            let (mut chunk, mut record) = (vec![0; CHUNK_BYTES], Vec::new());
             chunk[..usize::from(seed) * 5000].fill(seed);
-            builder.append_chunk(Digest::of(&chunk), &chunk, occupied_blocks(&chunk));
+            let encoding = encode(&chunk, occupied_blocks(&chunk), &mut compressor, &mut record);
+            builder.append(Digest::of(&chunk), encoding, &record);
         }
-        builder.append_node(Digest::of(b"a node"), b"a node");
+        builder.append(Digest::of(b"a node"), Encoding::Plain, b"a node");
         builder.finish()
     }
 
     #[test]
     fn a_pack_verifies_and_no_byte_of_it_can_change() {
-        let pack = pack();
+        let pack = pack(Compression::None);
         pack.info.verify(&pack.bytes).unwrap();
         let step = 97;
         for at in (0..pack.bytes.len()).step_by(step).chain(pack.bytes.len() - pack.tail().len()..pack.bytes.len()) {
@@ -298,10 +287,25 @@ mod tests {
         }
     }
 
+    /// zstd does not mind every bit of a frame; what it makes of it is verified.
+    #[test]
+    fn a_compressed_pack_verifies_and_no_content_of_it_can_change() {
+        let pack = pack(Compression::Zstd);
+        pack.info.verify(&pack.bytes).unwrap();
+        assert!(pack.bytes.len() < 500, "{}", pack.bytes.len());
+        let refused = (0..pack.bytes.len()).filter(|at| {
+            let mut flipped = pack.bytes.to_vec();
+            flipped[*at] ^= 0x10;
+            pack.info.verify(&flipped).is_err()
+        });
+        assert!(refused.count() > pack.bytes.len() - 12);
+        assert!((0..pack.bytes.len()).all(|length| pack.info.verify(&pack.bytes[..length]).is_err()));
+    }
+
     #[test]
     fn the_tail_tells_packs_apart() {
-        let (pack, mut other) = (pack(), PackBuilder::new(ID, None));
-        other.append_node(Digest::of(b"a mode"), b"a mode");
+        let (pack, mut other) = (pack(Compression::None), PackBuilder::new(ID, None));
+        other.append(Digest::of(b"a mode"), Encoding::Plain, b"a mode");
         assert_eq!(pack.tail().len(), 4 * TABLE_ENTRY_BYTES + TRAILER_BYTES);
         assert!(pack.bytes.ends_with(&pack.tail()));
         assert_ne!(other.finish().tail(), pack.tail());

@@ -7,7 +7,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::chunk::{Encoding, verify_record};
+use super::chunk::{Encoding, Unpacker};
 use super::digest::Digest;
 use super::extents::Extents;
 use super::pack::{PackId, RecordRef};
@@ -127,11 +127,11 @@ impl Part {
         if blob.len() as u64 != self.length() || Self::of_table(self.id, table)? != *self {
             return Err(damaged());
         }
-        let mut scratch = Vec::new();
+        let mut unpacker = Unpacker::default();
         for (record, start) in self.records.iter().zip(&self.starts) {
             let start = *start as usize;
             let bytes = blob.get(start..start + record.length as usize).ok_or_else(damaged)?;
-            verify_record(bytes, record.encoding, &record.digest, &mut scratch)?;
+            unpacker.verify(bytes, record.encoding, &record.digest)?;
         }
         Ok(())
     }

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 
-use super::chunk::{CHUNK_BYTES, Chunk};
+use super::chunk::{CHUNK_BYTES, Unpacker};
 use super::digest::Digest;
 use super::index::{FAN_OUT, Node};
 use super::manifest::ManifestDisk;
 use super::pack::RecordRef;
 use super::replicas::{Rejected, Replicas};
+use super::spare::Spare;
 use crate::error::{Error, Result};
 use crate::host::Workers;
 
@@ -79,11 +80,12 @@ pub(crate) struct RandomAccess {
     workers: Workers,
     chunks: Arc<ChunkCache>,
     nodes: Mutex<HashMap<Digest, Arc<Node>>>,
+    unpackers: Spare<Unpacker>,
 }
 
 impl RandomAccess {
     pub(crate) fn new(replicas: Replicas, disk: ManifestDisk, workers: Workers, chunks: Arc<ChunkCache>) -> Self {
-        Self { replicas, disk, workers, chunks, nodes: Mutex::default() }
+        Self { replicas, disk, workers, chunks, nodes: Mutex::default(), unpackers: Spare::default() }
     }
 
     pub(crate) fn disk(&self) -> &ManifestDisk {
@@ -132,21 +134,19 @@ impl RandomAccess {
         let chunks = self
             .replicas
             .read(&places, |records| {
-                let places = places.clone();
+                let (places, unpackers) = (places.clone(), self.unpackers.clone());
                 let unpack = move || {
-                    let mut scratch = Vec::new();
+                    let mut unpacker: Unpacker = unpackers.take().unwrap_or_default();
                     let chunks = places.iter().zip(&records).map(|(place, record)| {
-                        let chunk = Chunk::decode(record, place.encoding, &place.digest, &mut scratch)
+                        unpacker
+                            .unpack(0, record, place.encoding, &place.digest)
                             .map_err(|error| Rejected::Damaged(*place, error))?;
-                        let mut bytes = BytesMut::zeroed(CHUNK_BYTES);
-                        for (offset, run) in chunk.runs() {
-                            if let Some(target) = bytes.get_mut(offset..offset + run.len()) {
-                                target.copy_from_slice(run);
-                            }
-                        }
-                        Ok(bytes.freeze())
+                        // A copy, as a plain one would hold on to all that was read with it.
+                        Ok(Bytes::copy_from_slice(unpacker.chunk(0, record, place.encoding)))
                     });
-                    chunks.collect::<Result<Vec<_>, Rejected>>()
+                    let chunks = chunks.collect::<Result<Vec<_>, Rejected>>();
+                    unpackers.give(unpacker);
+                    chunks
                 };
                 self.workers.run(unpack)
             })

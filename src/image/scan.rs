@@ -84,6 +84,11 @@ impl Group {
         true
     }
 
+    /// Which chunks of the disk they are, ascending.
+    pub(crate) fn positions(&self) -> &[u64] {
+        &self.positions
+    }
+
     /// How many bytes reading it takes.
     pub(crate) fn data_bytes(&self) -> u64 {
         self.ranges.iter().map(|range| range.end - range.start).sum()

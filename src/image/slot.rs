@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::chunk::verify_record;
+use super::chunk::Unpacker;
 use super::digest::Digest;
 use super::extents::Extents;
 use super::manifest::Manifest;
@@ -375,9 +375,9 @@ impl Slot {
         }
         let (pack, bytes) = (request.pack.id, self.read_records(&wanted).await?);
         let build = move || {
-            let mut scratch = Vec::new();
+            let mut unpacker = Unpacker::default();
             for (record, bytes) in wanted.iter().zip(&bytes) {
-                verify_record(bytes, record.encoding, &record.digest, &mut scratch)?;
+                unpacker.verify(bytes, record.encoding, &record.digest)?;
             }
             Ok(Part::build(pack, &wanted, &bytes))
         };

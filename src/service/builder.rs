@@ -11,6 +11,7 @@ use crate::access::{Caller, Directory};
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::host::{Clock, Entropy, SystemClock, SystemEntropy, Workers};
+use crate::image::Compression;
 use crate::image::random_access::ChunkCache;
 use crate::model::{Limits, Region, RegionCatalog};
 use crate::placement::PlacementPolicy;
@@ -49,6 +50,7 @@ pub struct GalleryServiceBuilder {
     directory: Option<Arc<dyn Directory>>,
     administrators: BTreeSet<Caller>,
     chunk_cache_bytes: Option<u64>,
+    compression: Compression,
     placement_policy: PlacementPolicy,
     regions: Regions,
     region_catalog: RegionCatalog,
@@ -122,6 +124,13 @@ impl GalleryServiceBuilder {
         self
     }
 
+    /// Whether the chunks of new images are compressed; they are, where nothing is said. What is stored stays as it is,
+    /// and can be read either way.
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.compression = compression;
+        self
+    }
+
     /// Other numbers for placing VMs and scale sets on replicas than the original service's.
     pub fn placement_policy(mut self, policy: PlacementPolicy) -> Self {
         self.placement_policy = policy;
@@ -186,7 +195,7 @@ impl GalleryServiceBuilder {
         let clock = self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock));
         let entropy = self.entropy.clone().unwrap_or_else(|| Arc::new(SystemEntropy));
         let catalog = Catalog::open(store, clock.clone(), entropy.clone()).await?;
-        let Self { regions, region_catalog, limits, workers, placement_policy, .. } = self;
+        let Self { regions, region_catalog, limits, workers, compression, placement_policy, .. } = self;
         let chunks = Arc::new(ChunkCache::new(self.chunk_cache_bytes.unwrap_or(CHUNK_CACHE_BYTES)));
         let (pools, computer_names) = Default::default();
         Ok(GalleryService(Arc::new(Parts {
@@ -199,6 +208,7 @@ impl GalleryServiceBuilder {
             clock,
             entropy,
             chunks,
+            compression,
             placement_policy,
             pools,
             computer_names,

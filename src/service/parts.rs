@@ -9,6 +9,7 @@ use crate::access::Caller;
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::host::{Clock, Entropy, Workers};
+use crate::image::Compression;
 use crate::image::random_access::ChunkCache;
 use crate::model::{Limits, Region, RegionCatalog, ResourceId};
 use crate::placement::{PlacementPolicy, Pool};
@@ -26,6 +27,8 @@ pub(super) struct Parts {
     pub(super) entropy: Arc<dyn Entropy>,
     /// What readers have read lately.
     pub(super) chunks: Arc<ChunkCache>,
+    /// For the chunks of new images.
+    pub(super) compression: Compression,
     /// The computer names of the VMs that were made of specialized images, with those VMs' names.
     pub(super) computer_names: Mutex<BTreeMap<(Caller, ResourceId, String), BTreeSet<String>>>,
     pub(super) placement_policy: PlacementPolicy,

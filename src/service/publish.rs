@@ -163,7 +163,7 @@ pub struct ImportReport {
     pub read_bytes: u64,
     /// Chunks that were not stored before.
     pub new_chunks: u64,
-    /// The bytes that these take.
+    /// The bytes that these take, compressed.
     pub new_bytes: u64,
     /// The bytes that the new part of the index takes.
     pub new_index_bytes: u64,
@@ -601,6 +601,7 @@ impl<T: Send + 'static> Publishing<T> {
                 let import = Import {
                     copies,
                     workers: &self.session.parts.workers,
+                    compression: self.session.parts.compression,
                     upload: upload.name.0,
                     resumed: upload.resumed,
                     base: base.map(|base| &base.manifest),

@@ -1,0 +1,34 @@
+//! What work needs again and again, kept from one piece of it to the next.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Buffers to use again: fresh ones would cost a page fault for each 4 KiB.
+pub(crate) struct Spare<T>(Arc<Mutex<Vec<T>>>);
+
+impl<T> Spare<T> {
+    pub(crate) fn take(&self) -> Option<T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    pub(crate) fn give(&self, used: T) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(used);
+    }
+}
+
+impl<T> Clone for Spare<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> Default for Spare<T> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<T> std::fmt::Debug for Spare<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Spare").finish_non_exhaustive()
+    }
+}
