@@ -145,8 +145,10 @@ async fn gallery(disk: &Path, place: &Path, compression: Compression) -> Result<
     session.deploy(image()?.version("1.0.0".parse()?), &home).to_path(place.join("deployed.raw")).await?;
     let deploy = started.elapsed().as_secs_f64();
     std::fs::remove_dir_all(place.join("durable"))?;
+    std::fs::remove_file(place.join("deployed.raw"))?;
     let service = open(&place.join("loose"), Durability::LostOnPowerCut, compression).await?;
     let loose = publish(&service.session("bench".parse()?), "1.0.0", disk, place).await?;
+    std::fs::remove_dir_all(place.join("loose"))?;
     Ok([import, again, deploy, loose])
 }
 

@@ -7,7 +7,7 @@ use std::io::Cursor;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use compute_gallery::image::{DiskFormat, DiskSource};
+use compute_gallery::image::{Compression, DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::store::{BlobStore, BlobStoreExt, MemoryStore, PutMode, StoreErrorKind};
 use compute_gallery::testkit::{Fault, Faults, FaultyStore, ManualClock};
@@ -48,6 +48,8 @@ impl World {
         let faulty = FaultyStore::new(regions.clone());
         let faults = faulty.faults();
         let builder = GalleryService::builder().allow_all().catalog_store(MemoryStore::new()).store(faulty);
+        // The bytes that are stored and freed are then those of the disks.
+        let builder = builder.compression(Compression::None);
         let service = builder.clock(clock.clone()).open().await.unwrap();
         let session = service.session("test".parse().unwrap());
         session.create_gallery(Gallery::new(image().gallery().clone(), region("westeurope"))).await.unwrap();
