@@ -57,7 +57,7 @@
 //!
 //! # What it does not do yet
 //!
-//! Compression, zones, an HTTP face. Disks are raw or VHD; convert others first.
+//! Zones, an HTTP face. Disks are raw or VHD; convert others first.
 //!
 //! # Features
 //!

@@ -1,6 +1,6 @@
 //! Compression on, off, and changed in between: what is stored, what is shared, and that all of it comes back.
 #![cfg(feature = "testkit")]
-#![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test may fail as the test does")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::IntoFuture;
@@ -198,10 +198,11 @@ fn an_import_is_taken_up_again_after_the_switch_was_changed() {
             let seen = Arc::new(AtomicU64::new(0));
             let (open_gate, gate) = std::sync::mpsc::channel();
             let gated = Gated { disk: Cursor::new(disk.clone()), gate_at: 130 << 20, gate };
-            let publishing = session.publish(version("1.0.0", DiskSource::reader(gated, DiskFormat::Raw))).on_progress({
-                let seen = seen.clone();
-                move |progress| seen.store(progress.done, Ordering::SeqCst)
-            });
+            let publishing =
+                session.publish(version("1.0.0", DiskSource::reader(gated, DiskFormat::Raw))).on_progress({
+                    let seen = seen.clone();
+                    move |progress| seen.store(progress.done, Ordering::SeqCst)
+                });
             let mut publishing = Box::pin(publishing.into_future());
             std::future::poll_fn(|context| {
                 assert!(publishing.as_mut().poll(context).is_pending(), "it went through the gate");

@@ -21,8 +21,8 @@ use super::chunk::CHUNK_BYTES;
 #[non_exhaustive]
 pub enum Compression {
     /// With zstd at a level that reads fast, each chunk by itself; a chunk that it hardly makes smaller is stored as it
-    /// is. Four Debian builds take 266 MiB and not 769, and import and deployment take the processor about twice as
-    /// long (`docs/decisions/0009`).
+    /// is. Four Debian builds take 268 MiB and not 771; importing new chunks takes the processor twice as long,
+    /// deploying them half as long again (`docs/decisions/0009`).
     #[default]
     Zstd,
     /// Not at all: for stores that compress by themselves, and where the processor is dearer than the disk.

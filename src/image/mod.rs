@@ -5,7 +5,7 @@
 //! their indexes and to the packs that they need. `import` goes from a disk to those, `export` back.
 //! The bytes are laid down in `docs/format.md`.
 
-mod chunk;
+pub(crate) mod chunk;
 mod compression;
 mod copies;
 mod digest;

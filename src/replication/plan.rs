@@ -83,6 +83,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::image::chunk::Encoding;
     use crate::image::pack::{PackBuilder, RecordRef};
     use crate::image::part::Part;
     use crate::image::{Digest, UploadId};
@@ -93,7 +94,7 @@ mod tests {
         let id = PackId { upload: UploadId::from_bytes([0; 16]), number };
         let mut builder = PackBuilder::new(id, None);
         let contents: Vec<Vec<u8>> = (0..RECORDS).map(|record| vec![record as u8; 100 + record]).collect();
-        let records = contents.iter().map(|bytes| builder.append_node(Digest::of(bytes), bytes)).collect();
+        let records = contents.iter().map(|bytes| builder.append(Digest::of(bytes), Encoding::Plain, bytes)).collect();
         (builder.finish().info, records, contents.into_iter().map(Bytes::from).collect())
     }
 
