@@ -42,6 +42,19 @@ async fn world(regions: &str) -> (Session, MemoryStore) {
     (session, store)
 }
 
+/// Once `read_at` could not be awaited in a task that goes from thread to thread, as most runtimes' do.
+#[test]
+fn a_reader_and_its_reads_can_be_sent_to_other_threads() {
+    fn can_be_sent(_: &impl Send) {}
+    block_on(async {
+        let (session, _) = world("westeurope=1").await;
+        let reader = session.deploy(version(), &region("westeurope")).open().await.unwrap();
+        let read = reader.read_at(0..10);
+        can_be_sent(&read);
+        assert_eq!(read.await.unwrap().len(), 10);
+    });
+}
+
 /// The blobs of a replica.
 async fn blobs(store: &MemoryStore, place: &str) -> Vec<(BlobKey, Bytes)> {
     let mut blobs = Vec::new();

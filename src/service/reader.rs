@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::Range;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -45,7 +45,9 @@ const MAX_READ: usize = 1 << 20;
 pub struct ImageReader {
     disk: Arc<(RandomAccess, Option<Lease>)>,
     position: u64,
-    reading: Option<BoxFuture<'static, Result<Bytes>>>,
+    /// Behind a mutex that is never locked: it makes the reader `Sync`, so that the future of [`read_at`](Self::read_at) can
+    /// go from thread to thread.
+    reading: Option<Mutex<BoxFuture<'static, Result<Bytes>>>>,
 }
 
 impl std::fmt::Debug for ImageReader {
@@ -98,9 +100,10 @@ impl AsyncRead for ImageReader {
         }
         if self.reading.is_none() {
             let (disk, range) = (self.disk.clone(), self.position..self.position + length as u64);
-            self.reading = Some(Box::pin(async move { disk.0.read(range).await }));
+            self.reading = Some(Mutex::new(Box::pin(async move { disk.0.read(range).await })));
         }
         let Some(reading) = &mut self.reading else { return Poll::Ready(Ok(0)) };
+        let reading = reading.get_mut().unwrap_or_else(PoisonError::into_inner);
         let outcome = ready!(reading.as_mut().poll(context));
         self.reading = None;
         let bytes = outcome.map_err(failed)?;
