@@ -106,9 +106,14 @@ impl Catalog {
         let mut attempt = 0;
         loop {
             if writer.under_way.is_none() {
-                // Checks are made on the newest state: no refusal for something that another process has mended.
+                // Checks are made on the newest state: no refusal for something that another process has mended. Whoever
+                // comes during the refresh is left for the next one: this one may have read before that which it saw.
+                let count = self.queue.lock().unwrap_or_else(PoisonError::into_inner).len();
                 let newest = self.refresh().await;
-                let waiting = std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner));
+                let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+                let count = count.min(queue.len());
+                let waiting = queue.drain(..count).collect();
+                drop(queue);
                 match newest {
                     Ok(state) => writer.under_way = self.prepare(state, waiting),
                     Err(error) => return waiting.into_iter().for_each(|pending| pending.answer(Err(error.clone()))),
