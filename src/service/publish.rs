@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::image::import::{Import, ImportStats, Imported, OpenDisk};
 use crate::image::manifest::Manifest;
 use crate::image::replicas::Replicas;
-use crate::image::{Copies, Digest, DiskSource, Scan, UploadId};
+use crate::image::{Copies, DiskSource, Scan, UploadId};
 use crate::model::{
     DataDiskImage, DiskImage, HyperVGeneration, ImageVersion, ImageVersionId, ManagedImage, ManagedImageId, OsState,
     OsType, PublishingProfile, Region, ResourceId, SafetyProfile, Snapshot, SnapshotId, StorageAccountType,
@@ -582,7 +582,7 @@ impl<T: Send + 'static> Publishing<T> {
         let state = session.parts.catalog.commit(&session.caller, check).await?;
         let announced = if state.is_open(new) { Some(new) } else { state.upload_of(&self.target, &self.location) };
         let name = announced.ok_or_else(|| closed(&self.target))?;
-        Ok(Upload { name, resumed: name != new })
+        Ok(Upload { name, resumed: name != new, announced: state })
     }
 
     /// Imports, or gathers what is stored, and publishes; `None` where the disk is not the one that the upload began
@@ -617,6 +617,10 @@ impl<T: Send + 'static> Publishing<T> {
             }
         };
         let (digest, bytes) = manifest.encode()?;
+        // One of the same content may be on its way out: whatever is put now could be removed with it.
+        if upload.announced.is_condemned(&self.location, &digest, std::iter::empty()) {
+            return Err(closed(&self.target));
+        }
         // ORDER: all of it is durable before a commit says that it is there.
         copies
             .in_each(|slot| {
@@ -636,14 +640,7 @@ impl<T: Send + 'static> Publishing<T> {
             events.retain(|event| !matches!(event, Event::RegionCompleted { .. }));
         }
         let base = base.map(|base| (base.id.clone(), base.content.clone()));
-        self.record(storage, events, digest, upload.name, base, stored).await?;
-        // One of the same content may have been removed between the put and the commit; from the commit on it stays. It is
-        // published, whatever comes of looking once more.
-        for slot in copies.slots() {
-            if let Ok(false) = slot.has_manifest(&digest).await {
-                let _ = slot.put_manifest(&digest, bytes.clone()).await;
-            }
-        }
+        self.record(storage, events, upload.name, base, stored).await?;
         Ok(Some(Published { resource, content, import: stats.into() }))
     }
 
@@ -652,7 +649,6 @@ impl<T: Send + 'static> Publishing<T> {
         &self,
         storage: &StorageProfile,
         events: Vec<Event>,
-        manifest: Digest,
         upload: UploadName,
         base: Option<(ImageVersionId, ImageContent)>,
         stored: Vec<Stored>,
@@ -672,9 +668,7 @@ impl<T: Send + 'static> Publishing<T> {
                 state.version(id).is_some_and(|record| record.content == *content)
             };
             let based = base.as_ref().is_none_or(is_base);
-            // Another manifest of the same content may be on its way out.
-            let removed = state.is_condemned(&location, &manifest, std::iter::empty());
-            if removed || !state.is_open(upload) || !based || now.stored != stored {
+            if !state.is_open(upload) || !based || now.stored != stored {
                 return Err(closed(&target));
             }
             Ok(Changes { events: events.clone(), authorization })
@@ -717,6 +711,8 @@ struct Upload {
     name: UploadName,
     /// Whether an earlier attempt announced it.
     resumed: bool,
+    /// A state in which it is open: no manifest is condemned in its region from here on, until it is over.
+    announced: Arc<State>,
 }
 
 /// One manifest of all that is stored already.
