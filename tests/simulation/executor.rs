@@ -1,0 +1,75 @@
+//! One thread, many tasks, and chance choosing which of them goes on next.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use futures::future::BoxFuture;
+
+use crate::world::World;
+
+/// Something to do, on behalf of a process.
+pub type Work = BoxFuture<'static, ()>;
+
+#[derive(Default)]
+pub struct Executor {
+    tasks: Vec<Task>,
+    started: usize,
+}
+
+struct Task {
+    number: usize,
+    process: usize,
+    work: Work,
+    ready: Arc<Ready>,
+}
+
+struct Ready(AtomicBool);
+
+impl Wake for Ready {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Executor {
+    pub fn spawn(&mut self, process: usize, work: Work) {
+        self.started += 1;
+        self.tasks.push(Task { number: self.started, process, work, ready: Arc::new(Ready(true.into())) });
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// Lets one of the tasks that can go on, go on; false where none can.
+    pub fn step(&mut self, world: &World) -> bool {
+        let ready = |task: &Task| task.ready.0.load(Ordering::Relaxed);
+        let places: Vec<usize> = (0..self.tasks.len()).filter(|place| ready(&self.tasks[*place])).collect();
+        if places.is_empty() {
+            return false;
+        }
+        let place = places[world.below(places.len())];
+        let task = &mut self.tasks[place];
+        task.ready.0.store(false, Ordering::Relaxed);
+        world.goes_on(task.process, task.number);
+        let waker = Waker::from(task.ready.clone());
+        if let Poll::Ready(()) = task.work.as_mut().poll(&mut Context::from_waker(&waker)) {
+            self.tasks.swap_remove(place);
+        }
+        true
+    }
+
+    /// Drops all tasks of a process, wherever they are: it was killed.
+    pub fn kill(&mut self, process: usize) {
+        self.tasks.retain(|task| task.process != process);
+    }
+
+    /// Drops one task, wherever it is, and tells whose it was: its caller went away.
+    pub fn drop_one(&mut self, world: &World) -> Option<usize> {
+        if self.tasks.is_empty() {
+            return None;
+        }
+        Some(self.tasks.swap_remove(world.below(self.tasks.len())).process)
+    }
+}

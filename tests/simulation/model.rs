@@ -1,0 +1,208 @@
+//! What must be true, apart from the code: folded from the log alone, by the documented formats.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use compute_gallery::image::Digest;
+use compute_gallery::model::{Region, ResourceId};
+use compute_gallery::store::{BlobKey, BlobStoreExt};
+use compute_gallery::{Event, ImageContent, Session};
+use futures::TryStreamExt;
+use futures::executor::block_on;
+
+use crate::world::World;
+
+/// What the log says.
+#[derive(Default)]
+pub struct Model {
+    /// The number of the newest commit.
+    pub number: u64,
+    pub images: BTreeMap<ResourceId, Image>,
+    /// For each resource, after which commits it was another one or was gone; and what it held since.
+    past: BTreeMap<ResourceId, Vec<(u64, Option<Digest>)>>,
+    /// What each caller has committed.
+    committed: BTreeMap<String, Vec<Event>>,
+    /// The blobs that something needs, by the name of their store.
+    needed: BTreeSet<(String, BlobKey)>,
+    /// The packs of each manifest.
+    packs: BTreeMap<Digest, Vec<String>>,
+}
+
+/// A version, a managed image or a snapshot.
+#[derive(Clone)]
+pub struct Image {
+    pub content: ImageContent,
+    pub home: Region,
+    /// How many replicas are wanted where.
+    pub wanted: BTreeMap<Region, u32>,
+    /// How many are there, where all were once.
+    pub complete: BTreeMap<Region, u32>,
+    pub soft_deleted: bool,
+}
+
+impl Image {
+    fn new(content: &ImageContent, home: &Region) -> Self {
+        let complete = BTreeMap::new();
+        Self { content: content.clone(), home: home.clone(), wanted: BTreeMap::new(), complete, soft_deleted: false }
+    }
+
+    pub fn is_complete(&self) -> bool {
+        self.wanted.iter().all(|(region, wanted)| self.complete.get(region).is_some_and(|there| there >= wanted))
+    }
+}
+
+impl Model {
+    /// Reads what others have committed since, and looks whether everything is there that must be.
+    pub fn catch_up(&mut self, world: &World, observer: &Session) {
+        let commits: Vec<_> = block_on(observer.history(self.number).try_collect()).unwrap();
+        if commits.is_empty() {
+            return;
+        }
+        for commit in commits {
+            world.say(format!("-- commit {} of {}: {}", commit.number, commit.caller, name(&commit.event)));
+            self.number = commit.number;
+            self.apply(&commit.event);
+            self.committed.entry(commit.caller.to_string()).or_default().push(commit.event);
+        }
+        self.needed = self.all_needed(world);
+        for (store, key) in &self.needed {
+            let there = block_on(world.store(store).find_meta(key)).unwrap();
+            assert!(there.is_some(), "after commit {}: {key} is needed in {store} and is not there", self.number);
+        }
+    }
+
+    fn apply(&mut self, event: &Event) {
+        match event {
+            Event::ImageVersionPublished { version, content, .. } => {
+                let mut image = Image::new(content, version.location());
+                image.wanted = wanted(version);
+                self.put(version.id().into(), Some(image));
+            }
+            Event::ManagedImageCreated { image, content } => self.put_at_home(image.id(), content, image.location()),
+            Event::SnapshotCreated { snapshot, content } => {
+                self.put_at_home(snapshot.id(), content, snapshot.location());
+            }
+            Event::ManagedImageDeleted { image } => self.put(image.into(), None),
+            Event::SnapshotDeleted { snapshot } => self.put(snapshot.into(), None),
+            Event::ImageVersionDeleted { version, restorable_until: None } => self.put(version.into(), None),
+            Event::ImageVersionDeleted { version, restorable_until: Some(_) } => {
+                self.change(version.into(), |image| image.soft_deleted = true);
+            }
+            Event::ImageVersionRestored { version } => self.change(version.into(), |image| image.soft_deleted = false),
+            Event::ImageVersionUpdated { version } => self.change(version.id().into(), |image| {
+                image.wanted = wanted(version);
+                image.complete.retain(|region, _| image.wanted.contains_key(region));
+                image.complete.iter_mut().for_each(|(region, there)| *there = (*there).min(image.wanted[region]));
+            }),
+            Event::RegionCompleted { version, region, replicas, .. } => {
+                // More of it is there than was; nothing that was true is not any more.
+                let image = self.images.get_mut(&version.into()).unwrap();
+                image.complete.insert(region.clone(), *replicas);
+            }
+            _ => {}
+        }
+    }
+
+    fn put(&mut self, id: ResourceId, image: Option<Image>) {
+        let digest = image.as_ref().map(|image| image.content.os_disk_digest);
+        self.past.entry(id.clone()).or_default().push((self.number, digest));
+        match image {
+            Some(image) => self.images.insert(id, image),
+            None => self.images.remove(&id),
+        };
+    }
+
+    fn put_at_home(&mut self, id: impl Into<ResourceId>, content: &ImageContent, home: &Region) {
+        let mut image = Image::new(content, home);
+        (image.wanted, image.complete) = ([(home.clone(), 1)].into(), [(home.clone(), 1)].into());
+        self.put(id.into(), Some(image));
+    }
+
+    fn change(&mut self, id: ResourceId, change: impl FnOnce(&mut Image)) {
+        let mut image = self.images[&id].clone();
+        change(&mut image);
+        self.put(id, Some(image));
+    }
+
+    /// Every blob that something needs. From the moment that it exists an image is whole in the first slot of its home.
+    fn all_needed(&mut self, world: &World) -> BTreeSet<(String, BlobKey)> {
+        let mut needed = BTreeSet::new();
+        for (id, image) in &self.images {
+            let manifest = image.content.manifest;
+            let packs = self.packs.entry(manifest).or_insert_with(|| {
+                let key = format!("slots/0/manifests/{manifest}").parse().unwrap();
+                let bytes = block_on(world.store(image.home.as_str()).find(&key)).unwrap();
+                let bytes = bytes.unwrap_or_else(|| panic!("the manifest of {id} was never there: {manifest}"));
+                packs_of(&serde_json::from_slice(&bytes).unwrap())
+            });
+            let mut slots = image.complete.clone();
+            slots.entry(image.home.clone()).or_insert(1);
+            for (region, count) in slots {
+                for slot in 0..count {
+                    let keys = packs.iter().map(|pack| format!("slots/{slot}/packs/{pack}"));
+                    let keys = keys.chain([format!("slots/{slot}/manifests/{manifest}")]);
+                    needed.extend(keys.map(|key| (region.to_string(), key.parse().unwrap())));
+                }
+            }
+        }
+        needed
+    }
+
+    pub fn is_needed(&self, store: &str, key: &BlobKey) -> bool {
+        self.needed.contains(&(store.to_owned(), key.clone()))
+    }
+
+    /// Whether a resource is still what it was after commit `number`, more replicas apart.
+    pub fn is_the_same_since(&self, id: &ResourceId, number: u64) -> bool {
+        self.past.get(id).and_then(|past| past.last()).is_none_or(|(last, _)| *last <= number)
+    }
+
+    /// What a resource has held since commit `number`.
+    pub fn held_since(&self, id: &ResourceId, number: u64) -> Vec<Digest> {
+        let past = self.past.get(id).map(Vec::as_slice).unwrap_or_default();
+        let before = past.iter().rposition(|(at, _)| *at <= number).unwrap_or(0);
+        past[before..].iter().filter_map(|(_, digest)| *digest).collect()
+    }
+
+    /// Whether `caller` has committed an event like that.
+    pub fn has_committed(&self, caller: &str, what: impl Fn(&Event) -> bool) -> bool {
+        self.committed.get(caller).is_some_and(|events| events.iter().any(what))
+    }
+}
+
+fn wanted(version: &compute_gallery::model::ImageVersion) -> BTreeMap<Region, u32> {
+    let profile = version.publishing_profile();
+    let regions = profile.target_regions().iter().map(|target| target.region().clone());
+    regions.map(|region| (region.clone(), profile.replicas_in(&region).unwrap())).collect()
+}
+
+fn packs_of(manifest: &serde_json::Value) -> Vec<String> {
+    let packs = manifest["packs"].as_array().unwrap().iter();
+    packs.map(|pack| format!("{}/{:010}", pack["upload"].as_str().unwrap(), pack["number"].as_u64().unwrap())).collect()
+}
+
+fn name(event: &Event) -> String {
+    let short = |text: String| text.rsplit('/').next().unwrap_or_default().to_owned();
+    match event {
+        Event::UploadStarted { upload, target, region } => {
+            format!("upload {upload:?} of {} to {region}", short(target.to_string()))
+        }
+        Event::UploadAbandoned { upload } => format!("upload {upload:?} given up"),
+        Event::ImageVersionPublished { version, content, .. } => {
+            let manifest = content.manifest;
+            format!("{} published in {:?}, manifest {manifest}", version.id().number(), wanted(version))
+        }
+        Event::ImageVersionUpdated { version } => format!("{} goes to {:?}", version.id().number(), wanted(version)),
+        Event::ImageVersionDeleted { version, restorable_until } => {
+            format!("{} deleted, restorable until {restorable_until:?}", version.number())
+        }
+        Event::ImageVersionRestored { version } => format!("{} restored", version.number()),
+        Event::RegionCompleted { version, region, replicas, .. } => {
+            format!("{} complete in {region} with {replicas}", version.number())
+        }
+        Event::ContentCondemned { region, packs, manifests } => {
+            format!("condemned in {region}: {packs:?} {manifests:?}")
+        }
+        Event::ContentRemoved { region } => format!("removed in {region}"),
+        other => serde_json::to_value(other).unwrap()["event"].to_string(),
+    }
+}

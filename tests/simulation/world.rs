@@ -1,0 +1,451 @@
+//! What all tasks of a simulation share: the stores and the network before them, time, chance, and the record of it all.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::future::poll_fn;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use compute_gallery::model::Region;
+use compute_gallery::store::*;
+use compute_gallery::testkit::{ManualClock, SeededEntropy};
+use compute_gallery::{GalleryService, GalleryServiceBuilder};
+
+use crate::model::Model;
+
+pub const CATALOG: &str = "catalog";
+pub const REGIONS: [&str; 3] = ["westeurope", "eastus", "northeurope"];
+pub const PROCESSES: usize = 3;
+
+/// The lines of the trace that a failure shows.
+const SHOWN: usize = 80;
+
+pub struct World {
+    chance: Mutex<u64>,
+    trace: Mutex<Trace>,
+    network: Mutex<Network>,
+    pub model: Mutex<Model>,
+    stores: BTreeMap<&'static str, MemoryStore>,
+    clocks: [ManualClock; PROCESSES],
+    /// Services that have been opened.
+    opened: Mutex<Vec<(usize, GalleryService)>>,
+    succeeded: Mutex<BTreeMap<String, u64>>,
+    new_calls: AtomicUsize,
+    ending: AtomicBool,
+    collectors: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Trace {
+    hash: DefaultHasher,
+    is_printed: bool,
+    tail: VecDeque<String>,
+}
+
+/// What happens to requests on their way.
+#[derive(Default)]
+struct Network {
+    calls: u64,
+    faults: u64,
+    /// Of a thousand calls so many fail.
+    rate: usize,
+    /// Stores that are away, and until which call.
+    outages: BTreeMap<&'static str, u64>,
+    /// Changes that arrive when nobody waits for them any more, and at which call.
+    late: Vec<(u64, &'static str, Change)>,
+    /// The process and the task whose turn it is.
+    turn: (usize, usize),
+    faults_of_task: BTreeMap<usize, u64>,
+    faults_of_process: BTreeMap<usize, u64>,
+    /// Changes that took effect and were not looked at yet.
+    effects: Vec<(&'static str, BlobKey)>,
+}
+
+#[derive(Clone, Debug)]
+enum Change {
+    Put(BlobKey, Bytes, PutMode),
+    Copy(BlobKey, BlobKey, PutMode),
+    Delete(BlobKey),
+}
+
+enum Fate {
+    Served,
+    Refused(StoreErrorKind),
+    /// It happens, and the answer is lost.
+    Unanswered,
+    /// It happens later, when its caller has been told that this is not known.
+    Late,
+}
+
+/// Counts one of something for as long as it lives.
+pub struct Counted<'a>(&'a AtomicUsize);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl World {
+    /// Clocks of different processes differ by up to `skew`.
+    pub fn new(seed: u64, skew: Duration) -> Self {
+        let start: DateTime<Utc> = "2026-01-02T03:04:05Z".parse().unwrap();
+        let stores = REGIONS.into_iter().chain([CATALOG]).map(|place| (place, MemoryStore::new())).collect();
+        let world = Self {
+            chance: Mutex::new(seed),
+            trace: Mutex::default(),
+            network: Mutex::default(),
+            model: Mutex::default(),
+            stores,
+            clocks: std::array::from_fn(|_| ManualClock::new(start)),
+            opened: Mutex::default(),
+            succeeded: Mutex::default(),
+            new_calls: AtomicUsize::new(0),
+            ending: AtomicBool::new(false),
+            collectors: AtomicUsize::new(0),
+        };
+        lock(&world.trace).is_printed = std::env::var_os("SIMULATION_TRACE").is_some();
+        for clock in &world.clocks {
+            clock.advance(Duration::from_millis(world.below(skew.as_millis() as usize + 1) as u64));
+        }
+        // Some runs see no fault at all: there, nothing but the callers' own doings excuses a failure.
+        lock(&world.network).rate = [0, 3, 10, 40][world.below(4)];
+        world
+    }
+
+    /// The next number of splitmix64.
+    fn draw(&self) -> u64 {
+        let mut state = lock(&self.chance);
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub fn below(&self, end: usize) -> usize {
+        (self.draw() % end as u64) as usize
+    }
+
+    pub fn one_in(&self, count: usize) -> bool {
+        self.below(count) == 0
+    }
+
+    pub fn of<'a, T>(&self, things: &'a [T]) -> &'a T {
+        &things[self.below(things.len())]
+    }
+
+    pub fn say(&self, line: String) {
+        let mut trace = lock(&self.trace);
+        line.hash(&mut trace.hash);
+        if trace.is_printed {
+            eprintln!("{line}");
+        }
+        if trace.tail.len() == SHOWN {
+            trace.tail.pop_front();
+        }
+        trace.tail.push_back(line);
+    }
+
+    /// A hash of everything that has happened.
+    pub fn trace_hash(&self) -> u64 {
+        lock(&self.trace).hash.finish()
+    }
+
+    pub fn trace_tail(&self) -> String {
+        Vec::from(lock(&self.trace).tail.clone()).join("\n")
+    }
+
+    pub fn calls(&self) -> u64 {
+        lock(&self.network).calls
+    }
+
+    pub fn faults(&self) -> u64 {
+        lock(&self.network).faults
+    }
+
+    /// The faults that the task whose turn it is has met, and those of its process.
+    pub fn faults_met(&self) -> (u64, u64) {
+        let network = lock(&self.network);
+        let (process, task) = network.turn;
+        let of = |faults: &BTreeMap<usize, u64>, whose| faults.get(&whose).copied().unwrap_or(0);
+        (of(&network.faults_of_task, task), of(&network.faults_of_process, process))
+    }
+
+    pub fn goes_on(&self, process: usize, task: usize) {
+        lock(&self.network).turn = (process, task);
+    }
+
+    pub fn pass_time(&self, time: Duration) {
+        self.clocks.iter().for_each(|clock| clock.advance(time));
+    }
+
+    /// A store goes away for some calls.
+    pub fn outage(&self, place: &'static str, calls: u64) {
+        let mut network = lock(&self.network);
+        if network.rate > 0 {
+            let until = network.calls + calls;
+            network.outages.insert(place, until);
+            drop(network);
+            self.say(format!("-- {place} is away until call {until}"));
+        }
+    }
+
+    /// From here on nothing fails and nobody begins anything.
+    pub fn end(&self) {
+        self.say("-- the faults stop".to_owned());
+        self.ending.store(true, Ordering::Relaxed);
+        let mut network = lock(&self.network);
+        (network.rate, network.outages) = (0, BTreeMap::new());
+    }
+
+    pub fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Relaxed)
+    }
+
+    pub fn collects(&self) -> Counted<'_> {
+        self.collectors.fetch_add(1, Ordering::Relaxed);
+        Counted(&self.collectors)
+    }
+
+    pub fn is_anybody_collecting(&self) -> bool {
+        self.collectors.load(Ordering::Relaxed) > 0
+    }
+
+    /// The number of a call that begins.
+    pub fn new_call(&self) -> usize {
+        self.new_calls.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub fn succeeded(&self, what: &str) {
+        *lock(&self.succeeded).entry(what.to_owned()).or_default() += 1;
+    }
+
+    pub fn all_succeeded(&self) -> BTreeMap<String, u64> {
+        lock(&self.succeeded).clone()
+    }
+
+    pub fn opened(&self, process: usize, service: GalleryService) {
+        lock(&self.opened).push((process, service));
+    }
+
+    pub fn take_opened(&self) -> Vec<(usize, GalleryService)> {
+        std::mem::take(&mut lock(&self.opened))
+    }
+
+    pub fn store(&self, place: &str) -> &MemoryStore {
+        &self.stores[place]
+    }
+
+    /// Lets late changes arrive whose time has come, or all of them.
+    pub fn deliver_late(&self, all: bool) {
+        let (due, later) = {
+            let mut network = lock(&self.network);
+            let (late, now) = (std::mem::take(&mut network.late), network.calls);
+            late.into_iter().partition::<Vec<_>, _>(|(at, ..)| all || *at <= now)
+        };
+        lock(&self.network).late = later;
+        for (_, place, change) in due {
+            let outcome = futures::executor::block_on(change.apply(self.store(place)));
+            self.say(format!("-- late in {place}: {change}: {}", if outcome.is_ok() { "done" } else { "refused" }));
+            self.took_effect(place, &change);
+        }
+    }
+
+    fn took_effect(&self, place: &'static str, change: &Change) {
+        let (Change::Put(key, ..) | Change::Copy(_, key, _) | Change::Delete(key)) = change;
+        lock(&self.network).effects.push((place, key.clone()));
+    }
+
+    /// What has changed in the stores since the last look.
+    pub fn effects(&self) -> Vec<(&'static str, BlobKey)> {
+        std::mem::take(&mut lock(&self.network).effects)
+    }
+
+    /// A service over the same stores that meets no fault and whose calls do not count.
+    pub async fn observer(&self) -> GalleryService {
+        let mut builder = GalleryService::builder().allow_all().catalog_store(self.stores[CATALOG].clone());
+        for region in REGIONS {
+            builder = builder.region_store(region.parse::<Region>().unwrap(), self.stores[region].clone());
+        }
+        let clock = ManualClock::auto_advancing(compute_gallery::host::Clock::now(&self.clocks[0]));
+        let builder = builder.clock(clock).entropy(SeededEntropy::new(self.draw()));
+        builder.workers(compute_gallery::host::Workers::inline()).open().await.unwrap()
+    }
+
+    fn fate(&self, place: &'static str, operation: &str) -> Fate {
+        let is_change = matches!(operation, "put" | "copy" | "delete");
+        let mut network = lock(&self.network);
+        network.calls += 1;
+        let is_away = network.outages.get(place).is_some_and(|until| network.calls < *until);
+        if !is_away && self.below(1000) >= network.rate {
+            return Fate::Served;
+        }
+        let (process, task) = network.turn;
+        network.faults += 1;
+        *network.faults_of_process.entry(process).or_default() += 1;
+        *network.faults_of_task.entry(task).or_default() += 1;
+        match self.below(6) {
+            _ if is_away => Fate::Refused(StoreErrorKind::Unavailable),
+            0 | 1 if is_change => Fate::Unanswered,
+            2 if is_change => Fate::Refused(StoreErrorKind::Unknown),
+            3 if is_change && operation != "delete" => Fate::Refused(StoreErrorKind::Full),
+            4 if is_change && operation != "delete" => Fate::Late,
+            _ if is_change => Fate::Refused(StoreErrorKind::Unavailable),
+            0 => Fate::Unanswered,
+            _ => Fate::Refused(StoreErrorKind::Unavailable),
+        }
+    }
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("World")
+    }
+}
+
+/// A store as a process reaches it: over a network that fails.
+#[derive(Clone, Debug)]
+struct Remote {
+    world: Arc<World>,
+    place: &'static str,
+}
+
+/// What a process makes its service from.
+pub fn builder(world: &Arc<World>, process: usize) -> GalleryServiceBuilder {
+    let remote = |place| Remote { world: world.clone(), place };
+    let mut builder = GalleryService::builder().allow_all().catalog_store(remote(CATALOG));
+    for region in REGIONS {
+        builder = builder.region_store(region.parse().unwrap(), remote(region));
+    }
+    let builder = builder.clock(world.clocks[process].clone()).entropy(SeededEntropy::new(world.draw()));
+    builder.workers(compute_gallery::host::Workers::inline())
+}
+
+impl Change {
+    async fn apply(&self, store: &MemoryStore) -> StoreResult<()> {
+        match self.clone() {
+            Self::Put(key, bytes, mode) => store.put(&key, bytes, mode).await,
+            Self::Copy(from, to, mode) => store.copy(&from, &to, mode).await,
+            Self::Delete(key) => store.delete(&key).await,
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Put(key, bytes, mode) => write!(f, "put {key} ({} bytes, {mode:?})", bytes.len()),
+            Self::Copy(from, to, _) => write!(f, "copy {from} to {to}"),
+            Self::Delete(key) => write!(f, "delete {key}"),
+        }
+    }
+}
+
+/// Lets others go first.
+async fn pause() {
+    let mut paused = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut paused, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+impl Remote {
+    fn store(&self) -> &MemoryStore {
+        self.world.store(self.place)
+    }
+
+    fn answer<T>(&self, what: &dyn fmt::Display, answer: StoreResult<T>) -> StoreResult<T> {
+        let said = answer.as_ref().map_or_else(|error| format!("{:?}", error.kind()), |_| "done".to_owned());
+        let turn = lock(&self.world.network).turn;
+        self.world.say(format!("   process {} task {}: {}: {what}: {said}", turn.0, turn.1, self.place));
+        answer
+    }
+
+    async fn read<T>(
+        &self,
+        operation: &'static str,
+        key: Option<&BlobKey>,
+        work: impl Future<Output = StoreResult<T>>,
+    ) -> StoreResult<T> {
+        pause().await;
+        let refused = |kind| Err(StoreError::new(kind, operation, key));
+        let answer = match self.world.fate(self.place, operation) {
+            Fate::Served => work.await,
+            Fate::Refused(kind) => refused(kind),
+            Fate::Unanswered | Fate::Late => work.await.and(refused(StoreErrorKind::Unavailable)),
+        };
+        let what = format!("{operation} {}", key.map_or("everything", |key| key.as_str()));
+        let answer = self.answer(&what, answer);
+        pause().await;
+        answer
+    }
+
+    async fn change(&self, operation: &'static str, key: &BlobKey, change: Change) -> StoreResult<()> {
+        pause().await;
+        let unknown = || Err(StoreError::new(StoreErrorKind::Unknown, operation, Some(key)));
+        let answer = match self.world.fate(self.place, operation) {
+            Fate::Served => change.apply(self.store()).await,
+            Fate::Refused(kind) => Err(StoreError::new(kind, operation, Some(key))),
+            Fate::Unanswered => change.apply(self.store()).await.and(unknown()),
+            Fate::Late => {
+                let delay = 1 + self.world.below(200) as u64;
+                let mut network = lock(&self.world.network);
+                let at = network.calls + delay;
+                network.late.push((at, self.place, change.clone()));
+                unknown()
+            }
+        };
+        self.world.took_effect(self.place, &change);
+        let answer = self.answer(&change, answer);
+        pause().await;
+        answer
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl BlobStore for Remote {
+    async fn put(&self, key: &BlobKey, bytes: Bytes, mode: PutMode) -> StoreResult<()> {
+        self.change("put", key, Change::Put(key.clone(), bytes, mode)).await
+    }
+
+    async fn get(&self, key: &BlobKey, range: Option<Range<u64>>) -> StoreResult<Bytes> {
+        self.read("get", Some(key), self.store().get(key, range)).await
+    }
+
+    async fn head(&self, key: &BlobKey) -> StoreResult<BlobMeta> {
+        self.read("head", Some(key), self.store().head(key)).await
+    }
+
+    async fn delete(&self, key: &BlobKey) -> StoreResult<()> {
+        self.change("delete", key, Change::Delete(key.clone())).await
+    }
+
+    async fn list(&self, under: Option<&BlobKey>, after: Option<&BlobKey>, limit: usize) -> StoreResult<Page> {
+        self.read("list", under, self.store().list(under, after, limit)).await
+    }
+
+    async fn copy(&self, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
+        self.change("copy", to, Change::Copy(from.clone(), to.clone(), mode)).await
+    }
+
+    async fn persist(&self, under: &BlobKey) -> StoreResult<()> {
+        self.read("persist", Some(under), self.store().persist(under)).await
+    }
+}
