@@ -72,6 +72,10 @@ pub(crate) struct VersionRecord {
     #[serde(serialize_with = "ImageVersion::compact")]
     pub(crate) version: Arc<ImageVersion>,
     pub(crate) content: ImageContent,
+    /// The number of the commit that published it or changed it last: what equals an earlier one may have been another in
+    /// between.
+    #[serde(default)]
+    changed: u64,
     /// The regions that have had all their replicas, with how many of them are still wanted.
     complete: BTreeMap<Region, u32>,
     /// What crossed each region's border.
@@ -94,9 +98,14 @@ pub(crate) struct Upload {
 }
 
 impl VersionRecord {
-    fn new(version: ImageVersion, content: ImageContent, carried: Option<CarriedIdentity>) -> Self {
+    fn new(version: ImageVersion, content: ImageContent, carried: Option<CarriedIdentity>, changed: u64) -> Self {
         let (complete, crossed) = (BTreeMap::new(), BTreeMap::new());
-        Self { version: Arc::new(version), content, complete, crossed, carried, soft_deleted: None }
+        Self { version: Arc::new(version), content, changed, complete, crossed, carried, soft_deleted: None }
+    }
+
+    /// Whether it was published, or given other properties, after commit `number`.
+    pub(crate) fn is_changed_since(&self, number: u64) -> bool {
+        self.changed > number
     }
 
     /// How many replicas the version can be deployed from in `region`: none before all that were asked for at first are
@@ -390,7 +399,7 @@ impl State {
                 self.close_uploads(&version.id().clone().into());
                 let definition = version.id().definition();
                 let record = self.definition_mut(definition).ok_or_else(|| missing(definition))?;
-                record.put(VersionRecord::new(version.clone(), content.clone(), carried.clone()));
+                record.put(VersionRecord::new(version.clone(), content.clone(), carried.clone(), number));
             }
             Event::ImageVersionUpdated { version } => {
                 let change = |record: &mut VersionRecord| {
@@ -403,6 +412,7 @@ impl State {
                         None => false,
                     });
                     record.version = Arc::new(version.clone());
+                    record.changed = number;
                 };
                 self.change_version(version.id(), change).ok_or_else(|| missing(version.id()))?;
             }

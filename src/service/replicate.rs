@@ -436,8 +436,7 @@ impl Session {
             let authorization = session.authorize(state, &[Need::new(Action::WriteVersion, &version)])?;
             let record = state.version(&version).ok_or_else(|| Error::new(rules::missing(&version)))?;
             // What the version needs is not condemned. But it may have been taken out of the region and put in again.
-            let same = before.as_ref().is_some_and(|before| before.version == record.version);
-            if state.is_condemned_since(&region, number) && !same {
+            if state.is_condemned_since(&region, number) && record.is_changed_since(number) {
                 return Err(being_removed(&version));
             }
             if before.as_ref().is_none_or(|before| before.content != record.content) {
