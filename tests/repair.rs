@@ -1,13 +1,15 @@
 //! Damage: what one replica has lost another serves, the damaged one is mended, and no wrong byte gets out.
 #![cfg(feature = "testkit")]
-#![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test may fail as the test does")]
 
 use std::io::Cursor;
 
 use bytes::Bytes;
+use compute_gallery::host::Entropy;
 use compute_gallery::image::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::store::{BlobKey, BlobStore, BlobStoreExt, MemoryStore, PutMode};
+use compute_gallery::testkit::SeededEntropy;
 use compute_gallery::*;
 use futures::executor::block_on;
 use futures::io::{AsyncReadExt, AsyncSeekExt, SeekFrom};
@@ -27,6 +29,10 @@ fn disk() -> Vec<u8> {
 
 /// A version of a small disk, in `regions`.
 async fn world(regions: &str) -> (Session, MemoryStore) {
+    world_with(regions, disk()).await
+}
+
+async fn world_with(regions: &str, disk: Vec<u8>) -> (Session, MemoryStore) {
     let store = MemoryStore::new();
     let service = GalleryService::builder().allow_all().store(store.clone()).open().await.unwrap();
     let session = service.session("test".parse().unwrap());
@@ -36,7 +42,7 @@ async fn world(regions: &str) -> (Session, MemoryStore) {
     let definition = ImageDefinition::new(id, home.clone(), OsType::Linux, OsState::Generalized, identifier);
     session.create_image_definition(definition).await.unwrap();
     let profile = PublishingProfile::new(regions.parse().unwrap());
-    let source = DiskSource::bytes(disk(), DiskFormat::Raw);
+    let source = DiskSource::bytes(disk, DiskFormat::Raw);
     session.publish(NewImageVersion::new(version(), home, profile, source)).await.unwrap();
     session.replicate(&version()).await.unwrap();
     (session, store)
@@ -194,5 +200,76 @@ fn a_whole_replica_that_is_lost_is_filled_again() {
         let report = session.scrub(&region("westeurope")).await.unwrap();
         assert_eq!((report.mended, report.damaged), (whole.len(), 0), "{report:?}");
         assert_eq!(blobs(&store, "regions/westeurope").await, whole);
+    });
+}
+
+/// A disk whose replica is so small that every byte of it can be damaged.
+fn tiny_disk() -> Vec<u8> {
+    (0..4096_u32).map(|at| (at % 251 + 1) as u8).collect()
+}
+
+/// Puts `damage` in place of a blob in some of three replicas, so that one is good; then it is found, served and mended.
+async fn is_found_and_mended(session: &Session, store: &MemoryStore, key: &str, damage: &Bytes, hit: &[&str]) {
+    let mut whole = Vec::new();
+    for place in hit {
+        let key: BlobKey = format!("regions/{place}/{key}").parse().unwrap();
+        whole.push((key.clone(), store.get(&key, None).await.unwrap()));
+        store.put(&key, damage.clone(), PutMode::Overwrite).await.unwrap();
+    }
+    // Deployed from wherever, then scrubbed; or scrubbed at once, which finds each.
+    let is_deployed_first = damage.len() % 2 == 0;
+    if is_deployed_first {
+        for _ in 0..2 {
+            assert!(deploy(session).await.unwrap().1 == tiny_disk(), "{key}, {hit:?}");
+        }
+    }
+    let mut found = 0;
+    for place in ["westeurope", "eastus"] {
+        let report = session.scrub(&region(place)).await.unwrap();
+        assert_eq!(report.damaged, 0, "{key}, {hit:?}");
+        found += report.mended;
+    }
+    assert!(is_deployed_first || found == hit.len(), "{key}, {hit:?}: {found} found");
+    for (key, bytes) in whole {
+        assert_eq!(store.get(&key, None).await.unwrap(), bytes, "{key}");
+    }
+}
+
+#[test]
+fn a_thousand_flips_and_every_truncation_are_found_and_mended() {
+    const PLACES: [&str; 3] = ["westeurope/slots/0", "westeurope/slots/1", "eastus/slots/0"];
+    const SEED: u64 = 17;
+    println!("seed {SEED}");
+    let entropy = SeededEntropy::new(SEED);
+    let below = |end: usize| {
+        let mut bytes = [0; 8];
+        entropy.fill(&mut bytes).unwrap();
+        (u64::from_le_bytes(bytes) % end as u64) as usize
+    };
+    // One or two of the three, beginning anywhere.
+    let some = || -> Vec<&str> {
+        let (first, count) = (below(3), 1 + below(2));
+        (0..count).map(|next| PLACES[(first + next) % 3]).collect()
+    };
+    block_on(async {
+        let (session, store) = world_with("westeurope=2,eastus=1", tiny_disk()).await;
+        let of_first = |key: &BlobKey| key.as_str().split("/slots/0/").nth(1).unwrap().to_owned();
+        let whole = blobs(&store, "regions/westeurope/slots/0").await;
+        let whole: Vec<(String, Bytes)> = whole.into_iter().map(|(key, bytes)| (of_first(&key), bytes)).collect();
+        for _ in 0..1_000 {
+            let (key, bytes) = &whole[below(whole.len())];
+            let mut flipped = bytes.to_vec();
+            let bit = below(flipped.len() * 8);
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            is_found_and_mended(&session, &store, key, &flipped.into(), &some()).await;
+        }
+        let mut cuts = 0;
+        for (key, bytes) in &whole {
+            for length in 0..bytes.len() {
+                is_found_and_mended(&session, &store, key, &bytes.slice(..length), &some()).await;
+                cuts += 1;
+            }
+        }
+        println!("1000 flips and {cuts} truncations of {} blobs: all found, all mended, no wrong byte", whole.len());
     });
 }
