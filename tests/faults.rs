@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use compute_gallery::access::SharingUpdate;
+use compute_gallery::host::Entropy;
 use compute_gallery::image::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::store::{BlobStore, BlobStoreExt, MemoryStore, StoreErrorKind};
@@ -319,4 +320,108 @@ fn every_operation_survives_a_fault_at_every_call() {
     }
     eprintln!("{runs} runs");
     assert!(runs > 150, "the scenarios reach the store: {runs}");
+}
+
+/// What a gallery goes through, one thing after another.
+fn life() -> [Act; 8] {
+    [
+        |world| Box::pin(async { world.session.replicate(&version("1.0.1")).await.map(drop) }),
+        |world| publish(world, "2.0.0"),
+        |world| Box::pin(async { world.session.replicate(&version("2.0.0")).await.map(drop) }),
+        |world| Box::pin(async { world.session.delete(version("1.0.1")).await.map(drop) }),
+        |world| Box::pin(async { world.session.collect().await.map(drop) }),
+        |world| publish(world, "2.0.1"),
+        |world| {
+            Box::pin(async {
+                let there = world.current("2.0.1").await?;
+                let regions = "westeurope=2,eastus,northeurope=2".parse().unwrap();
+                let profile = there.publishing_profile().clone().with_target_regions(regions);
+                world.session.update_image_version(there.with_publishing_profile(profile).unwrap()).await.map(drop)
+            })
+        },
+        |world| Box::pin(async { world.session.replicate(&version("2.0.1")).await.map(drop) }),
+    ]
+}
+
+fn publish<'a>(world: &'a World, number: &'a str) -> BoxFuture<'a, Result<()>> {
+    let new = new_version(number, "westeurope=2,eastus", source(world.seed(number)));
+    Box::pin(async { world.session.publish(new).await.map(drop) })
+}
+
+/// What is acknowledged, and where, when so many things are done.
+fn acknowledged(done: usize) -> Vec<(&'static str, &'static str)> {
+    let mut there = OLD.to_vec();
+    if (1..4).contains(&done) {
+        there.extend([("1.0.1", "westeurope"), ("1.0.1", "eastus")]);
+    }
+    if done >= 3 {
+        there.extend([("2.0.0", "westeurope"), ("2.0.0", "eastus")]);
+    }
+    if done >= 8 {
+        there.extend([("2.0.1", "westeurope"), ("2.0.1", "eastus"), ("2.0.1", "northeurope")]);
+    }
+    there
+}
+
+/// At 50 moments of a gallery's life, chosen by chance, `strike` makes something fail from that call on; `heal` mends it when
+/// the first operation has failed. Nothing that was acknowledged may be gone, in between or afterwards.
+fn strikes_at_random_moments(name: &str, kind: ErrorKind, strike: fn(&World, u64), heal: fn(&World)) {
+    const SEED: u64 = 1;
+    let calls = block_on(async {
+        let world = World::new().await;
+        let before = world.faults.calls();
+        for act in life() {
+            act(&world).await.unwrap();
+        }
+        world.faults.calls() - before
+    });
+    let (entropy, mut failed, mut looked) = (SeededEntropy::new(SEED), 0, 0);
+    for _ in 0..50 {
+        let mut moment = [0; 8];
+        entropy.fill(&mut moment).unwrap();
+        let moment = u64::from_le_bytes(moment) % calls;
+        block_on(async {
+            let world = World::new().await;
+            strike(&world, moment);
+            for (done, act) in (0..).zip(life()) {
+                if let Err(error) = act(&world).await {
+                    let what = format!("seed {SEED}, {name} at call {moment}, operation {done}: {error}");
+                    assert_eq!(error.kind(), kind, "{what}");
+                    failed += 1;
+                    for mended in [false, true] {
+                        for (number, place) in acknowledged(done) {
+                            assert_eq!(world.deploys(&world.session, number, place).await, Ok(()), "{what}");
+                            looked += 1;
+                        }
+                        if !mended {
+                            heal(&world);
+                        }
+                    }
+                    if let Err(again) = act(&world).await {
+                        panic!("{what}; and when it is mended: {again}");
+                    }
+                }
+            }
+            for (number, place) in acknowledged(usize::MAX) {
+                assert_eq!(world.deploys(&world.session, number, place).await, Ok(()), "{name} at call {moment}");
+            }
+            world.session.share_gallery(&gallery(), SharingUpdate::Reset).await.unwrap();
+            world.session.delete(gallery()).cascade().await.unwrap();
+            // What an interrupted collection had condemned is another's after ten minutes.
+            world.clock.advance(Duration::from_secs(11 * 60));
+            world.session.collect().await.unwrap();
+            let left = world.store.list_all(Some(&"regions".parse().unwrap())).await.unwrap();
+            assert!(left.is_empty(), "{name} at call {moment}: {left:?}");
+        });
+    }
+    println!(
+        "{name} at 50 of {calls} calls: {failed} operations failed, {looked} deployments meanwhile, 0 versions lost"
+    );
+    assert!(failed > 40, "the moments are within the gallery's life: {failed}");
+}
+
+#[test]
+fn a_store_that_is_full_at_any_moment_loses_nothing() {
+    let fill = |world: &World, moment| world.faults.fill_from(moment);
+    strikes_at_random_moments("full", ErrorKind::StorageFull, fill, |world| world.faults.heal());
 }

@@ -87,6 +87,7 @@ struct Plan {
     calls: u64,
     once: BTreeMap<u64, Fault>,
     onwards: Option<(u64, Fault)>,
+    full: Option<u64>,
 }
 
 impl Faults {
@@ -108,11 +109,17 @@ impl Faults {
         plan.onwards = Some((plan.calls.saturating_add(skipped), fault));
     }
 
+    /// After `skipped` more calls no space is left: every put and copy gets `Full`, all else goes on.
+    pub fn fill_from(&self, skipped: u64) {
+        let mut plan = self.plan();
+        plan.full = Some(plan.calls.saturating_add(skipped));
+    }
+
     /// No further call fails.
     pub fn heal(&self) {
         let mut plan = self.plan();
         plan.once.clear();
-        plan.onwards = None;
+        (plan.onwards, plan.full) = (None, None);
     }
 
     /// The calls so far, or since the last [`forget_record`](Self::forget_record).
@@ -137,7 +144,8 @@ impl Faults {
             plan.calls += 1;
             plan.record.push(call);
             let onwards = plan.onwards.filter(|(from, _)| number >= *from).map(|(_, fault)| fault);
-            plan.once.remove(&number).or(onwards)
+            let full = plan.full.filter(|from| number >= *from && matches!(operation, "put" | "copy"));
+            plan.once.remove(&number).or(onwards).or(full.map(|_| Fault::Before(StoreErrorKind::Full)))
         };
         let kind = match fault {
             None => return work.await,
@@ -213,6 +221,20 @@ mod tests {
         faults.heal();
         assert_eq!(head_kinds(&store, 1), [NotFound]);
         assert_eq!((faults.calls(), faults.record().len()), (6, 6));
+    }
+
+    #[test]
+    fn a_full_store_can_be_read_and_deleted_from() {
+        let store = FaultyStore::new(MemoryStore::new());
+        let key = "a".parse().unwrap();
+        store.faults().fill_from(1);
+        block_on(store.put(&key, Bytes::new(), PutMode::Create)).unwrap();
+        let error = block_on(store.put(&key, Bytes::new(), PutMode::Overwrite)).unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Full);
+        block_on(store.get(&key, None)).unwrap();
+        block_on(store.delete(&key)).unwrap();
+        store.faults().heal();
+        block_on(store.put(&key, Bytes::new(), PutMode::Create)).unwrap();
     }
 
     #[test]
