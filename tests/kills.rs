@@ -5,7 +5,7 @@
 //! acknowledged, and says so when it has come to the store call that its seed has chosen. There it stands still or goes on, and
 //! is killed with SIGKILL. `KILLS=5000` makes a longer run.
 #![cfg(feature = "testkit")]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of a test may fail as the test does")]
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};

@@ -5,7 +5,7 @@
 //! that is folded from the log alone:
 //!
 //! - what was acknowledged is in the log and stays there; what was refused is not; what is unknown is one or the other;
-//! - a blob that something needs is there at every moment;
+//! - a record that something needs is there at every moment, in every slot;
 //! - no caller ever gets a wrong byte, and one whose own calls do not fail gets all of them;
 //! - once the faults stop, everything comes to rest: every version can be made complete and deployed from each replica, and
 //!   when all is deleted, nothing is left.
@@ -24,6 +24,9 @@
 #[path = "simulation/client.rs"]
 #[expect(unreachable_pub, reason = "a test has no public face")]
 mod client;
+#[path = "simulation/content.rs"]
+#[expect(unreachable_pub, reason = "a test has no public face")]
+mod content;
 #[path = "simulation/executor.rs"]
 #[expect(unreachable_pub, reason = "a test has no public face")]
 mod executor;
@@ -144,9 +147,8 @@ impl Simulation {
             let mut model = self.world.model.lock().unwrap();
             if place == CATALOG {
                 model.catch_up(&self.world, &self.observer);
-            } else if model.is_needed(place, &key) {
-                let there = block_on(self.world.store(place).find_meta(&key)).unwrap();
-                assert!(there.is_some(), "{key} was removed from {place}, and is needed");
+            } else {
+                model.check(&self.world, place, &key);
             }
         }
     }

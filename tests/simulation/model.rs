@@ -9,6 +9,7 @@ use compute_gallery::{Event, ImageContent, Session};
 use futures::TryStreamExt;
 use futures::executor::block_on;
 
+use crate::content::{self, Records};
 use crate::world::World;
 
 /// What the log says.
@@ -21,10 +22,17 @@ pub struct Model {
     past: BTreeMap<ResourceId, Vec<(u64, Option<Digest>)>>,
     /// What each caller has committed.
     committed: BTreeMap<String, Vec<Event>>,
-    /// The blobs that something needs, by the name of their store.
-    needed: BTreeSet<(String, BlobKey)>,
-    /// The packs of each manifest.
-    packs: BTreeMap<Digest, Vec<String>>,
+    /// What something needs in each slot, by the name of its store.
+    needed: BTreeMap<(String, u32), Needed>,
+    /// What each manifest leads to.
+    reach: BTreeMap<Digest, Records>,
+}
+
+/// What something needs in a slot.
+#[derive(Default)]
+struct Needed {
+    manifests: BTreeSet<Digest>,
+    records: Records,
 }
 
 /// A version, a managed image or a snapshot.
@@ -64,9 +72,16 @@ impl Model {
             self.committed.entry(commit.caller.to_string()).or_default().push(commit.event);
         }
         self.needed = self.all_needed(world);
-        for (store, key) in &self.needed {
-            let there = block_on(world.store(store).find_meta(key)).unwrap();
-            assert!(there.is_some(), "after commit {}: {key} is needed in {store} and is not there", self.number);
+        for ((store, slot), needed) in &self.needed {
+            for manifest in &needed.manifests {
+                let key = format!("slots/{slot}/manifests/{manifest}").parse().unwrap();
+                let there = block_on(world.store(store).find_meta(&key)).unwrap();
+                assert!(there.is_some(), "after commit {}: {key} is needed in {store} and is not there", self.number);
+            }
+            for (pack, records) in &needed.records {
+                let there = content::has(world.store(store), *slot, pack, records);
+                assert!(there, "after commit {}: {pack} is needed in {store} slot {slot}: {records:?}", self.number);
+            }
         }
     }
 
@@ -123,32 +138,50 @@ impl Model {
         self.put(id, Some(image));
     }
 
-    /// Every blob that something needs. From the moment that it exists an image is whole in the first slot of its home.
-    fn all_needed(&mut self, world: &World) -> BTreeSet<(String, BlobKey)> {
-        let mut needed = BTreeSet::new();
+    /// Everything that something needs. From the moment that it exists an image is whole in the first slot of its home.
+    fn all_needed(&mut self, world: &World) -> BTreeMap<(String, u32), Needed> {
+        let mut needed: BTreeMap<(String, u32), Needed> = BTreeMap::new();
         for (id, image) in &self.images {
             let manifest = image.content.manifest;
-            let packs = self.packs.entry(manifest).or_insert_with(|| {
-                let key = format!("slots/0/manifests/{manifest}").parse().unwrap();
-                let bytes = block_on(world.store(image.home.as_str()).find(&key)).unwrap();
+            let reach = self.reach.entry(manifest).or_insert_with(|| {
+                let (key, home) =
+                    (format!("slots/0/manifests/{manifest}").parse().unwrap(), world.store(image.home.as_str()));
+                let bytes = block_on(home.find(&key)).unwrap();
                 let bytes = bytes.unwrap_or_else(|| panic!("the manifest of {id} was never there: {manifest}"));
-                packs_of(&serde_json::from_slice(&bytes).unwrap())
+                content::reach(home, &serde_json::from_slice(&bytes).unwrap())
             });
             let mut slots = image.complete.clone();
             slots.entry(image.home.clone()).or_insert(1);
-            for (region, count) in slots {
-                for slot in 0..count {
-                    let keys = packs.iter().map(|pack| format!("slots/{slot}/packs/{pack}"));
-                    let keys = keys.chain([format!("slots/{slot}/manifests/{manifest}")]);
-                    needed.extend(keys.map(|key| (region.to_string(), key.parse().unwrap())));
+            for (region, slot) in
+                slots.into_iter().flat_map(|(region, count)| (0..count).map(move |slot| (region.clone(), slot)))
+            {
+                let of_slot = needed.entry((region.to_string(), slot)).or_default();
+                of_slot.manifests.insert(manifest);
+                for (pack, records) in &*reach {
+                    of_slot.records.entry(pack.clone()).or_default().extend(records);
                 }
             }
         }
         needed
     }
 
-    pub fn is_needed(&self, store: &str, key: &BlobKey) -> bool {
-        self.needed.contains(&(store.to_owned(), key.clone()))
+    /// What is needed of a pack or manifest is there, after something of it was removed.
+    pub fn check(&self, world: &World, store: &str, key: &BlobKey) {
+        let names: Vec<&str> = key.segments().collect();
+        let ["slots", slot, what, name, rest @ ..] = names.as_slice() else { return };
+        let slot = slot.parse().unwrap();
+        let Some(needed) = self.needed.get(&(store.to_owned(), slot)) else { return };
+        let is_there = match *what {
+            "manifests" => {
+                let is_needed = needed.manifests.iter().any(|manifest| manifest.to_string() == *name);
+                !is_needed || block_on(world.store(store).find_meta(key)).unwrap().is_some()
+            }
+            _ => {
+                let pack = format!("{name}/{}", rest[0]);
+                needed.records.get(&pack).is_none_or(|records| content::has(world.store(store), slot, &pack, records))
+            }
+        };
+        assert!(is_there, "{key} was removed from {store}, and something of it is needed");
     }
 
     /// Whether a resource is still what it was after commit `number`, more replicas apart.
@@ -173,11 +206,6 @@ fn wanted(version: &compute_gallery::model::ImageVersion) -> BTreeMap<Region, u3
     let profile = version.publishing_profile();
     let regions = profile.target_regions().iter().map(|target| target.region().clone());
     regions.map(|region| (region.clone(), profile.replicas_in(&region).unwrap())).collect()
-}
-
-fn packs_of(manifest: &serde_json::Value) -> Vec<String> {
-    let packs = manifest["packs"].as_array().unwrap().iter();
-    packs.map(|pack| format!("{}/{:010}", pack["upload"].as_str().unwrap(), pack["number"].as_u64().unwrap())).collect()
 }
 
 fn name(event: &Event) -> String {

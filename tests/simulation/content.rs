@@ -1,0 +1,106 @@
+//! What lies in a slot, read by `docs/format.md` alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use compute_gallery::store::{BlobKey, BlobStoreExt, MemoryStore};
+use futures::executor::block_on;
+
+/// The name of a pack within a slot: its upload and its number.
+pub type Pack = String;
+
+/// Where a record lies in its pack, and how long it is.
+type Place = (u32, u32);
+
+/// Every record that something needs of each pack.
+pub type Records = BTreeMap<Pack, BTreeSet<Place>>;
+
+/// Whether all of some records of a pack are in a slot: in the whole pack, or in parts of it.
+pub fn has(store: &MemoryStore, slot: u32, pack: &str, records: &BTreeSet<Place>) -> bool {
+    if find(store, &format!("slots/{slot}/packs/{pack}")).is_some() {
+        return true;
+    }
+    let parts = block_on(store.list_all(Some(&key(&format!("slots/{slot}/parts/{pack}"))))).unwrap();
+    let mut there = BTreeSet::new();
+    for part in parts {
+        let (lines, part) = read_part(store, &part.key);
+        there.extend((0..lines).map(|line| place(&part, line)));
+    }
+    records.is_subset(&there)
+}
+
+/// Every record that a manifest leads to, read from slot 0 of its home.
+pub fn reach(home: &MemoryStore, manifest: &serde_json::Value) -> Records {
+    let mut records = Records::new();
+    let pack = |value: &serde_json::Value| {
+        format!("{}/{:010}", value["upload"].as_str().unwrap(), value["number"].as_u64().unwrap())
+    };
+    let mut nodes = Vec::new();
+    for disk in manifest["disks"].as_array().unwrap() {
+        let root = &disk["root"];
+        if !root.is_null() {
+            let number = |name: &str| root[name].as_u64().unwrap() as u32;
+            nodes.push((pack(&root["pack"]), (number("offset"), number("length"))));
+        }
+    }
+    while let Some((pack, place)) = nodes.pop() {
+        let node = record(home, &pack, place);
+        records.entry(pack).or_default().insert(place);
+        assert_eq!(&node[..4], b"cgn1");
+        let packs: Vec<Pack> = (0..usize::from(u16::from_le_bytes([node[6], node[7]])))
+            .map(|number| {
+                let at = 40 + number * 20;
+                let upload: String = node[at..at + 16].iter().map(|byte| format!("{byte:02x}")).collect();
+                format!("{upload}/{:010}", u32_at(&node, at + 16))
+            })
+            .collect();
+        for line in node[40 + packs.len() * 20..].chunks_exact(44) {
+            let child = (packs[usize::from(line[40])].clone(), (u32_at(line, 32), u32_at(line, 36)));
+            match node[4] {
+                0 => drop(records.entry(child.0).or_default().insert(child.1)),
+                _ => nodes.push(child),
+            }
+        }
+    }
+    records
+}
+
+/// The bytes of a record in slot 0.
+fn record(store: &MemoryStore, pack: &str, (offset, length): Place) -> Bytes {
+    if let Some(whole) = find(store, &format!("slots/0/packs/{pack}")) {
+        return whole.slice(offset as usize..(offset + length) as usize);
+    }
+    for part in block_on(store.list_all(Some(&key(&format!("slots/0/parts/{pack}"))))).unwrap() {
+        let (lines, part) = read_part(store, &part.key);
+        let mut at = 8 + lines * 44;
+        for there in (0..lines).map(|line| place(&part, line)) {
+            if there == (offset, length) {
+                return part.slice(at..at + length as usize);
+            }
+            at += there.1 as usize;
+        }
+    }
+    panic!("record {offset} of {pack} was never there")
+}
+
+/// A part, and how many lines its table has.
+fn read_part(store: &MemoryStore, key: &BlobKey) -> (usize, Bytes) {
+    let name = key.as_str().rsplit('/').next().unwrap();
+    (name.split('-').next().unwrap().parse().unwrap(), block_on(store.find(key)).unwrap().unwrap())
+}
+
+fn place(part: &[u8], line: usize) -> Place {
+    (u32_at(part, 8 + line * 44 + 32), u32_at(part, 8 + line * 44 + 36))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
+}
+
+fn key(text: &str) -> BlobKey {
+    text.parse().unwrap()
+}
+
+fn find(store: &MemoryStore, at: &str) -> Option<Bytes> {
+    block_on(store.find(&key(at))).unwrap()
+}
