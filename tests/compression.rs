@@ -98,13 +98,20 @@ async fn packs(store: &MemoryStore) -> BTreeMap<String, Bytes> {
     packs
 }
 
-/// The encodings that the tables of all packs name, as `docs/format.md` lays them down.
+/// The encodings that the leaves of all indexes name, as `docs/format.md` lays them down.
 async fn encodings(store: &MemoryStore) -> BTreeSet<u8> {
     let mut found = BTreeSet::new();
     for pack in packs(store).await.values() {
         let (body, count) = pack[..pack.len() - 4].split_last_chunk::<4>().unwrap();
-        let table = body.len() - 40 * u32::from_le_bytes(*count) as usize;
-        found.extend(body[table..].chunks(40).map(|line| line[36]));
+        let (mut record, table) = (8, body.len() - 36 * u32::from_le_bytes(*count) as usize);
+        for line in body[table..].chunks(36) {
+            let end = record + u32::from_le_bytes(*line.last_chunk().unwrap()) as usize;
+            if let Some([0, 0, low, high, node @ ..]) = body[record..end].strip_prefix(b"cgn1") {
+                let packs = usize::from(u16::from_le_bytes([*low, *high]));
+                found.extend(node[32 + packs * 20..].chunks(44).map(|child| child[41]));
+            }
+            record = end;
+        }
     }
     found
 }

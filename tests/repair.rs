@@ -1,6 +1,6 @@
 //! Damage: what one replica has lost another serves, the damaged one is mended, and no wrong byte gets out.
 #![cfg(feature = "testkit")]
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test may fail as the test does")]
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 
 use std::io::Cursor;
 
@@ -217,7 +217,7 @@ async fn is_found_and_mended(session: &Session, store: &MemoryStore, key: &str, 
         store.put(&key, damage.clone(), PutMode::Overwrite).await.unwrap();
     }
     // Deployed from wherever, then scrubbed; or scrubbed at once, which finds each.
-    let is_deployed_first = damage.len() % 2 == 0;
+    let is_deployed_first = damage.len().is_multiple_of(2);
     if is_deployed_first {
         for _ in 0..2 {
             assert!(deploy(session).await.unwrap().1 == tiny_disk(), "{key}, {hit:?}");

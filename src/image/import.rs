@@ -121,8 +121,9 @@ impl Import<'_> {
                 for chunk in &group.chunks {
                     let record = match &chunk.content {
                         Content::Stored(record) => writer.reuse(*record),
-                        Content::New(encoding, place) => {
-                            writer.store_chunk(chunk.digest, *encoding, group.bench.record(*encoding, place))
+                        Content::New(encoding, place, hash) => {
+                            let record = group.bench.record(*encoding, place);
+                            writer.store_chunk(chunk.digest, *encoding, record, *hash)
                         }
                     };
                     digest.add(chunk.position, &chunk.digest);
@@ -256,8 +257,8 @@ struct EncodedChunk {
 enum Content {
     /// It is stored already.
     Stored(RecordRef),
-    /// It was not when this was encoded: its record is at this place on the bench.
-    New(Encoding, Range<usize>),
+    /// It was not when this was encoded: its record is at this place on the bench, and has this hash as it is stored.
+    New(Encoding, Range<usize>, Digest),
 }
 
 impl EncodedGroup {
@@ -284,8 +285,11 @@ impl EncodedGroup {
                 || {
                     let start = bench.records.len();
                     match encode(chunk, occupied, &mut bench.compressor, &mut bench.records) {
-                        Encoding::Plain => Content::New(Encoding::Plain, place_of(number)),
-                        encoding => Content::New(encoding, start..bench.records.len()),
+                        Encoding::Plain => Content::New(Encoding::Plain, place_of(number), digest),
+                        encoding => {
+                            let hash = Digest::of(bench.records.get(start..).unwrap_or_default());
+                            Content::New(encoding, start..bench.records.len(), hash)
+                        }
                     }
                 },
                 Content::Stored,
@@ -387,8 +391,8 @@ impl Writer {
         record
     }
 
-    fn store_chunk(&mut self, digest: Digest, encoding: Encoding, record: &[u8]) -> RecordRef {
-        let (record, new_bytes) = self.store(digest, encoding, record, |writer| &mut writer.chunks);
+    fn store_chunk(&mut self, digest: Digest, encoding: Encoding, record: &[u8], hash: Digest) -> RecordRef {
+        let (record, new_bytes) = self.store(digest, encoding, (record, hash), |writer| &mut writer.chunks);
         self.stats.new_chunks += u64::from(new_bytes > 0);
         self.stats.new_chunk_bytes += new_bytes;
         record
@@ -396,7 +400,8 @@ impl Writer {
 
     fn store_node(&mut self, node: &Node) -> RecordRef {
         let bytes = node.encode();
-        let (record, new_bytes) = self.store(Digest::of(&bytes), Encoding::Plain, &bytes, |writer| &mut writer.nodes);
+        let digest = Digest::of(&bytes);
+        let (record, new_bytes) = self.store(digest, Encoding::Plain, (&bytes, digest), |writer| &mut writer.nodes);
         self.stats.new_index_bytes += new_bytes;
         record
     }
@@ -407,14 +412,14 @@ impl Writer {
         &mut self,
         digest: Digest,
         encoding: Encoding,
-        record: &[u8],
+        (record, hash): (&[u8], Digest),
         kind: impl Fn(&mut Self) -> &mut Option<PackBuilder>,
     ) -> (RecordRef, u64) {
         let known = self.known.lock().find(&digest);
         if let Some(known) = known {
             return (self.reuse(known), 0);
         }
-        let record = self.builder(kind, record.len()).append(digest, encoding, record);
+        let record = self.builder(kind, record.len()).append(digest, encoding, record, hash);
         self.known.lock().insert(&record);
         (self.reuse(record), u64::from(record.length))
     }

@@ -5,17 +5,18 @@
 //! share one index whatever each slot holds, a region that gets only the newest of many versions gets only what that
 //! needs, and a pack that is mostly dead is rewritten without a change of any index.
 
+use std::ops::Range;
+
 use bytes::{Bytes, BytesMut};
 
-use super::chunk::{Encoding, Unpacker};
 use super::digest::Digest;
 use super::extents::Extents;
-use super::pack::{PackId, RecordRef};
+use super::pack::{PackId, TableLine};
 use crate::error::{Error, Result};
 use crate::store::BlobKey;
 
 const MAGIC: [u8; 8] = *b"cgpart01";
-const LINE_BYTES: usize = 44;
+const LINE_BYTES: usize = 40;
 
 /// More records than any pack has: one for each byte of the smallest that a record can be.
 const MAX_RECORDS: u32 = 1 << 20;
@@ -54,31 +55,30 @@ impl PartId {
 pub(crate) struct Part {
     pub(crate) id: PartId,
     /// Ascending, with places in the pack.
-    records: Vec<RecordRef>,
+    lines: Vec<TableLine>,
     /// Where each record starts in the part's blob, and where the last one ends.
     starts: Vec<u64>,
 }
 
 impl Part {
-    fn new(pack: PackId, mut records: Vec<RecordRef>) -> (Self, Vec<u8>) {
-        records.sort_unstable_by_key(|record| record.offset);
-        let mut table = Vec::with_capacity(MAGIC.len() + records.len() * LINE_BYTES);
+    fn new(pack: PackId, mut lines: Vec<TableLine>) -> (Self, Vec<u8>) {
+        lines.sort_unstable_by_key(|line| line.offset);
+        let mut table = Vec::with_capacity(MAGIC.len() + lines.len() * LINE_BYTES);
         table.extend_from_slice(&MAGIC);
-        for record in &records {
-            table.extend_from_slice(record.digest.as_bytes());
-            table.extend_from_slice(&record.offset.to_le_bytes());
-            table.extend_from_slice(&record.length.to_le_bytes());
-            table.extend_from_slice(&[record.encoding.code(), 0, 0, 0]);
+        for line in &lines {
+            table.extend_from_slice(line.hash.as_bytes());
+            table.extend_from_slice(&line.offset.to_le_bytes());
+            table.extend_from_slice(&line.length.to_le_bytes());
         }
-        let id = PartId { pack, records: records.len() as u32, table: Digest::of(&table) };
-        (Self { id, starts: starts(table.len(), &records), records }, table)
+        let id = PartId { pack, records: lines.len() as u32, table: Digest::of(&table) };
+        (Self { id, starts: starts(table.len(), &lines), lines }, table)
     }
 
     /// A part of the given records of one pack, with the blob to store; `bytes` in the same order.
-    pub(crate) fn build(pack: PackId, records: &[RecordRef], bytes: &[Bytes]) -> (Self, Bytes) {
-        let (part, table) = Self::new(pack, records.to_vec());
-        let mut order: Vec<(&RecordRef, &Bytes)> = records.iter().zip(bytes).collect();
-        order.sort_unstable_by_key(|(record, _)| record.offset);
+    pub(crate) fn build(pack: PackId, lines: &[TableLine], bytes: &[Bytes]) -> (Self, Bytes) {
+        let (part, table) = Self::new(pack, lines.to_vec());
+        let mut order: Vec<(&TableLine, &Bytes)> = lines.iter().zip(bytes).collect();
+        order.sort_unstable_by_key(|(line, _)| line.offset);
         let mut blob = BytesMut::with_capacity(part.length() as usize);
         blob.extend_from_slice(&table);
         order.iter().for_each(|(_, bytes)| blob.extend_from_slice(bytes));
@@ -92,10 +92,9 @@ impl Part {
             return Err(damaged());
         }
         let lines = table.strip_prefix(&MAGIC).ok_or_else(damaged)?.chunks_exact(LINE_BYTES);
-        let records: Vec<RecordRef> = lines.map_while(|line| parse_line(id.pack, line)).collect();
-        let (part, same) = Self::new(id.pack, records);
+        let (part, same) = Self::new(id.pack, lines.map_while(parse_line).collect());
         // In one form only: in order, each once.
-        let apart = part.records.windows(2).all(|pair| matches!(pair, [a, b] if a.range().end <= b.offset));
+        let apart = part.lines.windows(2).all(|pair| matches!(pair, [a, b] if a.range().end <= b.offset));
         if part.id == id && same == table && apart { Ok(part) } else { Err(damaged()) }
     }
 
@@ -104,19 +103,19 @@ impl Part {
         self.starts.last().copied().unwrap_or(0)
     }
 
-    pub(crate) fn records(&self) -> &[RecordRef] {
-        &self.records
+    pub(crate) fn lines(&self) -> &[TableLine] {
+        &self.lines
     }
 
     /// What of the pack is here.
     pub(crate) fn extents(&self) -> Extents {
-        self.records.iter().map(RecordRef::range).collect()
+        self.lines.iter().map(TableLine::range).collect()
     }
 
     /// Where a record of the pack starts in the part's blob.
-    pub(crate) fn place_of(&self, record: &RecordRef) -> Option<u64> {
-        let at = self.records.binary_search_by_key(&record.offset, |one| one.offset).ok()?;
-        self.records.get(at).filter(|one| one.length == record.length)?;
+    pub(crate) fn place_of(&self, record: &Range<u32>) -> Option<u64> {
+        let at = self.lines.binary_search_by_key(&record.start, |line| line.offset).ok()?;
+        self.lines.get(at).filter(|line| line.range() == *record)?;
         self.starts.get(at).copied()
     }
 
@@ -127,34 +126,31 @@ impl Part {
         if blob.len() as u64 != self.length() || Self::of_table(self.id, table)? != *self {
             return Err(damaged());
         }
-        let mut unpacker = Unpacker::default();
-        for (record, start) in self.records.iter().zip(&self.starts) {
+        for (line, start) in self.lines.iter().zip(&self.starts) {
             let start = *start as usize;
-            let bytes = blob.get(start..start + record.length as usize).ok_or_else(damaged)?;
-            unpacker.verify(bytes, record.encoding, &record.digest)?;
+            if blob.get(start..start + line.length as usize).map(Digest::of) != Some(line.hash) {
+                return Err(damaged());
+            }
         }
         Ok(())
     }
 }
 
-fn starts(table_bytes: usize, records: &[RecordRef]) -> Vec<u64> {
+fn starts(table_bytes: usize, lines: &[TableLine]) -> Vec<u64> {
     let mut at = table_bytes as u64;
-    let ends = records.iter().map(|record| {
-        at += u64::from(record.length);
+    let ends = lines.iter().map(|line| {
+        at += u64::from(line.length);
         at
     });
     std::iter::once(table_bytes as u64).chain(ends).collect()
 }
 
-fn parse_line(pack: PackId, line: &[u8]) -> Option<RecordRef> {
-    let (digest, rest) = line.split_first_chunk::<32>()?;
+fn parse_line(line: &[u8]) -> Option<TableLine> {
+    let (hash, rest) = line.split_first_chunk::<32>()?;
     let (offset, rest) = rest.split_first_chunk::<4>()?;
-    let (length, rest) = rest.split_first_chunk::<4>()?;
-    let [encoding, 0, 0, 0] = *rest else { return None };
-    let (offset, length) = (u32::from_le_bytes(*offset), u32::from_le_bytes(*length));
+    let (offset, length) = (u32::from_le_bytes(*offset), u32::from_le_bytes(*rest.first_chunk()?));
     offset.checked_add(length)?;
-    let (digest, encoding) = (Digest::from_bytes(*digest), Encoding::from_code(encoding)?);
-    Some(RecordRef { digest, pack, offset, length, encoding })
+    Some(TableLine { hash: Digest::from_bytes(*hash), offset, length })
 }
 
 #[cfg(test)]
@@ -168,15 +164,14 @@ mod tests {
         let contents: Vec<Bytes> =
             [5, 300, 1].iter().zip(1_u8..).map(|(length, seed)| vec![seed; *length].into()).collect();
         let mut offset = 1000;
-        let records: Vec<RecordRef> = contents
+        let lines: Vec<TableLine> = contents
             .iter()
             .map(|bytes| {
                 offset -= 310;
-                let (digest, length) = (Digest::of(bytes), bytes.len() as u32);
-                RecordRef { digest, pack: PACK, offset, length, encoding: Encoding::Plain }
+                TableLine { hash: Digest::of(bytes), offset, length: bytes.len() as u32 }
             })
             .collect();
-        Part::build(PACK, &records, &contents)
+        Part::build(PACK, &lines, &contents)
     }
 
     #[test]
@@ -187,12 +182,12 @@ mod tests {
         let read = Part::of_table(id, &blob[..id.table_bytes() as usize]).unwrap();
         assert_eq!(read, part);
         assert_eq!(read.length(), blob.len() as u64);
-        for record in read.records() {
-            let start = read.place_of(record).unwrap() as usize;
-            assert_eq!(Digest::of(&blob[start..start + record.length as usize]), record.digest);
-            assert!(read.extents().covers(&record.range()));
+        for line in read.lines() {
+            let start = read.place_of(&line.range()).unwrap() as usize;
+            assert_eq!(Digest::of(&blob[start..start + line.length as usize]), line.hash);
+            assert!(read.extents().covers(&line.range()));
         }
-        assert_eq!(read.place_of(&RecordRef { offset: 71, ..read.records()[0] }), None);
+        assert_eq!(read.place_of(&(71..76)), None);
     }
 
     #[test]

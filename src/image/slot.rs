@@ -1,15 +1,15 @@
 //! A slot: the place of one replica, with every pack and manifest that its versions need.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::chunk::Unpacker;
 use super::digest::Digest;
 use super::extents::Extents;
 use super::manifest::Manifest;
-use super::pack::{FinishedPack, PackId, PackInfo, RecordRef, UploadId};
+use super::pack::{FinishedPack, PackId, PackInfo, RecordRef, TableLine, UploadId};
 use super::part::{Part, PartId};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::Workers;
@@ -115,17 +115,18 @@ impl Slot {
         let mut found = vec![Bytes::new(); records.len()];
         for of_pack in order.chunk_by(|(_, a), (_, b)| a.pack == b.pack) {
             let Some((_, first)) = of_pack.first() else { continue };
-            self.read_of_pack(&first.pack, of_pack, &mut found).await?;
+            let ranges: Vec<_> = of_pack.iter().map(|(number, record)| (*number, record.range())).collect();
+            self.read_of_pack(&first.pack, &ranges, &mut found).await?;
         }
         Ok(found)
     }
 
-    async fn read_of_pack(&self, pack: &PackId, records: &[(usize, &RecordRef)], found: &mut [Bytes]) -> Result<()> {
+    async fn read_of_pack(&self, pack: &PackId, ranges: &[(usize, Range<u32>)], found: &mut [Bytes]) -> Result<()> {
         if self.known_parts(pack).is_none() {
-            let wanted = records.iter().map(|(number, record)| Wanted {
+            let wanted = ranges.iter().map(|(number, range)| Wanted {
                 number: *number,
-                start: u64::from(record.offset),
-                length: record.length,
+                start: u64::from(range.start),
+                length: range.end - range.start,
             });
             match self.read_from(&pack.key()?, &wanted.collect::<Vec<_>>(), found).await {
                 // It may be here in parts.
@@ -138,12 +139,12 @@ impl Slot {
             }
         }
         // What was known may have been written again meanwhile, as other parts or whole.
-        if self.read_of_parts(pack, records, found).await? {
+        if self.read_of_parts(pack, ranges, found).await? {
             return Ok(());
         }
         self.forget_parts(pack);
         self.look_for_parts(pack).await?;
-        if self.read_of_parts(pack, records, found).await? {
+        if self.read_of_parts(pack, ranges, found).await? {
             return Ok(());
         }
         self.forget_parts(pack);
@@ -152,13 +153,14 @@ impl Slot {
     }
 
     /// Reads records from the parts that are known; false where one of them is in none of these.
-    async fn read_of_parts(&self, pack: &PackId, records: &[(usize, &RecordRef)], found: &mut [Bytes]) -> Result<bool> {
+    async fn read_of_parts(&self, pack: &PackId, ranges: &[(usize, Range<u32>)], found: &mut [Bytes]) -> Result<bool> {
         let parts = self.known_parts(pack).unwrap_or_default();
         let mut wanted: BTreeMap<usize, Vec<Wanted>> = BTreeMap::new();
-        for (number, record) in records {
-            let places = parts.iter().enumerate().find_map(|(at, part)| Some((at, part.place_of(record)?)));
-            let Some((at, start)) = places else { return Ok(false) };
-            wanted.entry(at).or_default().push(Wanted { number: *number, start, length: record.length });
+        for (number, range) in ranges {
+            let place = parts.iter().enumerate().find_map(|(at, part)| Some((at, part.place_of(range)?)));
+            let Some((at, start)) = place else { return Ok(false) };
+            let length = range.end - range.start;
+            wanted.entry(at).or_default().push(Wanted { number: *number, start, length });
         }
         for (at, wanted) in wanted {
             let Some(part) = parts.get(at) else { continue };
@@ -233,21 +235,21 @@ impl Slot {
         Ok(parts)
     }
 
-    /// The records of a pack that are here, verified against the manifest's word where the pack is whole.
-    pub(crate) async fn records_of(&self, info: &PackInfo) -> Result<Vec<RecordRef>> {
+    /// What the tables tell of a pack's records that are here; verified against the manifest's word where it is whole.
+    async fn table_of(&self, info: &PackInfo) -> Result<Vec<TableLine>> {
         let key = info.id.key()?;
         match self.store.get(&key, Some(info.length - info.tail_bytes()..info.length)).await {
-            Ok(tail) => info.records(&tail),
+            Ok(tail) => info.table(&tail),
             Err(error) if error.kind() == StoreErrorKind::NotFound => {
                 self.forget_parts(&info.id);
                 let parts = self.look_for_parts(&info.id).await?;
                 if parts.is_empty() {
                     return Err(self.failed(error));
                 }
-                let mut records: Vec<RecordRef> = parts.iter().flat_map(|part| part.records().to_vec()).collect();
-                records.sort_unstable_by_key(|record| record.offset);
-                records.dedup_by_key(|record| record.offset);
-                Ok(records)
+                let mut lines: Vec<TableLine> = parts.iter().flat_map(|part| part.lines().to_vec()).collect();
+                lines.sort_unstable_by_key(|line| line.offset);
+                lines.dedup_by_key(|line| line.offset);
+                Ok(lines)
             }
             Err(error) => Err(self.failed(error)),
         }
@@ -365,21 +367,19 @@ impl Slot {
 
     /// A part with what was asked for, made of what is here and verified.
     pub(crate) async fn extract(&self, request: &Request, workers: &Workers) -> Result<(Part, Bytes)> {
-        let records = self.records_of(&request.pack).await?;
-        let wanted: Vec<RecordRef> =
-            records.into_iter().filter(|record| request.extents.covers(&record.range())).collect();
-        if !wanted.iter().map(RecordRef::range).collect::<Extents>().contains(&request.extents) {
+        let lines = self.table_of(&request.pack).await?;
+        let wanted: Vec<TableLine> = lines.into_iter().filter(|line| request.extents.covers(&line.range())).collect();
+        if !wanted.iter().map(TableLine::range).collect::<Extents>().contains(&request.extents) {
             let what =
                 format!("pack {} is there in parts only, and not all that is needed is in them", request.pack.id);
             return Err(Error::new(Problem::new(ErrorKind::NotFound, "ContentMissing", self.place(), what)));
         }
-        let (pack, bytes) = (request.pack.id, self.read_records(&wanted).await?);
-        let build = move || {
-            let mut unpacker = Unpacker::default();
-            for (record, bytes) in wanted.iter().zip(&bytes) {
-                unpacker.verify(bytes, record.encoding, &record.digest)?;
-            }
-            Ok(Part::build(pack, &wanted, &bytes))
+        let (pack, mut bytes) = (request.pack.id, vec![Bytes::new(); wanted.len()]);
+        let ranges: Vec<_> = wanted.iter().enumerate().map(|(number, line)| (number, line.range())).collect();
+        self.read_of_pack(&pack, &ranges, &mut bytes).await?;
+        let build = move || match wanted.iter().zip(&bytes).find(|(line, bytes)| Digest::of(bytes) != line.hash) {
+            Some((line, _)) => Err(Error::corrupt("record", format!("the record at `{}` is damaged", line.offset))),
+            None => Ok(Part::build(pack, &wanted, &bytes)),
         };
         workers.run(build).await.map_err(|error: Error| {
             Error::corrupt(format!("{}, pack {pack}", self.place), "the pack is damaged").with_source(error)

@@ -84,7 +84,7 @@ mod tests {
 
     use super::*;
     use crate::image::chunk::Encoding;
-    use crate::image::pack::{PackBuilder, RecordRef};
+    use crate::image::pack::{PackBuilder, RecordRef, TableLine};
     use crate::image::part::Part;
     use crate::image::{Digest, UploadId};
 
@@ -94,7 +94,10 @@ mod tests {
         let id = PackId { upload: UploadId::from_bytes([0; 16]), number };
         let mut builder = PackBuilder::new(id, None);
         let contents: Vec<Vec<u8>> = (0..RECORDS).map(|record| vec![record as u8; 100 + record]).collect();
-        let records = contents.iter().map(|bytes| builder.append(Digest::of(bytes), Encoding::Plain, bytes)).collect();
+        let records = contents
+            .iter()
+            .map(|bytes| builder.append(Digest::of(bytes), Encoding::Plain, bytes, Digest::of(bytes)))
+            .collect();
         (builder.finish().info, records, contents.into_iter().map(Bytes::from).collect())
     }
 
@@ -105,9 +108,13 @@ mod tests {
             1 => Holding { whole: Some(info.length), ..Holding::default() },
             _ => {
                 let is_in = |at: &usize| chosen >> at & 1 == 1;
-                let records: Vec<RecordRef> = (0..RECORDS).filter(is_in).map(|at| records[at]).collect();
+                let line = |at: usize| {
+                    let RecordRef { digest, offset, length, .. } = records[at];
+                    TableLine { hash: digest, offset, length }
+                };
+                let lines: Vec<TableLine> = (0..RECORDS).filter(is_in).map(line).collect();
                 let contents: Vec<Bytes> = (0..RECORDS).filter(is_in).map(|at| contents[at].clone()).collect();
-                Holding { parts: vec![Part::build(info.id, &records, &contents).0], ..Holding::default() }
+                Holding { parts: vec![Part::build(info.id, &lines, &contents).0], ..Holding::default() }
             }
         }
     }

@@ -72,7 +72,7 @@ fn record(store: &MemoryStore, pack: &str, (offset, length): Place) -> Bytes {
     }
     for part in block_on(store.list_all(Some(&key(&format!("slots/0/parts/{pack}"))))).unwrap() {
         let (lines, part) = read_part(store, &part.key);
-        let mut at = 8 + lines * 44;
+        let mut at = 8 + lines * 40;
         for there in (0..lines).map(|line| place(&part, line)) {
             if there == (offset, length) {
                 return part.slice(at..at + length as usize);
@@ -90,7 +90,7 @@ fn read_part(store: &MemoryStore, key: &BlobKey) -> (usize, Bytes) {
 }
 
 fn place(part: &[u8], line: usize) -> Place {
-    (u32_at(part, 8 + line * 44 + 32), u32_at(part, 8 + line * 44 + 36))
+    (u32_at(part, 8 + line * 40 + 32), u32_at(part, 8 + line * 40 + 36))
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
