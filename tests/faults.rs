@@ -322,6 +322,20 @@ fn every_operation_survives_a_fault_at_every_call() {
     assert!(runs > 150, "the scenarios reach the store: {runs}");
 }
 
+/// A put whose answer was lost may land late: that the next attempt found the store full was told as if nothing had happened.
+#[test]
+fn a_refusal_after_an_unclear_answer_is_unclear() {
+    block_on(async {
+        let world = World::new().await;
+        // Look for news, put, look, put again.
+        world.faults.fail_call(1, Fault::Before(StoreErrorKind::Unknown));
+        world.faults.fail_call(3, Fault::Before(StoreErrorKind::Full));
+        let error = world.session.create_image_definition(definition("other")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unknown, "{error}");
+        world.session.create_image_definition(definition("other")).await.unwrap();
+    });
+}
+
 /// What a gallery goes through, one thing after another.
 fn life() -> [Act; 8] {
     [

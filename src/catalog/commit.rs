@@ -62,6 +62,8 @@ struct Batch {
     nonce: Nonce,
     bytes: Bytes,
     next: Arc<State>,
+    /// Whether a put of it was begun: it may land yet, unless it was answered.
+    is_sent: bool,
     /// Those that the entry is for, each with what its check came to in turn: a refusal may rest on a change that
     /// stands earlier in the same entry, so it too is told only when the entry's fate is known.
     members: Vec<(Pending, Result<()>)>,
@@ -119,7 +121,8 @@ impl Catalog {
                     Err(error) => return waiting.into_iter().for_each(|pending| pending.answer(Err(error.clone()))),
                 }
             }
-            let Some(batch) = &writer.under_way else { return };
+            let Some(batch) = &mut writer.under_way else { return };
+            let was_sent = std::mem::replace(&mut batch.is_sent, true);
             let fate = self.put(batch).await;
             let Some(batch) = writer.under_way.take() else { return };
             match fate {
@@ -133,7 +136,12 @@ impl Catalog {
                     }
                     return;
                 }
-                Ok(_) if attempt >= MAX_ATTEMPTS => {
+                Ok(Fate::Absent) if attempt >= MAX_ATTEMPTS => {
+                    let what = format!("the store did not say in {MAX_ATTEMPTS} attempts whether it is committed");
+                    let cause = Error::new(Problem::new(ErrorKind::Unavailable, "RetryableError", "catalog", what));
+                    return batch.answer(|| Err(unknown(cause.clone())));
+                }
+                Ok(Fate::Lost) if attempt >= MAX_ATTEMPTS => {
                     let what = format!(
                         "nothing was committed in {MAX_ATTEMPTS} attempts, others were always faster: call again"
                     );
@@ -146,6 +154,8 @@ impl Catalog {
                     queue.splice(0..0, batch.members.into_iter().map(|(pending, _)| pending));
                 }
                 Ok(Fate::Absent) => writer.under_way = Some(batch),
+                // That this put did nothing says nothing of one before it, which may land yet.
+                Err(error) if was_sent => return batch.answer(|| Err(unknown(error.clone()))),
                 Err(error) => return batch.answer(|| Err(error.clone())),
             }
             attempt += 1;
@@ -173,7 +183,7 @@ impl Catalog {
         let entry = if changes.is_empty() { Ok(None) } else { self.entry_after(&state, changes).map(Some) };
         match entry {
             Ok(Some((nonce, bytes, next))) => {
-                Some(Batch { number: next.number(), nonce, bytes, next: Arc::new(next), members })
+                Some(Batch { number: next.number(), nonce, bytes, next: Arc::new(next), is_sent: false, members })
             }
             Ok(None) => {
                 members.into_iter().for_each(|(pending, verdict)| pending.answer(verdict.map(|()| state.clone())));
@@ -214,10 +224,6 @@ impl Catalog {
         if !matches!(error.kind(), StoreErrorKind::AlreadyExists | StoreErrorKind::Unknown) {
             return Err(failed(error));
         }
-        let unknown = |cause: Error| {
-            let what = "whether the operation is committed is not known: read the state, then decide";
-            Error::new(Problem::new(ErrorKind::Unknown, "InternalError", "catalog", what)).with_source(cause)
-        };
         match self.read_entry(batch.number).await.map_err(unknown)? {
             Some((_, entry)) if entry.nonce == batch.nonce => {
                 // ORDER: found by reading, so perhaps not durable yet; it must be before it is acknowledged.
@@ -240,6 +246,11 @@ impl Catalog {
         let longest = 1_u64 << late.min(8);
         self.clock.sleep(Duration::from_micros(longest * (1000 + 4 * u64::from(chance[0])) / 2)).await;
     }
+}
+
+fn unknown(cause: Error) -> Error {
+    let what = "whether the operation is committed is not known: read the state, then decide";
+    Error::new(Problem::new(ErrorKind::Unknown, "InternalError", "catalog", what)).with_source(cause)
 }
 
 impl Batch {
