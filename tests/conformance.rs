@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use compute_gallery::host::Workers;
 use compute_gallery::store::{BlobStore, Durability, FsStore, MemoryStore, Prefixed};
-use compute_gallery::testkit::{FaultyStore, conformance};
+use compute_gallery::testkit::{FaultyStore, YieldingStore, conformance};
 use futures::executor::block_on;
 use tempfile::TempDir;
 
@@ -69,8 +69,9 @@ fn a_part_of_a_directory() {
 }
 
 #[test]
-fn a_faulty_store_without_faults() {
+fn a_faulty_store_without_faults_and_a_yielding_store() {
     block_on(conformance::run(|| async { FaultyStore::new(MemoryStore::new()) })).assert_all_passed();
+    block_on(conformance::run(|| async { YieldingStore::new(MemoryStore::new()) })).assert_all_passed();
 }
 
 #[test]

@@ -2,12 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::future::poll_fn;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,7 +13,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use compute_gallery::model::Region;
 use compute_gallery::store::*;
-use compute_gallery::testkit::{ManualClock, SeededEntropy};
+use compute_gallery::testkit::{ManualClock, SeededEntropy, YieldingStore};
 use compute_gallery::{GalleryService, GalleryServiceBuilder};
 
 use crate::model::Model;
@@ -323,7 +321,7 @@ struct Remote {
 
 /// What a process makes its service from.
 pub fn builder(world: &Arc<World>, process: usize) -> GalleryServiceBuilder {
-    let remote = |place| Remote { world: world.clone(), place };
+    let remote = |place| YieldingStore::new(Remote { world: world.clone(), place });
     let mut builder = GalleryService::builder().allow_all().catalog_store(remote(CATALOG));
     for region in REGIONS {
         builder = builder.region_store(region.parse().unwrap(), remote(region));
@@ -352,19 +350,6 @@ impl fmt::Display for Change {
     }
 }
 
-/// Lets others go first.
-async fn pause() {
-    let mut paused = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut paused, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
-
 impl Remote {
     fn store(&self) -> &MemoryStore {
         self.world.store(self.place)
@@ -383,7 +368,6 @@ impl Remote {
         key: Option<&BlobKey>,
         work: impl Future<Output = StoreResult<T>>,
     ) -> StoreResult<T> {
-        pause().await;
         let refused = |kind| Err(StoreError::new(kind, operation, key));
         let answer = match self.world.fate(self.place, operation) {
             Fate::Served => work.await,
@@ -391,13 +375,10 @@ impl Remote {
             Fate::Unanswered | Fate::Late => work.await.and(refused(StoreErrorKind::Unavailable)),
         };
         let what = format!("{operation} {}", key.map_or("everything", |key| key.as_str()));
-        let answer = self.answer(&what, answer);
-        pause().await;
-        answer
+        self.answer(&what, answer)
     }
 
     async fn change(&self, operation: &'static str, key: &BlobKey, change: Change) -> StoreResult<()> {
-        pause().await;
         let unknown = || Err(StoreError::new(StoreErrorKind::Unknown, operation, Some(key)));
         let answer = match self.world.fate(self.place, operation) {
             Fate::Served => change.apply(self.store()).await,
@@ -412,9 +393,7 @@ impl Remote {
             }
         };
         self.world.took_effect(self.place, &change);
-        let answer = self.answer(&change, answer);
-        pause().await;
-        answer
+        self.answer(&change, answer)
     }
 }
 

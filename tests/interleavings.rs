@@ -1,0 +1,156 @@
+//! One operation stands still before and after each of its store calls in turn, while another process does something else
+//! from beginning to end.
+#![cfg(feature = "testkit")]
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
+
+use std::future::IntoFuture;
+
+use compute_gallery::host::Workers;
+use compute_gallery::image::{DiskFormat, DiskSource};
+use compute_gallery::model::*;
+use compute_gallery::store::MemoryStore;
+use compute_gallery::testkit::YieldingStore;
+use compute_gallery::*;
+use futures::executor::block_on;
+use futures::{FutureExt, TryStreamExt};
+
+fn region(name: &str) -> Region {
+    name.parse().unwrap()
+}
+
+fn gallery(name: &str) -> Gallery {
+    let id = format!("/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/{name}");
+    Gallery::new(id.parse().unwrap(), region("westeurope"))
+}
+
+fn version(number: &str) -> ImageVersionId {
+    gallery("g").id().image("web".parse().unwrap()).version(number.parse().unwrap())
+}
+
+fn new_version(number: &str, regions: &str, disk: &'static [u8]) -> NewImageVersion {
+    let profile = PublishingProfile::new(regions.parse().unwrap());
+    NewImageVersion::new(version(number), region("westeurope"), profile, DiskSource::bytes(disk, DiskFormat::Raw))
+}
+
+/// Three processes on one store: the first two can be stopped at each call.
+async fn processes() -> [Session; 3] {
+    let store = MemoryStore::new();
+    let fast = GalleryService::builder().allow_all().store(store.clone()).open().await.unwrap();
+    let fast = fast.session("fast".parse().unwrap());
+    fast.create_gallery(gallery("g")).await.unwrap();
+    let (id, identifier) = (version("1.0.0").definition().clone(), ImageIdentifier::new("a", "b", "c").unwrap());
+    let definition = ImageDefinition::new(id, region("westeurope"), OsType::Linux, OsState::Generalized, identifier);
+    fast.create_image_definition(definition).await.unwrap();
+    [slow(&store).await, slow(&store).await, fast]
+}
+
+async fn slow(store: &MemoryStore) -> Session {
+    let builder = GalleryService::builder().allow_all().store(YieldingStore::new(store.clone()));
+    builder.workers(Workers::inline()).open().await.unwrap().session("slow".parse().unwrap())
+}
+
+/// Goes so many steps on; whether it is over then.
+fn goes_on<F: Future + Unpin>(work: &mut F, steps: usize) -> bool {
+    (0..steps).any(|_| work.now_or_never().is_some())
+}
+
+async fn is_whole(session: &Session, place: &str) -> bool {
+    let report = session.scrub(&region(place)).await.unwrap();
+    (report.mended, report.damaged) == (0, 0)
+}
+
+async fn sends(session: &Session, regions: &str) {
+    let there = ImageVersion::clone(&*session.refresh().await.unwrap().image_version(&version("1.0.0")).unwrap());
+    let profile = there.publishing_profile().clone().with_target_regions(regions.parse().unwrap());
+    let safety = SafetyProfile::default().with_deletion_of_replicated_locations(true);
+    let new = there.with_publishing_profile(profile).unwrap().with_safety_profile(safety);
+    session.update_image_version(new).await.unwrap();
+}
+
+/// A version whose region was taken out and put in again looked as if nothing had happened, and was recorded as complete there
+/// although a collection had removed its packs in between.
+#[test]
+fn a_region_that_was_put_in_again_is_complete_only_when_its_packs_are_there_again() {
+    for steps in 0.. {
+        let is_over = block_on(async {
+            let [slow, _, fast] = processes().await;
+            fast.publish(new_version("1.0.0", "westeurope,eastus", &[7; 10_240])).await.unwrap();
+            fast.replicate(&version("1.0.0")).await.unwrap();
+            // Its packs are there, and the region is to be completed anew.
+            sends(&fast, "westeurope").await;
+            sends(&fast, "westeurope,eastus").await;
+            let mut replication = slow.replicate(&version("1.0.0")).into_future();
+            let is_over = goes_on(&mut replication, steps);
+            sends(&fast, "westeurope").await;
+            fast.collect().await.unwrap();
+            sends(&fast, "westeurope,eastus").await;
+            if !is_over {
+                // It may be refused; what it says is complete has to be there.
+                let _ = replication.await;
+                assert!(is_whole(&fast, "eastus").await, "stopped after {steps} steps");
+            }
+            is_over
+        });
+        if is_over {
+            assert!(steps > 10, "{steps}");
+            return;
+        }
+    }
+}
+
+/// A publish that was announced while a manifest of the same content was being removed could put it, lose it to that
+/// collection, and commit after the collection was over.
+#[test]
+fn a_manifest_that_is_being_removed_is_not_relied_on() {
+    // A disk of zeros has no packs of its own, so its manifest is always the same.
+    let zeros = |number| new_version(number, "westeurope", &[0; 10_240]);
+    for steps in 0.. {
+        let is_over = block_on(async {
+            let [slow, collector, fast] = processes().await;
+            fast.publish(zeros("1.0.0")).await.unwrap();
+            fast.delete(version("1.0.0")).await.unwrap();
+            let mut collection = collector.collect().into_future();
+            let condemns = |commit: &Commit| matches!(commit.event, Event::ContentCondemned { .. });
+            while !fast.history(0).try_collect::<Vec<_>>().await.unwrap().iter().any(condemns) {
+                assert!(!goes_on(&mut collection, 1), "it condemns something");
+            }
+            let mut publishing = slow.publish(zeros("1.0.1")).into_future();
+            let mut is_over = goes_on(&mut publishing, steps);
+            collection.await.unwrap();
+            if is_over {
+                return true;
+            }
+            while !is_over {
+                is_over = goes_on(&mut publishing, 1);
+                assert!(is_whole(&fast, "westeurope").await, "stopped after {steps} steps");
+            }
+            false
+        });
+        if is_over {
+            assert!(steps > 10, "{steps}");
+            return;
+        }
+    }
+}
+
+/// An operation that began while another of its process was reading the log was judged by what that had read before, so it did
+/// not see what was acknowledged before it began.
+#[test]
+fn an_operation_sees_what_was_acknowledged_before_it_began() {
+    for steps in 0.. {
+        let is_over = block_on(async {
+            let [slow, _, fast] = processes().await;
+            let mut earlier = slow.create_gallery(gallery("earlier")).into_future();
+            let is_over = goes_on(&mut earlier, steps);
+            fast.create_gallery(gallery("new")).await.unwrap();
+            let deletion = slow.delete(gallery("new").id().clone()).into_future();
+            let deleted = if is_over { deletion.await } else { futures::join!(earlier, deletion).1 };
+            assert_eq!(deleted.unwrap().len(), 1, "stopped after {steps} steps");
+            is_over
+        });
+        if is_over {
+            assert!(steps > 2, "{steps}");
+            return;
+        }
+    }
+}
