@@ -34,7 +34,7 @@ const TEST: &str = "what_was_acknowledged_survives_a_hundred_kills";
 const VERSIONS: u32 = 4;
 
 /// The store calls within which a process is killed.
-const CALLS: u64 = 150;
+const CALLS: u64 = 200;
 
 struct Chance(SeededEntropy);
 
