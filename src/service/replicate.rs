@@ -542,7 +542,8 @@ impl Board {
         self.change(place, |line| {
             line.status.has(bytes, line.needed);
             let moved = bytes.saturating_sub(line.at_first);
-            if passed > 0.0 && moved > 0 {
+            // A hundredth of it says something of the rest; the first node of an index does not.
+            if passed > 0.0 && moved * 100 > line.needed.saturating_sub(line.at_first) {
                 let rate = moved as f64 / passed;
                 let left = line.needed.saturating_sub(bytes) as f64 / rate;
                 line.status.bytes_per_second = Some(rate as u64);
