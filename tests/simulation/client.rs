@@ -62,16 +62,16 @@ fn disk(number: usize) -> DiskSource {
 pub async fn client(world: Arc<World>, service: GalleryService) {
     while !world.is_ending() {
         let call = Call::begin(&world, &service);
-        match world.below(100) {
-            0..20 => call.publish().await,
-            20..26 => call.create_source().await,
-            26..44 => call.replicate().await,
-            44..60 => call.deploy().await,
-            60..66 => call.read().await,
-            66..76 => call.delete().await,
-            76..79 => call.restore().await,
-            79..88 => call.update().await,
-            88..97 => call.collect().await,
+        match world.any_liking() {
+            0 => call.publish().await,
+            1 => call.create_source().await,
+            2 => call.replicate().await,
+            3 => call.deploy().await,
+            4 => call.read().await,
+            5 => call.delete().await,
+            6 => call.restore().await,
+            7 => call.update().await,
+            8 => call.collect().await,
             _ => call.scrub().await,
         }
     }
@@ -100,9 +100,8 @@ impl<'a> Call<'a> {
         self.world.say(format!("{}: {what}", self.caller()));
     }
 
-    /// A version, mostly one that is there.
     fn any_version(&self) -> ImageVersionId {
-        version(self.world.below(5))
+        version(self.world.below(self.world.versions))
     }
 
     /// An image and a region of it, mostly one where it is complete.

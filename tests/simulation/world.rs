@@ -22,11 +22,17 @@ pub const CATALOG: &str = "catalog";
 pub const REGIONS: [&str; 3] = ["westeurope", "eastus", "northeurope"];
 pub const PROCESSES: usize = 3;
 
+/// How often callers do what in `client`, one thing against the other.
+const USUAL: [usize; 10] = [20, 6, 18, 16, 6, 10, 3, 9, 9, 3];
+
 /// The lines of the trace that a failure shows.
 const SHOWN: usize = 80;
 
 pub struct World {
     chance: Mutex<u64>,
+    /// What this run's callers like to do, and with how many versions: some runs are crowded where others are not.
+    pub likings: Vec<usize>,
+    pub versions: usize,
     trace: Mutex<Trace>,
     network: Mutex<Network>,
     pub model: Mutex<Model>,
@@ -100,8 +106,10 @@ impl World {
     pub fn new(seed: u64, skew: Duration) -> Self {
         let start: DateTime<Utc> = "2026-01-02T03:04:05Z".parse().unwrap();
         let stores = REGIONS.into_iter().chain([CATALOG]).map(|place| (place, MemoryStore::new())).collect();
-        let world = Self {
+        let mut world = Self {
             chance: Mutex::new(seed),
+            likings: Vec::new(),
+            versions: 1,
             trace: Mutex::default(),
             network: Mutex::default(),
             model: Mutex::default(),
@@ -117,6 +125,8 @@ impl World {
         for clock in &world.clocks {
             clock.advance(Duration::from_millis(world.below(skew.as_millis() as usize + 1) as u64));
         }
+        world.likings = USUAL.iter().map(|usual| usual * world.of(&[1, 1, 5])).collect();
+        world.versions = *world.of(&[1, 2, 5]);
         // Some runs see no fault at all: there, nothing but the callers' own doings excuses a failure.
         lock(&world.network).rate = [0, 3, 10, 40][world.below(4)];
         world
@@ -141,6 +151,15 @@ impl World {
 
     pub fn of<'a, T>(&self, things: &'a [T]) -> &'a T {
         &things[self.below(things.len())]
+    }
+
+    /// What a caller does next, as a place in [`likings`](Self::likings).
+    pub fn any_liking(&self) -> usize {
+        let mut chosen = self.below(self.likings.iter().sum());
+        self.likings
+            .iter()
+            .take_while(|liking| chosen.checked_sub(**liking).map(|rest| chosen = rest).is_some())
+            .count()
     }
 
     pub fn say(&self, line: String) {
