@@ -116,7 +116,7 @@ fn make_disk(path: &Path) -> std::io::Result<PathBuf> {
     let (mut disk, mut state) = (File::create(path)?, 7_u64);
     disk.set_len(256 << 20)?;
     for place in 0..24 {
-        disk.seek(SeekFrom::Start(place * 10 << 20))?;
+        disk.seek(SeekFrom::Start((place * 10) << 20))?;
         let mut words = Vec::with_capacity(1 << 20);
         while words.len() < 1 << 20 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

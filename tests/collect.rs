@@ -351,3 +351,44 @@ fn damage_to_what_was_rewritten_is_served_and_mended() {
         assert_eq!(world.session.scrub(&region("westeurope")).await.unwrap().mended, 0);
     });
 }
+
+#[test]
+fn of_two_forms_of_a_pack_the_good_one_is_kept() {
+    block_on(async {
+        for rotten in ["parts", "packs"] {
+            let world = mostly_dead().await;
+            let place = "regions/westeurope/slots/0";
+            let mut before = BTreeMap::new();
+            for blob in world.regions.list_all(Some(&place.parse().unwrap())).await.unwrap() {
+                before.insert(blob.key.clone(), world.regions.get(&blob.key, None).await.unwrap());
+            }
+            world.session.collect().await.unwrap();
+            let parts = world.regions.list_all(Some(&format!("{place}/parts").parse().unwrap())).await.unwrap();
+            let part = parts.first().unwrap().key.clone();
+            let of_pack = part.as_str().split('/').nth(6).unwrap().to_owned();
+            // As if the collection had stopped after it wrote the part; then one of the two rots.
+            let whole = before.iter().find(|(key, _)| {
+                key.as_str().contains("/packs/")
+                    && key.as_str().contains(part.as_str().split('/').nth(5).unwrap())
+                    && key.as_str().ends_with(&of_pack)
+            });
+            let (whole, bytes) = whole.unwrap();
+            world.regions.put(whole, bytes.clone(), PutMode::Overwrite).await.unwrap();
+            let hit = if rotten == "parts" { &part } else { whole };
+            let mut flipped = world.regions.get(hit, None).await.unwrap().to_vec();
+            flipped.iter_mut().skip(70_000).take(1).for_each(|byte| *byte ^= 1);
+            world.regions.put(hit, flipped.into(), PutMode::Overwrite).await.unwrap();
+            // Nobody else has it.
+            for other in ["regions/westeurope/slots/1", "regions/eastus"] {
+                for blob in world.regions.list_all(Some(&other.parse().unwrap())).await.unwrap() {
+                    world.regions.delete(&blob.key).await.unwrap();
+                }
+            }
+            let _ = world.session.collect().await;
+            let report = world.session.scrub(&region("westeurope")).await.unwrap();
+            assert!(report.damaged_versions.is_empty(), "{rotten}: {report:?}");
+            let deployment = world.session.deploy(version("1.0.1"), &region("westeurope"));
+            assert!(deployment.to_writer(Cursor::new(Vec::new())).await.unwrap().1.into_inner() == noise(1, 4));
+        }
+    });
+}

@@ -54,6 +54,14 @@ fn goes_on<F: Future + Unpin>(work: &mut F, steps: usize) -> bool {
     (0..steps).any(|_| work.now_or_never().is_some())
 }
 
+/// Lets a collection go on until it has condemned something, and not removed it.
+async fn until_it_condemns<F: Future + Unpin>(collection: &mut F, fast: &Session) {
+    let condemns = |commit: &Commit| matches!(commit.event, Event::ContentCondemned { .. });
+    while !fast.history(0).try_collect::<Vec<_>>().await.unwrap().iter().any(condemns) {
+        assert!(!goes_on(collection, 1), "it condemns something");
+    }
+}
+
 async fn is_whole(session: &Session, place: &str) -> bool {
     let report = session.scrub(&region(place)).await.unwrap();
     (report.mended, report.damaged) == (0, 0)
@@ -98,6 +106,24 @@ fn a_region_that_was_put_in_again_is_complete_only_when_its_packs_are_there_agai
     }
 }
 
+#[test]
+fn a_region_that_was_put_in_again_is_not_complete_by_what_is_being_removed() {
+    block_on(async {
+        let [_, collector, fast] = processes().await;
+        fast.publish(new_version("1.0.0", "westeurope,eastus", &[7; 10_240])).await.unwrap();
+        fast.replicate(&version("1.0.0")).await.unwrap();
+        sends(&fast, "westeurope").await;
+        let mut collection = collector.collect().into_future();
+        until_it_condemns(&mut collection, &fast).await;
+        sends(&fast, "westeurope,eastus").await;
+        let error = fast.replicate(&version("1.0.0")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        collection.await.unwrap();
+        fast.replicate(&version("1.0.0")).await.unwrap();
+        assert!(is_whole(&fast, "eastus").await);
+    });
+}
+
 /// A publish that was announced while a manifest of the same content was being removed could put it, lose it to that
 /// collection, and commit after the collection was over.
 #[test]
@@ -110,10 +136,7 @@ fn a_manifest_that_is_being_removed_is_not_relied_on() {
             fast.publish(zeros("1.0.0")).await.unwrap();
             fast.delete(version("1.0.0")).await.unwrap();
             let mut collection = collector.collect().into_future();
-            let condemns = |commit: &Commit| matches!(commit.event, Event::ContentCondemned { .. });
-            while !fast.history(0).try_collect::<Vec<_>>().await.unwrap().iter().any(condemns) {
-                assert!(!goes_on(&mut collection, 1), "it condemns something");
-            }
+            until_it_condemns(&mut collection, &fast).await;
             let mut publishing = slow.publish(zeros("1.0.1")).into_future();
             let mut is_over = goes_on(&mut publishing, steps);
             collection.await.unwrap();

@@ -127,6 +127,29 @@ fn each_zone_has_all_of_a_zone_redundant_version_and_one_zone_all_of_the_others(
 }
 
 #[test]
+fn a_zone_redundant_version_does_not_build_on_what_is_not_in_all_zones_yet() {
+    block_on(async {
+        let world = World::new().await;
+        let golden: ManagedImageId =
+            "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/images/golden".parse().unwrap();
+        let source = DiskSource::bytes(disk(0), DiskFormat::Raw);
+        let new = NewManagedImage::new(golden.clone(), region("westeurope"), OsType::Linux, source);
+        world.session.create_managed_image(new).await.unwrap();
+        let profile = PublishingProfile::new("westeurope=1".parse().unwrap()).with_storage_account_type(ZRS);
+        let of_image = NewImageVersion::new(version(0), region("westeurope"), profile, golden);
+        world.session.publish(of_image).await.unwrap();
+        assert!(deployed(&world.session, 0).await.is_err(), "not before it is in all zones");
+        world.session.publish(new_version(1, "westeurope=1", ZRS)).await.unwrap();
+        world.lose(0, 0);
+        assert!(deployed(&world.session, 1).await.unwrap() == disk(1));
+        world.faults.iter().for_each(Faults::heal);
+        world.session.replicate(&version(0)).await.unwrap();
+        world.lose(0, 0);
+        assert!(deployed(&world.session, 0).await.unwrap() == disk(0));
+    });
+}
+
+#[test]
 fn a_zone_that_is_lost_while_publishing_replicating_or_deploying_loses_and_stops_nothing() {
     block_on(async {
         let (mut moments, mut degraded, mut acknowledged) = (0, 0, 0);

@@ -2,6 +2,7 @@
 
 use super::compression::{Compressor, Decompressor};
 use super::digest::Digest;
+use super::pack::RecordRef;
 use crate::error::{Error, Result};
 
 /// The length of a chunk. VM disks are block-addressed, so fixed and aligned chunks find more in common between
@@ -95,6 +96,11 @@ impl Unpacker {
     pub(crate) fn unpack(&mut self, number: usize, record: &[u8], encoding: Encoding, expected: &Digest) -> Result<()> {
         let content = self.content(number, record, encoding).filter(|content| content.len() == CHUNK_BYTES);
         verify(content, expected)
+    }
+
+    /// Whether a record of any kind, a chunk's or an index node's, holds what it must.
+    pub(crate) fn is_good(&mut self, record: &[u8], place: &RecordRef) -> bool {
+        verify(self.content(0, record, place.encoding), &place.digest).is_ok()
     }
 
     /// A chunk that was unpacked.

@@ -11,12 +11,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::chunk::Encoding;
 use super::digest::Digest;
+use super::extents::Extents;
 use crate::error::{Error, Result};
 use crate::store::{BlobKey, MAX_BLOB_BYTES};
 
 /// A pack is closed before it grows beyond this: small enough that several on their way bound the memory of an import
 /// and that the last one is not long in the making, large enough that a store is asked for few (`docs/decisions/0004`).
 pub(crate) const PACK_BYTES: usize = 16 << 20;
+
+/// So much of a pack is as good as all of it.
+const WHOLE_PERCENT: u64 = 95;
 
 const MAGIC: [u8; 8] = *b"cgpack01";
 const END_MAGIC: [u8; 4] = *b"cgpe";
@@ -245,9 +249,20 @@ impl PackInfo {
         (u64::from(self.records) * TABLE_ENTRY_BYTES as u64 + TRAILER_BYTES as u64).min(self.length)
     }
 
+    /// Where all its records lie.
+    pub(crate) fn record_range(&self) -> Range<u32> {
+        let start = MAGIC.len() as u32;
+        start..start + u32::try_from(self.record_bytes()).unwrap_or(0)
+    }
+
     /// The bytes of all its records.
     pub(crate) fn record_bytes(&self) -> u64 {
         self.length.saturating_sub(self.tail_bytes() + MAGIC.len() as u64)
+    }
+
+    /// Whether so much of it is needed that it is sent whole: sending less would save next to nothing.
+    pub(crate) fn is_mostly(&self, extents: &Extents) -> bool {
+        extents.bytes() * 100 >= self.record_bytes() * WHOLE_PERCENT
     }
 
     fn damaged(&self, what: &str) -> Error {

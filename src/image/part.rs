@@ -61,8 +61,7 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    fn new(pack: PackId, mut lines: Vec<TableLine>) -> (Self, Vec<u8>) {
-        lines.sort_unstable_by_key(|line| line.offset);
+    fn new(pack: PackId, lines: Vec<TableLine>) -> (Self, Vec<u8>) {
         let mut table = Vec::with_capacity(MAGIC.len() + lines.len() * LINE_BYTES);
         table.extend_from_slice(&MAGIC);
         for line in &lines {
@@ -74,15 +73,24 @@ impl Part {
         (Self { id, starts: starts(table.len(), &lines), lines }, table)
     }
 
-    /// A part of the given records of one pack, with the blob to store; `bytes` in the same order.
-    pub(crate) fn build(pack: PackId, lines: &[TableLine], bytes: &[Bytes]) -> (Self, Bytes) {
-        let (part, table) = Self::new(pack, lines.to_vec());
-        let mut order: Vec<(&TableLine, &Bytes)> = lines.iter().zip(bytes).collect();
-        order.sort_unstable_by_key(|(line, _)| line.offset);
+    /// A part of the given records of one pack, each once, with the blob to store.
+    pub(crate) fn build(pack: PackId, mut records: Vec<(TableLine, Bytes)>) -> (Self, Bytes) {
+        records.sort_unstable_by_key(|(line, _)| line.offset);
+        let (part, table) = Self::new(pack, records.iter().map(|(line, _)| *line).collect());
         let mut blob = BytesMut::with_capacity(part.length() as usize);
         blob.extend_from_slice(&table);
-        order.iter().for_each(|(_, bytes)| blob.extend_from_slice(bytes));
+        records.iter().for_each(|(_, bytes)| blob.extend_from_slice(bytes));
         (part, blob.freeze())
+    }
+
+    /// The records in the part's blob that are good.
+    pub(crate) fn records_in(&self, blob: &Bytes) -> Vec<(TableLine, Bytes)> {
+        let record = |(line, start): (&TableLine, &u64)| {
+            let range = *start as usize..*start as usize + line.length as usize;
+            let bytes = blob.get(range.clone())?;
+            (Digest::of(bytes) == line.hash).then(|| (*line, blob.slice(range)))
+        };
+        self.lines.iter().zip(&self.starts).filter_map(record).collect()
     }
 
     /// Reads a table back, and verifies it against the part's name.
@@ -171,7 +179,7 @@ mod tests {
                 TableLine { hash: Digest::of(bytes), offset, length: bytes.len() as u32 }
             })
             .collect();
-        Part::build(PACK, &lines, &contents)
+        Part::build(PACK, lines.into_iter().zip(contents).collect())
     }
 
     #[test]

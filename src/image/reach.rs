@@ -42,6 +42,13 @@ impl Reach {
         Ok(())
     }
 
+    /// Adds all of a version's packs.
+    pub(crate) fn need_all(&mut self, manifest: &Manifest) {
+        for pack in &manifest.packs {
+            self.needs.entry(pack.id).or_default().add(pack.record_range());
+        }
+    }
+
     fn need(&mut self, record: &RecordRef) {
         self.needs.entry(record.pack).or_default().add(record.range());
     }

@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
+use super::chunk::Unpacker;
 use super::digest::Digest;
 use super::extents::Extents;
 use super::manifest::Manifest;
-use super::pack::{PackId, PackInfo, RecordRef};
+use super::pack::{PackId, PackInfo, RecordRef, TableLine};
+use super::part::Part;
 use super::reach::needs;
 use super::slot::{Cargo, Request, Slot};
 use crate::error::{Error, ErrorKind, Result};
@@ -45,7 +47,8 @@ impl Replicas {
         self.slots.first().map_or("no replica", Slot::place)
     }
 
-    /// Gives `using` the stored bytes of records, from the first slot whose bytes it does not find damaged.
+    /// Gives `using` the stored bytes of records, from the first slot whose bytes it does not find damaged; or, where each
+    /// slot has damaged another of them, each record from one that has it good.
     pub(crate) async fn read<T, F: Future<Output = Result<T, Rejected>>>(
         &self,
         places: &[RecordRef],
@@ -65,7 +68,7 @@ impl Replicas {
                     }
                 },
                 Err(error) => {
-                    if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt | ErrorKind::Invalid) {
+                    if is_damage(&error) {
                         self.note(number, places.iter().map(|place| place.pack));
                     }
                     error
@@ -73,7 +76,32 @@ impl Replicas {
             };
             first.get_or_insert(error);
         }
-        Err(first.unwrap_or_else(|| Error::corrupt("replica", "there is none to read from")))
+        let first = first.unwrap_or_else(|| Error::corrupt("replica", "there is none to read from"));
+        if self.slots.len() < 2 || places.len() < 2 {
+            return Err(first);
+        }
+        let mut records = Vec::with_capacity(places.len());
+        for place in places {
+            match self.read_one(place).await {
+                Some(record) => records.push(record),
+                None => return Err(first),
+            }
+        }
+        using(records).await.map_err(|rejected| match rejected {
+            Rejected::Failed(error) => error,
+            Rejected::Damaged(..) => first,
+        })
+    }
+
+    /// One record, from the first slot that has it good.
+    async fn read_one(&self, place: &RecordRef) -> Option<Bytes> {
+        for slot in self.slots.iter() {
+            let read = slot.read_records(std::slice::from_ref(place)).await.ok().and_then(|mut records| records.pop());
+            if let Some(record) = read.filter(|record| Unpacker::default().is_good(record, place)) {
+                return Some(record);
+            }
+        }
+        None
     }
 
     fn note(&self, slot: usize, packs: impl IntoIterator<Item = PackId>) {
@@ -105,20 +133,38 @@ impl Replicas {
     pub(crate) async fn fetch(&self, request: &Request, workers: &Workers) -> Result<(Cargo, Bytes)> {
         let mut first = None;
         if request.whole {
-            for slot in self.slots.iter() {
-                match slot.verified_pack(&request.pack, workers).await {
-                    Ok(bytes) => return Ok((Cargo::Pack(request.pack), bytes)),
-                    Err(error) => first = first.or(Some(error)),
-                }
+            match self.whole(&request.pack, workers).await {
+                Ok(bytes) => return Ok((Cargo::Pack(request.pack), bytes)),
+                Err(error) => first = Some(error),
             }
         }
+        // Mostly one has all of it; but each may have lost another record.
+        let (mut found, mut missing) = (Vec::new(), request.extents.clone());
+        for slot in self.slots.iter().filter(|_| !request.extents.is_empty()) {
+            match slot.good_records(&request.pack, &missing, workers).await {
+                Ok(records) => found.extend(records),
+                Err(error) => first = first.or(Some(error)),
+            }
+            missing = missing.minus(&found.iter().map(|(line, _): &(TableLine, Bytes)| line.range()).collect());
+            if missing.is_empty() {
+                let (part, bytes) = Part::build(request.pack.id, found);
+                return Ok((Cargo::Part(part), bytes));
+            }
+        }
+        let nobody = || Error::corrupt(format!("pack {}", request.pack.id), "no replica has all that is needed of it");
+        Err(first.unwrap_or_else(nobody))
+    }
+
+    /// A whole pack, verified, from the first that has it.
+    async fn whole(&self, pack: &PackInfo, workers: &Workers) -> Result<Bytes> {
+        let mut first = None;
         for slot in self.slots.iter() {
-            match slot.extract(request, workers).await {
-                Ok((part, bytes)) => return Ok((Cargo::Part(part), bytes)),
+            match slot.verified_pack(pack, workers).await {
+                Ok(bytes) => return Ok(bytes),
                 Err(error) => first = first.or(Some(error)),
             }
         }
-        Err(first.unwrap_or_else(|| Error::corrupt("replica", "there is none to read from")))
+        Err(first.unwrap_or_else(|| Error::corrupt(format!("pack {}", pack.id), "there is no replica to read it from")))
     }
 
     /// Mends what was found damaged, from another slot each; tells how many packs. What can't be mended stays as it is.
@@ -132,10 +178,11 @@ impl Replicas {
         for (number, id) in damaged {
             let info = manifest.packs.iter().find(|pack| pack.id == id);
             let (Some(info), Some(need), Some(slot)) = (info, needs.get(&id), self.slots.get(number)) else { continue };
-            let others = Self::new(
-                self.slots.iter().enumerate().filter(|(at, _)| *at != number).map(|(_, slot)| slot.clone()).collect(),
-            );
-            mended += usize::from(mend(slot, &others, info, need, workers).await == Found::Mended);
+            let others = self.slots.iter().enumerate().filter(|(at, _)| *at != number);
+            let others = Self::new(others.map(|(_, slot)| slot.clone()).collect());
+            // What else is made of the pack is not known here.
+            let mending = Mending { slot, others: &others, info, need, all_needs: None, workers };
+            mended += usize::from(matches!(mending.run().await, Found::Mended));
         }
         mended
     }
@@ -148,56 +195,109 @@ pub(crate) enum Found {
     Good(u64),
     /// It was not, and is now.
     Mended,
-    /// It is not, and no other slot has it, or the slot can't be written to.
+    /// It is not, and no other slot has it, or the slot can't be read or written to.
     Lost,
 }
 
-/// Reads what a slot has of a pack, and brings it what of `need` is damaged or missing.
-pub(crate) async fn mend(slot: &Slot, others: &Replicas, info: &PackInfo, need: &Extents, workers: &Workers) -> Found {
-    try_to_mend(slot, others, info, need, workers).await.unwrap_or(Found::Lost)
+/// Reading what a slot has of a pack, and bringing it what of that is damaged or missing.
+pub(crate) struct Mending<'a> {
+    pub(crate) slot: &'a Slot,
+    pub(crate) others: &'a Replicas,
+    pub(crate) info: &'a PackInfo,
+    /// What must be there.
+    pub(crate) need: &'a Extents,
+    /// What anything at all may need of it in that slot, now or when it is replicated; `None` where that is not known.
+    pub(crate) all_needs: Option<&'a Extents>,
+    pub(crate) workers: &'a Workers,
 }
 
-async fn try_to_mend(
-    slot: &Slot,
-    others: &Replicas,
-    info: &PackInfo,
-    need: &Extents,
-    workers: &Workers,
-) -> Result<Found> {
-    let holding = slot.holding(&info.id).await?;
-    if holding.has_whole(info) && slot.verified_pack(info, workers).await.is_ok() {
-        return Ok(Found::Good(info.length));
+impl Mending<'_> {
+    pub(crate) async fn run(&self) -> Found {
+        self.try_to().await.unwrap_or(Found::Lost)
     }
-    let (mut good, mut read, mut bad) = (Extents::default(), 0, holding.broken);
-    for part in &holding.parts {
-        match slot.verified_part(part, workers).await {
-            Ok(_) => {
-                good = good.union(&part.extents());
+
+    async fn try_to(&self) -> Result<Found> {
+        let Self { slot, info, workers, .. } = *self;
+        let holding = slot.holding(&info.id).await?;
+        if holding.has_whole(info) && unless_damaged(slot.verified_pack(info, workers).await)?.is_some() {
+            return Ok(Found::Good(info.length));
+        }
+        let (mut there, mut read, mut bad) = (Extents::default(), 0, holding.broken.clone());
+        // Every record that is still good goes into the part that takes the place of what is damaged: others may need it.
+        let mut saved: Vec<(TableLine, Bytes)> = Vec::new();
+        for part in &holding.parts {
+            if unless_damaged(slot.verified_part(part, workers).await)?.is_some() {
+                there = there.union(&part.extents());
                 read += part.length();
+            } else {
+                saved.extend(slot.good_records_of_part(part).await?);
+                bad.push(part.id);
             }
-            Err(_) => bad.push(part.id),
         }
-    }
-    let missing = need.minus(&good);
-    if !missing.is_empty() {
-        // A pack that was whole becomes whole again if anybody has it so.
-        let whole = holding.parts.is_empty();
-        let (cargo, bytes) = others.fetch(&Request { pack: *info, extents: missing, whole }, workers).await?;
-        slot.replace(&cargo, bytes).await?;
-        match cargo {
-            Cargo::Pack(_) => return Ok(Found::Mended),
-            Cargo::Part(part) => bad.retain(|id| *id != part.id),
+        let mut blind = false;
+        if holding.whole.is_some() {
+            if let Ok(bytes) = self.others.whole(info, workers).await {
+                slot.replace(&Cargo::Pack(*info), bytes).await?;
+                return Ok(Found::Mended);
+            }
+            match unless_damaged(slot.good_records_of_whole(info).await)? {
+                Some(records) => saved.extend(records),
+                None => blind = true,
+            }
         }
+        if blind && self.all_needs.is_none() {
+            // What is good in it can't be told from what is not, so it has to stay.
+            return Ok(Found::Lost);
+        }
+        let need = match self.all_needs.filter(|_| blind) {
+            Some(all) => self.need.union(all),
+            None => self.need.clone(),
+        };
+        saved.sort_unstable_by_key(|(line, _)| line.offset);
+        saved.dedup_by_key(|(line, _)| line.offset);
+        saved.retain(|(line, _)| !there.covers(&line.range()));
+        let missing = need.minus(&there).minus(&saved.iter().map(|(line, _)| line.range()).collect());
+        if bad.is_empty() && holding.whole.is_none() && missing.is_empty() {
+            return Ok(Found::Good(read));
+        }
+        let mut written = None;
+        if !missing.is_empty() {
+            let whole = holding.is_empty() && info.is_mostly(&missing);
+            let (cargo, bytes) = self.others.fetch(&Request { pack: *info, extents: missing, whole }, workers).await?;
+            match cargo {
+                Cargo::Pack(_) => {
+                    slot.replace(&cargo, bytes).await?;
+                    return Ok(Found::Mended);
+                }
+                Cargo::Part(part) => saved.extend(part.records_in(&bytes)),
+            }
+        }
+        if !saved.is_empty() {
+            let (part, bytes) = Part::build(info.id, saved);
+            written = Some(part.id);
+            slot.replace(&Cargo::Part(part), bytes).await?;
+        }
+        // ORDER: all that is good and all that is needed is there before what is damaged goes.
+        for id in bad.iter().filter(|id| Some(**id) != written) {
+            slot.delete_part(id).await?;
+        }
+        if holding.whole.is_some() {
+            slot.delete_pack(&info.id).await?;
+        }
+        Ok(Found::Mended)
     }
-    if bad.is_empty() && holding.whole.is_none() {
-        return Ok(if need.minus(&good).is_empty() { Found::Good(read) } else { Found::Mended });
+}
+
+/// `None` for what is damaged or gone; a store that does not answer says nothing of what it has.
+fn unless_damaged<T>(read: Result<T>) -> Result<Option<T>> {
+    match read {
+        Ok(there) => Ok(Some(there)),
+        Err(error) if is_damage(&error) => Ok(None),
+        Err(error) => Err(error),
     }
-    // ORDER: all that is needed is there before what is damaged goes.
-    for id in &bad {
-        slot.delete_part(id).await?;
-    }
-    if holding.whole.is_some() {
-        slot.delete_pack(&info.id).await?;
-    }
-    Ok(Found::Mended)
+}
+
+/// Whether an error tells of bytes that are not what they must be, or are gone.
+pub(crate) fn is_damage(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt | ErrorKind::Invalid)
 }

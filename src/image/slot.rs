@@ -18,6 +18,9 @@ use crate::store::{BlobKey, BlobStore, BlobStoreExt, Prefixed, PutMode, StoreErr
 /// Records that lie less than this apart in a pack are fetched with one read.
 const MAX_GAP: u64 = 16 << 10;
 
+/// So many packs' parts are remembered: at most a few MiB.
+const MAX_KNOWN_PARTS: usize = 64;
+
 /// No read is longer than this.
 const MAX_READ: u64 = 4 << 20;
 
@@ -59,6 +62,10 @@ impl Holding {
             true => Extents::default(),
             false => self.parts.iter().fold(need.clone(), |lacking, part| lacking.minus(&part.extents())),
         }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.whole.is_none() && self.parts.is_empty() && self.broken.is_empty()
     }
 
     /// The bytes that it takes.
@@ -122,28 +129,25 @@ impl Slot {
     }
 
     async fn read_of_pack(&self, pack: &PackId, ranges: &[(usize, Range<u32>)], found: &mut [Bytes]) -> Result<()> {
-        if self.known_parts(pack).is_none() {
-            let wanted = ranges.iter().map(|(number, range)| Wanted {
-                number: *number,
-                start: u64::from(range.start),
-                length: range.end - range.start,
-            });
-            match self.read_from(&pack.key()?, &wanted.collect::<Vec<_>>(), found).await {
-                // It may be here in parts.
-                Err(error) if error.kind() == StoreErrorKind::NotFound => {
-                    if self.look_for_parts(pack).await?.is_empty() {
-                        return Err(self.failed(error));
-                    }
-                }
-                done => return done.map_err(|error| self.failed(error)),
-            }
-        }
-        // What was known may have been written again meanwhile, as other parts or whole.
-        if self.read_of_parts(pack, ranges, found).await? {
+        // What is known may have been written again meanwhile, as other parts or whole.
+        if self.known_parts(pack).is_some() && self.read_of_parts(pack, ranges, found).await? {
             return Ok(());
         }
         self.forget_parts(pack);
-        self.look_for_parts(pack).await?;
+        let wanted = ranges.iter().map(|(number, range)| Wanted {
+            number: *number,
+            start: u64::from(range.start),
+            length: range.end - range.start,
+        });
+        match self.read_from(&pack.key()?, &wanted.collect::<Vec<_>>(), found).await {
+            Err(error) if error.kind() == StoreErrorKind::NotFound => {
+                // It may be here in parts.
+                if self.look_for_parts(pack).await?.is_empty() {
+                    return Err(self.failed(error));
+                }
+            }
+            done => return done.map_err(|error| self.failed(error)),
+        }
         if self.read_of_parts(pack, ranges, found).await? {
             return Ok(());
         }
@@ -210,12 +214,22 @@ impl Slot {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner).remove(pack);
     }
 
-    /// The parts of a pack that are here; remembered, if there are any.
-    async fn look_for_parts(&self, pack: &PackId) -> Result<Arc<[Part]>> {
+    /// The parts of a pack that are here.
+    async fn parts_of(&self, pack: &PackId) -> Result<Arc<[Part]>> {
         let under: BlobKey = format!("parts/{}/{:010}", pack.upload, pack.number).parse()?;
-        let parts: Arc<[Part]> = self.parts_under(&under).await?.into_iter().filter_map(|(_, part, _)| part).collect();
+        Ok(self.parts_under(&under).await?.into_iter().filter_map(|(_, part, _)| part).collect())
+    }
+
+    /// The same; remembered, if there are any.
+    async fn look_for_parts(&self, pack: &PackId) -> Result<Arc<[Part]>> {
+        let parts = self.parts_of(pack).await?;
         if !parts.is_empty() {
-            self.parts.lock().unwrap_or_else(PoisonError::into_inner).insert(*pack, parts.clone());
+            let mut known = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.len() >= MAX_KNOWN_PARTS {
+                // Which goes does not matter much: it is listed again when it is read again.
+                known.clear();
+            }
+            known.insert(*pack, parts.clone());
         }
         Ok(parts)
     }
@@ -241,8 +255,7 @@ impl Slot {
         match self.store.get(&key, Some(info.length - info.tail_bytes()..info.length)).await {
             Ok(tail) => info.table(&tail),
             Err(error) if error.kind() == StoreErrorKind::NotFound => {
-                self.forget_parts(&info.id);
-                let parts = self.look_for_parts(&info.id).await?;
+                let parts = self.parts_of(&info.id).await?;
                 if parts.is_empty() {
                     return Err(self.failed(error));
                 }
@@ -327,7 +340,7 @@ impl Slot {
         if request.whole && self.is_whole(&whole).await? {
             return Ok(Some(whole));
         }
-        let parts = self.look_for_parts(&request.pack.id).await?;
+        let parts = self.parts_of(&request.pack.id).await?;
         let same = parts.iter().find(|part| part.extents() == request.extents);
         Ok(same.cloned().map(Cargo::Part))
     }
@@ -359,31 +372,48 @@ impl Slot {
         let bytes = self.store.get(&part.id.key()?, None).await.map_err(|error| self.failed(error))?;
         let (part, copy) = (part.clone(), bytes.clone());
         workers.run(move || part.verify(&copy)).await.map_err(|error| {
-            Error::corrupt(format!("{}, part of pack {}", self.place, error.target()), "the part is damaged")
-                .with_source(error)
+            Error::corrupt(format!("{}, {}", self.place, error.target()), "the part is damaged").with_source(error)
         })?;
         Ok(bytes)
     }
 
-    /// A part with what was asked for, made of what is here and verified.
-    pub(crate) async fn extract(&self, request: &Request, workers: &Workers) -> Result<(Part, Bytes)> {
-        let lines = self.table_of(&request.pack).await?;
-        let wanted: Vec<TableLine> = lines.into_iter().filter(|line| request.extents.covers(&line.range())).collect();
-        if !wanted.iter().map(TableLine::range).collect::<Extents>().contains(&request.extents) {
-            let what =
-                format!("pack {} is there in parts only, and not all that is needed is in them", request.pack.id);
-            return Err(Error::new(Problem::new(ErrorKind::NotFound, "ContentMissing", self.place(), what)));
-        }
-        let (pack, mut bytes) = (request.pack.id, vec![Bytes::new(); wanted.len()]);
+    /// The records of a pack within `extents` that are here and good.
+    pub(crate) async fn good_records(
+        &self,
+        pack: &PackInfo,
+        extents: &Extents,
+        workers: &Workers,
+    ) -> Result<Vec<(TableLine, Bytes)>> {
+        let lines = self.table_of(pack).await?;
+        let wanted: Vec<TableLine> = lines.into_iter().filter(|line| extents.covers(&line.range())).collect();
+        let mut bytes = vec![Bytes::new(); wanted.len()];
         let ranges: Vec<_> = wanted.iter().enumerate().map(|(number, line)| (number, line.range())).collect();
-        self.read_of_pack(&pack, &ranges, &mut bytes).await?;
-        let build = move || match wanted.iter().zip(&bytes).find(|(line, bytes)| Digest::of(bytes) != line.hash) {
-            Some((line, _)) => Err(Error::corrupt("record", format!("the record at `{}` is damaged", line.offset))),
-            None => Ok(Part::build(pack, &wanted, &bytes)),
+        self.read_of_pack(&pack.id, &ranges, &mut bytes).await?;
+        let good = move || {
+            let records = wanted.into_iter().zip(bytes);
+            records.filter(|(line, bytes)| Digest::of(bytes) == line.hash).collect()
         };
-        workers.run(build).await.map_err(|error: Error| {
-            Error::corrupt(format!("{}, pack {pack}", self.place), "the pack is damaged").with_source(error)
-        })
+        Ok(workers.run(good).await)
+    }
+
+    /// The records of a damaged pack that are still good.
+    pub(crate) async fn good_records_of_whole(&self, pack: &PackInfo) -> Result<Vec<(TableLine, Bytes)>> {
+        let blob = self.store.get(&pack.id.key()?, None).await.map_err(|error| self.failed(error))?;
+        let record = |line: TableLine| {
+            let range = line.offset as usize..line.range().end as usize;
+            let bytes = blob.get(range.clone())?;
+            (Digest::of(bytes) == line.hash).then(|| (line, blob.slice(range)))
+        };
+        Ok(pack.table(&blob)?.into_iter().filter_map(record).collect())
+    }
+
+    /// The records of a damaged part that are still good.
+    pub(crate) async fn good_records_of_part(&self, part: &Part) -> Result<Vec<(TableLine, Bytes)>> {
+        match self.store.get(&part.id.key()?, None).await {
+            Ok(blob) => Ok(part.records_in(&blob)),
+            Err(error) if error.kind() == StoreErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(self.failed(error)),
+        }
     }
 
     /// Puts verified bytes here, in place of damaged ones if there are any.
@@ -393,18 +423,23 @@ impl Slot {
         done.map_err(|error| self.failed(error))
     }
 
-    /// Copies from another slot of the same store; true if this call put it here.
-    pub(crate) async fn copy_cargo(&self, from: &Slot, cargo: &Cargo) -> Result<bool> {
+    /// Copies from another slot of the same store; true if this call put it here, `None` if it is not there any more.
+    pub(crate) async fn copy_cargo(&self, from: &Slot, cargo: &Cargo) -> Result<Option<bool>> {
         let name = cargo.key()?;
         let (source, target) = (from.key.join(name.as_str())?, self.key.join(name.as_str())?);
-        if created(self.of.copy(&source, &target, PutMode::Create).await).map_err(|error| self.failed(error))? {
-            return Ok(true);
+        let copy = |mode| self.of.copy(&source, &target, mode);
+        let done = match copy(PutMode::Create).await {
+            Err(error) if error.kind() == StoreErrorKind::AlreadyExists => match self.is_whole(cargo).await? {
+                true => return Ok(Some(false)),
+                false => copy(PutMode::Overwrite).await,
+            },
+            done => done,
+        };
+        match done {
+            Ok(()) => Ok(Some(true)),
+            Err(error) if error.kind() == StoreErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.failed(error)),
         }
-        if self.is_whole(cargo).await? {
-            return Ok(false);
-        }
-        self.of.copy(&source, &target, PutMode::Overwrite).await.map_err(|error| self.failed(error))?;
-        Ok(true)
     }
 
     /// What is here of a pack.

@@ -54,6 +54,17 @@ impl ReplicationControl {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).command
     }
 
+    /// Until it is cancelled.
+    pub(crate) async fn cancelled(&self) {
+        loop {
+            let changed = self.changed();
+            if self.now() == Command::Cancel {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// Until another command is given.
     pub(crate) fn changed(&self) -> impl Future<Output = ()> + Unpin {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner).changes;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::FutureExt;
-use futures::future::{BoxFuture, Either, select};
+use futures::future::{BoxFuture, Either, join_all, select};
 use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::control::{Command, ReplicationControl};
@@ -156,6 +156,11 @@ impl Job<'_> {
         self.check();
     }
 
+    fn has_nobody_to_ask(&mut self) {
+        let what = "something is lacking that neither a replica of the region nor another region has: scrub them";
+        self.outcome = Some(Err(Error::corrupt(self.run.region.to_string(), what)));
+    }
+
     /// Fails where a replica has too few copies left.
     fn check(&mut self) {
         let gone: Vec<usize> = self.gone.keys().copied().collect();
@@ -176,33 +181,39 @@ impl Engine<'_> {
         finish: &(dyn Fn(usize, &Moved) -> BoxFuture<'f, Result<()>> + Sync),
     ) -> Vec<(Moved, Result<()>)> {
         let mut jobs: Vec<Job<'_>> = regions.iter().map(|run| self.job(run)).collect();
-        let mut under_way = FuturesUnordered::new();
-        let (mut crossing, mut time_is_up) = (0, self.time_is_up());
+        let mut under_way: FuturesUnordered<BoxFuture<'_, News>> = FuturesUnordered::new();
+        let (mut crossing, mut turn) = (0, 0);
+        let mut time_is_up = time_is_up(self.clock, self.deadline);
         loop {
             // ORDER: from before the look, or a command given in between would be missed.
             let changed = self.control.changed();
             let stopped = match self.control.now() {
                 Command::GoOn => false,
                 Command::Pause => true,
-                Command::Cancel => return given_up(jobs, "it was cancelled"),
+                Command::Cancel => return given_up(jobs, CANCELLED),
             };
             for (place, job) in jobs.iter_mut().enumerate() {
                 if job.outcome.is_none() && job.under_way == 0 && job.spread.is_done() {
-                    job.outcome = Some(self.complete(job, place, finish).await);
-                    on_moved(place, &job.moved);
+                    job.under_way += 1;
+                    let (run, gone, moved) = (job.run, job.gone.keys().copied().collect(), job.moved);
+                    under_way.push(Box::pin(async move {
+                        let (lost, outcome) = self.complete(run, gone, place, &moved, finish).await;
+                        News::Completed { place, lost, outcome }
+                    }));
                 }
             }
             if self.stop_at_first && jobs.iter().any(|job| matches!(job.outcome, Some(Err(_)))) {
-                return given_up(jobs, "another region failed");
+                return given_up(jobs, ANOTHER_FAILED);
             }
             if jobs.iter().all(|job| job.outcome.is_some()) {
                 break;
             }
-            // Regions take turns, so that none waits for another to finish.
+            // Regions take turns, also for what is free when only one pack has arrived.
             let mut issued = !stopped;
             while issued {
                 issued = false;
-                for (place, job) in jobs.iter_mut().enumerate().filter(|(_, job)| job.outcome.is_none()) {
+                for place in (0..jobs.len()).map(|number| (turn + number) % jobs.len().max(1)).collect::<Vec<_>>() {
+                    let Some(job) = jobs.get_mut(place).filter(|job| job.outcome.is_none()) else { continue };
                     if job.under_way >= WITHIN_A_REGION {
                         continue;
                     }
@@ -215,54 +226,53 @@ impl Engine<'_> {
                         crossing += usize::from(!limited);
                     }
                     job.under_way += 1;
-                    under_way.push(self.carry(job.run, place, transfer));
-                    issued = true;
+                    let run = job.run;
+                    under_way.push(Box::pin(async move {
+                        News::Carried { place, transfer, carried: self.carry(run, transfer).await }
+                    }));
+                    (issued, turn) = (true, place + 1);
                 }
             }
             if under_way.is_empty() && !stopped {
                 // Nobody has what is lacking, and nothing is coming.
-                jobs.iter_mut()
-                    .filter(|job| job.outcome.is_none())
-                    .for_each(|job| job.outcome = Some(Err(no_replica())));
+                jobs.iter_mut().filter(|job| job.outcome.is_none()).for_each(Job::has_nobody_to_ask);
                 continue;
             }
             let arrived = match under_way.is_empty() {
                 false => under_way.select_next_some().left_future(),
                 true => futures::future::pending().right_future(),
             };
-            match select(arrived, select(changed, &mut time_is_up)).await {
-                Either::Left(((place, transfer, carried), _)) => {
-                    let Some(job) = jobs.get_mut(place) else { continue };
+            let news = match select(arrived, select(changed, &mut time_is_up)).await {
+                Either::Left((news, _)) => news,
+                Either::Right((Either::Left(_), _)) => continue,
+                Either::Right((Either::Right(_), _)) => return given_up(jobs, OUT_OF_TIME),
+            };
+            let (News::Carried { place, .. } | News::Completed { place, .. }) = news;
+            let Some(job) = jobs.get_mut(place) else { continue };
+            job.under_way -= 1;
+            match news {
+                News::Carried { transfer, carried, .. } => {
                     if transfer.from == Sender::Border {
                         job.crossing -= 1;
                         crossing -= usize::from(job.run.bytes_per_second.is_none());
                     }
-                    job.under_way -= 1;
                     job.note(transfer, carried);
-                    on_moved(place, &job.moved);
                 }
-                Either::Right((Either::Left(_), _)) => {}
-                Either::Right((Either::Right(_), _)) => return given_up(jobs, "its deadline has passed"),
+                News::Completed { lost, outcome, .. } => {
+                    job.gone.extend(lost);
+                    job.outcome.get_or_insert(outcome);
+                }
             }
+            on_moved(place, &job.moved);
         }
         jobs.into_iter().map(|job| (job.moved, job.outcome.unwrap_or(Ok(())))).collect()
-    }
-
-    fn time_is_up(&self) -> BoxFuture<'static, ()> {
-        match self.deadline {
-            Some(deadline) => {
-                let left = deadline.signed_duration_since(self.clock.now()).to_std().unwrap_or_default();
-                self.clock.sleep(left)
-            }
-            None => futures::future::pending().boxed(),
-        }
     }
 
     fn job<'r>(&self, run: &'r RegionRun) -> Job<'r> {
         let Lacking { pieces, has, wants, present_bytes, .. } = &run.lacking;
         let mut job = Job {
             run,
-            spread: Spread::new(pieces.len(), has, wants),
+            spread: Spread::new(pieces.len(), has, wants, WITHIN_A_REGION / has.len().max(1)),
             under_way: 0,
             crossing: 0,
             moved: Moved { present_bytes: *present_bytes, ..Moved::default() },
@@ -274,12 +284,7 @@ impl Engine<'_> {
     }
 
     /// Carries one pack to one slot; over a border with a limit it takes the time that it has to.
-    async fn carry(
-        &self,
-        run: &RegionRun,
-        place: usize,
-        transfer: Transfer,
-    ) -> (usize, Transfer, Result<Delivered, Undelivered>) {
+    async fn carry(&self, run: &RegionRun, transfer: Transfer) -> Result<Delivered, Undelivered> {
         let request = run.lacking.pieces.get(transfer.item);
         let limit = run.bytes_per_second.filter(|_| transfer.from == Sender::Border);
         let takes = limit.zip(request).map(|(rate, request)| request.bytes() as f64 / rate.max(1) as f64);
@@ -295,8 +300,7 @@ impl Engine<'_> {
                 _ => Err(Undelivered::Source(no_replica())),
             }
         };
-        let (carried, ()) = futures::join!(carried, pace);
-        (place, transfer, carried)
+        futures::join!(carried, pace).0
     }
 
     async fn deliver(
@@ -321,11 +325,8 @@ impl Engine<'_> {
         if from.is_beside(to) {
             let there = from.find_cargo(request).await.map_err(|_| Undelivered::NotThere)?;
             if let Some(cargo) = there {
-                return match to.copy_cargo(from, &cargo).await {
-                    Ok(sent) => Ok(delivered(&cargo, sent, false)),
-                    Err(error) if error.kind() == ErrorKind::NotFound => Err(Undelivered::NotThere),
-                    Err(error) => Err(Undelivered::Target(error)),
-                };
+                let sent = to.copy_cargo(from, &cargo).await.map_err(Undelivered::Target)?;
+                return sent.map(|sent| delivered(&cargo, sent, false)).ok_or(Undelivered::NotThere);
             }
         }
         let fetched = Replicas::one(from).fetch(request, self.workers).await;
@@ -334,25 +335,27 @@ impl Engine<'_> {
         Ok(delivered(&cargo, sent, false))
     }
 
-    /// All packs are there: the manifest too, then all of it durably, then the word that it is there.
+    /// All packs are there: the manifest too, then all of it durably, then the word that it is there. Tells what slots were
+    /// lost over it.
     async fn complete<'f>(
         &self,
-        job: &mut Job<'_>,
+        run: &RegionRun,
+        mut gone: Vec<usize>,
         place: usize,
+        moved: &Moved,
         finish: &(dyn Fn(usize, &Moved) -> BoxFuture<'f, Result<()>> + Sync),
-    ) -> Result<()> {
-        for (number, (_, slot)) in job.run.slots.iter().enumerate() {
-            if job.gone.contains_key(&number) {
-                continue;
-            }
-            if let Err(error) = self.settle(slot).await {
-                job.lose(number, error);
-            }
-        }
-        if let Some(Err(error)) = job.outcome.take() {
-            return Err(error);
-        }
-        finish(place, &job.moved).await
+    ) -> (Vec<(usize, Error)>, Result<()>) {
+        let standing = run.slots.iter().enumerate().filter(|(number, _)| !gone.contains(number));
+        let settling = standing.map(|(number, (_, slot))| async move { (number, self.settle(slot).await) });
+        let settled = join_all(settling).await;
+        let failed = settled.into_iter().filter_map(|(number, settled)| Some((number, settled.err()?)));
+        let lost: Vec<(usize, Error)> = failed.collect();
+        gone.extend(lost.iter().map(|(number, _)| *number));
+        let outcome = match lost.first().filter(|_| run.replica_without(&gone).is_some()) {
+            Some((_, error)) => Err(error.clone()),
+            None => finish(place, moved).await,
+        };
+        (lost, outcome)
     }
 
     async fn settle(&self, slot: &Slot) -> Result<()> {
@@ -362,6 +365,23 @@ impl Engine<'_> {
         // ORDER: what an earlier run has put here is durable before a commit says that it is here.
         slot.persist(uploads(self.manifest)).await
     }
+}
+
+/// Until the time is up, if it ever is.
+pub(crate) fn time_is_up(clock: &Arc<dyn Clock>, deadline: Option<DateTime<Utc>>) -> BoxFuture<'static, ()> {
+    match deadline {
+        Some(deadline) => {
+            let left = deadline.signed_duration_since(clock.now()).to_std().unwrap_or_default();
+            clock.sleep(left)
+        }
+        None => futures::future::pending().boxed(),
+    }
+}
+
+/// What something under way came to.
+enum News {
+    Carried { place: usize, transfer: Transfer, carried: Result<Delivered, Undelivered> },
+    Completed { place: usize, lost: Vec<(usize, Error)>, outcome: Result<()> },
 }
 
 /// What came of one transfer.
@@ -393,11 +413,18 @@ impl Job<'_> {
     }
 }
 
+pub(crate) const CANCELLED: &str = "it was cancelled";
+pub(crate) const OUT_OF_TIME: &str = "its deadline has passed";
+pub(crate) const ANOTHER_FAILED: &str = "another region failed";
+
 /// What is not done is told to be given up.
 fn given_up(jobs: Vec<Job<'_>>, why: &str) -> Vec<(Moved, Result<()>)> {
-    let stopped = |region: &Region| {
-        let what = format!("{why} before the region was complete: replicate again, and it goes on where it was");
-        Error::new(Problem::new(ErrorKind::Cancelled, "OperationPreempted", region.to_string(), what))
-    };
-    jobs.into_iter().map(|job| (job.moved, job.outcome.unwrap_or_else(|| Err(stopped(&job.run.region))))).collect()
+    let outcome = |job: Job<'_>| (job.moved, job.outcome.unwrap_or_else(|| Err(stopped(&job.run.region, why))));
+    jobs.into_iter().map(outcome).collect()
+}
+
+/// That a region was given up, and why.
+pub(crate) fn stopped(region: &Region, why: &str) -> Error {
+    let what = format!("{why} before the region was complete: replicate again, and it goes on where it was");
+    Error::new(Problem::new(ErrorKind::Cancelled, "OperationPreempted", region.to_string(), what))
 }

@@ -14,4 +14,4 @@ mod status;
 pub use control::ReplicationControl;
 pub use status::{AggregatedState, RegionalReplicationStatus, ReplicationState, ReplicationStatus};
 
-pub(crate) use engine::{Engine, Moved, RegionRun, look};
+pub(crate) use engine::{ANOTHER_FAILED, CANCELLED, Engine, Moved, OUT_OF_TIME, RegionRun, look, stopped, time_is_up};

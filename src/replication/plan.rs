@@ -37,9 +37,6 @@ impl Lacking {
     }
 }
 
-/// A pack is sent whole where at least this much of it is needed: less would save next to nothing.
-const WHOLE_PERCENT: u64 = 95;
-
 /// Compares what the slots of a region have with what a version needs. What no slot has crosses the border, and no more
 /// than that; the rest comes from a slot that has it.
 pub(crate) fn compare(packs: &[PackInfo], needs: &Needs, slots: &[Holdings]) -> Lacking {
@@ -70,7 +67,7 @@ pub(crate) fn compare(packs: &[PackInfo], needs: &Needs, slots: &[Holdings]) -> 
                     set.insert(number);
                 }
             }
-            let whole = blank && extents.bytes() * 100 >= pack.record_bytes() * WHOLE_PERCENT;
+            let whole = blank && pack.is_mostly(&extents);
             lacking.pieces.push(Request { pack: *pack, extents, whole });
         }
     }
@@ -114,7 +111,10 @@ mod tests {
                 };
                 let lines: Vec<TableLine> = (0..RECORDS).filter(is_in).map(line).collect();
                 let contents: Vec<Bytes> = (0..RECORDS).filter(is_in).map(|at| contents[at].clone()).collect();
-                Holding { parts: vec![Part::build(info.id, &lines, &contents).0], ..Holding::default() }
+                Holding {
+                    parts: vec![Part::build(info.id, lines.into_iter().zip(contents).collect()).0],
+                    ..Holding::default()
+                }
             }
         }
     }

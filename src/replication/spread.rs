@@ -24,8 +24,7 @@ pub(crate) enum Sender {
     Slot(usize),
 }
 
-/// What is where in a region, what is on its way, and what goes next. A slot sends one pack and receives one pack at a
-/// time.
+/// What is where in a region, what is on its way, and what goes next.
 #[derive(Debug)]
 pub(crate) struct Spread {
     items: Vec<Item>,
@@ -33,9 +32,12 @@ pub(crate) struct Spread {
     outside: VecDeque<usize>,
     /// All others that some slot still waits for, by how many slots have them or will.
     waiting: BTreeSet<(usize, usize)>,
-    /// Slots that are not sending, and not receiving.
+    /// Slots that can send one more, and receive one more.
     can_send: Bits,
     can_receive: Bits,
+    /// What each slot is sending and receiving, and how many of each at most.
+    busy: Vec<(usize, usize)>,
+    at_a_time: usize,
     sent: Vec<usize>,
     gone: Bits,
     random: u64,
@@ -51,8 +53,9 @@ struct Item {
 }
 
 impl Spread {
-    /// Slot i has the items of `has[i]` and wants those of `wants[i]`, out of `items`.
-    pub(crate) fn new(items: usize, has: &[BTreeSet<usize>], wants: &[BTreeSet<usize>]) -> Self {
+    /// Slot i has the items of `has[i]` and wants those of `wants[i]`, out of `items`; each sends and receives so many at a
+    /// time, one at the least.
+    pub(crate) fn new(items: usize, has: &[BTreeSet<usize>], wants: &[BTreeSet<usize>], at_a_time: usize) -> Self {
         let slots = has.len();
         let item = |number: usize| {
             let of = |sets: &[BTreeSet<usize>]| {
@@ -67,7 +70,8 @@ impl Spread {
         let waiting = wanted().filter(|(_, item)| item.reach > 0).map(|(number, item)| (item.reach, number)).collect();
         let free = || Bits::of(slots, |_| true);
         let (can_send, can_receive, sent, gone) = (free(), free(), vec![0; slots], Bits::of(slots, |_| false));
-        Self { items, outside, waiting, can_send, can_receive, sent, gone, random: 0x9e37_79b9_7f4a_7c15 }
+        let (busy, at_a_time, random) = (vec![(0, 0); slots], at_a_time.max(1), 0x9e37_79b9_7f4a_7c15);
+        Self { items, outside, waiting, can_send, can_receive, busy, at_a_time, sent, gone, random }
     }
 
     /// Whether nobody waits for anything that is not on its way.
@@ -80,10 +84,7 @@ impl Spread {
     pub(crate) fn next(&mut self, crossing: bool) -> Option<Transfer> {
         let transfer =
             if crossing { self.next_over_border().or_else(|| self.next_within()) } else { self.next_within() }?;
-        self.can_receive.set(transfer.to, false);
-        if let Sender::Slot(slot) = transfer.from {
-            self.can_send.set(slot, false);
-        }
+        self.count(&transfer, 1);
         let item = self.items.get_mut(transfer.item)?;
         item.wanted.set(transfer.to, false);
         self.reaches(transfer.item, 1);
@@ -121,8 +122,10 @@ impl Spread {
     pub(crate) fn arrived(&mut self, transfer: &Transfer) {
         self.over(transfer);
         let gone = self.gone.has(transfer.to);
-        if let Some(item) = self.items.get_mut(transfer.item).filter(|_| !gone) {
-            item.holders.set(transfer.to, true);
+        match self.items.get_mut(transfer.item) {
+            Some(item) if !gone => item.holders.set(transfer.to, true),
+            // It is of no use to anybody there.
+            _ => self.reaches(transfer.item, -1),
         }
     }
 
@@ -145,9 +148,20 @@ impl Spread {
     }
 
     fn over(&mut self, transfer: &Transfer) {
-        self.can_receive.set(transfer.to, true);
-        if let Sender::Slot(slot) = transfer.from {
-            self.can_send.set(slot, true);
+        self.count(transfer, -1);
+    }
+
+    /// Counts a transfer as under way, or as over.
+    fn count(&mut self, transfer: &Transfer, more: isize) {
+        if let Some((_, receiving)) = self.busy.get_mut(transfer.to) {
+            *receiving = receiving.saturating_add_signed(more);
+            self.can_receive.set(transfer.to, *receiving < self.at_a_time);
+        }
+        if let Sender::Slot(slot) = transfer.from
+            && let Some((sending, _)) = self.busy.get_mut(slot)
+        {
+            *sending = sending.saturating_add_signed(more);
+            self.can_send.set(slot, *sending < self.at_a_time);
         }
     }
 
@@ -278,7 +292,7 @@ mod tests {
         let all: BTreeSet<usize> = (0..PACKS).collect();
         let mut worst = (0.0, 0);
         for slots in (1..=9).chain([16, 33, 64, 127, 128, 129, 500, 1000]) {
-            let mut spread = Spread::new(PACKS, &vec![BTreeSet::new(); slots], &vec![all.clone(); slots]);
+            let mut spread = Spread::new(PACKS, &vec![BTreeSet::new(); slots], &vec![all.clone(); slots], 1);
             let bound = PACKS - 1 + slots.next_power_of_two().ilog2() as usize;
             let ratio = rounds(&mut spread) as f64 / bound as f64;
             assert!(spread.items.iter().all(|item| item.holders.count() == slots));
@@ -294,13 +308,13 @@ mod tests {
         #[test]
         fn everybody_gets_what_it_wants_once(
             slots in prop::collection::vec((prop::collection::btree_set(0_usize..6, 0..6), prop::collection::btree_set(0_usize..6, 0..6)), 1..6),
-            fates in prop::collection::vec(0_u8..20, 0..40),
+            fates in prop::collection::vec(0_u8..20, 0..40), at_a_time in 1_usize..4,
         ) {
             let mut has: Vec<BTreeSet<usize>> = slots.iter().map(|(has, _)| has.clone()).collect();
             let mut wants: Vec<BTreeSet<usize>> = slots.iter().map(|(has, wants)| wants - has).collect();
-            let mut spread = Spread::new(6, &has, &wants);
+            let mut spread = Spread::new(6, &has, &wants, at_a_time);
             let mut fates = fates.into_iter();
-            let (mut under_way, mut gone) = (Vec::new(), BTreeSet::new());
+            let (mut under_way, mut gone, mut absent) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
             loop {
                 under_way.extend(spread.next(under_way.len() < 2));
                 if under_way.len() == 3 || (!under_way.is_empty() && spread.next(false).map(|transfer| under_way.push(transfer)).is_none()) {
@@ -308,7 +322,7 @@ mod tests {
                     match transfer.from {
                         Sender::Border => prop_assert!(!has.iter().any(|slot| slot.contains(&transfer.item))),
                         // One that was lost since it began to send has sent what it had.
-                        Sender::Slot(from) => prop_assert!(gone.contains(&from) || has[from].contains(&transfer.item)),
+                        Sender::Slot(from) => prop_assert!(gone.contains(&from) || has[from].contains(&transfer.item) || absent.contains(&(from, transfer.item))),
                     }
                     match fates.next() {
                         Some(0) => {
@@ -320,6 +334,7 @@ mod tests {
                         Some(1) if transfer.from != Sender::Border && wants[transfer.to].contains(&transfer.item) => {
                             let Sender::Slot(from) = transfer.from else { continue };
                             has[from].remove(&transfer.item);
+                            absent.insert((from, transfer.item));
                             spread.not_there(&transfer);
                         }
                         _ => {

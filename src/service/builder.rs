@@ -87,7 +87,8 @@ impl GalleryServiceBuilder {
     }
 
     /// A store for each of a region's three zones. What is to be kept on `Standard_ZRS` is kept in all three, and outlives
-    /// the loss of any one of them; all else is kept in the first alone. Regions with one store keep everything in that.
+    /// the loss of any one of them; all else is kept in the first alone, so their order must be the same each time. Regions with
+    /// one store keep everything in that.
     pub fn zonal_region_stores<S: BlobStore>(mut self, region: Region, zones: [S; 3]) -> Self {
         let zones = zones.into_iter().map(|store| Arc::new(store) as Arc<dyn BlobStore>);
         self.regions.own.insert(region, zones.collect());

@@ -12,7 +12,7 @@ use std::future::IntoFuture;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::BoxFuture;
 
 use super::regions::SlotId;
@@ -21,16 +21,16 @@ use crate::catalog::{Changes, Event, PackName, State};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::image::extents::Extents;
 use crate::image::pack::{PackId, PackInfo};
-use crate::image::part::PartId;
+use crate::image::part::{Part, PartId};
 use crate::image::reach::{Needs, Reach};
-use crate::image::replicas::Replicas;
-use crate::image::{Cargo, Digest, Holding, Request, Slot};
+use crate::image::replicas::{Replicas, is_damage};
+use crate::image::{Digest, Holding, Request, Slot};
 use crate::model::{Region, StorageAccountType};
 
 /// So many packs at most are condemned by one commit.
 const PACKS_AT_A_TIME: usize = 4096;
 
-/// Whoever has condemned something is given so long to remove it; then another may.
+/// Whoever has condemned something is given so long to remove it, and takes half of that; then another may.
 const GRACE: TimeDelta = TimeDelta::minutes(10);
 
 /// A pack is rewritten where less than this much of what a slot has of it is needed.
@@ -121,7 +121,8 @@ impl Collecting {
             let mut library = Library::new(&self.session);
             let stock = Stock::look(&self.session, &region).await?;
             library.read(&state, &region, &stock).await?;
-            report.add(&region, &library.garbage(&state, &region, &stock)?);
+            let unneeded = library.unneeded(&state, &region, &stock)?;
+            report.add(&region, &unneeded.garbage);
             for rewrite in library.mostly_dead(&stock) {
                 report.rewritten(&region, rewrite.live.bytes());
                 report.change(&region, |there| there.bytes += rewrite.held);
@@ -154,13 +155,22 @@ impl Collecting {
             self.session.parts.catalog.commit(&self.session.caller, check).await?;
         }
         let state = self.session.state().await?;
+        let mut first = None;
         for region in self.session.parts.regions.all(&state).await? {
-            self.rewrite(&region, &mut report).await?;
-            while let Some(freed) = self.region(&region).await? {
-                report.add(&region, &freed);
+            // One that does not answer keeps nobody from freeing what others have.
+            if let Err(error) = self.free(&region, &mut report).await {
+                first.get_or_insert(error);
             }
         }
-        Ok(report)
+        first.map_or(Ok(report), Err)
+    }
+
+    async fn free(&self, region: &Region, report: &mut CollectionReport) -> Result<()> {
+        self.rewrite(region, report).await?;
+        while let Some(freed) = self.region(region).await? {
+            report.add(region, &freed);
+        }
+        Ok(())
     }
 
     /// Writes what is needed of packs that are mostly dead. What is left of them is garbage from there on.
@@ -172,9 +182,10 @@ impl Collecting {
             let Some(slot) = stock.slots.get(&rewrite.slot).map(|(slot, _)| slot) else { continue };
             let request = Request { pack: rewrite.pack, extents: rewrite.live, whole: false };
             // What can't be read is left to a scrub.
-            let Ok((part, bytes)) = slot.extract(&request, &self.session.parts.workers).await else { continue };
+            let fetched = Replicas::one(slot).fetch(&request, &self.session.parts.workers).await;
+            let Ok((cargo, bytes)) = fetched else { continue };
             let written = bytes.len() as u64;
-            if slot.put_cargo(&Cargo::Part(part), bytes).await? {
+            if slot.put_cargo(&cargo, bytes).await? {
                 report.rewritten(region, written);
             }
         }
@@ -186,35 +197,38 @@ impl Collecting {
         let session = &self.session;
         let mut library = Library::new(session);
         for _ in 0..ATTEMPTS {
+            // ORDER: from before the listing: another collection may empty what is on the list.
+            let seen = session.state().await?.number();
             let stock = Stock::look(session, region).await?;
             // ORDER: the state is read after the list, so that it has the announcement of all that is on the list.
             let state = session.state().await?;
             library.read(&state, region, &stock).await?;
-            let garbage = library.garbage(&state, region, &stock)?;
+            let unneeded = library.unneeded(&state, region, &stock)?;
             let now = session.parts.clock.now();
-            match state.condemned(region) {
+            let (garbage, theirs) = match state.condemned(region) {
                 Some(theirs) if now.signed_duration_since(theirs.time) < GRACE => return Ok(None),
-                // Whoever condemned it has gone away: what is still garbage of it goes now.
-                Some(theirs) => {
-                    let left = garbage.only(&theirs.packs, &theirs.manifests);
-                    self.remove(region, &stock, &left).await?;
-                    return Ok(Some(left));
-                }
-                None => {}
-            }
-            let garbage = garbage.first(PACKS_AT_A_TIME);
+                // Whoever condemned it has gone away: what is still garbage of it is taken over.
+                Some(theirs) => (unneeded.garbage.only(&theirs.packs, &theirs.manifests), Some(theirs.time)),
+                None => (unneeded.garbage.first(PACKS_AT_A_TIME), None),
+            };
+            let garbage = self.without_the_doubtful(garbage, &unneeded.relied_on, &stock).await?;
             if garbage.0.is_empty() {
-                return Ok(None);
+                match theirs {
+                    Some(time) => self.say_removed(region, time).await?,
+                    None => return Ok(None),
+                }
+                continue;
             }
             let (packs, manifests) = garbage.names();
             let condemned = Event::ContentCondemned { region: region.clone(), packs, manifests };
             let (of_caller, place, wanted, books, there) =
                 (self.session.clone(), region.clone(), garbage.clone(), library.clone(), stock.clone());
             let check = move |state: &State| {
-                if !of_caller.rights().is_administrator() || state.condemned(&place).is_some() {
+                let same = state.condemned(&place).map(|condemned| condemned.time) == theirs;
+                if !of_caller.rights().is_administrator() || !same || state.is_condemned_since(&place, seen) {
                     return Err(lost_race());
                 }
-                let still = books.garbage(state, &place, &there)?;
+                let still = books.unneeded(state, &place, &there)?.garbage;
                 let same = wanted.0.iter().all(|(blob, size)| still.0.get(blob) == Some(size));
                 if same {
                     Ok(Changes { events: vec![condemned.clone()], authorization: None })
@@ -223,9 +237,13 @@ impl Collecting {
                 }
             };
             match session.parts.catalog.commit(&session.caller, check).await {
-                Ok(_) => {
-                    self.remove(region, &stock, &garbage).await?;
-                    return Ok(Some(garbage));
+                Ok(state) => {
+                    let Some(time) = state.condemned(region).map(|condemned| condemned.time) else { continue };
+                    let removed = self.remove(&stock, garbage, time).await?;
+                    if removed.1 {
+                        self.say_removed(region, time).await?;
+                    }
+                    return Ok(Some(removed.0));
                 }
                 Err(error) if error.code() == LOST_RACE => {}
                 Err(error) => return Err(error),
@@ -234,20 +252,58 @@ impl Collecting {
         Ok(None)
     }
 
-    /// Removes what is condemned, and says so.
-    async fn remove(&self, region: &Region, stock: &Stock, garbage: &Garbage) -> Result<()> {
-        for blob in garbage.0.keys() {
+    /// Leaves out what is garbage only because something else is there that turns out not to be good, and makes durable
+    /// what is relied on.
+    async fn without_the_doubtful(
+        &self,
+        mut garbage: Garbage,
+        relied_on: &BTreeMap<(SlotId, PackId), Kept>,
+        stock: &Stock,
+    ) -> Result<Garbage> {
+        let concerned: BTreeSet<(SlotId, PackId)> =
+            garbage.0.keys().filter_map(|blob| Some((blob.slot, blob.pack()?))).collect();
+        for (place, kept) in relied_on.iter().filter(|(place, _)| concerned.contains(place)) {
+            let Some((slot, _)) = stock.slots.get(&place.0) else { continue };
+            let workers = &self.session.parts.workers;
+            let good = match kept {
+                Kept::Whole(pack) => slot.verified_pack(pack, workers).await.map(drop),
+                Kept::Part(part) => slot.verified_part(part, workers).await.map(drop),
+            };
+            match good {
+                Ok(()) => slot.persist([place.1.upload]).await?,
+                // It is left to a scrub, which has both to choose from.
+                Err(_) => garbage.0.retain(|blob, _| blob.slot != place.0 || blob.pack() != Some(place.1)),
+            }
+        }
+        Ok(garbage)
+    }
+
+    /// Removes what was condemned at `time`, while nobody else can have taken it over; tells what went, and whether that is
+    /// all.
+    async fn remove(&self, stock: &Stock, garbage: Garbage, time: DateTime<Utc>) -> Result<(Garbage, bool)> {
+        let mut removed = Garbage::default();
+        for (blob, size) in &garbage.0 {
+            if self.session.parts.clock.now().signed_duration_since(time) >= GRACE / 2 {
+                return Ok((removed, false));
+            }
             let Some((slot, _)) = stock.slots.get(&blob.slot) else { continue };
             match blob.what {
                 What::Pack(id) => slot.delete_pack(&id).await?,
                 What::Part(id) => slot.delete_part(&id).await?,
                 What::Manifest(digest) => slot.delete_manifest(&digest).await?,
             }
+            removed.0.insert(*blob, *size);
         }
+        Ok((removed, true))
+    }
+
+    /// Says that what was condemned at `time` is removed.
+    async fn say_removed(&self, region: &Region, time: DateTime<Utc>) -> Result<()> {
         let region = region.clone();
         let check = move |state: &State| {
-            let there = state.condemned(&region).map(|_| Event::ContentRemoved { region: region.clone() });
-            Ok(Changes { events: there.into_iter().collect(), authorization: None })
+            let same = state.condemned(&region).filter(|condemned| condemned.time == time);
+            let removed = same.map(|_| Event::ContentRemoved { region: region.clone() });
+            Ok(Changes { events: removed.into_iter().collect(), authorization: None })
         };
         self.session.parts.catalog.commit(&self.session.caller, check).await.map(drop)
     }
@@ -464,7 +520,11 @@ impl Library {
             let holders = needed.0.get(digest).map(|whereabouts| whereabouts.holders.clone());
             let holders = Replicas::new(holders.unwrap_or_default());
             let manifest = holders.manifest(digest).await?;
-            reach.add(&manifest, &holders).await?;
+            match reach.add(&manifest, &holders).await {
+                // Nobody knows what of its packs it needs.
+                Err(error) if is_damage(&error) => reach.need_all(&manifest),
+                added => added?,
+            }
             let packs = manifest.packs.iter().map(|pack| (pack.id, *pack)).collect();
             self.packs.insert(*digest, Arc::new(packs));
         }
@@ -472,11 +532,11 @@ impl Library {
     }
 
     /// What of the stock nothing needs.
-    fn garbage(&self, state: &State, region: &Region, stock: &Stock) -> Result<Garbage> {
+    fn unneeded(&self, state: &State, region: &Region, stock: &Stock) -> Result<Unneeded> {
         let needed = Needed::in_region(&self.session, state, region);
         let open: BTreeSet<_> =
             state.uploads().filter(|(_, upload)| upload.region == *region).map(|(name, _)| name.0).collect();
-        let mut garbage = Garbage::default();
+        let (mut garbage, mut relied_on) = (Garbage::default(), BTreeMap::new());
         for (id, (_, holdings)) in &stock.slots {
             let manifests = needed.in_slot(*id);
             let Some((counted, live)) = self.live.get(id).filter(|(counted, _)| manifests.is_subset(counted)) else {
@@ -489,7 +549,11 @@ impl Library {
                 .collect();
             for (pack, holding) in holdings.iter().filter(|(pack, _)| !open.contains(&pack.upload)) {
                 let need = packs.get(pack).zip(live.get(pack));
-                let unneeded = unneeded(*pack, holding, need).into_iter();
+                let (keep, unneeded) = weigh(*pack, holding, need);
+                if let Keep::One(kept) = keep {
+                    relied_on.insert((*id, *pack), kept);
+                }
+                let unneeded = unneeded.into_iter();
                 garbage.0.extend(unneeded.map(|(what, bytes)| (Blob { slot: *id, what }, bytes)));
             }
             for (manifest, bytes) in stock.manifests.get(id).into_iter().flatten() {
@@ -499,7 +563,7 @@ impl Library {
                 }
             }
         }
-        Ok(garbage)
+        Ok(Unneeded { garbage, relied_on })
     }
 
     /// Packs of which so little is needed that it is to be written apart.
@@ -514,7 +578,7 @@ impl Library {
                 .collect();
             for (id, holding) in holdings {
                 let Some((pack, live)) = packs.get(id).zip(live.get(id)) else { continue };
-                let garbage = unneeded(*id, holding, Some((pack, live)));
+                let (_, garbage) = weigh(*id, holding, Some((pack, live)));
                 let held = holding.bytes() - garbage.iter().map(|(_, bytes)| bytes).sum::<u64>();
                 if live.bytes() * 100 < held * LIVE_PERCENT && holding.lacks(pack, live).is_empty() {
                     found.push(Rewrite { slot: *slot, pack: *pack, live: live.clone(), held });
@@ -525,21 +589,34 @@ impl Library {
     }
 }
 
+/// What of a region nothing needs, and what makes up for some of it.
+struct Unneeded {
+    garbage: Garbage,
+    /// The one blob of a pack that is enough, where others are garbage for that.
+    relied_on: BTreeMap<(SlotId, PackId), Kept>,
+}
+
 /// What a slot is to keep of a pack.
 enum Keep {
     Nothing,
-    One(What),
+    One(Kept),
     All,
 }
 
-/// What a slot need not keep of a pack: all of it, where nothing needs it; all but one part, where that is enough; all but the
-/// whole, where that is there.
-fn unneeded(pack: PackId, holding: &Holding, need: Option<(&PackInfo, &Extents)>) -> Vec<(What, u64)> {
+/// The blob to keep.
+enum Kept {
+    Whole(PackInfo),
+    Part(Part),
+}
+
+/// What a slot is to keep of a pack, and what it need not: all of it, where nothing needs it; all but one part, where that is
+/// enough; all but the whole, where that is there.
+fn weigh(pack: PackId, holding: &Holding, need: Option<(&PackInfo, &Extents)>) -> (Keep, Vec<(What, u64)>) {
     let keep = need.map_or(Keep::Nothing, |(info, live)| {
         let enough = holding.parts.iter().filter(|part| part.extents().contains(live)).min_by_key(|part| part.length());
         match enough {
-            Some(part) => Keep::One(What::Part(part.id)),
-            None if holding.has_whole(info) => Keep::One(What::Pack(pack)),
+            Some(part) => Keep::One(Kept::Part(part.clone())),
+            None if holding.has_whole(info) => Keep::One(Kept::Whole(*info)),
             // It takes all of them, or something is lost: a scrub brings it.
             None => Keep::All,
         }
@@ -547,9 +624,11 @@ fn unneeded(pack: PackId, holding: &Holding, need: Option<(&PackInfo, &Extents)>
     let whole = holding.whole.map(|bytes| (What::Pack(pack), bytes));
     let parts = holding.parts.iter().map(|part| (What::Part(part.id), part.length()));
     let readable = whole.into_iter().chain(parts);
-    match keep {
+    let unneeded = match &keep {
         Keep::All => Vec::new(),
-        Keep::One(kept) => readable.filter(|(what, _)| *what != kept).collect(),
+        Keep::One(Kept::Whole(_)) => readable.filter(|(what, _)| !matches!(what, What::Pack(_))).collect(),
+        Keep::One(Kept::Part(part)) => readable.filter(|(what, _)| *what != What::Part(part.id)).collect(),
         Keep::Nothing => readable.chain(holding.broken.iter().map(|id| (What::Part(*id), 0))).collect(),
-    }
+    };
+    (keep, unneeded)
 }

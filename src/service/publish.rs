@@ -555,7 +555,9 @@ impl<T: Send + 'static> Publishing<T> {
         let zones = regions.zones_of(&self.location, self.account());
         let here = |record: &&Arc<VersionRecord>| {
             let account = record.version.publishing_profile().storage_account_type_in(&self.location);
-            *record.version.location() == self.location && regions.zones_of(&self.location, account) >= zones
+            // One that was made of what lies in one zone is in all of them when it has been replicated.
+            let in_all = zones == 1 || record.replicas_ready(&self.location) > 0;
+            *record.version.location() == self.location && in_all && regions.zones_of(&self.location, account) >= zones
         };
         let all = || state.versions(id.definition(), None).rev().filter(here);
         let before = all().find(|record| record.version.id().number() < id.number());

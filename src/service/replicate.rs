@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::future::IntoFuture;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::channel::mpsc;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either, select};
 use futures::stream::{self, Stream, StreamExt};
 
 use super::authorize::Need;
@@ -20,13 +20,14 @@ use crate::access::Action;
 use crate::catalog::{Changes, Event, State, VersionRecord};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::Clock;
+use crate::image::Digest;
 use crate::image::manifest::Manifest;
 use crate::image::reach::{Needs, needs};
 use crate::image::replicas::Replicas;
 use crate::model::{ImageVersionId, Region};
 use crate::replication::{
-    AggregatedState, Engine, Moved, RegionRun, RegionalReplicationStatus, ReplicationControl, ReplicationState,
-    ReplicationStatus, look,
+    ANOTHER_FAILED, AggregatedState, CANCELLED, Engine, Moved, OUT_OF_TIME, RegionRun, RegionalReplicationStatus,
+    ReplicationControl, ReplicationState, ReplicationStatus, look, stopped, time_is_up,
 };
 
 /// What a replication moved.
@@ -136,7 +137,8 @@ impl Replication {
         self
     }
 
-    /// Gives it so long, from its beginning; regions that are not complete then are given up as they are.
+    /// Gives it so long, from its beginning, by the service's clock; regions that are not complete then are given up as they
+    /// are, with [`ErrorKind::Cancelled`].
     pub fn within(mut self, time: Duration) -> Self {
         self.terms.within = Some(time);
         self
@@ -230,7 +232,11 @@ impl IntoFuture for Replication {
         self.begin();
         Box::pin(async move {
             match self.work {
-                Work::UnderWay(work, _) => work.await,
+                Work::UnderWay(work, news) => {
+                    // Nobody reads them.
+                    drop(news);
+                    work.await
+                }
                 Work::Done(Some(outcome), _) => outcome,
                 Work::Done(None, _) | Work::NotBegun => Err(Error::new(Problem::new(
                     ErrorKind::Invalid,
@@ -253,7 +259,8 @@ impl Session {
     /// # Errors
     ///
     /// `NotFound`; for regions that failed one problem each, and the kind of the first: `Unavailable`, `StorageFull`,
-    /// `Corrupt`, `Unknown`. Replicating again goes on where it was.
+    /// `Corrupt`, `Unknown`; `Cancelled` where it was cancelled, its time is up, or another region's failure has stopped it;
+    /// `Invalid` for a limit on a region that it does not go to. Replicating again goes on where it was.
     pub fn replicate(&self, version: &ImageVersionId) -> Replication {
         let (session, version) = (self.clone(), version.clone());
         Replication { session, version, terms: Terms::default(), work: Work::NotBegun }
@@ -266,15 +273,27 @@ impl Session {
     ///
     /// `NotFound`, `Unavailable`, `Corrupt`.
     pub async fn replication_status(&self, version: &ImageVersionId) -> Result<ReplicationStatus> {
+        self.status_of(version, &mut None).await
+    }
+
+    /// The same; what the version is made of is kept in `content` for the next look.
+    async fn status_of(
+        &self,
+        version: &ImageVersionId,
+        content: &mut Option<(Digest, Content)>,
+    ) -> Result<ReplicationStatus> {
         let record = self.readable(Action::ReadVersion, version).await?;
-        let content = self.content_of(&record).await?;
+        let manifest = record.content.manifest;
+        let content = match content {
+            Some((of, content)) if *of == manifest => content,
+            other => &mut other.insert((manifest, self.content_of(&record).await?)).1,
+        };
         let targets = targets(&record);
         let board = Board::new(&record, &targets, &self.parts.clock);
         for (place, (region, replicas)) in targets.iter().enumerate() {
-            match self.look(&record, region, *replicas, &content).await {
+            match self.look(&record, region, *replicas, content).await {
                 Ok(run) => board.looked(place, &run),
-                Err(error) if record.is_complete_in(region) => board.degraded(place, &error),
-                Err(error) => return Err(error),
+                Err(error) => board.silent(place, &error),
             }
         }
         Ok(board.status())
@@ -282,15 +301,15 @@ impl Session {
 
     /// Watches a replication that somebody else carries out: its status once a second, until it is complete.
     pub fn watch_replication(&self, version: &ImageVersionId) -> impl Stream<Item = Result<ReplicationStatus>> {
-        let watch = (self.clone(), version.clone(), Duration::ZERO);
+        let watch = (self.clone(), version.clone(), None, Duration::ZERO);
         stream::try_unfold(Some(watch), |watch| async move {
-            let Some((session, version, pause)) = watch else { return Ok(None) };
+            let Some((session, version, mut content, pause)) = watch else { return Ok(None) };
             if !pause.is_zero() {
                 session.parts.clock.sleep(pause).await;
             }
-            let status = session.replication_status(&version).await?;
+            let status = session.status_of(&version, &mut content).await?;
             let done = status.aggregated_state == AggregatedState::Completed;
-            Ok(Some((status, (!done).then_some((session, version, WATCH_EVERY)))))
+            Ok(Some((status, (!done).then_some((session, version, content, WATCH_EVERY)))))
         })
     }
 
@@ -332,29 +351,29 @@ impl Session {
         let view = self.refresh().await?;
         view.require(Action::WriteVersion, version)?;
         let (record, began) = (view.record(version)?.clone(), view.shared_state());
-        let content = self.content_of(&record).await?;
         let targets = targets(&record);
-        let mut open: Vec<(usize, RegionRun)> = Vec::new();
-        let mut failed: Vec<(usize, Error)> = Vec::new();
-        for (position, (region, replicas)) in targets.iter().enumerate() {
-            if !record.is_complete_in(region) {
-                let packs = content.manifest.packs.iter().map(|pack| pack.id);
-                let removed = began.is_condemned(region, &record.content.manifest, packs);
-                let seen = async {
-                    if removed {
-                        return Err(being_removed(version));
-                    }
-                    self.look(&record, region, *replicas, &content).await
-                };
-                match seen.await {
-                    Ok(mut run) => {
-                        run.bytes_per_second = terms.bytes_per_second.get(region).copied();
-                        open.push((position, run));
-                    }
-                    Err(error) => failed.push((position, error)),
-                }
-            }
+        let known = |region: &Region| targets.iter().any(|(target, _)| target == region);
+        if let Some(region) = terms.bytes_per_second.keys().find(|region| !known(region)) {
+            let what = format!("`{region}` is no target region of `{version}`: limit one that is, or none");
+            return Err(Error::invalid("bytes_per_second", what));
         }
+        let looking = self.look_around(version, &record, &began, &targets, &terms);
+        let cancelled = pin!(terms.control.cancelled());
+        let stop = select(cancelled, time_is_up(clock, deadline));
+        let (content, open, mut failed) = match select(pin!(looking), stop).await {
+            Either::Left((seen, _)) => seen?,
+            Either::Right((why, _)) => {
+                let why = if matches!(why, Either::Left(_)) { CANCELLED } else { OUT_OF_TIME };
+                let open = targets.iter().filter(|(region, _)| !record.is_complete_in(region));
+                return Error::from_problems(
+                    open.flat_map(|(region, _)| stopped(region, why).into_problems()).collect(),
+                )
+                .map(|()| ReplicationReport::default());
+            }
+        };
+        let give_up = terms.on_failure == OnFailure::Stop && !failed.is_empty();
+        let (given_up, open) = if give_up { (open, Vec::new()) } else { (Vec::new(), open) };
+        failed.extend(given_up.into_iter().map(|(place, run)| (place, stopped(&run.region, ANOTHER_FAILED))));
         let (places, runs): (Vec<usize>, Vec<RegionRun>) = open.into_iter().unzip();
         let board = Board::new(&record, &targets, clock);
         places.iter().zip(&runs).for_each(|(place, run)| board.looked(*place, run));
@@ -410,6 +429,8 @@ impl Session {
             }
         }
         tell();
+        // What failed by itself stands before what was given up for it.
+        failed.sort_by_key(|(_, error)| error.kind() == ErrorKind::Cancelled);
         let Some((_, first)) = failed.first() else { return Ok(report) };
         let cause = first.clone();
         let problems = failed.iter().filter_map(|(place, error)| {
@@ -419,6 +440,37 @@ impl Session {
         });
         Error::from_problems(problems.collect()).map_err(|error| error.with_source(cause))?;
         Ok(report)
+    }
+
+    /// What a version is made of, and what each region that is not complete has of it; or why that can't be told.
+    async fn look_around(
+        &self,
+        version: &ImageVersionId,
+        record: &VersionRecord,
+        began: &State,
+        targets: &[(Region, u32)],
+        terms: &Terms,
+    ) -> Result<(Content, Vec<(usize, RegionRun)>, Vec<(usize, Error)>)> {
+        let content = self.content_of(record).await?;
+        let (mut open, mut failed) = (Vec::new(), Vec::new());
+        for (place, (region, replicas)) in targets.iter().enumerate() {
+            if record.is_complete_in(region) {
+                continue;
+            }
+            let packs = content.manifest.packs.iter().map(|pack| pack.id);
+            if began.is_condemned(region, &record.content.manifest, packs) {
+                failed.push((place, being_removed(version)));
+                continue;
+            }
+            match self.look(record, region, *replicas, &content).await {
+                Ok(mut run) => {
+                    run.bytes_per_second = terms.bytes_per_second.get(region).copied();
+                    open.push((place, run));
+                }
+                Err(error) => failed.push((place, error)),
+            }
+        }
+        Ok((content, open, failed))
     }
 
     /// The commit that makes a region deployable.
@@ -463,7 +515,8 @@ impl Session {
 }
 
 fn being_removed(version: &ImageVersionId) -> Error {
-    let what = "what was left of it there is being removed: replicate again when that is done";
+    let what = "packs that it shares there are being removed by a collection: replicate again when that is done; if it was \
+                interrupted, collect again first";
     Error::new(Problem::new(ErrorKind::Unavailable, "RetryableError", version.to_string(), what))
 }
 
@@ -530,10 +583,11 @@ impl Board {
         });
     }
 
-    /// A region that is complete does not answer.
-    fn degraded(&self, place: usize, error: &Error) {
+    /// A region does not answer: one that is complete has lost something.
+    fn silent(&self, place: usize, error: &Error) {
         self.change(place, |line| {
-            (line.status.degraded, line.status.details) = (true, error.to_string());
+            line.status.degraded = line.status.state == ReplicationState::Completed;
+            line.status.details = error.to_string();
         });
     }
 

@@ -13,7 +13,7 @@ use crate::image::extents::Extents;
 use crate::image::manifest::Manifest;
 use crate::image::pack::{PackId, PackInfo};
 use crate::image::reach::{Needs, needs};
-use crate::image::replicas::{Found, Replicas, mend};
+use crate::image::replicas::{Found, Mending, Replicas, is_damage};
 use crate::image::{Digest, Slot};
 use crate::model::{Region, ResourceId, StorageAccountType};
 use crate::progress::{OnProgress, Progress};
@@ -82,7 +82,7 @@ impl Scrubbing {
         let mut round = Round::default();
         let kept = kept_in(&self.session, &state, &self.region);
         for (number, one) in kept.iter().enumerate() {
-            let here = self.session.parts.regions.replicas(&self.region, one.replicas, one.account)?;
+            let here = self.session.parts.regions.replicas(&self.region, one.ready, one.account)?;
             let here: Vec<Slot> = here.into_iter().flatten().collect();
             let away = one.holders.iter().filter(|slot| !here.iter().any(|one| one.place() == slot.place()));
             let all: Vec<Slot> = here.iter().chain(away).cloned().collect();
@@ -91,25 +91,36 @@ impl Scrubbing {
                 continue;
             };
             // Without a good index all of every pack is asked for, which tells what is damaged.
-            let needed = needs(&manifest, &Replicas::new(all.clone())).await;
-            let needed = needed.unwrap_or_else(|_| everything(&manifest));
+            let needed = match needs(&manifest, &Replicas::new(all.clone())).await {
+                Err(error) if is_damage(&error) => everything(&manifest),
+                needed => needed?,
+            };
+            if one.replicas > one.ready {
+                // What is not replicated is not missing; but what is there of it must not go.
+                let more = self.session.parts.regions.replicas(&self.region, one.replicas, one.account)?;
+                round.may_need(&manifest, &needed, more.iter().flatten());
+            }
             for pack in &manifest.packs {
                 if let Some(need) = needed.get(&pack.id) {
                     round.add(pack, number, need, &here, &all);
                 }
             }
         }
-        let total = round.packs.values().map(|pack| pack.info.length * pack.needed.len() as u64).sum();
+        let needed = |pack: &Pack| pack.needed.values().map(|(_, need)| need.bytes()).sum::<u64>();
+        let total = round.packs.values().map(needed).sum();
         let mut done = 0;
         for pack in round.packs.values() {
             for (place, (slot, need)) in &pack.needed {
                 if let Some(rate) = self.bytes_per_second {
-                    let takes = Duration::from_secs_f64(pack.info.length as f64 / rate as f64);
+                    let takes = Duration::from_secs_f64(need.bytes() as f64 / rate as f64);
                     self.session.parts.clock.sleep(takes).await;
                 }
                 let others = pack.holders.iter().filter(|(other, _)| *other != *place).map(|(_, slot)| slot.clone());
                 let others = Replicas::new(others.collect());
-                match mend(slot, &others, &pack.info, need, &self.session.parts.workers).await {
+                let all_needs = pack.may_need.get(place).map_or_else(|| need.clone(), |more| need.union(more));
+                let (info, workers) = (&pack.info, &self.session.parts.workers);
+                let mending = Mending { slot, others: &others, info, need, all_needs: Some(&all_needs), workers };
+                match mending.run().await {
                     Found::Good(bytes) => report.verified_bytes += bytes,
                     Found::Mended => report.count(true),
                     Found::Lost => {
@@ -117,7 +128,7 @@ impl Scrubbing {
                         hit.extend(pack.of.iter().filter_map(|number| kept.get(*number)).map(|kept| kept.id.clone()));
                     }
                 }
-                done += pack.info.length;
+                done += need.bytes();
                 (self.on_progress)(Progress { done, total });
             }
         }
@@ -145,7 +156,7 @@ async fn manifest(digest: &Digest, slots: &[Slot], here: usize, report: &mut Scr
 
 /// All of every pack.
 fn everything(manifest: &Manifest) -> Needs {
-    let all = |pack: &PackInfo| (pack.id, std::iter::once(0..u32::try_from(pack.length).unwrap_or(u32::MAX)).collect());
+    let all = |pack: &PackInfo| (pack.id, std::iter::once(pack.record_range()).collect());
     manifest.packs.iter().map(all).collect()
 }
 
@@ -159,16 +170,35 @@ struct Pack {
     info: PackInfo,
     /// Slots of the region that need it, by what errors call them, and what each needs of it.
     needed: BTreeMap<String, (Slot, Extents)>,
+    /// What versions may need of it that are not replicated yet.
+    may_need: BTreeMap<String, Extents>,
     /// Every slot that must have it, of any region, those of this one first.
     holders: Vec<(String, Slot)>,
     /// What is made of it.
     of: BTreeSet<usize>,
 }
 
+impl Pack {
+    fn new(info: &PackInfo) -> Self {
+        let (needed, may_need, holders, of) = Default::default();
+        Self { info: *info, needed, may_need, holders, of }
+    }
+}
+
 impl Round {
+    fn may_need<'s>(&mut self, manifest: &Manifest, needs: &Needs, slots: impl Iterator<Item = &'s Slot> + Clone) {
+        for info in &manifest.packs {
+            let Some(need) = needs.get(&info.id) else { continue };
+            let pack = self.packs.entry(info.id).or_insert_with(|| Pack::new(info));
+            for slot in slots.clone() {
+                let more = pack.may_need.entry(slot.place().to_owned()).or_default();
+                *more = more.union(need);
+            }
+        }
+    }
+
     fn add(&mut self, info: &PackInfo, of: usize, need: &Extents, here: &[Slot], all: &[Slot]) {
-        let new = || Pack { info: *info, needed: BTreeMap::new(), holders: Vec::new(), of: BTreeSet::new() };
-        let pack = self.packs.entry(info.id).or_insert_with(new);
+        let pack = self.packs.entry(info.id).or_insert_with(|| Pack::new(info));
         pack.of.insert(of);
         for slot in here {
             let new = || (slot.clone(), Extents::default());
@@ -205,6 +235,8 @@ impl IntoFuture for Scrubbing {
 struct Kept {
     id: ResourceId,
     manifest: Digest,
+    /// So many replicas have it whole, and so many are to have it.
+    ready: u32,
     replicas: u32,
     account: StorageAccountType,
     /// Slots of any region that have it.
@@ -214,19 +246,21 @@ struct Kept {
 fn kept_in(session: &Session, state: &State, region: &Region) -> Vec<Kept> {
     let mut kept = Vec::new();
     for record in state.all_versions() {
-        let replicas = record.replicas_ready(region);
+        let ready = record.replicas_ready(region);
         // A version's home has it whole from the moment that it is published.
-        let replicas = if record.version.location() == region { replicas.max(1) } else { replicas };
+        let ready = if record.version.location() == region { ready.max(1) } else { ready };
+        let profile = record.version.publishing_profile();
+        let replicas = profile.replicas_in(region).unwrap_or(0).max(ready);
         if replicas > 0 {
-            let account = record.version.publishing_profile().storage_account_type_in(region);
+            let account = profile.storage_account_type_in(region);
             let (id, manifest) = (record.version.id().into(), record.content.manifest);
             let holders = session.parts.regions.holders(record);
-            kept.push(Kept { id, manifest, replicas, account, holders });
+            kept.push(Kept { id, manifest, ready, replicas, account, holders });
         }
     }
     let one = |id, manifest| {
         let (account, holders) = (StorageAccountType::default(), Vec::new());
-        Kept { id, manifest, replicas: 1, account, holders }
+        Kept { id, manifest, ready: 1, replicas: 1, account, holders }
     };
     let images = state.managed_images(None).filter(|record| record.resource.location() == region);
     kept.extend(images.map(|record| one(record.resource.id().into(), record.content.manifest)));

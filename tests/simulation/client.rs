@@ -2,6 +2,7 @@
 
 use std::io::Cursor;
 use std::sync::{Arc, LazyLock};
+use std::task::Poll;
 
 use compute_gallery::image::{Digest, DiskFormat, DiskSource, ImageDigest};
 use compute_gallery::model::*;
@@ -207,6 +208,13 @@ impl<'a> Call<'a> {
         let id = self.any_version();
         self.say(format!("replicate {id}"));
         let outcome = self.session.replicate(&id).await;
+        // The regions of one replication are under way side by side, so the last commit may be of this very step.
+        let mut looked = false;
+        std::future::poll_fn(|context| {
+            context.waker().wake_by_ref();
+            if std::mem::replace(&mut looked, true) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
         let model = self.world.model.lock().unwrap();
         let image = model.images.get(&ResourceId::from(&id)).filter(|_| self.is_the_same(&model, &(&id).into()));
         match &outcome {
