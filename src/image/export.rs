@@ -89,11 +89,12 @@ impl Export<'_> {
                         let (file, unpackers) = (file.clone(), unpackers.clone());
                         let write = move || {
                             let mut unpacker = unpackers.take().unwrap_or_default();
-                            batch.verify(&mut unpacker)?;
-                            let mut runs = batch.runs(&unpacker);
-                            runs.try_for_each(|run| write_all_at(&file, run.bytes, run.offset))
-                                .map_err(Wrong::Writing)?;
-                            drop(runs);
+                            // Each chunk while it is in the processor's cache. Nobody sees the file before all of it is good.
+                            for number in 0..batch.places.len() {
+                                let mut runs = batch.chunk(number, &mut unpacker)?;
+                                runs.try_for_each(|run| write_all_at(&file, run.bytes, run.offset))
+                                    .map_err(Wrong::Writing)?;
+                            }
                             unpackers.give(unpacker);
                             Ok::<_, Wrong>(())
                         };
@@ -233,16 +234,34 @@ impl Batch {
         Ok(())
     }
 
+    /// The runs of bytes of one chunk that are not all zero, ascending; verified.
+    fn chunk<'a>(&'a self, number: usize, unpacker: &'a mut Unpacker) -> Result<impl Iterator<Item = Run<'a>>, Wrong> {
+        let all = self.positions.get(number).zip(self.places.get(number)).zip(self.records.get(number));
+        if let Some(((_, place), record)) = all {
+            let verified = unpacker.unpack(0, record, place.encoding, &place.digest);
+            verified.map_err(|error| Wrong::Damaged(*place, error))?;
+        }
+        let unpacker = &*unpacker;
+        Ok(all.into_iter().flat_map(move |((position, place), record)| {
+            self.runs_of(*position, unpacker.chunk(0, record, place.encoding))
+        }))
+    }
+
     /// The runs of bytes that are not all zero, ascending, of a batch that was verified.
     fn runs<'a>(&'a self, unpacker: &'a Unpacker) -> impl Iterator<Item = Run<'a>> {
         let chunks = self.positions.iter().zip(&self.places).zip(&self.records).enumerate();
         chunks.flat_map(move |(number, ((position, place), record))| {
-            occupied_runs(unpacker.chunk(number, record, place.encoding)).map(move |(offset, run)| {
-                let offset = position * CHUNK_BYTES as u64 + offset as u64;
-                // The last chunk of a disk is filled up with zeros.
-                let inside = usize::try_from(self.disk_size.saturating_sub(offset)).unwrap_or(usize::MAX);
-                Run { offset, bytes: run.get(..inside.min(run.len())).unwrap_or_default() }
-            })
+            self.runs_of(*position, unpacker.chunk(number, record, place.encoding))
+        })
+    }
+
+    fn runs_of<'a>(&self, position: u64, chunk: &'a [u8]) -> impl Iterator<Item = Run<'a>> + use<'a> {
+        let disk_size = self.disk_size;
+        occupied_runs(chunk).map(move |(offset, run)| {
+            let offset = position * CHUNK_BYTES as u64 + offset as u64;
+            // The last chunk of a disk is filled up with zeros.
+            let inside = usize::try_from(disk_size.saturating_sub(offset)).unwrap_or(usize::MAX);
+            Run { offset, bytes: run.get(..inside.min(run.len())).unwrap_or_default() }
         })
     }
 }
