@@ -5,6 +5,7 @@
 //! their indexes and to the packs that they need. `import` goes from a disk to those, `export` back.
 //! The bytes are laid down in `docs/format.md`.
 
+mod cargo;
 pub(crate) mod chunk;
 mod compression;
 mod copies;
@@ -17,6 +18,7 @@ pub(crate) mod index;
 mod index_walk;
 mod known;
 pub(crate) mod manifest;
+pub(crate) mod mending;
 pub(crate) mod pack;
 pub(crate) mod part;
 pub(crate) mod random_access;
@@ -32,10 +34,11 @@ pub use compression::Compression;
 pub use digest::{Digest, ImageDigest};
 pub use source::{DiskFormat, DiskSource};
 
+pub(crate) use cargo::{Cargo, Request};
 pub(crate) use copies::Copies;
 pub(crate) use pack::UploadId;
 pub(crate) use scan::Scan;
-pub(crate) use slot::{Cargo, Holding, Request, Slot};
+pub(crate) use slot::{Holding, Slot};
 
 /// Reads bytes as an index node, as a manifest and as a pack, for the fuzzer.
 #[cfg(feature = "testkit")]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
+use super::cargo::{Cargo, Request};
 use super::digest::Digest;
 use super::extents::Extents;
 use super::manifest::Manifest;
@@ -554,52 +555,5 @@ fn created(done: std::result::Result<(), StoreError>) -> std::result::Result<boo
         Ok(()) => Ok(true),
         Err(error) if error.kind() == StoreErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error),
-    }
-}
-
-/// What a slot is to get of a pack.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Request {
-    pub(crate) pack: PackInfo,
-    pub(crate) extents: Extents,
-    /// Rather the whole pack, from whoever has that.
-    pub(crate) whole: bool,
-}
-
-impl Request {
-    /// The bytes to send; a part has a table besides.
-    pub(crate) fn bytes(&self) -> u64 {
-        if self.whole { self.pack.length } else { self.extents.bytes() }
-    }
-}
-
-/// What is sent to a slot: a whole pack, or a part of one.
-#[derive(Clone, Debug)]
-pub(crate) enum Cargo {
-    Pack(PackInfo),
-    Part(Part),
-}
-
-impl Cargo {
-    fn key(&self) -> Result<BlobKey> {
-        match self {
-            Self::Pack(info) => info.id.key(),
-            Self::Part(part) => part.id.key(),
-        }
-    }
-
-    fn pack(&self) -> PackId {
-        match self {
-            Self::Pack(info) => info.id,
-            Self::Part(part) => part.id.pack,
-        }
-    }
-
-    /// The bytes that it takes.
-    pub(crate) fn length(&self) -> u64 {
-        match self {
-            Self::Pack(info) => info.length,
-            Self::Part(part) => part.length(),
-        }
     }
 }

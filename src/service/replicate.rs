@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::IntoFuture;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ use crate::image::reach::{Needs, needs};
 use crate::image::replicas::Replicas;
 use crate::model::{ImageVersionId, Region};
 use crate::replication::{
-    ANOTHER_FAILED, AggregatedState, CANCELLED, Engine, Moved, OUT_OF_TIME, RegionRun, RegionalReplicationStatus,
-    ReplicationControl, ReplicationState, ReplicationStatus, look, stopped, time_is_up,
+    ANOTHER_FAILED, AggregatedState, Board, CANCELLED, Engine, Moved, OUT_OF_TIME, RegionRun, ReplicationControl,
+    ReplicationStatus, look, stopped, time_is_up,
 };
 
 /// What a replication moved.
@@ -289,7 +289,7 @@ impl Session {
             other => &mut other.insert((manifest, self.content_of(&record).await?)).1,
         };
         let targets = targets(&record);
-        let board = Board::new(&record, &targets, &self.parts.clock);
+        let board = board(&record, &targets, &self.parts.clock);
         for (place, (region, replicas)) in targets.iter().enumerate() {
             match self.look(&record, region, *replicas, content).await {
                 Ok(run) => board.looked(place, &run),
@@ -375,7 +375,7 @@ impl Session {
         let (given_up, open) = if give_up { (open, Vec::new()) } else { (Vec::new(), open) };
         failed.extend(given_up.into_iter().map(|(place, run)| (place, stopped(&run.region, ANOTHER_FAILED))));
         let (places, runs): (Vec<usize>, Vec<RegionRun>) = open.into_iter().unzip();
-        let board = Board::new(&record, &targets, clock);
+        let board = board(&record, &targets, clock);
         places.iter().zip(&runs).for_each(|(place, run)| board.looked(*place, run));
         failed.iter().for_each(|(place, error)| board.fail(*place, error));
         let tell = || {
@@ -526,104 +526,13 @@ fn targets(record: &VersionRecord) -> Vec<(Region, u32)> {
     regions.map(|region| (region.clone(), profile.replicas_in(region).unwrap_or(0))).collect()
 }
 
+fn board(record: &VersionRecord, targets: &[(Region, u32)], clock: &Arc<dyn Clock>) -> Board {
+    Board::new(targets.iter().map(|(region, _)| (region.clone(), record.is_complete_in(region))), clock)
+}
+
 /// What a version is made of, and who has it.
 struct Content {
     manifest: Manifest,
     needs: Needs,
     sources: Replicas,
-}
-
-/// The status of a replication as it goes on.
-#[derive(Clone)]
-struct Board {
-    regions: Arc<Mutex<Vec<Line>>>,
-    clock: Arc<dyn Clock>,
-    began: DateTime<Utc>,
-}
-
-/// One region's line on the board.
-struct Line {
-    status: RegionalReplicationStatus,
-    /// Bytes over all its replicas: needed, and there in the beginning.
-    needed: u64,
-    at_first: u64,
-}
-
-impl Board {
-    fn new(record: &Arc<VersionRecord>, targets: &[(Region, u32)], clock: &Arc<dyn Clock>) -> Self {
-        let line = |(region, _): &(Region, u32)| {
-            let complete = record.is_complete_in(region);
-            let state = if complete { ReplicationState::Completed } else { ReplicationState::Replicating };
-            Line { status: RegionalReplicationStatus::new(region.clone(), state), needed: 0, at_first: 0 }
-        };
-        let regions = Arc::new(Mutex::new(targets.iter().map(line).collect()));
-        Self { regions, clock: clock.clone(), began: clock.now() }
-    }
-
-    fn change(&self, place: usize, change: impl FnOnce(&mut Line)) {
-        let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(line) = regions.get_mut(place) {
-            change(line);
-        }
-    }
-
-    /// What a region has, as was found by looking.
-    fn looked(&self, place: usize, run: &RegionRun) {
-        self.change(place, |line| {
-            (line.at_first, line.needed) = run.present_bytes();
-            line.status.has(line.at_first, line.needed);
-            if line.status.state == ReplicationState::Completed && line.at_first < line.needed {
-                line.status.degraded = true;
-                let lost = run.away.first().map(|(_, error)| format!("{error}; "));
-                let percent = line.at_first * 100 / line.needed.max(1);
-                let what =
-                    format!("{}{percent} % of what its replicas need is there: scrub it", lost.unwrap_or_default());
-                line.status.details = what;
-            }
-        });
-    }
-
-    /// A region does not answer: one that is complete has lost something.
-    fn silent(&self, place: usize, error: &Error) {
-        self.change(place, |line| {
-            line.status.degraded = line.status.state == ReplicationState::Completed;
-            line.status.details = error.to_string();
-        });
-    }
-
-    fn present(&self, place: usize, bytes: u64) {
-        let passed = self.clock.now().signed_duration_since(self.began).to_std().unwrap_or_default().as_secs_f64();
-        self.change(place, |line| {
-            line.status.has(bytes, line.needed);
-            let moved = bytes.saturating_sub(line.at_first);
-            // A hundredth of it says something of the rest; the first node of an index does not.
-            if passed > 0.0 && moved * 100 > line.needed.saturating_sub(line.at_first) {
-                let rate = moved as f64 / passed;
-                let left = line.needed.saturating_sub(bytes) as f64 / rate;
-                line.status.bytes_per_second = Some(rate as u64);
-                line.status.time_left = Duration::try_from_secs_f64(left).ok();
-            }
-        });
-    }
-
-    fn complete(&self, place: usize) {
-        self.change(place, |line| {
-            line.status.state = ReplicationState::Completed;
-            line.status.has(line.needed, line.needed);
-            line.status.time_left = None;
-        });
-    }
-
-    fn fail(&self, place: usize, error: &Error) {
-        self.change(place, |line| {
-            line.status.state = ReplicationState::Failed;
-            line.status.details = error.to_string();
-            line.status.time_left = None;
-        });
-    }
-
-    fn status(&self) -> ReplicationStatus {
-        let regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
-        ReplicationStatus::new(regions.iter().map(|line| line.status.clone()).collect())
-    }
 }

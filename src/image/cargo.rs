@@ -1,0 +1,54 @@
+//! What is sent to a slot.
+
+use super::extents::Extents;
+use super::pack::{PackId, PackInfo};
+use super::part::Part;
+use crate::error::Result;
+use crate::store::BlobKey;
+
+/// What a slot is to get of a pack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Request {
+    pub(crate) pack: PackInfo,
+    pub(crate) extents: Extents,
+    /// Rather the whole pack, from whoever has that.
+    pub(crate) whole: bool,
+}
+
+impl Request {
+    /// The bytes to send; a part has a table besides.
+    pub(crate) fn bytes(&self) -> u64 {
+        if self.whole { self.pack.length } else { self.extents.bytes() }
+    }
+}
+
+/// What is sent to a slot: a whole pack, or a part of one.
+#[derive(Clone, Debug)]
+pub(crate) enum Cargo {
+    Pack(PackInfo),
+    Part(Part),
+}
+
+impl Cargo {
+    pub(super) fn key(&self) -> Result<BlobKey> {
+        match self {
+            Self::Pack(info) => info.id.key(),
+            Self::Part(part) => part.id.key(),
+        }
+    }
+
+    pub(super) fn pack(&self) -> PackId {
+        match self {
+            Self::Pack(info) => info.id,
+            Self::Part(part) => part.id.pack,
+        }
+    }
+
+    /// The bytes that it takes.
+    pub(crate) fn length(&self) -> u64 {
+        match self {
+            Self::Pack(info) => info.length,
+            Self::Part(part) => part.length(),
+        }
+    }
+}

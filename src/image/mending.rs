@@ -1,0 +1,121 @@
+//! Bringing a slot what it has lost.
+
+use bytes::Bytes;
+
+use super::cargo::{Cargo, Request};
+use super::extents::Extents;
+use super::pack::{PackInfo, TableLine};
+use super::part::Part;
+use super::replicas::{Replicas, is_damage};
+use super::slot::Slot;
+use crate::error::Result;
+use crate::host::Workers;
+
+/// What came of looking at one pack in one slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// All that is needed is there and good: so many bytes were read.
+    Good(u64),
+    /// It was not, and is now.
+    Mended,
+    /// It is not, and no other slot has it, or the slot can't be read or written to.
+    Lost,
+}
+
+/// Reading what a slot has of a pack, and bringing it what of that is damaged or missing.
+pub(crate) struct Mending<'a> {
+    pub(crate) slot: &'a Slot,
+    pub(crate) others: &'a Replicas,
+    pub(crate) info: &'a PackInfo,
+    /// What must be there.
+    pub(crate) need: &'a Extents,
+    /// What anything at all may need of it in that slot, now or when it is replicated; `None` where that is not known.
+    pub(crate) all_needs: Option<&'a Extents>,
+    pub(crate) workers: &'a Workers,
+}
+
+impl Mending<'_> {
+    pub(crate) async fn run(&self) -> Found {
+        self.try_to().await.unwrap_or(Found::Lost)
+    }
+
+    async fn try_to(&self) -> Result<Found> {
+        let Self { slot, info, workers, .. } = *self;
+        let holding = slot.holding(&info.id).await?;
+        if holding.has_whole(info) && unless_damaged(slot.verified_pack(info, workers).await)?.is_some() {
+            return Ok(Found::Good(info.length));
+        }
+        let (mut there, mut read, mut bad) = (Extents::default(), 0, holding.broken.clone());
+        // Every record that is still good goes into the part that takes the place of what is damaged: others may need it.
+        let mut saved: Vec<(TableLine, Bytes)> = Vec::new();
+        for part in &holding.parts {
+            if unless_damaged(slot.verified_part(part, workers).await)?.is_some() {
+                there = there.union(&part.extents());
+                read += part.length();
+            } else {
+                saved.extend(slot.good_records_of_part(part).await?);
+                bad.push(part.id);
+            }
+        }
+        let mut blind = false;
+        if holding.whole.is_some() {
+            if let Ok(bytes) = self.others.whole(info, workers).await {
+                slot.replace(&Cargo::Pack(*info), bytes).await?;
+                return Ok(Found::Mended);
+            }
+            match unless_damaged(slot.good_records_of_whole(info).await)? {
+                Some(records) => saved.extend(records),
+                None => blind = true,
+            }
+        }
+        if blind && self.all_needs.is_none() {
+            // What is good in it can't be told from what is not, so it has to stay.
+            return Ok(Found::Lost);
+        }
+        let need = match self.all_needs.filter(|_| blind) {
+            Some(all) => self.need.union(all),
+            None => self.need.clone(),
+        };
+        saved.sort_unstable_by_key(|(line, _)| line.offset);
+        saved.dedup_by_key(|(line, _)| line.offset);
+        saved.retain(|(line, _)| !there.covers(&line.range()));
+        let missing = need.minus(&there).minus(&saved.iter().map(|(line, _)| line.range()).collect());
+        if bad.is_empty() && holding.whole.is_none() && missing.is_empty() {
+            return Ok(Found::Good(read));
+        }
+        let mut written = None;
+        if !missing.is_empty() {
+            let whole = holding.is_empty() && info.is_mostly(&missing);
+            let (cargo, bytes) = self.others.fetch(&Request { pack: *info, extents: missing, whole }, workers).await?;
+            match cargo {
+                Cargo::Pack(_) => {
+                    slot.replace(&cargo, bytes).await?;
+                    return Ok(Found::Mended);
+                }
+                Cargo::Part(part) => saved.extend(part.records_in(&bytes)),
+            }
+        }
+        if !saved.is_empty() {
+            let (part, bytes) = Part::build(info.id, saved);
+            written = Some(part.id);
+            slot.replace(&Cargo::Part(part), bytes).await?;
+        }
+        // ORDER: all that is good and all that is needed is there before what is damaged goes.
+        for id in bad.iter().filter(|id| Some(**id) != written) {
+            slot.delete_part(id).await?;
+        }
+        if holding.whole.is_some() {
+            slot.delete_pack(&info.id).await?;
+        }
+        Ok(Found::Mended)
+    }
+}
+
+/// `None` for what is damaged or gone; a store that does not answer says nothing of what it has.
+fn unless_damaged<T>(read: Result<T>) -> Result<Option<T>> {
+    match read {
+        Ok(there) => Ok(Some(there)),
+        Err(error) if is_damage(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,107 @@
+//! The status of a replication as it goes on: what each region has, how fast it comes, and when it will be there.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::engine::RegionRun;
+use super::status::{RegionalReplicationStatus, ReplicationState, ReplicationStatus};
+use crate::error::Error;
+use crate::host::Clock;
+use crate::model::Region;
+
+/// The status of a replication as it goes on.
+#[derive(Clone)]
+pub(crate) struct Board {
+    regions: Arc<Mutex<Vec<Line>>>,
+    clock: Arc<dyn Clock>,
+    began: DateTime<Utc>,
+}
+
+/// One region's line on the board.
+struct Line {
+    status: RegionalReplicationStatus,
+    /// Bytes over all its replicas: needed, and there in the beginning.
+    needed: u64,
+    at_first: u64,
+}
+
+impl Board {
+    /// For regions, each with whether it is complete.
+    pub(crate) fn new(regions: impl Iterator<Item = (Region, bool)>, clock: &Arc<dyn Clock>) -> Self {
+        let line = |(region, complete)| {
+            let state = if complete { ReplicationState::Completed } else { ReplicationState::Replicating };
+            Line { status: RegionalReplicationStatus::new(region, state), needed: 0, at_first: 0 }
+        };
+        let regions = Arc::new(Mutex::new(regions.map(line).collect()));
+        Self { regions, clock: clock.clone(), began: clock.now() }
+    }
+
+    fn change(&self, place: usize, change: impl FnOnce(&mut Line)) {
+        let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(line) = regions.get_mut(place) {
+            change(line);
+        }
+    }
+
+    /// What a region has, as was found by looking.
+    pub(crate) fn looked(&self, place: usize, run: &RegionRun) {
+        self.change(place, |line| {
+            (line.at_first, line.needed) = run.present_bytes();
+            line.status.has(line.at_first, line.needed);
+            if line.status.state == ReplicationState::Completed && line.at_first < line.needed {
+                line.status.degraded = true;
+                let lost = run.away.first().map(|(_, error)| format!("{error}; "));
+                let percent = line.at_first * 100 / line.needed.max(1);
+                let what =
+                    format!("{}{percent} % of what its replicas need is there: scrub it", lost.unwrap_or_default());
+                line.status.details = what;
+            }
+        });
+    }
+
+    /// A region does not answer: one that is complete has lost something.
+    pub(crate) fn silent(&self, place: usize, error: &Error) {
+        self.change(place, |line| {
+            line.status.degraded = line.status.state == ReplicationState::Completed;
+            line.status.details = error.to_string();
+        });
+    }
+
+    pub(crate) fn present(&self, place: usize, bytes: u64) {
+        let passed = self.clock.now().signed_duration_since(self.began).to_std().unwrap_or_default().as_secs_f64();
+        self.change(place, |line| {
+            line.status.has(bytes, line.needed);
+            let moved = bytes.saturating_sub(line.at_first);
+            // A hundredth of it says something of the rest; the first node of an index does not.
+            if passed > 0.0 && moved * 100 > line.needed.saturating_sub(line.at_first) {
+                let rate = moved as f64 / passed;
+                let left = line.needed.saturating_sub(bytes) as f64 / rate;
+                line.status.bytes_per_second = Some(rate as u64);
+                line.status.time_left = Duration::try_from_secs_f64(left).ok();
+            }
+        });
+    }
+
+    pub(crate) fn complete(&self, place: usize) {
+        self.change(place, |line| {
+            line.status.state = ReplicationState::Completed;
+            line.status.has(line.needed, line.needed);
+            line.status.time_left = None;
+        });
+    }
+
+    pub(crate) fn fail(&self, place: usize, error: &Error) {
+        self.change(place, |line| {
+            line.status.state = ReplicationState::Failed;
+            line.status.details = error.to_string();
+            line.status.time_left = None;
+        });
+    }
+
+    pub(crate) fn status(&self) -> ReplicationStatus {
+        let regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        ReplicationStatus::new(regions.iter().map(|line| line.status.clone()).collect())
+    }
+}
