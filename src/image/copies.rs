@@ -27,6 +27,11 @@ impl Copies {
         self.slots.len() > 1
     }
 
+    /// Whether one has failed and was left out.
+    pub(crate) fn have_lost_one(&self) -> bool {
+        !self.lost().is_empty()
+    }
+
     /// To read from whichever has it.
     pub(crate) fn readers(&self) -> Replicas {
         Replicas::new(self.slots.to_vec())

@@ -50,6 +50,8 @@ pub(crate) struct Moved {
     pub(crate) local_bytes: u64,
     /// Of what all its slots need: what is there.
     pub(crate) present_bytes: u64,
+    /// Whether a zone was lost on the way, which most replicas' copies outlive.
+    pub(crate) degraded: bool,
 }
 
 /// Looks at what a region's slots have of what a version needs. `replicas` has the copies of each: one, or one in every
@@ -265,7 +267,9 @@ impl Engine<'_> {
             }
             on_moved(place, &job.moved);
         }
-        jobs.into_iter().map(|job| (job.moved, job.outcome.unwrap_or(Ok(())))).collect()
+        let done =
+            |job: Job<'_>| (Moved { degraded: !job.gone.is_empty(), ..job.moved }, job.outcome.unwrap_or(Ok(())));
+        jobs.into_iter().map(done).collect()
     }
 
     fn job<'r>(&self, run: &'r RegionRun) -> Job<'r> {

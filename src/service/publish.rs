@@ -153,6 +153,8 @@ pub struct Published<T> {
     pub content: ImageContent,
     /// What importing them took; nothing where they were stored before.
     pub import: ImportReport,
+    /// One of the region's zones was lost on the way and has not all of it: scrub the region when the zone is back.
+    pub degraded: bool,
 }
 
 /// What an import read and stored, over all disks.
@@ -643,7 +645,7 @@ impl<T: Send + 'static> Publishing<T> {
         }
         let base = base.map(|base| (base.id.clone(), base.content.clone()));
         self.record(storage, events, upload.name, base, stored).await?;
-        Ok(Some(Published { resource, content, import: stats.into() }))
+        Ok(Some(Published { resource, content, import: stats.into(), degraded: copies.have_lost_one() }))
     }
 
     /// The commit that makes it exist.

@@ -50,6 +50,8 @@ pub struct RegionReport {
     pub cross_region_bytes: u64,
     /// Bytes copied between the region's replicas.
     pub local_bytes: u64,
+    /// One of the region's zones was lost on the way and has not all of it: scrub the region when the zone is back.
+    pub degraded: bool,
 }
 
 /// A replication on its way. Await it for the report; or, as a stream, it yields the status after each pack, does the
@@ -267,7 +269,7 @@ impl Session {
     }
 
     /// How far a version's replication is, by the stores' own word: also whether a region that was complete has lost
-    /// something since, such as a zone, and is [degraded](RegionalReplicationStatus::degraded).
+    /// something since, such as a zone, and is [degraded](crate::RegionalReplicationStatus::degraded).
     ///
     /// # Errors
     ///
@@ -417,11 +419,13 @@ impl Session {
             replicas: *replicas,
             cross_region_bytes: 0,
             local_bytes: 0,
+            degraded: false,
         };
         let mut report = ReplicationReport { regions: targets.iter().map(zero).collect() };
         for (place, (moved, outcome)) in places.iter().zip(outcomes) {
             if let Some(region) = report.regions.get_mut(*place) {
                 (region.cross_region_bytes, region.local_bytes) = (moved.cross_region_bytes, moved.local_bytes);
+                region.degraded = moved.degraded;
             }
             if let Err(error) = outcome {
                 board.fail(*place, &error);
