@@ -1,8 +1,13 @@
 //! Content: disk formats in, chunks and packs, the index, disks out.
 //!
-//! A disk is cut into chunks of 64 KiB (`chunk`); new ones are compressed (`compression`) and appended to packs (`pack`); an index tree
-//! (`index`) says, in disk order, which chunk lies where; a manifest (`manifest`) ties the disks of a version to
-//! their indexes and to the packs that they need. `import` goes from a disk to those, `export` back.
+//! A disk is cut into chunks of 64 KiB (`chunk`); new ones are compressed (`compression`) and appended to packs (`pack`); an
+//! index tree (`index`) says, in disk order, which chunk lies where; a manifest (`manifest`) ties the disks of a version to
+//! their indexes and to the packs that they need. `import` goes from a disk to those, `export` and `random_access` back.
+//!
+//! A slot (`slot`) holds packs whole or in parts (`part`); `reach` tells what of each pack (`extents`) versions need. Several
+//! slots that have the same are one replica in several zones (`copies`) or several replicas (`replicas`), which stand in for
+//! each other; `mending` brings a slot what it has lost.
+//!
 //! The bytes are laid down in `docs/format.md`.
 
 mod cargo;
