@@ -1,7 +1,9 @@
 //! What is sent to a slot.
 
+use bytes::Bytes;
+
 use super::extents::Extents;
-use super::pack::{PackId, PackInfo};
+use super::pack::{PackId, PackInfo, TableLine};
 use super::part::Part;
 use crate::error::Result;
 use crate::store::BlobKey;
@@ -41,6 +43,22 @@ impl Cargo {
         match self {
             Self::Pack(info) => info.id,
             Self::Part(part) => part.id.pack,
+        }
+    }
+
+    /// Verifies a whole blob.
+    pub(super) fn verify(&self, blob: &[u8]) -> Result<()> {
+        match self {
+            Self::Pack(info) => info.verify(blob),
+            Self::Part(part) => part.verify(blob),
+        }
+    }
+
+    /// The records of a damaged blob that are still good.
+    pub(super) fn records_in(&self, blob: &Bytes) -> Result<Vec<(TableLine, Bytes)>> {
+        match self {
+            Self::Pack(info) => info.records_in(blob),
+            Self::Part(part) => Ok(part.records_in(blob)),
         }
     }
 

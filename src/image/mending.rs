@@ -29,7 +29,7 @@ pub(crate) struct Mending<'a> {
     pub(crate) info: &'a PackInfo,
     /// What must be there.
     pub(crate) need: &'a Extents,
-    /// What anything at all may need of it in that slot, now or when it is replicated; `None` where that is not known.
+    /// That, and what anything else may need of it in that slot when it is replicated; `None` where that is not known.
     pub(crate) all_needs: Option<&'a Extents>,
     pub(crate) workers: &'a Workers,
 }
@@ -42,28 +42,30 @@ impl Mending<'_> {
     async fn try_to(&self) -> Result<Found> {
         let Self { slot, info, workers, .. } = *self;
         let holding = slot.holding(&info.id).await?;
-        if holding.has_whole(info) && unless_damaged(slot.verified_pack(info, workers).await)?.is_some() {
+        let whole = Cargo::Pack(*info);
+        if holding.has_whole(info) && unless_damaged(slot.verified(&whole, workers).await)?.is_some() {
             return Ok(Found::Good(info.length));
         }
         let (mut there, mut read, mut bad) = (Extents::default(), 0, holding.broken.clone());
         // Every record that is still good goes into the part that takes the place of what is damaged: others may need it.
         let mut saved: Vec<(TableLine, Bytes)> = Vec::new();
         for part in &holding.parts {
-            if unless_damaged(slot.verified_part(part, workers).await)?.is_some() {
+            let cargo = Cargo::Part(part.clone());
+            if unless_damaged(slot.verified(&cargo, workers).await)?.is_some() {
                 there = there.union(&part.extents());
                 read += part.length();
             } else {
-                saved.extend(slot.good_records_of_part(part).await?);
+                saved.extend(unless_damaged(slot.good_records_of(&cargo).await)?.unwrap_or_default());
                 bad.push(part.id);
             }
         }
         let mut blind = false;
         if holding.whole.is_some() {
             if let Ok(bytes) = self.others.whole(info, workers).await {
-                slot.replace(&Cargo::Pack(*info), bytes).await?;
+                slot.replace(&whole, bytes).await?;
                 return Ok(Found::Mended);
             }
-            match unless_damaged(slot.good_records_of_whole(info).await)? {
+            match unless_damaged(slot.good_records_of(&whole).await)? {
                 Some(records) => saved.extend(records),
                 None => blind = true,
             }
@@ -72,10 +74,7 @@ impl Mending<'_> {
             // What is good in it can't be told from what is not, so it has to stay.
             return Ok(Found::Lost);
         }
-        let need = match self.all_needs.filter(|_| blind) {
-            Some(all) => self.need.union(all),
-            None => self.need.clone(),
-        };
+        let need = self.all_needs.filter(|_| blind).unwrap_or(self.need);
         saved.sort_unstable_by_key(|(line, _)| line.offset);
         saved.dedup_by_key(|(line, _)| line.offset);
         saved.retain(|(line, _)| !there.covers(&line.range()));

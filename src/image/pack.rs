@@ -130,6 +130,12 @@ impl TableLine {
     pub(crate) fn range(&self) -> Range<u32> {
         self.offset..self.offset.saturating_add(self.length)
     }
+
+    /// Its bytes in a blob, where they start at `start`; `None` if they are not what the table says.
+    pub(crate) fn good_in(&self, blob: &[u8], start: usize) -> Option<Range<usize>> {
+        let range = start..start.checked_add(self.length as usize)?;
+        (Digest::of(blob.get(range.clone())?) == self.hash).then_some(range)
+    }
 }
 
 /// A pack in the making.
@@ -213,9 +219,7 @@ impl PackInfo {
             return Err(self.damaged("it does not start as a pack"));
         }
         for line in self.table(pack)? {
-            let bytes = pack.get(line.offset as usize..line.range().end as usize);
-            let bytes = bytes.ok_or_else(|| self.damaged("a record lies outside of it"))?;
-            if Digest::of(bytes) != line.hash {
+            if line.good_in(pack, line.offset as usize).is_none() {
                 return Err(self.damaged(&format!("the hash of the record at `{}` differs", line.offset)));
             }
         }
@@ -263,6 +267,12 @@ impl PackInfo {
     /// Whether so much of it is needed that it is sent whole: sending less would save next to nothing.
     pub(crate) fn is_mostly(&self, extents: &Extents) -> bool {
         extents.bytes() * 100 >= self.record_bytes() * WHOLE_PERCENT
+    }
+
+    /// The records of a damaged pack that are still good.
+    pub(crate) fn records_in(&self, blob: &Bytes) -> Result<Vec<(TableLine, Bytes)>> {
+        let record = |line: TableLine| Some((line, blob.slice(line.good_in(blob, line.offset as usize)?)));
+        Ok(self.table(blob)?.into_iter().filter_map(record).collect())
     }
 
     fn damaged(&self, what: &str) -> Error {

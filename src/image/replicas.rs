@@ -141,7 +141,7 @@ impl Replicas {
         }
         // Mostly one has all of it; but each may have lost another record.
         let (mut found, mut missing) = (Vec::new(), request.extents.clone());
-        for slot in self.slots.iter().filter(|_| !request.extents.is_empty()) {
+        for slot in self.slots.iter() {
             match slot.good_records(&request.pack, &missing, workers).await {
                 Ok(records) => found.extend(records),
                 Err(error) => first = first.or(Some(error)),
@@ -160,7 +160,7 @@ impl Replicas {
     pub(super) async fn whole(&self, pack: &PackInfo, workers: &Workers) -> Result<Bytes> {
         let mut first = None;
         for slot in self.slots.iter() {
-            match slot.verified_pack(pack, workers).await {
+            match slot.verified(&Cargo::Pack(*pack), workers).await {
                 Ok(bytes) => return Ok(bytes),
                 Err(error) => first = first.or(Some(error)),
             }

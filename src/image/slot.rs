@@ -217,8 +217,7 @@ impl Slot {
 
     /// The parts of a pack that are here.
     async fn parts_of(&self, pack: &PackId) -> Result<Arc<[Part]>> {
-        let under: BlobKey = format!("parts/{}/{:010}", pack.upload, pack.number).parse()?;
-        Ok(self.parts_under(&under).await?.into_iter().filter_map(|(_, part, _)| part).collect())
+        Ok(self.parts_under(&PartId::keys_of(pack)?).await?.into_iter().filter_map(|(_, part, _)| part).collect())
     }
 
     /// The same; remembered, if there are any.
@@ -325,14 +324,23 @@ impl Slot {
     /// Stores verified bytes of another slot; true if this call put them there.
     pub(crate) async fn put_cargo(&self, cargo: &Cargo, bytes: Bytes) -> Result<bool> {
         let key = cargo.key()?;
-        if created(self.store.put(&key, bytes.clone(), PutMode::Create).await).map_err(|error| self.failed(error))? {
-            return Ok(true);
+        let put = self.create(cargo, |mode| self.store.put(&key, bytes.clone(), mode)).await?;
+        put.map_err(|error| self.failed(error))
+    }
+
+    /// Writes what is not there, or is there with another length; true if this call wrote it.
+    async fn create<F: Future<Output = Result<(), StoreError>>>(
+        &self,
+        cargo: &Cargo,
+        write: impl Fn(PutMode) -> F,
+    ) -> Result<Result<bool, StoreError>> {
+        match write(PutMode::Create).await {
+            Err(error) if error.kind() == StoreErrorKind::AlreadyExists => match self.is_whole(cargo).await? {
+                true => Ok(Ok(false)),
+                false => Ok(write(PutMode::Overwrite).await.map(|()| true)),
+            },
+            done => Ok(done.map(|()| true)),
         }
-        if self.is_whole(cargo).await? {
-            return Ok(false);
-        }
-        self.store.put(&key, bytes, PutMode::Overwrite).await.map_err(|error| self.failed(error))?;
-        Ok(true)
     }
 
     /// What is here in just the form that is asked for, to be copied as it is.
@@ -352,13 +360,12 @@ impl Slot {
         Ok(there.is_some_and(|blob| blob.size == cargo.length()))
     }
 
-    /// A whole pack, its every record verified.
-    pub(crate) async fn verified_pack(&self, info: &PackInfo, workers: &Workers) -> Result<Bytes> {
-        let bytes = self.store.get(&info.id.key()?, None).await.map_err(|error| self.failed(error))?;
-        let (pack, copy) = (*info, bytes.clone());
-        workers.run(move || pack.verify(&copy)).await.map_err(|error| {
-            let name = format!("{}, pack {}", self.place, pack.id);
-            Error::corrupt(name, "the pack is damaged").with_source(error)
+    /// A whole pack or part, its every record verified.
+    pub(crate) async fn verified(&self, cargo: &Cargo, workers: &Workers) -> Result<Bytes> {
+        let bytes = self.store.get(&cargo.key()?, None).await.map_err(|error| self.failed(error))?;
+        let (whole, copy) = (cargo.clone(), bytes.clone());
+        workers.run(move || whole.verify(&copy)).await.map_err(|error| {
+            Error::corrupt(format!("{}, {}", self.place, error.target()), "the pack is damaged").with_source(error)
         })?;
         Ok(bytes)
     }
@@ -366,16 +373,6 @@ impl Slot {
     /// Puts a verified manifest in place of a damaged one.
     pub(crate) async fn replace_manifest(&self, digest: &Digest, bytes: Bytes) -> Result<()> {
         self.store.put(&manifest_key(digest)?, bytes, PutMode::Overwrite).await.map_err(|error| self.failed(error))
-    }
-
-    /// A whole part, its every record verified.
-    pub(crate) async fn verified_part(&self, part: &Part, workers: &Workers) -> Result<Bytes> {
-        let bytes = self.store.get(&part.id.key()?, None).await.map_err(|error| self.failed(error))?;
-        let (part, copy) = (part.clone(), bytes.clone());
-        workers.run(move || part.verify(&copy)).await.map_err(|error| {
-            Error::corrupt(format!("{}, {}", self.place, error.target()), "the part is damaged").with_source(error)
-        })?;
-        Ok(bytes)
     }
 
     /// The records of a pack within `extents` that are here and good.
@@ -397,24 +394,10 @@ impl Slot {
         Ok(workers.run(good).await)
     }
 
-    /// The records of a damaged pack that are still good.
-    pub(crate) async fn good_records_of_whole(&self, pack: &PackInfo) -> Result<Vec<(TableLine, Bytes)>> {
-        let blob = self.store.get(&pack.id.key()?, None).await.map_err(|error| self.failed(error))?;
-        let record = |line: TableLine| {
-            let range = line.offset as usize..line.range().end as usize;
-            let bytes = blob.get(range.clone())?;
-            (Digest::of(bytes) == line.hash).then(|| (line, blob.slice(range)))
-        };
-        Ok(pack.table(&blob)?.into_iter().filter_map(record).collect())
-    }
-
-    /// The records of a damaged part that are still good.
-    pub(crate) async fn good_records_of_part(&self, part: &Part) -> Result<Vec<(TableLine, Bytes)>> {
-        match self.store.get(&part.id.key()?, None).await {
-            Ok(blob) => Ok(part.records_in(&blob)),
-            Err(error) if error.kind() == StoreErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(self.failed(error)),
-        }
+    /// The records of a damaged pack or part that are still good; an error where its table can't be read.
+    pub(crate) async fn good_records_of(&self, cargo: &Cargo) -> Result<Vec<(TableLine, Bytes)>> {
+        let blob = self.store.get(&cargo.key()?, None).await.map_err(|error| self.failed(error))?;
+        cargo.records_in(&blob)
     }
 
     /// Puts verified bytes here, in place of damaged ones if there are any.
@@ -428,16 +411,8 @@ impl Slot {
     pub(crate) async fn copy_cargo(&self, from: &Slot, cargo: &Cargo) -> Result<Option<bool>> {
         let name = cargo.key()?;
         let (source, target) = (from.key.join(name.as_str())?, self.key.join(name.as_str())?);
-        let copy = |mode| self.of.copy(&source, &target, mode);
-        let done = match copy(PutMode::Create).await {
-            Err(error) if error.kind() == StoreErrorKind::AlreadyExists => match self.is_whole(cargo).await? {
-                true => return Ok(Some(false)),
-                false => copy(PutMode::Overwrite).await,
-            },
-            done => done,
-        };
-        match done {
-            Ok(()) => Ok(Some(true)),
+        match self.create(cargo, |mode| self.of.copy(&source, &target, mode)).await? {
+            Ok(copied) => Ok(Some(copied)),
             Err(error) if error.kind() == StoreErrorKind::NotFound => Ok(None),
             Err(error) => Err(self.failed(error)),
         }
@@ -447,7 +422,7 @@ impl Slot {
     pub(crate) async fn holding(&self, pack: &PackId) -> Result<Holding> {
         let mut found = BTreeMap::new();
         self.forget_parts(pack);
-        self.add_parts(&format!("parts/{}/{:010}", pack.upload, pack.number).parse()?, &mut found).await?;
+        self.add_parts(&PartId::keys_of(pack)?, &mut found).await?;
         let mut holding = found.remove(pack).unwrap_or_default();
         holding.whole =
             self.store.find_meta(&pack.key()?).await.map_err(|error| self.failed(error))?.map(|blob| blob.size);
@@ -547,13 +522,4 @@ impl Slot {
 
 fn manifest_key(digest: &Digest) -> Result<BlobKey> {
     format!("manifests/{digest}").parse()
-}
-
-/// Whether a create put it there; that it was there is as good.
-fn created(done: std::result::Result<(), StoreError>) -> std::result::Result<bool, StoreError> {
-    match done {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == StoreErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(error),
-    }
 }

@@ -154,8 +154,7 @@ enum Undelivered {
 impl Job<'_> {
     fn lose(&mut self, slot: usize, error: Error) {
         self.spread.leave(slot);
-        self.gone.entry(slot).or_insert(error);
-        self.check();
+        self.note_lost(slot, error);
     }
 
     fn has_nobody_to_ask(&mut self) {
@@ -164,7 +163,8 @@ impl Job<'_> {
     }
 
     /// Fails where a replica has too few copies left.
-    fn check(&mut self) {
+    fn note_lost(&mut self, slot: usize, error: Error) {
+        self.gone.entry(slot).or_insert(error);
         let gone: Vec<usize> = self.gone.keys().copied().collect();
         if let Some(error) = self.gone.values().next().filter(|_| self.run.replica_without(&gone).is_some()) {
             self.outcome.get_or_insert(Err(error.clone()));
@@ -192,7 +192,7 @@ impl Engine<'_> {
             let stopped = match self.control.now() {
                 Command::GoOn => false,
                 Command::Pause => true,
-                Command::Cancel => return given_up(jobs, CANCELLED),
+                Command::Cancel => return ended(jobs, CANCELLED),
             };
             for (place, job) in jobs.iter_mut().enumerate() {
                 if job.outcome.is_none() && job.under_way == 0 && job.spread.is_done() {
@@ -205,10 +205,10 @@ impl Engine<'_> {
                 }
             }
             if self.stop_at_first && jobs.iter().any(|job| matches!(job.outcome, Some(Err(_)))) {
-                return given_up(jobs, ANOTHER_FAILED);
+                return ended(jobs, ANOTHER_FAILED);
             }
             if jobs.iter().all(|job| job.outcome.is_some()) {
-                break;
+                return ended(jobs, CANCELLED);
             }
             // Regions take turns, also for what is free when only one pack has arrived.
             let mut issued = !stopped;
@@ -247,7 +247,7 @@ impl Engine<'_> {
             let news = match select(arrived, select(changed, &mut time_is_up)).await {
                 Either::Left((news, _)) => news,
                 Either::Right((Either::Left(_), _)) => continue,
-                Either::Right((Either::Right(_), _)) => return given_up(jobs, OUT_OF_TIME),
+                Either::Right((Either::Right(_), _)) => return ended(jobs, OUT_OF_TIME),
             };
             let (News::Carried { place, .. } | News::Completed { place, .. }) = news;
             let Some(job) = jobs.get_mut(place) else { continue };
@@ -267,9 +267,6 @@ impl Engine<'_> {
             }
             on_moved(place, &job.moved);
         }
-        let done =
-            |job: Job<'_>| (Moved { degraded: !job.gone.is_empty(), ..job.moved }, job.outcome.unwrap_or(Ok(())));
-        jobs.into_iter().map(done).collect()
     }
 
     fn job<'r>(&self, run: &'r RegionRun) -> Job<'r> {
@@ -411,7 +408,7 @@ impl Job<'_> {
             }
             Err(Undelivered::Target(error)) => {
                 self.spread.lost(&transfer);
-                self.lose(transfer.to, error);
+                self.note_lost(transfer.to, error);
             }
         }
     }
@@ -421,9 +418,12 @@ pub(crate) const CANCELLED: &str = "it was cancelled";
 pub(crate) const OUT_OF_TIME: &str = "its deadline has passed";
 pub(crate) const ANOTHER_FAILED: &str = "another region failed";
 
-/// What is not done is told to be given up.
-fn given_up(jobs: Vec<Job<'_>>, why: &str) -> Vec<(Moved, Result<()>)> {
-    let outcome = |job: Job<'_>| (job.moved, job.outcome.unwrap_or_else(|| Err(stopped(&job.run.region, why))));
+/// What the regions came to; one that is not done is told to be given up.
+fn ended(jobs: Vec<Job<'_>>, why: &str) -> Vec<(Moved, Result<()>)> {
+    let outcome = |job: Job<'_>| {
+        let moved = Moved { degraded: !job.gone.is_empty(), ..job.moved };
+        (moved, job.outcome.unwrap_or_else(|| Err(stopped(&job.run.region, why))))
+    };
     jobs.into_iter().map(outcome).collect()
 }
 

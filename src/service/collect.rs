@@ -14,14 +14,14 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::BoxFuture;
 
-use super::garbage::{Garbage, Kept, Library, Stock, What};
+use super::garbage::{Garbage, Library, Stock, What};
 use super::regions::SlotId;
 use super::session::Session;
 use crate::catalog::{Changes, Event, State};
 use crate::error::{Error, ErrorKind, Problem, Result};
-use crate::image::Request;
 use crate::image::pack::PackId;
 use crate::image::replicas::Replicas;
+use crate::image::{Cargo, Request};
 use crate::model::Region;
 
 /// So many packs at most are condemned by one commit.
@@ -251,23 +251,25 @@ impl Collecting {
     async fn without_the_doubtful(
         &self,
         mut garbage: Garbage,
-        relied_on: &BTreeMap<(SlotId, PackId), Kept>,
+        relied_on: &BTreeMap<(SlotId, PackId), Cargo>,
         stock: &Stock,
     ) -> Result<Garbage> {
         let concerned: BTreeSet<(SlotId, PackId)> =
             garbage.0.keys().filter_map(|blob| Some((blob.slot, blob.pack()?))).collect();
+        let mut durable = BTreeMap::new();
         for (place, kept) in relied_on.iter().filter(|(place, _)| concerned.contains(place)) {
             let Some((slot, _)) = stock.slots.get(&place.0) else { continue };
             let workers = &self.session.parts.workers;
-            let good = match kept {
-                Kept::Whole(pack) => slot.verified_pack(pack, workers).await.map(drop),
-                Kept::Part(part) => slot.verified_part(part, workers).await.map(drop),
-            };
-            match good {
-                Ok(()) => slot.persist([place.1.upload]).await?,
+            match slot.verified(kept, workers).await {
+                Ok(_) => {
+                    durable.entry(place.0).or_insert((slot, BTreeSet::new())).1.insert(place.1.upload);
+                }
                 // It is left to a scrub, which has both to choose from.
                 Err(_) => garbage.0.retain(|blob, _| blob.slot != place.0 || blob.pack() != Some(place.1)),
             }
+        }
+        for (slot, uploads) in durable.into_values() {
+            slot.persist(uploads).await?;
         }
         Ok(garbage)
     }

@@ -10,10 +10,10 @@ use crate::catalog::{PackName, State};
 use crate::error::Result;
 use crate::image::extents::Extents;
 use crate::image::pack::{PackId, PackInfo};
-use crate::image::part::{Part, PartId};
+use crate::image::part::PartId;
 use crate::image::reach::{Needs, Reach};
 use crate::image::replicas::{Replicas, is_damage};
-use crate::image::{Digest, Holding, Slot};
+use crate::image::{Cargo, Digest, Holding, Slot};
 use crate::model::{Region, StorageAccountType};
 
 /// A pack is rewritten where less than this much of what a slot has of it is needed.
@@ -200,14 +200,10 @@ impl Library {
         let (mut garbage, mut relied_on) = (Garbage::default(), BTreeMap::new());
         for (id, (_, holdings)) in &stock.slots {
             let manifests = needed.in_slot(*id);
-            let Some((counted, live)) = self.live.get(id).filter(|(counted, _)| manifests.is_subset(counted)) else {
+            let Some((_, live)) = self.live.get(id).filter(|(counted, _)| manifests.is_subset(counted)) else {
                 return Err(lost_race());
             };
-            let kept = counted.iter().filter(|digest| manifests.contains(digest));
-            let packs: BTreeMap<PackId, PackInfo> = kept
-                .filter_map(|digest| self.packs.get(digest))
-                .flat_map(|packs| packs.iter().map(|(id, pack)| (*id, *pack)))
-                .collect();
+            let packs = self.packs_of(&manifests);
             for (pack, holding) in holdings.iter().filter(|(pack, _)| !open.contains(&pack.upload)) {
                 let need = packs.get(pack).zip(live.get(pack));
                 let (keep, unneeded) = weigh(*pack, holding, need);
@@ -227,16 +223,18 @@ impl Library {
         Ok(Unneeded { garbage, relied_on })
     }
 
+    /// The packs of manifests that were read.
+    fn packs_of(&self, manifests: &BTreeSet<Digest>) -> BTreeMap<PackId, PackInfo> {
+        let read = manifests.iter().filter_map(|digest| self.packs.get(digest));
+        read.flat_map(|packs| packs.iter().map(|(id, pack)| (*id, *pack))).collect()
+    }
+
     /// Packs of which so little is needed that it is to be written apart.
     pub(super) fn mostly_dead(&self, stock: &Stock) -> Vec<Rewrite> {
         let mut found = Vec::new();
         for (slot, (_, holdings)) in &stock.slots {
             let Some((manifests, live)) = self.live.get(slot) else { continue };
-            let packs: BTreeMap<PackId, PackInfo> = manifests
-                .iter()
-                .filter_map(|digest| self.packs.get(digest))
-                .flat_map(|packs| packs.iter().map(|(id, pack)| (*id, *pack)))
-                .collect();
+            let packs = self.packs_of(manifests);
             for (id, holding) in holdings {
                 let Some((pack, live)) = packs.get(id).zip(live.get(id)) else { continue };
                 let (_, garbage) = weigh(*id, holding, Some((pack, live)));
@@ -254,20 +252,14 @@ impl Library {
 pub(super) struct Unneeded {
     pub(super) garbage: Garbage,
     /// The one blob of a pack that is enough, where others are garbage for that.
-    pub(super) relied_on: BTreeMap<(SlotId, PackId), Kept>,
+    pub(super) relied_on: BTreeMap<(SlotId, PackId), Cargo>,
 }
 
 /// What a slot is to keep of a pack.
 enum Keep {
     Nothing,
-    One(Kept),
+    One(Cargo),
     All,
-}
-
-/// The blob to keep.
-pub(super) enum Kept {
-    Whole(PackInfo),
-    Part(Part),
 }
 
 /// What a slot is to keep of a pack, and what it need not: all of it, where nothing needs it; all but one part, where that is
@@ -276,8 +268,8 @@ fn weigh(pack: PackId, holding: &Holding, need: Option<(&PackInfo, &Extents)>) -
     let keep = need.map_or(Keep::Nothing, |(info, live)| {
         let enough = holding.parts.iter().filter(|part| part.extents().contains(live)).min_by_key(|part| part.length());
         match enough {
-            Some(part) => Keep::One(Kept::Part(part.clone())),
-            None if holding.has_whole(info) => Keep::One(Kept::Whole(*info)),
+            Some(part) => Keep::One(Cargo::Part(part.clone())),
+            None if holding.has_whole(info) => Keep::One(Cargo::Pack(*info)),
             // It takes all of them, or something is lost: a scrub brings it.
             None => Keep::All,
         }
@@ -287,8 +279,8 @@ fn weigh(pack: PackId, holding: &Holding, need: Option<(&PackInfo, &Extents)>) -
     let readable = whole.into_iter().chain(parts);
     let unneeded = match &keep {
         Keep::All => Vec::new(),
-        Keep::One(Kept::Whole(_)) => readable.filter(|(what, _)| !matches!(what, What::Pack(_))).collect(),
-        Keep::One(Kept::Part(part)) => readable.filter(|(what, _)| *what != What::Part(part.id)).collect(),
+        Keep::One(Cargo::Pack(_)) => readable.filter(|(what, _)| !matches!(what, What::Pack(_))).collect(),
+        Keep::One(Cargo::Part(part)) => readable.filter(|(what, _)| *what != What::Part(part.id)).collect(),
         Keep::Nothing => readable.chain(holding.broken.iter().map(|id| (What::Part(*id), 0))).collect(),
     };
     (keep, unneeded)

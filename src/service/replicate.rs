@@ -359,6 +359,14 @@ impl Session {
             let what = format!("`{region}` is no target region of `{version}`: limit one that is, or none");
             return Err(Error::invalid("bytes_per_second", what));
         }
+        let zero = |(region, replicas): &(Region, u32)| RegionReport {
+            region: region.clone(),
+            replicas: *replicas,
+            cross_region_bytes: 0,
+            local_bytes: 0,
+            degraded: false,
+        };
+        let mut report = ReplicationReport { regions: targets.iter().map(zero).collect() };
         let looking = self.look_around(version, &record, &began, &targets, &terms);
         let cancelled = pin!(terms.control.cancelled());
         let stop = select(cancelled, time_is_up(clock, deadline));
@@ -367,10 +375,8 @@ impl Session {
             Either::Right((why, _)) => {
                 let why = if matches!(why, Either::Left(_)) { CANCELLED } else { OUT_OF_TIME };
                 let open = targets.iter().filter(|(region, _)| !record.is_complete_in(region));
-                return Error::from_problems(
-                    open.flat_map(|(region, _)| stopped(region, why).into_problems()).collect(),
-                )
-                .map(|()| ReplicationReport::default());
+                let problems = open.flat_map(|(region, _)| stopped(region, why).into_problems()).collect();
+                return Error::from_problems(problems).map(|()| report);
             }
         };
         let give_up = terms.on_failure == OnFailure::Stop && !failed.is_empty();
@@ -414,14 +420,6 @@ impl Session {
             Box::pin(finished) as BoxFuture<'static, Result<()>>
         };
         let outcomes = engine.run(&runs, &on_moved, &finish).await;
-        let zero = |(region, replicas): &(Region, u32)| RegionReport {
-            region: region.clone(),
-            replicas: *replicas,
-            cross_region_bytes: 0,
-            local_bytes: 0,
-            degraded: false,
-        };
-        let mut report = ReplicationReport { regions: targets.iter().map(zero).collect() };
         for (place, (moved, outcome)) in places.iter().zip(outcomes) {
             if let Some(region) = report.regions.get_mut(*place) {
                 (region.cross_region_bytes, region.local_bytes) = (moved.cross_region_bytes, moved.local_bytes);
