@@ -77,7 +77,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
 
 async fn open(store: &MemoryStore) -> Result<Session, Box<dyn Error>> {
     let limits = Limits::default().with_image_versions(VERSIONS as usize + 1);
-    let service = GalleryService::builder().allow_all().store(store.clone()).limits(limits).open().await?;
+    let service = GalleryService::builder().allow_all().store(store.clone()).limits(limits).open_or_create().await?;
     Ok(service.session("bench".parse()?))
 }
 

@@ -161,8 +161,8 @@ async fn open(
     durability: Durability,
     compression: Compression,
 ) -> Result<GalleryService, Box<dyn Error>> {
-    let store = FsStore::open_with(store, durability)?;
-    let service = GalleryService::builder().allow_all().store(store).compression(compression).open().await?;
+    let store = FsStore::open_or_create_with(store, durability)?;
+    let service = GalleryService::builder().allow_all().store(store).compression(compression).open_or_create().await?;
     let session = service.session("bench".parse()?);
     let home: Region = "westeurope".parse()?;
     session.create_gallery(Gallery::new(GALLERY.parse()?, home.clone())).await?;

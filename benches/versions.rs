@@ -71,8 +71,8 @@ async fn run(count: usize) {
     let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let (regions, path) = (root.path().join("regions"), root.path().join("disk.raw"));
     let builder = GalleryService::builder().allow_all();
-    let packs = FsStore::open_with(&regions, Durability::LostOnPowerCut).unwrap();
-    let service = builder.catalog_store(MemoryStore::new()).store(packs).open().await.unwrap();
+    let packs = FsStore::open_or_create_with(&regions, Durability::LostOnPowerCut).unwrap();
+    let service = builder.catalog_store(MemoryStore::new()).store(packs).open_or_create().await.unwrap();
     let session = service.session("bench".parse().unwrap());
     let home: Region = "westeurope".parse().unwrap();
     let gallery: GalleryId =

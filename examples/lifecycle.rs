@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {
-    let service = GalleryService::builder().allow_all().store(MemoryStore::new()).open().await?;
+    let service = GalleryService::builder().allow_all().store(MemoryStore::new()).create().await?;
     let session = service.session("lifecycle".parse()?);
     let gallery: GalleryId =
         "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/Contoso".parse()?;

@@ -57,7 +57,7 @@ async fn publish_and_deploy(arguments: &Arguments) -> Result<(), Box<dyn Error>>
     let Some(home) = arguments.regions.iter().next().map(|target| target.region().clone()) else { return Ok(()) };
     // Versions can be made in every region of today's Azure; the default is the original service's shorter list.
     let builder = GalleryService::builder().allow_all().region_catalog(RegionCatalog::azure_2026());
-    let service = builder.store(FsStore::open(&arguments.store)?).open().await?;
+    let service = builder.store(FsStore::open_or_create(&arguments.store)?).open_or_create().await?;
     let session = service.session("quickstart".parse()?);
 
     // The gallery and the definition are there already on a second run.

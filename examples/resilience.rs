@@ -94,12 +94,13 @@ async fn run() -> Result<(), Box<dyn Error>> {
 }
 
 async fn open(root: &Path, home: &Region, far: &Region) -> Result<Session, Box<dyn Error>> {
-    let zones = [1, 2, 3].map(|zone| FsStore::open(root.join(format!("zone-{zone}"))));
+    let zones = [1, 2, 3].map(|zone| FsStore::open_or_create(root.join(format!("zone-{zone}"))));
     let [one, two, three] = zones;
     let builder = GalleryService::builder().allow_all();
-    let builder = builder.catalog_store(FsStore::open(root.join("catalog"))?);
+    let builder = builder.catalog_store(FsStore::open_or_create(root.join("catalog"))?);
     let builder = builder.zonal_region_stores(home.clone(), [one?, two?, three?]);
-    let service = builder.region_store(far.clone(), FsStore::open(root.join("far"))?).open().await?;
+    let service =
+        builder.region_store(far.clone(), FsStore::open_or_create(root.join("far"))?).open_or_create().await?;
     Ok(service.session("example".parse()?))
 }
 

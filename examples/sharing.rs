@@ -28,7 +28,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     directory.add_application("deployer", &fabrikam)?;
 
     let builder = GalleryService::builder().store(MemoryStore::new()).directory(directory.clone());
-    let service = builder.administrator("root".parse()?).open().await?;
+    let service = builder.administrator("root".parse()?).create().await?;
     let root = service.session("root".parse()?);
     let gallery: GalleryId =
         "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/Contoso".parse()?;

@@ -10,7 +10,7 @@
 //!
 //! # futures::executor::block_on(async {
 //! // One store for everything; `FsStore` keeps it on a disk, and each region can have its own.
-//! let service = GalleryService::builder().allow_all().store(MemoryStore::new()).open().await?;
+//! let service = GalleryService::builder().allow_all().store(MemoryStore::new()).create().await?;
 //! let session = service.session("docs".parse()?);
 //!
 //! // A gallery, an image definition, a version.

@@ -93,7 +93,7 @@ impl World {
     async fn open(directory: &MemoryDirectory, store: &MemoryStore) -> GalleryService {
         let clock = ManualClock::auto_advancing("2026-01-02T03:04:05Z".parse().unwrap());
         let builder = GalleryService::builder().store(store.clone()).directory(directory.clone()).clock(clock);
-        builder.administrator("root".parse().unwrap()).open().await.unwrap()
+        builder.administrator("root".parse().unwrap()).open_or_create().await.unwrap()
     }
 
     fn session(&self, caller: &str) -> Session {

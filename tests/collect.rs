@@ -50,7 +50,7 @@ impl World {
         let builder = GalleryService::builder().allow_all().catalog_store(MemoryStore::new()).store(faulty);
         // The bytes that are stored and freed are then those of the disks.
         let builder = builder.compression(Compression::None);
-        let service = builder.clock(clock.clone()).open().await.unwrap();
+        let service = builder.clock(clock.clone()).open_or_create().await.unwrap();
         let session = service.session("test".parse().unwrap());
         session.create_gallery(Gallery::new(image().gallery().clone(), region("westeurope"))).await.unwrap();
         let identifier = ImageIdentifier::new("a", "b", "c").unwrap();

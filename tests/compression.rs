@@ -57,7 +57,7 @@ fn home() -> Region {
 /// A service on a store that may hold a gallery already.
 async fn open(store: &MemoryStore, compression: Compression, workers: Workers) -> Session {
     let builder = GalleryService::builder().allow_all().store(store.clone()).entropy(SeededEntropy::new(1));
-    let service = builder.compression(compression).workers(workers).open().await.unwrap();
+    let service = builder.compression(compression).workers(workers).open_or_create().await.unwrap();
     let session = service.session("test".parse().unwrap());
     if session.view().gallery(image().gallery()).is_err() {
         session.create_gallery(Gallery::new(image().gallery().clone(), home())).await.unwrap();

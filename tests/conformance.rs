@@ -14,7 +14,7 @@ use tempfile::TempDir;
 /// Stores in fresh directories that live as long as the test.
 fn fresh(directory: &TempDir, durability: Durability) -> FsStore {
     let root = tempfile::tempdir_in(directory).unwrap().keep();
-    FsStore::open_with(root, durability).unwrap()
+    FsStore::open_or_create_with(root, durability).unwrap()
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn a_faulty_store_without_faults_and_a_yielding_store() {
 #[test]
 fn four_processes_race_in_one_directory() {
     let directory = tempfile::tempdir().unwrap();
-    let open = |shared: &Path| FsStore::open(shared).unwrap();
+    let open = |shared: &Path| FsStore::open_or_create(shared).unwrap();
     let name = "four_processes_race_in_one_directory";
     assert_eq!(conformance::race_processes(name, directory.path(), open, 250), Ok(()));
 }

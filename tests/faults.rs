@@ -78,7 +78,7 @@ impl World {
         let faulty = FaultyStore::new(store.clone());
         let faults = faulty.faults();
         let builder = GalleryService::builder().allow_all().store(faulty).clock(clock.clone());
-        let service = builder.entropy(SeededEntropy::new(1)).open().await.unwrap();
+        let service = builder.entropy(SeededEntropy::new(1)).open_or_create().await.unwrap();
         let world = Self { session: service.session("test".parse().unwrap()), clock, store, faults };
         let session = &world.session;
         let shared = SharingProfile::new(SharingPermissions::Groups);
@@ -294,7 +294,7 @@ fn every_operation_survives_a_fault_at_every_call() {
                     done_at_last(&world, &scenario, Some((skipped, fault))).await;
                     // One that knows nothing but the store sees the same.
                     let service = GalleryService::builder().allow_all().store(world.store.clone());
-                    let service = service.clock(world.clock.clone()).open().await.unwrap();
+                    let service = service.clock(world.clock.clone()).open_or_create().await.unwrap();
                     let other = service.session("other".parse().unwrap());
                     for (number, place) in scenario.there {
                         for session in [&world.session, &other] {

@@ -33,7 +33,7 @@ fn staged(root: &Path) -> usize {
 fn a_linked_directory_is_neither_written_nor_read_nor_listed() {
     let (inside, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     fs::write(outside.path().join("secret"), b"secret").unwrap();
-    let store = FsStore::open(inside.path()).unwrap();
+    let store = FsStore::open_or_create(inside.path()).unwrap();
     put(&store, "a/b", PutMode::Create).unwrap();
     symlink(outside.path(), inside.path().join("link")).unwrap();
     symlink(outside.path(), inside.path().join("a/link")).unwrap();
@@ -59,7 +59,7 @@ fn a_linked_blob_is_neither_written_nor_read_nor_listed() {
     let (inside, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let secret = outside.path().join("secret");
     fs::write(&secret, b"secret").unwrap();
-    let store = FsStore::open(inside.path()).unwrap();
+    let store = FsStore::open_or_create(inside.path()).unwrap();
     put(&store, "a/b", PutMode::Create).unwrap();
     symlink(&secret, inside.path().join("a/link")).unwrap();
     symlink(outside.path().join("nowhere"), inside.path().join("a/dangling")).unwrap();
@@ -80,7 +80,7 @@ fn a_linked_blob_is_neither_written_nor_read_nor_listed() {
 fn a_linked_staging_directory_is_refused() {
     let (inside, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     symlink(outside.path(), inside.path().join(".staging")).unwrap();
-    assert_eq!(FsStore::open(inside.path()).unwrap_err().kind(), StoreErrorKind::PermissionDenied);
+    assert_eq!(FsStore::open_or_create(inside.path()).unwrap_err().kind(), StoreErrorKind::PermissionDenied);
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
 }
 
@@ -89,7 +89,7 @@ fn the_owner_may_link_the_root_itself() {
     let directory = tempfile::tempdir().unwrap();
     fs::create_dir(directory.path().join("real")).unwrap();
     symlink("real", directory.path().join("root")).unwrap();
-    let store = FsStore::open(directory.path().join("root")).unwrap();
+    let store = FsStore::open_or_create(directory.path().join("root")).unwrap();
     put(&store, "a", PutMode::Create).unwrap();
     assert_eq!(fs::read(directory.path().join("real/a")).unwrap(), b"new");
 }
@@ -97,7 +97,7 @@ fn the_owner_may_link_the_root_itself() {
 #[test]
 fn a_pipe_in_the_place_of_a_blob_holds_nobody_up() {
     let directory = tempfile::tempdir().unwrap();
-    let store = FsStore::open(directory.path()).unwrap();
+    let store = FsStore::open_or_create(directory.path()).unwrap();
     if !Command::new("mkfifo").arg(directory.path().join("pipe")).status().is_ok_and(|status| status.success()) {
         eprintln!("skipped: there is no mkfifo");
         return;
@@ -116,12 +116,12 @@ fn leave_behind(root: &Path, name: &str, hours: u64) {
 #[test]
 fn opening_removes_old_leftovers_and_keeps_young_and_foreign_files() {
     let directory = tempfile::tempdir().unwrap();
-    FsStore::open(directory.path()).unwrap();
+    FsStore::open_or_create(directory.path()).unwrap();
     let (old, young) = ("0".repeat(32), "1".repeat(32));
     leave_behind(directory.path(), &old, 25);
     leave_behind(directory.path(), &young, 23);
     leave_behind(directory.path(), "of-a-stranger", 1_000);
-    FsStore::open(directory.path()).unwrap();
+    FsStore::open_or_create(directory.path()).unwrap();
     let mut left: Vec<_> = fs::read_dir(directory.path().join(".staging"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -133,7 +133,7 @@ fn opening_removes_old_leftovers_and_keeps_young_and_foreign_files() {
 #[test]
 fn leftovers_of_odd_times_are_young() {
     let directory = tempfile::tempdir().unwrap();
-    let store = FsStore::open(directory.path()).unwrap();
+    let store = FsStore::open_or_create(directory.path()).unwrap();
     for (name, modified) in [("2", std::time::UNIX_EPOCH), ("3", std::time::UNIX_EPOCH + Duration::from_secs(1 << 33))]
     {
         let file = File::create(directory.path().join(".staging").join(name.repeat(32))).unwrap();
@@ -148,7 +148,7 @@ fn leftovers_of_odd_times_are_young() {
 #[test]
 fn a_half_written_blob_is_never_listed() {
     let directory = tempfile::tempdir().unwrap();
-    let store = FsStore::open(directory.path()).unwrap();
+    let store = FsStore::open_or_create(directory.path()).unwrap();
     leave_behind(directory.path(), &"a".repeat(32), 0);
     assert!(listed(&store).is_empty());
 }
@@ -158,7 +158,7 @@ fn the_files_of_a_stranger_are_ignored() {
     use std::os::unix::ffi::OsStrExt;
 
     let directory = tempfile::tempdir().unwrap();
-    let store = FsStore::open(directory.path()).unwrap();
+    let store = FsStore::open_or_create(directory.path()).unwrap();
     put(&store, "a/b", PutMode::Create).unwrap();
     for name in ["Upper", ".hidden", "with space", "a/UPPER", "a/-dash", "ümlaut"] {
         fs::write(directory.path().join(name), b"x").unwrap();
@@ -202,7 +202,7 @@ impl Drop for Tiny {
 #[test]
 fn a_full_disk_is_full_and_keeps_nothing_half_done() {
     let Some(tiny) = Tiny::mount() else { return };
-    let store = FsStore::open(tiny.0.path()).unwrap();
+    let store = FsStore::open_or_create(tiny.0.path()).unwrap();
     put(&store, "old", PutMode::Create).unwrap();
     let large = Bytes::from(vec![1; 2 << 20]);
     for (at, mode) in [("a/b", PutMode::Create), ("old", PutMode::Overwrite)] {
@@ -222,9 +222,9 @@ fn a_full_disk_is_full_and_keeps_nothing_half_done() {
 #[test]
 fn a_read_only_disk_can_be_read_and_refuses_changes() {
     let Some(tiny) = Tiny::mount() else { return };
-    put(&FsStore::open(tiny.0.path()).unwrap(), "a/b", PutMode::Create).unwrap();
+    put(&FsStore::open_or_create(tiny.0.path()).unwrap(), "a/b", PutMode::Create).unwrap();
     tiny.remount("ro");
-    let store = FsStore::open(tiny.0.path()).unwrap();
+    let store = FsStore::open_or_create(tiny.0.path()).unwrap();
     let denied = Err(StoreErrorKind::PermissionDenied);
     assert_eq!(put(&store, "a/c", PutMode::Create), denied);
     assert_eq!(put(&store, "a/b", PutMode::Overwrite), denied);
@@ -238,7 +238,7 @@ fn a_read_only_disk_can_be_read_and_refuses_changes() {
 fn a_root_that_is_gone_is_unavailable_and_not_empty() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().join("new/root");
-    let store = FsStore::open(&root).unwrap();
+    let store = FsStore::open_or_create(&root).unwrap();
     put(&store, "a/b", PutMode::Create).unwrap();
     fs::rename(&root, directory.path().join("away")).unwrap();
     for empty_in_its_place in [false, true] {
@@ -265,7 +265,7 @@ fn a_blob_with_holes_is_copied_with_them() {
     use std::os::unix::fs::{FileExt, MetadataExt};
 
     let directory = tempfile::tempdir().unwrap();
-    let store = FsStore::open_with(directory.path(), Durability::LostOnPowerCut).unwrap();
+    let store = FsStore::open_or_create_with(directory.path(), Durability::LostOnPowerCut).unwrap();
     let sparse = File::create(directory.path().join("sparse")).unwrap();
     sparse.set_len(32 << 20).unwrap();
     sparse.write_all_at(&[7; 4096], 0).unwrap();
@@ -283,7 +283,7 @@ fn a_blob_with_holes_is_copied_with_them() {
 #[test]
 fn a_file_too_large_for_a_blob_is_not_read_into_memory() {
     let directory = tempfile::tempdir().unwrap();
-    let store = FsStore::open_with(directory.path(), Durability::LostOnPowerCut).unwrap();
+    let store = FsStore::open_or_create_with(directory.path(), Durability::LostOnPowerCut).unwrap();
     File::create(directory.path().join("huge")).unwrap().set_len(1 << 40).unwrap();
     assert_eq!(block_on(store.get(&key("huge"), None)).unwrap_err().kind(), StoreErrorKind::PermissionDenied);
     assert_eq!(block_on(store.get(&key("huge"), Some(1 << 39..(1 << 39) + 2))).unwrap(), [0, 0].as_slice());
@@ -296,7 +296,7 @@ fn a_writer_killed_in_the_middle_leaves_no_part_of_a_blob() {
     const ROOT: &str = "FS_STORE_TEST_ROOT";
     const LENGTH: usize = 1 << 20;
     if let Some(root) = std::env::var_os(ROOT) {
-        let store = FsStore::open_with(root, Durability::LostOnPowerCut).unwrap();
+        let store = FsStore::open_or_create_with(root, Durability::LostOnPowerCut).unwrap();
         for number in 0_u64.. {
             let _ =
                 block_on(store.put(&key(&format!("a/{}", number % 20)), vec![7; LENGTH].into(), PutMode::Overwrite));
@@ -315,7 +315,7 @@ fn a_writer_killed_in_the_middle_leaves_no_part_of_a_blob() {
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    let store = FsStore::open(directory.path()).unwrap();
+    let store = FsStore::open_or_create(directory.path()).unwrap();
     let all = block_on(store.list_all(None)).unwrap();
     assert!(!all.is_empty());
     assert!(all.iter().all(|meta| meta.size == LENGTH as u64), "{all:?}");

@@ -69,7 +69,7 @@ async fn open(store: impl store::BlobStore) -> Session {
         .allow_all()
         .store(store)
         .clock(clock)
-        .open()
+        .open_or_create()
         .await
         .unwrap()
         .session("test".parse().unwrap())
@@ -170,7 +170,8 @@ fn two_services_see_each_other_and_never_break_a_rule_between_them() {
     let limits = Limits::default().with_galleries(10);
     let services: Vec<GalleryService> = (0..4)
         .map(|_| {
-            block_on(GalleryService::builder().allow_all().store(store.clone()).limits(limits.clone()).open()).unwrap()
+            block_on(GalleryService::builder().allow_all().store(store.clone()).limits(limits.clone()).open_or_create())
+                .unwrap()
         })
         .collect();
     let created: usize = std::thread::scope(|scope| {
@@ -401,7 +402,7 @@ fn a_region_without_a_store_is_refused_before_a_byte_moves() {
     block_on(async {
         let store = MemoryStore::new();
         let builder = GalleryService::builder().allow_all().catalog_store(MemoryStore::new());
-        let service = builder.region_store(region("westeurope"), store.clone()).open().await.unwrap();
+        let service = builder.region_store(region("westeurope"), store.clone()).open_or_create().await.unwrap();
         let session = service.session("test".parse().unwrap());
         with_definition(&session).await;
         let error = session.publish(new_version("1.0.0", "westeurope,eastus", raw(&disk(1, 1)))).await.unwrap_err();
@@ -417,7 +418,7 @@ fn a_store_that_is_full_leaves_no_pack_behind() {
         let store = FaultyStore::new(packs.clone());
         let faults = store.faults();
         let builder = GalleryService::builder().allow_all().catalog_store(MemoryStore::new());
-        let service = builder.region_store(region("westeurope"), store).open().await.unwrap();
+        let service = builder.region_store(region("westeurope"), store).open_or_create().await.unwrap();
         let session = service.session("test".parse().unwrap());
         with_definition(&session).await;
         faults.fail_call(2, Fault::Before(StoreErrorKind::Full));
@@ -474,10 +475,11 @@ fn a_store_that_vanishes_in_the_middle_is_named_and_the_work_goes_on_when_it_is_
     let place = |name: &str| directory.path().join(name);
     let bytes = disk(150, 3);
     block_on(async {
-        let builder = GalleryService::builder().allow_all().catalog_store(FsStore::open(place("catalog")).unwrap());
-        let stores = ["westeurope", "eastus"].map(|name| (region(name), FsStore::open(place(name)).unwrap()));
+        let builder =
+            GalleryService::builder().allow_all().catalog_store(FsStore::open_or_create(place("catalog")).unwrap());
+        let stores = ["westeurope", "eastus"].map(|name| (region(name), FsStore::open_or_create(place(name)).unwrap()));
         let builder = stores.into_iter().fold(builder, |builder, (region, store)| builder.region_store(region, store));
-        let session = builder.open().await.unwrap().session("test".parse().unwrap());
+        let session = builder.open_or_create().await.unwrap().session("test".parse().unwrap());
         with_definition(&session).await;
 
         // The disk under the store is unmounted while packs arrive.
@@ -512,7 +514,7 @@ fn a_store_that_vanishes_in_the_middle_is_named_and_the_work_goes_on_when_it_is_
 fn a_damaged_pack_is_found_and_named_and_no_file_is_left() {
     let directory = tempfile::tempdir().unwrap();
     block_on(async {
-        let session = open(FsStore::open(directory.path().join("store")).unwrap()).await;
+        let session = open(FsStore::open_or_create(directory.path().join("store")).unwrap()).await;
         with_definition(&session).await;
         session.publish(new_version("1.0.0", "westeurope", raw(&disk(4, 9)))).await.unwrap();
         let packs = directory.path().join("store/regions/westeurope/slots/0/packs");
@@ -547,7 +549,7 @@ fn qemu_agrees_with_our_vhds_and_we_with_its() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     block_on(async {
-        let session = open(FsStore::open(at("store")).unwrap()).await;
+        let session = open(FsStore::open_or_create(at("store")).unwrap()).await;
         with_definition(&session).await;
         std::fs::write(at("disk.raw"), disk(9, 13)).unwrap();
         let (raw, ours, theirs) = (at("disk.raw"), at("ours.vhd"), at("theirs.vhd"));
@@ -621,7 +623,7 @@ fn checkpoints_and_the_log_alone_give_the_same_state() {
                 .limits(Limits::default().with_galleries(1000))
                 .entropy(SeededEntropy::new(1))
         };
-        let session = builder().store(store.clone()).open().await.unwrap().session("test".parse().unwrap());
+        let session = builder().store(store.clone()).open_or_create().await.unwrap().session("test".parse().unwrap());
         for number in 0..150 {
             let id = format!("/subscriptions/dev/resourceGroups/a/providers/Microsoft.Compute/galleries/g{number}");
             session.create_gallery(Gallery::new(id.parse().unwrap(), region("westeurope"))).await.unwrap();
@@ -630,11 +632,11 @@ fn checkpoints_and_the_log_alone_give_the_same_state() {
         assert_eq!(checkpoints.len(), 2);
         let expected = all_galleries(&session).await;
         for damage in checkpoints {
-            let fresh = builder().store(store.clone()).open().await.unwrap().session("test".parse().unwrap());
+            let fresh = builder().store(store.clone()).open_or_create().await.unwrap().session("test".parse().unwrap());
             assert_eq!(all_galleries(&fresh).await, expected);
             store::BlobStore::put(&store, &damage.key, b"damaged"[..].into(), store::PutMode::Overwrite).await.unwrap();
         }
-        let fresh = builder().store(store.clone()).open().await.unwrap().session("test".parse().unwrap());
+        let fresh = builder().store(store.clone()).open_or_create().await.unwrap().session("test".parse().unwrap());
         assert_eq!(all_galleries(&fresh).await, expected);
     });
 }

@@ -35,7 +35,7 @@ fn new_version(number: &str, regions: &str, disk: &'static [u8]) -> NewImageVers
 /// Three processes on one store: the first two can be stopped at each call.
 async fn processes() -> [Session; 3] {
     let store = MemoryStore::new();
-    let fast = GalleryService::builder().allow_all().store(store.clone()).open().await.unwrap();
+    let fast = GalleryService::builder().allow_all().store(store.clone()).open_or_create().await.unwrap();
     let fast = fast.session("fast".parse().unwrap());
     fast.create_gallery(gallery("g")).await.unwrap();
     let (id, identifier) = (version("1.0.0").definition().clone(), ImageIdentifier::new("a", "b", "c").unwrap());
@@ -46,7 +46,7 @@ async fn processes() -> [Session; 3] {
 
 async fn slow(store: &MemoryStore) -> Session {
     let builder = GalleryService::builder().allow_all().store(YieldingStore::new(store.clone()));
-    builder.workers(Workers::inline()).open().await.unwrap().session("slow".parse().unwrap())
+    builder.workers(Workers::inline()).open_or_create().await.unwrap().session("slow".parse().unwrap())
 }
 
 /// Goes so many steps on; whether it is over then.

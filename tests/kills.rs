@@ -70,12 +70,12 @@ fn disk(content: u64) -> Vec<u8> {
 }
 
 async fn open(store: impl BlobStore) -> Session {
-    let service = GalleryService::builder().allow_all().store(store).open().await.unwrap();
+    let service = GalleryService::builder().allow_all().store(store).open_or_create().await.unwrap();
     service.session("process".parse().unwrap())
 }
 
 fn files(directory: &Path) -> FsStore {
-    FsStore::open(directory.join("store")).unwrap()
+    FsStore::open_or_create(directory.join("store")).unwrap()
 }
 
 /// Says when the call has come, and stands still there or goes on.
@@ -261,7 +261,7 @@ fn what_was_acknowledged_survives_a_hundred_kills() {
         // A collector that was killed has been given its time.
         let later = ManualClock::new(SystemClock.now() + TimeDelta::hours(1));
         let builder = GalleryService::builder().allow_all().store(files(directory.path())).clock(later);
-        let session = builder.open().await.unwrap().session("last".parse().unwrap());
+        let session = builder.open_or_create().await.unwrap().session("last".parse().unwrap());
         session.collect().abandon_uploads_after(std::time::Duration::ZERO).await.unwrap();
         let left = files(directory.path()).list_all(Some(&"regions".parse().unwrap())).await.unwrap();
         assert!(left.is_empty(), "{left:?}");

@@ -29,9 +29,11 @@ fn role() -> Option<PathBuf> {
 
 async fn open(directory: &Path, galleries: usize) -> Session {
     let limits = Limits::default().with_galleries(galleries);
-    let builder =
-        GalleryService::builder().allow_all().store(FsStore::open(directory.join("store")).unwrap()).limits(limits);
-    builder.open().await.unwrap().session(format!("process {}", std::process::id()).parse().unwrap())
+    let builder = GalleryService::builder()
+        .allow_all()
+        .store(FsStore::open_or_create(directory.join("store")).unwrap())
+        .limits(limits);
+    builder.open_or_create().await.unwrap().session(format!("process {}", std::process::id()).parse().unwrap())
 }
 
 fn gallery(name: &str) -> Gallery {

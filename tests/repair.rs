@@ -34,7 +34,7 @@ async fn world(regions: &str) -> (Session, MemoryStore) {
 
 async fn world_with(regions: &str, disk: Vec<u8>) -> (Session, MemoryStore) {
     let store = MemoryStore::new();
-    let service = GalleryService::builder().allow_all().store(store.clone()).open().await.unwrap();
+    let service = GalleryService::builder().allow_all().store(store.clone()).open_or_create().await.unwrap();
     let session = service.session("test".parse().unwrap());
     let home = region("westeurope");
     session.create_gallery(Gallery::new(version().definition().gallery().clone(), home.clone())).await.unwrap();

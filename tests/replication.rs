@@ -61,7 +61,7 @@ struct World {
 impl World {
     async fn new() -> Self {
         let store = MemoryStore::new();
-        let service = GalleryService::builder().allow_all().store(store.clone()).open().await.unwrap();
+        let service = GalleryService::builder().allow_all().store(store.clone()).open_or_create().await.unwrap();
         let session = service.session("test".parse().unwrap());
         with_definition(&session).await;
         Self { session, store }
@@ -284,7 +284,7 @@ async fn three_regions(clock: &ManualClock) -> (Session, Faults) {
     let far = FaultyStore::new(MemoryStore::new());
     let faults = far.faults();
     let builder = GalleryService::builder().allow_all().store(MemoryStore::new()).clock(clock.clone());
-    let service = builder.region_store(region("eastus"), far).open().await.unwrap();
+    let service = builder.region_store(region("eastus"), far).open_or_create().await.unwrap();
     let session = service.session("test".parse().unwrap());
     with_definition(&session).await;
     // So the newest is made of three packs of chunks and as many of nodes.

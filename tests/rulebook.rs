@@ -405,7 +405,8 @@ impl RealGallery {
             .with_image_versions(model::VERSIONS)
             .with_replicas_per_region(model::REPLICAS);
         let builder = GalleryService::builder().allow_all().store(store.clone()).clock(clock.clone()).limits(limits);
-        let service = builder.workers(Workers::inline()).entropy(SeededEntropy::new(seed)).open().await.unwrap();
+        let service =
+            builder.workers(Workers::inline()).entropy(SeededEntropy::new(seed)).open_or_create().await.unwrap();
         Self { session: service.session("test".parse().unwrap()), clock: clock.clone() }
     }
 

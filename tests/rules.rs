@@ -72,7 +72,7 @@ struct World {
 impl World {
     async fn with(builder: GalleryServiceBuilder) -> Self {
         let clock = ManualClock::new(now());
-        let service = builder.store(MemoryStore::new()).clock(clock.clone()).open().await.unwrap();
+        let service = builder.store(MemoryStore::new()).clock(clock.clone()).open_or_create().await.unwrap();
         Self { session: service.session("test".parse().unwrap()), clock }
     }
 

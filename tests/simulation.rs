@@ -113,7 +113,7 @@ impl Simulation {
         self.services[process] = None;
         let open = async move {
             loop {
-                if let Ok(service) = builder(&world, process).open().await {
+                if let Ok(service) = builder(&world, process).open_or_create().await {
                     world.opened(process, service);
                     return;
                 }

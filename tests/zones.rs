@@ -84,7 +84,7 @@ async fn open(catalog: &MemoryStore, far: &MemoryStore, zones: &[MemoryStore; 3]
     let builder = GalleryService::builder().allow_all().catalog_store(catalog.clone());
     let builder = builder.zonal_region_stores(region("westeurope"), faulty).region_store(region("eastus"), far.clone());
     let clock = ManualClock::auto_advancing("2026-01-02T03:04:05Z".parse().unwrap());
-    let service = builder.clock(clock).entropy(SeededEntropy::new(seed)).open().await.unwrap();
+    let service = builder.clock(clock).entropy(SeededEntropy::new(seed)).open_or_create().await.unwrap();
     (service.session("test".parse().unwrap()), faults)
 }
 

@@ -87,7 +87,7 @@ async fn copy_all(store: &impl BlobStore, from: &[BlobKey], at_once: usize) -> O
 pub(crate) fn in_files(disk: &Path, place: &Path, rounds: usize) -> Outcome {
     let base = place.join("base");
     gallery::publish(&gallery::open(&base, Durability::Full)?, "1.0.0", disk, "westeurope=2")?;
-    let mut blobs: Vec<BlobMeta> = block_on(FsStore::open(&base)?.list_all(None))?;
+    let mut blobs: Vec<BlobMeta> = block_on(FsStore::open_or_create(&base)?.list_all(None))?;
     blobs.retain(|blob| blob.key.as_str().contains(SLOT));
     let bytes = blobs.iter().map(|blob| blob.size).sum();
     let keys: Vec<BlobKey> = blobs.into_iter().map(|blob| blob.key).collect();
@@ -107,7 +107,7 @@ pub(crate) fn in_files(disk: &Path, place: &Path, rounds: usize) -> Outcome {
         })?;
         std::fs::remove_dir_all(&to)?;
         for (durability, word) in [(Durability::LostOnPowerCut, "lost on a power cut"), (Durability::Full, "durable")] {
-            let store = FsStore::open_with(&base, durability)?;
+            let store = FsStore::open_or_create_with(&base, durability)?;
             for at_once in [1, AT_ONCE] {
                 let name = format!("`BlobStore::copy`, {word}, {at_once} at a time");
                 table.time(&name, settled, |()| block_on(copy_all(&store, &keys, at_once)))?;

@@ -31,8 +31,9 @@ pub(crate) fn version(number: &str) -> Outcome<ImageVersionId> {
 /// Opens the gallery in `store`, and makes it where it isn't there.
 pub(crate) fn open(store: &Path, durability: Durability) -> Outcome<Session> {
     block_on(async {
-        let store = FsStore::open_with(store, durability)?;
-        let session = GalleryService::builder().allow_all().store(store).open().await?.session("bench".parse()?);
+        let store = FsStore::open_or_create_with(store, durability)?;
+        let session =
+            GalleryService::builder().allow_all().store(store).open_or_create().await?.session("bench".parse()?);
         match session.create_gallery(Gallery::new(GALLERY.parse()?, home()?)).await {
             Err(error) if error.kind() == ErrorKind::Conflict => return Ok(session),
             made => made?,

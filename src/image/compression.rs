@@ -12,7 +12,7 @@ use super::chunk::CHUNK_BYTES;
 ///
 /// # futures::executor::block_on(async {
 /// let builder = GalleryService::builder().store(MemoryStore::new()).allow_all();
-/// let service = builder.compression(Compression::None).open().await?;
+/// let service = builder.compression(Compression::None).create().await?;
 /// # let _ = service;
 /// # Ok::<(), compute_gallery::Error>(())
 /// # }).unwrap();

@@ -110,7 +110,7 @@ impl Session {
     /// let directory = MemoryDirectory::new();
     /// directory.add_user("ann", &"contoso".parse()?)?;
     /// directory.add_subscription("dev".parse()?, "contoso".parse()?, None);
-    /// let service = GalleryService::builder().store(MemoryStore::new()).directory(directory).open().await?;
+    /// let service = GalleryService::builder().store(MemoryStore::new()).directory(directory).open_or_create().await?;
     /// let session = service.session("ann".parse()?);
     /// let decision = session.explain_access(Action::WriteGallery, &AccessScope::Subscription("dev".parse()?));
     /// assert!(decision.to_string().contains("no role allows"));

@@ -26,7 +26,7 @@ use crate::store::{BlobStore, Prefixed};
 /// use compute_gallery::GalleryService;
 ///
 /// # futures::executor::block_on(async {
-/// let service = GalleryService::builder().store(MemoryStore::new()).allow_all().open().await?;
+/// let service = GalleryService::builder().store(MemoryStore::new()).allow_all().create().await?;
 /// let session = service.session("docs".parse()?);
 ///
 /// let id: GalleryId = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/Contoso".parse()?;
@@ -166,6 +166,24 @@ impl GalleryServiceBuilder {
     pub fn entropy(mut self, entropy: impl Entropy) -> Self {
         self.entropy = Some(Arc::new(entropy));
         self
+    }
+
+    /// Makes a new catalog on a store that has none, and opens it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open).
+    pub async fn create(self) -> Result<GalleryService> {
+        self.open().await
+    }
+
+    /// Opens the catalog, or makes a new one on a store that has none.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open).
+    pub async fn open_or_create(self) -> Result<GalleryService> {
+        self.open().await
     }
 
     /// Opens the catalog, after a check that its store can be trusted with it.

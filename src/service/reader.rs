@@ -31,7 +31,7 @@ const MAX_READ: usize = 1 << 20;
 /// # use compute_gallery::store::MemoryStore;
 /// # use compute_gallery::{GalleryService, NewManagedImage};
 /// # futures::executor::block_on(async {
-/// # let service = GalleryService::builder().store(MemoryStore::new()).allow_all().open().await?;
+/// # let service = GalleryService::builder().store(MemoryStore::new()).allow_all().create().await?;
 /// # let session = service.session("docs".parse()?);
 /// # let image: ManagedImageId = "/subscriptions/dev/resourceGroups/a/providers/Microsoft.Compute/images/golden".parse()?;
 /// # let home: Region = "westeurope".parse()?;

@@ -66,7 +66,7 @@ pub struct RegionReport {
 /// # use compute_gallery::store::MemoryStore;
 /// # use compute_gallery::{ErrorKind, GalleryService, NewImageVersion};
 /// # futures::executor::block_on(async {
-/// # let service = GalleryService::builder().store(MemoryStore::new()).allow_all().open().await?;
+/// # let service = GalleryService::builder().store(MemoryStore::new()).allow_all().create().await?;
 /// # let session = service.session("docs".parse()?);
 /// # let home: Region = "westeurope".parse()?;
 /// # let id: GalleryId = "/subscriptions/dev/resourceGroups/a/providers/Microsoft.Compute/galleries/g".parse()?;

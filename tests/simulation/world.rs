@@ -297,7 +297,7 @@ impl World {
         }
         let clock = ManualClock::auto_advancing(compute_gallery::host::Clock::now(&self.clocks[0]));
         let builder = builder.clock(clock).entropy(SeededEntropy::new(self.draw()));
-        builder.workers(compute_gallery::host::Workers::inline()).open().await.unwrap()
+        builder.workers(compute_gallery::host::Workers::inline()).open_or_create().await.unwrap()
     }
 
     fn fate(&self, place: &'static str, operation: &str) -> Fate {

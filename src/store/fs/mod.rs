@@ -64,7 +64,7 @@ pub enum Durability {
 /// # futures::executor::block_on(async {
 /// # let directory = tempfile::tempdir()?;
 /// # let directory = directory.path();
-/// let store = FsStore::open(directory)?;
+/// let store = FsStore::create(directory)?;
 /// store.put(&"a/b".parse()?, Bytes::from_static(b"bytes"), PutMode::Create).await?;
 /// assert_eq!(std::fs::read(directory.join("a/b"))?, b"bytes");
 ///
@@ -109,6 +109,42 @@ impl FsStore {
         // A store that can only be read has no leftovers that it could remove, and is still of use.
         let _ = staging::remove_leftovers(&opened.staging, LEFTOVER_AGE);
         Ok(Self { place: Arc::new(place), workers: Workers::default() })
+    }
+
+    /// Makes a store of the directory `root`, and the directory where it is missing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open).
+    pub fn create(root: impl AsRef<Path>) -> StoreResult<Self> {
+        Self::open(root)
+    }
+
+    /// As [`create`](Self::create), with another durability.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open).
+    pub fn create_with(root: impl AsRef<Path>, durability: Durability) -> StoreResult<Self> {
+        Self::open_with(root, durability)
+    }
+
+    /// Opens the store in the directory `root`, or makes one there.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open).
+    pub fn open_or_create(root: impl AsRef<Path>) -> StoreResult<Self> {
+        Self::open(root)
+    }
+
+    /// As [`open_or_create`](Self::open_or_create), with another durability.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open).
+    pub fn open_or_create_with(root: impl AsRef<Path>, durability: Durability) -> StoreResult<Self> {
+        Self::open_with(root, durability)
     }
 
     /// Lets `workers` do the system calls.

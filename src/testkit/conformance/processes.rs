@@ -32,7 +32,7 @@ const PAUSES: usize = 30_000;
 /// #[test]
 /// fn processes_race() {
 ///     let directory = tempfile::tempdir().unwrap();
-///     let open = |shared: &std::path::Path| FsStore::open(shared).unwrap();
+///     let open = |shared: &std::path::Path| FsStore::open_or_create(shared).unwrap();
 ///     assert_eq!(conformance::race_processes("processes_race", directory.path(), open, 250), Ok(()));
 /// }
 /// ```
