@@ -86,7 +86,7 @@ pub mod testkit;
 
 pub use access::Caller;
 pub use billing::{Cost, CostLine, Prices};
-pub use catalog::{Authorization, CarriedIdentity, Commit, Event, ImageContent, PackName, UploadName};
+pub use catalog::{Authorization, CarriedIdentity, Commit, Event, ImageContent, StoreName, UploadName, ZoneBlobs};
 pub use error::{Error, ErrorKind, Problem, Result};
 pub use progress::Progress;
 pub use replication::{

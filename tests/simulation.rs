@@ -259,7 +259,7 @@ fn is_version(id: &ResourceId) -> bool {
 
 async fn is_empty(world: &World) -> bool {
     for region in REGIONS {
-        if !world.store(region).list_all(None).await.unwrap().is_empty() {
+        if !world.store(region).list_all(Some(&"slots".parse().unwrap())).await.unwrap().is_empty() {
             return false;
         }
     }

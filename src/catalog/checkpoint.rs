@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::entry::FORMAT;
 use super::frame;
+use super::identity::CatalogId;
 use super::state::{State, Written};
 use crate::error::{Error, Result};
-use crate::store::{BlobKey, BlobStore, MAX_BLOB_BYTES, PutMode, StoreError};
+use crate::store::{BlobKey, BlobStore, BlobStoreExt, MAX_BLOB_BYTES, PutMode, StoreError};
 
 /// A checkpoint is written after each commit whose number is a multiple of this.
 pub(super) const EVERY: u64 = 64;
@@ -19,6 +20,7 @@ const KEPT: usize = 2;
 #[derive(Serialize, Deserialize)]
 struct Checkpoint {
     format: u32,
+    catalog: CatalogId,
     state: Written,
 }
 
@@ -37,34 +39,39 @@ pub(super) fn fuzz_key() -> BlobKey {
     key(0).unwrap()
 }
 
-pub(super) fn decode(bytes: &[u8], key: &BlobKey) -> Result<State> {
+pub(super) fn decode(bytes: &[u8], key: &BlobKey) -> Result<(CatalogId, State)> {
     let (_, checkpoint): (_, Checkpoint) = frame::decode(bytes, key)?;
     if checkpoint.format != FORMAT {
         let what = format!("it has format `{}`, this build reads `{FORMAT}`", checkpoint.format);
         return Err(Error::corrupt(format!("catalog blob {key}"), what));
     }
-    checkpoint.state.try_into()
+    Ok((checkpoint.catalog, checkpoint.state.try_into()?))
 }
 
-/// The newest state that a checkpoint holds whole; the empty one where there is none.
-pub(super) async fn newest(store: &dyn BlobStore) -> Result<State> {
+/// The newest state of the catalog that a checkpoint holds whole, if there is one.
+///
+/// # Errors
+///
+/// Where the store does not answer: that says nothing of the checkpoint, and the whole log may take hours.
+pub(super) async fn newest(store: &dyn BlobStore, catalog: CatalogId) -> Result<Option<State>> {
     let failed = |error: StoreError| error.at("catalog");
     let page = store.list(Some(&folder()?), None, KEPT).await.map_err(failed)?;
     for blob in page.blobs {
         // One that is gone, damaged or of another format costs time, not data.
-        let Ok(bytes) = store.get(&blob.key, None).await else { continue };
-        if let Ok(state) = decode(&bytes, &blob.key)
+        let Some(bytes) = store.find(&blob.key).await.map_err(failed)? else { continue };
+        if let Ok((of, state)) = decode(&bytes, &blob.key)
+            && of == catalog
             && key(state.number())? == blob.key
         {
-            return Ok(state);
+            return Ok(Some(state));
         }
     }
-    Ok(State::empty())
+    Ok(None)
 }
 
 /// Writes a checkpoint, then removes those that are no longer needed.
-pub(super) async fn write(store: &dyn BlobStore, state: &State) -> Result<()> {
-    let (_, bytes) = frame::encode(&Checkpoint { format: FORMAT, state: state.into() })?;
+pub(super) async fn write(store: &dyn BlobStore, catalog: CatalogId, state: &State) -> Result<()> {
+    let (_, bytes) = frame::encode(&Checkpoint { format: FORMAT, catalog, state: state.into() })?;
     if bytes.len() as u64 > MAX_BLOB_BYTES {
         return Ok(());
     }

@@ -111,7 +111,10 @@ impl Catalog {
                 // Checks are made on the newest state: no refusal for something that another process has mended. Whoever
                 // comes during the refresh is left for the next one: this one may have read before that which it saw.
                 let count = self.queue.lock().unwrap_or_else(PoisonError::into_inner).len();
-                let newest = self.refresh().await;
+                let newest = match self.refresh().await {
+                    Ok(state) => self.refuse_a_wrong_clock(&state).await.map(|()| state),
+                    refused => refused,
+                };
                 let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
                 let count = count.min(queue.len());
                 let waiting = queue.drain(..count).collect();
@@ -132,7 +135,7 @@ impl Catalog {
                     batch.answer(|| Ok(next.clone()));
                     if number.is_multiple_of(checkpoint::EVERY) {
                         // A checkpoint only saves time, so a failure costs none of what was acknowledged.
-                        let _ = checkpoint::write(&*self.store, &next).await;
+                        let _ = checkpoint::write(&*self.store, self.id(), &next).await;
                     }
                     return;
                 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::event::{Authorization, Event};
 use super::frame;
 use crate::access::Caller;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::image::Digest;
 use crate::store::BlobKey;
 
@@ -67,7 +67,8 @@ impl Entry {
         let (digest, entry): (_, Self) = frame::decode(bytes, key)?;
         if entry.format != FORMAT {
             let what = format!("it has format `{}`, this build reads `{FORMAT}`: use a newer build", entry.format);
-            return Err(Error::corrupt(format!("catalog blob {key}"), what));
+            let target = format!("catalog blob {key}");
+            return Err(Error::new(Problem::new(ErrorKind::Unsupported, "OperationNotAllowed", target, what)));
         }
         Ok((digest, entry))
     }
@@ -86,4 +87,10 @@ impl Entry {
 /// Where entry `number` lies.
 pub(super) fn log_key(number: u64) -> Result<BlobKey> {
     format!("log/{number:020}").parse()
+}
+
+/// The number of the entry that lies at `key`, if that is one's place.
+pub(super) fn log_number(key: &BlobKey) -> Option<u64> {
+    let number = key.as_str().strip_prefix("log/")?.parse().ok()?;
+    (log_key(number).ok()? == *key).then_some(number)
 }

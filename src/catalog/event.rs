@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 use crate::access::{
     AccessScope, Action, AssignmentId, DenyAssignment, GallerySharing, Grant, RoleAssignment, RoleDefinition, RoleId,
 };
-use crate::image::pack::PackId;
-use crate::image::{Digest, UploadId};
+use crate::image::{Digest, ManifestId, UploadId};
 use crate::model::{
     Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageVersion, ImageVersionId, ManagedImage, ManagedImageId,
     Region, ResourceId, Snapshot, SnapshotId,
 };
+use crate::store::BlobKey;
 
 /// One change of the catalog.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -122,15 +122,29 @@ pub enum Event {
         /// The snapshot.
         snapshot: SnapshotId,
     },
-    /// Nothing needs these packs and manifests in a region any more, and they are about to be removed: from here on nothing
-    /// may rely on them there.
+    /// A store is the place of a region, or of one of its zones, from here on.
+    RegionStoreClaimed {
+        /// The region.
+        region: Region,
+        /// The zone, from 1; `None` where one store is all of the region.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        zone: Option<u32>,
+        /// The random id in the store's `owner` blob.
+        store: StoreName,
+    },
+    /// Nothing needs these blobs in a region any more, and they are about to be removed: from here on nothing may rely on
+    /// them, and their names are never used again. The number of the commit is the condemnation's epoch.
     ContentCondemned {
         /// The region.
         region: Region,
-        /// Packs.
-        packs: Vec<PackName>,
-        /// Manifests, by their hashes.
-        manifests: Vec<Digest>,
+        /// The blobs of each zone.
+        blobs: Vec<ZoneBlobs>,
+    },
+    /// Another collection goes on removing what is condemned in a region, under the number of this commit; the one before
+    /// stops.
+    RemovalTakenOver {
+        /// The region.
+        region: Region,
     },
     /// What was condemned in a region is removed.
     ContentRemoved {
@@ -227,7 +241,9 @@ impl Event {
                 (Action::ReadRoleAssignment, scope.clone())
             }
             Self::UploadAbandoned { .. }
+            | Self::RegionStoreClaimed { .. }
             | Self::ContentCondemned { .. }
+            | Self::RemovalTakenOver { .. }
             | Self::ContentRemoved { .. }
             | Self::RoleDefined { .. }
             | Self::RoleDeleted { .. } => return None,
@@ -240,6 +256,8 @@ impl Event {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct ImageContent {
+    /// The upload that brought it.
+    pub upload: UploadName,
     /// The hash of the manifest, which lists disks and packs.
     pub manifest: Digest,
     /// The digest of the OS disk's content: [`ImageDigest`](crate::image::ImageDigest).
@@ -282,10 +300,27 @@ pub struct CarriedIdentity {
     pub accounts: Vec<String>,
 }
 
-/// The name of a pack.
+impl ImageContent {
+    /// The name of the manifest.
+    pub(crate) fn manifest_id(&self) -> ManifestId {
+        ManifestId { upload: self.upload.0, digest: self.manifest }
+    }
+}
+
+/// Blobs of one zone of a region.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ZoneBlobs {
+    /// The zone, from 1; 1 also where one store is all of the region.
+    pub zone: u32,
+    /// Where they lie in the store.
+    pub keys: Vec<BlobKey>,
+}
+
+/// The random id of a store of a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct PackName(pub(crate) PackId);
+pub struct StoreName(pub(crate) UploadId);
 
 /// The name of an import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -2,15 +2,19 @@
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use chrono::{DateTime, Utc};
 use futures::stream::{self, Stream};
 
 use super::checkpoint;
 use super::commit::{Pending, Writer};
-use super::entry::{Commit, Entry, log_key};
+use super::entry::{Commit, Entry, log_key, log_number};
+use super::identity::{self, CatalogId, Identity};
+use super::log_time::LogTime;
 use super::state::State;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::{Clock, Entropy};
-use crate::store::{BlobStore, BlobStoreExt, PutMode, StoreError, StoreErrorKind};
+use crate::image::Digest;
+use crate::store::{BlobKey, BlobStore, BlobStoreExt, PutMode, StoreError, StoreErrorKind};
 
 /// A catalog on a store. Any number of them, in any number of processes, may be open on one store.
 #[derive(Debug)]
@@ -18,6 +22,9 @@ pub(crate) struct Catalog {
     pub(super) store: Arc<dyn BlobStore>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
+    id: CatalogId,
+    /// What time it is by others than this process.
+    pub(super) time: LogTime,
     state: RwLock<Arc<State>>,
     /// Operations that wait to be committed together.
     pub(super) queue: Mutex<Vec<Pending>>,
@@ -29,7 +36,26 @@ pub(super) fn failed(error: StoreError) -> Error {
     error.at("catalog")
 }
 
+fn hole(missing: u64, there: u64) -> Error {
+    let what = format!(
+        "entry `{missing}` is missing and entry `{there}` is there: restore blob `log/{missing:020}`; until then nothing is \
+         read, written or deleted on the strength of this log"
+    );
+    Error::corrupt("catalog log", what)
+}
+
 impl Catalog {
+    /// Makes a catalog of `store`, which must have none, and opens it.
+    pub(crate) async fn create(
+        store: Arc<dyn BlobStore>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self> {
+        let probed = probe(&*store, &*entropy).await?;
+        let identity = Identity::create(&*store, &*entropy).await?;
+        Self::start(store, clock, entropy, identity, probed).await
+    }
+
     /// Opens the catalog on `store`, and first makes sure that the store can keep its one promise that all else
     /// rests on.
     pub(crate) async fn open(
@@ -37,18 +63,96 @@ impl Catalog {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self> {
-        probe(&*store, &*entropy).await?;
-        let state = checkpoint::newest(&*store).await?;
+        let Some(identity) = Identity::find(&*store).await? else {
+            identity::refuse_remains(&*store).await?;
+            return Err(identity::absent());
+        };
+        let probed = probe(&*store, &*entropy).await?;
+        Self::start(store, clock, entropy, identity, probed).await
+    }
+
+    async fn start(
+        store: Arc<dyn BlobStore>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        (identity, root): (Identity, Digest),
+        probed: Option<DateTime<Utc>>,
+    ) -> Result<Self> {
+        let state = match checkpoint::newest(&*store, identity.catalog).await? {
+            Some(state) => state,
+            None => State::empty(root),
+        };
+        let time = LogTime::new(&*clock, probed, &state);
         let catalog = Self {
+            id: identity.catalog,
             store,
             clock,
             entropy,
+            time,
             state: RwLock::new(Arc::new(state)),
             queue: Mutex::new(Vec::new()),
             writer: futures::lock::Mutex::new(Writer::default()),
         };
-        catalog.refresh().await?;
+        catalog.read_to_the_end().await?;
         Ok(catalog)
+    }
+
+    /// The catalog's id.
+    pub(crate) fn id(&self) -> CatalogId {
+        self.id
+    }
+
+    /// Reads every commit, and proves by a listing that none of those after the known state is missing: the first number
+    /// that is absent is the log's end only where nothing comes after it.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` that names the missing entry.
+    pub(crate) async fn read_to_the_end(&self) -> Result<Arc<State>> {
+        let last = self.last_of_unbroken(self.snapshot().number()).await?;
+        let state = self.refresh().await?;
+        // A listing shows what was there before it began, and all of that can be read.
+        match state.number() < last {
+            true => Err(hole(state.number() + 1, last)),
+            false => Ok(state),
+        }
+    }
+
+    /// The number of the last entry that a listing shows after entry `after`, without a gap between the two.
+    async fn last_of_unbroken(&self, mut after: u64) -> Result<u64> {
+        let folder = "log".parse()?;
+        loop {
+            let from = log_key(after)?;
+            let page = self.store.list(Some(&folder), Some(&from), 1_000).await.map_err(failed)?;
+            for blob in &page.blobs {
+                match log_number(&blob.key) {
+                    Some(number) if number == after + 1 => after = number,
+                    Some(number) => return Err(hole(after + 1, number)),
+                    None => {
+                        let what = "no gallery has put it there: move it away";
+                        return Err(Error::corrupt(format!("catalog blob {}", blob.key), what));
+                    }
+                }
+            }
+            if page.blobs.is_empty() || !page.more {
+                return Ok(after);
+            }
+        }
+    }
+
+    /// Whether entry `number` of this log has the hash `digest`; `None` where the log has no such entry yet.
+    pub(crate) async fn has_entry(&self, number: u64, digest: &Digest) -> Result<Option<bool>> {
+        let mut state = self.snapshot();
+        if state.number() < number {
+            state = self.refresh().await?;
+        }
+        if state.number() <= number {
+            return Ok((state.number() == number).then(|| state.head() == *digest));
+        }
+        match self.read_entry(number).await? {
+            Some((there, _)) => Ok(Some(there == *digest)),
+            None => Err(hole(number, state.number())),
+        }
     }
 
     /// The newest state that this process knows of; no I/O, and no waiting for any.
@@ -61,6 +165,7 @@ impl Catalog {
         loop {
             let state = self.snapshot();
             let Some((digest, entry)) = self.read_entry(state.number() + 1).await? else { return Ok(state) };
+            self.time.read_of_another(&*self.clock, entry.time);
             self.advance(Arc::new(state.after(&entry, digest)?));
         }
     }
@@ -73,7 +178,7 @@ impl Catalog {
         }
     }
 
-    pub(super) async fn read_entry(&self, number: u64) -> Result<Option<(crate::image::Digest, Entry)>> {
+    pub(super) async fn read_entry(&self, number: u64) -> Result<Option<(Digest, Entry)>> {
         let key = log_key(number)?;
         match self.store.find(&key).await.map_err(failed)? {
             Some(bytes) => Entry::decode(&bytes, &key).map(Some),
@@ -92,17 +197,16 @@ impl Catalog {
 }
 
 /// Refuses a store that lets two callers create the same key: on it, two writers would both believe that they
-/// committed.
-async fn probe(store: &dyn BlobStore, entropy: &dyn Entropy) -> Result<()> {
-    let mut name = [0; 16];
-    entropy.fill(&mut name).map_err(|error| Error::from_io("entropy", "drawing a random name", error))?;
-    let key = format!("probes/{:032x}", u128::from_be_bytes(name)).parse()?;
+/// committed. Tells what time it is by the store, if it tells.
+async fn probe(store: &dyn BlobStore, entropy: &dyn Entropy) -> Result<Option<DateTime<Utc>>> {
+    let key = probe_key(entropy)?;
     let bytes = bytes::Bytes::from_static(b"is a second creation refused?\n");
     store.put(&key, bytes.clone(), PutMode::Create).await.map_err(failed)?;
     let second = store.put(&key, bytes, PutMode::Create).await;
+    let time = store.head(&key).await.map_err(failed)?.modified;
     store.delete(&key).await.map_err(failed)?;
     match second {
-        Err(error) if error.kind() == StoreErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == StoreErrorKind::AlreadyExists => Ok(time),
         Err(error) => Err(failed(error)),
         Ok(()) => {
             let what = "the store accepts the same create-if-absent twice, so commits could be lost on it: use a store \
@@ -110,4 +214,20 @@ async fn probe(store: &dyn BlobStore, entropy: &dyn Entropy) -> Result<()> {
             Err(Error::new(Problem::new(ErrorKind::Unsupported, "OperationNotAllowed", "catalog", what)))
         }
     }
+}
+
+/// What time it is by the store, if it tells.
+pub(super) async fn time_of(store: &dyn BlobStore, entropy: &dyn Entropy) -> Result<Option<DateTime<Utc>>> {
+    let key = probe_key(entropy)?;
+    let bytes = bytes::Bytes::from_static(b"what time is it?\n");
+    store.put(&key, bytes, PutMode::Create).await.map_err(failed)?;
+    let time = store.head(&key).await.map_err(failed)?.modified;
+    store.delete(&key).await.map_err(failed)?;
+    Ok(time)
+}
+
+fn probe_key(entropy: &dyn Entropy) -> Result<BlobKey> {
+    let mut name = [0; 16];
+    entropy.fill(&mut name).map_err(|error| Error::from_io("entropy", "drawing a random name", error))?;
+    format!("probes/{:032x}", u128::from_be_bytes(name)).parse()
 }

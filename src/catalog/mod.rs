@@ -10,15 +10,18 @@ mod commit;
 mod entry;
 mod event;
 mod frame;
+mod identity;
 mod log;
+mod log_time;
 mod state;
 
 pub use entry::Commit;
-pub use event::{Authorization, CarriedIdentity, Event, ImageContent, PackName, UploadName};
+pub use event::{Authorization, CarriedIdentity, Event, ImageContent, StoreName, UploadName, ZoneBlobs};
 
 pub(crate) use commit::Changes;
+pub(crate) use identity::CatalogId;
 pub(crate) use log::Catalog;
-pub(crate) use state::{State, VersionRecord};
+pub(crate) use state::{Condemned, State, VersionRecord};
 
 /// Reads bytes as a catalog entry and as a checkpoint, for the fuzzer.
 #[cfg(feature = "testkit")]

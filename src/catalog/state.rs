@@ -8,15 +8,15 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::entry::Entry;
-use super::event::{CarriedIdentity, Event, ImageContent, PackName, UploadName};
+use super::event::{CarriedIdentity, Event, ImageContent, StoreName, UploadName, ZoneBlobs};
 use crate::access::{AccessPolicy, GallerySharing, WrittenPolicy};
 use crate::error::{Error, Result};
-use crate::image::Digest;
-use crate::image::pack::PackId;
+use crate::image::{BlobName, Digest, Lives, SlotId};
 use crate::model::{
     Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageName, ImageVersion, ImageVersionId, ManagedImage,
     ManagedImageId, Region, ResourceId, Snapshot, SnapshotId, SubscriptionId, VersionNumber,
 };
+use crate::store::BlobKey;
 
 /// What exists after some commit. Never changed once it is shared; a new one shares with it all that is the same.
 #[derive(Clone, Debug)]
@@ -28,18 +28,38 @@ pub(crate) struct State {
     managed_images: BTreeMap<ManagedImageId, Arc<ImageRecord<ManagedImage>>>,
     snapshots: BTreeMap<SnapshotId, Arc<ImageRecord<Snapshot>>>,
     uploads: BTreeMap<UploadName, Upload>,
+    /// Every import that was ever announced, with the number of the commit: what is of another is not this catalog's.
+    announced: Arc<BTreeMap<UploadName, u64>>,
     access: Arc<AccessPolicy>,
-    condemned: BTreeMap<Region, Condemned>,
+    /// The stores of regions and of their zones.
+    claims: BTreeMap<(Region, Option<u32>), StoreName>,
+    condemned: BTreeMap<Region, Arc<Condemned>>,
+    /// What was ever condemned in each slot.
+    lives: BTreeMap<(Region, SlotId), Arc<Lives>>,
     /// The number of the last commit that condemned something in a region.
     last_condemned: BTreeMap<Region, u64>,
 }
 
 /// What is about to be removed from a region.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Condemned {
-    pub(crate) time: DateTime<Utc>,
-    pub(crate) packs: BTreeSet<PackName>,
-    pub(crate) manifests: BTreeSet<Digest>,
+    /// The number of the commit that condemned it, or that took its removal over: whose number it is removes it.
+    pub(crate) epoch: u64,
+    pub(crate) blobs: Vec<ZoneBlobs>,
+}
+
+impl Condemned {
+    /// Each blob, in its slot.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (SlotId, BlobName)> {
+        self.blobs.iter().flat_map(|zone| zone.keys.iter().filter_map(|key| in_slot(zone.zone, key)))
+    }
+}
+
+/// The blob that lies under a key of a zone's store: `slots/<n>/…`.
+fn in_slot(zone: u32, key: &BlobKey) -> Option<(SlotId, BlobName)> {
+    let (number, name) = key.as_str().strip_prefix("slots/")?.split_once('/')?;
+    let slot = SlotId { zone: zone.checked_sub(1)? as usize, number: number.parse().ok()? };
+    Some((slot, BlobName::of_key(&name.parse().ok()?)?))
 }
 
 #[derive(Clone, Debug)]
@@ -63,6 +83,8 @@ struct DefinitionRecord {
 pub(crate) struct ImageRecord<T> {
     pub(crate) resource: Arc<T>,
     pub(crate) content: ImageContent,
+    /// The number of the commit that made it.
+    pub(crate) created: u64,
 }
 
 /// A version, and how far it has come.
@@ -72,6 +94,8 @@ pub(crate) struct VersionRecord {
     #[serde(serialize_with = "ImageVersion::compact")]
     pub(crate) version: Arc<ImageVersion>,
     pub(crate) content: ImageContent,
+    /// The number of the commit that published it.
+    pub(crate) published: u64,
     /// The number of the commit that published it or changed it last: what equals an earlier one may have been another in
     /// between.
     #[serde(default)]
@@ -100,7 +124,16 @@ pub(crate) struct Upload {
 impl VersionRecord {
     fn new(version: ImageVersion, content: ImageContent, carried: Option<CarriedIdentity>, changed: u64) -> Self {
         let (complete, crossed) = (BTreeMap::new(), BTreeMap::new());
-        Self { version: Arc::new(version), content, changed, complete, crossed, carried, soft_deleted: None }
+        Self {
+            version: Arc::new(version),
+            content,
+            published: changed,
+            changed,
+            complete,
+            crossed,
+            carried,
+            soft_deleted: None,
+        }
     }
 
     /// Whether it was published, or given other properties, after commit `number`.
@@ -162,18 +195,21 @@ impl DefinitionRecord {
 }
 
 impl State {
-    /// Before the first commit.
-    pub(super) fn empty() -> Self {
+    /// Before the first commit; `root` is the hash of the catalog's identity.
+    pub(super) fn empty(root: Digest) -> Self {
         Self {
             number: 0,
-            head: Digest::of(b""),
+            head: root,
             time: DateTime::<Utc>::MIN_UTC,
             galleries: BTreeMap::new(),
             managed_images: BTreeMap::new(),
             snapshots: BTreeMap::new(),
             uploads: BTreeMap::new(),
+            announced: Arc::default(),
             access: Arc::default(),
+            claims: BTreeMap::new(),
             condemned: BTreeMap::new(),
+            lives: BTreeMap::new(),
             last_condemned: BTreeMap::new(),
         }
     }
@@ -184,12 +220,12 @@ impl State {
     }
 
     /// The hash of the last entry.
-    pub(super) fn head(&self) -> Digest {
+    pub(crate) fn head(&self) -> Digest {
         self.head
     }
 
     /// When the last commit was made.
-    pub(super) fn time(&self) -> DateTime<Utc> {
+    pub(crate) fn time(&self) -> DateTime<Utc> {
         self.time
     }
 
@@ -211,16 +247,29 @@ impl State {
     }
 
     /// What is about to be removed from a region.
-    pub(crate) fn condemned(&self, region: &Region) -> Option<&Condemned> {
+    pub(crate) fn condemned(&self, region: &Region) -> Option<&Arc<Condemned>> {
         self.condemned.get(region)
     }
 
-    /// Whether any of a version's content is about to be removed from a region.
-    pub(crate) fn is_condemned(&self, region: &Region, manifest: &Digest, packs: impl Iterator<Item = PackId>) -> bool {
-        let condemned = self.condemned.get(region);
-        condemned.is_some_and(|condemned| {
-            condemned.manifests.contains(manifest) || packs.map(PackName).any(|pack| condemned.packs.contains(&pack))
-        })
+    /// What was ever condemned in a slot of a region.
+    pub(crate) fn lives(&self, region: &Region, slot: SlotId) -> Arc<Lives> {
+        self.lives.get(&(region.clone(), slot)).cloned().unwrap_or_default()
+    }
+
+    /// The number of the commit that announced an import; `None` for one that this log does not know.
+    pub(crate) fn announced(&self, upload: UploadName) -> Option<u64> {
+        self.announced.get(&upload).copied()
+    }
+
+    /// The store that is the place of a region, or of a zone of it.
+    pub(crate) fn claim(&self, region: &Region, zone: Option<u32>) -> Option<StoreName> {
+        self.claims.get(&(region.clone(), zone)).copied()
+    }
+
+    /// Whether a region's stores are known to be one where `zone` is one of three, or three where it is all.
+    pub(crate) fn has_claims_of_another_shape(&self, region: &Region, zone: Option<u32>) -> bool {
+        let of_region = self.claims.keys().filter(|(claimed, _)| claimed == region);
+        of_region.into_iter().any(|(_, claimed)| claimed.is_some() != zone.is_some())
     }
 
     /// Whether something was condemned in a region after commit `number`: what was seen there then may be gone.
@@ -391,6 +440,7 @@ impl State {
             Event::UploadStarted { upload, target, region } => {
                 let (target, region) = (target.clone(), region.clone());
                 self.uploads.insert(*upload, Upload { target, region, started: time });
+                Arc::make_mut(&mut self.announced).insert(*upload, number);
             }
             Event::UploadAbandoned { upload } => {
                 self.uploads.remove(upload);
@@ -429,7 +479,8 @@ impl State {
             }
             Event::ManagedImageCreated { image, content } => {
                 self.close_uploads(&image.id().clone().into());
-                let record = ImageRecord { resource: Arc::new(image.clone()), content: content.clone() };
+                let record =
+                    ImageRecord { resource: Arc::new(image.clone()), content: content.clone(), created: number };
                 self.managed_images.insert(image.id().clone(), Arc::new(record));
             }
             Event::ManagedImageDeleted { image } => {
@@ -437,16 +488,29 @@ impl State {
             }
             Event::SnapshotCreated { snapshot, content } => {
                 self.close_uploads(&snapshot.id().clone().into());
-                let record = ImageRecord { resource: Arc::new(snapshot.clone()), content: content.clone() };
+                let (resource, content) = (Arc::new(snapshot.clone()), content.clone());
+                let record = ImageRecord { resource, content, created: number };
                 self.snapshots.insert(snapshot.id().clone(), Arc::new(record));
             }
             Event::SnapshotDeleted { snapshot } => {
                 self.snapshots.remove(snapshot);
             }
-            Event::ContentCondemned { region, packs, manifests } => {
-                let (packs, manifests) = (packs.iter().copied().collect(), manifests.iter().copied().collect());
-                self.condemned.insert(region.clone(), Condemned { time, packs, manifests });
+            Event::RegionStoreClaimed { region, zone, store } => {
+                // One store for all of it takes the place of three, and the other way round.
+                self.claims.retain(|(of, other), _| of != region || other.is_some() == zone.is_some());
+                self.claims.insert((region.clone(), *zone), *store);
+            }
+            Event::ContentCondemned { region, blobs } => {
+                let condemned = Condemned { epoch: number, blobs: blobs.clone() };
+                for (slot, name) in condemned.names() {
+                    Arc::make_mut(self.lives.entry((region.clone(), slot)).or_default()).end(name, number);
+                }
+                self.condemned.insert(region.clone(), Arc::new(condemned));
                 self.last_condemned.insert(region.clone(), number);
+            }
+            Event::RemovalTakenOver { region } => {
+                let condemned = self.condemned.get_mut(region).ok_or_else(|| missing(region))?;
+                Arc::make_mut(condemned).epoch = number;
             }
             Event::ContentRemoved { region } => {
                 self.condemned.remove(region);
@@ -513,8 +577,14 @@ pub(super) struct Written {
     sharing: Vec<(GalleryId, GallerySharing)>,
     #[serde(default)]
     access: WrittenPolicy,
+    #[serde(default)]
+    announced: Vec<(UploadName, u64)>,
+    #[serde(default)]
+    claims: Vec<(Region, Option<u32>, StoreName)>,
+    #[serde(default)]
+    lives: Vec<(Region, usize, u32, Arc<Lives>)>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    condemned: BTreeMap<Region, Condemned>,
+    condemned: BTreeMap<Region, Arc<Condemned>>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     last_condemned: BTreeMap<Region, u64>,
     uploads: Vec<(UploadName, Upload)>,
@@ -539,6 +609,13 @@ impl From<&State> for Written {
                 .map(|(id, record)| (id.clone(), record.sharing.clone()))
                 .collect(),
             access: state.access().into(),
+            announced: state.announced.iter().map(|(upload, number)| (*upload, *number)).collect(),
+            claims: state.claims.iter().map(|((region, zone), store)| (region.clone(), *zone, *store)).collect(),
+            lives: state
+                .lives
+                .iter()
+                .map(|((region, slot), lives)| (region.clone(), slot.zone, slot.number, lives.clone()))
+                .collect(),
             condemned: state.condemned.clone(),
             last_condemned: state.last_condemned.clone(),
             uploads: state.uploads.iter().map(|(name, upload)| (*name, upload.clone())).collect(),
@@ -557,9 +634,16 @@ impl TryFrom<Written> for State {
             time: written.time,
             uploads: written.uploads.into_iter().collect(),
             access: Arc::new(written.access.into()),
+            announced: Arc::new(written.announced.into_iter().collect()),
+            claims: written.claims.into_iter().map(|(region, zone, store)| ((region, zone), store)).collect(),
+            lives: written
+                .lives
+                .into_iter()
+                .map(|(region, zone, number, lives)| ((region, SlotId { zone, number }), lives))
+                .collect(),
             condemned: written.condemned,
             last_condemned: written.last_condemned,
-            ..Self::empty()
+            ..Self::empty(written.head)
         };
         let mut sharing: BTreeMap<GalleryId, GallerySharing> = written.sharing.into_iter().collect();
         for gallery in written.galleries {

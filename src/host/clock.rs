@@ -14,6 +14,11 @@ pub trait Clock: Debug + Send + Sync + 'static {
 
     /// Waits for at least `duration`.
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
+
+    /// Whether its time is made up, as in a simulation, and is not compared with the times that a store gives its blobs.
+    fn is_virtual(&self) -> bool {
+        false
+    }
 }
 
 /// The operating system's clock. Its sleep needs no particular async runtime.

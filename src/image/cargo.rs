@@ -6,7 +6,6 @@ use super::extents::Extents;
 use super::pack::{PackId, PackInfo, TableLine};
 use super::part::Part;
 use crate::error::Result;
-use crate::store::BlobKey;
 
 /// What a slot is to get of a pack.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,13 +31,6 @@ pub(crate) enum Cargo {
 }
 
 impl Cargo {
-    pub(super) fn key(&self) -> Result<BlobKey> {
-        match self {
-            Self::Pack(info) => info.id.key(),
-            Self::Part(part) => part.id.key(),
-        }
-    }
-
     pub(super) fn pack(&self) -> PackId {
         match self {
             Self::Pack(info) => info.id,

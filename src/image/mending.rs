@@ -56,7 +56,7 @@ impl Mending<'_> {
                 read += part.length();
             } else {
                 saved.extend(unless_damaged(slot.good_records_of(&cargo).await)?.unwrap_or_default());
-                bad.push(part.id);
+                bad.push(part.name());
             }
         }
         let mut blind = false;
@@ -96,14 +96,16 @@ impl Mending<'_> {
         }
         if !saved.is_empty() {
             let (part, bytes) = Part::build(info.id, saved);
-            written = Some(part.id);
-            slot.replace(&Cargo::Part(part), bytes).await?;
+            if let Cargo::Part(part) = slot.replace(&Cargo::Part(part), bytes).await? {
+                written = Some(part.name());
+            }
         }
         // ORDER: all that is good and all that is needed is there before what is damaged goes.
-        for id in bad.iter().filter(|id| Some(**id) != written) {
-            slot.delete_part(id).await?;
+        for name in bad.iter().filter(|name| Some(**name) != written) {
+            slot.delete(*name).await?;
         }
-        if holding.whole.is_some() {
+        // Another mending may have put a good one in its place meanwhile: the last look is right before.
+        if holding.whole.is_some() && unless_damaged(slot.verified(&whole, workers).await)?.is_none() {
             slot.delete_pack(&info.id).await?;
         }
         Ok(Found::Mended)

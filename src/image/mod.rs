@@ -10,6 +10,7 @@
 //!
 //! The bytes are laid down in `docs/format.md`.
 
+mod blob_name;
 mod cargo;
 pub(crate) mod chunk;
 mod compression;
@@ -39,6 +40,7 @@ pub use compression::Compression;
 pub use digest::{Digest, ImageDigest};
 pub use source::{DiskFormat, DiskSource};
 
+pub(crate) use blob_name::{BlobName, Lives, ManifestId, SlotId};
 pub(crate) use cargo::{Cargo, Request};
 pub(crate) use copies::Copies;
 pub(crate) use pack::UploadId;

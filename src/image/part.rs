@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
+use super::blob_name::BlobName;
 use super::digest::Digest;
 use super::extents::Extents;
 use super::pack::{PackId, TableLine};
@@ -40,13 +41,16 @@ impl PartId {
         format!("parts/{}/{:010}", pack.upload, pack.number).parse()
     }
 
-    /// The part that lies under a key of a slot, if one does.
-    pub(crate) fn of_key(key: &BlobKey) -> Option<Self> {
-        let mut segments = key.segments().rev();
-        let (records, table) = segments.next()?.split_once('-')?;
-        let (number, upload) = (segments.next()?.parse().ok()?, segments.next()?.parse().ok()?);
+    /// The part of a pack that has that name, if one has.
+    pub(crate) fn of_name(pack: PackId, name: &str) -> Option<Self> {
+        let (records, table) = name.split_once('-')?;
         let (records, table) = (records.parse().ok().filter(|count| *count <= MAX_RECORDS)?, table.parse().ok()?);
-        Some(Self { pack: PackId { upload, number }, records, table })
+        Some(Self { pack, records, table })
+    }
+
+    /// Not after any part of the pack.
+    pub(crate) fn first_of(pack: PackId) -> Self {
+        Self { pack, records: 0, table: Digest::from_bytes([0; 32]) }
     }
 
     /// How much of the blob's start is its table.
@@ -59,6 +63,8 @@ impl PartId {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Part {
     pub(crate) id: PartId,
+    /// Its life in the slot that it was found in.
+    pub(crate) life: u64,
     /// Ascending, with places in the pack.
     lines: Vec<TableLine>,
     /// Where each record starts in the part's blob, and where the last one ends.
@@ -75,7 +81,7 @@ impl Part {
             table.extend_from_slice(&line.length.to_le_bytes());
         }
         let id = PartId { pack, records: lines.len() as u32, table: Digest::of(&table) };
-        (Self { id, starts: starts(table.len(), &lines), lines }, table)
+        (Self { id, life: 0, starts: starts(table.len(), &lines), lines }, table)
     }
 
     /// A part of the given records of one pack, each once, with the blob to store.
@@ -108,6 +114,16 @@ impl Part {
         if part.id == id && same == table && apart { Ok(part) } else { Err(damaged()) }
     }
 
+    /// The same part in another of its lives.
+    pub(crate) fn in_life(self, life: u64) -> Self {
+        Self { life, ..self }
+    }
+
+    /// Its blob in the slot that it was found in.
+    pub(crate) fn name(&self) -> BlobName {
+        BlobName::Part(self.id, self.life)
+    }
+
     /// The length of the blob.
     pub(crate) fn length(&self) -> u64 {
         self.starts.last().copied().unwrap_or(0)
@@ -133,7 +149,7 @@ impl Part {
     pub(crate) fn verify(&self, blob: &[u8]) -> Result<()> {
         let damaged = || Error::corrupt(format!("part of pack {}", self.id.pack), "the part is damaged");
         let table = blob.get(..self.id.table_bytes() as usize).ok_or_else(damaged)?;
-        if blob.len() as u64 != self.length() || Self::of_table(self.id, table)? != *self {
+        if blob.len() as u64 != self.length() || Self::of_table(self.id, table)?.in_life(self.life) != *self {
             return Err(damaged());
         }
         let good = |(line, start): (&TableLine, &u64)| line.good_in(blob, *start as usize).is_some();
@@ -182,7 +198,7 @@ mod tests {
     #[test]
     fn a_part_is_found_by_its_name_and_its_records_by_their_place_in_the_pack() {
         let (part, blob) = part();
-        let id = PartId::of_key(&part.id.key().unwrap()).unwrap();
+        let Some(BlobName::Part(id, 0)) = BlobName::of_key(&part.id.key().unwrap()) else { panic!("a part") };
         assert_eq!(id, part.id);
         let read = Part::of_table(id, &blob[..id.table_bytes() as usize]).unwrap();
         assert_eq!(read, part);

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
+use super::blob_name::ManifestId;
 use super::cargo::{Cargo, Request};
 use super::chunk::Unpacker;
-use super::digest::Digest;
 use super::manifest::Manifest;
 use super::mending::{Found, Mending};
 use super::pack::{PackId, PackInfo, RecordRef, TableLine};
@@ -111,14 +111,14 @@ impl Replicas {
     }
 
     /// The manifest, from the first slot that has it whole; the slots before that get it again.
-    pub(crate) async fn manifest(&self, digest: &Digest) -> Result<Manifest> {
+    pub(crate) async fn manifest(&self, id: &ManifestId) -> Result<Manifest> {
         let mut first = None;
         for (number, slot) in self.slots.iter().enumerate() {
-            match slot.read_manifest(digest).await {
+            match slot.read_manifest(id).await {
                 Ok(manifest) => {
                     for damaged in self.slots.iter().take(number) {
                         // It is served all the same; a scrub tells of one that can't be mended.
-                        let _ = damaged.replace_manifest(digest, manifest.encode()?.1).await;
+                        let _ = damaged.replace_manifest(id, manifest.encode()?.1).await;
                     }
                     return Ok(manifest);
                 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
+use super::blob_name::{BlobName, Lives, ManifestId};
 use super::cargo::{Cargo, Request};
 use super::digest::Digest;
 use super::extents::Extents;
@@ -36,6 +37,8 @@ pub(crate) struct Slot {
     site: Arc<str>,
     key: BlobKey,
     place: Arc<str>,
+    /// What has been condemned in it.
+    lives: Arc<Lives>,
     /// The parts of packs that were found not to be whole here.
     parts: Arc<Mutex<HashMap<PackId, Arc<[Part]>>>>,
 }
@@ -45,10 +48,14 @@ pub(crate) struct Slot {
 pub(crate) struct Holding {
     /// The length of the whole pack, if that is here.
     pub(crate) whole: Option<u64>,
+    /// The life that the whole pack has here.
+    pub(crate) life: u64,
     /// Parts of it.
     pub(crate) parts: Vec<Part>,
     /// What is named as parts of it and has no table that can be read.
-    pub(crate) broken: Vec<PartId>,
+    pub(crate) broken: Vec<BlobName>,
+    /// What has been condemned of it and is still there, with its size: nothing may rely on it.
+    pub(crate) dead: Vec<(BlobName, u64)>,
 }
 
 impl Holding {
@@ -63,6 +70,12 @@ impl Holding {
             true => Extents::default(),
             false => self.parts.iter().fold(need.clone(), |lacking, part| lacking.minus(&part.extents())),
         }
+    }
+
+    /// The whole pack and the parts, with their lengths.
+    pub(crate) fn readable(&self, pack: PackId) -> impl Iterator<Item = (BlobName, u64)> {
+        let whole = self.whole.map(|length| (BlobName::Pack(pack, self.life), length));
+        whole.into_iter().chain(self.parts.iter().map(|part| (part.name(), part.length())))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -94,12 +107,12 @@ struct Wanted {
 }
 
 impl Slot {
-    /// Slot `number` of the store that `site` names: a region, or a zone of one.
-    pub(crate) fn new(store: Arc<dyn BlobStore>, site: &str, number: u32) -> Result<Self> {
+    /// Slot `number` of the store that `site` names: a region, or a zone of one. `lives` is what has been condemned in it.
+    pub(crate) fn new(store: Arc<dyn BlobStore>, site: &str, number: u32, lives: Arc<Lives>) -> Result<Self> {
         let key: BlobKey = format!("slots/{number}").parse()?;
         let (site, place) = (site.into(), format!("{site} slot {number}").into());
         let parts = Arc::default();
-        Ok(Self { store: Prefixed::new(store.clone(), key.clone()), of: store, site, key, place, parts })
+        Ok(Self { store: Prefixed::new(store.clone(), key.clone()), of: store, site, key, place, lives, parts })
     }
 
     /// What errors call it.
@@ -114,6 +127,31 @@ impl Slot {
 
     fn failed(&self, error: StoreError) -> Error {
         error.at(&self.place)
+    }
+
+    /// Where a whole pack lies here, or would.
+    fn key_of_pack(&self, id: &PackId) -> Result<BlobKey> {
+        BlobName::Pack(*id, self.lives.of_pack(*id)).key()
+    }
+
+    fn key_of_manifest(&self, id: &ManifestId) -> Result<BlobKey> {
+        BlobName::Manifest(*id, self.lives.of_manifest(*id)).key()
+    }
+
+    /// Where a pack or part that was found here lies.
+    fn key_of(&self, cargo: &Cargo) -> Result<BlobKey> {
+        match cargo {
+            Cargo::Pack(info) => self.key_of_pack(&info.id),
+            Cargo::Part(part) => part.name().key(),
+        }
+    }
+
+    /// The same pack or part as it is to lie here, wherever it was found.
+    fn placed(&self, cargo: &Cargo) -> Cargo {
+        match cargo {
+            Cargo::Pack(info) => Cargo::Pack(*info),
+            Cargo::Part(part) => Cargo::Part(part.clone().in_life(self.lives.of_parts(part.id.pack))),
+        }
     }
 
     /// The stored bytes of records, in the order asked for; neighbours are fetched together. Unverified.
@@ -140,7 +178,7 @@ impl Slot {
             start: u64::from(range.start),
             length: range.end - range.start,
         });
-        match self.read_from(&pack.key()?, &wanted.collect::<Vec<_>>(), found).await {
+        match self.read_from(&self.key_of_pack(pack)?, &wanted.collect::<Vec<_>>(), found).await {
             Err(error) if error.kind() == StoreErrorKind::NotFound => {
                 // It may be here in parts.
                 if self.look_for_parts(pack).await?.is_empty() {
@@ -169,7 +207,7 @@ impl Slot {
         }
         for (at, wanted) in wanted {
             let Some(part) = parts.get(at) else { continue };
-            match self.read_from(&part.id.key()?, &wanted, found).await {
+            match self.read_from(&part.name().key()?, &wanted, found).await {
                 Err(error) if error.kind() == StoreErrorKind::NotFound => return Ok(false),
                 done => done.map_err(|error| self.failed(error))?,
             }
@@ -217,7 +255,8 @@ impl Slot {
 
     /// The parts of a pack that are here.
     async fn parts_of(&self, pack: &PackId) -> Result<Arc<[Part]>> {
-        Ok(self.parts_under(&PartId::keys_of(pack)?).await?.into_iter().filter_map(|(_, part, _)| part).collect())
+        let (parts, _) = self.parts_under(&PartId::keys_of(pack)?).await?;
+        Ok(parts.into_iter().filter_map(|(_, part, _)| part).collect())
     }
 
     /// The same; remembered, if there are any.
@@ -234,24 +273,31 @@ impl Slot {
         Ok(parts)
     }
 
-    /// Parts below a key, with the length of each blob; without one whose table can't be read.
-    async fn parts_under(&self, under: &BlobKey) -> Result<Vec<(PartId, Option<Part>, u64)>> {
-        let mut parts = Vec::new();
+    /// Parts below a key, with the length of each blob; without a part where its table can't be read. Those that were
+    /// condemned come apart, with their lengths.
+    async fn parts_under(&self, under: &BlobKey) -> Result<(Vec<FoundPart>, Vec<(BlobName, u64)>)> {
+        let (mut parts, mut dead) = (Vec::new(), Vec::new());
         for blob in self.store.list_all(Some(under)).await.map_err(|error| self.failed(error))? {
-            let Some(id) = PartId::of_key(&blob.key) else { continue };
+            let Some(name @ BlobName::Part(id, life)) = BlobName::of_key(&blob.key) else { continue };
+            if self.lives.is_dead(name) {
+                dead.push((name, blob.size));
+                continue;
+            }
             match self.store.get(&blob.key, Some(0..id.table_bytes())).await {
-                Ok(table) => parts.push((id, Part::of_table(id, &table).ok(), blob.size)),
-                Err(error) if error.kind() == StoreErrorKind::InvalidRange => parts.push((id, None, blob.size)),
+                Ok(table) => {
+                    parts.push((name, Part::of_table(id, &table).ok().map(|part| part.in_life(life)), blob.size))
+                }
+                Err(error) if error.kind() == StoreErrorKind::InvalidRange => parts.push((name, None, blob.size)),
                 Err(error) if error.kind() == StoreErrorKind::NotFound => {}
                 Err(error) => return Err(self.failed(error)),
             }
         }
-        Ok(parts)
+        Ok((parts, dead))
     }
 
     /// What the tables tell of a pack's records that are here; verified against the manifest's word where it is whole.
     async fn table_of(&self, info: &PackInfo) -> Result<Vec<TableLine>> {
-        let key = info.id.key()?;
+        let key = self.key_of_pack(&info.id)?;
         match self.store.get(&key, Some(info.length - info.tail_bytes()..info.length)).await {
             Ok(tail) => info.table(&tail),
             Err(error) if error.kind() == StoreErrorKind::NotFound => {
@@ -268,24 +314,25 @@ impl Slot {
         }
     }
 
-    /// The manifest of that hash, verified.
-    pub(crate) async fn read_manifest(&self, digest: &Digest) -> Result<Manifest> {
-        let bytes = self.store.get(&manifest_key(digest)?, None).await.map_err(|error| self.failed(error))?;
-        Manifest::decode(&bytes, digest)
+    /// The manifest of that name, verified.
+    pub(crate) async fn read_manifest(&self, id: &ManifestId) -> Result<Manifest> {
+        let bytes = self.store.get(&self.key_of_manifest(id)?, None).await.map_err(|error| self.failed(error))?;
+        Manifest::decode(&bytes, &id.digest)
     }
 
-    /// Stores a manifest; one that is there is the same one.
-    pub(crate) async fn put_manifest(&self, digest: &Digest, bytes: Bytes) -> Result<()> {
-        match self.store.put(&manifest_key(digest)?, bytes, PutMode::Create).await {
+    /// Stores a manifest. One that is there is read back: damaged bytes under its name are replaced.
+    pub(crate) async fn put_manifest(&self, id: &ManifestId, bytes: Bytes) -> Result<()> {
+        let key = self.key_of_manifest(id)?;
+        match self.store.put(&key, bytes.clone(), PutMode::Create).await {
             Ok(()) => Ok(()),
-            Err(error) if error.kind() == StoreErrorKind::AlreadyExists => Ok(()),
+            Err(error) if error.kind() == StoreErrorKind::AlreadyExists => {
+                match self.store.find(&key).await.map_err(|error| self.failed(error))? {
+                    Some(there) if there == bytes => Ok(()),
+                    _ => self.replace_manifest(id, bytes).await,
+                }
+            }
             Err(error) => Err(self.failed(error)),
         }
-    }
-
-    /// Whether the manifest of that hash is there.
-    pub(crate) async fn has_manifest(&self, digest: &Digest) -> Result<bool> {
-        self.holds(&manifest_key(digest)?).await
     }
 
     async fn holds(&self, key: &BlobKey) -> Result<bool> {
@@ -294,7 +341,7 @@ impl Slot {
 
     /// Stores a new pack. With `look_first`, an earlier attempt may have stored it, and it is not sent again if so.
     pub(crate) async fn put_new_pack(&self, pack: &FinishedPack, look_first: bool) -> Result<Stored> {
-        let key = pack.info.id.key()?;
+        let key = self.key_of_pack(&pack.info.id)?;
         if look_first && self.holds(&key).await? {
             return self.compare_pack(pack).await;
         }
@@ -311,7 +358,7 @@ impl Slot {
 
     /// Compares the stored pack's length and table with ours; packs are written whole, so that is enough.
     async fn compare_pack(&self, pack: &FinishedPack) -> Result<Stored> {
-        let (key, tail) = (pack.info.id.key()?, pack.tail());
+        let (key, tail) = (self.key_of_pack(&pack.info.id)?, pack.tail());
         let stored = self.store.head(&key).await.map_err(|error| self.failed(error))?;
         if stored.size != pack.info.length {
             return Ok(Stored::Differs);
@@ -323,8 +370,9 @@ impl Slot {
 
     /// Stores verified bytes of another slot; true if this call put them there.
     pub(crate) async fn put_cargo(&self, cargo: &Cargo, bytes: Bytes) -> Result<bool> {
-        let key = cargo.key()?;
-        let put = self.create(cargo, |mode| self.store.put(&key, bytes.clone(), mode)).await?;
+        let cargo = self.placed(cargo);
+        let key = self.key_of(&cargo)?;
+        let put = self.create(&cargo, |mode| self.store.put(&key, bytes.clone(), mode)).await?;
         put.map_err(|error| self.failed(error))
     }
 
@@ -356,13 +404,13 @@ impl Slot {
 
     /// Whether what lies there has the right length.
     async fn is_whole(&self, cargo: &Cargo) -> Result<bool> {
-        let there = self.store.find_meta(&cargo.key()?).await.map_err(|error| self.failed(error))?;
+        let there = self.store.find_meta(&self.key_of(cargo)?).await.map_err(|error| self.failed(error))?;
         Ok(there.is_some_and(|blob| blob.size == cargo.length()))
     }
 
     /// A whole pack or part, its every record verified.
     pub(crate) async fn verified(&self, cargo: &Cargo, workers: &Workers) -> Result<Bytes> {
-        let bytes = self.store.get(&cargo.key()?, None).await.map_err(|error| self.failed(error))?;
+        let bytes = self.store.get(&self.key_of(cargo)?, None).await.map_err(|error| self.failed(error))?;
         let (whole, copy) = (cargo.clone(), bytes.clone());
         workers.run(move || whole.verify(&copy)).await.map_err(|error| {
             Error::corrupt(format!("{}, {}", self.place, error.target()), "the pack is damaged").with_source(error)
@@ -371,8 +419,8 @@ impl Slot {
     }
 
     /// Puts a verified manifest in place of a damaged one.
-    pub(crate) async fn replace_manifest(&self, digest: &Digest, bytes: Bytes) -> Result<()> {
-        self.store.put(&manifest_key(digest)?, bytes, PutMode::Overwrite).await.map_err(|error| self.failed(error))
+    pub(crate) async fn replace_manifest(&self, id: &ManifestId, bytes: Bytes) -> Result<()> {
+        self.store.put(&self.key_of_manifest(id)?, bytes, PutMode::Overwrite).await.map_err(|error| self.failed(error))
     }
 
     /// The records of a pack within `extents` that are here and good.
@@ -396,22 +444,24 @@ impl Slot {
 
     /// The records of a damaged pack or part that are still good; an error where its table can't be read.
     pub(crate) async fn good_records_of(&self, cargo: &Cargo) -> Result<Vec<(TableLine, Bytes)>> {
-        let blob = self.store.get(&cargo.key()?, None).await.map_err(|error| self.failed(error))?;
+        let blob = self.store.get(&self.key_of(cargo)?, None).await.map_err(|error| self.failed(error))?;
         cargo.records_in(&blob)
     }
 
-    /// Puts verified bytes here, in place of damaged ones if there are any.
-    pub(crate) async fn replace(&self, cargo: &Cargo, bytes: Bytes) -> Result<()> {
-        let done = self.store.put(&cargo.key()?, bytes, PutMode::Overwrite).await;
+    /// Puts verified bytes here, in place of damaged ones if there are any; gives what they are here.
+    pub(crate) async fn replace(&self, cargo: &Cargo, bytes: Bytes) -> Result<Cargo> {
+        let cargo = self.placed(cargo);
+        let done = self.store.put(&self.key_of(&cargo)?, bytes, PutMode::Overwrite).await;
         self.forget_parts(&cargo.pack());
-        done.map_err(|error| self.failed(error))
+        done.map(|()| cargo).map_err(|error| self.failed(error))
     }
 
     /// Copies from another slot of the same store; true if this call put it here, `None` if it is not there any more.
     pub(crate) async fn copy_cargo(&self, from: &Slot, cargo: &Cargo) -> Result<Option<bool>> {
-        let name = cargo.key()?;
-        let (source, target) = (from.key.join(name.as_str())?, self.key.join(name.as_str())?);
-        match self.create(cargo, |mode| self.of.copy(&source, &target, mode)).await? {
+        let placed = self.placed(cargo);
+        let source = from.key.join(from.key_of(cargo)?.as_str())?;
+        let target = self.key.join(self.key_of(&placed)?.as_str())?;
+        match self.create(&placed, |mode| self.of.copy(&source, &target, mode)).await? {
             Ok(copied) => Ok(Some(copied)),
             Err(error) if error.kind() == StoreErrorKind::NotFound => Ok(None),
             Err(error) => Err(self.failed(error)),
@@ -423,9 +473,14 @@ impl Slot {
         let mut found = BTreeMap::new();
         self.forget_parts(pack);
         self.add_parts(&PartId::keys_of(pack)?, &mut found).await?;
-        let mut holding = found.remove(pack).unwrap_or_default();
-        holding.whole =
-            self.store.find_meta(&pack.key()?).await.map_err(|error| self.failed(error))?.map(|blob| blob.size);
+        let mut holding: Holding = found.remove(pack).unwrap_or_default();
+        holding.life = self.lives.of_pack(*pack);
+        holding.whole = self
+            .store
+            .find_meta(&self.key_of_pack(pack)?)
+            .await
+            .map_err(|error| self.failed(error))?
+            .map(|blob| blob.size);
         Ok(holding)
     }
 
@@ -456,48 +511,56 @@ impl Slot {
         found: &mut BTreeMap<PackId, Holding>,
     ) -> Result<()> {
         for blob in self.store.list_all(Some(packs)).await.map_err(|error| self.failed(error))? {
-            let mut segments = blob.key.segments().rev();
-            let number = segments.next().and_then(|name| name.parse().ok());
-            let upload = segments.next().and_then(|name| name.parse().ok());
-            if let Some((upload, number)) = upload.zip(number) {
-                found.entry(PackId { upload, number }).or_default().whole = Some(blob.size);
+            let Some(name @ BlobName::Pack(id, life)) = BlobName::of_key(&blob.key) else { continue };
+            let holding = found.entry(id).or_default();
+            match self.lives.is_dead(name) {
+                true => holding.dead.push((name, blob.size)),
+                false => (holding.whole, holding.life) = (Some(blob.size), life),
             }
         }
         self.add_parts(parts, found).await
     }
 
     async fn add_parts(&self, under: &BlobKey, found: &mut BTreeMap<PackId, Holding>) -> Result<()> {
-        for (id, part, size) in self.parts_under(under).await? {
-            let holding: &mut Holding = found.entry(id.pack).or_default();
+        let (parts, dead) = self.parts_under(under).await?;
+        for (name, part, size) in parts {
+            let Some(pack) = name.pack() else { continue };
+            let holding: &mut Holding = found.entry(pack).or_default();
             match part.filter(|part| part.length() == size) {
                 Some(part) => holding.parts.push(part),
-                None => holding.broken.push(id),
+                None => holding.broken.push(name),
             }
+        }
+        for (name, size) in dead {
+            let Some(pack) = name.pack() else { continue };
+            found.entry(pack).or_default().dead.push((name, size));
         }
         Ok(())
     }
 
     /// All manifests that are here, with their lengths.
-    pub(crate) async fn all_manifests(&self) -> Result<BTreeMap<Digest, u64>> {
+    pub(crate) async fn all_manifests(&self) -> Result<BTreeMap<BlobName, u64>> {
         let blobs = self.store.list_all(Some(&"manifests".parse()?)).await.map_err(|error| self.failed(error))?;
-        let named =
-            blobs.into_iter().filter_map(|blob| Some((blob.key.segments().next_back()?.parse().ok()?, blob.size)));
-        Ok(named.collect())
+        let named = blobs.into_iter().filter_map(|blob| Some((BlobName::of_key(&blob.key)?, blob.size)));
+        Ok(named.filter(|(name, _)| matches!(name, BlobName::Manifest(..))).collect())
     }
 
-    /// Removes a pack; it may be gone.
+    /// Whether a manifest was condemned here.
+    pub(crate) fn is_dead(&self, name: BlobName) -> bool {
+        self.lives.is_dead(name)
+    }
+
+    /// Removes a blob; it may be gone.
+    pub(crate) async fn delete(&self, name: BlobName) -> Result<()> {
+        if let Some(pack) = name.pack() {
+            self.forget_parts(&pack);
+        }
+        self.store.delete(&name.key()?).await.map_err(|error| self.failed(error))
+    }
+
+    /// Removes a whole pack; it may be gone.
     pub(crate) async fn delete_pack(&self, id: &PackId) -> Result<()> {
-        self.store.delete(&id.key()?).await.map_err(|error| self.failed(error))
-    }
-
-    /// Removes a part; it may be gone.
-    pub(crate) async fn delete_part(&self, id: &PartId) -> Result<()> {
-        self.store.delete(&id.key()?).await.map_err(|error| self.failed(error))
-    }
-
-    /// Removes a manifest; it may be gone.
-    pub(crate) async fn delete_manifest(&self, digest: &Digest) -> Result<()> {
-        self.store.delete(&manifest_key(digest)?).await.map_err(|error| self.failed(error))
+        self.delete(BlobName::Pack(*id, self.lives.of_pack(*id))).await
     }
 
     /// Removes every pack of an upload that was given up.
@@ -508,18 +571,20 @@ impl Slot {
         Ok(())
     }
 
-    /// Makes durable what an earlier or another process has put here for the given uploads: before a commit says that
-    /// it is here.
-    pub(crate) async fn persist(&self, uploads: impl IntoIterator<Item = UploadId>) -> Result<()> {
-        for upload in uploads {
-            for under in [format!("packs/{upload}"), format!("parts/{upload}")] {
-                self.store.persist(&under.parse()?).await.map_err(|error| self.failed(error))?;
-            }
+    /// Makes durable what an earlier or another process has put here: packs and parts of the given uploads, and a manifest.
+    /// Before a commit says that it is here.
+    pub(crate) async fn persist(
+        &self,
+        uploads: impl IntoIterator<Item = UploadId>,
+        manifest: Option<&ManifestId>,
+    ) -> Result<()> {
+        let packs = uploads.into_iter().flat_map(|upload| [format!("packs/{upload}"), format!("parts/{upload}")]);
+        for under in packs.chain(manifest.map(|manifest| format!("manifests/{}", manifest.upload))) {
+            self.store.persist(&under.parse()?).await.map_err(|error| self.failed(error))?;
         }
-        self.store.persist(&"manifests".parse()?).await.map_err(|error| self.failed(error))
+        Ok(())
     }
 }
 
-fn manifest_key(digest: &Digest) -> Result<BlobKey> {
-    format!("manifests/{digest}").parse()
-}
+/// A part by its name, what it is where its table can be read, and its length.
+type FoundPart = (BlobName, Option<Part>, u64);

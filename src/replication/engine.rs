@@ -17,7 +17,7 @@ use crate::host::{Clock, Workers};
 use crate::image::manifest::Manifest;
 use crate::image::reach::Needs;
 use crate::image::replicas::Replicas;
-use crate::image::{Cargo, Digest, Request, Slot, UploadId};
+use crate::image::{Cargo, ManifestId, Request, Slot, UploadId};
 use crate::model::Region;
 
 /// Packs on their way over borders at a time, over all regions: each is up to 16 MiB in memory.
@@ -117,7 +117,7 @@ impl RegionRun {
 /// The engine for one version.
 pub(crate) struct Engine<'a> {
     pub(crate) manifest: &'a Manifest,
-    pub(crate) digest: Digest,
+    pub(crate) manifest_id: ManifestId,
     /// Whoever has everything: slots in all regions where the version is whole.
     pub(crate) sources: &'a Replicas,
     pub(crate) workers: &'a Workers,
@@ -360,11 +360,9 @@ impl Engine<'_> {
     }
 
     async fn settle(&self, slot: &Slot) -> Result<()> {
-        if !slot.has_manifest(&self.digest).await? {
-            slot.put_manifest(&self.digest, self.manifest.encode()?.1).await?;
-        }
+        slot.put_manifest(&self.manifest_id, self.manifest.encode()?.1).await?;
         // ORDER: what an earlier run has put here is durable before a commit says that it is here.
-        slot.persist(uploads(self.manifest)).await
+        slot.persist(uploads(self.manifest), Some(&self.manifest_id)).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! The service, and what a host builds it from.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::authorize::Authority;
@@ -9,7 +9,7 @@ use super::regions::Regions;
 use super::session::Session;
 use crate::access::{Caller, Directory};
 use crate::catalog::Catalog;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::host::{Clock, Entropy, SystemClock, SystemEntropy, Workers};
 use crate::image::Compression;
 use crate::image::random_access::ChunkCache;
@@ -43,7 +43,7 @@ const CHUNK_CACHE_BYTES: u64 = 64 << 20;
 
 /// Builds a [`GalleryService`]: say where the bytes go; all else has a default.
 #[derive(Debug, Default)]
-#[must_use = "nothing is opened before `open`"]
+#[must_use = "nothing is opened before `open` or `create`"]
 pub struct GalleryServiceBuilder {
     catalog: Option<Arc<dyn BlobStore>>,
     allow_all: bool,
@@ -52,7 +52,9 @@ pub struct GalleryServiceBuilder {
     chunk_cache_bytes: Option<u64>,
     compression: Compression,
     placement_policy: PlacementPolicy,
-    regions: Regions,
+    common_store: Option<Arc<dyn BlobStore>>,
+    region_stores: BTreeMap<Region, Vec<Arc<dyn BlobStore>>>,
+    adopted: BTreeSet<Region>,
     region_catalog: RegionCatalog,
     limits: Limits,
     workers: Workers,
@@ -76,22 +78,33 @@ impl GalleryService {
 impl GalleryServiceBuilder {
     /// One store for everything that has none of its own: the catalog and any region, each under a key of its own.
     pub fn store(mut self, store: impl BlobStore) -> Self {
-        self.regions.common = Some(Arc::new(store));
+        self.common_store = Some(Arc::new(store));
         self
     }
 
     /// A store for one region: a disk or bucket in that place.
     pub fn region_store(mut self, region: Region, store: impl BlobStore) -> Self {
-        self.regions.own.insert(region, vec![Arc::new(store)]);
+        self.region_stores.insert(region, vec![Arc::new(store)]);
         self
     }
 
     /// A store for each of a region's three zones. What is to be kept on `Standard_ZRS` is kept in all three, and outlives
-    /// the loss of any one of them; all else is kept in the first alone, so their order must be the same each time. Regions with
-    /// one store keep everything in that.
+    /// the loss of any one of them; all else is kept in the first alone. Each store remembers which zone it is, and is refused
+    /// in another's place. Regions with one store keep everything in that.
     pub fn zonal_region_stores<S: BlobStore>(mut self, region: Region, zones: [S; 3]) -> Self {
         let zones = zones.into_iter().map(|store| Arc::new(store) as Arc<dyn BlobStore>);
-        self.regions.own.insert(region, zones.collect());
+        self.region_stores.insert(region, zones.collect());
+        self
+    }
+
+    /// Makes the store that is given for `region` (or the stores of its zones) this catalog's when the catalog is opened,
+    /// whatever the store says of itself. What is in it stays, and what belongs to another catalog is never removed.
+    ///
+    /// For three cases, in which the store is refused otherwise: the disk of a region was lost and this is a new one (replicate
+    /// or scrub then fills it); the catalog was restored from a backup and is older than the store; a region gets three zones in
+    /// place of one store, or the other way round. The store's former owner can no longer use it.
+    pub fn adopt_region_store(mut self, region: Region) -> Self {
+        self.adopted.insert(region);
         self
     }
 
@@ -172,29 +185,38 @@ impl GalleryServiceBuilder {
     ///
     /// # Errors
     ///
-    /// Those of [`open`](Self::open).
+    /// `AlreadyExists` where a catalog is there; else those of [`open`](Self::open).
     pub async fn create(self) -> Result<GalleryService> {
-        self.open().await
+        self.start(Start::Create).await
     }
 
-    /// Opens the catalog, or makes a new one on a store that has none.
+    /// Opens the catalog, or makes a new one on a store that has none: for tests, and for programs whose store is not on a
+    /// disk that may be missing. A store that belongs to another catalog is refused either way.
     ///
     /// # Errors
     ///
-    /// Those of [`open`](Self::open).
+    /// Those of [`open`](Self::open), but for a catalog that is absent.
     pub async fn open_or_create(self) -> Result<GalleryService> {
-        self.open().await
+        self.start(Start::OpenOrCreate).await
     }
 
-    /// Opens the catalog, after a check that its store can be trusted with it.
+    /// Opens the catalog, after a check that its store can be trusted with it, that no entry of its log is missing, and that
+    /// each region's store is the one that the catalog has claimed.
     ///
     /// # Errors
     ///
-    /// `Invalid` where no store was given for the catalog, or neither [`directory`](Self::directory) nor
-    /// [`allow_all`](Self::allow_all); `Unsupported` where its store lets two callers create one
-    /// key, `Corrupt` where the log is damaged, `Unavailable`.
+    /// `NotFound` where no catalog is in the store: it is not mounted, or its path or prefix is wrong; a new one is made with
+    /// [`create`](Self::create). `Unavailable` where a region's store belongs to another catalog, region or zone, or has seen a
+    /// newer log than this one: the message names both, and nothing was changed. `Invalid` where no store was given for the
+    /// catalog, or neither [`directory`](Self::directory) nor [`allow_all`](Self::allow_all); `Unsupported` where its store
+    /// lets two callers create one key, or the catalog was written by a newer build; `Corrupt` where the log is damaged or has
+    /// a hole.
     pub async fn open(self) -> Result<GalleryService> {
-        let Some(store) = self.catalog.clone().or_else(|| self.regions.common.clone()) else {
+        self.start(Start::Open).await
+    }
+
+    async fn start(self, start: Start) -> Result<GalleryService> {
+        let Some(store) = self.catalog.clone().or_else(|| self.common_store.clone()) else {
             let fix = "the catalog has no store: give one with `store` or `catalog_store`";
             return Err(Error::invalid("catalog_store", fix));
         };
@@ -213,8 +235,29 @@ impl GalleryServiceBuilder {
         let store: Arc<dyn BlobStore> = Arc::new(Prefixed::new(store, "catalog".parse()?));
         let clock = self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock));
         let entropy = self.entropy.clone().unwrap_or_else(|| Arc::new(SystemEntropy));
-        let catalog = Catalog::open(store, clock.clone(), entropy.clone()).await?;
-        let Self { regions, region_catalog, limits, workers, compression, placement_policy, .. } = self;
+        let open = || Catalog::open(store.clone(), clock.clone(), entropy.clone());
+        let create = || Catalog::create(store.clone(), clock.clone(), entropy.clone());
+        let catalog = match start {
+            Start::Open => open().await?,
+            Start::Create => create().await?,
+            Start::OpenOrCreate => match open().await {
+                Err(error) if error.kind() == ErrorKind::NotFound => match create().await {
+                    // Another process was faster.
+                    Err(error) if error.kind() == ErrorKind::AlreadyExists => open().await?,
+                    created => created?,
+                },
+                opened => opened?,
+            },
+        };
+        let catalog = Arc::new(catalog);
+        let Self {
+            common_store, region_stores, region_catalog, limits, workers, compression, placement_policy, ..
+        } = self;
+        let regions = Regions::new(region_stores, common_store, catalog.clone(), entropy.clone());
+        for region in &self.adopted {
+            regions.adopt(region).await?;
+        }
+        regions.check().await?;
         let chunks = Arc::new(ChunkCache::new(self.chunk_cache_bytes.unwrap_or(CHUNK_CACHE_BYTES)));
         let (pools, computer_names) = Default::default();
         Ok(GalleryService(Arc::new(Parts {
@@ -233,4 +276,12 @@ impl GalleryServiceBuilder {
             computer_names,
         })))
     }
+}
+
+/// Whether the catalog is to be there.
+#[derive(Clone, Copy)]
+enum Start {
+    Open,
+    Create,
+    OpenOrCreate,
 }

@@ -109,7 +109,7 @@ impl Session {
     pub fn update_image_version(&self, version: ImageVersion) -> Operation<ImageVersion> {
         let (updated, needs) = (version.clone(), vec![Need::new(Action::WriteVersion, version.id())]);
         let judge = move |state: &crate::catalog::State, parts: &super::parts::Parts| {
-            let there = state.version(version.id()).filter(|record| !state.is_gone(record, parts.clock.now()));
+            let there = state.version(version.id()).filter(|record| !state.is_gone(record, parts.log_time()));
             let Some(old) = there else {
                 return Plan::refused(vec![rules::missing(version.id())]);
             };
@@ -133,7 +133,7 @@ impl Session {
     pub fn restore(&self, version: &ImageVersionId) -> Operation<()> {
         let (id, needs) = (version.clone(), vec![Need::new(Action::WriteVersion, version)]);
         let judge = move |state: &crate::catalog::State, parts: &super::parts::Parts| {
-            let there = state.version(&id).filter(|record| !state.is_gone(record, parts.clock.now()));
+            let there = state.version(&id).filter(|record| !state.is_gone(record, parts.log_time()));
             match there.map(|record| record.soft_deleted) {
                 None => Plan::refused(vec![rules::missing(&id)]),
                 Some(None) => Plan::default(),

@@ -1,34 +1,38 @@
 //! Collection: freeing the bytes that nothing needs any more.
 //!
-//! Announce, condemn, remove. Packs are listed before the state is read, so that whoever put one has announced it in that
-//! state. What the state does not need is condemned by a commit that looks again; from there on no replication may rely on
-//! it, and none does that looked before. Then it is removed, and a last commit says so. Publishing never relies on what
-//! is condemned: its packs have names of their own, and those that it reuses belong to something that must still exist.
+//! Announce, condemn, remove. Packs are listed before the state is read, so that the state has the announcement of each of
+//! them. What the state does not need is condemned by a commit that looks again. From there on its names are dead: nothing
+//! relies on them, and what comes back gets another name. So a deletion that comes late, from a collection that stood still
+//! for a year, takes nothing that is needed. Then it is removed, and a last commit says so.
+//!
+//! Who removes is decided by the condemnation's epoch, the number of a commit, and not by any clock: another collection may
+//! take the removal over at any time, by a commit of its own, and the one before stops at its next look at the log.
 //!
 //! Of a pack that is mostly dead, what is still needed is written as a part first; then all else of it is garbage.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::IntoFuture;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::BoxFuture;
 
-use super::garbage::{Garbage, Library, Stock, What};
-use super::regions::SlotId;
+use super::garbage::{Blob, Garbage, Library, Stock, Unneeded};
 use super::session::Session;
 use crate::catalog::{Changes, Event, State};
-use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::error::Result;
 use crate::image::pack::PackId;
 use crate::image::replicas::Replicas;
-use crate::image::{Cargo, Request};
-use crate::model::Region;
+use crate::image::{Cargo, Request, SlotId};
+use crate::model::{Region, ResourceId};
 
 /// So many packs at most are condemned by one commit.
 const PACKS_AT_A_TIME: usize = 4096;
 
-/// Whoever has condemned something is given so long to remove it, and takes half of that; then another may.
-const GRACE: TimeDelta = TimeDelta::minutes(10);
+/// So many blobs are removed between two looks at the log.
+const BETWEEN_LOOKS: usize = 32;
 
 /// A collection that loses its race this often in a row gives the region up for this time.
 const ATTEMPTS: usize = 5;
@@ -67,6 +71,14 @@ pub struct RegionCollection {
     pub rewritten_packs: usize,
     /// The bytes that this took.
     pub rewritten_bytes: u64,
+    /// Blobs that this catalog has never announced: of a newer catalog, where this one was restored from a backup, or of another
+    /// one. They stay.
+    pub foreign_blobs: usize,
+    /// Their bytes.
+    pub foreign_bytes: u64,
+    /// Whose manifest no replica has whole: everything that they may need stays. Delete them, or scrub a region that has a good
+    /// one.
+    pub unreadable: Vec<ResourceId>,
 }
 
 impl CollectionReport {
@@ -83,8 +95,8 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// `Forbidden` for anybody but an administrator; `Unavailable`, `Corrupt`, `StorageFull`, `Unknown`. Collecting again
-    /// goes on.
+    /// `Forbidden` for anybody but an administrator; `Unavailable`, also where a region's store is not the right one;
+    /// `Corrupt`, also where an entry of the log is missing; `StorageFull`, `Unknown`. Collecting again goes on.
     pub fn collect(&self) -> Collecting {
         Collecting { session: self.clone(), abandon_after: TimeDelta::days(7) }
     }
@@ -106,18 +118,19 @@ impl Collecting {
     pub async fn plan(&self) -> Result<CollectionReport> {
         self.session.require_administrator("collect")?;
         let state = self.session.state().await?;
-        let overdue = self.overdue(&state);
+        let now = self.session.parts.catalog.agreed_time().await?;
+        let overdue = self.overdue(&state, now);
         let mut report = CollectionReport::of(&overdue);
         let mut state = State::clone(&state);
-        let now = self.session.parts.clock.now();
         overdue.iter().try_for_each(|event| state.apply(event, now))?;
         for region in self.session.parts.regions.all(&state).await? {
             let mut library = Library::new(&self.session);
-            let stock = Stock::look(&self.session, &region).await?;
+            let stock = Stock::look(&self.session, &state, &region).await?;
             library.read(&state, &region, &stock).await?;
-            let unneeded = library.unneeded(&state, &region, &stock)?;
+            let Some(unneeded) = library.unneeded(&state, &region, &stock) else { continue };
             report.add(&region, &unneeded.garbage);
-            for rewrite in library.mostly_dead(&stock) {
+            report.tell(&region, &unneeded, library.unreadable(&state, &region));
+            for rewrite in library.mostly_dead(&state, &stock) {
                 report.rewritten(&region, rewrite.live.bytes());
                 report.change(&region, |there| there.bytes += rewrite.held);
             }
@@ -126,8 +139,7 @@ impl Collecting {
     }
 
     /// What is over and must only be said to be.
-    fn overdue(&self, state: &State) -> Vec<Event> {
-        let now = self.session.parts.clock.now();
+    fn overdue(&self, state: &State, now: DateTime<Utc>) -> Vec<Event> {
         let gone = state.all_versions().filter(|record| state.is_gone(record, now));
         let purged = gone
             .map(|record| Event::ImageVersionDeleted { version: record.version.id().clone(), restorable_until: None });
@@ -137,14 +149,16 @@ impl Collecting {
 
     async fn run(self) -> Result<CollectionReport> {
         self.session.require_administrator("collect")?;
-        let overdue = self.overdue(&*self.session.state().await?);
+        // Not by this process's clock alone: what is purged can't be restored.
+        let now = self.session.parts.catalog.agreed_time().await?;
+        let overdue = self.overdue(&*self.session.state().await?, now);
         let mut report = CollectionReport::of(&overdue);
         if !overdue.is_empty() {
             let (of_caller, abandon_after) = (self.session.clone(), self.abandon_after);
             let check = move |state: &State| {
                 let again = Self { session: of_caller.clone(), abandon_after };
                 again.session.require_administrator("collect")?;
-                Ok(Changes { events: again.overdue(state), authorization: None })
+                Ok(Changes { events: again.overdue(state, now), authorization: None })
             };
             self.session.parts.catalog.commit(&self.session.caller, check).await?;
         }
@@ -160,19 +174,46 @@ impl Collecting {
     }
 
     async fn free(&self, region: &Region, report: &mut CollectionReport) -> Result<()> {
+        self.session.parts.regions.look_again(region);
+        self.finish_removal(region, report).await?;
         self.rewrite(region, report).await?;
-        while let Some(freed) = self.region(region).await? {
-            report.add(region, &freed);
-        }
+        while self.region(region, report).await? == Round::More {}
         Ok(())
+    }
+
+    /// Removes what another collection, or an earlier one, has condemned and not removed.
+    async fn finish_removal(&self, region: &Region, report: &mut CollectionReport) -> Result<()> {
+        let state = self.session.state().await?;
+        let Some(before) = state.condemned(region) else { return Ok(()) };
+        let (of_caller, place, epoch) = (self.session.clone(), region.clone(), before.epoch);
+        let taken = Arc::new(AtomicBool::new(false));
+        let took = taken.clone();
+        let check = move |state: &State| {
+            of_caller.require_administrator("collect")?;
+            let same = state.condemned(&place).is_some_and(|condemned| condemned.epoch == epoch);
+            took.store(same, Ordering::Relaxed);
+            let event = same.then(|| Event::RemovalTakenOver { region: place.clone() });
+            Ok(Changes { events: event.into_iter().collect(), authorization: None })
+        };
+        let state = self.session.parts.catalog.commit(&self.session.caller, check).await?;
+        match state.condemned(region) {
+            Some(condemned) if taken.load(Ordering::Relaxed) => {
+                let stock = Stock::look(&self.session, &state, region).await?;
+                let left = stock.left_of(condemned);
+                self.remove(region, left, condemned.epoch, &state, report).await.map(drop)
+            }
+            // Yet another one was faster: the region is its.
+            _ => Ok(()),
+        }
     }
 
     /// Writes what is needed of packs that are mostly dead. What is left of them is garbage from there on.
     async fn rewrite(&self, region: &Region, report: &mut CollectionReport) -> Result<()> {
         let mut library = Library::new(&self.session);
-        let stock = Stock::look(&self.session, region).await?;
-        library.read(&*self.session.state().await?, region, &stock).await?;
-        for rewrite in library.mostly_dead(&stock) {
+        let stock = Stock::look(&self.session, &*self.session.state().await?, region).await?;
+        let state = self.session.state().await?;
+        library.read(&state, region, &stock).await?;
+        for rewrite in library.mostly_dead(&state, &stock) {
             let Some(slot) = stock.slots.get(&rewrite.slot).map(|(slot, _)| slot) else { continue };
             let request = Request { pack: rewrite.pack, extents: rewrite.live, whole: false };
             // What can't be read is left to a scrub.
@@ -186,64 +227,62 @@ impl Collecting {
         Ok(())
     }
 
-    /// Frees some of what nothing needs in a region; `None` where there is nothing left.
-    async fn region(&self, region: &Region) -> Result<Option<Garbage>> {
+    /// Frees some of what nothing needs in a region.
+    async fn region(&self, region: &Region, report: &mut CollectionReport) -> Result<Round> {
         let session = &self.session;
         let mut library = Library::new(session);
         for _ in 0..ATTEMPTS {
-            // ORDER: from before the listing: another collection may empty what is on the list.
-            let seen = session.state().await?.number();
-            let stock = Stock::look(session, region).await?;
-            // ORDER: the state is read after the list, so that it has the announcement of all that is on the list.
+            // ORDER: the state is read before the list, for what was condemned then; and after it, so that it has the
+            // announcement of all that is on the list.
+            let before = session.state().await?;
+            let stock = Stock::look(session, &before, region).await?;
             let state = session.state().await?;
-            library.read(&state, region, &stock).await?;
-            let unneeded = library.unneeded(&state, region, &stock)?;
-            let now = session.parts.clock.now();
-            let (garbage, theirs) = match state.condemned(region) {
-                Some(theirs) if now.signed_duration_since(theirs.time) < GRACE => return Ok(None),
-                // Whoever condemned it has gone away: what is still garbage of it is taken over.
-                Some(theirs) => (unneeded.garbage.only(&theirs.packs, &theirs.manifests), Some(theirs.time)),
-                None => (unneeded.garbage.first(PACKS_AT_A_TIME), None),
-            };
-            let garbage = self.without_the_doubtful(garbage, &unneeded.relied_on, &stock).await?;
-            if garbage.0.is_empty() {
-                match theirs {
-                    Some(time) => self.say_removed(region, time).await?,
-                    None => return Ok(None),
-                }
+            if state.condemned(region).is_some() {
+                return Ok(Round::Done);
+            }
+            if state.is_condemned_since(region, before.number()) {
                 continue;
             }
-            let (packs, manifests) = garbage.names();
-            let condemned = Event::ContentCondemned { region: region.clone(), packs, manifests };
-            let (of_caller, place, wanted, books, there) =
-                (self.session.clone(), region.clone(), garbage.clone(), library.clone(), stock.clone());
-            let check = move |state: &State| {
-                let same = state.condemned(&place).map(|condemned| condemned.time) == theirs;
-                if !of_caller.rights().is_administrator() || !same || state.is_condemned_since(&place, seen) {
-                    return Err(lost_race());
-                }
-                let still = books.unneeded(state, &place, &there)?.garbage;
-                let same = wanted.0.iter().all(|(blob, size)| still.0.get(blob) == Some(size));
-                if same {
-                    Ok(Changes { events: vec![condemned.clone()], authorization: None })
-                } else {
-                    Err(lost_race())
-                }
-            };
-            match session.parts.catalog.commit(&session.caller, check).await {
-                Ok(state) => {
-                    let Some(time) = state.condemned(region).map(|condemned| condemned.time) else { continue };
-                    let removed = self.remove(&stock, garbage, time).await?;
-                    if removed.1 {
-                        self.say_removed(region, time).await?;
-                    }
-                    return Ok(Some(removed.0));
-                }
-                Err(error) if error.code() == LOST_RACE => {}
-                Err(error) => return Err(error),
+            library.read(&state, region, &stock).await?;
+            let Some(unneeded) = library.unneeded(&state, region, &stock) else { continue };
+            report.tell(region, &unneeded, library.unreadable(&state, region));
+            let garbage = unneeded.garbage.first(PACKS_AT_A_TIME);
+            let garbage = self.without_the_doubtful(garbage, &unneeded.relied_on, &stock).await?;
+            if garbage.0.is_empty() {
+                return Ok(Round::Done);
             }
+            // ORDER: nothing is condemned before it is proved that no later entry of the log is being overlooked, and
+            // that the stores are the right ones and have not seen a newer log.
+            let head = session.parts.catalog.read_to_the_end().await?;
+            session.parts.regions.prove(region).await?;
+            if head.is_condemned_since(region, before.number()) {
+                continue;
+            }
+            let condemned = Event::ContentCondemned { region: region.clone(), blobs: garbage.names()? };
+            let (of_caller, place, wanted, books, there) =
+                (session.clone(), region.clone(), garbage.clone(), library.clone(), stock.clone());
+            let (lost, seen) = (Arc::new(AtomicBool::new(false)), before.number());
+            let race = lost.clone();
+            let check = move |state: &State| {
+                of_caller.require_administrator("collect")?;
+                let is_new = state.condemned(&place).is_some() || state.is_condemned_since(&place, seen);
+                let still = match is_new {
+                    true => None,
+                    false => books.unneeded(state, &place, &there).map(|unneeded| unneeded.garbage),
+                };
+                let same =
+                    still.is_some_and(|still| wanted.0.iter().all(|(blob, size)| still.0.get(blob) == Some(size)));
+                race.store(!same, Ordering::Relaxed);
+                Ok(Changes { events: same.then(|| condemned.clone()).into_iter().collect(), authorization: None })
+            };
+            let state = session.parts.catalog.commit(&session.caller, check).await?;
+            if lost.load(Ordering::Relaxed) {
+                continue;
+            }
+            let Some(epoch) = state.condemned(region).map(|condemned| condemned.epoch) else { continue };
+            return self.remove(region, garbage, epoch, &state, report).await;
         }
-        Ok(None)
+        Ok(Round::Done)
     }
 
     /// Leaves out what is garbage only because something else is there that turns out not to be good, and makes durable
@@ -255,7 +294,7 @@ impl Collecting {
         stock: &Stock,
     ) -> Result<Garbage> {
         let concerned: BTreeSet<(SlotId, PackId)> =
-            garbage.0.keys().filter_map(|blob| Some((blob.slot, blob.pack()?))).collect();
+            garbage.0.keys().filter_map(|blob| Some((blob.slot, blob.name.pack()?))).collect();
         let mut durable = BTreeMap::new();
         for (place, kept) in relied_on.iter().filter(|(place, _)| concerned.contains(place)) {
             let Some((slot, _)) = stock.slots.get(&place.0) else { continue };
@@ -265,39 +304,62 @@ impl Collecting {
                     durable.entry(place.0).or_insert((slot, BTreeSet::new())).1.insert(place.1.upload);
                 }
                 // It is left to a scrub, which has both to choose from.
-                Err(_) => garbage.0.retain(|blob, _| blob.slot != place.0 || blob.pack() != Some(place.1)),
+                Err(_) => garbage.0.retain(|blob, _| blob.slot != place.0 || blob.name.pack() != Some(place.1)),
             }
         }
         for (slot, uploads) in durable.into_values() {
-            slot.persist(uploads).await?;
+            slot.persist(uploads, None).await?;
         }
         Ok(garbage)
     }
 
-    /// Removes what was condemned at `time`, while nobody else can have taken it over; tells what went, and whether that is
-    /// all.
-    async fn remove(&self, stock: &Stock, garbage: Garbage, time: DateTime<Utc>) -> Result<(Garbage, bool)> {
-        let mut removed = Garbage::default();
-        for (blob, size) in &garbage.0 {
-            if self.session.parts.clock.now().signed_duration_since(time) >= GRACE / 2 {
-                return Ok((removed, false));
+    /// Removes what was condemned, for as long as nobody takes it over.
+    async fn remove(
+        &self,
+        region: &Region,
+        garbage: Garbage,
+        epoch: u64,
+        condemned: &State,
+        report: &mut CollectionReport,
+    ) -> Result<Round> {
+        let (parts, mut removed) = (&self.session.parts, Garbage::default());
+        // ORDER: from here on the stores refuse a log that does not know of the condemnation.
+        parts.regions.witness(region, condemned).await?;
+        let mut outcome = Ok(Round::More);
+        let blobs: Vec<(Blob, u64)> = garbage.0.into_iter().collect();
+        'batches: for batch in blobs.chunks(BETWEEN_LOOKS) {
+            match self.session.state().await {
+                Ok(state) if state.condemned(region).is_some_and(|now| now.epoch == epoch) => {}
+                Ok(_) => {
+                    outcome = Ok(Round::Done);
+                    break;
+                }
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
             }
-            let Some((slot, _)) = stock.slots.get(&blob.slot) else { continue };
-            match blob.what {
-                What::Pack(id) => slot.delete_pack(&id).await?,
-                What::Part(id) => slot.delete_part(&id).await?,
-                What::Manifest(digest) => slot.delete_manifest(&digest).await?,
+            for (blob, size) in batch {
+                let Some(slot) = parts.regions.slot(condemned, region, blob.slot)? else { continue };
+                if let Err(error) = slot.delete(blob.name).await {
+                    outcome = Err(error);
+                    break 'batches;
+                }
+                removed.0.insert(*blob, *size);
             }
-            removed.0.insert(*blob, *size);
         }
-        Ok((removed, true))
+        report.add(region, &removed);
+        if matches!(outcome, Ok(Round::More)) {
+            self.say_removed(region, epoch).await?;
+        }
+        outcome
     }
 
-    /// Says that what was condemned at `time` is removed.
-    async fn say_removed(&self, region: &Region, time: DateTime<Utc>) -> Result<()> {
+    /// Says that what was condemned is removed.
+    async fn say_removed(&self, region: &Region, epoch: u64) -> Result<()> {
         let region = region.clone();
         let check = move |state: &State| {
-            let same = state.condemned(&region).filter(|condemned| condemned.time == time);
+            let same = state.condemned(&region).filter(|condemned| condemned.epoch == epoch);
             let removed = same.map(|_| Event::ContentRemoved { region: region.clone() });
             Ok(Changes { events: removed.into_iter().collect(), authorization: None })
         };
@@ -305,11 +367,13 @@ impl Collecting {
     }
 }
 
-const LOST_RACE: &str = "RetryableError";
-
-pub(super) fn lost_race() -> Error {
-    let what = "the catalog has changed meanwhile: look again";
-    Error::new(Problem::new(ErrorKind::Conflict, LOST_RACE, "collect", what))
+/// What a round of a collection came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Round {
+    /// There may be more to free.
+    More,
+    /// There is not, or another collection is at it.
+    Done,
 }
 
 impl IntoFuture for Collecting {
@@ -330,7 +394,16 @@ impl CollectionReport {
     fn change(&mut self, region: &Region, change: impl FnOnce(&mut RegionCollection)) {
         if !self.regions.iter().any(|there| there.region == *region) {
             let region = region.clone();
-            self.regions.push(RegionCollection { region, blobs: 0, bytes: 0, rewritten_packs: 0, rewritten_bytes: 0 });
+            self.regions.push(RegionCollection {
+                region,
+                blobs: 0,
+                bytes: 0,
+                rewritten_packs: 0,
+                rewritten_bytes: 0,
+                foreign_blobs: 0,
+                foreign_bytes: 0,
+                unreadable: Vec::new(),
+            });
         }
         if let Some(there) = self.regions.iter_mut().find(|there| there.region == *region) {
             change(there);
@@ -342,6 +415,17 @@ impl CollectionReport {
             self.change(region, |there| {
                 there.blobs += garbage.0.len();
                 there.bytes += garbage.0.values().sum::<u64>();
+            });
+        }
+    }
+
+    /// Tells what was left alone, and why.
+    fn tell(&mut self, region: &Region, unneeded: &Unneeded, unreadable: BTreeSet<ResourceId>) {
+        let foreign = &unneeded.foreign.0;
+        if !foreign.is_empty() || !unreadable.is_empty() {
+            self.change(region, |there| {
+                (there.foreign_blobs, there.foreign_bytes) = (foreign.len(), foreign.values().sum());
+                there.unreadable = unreadable.into_iter().collect();
             });
         }
     }

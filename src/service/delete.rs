@@ -71,7 +71,7 @@ impl Deletion {
         let (id, how, session) = (self.id.clone(), self.how, self.session.clone());
         let needs = vec![Need::new(delete_action(&id), id.clone())];
         let judge = move |state: &State, parts: &Parts| {
-            Judge { state, now: parts.clock.now(), how, rights: session.rights() }.delete(&id)
+            Judge { state, now: parts.log_time(), clock: parts.clock.now(), how, rights: session.rights() }.delete(&id)
         };
         Operation::new(&self.session, needs, judge, |plan| plan.deletes)
     }
@@ -89,7 +89,10 @@ impl IntoFuture for Deletion {
 
 struct Judge<'a> {
     state: &'a State,
+    /// What time it surely is.
     now: DateTime<Utc>,
+    /// What this machine's clock says.
+    clock: DateTime<Utc>,
     how: How,
     rights: Rights,
 }
@@ -215,7 +218,9 @@ impl Judge<'_> {
         if policy.is_some() && record.soft_deleted.is_some() {
             return;
         }
-        let until = |policy: SoftDeletePolicy| self.now.checked_add_signed(policy.retention());
+        // From the time that the entry will have, whatever this machine's clock says: late is safe, early is not.
+        let from = self.clock.max(self.state.time());
+        let until = |policy: SoftDeletePolicy| from.checked_add_signed(policy.retention());
         let restorable_until = policy.map(|policy| until(policy).unwrap_or(DateTime::<Utc>::MAX_UTC));
         self.may_delete(&id.into(), plan);
         plan.problems.extend(rules::delete_version(&record.version, self.now));

@@ -206,14 +206,14 @@ impl Deployment {
         let others = (0..placed.replicas).filter(|number| *number != chosen);
         let mut slots = Vec::new();
         for number in std::iter::once(chosen).chain(others) {
-            let mut copies = regions.copies(&self.region, number, placed.account)?;
+            let mut copies = regions.copies(view.state(), &self.region, number, placed.account)?;
             // Replicas begin in different zones, so that each zone gets its share.
             let zones = copies.len().max(1);
             copies.rotate_left(number as usize % zones);
             slots.extend(copies);
         }
         if let ResourceId::ImageVersion(id) = id {
-            let elsewhere = regions.holders(view.record(id)?);
+            let elsewhere = regions.holders(view.state(), view.record(id)?);
             slots.extend(
                 elsewhere
                     .into_iter()
@@ -269,7 +269,7 @@ impl Deployment {
         };
         let chosen = lease.as_ref().map(Lease::replica).or(self.replica).map_or(0, |replica| replica.number());
         let replicas = Replicas::new(self.slots(view, &id, chosen, &placed)?);
-        let manifest = replicas.manifest(&placed.content.manifest).await?;
+        let manifest = replicas.manifest(&placed.content.manifest_id()).await?;
         let disk = manifest.disks.iter().find(|disk| disk.lun == self.lun).ok_or_else(|| {
             let what = format!(
                 "The value of parameter imageReference is invalid: `{id}` has no data disk with LUN `{}`",

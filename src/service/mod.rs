@@ -13,6 +13,7 @@ mod parts;
 mod plan;
 mod publish;
 mod reader;
+mod region_store;
 mod regions;
 mod replicate;
 mod roles;

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use chrono::{DateTime, Utc};
+
 use super::authorize::Authority;
 use super::regions::Regions;
 use crate::access::Caller;
@@ -17,7 +19,7 @@ use crate::placement::{PlacementPolicy, Pool};
 /// What the service is made of.
 #[derive(Debug)]
 pub(super) struct Parts {
-    pub(super) catalog: Catalog,
+    pub(super) catalog: Arc<Catalog>,
     pub(super) authority: Authority,
     pub(super) regions: Regions,
     pub(super) region_catalog: RegionCatalog,
@@ -37,6 +39,11 @@ pub(super) struct Parts {
 }
 
 impl Parts {
+    /// What time it surely is: for what ends a soft deletion, which can't be undone.
+    pub(super) fn log_time(&self) -> DateTime<Utc> {
+        self.catalog.log_time()
+    }
+
     /// Random bytes.
     pub(super) fn draw<const N: usize>(&self) -> Result<[u8; N]> {
         let mut bytes = [0; N];

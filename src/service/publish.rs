@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::image::import::{Import, ImportStats, Imported, OpenDisk};
 use crate::image::manifest::Manifest;
 use crate::image::replicas::Replicas;
-use crate::image::{Copies, DiskSource, Scan, UploadId};
+use crate::image::{Copies, DiskSource, ManifestId, Scan, UploadId};
 use crate::model::{
     DataDiskImage, DiskImage, HyperVGeneration, ImageVersion, ImageVersionId, ManagedImage, ManagedImageId, OsState,
     OsType, PublishingProfile, Region, ResourceId, SafetyProfile, Snapshot, SnapshotId, StorageAccountType,
@@ -501,7 +501,8 @@ impl<T: Send + 'static> Publishing<T> {
             Disks::Failed(error) => return Err(error.clone()),
             Disks::Stored | Disks::Closed(_) if stored.is_empty() => return Err(closed(&self.target)),
             Disks::Stored | Disks::Closed(_) => {
-                let manifest = gather(&self.copies()?.readers(), stored).await?;
+                let state = self.session.state().await?;
+                let manifest = gather(&self.copies(&state)?.readers(), stored).await?;
                 manifest.disks.iter().map(|disk| (disk.lun, disk.size)).collect()
             }
         };
@@ -516,7 +517,7 @@ impl<T: Send + 'static> Publishing<T> {
         let (storage, problems) = self.judge(&state).await;
         Error::from_problems(problems)?;
         let storage = storage.ok_or_else(|| closed(&self.target))?;
-        let copies = self.copies()?;
+        let copies = self.copies(&state)?;
         let base = self.base(&state, &copies).await?;
         let mut upload = self.announce(true).await?;
         loop {
@@ -544,8 +545,8 @@ impl<T: Send + 'static> Publishing<T> {
     }
 
     /// Where it is imported to.
-    fn copies(&self) -> Result<Copies> {
-        self.session.parts.regions.first(&self.location, self.account())
+    fn copies(&self, state: &State) -> Result<Copies> {
+        self.session.parts.regions.first(state, &self.location, self.account())
     }
 
     /// The version to compare with: the one before it, else the highest that there is, if its chunks are in every place
@@ -564,13 +565,14 @@ impl<T: Send + 'static> Publishing<T> {
         let all = || state.versions(id.definition(), None).rev().filter(here);
         let before = all().find(|record| record.version.id().number() < id.number());
         let Some(base) = before.or_else(|| all().next()) else { return Ok(None) };
-        let manifest = copies.readers().manifest(&base.content.manifest).await?;
+        let manifest = copies.readers().manifest(&base.content.manifest_id()).await?;
         Ok(Some(Base { id: base.version.id().clone(), content: base.content.clone(), manifest }))
     }
 
     /// Announces an upload, or finds one that an earlier attempt has announced, if that will do.
     async fn announce(&self, adopt: bool) -> Result<Upload> {
         let session = &self.session;
+        session.parts.regions.look_again(&self.location);
         let new = UploadName(UploadId::from_bytes(session.parts.draw()?));
         let (target, region, rules) = (self.target.clone(), self.location.clone(), self.rules.clone());
         let (of_caller, needs) = (self.session.clone(), self.needs.clone());
@@ -586,7 +588,9 @@ impl<T: Send + 'static> Publishing<T> {
         let state = session.parts.catalog.commit(&session.caller, check).await?;
         let announced = if state.is_open(new) { Some(new) } else { state.upload_of(&self.target, &self.location) };
         let name = announced.ok_or_else(|| closed(&self.target))?;
-        Ok(Upload { name, resumed: name != new, announced: state })
+        // ORDER: before the first pack. A catalog that is older than this upload is refused by the stores from here on.
+        session.parts.regions.witness(&self.location, &state).await?;
+        Ok(Upload { name, resumed: name != new })
     }
 
     /// Imports, or gathers what is stored, and publishes; `None` where the disk is not the one that the upload began
@@ -621,22 +625,24 @@ impl<T: Send + 'static> Publishing<T> {
             }
         };
         let (digest, bytes) = manifest.encode()?;
-        // One of the same content may be on its way out: whatever is put now could be removed with it.
-        if upload.announced.is_condemned(&self.location, &digest, std::iter::empty()) {
-            return Err(closed(&self.target));
-        }
+        let name = ManifestId { upload: upload.name.0, digest };
         // ORDER: all of it is durable before a commit says that it is there.
         copies
             .in_each(|slot| {
-                let (bytes, upload) = (bytes.clone(), upload.name.0);
+                let bytes = bytes.clone();
                 async move {
-                    slot.put_manifest(&digest, bytes).await?;
-                    slot.persist([upload]).await
+                    slot.put_manifest(&name, bytes).await?;
+                    slot.persist([name.upload], Some(&name)).await
                 }
             })
             .await?;
         let os_disk_digest = manifest.disks.first().map(|disk| disk.digest).ok_or_else(|| closed(&self.target))?;
-        let content = ImageContent { manifest: digest, os_disk_digest, stored_bytes: manifest.stored_bytes() };
+        let content = ImageContent {
+            upload: upload.name,
+            manifest: digest,
+            os_disk_digest,
+            stored_bytes: manifest.stored_bytes(),
+        };
         let (resource, mut events) =
             (self.make)(storage.clone(), content.clone(), stored.iter().find_map(|one| one.carried.clone()))?;
         if copies.are_several() && !stored.is_empty() {
@@ -715,15 +721,13 @@ struct Upload {
     name: UploadName,
     /// Whether an earlier attempt announced it.
     resumed: bool,
-    /// A state in which it is open: no manifest is condemned in its region from here on, until it is over.
-    announced: Arc<State>,
 }
 
 /// One manifest of all that is stored already.
 async fn gather(from: &Replicas, stored: &[Stored]) -> Result<Manifest> {
     let (mut disks, mut packs) = (Vec::new(), BTreeMap::new());
     for Stored { lun, content, .. } in stored {
-        let manifest = from.manifest(&content.manifest).await?;
+        let manifest = from.manifest(&content.manifest_id()).await?;
         packs.extend(manifest.packs.iter().map(|pack| (pack.id, *pack)));
         // A snapshot has one disk, which gets the LUN that was asked for; all others keep theirs.
         disks.extend(

@@ -1,29 +1,109 @@
 //! Where each region's bytes are.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::catalog::{State, VersionRecord};
+use futures::future::join_all;
+
+use super::region_store::{RegionStore, Site};
+use crate::catalog::{Catalog, State, VersionRecord};
 use crate::error::{Error, ErrorKind, Problem, Result};
-use crate::image::{Copies, Slot};
+use crate::host::Entropy;
+use crate::image::{Copies, Slot, SlotId};
 use crate::model::{Region, StorageAccountType};
-use crate::store::{BlobKey, BlobStore, Prefixed};
+use crate::store::{BlobKey, BlobStore, Prefixed, StoreErrorKind};
 
 /// The stores of the regions: one each, or one for each zone, or a share of a common one.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Regions {
-    pub(super) own: BTreeMap<Region, Vec<Arc<dyn BlobStore>>>,
-    pub(super) common: Option<Arc<dyn BlobStore>>,
-}
-
-/// A slot by its place: a zone of a region, from 0, and a number within it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct SlotId {
-    pub(super) zone: usize,
-    pub(super) number: u32,
+    own: BTreeMap<Region, Vec<Arc<RegionStore>>>,
+    common: Option<Arc<dyn BlobStore>>,
+    /// The shares of the common store that were used.
+    shares: Mutex<BTreeMap<Region, Arc<RegionStore>>>,
+    catalog: Arc<Catalog>,
+    entropy: Arc<dyn Entropy>,
 }
 
 impl Regions {
+    pub(super) fn new(
+        own: BTreeMap<Region, Vec<Arc<dyn BlobStore>>>,
+        common: Option<Arc<dyn BlobStore>>,
+        catalog: Arc<Catalog>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Self {
+        let of_region = |(region, stores): (Region, Vec<Arc<dyn BlobStore>>)| {
+            let is_zonal = stores.len() > 1;
+            let zones = (1..).zip(stores).map(|(zone, store)| {
+                let site = Site { region: region.clone(), zone: is_zonal.then_some(zone) };
+                Arc::new(RegionStore::new(store, site, catalog.clone(), entropy.clone()))
+            });
+            let zones = zones.collect();
+            (region, zones)
+        };
+        let own = own.into_iter().map(of_region).collect();
+        Self { own, common, shares: Mutex::default(), catalog, entropy }
+    }
+
+    /// Refuses a store that was given for the wrong region, or that has seen a newer log. One that does not answer is looked
+    /// at when it is used.
+    pub(super) async fn check(&self) -> Result<()> {
+        for store in self.own.values().flatten() {
+            match store.check().await {
+                // A store that lost its owner is refused in use, so that it does not keep the others away.
+                Err(error) if error.kind() == StoreErrorKind::WrongStore && store.has_an_owner().await => {
+                    return Err(error.at(&store.site().to_string()));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes what was given for a region this catalog's.
+    pub(super) async fn adopt(&self, region: &Region) -> Result<()> {
+        for store in self.zones(region)? {
+            store.adopt().await.map_err(|error| error.at(&store.site().to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Before something is condemned: each zone that answers is the right store, and has seen no newer log.
+    pub(super) async fn prove(&self, region: &Region) -> Result<()> {
+        for store in self.zones(region)? {
+            match store.check().await {
+                Err(error) if error.kind() == StoreErrorKind::WrongStore => {
+                    return Err(error.at(&store.site().to_string()));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// At the beginning of an operation that writes or deletes: mounts may have been changed since the last one.
+    pub(super) fn look_again(&self, region: &Region) {
+        self.zones(region).into_iter().flatten().for_each(|store| store.look_again());
+    }
+
+    /// Notes in a region's stores that they have seen the log up to `state`. Most of its zones must have it.
+    pub(super) async fn witness(&self, region: &Region, state: &State) -> Result<()> {
+        let zones = self.zones(region)?;
+        let (number, head) = (state.number(), state.head());
+        let noted = join_all(zones.iter().map(|store| {
+            let site = store.site().to_string();
+            async move { store.witness(number, &head).await.map_err(|error| error.at(&site)) }
+        }));
+        let (mut missing, mut first) = (0, None);
+        for error in noted.await.into_iter().filter_map(Result::err) {
+            missing += 1;
+            first.get_or_insert(error);
+        }
+        match first {
+            Some(error) if missing * 2 >= zones.len() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// What is wrong with having `region` as a target, if anything is.
     pub(super) fn problem_with(&self, region: &Region) -> Option<Problem> {
         let known = self.common.is_some() || self.own.contains_key(region);
@@ -36,26 +116,24 @@ impl Regions {
         })
     }
 
-    /// The stores of a region's zones, each with the name that errors give it; one that stands for all of the region, where
-    /// it has no zones.
-    fn zones(&self, region: &Region) -> Result<Vec<(String, Arc<dyn BlobStore>)>> {
+    /// The stores of a region's zones; one that stands for all of the region, where it has no zones.
+    fn zones(&self, region: &Region) -> Result<Vec<Arc<RegionStore>>> {
         if let Some(own) = self.own.get(region) {
-            let name = |zone: usize| match own.len() {
-                1 => format!("region {region}"),
-                _ => format!("region {region} zone {}", zone + 1),
-            };
-            return Ok(own.iter().enumerate().map(|(zone, store)| (name(zone), store.clone())).collect());
+            return Ok(own.clone());
         }
-        match &self.common {
-            Some(common) => {
-                let store = Prefixed::new(common.clone(), format!("regions/{region}").parse()?);
-                Ok(vec![(format!("region {region}"), Arc::new(store))])
-            }
-            None => {
-                let what = format!("region `{region}` has no store here: give it one when the service is built");
-                Err(Error::new(Problem::new(ErrorKind::Unavailable, "OperationNotAllowed", "region", what)))
-            }
+        let Some(common) = &self.common else {
+            let what = format!("region `{region}` has no store here: give it one when the service is built");
+            return Err(Error::new(Problem::new(ErrorKind::Unavailable, "OperationNotAllowed", "region", what)));
+        };
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(share) = shares.get(region) {
+            return Ok(vec![share.clone()]);
         }
+        let share = Arc::new(Prefixed::new(common.clone(), format!("regions/{region}").parse()?));
+        let site = Site { region: region.clone(), zone: None };
+        let share = Arc::new(RegionStore::new(share, site, self.catalog.clone(), self.entropy.clone()));
+        shares.insert(region.clone(), share.clone());
+        Ok(vec![share])
     }
 
     /// Every region that has a store of its own, or something in the common one.
@@ -70,15 +148,16 @@ impl Regions {
     }
 
     /// Every slot that a region has something in. A zone that does not answer is left out, unless all do not.
-    pub(super) async fn slots(&self, region: &Region) -> Result<Vec<(SlotId, Slot)>> {
+    pub(super) async fn slots(&self, state: &State, region: &Region) -> Result<Vec<(SlotId, Slot)>> {
         let (zones, mut slots, mut silent) = (self.zones(region)?, Vec::new(), None);
         let mut answered = false;
-        for (zone, (site, store)) in zones.into_iter().enumerate() {
-            match names(store.as_ref(), &"slots".parse()?, &site).await {
+        for (zone, store) in zones.into_iter().enumerate() {
+            match names(&*store, &"slots".parse()?, &store.site().to_string()).await {
                 Ok(names) => {
                     answered = true;
                     for number in names.iter().filter_map(|name| name.parse().ok()) {
-                        slots.push((SlotId { zone, number }, Slot::new(store.clone(), &site, number)?));
+                        let id = SlotId { zone, number };
+                        slots.push((id, slot(&store, state, id)?));
                     }
                 }
                 Err(error) => silent = silent.or(Some(error)),
@@ -88,6 +167,11 @@ impl Regions {
             Some(error) if !answered => Err(error),
             _ => Ok(slots),
         }
+    }
+
+    /// A slot of a region by its place, if the region has such a zone.
+    pub(super) fn slot(&self, state: &State, region: &Region, id: SlotId) -> Result<Option<Slot>> {
+        self.zones(region)?.get(id.zone).map(|store| slot(store, state, id)).transpose()
     }
 
     /// In how many zones of a region a replica is kept.
@@ -100,33 +184,50 @@ impl Regions {
     }
 
     /// One replica of a region, in the zones that its kind of storage is kept in.
-    pub(super) fn copies(&self, region: &Region, number: u32, account: StorageAccountType) -> Result<Vec<Slot>> {
-        let zones = self.zones(region)?.into_iter().take(self.zones_of(region, account));
-        zones.map(|(site, store)| Slot::new(store, &site, number)).collect()
+    pub(super) fn copies(
+        &self,
+        state: &State,
+        region: &Region,
+        number: u32,
+        account: StorageAccountType,
+    ) -> Result<Vec<Slot>> {
+        let zones = self.zones(region)?.into_iter().take(self.zones_of(region, account)).enumerate();
+        zones.map(|(zone, store)| slot(&store, state, SlotId { zone, number })).collect()
     }
 
     /// The first `count` replicas of a region.
-    pub(super) fn replicas(&self, region: &Region, count: u32, account: StorageAccountType) -> Result<Vec<Vec<Slot>>> {
-        (0..count).map(|number| self.copies(region, number, account)).collect()
+    pub(super) fn replicas(
+        &self,
+        state: &State,
+        region: &Region,
+        count: u32,
+        account: StorageAccountType,
+    ) -> Result<Vec<Vec<Slot>>> {
+        (0..count).map(|number| self.copies(state, region, number, account)).collect()
     }
 
     /// The replica that an import goes to.
-    pub(super) fn first(&self, region: &Region, account: StorageAccountType) -> Result<Copies> {
-        Ok(Copies::new(self.copies(region, 0, account)?))
+    pub(super) fn first(&self, state: &State, region: &Region, account: StorageAccountType) -> Result<Copies> {
+        Ok(Copies::new(self.copies(state, region, 0, account)?))
     }
 
     /// Every slot that has a version whole, by the catalog's word: its home's first, then those of `region`, then all
     /// others. One whose region has no store here is left out.
-    pub(super) fn holders(&self, record: &VersionRecord) -> Vec<Slot> {
+    pub(super) fn holders(&self, state: &State, record: &VersionRecord) -> Vec<Slot> {
         let (home, profile) = (record.version.location(), record.version.publishing_profile());
         let of = |region: &Region, count: u32| {
-            self.replicas(region, count, profile.storage_account_type_in(region)).unwrap_or_default()
+            self.replicas(state, region, count, profile.storage_account_type_in(region)).unwrap_or_default()
         };
         // A version's home has it whole from the moment that it is published.
         let at_home = of(home, record.replicas_ready(home).max(1));
         let away = record.ready_regions().filter(|region| *region != home);
         at_home.into_iter().chain(away.flat_map(|region| of(region, record.replicas_ready(region)))).flatten().collect()
     }
+}
+
+fn slot(store: &Arc<RegionStore>, state: &State, id: SlotId) -> Result<Slot> {
+    let (site, lives) = (store.site(), state.lives(&store.site().region, id));
+    Slot::new(store.clone(), &site.to_string(), id.number, lives)
 }
 
 /// The names right below a key.

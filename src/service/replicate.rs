@@ -20,7 +20,7 @@ use crate::access::Action;
 use crate::catalog::{Changes, Event, State, VersionRecord};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::Clock;
-use crate::image::Digest;
+use crate::image::ManifestId;
 use crate::image::manifest::Manifest;
 use crate::image::reach::{Needs, needs};
 use crate::image::replicas::Replicas;
@@ -170,14 +170,14 @@ impl Replication {
             Ok(record) => record,
             Err(error) => return Ok(Plan::refused(error.into_problems())),
         };
-        let content = self.session.content_of(record).await?;
+        let content = self.session.content_of(view.state(), record).await?;
         let (profile, home) = (record.version.publishing_profile(), record.version.location());
         let mut plan = Plan::default();
         for (region, replicas) in targets(record) {
             if record.is_complete_in(&region) {
                 continue;
             }
-            match self.session.look(record, &region, replicas, &content).await {
+            match self.session.look(view.state(), record, &region, replicas, &content).await {
                 Ok(run) => {
                     let (crossing, stored) = run.missing_bytes();
                     plan.regions.push(RegionPlan::new(home, profile, &region, (replicas, crossing, stored)));
@@ -282,18 +282,18 @@ impl Session {
     async fn status_of(
         &self,
         version: &ImageVersionId,
-        content: &mut Option<(Digest, Content)>,
+        content: &mut Option<(ManifestId, Content)>,
     ) -> Result<ReplicationStatus> {
-        let record = self.readable(Action::ReadVersion, version).await?;
-        let manifest = record.content.manifest;
+        let (state, record) = self.readable(Action::ReadVersion, version).await?;
+        let manifest = record.content.manifest_id();
         let content = match content {
             Some((of, content)) if *of == manifest => content,
-            other => &mut other.insert((manifest, self.content_of(&record).await?)).1,
+            other => &mut other.insert((manifest, self.content_of(&state, &record).await?)).1,
         };
         let targets = targets(&record);
         let board = board(&record, &targets, &self.parts.clock);
         for (place, (region, replicas)) in targets.iter().enumerate() {
-            match self.look(&record, region, *replicas, content).await {
+            match self.look(&state, &record, region, *replicas, content).await {
                 Ok(run) => board.looked(place, &run),
                 Err(error) => board.silent(place, &error),
             }
@@ -315,15 +315,15 @@ impl Session {
         })
     }
 
-    async fn readable(&self, action: Action, version: &ImageVersionId) -> Result<Arc<VersionRecord>> {
+    async fn readable(&self, action: Action, version: &ImageVersionId) -> Result<(Arc<State>, Arc<VersionRecord>)> {
         let view = self.refresh().await?;
         view.require(action, version)?;
-        view.record(version).cloned()
+        Ok((view.shared_state(), view.record(version)?.clone()))
     }
 
-    async fn content_of(&self, record: &VersionRecord) -> Result<Content> {
-        let sources = Replicas::new(self.parts.regions.holders(record));
-        let manifest = sources.manifest(&record.content.manifest).await?;
+    async fn content_of(&self, state: &State, record: &VersionRecord) -> Result<Content> {
+        let sources = Replicas::new(self.parts.regions.holders(state, record));
+        let manifest = sources.manifest(&record.content.manifest_id()).await?;
         let needs = needs(&manifest, &sources).await?;
         Ok(Content { manifest, needs, sources })
     }
@@ -331,13 +331,14 @@ impl Session {
     /// What a region has of a version, and lacks.
     async fn look(
         &self,
+        state: &State,
         record: &VersionRecord,
         region: &Region,
         replicas: u32,
         content: &Content,
     ) -> Result<RegionRun> {
         let account = record.version.publishing_profile().storage_account_type_in(region);
-        let slots = self.parts.regions.replicas(region, replicas, account)?;
+        let slots = self.parts.regions.replicas(state, region, replicas, account)?;
         look(region.clone(), slots, &content.manifest, &content.needs).await
     }
 
@@ -367,7 +368,7 @@ impl Session {
             degraded: false,
         };
         let mut report = ReplicationReport { regions: targets.iter().map(zero).collect() };
-        let looking = self.look_around(version, &record, &began, &targets, &terms);
+        let looking = self.look_around(&record, &began, &targets, &terms);
         let cancelled = pin!(terms.control.cancelled());
         let stop = select(cancelled, time_is_up(clock, deadline));
         let (content, open, mut failed) = match select(pin!(looking), stop).await {
@@ -393,7 +394,7 @@ impl Session {
         tell();
         let engine = Engine {
             manifest: &content.manifest,
-            digest: record.content.manifest,
+            manifest_id: record.content.manifest_id(),
             sources: &content.sources,
             workers: &self.parts.workers,
             clock,
@@ -447,24 +448,19 @@ impl Session {
     /// What a version is made of, and what each region that is not complete has of it; or why that can't be told.
     async fn look_around(
         &self,
-        version: &ImageVersionId,
         record: &VersionRecord,
         began: &State,
         targets: &[(Region, u32)],
         terms: &Terms,
     ) -> Result<(Content, Vec<(usize, RegionRun)>, Vec<(usize, Error)>)> {
-        let content = self.content_of(record).await?;
+        let content = self.content_of(began, record).await?;
         let (mut open, mut failed) = (Vec::new(), Vec::new());
         for (place, (region, replicas)) in targets.iter().enumerate() {
             if record.is_complete_in(region) {
                 continue;
             }
-            let packs = content.manifest.packs.iter().map(|pack| pack.id);
-            if began.is_condemned(region, &record.content.manifest, packs) {
-                failed.push((place, being_removed(version)));
-                continue;
-            }
-            match self.look(record, region, *replicas, &content).await {
+            self.parts.regions.look_again(region);
+            match self.look(began, record, region, *replicas, &content).await {
                 Ok(mut run) => {
                     run.bytes_per_second = terms.bytes_per_second.get(region).copied();
                     open.push((place, run));
@@ -517,8 +513,8 @@ impl Session {
 }
 
 fn being_removed(version: &ImageVersionId) -> Error {
-    let what = "packs that it shares there are being removed by a collection: replicate again when that is done; if it was \
-                interrupted, collect again first";
+    let what = "it was taken out of the region and put in again, and a collection has removed some of it meanwhile: replicate \
+                again";
     Error::new(Problem::new(ErrorKind::Unavailable, "RetryableError", version.to_string(), what))
 }
 

@@ -99,7 +99,7 @@ pub(super) fn create_gallery(state: &State, parts: &Parts, rights: &Rights, gall
         problems.push(Problem::new(ErrorKind::Conflict, "OperationNotAllowed", "gallery.name", what));
     }
     problems.extend(sharing(gallery));
-    let [usage, ..] = state.usage(id.subscription(), location, parts.clock.now());
+    let [usage, ..] = state.usage(id.subscription(), location, parts.log_time());
     problems.extend(room_for("galleries", usage, parts.limits.galleries(), id.subscription(), location));
     problems
 }
@@ -147,7 +147,7 @@ pub(super) fn create_definition(
     }
     problems.extend(end_of_life("galleryImage.properties", definition.end_of_life_date(), parts.clock.now()));
     let subscription = id.gallery().subscription();
-    let [_, usage, _] = state.usage(subscription, location, parts.clock.now());
+    let [_, usage, _] = state.usage(subscription, location, parts.log_time());
     problems.extend(room_for("image definitions", usage, parts.limits.image_definitions(), subscription, location));
     problems
 }
@@ -157,7 +157,7 @@ pub(super) fn place_for_version(state: &State, parts: &Parts, id: &ImageVersionI
     if state.definition(id.definition()).is_none() {
         return vec![parent_missing(id.definition())];
     }
-    let now = parts.clock.now();
+    let now = parts.log_time();
     if let Some(there) = state.version(id).filter(|there| !state.is_gone(there, now)) {
         return vec![match there.soft_deleted {
             None => already_exists(id, "a published version never changes: publish under the next number"),

@@ -15,7 +15,7 @@ use crate::image::mending::{Found, Mending};
 use crate::image::pack::{PackId, PackInfo};
 use crate::image::reach::{Needs, needs};
 use crate::image::replicas::{Replicas, is_damage};
-use crate::image::{Digest, Slot};
+use crate::image::{ManifestId, Slot};
 use crate::model::{Region, ResourceId, StorageAccountType};
 use crate::progress::{OnProgress, Progress};
 
@@ -78,12 +78,14 @@ impl Scrubbing {
 
     async fn run(self) -> Result<ScrubReport> {
         self.session.require_administrator("scrub")?;
+        // What was read before the mounts were changed says nothing of now.
+        self.session.parts.regions.look_again(&self.region);
         let state = self.session.state().await?;
         let (mut report, mut hit) = (ScrubReport::default(), BTreeSet::new());
         let mut round = Round::default();
         let kept = kept_in(&self.session, &state, &self.region);
         for (number, one) in kept.iter().enumerate() {
-            let here = self.session.parts.regions.replicas(&self.region, one.ready, one.account)?;
+            let here = self.session.parts.regions.replicas(&state, &self.region, one.ready, one.account)?;
             let here: Vec<Slot> = here.into_iter().flatten().collect();
             let away = one.holders.iter().filter(|slot| !here.iter().any(|one| one.place() == slot.place()));
             let all: Vec<Slot> = here.iter().chain(away).cloned().collect();
@@ -98,7 +100,7 @@ impl Scrubbing {
             };
             if one.replicas > one.ready {
                 // What is not replicated is not missing; but what is there of it must not go.
-                let more = self.session.parts.regions.replicas(&self.region, one.replicas, one.account)?;
+                let more = self.session.parts.regions.replicas(&state, &self.region, one.replicas, one.account)?;
                 round.may_need(&manifest, &needed, more.iter().flatten());
             }
             for pack in &manifest.packs {
@@ -139,15 +141,15 @@ impl Scrubbing {
 }
 
 /// The manifest, in all of the first `here` slots, which must have it; `None` where there is no good one anywhere.
-async fn manifest(digest: &Digest, slots: &[Slot], here: usize, report: &mut ScrubReport) -> Result<Option<Manifest>> {
+async fn manifest(id: &ManifestId, slots: &[Slot], here: usize, report: &mut ScrubReport) -> Result<Option<Manifest>> {
     let mut read = Vec::new();
     for slot in slots {
-        read.push(slot.read_manifest(digest).await.ok());
+        read.push(slot.read_manifest(id).await.ok());
     }
     let good = read.iter().flatten().next().cloned();
     for (slot, _) in slots.iter().zip(&read).take(here).filter(|(_, read)| read.is_none()) {
         let mended = match &good {
-            Some(manifest) => slot.replace_manifest(digest, manifest.encode()?.1).await.is_ok(),
+            Some(manifest) => slot.replace_manifest(id, manifest.encode()?.1).await.is_ok(),
             None => false,
         };
         report.count(mended);
@@ -235,7 +237,7 @@ impl IntoFuture for Scrubbing {
 /// Something that a region keeps whole.
 struct Kept {
     id: ResourceId,
-    manifest: Digest,
+    manifest: ManifestId,
     /// So many replicas have it whole, and so many are to have it.
     ready: u32,
     replicas: u32,
@@ -254,8 +256,8 @@ fn kept_in(session: &Session, state: &State, region: &Region) -> Vec<Kept> {
         let replicas = profile.replicas_in(region).unwrap_or(0).max(ready);
         if replicas > 0 {
             let account = profile.storage_account_type_in(region);
-            let (id, manifest) = (record.version.id().into(), record.content.manifest);
-            let holders = session.parts.regions.holders(record);
+            let (id, manifest) = (record.version.id().into(), record.content.manifest_id());
+            let holders = session.parts.regions.holders(state, record);
             kept.push(Kept { id, manifest, ready, replicas, account, holders });
         }
     }
@@ -264,8 +266,8 @@ fn kept_in(session: &Session, state: &State, region: &Region) -> Vec<Kept> {
         Kept { id, manifest, ready: 1, replicas: 1, account, holders }
     };
     let images = state.managed_images(None).filter(|record| record.resource.location() == region);
-    kept.extend(images.map(|record| one(record.resource.id().into(), record.content.manifest)));
+    kept.extend(images.map(|record| one(record.resource.id().into(), record.content.manifest_id())));
     let snapshots = state.snapshots(None).filter(|record| record.resource.location() == region);
-    kept.extend(snapshots.map(|record| one(record.resource.id().into(), record.content.manifest)));
+    kept.extend(snapshots.map(|record| one(record.resource.id().into(), record.content.manifest_id())));
     kept
 }

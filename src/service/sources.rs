@@ -310,7 +310,7 @@ impl Origin {
                 }
             },
             Self::ImageVersion(id) => {
-                let record = state.version(id).filter(|record| !state.is_gone(record, parts.clock.now()));
+                let record = state.version(id).filter(|record| !state.is_gone(record, parts.log_time()));
                 match record.zip(state.definition(id.definition())) {
                     None => looked.problems.push(not_found(id)),
                     Some((record, of)) => {

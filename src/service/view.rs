@@ -233,7 +233,7 @@ impl CatalogView {
     /// `Forbidden`; `NotFound` without the definition.
     pub fn soft_deleted_versions(&self, definition: &ImageDefinitionId) -> Result<Vec<Arc<ImageVersion>>> {
         self.image_definition(definition)?;
-        let now = self.parts.clock.now();
+        let now = self.parts.log_time();
         let readable = |record: &&Arc<VersionRecord>| self.may(Action::ReadVersion, record.version.id());
         let deleted = self
             .state
@@ -264,7 +264,7 @@ impl CatalogView {
     }
 
     pub(super) fn record(&self, id: &ImageVersionId) -> Result<&Arc<VersionRecord>> {
-        let now = self.parts.clock.now();
+        let now = self.parts.log_time();
         let record = self.state.version(id).filter(|record| !self.state.is_gone(record, now));
         record.ok_or_else(|| Error::new(missing(id)))
     }
@@ -351,7 +351,7 @@ impl CatalogView {
     /// `Forbidden` without the right to see the subscription's galleries.
     pub fn usage(&self, subscription: &SubscriptionId, region: &Region) -> Result<[Usage; 3]> {
         self.require(Action::ReadGallery, AccessScope::Subscription(subscription.clone()))?;
-        let [galleries, definitions, versions] = self.state.usage(subscription, region, self.parts.clock.now());
+        let [galleries, definitions, versions] = self.state.usage(subscription, region, self.parts.log_time());
         let limits = &self.parts.limits;
         Ok([
             Usage { name: "galleries", current_value: galleries, limit: limits.galleries() },
@@ -410,7 +410,7 @@ impl CatalogView {
             };
             LatestCandidate { version: record.version.clone(), verdict }
         };
-        let now = self.parts.clock.now();
+        let now = self.parts.log_time();
         let there = self.state.versions(definition, None).filter(|record| !self.state.is_gone(record, now));
         let readable = |record: &&Arc<VersionRecord>| self.may(Action::ReadVersion, record.version.id());
         Ok(there.filter(readable).map(explain).collect())

@@ -30,6 +30,9 @@ pub enum StoreErrorKind {
     Unknown,
     /// This store cannot do that.
     Unsupported,
+    /// This is not the store that it should be: it belongs to another catalog, region or zone, or is not mounted. Nothing was
+    /// done.
+    WrongStore,
 }
 
 /// A store's failure: what was tried, on which key, and the [kind](StoreErrorKind) to act on.
@@ -83,6 +86,7 @@ impl fmt::Display for StoreError {
             StoreErrorKind::Unavailable => "the store is unavailable",
             StoreErrorKind::Unknown => "it may or may not have happened",
             StoreErrorKind::Unsupported => "not supported by this store",
+            StoreErrorKind::WrongStore => "it is not the right store",
         };
         write!(f, "{}", self.operation)?;
         if let Some(key) = &self.key {
@@ -112,8 +116,14 @@ impl StoreError {
             StoreErrorKind::NotFound | StoreErrorKind::InvalidRange => ErrorKind::Corrupt,
             StoreErrorKind::Unsupported | StoreErrorKind::TooLarge => ErrorKind::Unsupported,
             StoreErrorKind::AlreadyExists => ErrorKind::Conflict,
-            StoreErrorKind::PermissionDenied | StoreErrorKind::Unavailable => ErrorKind::Unavailable,
+            StoreErrorKind::PermissionDenied | StoreErrorKind::Unavailable | StoreErrorKind::WrongStore => {
+                ErrorKind::Unavailable
+            }
         };
-        Error::new(Problem::new(kind, "StorageOperationFailed", place, "its store failed")).with_source(self)
+        let what = match (&self.kind, &self.source) {
+            (StoreErrorKind::WrongStore, Some(source)) => source.to_string(),
+            _ => "its store failed".to_owned(),
+        };
+        Error::new(Problem::new(kind, "StorageOperationFailed", place, what)).with_source(self)
     }
 }

@@ -16,6 +16,7 @@ use std::ops::Range;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 
 pub use error::{StoreError, StoreErrorKind, StoreResult};
 pub use fs::{Durability, FsStore};
@@ -43,12 +44,21 @@ pub struct BlobMeta {
     pub key: BlobKey,
     /// Its length in bytes.
     pub size: u64,
+    /// When it was last written, by the store's own clock; `None` where the store does not tell. [`BlobStore::head`]
+    /// tells it, a listing need not.
+    pub modified: Option<DateTime<Utc>>,
 }
 
 impl BlobMeta {
     /// For the implementor of a store.
     pub fn new(key: BlobKey, size: u64) -> Self {
-        Self { key, size }
+        Self { key, size, modified: None }
+    }
+
+    /// The same with the time of the last write, by the store's own clock.
+    #[must_use]
+    pub fn with_modified(self, modified: DateTime<Utc>) -> Self {
+        Self { modified: Some(modified), ..self }
     }
 }
 

@@ -79,6 +79,10 @@ impl Clock for ManualClock {
         let until = after(self.now(), duration);
         Sleep { clock, until }.boxed()
     }
+
+    fn is_virtual(&self) -> bool {
+        true
+    }
 }
 
 fn after(now: DateTime<Utc>, duration: Duration) -> DateTime<Utc> {

@@ -15,18 +15,42 @@ type Place = (u32, u32);
 /// Every record that something needs of each pack.
 pub type Records = BTreeMap<Pack, BTreeSet<Place>>;
 
+/// Whether a blob of a store was condemned: nothing may rely on it any more.
+pub type IsDead<'a> = &'a dyn Fn(&BlobKey) -> bool;
+
 /// Whether all of some records of a pack are in a slot: in the whole pack, or in parts of it.
-pub fn has(store: &MemoryStore, slot: u32, pack: &str, records: &BTreeSet<Place>) -> bool {
-    if find(store, &format!("slots/{slot}/packs/{pack}")).is_some() {
+pub fn has(store: &MemoryStore, slot: u32, pack: &str, records: &BTreeSet<Place>, is_dead: IsDead<'_>) -> bool {
+    if whole(store, slot, pack).into_iter().any(|key| !is_dead(&key)) {
         return true;
     }
     let parts = block_on(store.list_all(Some(&key(&format!("slots/{slot}/parts/{pack}"))))).unwrap();
     let mut there = BTreeSet::new();
-    for part in parts {
+    for part in parts.into_iter().filter(|part| !is_dead(&part.key)) {
         let (lines, part) = read_part(store, &part.key);
         there.extend((0..lines).map(|line| place(&part, line)));
     }
     records.is_subset(&there)
+}
+
+/// Every life of a manifest in a slot.
+pub fn manifests(store: &MemoryStore, slot: u32, upload: &str, digest: &str) -> Vec<BlobKey> {
+    lives(store, &format!("slots/{slot}/manifests/{upload}"), digest)
+}
+
+/// Every life of a whole pack in a slot.
+fn whole(store: &MemoryStore, slot: u32, pack: &str) -> Vec<BlobKey> {
+    let (upload, number) = pack.split_once('/').unwrap();
+    lives(store, &format!("slots/{slot}/packs/{upload}"), number)
+}
+
+/// A blob has a name, or that and the number of the commit that condemned the one before.
+fn lives(store: &MemoryStore, under: &str, name: &str) -> Vec<BlobKey> {
+    let blobs = block_on(store.list_all(Some(&key(under)))).unwrap();
+    let is_one = |key: &BlobKey| {
+        let last = key.as_str().rsplit('/').next().unwrap();
+        last == name || last.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'))
+    };
+    blobs.into_iter().map(|blob| blob.key).filter(is_one).collect()
 }
 
 /// Every record that a manifest leads to, read from slot 0 of its home.
@@ -67,7 +91,8 @@ pub fn reach(home: &MemoryStore, manifest: &serde_json::Value) -> Records {
 
 /// The bytes of a record in slot 0.
 fn record(store: &MemoryStore, pack: &str, (offset, length): Place) -> Bytes {
-    if let Some(whole) = find(store, &format!("slots/0/packs/{pack}")) {
+    if let Some(whole) = whole(store, 0, pack).first() {
+        let whole = block_on(store.find(whole)).unwrap().unwrap();
         return whole.slice(offset as usize..(offset + length) as usize);
     }
     for part in block_on(store.list_all(Some(&key(&format!("slots/0/parts/{pack}"))))).unwrap() {
@@ -99,8 +124,4 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 
 fn key(text: &str) -> BlobKey {
     text.parse().unwrap()
-}
-
-fn find(store: &MemoryStore, at: &str) -> Option<Bytes> {
-    block_on(store.find(&key(at))).unwrap()
 }

@@ -25,13 +25,18 @@ pub struct Model {
     /// What something needs in each slot, by the name of its store.
     needed: BTreeMap<(String, u32), Needed>,
     /// What each manifest leads to.
-    reach: BTreeMap<Digest, Records>,
+    reach: BTreeMap<Manifest, Records>,
+    /// What was ever condemned in each store: nothing may rely on it.
+    dead: BTreeSet<(String, BlobKey)>,
 }
+
+/// A manifest by its upload and its hash.
+type Manifest = (String, String);
 
 /// What something needs in a slot.
 #[derive(Default)]
 struct Needed {
-    manifests: BTreeSet<Digest>,
+    manifests: BTreeSet<Manifest>,
     records: Records,
 }
 
@@ -74,12 +79,12 @@ impl Model {
         self.needed = self.all_needed(world);
         for ((store, slot), needed) in &self.needed {
             for manifest in &needed.manifests {
-                let key = format!("slots/{slot}/manifests/{manifest}").parse().unwrap();
-                let there = block_on(world.store(store).find_meta(&key)).unwrap();
-                assert!(there.is_some(), "after commit {}: {key} is needed in {store} and is not there", self.number);
+                let there = self.has_manifest(world, store, *slot, manifest);
+                assert!(there, "after commit {}: {manifest:?} is needed in {store} and is not there", self.number);
             }
+            let is_dead = |key: &BlobKey| self.dead.contains(&(store.clone(), key.clone()));
             for (pack, records) in &needed.records {
-                let there = content::has(world.store(store), *slot, pack, records);
+                let there = content::has(world.store(store), *slot, pack, records, &is_dead);
                 assert!(there, "after commit {}: {pack} is needed in {store} slot {slot}: {records:?}", self.number);
             }
         }
@@ -113,8 +118,17 @@ impl Model {
                 let image = self.images.get_mut(&version.into()).unwrap();
                 image.complete.insert(region.clone(), *replicas);
             }
+            Event::ContentCondemned { region, blobs } => {
+                let store = region.to_string();
+                self.dead.extend(blobs.iter().flat_map(|zone| &zone.keys).map(|key| (store.clone(), key.clone())));
+            }
             _ => {}
         }
+    }
+
+    fn has_manifest(&self, world: &World, store: &str, slot: u32, (upload, digest): &Manifest) -> bool {
+        let there = content::manifests(world.store(store), slot, upload, digest);
+        there.into_iter().any(|key| !self.dead.contains(&(store.to_owned(), key)))
     }
 
     fn put(&mut self, id: ResourceId, image: Option<Image>) {
@@ -142,12 +156,12 @@ impl Model {
     fn all_needed(&mut self, world: &World) -> BTreeMap<(String, u32), Needed> {
         let mut needed: BTreeMap<(String, u32), Needed> = BTreeMap::new();
         for (id, image) in &self.images {
-            let manifest = image.content.manifest;
-            let reach = self.reach.entry(manifest).or_insert_with(|| {
-                let (key, home) =
-                    (format!("slots/0/manifests/{manifest}").parse().unwrap(), world.store(image.home.as_str()));
-                let bytes = block_on(home.find(&key)).unwrap();
-                let bytes = bytes.unwrap_or_else(|| panic!("the manifest of {id} was never there: {manifest}"));
+            let manifest = manifest(&image.content);
+            let reach = self.reach.entry(manifest.clone()).or_insert_with(|| {
+                let home = world.store(image.home.as_str());
+                let lives = content::manifests(home, 0, &manifest.0, &manifest.1);
+                let key = lives.first().unwrap_or_else(|| panic!("the manifest of {id} was never there: {manifest:?}"));
+                let bytes = block_on(home.find(key)).unwrap().unwrap();
                 content::reach(home, &serde_json::from_slice(&bytes).unwrap())
             });
             let mut slots = image.complete.clone();
@@ -156,7 +170,7 @@ impl Model {
                 slots.into_iter().flat_map(|(region, count)| (0..count).map(move |slot| (region.clone(), slot)))
             {
                 let of_slot = needed.entry((region.to_string(), slot)).or_default();
-                of_slot.manifests.insert(manifest);
+                of_slot.manifests.insert(manifest.clone());
                 for (pack, records) in &*reach {
                     of_slot.records.entry(pack.clone()).or_default().extend(records);
                 }
@@ -173,12 +187,14 @@ impl Model {
         let Some(needed) = self.needed.get(&(store.to_owned(), slot)) else { return };
         let is_there = match *what {
             "manifests" => {
-                let is_needed = needed.manifests.iter().any(|manifest| manifest.to_string() == *name);
-                !is_needed || block_on(world.store(store).find_meta(key)).unwrap().is_some()
+                let manifest = ((*name).to_owned(), rest[0].split('-').next().unwrap().to_owned());
+                !needed.manifests.contains(&manifest) || self.has_manifest(world, store, slot, &manifest)
             }
             _ => {
-                let pack = format!("{name}/{}", rest[0]);
-                needed.records.get(&pack).is_none_or(|records| content::has(world.store(store), slot, &pack, records))
+                let pack = format!("{name}/{}", rest[0].split('-').next().unwrap());
+                let is_dead = |key: &BlobKey| self.dead.contains(&(store.to_owned(), key.clone()));
+                let has = |records| content::has(world.store(store), slot, &pack, records, &is_dead);
+                needed.records.get(&pack).is_none_or(has)
             }
         };
         assert!(is_there, "{key} was removed from {store}, and something of it is needed");
@@ -202,6 +218,11 @@ impl Model {
     }
 }
 
+fn manifest(content: &ImageContent) -> Manifest {
+    let upload = serde_json::to_value(content.upload).unwrap();
+    (upload.as_str().unwrap().to_owned(), content.manifest.to_string())
+}
+
 fn wanted(version: &compute_gallery::model::ImageVersion) -> BTreeMap<Region, u32> {
     let profile = version.publishing_profile();
     let regions = profile.target_regions().iter().map(|target| target.region().clone());
@@ -216,8 +237,8 @@ fn name(event: &Event) -> String {
         }
         Event::UploadAbandoned { upload } => format!("upload {upload:?} given up"),
         Event::ImageVersionPublished { version, content, .. } => {
-            let manifest = content.manifest;
-            format!("{} published in {:?}, manifest {manifest}", version.id().number(), wanted(version))
+            let manifest = manifest(content);
+            format!("{} published in {:?}, manifest {manifest:?}", version.id().number(), wanted(version))
         }
         Event::ImageVersionUpdated { version } => format!("{} goes to {:?}", version.id().number(), wanted(version)),
         Event::ImageVersionDeleted { version, restorable_until } => {
@@ -227,9 +248,9 @@ fn name(event: &Event) -> String {
         Event::RegionCompleted { version, region, replicas, .. } => {
             format!("{} complete in {region} with {replicas}", version.number())
         }
-        Event::ContentCondemned { region, packs, manifests } => {
-            format!("condemned in {region}: {packs:?} {manifests:?}")
-        }
+        Event::ContentCondemned { region, blobs } => format!("condemned in {region}: {blobs:?}"),
+        Event::RemovalTakenOver { region } => format!("removal taken over in {region}"),
+        Event::RegionStoreClaimed { region, store, .. } => format!("{region} is store {store:?}"),
         Event::ContentRemoved { region } => format!("removed in {region}"),
         other => serde_json::to_value(other).unwrap()["event"].to_string(),
     }

@@ -54,7 +54,7 @@ pub enum Durability {
 /// - Directories stay when their last blob goes, because removing one races with a put into it.
 /// - A copy shares its source's blocks where the file system can do that (btrfs, XFS): it takes no time and no space, and
 ///   what the disk damages is damaged in both. Elsewhere it has blocks of its own. Holes stay holes.
-/// - A directory that lost its `.staging` is no store any more, and every call is
+/// - A directory without a `.staging` is no store: [`open`](Self::open) refuses it, and every later call is
 ///   [`Unavailable`](StoreErrorKind::Unavailable). So a disk that is not mounted does not look like an empty store.
 ///
 /// ```
@@ -85,13 +85,14 @@ const STAGING: &str = ".staging";
 const LEFTOVER_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl FsStore {
-    /// Opens the store in the directory `root`, and creates the directory where there is none.
+    /// Opens the store in the directory `root`, which [`create`](Self::create) has made.
     ///
-    /// Files that a crash left half-written more than a day ago are removed.
+    /// A directory without a `.staging` is no store: one that is missing, mistyped, or where a disk is not mounted is an
+    /// error, and nothing is made there. Files that a crash left half-written more than a day ago are removed.
     ///
     /// # Errors
     ///
-    /// `PermissionDenied`, `Full`, `Unavailable`.
+    /// `NotFound` where no store is, `PermissionDenied`, `Unavailable`.
     pub fn open(root: impl AsRef<Path>) -> StoreResult<Self> {
         Self::open_with(root, Durability::default())
     }
@@ -103,48 +104,69 @@ impl FsStore {
     /// Those of [`open`](Self::open).
     pub fn open_with(root: impl AsRef<Path>, durability: Durability) -> StoreResult<Self> {
         let call = Call { operation: "open", key: None };
-        let root = std::path::absolute(root).map_err(|error| call.failed(error))?;
-        let place = Place::create(root, durability).map_err(|error| call.failed(error))?;
-        let opened = place.enter_root(call)?;
-        // A store that can only be read has no leftovers that it could remove, and is still of use.
-        let _ = staging::remove_leftovers(&opened.staging, LEFTOVER_AGE);
-        Ok(Self { place: Arc::new(place), workers: Workers::default() })
+        let place = Place::new(root, durability).map_err(|error| call.failed(error))?;
+        if !place.is_store().map_err(|error| call.failed(error))? {
+            let what = format!(
+                "no store is in `{}`: mount its disk, correct the path, or make one with `FsStore::create`",
+                place.root().display()
+            );
+            return Err(call.is(StoreErrorKind::NotFound).with_source(io::Error::new(io::ErrorKind::NotFound, what)));
+        }
+        Self::enter(place, call)
     }
 
-    /// Makes a store of the directory `root`, and the directory where it is missing.
+    /// Makes a store in the directory `root`, and the directory where it is missing. What is in the directory stays.
     ///
     /// # Errors
     ///
-    /// Those of [`open`](Self::open).
+    /// `AlreadyExists` where a store is: [`open`](Self::open) it; `PermissionDenied`, `Full`, `Unavailable`.
     pub fn create(root: impl AsRef<Path>) -> StoreResult<Self> {
-        Self::open(root)
+        Self::create_with(root, Durability::default())
     }
 
     /// As [`create`](Self::create), with another durability.
     ///
     /// # Errors
     ///
-    /// Those of [`open`](Self::open).
+    /// Those of [`create`](Self::create).
     pub fn create_with(root: impl AsRef<Path>, durability: Durability) -> StoreResult<Self> {
-        Self::open_with(root, durability)
+        let call = Call { operation: "create", key: None };
+        let place = Place::new(root, durability).map_err(|error| call.failed(error))?;
+        if !place.create_directories().map_err(|error| call.failed(error))? {
+            let what = format!("a store is in `{}` already: open it", place.root().display());
+            let cause = io::Error::new(io::ErrorKind::AlreadyExists, what);
+            return Err(call.is(StoreErrorKind::AlreadyExists).with_source(cause));
+        }
+        Self::enter(place, call)
     }
 
-    /// Opens the store in the directory `root`, or makes one there.
+    /// Opens the store in the directory `root`, or makes one: for directories that are no mount points, such as those of
+    /// tests. Where a disk is mounted, [`open`](Self::open) tells that it is not.
     ///
     /// # Errors
     ///
-    /// Those of [`open`](Self::open).
+    /// `PermissionDenied`, `Full`, `Unavailable`.
     pub fn open_or_create(root: impl AsRef<Path>) -> StoreResult<Self> {
-        Self::open(root)
+        Self::open_or_create_with(root, Durability::default())
     }
 
     /// As [`open_or_create`](Self::open_or_create), with another durability.
     ///
     /// # Errors
     ///
-    /// Those of [`open`](Self::open).
+    /// Those of [`open_or_create`](Self::open_or_create).
     pub fn open_or_create_with(root: impl AsRef<Path>, durability: Durability) -> StoreResult<Self> {
-        Self::open_with(root, durability)
+        let call = Call { operation: "open", key: None };
+        let place = Place::new(root, durability).map_err(|error| call.failed(error))?;
+        place.create_directories().map_err(|error| call.failed(error))?;
+        Self::enter(place, call)
+    }
+
+    fn enter(place: Place, call: Call<'_>) -> StoreResult<Self> {
+        let opened = place.enter_root(call)?;
+        // A store that can only be read has no leftovers that it could remove, and is still of use.
+        let _ = staging::remove_leftovers(&opened.staging, LEFTOVER_AGE);
+        Ok(Self { place: Arc::new(place), workers: Workers::default() })
     }
 
     /// Lets `workers` do the system calls.
@@ -214,14 +236,16 @@ impl BlobStore for FsStore {
         let at = key.clone();
         self.run("head", Some(key), move |place, call| {
             let found = match place.parent(&place.enter_root(call)?, &at) {
-                Ok(Parent::Dir(dir, name)) => dir.kind(name),
-                Ok(Parent::Absent | Parent::IsBlob) => Ok(None),
+                Ok(Parent::Dir(dir, name)) => dir.kind(name).and_then(|kind| Ok((kind, dir.modified(name)?))),
+                Ok(Parent::Absent | Parent::IsBlob) => Ok((None, None)),
                 Err(error) => Err(error),
             };
             match found.map_err(|error| call.failed(error))? {
-                Some(Kind::File(size)) => Ok(BlobMeta::new(at, size)),
-                Some(Kind::Directory) | None => Err(call.is(StoreErrorKind::NotFound)),
-                Some(Kind::Other) => Err(call.failed(not_what_it_should_be())),
+                (Some(Kind::File(size)), modified) => {
+                    Ok(BlobMeta { modified: modified.map(Into::into), ..BlobMeta::new(at, size) })
+                }
+                (Some(Kind::Directory) | None, _) => Err(call.is(StoreErrorKind::NotFound)),
+                (Some(Kind::Other), _) => Err(call.failed(not_what_it_should_be())),
             }
         })
         .await

@@ -39,14 +39,25 @@ pub(super) enum Parent<'a> {
 const DURABLE_NAMES: usize = 16 << 10;
 
 impl Place {
-    /// The place as it is opened, with its directories created.
-    pub(super) fn create(root: PathBuf, durability: Durability) -> io::Result<Self> {
-        let place = Self { root, durability, durable: Mutex::default() };
-        place.create_directories()?;
-        Ok(place)
+    pub(super) fn new(root: impl AsRef<Path>, durability: Durability) -> io::Result<Self> {
+        Ok(Self { root: std::path::absolute(root)?, durability, durable: Mutex::default() })
     }
 
-    fn create_directories(&self) -> io::Result<()> {
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Whether the directory is a store.
+    pub(super) fn is_store(&self) -> io::Result<bool> {
+        match Dir::open_root(&self.root) {
+            Ok(root) => Ok(root.kind(STAGING)?.is_some()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes a store of the directory; false where it is one already.
+    pub(super) fn create_directories(&self) -> io::Result<bool> {
         let missing: Vec<&Path> = self.root.ancestors().take_while(|path| !path.exists()).collect();
         for path in missing.into_iter().rev() {
             match std::fs::create_dir(path) {
@@ -58,14 +69,15 @@ impl Place {
             }
         }
         let root = Dir::open_root(&self.root)?;
-        if root.kind(STAGING)?.is_none() {
-            match root.create_dir(STAGING) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                result => result?,
-            }
-            self.sync(&root)?;
+        if root.kind(STAGING)?.is_some() {
+            return Ok(false);
         }
-        Ok(())
+        let is_new = match root.create_dir(STAGING) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+            result => result.map(|()| true)?,
+        };
+        self.sync(&root)?;
+        Ok(is_new)
     }
 
     pub(super) fn enter_root(&self, call: Call<'_>) -> StoreResult<Root> {

@@ -6,6 +6,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::Kind;
 use super::call::not_what_it_should_be;
@@ -50,6 +51,15 @@ impl Dir {
             Ok(meta) if meta.is_file() => Ok(Some(Kind::File(meta.len()))),
             Ok(meta) if meta.is_dir() => Ok(Some(Kind::Directory)),
             Ok(_) => Ok(Some(Kind::Other)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// When what has that name was last written, by the file system's clock.
+    pub(super) fn modified(&self, name: &str) -> io::Result<Option<SystemTime>> {
+        match fs::symlink_metadata(self.0.join(name)) {
+            Ok(meta) => Ok(meta.modified().ok()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
@@ -47,6 +48,19 @@ impl Dir {
                 FileType::Directory => Kind::Directory,
                 _ => Kind::Other,
             })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(plain(error)),
+        }
+    }
+
+    /// When what has that name was last written, by the file system's clock.
+    pub(super) fn modified(&self, name: &str) -> io::Result<Option<SystemTime>> {
+        match retry_on_intr(|| rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW)) {
+            Ok(stat) => {
+                let (seconds, nanos) = (stat.st_mtime.try_into().ok(), stat.st_mtime_nsec.try_into().ok());
+                let since = seconds.zip(nanos).map(|(seconds, nanos)| Duration::new(seconds, nanos));
+                Ok(since.and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since)))
+            }
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(plain(error)),
         }

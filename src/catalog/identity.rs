@@ -1,0 +1,125 @@
+//! Which catalog this is: a random id, made once, that every store of a region is bound to.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::entry::FORMAT;
+use super::frame;
+use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::host::Entropy;
+use crate::image::{Digest, UploadId};
+use crate::store::{BlobKey, BlobStore, BlobStoreExt, PutMode, StoreErrorKind};
+
+/// The random id of a catalog.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct CatalogId(pub(crate) UploadId);
+
+impl fmt::Display for CatalogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for CatalogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The blob that makes a store a catalog. The first entry of the log follows its hash, so that no log can be put under
+/// another catalog's name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Identity {
+    format: u32,
+    pub(super) catalog: CatalogId,
+    /// What a build must know to read the catalog. This build knows no feature.
+    read_features: Vec<String>,
+    /// What a build must know to write to it.
+    write_features: Vec<String>,
+}
+
+fn key() -> Result<BlobKey> {
+    "identity".parse()
+}
+
+impl Identity {
+    fn new(entropy: &dyn Entropy) -> Result<Self> {
+        let mut id = [0; 16];
+        entropy.fill(&mut id).map_err(|error| Error::from_io("entropy", "drawing a catalog's id", error))?;
+        let catalog = CatalogId(UploadId::from_bytes(id));
+        Ok(Self { format: FORMAT, catalog, read_features: Vec::new(), write_features: Vec::new() })
+    }
+
+    /// The identity of the catalog on `store`, with the hash that its log begins with; `None` where there is none.
+    pub(super) async fn find(store: &dyn BlobStore) -> Result<Option<(Self, Digest)>> {
+        let key = key()?;
+        let Some(bytes) = store.find(&key).await.map_err(|error| error.at("catalog"))? else { return Ok(None) };
+        let (digest, identity): (_, Self) = frame::decode(&bytes, &key)?;
+        let unknown = identity.read_features.iter().chain(&identity.write_features).next();
+        let needs = match (identity.format == FORMAT, unknown) {
+            (true, None) => return Ok(Some((identity, digest))),
+            (false, _) => format!("format `{}`; this build reads `{FORMAT}`", identity.format),
+            (true, Some(feature)) => format!("the feature `{feature}`, which this build does not know"),
+        };
+        let what = format!("the catalog has {needs}: use a newer build");
+        Err(Error::new(Problem::new(ErrorKind::Unsupported, "OperationNotAllowed", "catalog", what)))
+    }
+
+    /// Makes the store a catalog.
+    ///
+    /// # Errors
+    ///
+    /// `AlreadyExists` where it is one.
+    pub(super) async fn create(store: &dyn BlobStore, entropy: &dyn Entropy) -> Result<(Self, Digest)> {
+        refuse_remains(store).await?;
+        let (key, identity) = (key()?, Self::new(entropy)?);
+        let (digest, bytes) = frame::encode(&identity)?;
+        match store.put(&key, bytes, PutMode::Create).await {
+            Ok(()) => Ok((identity, digest)),
+            // It may be our own, whose answer was lost.
+            Err(error) if matches!(error.kind(), StoreErrorKind::AlreadyExists | StoreErrorKind::Unknown) => {
+                match Self::find(store).await? {
+                    Some((there, digest)) if there == identity => {
+                        // ORDER: found by reading, so perhaps not durable yet.
+                        store.persist(&key).await.map_err(|error| error.at("catalog"))?;
+                        Ok((identity, digest))
+                    }
+                    Some((there, _)) => Err(already(there.catalog)),
+                    None => Err(error.at("catalog")),
+                }
+            }
+            Err(error) => Err(error.at("catalog")),
+        }
+    }
+}
+
+/// That a store is a catalog already.
+fn already(catalog: CatalogId) -> Error {
+    let what = format!("catalog {catalog} is there already: open it, or choose another store");
+    Error::new(Problem::new(ErrorKind::AlreadyExists, "OperationNotAllowed", "catalog", what))
+}
+
+/// That a store is no catalog.
+pub(super) fn absent() -> Error {
+    let what = "no catalog is in this store: mount its disk or correct its path or prefix; a new catalog is made with \
+                `create`";
+    Error::new(Problem::new(ErrorKind::NotFound, "ResourceNotFound", "catalog", what))
+}
+
+/// Refuses a log or checkpoint without an identity: the catalog that they belong to has lost some of its blobs.
+pub(super) async fn refuse_remains(store: &dyn BlobStore) -> Result<()> {
+    for folder in ["log", "checkpoints"] {
+        let page = store.list(Some(&folder.parse()?), None, 1).await.map_err(|error| error.at("catalog"))?;
+        if let Some(blob) = page.blobs.first()
+            && Identity::find(store).await?.is_none()
+        {
+            let what =
+                format!("`{}` is there and `identity` is not: restore that blob, nothing else was changed", blob.key);
+            return Err(Error::corrupt("catalog", what));
+        }
+    }
+    Ok(())
+}

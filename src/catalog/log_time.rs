@@ -1,0 +1,109 @@
+//! What time it is, for acts that cannot be undone: never by this process's clock alone.
+//!
+//! The time of a log ascends, so one entry from a clock that is a year ahead would hold up everything that waits for a
+//! time, and a purge by such a clock would come a year early. Therefore this process's clock is believed only as far as
+//! another one agrees: the store's own, which it sets on each blob; else that of the newest entry of another writer. From
+//! there on the clock at hand only measures how much time goes by. Late is safe.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::log::{Catalog, time_of};
+use super::state::State;
+use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::host::Clock;
+
+/// An entry may be this far ahead of the store's time.
+const AHEAD_OF_STORE: TimeDelta = TimeDelta::minutes(10);
+
+/// And this far ahead of the newest entry of another writer, where the store tells no time: a gallery may be quiet.
+const AHEAD_OF_OTHERS: TimeDelta = TimeDelta::days(30);
+
+/// A time that another clock has told.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    time: DateTime<Utc>,
+    /// What this process's clock said at that moment.
+    at: DateTime<Utc>,
+    by_store: bool,
+}
+
+impl Told {
+    /// What time it is by that clock, if this process's one goes at the right speed.
+    fn now(&self, clock: DateTime<Utc>) -> DateTime<Utc> {
+        self.time + clock.signed_duration_since(self.at).max(TimeDelta::zero())
+    }
+}
+
+/// What other clocks have told.
+#[derive(Debug)]
+pub(super) struct LogTime(Mutex<Option<Told>>);
+
+impl LogTime {
+    /// `probed` is the store's time now, if it tells; all entries of `state` are of other writers.
+    pub(super) fn new(clock: &dyn Clock, probed: Option<DateTime<Utc>>, state: &State) -> Self {
+        let at = clock.now();
+        let by_store = probed.filter(|_| !clock.is_virtual()).map(|time| Told { time, at, by_store: true });
+        let by_others = (state.number() > 0).then(|| Told { time: state.time(), at, by_store: false });
+        Self(Mutex::new(by_store.or(by_others)))
+    }
+
+    /// An entry of another writer was read.
+    pub(super) fn read_of_another(&self, clock: &dyn Clock, time: DateTime<Utc>) {
+        let (at, mut told) = (clock.now(), self.told());
+        if told.is_none_or(|told| !told.by_store && told.now(at) < time) {
+            *told = Some(Told { time, at, by_store: false });
+        }
+    }
+
+    fn told(&self) -> MutexGuard<'_, Option<Told>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Catalog {
+    /// What time it surely is, without a question to the store.
+    pub(crate) fn log_time(&self) -> DateTime<Utc> {
+        let now = self.clock.now();
+        self.time.told().map_or(now, |told| told.now(now).min(now))
+    }
+
+    /// What time it surely is: by this process's clock, and not later than another clock has it. For what may come late and
+    /// must not come early. Asks the store.
+    pub(crate) async fn agreed_time(&self) -> Result<DateTime<Utc>> {
+        let is_by_store = self.time.told().is_some_and(|told| told.by_store);
+        if is_by_store && let Some(time) = time_of(&*self.store, &*self.entropy).await? {
+            *self.time.told() = Some(Told { time, at: self.clock.now(), by_store: true });
+        }
+        Ok(self.log_time())
+    }
+
+    /// Refuses to write an entry with the time of a clock that is far ahead. After a quiet time the store is asked.
+    pub(super) async fn refuse_a_wrong_clock(&self, state: &State) -> Result<()> {
+        let now = self.clock.now();
+        if self.clock.is_virtual() || now <= state.time().checked_add_signed(AHEAD_OF_STORE).unwrap_or(now) {
+            return Ok(());
+        }
+        let Some(mut told) = *self.time.told() else { return Ok(()) };
+        if told.by_store
+            && let Some(time) = time_of(&*self.store, &*self.entropy).await?
+        {
+            told = Told { time, at: self.clock.now(), by_store: true };
+            *self.time.told() = Some(told);
+        }
+        let (limit, whose) = match told.by_store {
+            true => (AHEAD_OF_STORE, "the catalog's store"),
+            false => (AHEAD_OF_OTHERS, "the newest commit of another process"),
+        };
+        let (now, theirs) = (self.clock.now(), told.now(now));
+        if now.signed_duration_since(theirs) <= limit {
+            return Ok(());
+        }
+        let what = format!(
+            "this process has {now}, {whose} has {theirs}: set the clock right. Nothing was written, because the times of a log \
+             ascend and one from the future would stay"
+        );
+        Err(Error::new(Problem::new(ErrorKind::Unavailable, "OperationNotAllowed", "clock", what)))
+    }
+}

@@ -1,0 +1,424 @@
+//! The store of a region, or of one of its zones, and the proof that it is.
+//!
+//! A mistyped path, swapped mounts, a disk that is not mounted and a catalog that was restored from a backup all look like
+//! a healthy gallery with other content, and a collection or a scrub would make it so. Therefore each store says whose it
+//! is, in its `owner` blob, and up to which commit it has followed the log, in its `witnesses`; the catalog says which store
+//! it has claimed. Every call goes through [`RegionStore`], which holds the three against each other: before the first read,
+//! before the first write, at the beginning of each operation that writes, and before every deletion.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::access::Caller;
+use crate::catalog::{Catalog, CatalogId, Changes, Event, State, StoreName};
+use crate::error::Error;
+use crate::host::Entropy;
+use crate::image::{Digest, UploadId};
+use crate::model::Region;
+use crate::store::{
+    BlobKey, BlobMeta, BlobStore, BlobStoreExt, Page, PutMode, StoreError, StoreErrorKind, StoreResult,
+};
+
+const FORMAT: u32 = 1;
+
+/// So many of the newest witnesses are kept.
+const WITNESSES_KEPT: usize = 2;
+
+/// Which store it is to be.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Site {
+    pub(super) region: Region,
+    /// From 1; `None` where one store is all of the region.
+    pub(super) zone: Option<u32>,
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "region {}", self.region)?;
+        self.zone.map_or(Ok(()), |zone| write!(f, " zone {zone}"))
+    }
+}
+
+/// The blob that says whose a store is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Owner {
+    format: u32,
+    catalog: CatalogId,
+    region: Region,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    zone: Option<u32>,
+    store: StoreName,
+}
+
+impl Owner {
+    fn site(&self) -> Site {
+        Site { region: self.region.clone(), zone: self.zone }
+    }
+}
+
+/// What was found out about a store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Proven {
+    #[default]
+    Nothing,
+    /// It belongs to nobody else: it can be read, and may be empty.
+    NotAnothers,
+    /// It is the one that the catalog has claimed.
+    Claimed,
+}
+
+/// The store of a region, or of a zone of one.
+pub(super) struct RegionStore {
+    inner: Arc<dyn BlobStore>,
+    site: Site,
+    catalog: Arc<Catalog>,
+    entropy: Arc<dyn Entropy>,
+    proven: Mutex<Proven>,
+}
+
+impl fmt::Debug for RegionStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RegionStore({})", self.site)
+    }
+}
+
+fn owner_key() -> StoreResult<BlobKey> {
+    key("owner")
+}
+
+fn key(text: &str) -> StoreResult<BlobKey> {
+    text.parse().map_err(|error: Error| StoreError::new(StoreErrorKind::Unsupported, "name", None).with_source(error))
+}
+
+impl RegionStore {
+    pub(super) fn new(inner: Arc<dyn BlobStore>, site: Site, catalog: Arc<Catalog>, entropy: Arc<dyn Entropy>) -> Self {
+        Self { inner, site, catalog, entropy, proven: Mutex::default() }
+    }
+
+    pub(super) fn site(&self) -> &Site {
+        &self.site
+    }
+
+    /// Forgets what was proven: the next call looks again.
+    pub(super) fn look_again(&self) {
+        self.note(Proven::Nothing);
+    }
+
+    /// Refuses a store that is another's, or that has seen a newer log than this one.
+    pub(super) async fn check(&self) -> StoreResult<()> {
+        self.owner(true).await.map(drop)
+    }
+
+    /// Whether it says whose it is.
+    pub(super) async fn has_an_owner(&self) -> bool {
+        !matches!(self.read_owner().await, Ok(None))
+    }
+
+    fn note(&self, proven: Proven) {
+        *self.proven.lock().unwrap_or_else(PoisonError::into_inner) = proven;
+    }
+
+    fn proven(&self) -> Proven {
+        *self.proven.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Before a read.
+    async fn is_not_anothers(&self) -> StoreResult<()> {
+        if self.proven() == Proven::Nothing {
+            self.check().await?;
+            self.note(Proven::NotAnothers);
+        }
+        Ok(())
+    }
+
+    /// Before a write: a store that belongs to nobody becomes this catalog's.
+    async fn is_claimed(&self) -> StoreResult<()> {
+        if self.proven() == Proven::Claimed {
+            return Ok(());
+        }
+        let store = match self.owner(true).await? {
+            Some(owner) => owner.store,
+            None => self.create_owner().await?,
+        };
+        let claim = self.catalog.snapshot().claim(&self.site.region, self.site.zone);
+        if claim != Some(store) {
+            self.claim(store).await?;
+        }
+        self.note(Proven::Claimed);
+        Ok(())
+    }
+
+    /// Before a deletion: looked at each time.
+    async fn is_ours(&self) -> StoreResult<()> {
+        let owner = self.owner(false).await?;
+        let claim = self.catalog.snapshot().claim(&self.site.region, self.site.zone);
+        match owner {
+            Some(owner) if claim == Some(owner.store) => Ok(()),
+            _ => Err(self.wrong("the catalog has not claimed this store, so nothing is deleted in it")),
+        }
+    }
+
+    /// The store's owner, who is this catalog; `None` for an empty store without one.
+    async fn owner(&self, and_witnesses: bool) -> StoreResult<Option<Owner>> {
+        let Some(owner) = self.read_owner().await? else {
+            // Another process may have claimed it.
+            let state = self.catalog.refresh().await.map_err(failed)?;
+            return self.may_be_empty(&state).await.map(|()| None);
+        };
+        let catalog = self.catalog.id();
+        if owner.catalog != catalog {
+            return Err(self.wrong(&format!(
+                "this store is {} of catalog {}, and the catalog that was opened is {catalog}: mount the right store, or \
+                 open the right catalog",
+                owner.site(),
+                owner.catalog
+            )));
+        }
+        if owner.site() != self.site {
+            return Err(self.wrong(&format!(
+                "this store is {} of catalog {catalog}, not {}: mount the right one",
+                owner.site(),
+                self.site
+            )));
+        }
+        let claimed = |state: &State| state.claim(&self.site.region, self.site.zone);
+        let is_another = |claim: Option<StoreName>| claim.is_some_and(|store| store != owner.store);
+        if is_another(claimed(&self.catalog.snapshot()))
+            && is_another(claimed(&*self.catalog.refresh().await.map_err(failed)?))
+        {
+            return Err(self.wrong(&format!(
+                "the catalog has claimed another store for {}: mount that, or adopt this one with `adopt_region_store`",
+                self.site
+            )));
+        }
+        if and_witnesses {
+            self.check_witness().await?;
+        }
+        Ok(Some(owner))
+    }
+
+    async fn read_owner(&self) -> StoreResult<Option<Owner>> {
+        let Some(bytes) = self.inner.find(&owner_key()?).await? else { return Ok(None) };
+        match serde_json::from_slice::<Owner>(&bytes) {
+            Ok(owner) if owner.format == FORMAT => Ok(Some(owner)),
+            Ok(owner) => Err(self.wrong(&format!(
+                "its `owner` blob has format `{}`, this build reads `{FORMAT}`: use a newer build",
+                owner.format
+            ))),
+            Err(error) => Err(self.wrong(&format!(
+                "its `owner` blob cannot be read ({error}): restore it, or adopt the store with `adopt_region_store`"
+            ))),
+        }
+    }
+
+    /// Refuses a store without an owner, unless nothing is in it and the catalog knows no other.
+    async fn may_be_empty(&self, state: &State) -> StoreResult<()> {
+        if state.claim(&self.site.region, self.site.zone).is_some() {
+            return Err(self.wrong(&format!(
+                "the catalog has claimed a store for {}, and this one has no `owner` blob: is its disk not mounted? If the \
+                 store was lost and this is a new one, adopt it with `adopt_region_store`",
+                self.site
+            )));
+        }
+        if state.has_claims_of_another_shape(&self.site.region, self.site.zone) {
+            return Err(self.wrong(&format!(
+                "the catalog has claimed {} for region {}: give those, or adopt the new ones with `adopt_region_store`",
+                if self.site.zone.is_some() { "one store" } else { "a store in each of three zones" },
+                self.site.region
+            )));
+        }
+        if !self.inner.list(Some(&key("slots")?), None, 1).await?.blobs.is_empty() {
+            return Err(self.wrong(
+                "it holds images and has no `owner` blob: restore that, or adopt the store with `adopt_region_store`",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Refuses a catalog that lacks a commit which the store has seen.
+    async fn check_witness(&self) -> StoreResult<()> {
+        let newest = self.inner.list(Some(&key("witnesses")?), None, 1).await?;
+        let Some((number, digest)) = newest.blobs.first().and_then(|blob| witness_of(&blob.key)) else { return Ok(()) };
+        match self.catalog.has_entry(number, &digest).await.map_err(failed)? {
+            Some(true) => Ok(()),
+            Some(false) => Err(self.wrong(&format!(
+                "it has seen another commit {number} than this catalog has: the catalog's log was replaced. Restore the right \
+                 one, or go on with this one and adopt the store with `adopt_region_store`"
+            ))),
+            None => Err(self.wrong(&format!(
+                "it has seen commit {number}, and the catalog's log ends at {}: the catalog is older than its store, as one \
+                 from a backup is. Restore the newest log, or go on with this one and adopt the store with \
+                 `adopt_region_store`: what was published since is then foreign to it and stays",
+                self.catalog.snapshot().number()
+            ))),
+        }
+    }
+
+    async fn create_owner(&self) -> StoreResult<StoreName> {
+        let store = self.draw()?;
+        match self.inner.put(&owner_key()?, self.encode(store)?, PutMode::Create).await {
+            Ok(()) => Ok(store),
+            // Another process was faster, or the answer was lost.
+            Err(error) if matches!(error.kind(), StoreErrorKind::AlreadyExists | StoreErrorKind::Unknown) => {
+                match self.owner(true).await? {
+                    Some(owner) => {
+                        self.inner.persist(&owner_key()?).await?;
+                        Ok(owner.store)
+                    }
+                    None => Err(error),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn draw(&self) -> StoreResult<StoreName> {
+        let mut id = [0; 16];
+        let filled = self.entropy.fill(&mut id);
+        filled.map_err(|error| StoreError::new(StoreErrorKind::Unavailable, "claim", None).with_source(error))?;
+        Ok(StoreName(UploadId::from_bytes(id)))
+    }
+
+    fn encode(&self, store: StoreName) -> StoreResult<Bytes> {
+        let Site { region, zone } = self.site.clone();
+        let owner = Owner { format: FORMAT, catalog: self.catalog.id(), region, zone, store };
+        let bytes = serde_json::to_vec(&owner);
+        bytes.map(Bytes::from).map_err(|error| self.wrong(&format!("its `owner` blob cannot be written: {error}")))
+    }
+
+    /// The catalog claims the store, which has said that it is this catalog's.
+    async fn claim(&self, store: StoreName) -> StoreResult<()> {
+        let site = self.site.clone();
+        let check = move |state: &State| match state.claim(&site.region, site.zone) {
+            // The same, or another: that is found out by the next look.
+            Some(_) => Ok(Changes::default()),
+            None => Ok(claimed(&site, store)),
+        };
+        let state = self.catalog.commit(&service()?, check).await.map_err(failed)?;
+        match state.claim(&self.site.region, self.site.zone) == Some(store) {
+            true => Ok(()),
+            false => {
+                Err(self.wrong("another process has claimed another store for it at the same time: mount one of them"))
+            }
+        }
+    }
+
+    /// Makes the store this catalog's, whatever it says of itself; what is in it stays.
+    pub(super) async fn adopt(&self) -> StoreResult<()> {
+        let store = match self.read_owner().await {
+            Ok(Some(owner)) if owner.catalog == self.catalog.id() && owner.site() == self.site => owner.store,
+            Ok(_) => self.draw()?,
+            Err(error) if error.kind() == StoreErrorKind::WrongStore => self.draw()?,
+            Err(error) => return Err(error),
+        };
+        let site = self.site.clone();
+        let check = move |state: &State| match state.claim(&site.region, site.zone) == Some(store) {
+            true => Ok(Changes::default()),
+            false => Ok(claimed(&site, store)),
+        };
+        let state = self.catalog.commit(&service()?, check).await.map_err(failed)?;
+        self.inner.put(&owner_key()?, self.encode(store)?, PutMode::Overwrite).await?;
+        // ORDER: the store says whose it is before it forgets what it has seen.
+        for blob in self.inner.list_all(Some(&key("witnesses")?)).await? {
+            self.inner.delete(&blob.key).await?;
+        }
+        self.put_witness(state.number(), &state.head()).await?;
+        self.look_again();
+        self.check().await
+    }
+
+    /// Notes in the store that it has seen a commit, so that an older log is refused from here on.
+    pub(super) async fn witness(&self, number: u64, digest: &Digest) -> StoreResult<()> {
+        self.is_claimed().await?;
+        self.put_witness(number, digest).await
+    }
+
+    async fn put_witness(&self, number: u64, digest: &Digest) -> StoreResult<()> {
+        let folder = key("witnesses")?;
+        let there = self.inner.list(Some(&folder), None, 16).await?.blobs;
+        let newest = there.first().and_then(|blob| witness_of(&blob.key));
+        if newest.is_some_and(|(newest, _)| newest >= number) {
+            return Ok(());
+        }
+        // The newest sorts first. Names that only grow need no replacement, which could go back.
+        let witness = key(&format!("witnesses/{:020}-{digest}", u64::MAX - number))?;
+        match self.inner.put(&witness, Bytes::new(), PutMode::Create).await {
+            Err(error) if error.kind() != StoreErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        for blob in there.iter().skip(WITNESSES_KEPT - 1) {
+            // An old one that stays says nothing wrong.
+            let _ = self.inner.delete(&blob.key).await;
+        }
+        Ok(())
+    }
+
+    fn wrong(&self, what: &str) -> StoreError {
+        StoreError::new(StoreErrorKind::WrongStore, "open", None).with_source(what)
+    }
+}
+
+fn claimed(site: &Site, store: StoreName) -> Changes {
+    let (region, zone) = (site.region.clone(), site.zone);
+    Changes { events: vec![Event::RegionStoreClaimed { region, zone, store }], authorization: None }
+}
+
+/// The service itself, in the history.
+fn service() -> StoreResult<Caller> {
+    "compute-gallery".parse().map_err(failed)
+}
+
+/// The catalog did not answer, and the store was not asked.
+fn failed(error: Error) -> StoreError {
+    StoreError::new(StoreErrorKind::Unavailable, "look up the owner", None).with_source(error)
+}
+
+fn witness_of(key: &BlobKey) -> Option<(u64, Digest)> {
+    let (number, digest) = key.segments().nth(1)?.split_once('-')?;
+    Some((u64::MAX - number.parse::<u64>().ok()?, digest.parse().ok()?))
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl BlobStore for RegionStore {
+    async fn put(&self, key: &BlobKey, bytes: Bytes, mode: PutMode) -> StoreResult<()> {
+        self.is_claimed().await?;
+        self.inner.put(key, bytes, mode).await
+    }
+
+    async fn get(&self, key: &BlobKey, range: Option<Range<u64>>) -> StoreResult<Bytes> {
+        self.is_not_anothers().await?;
+        self.inner.get(key, range).await
+    }
+
+    async fn head(&self, key: &BlobKey) -> StoreResult<BlobMeta> {
+        self.is_not_anothers().await?;
+        self.inner.head(key).await
+    }
+
+    async fn delete(&self, key: &BlobKey) -> StoreResult<()> {
+        self.is_ours().await?;
+        self.inner.delete(key).await
+    }
+
+    async fn list(&self, under: Option<&BlobKey>, after: Option<&BlobKey>, limit: usize) -> StoreResult<Page> {
+        self.is_not_anothers().await?;
+        self.inner.list(under, after, limit).await
+    }
+
+    async fn copy(&self, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
+        self.is_claimed().await?;
+        self.inner.copy(from, to, mode).await
+    }
+
+    async fn persist(&self, under: &BlobKey) -> StoreResult<()> {
+        self.is_not_anothers().await?;
+        self.inner.persist(under).await
+    }
+}
