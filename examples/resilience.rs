@@ -32,7 +32,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         None => make_disk(&root.path().join("disk.raw"))?,
     };
     let (home, far): (Region, Region) = ("westeurope".parse()?, "eastus".parse()?);
-    let session = open(root.path(), &home, &far).await?;
+    let session = open(root.path(), &home, &far, false).await?;
 
     let gallery: GalleryId =
         "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/Resilience".parse()?;
@@ -66,8 +66,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
     println!("zone 2 lost   deployed all the same: {}", same(&disk, &root.path().join("vm1.raw"))?);
     tell(&session, &version).await?;
 
-    // The disk is replaced by an empty one.
-    let session = open(root.path(), &home, &far).await?;
+    // The disk is replaced by an empty one. That it is not just one that is not mounted is for the operator to say.
+    let session = open(root.path(), &home, &far, true).await?;
     let report = session.scrub(&home).await?;
     println!("scrub         {} packs and manifests brought back, {} lost", report.mended, report.damaged);
     tell(&session, &version).await?;
@@ -93,12 +93,13 @@ async fn run() -> Result<(), Box<dyn Error>> {
     if first.digest == deployed.digest { Ok(()) } else { Err("the two deployments differ".into()) }
 }
 
-async fn open(root: &Path, home: &Region, far: &Region) -> Result<Session, Box<dyn Error>> {
+async fn open(root: &Path, home: &Region, far: &Region, adopt: bool) -> Result<Session, Box<dyn Error>> {
     let zones = [1, 2, 3].map(|zone| FsStore::open_or_create(root.join(format!("zone-{zone}"))));
     let [one, two, three] = zones;
     let builder = GalleryService::builder().allow_all();
     let builder = builder.catalog_store(FsStore::open_or_create(root.join("catalog"))?);
     let builder = builder.zonal_region_stores(home.clone(), [one?, two?, three?]);
+    let builder = if adopt { builder.adopt_region_store(home.clone()) } else { builder };
     let service =
         builder.region_store(far.clone(), FsStore::open_or_create(root.join("far"))?).open_or_create().await?;
     Ok(service.session("example".parse()?))

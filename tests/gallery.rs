@@ -461,7 +461,8 @@ fn a_disk_that_cannot_be_read_to_its_end_leaves_no_pack_behind() {
         let error = session.publish(new_version("1.0.0", "westeurope", source)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
         assert!(error.to_string().contains("bad sector"), "{error}");
-        assert!(store.list_all(Some(&"regions".parse().unwrap())).await.unwrap().is_empty());
+        let left = store.list_all(Some(&"regions/westeurope/slots".parse().unwrap())).await.unwrap();
+        assert!(left.is_empty(), "{left:?}");
         let directory = tempfile::tempdir().unwrap();
         let source = DiskSource::path(directory.path(), DiskFormat::Raw);
         let error = session.publish(new_version("1.0.0", "westeurope", source)).await.unwrap_err();

@@ -263,7 +263,8 @@ fn what_was_acknowledged_survives_a_hundred_kills() {
         let builder = GalleryService::builder().allow_all().store(files(directory.path())).clock(later);
         let session = builder.open_or_create().await.unwrap().session("last".parse().unwrap());
         session.collect().abandon_uploads_after(std::time::Duration::ZERO).await.unwrap();
-        let left = files(directory.path()).list_all(Some(&"regions".parse().unwrap())).await.unwrap();
+        let mut left = files(directory.path()).list_all(Some(&"regions".parse().unwrap())).await.unwrap();
+        left.retain(|blob| blob.key.as_str().contains("/slots/"));
         assert!(left.is_empty(), "{left:?}");
     });
 }

@@ -193,13 +193,13 @@ fn what_cannot_be_mended_names_the_versions_that_are_hit() {
 fn a_whole_replica_that_is_lost_is_filled_again() {
     block_on(async {
         let (session, store) = world("westeurope=2,eastus").await;
-        let whole = blobs(&store, "regions/westeurope").await;
+        let whole = blobs(&store, "regions/westeurope/slots").await;
         for (key, _) in &whole {
             store.delete(key).await.unwrap();
         }
         let report = session.scrub(&region("westeurope")).await.unwrap();
         assert_eq!((report.mended, report.damaged), (whole.len(), 0), "{report:?}");
-        assert_eq!(blobs(&store, "regions/westeurope").await, whole);
+        assert_eq!(blobs(&store, "regions/westeurope/slots").await, whole);
     });
 }
 

@@ -51,7 +51,8 @@ fn start() -> DateTime<Utc> {
 }
 
 async fn run(seed: u64) {
-    let (store, clock) = (MemoryStore::new(), ManualClock::new(start()));
+    let clock = ManualClock::new(start()).compared_with_stores();
+    let store = MemoryStore::new().with_clock(clock.clone());
     let gallery = RealGallery::open(&store, &clock, seed).await;
     let mut random = Random(seed);
     let mut model = Model::default();

@@ -43,7 +43,7 @@ impl World {
     async fn new() -> Self {
         let (catalog, far) = (MemoryStore::new(), MemoryStore::new());
         let zones = [(); 3].map(|()| MemoryStore::new());
-        let (session, faults) = open(&catalog, &far, &zones, 1).await;
+        let (session, faults) = open(&catalog, &far, &zones, 1, &[]).await;
         let home = region("westeurope");
         session.create_gallery(Gallery::new(image().gallery().clone(), home.clone())).await.unwrap();
         let identifier = ImageIdentifier::new("a", "b", "c").unwrap();
@@ -52,12 +52,12 @@ impl World {
         Self { session, zones, faults, catalog, far }
     }
 
-    /// The same gallery, with an empty store in place of a zone that is lost for good.
+    /// The same gallery, with an empty store in place of a zone that is lost for good, which the operator adopts.
     async fn with_new_zone(mut self, zone: usize) -> Self {
         if let Some(lost) = self.zones.get_mut(zone) {
             *lost = MemoryStore::new();
         }
-        (self.session, self.faults) = open(&self.catalog, &self.far, &self.zones, 2).await;
+        (self.session, self.faults) = open(&self.catalog, &self.far, &self.zones, 2, &[region("westeurope")]).await;
         self
     }
 
@@ -68,7 +68,8 @@ impl World {
 
     /// Every blob of a zone with its length, where it is not the shared ground of all.
     async fn blobs(&self, zone: usize) -> Vec<(String, u64)> {
-        let blobs = self.zones.get(zone).unwrap().list_all(None).await.unwrap();
+        let slots = "slots".parse().unwrap();
+        let blobs = self.zones.get(zone).unwrap().list_all(Some(&slots)).await.unwrap();
         blobs.into_iter().map(|blob| (blob.key.to_string(), blob.size)).collect()
     }
 
@@ -78,11 +79,18 @@ impl World {
     }
 }
 
-async fn open(catalog: &MemoryStore, far: &MemoryStore, zones: &[MemoryStore; 3], seed: u64) -> (Session, [Faults; 3]) {
+async fn open(
+    catalog: &MemoryStore,
+    far: &MemoryStore,
+    zones: &[MemoryStore; 3],
+    seed: u64,
+    adopted: &[Region],
+) -> (Session, [Faults; 3]) {
     let faulty = zones.clone().map(FaultyStore::new);
     let faults = [0, 1, 2].map(|zone: usize| faulty.get(zone).unwrap().faults());
     let builder = GalleryService::builder().allow_all().catalog_store(catalog.clone());
     let builder = builder.zonal_region_stores(region("westeurope"), faulty).region_store(region("eastus"), far.clone());
+    let builder = adopted.iter().fold(builder, |builder, region| builder.adopt_region_store(region.clone()));
     let clock = ManualClock::auto_advancing("2026-01-02T03:04:05Z".parse().unwrap());
     let service = builder.clock(clock).entropy(SeededEntropy::new(seed)).open_or_create().await.unwrap();
     (service.session("test".parse().unwrap()), faults)
@@ -243,7 +251,7 @@ fn a_version_in_one_zone_is_told_to_be_lost_and_mended_from_another_region() {
         let report = world.session.scrub(&region("westeurope")).await.unwrap();
         assert_eq!(report.damaged_versions, [ResourceId::from(version(1))], "no other region has that: {report:?}");
         assert!(report.mended > 0 && !world.is_degraded(0).await);
-        for key in world.far.list_all(None).await.unwrap() {
+        for key in world.far.list_all(Some(&"slots".parse().unwrap())).await.unwrap() {
             world.far.delete(&key.key).await.unwrap();
         }
         assert!(deployed(&world.session, 0).await.unwrap() == disk(0));

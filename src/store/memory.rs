@@ -6,9 +6,10 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 
 use super::{BlobKey, BlobMeta, BlobStore, MAX_BLOB_BYTES, Page, PutMode, StoreError, StoreErrorKind, StoreResult};
-use crate::host::Workers;
+use crate::host::{Clock, Workers};
 
 /// A store in memory, for tests and for galleries that need not outlive the process. Clones share their blobs.
 ///
@@ -32,8 +33,22 @@ use crate::host::Workers;
 /// [`with_deep_copies`](Self::with_deep_copies) asks for more.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore {
-    blobs: Arc<RwLock<BTreeMap<BlobKey, Bytes>>>,
+    blobs: Arc<RwLock<BTreeMap<BlobKey, Stored>>>,
     copiers: Option<Workers>,
+    clock: Option<Arc<dyn Clock>>,
+}
+
+#[derive(Clone, Debug)]
+struct Stored {
+    bytes: Bytes,
+    /// By the store's clock.
+    modified: Option<DateTime<Utc>>,
+}
+
+impl Stored {
+    fn meta(&self, key: &BlobKey) -> BlobMeta {
+        BlobMeta { modified: self.modified, ..BlobMeta::new(key.clone(), self.bytes.len() as u64) }
+    }
 }
 
 impl MemoryStore {
@@ -65,12 +80,35 @@ impl MemoryStore {
         Self { copiers: Some(workers), ..self }
     }
 
+    /// Gives each blob the time of its last write by `clock`, as file systems and buckets do by their own.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use compute_gallery::host::{Clock, SystemClock};
+    /// use compute_gallery::store::{BlobStore, MemoryStore, PutMode};
+    ///
+    /// # futures::executor::block_on(async {
+    /// let (store, key) = (MemoryStore::new().with_clock(SystemClock), "a".parse()?);
+    /// store.put(&key, Bytes::new(), PutMode::Create).await?;
+    /// assert!(store.head(&key).await?.modified <= Some(SystemClock.now()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn with_clock(self, clock: impl Clock) -> Self {
+        Self { clock: Some(Arc::new(clock)), ..self }
+    }
+
+    fn stored(&self, bytes: Bytes) -> Stored {
+        Stored { bytes, modified: self.clock.as_ref().map(|clock| clock.now()) }
+    }
+
     // Each change of the map is one insert or remove, so a panic elsewhere leaves nothing half-done in it.
-    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<BlobKey, Bytes>> {
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<BlobKey, Stored>> {
         self.blobs.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<BlobKey, Bytes>> {
+    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<BlobKey, Stored>> {
         self.blobs.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -85,13 +123,14 @@ impl BlobStore for MemoryStore {
         if mode == PutMode::Create && blobs.contains_key(key) {
             return Err(StoreError::new(StoreErrorKind::AlreadyExists, "put", Some(key)));
         }
-        blobs.insert(key.clone(), bytes);
+        blobs.insert(key.clone(), self.stored(bytes));
         Ok(())
     }
 
     async fn get(&self, key: &BlobKey, range: Option<Range<u64>>) -> StoreResult<Bytes> {
         let blobs = self.read();
-        let bytes = blobs.get(key).ok_or_else(|| StoreError::new(StoreErrorKind::NotFound, "get", Some(key)))?;
+        let there = blobs.get(key).ok_or_else(|| StoreError::new(StoreErrorKind::NotFound, "get", Some(key)))?;
+        let bytes = &there.bytes;
         let Some(range) = range else { return Ok(bytes.clone()) };
         match (usize::try_from(range.start), usize::try_from(range.end)) {
             (Ok(start), Ok(end)) if start <= end && end <= bytes.len() => Ok(bytes.slice(start..end)),
@@ -101,7 +140,7 @@ impl BlobStore for MemoryStore {
 
     async fn head(&self, key: &BlobKey) -> StoreResult<BlobMeta> {
         match self.read().get(key) {
-            Some(bytes) => Ok(BlobMeta::new(key.clone(), bytes.len() as u64)),
+            Some(there) => Ok(there.meta(key)),
             None => Err(StoreError::new(StoreErrorKind::NotFound, "head", Some(key))),
         }
     }
@@ -122,7 +161,7 @@ impl BlobStore for MemoryStore {
             .take_while(|(key, _)| end.as_ref().is_none_or(|end| key.as_str() < end.as_str()))
             .filter(|(key, _)| under.is_none_or(|under| key.is_under(under)))
             .take(limit.saturating_add(1))
-            .map(|(key, bytes)| BlobMeta::new(key.clone(), bytes.len() as u64))
+            .map(|(key, there)| there.meta(key))
             .collect();
         let more = found.len() > limit;
         found.truncate(limit);
@@ -131,7 +170,7 @@ impl BlobStore for MemoryStore {
 
     async fn copy(&self, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
         let already_exists = || StoreError::new(StoreErrorKind::AlreadyExists, "copy", Some(to));
-        let Some(bytes) = self.read().get(from).cloned() else {
+        let Some(Stored { bytes, .. }) = self.read().get(from).cloned() else {
             return Err(StoreError::new(StoreErrorKind::NotFound, "copy", Some(from)));
         };
         let bytes = match &self.copiers {
@@ -144,7 +183,7 @@ impl BlobStore for MemoryStore {
         if mode == PutMode::Create && blobs.contains_key(to) {
             return Err(already_exists());
         }
-        blobs.insert(to.clone(), bytes);
+        blobs.insert(to.clone(), self.stored(bytes));
         Ok(())
     }
 

@@ -32,6 +32,7 @@ use crate::host::Clock;
 pub struct ManualClock {
     state: Arc<Mutex<State>>,
     advances_by_itself: bool,
+    is_compared_with_stores: bool,
 }
 
 #[derive(Debug)]
@@ -43,12 +44,23 @@ struct State {
 impl ManualClock {
     /// A clock that stands at `start`.
     pub fn new(start: DateTime<Utc>) -> Self {
-        Self { state: Arc::new(Mutex::new(State { now: start, sleepers: Vec::new() })), advances_by_itself: false }
+        Self {
+            state: Arc::new(Mutex::new(State { now: start, sleepers: Vec::new() })),
+            advances_by_itself: false,
+            is_compared_with_stores: false,
+        }
     }
 
     /// A clock that jumps to the end of every sleep, so that nobody ever waits.
     pub fn auto_advancing(start: DateTime<Utc>) -> Self {
         Self { advances_by_itself: true, ..Self::new(start) }
+    }
+
+    /// The same clock, whose time is held against that of the stores, as the system's is: for stores that have their time
+    /// from a clock like this one ([`MemoryStore::with_clock`](crate::store::MemoryStore::with_clock)).
+    #[must_use]
+    pub fn compared_with_stores(self) -> Self {
+        Self { is_compared_with_stores: true, ..self }
     }
 
     /// Moves the clock forward and wakes those whose sleep is over.
@@ -81,7 +93,7 @@ impl Clock for ManualClock {
     }
 
     fn is_virtual(&self) -> bool {
-        true
+        !self.is_compared_with_stores
     }
 }
 

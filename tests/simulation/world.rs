@@ -37,6 +37,8 @@ pub struct World {
     network: Mutex<Network>,
     pub model: Mutex<Model>,
     stores: BTreeMap<&'static str, MemoryStore>,
+    /// What time it is by the stores.
+    truth: ManualClock,
     clocks: [ManualClock; PROCESSES],
     /// Services that have been opened.
     opened: Mutex<Vec<(usize, GalleryService)>>,
@@ -105,7 +107,9 @@ impl World {
     /// Clocks of different processes differ by up to `skew`.
     pub fn new(seed: u64, skew: Duration) -> Self {
         let start: DateTime<Utc> = "2026-01-02T03:04:05Z".parse().unwrap();
-        let stores = REGIONS.into_iter().chain([CATALOG]).map(|place| (place, MemoryStore::new())).collect();
+        let truth = ManualClock::new(start).compared_with_stores();
+        let store = |place| (place, MemoryStore::new().with_clock(truth.clone()));
+        let stores = REGIONS.into_iter().chain([CATALOG]).map(store).collect();
         let mut world = Self {
             chance: Mutex::new(seed),
             likings: Vec::new(),
@@ -114,7 +118,8 @@ impl World {
             network: Mutex::default(),
             model: Mutex::default(),
             stores,
-            clocks: std::array::from_fn(|_| ManualClock::new(start)),
+            truth,
+            clocks: std::array::from_fn(|_| ManualClock::new(start).compared_with_stores()),
             opened: Mutex::default(),
             succeeded: Mutex::default(),
             new_calls: AtomicUsize::new(0),
@@ -204,7 +209,7 @@ impl World {
     }
 
     pub fn pass_time(&self, time: Duration) {
-        self.clocks.iter().for_each(|clock| clock.advance(time));
+        self.clocks.iter().chain([&self.truth]).for_each(|clock| clock.advance(time));
     }
 
     /// A store goes away for some calls.
@@ -295,7 +300,7 @@ impl World {
         for region in REGIONS {
             builder = builder.region_store(region.parse::<Region>().unwrap(), self.stores[region].clone());
         }
-        let clock = ManualClock::auto_advancing(compute_gallery::host::Clock::now(&self.clocks[0]));
+        let clock = ManualClock::auto_advancing(compute_gallery::host::Clock::now(&self.truth)).compared_with_stores();
         let builder = builder.clock(clock).entropy(SeededEntropy::new(self.draw()));
         builder.workers(compute_gallery::host::Workers::inline()).open_or_create().await.unwrap()
     }
