@@ -36,6 +36,12 @@ pub(super) fn failed(error: StoreError) -> Error {
     error.at("catalog")
 }
 
+fn unreadable(key: &BlobKey, cause: Error) -> Error {
+    let what =
+        "it is no entry. Entries are written whole: if another program has put it there, move it away; else restore it";
+    Error::corrupt(format!("catalog blob {key}"), what).with_source(cause)
+}
+
 fn hole(missing: u64, there: u64) -> Error {
     let what = format!(
         "entry `{missing}` is missing and entry `{there}` is there: restore blob `log/{missing:020}`; until then nothing is \
@@ -181,7 +187,10 @@ impl Catalog {
     pub(super) async fn read_entry(&self, number: u64) -> Result<Option<(Digest, Entry)>> {
         let key = log_key(number)?;
         match self.store.find(&key).await.map_err(failed)? {
-            Some(bytes) => Entry::decode(&bytes, &key).map(Some),
+            Some(bytes) => match Entry::decode(&bytes, &key) {
+                Err(error) if error.kind() == ErrorKind::Corrupt => Err(unreadable(&key, error)),
+                decoded => decoded.map(Some),
+            },
             None => Ok(None),
         }
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::authorize::Authority;
 use super::parts::Parts;
-use super::regions::Regions;
+use super::region_store;
+use super::regions::{self, Regions};
 use super::session::Session;
 use crate::access::{Caller, Directory};
 use crate::catalog::Catalog;
@@ -236,7 +237,11 @@ impl GalleryServiceBuilder {
         let clock = self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock));
         let entropy = self.entropy.clone().unwrap_or_else(|| Arc::new(SystemEntropy));
         let open = || Catalog::open(store.clone(), clock.clone(), entropy.clone());
-        let create = || Catalog::create(store.clone(), clock.clone(), entropy.clone());
+        let create = async || {
+            // ORDER: before anything is made. A mistyped catalog leaves no second one behind.
+            self.refuse_stores_of_others().await?;
+            Catalog::create(store.clone(), clock.clone(), entropy.clone()).await
+        };
         let catalog = match start {
             Start::Open => open().await?,
             Start::Create => create().await?,
@@ -275,6 +280,25 @@ impl GalleryServiceBuilder {
             pools,
             computer_names,
         })))
+    }
+}
+
+impl GalleryServiceBuilder {
+    /// A new catalog takes no store that says whose it is.
+    async fn refuse_stores_of_others(&self) -> Result<()> {
+        for (region, stores) in self.region_stores.iter().filter(|(region, _)| !self.adopted.contains(*region)) {
+            for store in stores {
+                region_store::refuse_an_owned(&**store, region).await?;
+            }
+        }
+        let Some(common) = &self.common_store else { return Ok(()) };
+        for region in regions::in_common(&**common).await? {
+            if !self.adopted.contains(&region) && !self.region_stores.contains_key(&region) {
+                let share = Prefixed::new(common.clone(), format!("regions/{region}").parse()?);
+                region_store::refuse_an_owned(&share, &region).await?;
+            }
+        }
+        Ok(())
     }
 }
 

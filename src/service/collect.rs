@@ -177,7 +177,9 @@ impl Collecting {
         self.session.parts.regions.look_again(region);
         self.finish_removal(region, report).await?;
         self.rewrite(region, report).await?;
-        while self.region(region, report).await? == Round::More {}
+        // What a store says is deleted and still lists is not asked for again in this collection.
+        let mut removed = BTreeSet::new();
+        while self.region(region, report, &mut removed).await? == Round::More {}
         Ok(())
     }
 
@@ -228,7 +230,12 @@ impl Collecting {
     }
 
     /// Frees some of what nothing needs in a region.
-    async fn region(&self, region: &Region, report: &mut CollectionReport) -> Result<Round> {
+    async fn region(
+        &self,
+        region: &Region,
+        report: &mut CollectionReport,
+        removed: &mut BTreeSet<Blob>,
+    ) -> Result<Round> {
         let session = &self.session;
         let mut library = Library::new(session);
         for _ in 0..ATTEMPTS {
@@ -246,7 +253,9 @@ impl Collecting {
             library.read(&state, region, &stock).await?;
             let Some(unneeded) = library.unneeded(&state, region, &stock) else { continue };
             report.tell(region, &unneeded, library.unreadable(&state, region));
-            let garbage = unneeded.garbage.first(PACKS_AT_A_TIME);
+            let mut garbage = unneeded.garbage;
+            garbage.0.retain(|blob, _| !removed.contains(blob));
+            let garbage = garbage.first(PACKS_AT_A_TIME);
             let garbage = self.without_the_doubtful(garbage, &unneeded.relied_on, &stock).await?;
             if garbage.0.is_empty() {
                 return Ok(Round::Done);
@@ -280,6 +289,7 @@ impl Collecting {
                 continue;
             }
             let Some(epoch) = state.condemned(region).map(|condemned| condemned.epoch) else { continue };
+            removed.extend(garbage.0.keys());
             return self.remove(region, garbage, epoch, &state, report).await;
         }
         Ok(Round::Done)
@@ -324,7 +334,9 @@ impl Collecting {
     ) -> Result<Round> {
         let (parts, mut removed) = (&self.session.parts, Garbage::default());
         // ORDER: from here on the stores refuse a log that does not know of the condemnation.
-        parts.regions.witness(region, condemned).await?;
+        for zone in garbage.0.keys().map(|blob| blob.slot.zone).collect::<BTreeSet<_>>() {
+            parts.regions.witness_in(region, zone, condemned).await?;
+        }
         let mut outcome = Ok(Round::More);
         let blobs: Vec<(Blob, u64)> = garbage.0.into_iter().collect();
         'batches: for batch in blobs.chunks(BETWEEN_LOOKS) {

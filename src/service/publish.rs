@@ -589,7 +589,7 @@ impl<T: Send + 'static> Publishing<T> {
         let announced = if state.is_open(new) { Some(new) } else { state.upload_of(&self.target, &self.location) };
         let name = announced.ok_or_else(|| closed(&self.target))?;
         // ORDER: before the first pack. A catalog that is older than this upload is refused by the stores from here on.
-        session.parts.regions.witness(&self.location, &state).await?;
+        session.parts.regions.witness(&self.location, self.account(), &state).await?;
         Ok(Upload { name, resumed: name != new })
     }
 
@@ -650,7 +650,9 @@ impl<T: Send + 'static> Publishing<T> {
             events.retain(|event| !matches!(event, Event::RegionCompleted { .. }));
         }
         let base = base.map(|base| (base.id.clone(), base.content.clone()));
-        self.record(storage, events, upload.name, base, stored).await?;
+        let state = self.record(storage, events, upload.name, base, stored).await?;
+        // A log that ends before it is refused from here on. It is published all the same.
+        let _ = self.session.parts.regions.witness(&self.location, self.account(), &state).await;
         Ok(Some(Published { resource, content, import: stats.into(), degraded: copies.have_lost_one() }))
     }
 
@@ -662,7 +664,7 @@ impl<T: Send + 'static> Publishing<T> {
         upload: UploadName,
         base: Option<(ImageVersionId, ImageContent)>,
         stored: Vec<Stored>,
-    ) -> Result<()> {
+    ) -> Result<Arc<State>> {
         let (rules, storage, target, parts) =
             (self.rules.clone(), storage.clone(), self.target.clone(), self.session.parts.clone());
         let (origin, location, expected) = (self.origin.clone(), self.location.clone(), self.expected.clone());
@@ -683,7 +685,7 @@ impl<T: Send + 'static> Publishing<T> {
             }
             Ok(Changes { events: events.clone(), authorization })
         };
-        self.session.parts.catalog.commit(&self.session.caller, check).await.map(drop)
+        self.session.parts.catalog.commit(&self.session.caller, check).await
     }
 
     /// Gives an upload up: first in the catalog, so that nobody can publish it, then its packs go.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::Caller;
 use crate::catalog::{Catalog, CatalogId, Changes, Event, State, StoreName};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::Entropy;
 use crate::image::{Digest, UploadId};
 use crate::model::Region;
@@ -362,6 +362,22 @@ impl RegionStore {
     fn wrong(&self, what: &str) -> StoreError {
         StoreError::new(StoreErrorKind::WrongStore, "open", None).with_source(what)
     }
+}
+
+/// Refuses a store that says whose it is: a new catalog is about to be made, and cannot be the one.
+pub(super) async fn refuse_an_owned(store: &dyn BlobStore, region: &Region) -> Result<()> {
+    let place = format!("region {region}");
+    let found = store.find(&owner_key().map_err(|error| error.at(&place))?).await;
+    let Some(bytes) = found.map_err(|error| error.at(&place))? else { return Ok(()) };
+    let whose = match serde_json::from_slice::<Owner>(&bytes) {
+        Ok(owner) => format!("is {} of catalog {}", owner.site(), owner.catalog),
+        Err(_) => "has an `owner` blob that cannot be read".to_owned(),
+    };
+    let what = format!(
+        "this store {whose}, and a new catalog was to be made: open that catalog (is its disk mounted, and its path right?), give \
+         another store, or adopt this one with `adopt_region_store`. Nothing was made"
+    );
+    Err(Error::new(Problem::new(ErrorKind::Unavailable, "OperationNotAllowed", place, what)))
 }
 
 fn claimed(site: &Site, store: StoreName) -> Changes {

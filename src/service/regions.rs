@@ -85,23 +85,24 @@ impl Regions {
         self.zones(region).into_iter().flatten().for_each(|store| store.look_again());
     }
 
-    /// Notes in a region's stores that they have seen the log up to `state`. Most of its zones must have it.
-    pub(super) async fn witness(&self, region: &Region, state: &State) -> Result<()> {
+    /// Notes in the stores where replicas of that kind lie that they have seen the log up to `state`: a log that ends before
+    /// is refused from here on. Most of the zones must have it.
+    pub(super) async fn witness(&self, region: &Region, account: StorageAccountType, state: &State) -> Result<()> {
+        let zones = self.zones_of(region, account);
+        let noted = join_all((0..zones).map(|zone| self.witness_in(region, zone, state))).await;
+        let failed: Vec<Error> = noted.into_iter().filter_map(Result::err).collect();
+        match failed.len() * 2 >= zones {
+            true => failed.into_iter().next().map_or(Ok(()), Err),
+            false => Ok(()),
+        }
+    }
+
+    /// The same in one zone.
+    pub(super) async fn witness_in(&self, region: &Region, zone: usize, state: &State) -> Result<()> {
         let zones = self.zones(region)?;
-        let (number, head) = (state.number(), state.head());
-        let noted = join_all(zones.iter().map(|store| {
-            let site = store.site().to_string();
-            async move { store.witness(number, &head).await.map_err(|error| error.at(&site)) }
-        }));
-        let (mut missing, mut first) = (0, None);
-        for error in noted.await.into_iter().filter_map(Result::err) {
-            missing += 1;
-            first.get_or_insert(error);
-        }
-        match first {
-            Some(error) if missing * 2 >= zones.len() => Err(error),
-            _ => Ok(()),
-        }
+        let Some(store) = zones.get(zone) else { return Ok(()) };
+        let noted = store.witness(state.number(), &state.head()).await;
+        noted.map_err(|error| error.at(&store.site().to_string()))
     }
 
     /// What is wrong with having `region` as a target, if anything is.
@@ -141,9 +142,7 @@ impl Regions {
         let mut regions: BTreeSet<Region> = self.own.keys().cloned().collect();
         regions.extend(state.uploads().map(|(_, upload)| upload.region.clone()));
         let Some(common) = &self.common else { return Ok(regions) };
-        for name in names(common.as_ref(), &"regions".parse()?, "regions").await? {
-            regions.insert(name.parse()?);
-        }
+        regions.extend(in_common(&**common).await?);
         Ok(regions)
     }
 
@@ -228,6 +227,12 @@ impl Regions {
 fn slot(store: &Arc<RegionStore>, state: &State, id: SlotId) -> Result<Slot> {
     let (site, lives) = (store.site(), state.lives(&store.site().region, id));
     Slot::new(store.clone(), &site.to_string(), id.number, lives)
+}
+
+/// The regions that have something in a common store.
+pub(super) async fn in_common(common: &dyn BlobStore) -> Result<Vec<Region>> {
+    let names = names(common, &"regions".parse()?, "regions").await?;
+    names.iter().map(|name| name.parse()).collect()
 }
 
 /// The names right below a key.

@@ -460,6 +460,12 @@ impl Session {
                 continue;
             }
             self.parts.regions.look_again(region);
+            let account = record.version.publishing_profile().storage_account_type_in(region);
+            // ORDER: before anything is found there or put there. A log that does not know the version is refused from here on.
+            if let Err(error) = self.parts.regions.witness(region, account, began).await {
+                failed.push((place, error));
+                continue;
+            }
             match self.look(began, record, region, *replicas, &content).await {
                 Ok(mut run) => {
                     run.bytes_per_second = terms.bytes_per_second.get(region).copied();

@@ -120,10 +120,12 @@ impl StoreError {
                 ErrorKind::Unavailable
             }
         };
-        let what = match (&self.kind, &self.source) {
-            (StoreErrorKind::WrongStore, Some(source)) => source.to_string(),
-            _ => "its store failed".to_owned(),
-        };
-        Error::new(Problem::new(kind, "StorageOperationFailed", place, what)).with_source(self)
+        match (self.kind, &self.source) {
+            // It says all that there is to say.
+            (StoreErrorKind::WrongStore, Some(source)) => {
+                Error::new(Problem::new(kind, "OperationNotAllowed", place, source.to_string()))
+            }
+            _ => Error::new(Problem::new(kind, "StorageOperationFailed", place, "its store failed")).with_source(self),
+        }
     }
 }

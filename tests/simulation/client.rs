@@ -351,7 +351,6 @@ impl<'a> Call<'a> {
     }
 
     async fn collect(&self) {
-        let _collecting = self.world.collects();
         self.say("collect".to_owned());
         match self.session.collect().await {
             Ok(report) => {

@@ -5,12 +5,13 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+use compute_gallery::host::Clock;
 use compute_gallery::model::Region;
 use compute_gallery::store::*;
 use compute_gallery::testkit::{ManualClock, SeededEntropy, YieldingStore};
@@ -19,6 +20,12 @@ use compute_gallery::{GalleryService, GalleryServiceBuilder};
 use crate::model::Model;
 
 pub const CATALOG: &str = "catalog";
+static LOG: LazyLock<BlobKey> = LazyLock::new(|| "catalog/log".parse().unwrap());
+static CHECKPOINTS: LazyLock<BlobKey> = LazyLock::new(|| "catalog/checkpoints".parse().unwrap());
+
+/// The clocks begin a year before the truth, and are then set.
+const YEAR: TimeDelta = TimeDelta::days(365);
+
 pub const REGIONS: [&str; 3] = ["westeurope", "eastus", "northeurope"];
 pub const PROCESSES: usize = 3;
 
@@ -45,7 +52,6 @@ pub struct World {
     succeeded: Mutex<BTreeMap<String, u64>>,
     new_calls: AtomicUsize,
     ending: AtomicBool,
-    collectors: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -90,25 +96,25 @@ enum Fate {
     Late,
 }
 
-/// Counts one of something for as long as it lives.
-pub struct Counted<'a>(&'a AtomicUsize);
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl World {
-    /// Clocks of different processes differ by up to `skew`.
-    pub fn new(seed: u64, skew: Duration) -> Self {
+    pub fn new(seed: u64) -> Self {
         let start: DateTime<Utc> = "2026-01-02T03:04:05Z".parse().unwrap();
-        let truth = ManualClock::new(start).compared_with_stores();
-        let store = |place| (place, MemoryStore::new().with_clock(truth.clone()));
+        // In some runs the stores tell the time, and clocks are nearly right; in others they don't, and clocks may be wrong by
+        // up to a year.
+        let told = seed % 4 < 2;
+        let clock = |start: DateTime<Utc>| {
+            let clock = ManualClock::new(start);
+            if told { clock.compared_with_stores() } else { clock }
+        };
+        let truth = clock(start);
+        let store = |place| {
+            let store = MemoryStore::new();
+            (place, if told { store.with_clock(truth.clone()) } else { store })
+        };
         let stores = REGIONS.into_iter().chain([CATALOG]).map(store).collect();
         let mut world = Self {
             chance: Mutex::new(seed),
@@ -119,16 +125,23 @@ impl World {
             model: Mutex::default(),
             stores,
             truth,
-            clocks: std::array::from_fn(|_| ManualClock::new(start).compared_with_stores()),
+            clocks: std::array::from_fn(|_| clock(start - YEAR)),
             opened: Mutex::default(),
             succeeded: Mutex::default(),
             new_calls: AtomicUsize::new(0),
             ending: AtomicBool::new(false),
-            collectors: AtomicUsize::new(0),
         };
         lock(&world.trace).is_printed = std::env::var_os("SIMULATION_TRACE").is_some();
         for clock in &world.clocks {
-            clock.advance(Duration::from_millis(world.below(skew.as_millis() as usize + 1) as u64));
+            let wrong = match told {
+                // Up to nine minutes before or behind.
+                true => YEAR + TimeDelta::milliseconds(world.below(18 * 60_000) as i64) - TimeDelta::minutes(9),
+                false => {
+                    let days = *world.of(&[0, 0, 1, 30, 365, 366, 395, 730]);
+                    TimeDelta::days(days) + TimeDelta::milliseconds(world.below(20 * 60_000) as i64)
+                }
+            };
+            clock.advance(wrong.to_std().unwrap());
         }
         world.likings = USUAL.iter().map(|usual| usual * world.of(&[1, 1, 5])).collect();
         world.versions = *world.of(&[1, 2, 5]);
@@ -235,15 +248,6 @@ impl World {
         self.ending.load(Ordering::Relaxed)
     }
 
-    pub fn collects(&self) -> Counted<'_> {
-        self.collectors.fetch_add(1, Ordering::Relaxed);
-        Counted(&self.collectors)
-    }
-
-    pub fn is_anybody_collecting(&self) -> bool {
-        self.collectors.load(Ordering::Relaxed) > 0
-    }
-
     /// The number of a call that begins.
     pub fn new_call(&self) -> usize {
         self.new_calls.fetch_add(1, Ordering::Relaxed)
@@ -296,13 +300,108 @@ impl World {
 
     /// A service over the same stores that meets no fault and whose calls do not count.
     pub async fn observer(&self) -> GalleryService {
+        self.observer_with_clock().await.0
+    }
+
+    /// The same with its clock.
+    pub async fn observer_with_clock(&self) -> (GalleryService, ManualClock) {
         let mut builder = GalleryService::builder().allow_all().catalog_store(self.stores[CATALOG].clone());
         for region in REGIONS {
             builder = builder.region_store(region.parse::<Region>().unwrap(), self.stores[region].clone());
         }
-        let clock = ManualClock::auto_advancing(compute_gallery::host::Clock::now(&self.truth)).compared_with_stores();
-        let builder = builder.clock(clock).entropy(SeededEntropy::new(self.draw()));
-        builder.workers(compute_gallery::host::Workers::inline()).open_or_create().await.unwrap()
+        let clock = ManualClock::auto_advancing(self.truth.now());
+        let clock = if self.truth.is_virtual() { clock } else { clock.compared_with_stores() };
+        let builder = builder.clock(clock.clone()).entropy(SeededEntropy::new(self.draw()));
+        let builder = builder.workers(compute_gallery::host::Workers::inline());
+        (builder.open_or_create().await.unwrap(), clock)
+    }
+
+    /// An operator opens the stores with the wrong catalog, mounts them in the wrong places, or has lost some of the log. Each is
+    /// refused, or is harmless, and nothing changes in the regions.
+    pub fn mistake(&self) {
+        futures::executor::block_on(async {
+            let before = self.regions().await;
+            match self.below(4) {
+                0 => {
+                    self.say("-- an operator makes a new catalog over the regions".to_owned());
+                    let made = self.operator(MemoryStore::new(), false).create().await;
+                    assert!(made.is_err() || before.is_empty(), "another catalog's stores are taken");
+                }
+                1 => {
+                    self.say("-- an operator swaps two regions".to_owned());
+                    if before.iter().any(|(place, key, _)| *place != REGIONS[2] && key.as_str() == "owner") {
+                        let opened = self.operator(self.copy_of_catalog().await, true).open().await;
+                        assert!(opened.is_err(), "two regions are swapped");
+                    }
+                }
+                2 => {
+                    let copy = self.copy_of_catalog().await;
+                    let log = copy.list_all(Some(&LOG)).await.unwrap();
+                    let Some(lost) = log.get(self.below(log.len().max(1))) else { return };
+                    copy.delete(&lost.key).await.unwrap();
+                    self.say(format!("-- an operator opens a log that has lost {}", lost.key));
+                    let checkpoint = copy.list(Some(&CHECKPOINTS), None, 1).await.unwrap().blobs;
+                    let number = |key: &BlobKey| key.as_str().rsplit('/').next().unwrap().parse::<u64>().unwrap();
+                    let from = checkpoint.first().map_or(0, |blob| u64::MAX - number(&blob.key));
+                    let is_hole = number(&lost.key) > from && Some(lost) != log.last();
+                    let opened = self.operator(copy, false).open().await;
+                    assert!(opened.is_err() || !is_hole, "a hole is taken for the end: {} of {}", lost.key, log.len());
+                }
+                _ => {
+                    let copy = self.copy_of_catalog().await;
+                    let log = copy.list_all(Some(&LOG)).await.unwrap();
+                    let kept = self.below(log.len() + 1);
+                    for blob in log.iter().skip(kept) {
+                        copy.delete(&blob.key).await.unwrap();
+                    }
+                    for blob in copy.list_all(Some(&CHECKPOINTS)).await.unwrap() {
+                        copy.delete(&blob.key).await.unwrap();
+                    }
+                    self.say(format!("-- an operator restores a backup with {kept} of {} commits", log.len()));
+                    let witnesses = before.iter().filter(|(_, key, _)| key.as_str().starts_with("witnesses/"));
+                    let seen = witnesses.filter_map(|(_, key, _)| {
+                        let inverted = key.as_str().split('/').nth(1)?.split('-').next()?;
+                        Some(u64::MAX - inverted.parse::<u64>().ok()?)
+                    });
+                    let newest = seen.max().unwrap_or(0);
+                    let opened = self.operator(copy, false).open().await;
+                    assert_eq!(opened.is_ok(), newest <= kept as u64, "the stores have seen {newest}, {kept} are kept");
+                }
+            }
+            assert_eq!(self.regions().await, before, "the regions are as they were");
+        });
+    }
+
+    /// Every blob of every region.
+    async fn regions(&self) -> Vec<(&'static str, BlobKey, Bytes)> {
+        let mut all = Vec::new();
+        for region in REGIONS {
+            for blob in self.stores[region].list_all(None).await.unwrap() {
+                let bytes = self.stores[region].get(&blob.key, None).await.unwrap();
+                all.push((region, blob.key, bytes));
+            }
+        }
+        all
+    }
+
+    async fn copy_of_catalog(&self) -> MemoryStore {
+        let copy = MemoryStore::new();
+        for blob in self.stores[CATALOG].list_all(None).await.unwrap() {
+            let bytes = self.stores[CATALOG].get(&blob.key, None).await.unwrap();
+            copy.put(&blob.key, bytes, PutMode::Create).await.unwrap();
+        }
+        copy
+    }
+
+    fn operator(&self, catalog: MemoryStore, swapped: bool) -> GalleryServiceBuilder {
+        let mut builder = GalleryService::builder().allow_all().catalog_store(catalog);
+        let [first, second, third] = REGIONS;
+        let mounted = if swapped { [second, first, third] } else { REGIONS };
+        for (region, place) in REGIONS.into_iter().zip(mounted) {
+            builder = builder.region_store(region.parse::<Region>().unwrap(), self.stores[place].clone());
+        }
+        let clock = ManualClock::auto_advancing(self.truth.now());
+        builder.clock(clock).entropy(SeededEntropy::new(self.draw())).workers(compute_gallery::host::Workers::inline())
     }
 
     fn fate(&self, place: &'static str, operation: &str) -> Fate {
@@ -322,7 +421,7 @@ impl World {
             0 | 1 if is_change => Fate::Unanswered,
             2 if is_change => Fate::Refused(StoreErrorKind::Unknown),
             3 if is_change && operation != "delete" => Fate::Refused(StoreErrorKind::Full),
-            4 if is_change && operation != "delete" => Fate::Late,
+            4 if is_change => Fate::Late,
             _ if is_change => Fate::Refused(StoreErrorKind::Unavailable),
             0 => Fate::Unanswered,
             _ => Fate::Refused(StoreErrorKind::Unavailable),

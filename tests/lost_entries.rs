@@ -1,0 +1,205 @@
+//! A hole in the log is a hole, not its end.
+#![cfg(feature = "testkit")]
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use compute_gallery::image::{DiskFormat, DiskSource};
+use compute_gallery::model::*;
+use compute_gallery::store::*;
+use compute_gallery::testkit::{Fault, FaultyStore, ManualClock};
+use compute_gallery::*;
+use futures::executor::block_on;
+
+fn region(name: &str) -> Region {
+    name.parse().unwrap()
+}
+
+fn image() -> ImageDefinitionId {
+    let gallery = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/g";
+    gallery.parse::<GalleryId>().unwrap().image("web".parse().unwrap())
+}
+
+fn version(number: u32) -> ImageVersionId {
+    image().version(VersionNumber::new(1, 0, number).unwrap())
+}
+
+fn builder(catalog: impl BlobStore, packs: &MemoryStore) -> GalleryServiceBuilder {
+    let clock = ManualClock::auto_advancing("2026-01-02T03:04:05Z".parse().unwrap());
+    GalleryService::builder().allow_all().catalog_store(catalog).store(packs.clone()).clock(clock)
+}
+
+async fn open(catalog: &MemoryStore, packs: &MemoryStore) -> Result<Session> {
+    Ok(builder(catalog.clone(), packs).open().await?.session("test".parse().unwrap()))
+}
+
+/// A gallery with a version that is deleted and one that is not, and nothing collected.
+async fn gallery(catalog: &MemoryStore, packs: &MemoryStore) -> Session {
+    let session = builder(catalog.clone(), packs).create().await.unwrap().session("test".parse().unwrap());
+    session.create_gallery(Gallery::new(image().gallery().clone(), region("westeurope"))).await.unwrap();
+    let identifier = ImageIdentifier::new("a", "b", "c").unwrap();
+    let new = ImageDefinition::new(image(), region("westeurope"), OsType::Linux, OsState::Generalized, identifier);
+    session.create_image_definition(new).await.unwrap();
+    for number in 0..2 {
+        publish(&session, number).await;
+    }
+    session.delete(version(0)).await.unwrap();
+    session
+}
+
+fn disk(number: u32) -> Vec<u8> {
+    (0..128_usize << 10).map(|at| (at % 251) as u8 ^ number as u8).collect()
+}
+
+async fn publish(session: &Session, number: u32) {
+    let profile = PublishingProfile::new("westeurope=1,eastus=1".parse().unwrap());
+    let source = DiskSource::bytes(disk(number), DiskFormat::Raw);
+    session.publish(NewImageVersion::new(version(number), region("westeurope"), profile, source)).await.unwrap();
+    session.replicate(&version(number)).await.unwrap();
+}
+
+async fn blobs(store: &MemoryStore) -> BTreeMap<BlobKey, Bytes> {
+    let mut blobs = BTreeMap::new();
+    for blob in store.list_all(None).await.unwrap() {
+        blobs.insert(blob.key.clone(), store.get(&blob.key, None).await.unwrap());
+    }
+    blobs
+}
+
+fn log(number: u64) -> BlobKey {
+    format!("catalog/log/{number:020}").parse().unwrap()
+}
+
+#[test]
+fn a_gap_in_the_log_is_corrupt() {
+    block_on(async {
+        let (catalog, packs) = (MemoryStore::new(), MemoryStore::new());
+        let session = gallery(&catalog, &packs).await;
+        let entries = catalog.list_all(Some(&"catalog/log".parse().unwrap())).await.unwrap();
+        assert!(entries.len() > 8, "{}", entries.len());
+        let before = blobs(&packs).await;
+        for (number, entry) in (1..).zip(&entries) {
+            let bytes = catalog.get(&entry.key, None).await.unwrap();
+            catalog.delete(&entry.key).await.unwrap();
+            let opened = open(&catalog, &packs).await;
+            if number < entries.len() as u64 {
+                let error = opened.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+                assert!(error.to_string().contains(&format!("entry `{number}` is missing")), "{error}");
+            } else if let Ok(opened) = opened {
+                // A log that ends earlier is a log; but what its stores have seen of the rest is not deleted.
+                let _ = opened.view();
+            }
+            assert_eq!(blobs(&packs).await, before, "entry {number}");
+            catalog.put(&entry.key, bytes, PutMode::Create).await.unwrap();
+        }
+        session.collect().await.unwrap();
+        assert!(session.deploy(version(1), &region("eastus")).to_writer(Vec::new()).await.unwrap().1 == disk(1));
+    });
+}
+
+#[test]
+fn nothing_is_condemned_by_a_process_that_takes_a_hole_for_the_end() {
+    block_on(async {
+        let (catalog, packs) = (MemoryStore::new(), MemoryStore::new());
+        let writer = gallery(&catalog, &packs).await;
+        let behind = open(&catalog, &packs).await.unwrap();
+        let seen = catalog.list_all(Some(&"catalog/log".parse().unwrap())).await.unwrap().len() as u64;
+        publish(&writer, 2).await;
+        // What `behind` would read next is lost.
+        let lost = catalog.get(&log(seen + 1), None).await.unwrap();
+        catalog.delete(&log(seen + 1)).await.unwrap();
+        let before = blobs(&packs).await;
+        let error = behind.collect().await.unwrap_err();
+        assert!(error.kind() == ErrorKind::Corrupt || error.kind() == ErrorKind::Unavailable, "{error}");
+        assert_eq!(blobs(&packs).await, before);
+        catalog.put(&log(seen + 1), lost, PutMode::Create).await.unwrap();
+        behind.collect().await.unwrap();
+        for number in [1, 2] {
+            let deployment = behind.deploy(version(number), &region("westeurope"));
+            assert!(deployment.to_writer(Vec::new()).await.unwrap().1 == disk(number));
+        }
+    });
+}
+
+#[test]
+fn what_no_gallery_has_put_into_the_log_is_named_with_a_way_on() {
+    block_on(async {
+        for (key, bytes) in [("catalog/log/note", "x"), ("catalog/log/00000000000000000099", "")] {
+            let (catalog, packs) = (MemoryStore::new(), MemoryStore::new());
+            gallery(&catalog, &packs).await;
+            let entries = catalog.list_all(Some(&"catalog/log".parse().unwrap())).await.unwrap().len() as u64;
+            let key: BlobKey = if bytes.is_empty() { log(entries + 1) } else { key.parse().unwrap() };
+            catalog.put(&key, Bytes::from_static(bytes.as_bytes()), PutMode::Create).await.unwrap();
+            let error = open(&catalog, &packs).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+            let name = key.as_str().strip_prefix("catalog/").unwrap();
+            assert!(error.to_string().contains(name) && error.to_string().contains("move it away"), "{error}");
+            catalog.delete(&key).await.unwrap();
+            open(&catalog, &packs).await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_log_without_its_identity_is_not_begun_anew() {
+    block_on(async {
+        let (catalog, packs) = (MemoryStore::new(), MemoryStore::new());
+        gallery(&catalog, &packs).await;
+        catalog.delete(&"catalog/identity".parse().unwrap()).await.unwrap();
+        let error = open(&catalog, &packs).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        assert!(error.to_string().contains("identity"), "{error}");
+        // With the regions at hand, and without them.
+        for packs in [packs, MemoryStore::new()] {
+            builder(catalog.clone(), &packs).create().await.unwrap_err();
+            builder(catalog.clone(), &packs).open_or_create().await.unwrap_err();
+        }
+        assert!(catalog.find(&"catalog/identity".parse().unwrap()).await.unwrap().is_none());
+    });
+}
+
+#[test]
+fn a_log_of_another_catalog_is_not_read() {
+    block_on(async {
+        let (catalog, packs) = (MemoryStore::new(), MemoryStore::new());
+        gallery(&catalog, &packs).await;
+        let other = MemoryStore::new();
+        builder(other.clone(), &MemoryStore::new()).create().await.unwrap();
+        for (key, bytes) in blobs(&catalog).await {
+            if key.as_str().starts_with("catalog/log") {
+                other.put(&key, bytes, PutMode::Create).await.unwrap();
+            }
+        }
+        let error = open(&other, &packs).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    });
+}
+
+#[test]
+fn a_checkpoint_that_does_not_answer_is_not_taken_for_none() {
+    block_on(async {
+        let (catalog, packs) = (MemoryStore::new(), MemoryStore::new());
+        let session = gallery(&catalog, &packs).await;
+        for number in 0..80 {
+            let gallery =
+                Gallery::new(image().gallery().clone(), region("westeurope")).with_description(number.to_string());
+            session.update_gallery(gallery).await.unwrap();
+        }
+        assert!(!catalog.list_all(Some(&"catalog/checkpoints".parse().unwrap())).await.unwrap().is_empty());
+        let faulty = FaultyStore::new(catalog.clone());
+        for skipped in 0.. {
+            faulty.faults().fail_call(skipped, Fault::Before(StoreErrorKind::Unavailable));
+            let before = faulty.faults().calls();
+            let opened = builder(faulty.clone(), &packs).open().await;
+            let calls = faulty.faults().calls() - before;
+            if calls <= skipped {
+                faulty.faults().heal();
+                break;
+            }
+            // Either it says so, or the call was of no consequence; but the whole log is never read for it.
+            assert!(opened.is_err() || calls < 60, "{calls}");
+        }
+    });
+}
