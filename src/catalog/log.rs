@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use futures::stream::{self, Stream};
 
 use super::checkpoint;
-use super::commit::{Pending, Writer};
+use super::commit::Writer;
 use super::entry::{Commit, Entry, log_key, log_number};
 use super::identity::{self, CatalogId, Identity};
 use super::log_time::LogTime;
@@ -26,10 +26,7 @@ pub(crate) struct Catalog {
     /// What time it is by others than this process.
     pub(super) time: LogTime,
     state: RwLock<Arc<State>>,
-    /// Operations that wait to be committed together.
-    pub(super) queue: Mutex<Vec<Pending>>,
-    /// Whoever holds it commits, for all that wait.
-    pub(super) writer: futures::lock::Mutex<Writer>,
+    pub(super) writer: Mutex<Writer>,
 }
 
 pub(super) fn failed(error: StoreError) -> Error {
@@ -90,8 +87,7 @@ impl Catalog {
             entropy,
             time,
             state: RwLock::new(Arc::new(state)),
-            queue: Mutex::new(Vec::new()),
-            writer: futures::lock::Mutex::new(Writer::default()),
+            writer: Mutex::default(),
         };
         catalog.read_to_the_end().await?;
         Ok(catalog)

@@ -261,7 +261,7 @@ impl GalleryServiceBuilder {
         let chunks = Arc::new(ChunkCache::new(self.chunk_cache_bytes.unwrap_or(CHUNK_CACHE_BYTES)));
         let (pools, computer_names) = Default::default();
         Ok(GalleryService(Arc::new(Parts {
-            catalog,
+            catalog: Arc::new(catalog),
             authority,
             regions,
             region_catalog,
