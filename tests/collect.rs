@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use compute_gallery::image::{Compression, DiskFormat, DiskSource};
 use compute_gallery::model::*;
-use compute_gallery::store::{BlobStore, BlobStoreExt, MemoryStore, PutMode, StoreErrorKind};
+use compute_gallery::store::{BlobStore, BlobStoreExt, MemoryStore, PutMode, RetryPolicy, StoreErrorKind};
 use compute_gallery::testkit::{Fault, Faults, FaultyStore, ManualClock};
 use compute_gallery::*;
 use futures::executor::block_on;
@@ -47,7 +47,11 @@ impl World {
         let (regions, clock) = (MemoryStore::new(), ManualClock::new("2026-01-02T03:04:05Z".parse().unwrap()));
         let faulty = FaultyStore::new(regions.clone());
         let faults = faulty.faults();
-        let builder = GalleryService::builder().allow_all().catalog_store(MemoryStore::new()).store(faulty);
+        let builder = GalleryService::builder()
+            .allow_all()
+            .catalog_store(MemoryStore::new())
+            .store(faulty)
+            .retries(RetryPolicy::none());
         // The bytes that are stored and freed are then those of the disks.
         let builder = builder.compression(Compression::None);
         let service = builder.clock(clock.clone()).open_or_create().await.unwrap();

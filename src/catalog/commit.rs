@@ -1,5 +1,6 @@
 //! Committing: many operations in one entry, one winner for each number, and an answer that is never guessed.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use super::log::{Catalog, failed};
 use super::state::State;
 use crate::access::Caller;
 use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::host::within;
 use crate::image::UploadId;
 use crate::store::{PutMode, StoreErrorKind};
 
@@ -104,19 +106,44 @@ impl Catalog {
         caller: &Caller,
         check: impl FnMut(&State) -> Result<Changes> + Send + Sync + 'static,
     ) -> Result<Arc<State>> {
-        let (done, mut answer) = oneshot::channel();
+        let (done, answer) = oneshot::channel();
         self.writer().queue.push(Pending { caller: caller.clone(), check: Box::new(check), done });
-        loop {
-            self.driver().await;
-            match answer.try_recv() {
-                Ok(Some(result)) => return result,
-                Ok(None) => {}
-                Err(oneshot::Canceled) => {
-                    let what = "the operation was given up by this process: read the state, then decide";
-                    return Err(Error::new(Problem::new(ErrorKind::Unknown, "InternalError", "catalog", what)));
+        let mut answer = Answer(answer);
+        let driven = async {
+            loop {
+                self.driver().await;
+                if let Some(answer) = answer.now() {
+                    return answer;
                 }
             }
+        };
+        if let Some(answer) = within(&*self.clock, self.commit_limit, driven).await {
+            return answer;
         }
+        // What was left of the work may have been a checkpoint alone.
+        answer.now().unwrap_or_else(|| {
+            let seconds = self.commit_limit.unwrap_or_default().as_secs_f64();
+            let what = format!("the catalog's store did not answer within {seconds} s");
+            Err(unknown(Error::new(Problem::new(ErrorKind::Unavailable, "RetryableError", "catalog", what))))
+        })
+    }
+
+    /// Gives commits up that take longer; whether they happen is then unknown.
+    pub(crate) fn with_commit_limit(mut self, commit_limit: Option<Duration>) -> Self {
+        self.commit_limit = commit_limit;
+        self
+    }
+
+    /// Makes sure that entries up to `number` survive a power cut: those that were found by reading may have been seen
+    /// before another process has made them durable.
+    pub(super) async fn make_durable(&self, number: u64) -> Result<()> {
+        if self.durable.load(Ordering::Relaxed) < number {
+            let log = log_key(number)?;
+            let folder = log.parent().unwrap_or(log);
+            self.store.persist(&folder).await.map_err(failed)?;
+            self.durable.fetch_max(number, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer> {
@@ -261,7 +288,11 @@ impl Catalog {
     /// Puts the entry, or finds out what an unclear answer means by reading back what is there.
     async fn put(&self, draft: &Draft) -> Result<Fate> {
         let error = match self.store.put(&log_key(draft.number)?, draft.bytes.clone(), PutMode::Create).await {
-            Ok(()) => return Ok(Fate::Committed),
+            Ok(()) => {
+                // The state that it follows is durable, and so is it.
+                self.durable.fetch_max(draft.number, Ordering::Relaxed);
+                return Ok(Fate::Committed);
+            }
             Err(error) => error,
         };
         // `AlreadyExists` too may be our own: of a put whose answer was lost, here or inside of the store.
@@ -271,9 +302,7 @@ impl Catalog {
         match self.read_entry(draft.number).await.map_err(unknown)? {
             Some((_, entry)) if entry.nonce == draft.nonce => {
                 // ORDER: found by reading, so perhaps not durable yet; it must be before it is acknowledged.
-                let log = log_key(draft.number)?;
-                let folder = log.parent().unwrap_or(log);
-                self.store.persist(&folder).await.map_err(|error| unknown(failed(error)))?;
+                self.make_durable(draft.number).await.map_err(unknown)?;
                 Ok(Fate::Committed)
             }
             Some(_) => Ok(Fate::Lost),
@@ -303,6 +332,18 @@ impl Batch {
         for (pending, verdict) in self.members {
             pending.answer(outcome().and_then(|state| verdict.map(|()| state)));
         }
+    }
+}
+
+/// Where the answer to an operation comes.
+struct Answer(oneshot::Receiver<Result<Arc<State>>>);
+
+impl Answer {
+    fn now(&mut self) -> Option<Result<Arc<State>>> {
+        self.0.try_recv().unwrap_or_else(|oneshot::Canceled| {
+            let what = "the operation was given up by this process: read the state, then decide";
+            Some(Err(Error::new(Problem::new(ErrorKind::Unknown, "InternalError", "catalog", what))))
+        })
     }
 }
 

@@ -1,6 +1,8 @@
 //! The catalog of one store: its state in memory, kept up with its log.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::stream::{self, Stream};
@@ -27,6 +29,10 @@ pub(crate) struct Catalog {
     pub(super) time: LogTime,
     state: RwLock<Arc<State>>,
     pub(super) writer: Mutex<Writer>,
+    /// How long a commit may take; for ever where this is not said.
+    pub(super) commit_limit: Option<Duration>,
+    /// The number of the newest entry that is known to survive a power cut.
+    pub(super) durable: AtomicU64,
 }
 
 pub(super) fn failed(error: StoreError) -> Error {
@@ -86,8 +92,11 @@ impl Catalog {
             clock,
             entropy,
             time,
+            // A checkpoint is put when its entry is durable.
+            durable: state.number().into(),
             state: RwLock::new(Arc::new(state)),
             writer: Mutex::default(),
+            commit_limit: None,
         };
         catalog.read_to_the_end().await?;
         Ok(catalog)
@@ -160,7 +169,11 @@ impl Catalog {
     pub(crate) async fn refresh(&self) -> Result<Arc<State>> {
         loop {
             let state = self.snapshot();
-            let Some((digest, entry)) = self.read_entry(state.number() + 1).await? else { return Ok(state) };
+            let Some((digest, entry)) = self.read_entry(state.number() + 1).await? else {
+                // ORDER: before anything is answered that rests on it.
+                self.make_durable(state.number()).await?;
+                return Ok(state);
+            };
             self.time.read_of_another(&*self.clock, entry.time);
             self.advance(Arc::new(state.after(&entry, digest)?));
         }
