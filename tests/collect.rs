@@ -159,14 +159,16 @@ fn regions_and_replicas_that_are_taken_away_give_back_theirs() {
 fn an_import_under_way_keeps_its_packs_until_it_is_given_up() {
     block_on(async {
         let world = World::new().await;
-        // The packs are put, and then the manifest fails twice: once for good, once for the clean-up.
+        // What is stored of an import that met an error is kept for the next attempt, for a week.
         world.faults.fail_from(9, Fault::Before(StoreErrorKind::Unavailable));
         world.session.publish(world.new_version(0, "westeurope")).await.unwrap_err();
         world.faults.heal();
-        // It was closed in the catalog first, so what is left of it is garbage at once.
-        assert!(world.bytes("regions").await > 0);
-        assert!(!world.session.collect().await.unwrap().regions.is_empty());
-        assert_eq!(world.bytes("regions").await, 0);
+        let kept = world.bytes("regions").await;
+        assert!(kept > 0 && world.session.collect().await.unwrap().regions.is_empty());
+        assert_eq!(world.bytes("regions").await, kept);
+        world.clock.advance(Duration::from_secs(8 * 86_400));
+        let report = world.session.collect().await.unwrap();
+        assert_eq!((report.abandoned_uploads, world.bytes("regions").await), (1, 0));
 
         // An outcome that is not known cleans up nothing: it can be taken up again, and is kept for a week.
         world.faults.fail_from(2, Fault::Before(StoreErrorKind::Unknown));
