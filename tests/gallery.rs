@@ -421,7 +421,7 @@ fn a_store_that_is_full_keeps_what_it_has_for_the_next_attempt() {
         let service = builder.region_store(region("westeurope"), store).open_or_create().await.unwrap();
         let session = service.session("test".parse().unwrap());
         with_definition(&session).await;
-        faults.fail_call(2, Fault::Before(StoreErrorKind::Full));
+        faults.fail_call(9, Fault::Before(StoreErrorKind::Full));
         let error = session.publish(new_version("1.0.0", "westeurope", raw(&disk(120, 1)))).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
         let left: u64 = packs.list_all(None).await.unwrap().iter().map(|blob| blob.size).sum();
