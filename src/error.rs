@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The result of everything that the gallery does.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -24,7 +25,13 @@ pub enum ErrorKind {
     Forbidden,
     /// A limit is reached: free something, or raise the limit.
     LimitReached,
-    /// The file system or bucket is full: free space, then call again; nothing half-done is kept.
+    /// A store is asked for more than it takes, and nothing was changed: call again later.
+    Throttled {
+        /// How long the store wants to be left alone, if it said so.
+        after: Option<Duration>,
+    },
+    /// The file system or bucket is full: free space, then call again. Of a publish, what is stored already is kept for
+    /// that.
     StorageFull,
     /// A store or file could not be reached or read and nothing was changed: mend it, then call again.
     Unavailable,

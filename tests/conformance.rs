@@ -5,8 +5,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use compute_gallery::host::Workers;
-use compute_gallery::store::{BlobStore, Durability, FsStore, MemoryStore, Prefixed};
+use compute_gallery::host::{Clock, Deadlines, SystemClock, SystemEntropy, Workers};
+use compute_gallery::store::{
+    BlobStore, Durability, FsStore, MemoryStore, Prefixed, RetryPolicy, Retrying, WithDeadline,
+};
 use compute_gallery::testkit::{FaultyStore, YieldingStore, conformance};
 use futures::executor::block_on;
 use tempfile::TempDir;
@@ -53,6 +55,19 @@ fn files_on_the_calling_thread() {
 fn a_shared_store_of_any_kind() {
     block_on(conformance::run(|| async { Arc::new(MemoryStore::new()) as Arc<dyn BlobStore> })).assert_all_passed();
     block_on(conformance::run(|| async { Box::new(MemoryStore::new()) as Box<dyn BlobStore> })).assert_all_passed();
+}
+
+/// A directory, because its calls are not done at once.
+#[test]
+fn a_store_that_is_asked_again_and_given_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let new = || async {
+        let ends =
+            WithDeadline::new(fresh(&directory, Durability::LostOnPowerCut), Deadlines::default(), clock.clone());
+        Retrying::new(ends, RetryPolicy::default(), clock.clone(), Arc::new(SystemEntropy))
+    };
+    block_on(conformance::run(new)).assert_all_passed();
 }
 
 #[test]

@@ -11,7 +11,7 @@ use compute_gallery::access::SharingUpdate;
 use compute_gallery::host::Entropy;
 use compute_gallery::image::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
-use compute_gallery::store::{BlobStore, BlobStoreExt, MemoryStore, StoreErrorKind};
+use compute_gallery::store::{BlobStore, BlobStoreExt, MemoryStore, RetryPolicy, StoreErrorKind};
 use compute_gallery::testkit::{Fault, Faults, FaultyStore, ManualClock, SeededEntropy};
 use compute_gallery::*;
 use futures::executor::block_on;
@@ -73,11 +73,16 @@ struct World {
 impl World {
     /// A definition with version 1.0.0 in two regions, and another one, 1.0.1, that is not replicated yet.
     async fn new() -> Self {
+        Self::with(RetryPolicy::none()).await
+    }
+
+    async fn with(retries: RetryPolicy) -> Self {
         let store = MemoryStore::new();
         let clock = ManualClock::auto_advancing("2026-01-02T03:04:05Z".parse().unwrap());
         let faulty = FaultyStore::new(store.clone());
         let faults = faulty.faults();
-        let builder = GalleryService::builder().allow_all().store(faulty).clock(clock.clone());
+        // Each fault is to be met, not outlived.
+        let builder = GalleryService::builder().allow_all().store(faulty).clock(clock.clone()).retries(retries);
         let service = builder.entropy(SeededEntropy::new(1)).open_or_create().await.unwrap();
         let world = Self { session: service.session("test".parse().unwrap()), clock, store, faults };
         let session = &world.session;
@@ -422,8 +427,9 @@ fn strikes_at_random_moments(name: &str, kind: ErrorKind, strike: fn(&World, u64
             }
             world.session.share_gallery(&gallery(), SharingUpdate::Reset).await.unwrap();
             world.session.delete(gallery()).cascade().await.unwrap();
-            // What an interrupted collection had condemned is another's after ten minutes.
-            world.clock.advance(Duration::from_secs(11 * 60));
+            // What an interrupted collection had condemned is another's after ten minutes, and an import that was left open
+            // is over after a week.
+            world.clock.advance(Duration::from_secs(8 * 86_400));
             world.session.collect().await.unwrap();
             let mut left = world.store.list_all(Some(&"regions".parse().unwrap())).await.unwrap();
             left.retain(|blob| blob.key.as_str().contains("/slots/"));

@@ -12,7 +12,7 @@ use std::task::Poll;
 
 use compute_gallery::image::{DiskFormat, DiskSource, ImageDigest};
 use compute_gallery::model::*;
-use compute_gallery::store::{BlobStoreExt, FsStore, MemoryStore, StoreErrorKind};
+use compute_gallery::store::{BlobStoreExt, FsStore, MemoryStore, RetryPolicy, StoreErrorKind};
 use compute_gallery::testkit::{Fault, FaultyStore, ManualClock, SeededEntropy};
 use compute_gallery::*;
 use futures::StreamExt;
@@ -412,7 +412,7 @@ fn a_region_without_a_store_is_refused_before_a_byte_moves() {
 }
 
 #[test]
-fn a_store_that_is_full_leaves_no_pack_behind() {
+fn a_store_that_is_full_keeps_what_it_has_for_the_next_attempt() {
     block_on(async {
         let packs = MemoryStore::new();
         let store = FaultyStore::new(packs.clone());
@@ -421,11 +421,16 @@ fn a_store_that_is_full_leaves_no_pack_behind() {
         let service = builder.region_store(region("westeurope"), store).open_or_create().await.unwrap();
         let session = service.session("test".parse().unwrap());
         with_definition(&session).await;
-        faults.fail_call(2, Fault::Before(StoreErrorKind::Full));
+        faults.fail_call(9, Fault::Before(StoreErrorKind::Full));
         let error = session.publish(new_version("1.0.0", "westeurope", raw(&disk(120, 1)))).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
-        let left = packs.list_all(None).await.unwrap();
-        assert!(left.is_empty(), "{left:?}");
+        let left: u64 = packs.list_all(None).await.unwrap().iter().map(|blob| blob.size).sum();
+        assert!(left > 0 && all_versions(&session).await.is_empty());
+        faults.heal();
+        let published = session.publish(new_version("1.0.0", "westeurope", raw(&disk(120, 1)))).await.unwrap();
+        let all: u64 =
+            packs.list_all(Some(&"slots/0/packs".parse().unwrap())).await.unwrap().iter().map(|blob| blob.size).sum();
+        assert_eq!(published.import.sent_bytes + left, all);
     });
 }
 
@@ -451,7 +456,7 @@ impl Seek for BadSector {
 }
 
 #[test]
-fn a_disk_that_cannot_be_read_to_its_end_leaves_no_pack_behind() {
+fn a_disk_that_cannot_be_read_to_its_end_is_taken_up_when_it_can() {
     block_on(async {
         let store = MemoryStore::new();
         let session = open(store.clone()).await;
@@ -461,11 +466,15 @@ fn a_disk_that_cannot_be_read_to_its_end_leaves_no_pack_behind() {
         let error = session.publish(new_version("1.0.0", "westeurope", source)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
         assert!(error.to_string().contains("bad sector"), "{error}");
-        let left = store.list_all(Some(&"regions/westeurope/slots".parse().unwrap())).await.unwrap();
-        assert!(left.is_empty(), "{left:?}");
+        assert!(all_versions(&session).await.is_empty());
+        let packs = || async { store.list_all(Some(&"regions".parse().unwrap())).await.unwrap().len() };
+        let before = packs().await;
+        session.publish(new_version("1.0.0", "westeurope", raw(&disk(120, 1)))).await.unwrap();
+        assert!(deployed(&session, "1.0.0", "westeurope").await == disk(120, 1));
+        assert!(before > 0 && packs().await > before);
         let directory = tempfile::tempdir().unwrap();
         let source = DiskSource::path(directory.path(), DiskFormat::Raw);
-        let error = session.publish(new_version("1.0.0", "westeurope", source)).await.unwrap_err();
+        let error = session.publish(new_version("1.0.1", "westeurope", source)).await.unwrap_err();
         assert_eq!((error.kind(), error.target()), (ErrorKind::Invalid, text(directory.path())), "{error}");
     });
 }
@@ -480,6 +489,7 @@ fn a_store_that_vanishes_in_the_middle_is_named_and_the_work_goes_on_when_it_is_
             GalleryService::builder().allow_all().catalog_store(FsStore::open_or_create(place("catalog")).unwrap());
         let stores = ["westeurope", "eastus"].map(|name| (region(name), FsStore::open_or_create(place(name)).unwrap()));
         let builder = stores.into_iter().fold(builder, |builder, (region, store)| builder.region_store(region, store));
+        let builder = builder.retries(RetryPolicy::none());
         let session = builder.open_or_create().await.unwrap().session("test".parse().unwrap());
         with_definition(&session).await;
 

@@ -4,6 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 
 use std::future::IntoFuture;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 
 use compute_gallery::host::Workers;
 use compute_gallery::image::{DiskFormat, DiskSource};
@@ -12,6 +15,7 @@ use compute_gallery::store::MemoryStore;
 use compute_gallery::testkit::YieldingStore;
 use compute_gallery::*;
 use futures::executor::block_on;
+use futures::future::BoxFuture;
 use futures::{FutureExt, TryStreamExt};
 
 fn region(name: &str) -> Region {
@@ -173,6 +177,87 @@ fn an_operation_sees_what_was_acknowledged_before_it_began() {
         });
         if is_over {
             assert!(steps > 2, "{steps}");
+            return;
+        }
+    }
+}
+
+/// Tells whether it was woken.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Polls it each time that it is woken, and only then; `None` where it waits for something that does not come.
+fn goes_to_its_end<F: Future + Unpin>(mut work: F) -> Option<F::Output> {
+    let woken = Arc::new(Woken(true.into()));
+    while woken.0.swap(false, Ordering::Relaxed) {
+        if let Poll::Ready(done) = work.poll_unpin(&mut Context::from_waker(&Waker::from(woken.clone()))) {
+            return Some(done);
+        }
+    }
+    None
+}
+
+/// A caller that was alive and not polled (in a `select!` on a reference, in a stream of futures) held the right to commit, so
+/// no other caller of its process ever came to its end.
+#[test]
+fn a_parked_caller_stops_nobody() {
+    let firsts: [fn(&Session) -> BoxFuture<'static, ()>; 4] = [
+        |session| session.create_gallery(gallery("first")).into_future().map(drop).boxed(),
+        |session| session.publish(new_version("1.0.1", "westeurope", &[1; 10_240])).into_future().map(drop).boxed(),
+        |session| session.replicate(&version("1.0.0")).into_future().map(drop).boxed(),
+        |session| session.delete(version("1.0.0")).into_future().map(drop).boxed(),
+    ];
+    for (number, first) in firsts.into_iter().enumerate() {
+        for steps in 0.. {
+            let what = format!("first {number}, parked after {steps} steps");
+            let [session, other, fast] = block_on(processes());
+            block_on(fast.publish(new_version("1.0.0", "westeurope,eastus", &[7; 10_240])).into_future()).unwrap();
+            let mut parked = first(&session);
+            let is_over = goes_on(&mut parked, steps);
+            // Each in the same process, one after the other and two at once; and one in another process.
+            for name in ["second", "third"] {
+                let (one, two) = (gallery(name), gallery(&format!("{name}Too")));
+                let both = futures::future::join(
+                    session.create_gallery(one).into_future(),
+                    session.create_gallery(two).into_future(),
+                );
+                let (one, two) = goes_to_its_end(both).unwrap_or_else(|| panic!("{what}: {name} never ends"));
+                one.and(two).unwrap();
+            }
+            let published = session.publish(new_version("2.0.0", "westeurope", &[2; 10_240])).into_future();
+            goes_to_its_end(published).unwrap_or_else(|| panic!("{what}: a publish never ends")).unwrap();
+            let elsewhere = other.create_gallery(gallery("elsewhere")).into_future();
+            goes_to_its_end(elsewhere).unwrap_or_else(|| panic!("{what}: another process never ends")).unwrap();
+            // And the parked one goes on where it stood.
+            if is_over {
+                assert!(steps > 5, "{what}");
+                break;
+            }
+            goes_to_its_end(parked).unwrap_or_else(|| panic!("{what}: it never ends itself"));
+        }
+    }
+}
+
+/// The one that was polled last goes away while the others wait: what it drove goes on.
+#[test]
+fn a_caller_that_goes_away_leaves_its_commit_to_the_others() {
+    for steps in 0.. {
+        let [session, ..] = block_on(processes());
+        let mut first = session.create_gallery(gallery("first")).into_future();
+        let mut second = session.create_gallery(gallery("second")).into_future();
+        assert!(!goes_on(&mut second, 1));
+        let is_over = goes_on(&mut first, steps);
+        drop(first);
+        let second = goes_to_its_end(second).unwrap_or_else(|| panic!("it never ends, after {steps} steps"));
+        second.unwrap();
+        if is_over {
+            assert!(steps > 3, "{steps}");
             return;
         }
     }

@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 use compute_gallery::host::Clock;
 use compute_gallery::image::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
-use compute_gallery::store::{BlobKey, BlobStore, BlobStoreExt, MemoryStore, PutMode, StoreErrorKind};
+use compute_gallery::store::{BlobKey, BlobStore, BlobStoreExt, MemoryStore, PutMode, RetryPolicy, StoreErrorKind};
 use compute_gallery::testkit::{Fault, Faults, FaultyStore, ManualClock};
 use compute_gallery::*;
 use futures::executor::block_on;
@@ -284,6 +284,7 @@ async fn three_regions(clock: &ManualClock) -> (Session, Faults) {
     let far = FaultyStore::new(MemoryStore::new());
     let faults = far.faults();
     let builder = GalleryService::builder().allow_all().store(MemoryStore::new()).clock(clock.clone());
+    let builder = builder.retries(RetryPolicy::none());
     let service = builder.region_store(region("eastus"), far).open_or_create().await.unwrap();
     let session = service.session("test".parse().unwrap());
     with_definition(&session).await;

@@ -1,6 +1,7 @@
 //! Committing: many operations in one entry, one winner for each number, and an answer that is never guessed.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,12 +9,14 @@ use chrono::{SubsecRound, TimeDelta};
 use futures::channel::oneshot;
 
 use super::checkpoint;
+use super::driver::{Driver, WeakDriver};
 use super::entry::{Change, Entry, FORMAT, Nonce, log_key};
 use super::event::{Authorization, Event};
 use super::log::{Catalog, failed};
 use super::state::State;
 use crate::access::Caller;
 use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::host::within;
 use crate::image::UploadId;
 use crate::store::{PutMode, StoreErrorKind};
 
@@ -47,26 +50,42 @@ impl std::fmt::Debug for Pending {
     }
 }
 
-/// The right to commit, and the entry that is on its way.
+/// What waits to be committed, the entry that is on its way, and the work that commits.
 ///
-/// INVARIANT: from before its first put until its fate is known an entry is in here, not in a future. So when the
-/// future that put it is dropped, the next writer finds it, and settles it by putting the same bytes again.
-#[derive(Debug, Default)]
+/// INVARIANT: from before its first put until its fate is known an entry is in here, not in a future. So when the work
+/// that put it is dropped with the last caller that waited, the next writer finds it, and settles it by putting the same
+/// bytes again.
+#[derive(Default)]
 pub(super) struct Writer {
+    queue: Vec<Pending>,
     under_way: Option<Batch>,
+    /// Every caller that waits drives it; there is one at a time.
+    driver: WeakDriver,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Writer({} waiting, under way: {:?})", self.queue.len(), self.under_way)
+    }
 }
 
 #[derive(Debug)]
 struct Batch {
-    number: u64,
-    nonce: Nonce,
-    bytes: Bytes,
+    draft: Draft,
     next: Arc<State>,
     /// Whether a put of it was begun: it may land yet, unless it was answered.
     is_sent: bool,
     /// Those that the entry is for, each with what its check came to in turn: a refusal may rest on a change that
     /// stands earlier in the same entry, so it too is told only when the entry's fate is known.
     members: Vec<(Pending, Result<()>)>,
+}
+
+/// An entry as it is put.
+#[derive(Clone, Debug)]
+struct Draft {
+    number: u64,
+    nonce: Nonce,
+    bytes: Bytes,
 }
 
 /// What became of an entry.
@@ -83,68 +102,89 @@ impl Catalog {
     ///
     /// Dropping the future leaves it open whether the operation is committed.
     pub(crate) async fn commit(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         check: impl FnMut(&State) -> Result<Changes> + Send + Sync + 'static,
     ) -> Result<Arc<State>> {
-        let (done, mut answer) = oneshot::channel();
-        let pending = Pending { caller: caller.clone(), check: Box::new(check), done };
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push(pending);
-        loop {
-            let mut writer = self.writer.lock().await;
-            match answer.try_recv() {
-                Ok(Some(result)) => return result,
-                Ok(None) => self.write(&mut writer).await,
-                Err(oneshot::Canceled) => {
-                    let what = "the operation was given up by this process: read the state, then decide";
-                    return Err(Error::new(Problem::new(ErrorKind::Unknown, "InternalError", "catalog", what)));
+        let (done, answer) = oneshot::channel();
+        self.writer().queue.push(Pending { caller: caller.clone(), check: Box::new(check), done });
+        let mut answer = Answer(answer);
+        let driven = async {
+            loop {
+                self.driver().await;
+                if let Some(answer) = answer.now() {
+                    return answer;
                 }
             }
+        };
+        if let Some(answer) = within(&*self.clock, self.commit_limit, driven).await {
+            return answer;
         }
+        // What was left of the work may have been a checkpoint alone.
+        answer.now().unwrap_or_else(|| {
+            let seconds = self.commit_limit.unwrap_or_default().as_secs_f64();
+            let what = format!("the catalog's store did not answer within {seconds} s");
+            Err(unknown(Error::new(Problem::new(ErrorKind::Unavailable, "RetryableError", "catalog", what))))
+        })
+    }
+
+    /// Gives commits up that take longer; whether they happen is then unknown.
+    pub(crate) fn with_commit_limit(mut self, commit_limit: Option<Duration>) -> Self {
+        self.commit_limit = commit_limit;
+        self
+    }
+
+    /// Makes sure that entries up to `number` survive a power cut: those that were found by reading may have been seen
+    /// before another process has made them durable.
+    pub(super) async fn make_durable(&self, number: u64) -> Result<()> {
+        if self.durable.load(Ordering::Relaxed) < number {
+            let log = log_key(number)?;
+            let folder = log.parent().unwrap_or(log);
+            self.store.persist(&folder).await.map_err(failed)?;
+            self.durable.fetch_max(number, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The work that commits what waits: that which is under way, else new one.
+    fn driver(self: &Arc<Self>) -> Driver {
+        let mut writer = self.writer();
+        if let Some(driver) = writer.driver.upgrade() {
+            return driver;
+        }
+        let catalog = self.clone();
+        let driver = Driver::new(Box::pin(async move { catalog.write().await }));
+        writer.driver = driver.downgrade();
+        driver
     }
 
     /// Commits what waits, and answers it.
-    async fn write(&self, writer: &mut Writer) {
-        let mut attempt = 0;
-        loop {
-            if writer.under_way.is_none() {
-                // Checks are made on the newest state: no refusal for something that another process has mended. Whoever
-                // comes during the refresh is left for the next one: this one may have read before that which it saw.
-                let count = self.queue.lock().unwrap_or_else(PoisonError::into_inner).len();
-                let newest = match self.refresh().await {
-                    Ok(state) => self.refuse_a_wrong_clock(&state).await.map(|()| state),
-                    refused => refused,
-                };
-                let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-                let count = count.min(queue.len());
-                let waiting = queue.drain(..count).collect();
-                drop(queue);
-                match newest {
-                    Ok(state) => writer.under_way = self.prepare(state, waiting),
-                    Err(error) => return waiting.into_iter().for_each(|pending| pending.answer(Err(error.clone()))),
-                }
-            }
-            let Some(batch) = &mut writer.under_way else { return };
-            let was_sent = std::mem::replace(&mut batch.is_sent, true);
-            let fate = self.put(batch).await;
-            let Some(batch) = writer.under_way.take() else { return };
+    async fn write(&self) {
+        for attempt in 1.. {
+            let Some((draft, was_sent)) = self.next_put().await else { return };
+            let fate = self.put(&draft).await;
+            let Some(batch) = self.writer().under_way.take() else { return };
             match fate {
                 Ok(Fate::Committed) => {
                     self.advance(batch.next.clone());
-                    let (number, next) = (batch.number, batch.next.clone());
+                    let next = batch.next.clone();
                     batch.answer(|| Ok(next.clone()));
-                    if number.is_multiple_of(checkpoint::EVERY) {
+                    if draft.number.is_multiple_of(checkpoint::EVERY) {
                         // A checkpoint only saves time, so a failure costs none of what was acknowledged.
                         let _ = checkpoint::write(&*self.store, self.id(), &next).await;
                     }
                     return;
                 }
-                Ok(Fate::Absent) if attempt >= MAX_ATTEMPTS => {
+                Ok(Fate::Absent) if attempt > MAX_ATTEMPTS => {
                     let what = format!("the store did not say in {MAX_ATTEMPTS} attempts whether it is committed");
                     let cause = Error::new(Problem::new(ErrorKind::Unavailable, "RetryableError", "catalog", what));
                     return batch.answer(|| Err(unknown(cause.clone())));
                 }
-                Ok(Fate::Lost) if attempt >= MAX_ATTEMPTS => {
+                Ok(Fate::Lost) if attempt > MAX_ATTEMPTS => {
                     let what = format!(
                         "nothing was committed in {MAX_ATTEMPTS} attempts, others were always faster: call again"
                     );
@@ -153,17 +193,44 @@ impl Catalog {
                 }
                 // Back into the queue, for their checks to be made again on what the winner has left.
                 Ok(Fate::Lost) => {
-                    let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-                    queue.splice(0..0, batch.members.into_iter().map(|(pending, _)| pending));
+                    self.writer().queue.splice(0..0, batch.members.into_iter().map(|(pending, _)| pending));
                 }
-                Ok(Fate::Absent) => writer.under_way = Some(batch),
+                Ok(Fate::Absent) => self.writer().under_way = Some(batch),
                 // That this put did nothing says nothing of one before it, which may land yet.
                 Err(error) if was_sent => return batch.answer(|| Err(unknown(error.clone()))),
                 Err(error) => return batch.answer(|| Err(error.clone())),
             }
-            attempt += 1;
             self.pause(attempt).await;
         }
+    }
+
+    /// The entry to put, and whether it was put before: the one that is on its way, else one of everything that waits.
+    /// `None`, and all is answered, where there is nothing to write.
+    async fn next_put(&self) -> Option<(Draft, bool)> {
+        if self.writer().under_way.is_none() {
+            // Checks are made on the newest state: no refusal for something that another process has mended. An operation
+            // that comes during the refresh is left for the next one: this one may have read before that which it saw.
+            let count = self.writer().queue.len();
+            let newest = match self.refresh().await {
+                Ok(state) => self.refuse_a_wrong_clock(&state).await.map(|()| state),
+                refused => refused,
+            };
+            let mut writer = self.writer();
+            let count = count.min(writer.queue.len());
+            // One whose caller went away before anything was sent need not happen.
+            let waiting = writer.queue.drain(..count).filter(|pending| !pending.done.is_canceled()).collect();
+            drop(writer);
+            match newest {
+                Ok(state) => {
+                    let batch = self.prepare(state, waiting);
+                    self.writer().under_way = batch;
+                }
+                Err(error) => waiting.into_iter().for_each(|pending: Pending| pending.answer(Err(error.clone()))),
+            }
+        }
+        let mut writer = self.writer();
+        let batch = writer.under_way.as_mut()?;
+        Some((batch.draft.clone(), std::mem::replace(&mut batch.is_sent, true)))
     }
 
     /// Makes the entry of everything that waits; `None`, and all is answered, where there is nothing to write.
@@ -186,7 +253,8 @@ impl Catalog {
         let entry = if changes.is_empty() { Ok(None) } else { self.entry_after(&state, changes).map(Some) };
         match entry {
             Ok(Some((nonce, bytes, next))) => {
-                Some(Batch { number: next.number(), nonce, bytes, next: Arc::new(next), is_sent: false, members })
+                let draft = Draft { number: next.number(), nonce, bytes };
+                Some(Batch { draft, next: Arc::new(next), is_sent: false, members })
             }
             Ok(None) => {
                 members.into_iter().for_each(|(pending, verdict)| pending.answer(verdict.map(|()| state.clone())));
@@ -218,21 +286,23 @@ impl Catalog {
     }
 
     /// Puts the entry, or finds out what an unclear answer means by reading back what is there.
-    async fn put(&self, batch: &Batch) -> Result<Fate> {
-        let error = match self.store.put(&log_key(batch.number)?, batch.bytes.clone(), PutMode::Create).await {
-            Ok(()) => return Ok(Fate::Committed),
+    async fn put(&self, draft: &Draft) -> Result<Fate> {
+        let error = match self.store.put(&log_key(draft.number)?, draft.bytes.clone(), PutMode::Create).await {
+            Ok(()) => {
+                // The state that it follows is durable, and so is it.
+                self.durable.fetch_max(draft.number, Ordering::Relaxed);
+                return Ok(Fate::Committed);
+            }
             Err(error) => error,
         };
         // `AlreadyExists` too may be our own: of a put whose answer was lost, here or inside of the store.
         if !matches!(error.kind(), StoreErrorKind::AlreadyExists | StoreErrorKind::Unknown) {
             return Err(failed(error));
         }
-        match self.read_entry(batch.number).await.map_err(unknown)? {
-            Some((_, entry)) if entry.nonce == batch.nonce => {
+        match self.read_entry(draft.number).await.map_err(unknown)? {
+            Some((_, entry)) if entry.nonce == draft.nonce => {
                 // ORDER: found by reading, so perhaps not durable yet; it must be before it is acknowledged.
-                let log = log_key(batch.number)?;
-                let folder = log.parent().unwrap_or(log);
-                self.store.persist(&folder).await.map_err(|error| unknown(failed(error)))?;
+                self.make_durable(draft.number).await.map_err(unknown)?;
                 Ok(Fate::Committed)
             }
             Some(_) => Ok(Fate::Lost),
@@ -265,9 +335,21 @@ impl Batch {
     }
 }
 
+/// Where the answer to an operation comes.
+struct Answer(oneshot::Receiver<Result<Arc<State>>>);
+
+impl Answer {
+    fn now(&mut self) -> Option<Result<Arc<State>>> {
+        self.0.try_recv().unwrap_or_else(|oneshot::Canceled| {
+            let what = "the operation was given up by this process: read the state, then decide";
+            Some(Err(Error::new(Problem::new(ErrorKind::Unknown, "InternalError", "catalog", what))))
+        })
+    }
+}
+
 impl Pending {
     fn answer(self, result: Result<Arc<State>>) {
-        // Whoever asked may have stopped listening.
+        // The caller may have stopped listening.
         let _ = self.done.send(result);
     }
 }

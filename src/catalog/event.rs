@@ -61,6 +61,11 @@ pub enum Event {
         /// Where its packs go.
         region: Region,
     },
+    /// An import was taken up by one more publisher: the others may still be at work, or have stopped.
+    UploadJoined {
+        /// The import.
+        upload: UploadName,
+    },
     /// An import was given up, and its packs may be removed.
     UploadAbandoned {
         /// The import.
@@ -240,7 +245,8 @@ impl Event {
             Self::RoleUnassigned { scope, .. } | Self::DenyUnassigned { scope, .. } => {
                 (Action::ReadRoleAssignment, scope.clone())
             }
-            Self::UploadAbandoned { .. }
+            Self::UploadJoined { .. }
+            | Self::UploadAbandoned { .. }
             | Self::RegionStoreClaimed { .. }
             | Self::ContentCondemned { .. }
             | Self::RemovalTakenOver { .. }

@@ -1,12 +1,14 @@
 //! The catalog of one store: its state in memory, kept up with its log.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::stream::{self, Stream};
 
 use super::checkpoint;
-use super::commit::{Pending, Writer};
+use super::commit::Writer;
 use super::entry::{Commit, Entry, log_key, log_number};
 use super::identity::{self, CatalogId, Identity};
 use super::log_time::LogTime;
@@ -26,10 +28,11 @@ pub(crate) struct Catalog {
     /// What time it is by others than this process.
     pub(super) time: LogTime,
     state: RwLock<Arc<State>>,
-    /// Operations that wait to be committed together.
-    pub(super) queue: Mutex<Vec<Pending>>,
-    /// Whoever holds it commits, for all that wait.
-    pub(super) writer: futures::lock::Mutex<Writer>,
+    pub(super) writer: Mutex<Writer>,
+    /// How long a commit may take; for ever where this is not said.
+    pub(super) commit_limit: Option<Duration>,
+    /// The number of the newest entry that is known to survive a power cut.
+    pub(super) durable: AtomicU64,
 }
 
 pub(super) fn failed(error: StoreError) -> Error {
@@ -95,9 +98,11 @@ impl Catalog {
             clock,
             entropy,
             time,
+            // A checkpoint is put when its entry is durable.
+            durable: state.number().into(),
             state: RwLock::new(Arc::new(state)),
-            queue: Mutex::new(Vec::new()),
-            writer: futures::lock::Mutex::new(Writer::default()),
+            writer: Mutex::default(),
+            commit_limit: None,
         };
         catalog.read_to_the_end().await?;
         Ok(catalog)
@@ -170,7 +175,11 @@ impl Catalog {
     pub(crate) async fn refresh(&self) -> Result<Arc<State>> {
         loop {
             let state = self.snapshot();
-            let Some((digest, entry)) = self.read_entry(state.number() + 1).await? else { return Ok(state) };
+            let Some((digest, entry)) = self.read_entry(state.number() + 1).await? else {
+                // ORDER: before anything is answered that rests on it.
+                self.make_durable(state.number()).await?;
+                return Ok(state);
+            };
             self.time.read_of_another(&*self.clock, entry.time);
             self.advance(Arc::new(state.after(&entry, digest)?));
         }

@@ -7,6 +7,7 @@
 
 mod checkpoint;
 mod commit;
+mod driver;
 mod entry;
 mod event;
 mod frame;

@@ -118,7 +118,17 @@ pub(crate) struct VersionRecord {
 pub(crate) struct Upload {
     pub(crate) target: ResourceId,
     pub(crate) region: Region,
-    pub(crate) started: DateTime<Utc>,
+    started: DateTime<Utc>,
+    /// When another publisher took it up last, if any did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    joined: Option<DateTime<Utc>>,
+}
+
+impl Upload {
+    /// When a publisher began with it last.
+    pub(crate) fn taken_up(&self) -> DateTime<Utc> {
+        self.joined.unwrap_or(self.started)
+    }
 }
 
 impl VersionRecord {
@@ -358,11 +368,18 @@ impl State {
     /// The import under way that is to become `target`, if there is one.
     pub(crate) fn upload_of(&self, target: &ResourceId, region: &Region) -> Option<UploadName> {
         let same = |upload: &Upload| upload.target == *target && upload.region == *region;
-        self.uploads.iter().find(|(_, upload)| same(upload)).map(|(name, _)| *name)
+        // The last one: those before it were begun with other disks.
+        let last = self.uploads.iter().filter(|(_, upload)| same(upload)).max_by_key(|(_, upload)| upload.taken_up());
+        last.map(|(name, _)| *name)
     }
 
     pub(crate) fn is_open(&self, upload: UploadName) -> bool {
         self.uploads.contains_key(&upload)
+    }
+
+    /// Whether it is open, and no publisher but the one that began it has ever had to do with it.
+    pub(crate) fn is_of_one_publisher(&self, upload: UploadName) -> bool {
+        self.uploads.get(&upload).is_some_and(|upload| upload.joined.is_none())
     }
 
     /// How many resources a subscription has in a region: galleries, definitions, versions.
@@ -439,8 +456,13 @@ impl State {
             }
             Event::UploadStarted { upload, target, region } => {
                 let (target, region) = (target.clone(), region.clone());
-                self.uploads.insert(*upload, Upload { target, region, started: time });
+                self.uploads.insert(*upload, Upload { target, region, started: time, joined: None });
                 Arc::make_mut(&mut self.announced).insert(*upload, number);
+            }
+            Event::UploadJoined { upload } => {
+                let there = self.uploads.get_mut(upload);
+                there.ok_or_else(|| Error::corrupt("catalog", "an import is joined that is not open"))?.joined =
+                    Some(time);
             }
             Event::UploadAbandoned { upload } => {
                 self.uploads.remove(upload);

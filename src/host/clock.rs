@@ -19,6 +19,14 @@ pub trait Clock: Debug + Send + Sync + 'static {
     fn is_virtual(&self) -> bool {
         false
     }
+
+    /// Ends when `duration` is over, for something that should have come to its end before and is then given up.
+    ///
+    /// The same as [`sleep`](Self::sleep), except on a clock that jumps to the end of each sleep: there is nothing that is
+    /// late on it.
+    fn timeout(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        self.sleep(duration)
+    }
 }
 
 /// The operating system's clock. Its sleep needs no particular async runtime.

@@ -4,9 +4,12 @@
 //! supplies its own runs the same way every time.
 
 mod clock;
+mod deadlines;
 mod entropy;
 mod workers;
 
 pub use clock::{Clock, SystemClock};
+pub use deadlines::Deadlines;
+pub(crate) use deadlines::within;
 pub use entropy::{Entropy, SystemEntropy};
 pub use workers::Workers;

@@ -2,24 +2,30 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use futures::future::join_all;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 
 use super::replicas::Replicas;
 use super::slot::Slot;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::host::{Clock, within};
 
 /// Where one replica is kept: what is written is written to every copy, and counts when most of them have it. A copy that
-/// fails once is left out from there on; a scrub brings it what it lacks.
+/// fails once, or is late when most of them are done, is left out from there on; a scrub brings it what it lacks.
 #[derive(Clone, Debug)]
 pub(crate) struct Copies {
     slots: Arc<[Slot]>,
     lost: Arc<Mutex<BTreeMap<usize, Error>>>,
+    clock: Arc<dyn Clock>,
+    grace: Option<Duration>,
 }
 
 impl Copies {
-    pub(crate) fn new(slots: Vec<Slot>) -> Self {
-        Self { slots: slots.into(), lost: Arc::default() }
+    /// Those that are not done when most are have so much `grace` left.
+    pub(crate) fn new(slots: Vec<Slot>, clock: Arc<dyn Clock>, grace: Option<Duration>) -> Self {
+        Self { slots: slots.into(), lost: Arc::default(), clock, grace }
     }
 
     /// Whether there is more than one.
@@ -47,20 +53,38 @@ impl Copies {
     ///
     /// The first failure, where no more than half of the copies are left.
     pub(crate) async fn in_each<T, F: Future<Output = Result<T>>>(&self, work: impl Fn(Slot) -> F) -> Result<Vec<T>> {
-        let standing: Vec<usize> = (0..self.slots.len()).filter(|number| !self.lost().contains_key(number)).collect();
-        let working = standing.iter().filter_map(|number| Some((*number, self.slots.get(*number)?.clone())));
-        let answers = join_all(working.map(|(number, slot)| {
-            let answer = work(slot);
-            async move { (number, answer.await) }
-        }));
+        let standing = (0..self.slots.len()).filter(|number| !self.lost().contains_key(number));
+        let standing = standing.filter_map(|number| Some((number, self.slots.get(number)?.clone())));
+        let mut late: BTreeMap<usize, Slot> = standing.collect();
+        let mut working: FuturesUnordered<_> = late
+            .iter()
+            .map(|(number, slot)| {
+                let (number, answer) = (*number, work(slot.clone()));
+                async move { (number, answer.await) }
+            })
+            .collect();
         let mut done = Vec::new();
-        for (number, answer) in answers.await {
+        let mut note = |number: usize, answer: Result<T>| {
+            late.remove(&number);
             match answer {
                 Ok(answer) => done.push(answer),
-                Err(error) => {
-                    self.lost().entry(number).or_insert(error);
-                }
+                Err(error) => drop(self.lost().entry(number).or_insert(error)),
             }
+            done.len() * 2 > self.slots.len()
+        };
+        while let Some((number, answer)) = working.next().await {
+            if note(number, answer) {
+                break;
+            }
+        }
+        let others = async {
+            while let Some((number, answer)) = working.next().await {
+                note(number, answer);
+            }
+        };
+        within(&*self.clock, self.grace, others).await;
+        for (number, slot) in late {
+            self.lost().entry(number).or_insert_with(|| too_late(&slot));
         }
         let first = self.lost().values().next().cloned();
         match first {
@@ -72,4 +96,9 @@ impl Copies {
     fn lost(&self) -> std::sync::MutexGuard<'_, BTreeMap<usize, Error>> {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn too_late(slot: &Slot) -> Error {
+    let what = "it did not answer in time when most of its region's zones had: scrub the region when it does";
+    Error::new(Problem::new(ErrorKind::Unavailable, "StorageOperationFailed", slot.place(), what))
 }

@@ -325,9 +325,11 @@ impl Slot {
         let key = self.key_of_manifest(id)?;
         match self.store.put(&key, bytes.clone(), PutMode::Create).await {
             Ok(()) => Ok(()),
-            Err(error) if error.kind() == StoreErrorKind::AlreadyExists => {
+            Err(error) if matches!(error.kind(), StoreErrorKind::AlreadyExists | StoreErrorKind::Unknown) => {
                 match self.store.find(&key).await.map_err(|error| self.failed(error))? {
                     Some(there) if there == bytes => Ok(()),
+                    // The answer was lost, and it is not there.
+                    None if error.kind() == StoreErrorKind::Unknown => Err(self.failed(error)),
                     _ => self.replace_manifest(id, bytes).await,
                 }
             }
@@ -387,6 +389,8 @@ impl Slot {
                 true => Ok(Ok(false)),
                 false => Ok(write(PutMode::Overwrite).await.map(|()| true)),
             },
+            // The answer was lost, and it is there.
+            Err(error) if error.kind() == StoreErrorKind::Unknown && self.is_whole(cargo).await? => Ok(Ok(true)),
             done => Ok(done.map(|()| true)),
         }
     }

@@ -11,12 +11,12 @@ use super::session::Session;
 use crate::access::{Caller, Directory};
 use crate::catalog::Catalog;
 use crate::error::{Error, ErrorKind, Result};
-use crate::host::{Clock, Entropy, SystemClock, SystemEntropy, Workers};
+use crate::host::{Clock, Deadlines, Entropy, SystemClock, SystemEntropy, Workers};
 use crate::image::Compression;
 use crate::image::random_access::ChunkCache;
 use crate::model::{Limits, Region, RegionCatalog};
 use crate::placement::PlacementPolicy;
-use crate::store::{BlobStore, Prefixed};
+use crate::store::{BlobStore, Prefixed, RetryPolicy, Retrying, WithDeadline};
 
 /// A Shared Image Gallery. Cheap to clone; any number of them, in any number of processes, may work on the same
 /// stores at once.
@@ -61,6 +61,8 @@ pub struct GalleryServiceBuilder {
     workers: Workers,
     clock: Option<Arc<dyn Clock>>,
     entropy: Option<Arc<dyn Entropy>>,
+    deadlines: Deadlines,
+    retries: RetryPolicy,
 }
 
 impl GalleryService {
@@ -182,6 +184,18 @@ impl GalleryServiceBuilder {
         self
     }
 
+    /// How long to wait for a store, a commit and a zone.
+    pub fn deadlines(mut self, deadlines: Deadlines) -> Self {
+        self.deadlines = deadlines;
+        self
+    }
+
+    /// How long a store that did not do something is asked again.
+    pub fn retries(mut self, retries: RetryPolicy) -> Self {
+        self.retries = retries;
+        self
+    }
+
     /// Makes a new catalog on a store that has none, and opens it.
     ///
     /// # Errors
@@ -233,9 +247,14 @@ impl GalleryServiceBuilder {
                 return Err(Error::invalid("directory", fix));
             }
         };
-        let store: Arc<dyn BlobStore> = Arc::new(Prefixed::new(store, "catalog".parse()?));
         let clock = self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock));
         let entropy = self.entropy.clone().unwrap_or_else(|| Arc::new(SystemEntropy));
+        let (deadlines, retries) = (self.deadlines, self.retries);
+        let steady = |store| -> Arc<dyn BlobStore> {
+            let ending = WithDeadline::new(store, deadlines, clock.clone());
+            Arc::new(Retrying::new(ending, retries, clock.clone(), entropy.clone()))
+        };
+        let store: Arc<dyn BlobStore> = Arc::new(Prefixed::new(steady(store), "catalog".parse()?));
         let open = || Catalog::open(store.clone(), clock.clone(), entropy.clone());
         let create = async || {
             // ORDER: before anything is made. A mistyped catalog leaves no second one behind.
@@ -254,10 +273,12 @@ impl GalleryServiceBuilder {
                 opened => opened?,
             },
         };
-        let catalog = Arc::new(catalog);
+        let catalog = Arc::new(catalog.with_commit_limit(deadlines.for_commit()));
         let Self {
             common_store, region_stores, region_catalog, limits, workers, compression, placement_policy, ..
         } = self;
+        let zones = |(region, zones): (Region, Vec<_>)| (region, zones.into_iter().map(steady).collect());
+        let (region_stores, common_store) = (region_stores.into_iter().map(zones).collect(), common_store.map(steady));
         let regions = Regions::new(region_stores, common_store, catalog.clone(), entropy.clone());
         for region in &self.adopted {
             regions.adopt(region).await?;
@@ -272,8 +293,9 @@ impl GalleryServiceBuilder {
             region_catalog,
             limits,
             workers,
-            clock,
-            entropy,
+            clock: clock.clone(),
+            deadlines,
+            entropy: entropy.clone(),
             chunks,
             compression,
             placement_policy,

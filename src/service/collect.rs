@@ -143,7 +143,8 @@ impl Collecting {
         let gone = state.all_versions().filter(|record| state.is_gone(record, now));
         let purged = gone
             .map(|record| Event::ImageVersionDeleted { version: record.version.id().clone(), restorable_until: None });
-        let old = state.uploads().filter(|(_, upload)| now.signed_duration_since(upload.started) >= self.abandon_after);
+        let old =
+            state.uploads().filter(|(_, upload)| now.signed_duration_since(upload.taken_up()) >= self.abandon_after);
         purged.chain(old.map(|(upload, _)| Event::UploadAbandoned { upload })).collect()
     }
 

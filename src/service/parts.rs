@@ -10,7 +10,7 @@ use super::regions::Regions;
 use crate::access::Caller;
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
-use crate::host::{Clock, Entropy, Workers};
+use crate::host::{Clock, Deadlines, Entropy, Workers};
 use crate::image::Compression;
 use crate::image::random_access::ChunkCache;
 use crate::model::{Limits, Region, RegionCatalog, ResourceId};
@@ -26,6 +26,7 @@ pub(super) struct Parts {
     pub(super) limits: Limits,
     pub(super) workers: Workers,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) deadlines: Deadlines,
     pub(super) entropy: Arc<dyn Entropy>,
     /// What readers have read lately.
     pub(super) chunks: Arc<ChunkCache>,

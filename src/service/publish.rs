@@ -263,8 +263,9 @@ impl Session {
     /// Before any byte moves: `Invalid`, `Conflict` where the source does not match the definition (all problems at
     /// once), `NotFound` without the definition or the source, `AlreadyExists`, `LimitReached`, `Corrupt` or
     /// `Unsupported` for a disk file that is not what it is said to be, `Unavailable`. Later: those of reading the disk
-    /// and of the store, and `Conflict` where another process was faster. Whatever fails, no half version is left, and
-    /// the packs already stored are removed (where the store still answers).
+    /// and of the store, and `Conflict` where another process was faster. Whatever fails, no half version is left. What is
+    /// stored already is kept where publishing again can succeed: that takes it up and sends what is missing; a
+    /// [collection](Self::collect) removes it when nobody has for a week. After a refusal it is removed at once.
     pub fn publish(&self, new: NewImageVersion) -> Publishing<ImageVersion> {
         let NewImageVersion { id, location, publishing_profile, source, tags, safety_profile, carried } = new;
         let profile = Some(publishing_profile.clone());
@@ -530,8 +531,7 @@ impl<T: Send + 'static> Publishing<T> {
                 }
                 Err(error) => error,
             };
-            // An unknown outcome may be a success: nothing is cleaned up after it.
-            if error.kind() != ErrorKind::Unknown {
+            if is_final(error.kind()) {
                 // The first failure is the one to tell; what can't be removed now is left to collection.
                 let _ = self.abandon(&copies, upload.name).await;
             }
@@ -546,7 +546,8 @@ impl<T: Send + 'static> Publishing<T> {
 
     /// Where it is imported to.
     fn copies(&self, state: &State) -> Result<Copies> {
-        self.session.parts.regions.first(state, &self.location, self.account())
+        let parts = &self.session.parts;
+        parts.regions.first(state, &self.location, self.account(), &parts.clock, parts.deadlines.for_zone())
     }
 
     /// The version to compare with: the one before it, else the highest that there is, if its chunks are in every place
@@ -562,7 +563,9 @@ impl<T: Send + 'static> Publishing<T> {
             let in_all = zones == 1 || record.replicas_ready(&self.location) > 0;
             *record.version.location() == self.location && in_all && regions.zones_of(&self.location, account) >= zones
         };
-        let all = || state.versions(id.definition(), None).rev().filter(here);
+        // One that is deleted could be gone for good before this one exists.
+        let stays = |record: &&Arc<VersionRecord>| record.soft_deleted.is_none();
+        let all = || state.versions(id.definition(), None).rev().filter(here).filter(stays);
         let before = all().find(|record| record.version.id().number() < id.number());
         let Some(base) = before.or_else(|| all().next()) else { return Ok(None) };
         let manifest = copies.readers().manifest(&base.content.manifest_id()).await?;
@@ -579,11 +582,11 @@ impl<T: Send + 'static> Publishing<T> {
         let check = move |state: &State| {
             let authorization = of_caller.authorize(state, &needs)?;
             Error::from_problems(rules(state, None))?;
-            if adopt && state.upload_of(&target, &region).is_some() {
-                return Ok(Changes::default());
-            }
-            let started = Event::UploadStarted { upload: new, target: target.clone(), region: region.clone() };
-            Ok(Changes { events: vec![started], authorization })
+            let event = match state.upload_of(&target, &region).filter(|_| adopt) {
+                Some(upload) => Event::UploadJoined { upload },
+                None => Event::UploadStarted { upload: new, target: target.clone(), region: region.clone() },
+            };
+            Ok(Changes { events: vec![event], authorization })
         };
         let state = session.parts.catalog.commit(&session.caller, check).await?;
         let announced = if state.is_open(new) { Some(new) } else { state.upload_of(&self.target, &self.location) };
@@ -688,12 +691,13 @@ impl<T: Send + 'static> Publishing<T> {
         self.session.parts.catalog.commit(&self.session.caller, check).await
     }
 
-    /// Gives an upload up: first in the catalog, so that nobody can publish it, then its packs go.
+    /// Gives an upload up, if no other publisher has joined it: first in the catalog, so that nobody can publish it, then
+    /// its packs go.
     async fn abandon(&self, copies: &Copies, upload: UploadName) -> Result<()> {
-        let check = move |state: &State| match state.is_open(upload) {
+        let check = move |state: &State| match state.is_of_one_publisher(upload) {
             true => Ok(Changes { events: vec![Event::UploadAbandoned { upload }], authorization: None }),
-            // Published after all, or given up by another: not ours to clean up.
-            false => Err(Error::not_found("upload", "the upload is over already")),
+            // Another may be at work on it; or it was published after all, or given up by another.
+            false => Err(Error::not_found("upload", "the upload is over, or another's too")),
         };
         self.session.parts.catalog.commit(&self.session.caller, check).await?;
         // Also where something failed before: what is there is to go.
@@ -741,6 +745,27 @@ async fn gather(from: &Replicas, stored: &[Stored]) -> Result<Manifest> {
     }
     disks.sort_by_key(|disk| disk.lun);
     Ok(Manifest::new(disks, packs.into_values().collect()))
+}
+
+/// Whether publishing the same again would fail again, so that nobody has a use for what is stored of it. After anything else
+/// the upload stays open: the next attempt takes it up, and sends what is missing.
+fn is_final(kind: ErrorKind) -> bool {
+    match kind {
+        ErrorKind::Invalid
+        | ErrorKind::Conflict
+        | ErrorKind::AlreadyExists
+        | ErrorKind::NotFound
+        | ErrorKind::Forbidden
+        | ErrorKind::LimitReached => true,
+        // An unknown outcome may be a success, too.
+        ErrorKind::Unknown
+        | ErrorKind::Unavailable
+        | ErrorKind::Throttled { .. }
+        | ErrorKind::StorageFull
+        | ErrorKind::Cancelled
+        | ErrorKind::Corrupt
+        | ErrorKind::Unsupported => false,
+    }
 }
 
 fn closed(id: &ResourceId) -> Error {

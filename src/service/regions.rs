@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::future::join_all;
 
 use super::region_store::{RegionStore, Site};
 use crate::catalog::{Catalog, State, VersionRecord};
 use crate::error::{Error, ErrorKind, Problem, Result};
-use crate::host::Entropy;
+use crate::host::{Clock, Entropy};
 use crate::image::{Copies, Slot, SlotId};
 use crate::model::{Region, StorageAccountType};
 use crate::store::{BlobKey, BlobStore, Prefixed, StoreErrorKind};
@@ -205,9 +206,16 @@ impl Regions {
         (0..count).map(|number| self.copies(state, region, number, account)).collect()
     }
 
-    /// The replica that an import goes to.
-    pub(super) fn first(&self, state: &State, region: &Region, account: StorageAccountType) -> Result<Copies> {
-        Ok(Copies::new(self.copies(state, region, 0, account)?))
+    /// The replica that an import goes to; a zone that is not done when most are has so much `grace` left.
+    pub(super) fn first(
+        &self,
+        state: &State,
+        region: &Region,
+        account: StorageAccountType,
+        clock: &Arc<dyn Clock>,
+        grace: Option<Duration>,
+    ) -> Result<Copies> {
+        Ok(Copies::new(self.copies(state, region, 0, account)?, clock.clone(), grace))
     }
 
     /// Every slot that has a version whole, by the catalog's word: its home's first, then those of `region`, then all

@@ -1,6 +1,7 @@
 //! What can go wrong in a store.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::BlobKey;
 use crate::error::{Error, ErrorKind, Problem};
@@ -26,7 +27,13 @@ pub enum StoreErrorKind {
     Full,
     /// The store did not do it: try again when it is back.
     Unavailable,
-    /// The store may or may not have done it: read back before you decide, and clean nothing up meanwhile.
+    /// The store did not do it, because it is asked for too much: try again later.
+    Throttled {
+        /// How long it wants to be left alone, if it said so.
+        after: Option<Duration>,
+    },
+    /// The store may or may not have done it: read back before you decide, and clean nothing up meanwhile. Also where it says
+    /// that another change of the same key is in progress and does not say how that ends.
     Unknown,
     /// This store cannot do that.
     Unsupported,
@@ -41,13 +48,15 @@ pub struct StoreError {
     kind: StoreErrorKind,
     operation: &'static str,
     key: Option<BlobKey>,
+    /// How often the store was asked.
+    times: u32,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl StoreError {
     /// An error of `operation` (the name of the trait's method), for the implementor of a store.
     pub fn new(kind: StoreErrorKind, operation: &'static str, key: Option<&BlobKey>) -> Self {
-        Self { kind, operation, key: key.cloned(), source: None }
+        Self { kind, operation, key: key.cloned(), times: 1, source: None }
     }
 
     /// Adds the cause.
@@ -61,6 +70,16 @@ impl StoreError {
     pub(super) fn about(mut self, key: Option<BlobKey>) -> Self {
         self.key = key;
         self
+    }
+
+    /// The same error as the last of so many answers.
+    pub(super) fn after(self, times: u32) -> Self {
+        Self { times, ..self }
+    }
+
+    /// The error of a change that was asked for again after an answer that left it open whether it had happened.
+    pub(super) fn after_an_unclear_one(self, times: u32) -> Self {
+        Self::new(StoreErrorKind::Unknown, self.operation, self.key.as_ref()).after(times).with_source(self)
     }
 
     /// What the caller can do about it.
@@ -84,6 +103,7 @@ impl fmt::Display for StoreError {
             StoreErrorKind::PermissionDenied => "permission denied",
             StoreErrorKind::Full => "no space is left",
             StoreErrorKind::Unavailable => "the store is unavailable",
+            StoreErrorKind::Throttled { .. } => "the store is asked for too much",
             StoreErrorKind::Unknown => "it may or may not have happened",
             StoreErrorKind::Unsupported => "not supported by this store",
             StoreErrorKind::WrongStore => "it is not the right store",
@@ -93,6 +113,9 @@ impl fmt::Display for StoreError {
             write!(f, " of `{key}`")?;
         }
         write!(f, ": {what}")?;
+        if self.times > 1 {
+            write!(f, " (asked {} times)", self.times)?;
+        }
         match &self.source {
             None => Ok(()),
             Some(source) => write!(f, ": {source}"),
@@ -109,7 +132,14 @@ impl std::error::Error for StoreError {
 impl StoreError {
     /// The error as users of the gallery see it; `place` names the store, such as `region westeurope`.
     pub(crate) fn at(self, place: &str) -> Error {
+        let (code, what) = match self.kind {
+            StoreErrorKind::Throttled { .. } => {
+                ("TooManyRequests", "its store is asked for too much: call again later")
+            }
+            _ => ("StorageOperationFailed", "its store failed"),
+        };
         let kind = match self.kind {
+            StoreErrorKind::Throttled { after } => ErrorKind::Throttled { after },
             StoreErrorKind::Full => ErrorKind::StorageFull,
             StoreErrorKind::Unknown => ErrorKind::Unknown,
             // The gallery only reads blobs that were recorded as stored: one that is gone is damage.
@@ -120,12 +150,10 @@ impl StoreError {
                 ErrorKind::Unavailable
             }
         };
-        match (self.kind, &self.source) {
-            // It says all that there is to say.
-            (StoreErrorKind::WrongStore, Some(source)) => {
-                Error::new(Problem::new(kind, "OperationNotAllowed", place, source.to_string()))
-            }
-            _ => Error::new(Problem::new(kind, "StorageOperationFailed", place, "its store failed")).with_source(self),
-        }
+        let what = match (&self.kind, &self.source) {
+            (StoreErrorKind::WrongStore, Some(source)) => source.to_string(),
+            _ => what.to_owned(),
+        };
+        Error::new(Problem::new(kind, code, place, what)).with_source(self)
     }
 }

@@ -10,6 +10,8 @@ mod fs;
 mod key;
 mod memory;
 mod prefixed;
+mod retrying;
+mod with_deadline;
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -23,6 +25,8 @@ pub use fs::{Durability, FsStore};
 pub use key::BlobKey;
 pub use memory::MemoryStore;
 pub use prefixed::Prefixed;
+pub use retrying::{RetryPolicy, Retrying};
+pub use with_deadline::WithDeadline;
 
 /// The largest blob that a store has to take: 64 MiB.
 pub const MAX_BLOB_BYTES: u64 = 64 << 20;
@@ -91,7 +95,10 @@ impl Page {
 /// - **One creator.** [`PutMode::Create`] has one winner for as long as the blob exists; all others get
 ///   [`StoreErrorKind::AlreadyExists`] and change nothing.
 /// - **Honest errors.** [`StoreErrorKind::Unknown`] alone means that the change may have happened; after any other
-///   error it has not. An implementation that retries inside must not turn its own success into `AlreadyExists`.
+///   error it has not. An implementation that retries inside must not turn its own success into `AlreadyExists`; an
+///   answer that another change of the key is in progress is `Unknown`. Every call may be made again after an `Unknown`.
+/// - **An end.** A call may take long; the gallery gives it up and asks again by itself ([`WithDeadline`],
+///   [`Retrying`]), so an implementation need do neither.
 ///
 /// Wrappers forward every method: put `#[deny(clippy::missing_trait_methods)]` on the `impl`.
 #[async_trait]

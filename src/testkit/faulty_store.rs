@@ -14,12 +14,14 @@ use crate::store::{BlobKey, BlobMeta, BlobStore, Page, PutMode, StoreError, Stor
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// Nothing happens, and the caller gets this kind: `Full`, `Unavailable`, `PermissionDenied`, or `Unknown` for a
-    /// request that was lost.
+    /// Nothing happens, and the caller gets this kind: `Full`, `Unavailable`, `Throttled`, `PermissionDenied`, or `Unknown`
+    /// for a request that was lost.
     Before(StoreErrorKind),
     /// It happens, and its answer is lost: the caller of a change gets `Unknown`, that of a read or of `persist` gets
     /// `Unavailable`. A call that fails by itself still gives its own error.
     After,
+    /// Nothing happens, and no answer ever comes.
+    Hang,
 }
 
 /// One call that reached a [`FaultyStore`], whether it failed or not.
@@ -150,6 +152,7 @@ impl Faults {
         let kind = match fault {
             None => return work.await,
             Some(Fault::Before(kind)) => kind,
+            Some(Fault::Hang) => std::future::pending().await,
             Some(Fault::After) => {
                 work.await?;
                 match operation {

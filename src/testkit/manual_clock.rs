@@ -95,6 +95,10 @@ impl Clock for ManualClock {
     fn is_virtual(&self) -> bool {
         !self.is_compared_with_stores
     }
+
+    fn timeout(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        if self.advances_by_itself { std::future::pending().boxed() } else { self.sleep(duration) }
+    }
 }
 
 fn after(now: DateTime<Utc>, duration: Duration) -> DateTime<Utc> {

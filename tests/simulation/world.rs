@@ -450,6 +450,8 @@ pub fn builder(world: &Arc<World>, process: usize) -> GalleryServiceBuilder {
         builder = builder.region_store(region.parse().unwrap(), remote(region));
     }
     let builder = builder.clock(world.clocks[process].clone()).entropy(SeededEntropy::new(world.draw()));
+    // Faults are to be met, and none is to come of the clock's leaps.
+    let builder = builder.retries(RetryPolicy::none()).deadlines(compute_gallery::host::Deadlines::none());
     builder.workers(compute_gallery::host::Workers::inline())
 }
 

@@ -1,0 +1,253 @@
+//! Work that everybody who waits for it drives.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::task::{Context, Poll, Wake, Waker};
+
+use futures::future::BoxFuture;
+
+/// A waiter for work that is shared: polling any one of its waiters polls the work, so a waiter that is alive and not
+/// polled stops none of the others. It needs no task of its own. The work is dropped with its last waiter.
+///
+/// `futures::future::Shared` comes close: there, a waiter that comes while another thread polls relies on that thread's
+/// waiter to be polled again.
+pub(super) struct Driver {
+    shared: Arc<Shared>,
+    seat: u64,
+}
+
+/// What does not keep the work alive.
+#[derive(Default)]
+pub(super) struct WeakDriver(Weak<Shared>);
+
+struct Shared {
+    /// `None` when it is done.
+    work: Mutex<Option<BoxFuture<'static, ()>>>,
+    waiters: Arc<Waiters>,
+    /// The work is done, or has panicked.
+    is_over: AtomicBool,
+    /// A waiter came while the work was being polled: the one that polls wakes it afterwards.
+    is_missed: AtomicBool,
+}
+
+#[derive(Default)]
+struct Waiters(Mutex<Seats>);
+
+#[derive(Default)]
+struct Seats {
+    next: u64,
+    taken: BTreeMap<u64, Waker>,
+}
+
+impl Driver {
+    pub(super) fn new(work: BoxFuture<'static, ()>) -> Self {
+        let shared = Shared {
+            work: Mutex::new(Some(work)),
+            waiters: Arc::default(),
+            is_over: AtomicBool::new(false),
+            is_missed: AtomicBool::new(false),
+        };
+        Self::on(Arc::new(shared))
+    }
+
+    fn on(shared: Arc<Shared>) -> Self {
+        let mut seats = shared.waiters.seats();
+        let seat = seats.next;
+        seats.next += 1;
+        drop(seats);
+        Self { shared, seat }
+    }
+
+    pub(super) fn downgrade(&self) -> WeakDriver {
+        WeakDriver(Arc::downgrade(&self.shared))
+    }
+}
+
+impl WeakDriver {
+    /// One more waiter, unless the work is over or was dropped.
+    pub(super) fn upgrade(&self) -> Option<Driver> {
+        let shared = self.0.upgrade().filter(|shared| !shared.is_over.load(Ordering::SeqCst))?;
+        Some(Driver::on(shared))
+    }
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let shared = &*self.shared;
+        // ORDER: before the work is looked at; else it could come to its end in between, and wake nobody here.
+        shared.waiters.enter(self.seat, context.waker());
+        let Some(mut turn) = shared.take_turn() else { return Poll::Pending };
+        let waker = Waker::from(shared.waiters.clone());
+        let is_pending =
+            |work: &mut BoxFuture<'_, ()>| work.as_mut().poll(&mut Context::from_waker(&waker)).is_pending();
+        if turn.work().is_some_and(is_pending) {
+            return Poll::Pending;
+        }
+        turn.is_the_last();
+        Poll::Ready(())
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.shared.waiters.seats().taken.remove(&self.seat);
+    }
+}
+
+impl Shared {
+    /// The right to poll the work; else who has it wakes this waiter afterwards.
+    fn take_turn(&self) -> Option<Turn<'_>> {
+        let work = self.try_work().or_else(|| {
+            self.is_missed.store(true, Ordering::SeqCst);
+            // It may have been let go just before that was said.
+            self.try_work()
+        });
+        work.map(|work| Turn { shared: self, work: Some(work) })
+    }
+
+    fn try_work(&self) -> Option<MutexGuard<'_, Option<BoxFuture<'static, ()>>>> {
+        match self.work.try_lock() {
+            Ok(work) => Some(work),
+            Err(TryLockError::Poisoned(work)) => Some(work.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+}
+
+/// The right to poll the work.
+struct Turn<'a> {
+    shared: &'a Shared,
+    work: Option<MutexGuard<'a, Option<BoxFuture<'static, ()>>>>,
+}
+
+impl Turn<'_> {
+    /// `None` where it is over.
+    fn work(&mut self) -> Option<&mut BoxFuture<'static, ()>> {
+        let is_over = self.shared.is_over.load(Ordering::SeqCst);
+        self.work.as_mut().filter(|_| !is_over)?.as_mut()
+    }
+
+    fn is_the_last(&mut self) {
+        if let Some(work) = &mut self.work {
+            **work = None;
+        }
+        self.shared.is_over.store(true, Ordering::SeqCst);
+        self.shared.is_missed.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared.is_over.store(true, Ordering::SeqCst);
+            self.shared.is_missed.store(true, Ordering::SeqCst);
+        }
+        // ORDER: let go first; those that are woken want it.
+        self.work = None;
+        if self.shared.is_missed.swap(false, Ordering::SeqCst) {
+            self.shared.waiters.wake_all();
+        }
+    }
+}
+
+impl Waiters {
+    fn seats(&self) -> MutexGuard<'_, Seats> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(&self, seat: u64, waker: &Waker) {
+        let mut seats = self.seats();
+        if seats.taken.get(&seat).is_none_or(|there| !there.will_wake(waker)) {
+            seats.taken.insert(seat, waker.clone());
+        }
+    }
+
+    /// All of them, because any one may be parked.
+    fn wake_all(&self) {
+        let taken = std::mem::take(&mut self.seats().taken);
+        taken.into_values().for_each(Waker::wake);
+    }
+}
+
+impl Wake for Waiters {
+    fn wake(self: Arc<Self>) {
+        self.wake_all();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.wake_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use futures::FutureExt;
+    use futures::task::noop_waker;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn a_waiter_that_comes_while_another_polls_is_woken_when_that_one_is_parked() {
+        // The work lets the second waiter come in the middle of the first one's poll, and never wakes anybody.
+        let second: Arc<Mutex<Option<Driver>>> = Arc::default();
+        let woken = Arc::new(Woken::default());
+        let (comes, waker) = (second.clone(), Waker::from(woken.clone()));
+        let first = Driver::new(Box::pin(poll_fn(move |_| {
+            let taken = comes.lock().unwrap().take();
+            if let Some(mut driver) = taken {
+                assert!(driver.poll_unpin(&mut Context::from_waker(&waker)).is_pending());
+                *comes.lock().unwrap() = Some(driver);
+            }
+            Poll::Pending
+        })));
+        *second.lock().unwrap() = first.downgrade().upgrade();
+        let mut first = first;
+        assert!(first.poll_unpin(&mut Context::from_waker(&noop_waker())).is_pending());
+        assert!(woken.0.load(Ordering::SeqCst), "the first may never be polled again");
+    }
+
+    #[test]
+    fn work_that_panics_is_over_for_all_that_wait() {
+        let first = Driver::new(Box::pin(async { std::panic::resume_unwind(Box::new("as intended")) }));
+        let mut second = first.downgrade().upgrade().unwrap();
+        let woken = Arc::new(Woken::default());
+        second.shared.waiters.enter(second.seat, &Waker::from(woken.clone()));
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| first.now_or_never()));
+        assert!(panicked.is_err() && woken.0.load(Ordering::SeqCst));
+        assert!(second.downgrade().upgrade().is_none(), "others begin anew");
+        assert!((&mut second).now_or_never().is_some());
+    }
+
+    #[test]
+    fn work_goes_with_its_last_waiter() {
+        let alive = Arc::new(());
+        let held = alive.clone();
+        let first = Driver::new(Box::pin(async move {
+            let _held = held;
+            std::future::pending().await
+        }));
+        let weak = first.downgrade();
+        let second = weak.upgrade().unwrap();
+        assert!(first.now_or_never().is_none());
+        assert_eq!(Arc::strong_count(&alive), 2);
+        drop(second);
+        assert!(weak.upgrade().is_none());
+        assert_eq!(Arc::strong_count(&alive), 1);
+    }
+}

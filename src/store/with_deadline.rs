@@ -1,0 +1,90 @@
+//! A store whose calls end.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{BlobKey, BlobMeta, BlobStore, MAX_BLOB_BYTES, Page, PutMode, StoreError, StoreErrorKind, StoreResult};
+use crate::host::{Clock, Deadlines, within};
+
+/// A store that gives a call up when it takes too long, by the [`Deadlines`]: a connection that is dead, a network file
+/// system that is gone.
+///
+/// A read, a listing or a `persist` that was given up is [`Unavailable`](StoreErrorKind::Unavailable). A put, a copy or a
+/// delete is [`Unknown`](StoreErrorKind::Unknown): it may have happened, or happen yet.
+///
+/// A call has time for the bytes that it is known to move; a copy and a read of a whole blob, for the largest blob that there
+/// can be.
+#[derive(Clone, Debug)]
+pub struct WithDeadline<S> {
+    inner: S,
+    deadlines: Deadlines,
+    clock: Arc<dyn Clock>,
+}
+
+impl<S: BlobStore> WithDeadline<S> {
+    /// Passes every call on to `inner`, and waits for it as long as `deadlines` say by `clock`.
+    pub fn new(inner: S, deadlines: Deadlines, clock: Arc<dyn Clock>) -> Self {
+        Self { inner, deadlines, clock }
+    }
+
+    async fn end<T>(
+        &self,
+        bytes: u64,
+        late: impl FnOnce() -> StoreError,
+        call: impl Future<Output = StoreResult<T>>,
+    ) -> StoreResult<T> {
+        let limit = self.deadlines.for_call(bytes);
+        match within(&*self.clock, limit, call).await {
+            Some(answer) => answer,
+            None => {
+                let waited = limit.unwrap_or_default().as_secs_f64();
+                Err(late().with_source(format!("no answer within {waited} s")))
+            }
+        }
+    }
+}
+
+fn not_done(operation: &'static str, key: Option<&BlobKey>) -> impl FnOnce() -> StoreError {
+    move || StoreError::new(StoreErrorKind::Unavailable, operation, key)
+}
+
+fn unclear(operation: &'static str, key: &BlobKey) -> impl FnOnce() -> StoreError {
+    move || StoreError::new(StoreErrorKind::Unknown, operation, Some(key))
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<S: BlobStore> BlobStore for WithDeadline<S> {
+    async fn put(&self, key: &BlobKey, bytes: Bytes, mode: PutMode) -> StoreResult<()> {
+        let size = bytes.len() as u64;
+        self.end(size, unclear("put", key), self.inner.put(key, bytes, mode)).await
+    }
+
+    async fn get(&self, key: &BlobKey, range: Option<Range<u64>>) -> StoreResult<Bytes> {
+        let size = range.as_ref().map_or(MAX_BLOB_BYTES, |range| range.end.saturating_sub(range.start));
+        self.end(size, not_done("get", Some(key)), self.inner.get(key, range)).await
+    }
+
+    async fn head(&self, key: &BlobKey) -> StoreResult<BlobMeta> {
+        self.end(0, not_done("head", Some(key)), self.inner.head(key)).await
+    }
+
+    async fn delete(&self, key: &BlobKey) -> StoreResult<()> {
+        self.end(0, unclear("delete", key), self.inner.delete(key)).await
+    }
+
+    async fn list(&self, under: Option<&BlobKey>, after: Option<&BlobKey>, limit: usize) -> StoreResult<Page> {
+        self.end(0, not_done("list", under), self.inner.list(under, after, limit)).await
+    }
+
+    async fn copy(&self, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
+        self.end(MAX_BLOB_BYTES, unclear("copy", to), self.inner.copy(from, to, mode)).await
+    }
+
+    async fn persist(&self, under: &BlobKey) -> StoreResult<()> {
+        self.end(0, not_done("persist", Some(under)), self.inner.persist(under)).await
+    }
+}

@@ -1,0 +1,470 @@
+//! What passes costs little: a store that does not do something once, or asks to be left alone, or never answers.
+#![cfg(feature = "testkit")]
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
+
+use std::future::IntoFuture;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use compute_gallery::host::{Clock, Deadlines, Workers};
+use compute_gallery::image::{Compression, DiskFormat, DiskSource};
+use compute_gallery::model::*;
+use compute_gallery::store::*;
+use compute_gallery::testkit::{Fault, Faults, FaultyStore, ManualClock, SeededEntropy, YieldingStore};
+use compute_gallery::*;
+use futures::FutureExt;
+use futures::executor::block_on;
+
+fn region(name: &str) -> Region {
+    name.parse().unwrap()
+}
+
+fn gallery(name: &str) -> Gallery {
+    let id = format!("/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/{name}");
+    Gallery::new(id.parse().unwrap(), region("westeurope"))
+}
+
+fn version(number: &str) -> ImageVersionId {
+    gallery("g").id().image("web".parse().unwrap()).version(number.parse().unwrap())
+}
+
+/// Two packs of chunks.
+static DISK: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    (0..20 << 4).flat_map(|chunk: u32| (0x0101_0101 | chunk << 8).to_le_bytes().repeat(16 << 10)).collect()
+});
+
+fn disk() -> &'static [u8] {
+    &DISK
+}
+
+fn new_version(number: &str, disk: &'static [u8]) -> NewImageVersion {
+    let profile = PublishingProfile::new("westeurope".parse().unwrap());
+    let source = DiskSource::bytes(disk, DiskFormat::Raw);
+    NewImageVersion::new(version(number), region("westeurope"), profile, source)
+}
+
+fn start() -> ManualClock {
+    ManualClock::new("2026-01-02T03:04:05Z".parse().unwrap())
+}
+
+fn jumping() -> ManualClock {
+    ManualClock::auto_advancing("2026-01-02T03:04:05Z".parse().unwrap())
+}
+
+/// Not compressed, so that there are several packs; on the thread that polls.
+fn builder(clock: &ManualClock, seed: u64) -> GalleryServiceBuilder {
+    let builder = GalleryService::builder().allow_all().clock(clock.clone()).entropy(SeededEntropy::new(seed));
+    builder.compression(Compression::None).workers(Workers::inline())
+}
+
+async fn with_definition(builder: GalleryServiceBuilder) -> Session {
+    let session = builder.open_or_create().await.unwrap().session("test".parse().unwrap());
+    session.create_gallery(gallery("g")).await.unwrap();
+    let (id, identifier) = (version("1.0.0").definition().clone(), ImageIdentifier::new("a", "b", "c").unwrap());
+    let definition = ImageDefinition::new(id, region("westeurope"), OsType::Linux, OsState::Generalized, identifier);
+    session.create_image_definition(definition).await.unwrap();
+    session
+}
+
+/// A gallery whose store can fail.
+async fn world(clock: &ManualClock, retries: RetryPolicy) -> (Session, Faults, MemoryStore) {
+    let memory = MemoryStore::new();
+    let store = FaultyStore::new(memory.clone());
+    let faults = store.faults();
+    (with_definition(builder(clock, 1).store(store).retries(retries)).await, faults, memory)
+}
+
+async fn deployed(session: &Session, number: &str) -> Vec<u8> {
+    let deployment = session.deploy(version(number), &region("westeurope"));
+    deployment.to_writer(std::io::Cursor::new(Vec::new())).await.unwrap().1.into_inner()
+}
+
+fn key() -> BlobKey {
+    "a/b".parse().unwrap()
+}
+
+fn goes_on<F: Future + Unpin>(work: &mut F) -> Option<F::Output> {
+    (0..10_000).find_map(|_| work.now_or_never())
+}
+
+/// No call had a time in which it had to end: a connection that had died held the right to commit for ever.
+#[test]
+fn a_hung_store_call_ends() {
+    let (clock, faulty) = (start(), FaultyStore::new(MemoryStore::new()));
+    faulty.faults().fail_from(0, Fault::Hang);
+    let store = WithDeadline::new(faulty, Deadlines::default(), Arc::new(clock.clone()));
+    let (at, mebibytes) = (key(), Bytes::from(vec![0; 16 << 20]));
+    let seconds = Duration::from_secs;
+    use StoreErrorKind::{Unavailable, Unknown};
+    let ends = |time: Duration, kind: StoreErrorKind, mut call: futures::future::BoxFuture<'_, StoreResult<()>>| {
+        assert!((&mut call).now_or_never().is_none());
+        clock.advance(time - seconds(1));
+        assert!((&mut call).now_or_never().is_none());
+        clock.advance(seconds(1));
+        let error = call.now_or_never().expect("it ends").unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains("no answer within"), "{error}");
+    };
+    ends(seconds(60), Unknown, store.put(&at, Bytes::new(), PutMode::Create));
+    ends(seconds(60 + 32), Unknown, store.put(&at, mebibytes, PutMode::Create));
+    ends(seconds(60 + 128), Unknown, store.copy(&at, &at, PutMode::Create));
+    ends(seconds(60), Unknown, store.delete(&at));
+    ends(seconds(60 + 128), Unavailable, store.get(&at, None).map(|got| got.map(drop)).boxed());
+    ends(seconds(60 + 2), Unavailable, store.get(&at, Some(0..9)).map(|got| got.map(drop)).boxed());
+    ends(seconds(60), Unavailable, store.head(&at).map(|got| got.map(drop)).boxed());
+    ends(seconds(60), Unavailable, store.list(None, None, 1).map(|got| got.map(drop)).boxed());
+    ends(seconds(60), Unavailable, store.persist(&at));
+}
+
+#[test]
+fn a_commit_outlives_a_call_that_hangs() {
+    let clock = start();
+    let (session, faults, _) = block_on(world(&clock, RetryPolicy::none()));
+    // The look for news, then the put: given up, and put again.
+    faults.fail_call(1, Fault::Hang);
+    let mut first = session.create_gallery(gallery("first")).into_future();
+    let mut second = session.create_gallery(gallery("second")).into_future();
+    assert!(goes_on(&mut first).is_none() && goes_on(&mut second).is_none());
+    clock.advance(Duration::from_secs(70));
+    goes_on(&mut second).expect("it ends").unwrap();
+    goes_on(&mut first).expect("it ends").unwrap();
+}
+
+#[test]
+fn a_commit_on_a_store_that_never_answers_is_unknown() {
+    let (clock, memory) = (start(), MemoryStore::new());
+    let store = FaultyStore::new(memory.clone());
+    let faults = store.faults();
+    let deadlines = Deadlines::none().with_commit(Duration::from_secs(300));
+    let session = block_on(with_definition(builder(&clock, 1).store(store).deadlines(deadlines)));
+    faults.fail_from(1, Fault::Hang);
+    let mut first = session.create_gallery(gallery("first")).into_future();
+    let mut second = session.create_gallery(gallery("second")).into_future();
+    assert!(goes_on(&mut first).is_none() && goes_on(&mut second).is_none());
+    clock.advance(Duration::from_secs(301));
+    for work in [first, second] {
+        let error = work.now_or_never().expect("it ends").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unknown, "{error}");
+        assert!(error.to_string().contains("300 s"), "{error}");
+    }
+    // Nothing of it is in the way of what comes later.
+    faults.heal();
+    block_on(session.create_gallery(gallery("third")).into_future()).unwrap();
+}
+
+/// All zones were waited for, so one that hung stopped every zone-redundant publish, where one that failed was left out.
+#[test]
+fn a_zone_that_hangs_stops_no_publish() {
+    let stores = [0, 1, 2].map(|_| MemoryStore::new());
+    for hung in 0..3 {
+        let clock = start();
+        let zones = stores.clone().map(FaultyStore::new);
+        let faults = zones.get(hung).unwrap().faults();
+        let builder = builder(&clock, hung as u64).catalog_store(MemoryStore::new());
+        let session = block_on(with_definition(builder.zonal_region_stores(region("westeurope"), zones)));
+        faults.fail_from(0, Fault::Hang);
+        let account = StorageAccountType::StandardZrs;
+        let profile = PublishingProfile::new("westeurope".parse().unwrap()).with_storage_account_type(account);
+        let source = DiskSource::bytes(disk(), DiskFormat::Raw);
+        let new = NewImageVersion::new(version("1.0.0"), region("westeurope"), profile, source);
+        let mut publishing = session.publish(new).into_future();
+        assert!(goes_on(&mut publishing).is_none());
+        clock.advance(Duration::from_secs(31));
+        let published = goes_on(&mut publishing).expect("it ends without the zone").unwrap();
+        assert!(published.degraded);
+        // It can be deployed from those that are there; the first is asked first.
+        faults.heal();
+        assert!(block_on(deployed(&session, "1.0.0")) == disk());
+    }
+}
+
+const TRANSIENT: [Fault; 4] = [
+    Fault::Before(StoreErrorKind::Unavailable),
+    Fault::Before(StoreErrorKind::Unknown),
+    Fault::Before(StoreErrorKind::Throttled { after: Some(Duration::from_secs(2)) }),
+    Fault::After,
+];
+
+/// One 503 threw the whole import away. Now the call is made again, and no other.
+#[test]
+fn a_503_costs_one_pack() {
+    let puts = |faults: &Faults| {
+        let record = faults.record();
+        record.iter().filter(|call| call.operation == "put").count()
+    };
+    let (calls, usual) = block_on(async {
+        let (session, faults, _) = world(&jumping(), RetryPolicy::default()).await;
+        faults.forget_record();
+        session.publish(new_version("1.0.0", disk())).await.unwrap();
+        (faults.record(), puts(&faults))
+    });
+    assert!(usual >= 5, "{calls:?}");
+    let mut outlived = 0;
+    for fault in TRANSIENT {
+        for (skipped, call) in (0..).zip(&calls) {
+            let what = format!("{fault:?} at call {skipped}: {call:?}");
+            block_on(async {
+                let (session, faults, _) = world(&jumping(), RetryPolicy::default()).await;
+                faults.forget_record();
+                faults.fail_call(skipped, fault);
+                let published = session.publish(new_version("1.0.0", disk())).await;
+                match published {
+                    // A sync that failed is not tried again under it: the next attempt takes the import up.
+                    Err(error) if call.operation == "persist" => {
+                        let kind = error.kind();
+                        assert!(matches!(kind, ErrorKind::Unavailable | ErrorKind::Unknown), "{what}: {error}");
+                        let published = session.publish(new_version("1.0.0", disk())).await.unwrap();
+                        assert_eq!(published.import.sent_bytes, 0, "{what}");
+                    }
+                    published => {
+                        published.unwrap_or_else(|error| panic!("{what}: {error}"));
+                        assert!(puts(&faults) <= usual + 1, "{what}: {} puts", puts(&faults));
+                        outlived += 1;
+                    }
+                }
+                assert!(deployed(&session, "1.0.0").await == disk(), "{what}");
+            });
+        }
+    }
+    assert!(outlived > 30, "{outlived}");
+}
+
+/// Where nothing is asked again, what is stored stays for the next attempt.
+#[test]
+fn an_import_that_met_an_error_is_taken_up_and_not_sent_again() {
+    let calls = block_on(async {
+        let (session, faults, _) = world(&jumping(), RetryPolicy::none()).await;
+        faults.forget_record();
+        session.publish(new_version("1.0.0", disk())).await.unwrap();
+        faults.record()
+    });
+    let is_pack = |call: &compute_gallery::testkit::Call| {
+        call.operation == "put" && call.key.as_ref().is_some_and(|key| key.as_str().contains("/packs/"))
+    };
+    for kind in [StoreErrorKind::Unavailable, StoreErrorKind::Full, StoreErrorKind::Throttled { after: None }] {
+        let mut stored = 0;
+        for (skipped, call) in (0..).zip(&calls).filter(|(_, call)| is_pack(call)) {
+            block_on(async {
+                let (session, faults, memory) = world(&jumping(), RetryPolicy::none()).await;
+                faults.fail_from(skipped, Fault::Before(kind));
+                let error = session.publish(new_version("1.0.0", disk())).await.unwrap_err();
+                if kind == (StoreErrorKind::Throttled { after: None }) {
+                    assert_eq!((error.kind(), error.code()), (ErrorKind::Throttled { after: None }, "TooManyRequests"));
+                }
+                faults.heal();
+                let packs =
+                    || async { memory.list_all(Some(&"regions/westeurope/slots/0/packs".parse().unwrap())).await };
+                let before: u64 = packs().await.unwrap().iter().map(|blob| blob.size).sum();
+                stored += before;
+                let import = session.publish(new_version("1.0.0", disk())).await.unwrap().import;
+                let after: u64 = packs().await.unwrap().iter().map(|blob| blob.size).sum();
+                assert_eq!(before + import.sent_bytes, after, "{kind:?} at call {skipped}: {call:?}");
+                assert!(deployed(&session, "1.0.0").await == disk());
+            });
+        }
+        assert!(stored > 8 << 20, "{stored}");
+    }
+}
+
+const SMALL: &[u8] = &[7; 10_240];
+
+/// A publisher that took up an import that another was at work on, and met an error, gave it up for both, packs and all.
+#[test]
+fn a_503_of_b_never_kills_the_import_of_a() {
+    for refused in [false, true] {
+        for steps in 0.. {
+            let memory = MemoryStore::new();
+            let a = builder(&jumping(), 1).store(YieldingStore::new(memory.clone())).retries(RetryPolicy::none());
+            let a = block_on(with_definition(a));
+            let mut first = a.publish(new_version("1.0.0", SMALL)).into_future();
+            if (0..steps).any(|_| (&mut first).now_or_never().is_some()) {
+                assert!(steps > 20, "{steps}");
+                break;
+            }
+            let region_store = FaultyStore::new(memory.clone());
+            let faults = region_store.faults();
+            let b =
+                builder(&jumping(), 2).catalog_store(memory.clone()).store(region_store).retries(RetryPolicy::none());
+            let b = block_on(b.open_or_create()).unwrap().session("b".parse().unwrap());
+            // Its first puts of packs fail; or all that it does succeeds, and it is refused at the end.
+            if refused {
+                faults.fail_from(1, Fault::Before(StoreErrorKind::PermissionDenied));
+            } else {
+                faults.fail_from(1, Fault::Before(StoreErrorKind::Unavailable));
+            }
+            block_on(b.publish(new_version("1.0.0", SMALL)).into_future()).unwrap_err();
+            let published = block_on(first).unwrap_or_else(|error| panic!("A after {steps} steps: {error}"));
+            assert_eq!(*published.resource.id(), version("1.0.0"));
+            assert!(block_on(deployed(&a, "1.0.0")) == SMALL, "after {steps} steps");
+        }
+    }
+}
+
+#[test]
+fn a_retry_never_turns_its_own_success_into_exists_nor_anothers_into_its_own() {
+    block_on(async {
+        let (clock, memory) = (jumping(), MemoryStore::new());
+        let faulty = FaultyStore::new(memory.clone());
+        let faults = faulty.faults();
+        let entropy = Arc::new(SeededEntropy::new(1));
+        let store = Retrying::new(faulty, RetryPolicy::default(), Arc::new(clock.clone()), entropy);
+        let (at, own, other) = (key(), Bytes::from_static(b"own"), Bytes::from_static(b"other"));
+
+        // It happened, its answer was lost, and the second attempt finds it.
+        faults.fail_call(0, Fault::After);
+        let error = store.put(&at, own.clone(), PutMode::Create).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Unknown, "{error}");
+        assert!(error.to_string().contains("asked 2 times") && error.to_string().contains("exists"), "{error}");
+        assert_eq!(store.get(&at, None).await.unwrap(), own);
+
+        // It did not happen, and another came before the second attempt: not its own, and not told as such.
+        memory.put(&at, other.clone(), PutMode::Overwrite).await.unwrap();
+        faults.fail_call(0, Fault::Before(StoreErrorKind::Unknown));
+        let error = store.put(&at, own.clone(), PutMode::Create).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Unknown, "{error}");
+        assert_eq!(memory.get(&at, None).await.unwrap(), other);
+
+        // Nothing happened: then it is another's for certain.
+        faults.fail_call(0, Fault::Before(StoreErrorKind::Unavailable));
+        let error = store.put(&at, own.clone(), PutMode::Create).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::AlreadyExists, "{error}");
+
+        // What may have happened stays so, whatever comes later.
+        memory.delete(&at).await.unwrap();
+        faults.fail_call(0, Fault::Before(StoreErrorKind::Unknown));
+        faults.fail_call(1, Fault::Before(StoreErrorKind::Full));
+        let error = store.put(&at, own.clone(), PutMode::Create).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Unknown, "{error}");
+        faults.fail_call(0, Fault::Before(StoreErrorKind::Unknown));
+        store.put(&at, own.clone(), PutMode::Create).await.unwrap();
+
+        // A sync that failed is not made again.
+        faults.fail_call(0, Fault::Before(StoreErrorKind::Unavailable));
+        assert_eq!(store.persist(&at).await.unwrap_err().kind(), StoreErrorKind::Unavailable);
+    });
+}
+
+#[test]
+fn a_store_that_wants_to_be_left_alone_is_left_alone() {
+    block_on(async {
+        let (clock, faulty) = (jumping(), FaultyStore::new(MemoryStore::new()));
+        let faults = faulty.faults();
+        let entropy = Arc::new(SeededEntropy::new(1));
+        let store = Retrying::new(faulty, RetryPolicy::default(), Arc::new(clock.clone()), entropy);
+        let throttled =
+            |seconds| Fault::Before(StoreErrorKind::Throttled { after: Some(Duration::from_secs(seconds)) });
+        faults.fail_call(0, throttled(7));
+        faults.fail_call(1, throttled(8));
+        let before = clock.now();
+        store.put(&key(), Bytes::new(), PutMode::Create).await.unwrap();
+        let waited = clock.now().signed_duration_since(before).as_seconds_f64();
+        assert!((15.0..15.5).contains(&waited), "{waited}");
+
+        // Longer than there is time for: told at once.
+        faults.fail_call(0, throttled(60));
+        let (before, calls) = (clock.now(), faults.calls());
+        let error = store.head(&key()).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Throttled { after: Some(Duration::from_secs(60)) });
+        assert_eq!((clock.now(), faults.calls()), (before, calls + 1));
+    });
+}
+
+#[test]
+fn a_store_that_is_away_is_waited_for_once() {
+    block_on(async {
+        let (clock, faulty) = (jumping(), FaultyStore::new(MemoryStore::new()));
+        let faults = faulty.faults();
+        let entropy = Arc::new(SeededEntropy::new(1));
+        let store = Retrying::new(faulty, RetryPolicy::default(), Arc::new(clock.clone()), entropy);
+        store.put(&key(), Bytes::new(), PutMode::Create).await.unwrap();
+        faults.fail_from(0, Fault::Before(StoreErrorKind::Unavailable));
+        let before = clock.now();
+        let error = store.head(&key()).await.unwrap_err();
+        let waited = clock.now().signed_duration_since(before).as_seconds_f64();
+        assert!((20.0..=30.0).contains(&waited) && error.to_string().contains("asked"), "{waited} s: {error}");
+        // From here on others can serve without delay.
+        let (before, calls) = (clock.now(), faults.calls());
+        for _ in 0..10 {
+            store.head(&key()).await.unwrap_err();
+        }
+        assert_eq!((clock.now(), faults.calls()), (before, calls + 10));
+        // It is back, and then fails once.
+        faults.heal();
+        store.head(&key()).await.unwrap();
+        faults.fail_call(0, Fault::Before(StoreErrorKind::Unavailable));
+        store.head(&key()).await.unwrap();
+    });
+}
+
+/// What another process had put was visible before that process had made it durable, and an answer rested on it.
+#[test]
+fn an_answer_rests_on_what_survives_a_power_cut() {
+    block_on(async {
+        let memory = MemoryStore::new();
+        let a = with_definition(builder(&jumping(), 1).store(memory.clone())).await;
+        let faulty = FaultyStore::new(memory.clone());
+        let faults = faulty.faults();
+        let b = builder(&jumping(), 2).store(faulty).retries(RetryPolicy::none());
+        let b = b.open_or_create().await.unwrap().session("b".parse().unwrap());
+        let syncs = || faults.record().iter().filter(|call| call.operation == "persist").count();
+        let refused = |error: Error| assert_ne!(error.kind(), ErrorKind::Unavailable, "{error}");
+
+        // A refusal, and "nothing to do", each rest on what was read.
+        for nothing_to_do in [false, true] {
+            let new = gallery(if nothing_to_do { "one" } else { "two" });
+            a.create_gallery(new.clone()).await.unwrap();
+            faults.forget_record();
+            let acts = || async {
+                match nothing_to_do {
+                    true => b.update_gallery(new.clone()).await.map(drop),
+                    // Elsewhere: it is not the same one.
+                    false => b.create_gallery(Gallery::new(new.id().clone(), region("eastus"))).await.map(drop),
+                }
+            };
+            // A look, a look, a sync that fails: nothing is said that could turn out not to be so.
+            faults.fail_call(2, Fault::Before(StoreErrorKind::Unavailable));
+            let error = acts().await.unwrap_err();
+            assert_eq!((error.kind(), syncs()), (ErrorKind::Unavailable, 1), "{error}");
+            for _ in 0..2 {
+                match acts().await {
+                    Ok(()) => assert!(nothing_to_do),
+                    Err(error) => refused(error),
+                }
+                assert_eq!(syncs(), 2, "once for what was read, not for each answer");
+            }
+        }
+        // And so does a read.
+        a.create_gallery(gallery("three")).await.unwrap();
+        faults.forget_record();
+        b.refresh().await.unwrap().gallery(gallery("three").id()).unwrap();
+        b.refresh().await.unwrap();
+        assert_eq!(syncs(), 1);
+        // What a process has put itself needs none.
+        b.create_gallery(gallery("four")).await.unwrap();
+        b.refresh().await.unwrap();
+        assert_eq!(syncs(), 1);
+    });
+}
+
+/// An import could be compared with a version that was deleted, and lose when that was gone for good before the import's end.
+#[test]
+fn a_deleted_version_is_no_base() {
+    block_on(async {
+        let clock = start();
+        let (session, ..) = world(&clock, RetryPolicy::none()).await;
+        let soft = gallery("g").with_soft_delete_policy(SoftDeletePolicy::enabled());
+        session.update_gallery(soft).await.unwrap();
+        session.publish(new_version("1.0.0", disk())).await.unwrap();
+        let deltas = session.publish(new_version("1.0.1", disk())).await.unwrap();
+        assert_eq!(deltas.import.new_chunks, 0);
+        for number in ["1.0.0", "1.0.1"] {
+            session.delete(version(number)).await.unwrap();
+        }
+        let whole = session.publish(new_version("1.0.2", disk())).await.unwrap();
+        assert!(whole.import.new_chunks > 0);
+        clock.advance(Duration::from_secs(30 * 86_400));
+        session.collect().await.unwrap();
+        assert!(deployed(&session, "1.0.2").await == disk());
+    });
+}
