@@ -54,37 +54,16 @@ impl Copies {
     /// The first failure, where no more than half of the copies are left.
     pub(crate) async fn in_each<T, F: Future<Output = Result<T>>>(&self, work: impl Fn(Slot) -> F) -> Result<Vec<T>> {
         let standing = (0..self.slots.len()).filter(|number| !self.lost().contains_key(number));
-        let standing = standing.filter_map(|number| Some((number, self.slots.get(number)?.clone())));
-        let mut late: BTreeMap<usize, Slot> = standing.collect();
-        let mut working: FuturesUnordered<_> = late
-            .iter()
-            .map(|(number, slot)| {
-                let (number, answer) = (*number, work(slot.clone()));
-                async move { (number, answer.await) }
-            })
-            .collect();
+        let standing: Vec<(usize, Slot)> =
+            standing.filter_map(|number| Some((number, self.slots.get(number)?.clone()))).collect();
+        let working = standing.iter().map(|(number, slot)| (*number, work(slot.clone()))).collect();
+        let mut answers = answers_of_most(working, self.slots.len(), &*self.clock, self.grace).await;
         let mut done = Vec::new();
-        let mut note = |number: usize, answer: Result<T>| {
-            late.remove(&number);
-            match answer {
+        for (number, slot) in standing {
+            match answers.remove(&number).unwrap_or_else(|| Err(too_late(slot.place()))) {
                 Ok(answer) => done.push(answer),
                 Err(error) => drop(self.lost().entry(number).or_insert(error)),
             }
-            done.len() * 2 > self.slots.len()
-        };
-        while let Some((number, answer)) = working.next().await {
-            if note(number, answer) {
-                break;
-            }
-        }
-        let others = async {
-            while let Some((number, answer)) = working.next().await {
-                note(number, answer);
-            }
-        };
-        within(&*self.clock, self.grace, others).await;
-        for (number, slot) in late {
-            self.lost().entry(number).or_insert_with(|| too_late(&slot));
         }
         let first = self.lost().values().next().cloned();
         match first {
@@ -98,7 +77,34 @@ impl Copies {
     }
 }
 
-fn too_late(slot: &Slot) -> Error {
+/// The answers of all that work at once, by their numbers. When most of `all` have succeeded, the others have so much `grace`
+/// left; one that has not answered then has no answer.
+pub(crate) async fn answers_of_most<T, F: Future<Output = Result<T>>>(
+    working: Vec<(usize, F)>,
+    all: usize,
+    clock: &dyn Clock,
+    grace: Option<Duration>,
+) -> BTreeMap<usize, Result<T>> {
+    let numbered = working.into_iter().map(|(number, work)| async move { (number, work.await) });
+    let (mut working, mut answers) = (numbered.collect::<FuturesUnordered<_>>(), BTreeMap::new());
+    let mut succeeded = 0;
+    while let Some((number, answer)) = working.next().await {
+        succeeded += usize::from(answer.is_ok());
+        answers.insert(number, answer);
+        if succeeded * 2 > all {
+            break;
+        }
+    }
+    let others = async {
+        while let Some((number, answer)) = working.next().await {
+            answers.insert(number, answer);
+        }
+    };
+    within(clock, grace, others).await;
+    answers
+}
+
+pub(crate) fn too_late(place: &str) -> Error {
     let what = "it did not answer in time when most of its region's zones had: scrub the region when it does";
-    Error::new(Problem::new(ErrorKind::Unavailable, "StorageOperationFailed", slot.place(), what))
+    Error::new(Problem::new(ErrorKind::Unavailable, "StorageOperationFailed", place, what))
 }

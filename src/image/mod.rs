@@ -42,7 +42,7 @@ pub use source::{DiskFormat, DiskSource};
 
 pub(crate) use blob_name::{BlobName, Lives, ManifestId, SlotId};
 pub(crate) use cargo::{Cargo, Request};
-pub(crate) use copies::Copies;
+pub(crate) use copies::{Copies, answers_of_most};
 pub(crate) use pack::UploadId;
 pub(crate) use scan::Scan;
 pub(crate) use slot::{Holding, Slot};

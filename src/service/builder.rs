@@ -279,7 +279,14 @@ impl GalleryServiceBuilder {
         } = self;
         let zones = |(region, zones): (Region, Vec<_>)| (region, zones.into_iter().map(steady).collect());
         let (region_stores, common_store) = (region_stores.into_iter().map(zones).collect(), common_store.map(steady));
-        let regions = Regions::new(region_stores, common_store, catalog.clone(), entropy.clone());
+        let regions = Regions::new(
+            region_stores,
+            common_store,
+            catalog.clone(),
+            entropy.clone(),
+            clock.clone(),
+            deadlines.for_zone(),
+        );
         for region in &self.adopted {
             regions.adopt(region).await?;
         }
@@ -294,7 +301,6 @@ impl GalleryServiceBuilder {
             limits,
             workers,
             clock: clock.clone(),
-            deadlines,
             entropy: entropy.clone(),
             chunks,
             compression,

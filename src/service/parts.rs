@@ -26,7 +26,6 @@ pub(super) struct Parts {
     pub(super) limits: Limits,
     pub(super) workers: Workers,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) deadlines: Deadlines,
     pub(super) entropy: Arc<dyn Entropy>,
     /// What readers have read lately.
     pub(super) chunks: Arc<ChunkCache>,

@@ -547,7 +547,7 @@ impl<T: Send + 'static> Publishing<T> {
     /// Where it is imported to.
     fn copies(&self, state: &State) -> Result<Copies> {
         let parts = &self.session.parts;
-        parts.regions.first(state, &self.location, self.account(), &parts.clock, parts.deadlines.for_zone())
+        parts.regions.first(state, &self.location, self.account())
     }
 
     /// The version to compare with: the one before it, else the highest that there is, if its chunks are in every place

@@ -260,6 +260,10 @@ impl RegionStore {
         }
     }
 
+    async fn is_owned_as(&self, store: StoreName) -> StoreResult<bool> {
+        Ok(self.read_owner().await?.is_some_and(|owner| owner.store == store && owner.catalog == self.catalog.id()))
+    }
+
     async fn create_owner(&self) -> StoreResult<StoreName> {
         let store = self.draw()?;
         match self.inner.put(&owner_key()?, self.encode(store)?, PutMode::Create).await {
@@ -323,7 +327,12 @@ impl RegionStore {
             false => Ok(claimed(&site, store)),
         };
         let state = self.catalog.commit(&service()?, check).await.map_err(failed)?;
-        self.inner.put(&owner_key()?, self.encode(store)?, PutMode::Overwrite).await?;
+        match self.inner.put(&owner_key()?, self.encode(store)?, PutMode::Overwrite).await {
+            Err(error) if error.kind() != StoreErrorKind::Unknown || !self.is_owned_as(store).await? => {
+                return Err(error);
+            }
+            _ => {}
+        }
         // ORDER: the store says whose it is before it forgets what it has seen.
         for blob in self.inner.list_all(Some(&key("witnesses")?)).await? {
             self.inner.delete(&blob.key).await?;
@@ -349,8 +358,12 @@ impl RegionStore {
         // The newest sorts first. Names that only grow need no replacement, which could go back.
         let witness = key(&format!("witnesses/{:020}-{digest}", u64::MAX - number))?;
         match self.inner.put(&witness, Bytes::new(), PutMode::Create).await {
-            Err(error) if error.kind() != StoreErrorKind::AlreadyExists => return Err(error),
-            _ => {}
+            Ok(()) => {}
+            Err(error) if error.kind() == StoreErrorKind::AlreadyExists => {}
+            // Nobody puts another under that name.
+            Err(error)
+                if error.kind() == StoreErrorKind::Unknown && self.inner.find_meta(&witness).await?.is_some() => {}
+            Err(error) => return Err(error),
         }
         for blob in there.iter().skip(WITNESSES_KEPT - 1) {
             // An old one that stays says nothing wrong.

@@ -4,13 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::future::join_all;
-
 use super::region_store::{RegionStore, Site};
 use crate::catalog::{Catalog, State, VersionRecord};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::{Clock, Entropy};
-use crate::image::{Copies, Slot, SlotId};
+use crate::image::{Copies, Slot, SlotId, answers_of_most};
 use crate::model::{Region, StorageAccountType};
 use crate::store::{BlobKey, BlobStore, Prefixed, StoreErrorKind};
 
@@ -23,6 +21,9 @@ pub(super) struct Regions {
     shares: Mutex<BTreeMap<Region, Arc<RegionStore>>>,
     catalog: Arc<Catalog>,
     entropy: Arc<dyn Entropy>,
+    clock: Arc<dyn Clock>,
+    /// A zone that is not done when most are has so much time left.
+    grace: Option<Duration>,
 }
 
 impl Regions {
@@ -31,6 +32,8 @@ impl Regions {
         common: Option<Arc<dyn BlobStore>>,
         catalog: Arc<Catalog>,
         entropy: Arc<dyn Entropy>,
+        clock: Arc<dyn Clock>,
+        grace: Option<Duration>,
     ) -> Self {
         let of_region = |(region, stores): (Region, Vec<Arc<dyn BlobStore>>)| {
             let is_zonal = stores.len() > 1;
@@ -42,7 +45,7 @@ impl Regions {
             (region, zones)
         };
         let own = own.into_iter().map(of_region).collect();
-        Self { own, common, shares: Mutex::default(), catalog, entropy }
+        Self { own, common, shares: Mutex::default(), catalog, entropy, clock, grace }
     }
 
     /// Refuses a store that was given for the wrong region, or that has seen a newer log. One that does not answer is looked
@@ -90,11 +93,11 @@ impl Regions {
     /// is refused from here on. Most of the zones must have it.
     pub(super) async fn witness(&self, region: &Region, account: StorageAccountType, state: &State) -> Result<()> {
         let zones = self.zones_of(region, account);
-        let noted = join_all((0..zones).map(|zone| self.witness_in(region, zone, state))).await;
-        let failed: Vec<Error> = noted.into_iter().filter_map(Result::err).collect();
-        match failed.len() * 2 >= zones {
-            true => failed.into_iter().next().map_or(Ok(()), Err),
-            false => Ok(()),
+        let noting = (0..zones).map(|zone| (zone, self.witness_in(region, zone, state))).collect();
+        let noted = answers_of_most(noting, zones, &*self.clock, self.grace).await;
+        match noted.values().filter(|noted| noted.is_ok()).count() * 2 > zones {
+            true => Ok(()),
+            false => noted.into_values().find_map(Result::err).map_or(Ok(()), Err),
         }
     }
 
@@ -206,16 +209,9 @@ impl Regions {
         (0..count).map(|number| self.copies(state, region, number, account)).collect()
     }
 
-    /// The replica that an import goes to; a zone that is not done when most are has so much `grace` left.
-    pub(super) fn first(
-        &self,
-        state: &State,
-        region: &Region,
-        account: StorageAccountType,
-        clock: &Arc<dyn Clock>,
-        grace: Option<Duration>,
-    ) -> Result<Copies> {
-        Ok(Copies::new(self.copies(state, region, 0, account)?, clock.clone(), grace))
+    /// The replica that an import goes to.
+    pub(super) fn first(&self, state: &State, region: &Region, account: StorageAccountType) -> Result<Copies> {
+        Ok(Copies::new(self.copies(state, region, 0, account)?, self.clock.clone(), self.grace))
     }
 
     /// Every slot that has a version whole, by the catalog's word: its home's first, then those of `region`, then all
