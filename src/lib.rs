@@ -73,6 +73,7 @@ pub mod access;
 mod billing;
 mod catalog;
 mod error;
+mod holes;
 pub mod host;
 pub mod image;
 pub mod model;
