@@ -30,6 +30,7 @@ pub(crate) mod mending;
 mod note;
 pub(crate) mod pack;
 pub(crate) mod part;
+mod partial_file;
 pub(crate) mod random_access;
 pub(crate) mod reach;
 pub(crate) mod replicas;

@@ -106,7 +106,7 @@ impl Deployment {
             lun: None,
             replica: None,
             format: DiskFormat::Raw,
-            sync: false,
+            sync: true,
             on_progress: Box::new(|_| {}),
         }
     }
@@ -144,8 +144,9 @@ impl Deployment {
         self
     }
 
-    /// Whether a file is durable before its deployment is done. Not by default: like `cp`, which leaves it to the
-    /// system; the image itself is safe in the gallery.
+    /// Whether a file is durable before its deployment is done: by default it is, so that a power cut leaves no file or all of
+    /// it. With `false` it may leave a file with holes where data was, which is quicker and enough for a file that does not
+    /// outlive the machine's run; the image itself is safe in the gallery either way.
     pub fn sync(mut self, sync: bool) -> Self {
         self.sync = sync;
         self
@@ -169,9 +170,8 @@ impl Deployment {
     /// `Unavailable`.
     pub async fn to_path(self, path: impl AsRef<Path>) -> Result<Deployed> {
         let source = self.source().await?;
-        let token = u64::from_be_bytes(self.session.parts.draw()?);
         let ending = self.ending(&source.disk)?;
-        source.export(&self).to_path(path.as_ref(), ending, self.sync, &format!("{token:016x}")).await?;
+        source.export(&self).to_path(path.as_ref(), ending, self.sync).await?;
         Ok(source.deployed(&self).await)
     }
 
