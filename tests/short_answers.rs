@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -22,6 +22,8 @@ struct Wrong {
     wholes: Arc<AtomicI64>,
     sizes: Arc<AtomicI64>,
     ranged: Arc<AtomicU64>,
+    /// Whether listings begin at the beginning, wherever they were to go on.
+    from_the_start: Arc<AtomicBool>,
 }
 
 impl Wrong {
@@ -67,6 +69,7 @@ impl BlobStore for Wrong {
     }
 
     async fn list(&self, under: Option<&BlobKey>, after: Option<&BlobKey>, limit: usize) -> StoreResult<Page> {
+        let after = after.filter(|_| !self.from_the_start.load(Ordering::Relaxed));
         let page = self.store.list(under, after, limit).await?;
         Ok(Page::new(page.blobs.into_iter().map(|meta| self.meta(meta)).collect(), page.more))
     }
@@ -163,4 +166,20 @@ fn a_whole_read_or_a_size_that_is_wrong_loses_nothing_and_does_not_panic() {
             assert!(good == disk(0), "{by}");
         });
     }
+}
+
+/// It was asked for the same page for ever, and what it gave was kept.
+#[test]
+fn a_listing_that_does_not_go_on_is_an_error_and_has_an_end() {
+    block_on(async {
+        let store = Wrong::default();
+        for number in 0..1_500 {
+            store.put(&format!("a/{number:04}").parse().unwrap(), Bytes::new(), PutMode::Create).await.unwrap();
+        }
+        assert_eq!(store.list_all(None).await.unwrap().len(), 1_500);
+        store.from_the_start.store(true, Ordering::Relaxed);
+        let error = store.list_all(None).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Unsupported, "{error}");
+        assert!(error.to_string().contains("ascending order"), "{error}");
+    });
 }
