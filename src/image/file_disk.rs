@@ -60,10 +60,13 @@ fn readable(path: &Path, metadata: &Metadata) -> Result<()> {
         #[cfg(not(unix))]
         _ => "no file",
     };
-    let what = format!(
-        "it is {is}, and a disk is read from a regular file or a block device: give the path of one; what comes out of a pipe \
-         can be written to a file, or given as bytes or as anything that can seek (`DiskSource::bytes`, `DiskSource::reader`)"
-    );
+    let mut what =
+        format!("it is {is}, and a disk is read from a regular file or a block device: give the path of one");
+    if is == "a pipe" {
+        // A disk is read in any order, and its end first.
+        what += "; write what comes out of it to a file first, or give it as bytes or as anything that can seek \
+                 (`DiskSource::bytes`, `DiskSource::reader`)";
+    }
     Err(Error::invalid(path.display().to_string(), what))
 }
 

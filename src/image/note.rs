@@ -8,7 +8,7 @@ use super::source::VhdFooter;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DiskNote {
-    /// The file system contradicted itself about a hole, so everything was read.
+    /// The file system contradicted itself about the file's holes, so everything was read.
     HolesContradict {
         /// The place in the file.
         at: u64,
@@ -50,7 +50,7 @@ impl fmt::Display for DiskNote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::HolesContradict { at } => {
-                write!(f, "its file system contradicts itself about the hole at byte {at}: every byte was read")
+                write!(f, "its file system contradicts itself about the holes at byte {at}: every byte was read")
             }
             Self::MoreAllocatedThanData { allocated, data } => write!(
                 f,
