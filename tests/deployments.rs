@@ -138,7 +138,8 @@ fn two_deployments_of_other_contents_to_one_file_leave_one_of_them_whole() {
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().join("out.raw");
     let (first, second) = two_at_once((0, &out), (1, &out));
-    (first.unwrap(), second.unwrap());
+    first.unwrap();
+    second.unwrap();
     assert!(fs::read(&out).unwrap() == disk(0), "the last to finish stands");
     assert_eq!(names(directory.path()), ["out.raw"]);
 }

@@ -1,7 +1,12 @@
 //! Disks that are not what they are said to be, or not for long: each is refused by name, or taken by an explicit choice that
 //! the report tells of.
 #![cfg(feature = "testkit")]
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a helper of a test may fail as the test does")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a helper of a test may fail as the test does"
+)]
 
 use std::error::Error as _;
 use std::fs::{self, OpenOptions};
@@ -214,13 +219,13 @@ fn a_disk_of_no_whole_mebibytes_is_noted_and_so_is_the_vhd_that_is_written() {
     let size = fs::metadata(&path).unwrap().len() - 512;
     assert_eq!(size, 104_865_792);
     let note = DiskNote::NotWholeMebibytes { size };
-    assert_eq!(published(vhd(&path)).0, [note.clone()]);
+    assert_eq!(published(vhd(&path)).0, std::slice::from_ref(&note));
     block_on(async {
         let (session, _) = world().await;
         session.publish(new_version(vhd(&path))).await.unwrap();
         let deployment = || session.deploy(version(), &home());
         let deployed = deployment().format(DiskFormat::Vhd).to_path(files.at("out.vhd")).await.unwrap();
-        assert_eq!(deployed.notes, [note.clone()]);
+        assert_eq!(deployed.notes, std::slice::from_ref(&note));
         let (deployed, _) = deployment().format(DiskFormat::Vhd).to_writer(Vec::new()).await.unwrap();
         assert_eq!(deployed.notes, [note]);
         assert!(deployment().to_path(files.at("out.raw")).await.unwrap().notes.is_empty());
