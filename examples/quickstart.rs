@@ -102,8 +102,9 @@ async fn publish_and_deploy(arguments: &Arguments) -> Result<(), Box<dyn Error>>
     bar.finish();
     let deploy_seconds = started.elapsed().as_secs_f64();
 
-    // Not what the gallery says of it: the file that it wrote, read again.
-    let written = ImageDigest::of(DiskSource::path(&arguments.deploy, DiskFormat::Raw))?;
+    // Not what the gallery says of it: the file that it wrote, read again, whatever the guest's first bytes look like.
+    let written = DiskSource::path(&arguments.deploy, DiskFormat::Raw).with_any_raw_content();
+    let written = ImageDigest::of(written)?;
     let verified = latest.id() == &id && written == published.content.os_disk_digest;
 
     let cross: BTreeMap<String, u64> = borders(&report, &home);
@@ -120,6 +121,9 @@ async fn publish_and_deploy(arguments: &Arguments) -> Result<(), Box<dyn Error>>
         mib(import.new_bytes),
         mib(import.new_index_bytes)
     );
+    for note in &import.notes {
+        println!("  note           {note}");
+    }
     for (region, replicas) in &replicas {
         let crossed = cross.get(region).map(|bytes| format!(", {} over its border", mib(*bytes))).unwrap_or_default();
         println!("  {region:<14} {replicas} replicas{crossed}");
@@ -137,6 +141,7 @@ async fn publish_and_deploy(arguments: &Arguments) -> Result<(), Box<dyn Error>>
             "new_chunks": import.new_chunks,
             "new_bytes": import.new_bytes,
             "new_index_bytes": import.new_index_bytes,
+            "notes": import.notes.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "cross_region_bytes": cross,
             "replicas": replicas,
             "import_seconds": import_seconds,

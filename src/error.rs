@@ -183,6 +183,12 @@ impl Error {
         Self::new(Problem::new(kind, "OperationNotAllowed", target, format!("{doing} failed"))).with_source(source)
     }
 
+    /// Adds the cause of another error, if that has one.
+    pub(crate) fn with_source_of(mut self, other: &Self) -> Self {
+        Arc::make_mut(&mut self.0).source = other.0.source.clone();
+        self
+    }
+
     pub(crate) fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Arc::make_mut(&mut self.0).source = Some(Arc::from(source.into()));
         self

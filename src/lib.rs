@@ -73,6 +73,7 @@ pub mod access;
 mod billing;
 mod catalog;
 mod error;
+mod holes;
 pub mod host;
 pub mod image;
 pub mod model;
@@ -94,9 +95,10 @@ pub use replication::{
 };
 pub use service::{
     BootImage, CatalogView, Collecting, CollectionReport, Deletion, Deployed, Deployment, GalleryService,
-    GalleryServiceBuilder, Generalized, Image, ImageReader, ImageSource, ImportReport, LatestCandidate, LatestVerdict,
-    LifecyclePolicy, ListPage, LocalDisks, MachineName, NewImageVersion, NewManagedImage, NewSnapshot, NewVm,
-    OnFailure, Operation, OsProfile, Plan, PublicGallery, PublicImageId, Published, Publishing, RegionCollection,
-    RegionPlan, RegionReport, Replication, ReplicationReport, ScaleSet, Scope, ScrubReport, Scrubbing, Session,
-    SharedGallery, SharedImage, SharedImageVersion, SnapshotDisks, SourceMachine, Specialized, Usage, VhdBlob,
+    GalleryServiceBuilder, Generalized, Image, ImageReader, ImageSource, ImportNote, ImportReport, LatestCandidate,
+    LatestVerdict, LifecyclePolicy, ListPage, LocalDisks, MachineName, NewImageVersion, NewManagedImage, NewSnapshot,
+    NewVm, OnFailure, Operation, OsProfile, Plan, PublicGallery, PublicImageId, Published, Publishing,
+    RegionCollection, RegionPlan, RegionReport, Replication, ReplicationReport, ScaleSet, Scope, ScrubReport,
+    Scrubbing, Session, SharedGallery, SharedImage, SharedImageVersion, SnapshotDisks, SourceMachine, Specialized,
+    Usage, VhdBlob,
 };

@@ -327,7 +327,8 @@ struct Gated {
 
 impl Read for Gated {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if self.disk.position() >= self.gate_at {
+        // Its last sector is looked at when it is opened.
+        if self.disk.position() >= self.gate_at && buffer.len() > 512 {
             let _ = self.gate.recv();
         }
         self.disk.read(buffer)
@@ -442,7 +443,8 @@ struct BadSector {
 
 impl Read for BadSector {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if self.disk.position() + buffer.len() as u64 > self.bad_at {
+        let start = self.disk.position();
+        if (start..start + buffer.len() as u64).contains(&self.bad_at) {
             return Err(std::io::Error::other("bad sector"));
         }
         self.disk.read(buffer)

@@ -222,6 +222,48 @@ async fn flip(world: &World, slot: &str, chunk: usize) {
     world.store.put(&pack, bytes.into(), PutMode::Overwrite).await.unwrap();
 }
 
+/// A bad sector of the first replica was copied into all the others, and all were recorded as complete.
+#[test]
+fn a_damaged_pack_is_not_multiplied_into_the_other_replicas() {
+    block_on(async {
+        let world = World::new().await;
+        world.publish(1, "westeurope=4", &chunks_of(1)).await;
+        flip(&world, "regions/westeurope/slots/0", 3).await;
+        let error =
+            world.session.replicate(&version(1)).await.map(drop).expect_err("damage was copied and called complete");
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        let damaged = world.blobs("regions/westeurope/slots/0/packs").await.into_iter().max_by_key(|(_, size)| *size);
+        let damaged = world.store.get(&damaged.unwrap().0, None).await.unwrap();
+        for slot in 1..4 {
+            for key in world.blobs(&format!("regions/westeurope/slots/{slot}")).await.into_keys() {
+                assert!(world.store.get(&key, None).await.unwrap() != damaged, "{key} is a copy of damage");
+            }
+        }
+    });
+}
+
+/// Where another region has it good, the new replicas get it from there.
+#[test]
+fn a_replica_beside_a_damaged_one_gets_good_bytes_from_another_region() {
+    block_on(async {
+        let world = World::new().await;
+        world.publish(1, "westeurope=1,eastus=1", &chunks_of(1)).await;
+        world.session.replicate(&version(1)).await.unwrap();
+        flip(&world, "regions/westeurope/slots/0", 3).await;
+        world.retarget(1, "westeurope=3,eastus=1").await;
+        world.session.replicate(&version(1)).await.unwrap();
+        for key in world
+            .blobs("regions/westeurope/slots/0")
+            .await
+            .into_keys()
+            .chain(world.blobs("regions/eastus").await.into_keys())
+        {
+            world.store.delete(&key).await.unwrap();
+        }
+        assert!(deployed(&world.session, 1, "westeurope").await.unwrap() == disk(&chunks_of(1)));
+    });
+}
+
 #[test]
 fn mending_for_one_version_keeps_what_another_needs() {
     block_on(async {

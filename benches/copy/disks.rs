@@ -55,8 +55,10 @@ fn ours(disk: &Path, work: &Path, table: &mut Table) -> Outcome {
             table.time(&format!("{name}, {word}"), settled, publish)?;
         }
         if durability == Durability::Full {
-            table.time("deploy", settled, |()| gallery::deploy(&session, "1.0.0", &deployed))?;
-            fs::remove_file(deployed)?;
+            for (name, sync) in [("deploy, durable", true), ("deploy, left to the system", false)] {
+                table.time(name, settled, |()| gallery::deploy(&session, "1.0.0", &deployed, sync))?;
+                fs::remove_file(&deployed)?;
+            }
         }
         fs::remove_dir_all(store)?;
     }

@@ -58,7 +58,7 @@ pub(crate) fn replicate(session: &Session, number: &str) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn deploy(session: &Session, number: &str, to: &Path) -> Outcome {
-    block_on(session.deploy(version(number)?, &home()?).to_path(to))?;
+pub(crate) fn deploy(session: &Session, number: &str, to: &Path, sync: bool) -> Outcome {
+    block_on(session.deploy(version(number)?, &home()?).sync(sync).to_path(to))?;
     Ok(())
 }

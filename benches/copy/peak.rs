@@ -43,7 +43,7 @@ pub(crate) fn child(operation: &str, disk: &Path, place: &Path) -> Outcome {
         "publish" => gallery::publish(&session, "1.0.0", disk, regions)?,
         "publish again" => gallery::publish(&session, "1.0.1", disk, regions)?,
         "deploy" => {
-            gallery::deploy(&session, "1.0.0", &deployed)?;
+            gallery::deploy(&session, "1.0.0", &deployed, true)?;
             fs::remove_file(deployed)?;
         }
         "scrub" => drop(block_on(session.scrub(&gallery::home()?).into_future())?),

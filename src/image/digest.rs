@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::chunk::occupied_blocks;
 use super::scan::Scan;
-use super::source::DiskSource;
+use super::source::{DiskSource, reading_failed};
 use crate::error::{Error, Result};
 
 /// A BLAKE3 hash: the name of a chunk, an index node, a manifest or a disk. Written as 64 hexadecimal digits.
@@ -114,13 +114,12 @@ impl ImageDigest {
     /// # Errors
     ///
     /// As publishing the disk: [`Corrupt`](crate::ErrorKind::Corrupt), [`Invalid`](crate::ErrorKind::Invalid),
-    /// [`Unavailable`](crate::ErrorKind::Unavailable).
+    /// [`Conflict`](crate::ErrorKind::Conflict) where it changes meanwhile, [`Unavailable`](crate::ErrorKind::Unavailable).
     pub fn of(source: DiskSource) -> Result<Digest> {
-        let target = source.target().to_owned();
-        let disk = source.open()?;
-        let failed = |error| Error::from_io(target.as_str(), "reading the disk", error);
-        let mut digest = Self::new(disk.size());
-        let (mut scan, mut buffer) = (Scan::new(disk), Vec::new());
+        let source = source.open()?;
+        let failed = |error| reading_failed(&source.target, error);
+        let mut digest = Self::new(source.disk.size());
+        let (mut scan, mut buffer) = (Scan::new(source.disk.clone()), Vec::new());
         while let Some(group) = scan.next_group().map_err(failed)? {
             for (position, chunk) in group.read(scan.disk(), &mut buffer).map_err(failed)? {
                 if occupied_blocks(chunk) != 0 {
@@ -128,6 +127,7 @@ impl ImageDigest {
                 }
             }
         }
+        source.notes_at_the_end(0)?;
         Ok(digest.finish())
     }
 }

@@ -1,8 +1,11 @@
 //! A disk as its guest sees it: so many bytes, some of them known to be zero without reading.
 
+use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+
+use chrono::{DateTime, SecondsFormat, Utc};
 
 /// Bytes at places: a file, a buffer, or the guest's view of a disk image.
 pub(crate) trait ReadAt: Send + Sync {
@@ -18,7 +21,67 @@ pub(crate) trait ReadAt: Send + Sync {
         let size = self.size();
         Ok((from < size).then_some(from..size))
     }
+
+    /// What tells that it is as it was.
+    fn stamp(&self) -> io::Result<Stamp> {
+        Ok(Stamp::of_size(self.size()))
+    }
+
+    /// How many bytes were read so far that its format says are not there.
+    fn hidden_bytes(&self) -> u64 {
+        0
+    }
 }
 
 /// A [`ReadAt`] shared between threads.
 pub(crate) type SharedDisk = Arc<dyn ReadAt>;
+
+/// What a disk's file is at a moment: two that are equal are of a file that nobody has written to in between, as far as the
+/// file system's clock is fine enough to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    pub(crate) size: u64,
+    /// When its bytes changed last.
+    pub(crate) modified: Option<DateTime<Utc>>,
+    /// When anything about it changed last.
+    pub(crate) changed: Option<DateTime<Utc>>,
+}
+
+impl Stamp {
+    /// Of what has no times.
+    pub(crate) fn of_size(size: u64) -> Self {
+        Self { size, modified: None, changed: None }
+    }
+
+    /// The error of a read that has met the end, of a file that had `size` bytes.
+    pub(crate) fn ended_early(&self, size: u64) -> io::Error {
+        io::Error::new(io::ErrorKind::UnexpectedEof, EndedEarly { size, now: self.size })
+    }
+}
+
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` bytes", self.size)?;
+        let mut time = |what: &str, time: Option<DateTime<Utc>>| match time {
+            Some(time) => write!(f, ", {what} `{}`", time.to_rfc3339_opts(SecondsFormat::Nanos, true)),
+            None => Ok(()),
+        };
+        time("modified", self.modified)?;
+        time("changed", self.changed)
+    }
+}
+
+/// A disk that had more bytes when it was opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EndedEarly {
+    size: u64,
+    now: u64,
+}
+
+impl fmt::Display for EndedEarly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it had `{}` bytes when it was opened and has `{}` now", self.size, self.now)
+    }
+}
+
+impl std::error::Error for EndedEarly {}

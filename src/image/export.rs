@@ -4,24 +4,25 @@
 //! file, in disk order for a writer. Memory: one span of the index (12 MiB at most) and for each batch under way, two more
 //! than there are workers, at most 8 MiB, whatever the disk's size.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream::{self, Stream, TryStreamExt};
 
 use super::chunk::{CHUNK_BYTES, Unpacker, occupied_runs};
-use super::digest::ImageDigest;
+use super::digest::{Digest, ImageDigest};
 use super::index_walk::{IndexWalk, Span};
 use super::manifest::ManifestDisk;
 use super::pack::RecordRef;
+use super::partial_file::PartialFile;
 use super::replicas::{Rejected, Replicas};
 use super::source::DiskFormat;
 use super::spare::Spare;
 use super::vhd;
-use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::error::{Error, Result};
 use crate::host::Workers;
 use crate::progress::{OnProgress, Progress};
 
@@ -58,6 +59,15 @@ impl Ending {
         }
     }
 
+    /// What names the content of a file that has the disk and this.
+    fn content(&self, disk: &Digest) -> Digest {
+        match self {
+            Self::Nothing => *disk,
+            // Not the footer itself, which has a time and a random number in it.
+            Self::VhdFooter(_) => Digest::of(&[disk.as_bytes(), &b"vhd"[..]].concat()),
+        }
+    }
+
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Nothing => &[],
@@ -68,15 +78,12 @@ impl Ending {
 
 impl Export<'_> {
     /// Writes the disk to a new file beside `path`, then gives it that name: whoever looks sees the old file, or none,
-    /// or the whole new one. `sync` makes it durable before it returns. `token` keeps two deployments apart.
-    pub(crate) async fn to_path(&self, path: &Path, ending: Ending, sync: bool, token: &str) -> Result<()> {
-        let target = path.to_owned();
-        let unfinished = self.workers.run({
-            let (token, size) = (token.to_owned(), self.disk.size + ending.bytes().len() as u64);
-            move || UnfinishedFile::create(target, &token, size)
-        });
-        let mut unfinished = unfinished.await?;
-        let file = unfinished.file()?;
+    /// or the whole new one. `sync` makes it durable before it returns.
+    pub(crate) async fn to_path(&self, path: &Path, ending: Ending, sync: bool) -> Result<()> {
+        let (target, content) = (path.to_owned(), ending.content(&self.disk.digest));
+        let size = self.disk.size + ending.bytes().len() as u64;
+        let partial = self.workers.run(move || PartialFile::create(target, &content, size)).await?;
+        let file = partial.file();
         let unpackers = Spare::default();
         let jobs = self.batches().map_ok(|span| {
             let (file, unpackers) = (file.try_clone(), unpackers.clone());
@@ -112,7 +119,11 @@ impl Export<'_> {
         }
         drop(jobs);
         let size = self.disk.size;
-        self.workers.run(move || unfinished.finish(size, &ending, sync)).await?;
+        let finish = move || {
+            let ended = write_all_at(partial.file(), ending.bytes(), size);
+            ended.map_err(|error| writing(partial.path(), error)).and_then(|()| partial.finish(sync))
+        };
+        self.workers.run(finish).await?;
         (self.on_progress)(Progress { done: size, total: size });
         Ok(())
     }
@@ -284,88 +295,6 @@ impl<W: Write> Sequential<W> {
         self.at += bytes.len() as u64;
         Ok(())
     }
-}
-
-/// A file in the making, under a name of its own; removed unless it is finished.
-struct UnfinishedFile {
-    file: Option<File>,
-    temporary: PathBuf,
-    path: PathBuf,
-}
-
-impl UnfinishedFile {
-    fn create(path: PathBuf, token: &str, size: u64) -> Result<Self> {
-        let failed = |error| Error::from_io(path.display().to_string(), "creating the file", error);
-        let name = path.file_name().ok_or_else(|| {
-            Error::invalid(path.display().to_string(), "this names no file: give the path of the file to write")
-        })?;
-        match path.symlink_metadata() {
-            Ok(there) if !there.is_file() => {
-                let what = "something that is not a regular file is there: deploy to a file, then copy it there";
-                return Err(Error::new(Problem::new(
-                    ErrorKind::Conflict,
-                    "OperationNotAllowed",
-                    path.display().to_string(),
-                    what,
-                )));
-            }
-            _ => {}
-        }
-        let mut temporary_name = name.to_owned();
-        temporary_name.push(format!(".partial-{token}"));
-        let temporary = path.with_file_name(temporary_name);
-        let file = OpenOptions::new().write(true).create_new(true).open(&temporary).map_err(failed)?;
-        let unfinished = Self { file: Some(file), temporary, path };
-        // All holes to begin with: only what is not zero is written.
-        let failed = |error| Error::from_io(unfinished.path.display().to_string(), "setting the file's size", error);
-        unfinished.file()?.set_len(size).map_err(failed)?;
-        Ok(unfinished)
-    }
-
-    fn file(&self) -> Result<&File> {
-        self.file
-            .as_ref()
-            .ok_or_else(|| Error::corrupt(self.path.display().to_string(), "the file is finished already"))
-    }
-
-    fn finish(&mut self, disk_size: u64, ending: &Ending, sync: bool) -> Result<()> {
-        let failed = |error| Error::from_io(self.path.display().to_string(), "finishing the file", error);
-        write_all_at(self.file()?, ending.bytes(), disk_size).map_err(failed)?;
-        if sync {
-            self.file()?.sync_all().map_err(failed)?;
-        }
-        // Closed before it gets its name: some network file systems write back only then.
-        self.file = None;
-        std::fs::rename(&self.temporary, &self.path)
-            .map_err(|error| Error::from_io(self.path.display().to_string(), "giving the file its name", error))?;
-        self.temporary.clear();
-        if sync {
-            sync_parent(&self.path)
-                .map_err(|error| Error::from_io(self.path.display().to_string(), "syncing its directory", error))?;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for UnfinishedFile {
-    fn drop(&mut self) {
-        if !self.temporary.as_os_str().is_empty() {
-            // Nothing more can be done about one that can't be removed; its name says what it is.
-            let _ = std::fs::remove_file(&self.temporary);
-        }
-    }
-}
-
-#[cfg(unix)]
-fn sync_parent(path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(parent)?.sync_all()
-}
-
-/// Other systems have no way to sync a directory.
-#[cfg(not(unix))]
-fn sync_parent(_: &Path) -> io::Result<()> {
-    Ok(())
 }
 
 #[cfg(unix)]

@@ -26,9 +26,11 @@ use super::index::{IndexBuilder, Node};
 use super::index_walk::{IndexWalk, Span};
 use super::known::KnownChunks;
 use super::manifest::{Manifest, ManifestDisk};
+use super::note::DiskNote;
 use super::pack::{FinishedPack, PackBuilder, PackId, PackInfo, RecordRef, UploadId};
 use super::scan::{Group, Scan};
 use super::slot::Stored;
+use super::source::{OpenSource, reading_failed};
 use super::spare::Spare;
 use crate::error::{Error, Result};
 use crate::host::Workers;
@@ -46,19 +48,20 @@ const GROUPS_AHEAD: usize = 64;
 const GROUPS_WAITING: usize = 2;
 
 /// A disk to import.
+#[derive(Clone)]
 pub(crate) struct OpenDisk {
     pub(crate) lun: Option<u32>,
-    pub(crate) disk: SharedDisk,
-    /// What errors call it.
-    pub(crate) target: String,
+    pub(crate) source: OpenSource,
 }
 
 impl OpenDisk {
-    /// The same disk, for another attempt.
-    pub(crate) fn again(&self) -> Self {
-        Self { lun: self.lun, disk: self.disk.clone(), target: self.target.clone() }
+    pub(crate) fn size(&self) -> u64 {
+        self.source.disk.size()
     }
 }
+
+/// What is to be known of one disk, by what errors call it.
+pub(crate) type Noted = (String, DiskNote);
 
 /// One import of a version's disks into a slot.
 pub(crate) struct Import<'a> {
@@ -76,7 +79,7 @@ pub(crate) struct Import<'a> {
 /// What an import came to.
 pub(crate) enum Imported {
     /// The packs are in the slot.
-    Done(Manifest, ImportStats),
+    Done(Manifest, ImportStats, Vec<Noted>),
     /// The disk is not the one that an earlier attempt at this upload began with.
     Differs,
 }
@@ -93,13 +96,17 @@ pub(crate) struct ImportStats {
 
 impl Import<'_> {
     pub(crate) async fn run(&self, disks: Vec<OpenDisk>) -> Result<Imported> {
-        let total = disks.iter().map(|disk| disk.disk.size()).sum();
+        let total = disks.iter().map(OpenDisk::size).sum();
+        // An earlier attempt of this process may have read them already.
+        let hidden: Vec<u64> = disks.iter().map(|disk| disk.source.disk.hidden_bytes()).collect();
+        let sources: Vec<OpenSource> = disks.iter().map(|disk| disk.source.clone()).collect();
         let mut writer = Writer::new(self.upload);
         self.learn_base(&writer.known).await?;
         let mut sending = FuturesUnordered::new();
         let (mut differs, mut before) = (false, 0);
         let mut done_disks = Vec::with_capacity(disks.len());
-        for OpenDisk { lun, disk, target } in disks {
+        for OpenDisk { lun, source } in disks {
+            let OpenSource { disk, target, .. } = source;
             let size = disk.size();
             let mut digest = ImageDigest::new(size);
             let mut index = IndexBuilder::new(size);
@@ -154,7 +161,9 @@ impl Import<'_> {
             return Ok(Imported::Differs);
         }
         let manifest = Manifest::new(done_disks, writer.packs_used(self.base)?);
-        Ok(Imported::Done(manifest, writer.stats))
+        // ORDER: after the last byte of the last disk was read.
+        let notes = move || notes_of(&sources, &hidden);
+        Ok(Imported::Done(manifest, writer.stats, self.workers.run(notes).await?))
     }
 
     async fn send(&self, pack: FinishedPack) -> Result<(FinishedPack, Stored)> {
@@ -196,7 +205,7 @@ impl Import<'_> {
         known: &SharedKnown,
     ) -> impl Stream<Item = Result<EncodedGroup>> + use<> {
         let (workers, reader) = (self.workers.clone(), disk.clone());
-        let failed = move |error| Error::from_io(target.as_str(), "reading the disk", error);
+        let failed = move |error| reading_failed(&target, error);
         let (scanning, scan_failed) = (workers.clone(), failed.clone());
         let groups = stream::try_unfold((Scan::new(disk), base), move |(mut scan, mut base)| {
             let (scanning, failed) = (scanning.clone(), scan_failed.clone());
@@ -238,6 +247,16 @@ impl Import<'_> {
         });
         encoded.try_buffered(under_way)
     }
+}
+
+/// What is to be known of disks that were read, each of which must still be what it was.
+fn notes_of(sources: &[OpenSource], hidden_before: &[u64]) -> Result<Vec<Noted>> {
+    let mut all = Vec::new();
+    for (source, hidden_before) in sources.iter().zip(hidden_before) {
+        let notes = source.notes_at_the_end(*hidden_before)?;
+        all.extend(notes.into_iter().map(|note| (source.target.clone(), note)));
+    }
+    Ok(all)
 }
 
 /// A group's chunks, read, hashed and encoded; zero chunks are left out.

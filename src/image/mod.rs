@@ -19,14 +19,18 @@ mod digest;
 mod disk;
 pub(crate) mod export;
 pub(crate) mod extents;
+mod file_disk;
 pub(crate) mod import;
 pub(crate) mod index;
 mod index_walk;
 mod known;
+mod lookalike;
 pub(crate) mod manifest;
 pub(crate) mod mending;
+mod note;
 pub(crate) mod pack;
 pub(crate) mod part;
+mod partial_file;
 pub(crate) mod random_access;
 pub(crate) mod reach;
 pub(crate) mod replicas;
@@ -38,7 +42,8 @@ pub(crate) mod vhd;
 
 pub use compression::Compression;
 pub use digest::{Digest, ImageDigest};
-pub use source::{DiskFormat, DiskSource};
+pub use note::DiskNote;
+pub use source::{DiskFormat, DiskSource, VhdFooter};
 
 pub(crate) use blob_name::{BlobName, Lives, ManifestId, SlotId};
 pub(crate) use cargo::{Cargo, Request};
@@ -46,6 +51,7 @@ pub(crate) use copies::{Copies, answers_of_most};
 pub(crate) use pack::UploadId;
 pub(crate) use scan::Scan;
 pub(crate) use slot::{Holding, Slot};
+pub(crate) use source::OpenSource;
 
 /// Reads bytes as an index node, as a manifest and as a pack, for the fuzzer.
 #[cfg(feature = "testkit")]

@@ -1,6 +1,6 @@
 //! A slot: the place of one replica, with every pack and manifest that its versions need.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,13 +15,18 @@ use super::pack::{FinishedPack, PackId, PackInfo, RecordRef, TableLine, UploadId
 use super::part::{Part, PartId};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::Workers;
-use crate::store::{BlobKey, BlobStore, BlobStoreExt, Prefixed, PutMode, StoreError, StoreErrorKind};
+use crate::store::{
+    BlobKey, BlobMeta, BlobStore, BlobStoreExt, MAX_BLOB_BYTES, Prefixed, PutMode, StoreError, StoreErrorKind,
+};
 
 /// Records that lie less than this apart in a pack are fetched with one read.
 const MAX_GAP: u64 = 16 << 10;
 
 /// So many packs' parts are remembered: at most a few MiB.
 const MAX_KNOWN_PARTS: usize = 64;
+
+/// So many packs and parts are known to be good, to be copied from: a few hundred KiB.
+const MAX_KNOWN_GOOD: usize = 4096;
 
 /// No read is longer than this.
 const MAX_READ: u64 = 4 << 20;
@@ -41,6 +46,8 @@ pub(crate) struct Slot {
     lives: Arc<Lives>,
     /// The parts of packs that were found not to be whole here.
     parts: Arc<Mutex<HashMap<PackId, Arc<[Part]>>>>,
+    /// What was verified since this was made, as the source of a copy.
+    good: Arc<Mutex<HashSet<BlobKey>>>,
 }
 
 /// What a slot has of a pack.
@@ -111,8 +118,8 @@ impl Slot {
     pub(crate) fn new(store: Arc<dyn BlobStore>, site: &str, number: u32, lives: Arc<Lives>) -> Result<Self> {
         let key: BlobKey = format!("slots/{number}").parse()?;
         let (site, place) = (site.into(), format!("{site} slot {number}").into());
-        let parts = Arc::default();
-        Ok(Self { store: Prefixed::new(store.clone(), key.clone()), of: store, site, key, place, lives, parts })
+        let (parts, good) = (Arc::default(), Arc::default());
+        Ok(Self { store: Prefixed::new(store.clone(), key.clone()), of: store, site, key, place, lives, parts, good })
     }
 
     /// What errors call it.
@@ -152,6 +159,18 @@ impl Slot {
             Cargo::Pack(info) => Cargo::Pack(*info),
             Cargo::Part(part) => Cargo::Part(part.clone().in_life(self.lives.of_parts(part.id.pack))),
         }
+    }
+
+    /// Exactly the bytes of a range. A store that answers with more or less breaks its contract, and what it has can't be
+    /// told.
+    async fn get_range(&self, key: &BlobKey, range: Range<u64>) -> std::result::Result<Bytes, StoreError> {
+        let asked = range.end.saturating_sub(range.start);
+        let bytes = self.store.get(key, Some(range)).await?;
+        if bytes.len() as u64 == asked {
+            return Ok(bytes);
+        }
+        let what = format!("the store answered with {} bytes where {asked} were asked for", bytes.len());
+        Err(StoreError::new(StoreErrorKind::InvalidRange, "get", Some(key)).with_source(what))
     }
 
     /// The stored bytes of records, in the order asked for; neighbours are fetched together. Unverified.
@@ -232,7 +251,7 @@ impl Slot {
                 end = end.max(one_end);
                 count += 1;
             }
-            let span = self.store.get(key, Some(start..end)).await?;
+            let span = self.get_range(key, start..end).await?;
             let (now, later) = wanted.split_at_checked(count).unwrap_or((wanted, &[]));
             for one in now {
                 if let Some(place) = found.get_mut(one.number) {
@@ -280,14 +299,14 @@ impl Slot {
         for blob in self.store.list_all(Some(under)).await.map_err(|error| self.failed(error))? {
             let Some(name @ BlobName::Part(id, life)) = BlobName::of_key(&blob.key) else { continue };
             if self.lives.is_dead(name) {
-                dead.push((name, blob.size));
+                dead.push((name, size_of(&blob)));
                 continue;
             }
-            match self.store.get(&blob.key, Some(0..id.table_bytes())).await {
+            match self.get_range(&blob.key, 0..id.table_bytes()).await {
                 Ok(table) => {
-                    parts.push((name, Part::of_table(id, &table).ok().map(|part| part.in_life(life)), blob.size))
+                    parts.push((name, Part::of_table(id, &table).ok().map(|part| part.in_life(life)), size_of(&blob)))
                 }
-                Err(error) if error.kind() == StoreErrorKind::InvalidRange => parts.push((name, None, blob.size)),
+                Err(error) if error.kind() == StoreErrorKind::InvalidRange => parts.push((name, None, size_of(&blob))),
                 Err(error) if error.kind() == StoreErrorKind::NotFound => {}
                 Err(error) => return Err(self.failed(error)),
             }
@@ -298,7 +317,7 @@ impl Slot {
     /// What the tables tell of a pack's records that are here; verified against the manifest's word where it is whole.
     async fn table_of(&self, info: &PackInfo) -> Result<Vec<TableLine>> {
         let key = self.key_of_pack(&info.id)?;
-        match self.store.get(&key, Some(info.length - info.tail_bytes()..info.length)).await {
+        match self.get_range(&key, info.length - info.tail_bytes()..info.length).await {
             Ok(tail) => info.table(&tail),
             Err(error) if error.kind() == StoreErrorKind::NotFound => {
                 let parts = self.parts_of(&info.id).await?;
@@ -366,7 +385,7 @@ impl Slot {
             return Ok(Stored::Differs);
         }
         let range = pack.info.length - tail.len() as u64..pack.info.length;
-        let stored_tail = self.store.get(&key, Some(range)).await.map_err(|error| self.failed(error))?;
+        let stored_tail = self.get_range(&key, range).await.map_err(|error| self.failed(error))?;
         Ok(if stored_tail == tail { Stored::Already } else { Stored::Differs })
     }
 
@@ -460,16 +479,43 @@ impl Slot {
         done.map(|()| cargo).map_err(|error| self.failed(error))
     }
 
-    /// Copies from another slot of the same store; true if this call put it here, `None` if it is not there any more.
-    pub(crate) async fn copy_cargo(&self, from: &Slot, cargo: &Cargo) -> Result<Option<bool>> {
+    /// Copies from another slot of the same store; true if this call put it here, `None` if it is not there any more, or is
+    /// damaged there: a copy of that would be damaged too, and nobody would know.
+    pub(crate) async fn copy_cargo(&self, from: &Slot, cargo: &Cargo, workers: &Workers) -> Result<Option<bool>> {
+        if !from.is_good(cargo, workers).await? {
+            return Ok(None);
+        }
         let placed = self.placed(cargo);
         let source = from.key.join(from.key_of(cargo)?.as_str())?;
         let target = self.key.join(self.key_of(&placed)?.as_str())?;
         match self.create(&placed, |mode| self.of.copy(&source, &target, mode)).await? {
+            // The store has said that it is done, which is not to say that all of it is there.
+            Ok(true) if !self.is_whole(&placed).await? => {
+                let what = format!("the store's copy of {target} is not as long as what it was made of");
+                Err(Error::corrupt(self.place(), what))
+            }
             Ok(copied) => Ok(Some(copied)),
             Err(error) if error.kind() == StoreErrorKind::NotFound => Ok(None),
             Err(error) => Err(self.failed(error)),
         }
+    }
+
+    /// Whether a pack or part can be copied from here: every record of it is verified, once.
+    async fn is_good(&self, cargo: &Cargo, workers: &Workers) -> Result<bool> {
+        let key = self.key_of(cargo)?;
+        let known = || self.good.lock().unwrap_or_else(PoisonError::into_inner);
+        if known().contains(&key) {
+            return Ok(true);
+        }
+        let good = self.verified(cargo, workers).await.is_ok();
+        let mut known = known();
+        if good {
+            if known.len() >= MAX_KNOWN_GOOD {
+                known.clear();
+            }
+            known.insert(key);
+        }
+        Ok(good)
     }
 
     /// What is here of a pack.
@@ -484,7 +530,7 @@ impl Slot {
             .find_meta(&self.key_of_pack(pack)?)
             .await
             .map_err(|error| self.failed(error))?
-            .map(|blob| blob.size);
+            .map(|blob| size_of(&blob));
         Ok(holding)
     }
 
@@ -518,8 +564,8 @@ impl Slot {
             let Some(name @ BlobName::Pack(id, life)) = BlobName::of_key(&blob.key) else { continue };
             let holding = found.entry(id).or_default();
             match self.lives.is_dead(name) {
-                true => holding.dead.push((name, blob.size)),
-                false => (holding.whole, holding.life) = (Some(blob.size), life),
+                true => holding.dead.push((name, size_of(&blob))),
+                false => (holding.whole, holding.life) = (Some(size_of(&blob)), life),
             }
         }
         self.add_parts(parts, found).await
@@ -545,7 +591,7 @@ impl Slot {
     /// All manifests that are here, with their lengths.
     pub(crate) async fn all_manifests(&self) -> Result<BTreeMap<BlobName, u64>> {
         let blobs = self.store.list_all(Some(&"manifests".parse()?)).await.map_err(|error| self.failed(error))?;
-        let named = blobs.into_iter().filter_map(|blob| Some((BlobName::of_key(&blob.key)?, blob.size)));
+        let named = blobs.into_iter().filter_map(|blob| Some((BlobName::of_key(&blob.key)?, size_of(&blob))));
         Ok(named.filter(|(name, _)| matches!(name, BlobName::Manifest(..))).collect())
     }
 
@@ -592,3 +638,9 @@ impl Slot {
 
 /// A part by its name, what it is where its table can be read, and its length.
 type FoundPart = (BlobName, Option<Part>, u64);
+
+/// The size of a blob as the store tells it. None is larger than a blob may be: one that is told to be is damaged, and must not
+/// spoil a sum.
+fn size_of(blob: &BlobMeta) -> u64 {
+    blob.size.min(MAX_BLOB_BYTES + 1)
+}

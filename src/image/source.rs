@@ -1,36 +1,65 @@
 //! Where a disk comes from.
 
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::disk::{ReadAt, SharedDisk};
+use super::disk::{EndedEarly, ReadAt, SharedDisk, Stamp};
+use super::file_disk::FileDisk;
+use super::lookalike::{HEAD_BYTES, Lookalike};
+use super::note::{self, DiskNote};
 use super::vhd;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::holes::Doubt;
 
 /// The format of a disk file. The caller always states it: a guest can write a header of any format into its own disk,
 /// so guessing would let it choose how its bytes are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DiskFormat {
-    /// The guest's bytes and nothing else.
+    /// The guest's bytes and nothing else. A file that looks like another format, or is compressed, is refused by default:
+    /// [`DiskSource::with_any_raw_content`].
     Raw,
     /// A Virtual Hard Disk: fixed or dynamic when read, fixed when written. Differencing disks are refused: backing
     /// files are never followed.
     Vhd,
 }
 
+impl DiskFormat {
+    /// What is to be known of a disk of `size` bytes that is written in this format.
+    pub(crate) fn notes_when_written(self, size: u64) -> Vec<DiskNote> {
+        match self {
+            Self::Raw => Vec::new(),
+            Self::Vhd => note::of_size(size).into_iter().collect(),
+        }
+    }
+}
+
+/// Which footer of a dynamic VHD to believe: the file ends with one, and begins with a copy of it. A fixed VHD has no copy, so
+/// its one footer is believed always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum VhdFooter {
+    /// Both, which must be whole and say the same.
+    #[default]
+    Both,
+    /// The one at the end, whatever the copy says.
+    End,
+    /// The copy at the start, whatever the footer says: of a file that lost its end while a block was added to it.
+    Copy,
+}
+
 /// A disk to import: a file, a reader or bytes, with its format.
 ///
+/// What is doubtful is refused, unless a choice says otherwise; the import's report tells what was chosen.
+///
 /// ```
-/// use compute_gallery::image::{DiskFormat, DiskSource};
+/// use compute_gallery::image::{DiskFormat, DiskSource, VhdFooter};
 ///
 /// let in_memory = DiskSource::bytes(vec![7; 4096], DiskFormat::Raw);
-/// let on_disk = DiskSource::path("web.vhd", DiskFormat::Vhd);
+/// let on_disk = DiskSource::path("web.vhd", DiskFormat::Vhd).with_vhd_footer(VhdFooter::Copy);
 /// let anywhere = DiskSource::reader(std::io::Cursor::new(vec![7; 4096]), DiskFormat::Raw);
 /// # let _ = (in_memory, on_disk, anywhere);
 /// ```
@@ -38,6 +67,16 @@ pub struct DiskSource {
     input: Input,
     format: DiskFormat,
     target: String,
+    choices: Choices,
+}
+
+/// What is taken that would be refused otherwise, or done otherwise.
+#[derive(Clone, Copy, Debug, Default)]
+struct Choices {
+    holes_read: bool,
+    changes: bool,
+    any_content: bool,
+    footer: VhdFooter,
 }
 
 enum Input {
@@ -50,49 +89,118 @@ trait ReadSeek: Read + Seek + Send {}
 impl<R: Read + Seek + Send> ReadSeek for R {}
 
 impl DiskSource {
-    /// A file or block device. On Linux its holes are skipped without being read.
+    fn new(input: Input, format: DiskFormat, target: String) -> Self {
+        Self { input, format, target, choices: Choices::default() }
+    }
+
+    /// A regular file or block device; anything else (a pipe, a directory, a character device) is refused. On Linux its holes
+    /// are skipped without being read, unless its file system contradicts itself about them:
+    /// [`with_holes_read`](Self::with_holes_read).
     pub fn path(path: impl Into<PathBuf>, format: DiskFormat) -> Self {
         let path = path.into();
-        Self { target: path.display().to_string(), input: Input::Path(path), format }
+        let target = path.display().to_string();
+        Self::new(Input::Path(path), format, target)
     }
 
     /// Bytes in memory.
     pub fn bytes(bytes: impl Into<Bytes>, format: DiskFormat) -> Self {
-        Self { input: Input::Bytes(bytes.into()), format, target: "disk".into() }
+        Self::new(Input::Bytes(bytes.into()), format, "disk".into())
     }
 
-    /// Anything that can be read and sought in.
+    /// Anything that can be read and sought in. What can only be read, such as a pipe, is written to a file first, or read
+    /// whole and given as [`bytes`](Self::bytes).
     pub fn reader(reader: impl Read + Seek + Send + 'static, format: DiskFormat) -> Self {
-        Self { input: Input::Reader(Mutex::new(Box::new(reader))), format, target: "disk".into() }
+        Self::new(Input::Reader(Mutex::new(Box::new(reader))), format, "disk".into())
     }
 
-    /// What errors call it.
-    pub(crate) fn target(&self) -> &str {
-        &self.target
+    /// Reads every byte, also where the file system says that there is a hole: for one whose word is not to be taken. It takes
+    /// the time of a disk without holes; what is stored is the same.
+    #[must_use]
+    pub fn with_holes_read(mut self) -> Self {
+        self.choices.holes_read = true;
+        self
     }
 
-    /// Opens it and returns the guest's view; everything that can be told from headers and sizes is checked here.
-    /// Blocks.
-    pub(crate) fn open(self) -> Result<SharedDisk> {
-        let target = self.target;
+    /// Takes the disk also if it is written to while it is read, such as that of a running VM: the image is then none that the
+    /// disk ever was.
+    #[must_use]
+    pub fn with_changes_while_read(mut self) -> Self {
+        self.choices.changes = true;
+        self
+    }
+
+    /// Takes a [`Raw`](DiskFormat::Raw) disk as it is, whatever format its first bytes or its last look like.
+    #[must_use]
+    pub fn with_any_raw_content(mut self) -> Self {
+        self.choices.any_content = true;
+        self
+    }
+
+    /// Which footer of a dynamic VHD to believe, where they do not agree or one of them is gone.
+    #[must_use]
+    pub fn with_vhd_footer(mut self, footer: VhdFooter) -> Self {
+        self.choices.footer = footer;
+        self
+    }
+
+    /// Opens it; everything that can be told from headers and sizes is checked here. Blocks.
+    pub(crate) fn open(self) -> Result<OpenSource> {
+        let Self { input, format, target, choices } = self;
         let failed = |error| Error::from_io(target.as_str(), "opening the disk", error);
-        let file: SharedDisk = match self.input {
-            Input::Path(path) => Arc::new(FileDisk::open(&path).map_err(failed)?),
+        let mut notes = Vec::new();
+        let file: SharedDisk = match input {
+            Input::Path(path) => {
+                let file = FileDisk::open(&path, choices.holes_read)?;
+                notes.extend(file.doubt().map(|doubt| match doubt {
+                    Doubt::Contradiction { at } => DiskNote::HolesContradict { at },
+                    Doubt::Allocated { allocated, data } => DiskNote::MoreAllocatedThanData { allocated, data },
+                }));
+                Arc::new(file)
+            }
             Input::Bytes(bytes) => Arc::new(bytes),
             Input::Reader(reader) => {
                 Arc::new(ReaderDisk::new(reader.into_inner().unwrap_or_else(PoisonError::into_inner)).map_err(failed)?)
             }
         };
-        let disk = match self.format {
-            DiskFormat::Raw => file,
-            DiskFormat::Vhd => vhd::open(file, &target)?,
+        let before = file.stamp().map_err(failed)?;
+        let disk = match format {
+            DiskFormat::Raw => {
+                notes.extend(check_raw(&*file, choices.any_content, &target)?);
+                file.clone()
+            }
+            DiskFormat::Vhd => {
+                let (disk, note) = vhd::open(file.clone(), choices.footer, &target)?;
+                notes.extend(note);
+                disk
+            }
         };
         let size = disk.size();
         if size == 0 || size % SECTOR_BYTES != 0 {
             let fix = "a disk is a whole number of 512-byte sectors, at least one: pad it, or state its true format";
             return Err(Error::invalid(target, format!("the disk has `{size}` bytes: {fix}")));
         }
-        Ok(disk)
+        notes.extend(note::of_size(size));
+        Ok(OpenSource { disk, file, before, may_change: choices.changes, target, notes })
+    }
+}
+
+/// Refuses a raw disk that looks like something else; notes one that is to be taken all the same.
+fn check_raw(file: &dyn ReadAt, any_content: bool, target: &str) -> Result<Option<DiskNote>> {
+    let ends = (file.size().min(HEAD_BYTES as u64)) as usize;
+    let (mut head, mut tail) = (vec![0; ends], vec![0; ends]);
+    file.read_exact_at(&mut head, 0).map_err(|error| reading_failed(target, error))?;
+    file.read_exact_at(&mut tail, file.size() - ends as u64).map_err(|error| reading_failed(target, error))?;
+    match Lookalike::of(&head, &tail) {
+        None => Ok(None),
+        Some(Lookalike { name, .. }) if any_content => Ok(Some(DiskNote::TakenAsRaw { looks_like: name })),
+        Some(found) => {
+            let what = format!(
+                "it is said to be a raw disk and looks like {}: {}, or take it as it is by `DiskSource::with_any_raw_content`",
+                found.name,
+                found.instead_of_raw(target)
+            );
+            Err(Error::invalid(target, what))
+        }
     }
 }
 
@@ -105,61 +213,56 @@ impl std::fmt::Debug for DiskSource {
     }
 }
 
-struct FileDisk {
-    file: File,
-    size: u64,
+/// A disk that is open; clones are of the same one.
+#[derive(Clone)]
+pub(crate) struct OpenSource {
+    /// As its guest sees it.
+    pub(crate) disk: SharedDisk,
+    /// What errors call it.
+    pub(crate) target: String,
+    file: SharedDisk,
+    before: Stamp,
+    may_change: bool,
+    notes: Vec<DiskNote>,
 }
 
-impl FileDisk {
-    fn open(path: &std::path::Path) -> io::Result<Self> {
-        let mut file = File::open(path)?;
-        if file.metadata()?.is_dir() {
-            return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
+impl OpenSource {
+    /// What is to be known of the disk once it has been read: also whether it is still what it was when it was opened, without
+    /// which it is refused. `hidden_before` is what was hidden when the reading began. Blocks.
+    pub(crate) fn notes_at_the_end(&self, hidden_before: u64) -> Result<Vec<DiskNote>> {
+        let mut notes = self.notes.clone();
+        let hidden = self.disk.hidden_bytes().saturating_sub(hidden_before);
+        notes.extend((hidden > 0).then_some(DiskNote::HiddenBytes { bytes: hidden }));
+        let after = self.file.stamp().map_err(|error| reading_failed(&self.target, error))?;
+        if after == self.before {
+            return Ok(notes);
         }
-        // Not the length in the metadata: a block device has none there.
-        let size = file.seek(SeekFrom::End(0))?;
-        Ok(Self { file, size })
+        let (before, after) = (self.before.to_string(), after.to_string());
+        if !self.may_change {
+            let what = format!(
+                "the disk changed while it was read: it had {before} when it was opened, and has {after} now; stop what writes to \
+                 it, or take a snapshot and publish that, or take it as it was read by `DiskSource::with_changes_while_read`"
+            );
+            return Err(changed(&self.target, what));
+        }
+        notes.push(DiskNote::ChangedWhileRead { before, after });
+        Ok(notes)
     }
 }
 
-impl ReadAt for FileDisk {
-    fn size(&self) -> u64 {
-        self.size
-    }
+fn changed(target: &str, what: String) -> Error {
+    Error::new(Problem::new(ErrorKind::Conflict, "OperationNotAllowed", target, what))
+}
 
-    #[cfg(unix)]
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        std::os::unix::fs::FileExt::read_exact_at(&self.file, buffer, offset)
-    }
-
-    #[cfg(windows)]
-    fn read_exact_at(&self, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
-        while !buffer.is_empty() {
-            match std::os::windows::fs::FileExt::seek_read(&self.file, buffer, offset)? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                read => {
-                    buffer = buffer.get_mut(read..).unwrap_or_default();
-                    offset += read as u64;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    #[cfg(target_os = "linux")]
-    fn next_data(&self, from: u64) -> io::Result<Option<Range<u64>>> {
-        use rustix::fs::{SeekFrom, seek};
-        use rustix::io::Errno;
-
-        let start = match seek(&self.file, SeekFrom::Data(from)) {
-            Ok(start) => start,
-            Err(Errno::NXIO) => return Ok(None),
-            // A file system that knows no holes: everything may be data.
-            Err(Errno::INVAL | Errno::OPNOTSUPP) => return Ok((from < self.size).then_some(from..self.size)),
-            Err(error) => return Err(error.into()),
-        };
-        let end = seek(&self.file, SeekFrom::Hole(start))?.min(self.size);
-        Ok((start < end).then_some(start..end))
+/// The error of a read of a disk that is open.
+pub(crate) fn reading_failed(target: &str, error: io::Error) -> Error {
+    match error.get_ref().is_some_and(|inner| inner.is::<EndedEarly>()) {
+        true => changed(
+            target,
+            "the disk was cut short while it was read: stop what writes to it, then publish again".into(),
+        )
+        .with_source(error),
+        false => Error::from_io(target, "reading the disk", error),
     }
 }
 
@@ -196,6 +299,16 @@ impl ReadAt for ReaderDisk {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         reader.seek(SeekFrom::Start(offset))?;
-        reader.read_exact(buffer)
+        let read = reader.read_exact(buffer);
+        drop(reader);
+        read.map_err(|error| match (error.kind(), self.stamp()) {
+            (io::ErrorKind::UnexpectedEof, Ok(now)) if now.size < self.size => now.ended_early(self.size),
+            _ => error,
+        })
+    }
+
+    fn stamp(&self) -> io::Result<Stamp> {
+        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Stamp::of_size(reader.seek(SeekFrom::End(0))?))
     }
 }

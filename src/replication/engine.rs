@@ -326,7 +326,7 @@ impl Engine<'_> {
         if from.is_beside(to) {
             let there = from.find_cargo(request).await.map_err(|_| Undelivered::NotThere)?;
             if let Some(cargo) = there {
-                let sent = to.copy_cargo(from, &cargo).await.map_err(Undelivered::Target)?;
+                let sent = to.copy_cargo(from, &cargo, self.workers).await.map_err(Undelivered::Target)?;
                 return sent.map(|sent| delivered(&cargo, sent, false)).ok_or(Undelivered::NotThere);
             }
         }

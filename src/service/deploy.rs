@@ -15,7 +15,7 @@ use crate::image::export::{Ending, Export};
 use crate::image::manifest::{Manifest, ManifestDisk};
 use crate::image::random_access::RandomAccess;
 use crate::image::replicas::Replicas;
-use crate::image::{Digest, DiskFormat, Slot};
+use crate::image::{Digest, DiskFormat, DiskNote, Slot};
 use crate::model::{ImageDefinitionId, ImageVersionId, Region, ResourceId, StorageAccountType};
 use crate::placement::{Lease, Pool, ReplicaId, Request};
 use crate::progress::{OnProgress, Progress};
@@ -63,6 +63,8 @@ pub struct Deployed {
     pub replica: u32,
     /// How many packs were found damaged, served by another replica, and mended.
     pub mended_packs: usize,
+    /// What the owner of the file will want to know of it.
+    pub notes: Vec<DiskNote>,
 }
 
 impl Session {
@@ -104,7 +106,7 @@ impl Deployment {
             lun: None,
             replica: None,
             format: DiskFormat::Raw,
-            sync: false,
+            sync: true,
             on_progress: Box::new(|_| {}),
         }
     }
@@ -142,8 +144,9 @@ impl Deployment {
         self
     }
 
-    /// Whether a file is durable before its deployment is done. Not by default: like `cp`, which leaves it to the
-    /// system; the image itself is safe in the gallery.
+    /// Whether a file is durable before its deployment is done: by default it is, so that a power cut leaves no file or all of
+    /// it. With `false` it may leave a file with holes where data was, which is quicker and enough for a file that does not
+    /// outlive the machine's run; the image itself is safe in the gallery either way.
     pub fn sync(mut self, sync: bool) -> Self {
         self.sync = sync;
         self
@@ -156,19 +159,20 @@ impl Deployment {
     }
 
     /// Writes a file; an old one of that name is replaced when the new one is whole. Its zeros are holes. Dropping the
-    /// future stops it and leaves no file.
+    /// future stops it and leaves no file. Until it is whole it is beside its place, as `<name>.partial-<16 digits>`; what a
+    /// killed process leaves of that goes with the next deployment to the same path.
     ///
     /// # Errors
     ///
     /// `NotFound` without the version or the data disk, or where the version is not complete in the region; `Conflict`
-    /// where something that is not a regular file is in the way; `Corrupt` where every replica is damaged; `StorageFull`;
+    /// where something that is not a regular file is in the way, or another deployment writes the same disk to the same path;
+    /// `Unknown` where the file is there and its directory could not be synced; `Corrupt` where every replica is damaged; `StorageFull`;
     /// `Unavailable`.
     pub async fn to_path(self, path: impl AsRef<Path>) -> Result<Deployed> {
         let source = self.source().await?;
-        let token = u64::from_be_bytes(self.session.parts.draw()?);
         let ending = self.ending(&source.disk)?;
-        source.export(&self).to_path(path.as_ref(), ending, self.sync, &format!("{token:016x}")).await?;
-        Ok(source.deployed(&self.session).await)
+        source.export(&self).to_path(path.as_ref(), ending, self.sync).await?;
+        Ok(source.deployed(&self).await)
     }
 
     /// Writes to a writer, zeros and all, and gives it back. It is written to on a worker's thread.
@@ -180,7 +184,7 @@ impl Deployment {
         let source = self.source().await?;
         let ending = self.ending(&source.disk)?;
         let writer = source.export(&self).to_writer(writer, ending).await?;
-        Ok((source.deployed(&self.session).await, writer))
+        Ok((source.deployed(&self).await, writer))
     }
 
     /// Opens the disk to be read where it lies, without writing it out.
@@ -350,9 +354,10 @@ impl Source {
     }
 
     /// What was deployed; replicas that were found damaged meanwhile are mended first.
-    async fn deployed(&self, session: &Session) -> Deployed {
-        let mended_packs = self.replicas.mend(&self.manifest, &session.parts.workers).await;
+    async fn deployed(&self, deployment: &Deployment) -> Deployed {
+        let mended_packs = self.replicas.mend(&self.manifest, &deployment.session.parts.workers).await;
         let (digest, virtual_size) = (self.disk.digest, self.disk.size);
-        Deployed { digest, virtual_size, replica: self.chosen, mended_packs }
+        let notes = deployment.format.notes_when_written(virtual_size);
+        Deployed { digest, virtual_size, replica: self.chosen, mended_packs, notes }
     }
 }

@@ -31,7 +31,7 @@ pub use deploy::{Deployed, Deployment};
 pub use lifecycle::LifecyclePolicy;
 pub use machines::{BootImage, Generalized, Image, MachineName, NewVm, OsProfile, ScaleSet, Specialized};
 pub use plan::{Operation, Plan, RegionPlan};
-pub use publish::{ImportReport, NewImageVersion, NewManagedImage, NewSnapshot, Published, Publishing};
+pub use publish::{ImportNote, ImportReport, NewImageVersion, NewManagedImage, NewSnapshot, Published, Publishing};
 pub use reader::ImageReader;
 pub use replicate::{OnFailure, RegionReport, Replication, ReplicationReport};
 pub use scrub::{ScrubReport, Scrubbing};

@@ -10,7 +10,7 @@ use super::regions::Regions;
 use crate::access::Caller;
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
-use crate::host::{Clock, Deadlines, Entropy, Workers};
+use crate::host::{Clock, Entropy, Workers};
 use crate::image::Compression;
 use crate::image::random_access::ChunkCache;
 use crate::model::{Limits, Region, RegionCatalog, ResourceId};

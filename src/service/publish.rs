@@ -16,10 +16,10 @@ use super::session::Session;
 use super::sources::{Expected, ImageSource, Kind, LocalDisks, Origin, Stored, same_subscription};
 use crate::catalog::{CarriedIdentity, Changes, Event, ImageContent, State, UploadName, VersionRecord};
 use crate::error::{Error, ErrorKind, Problem, Result};
-use crate::image::import::{Import, ImportStats, Imported, OpenDisk};
+use crate::image::import::{Import, ImportStats, Imported, Noted, OpenDisk};
 use crate::image::manifest::Manifest;
 use crate::image::replicas::Replicas;
-use crate::image::{Copies, DiskSource, ManifestId, Scan, UploadId};
+use crate::image::{Copies, DiskNote, DiskSource, ManifestId, OpenSource, Scan, UploadId};
 use crate::model::{
     DataDiskImage, DiskImage, HyperVGeneration, ImageVersion, ImageVersionId, ManagedImage, ManagedImageId, OsState,
     OsType, PublishingProfile, Region, ResourceId, SafetyProfile, Snapshot, SnapshotId, StorageAccountType,
@@ -158,7 +158,7 @@ pub struct Published<T> {
 }
 
 /// What an import read and stored, over all disks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ImportReport {
     /// Bytes read from the disks; holes are not read.
@@ -172,11 +172,30 @@ pub struct ImportReport {
     /// The bytes of the packs that were sent to the store; less than the new ones when an interrupted import was taken
     /// up again.
     pub sent_bytes: u64,
+    /// What the owner of a disk will want to know of it.
+    pub notes: Vec<ImportNote>,
 }
 
-impl From<ImportStats> for ImportReport {
-    fn from(stats: ImportStats) -> Self {
+/// What is to be known of one of the disks that were imported. Its text names the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ImportNote {
+    /// The disk's path, or `disk` for one that was given as bytes or as a reader.
+    pub disk: String,
+    /// What is to be known.
+    pub note: DiskNote,
+}
+
+impl std::fmt::Display for ImportNote {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`{}`: {}", self.disk, self.note)
+    }
+}
+
+impl ImportReport {
+    fn new(stats: ImportStats, notes: Vec<Noted>) -> Self {
         Self {
+            notes: notes.into_iter().map(|(disk, note)| ImportNote { disk, note }).collect(),
             read_bytes: stats.read_bytes,
             new_chunks: stats.new_chunks,
             new_bytes: stats.new_chunk_bytes,
@@ -263,7 +282,7 @@ impl Session {
     /// Before any byte moves: `Invalid`, `Conflict` where the source does not match the definition (all problems at
     /// once), `NotFound` without the definition or the source, `AlreadyExists`, `LimitReached`, `Corrupt` or
     /// `Unsupported` for a disk file that is not what it is said to be, `Unavailable`. Later: those of reading the disk
-    /// and of the store, and `Conflict` where another process was faster. Whatever fails, no half version is left. What is
+    /// and of the store, and `Conflict` where another process was faster, or a disk changed while it was read. Whatever fails, no half version is left. What is
     /// stored already is kept where publishing again can succeed: that takes it up and sends what is missing; a
     /// [collection](Self::collect) removes it when nobody has for a week. After a refusal it is removed at once.
     pub fn publish(&self, new: NewImageVersion) -> Publishing<ImageVersion> {
@@ -428,9 +447,10 @@ impl<T: Send + 'static> Publishing<T> {
         let looked = self.look(&state);
         let mut bytes: u64 = looked.stored.iter().map(|stored| stored.content.stored_bytes).sum();
         if let Disks::Open(disks) = &self.disks {
-            for disk in disks.iter().map(OpenDisk::again) {
-                let failed = |error| Error::from_io(disk.target.as_str(), "looking for holes", error);
-                let measure = move || Scan::new(disk.disk).chunk_bytes();
+            for disk in disks.iter().cloned() {
+                let OpenSource { disk, target, .. } = disk.source;
+                let failed = |error| Error::from_io(target.as_str(), "looking for holes", error);
+                let measure = move || Scan::new(disk).chunk_bytes();
                 bytes += self.session.parts.workers.run(measure).await.map_err(failed)?;
             }
         }
@@ -486,9 +506,8 @@ impl<T: Send + 'static> Publishing<T> {
             let data_disks = data_disks.into_iter().map(|(lun, disk)| (Some(lun), disk));
             let mut disks = Vec::new();
             for (lun, source) in std::iter::once((None, os_disk)).chain(data_disks) {
-                let target = source.target().to_owned();
                 match self.session.parts.workers.run(move || source.open()).await {
-                    Ok(disk) => disks.push(OpenDisk { lun, disk, target }),
+                    Ok(source) => disks.push(OpenDisk { lun, source }),
                     Err(error) => {
                         self.disks = Disks::Failed(error.clone());
                         return Err(error);
@@ -498,7 +517,7 @@ impl<T: Send + 'static> Publishing<T> {
             self.disks = Disks::Open(disks);
         }
         let sizes: Vec<(Option<u32>, u64)> = match &self.disks {
-            Disks::Open(disks) => disks.iter().map(|disk| (disk.lun, disk.disk.size())).collect(),
+            Disks::Open(disks) => disks.iter().map(|disk| (disk.lun, disk.size())).collect(),
             Disks::Failed(error) => return Err(error.clone()),
             Disks::Stored | Disks::Closed(_) if stored.is_empty() => return Err(closed(&self.target)),
             Disks::Stored | Disks::Closed(_) => {
@@ -516,7 +535,10 @@ impl<T: Send + 'static> Publishing<T> {
     async fn publish(mut self) -> Result<Published<T>> {
         let state = self.session.state().await?;
         let (storage, problems) = self.judge(&state).await;
-        Error::from_problems(problems)?;
+        Error::from_problems(problems).map_err(|refused| match &self.disks {
+            Disks::Failed(opening) => refused.with_source_of(opening),
+            _ => refused,
+        })?;
         let storage = storage.ok_or_else(|| closed(&self.target))?;
         let copies = self.copies(&state)?;
         let base = self.base(&state, &copies).await?;
@@ -607,7 +629,7 @@ impl<T: Send + 'static> Publishing<T> {
         storage: &StorageProfile,
     ) -> Result<Option<Published<T>>> {
         let stored = self.look(state).stored;
-        let (manifest, stats) = match &self.disks {
+        let (manifest, import) = match &self.disks {
             Disks::Open(disks) => {
                 let import = Import {
                     copies,
@@ -618,13 +640,13 @@ impl<T: Send + 'static> Publishing<T> {
                     base: base.map(|base| &base.manifest),
                     on_progress: &self.on_progress,
                 };
-                match import.run(disks.iter().map(OpenDisk::again).collect()).await? {
-                    Imported::Done(manifest, stats) => (manifest, stats),
+                match import.run(disks.clone()).await? {
+                    Imported::Done(manifest, stats, notes) => (manifest, ImportReport::new(stats, notes)),
                     Imported::Differs => return Ok(None),
                 }
             }
             Disks::Stored | Disks::Closed(_) | Disks::Failed(_) => {
-                (gather(&copies.readers(), &stored).await?, ImportStats::default())
+                (gather(&copies.readers(), &stored).await?, ImportReport::default())
             }
         };
         let (digest, bytes) = manifest.encode()?;
@@ -656,7 +678,7 @@ impl<T: Send + 'static> Publishing<T> {
         let state = self.record(storage, events, upload.name, base, stored).await?;
         // A log that ends before it is refused from here on. It is published all the same.
         let _ = self.session.parts.regions.witness(&self.location, self.account(), &state).await;
-        Ok(Some(Published { resource, content, import: stats.into(), degraded: copies.have_lost_one() }))
+        Ok(Some(Published { resource, content, import, degraded: copies.have_lost_one() }))
     }
 
     /// The commit that makes it exist.

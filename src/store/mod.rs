@@ -182,13 +182,20 @@ pub trait BlobStoreExt: BlobStore {
     ///
     /// # Errors
     ///
-    /// As [`BlobStore::list`].
+    /// As [`BlobStore::list`]; `Unsupported` where the store does not list in order, from the last key on: it would be asked
+    /// for ever.
     async fn list_all(&self, under: Option<&BlobKey>) -> StoreResult<Vec<BlobMeta>> {
         let mut all: Vec<BlobMeta> = Vec::new();
         loop {
             let after = all.last().map(|last| last.key.clone());
             let page = self.list(under, after.as_ref(), 1_000).await?;
             let done = page.blobs.is_empty() || !page.more;
+            let keys = after.iter().chain(page.blobs.iter().map(|blob| &blob.key));
+            if !keys.clone().zip(keys.skip(1)).all(|(one, next)| one < next) {
+                let what =
+                    "the store's listing is not in ascending order, or does not go on after the key that it was given";
+                return Err(StoreError::new(StoreErrorKind::Unsupported, "list", under).with_source(what));
+            }
             all.extend(page.blobs);
             if done {
                 return Ok(all);

@@ -6,6 +6,7 @@
 use std::io;
 use std::iter;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::footer::{FOOTER_BYTES, Footer, VERSION_1};
 use super::{SECTOR_BYTES, check_read, field, read, unsupported, verify_checksum};
@@ -127,11 +128,13 @@ pub(super) struct DynamicVhd {
     bitmap_bytes: u64,
     /// The sector of the file where each block begins. INVARIANT: all blocks lie inside the file, and none overlaps.
     table: Vec<u32>,
+    /// Bytes that were read of sectors that hold something and were never written.
+    hidden_bytes: AtomicU64,
 }
 
 impl DynamicVhd {
-    pub(super) fn open(file: SharedDisk, footer: &Footer, target: &str) -> Result<Self> {
-        let end = file.size().saturating_sub(FOOTER_BYTES);
+    /// The blocks lie before the byte `end` of the file.
+    pub(super) fn open(file: SharedDisk, footer: &Footer, end: u64, target: &str) -> Result<Self> {
         let size = footer.current_size;
         let copy = Part::before(end, "copy of the footer", 0, FOOTER_BYTES, target)?;
         let at_header = Part::before(end, "header", footer.data_offset, HEADER_BYTES, target)?;
@@ -149,7 +152,8 @@ impl DynamicVhd {
         }
         let table = read_table(&*file, header.table_offset, blocks)
             .map_err(|source| Error::from_io(target, "reading the block table", source))?;
-        let disk = Self { file, size, block_bytes: header.block_bytes, bitmap_bytes: header.bitmap_bytes(), table };
+        let (block_bytes, bitmap_bytes) = (header.block_bytes, header.bitmap_bytes());
+        let disk = Self { file, size, block_bytes, bitmap_bytes, table, hidden_bytes: AtomicU64::default() };
         disk.check_blocks(end, &[copy, at_header, at_table], target)?;
         Ok(disk)
     }
@@ -209,8 +213,9 @@ impl DynamicVhd {
         let (head, tail) = buffer.split_at_mut(until_sector.min(buffer.len()));
         let sectors = iter::once(head).chain(tail.chunks_mut(SECTOR_BYTES as usize));
         let bits = bitmap.iter().flat_map(|byte| (0..8).map(move |bit| byte & (0x80 >> bit) != 0));
-        for (sector, written) in sectors.zip(bits.skip((first % 8) as usize)) {
-            if !written {
+        for (sector, _) in sectors.zip(bits.skip((first % 8) as usize)).filter(|(_, written)| !written) {
+            if sector.iter().any(|byte| *byte != 0) {
+                self.hidden_bytes.fetch_add(sector.len() as u64, Ordering::Relaxed);
                 sector.fill(0);
             }
         }
@@ -250,6 +255,10 @@ impl ReadAt for DynamicVhd {
             offset += length;
         }
         Ok(())
+    }
+
+    fn hidden_bytes(&self) -> u64 {
+        self.hidden_bytes.load(Ordering::Relaxed)
     }
 
     /// A range inside one block: what the file may have there. The bitmaps are left to the reader.

@@ -17,8 +17,7 @@ pub(super) struct FixedVhd {
 impl FixedVhd {
     pub(super) fn open(file: SharedDisk, footer: &Footer, target: &str) -> Result<Self> {
         let (has, size) = (file.size(), footer.current_size);
-        // INVARIANT: a parsed footer's size is at most 2040 GiB.
-        let needs = size + FOOTER_BYTES;
+        let needs = size.saturating_add(FOOTER_BYTES);
         if has == needs {
             return Ok(Self { file, size });
         }

@@ -1,11 +1,12 @@
 //! The 512 bytes at the end of every VHD.
 
-use super::{SECTOR_BYTES, checksum, field, unsupported, verify_checksum};
+use super::{SECTOR_BYTES, checksum, field, unsupported};
 use crate::error::{Error, Result};
 
 pub(super) const FOOTER_BYTES: u64 = 512;
-/// 2040 GiB: what 32-bit sector numbers can reach, less some room for the block table; Hyper-V and QEMU agree on it.
-pub(super) const MAX_DISK_BYTES: u64 = 2040 << 30;
+/// 2040 GiB: what the 32-bit sector numbers of a block table can reach, less some room; Hyper-V and QEMU agree on it. A fixed
+/// VHD has no table: its size is bounded by the gallery's own limit.
+pub(super) const MAX_DYNAMIC_BYTES: u64 = 2040 << 30;
 /// "No such place", and in a fixed VHD there is none.
 pub(super) const NO_OFFSET: u64 = u64::MAX;
 pub(super) const VERSION_1: u32 = 0x0001_0000;
@@ -54,23 +55,8 @@ pub(super) struct Footer {
 }
 
 impl Footer {
-    /// Whether `bytes` begin as a footer does.
-    pub(super) fn is_at(bytes: &[u8; 512]) -> bool {
-        bytes.starts_with(&COOKIE)
-    }
-
+    /// Reads a footer whose cookie and checksum are right.
     pub(super) fn parse(bytes: &[u8; 512], target: &str) -> Result<Self> {
-        if !Self::is_at(bytes) {
-            return Err(Error::corrupt(
-                target,
-                format!(
-                    "the file is not a VHD, or it is truncated: its last {FOOTER_BYTES} bytes begin with `{}` and not \
-                     with `conectix`",
-                    field::<8>(bytes, 0).escape_ascii()
-                ),
-            ));
-        }
-        verify_checksum(bytes, CHECKSUM_AT, "footer", target)?;
         let version = u32::from_be_bytes(field(bytes, 12));
         if version != VERSION_1 {
             return Err(unsupported(
@@ -100,6 +86,10 @@ impl Footer {
         };
         let current_size = u64::from_be_bytes(field(bytes, 48));
         check_size(current_size, target)?;
+        if disk_type == DiskType::Dynamic && current_size > MAX_DYNAMIC_BYTES {
+            let what = "but a dynamic VHD has at most 2040 GiB, 2190433320960 bytes; convert it to a fixed one";
+            return Err(Error::invalid(target, format!("the disk's size is `{current_size}` bytes, {what}")));
+        }
         let [cylinders_high, cylinders_low, heads, sectors_per_track] = field(bytes, 56);
         let [saved_state] = field(bytes, 84);
         Ok(Self {
@@ -152,6 +142,33 @@ impl Footer {
     }
 }
 
+/// What stands at the place of a footer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Its cookie and its checksum are right.
+    Whole(Box<[u8; 512]>),
+    /// A footer whose checksum is `stored`, and ought to be `computed`.
+    Damaged { stored: u32, computed: u32 },
+    /// Something that begins with these bytes.
+    Else([u8; 8]),
+}
+
+impl Found {
+    pub(super) fn at(bytes: [u8; 512]) -> Self {
+        let (stored, computed) = (u32::from_be_bytes(field(&bytes, CHECKSUM_AT)), checksum(&bytes, CHECKSUM_AT));
+        match bytes.starts_with(&COOKIE) {
+            false => Self::Else(field(&bytes, 0)),
+            true if stored != computed => Self::Damaged { stored, computed },
+            true => Self::Whole(Box::new(bytes)),
+        }
+    }
+}
+
+/// Whether 512 bytes are a footer whose checksum is right.
+pub(crate) fn is_footer(bytes: &[u8; 512]) -> bool {
+    matches!(Found::at(*bytes), Found::Whole(_))
+}
+
 /// The footer that makes a fixed VHD of `size` raw bytes before it; `created` is in seconds since
 /// 2000-01-01T00:00:00Z.
 ///
@@ -179,8 +196,6 @@ pub(crate) fn fixed_footer(size: u64, created: u32, uuid: [u8; 16]) -> Result<[u
 fn check_size(size: u64, target: &str) -> Result<()> {
     let rule = if size == 0 {
         "must not be empty"
-    } else if size > MAX_DISK_BYTES {
-        "has at most 2040 GiB, 2190433320960 bytes"
     } else if !size.is_multiple_of(SECTOR_BYTES) {
         "has whole sectors of 512 bytes; pad it with zeros"
     } else {
@@ -221,6 +236,7 @@ mod tests {
     }
 
     fn refused(bytes: &[u8; 512], kind: ErrorKind, says: &str) {
+        assert!(is_footer(bytes), "what its checksum refuses does not come so far");
         let error = Footer::parse(bytes, "a.vhd").unwrap_err();
         assert_eq!((error.kind(), error.target()), (kind, "a.vhd"), "{error}");
         assert!(error.to_string().contains(says), "{error} does not say {says}");
@@ -234,16 +250,17 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_disk_has_2040_gib() {
-        assert_eq!(MAX_DISK_BYTES, 2_190_433_320_960);
-        assert!(fixed_footer(MAX_DISK_BYTES, 0, [0; 16]).is_ok());
+    fn the_largest_dynamic_disk_has_2040_gib_and_a_fixed_one_may_have_more() {
+        assert_eq!(MAX_DYNAMIC_BYTES, 2_190_433_320_960);
+        let larger = MAX_DYNAMIC_BYTES + 512;
+        refused(&patched(48, &larger.to_be_bytes()), ErrorKind::Invalid, "`2190433321472` bytes, but a dynamic VHD");
+        let fixed = fixed_footer(larger, 0, [0; 16]).unwrap();
+        assert_eq!(Footer::parse(&fixed, "a.vhd").unwrap().current_size, larger);
     }
 
     #[test]
     fn a_size_that_no_vhd_has_is_not_written() {
-        for (size, rule) in
-            [(0, "empty"), (511, "whole sectors"), (513, "whole sectors"), (MAX_DISK_BYTES + 512, "2040 GiB")]
-        {
+        for (size, rule) in [(0, "empty"), (511, "whole sectors"), (513, "whole sectors")] {
             let error = fixed_footer(size, 0, [0; 16]).unwrap_err();
             assert_eq!((error.kind(), error.target()), (ErrorKind::Invalid, "disk"));
             let message = error.to_string();
@@ -256,17 +273,17 @@ mod tests {
         for at in 0..512 {
             let mut bytes = sample().to_bytes();
             bytes[at] ^= 0x10;
-            let error = Footer::parse(&bytes, "a.vhd").unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Corrupt, "byte {at}: {error}");
+            assert!(!is_footer(&bytes), "byte {at}");
         }
     }
 
     #[test]
     fn each_check_names_the_value() {
-        refused(&patched(0, b"connectx"), ErrorKind::Corrupt, "`connectx`");
+        assert_eq!(Found::at(patched(0, b"connectx")), Found::Else(*b"connectx"));
         let mut bytes = sample().to_bytes();
         bytes[64..68].copy_from_slice(&0xdead_beef_u32.to_be_bytes());
-        refused(&bytes, ErrorKind::Corrupt, "`0xdeadbeef`");
+        let computed = checksum(&bytes, CHECKSUM_AT);
+        assert_eq!(Found::at(bytes), Found::Damaged { stored: 0xdead_beef, computed });
         refused(&patched(12, &[0, 2, 0, 0]), ErrorKind::Unsupported, "`0x00020000`");
         refused(
             &patched(60, &[0, 0, 0, 4]),

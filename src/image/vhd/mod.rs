@@ -1,13 +1,14 @@
 //! Virtual Hard Disk files, after Microsoft's "Virtual Hard Disk Image Format Specification" 1.0.
 //!
 //! A VHD ends in a [`footer`] that says how large the disk is and how the bytes before it are laid out: one
-//! after the other ([`fixed`]), or in blocks of which a table tells the places ([`dynamic`]). A file may
-//! be hostile: everything that it says about itself is checked when it is opened, and a read afterwards is bounded
-//! by its buffer.
+//! after the other ([`fixed`]), or in blocks of which a table tells the places ([`dynamic`]). A dynamic one begins with a
+//! copy of its footer ([`footers`] tells which of the two holds). A file may be hostile: everything that it says about itself
+//! is checked when it is opened, and a read afterwards is bounded by its buffer.
 
 mod dynamic;
 mod fixed;
 mod footer;
+mod footers;
 #[cfg(test)]
 mod tests;
 
@@ -15,11 +16,14 @@ use std::io;
 use std::sync::Arc;
 
 use super::disk::{ReadAt, SharedDisk};
+use super::note::DiskNote;
+use super::source::VhdFooter;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use dynamic::DynamicVhd;
 use fixed::FixedVhd;
-pub(crate) use footer::fixed_footer;
-use footer::{DiskType, FOOTER_BYTES, Footer};
+use footer::DiskType;
+pub(crate) use footer::{fixed_footer, is_footer};
+use footers::Footers;
 
 const SECTOR_BYTES: u64 = 512;
 
@@ -27,29 +31,14 @@ const SECTOR_BYTES: u64 = 512;
 pub(crate) const EPOCH_SECONDS: i64 = 946_684_800;
 
 /// The guest's view of the VHD in `file`; errors are about `target`.
-pub(crate) fn open(file: SharedDisk, target: &str) -> Result<SharedDisk> {
-    let length = file.size();
-    let Some(footer_at) = length.checked_sub(FOOTER_BYTES) else {
-        return Err(Error::corrupt(
-            target,
-            format!("the file has `{length}` bytes, but the footer of a VHD alone has {FOOTER_BYTES}"),
-        ));
+pub(crate) fn open(file: SharedDisk, believed: VhdFooter, target: &str) -> Result<(SharedDisk, Option<DiskNote>)> {
+    let footers = Footers::read(&*file, target)?;
+    let chosen = footers.choose(believed, target)?;
+    let disk: SharedDisk = match chosen.footer.disk_type {
+        DiskType::Fixed => Arc::new(FixedVhd::open(file, &chosen.footer, target)?),
+        DiskType::Dynamic => Arc::new(DynamicVhd::open(file, &chosen.footer, chosen.blocks_end, target)?),
     };
-    let bytes = read(&*file, footer_at, target, "reading the footer")?;
-    if !Footer::is_at(&bytes) && Footer::is_at(&read(&*file, 0, target, "reading the copy of the footer")?) {
-        return Err(Error::corrupt(
-            target,
-            format!(
-                "the file is truncated: it begins with the copy of a footer but ends, after `{length}` bytes, without \
-                 the footer; copy the VHD again"
-            ),
-        ));
-    }
-    let footer = Footer::parse(&bytes, target)?;
-    Ok(match footer.disk_type {
-        DiskType::Fixed => Arc::new(FixedVhd::open(file, &footer, target)?),
-        DiskType::Dynamic => Arc::new(DynamicVhd::open(file, &footer, target)?),
-    })
+    Ok((disk, chosen.note))
 }
 
 fn read<const N: usize>(file: &dyn ReadAt, offset: u64, target: &str, doing: &str) -> Result<[u8; N]> {
@@ -101,8 +90,16 @@ fn verify_checksum(bytes: &[u8], checksum_at: usize, part: &str, target: &str) -
 /// Takes any bytes for a VHD and reads of it what a guest might; a panic is a bug.
 #[cfg(feature = "testkit")]
 pub(crate) fn fuzz(data: &[u8]) {
+    for believed in [VhdFooter::Both, VhdFooter::End, VhdFooter::Copy] {
+        if let Ok((disk, _)) = open(Arc::new(bytes::Bytes::copy_from_slice(data)), believed, "disk") {
+            read_some(&*disk);
+        }
+    }
+}
+
+#[cfg(feature = "testkit")]
+fn read_some(disk: &dyn ReadAt) {
     const WINDOW_BYTES: u64 = 64 << 10;
-    let Ok(disk) = open(Arc::new(bytes::Bytes::copy_from_slice(data)), "disk") else { return };
     let size = disk.size();
     let mut window = vec![0; size.min(WINDOW_BYTES) as usize];
     for offset in [0, size - window.len() as u64] {

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
-use super::footer::{Geometry, NO_OFFSET};
+use super::footer::{Footer, Geometry, NO_OFFSET};
 use super::*;
 
 const UNALLOCATED: u32 = u32::MAX;
@@ -60,10 +60,10 @@ fn dynamic(size: u64, block_bytes: usize, table: &[u32], blocks: &[(u8, Vec<u8>)
     file
 }
 
-/// Makes the checksums of footer and header right again.
+/// Makes the checksums of footer, copy and header right again.
 fn repair(file: &mut [u8]) {
     let footer_at = file.len() - 512;
-    for (part, checksum_at) in [(footer_at..footer_at + 512, 64), (512..1536, 36)] {
+    for (part, checksum_at) in [(footer_at..footer_at + 512, 64), (0..512, 64), (512..1536, 36)] {
         if let Some(part) = file.get_mut(part) {
             let sum = checksum(part, checksum_at);
             part[checksum_at..checksum_at + 4].copy_from_slice(&sum.to_be_bytes());
@@ -92,7 +92,15 @@ fn sample_content() -> Vec<u8> {
 }
 
 fn open_bytes(file: Vec<u8>) -> Result<SharedDisk> {
-    open(Arc::new(bytes::Bytes::from(file)), "a.vhd")
+    open_believing(file, VhdFooter::Both).map(|(disk, _)| disk)
+}
+
+fn open_believing(file: Vec<u8>, footer: VhdFooter) -> Result<(SharedDisk, Option<DiskNote>)> {
+    open(Arc::new(bytes::Bytes::from(file)), footer, "a.vhd")
+}
+
+fn open_file(file: Arc<dyn ReadAt>) -> SharedDisk {
+    open(file, VhdFooter::Both, "a.vhd").unwrap().0
 }
 
 fn read_all(disk: &dyn ReadAt) -> Vec<u8> {
@@ -135,9 +143,12 @@ fn patched(at: usize, value: &[u8]) -> Vec<u8> {
     file
 }
 
-/// [`sample`] with `value` at `at` of its last 512 bytes, and right checksums.
+/// [`sample`] with `value` at `at` of its footer and of the copy, and right checksums.
 fn patched_footer(at: usize, value: &[u8]) -> Vec<u8> {
-    patched(sample().len() - 512 + at, value)
+    let mut file = patched(sample().len() - 512 + at, value);
+    file[at..at + value.len()].copy_from_slice(value);
+    repair(&mut file);
+    file
 }
 
 #[test]
@@ -238,14 +249,14 @@ fn holes_of_the_file_are_holes_of_the_disk() {
     let sector = blocks_at + 2560 + 512 + 512;
     let data = vec![0..blocks_at, sector..sector + 512];
     let file = Watched { bytes: sample(), data, reads: Mutex::default() };
-    let disk = open(Arc::new(file), "a.vhd").unwrap();
+    let disk = open_file(Arc::new(file));
     assert_eq!(disk.next_data(0).unwrap(), Some(2560..3072));
     assert_eq!(disk.next_data(3072).unwrap(), None);
 
     let mut file = noise(4096, 0);
     file.extend(fixed_footer(4096, 0, [0; 16]).unwrap());
     let data = vec![512..1024, 3584..4608];
-    let disk = open(Arc::new(Watched { bytes: file, data, reads: Mutex::default() }), "a.vhd").unwrap();
+    let disk = open_file(Arc::new(Watched { bytes: file, data, reads: Mutex::default() }));
     assert_eq!(data_ranges(&*disk), [512..1024, 3584..4096]);
 }
 
@@ -253,7 +264,7 @@ fn holes_of_the_file_are_holes_of_the_disk() {
 fn a_large_read_takes_two_reads_a_block_however_ragged_its_bitmap() {
     let bytes = dynamic(4096 * 2, 4096, &[BLOCKS_AT, BLOCKS_AT + 9], &[(0x55, noise(4096, 1)), (0xff, noise(4096, 2))]);
     let file = Arc::new(Watched { bytes, data: Vec::new(), reads: Mutex::default() });
-    let disk = open(file.clone(), "a.vhd").unwrap();
+    let disk = open_file(file.clone());
     file.reads.lock().unwrap().clear();
     read_all(&*disk);
     let at = u64::from(BLOCKS_AT) * 512;
@@ -290,6 +301,95 @@ fn a_file_without_a_footer_is_refused() {
     short.truncate(short.len() - 512);
     let says = format!("truncated: it begins with the copy of a footer but ends, after `{}` bytes", short.len());
     refused(short, ErrorKind::Corrupt, &says);
+}
+
+/// `sample` with another size in one of its footers.
+fn with_size_in(footer: usize, size: u64) -> Vec<u8> {
+    let mut file = sample();
+    file[footer + 48..footer + 56].copy_from_slice(&size.to_be_bytes());
+    repair(&mut file);
+    file
+}
+
+#[test]
+fn footers_that_disagree_are_refused_and_either_can_be_chosen() {
+    let end = sample().len() - 512;
+    refused(with_size_in(end, 4096), ErrorKind::Corrupt, "the size is `4096` in the footer and `9216` in the copy");
+    refused(with_size_in(0, 4096), ErrorKind::Corrupt, "the size is `9216` in the footer and `4096` in the copy");
+    for (wrong, footer, size) in [
+        (end, VhdFooter::Copy, 9216),
+        (end, VhdFooter::End, 4096),
+        (0, VhdFooter::End, 9216),
+        (0, VhdFooter::Copy, 4096),
+    ] {
+        let (disk, note) = open_believing(with_size_in(wrong, 4096), footer).unwrap();
+        assert_eq!((disk.size(), note), (size, Some(DiskNote::OneFooterBelieved(footer))));
+        assert!(read_all(&*disk) == sample_content()[..size as usize]);
+    }
+    for footer in [VhdFooter::Both, VhdFooter::End, VhdFooter::Copy] {
+        assert_eq!(open_believing(sample(), footer).unwrap().1, None, "nothing was to choose");
+    }
+}
+
+#[test]
+fn one_whole_footer_of_two_is_enough_for_whoever_chooses_it() {
+    let last = sample().len() - 512;
+    let (mut zeroed, mut flipped, mut no_copy, mut bad_copy) = (sample(), sample(), sample(), sample());
+    zeroed[last..].fill(0);
+    flipped[last + 50] ^= 1;
+    no_copy[..512].fill(0);
+    bad_copy[50] ^= 1;
+    let cut = sample()[..last].to_vec();
+    for (file, whole, says) in [
+        (zeroed, VhdFooter::Copy, "VhdFooter::Copy"),
+        (flipped, VhdFooter::Copy, "VhdFooter::Copy"),
+        (cut, VhdFooter::Copy, "VhdFooter::Copy"),
+        (no_copy, VhdFooter::End, "VhdFooter::End"),
+        (bad_copy, VhdFooter::End, "VhdFooter::End"),
+    ] {
+        let other = if whole == VhdFooter::Copy { VhdFooter::End } else { VhdFooter::Copy };
+        refused(file.clone(), ErrorKind::Corrupt, says);
+        assert!(open_believing(file.clone(), other).is_err_and(|error| error.kind() == ErrorKind::Corrupt));
+        let (disk, note) = open_believing(file, whole).unwrap();
+        assert!(read_all(&*disk) == sample_content());
+        assert_eq!(note, Some(DiskNote::OneFooterBelieved(whole)));
+    }
+    // Both gone.
+    let mut none = sample();
+    none[..512].fill(0);
+    none[last..].fill(0);
+    for footer in [VhdFooter::Both, VhdFooter::End, VhdFooter::Copy] {
+        assert!(open_believing(none.clone(), footer).is_err());
+    }
+}
+
+/// What a guest writes into its first sector is no copy of a footer.
+#[test]
+fn a_fixed_disk_that_begins_with_a_footer_is_read_by_its_own() {
+    let mut file = sample();
+    file.extend(fixed_footer(file.len() as u64, 0, [0; 16]).unwrap());
+    for footer in [VhdFooter::Both, VhdFooter::End, VhdFooter::Copy] {
+        let (disk, note) = open_believing(file.clone(), footer).unwrap();
+        assert!(read_all(&*disk) == sample() && note.is_none(), "{footer:?}");
+    }
+    let mut truncated = noise(4096, 0);
+    truncated[..512].copy_from_slice(&fixed_footer(2048, 0, [0; 16]).unwrap());
+    assert!(open_believing(truncated, VhdFooter::Copy).is_err(), "a fixed VHD has no copy to believe");
+}
+
+#[test]
+fn bytes_that_the_bitmap_hides_are_counted_when_they_are_read() {
+    // Of eight sectors two are written; of the six others one is zero in the file too.
+    let mut data = noise(4096, 1);
+    data[1024..1536].fill(0);
+    let disk = open_bytes(dynamic(4096, 4096, &[BLOCKS_AT], &[(0b1001_0000, data)])).unwrap();
+    assert_eq!(disk.hidden_bytes(), 0);
+    read_all(&*disk);
+    assert_eq!(disk.hidden_bytes(), 5 * 512);
+    let disk = open_bytes(sample()).unwrap();
+    read_all(&*disk);
+    // The last block is short: what lies behind the disk's end is not read.
+    assert_eq!(disk.hidden_bytes(), 512);
 }
 
 #[test]
@@ -340,8 +440,9 @@ fn a_table_of_the_wrong_length_is_refused() {
     refused(patched(512 + 28, &4_u32.to_be_bytes()), ErrorKind::Corrupt, "`4` entries");
     refused(patched(512 + 28, &u32::MAX.to_be_bytes()), ErrorKind::Corrupt, "block table of 17179869180 bytes");
     let mut file = patched(512 + 28, &u32::MAX.to_be_bytes());
-    let last = file.len() - 512;
-    file[last + 48..last + 56].copy_from_slice(&(2040_u64 << 30).to_be_bytes());
+    for footer in [0, file.len() - 512] {
+        file[footer + 48..footer + 56].copy_from_slice(&(2040_u64 << 30).to_be_bytes());
+    }
     file[512 + 32..512 + 36].copy_from_slice(&(256_u32 << 10).to_be_bytes());
     repair(&mut file);
     refused(file, ErrorKind::Unsupported, "33423360 bytes, above the limit of 16777216");

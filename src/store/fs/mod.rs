@@ -3,6 +3,7 @@
 mod call;
 mod copy;
 mod place;
+mod probe;
 mod staging;
 mod walk;
 
@@ -24,6 +25,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use self::call::{Call, not_what_it_should_be};
+use self::copy::Blocks;
 use self::place::{Parent, Place, Root, Step, step};
 use self::staging::Staged;
 use self::system::Dir;
@@ -52,8 +54,8 @@ pub enum Durability {
 ///   [`PermissionDenied`](StoreErrorKind::PermissionDenied), a listing leaves it out.
 /// - A file system cannot have both `a` and `a/b`: the second of them is `PermissionDenied`, and the first stays.
 /// - Directories stay when their last blob goes, because removing one races with a put into it.
-/// - A copy shares its source's blocks where the file system can do that (btrfs, XFS): it takes no time and no space, and
-///   what the disk damages is damaged in both. Elsewhere it has blocks of its own. Holes stay holes.
+/// - A copy has blocks of its own, also where the file system could share those of its source (btrfs, XFS): a sector that goes
+///   bad takes one of them and not both. [`with_shared_blocks`](Self::with_shared_blocks) changes that. Holes stay holes.
 /// - A directory without a `.staging` is no store: [`open`](Self::open) refuses it, and every later call is
 ///   [`Unavailable`](StoreErrorKind::Unavailable). So a disk that is not mounted does not look like an empty store.
 ///
@@ -77,6 +79,7 @@ pub enum Durability {
 pub struct FsStore {
     place: Arc<Place>,
     workers: Workers,
+    blocks: Blocks,
 }
 
 const STAGING: &str = ".staging";
@@ -92,7 +95,8 @@ impl FsStore {
     ///
     /// # Errors
     ///
-    /// `NotFound` where no store is, `PermissionDenied`, `Unavailable`.
+    /// `NotFound` where no store is; `Unsupported` where the file system lacks what a store needs, such as a way to give a file a
+    /// name only if that is free (FAT and exFAT have none); `PermissionDenied`, `Unavailable`.
     pub fn open(root: impl AsRef<Path>) -> StoreResult<Self> {
         Self::open_with(root, Durability::default())
     }
@@ -119,7 +123,8 @@ impl FsStore {
     ///
     /// # Errors
     ///
-    /// `AlreadyExists` where a store is: [`open`](Self::open) it; `PermissionDenied`, `Full`, `Unavailable`.
+    /// `AlreadyExists` where a store is: [`open`](Self::open) it; `Unsupported` as there; `PermissionDenied`, `Full`,
+    /// `Unavailable`.
     pub fn create(root: impl AsRef<Path>) -> StoreResult<Self> {
         Self::create_with(root, Durability::default())
     }
@@ -164,9 +169,18 @@ impl FsStore {
 
     fn enter(place: Place, call: Call<'_>) -> StoreResult<Self> {
         let opened = place.enter_root(call)?;
+        probe::file_system(&place, &opened.staging, call)?;
         // A store that can only be read has no leftovers that it could remove, and is still of use.
         let _ = staging::remove_leftovers(&opened.staging, LEFTOVER_AGE);
-        Ok(Self { place: Arc::new(place), workers: Workers::default() })
+        Ok(Self { place: Arc::new(place), workers: Workers::default(), blocks: Blocks::OfItsOwn })
+    }
+
+    /// Lets a copy share its source's blocks where the file system can do that (btrfs, XFS): it takes no time and no space then,
+    /// and what the disk damages is damaged in both. So the replicas of one region survive nothing together, and add no read
+    /// capacity: it is for stores that are thrown away, and for disks that lie on several below the file system.
+    #[must_use]
+    pub fn with_shared_blocks(self) -> Self {
+        Self { blocks: Blocks::Shared, ..self }
     }
 
     /// Lets `workers` do the system calls.
@@ -274,7 +288,7 @@ impl BlobStore for FsStore {
     }
 
     async fn copy(&self, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
-        let (from, to) = (from.clone(), to.clone());
+        let (from, to, blocks) = (from.clone(), to.clone(), self.blocks);
         self.run("copy", None, move |place, _| {
             let reading = Call { operation: "copy", key: Some(&from) };
             let writing = Call { operation: "copy", key: Some(&to) };
@@ -283,7 +297,7 @@ impl BlobStore for FsStore {
             if size > MAX_BLOB_BYTES {
                 return Err(reading.is(StoreErrorKind::TooLarge));
             }
-            place.store(writing, &root, &to, mode, |copy| copy::copy_bytes(&mut file, copy, size))
+            place.store(writing, &root, &to, mode, |copy| copy::copy_bytes(&mut file, copy, size, blocks))
         })
         .await
     }

@@ -23,6 +23,10 @@ impl<'a> Staged<'a> {
         Ok((Self { dir, name, moved: false }, file))
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(super) fn move_new(&mut self, to: &Dir, name: &str) -> io::Result<()> {
         self.dir.move_new(&self.name, to, name)?;
         self.moved = true;

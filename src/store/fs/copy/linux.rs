@@ -17,27 +17,14 @@ pub(super) fn share_blocks(from: &File, to: &File) -> bool {
     shared
 }
 
-/// The first piece of data within a range; `None` where there is only a hole, or the file has ended before.
-pub(super) fn next_data(file: &File, within: Range<u64>) -> io::Result<Option<Range<u64>>> {
-    if within.is_empty() {
-        return Ok(None);
-    }
-    let start = match rustix::fs::seek(file, SeekFrom::Data(within.start)) {
-        Ok(start) if start < within.end => start,
-        Ok(_) | Err(Errno::NXIO) => return Ok(None),
-        // This file system can't tell: all of it may be data.
-        Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(Some(within)),
-        Err(error) => return Err(error.into()),
-    };
-    let end = rustix::fs::seek(file, SeekFrom::Hole(start))?;
-    Ok(Some(start..end.min(within.end)))
-}
-
 /// Copies a range inside the kernel as far as it can, and tells where it stopped; the rest is for the caller.
+///
+/// Not by `copy_file_range`, which shares the blocks where the file system can: bytes that are sent are written.
 pub(super) fn copy_range(from: &File, to: &File, range: Range<u64>) -> io::Result<u64> {
+    rustix::fs::seek(to, SeekFrom::Start(range.start))?;
     in_pieces(range, |at, length| {
-        let (mut read_at, mut write_at) = (at, at);
-        rustix::fs::copy_file_range(from, Some(&mut read_at), to, Some(&mut write_at), length)
+        let mut read_at = at;
+        rustix::fs::sendfile(to, from, Some(&mut read_at), length)
     })
 }
 

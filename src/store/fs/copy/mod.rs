@@ -1,6 +1,6 @@
-//! Copying a file's bytes: shared where the file system can, else moved inside the kernel, else read and written.
+//! Copying a file's bytes: moved inside the kernel, else read and written; shared with the source only where that is asked for.
 //!
-//! Whichever way it goes, holes of the source are holes of the copy.
+//! Whichever way it goes, holes of the source are holes of the copy, and a copy that is short is an error.
 
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(portable_fs)))]
 #[path = "linux.rs"]
@@ -13,13 +13,30 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 
+use crate::holes::Map;
+
+/// Whether a copy may have the blocks of its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blocks {
+    OfItsOwn,
+    Shared,
+}
+
 /// Copies the first `size` bytes of `from`, which are all it had when it was opened, into the empty file `to`.
-pub(super) fn copy_bytes(from: &mut File, to: &mut File, size: u64) -> io::Result<()> {
-    if kernel::share_blocks(from, to) {
-        return Ok(());
+pub(super) fn copy_bytes(from: &mut File, to: &mut File, size: u64, blocks: Blocks) -> io::Result<()> {
+    copy_with(from, to, size, |from, to| blocks == Blocks::Shared && kernel::share_blocks(from, to))
+}
+
+fn copy_with(from: &mut File, to: &mut File, size: u64, share: impl FnOnce(&File, &File) -> bool) -> io::Result<()> {
+    if share(from, to) {
+        if to.metadata()?.len() == size {
+            return Ok(());
+        }
+        // It was done, and was not: what there is of it goes.
+        to.set_len(0)?;
     }
-    let mut at = 0;
-    while let Some(data) = kernel::next_data(from, at..size)? {
+    let (map, mut at) = (Map::of_file(from, size)?, 0);
+    while let Some(data) = map.next_data(at) {
         let done = kernel::copy_range(from, to, data.clone())?;
         read_and_write(from, to, done..data.end)?;
         at = data.end;
@@ -31,7 +48,10 @@ pub(super) fn copy_bytes(from: &mut File, to: &mut File, size: u64) -> io::Resul
         }
         to.set_len(size)?;
     }
-    Ok(())
+    match to.metadata()?.len() == size {
+        true => Ok(()),
+        false => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
 }
 
 fn read_and_write(from: &mut File, to: &mut File, range: Range<u64>) -> io::Result<()> {
@@ -77,7 +97,10 @@ mod tests {
         let bytes: Vec<u8> = (0..700_001_u32).map(|number| (number / 3) as u8).collect();
         for size in [0, 1, 700_001] {
             let (mut from, mut to) = (file_of(&bytes[..size]), file_of(b""));
-            copy_bytes(&mut from, &mut to, size as u64).unwrap();
+            copy_bytes(&mut from, &mut to, size as u64, Blocks::OfItsOwn).unwrap();
+            assert!(content(to) == bytes[..size], "{size}");
+            let mut to = file_of(b"");
+            copy_bytes(&mut from, &mut to, size as u64, Blocks::Shared).unwrap();
             assert!(content(to) == bytes[..size], "{size}");
             let mut to = file_of(b"");
             read_and_write(&mut from, &mut to, 0..size as u64).unwrap();
@@ -97,14 +120,27 @@ mod tests {
     fn a_source_that_ends_early_is_an_error() {
         for length in [0, 5_000, 700_000] {
             let (mut from, mut to) = (file_of(&vec![1; length]), file_of(b""));
-            if kernel::share_blocks(&from, &to) {
-                eprintln!("skipped: this file system shares blocks, and a copy is of the source as it is now");
-                return;
+            for blocks in [Blocks::OfItsOwn, Blocks::Shared] {
+                let ended = copy_bytes(&mut from, &mut to, 700_001, blocks).unwrap_err();
+                assert_eq!(ended.kind(), io::ErrorKind::UnexpectedEof, "{length}");
             }
-            let ended = copy_bytes(&mut from, &mut to, 700_001).unwrap_err();
-            assert_eq!(ended.kind(), io::ErrorKind::UnexpectedEof, "{length}");
             assert!(read_and_write(&mut from, &mut to, 0..700_001).is_err());
         }
+    }
+
+    /// A file system that says that it has shared the blocks, and has not.
+    #[test]
+    fn a_clone_that_is_short_is_made_again_as_a_copy() {
+        let bytes: Vec<u8> = (0..200_000_u32).map(|number| (number / 3) as u8).collect();
+        for has in [0, 5, 4096, 199_999, 200_001] {
+            let (mut from, mut to) = (file_of(&bytes), file_of(b""));
+            copy_with(&mut from, &mut to, 200_000, |_, to| to.set_len(has).is_ok()).unwrap();
+            assert!(content(to) == bytes, "{has}");
+        }
+        let (mut from, mut to) = (file_of(&bytes), file_of(b""));
+        let cloned = |_: &File, mut to: &File| to.write_all(&bytes).is_ok();
+        copy_with(&mut from, &mut to, 200_000, cloned).unwrap();
+        assert!(content(to) == bytes, "a whole clone is a copy");
     }
 
     #[cfg(all(any(target_os = "linux", target_os = "android"), not(portable_fs)))]
@@ -126,7 +162,7 @@ mod tests {
                 return;
             }
             let mut to = file_of(b"");
-            copy_bytes(&mut from, &mut to, size).unwrap();
+            copy_bytes(&mut from, &mut to, size, Blocks::OfItsOwn).unwrap();
             assert!(to.metadata().unwrap().blocks() * 512 <= (data.len() as u64 * MIB) + (64 << 10), "{data:?}");
             assert!(content(to) == content(from), "{data:?}");
         }
