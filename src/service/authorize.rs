@@ -310,9 +310,11 @@ impl Consumer<'_> {
             let scope = AccessScope::Subscription(subscription.clone());
             self.rights.may(self.state, Action::ReadSharedGallery, &scope)
         };
-        matches!(self.rights.authority, Authority::AllowAll)
-            || !self.tenants.is_disjoint(&sharing.tenants)
-            || sharing.subscriptions.iter().any(may_see)
+        let is_shared = !sharing.subscriptions.is_empty() || !sharing.tenants.is_empty();
+        is_shared
+            && (self.rights.is_administrator()
+                || !self.tenants.is_disjoint(&sharing.tenants)
+                || sharing.subscriptions.iter().any(may_see))
     }
 }
 

@@ -206,7 +206,7 @@ impl Session {
 /// each where it is; one that may be assigned anywhere is an administrator's.
 fn may_change(session: &Session, state: &State, action: Action, role: &RoleDefinition) -> bool {
     let rights = session.rights();
-    let (assignable, assigned) = (role.assignable_scopes(), state.access().assignments_of(role.id()));
+    let (assignable, assigned) = (role.assignable_scopes(), assigned(session, state, role.id()));
     let mut scopes = assignable.iter().chain(assigned.map(|assignment| &assignment.scope));
     rights.is_administrator() || (!assignable.is_empty() && scopes.all(|scope| rights.may(state, action, scope)))
 }

@@ -219,7 +219,7 @@ impl CatalogView {
         let consumer = self.rights().consumer(state);
         let shared = state.galleries(None).filter(|gallery| {
             let sharing = state.sharing(gallery.id());
-            sharing.is_some_and(|sharing| !sharing.is_empty() && consumer.reaches(sharing))
+            sharing.is_some_and(|sharing| consumer.reaches(sharing))
                 && !self.is_denied(Action::ReadGallery, gallery.id())
         });
         shared.map(|gallery| PublicGallery::Shared(gallery.unique_name()).describe(gallery)).collect()

@@ -218,7 +218,9 @@ impl CatalogView {
     ) -> Result<ListPage<ImageVersion, VersionNumber>> {
         // Somebody may see a version and not its definition.
         let readable = |record: &&Arc<VersionRecord>| self.may(Action::ReadVersion, record.version.id());
-        if self.state.versions(definition, None).find(readable).is_none() {
+        let now = self.parts.clock.now();
+        let mut kept = self.state.versions(definition, None).filter(|record| !self.state.is_gone(record, now));
+        if kept.find(readable).is_none() {
             self.image_definition(definition)?;
         }
         let there = self.state.versions(definition, after).filter(|record| record.soft_deleted.is_none());
