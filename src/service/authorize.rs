@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::parts::Parts;
 use super::session::Session;
 use crate::access::{
     AccessScope, Action, BuiltInRole, Caller, Decision, Directory, GallerySharing, Grant, Membership, PrincipalId,
@@ -11,7 +12,6 @@ use crate::access::{
 };
 use crate::catalog::{Authorization, State};
 use crate::error::{Error, ErrorKind, Problem, Result};
-use crate::host::Clock;
 use crate::model::{GalleryId, ResourceId, SubscriptionId};
 
 /// Who decides.
@@ -53,9 +53,8 @@ impl Need {
 #[derive(Clone, Debug)]
 pub(super) struct Rights {
     caller: Caller,
-    authority: Authority,
+    parts: Arc<Parts>,
     principals: Principals,
-    clock: Arc<dyn Clock>,
 }
 
 /// Where a caller sees what is shared directly: Azure asks for the right to see it at a subscription of theirs.
@@ -73,8 +72,7 @@ impl Session {
             Authority::AllowAll => Principals::default(),
             Authority::Roles { directory, .. } => Principals(directory.memberships(&self.caller)),
         };
-        let (caller, authority) = (self.caller.clone(), self.parts.authority.clone());
-        Rights { caller, authority, principals, clock: self.parts.clock.clone() }
+        Rights { caller: self.caller.clone(), parts: self.parts.clone(), principals }
     }
 
     /// What allows all of it.
@@ -161,7 +159,7 @@ impl Session {
 
 impl Rights {
     pub(super) fn decide(&self, state: &State, action: Action, scope: &AccessScope) -> Decision {
-        match &self.authority {
+        match &self.parts.authority {
             Authority::AllowAll => Decision::Allowed(Grant::AllowAll),
             Authority::Roles { administrators, .. } if administrators.contains(&self.caller) => {
                 Decision::Allowed(Grant::Administrator)
@@ -185,12 +183,12 @@ impl Rights {
 
     /// Whether what was assigned and denied at a scope itself holds still.
     pub(super) fn stands(&self, state: &State, scope: &AccessScope) -> bool {
-        !(state.access().stands_at(scope) && state.has_ended(scope, self.clock.now()))
+        !(state.access().stands_at(scope) && state.has_ended(scope, self.parts.clock.now()))
     }
 
     /// Whether it is denied to them, though sharing may need no role: whether to them by name, or to everybody.
     pub(super) fn is_denied(&self, state: &State, action: Action, scope: impl Into<AccessScope>) -> bool {
-        let Authority::Roles { directory, administrators } = &self.authority else { return false };
+        let Authority::Roles { directory, administrators } = &self.parts.authority else { return false };
         let scope = scope.into();
         let scopes = with_above(&**directory, &scope);
         !administrators.contains(&self.caller)
@@ -199,7 +197,7 @@ impl Rights {
 
     /// Whether they may do everything.
     pub(super) fn is_administrator(&self) -> bool {
-        match &self.authority {
+        match &self.parts.authority {
             Authority::AllowAll => true,
             Authority::Roles { administrators, .. } => administrators.contains(&self.caller),
         }
@@ -297,7 +295,7 @@ impl Rights {
     }
 
     fn is_of_tenant(&self, scope: &AccessScope, tenant: &TenantId) -> bool {
-        let Authority::Roles { directory, .. } = &self.authority else { return true };
+        let Authority::Roles { directory, .. } = &self.parts.authority else { return true };
         with_above(&**directory, scope).contains(&AccessScope::TenantRoot(tenant.clone()))
     }
 }
