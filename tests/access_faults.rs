@@ -297,7 +297,7 @@ fn an_assigned_role_is_not_deleted_and_the_refusal_names_no_assignment_that_may_
         let told = world.session("root").delete_role(&id).await.unwrap_err();
         assert_eq!((told.kind(), told.code()), (ErrorKind::Conflict, "RoleDefinitionHasAssignments"));
         assert!(told.to_string().contains("r1"), "{told}");
-        // Somebody who may delete roles in both, and sees no assignments.
+        // A caller who may delete roles in both, and sees no assignments.
         let keeper = role("keeper", &["Microsoft.Authorization/roleDefinitions/*"], &[here.clone(), there.clone()]);
         world.session("root").define_role(keeper).await.unwrap();
         for (id, scope) in [("k1", &here), ("k2", &there)] {

@@ -533,7 +533,7 @@ impl History {
         }
     }
 
-    /// Somebody moves house, or time passes.
+    /// A principal, a subscription or a management group moves, or time passes.
     fn moves(&mut self) {
         let what = match self.random.below(8) {
             0..=2 => {

@@ -662,7 +662,7 @@ impl Model {
         caller == ROOT || (!role.scopes.is_empty() && scopes.all(|at| self.may(caller, action, at)))
     }
 
-    /// Whether a step must not succeed, whoever takes it: it would leave an assignment outside of where its role may be assigned,
+    /// Whether a step must not succeed for any caller: it would leave an assignment outside of where its role may be assigned,
     /// or without a role, or at what does not exist.
     pub fn is_impossible(&self, step: &Step) -> bool {
         let assigned = |id: Name| {
