@@ -28,24 +28,32 @@ pub(super) enum Authority {
 pub(super) struct Need {
     pub(super) action: Action,
     pub(super) scope: AccessScope,
-    /// Whether it is about something else than what the operation is on: a source.
-    pub(super) linked: bool,
-    /// Whether it is enough that it is not denied.
-    pub(super) undenied: bool,
+    pub(super) of: Of,
+}
+
+/// What a need is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Of {
+    /// What the operation is on.
+    Operation,
+    /// A source of it.
+    Source,
+    /// A source, of which it is enough that nothing denies it.
+    UndeniedSource,
 }
 
 impl Need {
     pub(super) fn new(action: Action, scope: impl Into<AccessScope>) -> Self {
-        Self { action, scope: scope.into(), linked: false, undenied: false }
+        Self { action, scope: scope.into(), of: Of::Operation }
     }
 
     pub(super) fn linked(action: Action, scope: impl Into<AccessScope>) -> Self {
-        Self { action, scope: scope.into(), linked: true, undenied: false }
+        Self { action, scope: scope.into(), of: Of::Source }
     }
 
     /// That reading a source is not denied, where another right than that to read it allows its use.
     pub(super) fn undenied(action: Action, scope: impl Into<AccessScope>) -> Self {
-        Self { action, scope: scope.into(), linked: true, undenied: true }
+        Self { action, scope: scope.into(), of: Of::UndeniedSource }
     }
 }
 
@@ -220,7 +228,7 @@ impl Rights {
                 Decision::Allowed(grant) => {
                     first.get_or_insert(grant);
                 }
-                Decision::NotGranted { .. } if need.undenied => {}
+                Decision::NotGranted { .. } if need.of == Of::UndeniedSource => {}
                 refused => problems.push(self.refused(need, &refused)),
             }
         }
@@ -249,7 +257,7 @@ impl Rights {
                 );
                 ("LinkedAuthorizationFailed", what)
             }
-            _ if need.linked => {
+            _ if need.of != Of::Operation => {
                 let what = format!(
                     "The client '{caller}' has permission on the scope of the operation, but lacks '{action}' on the \
                      linked scope '{scope}': {reason}."

@@ -75,7 +75,7 @@ impl Session {
                 return Plan::refused(vec![has_assignments(&session, state, &id, there, "it is assigned")]);
             }
             // What has ended with a version's retention is still in the catalog.
-            let ended = state.access().assignments_of(&id).map(|there| unassigned(there));
+            let ended = state.access().assignments_of(&id).map(unassigned);
             let events = ended.chain([Event::RoleDeleted { role: id.clone() }]).collect();
             Plan { events, ..Plan::default() }
         };
