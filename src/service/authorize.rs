@@ -191,7 +191,7 @@ impl Rights {
 
     /// Whether what was assigned and denied at a scope itself holds still.
     pub(super) fn stands(&self, state: &State, scope: &AccessScope) -> bool {
-        !(state.access().stands_at(scope) && state.has_ended(scope, self.parts.clock.now()))
+        !(state.access().stands_at(scope) && state.has_ended(scope, self.parts.log_time()))
     }
 
     /// Whether it is denied to them, though sharing may need no role: whether to them by name, or to everybody.

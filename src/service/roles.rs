@@ -237,7 +237,7 @@ fn has_assignments(session: &Session, state: &State, role: &RoleId, there: &Role
 
 /// A resource of the gallery's that there is not has no assignments: they would pass on to what is created there.
 fn absent(session: &Session, state: &State, scope: &AccessScope) -> Option<Problem> {
-    let is_absent = state.is_missing(scope) || state.has_ended(scope, session.parts.clock.now());
+    let is_absent = state.is_missing(scope) || state.has_ended(scope, session.parts.log_time());
     is_absent.then(|| missing(scope))
 }
 

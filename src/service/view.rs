@@ -218,7 +218,7 @@ impl CatalogView {
     ) -> Result<ListPage<ImageVersion, VersionNumber>> {
         // Somebody may see a version and not its definition.
         let readable = |record: &&Arc<VersionRecord>| self.may(Action::ReadVersion, record.version.id());
-        let now = self.parts.clock.now();
+        let now = self.parts.log_time();
         let mut kept = self.state.versions(definition, None).filter(|record| !self.state.is_gone(record, now));
         if kept.find(readable).is_none() {
             self.image_definition(definition)?;
