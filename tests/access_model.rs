@@ -40,9 +40,9 @@ use model::{
 };
 
 const HISTORIES: u64 = 500;
-const STEPS: usize = 40;
+const STEPS: usize = 39;
 /// All reads are asked for again after so many steps.
-const COMPARED_EVERY: usize = 8;
+const COMPARED_EVERY: usize = 13;
 
 const CALLERS: [Name; 6] = ["ann", "bob", "gus", "ci", "nobody", ROOT];
 const PRINCIPALS: [Name; 9] = ["ann", "gus@contoso", "ci", "ga", "gb", "bob", "gus", "ci@fabrikam", "fa"];
