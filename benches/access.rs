@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             scopes.last().cloned().ok_or("a root")?,
         )?;
         policy.assign(readers);
-        policy.deny(DenyAssignment::new("d", ["*/delete"], &gallery)?);
+        policy.deny(DenyAssignment::to_everybody_but("d", ["release".parse()?], ["*/delete"], &gallery)?);
         let time = |action| per_call(&|| policy.decide(&caller, &groups, black_box(action), black_box(&scopes)));
         assert!(policy.decide(&caller, &groups, Action::ReadVersion, &scopes).is_allowed());
         let times = [Action::ReadVersion, Action::WriteVersion, Action::DeleteVersion].map(time);

@@ -24,7 +24,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     directory.add_user("bob", &fabrikam)?;
     directory.add_group("web-team", &contoso)?;
     directory.add_member("web-team", "ann")?;
-    directory.add_subscription("dev".parse()?, contoso.clone(), None);
+    directory.add_subscription("dev".parse()?, contoso.clone(), None)?;
     directory.add_application("deployer", &fabrikam)?;
 
     let builder = GalleryService::builder().store(MemoryStore::new()).directory(directory.clone());

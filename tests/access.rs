@@ -2,136 +2,21 @@
 #![cfg(feature = "testkit")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of a test may fail as the test does")]
 
+#[path = "access/world.rs"]
+#[allow(unreachable_pub, reason = "a test has no public face")]
+mod world;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::io::Cursor;
 
 use compute_gallery::access::*;
-use compute_gallery::image::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
-use compute_gallery::store::MemoryStore;
-use compute_gallery::testkit::ManualClock;
 use compute_gallery::*;
 use futures::StreamExt;
 use futures::executor::block_on;
 use proptest::test_runner::{Config, FailurePersistence, FileFailurePersistence, RngAlgorithm, TestRng, TestRunner};
-
-fn gallery_id() -> GalleryId {
-    "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/g".parse().unwrap()
-}
-
-fn image_id() -> ImageDefinitionId {
-    gallery_id().image("web".parse().unwrap())
-}
-
-fn version_id() -> ImageVersionId {
-    image_id().version("1.0.0".parse().unwrap())
-}
-
-fn region() -> Region {
-    "westeurope".parse().unwrap()
-}
-
-fn tenant(name: &str) -> TenantId {
-    name.parse().unwrap()
-}
-
-fn flat<T: std::str::FromStr<Err = Error>>(kind: &str) -> T {
-    format!("/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/{kind}/x").parse().unwrap()
-}
-
-/// `ann` and the application `ci` are of Contoso, which has the subscription `dev` in the management group `prod`; `bob` is
-/// of Fabrikam; `gus` is of Fabrikam and a guest of Contoso. `ann` is in `web`, which is in `all`.
-fn directory() -> MemoryDirectory {
-    let directory = MemoryDirectory::new();
-    let (contoso, fabrikam) = (tenant("contoso"), tenant("fabrikam"));
-    directory.add_user("ann", &contoso).unwrap();
-    directory.add_application("ci", &contoso).unwrap();
-    directory.add_user("bob", &fabrikam).unwrap();
-    directory.add_user("gus", &fabrikam).unwrap();
-    directory.add_guest("gus@contoso", &contoso, "gus").unwrap();
-    for group in ["web", "all"] {
-        directory.add_group(group, &contoso).unwrap();
-    }
-    directory.add_member("web", "ann").unwrap();
-    directory.add_member("all", "web").unwrap();
-    let prod = directory.add_management_group("prod", &contoso, None).unwrap();
-    directory.add_subscription("dev".parse().unwrap(), contoso, Some(prod));
-    directory.add_subscription("lab".parse().unwrap(), fabrikam, None);
-    directory
-}
-
-fn scopes() -> Vec<AccessScope> {
-    vec![
-        AccessScope::TenantRoot(tenant("contoso")),
-        AccessScope::ManagementGroup("prod".parse().unwrap()),
-        AccessScope::Subscription("dev".parse().unwrap()),
-        AccessScope::ResourceGroup("dev".parse().unwrap(), "images".parse().unwrap()),
-        gallery_id().into(),
-        image_id().into(),
-        version_id().into(),
-    ]
-}
-
-fn assignment(id: &str, principal: &str, role: BuiltInRole, scope: impl Into<AccessScope>) -> RoleAssignment {
-    RoleAssignment::new(id, principal.parse().unwrap(), role.id(), scope).unwrap()
-}
-
-struct World {
-    directory: MemoryDirectory,
-    service: GalleryService,
-    store: MemoryStore,
-}
-
-impl World {
-    async fn new() -> Self {
-        let (directory, store) = (directory(), MemoryStore::new());
-        let service = Self::open(&directory, &store).await;
-        Self { directory, service, store }
-    }
-
-    async fn open(directory: &MemoryDirectory, store: &MemoryStore) -> GalleryService {
-        let clock = ManualClock::auto_advancing("2026-01-02T03:04:05Z".parse().unwrap());
-        let builder = GalleryService::builder().store(store.clone()).directory(directory.clone()).clock(clock);
-        builder.administrator("root".parse().unwrap()).open_or_create().await.unwrap()
-    }
-
-    fn session(&self, caller: &str) -> Session {
-        self.service.session(caller.parse().unwrap())
-    }
-
-    async fn assign(&self, assignment: RoleAssignment) {
-        self.session("root").assign_role(assignment).await.unwrap();
-    }
-
-    /// With a gallery, a definition, a version, a managed image and a snapshot.
-    async fn filled(sharing: Option<SharingProfile>) -> Self {
-        let world = Self::new().await;
-        let root = world.session("root");
-        let gallery = Gallery::new(gallery_id(), region());
-        let gallery = sharing.map_or(gallery.clone(), |sharing| gallery.with_sharing_profile(sharing));
-        root.create_gallery(gallery).await.unwrap();
-        root.create_image_definition(definition()).await.unwrap();
-        root.publish(version(version_id(), disk())).await.unwrap();
-        let image = NewManagedImage::new(flat("images"), region(), OsType::Linux, disk());
-        root.create_managed_image(image).await.unwrap();
-        root.create_snapshot(NewSnapshot::of_data_disk(flat("snapshots"), region(), disk())).await.unwrap();
-        world
-    }
-}
-
-fn definition() -> ImageDefinition {
-    let identifier = ImageIdentifier::new("a", "b", "c").unwrap();
-    ImageDefinition::new(image_id(), region(), OsType::Linux, OsState::Generalized, identifier)
-}
-
-fn disk() -> DiskSource {
-    DiskSource::bytes(vec![7; 4096], DiskFormat::Raw)
-}
-
-fn version(id: ImageVersionId, source: impl Into<ImageSource>) -> NewImageVersion {
-    NewImageVersion::new(id, region(), PublishingProfile::new("westeurope".parse().unwrap()), source)
-}
+use world::*;
 
 // The decision table.
 
@@ -330,8 +215,13 @@ fn real(world: &Toy) -> (AccessPolicy, MemoryDirectory) {
         let ids =
             |set: &BTreeSet<usize>| -> Vec<PrincipalId> { set.iter().map(|one| name(one).parse().unwrap()).collect() };
         let scope = depths.get(*depth).unwrap().clone();
-        let denial = DenyAssignment::new(&format!("d{number}"), [action(denied)], scope).unwrap();
-        policy.deny(denial.to(ids(principals)).except(ids(excluded)));
+        let (id, action) = (format!("d{number}"), [action(denied)]);
+        // The toy's everybody is without exception; the real one's excepts a principal that there is not.
+        let denial = match principals.is_empty() {
+            true => DenyAssignment::to_everybody_but(&id, ["nobody".parse().unwrap()], action, scope),
+            false => DenyAssignment::to(&id, ids(principals), action, scope),
+        };
+        policy.deny(denial.unwrap().except(ids(excluded)));
     }
     (policy, directory)
 }
@@ -392,12 +282,12 @@ fn a_custom_role_holds_through_nested_groups_and_a_denial_beats_it() {
         };
         assert_eq!((assignment.id.as_str(), through.unwrap().as_str()), ("1", "all"));
 
-        let denial = DenyAssignment::new("no", ["*/read"], version_id()).unwrap();
-        root.deny(denial.to(["web".parse().unwrap()])).await.unwrap();
+        let denial = DenyAssignment::to("no", ["web".parse().unwrap()], ["*/read"], version_id()).unwrap();
+        root.deny(denial).await.unwrap();
         let denied = ann.deploy(version_id(), &region()).to_writer(Vec::new()).await.unwrap_err();
         assert_eq!((denied.kind(), denied.code()), (ErrorKind::Forbidden, "AuthorizationFailed"));
         assert!(denied.to_string().contains("deny assignment `no`"), "{denied}");
-        root.undeny(&"no".parse().unwrap()).await.unwrap();
+        root.undeny(version_id(), &"no".parse().unwrap()).await.unwrap();
         // Taken out of the group: effective for the next call.
         world.directory.remove_member("web", "ann").unwrap();
         assert!(ann.deploy(version_id(), &region()).to_writer(Vec::new()).await.is_err());
@@ -536,8 +426,7 @@ fn a_role_is_given_to_somebody_who_exists_in_the_tenant() {
             let error = root.assign_role(assignment("1", who, BuiltInRole::Reader, gallery_id())).await.unwrap_err();
             assert_eq!((error.kind(), error.code()), (ErrorKind::NotFound, "PrincipalNotFound"));
             assert!(error.to_string().contains(told), "{error}");
-            let mut denial = DenyAssignment::new("2", ["*"], gallery_id()).unwrap();
-            denial.principals = vec![who.parse().unwrap()];
+            let denial = DenyAssignment::to("2", [who.parse().unwrap()], ["*"], gallery_id()).unwrap();
             assert_eq!(root.deny(denial).await.unwrap_err().code(), "PrincipalNotFound");
         }
         root.assign_role(assignment("1", "ann", BuiltInRole::Reader, gallery_id())).await.unwrap();
@@ -577,7 +466,10 @@ fn a_denial_at_a_version_holds_through_its_definition_sharing_and_a_lifecycle() 
         let root = world.session("root");
         let tenants = vec![tenant("contoso")];
         root.share_gallery(&gallery_id(), SharingUpdate::Add { subscriptions: Vec::new(), tenants }).await.unwrap();
-        root.deny(DenyAssignment::new("no", ["*/versions/*"], version_id()).unwrap()).await.unwrap();
+        let but_ci = ["ci".parse().unwrap()];
+        root.deny(DenyAssignment::to_everybody_but("no", but_ci, ["*/versions/*"], version_id()).unwrap())
+            .await
+            .unwrap();
         let ann = world.session("ann");
         assert!(ann.view().latest(&image_id(), &region()).is_err());
         assert!(ann.deploy(image_id(), &region()).to_writer(Vec::new()).await.is_err());
@@ -586,7 +478,7 @@ fn a_denial_at_a_version_holds_through_its_definition_sharing_and_a_lifecycle() 
         let policy = LifecyclePolicy::new(1, "westeurope=2".parse().unwrap());
         let error = ann.apply_lifecycle(&image_id(), policy).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Forbidden, "{error}");
-        root.undeny(&"no".parse().unwrap()).await.unwrap();
+        root.undeny(version_id(), &"no".parse().unwrap()).await.unwrap();
         // Whoever may see the definition alone may deploy what it means, a VM of it too.
         let reader = RoleDefinition::new("images", "Images").unwrap();
         let reader = reader.with_actions(["Microsoft.Compute/galleries/images/read"]).unwrap();
@@ -664,12 +556,11 @@ fn a_contributor_does_not_decide_for_how_long_deleted_versions_are_kept() {
 fn revocation_is_effective_for_the_next_call_in_another_process_too() {
     block_on(async {
         let world = World::filled(None).await;
-        // Another service on the same store, as in another process.
-        let other = World::open(&world.directory, &world.store).await.session("ann".parse().unwrap());
+        let other = world.other_service().await.session("ann".parse().unwrap());
         assert!(other.deploy(version_id(), &region()).to_writer(Vec::new()).await.is_err());
         world.assign(assignment("1", "ann", BuiltInRole::Contributor, gallery_id())).await;
         other.deploy(version_id(), &region()).to_writer(Vec::new()).await.unwrap();
-        world.session("root").unassign_role(&"1".parse().unwrap()).await.unwrap();
+        world.session("root").unassign_role(gallery_id(), &"1".parse().unwrap()).await.unwrap();
         let error = other.delete(version_id()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Forbidden);
         assert!(other.deploy(version_id(), &region()).to_writer(Vec::new()).await.is_err());
@@ -686,7 +577,7 @@ fn roles_survive_a_restart_and_a_checkpoint_and_history_tells_what_allowed_it() 
             let described = definition().with_description(number.to_string());
             ann.update_image_definition(described).await.unwrap();
         }
-        let fresh = World::open(&world.directory, &world.store).await.session("ann".parse().unwrap());
+        let fresh = world.other_service().await.session("ann".parse().unwrap());
         fresh.update_image_definition(definition().with_description("fresh")).await.unwrap();
         let told = |session: Session| async move {
             let history: Vec<Commit> = session.history(0).map(Result::unwrap).collect().await;
@@ -747,9 +638,12 @@ async fn without_rights(world: &World, stored: &ImageVersion, name: &str) -> Opt
         "define_role" => session.define_role(RoleDefinition::new("r", "r").unwrap()).await.err(),
         "delete_role" => session.delete_role(&"r".parse().unwrap()).await.err(),
         "assign_role" => session.assign_role(assignment("9", "bob", BuiltInRole::Owner, gallery_id())).await.err(),
-        "unassign_role" => session.unassign_role(&gone("1")).await.err(),
-        "deny" => session.deny(DenyAssignment::new("9", ["*"], gallery_id()).unwrap()).await.err(),
-        "undeny" => session.undeny(&gone("9")).await.err(),
+        "unassign_role" => session.unassign_role(gallery_id(), &gone("1")).await.err(),
+        "deny" => {
+            let denial = DenyAssignment::to("9", ["ann".parse().unwrap()], ["*"], gallery_id()).unwrap();
+            session.deny(denial).await.err()
+        }
+        "undeny" => session.undeny(gallery_id(), &gone("9")).await.err(),
         "share_gallery" => session.share_gallery(&gallery_id(), SharingUpdate::Reset).await.err(),
         "gallery" => view.gallery(&gallery_id()).err(),
         "image_definition" => view.image_definition(&image_id()).err(),

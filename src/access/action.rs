@@ -50,6 +50,8 @@ actions! {
     WriteVersion = "Microsoft.Compute/galleries/images/versions/write",
     /// Deleting a version.
     DeleteVersion = "Microsoft.Compute/galleries/images/versions/delete",
+    /// Seeing what is shared with a subscription.
+    ReadSharedGallery = "Microsoft.Compute/locations/sharedGalleries/read",
     /// Seeing a managed image; deploying it; publishing from it.
     ReadManagedImage = "Microsoft.Compute/images/read",
     /// Creating a managed image.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::action::Action;
 use super::assignment::{DenyAssignment, RoleAssignment};
-use super::principal::PrincipalId;
+use super::principal::{AssignmentId, PrincipalId};
 use super::role::BuiltInRole;
 use super::scope::AccessScope;
 use crate::model::SubscriptionId;
@@ -17,10 +17,12 @@ pub enum Decision {
     Allowed(Grant),
     /// A deny assignment stands against it.
     Denied {
-        /// Which.
-        denial: Arc<DenyAssignment>,
-        /// The group through which it concerns the caller, if it does not name them.
-        through: Option<PrincipalId>,
+        /// Its name.
+        id: AssignmentId,
+        /// Where it stands.
+        scope: AccessScope,
+        /// The whole of it, for those who may read role assignments there: it names other principals.
+        whole: Option<Denial>,
     },
     /// No role allows it.
     NotGranted {
@@ -34,6 +36,15 @@ pub enum Decision {
         /// The resource's subscription. Which tenant it is in, and whether there is one, is not told.
         subscription: Option<SubscriptionId>,
     },
+}
+
+/// A deny assignment, and how it concerns the caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// The deny assignment.
+    pub denial: Arc<DenyAssignment>,
+    /// The group through which it concerns the caller, if it does not name them.
+    pub through: Option<PrincipalId>,
 }
 
 /// Why something is allowed.
@@ -50,7 +61,7 @@ pub enum Grant {
         /// The group that it was assigned to, if it was not to the caller.
         through: Option<PrincipalId>,
     },
-    /// The gallery is shared with the caller's tenant, or with a subscription that they have a role in.
+    /// The gallery is shared with the caller's tenant, or with a subscription in which they may see what is shared.
     Shared,
     /// The gallery is a community gallery.
     Community,
@@ -60,6 +71,14 @@ impl Decision {
     /// Whether it may be done.
     pub fn is_allowed(&self) -> bool {
         matches!(self, Self::Allowed(_))
+    }
+
+    /// Without the names of others.
+    pub(crate) fn without_names(self) -> Self {
+        match self {
+            Self::Denied { id, scope, .. } => Self::Denied { id, scope, whole: None },
+            other => other,
+        }
     }
 }
 
@@ -82,9 +101,10 @@ impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Allowed(grant) => write!(f, "allowed by {grant}"),
-            Self::Denied { denial, through } => {
-                write!(f, "denied by deny assignment `{}` at `{}`", denial.id, denial.scope)?;
-                through.as_ref().map_or(Ok(()), |group| write!(f, " to group `{group}`"))
+            Self::Denied { id, scope, whole } => {
+                write!(f, "denied by deny assignment `{id}` at `{scope}`")?;
+                let group = whole.as_ref().and_then(|whole| whole.through.as_ref());
+                group.map_or(Ok(()), |group| write!(f, " to group `{group}`"))
             }
             Self::NotGranted { action, scope } => {
                 write!(f, "no role allows `{action}` at `{scope}` or above")?;

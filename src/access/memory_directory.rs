@@ -44,6 +44,10 @@ fn wrong(target: &str, what: String) -> Error {
     Error::new(Problem::new(ErrorKind::Conflict, "InvalidParameter", target, what))
 }
 
+fn no_management_group(id: &ManagementGroupId) -> Error {
+    Error::not_found(id.to_string(), "there is no such management group: add it first, or correct the id")
+}
+
 impl Inner {
     fn add(&mut self, id: &str, tenant: &TenantId, kind: PrincipalKind) -> Result<PrincipalId> {
         let principal: PrincipalId = id.parse()?;
@@ -58,6 +62,16 @@ impl Inner {
         let principal: PrincipalId = id.parse()?;
         let found = self.principals.get(&principal);
         found.map(|found| (principal, found)).ok_or_else(|| Error::not_found(id, "there is no such principal"))
+    }
+
+    /// What is above something of `tenant` must be of it, too.
+    fn in_tenant(&self, group: Option<&ManagementGroupId>, tenant: &TenantId) -> Result<()> {
+        let Some(group) = group else { return Ok(()) };
+        let (theirs, _) = self.management_groups.get(group).ok_or_else(|| no_management_group(group))?;
+        if theirs != tenant {
+            return Err(wrong("managementGroupId", format!("`{group}` is of tenant `{theirs}`, not of `{tenant}`")));
+        }
+        Ok(())
     }
 
     /// A management group and all above it.
@@ -198,7 +212,7 @@ impl MemoryDirectory {
     ///
     /// # Errors
     ///
-    /// `NotFound` without the parent; `Conflict` where the id is taken; `Invalid`.
+    /// `NotFound` without the parent; `Conflict` where the id is taken, or the parent is of another tenant; `Invalid`.
     pub fn add_management_group(
         &self,
         id: &str,
@@ -206,9 +220,7 @@ impl MemoryDirectory {
         parent: Option<&ManagementGroupId>,
     ) -> Result<ManagementGroupId> {
         let (mut inner, group): (_, ManagementGroupId) = (self.write(), id.parse()?);
-        if let Some(parent) = parent.filter(|parent| !inner.management_groups.contains_key(*parent)) {
-            return Err(Error::not_found(parent.to_string(), "there is no such management group"));
-        }
+        inner.in_tenant(parent, tenant)?;
         if inner.management_groups.contains_key(&group) {
             return Err(wrong("managementGroupId", format!("`{group}` exists: choose another id")));
         }
@@ -216,14 +228,38 @@ impl MemoryDirectory {
         Ok(group)
     }
 
-    /// Puts a subscription into a tenant and, perhaps, a management group; or moves it.
+    /// Moves a management group, and all in it, below another or right below its tenant's root.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` for either; `Conflict` where the parent is of another tenant, or is below it.
+    pub fn move_management_group(&self, id: &ManagementGroupId, parent: Option<&ManagementGroupId>) -> Result<()> {
+        let mut inner = self.write();
+        let there = inner.management_groups.get(id).ok_or_else(|| no_management_group(id))?;
+        let tenant = there.0.clone();
+        inner.in_tenant(parent, &tenant)?;
+        if inner.upwards(parent.cloned()).contains(id) {
+            return Err(wrong("managementGroupId", format!("`{id}` would be in itself: move it elsewhere")));
+        }
+        inner.management_groups.insert(id.clone(), (tenant, parent.cloned()));
+        Ok(())
+    }
+
+    /// Puts a subscription into a tenant and, perhaps, a management group of it; or moves it.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` without the management group; `Conflict` where it is of another tenant.
     pub fn add_subscription(
         &self,
         subscription: SubscriptionId,
         tenant: TenantId,
         management_group: Option<ManagementGroupId>,
-    ) {
-        self.write().subscriptions.insert(subscription, (tenant, management_group));
+    ) -> Result<()> {
+        let mut inner = self.write();
+        inner.in_tenant(management_group.as_ref(), &tenant)?;
+        inner.subscriptions.insert(subscription, (tenant, management_group));
+        Ok(())
     }
 }
 

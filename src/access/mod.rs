@@ -17,9 +17,9 @@ mod scope;
 mod sharing;
 
 pub use action::{Action, ActionPattern};
-pub use assignment::{DenyAssignment, RoleAssignment};
+pub use assignment::{DeniedTo, DenyAssignment, RoleAssignment, SomePrincipals};
 pub use caller::Caller;
-pub use decision::{Decision, Grant};
+pub use decision::{Decision, Denial, Grant};
 pub use directory::{Directory, Membership};
 pub use matrix::{SharingMatrix, SharingRow};
 pub use memory_directory::MemoryDirectory;

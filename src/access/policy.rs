@@ -7,14 +7,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::action::{Action, ActionSet};
-use super::assignment::{DenyAssignment, RoleAssignment};
-use super::decision::{Decision, Grant};
+use super::assignment::{DeniedTo, DenyAssignment, RoleAssignment};
+use super::decision::{Decision, Denial, Grant};
 use super::directory::{Directory, Membership};
 use super::principal::{AssignmentId, PrincipalId, TenantId};
 use super::role::{BuiltInRole, RoleDefinition, RoleId};
 use super::scope::AccessScope;
 use crate::error::{Error, ErrorKind, Problem, Result};
-use crate::model::SubscriptionId;
 
 /// All roles and assignments, with one decision: [`decide`](Self::decide).
 ///
@@ -23,12 +22,15 @@ use crate::model::SubscriptionId;
 #[derive(Clone, Debug, Default)]
 pub struct AccessPolicy {
     roles: BTreeMap<RoleId, Arc<RoleDefinition>>,
-    assignments: BTreeMap<AssignmentId, Arc<RoleAssignment>>,
-    denials: BTreeMap<AssignmentId, Arc<DenyAssignment>>,
+    assignments: BTreeMap<Place, Arc<RoleAssignment>>,
+    denials: BTreeMap<Place, Arc<DenyAssignment>>,
     /// A small number for each principal that an assignment names, so that a decision compares numbers.
     numbers: HashMap<PrincipalId, u32>,
     scopes: HashMap<AccessScope, AtScope>,
 }
+
+/// What an assignment is known by.
+type Place = (AccessScope, AssignmentId);
 
 /// What an assignment allows.
 type Allowed = (ActionSet, Arc<RoleAssignment>);
@@ -80,24 +82,24 @@ impl AccessPolicy {
         self.roles.values()
     }
 
-    /// All assignments, by id.
+    /// All assignments, by scope and id.
     pub fn assignments(&self) -> impl Iterator<Item = &Arc<RoleAssignment>> {
         self.assignments.values()
     }
 
-    /// All deny assignments, by id.
+    /// All deny assignments, by scope and id.
     pub fn denials(&self) -> impl Iterator<Item = &Arc<DenyAssignment>> {
         self.denials.values()
     }
 
     /// An assignment.
-    pub fn assignment(&self, id: &AssignmentId) -> Option<&Arc<RoleAssignment>> {
-        self.assignments.get(id)
+    pub fn assignment(&self, scope: &AccessScope, id: &AssignmentId) -> Option<&Arc<RoleAssignment>> {
+        self.assignments.get(&(scope.clone(), id.clone()))
     }
 
     /// A deny assignment.
-    pub fn denial(&self, id: &AssignmentId) -> Option<&Arc<DenyAssignment>> {
-        self.denials.get(id)
+    pub fn denial(&self, scope: &AccessScope, id: &AssignmentId) -> Option<&Arc<DenyAssignment>> {
+        self.denials.get(&(scope.clone(), id.clone()))
     }
 
     /// What is wrong with an assignment. `above` are the scopes above its own.
@@ -111,19 +113,26 @@ impl AccessPolicy {
         }
     }
 
-    /// Whether an account has any role in a subscription, there or below.
-    pub(crate) fn has_role_in(&self, account: &Membership, subscription: &SubscriptionId) -> bool {
-        self.assignments.values().any(|assignment| {
-            let theirs = assignment.principal == account.principal || account.groups.contains(&assignment.principal);
-            theirs && assignment.scope.subscription() == Some(subscription)
-        })
+    /// Where a role is assigned.
+    pub(crate) fn assignments_of(&self, role: &RoleId) -> impl Iterator<Item = &Arc<RoleAssignment>> {
+        self.assignments.values().filter(move |assignment| assignment.role == *role)
     }
 
-    /// The assignments and the deny assignments at a scope.
-    pub(crate) fn at(&self, scope: &AccessScope) -> (Vec<AssignmentId>, Vec<AssignmentId>) {
-        let Some(at) = self.scopes.get(scope) else { return (Vec::new(), Vec::new()) };
-        let assigned = at.grants.values().flatten().map(|(_, assignment)| assignment.id.clone());
-        (assigned.collect(), at.denials.iter().map(|(_, denial)| denial.id.clone()).collect())
+    /// Whether anything is assigned or denied at a scope itself.
+    pub(crate) fn stands_at(&self, scope: &AccessScope) -> bool {
+        let is_used = |at: &AtScope| !at.denials.is_empty() || at.grants.values().any(|grants| !grants.is_empty());
+        self.scopes.get(scope).is_some_and(is_used)
+    }
+
+    /// Removes every assignment and deny assignment at a scope.
+    pub fn end(&mut self, scope: &AccessScope) {
+        let Some(at) = self.scopes.remove(scope) else { return };
+        for (_, assignment) in at.grants.into_values().flatten() {
+            self.assignments.remove(&(scope.clone(), assignment.id.clone()));
+        }
+        for (_, denial) in at.denials {
+            self.denials.remove(&(scope.clone(), denial.id.clone()));
+        }
     }
 
     /// Adds a role of yours, or replaces it: assignments of it then mean the new one.
@@ -142,7 +151,7 @@ impl AccessPolicy {
     ///
     /// `Conflict` where it is assigned.
     pub fn remove_role(&mut self, id: &RoleId) -> Result<()> {
-        if let Some(assignment) = self.assignments.values().find(|assignment| assignment.role == *id) {
+        if let Some(assignment) = self.assignments_of(id).next() {
             let what = format!("it is assigned (`{}` at `{}`): take that away first", assignment.id, assignment.scope);
             let problem = Problem::new(ErrorKind::Conflict, "RoleDefinitionHasAssignments", id.to_string(), what);
             return Err(Error::new(problem));
@@ -156,21 +165,21 @@ impl AccessPolicy {
         *self.numbers.entry(principal.clone()).or_insert(next)
     }
 
-    /// Adds an assignment, in place of one of the same id. One of a role that there is not allows nothing.
+    /// Adds an assignment, in place of one of the same scope and id. One of a role that there is not allows nothing.
     pub fn assign(&mut self, assignment: RoleAssignment) {
-        self.unassign(&assignment.id);
+        self.unassign(&assignment.scope, &assignment.id);
         let set = self.role(&assignment.role).map(|role| role.set()).unwrap_or_default();
         let (number, assignment) = (self.number(&assignment.principal), Arc::new(assignment));
-        self.assignments.insert(assignment.id.clone(), assignment.clone());
+        self.assignments.insert((assignment.scope.clone(), assignment.id.clone()), assignment.clone());
         let at = self.scopes.entry(assignment.scope.clone()).or_default();
         at.grants.entry(number).or_default().push((set, assignment));
     }
 
     /// Removes an assignment.
-    pub fn unassign(&mut self, id: &AssignmentId) {
-        let Some(assignment) = self.assignments.remove(id) else { return };
+    pub fn unassign(&mut self, scope: &AccessScope, id: &AssignmentId) {
+        let Some(assignment) = self.assignments.remove(&(scope.clone(), id.clone())) else { return };
         let number = self.numbers.get(&assignment.principal);
-        let at = self.scopes.get_mut(&assignment.scope);
+        let at = self.scopes.get_mut(scope);
         if let Some((at, number)) = at.zip(number)
             && let Some(grants) = at.grants.get_mut(number)
         {
@@ -178,18 +187,20 @@ impl AccessPolicy {
         }
     }
 
-    /// Adds a deny assignment, in place of one of the same id.
+    /// Adds a deny assignment, in place of one of the same scope and id.
     pub fn deny(&mut self, denial: DenyAssignment) {
-        self.undeny(&denial.id);
+        self.undeny(&denial.scope, &denial.id);
         let (set, denial) = (denial.set(), Arc::new(denial));
-        self.denials.insert(denial.id.clone(), denial.clone());
+        self.denials.insert((denial.scope.clone(), denial.id.clone()), denial.clone());
         self.scopes.entry(denial.scope.clone()).or_default().denials.push((set, denial));
     }
 
     /// Removes a deny assignment.
-    pub fn undeny(&mut self, id: &AssignmentId) {
-        let Some(denial) = self.denials.remove(id) else { return };
-        if let Some(at) = self.scopes.get_mut(&denial.scope) {
+    pub fn undeny(&mut self, scope: &AccessScope, id: &AssignmentId) {
+        if self.denials.remove(&(scope.clone(), id.clone())).is_none() {
+            return;
+        }
+        if let Some(at) = self.scopes.get_mut(scope) {
             at.denials.retain(|(_, other)| other.id != *id);
         }
     }
@@ -234,15 +245,18 @@ impl AccessPolicy {
         let numbers = || numbers.iter().take(known).chain(&more);
         for scope in scopes {
             let Some(at) = self.scopes.get(scope) else { continue };
-            for (set, denial) in at.denials.iter().filter(|(set, _)| set.contains(action)) {
-                let _ = set;
+            for (_, denial) in at.denials.iter().filter(|(set, _)| set.contains(action)) {
                 let named = |list: &[PrincipalId]| who().find(|(_, id)| list.contains(id));
-                let concerned =
-                    if denial.principals.is_empty() { Some((None, principal)) } else { named(&denial.principals) };
+                let concerned = match &denial.to {
+                    DeniedTo::EverybodyBut(_) => Some((None, principal)),
+                    DeniedTo::Principals { principals, .. } => named(principals.as_slice()),
+                };
                 if let Some((through, _)) = concerned
-                    && named(&denial.excluded).is_none()
+                    && named(denial.to.except()).is_none()
                 {
-                    return Decision::Denied { denial: denial.clone(), through: through.cloned() };
+                    let (id, scope) = (denial.id.clone(), denial.scope.clone());
+                    let whole = Some(Denial { denial: denial.clone(), through: through.cloned() });
+                    return Decision::Denied { id, scope, whole };
                 }
             }
             if grant.is_none() && !at.grants.is_empty() {
@@ -262,27 +276,50 @@ impl AccessPolicy {
         }
     }
 
-    /// Whether a caller may do `action` at `scope`: their account in the scope's tenant decides.
+    /// Whether a caller may do `action` at the first of `scopes`, the others being those above it: their account in the
+    /// tenant at the top decides. What stands on the first itself counts only where it `stands` still.
     pub(crate) fn decide_for(
         &self,
         caller: &Principals,
-        directory: &dyn Directory,
         action: Action,
-        scope: &AccessScope,
+        scopes: &[AccessScope],
+        stands: bool,
     ) -> Decision {
-        let scopes = with_above(directory, scope);
-        let tenant = scopes.iter().find_map(|scope| match scope {
-            AccessScope::TenantRoot(tenant) => Some(tenant),
-            _ => None,
-        });
-        match caller.in_tenant(tenant) {
-            Some(account) => self.decide(&account.principal, &account.groups, action, &scopes),
+        let decision = match caller.in_tenant(tenant_of(scopes)) {
+            Some(account) => self.decide(&account.principal, &account.groups, action, standing(scopes, stands)),
             None => {
-                let subscription = scope.subscription().cloned();
-                Decision::NotInTenant { subscription }
+                Decision::NotInTenant { subscription: scopes.first().and_then(|scope| scope.subscription().cloned()) }
             }
+        };
+        match (decision, scopes.first()) {
+            (Decision::NotGranted { action, .. }, Some(scope)) => Decision::NotGranted { action, scope: scope.clone() },
+            (decision, _) => decision,
         }
     }
+
+    /// Whether `action` is denied at the first of `scopes` to a caller, as by [`decide_for`](Self::decide_for), who needs no
+    /// account in the tenant there: to everybody is to them, too.
+    pub(crate) fn denies(&self, caller: &Principals, action: Action, scopes: &[AccessScope], stands: bool) -> bool {
+        if caller.in_tenant(tenant_of(scopes)).is_some() {
+            return matches!(self.decide_for(caller, action, scopes, stands), Decision::Denied { .. });
+        }
+        let mut denials =
+            standing(scopes, stands).iter().filter_map(|scope| self.scopes.get(scope)).flat_map(|at| &at.denials);
+        denials.any(|(set, denial)| set.contains(action) && denial.to.is_everybody())
+    }
+}
+
+/// The tenant that scopes lead up to.
+fn tenant_of(scopes: &[AccessScope]) -> Option<&TenantId> {
+    scopes.iter().find_map(|scope| match scope {
+        AccessScope::TenantRoot(tenant) => Some(tenant),
+        _ => None,
+    })
+}
+
+/// The scopes on which something stands.
+fn standing(scopes: &[AccessScope], stands: bool) -> &[AccessScope] {
+    scopes.get(usize::from(!stands)..).unwrap_or_default()
 }
 
 impl Principals {

@@ -78,7 +78,7 @@ id! {
 }
 
 id! {
-    /// The name of an assignment: 1 to 256 characters, unique in the catalog.
+    /// The name of an assignment: 1 to 256 characters, unique at its scope.
     AssignmentId, "assignmentId"
 }
 

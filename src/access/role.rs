@@ -185,7 +185,7 @@ impl RoleDefinition {
     }
 
     /// What is wrong with assigning it at `scope`, of which `above` are the scopes above.
-    pub(super) fn problem_with(&self, scope: &AccessScope, above: &[AccessScope]) -> Option<Problem> {
+    pub(crate) fn problem_with(&self, scope: &AccessScope, above: &[AccessScope]) -> Option<Problem> {
         let fits = |allowed: &AccessScope| allowed == scope || above.contains(allowed);
         if self.written.assignable_scopes.is_empty() || self.written.assignable_scopes.iter().any(fits) {
             return None;

@@ -12,10 +12,12 @@ use crate::model::SubscriptionId;
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct GallerySharing {
-    /// Subscriptions: whoever has a role in one may deploy.
+    /// Subscriptions: who may see there what is shared with it (`Microsoft.Compute/locations/sharedGalleries/read`) may
+    /// deploy.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub subscriptions: BTreeSet<SubscriptionId>,
-    /// Tenants: whoever has an account in one may deploy.
+    /// Tenants: the users of one may deploy; its guests and applications where they may see in a subscription of it, or
+    /// above, what is shared.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub tenants: BTreeSet<TenantId>,
     /// The name under which everybody finds a community gallery.

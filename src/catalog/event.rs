@@ -30,7 +30,7 @@ pub enum Event {
         #[serde(serialize_with = "Gallery::compact")]
         gallery: Gallery,
     },
-    /// A gallery is gone.
+    /// A gallery is gone, and with it what was in it; what was assigned and denied there and below has ended.
     GalleryDeleted {
         /// The gallery.
         gallery: GalleryId,
@@ -47,7 +47,7 @@ pub enum Event {
         #[serde(serialize_with = "ImageDefinition::compact")]
         definition: ImageDefinition,
     },
-    /// An image definition is gone.
+    /// An image definition is gone, and with it what was in it; what was assigned and denied there and below has ended.
     ImageDefinitionDeleted {
         /// The definition.
         definition: ImageDefinitionId,
@@ -88,7 +88,8 @@ pub enum Event {
         #[serde(serialize_with = "ImageVersion::compact")]
         version: ImageVersion,
     },
-    /// An image version is gone, or can be restored for some time.
+    /// An image version is gone, or can be restored for some time. What was assigned and denied there has ended when it is
+    /// gone, and not while it can be restored.
     ImageVersionDeleted {
         /// The version.
         version: ImageVersionId,
@@ -109,7 +110,7 @@ pub enum Event {
         /// What its disks hold.
         content: ImageContent,
     },
-    /// A managed image is gone.
+    /// A managed image is gone, and what was assigned and denied there has ended.
     ManagedImageDeleted {
         /// The image.
         image: ManagedImageId,
@@ -122,7 +123,7 @@ pub enum Event {
         /// What its disk holds.
         content: ImageContent,
     },
-    /// A snapshot is gone.
+    /// A snapshot is gone, and what was assigned and denied there has ended.
     SnapshotDeleted {
         /// The snapshot.
         snapshot: SnapshotId,
@@ -279,17 +280,33 @@ pub struct Authorization {
     /// The role assignment, if it was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assignment: Option<AssignmentId>,
+    /// Where that stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<AccessScope>,
     /// The whole of it in words.
     pub because: String,
+}
+
+impl Authorization {
+    /// As it is told to those who may not read assignments where it stands.
+    pub(crate) fn without_names(self) -> Self {
+        match self.assignment {
+            Some(_) => Self { assignment: None, scope: None, because: "a role assignment".to_owned() },
+            None => self,
+        }
+    }
 }
 
 impl From<Grant> for Authorization {
     fn from(grant: Grant) -> Self {
         let because = grant.to_string();
         match grant {
-            Grant::Role { assignment, .. } => Self { assignment: Some(assignment.id.clone()), because },
+            Grant::Role { assignment, .. } => {
+                let (id, scope) = (assignment.id.clone(), assignment.scope.clone());
+                Self { assignment: Some(id), scope: Some(scope), because }
+            }
             Grant::AllowAll | Grant::Administrator | Grant::Shared | Grant::Community => {
-                Self { assignment: None, because }
+                Self { assignment: None, scope: None, because }
             }
         }
     }

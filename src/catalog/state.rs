@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::entry::Entry;
 use super::event::{CarriedIdentity, Event, ImageContent, StoreName, UploadName, ZoneBlobs};
-use crate::access::{AccessPolicy, GallerySharing, WrittenPolicy};
+use crate::access::{AccessPolicy, AccessScope, DenyAssignment, GallerySharing, RoleAssignment, WrittenPolicy};
 use crate::error::{Error, Result};
 use crate::image::{BlobName, Digest, Lives, SlotId};
 use crate::model::{
@@ -333,6 +333,26 @@ impl State {
         self.definition_record(id.definition())?.versions.get(&id.number())
     }
 
+    /// Whether something of the catalog's own is there; what is not the catalog's is the host's to know.
+    pub(crate) fn is_missing(&self, scope: &AccessScope) -> bool {
+        let AccessScope::Resource(id) = scope else { return false };
+        match id {
+            ResourceId::Gallery(id) => self.gallery(id).is_none(),
+            ResourceId::ImageDefinition(id) => self.definition(id).is_none(),
+            ResourceId::ImageVersion(id) => self.version(id).is_none(),
+            ResourceId::ManagedImage(id) => self.managed_image(id).is_none(),
+            ResourceId::Snapshot(id) => self.snapshot(id).is_none(),
+            ResourceId::Disk(_) | ResourceId::VirtualMachine(_) | ResourceId::StorageAccount(_) => false,
+        }
+    }
+
+    /// Whether what was assigned or denied at a scope has ended, though nothing has said so yet: a version's retention is
+    /// over.
+    pub(crate) fn has_ended(&self, scope: &AccessScope, now: DateTime<Utc>) -> bool {
+        let AccessScope::Resource(ResourceId::ImageVersion(id)) = scope else { return false };
+        self.version(id).is_some_and(|record| self.is_gone(record, now))
+    }
+
     /// Whether a version was deleted so long ago that it can't be restored any more.
     pub(crate) fn is_gone(&self, record: &VersionRecord, now: DateTime<Utc>) -> bool {
         record.soft_deleted.is_some_and(|until| until <= now)
@@ -434,7 +454,9 @@ impl State {
                 Arc::make_mut(record).gallery = Arc::new(gallery.clone());
             }
             Event::GalleryDeleted { gallery } => {
-                self.galleries.remove(gallery);
+                let Some(record) = self.galleries.remove(gallery) else { return Ok(()) };
+                record.definitions.values().for_each(|definition| self.end_all_of(definition));
+                self.end(gallery);
             }
             Event::ImageDefinitionCreated { definition } => {
                 let id = definition.id();
@@ -452,7 +474,9 @@ impl State {
             }
             Event::ImageDefinitionDeleted { definition } => {
                 let gallery = self.galleries.get_mut(definition.gallery()).ok_or_else(|| missing(definition))?;
-                Arc::make_mut(gallery).definitions.remove(definition.name());
+                if let Some(record) = Arc::make_mut(gallery).definitions.remove(definition.name()) {
+                    self.end_all_of(&record);
+                }
             }
             Event::UploadStarted { upload, target, region } => {
                 let (target, region) = (target.clone(), region.clone());
@@ -472,6 +496,8 @@ impl State {
                 let definition = version.id().definition();
                 let record = self.definition_mut(definition).ok_or_else(|| missing(definition))?;
                 record.put(VersionRecord::new(version.clone(), content.clone(), carried.clone(), number));
+                // What stood on one whose retention is over is not this one's.
+                self.end(version.id());
             }
             Event::ImageVersionUpdated { version } => {
                 let change = |record: &mut VersionRecord| {
@@ -494,6 +520,7 @@ impl State {
             }
             Event::ImageVersionDeleted { version, restorable_until: None } => {
                 self.definition_mut(version.definition()).ok_or_else(|| missing(version))?.forget(version.number());
+                self.end(version);
             }
             Event::ImageVersionRestored { version } => {
                 let change = |record: &mut VersionRecord| record.soft_deleted = None;
@@ -507,6 +534,7 @@ impl State {
             }
             Event::ManagedImageDeleted { image } => {
                 self.managed_images.remove(image);
+                self.end(image);
             }
             Event::SnapshotCreated { snapshot, content } => {
                 self.close_uploads(&snapshot.id().clone().into());
@@ -516,6 +544,7 @@ impl State {
             }
             Event::SnapshotDeleted { snapshot } => {
                 self.snapshots.remove(snapshot);
+                self.end(snapshot);
             }
             Event::RegionStoreClaimed { region, zone, store } => {
                 // One store for all of it takes the place of three, and the other way round.
@@ -543,10 +572,17 @@ impl State {
             }
             Event::RoleDefined { role } => self.access_mut().put_role(role.clone()),
             Event::RoleDeleted { role } => self.access_mut().remove_role(role)?,
+            // Only what exists has assignments: so none is there before it, and none is left behind.
+            Event::RoleAssigned { assignment: RoleAssignment { scope, .. } }
+            | Event::DenyAssigned { denial: DenyAssignment { scope, .. } }
+                if self.is_missing(scope) =>
+            {
+                return Err(missing(scope));
+            }
             Event::RoleAssigned { assignment } => self.access_mut().assign(assignment.clone()),
-            Event::RoleUnassigned { assignment, .. } => self.access_mut().unassign(assignment),
+            Event::RoleUnassigned { assignment, scope } => self.access_mut().unassign(scope, assignment),
             Event::DenyAssigned { denial } => self.access_mut().deny(denial.clone()),
-            Event::DenyUnassigned { denial, .. } => self.access_mut().undeny(denial),
+            Event::DenyUnassigned { denial, scope } => self.access_mut().undeny(scope, denial),
             Event::RegionCompleted { version, region, replicas, cross_region_bytes } => {
                 let change = |record: &mut VersionRecord| {
                     record.complete.insert(region.clone(), *replicas);
@@ -556,6 +592,20 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    /// What stood on a definition and its versions ends with them.
+    fn end_all_of(&mut self, record: &DefinitionRecord) {
+        record.versions.values().for_each(|record| self.end(record.version.id()));
+        self.end(record.definition.id());
+    }
+
+    /// What was assigned and denied at a resource ends with it.
+    fn end(&mut self, id: impl Into<AccessScope>) {
+        let scope = id.into();
+        if self.access.stands_at(&scope) {
+            self.access_mut().end(&scope);
+        }
     }
 
     fn access_mut(&mut self) -> &mut AccessPolicy {

@@ -4,14 +4,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::parts::Parts;
 use super::session::Session;
 use crate::access::{
-    AccessScope, Action, BuiltInRole, Caller, Decision, Directory, GallerySharing, Grant, PrincipalId, Principals,
-    SharingMatrix, SharingRow, with_above,
+    AccessScope, Action, BuiltInRole, Caller, Decision, Directory, GallerySharing, Grant, Membership, PrincipalId,
+    PrincipalKind, Principals, SharingMatrix, SharingRow, TenantId, with_above,
 };
 use crate::catalog::{Authorization, State};
 use crate::error::{Error, ErrorKind, Problem, Result};
-use crate::model::{GalleryId, ResourceId};
+use crate::model::{GalleryId, ResourceId, SubscriptionId};
 
 /// Who decides.
 #[derive(Clone, Debug)]
@@ -27,17 +28,32 @@ pub(super) enum Authority {
 pub(super) struct Need {
     pub(super) action: Action,
     pub(super) scope: AccessScope,
-    /// Whether it is about something else than what the operation is on: a source.
-    pub(super) linked: bool,
+    pub(super) of: Of,
+}
+
+/// What a need is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Of {
+    /// What the operation is on.
+    Operation,
+    /// A source of it.
+    Source,
+    /// A source, of which it is enough that nothing denies it.
+    UndeniedSource,
 }
 
 impl Need {
     pub(super) fn new(action: Action, scope: impl Into<AccessScope>) -> Self {
-        Self { action, scope: scope.into(), linked: false }
+        Self { action, scope: scope.into(), of: Of::Operation }
     }
 
     pub(super) fn linked(action: Action, scope: impl Into<AccessScope>) -> Self {
-        Self { action, scope: scope.into(), linked: true }
+        Self { action, scope: scope.into(), of: Of::Source }
+    }
+
+    /// That reading a source is not denied, where another right than that to read it allows its use.
+    pub(super) fn undenied(action: Action, scope: impl Into<AccessScope>) -> Self {
+        Self { action, scope: scope.into(), of: Of::UndeniedSource }
     }
 }
 
@@ -45,8 +61,17 @@ impl Need {
 #[derive(Clone, Debug)]
 pub(super) struct Rights {
     caller: Caller,
-    authority: Authority,
+    parts: Arc<Parts>,
     principals: Principals,
+}
+
+/// Where a caller sees what is shared directly: Azure asks for the right to see it at a subscription of theirs.
+#[derive(Debug)]
+pub(super) struct Consumer<'a> {
+    rights: &'a Rights,
+    state: &'a State,
+    /// The tenants that they are users of.
+    tenants: BTreeSet<TenantId>,
 }
 
 impl Session {
@@ -55,7 +80,7 @@ impl Session {
             Authority::AllowAll => Principals::default(),
             Authority::Roles { directory, .. } => Principals(directory.memberships(&self.caller)),
         };
-        Rights { caller: self.caller.clone(), authority: self.parts.authority.clone(), principals }
+        Rights { caller: self.caller.clone(), parts: self.parts.clone(), principals }
     }
 
     /// What allows all of it.
@@ -99,7 +124,8 @@ impl Session {
         ))
     }
 
-    /// Whether `action` may be done at `scope` now, and why; or what would be needed.
+    /// Whether `action` may be done at `scope` now, and why; or what would be needed. Of a deny assignment only its name and
+    /// place are told, as Azure does, unless the caller may read role assignments there.
     ///
     /// ```
     /// use compute_gallery::GalleryService;
@@ -109,7 +135,7 @@ impl Session {
     /// # futures::executor::block_on(async {
     /// let directory = MemoryDirectory::new();
     /// directory.add_user("ann", &"contoso".parse()?)?;
-    /// directory.add_subscription("dev".parse()?, "contoso".parse()?, None);
+    /// directory.add_subscription("dev".parse()?, "contoso".parse()?, None)?;
     /// let service = GalleryService::builder().store(MemoryStore::new()).directory(directory).open_or_create().await?;
     /// let session = service.session("ann".parse()?);
     /// let decision = session.explain_access(Action::WriteGallery, &AccessScope::Subscription("dev".parse()?));
@@ -118,7 +144,7 @@ impl Session {
     /// # }).unwrap();
     /// ```
     pub fn explain_access(&self, action: Action, scope: &AccessScope) -> Decision {
-        self.rights().decide(&self.parts.catalog.snapshot(), action, scope)
+        self.rights().explain(&self.parts.catalog.snapshot(), action, scope)
     }
 
     /// What the caller may read of a gallery: the sharing matrix.
@@ -141,20 +167,45 @@ impl Session {
 
 impl Rights {
     pub(super) fn decide(&self, state: &State, action: Action, scope: &AccessScope) -> Decision {
-        match &self.authority {
+        match &self.parts.authority {
             Authority::AllowAll => Decision::Allowed(Grant::AllowAll),
             Authority::Roles { administrators, .. } if administrators.contains(&self.caller) => {
                 Decision::Allowed(Grant::Administrator)
             }
             Authority::Roles { directory, .. } => {
-                state.access().decide_for(&self.principals, &**directory, action, scope)
+                let scopes = with_above(&**directory, scope);
+                state.access().decide_for(&self.principals, action, &scopes, self.stands(state, scope))
             }
         }
     }
 
+    /// The decision as the caller may be told it.
+    pub(super) fn explain(&self, state: &State, action: Action, scope: &AccessScope) -> Decision {
+        match self.decide(state, action, scope) {
+            Decision::Denied { id, scope, whole } if self.may(state, Action::ReadRoleAssignment, &scope) => {
+                Decision::Denied { id, scope, whole }
+            }
+            decision => decision.without_names(),
+        }
+    }
+
+    /// Whether what was assigned and denied at a scope itself holds still.
+    pub(super) fn stands(&self, state: &State, scope: &AccessScope) -> bool {
+        !(state.access().stands_at(scope) && state.has_ended(scope, self.parts.log_time()))
+    }
+
+    /// Whether it is denied to them, though sharing may need no role: whether to them by name, or to everybody.
+    pub(super) fn is_denied(&self, state: &State, action: Action, scope: impl Into<AccessScope>) -> bool {
+        let Authority::Roles { directory, administrators } = &self.parts.authority else { return false };
+        let scope = scope.into();
+        let scopes = with_above(&**directory, &scope);
+        !administrators.contains(&self.caller)
+            && state.access().denies(&self.principals, action, &scopes, self.stands(state, &scope))
+    }
+
     /// Whether they may do everything.
     pub(super) fn is_administrator(&self) -> bool {
-        match &self.authority {
+        match &self.parts.authority {
             Authority::AllowAll => true,
             Authority::Roles { administrators, .. } => administrators.contains(&self.caller),
         }
@@ -173,10 +224,11 @@ impl Rights {
     pub(super) fn require(&self, state: &State, needs: &[Need]) -> Result<Option<Authorization>, Vec<Problem>> {
         let (mut problems, mut first) = (Vec::new(), None);
         for need in needs {
-            match self.decide(state, need.action, &need.scope) {
+            match self.explain(state, need.action, &need.scope) {
                 Decision::Allowed(grant) => {
                     first.get_or_insert(grant);
                 }
+                Decision::NotGranted { .. } if need.of == Of::UndeniedSource => {}
                 refused => problems.push(self.refused(need, &refused)),
             }
         }
@@ -205,7 +257,7 @@ impl Rights {
                 );
                 ("LinkedAuthorizationFailed", what)
             }
-            _ if need.linked => {
+            _ if need.of != Of::Operation => {
                 let what = format!(
                     "The client '{caller}' has permission on the scope of the operation, but lacks '{action}' on the \
                      linked scope '{scope}': {reason}."
@@ -224,19 +276,51 @@ impl Rights {
         Problem::new(ErrorKind::Forbidden, code, action.as_str(), what)
     }
 
-    /// Whether a gallery is shared with the caller: with a tenant that they have an account in, or with a subscription
-    /// that they have a role in.
-    pub(super) fn is_shared_with(&self, state: &State, sharing: &GallerySharing) -> bool {
-        let Authority::Roles { directory, .. } = &self.authority else { return true };
-        let of_tenant = || self.principals.0.iter().any(|account| sharing.tenants.contains(&account.tenant));
-        let of_subscription = || {
-            let tenant_of = |subscription| directory.tenant_of(subscription);
-            sharing.subscriptions.iter().any(|subscription| {
-                let account = self.principals.in_tenant(tenant_of(subscription).as_ref());
-                account.is_some_and(|account| state.access().has_role_in(account, subscription))
-            })
+    /// The caller as a consumer of what others share.
+    pub(super) fn consumer<'a>(&'a self, state: &'a State) -> Consumer<'a> {
+        let tenants = self.principals.0.iter().filter(|account| self.is_user(state, account));
+        Consumer { rights: self, state, tenants: tenants.map(|account| account.tenant.clone()).collect() }
+    }
+
+    /// Whether an account makes them a user of its tenant: it is a user's own, or may see what is shared somewhere there.
+    fn is_user(&self, state: &State, account: &Membership) -> bool {
+        let at_root = self.decide(state, Action::ReadSharedGallery, &AccessScope::TenantRoot(account.tenant.clone()));
+        match at_root {
+            Decision::Allowed(_) => true,
+            Decision::Denied { .. } => false,
+            _ if account.kind == PrincipalKind::User => true,
+            _ => state.access().assignments().any(|assignment| {
+                let theirs =
+                    assignment.principal == account.principal || account.groups.contains(&assignment.principal);
+                let is_of_subscriptions =
+                    matches!(assignment.scope, AccessScope::Subscription(_) | AccessScope::ManagementGroup(_));
+                theirs
+                    && is_of_subscriptions
+                    && self.is_of_tenant(&assignment.scope, &account.tenant)
+                    && self.may(state, Action::ReadSharedGallery, &assignment.scope)
+            }),
+        }
+    }
+
+    fn is_of_tenant(&self, scope: &AccessScope, tenant: &TenantId) -> bool {
+        let Authority::Roles { directory, .. } = &self.parts.authority else { return true };
+        with_above(&**directory, scope).contains(&AccessScope::TenantRoot(tenant.clone()))
+    }
+}
+
+impl Consumer<'_> {
+    /// Whether a gallery is shared with them: with a tenant that they are users of, or with a subscription in which they
+    /// may see what is shared.
+    pub(super) fn reaches(&self, sharing: &GallerySharing) -> bool {
+        let may_see = |subscription: &SubscriptionId| {
+            let scope = AccessScope::Subscription(subscription.clone());
+            self.rights.may(self.state, Action::ReadSharedGallery, &scope)
         };
-        of_tenant() || of_subscription()
+        let is_shared = !sharing.subscriptions.is_empty() || !sharing.tenants.is_empty();
+        is_shared
+            && (self.rights.is_administrator()
+                || !self.tenants.is_disjoint(&sharing.tenants)
+                || sharing.subscriptions.iter().any(may_see))
     }
 }
 

@@ -1,20 +1,21 @@
 //! Creating and updating what has no bytes: galleries, definitions, and where versions go.
 
-use super::authorize::Need;
+use super::authorize::{Need, Rights};
 use super::plan::{Operation, Plan, RegionPlan};
 use super::rules;
 use super::session::Session;
 use crate::access::Action;
-use crate::catalog::{Event, VersionRecord};
+use crate::catalog::{Event, State, VersionRecord};
+use crate::error::Problem;
 use crate::model::resource::differences;
-use crate::model::{Gallery, ImageDefinition, ImageVersion, ImageVersionId};
+use crate::model::{Gallery, GalleryId, ImageDefinition, ImageVersion, ImageVersionId};
 
 impl Session {
     /// Creates a gallery. Creating again what exists with the same properties succeeds and changes nothing.
     ///
     /// # Errors
     ///
-    /// `AlreadyExists` with other properties; `Conflict` where the name is taken in the subscription; `Invalid`;
+    /// `Forbidden`, also where its soft-delete policy is on and the caller may not share it; `AlreadyExists` with other properties; `Conflict` where the name is taken in the subscription; `Invalid`;
     /// `LimitReached`; `Unavailable`, `StorageFull`, `Unknown`.
     pub fn create_gallery(&self, gallery: Gallery) -> Operation<Gallery> {
         let (created, needs) = (gallery.clone(), vec![Need::new(Action::WriteGallery, gallery.id())]);
@@ -24,7 +25,10 @@ impl Session {
             if there.is_some_and(|there| differences(&**there, &gallery).is_empty()) {
                 return Plan::default();
             }
-            let problems = rules::create_gallery(state, parts, &rights.rights(), &gallery);
+            let mut problems = rules::create_gallery(state, parts, &rights.rights(), &gallery);
+            if gallery.soft_delete_policy().is_enabled() {
+                problems.extend(may_not_switch_soft_delete(&rights.rights(), state, gallery.id()));
+            }
             Plan::of_event(problems, Event::GalleryCreated { gallery: gallery.clone() })
         };
         Operation::new(self, needs, judge, |_| created)
@@ -69,9 +73,7 @@ impl Session {
             }
             let mut problems = rules::update_gallery(old, &gallery);
             if old.soft_delete_policy() != gallery.soft_delete_policy() {
-                // What is deleted by mistake is no writer's to decide: it takes who may share, as in the service.
-                let needs = [Need::new(Action::ShareGallery, gallery.id())];
-                problems.extend(session.rights().require(state, &needs).err().into_iter().flatten());
+                problems.extend(may_not_switch_soft_delete(&session.rights(), state, gallery.id()));
             }
             Plan::of_event(problems, Event::GalleryUpdated { gallery: gallery.clone() })
         };
@@ -142,6 +144,12 @@ impl Session {
         };
         Operation::new(self, needs, judge, |_| ())
     }
+}
+
+/// What keeps the caller from deciding what of a gallery can be restored. What is deleted by mistake is no writer's to decide: it
+/// takes the right to share, as in the service.
+pub(super) fn may_not_switch_soft_delete(rights: &Rights, state: &State, gallery: &GalleryId) -> Vec<Problem> {
+    rights.require(state, &[Need::new(Action::ShareGallery, gallery)]).err().unwrap_or_default()
 }
 
 /// What changing a version moves: everything, where a region is new; a copy for each new replica.

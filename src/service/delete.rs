@@ -6,11 +6,11 @@ use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 
 use super::authorize::{Need, Rights, delete_action};
+use super::change::may_not_switch_soft_delete;
 use super::parts::Parts;
 use super::plan::{Operation, Plan};
 use super::rules;
 use super::session::Session;
-use crate::access::AccessScope;
 use crate::catalog::{Event, State, VersionRecord};
 use crate::error::{Problem, Result};
 use crate::model::{GalleryId, ImageDefinitionId, ResourceId, SoftDeletePolicy};
@@ -46,13 +46,14 @@ impl Session {
 }
 
 impl Deletion {
-    /// Deletes the children too.
+    /// Deletes the children too, and versions for good: see [`bypass_soft_delete`](Self::bypass_soft_delete).
     pub fn cascade(mut self) -> Self {
         self.how.cascade = true;
         self
     }
 
-    /// Deletes versions for good, also where the gallery's policy would let them be restored.
+    /// Deletes versions for good, also where the gallery's policy would let them be restored, or they are restorable already:
+    /// for that the caller must be allowed to switch the policy.
     pub fn bypass_soft_delete(mut self) -> Self {
         self.how.bypass_soft_delete = true;
         self
@@ -154,23 +155,7 @@ impl Judge<'_> {
         if !plan.problems.is_empty() {
             (plan.events, plan.deletes) = (Vec::new(), Vec::new());
         }
-        self.unassign(&mut plan);
         plan
-    }
-
-    /// What is gone takes its assignments along: something new of that name is not theirs.
-    fn unassign(&self, plan: &mut Plan) {
-        let soft = |event: &Event| matches!(event, Event::ImageVersionDeleted { restorable_until: Some(_), .. });
-        if plan.events.iter().any(soft) {
-            return;
-        }
-        for id in &plan.deletes {
-            let scope = AccessScope::from(id.clone());
-            let (assigned, denied) = self.state.access().at(&scope);
-            let unassigned = |assignment| Event::RoleUnassigned { assignment, scope: scope.clone() };
-            plan.events.extend(assigned.into_iter().map(unassigned));
-            plan.events.extend(denied.into_iter().map(|denial| Event::DenyUnassigned { denial, scope: scope.clone() }));
-        }
     }
 
     fn gallery(&self, id: &GalleryId, plan: &mut Plan) {
@@ -213,15 +198,20 @@ impl Judge<'_> {
     fn version(&self, record: &VersionRecord, for_good: bool, plan: &mut Plan) {
         let id = record.version.id();
         let gallery = self.state.gallery(id.definition().gallery());
-        let policy =
-            gallery.map(|gallery| gallery.soft_delete_policy()).filter(|policy| policy.is_enabled() && !for_good);
-        if policy.is_some() && record.soft_deleted.is_some() {
+        let policy = gallery.map(|gallery| gallery.soft_delete_policy()).filter(|policy| policy.is_enabled());
+        let keeps = policy.filter(|_| !for_good);
+        if keeps.is_some() && record.soft_deleted.is_some() {
             return;
+        }
+        if keeps.is_none() && (policy.is_some() || record.soft_deleted.is_some()) {
+            // What could be restored goes for good.
+            let refused = may_not_switch_soft_delete(&self.rights, self.state, id.definition().gallery());
+            plan.problems.extend(refused.into_iter().filter(|one| !plan.problems.contains(one)).collect::<Vec<_>>());
         }
         // From the time that the entry will have, whatever this machine's clock says: late is safe, early is not.
         let from = self.clock.max(self.state.time());
         let until = |policy: SoftDeletePolicy| from.checked_add_signed(policy.retention());
-        let restorable_until = policy.map(|policy| until(policy).unwrap_or(DateTime::<Utc>::MAX_UTC));
+        let restorable_until = keeps.map(|policy| until(policy).unwrap_or(DateTime::<Utc>::MAX_UTC));
         self.may_delete(&id.into(), plan);
         plan.problems.extend(rules::delete_version(&record.version, self.now));
         plan.delete(id.clone().into(), Event::ImageVersionDeleted { version: id.clone(), restorable_until });

@@ -132,7 +132,8 @@ impl Deployment {
 
     /// Reads from that replica first, of which the caller holds a lease from the image's [pool](Session::pool): for scale
     /// sets, queues and strategies of your own. Without it the deployment takes a VM's share of the replica with the least
-    /// to do, throttled where all are full.
+    /// to do, throttled where all are full. That a lease is held is the host's to see to: it is a matter of load, not of access,
+    /// which is decided all the same.
     pub fn on_replica(mut self, replica: ReplicaId) -> Self {
         self.replica = Some(replica);
         self
@@ -187,7 +188,8 @@ impl Deployment {
         Ok((source.deployed(&self).await, writer))
     }
 
-    /// Opens the disk to be read where it lies, without writing it out.
+    /// Opens the disk to be read where it lies, without writing it out. Access is decided now: a right that is
+    /// taken away later does not close the reader, as it would not take back a copy.
     ///
     /// # Errors
     ///

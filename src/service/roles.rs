@@ -18,19 +18,27 @@ use crate::model::{Gallery, GalleryId, SharingPermissions};
 
 impl Session {
     /// Makes a role of your own, or changes one: all assignments of it then mean the new one. The caller must be allowed
-    /// to at each of its assignable scopes; a role that may be assigned anywhere is an administrator's to make.
+    /// to at each of its assignable scopes, old and new, and wherever it is assigned; a role that may be assigned anywhere is an
+    /// administrator's to make.
     ///
     /// # Errors
     ///
-    /// `Forbidden`; `Conflict` for the id of a built-in role; `Unavailable`, `StorageFull`, `Unknown`.
+    /// `Forbidden`; `Conflict` for the id of a built-in role, and (`RoleDefinitionHasAssignments`) where an assignment would be
+    /// left outside of the assignable scopes; `Unavailable`, `StorageFull`, `Unknown`.
     pub fn define_role(&self, role: RoleDefinition) -> Operation<RoleDefinition> {
         let (defined, session) = (role.clone(), self.clone());
         let judge = move |state: &State, _: &Parts| {
             let old = state.access().custom_roles().find(|old| old.id() == role.id());
-            // A role that changes is changed where it was, too.
+            // A role that changes is changed where it was, and where it is assigned, too.
             let may = old.into_iter().all(|old| may_change(&session, state, Action::WriteRoleDefinition, old));
             if !may || !may_change(&session, state, Action::WriteRoleDefinition, &role) {
                 return Plan::refused(vec![not_theirs(&session, Action::WriteRoleDefinition)]);
+            }
+            let is_outside =
+                |there: &&Arc<RoleAssignment>| role.problem_with(&there.scope, &session.above(&there.scope)).is_some();
+            if let Some(outside) = assigned(&session, state, role.id()).find(is_outside) {
+                let what = "it is assigned outside of the scopes that it is to be assignable in";
+                return Plan::refused(vec![has_assignments(&session, state, role.id(), outside, what)]);
             }
             let is_built_in = crate::access::BuiltInRole::ALL.iter().any(|built_in| built_in.id() == *role.id());
             if is_built_in {
@@ -63,11 +71,13 @@ impl Session {
             if !may_change(&session, state, Action::DeleteRoleDefinition, role) {
                 return Plan::refused(vec![not_theirs(&session, Action::DeleteRoleDefinition)]);
             }
-            let mut without = state.access().clone();
-            match without.remove_role(&id) {
-                Ok(()) => Plan::of_event(Vec::new(), Event::RoleDeleted { role: id.clone() }),
-                Err(error) => Plan::refused(error.into_problems()),
+            if let Some(there) = assigned(&session, state, &id).next() {
+                return Plan::refused(vec![has_assignments(&session, state, &id, there, "it is assigned")]);
             }
+            // What has ended with a version's retention is still in the catalog.
+            let ended = state.access().assignments_of(&id).map(unassigned);
+            let events = ended.chain([Event::RoleDeleted { role: id.clone() }]).collect();
+            Plan { events, ..Plan::default() }
         };
         Operation::new(self, Vec::new(), judge, |_| ())
     }
@@ -76,17 +86,19 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// `Forbidden`; `NotFound` without the role, or where the principal is not in the scope's tenant; `AlreadyExists` where
-    /// the assignment's id is taken; `Invalid` where the role may not be assigned there; `Unavailable`, `StorageFull`, `Unknown`.
+    /// `Forbidden`; `NotFound` without the role or the resource, or where the principal is not in the scope's tenant;
+    /// `AlreadyExists` where the assignment's id is taken at its scope; `Invalid` where the role may not be assigned there; `Unavailable`, `StorageFull`, `Unknown`.
     pub fn assign_role(&self, assignment: RoleAssignment) -> Operation<RoleAssignment> {
         let needs = vec![Need::new(Action::WriteRoleAssignment, assignment.scope.clone())];
         let (assigned, session) = (assignment.clone(), self.clone());
         let judge = move |state: &State, _: &Parts| {
-            if let Some(there) = state.access().assignment(&assignment.id) {
-                if **there == assignment {
-                    return Plan::default();
-                }
-                return Plan::refused(vec![taken(&assignment.id)]);
+            if let Some(absent) = absent(&session, state, &assignment.scope) {
+                return Plan::refused(vec![absent]);
+            }
+            match state.access().assignment(&assignment.scope, &assignment.id) {
+                Some(there) if **there == assignment => return Plan::default(),
+                Some(_) => return Plan::refused(vec![taken(&assignment.id)]),
+                None => {}
             }
             let above = session.above(&assignment.scope);
             let unknown = session.unknown_principal(&assignment.principal, &assignment.scope);
@@ -100,34 +112,38 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// `Forbidden`, also where there is no such assignment and the caller is no administrator; `Unavailable`,
-    /// `StorageFull`, `Unknown`.
-    pub fn unassign_role(&self, assignment: &AssignmentId) -> Operation<()> {
-        let (id, session) = (assignment.clone(), self.clone());
-        let judge = move |state: &State, _: &Parts| {
-            let there = state.access().assignment(&id);
-            let event = there.map(|there| Event::RoleUnassigned { assignment: id.clone(), scope: there.scope.clone() });
-            take_away(&session, state, Action::DeleteRoleAssignment, there.map(|there| &there.scope), event)
+    /// `Forbidden`; `Unavailable`, `StorageFull`, `Unknown`.
+    pub fn unassign_role(&self, scope: impl Into<AccessScope>, assignment: &AssignmentId) -> Operation<()> {
+        let (scope, id) = (scope.into(), assignment.clone());
+        let needs = vec![Need::new(Action::DeleteRoleAssignment, scope.clone())];
+        let judge = move |state: &State, _: &Parts| Plan {
+            events: state.access().assignment(&scope, &id).map(unassigned).into_iter().collect(),
+            ..Plan::default()
         };
-        Operation::new(self, Vec::new(), judge, |_| ())
+        Operation::new(self, needs, judge, |_| ())
     }
 
     /// Denies something at a scope, whatever roles allow. Denying the same again succeeds and changes nothing.
     ///
     /// # Errors
     ///
-    /// `Forbidden`; `NotFound` where a principal is not in the scope's tenant; `AlreadyExists` where the id is taken;
-    /// `Unavailable`, `StorageFull`, `Unknown`.
+    /// `Forbidden`; `NotFound` without the resource, or where a principal is not in the scope's tenant; `AlreadyExists` where
+    /// the id is taken at its scope; `Unavailable`, `StorageFull`, `Unknown`.
     pub fn deny(&self, denial: DenyAssignment) -> Operation<DenyAssignment> {
         let needs = vec![Need::new(Action::WriteDenyAssignment, denial.scope.clone())];
         let (denied, session) = (denial.clone(), self.clone());
-        let judge = move |state: &State, _: &Parts| match state.access().denial(&denial.id) {
-            Some(there) if **there == denial => Plan::default(),
-            Some(_) => Plan::refused(vec![taken(&denial.id)]),
-            None => {
-                let named = denial.principals.iter().chain(&denial.excluded);
-                let problems = named.filter_map(|principal| session.unknown_principal(principal, &denial.scope));
-                Plan::of_event(problems.collect(), Event::DenyAssigned { denial: denial.clone() })
+        let judge = move |state: &State, _: &Parts| {
+            if let Some(absent) = absent(&session, state, &denial.scope) {
+                return Plan::refused(vec![absent]);
+            }
+            match state.access().denial(&denial.scope, &denial.id) {
+                Some(there) if **there == denial => Plan::default(),
+                Some(_) => Plan::refused(vec![taken(&denial.id)]),
+                None => {
+                    let named = denial.to.principals().iter().chain(denial.to.except());
+                    let problems = named.filter_map(|principal| session.unknown_principal(principal, &denial.scope));
+                    Plan::of_event(problems.collect(), Event::DenyAssigned { denial: denial.clone() })
+                }
             }
         };
         Operation::new(self, needs, judge, |_| denied)
@@ -138,14 +154,15 @@ impl Session {
     /// # Errors
     ///
     /// As [`unassign_role`](Self::unassign_role).
-    pub fn undeny(&self, denial: &AssignmentId) -> Operation<()> {
-        let (id, session) = (denial.clone(), self.clone());
+    pub fn undeny(&self, scope: impl Into<AccessScope>, denial: &AssignmentId) -> Operation<()> {
+        let (scope, id) = (scope.into(), denial.clone());
+        let needs = vec![Need::new(Action::DeleteDenyAssignment, scope.clone())];
         let judge = move |state: &State, _: &Parts| {
-            let there = state.access().denial(&id);
-            let event = there.map(|there| Event::DenyUnassigned { denial: id.clone(), scope: there.scope.clone() });
-            take_away(&session, state, Action::DeleteDenyAssignment, there.map(|there| &there.scope), event)
+            let there = state.access().denial(&scope, &id);
+            let event = there.map(|_| Event::DenyUnassigned { denial: id.clone(), scope: scope.clone() });
+            Plan { events: event.into_iter().collect(), ..Plan::default() }
         };
-        Operation::new(self, Vec::new(), judge, |_| ())
+        Operation::new(self, needs, judge, |_| ())
     }
 
     /// Shares a gallery with subscriptions and tenants, or with everybody; or no longer. Answers with whom it is shared
@@ -185,12 +202,43 @@ impl Session {
     }
 }
 
-/// Whether the caller may make, change or delete a role: they must have the right at each scope where it may be assigned;
-/// one that may be assigned anywhere is an administrator's.
+/// Whether the caller may make, change or delete a role: they must have the right at each scope where it may be assigned, and at
+/// each where it is; one that may be assigned anywhere is an administrator's.
 fn may_change(session: &Session, state: &State, action: Action, role: &RoleDefinition) -> bool {
     let rights = session.rights();
-    let scopes = role.assignable_scopes();
-    rights.is_administrator() || (!scopes.is_empty() && scopes.iter().all(|scope| rights.may(state, action, scope)))
+    let (assignable, assigned) = (role.assignable_scopes(), assigned(session, state, role.id()));
+    let mut scopes = assignable.iter().chain(assigned.map(|assignment| &assignment.scope));
+    rights.is_administrator() || (!assignable.is_empty() && scopes.all(|scope| rights.may(state, action, scope)))
+}
+
+/// The assignments of a role that have not ended.
+fn assigned<'a>(
+    session: &Session,
+    state: &'a State,
+    role: &'a RoleId,
+) -> impl Iterator<Item = &'a Arc<RoleAssignment>> {
+    let rights = session.rights();
+    state.access().assignments_of(role).filter(move |assignment| rights.stands(state, &assignment.scope))
+}
+
+fn unassigned(assignment: &Arc<RoleAssignment>) -> Event {
+    Event::RoleUnassigned { assignment: assignment.id.clone(), scope: assignment.scope.clone() }
+}
+
+/// The assignment is named to those who may see it.
+fn has_assignments(session: &Session, state: &State, role: &RoleId, there: &RoleAssignment, what: &str) -> Problem {
+    let which = match session.rights().may(state, Action::ReadRoleAssignment, &there.scope) {
+        true => format!("such as `{}` at `{}`", there.id, there.scope),
+        false => "which you may not see".to_owned(),
+    };
+    let what = format!("{what}, {which}: take that away first");
+    Problem::new(ErrorKind::Conflict, "RoleDefinitionHasAssignments", role.to_string(), what)
+}
+
+/// A resource of the gallery's that there is not has no assignments: they would pass on to what is created there.
+fn absent(session: &Session, state: &State, scope: &AccessScope) -> Option<Problem> {
+    let is_absent = state.is_missing(scope) || state.has_ended(scope, session.parts.log_time());
+    is_absent.then(|| missing(scope))
 }
 
 /// The same, whether there is such a role or not.
@@ -206,37 +254,6 @@ fn not_theirs(session: &Session, action: Action) -> Problem {
 fn taken(id: &AssignmentId) -> Problem {
     let what = "there is another one of that id: choose another";
     Problem::new(ErrorKind::AlreadyExists, "RoleAssignmentExists", id.to_string(), what)
-}
-
-/// Ends an assignment at `scope`. Where there is none, whoever may not do everything is told that they may not.
-fn take_away(
-    session: &Session,
-    state: &State,
-    action: Action,
-    scope: Option<&AccessScope>,
-    event: Option<Event>,
-) -> Plan {
-    match (scope, event) {
-        (Some(scope), Some(event)) => {
-            let needs = [Need::new(action, scope.clone())];
-            match session.rights().require(state, &needs) {
-                Ok(_) => Plan::of_event(Vec::new(), event),
-                Err(_) => Plan::refused(vec![no_such_right(session, action)]),
-            }
-        }
-        _ if session.rights().is_administrator() => Plan::default(),
-        _ => Plan::refused(vec![no_such_right(session, action)]),
-    }
-}
-
-/// The same, whether there is such an assignment or not.
-fn no_such_right(session: &Session, action: Action) -> Problem {
-    let what = format!(
-        "The client '{}' does not have authorization to perform action '{action}' over its scope, or there is no such \
-         assignment.",
-        session.caller()
-    );
-    Problem::new(ErrorKind::Forbidden, "AuthorizationFailed", "assignment", what)
 }
 
 /// What is wrong with sharing a gallery so.
@@ -270,16 +287,19 @@ fn sharing_problems(parts: &Parts, gallery: &Gallery, update: &SharingUpdate, ne
 }
 
 impl CatalogView {
-    /// The role assignments that the caller may see, by id.
+    /// The role assignments that the caller may see, by scope and id.
     pub fn role_assignments(&self) -> Vec<Arc<RoleAssignment>> {
-        let seen = |scope: &AccessScope| self.may(Action::ReadRoleAssignment, scope.clone());
-        self.state().access().assignments().filter(|assignment| seen(&assignment.scope)).cloned().collect()
+        self.state().access().assignments().filter(|assignment| self.sees(&assignment.scope)).cloned().collect()
     }
 
-    /// The deny assignments that the caller may see, by id.
+    /// The deny assignments that the caller may see, by scope and id.
     pub fn deny_assignments(&self) -> Vec<Arc<DenyAssignment>> {
-        let seen = |scope: &AccessScope| self.may(Action::ReadRoleAssignment, scope.clone());
-        self.state().access().denials().filter(|denial| seen(&denial.scope)).cloned().collect()
+        self.state().access().denials().filter(|denial| self.sees(&denial.scope)).cloned().collect()
+    }
+
+    /// Whether the caller may see what is assigned and denied at a scope, where that holds still.
+    fn sees(&self, scope: &AccessScope) -> bool {
+        self.may(Action::ReadRoleAssignment, scope.clone()) && self.rights().stands(self.state(), scope)
     }
 
     /// With whom a gallery is shared, beyond role assignments.

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::deploy::Deployment;
 use super::session::Session;
 use super::view::CatalogView;
+use crate::access::Action;
 use crate::catalog::State;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::model::{
@@ -178,15 +179,18 @@ pub(super) fn not_shared(id: &dyn fmt::Display) -> Error {
 impl PublicGallery {
     fn find<'a>(&self, view: &'a CatalogView) -> Result<&'a std::sync::Arc<Gallery>> {
         let state: &State = view.state();
+        let consumer = view.rights().consumer(state);
         let found = state.galleries(None).find(|gallery| {
             let Some(sharing) = state.sharing(gallery.id()) else { return false };
             match self {
-                Self::Shared(name) => gallery.unique_name().eq_ignore_ascii_case(name) && view.is_shared(sharing),
+                Self::Shared(name) => gallery.unique_name().eq_ignore_ascii_case(name) && consumer.reaches(sharing),
                 Self::Community(name) => {
                     sharing.public_name.as_ref().is_some_and(|public| public.eq_ignore_ascii_case(name))
                 }
             }
         });
+        // Sharing gives what a role would give; it takes back nothing that is denied.
+        let found = found.filter(|gallery| !view.is_denied(Action::ReadGallery, gallery.id()));
         found.ok_or_else(|| not_shared(self))
     }
 
@@ -206,12 +210,17 @@ impl PublicGallery {
 }
 
 impl CatalogView {
-    /// The galleries that are shared with the caller: with a tenant that they have an account in, or a subscription that
-    /// they have a role in.
+    /// The galleries that are shared with the caller: with a tenant that they are a user of, or with a subscription in which
+    /// they may see what is shared (`Microsoft.Compute/locations/sharedGalleries/read`). A guest or an application is a user
+    /// of a tenant where it may see that at the tenant's root, or in a management group or subscription of it. What is denied to
+    /// them, or to everybody, is left out here and everywhere below.
     pub fn shared_galleries(&self) -> Vec<SharedGallery> {
         let state = self.state();
+        let consumer = self.rights().consumer(state);
         let shared = state.galleries(None).filter(|gallery| {
-            state.sharing(gallery.id()).is_some_and(|sharing| !sharing.is_empty() && self.is_shared(sharing))
+            let sharing = state.sharing(gallery.id());
+            sharing.is_some_and(|sharing| consumer.reaches(sharing))
+                && !self.is_denied(Action::ReadGallery, gallery.id())
         });
         shared.map(|gallery| PublicGallery::Shared(gallery.unique_name()).describe(gallery)).collect()
     }
@@ -232,7 +241,8 @@ impl CatalogView {
     /// As [`public_gallery`](Self::public_gallery).
     pub fn public_images(&self, gallery: &PublicGallery) -> Result<Vec<SharedImage>> {
         let found = gallery.find(self)?;
-        let images = self.state().definitions(found.id(), None).map(|image| SharedImage {
+        let images = self.state().definitions(found.id(), None);
+        let images = images.filter(|image| !self.is_denied(Action::ReadImage, image.id())).map(|image| SharedImage {
             name: image.id().name().to_string(),
             location: image.location().clone(),
             unique_id: PublicImageId::new(gallery.clone(), image.id().name().clone()).to_string(),
@@ -254,6 +264,7 @@ impl CatalogView {
         let definition = self.definition_of(image)?;
         let there = self.state().versions(&definition, None);
         let there = there.filter(|record| record.soft_deleted.is_none() && record.replicas_ready(region) > 0);
+        let there = there.filter(|record| !self.is_denied(Action::ReadVersion, record.version.id()));
         let versions = there.map(|record| {
             let (version, profile) = (&record.version, record.version.publishing_profile());
             let disks: &StorageProfile = version.storage_profile();
@@ -274,9 +285,10 @@ impl CatalogView {
 
     fn definition_of(&self, image: &PublicImageId) -> Result<ImageDefinitionId> {
         let definition = image.gallery.find(self)?.id().image(image.image.clone());
-        match self.state().definition(&definition) {
-            Some(_) => Ok(definition),
-            None => Err(not_shared(image)),
+        let is_there = self.state().definition(&definition).is_some();
+        match is_there && !self.is_denied(Action::ReadImage, &definition) {
+            true => Ok(definition),
+            false => Err(not_shared(image)),
         }
     }
 
@@ -289,8 +301,7 @@ impl CatalogView {
         };
         let record = record.ok_or_else(|| not_shared(image))?;
         let there = self.record(record.version.id()).map_err(|_| not_shared(image))?;
-        // Sharing gives what a role would give; it takes back nothing that is denied.
-        if self.is_denied(there.version.id()) {
+        if self.is_denied(Action::ReadVersion, there.version.id()) {
             return Err(not_shared(image));
         }
         Ok(there.version.id().into())

@@ -272,7 +272,9 @@ impl Kind {
             Self::ManagedImage(id) => vec![Need::linked(Action::ReadManagedImage, id)],
             Self::ImageVersion(id) => vec![Need::linked(Action::ReadVersion, id)],
             Self::Snapshots(snapshots) => {
-                snapshots.all().map(|(_, id)| Need::linked(Action::WriteSnapshot, id)).collect()
+                // The service asks for write; who may not read it must not get to read it by a version, either.
+                let needs = |id| [Need::linked(Action::WriteSnapshot, id), Need::undenied(Action::ReadSnapshot, id)];
+                snapshots.all().flat_map(|(_, id)| needs(id)).collect()
             }
         }
     }

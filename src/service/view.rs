@@ -6,7 +6,7 @@ use super::authorize::Rights;
 use super::parts::Parts;
 use super::rules::missing;
 use super::session::Session;
-use crate::access::{AccessScope, Action, Decision, GallerySharing};
+use crate::access::{AccessScope, Action};
 use crate::billing::{Cost, Item, Prices};
 use crate::catalog::{ImageContent, State, VersionRecord};
 use crate::error::{Error, ErrorKind, Problem, Result};
@@ -136,15 +136,15 @@ impl CatalogView {
     /// Whoever finds a version by its definition needs the right to see the definition, and must not be denied the version.
     pub(super) fn require_through(&self, definition: &ImageDefinitionId, version: &ImageVersionId) -> Result<()> {
         self.require(Action::ReadImage, definition)?;
-        if self.is_denied(version) { self.require(Action::ReadVersion, version) } else { Ok(()) }
+        if self.is_denied(Action::ReadVersion, version) { self.require(Action::ReadVersion, version) } else { Ok(()) }
     }
 
-    pub(super) fn is_denied(&self, version: &ImageVersionId) -> bool {
-        matches!(self.rights.decide(&self.state, Action::ReadVersion, &version.into()), Decision::Denied { .. })
+    pub(super) fn is_denied(&self, action: Action, scope: impl Into<AccessScope>) -> bool {
+        self.rights.is_denied(&self.state, action, scope)
     }
 
-    pub(super) fn is_shared(&self, sharing: &GallerySharing) -> bool {
-        self.rights.is_shared_with(&self.state, sharing)
+    pub(super) fn rights(&self) -> &Rights {
+        &self.rights
     }
 
     pub(super) fn may(&self, action: Action, id: impl Into<AccessScope>) -> bool {
@@ -218,7 +218,9 @@ impl CatalogView {
     ) -> Result<ListPage<ImageVersion, VersionNumber>> {
         // Somebody may see a version and not its definition.
         let readable = |record: &&Arc<VersionRecord>| self.may(Action::ReadVersion, record.version.id());
-        if self.state.versions(definition, None).find(readable).is_none() {
+        let now = self.parts.log_time();
+        let mut kept = self.state.versions(definition, None).filter(|record| !self.state.is_gone(record, now));
+        if kept.find(readable).is_none() {
             self.image_definition(definition)?;
         }
         let there = self.state.versions(definition, after).filter(|record| record.soft_deleted.is_none());
