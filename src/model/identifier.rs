@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::body::{FromBody, from_body, located};
 use crate::error::{Error, Problem, Result};
 
 /// Publisher, offer and SKU: together unique within a gallery, compared without case.
@@ -44,9 +45,13 @@ impl ImageIdentifier {
             let good =
                 !value.is_empty() && value.len() <= longest && value.bytes().all(inside) && !value.ends_with('.');
             (!good).then(|| {
-                let rule = format!("it has 1 to {longest} letters, digits, `-`, `_` and `.`, and does not end in `.`");
-                let what = format!("asset name `{}` is not valid: {rule}", value.escape_debug());
-                Problem::invalid(format!("galleryImage.properties.identifier.{part}"), what)
+                let target = format!("galleryImage.properties.identifier.{part}");
+                let what = format!(
+                    "Asset name {target} is not valid. It cannot be empty. Allowed characters are uppercase or lowercase \
+                     letters, digits, hyphen(-), period (.), underscore (_). Names are not allowed to end with period(.). \
+                     The length of the name cannot exceed {longest} characters."
+                );
+                Problem::invalid(target, what).with_advice(format!("It is `{}`.", value.escape_debug()))
             })
         };
         let problems = [problem("publisher", publisher, 128), problem("offer", offer, 64), problem("sku", sku, 64)];
@@ -74,6 +79,14 @@ impl PartialEq for ImageIdentifier {
     fn eq(&self, other: &Self) -> bool {
         let same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
         same(&self.publisher, &other.publisher) && same(&self.offer, &other.offer) && same(&self.sku, &other.sku)
+    }
+}
+
+from_body!(Parts { required publisher: "publisher", required offer: "offer", required sku: "sku" });
+
+impl FromBody for ImageIdentifier {
+    fn from_body(path: &str, value: &serde_json::Value) -> Result<Self> {
+        Self::try_from(Parts::from_body(path, value)?).map_err(|error| located(error, path))
     }
 }
 
