@@ -414,6 +414,8 @@ fn an_application_shares_across_tenants_when_both_have_done_their_part() {
         let error = deploy().await.unwrap_err();
         assert_eq!(error.code(), "LinkedAuthorizationFailed");
         assert!(error.to_string().contains("must consent"), "{error}");
+        // Reading is linked to nothing.
+        assert_eq!(session.view().image_version(&version_id()).unwrap_err().code(), "AuthorizationFailed");
         world.directory.consent("deployer@contoso", &tenant("contoso"), "deployer").unwrap();
         let error = deploy().await.unwrap_err();
         assert_eq!(error.code(), "LinkedAuthorizationFailed", "{error}");

@@ -142,7 +142,9 @@ fn every_problem_of_a_body_is_told_at_its_own_path() {
         "properties.osType",
         "properties.osState",
         "properties.hyperVGeneration",
+        "properties.identifier.publisher",
         "properties.identifier.offer",
+        "properties.identifier.sku",
         "properties.endOfLifeDate",
         "properties.recommended.vCPUs",
         "properties.recommended.memory.min",
@@ -281,6 +283,23 @@ fn a_body_and_the_json_of_a_resource_are_read_alike() {
 }
 
 // Names, numbers, tags.
+
+#[test]
+fn publisher_offer_and_sku_have_their_lengths_and_characters() {
+    let of = |parts: [&str; 3]| ImageIdentifier::new(parts[0], parts[1], parts[2]);
+    let [most, shorter, longer] = [128, 64, 65].map(|length| "a".repeat(length));
+    of([&most, &shorter, &shorter]).unwrap();
+    for wrong in ["", "a b", "ä", "a.", &"a".repeat(129)] {
+        let error = of([wrong; 3]).unwrap_err();
+        assert_eq!(error.problems().count(), 3, "{error}");
+        assert!(
+            error
+                .problems()
+                .all(|problem| problem.message().starts_with("Asset name galleryImage.properties.identifier."))
+        );
+    }
+    assert_eq!(of(["a", &longer, &longer]).unwrap_err().problems().count(), 2);
+}
 
 #[test]
 fn a_name_that_ends_badly_has_the_front_doors_code() {
@@ -569,6 +588,53 @@ fn a_source_in_another_region_is_one_problem_that_names_both_regions() {
         told(&error, ErrorKind::NotFound, "NotFound", &image.to_string(), &sentence);
         let advice = error.problems().next().unwrap().advice().unwrap().to_owned();
         assert!(advice.contains("`eastus`") && advice.contains("`westeurope`"), "{advice}");
+    });
+}
+
+#[test]
+fn snapshots_make_a_specialized_version() {
+    block_on(async {
+        let identifier = ImageIdentifier::new("Contoso", "Web", "Frontend").unwrap();
+        let specialized =
+            ImageDefinition::new(image_id(), region("westeurope"), OsType::Linux, OsState::Specialized, identifier);
+        let session = filled(gallery(), specialized).await;
+        let snapshot: SnapshotId = flat("Compute/snapshots");
+        let generation = HyperVGeneration::V1;
+        let os = NewSnapshot::of_os_disk(snapshot.clone(), region("westeurope"), disk(), OsType::Linux, generation);
+        session.create_snapshot(os).await.unwrap();
+        session.publish(new("1.0.0", "westeurope", snapshot)).await.unwrap();
+        let image = session.boot_image(image_id(), &region("westeurope")).await.unwrap().specialized().unwrap();
+        assert!(image.vm("a".parse().unwrap()).os_profile.is_none());
+        // A managed image is generalized, and no source for it.
+        let image: ManagedImageId = flat("Compute/images");
+        let made = NewManagedImage::new(image.clone(), region("westeurope"), OsType::Linux, disk());
+        session.create_managed_image(made).await.unwrap();
+        let error = refused(&session, || new("1.0.1", "westeurope", image.clone())).await;
+        let sentence = format!(
+            "Cannot create Gallery Image Version from: {image} since the OS State in the parent gallery image ('Specialized') is \
+             not 'Generalized'."
+        );
+        told(&error, ErrorKind::Conflict, "Conflict", &image.to_string(), &sentence);
+    });
+}
+
+#[test]
+fn a_local_vhd_becomes_a_managed_image_and_then_a_version() {
+    block_on(async {
+        let session = filled(gallery(), definition()).await;
+        session.publish(new("1.0.0", "westeurope", disk())).await.unwrap();
+        let home = region("westeurope");
+        let read =
+            |number: &str, format| session.deploy(version_id(number), &home).format(format).to_writer(Vec::new());
+        let vhd = read("1.0.0", DiskFormat::Vhd).await.unwrap().1;
+        let image: ManagedImageId = flat("Compute/images");
+        let local = DiskSource::bytes(vhd, DiskFormat::Vhd);
+        let made = NewManagedImage::new(image.clone(), home.clone(), OsType::Linux, local);
+        session.create_managed_image(made).await.unwrap();
+        session.publish(new("1.0.1", "westeurope", image)).await.unwrap();
+        let (first, second) =
+            (read("1.0.0", DiskFormat::Raw).await.unwrap(), read("1.0.1", DiskFormat::Raw).await.unwrap());
+        assert!(second.1.starts_with(&first.1), "the same bytes, and what a VHD is rounded up by");
     });
 }
 

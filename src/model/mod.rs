@@ -1,7 +1,8 @@
 //! What exists: galleries, image definitions, image versions, and what they carry.
 //!
-//! A value of these types is valid: it is checked once, when it is made or read, and not again. In JSON they have the
-//! form and the property names of Azure's REST API.
+//! A value of these types is valid: it is checked once, when it is made or read, and not again. In JSON galleries,
+//! definitions and versions have the form and the property names of Azure's REST API; managed images and snapshots, which
+//! another of Azure's services keeps, a form like it.
 
 mod body;
 mod encryption;

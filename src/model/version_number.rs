@@ -29,14 +29,14 @@ use crate::error::{Error, Problem, Result};
 pub struct VersionNumber {
     parts: [u32; 3],
     /// With how many digits each part is written, at least.
-    digits: [usize; 3],
+    digits: [u8; 3],
 }
 
 /// The largest that each part can be: Azure's are 32-bit signed.
 const MAX: u32 = i32::MAX as u32;
 
 /// With how many digits a part can be written: as many as the largest has.
-const MAX_DIGITS: usize = 10;
+const MAX_DIGITS: u8 = 10;
 
 impl VersionNumber {
     /// A version number of three parts.
@@ -48,7 +48,7 @@ impl VersionNumber {
         Self::of([major, minor, patch], [1; 3]).ok_or_else(|| wrong(&format!("{major}.{minor}.{patch}")))
     }
 
-    fn of(parts: [u32; 3], digits: [usize; 3]) -> Option<Self> {
+    fn of(parts: [u32; 3], digits: [u8; 3]) -> Option<Self> {
         parts.iter().all(|part| *part <= MAX).then_some(Self { parts, digits })
     }
 
@@ -127,12 +127,12 @@ impl FromStr for VersionNumber {
 
     fn from_str(text: &str) -> Result<Self> {
         let part = |part: &str| {
-            let plain = part.len() <= MAX_DIGITS && part.bytes().all(|byte| byte.is_ascii_digit());
-            let number = part.parse().ok().filter(|_| plain)?;
-            // A number is written with as many digits as it needs.
-            Some((number, if part.starts_with('0') { part.len() } else { 1 }))
+            let digits = u8::try_from(part.len()).ok().filter(|digits| *digits <= MAX_DIGITS)?;
+            let number = part.parse().ok().filter(|_| part.bytes().all(|byte| byte.is_ascii_digit()))?;
+            // Without a zero at the front a number is written with as many digits as it needs.
+            Some((number, if part.starts_with('0') { digits } else { 1 }))
         };
-        let parts = text.split('.').map(part).collect::<Option<Vec<(u32, usize)>>>();
+        let parts = text.split('.').map(part).collect::<Option<Vec<(u32, u8)>>>();
         let number = match parts.as_deref() {
             Some(&[(major, a), (minor, b), (patch, c)]) => Self::of([major, minor, patch], [a, b, c]),
             _ => None,
@@ -143,7 +143,7 @@ impl FromStr for VersionNumber {
 
 impl fmt::Display for VersionNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ([major, minor, patch], [a, b, c]) = (self.parts, self.digits);
+        let ([major, minor, patch], [a, b, c]) = (self.parts, self.digits.map(usize::from));
         write!(f, "{major:0a$}.{minor:0b$}.{patch:0c$}")
     }
 }

@@ -615,11 +615,9 @@ pub(super) fn delete_version(version: &ImageVersion, now: DateTime<Utc>) -> Opti
     if ends.is_some_and(|date| date <= now) {
         return None;
     }
-    let until = ends.map_or("it has no end-of-life date".to_owned(), |date| format!("its end of life is {date}"));
-    let what = format!(
-        "deletion is not allowed, end of life not reached: {until}; unset safetyProfile.blockDeletionBeforeEndOfLife to \
-         delete it all the same"
-    );
+    let until = ends.map_or("It has no end-of-life date".to_owned(), |date| format!("Its end of life is {date}"));
+    let what = "The deletion of the gallery image version is not allowed: end of life not reached.";
+    let advice = format!("{until}: unset safetyProfile.blockDeletionBeforeEndOfLife to delete it all the same.");
     let code = "DeleteGalleryImageVersionBlockedBeforeEndOfLife";
-    Some(Problem::new(ErrorKind::Conflict, code, version.id().to_string(), what))
+    Some(Problem::new(ErrorKind::Conflict, code, version.id().to_string(), what).with_advice(advice))
 }
