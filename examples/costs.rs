@@ -15,7 +15,13 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {
-    let service = GalleryService::builder().allow_all().store(MemoryStore::new()).create().await?;
+    let zones = [MemoryStore::new(), MemoryStore::new(), MemoryStore::new()];
+    let service = GalleryService::builder()
+        .allow_all()
+        .store(MemoryStore::new())
+        .zonal_region_stores("eastus".parse()?, zones)
+        .create()
+        .await?;
     let session = service.session("costs".parse()?);
     let gallery: GalleryId =
         "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/Contoso".parse()?;

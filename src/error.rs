@@ -53,6 +53,7 @@ pub struct Problem {
     code: &'static str,
     target: String,
     message: String,
+    advice: Option<String>,
 }
 
 impl Problem {
@@ -62,12 +63,31 @@ impl Problem {
         target: impl Into<String>,
         message: impl Into<String>,
     ) -> Self {
-        Self { kind, code, target: target.into(), message: message.into() }
+        Self { kind, code, target: target.into(), message: message.into(), advice: None }
     }
 
     /// A value that breaks a rule.
     pub(crate) fn invalid(target: impl Into<String>, message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Invalid, "InvalidParameter", target, message)
+    }
+
+    /// Adds what Azure does not say: the value, the rule, the fix.
+    #[must_use]
+    pub(crate) fn with_advice(mut self, advice: impl Into<String>) -> Self {
+        self.advice = Some(advice.into());
+        self
+    }
+
+    /// The same problem at another place, such as the path of the value in a body. Its message names the place, too.
+    #[must_use]
+    pub(crate) fn at(mut self, target: &str) -> Self {
+        // Azure's sentences name a path without the resource's kind, and a parameter with it.
+        let below = target.split_once('.').map_or(target, |(_, below)| below);
+        let named = format!("'{}'", self.target);
+        self.message = self.message.replace(&format!("ath {named}"), &format!("ath '{below}'"));
+        self.message = self.message.replace(&named, &format!("'{target}'"));
+        target.clone_into(&mut self.target);
+        self
     }
 
     /// What the caller can do about it.
@@ -85,15 +105,25 @@ impl Problem {
         &self.target
     }
 
-    /// What is wrong, with the value, the rule and the fix.
+    /// What is wrong. Where Azure has a sentence for it, that sentence alone.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// What Azure's sentence leaves out: the value, the rule, the fix.
+    pub fn advice(&self) -> Option<&str> {
+        self.advice.as_deref()
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}`: {}", self.target, self.message)
+        write!(f, "`{}`: {}", self.target, self.message)?;
+        match &self.advice {
+            None => Ok(()),
+            Some(advice) if self.message.ends_with('.') => write!(f, " {advice}"),
+            Some(advice) => write!(f, ": {advice}"),
+        }
     }
 }
 

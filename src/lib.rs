@@ -99,6 +99,6 @@ pub use service::{
     LatestVerdict, LifecyclePolicy, ListPage, LocalDisks, MachineName, NewImageVersion, NewManagedImage, NewSnapshot,
     NewVm, OnFailure, Operation, OsProfile, Plan, PublicGallery, PublicImageId, Published, Publishing,
     RegionCollection, RegionPlan, RegionReport, Replication, ReplicationReport, ScaleSet, Scope, ScrubReport,
-    Scrubbing, Session, SharedGallery, SharedImage, SharedImageVersion, SnapshotDisks, SourceMachine, Specialized,
-    Usage, VhdBlob,
+    Scrubbing, Session, SharedGallery, SharedImage, SharedImageVersion, SnapshotDisks, SoftDeletedVersion,
+    SourceMachine, Specialized, Usage, VhdBlob,
 };

@@ -285,7 +285,7 @@ fn a_custom_role_holds_through_nested_groups_and_a_denial_beats_it() {
         let denial = DenyAssignment::to("no", ["web".parse().unwrap()], ["*/read"], version_id()).unwrap();
         root.deny(denial).await.unwrap();
         let denied = ann.deploy(version_id(), &region()).to_writer(Vec::new()).await.unwrap_err();
-        assert_eq!((denied.kind(), denied.code()), (ErrorKind::Forbidden, "AuthorizationFailed"));
+        assert_eq!((denied.kind(), denied.code()), (ErrorKind::Forbidden, "LinkedAuthorizationFailed"));
         assert!(denied.to_string().contains("deny assignment `no`"), "{denied}");
         root.undeny(version_id(), &"no".parse().unwrap()).await.unwrap();
         // Taken out of the group: effective for the next call.
@@ -304,9 +304,11 @@ fn an_application_shares_across_tenants_when_both_have_done_their_part() {
         let error = deploy().await.unwrap_err();
         assert_eq!(error.code(), "LinkedAuthorizationFailed");
         assert!(error.to_string().contains("must consent"), "{error}");
+        // Reading is linked to nothing.
+        assert_eq!(session.view().image_version(&version_id()).unwrap_err().code(), "AuthorizationFailed");
         world.directory.consent("deployer@contoso", &tenant("contoso"), "deployer").unwrap();
         let error = deploy().await.unwrap_err();
-        assert_eq!(error.code(), "AuthorizationFailed", "{error}");
+        assert_eq!(error.code(), "LinkedAuthorizationFailed", "{error}");
         world.assign(assignment("1", "deployer@contoso", BuiltInRole::ComputeGalleryImageReader, gallery_id())).await;
         deploy().await.unwrap();
         // The principal of the other tenant gets no role here.

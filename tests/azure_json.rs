@@ -107,19 +107,22 @@ fn what_a_version_is_made_from_is_one_thing() {
     };
     let id = |kind: &str| format!("/subscriptions/s/resourceGroups/r/providers/Microsoft.Compute/{kind}/x");
     for (storage, rule) in [
-        (json!({}), "there is no source"),
+        (json!({}), "There is no source"),
         (json!({"source": {"uri": "https://x/y.vhd"}}), "below a disk image's source"),
-        (json!({"source": {"id": id("snapshots")}}), "must be a managed image, a VM or a gallery image version"),
-        (json!({"source": {"id": "images/x"}}), "is no resource id"),
+        (
+            json!({"source": {"id": id("snapshots")}}),
+            "must either be a managed image, virtual machine or another gallery image version",
+        ),
+        (json!({"source": {"id": "images/x"}}), "Expect fully qualified resource Id"),
         (
             json!({"source": {"id": id("images"), "virtualMachineId": id("virtualMachines")}}),
-            "one and only one source is allowed",
+            "One and only one source type",
         ),
         (
             json!({"source": {"id": id("images")}, "osDiskImage": {"source": {"id": id("disks")}}}),
-            "one and only one source type",
+            "One and only one source type",
         ),
-        (json!({"osDiskImage": {"source": {"id": id("images")}}}), "must be a managed disk or a snapshot"),
+        (json!({"osDiskImage": {"source": {"id": id("images")}}}), "must be a managed disk or snapshot"),
         (json!({"dataDiskImages": [{"lun": 0, "source": {"id": id("disks")}}]}), "no OS disk"),
         (
             json!({"osDiskImage": {"source": {"id": id("disks")}}, "dataDiskImages": [{"lun": 0, "source": {"id": id("disks")}}]}),

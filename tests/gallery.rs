@@ -620,7 +620,7 @@ fn it_works_under_tokio_and_smol_with_several_disks() {
         let deployment = session.deploy(version_id("1.0.0"), &region("westeurope")).data_disk(5);
         assert!(deployment.to_writer(Vec::new()).await.unwrap().1 == data);
         let none = session.deploy(version_id("1.0.0"), &region("westeurope")).data_disk(6);
-        assert_eq!(none.to_writer(Vec::new()).await.unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(none.to_writer(Vec::new()).await.unwrap_err().kind(), ErrorKind::Invalid);
     };
     tokio::runtime::Runtime::new().unwrap().block_on(job());
     smol::block_on(job());

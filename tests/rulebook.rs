@@ -406,8 +406,13 @@ impl RealGallery {
             .with_image_versions(model::VERSIONS)
             .with_replicas_per_region(model::REPLICAS);
         let builder = GalleryService::builder().allow_all().store(store.clone()).clock(clock.clone()).limits(limits);
-        let service =
-            builder.workers(Workers::inline()).entropy(SeededEntropy::new(seed)).open_or_create().await.unwrap();
+        let service = builder
+            .workers(Workers::inline())
+            .entropy(SeededEntropy::new(seed))
+            .one_store_for_all_zones()
+            .open_or_create()
+            .await
+            .unwrap();
         Self { session: service.session("test".parse().unwrap()), clock: clock.clone() }
     }
 
@@ -492,7 +497,7 @@ fn compare_versions(model: &Model, image: &ImageKey, view: &CatalogView) {
     let (write, ask) = (Writer { capitals: false }, Writer { capitals: true });
     let id = ask.image_id(image);
     let there = view.image_versions(&id, None, usize::MAX).unwrap().items;
-    let deleted = view.soft_deleted_versions(&id).unwrap();
+    let deleted = view.soft_deleted_versions(&id).unwrap().into_iter().map(|deleted| deleted.version).collect();
     for (real, is_deleted) in [(there, false), (deleted, true)] {
         let expected = model.versions_of(image).filter(|(_, record)| record.deleted.is_some() == is_deleted);
         let expected: Vec<Facts> = expected.map(|(key, one)| write.facts(key, &one.version)).collect();

@@ -88,7 +88,7 @@ async fn open(
 ) -> (Session, [Faults; 3]) {
     let faulty = zones.clone().map(FaultyStore::new);
     let faults = [0, 1, 2].map(|zone: usize| faulty.get(zone).unwrap().faults());
-    let builder = GalleryService::builder().allow_all().catalog_store(catalog.clone());
+    let builder = GalleryService::builder().one_store_for_all_zones().allow_all().catalog_store(catalog.clone());
     let builder = builder.zonal_region_stores(region("westeurope"), faulty).region_store(region("eastus"), far.clone());
     let builder = adopted.iter().fold(builder, |builder, region| builder.adopt_region_store(region.clone()));
     let clock = ManualClock::auto_advancing("2026-01-02T03:04:05Z".parse().unwrap());

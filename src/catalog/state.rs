@@ -111,6 +111,9 @@ pub(crate) struct VersionRecord {
     /// Until when it can be restored, if it was deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) soft_deleted: Option<DateTime<Utc>>,
+    /// When it was deleted, if it can be restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) deleted: Option<DateTime<Utc>>,
 }
 
 /// An import that is not over.
@@ -143,6 +146,7 @@ impl VersionRecord {
             crossed,
             carried,
             soft_deleted: None,
+            deleted: None,
         }
     }
 
@@ -515,7 +519,8 @@ impl State {
                 self.change_version(version.id(), change).ok_or_else(|| missing(version.id()))?;
             }
             Event::ImageVersionDeleted { version, restorable_until: Some(until) } => {
-                let change = |record: &mut VersionRecord| record.soft_deleted = Some(*until);
+                let change =
+                    |record: &mut VersionRecord| (record.soft_deleted, record.deleted) = (Some(*until), Some(time));
                 self.change_version(version, change).ok_or_else(|| missing(version))?;
             }
             Event::ImageVersionDeleted { version, restorable_until: None } => {
@@ -523,7 +528,7 @@ impl State {
                 self.end(version);
             }
             Event::ImageVersionRestored { version } => {
-                let change = |record: &mut VersionRecord| record.soft_deleted = None;
+                let change = |record: &mut VersionRecord| (record.soft_deleted, record.deleted) = (None, None);
                 self.change_version(version, change).ok_or_else(|| missing(version))?;
             }
             Event::ManagedImageCreated { image, content } => {

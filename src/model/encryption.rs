@@ -1,6 +1,13 @@
 //! The keys that a region's replicas are said to be encrypted with.
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
+
+use super::body::{from_body, from_body_by};
+use super::{SubscriptionId, serde_as_text};
+use crate::error::{Error, Problem, Result};
 
 /// The keys that a region's replicas are said to be encrypted with. Kept for the host: the gallery itself leaves
 /// encryption to the store.
@@ -17,7 +24,7 @@ pub struct EncryptionImages {
 #[serde(rename_all = "camelCase")]
 struct DiskEncryption {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    disk_encryption_set_id: Option<String>,
+    disk_encryption_set_id: Option<DiskEncryptionSetId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,17 +32,105 @@ struct DiskEncryption {
 struct DataDiskEncryption {
     lun: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    disk_encryption_set_id: Option<String>,
+    disk_encryption_set_id: Option<DiskEncryptionSetId>,
 }
+
+from_body!(EncryptionImages { optional os_disk_image: "osDiskImage", default data_disk_images: "dataDiskImages" });
+
+from_body!(DiskEncryption { optional disk_encryption_set_id: "diskEncryptionSetId" });
+
+from_body!(DataDiskEncryption { required lun: "lun", optional disk_encryption_set_id: "diskEncryptionSetId" });
 
 impl EncryptionImages {
-    /// The id of the OS disk's disk encryption set.
-    pub fn os_disk_encryption_set(&self) -> Option<&str> {
-        self.os_disk_image.as_ref()?.disk_encryption_set_id.as_deref()
+    /// The OS disk's disk encryption set.
+    pub fn os_disk_encryption_set(&self) -> Option<&DiskEncryptionSetId> {
+        self.os_disk_image.as_ref()?.disk_encryption_set_id.as_ref()
     }
 
-    /// The id of a data disk's disk encryption set.
-    pub fn data_disk_encryption_set(&self, lun: u32) -> Option<&str> {
-        self.data_disk_images.iter().find(|disk| disk.lun == lun)?.disk_encryption_set_id.as_deref()
+    /// A data disk's disk encryption set.
+    pub fn data_disk_encryption_set(&self, lun: u32) -> Option<&DiskEncryptionSetId> {
+        self.data_disk_images.iter().find(|disk| disk.lun == lun)?.disk_encryption_set_id.as_ref()
+    }
+
+    /// The LUNs of the data disks that it is about, in the order given.
+    pub(crate) fn luns(&self) -> impl Iterator<Item = u32> {
+        self.data_disk_images.iter().map(|disk| disk.lun)
+    }
+
+    /// Every disk encryption set that it names.
+    pub(crate) fn disk_encryption_sets(&self) -> impl Iterator<Item = &DiskEncryptionSetId> {
+        let data_disks = self.data_disk_images.iter().filter_map(|disk| disk.disk_encryption_set_id.as_ref());
+        self.os_disk_encryption_set().into_iter().chain(data_disks)
     }
 }
+
+/// The id of a disk encryption set:
+/// `/subscriptions/…/resourceGroups/…/providers/Microsoft.Compute/diskEncryptionSets/…`.
+///
+/// Azure's own examples write `diskEncryptionSet`, which is taken, too. Compared without case, written as it was given.
+///
+/// ```
+/// use compute_gallery::model::DiskEncryptionSetId;
+///
+/// let id = "/subscriptions/dev/resourceGroups/keys/providers/Microsoft.Compute/diskEncryptionSets/web";
+/// assert_eq!(id.parse::<DiskEncryptionSetId>()?.subscription().as_str(), "dev");
+/// assert!("web".parse::<DiskEncryptionSetId>().is_err());
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
+#[derive(Clone, Debug, Eq)]
+pub struct DiskEncryptionSetId {
+    given: String,
+    subscription: SubscriptionId,
+}
+
+impl DiskEncryptionSetId {
+    /// The subscription that it is in.
+    pub fn subscription(&self) -> &SubscriptionId {
+        &self.subscription
+    }
+}
+
+impl PartialEq for DiskEncryptionSetId {
+    fn eq(&self, other: &Self) -> bool {
+        self.given.eq_ignore_ascii_case(&other.given)
+    }
+}
+
+impl FromStr for DiskEncryptionSetId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let segments: Vec<&str> = text.split('/').collect();
+        let is = |segment: &str, word: &str| segment.eq_ignore_ascii_case(word);
+        let subscription = match segments.as_slice() {
+            ["", first, subscription, second, group, third, provider, kind, name]
+                if is(first, "subscriptions")
+                    && is(second, "resourceGroups")
+                    && is(third, "providers")
+                    && is(provider, "Microsoft.Compute")
+                    && (is(kind, "diskEncryptionSets") || is(kind, "diskEncryptionSet"))
+                    && !group.is_empty()
+                    && !name.is_empty() =>
+            {
+                subscription.parse().ok()
+            }
+            _ => None,
+        };
+        let given = text.to_owned();
+        subscription.map(|subscription| Self { given, subscription }).ok_or_else(|| {
+            let target = "encryption.diskEncryptionSetId";
+            let problem = Problem::invalid(target, format!("The value of parameter '{target}' is invalid."));
+            let form = "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Compute/diskEncryptionSets/{name}";
+            Error::new(problem.with_advice(format!("`{}` must be like `{form}`.", text.escape_debug())))
+        })
+    }
+}
+
+impl fmt::Display for DiskEncryptionSetId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.given)
+    }
+}
+
+serde_as_text!(DiskEncryptionSetId);
+from_body_by!(text: DiskEncryptionSetId);

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::resource::resource;
-use super::sharing_profile::SharingProfile;
+use super::body::from_body;
+use super::resource::{resource, updatable};
+use super::sharing_profile::{SharingPermissions, SharingProfile};
 use super::soft_delete_policy::SoftDeletePolicy;
 use super::{GalleryId, Region, Tags};
 
@@ -45,6 +46,12 @@ struct Properties {
     soft_delete_policy: Option<SoftDeletePolicy>,
 }
 
+from_body!(Properties {
+    optional description: "description",
+    optional sharing_profile: "sharingProfile",
+    optional soft_delete_policy: "softDeletePolicy",
+});
+
 impl Gallery {
     /// A private gallery without a description.
     pub fn new(id: GalleryId, location: Region) -> Self {
@@ -82,6 +89,11 @@ impl Gallery {
         self.properties.sharing_profile.as_ref()
     }
 
+    /// How it can be shared; private where nothing is said.
+    pub(crate) fn permissions(&self) -> SharingPermissions {
+        self.sharing_profile().map(SharingProfile::permissions).unwrap_or_default()
+    }
+
     /// Whether deleted versions can be restored for some time.
     pub fn soft_delete_policy(&self) -> SoftDeletePolicy {
         self.properties.soft_delete_policy.unwrap_or_default()
@@ -113,3 +125,5 @@ resource!(
     |gallery| ReadOnly { identifier: UniqueName { unique_name: gallery.unique_name() } },
     |_| Ok(())
 );
+
+updatable!(Gallery);

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::body::{Fields, FromBody};
 use crate::error::{Error, Problem, Result};
 
 /// Publisher, offer and SKU: together unique within a gallery, compared without case.
@@ -39,18 +40,8 @@ impl ImageIdentifier {
     ///
     /// `Invalid`, with everything that is wrong.
     pub fn new(publisher: &str, offer: &str, sku: &str) -> Result<Self> {
-        let problem = |part: &str, value: &str, longest: usize| {
-            let inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-            let good =
-                !value.is_empty() && value.len() <= longest && value.bytes().all(inside) && !value.ends_with('.');
-            (!good).then(|| {
-                let rule = format!("it has 1 to {longest} letters, digits, `-`, `_` and `.`, and does not end in `.`");
-                let what = format!("asset name `{}` is not valid: {rule}", value.escape_debug());
-                Problem::invalid(format!("galleryImage.properties.identifier.{part}"), what)
-            })
-        };
-        let problems = [problem("publisher", publisher, 128), problem("offer", offer, 64), problem("sku", sku, 64)];
-        Error::from_problems(problems.into_iter().flatten().collect())?;
+        let parts = [("publisher", publisher), ("offer", offer), ("sku", sku)];
+        Error::from_problems(parts.into_iter().filter_map(|(part, value)| wrong(part, value)).collect())?;
         Ok(Self { publisher: publisher.into(), offer: offer.into(), sku: sku.into() })
     }
 
@@ -75,6 +66,34 @@ impl PartialEq for ImageIdentifier {
         let same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
         same(&self.publisher, &other.publisher) && same(&self.offer, &other.offer) && same(&self.sku, &other.sku)
     }
+}
+
+impl FromBody for ImageIdentifier {
+    fn from_body(path: &str, value: &serde_json::Value) -> Result<Self> {
+        let mut fields = Fields::of(path, value)?;
+        let [publisher, offer, sku] = ["publisher", "offer", "sku"].map(|part| {
+            let value: Option<String> = fields.required(part);
+            fields.add(value.as_ref().and_then(|value| wrong(part, value)).into_iter().collect());
+            value
+        });
+        fields.end((|| Some(Self { publisher: publisher?, offer: offer?, sku: sku? }))())
+    }
+}
+
+/// What is wrong with a part of an identifier.
+fn wrong(part: &str, value: &str) -> Option<Problem> {
+    let longest = if part == "publisher" { 128 } else { 64 };
+    let inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let good = !value.is_empty() && value.len() <= longest && value.bytes().all(inside) && !value.ends_with('.');
+    (!good).then(|| {
+        let target = format!("galleryImage.properties.identifier.{part}");
+        let what = format!(
+            "Asset name {target} is not valid. It cannot be empty. Allowed characters are uppercase or lowercase letters, \
+             digits, hyphen(-), period (.), underscore (_). Names are not allowed to end with period(.). The length of the name \
+             cannot exceed {longest} characters."
+        );
+        Problem::invalid(target, what).with_advice(format!("It is `{}`.", value.escape_debug()))
+    })
 }
 
 impl TryFrom<Parts> for ImageIdentifier {

@@ -3,8 +3,9 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::body::{from_body, from_body_by};
 use super::recommended::RecommendedMachine;
-use super::resource::{NoMore, resource};
+use super::resource::{NoMore, resource, updatable};
 use super::{ImageDefinitionId, ImageIdentifier, Region, Tags};
 use crate::error::{Error, Problem};
 
@@ -46,6 +47,29 @@ pub enum Architecture {
     X64,
     /// ARM, 64 bit.
     Arm64,
+}
+
+/// How a VM guards its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SecurityType {
+    /// Not.
+    #[default]
+    Standard,
+    /// By secure boot and a virtual TPM.
+    TrustedLaunch,
+    /// The same, in memory that the host can't read.
+    ConfidentialVm,
+}
+
+impl std::fmt::Display for SecurityType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Standard => "Standard",
+            Self::TrustedLaunch => "TrustedLaunch",
+            Self::ConfidentialVm => "ConfidentialVM",
+        })
+    }
 }
 
 /// The plan under which an image of the marketplace was bought.
@@ -128,6 +152,44 @@ struct Properties {
     purchase_plan: Option<PurchasePlan>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     features: Vec<ImageFeature>,
+}
+
+from_body_by!(plain: OsType, OsState, HyperVGeneration, Architecture);
+
+from_body!(PurchasePlan { required name: "name", required publisher: "publisher", required product: "product" });
+
+from_body!(ImageFeature {
+    required name: "name",
+    required value: "value",
+    optional starts_at_version: "startsAtVersion",
+});
+
+from_body!(Disallowed { default disk_types: "diskTypes" });
+
+from_body!(Properties {
+    required os_type: "osType",
+    required os_state: "osState",
+    optional hyper_v_generation: "hyperVGeneration",
+    optional architecture: "architecture",
+    required identifier: "identifier",
+    optional description: "description",
+    optional eula: "eula",
+    optional privacy_statement_uri: "privacyStatementUri",
+    optional release_note_uri: "releaseNoteUri",
+    optional end_of_life_date: "endOfLifeDate",
+    optional recommended: "recommended",
+    optional disallowed: "disallowed",
+    optional purchase_plan: "purchasePlan",
+    default features: "features",
+});
+
+impl std::fmt::Display for Architecture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::X64 => "x64",
+            Self::Arm64 => "Arm64",
+        })
+    }
 }
 
 impl ImageDefinition {
@@ -303,6 +365,23 @@ impl ImageDefinition {
         self.properties.purchase_plan.as_ref()
     }
 
+    /// The value of the feature `SecurityType`.
+    pub fn security_type(&self) -> Option<&str> {
+        let feature = self.features().iter().find(|feature| feature.name.eq_ignore_ascii_case("SecurityType"));
+        feature.map(|feature| feature.value.as_str())
+    }
+
+    /// The only security type that VMs of its versions can have: where the feature `SecurityType` names one, and not one that
+    /// is supported beside others.
+    pub fn required_security_type(&self) -> Option<SecurityType> {
+        let value = self.security_type()?.to_ascii_lowercase();
+        match value.as_str() {
+            "trustedlaunch" => Some(SecurityType::TrustedLaunch),
+            "confidentialvm" => Some(SecurityType::ConfidentialVm),
+            _ => None,
+        }
+    }
+
     /// What it supports.
     pub fn features(&self) -> &[ImageFeature] {
         &self.properties.features
@@ -329,3 +408,5 @@ resource!(
     |_definition| NoMore {},
     features_once
 );
+
+updatable!(ImageDefinition);

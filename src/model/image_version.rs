@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::resource::{NoMore, read, resource};
+use super::body::{Body, Fields, FromBody, from_body};
+use super::resource::{NoMore, resource, updatable};
 use super::security_profile::SecurityProfile;
-use super::version_source::{SourceJson, StorageJson, VersionSource};
+use super::version_source::{SourceJson, StorageJson, VersionSource, one_source};
 use super::{ImageVersionId, PublishingProfile, Region, SafetyProfile, StorageProfile, Tags};
 use crate::error::{Error, Result};
 
@@ -31,6 +32,13 @@ struct Properties {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     security_profile: Option<SecurityProfile>,
 }
+
+from_body!(Properties {
+    required publishing_profile: "publishingProfile",
+    required storage_profile: "storageProfile",
+    optional safety_profile: "safetyProfile",
+    optional security_profile: "securityProfile",
+});
 
 /// The location is among the target regions.
 fn is_at_home(location: &Region, profile: &PublishingProfile) -> Result<()> {
@@ -119,6 +127,8 @@ resource!(
     |version| is_at_home(&version.location, &version.properties.publishing_profile)
 );
 
+updatable!(ImageVersion);
+
 /// What is asked for when a version is created: all of it but the disks' sizes, and what they are made from instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageVersionRequest {
@@ -138,38 +148,52 @@ pub struct ImageVersionRequest {
     legacy: bool,
 }
 
-#[derive(Serialize, Deserialize)]
-struct RequestJson {
-    location: Region,
-    #[serde(default, skip_serializing_if = "Tags::is_empty")]
-    tags: Tags,
-    properties: RequestProperties,
-}
-
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct RequestProperties {
     publishing_profile: RequestProfile,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     storage_profile: Option<StorageJson>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     safety_profile: Option<SafetyProfile>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     security_profile: Option<SecurityProfile>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct RequestProfile {
     #[serde(flatten)]
     profile: PublishingProfile,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<LegacySource>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct LegacySource {
     managed_image: SourceJson,
+}
+
+from_body!(LegacySource { required managed_image: "managedImage" });
+
+from_body!(RequestProperties {
+    required publishing_profile: "publishingProfile",
+    optional storage_profile: "storageProfile",
+    optional safety_profile: "safetyProfile",
+    optional security_profile: "securityProfile",
+});
+
+impl FromBody for RequestProfile {
+    fn from_body(path: &str, value: &serde_json::Value) -> Result<Self> {
+        let mut fields = Fields::of(path, value)?;
+        let source = fields.optional("source");
+        let (profile, wrong) = match PublishingProfile::from_body(path, value) {
+            Ok(profile) => (Some(profile), Vec::new()),
+            Err(error) => (None, error.into_problems()),
+        };
+        fields.add(wrong);
+        fields.end(profile.map(|profile| Self { profile, source }))
+    }
 }
 
 impl ImageVersionRequest {
@@ -189,9 +213,9 @@ impl ImageVersionRequest {
     ///
     /// # Errors
     ///
-    /// `Invalid`, naming the property.
+    /// `Invalid`, with everything that is wrong, each problem with the path of its property.
     pub fn from_body(body: &serde_json::Value) -> Result<Self> {
-        let RequestJson { location, tags, properties } = read(ImageVersion::TARGET, body)?;
+        let Body { location, tags, properties } = Body::from_body(ImageVersion::TARGET, body)?;
         let RequestProperties { publishing_profile, storage_profile, safety_profile, security_profile } = properties;
         let RequestProfile { profile, source: old } = publishing_profile;
         let new = VersionSource::read(&storage_profile.unwrap_or_default())?;
@@ -201,9 +225,13 @@ impl ImageVersionRequest {
         let source = match (old, new) {
             (Some(source), None) | (None, Some(source)) => source,
             (None, None) => {
-                return Err(Error::invalid(SOURCE, "there is no source: name what the version is made from"));
+                return Err(Error::new(one_source(SOURCE, "There is no source: name what the version is made from.")));
             }
-            (Some(_), Some(_)) => return Err(Error::invalid(SOURCE, "one and only one source type is allowed")),
+            (Some(_), Some(_)) => {
+                let advice =
+                    "Name the source in storageProfile, or in publishingProfile, as api-versions until 2019-03-01 did.";
+                return Err(Error::new(one_source(SOURCE, advice)));
+            }
         };
         let request = Self::new(location, profile, source)?;
         Ok(Self { tags, safety_profile, security_profile, legacy, ..request })
@@ -222,7 +250,7 @@ impl ImageVersionRequest {
             safety_profile: self.safety_profile,
             security_profile: self.security_profile.clone(),
         };
-        let json = RequestJson { location: self.location.clone(), tags: self.tags.clone(), properties };
+        let json = Body { location: self.location.clone(), tags: self.tags.clone(), properties };
         serde_json::to_value(json).unwrap_or_default()
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::body::from_body;
 use super::resource::{NoMore, resource};
 use super::{HyperVGeneration, ManagedImageId, OsState, OsType, Region, StorageProfile, Tags};
 
@@ -22,6 +23,12 @@ struct Properties {
     os_type: OsType,
     storage_profile: StorageProfile,
 }
+
+from_body!(Properties {
+    optional hyper_v_generation: "hyperVGeneration",
+    required os_type: "osType",
+    required storage_profile: "storageProfile",
+});
 
 impl ManagedImage {
     pub(crate) fn new(

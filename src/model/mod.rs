@@ -1,8 +1,10 @@
 //! What exists: galleries, image definitions, image versions, and what they carry.
 //!
-//! A value of these types is valid: it is checked once, when it is made or read, and not again. In JSON they have the
-//! form and the property names of Azure's REST API.
+//! A value of these types is valid: it is checked once, when it is made or read, and not again. In JSON galleries,
+//! definitions and versions have the form and the property names of Azure's REST API; managed images and snapshots, which
+//! another of Azure's services keeps, a form like it.
 
+mod body;
 mod encryption;
 mod flat_id;
 mod gallery;
@@ -28,17 +30,18 @@ mod tags;
 mod version_number;
 mod version_source;
 
-pub use encryption::EncryptionImages;
+pub use encryption::{DiskEncryptionSetId, EncryptionImages};
 pub use flat_id::{DiskId, ManagedImageId, SnapshotId, StorageAccountId, VirtualMachineId};
 pub use gallery::Gallery;
 pub use identifier::ImageIdentifier;
 pub use image_definition::{
-    Architecture, HyperVGeneration, ImageDefinition, ImageFeature, OsState, OsType, PurchasePlan,
+    Architecture, HyperVGeneration, ImageDefinition, ImageFeature, OsState, OsType, PurchasePlan, SecurityType,
 };
 pub use image_version::{ImageVersion, ImageVersionRequest};
 pub use limits::Limits;
 pub use managed_image::ManagedImage;
 pub use name::{GalleryName, ImageName, ResourceGroupName, SubscriptionId};
+pub(crate) use publishing_profile::out_of_range;
 pub use publishing_profile::{
     PublishingProfile, ReplicaCount, ReplicationMode, StorageAccountType, TargetRegion, TargetRegions,
 };

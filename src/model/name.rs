@@ -7,15 +7,48 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::serde_as_text;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Problem, Result};
 
 fn is_alphanumeric(byte: Option<u8>) -> bool {
     byte.is_some_and(|byte| byte.is_ascii_alphanumeric())
 }
 
+/// Azure's sentence about a gallery's name.
+fn not_a_gallery_name(_: &str) -> String {
+    "Gallery name is invalid. Allowed characters are English alphanumeric characters, with underscores, and periods allowed \
+     in the middle, up to 80 characters total. All other special characters, including dashes, are disallowed."
+        .to_owned()
+}
+
+/// Azure's sentence about the name of what is in a gallery.
+fn not_an_entity_name(name: &str) -> String {
+    format!(
+        r"The entity name '{}' is invalid according to its validation rule: ^[^_\W][\w-._]{{0,79}}(?<![-.])$.",
+        name.escape_debug()
+    )
+}
+
+/// What is wrong with a name that breaks `rule`, in Azure's words where it has some. Where the fault is how the name ends,
+/// Azure's front door has a code of its own.
+fn wrong(field: &str, name: &str, rule: &str, sentence: Option<fn(&str) -> String>) -> Error {
+    let shown = name.escape_debug();
+    let Some(sentence) = sentence else { return Error::invalid(field, format!("`{shown}` is not allowed: {rule}")) };
+    let problem = match name.chars().next_back() {
+        Some(last @ ('.' | '_' | '-')) => {
+            let what = format!(
+                "The provided resource name '{shown}' has these invalid trailing characters: '{last}'. The name can not end \
+                 with characters: '.', '_', '-'."
+            );
+            Problem::new(ErrorKind::Invalid, "InvalidResourceName", field, what)
+        }
+        _ => Problem::invalid(field, sentence(name)),
+    };
+    Error::new(problem.with_advice(format!("It is `{shown}`: {rule}.")))
+}
+
 /// Defines a name: its length, its further characters, its rule for the ends, and how errors tell the rule.
 macro_rules! name {
-    ($(#[$doc:meta])* $name:ident, $field:literal, $max:literal, $others:literal, $ends:expr, $rule:literal) => {
+    ($(#[$doc:meta])* $name:ident, $field:literal, $max:literal, $others:literal, $ends:expr, $sentence:expr, $rule:literal) => {
         $(#[$doc])*
         #[derive(Clone)]
         pub struct $name(Arc<str>);
@@ -35,7 +68,7 @@ macro_rules! name {
                 let (first, last) = (name.bytes().next(), name.bytes().next_back());
                 let ends: fn(Option<u8>, Option<u8>) -> bool = $ends;
                 if name.is_empty() || name.len() > $max || !name.bytes().all(inside) || !ends(first, last) {
-                    return Err(Error::invalid($field, format!("`{}` is not allowed: {}", name.escape_debug(), $rule)));
+                    return Err(wrong($field, name, $rule, $sentence));
                 }
                 Ok(Self(name.into()))
             }
@@ -100,13 +133,13 @@ macro_rules! name {
 
 name! {
     /// A subscription: 1 to 64 letters, digits and `-`. Azure's are UUIDs; a host may use other ids.
-    SubscriptionId, "subscriptionId", 64, b"-", |_, _| true,
+    SubscriptionId, "subscriptionId", 64, b"-", |_, _| true, None,
     "a subscription id has 1 to 64 letters, digits and `-`"
 }
 
 name! {
     /// A resource group: 1 to 90 letters, digits and `_-.()`, not ending in a period.
-    ResourceGroupName, "resourceGroupName", 90, b"_-.()", |_, last| last != Some(b'.'),
+    ResourceGroupName, "resourceGroupName", 90, b"_-.()", |_, last| last != Some(b'.'), None,
     "a resource group has 1 to 90 letters, digits and `_-.()`, and does not end in a period"
 }
 
@@ -122,13 +155,13 @@ name! {
     /// assert!("my-gallery".parse::<GalleryName>().is_err());
     /// # Ok::<(), compute_gallery::Error>(())
     /// ```
-    GalleryName, "gallery.name", 80, b"_.", |first, last| is_alphanumeric(first) && is_alphanumeric(last),
+    GalleryName, "gallery.name", 80, b"_.", |first, last| is_alphanumeric(first) && is_alphanumeric(last), Some(not_a_gallery_name),
     "a gallery name has 1 to 80 letters, digits, `_` and `.` (no `-`), and a letter or digit at both ends"
 }
 
 name! {
     /// An image definition's name: 1 to 80 letters, digits, `_`, `-` and `.`, a letter or digit at both ends.
-    ImageName, "galleryImage.name", 80, b"_-.", |first, last| is_alphanumeric(first) && is_alphanumeric(last),
+    ImageName, "galleryImage.name", 80, b"_-.", |first, last| is_alphanumeric(first) && is_alphanumeric(last), Some(not_an_entity_name),
     "an image definition name has 1 to 80 letters, digits, `_`, `-` and `.`, and a letter or digit at both ends"
 }
 

@@ -7,12 +7,14 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::body::{FromBody, from_body, from_body_by, located, plain};
 use super::{EncryptionImages, Region};
 use crate::error::{Error, Problem, Result};
 
 const TARGET: &str = "galleryImageVersion.properties.publishingProfile.targetRegions";
 
-/// How many replicas: 1 to 100.
+/// How many replicas: at least one, and as many as the service's [`Limits`](super::Limits) allow: up to 100, where
+/// nothing else is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
 pub struct ReplicaCount(u32);
@@ -31,14 +33,27 @@ impl TryFrom<u32> for ReplicaCount {
     type Error = Error;
 
     fn try_from(count: u32) -> Result<Self> {
-        if !(1..=100).contains(&count) {
-            let what = format!(
-                "The value '{count}' of parameter 'regionalReplicaCount' is out of range. The value must be between '1' \
-                 and '100', inclusive."
-            );
-            return Err(Error::invalid(TARGET, what));
+        match count {
+            0 => {
+                Err(Error::new(out_of_range("regionalReplicaCount", 0, super::Limits::default().replicas_per_region())))
+            }
+            _ => Ok(Self(count)),
         }
-        Ok(Self(count))
+    }
+}
+
+/// A count that is not from 1 to `most`.
+pub(crate) fn out_of_range(target: impl Into<String>, count: u32, most: u32) -> Problem {
+    let target = target.into();
+    let what = format!(
+        "The value '{count}' of parameter '{target}' is out of range. The value must be between '1' and '{most}', inclusive."
+    );
+    Problem::invalid(target, what)
+}
+
+impl FromBody for ReplicaCount {
+    fn from_body(path: &str, value: &serde_json::Value) -> Result<Self> {
+        plain::<u32>(path, value)?.try_into().map_err(|error| located(error, path))
     }
 }
 
@@ -62,6 +77,16 @@ pub enum StorageAccountType {
     /// In one zone, fast.
     #[serde(rename = "Premium_LRS")]
     PremiumLrs,
+}
+
+impl fmt::Display for StorageAccountType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::StandardLrs => "Standard_LRS",
+            Self::StandardZrs => "Standard_ZRS",
+            Self::PremiumLrs => "Premium_LRS",
+        })
+    }
 }
 
 /// A region that a version goes to. As text: `westeurope`, or `West Europe=2` with a replica count.
@@ -139,17 +164,36 @@ impl TargetRegion {
     }
 }
 
+from_body_by!(plain: StorageAccountType, ReplicationMode);
+
+from_body!(TargetRegion {
+    required region: "name",
+    optional regional_replica_count: "regionalReplicaCount",
+    optional storage_account_type: "storageAccountType",
+    optional encryption: "encryption",
+    optional exclude_from_latest: "excludeFromLatest",
+});
+
 impl FromStr for TargetRegion {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let Some((region, count)) = text.split_once('=') else { return Ok(Self::new(text.parse()?)) };
-        let number = count.trim().parse::<u32>().map_err(|_| {
-            let what = format!("`{}` is no replica count: write a region as `westeurope=2`", count.escape_debug());
-            Error::invalid(TARGET, what)
-        })?;
-        Ok(Self::new(region.parse()?).with_regional_replica_count(number.try_into()?))
+        let (region, count) = text.split_once('=').map_or((text, None), |(region, count)| (region, Some(count)));
+        let mut problems = Vec::new();
+        let region = region.parse::<Region>().map_err(|error| problems.extend(located(error, "name").into_problems()));
+        let count = count.map(read_count).transpose().map_err(|error| problems.extend(error.into_problems()));
+        Error::from_problems(problems)?;
+        let made = region.and_then(|region| Ok(Self { regional_replica_count: count?, ..Self::new(region) }));
+        made.map_err(|()| Error::invalid(TARGET, "it is not understood"))
     }
+}
+
+fn read_count(text: &str) -> Result<ReplicaCount> {
+    let number = text.trim().parse::<u32>().map_err(|_| {
+        let what = format!("`{}` is no replica count: write a region as `westeurope=2`", text.escape_debug());
+        Error::invalid("regionalReplicaCount", what)
+    });
+    number?.try_into()
 }
 
 /// The regions that a version goes to: at least one, none twice. As text: `westeurope=2,eastus`.
@@ -177,10 +221,12 @@ impl TargetRegions {
             return Err(Error::invalid(TARGET, "there is no target region: name at least the version's own location"));
         }
         let mut seen = BTreeSet::new();
-        let twice: Vec<_> = regions.iter().filter(|target| !seen.insert(&target.region)).collect();
-        let problems = twice.into_iter().map(|target| {
-            let what = format!("Duplicate regions are not allowed in target publishing regions: `{}`.", target.region);
-            Problem::invalid(TARGET, what)
+        let twice = regions.iter().enumerate().filter(|(_, target)| !seen.insert(&target.region));
+        let problems = twice.map(|(position, target)| {
+            let target_name = format!("{TARGET}[{position}].name");
+            let problem =
+                Problem::invalid(target_name, "Duplicate regions are not allowed in target publishing regions.");
+            problem.with_advice(format!("`{}` stands twice.", target.region))
         });
         Error::from_problems(problems.collect())?;
         Ok(Self(regions))
@@ -197,6 +243,22 @@ impl TargetRegions {
     }
 }
 
+impl FromBody for TargetRegions {
+    fn from_body(path: &str, value: &serde_json::Value) -> Result<Self> {
+        Self::new(Vec::from_body(path, value)?).map_err(|error| located(error, path))
+    }
+}
+
+from_body!(PublishingProfile {
+    required target_regions: "targetRegions",
+    optional replica_count: "replicaCount",
+    optional exclude_from_latest: "excludeFromLatest",
+    optional storage_account_type: "storageAccountType",
+    optional replication_mode: "replicationMode",
+    optional end_of_life_date: "endOfLifeDate",
+    optional published_date: "publishedDate",
+});
+
 impl TryFrom<Vec<TargetRegion>> for TargetRegions {
     type Error = Error;
 
@@ -209,7 +271,21 @@ impl FromStr for TargetRegions {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        Self::new(text.split(',').map(str::parse).collect::<Result<_>>()?)
+        let (mut regions, mut problems) = (Vec::new(), Vec::new());
+        for (position, text) in text.split(',').enumerate() {
+            match text.parse() {
+                Ok(region) => regions.push(region),
+                Err(error) => {
+                    let at = |problem: Problem| {
+                        let target = format!("{TARGET}[{position}].{}", problem.target());
+                        problem.at(&target)
+                    };
+                    problems.extend(Error::into_problems(error).into_iter().map(at));
+                }
+            }
+        }
+        Error::from_problems(problems)?;
+        Self::new(regions)
     }
 }
 

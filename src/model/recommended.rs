@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::body::{FromBody, from_body, located};
 use crate::error::{Error, Problem, Result};
 
 /// How many vCPUs and how much memory an image is made for. A recommendation: nothing is refused for it.
@@ -39,6 +40,16 @@ struct Unchecked {
     max: Option<u32>,
 }
 
+from_body!(RecommendedMachine { optional v_cpus: "vCPUs", optional memory: "memory" });
+
+from_body!(Unchecked { optional min: "min", optional max: "max" });
+
+impl FromBody for ResourceRange {
+    fn from_body(path: &str, value: &serde_json::Value) -> Result<Self> {
+        Self::try_from(Unchecked::from_body(path, value)?).map_err(|error| located(error, path))
+    }
+}
+
 impl TryFrom<Unchecked> for ResourceRange {
     type Error = Error;
 
@@ -57,11 +68,11 @@ impl ResourceRange {
         if let (Some(min), Some(max)) = (min, max)
             && min > max
         {
-            let what = format!(
-                "The minimum value `{min}` must not be greater than the maximum value `{max}`: exchange them, or leave \
-                 one out."
-            );
-            return Err(Error::new(Problem::invalid("galleryImage.properties.recommended", what)));
+            let target = "galleryImage.properties.recommended";
+            let what =
+                format!("The minimum value of '{target}' must not be greater than the maximum value of '{target}'.");
+            let advice = format!("`{min}` is greater than `{max}`: exchange them, or leave one out.");
+            return Err(Error::new(Problem::invalid(target, what).with_advice(advice)));
         }
         Ok(Self { min, max })
     }

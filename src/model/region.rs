@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::body::from_body_by;
 use crate::error::{Error, Result};
 
 /// A region: "South Central US" and "southcentralus" are one. Its name is in lower case and without spaces; in JSON it
@@ -39,6 +40,8 @@ impl Region {
         self.given.as_deref().unwrap_or(&self.name)
     }
 }
+
+from_body_by!(text: Region);
 
 impl PartialEq for Region {
     fn eq(&self, other: &Self) -> bool {

@@ -13,10 +13,8 @@ pub enum Cloud {
     Public,
     /// China.
     China,
-    /// The government of the US.
+    /// The government of the US, with the regions of its department of defence.
     UsGovernment,
-    /// The department of defence of the US.
-    UsDod,
     /// Germany's own, closed since.
     Germany,
     /// A host's own.
@@ -192,8 +190,16 @@ const AZURE: &[(Cloud, &[(&str, &str)])] = &[
             ("China North 3", "z"),
         ],
     ),
-    (Cloud::UsGovernment, &[("US Gov Arizona", "s"), ("US Gov Texas", "s"), ("US Gov Virginia", "sz")]),
-    (Cloud::UsDod, &[("US DoD Central", "s"), ("US DoD East", "s")]),
+    (
+        Cloud::UsGovernment,
+        &[
+            ("US DoD Central", "sr"),
+            ("US DoD East", "sr"),
+            ("US Gov Arizona", "s"),
+            ("US Gov Texas", "s"),
+            ("US Gov Virginia", "sz"),
+        ],
+    ),
     (Cloud::Germany, &[("Germany Central", ""), ("Germany Northeast", "")]),
 ];
 
@@ -256,29 +262,51 @@ impl RegionCatalog {
         }
         let near = self.iter().filter(|known| shares_a_word(&known.display_name, region.as_str()));
         let near: Vec<_> = near.map(|known| format!("`{}`", known.region)).collect();
-        let known = if near.is_empty() { format!("{} others", self.regions.len()) } else { near.join(", ") };
+        let all = self.regions.keys().map(Region::as_str).collect::<Vec<_>>().join(",");
         let what = format!(
-            "The provided location '{region}' is not available for resource type '{kind}'. Available are {known}; a \
-             host adds its own with `RegionCatalog::with_region`."
+            "The provided location '{region}' is not available for resource type '{kind}'. List of available regions for the \
+             resource type is '{all}'."
         );
-        Some(Problem::new(ErrorKind::Invalid, "LocationNotAvailableForResourceType", "location", what))
+        let advice = match near.is_empty() {
+            true => "A host adds its own with `RegionCatalog::with_region`.".to_owned(),
+            false => format!(
+                "Perhaps {} is meant; a host adds its own with `RegionCatalog::with_region`.",
+                near.join(" or ")
+            ),
+        };
+        let problem = Problem::new(ErrorKind::Invalid, "LocationNotAvailableForResourceType", "location", what);
+        Some(problem.with_advice(advice))
     }
 
-    /// What is wrong with keeping a version that is made in `home` in `region`.
+    /// What is wrong with having something in `region` in a gallery of `gallery`: a gallery stays in its cloud.
+    pub(crate) fn problem_with_cloud(&self, gallery: &Region, region: &Region, target: &str) -> Option<Problem> {
+        let (of_gallery, of_region) = (self.get(gallery)?, self.get(region)?);
+        (of_gallery.cloud != of_region.cloud).then(|| {
+            let what = format!(
+                "region `{region}` is in another cloud ({:?}) than the gallery's location `{gallery}` ({:?}): make a gallery \
+                 there, and publish to it",
+                of_region.cloud, of_gallery.cloud
+            );
+            Problem::invalid(target, what)
+        })
+    }
+
+    /// What is wrong with keeping a version that is made in `home` in `region`, which stands at `target`.
     pub(crate) fn problems_with_target(
         &self,
+        target: &str,
         subscription: &SubscriptionId,
         home: &Region,
         region: &Region,
         account: StorageAccountType,
     ) -> Vec<Problem> {
-        const TARGET: &str = "galleryImageVersion.properties.publishingProfile.targetRegions";
+        let name = format!("{target}.name");
         let Some(info) = self.get(region) else {
             let problem = self.problem_with_location("Microsoft.Compute/galleries/images/versions", region);
-            return problem.into_iter().collect();
+            return problem.into_iter().map(|problem| problem.at(&name)).collect();
         };
         let mut problems = Vec::new();
-        let mut wrong = |what: String| problems.push(Problem::invalid(TARGET, what));
+        let mut wrong = |what: String| problems.push(Problem::invalid(name.as_str(), what));
         if let Some(home) = self.get(home) {
             if home.cloud != info.cloud {
                 wrong(format!(
@@ -300,9 +328,9 @@ impl RegionCatalog {
             ));
         }
         if account == StorageAccountType::StandardZrs && !info.zones {
-            wrong(format!(
-                "ZRS storage account type is not supported in this region: `{region}` has no zones; use Standard_LRS there"
-            ));
+            let what = "ZRS storage account type is not supported in this region.";
+            let problem = Problem::invalid(format!("{target}.storageAccountType"), what);
+            problems.push(problem.with_advice(format!("`{region}` has no zones: use Standard_LRS there.")));
         }
         problems
     }
@@ -327,8 +355,13 @@ mod tests {
     fn problems(home: &str, target: &str, account: StorageAccountType) -> String {
         let catalog = RegionCatalog::default();
         let subscription = "dev".parse().unwrap();
-        let problems =
-            catalog.problems_with_target(&subscription, &home.parse().unwrap(), &target.parse().unwrap(), account);
+        let problems = catalog.problems_with_target(
+            "targetRegions[0]",
+            &subscription,
+            &home.parse().unwrap(),
+            &target.parse().unwrap(),
+            account,
+        );
         Error::from_problems(problems).err().map_or_else(String::new, |error| error.to_string())
     }
 
@@ -351,7 +384,8 @@ mod tests {
         assert_eq!(problems("westeurope", "eastus", StandardZrs), "");
         assert!(problems("westeurope", "westus", StandardZrs).contains("ZRS storage account type is not supported"));
         assert!(problems("westeurope", "chinaeast", StandardLrs).contains("another cloud"));
-        assert!(problems("usgovtexas", "usdodeast", StandardLrs).contains("another cloud"));
+        let dod = problems("usgovtexas", "usdodeast", StandardLrs);
+        assert!(dod.contains("not on its allow-list") && !dod.contains("another cloud"), "{dod}");
         assert!(problems("westeurope", "australiacentral", StandardLrs).contains("not on its allow-list"));
         assert!(problems("swedencentral", "swedencentral", StandardLrs).contains("target region only"));
         assert_eq!(problems("westeurope", "swedencentral", StandardLrs), "");
@@ -364,6 +398,6 @@ mod tests {
             ("dev".parse().unwrap(), "Australia Central 2".parse().unwrap());
         let catalog = RegionCatalog::default().with_allowed(subscription.clone(), region.clone());
         let lrs = StorageAccountType::StandardLrs;
-        assert!(catalog.problems_with_target(&subscription, &region, &region, lrs).is_empty());
+        assert!(catalog.problems_with_target("targetRegions[0]", &subscription, &region, &region, lrs).is_empty());
     }
 }

@@ -50,20 +50,6 @@ pub(super) struct WrittenProperties<'a, P, R> {
     pub(super) provisioning_state: &'static str,
 }
 
-/// The body of a request that creates a resource: all but its id, which is the request's address.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Body<P> {
-    pub(super) location: Region,
-    #[serde(default, skip_serializing_if = "Tags::is_empty")]
-    pub(super) tags: Tags,
-    pub(super) properties: P,
-}
-
-/// Reads a body; `target` is what errors call it.
-pub(super) fn read<T: serde::de::DeserializeOwned>(target: &str, body: &Value) -> Result<T> {
-    T::deserialize(body).map_err(|error| Error::invalid(target, format!("the body is not understood: {error}")))
-}
-
 /// A JSON merge patch (RFC 7396): objects are merged, null removes, all else replaces.
 pub(super) fn merge(into: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
@@ -83,6 +69,31 @@ pub(super) fn merge(into: &mut Value, patch: &Value) {
     }
 }
 
+/// A patch as it is to be merged: tags that are there already in their spelling, so that none is merged beside itself, and
+/// without an empty list of target regions, which keeps those that there are.
+pub(super) fn prepared(target: &str, patch: &Value, tags: &Tags) -> Result<Value> {
+    let mut patch = patch.clone();
+    if patch.pointer("/properties/restore").is_some_and(|restore| restore != &Value::Bool(false)) {
+        let what = "restoring is an operation of its own: `Session::restore`";
+        return Err(Error::invalid(format!("{target}.properties.restore"), what));
+    }
+    if let Some(Value::Object(profile)) = patch.pointer_mut("/properties/publishingProfile") {
+        let is_empty = |regions: &Value| regions.as_array().is_some_and(Vec::is_empty) || regions.is_null();
+        if profile.get("targetRegions").is_some_and(is_empty) {
+            profile.remove("targetRegions");
+        }
+    }
+    if let Some(Value::Object(changed)) = patch.get_mut("tags") {
+        for (name, _) in tags.iter() {
+            let given = changed.keys().find(|given| given.eq_ignore_ascii_case(name)).cloned();
+            if let Some(value) = given.and_then(|given| changed.remove(&given)) {
+                changed.insert(name.to_owned(), value);
+            }
+        }
+    }
+    Ok(patch)
+}
+
 /// What a property means that is not there.
 const DEFAULTS: &[(&str, &str)] = &[
     ("hyperVGeneration", "\"V1\""),
@@ -94,6 +105,7 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("hostCaching", "\"None\""),
     ("permissions", "\"Private\""),
     ("isSoftDeleteEnabled", "false"),
+    ("retentionPeriodInDays", "7"),
     ("allowDeletionOfReplicatedLocations", "false"),
     ("blockDeletionBeforeEndOfLife", "false"),
 ];
@@ -128,7 +140,7 @@ fn compare(path: &str, old: &Value, new: &Value, paths: &mut Vec<String>) {
         // A list is one property: it differs, or not.
         (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
             let mut within = Vec::new();
-            a.iter().zip(b).for_each(|(a, b)| compare(path, a, b, &mut within));
+            in_order(path, a).into_iter().zip(in_order(path, b)).for_each(|(a, b)| compare(path, a, b, &mut within));
             if !within.is_empty() {
                 paths.push(path.to_owned());
             }
@@ -138,9 +150,24 @@ fn compare(path: &str, old: &Value, new: &Value, paths: &mut Vec<String>) {
     }
 }
 
-/// Ids and names are compared without case.
+/// Ids, names and features are compared without case.
 fn is_name(path: &str) -> bool {
-    path == "id" || path == "name" || path.starts_with("properties.identifier.")
+    let last = path.rsplit('.').next().unwrap_or(path);
+    let is_id = (last == "id" || last.ends_with("Id")) && !path.starts_with("tags.");
+    let below = ["properties.identifier.", "properties.features."];
+    is_id || path == "name" || below.iter().any(|below| path.starts_with(below))
+}
+
+/// The items of a list; by what tells them apart, where their order does not count.
+fn in_order<'a>(path: &str, items: &'a [Value]) -> Vec<&'a Value> {
+    let key = match path {
+        "properties.features" => "name",
+        _ if path.ends_with(".dataDiskImages") => "lun",
+        _ => return items.iter().collect(),
+    };
+    let mut items: Vec<&Value> = items.iter().collect();
+    items.sort_by_key(|item| item.get(key).map(|key| (key.as_u64(), key.to_string().to_ascii_lowercase())));
+    items
 }
 
 fn is_region(path: &str) -> bool {
@@ -199,10 +226,10 @@ macro_rules! resource {
             ///
             /// # Errors
             ///
-            /// `Invalid`, naming the property.
+            /// `Invalid`, with everything that is wrong, each problem with the path of its property.
             pub fn from_body(id: $id, body: &serde_json::Value) -> $crate::error::Result<Self> {
-                let $crate::model::resource::Body { location, tags, properties } =
-                    $crate::model::resource::read::<$crate::model::resource::Body<$properties>>(Self::TARGET, body)?;
+                use $crate::model::body::{Body, FromBody};
+                let Body { location, tags, properties } = Body::<$properties>::from_body(Self::TARGET, body)?;
                 Self::assemble(id, location, tags, properties)
             }
 
@@ -218,7 +245,7 @@ macro_rules! resource {
             /// The body of the request that creates it.
             pub fn body(&self) -> serde_json::Value {
                 let Self { location, tags, properties, .. } = self.clone();
-                let body = $crate::model::resource::Body { location, tags, properties };
+                let body = $crate::model::body::Body { location, tags, properties };
                 serde_json::to_value(body).unwrap_or_default()
             }
 
@@ -229,7 +256,8 @@ macro_rules! resource {
             /// `Invalid`, naming the property.
             pub fn patched(&self, patch: &serde_json::Value) -> $crate::error::Result<Self> {
                 let mut body = self.body();
-                $crate::model::resource::merge(&mut body, patch);
+                let patch = $crate::model::resource::prepared(Self::TARGET, patch, &self.tags)?;
+                $crate::model::resource::merge(&mut body, &patch);
                 Self::from_body(self.id.clone(), &body)
             }
         }
@@ -260,6 +288,20 @@ macro_rules! resource {
     };
 }
 pub(super) use resource;
+
+/// A resource that can be updated.
+macro_rules! updatable {
+    ($name:ident) => {
+        impl $name {
+            /// The same, with the spelling of names in `before`, which it is to replace: case is kept as it was first.
+            pub(crate) fn spelled_as(&self, before: &Self) -> Self {
+                let (id, tags) = (before.id.clone(), self.tags.spelled_as(&before.tags));
+                Self { id, tags, ..self.clone() }
+            }
+        }
+    };
+}
+pub(super) use updatable;
 
 /// Nothing that is written beside the given properties.
 #[derive(Serialize)]

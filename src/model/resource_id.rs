@@ -3,12 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::body::from_body_by;
 use super::serde_as_text;
 use super::{
     DiskId, GalleryName, ImageName, ManagedImageId, ResourceGroupName, SnapshotId, StorageAccountId, SubscriptionId,
     VersionNumber, VirtualMachineId,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 
 /// The id of a gallery: `/subscriptions/…/resourceGroups/…/providers/Microsoft.Compute/galleries/…`.
 ///
@@ -122,6 +123,19 @@ impl ImageVersionId {
 }
 
 impl ResourceId {
+    /// What follows its provider: `Microsoft.Compute/galleries/…`.
+    pub(crate) fn path(&self) -> String {
+        let id = self.to_string();
+        id.split_once("/providers/").map_or_else(String::new, |(_, path)| path.to_owned())
+    }
+
+    /// Its name behind those of its parents: `gallery/image/1.0.0`.
+    pub(crate) fn names(&self) -> String {
+        let path = self.path();
+        // Provider and kind, then a name for every other segment.
+        path.split('/').skip(2).step_by(2).collect::<Vec<_>>().join("/")
+    }
+
     /// The subscription and resource group that it is in.
     pub fn resource_group(&self) -> (&SubscriptionId, &ResourceGroupName) {
         match self {
@@ -151,11 +165,17 @@ type FlatKind = fn(SubscriptionId, ResourceGroupName, ImageName) -> ResourceId;
 
 impl<'a> Segments<'a> {
     fn wrong(&self, what: &str) -> Error {
-        Error::invalid("id", format!("`{}` is no resource id of a gallery: {what}", self.id.escape_debug()))
+        let sentence = format!(
+            "Property id '{}' at path 'id' is invalid. Expect fully qualified resource Id that start with \
+             '/subscriptions/{{subscriptionId}}' or '/providers/{{resourceProviderNamespace}}/'.",
+            self.id.escape_debug()
+        );
+        Error::new(Problem::invalid("id", sentence).with_advice(format!("Here {what}.")))
     }
 
     fn literal(&mut self, expected: &str) -> Result<()> {
         match self.rest.next() {
+            Some("") if self.rest.clone().next().is_none() => Err(self.wrong("it ends with a `/`: leave that out")),
             Some(segment) if segment.eq_ignore_ascii_case(expected) => Ok(()),
             Some(segment) => Err(self.wrong(&format!("`{}` stands where `{expected}` must", segment.escape_debug()))),
             None => Err(self.wrong(&format!("it ends where `{expected}` must follow"))),
@@ -183,7 +203,19 @@ impl<'a> Segments<'a> {
 
     fn value<T: FromStr<Err = Error>>(&mut self, what: &str) -> Result<T> {
         let segment = self.rest.next().ok_or_else(|| self.wrong(&format!("it ends where the {what} must follow")))?;
-        segment.parse().map_err(|error: Error| self.wrong(&format!("its {what} is wrong")).with_source(error))
+        segment.parse().map_err(|error: Error| {
+            let why = error.problems().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            self.wrong(&format!("its {what} is wrong, {}", why.trim_end_matches('.')))
+        })
+    }
+
+    /// Nothing follows.
+    fn end(&mut self, last: &str) -> Result<()> {
+        match self.rest.next() {
+            None => Ok(()),
+            Some("") => Err(self.wrong("it ends with a `/`: leave that out")),
+            Some(extra) => Err(self.wrong(&format!("`{}` follows the {last}", extra.escape_debug()))),
+        }
     }
 }
 
@@ -203,10 +235,7 @@ impl FromStr for ResourceId {
         if let Some(flat) = segments.flat_kind() {
             let name = segments.value("name")?;
             let id = flat(subscription, resource_group, name);
-            return match segments.rest.next() {
-                None => Ok(id),
-                Some(extra) => Err(segments.wrong(&format!("`{}` follows the name", extra.escape_debug()))),
-            };
+            return segments.end("name").map(|()| id);
         }
         segments.literal("Microsoft.Compute")?;
         segments.literal("galleries")?;
@@ -221,10 +250,7 @@ impl FromStr for ResourceId {
         }
         segments.literal("versions")?;
         let version = definition.version(segments.value("version")?);
-        match segments.rest.next() {
-            None => Ok(Self::ImageVersion(version)),
-            Some(extra) => Err(segments.wrong(&format!("`{}` follows the version", extra.escape_debug()))),
-        }
+        segments.end("version").map(|()| Self::ImageVersion(version))
     }
 }
 
@@ -237,7 +263,10 @@ macro_rules! one_kind {
             fn from_str(text: &str) -> Result<Self> {
                 match text.parse()? {
                     ResourceId::$kind(id) => Ok(id),
-                    other => Err(Error::invalid("id", format!(concat!("`{}` is not the id of ", $what), other))),
+                    other => {
+                        let what = format!(concat!("`{}` is not the id of ", $what), other);
+                        Err(Error::invalid("id", what))
+                    }
                 }
             }
         }
@@ -255,6 +284,7 @@ macro_rules! one_kind {
         }
 
         serde_as_text!($type);
+        from_body_by!(text: $type);
     };
 }
 
@@ -267,6 +297,7 @@ one_kind!(DiskId, Disk, "a managed disk");
 one_kind!(VirtualMachineId, VirtualMachine, "a VM");
 one_kind!(StorageAccountId, StorageAccount, "a storage account");
 serde_as_text!(ResourceId);
+from_body_by!(text: ResourceId);
 
 impl fmt::Display for GalleryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -317,7 +348,9 @@ mod tests {
             ("subscriptions/dev", "must start with `/subscriptions/`"),
             ("/subscriptions/dev/groups/a", "`groups` stands where `resourceGroups` must"),
             ("/subscriptions/dev", "it ends where `resourceGroups` must follow"),
-            (&format!("{VERSION}/"), "follows the version"),
+            (&format!("{VERSION}/"), "it ends with a `/`"),
+            ("/subscriptions/dev/resourceGroups/a/providers/Microsoft.Compute/galleries/g/", "it ends with a `/`"),
+            (&format!("{VERSION}/x"), "follows the version"),
             (&VERSION.replace("1.2.3", "1.2"), "its version is wrong"),
             (&VERSION.replace("Contoso", "my-gallery"), "its gallery name is wrong"),
             (&VERSION.replace("/dev", "/"), "its subscription is wrong"),

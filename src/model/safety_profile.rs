@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::body::from_body;
+
 /// What of a version must not be deleted too early.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -11,6 +13,11 @@ pub struct SafetyProfile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     block_deletion_before_end_of_life: Option<bool>,
 }
+
+from_body!(SafetyProfile {
+    optional allow_deletion_of_replicated_locations: "allowDeletionOfReplicatedLocations",
+    optional block_deletion_before_end_of_life: "blockDeletionBeforeEndOfLife",
+});
 
 impl SafetyProfile {
     /// Sets whether the version may be taken out of a region again. Not by default.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::body::{from_body, from_body_by};
+
 /// The firmware settings that a version asks for. Kept for the host that makes the VM.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -58,6 +60,19 @@ pub enum UefiKeyType {
     /// A certificate.
     X509,
 }
+
+from_body_by!(plain: UefiKeyType);
+
+from_body!(SecurityProfile { optional uefi_settings: "uefiSettings" });
+
+from_body!(UefiSettings {
+    default signature_template_names: "signatureTemplateNames",
+    optional additional_signatures: "additionalSignatures",
+});
+
+from_body!(UefiSignatures { optional pk: "pk", default kek: "kek", default db: "db", default dbx: "dbx" });
+
+from_body!(UefiKey { required kind: "type", required value: "value" });
 
 impl SecurityProfile {
     /// The firmware settings.

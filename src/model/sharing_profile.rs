@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::body::{from_body, from_body_by};
+
 /// With whom a gallery can be shared, beyond role assignments.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -37,6 +39,20 @@ pub struct CommunityGalleryInfo {
     /// The first part of its public name.
     pub public_name_prefix: String,
 }
+
+from_body_by!(plain: SharingPermissions);
+
+from_body!(SharingProfile {
+    optional permissions: "permissions",
+    optional community_gallery_info: "communityGalleryInfo",
+});
+
+from_body!(CommunityGalleryInfo {
+    required publisher_uri: "publisherUri",
+    required publisher_contact: "publisherContact",
+    required eula: "eula",
+    required public_name_prefix: "publicNamePrefix",
+});
 
 impl SharingProfile {
     /// A profile without community information.

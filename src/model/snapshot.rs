@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::body::from_body;
 use super::resource::{NoMore, resource};
 use super::{HyperVGeneration, OsType, Region, SnapshotId, Tags};
 
@@ -23,6 +24,12 @@ struct Properties {
     hyper_v_generation: Option<HyperVGeneration>,
     disk_size_bytes: u64,
 }
+
+from_body!(Properties {
+    optional os_type: "osType",
+    optional hyper_v_generation: "hyperVGeneration",
+    required disk_size_bytes: "diskSizeBytes",
+});
 
 impl Snapshot {
     pub(crate) fn new(id: SnapshotId, location: Region, disk_size_bytes: u64) -> Self {

@@ -3,6 +3,8 @@
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
+use super::body::from_body;
+
 /// Whether deleted versions can be restored, and for how long.
 ///
 /// In the retention period a deleted version can still be deployed by its id, and restored; it is never the latest.
@@ -14,6 +16,11 @@ pub struct SoftDeletePolicy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     retention_period_in_days: Option<u32>,
 }
+
+from_body!(SoftDeletePolicy {
+    optional is_soft_delete_enabled: "isSoftDeleteEnabled",
+    optional retention_period_in_days: "retentionPeriodInDays",
+});
 
 /// What the service had before the period could be chosen.
 const RETENTION_DAYS: u32 = 7;
@@ -34,6 +41,11 @@ impl SoftDeletePolicy {
     /// Whether deleted versions can be restored.
     pub fn is_enabled(&self) -> bool {
         self.is_soft_delete_enabled.unwrap_or(false)
+    }
+
+    /// For how many days, where that is said.
+    pub fn retention_period_in_days(&self) -> Option<u32> {
+        self.retention_period_in_days
     }
 
     /// For how long.

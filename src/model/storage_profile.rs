@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::body::{FromBody, located};
 use super::version_source::{DiskJson, StorageJson, VersionSource, lun_problems};
 use crate::error::{Error, Result};
 
@@ -130,6 +131,12 @@ impl StorageProfile {
     /// The data disks.
     pub fn data_disk_images(&self) -> &[DataDiskImage] {
         &self.data_disk_images
+    }
+}
+
+impl FromBody for StorageProfile {
+    fn from_body(path: &str, value: &serde_json::Value) -> Result<Self> {
+        Self::try_from(StorageJson::from_body(path, value)?).map_err(|error| located(error, path))
     }
 }
 

@@ -1,16 +1,56 @@
 //! Tags.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::body::{FromBody, located, plain};
 use crate::error::{Error, Problem, Result};
 
 /// Names and values that a host hangs on a resource: up to 50, a name of 1 to 512 characters without `<>%&\?/`, a value
 /// of up to 256.
+///
+/// Names are compared without case (that of ASCII) and keep their first spelling: a tag that is given again in another
+/// case is the same tag, and the value given last is its value.
+///
+/// ```
+/// use compute_gallery::model::Tags;
+///
+/// let tags = Tags::new([("Stage".to_owned(), "test".to_owned()), ("stage".to_owned(), "prod".to_owned())].into())?;
+/// assert_eq!(tags.iter().collect::<Vec<_>>(), [("Stage", "prod")]);
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "BTreeMap<String, String>")]
-pub struct Tags(BTreeMap<String, String>);
+pub struct Tags(BTreeMap<TagName, String>);
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+struct TagName(String);
+
+impl Ord for TagName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        fn folded(name: &TagName) -> impl Iterator<Item = u8> + '_ {
+            name.0.bytes().map(|byte| byte.to_ascii_lowercase())
+        }
+        folded(self).cmp(folded(other))
+    }
+}
+
+impl PartialOrd for TagName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for TagName {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for TagName {}
 
 impl Tags {
     /// Tags from names and values.
@@ -21,9 +61,6 @@ impl Tags {
     pub fn new(tags: BTreeMap<String, String>) -> Result<Self> {
         let problem = |what: String| Problem::invalid("tags", what);
         let mut problems = Vec::new();
-        if tags.len() > 50 {
-            problems.push(problem(format!("there are `{}` tags, at most 50 are allowed", tags.len())));
-        }
         for (name, value) in &tags {
             if !(1..=512).contains(&name.chars().count()) || name.contains(['<', '>', '%', '&', '\\', '?', '/']) {
                 let rule = "a tag's name has 1 to 512 characters, none of `<>%&\\?/`";
@@ -33,8 +70,14 @@ impl Tags {
                 problems.push(problem(format!("the value of `{}` has more than 256 characters", name.escape_debug())));
             }
         }
+        let mut all = BTreeMap::new();
+        // A key that is there already keeps its spelling.
+        tags.into_iter().for_each(|(name, value)| drop(all.insert(TagName(name), value)));
+        if all.len() > 50 {
+            problems.push(problem(format!("there are `{}` tags, at most 50 are allowed", all.len())));
+        }
         Error::from_problems(problems)?;
-        Ok(Self(tags))
+        Ok(Self(all))
     }
 
     /// Whether there are none.
@@ -44,7 +87,13 @@ impl Tags {
 
     /// Names with their values, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.0.iter().map(|(name, value)| (name.0.as_str(), value.as_str()))
+    }
+
+    /// The same tags, those that `before` has too in its spelling.
+    pub(crate) fn spelled_as(&self, before: &Self) -> Self {
+        let spelled = |name: &TagName| before.0.get_key_value(name).map_or(name, |(name, _)| name).clone();
+        Self(self.0.iter().map(|(name, value)| (spelled(name), value.clone())).collect())
     }
 }
 
@@ -53,5 +102,11 @@ impl TryFrom<BTreeMap<String, String>> for Tags {
 
     fn try_from(tags: BTreeMap<String, String>) -> Result<Self> {
         Self::new(tags)
+    }
+}
+
+impl FromBody for Tags {
+    fn from_body(path: &str, value: &serde_json::Value) -> Result<Self> {
+        Self::new(plain(path, value)?).map_err(|error| located(error, path))
     }
 }

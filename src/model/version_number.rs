@@ -1,12 +1,16 @@
 //! The number of an image version.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use super::serde_as_text;
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 
 /// `Major.Minor.Patch`, each from 0 to 2147483647; no pre-release, no build. Ordered numerically.
+///
+/// Leading zeros do not count and are kept as written: `2022.01.08` is 2022.1.8.
 ///
 /// ```
 /// use compute_gallery::model::VersionNumber;
@@ -15,17 +19,24 @@ use crate::error::{Error, Result};
 /// assert!(version > "1.0.9".parse()?);
 /// assert_eq!(semver::Version::from(version), semver::Version::new(1, 0, 12));
 /// assert!(VersionNumber::try_from("1.0.0-rc.1".parse::<semver::Version>().unwrap()).is_err());
+///
+/// let dated: VersionNumber = "2022.01.08".parse()?;
+/// assert_eq!(dated, "2022.1.8".parse()?);
+/// assert_eq!(dated.to_string(), "2022.01.08");
 /// # Ok::<(), compute_gallery::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug)]
 pub struct VersionNumber {
-    major: u32,
-    minor: u32,
-    patch: u32,
+    parts: [u32; 3],
+    /// With how many digits each part is written, at least.
+    digits: [u8; 3],
 }
 
 /// The largest that each part can be: Azure's are 32-bit signed.
 const MAX: u32 = i32::MAX as u32;
+
+/// With how many digits a part can be written: as many as the largest has.
+const MAX_DIGITS: u8 = 10;
 
 impl VersionNumber {
     /// A version number of three parts.
@@ -34,47 +45,81 @@ impl VersionNumber {
     ///
     /// `Invalid` where a part is above 2147483647.
     pub fn new(major: u32, minor: u32, patch: u32) -> Result<Self> {
-        if [major, minor, patch].iter().any(|part| *part > MAX) {
-            return Err(wrong(&format!("{major}.{minor}.{patch}")));
-        }
-        Ok(Self { major, minor, patch })
+        Self::of([major, minor, patch], [1; 3]).ok_or_else(|| wrong(&format!("{major}.{minor}.{patch}")))
+    }
+
+    fn of(parts: [u32; 3], digits: [u8; 3]) -> Option<Self> {
+        parts.iter().all(|part| *part <= MAX).then_some(Self { parts, digits })
     }
 
     /// The first part.
     pub fn major(&self) -> u32 {
-        self.major
+        let [major, ..] = self.parts;
+        major
     }
 
     /// The second part.
     pub fn minor(&self) -> u32 {
-        self.minor
+        let [_, minor, _] = self.parts;
+        minor
     }
 
     /// The third part.
     pub fn patch(&self) -> u32 {
-        self.patch
+        let [.., patch] = self.parts;
+        patch
     }
 
     /// The number with the next patch; `None` after the last.
     pub fn next_patch(&self) -> Option<Self> {
-        Self::new(self.major, self.minor, self.patch + 1).ok()
+        Self::of([self.major(), self.minor(), self.patch() + 1], self.digits)
     }
 
     /// The number with the next minor part and patch 0; `None` after the last.
     pub fn next_minor(&self) -> Option<Self> {
-        Self::new(self.major, self.minor + 1, 0).ok()
+        Self::of([self.major(), self.minor() + 1, 0], self.digits)
     }
 
     /// The number with the next major part, minor part and patch 0; `None` after the last.
     pub fn next_major(&self) -> Option<Self> {
-        Self::new(self.major + 1, 0, 0).ok()
+        Self::of([self.major() + 1, 0, 0], self.digits)
     }
 }
 
 fn wrong(value: &str) -> Error {
-    let rule = "an image version is named Major.Minor.Patch, three whole numbers from 0 to 2147483647 without leading \
-                zeros, such as 1.0.0";
-    Error::invalid("galleryImageVersion.name", format!("`{}` is not allowed: {rule}", value.escape_debug()))
+    let sentence = "The image version name is invalid. The image version name should follow Major(int).Minor(int).Patch(int) \
+                    format, for e.g: 1.0.0, 2018.12.1 etc.";
+    let advice = format!(
+        "`{}` is not three whole numbers from 0 to 2147483647, of at most {MAX_DIGITS} digits.",
+        value.escape_debug()
+    );
+    Error::new(Problem::invalid("galleryImageVersion.name", sentence).with_advice(advice))
+}
+
+impl PartialEq for VersionNumber {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts == other.parts
+    }
+}
+
+impl Eq for VersionNumber {}
+
+impl Ord for VersionNumber {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.parts.cmp(&other.parts)
+    }
+}
+
+impl PartialOrd for VersionNumber {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Hash for VersionNumber {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.parts.hash(state);
+    }
 }
 
 impl FromStr for VersionNumber {
@@ -82,20 +127,24 @@ impl FromStr for VersionNumber {
 
     fn from_str(text: &str) -> Result<Self> {
         let part = |part: &str| {
-            let plain = part.bytes().all(|byte| byte.is_ascii_digit()) && (part == "0" || !part.starts_with('0'));
-            if plain { part.parse().ok() } else { None }
+            let digits = u8::try_from(part.len()).ok().filter(|digits| *digits <= MAX_DIGITS)?;
+            let number = part.parse().ok().filter(|_| part.bytes().all(|byte| byte.is_ascii_digit()))?;
+            // Without a zero at the front a number is written with as many digits as it needs.
+            Some((number, if part.starts_with('0') { digits } else { 1 }))
         };
-        let parts = text.split('.').map(part).collect::<Option<Vec<u32>>>();
-        match parts.as_deref() {
-            Some(&[major, minor, patch]) => Self::new(major, minor, patch),
-            _ => Err(wrong(text)),
-        }
+        let parts = text.split('.').map(part).collect::<Option<Vec<(u32, u8)>>>();
+        let number = match parts.as_deref() {
+            Some(&[(major, a), (minor, b), (patch, c)]) => Self::of([major, minor, patch], [a, b, c]),
+            _ => None,
+        };
+        number.ok_or_else(|| wrong(text))
     }
 }
 
 impl fmt::Display for VersionNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
+        let ([major, minor, patch], [a, b, c]) = (self.parts, self.digits.map(usize::from));
+        write!(f, "{major:0a$}.{minor:0b$}.{patch:0c$}")
     }
 }
 
@@ -103,7 +152,8 @@ serde_as_text!(VersionNumber);
 
 impl From<VersionNumber> for semver::Version {
     fn from(number: VersionNumber) -> Self {
-        Self::new(number.major.into(), number.minor.into(), number.patch.into())
+        let [major, minor, patch] = number.parts.map(u64::from);
+        Self::new(major, minor, patch)
     }
 }
 
@@ -129,17 +179,31 @@ mod tests {
             "1.0.0.0",
             "1.0.0-pre",
             "+1.0.0",
-            "01.0.0",
             "1..0",
             "1.0.2147483648",
             "1.0.x",
             " 1.0.0",
             "1.0.99999999999",
+            "1.0.00000000001",
         ] {
             let error = wrong.parse::<VersionNumber>().unwrap_err().to_string();
             assert!(error.contains(&format!("`{wrong}`")), "{error}");
         }
         assert_eq!("1.0.2147483647".parse::<VersionNumber>().unwrap().next_patch(), None);
+    }
+
+    #[test]
+    fn leading_zeros_do_not_count_and_are_kept() {
+        let read = |text: &str| text.parse::<VersionNumber>().unwrap();
+        for text in ["202511.07.0", "2022.01.08", "00.0.000", "0.0.0", "2147483647.0000000001.10"] {
+            assert_eq!(read(text).to_string(), text);
+        }
+        assert_eq!(read("2022.01.08"), read("2022.1.8"));
+        assert!(read("2022.01.08") < read("2022.1.10") && read("2022.01.08") < read("2022.010.1"));
+        assert_eq!(read("2022.01.08").next_patch().unwrap().to_string(), "2022.01.09");
+        assert_eq!(read("2022.01.09").next_patch().unwrap().to_string(), "2022.01.10");
+        let same = std::collections::HashSet::from([read("1.0.0"), read("01.0.00")]);
+        assert_eq!(same.len(), 1);
     }
 
     proptest! {

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::body::{from_body, from_body_by};
 use super::{
     DiskId, HostCaching, ImageVersionId, ManagedImageId, ResourceId, SnapshotId, StorageAccountId, VirtualMachineId,
 };
@@ -104,8 +105,17 @@ impl SourceDisks {
         let mut seen = BTreeSet::new();
         for disk in std::iter::once(&os_disk).chain(data_disks.iter().map(|(_, disk)| disk)) {
             if !seen.insert(&disk.reference) {
-                let what = format!("source `{}` stands twice: each disk has a source of its own", disk.reference);
-                problems.push(Problem::invalid(TARGET, what));
+                let what = match &disk.reference {
+                    DiskReference::Vhd { uri, .. } => {
+                        format!("OSDiskImage and DataDiskImage cannot point to same blob {uri}")
+                    }
+                    _ => {
+                        "Duplicated source ids are found in the input disks. Source id should be unique for each disk."
+                            .to_owned()
+                    }
+                };
+                let advice = format!("`{}` stands twice.", disk.reference);
+                problems.push(Problem::invalid(TARGET, what).with_advice(advice));
             }
         }
         Error::from_problems(problems)?;
@@ -126,15 +136,15 @@ impl SourceDisks {
 /// What is wrong with the LUNs of an image's data disks.
 pub(crate) fn lun_problems(luns: impl Iterator<Item = u32>) -> Vec<Problem> {
     let (mut seen, mut problems) = (BTreeSet::new(), Vec::new());
-    for lun in luns {
-        let mut wrong = |rule: &str| {
-            problems.push(Problem::invalid(format!("{TARGET}.dataDiskImages"), format!("LUN `{lun}` {rule}")));
-        };
+    for (position, lun) in luns.enumerate() {
+        let target = format!("{TARGET}.dataDiskImages[{position}].lun");
         if !seen.insert(lun) {
-            wrong("is used twice: each data disk has one of its own");
+            let what = "Duplicated lun numbers have been detected in the input data disks. Lun number must be unique for each \
+                        data disk.";
+            problems.push(Problem::invalid(&*target, what).with_advice(format!("LUN `{lun}` is used twice.")));
         }
         if lun > 63 {
-            wrong("is above 63");
+            problems.push(Problem::invalid(target, format!("LUN `{lun}` is above 63")));
         }
     }
     problems
@@ -183,6 +193,40 @@ pub(super) struct DiskJson {
     pub(super) host_caching: Option<HostCaching>,
 }
 
+from_body_by!(plain: HostCaching);
+
+from_body!(StorageJson {
+    optional source: "source",
+    optional os_disk_image: "osDiskImage",
+    default data_disk_images: "dataDiskImages",
+});
+
+from_body!(SourceJson {
+    optional id: "id",
+    optional virtual_machine_id: "virtualMachineId",
+    optional community_gallery_image_id: "communityGalleryImageId",
+    optional uri: "uri",
+    optional storage_account_id: "storageAccountId",
+});
+
+from_body!(DiskJson {
+    optional lun: "lun",
+    optional source: "source",
+    optional size_in_gb: "sizeInGB",
+    optional size_in_bytes: "sizeInBytes",
+    optional host_caching: "hostCaching",
+});
+
+/// Azure's sentence for a source that is named in two ways, or in none.
+const ONE_SOURCE: &str = "The gallery artifact version source can only be specified either directly under storageProfile or \
+                          within individual OS or data disks. One and only one source type (user image, snapshot, disk, \
+                          virtual machine) can be provided.";
+
+/// What is wrong with the place or number of sources.
+pub(super) fn one_source(target: impl Into<String>, advice: &str) -> Problem {
+    Problem::invalid(target, ONE_SOURCE).with_advice(advice)
+}
+
 impl SourceJson {
     pub(super) fn of_id(id: ResourceId) -> Self {
         Self { id: Some(id), ..Self::default() }
@@ -198,9 +242,8 @@ impl VersionSource {
             (Some(source), false) => Self::of_all(source).map(Some),
             (None, true) => Self::of_disks(json).map(Some),
             (Some(_), true) => {
-                let what = "one and only one source type is allowed: name a source for the whole image, or one for \
-                            each disk";
-                Err(Error::invalid(TARGET, what))
+                let advice = "Name a source for the whole image, or one for each disk.";
+                Err(Error::new(one_source(TARGET, advice)))
             }
         }
     }
@@ -219,12 +262,12 @@ impl VersionSource {
             }
             (None, None, Some(id)) => Ok(Self::CommunityGalleryImage(id.clone())),
             (Some(id), None, None) => {
-                let what = format!("`{id}` must be a managed image, a VM or a gallery image version");
+                let what = format!(
+                    "The source id: {id} must either be a managed image, virtual machine or another gallery image version"
+                );
                 Err(Error::invalid(format!("{target}.id"), what))
             }
-            _ => {
-                Err(Error::invalid(target, "one and only one source is allowed: name an id, a VM or a community image"))
-            }
+            _ => Err(Error::new(one_source(target, "Name one id, one VM or one community image."))),
         }
     }
 
@@ -239,21 +282,44 @@ impl VersionSource {
                     DiskReference::Vhd { uri, storage_account }
                 }
                 SourceJson { id: Some(id), uri: None, .. } => {
-                    return Err(Error::invalid(target, format!("`{id}` must be a managed disk or a snapshot")));
+                    let what = format!("The source id: {id} must be a managed disk or snapshot.");
+                    return Err(Error::invalid(format!("{target}.id"), what));
                 }
-                _ => return Err(Error::invalid(target, "a disk image has one source: `id`, or `uri` of a VHD")),
+                _ => {
+                    return Err(Error::new(one_source(
+                        target,
+                        "A disk image has one source: `id`, or `uri` of a VHD.",
+                    )));
+                }
             };
             Ok(SourceDisk { reference, host_caching: json.host_caching })
         };
-        let os_disk = json.os_disk_image.as_ref().ok_or_else(|| {
-            Error::invalid(format!("{TARGET}.osDiskImage"), "there are data disks and no OS disk: name its source")
-        })?;
-        let data_disks = json.data_disk_images.iter().map(|json| {
-            let lun =
-                json.lun.ok_or_else(|| Error::invalid(format!("{TARGET}.dataDiskImages.lun"), "it is missing"))?;
-            Ok((lun, disk(json, "dataDiskImages")?))
-        });
-        let disks = SourceDisks::new(disk(os_disk, "osDiskImage")?, data_disks.collect::<Result<_>>()?)?;
+        let (mut problems, mut data_disks) = (Vec::new(), Vec::new());
+        let os_disk = match &json.os_disk_image {
+            Some(os_disk) => disk(os_disk, "osDiskImage"),
+            None => {
+                let what = "there are data disks and no OS disk: name its source";
+                Err(Error::invalid(format!("{TARGET}.osDiskImage"), what))
+            }
+        };
+        for (position, json) in json.data_disk_images.iter().enumerate() {
+            let place = format!("dataDiskImages[{position}]");
+            match json.lun {
+                Some(lun) => match disk(json, &place) {
+                    Ok(disk) => data_disks.push((lun, disk)),
+                    Err(error) => problems.extend(error.into_problems()),
+                },
+                None => {
+                    let target = format!("{TARGET}.{place}.lun");
+                    let what = format!("Required parameter '{target}' is missing (null).");
+                    problems.push(Problem::invalid(target, what));
+                }
+            }
+        }
+        let disks = os_disk.and_then(|os_disk| SourceDisks::new(os_disk, data_disks));
+        let disks = disks.map_err(|error| problems.splice(0..0, error.into_problems()).for_each(drop));
+        Error::from_problems(problems)?;
+        let disks = disks.map_err(|()| Error::invalid(TARGET, "it is not complete"))?;
         Ok(Self::Disks(disks))
     }
 

@@ -242,25 +242,25 @@ impl Rights {
 
     fn refused(&self, need: &Need, decision: &Decision) -> Problem {
         let (caller, action, scope) = (&self.caller, need.action, &need.scope);
-        let reason = match (decision, BuiltInRole::least_for(action)) {
+        let advice = match (decision, BuiltInRole::least_for(action)) {
             (Decision::NotGranted { .. }, Some(role)) => {
                 let role = role.definition();
-                format!("no role allows it there or above: one that does is `{}`", role.role_name())
+                format!("No role allows it there or above: one that does is `{}`.", role.role_name())
             }
-            _ => decision.to_string(),
+            _ => format!("Why: {decision}."),
         };
         let (code, what) = match decision {
-            Decision::NotInTenant { subscription: Some(subscription), .. } => {
+            Decision::NotInTenant { subscription: Some(subscription) } if need.of != Of::Operation => {
                 let what = format!(
-                    "The client '{caller}' is not authorized to access linked subscription '{subscription}' for \
-                     '{action}': {decision}."
+                    "The client '{caller}' has permission to perform action '{action}' on scope '{scope}', however the current \
+                     tenant is not authorized to access linked subscription '{subscription}'."
                 );
                 ("LinkedAuthorizationFailed", what)
             }
             _ if need.of != Of::Operation => {
                 let what = format!(
-                    "The client '{caller}' has permission on the scope of the operation, but lacks '{action}' on the \
-                     linked scope '{scope}': {reason}."
+                    "The client '{caller}' has permission on the scope of the operation; however, it does not have permission \
+                     to perform action '{action}' on the linked scope(s) '{scope}' or the linked scope(s) are invalid."
                 );
                 ("LinkedAuthorizationFailed", what)
             }
@@ -268,12 +268,12 @@ impl Rights {
                 let what = format!(
                     "The client '{caller}' does not have authorization to perform action '{action}' over scope \
                      '{scope}' or the scope is invalid. If access was recently granted, please refresh your \
-                     credentials. ({reason})"
+                     credentials."
                 );
                 ("AuthorizationFailed", what)
             }
         };
-        Problem::new(ErrorKind::Forbidden, code, action.as_str(), what)
+        Problem::new(ErrorKind::Forbidden, code, action.as_str(), what).with_advice(advice)
     }
 
     /// The caller as a consumer of what others share.

@@ -56,6 +56,7 @@ pub struct GalleryServiceBuilder {
     common_store: Option<Arc<dyn BlobStore>>,
     region_stores: BTreeMap<Region, Vec<Arc<dyn BlobStore>>>,
     adopted: BTreeSet<Region>,
+    one_store_for_all_zones: bool,
     region_catalog: RegionCatalog,
     limits: Limits,
     workers: Workers,
@@ -93,7 +94,7 @@ impl GalleryServiceBuilder {
 
     /// A store for each of a region's three zones. What is to be kept on `Standard_ZRS` is kept in all three, and outlives
     /// the loss of any one of them; all else is kept in the first alone. Each store remembers which zone it is, and is refused
-    /// in another's place. Regions with one store keep everything in that.
+    /// in another's place. A region with one store takes no `Standard_ZRS`, unless [`one_store_for_all_zones`](Self::one_store_for_all_zones) is said.
     pub fn zonal_region_stores<S: BlobStore>(mut self, region: Region, zones: [S; 3]) -> Self {
         let zones = zones.into_iter().map(|store| Arc::new(store) as Arc<dyn BlobStore>);
         self.region_stores.insert(region, zones.collect());
@@ -108,6 +109,13 @@ impl GalleryServiceBuilder {
     /// place of one store, or the other way round. The store's former owner can no longer use it.
     pub fn adopt_region_store(mut self, region: Region) -> Self {
         self.adopted.insert(region);
+        self
+    }
+
+    /// Takes `Standard_ZRS` also where a region has one store, which then stands for all its zones: each replica is kept
+    /// once, and plans and prices say `Standard_LRS`. For tests of software that asks for it.
+    pub fn one_store_for_all_zones(mut self) -> Self {
+        self.one_store_for_all_zones = true;
         self
     }
 
@@ -279,7 +287,7 @@ impl GalleryServiceBuilder {
         } = self;
         let zones = |(region, zones): (Region, Vec<_>)| (region, zones.into_iter().map(steady).collect());
         let (region_stores, common_store) = (region_stores.into_iter().map(zones).collect(), common_store.map(steady));
-        let regions = Regions::new(
+        let mut regions = Regions::new(
             region_stores,
             common_store,
             catalog.clone(),
@@ -287,6 +295,7 @@ impl GalleryServiceBuilder {
             clock.clone(),
             deadlines.for_zone(),
         );
+        regions.one_store_for_all_zones = self.one_store_for_all_zones;
         for region in &self.adopted {
             regions.adopt(region).await?;
         }

@@ -1,6 +1,7 @@
 //! Creating and updating what has no bytes: galleries, definitions, and where versions go.
 
 use super::authorize::{Need, Rights};
+use super::parts::Parts;
 use super::plan::{Operation, Plan, RegionPlan};
 use super::rules;
 use super::session::Session;
@@ -22,7 +23,7 @@ impl Session {
         let rights = self.clone();
         let judge = move |state: &_, parts: &_| {
             let there = crate::catalog::State::gallery(state, gallery.id());
-            if there.is_some_and(|there| differences(&**there, &gallery).is_empty()) {
+            if there.is_some_and(|there| differences(&**there, &gallery.spelled_as(there)).is_empty()) {
                 return Plan::default();
             }
             let mut problems = rules::create_gallery(state, parts, &rights.rights(), &gallery);
@@ -44,9 +45,9 @@ impl Session {
     pub fn create_image_definition(&self, definition: ImageDefinition) -> Operation<ImageDefinition> {
         let (created, needs) = (definition.clone(), vec![Need::new(Action::WriteImage, definition.id())]);
         let rights = self.clone();
-        let judge = move |state: &_, parts: &super::parts::Parts| {
+        let judge = move |state: &_, parts: &Parts| {
             let there = crate::catalog::State::definition(state, definition.id());
-            if there.is_some_and(|there| differences(&**there, &definition).is_empty()) {
+            if there.is_some_and(|there| differences(&**there, &definition.spelled_as(there)).is_empty()) {
                 return Plan::default();
             }
             let problems = rules::create_definition(state, parts, &rights.rights(), &definition);
@@ -68,10 +69,11 @@ impl Session {
             let Some(old) = state.gallery(gallery.id()) else {
                 return Plan::refused(vec![rules::missing(gallery.id())]);
             };
+            let gallery = gallery.spelled_as(old);
             if differences(&**old, &gallery).is_empty() {
                 return Plan::default();
             }
-            let mut problems = rules::update_gallery(old, &gallery);
+            let mut problems = rules::update_gallery(state, old, &gallery);
             if old.soft_delete_policy() != gallery.soft_delete_policy() {
                 problems.extend(may_not_switch_soft_delete(&session.rights(), state, gallery.id()));
             }
@@ -88,10 +90,11 @@ impl Session {
     /// As [`update_gallery`](Self::update_gallery), and `Invalid` for an end of life that is past.
     pub fn update_image_definition(&self, definition: ImageDefinition) -> Operation<ImageDefinition> {
         let (updated, needs) = (definition.clone(), vec![Need::new(Action::WriteImage, definition.id())]);
-        let judge = move |state: &crate::catalog::State, parts: &super::parts::Parts| {
+        let judge = move |state: &crate::catalog::State, parts: &Parts| {
             let Some(old) = state.definition(definition.id()) else {
                 return Plan::refused(vec![rules::missing(definition.id())]);
             };
+            let definition = definition.spelled_as(old);
             if differences(&**old, &definition).is_empty() {
                 return Plan::default();
             }
@@ -106,23 +109,23 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// As [`update_gallery`](Self::update_gallery); `Conflict` where regions would be removed and the safety profile does
-    /// not allow it; `Invalid` as for [`publish`](Self::publish).
+    /// As [`update_gallery`](Self::update_gallery); `Invalid` where regions would be removed and the safety profile does
+    /// not allow it, and as for [`publish`](Self::publish).
     pub fn update_image_version(&self, version: ImageVersion) -> Operation<ImageVersion> {
         let (updated, needs) = (version.clone(), vec![Need::new(Action::WriteVersion, version.id())]);
-        let judge = move |state: &crate::catalog::State, parts: &super::parts::Parts| {
+        let judge = move |state: &crate::catalog::State, parts: &Parts| {
             let there = state.version(version.id()).filter(|record| !state.is_gone(record, parts.log_time()));
             let Some(old) = there else {
                 return Plan::refused(vec![rules::missing(version.id())]);
             };
             // The service's own date is not the caller's to give.
-            let version = version.published_as(&old.version);
+            let version = version.published_as(&old.version).spelled_as(&old.version);
             if differences(&*old.version, &version).is_empty() {
                 return Plan::default();
             }
-            let problems = rules::update_version(parts, parts.clock.now(), old, &version);
+            let problems = rules::update_version(state, parts, old, &version);
             let plan = Plan::of_event(problems, Event::ImageVersionUpdated { version: version.clone() });
-            Plan { regions: moves(old, &version), ..plan }
+            Plan { regions: moves(parts, old, &version), ..plan }
         };
         Operation::new(self, needs, judge, |_| updated)
     }
@@ -134,7 +137,7 @@ impl Session {
     /// `NotFound` where there is none, or its retention is over; `Unavailable`, `StorageFull`, `Unknown`.
     pub fn restore(&self, version: &ImageVersionId) -> Operation<()> {
         let (id, needs) = (version.clone(), vec![Need::new(Action::WriteVersion, version)]);
-        let judge = move |state: &crate::catalog::State, parts: &super::parts::Parts| {
+        let judge = move |state: &crate::catalog::State, parts: &Parts| {
             let there = state.version(&id).filter(|record| !state.is_gone(record, parts.log_time()));
             match there.map(|record| record.soft_deleted) {
                 None => Plan::refused(vec![rules::missing(&id)]),
@@ -153,14 +156,14 @@ pub(super) fn may_not_switch_soft_delete(rights: &Rights, state: &State, gallery
 }
 
 /// What changing a version moves: everything, where a region is new; a copy for each new replica.
-pub(super) fn moves(old: &VersionRecord, new: &ImageVersion) -> Vec<RegionPlan> {
+pub(super) fn moves(parts: &Parts, old: &VersionRecord, new: &ImageVersion) -> Vec<RegionPlan> {
     let (profile, size) = (new.publishing_profile(), old.content.stored_bytes);
     let targets = profile.target_regions().iter().map(|target| target.region());
     let plans = targets.filter_map(|region| {
         let (wanted, ready) = (profile.replicas_in(region)?, old.replicas_ready(region));
         let crossing = if ready == 0 && region != new.location() { size } else { 0 };
         let stored = size * u64::from(wanted.saturating_sub(ready));
-        (stored > 0).then(|| RegionPlan::new(new.location(), profile, region, (wanted, crossing, stored)))
+        (stored > 0).then(|| RegionPlan::new(parts, new.location(), profile, region, (wanted, crossing, stored)))
     });
     plans.collect()
 }

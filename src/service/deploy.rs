@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::path::Path;
 
-use super::authorize::read_action;
 use super::reader::ImageReader;
 use super::rules::missing;
 use super::session::Session;
@@ -84,11 +83,11 @@ impl Session {
     /// `Forbidden`; `NotFound` where it can't be deployed there; `Unavailable`, `Corrupt`.
     pub async fn pool(&self, image: impl Into<ResourceId>, region: &Region) -> Result<Pool> {
         let (view, image) = (self.refresh().await?, image.into());
-        view.require(read_action(&image), image.clone())?;
+        view.require_linked(&image)?;
         let id = match &image {
             ResourceId::ImageDefinition(definition) => {
                 let latest = view.latest(definition, region)?;
-                view.require_through(definition, latest.id())?;
+                view.require_linked_through(definition, latest.id())?;
                 latest.id().into()
             }
             other => other.clone(),
@@ -165,7 +164,7 @@ impl Deployment {
     ///
     /// # Errors
     ///
-    /// `NotFound` without the version or the data disk, or where the version is not complete in the region; `Conflict`
+    /// `NotFound` without the version, or where it is not complete in the region; `Invalid` without the data disk; `Conflict`
     /// where something that is not a regular file is in the way, or another deployment writes the same disk to the same path;
     /// `Unknown` where the file is there and its directory could not be synced; `Corrupt` where every replica is damaged; `StorageFull`;
     /// `Unavailable`.
@@ -236,16 +235,16 @@ impl Deployment {
         let id = match &self.image {
             ImageRef::Public(image) => return self.public_source(&view, image).await,
             ImageRef::Latest(definition, version) => {
-                view.require_through(definition, version)?;
+                view.require_linked_through(definition, version)?;
                 version.into()
             }
             ImageRef::Id(id) => {
                 // By a definition, the right to see it is needed; by a version, that to see the version.
-                view.require(read_action(id), id.clone())?;
+                view.require_linked(id)?;
                 match id {
                     ResourceId::ImageDefinition(definition) => {
                         let latest = view.latest(definition, &self.region)?;
-                        view.require_through(definition, latest.id())?;
+                        view.require_linked_through(definition, latest.id())?;
                         latest.id().into()
                     }
                     other => other.clone(),
@@ -277,11 +276,9 @@ impl Deployment {
         let replicas = Replicas::new(self.slots(view, &id, chosen, &placed)?);
         let manifest = replicas.manifest(&placed.content.manifest_id()).await?;
         let disk = manifest.disks.iter().find(|disk| disk.lun == self.lun).ok_or_else(|| {
-            let what = format!(
-                "The value of parameter imageReference is invalid: `{id}` has no data disk with LUN `{}`",
-                self.lun.unwrap_or_default()
-            );
-            Error::new(Problem::new(ErrorKind::NotFound, "InvalidParameter", "imageReference.lun", what))
+            let problem = Problem::invalid("imageReference.lun", "The value of parameter imageReference is invalid.");
+            let advice = format!("`{id}` has no data disk with LUN `{}`.", self.lun.unwrap_or_default());
+            Error::new(problem.with_advice(advice))
         })?;
         let disk = disk.clone();
         Ok(Source { replicas, manifest, disk, chosen, lease })
@@ -295,12 +292,24 @@ pub(super) struct Placed {
     pub(super) account: StorageAccountType,
 }
 
+/// An image that can't be deployed in a region.
+pub(super) fn not_available(id: &dyn std::fmt::Display, region: &Region) -> Problem {
+    let what = format!(
+        "The gallery image {id} is not available in {region} region. Please contact image owner to replicate to this region, \
+         or change your requested region."
+    );
+    Problem::new(ErrorKind::NotFound, "GalleryImageNotFound", id.to_string(), what)
+}
+
 /// What an image holds, and how many replicas of it a region can deploy from.
 pub(super) fn place(view: &CatalogView, id: &ResourceId, region: &Region) -> Result<Placed> {
     let state = view.state();
     let (content, replicas, elsewhere) = match id {
         ResourceId::ImageVersion(id) => {
-            let record = view.record(id)?;
+            let record = view.record(id).map_err(|_| {
+                let advice = "There is no such version: publish it, or correct the number.";
+                Error::new(not_available(id, region).with_advice(advice))
+            })?;
             let elsewhere = record.ready_regions().cloned().collect();
             (Some(record.content.clone()), record.replicas_ready(region), elsewhere)
         }
@@ -322,12 +331,9 @@ pub(super) fn place(view: &CatalogView, id: &ResourceId, region: &Region) -> Res
     };
     if replicas == 0 {
         let complete = elsewhere.iter().map(|region| format!("`{region}`")).collect::<Vec<_>>().join(", ");
-        let what = format!(
-            "The gallery image {id} is not available in {region} region. Please contact image owner to replicate to this \
-             region, or change your requested region. It is complete in {}.",
-            if complete.is_empty() { "no region yet" } else { complete.as_str() }
-        );
-        return Err(Error::new(Problem::new(ErrorKind::NotFound, "GalleryImageNotFound", id.to_string(), what)));
+        let complete = if complete.is_empty() { "no region yet" } else { complete.as_str() };
+        let advice = format!("It is complete in {complete}.");
+        return Err(Error::new(not_available(id, region).with_advice(advice)));
     }
     let account = match id {
         ResourceId::ImageVersion(id) => view.record(id)?.version.publishing_profile().storage_account_type_in(region),

@@ -148,11 +148,11 @@ impl Session {
                     plan.problems.extend(refused);
                     continue;
                 }
-                let problems = rules::update_version(parts, parts.clock.now(), old, &version);
+                let problems = rules::update_version(state, parts, old, &version);
                 let stands =
                     |problem: &Problem| !policy.removes_protected || problem.code() != rules::INCOMPLETE_TARGETS;
                 plan.problems.extend(problems.into_iter().filter(stands));
-                plan.regions.extend(moves(old, &version));
+                plan.regions.extend(moves(parts, old, &version));
                 plan.events.push(Event::ImageVersionUpdated { version });
             }
             if !plan.problems.is_empty() {

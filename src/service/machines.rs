@@ -5,13 +5,11 @@ use std::marker::PhantomData;
 use std::str::FromStr;
 use std::sync::PoisonError;
 
-use super::authorize::read_action;
-use super::deploy::Deployment;
-use super::rules::missing;
+use super::deploy::{Deployment, not_available};
 use super::session::Session;
 use crate::catalog::CarriedIdentity;
 use crate::error::{Error, ErrorKind, Problem, Result};
-use crate::model::{ImageDefinitionId, ImageVersionId, OsState, Region, ResourceId};
+use crate::model::{ImageDefinitionId, ImageVersionId, OsState, Region, ResourceId, SecurityType};
 
 /// The name of a VM or scale set, and its computer name: 1 to 64 letters, digits and `-`, not only digits, no `-` at
 /// either end. (A Windows VM's computer name has at most 15: its OS cuts it.)
@@ -61,6 +59,14 @@ impl OsProfile {
     }
 }
 
+/// What of an image is known beside its id.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    carried: Option<CarriedIdentity>,
+    /// The only security type that VMs of it can have, if there is one.
+    security_type: Option<SecurityType>,
+}
+
 /// The state of a generalized image: what is of one machine or user was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Generalized;
@@ -83,11 +89,13 @@ impl BootImage {
     ///
     /// # Errors
     ///
-    /// `Conflict`.
+    /// `Invalid`.
     pub fn generalized(self) -> Result<Image<Generalized>> {
         match self {
             Self::Generalized(image) => Ok(image),
-            Self::Specialized(image) => Err(image.other_state("specialized: parameter 'osProfile' is not allowed")),
+            Self::Specialized(image) => {
+                Err(image.other_state("Parameter 'osProfile' is not allowed.", OsState::Specialized))
+            }
         }
     }
 
@@ -95,11 +103,13 @@ impl BootImage {
     ///
     /// # Errors
     ///
-    /// `Conflict`.
+    /// `Invalid`.
     pub fn specialized(self) -> Result<Image<Specialized>> {
         match self {
             Self::Specialized(image) => Ok(image),
-            Self::Generalized(image) => Err(image.other_state("generalized: parameter 'osProfile' is required")),
+            Self::Generalized(image) => {
+                Err(image.other_state("Required parameter 'osProfile' is missing (null).", OsState::Generalized))
+            }
         }
     }
 }
@@ -126,7 +136,7 @@ pub struct Image<S> {
     region: Region,
     /// The definition that it was found by, and the version.
     by_definition: Option<(ImageDefinitionId, ImageVersionId)>,
-    carried: Option<CarriedIdentity>,
+    known: Known,
     state: PhantomData<S>,
 }
 
@@ -143,6 +153,9 @@ pub struct NewVm {
     pub computer_name: Option<String>,
     /// What makes it one of its own; `None` where the image is specialized.
     pub os_profile: Option<OsProfile>,
+    security_type: SecurityType,
+    /// The only one that it can have, if there is one.
+    only_security_type: Option<SecurityType>,
     /// Other VMs that this caller has made of this image in this process and that have the same computer name: change it in
     /// one of them.
     pub collides_with: Vec<MachineName>,
@@ -173,18 +186,18 @@ impl Session {
     /// image; `Unavailable`, `Corrupt`.
     pub async fn boot_image(&self, image: impl Into<ResourceId>, region: &Region) -> Result<BootImage> {
         let (view, image) = (self.refresh().await?, image.into());
-        view.require(read_action(&image), image.clone())?;
+        view.require_linked(&image)?;
         let mut by_definition = None;
-        let (id, state, carried) = match image {
+        let (id, state, known) = match image {
             ResourceId::ImageDefinition(definition) => {
                 let latest = view.latest(&definition, region)?.id().clone();
                 by_definition = Some((definition, latest.clone()));
-                self.of_version(&view, latest)?
+                self.of_version(&view, latest, region)?
             }
-            ResourceId::ImageVersion(version) => self.of_version(&view, version)?,
+            ResourceId::ImageVersion(version) => self.of_version(&view, version, region)?,
             ResourceId::ManagedImage(image) => {
                 let state = view.managed_image(&image)?.os_state();
-                (image.into(), state, None)
+                (image.into(), state, Known::default())
             }
             other => {
                 let what = "VMs are made from image versions, definitions and managed images";
@@ -196,10 +209,11 @@ impl Session {
         let (session, region) = (self.clone(), region.clone());
         Ok(match state {
             OsState::Generalized => {
-                BootImage::Generalized(Image { session, id, region, by_definition, carried: None, state: PhantomData })
+                let known = Known { carried: None, ..known };
+                BootImage::Generalized(Image { session, id, region, by_definition, known, state: PhantomData })
             }
             OsState::Specialized => {
-                BootImage::Specialized(Image { session, id, region, by_definition, carried, state: PhantomData })
+                BootImage::Specialized(Image { session, id, region, by_definition, known, state: PhantomData })
             }
         })
     }
@@ -208,12 +222,15 @@ impl Session {
         &self,
         view: &super::view::CatalogView,
         id: ImageVersionId,
-    ) -> Result<(ResourceId, OsState, Option<CarriedIdentity>)> {
+        region: &Region,
+    ) -> Result<(ResourceId, OsState, Known)> {
         // Whoever may deploy a version is told what it needs, though they may not see its definition.
-        let definition = view.state().definition(id.definition());
-        let state = definition.ok_or_else(|| Error::new(missing(id.definition())))?.os_state();
-        let carried = view.record(&id)?.carried.clone();
-        Ok((id.into(), state, carried))
+        let Some(definition) = view.state().definition(id.definition()) else {
+            return Err(Error::new(not_available(&id, region)));
+        };
+        let record = view.record(&id).map_err(|_| Error::new(not_available(&id, region)))?;
+        let known = Known { carried: record.carried.clone(), security_type: definition.required_security_type() };
+        Ok((id.into(), definition.os_state(), known))
     }
 }
 
@@ -223,8 +240,14 @@ impl<S> Image<S> {
         &self.id
     }
 
-    fn other_state(&self, state: &str) -> Error {
-        Error::new(Problem::new(ErrorKind::Conflict, "InvalidParameter", self.id.to_string(), format!("it is {state}")))
+    /// The only security type that VMs of it can have, where its definition says one.
+    pub fn security_type(&self) -> Option<SecurityType> {
+        self.known.security_type
+    }
+
+    fn other_state(&self, sentence: &str, state: OsState) -> Error {
+        let problem = Problem::invalid("osProfile", sentence);
+        Error::new(problem.with_advice(format!("`{}` is {}.", self.id, format!("{state:?}").to_ascii_lowercase())))
     }
 
     fn new_vm(&self, name: MachineName, computer_name: Option<String>, os_profile: Option<OsProfile>) -> NewVm {
@@ -240,23 +263,41 @@ impl<S> Image<S> {
         }
         let (session, id, region) = (self.session.clone(), self.id.clone(), self.region.clone());
         let by_definition = self.by_definition.clone();
-        NewVm { session, id, region, by_definition, name, computer_name, os_profile, collides_with }
+        let only_security_type = self.known.security_type;
+        let security_type = only_security_type.unwrap_or_default();
+        NewVm {
+            session,
+            id,
+            region,
+            by_definition,
+            name,
+            computer_name,
+            os_profile,
+            security_type,
+            only_security_type,
+            collides_with,
+        }
     }
 
     /// Refuses more instances than a scale set of this kind of image can have.
     fn holds(&self, instances: u32) -> Result<()> {
         let limits = &self.session.parts.limits;
-        let (most, kind) = match self.id {
-            ResourceId::ManagedImage(_) => (limits.scale_set_instances_from_managed_image(), "a managed image"),
-            _ => (limits.scale_set_instances_from_gallery(), "a gallery image"),
+        let (most, kind, fix) = match self.id {
+            ResourceId::ManagedImage(_) => (
+                limits.scale_set_instances_from_managed_image(),
+                "a managed image",
+                "make several, or use a gallery image",
+            ),
+            _ => (limits.scale_set_instances_from_gallery(), "a gallery image", "make several"),
         };
-        if instances <= most {
-            return Ok(());
+        match instances {
+            0 => Err(Error::invalid("sku.capacity", "a scale set has at least one instance, not `0`")),
+            _ if instances <= most => Ok(()),
+            _ => {
+                let what = format!("a scale set from {kind} has at most {most} instances, not `{instances}`: {fix}");
+                Err(Error::new(Problem::new(ErrorKind::LimitReached, "OperationNotAllowed", "sku.capacity", what)))
+            }
         }
-        let what = format!(
-            "a scale set from {kind} has at most {most} instances, not `{instances}`: make several, or use a gallery image"
-        );
-        Err(Error::new(Problem::new(ErrorKind::LimitReached, "OperationNotAllowed", "sku.capacity", what)))
     }
 
     fn new_scale_set(&self, name: MachineName, instances: u32, os_profile: Option<OsProfile>) -> Result<ScaleSet<S>>
@@ -288,13 +329,13 @@ impl Image<Generalized> {
 impl Image<Specialized> {
     /// What the VM that it was made from left in it, where that is known.
     pub fn carried(&self) -> Option<&CarriedIdentity> {
-        self.carried.as_ref()
+        self.known.carried.as_ref()
     }
 
     /// What to mind with VMs of it.
     pub fn advice(&self) -> Vec<String> {
         let mut advice = Vec::new();
-        if let Some(CarriedIdentity { computer_name, accounts }) = &self.carried {
+        if let Some(CarriedIdentity { computer_name, accounts }) = &self.known.carried {
             advice.push(format!(
                 "every VM is called `{computer_name}` until that is changed: change it to avoid collisions"
             ));
@@ -311,7 +352,7 @@ impl Image<Specialized> {
 
     /// A VM of it.
     pub fn vm(&self, name: MachineName) -> NewVm {
-        let computer_name = self.carried.as_ref().map(|carried| carried.computer_name.clone());
+        let computer_name = self.known.carried.as_ref().map(|carried| carried.computer_name.clone());
         self.new_vm(name, computer_name, None)
     }
 
@@ -326,6 +367,29 @@ impl Image<Specialized> {
 }
 
 impl NewVm {
+    /// The security type that it is to have: its image's only one, else the standard, until another is set.
+    pub fn security_type(&self) -> SecurityType {
+        self.security_type
+    }
+
+    /// Sets the security type.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` where the image makes VMs of another security type only.
+    pub fn with_security_type(mut self, security_type: SecurityType) -> Result<Self> {
+        if let Some(only) = self.only_security_type.filter(|only| *only != security_type) {
+            let what = format!(
+                "The gallery image '{}' only supports creation of VMs and VM Scale Sets with '{only}' security type.",
+                self.id
+            );
+            let problem = Problem::new(ErrorKind::Invalid, "BadRequest", "securityProfile.securityType", what);
+            return Err(Error::new(problem.with_advice(format!("It is `{security_type}`."))));
+        }
+        self.security_type = security_type;
+        Ok(self)
+    }
+
     /// The deployment of its OS disk; `.data_disk(lun)` makes it that of another.
     pub fn deploy(&self) -> Deployment {
         match &self.by_definition {
@@ -355,7 +419,7 @@ impl<S> ScaleSet<S> {
 
     /// The computer name that several of its instances have, if the image is specialized: change it in all but one.
     pub fn colliding_name(&self) -> Option<&str> {
-        let carried = self.image.carried.as_ref().filter(|_| self.instances > 1);
+        let carried = self.image.known.carried.as_ref().filter(|_| self.instances > 1);
         carried.map(|carried| carried.computer_name.as_str())
     }
 

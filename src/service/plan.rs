@@ -37,7 +37,7 @@ pub struct RegionPlan {
     pub region: Region,
     /// Where its first replica comes from.
     pub from: Region,
-    /// What its replicas are stored on.
+    /// What its replicas are stored on; `Standard_LRS` where one store stands for all zones.
     pub storage_account_type: StorageAccountType,
     /// How many replicas it would have.
     pub replicas: u32,
@@ -49,9 +49,15 @@ pub struct RegionPlan {
 
 impl RegionPlan {
     /// `sizes` are replicas, bytes over the border, and bytes over all replicas.
-    pub(super) fn new(home: &Region, profile: &PublishingProfile, region: &Region, sizes: (u32, u64, u64)) -> Self {
+    pub(super) fn new(
+        parts: &Parts,
+        home: &Region,
+        profile: &PublishingProfile,
+        region: &Region,
+        sizes: (u32, u64, u64),
+    ) -> Self {
         let (replicas, cross_region_bytes, stored_bytes) = sizes;
-        let storage_account_type = profile.storage_account_type_in(region);
+        let storage_account_type = parts.regions.kept_on(region, profile.storage_account_type_in(region));
         let (region, from) = (region.clone(), home.clone());
         Self { region, from, storage_account_type, replicas, cross_region_bytes, stored_bytes }
     }

@@ -13,7 +13,7 @@ use super::authorize::{Need, write_action};
 use super::plan::{Plan, RegionPlan};
 use super::rules;
 use super::session::Session;
-use super::sources::{Expected, ImageSource, Kind, LocalDisks, Origin, Stored, same_subscription};
+use super::sources::{Expected, ImageSource, Kind, LocalDisks, Origin, Stored, same_subscription, trusted_launch};
 use crate::catalog::{CarriedIdentity, Changes, Event, ImageContent, State, UploadName, VersionRecord};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::image::import::{Import, ImportStats, Imported, Noted, OpenDisk};
@@ -232,7 +232,7 @@ pub struct Publishing<T> {
 #[derive(Clone, Debug)]
 enum Against {
     Definition(crate::model::ImageDefinitionId),
-    This(Expected),
+    ManagedImage(ManagedImageId, Expected),
     Anything,
 }
 
@@ -249,9 +249,14 @@ impl Against {
                 let expected = state.definition(id).map(|definition| Expected::from(&**definition));
                 let mut looked = origin.look(state, parts, region, expected.as_ref());
                 looked.problems.extend(same_subscription(origin, id.gallery().subscription()));
+                looked.problems.extend(state.definition(id).and_then(|definition| trusted_launch(origin, definition)));
                 looked
             }
-            Self::This(expected) => origin.look(state, parts, region, Some(expected)),
+            Self::ManagedImage(id, expected) => {
+                let mut looked = origin.look(state, parts, region, Some(expected));
+                looked.problems.extend(same_subscription(origin, id.subscription()));
+                looked
+            }
             Self::Anything => origin.look(state, parts, region, None),
         }
     }
@@ -296,7 +301,7 @@ impl Session {
             let (name, carried) = (name.clone(), carried.clone());
             move |state: &State, storage: Option<&StorageProfile>| {
                 let mut problems = rules::place_for_version(state, &parts, &id, &location);
-                problems.extend(rules::publishing_profile(&parts, parts.clock.now(), &id, &location, &profile));
+                problems.extend(rules::publishing_profile(state, &parts, &id, &location, &profile, storage));
                 let disks = storage.cloned().map_or_else(|| StorageProfile::new(DiskImage::new(0), Vec::new()), Ok);
                 let version =
                     disks.and_then(|disks| ImageVersion::new(id.clone(), location.clone(), profile.clone(), disks));
@@ -357,7 +362,8 @@ impl Session {
             Ok((image.clone(), vec![Event::ManagedImageCreated { image, content }]))
         };
         let os_state = OsState::Generalized;
-        let expected = Against::This(Expected { os_type, os_state, hyper_v_generation });
+        let expected = Expected { os_type, os_state, hyper_v_generation, of_definition: None };
+        let expected = Against::ManagedImage(id.clone(), expected);
         self.publishing(id.into(), location, expected, source, None, rules, make)
     }
 
@@ -425,7 +431,7 @@ const ANOTHER_NAME: &str = "it exists: choose another name, or delete it first";
 /// What is wrong with keeping something in a region.
 fn in_region(parts: &super::parts::Parts, region: &Region) -> Option<Problem> {
     let unknown = parts.region_catalog.problem_with_location("Microsoft.Compute/images", region);
-    unknown.or_else(|| parts.regions.problem_with(region))
+    unknown.or_else(|| parts.regions.problem_with("location", region, StorageAccountType::default()))
 }
 
 impl<T: Send + 'static> Publishing<T> {
@@ -460,7 +466,7 @@ impl<T: Send + 'static> Publishing<T> {
                 let replicas = profile.replicas_in(region).unwrap_or(0);
                 let crossing = if *region == self.location { 0 } else { bytes };
                 let sizes = (replicas, crossing, bytes * u64::from(replicas));
-                plan.regions.push(RegionPlan::new(&self.location, profile, region, sizes));
+                plan.regions.push(RegionPlan::new(&self.session.parts, &self.location, profile, region, sizes));
             }
         }
         Ok(plan)

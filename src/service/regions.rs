@@ -24,6 +24,8 @@ pub(super) struct Regions {
     clock: Arc<dyn Clock>,
     /// A zone that is not done when most are has so much time left.
     grace: Option<Duration>,
+    /// `Standard_ZRS` is taken where one store stands for all zones, too.
+    pub(super) one_store_for_all_zones: bool,
 }
 
 impl Regions {
@@ -45,7 +47,8 @@ impl Regions {
             (region, zones)
         };
         let own = own.into_iter().map(of_region).collect();
-        Self { own, common, shares: Mutex::default(), catalog, entropy, clock, grace }
+        let one_store_for_all_zones = false;
+        Self { own, common, shares: Mutex::default(), catalog, entropy, clock, grace, one_store_for_all_zones }
     }
 
     /// Refuses a store that was given for the wrong region, or that has seen a newer log. One that does not answer is looked
@@ -109,16 +112,31 @@ impl Regions {
         noted.map_err(|error| error.at(&store.site().to_string()))
     }
 
-    /// What is wrong with having `region` as a target, if anything is.
-    pub(super) fn problem_with(&self, region: &Region) -> Option<Problem> {
-        let known = self.common.is_some() || self.own.contains_key(region);
-        (!known).then(|| {
+    /// What is wrong with keeping something on `account` in `region`, which stands at `target`.
+    pub(super) fn problem_with(&self, target: &str, region: &Region, account: StorageAccountType) -> Option<Problem> {
+        if self.common.is_none() && !self.own.contains_key(region) {
             let have = self.own.keys().map(|region| format!("`{region}`")).collect::<Vec<_>>().join(", ");
             let what = format!(
                 "region `{region}` has no store here; those with one are {have}; give it one when the service is built"
             );
-            Problem::invalid("galleryImageVersion.properties.publishingProfile.targetRegions", what)
+            return Some(Problem::invalid(format!("{target}.name"), what));
+        }
+        let once = self.kept_on(region, account) != account && !self.one_store_for_all_zones;
+        once.then(|| {
+            let what = format!(
+                "Standard_ZRS keeps each replica in three zones, and region `{region}` has one store here: give it one for \
+                 each zone with `zonal_region_stores`, or use Standard_LRS there"
+            );
+            Problem::invalid(format!("{target}.storageAccountType"), what)
         })
+    }
+
+    /// What a region's replicas are kept on in truth: `Standard_LRS` where zone-redundant ones are kept in one store.
+    pub(super) fn kept_on(&self, region: &Region, account: StorageAccountType) -> StorageAccountType {
+        match account {
+            StorageAccountType::StandardZrs if self.zones_of(region, account) == 1 => StorageAccountType::StandardLrs,
+            other => other,
+        }
     }
 
     /// The stores of a region's zones; one that stands for all of the region, where it has no zones.

@@ -180,7 +180,13 @@ impl Replication {
             match self.session.look(view.state(), record, &region, replicas, &content).await {
                 Ok(run) => {
                     let (crossing, stored) = run.missing_bytes();
-                    plan.regions.push(RegionPlan::new(home, profile, &region, (replicas, crossing, stored)));
+                    plan.regions.push(RegionPlan::new(
+                        &self.session.parts,
+                        home,
+                        profile,
+                        &region,
+                        (replicas, crossing, stored),
+                    ));
                 }
                 Err(error) => plan.problems.extend(error.into_problems()),
             }

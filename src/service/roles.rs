@@ -14,7 +14,7 @@ use crate::access::{
 };
 use crate::catalog::{Event, State};
 use crate::error::{Error, ErrorKind, Problem, Result};
-use crate::model::{Gallery, GalleryId, SharingPermissions};
+use crate::model::{Gallery, GalleryId, SharingPermissions, SharingProfile};
 
 impl Session {
     /// Makes a role of your own, or changes one: all assignments of it then mean the new one. The caller must be allowed
@@ -166,7 +166,7 @@ impl Session {
     }
 
     /// Shares a gallery with subscriptions and tenants, or with everybody; or no longer. Answers with whom it is shared
-    /// now.
+    /// now. A community gallery that is reset has the permissions `Private` again.
     ///
     /// # Errors
     ///
@@ -188,15 +188,28 @@ impl Session {
             let prefix = info.map_or("", |info| info.public_name_prefix.as_str());
             let new = old.after(&update, &format!("{prefix}-{suffix}"));
             let problems: Vec<Problem> = sharing_problems(parts, gallery, &update, &new);
-            if problems.is_empty() && new == *old {
-                return Plan::default();
+            if !problems.is_empty() {
+                return Plan::refused(problems);
             }
-            Plan::of_event(problems, Event::GalleryShared { gallery: id.clone(), sharing: new })
+            let mut plan = Plan::default();
+            if new != *old {
+                plan.events.push(Event::GalleryShared { gallery: id.clone(), sharing: new });
+            }
+            if update == SharingUpdate::Reset && gallery.permissions() == SharingPermissions::Community {
+                // As in the service: a community gallery that is reset is private.
+                let private = SharingProfile::new(SharingPermissions::Private);
+                let gallery = Gallery::clone(gallery).with_sharing_profile(private);
+                plan.events.push(Event::GalleryUpdated { gallery });
+            }
+            plan
         };
         let (session, id) = (self.clone(), gallery.clone());
-        let now = move |plan: Plan| match plan.events.into_iter().next() {
-            Some(Event::GalleryShared { sharing, .. }) => sharing,
-            _ => session.parts.catalog.snapshot().sharing(&id).cloned().unwrap_or_default(),
+        let now = move |plan: Plan| {
+            let shared = plan.events.into_iter().find_map(|event| match event {
+                Event::GalleryShared { sharing, .. } => Some(sharing),
+                _ => None,
+            });
+            shared.unwrap_or_else(|| session.parts.catalog.snapshot().sharing(&id).cloned().unwrap_or_default())
         };
         Operation::new(self, needs, judge, now)
     }
@@ -237,8 +250,9 @@ fn has_assignments(session: &Session, state: &State, role: &RoleId, there: &Role
 
 /// A resource of the gallery's that there is not has no assignments: they would pass on to what is created there.
 fn absent(session: &Session, state: &State, scope: &AccessScope) -> Option<Problem> {
+    let AccessScope::Resource(id) = scope else { return None };
     let is_absent = state.is_missing(scope) || state.has_ended(scope, session.parts.log_time());
-    is_absent.then(|| missing(scope))
+    is_absent.then(|| missing(id.clone()))
 }
 
 /// The same, whether there is such a role or not.

@@ -35,13 +35,34 @@ pub struct PublicImageId {
     version: Option<VersionNumber>,
 }
 
-/// How a gallery is called by those that it is shared with.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// How a gallery is called by those that it is shared with. Compared without case, written as it was given.
+#[derive(Clone, Debug, Eq)]
 pub enum PublicGallery {
     /// A gallery shared with subscriptions and tenants, by its unique name.
     Shared(String),
     /// A community gallery, by its public name.
     Community(String),
+}
+
+impl PublicGallery {
+    fn folded(&self) -> (bool, String) {
+        match self {
+            Self::Shared(name) => (false, name.to_ascii_lowercase()),
+            Self::Community(name) => (true, name.to_ascii_lowercase()),
+        }
+    }
+}
+
+impl PartialEq for PublicGallery {
+    fn eq(&self, other: &Self) -> bool {
+        self.folded() == other.folded()
+    }
+}
+
+impl std::hash::Hash for PublicGallery {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.folded().hash(state);
+    }
 }
 
 impl PublicImageId {

@@ -2,14 +2,14 @@
 
 use super::authorize::Need;
 use super::parts::Parts;
-use super::rules::missing;
 use crate::access::Action;
 use crate::catalog::{CarriedIdentity, ImageContent, State};
 use crate::error::{ErrorKind, Problem};
 use crate::image::DiskSource;
 use crate::model::{
-    DiskReference, HyperVGeneration, ImageDefinition, ImageVersionId, ManagedImageId, OsState, OsType, Region,
-    ResourceId, SnapshotId, SourceDisk, SourceDisks, StorageAccountId, SubscriptionId, VersionSource, VirtualMachineId,
+    Architecture, DiskReference, HyperVGeneration, ImageDefinition, ImageVersionId, ManagedImageId, OsState, OsType,
+    PurchasePlan, Region, ResourceId, SnapshotId, SourceDisk, SourceDisks, StorageAccountId, SubscriptionId,
+    VersionSource, VirtualMachineId,
 };
 
 /// What an image is made from.
@@ -41,7 +41,7 @@ pub(super) enum Kind {
     /// Bytes to import.
     Disks {
         disks: LocalDisks,
-        facts: Facts,
+        facts: Box<Facts>,
         name: Option<VersionSource>,
     },
     ManagedImage(ManagedImageId),
@@ -57,20 +57,26 @@ pub(super) struct Facts {
     os_type: Option<OsType>,
     os_state: Option<OsState>,
     hyper_v_generation: Option<HyperVGeneration>,
+    architecture: Option<Architecture>,
+    /// The plan under which it was bought, or that it was not bought.
+    purchase_plan: Option<Option<PurchasePlan>>,
 }
 
 /// What a source must be, as far as it is known.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Expected {
     pub(super) os_type: OsType,
     pub(super) os_state: OsState,
     pub(super) hyper_v_generation: HyperVGeneration,
+    /// Known of a definition, not of a managed image, which has neither.
+    pub(super) of_definition: Option<(Architecture, Option<PurchasePlan>)>,
 }
 
 impl From<&ImageDefinition> for Expected {
     fn from(definition: &ImageDefinition) -> Self {
         let (os_type, os_state) = (definition.os_type(), definition.os_state());
-        Self { os_type, os_state, hyper_v_generation: definition.hyper_v_generation() }
+        let of_definition = Some((definition.architecture(), definition.purchase_plan().cloned()));
+        Self { os_type, os_state, hyper_v_generation: definition.hyper_v_generation(), of_definition }
     }
 }
 
@@ -112,6 +118,10 @@ pub struct SourceMachine {
     pub os_state: OsState,
     /// Its firmware.
     pub hyper_v_generation: HyperVGeneration,
+    /// Its processor.
+    pub architecture: Architecture,
+    /// The plan under which its image was bought, if it was.
+    pub purchase_plan: Option<PurchasePlan>,
     /// Its disks.
     pub disks: LocalDisks,
 }
@@ -163,14 +173,14 @@ impl From<DiskSource> for ImageSource {
 
 impl From<LocalDisks> for ImageSource {
     fn from(disks: LocalDisks) -> Self {
-        Self(Kind::Disks { disks, facts: Facts::default(), name: None })
+        Self(Kind::Disks { disks, facts: Box::default(), name: None })
     }
 }
 
 impl From<VhdBlob> for ImageSource {
     fn from(blob: VhdBlob) -> Self {
         let VhdBlob { uri, storage_account, disk } = blob;
-        let facts = Facts { id: uri.clone(), ..Facts::default() };
+        let facts = Box::new(Facts { id: uri.clone(), ..Facts::default() });
         let name = SourceDisks::new(
             SourceDisk::new(DiskReference::Vhd { uri, storage_account: Some(storage_account) }),
             Vec::new(),
@@ -181,14 +191,17 @@ impl From<VhdBlob> for ImageSource {
 
 impl From<SourceMachine> for ImageSource {
     fn from(machine: SourceMachine) -> Self {
-        let SourceMachine { id, location, os_type, os_state, hyper_v_generation, disks } = machine;
-        let facts = Facts {
+        let SourceMachine { id, location, os_type, os_state, hyper_v_generation, architecture, purchase_plan, disks } =
+            machine;
+        let facts = Box::new(Facts {
             id: id.to_string(),
             location: Some(location),
             os_type: Some(os_type),
             os_state: Some(os_state),
             hyper_v_generation: Some(hyper_v_generation),
-        };
+            architecture: Some(architecture),
+            purchase_plan: Some(purchase_plan),
+        });
         Self(Kind::Disks { disks, facts, name: Some(VersionSource::VirtualMachine(id)) })
     }
 }
@@ -239,7 +252,7 @@ pub(super) struct Looked {
 #[derive(Clone, Debug)]
 pub(super) enum Origin {
     /// Bytes to import.
-    Disks(Facts),
+    Disks(Box<Facts>, Option<VersionSource>),
     ManagedImage(ManagedImageId),
     ImageVersion(ImageVersionId),
     Snapshots(SnapshotDisks),
@@ -281,7 +294,7 @@ impl Kind {
 
     pub(super) fn origin(&self) -> Origin {
         match self {
-            Self::Disks { facts, .. } => Origin::Disks(facts.clone()),
+            Self::Disks { facts, name, .. } => Origin::Disks(facts.clone(), name.clone()),
             Self::ManagedImage(id) => Origin::ManagedImage(id.clone()),
             Self::ImageVersion(id) => Origin::ImageVersion(id.clone()),
             Self::Snapshots(snapshots) => Origin::Snapshots(snapshots.clone()),
@@ -294,7 +307,7 @@ impl Origin {
     pub(super) fn look(&self, state: &State, parts: &Parts, region: &Region, expected: Option<&Expected>) -> Looked {
         let mut looked = Looked::default();
         match self {
-            Self::Disks(facts) => looked.problems.extend(facts.problems(region, expected)),
+            Self::Disks(facts, _) => looked.problems.extend(facts.problems(region, expected)),
             Self::ManagedImage(id) => match state.managed_image(id) {
                 None => looked.problems.push(not_found(id)),
                 Some(record) => {
@@ -305,6 +318,7 @@ impl Origin {
                         os_type: Some(image.os_type()),
                         os_state: Some(image.os_state()),
                         hyper_v_generation: Some(image.hyper_v_generation()),
+                        ..Facts::default()
                     };
                     looked.problems.extend(facts.problems(region, expected));
                     let content = record.content.clone();
@@ -323,6 +337,8 @@ impl Origin {
                             os_type: Some(of.os_type()),
                             os_state: Some(of.os_state()),
                             hyper_v_generation: Some(of.hyper_v_generation()),
+                            architecture: Some(of.architecture()),
+                            purchase_plan: Some(of.purchase_plan().cloned()),
                         };
                         looked.problems.extend(facts.problems(region, expected));
                         let content = record.content.clone();
@@ -346,8 +362,8 @@ impl Origin {
                         id: id.to_string(),
                         location: Some(snapshot.location().clone()),
                         os_type: snapshot.os_type(),
-                        os_state: None,
                         hyper_v_generation: snapshot.hyper_v_generation(),
+                        ..Facts::default()
                     };
                     if lun.is_none() && snapshot.os_type().is_none() {
                         let what = format!("snapshot `{id}` is of a data disk: an OS disk takes the snapshot of one");
@@ -363,53 +379,99 @@ impl Origin {
     }
 }
 
-/// A managed image or unmanaged image is of the gallery's subscription.
+/// An image outside of a gallery, managed or not, is of the subscription that it is taken into. (FAQ: existing images.)
 pub(super) fn same_subscription(origin: &Origin, subscription: &SubscriptionId) -> Option<Problem> {
-    let Origin::ManagedImage(id) = origin else { return None };
-    (id.subscription() != subscription).then(|| {
+    let (source, kind, theirs) = match origin {
+        Origin::ManagedImage(id) => (id.to_string(), "a managed image", id.subscription()),
+        Origin::Disks(_, Some(VersionSource::Disks(disks))) => match disks.os_disk().reference() {
+            DiskReference::Vhd { uri, storage_account: Some(account) } => {
+                (uri.clone(), "the storage account of a VHD", account.subscription())
+            }
+            _ => return None,
+        },
+        _ => return None,
+    };
+    (theirs != subscription).then(|| {
         let what = format!(
-            "source '{id}' is in another subscription than the gallery ('{subscription}'): a managed image must be in the same; \
-             publish it there, and share the version"
+            "source '{source}' is in another subscription ('{theirs}') than what is made of it ('{subscription}'): {kind} must \
+             be in the same; publish it there, and share the version"
         );
-        Problem::invalid(id.to_string(), what)
+        Problem::invalid(source, what)
     })
 }
+
+/// A definition of trusted launch takes no source whose firmware state can't be known.
+pub(super) fn trusted_launch(origin: &Origin, definition: &ImageDefinition) -> Option<Problem> {
+    let supported = "TrustedLaunchSupported";
+    definition.security_type().filter(|security_type| security_type.eq_ignore_ascii_case(supported))?;
+    let source = match origin {
+        Origin::Disks(_, Some(VersionSource::VirtualMachine(id))) => id.to_string(),
+        Origin::Snapshots(snapshots) => snapshots.os_disk.to_string(),
+        Origin::Disks(..) | Origin::ManagedImage(_) | Origin::ImageVersion(_) => return None,
+    };
+    let what = format!(
+        "The security type '{supported}' is not supported for the source id {source}. Currently only Vhd Blob, User Image and \
+         Gallery Image Version sources are supported."
+    );
+    Some(Problem::invalid(SOURCE, what))
+}
+
+const SOURCE: &str = "galleryImageVersion.properties.storageProfile.source";
 
 fn not_found(id: &dyn std::fmt::Display) -> Problem {
     let what = format!(
         "Source '{id}' is not found. Please check source exists, and is in the same region as gallery image version being \
          created."
     );
-    Problem::new(ErrorKind::NotFound, "NotFound", missing(id).target(), what)
+    Problem::new(ErrorKind::NotFound, "NotFound", id.to_string(), what)
 }
 
 impl Facts {
     fn problems(&self, region: &Region, expected: Option<&Expected>) -> Vec<Problem> {
         let mut problems = Vec::new();
         if let Some(elsewhere) = self.location.as_ref().filter(|location| *location != region) {
-            let mut problem = not_found(&self.id).message().to_owned();
-            problem.push_str(&format!(" It is in `{elsewhere}`, the version's location is `{region}`."));
-            problems.push(Problem::new(ErrorKind::NotFound, "NotFound", self.id.as_str(), problem));
+            let advice = format!("It is in `{elsewhere}`, the version's location is `{region}`.");
+            problems.push(not_found(&self.id).with_advice(advice));
         }
         let Some(expected) = expected else { return problems };
-        let mut differs = |what: &str, source: &dyn std::fmt::Debug, parent: &dyn std::fmt::Debug| {
-            let what = format!(
-                "The resource with id '{}' has a different {what} ['{source:?}'] than the parent gallery image {what} \
-                 ['{parent:?}']: use another source, or another definition.",
+        const ADVICE: &str = "Use another source, or another definition.";
+        let mut conflict = |what: String| {
+            problems.push(Problem::new(ErrorKind::Conflict, "Conflict", self.id.as_str(), what).with_advice(ADVICE));
+        };
+        let mut differs = |what: &str, source: &dyn std::fmt::Display, parent: &dyn std::fmt::Display| {
+            conflict(format!(
+                "The resource with id '{}' has a different {what} ['{source}'] than the parent gallery image {what} \
+                 ['{parent}'].",
                 self.id
-            );
-            problems.push(Problem::new(ErrorKind::Conflict, "Conflict", self.id.as_str(), what));
+            ));
         };
         if let Some(os_type) = self.os_type.filter(|os_type| *os_type != expected.os_type) {
-            differs("OS type", &os_type, &expected.os_type);
-        }
-        if let Some(state) = self.os_state.filter(|state| *state != expected.os_state) {
-            differs("OS state", &state, &expected.os_state);
+            differs("OS type", &format!("{os_type:?}"), &format!("{:?}", expected.os_type));
         }
         let generation = self.hyper_v_generation.filter(|own| *own != expected.hyper_v_generation);
-        if let Some(generation) = generation {
-            differs("Hypervisor generation", &generation, &expected.hyper_v_generation);
+        if let Some(own) = generation {
+            differs("Hypervisor generation", &format!("{own:?}"), &format!("{:?}", expected.hyper_v_generation));
+        }
+        if let Some((architecture, plan)) = &expected.of_definition {
+            if let Some(own) = self.architecture.filter(|own| own != architecture) {
+                differs("architecture", &own, architecture);
+            }
+            if let Some(own) = self.purchase_plan.as_ref().filter(|own| *own != plan) {
+                differs("plan", &as_json(own.as_ref()), &as_json(plan.as_ref()));
+            }
+        }
+        if let Some(own) = self.os_state.filter(|state| *state != expected.os_state) {
+            conflict(format!(
+                "Cannot create Gallery Image Version from: {} since the OS State in the parent gallery image ('{:?}') is not \
+                 '{own:?}'.",
+                self.id, expected.os_state
+            ));
         }
         problems
     }
+}
+
+/// A plan as Azure writes it in its sentence; `null` where there is none.
+fn as_json(plan: Option<&PurchasePlan>) -> String {
+    serde_json::to_string(&plan).unwrap_or_default()
 }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::authorize::Rights;
+use chrono::{DateTime, Utc};
+
+use super::authorize::{Need, Rights, read_action};
+use super::deploy::not_available;
 use super::parts::Parts;
 use super::rules::missing;
 use super::session::Session;
@@ -12,7 +15,7 @@ use crate::catalog::{ImageContent, State, VersionRecord};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::model::{
     Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageName, ImageVersion, ImageVersionId, ManagedImage,
-    ManagedImageId, Region, ResourceGroupName, Snapshot, SnapshotId, SubscriptionId, VersionNumber,
+    ManagedImageId, Region, ResourceGroupName, ResourceId, Snapshot, SnapshotId, SubscriptionId, VersionNumber,
 };
 
 /// What exists, at one moment, as far as the caller may see it. It does not change, and reading it touches no store.
@@ -102,6 +105,18 @@ pub enum LatestVerdict {
     SoftDeleted,
 }
 
+/// A version that was deleted and can be restored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SoftDeletedVersion {
+    /// The version.
+    pub version: Arc<ImageVersion>,
+    /// When it was deleted.
+    pub soft_deleted_time: DateTime<Utc>,
+    /// Until when it can be deployed by its id and restored.
+    pub restorable_until: DateTime<Utc>,
+}
+
 /// A version that was looked at to find the latest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -131,6 +146,22 @@ impl Session {
 impl CatalogView {
     pub(super) fn require(&self, action: Action, scope: impl Into<AccessScope>) -> Result<()> {
         self.rights.require_one(&self.state, action, scope)
+    }
+
+    /// Who makes a disk or VM of an image needs the right to see it: on something else than what is made.
+    pub(super) fn require_linked(&self, image: &ResourceId) -> Result<()> {
+        let need = Need::linked(read_action(image), image.clone());
+        self.rights.require(&self.state, &[need]).map(drop).or_else(Error::from_problems)
+    }
+
+    /// The same by a definition: who finds a version by it must not be denied the version.
+    pub(super) fn require_linked_through(
+        &self,
+        definition: &ImageDefinitionId,
+        version: &ImageVersionId,
+    ) -> Result<()> {
+        self.require_linked(&definition.into())?;
+        if self.is_denied(Action::ReadVersion, version) { self.require_linked(&version.into()) } else { Ok(()) }
     }
 
     /// Whoever finds a version by its definition needs the right to see the definition, and must not be denied the version.
@@ -233,16 +264,16 @@ impl CatalogView {
     /// # Errors
     ///
     /// `Forbidden`; `NotFound` without the definition.
-    pub fn soft_deleted_versions(&self, definition: &ImageDefinitionId) -> Result<Vec<Arc<ImageVersion>>> {
+    pub fn soft_deleted_versions(&self, definition: &ImageDefinitionId) -> Result<Vec<SoftDeletedVersion>> {
         self.image_definition(definition)?;
         let now = self.parts.log_time();
         let readable = |record: &&Arc<VersionRecord>| self.may(Action::ReadVersion, record.version.id());
-        let deleted = self
-            .state
-            .versions(definition, None)
-            .filter(readable)
-            .filter(|record| record.soft_deleted.is_some() && !self.state.is_gone(record, now));
-        Ok(deleted.map(|record| record.version.clone()).collect())
+        let there = self.state.versions(definition, None).filter(readable);
+        let deleted = there.filter(|record| !self.state.is_gone(record, now)).filter_map(|record| {
+            let (soft_deleted_time, restorable_until) = record.deleted.zip(record.soft_deleted)?;
+            Some(SoftDeletedVersion { version: record.version.clone(), soft_deleted_time, restorable_until })
+        });
+        Ok(deleted.collect())
     }
 
     /// One image version; also one that was deleted, as long as it can be restored.
@@ -294,7 +325,7 @@ impl CatalogView {
                 let replicas = record.replicas_ready(region);
                 items.push(Item {
                     region: region.clone(),
-                    account: profile.storage_account_type_in(region),
+                    account: self.parts.regions.kept_on(region, profile.storage_account_type_in(region)),
                     from: record.version.location().clone(),
                     replicas,
                     stored_bytes: record.content.stored_bytes * u64::from(replicas),
@@ -379,15 +410,13 @@ impl CatalogView {
         for LatestCandidate { version, verdict } in self.explain_latest(definition, region)?.into_iter().rev().take(5) {
             verdicts.push(format!("{} {}", version.id().number(), verdict.says()));
         }
-        let what = match verdicts.is_empty() {
-            true => format!("There is no latest image version exists for \"{definition}\": publish one."),
-            false => format!(
-                "The gallery image {definition} is not available in {region} region. Please contact image owner to \
-                 replicate to this region, or change your requested region. ({})",
-                verdicts.join(", ")
-            ),
-        };
-        Err(Error::new(Problem::new(ErrorKind::NotFound, "GalleryImageNotFound", definition.to_string(), what)))
+        if verdicts.is_empty() {
+            let what = format!("There is no latest image version exists for \"{definition}\"");
+            let problem = Problem::new(ErrorKind::NotFound, "GalleryImageNotFound", definition.to_string(), what);
+            return Err(Error::new(problem.with_advice("publish one")));
+        }
+        let advice = format!("Its versions: {}.", verdicts.join(", "));
+        Err(Error::new(not_available(definition, region).with_advice(advice)))
     }
 
     /// Why each version of a definition is the latest in a region or is not, in numeric order.

@@ -23,6 +23,7 @@ pub const REPLICAS: u32 = 3;
 const BLOCKED: &str = "DeleteGalleryImageVersionBlockedBeforeEndOfLife";
 const FIXED: &str = "PropertyChangeNotAllowed";
 const INVALID: &str = "InvalidParameter";
+const MOVED: &str = "InvalidResourceLocation";
 const NOT_ALLOWED: &str = "OperationNotAllowed";
 const NO_LOCATION: &str = "LocationNotAvailableForResourceType";
 const NO_PARENT: &str = "ParentResourceNotFound";
@@ -129,6 +130,11 @@ fn is_chinese(region: Name) -> bool {
     region == "chinaeast"
 }
 
+/// Whether both are known, and in two clouds.
+fn are_apart(one: Name, other: Name) -> bool {
+    is_known(one) && is_known(other) && is_chinese(one) != is_chinese(other)
+}
+
 fn changed() -> Result<Done, Codes> {
     Ok((true, BTreeSet::new()))
 }
@@ -154,7 +160,7 @@ fn exists(same: bool, same_location: bool) -> Result<Done, Codes> {
     match (same, same_location) {
         (true, _) => unchanged(),
         (false, true) => refused("Conflict"),
-        (false, false) => refused("InvalidResourceLocation"),
+        (false, false) => refused(MOVED),
     }
 }
 
@@ -290,6 +296,7 @@ impl Model {
             (self.is_over(definition.end_of_life), INVALID),
             (self.usage(key.0.0, definition.location)[1] >= DEFINITIONS, NOT_ALLOWED),
             (!is_known(definition.location), NO_LOCATION),
+            (are_apart(self.galleries[&key.0].location, definition.location), INVALID),
         ]);
         verdict(codes)?;
         self.definitions.insert(*key, definition.clone());
@@ -305,6 +312,13 @@ impl Model {
             None => is_full.then_some(NOT_ALLOWED),
         };
         let mut codes = Codes::from_iter(place);
+        if let Some(gallery) = self.galleries.get(&key.0.0) {
+            let is_new = self.definitions.contains_key(&key.0) && self.version(key).is_none();
+            codes.extend(check([
+                (is_new && are_apart(gallery.location, version.location), INVALID),
+                (gallery.shared && gallery.location != version.location, INVALID),
+            ]));
+        }
         codes.extend(check([
             (version.target(version.location).is_none(), INVALID),
             (self.is_over(version.end_of_life), INVALID),
@@ -331,7 +345,7 @@ impl Model {
         if old == gallery {
             return unchanged();
         }
-        verdict(check([(old.location != gallery.location, FIXED), (old.shared != gallery.shared, FIXED)]))?;
+        verdict(check([(old.location != gallery.location, MOVED), (old.shared != gallery.shared, FIXED)]))?;
         self.galleries.insert(*key, gallery.clone());
         changed()
     }
@@ -347,7 +361,7 @@ impl Model {
             return unchanged();
         }
         let mut codes = check([
-            (old.location != definition.location, FIXED),
+            (old.location != definition.location, MOVED),
             (old.identifier != definition.identifier, FIXED),
             (old.kind != definition.kind, FIXED),
         ]);
@@ -374,7 +388,7 @@ impl Model {
             old.target(target.region).is_some_and(|before| old.storage_in(before) != version.storage_in(target))
         };
         let mut codes = check([
-            (old.location != version.location, FIXED),
+            (old.location != version.location, MOVED),
             (old.storage != version.storage, FIXED),
             (old.sectors != version.sectors, FIXED),
             (!version.allows_removal && !old.regions().is_subset(&version.regions()), "BadRequest"),

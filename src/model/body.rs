@@ -1,0 +1,167 @@
+//! Reading a request's body: everything that is wrong with it at once, each problem with the path of its value.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Problem, Result};
+
+/// What can stand in a body.
+pub(super) trait FromBody: Sized {
+    /// Reads it from `value`, which stands at `path`.
+    fn from_body(path: &str, value: &Value) -> Result<Self>;
+}
+
+/// The properties of an object; what is wrong with one does not keep the others from being read.
+pub(super) struct Fields<'a> {
+    path: &'a str,
+    object: &'a Map<String, Value>,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn of(path: &'a str, value: &'a Value) -> Result<Self> {
+        match value {
+            Value::Object(object) => Ok(Self { path, object, problems: Vec::new() }),
+            other => Err(Error::invalid(path, format!("it is an object, not `{other}`"))),
+        }
+    }
+
+    /// A property that may be left out; `null` leaves it out, too.
+    pub(super) fn optional<T: FromBody>(&mut self, name: &str) -> Option<T> {
+        let value = self.object.get(name).filter(|value| !value.is_null())?;
+        match T::from_body(&format!("{}.{name}", self.path), value) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.problems.extend(error.into_problems());
+                None
+            }
+        }
+    }
+
+    pub(super) fn required<T: FromBody>(&mut self, name: &str) -> Option<T> {
+        if self.object.get(name).is_none_or(Value::is_null) {
+            let target = format!("{}.{name}", self.path);
+            let what = format!("Required parameter '{target}' is missing (null).");
+            self.problems.push(Problem::invalid(target, what));
+        }
+        self.optional(name)
+    }
+
+    /// A property with a default.
+    pub(super) fn default<T: FromBody + Default>(&mut self, name: &str) -> T {
+        self.optional(name).unwrap_or_default()
+    }
+
+    /// What else is wrong.
+    pub(super) fn add(&mut self, problems: Vec<Problem>) {
+        self.problems.extend(problems);
+    }
+
+    /// What was made of the properties, where nothing is wrong with them.
+    pub(super) fn end<T>(self, made: Option<T>) -> Result<T> {
+        Error::from_problems(self.problems)?;
+        made.ok_or_else(|| Error::invalid(self.path, "it is not complete"))
+    }
+}
+
+/// The same problems, each at `path` unless its own place is within it.
+pub(super) fn located(error: Error, path: &str) -> Error {
+    let within = |problem: &Problem| {
+        problem.target().strip_prefix(path).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
+    };
+    let problems = error.into_problems().into_iter();
+    let problems = problems.map(|problem| if within(&problem) { problem } else { problem.at(path) });
+    // One error has at least one problem.
+    Error::from_problems(problems.collect()).err().unwrap_or_else(|| Error::invalid(path, "it is not understood"))
+}
+
+impl<T: FromBody> FromBody for Vec<T> {
+    fn from_body(path: &str, value: &Value) -> Result<Self> {
+        let Value::Array(values) = value else {
+            return Err(Error::invalid(path, format!("it is a list, not `{value}`")));
+        };
+        let (mut items, mut problems) = (Self::new(), Vec::new());
+        for (position, value) in values.iter().enumerate() {
+            match T::from_body(&format!("{path}[{position}]"), value) {
+                Ok(item) => items.push(item),
+                Err(error) => problems.extend(error.into_problems()),
+            }
+        }
+        Error::from_problems(problems)?;
+        Ok(items)
+    }
+}
+
+impl FromBody for DateTime<Utc> {
+    fn from_body(path: &str, value: &Value) -> Result<Self> {
+        let text = value.as_str();
+        text.and_then(|text| DateTime::parse_from_rfc3339(text).ok()).map(Into::into).ok_or_else(|| {
+            let shown = text.map_or_else(|| value.to_string(), |text| text.escape_debug().to_string());
+            let below = path.split_once('.').map_or(path, |(_, below)| below);
+            let what = format!("Could not convert string to DateTimeOffset: {shown}. Path '{below}'");
+            let form = "A date is written with time and zone, such as `2030-12-31T23:59:59Z`.";
+            Error::new(Problem::invalid(path, what).with_advice(form))
+        })
+    }
+}
+
+/// A value that serde reads whole.
+pub(super) fn plain<T: for<'de> Deserialize<'de>>(path: &str, value: &Value) -> Result<T> {
+    T::deserialize(value).map_err(|error| Error::invalid(path, format!("`{value}` is not understood: {error}")))
+}
+
+/// A text that is parsed.
+pub(super) fn text<T: std::str::FromStr<Err = Error>>(path: &str, value: &Value) -> Result<T> {
+    plain::<String>(path, value)?.parse().map_err(|error| located(error, path))
+}
+
+/// `FromBody` by one of the functions above.
+macro_rules! from_body_by {
+    ($how:ident: $($type:ty),* $(,)?) => {
+        $(impl $crate::model::body::FromBody for $type {
+            fn from_body(path: &str, value: &serde_json::Value) -> $crate::error::Result<Self> {
+                $crate::model::body::$how(path, value)
+            }
+        })*
+    };
+}
+pub(super) use from_body_by;
+
+/// `FromBody` of a struct: how each of its fields is read, and what it is called in JSON.
+macro_rules! from_body {
+    (@required $field:ident) => { $field? };
+    (@optional $field:ident) => { $field };
+    (@default $field:ident) => { $field };
+    ($type:ident { $($how:ident $field:ident: $name:literal),* $(,)? }) => {
+        impl $crate::model::body::FromBody for $type {
+            fn from_body(path: &str, value: &serde_json::Value) -> $crate::error::Result<Self> {
+                let mut fields = $crate::model::body::Fields::of(path, value)?;
+                $(let $field = fields.$how($name);)*
+                let made = || Some(Self { $($field: $crate::model::body::from_body!(@$how $field)),* });
+                fields.end(made())
+            }
+        }
+    };
+}
+pub(super) use from_body;
+
+from_body_by!(plain: String, bool, u32, u64);
+
+/// The body of a request that creates a resource: all but its id, which is the request's address.
+#[derive(Serialize)]
+pub(super) struct Body<P> {
+    pub(super) location: super::Region,
+    #[serde(skip_serializing_if = "super::Tags::is_empty")]
+    pub(super) tags: super::Tags,
+    pub(super) properties: P,
+}
+
+impl<P: FromBody> FromBody for Body<P> {
+    fn from_body(path: &str, value: &Value) -> Result<Self> {
+        let mut fields = Fields::of(path, value)?;
+        let (location, tags, properties) =
+            (fields.required("location"), fields.default("tags"), fields.required("properties"));
+        fields.end(location.zip(properties).map(|(location, properties)| Self { location, tags, properties }))
+    }
+}
