@@ -39,7 +39,7 @@ struct Arguments {
 fn main() {
     // No runtime: the gallery works under any executor, this one included.
     if let Err(error) = futures::executor::block_on(run()) {
-        eprintln!("error: {error}");
+        eprintln!("error: {error:#}");
         std::process::exit(1);
     }
 }

@@ -460,7 +460,7 @@ fn a_disk_that_cannot_be_read_to_its_end_leaves_no_pack_behind() {
         let source = DiskSource::reader(bad, DiskFormat::Raw);
         let error = session.publish(new_version("1.0.0", "westeurope", source)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-        assert!(error.to_string().contains("bad sector"), "{error}");
+        assert!(format!("{error:#}").contains("bad sector"), "{error}");
         let left = store.list_all(Some(&"regions/westeurope/slots".parse().unwrap())).await.unwrap();
         assert!(left.is_empty(), "{left:?}");
         let directory = tempfile::tempdir().unwrap();

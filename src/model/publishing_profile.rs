@@ -144,9 +144,9 @@ impl FromStr for TargetRegion {
 
     fn from_str(text: &str) -> Result<Self> {
         let Some((region, count)) = text.split_once('=') else { return Ok(Self::new(text.parse()?)) };
-        let number = count.trim().parse::<u32>().map_err(|_| {
+        let number = count.trim().parse::<u32>().map_err(|error| {
             let what = format!("`{}` is no replica count: write a region as `westeurope=2`", count.escape_debug());
-            Error::invalid(TARGET, what)
+            Error::invalid(TARGET, what).with_source(error)
         })?;
         Ok(Self::new(region.parse()?).with_regional_replica_count(number.try_into()?))
     }

@@ -52,7 +52,7 @@ impl Board {
             line.status.has(line.at_first, line.needed);
             if line.status.state == ReplicationState::Completed && line.at_first < line.needed {
                 line.status.degraded = true;
-                let lost = run.away.first().map(|(_, error)| format!("{error}; "));
+                let lost = run.away.first().map(|(_, error)| format!("{error:#}; "));
                 let percent = line.at_first * 100 / line.needed.max(1);
                 let what =
                     format!("{}{percent} % of what its replicas need is there: scrub it", lost.unwrap_or_default());
@@ -65,7 +65,7 @@ impl Board {
     pub(crate) fn silent(&self, place: usize, error: &Error) {
         self.change(place, |line| {
             line.status.degraded = line.status.state == ReplicationState::Completed;
-            line.status.details = error.to_string();
+            line.status.details = format!("{error:#}");
         });
     }
 
@@ -95,7 +95,7 @@ impl Board {
     pub(crate) fn fail(&self, place: usize, error: &Error) {
         self.change(place, |line| {
             line.status.state = ReplicationState::Failed;
-            line.status.details = error.to_string();
+            line.status.details = format!("{error:#}");
             line.status.time_left = None;
         });
     }

@@ -434,14 +434,12 @@ impl Session {
         tell();
         // What failed by itself stands before what was given up for it.
         failed.sort_by_key(|(_, error)| error.kind() == ErrorKind::Cancelled);
-        let Some((_, first)) = failed.first() else { return Ok(report) };
-        let cause = first.clone();
         let problems = failed.iter().filter_map(|(place, error)| {
             let (region, _) = targets.get(*place)?;
-            let what = format!("replication failed: {error}");
-            Some(Problem::new(error.kind(), "ReplicationJobFailed", region.to_string(), what))
+            let first = error.clone().into_problems().into_iter().next()?;
+            Some(first.of_larger("ReplicationJobFailed", region.to_string(), "replication failed"))
         });
-        Error::from_problems(problems.collect()).map_err(|error| error.with_source(cause))?;
+        Error::from_problems(problems.collect())?;
         Ok(report)
     }
 
