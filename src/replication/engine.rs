@@ -179,13 +179,14 @@ impl Job<'_> {
 }
 
 impl Engine<'_> {
-    /// Brings to every region what it lacks, and tells after each pack what has been moved for its region. `finish` is
+    /// Brings to every region what it lacks, and tells after each pack what has been moved for its region, and at once if that
+    /// has failed. `finish` is
     /// called for a region, by its place in the list, as soon as it has everything, durably; others may still be under
     /// way. A region that fails gets no more packs and does not stop the others, unless it is to.
     pub(crate) async fn run<'f>(
         &self,
         regions: &[RegionRun],
-        on_moved: &(dyn Fn(usize, &Moved) + Sync),
+        on_news: &(dyn Fn(usize, &Moved, Option<&Error>) + Sync),
         finish: &(dyn Fn(usize, &Moved) -> BoxFuture<'f, Result<()>> + Sync),
     ) -> Vec<(Moved, Result<()>)> {
         let mut jobs: Vec<Job<'_>> = regions.iter().map(|run| self.job(run)).collect();
@@ -271,7 +272,7 @@ impl Engine<'_> {
                     job.outcome.get_or_insert(outcome);
                 }
             }
-            on_moved(place, &job.moved);
+            on_news(place, &job.moved, job.outcome.as_ref().and_then(|outcome| outcome.as_ref().err()));
         }
     }
 

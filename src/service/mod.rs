@@ -6,6 +6,7 @@ mod change;
 mod collect;
 mod delete;
 mod deploy;
+mod failures;
 mod garbage;
 mod lifecycle;
 mod machines;

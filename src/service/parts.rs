@@ -15,6 +15,7 @@ use crate::image::Compression;
 use crate::image::random_access::ChunkCache;
 use crate::model::{Limits, Region, RegionCatalog, ResourceId};
 use crate::placement::{PlacementPolicy, Pool};
+use crate::replication::UnderWay;
 
 /// What the service is made of.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub(super) struct Parts {
     /// The computer names of the VMs that were made of specialized images, with those VMs' names.
     pub(super) computer_names: Mutex<BTreeMap<(Caller, ResourceId, String), BTreeSet<String>>>,
     pub(super) placement_policy: PlacementPolicy,
+    /// The replications that this process carries out.
+    pub(super) under_way: UnderWay,
     /// What each replica is doing in this process.
     pub(super) pools: Mutex<HashMap<(ResourceId, Region), Pool>>,
 }
