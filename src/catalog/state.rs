@@ -355,6 +355,15 @@ impl State {
         self.managed_images.get(id)
     }
 
+    /// Whether something that VMs are made from exists.
+    pub(crate) fn has_image(&self, id: &ResourceId) -> bool {
+        match id {
+            ResourceId::ImageVersion(version) => self.version(version).is_some(),
+            ResourceId::ManagedImage(image) => self.managed_image(image).is_some(),
+            _ => false,
+        }
+    }
+
     pub(crate) fn snapshots(&self, after: Option<&SnapshotId>) -> impl Iterator<Item = &Arc<ImageRecord<Snapshot>>> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.snapshots.range::<SnapshotId, _>((from, Bound::Unbounded)).map(|(_, record)| record)
