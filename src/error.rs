@@ -2,7 +2,7 @@
 //!
 //! One convention holds for every error of the crate: `{}` is its own words, which say what to do and leave out what is
 //! below it; [`source`](std::error::Error::source) is the cause; `{:#}` and `{:?}` are both, each cause told once. So
-//! whoever walks the chain by itself tells nothing twice, and whoever prints one line has the choice.
+//! a caller that walks the chain tells nothing twice, and one that prints a line has the choice.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -36,7 +36,7 @@ pub enum ErrorKind {
     /// The change may or may not have happened, because the answer was lost and could not be looked up: read the
     /// state before you decide.
     Unknown,
-    /// Whoever asked for it has stopped it, or the time that it was given is up: call again, and it goes on.
+    /// Its caller has stopped it, or the time that it was given is up: call again, and it goes on.
     Cancelled,
     /// Stored or given bytes are not what they must be: restore them from another copy.
     Corrupt,

@@ -177,7 +177,7 @@ fn an_error_is_told_once() {
                     assert_eq!(told.matches(words.as_str()).count(), 1, "{what}: `{words}` in `{told}`");
                 }
             }
-            // The same where whoever prints it walks down by itself.
+            // The same for a printer that walks down by itself.
             let walked = words.join(": ");
             let last = words.last().unwrap();
             assert_eq!(walked.matches(last.as_str()).count(), 1, "{what}: {walked}");

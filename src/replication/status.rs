@@ -91,7 +91,7 @@ impl ReplicationStatus {
         Self { aggregated_state, summary }
     }
 
-    /// Whether every region is complete or has failed: nothing changes until somebody replicates again.
+    /// Whether every region is complete or has failed: nothing changes until it is replicated again.
     pub(crate) fn is_settled(&self) -> bool {
         let settled = [ReplicationState::Completed, ReplicationState::Failed];
         self.summary.iter().all(|region| settled.contains(&region.state))
