@@ -275,7 +275,8 @@ fn a_version_whose_source_is_gone_has_failed_wherever_it_was_to_go() {
         let home = FaultyStore::new(stores.home.clone());
         let session = stores.published("westeurope=1,eastus=1").await;
         drop(session);
-        let builder = GalleryService::builder().allow_all().catalog_store(stores.catalog.clone());
+        let builder = GalleryService::builder().allow_all().clock(stores.clock.clone());
+        let builder = builder.catalog_store(stores.catalog.clone());
         let builder = builder.region_store(region("westeurope"), home.clone());
         let service = builder.region_store(region("eastus"), stores.east.clone()).open_or_create().await.unwrap();
         let session = service.session("test".parse().unwrap());
