@@ -101,8 +101,12 @@ fn show(what: &str, plan: &Plan) {
     }
     for region in &plan.regions {
         println!(
-            "    {}: {} replicas, at most {} bytes over its border and {} stored",
-            region.region, region.replicas, region.cross_region_bytes, region.stored_bytes
+            "    {}: {} replica{}, at most {} bytes over its border and {} stored",
+            region.region,
+            region.replicas,
+            if region.replicas == 1 { "" } else { "s" },
+            region.cross_region_bytes,
+            region.stored_bytes
         );
     }
     for id in &plan.deletes {

@@ -1,8 +1,10 @@
 //! The main job, end to end: import a disk, replicate it, resolve "latest", deploy it, compare digests.
 //!
 //! With no argument it makes a disk itself, in a new temporary directory. On a disk of yours:
-//! `-- --image PATH --format raw|vhd --store DIR --regions westeurope=2,eastus=1 --deploy OUT.raw [--json]`.
-//! Run it again with a changed disk on the same store: it publishes the next patch version, and stores the change only.
+//! `-- --image PATH --format raw|vhd --store DIR --regions westeurope=2,eastus=1 --deploy OUT.raw [--json]`; `--help` has all
+//! options. Run it again with a changed disk on the same store: it publishes the next patch version, and stores the change
+//! only. Versions that an earlier run left unfinished are replicated first; a number that another run took meanwhile is
+//! left to it.
 #![allow(clippy::disallowed_methods, reason = "a program may read the clock")]
 
 use std::collections::BTreeMap;
@@ -13,11 +15,13 @@ use std::time::Instant;
 
 use compute_gallery::image::{DiskFormat, DiskSource, ImageDigest};
 use compute_gallery::model::{
-    Gallery, GalleryId, ImageDefinition, ImageIdentifier, ImageVersionId, OsState, OsType, PublishingProfile, Region,
-    RegionCatalog, TargetRegions, VersionNumber,
+    Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageIdentifier, ImageVersion, ImageVersionId, OsState,
+    OsType, PublishingProfile, Region, RegionCatalog, TargetRegions, VersionNumber,
 };
 use compute_gallery::store::FsStore;
-use compute_gallery::{ErrorKind, GalleryService, NewImageVersion, ReplicationReport, Session};
+use compute_gallery::{
+    AggregatedState, ErrorKind, GalleryService, NewImageVersion, Published, ReplicationReport, Session,
+};
 use futures::StreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
 use lexopt::ValueExt;
@@ -32,6 +36,8 @@ struct Arguments {
     regions: TargetRegions,
     deploy: PathBuf,
     json: bool,
+    /// The version to publish, in place of the next patch version.
+    number: Option<VersionNumber>,
     /// A directory made for this run, removed at its end.
     scratch: Option<PathBuf>,
 }
@@ -39,13 +45,13 @@ struct Arguments {
 fn main() {
     // No runtime: the gallery works under any executor, this one included.
     if let Err(error) = futures::executor::block_on(run()) {
-        eprintln!("error: {error}");
+        eprintln!("error: {error:#}");
         std::process::exit(1);
     }
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {
-    let arguments = Arguments::parse()?;
+    let Some(arguments) = Arguments::parse()? else { return Ok(()) };
     let done = publish_and_deploy(&arguments).await;
     if let Some(scratch) = &arguments.scratch {
         std::fs::remove_dir_all(scratch)?;
@@ -56,33 +62,27 @@ async fn run() -> Result<(), Box<dyn Error>> {
 async fn publish_and_deploy(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let Some(home) = arguments.regions.iter().next().map(|target| target.region().clone()) else { return Ok(()) };
     // Versions can be made in every region of today's Azure; the default is the original service's shorter list.
-    let builder = GalleryService::builder().allow_all().region_catalog(RegionCatalog::azure_2026());
-    let service = builder.store(FsStore::open_or_create(&arguments.store)?).open_or_create().await?;
+    let regions = RegionCatalog::azure_2026();
+    // A typo is found before anything is made.
+    if let Some(wrong) = arguments.regions.iter().find(|target| regions.get(target.region()).is_none()) {
+        return Err(format!("--regions: `{}` is no region of Azure: correct its name", wrong.region()).into());
+    }
+    std::fs::metadata(&arguments.image)
+        .map_err(|error| format!("--image: `{}` cannot be read: {error}", arguments.image.display()))?;
+    let builder = GalleryService::builder().allow_all().region_catalog(regions);
+    let store = FsStore::open_or_create(&arguments.store).map_err(|error| format!("--store: {error:#}"))?;
+    let service = builder.store(store).open_or_create().await?;
     let session = service.session("quickstart".parse()?);
 
     // The gallery and the definition are there already on a second run.
     let gallery: GalleryId = GALLERY.parse()?;
     let definition = gallery.image("disk".parse()?);
     ensure_definition(&session, &gallery, &home).await?;
-    let versions = session.refresh().await?.image_versions(&definition, None, usize::MAX)?.items;
-    let last = versions.last().map(|version| version.id().number());
-    let number = match last {
-        Some(last) => last.next_patch().ok_or("there is no patch number after the last version's")?,
-        None => VersionNumber::new(1, 0, 0)?,
-    };
-    let id = definition.version(number);
+    let taken_up = take_up(&session, &definition).await?;
 
-    let (started, bar) = (Instant::now(), bar("import"));
-    let source = DiskSource::path(&arguments.image, arguments.format);
-    let profile = PublishingProfile::new(arguments.regions.clone());
-    let published = session
-        .publish(NewImageVersion::new(id.clone(), home.clone(), profile, source))
-        .on_progress({
-            let bar = bar.clone();
-            move |progress| show(&bar, progress.done, progress.total)
-        })
-        .await?;
-    bar.finish();
+    let started = Instant::now();
+    let (id, published) = publish(&session, &definition, &home, arguments).await?;
+    let number = id.number();
     let import_seconds = started.elapsed().as_secs_f64();
 
     let started = Instant::now();
@@ -90,9 +90,10 @@ async fn publish_and_deploy(arguments: &Arguments) -> Result<(), Box<dyn Error>>
     let replicate_seconds = started.elapsed().as_secs_f64();
 
     let (started, bar) = (Instant::now(), self::bar("deploy"));
-    let latest = session.refresh().await?.latest(&definition, &home)?;
+    // Another run may have published a later one meanwhile, and a number that was asked for need not be the latest.
+    let is_latest = session.refresh().await?.latest(&definition, &home)?.id() == &id;
     let deployed = session
-        .deploy(latest.id(), &home)
+        .deploy(&id, &home)
         .on_progress({
             let bar = bar.clone();
             move |progress| show(&bar, progress.done, progress.total)
@@ -105,14 +106,17 @@ async fn publish_and_deploy(arguments: &Arguments) -> Result<(), Box<dyn Error>>
     // Not what the gallery says of it: the file that it wrote, read again, whatever the guest's first bytes look like.
     let written = DiskSource::path(&arguments.deploy, DiskFormat::Raw).with_any_raw_content();
     let written = ImageDigest::of(written)?;
-    let verified = latest.id() == &id && written == published.content.os_disk_digest;
+    let verified = written == published.content.os_disk_digest;
 
     let cross: BTreeMap<String, u64> = borders(&report, &home);
     let replicas: BTreeMap<String, u32> =
         report.regions.iter().map(|region| (region.region.to_string(), region.replicas)).collect();
     let virtual_size = deployed.virtual_size;
     let import = published.import;
-    println!("published {} of {} ({})", id.number(), arguments.image.display(), mib(virtual_size));
+    for id in &taken_up {
+        println!("replicated {}, which an earlier run left unfinished", id.number());
+    }
+    println!("published {number} of {} ({})", arguments.image.display(), mib(virtual_size));
     println!("  image digest   {}", published.content.os_disk_digest);
     println!("  read           {} in {import_seconds:.2} s", mib(import.read_bytes));
     println!(
@@ -126,14 +130,16 @@ async fn publish_and_deploy(arguments: &Arguments) -> Result<(), Box<dyn Error>>
     }
     for (region, replicas) in &replicas {
         let crossed = cross.get(region).map(|bytes| format!(", {} over its border", mib(*bytes))).unwrap_or_default();
-        println!("  {region:<14} {replicas} replicas{crossed}");
+        let s = if *replicas == 1 { "" } else { "s" };
+        println!("  {region:<14} {replicas} replica{s}{crossed}");
     }
     println!("  replicated     in {replicate_seconds:.2} s");
-    println!("  deployed       latest to {} in {deploy_seconds:.2} s", arguments.deploy.display());
+    let which = if is_latest { "latest".to_owned() } else { number.to_string() };
+    println!("  deployed       {which} to {} in {deploy_seconds:.2} s", arguments.deploy.display());
     println!("  digests        {}", if verified { "equal: the disk came back as it was" } else { "DIFFER" });
     if arguments.json {
         let line = serde_json::json!({
-            "version": id.number(),
+            "version": number,
             "image_digest": published.content.os_disk_digest,
             "virtual_size": virtual_size,
             "stored_bytes": published.content.stored_bytes,
@@ -148,6 +154,7 @@ async fn publish_and_deploy(arguments: &Arguments) -> Result<(), Box<dyn Error>>
             "replicate_seconds": replicate_seconds,
             "deploy_seconds": deploy_seconds,
             "verified": verified,
+            "taken_up": taken_up.iter().map(ImageVersionId::number).collect::<Vec<_>>(),
         });
         println!("{line}");
     }
@@ -161,10 +168,75 @@ async fn ensure_definition(session: &Session, gallery: &GalleryId, home: &Region
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         found => return found.map(drop),
     }
-    session.create_gallery(Gallery::new(gallery.clone(), home.clone())).await?;
+    // Another run may create them at the same time.
+    let unless_there = |created: compute_gallery::Result<()>| match created {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        created => created,
+    };
+    unless_there(session.create_gallery(Gallery::new(gallery.clone(), home.clone())).await.map(drop))?;
     let identifier = ImageIdentifier::new("quickstart", "disks", "disk")?;
     let definition = ImageDefinition::new(id, home.clone(), OsType::Linux, OsState::Generalized, identifier);
-    session.create_image_definition(definition).await.map(drop)
+    unless_there(session.create_image_definition(definition).await.map(drop))
+}
+
+/// Replicates what an earlier run left unfinished; one that cannot be is told, and stops nothing.
+async fn take_up(session: &Session, definition: &ImageDefinitionId) -> compute_gallery::Result<Vec<ImageVersionId>> {
+    let mut taken_up = Vec::new();
+    for version in session.refresh().await?.image_versions(definition, None, usize::MAX)?.items {
+        let id = version.id();
+        let finished = match session.replication_status(id).await {
+            Ok(status) if status.aggregated_state == AggregatedState::Completed => continue,
+            Ok(_) => session.replicate(id).await.map(drop),
+            Err(error) => Err(error),
+        };
+        match finished {
+            Ok(()) => taken_up.push(id.clone()),
+            Err(error) => eprintln!("warning: {} stays unfinished: {error:#}", id.number()),
+        }
+    }
+    Ok(taken_up)
+}
+
+/// How often the next number is tried when another run has taken it.
+const ATTEMPTS: usize = 10;
+
+/// Publishes the image under the number that was asked for, or under the next patch number that is free.
+async fn publish(
+    session: &Session,
+    definition: &ImageDefinitionId,
+    home: &Region,
+    arguments: &Arguments,
+) -> Result<(ImageVersionId, Published<ImageVersion>), Box<dyn Error>> {
+    let bar = bar("import");
+    let mut attempt = 1;
+    loop {
+        let versions = session.refresh().await?.image_versions(definition, None, usize::MAX)?.items;
+        let number = match (arguments.number, versions.last().map(|version| version.id().number())) {
+            (Some(number), _) => number,
+            (None, Some(last)) => last.next_patch().ok_or("there is no patch number after the last version's")?,
+            (None, None) => VersionNumber::new(1, 0, 0)?,
+        };
+        let id = definition.version(number);
+        let source = DiskSource::path(&arguments.image, arguments.format);
+        let profile = PublishingProfile::new(arguments.regions.clone());
+        let progress = bar.clone();
+        let published = session
+            .publish(NewImageVersion::new(id.clone(), home.clone(), profile, source))
+            .on_progress(move |now| show(&progress, now.done, now.total))
+            .await;
+        match published {
+            // Another run was faster: what has been imported is not imported again.
+            Err(error)
+                if error.kind() == ErrorKind::AlreadyExists && arguments.number.is_none() && attempt < ATTEMPTS =>
+            {
+                attempt += 1;
+            }
+            published => {
+                bar.finish();
+                return Ok((id, published?));
+            }
+        }
+    }
 }
 
 async fn replicate(session: &Session, id: &ImageVersionId) -> compute_gallery::Result<ReplicationReport> {
@@ -199,8 +271,10 @@ fn mib(bytes: u64) -> String {
 }
 
 impl Arguments {
-    fn parse() -> Result<Self, Box<dyn Error>> {
+    /// `None` where only the usage was asked for.
+    fn parse() -> Result<Option<Self>, Box<dyn Error>> {
         let (mut image, mut format, mut store, mut deploy, mut json) = (None, DiskFormat::Raw, None, None, false);
+        let mut number = None;
         let mut regions: TargetRegions = "westeurope=2,eastus=1".parse()?;
         let mut arguments = lexopt::Parser::from_env();
         while let Some(argument) = arguments.next()? {
@@ -210,6 +284,11 @@ impl Arguments {
                 lexopt::Arg::Long("deploy") => deploy = Some(PathBuf::from(arguments.value()?)),
                 lexopt::Arg::Long("regions") => regions = arguments.value()?.string()?.parse()?,
                 lexopt::Arg::Long("json") => json = true,
+                lexopt::Arg::Long("version-number") => number = Some(arguments.value()?.string()?.parse()?),
+                lexopt::Arg::Long("help") | lexopt::Arg::Short('h') => {
+                    println!("{USAGE}");
+                    return Ok(None);
+                }
                 lexopt::Arg::Long("format") => {
                     format = match arguments.value()?.string()?.as_str() {
                         "raw" => DiskFormat::Raw,
@@ -236,12 +315,23 @@ impl Arguments {
         };
         let (store, deploy) =
             (store.unwrap_or_else(|| place("store")), deploy.unwrap_or_else(|| place("deployed.raw")));
-        Ok(Self { image, format, store, regions, deploy, json, scratch })
+        Ok(Some(Self { image, format, store, regions, deploy, json, number, scratch }))
     }
 }
 
-const USAGE: &str = "usage: quickstart [--image PATH] [--format raw|vhd] [--store DIR] [--regions westeurope=2,eastus=1] \
-                     [--deploy OUT.raw] [--json]";
+const USAGE: &str = "\
+Imports a disk into a gallery, replicates it, deploys it again and compares.
+
+usage: quickstart [options]
+
+  --image PATH            the disk; without it, one of 1 GiB is made
+  --format raw|vhd        what it is (default: raw)
+  --store DIR             where the gallery keeps everything; without it, a temporary directory that is removed
+  --regions LIST          regions and replicas, the first is home (default: westeurope=2,eastus=1)
+  --deploy OUT.raw        where the disk is deployed to; without it, a temporary file
+  --version-number N      publish as this version, such as 1.2.0 (default: the next patch version)
+  --json                  a last line of JSON
+  -h, --help              this text";
 
 /// A sparse disk of 1 GiB with 96 MiB of data, some of it twice.
 fn make_disk(path: &Path) -> std::io::Result<()> {

@@ -20,7 +20,7 @@ use futures::StreamExt;
 
 fn main() {
     if let Err(error) = futures::executor::block_on(run()) {
-        eprintln!("error: {error}");
+        eprintln!("error: {error:#}");
         std::process::exit(1);
     }
 }

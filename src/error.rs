@@ -1,5 +1,10 @@
 //! The one error of the crate's public face.
+//!
+//! One convention holds for every error of the crate: `{}` is its own words, which say what to do and leave out what is
+//! below it; [`source`](std::error::Error::source) is the cause; `{:#}` and `{:?}` are both, each cause told once. So
+//! a caller that walks the chain tells nothing twice, and one that prints a line has the choice.
 
+use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +43,7 @@ pub enum ErrorKind {
     /// The change may or may not have happened, because the answer was lost and could not be looked up: read the
     /// state before you decide.
     Unknown,
-    /// Whoever asked for it has stopped it, or the time that it was given is up: call again, and it goes on.
+    /// Its caller has stopped it, or the time that it was given is up: call again, and it goes on.
     Cancelled,
     /// Stored or given bytes are not what they must be: restore them from another copy.
     Corrupt,
@@ -46,15 +51,31 @@ pub enum ErrorKind {
     Unsupported,
 }
 
-/// One thing that is wrong with a request: where, what and how to mend it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One thing that is wrong with a request: where, what and how to mend it; what caused it is its
+/// [`source`](std::error::Error::source), and `{:#}` tells that too.
+///
+/// Two problems are equal where their words are: their causes are not compared.
+#[derive(Clone, Debug)]
 pub struct Problem {
     kind: ErrorKind,
     code: &'static str,
     target: String,
     message: String,
     advice: Option<String>,
+    cause: Option<Arc<dyn StdError + Send + Sync>>,
 }
+
+impl PartialEq for Problem {
+    fn eq(&self, other: &Self) -> bool {
+        let words = |problem: &Self| (problem.kind, problem.code);
+        words(self) == words(other)
+            && self.target == other.target
+            && self.message == other.message
+            && self.advice == other.advice
+    }
+}
+
+impl Eq for Problem {}
 
 impl Problem {
     pub(crate) fn new(
@@ -63,7 +84,16 @@ impl Problem {
         target: impl Into<String>,
         message: impl Into<String>,
     ) -> Self {
-        Self { kind, code, target: target.into(), message: message.into(), advice: None }
+        Self { kind, code, target: target.into(), message: message.into(), advice: None, cause: None }
+    }
+
+    /// The same problem as one of something larger, which is at `target`: its words and its cause are told there.
+    pub(crate) fn of_larger(self, code: &'static str, target: String, doing: &str) -> Self {
+        let message = match self.target == target {
+            true => format!("{doing}: {}", self.message),
+            false => format!("{doing}: `{}`: {}", self.target, self.message),
+        };
+        Self { code, target, message, ..self }
     }
 
     /// A value that breaks a rule.
@@ -120,15 +150,42 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{}`: {}", self.target, self.message)?;
         match &self.advice {
-            None => Ok(()),
-            Some(advice) if self.message.ends_with('.') => write!(f, " {advice}"),
-            Some(advice) => write!(f, ": {advice}"),
+            None => {}
+            Some(advice) if self.message.ends_with('.') => write!(f, " {advice}")?,
+            Some(advice) => write!(f, ": {advice}")?,
         }
+        if f.alternate() { write_causes(f, &self.message, StdError::source(self)) } else { Ok(()) }
     }
 }
 
+impl StdError for Problem {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.cause.as_deref().map(|cause| cause as &(dyn StdError + 'static))
+    }
+}
+
+/// Writes a cause and what is below it behind the words of what it caused. A foreign error may have the words of its own
+/// cause at its end: those are told there.
+pub(crate) fn write_causes(
+    f: &mut fmt::Formatter<'_>,
+    words: &str,
+    cause: Option<&(dyn StdError + 'static)>,
+) -> fmt::Result {
+    let (mut above, mut next) = (words.to_owned(), cause);
+    while let Some(cause) = next {
+        let words = cause.to_string();
+        if !above.ends_with(&words) {
+            write!(f, ": {words}")?;
+        }
+        (above, next) = (words, cause.source());
+    }
+    Ok(())
+}
+
 /// Why the gallery refused or failed: a [kind](ErrorKind) to act on, [problems](Error::problems) to show, and the
-/// cause below it as [`source`](std::error::Error::source). Cheap to clone.
+/// cause below the first of them as [`source`](std::error::Error::source). Cheap to clone.
+///
+/// `{}` is the problems' own words; `{:#}` and `{:?}` tell the causes too, as a log wants it.
 ///
 /// ```
 /// use compute_gallery::{ErrorKind, model::VersionNumber};
@@ -145,7 +202,6 @@ pub struct Error(Arc<Inner>);
 struct Inner {
     first: Problem,
     others: Vec<Problem>,
-    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
@@ -170,7 +226,7 @@ impl Error {
     }
 
     pub(crate) fn new(problem: Problem) -> Self {
-        Self(Arc::new(Inner { first: problem, others: Vec::new(), source: None }))
+        Self(Arc::new(Inner { first: problem, others: Vec::new() }))
     }
 
     /// `Ok` where there is no problem, else one error that tells of all of them.
@@ -178,12 +234,14 @@ impl Error {
         let mut problems = problems.into_iter();
         match problems.next() {
             None => Ok(()),
-            Some(first) => Err(Self(Arc::new(Inner { first, others: problems.collect(), source: None }))),
+            Some(first) => Err(Self(Arc::new(Inner { first, others: problems.collect() }))),
         }
     }
 
+    /// Its problems, each with its cause.
     pub(crate) fn into_problems(self) -> Vec<Problem> {
-        self.problems().cloned().collect()
+        let Inner { first, others } = Arc::unwrap_or_clone(self.0);
+        std::iter::once(first).chain(others).collect()
     }
 
     /// A value that breaks a rule.
@@ -203,24 +261,35 @@ impl Error {
 
     /// A failure of a file outside the stores: a disk to import, a place to deploy to.
     pub(crate) fn from_io(target: impl Into<String>, doing: &str, source: std::io::Error) -> Self {
-        let kind = match source.kind() {
-            std::io::ErrorKind::NotFound => ErrorKind::NotFound,
-            std::io::ErrorKind::AlreadyExists => ErrorKind::AlreadyExists,
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::StorageFull,
-            std::io::ErrorKind::IsADirectory | std::io::ErrorKind::NotADirectory => ErrorKind::Invalid,
-            _ => ErrorKind::Unavailable,
+        use std::io::ErrorKind as Io;
+        let (kind, code, why) = match source.kind() {
+            Io::NotFound => (ErrorKind::NotFound, "ResourceNotFound", "it is not there: correct the path"),
+            Io::AlreadyExists => {
+                (ErrorKind::AlreadyExists, "OperationNotAllowed", "it is there already: choose another path")
+            }
+            Io::StorageFull | Io::QuotaExceeded => {
+                (ErrorKind::StorageFull, "OperationNotAllowed", "no space is left: free some, then call again")
+            }
+            Io::IsADirectory => (ErrorKind::Invalid, "InvalidParameter", "it is a directory: name a file"),
+            Io::NotADirectory => {
+                (ErrorKind::Invalid, "InvalidParameter", "its path goes through a file: correct the path")
+            }
+            Io::PermissionDenied => {
+                let what = "this process's user may not: give it the right, or choose another path";
+                (ErrorKind::Unavailable, "OperationNotAllowed", what)
+            }
+            Io::ReadOnlyFilesystem => {
+                let what = "its file system is read-only: mount it writable, or choose another path";
+                (ErrorKind::Unavailable, "OperationNotAllowed", what)
+            }
+            _ => (ErrorKind::Unavailable, "OperationNotAllowed", "mend what the system says, then call again"),
         };
-        Self::new(Problem::new(kind, "OperationNotAllowed", target, format!("{doing} failed"))).with_source(source)
+        Self::new(Problem::new(kind, code, target, format!("{doing} failed: {why}"))).with_source(source)
     }
 
-    /// Adds the cause of another error, if that has one.
-    pub(crate) fn with_source_of(mut self, other: &Self) -> Self {
-        Arc::make_mut(&mut self.0).source = other.0.source.clone();
-        self
-    }
-
-    pub(crate) fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Arc::make_mut(&mut self.0).source = Some(Arc::from(source.into()));
+    /// The cause of the first problem.
+    pub(crate) fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Arc::make_mut(&mut self.0).first.cause = Some(Arc::from(source.into()));
         self
     }
 }
@@ -228,24 +297,22 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (position, problem) in self.problems().enumerate() {
-            let separator = if position == 0 { "" } else { "; " };
-            write!(f, "{separator}{problem}")?;
+            f.write_str(if position == 0 { "" } else { "; " })?;
+            fmt::Display::fmt(problem, f)?;
         }
-        match &self.0.source {
-            None => Ok(()),
-            Some(source) => write!(f, ": {source}"),
-        }
+        Ok(())
     }
 }
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} ({}): {self}", self.kind(), self.code())
+        write!(f, "{:?} ({}): {self:#}", self.kind(), self.code())
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static))
+impl StdError for Error {
+    /// The cause of the first problem that has one.
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.problems().find_map(StdError::source)
     }
 }

@@ -57,14 +57,14 @@
 //!
 //! # What it does not do yet
 //!
-//! Zones, an HTTP face. Disks are raw or VHD; convert others first.
+//! An HTTP face for Azure's clients. Disks are raw or VHD; convert others first.
 //!
 //! # Features
 //!
 //! - `testkit`: for tests. The conformance suite for a store of yours, a store with injected faults, a clock that you
 //!   move by hand, seeded randomness.
 
-/// Compiles the README's code.
+/// Compiles and runs the README's code.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

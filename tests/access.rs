@@ -488,7 +488,7 @@ fn a_denial_at_a_version_holds_through_its_definition_sharing_and_a_lifecycle() 
         let role = RoleAssignment::new("2", "ci".parse().unwrap(), "images".parse().unwrap(), image_id()).unwrap();
         root.assign_role(role).await.unwrap();
         let image = world.session("ci").boot_image(image_id(), &region()).await.unwrap().generalized().unwrap();
-        let vm = image.vm("web-1".parse().unwrap(), OsProfile::new("admin"));
+        let vm = image.vm("web-1".parse().unwrap(), OsProfile::new("admin").unwrap());
         vm.deploy().to_writer(Vec::new()).await.unwrap();
         assert!(world.session("ci").deploy(version_id(), &region()).to_writer(Vec::new()).await.is_err());
     });

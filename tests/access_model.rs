@@ -830,7 +830,8 @@ impl History {
         let versions = view.image_versions(&id, None, 9);
         let versions = list(versions.map(|page| page.items.iter().map(|one| number(one)).collect()));
         self.same(caller, "image_versions", &at, &model.image_versions(caller, gallery, image), &versions);
-        let deleted = list(view.soft_deleted_versions(&id).map(|all| all.iter().map(|one| number(&one.version)).collect()));
+        let deleted =
+            list(view.soft_deleted_versions(&id).map(|all| all.iter().map(|one| number(&one.version)).collect()));
         self.same(caller, "soft_deleted_versions", &at, &model.soft_deleted(caller, gallery, image), &deleted);
         let explained = view.explain_latest(&id, &region());
         let explained = list(explained.map(|all| all.iter().map(|one| number(&one.version)).collect()));

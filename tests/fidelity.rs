@@ -543,7 +543,7 @@ fn an_image_of_trusted_launch_makes_no_other_vms() {
         session.publish(new("1.0.0", "westeurope", disk())).await.unwrap();
         let image = session.boot_image(image_id(), &region("westeurope")).await.unwrap().generalized().unwrap();
         assert_eq!(image.security_type(), Some(SecurityType::TrustedLaunch));
-        let vm = || image.vm("a".parse().unwrap(), OsProfile::new("admin"));
+        let vm = || image.vm("a".parse().unwrap(), OsProfile::new("admin").unwrap());
         assert_eq!(vm().security_type(), SecurityType::TrustedLaunch);
         vm().with_security_type(SecurityType::TrustedLaunch).unwrap();
         let error = vm().with_security_type(SecurityType::Standard).unwrap_err();
@@ -979,7 +979,7 @@ fn a_scale_set_has_at_least_one_instance_and_is_not_told_to_use_what_it_uses() {
         let session = filled(gallery(), definition()).await;
         session.publish(new("1.0.0", "westeurope", disk())).await.unwrap();
         let image = session.boot_image(image_id(), &region("westeurope")).await.unwrap().generalized().unwrap();
-        let set = |instances| image.scale_set("web".parse().unwrap(), OsProfile::new("admin"), instances).unwrap_err();
+        let set = |instances| image.scale_set("web".parse().unwrap(), OsProfile::new("admin").unwrap(), instances).unwrap_err();
         assert_eq!((set(0).kind(), set(0).target()), (ErrorKind::Invalid, "sku.capacity"));
         assert!(!set(1_001).to_string().contains("use a gallery image"), "{}", set(1_001));
     });

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 
 use std::fs::{self, File, FileTimes};
+use std::io;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
@@ -38,7 +39,7 @@ fn a_linked_directory_is_neither_written_nor_read_nor_listed() {
     symlink(outside.path(), inside.path().join("link")).unwrap();
     symlink(outside.path(), inside.path().join("a/link")).unwrap();
     for at in ["link/secret", "a/link/secret", "a/link/more/secret"] {
-        let denied = StoreErrorKind::PermissionDenied;
+        let denied = StoreErrorKind::Obstructed;
         assert_eq!(block_on(store.get(&key(at), None)).unwrap_err().kind(), denied, "{at}");
         assert_eq!(block_on(store.head(&key(at))).unwrap_err().kind(), denied, "{at}");
         assert_eq!(block_on(store.delete(&key(at))).unwrap_err().kind(), denied, "{at}");
@@ -47,7 +48,7 @@ fn a_linked_directory_is_neither_written_nor_read_nor_listed() {
         assert_eq!(block_on(store.copy(&key("a/b"), &key(at), PutMode::Overwrite)).unwrap_err().kind(), denied);
         assert_eq!(block_on(store.copy(&key(at), &key("c"), PutMode::Overwrite)).unwrap_err().kind(), denied);
     }
-    assert_eq!(block_on(store.list(Some(&key("link")), None, 9)).unwrap_err().kind(), StoreErrorKind::PermissionDenied);
+    assert_eq!(block_on(store.list(Some(&key("link")), None, 9)).unwrap_err().kind(), StoreErrorKind::Obstructed);
     assert_eq!(listed(&store), ["a/b"]);
     assert_eq!(fs::read(outside.path().join("secret")).unwrap(), b"secret");
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
@@ -64,7 +65,7 @@ fn a_linked_blob_is_neither_written_nor_read_nor_listed() {
     symlink(&secret, inside.path().join("a/link")).unwrap();
     symlink(outside.path().join("nowhere"), inside.path().join("a/dangling")).unwrap();
     for at in ["a/link", "a/dangling"] {
-        let denied = StoreErrorKind::PermissionDenied;
+        let denied = StoreErrorKind::Obstructed;
         assert_eq!(block_on(store.get(&key(at), None)).unwrap_err().kind(), denied, "{at}");
         assert_eq!(block_on(store.head(&key(at))).unwrap_err().kind(), denied, "{at}");
         assert_eq!(block_on(store.delete(&key(at))).unwrap_err().kind(), denied, "{at}");
@@ -80,7 +81,7 @@ fn a_linked_blob_is_neither_written_nor_read_nor_listed() {
 fn a_linked_staging_directory_is_refused() {
     let (inside, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     symlink(outside.path(), inside.path().join(".staging")).unwrap();
-    assert_eq!(FsStore::open_or_create(inside.path()).unwrap_err().kind(), StoreErrorKind::PermissionDenied);
+    assert_eq!(FsStore::open_or_create(inside.path()).unwrap_err().kind(), StoreErrorKind::Obstructed);
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
 }
 
@@ -102,7 +103,7 @@ fn a_pipe_in_the_place_of_a_blob_holds_nobody_up() {
         eprintln!("skipped: there is no mkfifo");
         return;
     }
-    assert_eq!(block_on(store.get(&key("pipe"), None)).unwrap_err().kind(), StoreErrorKind::PermissionDenied);
+    assert_eq!(block_on(store.get(&key("pipe"), None)).unwrap_err().kind(), StoreErrorKind::Obstructed);
     assert!(listed(&store).is_empty());
 }
 
@@ -285,7 +286,7 @@ fn a_file_too_large_for_a_blob_is_not_read_into_memory() {
     let directory = tempfile::tempdir().unwrap();
     let store = FsStore::open_or_create_with(directory.path(), Durability::LostOnPowerCut).unwrap();
     File::create(directory.path().join("huge")).unwrap().set_len(1 << 40).unwrap();
-    assert_eq!(block_on(store.get(&key("huge"), None)).unwrap_err().kind(), StoreErrorKind::PermissionDenied);
+    assert_eq!(block_on(store.get(&key("huge"), None)).unwrap_err().kind(), StoreErrorKind::Obstructed);
     assert_eq!(block_on(store.get(&key("huge"), Some(1 << 39..(1 << 39) + 2))).unwrap(), [0, 0].as_slice());
     let copied = block_on(store.copy(&key("huge"), &key("copy"), PutMode::Create));
     assert_eq!(copied.unwrap_err().kind(), StoreErrorKind::TooLarge);
@@ -321,4 +322,69 @@ fn a_writer_killed_in_the_middle_leaves_no_part_of_a_blob() {
     assert!(all.iter().all(|meta| meta.size == LENGTH as u64), "{all:?}");
     let last = block_on(store.get(&all.last().unwrap().key, None)).unwrap();
     assert!(last.iter().all(|byte| *byte == 7));
+}
+
+#[test]
+fn a_place_that_is_no_store_is_told_by_path_kind_cause_and_fix() {
+    let scratch = tempfile::tempdir().unwrap();
+    let at = |name: &str| scratch.path().join(name);
+    symlink(at("nowhere"), at("dangling")).unwrap();
+    fs::write(at("file"), b"").unwrap();
+    fs::create_dir(at("linked-staging")).unwrap();
+    symlink(scratch.path(), at("linked-staging").join(".staging")).unwrap();
+    let cases = [
+        (at("dangling"), "dangling", StoreErrorKind::NotFound, io::ErrorKind::NotFound, "mend the link"),
+        (at("dangling/below"), "dangling", StoreErrorKind::NotFound, io::ErrorKind::NotFound, "mend the link"),
+        (at("file"), "file", StoreErrorKind::Obstructed, io::ErrorKind::NotADirectory, "choose another place"),
+        (at("file/below"), "file", StoreErrorKind::Obstructed, io::ErrorKind::NotADirectory, "choose another place"),
+        (
+            "/dev/null/store".into(),
+            "/dev/null",
+            StoreErrorKind::Obstructed,
+            io::ErrorKind::NotADirectory,
+            "another place",
+        ),
+        (at("linked-staging"), ".staging", StoreErrorKind::Obstructed, io::ErrorKind::NotADirectory, "move it away"),
+        #[cfg(target_os = "linux")]
+        ("/proc/store".into(), "/proc/store", StoreErrorKind::NotFound, io::ErrorKind::NotFound, "another place"),
+    ];
+    for (path, named, kind, below, fix) in cases {
+        let error = FsStore::open_or_create(&path).unwrap_err();
+        let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<io::Error>());
+        assert_eq!((error.kind(), cause.map(io::Error::kind)), (kind, Some(below)), "{path:?}: {error:#}");
+        let told = error.to_string();
+        assert!(told.contains(&format!("{named}`")) && told.contains(fix), "{path:?}: {told}");
+    }
+    assert_eq!(fs::read(at("file")).unwrap(), b"");
+    assert!(!at("nowhere").exists());
+}
+
+#[test]
+fn what_is_in_a_stores_way_is_told_by_its_path() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FsStore::open_or_create(directory.path()).unwrap();
+    fs::write(directory.path().join("log"), b"").unwrap();
+    fs::create_dir(directory.path().join("taken")).unwrap();
+    for (at, named) in [("log/1", "log"), ("taken", "taken")] {
+        let error = block_on(store.put(&key(at), Bytes::from_static(b"new"), PutMode::Create)).unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Obstructed, "{error:#}");
+        let path = directory.path().join(named);
+        assert!(error.to_string().contains(&format!("`{}` is ", path.display())), "{error}");
+    }
+    fs::remove_dir_all(directory.path().join(".staging")).unwrap();
+    let error = block_on(store.get(&key("a"), None)).unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error:#}");
+    assert!(error.to_string().contains(&directory.path().display().to_string()), "{error}");
+    assert!(error.to_string().contains("`.staging`"), "{error}");
+}
+
+#[test]
+fn a_read_only_place_is_told_by_its_path() {
+    let Some(tiny) = Tiny::mount() else { return };
+    tiny.remount("ro");
+    let path = tiny.0.path().join("store");
+    let error = FsStore::open_or_create(&path).unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::PermissionDenied, "{error:#}");
+    let told = error.to_string();
+    assert!(told.contains(&path.display().to_string()) && told.contains("mount it writable"), "{told}");
 }

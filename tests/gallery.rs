@@ -467,7 +467,7 @@ fn a_disk_that_cannot_be_read_to_its_end_is_taken_up_when_it_can() {
         let source = DiskSource::reader(bad, DiskFormat::Raw);
         let error = session.publish(new_version("1.0.0", "westeurope", source)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-        assert!(error.to_string().contains("bad sector"), "{error}");
+        assert!(format!("{error:#}").contains("bad sector"), "{error}");
         assert!(all_versions(&session).await.is_empty());
         let packs = || async { store.list_all(Some(&"regions".parse().unwrap())).await.unwrap().len() };
         let before = packs().await;

@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use compute_gallery::host::Clock;
+use compute_gallery::host::{Clock, Workers};
 use compute_gallery::image::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
-use compute_gallery::store::{BlobKey, BlobStore, BlobStoreExt, MemoryStore, PutMode, RetryPolicy, StoreErrorKind};
+use compute_gallery::store::{
+    BlobKey, BlobMeta, BlobStore, BlobStoreExt, MemoryStore, Page, PutMode, RetryPolicy, StoreErrorKind, StoreResult,
+};
 use compute_gallery::testkit::{Fault, Faults, FaultyStore, ManualClock};
 use compute_gallery::*;
 use futures::executor::block_on;
@@ -388,6 +390,89 @@ fn a_replication_that_has_no_time_left_is_given_up_as_it_is() {
         assert!(error.to_string().contains("eastus") && error.to_string().contains("deadline"), "{error}");
         session.replicate(&version(3)).await.unwrap();
         assert!(deployed(&session, 3, "eastus").await.unwrap() == disk(&chunks_of(3)));
+    });
+}
+
+/// A store of which each put takes half an hour.
+#[derive(Debug)]
+struct Slow {
+    inner: MemoryStore,
+    clock: ManualClock,
+}
+
+#[async_trait::async_trait]
+impl BlobStore for Slow {
+    async fn put(&self, key: &BlobKey, bytes: Bytes, mode: PutMode) -> StoreResult<()> {
+        self.clock.sleep(Duration::from_secs(1800)).await;
+        self.inner.put(key, bytes, mode).await
+    }
+
+    async fn get(&self, key: &BlobKey, range: Option<std::ops::Range<u64>>) -> StoreResult<Bytes> {
+        self.inner.get(key, range).await
+    }
+
+    async fn head(&self, key: &BlobKey) -> StoreResult<BlobMeta> {
+        self.inner.head(key).await
+    }
+
+    async fn delete(&self, key: &BlobKey) -> StoreResult<()> {
+        self.inner.delete(key).await
+    }
+
+    async fn list(&self, under: Option<&BlobKey>, after: Option<&BlobKey>, limit: usize) -> StoreResult<Page> {
+        self.inner.list(under, after, limit).await
+    }
+
+    async fn copy(&self, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
+        self.inner.copy(from, to, mode).await
+    }
+
+    async fn persist(&self, under: &BlobKey) -> StoreResult<()> {
+        self.inner.persist(under).await
+    }
+}
+
+#[test]
+fn a_deadline_holds_on_a_slow_store_under_a_clock_that_advances_by_itself() {
+    block_on(async {
+        let clock = ManualClock::auto_advancing(noon());
+        let builder = GalleryService::builder().allow_all().store(MemoryStore::new()).clock(clock.clone());
+        let slow = Slow { inner: MemoryStore::new(), clock: clock.clone() };
+        let builder = builder.region_store(region("eastus"), slow).workers(Workers::inline());
+        let session = builder.open_or_create().await.unwrap().session("test".parse().unwrap());
+        with_definition(&session).await;
+        publish(&session, 1, "westeurope=1,eastus=1", &chunks_of(3)).await;
+        let began = clock.now();
+        let error = session.replicate(&version(1)).within(Duration::from_secs(60)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}");
+        assert_eq!(clock.now().signed_duration_since(began).num_seconds(), 60);
+        // What goes on at the same time takes its time together: several packs at once, each half an hour.
+        let began = clock.now();
+        let report = session.replicate(&version(1)).await.unwrap();
+        assert!(report.regions[1].cross_region_bytes > 0);
+        let took = clock.now().signed_duration_since(began).num_seconds();
+        assert!((1800..=3 * 1800).contains(&took), "{took} s");
+    });
+}
+
+#[test]
+fn a_rate_of_nothing_is_refused_and_not_taken_for_one_byte() {
+    block_on(async {
+        let clock = ManualClock::new(noon());
+        let (session, _) = three_regions(&clock).await;
+        let refused = session.replicate(&version(3)).bytes_per_second(region("eastus"), 0).await.unwrap_err();
+        let problem = refused.problems().next().unwrap();
+        assert_eq!((problem.kind(), problem.target()), (ErrorKind::Invalid, "bytes_per_second"));
+        for part in ["`0`", "`eastus`", "at least 1", "pause"] {
+            assert!(problem.message().contains(part), "{problem}");
+        }
+        let limited = session.replicate(&version(3)).bytes_per_second(region("eastus"), 0);
+        let plan = limited.bytes_per_second(region("westus"), 1).plan().await.unwrap();
+        assert_eq!(plan.problems.len(), 2, "{:?}", plan.problems);
+        let refused = session.scrub(&region("westeurope")).bytes_per_second(0).await.unwrap_err();
+        assert_eq!((refused.kind(), refused.target()), (ErrorKind::Invalid, "bytes_per_second"), "{refused}");
+        assert!(refused.to_string().contains("at least 1"), "{refused}");
+        session.replicate(&version(3)).await.unwrap();
     });
 }
 

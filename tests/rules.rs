@@ -1024,7 +1024,7 @@ fn a_generalized_image_gives_each_vm_its_own_name() {
         assert_eq!(image.clone().specialized().unwrap_err().kind(), ErrorKind::Invalid);
         let image = image.generalized().unwrap();
         assert_eq!(*image.id(), version_id("1.0.0").into(), "a definition means its latest version");
-        let vm = image.vm("web-1".parse().unwrap(), OsProfile::new("admin"));
+        let vm = image.vm("web-1".parse().unwrap(), OsProfile::new("admin").unwrap());
         assert_eq!((vm.computer_name.as_deref(), vm.collides_with.len()), (Some("web-1"), 0));
         let bytes = vm.deploy().to_writer(Cursor::new(Vec::new())).await.unwrap().1.into_inner();
         assert_eq!(bytes, vec![1; 4096]);
@@ -1058,7 +1058,11 @@ fn a_specialized_image_tells_what_it_carries_and_which_names_collide() {
             NewImageVersion::new(version_id("1.0.1"), region("westeurope"), profile("westeurope"), version_id("1.0.0"));
         world.session.publish(copy).await.unwrap();
         let image = world.session.boot_image(version_id("1.0.1"), &region("westeurope")).await.unwrap();
-        assert_eq!(image.specialized().unwrap().carried(), Some(&carried));
+        let image = image.specialized().unwrap();
+        assert_eq!(image.carried(), Some(&carried));
+        // Two versions carry one computer name: their VMs collide as those of one version do.
+        let third = image.vm("three".parse().unwrap());
+        assert_eq!(third.collides_with, ["one".parse().unwrap(), "two".parse().unwrap()]);
     });
     block_on(async {
         let world = World::new().await;
@@ -1075,7 +1079,7 @@ fn a_scale_set_has_as_many_instances_as_its_kind_of_image_allows() {
         let image = managed_image(&world.session, "golden", "westeurope").await;
         for (id, most) in [(ResourceId::from(image), 600), (version_id("1.0.0").into(), 1_000)] {
             let image = world.session.boot_image(id, &region("westeurope")).await.unwrap().generalized().unwrap();
-            let set = |instances| image.scale_set("web".parse().unwrap(), OsProfile::new("admin"), instances);
+            let set = |instances| image.scale_set("web".parse().unwrap(), OsProfile::new("admin").unwrap(), instances);
             assert_eq!(set(most).unwrap().instances(), most);
             let error = set(most + 1).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::LimitReached);

@@ -37,7 +37,7 @@ fn main() -> Outcome {
             lexopt::Arg::Long("copy-in-memory") => return copies::child(&arguments.value()?.string()?),
             lexopt::Arg::Long("peak-of") => {
                 let [operation, disk, store] = <[_; 3]>::try_from(arguments.values()?.collect::<Vec<_>>())
-                    .map_err(|_| "an operation, a disk and a store")?;
+                    .map_err(|_others| "an operation, a disk and a store")?;
                 return peak::child(&operation.string()?, Path::new(&disk), Path::new(&store));
             }
             lexopt::Arg::Value(disk) => disks.push(PathBuf::from(disk)),

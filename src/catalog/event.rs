@@ -210,6 +210,24 @@ pub enum Event {
         #[serde(default)]
         cross_region_bytes: u64,
     },
+    /// The last attempt to bring a version to a region failed: it stays so until it is tried again.
+    RegionFailed {
+        /// The version.
+        version: ImageVersionId,
+        /// The region.
+        region: Region,
+        /// The error's code.
+        code: String,
+        /// The error with its causes.
+        reason: String,
+    },
+    /// A version that failed in a region is tried again there.
+    RegionRetried {
+        /// The version.
+        version: ImageVersionId,
+        /// The region.
+        region: Region,
+    },
 }
 
 impl Event {
@@ -231,7 +249,9 @@ impl Event {
             }
             Self::ImageVersionDeleted { version, .. }
             | Self::ImageVersionRestored { version }
-            | Self::RegionCompleted { version, .. } => (Action::ReadVersion, version.into()),
+            | Self::RegionCompleted { version, .. }
+            | Self::RegionFailed { version, .. }
+            | Self::RegionRetried { version, .. } => (Action::ReadVersion, version.into()),
             Self::ManagedImageCreated { image, .. } => (Action::ReadManagedImage, image.id().into()),
             Self::ManagedImageDeleted { image } => (Action::ReadManagedImage, image.into()),
             Self::SnapshotCreated { snapshot, .. } => (Action::ReadSnapshot, snapshot.id().into()),

@@ -21,7 +21,9 @@ pub(super) fn encode(value: &impl Serialize) -> Result<(Digest, Bytes)> {
 
 /// Reads a blob back and verifies it; returns the hash of its line too.
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8], key: &BlobKey) -> Result<(Digest, T)> {
-    let damaged = |what: &str| Error::corrupt(format!("catalog blob {key}"), format!("it is damaged: {what}"));
+    let damaged = |what: &str| {
+        Error::corrupt(format!("catalog blob {key}"), format!("it is damaged: {what}: restore it from a copy"))
+    };
     let body = bytes.strip_suffix(b"\n").ok_or_else(|| damaged("its last line is not whole"))?;
     let end = body.iter().rposition(|byte| *byte == b'\n').ok_or_else(|| damaged("it is not two lines"))?;
     let (line, hash) = body.split_at(end);

@@ -105,6 +105,9 @@ pub(crate) struct VersionRecord {
     /// What crossed each region's border.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     crossed: BTreeMap<Region, u64>,
+    /// Why the last attempt failed, for the regions where it did.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    failed: BTreeMap<Region, String>,
     /// What the VM that it was made from left in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) carried: Option<CarriedIdentity>,
@@ -136,7 +139,7 @@ impl Upload {
 
 impl VersionRecord {
     fn new(version: ImageVersion, content: ImageContent, carried: Option<CarriedIdentity>, changed: u64) -> Self {
-        let (complete, crossed) = (BTreeMap::new(), BTreeMap::new());
+        let (complete, crossed, failed) = Default::default();
         Self {
             version: Arc::new(version),
             content,
@@ -144,6 +147,7 @@ impl VersionRecord {
             changed,
             complete,
             crossed,
+            failed,
             carried,
             soft_deleted: None,
             deleted: None,
@@ -170,6 +174,11 @@ impl VersionRecord {
     /// Where it can be deployed.
     pub(crate) fn ready_regions(&self) -> impl Iterator<Item = &Region> {
         self.complete.keys()
+    }
+
+    /// Why the last attempt to bring it to a region failed, if it did and nobody has tried again.
+    pub(crate) fn failure_in(&self, region: &Region) -> Option<&str> {
+        self.failed.get(region).map(String::as_str)
     }
 
     /// What crossed a region's border for it.
@@ -380,6 +389,15 @@ impl State {
         self.managed_images.get(id)
     }
 
+    /// Whether something that VMs are made from exists.
+    pub(crate) fn has_image(&self, id: &ResourceId) -> bool {
+        match id {
+            ResourceId::ImageVersion(version) => self.version(version).is_some(),
+            ResourceId::ManagedImage(image) => self.managed_image(image).is_some(),
+            _ => false,
+        }
+    }
+
     pub(crate) fn snapshots(&self, after: Option<&SnapshotId>) -> impl Iterator<Item = &Arc<ImageRecord<Snapshot>>> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.snapshots.range::<SnapshotId, _>((from, Bound::Unbounded)).map(|(_, record)| record)
@@ -515,6 +533,9 @@ impl State {
                     });
                     record.version = Arc::new(version.clone());
                     record.changed = number;
+                    let mut failed = std::mem::take(&mut record.failed);
+                    failed.retain(|region, _| profile.replicas_in(region).is_some() && !record.is_complete_in(region));
+                    record.failed = failed;
                 };
                 self.change_version(version.id(), change).ok_or_else(|| missing(version.id()))?;
             }
@@ -592,7 +613,16 @@ impl State {
                 let change = |record: &mut VersionRecord| {
                     record.complete.insert(region.clone(), *replicas);
                     *record.crossed.entry(region.clone()).or_default() += cross_region_bytes;
+                    record.failed.remove(region);
                 };
+                self.change_version(version, change).ok_or_else(|| missing(version))?;
+            }
+            Event::RegionFailed { version, region, reason, .. } => {
+                let change = |record: &mut VersionRecord| drop(record.failed.insert(region.clone(), reason.clone()));
+                self.change_version(version, change).ok_or_else(|| missing(version))?;
+            }
+            Event::RegionRetried { version, region } => {
+                let change = |record: &mut VersionRecord| drop(record.failed.remove(region));
                 self.change_version(version, change).ok_or_else(|| missing(version))?;
             }
         }

@@ -33,6 +33,10 @@ pub struct SystemEntropy;
 impl Entropy for SystemEntropy {
     #[expect(clippy::disallowed_methods, reason = "this is the seam that all randomness goes through")]
     fn fill(&self, bytes: &mut [u8]) -> io::Result<()> {
-        getrandom::fill(bytes).map_err(|error| io::Error::other(error.to_string()))
+        let plain = |error: getrandom::Error| match error.raw_os_error() {
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => io::Error::other(error.to_string()),
+        };
+        getrandom::fill(bytes).map_err(plain)
     }
 }

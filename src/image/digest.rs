@@ -57,7 +57,7 @@ impl FromStr for Digest {
 
     fn from_str(text: &str) -> Result<Self> {
         let wrong = || Error::invalid("digest", format!("`{}` is not 64 hexadecimal digits", text.escape_debug()));
-        blake3::Hash::from_hex(text).map(|hash| Self(*hash.as_bytes())).map_err(|_| wrong())
+        blake3::Hash::from_hex(text).map(|hash| Self(*hash.as_bytes())).map_err(|error| wrong().with_source(error))
     }
 }
 

@@ -272,7 +272,7 @@ impl ReadAt for Bytes {
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let start = usize::try_from(offset).map_err(|_| io::ErrorKind::UnexpectedEof)?;
+        let start = usize::try_from(offset).map_err(|error| io::Error::new(io::ErrorKind::UnexpectedEof, error))?;
         let end = start.saturating_add(buffer.len());
         buffer.copy_from_slice(self.get(start..end).ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())

@@ -189,9 +189,9 @@ impl FromStr for TargetRegion {
 }
 
 fn read_count(text: &str) -> Result<ReplicaCount> {
-    let number = text.trim().parse::<u32>().map_err(|_| {
+    let number = text.trim().parse::<u32>().map_err(|error| {
         let what = format!("`{}` is no replica count: write a region as `westeurope=2`", text.escape_debug());
-        Error::invalid("regionalReplicaCount", what)
+        Error::invalid("regionalReplicaCount", what).with_source(error)
     });
     number?.try_into()
 }

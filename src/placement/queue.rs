@@ -110,7 +110,8 @@ impl Future for Acquire {
         let Poll::Ready(lease) = Pin::new(receiver).poll(context) else { return Poll::Pending };
         self.waiting = None;
         // The pool keeps the sender until it sends.
-        Poll::Ready(lease.map_err(|_| Error::invalid("request", "its place in the queue was given up")))
+        let given_up = || Error::invalid("request", "its place in the queue was given up: ask again");
+        Poll::Ready(lease.map_err(|error| given_up().with_source(error)))
     }
 }
 

@@ -7,12 +7,11 @@ use chrono::{DateTime, Utc};
 
 use super::engine::RegionRun;
 use super::status::{RegionalReplicationStatus, ReplicationState, ReplicationStatus};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::host::Clock;
-use crate::model::Region;
 
 /// The status of a replication as it goes on.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Board {
     regions: Arc<Mutex<Vec<Line>>>,
     clock: Arc<dyn Clock>,
@@ -20,6 +19,7 @@ pub(crate) struct Board {
 }
 
 /// One region's line on the board.
+#[derive(Debug)]
 struct Line {
     status: RegionalReplicationStatus,
     /// Bytes over all its replicas: needed, and there in the beginning.
@@ -28,12 +28,9 @@ struct Line {
 }
 
 impl Board {
-    /// For regions, each with whether it is complete.
-    pub(crate) fn new(regions: impl Iterator<Item = (Region, bool)>, clock: &Arc<dyn Clock>) -> Self {
-        let line = |(region, complete)| {
-            let state = if complete { ReplicationState::Completed } else { ReplicationState::Replicating };
-            Line { status: RegionalReplicationStatus::new(region, state), needed: 0, at_first: 0 }
-        };
+    /// For regions, each with how it stands.
+    pub(crate) fn new(regions: impl Iterator<Item = RegionalReplicationStatus>, clock: &Arc<dyn Clock>) -> Self {
+        let line = |status| Line { status, needed: 0, at_first: 0 };
         let regions = Arc::new(Mutex::new(regions.map(line).collect()));
         Self { regions, clock: clock.clone(), began: clock.now() }
     }
@@ -52,7 +49,7 @@ impl Board {
             line.status.has(line.at_first, line.needed);
             if line.status.state == ReplicationState::Completed && line.at_first < line.needed {
                 line.status.degraded = true;
-                let lost = run.away.first().map(|(_, error)| format!("{error}; "));
+                let lost = run.away.first().map(|(_, error)| format!("{error:#}; "));
                 let percent = line.at_first * 100 / line.needed.max(1);
                 let what =
                     format!("{}{percent} % of what its replicas need is there: scrub it", lost.unwrap_or_default());
@@ -61,11 +58,13 @@ impl Board {
         });
     }
 
-    /// A region does not answer: one that is complete has lost something.
+    /// A region does not answer: one that is complete has lost something. Why one has failed is told before that.
     pub(crate) fn silent(&self, place: usize, error: &Error) {
         self.change(place, |line| {
             line.status.degraded = line.status.state == ReplicationState::Completed;
-            line.status.details = error.to_string();
+            if line.status.state != ReplicationState::Failed {
+                line.status.details = format!("{error:#}");
+            }
         });
     }
 
@@ -92,12 +91,19 @@ impl Board {
         });
     }
 
-    pub(crate) fn fail(&self, place: usize, error: &Error) {
+    /// A region came to an end without being complete: it has failed, or was given up. True if it has failed and had not
+    /// before.
+    pub(crate) fn fail(&self, place: usize, error: &Error) -> bool {
+        let given_up = error.kind() == ErrorKind::Cancelled;
+        let state = if given_up { ReplicationState::Unknown } else { ReplicationState::Failed };
+        let mut first = false;
         self.change(place, |line| {
-            line.status.state = ReplicationState::Failed;
-            line.status.details = error.to_string();
+            first = !given_up && line.status.state != state;
+            line.status.state = state;
+            line.status.details = format!("{error:#}");
             line.status.time_left = None;
         });
+        first
     }
 
     pub(crate) fn status(&self) -> ReplicationStatus {

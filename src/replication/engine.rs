@@ -138,6 +138,8 @@ struct Job<'a> {
     moved: Moved,
     /// Slots that are lost, with what was said.
     gone: BTreeMap<usize, Error>,
+    /// What was said last by a slot that was to send something and could not.
+    unread: Option<Error>,
     outcome: Option<Result<()>>,
 }
 
@@ -145,8 +147,8 @@ struct Job<'a> {
 enum Undelivered {
     /// Nobody has it.
     Source(Error),
-    /// The slot that was to send it does not have it.
-    NotThere,
+    /// The slot that was to send it does not have it, or cannot be read.
+    NotThere(Option<Error>),
     /// The slot that was to get it.
     Target(Error),
 }
@@ -159,7 +161,11 @@ impl Job<'_> {
 
     fn has_nobody_to_ask(&mut self) {
         let what = "something is lacking that neither a replica of the region nor another region has: scrub them";
-        self.outcome = Some(Err(Error::corrupt(self.run.region.to_string(), what)));
+        let error = Error::corrupt(self.run.region.to_string(), what);
+        self.outcome = Some(Err(match self.unread.take() {
+            Some(cause) => error.with_source(cause),
+            None => error,
+        }));
     }
 
     /// Fails where a replica has too few copies left.
@@ -173,13 +179,14 @@ impl Job<'_> {
 }
 
 impl Engine<'_> {
-    /// Brings to every region what it lacks, and tells after each pack what has been moved for its region. `finish` is
+    /// Brings to every region what it lacks, and tells after each pack what has been moved for its region, and at once if that
+    /// has failed. `finish` is
     /// called for a region, by its place in the list, as soon as it has everything, durably; others may still be under
     /// way. A region that fails gets no more packs and does not stop the others, unless it is to.
     pub(crate) async fn run<'f>(
         &self,
         regions: &[RegionRun],
-        on_moved: &(dyn Fn(usize, &Moved) + Sync),
+        on_news: &(dyn Fn(usize, &Moved, Option<&Error>) + Sync),
         finish: &(dyn Fn(usize, &Moved) -> BoxFuture<'f, Result<()>> + Sync),
     ) -> Vec<(Moved, Result<()>)> {
         let mut jobs: Vec<Job<'_>> = regions.iter().map(|run| self.job(run)).collect();
@@ -265,7 +272,7 @@ impl Engine<'_> {
                     job.outcome.get_or_insert(outcome);
                 }
             }
-            on_moved(place, &job.moved);
+            on_news(place, &job.moved, job.outcome.as_ref().and_then(|outcome| outcome.as_ref().err()));
         }
     }
 
@@ -278,6 +285,7 @@ impl Engine<'_> {
             crossing: 0,
             moved: Moved { present_bytes: *present_bytes, ..Moved::default() },
             gone: BTreeMap::new(),
+            unread: None,
             outcome: None,
         };
         run.away.iter().for_each(|(slot, error)| job.lose(*slot, error.clone()));
@@ -321,17 +329,17 @@ impl Engine<'_> {
             let sent = to.put_cargo(&cargo, bytes).await.map_err(Undelivered::Target)?;
             return Ok(delivered(&cargo, sent, true));
         };
-        let Some((_, from)) = run.slots.get(from) else { return Err(Undelivered::NotThere) };
+        let Some((_, from)) = run.slots.get(from) else { return Err(Undelivered::NotThere(None)) };
         // Within a store it is copied as it is, by the store.
         if from.is_beside(to) {
-            let there = from.find_cargo(request).await.map_err(|_| Undelivered::NotThere)?;
+            let there = from.find_cargo(request).await.map_err(|error| Undelivered::NotThere(Some(error)))?;
             if let Some(cargo) = there {
                 let sent = to.copy_cargo(from, &cargo, self.workers).await.map_err(Undelivered::Target)?;
-                return sent.map(|sent| delivered(&cargo, sent, false)).ok_or(Undelivered::NotThere);
+                return sent.map(|sent| delivered(&cargo, sent, false)).ok_or(Undelivered::NotThere(None));
             }
         }
         let fetched = Replicas::one(from).fetch(request, self.workers).await;
-        let (cargo, bytes) = fetched.map_err(|_| Undelivered::NotThere)?;
+        let (cargo, bytes) = fetched.map_err(|error| Undelivered::NotThere(Some(error)))?;
         let sent = to.put_cargo(&cargo, bytes).await.map_err(Undelivered::Target)?;
         Ok(delivered(&cargo, sent, false))
     }
@@ -399,7 +407,10 @@ impl Job<'_> {
                 self.moved.local_bytes += local_bytes;
                 self.moved.present_bytes += needed_bytes;
             }
-            Err(Undelivered::NotThere) => self.spread.not_there(&transfer),
+            Err(Undelivered::NotThere(error)) => {
+                self.spread.not_there(&transfer);
+                self.unread = error.or(self.unread.take());
+            }
             Err(Undelivered::Source(error)) => {
                 self.spread.lost(&transfer);
                 self.outcome.get_or_insert(Err(error));

@@ -11,9 +11,11 @@ mod engine;
 mod plan;
 mod spread;
 mod status;
+mod under_way;
 
 pub use control::ReplicationControl;
 pub use status::{AggregatedState, RegionalReplicationStatus, ReplicationState, ReplicationStatus};
 
 pub(crate) use board::Board;
 pub(crate) use engine::{ANOTHER_FAILED, CANCELLED, Engine, Moved, OUT_OF_TIME, RegionRun, look, stopped, time_is_up};
+pub(crate) use under_way::UnderWay;

@@ -10,9 +10,9 @@ use crate::model::Region;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum AggregatedState {
-    /// Nothing is known.
+    /// At least one region is not complete, none has failed, and this process works on none.
     Unknown,
-    /// At least one region is not complete, and none has failed.
+    /// This process works on at least one region, and none has failed.
     InProgress,
     /// Every region is complete.
     Completed,
@@ -24,13 +24,17 @@ pub enum AggregatedState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ReplicationState {
-    /// Nothing is known.
+    /// Not all replicas are whole, no attempt has failed since the last was begun, and this process does not work on it.
+    /// Whether another does is not known: nobody has begun, or it is at work elsewhere, or it was cancelled or killed.
+    /// [`progress`](RegionalReplicationStatus::progress) tells what is there.
     Unknown,
-    /// Not all replicas are whole.
+    /// This process works on it, or holds it paused.
     Replicating,
     /// All replicas are whole: the version can be deployed there.
     Completed,
-    /// The last attempt failed; replicating again takes it up where it stopped.
+    /// The last attempt that came to an end failed, as [`details`](RegionalReplicationStatus::details) say; replicating again
+    /// takes it up where it stopped. It is in the catalog: every process says so, also after a restart, until it is tried
+    /// again. What was cancelled, or had no time left, has not failed.
     Failed,
 }
 
@@ -43,7 +47,7 @@ pub struct RegionalReplicationStatus {
     pub region: Region,
     /// Its state.
     pub state: ReplicationState,
-    /// Why it failed.
+    /// Why it failed, was given up, or does not answer.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub details: String,
     /// Percent of the bytes of all its replicas that are there; 100 exactly when it is complete.
@@ -81,9 +85,16 @@ impl ReplicationStatus {
             () if summary.iter().all(|region| region.state == ReplicationState::Completed) => {
                 AggregatedState::Completed
             }
-            () => AggregatedState::InProgress,
+            () if any(ReplicationState::Replicating) => AggregatedState::InProgress,
+            () => AggregatedState::Unknown,
         };
         Self { aggregated_state, summary }
+    }
+
+    /// Whether every region is complete or has failed: nothing changes until it is replicated again.
+    pub(crate) fn is_settled(&self) -> bool {
+        let settled = [ReplicationState::Completed, ReplicationState::Failed];
+        self.summary.iter().all(|region| settled.contains(&region.state))
     }
 
     /// Percent over all regions: 100 exactly when all are complete.

@@ -301,7 +301,7 @@ impl GalleryServiceBuilder {
         }
         regions.check().await?;
         let chunks = Arc::new(ChunkCache::new(self.chunk_cache_bytes.unwrap_or(CHUNK_CACHE_BYTES)));
-        let (pools, computer_names) = Default::default();
+        let (pools, computer_names, under_way) = Default::default();
         Ok(GalleryService(Arc::new(Parts {
             catalog,
             authority,
@@ -314,6 +314,7 @@ impl GalleryServiceBuilder {
             chunks,
             compression,
             placement_policy,
+            under_way,
             pools,
             computer_names,
         })))

@@ -306,7 +306,7 @@ pub(super) fn place(view: &CatalogView, id: &ResourceId, region: &Region) -> Res
     let state = view.state();
     let (content, replicas, elsewhere) = match id {
         ResourceId::ImageVersion(id) => {
-            let record = view.record(id).map_err(|_| {
+            let record = view.record(id).map_err(|_untold| {
                 let advice = "There is no such version: publish it, or correct the number.";
                 Error::new(not_available(id, region).with_advice(advice))
             })?;

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
-use std::sync::PoisonError;
 
 use super::deploy::{Deployment, not_available};
 use super::session::Session;
@@ -48,14 +47,28 @@ impl fmt::Display for MachineName {
 pub struct OsProfile {
     /// The computer name; the VM's name where none is given.
     pub computer_name: Option<MachineName>,
-    /// The first account.
-    pub admin_username: String,
+    admin_username: String,
 }
 
 impl OsProfile {
-    /// A profile with the VM's name as computer name.
-    pub fn new(admin_username: impl Into<String>) -> Self {
-        Self { computer_name: None, admin_username: admin_username.into() }
+    /// A profile with the VM's name as computer name, and the name of the first account: 1 to 64 characters, no blank and no
+    /// control character among them. (Windows takes at most 20, and has names of its own that it refuses.)
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a name that breaks this.
+    pub fn new(admin_username: impl Into<String>) -> Result<Self> {
+        let name = admin_username.into();
+        if !(1..=64).contains(&name.chars().count()) || name.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            let rule = "an account's name has 1 to 64 characters, no blank and no control character among them";
+            return Err(Error::invalid("osProfile.adminUsername", format!("`{}`: {rule}", name.escape_debug())));
+        }
+        Ok(Self { computer_name: None, admin_username: name })
+    }
+
+    /// The first account.
+    pub fn admin_username(&self) -> &str {
+        &self.admin_username
     }
 }
 
@@ -156,8 +169,9 @@ pub struct NewVm {
     security_type: SecurityType,
     /// The only one that it can have, if there is one.
     only_security_type: Option<SecurityType>,
-    /// Other VMs that this caller has made of this image in this process and that have the same computer name: change it in
-    /// one of them.
+    /// Other VMs that this caller has made of specialized images in this process and that have the same computer name, also
+    /// those of another version or definition: change it in all but one. The latest 1,000 are remembered, and none of an
+    /// image that is gone.
     pub collides_with: Vec<MachineName>,
 }
 
@@ -228,7 +242,7 @@ impl Session {
         let Some(definition) = view.state().definition(id.definition()) else {
             return Err(Error::new(not_available(&id, region)));
         };
-        let record = view.record(&id).map_err(|_| Error::new(not_available(&id, region)))?;
+        let record = view.record(&id).map_err(|_untold| Error::new(not_available(&id, region)))?;
         let known = Known { carried: record.carried.clone(), security_type: definition.required_security_type() };
         Ok((id.into(), definition.os_state(), known))
     }
@@ -254,12 +268,9 @@ impl<S> Image<S> {
         let mut collides_with = Vec::new();
         // Computer names of generalized images are given, not inherited.
         if let Some(computer_name) = computer_name.as_ref().filter(|_| os_profile.is_none()) {
-            let mut names = self.session.parts.computer_names.lock().unwrap_or_else(PoisonError::into_inner);
-            let place = (self.session.caller().clone(), self.id.clone(), computer_name.to_ascii_lowercase());
-            let same = names.entry(place).or_default();
-            let others = same.iter().filter(|other| **other != name.0);
-            collides_with = others.cloned().map(MachineName).collect();
-            same.insert(name.0.clone());
+            let parts = &self.session.parts;
+            let (state, made) = (parts.catalog.snapshot(), (&name, &self.id));
+            collides_with = parts.computer_names.note(&state, self.session.caller(), computer_name, made);
         }
         let (session, id, region) = (self.session.clone(), self.id.clone(), self.region.clone());
         let by_definition = self.by_definition.clone();
@@ -279,25 +290,26 @@ impl<S> Image<S> {
         }
     }
 
-    /// Refuses more instances than a scale set of this kind of image can have.
+    /// Refuses no instances, and more than a scale set of this kind of image can have.
     fn holds(&self, instances: u32) -> Result<()> {
         let limits = &self.session.parts.limits;
+        let gallery = limits.scale_set_instances_from_gallery();
         let (most, kind, fix) = match self.id {
-            ResourceId::ManagedImage(_) => (
-                limits.scale_set_instances_from_managed_image(),
-                "a managed image",
-                "make several, or use a gallery image",
-            ),
-            _ => (limits.scale_set_instances_from_gallery(), "a gallery image", "make several"),
-        };
-        match instances {
-            0 => Err(Error::invalid("sku.capacity", "a scale set has at least one instance, not `0`")),
-            _ if instances <= most => Ok(()),
-            _ => {
-                let what = format!("a scale set from {kind} has at most {most} instances, not `{instances}`: {fix}");
-                Err(Error::new(Problem::new(ErrorKind::LimitReached, "OperationNotAllowed", "sku.capacity", what)))
+            ResourceId::ManagedImage(_) => {
+                let most = limits.scale_set_instances_from_managed_image();
+                (most, "a managed image", format!("make several, or use a gallery image, which allows {gallery}"))
             }
+            _ => (gallery, "a gallery image", "make several".to_owned()),
+        };
+        if instances == 0 {
+            let what = format!("a scale set of `0` instances is none: ask for 1 to {most}");
+            return Err(Error::invalid("sku.capacity", what));
         }
+        if instances <= most {
+            return Ok(());
+        }
+        let what = format!("a scale set from {kind} has at most {most} instances, not `{instances}`: {fix}");
+        Err(Error::new(Problem::new(ErrorKind::LimitReached, "OperationNotAllowed", "sku.capacity", what)))
     }
 
     fn new_scale_set(&self, name: MachineName, instances: u32, os_profile: Option<OsProfile>) -> Result<ScaleSet<S>>
@@ -320,7 +332,7 @@ impl Image<Generalized> {
     ///
     /// # Errors
     ///
-    /// `LimitReached` for more instances than the kind of image allows.
+    /// `LimitReached` for more instances than the kind of image allows, `Invalid` for none.
     pub fn scale_set(&self, name: MachineName, os_profile: OsProfile, instances: u32) -> Result<ScaleSet<Generalized>> {
         self.new_scale_set(name, instances, Some(os_profile))
     }
@@ -360,7 +372,7 @@ impl Image<Specialized> {
     ///
     /// # Errors
     ///
-    /// `LimitReached` for more instances than the kind of image allows.
+    /// `LimitReached` for more instances than the kind of image allows, `Invalid` for none.
     pub fn scale_set(&self, name: MachineName, instances: u32) -> Result<ScaleSet<Specialized>> {
         self.new_scale_set(name, instances, None)
     }

@@ -1,13 +1,13 @@
 //! What the service is made of; everything else in this room stands on it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
 use super::authorize::Authority;
+use super::computer_names::ComputerNames;
+use super::pools::Pools;
 use super::regions::Regions;
-use crate::access::Caller;
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::host::{Clock, Entropy, Workers};
@@ -15,6 +15,7 @@ use crate::image::Compression;
 use crate::image::random_access::ChunkCache;
 use crate::model::{Limits, Region, RegionCatalog, ResourceId};
 use crate::placement::{PlacementPolicy, Pool};
+use crate::replication::UnderWay;
 
 /// What the service is made of.
 #[derive(Debug)]
@@ -31,11 +32,13 @@ pub(super) struct Parts {
     pub(super) chunks: Arc<ChunkCache>,
     /// For the chunks of new images.
     pub(super) compression: Compression,
-    /// The computer names of the VMs that were made of specialized images, with those VMs' names.
-    pub(super) computer_names: Mutex<BTreeMap<(Caller, ResourceId, String), BTreeSet<String>>>,
+    /// Which VMs have one computer name.
+    pub(super) computer_names: ComputerNames,
     pub(super) placement_policy: PlacementPolicy,
+    /// The replications that this process carries out.
+    pub(super) under_way: UnderWay,
     /// What each replica is doing in this process.
-    pub(super) pools: Mutex<HashMap<(ResourceId, Region), Pool>>,
+    pub(super) pools: Pools,
 }
 
 impl Parts {
@@ -53,14 +56,59 @@ impl Parts {
 
     /// The replicas of an image in a region and what they are doing, kept for this process.
     pub(super) fn pool(&self, image: &ResourceId, region: &Region, place: &super::deploy::Placed) -> Pool {
-        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || match image {
             ResourceId::ManagedImage(_) => Pool::of_managed_image(&self.placement_policy, place.account),
             _ => Pool::new(&self.placement_policy, place.account),
         };
-        let pool = pools.entry((image.clone(), region.clone())).or_insert_with(new).clone();
+        let pool = self.pools.of(&self.catalog.snapshot(), image, region, new);
         // It may have been another number before.
         pool.resize(place.replicas);
         pool
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::executor::block_on;
+
+    use crate::image::{DiskFormat, DiskSource};
+    use crate::model::{
+        Gallery, GalleryId, ImageDefinition, ImageIdentifier, OsState, OsType, PublishingProfile, Region, VersionNumber,
+    };
+    use crate::store::MemoryStore;
+    use crate::{CarriedIdentity, GalleryService, NewImageVersion};
+
+    #[test]
+    fn what_is_kept_of_pools_and_computer_names_is_bounded_by_the_images_that_are_there() {
+        block_on(async {
+            let service = GalleryService::builder().allow_all().store(MemoryStore::new()).create().await.unwrap();
+            let session = service.session("test".parse().unwrap());
+            let home: Region = "westeurope".parse().unwrap();
+            let id = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/galleries/g";
+            let gallery: GalleryId = id.parse().unwrap();
+            session.create_gallery(Gallery::new(gallery.clone(), home.clone())).await.unwrap();
+            let image = gallery.image("web".parse().unwrap());
+            let identifier = ImageIdentifier::new("a", "b", "c").unwrap();
+            let os = (OsType::Linux, OsState::Specialized);
+            let definition = ImageDefinition::new(image.clone(), home.clone(), os.0, os.1, identifier);
+            session.create_image_definition(definition).await.unwrap();
+            for number in 0..100 {
+                let version = image.version(VersionNumber::new(1, 0, number).unwrap());
+                let profile = PublishingProfile::new("westeurope".parse().unwrap());
+                let disk = DiskSource::bytes(vec![7; 512], DiskFormat::Raw);
+                let carried = CarriedIdentity { computer_name: format!("golden-{number}"), accounts: Vec::new() };
+                let new = NewImageVersion::new(version.clone(), home.clone(), profile, disk);
+                session.publish(new.with_carried_identity(carried)).await.unwrap();
+                session.pool(version.clone(), &home).await.unwrap();
+                let made_of = session.boot_image(version.clone(), &home).await.unwrap().specialized().unwrap();
+                for vm in 0..20 {
+                    made_of.vm(format!("vm-{vm}").parse().unwrap());
+                }
+                session.delete(version).await.unwrap();
+            }
+            assert!(service.0.pools.len() <= 16, "{}", service.0.pools.len());
+            let (names, vms) = service.0.computer_names.len();
+            assert!(names <= 16 && vms <= 320, "{names} names of {vms} VMs");
+        });
     }
 }

@@ -541,10 +541,7 @@ impl<T: Send + 'static> Publishing<T> {
     async fn publish(mut self) -> Result<Published<T>> {
         let state = self.session.state().await?;
         let (storage, problems) = self.judge(&state).await;
-        Error::from_problems(problems).map_err(|refused| match &self.disks {
-            Disks::Failed(opening) => refused.with_source_of(opening),
-            _ => refused,
-        })?;
+        Error::from_problems(problems)?;
         let storage = storage.ok_or_else(|| closed(&self.target))?;
         let copies = self.copies(&state)?;
         let base = self.base(&state, &copies).await?;

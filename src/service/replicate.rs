@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::channel::mpsc;
-use futures::future::{BoxFuture, Either, select};
+use futures::future::{BoxFuture, Either, maybe_done, select};
 use futures::stream::{self, Stream, StreamExt};
 
 use super::authorize::Need;
@@ -26,8 +26,8 @@ use crate::image::reach::{Needs, needs};
 use crate::image::replicas::Replicas;
 use crate::model::{ImageVersionId, Region};
 use crate::replication::{
-    ANOTHER_FAILED, AggregatedState, Board, CANCELLED, Engine, Moved, OUT_OF_TIME, RegionRun, ReplicationControl,
-    ReplicationStatus, look, stopped, time_is_up,
+    ANOTHER_FAILED, Board, CANCELLED, Engine, Moved, OUT_OF_TIME, RegionRun, RegionalReplicationStatus,
+    ReplicationControl, ReplicationState, ReplicationStatus, look, stopped, time_is_up,
 };
 
 /// What a replication moved.
@@ -107,6 +107,26 @@ struct Terms {
     control: ReplicationControl,
 }
 
+impl Terms {
+    /// What is wrong with them.
+    fn problems(&self, version: &ImageVersionId, targets: &[(Region, u32)]) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for (region, rate) in &self.bytes_per_second {
+            if !targets.iter().any(|(target, _)| target == region) {
+                let what = format!("`{region}` is no target region of `{version}`: limit one that is, or none");
+                problems.push(Problem::invalid("bytes_per_second", what));
+            } else if *rate == 0 {
+                let what = format!(
+                    "`0` bytes a second for `{region}` would never end: allow at least 1, or pause the replication by its \
+                     control"
+                );
+                problems.push(Problem::invalid("bytes_per_second", what));
+            }
+        }
+        problems
+    }
+}
+
 /// What a region that fails means for the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -132,10 +152,11 @@ impl std::fmt::Debug for Replication {
 }
 
 impl Replication {
-    /// No more than so many bytes a second over a region's border, by the service's clock. As fast as it goes, where nothing
-    /// is said. Packs go whole, so it holds over seconds, not over each moment.
+    /// Allows at most so many bytes a second over a region's border, by the service's clock; a region without a limit goes as
+    /// fast as its store. Packs go whole, so it holds over seconds, not over each moment. A rate of 0 is refused: to wait,
+    /// [`pause`](ReplicationControl::pause) the replication.
     pub fn bytes_per_second(mut self, region: Region, rate: u64) -> Self {
-        self.terms.bytes_per_second.insert(region, rate.max(1));
+        self.terms.bytes_per_second.insert(region, rate);
         self
     }
 
@@ -157,7 +178,7 @@ impl Replication {
         self.terms.control.clone()
     }
 
-    /// What it would move, by the stores' own word.
+    /// What it would move, by the stores' own word; what is wrong with its terms is among the plan's problems.
     ///
     /// # Errors
     ///
@@ -172,8 +193,9 @@ impl Replication {
         };
         let content = self.session.content_of(view.state(), record).await?;
         let (profile, home) = (record.version.publishing_profile(), record.version.location());
-        let mut plan = Plan::default();
-        for (region, replicas) in targets(record) {
+        let targets = targets(record);
+        let mut plan = Plan::refused(self.terms.problems(&self.version, &targets));
+        for (region, replicas) in targets {
             if record.is_complete_in(&region) {
                 continue;
             }
@@ -268,7 +290,10 @@ impl Session {
     ///
     /// `NotFound`; for regions that failed one problem each, and the kind of the first: `Unavailable`, `StorageFull`,
     /// `Corrupt`, `Unknown`; `Cancelled` where it was cancelled, its time is up, or another region's failure has stopped it;
-    /// `Invalid` for a limit on a region that it does not go to. Replicating again goes on where it was.
+    /// `Invalid` for a limit of 0, or on a region that it does not go to. Replicating again goes on where it was.
+    ///
+    /// That a region failed is written into the catalog, and its [status](Session::replication_status) says so until it is
+    /// tried again; where that could not be written down, one more problem says so.
     pub fn replicate(&self, version: &ImageVersionId) -> Replication {
         let (session, version) = (self.clone(), version.clone());
         Replication { session, version, terms: Terms::default(), work: Work::NotBegun }
@@ -297,7 +322,8 @@ impl Session {
             other => &mut other.insert((manifest, self.content_of(&state, &record).await?)).1,
         };
         let targets = targets(&record);
-        let board = board(&record, &targets, &self.parts.clock);
+        let lines = targets.iter().map(|(region, _)| self.line(&record, region));
+        let board = Board::new(lines, &self.parts.clock);
         for (place, (region, replicas)) in targets.iter().enumerate() {
             match self.look(&state, &record, region, *replicas, content).await {
                 Ok(run) => board.looked(place, &run),
@@ -307,7 +333,8 @@ impl Session {
         Ok(board.status())
     }
 
-    /// Watches a replication that somebody else carries out: its status once a second, until it is complete.
+    /// Watches a replication that is carried out elsewhere: its status once a second, until each region is complete or has
+    /// failed.
     pub fn watch_replication(&self, version: &ImageVersionId) -> impl Stream<Item = Result<ReplicationStatus>> {
         let watch = (self.clone(), version.clone(), None, Duration::ZERO);
         stream::try_unfold(Some(watch), |watch| async move {
@@ -316,9 +343,24 @@ impl Session {
                 session.parts.clock.sleep(pause).await;
             }
             let status = session.status_of(&version, &mut content).await?;
-            let done = status.aggregated_state == AggregatedState::Completed;
+            let done = status.is_settled();
             Ok(Some((status, (!done).then_some((session, version, content, WATCH_EVERY)))))
         })
+    }
+
+    /// How a region stands, by the catalog and by what this process is doing.
+    fn line(&self, record: &VersionRecord, region: &Region) -> RegionalReplicationStatus {
+        let line = |state| RegionalReplicationStatus::new(region.clone(), state);
+        if record.is_complete_in(region) {
+            return line(ReplicationState::Completed);
+        }
+        if let Some(line) = self.parts.under_way.status(record.version.id(), region) {
+            return line;
+        }
+        match record.failure_in(region) {
+            Some(why) => RegionalReplicationStatus { details: why.to_owned(), ..line(ReplicationState::Failed) },
+            None => line(ReplicationState::Unknown),
+        }
     }
 
     async fn readable(&self, action: Action, version: &ImageVersionId) -> Result<(Arc<State>, Arc<VersionRecord>)> {
@@ -361,11 +403,19 @@ impl Session {
         view.require(Action::WriteVersion, version)?;
         let (record, began) = (view.record(version)?.clone(), view.shared_state());
         let targets = targets(&record);
-        let known = |region: &Region| targets.iter().any(|(target, _)| target == region);
-        if let Some(region) = terms.bytes_per_second.keys().find(|region| !known(region)) {
-            let what = format!("`{region}` is no target region of `{version}`: limit one that is, or none");
-            return Err(Error::invalid("bytes_per_second", what));
-        }
+        Error::from_problems(terms.problems(version, &targets))?;
+        let board = at_work(&record, &targets, clock);
+        let _attempt = self.parts.under_way.enter(version, &board);
+        let (failure, failures) = mpsc::unbounded();
+        let mut recording = Box::pin(maybe_done(self.record_failures(record.clone(), failures)));
+        let fell = |place: usize, error: &Error| {
+            if board.fail(place, error)
+                && let Some((region, _)) = targets.get(place)
+            {
+                // It is received until the end of this.
+                let _ = failure.unbounded_send((region.clone(), error.clone()));
+            }
+        };
         let zero = |(region, replicas): &(Region, u32)| RegionReport {
             region: region.clone(),
             replicas: *replicas,
@@ -374,11 +424,22 @@ impl Session {
             degraded: false,
         };
         let mut report = ReplicationReport { regions: targets.iter().map(zero).collect() };
-        let looking = self.look_around(&record, &began, &targets, &terms);
+        let looking = async {
+            self.retry(&record, targets.iter().map(|(region, _)| region.clone())).await;
+            self.look_around(&record, &began, &targets, &terms).await
+        };
         let cancelled = pin!(terms.control.cancelled());
         let stop = select(cancelled, time_is_up(clock, deadline));
         let (content, open, mut failed) = match select(pin!(looking), stop).await {
-            Either::Left((seen, _)) => seen?,
+            Either::Left((Ok(seen), _)) => seen,
+            Either::Left((Err(error), _)) => {
+                let open = targets.iter().enumerate().filter(|(_, (region, _))| !record.is_complete_in(region));
+                open.for_each(|(place, _)| fell(place, &error));
+                failure.close_channel();
+                let untold = self.with_patience(recording).await;
+                let problems = error.into_problems().into_iter().chain(untold).collect();
+                return Error::from_problems(problems).map(|()| report);
+            }
             Either::Right((why, _)) => {
                 let why = if matches!(why, Either::Left(_)) { CANCELLED } else { OUT_OF_TIME };
                 let open = targets.iter().filter(|(region, _)| !record.is_complete_in(region));
@@ -390,9 +451,8 @@ impl Session {
         let (given_up, open) = if give_up { (open, Vec::new()) } else { (Vec::new(), open) };
         failed.extend(given_up.into_iter().map(|(place, run)| (place, stopped(&run.region, ANOTHER_FAILED))));
         let (places, runs): (Vec<usize>, Vec<RegionRun>) = open.into_iter().unzip();
-        let board = board(&record, &targets, clock);
         places.iter().zip(&runs).for_each(|(place, run)| board.looked(*place, run));
-        failed.iter().for_each(|(place, error)| board.fail(*place, error));
+        failed.iter().for_each(|(place, error)| fell(*place, error));
         let tell = || {
             // Nobody may be watching.
             let _ = news.unbounded_send(board.status());
@@ -408,8 +468,11 @@ impl Session {
             deadline,
             stop_at_first: terms.on_failure == OnFailure::Stop,
         };
-        let on_moved = |run: usize, moved: &Moved| {
-            places.get(run).into_iter().for_each(|place| board.present(*place, moved.present_bytes));
+        let on_news = |run: usize, moved: &Moved, error: Option<&Error>| {
+            if let Some(place) = places.get(run) {
+                board.present(*place, moved.present_bytes);
+                error.into_iter().for_each(|error| fell(*place, error));
+            }
             tell();
         };
         let finish = |run: usize, moved: &Moved| {
@@ -426,29 +489,34 @@ impl Session {
             };
             Box::pin(finished) as BoxFuture<'static, Result<()>>
         };
-        let outcomes = engine.run(&runs, &on_moved, &finish).await;
+        let working = pin!(engine.run(&runs, &on_news, &finish));
+        let outcomes = match select(working, &mut recording).await {
+            Either::Left((outcomes, _)) => outcomes,
+            // It ends when no failure can come any more, and is asked again below.
+            Either::Right((_, working)) => working.await,
+        };
         for (place, (moved, outcome)) in places.iter().zip(outcomes) {
             if let Some(region) = report.regions.get_mut(*place) {
                 (region.cross_region_bytes, region.local_bytes) = (moved.cross_region_bytes, moved.local_bytes);
                 region.degraded = moved.degraded;
             }
             if let Err(error) = outcome {
-                board.fail(*place, &error);
+                fell(*place, &error);
                 failed.push((*place, error));
             }
         }
         tell();
         // What failed by itself stands before what was given up for it.
         failed.sort_by_key(|(_, error)| error.kind() == ErrorKind::Cancelled);
-        let Some((_, first)) = failed.first() else { return Ok(report) };
-        let cause = first.clone();
         let problems = failed.iter().filter_map(|(place, error)| {
             let (region, _) = targets.get(*place)?;
-            let what = format!("replication failed: {error}");
-            Some(Problem::new(error.kind(), "ReplicationJobFailed", region.to_string(), what))
+            let first = error.clone().into_problems().into_iter().next()?;
+            Some(first.of_larger("ReplicationJobFailed", region.to_string(), "replication failed"))
         });
-        Error::from_problems(problems.collect()).map_err(|error| error.with_source(cause))?;
-        Ok(report)
+        let mut problems: Vec<Problem> = problems.collect();
+        failure.close_channel();
+        problems.extend(self.with_patience(recording).await);
+        Error::from_problems(problems).map(|()| report)
     }
 
     /// What a version is made of, and what each region that is not complete has of it; or why that can't be told.
@@ -536,8 +604,14 @@ fn targets(record: &VersionRecord) -> Vec<(Region, u32)> {
     regions.map(|region| (region.clone(), profile.replicas_in(region).unwrap_or(0))).collect()
 }
 
-fn board(record: &VersionRecord, targets: &[(Region, u32)], clock: &Arc<dyn Clock>) -> Board {
-    Board::new(targets.iter().map(|(region, _)| (region.clone(), record.is_complete_in(region))), clock)
+/// The board of a replication that begins: what is not complete is being worked on.
+fn at_work(record: &VersionRecord, targets: &[(Region, u32)], clock: &Arc<dyn Clock>) -> Board {
+    let line = |(region, _): &(Region, u32)| {
+        let complete = record.is_complete_in(region);
+        let state = if complete { ReplicationState::Completed } else { ReplicationState::Replicating };
+        RegionalReplicationStatus::new(region.clone(), state)
+    };
+    Board::new(targets.iter().map(line), clock)
 }
 
 /// What a version is made of, and who has it.

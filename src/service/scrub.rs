@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 
 use super::session::Session;
 use crate::catalog::State;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::image::extents::Extents;
 use crate::image::manifest::Manifest;
 use crate::image::mending::{Found, Mending};
@@ -55,7 +55,8 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// `Forbidden` for anybody but an administrator; `Unavailable`, `Corrupt` where the catalog can't be read.
+    /// `Forbidden` for anybody but an administrator; `Invalid` for a rate of 0; `Unavailable`, `Corrupt` where the catalog
+    /// can't be read.
     pub fn scrub(&self, region: &Region) -> Scrubbing {
         let on_progress = Box::new(|_| {});
         Scrubbing { session: self.clone(), region: region.clone(), bytes_per_second: None, on_progress }
@@ -63,10 +64,10 @@ impl Session {
 }
 
 impl Scrubbing {
-    /// Reads no more than so many bytes a second, by the service's clock, so that deployments do not suffer. As fast as it
-    /// can, where nothing is said.
+    /// Reads at most so many bytes a second, by the service's clock, so that deployments do not suffer; without it, as many
+    /// as the stores give. A rate of 0 is refused.
     pub fn bytes_per_second(mut self, rate: u64) -> Self {
-        self.bytes_per_second = Some(rate.max(1));
+        self.bytes_per_second = Some(rate);
         self
     }
 
@@ -78,6 +79,10 @@ impl Scrubbing {
 
     async fn run(self) -> Result<ScrubReport> {
         self.session.require_administrator("scrub")?;
+        if self.bytes_per_second == Some(0) {
+            let what = "`0` bytes a second would never end: allow at least 1, or scrub when there is time";
+            return Err(Error::invalid("bytes_per_second", what));
+        }
         // What was read before the mounts were changed says nothing of now.
         self.session.parts.regions.look_again(&self.region);
         let state = self.session.state().await?;

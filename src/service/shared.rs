@@ -321,7 +321,7 @@ impl CatalogView {
             None => self.state().latest(&definition, region),
         };
         let record = record.ok_or_else(|| not_shared(image))?;
-        let there = self.record(record.version.id()).map_err(|_| not_shared(image))?;
+        let there = self.record(record.version.id()).map_err(|_untold| not_shared(image))?;
         if self.is_denied(Action::ReadVersion, there.version.id()) {
             return Err(not_shared(image));
         }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::BlobKey;
-use crate::error::{Error, ErrorKind, Problem};
+use crate::error::{Error, ErrorKind, Problem, write_causes};
 
 /// The result of a store's work.
 pub type StoreResult<T> = Result<T, StoreError>;
@@ -21,8 +21,11 @@ pub enum StoreErrorKind {
     InvalidRange,
     /// The blob is larger than [`MAX_BLOB_BYTES`](super::MAX_BLOB_BYTES).
     TooLarge,
-    /// The store refuses this user, or the place is not what it should be (a symbolic link, a file for a directory).
+    /// The store refuses this user, or can only be read.
     PermissionDenied,
+    /// What is there is not what should be: a file where a directory belongs, a symbolic link, a blob of a key that the
+    /// new one lies below. Nothing was changed: move it away, or choose another place.
+    Obstructed,
     /// No space is left; nothing was changed.
     Full,
     /// The store did not do it: try again when it is back.
@@ -43,26 +46,35 @@ pub enum StoreErrorKind {
 }
 
 /// A store's failure: what was tried, on which key, and the [kind](StoreErrorKind) to act on.
-#[derive(Debug)]
+///
+/// `{}` is its own words; `{:#}` and `{:?}` tell the causes too.
 pub struct StoreError {
     kind: StoreErrorKind,
     operation: &'static str,
     key: Option<BlobKey>,
     /// How often the store was asked.
     times: u32,
+    detail: Option<String>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl StoreError {
     /// An error of `operation` (the name of the trait's method), for the implementor of a store.
     pub fn new(kind: StoreErrorKind, operation: &'static str, key: Option<&BlobKey>) -> Self {
-        Self { kind, operation, key: key.cloned(), times: 1, source: None }
+        Self { kind, operation, key: key.cloned(), times: 1, detail: None, source: None }
     }
 
     /// Adds the cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
+        self
+    }
+
+    /// Adds in words where it failed, such as the path, and how to mend it. What the cause says is left to the cause.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
         self
     }
 
@@ -101,6 +113,7 @@ impl fmt::Display for StoreError {
             StoreErrorKind::InvalidRange => "the range does not lie within the blob",
             StoreErrorKind::TooLarge => "the blob is larger than 64 MiB",
             StoreErrorKind::PermissionDenied => "permission denied",
+            StoreErrorKind::Obstructed => "something else is there",
             StoreErrorKind::Full => "no space is left",
             StoreErrorKind::Unavailable => "the store is unavailable",
             StoreErrorKind::Throttled { .. } => "the store is asked for too much",
@@ -116,10 +129,17 @@ impl fmt::Display for StoreError {
         if self.times > 1 {
             write!(f, " (asked {} times)", self.times)?;
         }
-        match &self.source {
-            None => Ok(()),
-            Some(source) => write!(f, ": {source}"),
+        let detail = self.detail.as_deref().unwrap_or_default();
+        if !detail.is_empty() {
+            write!(f, ": {detail}")?;
         }
+        if f.alternate() { write_causes(f, detail, std::error::Error::source(self)) } else { Ok(()) }
+    }
+}
+
+impl fmt::Debug for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {self:#}", self.kind)
     }
 }
 
@@ -131,28 +151,44 @@ impl std::error::Error for StoreError {
 
 impl StoreError {
     /// The error as users of the gallery see it; `place` names the store, such as `region westeurope`.
-    pub(crate) fn at(self, place: &str) -> Error {
-        let (code, what) = match self.kind {
-            StoreErrorKind::Throttled { .. } => {
-                ("TooManyRequests", "its store is asked for too much: call again later")
+    pub(crate) fn at(mut self, place: &str) -> Error {
+        if self.kind == StoreErrorKind::WrongStore
+            && let Some(source) = self.source.take()
+        {
+            // Which store it is and which it should be is what there is to say.
+            let problem = Problem::new(ErrorKind::Unavailable, "StorageOperationFailed", place, source.to_string());
+            return Error::new(problem).with_source(self);
+        }
+        let (kind, what) = match self.kind {
+            StoreErrorKind::Full => (ErrorKind::StorageFull, "its store is full: free space, then call again"),
+            StoreErrorKind::Unknown => {
+                (ErrorKind::Unknown, "whether its store did it is not known: read the state before you decide")
             }
-            _ => ("StorageOperationFailed", "its store failed"),
-        };
-        let kind = match self.kind {
-            StoreErrorKind::Throttled { after } => ErrorKind::Throttled { after },
-            StoreErrorKind::Full => ErrorKind::StorageFull,
-            StoreErrorKind::Unknown => ErrorKind::Unknown,
             // The gallery only reads blobs that were recorded as stored: one that is gone is damage.
-            StoreErrorKind::NotFound | StoreErrorKind::InvalidRange => ErrorKind::Corrupt,
-            StoreErrorKind::Unsupported | StoreErrorKind::TooLarge => ErrorKind::Unsupported,
-            StoreErrorKind::AlreadyExists => ErrorKind::Conflict,
-            StoreErrorKind::PermissionDenied | StoreErrorKind::Unavailable | StoreErrorKind::WrongStore => {
-                ErrorKind::Unavailable
+            StoreErrorKind::NotFound | StoreErrorKind::InvalidRange => {
+                (ErrorKind::Corrupt, "its store has lost something: restore it, or scrub the region")
+            }
+            StoreErrorKind::Unsupported | StoreErrorKind::TooLarge => {
+                (ErrorKind::Unsupported, "its store cannot do that: use another store")
+            }
+            StoreErrorKind::AlreadyExists => {
+                (ErrorKind::Conflict, "its store has another blob of that name: look at the state, then call again")
+            }
+            StoreErrorKind::PermissionDenied => {
+                (ErrorKind::Unavailable, "its store refuses this process's user: give it the right, then call again")
+            }
+            StoreErrorKind::Obstructed => {
+                (ErrorKind::Unavailable, "something is in its store's way: move it away, then call again")
+            }
+            StoreErrorKind::WrongStore => (ErrorKind::Unavailable, "its store is another one: mount the right one"),
+            StoreErrorKind::Unavailable => (ErrorKind::Unavailable, "its store failed: mend it, then call again"),
+            StoreErrorKind::Throttled { after } => {
+                (ErrorKind::Throttled { after }, "its store is asked for too much: call again later")
             }
         };
-        let what = match (&self.kind, &self.source) {
-            (StoreErrorKind::WrongStore, Some(source)) => source.to_string(),
-            _ => what.to_owned(),
+        let code = match kind {
+            ErrorKind::Throttled { .. } => "TooManyRequests",
+            _ => "StorageOperationFailed",
         };
         Error::new(Problem::new(kind, code, place, what)).with_source(self)
     }

@@ -107,28 +107,28 @@ pub trait BlobStore: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// `AlreadyExists` (mode `Create` only), `TooLarge`, `Full`, `PermissionDenied`, `Unavailable`, `Unknown`.
+    /// `AlreadyExists` (mode `Create` only), `TooLarge`, `Full`, `PermissionDenied`, `Obstructed`, `Unavailable`, `Unknown`.
     async fn put(&self, key: &BlobKey, bytes: Bytes, mode: PutMode) -> StoreResult<()>;
 
     /// Reads a blob, or exactly `range` of it. An empty range within the blob is fine.
     ///
     /// # Errors
     ///
-    /// `NotFound`, `InvalidRange` (it ends before it starts, or past the end), `PermissionDenied`, `Unavailable`.
+    /// `NotFound`, `InvalidRange` (it ends before it starts, or past the end), `PermissionDenied`, `Obstructed`, `Unavailable`.
     async fn get(&self, key: &BlobKey, range: Option<Range<u64>>) -> StoreResult<Bytes>;
 
     /// What is known of a blob without reading it.
     ///
     /// # Errors
     ///
-    /// `NotFound`, `PermissionDenied`, `Unavailable`.
+    /// `NotFound`, `PermissionDenied`, `Obstructed`, `Unavailable`.
     async fn head(&self, key: &BlobKey) -> StoreResult<BlobMeta>;
 
     /// Removes a blob; one that is not there is removed already.
     ///
     /// # Errors
     ///
-    /// `PermissionDenied`, `Unavailable`, `Unknown`.
+    /// `PermissionDenied`, `Obstructed`, `Unavailable`, `Unknown`.
     async fn delete(&self, key: &BlobKey) -> StoreResult<()>;
 
     /// Lists blobs whose key lies under `under` (`a/b` lies under `a`; `a` and `ab` do not; `None` is everything) and
@@ -137,7 +137,7 @@ pub trait BlobStore: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// `PermissionDenied`, `Unavailable`.
+    /// `PermissionDenied`, `Obstructed`, `Unavailable`.
     async fn list(&self, under: Option<&BlobKey>, after: Option<&BlobKey>, limit: usize) -> StoreResult<Page>;
 
     /// Copies a blob inside the store: afterwards both exist, and share nothing that the loss of one could take from
@@ -153,7 +153,7 @@ pub trait BlobStore: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// `PermissionDenied`, `Unavailable`.
+    /// `PermissionDenied`, `Obstructed`, `Unavailable`.
     async fn persist(&self, under: &BlobKey) -> StoreResult<()>;
 }
 

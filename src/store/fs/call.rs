@@ -1,11 +1,15 @@
 //! What the errors of the system mean to the caller of a store.
 
+use std::fs::Metadata;
 use std::io;
+use std::path::{Path, PathBuf};
 
 use super::super::{BlobKey, StoreError, StoreErrorKind};
+use super::STAGING;
 
+/// A link, file or directory that the store did not put there is there.
 pub(super) fn not_what_it_should_be() -> io::Error {
-    io::Error::new(io::ErrorKind::NotADirectory, "a link, file or directory that the store did not put there is there")
+    io::ErrorKind::NotADirectory.into()
 }
 
 /// What is being done, for its errors.
@@ -13,6 +17,8 @@ pub(super) fn not_what_it_should_be() -> io::Error {
 pub(super) struct Call<'a> {
     pub(super) operation: &'static str,
     pub(super) key: Option<&'a BlobKey>,
+    /// The directory of the store.
+    pub(super) root: &'a Path,
 }
 
 impl Call<'_> {
@@ -22,7 +28,15 @@ impl Call<'_> {
 
     /// A step failed that leaves everything as it was.
     pub(super) fn failed(self, error: io::Error) -> StoreError {
-        self.is(kind_of(&error)).with_source(error)
+        self.told(kind_of(&error), error)
+    }
+
+    /// The store could not be opened or made: that its directory is not there is no failure of a disk.
+    pub(super) fn opening(self, error: io::Error) -> StoreError {
+        match error.kind() {
+            io::ErrorKind::NotFound => self.told(StoreErrorKind::NotFound, error),
+            _ => self.failed(error),
+        }
     }
 
     /// The step failed that makes the change. What the system refuses has not happened; an answer that got lost, as
@@ -30,12 +44,96 @@ impl Call<'_> {
     pub(super) fn changing(self, error: io::Error) -> StoreError {
         match kind_of(&error) {
             StoreErrorKind::Unavailable if error.kind() != io::ErrorKind::NotFound => self.unknown(error),
-            kind => self.is(kind).with_source(error),
+            kind => self.told(kind, error),
         }
     }
 
     pub(super) fn unknown(self, error: io::Error) -> StoreError {
-        self.is(StoreErrorKind::Unknown).with_source(error)
+        self.told(StoreErrorKind::Unknown, error)
+    }
+
+    fn told(self, kind: StoreErrorKind, error: io::Error) -> StoreError {
+        self.is(kind).with_detail(self.detail(kind, &error)).with_source(error)
+    }
+
+    /// The path, what is wrong with it and how to mend that. It is looked up after the failure, and for these words alone.
+    fn detail(self, kind: StoreErrorKind, error: &io::Error) -> String {
+        let root = self.root.display();
+        match kind {
+            StoreErrorKind::Obstructed => match self.obstacle() {
+                Some((path, what)) => {
+                    format!(
+                        "`{}` is {what}, which is in the way: move it away, or choose another place",
+                        path.display()
+                    )
+                }
+                None => format!("it is in `{root}`: move it away, or choose another place"),
+            },
+            StoreErrorKind::PermissionDenied if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                format!("the file system of `{root}` is read-only: mount it writable, or choose another place")
+            }
+            StoreErrorKind::PermissionDenied => {
+                format!("this process's user may not do that in `{root}`: give it the right, or choose another place")
+            }
+            _ if error.kind() == io::ErrorKind::NotFound => missing(self.root),
+            _ => format!("it is the store in `{root}`"),
+        }
+    }
+
+    /// The first thing on the way to the blob that is not what it should be.
+    fn obstacle(self) -> Option<(PathBuf, &'static str)> {
+        // The root and what is above it may be links.
+        let above: Vec<&Path> = self.root.ancestors().collect();
+        for path in above.into_iter().rev() {
+            if let Ok(meta) = path.metadata().or_else(|_| path.symlink_metadata())
+                && !meta.is_dir()
+            {
+                return Some((path.to_owned(), what_is(&meta)));
+            }
+        }
+        let mut path = self.root.join(STAGING);
+        let mut segments = self.key.into_iter().flat_map(BlobKey::segments).peekable();
+        loop {
+            match path.symlink_metadata() {
+                Ok(meta) if !meta.is_dir() => return Some((path, what_is(&meta))),
+                // A directory has the name of a blob.
+                Ok(meta) if segments.peek().is_none() && self.key.is_some() => return Some((path, what_is(&meta))),
+                _ => {}
+            }
+            match segments.next() {
+                Some(segment) if path.ends_with(STAGING) => path = self.root.join(segment),
+                Some(segment) => path.push(segment),
+                None => return None,
+            }
+        }
+    }
+}
+
+fn what_is(meta: &Metadata) -> &'static str {
+    match () {
+        () if meta.is_symlink() => "a symbolic link",
+        () if meta.is_dir() => "a directory",
+        () if meta.is_file() => "a file",
+        () => "neither a file nor a directory",
+    }
+}
+
+/// What of a store's directory is not there.
+fn missing(root: &Path) -> String {
+    for path in root.ancestors() {
+        if let Ok(to) = path.read_link()
+            && !path.exists()
+        {
+            let (path, to) = (path.display(), to.display());
+            return format!(
+                "`{path}` is a symbolic link to `{to}`, which does not exist: mount or make that, or mend the link"
+            );
+        }
+    }
+    let fix = "mount its disk, choose another place, or make a store there with `FsStore::create`";
+    match root.exists() {
+        true => format!("`{}` is no store, for it has no `{STAGING}`: {fix}", root.display()),
+        false => format!("`{}` does not exist: {fix}", root.display()),
     }
 }
 
@@ -43,11 +141,8 @@ fn kind_of(error: &io::Error) -> StoreErrorKind {
     use io::ErrorKind as Io;
     match error.kind() {
         Io::StorageFull | Io::QuotaExceeded => StoreErrorKind::Full,
-        Io::PermissionDenied
-        | Io::ReadOnlyFilesystem
-        | Io::NotADirectory
-        | Io::IsADirectory
-        | Io::DirectoryNotEmpty => StoreErrorKind::PermissionDenied,
+        Io::PermissionDenied | Io::ReadOnlyFilesystem => StoreErrorKind::PermissionDenied,
+        Io::NotADirectory | Io::IsADirectory | Io::DirectoryNotEmpty => StoreErrorKind::Obstructed,
         Io::InvalidFilename | Io::CrossesDevices | Io::Unsupported => StoreErrorKind::Unsupported,
         _ => StoreErrorKind::Unavailable,
     }
@@ -59,14 +154,16 @@ mod tests {
 
     #[test]
     fn every_error_of_the_system_has_a_kind_to_act_on() {
-        use StoreErrorKind::{Full, PermissionDenied, Unavailable, Unknown, Unsupported};
-        let call = Call { operation: "put", key: None };
+        use StoreErrorKind::{Full, Obstructed, PermissionDenied, Unavailable, Unknown, Unsupported};
+        let call = Call { operation: "put", key: None, root: Path::new("/") };
         for (name, code, failed, changing) in [
             ("EPERM", 1, PermissionDenied, PermissionDenied),
             ("ENOENT", 2, Unavailable, Unavailable),
             ("EIO", 5, Unavailable, Unknown),
             ("EACCES", 13, PermissionDenied, PermissionDenied),
             ("EXDEV", 18, Unsupported, Unsupported),
+            ("ENOTDIR", 20, Obstructed, Obstructed),
+            ("EISDIR", 21, Obstructed, Obstructed),
             ("EMFILE", 24, Unavailable, Unknown),
             ("ENOSPC", 28, Full, Full),
             ("EROFS", 30, PermissionDenied, PermissionDenied),

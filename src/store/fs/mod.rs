@@ -51,8 +51,8 @@ pub enum Durability {
 ///
 /// - What is in the directory but has no name that a [`BlobKey`] can have is ignored.
 /// - Symbolic links below the directory are never followed: a call that meets one is
-///   [`PermissionDenied`](StoreErrorKind::PermissionDenied), a listing leaves it out.
-/// - A file system cannot have both `a` and `a/b`: the second of them is `PermissionDenied`, and the first stays.
+///   [`Obstructed`](StoreErrorKind::Obstructed), a listing leaves it out.
+/// - A file system cannot have both `a` and `a/b`: the second of them is `Obstructed`, and the first stays.
 /// - Directories stay when their last blob goes, because removing one races with a put into it.
 /// - A copy has blocks of its own, also where the file system could share those of its source (btrfs, XFS): a sector that goes
 ///   bad takes one of them and not both. [`with_shared_blocks`](Self::with_shared_blocks) changes that. Holes stay holes.
@@ -71,7 +71,7 @@ pub enum Durability {
 /// assert_eq!(std::fs::read(directory.join("a/b"))?, b"bytes");
 ///
 /// let clash = store.put(&"a/b/c".parse()?, Bytes::new(), PutMode::Create).await.unwrap_err();
-/// assert_eq!(clash.kind(), StoreErrorKind::PermissionDenied);
+/// assert_eq!(clash.kind(), StoreErrorKind::Obstructed);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # }).unwrap();
 /// ```
@@ -96,7 +96,8 @@ impl FsStore {
     /// # Errors
     ///
     /// `NotFound` where no store is; `Unsupported` where the file system lacks what a store needs, such as a way to give a file a
-    /// name only if that is free (FAT and exFAT have none); `PermissionDenied`, `Unavailable`.
+    /// name only if that is free (FAT and exFAT have none); `Obstructed` where something else has its place,
+    /// `PermissionDenied`, `Unavailable`. Each names the path.
     pub fn open(root: impl AsRef<Path>) -> StoreResult<Self> {
         Self::open_with(root, Durability::default())
     }
@@ -107,24 +108,20 @@ impl FsStore {
     ///
     /// Those of [`open`](Self::open).
     pub fn open_with(root: impl AsRef<Path>, durability: Durability) -> StoreResult<Self> {
-        let call = Call { operation: "open", key: None };
-        let place = Place::new(root, durability).map_err(|error| call.failed(error))?;
-        if !place.is_store().map_err(|error| call.failed(error))? {
-            let what = format!(
-                "no store is in `{}`: mount its disk, correct the path, or make one with `FsStore::create`",
-                place.root().display()
-            );
-            return Err(call.is(StoreErrorKind::NotFound).with_source(io::Error::new(io::ErrorKind::NotFound, what)));
+        let place = Self::place("open", root.as_ref(), durability)?;
+        let call = place.call("open");
+        if !place.is_store().map_err(|error| call.opening(error))? {
+            return Err(call.opening(io::ErrorKind::NotFound.into()));
         }
-        Self::enter(place, call)
+        Self::enter(place, "open")
     }
 
     /// Makes a store in the directory `root`, and the directory where it is missing. What is in the directory stays.
     ///
     /// # Errors
     ///
-    /// `AlreadyExists` where a store is: [`open`](Self::open) it; `Unsupported` as there; `PermissionDenied`, `Full`,
-    /// `Unavailable`.
+    /// `AlreadyExists` where a store is: [`open`](Self::open) it; `NotFound` where nothing can be made, `Obstructed` where something
+    /// else has its place, `PermissionDenied`, `Full`, `Unavailable`. Each names the path.
     pub fn create(root: impl AsRef<Path>) -> StoreResult<Self> {
         Self::create_with(root, Durability::default())
     }
@@ -135,14 +132,13 @@ impl FsStore {
     ///
     /// Those of [`create`](Self::create).
     pub fn create_with(root: impl AsRef<Path>, durability: Durability) -> StoreResult<Self> {
-        let call = Call { operation: "create", key: None };
-        let place = Place::new(root, durability).map_err(|error| call.failed(error))?;
-        if !place.create_directories().map_err(|error| call.failed(error))? {
+        let place = Self::place("create", root.as_ref(), durability)?;
+        let call = place.call("create");
+        if !place.create_directories().map_err(|error| call.opening(error))? {
             let what = format!("a store is in `{}` already: open it", place.root().display());
-            let cause = io::Error::new(io::ErrorKind::AlreadyExists, what);
-            return Err(call.is(StoreErrorKind::AlreadyExists).with_source(cause));
+            return Err(call.is(StoreErrorKind::AlreadyExists).with_detail(what));
         }
-        Self::enter(place, call)
+        Self::enter(place, "create")
     }
 
     /// Opens the store in the directory `root`, or makes one: for directories that are no mount points, such as those of
@@ -150,7 +146,8 @@ impl FsStore {
     ///
     /// # Errors
     ///
-    /// `PermissionDenied`, `Full`, `Unavailable`.
+    /// `NotFound` where nothing can be made, `Obstructed` where something else has its place, `PermissionDenied`, `Full`,
+    /// `Unavailable`. Each names the path.
     pub fn open_or_create(root: impl AsRef<Path>) -> StoreResult<Self> {
         Self::open_or_create_with(root, Durability::default())
     }
@@ -161,15 +158,20 @@ impl FsStore {
     ///
     /// Those of [`open_or_create`](Self::open_or_create).
     pub fn open_or_create_with(root: impl AsRef<Path>, durability: Durability) -> StoreResult<Self> {
-        let call = Call { operation: "open", key: None };
-        let place = Place::new(root, durability).map_err(|error| call.failed(error))?;
-        place.create_directories().map_err(|error| call.failed(error))?;
-        Self::enter(place, call)
+        let place = Self::place("open", root.as_ref(), durability)?;
+        let call = place.call("open");
+        place.create_directories().map_err(|error| call.opening(error))?;
+        Self::enter(place, "open")
     }
 
-    fn enter(place: Place, call: Call<'_>) -> StoreResult<Self> {
-        let opened = place.enter_root(call)?;
-        probe::file_system(&place, &opened.staging, call)?;
+    fn place(operation: &'static str, root: &Path, durability: Durability) -> StoreResult<Place> {
+        let call = Call { operation, key: None, root };
+        Place::new(root, durability).map_err(|error| call.opening(error))
+    }
+
+    fn enter(place: Place, operation: &'static str) -> StoreResult<Self> {
+        let opened = place.enter_root(place.call(operation))?;
+        probe::file_system(&place, &opened.staging, place.call(operation))?;
         // A store that can only be read has no leftovers that it could remove, and is still of use.
         let _ = staging::remove_leftovers(&opened.staging, LEFTOVER_AGE);
         Ok(Self { place: Arc::new(place), workers: Workers::default(), blocks: Blocks::OfItsOwn })
@@ -201,7 +203,7 @@ impl FsStore {
         let place = Arc::clone(&self.place);
         self.workers
             .run(move || {
-                let call = Call { operation: "remove_leftovers", key: None };
+                let call = Call { operation: "remove_leftovers", key: None, root: place.root() };
                 let root = place.enter_root(call)?;
                 staging::remove_leftovers(&root.staging, age).map_err(|error| call.failed(error))
             })
@@ -216,7 +218,7 @@ impl FsStore {
         work: impl FnOnce(&Place, Call<'_>) -> StoreResult<T> + Send + 'static,
     ) -> StoreResult<T> {
         let (place, key) = (Arc::clone(&self.place), key.cloned());
-        self.workers.run(move || work(&place, Call { operation, key: key.as_ref() })).await
+        self.workers.run(move || work(&place, Call { operation, key: key.as_ref(), root: place.root() })).await
     }
 }
 
@@ -289,9 +291,9 @@ impl BlobStore for FsStore {
 
     async fn copy(&self, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
         let (from, to, blocks) = (from.clone(), to.clone(), self.blocks);
-        self.run("copy", None, move |place, _| {
-            let reading = Call { operation: "copy", key: Some(&from) };
-            let writing = Call { operation: "copy", key: Some(&to) };
+        self.run("copy", None, move |place, call| {
+            let reading = Call { key: Some(&from), ..call };
+            let writing = Call { key: Some(&to), ..call };
             let root = place.enter_root(writing)?;
             let (mut file, size) = place.open_blob(reading, &root, &from)?;
             if size > MAX_BLOB_BYTES {
@@ -361,7 +363,7 @@ impl Place {
         if let Err(error) = moved {
             return Err(match (mode, error.kind()) {
                 (PutMode::Create, io::ErrorKind::AlreadyExists) => match refuse(call, &dir, name, mode) {
-                    Err(refused) if refused.kind() == StoreErrorKind::PermissionDenied => refused,
+                    Err(refused) if refused.kind() == StoreErrorKind::Obstructed => refused,
                     _ => call.is(StoreErrorKind::AlreadyExists),
                 },
                 _ => call.changing(error),

@@ -47,6 +47,10 @@ impl Place {
         &self.root
     }
 
+    pub(super) fn call(&self, operation: &'static str) -> Call<'_> {
+        Call { operation, key: None, root: &self.root }
+    }
+
     /// Whether the directory is a store.
     pub(super) fn is_store(&self) -> io::Result<bool> {
         match Dir::open_root(&self.root) {

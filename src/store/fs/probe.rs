@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn a_file_system_that_has_all_is_taken_and_nothing_is_left_on_it() {
         let directory = tempfile::tempdir().unwrap();
-        let call = Call { operation: "open", key: None };
+        let call = Call { operation: "open", key: None, root: directory.path() };
         let place = Place::new(directory.path(), Durability::Full).unwrap();
         file_system(&place, &Dir::open_root(directory.path()).unwrap(), call).unwrap();
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);

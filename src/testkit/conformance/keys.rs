@@ -68,7 +68,7 @@ async fn stored_or_refused(store: &Store, result: StoreResult<()>, at: &str, the
     match result {
         Ok(()) => holds(store, at, b"new").await?,
         Err(error) => {
-            fails(Err::<(), _>(error), StoreErrorKind::PermissionDenied, at)?;
+            fails(Err::<(), _>(error), StoreErrorKind::Obstructed, at)?;
             is_absent(store, at).await?;
         }
     }

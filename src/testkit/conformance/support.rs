@@ -170,6 +170,6 @@ pub(super) fn at_once<T: Send>(tasks: Vec<BoxFuture<'_, Outcome<T>>>) -> Outcome
                 })
             })
             .collect();
-        threads.into_iter().map(|thread| thread.join().map_err(|_| Failure::new("a task panicked"))?).collect()
+        threads.into_iter().map(|thread| thread.join().map_err(|_panic| Failure::new("a task panicked"))?).collect()
     })
 }
