@@ -1,6 +1,6 @@
 //! No clock decides what can't be undone: clocks that are minutes, a month or a year off cost time, never an image.
 #![cfg(feature = "testkit")]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of a test may fail as the test does")]
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 
 use std::future::IntoFuture;
 use std::ops::Range;

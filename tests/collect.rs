@@ -4,12 +4,15 @@
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
-use std::sync::Mutex;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use compute_gallery::image::{Compression, DiskFormat, DiskSource};
 use compute_gallery::model::*;
-use compute_gallery::store::{BlobStore, BlobStoreExt, MemoryStore, PutMode, RetryPolicy, StoreErrorKind};
+use compute_gallery::store::*;
 use compute_gallery::testkit::{Fault, Faults, FaultyStore, ManualClock};
 use compute_gallery::*;
 use futures::executor::block_on;
@@ -397,4 +400,117 @@ fn of_two_forms_of_a_pack_the_good_one_is_kept() {
             assert!(deployment.to_writer(Cursor::new(Vec::new())).await.unwrap().1.into_inner() == noise(1, 4));
         }
     });
+}
+
+#[test]
+fn a_manifest_that_nobody_has_whole_is_named_and_stops_nothing_else() {
+    block_on(async {
+        let world = World::new().await;
+        for number in 0..3 {
+            world.publish(number, "westeurope,eastus").await;
+        }
+        // Every copy of the second version's manifest rots.
+        let hit = world.session.view().image_content(&version("1.0.1")).unwrap().manifest.to_string();
+        let all = world.regions.list_all(None).await.unwrap();
+        let hit: Vec<_> = all.iter().filter(|blob| blob.key.as_str().ends_with(&hit)).collect();
+        assert_eq!(hit.len(), 2);
+        for blob in &hit {
+            world.regions.put(&blob.key, "rotten".into(), PutMode::Overwrite).await.unwrap();
+        }
+        world.session.delete(version("1.0.0")).await.unwrap();
+        world.session.delete(version("1.0.2")).await.unwrap();
+        let before: Vec<u64> = [world.bytes("regions/westeurope").await, world.bytes("regions/eastus").await].into();
+        for collected in [world.session.collect().plan().await.unwrap(), world.session.collect().await.unwrap()] {
+            for region in &collected.regions {
+                assert_eq!(region.unreadable, [version("1.0.1").into()], "{collected:?}");
+                // What was announced after it can't be needed by it.
+                assert!(region.bytes > 1_000_000, "{collected:?}");
+            }
+            assert_eq!(collected.regions.len(), 2);
+        }
+        let after = [world.bytes("regions/westeurope").await, world.bytes("regions/eastus").await];
+        // The first version's packs, which the second builds on, and its own are there: a mebibyte and more each.
+        assert!(
+            after.iter().zip(&before).all(|(after, before)| *after > 2_600_000 && after < before),
+            "{before:?} {after:?}"
+        );
+        // Without it, all of it goes.
+        world.session.delete(version("1.0.1")).await.unwrap();
+        assert!(world.session.collect().await.unwrap().regions.iter().all(|region| region.unreadable.is_empty()));
+        assert_eq!(world.bytes("regions").await, 0);
+    });
+}
+
+#[test]
+fn a_collection_that_cannot_commit_is_no_success() {
+    block_on(async {
+        let (catalog, regions) = (MemoryStore::new(), MemoryStore::new());
+        let start = "2026-01-02T03:04:05Z".parse().unwrap();
+        let session = async |catalog: Contested| {
+            let builder = GalleryService::builder().allow_all().catalog_store(catalog).store(regions.clone());
+            let service = builder.clock(ManualClock::auto_advancing(start)).open_or_create().await.unwrap();
+            service.session("test".parse().unwrap())
+        };
+        let contested = Contested { inner: catalog.clone(), rival: Arc::default() };
+        let fast = session(Contested { inner: catalog, rival: Arc::default() }).await;
+        let slow = session(contested.clone()).await;
+        let gallery = Gallery::new(image().gallery().clone(), region("westeurope"));
+        fast.create_gallery(gallery.clone()).await.unwrap();
+        let identifier = ImageIdentifier::new("a", "b", "c").unwrap();
+        let new = ImageDefinition::new(image(), region("westeurope"), OsType::Linux, OsState::Generalized, identifier);
+        fast.create_image_definition(new).await.unwrap();
+        let profile = PublishingProfile::new("westeurope".parse().unwrap());
+        let source = DiskSource::bytes(disk(0), DiskFormat::Raw);
+        let new = NewImageVersion::new(version("1.0.0"), region("westeurope"), profile, source);
+        fast.publish(new).await.unwrap();
+        fast.delete(version("1.0.0")).await.unwrap();
+        // Another process is faster, each time.
+        *contested.rival.lock().unwrap() = Some((fast.clone(), gallery));
+        let error = slow.collect().await.unwrap_err();
+        assert_eq!((error.kind(), error.code()), (ErrorKind::Unavailable, "RetryableError"), "{error}");
+        contested.rival.lock().unwrap().take();
+        assert!(slow.collect().await.unwrap().bytes() > 0);
+    });
+}
+
+/// A catalog's store on which a rival commits before each commit.
+#[derive(Clone, Debug)]
+struct Contested {
+    inner: MemoryStore,
+    rival: Arc<Mutex<Option<(Session, Gallery)>>>,
+}
+
+#[async_trait]
+impl BlobStore for Contested {
+    async fn put(&self, key: &BlobKey, bytes: Bytes, mode: PutMode) -> StoreResult<()> {
+        let rival = self.rival.lock().unwrap().clone();
+        if let Some((rival, gallery)) = rival.filter(|_| key.as_str().starts_with("catalog/log/")) {
+            rival.update_gallery(gallery.with_description(key.as_str())).await.unwrap();
+        }
+        self.inner.put(key, bytes, mode).await
+    }
+
+    async fn get(&self, key: &BlobKey, range: Option<Range<u64>>) -> StoreResult<Bytes> {
+        self.inner.get(key, range).await
+    }
+
+    async fn head(&self, key: &BlobKey) -> StoreResult<BlobMeta> {
+        self.inner.head(key).await
+    }
+
+    async fn delete(&self, key: &BlobKey) -> StoreResult<()> {
+        self.inner.delete(key).await
+    }
+
+    async fn list(&self, under: Option<&BlobKey>, after: Option<&BlobKey>, limit: usize) -> StoreResult<Page> {
+        self.inner.list(under, after, limit).await
+    }
+
+    async fn copy(&self, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
+        self.inner.copy(from, to, mode).await
+    }
+
+    async fn persist(&self, under: &BlobKey) -> StoreResult<()> {
+        self.inner.persist(under).await
+    }
 }

@@ -394,7 +394,7 @@ fn an_error_of_opening_a_disk_keeps_its_path_its_cause_and_its_kind() {
         assert_eq!(error.target(), path.to_str().unwrap(), "{error}");
         let cause = error.source().expect("the system's error is kept").downcast_ref::<std::io::Error>();
         assert_eq!(cause.expect("it is an io::Error").kind(), os, "{error}");
-        assert!(error.to_string().contains("os error"), "{error}");
+        assert!(format!("{error:#}").contains("os error"), "{error:#}");
     }
 }
 
@@ -506,7 +506,8 @@ fn a_disk_that_shrinks_while_it_is_imported_says_so() {
     })
     .unwrap_err();
     assert_eq!((error.kind(), error.target()), (ErrorKind::Conflict, path.to_str().unwrap()), "{error}");
-    assert!(error.to_string().contains("`41943040`") && error.to_string().contains("`1048576`"), "{error}");
+    let error = format!("{error:#}");
+    assert!(error.contains("`41943040`") && error.contains("`1048576`"), "{error}");
 }
 
 #[test]

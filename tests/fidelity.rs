@@ -979,7 +979,9 @@ fn a_scale_set_has_at_least_one_instance_and_is_not_told_to_use_what_it_uses() {
         let session = filled(gallery(), definition()).await;
         session.publish(new("1.0.0", "westeurope", disk())).await.unwrap();
         let image = session.boot_image(image_id(), &region("westeurope")).await.unwrap().generalized().unwrap();
-        let set = |instances| image.scale_set("web".parse().unwrap(), OsProfile::new("admin").unwrap(), instances).unwrap_err();
+        let set = |instances| {
+            image.scale_set("web".parse().unwrap(), OsProfile::new("admin").unwrap(), instances).unwrap_err()
+        };
         assert_eq!((set(0).kind(), set(0).target()), (ErrorKind::Invalid, "sku.capacity"));
         assert!(!set(1_001).to_string().contains("use a gallery image"), "{}", set(1_001));
     });

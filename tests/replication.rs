@@ -451,7 +451,8 @@ fn a_deadline_holds_on_a_slow_store_under_a_clock_that_advances_by_itself() {
         let report = session.replicate(&version(1)).await.unwrap();
         assert!(report.regions[1].cross_region_bytes > 0);
         let took = clock.now().signed_duration_since(began).num_seconds();
-        assert!((1800..=3 * 1800).contains(&took), "{took} s");
+        // Before them the store is claimed, and a witness put.
+        assert!((1800..=5 * 1800).contains(&took), "{took} s");
     });
 }
 

@@ -52,7 +52,8 @@ impl Stores {
 
     /// A process of its own.
     async fn process(&self) -> Session {
-        let builder = GalleryService::builder().allow_all().clock(self.clock.clone());
+        let builder =
+            GalleryService::builder().allow_all().clock(self.clock.clone()).retries(store::RetryPolicy::none());
         let builder = builder.catalog_store(self.catalog.clone()).region_store(region("westeurope"), self.home.clone());
         let builder = builder.region_store(region("eastus"), self.east.clone());
         let builder = builder.region_store(region("northeurope"), self.north.clone());
@@ -239,11 +240,18 @@ fn a_catalog_that_hangs_does_not_hold_back_the_report_of_a_failure() {
         let session = stores.published("westeurope=1,eastus=1").await;
         let hanging = Hanging { inner: stores.catalog.clone(), hangs: Default::default() };
         let hangs = hanging.hangs.clone();
-        let builder = GalleryService::builder().allow_all().clock(stores.clock.clone()).catalog_store(hanging);
+        let builder = GalleryService::builder()
+            .allow_all()
+            .retries(store::RetryPolicy::none())
+            .clock(stores.clock.clone())
+            .catalog_store(hanging);
         let builder = builder.region_store(region("westeurope"), stores.home.clone());
         let service = builder.region_store(region("eastus"), stores.east.clone()).open_or_create().await.unwrap();
         drop(session);
         let session = service.session("test".parse().unwrap());
+        // The store is claimed, and then goes away.
+        stores.east().fail_from(6, down());
+        session.replicate(&version_id()).await.unwrap_err();
         stores.east().fail_from(0, down());
         hangs.store(true, std::sync::atomic::Ordering::SeqCst);
         let began = stores.clock.now();
@@ -275,7 +283,8 @@ fn a_version_whose_source_is_gone_has_failed_wherever_it_was_to_go() {
         let home = FaultyStore::new(stores.home.clone());
         let session = stores.published("westeurope=1,eastus=1").await;
         drop(session);
-        let builder = GalleryService::builder().allow_all().clock(stores.clock.clone());
+        let builder =
+            GalleryService::builder().allow_all().retries(store::RetryPolicy::none()).clock(stores.clock.clone());
         let builder = builder.catalog_store(stores.catalog.clone());
         let builder = builder.region_store(region("westeurope"), home.clone());
         let service = builder.region_store(region("eastus"), stores.east.clone()).open_or_create().await.unwrap();

@@ -126,7 +126,7 @@ fn a_ranged_read_that_is_answered_short_or_long_is_damage_and_no_panic() {
             let before = store.ranged.load(Ordering::Relaxed);
             let error = session.deploy(version(0), &home()).to_writer(Vec::new()).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Corrupt, "{by}: {error}");
-            assert!(error.to_string().contains("bytes"), "{by}: {error}");
+            assert!(format!("{error:#}").contains("bytes"), "{by}: {error}");
             let reader = session.deploy(version(0), &home()).open().await.unwrap();
             assert_eq!(reader.read_at(0..10).await.unwrap_err().kind(), ErrorKind::Corrupt, "{by}");
             assert!(store.ranged.load(Ordering::Relaxed) > before);
@@ -180,6 +180,6 @@ fn a_listing_that_does_not_go_on_is_an_error_and_has_an_end() {
         store.from_the_start.store(true, Ordering::Relaxed);
         let error = store.list_all(None).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Unsupported, "{error}");
-        assert!(error.to_string().contains("ascending order"), "{error}");
+        assert!(format!("{error:#}").contains("ascending order"), "{error}");
     });
 }

@@ -7,6 +7,9 @@
 //! - what was acknowledged is in the log and stays there; what was refused is not; what is unknown is one or the other;
 //! - a record that something needs is there at every moment, in every slot;
 //! - no caller ever gets a wrong byte, and one whose own calls do not fail gets all of them;
+//! - a caller that is parked, alive and not polled, stops nobody;
+//! - an operator who makes a new catalog over the regions, swaps two of them, or opens a log with a hole or from a backup is
+//!   refused, and changes nothing;
 //! - once the faults stop, everything comes to rest: every version can be made complete and deployed from each replica, and
 //!   when all is deleted, nothing is left.
 //!
@@ -61,6 +64,8 @@ struct Simulation {
     executor: Executor,
     services: Vec<Option<GalleryService>>,
     observer: Session,
+    /// For so many steps nobody could go on.
+    waited: usize,
 }
 
 /// What a run has seen.
@@ -71,6 +76,7 @@ struct Figures {
     faults: u64,
     crashes: u64,
     mistakes: u64,
+    parked: u64,
     commits: u64,
     succeeded: BTreeMap<String, u64>,
     collections: usize,
@@ -102,7 +108,8 @@ impl Simulation {
             let new = ImageDefinition::new(definition(), home, OsType::Linux, OsState::Generalized, identifier);
             observer.create_image_definition(new).await.unwrap();
         });
-        let mut simulation = Self { world, executor: Executor::default(), services: vec![None; PROCESSES], observer };
+        let mut simulation =
+            Self { world, executor: Executor::default(), services: vec![None; PROCESSES], observer, waited: 0 };
         (0..PROCESSES).for_each(|process| simulation.start(process));
         simulation
     }
@@ -130,9 +137,13 @@ impl Simulation {
 
     /// Lets somebody go on, and looks at what came of it.
     fn step(&mut self) {
-        if !self.executor.step(&self.world) {
-            // Everybody waits for time to pass.
+        if self.executor.step(&self.world) {
+            self.waited = 0;
+        } else {
+            // Everybody waits for time to pass; and nobody for a caller that is parked.
             self.world.pass_time(Duration::from_secs(1));
+            self.waited += 1;
+            assert!(self.waited < 120 || !self.executor.do_others_wait(), "a parked caller stops the others");
         }
         for (process, service) in self.world.take_opened() {
             self.services[process] = Some(service);
@@ -183,6 +194,11 @@ impl Simulation {
                 world.say(format!("-- {minutes} minutes pass"));
                 world.pass_time(Duration::from_secs(60 * minutes));
             }
+            26..34 => {
+                world.say("-- a caller is parked".to_owned());
+                self.executor.park_one(&world);
+                figures.parked += 1;
+            }
             22..26 => {
                 world.mistake();
                 figures.mistakes += 1;
@@ -194,6 +210,7 @@ impl Simulation {
     /// Everything that is under way comes to its end, with or without those that began it.
     fn rest(&mut self) {
         self.world.end();
+        self.executor.unpark();
         if self.world.one_in(2) {
             (0..PROCESSES).for_each(|process| self.executor.kill(process));
         }
@@ -304,19 +321,20 @@ fn run_all(remainder: u64) {
         let figures = run(*seed, steps);
         (all.calls, all.faults) = (all.calls + figures.calls, all.faults + figures.faults);
         (all.crashes, all.commits) = (all.crashes + figures.crashes, all.commits + figures.commits);
-        all.mistakes += figures.mistakes;
+        (all.mistakes, all.parked) = (all.mistakes + figures.mistakes, all.parked + figures.parked);
         all.collections = all.collections.max(figures.collections);
         for (what, count) in figures.succeeded {
             *all.succeeded.entry(what).or_default() += count;
         }
     }
     eprintln!(
-        "{} seeds, {} calls, {} faults, {} crashes, {} mistakes, {} commits, at most {} collections; succeeded: {:?}",
+        "{} seeds, {} calls, {} faults, {} crashes, {} mistakes, {} parked, {} commits, at most {} collections; succeeded: {:?}",
         seeds.len(),
         all.calls,
         all.faults,
         all.crashes,
         all.mistakes,
+        all.parked,
         all.commits,
         all.collections,
         all.succeeded

@@ -104,7 +104,7 @@ fn a_hung_store_call_ends() {
         clock.advance(seconds(1));
         let error = call.now_or_never().expect("it ends").unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
-        assert!(error.to_string().contains("no answer within"), "{error}");
+        assert!(format!("{error:#}").contains("no answer within"), "{error}");
     };
     ends(seconds(60), Unknown, store.put(&at, Bytes::new(), PutMode::Create));
     ends(seconds(60 + 32), Unknown, store.put(&at, mebibytes, PutMode::Create));
@@ -146,7 +146,7 @@ fn a_commit_on_a_store_that_never_answers_is_unknown() {
     for work in [first, second] {
         let error = work.now_or_never().expect("it ends").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unknown, "{error}");
-        assert!(error.to_string().contains("300 s"), "{error}");
+        assert!(format!("{error:#}").contains("300 s"), "{error}");
     }
     // Nothing of it is in the way of what comes later.
     faults.heal();
@@ -315,7 +315,7 @@ fn a_retry_never_turns_its_own_success_into_exists_nor_anothers_into_its_own() {
         faults.fail_call(0, Fault::After);
         let error = store.put(&at, own.clone(), PutMode::Create).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Unknown, "{error}");
-        assert!(error.to_string().contains("asked 2 times") && error.to_string().contains("exists"), "{error}");
+        assert!(format!("{error:#}").contains("asked 2 times") && format!("{error:#}").contains("exists"), "{error}");
         assert_eq!(store.get(&at, None).await.unwrap(), own);
 
         // It did not happen, and another came before the second attempt: not its own, and not told as such.
@@ -382,7 +382,7 @@ fn a_store_that_is_away_is_waited_for_once() {
         let before = clock.now();
         let error = store.head(&key()).await.unwrap_err();
         let waited = clock.now().signed_duration_since(before).as_seconds_f64();
-        assert!((20.0..=30.0).contains(&waited) && error.to_string().contains("asked"), "{waited} s: {error}");
+        assert!((20.0..=30.0).contains(&waited) && format!("{error:#}").contains("asked"), "{waited} s: {error}");
         // From here on others can serve without delay.
         let (before, calls) = (clock.now(), faults.calls());
         for _ in 0..10 {

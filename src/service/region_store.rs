@@ -403,9 +403,14 @@ fn service() -> StoreResult<Caller> {
     "compute-gallery".parse().map_err(failed)
 }
 
-/// The catalog did not answer, and the store was not asked.
+/// The catalog did not do it, and the store was not asked.
 fn failed(error: Error) -> StoreError {
-    StoreError::new(StoreErrorKind::Unavailable, "look up the owner", None).with_source(error)
+    let kind = match error.kind() {
+        ErrorKind::StorageFull => StoreErrorKind::Full,
+        ErrorKind::Throttled { after } => StoreErrorKind::Throttled { after },
+        _ => StoreErrorKind::Unavailable,
+    };
+    StoreError::new(kind, "look up the owner", None).with_source(error)
 }
 
 fn witness_of(key: &BlobKey) -> Option<(u64, Digest)> {

@@ -97,7 +97,8 @@ impl Regions {
     pub(super) async fn witness(&self, region: &Region, account: StorageAccountType, state: &State) -> Result<()> {
         let zones = self.zones_of(region, account);
         let noting = (0..zones).map(|zone| (zone, self.witness_in(region, zone, state))).collect();
-        let noted = answers_of_most(noting, zones, &*self.clock, self.grace).await;
+        // One zone that has it refuses an older log, so most of them are enough, and none is waited for.
+        let noted = answers_of_most(noting, zones, &*self.clock, Some(Duration::ZERO)).await;
         match noted.values().filter(|noted| noted.is_ok()).count() * 2 > zones {
             true => Ok(()),
             false => noted.into_values().find_map(Result::err).map_or(Ok(()), Err),

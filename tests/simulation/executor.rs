@@ -1,5 +1,6 @@
 //! One thread, many tasks, and chance choosing which of them goes on next.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -15,6 +16,8 @@ pub type Work = BoxFuture<'static, ()>;
 pub struct Executor {
     tasks: Vec<Task>,
     started: usize,
+    /// Tasks that are alive and not polled, and for how many steps of others.
+    parked: BTreeMap<usize, usize>,
 }
 
 struct Task {
@@ -44,7 +47,11 @@ impl Executor {
 
     /// Lets one of the tasks that can go on, go on; false where none can.
     pub fn step(&mut self, world: &World) -> bool {
-        let ready = |task: &Task| task.ready.0.load(Ordering::Relaxed);
+        self.parked.retain(|_, left| {
+            *left = left.saturating_sub(1);
+            *left > 0
+        });
+        let ready = |task: &Task| task.ready.0.load(Ordering::Relaxed) && !self.parked.contains_key(&task.number);
         let places: Vec<usize> = (0..self.tasks.len()).filter(|place| ready(&self.tasks[*place])).collect();
         if places.is_empty() {
             return false;
@@ -58,6 +65,25 @@ impl Executor {
             self.tasks.swap_remove(place);
         }
         true
+    }
+
+    /// Polls one task no more for some steps: it is alive, and holds what it holds.
+    pub fn park_one(&mut self, world: &World) {
+        if !self.tasks.is_empty() {
+            let number = self.tasks[world.below(self.tasks.len())].number;
+            self.parked.insert(number, 20 + world.below(400));
+        }
+    }
+
+    /// Whether one is parked while others wait.
+    pub fn do_others_wait(&self) -> bool {
+        let parked = self.tasks.iter().filter(|task| self.parked.contains_key(&task.number)).count();
+        parked > 0 && parked < self.tasks.len()
+    }
+
+    /// Polls all again.
+    pub fn unpark(&mut self) {
+        self.parked.clear();
     }
 
     /// Drops all tasks of a process, wherever they are: it was killed.

@@ -40,6 +40,8 @@ pub struct World {
     /// What this run's callers like to do, and with how many versions: some runs are crowded where others are not.
     pub likings: Vec<usize>,
     pub versions: usize,
+    /// Whether calls that fail for the moment are made again.
+    retries: bool,
     trace: Mutex<Trace>,
     network: Mutex<Network>,
     pub model: Mutex<Model>,
@@ -120,6 +122,7 @@ impl World {
             chance: Mutex::new(seed),
             likings: Vec::new(),
             versions: 1,
+            retries: seed % 3 == 0,
             trace: Mutex::default(),
             network: Mutex::default(),
             model: Mutex::default(),
@@ -451,7 +454,8 @@ pub fn builder(world: &Arc<World>, process: usize) -> GalleryServiceBuilder {
     }
     let builder = builder.clock(world.clocks[process].clone()).entropy(SeededEntropy::new(world.draw()));
     // Faults are to be met, and none is to come of the clock's leaps.
-    let builder = builder.retries(RetryPolicy::none()).deadlines(compute_gallery::host::Deadlines::none());
+    let retries = if world.retries { RetryPolicy::default() } else { RetryPolicy::none() };
+    let builder = builder.retries(retries).deadlines(compute_gallery::host::Deadlines::none());
     builder.workers(compute_gallery::host::Workers::inline())
 }
 
