@@ -137,7 +137,7 @@ const MISTAKES: &[Mistake] = &[
         make: |world| Box::pin(async { world.publish_file(&world.at("directory")).await }),
         kind: ErrorKind::Invalid,
         target: "directory",
-        says: &["directory", "name a file"],
+        says: &["it is a directory", "give the path of one"],
     },
     Mistake {
         name: "publish under a number that is taken",
@@ -235,9 +235,9 @@ const MISTAKES: &[Mistake] = &[
                 image.specialized().map(drop)
             })
         },
-        kind: ErrorKind::Conflict,
-        target: "versions/1.0.0",
-        says: &["generalized", "'osProfile' is required"],
+        kind: ErrorKind::Invalid,
+        target: "osProfile",
+        says: &["generalized", "'osProfile' is missing"],
     },
     Mistake {
         name: "deploy where it is not complete",

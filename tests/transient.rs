@@ -156,10 +156,9 @@ fn a_commit_on_a_store_that_never_answers_is_unknown() {
 /// All zones were waited for, so one that hung stopped every zone-redundant publish, where one that failed was left out.
 #[test]
 fn a_zone_that_hangs_stops_no_publish() {
-    let stores = [0, 1, 2].map(|_| MemoryStore::new());
     for hung in 0..3 {
         let clock = start();
-        let zones = stores.clone().map(FaultyStore::new);
+        let zones = [0, 1, 2].map(|_| FaultyStore::new(MemoryStore::new()));
         let faults = zones.get(hung).unwrap().faults();
         let builder = builder(&clock, hung as u64).catalog_store(MemoryStore::new());
         let session = block_on(with_definition(builder.zonal_region_stores(region("westeurope"), zones)));

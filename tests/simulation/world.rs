@@ -122,7 +122,7 @@ impl World {
             chance: Mutex::new(seed),
             likings: Vec::new(),
             versions: 1,
-            retries: seed % 3 == 0,
+            retries: seed.is_multiple_of(3),
             trace: Mutex::default(),
             network: Mutex::default(),
             model: Mutex::default(),
