@@ -3,7 +3,7 @@
 //! It is done beside the work, as soon as a region has failed. It never changes the error that is reported, and holds its
 //! report back only for [`PATIENCE`]; what could not be written down is told beside it.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,10 +53,13 @@ impl Session {
 
     /// Takes back that the version has failed in these regions: it is tried again.
     pub(super) async fn retry(&self, record: &Arc<VersionRecord>, regions: impl Iterator<Item = Region>) {
-        for region in regions.filter(|region| record.failure_in(region).is_some()) {
-            // If this fails, its failure is told until the new attempt has ended: it stops nothing.
-            let _ = self.commit_of(record, &region, None).await;
-        }
+        let taken_back = async {
+            for region in regions.filter(|region| record.failure_in(region).is_some()) {
+                // If this fails, its failure is told until the new attempt has ended: it stops nothing.
+                let _ = self.commit_of(record, &region, None).await;
+            }
+        };
+        select(pin!(taken_back), self.parts.clock.sleep(PATIENCE)).await;
     }
 
     /// The commit that a region has failed, or is tried again.
