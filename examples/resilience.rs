@@ -10,10 +10,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use compute_gallery::image::{DiskFormat, DiskSource};
-use compute_gallery::model::{
-    Gallery, GalleryId, ImageDefinition, ImageIdentifier, ImageVersionId, OsState, OsType, PublishingProfile, Region,
-    StorageAccountType,
-};
+use compute_gallery::model::*;
 use compute_gallery::store::FsStore;
 use compute_gallery::{GalleryService, NewImageVersion, Session};
 use futures::StreamExt;
@@ -43,8 +40,9 @@ async fn run() -> Result<(), Box<dyn Error>> {
     session.create_image_definition(definition).await?;
 
     let version = image.version("1.0.0".parse()?);
-    let profile = PublishingProfile::new("westeurope=2,eastus=1".parse()?)
-        .with_storage_account_type(StorageAccountType::StandardZrs);
+    // Zone-redundant where there are three zones; the other region has one store.
+    let in_zones = "westeurope=2".parse::<TargetRegion>()?.with_storage_account_type(StorageAccountType::StandardZrs);
+    let profile = PublishingProfile::new(TargetRegions::new(vec![in_zones, TargetRegion::new(far.clone())])?);
     let source = DiskSource::path(&disk, DiskFormat::Raw);
     session.publish(NewImageVersion::new(version.clone(), home.clone(), profile, source)).await?;
     let mut replication = session.replicate(&version);
