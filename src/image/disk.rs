@@ -27,6 +27,11 @@ pub(crate) trait ReadAt: Send + Sync {
         Ok(Stamp::of_size(self.size()))
     }
 
+    /// What it was before anything was asked of it.
+    fn first_stamp(&self) -> io::Result<Stamp> {
+        self.stamp()
+    }
+
     /// How many bytes were read so far that its format says are not there.
     fn hidden_bytes(&self) -> u64 {
         0

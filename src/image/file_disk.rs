@@ -16,6 +16,8 @@ pub(super) struct FileDisk {
     file: File,
     size: u64,
     data: Map,
+    /// What it was before its size and its holes were asked for: whatever is written from then on is noticed.
+    first: Stamp,
 }
 
 impl FileDisk {
@@ -27,13 +29,15 @@ impl FileDisk {
         let mut file = open_at_once(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         readable(path, &metadata)?;
+        // ORDER: before size and map. A write between them and the stamp would be taken for what was always there.
+        let first = stamp_of(&file).map_err(failed)?;
         // Not the length in the metadata: a block device has none there.
         let size = file.seek(SeekFrom::End(0)).map_err(failed)?;
         let data = match holes_too || !metadata.is_file() {
             true => Map::everything(size),
             false => Map::of_file(&file, size).map_err(failed)?,
         };
-        Ok(Self { file, size, data })
+        Ok(Self { file, size, data, first })
     }
 
     /// Why the file system's word on holes was not taken.
@@ -118,14 +122,22 @@ impl ReadAt for FileDisk {
     }
 
     fn stamp(&self) -> io::Result<Stamp> {
-        let metadata = self.file.metadata()?;
-        if !metadata.is_file() {
-            // The times of a device are those of its name, which say nothing of its bytes.
-            return Ok(Stamp::of_size((&self.file).seek(SeekFrom::End(0))?));
-        }
-        let modified = metadata.modified().ok().map(DateTime::<Utc>::from);
-        Ok(Stamp { size: metadata.len(), modified, changed: changed(&metadata) })
+        stamp_of(&self.file)
     }
+
+    fn first_stamp(&self) -> io::Result<Stamp> {
+        Ok(self.first)
+    }
+}
+
+fn stamp_of(mut file: &File) -> io::Result<Stamp> {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        // The times of a device are those of its name, which say nothing of its bytes.
+        return Ok(Stamp::of_size(file.seek(SeekFrom::End(0))?));
+    }
+    let modified = metadata.modified().ok().map(DateTime::<Utc>::from);
+    Ok(Stamp { size: metadata.len(), modified, changed: changed(&metadata) })
 }
 
 /// When anything about the file changed last: unlike the time of its bytes, nobody can set it back.

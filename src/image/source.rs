@@ -162,7 +162,7 @@ impl DiskSource {
                 Arc::new(ReaderDisk::new(reader.into_inner().unwrap_or_else(PoisonError::into_inner)).map_err(failed)?)
             }
         };
-        let before = file.stamp().map_err(failed)?;
+        let before = file.first_stamp().map_err(failed)?;
         let disk = match format {
             DiskFormat::Raw => {
                 notes.extend(check_raw(&*file, choices.any_content, &target)?);
