@@ -366,6 +366,98 @@ fn a_store_that_is_not_mounted_gets_no_new_owner_and_no_image() {
 }
 
 #[test]
+fn a_store_of_another_place_of_the_same_catalog_is_not_adopted() {
+    block_on(async {
+        let right = Stores::new();
+        publish(&right.create(1).await, 0).await;
+        let before = right.regions().await;
+        // What lies in it is known to the catalog, in another place: here it would be garbage.
+        let swapped = Stores { west: right.east.clone(), east: MemoryStore::new(), ..right.clone() };
+        let adopting = swapped.builder(2).adopt_region_store(region("westeurope")).open().await;
+        refused(adopting, ErrorKind::Unavailable, &["region eastus", "another place of this catalog"]);
+        assert_eq!(right.regions().await, before);
+        deploys(&right.open(3).await.unwrap(), 0).await;
+    });
+}
+
+#[test]
+fn the_store_that_a_region_had_before_its_zones_takes_nothing_back() {
+    block_on(async {
+        let (catalog, whole, zones) = (MemoryStore::new(), MemoryStore::new(), [(); 3].map(|()| MemoryStore::new()));
+        let builder = || GalleryService::builder().allow_all().catalog_store(catalog.clone());
+        let one = || builder().region_store(region("westeurope"), whole.clone());
+        let three = || builder().zonal_region_stores(region("westeurope"), zones.clone());
+        let session = one().create().await.unwrap().session("test".parse().unwrap());
+        begin(&session).await;
+        let new = |number| {
+            let profile = PublishingProfile::new("westeurope=1".parse().unwrap());
+            let source = DiskSource::bytes(disk(number), DiskFormat::Raw);
+            NewImageVersion::new(version(number), region("westeurope"), profile, source)
+        };
+        session.publish(new(0)).await.unwrap();
+        three().adopt_region_store(region("westeurope")).open().await.unwrap();
+        // A process that was not told.
+        refused(session.publish(new(1)).await, ErrorKind::Unavailable, &["a store in each of three zones"]);
+        refused(one().open().await, ErrorKind::Unavailable, &["a store in each of three zones"]);
+        three().open().await.unwrap().session("test".parse().unwrap()).publish(new(1)).await.unwrap();
+    });
+}
+
+#[test]
+fn an_adoption_that_is_left_in_the_configuration_forgets_no_witness() {
+    block_on(async {
+        let right = Stores::new();
+        publish(&right.create(1).await, 0).await;
+        let adopting = |stores: &Stores, seed| stores.builder(seed).adopt_region_store(region("eastus")).open();
+        let (before, _) = copy_of(&right.catalog).await;
+        adopting(&right, 2).await.unwrap();
+        assert_eq!(copy_of(&right.catalog).await.1, copy_of(&before).await.1, "there was nothing to adopt");
+    });
+}
+
+#[test]
+fn what_was_sent_to_a_store_before_another_took_its_place_is_not_acknowledged() {
+    block_on(async {
+        let stores = Stores::new();
+        let session = stores.create(1).await;
+        publish(&session, 0).await;
+        let replaced = Stores { west: MemoryStore::new(), east: MemoryStore::new(), ..stores.clone() };
+        let adopt = || {
+            let builder = replaced.builder(2).adopt_region_store(region("westeurope"));
+            builder.adopt_region_store(region("eastus")).open()
+        };
+        // While the disk is read, the operator gives other stores.
+        let adopted = Mutex::new(false);
+        let profile = PublishingProfile::new("westeurope=1,eastus=1".parse().unwrap());
+        let source = DiskSource::bytes(disk(1), DiskFormat::Raw);
+        let new = NewImageVersion::new(version(1), region("westeurope"), profile, source);
+        let replaced_of = replaced.clone();
+        let publishing = session.publish(new).on_progress(move |_| {
+            if !std::mem::replace(&mut *adopted.lock().unwrap(), true) {
+                let builder = replaced_of.builder(2).adopt_region_store(region("westeurope"));
+                block_on_thread(builder.adopt_region_store(region("eastus")));
+            }
+        });
+        refused(publishing.await, ErrorKind::Unavailable, &["another store was adopted"]);
+        // The version before is elsewhere, so it is no base; and it is no source before it is there again.
+        let session = adopt().await.unwrap().session("test".parse().unwrap());
+        let profile = PublishingProfile::new("westeurope=1".parse().unwrap());
+        let of_version = NewImageVersion::new(version(2), region("westeurope"), profile.clone(), version(0));
+        session.publish(of_version).await.unwrap_err();
+        let source = DiskSource::bytes(disk(3), DiskFormat::Raw);
+        session.publish(NewImageVersion::new(version(3), region("westeurope"), profile, source)).await.unwrap();
+        let deployed = session.deploy(version(3), &region("westeurope")).to_writer(Vec::new()).await.unwrap();
+        assert!(deployed.1 == disk(3));
+    });
+}
+
+/// On a thread of its own: the one that calls may be in an executor.
+#[expect(clippy::disallowed_methods, reason = "a test stands for another process")]
+fn block_on_thread(builder: GalleryServiceBuilder) {
+    std::thread::spawn(move || drop(block_on(builder.open()).unwrap())).join().unwrap();
+}
+
+#[test]
 fn images_without_an_owner_are_not_taken() {
     block_on(async {
         let stores = Stores::new();

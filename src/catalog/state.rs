@@ -32,7 +32,7 @@ pub(crate) struct State {
     announced: Arc<BTreeMap<UploadName, u64>>,
     access: Arc<AccessPolicy>,
     /// The stores of regions and of their zones.
-    claims: BTreeMap<(Region, Option<u32>), StoreName>,
+    claims: BTreeMap<(Region, Option<u32>), (StoreName, u64)>,
     condemned: BTreeMap<Region, Arc<Condemned>>,
     /// What was ever condemned in each slot.
     lives: BTreeMap<(Region, SlotId), Arc<Lives>>,
@@ -286,7 +286,23 @@ impl State {
 
     /// The store that is the place of a region, or of a zone of it.
     pub(crate) fn claim(&self, region: &Region, zone: Option<u32>) -> Option<StoreName> {
-        self.claims.get(&(region.clone(), zone)).copied()
+        self.claims.get(&(region.clone(), zone)).map(|(store, _)| *store)
+    }
+
+    /// The stores of a region and of its zones: while they are the same, what was put there is there.
+    pub(crate) fn claims_of(&self, region: &Region) -> Vec<StoreName> {
+        self.claims.iter().filter(|((of, _), _)| of == region).map(|(_, (store, _))| *store).collect()
+    }
+
+    /// Whether none of these stores of a region was replaced.
+    pub(crate) fn still_claims(&self, region: &Region, stores: &[StoreName]) -> bool {
+        let now = self.claims_of(region);
+        stores.iter().all(|store| now.contains(store))
+    }
+
+    /// The number of the last commit that claimed a store for a region: what was announced before it may be in another store.
+    pub(crate) fn claimed_at(&self, region: &Region) -> u64 {
+        self.claims.iter().filter(|((of, _), _)| of == region).map(|(_, (_, number))| *number).max().unwrap_or(0)
     }
 
     /// Whether a region's stores are known to be one where `zone` is one of three, or three where it is all.
@@ -575,7 +591,7 @@ impl State {
             Event::RegionStoreClaimed { region, zone, store } => {
                 // One store for all of it takes the place of three, and the other way round.
                 self.claims.retain(|(of, other), _| of != region || other.is_some() == zone.is_some());
-                self.claims.insert((region.clone(), *zone), *store);
+                self.claims.insert((region.clone(), *zone), (*store, number));
             }
             Event::ContentCondemned { region, blobs } => {
                 let condemned = Condemned { epoch: number, blobs: blobs.clone() };
@@ -687,7 +703,7 @@ pub(super) struct Written {
     #[serde(default)]
     announced: Vec<(UploadName, u64)>,
     #[serde(default)]
-    claims: Vec<(Region, Option<u32>, StoreName)>,
+    claims: Vec<(Region, Option<u32>, StoreName, u64)>,
     #[serde(default)]
     lives: Vec<(Region, usize, u32, Arc<Lives>)>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -717,7 +733,11 @@ impl From<&State> for Written {
                 .collect(),
             access: state.access().into(),
             announced: state.announced.iter().map(|(upload, number)| (*upload, *number)).collect(),
-            claims: state.claims.iter().map(|((region, zone), store)| (region.clone(), *zone, *store)).collect(),
+            claims: state
+                .claims
+                .iter()
+                .map(|((region, zone), (store, number))| (region.clone(), *zone, *store, *number))
+                .collect(),
             lives: state
                 .lives
                 .iter()
@@ -742,7 +762,11 @@ impl TryFrom<Written> for State {
             uploads: written.uploads.into_iter().collect(),
             access: Arc::new(written.access.into()),
             announced: Arc::new(written.announced.into_iter().collect()),
-            claims: written.claims.into_iter().map(|(region, zone, store)| ((region, zone), store)).collect(),
+            claims: written
+                .claims
+                .into_iter()
+                .map(|(region, zone, store, number)| ((region, zone), (store, number)))
+                .collect(),
             lives: written
                 .lives
                 .into_iter()

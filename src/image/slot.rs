@@ -71,6 +71,11 @@ impl Holding {
         self.whole == Some(pack.length)
     }
 
+    /// Whether some of the pack is here.
+    pub(crate) fn has_any_of(&self, pack: &PackInfo) -> bool {
+        self.has_whole(pack) || !self.parts.is_empty()
+    }
+
     /// What of `need` is not here.
     pub(crate) fn lacks(&self, pack: &PackInfo, need: &Extents) -> Extents {
         match self.has_whole(pack) {

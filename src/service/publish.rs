@@ -3,7 +3,7 @@
 //! Intent first, then bytes, then publish: the upload is announced before its first pack, the image exists only when all
 //! of it is stored, and an upload that is given up is closed in the catalog before its packs are removed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::IntoFuture;
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ use futures::future::BoxFuture;
 
 use super::authorize::{Need, write_action};
 use super::plan::{Plan, RegionPlan};
-use super::rules;
 use super::session::Session;
 use super::sources::{Expected, ImageSource, Kind, LocalDisks, Origin, Stored, same_subscription, trusted_launch};
-use crate::catalog::{CarriedIdentity, Changes, Event, ImageContent, State, UploadName, VersionRecord};
+use super::{regions, rules};
+use crate::catalog::{CarriedIdentity, Changes, Event, ImageContent, State, StoreName, UploadName, VersionRecord};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::image::import::{Import, ImportStats, Imported, Noted, OpenDisk};
 use crate::image::manifest::Manifest;
-use crate::image::replicas::Replicas;
+use crate::image::replicas::{Replicas, is_damage};
 use crate::image::{Copies, DiskNote, DiskSource, ManifestId, OpenSource, Scan, UploadId};
 use crate::model::{
     DataDiskImage, DiskImage, HyperVGeneration, ImageVersion, ImageVersionId, ManagedImage, ManagedImageId, OsState,
@@ -593,8 +593,40 @@ impl<T: Send + 'static> Publishing<T> {
         let all = || state.versions(id.definition(), None).rev().filter(here).filter(stays);
         let before = all().find(|record| record.version.id().number() < id.number());
         let Some(base) = before.or_else(|| all().next()) else { return Ok(None) };
-        let manifest = copies.readers().manifest(&base.content.manifest_id()).await?;
+        let manifest = match copies.readers().manifest(&base.content.manifest_id()).await {
+            Ok(manifest) => manifest,
+            // A damaged version is no base, and keeps nobody from publishing the next.
+            Err(error) if is_damage(&error) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if !self.is_there(state, copies, &manifest, Copied::ToAll).await? {
+            return Ok(None);
+        }
         Ok(Some(Base { id: base.version.id().clone(), content: base.content.clone(), manifest }))
+    }
+
+    /// Whether a manifest's packs are in the store of the region: what was announced before the store was claimed may be in
+    /// another one, which was lost.
+    async fn is_there(&self, state: &State, copies: &Copies, manifest: &Manifest, to: Copied) -> Result<bool> {
+        let claimed = state.claimed_at(&self.location);
+        let is_old = |upload: &UploadId| state.announced(UploadName(*upload)).is_none_or(|number| number < claimed);
+        let old: BTreeSet<UploadId> = manifest.packs.iter().map(|pack| pack.id.upload).filter(is_old).collect();
+        if old.is_empty() {
+            return Ok(true);
+        }
+        let held = copies.in_each(|slot| {
+            let old = old.clone();
+            async move { slot.holdings(old).await }
+        });
+        let held = held.await?;
+        let mut packs = manifest.packs.iter().filter(|pack| old.contains(&pack.id.upload));
+        Ok(packs.all(|pack| {
+            let mut there = held.iter().map(|held| held.get(&pack.id).is_some_and(|there| there.has_any_of(pack)));
+            match to {
+                Copied::ToAll => there.all(|is_there| is_there),
+                Copied::ToOne => there.any(|is_there| is_there),
+            }
+        }))
     }
 
     /// Announces an upload, or finds one that an earlier attempt has announced, if that will do.
@@ -618,7 +650,8 @@ impl<T: Send + 'static> Publishing<T> {
         let name = announced.ok_or_else(|| closed(&self.target))?;
         // ORDER: before the first pack. A catalog that is older than this upload is refused by the stores from here on.
         session.parts.regions.witness(&self.location, self.account(), &state).await?;
-        Ok(Upload { name, resumed: name != new })
+        let claims = session.parts.catalog.snapshot().claims_of(&self.location);
+        Ok(Upload { name, resumed: name != new, claims })
     }
 
     /// Imports, or gathers what is stored, and publishes; `None` where the disk is not the one that the upload began
@@ -652,6 +685,15 @@ impl<T: Send + 'static> Publishing<T> {
                 (gather(&copies.readers(), &stored).await?, ImportReport::default())
             }
         };
+        if !stored.is_empty() && !self.is_there(state, copies, &manifest, Copied::ToOne).await? {
+            let what = "its source is not in the store that the region has now: scrub the region, then publish again";
+            return Err(Error::new(Problem::new(
+                ErrorKind::Unavailable,
+                "OperationNotAllowed",
+                self.target.to_string(),
+                what,
+            )));
+        }
         let (digest, bytes) = manifest.encode()?;
         let name = ManifestId { upload: upload.name.0, digest };
         // ORDER: all of it is durable before a commit says that it is there.
@@ -678,7 +720,7 @@ impl<T: Send + 'static> Publishing<T> {
             events.retain(|event| !matches!(event, Event::RegionCompleted { .. }));
         }
         let base = base.map(|base| (base.id.clone(), base.content.clone()));
-        let state = self.record(storage, events, upload.name, base, stored).await?;
+        let state = self.record(storage, events, upload, base, stored).await?;
         // A log that ends before it is refused from here on. It is published all the same.
         let _ = self.session.parts.regions.witness(&self.location, self.account(), &state).await;
         Ok(Some(Published { resource, content, import, degraded: copies.have_lost_one() }))
@@ -689,7 +731,7 @@ impl<T: Send + 'static> Publishing<T> {
         &self,
         storage: &StorageProfile,
         events: Vec<Event>,
-        upload: UploadName,
+        upload: &Upload,
         base: Option<(ImageVersionId, ImageContent)>,
         stored: Vec<Stored>,
     ) -> Result<Arc<State>> {
@@ -697,9 +739,13 @@ impl<T: Send + 'static> Publishing<T> {
             (self.rules.clone(), storage.clone(), self.target.clone(), self.session.parts.clone());
         let (origin, location, expected) = (self.origin.clone(), self.location.clone(), self.expected.clone());
         let (of_caller, needs) = (self.session.clone(), self.needs.clone());
+        let (upload, claims) = (upload.name, upload.claims.clone());
         let check = move |state: &State| {
             let authorization = of_caller.authorize(state, &needs)?;
             Error::from_problems(rules(state, Some(&storage)))?;
+            if !state.still_claims(&location, &claims) {
+                return Err(regions::another_store(&location));
+            }
             // The upload owns the new packs, the base and the sources the old ones: without any of them, packs may be on
             // their way out.
             let now = expected.look(&origin, state, &parts, &location);
@@ -747,11 +793,20 @@ struct Base {
     manifest: Manifest,
 }
 
+/// In which of the copies of a replica something must be.
+#[derive(Clone, Copy)]
+enum Copied {
+    ToAll,
+    ToOne,
+}
+
 /// An upload under way.
 struct Upload {
     name: UploadName,
     /// Whether an earlier attempt announced it.
     resumed: bool,
+    /// The stores of the region that its packs go to.
+    claims: Vec<StoreName>,
 }
 
 /// One manifest of all that is stored already.

@@ -187,6 +187,11 @@ impl RegionStore {
                 self.site
             )));
         }
+        // The claims may have passed to another number of zones since.
+        let is_claimed = |state: &State| state.claim(&self.site.region, self.site.zone).is_some();
+        if !is_claimed(&self.catalog.snapshot()) {
+            self.has_the_shape(&*self.catalog.refresh().await.map_err(failed)?)?;
+        }
         let claimed = |state: &State| state.claim(&self.site.region, self.site.zone);
         let is_another = |claim: Option<StoreName>| claim.is_some_and(|store| store != owner.store);
         if is_another(claimed(&self.catalog.snapshot()))
@@ -226,19 +231,25 @@ impl RegionStore {
                 self.site
             )));
         }
-        if state.has_claims_of_another_shape(&self.site.region, self.site.zone) {
-            return Err(self.wrong(&format!(
-                "the catalog has claimed {} for region {}: give those, or adopt the new ones with `adopt_region_store`",
-                if self.site.zone.is_some() { "one store" } else { "a store in each of three zones" },
-                self.site.region
-            )));
-        }
+        self.has_the_shape(state)?;
         if !self.inner.list(Some(&key("slots")?), None, 1).await?.blobs.is_empty() {
             return Err(self.wrong(
                 "it holds images and has no `owner` blob: restore that, or adopt the store with `adopt_region_store`",
             ));
         }
         Ok(())
+    }
+
+    /// Refuses one store where the region has three, and the other way round.
+    fn has_the_shape(&self, state: &State) -> StoreResult<()> {
+        match state.has_claims_of_another_shape(&self.site.region, self.site.zone) {
+            false => Ok(()),
+            true => Err(self.wrong(&format!(
+                "the catalog has claimed {} for region {}: give those, or adopt the new ones with `adopt_region_store`",
+                if self.site.zone.is_some() { "one store" } else { "a store in each of three zones" },
+                self.site.region
+            ))),
+        }
     }
 
     /// Refuses a catalog that lacks a commit which the store has seen.
@@ -302,6 +313,7 @@ impl RegionStore {
         let check = move |state: &State| match state.claim(&site.region, site.zone) {
             // The same, or another: that is found out by the next look.
             Some(_) => Ok(Changes::default()),
+            None if state.has_claims_of_another_shape(&site.region, site.zone) => Ok(Changes::default()),
             None => Ok(claimed(&site, store)),
         };
         let state = self.catalog.commit(&service()?, check).await.map_err(failed)?;
@@ -315,7 +327,17 @@ impl RegionStore {
 
     /// Makes the store this catalog's, whatever it says of itself; what is in it stays.
     pub(super) async fn adopt(&self) -> StoreResult<()> {
-        let store = match self.read_owner().await {
+        let found = self.read_owner().await;
+        if let Ok(Some(owner)) = &found {
+            let claim = self.catalog.snapshot().claim(&self.site.region, self.site.zone);
+            let is_ours = owner.catalog == self.catalog.id() && owner.site() == self.site && claim == Some(owner.store);
+            if is_ours && self.check_witness().await.is_ok() {
+                // Nothing is to be adopted: what it has seen stays seen.
+                return Ok(());
+            }
+            self.is_no_other_place(owner).await?;
+        }
+        let store = match found {
             Ok(Some(owner)) if owner.catalog == self.catalog.id() && owner.site() == self.site => owner.store,
             Ok(_) => self.draw()?,
             Err(error) if error.kind() == StoreErrorKind::WrongStore => self.draw()?,
@@ -342,6 +364,19 @@ impl RegionStore {
         self.check().await
     }
 
+    /// Refuses to adopt a store with images of this catalog that belong elsewhere: here they would be taken for garbage, and what
+    /// was condemned here for dead there.
+    async fn is_no_other_place(&self, owner: &Owner) -> StoreResult<()> {
+        let is_elsewhere = owner.catalog == self.catalog.id() && owner.site() != self.site;
+        match is_elsewhere && !self.inner.list(Some(&key("slots")?), None, 1).await?.blobs.is_empty() {
+            false => Ok(()),
+            true => Err(self.wrong(&format!(
+                "this store is {}, another place of this catalog, and holds its images: mount it there, and give an empty one here",
+                owner.site()
+            ))),
+        }
+    }
+
     /// Notes in the store that it has seen a commit, so that an older log is refused from here on.
     pub(super) async fn witness(&self, number: u64, digest: &Digest) -> StoreResult<()> {
         self.is_claimed().await?;
@@ -353,7 +388,8 @@ impl RegionStore {
         let there = self.inner.list(Some(&folder), None, 16).await?.blobs;
         let newest = there.first().and_then(|blob| witness_of(&blob.key));
         if newest.is_some_and(|(newest, _)| newest >= number) {
-            return Ok(());
+            // It may have seen a newer log since it was looked at.
+            return self.check_witness().await;
         }
         // The newest sorts first. Names that only grow need no replacement, which could go back.
         let witness = key(&format!("witnesses/{:020}-{digest}", u64::MAX - number))?;

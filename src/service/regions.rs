@@ -247,6 +247,14 @@ impl Regions {
     }
 }
 
+/// That a region's store was replaced while something was on its way to it.
+pub(super) fn another_store(region: &Region) -> Error {
+    let what = format!(
+        "another store was adopted for region `{region}` meanwhile, and what was sent is in the one before: try again"
+    );
+    Error::new(Problem::new(ErrorKind::Unavailable, "RetryableError", region.to_string(), what))
+}
+
 fn slot(store: &Arc<RegionStore>, state: &State, id: SlotId) -> Result<Slot> {
     let (site, lives) = (store.site(), state.lives(&store.site().region, id));
     Slot::new(store.clone(), &site.to_string(), id.number, lives)

@@ -14,10 +14,10 @@ use futures::stream::{self, Stream, StreamExt};
 
 use super::authorize::Need;
 use super::plan::{Plan, RegionPlan};
-use super::rules;
 use super::session::Session;
+use super::{regions, rules};
 use crate::access::Action;
-use crate::catalog::{Changes, Event, State, VersionRecord};
+use crate::catalog::{Changes, Event, State, StoreName, VersionRecord};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::Clock;
 use crate::image::ManifestId;
@@ -475,15 +475,17 @@ impl Session {
             }
             tell();
         };
+        let seen = self.parts.catalog.snapshot();
+        let claims: Vec<Vec<StoreName>> = runs.iter().map(|run| seen.claims_of(&run.region)).collect();
         let finish = |run: usize, moved: &Moved| {
             let (session, version, crossed) = (self.clone(), version.clone(), moved.cross_region_bytes);
-            let began = began.clone();
+            let (began, claims) = (began.clone(), claims.get(run).cloned().unwrap_or_default());
             let done =
                 runs.get(run).zip(places.get(run)).map(|(run, place)| (run.region.clone(), run.replicas, *place));
             let board = board.clone();
             let finished = async move {
                 let Some((region, replicas, place)) = done else { return Ok(()) };
-                session.complete(&began, version, region, replicas, crossed).await?;
+                session.complete(&began, &claims, version, region, replicas, crossed).await?;
                 board.complete(place);
                 Ok(())
             };
@@ -555,15 +557,19 @@ impl Session {
     async fn complete(
         &self,
         began: &State,
+        claims: &[StoreName],
         version: ImageVersionId,
         region: Region,
         replicas: u32,
         crossed: u64,
     ) -> Result<()> {
         let (before, number) = (began.version(&version).cloned(), began.number());
-        let session = self.clone();
+        let (session, claims) = (self.clone(), claims.to_vec());
         let check = move |state: &State| {
             let authorization = session.authorize(state, &[Need::new(Action::WriteVersion, &version)])?;
+            if !state.still_claims(&region, &claims) {
+                return Err(regions::another_store(&region));
+            }
             let record = state.version(&version).ok_or_else(|| Error::new(rules::missing(&version)))?;
             // What the version needs is not condemned. But it may have been taken out of the region and put in again.
             if state.is_condemned_since(&region, number) && record.is_changed_since(number) {
