@@ -224,7 +224,7 @@ fn a_clock_that_is_ahead_purges_nothing_and_one_that_is_behind_keeps_it_as_long(
             truth.advance(YEAR);
             right.clock.advance(YEAR);
             let behind = process(&store, clock(Duration::ZERO), 3).await;
-            right.session.create_gallery(other_gallery()).await.unwrap();
+            // Nobody has written to the log since, so that its time is behind, too.
             behind.session.delete(version(0)).await.unwrap();
             right.session.collect().await.unwrap();
             right.session.restore(&version(0)).await.unwrap();

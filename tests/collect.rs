@@ -514,3 +514,82 @@ impl BlobStore for Contested {
         self.inner.persist(under).await
     }
 }
+
+#[test]
+fn one_blob_that_cannot_be_deleted_keeps_nothing_else() {
+    block_on(async {
+        let regions = MemoryStore::new();
+        let stuck = Stuck { inner: regions.clone(), key: Arc::default() };
+        let start = "2026-01-02T03:04:05Z".parse().unwrap();
+        let builder = GalleryService::builder().allow_all().catalog_store(MemoryStore::new()).store(stuck.clone());
+        let service = builder.clock(ManualClock::auto_advancing(start)).create().await.unwrap();
+        let session = service.session("test".parse().unwrap());
+        session.create_gallery(Gallery::new(image().gallery().clone(), region("westeurope"))).await.unwrap();
+        let identifier = ImageIdentifier::new("a", "b", "c").unwrap();
+        let new = ImageDefinition::new(image(), region("westeurope"), OsType::Linux, OsState::Generalized, identifier);
+        session.create_image_definition(new).await.unwrap();
+        let profile = PublishingProfile::new("westeurope=3".parse().unwrap());
+        let source = DiskSource::bytes(disk(0), DiskFormat::Raw);
+        let new = NewImageVersion::new(version("1.0.0"), region("westeurope"), profile, source);
+        session.publish(new).await.unwrap();
+        session.replicate(&version("1.0.0")).await.unwrap();
+        session.delete(version("1.0.0")).await.unwrap();
+        let slots = "regions/westeurope/slots".parse().unwrap();
+        let all = regions.list_all(Some(&slots)).await.unwrap();
+        assert!(all.len() >= 6, "{all:?}");
+        let key = all.first().unwrap().key.clone();
+        *stuck.key.lock().unwrap() = Some(key.clone());
+        // It says so, each time; all else is freed at once.
+        for _ in 0..2 {
+            let error = session.collect().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+            let left = regions.list_all(Some(&slots)).await.unwrap();
+            assert_eq!(left.iter().map(|blob| &blob.key).collect::<Vec<_>>(), [&key]);
+        }
+        stuck.key.lock().unwrap().take();
+        assert_eq!(session.collect().await.unwrap().regions.first().map(|region| region.blobs), Some(1));
+        assert!(regions.list_all(Some(&slots)).await.unwrap().is_empty());
+    });
+}
+
+/// A store that does not delete one blob.
+#[derive(Clone, Debug)]
+struct Stuck {
+    inner: MemoryStore,
+    key: Arc<Mutex<Option<BlobKey>>>,
+}
+
+#[async_trait]
+impl BlobStore for Stuck {
+    async fn put(&self, key: &BlobKey, bytes: Bytes, mode: PutMode) -> StoreResult<()> {
+        self.inner.put(key, bytes, mode).await
+    }
+
+    async fn get(&self, key: &BlobKey, range: Option<Range<u64>>) -> StoreResult<Bytes> {
+        self.inner.get(key, range).await
+    }
+
+    async fn head(&self, key: &BlobKey) -> StoreResult<BlobMeta> {
+        self.inner.head(key).await
+    }
+
+    async fn delete(&self, key: &BlobKey) -> StoreResult<()> {
+        match self.key.lock().unwrap().as_ref() == Some(key) {
+            true => Err(StoreError::new(StoreErrorKind::PermissionDenied, "delete", Some(key))),
+            false => Ok(()),
+        }?;
+        self.inner.delete(key).await
+    }
+
+    async fn list(&self, under: Option<&BlobKey>, after: Option<&BlobKey>, limit: usize) -> StoreResult<Page> {
+        self.inner.list(under, after, limit).await
+    }
+
+    async fn copy(&self, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
+        self.inner.copy(from, to, mode).await
+    }
+
+    async fn persist(&self, under: &BlobKey) -> StoreResult<()> {
+        self.inner.persist(under).await
+    }
+}

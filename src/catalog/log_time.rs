@@ -63,6 +63,12 @@ impl LogTime {
 }
 
 impl Catalog {
+    /// The latest that any clock says: from here a retention runs, so that it is not shortened by this process's clock.
+    pub(crate) fn latest_time(&self) -> DateTime<Utc> {
+        let now = self.clock.now();
+        self.time.told().map_or(now, |told| told.now(now).max(now))
+    }
+
     /// What time it surely is, without a question to the store.
     pub(crate) fn log_time(&self) -> DateTime<Utc> {
         let now = self.clock.now();

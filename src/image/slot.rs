@@ -1,5 +1,6 @@
 //! A slot: the place of one replica, with every pack and manifest that its versions need.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -61,6 +62,8 @@ pub(crate) struct Holding {
     pub(crate) parts: Vec<Part>,
     /// What is named as parts of it and has no table that can be read.
     pub(crate) broken: Vec<BlobName>,
+    /// What lies there under a life that comes later than the one it has: nothing may rely on it, or remove it.
+    pub(crate) foreign: Vec<(BlobName, u64)>,
     /// What has been condemned of it and is still there, with its size: nothing may rely on it.
     pub(crate) dead: Vec<(BlobName, u64)>,
 }
@@ -568,9 +571,11 @@ impl Slot {
         for blob in self.store.list_all(Some(packs)).await.map_err(|error| self.failed(error))? {
             let Some(name @ BlobName::Pack(id, life)) = BlobName::of_key(&blob.key) else { continue };
             let holding = found.entry(id).or_default();
-            match self.lives.is_dead(name) {
-                true => holding.dead.push((name, size_of(&blob))),
-                false => (holding.whole, holding.life) = (Some(size_of(&blob)), life),
+            match life.cmp(&self.lives.of_pack(id)) {
+                Ordering::Less => holding.dead.push((name, size_of(&blob))),
+                Ordering::Equal => (holding.whole, holding.life) = (Some(size_of(&blob)), life),
+                // Of a commit that this log does not have: it is not read under that name, and is no garbage either.
+                Ordering::Greater => holding.foreign.push((name, size_of(&blob))),
             }
         }
         self.add_parts(parts, found).await

@@ -22,7 +22,7 @@ use futures::future::BoxFuture;
 use super::garbage::{Blob, Garbage, Library, Stock, Unneeded};
 use super::session::Session;
 use crate::catalog::{Changes, Event, State};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::image::pack::PackId;
 use crate::image::replicas::Replicas;
 use crate::image::{Cargo, Request, SlotId};
@@ -33,6 +33,9 @@ const PACKS_AT_A_TIME: usize = 4096;
 
 /// So many blobs are removed between two looks at the log.
 const BETWEEN_LOOKS: usize = 32;
+
+/// After so many deletions that failed a zone is left alone.
+const FAILURES_OF_A_ZONE: usize = 16;
 
 /// A collection that loses its race this often in a row gives the region up for this time.
 const ATTEMPTS: usize = 5;
@@ -177,9 +180,11 @@ impl Collecting {
     async fn free(&self, region: &Region, report: &mut CollectionReport) -> Result<()> {
         self.session.parts.regions.look_again(region);
         self.finish_removal(region, report).await?;
-        self.rewrite(region, report).await?;
         // What a store says is deleted and still lists is not asked for again in this collection.
         let mut removed = BTreeSet::new();
+        // ORDER: first what needs no space; a store that is full has room for what is rewritten only then.
+        while self.region(region, report, &mut removed).await? == Round::More {}
+        self.rewrite(region, report).await?;
         while self.region(region, report, &mut removed).await? == Round::More {}
         Ok(())
     }
@@ -334,38 +339,52 @@ impl Collecting {
         report: &mut CollectionReport,
     ) -> Result<Round> {
         let (parts, mut removed) = (&self.session.parts, Garbage::default());
+        let (mut first, mut failures) = (None, BTreeMap::<usize, usize>::new());
         // ORDER: from here on the stores refuse a log that does not know of the condemnation.
         for zone in garbage.0.keys().map(|blob| blob.slot.zone).collect::<BTreeSet<_>>() {
-            parts.regions.witness_in(region, zone, condemned).await?;
-        }
-        let mut outcome = Ok(Round::More);
-        let blobs: Vec<(Blob, u64)> = garbage.0.into_iter().collect();
-        'batches: for batch in blobs.chunks(BETWEEN_LOOKS) {
-            match self.session.state().await {
-                Ok(state) if state.condemned(region).is_some_and(|now| now.epoch == epoch) => {}
-                Ok(_) => {
-                    outcome = Ok(Round::Done);
-                    break;
-                }
+            match parts.regions.witness_in(region, zone, condemned).await {
+                Ok(()) => {}
+                // To free a store that is full takes no space.
+                Err(error) if error.kind() == ErrorKind::StorageFull => {}
                 Err(error) => {
-                    outcome = Err(error);
-                    break;
+                    failures.insert(zone, FAILURES_OF_A_ZONE);
+                    first.get_or_insert(error);
                 }
             }
-            for (blob, size) in batch {
-                let Some(slot) = parts.regions.slot(condemned, region, blob.slot)? else { continue };
-                if let Err(error) = slot.delete(blob.name).await {
-                    outcome = Err(error);
-                    break 'batches;
+        }
+        let blobs: Vec<(Blob, u64)> = garbage.0.into_iter().collect();
+        for batch in blobs.chunks(BETWEEN_LOOKS) {
+            let state = match self.session.state().await {
+                Ok(state) => state,
+                Err(error) => {
+                    report.add(region, &removed);
+                    return Err(error);
                 }
-                removed.0.insert(*blob, *size);
+            };
+            if state.condemned(region).is_none_or(|now| now.epoch != epoch) {
+                report.add(region, &removed);
+                return first.map_or(Ok(Round::Done), Err);
+            }
+            for (blob, size) in batch {
+                let failed = failures.entry(blob.slot.zone).or_default();
+                if *failed >= FAILURES_OF_A_ZONE {
+                    continue;
+                }
+                let Some(slot) = parts.regions.slot(condemned, region, blob.slot)? else { continue };
+                match slot.delete(blob.name).await {
+                    Ok(()) => drop(removed.0.insert(*blob, *size)),
+                    // One blob, or one zone, that can't be written to keeps nobody from freeing the others.
+                    Err(error) => {
+                        *failed += 1;
+                        first.get_or_insert(error);
+                    }
+                }
             }
         }
         report.add(region, &removed);
-        if matches!(outcome, Ok(Round::More)) {
-            self.say_removed(region, epoch).await?;
-        }
-        outcome
+        // What is left is dead, and garbage to the next collection.
+        self.say_removed(region, epoch).await?;
+        first.map_or(Ok(Round::More), Err)
     }
 
     /// Says that what was condemned is removed.

@@ -72,7 +72,8 @@ impl Deletion {
         let (id, how, session) = (self.id.clone(), self.how, self.session.clone());
         let needs = vec![Need::new(delete_action(&id), id.clone())];
         let judge = move |state: &State, parts: &Parts| {
-            Judge { state, now: parts.log_time(), clock: parts.clock.now(), how, rights: session.rights() }.delete(&id)
+            Judge { state, now: parts.log_time(), clock: parts.catalog.latest_time(), how, rights: session.rights() }
+                .delete(&id)
         };
         Operation::new(&self.session, needs, judge, |plan| plan.deletes)
     }
@@ -92,7 +93,7 @@ struct Judge<'a> {
     state: &'a State,
     /// What time it surely is.
     now: DateTime<Utc>,
-    /// What this machine's clock says.
+    /// The latest that any clock says.
     clock: DateTime<Utc>,
     how: How,
     rights: Rights,
@@ -208,7 +209,7 @@ impl Judge<'_> {
             let refused = may_not_switch_soft_delete(&self.rights, self.state, id.definition().gallery());
             plan.problems.extend(refused.into_iter().filter(|one| !plan.problems.contains(one)).collect::<Vec<_>>());
         }
-        // From the time that the entry will have, whatever this machine's clock says: late is safe, early is not.
+        // Not from this machine's clock alone, which may be behind: late is safe, early is not.
         let from = self.clock.max(self.state.time());
         let until = |policy: SoftDeletePolicy| from.checked_add_signed(policy.retention());
         let restorable_until = keeps.map(|policy| until(policy).unwrap_or(DateTime::<Utc>::MAX_UTC));

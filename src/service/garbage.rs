@@ -220,6 +220,8 @@ impl Library {
             // What a manifest that nobody can read needs was announced before it was published.
             let doubtful = self.doubtful_until(&manifests);
             for (pack, holding) in holdings {
+                let foreign = holding.foreign.iter().map(|(name, bytes)| (Blob { slot: *id, name: *name }, *bytes));
+                unneeded.foreign.0.extend(foreign);
                 let Some(announced) = state.announced(UploadName(pack.upload)) else {
                     unneeded.foreign(*id, *pack, holding);
                     continue;
