@@ -10,6 +10,7 @@ use compute_gallery::model::*;
 use compute_gallery::store::*;
 use compute_gallery::testkit::{Fault, FaultyStore, ManualClock};
 use compute_gallery::*;
+use futures::StreamExt;
 use futures::executor::block_on;
 
 fn region(name: &str) -> Region {
@@ -174,6 +175,34 @@ fn a_log_of_another_catalog_is_not_read() {
         }
         let error = open(&other, &packs).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    });
+}
+
+#[test]
+fn a_hole_below_a_checkpoint_ends_no_history_in_silence_and_a_checkpoint_ahead_of_its_log_is_refused() {
+    block_on(async {
+        let (catalog, packs) = (MemoryStore::new(), MemoryStore::new());
+        let session = gallery(&catalog, &packs).await;
+        for number in 0..70 {
+            let gallery = Gallery::new(image().gallery().clone(), region("westeurope"));
+            session.update_gallery(gallery.with_description(number.to_string())).await.unwrap();
+        }
+        let lost = catalog.get(&log(5), None).await.unwrap();
+        catalog.delete(&log(5)).await.unwrap();
+        let opened = open(&catalog, &packs).await.unwrap();
+        let history: Vec<_> = opened.history(0).collect().await;
+        let error = history.last().unwrap().as_ref().unwrap_err();
+        assert!(history.len() >= 4 && error.to_string().contains("entry `5` is missing"), "{error}");
+        catalog.put(&log(5), lost, PutMode::Create).await.unwrap();
+        let history: Vec<_> = opened.history(0).collect().await;
+        assert!(history.iter().all(|commit| commit.is_ok()));
+        // The log was copied before its checkpoints were.
+        for blob in catalog.list_all(Some(&"catalog/log".parse().unwrap())).await.unwrap().iter().skip(60) {
+            catalog.delete(&blob.key).await.unwrap();
+        }
+        let error = open(&catalog, &packs).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        assert!(error.to_string().contains("a checkpoint of commit `64`"), "{error}");
     });
 }
 

@@ -20,6 +20,9 @@ use crate::host::within;
 use crate::image::UploadId;
 use crate::store::{PutMode, StoreErrorKind};
 
+/// Commits wait so long for a checkpoint.
+const FOR_A_CHECKPOINT: Duration = Duration::from_secs(10);
+
 /// After so many lost races or unclear answers in a row an operation gives up.
 const MAX_ATTEMPTS: u32 = 100;
 
@@ -174,8 +177,10 @@ impl Catalog {
                     let next = batch.next.clone();
                     batch.answer(|| Ok(next.clone()));
                     if draft.number.is_multiple_of(checkpoint::EVERY) {
-                        // A checkpoint only saves time, so a failure costs none of what was acknowledged.
-                        let _ = checkpoint::write(&*self.store, self.id(), &next).await;
+                        // A checkpoint only saves time, so a failure costs none of what was acknowledged, and one that
+                        // hangs holds up nobody for long.
+                        let written = checkpoint::write(&*self.store, self.id(), &next);
+                        let _ = within(&*self.clock, Some(FOR_A_CHECKPOINT), written).await;
                     }
                     return;
                 }

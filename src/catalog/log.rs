@@ -39,6 +39,25 @@ pub(super) fn failed(error: StoreError) -> Error {
     error.at("catalog")
 }
 
+/// A checkpoint is ahead of a log that has lost its end, and says nothing of one that was replaced.
+async fn refuse_a_checkpoint_of_another_log(store: &dyn BlobStore, state: &State) -> Result<()> {
+    if state.number() == 0 {
+        return Ok(());
+    }
+    let key = log_key(state.number())?;
+    let what = match store.find(&key).await.map_err(failed)? {
+        None => {
+            format!("a checkpoint of commit `{}` is there, and its entry is not: restore blob `{key}`", state.number())
+        }
+        Some(bytes) if Entry::decode(&bytes, &key).is_ok_and(|(digest, _)| digest != state.head()) => {
+            format!("a checkpoint of commit `{}` is of another log: restore the log that belongs to it", state.number())
+        }
+        // What is wrong with the entry itself is told by whoever reads it.
+        Some(_) => return Ok(()),
+    };
+    Err(Error::corrupt("catalog log", what))
+}
+
 fn unreadable(key: &BlobKey, cause: Error) -> Error {
     let what =
         "it is no entry. Entries are written whole: if another program has put it there, move it away; else restore it";
@@ -91,6 +110,7 @@ impl Catalog {
             Some(state) => state,
             None => State::empty(root),
         };
+        refuse_a_checkpoint_of_another_log(&*store, &state).await?;
         let time = LogTime::new(&*clock, probed, &state);
         let catalog = Self {
             id: identity.catalog,
@@ -208,6 +228,10 @@ impl Catalog {
     pub(crate) fn history(&self, after: u64) -> impl Stream<Item = Result<Commit>> {
         let commits = stream::try_unfold(after, move |number| async move {
             let entry = self.read_entry(number + 1).await?;
+            let last = self.snapshot().number();
+            if entry.is_none() && number < last {
+                return Err(hole(number + 1, last));
+            }
             Ok::<_, Error>(entry.map(|(_, entry)| (stream::iter(entry.commits().map(Ok)), number + 1)))
         });
         futures::stream::TryStreamExt::try_flatten(commits)

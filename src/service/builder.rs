@@ -104,8 +104,8 @@ impl GalleryServiceBuilder {
     /// Makes the store that is given for `region` (or the stores of its zones) this catalog's when the catalog is opened,
     /// whatever the store says of itself. What is in it stays, and what belongs to another catalog is never removed.
     ///
-    /// For three cases, in which the store is refused otherwise: the disk of a region was lost and this is a new one (replicate
-    /// or scrub then fills it); the catalog was restored from a backup and is older than the store; a region gets three zones in
+    /// For three cases, in which the store is refused otherwise: the disk of a region was lost and this is a new one (a scrub
+    /// then fills it); the catalog was restored from a backup and is older than the store; a region gets three zones in
     /// place of one store, or the other way round. The store's former owner can no longer use it.
     pub fn adopt_region_store(mut self, region: Region) -> Self {
         self.adopted.insert(region);

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::IntoFuture;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
 
@@ -636,18 +636,25 @@ impl<T: Send + 'static> Publishing<T> {
         let new = UploadName(UploadId::from_bytes(session.parts.draw()?));
         let (target, region, rules) = (self.target.clone(), self.location.clone(), self.rules.clone());
         let (of_caller, needs) = (self.session.clone(), self.needs.clone());
+        // Which one it was, by the check that was committed: the state may have another's by then.
+        let chosen = Arc::new(Mutex::new(new));
+        let choice = chosen.clone();
         let check = move |state: &State| {
             let authorization = of_caller.authorize(state, &needs)?;
             Error::from_problems(rules(state, None))?;
-            let event = match state.upload_of(&target, &region).filter(|_| adopt) {
+            let joined = state.upload_of(&target, &region).filter(|_| adopt);
+            *choice.lock().unwrap_or_else(PoisonError::into_inner) = joined.unwrap_or(new);
+            let event = match joined {
                 Some(upload) => Event::UploadJoined { upload },
                 None => Event::UploadStarted { upload: new, target: target.clone(), region: region.clone() },
             };
             Ok(Changes { events: vec![event], authorization })
         };
         let state = session.parts.catalog.commit(&session.caller, check).await?;
-        let announced = if state.is_open(new) { Some(new) } else { state.upload_of(&self.target, &self.location) };
-        let name = announced.ok_or_else(|| closed(&self.target))?;
+        let name = *chosen.lock().unwrap_or_else(PoisonError::into_inner);
+        if !state.is_open(name) {
+            return Err(closed(&self.target));
+        }
         // ORDER: before the first pack. A catalog that is older than this upload is refused by the stores from here on.
         session.parts.regions.witness(&self.location, self.account(), &state).await?;
         let claims = session.parts.catalog.snapshot().claims_of(&self.location);

@@ -111,8 +111,8 @@ impl<S: BlobStore> Retrying<S> {
         };
         let pause = wanted.saturating_add(most.min(self.policy.longest_pause).mul_f64(self.chance()));
         if left.is_zero() || pause > left || self.is_away.load(Ordering::Relaxed) {
-            // One attempt alone says nothing of how long it has been so.
-            self.is_away.fetch_or(!self.policy.within.is_zero(), Ordering::Relaxed);
+            // One attempt alone says nothing of how long it has been so, and neither does the wish for a long pause.
+            self.is_away.fetch_or(wanted <= left && !self.policy.within.is_zero(), Ordering::Relaxed);
             return false;
         }
         self.clock.sleep(pause).await;
