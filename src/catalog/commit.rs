@@ -16,7 +16,7 @@ use super::log::{Catalog, failed};
 use super::state::State;
 use crate::access::Caller;
 use crate::error::{Error, ErrorKind, Problem, Result};
-use crate::host::within;
+use crate::host::{draw, within};
 use crate::image::UploadId;
 use crate::store::{PutMode, StoreErrorKind};
 
@@ -273,9 +273,7 @@ impl Catalog {
     }
 
     fn entry_after(&self, state: &State, changes: Vec<Change>) -> Result<(Nonce, Bytes, State)> {
-        let mut nonce = [0; 16];
-        self.entropy.fill(&mut nonce).map_err(|error| Error::from_io("entropy", "drawing a nonce", error))?;
-        let nonce = Nonce(UploadId::from_bytes(nonce));
+        let nonce = Nonce(UploadId::from_bytes(draw(&*self.entropy, "drawing a nonce")?));
         let entry = Entry {
             format: FORMAT,
             number: state.number() + 1,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::entry::FORMAT;
 use super::frame;
 use crate::error::{Error, ErrorKind, Problem, Result};
-use crate::host::Entropy;
+use crate::host::{Entropy, draw};
 use crate::image::{Digest, UploadId};
 use crate::store::{BlobKey, BlobStore, BlobStoreExt, PutMode, StoreErrorKind};
 
@@ -47,9 +47,7 @@ fn key() -> Result<BlobKey> {
 
 impl Identity {
     fn new(entropy: &dyn Entropy) -> Result<Self> {
-        let mut id = [0; 16];
-        entropy.fill(&mut id).map_err(|error| Error::from_io("entropy", "drawing a catalog's id", error))?;
-        let catalog = CatalogId(UploadId::from_bytes(id));
+        let catalog = CatalogId(UploadId::from_bytes(draw(entropy, "drawing a catalog's id")?));
         Ok(Self { format: FORMAT, catalog, read_features: Vec::new(), write_features: Vec::new() })
     }
 

@@ -14,7 +14,7 @@ use super::identity::{self, CatalogId, Identity};
 use super::log_time::LogTime;
 use super::state::State;
 use crate::error::{Error, ErrorKind, Problem, Result};
-use crate::host::{Clock, Entropy};
+use crate::host::{Clock, Entropy, draw};
 use crate::image::Digest;
 use crate::store::{BlobKey, BlobStore, BlobStoreExt, PutMode, StoreError, StoreErrorKind};
 
@@ -269,7 +269,5 @@ pub(super) async fn time_of(store: &dyn BlobStore, entropy: &dyn Entropy) -> Res
 }
 
 fn probe_key(entropy: &dyn Entropy) -> Result<BlobKey> {
-    let mut name = [0; 16];
-    entropy.fill(&mut name).map_err(|error| Error::from_io("entropy", "drawing a random name", error))?;
-    format!("probes/{:032x}", u128::from_be_bytes(name)).parse()
+    format!("probes/{:032x}", u128::from_be_bytes(draw(entropy, "drawing a random name")?)).parse()
 }

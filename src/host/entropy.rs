@@ -3,6 +3,8 @@
 use std::fmt::Debug;
 use std::io;
 
+use crate::error::{Error, Result};
+
 /// Where random bytes come from.
 ///
 /// They name things, and two equal names would be one thing: an implementation for anything but tests has to be as
@@ -14,6 +16,13 @@ pub trait Entropy: Debug + Send + Sync + 'static {
     ///
     /// Where no randomness can be had; the bytes are then of no use.
     fn fill(&self, bytes: &mut [u8]) -> io::Result<()>;
+}
+
+/// `N` random bytes; an error says what was being done.
+pub(crate) fn draw<const N: usize>(entropy: &dyn Entropy, doing: &str) -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    entropy.fill(&mut bytes).map_err(|error| Error::from_io("entropy", doing, error))?;
+    Ok(bytes)
 }
 
 /// The operating system's randomness.

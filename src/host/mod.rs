@@ -11,5 +11,6 @@ mod workers;
 pub use clock::{Clock, SystemClock};
 pub use deadlines::Deadlines;
 pub(crate) use deadlines::within;
+pub(crate) use entropy::draw;
 pub use entropy::{Entropy, SystemEntropy};
 pub use workers::Workers;

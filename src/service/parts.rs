@@ -9,8 +9,8 @@ use super::computer_names::ComputerNames;
 use super::pools::Pools;
 use super::regions::Regions;
 use crate::catalog::Catalog;
-use crate::error::{Error, Result};
-use crate::host::{Clock, Entropy, Workers};
+use crate::error::Result;
+use crate::host::{Clock, Entropy, Workers, draw};
 use crate::image::Compression;
 use crate::image::random_access::ChunkCache;
 use crate::model::{Limits, Region, RegionCatalog, ResourceId};
@@ -49,9 +49,7 @@ impl Parts {
 
     /// Random bytes.
     pub(super) fn draw<const N: usize>(&self) -> Result<[u8; N]> {
-        let mut bytes = [0; N];
-        self.entropy.fill(&mut bytes).map_err(|error| Error::from_io("entropy", "drawing random bytes", error))?;
-        Ok(bytes)
+        draw(&*self.entropy, "drawing random bytes")
     }
 
     /// The replicas of an image in a region and what they are doing, kept for this process.

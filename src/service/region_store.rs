@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::Caller;
 use crate::catalog::{Catalog, CatalogId, Changes, Event, State, StoreName};
 use crate::error::{Error, ErrorKind, Problem, Result};
-use crate::host::Entropy;
+use crate::host::{Entropy, draw};
 use crate::image::{Digest, UploadId};
 use crate::model::Region;
 use crate::store::{
@@ -294,10 +294,9 @@ impl RegionStore {
     }
 
     fn draw(&self) -> StoreResult<StoreName> {
-        let mut id = [0; 16];
-        let filled = self.entropy.fill(&mut id);
-        filled.map_err(|error| StoreError::new(StoreErrorKind::Unavailable, "claim", None).with_source(error))?;
-        Ok(StoreName(UploadId::from_bytes(id)))
+        let id = draw(&*self.entropy, "drawing a store's name");
+        let failed = |error| StoreError::new(StoreErrorKind::Unavailable, "claim", None).with_source(error);
+        Ok(StoreName(UploadId::from_bytes(id.map_err(failed)?)))
     }
 
     fn encode(&self, store: StoreName) -> StoreResult<Bytes> {
