@@ -110,8 +110,22 @@ impl RegionStore {
         self.note(Proven::Nothing);
     }
 
-    /// Refuses a store that is another's, or that has seen a newer log than this one.
-    pub(super) async fn check(&self) -> StoreResult<()> {
+    /// Refuses a store that is another's, or that has seen a newer log than this one. One that does not answer is looked at
+    /// when it is used.
+    pub(super) async fn refuse_a_wrong_one(&self) -> Result<()> {
+        match self.check().await {
+            Err(error) if error.kind() == StoreErrorKind::WrongStore => Err(self.at_site(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// An error of this store for those who know it as a place of the gallery.
+    pub(super) fn at_site(&self, error: StoreError) -> Error {
+        error.at(&self.site.to_string())
+    }
+
+    /// The same; one that does not answer is refused, too.
+    async fn check(&self) -> StoreResult<()> {
         self.owner(true).await.map(drop)
     }
 
@@ -146,8 +160,7 @@ impl RegionStore {
             Some(owner) => owner.store,
             None => self.create_owner().await?,
         };
-        let claim = self.catalog.snapshot().claim(&self.site.region, self.site.zone);
-        if claim != Some(store) {
+        if self.claim_in(&self.catalog.snapshot()) != Some(store) {
             self.claim(store).await?;
         }
         self.note(Proven::Claimed);
@@ -157,9 +170,8 @@ impl RegionStore {
     /// Before a deletion: looked at each time.
     async fn is_ours(&self) -> StoreResult<()> {
         let owner = self.owner(false).await?;
-        let claim = self.catalog.snapshot().claim(&self.site.region, self.site.zone);
         match owner {
-            Some(owner) if claim == Some(owner.store) => Ok(()),
+            Some(owner) if self.claim_in(&self.catalog.snapshot()) == Some(owner.store) => Ok(()),
             _ => Err(self.wrong("the catalog has not claimed this store, so nothing is deleted in it")),
         }
     }
@@ -187,16 +199,13 @@ impl RegionStore {
                 self.site
             )));
         }
-        // The claims may have passed to another number of zones since.
-        let is_claimed = |state: &State| state.claim(&self.site.region, self.site.zone).is_some();
-        if !is_claimed(&self.catalog.snapshot()) {
-            self.has_the_shape(&*self.catalog.refresh().await.map_err(failed)?)?;
+        let mut state = self.catalog.snapshot();
+        if self.claim_in(&state) != Some(owner.store) {
+            // The claims may have passed to this store, to another one or to another number of zones since.
+            state = self.catalog.refresh().await.map_err(failed)?;
         }
-        let claimed = |state: &State| state.claim(&self.site.region, self.site.zone);
-        let is_another = |claim: Option<StoreName>| claim.is_some_and(|store| store != owner.store);
-        if is_another(claimed(&self.catalog.snapshot()))
-            && is_another(claimed(&*self.catalog.refresh().await.map_err(failed)?))
-        {
+        self.has_the_shape(&state)?;
+        if self.claim_in(&state).is_some_and(|store| store != owner.store) {
             return Err(self.wrong(&format!(
                 "the catalog has claimed another store for {}: mount that, or adopt this one with `adopt_region_store`",
                 self.site
@@ -206,6 +215,11 @@ impl RegionStore {
             self.check_witness().await?;
         }
         Ok(Some(owner))
+    }
+
+    /// Which store the catalog has claimed for this site.
+    fn claim_in(&self, state: &State) -> Option<StoreName> {
+        state.claim(&self.site.region, self.site.zone)
     }
 
     async fn read_owner(&self) -> StoreResult<Option<Owner>> {
@@ -224,7 +238,7 @@ impl RegionStore {
 
     /// Refuses a store without an owner, unless nothing is in it and the catalog knows no other.
     async fn may_be_empty(&self, state: &State) -> StoreResult<()> {
-        if state.claim(&self.site.region, self.site.zone).is_some() {
+        if self.claim_in(state).is_some() {
             return Err(self.wrong(&format!(
                 "the catalog has claimed a store for {}, and this one has no `owner` blob: is its disk not mounted? If the \
                  store was lost and this is a new one, adopt it with `adopt_region_store`",
@@ -252,10 +266,16 @@ impl RegionStore {
         }
     }
 
-    /// Refuses a catalog that lacks a commit which the store has seen.
+    /// Refuses a catalog that lacks the newest commit which the store has seen.
     async fn check_witness(&self) -> StoreResult<()> {
         let newest = self.inner.list(Some(&key("witnesses")?), None, 1).await?;
-        let Some((number, digest)) = newest.blobs.first().and_then(|blob| witness_of(&blob.key)) else { return Ok(()) };
+        match newest.blobs.first().and_then(|blob| witness_of(&blob.key)) {
+            Some((number, digest)) => self.refuse_a_log_without(number, digest).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn refuse_a_log_without(&self, number: u64, digest: Digest) -> StoreResult<()> {
         match self.catalog.has_entry(number, &digest).await.map_err(failed)? {
             Some(true) => Ok(()),
             Some(false) => Err(self.wrong(&format!(
@@ -316,7 +336,7 @@ impl RegionStore {
             None => Ok(claimed(&site, store)),
         };
         let state = self.catalog.commit(&service()?, check).await.map_err(failed)?;
-        match state.claim(&self.site.region, self.site.zone) == Some(store) {
+        match self.claim_in(&state) == Some(store) {
             true => Ok(()),
             false => {
                 Err(self.wrong("another process has claimed another store for it at the same time: mount one of them"))
@@ -328,7 +348,7 @@ impl RegionStore {
     pub(super) async fn adopt(&self) -> StoreResult<()> {
         let found = self.read_owner().await;
         if let Ok(Some(owner)) = &found {
-            let claim = self.catalog.snapshot().claim(&self.site.region, self.site.zone);
+            let claim = self.claim_in(&self.catalog.snapshot());
             let is_ours = owner.catalog == self.catalog.id() && owner.site() == self.site && claim == Some(owner.store);
             if is_ours && self.check_witness().await.is_ok() {
                 // Nothing is to be adopted: what it has seen stays seen.
@@ -386,9 +406,9 @@ impl RegionStore {
         let folder = key("witnesses")?;
         let there = self.inner.list(Some(&folder), None, 16).await?.blobs;
         let newest = there.first().and_then(|blob| witness_of(&blob.key));
-        if newest.is_some_and(|(newest, _)| newest >= number) {
+        if let Some((newest, digest)) = newest.filter(|(newest, _)| *newest >= number) {
             // It may have seen a newer log since it was looked at.
-            return self.check_witness().await;
+            return self.refuse_a_log_without(newest, digest).await;
         }
         // The newest sorts first. Names that only grow need no replacement, which could go back.
         let witness = key(&format!("witnesses/{:020}-{digest}", u64::MAX - number))?;

@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::{Clock, Entropy};
 use crate::image::{Copies, Slot, SlotId, answers_of_most};
 use crate::model::{Region, StorageAccountType};
-use crate::store::{BlobKey, BlobStore, Prefixed, StoreErrorKind};
+use crate::store::{BlobKey, BlobStore, Prefixed};
 
 /// The stores of the regions: one each, or one for each zone, or a share of a common one.
 #[derive(Debug)]
@@ -51,15 +51,12 @@ impl Regions {
         Self { own, common, shares: Mutex::default(), catalog, entropy, clock, grace, one_store_for_all_zones }
     }
 
-    /// Refuses a store that was given for the wrong region, or that has seen a newer log. One that does not answer is looked
-    /// at when it is used.
+    /// Refuses a store that was given for the wrong region, or that has seen a newer log.
     pub(super) async fn check(&self) -> Result<()> {
         for store in self.own.values().flatten() {
-            match store.check().await {
+            match store.refuse_a_wrong_one().await {
                 // A store that lost its owner is refused in use, so that it does not keep the others away.
-                Err(error) if error.kind() == StoreErrorKind::WrongStore && store.has_an_owner().await => {
-                    return Err(error.at(&store.site().to_string()));
-                }
+                Err(error) if store.has_an_owner().await => return Err(error),
                 _ => {}
             }
         }
@@ -69,7 +66,7 @@ impl Regions {
     /// Makes what was given for a region this catalog's.
     pub(super) async fn adopt(&self, region: &Region) -> Result<()> {
         for store in self.zones(region)? {
-            store.adopt().await.map_err(|error| error.at(&store.site().to_string()))?;
+            store.adopt().await.map_err(|error| store.at_site(error))?;
         }
         Ok(())
     }
@@ -77,12 +74,7 @@ impl Regions {
     /// Before something is condemned: each zone that answers is the right store, and has seen no newer log.
     pub(super) async fn prove(&self, region: &Region) -> Result<()> {
         for store in self.zones(region)? {
-            match store.check().await {
-                Err(error) if error.kind() == StoreErrorKind::WrongStore => {
-                    return Err(error.at(&store.site().to_string()));
-                }
-                _ => {}
-            }
+            store.refuse_a_wrong_one().await?;
         }
         Ok(())
     }
@@ -109,8 +101,7 @@ impl Regions {
     pub(super) async fn witness_in(&self, region: &Region, zone: usize, state: &State) -> Result<()> {
         let zones = self.zones(region)?;
         let Some(store) = zones.get(zone) else { return Ok(()) };
-        let noted = store.witness(state.number(), &state.head()).await;
-        noted.map_err(|error| error.at(&store.site().to_string()))
+        store.witness(state.number(), &state.head()).await.map_err(|error| store.at_site(error))
     }
 
     /// What is wrong with keeping something on `account` in `region`, which stands at `target`.
