@@ -132,7 +132,7 @@ impl Collecting {
             library.read(&state, &region, &stock).await?;
             let Some(unneeded) = library.unneeded(&state, &region, &stock) else { continue };
             report.add(&region, &unneeded.garbage);
-            report.tell(&region, &unneeded, library.unreadable(&state, &region));
+            report.tell(&region, &unneeded);
             for rewrite in library.mostly_dead(&state, &stock) {
                 report.rewritten(&region, rewrite.live.bytes());
                 report.change(&region, |there| there.bytes += rewrite.held);
@@ -258,7 +258,7 @@ impl Collecting {
             }
             library.read(&state, region, &stock).await?;
             let Some(unneeded) = library.unneeded(&state, region, &stock) else { continue };
-            report.tell(region, &unneeded, library.unreadable(&state, region));
+            report.tell(region, &unneeded);
             let mut garbage = unneeded.garbage;
             garbage.0.retain(|blob, _| !removed.contains(blob));
             let garbage = garbage.first(PACKS_AT_A_TIME);
@@ -338,7 +338,22 @@ impl Collecting {
         condemned: &State,
         report: &mut CollectionReport,
     ) -> Result<Round> {
-        let (parts, mut removed) = (&self.session.parts, Garbage::default());
+        let mut removed = Garbage::default();
+        let round = self.remove_what_is_ours(region, garbage, epoch, condemned, &mut removed).await;
+        report.add(region, &removed);
+        round
+    }
+
+    /// Puts into `removed` what it has removed, also where it ends with an error.
+    async fn remove_what_is_ours(
+        &self,
+        region: &Region,
+        garbage: Garbage,
+        epoch: u64,
+        condemned: &State,
+        removed: &mut Garbage,
+    ) -> Result<Round> {
+        let parts = &self.session.parts;
         let (mut first, mut failures) = (None, BTreeMap::<usize, usize>::new());
         // ORDER: from here on the stores refuse a log that does not know of the condemnation.
         for zone in garbage.0.keys().map(|blob| blob.slot.zone).collect::<BTreeSet<_>>() {
@@ -354,15 +369,8 @@ impl Collecting {
         }
         let blobs: Vec<(Blob, u64)> = garbage.0.into_iter().collect();
         for batch in blobs.chunks(BETWEEN_LOOKS) {
-            let state = match self.session.state().await {
-                Ok(state) => state,
-                Err(error) => {
-                    report.add(region, &removed);
-                    return Err(error);
-                }
-            };
+            let state = self.session.state().await?;
             if state.condemned(region).is_none_or(|now| now.epoch != epoch) {
-                report.add(region, &removed);
                 return first.map_or(Ok(Round::Done), Err);
             }
             for (blob, size) in batch {
@@ -381,7 +389,6 @@ impl Collecting {
                 }
             }
         }
-        report.add(region, &removed);
         // What is left is dead, and garbage to the next collection.
         self.say_removed(region, epoch).await?;
         first.map_or(Ok(Round::More), Err)
@@ -452,12 +459,12 @@ impl CollectionReport {
     }
 
     /// Tells what was left alone, and why.
-    fn tell(&mut self, region: &Region, unneeded: &Unneeded, unreadable: BTreeSet<ResourceId>) {
-        let foreign = &unneeded.foreign.0;
+    fn tell(&mut self, region: &Region, unneeded: &Unneeded) {
+        let (foreign, unreadable) = (&unneeded.foreign.0, &unneeded.unreadable);
         if !foreign.is_empty() || !unreadable.is_empty() {
             self.change(region, |there| {
                 (there.foreign_blobs, there.foreign_bytes) = (foreign.len(), foreign.values().sum());
-                there.unreadable = unreadable.into_iter().collect();
+                there.unreadable = unreadable.iter().cloned().collect();
             });
         }
     }

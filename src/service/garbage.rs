@@ -200,19 +200,14 @@ impl Library {
         Ok(reach.finish())
     }
 
-    /// What is made of manifests that nobody has whole.
-    pub(super) fn unreadable(&self, state: &State, region: &Region) -> BTreeSet<ResourceId> {
-        let needed = Needed::in_region(&self.session, state, region);
-        let of = self.unreadable.keys().filter_map(|id| needed.0.get(id)).flat_map(|whereabouts| &whereabouts.of);
-        of.cloned().collect()
-    }
-
     /// What of the stock nothing needs; `None` where something is needed that was not counted when the manifests were read.
     pub(super) fn unneeded(&self, state: &State, region: &Region, stock: &Stock) -> Option<Unneeded> {
         let needed = Needed::in_region(&self.session, state, region);
         let open: BTreeSet<UploadId> =
             state.uploads().filter(|(_, upload)| upload.region == *region).map(|(name, _)| name.0).collect();
-        let mut unneeded = Unneeded::default();
+        let unreadable = self.unreadable.keys().filter_map(|id| needed.0.get(id));
+        let unreadable = unreadable.flat_map(|whereabouts| whereabouts.of.iter().cloned()).collect();
+        let mut unneeded = Unneeded { unreadable, ..Unneeded::default() };
         for (id, (slot, holdings)) in &stock.slots {
             let manifests = needed.in_slot(*id);
             let (_, live) = self.live.get(id).filter(|(counted, _)| manifests.is_subset(counted))?;
@@ -223,19 +218,20 @@ impl Library {
                 let foreign = holding.foreign.iter().map(|(name, bytes)| (Blob { slot: *id, name: *name }, *bytes));
                 unneeded.foreign.0.extend(foreign);
                 let Some(announced) = state.announced(UploadName(pack.upload)) else {
-                    unneeded.foreign(*id, *pack, holding);
+                    unneeded.leave(*id, *pack, holding);
                     continue;
                 };
                 let (keep, garbage) = match (open.contains(&pack.upload), announced <= doubtful) {
                     (true, _) => continue,
-                    (false, true) => (Keep::All, holding.dead.clone()),
+                    (false, true) => (Keep::All, Vec::new()),
                     (false, false) => weigh(holding, packs.get(pack).zip(live.get(pack)), *pack),
                 };
                 if let Keep::One(kept) = keep {
                     unneeded.relied_on.insert((*id, *pack), kept);
                 }
-                let garbage = garbage.into_iter().map(|(name, bytes)| (Blob { slot: *id, name }, bytes));
-                unneeded.garbage.0.extend(garbage);
+                // What was condemned before and is there again is never kept.
+                let garbage = garbage.iter().chain(&holding.dead);
+                unneeded.garbage.0.extend(garbage.map(|(name, bytes)| (Blob { slot: *id, name: *name }, *bytes)));
             }
             for (name, bytes) in stock.manifests.get(id).into_iter().flatten() {
                 let BlobName::Manifest(manifest, _) = name else { continue };
@@ -272,8 +268,7 @@ impl Library {
                     continue;
                 }
                 let (_, garbage) = weigh(holding, Some((pack, live)), *id);
-                let garbage = garbage.iter().filter(|garbage| !holding.dead.contains(garbage));
-                let held = holding.bytes() - garbage.map(|(_, bytes)| bytes).sum::<u64>();
+                let held = holding.bytes() - garbage.iter().map(|(_, bytes)| bytes).sum::<u64>();
                 if live.bytes() * 100 < held * LIVE_PERCENT && holding.lacks(pack, live).is_empty() {
                     found.push(Rewrite { slot: *slot, pack: *pack, live: live.clone(), held });
                 }
@@ -289,12 +284,15 @@ pub(super) struct Unneeded {
     pub(super) garbage: Garbage,
     /// What belongs to imports that this catalog has never announced: it is never removed.
     pub(super) foreign: Garbage,
+    /// What is made of manifests that nobody has whole.
+    pub(super) unreadable: BTreeSet<ResourceId>,
     /// The one blob of a pack that is enough, where others are garbage for that.
     pub(super) relied_on: BTreeMap<(SlotId, PackId), Cargo>,
 }
 
 impl Unneeded {
-    fn foreign(&mut self, slot: SlotId, pack: PackId, holding: &Holding) {
+    /// Leaves a pack of an import that was never announced alone.
+    fn leave(&mut self, slot: SlotId, pack: PackId, holding: &Holding) {
         let broken = holding.broken.iter().map(|name| (*name, 0));
         let blobs = holding.readable(pack).chain(broken).chain(holding.dead.iter().copied());
         self.foreign.0.extend(blobs.map(|(name, bytes)| (Blob { slot, name }, bytes)));
@@ -309,7 +307,7 @@ enum Keep {
 }
 
 /// What a slot is to keep of a pack, and what it need not: all of it, where nothing needs it; all but one part, where that is
-/// enough; all but the whole, where that is there. What was condemned before and is there again is never kept.
+/// enough; all but the whole, where that is there.
 fn weigh(holding: &Holding, need: Option<(&PackInfo, &Extents)>, pack: PackId) -> (Keep, Vec<(BlobName, u64)>) {
     let keep = need.map_or(Keep::Nothing, |(info, live)| {
         let enough = holding.parts.iter().filter(|part| part.extents().contains(live)).min_by_key(|part| part.length());
@@ -321,12 +319,11 @@ fn weigh(holding: &Holding, need: Option<(&PackInfo, &Extents)>, pack: PackId) -
         }
     });
     let alive = holding.readable(pack);
-    let mut unneeded: Vec<(BlobName, u64)> = match &keep {
+    let unneeded = match &keep {
         Keep::All => Vec::new(),
         Keep::One(Cargo::Pack(_)) => alive.filter(|(name, _)| !matches!(name, BlobName::Pack(..))).collect(),
         Keep::One(Cargo::Part(part)) => alive.filter(|(name, _)| *name != part.name()).collect(),
         Keep::Nothing => alive.chain(holding.broken.iter().map(|name| (*name, 0))).collect(),
     };
-    unneeded.extend(&holding.dead);
     (keep, unneeded)
 }
