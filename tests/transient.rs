@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 
 use std::future::IntoFuture;
+use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -39,9 +40,12 @@ fn disk() -> &'static [u8] {
 }
 
 fn new_version(number: &str, disk: &'static [u8]) -> NewImageVersion {
+    version_of(number, DiskSource::bytes(disk, DiskFormat::Raw))
+}
+
+fn version_of(number: &str, disk: DiskSource) -> NewImageVersion {
     let profile = PublishingProfile::new("westeurope".parse().unwrap());
-    let source = DiskSource::bytes(disk, DiskFormat::Raw);
-    NewImageVersion::new(version(number), region("westeurope"), profile, source)
+    NewImageVersion::new(version(number), region("westeurope"), profile, disk)
 }
 
 fn start() -> ManualClock {
@@ -121,8 +125,8 @@ fn a_hung_store_call_ends() {
 fn a_commit_outlives_a_call_that_hangs() {
     let clock = start();
     let (session, faults, _) = block_on(world(&clock, RetryPolicy::none()));
-    // The look for news, then the put: given up, and put again.
-    faults.fail_call(1, Fault::Hang);
+    // The looks for news and at the store's identity, then the put: given up, and put again.
+    faults.fail_call(2, Fault::Hang);
     let mut first = session.create_gallery(gallery("first")).into_future();
     let mut second = session.create_gallery(gallery("second")).into_future();
     assert!(goes_on(&mut first).is_none() && goes_on(&mut second).is_none());
@@ -138,7 +142,7 @@ fn a_commit_on_a_store_that_never_answers_is_unknown() {
     let faults = store.faults();
     let deadlines = Deadlines::none().with_commit(Duration::from_secs(300));
     let session = block_on(with_definition(builder(&clock, 1).store(store).deadlines(deadlines)));
-    faults.fail_from(1, Fault::Hang);
+    faults.fail_from(2, Fault::Hang);
     let mut first = session.create_gallery(gallery("first")).into_future();
     let mut second = session.create_gallery(gallery("second")).into_future();
     assert!(goes_on(&mut first).is_none() && goes_on(&mut second).is_none());
@@ -268,10 +272,29 @@ fn an_import_that_met_an_error_is_taken_up_and_not_sent_again() {
 
 const SMALL: &[u8] = &[7; 10_240];
 
+/// A disk that shrinks to nothing after so many reads.
+struct Shrinking(Cursor<&'static [u8]>, usize);
+
+impl Read for Shrinking {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self.1.checked_sub(1) {
+            Some(left) => self.1 = left,
+            None => self.0 = Cursor::new(&[]),
+        }
+        self.0.read(buffer)
+    }
+}
+
+impl Seek for Shrinking {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        self.0.seek(to)
+    }
+}
+
 /// A publisher that took up an import that another was at work on, and met an error, gave it up for both, packs and all.
 #[test]
 fn a_503_of_b_never_kills_the_import_of_a() {
-    for refused in [false, true] {
+    for mishap in ["away", "refused", "shrinks"] {
         for steps in 0.. {
             let memory = MemoryStore::new();
             let a = builder(&jumping(), 1).store(YieldingStore::new(memory.clone())).retries(RetryPolicy::none());
@@ -286,13 +309,18 @@ fn a_503_of_b_never_kills_the_import_of_a() {
             let b =
                 builder(&jumping(), 2).catalog_store(memory.clone()).store(region_store).retries(RetryPolicy::none());
             let b = block_on(b.open_or_create()).unwrap().session("b".parse().unwrap());
-            // Its first puts of packs fail; or all that it does succeeds, and it is refused at the end.
-            if refused {
-                faults.fail_from(1, Fault::Before(StoreErrorKind::PermissionDenied));
-            } else {
-                faults.fail_from(1, Fault::Before(StoreErrorKind::Unavailable));
+            // Its store fails or refuses it after its first call; or its disk shrinks, which is
+            // final: it gives up an import that is its own.
+            let mut of_b = new_version("1.0.0", SMALL);
+            match mishap {
+                "away" => faults.fail_from(1, Fault::Before(StoreErrorKind::Unavailable)),
+                "refused" => faults.fail_from(1, Fault::Before(StoreErrorKind::PermissionDenied)),
+                _ => {
+                    let disk = DiskSource::reader(Shrinking(Cursor::new(SMALL), 2), DiskFormat::Raw);
+                    of_b = version_of("1.0.0", disk);
+                }
             }
-            block_on(b.publish(new_version("1.0.0", SMALL)).into_future()).unwrap_err();
+            block_on(b.publish(of_b).into_future()).unwrap_err();
             let published = block_on(first).unwrap_or_else(|error| panic!("A after {steps} steps: {error}"));
             assert_eq!(*published.resource.id(), version("1.0.0"));
             assert!(block_on(deployed(&a, "1.0.0")) == SMALL, "after {steps} steps");

@@ -212,6 +212,31 @@ fn a_store_that_is_changed_under_a_service_loses_nothing() {
     });
 }
 
+#[test]
+fn a_catalog_store_that_is_changed_under_a_service_takes_no_commit() {
+    block_on(async {
+        let (right, other) = (Stores::new(), Stores::new());
+        other.create(1).await;
+        let mounted = Mounted::new(right.catalog.clone());
+        let builder = right.builder(2).catalog_store(mounted.clone());
+        let session = builder.create().await.unwrap().session("test".parse().unwrap());
+        begin(&session).await;
+        for (there, words) in [
+            (other.catalog.clone(), ["this is the store of catalog", "Mount the right one"]),
+            (MemoryStore::new(), ["and is none any more", "Mount the right one"]),
+        ] {
+            let before = copy_of(&there).await.1;
+            let right = mounted.mount(there.clone());
+            refused(session.delete(image()).await, ErrorKind::Unavailable, &words);
+            assert_eq!(copy_of(&there).await.1, before, "nothing was committed to it");
+            mounted.mount(right);
+        }
+        session.delete(image()).await.unwrap();
+        let view = right.open(3).await.unwrap().refresh().await.unwrap();
+        assert_eq!(view.image_definition(&image()).unwrap_err().kind(), ErrorKind::NotFound);
+    });
+}
+
 async fn publish_only(session: &Session, number: u8) {
     let profile = PublishingProfile::new("westeurope=1,eastus=1".parse().unwrap());
     let source = DiskSource::bytes(disk(number), DiskFormat::Raw);

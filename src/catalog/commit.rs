@@ -1,7 +1,7 @@
 //! Committing: many operations in one entry, one winner for each number, and an answer that is never guessed.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -131,6 +131,26 @@ impl Catalog {
         })
     }
 
+    /// As [`commit`](Self::commit), and gives what the check found whose changes were committed.
+    pub(crate) async fn commit_found<T: Send + 'static>(
+        self: &Arc<Self>,
+        caller: &Caller,
+        mut check: impl FnMut(&State) -> Result<(Changes, T)> + Send + Sync + 'static,
+    ) -> Result<(Arc<State>, T)> {
+        let found = Arc::new(Mutex::new(None));
+        let of_check = found.clone();
+        let check = move |state: &State| {
+            let (changes, what) = check(state)?;
+            // The check that was made last is the one whose changes were committed.
+            *of_check.lock().unwrap_or_else(PoisonError::into_inner) = Some(what);
+            Ok(changes)
+        };
+        let state = self.commit(caller, check).await?;
+        let found = found.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let found = found.ok_or_else(|| unknown(Error::invalid("catalog", "it was committed without a check")))?;
+        Ok((state, found))
+    }
+
     /// Gives commits up that take longer; whether they happen is then unknown.
     pub(crate) fn with_commit_limit(mut self, commit_limit: Option<Duration>) -> Self {
         self.commit_limit = commit_limit;
@@ -216,7 +236,9 @@ impl Catalog {
             // Checks are made on the newest state: no refusal for something that another process has mended. An operation
             // that comes during the refresh is left for the next one: this one may have read before that which it saw.
             let count = self.writer().queue.len();
-            let newest = match self.refresh().await {
+            // Beside the read, so it costs no time. A mount that was changed would take the entry to another place.
+            let (newest, same) = futures::join!(self.refresh(), self.refuse_another_store());
+            let newest = match same.and(newest) {
                 Ok(state) => self.refuse_a_wrong_clock(&state).await.map(|()| state),
                 refused => refused,
             };

@@ -95,7 +95,7 @@ impl Future for Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        self.shared.waiters.seats().taken.remove(&self.seat);
+        self.shared.waiters.leave(self.seat);
     }
 }
 
@@ -162,9 +162,17 @@ impl Waiters {
 
     fn enter(&self, seat: u64, waker: &Waker) {
         let mut seats = self.seats();
-        if seats.taken.get(&seat).is_none_or(|there| !there.will_wake(waker)) {
-            seats.taken.insert(seat, waker.clone());
-        }
+        let is_new = seats.taken.get(&seat).is_none_or(|there| !there.will_wake(waker));
+        let old = if is_new { seats.taken.insert(seat, waker.clone()) } else { None };
+        // ORDER: let go first. A waker may be the last owner of a task, and the task of another waiter here.
+        drop(seats);
+        drop(old);
+    }
+
+    fn leave(&self, seat: u64) {
+        // ORDER: as in `enter`: the lock is gone at the end of the first statement.
+        let waker = self.seats().taken.remove(&seat);
+        drop(waker);
     }
 
     /// All of them, because any one may be parked.
@@ -232,6 +240,26 @@ mod tests {
         assert!(panicked.is_err() && woken.0.load(Ordering::SeqCst));
         assert!(second.downgrade().upgrade().is_none(), "others begin anew");
         assert!((&mut second).now_or_never().is_some());
+    }
+
+    #[test]
+    fn a_waker_that_owns_another_waiter_locks_nothing_up() {
+        struct Owner {
+            _waiter: Driver,
+        }
+        impl Wake for Owner {
+            fn wake(self: Arc<Self>) {}
+        }
+        let mut first = Driver::new(Box::pin(std::future::pending()));
+        let owner = |of: &Driver| Waker::from(Arc::new(Owner { _waiter: of.downgrade().upgrade().unwrap() }));
+        // The old waker is dropped when a new one comes, and the last when its waiter goes.
+        for _ in 0..2 {
+            let waker = owner(&first);
+            assert!(first.poll_unpin(&mut Context::from_waker(&waker)).is_pending());
+        }
+        let weak = first.downgrade();
+        drop(first);
+        assert!(weak.upgrade().is_none());
     }
 
     #[test]

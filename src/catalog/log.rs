@@ -133,6 +133,20 @@ impl Catalog {
         self.id
     }
 
+    /// Refuses a store that is not the one that was opened: its mount was changed, or its identity is gone.
+    pub(super) async fn refuse_another_store(&self) -> Result<()> {
+        let there = Identity::find(&*self.store).await?.map(|(identity, _)| identity.catalog);
+        if there == Some(self.id) {
+            return Ok(());
+        }
+        let what = match there {
+            Some(other) => format!("this is the store of catalog {other}, not of {}", self.id),
+            None => format!("this store was that of catalog {}, and is none any more", self.id),
+        };
+        let what = format!("{what}: nothing was committed. Mount the right one, or build the service anew");
+        Err(Error::new(Problem::new(ErrorKind::Unavailable, "RetryableError", "catalog", what)))
+    }
+
     /// Reads every commit, and proves by a listing that none of those after the known state is missing: the first number
     /// that is absent is the log's end only where nothing comes after it.
     ///
@@ -243,7 +257,7 @@ impl Catalog {
 async fn probe(store: &dyn BlobStore, entropy: &dyn Entropy) -> Result<Option<DateTime<Utc>>> {
     let key = probe_key(entropy)?;
     let bytes = bytes::Bytes::from_static(b"is a second creation refused?\n");
-    store.put(&key, bytes.clone(), PutMode::Create).await.map_err(failed)?;
+    create_probe(store, &key, bytes.clone()).await?;
     let second = store.put(&key, bytes, PutMode::Create).await;
     let time = store.head(&key).await.map_err(failed)?.modified;
     store.delete(&key).await.map_err(failed)?;
@@ -261,11 +275,23 @@ async fn probe(store: &dyn BlobStore, entropy: &dyn Entropy) -> Result<Option<Da
 /// What time it is by the store, if it tells.
 pub(super) async fn time_of(store: &dyn BlobStore, entropy: &dyn Entropy) -> Result<Option<DateTime<Utc>>> {
     let key = probe_key(entropy)?;
-    let bytes = bytes::Bytes::from_static(b"what time is it?\n");
-    store.put(&key, bytes, PutMode::Create).await.map_err(failed)?;
+    create_probe(store, &key, bytes::Bytes::from_static(b"what time is it?\n")).await?;
     let time = store.head(&key).await.map_err(failed)?.modified;
     store.delete(&key).await.map_err(failed)?;
     Ok(time)
+}
+
+/// Puts a probe there, under a random key: one that is there already is its own, and the answer was lost.
+async fn create_probe(store: &dyn BlobStore, key: &BlobKey, bytes: bytes::Bytes) -> Result<()> {
+    match store.put(key, bytes, PutMode::Create).await {
+        Err(error) if matches!(error.kind(), StoreErrorKind::AlreadyExists | StoreErrorKind::Unknown) => {
+            match store.find_meta(key).await.map_err(failed)? {
+                Some(_) => Ok(()),
+                None => Err(failed(error)),
+            }
+        }
+        done => done.map_err(failed),
+    }
 }
 
 fn probe_key(entropy: &dyn Entropy) -> Result<BlobKey> {

@@ -46,7 +46,7 @@ impl Mending<'_> {
         if holding.has_whole(info) && unless_damaged(slot.verified(&whole, workers).await)?.is_some() {
             return Ok(Found::Good(info.length));
         }
-        let (mut there, mut read, mut bad) = (Extents::default(), 0, holding.broken.clone());
+        let (mut there, mut read, mut bad) = (Extents::default(), 0, Vec::new());
         // Every record that is still good goes into the part that takes the place of what is damaged: others may need it.
         let mut saved: Vec<(TableLine, Bytes)> = Vec::new();
         for part in &holding.parts {
@@ -56,7 +56,7 @@ impl Mending<'_> {
                 read += part.length();
             } else {
                 saved.extend(unless_damaged(slot.good_records_of(&cargo).await)?.unwrap_or_default());
-                bad.push(part.name());
+                bad.push(cargo);
             }
         }
         let mut blind = false;
@@ -79,7 +79,7 @@ impl Mending<'_> {
         saved.dedup_by_key(|(line, _)| line.offset);
         saved.retain(|(line, _)| !there.covers(&line.range()));
         let missing = need.minus(&there).minus(&saved.iter().map(|(line, _)| line.range()).collect());
-        if bad.is_empty() && holding.whole.is_none() && missing.is_empty() {
+        if bad.is_empty() && holding.broken.is_empty() && holding.whole.is_none() && missing.is_empty() {
             return Ok(Found::Good(read));
         }
         let mut written = None;
@@ -101,12 +101,15 @@ impl Mending<'_> {
             }
         }
         // ORDER: all that is good and all that is needed is there before what is damaged goes.
-        for name in bad.iter().filter(|name| Some(**name) != written) {
+        for name in holding.broken.iter().filter(|name| Some(**name) != written) {
             slot.delete(*name).await?;
         }
-        // Another mending may have put a good one in its place meanwhile: the last look is right before.
-        if holding.whole.is_some() && unless_damaged(slot.verified(&whole, workers).await)?.is_none() {
-            slot.delete_pack(&info.id).await?;
+        bad.extend(holding.whole.map(|_| whole));
+        for cargo in &bad {
+            // Another mending may have put a good one in its place meanwhile: the last look is right before.
+            if written != Some(slot.name_of(cargo)) && unless_damaged(slot.verified(cargo, workers).await)?.is_none() {
+                slot.delete(slot.name_of(cargo)).await?;
+            }
         }
         Ok(Found::Mended)
     }

@@ -153,12 +153,16 @@ impl Slot {
         BlobName::Manifest(*id, self.lives.of_manifest(*id)).key()
     }
 
-    /// Where a pack or part that was found here lies.
-    fn key_of(&self, cargo: &Cargo) -> Result<BlobKey> {
+    /// The name of a pack or part that was found here.
+    pub(crate) fn name_of(&self, cargo: &Cargo) -> BlobName {
         match cargo {
-            Cargo::Pack(info) => self.key_of_pack(&info.id),
-            Cargo::Part(part) => part.name().key(),
+            Cargo::Pack(info) => BlobName::Pack(info.id, self.lives.of_pack(info.id)),
+            Cargo::Part(part) => part.name(),
         }
+    }
+
+    fn key_of(&self, cargo: &Cargo) -> Result<BlobKey> {
+        self.name_of(cargo).key()
     }
 
     /// The same pack or part as it is to lie here, wherever it was found.

@@ -12,8 +12,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::IntoFuture;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -194,18 +192,15 @@ impl Collecting {
         let state = self.session.state().await?;
         let Some(before) = state.condemned(region) else { return Ok(()) };
         let (of_caller, place, epoch) = (self.session.clone(), region.clone(), before.epoch);
-        let taken = Arc::new(AtomicBool::new(false));
-        let took = taken.clone();
         let check = move |state: &State| {
             of_caller.require_administrator("collect")?;
             let same = state.condemned(&place).is_some_and(|condemned| condemned.epoch == epoch);
-            took.store(same, Ordering::Relaxed);
             let event = same.then(|| Event::RemovalTakenOver { region: place.clone() });
-            Ok(Changes { events: event.into_iter().collect(), authorization: None })
+            Ok((Changes { events: event.into_iter().collect(), authorization: None }, same))
         };
-        let state = self.session.parts.catalog.commit(&self.session.caller, check).await?;
+        let (state, is_taken) = self.session.parts.catalog.commit_found(&self.session.caller, check).await?;
         match state.condemned(region) {
-            Some(condemned) if taken.load(Ordering::Relaxed) => {
+            Some(condemned) if is_taken => {
                 let stock = Stock::look(&self.session, &state, region).await?;
                 let left = stock.left_of(condemned);
                 self.remove(region, left, condemned.epoch, &state, report).await.map(drop)
@@ -276,8 +271,7 @@ impl Collecting {
             let condemned = Event::ContentCondemned { region: region.clone(), blobs: garbage.names()? };
             let (of_caller, place, wanted, books, there) =
                 (session.clone(), region.clone(), garbage.clone(), library.clone(), stock.clone());
-            let (lost, seen) = (Arc::new(AtomicBool::new(false)), before.number());
-            let race = lost.clone();
+            let seen = before.number();
             let check = move |state: &State| {
                 of_caller.require_administrator("collect")?;
                 let is_new = state.condemned(&place).is_some() || state.is_condemned_since(&place, seen);
@@ -287,11 +281,11 @@ impl Collecting {
                 };
                 let same =
                     still.is_some_and(|still| wanted.0.iter().all(|(blob, size)| still.0.get(blob) == Some(size)));
-                race.store(!same, Ordering::Relaxed);
-                Ok(Changes { events: same.then(|| condemned.clone()).into_iter().collect(), authorization: None })
+                let events = same.then(|| condemned.clone()).into_iter().collect();
+                Ok((Changes { events, authorization: None }, same))
             };
-            let state = session.parts.catalog.commit(&session.caller, check).await?;
-            if lost.load(Ordering::Relaxed) {
+            let (state, is_condemned) = session.parts.catalog.commit_found(&session.caller, check).await?;
+            if !is_condemned {
                 continue;
             }
             let Some(epoch) = state.condemned(region).map(|condemned| condemned.epoch) else { continue };

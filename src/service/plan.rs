@@ -1,7 +1,7 @@
 //! What an operation would do.
 
 use std::future::IntoFuture;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
@@ -153,18 +153,15 @@ impl<T: Send + 'static> IntoFuture for Operation<T> {
     fn into_future(self) -> Self::IntoFuture {
         let Self { session, needs, judge, outcome } = self;
         Box::pin(async move {
-            let done = Arc::new(Mutex::new(Plan::default()));
-            let (of_caller, last) = (session.clone(), done.clone());
+            let of_caller = session.clone();
             let check = move |state: &State| {
                 let authorization = of_caller.authorize(state, &needs)?;
                 let plan = judge(state, &of_caller.parts);
                 plan.check()?;
                 let events = plan.events.clone();
-                *last.lock().unwrap_or_else(PoisonError::into_inner) = plan;
-                Ok(Changes { events, authorization })
+                Ok((Changes { events, authorization }, plan))
             };
-            session.parts.catalog.commit(&session.caller, check).await?;
-            let plan = std::mem::take(&mut *done.lock().unwrap_or_else(PoisonError::into_inner));
+            let (_, plan) = session.parts.catalog.commit_found(&session.caller, check).await?;
             Ok(outcome(plan))
         })
     }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::IntoFuture;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
@@ -636,22 +636,18 @@ impl<T: Send + 'static> Publishing<T> {
         let new = UploadName(UploadId::from_bytes(session.parts.draw()?));
         let (target, region, rules) = (self.target.clone(), self.location.clone(), self.rules.clone());
         let (of_caller, needs) = (self.session.clone(), self.needs.clone());
-        // Which one it was, by the check that was committed: the state may have another's by then.
-        let chosen = Arc::new(Mutex::new(new));
-        let choice = chosen.clone();
         let check = move |state: &State| {
             let authorization = of_caller.authorize(state, &needs)?;
             Error::from_problems(rules(state, None))?;
             let joined = state.upload_of(&target, &region).filter(|_| adopt);
-            *choice.lock().unwrap_or_else(PoisonError::into_inner) = joined.unwrap_or(new);
             let event = match joined {
                 Some(upload) => Event::UploadJoined { upload },
                 None => Event::UploadStarted { upload: new, target: target.clone(), region: region.clone() },
             };
-            Ok(Changes { events: vec![event], authorization })
+            // The state may have another's by the time that it is read.
+            Ok((Changes { events: vec![event], authorization }, joined.unwrap_or(new)))
         };
-        let state = session.parts.catalog.commit(&session.caller, check).await?;
-        let name = *chosen.lock().unwrap_or_else(PoisonError::into_inner);
+        let (state, name) = session.parts.catalog.commit_found(&session.caller, check).await?;
         if !state.is_open(name) {
             return Err(closed(&self.target));
         }

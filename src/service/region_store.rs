@@ -178,10 +178,18 @@ impl RegionStore {
 
     /// The store's owner, who is this catalog; `None` for an empty store without one.
     async fn owner(&self, and_witnesses: bool) -> StoreResult<Option<Owner>> {
-        let Some(owner) = self.read_owner().await? else {
-            // Another process may have claimed it.
-            let state = self.catalog.refresh().await.map_err(failed)?;
-            return self.may_be_empty(&state).await.map(|()| None);
+        let owner = match self.read_owner().await? {
+            Some(owner) => owner,
+            None => {
+                let state = self.catalog.refresh().await.map_err(failed)?;
+                // ORDER: an owner is there before its claim. So a look after the claim was seen tells one that another
+                // process has put there since the first look from one that is lost.
+                let found = if self.claim_in(&state).is_some() { self.read_owner().await? } else { None };
+                match found {
+                    Some(owner) => owner,
+                    None => return self.may_be_empty(&state).await.map(|()| None),
+                }
+            }
         };
         let catalog = self.catalog.id();
         if owner.catalog != catalog {

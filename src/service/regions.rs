@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::future::join_all;
+
 use super::region_store::{RegionStore, Site};
 use crate::catalog::{Catalog, State, VersionRecord};
 use crate::error::{Error, ErrorKind, Problem, Result};
@@ -53,14 +55,14 @@ impl Regions {
 
     /// Refuses a store that was given for the wrong region, or that has seen a newer log.
     pub(super) async fn check(&self) -> Result<()> {
-        for store in self.own.values().flatten() {
+        let looks = self.own.values().flatten().map(|store| async {
             match store.refuse_a_wrong_one().await {
                 // A store that lost its owner is refused in use, so that it does not keep the others away.
-                Err(error) if store.has_an_owner().await => return Err(error),
-                _ => {}
+                Err(error) if store.has_an_owner().await => Err(error),
+                _ => Ok(()),
             }
-        }
-        Ok(())
+        });
+        join_all(looks).await.into_iter().collect()
     }
 
     /// Makes what was given for a region this catalog's.
@@ -73,10 +75,8 @@ impl Regions {
 
     /// Before something is condemned: each zone that answers is the right store, and has seen no newer log.
     pub(super) async fn prove(&self, region: &Region) -> Result<()> {
-        for store in self.zones(region)? {
-            store.refuse_a_wrong_one().await?;
-        }
-        Ok(())
+        let zones = self.zones(region)?;
+        join_all(zones.iter().map(|store| store.refuse_a_wrong_one())).await.into_iter().collect()
     }
 
     /// At the beginning of an operation that writes or deletes: mounts may have been changed since the last one.
