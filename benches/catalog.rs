@@ -7,7 +7,7 @@ use std::error::Error;
 use std::hint::black_box;
 use std::time::Instant;
 
-use compute_gallery::image::{DiskFormat, DiskSource};
+use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::store::MemoryStore;
 use compute_gallery::{GalleryService, NewImageVersion, NewManagedImage, Scope, Session};

@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use compute_gallery::image::{Compression, DiskFormat, DiskSource};
+use compute_gallery::content::Compression;
+use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::{
     Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageIdentifier, OsState, OsType, PublishingProfile, Region,
 };

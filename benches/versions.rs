@@ -14,7 +14,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use compute_gallery::image::{DiskFormat, DiskSource};
+use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::store::{Durability, FsStore, MemoryStore};
 use compute_gallery::*;

@@ -3,7 +3,7 @@
 //! `cargo run --example golden_image`: works in the directory `golden-image` below the system's directory for temporary
 //! files, which it makes anew.
 
-use compute_gallery::image::{DiskFormat, DiskSource};
+use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::store::FsStore;
 use compute_gallery::{GalleryService, NewImageVersion};

@@ -4,7 +4,7 @@
 
 use std::error::Error;
 
-use compute_gallery::image::{DiskFormat, DiskSource};
+use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::store::MemoryStore;
 use compute_gallery::{GalleryService, LifecyclePolicy, NewImageVersion, Plan, Session};

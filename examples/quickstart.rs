@@ -13,7 +13,8 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use compute_gallery::image::{DiskFormat, DiskSource, ImageDigest};
+use compute_gallery::disk::{DiskFormat, DiskSource};
+use compute_gallery::image::ImageDigest;
 use compute_gallery::model::{
     Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageIdentifier, ImageVersion, ImageVersionId, OsState,
     OsType, PublishingProfile, Region, RegionCatalog, TargetRegions, VersionNumber,

@@ -3,7 +3,8 @@
 //! you, no account anywhere.
 //!
 //! ```
-//! use compute_gallery::image::{DiskFormat, DiskSource, ImageDigest};
+//! use compute_gallery::disk::{DiskFormat, DiskSource};
+//! use compute_gallery::image::ImageDigest;
 //! use compute_gallery::model::*;
 //! use compute_gallery::store::MemoryStore;
 //! use compute_gallery::{GalleryService, NewImageVersion};
@@ -72,6 +73,8 @@ struct Readme;
 pub mod access;
 mod billing;
 mod catalog;
+pub mod content;
+pub mod disk;
 mod error;
 mod holes;
 pub mod host;
@@ -79,6 +82,7 @@ pub mod image;
 pub mod model;
 pub mod placement;
 mod progress;
+mod replica;
 mod replication;
 mod service;
 pub mod store;

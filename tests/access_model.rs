@@ -27,8 +27,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use compute_gallery::access::*;
+use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::host::Workers;
-use compute_gallery::image::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::store::MemoryStore;
 use compute_gallery::testkit::{ManualClock, SeededEntropy};

@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use compute_gallery::image::{DiskFormat, DiskSource};
+use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::store::{FsStore, MemoryStore, StoreError, StoreErrorKind};
 use compute_gallery::testkit::{Fault, Faults, FaultyStore};

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use compute_gallery::image::{Compression, DiskFormat, DiskSource};
+use compute_gallery::content::Compression;
+use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::store::*;
 use compute_gallery::testkit::{Fault, Faults, FaultyStore, ManualClock};

@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
 use bytes::Bytes;
+use compute_gallery::content::Compression;
+use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::host::Workers;
-use compute_gallery::image::{Compression, DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::store::{BlobStore, BlobStoreExt, MemoryStore};
 use compute_gallery::testkit::SeededEntropy;

@@ -16,7 +16,8 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use compute_gallery::image::{DiskFormat, DiskNote, DiskSource, ImageDigest, VhdFooter};
+use compute_gallery::disk::{DiskFormat, DiskNote, DiskSource, VhdFooter};
+use compute_gallery::image::ImageDigest;
 use compute_gallery::model::*;
 use compute_gallery::store::{BlobStoreExt, MemoryStore, StoreErrorKind};
 use compute_gallery::testkit::{Fault, FaultyStore};
@@ -63,14 +64,14 @@ fn publish(source: DiskSource) -> Result<Published<ImageVersion>> {
 }
 
 /// What the report of publishing a source says, and the digest of its disk.
-fn published(source: DiskSource) -> (Vec<DiskNote>, image::Digest) {
+fn published(source: DiskSource) -> (Vec<DiskNote>, content::Digest) {
     let published = publish(source).unwrap();
     let texts: Vec<String> = published.import.notes.iter().map(ToString::to_string).collect();
     assert!(texts.iter().all(|text| text.starts_with('`') && text.len() > 40), "{texts:?}");
     (published.import.notes.into_iter().map(|one| one.note).collect(), published.content.os_disk_digest)
 }
 
-fn digest_of(bytes: &[u8]) -> image::Digest {
+fn digest_of(bytes: &[u8]) -> content::Digest {
     ImageDigest::of(DiskSource::bytes(bytes.to_vec(), DiskFormat::Raw).with_any_raw_content()).unwrap()
 }
 

@@ -8,8 +8,8 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use compute_gallery::access::SharingUpdate;
+use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::host::Entropy;
-use compute_gallery::image::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::store::{BlobStore, BlobStoreExt, MemoryStore, RetryPolicy, StoreErrorKind};
 use compute_gallery::testkit::{Fault, Faults, FaultyStore, ManualClock, SeededEntropy};

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
-use compute_gallery::image::{DiskFormat, DiskSource, ImageDigest};
+use compute_gallery::disk::{DiskFormat, DiskSource};
+use compute_gallery::image::ImageDigest;
 use compute_gallery::model::*;
 use compute_gallery::store::{BlobStoreExt, FsStore, MemoryStore, RetryPolicy, StoreErrorKind};
 use compute_gallery::testkit::{Fault, FaultyStore, ManualClock, SeededEntropy};

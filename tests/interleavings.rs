@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
+use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::host::Workers;
-use compute_gallery::image::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::store::MemoryStore;
 use compute_gallery::testkit::YieldingStore;

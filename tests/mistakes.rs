@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use compute_gallery::image::{DiskFormat, DiskSource};
+use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::store::{BlobStore, BlobStoreExt, FsStore, MemoryStore, PutMode, StoreErrorKind};
 use compute_gallery::testkit::{Fault, FaultyStore};

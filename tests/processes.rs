@@ -7,7 +7,8 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use compute_gallery::image::{DiskFormat, DiskSource, ImageDigest};
+use compute_gallery::disk::{DiskFormat, DiskSource};
+use compute_gallery::image::ImageDigest;
 use compute_gallery::model::*;
 use compute_gallery::store::FsStore;
 use compute_gallery::*;

@@ -5,8 +5,8 @@
 use std::io::Cursor;
 
 use bytes::Bytes;
+use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::host::Entropy;
-use compute_gallery::image::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::store::{BlobKey, BlobStore, BlobStoreExt, MemoryStore, PutMode};
 use compute_gallery::testkit::SeededEntropy;

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::host::{Clock, Workers};
-use compute_gallery::image::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::store::{
     BlobKey, BlobMeta, BlobStore, BlobStoreExt, MemoryStore, Page, PutMode, RetryPolicy, StoreErrorKind, StoreResult,

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
+use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::host::Clock;
-use compute_gallery::image::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::store::{MemoryStore, StoreErrorKind};
 use compute_gallery::testkit::{Fault, Faults, FaultyStore, ManualClock};

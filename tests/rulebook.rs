@@ -18,8 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::host::Workers;
-use compute_gallery::image::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::store::MemoryStore;
 use compute_gallery::testkit::{ManualClock, SeededEntropy};

@@ -7,7 +7,7 @@ use std::io::Cursor;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use compute_gallery::image::{DiskFormat, DiskSource};
+use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::placement::{Autoscaler, PlacementPolicy, Pool, ReplicaState, Request};
 use compute_gallery::store::MemoryStore;

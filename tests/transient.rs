@@ -8,8 +8,9 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use compute_gallery::content::Compression;
+use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::host::{Clock, Deadlines, Workers};
-use compute_gallery::image::{Compression, DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::store::*;
 use compute_gallery::testkit::{Fault, Faults, FaultyStore, ManualClock, SeededEntropy, YieldingStore};

@@ -4,7 +4,7 @@
 
 use std::io::Cursor;
 
-use compute_gallery::image::{DiskFormat, DiskSource};
+use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::store::{BlobStore, BlobStoreExt, MemoryStore, StoreErrorKind};
 use compute_gallery::testkit::{Fault, Faults, FaultyStore, ManualClock, SeededEntropy};

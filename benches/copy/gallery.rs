@@ -3,7 +3,7 @@
 use std::future::IntoFuture;
 use std::path::Path;
 
-use compute_gallery::image::{DiskFormat, DiskSource};
+use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::{
     Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageIdentifier, ImageVersionId, OsState, OsType,
     PublishingProfile, Region,

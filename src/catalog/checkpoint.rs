@@ -5,9 +5,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::entry::FORMAT;
-use super::frame;
 use super::identity::CatalogId;
 use super::state::{State, Written};
+use crate::catalog::frame;
 use crate::error::{Error, Result};
 use crate::store::{BlobKey, BlobStore, BlobStoreExt, MAX_BLOB_BYTES, PutMode, StoreError};
 

@@ -8,16 +8,16 @@ use bytes::Bytes;
 use chrono::{SubsecRound, TimeDelta};
 use futures::channel::oneshot;
 
-use super::checkpoint;
 use super::driver::{Driver, WeakDriver};
 use super::entry::{Change, Entry, FORMAT, Nonce, log_key};
 use super::event::{Authorization, Event};
 use super::log::{Catalog, failed};
 use super::state::State;
 use crate::access::Caller;
+use crate::catalog::checkpoint;
+use crate::content::names::UploadId;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::{draw, within};
-use crate::image::UploadId;
 use crate::store::{PutMode, StoreErrorKind};
 
 /// Commits wait so long for a checkpoint.

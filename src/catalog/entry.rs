@@ -5,10 +5,10 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::event::{Authorization, Event};
-use super::frame;
 use crate::access::Caller;
+use crate::catalog::frame;
+use crate::content::digest::Digest;
 use crate::error::{Error, ErrorKind, Problem, Result};
-use crate::image::Digest;
 use crate::store::BlobKey;
 
 /// The format of entries and checkpoints that this build writes, and the only one that it reads.
@@ -33,7 +33,7 @@ pub struct Commit {
 /// What the writer of an entry draws to know its own again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(super) struct Nonce(pub(super) crate::image::UploadId);
+pub(super) struct Nonce(pub(super) crate::content::names::UploadId);
 
 /// An entry of the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::access::{
     AccessScope, Action, AssignmentId, DenyAssignment, GallerySharing, Grant, RoleAssignment, RoleDefinition, RoleId,
 };
-use crate::image::{Digest, ManifestId, UploadId};
+use crate::content::digest::Digest;
+use crate::content::names::{ManifestId, UploadId};
 use crate::model::{
     Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageVersion, ImageVersionId, ManagedImage, ManagedImageId,
     Region, ResourceId, Snapshot, SnapshotId,

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::content::digest::Digest;
 use crate::error::{Error, Result};
-use crate::image::Digest;
 use crate::store::BlobKey;
 
 /// Writes `value`, and returns the hash of its line too.

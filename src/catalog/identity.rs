@@ -5,10 +5,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::entry::FORMAT;
-use super::frame;
+use crate::catalog::frame;
+use crate::content::digest::Digest;
+use crate::content::names::UploadId;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::{Entropy, draw};
-use crate::image::{Digest, UploadId};
 use crate::store::{BlobKey, BlobStore, BlobStoreExt, PutMode, StoreErrorKind};
 
 /// The random id of a catalog.

@@ -7,15 +7,15 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use futures::stream::{self, Stream};
 
-use super::checkpoint;
 use super::commit::Writer;
 use super::entry::{Commit, Entry, log_key, log_number};
 use super::identity::{self, CatalogId, Identity};
 use super::log_time::LogTime;
 use super::state::State;
+use crate::catalog::checkpoint;
+use crate::content::digest::Digest;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::{Clock, Entropy, draw};
-use crate::image::Digest;
 use crate::store::{BlobKey, BlobStore, BlobStoreExt, PutMode, StoreError, StoreErrorKind};
 
 /// A catalog on a store. Any number of them, in any number of processes, may be open on one store.

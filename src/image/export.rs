@@ -12,19 +12,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::stream::{self, Stream, TryStreamExt};
 
-use super::chunk::{CHUNK_BYTES, Unpacker, occupied_runs};
-use super::digest::{Digest, ImageDigest};
-use super::index_walk::{IndexWalk, Span};
-use super::manifest::ManifestDisk;
-use super::pack::RecordRef;
-use super::partial_file::PartialFile;
-use super::replicas::{Rejected, Replicas};
-use super::source::DiskFormat;
-use super::spare::Spare;
-use super::vhd;
+use super::buffers::Spare;
+use super::image_digest::ImageDigest;
+use crate::content::chunk::{CHUNK_BYTES, occupied_runs};
+use crate::content::codec::Unpacker;
+use crate::content::manifest::ManifestDisk;
+use crate::content::record::RecordRef;
+use crate::disk::ending::Ending;
+use crate::disk::partial_file::PartialFile;
 use crate::error::{Error, Result};
 use crate::host::Workers;
 use crate::progress::{OnProgress, Progress};
+use crate::replica::holders::{Rejected, Replicas};
+use crate::replica::index_walk::{IndexWalk, Span};
 
 /// Chunks fetched, verified and written together: 2 MiB of disk.
 const BATCH_CHUNKS: usize = 32;
@@ -38,42 +38,6 @@ pub(crate) struct Export<'a> {
     pub(crate) workers: &'a Workers,
     pub(crate) disk: &'a ManifestDisk,
     pub(crate) on_progress: &'a OnProgress,
-}
-
-/// What follows the guest's bytes in the file.
-#[derive(Clone, Debug)]
-pub(crate) enum Ending {
-    Nothing,
-    VhdFooter(Box<[u8; 512]>),
-}
-
-impl Ending {
-    /// `created` is in seconds since the Unix epoch.
-    pub(crate) fn of(format: DiskFormat, disk_size: u64, created: i64, uuid: [u8; 16]) -> Result<Self> {
-        match format {
-            DiskFormat::Raw => Ok(Self::Nothing),
-            DiskFormat::Vhd => {
-                let since_2000 = u32::try_from(created.saturating_sub(vhd::EPOCH_SECONDS)).unwrap_or(0);
-                vhd::fixed_footer(disk_size, since_2000, uuid).map(Box::new).map(Self::VhdFooter)
-            }
-        }
-    }
-
-    /// What names the content of a file that has the disk and this.
-    fn content(&self, disk: &Digest) -> Digest {
-        match self {
-            Self::Nothing => *disk,
-            // Not the footer itself, which has a time and a random number in it.
-            Self::VhdFooter(_) => Digest::of(&[disk.as_bytes(), &b"vhd"[..]].concat()),
-        }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Nothing => &[],
-            Self::VhdFooter(footer) => footer.as_slice(),
-        }
-    }
 }
 
 impl Export<'_> {

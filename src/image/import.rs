@@ -17,24 +17,28 @@ use std::task::Poll;
 
 use futures::stream::{self, FuturesUnordered, Stream, StreamExt, TryStreamExt};
 
-use super::chunk::{CHUNK_BYTES, Encoding, encode, occupied_blocks};
-use super::compression::{Compression, Compressor};
-use super::copies::Copies;
-use super::digest::{Digest, ImageDigest};
-use super::disk::SharedDisk;
-use super::index::{IndexBuilder, Node};
-use super::index_walk::{IndexWalk, Span};
-use super::known::KnownChunks;
-use super::manifest::{Manifest, ManifestDisk};
-use super::note::DiskNote;
-use super::pack::{FinishedPack, PackBuilder, PackId, PackInfo, RecordRef, UploadId};
+use super::buffers::Spare;
+use super::image_digest::ImageDigest;
+use super::known_chunks::KnownChunks;
 use super::scan::{Group, Scan};
-use super::slot::Stored;
-use super::source::{OpenSource, reading_failed};
-use super::spare::Spare;
+use crate::content::chunk::{CHUNK_BYTES, occupied_blocks};
+use crate::content::codec::encode;
+use crate::content::compression::{Compression, Compressor};
+use crate::content::digest::Digest;
+use crate::content::index::{IndexBuilder, Node};
+use crate::content::manifest::{Manifest, ManifestDisk};
+use crate::content::names::{PackId, UploadId};
+use crate::content::pack::{FinishedPack, PackBuilder, PackInfo};
+use crate::content::record::{Encoding, RecordRef};
+use crate::disk::note::DiskNote;
+use crate::disk::read_at::SharedDisk;
+use crate::disk::source::{OpenSource, reading_failed};
 use crate::error::{Error, Result};
 use crate::host::Workers;
 use crate::progress::{OnProgress, Progress};
+use crate::replica::copies::Copies;
+use crate::replica::index_walk::{IndexWalk, Span};
+use crate::replica::slot::Stored;
 
 /// Packs on their way to the store while the next one fills: with fewer, a store that makes each durable idles between
 /// them.

@@ -6,15 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 
-use super::chunk::{CHUNK_BYTES, Unpacker};
-use super::digest::Digest;
-use super::index::{FAN_OUT, Node};
-use super::manifest::ManifestDisk;
-use super::pack::RecordRef;
-use super::replicas::{Rejected, Replicas};
-use super::spare::Spare;
+use super::buffers::Spare;
+use crate::content::chunk::CHUNK_BYTES;
+use crate::content::codec::Unpacker;
+use crate::content::digest::Digest;
+use crate::content::index::{FAN_OUT, Node};
+use crate::content::manifest::ManifestDisk;
+use crate::content::record::RecordRef;
 use crate::error::{Error, Result};
 use crate::host::Workers;
+use crate::replica::holders::{Rejected, Replicas};
 
 /// Chunks that were read and verified, by their hash: those of several versions are often the same. The least recently
 /// used goes first.

@@ -3,8 +3,8 @@
 use std::io;
 use std::ops::Range;
 
-use super::chunk::CHUNK_BYTES;
-use super::disk::{ReadAt, SharedDisk};
+use crate::content::chunk::CHUNK_BYTES;
+use crate::disk::read_at::{ReadAt, SharedDisk};
 
 const CHUNK: u64 = CHUNK_BYTES as u64;
 

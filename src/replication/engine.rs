@@ -12,13 +12,15 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use super::control::{Command, ReplicationControl};
 use super::plan::{Holdings, Lacking, compare};
 use super::spread::{Sender, Spread, Transfer};
+use crate::content::manifest::Manifest;
+use crate::content::names::{ManifestId, UploadId};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::{Clock, Workers};
-use crate::image::manifest::Manifest;
-use crate::image::reach::Needs;
-use crate::image::replicas::Replicas;
-use crate::image::{Cargo, ManifestId, Request, Slot, UploadId};
 use crate::model::Region;
+use crate::replica::holders::Replicas;
+use crate::replica::needs::Needs;
+use crate::replica::parcel::{Cargo, Request};
+use crate::replica::slot::Slot;
 
 /// Packs on their way over borders at a time, over all regions: each is up to 16 MiB in memory.
 const CROSSING: usize = 4;

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::image::extents::Extents;
-use crate::image::pack::{PackId, PackInfo};
-use crate::image::reach::Needs;
-use crate::image::{Holding, Request};
+use crate::content::extents::Extents;
+use crate::content::names::PackId;
+use crate::content::pack::PackInfo;
+use crate::replica::holding::Holding;
+use crate::replica::needs::Needs;
+use crate::replica::parcel::Request;
 
 /// What one slot has.
 pub(crate) type Holdings = BTreeMap<PackId, Holding>;
@@ -80,10 +82,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::image::chunk::Encoding;
-    use crate::image::pack::{PackBuilder, RecordRef, TableLine};
-    use crate::image::part::Part;
-    use crate::image::{Digest, UploadId};
+    use crate::content::digest::Digest;
+    use crate::content::names::UploadId;
+    use crate::content::pack::PackBuilder;
+    use crate::content::part::Part;
+    use crate::content::record::{Encoding, RecordRef, TableLine};
 
     const RECORDS: usize = 12;
 

@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use super::authorize::Authority;
 use super::parts::Parts;
-use super::region_store;
 use super::regions::{self, Regions};
 use super::session::Session;
 use crate::access::{Caller, Directory};
 use crate::catalog::Catalog;
+use crate::content::compression::Compression;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::{Clock, Deadlines, Entropy, SystemClock, SystemEntropy, Workers};
-use crate::image::Compression;
 use crate::image::random_access::ChunkCache;
 use crate::model::{Limits, Region, RegionCatalog};
 use crate::placement::PlacementPolicy;
+use crate::service::region_store;
 use crate::store::{BlobStore, Prefixed, RetryPolicy, Retrying, WithDeadline};
 
 /// A Shared Image Gallery. Cheap to clone; any number of them, in any number of processes, may work on the same

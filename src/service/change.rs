@@ -3,13 +3,13 @@
 use super::authorize::{Need, Rights};
 use super::parts::Parts;
 use super::plan::{Operation, Plan, RegionPlan};
-use super::rules;
 use super::session::Session;
 use crate::access::Action;
 use crate::catalog::{Event, State, VersionRecord};
 use crate::error::Problem;
 use crate::model::resource::differences;
 use crate::model::{Gallery, GalleryId, ImageDefinition, ImageVersion, ImageVersionId};
+use crate::service::rules;
 
 impl Session {
     /// Creates a gallery. Creating again what exists with the same properties succeeds and changes nothing.

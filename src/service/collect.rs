@@ -20,11 +20,11 @@ use futures::future::BoxFuture;
 use super::garbage::{Blob, Garbage, Library, Stock, Unneeded};
 use super::session::Session;
 use crate::catalog::{Changes, Event, State};
+use crate::content::names::{PackId, SlotId};
 use crate::error::{ErrorKind, Result};
-use crate::image::pack::PackId;
-use crate::image::replicas::Replicas;
-use crate::image::{Cargo, Request, SlotId};
 use crate::model::{Region, ResourceId};
+use crate::replica::holders::Replicas;
+use crate::replica::parcel::{Cargo, Request};
 
 /// So many packs at most are condemned by one commit.
 const PACKS_AT_A_TIME: usize = 4096;

@@ -9,11 +9,11 @@ use super::authorize::{Need, Rights, delete_action};
 use super::change::may_not_switch_soft_delete;
 use super::parts::Parts;
 use super::plan::{Operation, Plan};
-use super::rules;
 use super::session::Session;
 use crate::catalog::{Event, State, VersionRecord};
 use crate::error::{Problem, Result};
 use crate::model::{GalleryId, ImageDefinitionId, ResourceId, SoftDeletePolicy};
+use crate::service::rules;
 
 /// A deletion to be made: await it, or [`plan`](Self::plan) it first.
 ///

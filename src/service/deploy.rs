@@ -9,15 +9,19 @@ use super::session::Session;
 use super::shared::{PublicImageId, not_shared};
 use super::view::CatalogView;
 use crate::catalog::ImageContent;
+use crate::content::digest::Digest;
+use crate::content::manifest::{Manifest, ManifestDisk};
+use crate::disk::ending::Ending;
+use crate::disk::format::DiskFormat;
+use crate::disk::note::{DiskNote, notes_when_written};
 use crate::error::{Error, ErrorKind, Problem, Result};
-use crate::image::export::{Ending, Export};
-use crate::image::manifest::{Manifest, ManifestDisk};
+use crate::image::export::Export;
 use crate::image::random_access::RandomAccess;
-use crate::image::replicas::Replicas;
-use crate::image::{Digest, DiskFormat, DiskNote, Slot};
 use crate::model::{ImageDefinitionId, ImageVersionId, Region, ResourceId, StorageAccountType};
 use crate::placement::{Lease, Pool, ReplicaId, Request};
 use crate::progress::{OnProgress, Progress};
+use crate::replica::holders::Replicas;
+use crate::replica::slot::Slot;
 
 /// A deployment to be made: of the OS disk, as raw, unless it is told otherwise.
 ///
@@ -365,7 +369,7 @@ impl Source {
     async fn deployed(&self, deployment: &Deployment) -> Deployed {
         let mended_packs = self.replicas.mend(&self.manifest, &deployment.session.parts.workers).await;
         let (digest, virtual_size) = (self.disk.digest, self.disk.size);
-        let notes = deployment.format.notes_when_written(virtual_size);
+        let notes = notes_when_written(deployment.format, virtual_size);
         Deployed { digest, virtual_size, replica: self.chosen, mended_packs, notes }
     }
 }

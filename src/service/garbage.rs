@@ -5,13 +5,17 @@ use std::sync::Arc;
 
 use super::session::Session;
 use crate::catalog::{Condemned, ImageContent, State, UploadName, ZoneBlobs};
+use crate::content::blob_name::BlobName;
+use crate::content::extents::Extents;
+use crate::content::names::{ManifestId, PackId, SlotId, UploadId};
+use crate::content::pack::PackInfo;
 use crate::error::Result;
-use crate::image::extents::Extents;
-use crate::image::pack::{PackId, PackInfo};
-use crate::image::reach::{Needs, Reach};
-use crate::image::replicas::{Replicas, is_damage};
-use crate::image::{BlobName, Cargo, Holding, ManifestId, Slot, SlotId, UploadId};
 use crate::model::{Region, ResourceId, StorageAccountType};
+use crate::replica::holders::{Replicas, is_damage};
+use crate::replica::holding::Holding;
+use crate::replica::needs::{Needs, Reach};
+use crate::replica::parcel::Cargo;
+use crate::replica::slot::Slot;
 use crate::store::BlobKey;
 
 /// A pack is rewritten where less than this much of what a slot has of it is needed.

@@ -6,7 +6,6 @@ use super::authorize::Need;
 use super::change::moves;
 use super::parts::Parts;
 use super::plan::{Operation, Plan};
-use super::rules;
 use super::session::Session;
 use crate::access::Action;
 use crate::catalog::{Event, State, VersionRecord};
@@ -14,6 +13,7 @@ use crate::error::{Problem, Result};
 use crate::model::{
     ImageDefinitionId, ImageVersion, PublishingProfile, Region, ReplicaCount, TargetRegion, TargetRegions,
 };
+use crate::service::rules;
 
 /// Where the versions of a definition go by their age: the newest to many regions, all older ones to their own alone.
 ///

@@ -9,9 +9,9 @@ use super::computer_names::ComputerNames;
 use super::pools::Pools;
 use super::regions::Regions;
 use crate::catalog::Catalog;
+use crate::content::compression::Compression;
 use crate::error::Result;
 use crate::host::{Clock, Entropy, Workers, draw};
-use crate::image::Compression;
 use crate::image::random_access::ChunkCache;
 use crate::model::{Limits, Region, RegionCatalog, ResourceId};
 use crate::placement::{PlacementPolicy, Pool};
@@ -69,7 +69,8 @@ impl Parts {
 mod tests {
     use futures::executor::block_on;
 
-    use crate::image::{DiskFormat, DiskSource};
+    use crate::disk::format::DiskFormat;
+    use crate::disk::source::DiskSource;
     use crate::model::{
         Gallery, GalleryId, ImageDefinition, ImageIdentifier, OsState, OsType, PublishingProfile, Region, VersionNumber,
     };

@@ -13,19 +13,23 @@ use super::authorize::{Need, write_action};
 use super::plan::{Plan, RegionPlan};
 use super::session::Session;
 use super::sources::{Expected, ImageSource, Kind, LocalDisks, Origin, Stored, same_subscription, trusted_launch};
-use super::{regions, rules};
 use crate::catalog::{CarriedIdentity, Changes, Event, ImageContent, State, StoreName, UploadName, VersionRecord};
+use crate::content::manifest::Manifest;
+use crate::content::names::{ManifestId, UploadId};
+use crate::disk::note::DiskNote;
+use crate::disk::source::{DiskSource, OpenSource};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::image::import::{Import, ImportStats, Imported, Noted, OpenDisk};
-use crate::image::manifest::Manifest;
-use crate::image::replicas::{Replicas, is_damage};
-use crate::image::{Copies, DiskNote, DiskSource, ManifestId, OpenSource, Scan, UploadId};
+use crate::image::scan::Scan;
 use crate::model::{
     DataDiskImage, DiskImage, HyperVGeneration, ImageVersion, ImageVersionId, ManagedImage, ManagedImageId, OsState,
     OsType, PublishingProfile, Region, ResourceId, SafetyProfile, Snapshot, SnapshotId, StorageAccountType,
     StorageProfile, Tags,
 };
 use crate::progress::{OnProgress, Progress};
+use crate::replica::copies::Copies;
+use crate::replica::holders::{Replicas, is_damage};
+use crate::service::{regions, rules};
 
 /// A version to publish: where it belongs, where it goes, and what it is made from.
 #[derive(Debug)]
@@ -823,7 +827,7 @@ async fn gather(from: &Replicas, stored: &[Stored]) -> Result<Manifest> {
             manifest
                 .disks
                 .into_iter()
-                .map(|disk| crate::image::manifest::ManifestDisk { lun: lun.or(disk.lun), ..disk }),
+                .map(|disk| crate::content::manifest::ManifestDisk { lun: lun.or(disk.lun), ..disk }),
         );
     }
     disks.sort_by_key(|disk| disk.lun);

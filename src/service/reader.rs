@@ -10,8 +10,8 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::io::{AsyncRead, AsyncSeek, SeekFrom};
 
+use crate::content::digest::Digest;
 use crate::error::{Error, Result};
-use crate::image::Digest;
 use crate::image::random_access::RandomAccess;
 use crate::placement::Lease;
 
@@ -26,7 +26,7 @@ const MAX_READ: usize = 1 << 20;
 /// with a position of its own; the replica is held until the last is dropped.
 ///
 /// ```
-/// # use compute_gallery::image::{DiskFormat, DiskSource};
+/// # use compute_gallery::disk::{DiskFormat, DiskSource};
 /// # use compute_gallery::model::*;
 /// # use compute_gallery::store::MemoryStore;
 /// # use compute_gallery::{GalleryService, NewManagedImage};

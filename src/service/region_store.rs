@@ -16,9 +16,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::Caller;
 use crate::catalog::{Catalog, CatalogId, Changes, Event, State, StoreName};
+use crate::content::digest::Digest;
+use crate::content::names::UploadId;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::{Entropy, draw};
-use crate::image::{Digest, UploadId};
 use crate::model::Region;
 use crate::store::{
     BlobKey, BlobMeta, BlobStore, BlobStoreExt, Page, PutMode, StoreError, StoreErrorKind, StoreResult,

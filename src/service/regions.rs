@@ -8,10 +8,12 @@ use futures::future::join_all;
 
 use super::region_store::{RegionStore, Site};
 use crate::catalog::{Catalog, State, VersionRecord};
+use crate::content::names::SlotId;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::{Clock, Entropy};
-use crate::image::{Copies, Slot, SlotId, answers_of_most};
 use crate::model::{Region, StorageAccountType};
+use crate::replica::copies::{Copies, answers_of_most};
+use crate::replica::slot::Slot;
 use crate::store::{BlobKey, BlobStore, Prefixed};
 
 /// The stores of the regions: one each, or one for each zone, or a share of a common one.

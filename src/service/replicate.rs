@@ -15,20 +15,20 @@ use futures::stream::{self, Stream, StreamExt};
 use super::authorize::Need;
 use super::plan::{Plan, RegionPlan};
 use super::session::Session;
-use super::{regions, rules};
 use crate::access::Action;
 use crate::catalog::{Changes, Event, State, StoreName, VersionRecord};
+use crate::content::manifest::Manifest;
+use crate::content::names::ManifestId;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::Clock;
-use crate::image::ManifestId;
-use crate::image::manifest::Manifest;
-use crate::image::reach::{Needs, needs};
-use crate::image::replicas::Replicas;
 use crate::model::{ImageVersionId, Region};
+use crate::replica::holders::Replicas;
+use crate::replica::needs::{Needs, needs};
 use crate::replication::{
     ANOTHER_FAILED, Board, CANCELLED, Engine, Moved, OUT_OF_TIME, RegionRun, RegionalReplicationStatus,
     ReplicationControl, ReplicationState, ReplicationStatus, look, stopped, time_is_up,
 };
+use crate::service::{regions, rules};
 
 /// What a replication moved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub struct RegionReport {
 /// that arrived whole.
 ///
 /// ```
-/// # use compute_gallery::image::{DiskFormat, DiskSource};
+/// # use compute_gallery::disk::{DiskFormat, DiskSource};
 /// # use compute_gallery::model::*;
 /// # use compute_gallery::store::MemoryStore;
 /// # use compute_gallery::{ErrorKind, GalleryService, NewImageVersion};

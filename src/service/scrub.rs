@@ -8,16 +8,17 @@ use futures::future::BoxFuture;
 
 use super::session::Session;
 use crate::catalog::State;
+use crate::content::extents::Extents;
+use crate::content::manifest::Manifest;
+use crate::content::names::{ManifestId, PackId};
+use crate::content::pack::PackInfo;
 use crate::error::{Error, Result};
-use crate::image::extents::Extents;
-use crate::image::manifest::Manifest;
-use crate::image::mending::{Found, Mending};
-use crate::image::pack::{PackId, PackInfo};
-use crate::image::reach::{Needs, needs};
-use crate::image::replicas::{Replicas, is_damage};
-use crate::image::{ManifestId, Slot};
 use crate::model::{Region, ResourceId, StorageAccountType};
 use crate::progress::{OnProgress, Progress};
+use crate::replica::holders::{Replicas, is_damage};
+use crate::replica::mending::{Found, Mending};
+use crate::replica::needs::{Needs, needs};
+use crate::replica::slot::Slot;
 
 /// A scrub to be made: await it.
 #[must_use = "nothing is read before it is awaited"]

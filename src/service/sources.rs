@@ -4,8 +4,8 @@ use super::authorize::Need;
 use super::parts::Parts;
 use crate::access::Action;
 use crate::catalog::{CarriedIdentity, ImageContent, State};
+use crate::disk::source::DiskSource;
 use crate::error::{ErrorKind, Problem};
-use crate::image::DiskSource;
 use crate::model::{
     Architecture, DiskReference, HyperVGeneration, ImageDefinition, ImageVersionId, ManagedImageId, OsState, OsType,
     PurchasePlan, Region, ResourceId, SnapshotId, SourceDisk, SourceDisks, StorageAccountId, SubscriptionId,
@@ -15,7 +15,7 @@ use crate::model::{
 /// What an image is made from.
 ///
 /// ```
-/// use compute_gallery::image::{DiskFormat, DiskSource};
+/// use compute_gallery::disk::{DiskFormat, DiskSource};
 /// use compute_gallery::{ImageSource, LocalDisks, SnapshotDisks};
 ///
 /// let disk = || DiskSource::path("web.vhd", DiskFormat::Vhd);
@@ -30,7 +30,9 @@ use crate::model::{
 /// It is of one kind; disks can't be added to a managed image:
 ///
 /// ```compile_fail,E0599
-/// # use compute_gallery::{ImageSource, image::DiskSource, model::ManagedImageId};
+/// # use compute_gallery::ImageSource;
+/// # use compute_gallery::disk::DiskSource;
+/// # use compute_gallery::model::ManagedImageId;
 /// fn add(image: ManagedImageId, disk: DiskSource) { ImageSource::from(image).with_data_disk(0, disk); }
 /// ```
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use crate::model::ResourceId;
 
 /// A VHD file, opened and read from.
 pub fn vhd(data: &[u8]) {
-    crate::image::vhd::fuzz(data);
+    crate::disk::vhd::fuzz(data);
 }
 
 /// A resource id; what parses must be written as it was read, but for the case of its literals.
@@ -24,5 +24,5 @@ pub fn catalog_entry(data: &[u8]) {
 
 /// An index node, a manifest, and the table of a pack.
 pub fn content_index(data: &[u8]) {
-    crate::image::fuzz_index(data);
+    crate::content::fuzz::fuzz(data);
 }

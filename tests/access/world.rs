@@ -1,7 +1,7 @@
 //! Two tenants, their people, and a gallery with one of each thing in it.
 
 use compute_gallery::access::*;
-use compute_gallery::image::{DiskFormat, DiskSource};
+use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::store::MemoryStore;
 use compute_gallery::testkit::ManualClock;

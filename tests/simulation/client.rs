@@ -4,7 +4,9 @@ use std::io::Cursor;
 use std::sync::{Arc, LazyLock};
 use std::task::Poll;
 
-use compute_gallery::image::{Digest, DiskFormat, DiskSource, ImageDigest};
+use compute_gallery::content::Digest;
+use compute_gallery::disk::{DiskFormat, DiskSource};
+use compute_gallery::image::ImageDigest;
 use compute_gallery::model::*;
 use compute_gallery::*;
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use compute_gallery::image::Digest;
+use compute_gallery::content::Digest;
 use compute_gallery::model::{Region, ResourceId};
 use compute_gallery::store::{BlobKey, BlobStoreExt};
 use compute_gallery::{Event, ImageContent, Session};

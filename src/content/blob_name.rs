@@ -1,0 +1,238 @@
+//! The names of a slot's blobs. None is ever used twice.
+//!
+//! What is condemned in a slot is dead there under its name, for good: a deletion that comes late, from a collection that
+//! stood still, then takes nothing that anybody relies on. The same pack, part or manifest can come back, and then has a
+//! name that ends with the number of the commit that condemned the one before: its life.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::digest::Digest;
+use super::names::{ManifestId, PackId, PartId, UploadId};
+use crate::error::Result;
+use crate::store::BlobKey;
+
+/// A blob of a slot. The number is the blob's life: 0 for the first, then that of the commit that condemned the last one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum BlobName {
+    Pack(PackId, u64),
+    Part(PartId, u64),
+    Manifest(ManifestId, u64),
+}
+
+impl BlobName {
+    /// Where it lies within a slot.
+    pub(crate) fn key(&self) -> Result<BlobKey> {
+        let (name, life) = match self {
+            Self::Pack(id, life) => (id.key()?, life),
+            Self::Part(id, life) => (id.key()?, life),
+            Self::Manifest(id, life) => (format!("manifests/{}/{}", id.upload, id.digest).parse()?, life),
+        };
+        match life {
+            0 => Ok(name),
+            life => format!("{name}-{life}").parse(),
+        }
+    }
+
+    /// The blob that lies under a key of a slot, if one does.
+    pub(crate) fn of_key(key: &BlobKey) -> Option<Self> {
+        let segments: Vec<&str> = key.segments().collect();
+        let name = match segments.as_slice() {
+            ["packs", upload, name] => {
+                let (number, life) = with_life(name, 0)?;
+                Self::Pack(PackId { upload: upload.parse().ok()?, number: number.parse().ok()? }, life)
+            }
+            ["parts", upload, number, name] => {
+                let (name, life) = with_life(name, 1)?;
+                let pack = PackId { upload: upload.parse().ok()?, number: number.parse().ok()? };
+                Self::Part(PartId::of_name(pack, name)?, life)
+            }
+            ["manifests", upload, name] => {
+                let (digest, life) = with_life(name, 0)?;
+                Self::Manifest(ManifestId { upload: upload.parse().ok()?, digest: digest.parse().ok()? }, life)
+            }
+            _ => return None,
+        };
+        // One name has one form.
+        (name.key().ok()? == *key).then_some(name)
+    }
+
+    /// The pack that it is, or is of.
+    pub(crate) fn pack(&self) -> Option<PackId> {
+        match self {
+            Self::Pack(id, _) => Some(*id),
+            Self::Part(id, _) => Some(id.pack),
+            Self::Manifest(..) => None,
+        }
+    }
+}
+
+/// A name with `dashes` dashes in it, and the life behind it.
+fn with_life(name: &str, dashes: usize) -> Option<(&str, u64)> {
+    match name.match_indices('-').nth(dashes) {
+        None => Some((name, 0)),
+        Some((at, _)) => {
+            let (name, life) = name.split_at_checked(at)?;
+            Some((name, life.strip_prefix('-')?.parse().ok().filter(|life| *life > 0)?))
+        }
+    }
+}
+
+/// What has been condemned in a slot, ever: which names are dead there, and which life comes next.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "WrittenLives", into = "WrittenLives")]
+pub(crate) struct Lives {
+    packs: BTreeMap<PackId, u64>,
+    /// Each dead part with its life, and the commit that condemned it.
+    parts: BTreeMap<(PartId, u64), u64>,
+    manifests: BTreeMap<ManifestId, u64>,
+}
+
+impl Lives {
+    /// Commit `number` has condemned `name`.
+    pub(crate) fn end(&mut self, name: BlobName, number: u64) {
+        // One that was dead and came back, by a put that arrived late, says nothing of the one that is alive.
+        if self.is_dead(name) {
+            return;
+        }
+        match name {
+            BlobName::Pack(id, _) => drop(self.packs.insert(id, number)),
+            BlobName::Part(id, life) => drop(self.parts.insert((id, life), number)),
+            BlobName::Manifest(id, _) => drop(self.manifests.insert(id, number)),
+        }
+    }
+
+    /// Whether it was condemned: nothing may rely on it any more.
+    pub(crate) fn is_dead(&self, name: BlobName) -> bool {
+        match name {
+            BlobName::Pack(id, life) => life < self.of_pack(id),
+            BlobName::Part(id, life) => self.parts.contains_key(&(id, life)),
+            BlobName::Manifest(id, life) => life < self.of_manifest(id),
+        }
+    }
+
+    /// The life of a pack here.
+    pub(crate) fn of_pack(&self, id: PackId) -> u64 {
+        self.packs.get(&id).copied().unwrap_or(0)
+    }
+
+    /// The life of new parts of a pack here.
+    pub(crate) fn of_parts(&self, pack: PackId) -> u64 {
+        let of_pack = self.parts.range((PartId::first_of(pack), 0)..).take_while(|((id, _), _)| id.pack == pack);
+        of_pack.map(|(_, number)| *number).max().unwrap_or(0)
+    }
+
+    /// The life of a manifest here.
+    pub(crate) fn of_manifest(&self, id: ManifestId) -> u64 {
+        self.manifests.get(&id).copied().unwrap_or(0)
+    }
+}
+
+/// As it is written down: packs of one upload with one life in runs, from the first to the last.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct WrittenLives {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    packs: Vec<(UploadId, u32, u32, u64)>,
+    /// Keys within the slot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    parts: Vec<(String, u64)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    manifests: Vec<(UploadId, Digest, u64)>,
+}
+
+impl From<Lives> for WrittenLives {
+    fn from(lives: Lives) -> Self {
+        let mut packs: Vec<(UploadId, u32, u32, u64)> = Vec::new();
+        for (id, number) in lives.packs {
+            match packs.last_mut() {
+                Some((upload, _, last, same)) if *upload == id.upload && *last + 1 == id.number && *same == number => {
+                    *last = id.number;
+                }
+                _ => packs.push((id.upload, id.number, id.number, number)),
+            }
+        }
+        let key = |id, life| BlobName::Part(id, life).key().map(|key| key.to_string()).ok();
+        let parts = lives.parts.into_iter().filter_map(|((id, life), number)| Some((key(id, life)?, number)));
+        let manifests = lives.manifests.into_iter().map(|(id, number)| (id.upload, id.digest, number));
+        Self { packs, parts: parts.collect(), manifests: manifests.collect() }
+    }
+}
+
+impl From<WrittenLives> for Lives {
+    fn from(written: WrittenLives) -> Self {
+        let mut lives = Self::default();
+        for (upload, first, last, number) in written.packs {
+            lives.packs.extend((first..=last).map(|pack| (PackId { upload, number: pack }, number)));
+        }
+        for (key, number) in written.parts {
+            if let Some(BlobName::Part(id, life)) = key.parse().ok().as_ref().and_then(BlobName::of_key) {
+                lives.parts.insert((id, life), number);
+            }
+        }
+        let manifests = written.manifests.into_iter();
+        lives.manifests = manifests.map(|(upload, digest, number)| (ManifestId { upload, digest }, number)).collect();
+        lives
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pack(number: u32) -> PackId {
+        PackId { upload: UploadId::from_bytes([7; 16]), number }
+    }
+
+    fn part(number: u32) -> PartId {
+        PartId::of_name(pack(number), &format!("0000000003-{}", Digest::of(b"table"))).unwrap()
+    }
+
+    #[test]
+    fn a_name_comes_back_from_its_key_and_has_one_form() {
+        let manifest = ManifestId { upload: UploadId::from_bytes([9; 16]), digest: Digest::of(b"m") };
+        for life in [0, 1, 41, u64::MAX] {
+            for name in
+                [BlobName::Pack(pack(3), life), BlobName::Part(part(3), life), BlobName::Manifest(manifest, life)]
+            {
+                let key = name.key().unwrap();
+                assert_eq!(BlobName::of_key(&key), Some(name), "{key}");
+                if life == 0 {
+                    assert_eq!(BlobName::of_key(&format!("{key}-0").parse().unwrap()), None);
+                    assert_eq!(BlobName::of_key(&format!("{key}-07").parse().unwrap()), None);
+                }
+            }
+        }
+        for key in ["packs/x/0", "owner", "manifests/a", "packs/07070707070707070707070707070707/3"] {
+            assert_eq!(BlobName::of_key(&key.parse().unwrap()), None, "{key}");
+        }
+    }
+
+    #[test]
+    fn no_name_is_used_twice() {
+        let mut lives = Lives::default();
+        let mut used = Vec::new();
+        for number in 1..50 {
+            let whole = BlobName::Pack(pack(1), lives.of_pack(pack(1)));
+            let piece = BlobName::Part(part(1), lives.of_parts(pack(1)));
+            for name in [whole, piece] {
+                assert!(!lives.is_dead(name) && !used.contains(&name), "{name:?}");
+                used.push(name);
+                lives.end(name, number);
+                assert!(lives.is_dead(name));
+            }
+            assert!(!lives.is_dead(BlobName::Pack(pack(2), 0)));
+        }
+        let written = serde_json::to_string(&lives).unwrap();
+        assert_eq!(serde_json::from_str::<Lives>(&written).unwrap(), lives);
+    }
+
+    #[test]
+    fn packs_that_were_condemned_together_are_written_as_a_run() {
+        let mut lives = Lives::default();
+        (0..60_000).for_each(|number| lives.end(BlobName::Pack(pack(number), 0), 5));
+        let written = serde_json::to_string(&lives).unwrap();
+        assert!(written.len() < 100, "{written}");
+        assert_eq!(serde_json::from_str::<Lives>(&written).unwrap(), lives);
+    }
+}

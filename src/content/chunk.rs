@@ -1,0 +1,40 @@
+//! Chunks: 64 KiB of a disk, in blocks of 4 KiB of which those that are all zero are not stored.
+
+/// The length of a chunk. VM disks are block-addressed, so fixed and aligned chunks find more in common between
+/// versions than content-defined ones: over four Debian builds 449 + 229 + 150 + 0.8 MiB, against 472 + 254 + 173 + 2.2
+/// with FastCDC of the same size, at a third of the cost (`docs/decisions/0001`).
+pub(crate) const CHUNK_BYTES: usize = 64 << 10;
+
+/// Zero runs are left out of a stored chunk in blocks of this size, the block size of most guests' file systems: a
+/// deployed disk is then as sparse as `cp --sparse=always` makes it, and scattered small writes stay small.
+pub(crate) const BLOCK_BYTES: usize = 4 << 10;
+
+const ZERO_BLOCK: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
+
+/// Which blocks of a chunk hold anything but zeros: bit i for block i.
+pub(crate) fn occupied_blocks(chunk: &[u8]) -> u16 {
+    let mut mask = 0;
+    for (number, block) in chunk.chunks(BLOCK_BYTES).enumerate() {
+        // A slice comparison is a `memcmp`: it stops at the first byte that differs and uses the widest registers.
+        if ZERO_BLOCK.get(..block.len()) != Some(block) {
+            mask |= 1 << number;
+        }
+    }
+    mask
+}
+
+/// The maximal runs of a chunk's blocks that are not all zero, with their offset: what has to be written.
+pub(crate) fn occupied_runs(chunk: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let (mut number, occupied) = (0_u32, occupied_blocks(chunk));
+    std::iter::from_fn(move || {
+        let ahead = u32::from(occupied).checked_shr(number).unwrap_or(0);
+        if ahead == 0 {
+            return None;
+        }
+        let start = number + ahead.trailing_zeros();
+        let length = (u32::from(occupied) >> start).trailing_ones();
+        number = start + length;
+        let offset = start as usize * BLOCK_BYTES;
+        chunk.get(offset..offset + length as usize * BLOCK_BYTES).map(|run| (offset, run))
+    })
+}

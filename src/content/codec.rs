@@ -1,0 +1,253 @@
+//! Encoding chunks as records, and back.
+
+use super::chunk::{BLOCK_BYTES, CHUNK_BYTES};
+use super::compression::{Compressor, Decompressor};
+use super::digest::Digest;
+use super::record::{Encoding, RecordRef};
+use crate::error::{Error, Result};
+
+/// A chunk is compressed if that saves at least one byte of so many: what saves less is read back faster as it is.
+const LEAST_SAVING: usize = 8;
+
+/// Appends the record of a chunk that is not all zero to `records`; `occupied` is its [`occupied_blocks`]. The record of
+/// a plain one is the chunk, and is not copied.
+///
+/// The same chunk gives the same record always: an import that is taken up again finds its packs by that.
+pub(crate) fn encode(chunk: &[u8], occupied: u16, compressor: &mut Compressor, records: &mut Vec<u8>) -> Encoding {
+    let blocks = occupied.count_ones() as usize * BLOCK_BYTES;
+    if let Some(frame) = compressor.compress(chunk, blocks - blocks / LEAST_SAVING) {
+        records.extend_from_slice(frame);
+        return Encoding::Zstd;
+    }
+    if occupied == u16::MAX {
+        return Encoding::Plain;
+    }
+    records.extend_from_slice(&occupied.to_le_bytes());
+    for (number, block) in chunk.chunks(BLOCK_BYTES).enumerate() {
+        if occupied & (1 << number) != 0 {
+            records.extend_from_slice(block);
+        }
+    }
+    Encoding::Sparse
+}
+
+/// Takes records apart. It keeps what they unpack to, by a number that the caller gives each, and is to be used again
+/// and again: its memory is set up once.
+#[derive(Default)]
+pub(crate) struct Unpacker {
+    zstd: Decompressor,
+    unpacked: Vec<u8>,
+}
+
+impl Unpacker {
+    /// Verifies the record of a chunk, which [`chunk`](Self::chunk) then gives.
+    pub(crate) fn unpack(&mut self, number: usize, record: &[u8], encoding: Encoding, expected: &Digest) -> Result<()> {
+        let content = self.content(number, record, encoding).filter(|content| content.len() == CHUNK_BYTES);
+        verify(content, expected)
+    }
+
+    /// Whether a record of any kind, a chunk's or an index node's, holds what it must.
+    pub(crate) fn is_good(&mut self, record: &[u8], place: &RecordRef) -> bool {
+        verify(self.content(0, record, place.encoding), &place.digest).is_ok()
+    }
+
+    /// A chunk that was unpacked.
+    pub(crate) fn chunk<'a>(&'a self, number: usize, record: &'a [u8], encoding: Encoding) -> &'a [u8] {
+        match encoding {
+            Encoding::Plain => record,
+            Encoding::Sparse | Encoding::Zstd => {
+                self.unpacked.chunks_exact(CHUNK_BYTES).nth(number).unwrap_or_default()
+            }
+        }
+    }
+
+    /// What a record holds, unverified; `None` of one that is malformed.
+    fn content<'a>(&'a mut self, number: usize, record: &'a [u8], encoding: Encoding) -> Option<&'a [u8]> {
+        if encoding == Encoding::Plain {
+            return Some(record);
+        }
+        let place = number * CHUNK_BYTES..(number + 1) * CHUNK_BYTES;
+        if self.unpacked.len() < place.end {
+            self.unpacked.resize(place.end, 0);
+        }
+        let chunk = self.unpacked.get_mut(place)?;
+        let whole = match encoding {
+            Encoding::Plain => false,
+            Encoding::Sparse => spread(record, chunk),
+            Encoding::Zstd => self.zstd.decompress(record, chunk),
+        };
+        whole.then_some(chunk)
+    }
+}
+
+fn verify(content: Option<&[u8]>, expected: &Digest) -> Result<()> {
+    let what = match content {
+        Some(content) if Digest::of(content) == *expected => return Ok(()),
+        Some(_) => "its hash differs",
+        None => "it is malformed",
+    };
+    Err(Error::corrupt("record", format!("record `{expected}` is damaged: {what}")))
+}
+
+/// Puts the blocks of a sparse record in their places, and zeros in the others; false if they are not as many as the
+/// mask says.
+fn spread(record: &[u8], chunk: &mut [u8]) -> bool {
+    let Some((mask, blocks)) = record.split_first_chunk() else { return false };
+    let occupied = u16::from_le_bytes(*mask);
+    if blocks.len() != occupied.count_ones() as usize * BLOCK_BYTES {
+        return false;
+    }
+    let mut blocks = blocks.chunks_exact(BLOCK_BYTES);
+    for (number, place) in chunk.chunks_exact_mut(BLOCK_BYTES).enumerate() {
+        match if occupied & (1 << number) != 0 { blocks.next() } else { None } {
+            Some(block) => place.copy_from_slice(block),
+            None => place.fill(0),
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::content::chunk::occupied_blocks;
+    use crate::content::chunk::occupied_runs;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::content::compression::Compression;
+
+    /// Its occupied blocks can be made smaller, or are noise.
+    fn chunk_with(occupied: u16, noise: bool) -> Vec<u8> {
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        let mut byte = |at: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            if noise { (state >> 32) as u8 | 1 } else { (at % 251) as u8 + 1 }
+        };
+        (0..CHUNK_BYTES).map(|at| if occupied & (1 << (at / BLOCK_BYTES)) != 0 { byte(at) } else { 0 }).collect()
+    }
+
+    fn record_of(chunk: &[u8], compression: Compression) -> (Encoding, Vec<u8>) {
+        let mut record = Vec::new();
+        let encoding = encode(chunk, occupied_blocks(chunk), &mut Compressor::new(compression), &mut record);
+        (encoding, if encoding == Encoding::Plain { chunk.to_vec() } else { record })
+    }
+
+    #[test]
+    fn a_full_chunk_is_stored_as_it_is_where_it_can_not_be_made_smaller() {
+        let chunk = chunk_with(u16::MAX, true);
+        assert_eq!(record_of(&chunk, Compression::Zstd).0, Encoding::Plain);
+        let chunk = chunk_with(u16::MAX, false);
+        assert_eq!(record_of(&chunk, Compression::None).0, Encoding::Plain);
+        assert_eq!(record_of(&chunk, Compression::Zstd).0, Encoding::Zstd);
+    }
+
+    #[test]
+    fn one_byte_keeps_its_block_at_the_most() {
+        let mut chunk = vec![0; CHUNK_BYTES];
+        chunk[CHUNK_BYTES - 1] = 1;
+        assert_eq!(occupied_blocks(&chunk), 1 << 15);
+        let (encoding, record) = record_of(&chunk, Compression::None);
+        assert_eq!((encoding, record.len()), (Encoding::Sparse, 2 + BLOCK_BYTES));
+        let (encoding, record) = record_of(&chunk, Compression::Zstd);
+        assert_eq!(encoding, Encoding::Zstd);
+        assert!(record.len() < 64, "{}", record.len());
+    }
+
+    /// Noise, with so many blocks of one byte that zstd saves a little more or a little less than it must.
+    #[test]
+    fn a_small_saving_is_not_worth_a_frame() {
+        let full = chunk_with(u16::MAX, true);
+        for (repeated, encoding) in [(1, Encoding::Plain), (2, Encoding::Plain), (3, Encoding::Zstd)] {
+            let mut chunk = full.clone();
+            chunk[..repeated * BLOCK_BYTES].fill(7);
+            assert_eq!(record_of(&chunk, Compression::Zstd).0, encoding, "{repeated} blocks");
+        }
+    }
+
+    #[test]
+    fn every_kind_of_damage_is_found() {
+        for compression in [Compression::None, Compression::Zstd] {
+            let chunk = chunk_with(0b1010, false);
+            let (digest, mut unpacker) = (Digest::of(&chunk), Unpacker::default());
+            let (encoding, record) = record_of(&chunk, compression);
+            let mut damaged = |record: &[u8], encoding| match unpacker.unpack(0, record, encoding, &digest) {
+                Ok(()) => assert_eq!(unpacker.chunk(0, record, encoding), chunk, "good, but not the chunk"),
+                Err(error) => assert_eq!(error.kind(), crate::ErrorKind::Corrupt),
+            };
+            for (at, bit) in (0..record.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+                let mut flipped = record.clone();
+                flipped[at] ^= 1 << bit;
+                damaged(&flipped, encoding);
+            }
+            let mut refused = |record: &[u8], encoding| unpacker.unpack(0, record, encoding, &digest).unwrap_err();
+            for length in 0..record.len() {
+                refused(&record[..length], encoding);
+            }
+            refused(&[&record[..], b"more"].concat(), encoding);
+            for other in [Encoding::Plain, Encoding::Sparse, Encoding::Zstd] {
+                if other != encoding {
+                    refused(&record, other);
+                }
+            }
+            // What was damaged before does not matter to what is good.
+            unpacker.unpack(0, &record, encoding, &digest).unwrap();
+        }
+    }
+
+    /// A guest that could make a frame of gigabytes a record would otherwise choose how much memory we take.
+    #[test]
+    fn a_frame_of_more_or_less_than_a_chunk_is_refused() {
+        let mut unpacker = Unpacker::default();
+        for length in [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES + 1, 64 << 20] {
+            let content = vec![1; length];
+            let mut frame = vec![0; zstd_safe::compress_bound(length)];
+            let end = zstd_safe::compress(&mut frame[..], &content, 1).unwrap();
+            unpacker.unpack(0, &frame[..end], Encoding::Zstd, &Digest::of(&content)).unwrap_err();
+            assert_eq!(unpacker.unpacked.len(), CHUNK_BYTES, "{length}");
+        }
+        // Two frames that only together are a chunk, and one that says it has 2^62 bytes.
+        let half = vec![1; CHUNK_BYTES / 2];
+        let mut frame = vec![0; 1000];
+        let end = zstd_safe::compress(&mut frame[..], &half, 1).unwrap();
+        let twice = [&frame[..end], &frame[..end]].concat();
+        let digest = Digest::of(&[&half[..], &half[..]].concat());
+        if unpacker.unpack(0, &twice, Encoding::Zstd, &digest).is_ok() {
+            assert!(unpacker.chunk(0, &twice, Encoding::Zstd).iter().all(|byte| *byte == 1));
+        }
+        let huge = [&[0x28, 0xb5, 0x2f, 0xfd, 0xe0][..], &(1_u64 << 62).to_le_bytes(), &frame[9..end]].concat();
+        unpacker.unpack(0, &huge, Encoding::Zstd, &digest).unwrap_err();
+    }
+
+    #[test]
+    fn a_node_is_no_chunk() {
+        let mut unpacker = Unpacker::default();
+        unpacker.unpack(0, b"a node", Encoding::Plain, &Digest::of(b"a node")).unwrap_err();
+    }
+
+    proptest! {
+        #[test]
+        fn any_chunk_comes_back(
+            occupied in 1_u16.., noise in any::<bool>(), compressed in any::<bool>(), number in 0_usize..4,
+        ) {
+            let chunk = chunk_with(occupied, noise);
+            let (encoding, record) = record_of(&chunk, if compressed { Compression::Zstd } else { Compression::None });
+            prop_assert!(compressed || encoding != Encoding::Zstd);
+            prop_assert!(record.len() <= 2 + occupied.count_ones() as usize * BLOCK_BYTES);
+            let (mut unpacker, mut back) = (Unpacker::default(), vec![0; CHUNK_BYTES]);
+            // Whatever lay in its place before.
+            unpacker.unpacked.resize(4 * CHUNK_BYTES, 9);
+            unpacker.unpack(number, &record, encoding, &Digest::of(&chunk)).unwrap();
+            let unpacked = unpacker.chunk(number, &record, encoding);
+            let mut last = None;
+            for (offset, run) in occupied_runs(unpacked) {
+                back[offset..offset + run.len()].copy_from_slice(run);
+                prop_assert!(last.is_none_or(|last| last < offset), "runs are maximal and ascend");
+                last = Some(offset + run.len());
+            }
+            prop_assert!(back == chunk);
+            prop_assert!(unpacked == chunk);
+        }
+    }
+}

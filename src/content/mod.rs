@@ -1,0 +1,19 @@
+//! What a disk is stored as: chunks, packs, indexes and manifests, as bytes without a store.
+
+pub(crate) mod blob_name;
+pub(crate) mod chunk;
+pub(crate) mod codec;
+pub(crate) mod compression;
+pub(crate) mod digest;
+pub(crate) mod extents;
+#[cfg(feature = "testkit")]
+pub(crate) mod fuzz;
+pub(crate) mod index;
+pub(crate) mod manifest;
+pub(crate) mod names;
+pub(crate) mod pack;
+pub(crate) mod part;
+pub(crate) mod record;
+
+pub use compression::Compression;
+pub use digest::Digest;

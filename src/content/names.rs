@@ -1,0 +1,147 @@
+//! The names of uploads, and of the slots, packs, parts and manifests that belong to them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::digest::Digest;
+use crate::error::{Error, Result};
+use crate::store::BlobKey;
+
+/// More records than any pack has: one for each byte of the smallest that a record can be.
+pub(super) const MAX_RECORDS: u32 = 1 << 20;
+
+/// One import of one version. It owns the packs that it writes until the version is published, so that an import that
+/// is given up can be removed without a look at any other.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct UploadId([u8; 16]);
+
+impl UploadId {
+    pub(crate) const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Display for UploadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for UploadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl FromStr for UploadId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong = || Error::invalid("upload", format!("`{}` is not 32 hexadecimal digits", text.escape_debug()));
+        if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(wrong());
+        }
+        u128::from_str_radix(text, 16)
+            .map(|number| Self(number.to_be_bytes()))
+            .map_err(|error| wrong().with_source(error))
+    }
+}
+
+impl Serialize for UploadId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for UploadId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// The name of a pack: the upload that wrote it, and a number within that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) struct PackId {
+    pub(crate) upload: UploadId,
+    pub(crate) number: u32,
+}
+
+impl PackId {
+    /// Where it lies within a slot.
+    pub(crate) fn key(&self) -> Result<BlobKey> {
+        format!("packs/{}/{:010}", self.upload, self.number).parse()
+    }
+}
+
+impl fmt::Display for PackId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.upload, self.number)
+    }
+}
+
+/// The name of a part: its pack, and the hash of its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct PartId {
+    pub(crate) pack: PackId,
+    pub(super) records: u32,
+    pub(super) table: Digest,
+}
+
+impl PartId {
+    /// Where it lies within a slot.
+    pub(crate) fn key(&self) -> Result<BlobKey> {
+        Self::keys_of(&self.pack)?.join(&format!("{:010}-{}", self.records, self.table))
+    }
+
+    /// Below which all parts of a pack lie.
+    pub(crate) fn keys_of(pack: &PackId) -> Result<BlobKey> {
+        format!("parts/{}/{:010}", pack.upload, pack.number).parse()
+    }
+
+    /// The part of a pack that has that name, if one has.
+    pub(crate) fn of_name(pack: PackId, name: &str) -> Option<Self> {
+        let (records, table) = name.split_once('-')?;
+        let (records, table) = (records.parse().ok().filter(|count| *count <= MAX_RECORDS)?, table.parse().ok()?);
+        Some(Self { pack, records, table })
+    }
+
+    /// Not after any part of the pack.
+    pub(crate) fn first_of(pack: PackId) -> Self {
+        Self { pack, records: 0, table: Digest::from_bytes([0; 32]) }
+    }
+}
+
+/// A slot by its place: a zone of a region, from 0, and a number within it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SlotId {
+    pub(crate) zone: usize,
+    pub(crate) number: u32,
+}
+
+/// The name of a manifest: the upload that it was written for, and its hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ManifestId {
+    pub(crate) upload: UploadId,
+    pub(crate) digest: Digest,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn upload_ids_are_written_as_32_digits() {
+        let id = UploadId::from_bytes([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 255]);
+        assert_eq!(id.to_string(), "000102030405060708090a0b0c0d0eff");
+        assert_eq!(id.to_string().parse::<UploadId>().unwrap(), id);
+        for wrong in ["", "00", "+00102030405060708090a0b0c0d0eff", "000102030405060708090a0b0c0d0egg"] {
+            assert!(wrong.parse::<UploadId>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Parts of packs: what a slot holds of a pack that it does not need whole.
+//!
+//! A record keeps its name everywhere: the pack and the place in it. Where a slot has no use for most of a pack, it holds
+//! parts of it instead: some of the records, with a table that says at which places of the pack they lie. So versions
+//! share one index whatever each slot holds, a region that gets only the newest of many versions gets only what that
+//! needs, and a pack that is mostly dead is rewritten without a change of any index.
+
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+
+use super::blob_name::BlobName;
+use super::digest::Digest;
+use super::extents::Extents;
+use super::names::{PackId, PartId};
+use super::record::TableLine;
+use crate::error::{Error, Result};
+
+const MAGIC: [u8; 8] = *b"cgpart01";
+const LINE_BYTES: usize = 40;
+
+impl PartId {
+    /// How much of the blob's start is its table.
+    pub(crate) fn table_bytes(&self) -> u64 {
+        MAGIC.len() as u64 + u64::from(self.records) * LINE_BYTES as u64
+    }
+}
+
+/// A part, as its table tells of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) id: PartId,
+    /// Its life in the slot that it was found in.
+    pub(crate) life: u64,
+    /// Ascending, with places in the pack.
+    lines: Vec<TableLine>,
+    /// Where each record starts in the part's blob, and where the last one ends.
+    starts: Vec<u64>,
+}
+
+impl Part {
+    fn new(pack: PackId, lines: Vec<TableLine>) -> (Self, Vec<u8>) {
+        let mut table = Vec::with_capacity(MAGIC.len() + lines.len() * LINE_BYTES);
+        table.extend_from_slice(&MAGIC);
+        for line in &lines {
+            table.extend_from_slice(line.hash.as_bytes());
+            table.extend_from_slice(&line.offset.to_le_bytes());
+            table.extend_from_slice(&line.length.to_le_bytes());
+        }
+        let id = PartId { pack, records: lines.len() as u32, table: Digest::of(&table) };
+        (Self { id, life: 0, starts: starts(table.len(), &lines), lines }, table)
+    }
+
+    /// A part of the given records of one pack, each once, with the blob to store.
+    pub(crate) fn build(pack: PackId, mut records: Vec<(TableLine, Bytes)>) -> (Self, Bytes) {
+        records.sort_unstable_by_key(|(line, _)| line.offset);
+        let (part, table) = Self::new(pack, records.iter().map(|(line, _)| *line).collect());
+        let mut blob = BytesMut::with_capacity(part.length() as usize);
+        blob.extend_from_slice(&table);
+        records.iter().for_each(|(_, bytes)| blob.extend_from_slice(bytes));
+        (part, blob.freeze())
+    }
+
+    /// The records in the part's blob that are good.
+    pub(crate) fn records_in(&self, blob: &Bytes) -> Vec<(TableLine, Bytes)> {
+        let record =
+            |(line, start): (&TableLine, &u64)| Some((*line, blob.slice(line.good_in(blob, *start as usize)?)));
+        self.lines.iter().zip(&self.starts).filter_map(record).collect()
+    }
+
+    /// Reads a table back, and verifies it against the part's name.
+    pub(crate) fn of_table(id: PartId, table: &[u8]) -> Result<Self> {
+        let damaged = || Error::corrupt(format!("part of pack {}", id.pack), "its table is damaged");
+        if Digest::of(table) != id.table {
+            return Err(damaged());
+        }
+        let lines = table.strip_prefix(&MAGIC).ok_or_else(damaged)?.chunks_exact(LINE_BYTES);
+        let (part, same) = Self::new(id.pack, lines.map_while(parse_line).collect());
+        // In one form only: in order, each once.
+        let apart = part.lines.windows(2).all(|pair| matches!(pair, [a, b] if a.range().end <= b.offset));
+        if part.id == id && same == table && apart { Ok(part) } else { Err(damaged()) }
+    }
+
+    /// The same part in another of its lives.
+    pub(crate) fn in_life(self, life: u64) -> Self {
+        Self { life, ..self }
+    }
+
+    /// Its blob in the slot that it was found in.
+    pub(crate) fn name(&self) -> BlobName {
+        BlobName::Part(self.id, self.life)
+    }
+
+    /// The length of the blob.
+    pub(crate) fn length(&self) -> u64 {
+        self.starts.last().copied().unwrap_or(0)
+    }
+
+    pub(crate) fn lines(&self) -> &[TableLine] {
+        &self.lines
+    }
+
+    /// What of the pack is here.
+    pub(crate) fn extents(&self) -> Extents {
+        self.lines.iter().map(TableLine::range).collect()
+    }
+
+    /// Where a record of the pack starts in the part's blob.
+    pub(crate) fn place_of(&self, record: &Range<u32>) -> Option<u64> {
+        let at = self.lines.binary_search_by_key(&record.start, |line| line.offset).ok()?;
+        self.lines.get(at).filter(|line| line.range() == *record)?;
+        self.starts.get(at).copied()
+    }
+
+    /// Verifies a whole blob: its table against its name, and every record against the table.
+    pub(crate) fn verify(&self, blob: &[u8]) -> Result<()> {
+        let damaged = || Error::corrupt(format!("part of pack {}", self.id.pack), "the part is damaged");
+        let table = blob.get(..self.id.table_bytes() as usize).ok_or_else(damaged)?;
+        if blob.len() as u64 != self.length() || Self::of_table(self.id, table)?.in_life(self.life) != *self {
+            return Err(damaged());
+        }
+        let good = |(line, start): (&TableLine, &u64)| line.good_in(blob, *start as usize).is_some();
+        if self.lines.iter().zip(&self.starts).all(good) { Ok(()) } else { Err(damaged()) }
+    }
+}
+
+fn starts(table_bytes: usize, lines: &[TableLine]) -> Vec<u64> {
+    let mut at = table_bytes as u64;
+    let ends = lines.iter().map(|line| {
+        at += u64::from(line.length);
+        at
+    });
+    std::iter::once(table_bytes as u64).chain(ends).collect()
+}
+
+fn parse_line(line: &[u8]) -> Option<TableLine> {
+    let (hash, rest) = line.split_first_chunk::<32>()?;
+    let (offset, rest) = rest.split_first_chunk::<4>()?;
+    let (offset, length) = (u32::from_le_bytes(*offset), u32::from_le_bytes(*rest.first_chunk()?));
+    offset.checked_add(length)?;
+    Some(TableLine { hash: Digest::from_bytes(*hash), offset, length })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::names::UploadId;
+
+    const PACK: PackId = PackId { upload: UploadId::from_bytes([7; 16]), number: 3 };
+
+    fn part() -> (Part, Bytes) {
+        let contents: Vec<Bytes> =
+            [5, 300, 1].iter().zip(1_u8..).map(|(length, seed)| vec![seed; *length].into()).collect();
+        let mut offset = 1000;
+        let lines: Vec<TableLine> = contents
+            .iter()
+            .map(|bytes| {
+                offset -= 310;
+                TableLine { hash: Digest::of(bytes), offset, length: bytes.len() as u32 }
+            })
+            .collect();
+        Part::build(PACK, lines.into_iter().zip(contents).collect())
+    }
+
+    #[test]
+    fn a_part_is_found_by_its_name_and_its_records_by_their_place_in_the_pack() {
+        let (part, blob) = part();
+        let Some(BlobName::Part(id, 0)) = BlobName::of_key(&part.id.key().unwrap()) else { panic!("a part") };
+        assert_eq!(id, part.id);
+        let read = Part::of_table(id, &blob[..id.table_bytes() as usize]).unwrap();
+        assert_eq!(read, part);
+        assert_eq!(read.length(), blob.len() as u64);
+        for line in read.lines() {
+            let start = read.place_of(&line.range()).unwrap() as usize;
+            assert_eq!(Digest::of(&blob[start..start + line.length as usize]), line.hash);
+            assert!(read.extents().covers(&line.range()));
+        }
+        assert_eq!(read.place_of(&(71..76)), None);
+    }
+
+    #[test]
+    fn no_byte_of_it_can_change() {
+        let (part, blob) = part();
+        part.verify(&blob).unwrap();
+        for at in 0..blob.len() {
+            let mut flipped = blob.to_vec();
+            flipped[at] ^= 0x10;
+            assert!(part.verify(&flipped).is_err(), "byte {at}");
+            assert!(part.verify(&blob[..at]).is_err(), "cut to {at}");
+        }
+    }
+}

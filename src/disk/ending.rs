@@ -1,0 +1,42 @@
+//! What a disk file ends with.
+
+use super::format::DiskFormat;
+use super::vhd::footer::{EPOCH_SECONDS, fixed_footer};
+use crate::content::digest::Digest;
+use crate::error::Result;
+
+/// What follows the guest's bytes in the file.
+#[derive(Clone, Debug)]
+pub(crate) enum Ending {
+    Nothing,
+    VhdFooter(Box<[u8; 512]>),
+}
+
+impl Ending {
+    /// `created` is in seconds since the Unix epoch.
+    pub(crate) fn of(format: DiskFormat, disk_size: u64, created: i64, uuid: [u8; 16]) -> Result<Self> {
+        match format {
+            DiskFormat::Raw => Ok(Self::Nothing),
+            DiskFormat::Vhd => {
+                let since_2000 = u32::try_from(created.saturating_sub(EPOCH_SECONDS)).unwrap_or(0);
+                fixed_footer(disk_size, since_2000, uuid).map(Box::new).map(Self::VhdFooter)
+            }
+        }
+    }
+
+    /// What names the content of a file that has the disk and this.
+    pub(crate) fn content(&self, disk: &Digest) -> Digest {
+        match self {
+            Self::Nothing => *disk,
+            // Not the footer itself, which has a time and a random number in it.
+            Self::VhdFooter(_) => Digest::of(&[disk.as_bytes(), &b"vhd"[..]].concat()),
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Nothing => &[],
+            Self::VhdFooter(footer) => footer.as_slice(),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What a file looks like that is said to be a raw disk.
+//!
+//! It decides nothing but a refusal: the bytes may be a guest's, so they never choose how a disk is read.
+
+use super::vhd::footer::is_footer;
+
+/// A file format that wraps a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lookalike {
+    pub(super) name: &'static str,
+    how: How,
+}
+
+/// How a file of a format becomes a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    IsVhd,
+    /// By `qemu-img`, which calls the format so.
+    Qemu(&'static str),
+    /// By a command that writes the disk to its output.
+    Unpack(&'static str),
+    /// By a command that writes several files.
+    Extract(&'static str),
+}
+
+/// So much of a file's start tells all formats but a fixed VHD.
+pub(super) const HEAD_BYTES: usize = 512;
+
+/// The formats that begin with, or have at a place, bytes of their own.
+const FORMATS: [(usize, &[u8], Lookalike); 20] = [
+    (0, b"vhdxfile", Lookalike { name: "VHDX", how: How::Qemu("vhdx") }),
+    (0, b"QFI\xfb", Lookalike { name: "qcow2", how: How::Qemu("qcow2") }),
+    (0, b"QED\0", Lookalike { name: "QED", how: How::Qemu("qed") }),
+    (0, b"KDMV", Lookalike { name: "VMDK", how: How::Qemu("vmdk") }),
+    (0, b"COWD", Lookalike { name: "VMDK", how: How::Qemu("vmdk") }),
+    (0, b"\xbe\xba\xfe\xca\0\0\0\0", Lookalike { name: "VMDK", how: How::Qemu("vmdk") }),
+    (0, b"# Disk DescriptorFile", Lookalike { name: "VMDK", how: How::Qemu("vmdk") }),
+    (64, b"\x7f\x10\xda\xbe", Lookalike { name: "VDI", how: How::Qemu("vdi") }),
+    (0, b"WithoutFreeSpace", Lookalike { name: "Parallels", how: How::Qemu("parallels") }),
+    (0, b"WithouFreSpacExt", Lookalike { name: "Parallels", how: How::Qemu("parallels") }),
+    (0, b"\x1f\x8b\x08", Lookalike { name: "gzip", how: How::Unpack("gzip -dc") }),
+    (0, b"\xfd7zXZ\0", Lookalike { name: "xz", how: How::Unpack("xz -dc") }),
+    (0, b"\x28\xb5\x2f\xfd", Lookalike { name: "zstd", how: How::Unpack("zstd -dc") }),
+    (0, b"\x04\x22\x4d\x18", Lookalike { name: "lz4", how: How::Unpack("lz4 -dc") }),
+    (0, b"LZIP", Lookalike { name: "lzip", how: How::Unpack("lzip -dc") }),
+    (4, b"1AY&SY", Lookalike { name: "bzip2", how: How::Unpack("bzip2 -dc") }),
+    (0, b"PK\x03\x04", Lookalike { name: "zip", how: How::Extract("unzip") }),
+    (0, b"7z\xbc\xaf\x27\x1c", Lookalike { name: "7z", how: How::Extract("7z x") }),
+    (257, b"ustar", Lookalike { name: "tar", how: How::Extract("tar -xf") }),
+    (0, b"\x3a\xff\x26\xed", Lookalike { name: "Android sparse image", how: How::Extract("simg2img") }),
+];
+
+const VHD: Lookalike = Lookalike { name: "VHD", how: How::IsVhd };
+
+impl Lookalike {
+    /// What a file looks like that begins with `head`.
+    pub(super) fn of_head(head: &[u8]) -> Option<Self> {
+        let found = FORMATS.iter().find(|(at, magic, _)| head.get(*at..).is_some_and(|rest| rest.starts_with(magic)));
+        found.map(|(_, _, format)| *format)
+    }
+
+    /// The same, for a file that ends with `tail`.
+    pub(super) fn of(head: &[u8], tail: &[u8]) -> Option<Self> {
+        let footer = |bytes: &[u8]| bytes.first_chunk().is_some_and(is_footer);
+        if footer(tail) || footer(head) { Some(VHD) } else { Self::of_head(head) }
+    }
+
+    /// What to do with one that was said to be a raw disk.
+    pub(super) fn instead_of_raw(&self, file: &str) -> String {
+        match self.how {
+            How::IsVhd => "state `DiskFormat::Vhd`".into(),
+            How::Qemu(format) => format!("convert it: `qemu-img convert -f {format} -O raw {file} disk.raw`"),
+            How::Unpack(command) => format!("unpack it: `{command} {file} > disk.raw`"),
+            How::Extract(command) => format!("take the disk out of it: `{command} {file}`"),
+        }
+    }
+
+    /// What to do with one that was said to be a VHD.
+    pub(super) fn instead_of_vhd(&self, file: &str) -> String {
+        match self.how {
+            How::Qemu(format) => format!(
+                "convert it: `qemu-img convert -f {format} -O vpc -o subformat=fixed,force_size=on {file} disk.vhd`"
+            ),
+            How::IsVhd | How::Unpack(_) | How::Extract(_) => self.instead_of_raw(file).replace("disk.raw", "disk.vhd"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::vhd::footer::fixed_footer;
+
+    #[test]
+    fn each_format_is_told_by_its_bytes_and_nothing_else_is() {
+        for (at, magic, format) in FORMATS {
+            let mut head = vec![0; HEAD_BYTES];
+            assert_eq!(Lookalike::of(&head, &head), None);
+            head[at..at + magic.len()].copy_from_slice(magic);
+            assert_eq!(Lookalike::of(&head, &[0; 512]), Some(format));
+            assert_eq!(Lookalike::of(&head[..at + magic.len() - 1], &[]), None, "{}", format.name);
+            head[at] ^= 1;
+            assert_eq!(Lookalike::of(&head, &[0; 512]), None, "{}", format.name);
+        }
+        // An MBR, a GPT's protective one, a file system without a partition table, an encrypted disk: raw disks all.
+        let mut mbr = vec![0; HEAD_BYTES];
+        mbr[510..].copy_from_slice(b"\x55\xaa");
+        let luks = [&b"LUKS\xba\xbe\0\x01"[..], &[0; 504]].concat();
+        for head in [mbr, luks, b"XFSB".to_vec(), Vec::new()] {
+            assert_eq!(Lookalike::of(&head, &[]), None, "{head:?}");
+        }
+    }
+
+    #[test]
+    fn a_footer_counts_only_with_its_checksum() {
+        let mut footer = fixed_footer(1 << 20, 0, [0; 16]).unwrap();
+        assert_eq!(Lookalike::of(&[0; 512], &footer), Some(VHD));
+        assert_eq!(Lookalike::of(&footer, &[0; 512]), Some(VHD));
+        footer[100] ^= 1;
+        assert_eq!(Lookalike::of(&footer, &footer), None);
+    }
+}

@@ -1,0 +1,255 @@
+//! A file in the making, beside the file that it will be.
+//!
+//! It is named after that file and its own content, and locked for as long as it is written: so what a killed process leaves is
+//! known for what it is. The next deployment to the same file removes it, and never one that somebody is still writing.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::content::digest::Digest;
+use crate::error::{Error, ErrorKind, Problem, Result};
+
+/// Others may remove a leftover of the same name at the same moment: so often it is tried again before that counts as in use.
+const ATTEMPTS: usize = 8;
+
+/// The hexadecimal digits of the content's digest in the name.
+const DIGITS: usize = 16;
+
+/// A file that has not got its name; removed unless it is finished.
+pub(crate) struct PartialFile {
+    file: File,
+    temporary: PathBuf,
+    path: PathBuf,
+    finished: bool,
+}
+
+impl PartialFile {
+    /// A file of `size` zeros that is to be `path`, for a content of that digest. Blocks.
+    pub(crate) fn create(path: PathBuf, content: &Digest, size: u64) -> Result<Self> {
+        let name = path.file_name().ok_or_else(|| {
+            Error::invalid(path.display().to_string(), "this names no file: give the path of the file to write")
+        })?;
+        if path.symlink_metadata().is_ok_and(|there| !there.is_file()) {
+            return Err(conflict(
+                &path,
+                "something that is not a regular file is there: deploy to a file, then copy it there",
+            ));
+        }
+        let mut own_name = partial_of(name);
+        own_name.push(content.to_string().get(..DIGITS).unwrap_or_default());
+        let temporary = path.with_file_name(&own_name);
+        let partial = Self { file: create_locked(&path, &temporary)?, temporary, path, finished: false };
+        remove_leftovers(&partial.path, &own_name);
+        // All holes to begin with: only what is not zero is written.
+        partial.file.set_len(size).map_err(|error| partial.failed("setting the file's size", error))?;
+        Ok(partial)
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// What it will be.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives the file its name: whoever looks sees the old file, or none, or all of this one. With `sync` it is durable first.
+    /// Blocks.
+    pub(crate) fn finish(mut self, sync: bool) -> Result<()> {
+        let written = match sync {
+            true => self.file.sync_all(),
+            // Some network file systems write back when a file is closed, which it must have come through before it has its
+            // name; and the lock must hold until then.
+            false => self.file.try_clone().map(drop),
+        };
+        written.map_err(|error| self.failed("finishing the file", error))?;
+        // ORDER: its bytes are durable before it has its name; else a power cut leaves the name with holes for data.
+        std::fs::rename(&self.temporary, &self.path).map_err(|error| self.failed("giving the file its name", error))?;
+        self.finished = true;
+        if !sync {
+            return Ok(());
+        }
+        sync_parent(&self.path).map_err(|error| {
+            let what = "the file is whole and has its name; whether it keeps that after a power cut is not known, because its \
+                        directory can't be synced";
+            let problem = Problem::new(ErrorKind::Unknown, "OperationNotAllowed", self.path.display().to_string(), what);
+            Error::new(problem).with_source(error)
+        })
+    }
+
+    fn failed(&self, doing: &str, error: io::Error) -> Error {
+        Error::from_io(self.path.display().to_string(), doing, error)
+    }
+}
+
+impl Drop for PartialFile {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Where this fails, the next deployment to that file does it.
+            let _ = std::fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+/// What the names of a file's partial files begin with.
+fn partial_of(name: &OsStr) -> OsString {
+    let mut partial = name.to_owned();
+    partial.push(".partial-");
+    partial
+}
+
+fn conflict(path: &Path, what: &str) -> Error {
+    Error::new(Problem::new(ErrorKind::Conflict, "OperationNotAllowed", path.display().to_string(), what))
+}
+
+/// A new file, which this process alone writes. One that is there is never written to: its owner might read along.
+fn create_locked(path: &Path, temporary: &Path) -> Result<File> {
+    let failed = |error| Error::from_io(path.display().to_string(), "creating the file", error);
+    for _ in 0..ATTEMPTS {
+        let created = OpenOptions::new().write(true).create_new(true).open(temporary);
+        match created {
+            Ok(file) => {
+                // Without locks the name alone has to do, which nobody else can create.
+                let locked = !matches!(file.try_lock(), Err(TryLockError::WouldBlock));
+                if locked && is_at(&file, temporary) {
+                    return Ok(file);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let removed = remove_unused(temporary).map_err(|error| {
+                    let what =
+                        "an unfinished file is in the way that can't be removed: remove it if no deployment writes it";
+                    conflict(temporary, what).with_source(error)
+                });
+                removed?;
+            }
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    let what =
+        "another deployment of the same content to this file is under way: wait for it, or deploy to another file";
+    Err(conflict(path, what))
+}
+
+/// Removes what killed deployments to `path` have left, but for the file of that name.
+fn remove_leftovers(path: &Path, own_name: &OsStr) {
+    let (Some(name), parent) = (path.file_name(), parent_of(path)) else { return };
+    let partial = partial_of(name);
+    let is_leftover = |name: &OsStr| {
+        let digits = name.as_encoded_bytes().strip_prefix(partial.as_encoded_bytes());
+        let hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        name != own_name && digits.is_some_and(|digits| digits.len() == DIGITS && digits.iter().all(hex))
+    };
+    let entries = std::fs::read_dir(parent).into_iter().flatten().flatten();
+    for name in entries.map(|entry| entry.file_name()).filter(|name| is_leftover(name)) {
+        // One that stays harms nobody: it is tried again next time.
+        let _ = remove_unused(&path.with_file_name(name));
+    }
+}
+
+/// Removes a partial file that nobody writes: its lock is free. An error where that can't be told.
+fn remove_unused(partial: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+
+        use rustix::fs::OFlags;
+        // A link or a pipe of that name is nothing that a deployment has left.
+        options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
+    }
+    let file = match options.open(partial) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened?,
+    };
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    match file.try_lock() {
+        Ok(()) if is_at(&file, partial) => std::fs::remove_file(partial),
+        // Somebody writes it, or it has got its name meanwhile.
+        Ok(()) | Err(TryLockError::WouldBlock) => Ok(()),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Whether a file still has a name that it was opened by: a finished one has another, and is not to be touched.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let same =
+        |(one, other): (std::fs::Metadata, std::fs::Metadata)| (one.dev(), one.ino()) == (other.dev(), other.ino());
+    file.metadata().ok().zip(path.symlink_metadata().ok()).is_some_and(same)
+}
+
+#[cfg(not(unix))]
+fn is_at(_: &File, path: &Path) -> bool {
+    path.exists()
+}
+
+fn parent_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+#[cfg(unix)]
+fn sync_parent(path: &Path) -> io::Result<()> {
+    File::open(parent_of(path))?.sync_all()
+}
+
+/// Other systems have no way to sync a directory.
+#[cfg(not(unix))]
+fn sync_parent(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn create(path: &Path, content: u8) -> Result<PartialFile> {
+        PartialFile::create(path.to_owned(), &Digest::of(&[content]), 100)
+    }
+
+    #[test]
+    fn a_partial_file_that_is_written_is_neither_removed_nor_written_to_by_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("out.raw");
+        let (one, other) = (create(&path, 1).unwrap(), create(&path, 2).unwrap());
+        let refused = create(&path, 1).map(drop).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Conflict, "{refused}");
+        assert!(one.temporary.exists() && other.temporary.exists());
+        one.finish(true).unwrap();
+        drop(other);
+        let names: Vec<_> =
+            std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["out.raw"]);
+        create(&path, 1).unwrap().finish(false).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_in_the_way_is_not_written_to() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("out.raw");
+        let temporary = create(&path, 1).unwrap().temporary.clone();
+        std::fs::write(&temporary, b"a stranger's").unwrap();
+        let strangers = File::open(&temporary).unwrap();
+        let partial = create(&path, 1).unwrap();
+        assert!(!is_at(&strangers, &temporary));
+        assert_eq!(strangers.metadata().unwrap().len(), 12);
+        drop(partial);
+        // Nor followed, where it is a link.
+        #[cfg(unix)]
+        {
+            let victim = directory.path().join("victim");
+            std::fs::write(&victim, b"precious").unwrap();
+            std::os::unix::fs::symlink(&victim, &temporary).unwrap();
+            let refused = create(&path, 1).map(drop).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Conflict, "{refused}");
+            assert_eq!(std::fs::read(&victim).unwrap(), b"precious");
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! Where a disk comes from.
+
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+use super::file::FileDisk;
+use super::format::{DiskFormat, VhdFooter};
+use super::lookalike::{HEAD_BYTES, Lookalike};
+use super::note::{self, DiskNote};
+use super::read_at::{EndedEarly, ReadAt, SharedDisk, Stamp};
+use super::vhd::open::open as open_vhd;
+use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::holes::Doubt;
+
+/// A disk to import: a file, a reader or bytes, with its format.
+///
+/// What is doubtful is refused, unless a choice says otherwise; the import's report tells what was chosen.
+///
+/// ```
+/// use compute_gallery::disk::{DiskFormat, DiskSource, VhdFooter};
+///
+/// let in_memory = DiskSource::bytes(vec![7; 4096], DiskFormat::Raw);
+/// let on_disk = DiskSource::path("web.vhd", DiskFormat::Vhd).with_vhd_footer(VhdFooter::Copy);
+/// let anywhere = DiskSource::reader(std::io::Cursor::new(vec![7; 4096]), DiskFormat::Raw);
+/// # let _ = (in_memory, on_disk, anywhere);
+/// ```
+pub struct DiskSource {
+    input: Input,
+    format: DiskFormat,
+    target: String,
+    choices: Choices,
+}
+
+/// What is taken that would be refused otherwise, or done otherwise.
+#[derive(Clone, Copy, Debug, Default)]
+struct Choices {
+    holes_read: bool,
+    changes: bool,
+    any_content: bool,
+    footer: VhdFooter,
+}
+
+enum Input {
+    Path(PathBuf),
+    Bytes(Bytes),
+    Reader(Mutex<Box<dyn ReadSeek>>),
+}
+
+trait ReadSeek: Read + Seek + Send {}
+impl<R: Read + Seek + Send> ReadSeek for R {}
+
+impl DiskSource {
+    fn new(input: Input, format: DiskFormat, target: String) -> Self {
+        Self { input, format, target, choices: Choices::default() }
+    }
+
+    /// A regular file or block device; anything else (a pipe, a directory, a character device) is refused. On Linux its holes
+    /// are skipped without being read, unless its file system contradicts itself about them:
+    /// [`with_holes_read`](Self::with_holes_read).
+    pub fn path(path: impl Into<PathBuf>, format: DiskFormat) -> Self {
+        let path = path.into();
+        let target = path.display().to_string();
+        Self::new(Input::Path(path), format, target)
+    }
+
+    /// Bytes in memory.
+    pub fn bytes(bytes: impl Into<Bytes>, format: DiskFormat) -> Self {
+        Self::new(Input::Bytes(bytes.into()), format, "disk".into())
+    }
+
+    /// Anything that can be read and sought in. What can only be read, such as a pipe, is written to a file first, or read
+    /// whole and given as [`bytes`](Self::bytes).
+    pub fn reader(reader: impl Read + Seek + Send + 'static, format: DiskFormat) -> Self {
+        Self::new(Input::Reader(Mutex::new(Box::new(reader))), format, "disk".into())
+    }
+
+    /// Reads every byte, also where the file system says that there is a hole: for one whose word is not to be taken. It takes
+    /// the time of a disk without holes; what is stored is the same.
+    #[must_use]
+    pub fn with_holes_read(mut self) -> Self {
+        self.choices.holes_read = true;
+        self
+    }
+
+    /// Takes the disk also if it is written to while it is read, such as that of a running VM: the image is then none that the
+    /// disk ever was.
+    #[must_use]
+    pub fn with_changes_while_read(mut self) -> Self {
+        self.choices.changes = true;
+        self
+    }
+
+    /// Takes a [`Raw`](DiskFormat::Raw) disk as it is, whatever format its first bytes or its last look like.
+    #[must_use]
+    pub fn with_any_raw_content(mut self) -> Self {
+        self.choices.any_content = true;
+        self
+    }
+
+    /// Which footer of a dynamic VHD to believe, where they do not agree or one of them is gone.
+    #[must_use]
+    pub fn with_vhd_footer(mut self, footer: VhdFooter) -> Self {
+        self.choices.footer = footer;
+        self
+    }
+
+    /// Opens it; everything that can be told from headers and sizes is checked here. Blocks.
+    pub(crate) fn open(self) -> Result<OpenSource> {
+        let Self { input, format, target, choices } = self;
+        let failed = |error| Error::from_io(target.as_str(), "opening the disk", error);
+        let mut notes = Vec::new();
+        let file: SharedDisk = match input {
+            Input::Path(path) => {
+                let file = FileDisk::open(&path, choices.holes_read)?;
+                notes.extend(file.doubt().map(|doubt| match doubt {
+                    Doubt::Contradiction { at } => DiskNote::HolesContradict { at },
+                    Doubt::Allocated { allocated, data } => DiskNote::MoreAllocatedThanData { allocated, data },
+                }));
+                Arc::new(file)
+            }
+            Input::Bytes(bytes) => Arc::new(bytes),
+            Input::Reader(reader) => {
+                Arc::new(ReaderDisk::new(reader.into_inner().unwrap_or_else(PoisonError::into_inner)).map_err(failed)?)
+            }
+        };
+        let before = file.first_stamp().map_err(failed)?;
+        let disk = match format {
+            DiskFormat::Raw => {
+                notes.extend(check_raw(&*file, choices.any_content, &target)?);
+                file.clone()
+            }
+            DiskFormat::Vhd => {
+                let (disk, note) = open_vhd(file.clone(), choices.footer, &target)?;
+                notes.extend(note);
+                disk
+            }
+        };
+        let size = disk.size();
+        if size == 0 || size % SECTOR_BYTES != 0 {
+            let fix = "a disk is a whole number of 512-byte sectors, at least one: pad it, or state its true format";
+            return Err(Error::invalid(target, format!("the disk has `{size}` bytes: {fix}")));
+        }
+        notes.extend(note::of_size(size));
+        Ok(OpenSource { disk, file, before, may_change: choices.changes, target, notes })
+    }
+}
+
+/// Refuses a raw disk that looks like something else; notes one that is to be taken all the same.
+fn check_raw(file: &dyn ReadAt, any_content: bool, target: &str) -> Result<Option<DiskNote>> {
+    let ends = (file.size().min(HEAD_BYTES as u64)) as usize;
+    let (mut head, mut tail) = (vec![0; ends], vec![0; ends]);
+    file.read_exact_at(&mut head, 0).map_err(|error| reading_failed(target, error))?;
+    file.read_exact_at(&mut tail, file.size() - ends as u64).map_err(|error| reading_failed(target, error))?;
+    match Lookalike::of(&head, &tail) {
+        None => Ok(None),
+        Some(Lookalike { name, .. }) if any_content => Ok(Some(DiskNote::TakenAsRaw { looks_like: name })),
+        Some(found) => {
+            let what = format!(
+                "it is said to be a raw disk and looks like {}: {}, or take it as it is by `DiskSource::with_any_raw_content`",
+                found.name,
+                found.instead_of_raw(target)
+            );
+            Err(Error::invalid(target, what))
+        }
+    }
+}
+
+/// The unit in which disks are sized.
+const SECTOR_BYTES: u64 = 512;
+
+impl std::fmt::Debug for DiskSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "DiskSource({}, {:?})", self.target, self.format)
+    }
+}
+
+/// A disk that is open; clones are of the same one.
+#[derive(Clone)]
+pub(crate) struct OpenSource {
+    /// As its guest sees it.
+    pub(crate) disk: SharedDisk,
+    /// What errors call it.
+    pub(crate) target: String,
+    file: SharedDisk,
+    before: Stamp,
+    may_change: bool,
+    notes: Vec<DiskNote>,
+}
+
+impl OpenSource {
+    /// What is to be known of the disk once it has been read: also whether it is still what it was when it was opened, without
+    /// which it is refused. `hidden_before` is what was hidden when the reading began. Blocks.
+    pub(crate) fn notes_at_the_end(&self, hidden_before: u64) -> Result<Vec<DiskNote>> {
+        let mut notes = self.notes.clone();
+        let hidden = self.disk.hidden_bytes().saturating_sub(hidden_before);
+        notes.extend((hidden > 0).then_some(DiskNote::HiddenBytes { bytes: hidden }));
+        let after = self.file.stamp().map_err(|error| reading_failed(&self.target, error))?;
+        if after == self.before {
+            return Ok(notes);
+        }
+        let (before, after) = (self.before.to_string(), after.to_string());
+        if !self.may_change {
+            let what = format!(
+                "the disk changed while it was read: it had {before} when it was opened, and has {after} now; stop what writes to \
+                 it, or take a snapshot and publish that, or take it as it was read by `DiskSource::with_changes_while_read`"
+            );
+            return Err(changed(&self.target, what));
+        }
+        notes.push(DiskNote::ChangedWhileRead { before, after });
+        Ok(notes)
+    }
+}
+
+fn changed(target: &str, what: String) -> Error {
+    Error::new(Problem::new(ErrorKind::Conflict, "OperationNotAllowed", target, what))
+}
+
+/// The error of a read of a disk that is open.
+pub(crate) fn reading_failed(target: &str, error: io::Error) -> Error {
+    match error.get_ref().is_some_and(|inner| inner.is::<EndedEarly>()) {
+        true => changed(
+            target,
+            "the disk was cut short while it was read: stop what writes to it, then publish again".into(),
+        )
+        .with_source(error),
+        false => Error::from_io(target, "reading the disk", error),
+    }
+}
+
+struct ReaderDisk {
+    reader: Mutex<Box<dyn ReadSeek>>,
+    size: u64,
+}
+
+impl ReaderDisk {
+    fn new(mut reader: Box<dyn ReadSeek>) -> io::Result<Self> {
+        let size = reader.seek(SeekFrom::End(0))?;
+        Ok(Self { reader: Mutex::new(reader), size })
+    }
+}
+
+impl ReadAt for ReaderDisk {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        reader.seek(SeekFrom::Start(offset))?;
+        let read = reader.read_exact(buffer);
+        drop(reader);
+        read.map_err(|error| match (error.kind(), self.stamp()) {
+            (io::ErrorKind::UnexpectedEof, Ok(now)) if now.size < self.size => now.ended_early(self.size),
+            _ => error,
+        })
+    }
+
+    fn stamp(&self) -> io::Result<Stamp> {
+        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Stamp::of_size(reader.seek(SeekFrom::End(0))?))
+    }
+}

@@ -1,0 +1,18 @@
+//! Virtual Hard Disk files, after Microsoft's "Virtual Hard Disk Image Format Specification" 1.0.
+//!
+//! A VHD ends in a footer that says how large the disk is and how the bytes before it are laid out: one
+//! after the other (`fixed`), or in blocks of which a table tells the places (`dynamic`). A dynamic one begins with a
+//! copy of its footer (`footers` tells which of the two holds). A file may be hostile: everything that it says about itself
+//! is checked when it is opened, and a read afterwards is bounded by its buffer.
+
+mod dynamic;
+mod fields;
+mod fixed;
+pub(super) mod footer;
+mod footers;
+pub(super) mod open;
+#[cfg(test)]
+mod tests;
+
+#[cfg(feature = "testkit")]
+pub(crate) use open::fuzz;

@@ -1,0 +1,84 @@
+//! Which chunks are stored already.
+
+use std::collections::HashMap;
+
+use crate::content::digest::Digest;
+use crate::content::names::PackId;
+use crate::content::record::{Encoding, RecordRef};
+
+/// The most chunks that the set keeps: the first 28 GiB of distinct data, in at most 32 MiB of memory.
+///
+/// A chunk beyond it is still recognised at its own place in the base version; only one that has moved, or occurs
+/// twice, is then stored again. (The number is 7/8 of a power of two, where the table would grow.)
+const CAPACITY: usize = 458_752;
+
+/// A bounded set of stored chunks, found by their whole hash: a guest chooses its disk's bytes, so a shorter key would
+/// let it construct chunks that are taken for each other.
+#[derive(Debug, Default)]
+pub(crate) struct KnownChunks {
+    places: HashMap<Digest, Place>,
+    packs: Vec<PackId>,
+}
+
+#[derive(Debug)]
+struct Place {
+    pack: u32,
+    offset: u32,
+    length: u32,
+    encoding: Encoding,
+}
+
+impl KnownChunks {
+    pub(crate) fn is_full(&self) -> bool {
+        self.places.len() >= CAPACITY
+    }
+
+    pub(crate) fn insert(&mut self, record: &RecordRef) {
+        if self.is_full() {
+            return;
+        }
+        let pack = self.packs.iter().rposition(|pack| *pack == record.pack).unwrap_or_else(|| {
+            self.packs.push(record.pack);
+            self.packs.len() - 1
+        });
+        let place =
+            Place { pack: pack as u32, offset: record.offset, length: record.length, encoding: record.encoding };
+        // The first place stays, so that two versions agree on it and share their index nodes.
+        self.places.entry(record.digest).or_insert(place);
+    }
+
+    pub(crate) fn find(&self, digest: &Digest) -> Option<RecordRef> {
+        let place = self.places.get(digest)?;
+        let pack = *self.packs.get(place.pack as usize)?;
+        Some(RecordRef { digest: *digest, pack, offset: place.offset, length: place.length, encoding: place.encoding })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::names::UploadId;
+
+    /// 1 TiB of chunks that all differ, in packs of 16 MiB.
+    #[test]
+    fn the_set_of_a_disk_of_a_tebibyte_stays_within_its_bound() {
+        let upload = UploadId::from_bytes([7; 16]);
+        let mut known = KnownChunks::default();
+        for chunk in 0..16_u32 << 20 {
+            let mut digest = [0; 32];
+            digest[..4].copy_from_slice(&chunk.to_le_bytes());
+            known.insert(&RecordRef {
+                digest: Digest::from_bytes(digest),
+                pack: PackId { upload, number: chunk / 256 },
+                offset: (chunk % 256) << 16,
+                length: 1 << 16,
+                encoding: Encoding::Plain,
+            });
+        }
+        assert_eq!((known.places.len(), known.packs.len()), (CAPACITY, CAPACITY / 256));
+        // A table has a byte of its own for each place, and an eighth of the places stay free.
+        let table = known.places.capacity().div_ceil(7) * 8 * (size_of::<(Digest, Place)>() + 1);
+        let packs = known.packs.capacity() * size_of::<PackId>();
+        assert!(table + packs <= 32 << 20, "{table} and {packs}");
+    }
+}

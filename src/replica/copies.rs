@@ -1,0 +1,110 @@
+//! The copies of one replica: one, or one in every zone of its region.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+
+use super::holders::Replicas;
+use super::slot::Slot;
+use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::host::{Clock, within};
+
+/// Where one replica is kept: what is written is written to every copy, and counts when most of them have it. A copy that
+/// fails once, or is late when most of them are done, is left out from there on; a scrub brings it what it lacks.
+#[derive(Clone, Debug)]
+pub(crate) struct Copies {
+    slots: Arc<[Slot]>,
+    lost: Arc<Mutex<BTreeMap<usize, Error>>>,
+    clock: Arc<dyn Clock>,
+    grace: Option<Duration>,
+}
+
+impl Copies {
+    /// Those that are not done when most are have so much `grace` left.
+    pub(crate) fn new(slots: Vec<Slot>, clock: Arc<dyn Clock>, grace: Option<Duration>) -> Self {
+        Self { slots: slots.into(), lost: Arc::default(), clock, grace }
+    }
+
+    /// Whether there is more than one.
+    pub(crate) fn are_several(&self) -> bool {
+        self.slots.len() > 1
+    }
+
+    /// Whether one has failed and was left out.
+    pub(crate) fn have_lost_one(&self) -> bool {
+        !self.lost().is_empty()
+    }
+
+    /// To read from whichever has it.
+    pub(crate) fn readers(&self) -> Replicas {
+        Replicas::new(self.slots.to_vec())
+    }
+
+    pub(crate) fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    /// Does the same in every copy that is not lost, at once, and gives the answers of those that could.
+    ///
+    /// # Errors
+    ///
+    /// The first failure, where no more than half of the copies are left.
+    pub(crate) async fn in_each<T, F: Future<Output = Result<T>>>(&self, work: impl Fn(Slot) -> F) -> Result<Vec<T>> {
+        let standing = (0..self.slots.len()).filter(|number| !self.lost().contains_key(number));
+        let standing: Vec<(usize, Slot)> =
+            standing.filter_map(|number| Some((number, self.slots.get(number)?.clone()))).collect();
+        let working = standing.iter().map(|(number, slot)| (*number, work(slot.clone()))).collect();
+        let mut answers = answers_of_most(working, self.slots.len(), &*self.clock, self.grace).await;
+        let mut done = Vec::new();
+        for (number, slot) in standing {
+            match answers.remove(&number).unwrap_or_else(|| Err(too_late(slot.place()))) {
+                Ok(answer) => done.push(answer),
+                Err(error) => drop(self.lost().entry(number).or_insert(error)),
+            }
+        }
+        let first = self.lost().values().next().cloned();
+        match first {
+            Some(error) if done.len() * 2 <= self.slots.len() => Err(error),
+            _ => Ok(done),
+        }
+    }
+
+    fn lost(&self) -> std::sync::MutexGuard<'_, BTreeMap<usize, Error>> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The answers of all that work at once, by their numbers. When most of `all` have succeeded, the others have so much `grace`
+/// left; one that has not answered then has no answer.
+pub(crate) async fn answers_of_most<T, F: Future<Output = Result<T>>>(
+    working: Vec<(usize, F)>,
+    all: usize,
+    clock: &dyn Clock,
+    grace: Option<Duration>,
+) -> BTreeMap<usize, Result<T>> {
+    let numbered = working.into_iter().map(|(number, work)| async move { (number, work.await) });
+    let (mut working, mut answers) = (numbered.collect::<FuturesUnordered<_>>(), BTreeMap::new());
+    let mut succeeded = 0;
+    while let Some((number, answer)) = working.next().await {
+        succeeded += usize::from(answer.is_ok());
+        answers.insert(number, answer);
+        if succeeded * 2 > all {
+            break;
+        }
+    }
+    let others = async {
+        while let Some((number, answer)) = working.next().await {
+            answers.insert(number, answer);
+        }
+    };
+    within(clock, grace, others).await;
+    answers
+}
+
+pub(crate) fn too_late(place: &str) -> Error {
+    let what = "it did not answer in time when most of its region's zones had: scrub the region when it does";
+    Error::new(Problem::new(ErrorKind::Unavailable, "StorageOperationFailed", place, what))
+}

@@ -1,0 +1,611 @@
+//! A slot: the place of one replica, with every pack and manifest that its versions need.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+use super::holding::Holding;
+use super::parcel::{Cargo, Request};
+use crate::content::blob_name::{BlobName, Lives};
+use crate::content::digest::Digest;
+use crate::content::extents::Extents;
+use crate::content::manifest::Manifest;
+use crate::content::names::{ManifestId, PackId, PartId, UploadId};
+use crate::content::pack::{FinishedPack, PackInfo};
+use crate::content::part::Part;
+use crate::content::record::{RecordRef, TableLine};
+use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::host::Workers;
+use crate::store::{
+    BlobKey, BlobMeta, BlobStore, BlobStoreExt, MAX_BLOB_BYTES, Prefixed, PutMode, StoreError, StoreErrorKind,
+};
+
+/// Records that lie less than this apart in a pack are fetched with one read.
+const MAX_GAP: u64 = 16 << 10;
+
+/// So many packs' parts are remembered: at most a few MiB.
+const MAX_KNOWN_PARTS: usize = 64;
+
+/// So many packs and parts are known to be good, to be copied from: a few hundred KiB.
+const MAX_KNOWN_GOOD: usize = 4096;
+
+/// No read is longer than this.
+const MAX_READ: u64 = 4 << 20;
+
+/// One replica's place in the store of a region, or of one of its zones.
+#[derive(Clone, Debug)]
+pub(crate) struct Slot {
+    /// The slot alone.
+    store: Prefixed<Arc<dyn BlobStore>>,
+    /// The store that the slot is a part of.
+    of: Arc<dyn BlobStore>,
+    /// Which store that is: a region, and a zone of it.
+    site: Arc<str>,
+    key: BlobKey,
+    place: Arc<str>,
+    /// What has been condemned in it.
+    lives: Arc<Lives>,
+    /// The parts of packs that were found not to be whole here.
+    parts: Arc<Mutex<HashMap<PackId, Arc<[Part]>>>>,
+    /// What was verified since this was made, as the source of a copy.
+    good: Arc<Mutex<HashSet<BlobKey>>>,
+}
+
+/// What became of a pack that was to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stored {
+    /// The same pack was there.
+    Already,
+    /// It was sent.
+    Now,
+    /// Another pack of that name was there: the disk has changed since an earlier attempt at this upload.
+    Differs,
+}
+
+/// A record to read: its number in the answer, and where it lies in a blob.
+struct Wanted {
+    number: usize,
+    start: u64,
+    length: u32,
+}
+
+impl Slot {
+    /// Slot `number` of the store that `site` names: a region, or a zone of one. `lives` is what has been condemned in it.
+    pub(crate) fn new(store: Arc<dyn BlobStore>, site: &str, number: u32, lives: Arc<Lives>) -> Result<Self> {
+        let key: BlobKey = format!("slots/{number}").parse()?;
+        let (site, place) = (site.into(), format!("{site} slot {number}").into());
+        let (parts, good) = (Arc::default(), Arc::default());
+        Ok(Self { store: Prefixed::new(store.clone(), key.clone()), of: store, site, key, place, lives, parts, good })
+    }
+
+    /// What errors call it.
+    pub(crate) fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// Whether both are in one store, which can copy by itself.
+    pub(crate) fn is_beside(&self, other: &Self) -> bool {
+        self.site == other.site
+    }
+
+    fn failed(&self, error: StoreError) -> Error {
+        error.at(&self.place)
+    }
+
+    /// Where a whole pack lies here, or would.
+    fn key_of_pack(&self, id: &PackId) -> Result<BlobKey> {
+        BlobName::Pack(*id, self.lives.of_pack(*id)).key()
+    }
+
+    fn key_of_manifest(&self, id: &ManifestId) -> Result<BlobKey> {
+        BlobName::Manifest(*id, self.lives.of_manifest(*id)).key()
+    }
+
+    /// The name of a pack or part that was found here.
+    pub(crate) fn name_of(&self, cargo: &Cargo) -> BlobName {
+        match cargo {
+            Cargo::Pack(info) => BlobName::Pack(info.id, self.lives.of_pack(info.id)),
+            Cargo::Part(part) => part.name(),
+        }
+    }
+
+    fn key_of(&self, cargo: &Cargo) -> Result<BlobKey> {
+        self.name_of(cargo).key()
+    }
+
+    /// The same pack or part as it is to lie here, wherever it was found.
+    fn placed(&self, cargo: &Cargo) -> Cargo {
+        match cargo {
+            Cargo::Pack(info) => Cargo::Pack(*info),
+            Cargo::Part(part) => Cargo::Part(part.clone().in_life(self.lives.of_parts(part.id.pack))),
+        }
+    }
+
+    /// Exactly the bytes of a range. A store that answers with more or less breaks its contract, and what it has can't be
+    /// told.
+    async fn get_range(&self, key: &BlobKey, range: Range<u64>) -> std::result::Result<Bytes, StoreError> {
+        let asked = range.end.saturating_sub(range.start);
+        let bytes = self.store.get(key, Some(range)).await?;
+        if bytes.len() as u64 == asked {
+            return Ok(bytes);
+        }
+        let what = format!("the store answered with {} bytes where {asked} were asked for", bytes.len());
+        Err(StoreError::new(StoreErrorKind::InvalidRange, "get", Some(key)).with_source(what))
+    }
+
+    /// The stored bytes of records, in the order asked for; neighbours are fetched together. Unverified.
+    pub(crate) async fn read_records(&self, records: &[RecordRef]) -> Result<Vec<Bytes>> {
+        let mut order: Vec<(usize, &RecordRef)> = records.iter().enumerate().collect();
+        order.sort_unstable_by_key(|(_, record)| (record.pack, record.offset));
+        let mut found = vec![Bytes::new(); records.len()];
+        for of_pack in order.chunk_by(|(_, a), (_, b)| a.pack == b.pack) {
+            let Some((_, first)) = of_pack.first() else { continue };
+            let ranges: Vec<_> = of_pack.iter().map(|(number, record)| (*number, record.range())).collect();
+            self.read_of_pack(&first.pack, &ranges, &mut found).await?;
+        }
+        Ok(found)
+    }
+
+    async fn read_of_pack(&self, pack: &PackId, ranges: &[(usize, Range<u32>)], found: &mut [Bytes]) -> Result<()> {
+        // What is known may have been written again meanwhile, as other parts or whole.
+        if self.known_parts(pack).is_some() && self.read_of_parts(pack, ranges, found).await? {
+            return Ok(());
+        }
+        self.forget_parts(pack);
+        let wanted = ranges.iter().map(|(number, range)| Wanted {
+            number: *number,
+            start: u64::from(range.start),
+            length: range.end - range.start,
+        });
+        match self.read_from(&self.key_of_pack(pack)?, &wanted.collect::<Vec<_>>(), found).await {
+            Err(error) if error.kind() == StoreErrorKind::NotFound => {
+                // It may be here in parts.
+                if self.look_for_parts(pack).await?.is_empty() {
+                    return Err(self.failed(error));
+                }
+            }
+            done => return done.map_err(|error| self.failed(error)),
+        }
+        if self.read_of_parts(pack, ranges, found).await? {
+            return Ok(());
+        }
+        self.forget_parts(pack);
+        let what = format!("pack {pack} is there in parts only, and a record that is needed is not among them");
+        Err(Error::new(Problem::new(ErrorKind::NotFound, "ContentMissing", self.place(), what)))
+    }
+
+    /// Reads records from the parts that are known; false where one of them is in none of these.
+    async fn read_of_parts(&self, pack: &PackId, ranges: &[(usize, Range<u32>)], found: &mut [Bytes]) -> Result<bool> {
+        let parts = self.known_parts(pack).unwrap_or_default();
+        let mut wanted: BTreeMap<usize, Vec<Wanted>> = BTreeMap::new();
+        for (number, range) in ranges {
+            let place = parts.iter().enumerate().find_map(|(at, part)| Some((at, part.place_of(range)?)));
+            let Some((at, start)) = place else { return Ok(false) };
+            let length = range.end - range.start;
+            wanted.entry(at).or_default().push(Wanted { number: *number, start, length });
+        }
+        for (at, wanted) in wanted {
+            let Some(part) = parts.get(at) else { continue };
+            match self.read_from(&part.name().key()?, &wanted, found).await {
+                Err(error) if error.kind() == StoreErrorKind::NotFound => return Ok(false),
+                done => done.map_err(|error| self.failed(error))?,
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads from one blob, `wanted` ascending.
+    async fn read_from(
+        &self,
+        key: &BlobKey,
+        mut wanted: &[Wanted],
+        found: &mut [Bytes],
+    ) -> std::result::Result<(), StoreError> {
+        while let Some(first) = wanted.first() {
+            let (start, mut end, mut count) = (first.start, first.start, 0);
+            for one in wanted {
+                let one_end = one.start + u64::from(one.length);
+                if count > 0 && (one.start > end + MAX_GAP || one_end - start > MAX_READ) {
+                    break;
+                }
+                end = end.max(one_end);
+                count += 1;
+            }
+            let span = self.get_range(key, start..end).await?;
+            let (now, later) = wanted.split_at_checked(count).unwrap_or((wanted, &[]));
+            for one in now {
+                if let Some(place) = found.get_mut(one.number) {
+                    let from = (one.start - start) as usize;
+                    *place = span.slice(from..from + one.length as usize);
+                }
+            }
+            wanted = later;
+        }
+        Ok(())
+    }
+
+    fn known_parts(&self, pack: &PackId) -> Option<Arc<[Part]>> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner).get(pack).cloned()
+    }
+
+    fn forget_parts(&self, pack: &PackId) {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner).remove(pack);
+    }
+
+    /// The parts of a pack that are here.
+    async fn parts_of(&self, pack: &PackId) -> Result<Arc<[Part]>> {
+        let (parts, _) = self.parts_under(&PartId::keys_of(pack)?).await?;
+        Ok(parts.into_iter().filter_map(|(_, part, _)| part).collect())
+    }
+
+    /// The same; remembered, if there are any.
+    async fn look_for_parts(&self, pack: &PackId) -> Result<Arc<[Part]>> {
+        let parts = self.parts_of(pack).await?;
+        if !parts.is_empty() {
+            let mut known = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.len() >= MAX_KNOWN_PARTS {
+                // Which goes does not matter much: it is listed again when it is read again.
+                known.clear();
+            }
+            known.insert(*pack, parts.clone());
+        }
+        Ok(parts)
+    }
+
+    /// Parts below a key, with the length of each blob; without a part where its table can't be read. Those that were
+    /// condemned come apart, with their lengths.
+    async fn parts_under(&self, under: &BlobKey) -> Result<(Vec<FoundPart>, Vec<(BlobName, u64)>)> {
+        let (mut parts, mut dead) = (Vec::new(), Vec::new());
+        for blob in self.store.list_all(Some(under)).await.map_err(|error| self.failed(error))? {
+            let Some(name @ BlobName::Part(id, life)) = BlobName::of_key(&blob.key) else { continue };
+            if self.lives.is_dead(name) {
+                dead.push((name, size_of(&blob)));
+                continue;
+            }
+            match self.get_range(&blob.key, 0..id.table_bytes()).await {
+                Ok(table) => {
+                    parts.push((name, Part::of_table(id, &table).ok().map(|part| part.in_life(life)), size_of(&blob)))
+                }
+                Err(error) if error.kind() == StoreErrorKind::InvalidRange => parts.push((name, None, size_of(&blob))),
+                Err(error) if error.kind() == StoreErrorKind::NotFound => {}
+                Err(error) => return Err(self.failed(error)),
+            }
+        }
+        Ok((parts, dead))
+    }
+
+    /// What the tables tell of a pack's records that are here; verified against the manifest's word where it is whole.
+    async fn table_of(&self, info: &PackInfo) -> Result<Vec<TableLine>> {
+        let key = self.key_of_pack(&info.id)?;
+        match self.get_range(&key, info.length - info.tail_bytes()..info.length).await {
+            Ok(tail) => info.table(&tail),
+            Err(error) if error.kind() == StoreErrorKind::NotFound => {
+                let parts = self.parts_of(&info.id).await?;
+                if parts.is_empty() {
+                    return Err(self.failed(error));
+                }
+                let mut lines: Vec<TableLine> = parts.iter().flat_map(|part| part.lines().to_vec()).collect();
+                lines.sort_unstable_by_key(|line| line.offset);
+                lines.dedup_by_key(|line| line.offset);
+                Ok(lines)
+            }
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    /// The manifest of that name, verified.
+    pub(crate) async fn read_manifest(&self, id: &ManifestId) -> Result<Manifest> {
+        let bytes = self.store.get(&self.key_of_manifest(id)?, None).await.map_err(|error| self.failed(error))?;
+        Manifest::decode(&bytes, &id.digest)
+    }
+
+    /// Stores a manifest. One that is there is read back: damaged bytes under its name are replaced.
+    pub(crate) async fn put_manifest(&self, id: &ManifestId, bytes: Bytes) -> Result<()> {
+        let key = self.key_of_manifest(id)?;
+        match self.store.put(&key, bytes.clone(), PutMode::Create).await {
+            Ok(()) => Ok(()),
+            Err(error) if matches!(error.kind(), StoreErrorKind::AlreadyExists | StoreErrorKind::Unknown) => {
+                match self.store.find(&key).await.map_err(|error| self.failed(error))? {
+                    Some(there) if there == bytes => Ok(()),
+                    // The answer was lost, and it is not there.
+                    None if error.kind() == StoreErrorKind::Unknown => Err(self.failed(error)),
+                    _ => self.replace_manifest(id, bytes).await,
+                }
+            }
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    async fn holds(&self, key: &BlobKey) -> Result<bool> {
+        Ok(self.store.find_meta(key).await.map_err(|error| self.failed(error))?.is_some())
+    }
+
+    /// Stores a new pack. With `look_first`, an earlier attempt may have stored it, and it is not sent again if so.
+    pub(crate) async fn put_new_pack(&self, pack: &FinishedPack, look_first: bool) -> Result<Stored> {
+        let key = self.key_of_pack(&pack.info.id)?;
+        if look_first && self.holds(&key).await? {
+            return self.compare_pack(pack).await;
+        }
+        match self.store.put(&key, pack.bytes.clone(), PutMode::Create).await {
+            Ok(()) => Ok(Stored::Now),
+            Err(error) if error.kind() == StoreErrorKind::AlreadyExists => self.compare_pack(pack).await,
+            // The answer was lost: the pack is there whole, or it is not there.
+            Err(error) if error.kind() == StoreErrorKind::Unknown && self.holds(&key).await? => {
+                self.compare_pack(pack).await
+            }
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    /// Compares the stored pack's length and table with ours; packs are written whole, so that is enough.
+    async fn compare_pack(&self, pack: &FinishedPack) -> Result<Stored> {
+        let (key, tail) = (self.key_of_pack(&pack.info.id)?, pack.tail());
+        let stored = self.store.head(&key).await.map_err(|error| self.failed(error))?;
+        if stored.size != pack.info.length {
+            return Ok(Stored::Differs);
+        }
+        let range = pack.info.length - tail.len() as u64..pack.info.length;
+        let stored_tail = self.get_range(&key, range).await.map_err(|error| self.failed(error))?;
+        Ok(if stored_tail == tail { Stored::Already } else { Stored::Differs })
+    }
+
+    /// Stores verified bytes of another slot; true if this call put them there.
+    pub(crate) async fn put_cargo(&self, cargo: &Cargo, bytes: Bytes) -> Result<bool> {
+        let cargo = self.placed(cargo);
+        let key = self.key_of(&cargo)?;
+        let put = self.create(&cargo, |mode| self.store.put(&key, bytes.clone(), mode)).await?;
+        put.map_err(|error| self.failed(error))
+    }
+
+    /// Writes what is not there, or is there with another length; true if this call wrote it.
+    async fn create<F: Future<Output = Result<(), StoreError>>>(
+        &self,
+        cargo: &Cargo,
+        write: impl Fn(PutMode) -> F,
+    ) -> Result<Result<bool, StoreError>> {
+        match write(PutMode::Create).await {
+            Err(error) if error.kind() == StoreErrorKind::AlreadyExists => match self.is_whole(cargo).await? {
+                true => Ok(Ok(false)),
+                false => Ok(write(PutMode::Overwrite).await.map(|()| true)),
+            },
+            // The answer was lost, and it is there.
+            Err(error) if error.kind() == StoreErrorKind::Unknown && self.is_whole(cargo).await? => Ok(Ok(true)),
+            done => Ok(done.map(|()| true)),
+        }
+    }
+
+    /// What is here in just the form that is asked for, to be copied as it is.
+    pub(crate) async fn find_cargo(&self, request: &Request) -> Result<Option<Cargo>> {
+        let whole = Cargo::Pack(request.pack);
+        if request.whole && self.is_whole(&whole).await? {
+            return Ok(Some(whole));
+        }
+        let parts = self.parts_of(&request.pack.id).await?;
+        let same = parts.iter().find(|part| part.extents() == request.extents);
+        Ok(same.cloned().map(Cargo::Part))
+    }
+
+    /// Whether what lies there has the right length.
+    async fn is_whole(&self, cargo: &Cargo) -> Result<bool> {
+        let there = self.store.find_meta(&self.key_of(cargo)?).await.map_err(|error| self.failed(error))?;
+        Ok(there.is_some_and(|blob| blob.size == cargo.length()))
+    }
+
+    /// A whole pack or part, its every record verified.
+    pub(crate) async fn verified(&self, cargo: &Cargo, workers: &Workers) -> Result<Bytes> {
+        let bytes = self.store.get(&self.key_of(cargo)?, None).await.map_err(|error| self.failed(error))?;
+        let (whole, copy) = (cargo.clone(), bytes.clone());
+        workers.run(move || whole.verify(&copy)).await.map_err(|error| {
+            Error::corrupt(format!("{}, {}", self.place, error.target()), "the pack is damaged").with_source(error)
+        })?;
+        Ok(bytes)
+    }
+
+    /// Puts a verified manifest in place of a damaged one.
+    pub(crate) async fn replace_manifest(&self, id: &ManifestId, bytes: Bytes) -> Result<()> {
+        self.store.put(&self.key_of_manifest(id)?, bytes, PutMode::Overwrite).await.map_err(|error| self.failed(error))
+    }
+
+    /// The records of a pack within `extents` that are here and good.
+    pub(crate) async fn good_records(
+        &self,
+        pack: &PackInfo,
+        extents: &Extents,
+        workers: &Workers,
+    ) -> Result<Vec<(TableLine, Bytes)>> {
+        let lines = self.table_of(pack).await?;
+        let wanted: Vec<TableLine> = lines.into_iter().filter(|line| extents.covers(&line.range())).collect();
+        let mut bytes = vec![Bytes::new(); wanted.len()];
+        let ranges: Vec<_> = wanted.iter().enumerate().map(|(number, line)| (number, line.range())).collect();
+        self.read_of_pack(&pack.id, &ranges, &mut bytes).await?;
+        let good = move || {
+            let records = wanted.into_iter().zip(bytes);
+            records.filter(|(line, bytes)| Digest::of(bytes) == line.hash).collect()
+        };
+        Ok(workers.run(good).await)
+    }
+
+    /// The records of a damaged pack or part that are still good; an error where its table can't be read.
+    pub(crate) async fn good_records_of(&self, cargo: &Cargo) -> Result<Vec<(TableLine, Bytes)>> {
+        let blob = self.store.get(&self.key_of(cargo)?, None).await.map_err(|error| self.failed(error))?;
+        cargo.records_in(&blob)
+    }
+
+    /// Puts verified bytes here, in place of damaged ones if there are any; gives what they are here.
+    pub(crate) async fn replace(&self, cargo: &Cargo, bytes: Bytes) -> Result<Cargo> {
+        let cargo = self.placed(cargo);
+        let done = self.store.put(&self.key_of(&cargo)?, bytes, PutMode::Overwrite).await;
+        self.forget_parts(&cargo.pack());
+        done.map(|()| cargo).map_err(|error| self.failed(error))
+    }
+
+    /// Copies from another slot of the same store; true if this call put it here, `None` if it is not there any more, or is
+    /// damaged there: a copy of that would be damaged too, and nobody would know.
+    pub(crate) async fn copy_cargo(&self, from: &Slot, cargo: &Cargo, workers: &Workers) -> Result<Option<bool>> {
+        if !from.is_good(cargo, workers).await? {
+            return Ok(None);
+        }
+        let placed = self.placed(cargo);
+        let source = from.key.join(from.key_of(cargo)?.as_str())?;
+        let target = self.key.join(self.key_of(&placed)?.as_str())?;
+        match self.create(&placed, |mode| self.of.copy(&source, &target, mode)).await? {
+            // The store has said that it is done, which is not to say that all of it is there.
+            Ok(true) if !self.is_whole(&placed).await? => {
+                let what = format!("the store's copy of {target} is not as long as what it was made of");
+                Err(Error::corrupt(self.place(), what))
+            }
+            Ok(copied) => Ok(Some(copied)),
+            Err(error) if error.kind() == StoreErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    /// Whether a pack or part can be copied from here: every record of it is verified, once.
+    async fn is_good(&self, cargo: &Cargo, workers: &Workers) -> Result<bool> {
+        let key = self.key_of(cargo)?;
+        let known = || self.good.lock().unwrap_or_else(PoisonError::into_inner);
+        if known().contains(&key) {
+            return Ok(true);
+        }
+        let good = self.verified(cargo, workers).await.is_ok();
+        let mut known = known();
+        if good {
+            if known.len() >= MAX_KNOWN_GOOD {
+                known.clear();
+            }
+            known.insert(key);
+        }
+        Ok(good)
+    }
+
+    /// What is here of a pack.
+    pub(crate) async fn holding(&self, pack: &PackId) -> Result<Holding> {
+        let mut found = BTreeMap::new();
+        self.forget_parts(pack);
+        self.add_parts(&PartId::keys_of(pack)?, &mut found).await?;
+        let mut holding: Holding = found.remove(pack).unwrap_or_default();
+        holding.life = self.lives.of_pack(*pack);
+        holding.whole = self
+            .store
+            .find_meta(&self.key_of_pack(pack)?)
+            .await
+            .map_err(|error| self.failed(error))?
+            .map(|blob| size_of(&blob));
+        Ok(holding)
+    }
+
+    /// What is here of the packs of the given uploads.
+    pub(crate) async fn holdings(
+        &self,
+        uploads: impl IntoIterator<Item = UploadId>,
+    ) -> Result<BTreeMap<PackId, Holding>> {
+        let mut found = BTreeMap::new();
+        for upload in uploads {
+            self.add_holdings(&format!("packs/{upload}").parse()?, &format!("parts/{upload}").parse()?, &mut found)
+                .await?;
+        }
+        Ok(found)
+    }
+
+    /// What is here of any pack.
+    pub(crate) async fn all_holdings(&self) -> Result<BTreeMap<PackId, Holding>> {
+        let mut found = BTreeMap::new();
+        self.add_holdings(&"packs".parse()?, &"parts".parse()?, &mut found).await?;
+        Ok(found)
+    }
+
+    async fn add_holdings(
+        &self,
+        packs: &BlobKey,
+        parts: &BlobKey,
+        found: &mut BTreeMap<PackId, Holding>,
+    ) -> Result<()> {
+        for blob in self.store.list_all(Some(packs)).await.map_err(|error| self.failed(error))? {
+            let Some(name @ BlobName::Pack(id, life)) = BlobName::of_key(&blob.key) else { continue };
+            let holding = found.entry(id).or_default();
+            match life.cmp(&self.lives.of_pack(id)) {
+                Ordering::Less => holding.dead.push((name, size_of(&blob))),
+                Ordering::Equal => (holding.whole, holding.life) = (Some(size_of(&blob)), life),
+                // Of a commit that this log does not have: it is not read under that name, and is no garbage either.
+                Ordering::Greater => holding.foreign.push((name, size_of(&blob))),
+            }
+        }
+        self.add_parts(parts, found).await
+    }
+
+    async fn add_parts(&self, under: &BlobKey, found: &mut BTreeMap<PackId, Holding>) -> Result<()> {
+        let (parts, dead) = self.parts_under(under).await?;
+        for (name, part, size) in parts {
+            let Some(pack) = name.pack() else { continue };
+            let holding: &mut Holding = found.entry(pack).or_default();
+            match part.filter(|part| part.length() == size) {
+                Some(part) => holding.parts.push(part),
+                None => holding.broken.push(name),
+            }
+        }
+        for (name, size) in dead {
+            let Some(pack) = name.pack() else { continue };
+            found.entry(pack).or_default().dead.push((name, size));
+        }
+        Ok(())
+    }
+
+    /// All manifests that are here, with their lengths.
+    pub(crate) async fn all_manifests(&self) -> Result<BTreeMap<BlobName, u64>> {
+        let blobs = self.store.list_all(Some(&"manifests".parse()?)).await.map_err(|error| self.failed(error))?;
+        let named = blobs.into_iter().filter_map(|blob| Some((BlobName::of_key(&blob.key)?, size_of(&blob))));
+        Ok(named.filter(|(name, _)| matches!(name, BlobName::Manifest(..))).collect())
+    }
+
+    /// Whether a manifest was condemned here.
+    pub(crate) fn is_dead(&self, name: BlobName) -> bool {
+        self.lives.is_dead(name)
+    }
+
+    /// Removes a blob; it may be gone.
+    pub(crate) async fn delete(&self, name: BlobName) -> Result<()> {
+        if let Some(pack) = name.pack() {
+            self.forget_parts(&pack);
+        }
+        self.store.delete(&name.key()?).await.map_err(|error| self.failed(error))
+    }
+
+    /// Removes a whole pack; it may be gone.
+    pub(crate) async fn delete_pack(&self, id: &PackId) -> Result<()> {
+        self.delete(BlobName::Pack(*id, self.lives.of_pack(*id))).await
+    }
+
+    /// Removes every pack of an upload that was given up.
+    pub(crate) async fn remove_upload(&self, upload: UploadId) -> Result<()> {
+        for id in self.holdings([upload]).await?.into_keys() {
+            self.delete_pack(&id).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes durable what an earlier or another process has put here: packs and parts of the given uploads, and a manifest.
+    /// Before a commit says that it is here.
+    pub(crate) async fn persist(
+        &self,
+        uploads: impl IntoIterator<Item = UploadId>,
+        manifest: Option<&ManifestId>,
+    ) -> Result<()> {
+        let packs = uploads.into_iter().flat_map(|upload| [format!("packs/{upload}"), format!("parts/{upload}")]);
+        for under in packs.chain(manifest.map(|manifest| format!("manifests/{}", manifest.upload))) {
+            self.store.persist(&under.parse()?).await.map_err(|error| self.failed(error))?;
+        }
+        Ok(())
+    }
+}
+
+/// A part by its name, what it is where its table can be read, and its length.
+type FoundPart = (BlobName, Option<Part>, u64);
+
+/// The size of a blob as the store tells it. None is larger than a blob may be: one that is told to be is damaged, and must not
+/// spoil a sum.
+fn size_of(blob: &BlobMeta) -> u64 {
+    blob.size.min(MAX_BLOB_BYTES + 1)
+}
