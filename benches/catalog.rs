@@ -9,8 +9,10 @@ use std::time::Instant;
 
 use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
+use compute_gallery::publish::NewManagedImage;
+use compute_gallery::read::Scope;
 use compute_gallery::store::MemoryStore;
-use compute_gallery::{GalleryService, NewImageVersion, NewManagedImage, Scope, Session};
+use compute_gallery::{GalleryService, NewImageVersion, Session};
 use futures::executor::block_on;
 use futures::future::try_join_all;
 use std::future::IntoFuture;

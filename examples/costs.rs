@@ -4,10 +4,11 @@
 
 use std::error::Error;
 
+use compute_gallery::billing::{Cost, Prices};
 use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::store::MemoryStore;
-use compute_gallery::{Cost, GalleryService, NewImageVersion, Prices};
+use compute_gallery::{GalleryService, NewImageVersion};
 use futures::executor::block_on;
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -4,10 +4,11 @@
 
 use std::error::Error;
 
+use compute_gallery::change::LifecyclePolicy;
 use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::store::MemoryStore;
-use compute_gallery::{GalleryService, LifecyclePolicy, NewImageVersion, Plan, Session};
+use compute_gallery::{GalleryService, NewImageVersion, Plan, Session};
 use futures::executor::block_on;
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -19,10 +19,9 @@ use compute_gallery::model::{
     Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageIdentifier, ImageVersion, ImageVersionId, OsState,
     OsType, PublishingProfile, Region, RegionCatalog, TargetRegions, VersionNumber,
 };
+use compute_gallery::replicate::{AggregatedState, ReplicationReport};
 use compute_gallery::store::FsStore;
-use compute_gallery::{
-    AggregatedState, ErrorKind, GalleryService, NewImageVersion, Published, ReplicationReport, Session,
-};
+use compute_gallery::{ErrorKind, GalleryService, NewImageVersion, Published, Session};
 use futures::StreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
 use lexopt::ValueExt;

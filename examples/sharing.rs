@@ -73,7 +73,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         println!("bob sees {}", shared.unique_id);
     }
     let public: PublicImageId = "/SharedGalleries/dev-CONTOSO/Images/web/Versions/latest".parse()?;
-    let (deployed, _) = bob.deploy_public(&public, &home).to_writer(Vec::new()).await?;
+    let (deployed, _) = bob.deploy(&public, &home).to_writer(Vec::new()).await?;
     println!("bob deploys {public}: {} bytes", deployed.virtual_size);
 
     println!("\n# Who did what, and what allowed it");

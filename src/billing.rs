@@ -10,7 +10,7 @@ use crate::model::{Region, StorageAccountType};
 /// A host's prices, in millionths of its currency.
 ///
 /// ```
-/// use compute_gallery::Prices;
+/// use compute_gallery::billing::Prices;
 /// use compute_gallery::model::StorageAccountType;
 ///
 /// // 0.05 per GiB and month, 0.02 per GiB over a border; three zones cost more.

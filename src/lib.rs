@@ -71,7 +71,7 @@
 struct Readme;
 
 pub mod access;
-mod billing;
+pub mod billing;
 mod catalog;
 pub mod content;
 pub mod disk;
@@ -82,6 +82,7 @@ pub mod image;
 pub mod model;
 pub mod placement;
 mod progress;
+mod regions;
 mod replica;
 mod replication;
 mod service;
@@ -90,19 +91,14 @@ pub mod store;
 pub mod testkit;
 
 pub use access::Caller;
-pub use billing::{Cost, CostLine, Prices};
 pub use catalog::{Authorization, CarriedIdentity, Commit, Event, ImageContent, StoreName, UploadName, ZoneBlobs};
 pub use error::{Error, ErrorKind, Problem, Result};
 pub use progress::Progress;
-pub use replication::{
-    AggregatedState, RegionalReplicationStatus, ReplicationControl, ReplicationState, ReplicationStatus,
-};
-pub use service::{
-    BootImage, CatalogView, Collecting, CollectionReport, Deletion, Deployed, Deployment, GalleryService,
-    GalleryServiceBuilder, Generalized, Image, ImageReader, ImageSource, ImportNote, ImportReport, LatestCandidate,
-    LatestVerdict, LifecyclePolicy, ListPage, LocalDisks, MachineName, NewImageVersion, NewManagedImage, NewSnapshot,
-    NewVm, OnFailure, Operation, OsProfile, Plan, PublicGallery, PublicImageId, Published, Publishing,
-    RegionCollection, RegionPlan, RegionReport, Replication, ReplicationReport, ScaleSet, Scope, ScrubReport,
-    Scrubbing, Session, SharedGallery, SharedImage, SharedImageVersion, SnapshotDisks, SoftDeletedVersion,
-    SourceMachine, Specialized, Usage, VhdBlob,
-};
+pub use service::change::{Deletion, Operation, Plan};
+pub use service::deploy::{Deployment, ImageReader, ImageRef};
+pub use service::publish::{ImageSource, NewImageVersion, Published, Publishing};
+pub use service::read::{CatalogView, PublicImageId};
+pub use service::replicate::{Replication, ReplicationStatus};
+pub use service::session::{GalleryService, GalleryServiceBuilder, Session};
+pub use service::upkeep::{Collecting, Scrubbing};
+pub use service::{change, deploy, publish, read, replicate, upkeep};

@@ -11,7 +11,12 @@ use std::fmt::Write;
 use std::io::Cursor;
 
 use compute_gallery::access::*;
+use compute_gallery::billing::Prices;
+use compute_gallery::change::LifecyclePolicy;
+use compute_gallery::deploy::OsProfile;
 use compute_gallery::model::*;
+use compute_gallery::publish::{NewManagedImage, NewSnapshot, VhdBlob};
+use compute_gallery::read::{PublicGallery, Scope};
 use compute_gallery::*;
 use futures::StreamExt;
 use futures::executor::block_on;
@@ -350,7 +355,7 @@ fn direct_sharing_reaches_tenants_and_subscriptions_and_tells_no_more_than_it_mu
         let world = World::filled(Some(SharingProfile::new(SharingPermissions::Groups))).await;
         let (root, bob) = (world.session("root"), world.session("bob"));
         let id: PublicImageId = "/SharedGalleries/dev-G/Images/web/Versions/latest".parse().unwrap();
-        let deploy = |session: &Session| session.deploy_public(&id, &region()).to_writer(Cursor::new(Vec::new()));
+        let deploy = |session: &Session| session.deploy(&id, &region()).to_writer(Cursor::new(Vec::new()));
         let unknown = deploy(&bob).await.unwrap_err();
         assert_eq!(unknown.code(), "GalleryImageNotFound");
         let add = |subscriptions: &[&str], tenants: &[&str]| SharingUpdate::Add {
@@ -409,7 +414,7 @@ fn a_community_gallery_is_for_everybody_under_its_public_name() {
         assert_eq!(gallery.publisher_contact.as_deref(), Some("images@contoso.example"));
         assert_eq!(gallery.eula.as_deref(), Some("free"));
         let id: PublicImageId = format!("/CommunityGalleries/{name}/Images/web/Versions/1.0.0").parse().unwrap();
-        let bytes = nobody.deploy_public(&id, &region()).to_writer(Cursor::new(Vec::new())).await.unwrap().1;
+        let bytes = nobody.deploy(&id, &region()).to_writer(Cursor::new(Vec::new())).await.unwrap().1;
         assert_eq!(bytes.into_inner(), vec![7; 4096]);
         let error = root.delete(gallery_id()).cascade().await.unwrap_err();
         assert!(error.to_string().contains("reset its sharing"), "{error}");
@@ -476,7 +481,7 @@ fn a_denial_at_a_version_holds_through_its_definition_sharing_and_a_lifecycle() 
         assert!(ann.view().latest(&image_id(), &region()).is_err());
         assert!(ann.deploy(image_id(), &region()).to_writer(Vec::new()).await.is_err());
         let public: PublicImageId = "/SharedGalleries/dev-G/Images/web".parse().unwrap();
-        assert!(ann.deploy_public(&public, &region()).to_writer(Vec::new()).await.is_err());
+        assert!(ann.deploy(&public, &region()).to_writer(Vec::new()).await.is_err());
         let policy = LifecyclePolicy::new(1, "westeurope=2".parse().unwrap());
         let error = ann.apply_lifecycle(&image_id(), policy).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Forbidden, "{error}");
@@ -504,8 +509,8 @@ fn a_consumer_is_told_nothing_of_the_owners_ids() {
         let id: PublicImageId = "/SharedGalleries/dev-G/Images/web/Versions/1.0.0".parse().unwrap();
         let bob = world.session("bob");
         let errors = [
-            bob.deploy_public(&id, &"eastus".parse().unwrap()).to_writer(Vec::new()).await.unwrap_err(),
-            bob.deploy_public(&id, &region()).data_disk(3).to_writer(Vec::new()).await.unwrap_err(),
+            bob.deploy(&id, &"eastus".parse().unwrap()).to_writer(Vec::new()).await.unwrap_err(),
+            bob.deploy(&id, &region()).data_disk(3).to_writer(Vec::new()).await.unwrap_err(),
         ];
         for error in errors {
             assert!(!error.to_string().contains("/subscriptions/"), "{error}");
@@ -634,7 +639,6 @@ async fn without_rights(world: &World, stored: &ImageVersion, name: &str) -> Opt
         "replication_status" => session.replication_status(&version_id()).await.err(),
         "watch_replication" => Box::pin(session.watch_replication(&version_id())).next().await?.err(),
         "deploy" => session.deploy(version_id(), &home).to_writer(Vec::new()).await.err(),
-        "deploy_public" => session.deploy_public(&public, &home).to_writer(Vec::new()).await.err(),
         "pool" => session.pool(version_id(), &home).await.err(),
         "boot_image" => session.boot_image(version_id(), &home).await.err(),
         "define_role" => session.define_role(RoleDefinition::new("r", "r").unwrap()).await.err(),

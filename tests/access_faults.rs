@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use compute_gallery::access::*;
 use compute_gallery::model::*;
+use compute_gallery::publish::NewSnapshot;
+use compute_gallery::read::PublicGallery;
 use compute_gallery::*;
 use futures::StreamExt;
 use futures::executor::block_on;
@@ -63,12 +65,12 @@ fn of(id: &str, who: &str, role: &str, scope: impl Into<AccessScope>) -> RoleAss
     RoleAssignment::new(id, principal(who), role.parse().unwrap(), scope).unwrap()
 }
 
-async fn deploys(session: &Session, image: impl Into<ResourceId>) -> bool {
+async fn deploys(session: &Session, image: impl Into<ImageRef>) -> bool {
     session.deploy(image, &region()).to_writer(Vec::new()).await.is_ok()
 }
 
 async fn deploys_public(session: &Session, id: &str) -> bool {
-    session.deploy_public(&id.parse().unwrap(), &region()).to_writer(Vec::new()).await.is_ok()
+    session.deploy(id.parse::<PublicImageId>().unwrap(), &region()).to_writer(Vec::new()).await.is_ok()
 }
 
 async fn forbidden<T: std::fmt::Debug>(operation: impl IntoFuture<Output = Result<T>>) -> Error {

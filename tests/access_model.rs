@@ -27,9 +27,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use compute_gallery::access::*;
+use compute_gallery::billing::Prices;
+use compute_gallery::change::LifecyclePolicy;
 use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::host::Workers;
 use compute_gallery::model::*;
+use compute_gallery::publish::{LocalDisks, NewManagedImage, NewSnapshot, SourceMachine, VhdBlob};
+use compute_gallery::read::{PublicGallery, Scope};
 use compute_gallery::store::MemoryStore;
 use compute_gallery::testkit::{ManualClock, SeededEntropy};
 use compute_gallery::*;
@@ -892,7 +896,7 @@ impl History {
                         Some(patch) => id.clone().with_version(format!("1.0.{patch}").parse().unwrap()),
                         None => id.clone(),
                     };
-                    let deployed = session.deploy_public(&id, &region()).to_writer(Vec::new()).await;
+                    let deployed = session.deploy(&id, &region()).to_writer(Vec::new()).await;
                     let expected = model.deploy_public(caller, (gallery, image), patch, is_community);
                     self.same(caller, "deploy_public", &id, &expected, &answer(deployed));
                 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
+use compute_gallery::publish::NewManagedImage;
 use compute_gallery::store::{FsStore, MemoryStore, StoreError, StoreErrorKind};
 use compute_gallery::testkit::{Fault, Faults, FaultyStore};
 use compute_gallery::*;

@@ -19,6 +19,7 @@ use std::time::Duration;
 use compute_gallery::disk::{DiskFormat, DiskNote, DiskSource, VhdFooter};
 use compute_gallery::image::ImageDigest;
 use compute_gallery::model::*;
+use compute_gallery::publish::{ImportNote, LocalDisks};
 use compute_gallery::store::{BlobStoreExt, MemoryStore, StoreErrorKind};
 use compute_gallery::testkit::{Fault, FaultyStore};
 use compute_gallery::*;

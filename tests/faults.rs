@@ -11,6 +11,7 @@ use compute_gallery::access::SharingUpdate;
 use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::host::Entropy;
 use compute_gallery::model::*;
+use compute_gallery::publish::{NewManagedImage, NewSnapshot};
 use compute_gallery::store::{BlobStore, BlobStoreExt, MemoryStore, RetryPolicy, StoreErrorKind};
 use compute_gallery::testkit::{Fault, Faults, FaultyStore, ManualClock, SeededEntropy};
 use compute_gallery::*;

@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use compute_gallery::access::SharingUpdate;
+use compute_gallery::billing::Prices;
+use compute_gallery::deploy::OsProfile;
 use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
+use compute_gallery::publish::{LocalDisks, NewManagedImage, NewSnapshot, SourceMachine, VhdBlob};
 use compute_gallery::store::MemoryStore;
 use compute_gallery::testkit::ManualClock;
 use compute_gallery::*;
@@ -831,7 +834,11 @@ fn a_public_name_is_one_that_a_path_can_hold() {
         session.publish(new("1.0.0", "westeurope", disk())).await.unwrap();
         let sharing = session.share_gallery(&gallery_id(), SharingUpdate::EnableCommunity).await.unwrap();
         let id = format!("/communitygalleries/{}/images/WEB", sharing.public_name.unwrap().to_ascii_uppercase());
-        session.deploy_public(&id.parse().unwrap(), &region("westeurope")).to_writer(Vec::new()).await.unwrap();
+        session
+            .deploy(id.parse::<PublicImageId>().unwrap(), &region("westeurope"))
+            .to_writer(Vec::new())
+            .await
+            .unwrap();
     });
 }
 

@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::image::ImageDigest;
 use compute_gallery::model::*;
+use compute_gallery::read::Scope;
 use compute_gallery::store::FsStore;
 use compute_gallery::*;
 use futures::executor::block_on;

@@ -5,6 +5,7 @@
 use std::io::Cursor;
 
 use bytes::Bytes;
+use compute_gallery::deploy::Deployed;
 use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::host::Entropy;
 use compute_gallery::model::*;

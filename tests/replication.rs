@@ -14,6 +14,7 @@ use chrono::{DateTime, Utc};
 use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::host::{Clock, Workers};
 use compute_gallery::model::*;
+use compute_gallery::replicate::{AggregatedState, OnFailure};
 use compute_gallery::store::{
     BlobKey, BlobMeta, BlobStore, BlobStoreExt, MemoryStore, Page, PutMode, RetryPolicy, StoreErrorKind, StoreResult,
 };

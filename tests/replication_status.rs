@@ -7,6 +7,7 @@ use std::time::Duration;
 use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::host::Clock;
 use compute_gallery::model::*;
+use compute_gallery::replicate::{AggregatedState, RegionalReplicationStatus, ReplicationState};
 use compute_gallery::store::{MemoryStore, StoreErrorKind};
 use compute_gallery::testkit::{Fault, Faults, FaultyStore, ManualClock};
 use compute_gallery::*;

@@ -21,6 +21,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::host::Workers;
 use compute_gallery::model::*;
+use compute_gallery::read::{LatestVerdict, Scope};
 use compute_gallery::store::MemoryStore;
 use compute_gallery::testkit::{ManualClock, SeededEntropy};
 use compute_gallery::*;

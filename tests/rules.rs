@@ -7,9 +7,16 @@ use std::io::Cursor;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use compute_gallery::billing::Prices;
+use compute_gallery::change::LifecyclePolicy;
+use compute_gallery::deploy::OsProfile;
 use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::placement::{Autoscaler, PlacementPolicy, Pool, ReplicaState, Request};
+use compute_gallery::publish::{
+    ImportReport, LocalDisks, NewManagedImage, NewSnapshot, SnapshotDisks, SourceMachine, VhdBlob,
+};
+use compute_gallery::read::{LatestVerdict, Scope};
 use compute_gallery::store::MemoryStore;
 use compute_gallery::testkit::ManualClock;
 use compute_gallery::*;
@@ -466,7 +473,7 @@ async fn managed_image(session: &Session, name: &str, place: &str) -> ManagedIma
     id
 }
 
-async fn bytes_of(session: &Session, id: impl Into<ResourceId>, lun: Option<u32>) -> Vec<u8> {
+async fn bytes_of(session: &Session, id: impl Into<ImageRef>, lun: Option<u32>) -> Vec<u8> {
     let deployment = session.deploy(id, &region("westeurope"));
     let deployment = if let Some(lun) = lun { deployment.data_disk(lun) } else { deployment };
     deployment.to_writer(Cursor::new(Vec::new())).await.unwrap().1.into_inner()

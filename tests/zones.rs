@@ -6,6 +6,7 @@ use std::io::Cursor;
 
 use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
+use compute_gallery::publish::NewManagedImage;
 use compute_gallery::store::{BlobStore, BlobStoreExt, MemoryStore, StoreErrorKind};
 use compute_gallery::testkit::{Fault, Faults, FaultyStore, ManualClock, SeededEntropy};
 use compute_gallery::*;

@@ -109,8 +109,7 @@ fn spread(record: &[u8], chunk: &mut [u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::content::chunk::occupied_blocks;
-    use crate::content::chunk::occupied_runs;
+    use crate::content::chunk::{occupied_blocks, occupied_runs};
     use proptest::prelude::*;
 
     use super::*;

@@ -6,7 +6,7 @@
 #[non_exhaustive]
 pub enum DiskFormat {
     /// The guest's bytes and nothing else. A file that looks like another format, or is compressed, is refused by default:
-    /// [`DiskSource::with_any_raw_content`].
+    /// [`DiskSource::with_any_raw_content`](crate::disk::DiskSource::with_any_raw_content).
     Raw,
     /// A Virtual Hard Disk: fixed or dynamic when read, fixed when written. Differencing disks are refused: backing
     /// files are never followed.

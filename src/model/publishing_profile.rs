@@ -241,7 +241,10 @@ impl TargetRegions {
     /// `Invalid` for an empty list, and for each region that is repeated.
     pub fn new(regions: Vec<TargetRegion>) -> Result<Self> {
         if regions.is_empty() {
-            return Err(Error::invalid(TARGET, "the list of target regions is empty: name at least the version's own location"));
+            return Err(Error::invalid(
+                TARGET,
+                "the list of target regions is empty: name at least the version's own location",
+            ));
         }
         let mut seen = BTreeSet::new();
         let twice = regions.iter().enumerate().filter(|(_, target)| !seen.insert(&target.region));

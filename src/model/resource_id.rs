@@ -4,10 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::body::from_body_by;
-use super::serde_as_text;
 use super::{
     DiskId, GalleryName, ImageName, ManagedImageId, ResourceGroupName, SnapshotId, StorageAccountId, SubscriptionId,
-    VersionNumber, VirtualMachineId,
+    VersionNumber, VirtualMachineId, serde_as_text,
 };
 use crate::error::{Error, Problem, Result};
 

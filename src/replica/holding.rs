@@ -48,6 +48,16 @@ impl Holding {
         whole.into_iter().chain(self.parts.iter().map(|part| (part.name(), part.length())))
     }
 
+    /// Takes a blob out.
+    pub(crate) fn remove(&mut self, name: BlobName) {
+        if matches!(name, BlobName::Pack(_, life) if life == self.life) {
+            self.whole = None;
+        }
+        self.parts.retain(|part| part.name() != name);
+        self.broken.retain(|broken| *broken != name);
+        self.dead.retain(|(dead, _)| *dead != name);
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.whole.is_none() && self.parts.is_empty() && self.broken.is_empty()
     }

@@ -117,7 +117,7 @@ impl Slot {
     }
 
     /// The same pack or part as it is to lie here, wherever it was found.
-    fn placed(&self, cargo: &Cargo) -> Cargo {
+    pub(crate) fn placed(&self, cargo: &Cargo) -> Cargo {
         match cargo {
             Cargo::Pack(info) => Cargo::Pack(*info),
             Cargo::Part(part) => Cargo::Part(part.clone().in_life(self.lives.of_parts(part.id.pack))),

@@ -10,7 +10,7 @@ use futures::future::{BoxFuture, Either, join_all, select};
 use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::control::{Command, ReplicationControl};
-use super::plan::{Holdings, Lacking, compare};
+use super::lacking::{Holdings, Lacking, compare};
 use super::spread::{Sender, Spread, Transfer};
 use crate::content::manifest::Manifest;
 use crate::content::names::{ManifestId, UploadId};

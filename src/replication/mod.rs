@@ -5,17 +5,17 @@
 //! does; the other slots get it from one that has it. What has arrived is seen by listing the slots, so an interrupted run
 //! goes on where it was, in whichever process.
 
-mod board;
 mod control;
 mod engine;
-mod plan;
+mod lacking;
 mod spread;
 mod status;
+mod tracker;
 mod under_way;
 
 pub use control::ReplicationControl;
 pub use status::{AggregatedState, RegionalReplicationStatus, ReplicationState, ReplicationStatus};
 
-pub(crate) use board::Board;
 pub(crate) use engine::{ANOTHER_FAILED, CANCELLED, Engine, Moved, OUT_OF_TIME, RegionRun, look, stopped, time_is_up};
+pub(crate) use tracker::Board;
 pub(crate) use under_way::UnderWay;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::board::Board;
 use super::status::{RegionalReplicationStatus, ReplicationState};
+use super::tracker::Board;
 use crate::model::{ImageVersionId, Region};
 
 /// The boards of the replications that this process carries out now, by version and by a number of their own.

@@ -3,6 +3,7 @@
 use compute_gallery::access::*;
 use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
+use compute_gallery::publish::{NewManagedImage, NewSnapshot};
 use compute_gallery::store::MemoryStore;
 use compute_gallery::testkit::ManualClock;
 use compute_gallery::*;

@@ -8,6 +8,7 @@ use compute_gallery::content::Digest;
 use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::image::ImageDigest;
 use compute_gallery::model::*;
+use compute_gallery::publish::{NewManagedImage, NewSnapshot, SnapshotDisks};
 use compute_gallery::*;
 
 use crate::world::{REGIONS, World};

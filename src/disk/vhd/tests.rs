@@ -11,13 +11,10 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
 use super::fields::checksum;
-use super::footer::DiskType;
-use super::footer::fixed_footer;
-use super::footer::{Footer, Geometry, NO_OFFSET};
+use super::footer::{DiskType, Footer, Geometry, NO_OFFSET, fixed_footer};
 use crate::disk::format::VhdFooter;
 use crate::disk::note::DiskNote;
-use crate::disk::read_at::ReadAt;
-use crate::disk::read_at::SharedDisk;
+use crate::disk::read_at::{ReadAt, SharedDisk};
 use crate::disk::vhd::open::open;
 use crate::error::{ErrorKind, Result};
 

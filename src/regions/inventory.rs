@@ -1,0 +1,103 @@
+//! What a region has.
+
+use std::collections::BTreeMap;
+
+use super::stores::Regions;
+use crate::catalog::{Condemned, State, ZoneBlobs};
+use crate::content::blob_name::BlobName;
+use crate::content::names::{PackId, SlotId};
+use crate::error::Result;
+use crate::model::Region;
+use crate::replica::holding::Holding;
+use crate::replica::parcel::Cargo;
+use crate::replica::slot::Slot;
+use crate::store::BlobKey;
+
+/// A blob of a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Blob {
+    pub(crate) slot: SlotId,
+    pub(crate) name: BlobName,
+}
+
+/// Blobs with their sizes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Blobs(pub(crate) BTreeMap<Blob, u64>);
+
+impl Blobs {
+    pub(crate) fn first(self, count: usize) -> Self {
+        Self(self.0.into_iter().take(count).collect())
+    }
+
+    /// As a commit names them.
+    pub(crate) fn names(&self) -> Result<Vec<ZoneBlobs>> {
+        let mut zones: BTreeMap<u32, Vec<BlobKey>> = BTreeMap::new();
+        for Blob { slot, name } in self.0.keys() {
+            let key: BlobKey = format!("slots/{}/{}", slot.number, name.key()?).parse()?;
+            zones.entry(slot.zone as u32 + 1).or_default().push(key);
+        }
+        Ok(zones.into_iter().map(|(zone, keys)| ZoneBlobs { zone, keys }).collect())
+    }
+}
+
+/// What a region has.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Inventory {
+    pub(crate) slots: BTreeMap<SlotId, (Slot, BTreeMap<PackId, Holding>)>,
+    pub(crate) manifests: BTreeMap<SlotId, BTreeMap<BlobName, u64>>,
+}
+
+impl Inventory {
+    /// Lists the region's slots; what was condemned by `state` is told apart.
+    pub(crate) async fn list(regions: &Regions, state: &State, region: &Region) -> Result<Self> {
+        let mut inventory = Self::default();
+        for (id, slot) in regions.slots(state, region).await? {
+            inventory.manifests.insert(id, slot.all_manifests().await?);
+            let holdings = slot.all_holdings().await?;
+            inventory.slots.insert(id, (slot, holdings));
+        }
+        Ok(inventory)
+    }
+
+    /// Takes blobs out.
+    pub(crate) fn remove(&mut self, blobs: &Blobs) {
+        for Blob { slot, name } in blobs.0.keys() {
+            match name.pack() {
+                Some(pack) => {
+                    let holdings = self.slots.get_mut(slot).map(|(_, holdings)| holdings);
+                    holdings.into_iter().filter_map(|holdings| holdings.get_mut(&pack)).for_each(|of| of.remove(*name));
+                }
+                None => {
+                    self.manifests.get_mut(slot).map(|manifests| manifests.remove(name));
+                }
+            }
+        }
+    }
+
+    /// Adds a pack or part, unless it is on the list.
+    pub(crate) fn add(&mut self, slot: SlotId, parcel: Cargo) {
+        let Some((_, holdings)) = self.slots.get_mut(&slot) else { return };
+        match parcel {
+            Cargo::Pack(info) => holdings.entry(info.id).or_default().whole = Some(info.length),
+            Cargo::Part(part) => {
+                let holding = holdings.entry(part.id.pack).or_default();
+                if holding.parts.iter().all(|there| there.name() != part.name()) {
+                    holding.parts.push(part);
+                }
+            }
+        }
+    }
+
+    /// What of `condemned` is still there.
+    pub(crate) fn left_of(&self, condemned: &Condemned) -> Blobs {
+        let size_of = |slot: SlotId, name: BlobName| match name.pack() {
+            Some(pack) => {
+                let (_, holdings) = self.slots.get(&slot)?;
+                holdings.get(&pack)?.dead.iter().find(|(dead, _)| *dead == name).map(|(_, size)| *size)
+            }
+            None => self.manifests.get(&slot)?.get(&name).copied(),
+        };
+        let left = condemned.names().filter_map(|(slot, name)| Some((Blob { slot, name }, size_of(slot, name)?)));
+        Blobs(left.collect())
+    }
+}

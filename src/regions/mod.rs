@@ -1,0 +1,7 @@
+//! What a region must keep, what it has, and what of that is garbage.
+
+pub(crate) mod garbage;
+pub(crate) mod inventory;
+pub(crate) mod needed;
+pub(crate) mod region_store;
+pub(crate) mod stores;

@@ -1,0 +1,105 @@
+//! What a region must keep: the one answer, for replication, collection and scrubbing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::stores::Regions;
+use crate::catalog::{State, VersionRecord};
+use crate::content::names::{ManifestId, SlotId};
+use crate::model::{Region, ResourceId, StorageAccountType};
+use crate::replica::slot::Slot;
+
+/// An image that a region must keep.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) id: ResourceId,
+    pub(crate) manifest: ManifestId,
+    /// The number of the commit that published it.
+    pub(crate) published: u64,
+    /// How many replicas of the region must have it. Each is kept in `zones` zones.
+    pub(crate) replicas: u32,
+    /// How many of them have it whole, by the catalog. At most `replicas`.
+    pub(crate) ready: u32,
+    pub(crate) account: StorageAccountType,
+    pub(crate) zones: usize,
+    /// The slots of all regions that have it whole, by the catalog.
+    pub(crate) holders: Vec<Slot>,
+}
+
+/// How many replicas of a version must be in `region`: as many as its profile asks for, and at least one at its home, which has
+/// it whole from the moment that it is published.
+pub(crate) fn replicas_in(record: &VersionRecord, region: &Region) -> u32 {
+    let asked = record.version.publishing_profile().replicas_in(region).unwrap_or(0);
+    if record.version.location() == region { asked.max(1) } else { asked }
+}
+
+/// How many replicas of a version `region` has whole, by the catalog.
+pub(crate) fn ready_in(record: &VersionRecord, region: &Region) -> u32 {
+    let ready = record.replicas_ready(region);
+    if record.version.location() == region { ready.max(1) } else { ready }
+}
+
+/// The regions that a version must be in, with how many replicas.
+pub(crate) fn targets(record: &VersionRecord) -> Vec<(Region, u32)> {
+    let targets = record.version.publishing_profile().target_regions().iter();
+    targets.map(|target| (target.region().clone(), replicas_in(record, target.region()))).collect()
+}
+
+/// Everything that `region` must keep.
+pub(crate) fn kept_in(regions: &Regions, state: &State, region: &Region) -> Vec<Kept> {
+    let mut kept = Vec::new();
+    for record in state.all_versions() {
+        let replicas = replicas_in(record, region);
+        if replicas > 0 {
+            let account = record.version.publishing_profile().storage_account_type_in(region);
+            kept.push(Kept {
+                id: record.version.id().into(),
+                manifest: record.content.manifest_id(),
+                published: record.published,
+                replicas,
+                ready: ready_in(record, region).min(replicas),
+                account,
+                zones: regions.zones_of(region, account),
+                holders: regions.holders(state, record),
+            });
+        }
+    }
+    // Managed images and snapshots are in one replica of their region.
+    let account = StorageAccountType::default();
+    let (zones, holders) =
+        (regions.zones_of(region, account), regions.copies(state, region, 0, account).unwrap_or_default());
+    let one = |id: ResourceId, manifest, published| {
+        let holders = holders.clone();
+        Kept { id, manifest, published, replicas: 1, ready: 1, account, zones, holders }
+    };
+    let images = state.managed_images(None).filter(|record| record.resource.location() == region);
+    kept.extend(images.map(|record| one(record.resource.id().into(), record.content.manifest_id(), record.created)));
+    let snapshots = state.snapshots(None).filter(|record| record.resource.location() == region);
+    kept.extend(snapshots.map(|record| one(record.resource.id().into(), record.content.manifest_id(), record.created)));
+    kept
+}
+
+/// The manifests that a region must keep, with the images that are made of each.
+#[derive(Debug)]
+pub(crate) struct NeededManifests(BTreeMap<ManifestId, Vec<Kept>>);
+
+impl NeededManifests {
+    pub(crate) fn in_region(regions: &Regions, state: &State, region: &Region) -> Self {
+        let mut needed = BTreeMap::<_, Vec<Kept>>::new();
+        for kept in kept_in(regions, state, region) {
+            needed.entry(kept.manifest).or_default().push(kept);
+        }
+        Self(needed)
+    }
+
+    /// The images that are made of a manifest.
+    pub(crate) fn made_of(&self, manifest: &ManifestId) -> &[Kept] {
+        self.0.get(manifest).map_or(&[], Vec::as_slice)
+    }
+
+    /// The manifests that a slot must have.
+    pub(crate) fn in_slot(&self, slot: SlotId) -> BTreeSet<ManifestId> {
+        let is_in = |kept: &Kept| slot.number < kept.replicas && slot.zone < kept.zones;
+        let needed = self.0.iter().filter(|(_, kept)| kept.iter().any(is_in));
+        needed.map(|(id, _)| *id).collect()
+    }
+}

@@ -1,0 +1,522 @@
+//! The store of a region, or of one of its zones, and the proof that it is.
+//!
+//! A mistyped path, swapped mounts, a disk that is not mounted and a catalog that was restored from a backup all look like
+//! a healthy gallery with other content, and a collection or a scrub would make it so. Therefore each store says whose it
+//! is, in its `owner` blob, and up to which commit it has followed the log, in its `witnesses`; the catalog says which store
+//! it has claimed. Every call goes through [`RegionStore`], which holds the three against each other: before the first read,
+//! before the first write, at the beginning of each operation that writes, and before every deletion.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::access::Caller;
+use crate::catalog::{Catalog, CatalogId, Changes, Event, State, StoreName};
+use crate::content::digest::Digest;
+use crate::content::names::UploadId;
+use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::host::{Entropy, draw};
+use crate::model::Region;
+use crate::store::{
+    BlobKey, BlobMeta, BlobStore, BlobStoreExt, Page, PutMode, StoreError, StoreErrorKind, StoreResult,
+};
+
+const FORMAT: u32 = 1;
+
+/// So many of the newest witnesses are kept.
+const WITNESSES_KEPT: usize = 2;
+
+/// Which store it is to be.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Site {
+    pub(crate) region: Region,
+    /// From 1; `None` where one store is all of the region.
+    pub(crate) zone: Option<u32>,
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "region {}", self.region)?;
+        self.zone.map_or(Ok(()), |zone| write!(f, " zone {zone}"))
+    }
+}
+
+/// The blob that says whose a store is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Owner {
+    format: u32,
+    catalog: CatalogId,
+    region: Region,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    zone: Option<u32>,
+    store: StoreName,
+}
+
+impl Owner {
+    fn site(&self) -> Site {
+        Site { region: self.region.clone(), zone: self.zone }
+    }
+}
+
+/// What was found out about a store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Proven {
+    #[default]
+    Nothing,
+    /// It belongs to nobody else: it can be read, and may be empty.
+    NotAnothers,
+    /// It is the one that the catalog has claimed.
+    Claimed,
+}
+
+/// The store of a region, or of a zone of one.
+pub(crate) struct RegionStore {
+    inner: Arc<dyn BlobStore>,
+    site: Site,
+    catalog: Arc<Catalog>,
+    entropy: Arc<dyn Entropy>,
+    proven: Mutex<Proven>,
+}
+
+impl fmt::Debug for RegionStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RegionStore({})", self.site)
+    }
+}
+
+fn owner_key() -> StoreResult<BlobKey> {
+    key("owner")
+}
+
+fn key(text: &str) -> StoreResult<BlobKey> {
+    text.parse().map_err(|error: Error| StoreError::new(StoreErrorKind::Unsupported, "name", None).with_source(error))
+}
+
+impl RegionStore {
+    pub(crate) fn new(inner: Arc<dyn BlobStore>, site: Site, catalog: Arc<Catalog>, entropy: Arc<dyn Entropy>) -> Self {
+        Self { inner, site, catalog, entropy, proven: Mutex::default() }
+    }
+
+    pub(crate) fn site(&self) -> &Site {
+        &self.site
+    }
+
+    /// Forgets what was proven: the next call looks again.
+    pub(crate) fn look_again(&self) {
+        self.note(Proven::Nothing);
+    }
+
+    /// Refuses a store that is another's, or that has seen a newer log than this one. One that does not answer is looked at
+    /// when it is used.
+    pub(crate) async fn refuse_a_wrong_one(&self) -> Result<()> {
+        match self.check().await {
+            Err(error) if error.kind() == StoreErrorKind::WrongStore => Err(self.at_site(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// An error of this store for those who know it as a place of the gallery.
+    pub(crate) fn at_site(&self, error: StoreError) -> Error {
+        error.at(&self.site.to_string())
+    }
+
+    /// The same; one that does not answer is refused, too.
+    async fn check(&self) -> StoreResult<()> {
+        self.owner(true).await.map(drop)
+    }
+
+    /// Whether it says whose it is.
+    pub(crate) async fn has_an_owner(&self) -> bool {
+        !matches!(self.read_owner().await, Ok(None))
+    }
+
+    fn note(&self, proven: Proven) {
+        *self.proven.lock().unwrap_or_else(PoisonError::into_inner) = proven;
+    }
+
+    fn proven(&self) -> Proven {
+        *self.proven.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Before a read.
+    async fn is_not_anothers(&self) -> StoreResult<()> {
+        if self.proven() == Proven::Nothing {
+            self.check().await?;
+            self.note(Proven::NotAnothers);
+        }
+        Ok(())
+    }
+
+    /// Before a write: a store that belongs to nobody becomes this catalog's.
+    async fn is_claimed(&self) -> StoreResult<()> {
+        if self.proven() == Proven::Claimed {
+            return Ok(());
+        }
+        let store = match self.owner(true).await? {
+            Some(owner) => owner.store,
+            None => self.create_owner().await?,
+        };
+        if self.claim_in(&self.catalog.snapshot()) != Some(store) {
+            self.claim(store).await?;
+        }
+        self.note(Proven::Claimed);
+        Ok(())
+    }
+
+    /// Before a deletion: looked at each time.
+    async fn is_ours(&self) -> StoreResult<()> {
+        let owner = self.owner(false).await?;
+        match owner {
+            Some(owner) if self.claim_in(&self.catalog.snapshot()) == Some(owner.store) => Ok(()),
+            _ => Err(self.wrong("the catalog has not claimed this store, so nothing is deleted in it")),
+        }
+    }
+
+    /// The store's owner, who is this catalog; `None` for an empty store without one.
+    async fn owner(&self, and_witnesses: bool) -> StoreResult<Option<Owner>> {
+        let owner = match self.read_owner().await? {
+            Some(owner) => owner,
+            None => {
+                let state = self.catalog.refresh().await.map_err(failed)?;
+                // ORDER: an owner is there before its claim. So a look after the claim was seen tells one that another
+                // process has put there since the first look from one that is lost.
+                let found = if self.claim_in(&state).is_some() { self.read_owner().await? } else { None };
+                match found {
+                    Some(owner) => owner,
+                    None => return self.may_be_empty(&state).await.map(|()| None),
+                }
+            }
+        };
+        let catalog = self.catalog.id();
+        if owner.catalog != catalog {
+            return Err(self.wrong(&format!(
+                "this store is {} of catalog {}, and the catalog that was opened is {catalog}: mount the right store, or \
+                 open the right catalog",
+                owner.site(),
+                owner.catalog
+            )));
+        }
+        if owner.site() != self.site {
+            return Err(self.wrong(&format!(
+                "this store is {} of catalog {catalog}, not {}: mount the right one",
+                owner.site(),
+                self.site
+            )));
+        }
+        let mut state = self.catalog.snapshot();
+        if self.claim_in(&state) != Some(owner.store) {
+            // The claims may have passed to this store, to another one or to another number of zones since.
+            state = self.catalog.refresh().await.map_err(failed)?;
+        }
+        self.has_the_shape(&state)?;
+        if self.claim_in(&state).is_some_and(|store| store != owner.store) {
+            return Err(self.wrong(&format!(
+                "the catalog has claimed another store for {}: mount that, or adopt this one with `adopt_region_store`",
+                self.site
+            )));
+        }
+        if and_witnesses {
+            self.check_witness().await?;
+        }
+        Ok(Some(owner))
+    }
+
+    /// Which store the catalog has claimed for this site.
+    fn claim_in(&self, state: &State) -> Option<StoreName> {
+        state.claim(&self.site.region, self.site.zone)
+    }
+
+    async fn read_owner(&self) -> StoreResult<Option<Owner>> {
+        let Some(bytes) = self.inner.find(&owner_key()?).await? else { return Ok(None) };
+        match serde_json::from_slice::<Owner>(&bytes) {
+            Ok(owner) if owner.format == FORMAT => Ok(Some(owner)),
+            Ok(owner) => Err(self.wrong(&format!(
+                "its `owner` blob has format `{}`, this build reads `{FORMAT}`: use a newer build",
+                owner.format
+            ))),
+            Err(error) => Err(self.wrong(&format!(
+                "its `owner` blob cannot be read ({error}): restore it, or adopt the store with `adopt_region_store`"
+            ))),
+        }
+    }
+
+    /// Refuses a store without an owner, unless nothing is in it and the catalog knows no other.
+    async fn may_be_empty(&self, state: &State) -> StoreResult<()> {
+        if self.claim_in(state).is_some() {
+            return Err(self.wrong(&format!(
+                "the catalog has claimed a store for {}, and this one has no `owner` blob: is its disk not mounted? If the \
+                 store was lost and this is a new one, adopt it with `adopt_region_store`",
+                self.site
+            )));
+        }
+        self.has_the_shape(state)?;
+        if !self.inner.list(Some(&key("slots")?), None, 1).await?.blobs.is_empty() {
+            return Err(self.wrong(
+                "it holds images and has no `owner` blob: restore that, or adopt the store with `adopt_region_store`",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Refuses one store where the region has three, and the other way round.
+    fn has_the_shape(&self, state: &State) -> StoreResult<()> {
+        match state.has_claims_of_another_shape(&self.site.region, self.site.zone) {
+            false => Ok(()),
+            true => Err(self.wrong(&format!(
+                "the catalog has claimed {} for region {}: give those, or adopt the new ones with `adopt_region_store`",
+                if self.site.zone.is_some() { "one store" } else { "a store in each of three zones" },
+                self.site.region
+            ))),
+        }
+    }
+
+    /// Refuses a catalog that lacks the newest commit which the store has seen.
+    async fn check_witness(&self) -> StoreResult<()> {
+        let newest = self.inner.list(Some(&key("witnesses")?), None, 1).await?;
+        match newest.blobs.first().and_then(|blob| witness_of(&blob.key)) {
+            Some((number, digest)) => self.refuse_a_log_without(number, digest).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn refuse_a_log_without(&self, number: u64, digest: Digest) -> StoreResult<()> {
+        match self.catalog.has_entry(number, &digest).await.map_err(failed)? {
+            Some(true) => Ok(()),
+            Some(false) => Err(self.wrong(&format!(
+                "it has seen another commit {number} than this catalog has: the catalog's log was replaced. Restore the right \
+                 one, or go on with this one and adopt the store with `adopt_region_store`"
+            ))),
+            None => Err(self.wrong(&format!(
+                "it has seen commit {number}, and the catalog's log ends at {}: the catalog is older than its store, as one \
+                 from a backup is. Restore the newest log, or go on with this one and adopt the store with \
+                 `adopt_region_store`: what was published since is then foreign to it and stays",
+                self.catalog.snapshot().number()
+            ))),
+        }
+    }
+
+    async fn is_owned_as(&self, store: StoreName) -> StoreResult<bool> {
+        Ok(self.read_owner().await?.is_some_and(|owner| owner.store == store && owner.catalog == self.catalog.id()))
+    }
+
+    async fn create_owner(&self) -> StoreResult<StoreName> {
+        let store = self.draw()?;
+        match self.inner.put(&owner_key()?, self.encode(store)?, PutMode::Create).await {
+            Ok(()) => Ok(store),
+            // Another process was faster, or the answer was lost.
+            Err(error) if matches!(error.kind(), StoreErrorKind::AlreadyExists | StoreErrorKind::Unknown) => {
+                match self.owner(true).await? {
+                    Some(owner) => {
+                        self.inner.persist(&owner_key()?).await?;
+                        Ok(owner.store)
+                    }
+                    None => Err(error),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn draw(&self) -> StoreResult<StoreName> {
+        let id = draw(&*self.entropy, "drawing a store's name");
+        let failed = |error| StoreError::new(StoreErrorKind::Unavailable, "claim", None).with_source(error);
+        Ok(StoreName(UploadId::from_bytes(id.map_err(failed)?)))
+    }
+
+    fn encode(&self, store: StoreName) -> StoreResult<Bytes> {
+        let Site { region, zone } = self.site.clone();
+        let owner = Owner { format: FORMAT, catalog: self.catalog.id(), region, zone, store };
+        let bytes = serde_json::to_vec(&owner);
+        bytes.map(Bytes::from).map_err(|error| self.wrong(&format!("its `owner` blob cannot be written: {error}")))
+    }
+
+    /// The catalog claims the store, which has said that it is this catalog's.
+    async fn claim(&self, store: StoreName) -> StoreResult<()> {
+        let site = self.site.clone();
+        let check = move |state: &State| match state.claim(&site.region, site.zone) {
+            // The same, or another: that is found out by the next look.
+            Some(_) => Ok(Changes::default()),
+            None if state.has_claims_of_another_shape(&site.region, site.zone) => Ok(Changes::default()),
+            None => Ok(claimed(&site, store)),
+        };
+        let state = self.catalog.commit(&service()?, check).await.map_err(failed)?;
+        match self.claim_in(&state) == Some(store) {
+            true => Ok(()),
+            false => {
+                Err(self.wrong("another process has claimed another store for it at the same time: mount one of them"))
+            }
+        }
+    }
+
+    /// Makes the store this catalog's, whatever it says of itself; what is in it stays.
+    pub(crate) async fn adopt(&self) -> StoreResult<()> {
+        let found = self.read_owner().await;
+        if let Ok(Some(owner)) = &found {
+            let claim = self.claim_in(&self.catalog.snapshot());
+            let is_ours = owner.catalog == self.catalog.id() && owner.site() == self.site && claim == Some(owner.store);
+            if is_ours && self.check_witness().await.is_ok() {
+                // Nothing is to be adopted: what it has seen stays seen.
+                return Ok(());
+            }
+            self.is_no_other_place(owner).await?;
+        }
+        let store = match found {
+            Ok(Some(owner)) if owner.catalog == self.catalog.id() && owner.site() == self.site => owner.store,
+            Ok(_) => self.draw()?,
+            Err(error) if error.kind() == StoreErrorKind::WrongStore => self.draw()?,
+            Err(error) => return Err(error),
+        };
+        let site = self.site.clone();
+        let check = move |state: &State| match state.claim(&site.region, site.zone) == Some(store) {
+            true => Ok(Changes::default()),
+            false => Ok(claimed(&site, store)),
+        };
+        let state = self.catalog.commit(&service()?, check).await.map_err(failed)?;
+        match self.inner.put(&owner_key()?, self.encode(store)?, PutMode::Overwrite).await {
+            Err(error) if error.kind() != StoreErrorKind::Unknown || !self.is_owned_as(store).await? => {
+                return Err(error);
+            }
+            _ => {}
+        }
+        // ORDER: the store says whose it is before it forgets what it has seen.
+        for blob in self.inner.list_all(Some(&key("witnesses")?)).await? {
+            self.inner.delete(&blob.key).await?;
+        }
+        self.put_witness(state.number(), &state.head()).await?;
+        self.look_again();
+        self.check().await
+    }
+
+    /// Refuses to adopt a store with images of this catalog that belong elsewhere: here they would be taken for garbage, and what
+    /// was condemned here for dead there.
+    async fn is_no_other_place(&self, owner: &Owner) -> StoreResult<()> {
+        let is_elsewhere = owner.catalog == self.catalog.id() && owner.site() != self.site;
+        match is_elsewhere && !self.inner.list(Some(&key("slots")?), None, 1).await?.blobs.is_empty() {
+            false => Ok(()),
+            true => Err(self.wrong(&format!(
+                "this store is {}, another place of this catalog, and holds its images: mount it there, and give an empty one here",
+                owner.site()
+            ))),
+        }
+    }
+
+    /// Notes in the store that it has seen a commit, so that an older log is refused from here on.
+    pub(crate) async fn witness(&self, number: u64, digest: &Digest) -> StoreResult<()> {
+        self.is_claimed().await?;
+        self.put_witness(number, digest).await
+    }
+
+    async fn put_witness(&self, number: u64, digest: &Digest) -> StoreResult<()> {
+        let folder = key("witnesses")?;
+        let there = self.inner.list(Some(&folder), None, 16).await?.blobs;
+        let newest = there.first().and_then(|blob| witness_of(&blob.key));
+        if let Some((newest, digest)) = newest.filter(|(newest, _)| *newest >= number) {
+            // It may have seen a newer log since it was looked at.
+            return self.refuse_a_log_without(newest, digest).await;
+        }
+        // The newest sorts first. Names that only grow need no replacement, which could go back.
+        let witness = key(&format!("witnesses/{:020}-{digest}", u64::MAX - number))?;
+        match self.inner.put(&witness, Bytes::new(), PutMode::Create).await {
+            Ok(()) => {}
+            Err(error) if error.kind() == StoreErrorKind::AlreadyExists => {}
+            // Nobody puts another under that name.
+            Err(error)
+                if error.kind() == StoreErrorKind::Unknown && self.inner.find_meta(&witness).await?.is_some() => {}
+            Err(error) => return Err(error),
+        }
+        for blob in there.iter().skip(WITNESSES_KEPT - 1) {
+            // An old one that stays says nothing wrong.
+            let _ = self.inner.delete(&blob.key).await;
+        }
+        Ok(())
+    }
+
+    fn wrong(&self, what: &str) -> StoreError {
+        StoreError::new(StoreErrorKind::WrongStore, "open", None).with_source(what)
+    }
+}
+
+/// Refuses a store that says whose it is: a new catalog is about to be made, and cannot be the one.
+pub(crate) async fn refuse_an_owned(store: &dyn BlobStore, region: &Region) -> Result<()> {
+    let place = format!("region {region}");
+    let found = store.find(&owner_key().map_err(|error| error.at(&place))?).await;
+    let Some(bytes) = found.map_err(|error| error.at(&place))? else { return Ok(()) };
+    let whose = match serde_json::from_slice::<Owner>(&bytes) {
+        Ok(owner) => format!("is {} of catalog {}", owner.site(), owner.catalog),
+        Err(_) => "has an `owner` blob that cannot be read".to_owned(),
+    };
+    let what = format!(
+        "this store {whose}, and a new catalog was to be made: open that catalog (is its disk mounted, and its path right?), give \
+         another store, or adopt this one with `adopt_region_store`. Nothing was made"
+    );
+    Err(Error::new(Problem::new(ErrorKind::Unavailable, "OperationNotAllowed", place, what)))
+}
+
+fn claimed(site: &Site, store: StoreName) -> Changes {
+    let (region, zone) = (site.region.clone(), site.zone);
+    Changes { events: vec![Event::RegionStoreClaimed { region, zone, store }], authorization: None }
+}
+
+/// The service itself, in the history.
+fn service() -> StoreResult<Caller> {
+    "compute-gallery".parse().map_err(failed)
+}
+
+/// The catalog did not do it, and the store was not asked.
+fn failed(error: Error) -> StoreError {
+    let kind = match error.kind() {
+        ErrorKind::StorageFull => StoreErrorKind::Full,
+        ErrorKind::Throttled { after } => StoreErrorKind::Throttled { after },
+        _ => StoreErrorKind::Unavailable,
+    };
+    StoreError::new(kind, "look up the owner", None).with_source(error)
+}
+
+fn witness_of(key: &BlobKey) -> Option<(u64, Digest)> {
+    let (number, digest) = key.segments().nth(1)?.split_once('-')?;
+    Some((u64::MAX - number.parse::<u64>().ok()?, digest.parse().ok()?))
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl BlobStore for RegionStore {
+    async fn put(&self, key: &BlobKey, bytes: Bytes, mode: PutMode) -> StoreResult<()> {
+        self.is_claimed().await?;
+        self.inner.put(key, bytes, mode).await
+    }
+
+    async fn get(&self, key: &BlobKey, range: Option<Range<u64>>) -> StoreResult<Bytes> {
+        self.is_not_anothers().await?;
+        self.inner.get(key, range).await
+    }
+
+    async fn head(&self, key: &BlobKey) -> StoreResult<BlobMeta> {
+        self.is_not_anothers().await?;
+        self.inner.head(key).await
+    }
+
+    async fn delete(&self, key: &BlobKey) -> StoreResult<()> {
+        self.is_ours().await?;
+        self.inner.delete(key).await
+    }
+
+    async fn list(&self, under: Option<&BlobKey>, after: Option<&BlobKey>, limit: usize) -> StoreResult<Page> {
+        self.is_not_anothers().await?;
+        self.inner.list(under, after, limit).await
+    }
+
+    async fn copy(&self, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
+        self.is_claimed().await?;
+        self.inner.copy(from, to, mode).await
+    }
+
+    async fn persist(&self, under: &BlobKey) -> StoreResult<()> {
+        self.is_not_anothers().await?;
+        self.inner.persist(under).await
+    }
+}

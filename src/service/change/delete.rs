@@ -1,0 +1,229 @@
+//! Deleting: children first, or all of them with a cascade that can be planned.
+
+use std::future::IntoFuture;
+
+use chrono::{DateTime, Utc};
+use futures::future::BoxFuture;
+
+use super::operation::Operation;
+use super::plan::Plan;
+use super::resources::may_not_switch_soft_delete;
+use crate::catalog::{Event, State, VersionRecord};
+use crate::error::{Problem, Result};
+use crate::model::{GalleryId, ImageDefinitionId, ResourceId, SoftDeletePolicy};
+use crate::service::rules;
+use crate::service::rules::refusals::has_children;
+use crate::service::session::authority::{Need, Rights, delete_action};
+use crate::service::session::inner::Inner;
+use crate::service::session::session::Session;
+
+/// A deletion to be made: await it, or [`plan`](Self::plan) it first.
+///
+/// The bytes of what is deleted stay until they are collected; from the moment of the deletion nothing can be deployed
+/// from them any more.
+#[must_use = "nothing is deleted before it is awaited"]
+#[derive(Debug)]
+pub struct Deletion {
+    session: Session,
+    id: ResourceId,
+    how: How,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct How {
+    cascade: bool,
+    bypass_soft_delete: bool,
+}
+
+impl Session {
+    /// Deletes a gallery, definition, version, managed image or snapshot. What does not exist is deleted already.
+    ///
+    /// # Errors
+    ///
+    /// `Conflict` where it has children (`CannotDeleteResource`) or its safety profile forbids it; `Unsupported` for a
+    /// disk or VM, which the gallery does not keep; `Unavailable`, `StorageFull`, `Unknown`.
+    pub fn delete(&self, id: impl Into<ResourceId>) -> Deletion {
+        Deletion { session: self.clone(), id: id.into(), how: How::default() }
+    }
+}
+
+impl Deletion {
+    /// Deletes the children too, and versions for good: see [`bypass_soft_delete`](Self::bypass_soft_delete).
+    pub fn cascade(mut self) -> Self {
+        self.how.cascade = true;
+        self
+    }
+
+    /// Deletes versions for good, also where the gallery's policy would let them be restored, or they are restorable already:
+    /// for that the caller must be allowed to switch the policy.
+    pub fn bypass_soft_delete(mut self) -> Self {
+        self.how.bypass_soft_delete = true;
+        self
+    }
+
+    /// What it would delete, or why not.
+    ///
+    /// # Errors
+    ///
+    /// As [`Operation::plan`].
+    pub async fn plan(&self) -> Result<Plan> {
+        self.operation().plan().await
+    }
+
+    fn operation(&self) -> Operation<Vec<ResourceId>> {
+        let (id, how, session) = (self.id.clone(), self.how, self.session.clone());
+        let needs = vec![Need::new(delete_action(&id), id.clone())];
+        let judge = move |state: &State, inner: &Inner| {
+            Judge { state, now: inner.log_time(), clock: inner.catalog.latest_time(), how, rights: session.rights() }
+                .delete(&id)
+        };
+        Operation::new(&self.session, needs, judge, |plan| plan.deletes)
+    }
+}
+
+/// Answers with what was deleted, children first; nothing where it was not there.
+impl IntoFuture for Deletion {
+    type Output = Result<Vec<ResourceId>>;
+    type IntoFuture = BoxFuture<'static, Result<Vec<ResourceId>>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        self.operation().into_future()
+    }
+}
+
+struct Judge<'a> {
+    state: &'a State,
+    /// What time it surely is.
+    now: DateTime<Utc>,
+    /// The latest that any clock says.
+    clock: DateTime<Utc>,
+    how: How,
+    rights: Rights,
+}
+
+impl Judge<'_> {
+    /// A child may be denied to somebody who may delete the parent.
+    fn may_delete(&self, id: &ResourceId, plan: &mut Plan) {
+        let needs = [Need::new(delete_action(id), id.clone())];
+        let Err(refused) = self.rights.require(self.state, &needs) else { return };
+        if self.rights.may_see(self.state, id) {
+            plan.problems.extend(refused);
+        } else if !plan.problems.iter().any(|problem| problem.target() == "cascade") {
+            let what = "something in it may not be deleted by you, and not be seen: ask its owner";
+            plan.problems.push(Problem::new(
+                crate::error::ErrorKind::Forbidden,
+                "AuthorizationFailed",
+                "cascade",
+                what,
+            ));
+        }
+    }
+
+    fn seen(&self, children: Vec<ResourceId>) -> (usize, Vec<ResourceId>) {
+        let count = children.len();
+        (count, children.into_iter().filter(|id| self.rights.may_see(self.state, id)).collect())
+    }
+
+    fn delete(&self, id: &ResourceId) -> Plan {
+        let mut plan = Plan::default();
+        match id {
+            ResourceId::Gallery(id) => self.gallery(id, &mut plan),
+            ResourceId::ImageDefinition(id) => self.definition(id, &mut plan),
+            ResourceId::ImageVersion(version) => {
+                let there = self.state.version(version).filter(|record| !self.state.is_gone(record, self.now));
+                if let Some(record) = there {
+                    self.version(record, self.how.bypass_soft_delete, &mut plan);
+                }
+            }
+            ResourceId::ManagedImage(image) => {
+                if self.state.managed_image(image).is_some() {
+                    plan.delete(id.clone(), Event::ManagedImageDeleted { image: image.clone() });
+                }
+            }
+            ResourceId::Snapshot(snapshot) => {
+                if self.state.snapshot(snapshot).is_some() {
+                    plan.delete(id.clone(), Event::SnapshotDeleted { snapshot: snapshot.clone() });
+                }
+            }
+            ResourceId::Disk(_) | ResourceId::VirtualMachine(_) | ResourceId::StorageAccount(_) => {
+                let what = "the gallery keeps no disks, VMs and storage accounts: delete it where it is";
+                plan.problems.push(Problem::new(
+                    crate::error::ErrorKind::Unsupported,
+                    "OperationNotAllowed",
+                    id.to_string(),
+                    what,
+                ));
+            }
+        }
+        if !plan.problems.is_empty() {
+            (plan.events, plan.deletes) = (Vec::new(), Vec::new());
+        }
+        plan
+    }
+
+    fn gallery(&self, id: &GalleryId, plan: &mut Plan) {
+        if self.state.gallery(id).is_none() {
+            return;
+        }
+        if self.state.sharing(id).is_some_and(|sharing| sharing.public_name.is_some()) {
+            let what = "it is a community gallery: reset its sharing before it is deleted";
+            let problem = Problem::new(crate::error::ErrorKind::Conflict, "OperationNotAllowed", id.to_string(), what);
+            plan.problems.push(problem);
+        }
+        let children: Vec<_> = self.state.definitions(id, None).map(|definition| definition.id().clone()).collect();
+        if self.how.cascade {
+            children.iter().for_each(|child| self.definition(child, plan));
+        } else {
+            let children: Vec<ResourceId> = children.into_iter().map(Into::into).collect();
+            let (count, seen) = self.seen(children);
+            plan.problems.extend(has_children(id, count, &seen));
+        }
+        plan.delete(id.clone().into(), Event::GalleryDeleted { gallery: id.clone() });
+    }
+
+    fn definition(&self, id: &ImageDefinitionId, plan: &mut Plan) {
+        if self.state.definition(id).is_none() {
+            return;
+        }
+        let children = || self.state.versions(id, None).filter(|record| !self.state.is_gone(record, self.now));
+        if self.how.cascade {
+            // A version can't be restored into a definition that is gone.
+            children().for_each(|record| self.version(record, true, plan));
+        } else {
+            let children: Vec<ResourceId> = children().map(|record| record.version.id().clone().into()).collect();
+            let (count, seen) = self.seen(children);
+            plan.problems.extend(has_children(id, count, &seen));
+        }
+        self.may_delete(&id.into(), plan);
+        plan.delete(id.clone().into(), Event::ImageDefinitionDeleted { definition: id.clone() });
+    }
+
+    fn version(&self, record: &VersionRecord, for_good: bool, plan: &mut Plan) {
+        let id = record.version.id();
+        let gallery = self.state.gallery(id.definition().gallery());
+        let policy = gallery.map(|gallery| gallery.soft_delete_policy()).filter(|policy| policy.is_enabled());
+        let keeps = policy.filter(|_| !for_good);
+        if keeps.is_some() && record.soft_deleted.is_some() {
+            return;
+        }
+        if keeps.is_none() && (policy.is_some() || record.soft_deleted.is_some()) {
+            // What could be restored goes for good.
+            let refused = may_not_switch_soft_delete(&self.rights, self.state, id.definition().gallery());
+            plan.problems.extend(refused.into_iter().filter(|one| !plan.problems.contains(one)).collect::<Vec<_>>());
+        }
+        // Not from this machine's clock alone, which may be behind: late is safe, early is not.
+        let from = self.clock.max(self.state.time());
+        let until = |policy: SoftDeletePolicy| from.checked_add_signed(policy.retention());
+        let restorable_until = keeps.map(|policy| until(policy).unwrap_or(DateTime::<Utc>::MAX_UTC));
+        self.may_delete(&id.into(), plan);
+        plan.problems.extend(rules::version::delete_version(&record.version, self.now));
+        plan.delete(id.clone().into(), Event::ImageVersionDeleted { version: id.clone(), restorable_until });
+    }
+}
+
+impl Plan {
+    fn delete(&mut self, id: ResourceId, event: Event) {
+        self.deletes.push(id);
+        self.events.push(event);
+    }
+}

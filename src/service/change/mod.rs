@@ -1,0 +1,13 @@
+//! Changing what exists: galleries, definitions, versions, roles, lifecycles.
+
+pub(crate) mod delete;
+pub(crate) mod lifecycle;
+pub(crate) mod operation;
+pub(crate) mod plan;
+pub(crate) mod resources;
+pub(crate) mod roles;
+
+pub use delete::Deletion;
+pub use lifecycle::LifecyclePolicy;
+pub use operation::Operation;
+pub use plan::{Plan, RegionPlan};

@@ -1,0 +1,12 @@
+//! Deploying images: disks written out, readers, machines.
+
+pub(crate) mod deployment;
+pub(crate) mod image_ref;
+pub(crate) mod machines;
+pub(crate) mod pool;
+pub(crate) mod reader;
+
+pub use deployment::{Deployed, Deployment};
+pub use image_ref::ImageRef;
+pub use machines::{BootImage, Generalized, Image, MachineName, NewVm, OsProfile, ScaleSet, Specialized};
+pub use reader::ImageReader;

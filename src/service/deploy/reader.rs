@@ -1,0 +1,133 @@
+//! Reading an image without deploying it.
+
+use std::io;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::io::{AsyncRead, AsyncSeek, SeekFrom};
+
+use crate::content::digest::Digest;
+use crate::error::{Error, Result};
+use crate::image::random_access::RandomAccess;
+use crate::placement::Lease;
+
+/// The most that one read of the stream asks for.
+const MAX_READ: usize = 1 << 20;
+
+/// A disk of an image, read where it lies: any part of it, every chunk verified, without writing it out first. A
+/// hypervisor's front end can boot from it.
+///
+/// [`read_at`](Self::read_at) reads a range, from any number of tasks at once; as [`AsyncRead`] and [`AsyncSeek`] it is a
+/// stream with a position. Chunks are kept in a cache that all readers of the service share. Clones are the same disk, each
+/// with a position of its own; the replica is held until the last is dropped.
+///
+/// ```
+/// # use compute_gallery::disk::{DiskFormat, DiskSource};
+/// # use compute_gallery::model::*;
+/// # use compute_gallery::store::MemoryStore;
+/// # use compute_gallery::GalleryService;
+/// # use compute_gallery::publish::NewManagedImage;
+/// # futures::executor::block_on(async {
+/// # let service = GalleryService::builder().store(MemoryStore::new()).allow_all().create().await?;
+/// # let session = service.session("docs".parse()?);
+/// # let image: ManagedImageId = "/subscriptions/dev/resourceGroups/a/providers/Microsoft.Compute/images/golden".parse()?;
+/// # let home: Region = "westeurope".parse()?;
+/// # let disk = DiskSource::bytes(vec![7; 1 << 20], DiskFormat::Raw);
+/// # session.create_managed_image(NewManagedImage::new(image.clone(), home.clone(), OsType::Linux, disk)).await?;
+/// let reader = session.deploy(&image, &home).open().await?;
+/// assert_eq!(reader.read_at(4096..4100).await?, vec![7; 4]);
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
+pub struct ImageReader {
+    disk: Arc<(RandomAccess, Option<Lease>)>,
+    position: u64,
+    /// Behind a mutex that is never locked: it makes the reader `Sync`, so that the future of [`read_at`](Self::read_at) can
+    /// go from thread to thread.
+    reading: Option<Mutex<BoxFuture<'static, Result<Bytes>>>>,
+}
+
+impl std::fmt::Debug for ImageReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ImageReader({} at {})", self.digest(), self.position)
+    }
+}
+
+impl Clone for ImageReader {
+    fn clone(&self) -> Self {
+        Self { disk: self.disk.clone(), position: self.position, reading: None }
+    }
+}
+
+impl ImageReader {
+    pub(crate) fn new(disk: RandomAccess, lease: Option<Lease>) -> Self {
+        Self { disk: Arc::new((disk, lease)), position: 0, reading: None }
+    }
+
+    /// The size of the disk in bytes.
+    pub fn size(&self) -> u64 {
+        self.disk.0.disk().size
+    }
+
+    /// The digest of the disk's content.
+    pub fn digest(&self) -> Digest {
+        self.disk.0.disk().digest
+    }
+
+    /// The bytes of a range.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a range that is not within the disk; `Corrupt` where every replica is damaged there; `Unavailable`.
+    pub async fn read_at(&self, range: Range<u64>) -> Result<Bytes> {
+        self.disk.0.read(range).await
+    }
+}
+
+fn failed(error: Error) -> io::Error {
+    io::Error::other(error)
+}
+
+impl AsyncRead for ImageReader {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let left = self.size().saturating_sub(self.position);
+        let length = buffer.len().min(MAX_READ).min(usize::try_from(left).unwrap_or(usize::MAX));
+        if length == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        if self.reading.is_none() {
+            let (disk, range) = (self.disk.clone(), self.position..self.position + length as u64);
+            self.reading = Some(Mutex::new(Box::pin(async move { disk.0.read(range).await })));
+        }
+        let Some(reading) = &mut self.reading else { return Poll::Ready(Ok(0)) };
+        let reading = reading.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let outcome = ready!(reading.as_mut().poll(context));
+        self.reading = None;
+        let bytes = outcome.map_err(failed)?;
+        // The caller may come back with another buffer than the one that the read was begun for.
+        let length = bytes.len().min(buffer.len());
+        if let (Some(target), Some(source)) = (buffer.get_mut(..length), bytes.get(..length)) {
+            target.copy_from_slice(source);
+        }
+        self.position += length as u64;
+        Poll::Ready(Ok(length))
+    }
+}
+
+impl AsyncSeek for ImageReader {
+    fn poll_seek(mut self: Pin<&mut Self>, _: &mut Context<'_>, to: SeekFrom) -> Poll<io::Result<u64>> {
+        let position = match to {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::End(offset) => self.size().checked_add_signed(offset),
+            SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
+        };
+        let before = || io::Error::new(io::ErrorKind::InvalidInput, "a position before the start of the disk");
+        self.position = position.ok_or_else(before)?;
+        self.reading = None;
+        Poll::Ready(Ok(self.position))
+    }
+}

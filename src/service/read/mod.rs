@@ -1,0 +1,9 @@
+//! Reading what exists: views, lists, the latest version, shared galleries.
+
+pub(crate) mod latest;
+pub(crate) mod shared;
+pub(crate) mod view;
+
+pub use latest::{LatestCandidate, LatestVerdict};
+pub use shared::{PublicGallery, PublicImageId, SharedGallery, SharedImage, SharedImageVersion};
+pub use view::{CatalogView, ListPage, Scope, SoftDeletedVersion, Usage};

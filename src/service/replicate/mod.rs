@@ -1,0 +1,12 @@
+//! Replicating versions to their target regions.
+
+pub(crate) mod failures;
+pub(crate) mod replication;
+pub(crate) mod report;
+
+pub use replication::{OnFailure, Replication};
+pub use report::{RegionReport, ReplicationReport};
+
+pub use crate::replication::{
+    AggregatedState, RegionalReplicationStatus, ReplicationControl, ReplicationState, ReplicationStatus,
+};

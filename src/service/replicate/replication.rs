@@ -1,0 +1,601 @@
+//! Replicating: a version goes to all its replicas.
+
+use std::collections::BTreeMap;
+use std::future::IntoFuture;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::channel::mpsc;
+use futures::future::{BoxFuture, Either, maybe_done, select};
+use futures::stream::{self, Stream, StreamExt};
+
+use super::report::{RegionReport, ReplicationReport};
+use crate::access::Action;
+use crate::catalog::{Changes, Event, State, StoreName, VersionRecord};
+use crate::content::manifest::Manifest;
+use crate::content::names::ManifestId;
+use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::host::Clock;
+use crate::model::{ImageVersionId, Region};
+use crate::regions::needed::targets;
+use crate::regions::stores::another_store;
+use crate::replica::holders::Replicas;
+use crate::replica::needs::{Needs, needs};
+use crate::replication::{
+    ANOTHER_FAILED, Board, CANCELLED, Engine, Moved, OUT_OF_TIME, RegionRun, RegionalReplicationStatus,
+    ReplicationControl, ReplicationState, ReplicationStatus, look, stopped, time_is_up,
+};
+use crate::service::change::plan::{Plan, RegionPlan};
+use crate::service::rules::refusals::missing;
+use crate::service::session::authority::Need;
+use crate::service::session::session::Session;
+
+/// A replication on its way. Await it for the report; or, as a stream, it yields the status after each pack, does the
+/// work while it is polled, and ends when the work is done.
+///
+/// Dropping it, or killing the process, stops it; replicating again goes on where it was, and sends no pack again
+/// that arrived whole.
+///
+/// ```
+/// # use compute_gallery::disk::{DiskFormat, DiskSource};
+/// # use compute_gallery::model::*;
+/// # use compute_gallery::store::MemoryStore;
+/// # use compute_gallery::{ErrorKind, GalleryService, NewImageVersion};
+/// # futures::executor::block_on(async {
+/// # let service = GalleryService::builder().store(MemoryStore::new()).allow_all().create().await?;
+/// # let session = service.session("docs".parse()?);
+/// # let home: Region = "westeurope".parse()?;
+/// # let id: GalleryId = "/subscriptions/dev/resourceGroups/a/providers/Microsoft.Compute/galleries/g".parse()?;
+/// # session.create_gallery(Gallery::new(id.clone(), home.clone())).await?;
+/// # let image = id.image("web".parse()?);
+/// # let identifier = ImageIdentifier::new("a", "b", "c")?;
+/// # session.create_image_definition(ImageDefinition::new(image.clone(), home.clone(), OsType::Linux, OsState::Generalized, identifier)).await?;
+/// # let version = image.version("1.0.0".parse()?);
+/// # let profile = PublishingProfile::new("westeurope=1,eastus=2".parse()?);
+/// # let disk = DiskSource::bytes(vec![7; 1 << 20], DiskFormat::Raw);
+/// # session.publish(NewImageVersion::new(version.clone(), home, profile, disk)).await?;
+/// let replication = session.replicate(&version).bytes_per_second("eastus".parse()?, 10 << 20);
+/// // For another task, to pause it or to end it: here before it has begun.
+/// replication.control().cancel();
+/// assert_eq!(replication.await.unwrap_err().kind(), ErrorKind::Cancelled);
+///
+/// let report = session.replicate(&version).await?;
+/// let eastus = &report.regions[1];
+/// // One copy crossed the border; the other replica was filled from the first.
+/// assert_eq!(eastus.cross_region_bytes, eastus.local_bytes);
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
+#[must_use = "nothing is replicated before it is awaited or polled"]
+pub struct Replication {
+    session: Session,
+    version: ImageVersionId,
+    terms: Terms,
+    work: Work,
+}
+
+/// How it is to be done.
+#[derive(Clone, Debug, Default)]
+struct Terms {
+    bytes_per_second: BTreeMap<Region, u64>,
+    within: Option<Duration>,
+    on_failure: OnFailure,
+    control: ReplicationControl,
+}
+
+impl Terms {
+    /// What is wrong with them.
+    fn problems(&self, version: &ImageVersionId, targets: &[(Region, u32)]) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for (region, rate) in &self.bytes_per_second {
+            if !targets.iter().any(|(target, _)| target == region) {
+                let what = format!("`{region}` is no target region of `{version}`: limit one that is, or none");
+                problems.push(Problem::invalid("bytes_per_second", what));
+            } else if *rate == 0 {
+                let what = format!(
+                    "`0` bytes a second for `{region}` would never end: allow at least 1, or pause the replication by its \
+                     control"
+                );
+                problems.push(Problem::invalid("bytes_per_second", what));
+            }
+        }
+        problems
+    }
+}
+
+/// What a region that fails means for the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OnFailure {
+    /// The others are completed.
+    #[default]
+    KeepGoing,
+    /// The others are given up too, as they are.
+    Stop,
+}
+
+/// What became of the work so far.
+enum Work {
+    NotBegun,
+    UnderWay(BoxFuture<'static, Result<ReplicationReport>>, mpsc::UnboundedReceiver<ReplicationStatus>),
+    Done(Option<Result<ReplicationReport>>, mpsc::UnboundedReceiver<ReplicationStatus>),
+}
+
+impl std::fmt::Debug for Replication {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Replication({})", self.version)
+    }
+}
+
+impl Replication {
+    /// Allows at most so many bytes a second over a region's border, by the service's clock; a region without a limit goes as
+    /// fast as its store. Packs go whole, so it holds over seconds, not over each moment. A rate of 0 is refused: to wait,
+    /// [`pause`](ReplicationControl::pause) the replication.
+    pub fn bytes_per_second(mut self, region: Region, rate: u64) -> Self {
+        self.terms.bytes_per_second.insert(region, rate);
+        self
+    }
+
+    /// Gives it so long, from its beginning, by the service's clock; regions that are not complete then are given up as they
+    /// are, with [`ErrorKind::Cancelled`].
+    pub fn within(mut self, time: Duration) -> Self {
+        self.terms.within = Some(time);
+        self
+    }
+
+    /// What a region that fails means for the others: nothing, if it is not said.
+    pub fn on_failure(mut self, policy: OnFailure) -> Self {
+        self.terms.on_failure = policy;
+        self
+    }
+
+    /// A handle to pause, resume and cancel it from elsewhere.
+    pub fn control(&self) -> ReplicationControl {
+        self.terms.control.clone()
+    }
+
+    /// What it would move, by the stores' own word; what is wrong with its terms is among the plan's problems.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Corrupt` where the catalog or the version's manifest can't be read; regions whose stores don't
+    /// answer are among the plan's problems.
+    pub async fn plan(&self) -> Result<Plan> {
+        let view = self.session.refresh().await?;
+        let may = view.require(Action::WriteVersion, &self.version);
+        let record = match may.and_then(|()| view.record(&self.version)) {
+            Ok(record) => record,
+            Err(error) => return Ok(Plan::refused(error.into_problems())),
+        };
+        let content = self.session.content_of(view.state(), record).await?;
+        let (profile, home) = (record.version.publishing_profile(), record.version.location());
+        let targets = targets(record);
+        let mut plan = Plan::refused(self.terms.problems(&self.version, &targets));
+        for (region, replicas) in targets {
+            if record.is_complete_in(&region) {
+                continue;
+            }
+            match self.session.look(view.state(), record, &region, replicas, &content).await {
+                Ok(run) => {
+                    let (crossing, stored) = run.missing_bytes();
+                    plan.regions.push(RegionPlan::new(
+                        &self.session.inner,
+                        home,
+                        profile,
+                        &region,
+                        (replicas, crossing, stored),
+                    ));
+                }
+                Err(error) => plan.problems.extend(error.into_problems()),
+            }
+        }
+        Ok(plan)
+    }
+
+    fn begin(&mut self) {
+        if let Work::NotBegun = self.work {
+            let (send, news) = mpsc::unbounded();
+            let (session, version, terms) = (self.session.clone(), self.version.clone(), self.terms.clone());
+            let work = async move { session.replicate_now(&version, terms, &send).await };
+            self.work = Work::UnderWay(Box::pin(work), news);
+        }
+    }
+}
+
+impl Stream for Replication {
+    type Item = Result<ReplicationStatus>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.begin();
+        if let Work::UnderWay(work, _) = &mut self.work
+            && let Poll::Ready(outcome) = work.as_mut().poll(context)
+            && let Work::UnderWay(_, news) = std::mem::replace(&mut self.work, Work::NotBegun)
+        {
+            self.work = Work::Done(Some(outcome), news);
+        }
+        let (outcome, news) = match &mut self.work {
+            Work::UnderWay(_, news) => (None, news),
+            Work::Done(outcome, news) => (Some(outcome), news),
+            Work::NotBegun => return Poll::Ready(None),
+        };
+        match news.poll_next_unpin(context) {
+            Poll::Ready(Some(status)) => Poll::Ready(Some(Ok(status))),
+            // The work is done and all its news are told: an error is told last.
+            Poll::Ready(None) => match outcome.and_then(|outcome| outcome.take_if(|outcome| outcome.is_err())) {
+                Some(Err(error)) => Poll::Ready(Some(Err(error))),
+                Some(Ok(_)) | None => Poll::Ready(None),
+            },
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl IntoFuture for Replication {
+    type Output = Result<ReplicationReport>;
+    type IntoFuture = BoxFuture<'static, Result<ReplicationReport>>;
+
+    fn into_future(mut self) -> Self::IntoFuture {
+        self.begin();
+        Box::pin(async move {
+            match self.work {
+                Work::UnderWay(work, news) => {
+                    // Nobody reads them.
+                    drop(news);
+                    work.await
+                }
+                Work::Done(Some(outcome), _) => outcome,
+                Work::Done(None, _) | Work::NotBegun => Err(Error::new(Problem::new(
+                    ErrorKind::Invalid,
+                    "OperationNotAllowed",
+                    "replication",
+                    "its outcome has been taken as the last item of the stream",
+                ))),
+            }
+        })
+    }
+}
+
+/// How often a watcher looks.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+impl Session {
+    /// Brings a version to all replicas of all its target regions. A region that is complete can be deployed from at
+    /// once, while others are still under way; one that fails does not stop the others.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`; for regions that failed one problem each, and the kind of the first: `Unavailable`, `StorageFull`,
+    /// `Corrupt`, `Unknown`; `Cancelled` where it was cancelled, its time is up, or another region's failure has stopped it;
+    /// `Invalid` for a limit of 0, or on a region that it does not go to. Replicating again goes on where it was.
+    ///
+    /// That a region failed is written into the catalog, and its [status](Session::replication_status) says so until it is
+    /// tried again; where that could not be written down, one more problem says so.
+    pub fn replicate(&self, version: &ImageVersionId) -> Replication {
+        let (session, version) = (self.clone(), version.clone());
+        Replication { session, version, terms: Terms::default(), work: Work::NotBegun }
+    }
+
+    /// How far a version's replication is, by the stores' own word: also whether a region that was complete has lost
+    /// something since, such as a zone, and is [degraded](crate::replicate::RegionalReplicationStatus::degraded).
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, `Unavailable`, `Corrupt`.
+    pub async fn replication_status(&self, version: &ImageVersionId) -> Result<ReplicationStatus> {
+        self.status_of(version, &mut None).await
+    }
+
+    /// The same; what the version is made of is kept in `content` for the next look.
+    async fn status_of(
+        &self,
+        version: &ImageVersionId,
+        content: &mut Option<(ManifestId, Content)>,
+    ) -> Result<ReplicationStatus> {
+        let (state, record) = self.readable(Action::ReadVersion, version).await?;
+        let manifest = record.content.manifest_id();
+        let content = match content {
+            Some((of, content)) if *of == manifest => content,
+            other => &mut other.insert((manifest, self.content_of(&state, &record).await?)).1,
+        };
+        let targets = targets(&record);
+        let lines = targets.iter().map(|(region, _)| self.line(&record, region));
+        let board = Board::new(lines, &self.inner.clock);
+        for (place, (region, replicas)) in targets.iter().enumerate() {
+            match self.look(&state, &record, region, *replicas, content).await {
+                Ok(run) => board.looked(place, &run),
+                Err(error) => board.silent(place, &error),
+            }
+        }
+        Ok(board.status())
+    }
+
+    /// Watches a replication that is carried out elsewhere: its status once a second, until each region is complete or has
+    /// failed.
+    pub fn watch_replication(&self, version: &ImageVersionId) -> impl Stream<Item = Result<ReplicationStatus>> {
+        let watch = (self.clone(), version.clone(), None, Duration::ZERO);
+        stream::try_unfold(Some(watch), |watch| async move {
+            let Some((session, version, mut content, pause)) = watch else { return Ok(None) };
+            if !pause.is_zero() {
+                session.inner.clock.sleep(pause).await;
+            }
+            let status = session.status_of(&version, &mut content).await?;
+            let done = status.is_settled();
+            Ok(Some((status, (!done).then_some((session, version, content, WATCH_EVERY)))))
+        })
+    }
+
+    /// How a region stands, by the catalog and by what this process is doing.
+    fn line(&self, record: &VersionRecord, region: &Region) -> RegionalReplicationStatus {
+        let line = |state| RegionalReplicationStatus::new(region.clone(), state);
+        if record.is_complete_in(region) {
+            return line(ReplicationState::Completed);
+        }
+        if let Some(line) = self.inner.under_way.status(record.version.id(), region) {
+            return line;
+        }
+        match record.failure_in(region) {
+            Some(why) => RegionalReplicationStatus { details: why.to_owned(), ..line(ReplicationState::Failed) },
+            None => line(ReplicationState::Unknown),
+        }
+    }
+
+    async fn readable(&self, action: Action, version: &ImageVersionId) -> Result<(Arc<State>, Arc<VersionRecord>)> {
+        let view = self.refresh().await?;
+        view.require(action, version)?;
+        Ok((view.shared_state(), view.record(version)?.clone()))
+    }
+
+    async fn content_of(&self, state: &State, record: &VersionRecord) -> Result<Content> {
+        let sources = Replicas::new(self.inner.regions.holders(state, record));
+        let manifest = sources.manifest(&record.content.manifest_id()).await?;
+        let needs = needs(&manifest, &sources).await?;
+        Ok(Content { manifest, needs, sources })
+    }
+
+    /// What a region has of a version, and lacks.
+    async fn look(
+        &self,
+        state: &State,
+        record: &VersionRecord,
+        region: &Region,
+        replicas: u32,
+        content: &Content,
+    ) -> Result<RegionRun> {
+        let account = record.version.publishing_profile().storage_account_type_in(region);
+        let slots = self.inner.regions.replicas(state, region, replicas, account)?;
+        look(region.clone(), slots, &content.manifest, &content.needs).await
+    }
+
+    async fn replicate_now(
+        &self,
+        version: &ImageVersionId,
+        terms: Terms,
+        news: &mpsc::UnboundedSender<ReplicationStatus>,
+    ) -> Result<ReplicationReport> {
+        let clock = &self.inner.clock;
+        let within = terms.within.map(|time| TimeDelta::from_std(time).unwrap_or(TimeDelta::MAX));
+        let deadline = within.map(|time| clock.now().checked_add_signed(time).unwrap_or(DateTime::<Utc>::MAX_UTC));
+        let view = self.refresh().await?;
+        view.require(Action::WriteVersion, version)?;
+        let (record, began) = (view.record(version)?.clone(), view.shared_state());
+        let targets = targets(&record);
+        Error::from_problems(terms.problems(version, &targets))?;
+        let board = at_work(&record, &targets, clock);
+        let _attempt = self.inner.under_way.enter(version, &board);
+        let (failure, failures) = mpsc::unbounded();
+        let mut recording = Box::pin(maybe_done(self.record_failures(record.clone(), failures)));
+        let fell = |place: usize, error: &Error| {
+            if board.fail(place, error)
+                && let Some((region, _)) = targets.get(place)
+            {
+                // It is received until the end of this.
+                let _ = failure.unbounded_send((region.clone(), error.clone()));
+            }
+        };
+        let zero = |(region, replicas): &(Region, u32)| RegionReport {
+            region: region.clone(),
+            replicas: *replicas,
+            cross_region_bytes: 0,
+            local_bytes: 0,
+            degraded: false,
+        };
+        let mut report = ReplicationReport { regions: targets.iter().map(zero).collect() };
+        let looking = async {
+            self.retry(&record, targets.iter().map(|(region, _)| region.clone())).await;
+            self.look_around(&record, &began, &targets, &terms).await
+        };
+        let cancelled = pin!(terms.control.cancelled());
+        let stop = select(cancelled, time_is_up(clock, deadline));
+        let (content, open, mut failed) = match select(pin!(looking), stop).await {
+            Either::Left((Ok(seen), _)) => seen,
+            Either::Left((Err(error), _)) => {
+                let open = targets.iter().enumerate().filter(|(_, (region, _))| !record.is_complete_in(region));
+                open.for_each(|(place, _)| fell(place, &error));
+                failure.close_channel();
+                let untold = self.with_patience(recording).await;
+                let problems = error.into_problems().into_iter().chain(untold).collect();
+                return Error::from_problems(problems).map(|()| report);
+            }
+            Either::Right((why, _)) => {
+                let why = if matches!(why, Either::Left(_)) { CANCELLED } else { OUT_OF_TIME };
+                let open = targets.iter().filter(|(region, _)| !record.is_complete_in(region));
+                let problems = open.flat_map(|(region, _)| stopped(region, why).into_problems()).collect();
+                return Error::from_problems(problems).map(|()| report);
+            }
+        };
+        let give_up = terms.on_failure == OnFailure::Stop && !failed.is_empty();
+        let (given_up, open) = if give_up { (open, Vec::new()) } else { (Vec::new(), open) };
+        failed.extend(given_up.into_iter().map(|(place, run)| (place, stopped(&run.region, ANOTHER_FAILED))));
+        let (places, runs): (Vec<usize>, Vec<RegionRun>) = open.into_iter().unzip();
+        places.iter().zip(&runs).for_each(|(place, run)| board.looked(*place, run));
+        failed.iter().for_each(|(place, error)| fell(*place, error));
+        let tell = || {
+            // Nobody may be watching.
+            let _ = news.unbounded_send(board.status());
+        };
+        tell();
+        let engine = Engine {
+            manifest: &content.manifest,
+            manifest_id: record.content.manifest_id(),
+            sources: &content.sources,
+            workers: &self.inner.workers,
+            clock,
+            control: &terms.control,
+            deadline,
+            stop_at_first: terms.on_failure == OnFailure::Stop,
+        };
+        let on_news = |run: usize, moved: &Moved, error: Option<&Error>| {
+            if let Some(place) = places.get(run) {
+                board.present(*place, moved.present_bytes);
+                error.into_iter().for_each(|error| fell(*place, error));
+            }
+            tell();
+        };
+        let seen = self.inner.catalog.snapshot();
+        let claims: Vec<Vec<StoreName>> = runs.iter().map(|run| seen.claims_of(&run.region)).collect();
+        let finish = |run: usize, moved: &Moved| {
+            let (session, version, crossed) = (self.clone(), version.clone(), moved.cross_region_bytes);
+            let (began, claims) = (began.clone(), claims.get(run).cloned().unwrap_or_default());
+            let done =
+                runs.get(run).zip(places.get(run)).map(|(run, place)| (run.region.clone(), run.replicas, *place));
+            let board = board.clone();
+            let finished = async move {
+                let Some((region, replicas, place)) = done else { return Ok(()) };
+                session.complete(&began, &claims, version, region, replicas, crossed).await?;
+                board.complete(place);
+                Ok(())
+            };
+            Box::pin(finished) as BoxFuture<'static, Result<()>>
+        };
+        let working = pin!(engine.run(&runs, &on_news, &finish));
+        let outcomes = match select(working, &mut recording).await {
+            Either::Left((outcomes, _)) => outcomes,
+            // It ends when no failure can come any more, and is asked again below.
+            Either::Right((_, working)) => working.await,
+        };
+        for (place, (moved, outcome)) in places.iter().zip(outcomes) {
+            if let Some(region) = report.regions.get_mut(*place) {
+                (region.cross_region_bytes, region.local_bytes) = (moved.cross_region_bytes, moved.local_bytes);
+                region.degraded = moved.degraded;
+            }
+            if let Err(error) = outcome {
+                fell(*place, &error);
+                failed.push((*place, error));
+            }
+        }
+        tell();
+        // What failed by itself stands before what was given up for it.
+        failed.sort_by_key(|(_, error)| error.kind() == ErrorKind::Cancelled);
+        let problems = failed.iter().filter_map(|(place, error)| {
+            let (region, _) = targets.get(*place)?;
+            let first = error.clone().into_problems().into_iter().next()?;
+            Some(first.of_larger("ReplicationJobFailed", region.to_string(), "replication failed"))
+        });
+        let mut problems: Vec<Problem> = problems.collect();
+        failure.close_channel();
+        problems.extend(self.with_patience(recording).await);
+        Error::from_problems(problems).map(|()| report)
+    }
+
+    /// What a version is made of, and what each region that is not complete has of it; or why that can't be told.
+    async fn look_around(
+        &self,
+        record: &VersionRecord,
+        began: &State,
+        targets: &[(Region, u32)],
+        terms: &Terms,
+    ) -> Result<(Content, Vec<(usize, RegionRun)>, Vec<(usize, Error)>)> {
+        let content = self.content_of(began, record).await?;
+        let (mut open, mut failed) = (Vec::new(), Vec::new());
+        for (place, (region, replicas)) in targets.iter().enumerate() {
+            if record.is_complete_in(region) {
+                continue;
+            }
+            self.inner.regions.look_again(region);
+            let account = record.version.publishing_profile().storage_account_type_in(region);
+            // ORDER: before anything is found there or put there. A log that does not know the version is refused from here on.
+            if let Err(error) = self.inner.regions.witness(region, account, began).await {
+                failed.push((place, error));
+                continue;
+            }
+            match self.look(began, record, region, *replicas, &content).await {
+                Ok(mut run) => {
+                    run.bytes_per_second = terms.bytes_per_second.get(region).copied();
+                    open.push((place, run));
+                }
+                Err(error) => failed.push((place, error)),
+            }
+        }
+        Ok((content, open, failed))
+    }
+
+    /// The commit that makes a region deployable.
+    async fn complete(
+        &self,
+        began: &State,
+        claims: &[StoreName],
+        version: ImageVersionId,
+        region: Region,
+        replicas: u32,
+        crossed: u64,
+    ) -> Result<()> {
+        let (before, number) = (began.version(&version).cloned(), began.number());
+        let (session, claims) = (self.clone(), claims.to_vec());
+        let check = move |state: &State| {
+            let authorization = session.authorize(state, &[Need::new(Action::WriteVersion, &version)])?;
+            if !state.still_claims(&region, &claims) {
+                return Err(another_store(&region));
+            }
+            let record = state.version(&version).ok_or_else(|| Error::new(missing(&version)))?;
+            // What the version needs is not condemned. But it may have been taken out of the region and put in again.
+            if state.is_condemned_since(&region, number) && record.is_changed_since(number) {
+                return Err(being_removed(&version));
+            }
+            if before.as_ref().is_none_or(|before| before.content != record.content) {
+                let what = "it was deleted meanwhile, and another version of that number was published: replicate that";
+                return Err(Error::new(Problem::new(
+                    ErrorKind::Conflict,
+                    "OperationNotAllowed",
+                    version.to_string(),
+                    what,
+                )));
+            }
+            // The regions and counts may have been changed meanwhile.
+            let wanted = record.version.publishing_profile().replicas_in(&region).unwrap_or(0);
+            let replicas = replicas.min(wanted);
+            if replicas <= record.replicas_ready(&region) {
+                return Ok(Changes::default());
+            }
+            let (version, region) = (version.clone(), region.clone());
+            let completed = Event::RegionCompleted { version, region, replicas, cross_region_bytes: crossed };
+            Ok(Changes { events: vec![completed], authorization })
+        };
+        self.inner.catalog.commit(&self.caller, check).await.map(drop)
+    }
+}
+
+fn being_removed(version: &ImageVersionId) -> Error {
+    let what = "it was taken out of the region and put in again, and a collection has removed some of it meanwhile: replicate \
+                again";
+    Error::new(Problem::new(ErrorKind::Unavailable, "RetryableError", version.to_string(), what))
+}
+
+/// The board of a replication that begins: what is not complete is being worked on.
+fn at_work(record: &VersionRecord, targets: &[(Region, u32)], clock: &Arc<dyn Clock>) -> Board {
+    let line = |(region, _): &(Region, u32)| {
+        let complete = record.is_complete_in(region);
+        let state = if complete { ReplicationState::Completed } else { ReplicationState::Replicating };
+        RegionalReplicationStatus::new(region.clone(), state)
+    };
+    Board::new(targets.iter().map(line), clock)
+}
+
+/// What a version is made of, and who has it.
+struct Content {
+    manifest: Manifest,
+    needs: Needs,
+    sources: Replicas,
+}

@@ -1,0 +1,101 @@
+//! The rules of image definitions.
+
+use super::refusals::{changed_end_of_life, end_of_life, moved, parent_missing, room_for, taken, unchangeable};
+use crate::catalog::State;
+use crate::error::{ErrorKind, Problem};
+use crate::model::resource::differences;
+use crate::model::{Gallery, HyperVGeneration, ImageDefinition, SharingPermissions};
+use crate::service::session::authority::Rights;
+use crate::service::session::inner::Inner;
+use chrono::{DateTime, Utc};
+
+/// What is wrong with creating a definition.
+pub(crate) fn create_definition(
+    state: &State,
+    inner: &Inner,
+    rights: &Rights,
+    definition: &ImageDefinition,
+) -> Vec<Problem> {
+    let (id, location) = (definition.id(), definition.location());
+    let Some(gallery) = state.gallery(id.gallery()) else { return vec![parent_missing(id.gallery())] };
+    if let Some(there) = state.definition(id) {
+        return vec![taken(id, there.location(), location)];
+    }
+    let kind = "Microsoft.Compute/galleries/images";
+    let mut problems: Vec<Problem> = inner.region_catalog.problem_with_location(kind, location).into_iter().collect();
+    problems.extend(inner.region_catalog.problem_with_cloud(gallery.location(), location, "galleryImage.location"));
+    problems.extend(security_type(definition));
+    problems.extend(shared_definition(gallery, definition));
+    let identifier = definition.identifier();
+    if let Some(other) = state.definitions(id.gallery(), None).find(|other| other.identifier() == identifier) {
+        // The name is told to those who may see it.
+        let name = match rights.may_see(state, &other.id().into()) {
+            true => format!("Gallery image: '{}'", other.id().name()),
+            false => "Gallery image".to_owned(),
+        };
+        let what = format!(
+            "{name} identified by (publisher:'{}', offer:'{}', sku:'{}') already exists. Choose a different publisher, \
+             offer, sku combination.",
+            identifier.publisher(),
+            identifier.offer(),
+            identifier.sku()
+        );
+        let target = "galleryImage.properties.identifier";
+        problems.push(Problem::new(ErrorKind::Conflict, "OperationNotAllowed", target, what));
+    }
+    problems.extend(end_of_life("galleryImage.properties", definition.end_of_life_date(), inner.clock.now()));
+    let subscription = id.gallery().subscription();
+    let [_, usage, _] = state.usage(subscription, location, inner.log_time());
+    problems.extend(room_for("image definitions", usage, inner.limits.image_definitions(), subscription, location));
+    problems
+}
+
+/// Trusted launch and confidential VMs boot by UEFI.
+pub(crate) fn security_type(definition: &ImageDefinition) -> Option<Problem> {
+    let value = definition.security_type().filter(|value| !value.eq_ignore_ascii_case("Standard"))?;
+    (definition.hyper_v_generation() == HyperVGeneration::V1).then(|| {
+        let what =
+            format!("SecurityType `{value}` takes Hypervisor generation V2, and the definition's is V1: set it to V2");
+        Problem::invalid("galleryImage.properties.features", what)
+    })
+}
+
+/// What a community gallery takes no definition with. (Section 5.4: one region, nothing that was bought.)
+pub(crate) fn shared_definition(gallery: &Gallery, definition: &ImageDefinition) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if gallery.permissions() == SharingPermissions::Community {
+        if definition.location() != gallery.location() {
+            let what = format!(
+                "a community gallery and its definitions are in one region: `{}` is not `{}`",
+                definition.location(),
+                gallery.location()
+            );
+            problems.push(Problem::invalid("galleryImage.location", what));
+        }
+        if definition.purchase_plan().is_some() {
+            let what = "a community gallery holds nothing that was bought in the marketplace: leave the plan out, or share \
+                        by roles";
+            problems.push(Problem::invalid("galleryImage.properties.purchasePlan", what));
+        }
+    }
+    problems
+}
+
+/// As [`GALLERY`], for a definition.
+pub(crate) const DEFINITION: &[&str] = &[
+    "tags",
+    "properties.description",
+    "properties.endOfLifeDate",
+    "properties.releaseNoteUri",
+    "properties.recommended",
+    "properties.disallowed",
+];
+
+/// What is wrong with changing a definition.
+pub(crate) fn update_definition(old: &ImageDefinition, new: &ImageDefinition, now: DateTime<Utc>) -> Vec<Problem> {
+    let mut problems = unchangeable(ImageDefinition::TARGET, DEFINITION, &differences(old, new));
+    problems.extend(moved(&old.id().into(), old.location(), new.location()));
+    let (before, after) = (old.end_of_life_date(), new.end_of_life_date());
+    problems.extend(changed_end_of_life("galleryImage.properties", before, after, now));
+    problems
+}

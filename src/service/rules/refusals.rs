@@ -1,0 +1,135 @@
+//! Refusals that several resources have in common.
+
+use crate::error::{ErrorKind, Problem};
+use crate::model::{Gallery, ImageDefinition, ImageVersion, Region, ResourceId, SubscriptionId};
+use chrono::{DateTime, Utc};
+use std::fmt::Display;
+
+pub(crate) fn missing(id: impl Into<ResourceId>) -> Problem {
+    let id = id.into();
+    let (path, group) = (id.path(), id.resource_group().1);
+    let what = format!("The Resource '{path}' under resource group '{group}' was not found.");
+    Problem::new(ErrorKind::NotFound, "ResourceNotFound", id.to_string(), what)
+}
+
+pub(crate) fn parent_missing(id: impl Into<ResourceId>) -> Problem {
+    let id = id.into();
+    let what =
+        format!("Can not perform requested operation on nested resource. Parent resource '{}' not found.", id.names());
+    Problem::new(ErrorKind::NotFound, "ParentResourceNotFound", id.to_string(), what)
+        .with_advice("Create it first, or correct the name.")
+}
+
+pub(crate) fn already_exists(id: &dyn Display, what: &str) -> Problem {
+    Problem::new(ErrorKind::AlreadyExists, "Conflict", id.to_string(), what)
+}
+
+/// What is wrong with creating a resource where `there` is already.
+pub(crate) fn taken(id: impl Into<ResourceId>, there: &Region, wanted: &Region) -> Problem {
+    let id = id.into();
+    moved(&id, there, wanted)
+        .unwrap_or_else(|| already_exists(&id, "it exists with other properties: update it, or choose another name"))
+}
+
+/// A resource stays in its location.
+pub(crate) fn moved(id: &ResourceId, there: &Region, wanted: &Region) -> Option<Problem> {
+    (there != wanted).then(|| {
+        let what = format!(
+            "The resource '{}' already exists in location '{there}' in resource group '{}'. A resource with the same name \
+             cannot be created in location '{wanted}'. Please select a new resource name.",
+            id.names(),
+            id.resource_group().1
+        );
+        let kind = match id {
+            ResourceId::ImageDefinition(_) => ImageDefinition::TARGET,
+            ResourceId::ImageVersion(_) => ImageVersion::TARGET,
+            _ => Gallery::TARGET,
+        };
+        Problem::new(ErrorKind::Conflict, "InvalidResourceLocation", format!("{kind}.location"), what)
+    })
+}
+
+/// Refuses one more of `what` where the limit is reached.
+pub(crate) fn room_for(
+    what: &str,
+    usage: usize,
+    limit: usize,
+    subscription: &SubscriptionId,
+    location: &Region,
+) -> Option<Problem> {
+    (usage >= limit).then(|| {
+        let message = format!(
+            "Operation could not be completed as it results in exceeding approved {what} quota. Additional details - \
+             Deployment Model: Resource Manager, Location: {location}, Current Limit: {limit}, Current Usage: {usage}, \
+             Additional Required: 1, (Minimum) New Limit Required: {}.",
+            usage + 1
+        );
+        let advice = format!("It is the quota of subscription `{subscription}`: delete some, or raise the limit.");
+        Problem::new(ErrorKind::LimitReached, "OperationNotAllowed", what, message).with_advice(advice)
+    })
+}
+
+/// Dates of an end of life lie ahead when they are set.
+pub(crate) fn end_of_life(target: &str, date: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Option<Problem> {
+    let past = date.filter(|date| *date <= now)?;
+    let problem = Problem::invalid(format!("{target}.endOfLifeDate"), "EndOfLifeDate must be set to a future date.");
+    Some(problem.with_advice(format!("`{past}` is not after `{now}`.")))
+}
+
+/// One problem for each property that differs and must not.
+pub(crate) fn unchangeable(target: &str, allowed: &[&str], changed: &[String]) -> Vec<Problem> {
+    let may = |path: &&String| allowed.iter().any(|allowed| path.strip_prefix(allowed).is_some_and(is_below));
+    // A location has a code of its own.
+    let refused = changed.iter().filter(|path| !may(path) && *path != "location");
+    let problems = refused.map(|path| {
+        let property = format!("{target}.{path}");
+        let what = format!("Changing property '{property}' is not allowed.");
+        let problem = Problem::new(ErrorKind::Conflict, "PropertyChangeNotAllowed", property, what);
+        problem.with_advice("Create another resource instead.")
+    });
+    problems.collect()
+}
+
+pub(crate) fn is_below(rest: &str) -> bool {
+    rest.is_empty() || rest.starts_with('.')
+}
+
+/// A date that is set again lies ahead, and one that was set is not taken away.
+pub(crate) fn changed_end_of_life(
+    target: &str,
+    old: Option<DateTime<Utc>>,
+    new: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Option<Problem> {
+    match (old, new) {
+        (Some(_), None) => {
+            let target = format!("{target}.endOfLifeDate");
+            let what = format!("Changing property '{target}' is not allowed.");
+            let problem = Problem::new(ErrorKind::Conflict, "PropertyChangeNotAllowed", target, what);
+            Some(problem.with_advice("An end-of-life date cannot be unset once it is set: set a later one."))
+        }
+        _ if old == new => None,
+        _ => end_of_life(target, new, now),
+    }
+}
+
+/// Children go first.
+pub(crate) fn has_children(id: &dyn Display, count: usize, seen: &[ResourceId]) -> Option<Problem> {
+    let first = seen.iter().take(5).map(|child| format!("'{child}'")).collect::<Vec<_>>().join(", ");
+    (count > 0).then(|| {
+        let some = match first.is_empty() {
+            true => String::new(),
+            false => format!(" Some existing nested resource IDs include: {first}."),
+        };
+        let what = format!(
+            "Cannot delete resource while nested resources exist.{some} Please delete all nested resources before deleting \
+             this resource."
+        );
+        let unseen = count - seen.len();
+        let advice = match unseen {
+            0 => "Or delete with cascade.".to_owned(),
+            _ => "Or delete with cascade; there are some that you may not see.".to_owned(),
+        };
+        Problem::new(ErrorKind::Conflict, "CannotDeleteResource", id.to_string(), what).with_advice(advice)
+    })
+}

@@ -1,0 +1,101 @@
+//! What the service is made of; everything else in this room stands on it.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::authority::Authority;
+use super::computer_names::ComputerNames;
+use super::pools::Pools;
+use crate::catalog::Catalog;
+use crate::content::compression::Compression;
+use crate::error::Result;
+use crate::host::{Clock, Entropy, Workers, draw};
+use crate::image::random_access::ChunkCache;
+use crate::model::{Limits, RegionCatalog};
+use crate::placement::PlacementPolicy;
+use crate::regions::stores::Regions;
+use crate::replication::UnderWay;
+
+/// What the service is made of.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) authority: Authority,
+    pub(crate) regions: Arc<Regions>,
+    pub(crate) region_catalog: RegionCatalog,
+    pub(crate) limits: Limits,
+    pub(crate) workers: Workers,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    /// What readers have read lately.
+    pub(crate) chunks: Arc<ChunkCache>,
+    /// For the chunks of new images.
+    pub(crate) compression: Compression,
+    /// Which VMs have one computer name.
+    pub(crate) computer_names: ComputerNames,
+    pub(crate) placement_policy: PlacementPolicy,
+    /// The replications that this process carries out.
+    pub(crate) under_way: UnderWay,
+    /// What each replica is doing in this process.
+    pub(crate) pools: Pools,
+}
+
+impl Inner {
+    /// What time it surely is: for what ends a soft deletion, which can't be undone.
+    pub(crate) fn log_time(&self) -> DateTime<Utc> {
+        self.catalog.log_time()
+    }
+
+    /// Random bytes.
+    pub(crate) fn draw<const N: usize>(&self) -> Result<[u8; N]> {
+        draw(&*self.entropy, "drawing random bytes")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::executor::block_on;
+
+    use crate::disk::format::DiskFormat;
+    use crate::disk::source::DiskSource;
+    use crate::model::{
+        Gallery, GalleryId, ImageDefinition, ImageIdentifier, OsState, OsType, PublishingProfile, Region, VersionNumber,
+    };
+    use crate::store::MemoryStore;
+    use crate::{CarriedIdentity, GalleryService, NewImageVersion};
+
+    #[test]
+    fn what_is_kept_of_pools_and_computer_names_is_bounded_by_the_images_that_are_there() {
+        block_on(async {
+            let service = GalleryService::builder().allow_all().store(MemoryStore::new()).create().await.unwrap();
+            let session = service.session("test".parse().unwrap());
+            let home: Region = "westeurope".parse().unwrap();
+            let id = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/galleries/g";
+            let gallery: GalleryId = id.parse().unwrap();
+            session.create_gallery(Gallery::new(gallery.clone(), home.clone())).await.unwrap();
+            let image = gallery.image("web".parse().unwrap());
+            let identifier = ImageIdentifier::new("a", "b", "c").unwrap();
+            let os = (OsType::Linux, OsState::Specialized);
+            let definition = ImageDefinition::new(image.clone(), home.clone(), os.0, os.1, identifier);
+            session.create_image_definition(definition).await.unwrap();
+            for number in 0..100 {
+                let version = image.version(VersionNumber::new(1, 0, number).unwrap());
+                let profile = PublishingProfile::new("westeurope".parse().unwrap());
+                let disk = DiskSource::bytes(vec![7; 512], DiskFormat::Raw);
+                let carried = CarriedIdentity { computer_name: format!("golden-{number}"), accounts: Vec::new() };
+                let new = NewImageVersion::new(version.clone(), home.clone(), profile, disk);
+                session.publish(new.with_carried_identity(carried)).await.unwrap();
+                session.pool(version.clone(), &home).await.unwrap();
+                let made_of = session.boot_image(version.clone(), &home).await.unwrap().specialized().unwrap();
+                for vm in 0..20 {
+                    made_of.vm(format!("vm-{vm}").parse().unwrap());
+                }
+                session.delete(version).await.unwrap();
+            }
+            assert!(service.0.pools.len() <= 16, "{}", service.0.pools.len());
+            let (names, vms) = service.0.computer_names.len();
+            assert!(names <= 16 && vms <= 320, "{names} names of {vms} VMs");
+        });
+    }
+}

@@ -1,0 +1,13 @@
+//! Who calls, on what, with which rights.
+
+pub(crate) mod authority;
+pub(crate) mod authorize;
+pub(crate) mod builder;
+pub(crate) mod computer_names;
+pub(crate) mod inner;
+pub(crate) mod pools;
+#[expect(clippy::module_inception, reason = "the session is what the chamber is about")]
+pub(crate) mod session;
+
+pub use builder::{GalleryService, GalleryServiceBuilder};
+pub use session::Session;

@@ -1,0 +1,36 @@
+//! What the replicas of each image are doing in this process.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use crate::catalog::State;
+use crate::model::{Region, ResourceId};
+use crate::placement::Pool;
+
+/// A pool for each image and region that was used, as long as the image is there. A lease keeps its own pool.
+#[derive(Debug, Default)]
+pub(crate) struct Pools(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    pools: HashMap<(ResourceId, Region), Pool>,
+    /// From so many pools on, those of images that are gone are looked for.
+    sweep_from: usize,
+}
+
+impl Pools {
+    /// The pool of an image in a region, or a `new` one.
+    pub(crate) fn of(&self, state: &State, image: &ResourceId, region: &Region, new: impl FnOnce() -> Pool) -> Pool {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.pools.len() >= kept.sweep_from {
+            kept.pools.retain(|(image, _), _| state.has_image(image));
+            kept.sweep_from = (kept.pools.len() * 2).max(16);
+        }
+        kept.pools.entry((image.clone(), region.clone())).or_insert_with(new).clone()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pools.len()
+    }
+}

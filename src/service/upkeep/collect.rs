@@ -1,0 +1,467 @@
+//! Collection: freeing the bytes that nothing needs any more.
+//!
+//! Announce, condemn, remove. Packs are listed before the state is read, so that the state has the announcement of each of
+//! them. What the state does not need is condemned by a commit that looks again. From there on its names are dead: nothing
+//! relies on them, and what comes back gets another name. So a deletion that comes late, from a collection that stood still
+//! for a year, takes nothing that is needed. Then it is removed, and a last commit says so.
+//!
+//! Who removes is decided by the condemnation's epoch, the number of a commit, and not by any clock: another collection may
+//! take the removal over at any time, by a commit of its own, and the one before stops at its next look at the log.
+//!
+//! Of a pack that is mostly dead, what is still needed is written as a part first; then all else of it is garbage.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::IntoFuture;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::future::BoxFuture;
+
+use crate::catalog::{Changes, Event, State};
+use crate::content::names::{PackId, SlotId};
+use crate::error::{ErrorKind, Result};
+use crate::model::{Region, ResourceId};
+use crate::regions::garbage::{Survey, Unneeded};
+use crate::regions::inventory::{Blob, Blobs, Inventory};
+use crate::replica::holders::Replicas;
+use crate::replica::parcel::{Cargo, Request};
+use crate::service::session::session::Session;
+
+/// So many packs at most are condemned by one commit.
+const PACKS_AT_A_TIME: usize = 4096;
+
+/// So many blobs are removed between two looks at the log.
+const BETWEEN_LOOKS: usize = 32;
+
+/// After so many deletions that failed a zone is left alone.
+const FAILURES_OF_A_ZONE: usize = 16;
+
+/// A collection that loses its race this often in a row gives the region up for this time.
+const ATTEMPTS: usize = 5;
+
+/// A collection to be made: await it, or [`plan`](Self::plan) it first.
+#[must_use = "nothing is freed before it is awaited"]
+#[derive(Debug)]
+pub struct Collecting {
+    session: Session,
+    abandon_after: TimeDelta,
+}
+
+/// What a collection freed, or would.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CollectionReport {
+    /// Imports that nobody took up again.
+    pub abandoned_uploads: usize,
+    /// Soft-deleted versions whose retention is over.
+    pub purged_versions: usize,
+    /// Each region that has something to free.
+    pub regions: Vec<RegionCollection>,
+}
+
+/// What a collection freed in one region, or would.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RegionCollection {
+    /// The region.
+    pub region: Region,
+    /// How many packs and manifests, over all replicas.
+    pub blobs: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How many packs were mostly dead: what is needed of them was written anew.
+    pub rewritten_packs: usize,
+    /// The bytes that this took.
+    pub rewritten_bytes: u64,
+    /// Blobs that this catalog has never announced: of a newer catalog, where this one was restored from a backup, or of another
+    /// one. They stay.
+    pub foreign_blobs: usize,
+    /// Their bytes.
+    pub foreign_bytes: u64,
+    /// Whose manifest no replica has whole: everything that they may need stays. Delete them, or scrub a region that has a good
+    /// one.
+    pub unreadable: Vec<ResourceId>,
+}
+
+impl CollectionReport {
+    /// All bytes together, less those that were written anew.
+    pub fn bytes(&self) -> u64 {
+        self.regions.iter().map(|region| region.bytes.saturating_sub(region.rewritten_bytes)).sum()
+    }
+}
+
+impl Session {
+    /// Frees the bytes of everything that was deleted, of regions and replicas that were taken away, and of imports that
+    /// nobody took up again. Safe beside publishing, replicating and deploying, in this process and in others; a deployment
+    /// of a version that is deleted meanwhile may end with an error.
+    ///
+    /// # Errors
+    ///
+    /// `Forbidden` for anybody but an administrator; `Unavailable`, also where a region's store is not the right one;
+    /// `Corrupt`, also where an entry of the log is missing; `StorageFull`, `Unknown`. Collecting again goes on.
+    pub fn collect(&self) -> Collecting {
+        Collecting { session: self.clone(), abandon_after: TimeDelta::days(7) }
+    }
+}
+
+impl Collecting {
+    /// Gives up imports that began so long ago and are not done. After a week, where nothing is said; one that is still at
+    /// work then fails, and is made again.
+    pub fn abandon_uploads_after(mut self, age: Duration) -> Self {
+        self.abandon_after = TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX);
+        self
+    }
+
+    /// What it would free.
+    ///
+    /// # Errors
+    ///
+    /// As awaiting it.
+    pub async fn plan(&self) -> Result<CollectionReport> {
+        self.session.require_administrator("collect")?;
+        let state = self.session.state().await?;
+        let now = self.session.inner.catalog.agreed_time().await?;
+        let overdue = self.overdue(&state, now);
+        let mut report = CollectionReport::of(&overdue);
+        let mut state = State::clone(&state);
+        overdue.iter().try_for_each(|event| state.apply(event, now))?;
+        for region in self.session.inner.regions.all(&state).await? {
+            let mut survey = Survey::list(&self.session.inner.regions, &state, &region).await?;
+            survey.read(&state).await?;
+            let Some(unneeded) = survey.unneeded(&state) else { continue };
+            report.add(&region, &unneeded.garbage);
+            report.tell(&region, &unneeded);
+            for rewrite in survey.mostly_dead(&state) {
+                report.rewritten(&region, rewrite.live.bytes());
+                report.change(&region, |there| there.bytes += rewrite.held);
+            }
+        }
+        Ok(report)
+    }
+
+    /// What is over and must only be said to be.
+    fn overdue(&self, state: &State, now: DateTime<Utc>) -> Vec<Event> {
+        let gone = state.all_versions().filter(|record| state.is_gone(record, now));
+        let purged = gone
+            .map(|record| Event::ImageVersionDeleted { version: record.version.id().clone(), restorable_until: None });
+        let old =
+            state.uploads().filter(|(_, upload)| now.signed_duration_since(upload.taken_up()) >= self.abandon_after);
+        purged.chain(old.map(|(upload, _)| Event::UploadAbandoned { upload })).collect()
+    }
+
+    async fn run(self) -> Result<CollectionReport> {
+        self.session.require_administrator("collect")?;
+        // Not by this process's clock alone: what is purged can't be restored.
+        let now = self.session.inner.catalog.agreed_time().await?;
+        let overdue = self.overdue(&*self.session.state().await?, now);
+        let mut report = CollectionReport::of(&overdue);
+        if !overdue.is_empty() {
+            let (of_caller, abandon_after) = (self.session.clone(), self.abandon_after);
+            let check = move |state: &State| {
+                let again = Self { session: of_caller.clone(), abandon_after };
+                again.session.require_administrator("collect")?;
+                Ok(Changes { events: again.overdue(state, now), authorization: None })
+            };
+            self.session.inner.catalog.commit(&self.session.caller, check).await?;
+        }
+        let state = self.session.state().await?;
+        let mut first = None;
+        for region in self.session.inner.regions.all(&state).await? {
+            // One that does not answer keeps nobody from freeing what others have.
+            if let Err(error) = self.free(&region, &mut report).await {
+                first.get_or_insert(error);
+            }
+        }
+        first.map_or(Ok(report), Err)
+    }
+
+    async fn free(&self, region: &Region, report: &mut CollectionReport) -> Result<()> {
+        self.session.inner.regions.look_again(region);
+        self.finish_removal(region, report).await?;
+        let mut survey = self.survey(region).await?;
+        // ORDER: first what needs no space; a store that is full has room for what is rewritten only then.
+        while self.remove_garbage(&mut survey, report).await? == Round::More {}
+        self.rewrite(&mut survey, report).await?;
+        while self.remove_garbage(&mut survey, report).await? == Round::More {}
+        Ok(())
+    }
+
+    /// Lists the region once. What is removed, and what is written, is taken into account from there on.
+    async fn survey(&self, region: &Region) -> Result<Survey> {
+        // ORDER: the state is read before the list, for what was condemned then; users of the list read it again, so that it
+        // has the announcement of all that is on the list.
+        let before = self.session.state().await?;
+        Survey::list(&self.session.inner.regions, &before, region).await
+    }
+
+    /// Removes what another collection, or an earlier one, has condemned and not removed.
+    async fn finish_removal(&self, region: &Region, report: &mut CollectionReport) -> Result<()> {
+        let state = self.session.state().await?;
+        let Some(before) = state.condemned(region) else { return Ok(()) };
+        let (of_caller, place, epoch) = (self.session.clone(), region.clone(), before.epoch);
+        let check = move |state: &State| {
+            of_caller.require_administrator("collect")?;
+            let same = state.condemned(&place).is_some_and(|condemned| condemned.epoch == epoch);
+            let event = same.then(|| Event::RemovalTakenOver { region: place.clone() });
+            Ok((Changes { events: event.into_iter().collect(), authorization: None }, same))
+        };
+        let (state, is_taken) = self.session.inner.catalog.commit_found(&self.session.caller, check).await?;
+        match state.condemned(region) {
+            Some(condemned) if is_taken => {
+                let left = Inventory::list(&self.session.inner.regions, &state, region).await?.left_of(condemned);
+                self.remove(region, left, condemned.epoch, &state, report).await.map(drop)
+            }
+            // Yet another one was faster: the region is its.
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes what is needed of packs that are mostly dead. What is left of them is garbage from there on.
+    async fn rewrite(&self, survey: &mut Survey, report: &mut CollectionReport) -> Result<()> {
+        if survey.is_overtaken(&*self.session.state().await?) {
+            *survey = self.survey(&survey.region().clone()).await?;
+        }
+        let state = self.session.state().await?;
+        survey.read(&state).await?;
+        for rewrite in survey.mostly_dead(&state) {
+            let Some(slot) = survey.slot(rewrite.slot) else { continue };
+            let request = Request { pack: rewrite.pack, extents: rewrite.live, whole: false };
+            // What can't be read is left to a scrub.
+            let fetched = Replicas::one(slot).fetch(&request, &self.session.inner.workers).await;
+            let Ok((cargo, bytes)) = fetched else { continue };
+            let (written, placed) = (bytes.len() as u64, slot.placed(&cargo));
+            if slot.put_cargo(&cargo, bytes).await? {
+                report.rewritten(survey.region(), written);
+            }
+            survey.written(rewrite.slot, placed);
+        }
+        Ok(())
+    }
+
+    /// Condemns and removes some of what nothing needs in a region.
+    async fn remove_garbage(&self, survey: &mut Survey, report: &mut CollectionReport) -> Result<Round> {
+        let (session, region) = (&self.session, &survey.region().clone());
+        for attempt in 0..ATTEMPTS {
+            if attempt > 0 {
+                // A race was lost: the list says nothing of now.
+                *survey = self.survey(region).await?;
+            }
+            let state = session.state().await?;
+            if state.condemned(region).is_some() {
+                return Ok(Round::Done);
+            }
+            if survey.is_overtaken(&state) {
+                continue;
+            }
+            survey.read(&state).await?;
+            let Some(unneeded) = survey.unneeded(&state) else { continue };
+            report.tell(region, &unneeded);
+            let garbage = unneeded.garbage.first(PACKS_AT_A_TIME);
+            let garbage = self.without_the_doubtful(garbage, &unneeded.relied_on, survey).await?;
+            if garbage.0.is_empty() {
+                return Ok(Round::Done);
+            }
+            // ORDER: nothing is condemned before it is proved that no later entry of the log is being overlooked, and
+            // that the stores are the right ones and have not seen a newer log.
+            let head = session.inner.catalog.read_to_the_end().await?;
+            session.inner.regions.prove(region).await?;
+            if survey.is_overtaken(&head) {
+                continue;
+            }
+            let condemned = Event::ContentCondemned { region: region.clone(), blobs: garbage.names()? };
+            let (of_caller, wanted, surveyed) = (session.clone(), garbage.clone(), survey.clone());
+            let check = move |state: &State| {
+                of_caller.require_administrator("collect")?;
+                let is_new = state.condemned(surveyed.region()).is_some() || surveyed.is_overtaken(state);
+                let still = if is_new { None } else { surveyed.unneeded(state).map(|unneeded| unneeded.garbage) };
+                let same =
+                    still.is_some_and(|still| wanted.0.iter().all(|(blob, size)| still.0.get(blob) == Some(size)));
+                let events = same.then(|| condemned.clone()).into_iter().collect();
+                Ok((Changes { events, authorization: None }, same))
+            };
+            let (state, is_condemned) = session.inner.catalog.commit_found(&session.caller, check).await?;
+            if !is_condemned {
+                continue;
+            }
+            let Some(epoch) = state.condemned(region).map(|condemned| condemned.epoch) else { continue };
+            survey.condemned(&garbage, &state)?;
+            return self.remove(region, garbage, epoch, &state, report).await;
+        }
+        Ok(Round::Done)
+    }
+
+    /// Leaves out what is garbage only because something else is there that turns out not to be good, and makes durable
+    /// what is relied on.
+    async fn without_the_doubtful(
+        &self,
+        mut garbage: Blobs,
+        relied_on: &BTreeMap<(SlotId, PackId), Cargo>,
+        survey: &Survey,
+    ) -> Result<Blobs> {
+        let concerned: BTreeSet<(SlotId, PackId)> =
+            garbage.0.keys().filter_map(|blob| Some((blob.slot, blob.name.pack()?))).collect();
+        let mut durable = BTreeMap::new();
+        for (place, kept) in relied_on.iter().filter(|(place, _)| concerned.contains(place)) {
+            let Some(slot) = survey.slot(place.0) else { continue };
+            let workers = &self.session.inner.workers;
+            match slot.verified(kept, workers).await {
+                Ok(_) => {
+                    durable.entry(place.0).or_insert((slot, BTreeSet::new())).1.insert(place.1.upload);
+                }
+                // It is left to a scrub, which has both to choose from.
+                Err(_) => garbage.0.retain(|blob, _| blob.slot != place.0 || blob.name.pack() != Some(place.1)),
+            }
+        }
+        for (slot, uploads) in durable.into_values() {
+            slot.persist(uploads, None).await?;
+        }
+        Ok(garbage)
+    }
+
+    /// Removes what was condemned, for as long as nobody takes it over.
+    async fn remove(
+        &self,
+        region: &Region,
+        garbage: Blobs,
+        epoch: u64,
+        condemned: &State,
+        report: &mut CollectionReport,
+    ) -> Result<Round> {
+        let mut removed = Blobs::default();
+        let round = self.remove_what_is_ours(region, garbage, epoch, condemned, &mut removed).await;
+        report.add(region, &removed);
+        round
+    }
+
+    /// Puts into `removed` what it has removed, also where it ends with an error.
+    async fn remove_what_is_ours(
+        &self,
+        region: &Region,
+        garbage: Blobs,
+        epoch: u64,
+        condemned: &State,
+        removed: &mut Blobs,
+    ) -> Result<Round> {
+        let parts = &self.session.inner;
+        let (mut first, mut failures) = (None, BTreeMap::<usize, usize>::new());
+        // ORDER: from here on the stores refuse a log that does not know of the condemnation.
+        for zone in garbage.0.keys().map(|blob| blob.slot.zone).collect::<BTreeSet<_>>() {
+            match parts.regions.witness_in(region, zone, condemned).await {
+                Ok(()) => {}
+                // To free a store that is full takes no space.
+                Err(error) if error.kind() == ErrorKind::StorageFull => {}
+                Err(error) => {
+                    failures.insert(zone, FAILURES_OF_A_ZONE);
+                    first.get_or_insert(error);
+                }
+            }
+        }
+        let blobs: Vec<(Blob, u64)> = garbage.0.into_iter().collect();
+        for batch in blobs.chunks(BETWEEN_LOOKS) {
+            let state = self.session.state().await?;
+            if state.condemned(region).is_none_or(|now| now.epoch != epoch) {
+                return first.map_or(Ok(Round::Done), Err);
+            }
+            for (blob, size) in batch {
+                let failed = failures.entry(blob.slot.zone).or_default();
+                if *failed >= FAILURES_OF_A_ZONE {
+                    continue;
+                }
+                let Some(slot) = parts.regions.slot(condemned, region, blob.slot)? else { continue };
+                match slot.delete(blob.name).await {
+                    Ok(()) => drop(removed.0.insert(*blob, *size)),
+                    // One blob, or one zone, that can't be written to keeps nobody from freeing the others.
+                    Err(error) => {
+                        *failed += 1;
+                        first.get_or_insert(error);
+                    }
+                }
+            }
+        }
+        // What is left is dead, and garbage to the next collection.
+        self.say_removed(region, epoch).await?;
+        first.map_or(Ok(Round::More), Err)
+    }
+
+    /// Says that what was condemned is removed.
+    async fn say_removed(&self, region: &Region, epoch: u64) -> Result<()> {
+        let region = region.clone();
+        let check = move |state: &State| {
+            let same = state.condemned(&region).filter(|condemned| condemned.epoch == epoch);
+            let removed = same.map(|_| Event::ContentRemoved { region: region.clone() });
+            Ok(Changes { events: removed.into_iter().collect(), authorization: None })
+        };
+        self.session.inner.catalog.commit(&self.session.caller, check).await.map(drop)
+    }
+}
+
+/// What a round of a collection came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Round {
+    /// There may be more to free.
+    More,
+    /// There is not, or another collection is at it.
+    Done,
+}
+
+impl IntoFuture for Collecting {
+    type Output = Result<CollectionReport>;
+    type IntoFuture = BoxFuture<'static, Result<CollectionReport>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+impl CollectionReport {
+    fn of(overdue: &[Event]) -> Self {
+        let uploads = overdue.iter().filter(|event| matches!(event, Event::UploadAbandoned { .. })).count();
+        Self { abandoned_uploads: uploads, purged_versions: overdue.len() - uploads, regions: Vec::new() }
+    }
+
+    fn change(&mut self, region: &Region, change: impl FnOnce(&mut RegionCollection)) {
+        if !self.regions.iter().any(|there| there.region == *region) {
+            let region = region.clone();
+            self.regions.push(RegionCollection {
+                region,
+                blobs: 0,
+                bytes: 0,
+                rewritten_packs: 0,
+                rewritten_bytes: 0,
+                foreign_blobs: 0,
+                foreign_bytes: 0,
+                unreadable: Vec::new(),
+            });
+        }
+        if let Some(there) = self.regions.iter_mut().find(|there| there.region == *region) {
+            change(there);
+        }
+    }
+
+    fn add(&mut self, region: &Region, garbage: &Blobs) {
+        if !garbage.0.is_empty() {
+            self.change(region, |there| {
+                there.blobs += garbage.0.len();
+                there.bytes += garbage.0.values().sum::<u64>();
+            });
+        }
+    }
+
+    /// Tells what was left alone, and why.
+    fn tell(&mut self, region: &Region, unneeded: &Unneeded) {
+        let (foreign, unreadable) = (&unneeded.foreign.0, &unneeded.unreadable);
+        if !foreign.is_empty() || !unreadable.is_empty() {
+            self.change(region, |there| {
+                (there.foreign_blobs, there.foreign_bytes) = (foreign.len(), foreign.values().sum());
+                there.unreadable = unreadable.iter().cloned().collect();
+            });
+        }
+    }
+
+    fn rewritten(&mut self, region: &Region, written: u64) {
+        self.change(region, |there| {
+            there.rewritten_packs += 1;
+            there.rewritten_bytes += written;
+        });
+    }
+}
