@@ -1,9 +1,9 @@
 //! A mixed batch: the largest first.
 
-use super::lease::{Share, Shares};
 use super::place::{Missing, State};
-use super::request::What;
-use super::{Explanation, Request};
+use super::request::{Request, What};
+use super::share::{Share, Shares};
+use super::strategy::Explanation;
 
 /// VMs of one request, or one part of a scale set.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,9 @@
 //! Affinity: requests of the same name go to the same replica, as long as that does not overload it.
 
 use super::random::mix;
-use super::{Explanation, ReplicaId, Replicas, Request, Strategy};
+use super::replicas::{ReplicaId, Replicas};
+use super::request::Request;
+use super::strategy::{Explanation, Strategy};
 
 /// Consistent hashing with bounded loads (Mirrokni, Thorup, Zadimoghaddam 2016; HAProxy's `hash-balance-factor`).
 ///
@@ -101,7 +103,9 @@ mod tests {
 
     use super::*;
     use crate::model::StorageAccountType;
-    use crate::placement::{Lease, PlacementPolicy, Pool};
+    use crate::placement::lease::Lease;
+    use crate::placement::policy::PlacementPolicy;
+    use crate::placement::pool::Pool;
 
     fn pool(replicas: u32) -> Pool {
         let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::StandardLrs);

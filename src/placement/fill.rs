@@ -1,9 +1,9 @@
 //! Water-filling: many VMs at once, as if each had gone to the least loaded replica, at a cost that does not depend on
 //! how many they are.
 
-use super::ReplicaId;
-use super::lease::Share;
 use super::place::State;
+use super::replicas::ReplicaId;
+use super::share::Share;
 
 impl State {
     /// The VMs that the replicas have room for.

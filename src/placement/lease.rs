@@ -1,63 +1,82 @@
 //! What was placed where, and that it is given back.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::ReplicaId;
-use super::pool::Shared;
+use super::place::State;
+use super::policy::Units;
+use super::queue::Grant;
+use super::replicas::ReplicaId;
+use super::request::{Request, What};
+use super::share::{Share, Shares};
+use crate::error::{Error, ErrorKind, Problem, Result};
 
-/// The part of a request that one replica serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share {
-    pub(super) replica: ReplicaId,
-    pub(super) count: u32,
-    pub(super) throttled: bool,
-    pub(super) units: u64,
+/// A pool's state behind its lock, with what never changes beside it. Pools, leases and waiters share it.
+#[derive(Debug)]
+pub(super) struct Shared {
+    state: Mutex<State>,
+    units: Units,
+    max_scale_set_instances: u32,
 }
 
-impl Share {
-    /// The replica.
-    pub fn replica(&self) -> ReplicaId {
-        self.replica
+impl Shared {
+    pub(super) fn new(state: State, max_scale_set_instances: u32) -> Self {
+        Self { units: state.units, state: Mutex::new(state), max_scale_set_instances }
     }
 
-    /// The VMs, or the instances of the scale set, that it serves.
-    pub fn count(&self) -> u32 {
-        self.count
+    pub(super) fn units(&self) -> &Units {
+        &self.units
     }
 
-    /// What that is of the replica's [capacity](super::Pool::capacity), in units.
-    pub fn units(&self) -> u64 {
-        self.units
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing but a strategy of the caller's could panic here, and each of its calls finds and leaves whole loads.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether it was placed on a replica without room for it.
-    pub fn is_throttled(&self) -> bool {
-        self.throttled
+    pub(super) fn lease(self: &Arc<Self>, request: &Request, shares: Shares) -> Lease {
+        Lease::new(self.clone(), shares, matches!(request.what, What::ScaleSet(_)))
     }
-}
 
-/// At least one share. One alone, which is the usual, needs no allocation.
-#[derive(Clone, Debug)]
-pub(super) enum Shares {
-    One(Share),
-    Many(Vec<Share>),
-}
+    /// Changes something that may make room, and serves those who wait for it.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.lock();
+        let done = change(&mut state);
+        let grants = state.grant();
+        drop(state);
+        self.send(grants);
+        done
+    }
 
-impl Shares {
-    /// None where there is no share.
-    pub(super) fn of(shares: Vec<Share>) -> Option<Self> {
-        match shares.as_slice() {
-            [] => None,
-            [one] => Some(Self::One(*one)),
-            _ => Some(Self::Many(shares)),
+    /// Sends shares to those who waited for them. The shares of a receiver that has gone are given back, and may be what
+    /// the next one waits for.
+    ///
+    /// ORDER: never while the pool is locked. Sending wakes a task, and a waker may run anything.
+    pub(super) fn send(&self, mut grants: Vec<Grant>) {
+        while !grants.is_empty() {
+            let returned: Vec<Shares> = grants.into_iter().filter_map(|grant| grant.send().err()).collect();
+            if returned.is_empty() {
+                return;
+            }
+            let mut state = self.lock();
+            state.give_back(returned.iter().flat_map(Shares::as_slice));
+            grants = state.grant();
         }
     }
 
-    #[inline]
-    pub(super) fn as_slice(&self) -> &[Share] {
-        match self {
-            Self::One(share) => std::slice::from_ref(share),
-            Self::Many(shares) => shares,
+    /// What is wrong with a request in itself.
+    pub(super) fn check(&self, request: &Request) -> Result<()> {
+        match request.what {
+            What::Vms(0) => Err(Error::invalid("vms", "the number of VMs must be at least 1, but it is 0")),
+            What::ScaleSet(0) => {
+                Err(Error::invalid("instances", "a scale set must have at least 1 instance here, but it has 0"))
+            }
+            What::ScaleSet(instances) if instances > self.max_scale_set_instances => {
+                let what = format!(
+                    "a scale set can have up to {} instances, but this one has {instances}; make several",
+                    self.max_scale_set_instances
+                );
+                Err(Error::new(Problem::new(ErrorKind::LimitReached, "OperationNotAllowed", "instances", what)))
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -137,6 +156,6 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.shared.release(self.shares.as_slice());
+        self.shared.change(|state| state.give_back(self.shares.as_slice()));
     }
 }

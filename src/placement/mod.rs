@@ -46,6 +46,7 @@
 //! # Ok::<(), compute_gallery::Error>(())
 //! ```
 
+mod acquire;
 mod autoscaler;
 mod batch;
 mod bounded_hash;
@@ -53,6 +54,7 @@ mod buckets;
 mod erlang;
 mod fill;
 mod lease;
+mod observation;
 mod place;
 mod policy;
 mod pool;
@@ -60,20 +62,23 @@ mod queue;
 mod random;
 mod replicas;
 mod request;
+mod share;
 mod simulation;
 mod sizing;
 mod strategy;
 mod zones;
 
-pub use autoscaler::{Advice, Autoscaler, Observation};
+pub use acquire::Acquire;
+pub use autoscaler::{Advice, Autoscaler};
 pub use bounded_hash::BoundedHash;
 pub use erlang::erlang_c;
-pub use lease::{Lease, Share};
+pub use lease::Lease;
+pub use observation::Observation;
 pub use policy::{Capacity, PlacementPolicy, Sharing};
 pub use pool::Pool;
-pub use queue::Acquire;
 pub use replicas::{ReplicaId, ReplicaState, ReplicaStatus, Replicas, Zone};
 pub use request::Request;
+pub use share::Share;
 pub use simulation::{CreationTime, Failure, Simulation, SimulationReport, WhenFull};
 pub use sizing::{DemandHistory, ImageTraits, Overprovision, Recommendation, Sizing, Workload};
 pub use strategy::{Explanation, LeastLoaded, RoundRobin, Strategy, TwoChoices};

@@ -1,11 +1,11 @@
 //! Placing one request: a VM, many, or a scale set.
 
-use super::lease::{Share, Shares};
 use super::policy::Units;
-use super::queue::Queue;
-use super::replicas::Table;
-use super::request::What;
-use super::{Explanation, ReplicaId, Request, Strategy};
+use super::queue::{Grant, Queue};
+use super::replicas::{ReplicaId, Table};
+use super::request::{Request, What};
+use super::share::{Share, Shares};
+use super::strategy::{Explanation, Strategy};
 
 /// All that a pool's lock guards.
 #[derive(Debug)]
@@ -21,6 +21,17 @@ pub(super) struct State {
 pub(super) struct Missing(pub(super) u64);
 
 impl State {
+    /// Places those that wait, in their order, up to the first that has no room.
+    #[must_use]
+    pub(super) fn grant(&mut self) -> Vec<Grant> {
+        let mut granted = Vec::new();
+        while let Some(request) = self.queue.first() {
+            let Ok(shares) = self.place(&request, &mut Explanation::unasked()) else { break };
+            granted.extend(self.queue.grant_first(shares));
+        }
+        granted
+    }
+
     pub(super) fn place(&mut self, request: &Request, why: &mut Explanation) -> Result<Shares, Missing> {
         match request.what {
             What::Vms(1) => {

@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::Request;
-use super::request::What;
+use super::request::{Request, What};
 use crate::model::StorageAccountType;
 
 /// What one replica can do at once: so many VM creations, or one scale-set deployment of so many instances.

@@ -1,17 +1,17 @@
 //! A pool: the replicas of one version in one region, shared by all who create from it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use super::lease::Shares;
+use super::acquire::Acquire;
+use super::lease::{Lease, Shared};
+use super::observation::Observation;
 use super::place::{Missing, State};
-use super::policy::Units;
-use super::queue::{Grant, Queue};
-use super::replicas::Table;
-use super::request::What;
-use super::{
-    Acquire, Explanation, Lease, LeastLoaded, Observation, PlacementPolicy, ReplicaId, ReplicaState, ReplicaStatus,
-    Request, Share, Strategy, Zone,
-};
+use super::policy::{PlacementPolicy, Units};
+use super::queue::Queue;
+use super::replicas::{ReplicaId, ReplicaState, ReplicaStatus, Table, Zone};
+use super::request::{Request, What};
+use super::share::{Share, Shares};
+use super::strategy::{Explanation, LeastLoaded, Strategy};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::model::StorageAccountType;
 
@@ -44,58 +44,6 @@ pub struct Pool {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
-pub(super) struct Shared {
-    state: Mutex<State>,
-    units: Units,
-    max_scale_set_instances: u32,
-}
-
-impl Shared {
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing but a strategy of the caller's could panic here, and each of its calls finds and leaves whole loads.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn lease(self: &Arc<Self>, request: &Request, shares: Shares) -> Lease {
-        Lease::new(self.clone(), shares, matches!(request.what, What::ScaleSet(_)))
-    }
-
-    pub(super) fn release(self: &Arc<Self>, shares: &[Share]) {
-        self.change(|state| state.give_back(shares));
-    }
-
-    /// Changes something that may make room, and serves those who wait for it.
-    fn change<T>(self: &Arc<Self>, change: impl FnOnce(&mut State) -> T) -> T {
-        let mut state = self.lock();
-        let done = change(&mut state);
-        if !state.queue.is_empty() {
-            let grants = state.grant(self);
-            drop(state);
-            grants.into_iter().for_each(Grant::send);
-        }
-        done
-    }
-
-    /// What is wrong with a request in itself.
-    fn check(&self, request: &Request) -> Result<()> {
-        match request.what {
-            What::Vms(0) => Err(Error::invalid("vms", "the number of VMs must be at least 1, but it is 0")),
-            What::ScaleSet(0) => {
-                Err(Error::invalid("instances", "a scale set must have at least 1 instance here, but it has 0"))
-            }
-            What::ScaleSet(instances) if instances > self.max_scale_set_instances => {
-                let what = format!(
-                    "a scale set can have up to {} instances, but this one has {instances}; make several",
-                    self.max_scale_set_instances
-                );
-                Err(Error::new(Problem::new(ErrorKind::LimitReached, "OperationNotAllowed", "instances", what)))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
 impl Pool {
     /// A pool without replicas yet, of a version that is stored on that kind of storage. It takes the
     /// [least loaded](LeastLoaded) replica.
@@ -111,8 +59,8 @@ impl Pool {
     fn of(policy: &PlacementPolicy, storage: StorageAccountType, max_scale_set_instances: u32) -> Self {
         let units = Units::new(policy, storage);
         let (table, queue) = (Table::new(), Queue::default());
-        let state = Mutex::new(State { table, units, strategy: Box::new(LeastLoaded), queue });
-        Self { shared: Arc::new(Shared { state, units, max_scale_set_instances }) }
+        let state = State { table, units, strategy: Box::new(LeastLoaded), queue };
+        Self { shared: Arc::new(Shared::new(state, max_scale_set_instances)) }
     }
 
     /// Chooses replicas by that strategy from now on.
@@ -186,7 +134,7 @@ impl Pool {
     /// What a replica can do at once, in units: the largest of which a VM and a scale set's instance are whole numbers.
     /// 600 by default, of which a VM takes 30.
     pub fn capacity(&self) -> u64 {
-        self.shared.units.capacity
+        self.shared.units().capacity
     }
 
     /// What the replicas have to do and what waits, for an [`Autoscaler`](super::Autoscaler).
@@ -209,7 +157,7 @@ impl Pool {
 
     /// What a request takes of the replicas in all.
     pub(super) fn units_of(&self, request: &Request) -> u64 {
-        self.shared.units.of(request)
+        self.shared.units().of(request)
     }
 
     /// How many requests wait in the queue.
@@ -243,12 +191,12 @@ impl Pool {
         let missing = match request.what {
             _ if waiting > 0 => Missing(0),
             // One VM is the usual. Its lease is written once: copied through the general case, it took 20 ns more.
-            What::Vms(1) => match state.take(self.shared.units.vm, &request, request.throttle, why) {
+            What::Vms(1) => match state.take(self.shared.units().vm, &request, request.throttle, why) {
                 Some((replica, throttled)) => {
                     // Counted while the lock's cache line is here: later, another thread would have taken it.
                     let shared = self.shared.clone();
                     drop(state);
-                    let share = Share { replica, count: 1, throttled, units: self.shared.units.vm };
+                    let share = Share { replica, count: 1, throttled, units: self.shared.units().vm };
                     return Ok(Lease::new(shared, Shares::One(share), false));
                 }
                 None => Missing(1),
@@ -349,7 +297,7 @@ impl Pool {
     /// ```
     pub fn acquire(&self, request: Request) -> Acquire {
         if let Err(error) = self.shared.check(&request) {
-            return Acquire::ready(self.shared.clone(), Err(error));
+            return Acquire::decided(self.shared.clone(), Err(error));
         }
         let mut state = self.shared.lock();
         let may_go = request.throttle || state.queue.is_empty();
@@ -357,18 +305,18 @@ impl Pool {
         match placed {
             Ok(shares) => {
                 drop(state);
-                Acquire::ready(self.shared.clone(), Ok(self.shared.lease(&request, shares)))
+                Acquire::decided(self.shared.clone(), Ok(self.shared.lease(&request, shares)))
             }
             Err(_) if state.is_feasible(&request) => {
                 let (ticket, receiver) = state.queue.enter(request);
                 drop(state);
-                Acquire::waiting(self.shared.clone(), ticket, receiver)
+                Acquire::waiting(self.shared.clone(), ticket, request, receiver)
             }
             Err(missing) => {
                 let serving = state.table.serving();
                 drop(state);
                 let missing = Missing(missing.0.max(1));
-                Acquire::ready(self.shared.clone(), Err(refused(missing, 0, serving)))
+                Acquire::decided(self.shared.clone(), Err(refused(missing, 0, serving)))
             }
         }
     }
@@ -390,4 +338,114 @@ fn refused(Missing(missing): Missing, waiting: usize, serving: usize) -> Error {
         (others, _) => format!("{others} other requests wait for room; wait behind them with `acquire`"),
     };
     Error::new(Problem::new(ErrorKind::LimitReached, "TooManyRequests", "regionalReplicaCount", what))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use futures::executor::block_on;
+
+    use super::*;
+
+    fn pool(replicas: u32) -> Pool {
+        let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::StandardLrs);
+        pool.resize(replicas);
+        pool
+    }
+
+    #[test]
+    fn what_comes_first_is_served_first_however_much_it_needs() {
+        let pool = pool(1);
+        let mut vms = pool.place(Request::vms(20)).unwrap();
+        let mut large = pool.acquire(Request::scale_set(600));
+        let mut small = pool.acquire(Request::vm());
+        assert_eq!(pool.waiting(), 2);
+        while let Some(vm) = vms.split_vm() {
+            drop(vm);
+            assert!((&mut small).now_or_never().is_none(), "it would overtake");
+            assert!(pool.place(Request::vm()).is_err(), "it would overtake");
+        }
+        drop(vms);
+        let large = (&mut large).now_or_never().unwrap().unwrap();
+        assert!((&mut small).now_or_never().is_none());
+        drop(large);
+        assert!(small.now_or_never().unwrap().is_ok());
+    }
+
+    #[test]
+    fn a_place_that_is_given_up_is_given_back() {
+        let pool = pool(1);
+        let nineteen = pool.place(Request::vms(19)).unwrap();
+        let large = pool.acquire(Request::vms(20));
+        let small = pool.acquire(Request::vm());
+        drop(large);
+        let small = small.now_or_never().expect("the large one no longer stands before it").unwrap();
+        // Granted, and given up without having been looked at.
+        let granted = pool.acquire(Request::vm());
+        drop(small);
+        drop(granted);
+        drop(nineteen);
+        assert_eq!(pool.replicas()[0].load, 0);
+        assert_eq!(pool.waiting(), 0);
+    }
+
+    /// Shares are sent when the pool is no longer locked, so their receiver can go in between.
+    #[test]
+    fn shares_whose_receiver_has_gone_go_to_the_next_in_the_queue() {
+        let pool = pool(1);
+        let full = pool.place(Request::vms(20)).unwrap();
+        let (first, second) = (pool.acquire(Request::vms(20)), pool.acquire(Request::vms(20)));
+        let grants = {
+            let mut state = pool.shared.lock();
+            state.table.join(None);
+            state.grant()
+        };
+        assert_eq!(grants.len(), 1, "there is room for the first alone");
+        drop(first);
+        pool.shared.send(grants);
+        let second = second.now_or_never().expect("the room of the first is free again").unwrap();
+        assert_eq!(second.replica().number(), 1);
+        drop((full, second));
+        assert!(pool.replicas().iter().all(|replica| replica.load == 0));
+    }
+
+    /// A lease in the channel would lock the pool when its receiver goes: here it goes while nobody else could unlock it.
+    #[test]
+    fn a_receiver_that_goes_before_it_has_looked_gives_its_shares_back() {
+        let pool = pool(1);
+        let full = pool.place(Request::vms(20)).unwrap();
+        let (first, second) = (pool.acquire(Request::vms(20)), pool.acquire(Request::vm()));
+        drop(full);
+        assert_eq!((pool.waiting(), pool.replicas()[0].load), (1, 600), "the first has it and does not know");
+        drop(first);
+        assert_eq!((pool.waiting(), pool.replicas()[0].load), (0, 30), "the second has its share");
+        drop(second);
+        assert_eq!(pool.replicas()[0].load, 0);
+    }
+
+    #[test]
+    fn who_waits_is_woken_by_other_threads_and_by_new_replicas() {
+        let pool = pool(1);
+        let full = pool.place(Request::vms(20)).unwrap();
+        let (first, second) = (pool.acquire(Request::vm()), pool.acquire(Request::vms(20)));
+        std::thread::scope(|scope| {
+            scope.spawn(|| drop(full));
+            block_on(async {
+                let lease = first.await.unwrap();
+                pool.join(None);
+                second.await.unwrap().finish();
+                lease.finish();
+            });
+        });
+        assert!(pool.replicas().iter().all(|replica| replica.load == 0));
+    }
+
+    #[test]
+    fn nobody_waits_for_what_can_never_be() {
+        let pool = pool(1);
+        assert!(pool.acquire(Request::vms(21)).now_or_never().unwrap().is_err());
+        assert!(pool.acquire(Request::scale_set(1_000)).now_or_never().unwrap().is_err());
+        assert!(pool.acquire(Request::vms(0)).now_or_never().unwrap().is_err());
+        assert_eq!(pool.waiting(), 0);
+    }
 }

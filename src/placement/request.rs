@@ -1,7 +1,7 @@
 //! What is to be created.
 
-use super::Zone;
 use super::random::mix;
+use super::replicas::Zone;
 
 /// Something to be created from an image: a VM, several, or a scale set; and what to do when the replicas are full.
 ///

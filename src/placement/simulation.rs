@@ -4,8 +4,11 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::time::Duration;
 
+use super::lease::Lease;
+use super::pool::Pool;
 use super::random::SplitMix;
-use super::{Lease, Pool, ReplicaId, ReplicaState, Request, Zone};
+use super::replicas::{ReplicaId, ReplicaState, Zone};
+use super::request::Request;
 
 /// How long a creation takes on a replica that is not overloaded.
 ///
@@ -420,7 +423,9 @@ impl<'a> Run<'a> {
 mod tests {
     use super::*;
     use crate::model::StorageAccountType;
-    use crate::placement::{PlacementPolicy, TwoChoices, erlang_c};
+    use crate::placement::erlang::erlang_c;
+    use crate::placement::policy::PlacementPolicy;
+    use crate::placement::strategy::TwoChoices;
 
     const HOUR: Duration = Duration::from_secs(3_600);
 

@@ -4,7 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use super::erlang::replicas_for;
-use super::{PlacementPolicy, Pool, Request, Sharing};
+use super::policy::{PlacementPolicy, Sharing};
+use super::pool::Pool;
+use super::request::Request;
 use crate::error::{Error, Problem, Result};
 use crate::model::{OsType, StorageAccountType};
 

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::random::SplitMix;
-use super::{ReplicaId, Replicas, Request};
+use super::replicas::{ReplicaId, Replicas};
+use super::request::Request;
 
 /// A way to choose a replica. [`LeastLoaded`] is the default and hard to beat: in one process every load is known.
 ///

@@ -1,6 +1,8 @@
 //! Zones: another strategy, within the zone that is best.
 
-use super::{Explanation, ReplicaId, Replicas, Request, Strategy, Zone};
+use super::replicas::{ReplicaId, Replicas, Zone};
+use super::request::Request;
+use super::strategy::{Explanation, Strategy};
 
 /// Spreads creations over the zones: the zone with the least to do for each of its replicas, and there what the other
 /// strategy says. When a zone is lost, no more than its share of the creations is.
@@ -68,7 +70,10 @@ fn chosen_in(
 mod tests {
     use super::*;
     use crate::model::StorageAccountType;
-    use crate::placement::{Lease, LeastLoaded, PlacementPolicy, Pool, TwoChoices};
+    use crate::placement::lease::Lease;
+    use crate::placement::policy::PlacementPolicy;
+    use crate::placement::pool::Pool;
+    use crate::placement::strategy::{LeastLoaded, TwoChoices};
 
     /// Two replicas in zone 1, one in zone 2.
     fn pool(strategy: impl Strategy + 'static) -> Pool {
