@@ -12,7 +12,9 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use compute_gallery::model::StorageAccountType;
-use compute_gallery::placement::{Capacity, Lease, PlacementPolicy, Pool, Request, Strategy, TwoChoices, Zone};
+use compute_gallery::placement::{
+    Capacity, Lease, PlacementPolicy, PlacementRequest, Pool, Strategy, TwoChoices, Zone,
+};
 
 /// Steps of one sample, and samples of one median.
 const STEPS: usize = 2_000;
@@ -76,7 +78,7 @@ impl Contender for Pool {
     type Held = Lease;
 
     fn place(&mut self, held: &mut Vec<Lease>) {
-        if let Ok(lease) = Pool::place(self, Request::vm()) {
+        if let Ok(lease) = Pool::place(self, PlacementRequest::vm()) {
             held.push(lease);
         }
     }
@@ -88,7 +90,7 @@ impl Contender for Pool {
 
 fn zoned(replicas: u32) -> Pool {
     let pool = pool(0, None::<TwoChoices>);
-    (0..replicas).for_each(|replica| _ = pool.join(Some(Zone::new(1 + (replica % 3) as u16))));
+    (0..replicas).for_each(|replica| _ = pool.add_replica(Some(Zone::new(1 + (replica % 3) as u16))));
     pool
 }
 
@@ -168,11 +170,11 @@ fn many() -> Result<(), Box<dyn Error>> {
         let mut times = Vec::new();
         for _ in 0..SAMPLES {
             let started = Instant::now();
-            let lease = pool.place_many(black_box(vms))?;
+            let lease = pool.place_vms(black_box(vms))?;
             times.push(started.elapsed().as_secs_f64() * 1e6);
             drop(lease);
         }
-        println!("place_many({vms}) over 1,000 replicas: {:.1} us, median", median(times));
+        println!("place_vms({vms}) over 1,000 replicas: {:.1} us, median", median(times));
     }
     Ok(())
 }
@@ -188,7 +190,7 @@ fn contended() -> Result<(), Box<dyn Error>> {
             for _ in 0..2 {
                 scope.spawn(|| {
                     for _ in 0..EACH {
-                        drop(black_box(pool.place(Request::vm())));
+                        drop(black_box(pool.place(PlacementRequest::vm())));
                     }
                 });
             }

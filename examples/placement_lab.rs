@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use compute_gallery::model::StorageAccountType;
 use compute_gallery::placement::{
-    CreationTime, PlacementPolicy, Pool, Request, Simulation, SimulationReport, Sizing, WhenFull, Workload,
+    CreationTime, Overflow, PlacementPolicy, PlacementRequest, Pool, Simulation, SimulationReport, Sizing, Workload,
 };
 use lexopt::ValueExt;
 use plotters::prelude::*;
@@ -46,12 +46,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         .replicas
         .clone()
         .map(|replicas| {
-            let run = |when_full| {
+            let run = |overflow| {
                 let pool = Pool::new(&policy, storage);
                 pool.resize(replicas);
-                simulation.clone().when_full(when_full).run(&pool, Duration::from_secs(7 * 86_400))
+                simulation.clone().with_overflow(overflow).run(&pool, Duration::from_secs(7 * 86_400))
             };
-            Row { replicas, queued: run(WhenFull::Queue), throttled: run(WhenFull::Throttle) }
+            Row { replicas, queued: run(Overflow::Queue), throttled: run(Overflow::Throttle) }
         })
         .collect();
 
@@ -85,8 +85,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// The scale sets come first, as in a batch. Among the VMs each would have to wait for a replica that is idle.
 fn simulation(options: &Options, creation: CreationTime) -> Simulation {
     let (scale_sets, instances) = options.scale_sets;
-    let scale_sets = (0..scale_sets).map(|_| Request::scale_set(instances));
-    let requests = scale_sets.chain((0..options.vms).map(|_| Request::vm()));
+    let scale_sets = (0..scale_sets).map(|_| PlacementRequest::scale_set(instances));
+    let requests = scale_sets.chain((0..options.vms).map(|_| PlacementRequest::vm()));
     let empty = Simulation::new(options.seed, creation);
     requests.fold(empty, |all, request| all.with_request(Duration::ZERO, request))
 }

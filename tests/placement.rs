@@ -1,5 +1,5 @@
 //! Placement, through its public face: nothing is placed over capacity while there is room, the least loaded replica is
-//! taken whatever came before, and no share is lost or used twice.
+//! taken whatever came before, and no portion is lost or used twice.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test may fail as the test does")]
 
 use std::sync::Mutex;
@@ -7,8 +7,8 @@ use std::sync::Mutex;
 use compute_gallery::ErrorKind;
 use compute_gallery::model::StorageAccountType;
 use compute_gallery::placement::{
-    BoundedHash, Capacity, Lease, LeastLoaded, PlacementPolicy, Pool, PreferZone, ReplicaState, Request, RoundRobin,
-    Share, Sharing, SpreadZones, TwoChoices, Zone,
+    BoundedHash, Capacity, Lease, LeastLoaded, PlacementPolicy, PlacementRequest, Pool, Portion, PreferZone,
+    ReplicaSharing, ReplicaState, RoundRobin, SpreadZones, TwoChoices, Zone,
 };
 use futures::executor::block_on;
 use proptest::prelude::*;
@@ -44,15 +44,15 @@ fn vms(pool: &Pool) -> Vec<u64> {
 fn twenty_vms_for_each_replica_always_fit_and_not_one_more() {
     for replicas in 1..=1_000_u32 {
         let pool = pool(replicas);
-        let lease = pool.place_many(20 * replicas).unwrap();
-        assert!(lease.shares().all(|share| share.count() == 20) && !lease.is_throttled());
-        assert_eq!(pool.place(Request::vm()).unwrap_err().kind(), ErrorKind::LimitReached);
+        let lease = pool.place_vms(20 * replicas).unwrap();
+        assert!(lease.portions().all(|portion| portion.count() == 20) && !lease.is_throttled());
+        assert_eq!(pool.place(PlacementRequest::vm()).unwrap_err().kind(), ErrorKind::LimitReached);
         drop(lease);
         // One by one it would take the square of it: a sample.
         if replicas % 97 == 0 || replicas <= 50 {
-            let leases: Vec<Lease> = (0..20 * replicas).map(|_| pool.place(Request::vm()).unwrap()).collect();
+            let leases: Vec<Lease> = (0..20 * replicas).map(|_| pool.place(PlacementRequest::vm()).unwrap()).collect();
             assert!(vms(&pool).iter().all(|vms| *vms == 20));
-            assert!(pool.place(Request::vm()).is_err());
+            assert!(pool.place(PlacementRequest::vm()).is_err());
             drop(leases);
         }
         assert!(loads(&pool).iter().all(|load| *load == 0));
@@ -74,14 +74,15 @@ fn whatever_the_strategy_everything_fits_that_can() {
     for strategy in strategies {
         let pool = strategy(Pool::new(&PlacementPolicy::default(), STANDARD));
         for zone in [1, 2, 3, 1, 2, 1, 1] {
-            pool.join(Some(Zone::new(zone)));
+            pool.add_replica(Some(Zone::new(zone)));
         }
-        let request = |vm: u32| Request::vm().in_zone(Zone::new(2)).with_affinity(&format!("host-{}", vm % 5));
+        let request =
+            |vm: u32| PlacementRequest::vm().with_zone(Zone::new(2)).with_affinity(&format!("host-{}", vm % 5));
         let leases: Vec<Lease> = (0..140).map(|vm| pool.place(request(vm)).unwrap()).collect();
         assert!(vms(&pool).iter().all(|vms| *vms == 20), "{pool:?}");
         assert!(pool.place(request(0)).is_err());
         drop(leases);
-        assert_eq!(pool.place_many(140).unwrap().shares().map(Share::count).sum::<u32>(), 140);
+        assert_eq!(pool.place_vms(140).unwrap().portions().map(Portion::count).sum::<u32>(), 140);
         assert!(loads(&pool).iter().all(|load| *load == 0));
     }
 }
@@ -94,7 +95,7 @@ fn two_choices_overload_where_the_least_loaded_does_not() {
     let mut overloaded = 0;
     for seed in 0..50 {
         let pool = pool_of(&policy, 50).with_strategy(TwoChoices::new(seed));
-        let _leases: Vec<Lease> = (0..1_000).map(|_| pool.place(Request::vm()).unwrap()).collect();
+        let _leases: Vec<Lease> = (0..1_000).map(|_| pool.place(PlacementRequest::vm()).unwrap()).collect();
         overloaded += u32::from(vms(&pool).iter().any(|vms| *vms > 20));
     }
     assert!(overloaded >= 45, "{overloaded} of 50");
@@ -165,8 +166,8 @@ proptest! {
             match step {
                 Step::Place | Step::ScaleSet(_) => {
                     let (request, units) = match step {
-                        Step::ScaleSet(instances) => (Request::scale_set(instances), u64::from(instances)),
-                        _ => (Request::vm(), 30),
+                        Step::ScaleSet(instances) => (PlacementRequest::scale_set(instances), u64::from(instances)),
+                        _ => (PlacementRequest::vm(), 30),
                     };
                     match (pool.place(request), model.least()) {
                         (Ok(lease), Some(least)) => {
@@ -182,7 +183,7 @@ proptest! {
                     }
                 }
                 Step::Many(count) => {
-                    let placed = pool.place_many(count);
+                    let placed = pool.place_vms(count);
                     prop_assert_eq!(placed.is_ok(), model.room() >= u64::from(count));
                     let Ok(lease) = placed else { continue };
                     let mut one_by_one = Model { replicas: model.replicas.clone() };
@@ -190,18 +191,18 @@ proptest! {
                         let serving = one_by_one.replicas.iter_mut().filter(|(_, serves)| *serves);
                         serving.min_by_key(|(load, _)| *load).unwrap().0 += 30;
                     }
-                    for share in lease.shares() {
-                        model.replicas[share.replica().number() as usize].0 += share.units();
-                        prop_assert_eq!(share.units(), u64::from(share.count()) * 30);
+                    for portion in lease.portions() {
+                        model.replicas[portion.replica().number() as usize].0 += portion.units();
+                        prop_assert_eq!(portion.units(), u64::from(portion.count()) * 30);
                     }
-                    prop_assert_eq!(lease.shares().map(Share::count).sum::<u32>(), count);
+                    prop_assert_eq!(lease.portions().map(Portion::count).sum::<u32>(), count);
                     prop_assert_eq!(model.serving(), one_by_one.serving());
                     leases.push(lease);
                 }
                 Step::Release(index) if !leases.is_empty() => {
                     let lease = leases.swap_remove(index.index(leases.len()));
-                    for share in lease.shares() {
-                        model.replicas[share.replica().number() as usize].0 -= share.units();
+                    for portion in lease.portions() {
+                        model.replicas[portion.replica().number() as usize].0 -= portion.units();
                     }
                 }
                 Step::SplitVm(index) if !leases.is_empty() => {
@@ -210,7 +211,7 @@ proptest! {
                     leases.extend(one);
                 }
                 Step::Join(zone) => {
-                    let id = pool.join((zone > 0).then(|| Zone::new(zone)));
+                    let id = pool.add_replica((zone > 0).then(|| Zone::new(zone)));
                     prop_assert_eq!(id.number() as usize, model.replicas.len());
                     model.replicas.push((0, true));
                 }
@@ -238,7 +239,7 @@ fn best(items: &[u64], loads: &mut [u64], best_so_far: u64) -> u64 {
     let Some((item, rest)) = items.split_first() else { return *loads.iter().max().unwrap() };
     let mut least = best_so_far;
     for index in 0..loads.len() {
-        // Replicas of one load are all alike.
+        // Candidates of one load are all alike.
         if loads[..index].contains(&loads[index]) || loads[index] + item >= least {
             continue;
         }
@@ -269,15 +270,15 @@ fn a_mixed_batch_keeps_to_the_bound_of_its_rule() {
     let (mut optimal, mut worst) = (0, 1.0_f64);
     for _ in 0..CASES {
         let replicas = 1 + random.below(6);
-        let requests: Vec<Request> = (0..1 + random.below(8))
+        let requests: Vec<PlacementRequest> = (0..1 + random.below(8))
             .map(|_| match random.below(3) {
-                0 => Request::vm(),
-                _ => Request::scale_set(1 + random.below(600) as u32),
+                0 => PlacementRequest::vm(),
+                _ => PlacementRequest::scale_set(1 + random.below(600) as u32),
             })
             .collect();
         let pool = pool_of(&policy, replicas as u32);
         let leases = pool.place_batch(&requests).unwrap();
-        let mut items: Vec<u64> = leases.iter().flat_map(|lease| lease.shares().map(Share::units)).collect();
+        let mut items: Vec<u64> = leases.iter().flat_map(|lease| lease.portions().map(Portion::units)).collect();
         items.sort_unstable_by(|a, b| b.cmp(a));
         assert_eq!(items.len(), requests.len());
         let longest_first = *loads(&pool).iter().max().unwrap();
@@ -297,35 +298,35 @@ fn a_mixed_batch_keeps_to_the_bound_of_its_rule() {
 #[test]
 fn a_batch_that_does_not_fit_when_it_is_spread_is_packed() {
     let pool = pool(2);
-    let requests = [300, 300, 200, 200, 200].map(Request::scale_set);
+    let requests = [300, 300, 200, 200, 200].map(PlacementRequest::scale_set);
     let leases = pool.place_batch(&requests).unwrap();
     assert_eq!(loads(&pool), [600, 600]);
     drop(leases);
-    let requests = [Request::scale_set(600), Request::vms(20), Request::vm()];
+    let requests = [PlacementRequest::scale_set(600), PlacementRequest::vms(20), PlacementRequest::vm()];
     let error = pool.place_batch(&requests).unwrap_err();
     assert!(error.to_string().contains("1 more replica would"), "{error}");
     assert_eq!(loads(&pool), [0, 0], "all or nothing");
     let [scale_set, vms, one] = requests;
-    let leases = pool.place_batch(&[scale_set, vms, one.or_throttled()]).unwrap();
+    let leases = pool.place_batch(&[scale_set, vms, one.with_throttling()]).unwrap();
     assert_eq!(leases.iter().map(Lease::is_throttled).collect::<Vec<_>>(), [false, false, true]);
 }
 
 #[test]
 fn a_large_scale_set_is_split_evenly_or_as_there_is_room() {
     let pool = pool(2);
-    let counts = |lease: &Lease| lease.shares().map(Share::count).collect::<Vec<_>>();
-    let lease = pool.place(Request::scale_set(1_000)).unwrap();
+    let counts = |lease: &Lease| lease.portions().map(Portion::count).collect::<Vec<_>>();
+    let lease = pool.place(PlacementRequest::scale_set(1_000)).unwrap();
     assert_eq!(counts(&lease), [500, 500]);
     drop(lease);
-    let _vms = pool.place_batch(&[Request::scale_set(200)]).unwrap();
-    let lease = pool.place(Request::scale_set(1_000)).unwrap();
+    let _vms = pool.place_batch(&[PlacementRequest::scale_set(200)]).unwrap();
+    let lease = pool.place(PlacementRequest::scale_set(1_000)).unwrap();
     assert_eq!(counts(&lease), [600, 400]);
-    let error = pool.place(Request::scale_set(1_001)).unwrap_err();
+    let error = pool.place(PlacementRequest::scale_set(1_001)).unwrap_err();
     assert_eq!((error.kind(), error.target()), (ErrorKind::LimitReached, "instances"));
     let managed = Pool::of_managed_image(&PlacementPolicy::default(), STANDARD);
     managed.resize(2);
-    assert!(managed.place(Request::scale_set(601)).is_err());
-    assert_eq!(counts(&managed.place(Request::scale_set(600)).unwrap()), [600]);
+    assert!(managed.place(PlacementRequest::scale_set(601)).is_err());
+    assert_eq!(counts(&managed.place(PlacementRequest::scale_set(600)).unwrap()), [600]);
 }
 
 #[test]
@@ -334,57 +335,58 @@ fn a_pool_follows_its_region() {
     let states = || pool.replicas().iter().map(|replica| replica.state).collect::<Vec<_>>();
     let lost = pool.replicas()[1].id;
     pool.fail(lost).unwrap();
-    let lease = pool.place_many(40).unwrap();
+    let lease = pool.place_vms(40).unwrap();
     pool.resize(1);
     use ReplicaState::{Draining, Failed, Serving};
     assert_eq!(states(), [Serving, Failed, Draining]);
-    assert!(pool.place(Request::vm()).is_err());
+    assert!(pool.place(PlacementRequest::vm()).is_err());
     drop(lease);
-    assert_eq!(pool.place(Request::vm()).unwrap().replica().number(), 0);
+    assert_eq!(pool.place(PlacementRequest::vm()).unwrap().replica().number(), 0);
     pool.resize(4);
     pool.restore(lost).unwrap();
     assert_eq!(states(), [Serving; 4]);
-    assert_eq!(pool.place_many(80).unwrap().shares().count(), 4);
+    assert_eq!(pool.place_vms(80).unwrap().portions().count(), 4);
     let other = Pool::new(&PlacementPolicy::default(), STANDARD);
     assert_eq!(other.drain(lost).unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 #[test]
 fn apart_a_scale_set_waits_for_an_idle_replica() {
-    let pool = pool_of(&PlacementPolicy::default().with_sharing(Sharing::Apart), 2);
-    let vm = pool.place(Request::vm()).unwrap();
-    let scale_set = pool.place(Request::scale_set(1)).unwrap();
+    let pool = pool_of(&PlacementPolicy::default().with_replica_sharing(ReplicaSharing::Exclusive), 2);
+    let vm = pool.place(PlacementRequest::vm()).unwrap();
+    let scale_set = pool.place(PlacementRequest::scale_set(1)).unwrap();
     assert_ne!(vm.replica(), scale_set.replica());
-    assert!(pool.place(Request::scale_set(1)).is_err());
-    let _vms = pool.place_many(19).unwrap();
-    assert!(pool.place(Request::vm()).is_err());
+    assert!(pool.place(PlacementRequest::scale_set(1)).is_err());
+    let _vms = pool.place_vms(19).unwrap();
+    assert!(pool.place(PlacementRequest::vm()).is_err());
 }
 
 #[test]
 fn throttled_vms_are_placed_and_marked() {
     let pool = pool(2);
-    let lease = pool.place(Request::vms(50).or_throttled()).unwrap();
-    let of =
-        |throttled| lease.shares().filter(|share| share.is_throttled() == throttled).map(Share::count).sum::<u32>();
+    let lease = pool.place(PlacementRequest::vms(50).with_throttling()).unwrap();
+    let of = |throttled| {
+        lease.portions().filter(|portion| portion.is_throttled() == throttled).map(Portion::count).sum::<u32>()
+    };
     assert_eq!((of(false), of(true)), (40, 10));
     assert_eq!(vms(&pool), [25, 25]);
-    assert!(pool.place(Request::scale_set(1_000).or_throttled()).unwrap().is_throttled());
+    assert!(pool.place(PlacementRequest::scale_set(1_000).with_throttling()).unwrap().is_throttled());
     let nowhere = Pool::new(&PlacementPolicy::default(), STANDARD);
-    assert!(nowhere.place(Request::vm().or_throttled()).is_err());
-    assert!(nowhere.place(Request::vms(2).or_throttled()).is_err());
+    assert!(nowhere.place(PlacementRequest::vm().with_throttling()).is_err());
+    assert!(nowhere.place(PlacementRequest::vms(2).with_throttling()).is_err());
 }
 
 #[test]
 fn a_decision_is_explained() {
     let pool = pool(3);
-    let (lease, why) = pool.place_explained(Request::vm());
+    let (lease, why) = pool.place_explained(PlacementRequest::vm());
     assert_eq!(why.to_string(), format!("{} has the least to do of 3: 0 of 600 units", lease.unwrap().replica()));
-    let _full = pool.place_many(60).unwrap();
-    let (lease, why) = pool.place_explained(Request::vm());
+    let _full = pool.place_vms(60).unwrap();
+    let (lease, why) = pool.place_explained(PlacementRequest::vm());
     assert!(lease.is_err());
     assert!(why.to_string().ends_with("is full"), "{why}");
     let pool = pool.with_strategy(RoundRobin::default());
-    let (_, why) = pool.place_explained(Request::vm());
+    let (_, why) = pool.place_explained(PlacementRequest::vm());
     assert_eq!(why.reasons().len(), 4, "{why}");
 }
 
@@ -402,19 +404,19 @@ fn threads_lose_no_capacity_and_use_none_twice() {
                     let mut random = Random(1 + round * 3 + thread);
                     for _ in 0..12 {
                         let leased = match random.below(8) {
-                            0 => pool.place_many(1 + random.below(20) as u32).ok(),
-                            1 => pool.place(Request::scale_set(1 + random.below(1_000) as u32)).ok(),
+                            0 => pool.place_vms(1 + random.below(20) as u32).ok(),
+                            1 => pool.place(PlacementRequest::scale_set(1 + random.below(1_000) as u32)).ok(),
                             // It may wait for what lies on the shelf, so it is given up.
                             2 => {
-                                drop(pool.acquire(Request::vms(1 + random.below(40) as u32)));
+                                drop(pool.acquire(PlacementRequest::vms(1 + random.below(40) as u32)));
                                 None
                             }
                             3 => block_on(async {
-                                let mut waits = pool.acquire(Request::vm());
+                                let mut waits = pool.acquire(PlacementRequest::vm());
                                 futures::future::poll_immediate(&mut waits).await.and_then(Result::ok)
                             }),
                             4 => shelf.lock().unwrap().last_mut().and_then(Lease::split_vm),
-                            _ => pool.place(Request::vm()).ok(),
+                            _ => pool.place(PlacementRequest::vm()).ok(),
                         };
                         assert!(loads(pool).iter().all(|load| *load <= 600));
                         // Never dropped while the shelf is locked.
@@ -428,12 +430,12 @@ fn threads_lose_no_capacity_and_use_none_twice() {
             }
         });
         let leases = shelf.into_inner().unwrap();
-        let leased: u64 = leases.iter().flat_map(Lease::shares).map(Share::units).sum();
+        let leased: u64 = leases.iter().flat_map(Lease::portions).map(Portion::units).sum();
         assert_eq!(leased, loads(&pool).iter().sum::<u64>(), "round {round}");
         drop(leases);
         assert_eq!(loads(&pool), [0, 0], "round {round}");
         assert_eq!(pool.waiting(), 0);
-        assert_eq!(pool.place_many(40).unwrap().shares().count(), 2);
+        assert_eq!(pool.place_vms(40).unwrap().portions().count(), 2);
     }
 }
 
@@ -448,9 +450,9 @@ fn all_who_wait_are_served() {
                 let mut random = Random(1 + thread);
                 for _ in 0..500 {
                     let request = match random.below(3) {
-                        0 => Request::scale_set(600 + random.below(401) as u32),
-                        1 => Request::vms(1 + random.below(40) as u32),
-                        _ => Request::vm(),
+                        0 => PlacementRequest::scale_set(600 + random.below(401) as u32),
+                        1 => PlacementRequest::vms(1 + random.below(40) as u32),
+                        _ => PlacementRequest::vm(),
                     };
                     block_on(pool.acquire(request)).unwrap().finish();
                 }

@@ -7,36 +7,36 @@ use std::task::{Context, Poll};
 
 use futures::channel::oneshot;
 
-use super::lease::{Lease, Shared};
-use super::request::Request;
-use super::share::Shares;
+use super::lease::{Lease, SharedPool};
+use super::portion::Portions;
+use super::request::PlacementRequest;
 use crate::error::{Error, Result};
 
 /// A place in the queue: a future of a [`Lease`]. Dropping it gives the place back, or what was granted already.
 #[derive(Debug)]
 #[must_use = "a place in the queue is given up when this is dropped"]
 pub struct Acquire {
-    shared: Arc<Shared>,
+    shared: Arc<SharedPool>,
     stage: Stage,
 }
 
 #[derive(Debug)]
 enum Stage {
     Decided(Result<Lease>),
-    Waiting { ticket: u64, request: Request, receiver: oneshot::Receiver<Shares> },
+    Waiting { ticket: u64, request: PlacementRequest, receiver: oneshot::Receiver<Portions> },
     Taken,
 }
 
 impl Acquire {
-    pub(super) fn decided(shared: Arc<Shared>, result: Result<Lease>) -> Self {
+    pub(super) fn decided(shared: Arc<SharedPool>, result: Result<Lease>) -> Self {
         Self { shared, stage: Stage::Decided(result) }
     }
 
     pub(super) fn waiting(
-        shared: Arc<Shared>,
+        shared: Arc<SharedPool>,
         ticket: u64,
-        request: Request,
-        receiver: oneshot::Receiver<Shares>,
+        request: PlacementRequest,
+        receiver: oneshot::Receiver<Portions>,
     ) -> Self {
         Self { shared, stage: Stage::Waiting { ticket, request, receiver } }
     }
@@ -54,12 +54,14 @@ impl Future for Acquire {
                 _ => return Poll::Pending,
             },
             Stage::Waiting { request, receiver, .. } => {
-                let Poll::Ready(shares) = Pin::new(receiver).poll(context) else { return Poll::Pending };
+                let Poll::Ready(portions) = Pin::new(receiver).poll(context) else { return Poll::Pending };
                 let request = *request;
                 this.stage = Stage::Taken;
                 // The pool keeps the sender until it sends.
                 let given_up = || Error::invalid("request", "its place in the queue was given up: ask again");
-                shares.map(|shares| this.shared.lease(&request, shares)).map_err(|error| given_up().with_source(error))
+                portions
+                    .map(|portions| this.shared.lease(&request, portions))
+                    .map_err(|error| given_up().with_source(error))
             }
         };
         Poll::Ready(result)
@@ -69,13 +71,13 @@ impl Future for Acquire {
 impl Drop for Acquire {
     fn drop(&mut self) {
         let Stage::Waiting { ticket, receiver, .. } = &mut self.stage else { return };
-        // ORDER: closed before it is read. Shares that were sent are found here; those still on their way go back to
-        // their sender, which gives them back. Read first, shares that came in between would be lost.
+        // ORDER: closed before it is read. Portions that were sent are found here; those still on their way go back to
+        // their sender, which gives them back. Read first, portions that came in between would be lost.
         receiver.close();
         let granted = receiver.try_recv().ok().flatten();
         // It may have been what the others waited for.
         let waiter = self.shared.change(|state| {
-            state.give_back(granted.iter().flat_map(Shares::as_slice));
+            state.give_back(granted.iter().flat_map(Portions::as_slice));
             state.queue.leave(*ticket)
         });
         drop(waiter);

@@ -1,4 +1,4 @@
-//! More replicas when they are busy, fewer when they have been idle for long. Advice only: someone else makes the
+//! More replicas when they are busy, fewer when they have been idle for long. ScalingAdvice only: someone else makes the
 //! replicas.
 
 use std::collections::VecDeque;
@@ -9,7 +9,7 @@ use super::policy::PlacementPolicy;
 /// How many replicas there should be, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Advice {
+pub struct ScalingAdvice {
     /// The replicas that should serve.
     pub replicas: u32,
     /// Those that should be added to what there is; negative for those that should be drained.
@@ -31,7 +31,7 @@ pub struct Advice {
 /// let mut autoscaler = Autoscaler::new(&policy);
 /// let pool = Pool::new(&policy, StorageAccountType::StandardLrs);
 /// pool.resize(4);
-/// let vms = pool.place_many(80)?;
+/// let vms = pool.place_vms(80)?;
 /// let advice = autoscaler.observe(&pool.observe());
 /// // 80 VMs at 70 % of 20 a replica.
 /// assert_eq!((advice.replicas, advice.change), (6, 2));
@@ -83,7 +83,7 @@ impl Autoscaler {
     }
 
     /// Takes note of what a pool is doing and says how many replicas it should have. Observe at equal intervals.
-    pub fn observe(&mut self, observation: &Observation) -> Advice {
+    pub fn observe(&mut self, observation: &Observation) -> ScalingAdvice {
         let Observation { serving, load, waiting, capacity } = *observation;
         let demand = u128::from(load) + u128::from(waiting);
         let target = u128::from(capacity.max(1)) * u128::from(self.target_percent);
@@ -117,7 +117,7 @@ impl Autoscaler {
             (serving, format!("{desired} would be enough now, but {most} were needed a short time ago"))
         };
         // Fewer are there than the window once needed: that is no reason to have more now.
-        Advice { replicas, change: i64::from(replicas) - i64::from(serving), reason }
+        ScalingAdvice { replicas, change: i64::from(replicas) - i64::from(serving), reason }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Replicas by load: the least loaded one, and a replica's move to another load, in constant time.
+//! Candidates by load: the least loaded one, and a replica's move to another load, in constant time.
 
 use std::collections::BTreeMap;
 

@@ -6,15 +6,7 @@
 ///
 /// The formula is exact for exponentially distributed durations, and near for others: with steadier ones about as many
 /// wait, and not as long.
-///
-/// ```
-/// use compute_gallery::placement::erlang_c;
-///
-/// // One server that is busy half of the time: every second creation waits.
-/// assert_eq!(erlang_c(1, 0.5), 0.5);
-/// assert_eq!(erlang_c(20, 21.0), 1.0);
-/// ```
-pub fn erlang_c(servers: u64, offered: f64) -> f64 {
+pub(super) fn erlang_c(servers: u64, offered: f64) -> f64 {
     let mut blocking = ErlangB::new(offered);
     while blocking.servers < servers {
         blocking.add_server();

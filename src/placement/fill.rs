@@ -1,11 +1,11 @@
 //! Water-filling: many VMs at once, as if each had gone to the least loaded replica, at a cost that does not depend on
 //! how many they are.
 
-use super::place::State;
-use super::replicas::ReplicaId;
-use super::share::Share;
+use super::pool_state::PoolState;
+use super::portion::Portion;
+use super::replica::ReplicaId;
 
-impl State {
+impl PoolState {
     /// The VMs that the replicas have room for.
     pub(super) fn room_for_vms(&self) -> u64 {
         let (capacity, vm) = (self.units.capacity, self.units.vm);
@@ -13,7 +13,7 @@ impl State {
     }
 
     /// Places VMs that there is room for within `capacity`; without one, all of them, and marks them as throttled.
-    pub(super) fn fill(&mut self, count: u32, capacity: Option<u64>, shares: &mut Vec<Share>) {
+    pub(super) fn fill(&mut self, count: u32, capacity: Option<u64>, portions: &mut Vec<Portion>) {
         if count == 0 {
             return;
         }
@@ -38,7 +38,7 @@ impl State {
         }
         // What is left goes to replicas that are exactly at the water level, one each.
         let mut left = count.saturating_sub(below(level));
-        let start = shares.len();
+        let start = portions.len();
         for (load, bucket) in self.table.levels().filter(|(load, _)| *load <= level) {
             let (each, is_level) = ((level - load).div_ceil(vm), (level - load) % vm == 0);
             for replica in bucket {
@@ -48,12 +48,12 @@ impl State {
                 if vms > 0 {
                     let (replica, throttled) = (ReplicaId(*replica), capacity.is_none());
                     // Never more than `count`, a u32.
-                    shares.push(Share { replica, count: vms as u32, throttled, units: vms * vm });
+                    portions.push(Portion { replica, count: vms as u32, throttled, units: vms * vm });
                 }
             }
         }
-        for share in shares.iter().skip(start) {
-            self.table.add(share.replica, share.units);
+        for portion in portions.iter().skip(start) {
+            self.table.add(portion.replica, portion.units);
         }
     }
 }

@@ -1,25 +1,25 @@
-//! What was placed where, and that it is given back.
+//! Machines was placed where, and that it is given back.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::place::State;
-use super::policy::Units;
+use super::pool_state::PoolState;
+use super::portion::{Portion, Portions};
 use super::queue::Grant;
-use super::replicas::ReplicaId;
-use super::request::{Request, What};
-use super::share::{Share, Shares};
+use super::replica::ReplicaId;
+use super::request::{Machines, PlacementRequest};
+use super::units::Units;
 use crate::error::{Error, ErrorKind, Problem, Result};
 
-/// A pool's state behind its lock, with what never changes beside it. Pools, leases and waiters share it.
+/// A pool's state behind its lock, with what never changes beside it. Pools, leases and waiters portion it.
 #[derive(Debug)]
-pub(super) struct Shared {
-    state: Mutex<State>,
+pub(super) struct SharedPool {
+    state: Mutex<PoolState>,
     units: Units,
     max_scale_set_instances: u32,
 }
 
-impl Shared {
-    pub(super) fn new(state: State, max_scale_set_instances: u32) -> Self {
+impl SharedPool {
+    pub(super) fn new(state: PoolState, max_scale_set_instances: u32) -> Self {
         Self { units: state.units, state: Mutex::new(state), max_scale_set_instances }
     }
 
@@ -27,17 +27,17 @@ impl Shared {
         &self.units
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, PoolState> {
         // Nothing but a strategy of the caller's could panic here, and each of its calls finds and leaves whole loads.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn lease(self: &Arc<Self>, request: &Request, shares: Shares) -> Lease {
-        Lease::new(self.clone(), shares, matches!(request.what, What::ScaleSet(_)))
+    pub(super) fn lease(self: &Arc<Self>, request: &PlacementRequest, portions: Portions) -> Lease {
+        Lease::new(self.clone(), portions, matches!(request.machines, Machines::ScaleSet(_)))
     }
 
     /// Changes something that may make room, and serves those who wait for it.
-    pub(super) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut PoolState) -> T) -> T {
         let mut state = self.lock();
         let done = change(&mut state);
         let grants = state.grant();
@@ -46,30 +46,30 @@ impl Shared {
         done
     }
 
-    /// Sends shares to those who waited for them. The shares of a receiver that has gone are given back, and may be what
+    /// Sends portions to those who waited for them. The portions of a receiver that has gone are given back, and may be what
     /// the next one waits for.
     ///
     /// ORDER: never while the pool is locked. Sending wakes a task, and a waker may run anything.
     pub(super) fn send(&self, mut grants: Vec<Grant>) {
         while !grants.is_empty() {
-            let returned: Vec<Shares> = grants.into_iter().filter_map(|grant| grant.send().err()).collect();
+            let returned: Vec<Portions> = grants.into_iter().filter_map(|grant| grant.send().err()).collect();
             if returned.is_empty() {
                 return;
             }
             let mut state = self.lock();
-            state.give_back(returned.iter().flat_map(Shares::as_slice));
+            state.give_back(returned.iter().flat_map(Portions::as_slice));
             grants = state.grant();
         }
     }
 
-    /// What is wrong with a request in itself.
-    pub(super) fn check(&self, request: &Request) -> Result<()> {
-        match request.what {
-            What::Vms(0) => Err(Error::invalid("vms", "the number of VMs must be at least 1, but it is 0")),
-            What::ScaleSet(0) => {
+    /// Machines is wrong with a request in itself.
+    pub(super) fn check(&self, request: &PlacementRequest) -> Result<()> {
+        match request.machines {
+            Machines::Vms(0) => Err(Error::invalid("vms", "the number of VMs must be at least 1, but it is 0")),
+            Machines::ScaleSet(0) => {
                 Err(Error::invalid("instances", "a scale set must have at least 1 instance here, but it has 0"))
             }
-            What::ScaleSet(instances) if instances > self.max_scale_set_instances => {
+            Machines::ScaleSet(instances) if instances > self.max_scale_set_instances => {
                 let what = format!(
                     "a scale set can have up to {} instances, but this one has {instances}; make several",
                     self.max_scale_set_instances
@@ -86,68 +86,68 @@ impl Shared {
 #[derive(Debug)]
 #[must_use = "what is placed is given back when its lease is dropped"]
 pub struct Lease {
-    shared: Arc<Shared>,
-    shares: Shares,
+    shared: Arc<SharedPool>,
+    portions: Portions,
     is_scale_set: bool,
 }
 
 impl Lease {
     #[inline]
-    pub(super) fn new(shared: Arc<Shared>, shares: Shares, is_scale_set: bool) -> Self {
-        Self { shared, shares, is_scale_set }
+    pub(super) fn new(shared: Arc<SharedPool>, portions: Portions, is_scale_set: bool) -> Self {
+        Self { shared, portions, is_scale_set }
     }
 
     /// The replica; the first of several.
     pub fn replica(&self) -> ReplicaId {
-        // A lease has a share.
-        self.shares.as_slice().first().map_or(ReplicaId(0), Share::replica)
+        // A lease has a portion.
+        self.portions.as_slice().first().map_or(ReplicaId(0), Portion::replica)
     }
 
     /// Which replica serves how many; a replica may stand here twice, with what fitted and what is throttled.
-    pub fn shares(&self) -> impl Iterator<Item = &Share> {
-        self.shares.as_slice().iter()
+    pub fn portions(&self) -> impl Iterator<Item = &Portion> {
+        self.portions.as_slice().iter()
     }
 
     /// Whether some of it was placed on a replica without room for it.
     pub fn is_throttled(&self) -> bool {
-        self.shares().any(Share::is_throttled)
+        self.portions().any(Portion::is_throttled)
     }
 
     /// Splits one VM off, so that it can be given back before the others; `None` where it is the last, or a scale set.
     ///
     /// ```
     /// use compute_gallery::model::StorageAccountType;
-    /// use compute_gallery::placement::{PlacementPolicy, Pool, Request};
+    /// use compute_gallery::placement::{PlacementPolicy, Pool, PlacementRequest};
     ///
     /// let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::StandardLrs);
     /// pool.resize(1);
-    /// let mut twenty = pool.place(Request::vms(20))?;
+    /// let mut twenty = pool.place(PlacementRequest::vms(20))?;
     /// let one = twenty.split_vm().ok_or("it holds twenty")?;
     /// drop(one);
-    /// assert_eq!(twenty.shares().map(|share| share.count()).sum::<u32>(), 19);
-    /// let _another = pool.place(Request::vm())?;
+    /// assert_eq!(twenty.portions().map(|portion| portion.count()).sum::<u32>(), 19);
+    /// let _another = pool.place(PlacementRequest::vm())?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn split_vm(&mut self) -> Option<Lease> {
         if self.is_scale_set {
             return None;
         }
-        let share = match &mut self.shares {
-            Shares::One(share) if share.count == 1 => return None,
-            Shares::One(share) => share,
-            Shares::Many(shares) => shares.last_mut()?,
+        let portion = match &mut self.portions {
+            Portions::One(portion) if portion.count == 1 => return None,
+            Portions::One(portion) => portion,
+            Portions::Many(portions) => portions.last_mut()?,
         };
-        let units = share.units / u64::from(share.count);
-        share.count -= 1;
-        share.units -= units;
-        let one = Share { count: 1, units, ..*share };
-        if let Shares::Many(shares) = &mut self.shares {
-            shares.pop_if(|share| share.count == 0);
-            if let [last] = shares.as_slice() {
-                self.shares = Shares::One(*last);
+        let units = portion.units / u64::from(portion.count);
+        portion.count -= 1;
+        portion.units -= units;
+        let one = Portion { count: 1, units, ..*portion };
+        if let Portions::Many(portions) = &mut self.portions {
+            portions.pop_if(|portion| portion.count == 0);
+            if let [last] = portions.as_slice() {
+                self.portions = Portions::One(*last);
             }
         }
-        Some(Self::new(self.shared.clone(), Shares::One(one), false))
+        Some(Self::new(self.shared.clone(), Portions::One(one), false))
     }
 
     /// Gives it back, as dropping it does.
@@ -156,6 +156,6 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.shared.change(|state| state.give_back(self.shares.as_slice()));
+        self.shared.change(|state| state.give_back(self.portions.as_slice()));
     }
 }

@@ -3,8 +3,8 @@
 //!
 //! - A [`Pool`] has the replicas of one version in one region and their exact loads. [`place`](Pool::place) takes the one
 //!   with the least to do, in constant time, and returns a [`Lease`] that gives its share back when it is dropped.
-//! - A [`Request`] is a VM, many VMs or a scale set. When the replicas are full it is refused with what is missing,
-//!   waits in a [queue](Pool::acquire), or is [throttled](Request::or_throttled), as the caller chooses.
+//! - A [`PlacementRequest`] is a VM, many VMs or a scale set. When the replicas are full it is refused with what is missing,
+//!   waits in a [queue](Pool::acquire), or is [throttled](PlacementRequest::with_throttling), as the caller chooses.
 //! - A [`Strategy`] chooses, and explains its choice: [`LeastLoaded`], [`BoundedHash`] for affinity, [`RoundRobin`],
 //!   [`TwoChoices`], or one of yours; [`SpreadZones`] and [`PreferZone`] make any of them mind the zones.
 //! - [`Sizing`] recommends a replica count for a workload or for a history, an [`Autoscaler`] follows the load, a
@@ -20,7 +20,7 @@
 //! | 100 replicas at most | its API reference |
 //! | ceil(N/R) for N VMs on R replicas | exact counts: join-shortest-queue with one chooser |
 //! | 4/3 - 1/(3R) for a mixed batch | Graham 1969, longest processing time first |
-//! | the probability of waiting | [Erlang's C formula](erlang_c) |
+//! | the probability of waiting | [Erlang's C formula](DemandHistory::waiting_probability) |
 //! | percentages of [`Overprovision`], seconds of [`CreationTime`] | ours; the overview gives none. Measure, and set yours |
 //!
 //! # From a burst to a replica count
@@ -28,7 +28,7 @@
 //! ```
 //! use std::time::Duration;
 //! use compute_gallery::model::StorageAccountType;
-//! use compute_gallery::placement::{CreationTime, PlacementPolicy, Pool, Request, Simulation, Sizing, Workload};
+//! use compute_gallery::placement::{CreationTime, PlacementPolicy, Pool, PlacementRequest, Simulation, Sizing, Workload};
 //!
 //! let (policy, storage) = (PlacementPolicy::default(), StorageAccountType::StandardLrs);
 //! let replicas = Sizing::new(&policy, storage).recommend(&Workload::vms(120))?.replicas;
@@ -36,7 +36,7 @@
 //!
 //! // With one fewer, every sixth VM waits.
 //! let burst = Simulation::new(7, CreationTime::of_image(30 << 30));
-//! let burst = (0..120).fold(burst, |all, _| all.with_request(Duration::ZERO, Request::vm()));
+//! let burst = (0..120).fold(burst, |all, _| all.with_request(Duration::ZERO, PlacementRequest::vm()));
 //! for (replicas, waits) in [(replicas, false), (replicas - 1, true)] {
 //!     let pool = Pool::new(&policy, storage);
 //!     pool.resize(replicas);
@@ -58,28 +58,31 @@ mod observation;
 mod place;
 mod policy;
 mod pool;
+mod pool_state;
+mod portion;
 mod queue;
 mod random;
-mod replicas;
+mod replica;
+mod replica_table;
 mod request;
-mod share;
 mod simulation;
 mod sizing;
 mod strategy;
+mod units;
 mod zones;
 
 pub use acquire::Acquire;
-pub use autoscaler::{Advice, Autoscaler};
+pub use autoscaler::{Autoscaler, ScalingAdvice};
 pub use bounded_hash::BoundedHash;
-pub use erlang::erlang_c;
 pub use lease::Lease;
 pub use observation::Observation;
-pub use policy::{Capacity, PlacementPolicy, Sharing};
+pub use policy::{Capacity, PlacementPolicy, ReplicaSharing};
 pub use pool::Pool;
-pub use replicas::{ReplicaId, ReplicaState, ReplicaStatus, Replicas, Zone};
-pub use request::Request;
-pub use share::Share;
-pub use simulation::{CreationTime, Failure, Simulation, SimulationReport, WhenFull};
+pub use portion::Portion;
+pub use replica::{ReplicaId, ReplicaState, ReplicaStatus, Zone};
+pub use replica_table::Candidates;
+pub use request::PlacementRequest;
+pub use simulation::{CreationTime, Overflow, SimulatedFailure, Simulation, SimulationReport};
 pub use sizing::{DemandHistory, ImageTraits, Overprovision, Recommendation, Sizing, Workload};
 pub use strategy::{Explanation, LeastLoaded, RoundRobin, Strategy, TwoChoices};
 pub use zones::{PreferZone, SpreadZones};

@@ -4,7 +4,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Observation {
-    /// Replicas that serve.
+    /// Candidates that serve.
     pub serving: u32,
     /// What these have to do, in units.
     pub load: u64,

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use super::request::{Request, What};
 use crate::model::StorageAccountType;
 
 /// What one replica can do at once: so many VM creations, or one scale-set deployment of so many instances.
@@ -31,12 +30,12 @@ impl Capacity {
 
 /// Whether a replica may serve VMs and a scale set at the same time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sharing {
+pub enum ReplicaSharing {
     /// They share it by a common unit: with 20 VMs and 600 instances, a VM takes as much of it as 30 instances.
     #[default]
     Shared,
     /// A scale set, of whatever size, has its replica to itself. It waits for one that is idle.
-    Apart,
+    Exclusive,
 }
 
 /// The numbers that placement and sizing go by. They are advice from a service's documentation, not laws of nature:
@@ -56,7 +55,7 @@ pub enum Sharing {
 pub struct PlacementPolicy {
     capacity: Capacity,
     by_storage: HashMap<StorageAccountType, Capacity>,
-    sharing: Sharing,
+    replica_sharing: ReplicaSharing,
     scale_set_instances_from_gallery: u32,
     scale_set_instances_from_managed_image: u32,
     min_replicas: u32,
@@ -71,7 +70,7 @@ impl Default for PlacementPolicy {
         Self {
             capacity: Capacity::new(20, 600),
             by_storage: HashMap::new(),
-            sharing: Sharing::Shared,
+            replica_sharing: ReplicaSharing::Shared,
             scale_set_instances_from_gallery: 1_000,
             scale_set_instances_from_managed_image: 600,
             min_replicas: 1,
@@ -93,8 +92,8 @@ impl PlacementPolicy {
     }
 
     /// Whether VMs and scale sets share a replica.
-    pub fn sharing(&self) -> Sharing {
-        self.sharing
+    pub fn replica_sharing(&self) -> ReplicaSharing {
+        self.replica_sharing
     }
 
     /// Instances of a scale set that is made from a gallery image, at most.
@@ -107,12 +106,12 @@ impl PlacementPolicy {
         self.scale_set_instances_from_managed_image
     }
 
-    /// Replicas in a region, at least.
+    /// Candidates in a region, at least.
     pub fn min_replicas(&self) -> u32 {
         self.min_replicas
     }
 
-    /// Replicas in a region, at most.
+    /// Candidates in a region, at most.
     pub fn max_replicas(&self) -> u32 {
         self.max_replicas
     }
@@ -133,8 +132,8 @@ impl PlacementPolicy {
 
     /// Sets whether VMs and scale sets share a replica.
     #[must_use]
-    pub fn with_sharing(mut self, sharing: Sharing) -> Self {
-        self.sharing = sharing;
+    pub fn with_replica_sharing(mut self, replica_sharing: ReplicaSharing) -> Self {
+        self.replica_sharing = replica_sharing;
         self
     }
 
@@ -152,90 +151,5 @@ impl PlacementPolicy {
         self.min_replicas = min;
         self.max_replicas = max.max(min);
         self
-    }
-}
-
-/// The common unit of loads: the largest of which a VM and an instance are both whole numbers.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Units {
-    /// Of a replica.
-    pub(super) capacity: u64,
-    /// Of a VM.
-    pub(super) vm: u64,
-    /// Of a scale set's instance; none where a scale set takes a replica whole.
-    instance: Option<u64>,
-    /// The instances of a scale set that one replica serves.
-    pub(super) instances_per_replica: u32,
-}
-
-impl Units {
-    pub(super) fn new(policy: &PlacementPolicy, storage: StorageAccountType) -> Self {
-        let Capacity { vms, scale_set_instances } = policy.capacity_on(storage);
-        let (vms, instances) = (u64::from(vms), u64::from(scale_set_instances));
-        match policy.sharing {
-            Sharing::Apart => Self { capacity: vms, vm: 1, instance: None, instances_per_replica: scale_set_instances },
-            Sharing::Shared => {
-                let capacity = vms / gcd(vms, instances) * instances;
-                Self {
-                    capacity,
-                    vm: capacity / vms,
-                    instance: Some(capacity / instances),
-                    instances_per_replica: scale_set_instances,
-                }
-            }
-        }
-    }
-
-    /// Of a scale set, or a part of it.
-    pub(super) fn scale_set(&self, instances: u32) -> u64 {
-        self.instance.map_or(self.capacity, |instance| instance * u64::from(instances))
-    }
-
-    /// Of a whole request.
-    pub(super) fn of(&self, request: &Request) -> u64 {
-        match (request.what, self.instance) {
-            (What::Vms(count), _) => self.vm * u64::from(count),
-            (What::ScaleSet(instances), Some(instance)) => instance * u64::from(instances),
-            (What::ScaleSet(instances), None) => {
-                self.capacity * u64::from(instances.div_ceil(self.instances_per_replica))
-            }
-        }
-    }
-
-    /// The instances that fit into so many units, at most what one replica serves.
-    pub(super) fn instances_within(&self, room: u64) -> u32 {
-        match self.instance {
-            None if room >= self.capacity => self.instances_per_replica,
-            None => 0,
-            Some(instance) => u32::try_from(room / instance).unwrap_or(u32::MAX).min(self.instances_per_replica),
-        }
-    }
-}
-
-fn gcd(a: u64, b: u64) -> u64 {
-    if b == 0 { a } else { gcd(b, a % b) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn twenty_vms_or_six_hundred_instances_fill_a_replica() {
-        for (policy, vm) in [(PlacementPolicy::default(), 30), (PlacementPolicy::azure_2026(), 20)] {
-            let units = Units::new(&policy, StorageAccountType::StandardLrs);
-            let capacity = policy.capacity_on(StorageAccountType::StandardLrs);
-            assert_eq!(units.vm, vm);
-            assert_eq!(units.vm * u64::from(capacity.vms()), units.capacity);
-            assert_eq!(units.scale_set(capacity.scale_set_instances()), units.capacity);
-        }
-    }
-
-    #[test]
-    fn apart_a_scale_set_of_one_takes_a_whole_replica() {
-        let policy = PlacementPolicy::default().with_sharing(Sharing::Apart);
-        let units = Units::new(&policy, StorageAccountType::StandardLrs);
-        assert_eq!((units.capacity, units.scale_set(1)), (20, 20));
-        assert_eq!((units.instances_within(19), units.instances_within(20)), (0, 600));
     }
 }

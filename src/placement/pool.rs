@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use super::acquire::Acquire;
-use super::lease::{Lease, Shared};
+use super::lease::{Lease, SharedPool};
 use super::observation::Observation;
-use super::place::{Missing, State};
-use super::policy::{PlacementPolicy, Units};
-use super::queue::Queue;
-use super::replicas::{ReplicaId, ReplicaState, ReplicaStatus, Table, Zone};
-use super::request::{Request, What};
-use super::share::{Share, Shares};
-use super::strategy::{Explanation, LeastLoaded, Strategy};
+use super::policy::PlacementPolicy;
+use super::pool_state::{MissingReplicas, PoolState};
+use super::portion::{Portion, Portions};
+use super::replica::{ReplicaId, ReplicaState, ReplicaStatus, Zone};
+use super::request::{Machines, PlacementRequest};
+use super::strategy::{Explanation, Strategy};
+use super::units::Units;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::model::StorageAccountType;
 
@@ -20,28 +20,28 @@ use crate::model::StorageAccountType;
 /// ```
 /// use compute_gallery::ErrorKind;
 /// use compute_gallery::model::StorageAccountType;
-/// use compute_gallery::placement::{PlacementPolicy, Pool, Request};
+/// use compute_gallery::placement::{PlacementPolicy, Pool, PlacementRequest};
 ///
 /// let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::StandardLrs);
 /// pool.resize(6);
 ///
 /// // 120 VMs need 6 replicas, and 6 are enough: no replica serves more than 20.
-/// let mut vms: Vec<_> = (0..120).map(|_| pool.place(Request::vm())).collect::<Result<_, _>>()?;
+/// let mut vms: Vec<_> = (0..120).map(|_| pool.place(PlacementRequest::vm())).collect::<Result<_, _>>()?;
 /// assert!(pool.replicas().iter().all(|replica| replica.load == pool.capacity()));
 ///
-/// let error = pool.place(Request::vm()).unwrap_err();
+/// let error = pool.place(PlacementRequest::vm()).unwrap_err();
 /// assert_eq!(error.kind(), ErrorKind::LimitReached);
 /// assert!(error.to_string().contains("1 more replica"));
 ///
 /// // A lease that is dropped frees what it held.
 /// vms.pop();
-/// let lease = pool.place(Request::vm())?;
+/// let lease = pool.place(PlacementRequest::vm())?;
 /// assert!(!lease.is_throttled());
 /// # Ok::<(), compute_gallery::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Pool {
-    shared: Arc<Shared>,
+    shared: Arc<SharedPool>,
 }
 
 impl Pool {
@@ -57,10 +57,8 @@ impl Pool {
     }
 
     fn of(policy: &PlacementPolicy, storage: StorageAccountType, max_scale_set_instances: u32) -> Self {
-        let units = Units::new(policy, storage);
-        let (table, queue) = (Table::new(), Queue::default());
-        let state = State { table, units, strategy: Box::new(LeastLoaded), queue };
-        Self { shared: Arc::new(Shared::new(state, max_scale_set_instances)) }
+        let state = PoolState::new(Units::new(policy, storage));
+        Self { shared: Arc::new(SharedPool::new(state, max_scale_set_instances)) }
     }
 
     /// Chooses replicas by that strategy from now on.
@@ -71,8 +69,8 @@ impl Pool {
     }
 
     /// Adds a replica.
-    pub fn join(&self, zone: Option<Zone>) -> ReplicaId {
-        self.shared.change(|state| state.table.join(zone))
+    pub fn add_replica(&self, zone: Option<Zone>) -> ReplicaId {
+        self.shared.change(|state| state.table.add_replica(zone))
     }
 
     /// Lets a replica finish what it has and gives it nothing new. Its load is 0 when it can be taken away.
@@ -94,7 +92,7 @@ impl Pool {
         self.set_state(id, ReplicaState::Failed)
     }
 
-    /// Lets a replica that drained or failed serve again. What is still leased of it counts.
+    /// Lets a replica that drained or failed serve again. Machines is still leased of it counts.
     ///
     /// # Errors
     ///
@@ -117,7 +115,7 @@ impl Pool {
             for number in 0..state.table.len().max(replicas as usize) as u32 {
                 let id = ReplicaId(number);
                 match state.table.state(id) {
-                    None => _ = state.table.join(None),
+                    None => _ = state.table.add_replica(None),
                     Some(ReplicaState::Failed) => {}
                     Some(_) if number < replicas => _ = state.table.set_state(id, ReplicaState::Serving),
                     Some(_) => _ = state.table.set_state(id, ReplicaState::Draining),
@@ -131,13 +129,13 @@ impl Pool {
         self.shared.lock().table.status()
     }
 
-    /// What a replica can do at once, in units: the largest of which a VM and a scale set's instance are whole numbers.
+    /// Machines a replica can do at once, in units: the largest of which a VM and a scale set's instance are whole numbers.
     /// 600 by default, of which a VM takes 30.
     pub fn capacity(&self) -> u64 {
         self.shared.units().capacity
     }
 
-    /// What the replicas have to do and what waits, for an [`Autoscaler`](super::Autoscaler).
+    /// Machines the replicas have to do and what waits, for an [`Autoscaler`](super::Autoscaler).
     pub fn observe(&self) -> Observation {
         let state = self.shared.lock();
         let waiting = state.queue.requests().map(|request| state.units.of(request)).sum();
@@ -151,12 +149,12 @@ impl Pool {
         replicas.filter_map(move |id| state.table.load(id))
     }
 
-    pub(super) fn check(&self, request: &Request) -> Result<()> {
+    pub(super) fn check(&self, request: &PlacementRequest) -> Result<()> {
         self.shared.check(request)
     }
 
-    /// What a request takes of the replicas in all.
-    pub(super) fn units_of(&self, request: &Request) -> u64 {
+    /// Machines a request takes of the replicas in all.
+    pub(super) fn units_of(&self, request: &PlacementRequest) -> u64 {
         self.shared.units().of(request)
     }
 
@@ -171,40 +169,40 @@ impl Pool {
     /// # Errors
     ///
     /// `LimitReached` where the replicas are full or others wait, unless the request may be
-    /// [throttled](Request::or_throttled); and for a scale set above the largest. It tells how many more replicas would
+    /// [throttled](PlacementRequest::with_throttling); and for a scale set above the largest. It tells how many more replicas would
     /// help. `Invalid` for a request of nothing.
-    pub fn place(&self, request: Request) -> Result<Lease> {
-        self.place_with(request, &mut Explanation::unasked())
+    pub fn place(&self, request: PlacementRequest) -> Result<Lease> {
+        self.place_with(request, &mut Explanation::unrecorded())
     }
 
     /// As [`place`](Self::place), and says why that replica was chosen, or why it was refused.
-    pub fn place_explained(&self, request: Request) -> (Result<Lease>, Explanation) {
-        let mut why = Explanation::asked();
+    pub fn place_explained(&self, request: PlacementRequest) -> (Result<Lease>, Explanation) {
+        let mut why = Explanation::recorded();
         (self.place_with(request, &mut why), why)
     }
 
-    fn place_with(&self, request: Request, why: &mut Explanation) -> Result<Lease> {
+    fn place_with(&self, request: PlacementRequest, why: &mut Explanation) -> Result<Lease> {
         self.shared.check(&request)?;
         let mut state = self.shared.lock();
         let waiting = if request.throttle { 0 } else { state.queue.len() };
         // A refusal is put into words when others can go on.
-        let missing = match request.what {
-            _ if waiting > 0 => Missing(0),
+        let missing = match request.machines {
+            _ if waiting > 0 => MissingReplicas(0),
             // One VM is the usual. Its lease is written once: copied through the general case, it took 20 ns more.
-            What::Vms(1) => match state.take(self.shared.units().vm, &request, request.throttle, why) {
+            Machines::Vms(1) => match state.take(self.shared.units().vm, &request, request.throttle, why) {
                 Some((replica, throttled)) => {
                     // Counted while the lock's cache line is here: later, another thread would have taken it.
                     let shared = self.shared.clone();
                     drop(state);
-                    let share = Share { replica, count: 1, throttled, units: self.shared.units().vm };
-                    return Ok(Lease::new(shared, Shares::One(share), false));
+                    let portion = Portion { replica, count: 1, throttled, units: self.shared.units().vm };
+                    return Ok(Lease::new(shared, Portions::One(portion), false));
                 }
-                None => Missing(1),
+                None => MissingReplicas(1),
             },
             _ => match state.place(&request, why) {
-                Ok(shares) => {
+                Ok(portions) => {
                     drop(state);
-                    return Ok(self.shared.lease(&request, shares));
+                    return Ok(self.shared.lease(&request, portions));
                 }
                 Err(missing) => missing,
             },
@@ -226,12 +224,12 @@ impl Pool {
     ///
     /// let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::StandardLrs);
     /// pool.resize(1_000);
-    /// let lease = pool.place_many(20_000)?;
-    /// assert_eq!(lease.shares().map(|share| share.count()).max(), Some(20));
+    /// let lease = pool.place_vms(20_000)?;
+    /// assert_eq!(lease.portions().map(|portion| portion.count()).max(), Some(20));
     /// # Ok::<(), compute_gallery::Error>(())
     /// ```
-    pub fn place_many(&self, vms: u32) -> Result<Lease> {
-        self.place(Request::vms(vms))
+    pub fn place_vms(&self, vms: u32) -> Result<Lease> {
+        self.place(PlacementRequest::vms(vms))
     }
 
     /// Places VMs and scale sets together, the largest first, all or none, with a lease for each request in their order.
@@ -247,28 +245,28 @@ impl Pool {
     ///
     /// ```
     /// use compute_gallery::model::StorageAccountType;
-    /// use compute_gallery::placement::{PlacementPolicy, Pool, Request};
+    /// use compute_gallery::placement::{PlacementPolicy, Pool, PlacementRequest};
     ///
     /// let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::StandardLrs);
     /// pool.resize(6);
     /// // 40 VMs take as much as 1,200 instances; one of the scale sets is split.
-    /// let requests = [Request::vms(40), Request::scale_set(600), Request::scale_set(1_000), Request::scale_set(600)];
+    /// let requests = [PlacementRequest::vms(40), PlacementRequest::scale_set(600), PlacementRequest::scale_set(1_000), PlacementRequest::scale_set(600)];
     /// let leases = pool.place_batch(&requests)?;
-    /// assert_eq!(leases.iter().map(|lease| lease.shares().count()).collect::<Vec<_>>(), [4, 1, 2, 1]);
-    /// assert!(pool.place_batch(&[Request::vm(), Request::scale_set(600)]).is_err());
+    /// assert_eq!(leases.iter().map(|lease| lease.portions().count()).collect::<Vec<_>>(), [4, 1, 2, 1]);
+    /// assert!(pool.place_batch(&[PlacementRequest::vm(), PlacementRequest::scale_set(600)]).is_err());
     /// # Ok::<(), compute_gallery::Error>(())
     /// ```
-    pub fn place_batch(&self, requests: &[Request]) -> Result<Vec<Lease>> {
+    pub fn place_batch(&self, requests: &[PlacementRequest]) -> Result<Vec<Lease>> {
         requests.iter().try_for_each(|request| self.shared.check(request))?;
         let mut state = self.shared.lock();
         let waits = requests.iter().any(|request| !request.throttle);
         let waiting = if waits { state.queue.len() } else { 0 };
-        let placed = if waiting == 0 { state.place_batch(requests) } else { Err(Missing(0)) };
+        let placed = if waiting == 0 { state.place_batch(requests) } else { Err(MissingReplicas(0)) };
         let serving = state.table.serving();
         drop(state);
         match placed {
             Ok(all) => {
-                Ok(requests.iter().zip(all).map(|(request, shares)| self.shared.lease(request, shares)).collect())
+                Ok(requests.iter().zip(all).map(|(request, portions)| self.shared.lease(request, portions)).collect())
             }
             Err(missing) => Err(refused(missing, waiting, serving)),
         }
@@ -282,30 +280,31 @@ impl Pool {
     ///
     /// ```
     /// use compute_gallery::model::StorageAccountType;
-    /// use compute_gallery::placement::{PlacementPolicy, Pool, Request};
+    /// use compute_gallery::placement::{PlacementPolicy, Pool, PlacementRequest};
     ///
     /// # futures::executor::block_on(async {
     /// let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::StandardLrs);
     /// pool.resize(1);
-    /// let twenty = pool.place_many(20)?;
-    /// let waits = pool.acquire(Request::scale_set(300));
+    /// let twenty = pool.place_vms(20)?;
+    /// let waits = pool.acquire(PlacementRequest::scale_set(300));
     /// assert_eq!(pool.waiting(), 1);
     /// drop(twenty);
     /// assert_eq!(waits.await?.replica().number(), 0);
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
-    pub fn acquire(&self, request: Request) -> Acquire {
+    pub fn acquire(&self, request: PlacementRequest) -> Acquire {
         if let Err(error) = self.shared.check(&request) {
             return Acquire::decided(self.shared.clone(), Err(error));
         }
         let mut state = self.shared.lock();
         let may_go = request.throttle || state.queue.is_empty();
-        let placed = if may_go { state.place(&request, &mut Explanation::unasked()) } else { Err(Missing(0)) };
+        let placed =
+            if may_go { state.place(&request, &mut Explanation::unrecorded()) } else { Err(MissingReplicas(0)) };
         match placed {
-            Ok(shares) => {
+            Ok(portions) => {
                 drop(state);
-                Acquire::decided(self.shared.clone(), Ok(self.shared.lease(&request, shares)))
+                Acquire::decided(self.shared.clone(), Ok(self.shared.lease(&request, portions)))
             }
             Err(_) if state.is_feasible(&request) => {
                 let (ticket, receiver) = state.queue.enter(request);
@@ -315,7 +314,7 @@ impl Pool {
             Err(missing) => {
                 let serving = state.table.serving();
                 drop(state);
-                let missing = Missing(missing.0.max(1));
+                let missing = MissingReplicas(missing.0.max(1));
                 Acquire::decided(self.shared.clone(), Err(refused(missing, 0, serving)))
             }
         }
@@ -323,7 +322,7 @@ impl Pool {
 }
 
 /// A refusal, with what is missing.
-fn refused(Missing(missing): Missing, waiting: usize, serving: usize) -> Error {
+fn refused(MissingReplicas(missing): MissingReplicas, waiting: usize, serving: usize) -> Error {
     let what = match (waiting, serving) {
         (0, 0) => "no replica serves here; let one join".to_owned(),
         (0, _) => {
@@ -331,7 +330,7 @@ fn refused(Missing(missing): Missing, waiting: usize, serving: usize) -> Error {
                 (if missing == 1 { "" } else { "s" }, if serving == 1 { "replica is" } else { "replicas are" });
             format!(
                 "the {serving} {serve} too busy: {missing} more replica{s} would have room. Raise the replica count, \
-                 wait with `acquire`, or accept throttling with `or_throttled`"
+                 wait with `acquire`, or accept throttling with `with_throttling`"
             )
         }
         (1, _) => "1 other request waits for room; wait behind it with `acquire`".to_owned(),
@@ -356,14 +355,14 @@ mod tests {
     #[test]
     fn what_comes_first_is_served_first_however_much_it_needs() {
         let pool = pool(1);
-        let mut vms = pool.place(Request::vms(20)).unwrap();
-        let mut large = pool.acquire(Request::scale_set(600));
-        let mut small = pool.acquire(Request::vm());
+        let mut vms = pool.place(PlacementRequest::vms(20)).unwrap();
+        let mut large = pool.acquire(PlacementRequest::scale_set(600));
+        let mut small = pool.acquire(PlacementRequest::vm());
         assert_eq!(pool.waiting(), 2);
         while let Some(vm) = vms.split_vm() {
             drop(vm);
             assert!((&mut small).now_or_never().is_none(), "it would overtake");
-            assert!(pool.place(Request::vm()).is_err(), "it would overtake");
+            assert!(pool.place(PlacementRequest::vm()).is_err(), "it would overtake");
         }
         drop(vms);
         let large = (&mut large).now_or_never().unwrap().unwrap();
@@ -375,13 +374,13 @@ mod tests {
     #[test]
     fn a_place_that_is_given_up_is_given_back() {
         let pool = pool(1);
-        let nineteen = pool.place(Request::vms(19)).unwrap();
-        let large = pool.acquire(Request::vms(20));
-        let small = pool.acquire(Request::vm());
+        let nineteen = pool.place(PlacementRequest::vms(19)).unwrap();
+        let large = pool.acquire(PlacementRequest::vms(20));
+        let small = pool.acquire(PlacementRequest::vm());
         drop(large);
         let small = small.now_or_never().expect("the large one no longer stands before it").unwrap();
         // Granted, and given up without having been looked at.
-        let granted = pool.acquire(Request::vm());
+        let granted = pool.acquire(PlacementRequest::vm());
         drop(small);
         drop(granted);
         drop(nineteen);
@@ -389,15 +388,15 @@ mod tests {
         assert_eq!(pool.waiting(), 0);
     }
 
-    /// Shares are sent when the pool is no longer locked, so their receiver can go in between.
+    /// Portions are sent when the pool is no longer locked, so their receiver can go in between.
     #[test]
     fn shares_whose_receiver_has_gone_go_to_the_next_in_the_queue() {
         let pool = pool(1);
-        let full = pool.place(Request::vms(20)).unwrap();
-        let (first, second) = (pool.acquire(Request::vms(20)), pool.acquire(Request::vms(20)));
+        let full = pool.place(PlacementRequest::vms(20)).unwrap();
+        let (first, second) = (pool.acquire(PlacementRequest::vms(20)), pool.acquire(PlacementRequest::vms(20)));
         let grants = {
             let mut state = pool.shared.lock();
-            state.table.join(None);
+            state.table.add_replica(None);
             state.grant()
         };
         assert_eq!(grants.len(), 1, "there is room for the first alone");
@@ -413,12 +412,12 @@ mod tests {
     #[test]
     fn a_receiver_that_goes_before_it_has_looked_gives_its_shares_back() {
         let pool = pool(1);
-        let full = pool.place(Request::vms(20)).unwrap();
-        let (first, second) = (pool.acquire(Request::vms(20)), pool.acquire(Request::vm()));
+        let full = pool.place(PlacementRequest::vms(20)).unwrap();
+        let (first, second) = (pool.acquire(PlacementRequest::vms(20)), pool.acquire(PlacementRequest::vm()));
         drop(full);
         assert_eq!((pool.waiting(), pool.replicas()[0].load), (1, 600), "the first has it and does not know");
         drop(first);
-        assert_eq!((pool.waiting(), pool.replicas()[0].load), (0, 30), "the second has its share");
+        assert_eq!((pool.waiting(), pool.replicas()[0].load), (0, 30), "the second has its portion");
         drop(second);
         assert_eq!(pool.replicas()[0].load, 0);
     }
@@ -426,13 +425,13 @@ mod tests {
     #[test]
     fn who_waits_is_woken_by_other_threads_and_by_new_replicas() {
         let pool = pool(1);
-        let full = pool.place(Request::vms(20)).unwrap();
-        let (first, second) = (pool.acquire(Request::vm()), pool.acquire(Request::vms(20)));
+        let full = pool.place(PlacementRequest::vms(20)).unwrap();
+        let (first, second) = (pool.acquire(PlacementRequest::vm()), pool.acquire(PlacementRequest::vms(20)));
         std::thread::scope(|scope| {
             scope.spawn(|| drop(full));
             block_on(async {
                 let lease = first.await.unwrap();
-                pool.join(None);
+                pool.add_replica(None);
                 second.await.unwrap().finish();
                 lease.finish();
             });
@@ -443,9 +442,9 @@ mod tests {
     #[test]
     fn nobody_waits_for_what_can_never_be() {
         let pool = pool(1);
-        assert!(pool.acquire(Request::vms(21)).now_or_never().unwrap().is_err());
-        assert!(pool.acquire(Request::scale_set(1_000)).now_or_never().unwrap().is_err());
-        assert!(pool.acquire(Request::vms(0)).now_or_never().unwrap().is_err());
+        assert!(pool.acquire(PlacementRequest::vms(21)).now_or_never().unwrap().is_err());
+        assert!(pool.acquire(PlacementRequest::scale_set(1_000)).now_or_never().unwrap().is_err());
+        assert!(pool.acquire(PlacementRequest::vms(0)).now_or_never().unwrap().is_err());
         assert_eq!(pool.waiting(), 0);
     }
 }

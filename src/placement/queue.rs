@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use futures::channel::oneshot;
 
-use super::request::Request;
-use super::share::Shares;
+use super::portion::Portions;
+use super::request::PlacementRequest;
 
 /// Those that wait, by ticket. Nobody is served before the first of them, so a scale set that needs much is not starved
 /// by VMs that need little.
@@ -15,25 +15,25 @@ pub(super) struct Queue {
     next_ticket: u64,
 }
 
-/// A request in the queue, and where its shares go.
+/// A request in the queue, and where its portions go.
 #[derive(Debug)]
 pub(super) struct Waiter {
-    request: Request,
-    sender: oneshot::Sender<Shares>,
+    request: PlacementRequest,
+    sender: oneshot::Sender<Portions>,
 }
 
-/// Shares that were placed for a waiter and have not been sent to it.
+/// Portions that were placed for a waiter and have not been sent to it.
 #[derive(Debug)]
-#[must_use = "its shares are leased to nobody until they are sent"]
+#[must_use = "its portions are leased to nobody until they are sent"]
 pub(super) struct Grant {
-    sender: oneshot::Sender<Shares>,
-    shares: Shares,
+    sender: oneshot::Sender<Portions>,
+    portions: Portions,
 }
 
 impl Grant {
-    /// Sends the shares, or returns them where the receiver has gone.
-    pub(super) fn send(self) -> Result<(), Shares> {
-        self.sender.send(self.shares)
+    /// Sends the portions, or returns them where the receiver has gone.
+    pub(super) fn send(self) -> Result<(), Portions> {
+        self.sender.send(self.portions)
     }
 }
 
@@ -46,16 +46,16 @@ impl Queue {
         self.waiting.len()
     }
 
-    pub(super) fn requests(&self) -> impl Iterator<Item = &Request> {
+    pub(super) fn requests(&self) -> impl Iterator<Item = &PlacementRequest> {
         self.waiting.values().map(|waiter| &waiter.request)
     }
 
     /// The request that is served next.
-    pub(super) fn first(&self) -> Option<Request> {
+    pub(super) fn first(&self) -> Option<PlacementRequest> {
         self.waiting.first_key_value().map(|(_, waiter)| waiter.request)
     }
 
-    pub(super) fn enter(&mut self, request: Request) -> (u64, oneshot::Receiver<Shares>) {
+    pub(super) fn enter(&mut self, request: PlacementRequest) -> (u64, oneshot::Receiver<Portions>) {
         let (sender, receiver) = oneshot::channel();
         let ticket = self.next_ticket;
         self.next_ticket += 1;
@@ -69,9 +69,9 @@ impl Queue {
         self.waiting.remove(&ticket)
     }
 
-    /// Takes the first waiter out, with the shares that were placed for it.
-    pub(super) fn grant_first(&mut self, shares: Shares) -> Option<Grant> {
+    /// Takes the first waiter out, with the portions that were placed for it.
+    pub(super) fn grant_first(&mut self, portions: Portions) -> Option<Grant> {
         let (_, Waiter { sender, .. }) = self.waiting.pop_first()?;
-        Some(Grant { sender, shares })
+        Some(Grant { sender, portions })
     }
 }

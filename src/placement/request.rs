@@ -1,31 +1,31 @@
-//! What is to be created.
+//! Machines is to be created.
 
 use super::random::mix;
-use super::replicas::Zone;
+use super::replica::Zone;
 
 /// Something to be created from an image: a VM, several, or a scale set; and what to do when the replicas are full.
 ///
 /// ```
-/// use compute_gallery::placement::{Request, Zone};
+/// use compute_gallery::placement::{PlacementRequest, Zone};
 ///
-/// let request = Request::vm().in_zone(Zone::new(2)).with_affinity("host-17").or_throttled();
+/// let request = PlacementRequest::vm().with_zone(Zone::new(2)).with_affinity("host-17").with_throttling();
 /// assert_eq!(request.zone(), Some(Zone::new(2)));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Request {
-    pub(super) what: What,
+pub struct PlacementRequest {
+    pub(super) machines: Machines,
     pub(super) throttle: bool,
     zone: Option<Zone>,
     affinity: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum Machines {
     Vms(u32),
     ScaleSet(u32),
 }
 
-impl Request {
+impl PlacementRequest {
     /// One VM.
     pub fn vm() -> Self {
         Self::vms(1)
@@ -33,17 +33,17 @@ impl Request {
 
     /// So many VMs, each on any replica.
     pub fn vms(count: u32) -> Self {
-        Self { what: What::Vms(count), throttle: false, zone: None, affinity: None }
+        Self { machines: Machines::Vms(count), throttle: false, zone: None, affinity: None }
     }
 
     /// A scale set of so many instances: on one replica, or split over several where it is more than one may serve.
     pub fn scale_set(instances: u32) -> Self {
-        Self { what: What::ScaleSet(instances), ..Self::vm() }
+        Self { machines: Machines::ScaleSet(instances), ..Self::vm() }
     }
 
     /// It is created in that zone, for strategies that [prefer](super::PreferZone) a replica beside it.
     #[must_use]
-    pub fn in_zone(mut self, zone: Zone) -> Self {
+    pub fn with_zone(mut self, zone: Zone) -> Self {
         self.zone = Some(zone);
         self
     }
@@ -63,7 +63,7 @@ impl Request {
     /// When the replicas are full it is placed anyway, and its lease says that it will be
     /// [throttled](super::Lease::is_throttled), instead of being refused.
     #[must_use]
-    pub fn or_throttled(mut self) -> Self {
+    pub fn with_throttling(mut self) -> Self {
         self.throttle = true;
         self
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::lease::Lease;
 use super::pool::Pool;
 use super::random::SplitMix;
-use super::replicas::{ReplicaId, ReplicaState, Zone};
-use super::request::Request;
+use super::replica::{ReplicaId, ReplicaState, Zone};
+use super::request::PlacementRequest;
 
 /// How long a creation takes on a replica that is not overloaded.
 ///
@@ -22,23 +22,23 @@ pub struct CreationTime {
 impl CreationTime {
     /// Of an image of that many bytes: 60 seconds, and 2 for each GiB (500 MiB a second).
     pub fn of_image(bytes: u64) -> Self {
-        Self::mean(Duration::from_secs(60) + Duration::from_millis(bytes / (1 << 20) * 2_000 / 1_024))
+        Self::new(Duration::from_secs(60) + Duration::from_millis(bytes / (1 << 20) * 2_000 / 1_024))
     }
 
     /// With that mean.
-    pub fn mean(mean: Duration) -> Self {
+    pub fn new(mean: Duration) -> Self {
         Self { mean }
     }
 
     /// The mean.
-    pub fn as_mean(&self) -> Duration {
+    pub fn mean(&self) -> Duration {
         self.mean
     }
 }
 
 /// What happens to a creation that no replica has room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WhenFull {
+pub enum Overflow {
     /// It waits for its turn, first in, first out.
     Queue,
     /// It is started anyway, and takes longer by as much as its replica is overloaded.
@@ -49,7 +49,7 @@ pub enum WhenFull {
 
 /// What fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum SimulatedFailure {
     /// One replica.
     Replica(ReplicaId),
     /// All replicas of a zone.
@@ -69,7 +69,7 @@ pub enum Failure {
 /// let run = |replicas| -> SimulationReport {
 ///     let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::StandardLrs);
 ///     pool.resize(replicas);
-///     let simulation = Simulation::new(7, CreationTime::mean(Duration::from_secs(120)));
+///     let simulation = Simulation::new(7, CreationTime::new(Duration::from_secs(120)));
 ///     // 1,800 an hour are 60 at once.
 ///     simulation.with_arrivals(1_800.0).run(&pool, Duration::from_secs(8 * 3_600))
 /// };
@@ -85,9 +85,9 @@ pub struct Simulation {
     seed: u64,
     creation: CreationTime,
     arrivals_per_hour: f64,
-    when_full: WhenFull,
-    requests: Vec<(Duration, Request)>,
-    failures: Vec<(Duration, Duration, Failure)>,
+    overflow: Overflow,
+    requests: Vec<(Duration, PlacementRequest)>,
+    failures: Vec<(Duration, Duration, SimulatedFailure)>,
 }
 
 /// What came of a simulation.
@@ -153,7 +153,7 @@ impl Simulation {
             seed,
             creation,
             arrivals_per_hour: 0.0,
-            when_full: WhenFull::Queue,
+            overflow: Overflow::Queue,
             requests: Vec::new(),
             failures: Vec::new(),
         }
@@ -168,22 +168,22 @@ impl Simulation {
 
     /// A request arrives at that time.
     #[must_use]
-    pub fn with_request(mut self, at: Duration, request: Request) -> Self {
+    pub fn with_request(mut self, at: Duration, request: PlacementRequest) -> Self {
         self.requests.push((at, request));
         self
     }
 
     /// Sets what happens to a creation that no replica has room for.
     #[must_use]
-    pub fn when_full(mut self, when_full: WhenFull) -> Self {
-        self.when_full = when_full;
+    pub fn with_overflow(mut self, overflow: Overflow) -> Self {
+        self.overflow = overflow;
         self
     }
 
     /// A replica or a zone fails at that time, for that long. What it was doing begins again elsewhere, before all that
     /// waits. Where failures overlap, the first that ends ends all.
     #[must_use]
-    pub fn with_failure(mut self, at: Duration, lasting: Duration, failure: Failure) -> Self {
+    pub fn with_failure(mut self, at: Duration, lasting: Duration, failure: SimulatedFailure) -> Self {
         self.failures.push((at, lasting, failure));
         self
     }
@@ -213,7 +213,7 @@ fn micros(duration: Duration) -> u64 {
 #[derive(Clone, Copy, Debug)]
 struct Creation {
     arrived: u64,
-    request: Request,
+    request: PlacementRequest,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -221,7 +221,7 @@ enum Event {
     /// One of those that come at random; the next one follows it.
     Arrival,
     /// One of `Simulation::requests`.
-    Request(usize),
+    Requested(usize),
     /// Of an attempt, which may have been interrupted.
     Done(u64),
     /// The start and the end of one of `Simulation::failures`.
@@ -275,7 +275,7 @@ impl<'a> Run<'a> {
             most: 0,
         };
         for (index, (at, _)) in simulation.requests.iter().enumerate() {
-            run.at(micros(*at), Event::Request(index));
+            run.at(micros(*at), Event::Requested(index));
         }
         for (index, (at, lasting, _)) in simulation.failures.iter().enumerate() {
             run.at(micros(*at), Event::Fails(index));
@@ -300,10 +300,10 @@ impl<'a> Run<'a> {
     fn happens(&mut self, event: Event) {
         match event {
             Event::Arrival => {
-                self.arrives(Request::vm());
+                self.arrives(PlacementRequest::vm());
                 self.next_arrival();
             }
-            Event::Request(index) => {
+            Event::Requested(index) => {
                 if let Some((_, request)) = self.simulation.requests.get(index) {
                     self.arrives(*request);
                 }
@@ -325,20 +325,20 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn arrives(&mut self, request: Request) {
+    fn arrives(&mut self, request: PlacementRequest) {
         self.report.arrived += 1;
         let creation = Creation { arrived: self.now, request };
         let is_first = self.queue.is_empty();
-        let request = match self.simulation.when_full {
-            WhenFull::Throttle => request.or_throttled(),
+        let request = match self.simulation.overflow {
+            Overflow::Throttle => request.with_throttling(),
             _ => request,
         };
         if is_first && self.starts(Creation { request, ..creation }) {
             return;
         }
-        match self.simulation.when_full {
-            WhenFull::Refuse => self.report.refused += 1,
-            WhenFull::Queue | WhenFull::Throttle => self.queue.push_back(Creation { request, ..creation }),
+        match self.simulation.overflow {
+            Overflow::Refuse => self.report.refused += 1,
+            Overflow::Queue | Overflow::Throttle => self.queue.push_back(Creation { request, ..creation }),
         }
     }
 
@@ -358,7 +358,7 @@ impl<'a> Run<'a> {
         let mean = micros(self.simulation.creation.mean) as f64 / 2.0;
         let alone = mean + self.random.exponential(mean);
         // As slow as the slowest of its replicas, whose rate all share.
-        let loads = self.pool.loads(lease.shares().map(|share| share.replica()));
+        let loads = self.pool.loads(lease.portions().map(|portion| portion.replica()));
         let most = loads.max().unwrap_or(0);
         self.most = self.most.max(most);
         let slower = (most as f64 / self.pool.capacity() as f64).max(1.0);
@@ -372,7 +372,7 @@ impl<'a> Run<'a> {
         self.report.completed += 1;
         self.report.waits.push(started - creation.arrived);
         self.report.durations.push(self.now - creation.arrived);
-        let replicas: BTreeSet<u32> = lease.shares().map(|share| share.replica().number()).collect();
+        let replicas: BTreeSet<u32> = lease.portions().map(|portion| portion.replica().number()).collect();
         for replica in replicas {
             if let Some(count) = self.report.by_replica.get_mut(replica as usize) {
                 *count += 1;
@@ -383,8 +383,8 @@ impl<'a> Run<'a> {
     fn hit_by(&self, failure: usize) -> Vec<ReplicaId> {
         let failure = self.simulation.failures.get(failure).map(|(_, _, failure)| *failure);
         let hit = |id: ReplicaId, zone: Option<Zone>| match failure {
-            Some(Failure::Replica(failed)) => failed == id,
-            Some(Failure::Zone(failed)) => zone == Some(failed),
+            Some(SimulatedFailure::Replica(failed)) => failed == id,
+            Some(SimulatedFailure::Zone(failed)) => zone == Some(failed),
             None => false,
         };
         let replicas = self.pool.replicas();
@@ -397,7 +397,7 @@ impl<'a> Run<'a> {
         for id in &hit {
             self.pool.fail(*id).ok();
         }
-        let is_hit = |lease: &Lease| lease.shares().any(|share| hit.contains(&share.replica()));
+        let is_hit = |lease: &Lease| lease.portions().any(|portion| hit.contains(&portion.replica()));
         let lost = self.running.extract_if(.., |_, (_, _, lease)| is_hit(lease));
         let mut again: Vec<Creation> = lost.map(|(_, (creation, _, _))| creation).collect();
         self.report.interrupted += again.len() as u64;
@@ -432,14 +432,14 @@ mod tests {
     fn pool(replicas: u32) -> Pool {
         let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::StandardLrs);
         for replica in 0..replicas {
-            pool.join(Some(Zone::new(1 + replica as u16 % 3)));
+            pool.add_replica(Some(Zone::new(1 + replica as u16 % 3)));
         }
         pool
     }
 
     /// Creations of two minutes.
     fn simulation(seed: u64) -> Simulation {
-        Simulation::new(seed, CreationTime::mean(Duration::from_secs(120)))
+        Simulation::new(seed, CreationTime::new(Duration::from_secs(120)))
     }
 
     #[test]
@@ -481,8 +481,8 @@ mod tests {
 
     #[test]
     fn overload_is_throttled_queued_or_refused_as_the_caller_says() {
-        let run = |when_full| simulation(4).with_arrivals(2_400.0).when_full(when_full).run(&pool(3), 2 * HOUR);
-        let (queued, throttled, refused) = (run(WhenFull::Queue), run(WhenFull::Throttle), run(WhenFull::Refuse));
+        let run = |overflow| simulation(4).with_arrivals(2_400.0).with_overflow(overflow).run(&pool(3), 2 * HOUR);
+        let (queued, throttled, refused) = (run(Overflow::Queue), run(Overflow::Throttle), run(Overflow::Refuse));
         assert!(throttled.throttled_share() > 0.5 && throttled.busiest_percent > 100);
         assert!(throttled.wait(100) == Duration::ZERO && throttled.duration(50) > refused.duration(50));
         assert!(refused.refused > 0 && refused.busiest_percent <= 100 && refused.waiting == 0);
@@ -494,10 +494,10 @@ mod tests {
     fn what_a_lost_zone_was_doing_is_done_elsewhere() {
         let pool = pool(6);
         let simulation = simulation(6)
-            .with_request(Duration::ZERO, Request::vms(60))
-            .with_request(Duration::from_secs(1), Request::scale_set(1_000))
-            .with_failure(Duration::from_secs(10), HOUR, Failure::Zone(Zone::new(2)))
-            .with_failure(Duration::from_secs(20), HOUR, Failure::Replica(ReplicaId(0)));
+            .with_request(Duration::ZERO, PlacementRequest::vms(60))
+            .with_request(Duration::from_secs(1), PlacementRequest::scale_set(1_000))
+            .with_failure(Duration::from_secs(10), HOUR, SimulatedFailure::Zone(Zone::new(2)))
+            .with_failure(Duration::from_secs(20), HOUR, SimulatedFailure::Replica(ReplicaId(0)));
         let report = simulation.run(&pool, 10 * HOUR);
         assert_eq!((report.arrived, report.completed), (2, 2));
         assert!(report.interrupted >= 1);
@@ -507,7 +507,7 @@ mod tests {
 
     #[test]
     fn a_guideline_burst_needs_no_waiting_on_as_many_replicas_as_are_recommended() {
-        let burst = (0..120).fold(simulation(8), |all, _| all.with_request(Duration::ZERO, Request::vm()));
+        let burst = (0..120).fold(simulation(8), |all, _| all.with_request(Duration::ZERO, PlacementRequest::vm()));
         let (enough, few) = (burst.run(&pool(6), 10 * HOUR), burst.run(&pool(5), 10 * HOUR));
         assert_eq!((enough.completed, enough.wait(100), enough.busiest_percent), (120, Duration::ZERO, 100));
         assert_eq!(few.completed, 120);

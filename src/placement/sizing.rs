@@ -3,10 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::erlang::replicas_for;
-use super::policy::{PlacementPolicy, Sharing};
+use super::erlang::{erlang_c, replicas_for};
+use super::policy::{PlacementPolicy, ReplicaSharing};
 use super::pool::Pool;
-use super::request::Request;
+use super::request::PlacementRequest;
 use crate::error::{Error, Problem, Result};
 use crate::model::{OsType, StorageAccountType};
 
@@ -33,14 +33,14 @@ impl Workload {
 
     /// From an image with these traits; without them nothing is added to the guideline.
     #[must_use]
-    pub fn of_image(mut self, image: ImageTraits) -> Self {
+    pub fn with_image(mut self, image: ImageTraits) -> Self {
         self.image = Some(image);
         self
     }
 
-    fn requests(&self) -> Vec<Request> {
-        let vms = (self.vms > 0).then_some(Request::vms(self.vms));
-        vms.into_iter().chain(self.scale_sets.iter().map(|instances| Request::scale_set(*instances))).collect()
+    fn requests(&self) -> Vec<PlacementRequest> {
+        let vms = (self.vms > 0).then_some(PlacementRequest::vms(self.vms));
+        vms.into_iter().chain(self.scale_sets.iter().map(|instances| PlacementRequest::scale_set(*instances))).collect()
     }
 }
 
@@ -69,7 +69,7 @@ impl ImageTraits {
 /// use compute_gallery::placement::{ImageTraits, Overprovision, PlacementPolicy, Sizing, Workload};
 ///
 /// let (policy, gib) = (PlacementPolicy::default(), 1 << 30);
-/// let workload = Workload::vms(120).of_image(ImageTraits::new(OsType::Windows, 127 * gib, 12 * gib));
+/// let workload = Workload::vms(120).with_image(ImageTraits::new(OsType::Windows, 127 * gib, 12 * gib));
 /// let sizing = Sizing::new(&policy, StorageAccountType::StandardLrs);
 /// // 6, 10 % for more than 32 GiB and 20 % for Windows.
 /// assert_eq!(sizing.recommend(&workload)?.replicas, 8);
@@ -156,6 +156,17 @@ impl DemandHistory {
         Self { peaks: Vec::new(), arrivals_per_hour, mean_creation }
     }
 
+    /// Returns the probability that a creation waits, where `servers` of them can be served at once: Erlang's C formula (1917).
+    /// 1 where the servers can't keep up.
+    pub fn waiting_probability(&self, servers: u64) -> f64 {
+        erlang_c(servers, self.offered())
+    }
+
+    /// The creations at once, on average, if none had to wait (in erlangs).
+    fn offered(&self) -> f64 {
+        self.arrivals_per_hour / 3_600.0 * self.mean_creation.as_secs_f64()
+    }
+
     /// With the most VMs that were created at the same time in each period, such as each day.
     #[must_use]
     pub fn with_peaks(mut self, peaks: impl IntoIterator<Item = u32>) -> Self {
@@ -226,7 +237,7 @@ impl<'a> Sizing<'a> {
     ///
     /// VMs and scale sets then fit when they are placed as a [batch](Pool::place_batch), or the scale sets first. VMs
     /// that come first are spread over all replicas, and a large scale set behind them waits for one of these to be
-    /// nearly idle: where both come as they like, have them [apart](Sharing::Apart) or more replicas.
+    /// nearly idle: where both come as they like, have them [apart](ReplicaSharing::Exclusive) or more replicas.
     ///
     /// # Errors
     ///
@@ -251,7 +262,7 @@ impl<'a> Sizing<'a> {
     }
 
     /// The fewest replicas with which, by that history, at most `probability` of the creations wait: by Erlang's
-    /// [C formula](super::erlang_c) for the rate, and by the share of the peaks that would not have fitted. Nothing is
+    /// [C formula](DemandHistory::waiting_probability) for the rate, and by the share of the peaks that would not have fitted. Nothing is
     /// added for the image's traits: they are in the durations.
     ///
     /// # Errors
@@ -264,7 +275,7 @@ impl<'a> Sizing<'a> {
             problems.push(Problem::invalid("probability", what));
         }
         let per_replica = u64::from(self.policy.capacity_on(self.storage).vms());
-        let offered = history.arrivals_per_hour / 3_600.0 * history.mean_creation.as_secs_f64();
+        let offered = history.offered();
         // More can't be meant, and would be counted up to, one by one.
         if !(0.0..=1e9).contains(&offered) {
             let what = format!("from 0 to 1,000,000,000 creations at once are allowed, but it would be {offered}");
@@ -284,20 +295,20 @@ impl<'a> Sizing<'a> {
     }
 
     /// The fewest replicas on which a pool places all of it.
-    fn fewest(&self, requests: &[Request]) -> Result<u32> {
+    fn fewest(&self, requests: &[PlacementRequest]) -> Result<u32> {
         let pool = Pool::new(self.policy, self.storage);
         // What is wrong in itself is wrong at any size.
         requests.iter().try_for_each(|request| pool.check(request))?;
         let units: u64 = requests.iter().map(|request| pool.units_of(request)).sum();
         let least = u32::try_from(units.div_ceil(pool.capacity())).unwrap_or(u32::MAX);
-        // Apart, the sum is what is needed.
-        if self.policy.sharing() == Sharing::Apart {
+        // With replicas of their own, the sum is what is needed.
+        if self.policy.replica_sharing() == ReplicaSharing::Exclusive {
             return Ok(least);
         }
         pool.resize(least);
         // Each part of a scale set with a replica to itself is enough, so it ends.
         while pool.place_batch(requests).is_err() {
-            pool.join(None);
+            pool.add_replica(None);
         }
         Ok(pool.replicas().len() as u32)
     }
@@ -340,7 +351,7 @@ mod tests {
         let small = Workload::vms(10).with_scale_sets(5, 100);
         let large = Workload::default().with_scale_sets(3, 1_000);
         let shared = PlacementPolicy::default();
-        let apart = PlacementPolicy::default().with_sharing(Sharing::Apart);
+        let apart = PlacementPolicy::default().with_replica_sharing(ReplicaSharing::Exclusive);
         assert_eq!([&both, &small, &large].map(|workload| replicas(&shared, workload)), [11, 2, 6]);
         assert_eq!([&both, &small, &large].map(|workload| replicas(&apart, workload)), [11, 6, 6]);
         let today = PlacementPolicy::azure_2026();
@@ -363,12 +374,12 @@ mod tests {
     fn each_trait_adds_its_own() {
         let policy = PlacementPolicy::default();
         let sizing = Sizing::new(&policy, StorageAccountType::StandardLrs);
-        let recommend = |image| sizing.recommend(&Workload::vms(2_000).of_image(image)).unwrap().replicas;
+        let recommend = |image| sizing.recommend(&Workload::vms(2_000).with_image(image)).unwrap().replicas;
         const GIB: u64 = 1 << 30;
         assert_eq!(recommend(ImageTraits::new(OsType::Linux, 32 * GIB, GIB)), 100);
         let policy = policy.clone().with_replicas(1, 1_000);
         let sizing = Sizing::new(&policy, StorageAccountType::StandardLrs);
-        let recommend = |image| sizing.recommend(&Workload::vms(2_000).of_image(image)).unwrap().replicas;
+        let recommend = |image| sizing.recommend(&Workload::vms(2_000).with_image(image)).unwrap().replicas;
         assert_eq!(recommend(ImageTraits::new(OsType::Linux, 33 * GIB, GIB)), 110);
         assert_eq!(recommend(ImageTraits::new(OsType::Linux, 30 * GIB, 20 * GIB)), 115);
         assert_eq!(recommend(ImageTraits::new(OsType::Windows, 1_024 * GIB, 600 * GIB)), 185);

@@ -3,8 +3,9 @@
 use std::fmt;
 
 use super::random::SplitMix;
-use super::replicas::{ReplicaId, Replicas};
-use super::request::Request;
+use super::replica::ReplicaId;
+use super::replica_table::Candidates;
+use super::request::PlacementRequest;
 
 /// A way to choose a replica. [`LeastLoaded`] is the default and hard to beat: in one process every load is known.
 ///
@@ -13,15 +14,15 @@ use super::request::Request;
 ///
 /// ```
 /// use compute_gallery::model::StorageAccountType;
-/// use compute_gallery::placement::{Explanation, PlacementPolicy, Pool, ReplicaId, Replicas, Request, Strategy};
+/// use compute_gallery::placement::{Explanation, PlacementPolicy, Pool, ReplicaId, Candidates, PlacementRequest, Strategy};
 ///
 /// /// Fills one replica after the other, so that the others can be taken away.
 /// #[derive(Debug)]
 /// struct Pack;
 ///
 /// impl Strategy for Pack {
-///     fn choose(&mut self, replicas: &Replicas<'_>, _: &Request, why: &mut Explanation) -> Option<ReplicaId> {
-///         let chosen = replicas.iter().filter(|id| replicas.fits(*id)).max_by_key(|id| replicas.load(*id));
+///     fn choose(&mut self, candidates: &Candidates<'_>, _: &PlacementRequest, why: &mut Explanation) -> Option<ReplicaId> {
+///         let chosen = candidates.iter().filter(|id| candidates.fits(*id)).max_by_key(|id| candidates.load(*id));
 ///         why.because(|| "the fullest that has room".into());
 ///         chosen
 ///     }
@@ -29,14 +30,19 @@ use super::request::Request;
 ///
 /// let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::StandardLrs).with_strategy(Pack);
 /// pool.resize(6);
-/// let leases: Vec<_> = (0..20).map(|_| pool.place(Request::vm())).collect::<Result<_, _>>()?;
+/// let leases: Vec<_> = (0..20).map(|_| pool.place(PlacementRequest::vm())).collect::<Result<_, _>>()?;
 /// assert!(leases.iter().all(|lease| lease.replica() == leases[0].replica()));
 /// # Ok::<(), compute_gallery::Error>(())
 /// ```
 pub trait Strategy: fmt::Debug + Send {
     /// The replica that should serve a request, or one part of it; none to leave it to the pool. Called while the
     /// pool is locked, so it must neither call the pool nor drop a lease of it.
-    fn choose(&mut self, replicas: &Replicas<'_>, request: &Request, why: &mut Explanation) -> Option<ReplicaId>;
+    fn choose(
+        &mut self,
+        candidates: &Candidates<'_>,
+        request: &PlacementRequest,
+        why: &mut Explanation,
+    ) -> Option<ReplicaId>;
 
     /// Whether it always takes a least loaded replica. Many VMs are then placed at once, at a cost that does not depend
     /// on how many they are.
@@ -48,23 +54,23 @@ pub trait Strategy: fmt::Debug + Send {
 /// Why a replica was chosen.
 #[derive(Clone, Debug, Default)]
 pub struct Explanation {
-    asked: bool,
+    recording: bool,
     reasons: Vec<String>,
 }
 
 impl Explanation {
     /// Nobody asks: reasons are not even made.
-    pub(super) fn unasked() -> Self {
+    pub(super) fn unrecorded() -> Self {
         Self::default()
     }
 
-    pub(super) fn asked() -> Self {
-        Self { asked: true, reasons: Vec::new() }
+    pub(super) fn recorded() -> Self {
+        Self { recording: true, reasons: Vec::new() }
     }
 
     /// Adds a reason, if someone wants to know.
     pub fn because(&mut self, reason: impl FnOnce() -> String) {
-        if self.asked {
+        if self.recording {
             self.reasons.push(reason());
         }
     }
@@ -87,10 +93,15 @@ impl fmt::Display for Explanation {
 pub struct LeastLoaded;
 
 impl Strategy for LeastLoaded {
-    fn choose(&mut self, replicas: &Replicas<'_>, _: &Request, why: &mut Explanation) -> Option<ReplicaId> {
-        let chosen = replicas.least_loaded()?;
+    fn choose(
+        &mut self,
+        candidates: &Candidates<'_>,
+        _: &PlacementRequest,
+        why: &mut Explanation,
+    ) -> Option<ReplicaId> {
+        let chosen = candidates.least_loaded()?;
         why.because(|| {
-            let (load, capacity, others) = (replicas.load(chosen), replicas.capacity(), replicas.len());
+            let (load, capacity, others) = (candidates.load(chosen), candidates.capacity(), candidates.len());
             format!("{chosen} has the least to do of {others}: {load} of {capacity} units")
         });
         Some(chosen)
@@ -108,12 +119,17 @@ pub struct RoundRobin {
 }
 
 impl Strategy for RoundRobin {
-    fn choose(&mut self, replicas: &Replicas<'_>, _: &Request, why: &mut Explanation) -> Option<ReplicaId> {
-        let count = replicas.len();
+    fn choose(
+        &mut self,
+        candidates: &Candidates<'_>,
+        _: &PlacementRequest,
+        why: &mut Explanation,
+    ) -> Option<ReplicaId> {
+        let count = candidates.len();
         for _ in 0..count {
-            let chosen = replicas.nth(self.next % count)?;
+            let chosen = candidates.nth(self.next % count)?;
             self.next = (self.next + 1) % count;
-            if replicas.fits(chosen) {
+            if candidates.fits(chosen) {
                 why.because(|| format!("it is {chosen}'s turn"));
                 return Some(chosen);
             }
@@ -139,19 +155,24 @@ impl TwoChoices {
 }
 
 impl Strategy for TwoChoices {
-    fn choose(&mut self, replicas: &Replicas<'_>, _: &Request, why: &mut Explanation) -> Option<ReplicaId> {
-        let count = replicas.len();
+    fn choose(
+        &mut self,
+        candidates: &Candidates<'_>,
+        _: &PlacementRequest,
+        why: &mut Explanation,
+    ) -> Option<ReplicaId> {
+        let count = candidates.len();
         let first = self.random.below(count);
         // Two different ones: the second is drawn from the others.
         let second = match count {
             0 | 1 => first,
             _ => (first + 1 + self.random.below(count - 1)) % count,
         };
-        let (first, second) = (replicas.nth(first)?, replicas.nth(second)?);
+        let (first, second) = (candidates.nth(first)?, candidates.nth(second)?);
         let (chosen, other) =
-            if replicas.load(first) <= replicas.load(second) { (first, second) } else { (second, first) };
+            if candidates.load(first) <= candidates.load(second) { (first, second) } else { (second, first) };
         why.because(|| {
-            let (load, other_load) = (replicas.load(chosen), replicas.load(other));
+            let (load, other_load) = (candidates.load(chosen), candidates.load(other));
             format!("{chosen} and {other} were drawn, with {load} and {other_load} units to do")
         });
         Some(chosen)

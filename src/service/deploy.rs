@@ -16,7 +16,7 @@ use crate::image::random_access::RandomAccess;
 use crate::image::replicas::Replicas;
 use crate::image::{Digest, DiskFormat, DiskNote, Slot};
 use crate::model::{ImageDefinitionId, ImageVersionId, Region, ResourceId, StorageAccountType};
-use crate::placement::{Lease, Pool, ReplicaId, Request};
+use crate::placement::{Lease, PlacementRequest, Pool, ReplicaId};
 use crate::progress::{OnProgress, Progress};
 
 /// A deployment to be made: of the OS disk, as raw, unless it is told otherwise.
@@ -270,7 +270,9 @@ impl Deployment {
         let placed = place(view, &id, &self.region)?;
         let lease = match self.replica {
             Some(_) => None,
-            None => Some(self.session.parts.pool(&id, &self.region, &placed).place(Request::vm().or_throttled())?),
+            None => Some(
+                self.session.parts.pool(&id, &self.region, &placed).place(PlacementRequest::vm().with_throttling())?,
+            ),
         };
         let chosen = lease.as_ref().map(Lease::replica).or(self.replica).map_or(0, |replica| replica.number());
         let replicas = Replicas::new(self.slots(view, &id, chosen, &placed)?);

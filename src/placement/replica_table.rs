@@ -1,75 +1,10 @@
-//! The replicas of one version in one region: where they are, whether they serve, what each is doing.
-
-use std::fmt;
+//! The replicas of a pool with their loads, and the view of them that a strategy gets.
 
 use super::buckets::Buckets;
-
-/// A replica's number in its pool, from 0 in the order in which they joined. It is never given to another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ReplicaId(pub(super) u32);
-
-impl ReplicaId {
-    /// The number.
-    pub fn number(self) -> u32 {
-        self.0
-    }
-}
-
-impl fmt::Display for ReplicaId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "replica {}", self.0)
-    }
-}
-
-/// An availability zone of a region, by its number: 1, 2 or 3 in Azure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Zone(u16);
-
-impl Zone {
-    /// The zone of that number.
-    pub fn new(number: u16) -> Self {
-        Self(number)
-    }
-
-    /// The number.
-    pub fn number(self) -> u16 {
-        self.0
-    }
-}
-
-impl fmt::Display for Zone {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "zone {}", self.0)
-    }
-}
-
-/// Whether a replica takes new creations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReplicaState {
-    /// It does.
-    Serving,
-    /// It finishes what it has and takes nothing new.
-    Draining,
-    /// It is lost, and what it was doing with it.
-    Failed,
-}
-
-/// What a replica is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ReplicaStatus {
-    /// Which it is.
-    pub id: ReplicaId,
-    /// Where it is, where that is known.
-    pub zone: Option<Zone>,
-    /// Whether it takes new creations.
-    pub state: ReplicaState,
-    /// The units that are leased; a replica that is full has [`Pool::capacity`](super::Pool::capacity).
-    pub load: u64,
-}
+use super::replica::{ReplicaId, ReplicaState, ReplicaStatus, Zone};
 
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct ReplicaTable {
     replicas: Vec<Replica>,
     members: Vec<Member>,
     zones: Vec<ZoneLoads>,
@@ -82,7 +17,7 @@ struct Replica {
     load: u64,
     /// In its bucket.
     position: u32,
-    /// Of `Table::zones`.
+    /// Of `ReplicaTable::zones`.
     zone: u16,
     serving: bool,
 }
@@ -104,12 +39,12 @@ struct ZoneLoads {
     load: u64,
 }
 
-impl Table {
+impl ReplicaTable {
     pub(super) fn new() -> Self {
         Self { replicas: Vec::new(), members: Vec::new(), zones: Vec::new(), generation: 0 }
     }
 
-    pub(super) fn join(&mut self, zone: Option<Zone>) -> ReplicaId {
+    pub(super) fn add_replica(&mut self, zone: Option<Zone>) -> ReplicaId {
         let id = ReplicaId(self.replicas.len() as u32);
         let index = self.zones.iter().position(|loads| loads.zone == zone).unwrap_or_else(|| {
             self.zones.push(ZoneLoads { zone, buckets: Buckets::new(), serving: Vec::new(), load: 0 });
@@ -233,21 +168,21 @@ impl Table {
 
     /// The replicas as a strategy sees them.
     #[inline]
-    pub(super) fn view(&self, units: u64, capacity: u64) -> Replicas<'_> {
-        Replicas { table: self, zones: &self.zones, units, capacity }
+    pub(super) fn view(&self, units: u64, capacity: u64) -> Candidates<'_> {
+        Candidates { table: self, zones: &self.zones, units, capacity }
     }
 }
 
 /// The replicas that a [`Strategy`](super::Strategy) chooses between: those that serve, in all zones or in one.
 #[derive(Clone, Copy, Debug)]
-pub struct Replicas<'a> {
-    table: &'a Table,
+pub struct Candidates<'a> {
+    table: &'a ReplicaTable,
     zones: &'a [ZoneLoads],
     units: u64,
     capacity: u64,
 }
 
-impl<'a> Replicas<'a> {
+impl<'a> Candidates<'a> {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.zones.iter().map(|zone| zone.serving.len()).sum()
@@ -330,7 +265,7 @@ impl<'a> Replicas<'a> {
     }
 
     /// Those in all zones.
-    pub fn everywhere(&self) -> Self {
+    pub fn in_all_zones(&self) -> Self {
         Self { zones: &self.table.zones, ..*self }
     }
 

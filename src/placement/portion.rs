@@ -1,17 +1,17 @@
 //! The parts of a request, each on its replica.
 
-use super::replicas::ReplicaId;
+use super::replica::ReplicaId;
 
 /// The part of a request that one replica serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share {
+pub struct Portion {
     pub(super) replica: ReplicaId,
     pub(super) count: u32,
     pub(super) throttled: bool,
     pub(super) units: u64,
 }
 
-impl Share {
+impl Portion {
     /// The replica.
     pub fn replica(&self) -> ReplicaId {
         self.replica
@@ -33,28 +33,28 @@ impl Share {
     }
 }
 
-/// At least one share. One alone, which is the usual, needs no allocation.
+/// At least one portion. One alone, which is the usual, needs no allocation.
 #[derive(Clone, Debug)]
-pub(super) enum Shares {
-    One(Share),
-    Many(Vec<Share>),
+pub(super) enum Portions {
+    One(Portion),
+    Many(Vec<Portion>),
 }
 
-impl Shares {
-    /// None where there is no share.
-    pub(super) fn of(shares: Vec<Share>) -> Option<Self> {
-        match shares.as_slice() {
+impl Portions {
+    /// None where there is no portion.
+    pub(super) fn of(portions: Vec<Portion>) -> Option<Self> {
+        match portions.as_slice() {
             [] => None,
             [one] => Some(Self::One(*one)),
-            _ => Some(Self::Many(shares)),
+            _ => Some(Self::Many(portions)),
         }
     }
 
     #[inline]
-    pub(super) fn as_slice(&self) -> &[Share] {
+    pub(super) fn as_slice(&self) -> &[Portion] {
         match self {
-            Self::One(share) => std::slice::from_ref(share),
-            Self::Many(shares) => shares,
+            Self::One(portion) => std::slice::from_ref(portion),
+            Self::Many(portions) => portions,
         }
     }
 }
