@@ -239,7 +239,7 @@ fn best(items: &[u64], loads: &mut [u64], best_so_far: u64) -> u64 {
     let Some((item, rest)) = items.split_first() else { return *loads.iter().max().unwrap() };
     let mut least = best_so_far;
     for index in 0..loads.len() {
-        // Candidates of one load are all alike.
+        // Replicas of one load are all alike.
         if loads[..index].contains(&loads[index]) || loads[index] + item >= least {
             continue;
         }

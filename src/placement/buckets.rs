@@ -1,4 +1,4 @@
-//! Candidates by load: the least loaded one, and a replica's move to another load, in constant time.
+//! Replicas by load: the least loaded one, and a replica's move to another load, in constant time.
 
 use std::collections::BTreeMap;
 

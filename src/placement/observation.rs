@@ -4,7 +4,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Observation {
-    /// Candidates that serve.
+    /// Replicas that serve.
     pub serving: u32,
     /// What these have to do, in units.
     pub load: u64,

@@ -106,12 +106,12 @@ impl PlacementPolicy {
         self.scale_set_instances_from_managed_image
     }
 
-    /// Candidates in a region, at least.
+    /// Replicas in a region, at least.
     pub fn min_replicas(&self) -> u32 {
         self.min_replicas
     }
 
-    /// Candidates in a region, at most.
+    /// Replicas in a region, at most.
     pub fn max_replicas(&self) -> u32 {
         self.max_replicas
     }
