@@ -11,7 +11,7 @@ use std::error::Error;
 use std::hint::black_box;
 use std::time::Instant;
 
-use compute_gallery::model::StorageAccountType;
+use compute_gallery::model::{Limits, StorageAccountType};
 use compute_gallery::placement::{
     Capacity, Lease, PlacementPolicy, PlacementRequest, Pool, Strategy, TwoChoices, Zone,
 };
@@ -66,7 +66,7 @@ fn row<C: Contender>(replicas: u32, name: &str, new: impl FnOnce() -> C) {
 }
 
 fn pool(replicas: u32, strategy: Option<impl Strategy + 'static>) -> Pool {
-    let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::StandardLrs);
+    let pool = Pool::default();
     pool.resize(replicas);
     match strategy {
         None => pool,
@@ -164,7 +164,7 @@ impl Contender for Heap {
 /// A million VMs over a thousand replicas.
 fn many() -> Result<(), Box<dyn Error>> {
     let policy = PlacementPolicy::default().with_capacity(Capacity::new(1_000, 1_000));
-    let pool = Pool::new(&policy, StorageAccountType::StandardLrs);
+    let pool = Pool::new(&policy, &Limits::default(), StorageAccountType::StandardLrs);
     pool.resize(1_000);
     for vms in [1_000, 1_000_000] {
         let mut times = Vec::new();

@@ -4,18 +4,18 @@
 
 use std::time::Duration;
 
-use compute_gallery::model::{OsType, StorageAccountType};
+use compute_gallery::model::{Limits, OsType, StorageAccountType};
 use compute_gallery::placement::*;
 
 fn main() -> Result<(), compute_gallery::Error> {
     let storage = StorageAccountType::StandardLrs;
-    let policy = PlacementPolicy::default();
+    let (policy, limits) = (PlacementPolicy::default(), Limits::default());
 
     println!("1,000 VMs on the 50 replicas that the guideline asks for: 20 each, if nothing is wasted.");
     // The pools have room for twice as much, so that one sees what a strategy does when it is left alone.
     let roomy = policy.clone().with_capacity(Capacity::new(40, 1_200));
     let pool = || {
-        let pool = Pool::new(&roomy, storage);
+        let pool = Pool::new(&roomy, &limits, storage);
         (0..50).for_each(|replica| _ = pool.add_replica(Some(Zone::new(1 + replica % 3))));
         pool
     };
@@ -48,13 +48,13 @@ fn main() -> Result<(), compute_gallery::Error> {
         Workload::default().with_scale_sets(5, 600),
         Workload::vms(120).with_scale_sets(5, 600).with_image(windows),
     ] {
-        println!("{}", Sizing::new(&policy, storage).recommend(&workload)?);
+        println!("{}", Sizing::new(&policy, &limits, storage).recommend(&workload)?);
     }
     let history = DemandHistory::new(1_200.0, Duration::from_secs(300)).with_peaks([90, 110, 130, 180]);
-    println!("{}", Sizing::new(&policy, storage).recommend_for(&history, 0.01)?);
+    println!("{}", Sizing::new(&policy, &limits, storage).recommend_for(&history, 0.01)?);
     println!(
         "today's numbers: {}",
-        Sizing::new(&PlacementPolicy::azure_2026(), storage).recommend(&Workload::vms(500))?
+        Sizing::new(&PlacementPolicy::azure_2026(), &limits, storage).recommend(&Workload::vms(500))?
     );
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::error::Error;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use compute_gallery::model::StorageAccountType;
+use compute_gallery::model::{Limits, StorageAccountType};
 use compute_gallery::placement::{
     CreationTime, Overflow, PlacementPolicy, PlacementRequest, Pool, Simulation, SimulationReport, Sizing, Workload,
 };
@@ -34,11 +34,11 @@ struct Row {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let options = options()?;
-    let policy = PlacementPolicy::default();
+    let (policy, limits) = (PlacementPolicy::default(), Limits::default());
     let storage = StorageAccountType::StandardLrs;
     let (scale_sets, instances) = options.scale_sets;
     let workload = Workload::vms(options.vms).with_scale_sets(scale_sets, instances);
-    let recommended = Sizing::new(&policy, storage).recommend(&workload)?;
+    let recommended = Sizing::new(&policy, &limits, storage).recommend(&workload)?;
     let creation = CreationTime::of_image(options.image_gib << 30);
 
     let simulation = simulation(&options, creation);
@@ -47,7 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .clone()
         .map(|replicas| {
             let run = |overflow| {
-                let pool = Pool::new(&policy, storage);
+                let pool = Pool::new(&policy, &limits, storage);
                 pool.resize(replicas);
                 simulation.clone().with_overflow(overflow).run(&pool, Duration::from_secs(7 * 86_400))
             };

@@ -4,11 +4,18 @@
 
 use std::sync::Mutex;
 
-use compute_gallery::ErrorKind;
-use compute_gallery::model::StorageAccountType;
+use compute_gallery::image::{DiskFormat, DiskSource};
+use compute_gallery::model::{
+    Gallery, GalleryId, ImageDefinition, ImageIdentifier, ImageVersionId, Limits, ManagedImageId, OsState, OsType,
+    PublishingProfile, Region, StorageAccountType,
+};
 use compute_gallery::placement::{
     BoundedHash, Capacity, Lease, LeastLoaded, PlacementPolicy, PlacementRequest, Pool, Portion, PreferZone,
     ReplicaSharing, ReplicaState, RoundRobin, SpreadZones, TwoChoices, Zone,
+};
+use compute_gallery::store::MemoryStore;
+use compute_gallery::{
+    ErrorKind, GalleryService, GalleryServiceBuilder, NewImageVersion, NewManagedImage, OsProfile, Session,
 };
 use futures::executor::block_on;
 use proptest::prelude::*;
@@ -17,7 +24,7 @@ use proptest::test_runner::RngSeed;
 const STANDARD: StorageAccountType = StorageAccountType::StandardLrs;
 
 fn pool_of(policy: &PlacementPolicy, replicas: u32) -> Pool {
-    let pool = Pool::new(policy, STANDARD);
+    let pool = Pool::new(policy, &Limits::default(), STANDARD);
     pool.resize(replicas);
     pool
 }
@@ -28,7 +35,7 @@ fn pool(replicas: u32) -> Pool {
 
 /// A replica does as much as usual, but is not full before it has a thousand times that.
 fn roomy() -> PlacementPolicy {
-    PlacementPolicy::default().with_capacity(Capacity::new(20_000, 600_000)).with_scale_set_instances(600, 600)
+    PlacementPolicy::default().with_capacity(Capacity::new(20_000, 600_000))
 }
 
 fn loads(pool: &Pool) -> Vec<u64> {
@@ -72,7 +79,7 @@ fn whatever_the_strategy_everything_fits_that_can() {
         |pool| pool.with_strategy(PreferZone(SpreadZones(RoundRobin::default()))),
     ];
     for strategy in strategies {
-        let pool = strategy(Pool::new(&PlacementPolicy::default(), STANDARD));
+        let pool = strategy(Pool::default());
         for zone in [1, 2, 3, 1, 2, 1, 1] {
             pool.add_replica(Some(Zone::new(zone)));
         }
@@ -323,7 +330,7 @@ fn a_large_scale_set_is_split_evenly_or_as_there_is_room() {
     assert_eq!(counts(&lease), [600, 400]);
     let error = pool.place(PlacementRequest::scale_set(1_001)).unwrap_err();
     assert_eq!((error.kind(), error.target()), (ErrorKind::LimitReached, "instances"));
-    let managed = Pool::of_managed_image(&PlacementPolicy::default(), STANDARD);
+    let managed = Pool::of_managed_image(&PlacementPolicy::default(), &Limits::default(), STANDARD);
     managed.resize(2);
     assert!(managed.place(PlacementRequest::scale_set(601)).is_err());
     assert_eq!(counts(&managed.place(PlacementRequest::scale_set(600)).unwrap()), [600]);
@@ -346,7 +353,7 @@ fn a_pool_follows_its_region() {
     pool.restore(lost).unwrap();
     assert_eq!(states(), [Serving; 4]);
     assert_eq!(pool.place_vms(80).unwrap().portions().count(), 4);
-    let other = Pool::new(&PlacementPolicy::default(), STANDARD);
+    let other = Pool::default();
     assert_eq!(other.drain(lost).unwrap_err().kind(), ErrorKind::NotFound);
 }
 
@@ -371,7 +378,7 @@ fn throttled_vms_are_placed_and_marked() {
     assert_eq!((of(false), of(true)), (40, 10));
     assert_eq!(vms(&pool), [25, 25]);
     assert!(pool.place(PlacementRequest::scale_set(1_000).with_throttling()).unwrap().is_throttled());
-    let nowhere = Pool::new(&PlacementPolicy::default(), STANDARD);
+    let nowhere = Pool::default();
     assert!(nowhere.place(PlacementRequest::vm().with_throttling()).is_err());
     assert!(nowhere.place(PlacementRequest::vms(2).with_throttling()).is_err());
 }
@@ -460,4 +467,98 @@ fn all_who_wait_are_served() {
         }
     });
     assert_eq!((loads(&pool), pool.waiting()), (vec![0, 0], 0));
+}
+
+// One home for limits: what a host sets on the builder holds for machines and pools alike.
+
+/// A session of a service with a generalized image version of two replicas.
+async fn published(builder: GalleryServiceBuilder) -> (Session, ImageVersionId, Region) {
+    let service = builder.allow_all().store(MemoryStore::new()).create().await.unwrap();
+    let session = service.session("test".parse().unwrap());
+    let home: Region = "westeurope".parse().unwrap();
+    let id = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/galleries/g";
+    let gallery: GalleryId = id.parse().unwrap();
+    session.create_gallery(Gallery::new(gallery.clone(), home.clone())).await.unwrap();
+    let image = gallery.image("web".parse().unwrap());
+    let identifier = ImageIdentifier::new("a", "b", "c").unwrap();
+    let definition = ImageDefinition::new(image.clone(), home.clone(), OsType::Linux, OsState::Generalized, identifier);
+    session.create_image_definition(definition).await.unwrap();
+    let version = image.version("1.0.0".parse().unwrap());
+    let profile = PublishingProfile::new("westeurope=2".parse().unwrap());
+    let new = NewImageVersion::new(version.clone(), home.clone(), profile, disk());
+    session.publish(new).await.unwrap();
+    session.replicate(&version).await.unwrap();
+    (session, version, home)
+}
+
+fn disk() -> DiskSource {
+    DiskSource::bytes(vec![7; 512], DiskFormat::Raw)
+}
+
+#[test]
+fn one_limit_of_the_builder_holds_for_scale_sets_and_for_pools() {
+    block_on(async {
+        let limits = Limits::default().with_scale_set_instances(1_200, 700);
+        let (session, version, home) = published(GalleryService::builder().limits(limits)).await;
+        let profile = || OsProfile::new("admin").unwrap();
+        let image = session.boot_image(version.clone(), &home).await.unwrap().generalized().unwrap();
+        let pool = session.pool(version, &home).await.unwrap();
+        image.scale_set("web".parse().unwrap(), profile(), 1_200).unwrap();
+        let lease = pool.place(PlacementRequest::scale_set(1_200)).unwrap();
+        assert_eq!(lease.portions().map(Portion::count).collect::<Vec<_>>(), [600, 600]);
+        for error in [
+            image.scale_set("web".parse().unwrap(), profile(), 1_201).unwrap_err(),
+            pool.place(PlacementRequest::scale_set(1_201)).unwrap_err(),
+        ] {
+            assert_eq!((error.kind(), error.code()), (ErrorKind::LimitReached, "OperationNotAllowed"));
+            assert!(error.to_string().contains("1200"), "{error}");
+        }
+
+        let managed: ManagedImageId =
+            "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/images/m".parse().unwrap();
+        let new = NewManagedImage::new(managed.clone(), home.clone(), OsType::Linux, disk());
+        session.create_managed_image(new).await.unwrap();
+        let image = session.boot_image(managed.clone(), &home).await.unwrap().generalized().unwrap();
+        let pool = session.pool(managed, &home).await.unwrap();
+        // Two of these and one replica: the set needs room, and the limit allows it.
+        pool.resize(2);
+        image.scale_set("web".parse().unwrap(), profile(), 700).unwrap();
+        assert_eq!(pool.place(PlacementRequest::scale_set(700)).unwrap().portions().count(), 2);
+        assert!(image.scale_set("web".parse().unwrap(), profile(), 701).is_err());
+        assert!(pool.place(PlacementRequest::scale_set(701)).is_err());
+    });
+}
+
+/// More room in a replica raises no limit, and says how few replicas a set needs.
+#[test]
+fn capacity_is_the_policys_and_limits_are_not() {
+    block_on(async {
+        let policy = PlacementPolicy::default().with_capacity(Capacity::new(100, 5_000));
+        let (session, version, home) = published(GalleryService::builder().placement_policy(policy)).await;
+        let pool = session.pool(version, &home).await.unwrap();
+        assert_eq!(pool.place(PlacementRequest::scale_set(1_000)).unwrap().portions().count(), 1);
+        assert_eq!(pool.place(PlacementRequest::scale_set(1_001)).unwrap_err().kind(), ErrorKind::LimitReached);
+    });
+}
+
+#[test]
+fn one_preset_of_the_builder_sets_limits_capacity_and_regions() {
+    block_on(async {
+        let (first, version, home) = published(GalleryService::builder()).await;
+        let (today, ..) = published(GalleryService::builder().azure_2026()).await;
+        for (session, vms, tebibytes) in [(first, 20, 1_u64), (today, 50, 2)] {
+            let pool = session.pool(version.clone(), &home).await.unwrap();
+            assert!(pool.place_vms(2 * vms).is_ok() && pool.place_vms(2 * vms + 1).is_err());
+            // A sparse file: a plan moves no byte of it.
+            let file = tempfile::NamedTempFile::new().unwrap();
+            for (bytes, fits) in [(tebibytes << 40, true), ((tebibytes << 40) + 512, false)] {
+                file.as_file().set_len(bytes).unwrap();
+                let source = DiskSource::path(file.path(), DiskFormat::Raw);
+                let id = version.definition().version("2.0.0".parse().unwrap());
+                let profile = PublishingProfile::new("westeurope".parse().unwrap());
+                let mut publishing = session.publish(NewImageVersion::new(id, home.clone(), profile, source));
+                assert_eq!(publishing.plan().await.unwrap().problems.is_empty(), fits, "{bytes} bytes");
+            }
+        }
+    });
 }

@@ -1102,7 +1102,7 @@ fn a_pool_follows_its_regions_replica_count_and_an_autoscalers_advice_is_an_upda
         // Twenty creations at once, and forty that wait: three times the replicas.
         let busy = pool.place_vms(20).unwrap();
         let waiting: Vec<_> = (0..40).map(|_| pool.acquire(PlacementRequest::vm())).collect();
-        let wanted = Autoscaler::new(&PlacementPolicy::default()).observe(&pool.observe()).replicas;
+        let wanted = Autoscaler::new(&PlacementPolicy::default(), &Limits::default()).observe(&pool.observe()).replicas;
         assert_eq!(wanted, 5, "60 VMs at 70 % of 20 a replica");
         let profile = published.publishing_profile().clone().with_replicas_in(&home, wanted.try_into().unwrap());
         let more = published.with_publishing_profile(profile).unwrap();

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use super::observation::Observation;
 use super::policy::PlacementPolicy;
+use crate::model::Limits;
 
 /// How many replicas there should be, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,12 +25,11 @@ pub struct ScalingAdvice {
 /// copy and takes long to make.
 ///
 /// ```
-/// use compute_gallery::model::StorageAccountType;
+/// use compute_gallery::model::Limits;
 /// use compute_gallery::placement::{Autoscaler, PlacementPolicy, Pool};
 ///
-/// let policy = PlacementPolicy::default();
-/// let mut autoscaler = Autoscaler::new(&policy);
-/// let pool = Pool::new(&policy, StorageAccountType::StandardLrs);
+/// let mut autoscaler = Autoscaler::new(&PlacementPolicy::default(), &Limits::default());
+/// let pool = Pool::default();
 /// pool.resize(4);
 /// let vms = pool.place_vms(80)?;
 /// let advice = autoscaler.observe(&pool.observe());
@@ -56,8 +56,9 @@ impl Autoscaler {
     /// Within the policy's bounds. The load is to be 70 % (so that a replica can fail among four), 10 % of that is
     /// tolerated and the last 5 observations must agree before a replica is given up; the last two are Kubernetes' own,
     /// whose window of 5 minutes is 5 observations at one a minute.
-    pub fn new(policy: &PlacementPolicy) -> Self {
-        let (min, max) = (policy.min_replicas(), policy.max_replicas());
+    pub fn new(policy: &PlacementPolicy, limits: &Limits) -> Self {
+        let max = limits.replicas_per_region().max(1);
+        let min = policy.min_replicas().min(max);
         Self { min, max, target_percent: 70, tolerance_percent: 10, window: 5, recent: VecDeque::new() }
     }
 
@@ -130,7 +131,8 @@ mod tests {
     }
 
     fn autoscaler() -> Autoscaler {
-        Autoscaler::new(&PlacementPolicy::default().with_replicas(2, 20))
+        let limits = Limits::default().with_replicas_per_region(20);
+        Autoscaler::new(&PlacementPolicy::default().with_min_replicas(2), &limits)
     }
 
     #[test]

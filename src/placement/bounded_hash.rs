@@ -18,7 +18,7 @@ use super::strategy::{Explanation, Strategy};
 /// use compute_gallery::placement::{BoundedHash, PlacementPolicy, Pool, PlacementRequest};
 ///
 /// let strategy = BoundedHash::default();
-/// let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::StandardLrs).with_strategy(strategy);
+/// let pool = Pool::default().with_strategy(strategy);
 /// pool.resize(6);
 /// let request = PlacementRequest::vm().with_affinity("host-17");
 /// let first = pool.place(request)?.replica();
@@ -108,13 +108,11 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use crate::model::StorageAccountType;
     use crate::placement::lease::Lease;
-    use crate::placement::policy::PlacementPolicy;
     use crate::placement::pool::Pool;
 
     fn pool(replicas: u32) -> Pool {
-        let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::StandardLrs);
+        let pool = Pool::default();
         let pool = pool.with_strategy(BoundedHash::default());
         pool.resize(replicas);
         pool

@@ -119,7 +119,7 @@ impl Lease {
     /// use compute_gallery::model::StorageAccountType;
     /// use compute_gallery::placement::{PlacementPolicy, Pool, PlacementRequest};
     ///
-    /// let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::StandardLrs);
+    /// let pool = Pool::default();
     /// pool.resize(1);
     /// let mut twenty = pool.place(PlacementRequest::vms(20))?;
     /// let one = twenty.split_vm().ok_or("it holds twenty")?;

@@ -27,18 +27,18 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use compute_gallery::model::StorageAccountType;
+//! use compute_gallery::model::{Limits, StorageAccountType};
 //! use compute_gallery::placement::{CreationTime, PlacementPolicy, Pool, PlacementRequest, Simulation, Sizing, Workload};
 //!
-//! let (policy, storage) = (PlacementPolicy::default(), StorageAccountType::StandardLrs);
-//! let replicas = Sizing::new(&policy, storage).recommend(&Workload::vms(120))?.replicas;
+//! let (policy, limits, storage) = (PlacementPolicy::default(), Limits::default(), StorageAccountType::StandardLrs);
+//! let replicas = Sizing::new(&policy, &limits, storage).recommend(&Workload::vms(120))?.replicas;
 //! assert_eq!(replicas, 6);
 //!
 //! // With one fewer, every sixth VM waits.
 //! let burst = Simulation::new(7, CreationTime::of_image(30 << 30));
 //! let burst = (0..120).fold(burst, |all, _| all.with_request(Duration::ZERO, PlacementRequest::vm()));
 //! for (replicas, waits) in [(replicas, false), (replicas - 1, true)] {
-//!     let pool = Pool::new(&policy, storage);
+//!     let pool = Pool::new(&policy, &limits, storage);
 //!     pool.resize(replicas);
 //!     let report = burst.run(&pool, Duration::from_secs(3_600));
 //!     assert_eq!(report.wait(95) > Duration::ZERO, waits);

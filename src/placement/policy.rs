@@ -56,10 +56,7 @@ pub struct PlacementPolicy {
     capacity: Capacity,
     by_storage: HashMap<StorageAccountType, Capacity>,
     replica_sharing: ReplicaSharing,
-    scale_set_instances_from_gallery: u32,
-    scale_set_instances_from_managed_image: u32,
     min_replicas: u32,
-    max_replicas: u32,
 }
 
 impl Default for PlacementPolicy {
@@ -71,10 +68,7 @@ impl Default for PlacementPolicy {
             capacity: Capacity::new(20, 600),
             by_storage: HashMap::new(),
             replica_sharing: ReplicaSharing::Shared,
-            scale_set_instances_from_gallery: 1_000,
-            scale_set_instances_from_managed_image: 600,
             min_replicas: 1,
-            max_replicas: 100,
         }
     }
 }
@@ -96,24 +90,9 @@ impl PlacementPolicy {
         self.replica_sharing
     }
 
-    /// Instances of a scale set that is made from a gallery image, at most.
-    pub fn scale_set_instances_from_gallery(&self) -> u32 {
-        self.scale_set_instances_from_gallery
-    }
-
-    /// Instances of a scale set that is made from a managed image, at most.
-    pub fn scale_set_instances_from_managed_image(&self) -> u32 {
-        self.scale_set_instances_from_managed_image
-    }
-
     /// Replicas in a region, at least.
     pub fn min_replicas(&self) -> u32 {
         self.min_replicas
-    }
-
-    /// Replicas in a region, at most.
-    pub fn max_replicas(&self) -> u32 {
-        self.max_replicas
     }
 
     /// Sets what a replica can do at once, on all storage that has no number of its own.
@@ -137,19 +116,10 @@ impl PlacementPolicy {
         self
     }
 
-    /// Sets the instances of a scale set, from a gallery image and from a managed image.
+    /// Sets the fewest replicas in a region. [`Limits::replicas_per_region`](crate::model::Limits::replicas_per_region) takes precedence where it is lower.
     #[must_use]
-    pub fn with_scale_set_instances(mut self, from_gallery: u32, from_managed_image: u32) -> Self {
-        self.scale_set_instances_from_gallery = from_gallery;
-        self.scale_set_instances_from_managed_image = from_managed_image;
-        self
-    }
-
-    /// Sets the fewest and the most replicas in a region; the most is at least the fewest.
-    #[must_use]
-    pub fn with_replicas(mut self, min: u32, max: u32) -> Self {
-        self.min_replicas = min;
-        self.max_replicas = max.max(min);
+    pub fn with_min_replicas(mut self, min_replicas: u32) -> Self {
+        self.min_replicas = min_replicas;
         self
     }
 }

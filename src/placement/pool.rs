@@ -13,7 +13,7 @@ use super::request::{Machines, PlacementRequest};
 use super::strategy::{Explanation, Strategy};
 use super::units::Units;
 use crate::error::{Error, ErrorKind, Problem, Result};
-use crate::model::StorageAccountType;
+use crate::model::{Limits, StorageAccountType};
 
 /// The replicas of one version in one region. A clone is another handle to the same pool; it may be used from any thread.
 ///
@@ -22,7 +22,7 @@ use crate::model::StorageAccountType;
 /// use compute_gallery::model::StorageAccountType;
 /// use compute_gallery::placement::{PlacementPolicy, Pool, PlacementRequest};
 ///
-/// let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::StandardLrs);
+/// let pool = Pool::default();
 /// pool.resize(6);
 ///
 /// // 120 VMs need 6 replicas, and 6 are enough: no replica serves more than 20.
@@ -44,21 +44,29 @@ pub struct Pool {
     shared: Arc<SharedPool>,
 }
 
+impl Default for Pool {
+    /// A pool without replicas, by the default policy and limits, on `Standard_LRS`.
+    fn default() -> Self {
+        Self::new(&PlacementPolicy::default(), &Limits::default(), StorageAccountType::default())
+    }
+}
+
 impl Pool {
-    /// A pool without replicas yet, of a version that is stored on that kind of storage. It takes the
-    /// [least loaded](LeastLoaded) replica.
-    pub fn new(policy: &PlacementPolicy, storage: StorageAccountType) -> Self {
-        Self::of(policy, storage, policy.scale_set_instances_from_gallery())
+    /// Creates a pool without replicas, of a gallery image's version that is stored on `storage`: the capacity of a replica
+    /// is the policy's, the largest scale set is the limits'. It takes the [least loaded](LeastLoaded) replica.
+    pub fn new(policy: &PlacementPolicy, limits: &Limits, storage: StorageAccountType) -> Self {
+        Self::with_largest_scale_set(policy, storage, limits.scale_set_instances_from_gallery())
     }
 
-    /// The same for a managed image, from which scale sets are smaller.
-    pub fn of_managed_image(policy: &PlacementPolicy, storage: StorageAccountType) -> Self {
-        Self::of(policy, storage, policy.scale_set_instances_from_managed_image())
+    /// Creates a pool without replicas, of a managed image: its scale sets have a
+    /// [limit of their own](Limits::scale_set_instances_from_managed_image).
+    pub fn of_managed_image(policy: &PlacementPolicy, limits: &Limits, storage: StorageAccountType) -> Self {
+        Self::with_largest_scale_set(policy, storage, limits.scale_set_instances_from_managed_image())
     }
 
-    fn of(policy: &PlacementPolicy, storage: StorageAccountType, max_scale_set_instances: u32) -> Self {
+    fn with_largest_scale_set(policy: &PlacementPolicy, storage: StorageAccountType, instances: u32) -> Self {
         let state = PoolState::new(Units::new(policy, storage));
-        Self { shared: Arc::new(SharedPool::new(state, max_scale_set_instances)) }
+        Self { shared: Arc::new(SharedPool::new(state, instances)) }
     }
 
     /// Chooses replicas by that strategy from now on.
@@ -222,7 +230,7 @@ impl Pool {
     /// use compute_gallery::model::StorageAccountType;
     /// use compute_gallery::placement::{PlacementPolicy, Pool};
     ///
-    /// let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::StandardLrs);
+    /// let pool = Pool::default();
     /// pool.resize(1_000);
     /// let lease = pool.place_vms(20_000)?;
     /// assert_eq!(lease.portions().map(|portion| portion.count()).max(), Some(20));
@@ -247,7 +255,7 @@ impl Pool {
     /// use compute_gallery::model::StorageAccountType;
     /// use compute_gallery::placement::{PlacementPolicy, Pool, PlacementRequest};
     ///
-    /// let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::StandardLrs);
+    /// let pool = Pool::default();
     /// pool.resize(6);
     /// // 40 VMs take as much as 1,200 instances; one of the scale sets is split.
     /// let requests = [PlacementRequest::vms(40), PlacementRequest::scale_set(600), PlacementRequest::scale_set(1_000), PlacementRequest::scale_set(600)];
@@ -283,7 +291,7 @@ impl Pool {
     /// use compute_gallery::placement::{PlacementPolicy, Pool, PlacementRequest};
     ///
     /// # futures::executor::block_on(async {
-    /// let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::StandardLrs);
+    /// let pool = Pool::default();
     /// pool.resize(1);
     /// let twenty = pool.place_vms(20)?;
     /// let waits = pool.acquire(PlacementRequest::scale_set(300));
@@ -347,7 +355,7 @@ mod tests {
     use super::*;
 
     fn pool(replicas: u32) -> Pool {
-        let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::StandardLrs);
+        let pool = Pool::default();
         pool.resize(replicas);
         pool
     }

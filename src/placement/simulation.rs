@@ -67,7 +67,7 @@ pub enum SimulatedFailure {
 /// use compute_gallery::placement::{CreationTime, PlacementPolicy, Pool, Simulation, SimulationReport};
 ///
 /// let run = |replicas| -> SimulationReport {
-///     let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::StandardLrs);
+///     let pool = Pool::default();
 ///     pool.resize(replicas);
 ///     let simulation = Simulation::new(7, CreationTime::new(Duration::from_secs(120)));
 ///     // 1,800 an hour are 60 at once.
@@ -422,15 +422,13 @@ impl<'a> Run<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::StorageAccountType;
     use crate::placement::erlang::erlang_c;
-    use crate::placement::policy::PlacementPolicy;
     use crate::placement::strategy::TwoChoices;
 
     const HOUR: Duration = Duration::from_secs(3_600);
 
     fn pool(replicas: u32) -> Pool {
-        let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::StandardLrs);
+        let pool = Pool::default();
         for replica in 0..replicas {
             pool.add_replica(Some(Zone::new(1 + replica as u16 % 3)));
         }

@@ -8,7 +8,7 @@ use super::policy::{PlacementPolicy, ReplicaSharing};
 use super::pool::Pool;
 use super::request::PlacementRequest;
 use crate::error::{Error, Problem, Result};
-use crate::model::{OsType, StorageAccountType};
+use crate::model::{Limits, OsType, StorageAccountType};
 
 /// What is created from an image in a region at the same time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,12 +65,12 @@ impl ImageTraits {
 /// starting points of ours, not measurements: change them when you know your own image.
 ///
 /// ```
-/// use compute_gallery::model::{OsType, StorageAccountType};
+/// use compute_gallery::model::{Limits, OsType, StorageAccountType};
 /// use compute_gallery::placement::{ImageTraits, Overprovision, PlacementPolicy, Sizing, Workload};
 ///
-/// let (policy, gib) = (PlacementPolicy::default(), 1 << 30);
+/// let (policy, limits, gib) = (PlacementPolicy::default(), Limits::default(), 1 << 30);
 /// let workload = Workload::vms(120).with_image(ImageTraits::new(OsType::Windows, 127 * gib, 12 * gib));
-/// let sizing = Sizing::new(&policy, StorageAccountType::StandardLrs);
+/// let sizing = Sizing::new(&policy, &limits, StorageAccountType::StandardLrs);
 /// // 6, 10 % for more than 32 GiB and 20 % for Windows.
 /// assert_eq!(sizing.recommend(&workload)?.replicas, 8);
 /// let sizing = sizing.with_overprovision(Overprovision::none());
@@ -198,11 +198,11 @@ impl fmt::Display for Recommendation {
 ///
 /// ```
 /// use std::time::Duration;
-/// use compute_gallery::model::StorageAccountType;
+/// use compute_gallery::model::{Limits, StorageAccountType};
 /// use compute_gallery::placement::{DemandHistory, PlacementPolicy, Sizing, Workload};
 ///
-/// let policy = PlacementPolicy::default();
-/// let sizing = Sizing::new(&policy, StorageAccountType::StandardLrs);
+/// let (policy, limits) = (PlacementPolicy::default(), Limits::default());
+/// let sizing = Sizing::new(&policy, &limits, StorageAccountType::StandardLrs);
 /// // The examples of the original service's overview.
 /// assert_eq!(sizing.recommend(&Workload::vms(120))?.replicas, 6);
 /// assert_eq!(sizing.recommend(&Workload::default().with_scale_sets(5, 600))?.replicas, 5);
@@ -215,14 +215,15 @@ impl fmt::Display for Recommendation {
 #[derive(Clone, Debug)]
 pub struct Sizing<'a> {
     policy: &'a PlacementPolicy,
+    limits: &'a Limits,
     storage: StorageAccountType,
     overprovision: Overprovision,
 }
 
 impl<'a> Sizing<'a> {
     /// By that policy, on that kind of storage.
-    pub fn new(policy: &'a PlacementPolicy, storage: StorageAccountType) -> Self {
-        Self { policy, storage, overprovision: Overprovision::default() }
+    pub fn new(policy: &'a PlacementPolicy, limits: &'a Limits, storage: StorageAccountType) -> Self {
+        Self { policy, limits, storage, overprovision: Overprovision::default() }
     }
 
     /// Adds that much to the guideline.
@@ -296,7 +297,7 @@ impl<'a> Sizing<'a> {
 
     /// The fewest replicas on which a pool places all of it.
     fn fewest(&self, requests: &[PlacementRequest]) -> Result<u32> {
-        let pool = Pool::new(self.policy, self.storage);
+        let pool = Pool::new(self.policy, self.limits, self.storage);
         // What is wrong in itself is wrong at any size.
         requests.iter().try_for_each(|request| pool.check(request))?;
         let units: u64 = requests.iter().map(|request| pool.units_of(request)).sum();
@@ -314,7 +315,8 @@ impl<'a> Sizing<'a> {
     }
 
     fn bounded(&self, replicas: u64, mut reasons: Vec<String>) -> Recommendation {
-        let (min, max) = (self.policy.min_replicas(), self.policy.max_replicas());
+        let max = self.limits.replicas_per_region().max(1);
+        let min = self.policy.min_replicas().min(max);
         let wanted = u32::try_from(replicas).unwrap_or(u32::MAX);
         if wanted < min {
             reasons.push(format!("never fewer than {min}"));
@@ -342,7 +344,7 @@ mod tests {
     use super::*;
 
     fn replicas(policy: &PlacementPolicy, workload: &Workload) -> u32 {
-        Sizing::new(policy, StorageAccountType::StandardLrs).recommend(workload).unwrap().replicas
+        Sizing::new(policy, &Limits::default(), StorageAccountType::StandardLrs).recommend(workload).unwrap().replicas
     }
 
     #[test]
@@ -361,8 +363,9 @@ mod tests {
 
     #[test]
     fn a_policy_has_the_last_word_and_says_what_is_missing() {
-        let policy = PlacementPolicy::default().with_replicas(3, 10);
-        let sizing = Sizing::new(&policy, StorageAccountType::StandardLrs);
+        let policy = PlacementPolicy::default().with_min_replicas(3);
+        let limits = Limits::default().with_replicas_per_region(10);
+        let sizing = Sizing::new(&policy, &limits, StorageAccountType::StandardLrs);
         assert_eq!(sizing.recommend(&Workload::default()).unwrap().replicas, 3);
         let much = sizing.recommend(&Workload::vms(260)).unwrap();
         assert_eq!((much.replicas, much.missing), (10, 3));
@@ -370,15 +373,25 @@ mod tests {
         assert!(sizing.recommend(&Workload::default().with_scale_sets(1, 1_001)).is_err());
     }
 
+    /// A policy that asks for more than the limits allow is no panic and no way around them.
+    #[test]
+    fn the_limit_wins_over_the_policys_fewest_replicas() {
+        let policy = PlacementPolicy::default().with_min_replicas(5);
+        let limits = Limits::default().with_replicas_per_region(2);
+        let sizing = Sizing::new(&policy, &limits, StorageAccountType::StandardLrs);
+        assert_eq!(sizing.recommend(&Workload::vms(1)).unwrap().replicas, 2);
+    }
+
     #[test]
     fn each_trait_adds_its_own() {
         let policy = PlacementPolicy::default();
-        let sizing = Sizing::new(&policy, StorageAccountType::StandardLrs);
+        let limits = Limits::default();
+        let sizing = Sizing::new(&policy, &limits, StorageAccountType::StandardLrs);
         let recommend = |image| sizing.recommend(&Workload::vms(2_000).with_image(image)).unwrap().replicas;
         const GIB: u64 = 1 << 30;
         assert_eq!(recommend(ImageTraits::new(OsType::Linux, 32 * GIB, GIB)), 100);
-        let policy = policy.clone().with_replicas(1, 1_000);
-        let sizing = Sizing::new(&policy, StorageAccountType::StandardLrs);
+        let limits = Limits::default().with_replicas_per_region(1_000);
+        let sizing = Sizing::new(&policy, &limits, StorageAccountType::StandardLrs);
         let recommend = |image| sizing.recommend(&Workload::vms(2_000).with_image(image)).unwrap().replicas;
         assert_eq!(recommend(ImageTraits::new(OsType::Linux, 33 * GIB, GIB)), 110);
         assert_eq!(recommend(ImageTraits::new(OsType::Linux, 30 * GIB, 20 * GIB)), 115);
@@ -388,7 +401,8 @@ mod tests {
     #[test]
     fn history_counts_by_rate_and_by_peaks() {
         let policy = PlacementPolicy::default();
-        let sizing = Sizing::new(&policy, StorageAccountType::StandardLrs);
+        let limits = Limits::default();
+        let sizing = Sizing::new(&policy, &limits, StorageAccountType::StandardLrs);
         let calm = DemandHistory::new(120.0, Duration::from_secs(300));
         assert_eq!(sizing.recommend_for(&calm, 0.05).unwrap().replicas, 1);
         // One day in twenty is left out, and not two.

@@ -28,7 +28,7 @@ use super::request::PlacementRequest;
 ///     }
 /// }
 ///
-/// let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::StandardLrs).with_strategy(Pack);
+/// let pool = Pool::default().with_strategy(Pack);
 /// pool.resize(6);
 /// let leases: Vec<_> = (0..20).map(|_| pool.place(PlacementRequest::vm())).collect::<Result<_, _>>()?;
 /// assert!(leases.iter().all(|lease| lease.replica() == leases[0].replica()));

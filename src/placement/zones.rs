@@ -80,15 +80,13 @@ fn chosen_in(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::StorageAccountType;
     use crate::placement::lease::Lease;
-    use crate::placement::policy::PlacementPolicy;
     use crate::placement::pool::Pool;
     use crate::placement::strategy::{LeastLoaded, TwoChoices};
 
     /// Two replicas in zone 1, one in zone 2.
     fn pool(strategy: impl Strategy + 'static) -> Pool {
-        let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::StandardLrs).with_strategy(strategy);
+        let pool = Pool::default().with_strategy(strategy);
         for zone in [1, 1, 2] {
             pool.add_replica(Some(Zone::new(zone)));
         }
