@@ -1,8 +1,8 @@
-//! Placing and giving back, beside other ways to find the least loaded replica.
+//! Measures placing and giving back against other structures that find the least loaded replica.
 //!
-//! `cargo bench --bench placement`: prints medians, in nanoseconds for each operation. Every contender holds half of what the replicas
-//! can do; each step gives back a random share and places another. The pool pays for more than the bare structures: a
-//! lock, a lease, a strategy behind a trait.
+//! `cargo bench --bench placement` prints medians, in nanoseconds per operation. Every contender holds half of the replicas'
+//! capacity; each step gives a random VM back and places another. The pool pays for more than the bare structures: a lock,
+//! a lease, a strategy behind a trait.
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock and starts threads")]
 
 use std::cmp::Reverse;
@@ -16,12 +16,12 @@ use compute_gallery::placement::{
     Capacity, Lease, PlacementPolicy, PlacementRequest, Pool, Strategy, TwoChoices, Zone,
 };
 
-/// Steps of one sample, and samples of one median.
+/// Steps per sample, and samples per median.
 const STEPS: usize = 2_000;
 const SAMPLES: usize = 301;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // Built by `cargo test --benches`, too; only `cargo bench` runs it.
+    // `cargo test --benches` builds it, too; only `cargo bench` runs it.
     if !std::env::args().any(|argument| argument == "--bench") {
         return Ok(());
     }
@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     contended()
 }
 
-/// Something that places one VM, and gives it back.
+/// A structure that places one VM and gives it back.
 trait Contender {
     type Held;
     fn place(&mut self, held: &mut Vec<Self::Held>);
@@ -53,7 +53,7 @@ fn row<C: Contender>(replicas: u32, name: &str, new: impl FnOnce() -> C) {
     let steps = STEPS.min(half);
     let (mut places, mut releases) = (Vec::new(), Vec::new());
     for _ in 0..SAMPLES {
-        // Looking a lease up among a million is the caller's work.
+        // The look-up of a lease among a million is not measured.
         let taken: Vec<C::Held> = (0..steps).map(|_| held.swap_remove(random.below(held.len()))).collect();
         let started = Instant::now();
         taken.into_iter().for_each(|one| contender.release(one));
@@ -126,7 +126,7 @@ impl Contender for Tree {
     }
 }
 
-/// The bare structure, in one thread. It can't change an entry, so old ones stay until they come up.
+/// The bare structure, in one thread. Its entries can't be changed, so outdated ones stay until they come up.
 struct Heap {
     by_load: BinaryHeap<Reverse<(u32, u32)>>,
     loads: Vec<u32>,

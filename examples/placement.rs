@@ -1,4 +1,4 @@
-//! Which strategy, and how many replicas: strategies at exactly the size of the guideline, and recommendations.
+//! Compares strategies at the guideline's exact size, explains a choice, and recommends replica counts.
 //!
 //! `cargo run --example placement`
 
@@ -11,8 +11,8 @@ fn main() -> Result<(), compute_gallery::Error> {
     let storage = StorageAccountType::StandardLrs;
     let (policy, limits) = (PlacementPolicy::default(), Limits::default());
 
-    println!("1,000 VMs on the 50 replicas that the guideline asks for: 20 each, if nothing is wasted.");
-    // The pools have room for twice as much, so that one sees what a strategy does when it is left alone.
+    println!("1,000 VMs on the 50 replicas of the guideline: 20 each at best.");
+    // The pools have twice the room, so that no strategy is corrected by a full replica.
     let roomy = policy.clone().with_capacity(Capacity::new(40, 1_200));
     let pool = || {
         let pool = Pool::new(&roomy, &limits, storage);

@@ -1,9 +1,8 @@
-//! What a burst of creations costs on 1, 2, 3… replicas: a table, and a picture of it.
+//! Simulates a burst of creations on 1, 2, 3… replicas, as a table and a picture.
 //!
 //! `cargo run --release --example placement_lab -- --vms 120 --scale-sets 5x600 --replicas 1..=20 --image-gib 30 --svg lab.svg`
 //!
-//! All creations arrive at once. Each count of replicas is simulated twice: once they wait for room, once they are placed
-//! anyway and slow each other down.
+//! All creations arrive at once. Each replica count is simulated twice: creations wait for room, or are throttled.
 
 use std::error::Error;
 use std::ops::RangeInclusive;
@@ -25,7 +24,7 @@ struct Options {
     svg: Option<String>,
 }
 
-/// One count of replicas.
+/// The reports for one replica count.
 struct Row {
     replicas: u32,
     queued: SimulationReport,
@@ -82,7 +81,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The scale sets come first, as in a batch. Among the VMs each would have to wait for a replica that is idle.
+/// The scale sets come first, as in a batch. Behind VMs, each would wait for an idle replica.
 fn simulation(options: &Options, creation: CreationTime) -> Simulation {
     let (scale_sets, instances) = options.scale_sets;
     let scale_sets = (0..scale_sets).map(|_| PlacementRequest::scale_set(instances));
@@ -197,7 +196,7 @@ fn options() -> Result<Options, Box<dyn Error>> {
         }
     }
     if options.replicas.is_empty() || *options.replicas.start() == 0 {
-        return Err("--replicas must name at least one count, from 1 on".into());
+        return Err("--replicas must contain at least one count, and start at 1 or above".into());
     }
     Ok(options)
 }

@@ -1,5 +1,5 @@
-//! Placement, through its public face: nothing is placed over capacity while there is room, the least loaded replica is
-//! taken whatever came before, and no portion is lost or used twice.
+//! Placement through its public face: nothing is placed over capacity while there is room, the least loaded replica is
+//! chosen in every state, no portion is lost or used twice, and limits have one home.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test may fail as the test does")]
 
 use std::sync::Mutex;
@@ -33,7 +33,7 @@ fn pool(replicas: u32) -> Pool {
     pool_of(&PlacementPolicy::default(), replicas)
 }
 
-/// A replica does as much as usual, but is not full before it has a thousand times that.
+/// The usual proportions with a thousand times the capacity.
 fn roomy() -> PlacementPolicy {
     PlacementPolicy::default().with_capacity(Capacity::new(20_000, 600_000))
 }
@@ -67,7 +67,7 @@ fn twenty_vms_for_each_replica_always_fit_and_not_one_more() {
 }
 
 #[test]
-fn whatever_the_strategy_everything_fits_that_can() {
+fn every_strategy_fits_what_can_fit() {
     let strategies: Vec<fn(Pool) -> Pool> = vec![
         |pool| pool.with_strategy(LeastLoaded),
         |pool| pool.with_strategy(RoundRobin::default()),
@@ -94,10 +94,9 @@ fn whatever_the_strategy_everything_fits_that_can() {
     }
 }
 
-/// At exact sizing two choices go over what a replica should do, where the least loaded never does: a pool needs no
-/// chance.
+/// At exact sizing, two choices exceed the guideline per replica, and the least loaded never does.
 #[test]
-fn two_choices_overload_where_the_least_loaded_does_not() {
+fn two_choices_overload_and_the_least_loaded_does_not() {
     let policy = roomy();
     let mut overloaded = 0;
     for seed in 0..50 {
@@ -135,7 +134,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Loads as they must be, searched from end to end.
+/// The expected loads, by linear search.
 #[derive(Debug, Default)]
 struct Model {
     replicas: Vec<(u64, bool)>,
@@ -151,7 +150,7 @@ impl Model {
         serving.map(|(load, _)| (600_u64.saturating_sub(*load)) / 30).sum()
     }
 
-    /// The loads, sorted: which of several equal replicas is taken does not matter.
+    /// The sorted loads: the choice among equally loaded replicas does not matter.
     fn serving(&self) -> Vec<u64> {
         let mut loads: Vec<u64> = self.replicas.iter().filter(|(_, serves)| *serves).map(|(load, _)| *load).collect();
         loads.sort_unstable();
@@ -162,10 +161,10 @@ impl Model {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() })]
 
-    /// After whatever came before, a placement takes a replica with the least load, or is refused because even that one
-    /// has no room; many at once end as one after the other would; and loads are exactly what is leased.
+    /// In every state, a placement takes a replica with the least load, or is refused because even that one has no room;
+    /// many VMs at once end as one after the other; and loads are exactly what is leased.
     #[test]
-    fn the_least_loaded_is_taken_as_a_search_would_find_it(replicas in 1_u32..7, steps in prop::collection::vec(step(), 0..60)) {
+    fn the_least_loaded_replica_is_the_one_that_a_search_finds(replicas in 1_u32..7, steps in prop::collection::vec(step(), 0..60)) {
         let pool = pool(replicas);
         let mut model = Model { replicas: vec![(0, true); replicas as usize] };
         let mut leases: Vec<Lease> = Vec::new();
@@ -241,7 +240,7 @@ proptest! {
     }
 }
 
-/// The smallest possible load of the busiest replica, by trying everything.
+/// The smallest possible load of the busiest replica, by exhaustive search.
 fn best(items: &[u64], loads: &mut [u64], best_so_far: u64) -> u64 {
     let Some((item, rest)) = items.split_first() else { return *loads.iter().max().unwrap() };
     let mut least = best_so_far;
@@ -268,10 +267,9 @@ impl Random {
     }
 }
 
-/// Up to 6 replicas and 8 items, against exact search: never worse than 4/3 - 1/(3R), Graham's bound for the largest
-/// first.
+/// Up to 6 replicas and 8 items, against exhaustive search: within 4/3 - 1/(3R), Graham's bound for the largest first.
 #[test]
-fn a_mixed_batch_keeps_to_the_bound_of_its_rule() {
+fn a_mixed_batch_stays_within_grahams_bound() {
     const CASES: u64 = 1_000;
     let (policy, mut random) = (roomy(), Random(11));
     let (mut optimal, mut worst) = (0, 1.0_f64);
@@ -301,9 +299,9 @@ fn a_mixed_batch_keeps_to_the_bound_of_its_rule() {
     assert!(optimal * 10 >= CASES * 8, "{optimal} of {CASES}");
 }
 
-/// Spreading 300 + 300 over two replicas leaves no room for three of 200; packing them does.
+/// 300 and 300 spread over two replicas leave no room for three of 200; packed, they do.
 #[test]
-fn a_batch_that_does_not_fit_when_it_is_spread_is_packed() {
+fn a_batch_that_does_not_fit_spread_is_packed() {
     let pool = pool(2);
     let requests = [300, 300, 200, 200, 200].map(PlacementRequest::scale_set);
     let leases = pool.place_batch(&requests).unwrap();
@@ -358,7 +356,7 @@ fn a_pool_follows_its_region() {
 }
 
 #[test]
-fn apart_a_scale_set_waits_for_an_idle_replica() {
+fn an_exclusive_scale_set_needs_an_idle_replica() {
     let pool = pool_of(&PlacementPolicy::default().with_replica_sharing(ReplicaSharing::Exclusive), 2);
     let vm = pool.place(PlacementRequest::vm()).unwrap();
     let scale_set = pool.place(PlacementRequest::scale_set(1)).unwrap();
@@ -387,7 +385,7 @@ fn throttled_vms_are_placed_and_marked() {
 fn a_decision_is_explained() {
     let pool = pool(3);
     let (lease, why) = pool.place_explained(PlacementRequest::vm());
-    assert_eq!(why.to_string(), format!("{} has the least to do of 3: 0 of 600 units", lease.unwrap().replica()));
+    assert_eq!(why.to_string(), format!("{} is the least loaded of 3: 0 of 600 units", lease.unwrap().replica()));
     let _full = pool.place_vms(60).unwrap();
     let (lease, why) = pool.place_explained(PlacementRequest::vm());
     assert!(lease.is_err());
@@ -397,8 +395,8 @@ fn a_decision_is_explained() {
     assert_eq!(why.reasons().len(), 4, "{why}");
 }
 
-/// Threads place, wait, split and drop each other's leases, while replicas come and go. At the end nothing is leased,
-/// and at no time was there more than a replica can do.
+/// Threads place, wait, split and drop each other's leases. No replica ever exceeds its capacity, and at the end nothing is
+/// leased.
 #[test]
 fn threads_lose_no_capacity_and_use_none_twice() {
     for round in 0..2_000_u64 {
@@ -413,7 +411,7 @@ fn threads_lose_no_capacity_and_use_none_twice() {
                         let leased = match random.below(8) {
                             0 => pool.place_vms(1 + random.below(20) as u32).ok(),
                             1 => pool.place(PlacementRequest::scale_set(1 + random.below(1_000) as u32)).ok(),
-                            // It may wait for what lies on the shelf, so it is given up.
+                            // It may wait for a lease on the shelf, so it leaves the queue.
                             2 => {
                                 drop(pool.acquire(PlacementRequest::vms(1 + random.below(40) as u32)));
                                 None
@@ -426,7 +424,7 @@ fn threads_lose_no_capacity_and_use_none_twice() {
                             _ => pool.place(PlacementRequest::vm()).ok(),
                         };
                         assert!(loads(pool).iter().all(|load| *load <= 600));
-                        // Never dropped while the shelf is locked.
+                        // Dropped after the shelf is unlocked.
                         let mut shelf = shelf.lock().unwrap();
                         shelf.extend(leased);
                         let count = shelf.len() as u64;
@@ -446,9 +444,9 @@ fn threads_lose_no_capacity_and_use_none_twice() {
     }
 }
 
-/// Many wait; each is served, though large requests stand between small ones.
+/// Every waiter is served, with large requests between small ones.
 #[test]
-fn all_who_wait_are_served() {
+fn every_waiter_is_served() {
     let pool = pool(2);
     std::thread::scope(|scope| {
         for thread in 0..4_u64 {
@@ -469,7 +467,7 @@ fn all_who_wait_are_served() {
     assert_eq!((loads(&pool), pool.waiting()), (vec![0, 0], 0));
 }
 
-// One home for limits: what a host sets on the builder holds for machines and pools alike.
+// Limits and capacity, set on the service's builder.
 
 /// A session of a service with a generalized image version of two replicas.
 async fn published(builder: GalleryServiceBuilder) -> (Session, ImageVersionId, Region) {
@@ -520,7 +518,7 @@ fn one_limit_of_the_builder_holds_for_scale_sets_and_for_pools() {
         session.create_managed_image(new).await.unwrap();
         let image = session.boot_image(managed.clone(), &home).await.unwrap().generalized().unwrap();
         let pool = session.pool(managed, &home).await.unwrap();
-        // Two of these and one replica: the set needs room, and the limit allows it.
+        // A managed image has one replica, which serves 600.
         pool.resize(2);
         image.scale_set("web".parse().unwrap(), profile(), 700).unwrap();
         assert_eq!(pool.place(PlacementRequest::scale_set(700)).unwrap().portions().count(), 2);
@@ -529,9 +527,9 @@ fn one_limit_of_the_builder_holds_for_scale_sets_and_for_pools() {
     });
 }
 
-/// More room in a replica raises no limit, and says how few replicas a set needs.
+/// The policy decides how few replicas a scale set needs, and not how large it may be.
 #[test]
-fn capacity_is_the_policys_and_limits_are_not() {
+fn a_larger_capacity_raises_no_limit() {
     block_on(async {
         let policy = PlacementPolicy::default().with_capacity(Capacity::new(100, 5_000));
         let (session, version, home) = published(GalleryService::builder().placement_policy(policy)).await;

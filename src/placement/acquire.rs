@@ -1,4 +1,4 @@
-//! A place in the queue, as a future.
+//! A position in the queue, as a future.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,9 +12,27 @@ use super::portion::Portions;
 use super::request::PlacementRequest;
 use crate::error::{Error, Result};
 
-/// A place in the queue: a future of a [`Lease`]. Dropping it gives the place back, or what was granted already.
+/// A position in a pool's queue: a future that resolves to a [`Lease`]. Made by [`Pool::acquire`](super::Pool::acquire).
+///
+/// Dropping it leaves the queue. Portions that were granted and not yet taken are given back.
+///
+/// ```
+/// use compute_gallery::placement::{PlacementRequest, Pool};
+///
+/// # futures::executor::block_on(async {
+/// let pool = Pool::default();
+/// pool.resize(1);
+/// let full = pool.place_vms(20)?;
+/// let (first, second) = (pool.acquire(PlacementRequest::vms(20)), pool.acquire(PlacementRequest::vm()));
+/// drop(full);
+/// // The first was granted all 20. It leaves without taking them, and the second is served.
+/// drop(first);
+/// assert_eq!(second.await?.portions().count(), 1);
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Debug)]
-#[must_use = "a place in the queue is given up when this is dropped"]
+#[must_use = "dropping it leaves the queue"]
 pub struct Acquire {
     shared: Arc<SharedPool>,
     stage: Stage,
@@ -57,11 +75,11 @@ impl Future for Acquire {
                 let Poll::Ready(portions) = Pin::new(receiver).poll(context) else { return Poll::Pending };
                 let request = *request;
                 this.stage = Stage::Taken;
-                // The pool keeps the sender until it sends.
-                let given_up = || Error::invalid("request", "its place in the queue was given up: ask again");
+                // The pool drops a sender unsent only when another waiter's waker panics.
+                let closed = || Error::invalid("request", "the pool closed its queue: call `acquire` again");
                 portions
                     .map(|portions| this.shared.lease(&request, portions))
-                    .map_err(|error| given_up().with_source(error))
+                    .map_err(|error| closed().with_source(error))
             }
         };
         Poll::Ready(result)
@@ -71,11 +89,11 @@ impl Future for Acquire {
 impl Drop for Acquire {
     fn drop(&mut self) {
         let Stage::Waiting { ticket, receiver, .. } = &mut self.stage else { return };
-        // ORDER: closed before it is read. Portions that were sent are found here; those still on their way go back to
-        // their sender, which gives them back. Read first, portions that came in between would be lost.
+        // ORDER: closed before it is read. Portions that were sent are found here, and those still on their way
+        // return to their sender, which gives them back. In the other order, portions that arrive in between are lost.
         receiver.close();
         let granted = receiver.try_recv().ok().flatten();
-        // It may have been what the others waited for.
+        // The others may fit now.
         let waiter = self.shared.change(|state| {
             state.give_back(granted.iter().flat_map(Portions::as_slice));
             state.queue.leave(*ticket)

@@ -1,4 +1,4 @@
-//! A mixed batch: the largest first.
+//! Places a mixed batch, the largest item first.
 
 use super::pool_state::{MissingReplicas, PoolState};
 use super::portion::{Portion, Portions};
@@ -10,20 +10,20 @@ use super::strategy::Explanation;
 struct Item {
     request: usize,
     machines: Machines,
-    /// Of one VM, or of the part.
+    /// Of one VM, or of the scale set's part.
     units: u64,
 }
 
-/// How items find their replicas.
+/// How a replica is chosen for an item.
 #[derive(Clone, Copy, Debug)]
 enum Rule {
-    /// By the strategy. With the least loaded that is LPT (longest processing time first, Graham 1969): no replica has
-    /// more to do than 4/3 - 1/(3R) times the least that is possible.
+    /// By the strategy. With the least loaded that is LPT (longest processing time first, Graham 1969): the busiest
+    /// replica has at most 4/3 - 1/(3R) times the optimum.
     Spread,
-    /// Into the fullest replica that has room: best fit decreasing, which needs at most 11/9 of the fewest replicas
-    /// possible, plus some. It fits batches that spreading does not.
+    /// Into the fullest replica with room: best fit decreasing, which needs at most 11/9 of the fewest possible replicas,
+    /// plus a constant. It fits batches that spreading does not.
     Pack,
-    /// As `Spread`, and where that fails the requests that allow it are throttled.
+    /// As `Spread`, but throttles requests that allow it.
     Throttle,
 }
 
@@ -54,7 +54,7 @@ impl PoolState {
         Ok(portions.into_iter().filter_map(Portions::of).collect())
     }
 
-    /// The portions of each request; nothing is placed where one has no room.
+    /// Returns the portions of each request. If one has no room, nothing stays placed.
     fn try_batch(
         &mut self,
         requests: &[PlacementRequest],
@@ -76,7 +76,7 @@ impl PoolState {
         Err(MissingReplicas(missing.div_ceil(self.units.capacity)))
     }
 
-    /// Places an item and returns the units that there is no room for.
+    /// Places an item and returns the units without room.
     fn place_item(&mut self, item: &Item, request: &PlacementRequest, rule: Rule, portions: &mut Vec<Portion>) -> u64 {
         let why = &mut Explanation::unrecorded();
         let throttle = matches!(rule, Rule::Throttle) && request.throttle;
@@ -100,13 +100,13 @@ impl PoolState {
         }
     }
 
-    /// Places VMs one after the other, or a part whole, on the fullest replica with room; returns the units without room.
+    /// Places VMs one by one, or an indivisible part, on the fullest replica with room; returns the units without room.
     fn pack(&mut self, count: u32, divisible: bool, units: u64, portions: &mut Vec<Portion>) -> u64 {
         let mut left = count;
         while left > 0 {
             let Some(most) = self.units.capacity.checked_sub(units) else { break };
             let Some(replica) = self.table.most_within(most) else { break };
-            // The next VM would go to the same replica as long as it has room.
+            // The next VMs would go to the same replica while it has room.
             let room = (self.units.capacity - self.table.load(replica).unwrap_or(most)) / units;
             let (count, units) = match divisible {
                 true => {

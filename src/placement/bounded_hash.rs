@@ -1,4 +1,4 @@
-//! Affinity: requests of the same name go to the same replica, as long as that does not overload it.
+//! Affinity: requests of one name go to one replica, unless that overloads it.
 
 use super::random::mix;
 use super::replica::ReplicaId;
@@ -8,10 +8,10 @@ use super::strategy::{Explanation, Strategy};
 
 /// Consistent hashing with bounded loads (Mirrokni, Thorup, Zadimoghaddam 2016; HAProxy's `hash-balance-factor`).
 ///
-/// The [name](PlacementRequest::with_affinity) of a request is a place on a ring; the first replica after it takes the request,
-/// unless that would give it more than 1 + slack times the average, or more than it can do. So a host meets the replica
-/// whose chunks it has cached, when replicas come or go few hosts change, and none is overloaded. A request
-/// without a name goes to the least loaded replica.
+/// The [name](PlacementRequest::with_affinity) of a request is a point on a ring. The first replica behind it takes the
+/// request, unless its load would exceed 1 + slack times the average, or its capacity. A host thus meets the replica
+/// whose chunks it has cached, few hosts change when replicas come or go, and no replica is overloaded. A request without
+/// a name goes to the least loaded replica.
 ///
 /// ```
 /// use compute_gallery::model::StorageAccountType;
@@ -28,23 +28,24 @@ use super::strategy::{Explanation, Strategy};
 #[derive(Clone, Debug)]
 pub struct BoundedHash {
     slack_percent: u32,
-    /// Points on the ring, with the replicas that stand there.
+    /// Points on the ring, each with its replica.
     ring: Vec<(u64, ReplicaId)>,
     generation: Option<u64>,
 }
 
-/// Points of one replica on the ring. With 100, arcs differ by about a tenth.
+/// Points per replica on the ring. With 100, arcs differ by about a tenth.
 const POINTS: u64 = 100;
 
 impl Default for BoundedHash {
-    /// With a slack of 25 %, which is what HAProxy's manual calls a good starting point (a factor of 125).
+    /// A slack of 25 %: HAProxy's manual recommends a factor of 125 to start with.
     fn default() -> Self {
         Self::new(25)
     }
 }
 
 impl BoundedHash {
-    /// With a slack above the average load, in percent. Less slack is a better balance and less affinity.
+    /// Creates the strategy with a slack above the average load, in percent. Less slack gives better balance and less
+    /// affinity.
     pub fn new(slack_percent: u32) -> Self {
         Self { slack_percent, ring: Vec::new(), generation: None }
     }
@@ -62,8 +63,8 @@ impl BoundedHash {
         self.ring.sort_unstable();
     }
 
-    /// The most that a replica may have to do, with the request, in units: whole requests, so that a replica with no more
-    /// than the average always has room.
+    /// The largest load that a replica may have with the request, in units. It is a multiple of the request, so that a
+    /// replica with at most the average load always has room.
     fn bound(&self, candidates: &Candidates<'_>) -> u64 {
         let (units, count) = (u128::from(candidates.units().max(1)), candidates.len().max(1) as u128);
         let total = u128::from(candidates.total_load()) + units;
@@ -80,7 +81,7 @@ impl Strategy for BoundedHash {
         why: &mut Explanation,
     ) -> Option<ReplicaId> {
         let Some(hash) = request.affinity() else {
-            why.because(|| "the request has no affinity".into());
+            why.because(|| "the request has no affinity name".into());
             return None;
         };
         self.refresh(candidates);
@@ -93,10 +94,10 @@ impl Strategy for BoundedHash {
                 continue;
             }
             if candidates.load(*id).saturating_add(candidates.units()) <= bound {
-                why.because(|| format!("{id} is the next on the ring with at most {bound} units to do"));
+                why.because(|| format!("{id} is the next on the ring whose load stays within {bound} units"));
                 return Some(*id);
             }
-            why.because(|| format!("{id} is the next on the ring, but it would have more than {bound} units to do"));
+            why.because(|| format!("{id} is the next on the ring, but its load would exceed {bound} units"));
             refused = Some(*id);
         }
         None

@@ -1,5 +1,6 @@
-//! Machines was placed where, and that it is given back.
+//! What a caller holds of a pool, and gives back.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::pool_state::PoolState;
@@ -10,7 +11,7 @@ use super::request::{Machines, PlacementRequest};
 use super::units::Units;
 use crate::error::{Error, ErrorKind, Problem, Result};
 
-/// A pool's state behind its lock, with what never changes beside it. Pools, leases and waiters portion it.
+/// A pool's state behind its lock, beside what never changes. Pools, leases and waiters share it.
 #[derive(Debug)]
 pub(super) struct SharedPool {
     state: Mutex<PoolState>,
@@ -28,7 +29,7 @@ impl SharedPool {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, PoolState> {
-        // Nothing but a strategy of the caller's could panic here, and each of its calls finds and leaves whole loads.
+        // Only a caller's strategy can panic here, and each of its calls finds and leaves consistent loads.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -36,7 +37,7 @@ impl SharedPool {
         Lease::new(self.clone(), portions, matches!(request.machines, Machines::ScaleSet(_)))
     }
 
-    /// Changes something that may make room, and serves those who wait for it.
+    /// Makes a change that may free room, and serves the queue.
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut PoolState) -> T) -> T {
         let mut state = self.lock();
         let done = change(&mut state);
@@ -46,32 +47,30 @@ impl SharedPool {
         done
     }
 
-    /// Sends portions to those who waited for them. The portions of a receiver that has gone are given back, and may be what
-    /// the next one waits for.
+    /// Sends granted portions to their waiters. Portions whose receiver has gone are given back and granted to the next.
     ///
     /// ORDER: never while the pool is locked. Sending wakes a task, and a waker may run anything.
-    pub(super) fn send(&self, mut grants: Vec<Grant>) {
-        while !grants.is_empty() {
-            let returned: Vec<Portions> = grants.into_iter().filter_map(|grant| grant.send().err()).collect();
-            if returned.is_empty() {
-                return;
+    pub(super) fn send(&self, grants: VecDeque<Grant>) {
+        let mut unsent = Unsent { pool: self, grants };
+        while let Some(grant) = unsent.grants.pop_front() {
+            if let Err(portions) = grant.send() {
+                let mut state = self.lock();
+                state.give_back(portions.as_slice());
+                unsent.grants.extend(state.grant());
             }
-            let mut state = self.lock();
-            state.give_back(returned.iter().flat_map(Portions::as_slice));
-            grants = state.grant();
         }
     }
 
-    /// Machines is wrong with a request in itself.
+    /// Refuses a request that is wrong at any load.
     pub(super) fn check(&self, request: &PlacementRequest) -> Result<()> {
         match request.machines {
-            Machines::Vms(0) => Err(Error::invalid("vms", "the number of VMs must be at least 1, but it is 0")),
+            Machines::Vms(0) => Err(Error::invalid("vms", "`0` VMs were requested: request at least 1")),
             Machines::ScaleSet(0) => {
-                Err(Error::invalid("instances", "a scale set must have at least 1 instance here, but it has 0"))
+                Err(Error::invalid("instances", "a scale set of `0` instances was requested: request at least 1"))
             }
             Machines::ScaleSet(instances) if instances > self.max_scale_set_instances => {
                 let what = format!(
-                    "a scale set can have up to {} instances, but this one has {instances}; make several",
+                    "a scale set has at most {} instances, not `{instances}`: make several, or raise the limit",
                     self.max_scale_set_instances
                 );
                 Err(Error::new(Problem::new(ErrorKind::LimitReached, "OperationNotAllowed", "instances", what)))
@@ -81,10 +80,39 @@ impl SharedPool {
     }
 }
 
-/// A part of the replicas, held for a creation. It is given back when this is dropped, on whatever thread, and whoever
-/// is first in the queue may take it.
+/// Grants on their way. If a waker panics, the rest is given back: a pool must not lose capacity to a caller's fault.
+struct Unsent<'a> {
+    pool: &'a SharedPool,
+    grants: VecDeque<Grant>,
+}
+
+impl Drop for Unsent<'_> {
+    fn drop(&mut self) {
+        if !self.grants.is_empty() {
+            self.pool.lock().give_back(self.grants.iter().flat_map(Grant::portions));
+        }
+    }
+}
+
+/// The share of a pool that a creation holds: one or more [`Portion`]s. Dropping it, on any thread, gives them back and
+/// serves the queue.
+///
+/// ```
+/// use compute_gallery::placement::{PlacementRequest, Pool};
+///
+/// let pool = Pool::default();
+/// pool.resize(2);
+/// // A replica serves 600 instances.
+/// let lease = pool.place(PlacementRequest::scale_set(1_000))?;
+/// let counts: Vec<u32> = lease.portions().map(|portion| portion.count()).collect();
+/// assert_eq!(counts, [500, 500]);
+///
+/// lease.finish();
+/// assert!(pool.replicas().iter().all(|replica| replica.load == 0));
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Debug)]
-#[must_use = "what is placed is given back when its lease is dropped"]
+#[must_use = "dropping a lease gives its portions back"]
 pub struct Lease {
     shared: Arc<SharedPool>,
     portions: Portions,
@@ -97,23 +125,23 @@ impl Lease {
         Self { shared, portions, is_scale_set }
     }
 
-    /// The replica; the first of several.
+    /// Returns the replica, or the first of several.
     pub fn replica(&self) -> ReplicaId {
-        // A lease has a portion.
+        // INVARIANT: a lease has a portion.
         self.portions.as_slice().first().map_or(ReplicaId(0), Portion::replica)
     }
 
-    /// Which replica serves how many; a replica may stand here twice, with what fitted and what is throttled.
+    /// Returns the portions. A replica may occur twice: with a portion that fitted and a throttled one.
     pub fn portions(&self) -> impl Iterator<Item = &Portion> {
         self.portions.as_slice().iter()
     }
 
-    /// Whether some of it was placed on a replica without room for it.
+    /// Whether any portion is [throttled](Portion::is_throttled).
     pub fn is_throttled(&self) -> bool {
         self.portions().any(Portion::is_throttled)
     }
 
-    /// Splits one VM off, so that it can be given back before the others; `None` where it is the last, or a scale set.
+    /// Splits one VM off, to give it back before the others. `None` for the last VM and for a scale set.
     ///
     /// ```
     /// use compute_gallery::model::StorageAccountType;
@@ -122,7 +150,7 @@ impl Lease {
     /// let pool = Pool::default();
     /// pool.resize(1);
     /// let mut twenty = pool.place(PlacementRequest::vms(20))?;
-    /// let one = twenty.split_vm().ok_or("it holds twenty")?;
+    /// let one = twenty.split_vm().ok_or("the lease holds 20 VMs")?;
     /// drop(one);
     /// assert_eq!(twenty.portions().map(|portion| portion.count()).sum::<u32>(), 19);
     /// let _another = pool.place(PlacementRequest::vm())?;
@@ -150,7 +178,7 @@ impl Lease {
         Some(Self::new(self.shared.clone(), Portions::One(one), false))
     }
 
-    /// Gives it back, as dropping it does.
+    /// Gives the portions back, as dropping does.
     pub fn finish(self) {}
 }
 

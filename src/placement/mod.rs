@@ -1,26 +1,28 @@
-//! Which replica serves a creation, and how many replicas a region needs. Pure and synchronous: no I/O, no clock, no
-//! randomness but from a seed. [`Pool::acquire`] alone waits, as a future that needs no particular runtime.
+//! Chooses the replica that serves each creation, and advises how many replicas a region needs. Pure and synchronous: no
+//! I/O, no clock, and randomness from a seed only. [`Pool::acquire`] alone waits, as a future that needs no particular
+//! runtime.
 //!
-//! - A [`Pool`] has the replicas of one version in one region and their exact loads. [`place`](Pool::place) takes the one
-//!   with the least to do, in constant time, and returns a [`Lease`] that gives its share back when it is dropped.
-//! - A [`PlacementRequest`] is a VM, many VMs or a scale set. When the replicas are full it is refused with what is missing,
-//!   waits in a [queue](Pool::acquire), or is [throttled](PlacementRequest::with_throttling), as the caller chooses.
-//! - A [`Strategy`] chooses, and explains its choice: [`LeastLoaded`], [`BoundedHash`] for affinity, [`RoundRobin`],
-//!   [`TwoChoices`], or one of yours; [`SpreadZones`] and [`PreferZone`] make any of them mind the zones.
-//! - [`Sizing`] recommends a replica count for a workload or for a history, an [`Autoscaler`] follows the load, a
-//!   [`Simulation`] tries it all out.
-//! - A [`PlacementPolicy`] has the numbers.
+//! - A [`Pool`] holds the replicas of one version in one region with their exact loads. [`Pool::place`] takes the least
+//!   loaded one in constant time and returns a [`Lease`], which frees its [portions](Portion) when it is dropped.
+//! - A [`PlacementRequest`] is for one VM, several VMs or a scale set. If the replicas are full, it is refused with the
+//!   number of missing replicas, waits in a [queue](Pool::acquire), or is
+//!   [throttled](PlacementRequest::with_throttling), as the caller chooses.
+//! - A [`Strategy`] chooses and explains its choice: [`LeastLoaded`], [`BoundedHash`] for affinity, [`RoundRobin`],
+//!   [`TwoChoices`], or your own. [`SpreadZones`] and [`PreferZone`] make any of them zone-aware.
+//! - [`Sizing`] recommends a replica count for a workload or a history, an [`Autoscaler`] follows the load, and a
+//!   [`Simulation`] tries a configuration in virtual time.
+//! - A [`PlacementPolicy`] holds the capacity of a replica. [`Limits`](crate::model::Limits) hold the largest scale set and the
+//!   most replicas of a region.
 //!
 //! # Where the numbers come from
 //!
 //! | number | source |
 //! |---|---|
-//! | 20 VMs a replica, 600 instances a replica, scale sets of 1,000 (600) | the original Shared Image Gallery's overview, "Scaling" |
-//! | 50 VMs, 1,000 instances, 3 replicas at least: [`azure_2026`](PlacementPolicy::azure_2026) | Azure Compute Gallery's overview today, "Scaling" and "Best practices" |
-//! | 100 replicas at most | its API reference |
+//! | 20 VMs and 600 instances per replica | the original Shared Image Gallery's overview, "Scaling" |
+//! | 50 VMs, 1,000 instances, at least 3 replicas: [`azure_2026`](PlacementPolicy::azure_2026) | Azure Compute Gallery's overview today, "Scaling" and "Best practices" |
 //! | ceil(N/R) for N VMs on R replicas | exact counts: join-shortest-queue with one chooser |
 //! | 4/3 - 1/(3R) for a mixed batch | Graham 1969, longest processing time first |
-//! | the probability of waiting | [Erlang's C formula](DemandHistory::waiting_probability) |
+//! | the probability of waiting | Erlang's C formula: [`DemandHistory::waiting_probability`] |
 //! | percentages of [`Overprovision`], seconds of [`CreationTime`] | ours; the overview gives none. Measure, and set yours |
 //!
 //! # From a burst to a replica count
@@ -34,7 +36,7 @@
 //! let replicas = Sizing::new(&policy, &limits, storage).recommend(&Workload::vms(120))?.replicas;
 //! assert_eq!(replicas, 6);
 //!
-//! // With one fewer, every sixth VM waits.
+//! // With one replica less, every sixth VM waits.
 //! let burst = Simulation::new(7, CreationTime::of_image(30 << 30));
 //! let burst = (0..120).fold(burst, |all, _| all.with_request(Duration::ZERO, PlacementRequest::vm()));
 //! for (replicas, waits) in [(replicas, false), (replicas - 1, true)] {

@@ -1,4 +1,6 @@
-//! Placing one request: a VM, many, or a scale set.
+//! Places one request: a VM, several, or a scale set.
+
+use std::collections::VecDeque;
 
 use super::pool_state::{MissingReplicas, PoolState};
 use super::portion::{Portion, Portions};
@@ -8,10 +10,10 @@ use super::request::{Machines, PlacementRequest};
 use super::strategy::Explanation;
 
 impl PoolState {
-    /// Places those that wait, in their order, up to the first that has no room.
+    /// Places the queued requests in order, up to the first without room.
     #[must_use]
-    pub(super) fn grant(&mut self) -> Vec<Grant> {
-        let mut granted = Vec::new();
+    pub(super) fn grant(&mut self) -> VecDeque<Grant> {
+        let mut granted = VecDeque::new();
         while let Some(request) = self.queue.first() {
             let Ok(portions) = self.place(&request, &mut Explanation::unrecorded()) else { break };
             granted.extend(self.queue.grant_first(portions));
@@ -37,7 +39,7 @@ impl PoolState {
         }
     }
 
-    /// Places what goes to one replica; a `throttle`d part goes somewhere even when all are full.
+    /// Places a part on one replica. With `throttle`, it is placed even if all replicas are full.
     pub(super) fn place_part(
         &mut self,
         count: u32,
@@ -50,7 +52,7 @@ impl PoolState {
         Some(Portion { replica, count, throttled, units })
     }
 
-    /// Takes units of a replica, and says whether that had no room for them.
+    /// Takes units of a replica, and returns whether it had no room for them.
     #[inline]
     pub(super) fn take(
         &mut self,
@@ -71,11 +73,11 @@ impl PoolState {
                 let least = replicas.least_loaded()?;
                 let full = !fits(&least);
                 if full && !throttle {
-                    why.because(|| format!("even {least}, with the least to do, is full"));
+                    why.because(|| format!("even {least}, the least loaded, is full"));
                     return None;
                 }
                 let load = replicas.load(least);
-                why.because(|| format!("so {least}, with the least to do ({load} units), takes it"));
+                why.because(|| format!("so the least loaded, {least} with {load} units, takes it"));
                 (least, full)
             }
         };
@@ -83,7 +85,7 @@ impl PoolState {
         Some((replica, throttled))
     }
 
-    /// Places VMs, or says how many have no room.
+    /// Places VMs, or returns how many have no room.
     pub(super) fn place_vms(
         &mut self,
         count: u32,
@@ -103,7 +105,7 @@ impl PoolState {
             self.fill(count - missing, Some(self.units.capacity), &mut portions);
             self.fill(missing, None, &mut portions);
         } else {
-            // It can't fail: there is room for all, or the last are throttled.
+            // INVARIANT: none fails, because all have room or may be throttled.
             portions.extend((0..count).filter_map(|_| self.place_part(1, self.units.vm, request, throttle, why)));
         }
         Portions::of(portions).ok_or(count)
@@ -122,7 +124,10 @@ impl PoolState {
             Err(missing) if parts.len() == 1 => missing,
             Err(_) => match self.place_by_room(instances, parts.len()) {
                 Ok(portions) => {
-                    why.because(|| "equal parts don't fit: each of the emptiest takes what it can".into());
+                    why.because(|| {
+                        "equal parts do not fit, so each of the emptiest replicas takes as much as it has room for"
+                            .into()
+                    });
                     return Ok(portions);
                 }
                 Err(missing) => missing,
@@ -131,7 +136,7 @@ impl PoolState {
         if request.throttle { self.place_parts(&parts, request, true, why) } else { Err(missing) }
     }
 
-    /// A scale set in as few, equal parts as replicas are needed.
+    /// Splits a scale set into the fewest parts of equal size.
     pub(super) fn parts(&self, instances: u32) -> Vec<u32> {
         let count = instances.div_ceil(self.units.instances_per_replica).max(1);
         let larger = instances % count;
@@ -158,7 +163,7 @@ impl PoolState {
         Portions::of(portions).ok_or(MissingReplicas(1))
     }
 
-    /// Splits a scale set over the replicas with the most room, as much to each as it can take.
+    /// Splits a scale set over the replicas with the most room, each to its capacity.
     fn place_by_room(&mut self, instances: u32, parts: usize) -> Result<Portions, MissingReplicas> {
         let mut rest = instances;
         let mut portions = Vec::with_capacity(parts);

@@ -1,4 +1,4 @@
-//! All that changes in a pool.
+//! The part of a pool that changes, under one lock.
 
 use super::portion::Portion;
 use super::queue::Queue;
@@ -7,7 +7,7 @@ use super::request::{Machines, PlacementRequest};
 use super::strategy::{LeastLoaded, Strategy};
 use super::units::Units;
 
-/// All that a pool's lock guards.
+/// Everything that a pool's lock guards.
 #[derive(Debug)]
 pub(super) struct PoolState {
     pub(super) table: ReplicaTable,
@@ -16,12 +16,12 @@ pub(super) struct PoolState {
     pub(super) queue: Queue,
 }
 
-/// The replicas that would have to join for a request to fit.
+/// The number of replicas to add for a request to fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MissingReplicas(pub(super) u64);
 
 impl PoolState {
-    /// Without replicas, choosing the least loaded.
+    /// Creates a state without replicas that chooses the least loaded.
     pub(super) fn new(units: Units) -> Self {
         Self { table: ReplicaTable::new(), units, strategy: Box::new(LeastLoaded), queue: Queue::default() }
     }
@@ -33,7 +33,7 @@ impl PoolState {
         }
     }
 
-    /// Whether it could be placed if nothing else was.
+    /// Whether the request would fit if all serving replicas were idle.
     pub(super) fn is_feasible(&self, request: &PlacementRequest) -> bool {
         let replicas = self.table.serving() as u64;
         match request.machines {

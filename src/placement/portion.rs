@@ -2,7 +2,18 @@
 
 use super::replica::ReplicaId;
 
-/// The part of a request that one replica serves.
+/// The part of a request that one replica serves. A [`Lease`](super::Lease) holds one or more.
+///
+/// ```
+/// use compute_gallery::placement::{PlacementRequest, Pool};
+///
+/// let pool = Pool::default();
+/// pool.resize(1);
+/// let lease = pool.place(PlacementRequest::vms(25).with_throttling())?;
+/// let portions: Vec<_> = lease.portions().map(|portion| (portion.count(), portion.is_throttled())).collect();
+/// assert_eq!(portions, [(20, false), (5, true)]);
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Portion {
     pub(super) replica: ReplicaId,
@@ -12,28 +23,28 @@ pub struct Portion {
 }
 
 impl Portion {
-    /// The replica.
+    /// Returns the replica that serves it.
     pub fn replica(&self) -> ReplicaId {
         self.replica
     }
 
-    /// The VMs, or the instances of the scale set, that it serves.
+    /// Returns the number of VMs, or of the scale set's instances.
     pub fn count(&self) -> u32 {
         self.count
     }
 
-    /// What that is of the replica's [capacity](super::Pool::capacity), in units.
+    /// Returns its size in units of the replica's [capacity](super::Pool::capacity).
     pub fn units(&self) -> u64 {
         self.units
     }
 
-    /// Whether it was placed on a replica without room for it.
+    /// Whether its replica had no room for it, so that its creations are slow.
     pub fn is_throttled(&self) -> bool {
         self.throttled
     }
 }
 
-/// At least one portion. One alone, which is the usual, needs no allocation.
+/// At least one portion. The usual case of one needs no allocation.
 #[derive(Clone, Debug)]
 pub(super) enum Portions {
     One(Portion),
@@ -41,7 +52,7 @@ pub(super) enum Portions {
 }
 
 impl Portions {
-    /// None where there is no portion.
+    /// `None` without a portion.
     pub(super) fn of(portions: Vec<Portion>) -> Option<Self> {
         match portions.as_slice() {
             [] => None,

@@ -4,18 +4,17 @@ use std::collections::BTreeMap;
 
 use futures::channel::oneshot;
 
-use super::portion::Portions;
+use super::portion::{Portion, Portions};
 use super::request::PlacementRequest;
 
-/// Those that wait, by ticket. Nobody is served before the first of them, so a scale set that needs much is not starved
-/// by VMs that need little.
+/// The waiting requests, by ticket. None is served before the first, so that VMs do not starve a scale set.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     waiting: BTreeMap<u64, Waiter>,
     next_ticket: u64,
 }
 
-/// A request in the queue, and where its portions go.
+/// A request in the queue, and the channel to its [`Acquire`](super::Acquire).
 #[derive(Debug)]
 pub(super) struct Waiter {
     request: PlacementRequest,
@@ -24,14 +23,18 @@ pub(super) struct Waiter {
 
 /// Portions that were placed for a waiter and have not been sent to it.
 #[derive(Debug)]
-#[must_use = "its portions are leased to nobody until they are sent"]
+#[must_use = "its portions are lost unless they are sent"]
 pub(super) struct Grant {
     sender: oneshot::Sender<Portions>,
     portions: Portions,
 }
 
 impl Grant {
-    /// Sends the portions, or returns them where the receiver has gone.
+    pub(super) fn portions(&self) -> &[Portion] {
+        self.portions.as_slice()
+    }
+
+    /// Sends the portions, or returns them if the receiver is gone.
     pub(super) fn send(self) -> Result<(), Portions> {
         self.sender.send(self.portions)
     }
@@ -50,7 +53,7 @@ impl Queue {
         self.waiting.values().map(|waiter| &waiter.request)
     }
 
-    /// The request that is served next.
+    /// Returns the request that is served next.
     pub(super) fn first(&self) -> Option<PlacementRequest> {
         self.waiting.first_key_value().map(|(_, waiter)| waiter.request)
     }
@@ -63,13 +66,15 @@ impl Queue {
         (ticket, receiver)
     }
 
-    /// Takes a waiter out. It is dropped when the pool is no longer locked: that wakes its task, which may run anything.
+    /// Removes a waiter.
+    ///
+    /// ORDER: the caller drops it after the pool is unlocked. That wakes a task, and a waker may run anything.
     #[must_use]
     pub(super) fn leave(&mut self, ticket: u64) -> Option<Waiter> {
         self.waiting.remove(&ticket)
     }
 
-    /// Takes the first waiter out, with the portions that were placed for it.
+    /// Removes the first waiter, to which `portions` go.
     pub(super) fn grant_first(&mut self, portions: Portions) -> Option<Grant> {
         let (_, Waiter { sender, .. }) = self.waiting.pop_first()?;
         Some(Grant { sender, portions })

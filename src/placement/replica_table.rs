@@ -1,4 +1,4 @@
-//! The replicas of a pool with their loads, and the view of them that a strategy gets.
+//! The replicas of a pool with their loads, and a strategy's view of them.
 
 use super::buckets::Buckets;
 use super::replica::{ReplicaId, ReplicaState, ReplicaStatus, Zone};
@@ -11,13 +11,13 @@ pub(super) struct ReplicaTable {
     generation: u64,
 }
 
-/// What every placement reads and writes of a replica.
+/// The part of a replica that every placement reads and writes.
 #[derive(Clone, Copy, Debug)]
 struct Replica {
     load: u64,
-    /// In its bucket.
+    /// Its index in its bucket.
     position: u32,
-    /// Of `ReplicaTable::zones`.
+    /// Its index in `ReplicaTable::zones`.
     zone: u16,
     serving: bool,
 }
@@ -26,11 +26,11 @@ struct Replica {
 #[derive(Clone, Copy, Debug)]
 struct Member {
     state: ReplicaState,
-    /// In `ZoneLoads::serving`.
+    /// Its index in `ZoneLoads::serving`.
     position: usize,
 }
 
-/// The replicas of one zone that serve.
+/// The serving replicas of one zone.
 #[derive(Debug)]
 struct ZoneLoads {
     zone: Option<Zone>,
@@ -56,7 +56,7 @@ impl ReplicaTable {
         id
     }
 
-    /// Whether there is such a replica.
+    /// Returns whether the replica exists.
     pub(super) fn set_state(&mut self, id: ReplicaId, state: ReplicaState) -> bool {
         let index = id.0 as usize;
         let (Some(replica), Some(member)) = (self.replicas.get_mut(index), self.members.get_mut(index)) else {
@@ -150,7 +150,7 @@ impl ReplicaTable {
         best.map(|(_, replica)| ReplicaId(replica))
     }
 
-    /// The loads of the serving replicas, rising in each zone, with the replicas that have them.
+    /// The loads of the serving replicas, ascending in each zone, each with its replicas.
     pub(super) fn levels(&self) -> impl Iterator<Item = (u64, &[u32])> {
         self.zones.iter().flat_map(|zone| zone.buckets.levels())
     }
@@ -166,7 +166,7 @@ impl ReplicaTable {
         .collect()
     }
 
-    /// The replicas as a strategy sees them.
+    /// The view for a strategy that places `units`.
     #[inline]
     pub(super) fn view(&self, units: u64, capacity: u64) -> Candidates<'_> {
         Candidates { table: self, zones: &self.zones, units, capacity }
@@ -174,6 +174,26 @@ impl ReplicaTable {
 }
 
 /// The replicas that a [`Strategy`](super::Strategy) chooses between: those that serve, in all zones or in one.
+///
+/// ```
+/// use compute_gallery::placement::{Candidates, Explanation, PlacementRequest, Pool, ReplicaId, Strategy, Zone};
+///
+/// /// Avoids zone 1 while another zone has room.
+/// #[derive(Debug)]
+/// struct AvoidZone1;
+///
+/// impl Strategy for AvoidZone1 {
+///     fn choose(&mut self, all: &Candidates<'_>, _: &PlacementRequest, _: &mut Explanation) -> Option<ReplicaId> {
+///         let others = all.zones().filter(|zone| *zone != Zone::new(1));
+///         others.filter_map(|zone| all.in_zone(zone).least_loaded()).find(|id| all.fits(*id))
+///     }
+/// }
+///
+/// let pool = Pool::default().with_strategy(AvoidZone1);
+/// let [_, second] = [1, 2].map(|zone| pool.add_replica(Some(Zone::new(zone))));
+/// assert_eq!(pool.place(PlacementRequest::vm())?.replica(), second);
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Candidates<'a> {
     table: &'a ReplicaTable,
@@ -183,17 +203,17 @@ pub struct Candidates<'a> {
 }
 
 impl<'a> Candidates<'a> {
-    /// How many there are.
+    /// Returns the number of candidates.
     pub fn len(&self) -> usize {
         self.zones.iter().map(|zone| zone.serving.len()).sum()
     }
 
-    /// Whether there is none.
+    /// Whether no replica serves here.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// One of them, by its place from 0 to [`len`](Self::len); the order changes only when replicas come or go.
+    /// Returns the candidate at `index`, from 0 to below [`len`](Self::len). The order changes only when replicas come or go.
     pub fn nth(&self, mut index: usize) -> Option<ReplicaId> {
         for zone in self.zones {
             match zone.serving.get(index) {
@@ -204,45 +224,45 @@ impl<'a> Candidates<'a> {
         None
     }
 
-    /// All of them, in the order of [`nth`](Self::nth).
+    /// Iterates over the candidates in the order of [`nth`](Self::nth).
     pub fn iter(&self) -> impl Iterator<Item = ReplicaId> + use<'a> {
         self.zones.iter().flat_map(|zone| zone.serving.iter().map(|replica| ReplicaId(*replica)))
     }
 
-    /// Whether that replica is one of them.
+    /// Whether the replica is a candidate.
     pub fn contains(&self, id: ReplicaId) -> bool {
         let Some(replica) = self.table.replicas.get(id.0 as usize) else { return false };
         let Some(zone) = self.table.zones.get(replica.zone as usize) else { return false };
         replica.serving && self.zones.iter().any(|other| other.zone == zone.zone)
     }
 
-    /// What a replica has to do, in units.
+    /// Returns the load of a replica in units.
     pub fn load(&self, id: ReplicaId) -> u64 {
         self.table.load(id).unwrap_or(u64::MAX)
     }
 
-    /// What all of them have to do, in units.
+    /// Returns the load of all candidates in units.
     pub fn total_load(&self) -> u64 {
         self.zones.iter().map(|zone| zone.load).sum()
     }
 
-    /// What is to be placed, in units.
+    /// Returns the size of the part to place, in units.
     pub fn units(&self) -> u64 {
         self.units
     }
 
-    /// What a replica can do at once, in units.
+    /// Returns the capacity of one replica in units.
     pub fn capacity(&self) -> u64 {
         self.capacity
     }
 
-    /// Whether a replica has room for what is to be placed.
+    /// Whether a replica has room for the part to place.
     #[inline]
     pub fn fits(&self, id: ReplicaId) -> bool {
         self.load(id).saturating_add(self.units) <= self.capacity
     }
 
-    /// A replica with the least load, found in constant time.
+    /// Returns a candidate with the least load, in constant time.
     #[inline]
     pub fn least_loaded(&self) -> Option<ReplicaId> {
         let least = match self.zones {
@@ -252,24 +272,24 @@ impl<'a> Candidates<'a> {
         least.map(|(_, replica)| ReplicaId(replica))
     }
 
-    /// The zones that have replicas here.
+    /// Iterates over the zones with candidates.
     pub fn zones(&self) -> impl Iterator<Item = Zone> + use<'a> {
         self.zones.iter().filter(|zone| !zone.serving.is_empty()).filter_map(|zone| zone.zone)
     }
 
-    /// Those in one zone.
+    /// Returns the candidates in `zone`.
     pub fn in_zone(&self, zone: Zone) -> Self {
         let zones = self.zones.iter().position(|loads| loads.zone == Some(zone));
         let zones = zones.and_then(|index| self.zones.get(index..=index)).unwrap_or_default();
         Self { zones, ..*self }
     }
 
-    /// Those in all zones.
+    /// Returns the serving replicas of all zones.
     pub fn in_all_zones(&self) -> Self {
         Self { zones: &self.table.zones, ..*self }
     }
 
-    /// A number that changes when replicas come or go, for what a strategy derives from them.
+    /// Returns a number that changes when replicas come or go: a strategy's cache is valid as long as it is equal.
     pub fn generation(&self) -> u64 {
         self.table.generation
     }

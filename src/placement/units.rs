@@ -1,17 +1,17 @@
-//! The unit in which loads are counted.
+//! The unit of loads.
 
 use super::policy::{PlacementPolicy, ReplicaSharing};
 use super::request::{Machines, PlacementRequest};
 use crate::model::StorageAccountType;
 
-/// The common unit of loads: the largest of which a VM and an instance are both whole numbers.
+/// Sizes in the common unit: the largest of which a VM and an instance are both whole multiples.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Units {
-    /// Of a replica.
+    /// Of a replica, in units.
     pub(super) capacity: u64,
     /// Of a VM.
     pub(super) vm: u64,
-    /// Of a scale set's instance; none where a scale set takes a replica whole.
+    /// Of a scale set's instance; `None` if a scale set takes a whole replica.
     instance: Option<u64>,
     /// The instances of a scale set that one replica serves.
     pub(super) instances_per_replica: u32,
@@ -38,12 +38,12 @@ impl Units {
         }
     }
 
-    /// Of a scale set, or a part of it.
+    /// Returns the size of a scale set or of a part of one.
     pub(super) fn scale_set(&self, instances: u32) -> u64 {
         self.instance.map_or(self.capacity, |instance| instance * u64::from(instances))
     }
 
-    /// Of a whole request.
+    /// Returns the size of a request.
     pub(super) fn of(&self, request: &PlacementRequest) -> u64 {
         match (request.machines, self.instance) {
             (Machines::Vms(count), _) => self.vm * u64::from(count),
@@ -54,7 +54,7 @@ impl Units {
         }
     }
 
-    /// The instances that fit into so many units, at most what one replica serves.
+    /// Returns the instances that fit into `room` units, at most a replica's capacity.
     pub(super) fn instances_within(&self, room: u64) -> u32 {
         match self.instance {
             None if room >= self.capacity => self.instances_per_replica,
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn apart_a_scale_set_of_one_takes_a_whole_replica() {
+    fn an_exclusive_scale_set_of_one_takes_a_whole_replica() {
         let policy = PlacementPolicy::default().with_replica_sharing(ReplicaSharing::Exclusive);
         let units = Units::new(&policy, StorageAccountType::StandardLrs);
         assert_eq!((units.capacity, units.scale_set(1)), (20, 20));
