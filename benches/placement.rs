@@ -1,8 +1,8 @@
-//! Placing and giving back, beside other ways to find the least loaded replica.
+//! Measures placing and giving back against other structures that find the least loaded replica.
 //!
-//! `cargo bench --bench placement`: prints medians, in nanoseconds for each operation. Every contender holds half of what the replicas
-//! can do; each step gives back a random share and places another. The pool pays for more than the bare structures: a
-//! lock, a lease, a strategy behind a trait.
+//! `cargo bench --bench placement` prints medians, in nanoseconds per operation. Every contender holds half of the replicas'
+//! capacity; each step gives a random VM back and places another. The pool pays for more than the bare structures: a lock,
+//! a lease, a strategy behind a trait.
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock and starts threads")]
 
 use std::cmp::Reverse;
@@ -11,15 +11,17 @@ use std::error::Error;
 use std::hint::black_box;
 use std::time::Instant;
 
-use compute_gallery::model::StorageAccountType;
-use compute_gallery::placement::{Capacity, Lease, PlacementPolicy, Pool, Request, Strategy, TwoChoices, Zone};
+use compute_gallery::model::{Limits, StorageAccountType};
+use compute_gallery::placement::{
+    Capacity, Lease, PlacementPolicy, PlacementRequest, Pool, Strategy, TwoChoices, Zone,
+};
 
-/// Steps of one sample, and samples of one median.
+/// Steps per sample, and samples per median.
 const STEPS: usize = 2_000;
 const SAMPLES: usize = 301;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // Built by `cargo test --benches`, too; only `cargo bench` runs it.
+    // `cargo test --benches` builds it, too; only `cargo bench` runs it.
     if !std::env::args().any(|argument| argument == "--bench") {
         return Ok(());
     }
@@ -35,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     contended()
 }
 
-/// Something that places one VM, and gives it back.
+/// A structure that places one VM and gives it back.
 trait Contender {
     type Held;
     fn place(&mut self, held: &mut Vec<Self::Held>);
@@ -51,7 +53,7 @@ fn row<C: Contender>(replicas: u32, name: &str, new: impl FnOnce() -> C) {
     let steps = STEPS.min(half);
     let (mut places, mut releases) = (Vec::new(), Vec::new());
     for _ in 0..SAMPLES {
-        // Looking a lease up among a million is the caller's work.
+        // The look-up of a lease among a million is not measured.
         let taken: Vec<C::Held> = (0..steps).map(|_| held.swap_remove(random.below(held.len()))).collect();
         let started = Instant::now();
         taken.into_iter().for_each(|one| contender.release(one));
@@ -64,7 +66,7 @@ fn row<C: Contender>(replicas: u32, name: &str, new: impl FnOnce() -> C) {
 }
 
 fn pool(replicas: u32, strategy: Option<impl Strategy + 'static>) -> Pool {
-    let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::StandardLrs);
+    let pool = Pool::default();
     pool.resize(replicas);
     match strategy {
         None => pool,
@@ -76,7 +78,7 @@ impl Contender for Pool {
     type Held = Lease;
 
     fn place(&mut self, held: &mut Vec<Lease>) {
-        if let Ok(lease) = Pool::place(self, Request::vm()) {
+        if let Ok(lease) = Pool::place(self, PlacementRequest::vm()) {
             held.push(lease);
         }
     }
@@ -88,7 +90,7 @@ impl Contender for Pool {
 
 fn zoned(replicas: u32) -> Pool {
     let pool = pool(0, None::<TwoChoices>);
-    (0..replicas).for_each(|replica| _ = pool.join(Some(Zone::new(1 + (replica % 3) as u16))));
+    (0..replicas).for_each(|replica| _ = pool.add_replica(Some(Zone::new(1 + (replica % 3) as u16))));
     pool
 }
 
@@ -124,7 +126,7 @@ impl Contender for Tree {
     }
 }
 
-/// The bare structure, in one thread. It can't change an entry, so old ones stay until they come up.
+/// The bare structure, in one thread. Its entries can't be changed, so outdated ones stay until they come up.
 struct Heap {
     by_load: BinaryHeap<Reverse<(u32, u32)>>,
     loads: Vec<u32>,
@@ -162,17 +164,17 @@ impl Contender for Heap {
 /// A million VMs over a thousand replicas.
 fn many() -> Result<(), Box<dyn Error>> {
     let policy = PlacementPolicy::default().with_capacity(Capacity::new(1_000, 1_000));
-    let pool = Pool::new(&policy, StorageAccountType::StandardLrs);
+    let pool = Pool::new(&policy, &Limits::default(), StorageAccountType::StandardLrs);
     pool.resize(1_000);
     for vms in [1_000, 1_000_000] {
         let mut times = Vec::new();
         for _ in 0..SAMPLES {
             let started = Instant::now();
-            let lease = pool.place_many(black_box(vms))?;
+            let lease = pool.place_vms(black_box(vms))?;
             times.push(started.elapsed().as_secs_f64() * 1e6);
             drop(lease);
         }
-        println!("place_many({vms}) over 1,000 replicas: {:.1} us, median", median(times));
+        println!("place_vms({vms}) over 1,000 replicas: {:.1} us, median", median(times));
     }
     Ok(())
 }
@@ -188,7 +190,7 @@ fn contended() -> Result<(), Box<dyn Error>> {
             for _ in 0..2 {
                 scope.spawn(|| {
                     for _ in 0..EACH {
-                        drop(black_box(pool.place(Request::vm())));
+                        drop(black_box(pool.place(PlacementRequest::vm())));
                     }
                 });
             }

@@ -1,17 +1,16 @@
-//! What a burst of creations costs on 1, 2, 3… replicas: a table, and a picture of it.
+//! Simulates a burst of creations on 1, 2, 3… replicas, as a table and a picture.
 //!
 //! `cargo run --release --example placement_lab -- --vms 120 --scale-sets 5x600 --replicas 1..=20 --image-gib 30 --svg lab.svg`
 //!
-//! All creations arrive at once. Each count of replicas is simulated twice: once they wait for room, once they are placed
-//! anyway and slow each other down.
+//! All creations arrive at once. Each replica count is simulated twice: creations wait for room, or are throttled.
 
 use std::error::Error;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use compute_gallery::model::StorageAccountType;
+use compute_gallery::model::{Limits, StorageAccountType};
 use compute_gallery::placement::{
-    CreationTime, PlacementPolicy, Pool, Request, Simulation, SimulationReport, Sizing, WhenFull, Workload,
+    CreationTime, Overflow, PlacementPolicy, PlacementRequest, Pool, Simulation, SimulationReport, Sizing, Workload,
 };
 use lexopt::ValueExt;
 use plotters::prelude::*;
@@ -25,7 +24,7 @@ struct Options {
     svg: Option<String>,
 }
 
-/// One count of replicas.
+/// The reports for one replica count.
 struct Row {
     replicas: u32,
     queued: SimulationReport,
@@ -34,11 +33,11 @@ struct Row {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let options = options()?;
-    let policy = PlacementPolicy::default();
+    let (policy, limits) = (PlacementPolicy::default(), Limits::default());
     let storage = StorageAccountType::StandardLrs;
     let (scale_sets, instances) = options.scale_sets;
     let workload = Workload::vms(options.vms).with_scale_sets(scale_sets, instances);
-    let recommended = Sizing::new(&policy, storage).recommend(&workload)?;
+    let recommended = Sizing::new(&policy, &limits, storage).recommend(&workload)?;
     let creation = CreationTime::of_image(options.image_gib << 30);
 
     let simulation = simulation(&options, creation);
@@ -46,12 +45,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         .replicas
         .clone()
         .map(|replicas| {
-            let run = |when_full| {
-                let pool = Pool::new(&policy, storage);
+            let run = |overflow| {
+                let pool = Pool::new(&policy, &limits, storage);
                 pool.resize(replicas);
-                simulation.clone().when_full(when_full).run(&pool, Duration::from_secs(7 * 86_400))
+                simulation.clone().with_overflow(overflow).run(&pool, Duration::from_secs(7 * 86_400))
             };
-            Row { replicas, queued: run(WhenFull::Queue), throttled: run(WhenFull::Throttle) }
+            Row { replicas, queued: run(Overflow::Queue), throttled: run(Overflow::Throttle) }
         })
         .collect();
 
@@ -82,11 +81,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The scale sets come first, as in a batch. Among the VMs each would have to wait for a replica that is idle.
+/// The scale sets come first, as in a batch. Behind VMs, each would wait for an idle replica.
 fn simulation(options: &Options, creation: CreationTime) -> Simulation {
     let (scale_sets, instances) = options.scale_sets;
-    let scale_sets = (0..scale_sets).map(|_| Request::scale_set(instances));
-    let requests = scale_sets.chain((0..options.vms).map(|_| Request::vm()));
+    let scale_sets = (0..scale_sets).map(|_| PlacementRequest::scale_set(instances));
+    let requests = scale_sets.chain((0..options.vms).map(|_| PlacementRequest::vm()));
     let empty = Simulation::new(options.seed, creation);
     requests.fold(empty, |all, request| all.with_request(Duration::ZERO, request))
 }
@@ -197,7 +196,7 @@ fn options() -> Result<Options, Box<dyn Error>> {
         }
     }
     if options.replicas.is_empty() || *options.replicas.start() == 0 {
-        return Err("--replicas must name at least one count, from 1 on".into());
+        return Err("--replicas must contain at least one count, and start at 1 or above".into());
     }
     Ok(options)
 }

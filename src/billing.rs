@@ -1,19 +1,21 @@
-//! What versions cost under a host's price table.
+//! The cost of versions by a host's prices.
 //!
-//! Two things are billed: the storage of each replica in each region, and what crosses a region's border, once per border:
-//! the replicas after the first are made inside the region.
+//! Two things are billed: the storage of each replica in each region, and the bytes that cross a region's border. They cross it
+//! once, because further replicas are copied inside the region.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use crate::model::{Region, StorageAccountType};
 
-/// A host's prices, in millionths of its currency.
+/// A host's prices, in millionths of its currency. A price for one region takes precedence over one for a kind of storage,
+/// and that over the general one.
 ///
 /// ```
 /// use compute_gallery::billing::Prices;
 /// use compute_gallery::model::StorageAccountType;
 ///
-/// // 0.05 per GiB and month, 0.02 per GiB over a border; three zones cost more.
+/// // 0.05 per GiB and month, 0.02 per GiB across a border. Storage in three zones costs more.
 /// let prices = Prices::new(50_000, 20_000).with_storage(StorageAccountType::StandardZrs, 62_500);
 /// assert_eq!(prices.storage(&"eastus".parse()?, StorageAccountType::StandardZrs), 62_500);
 /// # Ok::<(), compute_gallery::Error>(())
@@ -36,51 +38,62 @@ fn key(account: StorageAccountType) -> &'static str {
 }
 
 impl Prices {
-    /// Storage per GiB and month, and egress per GiB, where nothing else is said.
+    /// Creates a price table with a general price of storage and of egress.
     pub fn new(storage_per_gib_month: u64, egress_per_gib: u64) -> Self {
         let (storage_of, storage_in, egress_from) = Default::default();
         Self { storage: storage_per_gib_month, egress: egress_per_gib, storage_of, storage_in, egress_from }
     }
 
-    /// Sets the price of storage of a kind, per GiB and month.
+    /// Sets the price of one kind of storage, per GiB and month.
     #[must_use]
     pub fn with_storage(mut self, account: StorageAccountType, per_gib_month: u64) -> Self {
         self.storage_of.insert(key(account), per_gib_month);
         self
     }
 
-    /// Sets the price of storage of a kind in one region, per GiB and month.
+    /// Sets the price of one kind of storage in one region, per GiB and month.
+    ///
+    /// ```
+    /// use compute_gallery::billing::Prices;
+    /// use compute_gallery::model::{Region, StorageAccountType};
+    ///
+    /// let (east, west): (Region, Region) = ("eastus".parse()?, "westus".parse()?);
+    /// let standard = StorageAccountType::StandardLrs;
+    /// let prices = Prices::new(50_000, 20_000).with_storage_in(east.clone(), standard, 40_000);
+    /// assert_eq!([&east, &west].map(|region| prices.storage(region, standard)), [40_000, 50_000]);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
     #[must_use]
     pub fn with_storage_in(mut self, region: Region, account: StorageAccountType, per_gib_month: u64) -> Self {
         self.storage_in.insert((region, key(account)), per_gib_month);
         self
     }
 
-    /// Sets the price of what leaves a region, per GiB.
+    /// Sets the price of egress from one region, per GiB.
     #[must_use]
     pub fn with_egress_from(mut self, region: Region, per_gib: u64) -> Self {
         self.egress_from.insert(region, per_gib);
         self
     }
 
-    /// The price of storage, per GiB and month.
+    /// Returns the price of storage, per GiB and month.
     pub fn storage(&self, region: &Region, account: StorageAccountType) -> u64 {
         let here = self.storage_in.get(&(region.clone(), key(account)));
         here.or_else(|| self.storage_of.get(key(account))).copied().unwrap_or(self.storage)
     }
 
-    /// The price of what leaves a region, per GiB.
+    /// Returns the price of egress from a region, per GiB.
     pub fn egress(&self, from: &Region) -> u64 {
         self.egress_from.get(from).copied().unwrap_or(self.egress)
     }
 }
 
-/// What is stored in one region for one version, and what crossed its border for it.
+/// The billed bytes of one version in one region.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Item {
     pub(crate) region: Region,
     pub(crate) account: StorageAccountType,
-    /// Where the first replica came from.
+    /// The source of the first replica.
     pub(crate) from: Region,
     pub(crate) replicas: u32,
     /// Over all replicas.
@@ -88,35 +101,68 @@ pub(crate) struct Item {
     pub(crate) cross_region_bytes: u64,
 }
 
-/// What versions cost, in millionths of the host's currency.
+/// The cost of versions, in millionths of the host's currency. Each line is rounded up.
+///
+/// `{}` prints the sums in whole units of the currency.
+///
+/// ```
+/// use compute_gallery::disk::{DiskFormat, DiskSource};
+/// use compute_gallery::model::*;
+/// use compute_gallery::store::MemoryStore;
+/// use compute_gallery::{GalleryService, NewImageVersion};
+/// use compute_gallery::billing::Prices;
+///
+/// # futures::executor::block_on(async {
+/// # let service = GalleryService::builder().allow_all().store(MemoryStore::new()).create().await?;
+/// # let session = service.session("docs".parse()?);
+/// # let gallery: GalleryId = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/Contoso".parse()?;
+/// # let home: Region = "westeurope".parse()?;
+/// # session.create_gallery(Gallery::new(gallery.clone(), home.clone())).await?;
+/// # let web = gallery.image("web".parse()?);
+/// # let identifier = ImageIdentifier::new("Contoso", "Web", "Frontend")?;
+/// # let definition = ImageDefinition::new(web.clone(), home.clone(), OsType::Linux, OsState::Generalized, identifier);
+/// # session.create_image_definition(definition).await?;
+/// // 1 MiB, with three replicas in two regions.
+/// let disk = DiskSource::bytes(vec![7; 1 << 20], DiskFormat::Raw);
+/// let profile = PublishingProfile::new("westeurope=2,eastus=1".parse()?);
+/// let version = web.version("1.0.0".parse()?);
+/// session.publish(NewImageVersion::new(version.clone(), home, profile, disk)).await?;
+/// session.replicate(&version).await?;
+///
+/// let cost = session.refresh().await?.cost(&Prices::new(50_000, 20_000), [&version])?;
+/// assert_eq!((cost.disks, cost.lines.len()), (3, 2));
+/// assert!(cost.to_string().ends_with(" for 3 disks"), "{cost}");
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Cost {
-    /// Storage, per month.
+    /// The price of all storage per month.
     pub storage_per_month: u64,
-    /// What crossed borders, once.
+    /// The price of all egress, once.
     pub egress: u64,
-    /// How many disks are billed: one for each version, region and replica.
+    /// The number of billed disks: one for each version, region and replica.
     pub disks: u64,
-    /// Each version in each of its regions.
+    /// One line for each version and region.
     pub lines: Vec<CostLine>,
 }
 
-/// What one version costs in one region.
+/// The cost of one version in one region, in millionths of the host's currency.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CostLine {
-    /// The region.
+    /// The region that stores it.
     pub region: Region,
-    /// How many replicas it has there.
+    /// The number of its replicas there.
     pub replicas: u32,
-    /// What they take, together.
+    /// The stored bytes of all these replicas.
     pub stored_bytes: u64,
-    /// Storage, per month.
+    /// The price of these bytes per month.
     pub storage_per_month: u64,
-    /// What crossed the region's border.
+    /// The bytes that crossed the region's border.
     pub cross_region_bytes: u64,
-    /// The price of that.
+    /// The price of these bytes, once.
     pub egress: u64,
 }
 
@@ -141,7 +187,32 @@ impl Cost {
     }
 }
 
-/// Rounded up: what is begun is paid.
+impl fmt::Display for Cost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.disks == 1 { "" } else { "s" };
+        let (storage, egress) = (Amount(self.storage_per_month), Amount(self.egress));
+        write!(f, "{storage} per month and {egress} once for {} disk{plural}", self.disks)
+    }
+}
+
+impl fmt::Display for CostLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.replicas == 1 { "" } else { "s" };
+        let (storage, egress) = (Amount(self.storage_per_month), Amount(self.egress));
+        write!(f, "{}: {storage} per month and {egress} once for {} replica{plural}", self.region, self.replicas)
+    }
+}
+
+/// Millionths of a currency, printed as units of it.
+struct Amount(u64);
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:06}", self.0 / 1_000_000, self.0 % 1_000_000)
+    }
+}
+
+/// Rounded up: a unit begun is billed.
 fn per_gib(bytes: u64, price: u64) -> u64 {
     let exact = (u128::from(bytes) * u128::from(price)).div_ceil(1 << 30);
     u64::try_from(exact).unwrap_or(u64::MAX)
@@ -152,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_images_in_three_regions_are_six_disks_and_each_border_is_paid_once() {
+    fn two_images_in_three_regions_are_six_disks_and_each_border_is_billed_once() {
         let regions: Vec<Region> = ["westeurope", "eastus", "westus"].map(|name| name.parse().unwrap()).into();
         let items = (0..2).flat_map(|_| &regions).map(|region| Item {
             region: region.clone(),
@@ -164,6 +235,9 @@ mod tests {
         });
         let cost = Cost::of(&Prices::new(50_000, 20_000), items);
         assert_eq!((cost.disks, cost.storage_per_month, cost.egress), (6, 300_000, 80_000));
+        assert_eq!(cost.to_string(), "0.300000 per month and 0.080000 once for 6 disks");
+        let line = "eastus: 0.050000 per month and 0.020000 once for 1 replica";
+        assert_eq!(cost.lines[1].to_string(), line);
     }
 
     #[test]
@@ -174,6 +248,6 @@ mod tests {
         let prices = prices.with_egress_from(east.clone(), 5);
         assert_eq!((prices.storage(&east, zrs), prices.storage(&west, zrs)), (4, 3));
         assert_eq!((prices.egress(&east), prices.egress(&west)), (5, 2));
-        assert_eq!(per_gib(1, 1), 1, "a byte begun is paid");
+        assert_eq!(per_gib(1, 1), 1, "a unit begun is billed");
     }
 }

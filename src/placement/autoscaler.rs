@@ -1,52 +1,57 @@
-//! More replicas when they are busy, fewer when they have been idle for long. Advice only: someone else makes the
-//! replicas.
+//! Advises more replicas when they are busy and fewer after a long idle time. It changes nothing itself.
 
 use std::collections::VecDeque;
+use std::fmt;
 
-use super::PlacementPolicy;
+use super::observation::Observation;
+use super::policy::PlacementPolicy;
+use crate::model::Limits;
 
-/// What a pool is doing: see [`Pool::observe`](super::Pool::observe).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Observation {
-    /// Replicas that serve.
-    pub serving: u32,
-    /// What these have to do, in units.
-    pub load: u64,
-    /// What waits in the queue, in units.
-    pub waiting: u64,
-    /// What a replica can do at once, in units.
-    pub capacity: u64,
-}
-
-/// How many replicas there should be, and why.
+/// A replica count to move to, and the reason.
+///
+/// `{}` prints both.
+///
+/// ```
+/// use compute_gallery::model::Limits;
+/// use compute_gallery::placement::{Autoscaler, PlacementPolicy, Pool};
+///
+/// let advice = Autoscaler::new(&PlacementPolicy::azure_2026(), &Limits::default()).observe(&Pool::default().observe());
+/// assert_eq!((advice.replicas, advice.change), (3, 3));
+/// assert!(advice.to_string().starts_with("3 replicas (+3): "));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Advice {
-    /// The replicas that should serve.
+pub struct ScalingAdvice {
+    /// The number of replicas that should serve.
     pub replicas: u32,
-    /// Those that should be added to what there is; negative for those that should be drained.
+    /// How many to add to those that serve; negative to drain.
     pub change: i64,
-    /// Why.
+    /// One sentence, with the numbers that led to it.
     pub reason: String,
 }
 
-/// Advises on a region's replica count, by the rule of Kubernetes' horizontal pod autoscaler: as many replicas as bring
-/// the load to a target, nothing within a tolerance of that, more at once, and fewer only when all of the last
-/// observations would have had fewer. So a short lull removes nothing that the next burst needs: a replica is a deep
-/// copy and takes long to make.
+impl fmt::Display for ScalingAdvice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.replicas == 1 { "" } else { "s" };
+        write!(f, "{} replica{plural} ({:+}): {}", self.replicas, self.change, self.reason)
+    }
+}
+
+/// Advises on a region's replica count by the rule of Kubernetes' horizontal pod autoscaler: enough replicas to bring the
+/// load to a target, no change within a tolerance of it, more at once, and fewer only if every observation of a window
+/// needed fewer. A short lull therefore removes no replica that the next burst needs: a replica is a deep copy and takes
+/// long to make.
 ///
 /// ```
-/// use compute_gallery::model::StorageAccountType;
+/// use compute_gallery::model::Limits;
 /// use compute_gallery::placement::{Autoscaler, PlacementPolicy, Pool};
 ///
-/// let policy = PlacementPolicy::default();
-/// let mut autoscaler = Autoscaler::new(&policy);
-/// let pool = Pool::new(&policy, StorageAccountType::StandardLrs);
+/// let mut autoscaler = Autoscaler::new(&PlacementPolicy::default(), &Limits::default());
+/// let pool = Pool::default();
 /// pool.resize(4);
-/// let vms = pool.place_many(80)?;
+/// let vms = pool.place_vms(80)?;
 /// let advice = autoscaler.observe(&pool.observe());
-/// // 80 VMs at 70 % of 20 a replica.
+/// // 80 VMs at 70 % of 20 per replica.
 /// assert_eq!((advice.replicas, advice.change), (6, 2));
 /// pool.resize(advice.replicas);
 ///
@@ -61,42 +66,44 @@ pub struct Autoscaler {
     target_percent: u32,
     tolerance_percent: u32,
     window: usize,
-    /// What each of the last observations asked for.
+    /// The replicas that each observation of the window needed.
     recent: VecDeque<u32>,
 }
 
 impl Autoscaler {
-    /// Within the policy's bounds. The load is to be 70 % (so that a replica can fail among four), 10 % of that is
-    /// tolerated and the last 5 observations must agree before a replica is given up; the last two are Kubernetes' own,
-    /// whose window of 5 minutes is 5 observations at one a minute.
-    pub fn new(policy: &PlacementPolicy) -> Self {
-        let (min, max) = (policy.min_replicas(), policy.max_replicas());
+    /// Creates an autoscaler between the policy's fewest replicas and the limits' most.
+    ///
+    /// By default the target is 70 % (one replica of four can fail), the tolerance 10 % of that, and the window 5
+    /// observations. Tolerance and window are Kubernetes': its window of 5 minutes is 5 observations, one per minute.
+    pub fn new(policy: &PlacementPolicy, limits: &Limits) -> Self {
+        let max = limits.replicas_per_region().max(1);
+        let min = policy.min_replicas().min(max);
         Self { min, max, target_percent: 70, tolerance_percent: 10, window: 5, recent: VecDeque::new() }
     }
 
-    /// Sets the load to aim at, in percent of what the replicas can do: from 1 to 100.
+    /// Sets the target load in percent of the replicas' capacity, clamped to 1 to 100.
     #[must_use]
     pub fn with_target(mut self, percent: u32) -> Self {
         self.target_percent = percent.clamp(1, 100);
         self
     }
 
-    /// Sets how far the load may be from the target before anything is changed, in percent of the target.
+    /// Sets how far the load may be from the target without a change, in percent of the target.
     #[must_use]
     pub fn with_tolerance(mut self, percent: u32) -> Self {
         self.tolerance_percent = percent;
         self
     }
 
-    /// Sets how many observations must agree that there are too many replicas: at least 1.
+    /// Sets how many observations in a row must need fewer replicas before it advises fewer; 0 counts as 1.
     #[must_use]
     pub fn with_window(mut self, observations: usize) -> Self {
         self.window = observations.max(1);
         self
     }
 
-    /// Takes note of what a pool is doing and says how many replicas it should have. Observe at equal intervals.
-    pub fn observe(&mut self, observation: &Observation) -> Advice {
+    /// Records an observation and returns the advice. Observe at equal intervals: the window counts observations, not time.
+    pub fn observe(&mut self, observation: &Observation) -> ScalingAdvice {
         let Observation { serving, load, waiting, capacity } = *observation;
         let demand = u128::from(load) + u128::from(waiting);
         let target = u128::from(capacity.max(1)) * u128::from(self.target_percent);
@@ -115,22 +122,21 @@ impl Autoscaler {
         let most = self.recent.iter().copied().max().unwrap_or(desired);
         let percent = if one == 0 { 0 } else { demand * 100 / (u128::from(serving) * u128::from(capacity.max(1))) };
         let (replicas, reason) = if desired > serving {
-            (desired, format!("the replicas are asked for {percent} % of what they can do: {desired} are needed"))
+            (desired, format!("the load is {percent} % of the capacity: {desired} are needed"))
         } else if desired == serving {
-            (serving, format!("{percent} % is what {serving} replicas should do"))
+            (serving, format!("the load of {percent} % is near the target"))
         } else if self.recent.len() < self.window {
             let seen = self.recent.len();
+            (serving, format!("{desired} would do now, but only {seen} of {} observations are known", self.window))
+        } else if most < serving {
+            (most, format!("{most} would have done in each of the last {} observations", self.window))
+        } else {
             (
                 serving,
-                format!("{desired} would be enough now, but only {seen} of {} observations are known", self.window),
+                format!("{desired} would do now, but {most} were needed within the last {} observations", self.window),
             )
-        } else if most < serving {
-            (most, format!("{most} were enough in each of the last {} observations", self.window))
-        } else {
-            (serving, format!("{desired} would be enough now, but {most} were needed a short time ago"))
         };
-        // Fewer are there than the window once needed: that is no reason to have more now.
-        Advice { replicas, change: i64::from(replicas) - i64::from(serving), reason }
+        ScalingAdvice { replicas, change: i64::from(replicas) - i64::from(serving), reason }
     }
 }
 
@@ -143,7 +149,8 @@ mod tests {
     }
 
     fn autoscaler() -> Autoscaler {
-        Autoscaler::new(&PlacementPolicy::default().with_replicas(2, 20))
+        let limits = Limits::default().with_replicas_per_region(20);
+        Autoscaler::new(&PlacementPolicy::default().with_min_replicas(2), &limits)
     }
 
     #[test]

@@ -1,23 +1,26 @@
-//! Affinity: requests of the same name go to the same replica, as long as that does not overload it.
+//! Affinity: requests of one name go to one replica, unless that overloads it.
 
 use super::random::mix;
-use super::{Explanation, ReplicaId, Replicas, Request, Strategy};
+use super::replica::ReplicaId;
+use super::replica_table::Candidates;
+use super::request::PlacementRequest;
+use super::strategy::{Explanation, Strategy};
 
 /// Consistent hashing with bounded loads (Mirrokni, Thorup, Zadimoghaddam 2016; HAProxy's `hash-balance-factor`).
 ///
-/// The [name](Request::with_affinity) of a request is a place on a ring; the first replica after it takes the request,
-/// unless that would give it more than 1 + slack times the average, or more than it can do. So a host meets the replica
-/// whose chunks it has cached, when replicas come or go few hosts change, and none is overloaded. A request
-/// without a name goes to the least loaded replica.
+/// The [name](PlacementRequest::with_affinity) of a request is a point on a ring. The first replica behind it takes the
+/// request, unless its load would exceed 1 + slack times the average, or its capacity. A host thus meets the replica
+/// whose chunks it has cached, few hosts change when replicas come or go, and no replica is overloaded. A request without
+/// a name goes to the least loaded replica.
 ///
 /// ```
 /// use compute_gallery::model::StorageAccountType;
-/// use compute_gallery::placement::{BoundedHash, PlacementPolicy, Pool, Request};
+/// use compute_gallery::placement::{BoundedHash, PlacementPolicy, Pool, PlacementRequest};
 ///
 /// let strategy = BoundedHash::default();
-/// let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::StandardLrs).with_strategy(strategy);
+/// let pool = Pool::default().with_strategy(strategy);
 /// pool.resize(6);
-/// let request = Request::vm().with_affinity("host-17");
+/// let request = PlacementRequest::vm().with_affinity("host-17");
 /// let first = pool.place(request)?.replica();
 /// assert_eq!(pool.place(request)?.replica(), first);
 /// # Ok::<(), compute_gallery::Error>(())
@@ -25,70 +28,76 @@ use super::{Explanation, ReplicaId, Replicas, Request, Strategy};
 #[derive(Clone, Debug)]
 pub struct BoundedHash {
     slack_percent: u32,
-    /// Places on the ring, with the replicas that stand there.
+    /// Points on the ring, each with its replica.
     ring: Vec<(u64, ReplicaId)>,
     generation: Option<u64>,
 }
 
-/// Places of one replica on the ring. With 100, arcs differ by about a tenth.
-const PLACES: u64 = 100;
+/// Points per replica on the ring. With 100, arcs differ by about a tenth.
+const POINTS: u64 = 100;
 
 impl Default for BoundedHash {
-    /// With a slack of 25 %, which is what HAProxy's manual calls a good starting point (a factor of 125).
+    /// A slack of 25 %: HAProxy's manual recommends a factor of 125 to start with.
     fn default() -> Self {
         Self::new(25)
     }
 }
 
 impl BoundedHash {
-    /// With a slack above the average load, in percent. Less slack is a better balance and less affinity.
+    /// Creates the strategy with a slack above the average load, in percent. Less slack gives better balance and less
+    /// affinity.
     pub fn new(slack_percent: u32) -> Self {
         Self { slack_percent, ring: Vec::new(), generation: None }
     }
 
-    fn refresh(&mut self, replicas: &Replicas<'_>) {
-        if self.generation == Some(replicas.generation()) {
+    fn refresh(&mut self, candidates: &Candidates<'_>) {
+        if self.generation == Some(candidates.generation()) {
             return;
         }
-        self.generation = Some(replicas.generation());
+        self.generation = Some(candidates.generation());
         self.ring.clear();
-        for id in replicas.everywhere().iter() {
+        for id in candidates.in_all_zones().iter() {
             let number = u64::from(id.number());
-            self.ring.extend((0..PLACES).map(|place| (mix(mix(number + 1) ^ place), id)));
+            self.ring.extend((0..POINTS).map(|point| (mix(mix(number + 1) ^ point), id)));
         }
         self.ring.sort_unstable();
     }
 
-    /// The most that a replica may have to do, with the request, in units: whole requests, so that a replica with no more
-    /// than the average always has room.
-    fn bound(&self, replicas: &Replicas<'_>) -> u64 {
-        let (units, count) = (u128::from(replicas.units().max(1)), replicas.len().max(1) as u128);
-        let total = u128::from(replicas.total_load()) + units;
+    /// The largest load that a replica may have with the request, in units. It is a multiple of the request, so that a
+    /// replica with at most the average load always has room.
+    fn bound(&self, candidates: &Candidates<'_>) -> u64 {
+        let (units, count) = (u128::from(candidates.units().max(1)), candidates.len().max(1) as u128);
+        let total = u128::from(candidates.total_load()) + units;
         let requests = (total * u128::from(100 + self.slack_percent)).div_ceil(100 * count * units);
-        u64::try_from(requests * units).unwrap_or(u64::MAX).min(replicas.capacity())
+        u64::try_from(requests * units).unwrap_or(u64::MAX).min(candidates.capacity())
     }
 }
 
 impl Strategy for BoundedHash {
-    fn choose(&mut self, replicas: &Replicas<'_>, request: &Request, why: &mut Explanation) -> Option<ReplicaId> {
+    fn choose(
+        &mut self,
+        candidates: &Candidates<'_>,
+        request: &PlacementRequest,
+        why: &mut Explanation,
+    ) -> Option<ReplicaId> {
         let Some(hash) = request.affinity() else {
-            why.because(|| "the request has no affinity".into());
+            why.because(|| "the request has no affinity name".into());
             return None;
         };
-        self.refresh(replicas);
-        let bound = self.bound(replicas);
-        let start = self.ring.partition_point(|(place, _)| *place < hash);
+        self.refresh(candidates);
+        let bound = self.bound(candidates);
+        let start = self.ring.partition_point(|(point, _)| *point < hash);
         let (before, after) = self.ring.split_at_checked(start)?;
         let mut refused = None;
         for (_, id) in after.iter().chain(before) {
-            if refused == Some(*id) || !replicas.contains(*id) {
+            if refused == Some(*id) || !candidates.contains(*id) {
                 continue;
             }
-            if replicas.load(*id).saturating_add(replicas.units()) <= bound {
-                why.because(|| format!("{id} is the next on the ring with at most {bound} units to do"));
+            if candidates.load(*id).saturating_add(candidates.units()) <= bound {
+                why.because(|| format!("{id} is the next on the ring whose load stays within {bound} units"));
                 return Some(*id);
             }
-            why.because(|| format!("{id} is the next on the ring, but it would have more than {bound} units to do"));
+            why.because(|| format!("{id} is the next on the ring, but its load would exceed {bound} units"));
             refused = Some(*id);
         }
         None
@@ -100,18 +109,19 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use crate::model::StorageAccountType;
-    use crate::placement::{Lease, PlacementPolicy, Pool};
+    use crate::placement::lease::Lease;
+    use crate::placement::pool::Pool;
 
     fn pool(replicas: u32) -> Pool {
-        let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::StandardLrs);
+        let pool = Pool::default();
         let pool = pool.with_strategy(BoundedHash::default());
         pool.resize(replicas);
         pool
     }
 
     fn homes(pool: &Pool) -> HashMap<u32, ReplicaId> {
-        let home = |host: u32| pool.place(Request::vm().with_affinity(&format!("host-{host}"))).unwrap().replica();
+        let home =
+            |host: u32| pool.place(PlacementRequest::vm().with_affinity(&format!("host-{host}"))).unwrap().replica();
         (0..1_000).map(|host| (host, home(host))).collect()
     }
 
@@ -119,7 +129,7 @@ mod tests {
     fn few_hosts_change_when_a_replica_joins() {
         let pool = pool(10);
         let before = homes(&pool);
-        pool.join(None);
+        pool.add_replica(None);
         let changed = homes(&pool).iter().filter(|(host, home)| before[*host] != **home).count();
         // One in 11 is the least that can change; the ring's arcs differ.
         assert!((50..150).contains(&changed), "{changed}");
@@ -131,11 +141,11 @@ mod tests {
         let mut leases: Vec<Lease> = Vec::new();
         for placed in 1_u64..=160 {
             // All from one host: without the bound, all would be on one replica.
-            leases.push(pool.place(Request::vm().with_affinity("host")).unwrap());
+            leases.push(pool.place(PlacementRequest::vm().with_affinity("host")).unwrap());
             let most = pool.replicas().iter().map(|replica| replica.load / 30).max().unwrap();
             assert!(most <= (placed * 125).div_ceil(1_000), "{most} of {placed}");
         }
-        leases.extend((160..200).map(|_| pool.place(Request::vm().with_affinity("host")).unwrap()));
-        assert!(pool.place(Request::vm().with_affinity("host")).is_err());
+        leases.extend((160..200).map(|_| pool.place(PlacementRequest::vm().with_affinity("host")).unwrap()));
+        assert!(pool.place(PlacementRequest::vm().with_affinity("host")).is_err());
     }
 }

@@ -1,24 +1,23 @@
-//! Replicas by load: the least loaded one, and a replica's move to another load, in constant time.
+//! Replicas by load: finds the least loaded one and moves a replica to another load in constant time.
 
 use std::collections::BTreeMap;
 
-/// A replica stands in the bucket of its load; a bitmap of two levels knows which buckets are not empty.
+/// A replica is in the bucket of its load; a bitmap of two levels marks the buckets that are not empty.
 ///
 /// Measured against a `BTreeSet` of loads: see `benches/placement.rs`.
 #[derive(Debug)]
 pub(super) struct Buckets {
-    /// The buckets of loads below [`DENSE`]; as many as have been needed.
+    /// The buckets of loads below [`DENSE`], up to the highest load so far.
     dense: Vec<Vec<u32>>,
     /// A bit for each dense bucket with a replica in it.
     words: [u64; WORDS],
     /// A bit for each word that is not zero.
     summary: u64,
-    /// The other buckets: of replicas that are overloaded far beyond any capacity, or of capacities with a very fine
-    /// unit.
+    /// All other buckets: of replicas far beyond their capacity, or of capacities with a very fine unit.
     sparse: BTreeMap<u64, Vec<u32>>,
 }
 
-/// One bit for each in a bitmap of two levels of 64. A replica's capacity is 600 units, or 1,000 with today's numbers.
+/// The bits of a bitmap of two levels of 64. A replica's capacity is 600 units, or 1,000 with today's numbers.
 const DENSE: u64 = 64 * 64;
 const WORDS: usize = 64;
 
@@ -50,7 +49,7 @@ impl Buckets {
         bucket.len() as u32 - 1
     }
 
-    /// Takes a replica out. The replica that is returned has its position now.
+    /// Takes a replica out and returns the replica that moved to its position.
     #[inline]
     pub(super) fn remove(&mut self, load: u64, position: u32) -> Option<u32> {
         let position = position as usize;
@@ -77,7 +76,7 @@ impl Buckets {
         bucket.get(position).copied()
     }
 
-    /// A replica with the least load, and that load. Of several, the one that came there last: its caches are warm.
+    /// A replica with the least load, and that load. Of several, the one that came last: its caches are warm.
     #[inline]
     pub(super) fn least(&self) -> Option<(u64, u32)> {
         if self.summary == 0 {
@@ -111,7 +110,7 @@ impl Buckets {
         Some((index as u64, *self.dense.get(index)?.last()?))
     }
 
-    /// The buckets that are not empty, by rising load.
+    /// The buckets that are not empty, by ascending load.
     pub(super) fn levels(&self) -> impl Iterator<Item = (u64, &[u32])> {
         let dense = self.words.iter().enumerate().flat_map(|(word, bits)| {
             let mut bits = *bits;

@@ -1,20 +1,9 @@
-//! Queueing: how likely it is that a creation has to wait.
+//! Queueing theory: the probability that a creation waits.
 
-/// Erlang's C formula (1917): the probability that a creation waits, where creations come at random (Poisson), `servers`
-/// of them can be served at once and `offered` of them would be, on average, if there were servers without end (arrival
-/// rate times mean duration, in erlangs). 1 where the servers can't keep up.
-///
-/// The formula is exact for exponentially distributed durations, and near for others: with steadier ones about as many
-/// wait, and not as long.
-///
-/// ```
-/// use compute_gallery::placement::erlang_c;
-///
-/// // One server that is busy half of the time: every second creation waits.
-/// assert_eq!(erlang_c(1, 0.5), 0.5);
-/// assert_eq!(erlang_c(20, 21.0), 1.0);
-/// ```
-pub fn erlang_c(servers: u64, offered: f64) -> f64 {
+/// Erlang's C formula (1917): the probability that a creation waits if creations arrive at random (Poisson), `servers` of
+/// them are served at once, and `offered` is the arrival rate times the mean duration, in erlangs. 1 if the servers can't
+/// keep up.
+pub(super) fn erlang_c(servers: u64, offered: f64) -> f64 {
     let mut blocking = ErlangB::new(offered);
     while blocking.servers < servers {
         blocking.add_server();
@@ -22,7 +11,7 @@ pub fn erlang_c(servers: u64, offered: f64) -> f64 {
     blocking.waiting()
 }
 
-/// The smallest multiple of `per_replica` servers with which a creation waits with at most that probability.
+/// The fewest replicas of `per_replica` servers each with which a creation waits with at most `probability`.
 pub(super) fn replicas_for(per_replica: u64, offered: f64, probability: f64) -> u64 {
     let mut blocking = ErlangB::new(offered);
     loop {

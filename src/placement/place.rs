@@ -1,59 +1,63 @@
-//! Placing one request: a VM, many, or a scale set.
+//! Places one request: a VM, several, or a scale set.
 
-use super::lease::{Share, Shares};
-use super::policy::Units;
-use super::queue::Queue;
-use super::replicas::Table;
-use super::request::What;
-use super::{Explanation, ReplicaId, Request, Strategy};
+use std::collections::VecDeque;
 
-/// All that a pool's lock guards.
-#[derive(Debug)]
-pub(super) struct State {
-    pub(super) table: Table,
-    pub(super) units: Units,
-    pub(super) strategy: Box<dyn Strategy>,
-    pub(super) queue: Queue,
-}
+use super::pool_state::{MissingReplicas, PoolState};
+use super::portion::{Portion, Portions};
+use super::queue::Grant;
+use super::replica::ReplicaId;
+use super::request::{Machines, PlacementRequest};
+use super::strategy::Explanation;
 
-/// The replicas that would have to join for a request to fit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Missing(pub(super) u64);
+impl PoolState {
+    /// Places the queued requests in order, up to the first without room.
+    #[must_use]
+    pub(super) fn grant(&mut self) -> VecDeque<Grant> {
+        let mut granted = VecDeque::new();
+        while let Some(request) = self.queue.first() {
+            let Ok(portions) = self.place(&request, &mut Explanation::unrecorded()) else { break };
+            granted.extend(self.queue.grant_first(portions));
+        }
+        granted
+    }
 
-impl State {
-    pub(super) fn place(&mut self, request: &Request, why: &mut Explanation) -> Result<Shares, Missing> {
-        match request.what {
-            What::Vms(1) => {
-                let share = self.place_part(1, self.units.vm, request, request.throttle, why);
-                share.map(Shares::One).ok_or(Missing(1))
+    pub(super) fn place(
+        &mut self,
+        request: &PlacementRequest,
+        why: &mut Explanation,
+    ) -> Result<Portions, MissingReplicas> {
+        match request.machines {
+            Machines::Vms(1) => {
+                let portion = self.place_part(1, self.units.vm, request, request.throttle, why);
+                portion.map(Portions::One).ok_or(MissingReplicas(1))
             }
-            What::Vms(count) => self.place_vms(count, request, request.throttle, why).map_err(|missing| {
+            Machines::Vms(count) => self.place_vms(count, request, request.throttle, why).map_err(|missing| {
                 let per_replica = (self.units.capacity / self.units.vm).max(1);
-                Missing(u64::from(missing).div_ceil(per_replica))
+                MissingReplicas(u64::from(missing).div_ceil(per_replica))
             }),
-            What::ScaleSet(instances) => self.place_scale_set(instances, request, why),
+            Machines::ScaleSet(instances) => self.place_scale_set(instances, request, why),
         }
     }
 
-    /// Places what goes to one replica; a `throttle`d part goes somewhere even when all are full.
+    /// Places a part on one replica. With `throttle`, it is placed even if all replicas are full.
     pub(super) fn place_part(
         &mut self,
         count: u32,
         units: u64,
-        request: &Request,
+        request: &PlacementRequest,
         throttle: bool,
         why: &mut Explanation,
-    ) -> Option<Share> {
+    ) -> Option<Portion> {
         let (replica, throttled) = self.take(units, request, throttle, why)?;
-        Some(Share { replica, count, throttled, units })
+        Some(Portion { replica, count, throttled, units })
     }
 
-    /// Takes units of a replica, and says whether that had no room for them.
+    /// Takes units of a replica, and returns whether it had no room for them.
     #[inline]
     pub(super) fn take(
         &mut self,
         units: u64,
-        request: &Request,
+        request: &PlacementRequest,
         throttle: bool,
         why: &mut Explanation,
     ) -> Option<(ReplicaId, bool)> {
@@ -69,11 +73,11 @@ impl State {
                 let least = replicas.least_loaded()?;
                 let full = !fits(&least);
                 if full && !throttle {
-                    why.because(|| format!("even {least}, with the least to do, is full"));
+                    why.because(|| format!("even {least}, the least loaded, is full"));
                     return None;
                 }
                 let load = replicas.load(least);
-                why.because(|| format!("so {least}, with the least to do ({load} units), takes it"));
+                why.because(|| format!("so the least loaded, {least} with {load} units, takes it"));
                 (least, full)
             }
         };
@@ -81,42 +85,50 @@ impl State {
         Some((replica, throttled))
     }
 
-    /// Places VMs, or says how many have no room.
+    /// Places VMs, or returns how many have no room.
     pub(super) fn place_vms(
         &mut self,
         count: u32,
-        request: &Request,
+        request: &PlacementRequest,
         throttle: bool,
         why: &mut Explanation,
-    ) -> Result<Shares, u32> {
+    ) -> Result<Portions, u32> {
         let room = u32::try_from(self.room_for_vms()).unwrap_or(u32::MAX);
         let missing = count.saturating_sub(room);
         if missing > 0 && !throttle || self.table.serving() == 0 {
             why.because(|| format!("the replicas have room for {room} of {count} VMs"));
             return Err(missing.max(1));
         }
-        let mut shares = Vec::new();
+        let mut portions = Vec::new();
         if self.strategy.is_least_loaded() {
             why.because(|| format!("{count} VMs go to the least loaded, one after the other"));
-            self.fill(count - missing, Some(self.units.capacity), &mut shares);
-            self.fill(missing, None, &mut shares);
+            self.fill(count - missing, Some(self.units.capacity), &mut portions);
+            self.fill(missing, None, &mut portions);
         } else {
-            // It can't fail: there is room for all, or the last are throttled.
-            shares.extend((0..count).filter_map(|_| self.place_part(1, self.units.vm, request, throttle, why)));
+            // INVARIANT: none fails, because all have room or may be throttled.
+            portions.extend((0..count).filter_map(|_| self.place_part(1, self.units.vm, request, throttle, why)));
         }
-        Shares::of(shares).ok_or(count)
+        Portions::of(portions).ok_or(count)
     }
 
-    fn place_scale_set(&mut self, instances: u32, request: &Request, why: &mut Explanation) -> Result<Shares, Missing> {
+    fn place_scale_set(
+        &mut self,
+        instances: u32,
+        request: &PlacementRequest,
+        why: &mut Explanation,
+    ) -> Result<Portions, MissingReplicas> {
         let parts = self.parts(instances);
         let even = self.place_parts(&parts, request, false, why);
         let missing = match even {
-            Ok(shares) => return Ok(shares),
+            Ok(portions) => return Ok(portions),
             Err(missing) if parts.len() == 1 => missing,
             Err(_) => match self.place_by_room(instances, parts.len()) {
-                Ok(shares) => {
-                    why.because(|| "equal parts don't fit: each of the emptiest takes what it can".into());
-                    return Ok(shares);
+                Ok(portions) => {
+                    why.because(|| {
+                        "equal parts do not fit, so each of the emptiest replicas takes as much as it has room for"
+                            .into()
+                    });
+                    return Ok(portions);
                 }
                 Err(missing) => missing,
             },
@@ -124,7 +136,7 @@ impl State {
         if request.throttle { self.place_parts(&parts, request, true, why) } else { Err(missing) }
     }
 
-    /// A scale set in as few, equal parts as replicas are needed.
+    /// Splits a scale set into the fewest parts of equal size.
     pub(super) fn parts(&self, instances: u32) -> Vec<u32> {
         let count = instances.div_ceil(self.units.instances_per_replica).max(1);
         let larger = instances % count;
@@ -134,27 +146,27 @@ impl State {
     fn place_parts(
         &mut self,
         parts: &[u32],
-        request: &Request,
+        request: &PlacementRequest,
         throttle: bool,
         why: &mut Explanation,
-    ) -> Result<Shares, Missing> {
-        let mut shares = Vec::with_capacity(parts.len());
+    ) -> Result<Portions, MissingReplicas> {
+        let mut portions = Vec::with_capacity(parts.len());
         for part in parts {
             match self.place_part(*part, self.units.scale_set(*part), request, throttle, why) {
-                Some(share) => shares.push(share),
+                Some(portion) => portions.push(portion),
                 None => {
-                    self.give_back(&shares);
-                    return Err(Missing((parts.len() - shares.len()) as u64));
+                    self.give_back(&portions);
+                    return Err(MissingReplicas((parts.len() - portions.len()) as u64));
                 }
             }
         }
-        Shares::of(shares).ok_or(Missing(1))
+        Portions::of(portions).ok_or(MissingReplicas(1))
     }
 
-    /// Splits a scale set over the replicas with the most room, as much to each as it can take.
-    fn place_by_room(&mut self, instances: u32, parts: usize) -> Result<Shares, Missing> {
+    /// Splits a scale set over the replicas with the most room, each to its capacity.
+    fn place_by_room(&mut self, instances: u32, parts: usize) -> Result<Portions, MissingReplicas> {
         let mut rest = instances;
-        let mut shares = Vec::with_capacity(parts);
+        let mut portions = Vec::with_capacity(parts);
         for _ in 0..parts {
             let Some(replica) = self.table.view(0, self.units.capacity).least_loaded() else { break };
             let room = self.units.capacity.saturating_sub(self.table.load(replica).unwrap_or(u64::MAX));
@@ -164,29 +176,13 @@ impl State {
             }
             let units = self.units.scale_set(count);
             self.table.add(replica, units);
-            shares.push(Share { replica, count, throttled: false, units });
+            portions.push(Portion { replica, count, throttled: false, units });
             rest -= count;
         }
         if rest > 0 {
-            self.give_back(&shares);
-            return Err(Missing(u64::from(rest.div_ceil(self.units.instances_per_replica))));
+            self.give_back(&portions);
+            return Err(MissingReplicas(u64::from(rest.div_ceil(self.units.instances_per_replica))));
         }
-        Shares::of(shares).ok_or(Missing(1))
-    }
-
-    #[inline]
-    pub(super) fn give_back<'a>(&mut self, shares: impl IntoIterator<Item = &'a Share>) {
-        for share in shares {
-            self.table.take(share.replica, share.units);
-        }
-    }
-
-    /// Whether it could be placed if nothing else was.
-    pub(super) fn is_feasible(&self, request: &Request) -> bool {
-        let replicas = self.table.serving() as u64;
-        match request.what {
-            What::Vms(count) => u64::from(count) <= replicas * (self.units.capacity / self.units.vm),
-            What::ScaleSet(instances) => u64::from(instances.div_ceil(self.units.instances_per_replica)) <= replicas,
-        }
+        Portions::of(portions).ok_or(MissingReplicas(1))
     }
 }

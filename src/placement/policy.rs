@@ -1,12 +1,18 @@
-//! How much a replica can do at once, and how many replicas there may be.
+//! How much one replica does at once.
 
 use std::collections::HashMap;
 
-use super::Request;
-use super::request::What;
 use crate::model::StorageAccountType;
 
-/// What one replica can do at once: so many VM creations, or one scale-set deployment of so many instances.
+/// What one replica serves at once: a number of VM creations, or one scale-set deployment of a number of instances.
+///
+/// ```
+/// use compute_gallery::placement::Capacity;
+///
+/// let capacity = Capacity::new(20, 600);
+/// assert_eq!((capacity.vms(), capacity.scale_set_instances()), (20, 600));
+/// assert_eq!(Capacity::new(0, 600).vms(), 1);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
     vms: u32,
@@ -14,40 +20,54 @@ pub struct Capacity {
 }
 
 impl Capacity {
-    /// So many VMs, or so many instances of one scale set; at least one of each.
+    /// Creates a capacity of `vms` concurrent VMs or one scale set of `scale_set_instances`. Zero counts as one.
     pub fn new(vms: u32, scale_set_instances: u32) -> Self {
         Self { vms: vms.max(1), scale_set_instances: scale_set_instances.max(1) }
     }
 
-    /// VMs that are created at the same time.
+    /// Returns the VMs that are created at the same time.
     pub fn vms(&self) -> u32 {
         self.vms
     }
 
-    /// Instances of one scale-set deployment.
+    /// Returns the instances of one scale-set deployment.
     pub fn scale_set_instances(&self) -> u32 {
         self.scale_set_instances
     }
 }
 
-/// Whether a replica may serve VMs and a scale set at the same time.
+/// Whether a replica serves VMs and a scale set at the same time.
+///
+/// ```
+/// use compute_gallery::model::{Limits, StorageAccountType};
+/// use compute_gallery::placement::{PlacementPolicy, PlacementRequest, Pool, ReplicaSharing};
+///
+/// for (sharing, fits) in [(ReplicaSharing::Shared, true), (ReplicaSharing::Exclusive, false)] {
+///     let policy = PlacementPolicy::default().with_replica_sharing(sharing);
+///     let pool = Pool::new(&policy, &Limits::default(), StorageAccountType::StandardLrs);
+///     pool.resize(1);
+///     let _vm = pool.place(PlacementRequest::vm())?;
+///     assert_eq!(pool.place(PlacementRequest::scale_set(300)).is_ok(), fits);
+/// }
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sharing {
-    /// They share it by a common unit: with 20 VMs and 600 instances, a VM takes as much of it as 30 instances.
+pub enum ReplicaSharing {
+    /// It does, counted in a common unit: with a capacity of 20 VMs or 600 instances, a VM counts as 30 instances.
     #[default]
     Shared,
-    /// A scale set, of whatever size, has its replica to itself. It waits for one that is idle.
-    Apart,
+    /// A scale set of any size needs an idle replica, and keeps others out of it.
+    Exclusive,
 }
 
-/// The numbers that placement and sizing go by. They are advice from a service's documentation, not laws of nature:
-/// change them when you have measured your own.
+/// How much one replica serves, and how few replicas sizing recommends. The numbers are a documentation's advice: replace
+/// them by your own measurements. [`Limits`](crate::model::Limits) hold the maxima: scale-set sizes and replicas per region.
 ///
 /// ```
 /// use compute_gallery::model::StorageAccountType;
 /// use compute_gallery::placement::{Capacity, PlacementPolicy};
 ///
-/// // One user saw a replica on premium storage serve 25 hosts where a standard one gave up above 2.
+/// // One user measured 25 hosts per replica on premium storage, and 2 on standard storage.
 /// let policy = PlacementPolicy::default().with_capacity_on(StorageAccountType::PremiumLrs, Capacity::new(25, 600));
 /// assert_eq!(policy.capacity_on(StorageAccountType::StandardLrs).vms(), 20);
 /// assert_eq!(policy.capacity_on(StorageAccountType::PremiumLrs).vms(), 25);
@@ -57,75 +77,54 @@ pub enum Sharing {
 pub struct PlacementPolicy {
     capacity: Capacity,
     by_storage: HashMap<StorageAccountType, Capacity>,
-    sharing: Sharing,
-    scale_set_instances_from_gallery: u32,
-    scale_set_instances_from_managed_image: u32,
+    replica_sharing: ReplicaSharing,
     min_replicas: u32,
-    max_replicas: u32,
 }
 
 impl Default for PlacementPolicy {
-    /// The original Shared Image Gallery's numbers: a replica for each 20 VMs that are created concurrently, one for each
-    /// scale-set deployment of up to 600 instances, scale sets of up to 1,000 instances (600 from a managed image;
-    /// all of its overview, "Scaling"), and 1 to 100 replicas in a region (its API reference).
+    /// The original Shared Image Gallery's numbers (its overview, "Scaling"): one replica for 20 concurrent VMs or a scale-set
+    /// deployment of up to 600 instances, shared by both, and at least 1 replica per region.
     fn default() -> Self {
         Self {
             capacity: Capacity::new(20, 600),
             by_storage: HashMap::new(),
-            sharing: Sharing::Shared,
-            scale_set_instances_from_gallery: 1_000,
-            scale_set_instances_from_managed_image: 600,
+            replica_sharing: ReplicaSharing::Shared,
             min_replicas: 1,
-            max_replicas: 100,
         }
     }
 }
 
 impl PlacementPolicy {
-    /// Today's numbers of Azure Compute Gallery: 50 VMs and 1,000 instances ("Scaling" in its overview), and at least 3
-    /// replicas for production ("Best practices").
+    /// Azure Compute Gallery's numbers as of 2026: 50 VMs or 1,000 instances (its overview, "Scaling"), and at least 3 replicas
+    /// for production ("Best practices"). [`GalleryServiceBuilder::azure_2026`](crate::GalleryServiceBuilder::azure_2026) sets it
+    /// together with the limits.
     pub fn azure_2026() -> Self {
         Self { capacity: Capacity::new(50, 1_000), min_replicas: 3, ..Self::default() }
     }
 
-    /// What a replica can do at once on that kind of storage.
+    /// Returns the capacity of a replica on `storage`.
     pub fn capacity_on(&self, storage: StorageAccountType) -> Capacity {
         self.by_storage.get(&storage).copied().unwrap_or(self.capacity)
     }
 
-    /// Whether VMs and scale sets share a replica.
-    pub fn sharing(&self) -> Sharing {
-        self.sharing
+    /// Returns whether VMs and scale sets share a replica.
+    pub fn replica_sharing(&self) -> ReplicaSharing {
+        self.replica_sharing
     }
 
-    /// Instances of a scale set that is made from a gallery image, at most.
-    pub fn scale_set_instances_from_gallery(&self) -> u32 {
-        self.scale_set_instances_from_gallery
-    }
-
-    /// Instances of a scale set that is made from a managed image, at most.
-    pub fn scale_set_instances_from_managed_image(&self) -> u32 {
-        self.scale_set_instances_from_managed_image
-    }
-
-    /// Replicas in a region, at least.
+    /// Returns the fewest replicas that sizing and autoscaling recommend for a region.
     pub fn min_replicas(&self) -> u32 {
         self.min_replicas
     }
 
-    /// Replicas in a region, at most.
-    pub fn max_replicas(&self) -> u32 {
-        self.max_replicas
-    }
-
-    /// Sets what a replica can do at once, on all storage that has no number of its own.
+    /// Sets the capacity of a replica on all storage without a [capacity of its own](Self::with_capacity_on).
     #[must_use]
     pub fn with_capacity(mut self, capacity: Capacity) -> Self {
         self.capacity = capacity;
         self
     }
 
-    /// Sets what a replica can do at once on one kind of storage.
+    /// Sets the capacity of a replica on one kind of storage.
     #[must_use]
     pub fn with_capacity_on(mut self, storage: StorageAccountType, capacity: Capacity) -> Self {
         self.by_storage.insert(storage, capacity);
@@ -134,109 +133,16 @@ impl PlacementPolicy {
 
     /// Sets whether VMs and scale sets share a replica.
     #[must_use]
-    pub fn with_sharing(mut self, sharing: Sharing) -> Self {
-        self.sharing = sharing;
+    pub fn with_replica_sharing(mut self, replica_sharing: ReplicaSharing) -> Self {
+        self.replica_sharing = replica_sharing;
         self
     }
 
-    /// Sets the instances of a scale set, from a gallery image and from a managed image.
+    /// Sets the fewest replicas that are recommended for a region. A lower
+    /// [limit](crate::model::Limits::replicas_per_region) takes precedence.
     #[must_use]
-    pub fn with_scale_set_instances(mut self, from_gallery: u32, from_managed_image: u32) -> Self {
-        self.scale_set_instances_from_gallery = from_gallery;
-        self.scale_set_instances_from_managed_image = from_managed_image;
+    pub fn with_min_replicas(mut self, min_replicas: u32) -> Self {
+        self.min_replicas = min_replicas;
         self
-    }
-
-    /// Sets the fewest and the most replicas in a region; the most is at least the fewest.
-    #[must_use]
-    pub fn with_replicas(mut self, min: u32, max: u32) -> Self {
-        self.min_replicas = min;
-        self.max_replicas = max.max(min);
-        self
-    }
-}
-
-/// The common unit of loads: the largest of which a VM and an instance are both whole numbers.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Units {
-    /// Of a replica.
-    pub(super) capacity: u64,
-    /// Of a VM.
-    pub(super) vm: u64,
-    /// Of a scale set's instance; none where a scale set takes a replica whole.
-    instance: Option<u64>,
-    /// The instances of a scale set that one replica serves.
-    pub(super) instances_per_replica: u32,
-}
-
-impl Units {
-    pub(super) fn new(policy: &PlacementPolicy, storage: StorageAccountType) -> Self {
-        let Capacity { vms, scale_set_instances } = policy.capacity_on(storage);
-        let (vms, instances) = (u64::from(vms), u64::from(scale_set_instances));
-        match policy.sharing {
-            Sharing::Apart => Self { capacity: vms, vm: 1, instance: None, instances_per_replica: scale_set_instances },
-            Sharing::Shared => {
-                let capacity = vms / gcd(vms, instances) * instances;
-                Self {
-                    capacity,
-                    vm: capacity / vms,
-                    instance: Some(capacity / instances),
-                    instances_per_replica: scale_set_instances,
-                }
-            }
-        }
-    }
-
-    /// Of a scale set, or a part of it.
-    pub(super) fn scale_set(&self, instances: u32) -> u64 {
-        self.instance.map_or(self.capacity, |instance| instance * u64::from(instances))
-    }
-
-    /// Of a whole request.
-    pub(super) fn of(&self, request: &Request) -> u64 {
-        match (request.what, self.instance) {
-            (What::Vms(count), _) => self.vm * u64::from(count),
-            (What::ScaleSet(instances), Some(instance)) => instance * u64::from(instances),
-            (What::ScaleSet(instances), None) => {
-                self.capacity * u64::from(instances.div_ceil(self.instances_per_replica))
-            }
-        }
-    }
-
-    /// The instances that fit into so many units, at most what one replica serves.
-    pub(super) fn instances_within(&self, room: u64) -> u32 {
-        match self.instance {
-            None if room >= self.capacity => self.instances_per_replica,
-            None => 0,
-            Some(instance) => u32::try_from(room / instance).unwrap_or(u32::MAX).min(self.instances_per_replica),
-        }
-    }
-}
-
-fn gcd(a: u64, b: u64) -> u64 {
-    if b == 0 { a } else { gcd(b, a % b) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn twenty_vms_or_six_hundred_instances_fill_a_replica() {
-        for (policy, vm) in [(PlacementPolicy::default(), 30), (PlacementPolicy::azure_2026(), 20)] {
-            let units = Units::new(&policy, StorageAccountType::StandardLrs);
-            let capacity = policy.capacity_on(StorageAccountType::StandardLrs);
-            assert_eq!(units.vm, vm);
-            assert_eq!(units.vm * u64::from(capacity.vms()), units.capacity);
-            assert_eq!(units.scale_set(capacity.scale_set_instances()), units.capacity);
-        }
-    }
-
-    #[test]
-    fn apart_a_scale_set_of_one_takes_a_whole_replica() {
-        let policy = PlacementPolicy::default().with_sharing(Sharing::Apart);
-        let units = Units::new(&policy, StorageAccountType::StandardLrs);
-        assert_eq!((units.capacity, units.scale_set(1)), (20, 20));
-        assert_eq!((units.instances_within(19), units.instances_within(20)), (0, 600));
     }
 }

@@ -1,6 +1,6 @@
-//! Randomness from a seed that the caller gives: the same seed, the same choices.
+//! Randomness from a caller's seed: one seed, one sequence.
 
-/// The splitmix64 generator (Steele, Lea, Flood 2014). Its numbers are good and not secret.
+/// The splitmix64 generator (Steele, Lea, Flood 2014). Not for secrets.
 #[derive(Clone, Debug)]
 pub(super) struct SplitMix(u64);
 
@@ -16,23 +16,23 @@ impl SplitMix {
         mix(self.0)
     }
 
-    /// From 0 up to and without `bound`; 0 where that is 0. Its bias is at most bound / 2^64.
+    /// A number below `bound`; 0 if `bound` is 0. The bias is at most bound / 2^64.
     pub(super) fn below(&mut self, bound: usize) -> usize {
         ((u128::from(self.next()) * bound as u128) >> 64) as usize
     }
 
-    /// From 0 up to and without 1.
+    /// A number from 0 to below 1.
     pub(super) fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// Exponentially distributed, with that mean.
+    /// An exponentially distributed number.
     pub(super) fn exponential(&mut self, mean: f64) -> f64 {
         -mean * (1.0 - self.unit()).ln()
     }
 }
 
-/// Spreads the bits of a number over all of it.
+/// Spreads each bit of a number over all 64.
 pub(super) fn mix(mut number: u64) -> u64 {
     number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

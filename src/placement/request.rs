@@ -1,58 +1,62 @@
-//! What is to be created.
+//! A request for one or more replicas.
 
-use super::Zone;
+use std::fmt;
+
 use super::random::mix;
+use super::replica::Zone;
 
-/// Something to be created from an image: a VM, several, or a scale set; and what to do when the replicas are full.
+/// The machines that a creation makes from an image: one VM, several, or a scale set.
 ///
 /// ```
-/// use compute_gallery::placement::{Request, Zone};
+/// use compute_gallery::placement::{PlacementRequest, Zone};
 ///
-/// let request = Request::vm().in_zone(Zone::new(2)).with_affinity("host-17").or_throttled();
+/// let request = PlacementRequest::vm().with_zone(Zone::new(2)).with_affinity("host-17").with_throttling();
 /// assert_eq!(request.zone(), Some(Zone::new(2)));
+/// assert_eq!(PlacementRequest::scale_set(600).to_string(), "a scale set of 600 instances");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Request {
-    pub(super) what: What,
+pub struct PlacementRequest {
+    pub(super) machines: Machines,
     pub(super) throttle: bool,
     zone: Option<Zone>,
     affinity: Option<u64>,
 }
 
+/// The machines of a request; for a scale set, its instances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum Machines {
     Vms(u32),
     ScaleSet(u32),
 }
 
-impl Request {
-    /// One VM.
+impl PlacementRequest {
+    /// Requests one VM.
     pub fn vm() -> Self {
         Self::vms(1)
     }
 
-    /// So many VMs, each on any replica.
+    /// Requests `count` VMs, each on any replica.
     pub fn vms(count: u32) -> Self {
-        Self { what: What::Vms(count), throttle: false, zone: None, affinity: None }
+        Self { machines: Machines::Vms(count), throttle: false, zone: None, affinity: None }
     }
 
-    /// A scale set of so many instances: on one replica, or split over several where it is more than one may serve.
+    /// Requests a scale set of `instances`: on one replica, or split over several if it is larger than a replica's capacity.
     pub fn scale_set(instances: u32) -> Self {
-        Self { what: What::ScaleSet(instances), ..Self::vm() }
+        Self { machines: Machines::ScaleSet(instances), ..Self::vm() }
     }
 
-    /// It is created in that zone, for strategies that [prefer](super::PreferZone) a replica beside it.
+    /// Sets the zone of the machines, for strategies that [prefer](super::PreferZone) a replica in it.
     #[must_use]
-    pub fn in_zone(mut self, zone: Zone) -> Self {
+    pub fn with_zone(mut self, zone: Zone) -> Self {
         self.zone = Some(zone);
         self
     }
 
-    /// It goes with others of the same name, such as the host that they start on, for strategies that keep
-    /// [affinity](super::BoundedHash).
+    /// Sets a name, such as the host that the machines start on: strategies with [affinity](super::BoundedHash) send
+    /// requests of one name to one replica.
     #[must_use]
     pub fn with_affinity(mut self, name: &str) -> Self {
-        // FNV-1a, then mixed: near names must not be near on the ring.
+        // FNV-1a, then mixed: similar names must not be neighbours on the ring.
         let hash = name
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
@@ -60,21 +64,33 @@ impl Request {
         self
     }
 
-    /// When the replicas are full it is placed anyway, and its lease says that it will be
-    /// [throttled](super::Lease::is_throttled), instead of being refused.
+    /// Places the request even if the replicas are full or others wait. Its lease is then
+    /// [throttled](super::Lease::is_throttled).
     #[must_use]
-    pub fn or_throttled(mut self) -> Self {
+    pub fn with_throttling(mut self) -> Self {
         self.throttle = true;
         self
     }
 
-    /// The zone that it is created in, where that was said.
+    /// Returns the zone of the machines, if it was set.
     pub fn zone(&self) -> Option<Zone> {
         self.zone
     }
 
-    /// The hash of the name that it goes with, where that was said.
+    /// Returns the hash of the affinity name, if it was set.
     pub fn affinity(&self) -> Option<u64> {
         self.affinity
+    }
+}
+
+impl fmt::Display for PlacementRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.machines {
+            Machines::Vms(1) => f.write_str("1 VM"),
+            Machines::Vms(count) => write!(f, "{count} VMs"),
+            Machines::ScaleSet(instances) => {
+                write!(f, "a scale set of {instances} instance{}", if instances == 1 { "" } else { "s" })
+            }
+        }
     }
 }

@@ -1,73 +1,111 @@
-//! Trying it out: creations against replicas, in virtual time.
+//! Simulates creations on a pool in virtual time.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::fmt;
 use std::time::Duration;
 
+use super::lease::Lease;
+use super::pool::Pool;
 use super::random::SplitMix;
-use super::{Lease, Pool, ReplicaId, ReplicaState, Request, Zone};
+use super::replica::{ReplicaId, ReplicaState, Zone};
+use super::request::PlacementRequest;
 
 /// How long a creation takes on a replica that is not overloaded.
 ///
-/// A model of ours, to be fitted to what you measure: a fixed time to boot, and a time for each GiB that is read. Half
-/// of each duration is the same for all, the other half is exponentially distributed, so some take much longer.
+/// A model to fit to your measurements: a fixed time to boot, and a time per GiB that is read. Half of each duration is
+/// fixed, the other half is exponentially distributed, so that some creations take much longer.
+///
+/// ```
+/// use std::time::Duration;
+/// use compute_gallery::placement::CreationTime;
+///
+/// assert_eq!(CreationTime::of_image(30 << 30).mean(), Duration::from_secs(120));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CreationTime {
     mean: Duration,
 }
 
 impl CreationTime {
-    /// Of an image of that many bytes: 60 seconds, and 2 for each GiB (500 MiB a second).
+    /// Creates the model for an image of `bytes`: a mean of 60 seconds, and 2 per GiB (500 MiB per second).
     pub fn of_image(bytes: u64) -> Self {
-        Self::mean(Duration::from_secs(60) + Duration::from_millis(bytes / (1 << 20) * 2_000 / 1_024))
+        Self::new(Duration::from_secs(60) + Duration::from_millis(bytes / (1 << 20) * 2_000 / 1_024))
     }
 
-    /// With that mean.
-    pub fn mean(mean: Duration) -> Self {
+    /// Creates the model from a measured mean.
+    pub fn new(mean: Duration) -> Self {
         Self { mean }
     }
 
-    /// The mean.
-    pub fn as_mean(&self) -> Duration {
+    /// Returns the mean.
+    pub fn mean(&self) -> Duration {
         self.mean
     }
 }
 
-/// What happens to a creation that no replica has room for.
+/// What happens to a creation without room. Exhaustive: these are the three answers of a [`Pool`].
+///
+/// ```
+/// use std::time::Duration;
+/// use compute_gallery::placement::{CreationTime, Overflow, PlacementRequest, Pool, Simulation};
+///
+/// let simulation = Simulation::new(7, CreationTime::of_image(30 << 30));
+/// let simulation = (0..30).fold(simulation, |all, _| all.with_request(Duration::ZERO, PlacementRequest::vm()));
+/// let pool = Pool::default();
+/// pool.resize(1);
+/// let run = |overflow| simulation.clone().with_overflow(overflow).run(&pool, Duration::from_secs(3_600));
+/// assert_eq!(run(Overflow::Refuse).refused, 10);
+/// assert_eq!(run(Overflow::Throttle).throttled, 10);
+/// assert_eq!(run(Overflow::Queue).completed, 30);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WhenFull {
-    /// It waits for its turn, first in, first out.
+pub enum Overflow {
+    /// It waits, first in, first out.
     Queue,
-    /// It is started anyway, and takes longer by as much as its replica is overloaded.
+    /// It starts anyway, and takes longer in proportion to its replica's overload.
     Throttle,
-    /// It is refused and does not come again.
+    /// It is refused and does not return.
     Refuse,
 }
 
-/// What fails.
+/// A failure to simulate: see [`Simulation::with_failure`].
+///
+/// ```
+/// use std::time::Duration;
+/// use compute_gallery::placement::{CreationTime, PlacementRequest, Pool, SimulatedFailure, Simulation, Zone};
+///
+/// let pool = Pool::default();
+/// [1, 2].map(|zone| pool.add_replica(Some(Zone::new(zone))));
+/// let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3_600));
+/// let report = Simulation::new(7, CreationTime::of_image(30 << 30))
+///     .with_request(Duration::ZERO, PlacementRequest::scale_set(1_000))
+///     .with_failure(second, hour, SimulatedFailure::Zone(Zone::new(2)))
+///     .run(&pool, 2 * hour);
+/// assert_eq!((report.interrupted, report.completed), (1, 1));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum SimulatedFailure {
     /// One replica.
     Replica(ReplicaId),
     /// All replicas of a zone.
     Zone(Zone),
 }
 
-/// A simulation of discrete events. It places on a [`Pool`] as a program does: what is simulated is the scheduler that
-/// you use, with its strategy, replicas and zones.
+/// A discrete-event simulation. It places on a [`Pool`] as a program does, so it tests your pool with its strategy,
+/// replicas and zones.
 ///
-/// Throughput grows with each replica until the replicas can do all that comes, and no further:
+/// Throughput grows with each replica until the replicas serve all arrivals:
 ///
 /// ```
 /// use std::time::Duration;
-/// use compute_gallery::model::StorageAccountType;
-/// use compute_gallery::placement::{CreationTime, PlacementPolicy, Pool, Simulation, SimulationReport};
+/// use compute_gallery::placement::{CreationTime, Pool, Simulation, SimulationReport};
 ///
 /// let run = |replicas| -> SimulationReport {
-///     let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::StandardLrs);
+///     let pool = Pool::default();
 ///     pool.resize(replicas);
-///     let simulation = Simulation::new(7, CreationTime::mean(Duration::from_secs(120)));
-///     // 1,800 an hour are 60 at once.
+///     let simulation = Simulation::new(7, CreationTime::new(Duration::from_secs(120)));
+///     // 1,800 per hour are 60 at once.
 ///     simulation.with_arrivals(1_800.0).run(&pool, Duration::from_secs(8 * 3_600))
 /// };
 /// let [one, two, four, eight] = [1, 2, 4, 8].map(run);
@@ -82,59 +120,86 @@ pub struct Simulation {
     seed: u64,
     creation: CreationTime,
     arrivals_per_hour: f64,
-    when_full: WhenFull,
-    requests: Vec<(Duration, Request)>,
-    failures: Vec<(Duration, Duration, Failure)>,
+    overflow: Overflow,
+    requests: Vec<(Duration, PlacementRequest)>,
+    failures: Vec<(Duration, Duration, SimulatedFailure)>,
 }
 
-/// What came of a simulation.
+/// The outcome of a simulation.
+///
+/// `{}` prints a summary.
+///
+/// ```
+/// use std::time::Duration;
+/// use compute_gallery::placement::{CreationTime, PlacementRequest, Pool, Simulation};
+///
+/// let pool = Pool::default();
+/// pool.resize(1);
+/// let simulation = Simulation::new(7, CreationTime::new(Duration::from_secs(60)));
+/// let report = simulation.with_request(Duration::ZERO, PlacementRequest::vm()).run(&pool, Duration::from_secs(3_600));
+/// assert_eq!((report.completed, report.wait(100)), (1, Duration::ZERO));
+/// assert!(report.to_string().starts_with("1 of 1 creations completed in "));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct SimulationReport {
-    /// The virtual time until the end, or until nothing was left to do.
+    /// The virtual time of the run.
     pub elapsed: Duration,
-    /// Creations that were asked for; a request of many VMs is one.
+    /// The creations that arrived. A request of many VMs is one.
     pub arrived: u64,
-    /// Those that were done before the end.
+    /// The creations that completed in time.
     pub completed: u64,
-    /// Those that were placed on a replica without room.
+    /// The creations on a replica without room.
     pub throttled: u64,
-    /// Those that were refused.
+    /// The creations that were refused.
     pub refused: u64,
-    /// How often one began again because its replica failed.
+    /// How often a creation started again because its replica failed.
     pub interrupted: u64,
-    /// Those that still waited at the end.
+    /// The creations that still waited at the end.
     pub waiting: u64,
-    /// The most that one replica had to do, in percent of what it can do.
+    /// The highest load of a replica, in percent of its capacity.
     pub busiest_percent: u64,
-    /// The creations that each replica, by its number, has done or had a part in.
+    /// The completed creations in which each replica, by its number, had a portion.
     pub by_replica: Vec<u64>,
-    /// From arrival to start, of those that were done; sorted.
+    /// Microseconds from arrival to start of each completed creation, ascending.
     waits: Vec<u64>,
-    /// From arrival to the end, of those that were done; sorted.
+    /// Microseconds from arrival to end of each completed creation, ascending.
     durations: Vec<u64>,
 }
 
 impl SimulationReport {
-    /// Creations that were done, for each hour.
+    /// Returns the completed creations per hour.
     pub fn per_hour(&self) -> f64 {
         let hours = self.elapsed.as_secs_f64() / 3_600.0;
         if hours > 0.0 { self.completed as f64 / hours } else { 0.0 }
     }
 
-    /// A percentile of the time from a creation's arrival to its start, of those that were done (nearest rank).
+    /// Returns a percentile of the time from arrival to start, over the completed creations (nearest rank).
     pub fn wait(&self, percentile: u32) -> Duration {
         nearest_rank(&self.waits, percentile)
     }
 
-    /// A percentile of the time from a creation's arrival to its end, of those that were done (nearest rank).
+    /// Returns a percentile of the time from arrival to end, over the completed creations (nearest rank).
     pub fn duration(&self, percentile: u32) -> Duration {
         nearest_rank(&self.durations, percentile)
     }
 
-    /// The part of the arrivals that was throttled, from 0 to 1.
+    /// Returns the throttled share of the arrivals, from 0 to 1.
     pub fn throttled_share(&self) -> f64 {
         if self.arrived == 0 { 0.0 } else { self.throttled as f64 / self.arrived as f64 }
+    }
+}
+
+impl fmt::Display for SimulationReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { arrived, completed, throttled, refused, interrupted, waiting, busiest_percent, .. } = self;
+        let (elapsed, wait) = (self.elapsed.as_secs_f64(), self.wait(95).as_secs_f64());
+        write!(
+            f,
+            "{completed} of {arrived} creations completed in {elapsed:.0} s, 95 % of them started within {wait:.0} s; "
+        )?;
+        write!(f, "{throttled} throttled, {refused} refused, {interrupted} interrupted, {waiting} waiting; ")?;
+        write!(f, "the busiest replica reached {busiest_percent} % of its capacity")
     }
 }
 
@@ -144,49 +209,49 @@ fn nearest_rank(sorted: &[u64], percentile: u32) -> Duration {
 }
 
 impl Simulation {
-    /// Draws from that seed: the same seed, the same report. Nothing arrives yet, and what finds no room waits.
+    /// Creates a simulation without arrivals. One seed gives one report. By default, creations without room wait.
     pub fn new(seed: u64, creation: CreationTime) -> Self {
         Self {
             seed,
             creation,
             arrivals_per_hour: 0.0,
-            when_full: WhenFull::Queue,
+            overflow: Overflow::Queue,
             requests: Vec::new(),
             failures: Vec::new(),
         }
     }
 
-    /// VMs arrive one by one, at random (Poisson), so many an hour on average.
+    /// Sets the mean rate of VMs that arrive one by one at random (Poisson).
     #[must_use]
     pub fn with_arrivals(mut self, per_hour: f64) -> Self {
         self.arrivals_per_hour = per_hour;
         self
     }
 
-    /// A request arrives at that time.
+    /// Adds a request that arrives at the time `at`.
     #[must_use]
-    pub fn with_request(mut self, at: Duration, request: Request) -> Self {
+    pub fn with_request(mut self, at: Duration, request: PlacementRequest) -> Self {
         self.requests.push((at, request));
         self
     }
 
-    /// Sets what happens to a creation that no replica has room for.
+    /// Sets what happens to a creation without room.
     #[must_use]
-    pub fn when_full(mut self, when_full: WhenFull) -> Self {
-        self.when_full = when_full;
+    pub fn with_overflow(mut self, overflow: Overflow) -> Self {
+        self.overflow = overflow;
         self
     }
 
-    /// A replica or a zone fails at that time, for that long. What it was doing begins again elsewhere, before all that
-    /// waits. Where failures overlap, the first that ends ends all.
+    /// Adds a failure of a replica or a zone from the time `at`, for `lasting`. Its creations start again elsewhere, ahead of
+    /// the queue. The first of overlapping failures to end ends all of them.
     #[must_use]
-    pub fn with_failure(mut self, at: Duration, lasting: Duration, failure: Failure) -> Self {
+    pub fn with_failure(mut self, at: Duration, lasting: Duration, failure: SimulatedFailure) -> Self {
         self.failures.push((at, lasting, failure));
         self
     }
 
-    /// Runs until that virtual time, or until nothing is left to do. The pool is idle again afterwards, if it was before;
-    /// replicas that had not recovered at the end are failed.
+    /// Runs until the virtual time `until`, or until nothing is left to do. It gives all its leases back. Replicas that had
+    /// not recovered at the end stay failed.
     pub fn run(&self, pool: &Pool, until: Duration) -> SimulationReport {
         let mut run = Run::new(self, pool);
         let until = micros(until);
@@ -206,20 +271,20 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// A creation that was asked for.
+/// A creation that arrived.
 #[derive(Clone, Copy, Debug)]
 struct Creation {
     arrived: u64,
-    request: Request,
+    request: PlacementRequest,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
-    /// One of those that come at random; the next one follows it.
+    /// A random arrival, which schedules the next one.
     Arrival,
     /// One of `Simulation::requests`.
-    Request(usize),
-    /// Of an attempt, which may have been interrupted.
+    Requested(usize),
+    /// The end of an attempt, unless it was interrupted.
     Done(u64),
     /// The start and the end of one of `Simulation::failures`.
     Fails(usize),
@@ -232,10 +297,10 @@ struct Run<'a> {
     pool: &'a Pool,
     random: SplitMix,
     now: u64,
-    /// By time, then by the order in which they were made: so nothing depends on the heap's own order.
+    /// By time, then by order of creation, so that nothing depends on the heap's own order.
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
     made: u64,
-    /// The attempts that are being made, with their start.
+    /// The current attempts, with their start.
     running: BTreeMap<u64, (Creation, u64, Lease)>,
     attempts: u64,
     queue: VecDeque<Creation>,
@@ -272,7 +337,7 @@ impl<'a> Run<'a> {
             most: 0,
         };
         for (index, (at, _)) in simulation.requests.iter().enumerate() {
-            run.at(micros(*at), Event::Request(index));
+            run.at(micros(*at), Event::Requested(index));
         }
         for (index, (at, lasting, _)) in simulation.failures.iter().enumerate() {
             run.at(micros(*at), Event::Fails(index));
@@ -297,10 +362,10 @@ impl<'a> Run<'a> {
     fn happens(&mut self, event: Event) {
         match event {
             Event::Arrival => {
-                self.arrives(Request::vm());
+                self.arrives(PlacementRequest::vm());
                 self.next_arrival();
             }
-            Event::Request(index) => {
+            Event::Requested(index) => {
                 if let Some((_, request)) = self.simulation.requests.get(index) {
                     self.arrives(*request);
                 }
@@ -322,24 +387,24 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn arrives(&mut self, request: Request) {
+    fn arrives(&mut self, request: PlacementRequest) {
         self.report.arrived += 1;
         let creation = Creation { arrived: self.now, request };
         let is_first = self.queue.is_empty();
-        let request = match self.simulation.when_full {
-            WhenFull::Throttle => request.or_throttled(),
+        let request = match self.simulation.overflow {
+            Overflow::Throttle => request.with_throttling(),
             _ => request,
         };
         if is_first && self.starts(Creation { request, ..creation }) {
             return;
         }
-        match self.simulation.when_full {
-            WhenFull::Refuse => self.report.refused += 1,
-            WhenFull::Queue | WhenFull::Throttle => self.queue.push_back(Creation { request, ..creation }),
+        match self.simulation.overflow {
+            Overflow::Refuse => self.report.refused += 1,
+            Overflow::Queue | Overflow::Throttle => self.queue.push_back(Creation { request, ..creation }),
         }
     }
 
-    /// Starts those that wait, up to the first that has no room.
+    /// Starts the waiting creations, up to the first without room.
     fn serve(&mut self) {
         while let Some(first) = self.queue.front() {
             if !self.starts(*first) {
@@ -354,8 +419,8 @@ impl<'a> Run<'a> {
         self.attempts += 1;
         let mean = micros(self.simulation.creation.mean) as f64 / 2.0;
         let alone = mean + self.random.exponential(mean);
-        // As slow as the slowest of its replicas, whose rate all share.
-        let loads = self.pool.loads(lease.shares().map(|share| share.replica()));
+        // As slow as its slowest replica, whose rate its creations share.
+        let loads = self.pool.loads(lease.portions().map(|portion| portion.replica()));
         let most = loads.max().unwrap_or(0);
         self.most = self.most.max(most);
         let slower = (most as f64 / self.pool.capacity() as f64).max(1.0);
@@ -369,7 +434,7 @@ impl<'a> Run<'a> {
         self.report.completed += 1;
         self.report.waits.push(started - creation.arrived);
         self.report.durations.push(self.now - creation.arrived);
-        let replicas: BTreeSet<u32> = lease.shares().map(|share| share.replica().number()).collect();
+        let replicas: BTreeSet<u32> = lease.portions().map(|portion| portion.replica().number()).collect();
         for replica in replicas {
             if let Some(count) = self.report.by_replica.get_mut(replica as usize) {
                 *count += 1;
@@ -380,8 +445,8 @@ impl<'a> Run<'a> {
     fn hit_by(&self, failure: usize) -> Vec<ReplicaId> {
         let failure = self.simulation.failures.get(failure).map(|(_, _, failure)| *failure);
         let hit = |id: ReplicaId, zone: Option<Zone>| match failure {
-            Some(Failure::Replica(failed)) => failed == id,
-            Some(Failure::Zone(failed)) => zone == Some(failed),
+            Some(SimulatedFailure::Replica(failed)) => failed == id,
+            Some(SimulatedFailure::Zone(failed)) => zone == Some(failed),
             None => false,
         };
         let replicas = self.pool.replicas();
@@ -394,7 +459,7 @@ impl<'a> Run<'a> {
         for id in &hit {
             self.pool.fail(*id).ok();
         }
-        let is_hit = |lease: &Lease| lease.shares().any(|share| hit.contains(&share.replica()));
+        let is_hit = |lease: &Lease| lease.portions().any(|portion| hit.contains(&portion.replica()));
         let lost = self.running.extract_if(.., |_, (_, _, lease)| is_hit(lease));
         let mut again: Vec<Creation> = lost.map(|(_, (creation, _, _))| creation).collect();
         self.report.interrupted += again.len() as u64;
@@ -419,26 +484,26 @@ impl<'a> Run<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::StorageAccountType;
-    use crate::placement::{PlacementPolicy, TwoChoices, erlang_c};
+    use crate::placement::erlang::erlang_c;
+    use crate::placement::strategy::TwoChoices;
 
     const HOUR: Duration = Duration::from_secs(3_600);
 
     fn pool(replicas: u32) -> Pool {
-        let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::StandardLrs);
+        let pool = Pool::default();
         for replica in 0..replicas {
-            pool.join(Some(Zone::new(1 + replica as u16 % 3)));
+            pool.add_replica(Some(Zone::new(1 + replica as u16 % 3)));
         }
         pool
     }
 
     /// Creations of two minutes.
     fn simulation(seed: u64) -> Simulation {
-        Simulation::new(seed, CreationTime::mean(Duration::from_secs(120)))
+        Simulation::new(seed, CreationTime::new(Duration::from_secs(120)))
     }
 
     #[test]
-    fn the_same_seed_has_the_same_report() {
+    fn one_seed_gives_one_report() {
         let run = |seed| {
             let pool = pool(3).with_strategy(TwoChoices::new(5));
             simulation(seed).with_arrivals(1_900.0).run(&pool, 4 * HOUR)
@@ -447,9 +512,9 @@ mod tests {
         assert_ne!(run(1), run(2));
     }
 
-    /// A replica does 600 an hour; 3,000 come. Up to 5 replicas each adds 600, the sixth adds nothing.
+    /// A replica serves 600 per hour, and 3,000 arrive. Each of 5 replicas adds 600, the sixth adds nothing.
     #[test]
-    fn throughput_is_linear_in_replicas_until_all_that_comes_is_done() {
+    fn throughput_is_linear_in_replicas_until_all_arrivals_are_served() {
         for replicas in 1..=8_u32 {
             let report = simulation(3).with_arrivals(3_000.0).run(&pool(replicas), 10 * HOUR);
             let expected = f64::from(replicas * 600).min(3_000.0);
@@ -465,9 +530,9 @@ mod tests {
         }
     }
 
-    /// The queue is what the theory says: the formula is for exponential durations, and near for ours.
+    /// The formula is exact for exponential durations, and close for the model's.
     #[test]
-    fn those_who_wait_are_as_many_as_erlang_expects() {
+    fn the_share_that_waits_is_what_erlang_expects() {
         let report = simulation(9).with_arrivals(1_600.0).run(&pool(3), 200 * HOUR);
         let waited = report.waits.iter().filter(|wait| **wait > 0).count() as f64 / report.completed as f64;
         let expected = erlang_c(60, 1_600.0 / 30.0);
@@ -475,9 +540,9 @@ mod tests {
     }
 
     #[test]
-    fn overload_is_throttled_queued_or_refused_as_the_caller_says() {
-        let run = |when_full| simulation(4).with_arrivals(2_400.0).when_full(when_full).run(&pool(3), 2 * HOUR);
-        let (queued, throttled, refused) = (run(WhenFull::Queue), run(WhenFull::Throttle), run(WhenFull::Refuse));
+    fn overload_is_throttled_queued_or_refused_as_configured() {
+        let run = |overflow| simulation(4).with_arrivals(2_400.0).with_overflow(overflow).run(&pool(3), 2 * HOUR);
+        let (queued, throttled, refused) = (run(Overflow::Queue), run(Overflow::Throttle), run(Overflow::Refuse));
         assert!(throttled.throttled_share() > 0.5 && throttled.busiest_percent > 100);
         assert!(throttled.wait(100) == Duration::ZERO && throttled.duration(50) > refused.duration(50));
         assert!(refused.refused > 0 && refused.busiest_percent <= 100 && refused.waiting == 0);
@@ -486,23 +551,23 @@ mod tests {
     }
 
     #[test]
-    fn what_a_lost_zone_was_doing_is_done_elsewhere() {
+    fn creations_of_a_lost_zone_complete_elsewhere() {
         let pool = pool(6);
         let simulation = simulation(6)
-            .with_request(Duration::ZERO, Request::vms(60))
-            .with_request(Duration::from_secs(1), Request::scale_set(1_000))
-            .with_failure(Duration::from_secs(10), HOUR, Failure::Zone(Zone::new(2)))
-            .with_failure(Duration::from_secs(20), HOUR, Failure::Replica(ReplicaId(0)));
+            .with_request(Duration::ZERO, PlacementRequest::vms(60))
+            .with_request(Duration::from_secs(1), PlacementRequest::scale_set(1_000))
+            .with_failure(Duration::from_secs(10), HOUR, SimulatedFailure::Zone(Zone::new(2)))
+            .with_failure(Duration::from_secs(20), HOUR, SimulatedFailure::Replica(ReplicaId(0)));
         let report = simulation.run(&pool, 10 * HOUR);
         assert_eq!((report.arrived, report.completed), (2, 2));
         assert!(report.interrupted >= 1);
-        assert_eq!(report.by_replica.get(1), Some(&0), "it was lost before it could do anything");
+        assert_eq!(report.by_replica.get(1), Some(&0), "it was lost before it completed anything");
         assert!(pool.replicas().iter().all(|replica| replica.load == 0 && replica.state == ReplicaState::Serving));
     }
 
     #[test]
-    fn a_guideline_burst_needs_no_waiting_on_as_many_replicas_as_are_recommended() {
-        let burst = (0..120).fold(simulation(8), |all, _| all.with_request(Duration::ZERO, Request::vm()));
+    fn a_guideline_burst_does_not_wait_on_the_recommended_replicas() {
+        let burst = (0..120).fold(simulation(8), |all, _| all.with_request(Duration::ZERO, PlacementRequest::vm()));
         let (enough, few) = (burst.run(&pool(6), 10 * HOUR), burst.run(&pool(5), 10 * HOUR));
         assert_eq!((enough.completed, enough.wait(100), enough.busiest_percent), (120, Duration::ZERO, 100));
         assert_eq!(few.completed, 120);

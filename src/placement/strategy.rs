@@ -1,74 +1,88 @@
-//! How a replica is chosen.
+//! Strategies that choose a replica, and their explanations.
 
 use std::fmt;
 
 use super::random::SplitMix;
-use super::{ReplicaId, Replicas, Request};
+use super::replica::ReplicaId;
+use super::replica_table::Candidates;
+use super::request::PlacementRequest;
 
-/// A way to choose a replica. [`LeastLoaded`] is the default and hard to beat: in one process every load is known.
+/// Chooses a replica for a request. [`LeastLoaded`] is the default and hard to beat: one process knows every load.
 ///
-/// A strategy decides between replicas that have room. Where its choice has none, the pool takes the least loaded replica
-/// instead, so that no strategy can refuse or overload while there is room.
+/// If the chosen replica has no room, the pool takes the least loaded one instead, so that no strategy can refuse or
+/// overload while there is room.
 ///
 /// ```
-/// use compute_gallery::model::StorageAccountType;
-/// use compute_gallery::placement::{Explanation, PlacementPolicy, Pool, ReplicaId, Replicas, Request, Strategy};
+/// use compute_gallery::placement::{Candidates, Explanation, PlacementRequest, Pool, ReplicaId, Strategy};
 ///
-/// /// Fills one replica after the other, so that the others can be taken away.
+/// /// Fills one replica after the other, so that the others can be removed.
 /// #[derive(Debug)]
 /// struct Pack;
 ///
 /// impl Strategy for Pack {
-///     fn choose(&mut self, replicas: &Replicas<'_>, _: &Request, why: &mut Explanation) -> Option<ReplicaId> {
-///         let chosen = replicas.iter().filter(|id| replicas.fits(*id)).max_by_key(|id| replicas.load(*id));
-///         why.because(|| "the fullest that has room".into());
+///     fn choose(&mut self, all: &Candidates<'_>, _: &PlacementRequest, why: &mut Explanation) -> Option<ReplicaId> {
+///         let chosen = all.iter().filter(|id| all.fits(*id)).max_by_key(|id| all.load(*id));
+///         why.because(|| "it is the fullest with room".into());
 ///         chosen
 ///     }
 /// }
 ///
-/// let pool = Pool::new(&PlacementPolicy::default(), StorageAccountType::StandardLrs).with_strategy(Pack);
+/// let pool = Pool::default().with_strategy(Pack);
 /// pool.resize(6);
-/// let leases: Vec<_> = (0..20).map(|_| pool.place(Request::vm())).collect::<Result<_, _>>()?;
+/// let leases: Vec<_> = (0..20).map(|_| pool.place(PlacementRequest::vm())).collect::<Result<_, _>>()?;
 /// assert!(leases.iter().all(|lease| lease.replica() == leases[0].replica()));
 /// # Ok::<(), compute_gallery::Error>(())
 /// ```
 pub trait Strategy: fmt::Debug + Send {
-    /// The replica that should serve a request, or one part of it; none to leave it to the pool. Called while the
-    /// pool is locked, so it must neither call the pool nor drop a lease of it.
-    fn choose(&mut self, replicas: &Replicas<'_>, request: &Request, why: &mut Explanation) -> Option<ReplicaId>;
+    /// Returns the replica for a request or for one part of it; `None` leaves the choice to the pool. The pool is locked
+    /// during the call: it must neither call the pool nor drop a lease of it.
+    fn choose(
+        &mut self,
+        candidates: &Candidates<'_>,
+        request: &PlacementRequest,
+        why: &mut Explanation,
+    ) -> Option<ReplicaId>;
 
-    /// Whether it always takes a least loaded replica. Many VMs are then placed at once, at a cost that does not depend
-    /// on how many they are.
+    /// Whether it always chooses a least loaded replica. The pool then places many VMs at a cost that does not depend on
+    /// their number. By default `false`.
     fn is_least_loaded(&self) -> bool {
         false
     }
 }
 
-/// Why a replica was chosen.
+/// Why a replica was chosen, or a request refused: see [`Pool::place_explained`](super::Pool::place_explained).
+///
+/// ```
+/// use compute_gallery::placement::{PlacementRequest, Pool};
+///
+/// let (refused, why) = Pool::default().place_explained(PlacementRequest::vms(2));
+/// assert!(refused.is_err());
+/// assert_eq!(why.reasons(), ["the replicas have room for 0 of 2 VMs"]);
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Explanation {
-    asked: bool,
+    recording: bool,
     reasons: Vec<String>,
 }
 
 impl Explanation {
-    /// Nobody asks: reasons are not even made.
-    pub(super) fn unasked() -> Self {
+    /// Records no reasons, and does not compute them.
+    pub(super) fn unrecorded() -> Self {
         Self::default()
     }
 
-    pub(super) fn asked() -> Self {
-        Self { asked: true, reasons: Vec::new() }
+    pub(super) fn recorded() -> Self {
+        Self { recording: true, reasons: Vec::new() }
     }
 
-    /// Adds a reason, if someone wants to know.
+    /// Adds a reason, which is computed only for an explained placement.
     pub fn because(&mut self, reason: impl FnOnce() -> String) {
-        if self.asked {
+        if self.recording {
             self.reasons.push(reason());
         }
     }
 
-    /// The reasons, in the order in which they were found.
+    /// Returns the reasons in the order of the decision.
     pub fn reasons(&self) -> &[String] {
         &self.reasons
     }
@@ -80,17 +94,32 @@ impl fmt::Display for Explanation {
     }
 }
 
-/// The replica with the least to do, by exact counts. N VMs on R replicas give each at most ceil(N/R): no other rule is
-/// better (it is join-shortest-queue with one chooser).
+/// Chooses the least loaded replica by exact counts. Each of R replicas gets at most ceil(N/R) of N VMs, which is optimal
+/// (join-shortest-queue with one chooser).
+///
+/// ```
+/// use compute_gallery::placement::{LeastLoaded, PlacementRequest, Pool};
+///
+/// let pool = Pool::default().with_strategy(LeastLoaded);
+/// pool.resize(3);
+/// let _leases: Vec<_> = (0..7).map(|_| pool.place(PlacementRequest::vm())).collect::<Result<_, _>>()?;
+/// assert_eq!(pool.replicas().iter().map(|replica| replica.load / 30).max(), Some(3));
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LeastLoaded;
 
 impl Strategy for LeastLoaded {
-    fn choose(&mut self, replicas: &Replicas<'_>, _: &Request, why: &mut Explanation) -> Option<ReplicaId> {
-        let chosen = replicas.least_loaded()?;
+    fn choose(
+        &mut self,
+        candidates: &Candidates<'_>,
+        _: &PlacementRequest,
+        why: &mut Explanation,
+    ) -> Option<ReplicaId> {
+        let chosen = candidates.least_loaded()?;
         why.because(|| {
-            let (load, capacity, others) = (replicas.load(chosen), replicas.capacity(), replicas.len());
-            format!("{chosen} has the least to do of {others}: {load} of {capacity} units")
+            let (load, capacity, others) = (candidates.load(chosen), candidates.capacity(), candidates.len());
+            format!("{chosen} is the least loaded of {others}: {load} of {capacity} units")
         });
         Some(chosen)
     }
@@ -100,19 +129,33 @@ impl Strategy for LeastLoaded {
     }
 }
 
-/// One replica after the other; those that are full are passed over, at a cost of up to one look at each.
+/// Chooses one replica after the other and skips full ones, which takes up to one step per replica.
+///
+/// ```
+/// use compute_gallery::placement::{PlacementRequest, Pool, RoundRobin};
+///
+/// let pool = Pool::default().with_strategy(RoundRobin::default());
+/// pool.resize(2);
+/// let turns = [(); 3].map(|()| pool.place(PlacementRequest::vm()).map(|lease| lease.replica().number()).ok());
+/// assert_eq!(turns, [Some(0), Some(1), Some(0)]);
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RoundRobin {
     next: usize,
 }
 
 impl Strategy for RoundRobin {
-    fn choose(&mut self, replicas: &Replicas<'_>, _: &Request, why: &mut Explanation) -> Option<ReplicaId> {
-        let count = replicas.len();
+    fn choose(
+        &mut self,
+        candidates: &Candidates<'_>,
+        _: &PlacementRequest,
+        why: &mut Explanation,
+    ) -> Option<ReplicaId> {
+        let count = candidates.len();
         for _ in 0..count {
-            let chosen = replicas.nth(self.next % count)?;
+            let chosen = candidates.nth(self.next % count)?;
             self.next = (self.next + 1) % count;
-            if replicas.fits(chosen) {
+            if candidates.fits(chosen) {
                 why.because(|| format!("it is {chosen}'s turn"));
                 return Some(chosen);
             }
@@ -122,36 +165,52 @@ impl Strategy for RoundRobin {
     }
 }
 
-/// The less loaded of two replicas that are drawn by chance. It needs no exact counts, which the pool has, and leaves
-/// some replicas about ln ln R / ln 2 VMs above the average (Mitzenmacher & Upfal, "Probability and Computing", chapter
-/// 14). For comparison, and for pools whose replicas other processes use too.
+/// Chooses the less loaded of two random replicas. Some replicas get about ln ln R / ln 2 VMs more than the average
+/// (Mitzenmacher & Upfal, "Probability and Computing", chapter 14). For comparison, and for replicas that other processes
+/// use too, whose loads this pool does not know.
+///
+/// ```
+/// use compute_gallery::placement::{PlacementRequest, Pool, TwoChoices};
+///
+/// let run = |seed| {
+///     let pool = Pool::default().with_strategy(TwoChoices::new(seed));
+///     pool.resize(10);
+///     [(); 5].map(|()| pool.place(PlacementRequest::vm()).map(|lease| lease.replica()).ok())
+/// };
+/// assert_eq!(run(7), run(7));
+/// ```
 #[derive(Clone, Debug)]
 pub struct TwoChoices {
     random: SplitMix,
 }
 
 impl TwoChoices {
-    /// Draws from that seed: the same seed, the same choices.
+    /// Creates the strategy from a seed: one seed, one sequence of draws.
     pub fn new(seed: u64) -> Self {
         Self { random: SplitMix::new(seed) }
     }
 }
 
 impl Strategy for TwoChoices {
-    fn choose(&mut self, replicas: &Replicas<'_>, _: &Request, why: &mut Explanation) -> Option<ReplicaId> {
-        let count = replicas.len();
+    fn choose(
+        &mut self,
+        candidates: &Candidates<'_>,
+        _: &PlacementRequest,
+        why: &mut Explanation,
+    ) -> Option<ReplicaId> {
+        let count = candidates.len();
         let first = self.random.below(count);
-        // Two different ones: the second is drawn from the others.
+        // The second is drawn from the others, so that they differ.
         let second = match count {
             0 | 1 => first,
             _ => (first + 1 + self.random.below(count - 1)) % count,
         };
-        let (first, second) = (replicas.nth(first)?, replicas.nth(second)?);
+        let (first, second) = (candidates.nth(first)?, candidates.nth(second)?);
         let (chosen, other) =
-            if replicas.load(first) <= replicas.load(second) { (first, second) } else { (second, first) };
+            if candidates.load(first) <= candidates.load(second) { (first, second) } else { (second, first) };
         why.because(|| {
-            let (load, other_load) = (replicas.load(chosen), replicas.load(other));
-            format!("{chosen} and {other} were drawn, with {load} and {other_load} units to do")
+            let (load, other_load) = (candidates.load(chosen), candidates.load(other));
+            format!("{chosen} and {other} were drawn, with loads of {load} and {other_load} units")
         });
         Some(chosen)
     }

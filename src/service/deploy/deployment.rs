@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::image::export::Export;
 use crate::image::random_access::RandomAccess;
 use crate::model::{ImageDefinitionId, ImageVersionId, Region, ResourceId};
-use crate::placement::{Lease, Pool, ReplicaId, Request};
+use crate::placement::{Lease, PlacementRequest, Pool, ReplicaId};
 use crate::progress::{OnProgress, Progress};
 use crate::replica::holders::Replicas;
 use crate::replica::slot::Slot;
@@ -263,7 +263,9 @@ impl Deployment {
         let placed = deployable(view, &id, &self.region)?;
         let lease = match self.replica {
             Some(_) => None,
-            None => Some(self.session.inner.pool(&id, &self.region, &placed).place(Request::vm().or_throttled())?),
+            None => Some(
+                self.session.inner.pool(&id, &self.region, &placed).place(PlacementRequest::vm().with_throttling())?,
+            ),
         };
         let chosen = lease.as_ref().map(Lease::replica).or(self.replica).map_or(0, |replica| replica.number());
         let replicas = Replicas::new(self.slots(view, &id, chosen, &placed)?);

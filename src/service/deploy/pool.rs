@@ -61,8 +61,8 @@ impl Inner {
     /// The replicas of an image in a region and what they are doing, kept for this process.
     pub(crate) fn pool(&self, image: &ResourceId, region: &Region, place: &Deployable) -> Pool {
         let new = || match image {
-            ResourceId::ManagedImage(_) => Pool::of_managed_image(&self.placement_policy, place.account),
-            _ => Pool::new(&self.placement_policy, place.account),
+            ResourceId::ManagedImage(_) => Pool::of_managed_image(&self.placement_policy, &self.limits, place.account),
+            _ => Pool::new(&self.placement_policy, &self.limits, place.account),
         };
         let pool = self.pools.of(&self.catalog.snapshot(), image, region, new);
         // It may have been another number before.

@@ -174,6 +174,28 @@ impl GalleryServiceBuilder {
         self
     }
 
+    /// Sets the limits, the placement policy and the regions of Azure Compute Gallery as of 2026, in place of the original
+    /// Shared Image Gallery's. Call [`limits`](Self::limits), [`placement_policy`](Self::placement_policy) and
+    /// [`region_catalog`](Self::region_catalog) after it to change one of them.
+    ///
+    /// ```
+    /// use compute_gallery::GalleryService;
+    /// use compute_gallery::model::Limits;
+    /// use compute_gallery::store::MemoryStore;
+    ///
+    /// # futures::executor::block_on(async {
+    /// let fewer = Limits::azure_2026().with_galleries(10);
+    /// let builder = GalleryService::builder().azure_2026().limits(fewer);
+    /// builder.store(MemoryStore::new()).allow_all().create().await?;
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn azure_2026(self) -> Self {
+        self.limits(Limits::azure_2026())
+            .placement_policy(PlacementPolicy::azure_2026())
+            .region_catalog(RegionCatalog::azure_2026())
+    }
+
     /// Where blocking work runs, and how much of it at once.
     pub fn workers(mut self, workers: Workers) -> Self {
         self.workers = workers;

@@ -1,88 +1,23 @@
-//! The replicas of one version in one region: where they are, whether they serve, what each is doing.
-
-use std::fmt;
+//! The replicas of a pool with their loads, and a strategy's view of them.
 
 use super::buckets::Buckets;
-
-/// A replica's number in its pool, from 0 in the order in which they joined. It is never given to another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ReplicaId(pub(super) u32);
-
-impl ReplicaId {
-    /// The number.
-    pub fn number(self) -> u32 {
-        self.0
-    }
-}
-
-impl fmt::Display for ReplicaId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "replica {}", self.0)
-    }
-}
-
-/// An availability zone of a region, by its number: 1, 2 or 3 in Azure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Zone(u16);
-
-impl Zone {
-    /// The zone of that number.
-    pub fn new(number: u16) -> Self {
-        Self(number)
-    }
-
-    /// The number.
-    pub fn number(self) -> u16 {
-        self.0
-    }
-}
-
-impl fmt::Display for Zone {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "zone {}", self.0)
-    }
-}
-
-/// Whether a replica takes new creations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReplicaState {
-    /// It does.
-    Serving,
-    /// It finishes what it has and takes nothing new.
-    Draining,
-    /// It is lost, and what it was doing with it.
-    Failed,
-}
-
-/// What a replica is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ReplicaStatus {
-    /// Which it is.
-    pub id: ReplicaId,
-    /// Where it is, where that is known.
-    pub zone: Option<Zone>,
-    /// Whether it takes new creations.
-    pub state: ReplicaState,
-    /// The units that are leased; a replica that is full has [`Pool::capacity`](super::Pool::capacity).
-    pub load: u64,
-}
+use super::replica::{ReplicaId, ReplicaState, ReplicaStatus, Zone};
 
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct ReplicaTable {
     replicas: Vec<Replica>,
     members: Vec<Member>,
     zones: Vec<ZoneLoads>,
     generation: u64,
 }
 
-/// What every placement reads and writes of a replica.
+/// The part of a replica that every placement reads and writes.
 #[derive(Clone, Copy, Debug)]
 struct Replica {
     load: u64,
-    /// In its bucket.
+    /// Its index in its bucket.
     position: u32,
-    /// Of `Table::zones`.
+    /// Its index in `ReplicaTable::zones`.
     zone: u16,
     serving: bool,
 }
@@ -91,11 +26,11 @@ struct Replica {
 #[derive(Clone, Copy, Debug)]
 struct Member {
     state: ReplicaState,
-    /// In `ZoneLoads::serving`.
+    /// Its index in `ZoneLoads::serving`.
     position: usize,
 }
 
-/// The replicas of one zone that serve.
+/// The serving replicas of one zone.
 #[derive(Debug)]
 struct ZoneLoads {
     zone: Option<Zone>,
@@ -104,12 +39,12 @@ struct ZoneLoads {
     load: u64,
 }
 
-impl Table {
+impl ReplicaTable {
     pub(super) fn new() -> Self {
         Self { replicas: Vec::new(), members: Vec::new(), zones: Vec::new(), generation: 0 }
     }
 
-    pub(super) fn join(&mut self, zone: Option<Zone>) -> ReplicaId {
+    pub(super) fn add_replica(&mut self, zone: Option<Zone>) -> ReplicaId {
         let id = ReplicaId(self.replicas.len() as u32);
         let index = self.zones.iter().position(|loads| loads.zone == zone).unwrap_or_else(|| {
             self.zones.push(ZoneLoads { zone, buckets: Buckets::new(), serving: Vec::new(), load: 0 });
@@ -121,7 +56,7 @@ impl Table {
         id
     }
 
-    /// Whether there is such a replica.
+    /// Returns whether the replica exists.
     pub(super) fn set_state(&mut self, id: ReplicaId, state: ReplicaState) -> bool {
         let index = id.0 as usize;
         let (Some(replica), Some(member)) = (self.replicas.get_mut(index), self.members.get_mut(index)) else {
@@ -215,7 +150,7 @@ impl Table {
         best.map(|(_, replica)| ReplicaId(replica))
     }
 
-    /// The loads of the serving replicas, rising in each zone, with the replicas that have them.
+    /// The loads of the serving replicas, ascending in each zone, each with its replicas.
     pub(super) fn levels(&self) -> impl Iterator<Item = (u64, &[u32])> {
         self.zones.iter().flat_map(|zone| zone.buckets.levels())
     }
@@ -231,34 +166,54 @@ impl Table {
         .collect()
     }
 
-    /// The replicas as a strategy sees them.
+    /// The view for a strategy that places `units`.
     #[inline]
-    pub(super) fn view(&self, units: u64, capacity: u64) -> Replicas<'_> {
-        Replicas { table: self, zones: &self.zones, units, capacity }
+    pub(super) fn view(&self, units: u64, capacity: u64) -> Candidates<'_> {
+        Candidates { table: self, zones: &self.zones, units, capacity }
     }
 }
 
 /// The replicas that a [`Strategy`](super::Strategy) chooses between: those that serve, in all zones or in one.
+///
+/// ```
+/// use compute_gallery::placement::{Candidates, Explanation, PlacementRequest, Pool, ReplicaId, Strategy, Zone};
+///
+/// /// Avoids zone 1 while another zone has room.
+/// #[derive(Debug)]
+/// struct AvoidZone1;
+///
+/// impl Strategy for AvoidZone1 {
+///     fn choose(&mut self, all: &Candidates<'_>, _: &PlacementRequest, _: &mut Explanation) -> Option<ReplicaId> {
+///         let others = all.zones().filter(|zone| *zone != Zone::new(1));
+///         others.filter_map(|zone| all.in_zone(zone).least_loaded()).find(|id| all.fits(*id))
+///     }
+/// }
+///
+/// let pool = Pool::default().with_strategy(AvoidZone1);
+/// let [_, second] = [1, 2].map(|zone| pool.add_replica(Some(Zone::new(zone))));
+/// assert_eq!(pool.place(PlacementRequest::vm())?.replica(), second);
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
-pub struct Replicas<'a> {
-    table: &'a Table,
+pub struct Candidates<'a> {
+    table: &'a ReplicaTable,
     zones: &'a [ZoneLoads],
     units: u64,
     capacity: u64,
 }
 
-impl<'a> Replicas<'a> {
-    /// How many there are.
+impl<'a> Candidates<'a> {
+    /// Returns the number of candidates.
     pub fn len(&self) -> usize {
         self.zones.iter().map(|zone| zone.serving.len()).sum()
     }
 
-    /// Whether there is none.
+    /// Whether no replica serves here.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// One of them, by its place from 0 to [`len`](Self::len); the order changes only when replicas come or go.
+    /// Returns the candidate at `index`, from 0 to below [`len`](Self::len). The order changes only when replicas come or go.
     pub fn nth(&self, mut index: usize) -> Option<ReplicaId> {
         for zone in self.zones {
             match zone.serving.get(index) {
@@ -269,45 +224,45 @@ impl<'a> Replicas<'a> {
         None
     }
 
-    /// All of them, in the order of [`nth`](Self::nth).
+    /// Iterates over the candidates in the order of [`nth`](Self::nth).
     pub fn iter(&self) -> impl Iterator<Item = ReplicaId> + use<'a> {
         self.zones.iter().flat_map(|zone| zone.serving.iter().map(|replica| ReplicaId(*replica)))
     }
 
-    /// Whether that replica is one of them.
+    /// Whether the replica is a candidate.
     pub fn contains(&self, id: ReplicaId) -> bool {
         let Some(replica) = self.table.replicas.get(id.0 as usize) else { return false };
         let Some(zone) = self.table.zones.get(replica.zone as usize) else { return false };
         replica.serving && self.zones.iter().any(|other| other.zone == zone.zone)
     }
 
-    /// What a replica has to do, in units.
+    /// Returns the load of a replica in units.
     pub fn load(&self, id: ReplicaId) -> u64 {
         self.table.load(id).unwrap_or(u64::MAX)
     }
 
-    /// What all of them have to do, in units.
+    /// Returns the load of all candidates in units.
     pub fn total_load(&self) -> u64 {
         self.zones.iter().map(|zone| zone.load).sum()
     }
 
-    /// What is to be placed, in units.
+    /// Returns the size of the part to place, in units.
     pub fn units(&self) -> u64 {
         self.units
     }
 
-    /// What a replica can do at once, in units.
+    /// Returns the capacity of one replica in units.
     pub fn capacity(&self) -> u64 {
         self.capacity
     }
 
-    /// Whether a replica has room for what is to be placed.
+    /// Whether a replica has room for the part to place.
     #[inline]
     pub fn fits(&self, id: ReplicaId) -> bool {
         self.load(id).saturating_add(self.units) <= self.capacity
     }
 
-    /// A replica with the least load, found in constant time.
+    /// Returns a candidate with the least load, in constant time.
     #[inline]
     pub fn least_loaded(&self) -> Option<ReplicaId> {
         let least = match self.zones {
@@ -317,24 +272,24 @@ impl<'a> Replicas<'a> {
         least.map(|(_, replica)| ReplicaId(replica))
     }
 
-    /// The zones that have replicas here.
+    /// Iterates over the zones with candidates.
     pub fn zones(&self) -> impl Iterator<Item = Zone> + use<'a> {
         self.zones.iter().filter(|zone| !zone.serving.is_empty()).filter_map(|zone| zone.zone)
     }
 
-    /// Those in one zone.
+    /// Returns the candidates in `zone`.
     pub fn in_zone(&self, zone: Zone) -> Self {
         let zones = self.zones.iter().position(|loads| loads.zone == Some(zone));
         let zones = zones.and_then(|index| self.zones.get(index..=index)).unwrap_or_default();
         Self { zones, ..*self }
     }
 
-    /// Those in all zones.
-    pub fn everywhere(&self) -> Self {
+    /// Returns the serving replicas of all zones.
+    pub fn in_all_zones(&self) -> Self {
         Self { zones: &self.table.zones, ..*self }
     }
 
-    /// A number that changes when replicas come or go, for what a strategy derives from them.
+    /// Returns a number that changes when replicas come or go: a strategy's cache is valid as long as it is equal.
     pub fn generation(&self) -> u64 {
         self.table.generation
     }
