@@ -1,7 +1,7 @@
 //! Reading a request's body: everything that is wrong with it at once, each problem with the path of its value.
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Problem, Result};
@@ -147,21 +147,3 @@ macro_rules! from_body {
 pub(super) use from_body;
 
 from_body_by!(plain: String, bool, u32, u64);
-
-/// The body of a request that creates a resource: all but its id, which is the request's address.
-#[derive(Serialize)]
-pub(super) struct Body<P> {
-    pub(super) location: super::Region,
-    #[serde(skip_serializing_if = "super::Tags::is_empty")]
-    pub(super) tags: super::Tags,
-    pub(super) properties: P,
-}
-
-impl<P: FromBody> FromBody for Body<P> {
-    fn from_body(path: &str, value: &Value) -> Result<Self> {
-        let mut fields = Fields::of(path, value)?;
-        let (location, tags, properties) =
-            (fields.required("location"), fields.default("tags"), fields.required("properties"));
-        fields.end(location.zip(properties).map(|(location, properties)| Self { location, tags, properties }))
-    }
-}

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::body::{from_body, from_body_by};
-use super::{SubscriptionId, serde_as_text};
+use super::name::SubscriptionId;
+use super::text::serde_as_text;
 use crate::error::{Error, Problem, Result};
 
 /// The keys that a region's replicas are said to be encrypted with. Kept for the host: the gallery itself leaves

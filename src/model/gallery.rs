@@ -3,10 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::body::from_body;
+use super::region::Region;
 use super::resource::{resource, updatable};
+use super::resource_id::GalleryId;
 use super::sharing_profile::{SharingPermissions, SharingProfile};
 use super::soft_delete_policy::SoftDeletePolicy;
-use super::{GalleryId, Region, Tags};
+use super::tags::Tags;
 
 /// A gallery: a repository of image definitions.
 ///

@@ -4,9 +4,12 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::body::{from_body, from_body_by};
-use super::recommended::RecommendedMachine;
+use super::image_identifier::ImageIdentifier;
+use super::recommended_machine::RecommendedMachine;
+use super::region::Region;
 use super::resource::{NoMore, resource, updatable};
-use super::{ImageDefinitionId, ImageIdentifier, Region, Tags};
+use super::resource_id::ImageDefinitionId;
+use super::tags::Tags;
 use crate::error::{Error, Problem};
 
 /// The operating system.

@@ -2,11 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::body::{Body, Fields, FromBody, from_body};
-use super::resource::{NoMore, resource, updatable};
+use super::body::{Fields, FromBody, from_body};
+use super::publishing_profile::PublishingProfile;
+use super::region::Region;
+use super::resource::{Body, NoMore, resource, updatable};
+use super::resource_id::ImageVersionId;
+use super::safety_profile::SafetyProfile;
 use super::security_profile::SecurityProfile;
+use super::storage_profile::StorageProfile;
+use super::tags::Tags;
 use super::version_source::{SourceJson, StorageJson, VersionSource, one_source};
-use super::{ImageVersionId, PublishingProfile, Region, SafetyProfile, StorageProfile, Tags};
 use crate::error::{Error, Result};
 
 const TARGET_REGIONS: &str = "galleryImageVersion.properties.publishingProfile.targetRegions";

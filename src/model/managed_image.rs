@@ -3,8 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::body::from_body;
+use super::image_definition::{HyperVGeneration, OsState, OsType};
+use super::region::Region;
 use super::resource::{NoMore, resource};
-use super::{HyperVGeneration, ManagedImageId, OsState, OsType, Region, StorageProfile, Tags};
+use super::storage_profile::StorageProfile;
+use super::tags::Tags;
+use super::top_level_id::ManagedImageId;
 
 /// A managed image: a copy of a generalized VM's disks, usable alone or to make image versions from.
 #[derive(Clone, Debug, PartialEq, Eq)]

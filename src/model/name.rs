@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::serde_as_text;
+use super::text::serde_as_text;
 use crate::error::{Error, ErrorKind, Problem, Result};
 
 fn is_alphanumeric(byte: Option<u8>) -> bool {

@@ -8,12 +8,14 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::body::{FromBody, from_body, from_body_by, located, plain};
-use super::{EncryptionImages, Region};
+use super::encryption::EncryptionImages;
+use super::limits::Limits;
+use super::region::Region;
 use crate::error::{Error, Problem, Result};
 
 const TARGET: &str = "galleryImageVersion.properties.publishingProfile.targetRegions";
 
-/// How many replicas: at least one, and as many as the service's [`Limits`](super::Limits) allow: up to 100, where
+/// How many replicas: at least one, and as many as the service's [`Limits`](super::limits::Limits) allow: up to 100, where
 /// nothing else is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
@@ -34,9 +36,7 @@ impl TryFrom<u32> for ReplicaCount {
 
     fn try_from(count: u32) -> Result<Self> {
         match count {
-            0 => {
-                Err(Error::new(out_of_range("regionalReplicaCount", 0, super::Limits::default().replicas_per_region())))
-            }
+            0 => Err(Error::new(out_of_range("regionalReplicaCount", 0, Limits::default().replicas_per_region()))),
             _ => Ok(Self(count)),
         }
     }

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Region, StorageAccountType, SubscriptionId};
+use super::name::SubscriptionId;
+use super::publishing_profile::StorageAccountType;
+use super::region::Region;
 use crate::error::{ErrorKind, Problem, Result};
 
 /// A group of regions; a version never leaves its own.

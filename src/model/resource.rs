@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Region, Tags};
+use super::body::{Fields, FromBody};
+use super::region::Region;
+use super::tags::Tags;
 use crate::error::{Error, Result};
 
 /// A resource as it is read.
@@ -48,6 +50,24 @@ pub(super) struct WrittenProperties<'a, P, R> {
     pub(super) read_only: R,
     #[serde(rename = "provisioningState")]
     pub(super) provisioning_state: &'static str,
+}
+
+/// The body of a request that creates a resource: all but its id, which is the request's address.
+#[derive(Serialize)]
+pub(super) struct Body<P> {
+    pub(super) location: Region,
+    #[serde(skip_serializing_if = "Tags::is_empty")]
+    pub(super) tags: Tags,
+    pub(super) properties: P,
+}
+
+impl<P: FromBody> FromBody for Body<P> {
+    fn from_body(path: &str, value: &Value) -> Result<Self> {
+        let mut fields = Fields::of(path, value)?;
+        let (location, tags, properties) =
+            (fields.required("location"), fields.default("tags"), fields.required("properties"));
+        fields.end(location.zip(properties).map(|(location, properties)| Self { location, tags, properties }))
+    }
 }
 
 /// A JSON merge patch (RFC 7396): objects are merged, null removes, all else replaces.
@@ -190,8 +210,8 @@ macro_rules! resource {
 
             fn assemble(
                 id: $id,
-                location: $crate::model::Region,
-                tags: $crate::model::Tags,
+                location: $crate::model::region::Region,
+                tags: $crate::model::tags::Tags,
                 properties: $properties,
             ) -> $crate::error::Result<Self> {
                 let resource = Self { id, location, tags, properties };
@@ -206,18 +226,18 @@ macro_rules! resource {
             }
 
             /// The region that it is managed in.
-            pub fn location(&self) -> &$crate::model::Region {
+            pub fn location(&self) -> &$crate::model::region::Region {
                 &self.location
             }
 
             /// Its tags.
-            pub fn tags(&self) -> &$crate::model::Tags {
+            pub fn tags(&self) -> &$crate::model::tags::Tags {
                 &self.tags
             }
 
             /// Sets the tags.
             #[must_use]
-            pub fn with_tags(mut self, tags: $crate::model::Tags) -> Self {
+            pub fn with_tags(mut self, tags: $crate::model::tags::Tags) -> Self {
                 self.tags = tags;
                 self
             }
@@ -228,7 +248,8 @@ macro_rules! resource {
             ///
             /// `Invalid`, with everything that is wrong, each problem with the path of its property.
             pub fn from_body(id: $id, body: &serde_json::Value) -> $crate::error::Result<Self> {
-                use $crate::model::body::{Body, FromBody};
+                use $crate::model::body::FromBody;
+                use $crate::model::resource::Body;
                 let Body { location, tags, properties } = Body::<$properties>::from_body(Self::TARGET, body)?;
                 Self::assemble(id, location, tags, properties)
             }
@@ -245,7 +266,7 @@ macro_rules! resource {
             /// The body of the request that creates it.
             pub fn body(&self) -> serde_json::Value {
                 let Self { location, tags, properties, .. } = self.clone();
-                let body = $crate::model::body::Body { location, tags, properties };
+                let body = $crate::model::resource::Body { location, tags, properties };
                 serde_json::to_value(body).unwrap_or_default()
             }
 

@@ -4,11 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::body::from_body_by;
-use super::serde_as_text;
-use super::{
-    DiskId, GalleryName, ImageName, ManagedImageId, ResourceGroupName, SnapshotId, StorageAccountId, SubscriptionId,
-    VersionNumber, VirtualMachineId,
-};
+use super::name::{GalleryName, ImageName, ResourceGroupName, SubscriptionId};
+use super::text::serde_as_text;
+use super::top_level_id::{DiskId, ManagedImageId, SnapshotId, StorageAccountId, VirtualMachineId};
+use super::version_number::VersionNumber;
 use crate::error::{Error, Problem, Result};
 
 /// The id of a gallery: `/subscriptions/…/resourceGroups/…/providers/Microsoft.Compute/galleries/…`.
@@ -161,7 +160,7 @@ struct Segments<'a> {
 }
 
 /// Makes an id of a kind that lies in a resource group by itself.
-type FlatKind = fn(SubscriptionId, ResourceGroupName, ImageName) -> ResourceId;
+type TopLevelKind = fn(SubscriptionId, ResourceGroupName, ImageName) -> ResourceId;
 
 impl<'a> Segments<'a> {
     fn wrong(&self, what: &str) -> Error {
@@ -183,17 +182,17 @@ impl<'a> Segments<'a> {
     }
 
     /// Takes the provider and name of a kind that lies in a resource group by itself, if they come next.
-    fn flat_kind(&mut self) -> Option<FlatKind> {
+    fn top_level_kind(&mut self) -> Option<TopLevelKind> {
         let mut ahead = self.rest.clone();
         let (provider, next) = (ahead.next()?, ahead.next()?);
-        let kinds: [(&str, &str, FlatKind); 5] = [
+        let kinds: [(&str, &str, TopLevelKind); 5] = [
             ("Microsoft.Compute", "images", |a, b, c| ManagedImageId::new(a, b, c).into()),
             ("Microsoft.Compute", "snapshots", |a, b, c| SnapshotId::new(a, b, c).into()),
             ("Microsoft.Compute", "disks", |a, b, c| DiskId::new(a, b, c).into()),
             ("Microsoft.Compute", "virtualMachines", |a, b, c| VirtualMachineId::new(a, b, c).into()),
             ("Microsoft.Storage", "storageAccounts", |a, b, c| StorageAccountId::new(a, b, c).into()),
         ];
-        let is = |(of, name, _): &(&str, &str, FlatKind)| {
+        let is = |(of, name, _): &(&str, &str, TopLevelKind)| {
             provider.eq_ignore_ascii_case(of) && next.eq_ignore_ascii_case(name)
         };
         let (_, _, kind) = kinds.into_iter().find(is)?;
@@ -232,9 +231,9 @@ impl FromStr for ResourceId {
         segments.literal("resourceGroups")?;
         let resource_group = segments.value("resource group")?;
         segments.literal("providers")?;
-        if let Some(flat) = segments.flat_kind() {
+        if let Some(kind) = segments.top_level_kind() {
             let name = segments.value("name")?;
-            let id = flat(subscription, resource_group, name);
+            let id = kind(subscription, resource_group, name);
             return segments.end("name").map(|()| id);
         }
         segments.literal("Microsoft.Compute")?;

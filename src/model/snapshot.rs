@@ -3,8 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::body::from_body;
+use super::image_definition::{HyperVGeneration, OsType};
+use super::region::Region;
 use super::resource::{NoMore, resource};
-use super::{HyperVGeneration, OsType, Region, SnapshotId, Tags};
+use super::tags::Tags;
+use super::top_level_id::SnapshotId;
 
 /// A snapshot: a copy of one disk, with an operating system or without.
 #[derive(Clone, Debug, PartialEq, Eq)]

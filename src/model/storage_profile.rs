@@ -3,20 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::body::{FromBody, located};
+use super::host_caching::HostCaching;
 use super::version_source::{DiskJson, StorageJson, VersionSource, lun_problems};
 use crate::error::{Error, Result};
-
-/// How a host caches a disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum HostCaching {
-    /// Not.
-    #[default]
-    None,
-    /// Reads.
-    ReadOnly,
-    /// Reads and writes.
-    ReadWrite,
-}
 
 /// The OS disk.
 ///

@@ -5,7 +5,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
-use super::serde_as_text;
+use super::text::serde_as_text;
 use crate::error::{Error, Problem, Result};
 
 /// `Major.Minor.Patch`, each from 0 to 2147483647; no pre-release, no build. Ordered numerically.

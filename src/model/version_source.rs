@@ -5,10 +5,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::body::{from_body, from_body_by};
-use super::{
-    DiskId, HostCaching, ImageVersionId, ManagedImageId, ResourceId, SnapshotId, StorageAccountId, VirtualMachineId,
-};
+use super::body::from_body;
+use super::host_caching::HostCaching;
+use super::resource_id::{ImageVersionId, ResourceId};
+use super::top_level_id::{DiskId, ManagedImageId, SnapshotId, StorageAccountId, VirtualMachineId};
 use crate::error::{Error, Problem, Result};
 
 const TARGET: &str = "galleryImageVersion.properties.storageProfile";
@@ -192,8 +192,6 @@ pub(super) struct DiskJson {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) host_caching: Option<HostCaching>,
 }
-
-from_body_by!(plain: HostCaching);
 
 from_body!(StorageJson {
     optional source: "source",

@@ -8,8 +8,7 @@ use super::session::Session;
 use crate::access::Action;
 use crate::catalog::{Event, State, VersionRecord};
 use crate::error::Problem;
-use crate::model::resource::differences;
-use crate::model::{Gallery, GalleryId, ImageDefinition, ImageVersion, ImageVersionId};
+use crate::model::{Gallery, GalleryId, ImageDefinition, ImageVersion, ImageVersionId, differences};
 
 impl Session {
     /// Creates a gallery. Creating again what exists with the same properties succeeds and changes nothing.

@@ -12,11 +12,10 @@ use super::authorize::Rights;
 use super::parts::Parts;
 use crate::catalog::{State, VersionRecord};
 use crate::error::{ErrorKind, Problem};
-use crate::model::resource::differences;
 use crate::model::{
     DiskEncryptionSetId, EncryptionImages, Gallery, HyperVGeneration, ImageDefinition, ImageVersion, ImageVersionId,
     PublishingProfile, Region, ReplicationMode, ResourceId, SharingPermissions, SharingProfile, StorageProfile,
-    SubscriptionId, out_of_range,
+    SubscriptionId, differences, out_of_range,
 };
 
 /// The code of an update that would take a version out of a region against its safety profile.

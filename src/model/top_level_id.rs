@@ -1,8 +1,8 @@
-//! Ids of what lies in a resource group by itself: managed images, snapshots, disks, VMs, storage accounts.
+//! Ids of resources that lie right in a resource group: managed images, snapshots, disks, VMs, storage accounts.
 
-use super::{ImageName, ResourceGroupName, SubscriptionId};
+use super::name::{ImageName, ResourceGroupName, SubscriptionId};
 
-macro_rules! flat_id {
+macro_rules! top_level_id {
     ($(#[$doc:meta])* $name:ident, $kind:literal) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,27 +44,27 @@ macro_rules! flat_id {
     };
 }
 
-flat_id! {
+top_level_id! {
     /// The id of a managed image: `/subscriptions/…/resourceGroups/…/providers/Microsoft.Compute/images/…`.
     ManagedImageId, "Microsoft.Compute/images"
 }
 
-flat_id! {
+top_level_id! {
     /// The id of a snapshot: `/subscriptions/…/resourceGroups/…/providers/Microsoft.Compute/snapshots/…`.
     SnapshotId, "Microsoft.Compute/snapshots"
 }
 
-flat_id! {
+top_level_id! {
     /// The id of a managed disk: `/subscriptions/…/resourceGroups/…/providers/Microsoft.Compute/disks/…`.
     DiskId, "Microsoft.Compute/disks"
 }
 
-flat_id! {
+top_level_id! {
     /// The id of a VM: `/subscriptions/…/resourceGroups/…/providers/Microsoft.Compute/virtualMachines/…`.
     VirtualMachineId, "Microsoft.Compute/virtualMachines"
 }
 
-flat_id! {
+top_level_id! {
     /// The id of a storage account: `/subscriptions/…/resourceGroups/…/providers/Microsoft.Storage/storageAccounts/…`.
     StorageAccountId, "Microsoft.Storage/storageAccounts"
 }
