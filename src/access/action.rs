@@ -1,11 +1,10 @@
 //! What can be allowed: Azure's action strings.
 
 use std::fmt;
-use std::str::FromStr;
-
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::model::text_newtype;
 
 macro_rules! actions {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
@@ -117,26 +116,30 @@ impl ActionSet {
     }
 }
 
-/// An action string in which each `*` stands for any text, also over several segments; compared without case.
-///
-/// ```
-/// use compute_gallery::access::ActionPattern;
-///
-/// let read: ActionPattern = "*/read".parse()?;
-/// assert!(read.matches("Microsoft.Compute/galleries/images/READ"));
-/// assert!(!read.matches("Microsoft.Compute/galleries/write"));
-/// # Ok::<(), compute_gallery::Error>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct ActionPattern(String);
+text_newtype! {
+    /// An action string in which each `*` stands for any text, also over several segments; compared without case.
+    ///
+    /// ```
+    /// use compute_gallery::access::ActionPattern;
+    ///
+    /// let read: ActionPattern = "*/read".parse()?;
+    /// assert!(read.matches("Microsoft.Compute/galleries/images/READ"));
+    /// assert!(!read.matches("Microsoft.Compute/galleries/write"));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
+    ActionPattern, read_pattern
+}
+
+fn read_pattern(text: &str) -> Result<Arc<str>> {
+    let plain = |char: char| char.is_ascii_alphanumeric() || matches!(char, '.' | '/' | '*' | '_' | '-');
+    if text.is_empty() || text.len() > 256 || !text.chars().all(plain) {
+        let rule = "an action is like `Microsoft.Compute/galleries/read`, with `*` for any text";
+        return Err(Error::invalid("roleDefinition.actions", format!("`{}`: {rule}", text.escape_debug())));
+    }
+    Ok(text.into())
+}
 
 impl ActionPattern {
-    /// The pattern.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
     /// Whether it matches an action string.
     pub fn matches(&self, action: &str) -> bool {
         let (pattern, action) = (self.0.to_ascii_lowercase(), action.to_ascii_lowercase());
@@ -151,33 +154,6 @@ impl ActionPattern {
             }
         }
         rest.ends_with(last)
-    }
-}
-
-impl FromStr for ActionPattern {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let plain = |char: char| char.is_ascii_alphanumeric() || matches!(char, '.' | '/' | '*' | '_' | '-');
-        if text.is_empty() || text.len() > 256 || !text.chars().all(plain) {
-            let rule = "an action is like `Microsoft.Compute/galleries/read`, with `*` for any text";
-            return Err(Error::invalid("roleDefinition.actions", format!("`{}`: {rule}", text.escape_debug())));
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl TryFrom<String> for ActionPattern {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<ActionPattern> for String {
-    fn from(pattern: ActionPattern) -> Self {
-        pattern.0
     }
 }
 

@@ -1,57 +1,34 @@
 //! Roles: which actions they allow.
 
-use std::fmt;
-use std::str::FromStr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
 use super::action::{Action, ActionPattern, ActionSet};
 use super::scope::AccessScope;
 use crate::error::{Error, Problem, Result};
+use crate::model::text_newtype;
 
-/// The id of a role: one of Azure's for a built-in role, any text without `/` for a role of yours. Compared without case.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct RoleId(String);
-
-impl RoleId {
-    /// The id, in lower case.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+text_newtype! {
+    /// The id of a role, in lower case: one of Azure's for a built-in role, any text of 1 to 128 bytes without `/` for a custom
+    /// role.
+    ///
+    /// ```
+    /// use compute_gallery::access::{BuiltInRole, RoleId};
+    ///
+    /// assert_eq!("Publisher".parse::<RoleId>()?.as_str(), "publisher");
+    /// assert_eq!(BuiltInRole::Reader.id(), "ACDD72A7-3385-48EF-BD42-F606FBA81AE7".parse()?);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
+    RoleId, read_id
 }
 
-impl FromStr for RoleId {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        if text.is_empty() || text.len() > 128 || text.chars().any(|char| char.is_control() || char == '/') {
-            let rule = "a role's id has 1 to 128 characters, no `/` and no control character";
-            return Err(Error::invalid("roleDefinition.id", format!("`{}`: {rule}", text.escape_debug())));
-        }
-        Ok(Self(text.to_ascii_lowercase()))
+fn read_id(text: &str) -> Result<Arc<str>> {
+    if text.is_empty() || text.len() > 128 || text.chars().any(|char| char.is_control() || char == '/') {
+        let rule = "a role's id has 1 to 128 characters, no `/` and no control character";
+        return Err(Error::invalid("roleDefinition.id", format!("`{}`: {rule}", text.escape_debug())));
     }
-}
-
-impl TryFrom<String> for RoleId {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<RoleId> for String {
-    fn from(id: RoleId) -> Self {
-        id.0
-    }
-}
-
-impl fmt::Display for RoleId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+    Ok(text.to_ascii_lowercase().into())
 }
 
 /// A role: what it allows, and where it may be assigned.
@@ -295,7 +272,7 @@ impl BuiltInRole {
 
     /// Its id.
     pub fn id(self) -> RoleId {
-        RoleId(self.table().1.to_owned())
+        RoleId(self.table().1.into())
     }
 
     /// The role.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::body::{from_body, from_body_by};
 use super::name::SubscriptionId;
-use super::text::serde_as_text;
+use super::text::{from_text, serde_as_text};
 use crate::error::{Error, Problem, Result};
 
 /// The keys that a region's replicas are said to be encrypted with. Kept for the host: the gallery itself leaves
@@ -134,4 +134,5 @@ impl fmt::Display for DiskEncryptionSetId {
 }
 
 serde_as_text!(DiskEncryptionSetId);
+from_text!(DiskEncryptionSetId);
 from_body_by!(text: DiskEncryptionSetId);

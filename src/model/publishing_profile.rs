@@ -11,6 +11,7 @@ use super::body::{FromBody, from_body, from_body_by, located, plain};
 use super::encryption::EncryptionImages;
 use super::limits::Limits;
 use super::region::Region;
+use super::text::from_text;
 use crate::error::{Error, Problem, Result};
 
 const TARGET: &str = "galleryImageVersion.properties.publishingProfile.targetRegions";
@@ -25,6 +26,26 @@ impl ReplicaCount {
     /// One replica.
     pub const ONE: Self = Self(1);
 
+    /// Returns a count of `replicas`.
+    ///
+    /// ```
+    /// use compute_gallery::model::ReplicaCount;
+    ///
+    /// assert_eq!(ReplicaCount::new(3)?.get(), 3);
+    /// assert!(ReplicaCount::new(0).unwrap_err().to_string().contains("must be between '1' and '100'"));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for 0: a region without a replica is not a target region.
+    pub fn new(replicas: u32) -> Result<Self> {
+        match replicas {
+            0 => Err(Error::new(out_of_range("regionalReplicaCount", 0, Limits::default().replicas_per_region()))),
+            _ => Ok(Self(replicas)),
+        }
+    }
+
     /// The number.
     pub fn get(self) -> u32 {
         self.0
@@ -35,10 +56,7 @@ impl TryFrom<u32> for ReplicaCount {
     type Error = Error;
 
     fn try_from(count: u32) -> Result<Self> {
-        match count {
-            0 => Err(Error::new(out_of_range("regionalReplicaCount", 0, Limits::default().replicas_per_region()))),
-            _ => Ok(Self(count)),
-        }
+        Self::new(count)
     }
 }
 
@@ -188,6 +206,8 @@ impl FromStr for TargetRegion {
     }
 }
 
+from_text!(TargetRegion);
+
 fn read_count(text: &str) -> Result<ReplicaCount> {
     let number = text.trim().parse::<u32>().map_err(|error| {
         let what = format!("`{}` is no replica count: write a region as `westeurope=2`", text.escape_debug());
@@ -288,6 +308,8 @@ impl FromStr for TargetRegions {
         Self::new(regions)
     }
 }
+
+from_text!(TargetRegions);
 
 impl fmt::Display for TargetRegions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

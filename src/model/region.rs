@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::body::from_body_by;
+use super::text::from_text;
 use crate::error::{Error, Result};
 
 /// A region: "South Central US" and "southcentralus" are one. Its name is in lower case and without spaces; in JSON it
@@ -42,6 +43,7 @@ impl Region {
 }
 
 from_body_by!(text: Region);
+from_text!(Region);
 
 impl PartialEq for Region {
     fn eq(&self, other: &Self) -> bool {

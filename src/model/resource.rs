@@ -18,27 +18,18 @@ pub(super) struct Envelope<I, P> {
     pub(super) properties: P,
 }
 
-/// A resource as it is written: with what follows from other properties, which is not read back.
+/// A resource as it is written: in full, or for the log and checkpoints without the name and type, which follow from the id.
 #[derive(Serialize)]
 pub(super) struct Written<'a, I, P> {
     pub(super) id: &'a I,
-    pub(super) name: &'a str,
-    #[serde(rename = "type")]
-    pub(super) kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) name: Option<&'a str>,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub(super) kind: Option<&'static str>,
     pub(super) location: &'a Region,
     #[serde(skip_serializing_if = "Tags::is_empty")]
     pub(super) tags: &'a Tags,
     pub(super) properties: P,
-}
-
-/// A resource as it is written for those who only read it back.
-#[derive(Serialize)]
-pub(crate) struct Compact<'a, I, P> {
-    pub(crate) id: &'a I,
-    pub(crate) location: &'a Region,
-    #[serde(skip_serializing_if = "Tags::is_empty")]
-    pub(crate) tags: &'a Tags,
-    pub(crate) properties: &'a P,
 }
 
 /// Properties as they are given, and those that the service adds.
@@ -201,6 +192,8 @@ fn region(name: &str) -> String {
 
 /// The parts of a resource that are alike in all of them: id, location, tags, JSON, bodies.
 ///
+/// A macro and not a generic `Resource<Id, Properties>`, so that each resource has one page with all its methods.
+///
 /// `$check` is what must hold beyond each property by itself.
 macro_rules! resource {
     ($name:ident, $id:ty, $properties:ty, $kind:literal, $target:literal, |$this:ident| $read_only:expr, $check:expr) => {
@@ -257,10 +250,9 @@ macro_rules! resource {
             /// Writes it without what follows from the rest, for those who only read it back: a third shorter.
             pub(crate) fn compact<S: serde::Serializer>(resource: &Self, serializer: S) -> Result<S::Ok, S::Error> {
                 let Self { id, location, tags, properties } = resource;
-                serde::Serialize::serialize(
-                    &$crate::model::resource::Compact { id, location, tags, properties },
-                    serializer,
-                )
+                let (name, kind) = (None, None);
+                let written = $crate::model::resource::Written { id, name, kind, location, tags, properties };
+                serde::Serialize::serialize(&written, serializer)
             }
 
             /// The body of the request that creates it.
@@ -293,9 +285,8 @@ macro_rules! resource {
                 };
                 let (id, location, tags) = (&self.id, &self.location, &self.tags);
                 let name = self.id.to_string();
-                let name = name.rsplit('/').next().unwrap_or_default();
-                $crate::model::resource::Written { id, name, kind: $kind, location, tags, properties }
-                    .serialize(serializer)
+                let (name, kind) = (name.rsplit('/').next(), Some($kind));
+                $crate::model::resource::Written { id, name, kind, location, tags, properties }.serialize(serializer)
             }
         }
 

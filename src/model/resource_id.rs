@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use super::body::from_body_by;
 use super::name::{GalleryName, ImageName, ResourceGroupName, SubscriptionId};
-use super::text::serde_as_text;
+use super::text::{from_text, serde_as_text};
 use super::top_level_id::{DiskId, ManagedImageId, SnapshotId, StorageAccountId, VirtualMachineId};
 use super::version_number::VersionNumber;
 use crate::error::{Error, Problem, Result};
@@ -283,6 +283,7 @@ macro_rules! one_kind {
         }
 
         serde_as_text!($type);
+        from_text!($type);
         from_body_by!(text: $type);
     };
 }
@@ -296,6 +297,7 @@ one_kind!(DiskId, Disk, "a managed disk");
 one_kind!(VirtualMachineId, VirtualMachine, "a VM");
 one_kind!(StorageAccountId, StorageAccount, "a storage account");
 serde_as_text!(ResourceId);
+from_text!(ResourceId);
 from_body_by!(text: ResourceId);
 
 impl fmt::Display for GalleryId {

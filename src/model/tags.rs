@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::body::{FromBody, located, plain};
+use super::text::cmp_ignoring_case;
 use crate::error::{Error, Problem, Result};
 
 /// Names and values that a host hangs on a resource: up to 50, a name of 1 to 512 characters without `<>%&\?/`, a value
@@ -31,10 +32,7 @@ struct TagName(String);
 
 impl Ord for TagName {
     fn cmp(&self, other: &Self) -> Ordering {
-        fn folded(name: &TagName) -> impl Iterator<Item = u8> + '_ {
-            name.0.bytes().map(|byte| byte.to_ascii_lowercase())
-        }
-        folded(self).cmp(folded(other))
+        cmp_ignoring_case(&self.0, &other.0)
     }
 }
 

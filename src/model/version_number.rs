@@ -5,7 +5,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
-use super::text::serde_as_text;
+use super::text::{from_text, serde_as_text};
 use crate::error::{Error, Problem, Result};
 
 /// `Major.Minor.Patch`, each from 0 to 2147483647; no pre-release, no build. Ordered numerically.
@@ -149,6 +149,7 @@ impl fmt::Display for VersionNumber {
 }
 
 serde_as_text!(VersionNumber);
+from_text!(VersionNumber);
 
 impl From<VersionNumber> for semver::Version {
     fn from(number: VersionNumber) -> Self {
