@@ -10,7 +10,7 @@ use std::time::Instant;
 use compute_gallery::image::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::store::MemoryStore;
-use compute_gallery::{GalleryService, NewImageVersion, NewManagedImage, Scope, Session};
+use compute_gallery::{GalleryService, ListScope, NewImageVersion, NewManagedImage, Session};
 use futures::executor::block_on;
 use futures::future::try_join_all;
 use std::future::IntoFuture;
@@ -69,7 +69,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     });
     println!("{:<44} {time:>9.3} us", format!("a page of {PAGE} versions from the middle"));
     let time = per_call(&|| {
-        black_box(view.galleries(black_box(&Scope::All), None, PAGE));
+        black_box(view.galleries(black_box(&ListScope::All), None, PAGE));
     });
     println!("{:<44} {time:>9.3} us", "a page of galleries");
     Ok(())

@@ -96,9 +96,9 @@ pub use replication::{
 pub use service::{
     BootImage, CatalogView, Collecting, CollectionReport, Deletion, Deployed, Deployment, GalleryService,
     GalleryServiceBuilder, Generalized, Image, ImageReader, ImageSource, ImportNote, ImportReport, LatestCandidate,
-    LatestVerdict, LifecyclePolicy, ListPage, LocalDisks, MachineName, NewImageVersion, NewManagedImage, NewSnapshot,
-    NewVm, OnFailure, Operation, OsProfile, Plan, PublicGallery, PublicImageId, Published, Publishing,
-    RegionCollection, RegionPlan, RegionReport, Replication, ReplicationReport, ScaleSet, Scope, ScrubReport,
-    Scrubbing, Session, SharedGallery, SharedImage, SharedImageVersion, SnapshotDisks, SoftDeletedVersion,
-    SourceMachine, Specialized, Usage, VhdBlob,
+    LatestVerdict, LifecyclePolicy, ListPage, ListScope, LocalDisks, MachineName, NewImageVersion, NewManagedImage,
+    NewSnapshot, NewVm, OnFailure, Operation, OsProfile, Plan, PublicGallery, PublicImageId, Published, Publishing,
+    RegionCollection, RegionPlan, RegionReport, Replication, ReplicationReport, ScaleSet, ScrubReport, Scrubbing,
+    Session, SharedGallery, SharedImage, SharedImageVersion, SnapshotDisks, SoftDeletedVersion, SourceMachine,
+    Specialized, Usage, VhdBlob,
 };

@@ -88,7 +88,7 @@ async fn all_versions(session: &Session) -> Vec<Arc<ImageVersion>> {
 }
 
 async fn all_galleries(session: &Session) -> Vec<Arc<Gallery>> {
-    session.refresh().await.unwrap().galleries(&Scope::All, None, usize::MAX).items
+    session.refresh().await.unwrap().galleries(&ListScope::All, None, usize::MAX).items
 }
 
 async fn deployed(session: &Session, number: &str, place: &str) -> Vec<u8> {

@@ -69,7 +69,7 @@ fn processes_that_race_for_the_last_places_get_each_once() {
     }
     assert_eq!(created, LIMIT);
     let listed = block_on(async {
-        open(directory.path(), LIMIT).await.view().galleries(&Scope::All, None, usize::MAX).items.len()
+        open(directory.path(), LIMIT).await.view().galleries(&ListScope::All, None, usize::MAX).items.len()
     });
     assert_eq!(listed, LIMIT);
 }

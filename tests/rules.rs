@@ -416,7 +416,7 @@ fn a_host_adds_its_own_regions_and_clouds_and_allows_restricted_ones() {
         let lab = |name: &str| RegionInfo::new(name, Cloud::Other("lab".into())).unwrap();
         let catalog = RegionCatalog::default()
             .with_region(lab("Rack 7"))
-            .with_region(lab("Rack 8").target_only())
+            .with_region(lab("Rack 8").with_target_only())
             .with_allowed("dev".parse().unwrap(), region("australiacentral"));
         let world = World::with(GalleryService::builder().allow_all().region_catalog(catalog)).await;
         world.session.create_gallery(Gallery::new(gallery_id("lab"), region("rack7"))).await.unwrap();
@@ -960,7 +960,7 @@ fn lists_have_scopes_pages_and_numeric_order() {
             session.create_gallery(Gallery::new(id(subscription, group, name), region("westeurope"))).await.unwrap();
         }
         let view = session.view();
-        let names = |scope: &Scope| -> Vec<String> {
+        let names = |scope: &ListScope| -> Vec<String> {
             let mut names = Vec::new();
             let mut after = None;
             loop {
@@ -973,9 +973,9 @@ fn lists_have_scopes_pages_and_numeric_order() {
             }
         };
         let (dev, images) = ("dev".parse::<SubscriptionId>().unwrap(), "IMAGES".parse().unwrap());
-        assert_eq!(names(&Scope::All), ["g", "h", "i", "g"]);
-        assert_eq!(names(&Scope::Subscription(dev.clone())), ["g", "h", "i"]);
-        assert_eq!(names(&Scope::ResourceGroup(dev, images)), ["g", "h"]);
+        assert_eq!(names(&ListScope::All), ["g", "h", "i", "g"]);
+        assert_eq!(names(&ListScope::Subscription(dev.clone())), ["g", "h", "i"]);
+        assert_eq!(names(&ListScope::ResourceGroup(dev, images)), ["g", "h"]);
 
         for number in ["1.0.10", "1.0.9", "1.0.2"] {
             session.publish(version(number, "westeurope")).await.unwrap();
@@ -996,7 +996,7 @@ fn managed_images_and_snapshots_have_a_life_of_their_own() {
         let World { session, .. } = World::with(GalleryService::builder().allow_all()).await;
         let image = managed_image(&session, "golden", "westeurope").await;
         assert_eq!(session.view().managed_image(&image).unwrap().os_state(), OsState::Generalized);
-        assert_eq!(session.view().managed_images(&Scope::All, None, 9).items.len(), 1);
+        assert_eq!(session.view().managed_images(&ListScope::All, None, 9).items.len(), 1);
         assert_eq!(bytes_of(&session, &image, Some(2)).await, vec![8; 4096]);
         let again = NewManagedImage::new(image.clone(), region("westeurope"), OsType::Linux, disk(9));
         one(session.create_managed_image(again).await.unwrap_err(), "Conflict", "choose another name");
@@ -1005,7 +1005,7 @@ fn managed_images_and_snapshots_have_a_life_of_their_own() {
         let snapshot: SnapshotId = flat("snapshots", "s");
         let new = NewSnapshot::of_data_disk(snapshot.clone(), region("westeurope"), disk(1));
         session.create_snapshot(new).await.unwrap();
-        assert_eq!(session.view().snapshots(&Scope::All, None, 9).items[0].disk_size_bytes(), 4096);
+        assert_eq!(session.view().snapshots(&ListScope::All, None, 9).items[0].disk_size_bytes(), 4096);
         assert_eq!(session.delete(&snapshot).await.unwrap(), [ResourceId::from(&snapshot)]);
         assert!(session.view().snapshot(&snapshot).is_err());
         session.delete(&image).await.unwrap();
@@ -1158,7 +1158,7 @@ fn the_newest_go_wide_and_the_older_stay_at_home() {
         let policy = LifecyclePolicy::new(1, "westeurope=2,eastus,southeastasia".parse().unwrap());
         let refused = world.session.apply_lifecycle(&image_id(), policy.clone()).await.unwrap_err();
         assert!(refused.problems().all(|problem| problem.code() == "BadRequest"), "{refused}");
-        let policy = policy.removing_protected();
+        let policy = policy.with_removal_of_protected();
         let dry = world.session.apply_lifecycle(&image_id(), policy.clone()).plan().await.unwrap();
         assert_eq!(dry.events.len(), 3);
         assert!(dry.regions.iter().any(|plan| plan.region == region("southeastasia")));

@@ -10,6 +10,7 @@ macro_rules! actions {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
         /// Something that a session can do, by Azure's action string.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
         pub enum Action {
             $($(#[$doc])* $name,)*
         }

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 /// A principal has a role at a scope, and in everything below. An assignment is known by its scope and its name there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct RoleAssignment {
     /// Its name.
     pub id: AssignmentId,
@@ -48,6 +49,7 @@ impl RoleAssignment {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct DenyAssignment {
     /// Its name.
     pub id: AssignmentId,
@@ -167,9 +169,19 @@ impl DenyAssignment {
         Ok(Self { id: id.parse()?, to, actions, not_actions: Vec::new(), scope })
     }
 
-    /// Does not deny it to these, either.
+    /// Sets the patterns of actions that it does not deny after all.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a pattern that is malformed.
+    pub fn with_not_actions<'a>(mut self, actions: impl IntoIterator<Item = &'a str>) -> Result<Self> {
+        self.not_actions = actions.into_iter().map(str::parse).collect::<Result<_>>()?;
+        Ok(self)
+    }
+
+    /// Adds principals to whom it does not apply.
     #[must_use]
-    pub fn except(mut self, principals: impl IntoIterator<Item = PrincipalId>) -> Self {
+    pub fn with_exceptions(mut self, principals: impl IntoIterator<Item = PrincipalId>) -> Self {
         let (DeniedTo::Principals { except, .. } | DeniedTo::EverybodyBut(SomePrincipals(except))) = &mut self.to;
         except.extend(principals);
         self

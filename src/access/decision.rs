@@ -40,6 +40,7 @@ pub enum Decision {
 
 /// A deny assignment, and how it concerns the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Denial {
     /// The deny assignment.
     pub denial: Arc<DenyAssignment>,
@@ -49,6 +50,7 @@ pub struct Denial {
 
 /// Why something is allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Grant {
     /// The service was built to allow everything.
     AllowAll,

@@ -6,6 +6,7 @@ use crate::model::SubscriptionId;
 
 /// A caller's account in one tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Membership {
     /// The tenant.
     pub tenant: TenantId,
@@ -15,6 +16,20 @@ pub struct Membership {
     pub kind: PrincipalKind,
     /// Every group that it is in, also through other groups.
     pub groups: Vec<PrincipalId>,
+}
+
+impl Membership {
+    /// Returns an account that is in no group.
+    pub fn new(tenant: TenantId, principal: PrincipalId, kind: PrincipalKind) -> Self {
+        Self { tenant, principal, kind, groups: Vec::new() }
+    }
+
+    /// Sets the groups that the account is in, directly or through other groups.
+    #[must_use]
+    pub fn with_groups(mut self, groups: impl IntoIterator<Item = PrincipalId>) -> Self {
+        self.groups = groups.into_iter().collect();
+        self
+    }
 }
 
 /// Who is who: a host's own directory, or a [`MemoryDirectory`](super::MemoryDirectory).

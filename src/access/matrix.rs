@@ -7,6 +7,7 @@ use std::fmt;
 /// Shared at the gallery, they get gallery, definitions and versions; at a definition, not the gallery, but that definition
 /// and its versions; at a version, that version alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SharingMatrix {
     /// Whether they may read the gallery.
     pub gallery: bool,
@@ -18,6 +19,7 @@ pub struct SharingMatrix {
 
 /// One definition of a [`SharingMatrix`].
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SharingRow {
     /// The definition's name.
     pub name: String,

@@ -269,8 +269,7 @@ impl Directory for MemoryDirectory {
         let accounts = inner.accounts.get(caller.as_str()).into_iter().flatten();
         let memberships = accounts.filter_map(|principal| {
             let (tenant, kind) = inner.principals.get(principal)?.clone();
-            let groups = inner.groups_of(principal).into_iter().collect();
-            Some(Membership { tenant, principal: principal.clone(), kind, groups })
+            Some(Membership::new(tenant, principal.clone(), kind).with_groups(inner.groups_of(principal)))
         });
         memberships.collect()
     }

@@ -213,7 +213,7 @@ impl AccessPolicy {
     /// let mut policy = AccessPolicy::new();
     /// let subscription = AccessScope::Subscription("dev".parse()?);
     /// let readers: PrincipalId = "readers".parse()?;
-    /// policy.assign(RoleAssignment { id: "1".parse()?, principal: readers.clone(), role: BuiltInRole::Reader.id(), scope: subscription.clone() });
+    /// policy.assign(RoleAssignment::new("1", readers.clone(), BuiltInRole::Reader.id(), subscription.clone())?);
     ///
     /// let decide = |action| policy.decide(&"ann".parse().unwrap(), &[readers.clone()], action, &[subscription.clone()]);
     /// let Decision::Allowed(Grant::Role { through, .. }) = decide(Action::ReadVersion) else { panic!() };

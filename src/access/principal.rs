@@ -62,6 +62,7 @@ text_newtype! {
 
 /// What a principal is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum PrincipalKind {
     /// A person of the tenant.
     User,

@@ -178,6 +178,7 @@ impl RoleDefinition {
 
 /// Azure's roles that have to do with galleries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum BuiltInRole {
     /// Everything.
     Owner,

@@ -27,6 +27,7 @@ pub struct GallerySharing {
 
 /// A change of a gallery's sharing: Azure's share operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SharingUpdate {
     /// Shares it with these, too.
     Add {

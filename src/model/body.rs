@@ -65,13 +65,9 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The same problems, each at `path` unless its own place is within it.
+/// Returns the same problems, each at `path`: of a value that does not know where it stands.
 pub(super) fn located(error: Error, path: &str) -> Error {
-    let within = |problem: &Problem| {
-        problem.target().strip_prefix(path).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
-    };
-    let problems = error.into_problems().into_iter();
-    let problems = problems.map(|problem| if within(&problem) { problem } else { problem.at(path) });
+    let problems = error.into_problems().into_iter().map(|problem| problem.at(path));
     // One error has at least one problem.
     Error::from_problems(problems.collect()).err().unwrap_or_else(|| Error::invalid(path, "it is not understood"))
 }

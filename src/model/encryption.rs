@@ -12,7 +12,7 @@ use crate::error::{Error, Problem, Result};
 
 /// The keys that a region's replicas are said to be encrypted with. Kept for the host: the gallery itself leaves
 /// encryption to the store.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EncryptionImages {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -43,6 +43,26 @@ from_body!(DiskEncryption { optional disk_encryption_set_id: "diskEncryptionSetI
 from_body!(DataDiskEncryption { required lun: "lun", optional disk_encryption_set_id: "diskEncryptionSetId" });
 
 impl EncryptionImages {
+    /// Returns an encryption that names no key yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the OS disk's disk encryption set.
+    #[must_use]
+    pub fn with_os_disk(mut self, set: DiskEncryptionSetId) -> Self {
+        self.os_disk_image = Some(DiskEncryption { disk_encryption_set_id: Some(set) });
+        self
+    }
+
+    /// Sets the disk encryption set of the data disk at `lun`.
+    #[must_use]
+    pub fn with_data_disk(mut self, lun: u32, set: DiskEncryptionSetId) -> Self {
+        self.data_disk_images.retain(|disk| disk.lun != lun);
+        self.data_disk_images.push(DataDiskEncryption { lun, disk_encryption_set_id: Some(set) });
+        self
+    }
+
     /// The OS disk's disk encryption set.
     pub fn os_disk_encryption_set(&self) -> Option<&DiskEncryptionSetId> {
         self.os_disk_image.as_ref()?.disk_encryption_set_id.as_ref()

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::body::from_body_by;
 
 /// How a host caches a disk.
+///
+/// Exhaustive: a cache serves nothing, reads, or reads and writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum HostCaching {
     /// Not.

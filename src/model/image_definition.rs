@@ -12,7 +12,9 @@ use super::resource_id::ImageDefinitionId;
 use super::tags::Tags;
 use crate::error::{Error, Problem};
 
-/// The operating system.
+/// The operating system of an image.
+///
+/// Exhaustive: Azure knows these two, and a host that starts VMs has to handle each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum OsType {
     /// Windows.
@@ -21,7 +23,9 @@ pub enum OsType {
     Linux,
 }
 
-/// Whether machine and user specific information was removed.
+/// Whether machine and user specific information was removed from an image.
+///
+/// Exhaustive: it was removed, or it was not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum OsState {
     /// It was: each VM gets its own.
@@ -32,6 +36,7 @@ pub enum OsState {
 
 /// The firmware: BIOS or UEFI.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum HyperVGeneration {
     /// BIOS.
     #[default]
@@ -75,7 +80,16 @@ impl std::fmt::Display for SecurityType {
     }
 }
 
-/// The plan under which an image of the marketplace was bought.
+/// The plan under which an image of the marketplace was bought (Azure: `ImagePurchasePlan`).
+///
+/// Exhaustive: a plan is these three texts, and a literal tells them apart where arguments would not.
+///
+/// ```
+/// use compute_gallery::model::PurchasePlan;
+///
+/// let plan = PurchasePlan { name: "pro".into(), publisher: "contoso".into(), product: "firewall".into() };
+/// assert_eq!(serde_json::to_value(&plan).unwrap()["product"], "firewall");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PurchasePlan {
     /// The plan.
@@ -86,9 +100,17 @@ pub struct PurchasePlan {
     pub product: String,
 }
 
-/// Something that an image supports, such as `SecurityType` with the value `TrustedLaunchSupported`.
+/// Something that an image supports, such as `SecurityType` with the value `TrustedLaunchSupported` (Azure: `GalleryImageFeature`).
+///
+/// ```
+/// use compute_gallery::model::ImageFeature;
+///
+/// let feature = ImageFeature::new("DiskControllerTypes", "SCSI, NVMe").with_starts_at_version("2.0.0");
+/// assert_eq!(serde_json::to_value(&feature).unwrap()["startsAtVersion"], "2.0.0");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct ImageFeature {
     /// What it is about; each stands once in a definition.
     pub name: String,
@@ -97,6 +119,20 @@ pub struct ImageFeature {
     /// The first version that supports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub starts_at_version: Option<String>,
+}
+
+impl ImageFeature {
+    /// Returns a feature that every version supports.
+    pub fn new(name: impl Into<String>, value: impl Into<String>) -> Self {
+        Self { name: name.into(), value: value.into(), starts_at_version: None }
+    }
+
+    /// Sets the first version that supports it.
+    #[must_use]
+    pub fn with_starts_at_version(mut self, version: impl Into<String>) -> Self {
+        self.starts_at_version = Some(version.into());
+        self
+    }
 }
 
 /// The kinds of disk that an image is not made for, such as `Standard_LRS`.
@@ -294,12 +330,30 @@ impl ImageDefinition {
         self
     }
 
-    /// Adds something that it supports, or replaces what was said of it before.
+    /// Adds a feature, or replaces the one of that name.
     #[must_use]
-    pub fn with_feature(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        let feature = ImageFeature { name: name.into(), value: value.into(), starts_at_version: None };
-        self.properties.features.retain(|other| !other.name.eq_ignore_ascii_case(&feature.name));
-        self.properties.features.push(feature);
+    pub fn with_feature(self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.with_features([ImageFeature::new(name, value)])
+    }
+
+    /// Adds features; each replaces one of the same name, compared without case.
+    ///
+    /// ```
+    /// # use compute_gallery::model::{ImageDefinition, ImageFeature, ImageIdentifier, OsState, OsType};
+    /// # let id = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/Contoso/images/web".parse()?;
+    /// # let identifier = ImageIdentifier::new("Contoso", "Web", "Frontend")?;
+    /// # let web = ImageDefinition::new(id, "westeurope".parse()?, OsType::Linux, OsState::Generalized, identifier);
+    /// let web = web.with_feature("DiskControllerTypes", "SCSI");
+    /// let nvme = ImageFeature::new("diskControllerTypes", "SCSI, NVMe").with_starts_at_version("2.0.0");
+    /// assert_eq!(web.with_features([nvme.clone()]).features(), [nvme]);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_features(mut self, features: impl IntoIterator<Item = ImageFeature>) -> Self {
+        for feature in features {
+            self.properties.features.retain(|other| !other.name.eq_ignore_ascii_case(&feature.name));
+            self.properties.features.push(feature);
+        }
         self
     }
 

@@ -11,7 +11,7 @@ use super::safety_profile::SafetyProfile;
 use super::security_profile::SecurityProfile;
 use super::storage_profile::StorageProfile;
 use super::tags::Tags;
-use super::version_source::{SourceJson, StorageJson, VersionSource, one_source};
+use super::version_source::{STORAGE_PROFILE, SourceJson, StorageJson, VersionSource, one_source};
 use crate::error::{Error, Result};
 
 const TARGET_REGIONS: &str = "galleryImageVersion.properties.publishingProfile.targetRegions";
@@ -214,6 +214,27 @@ impl ImageVersionRequest {
         Ok(Self { location, tags, publishing_profile, source, safety_profile, security_profile, legacy: false })
     }
 
+    /// Sets the tags.
+    #[must_use]
+    pub fn with_tags(mut self, tags: Tags) -> Self {
+        self.tags = tags;
+        self
+    }
+
+    /// Sets the protection against early deletion.
+    #[must_use]
+    pub fn with_safety_profile(mut self, profile: SafetyProfile) -> Self {
+        self.safety_profile = Some(profile);
+        self
+    }
+
+    /// Sets the firmware settings.
+    #[must_use]
+    pub fn with_security_profile(mut self, profile: SecurityProfile) -> Self {
+        self.security_profile = Some(profile);
+        self
+    }
+
     /// The request that a body describes: the JSON of Azure's PUT.
     ///
     /// # Errors
@@ -223,9 +244,9 @@ impl ImageVersionRequest {
         let Body { location, tags, properties } = Body::from_body(ImageVersion::TARGET, body)?;
         let RequestProperties { publishing_profile, storage_profile, safety_profile, security_profile } = properties;
         let RequestProfile { profile, source: old } = publishing_profile;
-        let new = VersionSource::read(&storage_profile.unwrap_or_default())?;
+        let new = VersionSource::read(STORAGE_PROFILE, &storage_profile.unwrap_or_default())?;
         let old = old.map(|old| StorageJson { source: Some(old.managed_image), ..StorageJson::default() });
-        let old = old.map(|old| VersionSource::read(&old)).transpose()?.flatten();
+        let old = old.map(|old| VersionSource::read(STORAGE_PROFILE, &old)).transpose()?.flatten();
         let legacy = old.is_some();
         let source = match (old, new) {
             (Some(source), None) | (None, Some(source)) => source,

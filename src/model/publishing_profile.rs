@@ -156,6 +156,13 @@ impl TargetRegion {
         self
     }
 
+    /// Sets the keys that the replicas are said to be encrypted with.
+    #[must_use]
+    pub fn with_encryption(mut self, encryption: EncryptionImages) -> Self {
+        self.encryption = Some(encryption);
+        self
+    }
+
     /// The region.
     pub fn region(&self) -> &Region {
         &self.region
@@ -237,13 +244,18 @@ impl TargetRegions {
     ///
     /// `Invalid` where there is none, or one stands twice.
     pub fn new(regions: Vec<TargetRegion>) -> Result<Self> {
+        Self::at(TARGET, regions)
+    }
+
+    /// Regions that stand at `path`.
+    fn at(path: &str, regions: Vec<TargetRegion>) -> Result<Self> {
         if regions.is_empty() {
-            return Err(Error::invalid(TARGET, "there is no target region: name at least the version's own location"));
+            return Err(Error::invalid(path, "there is no target region: name at least the version's own location"));
         }
         let mut seen = BTreeSet::new();
         let twice = regions.iter().enumerate().filter(|(_, target)| !seen.insert(&target.region));
         let problems = twice.map(|(position, target)| {
-            let target_name = format!("{TARGET}[{position}].name");
+            let target_name = format!("{path}[{position}].name");
             let problem =
                 Problem::invalid(target_name, "Duplicate regions are not allowed in target publishing regions.");
             problem.with_advice(format!("`{}` stands twice.", target.region))
@@ -265,7 +277,7 @@ impl TargetRegions {
 
 impl FromBody for TargetRegions {
     fn from_body(path: &str, value: &serde_json::Value) -> Result<Self> {
-        Self::new(Vec::from_body(path, value)?).map_err(|error| located(error, path))
+        Self::at(path, Vec::from_body(path, value)?)
     }
 }
 
@@ -341,6 +353,7 @@ pub struct PublishingProfile {
 
 /// How a version gets to its regions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum ReplicationMode {
     /// As deep copies.
     #[default]

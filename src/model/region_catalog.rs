@@ -1,6 +1,7 @@
 //! Which regions there are, and what each can do.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use super::name::SubscriptionId;
 use super::publishing_profile::StorageAccountType;
@@ -21,6 +22,18 @@ pub enum Cloud {
     Germany,
     /// A host's own.
     Other(String),
+}
+
+impl fmt::Display for Cloud {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Public => "Public",
+            Self::China => "China",
+            Self::UsGovernment => "US Government",
+            Self::Germany => "Germany",
+            Self::Other(name) => name,
+        })
+    }
 }
 
 /// A region, and what it can do.
@@ -63,14 +76,14 @@ impl RegionInfo {
 
     /// Versions can be replicated to it, not made in it.
     #[must_use]
-    pub fn target_only(mut self) -> Self {
+    pub fn with_target_only(mut self) -> Self {
         self.source = false;
         self
     }
 
     /// Only subscriptions on the catalog's allow-list can use it.
     #[must_use]
-    pub fn restricted(mut self) -> Self {
+    pub fn with_restricted_access(mut self) -> Self {
         self.restricted = true;
         self
     }
@@ -285,7 +298,7 @@ impl RegionCatalog {
         let (of_gallery, of_region) = (self.get(gallery)?, self.get(region)?);
         (of_gallery.cloud != of_region.cloud).then(|| {
             let what = format!(
-                "region `{region}` is in another cloud ({:?}) than the gallery's location `{gallery}` ({:?}): make a gallery \
+                "region `{region}` is in another cloud ({}) than the gallery's location `{gallery}` ({}): make a gallery \
                  there, and publish to it",
                 of_region.cloud, of_gallery.cloud
             );
@@ -312,7 +325,7 @@ impl RegionCatalog {
         if let Some(home) = self.get(home) {
             if home.cloud != info.cloud {
                 wrong(format!(
-                    "region `{region}` is in another cloud ({:?}) than the version's location `{}` ({:?}): a version is \
+                    "region `{region}` is in another cloud ({}) than the version's location `{}` ({}): a version is \
                      not replicated across clouds; publish it there again",
                     info.cloud, home.region, home.cloud
                 ));

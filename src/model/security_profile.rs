@@ -13,8 +13,9 @@ pub struct SecurityProfile {
 }
 
 /// The signatures that the firmware trusts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct UefiSettings {
     /// The templates to start from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -25,7 +26,8 @@ pub struct UefiSettings {
 }
 
 /// Keys by their place in the firmware.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct UefiSignatures {
     /// The platform key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -43,6 +45,7 @@ pub struct UefiSignatures {
 
 /// A key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct UefiKey {
     /// What it is.
     #[serde(rename = "type")]
@@ -54,6 +57,7 @@ pub struct UefiKey {
 /// What a key is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum UefiKeyType {
     /// A hash.
     Sha256,
@@ -75,8 +79,76 @@ from_body!(UefiSignatures { optional pk: "pk", default kek: "kek", default db: "
 from_body!(UefiKey { required kind: "type", required value: "value" });
 
 impl SecurityProfile {
+    /// Returns a profile with these firmware settings.
+    pub fn new(uefi_settings: UefiSettings) -> Self {
+        Self { uefi_settings: Some(uefi_settings) }
+    }
+
     /// The firmware settings.
     pub fn uefi_settings(&self) -> Option<&UefiSettings> {
         self.uefi_settings.as_ref()
+    }
+}
+
+impl UefiSettings {
+    /// Returns settings without a template and without further keys.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the templates to start from, such as `MicrosoftUefiCertificateAuthorityTemplate`.
+    #[must_use]
+    pub fn with_signature_template_names(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.signature_template_names = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets the keys beyond the templates.
+    #[must_use]
+    pub fn with_additional_signatures(mut self, signatures: UefiSignatures) -> Self {
+        self.additional_signatures = Some(signatures);
+        self
+    }
+}
+
+impl UefiSignatures {
+    /// Returns signatures without a key.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the platform key.
+    #[must_use]
+    pub fn with_pk(mut self, key: UefiKey) -> Self {
+        self.pk = Some(key);
+        self
+    }
+
+    /// Adds a key exchange key.
+    #[must_use]
+    pub fn with_kek(mut self, key: UefiKey) -> Self {
+        self.kek.push(key);
+        self
+    }
+
+    /// Adds a key to the signature database: the firmware trusts it.
+    #[must_use]
+    pub fn with_db(mut self, key: UefiKey) -> Self {
+        self.db.push(key);
+        self
+    }
+
+    /// Adds a key to the database of forbidden signatures: the firmware rejects it.
+    #[must_use]
+    pub fn with_dbx(mut self, key: UefiKey) -> Self {
+        self.dbx.push(key);
+        self
+    }
+}
+
+impl UefiKey {
+    /// Returns a key of this kind from its parts in base 64.
+    pub fn new(kind: UefiKeyType, value: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { kind, value: value.into_iter().map(Into::into).collect() }
     }
 }

@@ -16,6 +16,7 @@ pub struct SharingProfile {
 
 /// How a gallery can be shared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum SharingPermissions {
     /// By role assignments alone.
     #[default]
@@ -26,7 +27,10 @@ pub enum SharingPermissions {
     Community,
 }
 
-/// What everybody is told of a community gallery.
+/// What a community gallery tells everybody about its publisher (Azure: `CommunityGalleryInfo`).
+///
+/// Exhaustive: Azure takes these four texts and needs each of them, and a literal tells them apart where arguments would not. The
+/// gallery's public name is [`GallerySharing::public_name`](crate::access::GallerySharing::public_name).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CommunityGalleryInfo {

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::body::{FromBody, located};
+use super::body::FromBody;
 use super::host_caching::HostCaching;
-use super::version_source::{DiskJson, StorageJson, VersionSource, lun_problems};
+use super::version_source::{DiskJson, STORAGE_PROFILE, StorageJson, VersionSource, lun_problems};
 use crate::error::{Error, Result};
 
 /// The OS disk.
@@ -96,8 +96,20 @@ impl StorageProfile {
     ///
     /// `Invalid` for LUNs that are used twice or above 63, all at once.
     pub fn new(os_disk_image: DiskImage, data_disk_images: Vec<DataDiskImage>) -> Result<Self> {
-        Error::from_problems(lun_problems(data_disk_images.iter().map(DataDiskImage::lun)))?;
+        Self::at(STORAGE_PROFILE, os_disk_image, data_disk_images)
+    }
+
+    /// A profile that stands at `path`.
+    fn at(path: &str, os_disk_image: DiskImage, data_disk_images: Vec<DataDiskImage>) -> Result<Self> {
+        Error::from_problems(lun_problems(path, data_disk_images.iter().map(DataDiskImage::lun)))?;
         Ok(Self { source: None, os_disk_image, data_disk_images })
+    }
+
+    fn read(path: &str, json: &StorageJson) -> Result<Self> {
+        let os_disk = json.os_disk_image.as_ref().map(DiskImage::read).unwrap_or_else(|| DiskImage::new(0));
+        let data_disks = json.data_disk_images.iter();
+        let data_disks = data_disks.map(|disk| DataDiskImage::new(disk.lun.unwrap_or(0), DiskImage::read(disk)));
+        Ok(Self::at(path, os_disk, data_disks.collect())?.with_source(VersionSource::read(path, json)?))
     }
 
     /// Sets what the disks were made from.
@@ -125,7 +137,7 @@ impl StorageProfile {
 
 impl FromBody for StorageProfile {
     fn from_body(path: &str, value: &serde_json::Value) -> Result<Self> {
-        Self::try_from(StorageJson::from_body(path, value)?).map_err(|error| located(error, path))
+        Self::read(path, &StorageJson::from_body(path, value)?)
     }
 }
 
@@ -133,10 +145,7 @@ impl TryFrom<StorageJson> for StorageProfile {
     type Error = Error;
 
     fn try_from(json: StorageJson) -> Result<Self> {
-        let os_disk = json.os_disk_image.as_ref().map(DiskImage::read).unwrap_or_else(|| DiskImage::new(0));
-        let data_disks = json.data_disk_images.iter();
-        let data_disks = data_disks.map(|disk| DataDiskImage::new(disk.lun.unwrap_or(0), DiskImage::read(disk)));
-        Ok(Self::new(os_disk, data_disks.collect())?.with_source(VersionSource::read(&json)?))
+        Self::read(STORAGE_PROFILE, &json)
     }
 }
 

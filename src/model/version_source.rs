@@ -11,7 +11,8 @@ use super::resource_id::{ImageVersionId, ResourceId};
 use super::top_level_id::{DiskId, ManagedImageId, SnapshotId, StorageAccountId, VirtualMachineId};
 use crate::error::{Error, Problem, Result};
 
-const TARGET: &str = "galleryImageVersion.properties.storageProfile";
+/// Where an image version's storage profile stands in a body.
+pub(super) const STORAGE_PROFILE: &str = "galleryImageVersion.properties.storageProfile";
 
 /// What an image version is made from: one kind of source, never two.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,7 +102,12 @@ impl SourceDisks {
     ///
     /// `Invalid` where a LUN or a disk stands twice or a LUN is above 63, all at once.
     pub fn new(os_disk: SourceDisk, data_disks: Vec<(u32, SourceDisk)>) -> Result<Self> {
-        let mut problems = lun_problems(data_disks.iter().map(|(lun, _)| *lun));
+        Self::at(STORAGE_PROFILE, os_disk, data_disks)
+    }
+
+    /// Disks that the profile at `path` names.
+    fn at(path: &str, os_disk: SourceDisk, data_disks: Vec<(u32, SourceDisk)>) -> Result<Self> {
+        let mut problems = lun_problems(path, data_disks.iter().map(|(lun, _)| *lun));
         let mut seen = BTreeSet::new();
         for disk in std::iter::once(&os_disk).chain(data_disks.iter().map(|(_, disk)| disk)) {
             if !seen.insert(&disk.reference) {
@@ -115,7 +121,7 @@ impl SourceDisks {
                     }
                 };
                 let advice = format!("`{}` stands twice.", disk.reference);
-                problems.push(Problem::invalid(TARGET, what).with_advice(advice));
+                problems.push(Problem::invalid(path, what).with_advice(advice));
             }
         }
         Error::from_problems(problems)?;
@@ -134,10 +140,10 @@ impl SourceDisks {
 }
 
 /// What is wrong with the LUNs of an image's data disks.
-pub(crate) fn lun_problems(luns: impl Iterator<Item = u32>) -> Vec<Problem> {
+pub(super) fn lun_problems(path: &str, luns: impl Iterator<Item = u32>) -> Vec<Problem> {
     let (mut seen, mut problems) = (BTreeSet::new(), Vec::new());
     for (position, lun) in luns.enumerate() {
-        let target = format!("{TARGET}.dataDiskImages[{position}].lun");
+        let target = format!("{path}.dataDiskImages[{position}].lun");
         if !seen.insert(lun) {
             let what = "Duplicated lun numbers have been detected in the input data disks. Lun number must be unique for each \
                         data disk.";
@@ -232,22 +238,22 @@ impl SourceJson {
 }
 
 impl VersionSource {
-    /// The source that a profile names; `None` where it names none.
-    pub(super) fn read(json: &StorageJson) -> Result<Option<Self>> {
+    /// Returns the source that the profile at `path` names; `None` where it names none.
+    pub(super) fn read(path: &str, json: &StorageJson) -> Result<Option<Self>> {
         let by_disk = json.os_disk_image.iter().chain(&json.data_disk_images).any(|disk| disk.source.is_some());
         match (&json.source, by_disk) {
             (None, false) => Ok(None),
-            (Some(source), false) => Self::of_all(source).map(Some),
-            (None, true) => Self::of_disks(json).map(Some),
+            (Some(source), false) => Self::of_all(path, source).map(Some),
+            (None, true) => Self::of_disks(path, json).map(Some),
             (Some(_), true) => {
                 let advice = "Name a source for the whole image, or one for each disk.";
-                Err(Error::new(one_source(TARGET, advice)))
+                Err(Error::new(one_source(path, advice)))
             }
         }
     }
 
-    fn of_all(source: &SourceJson) -> Result<Self> {
-        let target = format!("{TARGET}.source");
+    fn of_all(path: &str, source: &SourceJson) -> Result<Self> {
+        let target = format!("{path}.source");
         if source.uri.is_some() || source.storage_account_id.is_some() {
             let what = "`uri` and `storageAccountId` stand below a disk image's source, not below the image's";
             return Err(Error::invalid(target, what));
@@ -269,9 +275,9 @@ impl VersionSource {
         }
     }
 
-    fn of_disks(json: &StorageJson) -> Result<Self> {
+    fn of_disks(path: &str, json: &StorageJson) -> Result<Self> {
         let disk = |json: &DiskJson, target: &str| -> Result<SourceDisk> {
-            let target = format!("{TARGET}.{target}.source");
+            let target = format!("{path}.{target}.source");
             let source = json.source.clone().unwrap_or_default();
             let reference = match source {
                 SourceJson { id: Some(ResourceId::Snapshot(id)), uri: None, .. } => DiskReference::Snapshot(id),
@@ -297,7 +303,7 @@ impl VersionSource {
             Some(os_disk) => disk(os_disk, "osDiskImage"),
             None => {
                 let what = "there are data disks and no OS disk: name its source";
-                Err(Error::invalid(format!("{TARGET}.osDiskImage"), what))
+                Err(Error::invalid(format!("{path}.osDiskImage"), what))
             }
         };
         for (position, json) in json.data_disk_images.iter().enumerate() {
@@ -308,16 +314,16 @@ impl VersionSource {
                     Err(error) => problems.extend(error.into_problems()),
                 },
                 None => {
-                    let target = format!("{TARGET}.{place}.lun");
+                    let target = format!("{path}.{place}.lun");
                     let what = format!("Required parameter '{target}' is missing (null).");
                     problems.push(Problem::invalid(target, what));
                 }
             }
         }
-        let disks = os_disk.and_then(|os_disk| SourceDisks::new(os_disk, data_disks));
+        let disks = os_disk.and_then(|os_disk| SourceDisks::at(path, os_disk, data_disks));
         let disks = disks.map_err(|error| problems.splice(0..0, error.into_problems()).for_each(drop));
         Error::from_problems(problems)?;
-        let disks = disks.map_err(|()| Error::invalid(TARGET, "it is not complete"))?;
+        let disks = disks.map_err(|()| Error::invalid(path, "it is not complete"))?;
         Ok(Self::Disks(disks))
     }
 

@@ -41,4 +41,4 @@ pub use scrub::{ScrubReport, Scrubbing};
 pub use session::Session;
 pub use shared::{PublicGallery, PublicImageId, SharedGallery, SharedImage, SharedImageVersion};
 pub use sources::{ImageSource, LocalDisks, SnapshotDisks, SourceMachine, VhdBlob};
-pub use view::{CatalogView, LatestCandidate, LatestVerdict, ListPage, Scope, SoftDeletedVersion, Usage};
+pub use view::{CatalogView, LatestCandidate, LatestVerdict, ListPage, ListScope, SoftDeletedVersion, Usage};
