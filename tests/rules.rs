@@ -240,7 +240,7 @@ fn a_feature_has_one_value() {
     let twice = serde_json::json!([{"name": "SecurityType", "value": "a"}, {"name": "securitytype", "value": "b"}]);
     body["properties"]["features"] = twice;
     let error = ImageDefinition::from_body(image_id(), &body).unwrap_err();
-    assert!(error.to_string().contains("stands twice"), "{error}");
+    assert!(error.to_string().contains("named twice"), "{error}");
 }
 
 #[test]
@@ -507,7 +507,7 @@ fn snapshots_make_a_version_of_several_disks() {
 
         let twice = SnapshotDisks::new(os.clone()).with_data_disk(5, os);
         let new = NewImageVersion::new(version_id("1.0.1"), region("westeurope"), profile("westeurope"), twice);
-        one(session.publish(new).await.unwrap_err(), "InvalidParameter", "stands twice");
+        one(session.publish(new).await.unwrap_err(), "InvalidParameter", "named twice");
     });
 }
 

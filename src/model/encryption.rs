@@ -1,4 +1,4 @@
-//! The keys that a region's replicas are said to be encrypted with.
+//! The keys that a host encrypts a region's replicas with.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,8 +10,19 @@ use super::name::SubscriptionId;
 use super::text::{from_text, serde_as_text};
 use crate::error::{Error, Problem, Result};
 
-/// The keys that a region's replicas are said to be encrypted with. Kept for the host: the gallery itself leaves
-/// encryption to the store.
+/// The keys that a host encrypts a region's replicas with (Azure: `EncryptionImages`). The gallery keeps them for the host, and
+/// leaves encryption to the store.
+///
+/// ```
+/// use compute_gallery::model::{DiskEncryptionSetId, EncryptionImages, TargetRegion};
+///
+/// let set: DiskEncryptionSetId =
+///     "/subscriptions/dev/resourceGroups/keys/providers/Microsoft.Compute/diskEncryptionSets/web".parse()?;
+/// let encryption = EncryptionImages::new().with_os_disk(set.clone()).with_data_disk(0, set.clone());
+/// let target = TargetRegion::new("westeurope".parse()?).with_encryption(encryption);
+/// assert_eq!(target.encryption().and_then(|keys| keys.data_disk_encryption_set(0)), Some(&set));
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EncryptionImages {
@@ -43,7 +54,7 @@ from_body!(DiskEncryption { optional disk_encryption_set_id: "diskEncryptionSetI
 from_body!(DataDiskEncryption { required lun: "lun", optional disk_encryption_set_id: "diskEncryptionSetId" });
 
 impl EncryptionImages {
-    /// Returns an encryption that names no key yet.
+    /// Returns an encryption without a key.
     pub fn new() -> Self {
         Self::default()
     }
@@ -63,17 +74,17 @@ impl EncryptionImages {
         self
     }
 
-    /// The OS disk's disk encryption set.
+    /// Returns the OS disk's disk encryption set.
     pub fn os_disk_encryption_set(&self) -> Option<&DiskEncryptionSetId> {
         self.os_disk_image.as_ref()?.disk_encryption_set_id.as_ref()
     }
 
-    /// A data disk's disk encryption set.
+    /// Returns the disk encryption set of the data disk at `lun`.
     pub fn data_disk_encryption_set(&self, lun: u32) -> Option<&DiskEncryptionSetId> {
         self.data_disk_images.iter().find(|disk| disk.lun == lun)?.disk_encryption_set_id.as_ref()
     }
 
-    /// The LUNs of the data disks that it is about, in the order given.
+    /// The LUNs of the data disks that it names, in their order.
     pub(crate) fn luns(&self) -> impl Iterator<Item = u32> {
         self.data_disk_images.iter().map(|disk| disk.lun)
     }
@@ -88,7 +99,7 @@ impl EncryptionImages {
 /// The id of a disk encryption set:
 /// `/subscriptions/…/resourceGroups/…/providers/Microsoft.Compute/diskEncryptionSets/…`.
 ///
-/// Azure's own examples write `diskEncryptionSet`, which is taken, too. Compared without case, written as it was given.
+/// Azure: its own examples write `diskEncryptionSet`, which is accepted, too. Compared without case, written as it was given.
 ///
 /// ```
 /// use compute_gallery::model::DiskEncryptionSetId;
@@ -105,7 +116,7 @@ pub struct DiskEncryptionSetId {
 }
 
 impl DiskEncryptionSetId {
-    /// The subscription that it is in.
+    /// Returns the subscription that the set is in.
     pub fn subscription(&self) -> &SubscriptionId {
         &self.subscription
     }

@@ -7,14 +7,20 @@ use super::body::from_body_by;
 /// How a host caches a disk.
 ///
 /// Exhaustive: a cache serves nothing, reads, or reads and writes.
+///
+/// ```
+/// use compute_gallery::model::{DiskImage, HostCaching};
+///
+/// assert_eq!(DiskImage::new(4 << 30).host_caching(), HostCaching::None);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum HostCaching {
-    /// Not.
+    /// No cache.
     #[default]
     None,
-    /// Reads.
+    /// Reads are cached.
     ReadOnly,
-    /// Reads and writes.
+    /// Reads and writes are cached.
     ReadWrite,
 }
 

@@ -10,7 +10,10 @@ use super::storage_profile::StorageProfile;
 use super::tags::Tags;
 use super::top_level_id::ManagedImageId;
 
-/// A managed image: a copy of a generalized VM's disks, usable alone or to make image versions from.
+/// A managed image: a copy of a generalized VM's disks, usable alone or as the source of image versions.
+///
+/// A session makes it with [`Session::create_managed_image`](crate::Session::create_managed_image). Azure: it belongs to one region,
+/// and has one copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManagedImage {
     id: ManagedImageId,
@@ -51,22 +54,22 @@ impl ManagedImage {
         }
     }
 
-    /// The operating system.
+    /// Returns the operating system.
     pub fn os_type(&self) -> OsType {
         self.properties.os_type
     }
 
-    /// Always generalized: managed images are made from generalized VMs.
+    /// Returns `Generalized`: managed images are made from generalized VMs.
     pub fn os_state(&self) -> OsState {
         OsState::Generalized
     }
 
-    /// The firmware.
+    /// Returns the firmware.
     pub fn hyper_v_generation(&self) -> HyperVGeneration {
         self.properties.hyper_v_generation.unwrap_or_default()
     }
 
-    /// Its disks.
+    /// Returns the disks.
     pub fn storage_profile(&self) -> &StorageProfile {
         &self.properties.storage_profile
     }

@@ -1,8 +1,31 @@
-//! What exists: galleries, image definitions, image versions, and what they carry.
+//! The resources: galleries, image definitions, image versions, and the values that they hold.
 //!
-//! A value of these types is valid: it is checked once, when it is made or read, and not again. In JSON galleries,
+//! A value of these types is valid: it is checked once, when it is made or parsed, and not again. In JSON, galleries,
 //! definitions and versions have the form and the property names of Azure's REST API; managed images and snapshots, which
-//! another of Azure's services keeps, a form like it.
+//! another service of Azure keeps, have a similar form.
+//!
+//! Ids, names, regions and version numbers are parsed from text, and convert from it by `TryFrom`:
+//!
+//! ```
+//! use compute_gallery::Error;
+//! use compute_gallery::model::{GalleryId, Region, VersionNumber};
+//!
+//! /// Takes an id, a reference to one, or its text.
+//! fn name_of<T: TryInto<GalleryId>>(id: T) -> Result<String, Error>
+//! where
+//!     Error: From<T::Error>,
+//! {
+//!     Ok(id.try_into()?.name().to_string())
+//! }
+//!
+//! let text = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/Contoso";
+//! let id: GalleryId = text.parse()?;
+//! assert_eq!(name_of(text)?, "Contoso");
+//! assert_eq!(name_of(&id)?, "Contoso");
+//! assert_eq!(Region::try_from("West Europe")?.as_str(), "westeurope");
+//! assert!(VersionNumber::try_from("1.10.0")? > VersionNumber::try_from("1.9.0")?);
+//! # Ok::<(), compute_gallery::Error>(())
+//! ```
 
 mod body;
 mod encryption;

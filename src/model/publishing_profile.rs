@@ -1,4 +1,4 @@
-//! Where a version goes.
+//! Publishing profiles: the regions that a version goes to, and with how many replicas.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,8 +16,15 @@ use crate::error::{Error, Problem, Result};
 
 const TARGET: &str = "galleryImageVersion.properties.publishingProfile.targetRegions";
 
-/// How many replicas: at least one, and as many as the service's [`Limits`](super::limits::Limits) allow: up to 100, where
-/// nothing else is said.
+/// A number of replicas: at least 1, and at most what the service's [`Limits`](super::limits::Limits) allow, 100 by default.
+///
+/// ```
+/// use compute_gallery::model::ReplicaCount;
+///
+/// assert_eq!(ReplicaCount::ONE, ReplicaCount::new(1)?);
+/// assert!(ReplicaCount::new(0).is_err());
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
 pub struct ReplicaCount(u32);
@@ -26,7 +33,7 @@ impl ReplicaCount {
     /// One replica.
     pub const ONE: Self = Self(1);
 
-    /// Returns a count of `replicas`.
+    /// Returns a count of `replicas`. Publishing checks it against the service's limit.
     ///
     /// ```
     /// use compute_gallery::model::ReplicaCount;
@@ -46,7 +53,7 @@ impl ReplicaCount {
         }
     }
 
-    /// The number.
+    /// Returns the number.
     pub fn get(self) -> u32 {
         self.0
     }
@@ -60,7 +67,7 @@ impl TryFrom<u32> for ReplicaCount {
     }
 }
 
-/// A count that is not from 1 to `most`.
+/// The problem of a count that is not from 1 to `most`.
 pub(crate) fn out_of_range(target: impl Into<String>, count: u32, most: u32) -> Problem {
     let target = target.into();
     let what = format!(
@@ -81,18 +88,25 @@ impl From<ReplicaCount> for u32 {
     }
 }
 
-/// What the replicas are stored on.
+/// The redundancy and speed of the storage of replicas (Azure: `storageAccountType`).
+///
+/// ```
+/// use compute_gallery::model::StorageAccountType;
+///
+/// assert_eq!(StorageAccountType::default().to_string(), "Standard_LRS");
+/// assert_eq!(serde_json::to_value(StorageAccountType::StandardZrs).unwrap(), "Standard_ZRS");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum StorageAccountType {
-    /// In one zone.
+    /// Each replica in one zone.
     #[default]
     #[serde(rename = "Standard_LRS")]
     StandardLrs,
-    /// In three zones.
+    /// Each replica in every zone of the region, which has to have zones.
     #[serde(rename = "Standard_ZRS")]
     StandardZrs,
-    /// In one zone, fast.
+    /// Each replica in one zone, on fast storage, which the region's store has to provide.
     #[serde(rename = "Premium_LRS")]
     PremiumLrs,
 }
@@ -107,7 +121,18 @@ impl fmt::Display for StorageAccountType {
     }
 }
 
-/// A region that a version goes to. As text: `westeurope`, or `West Europe=2` with a replica count.
+/// A region that a version goes to, and how. As text: `westeurope`, or `West Europe=2` with a replica count.
+///
+/// By default everything but the region is as in the [`PublishingProfile`].
+///
+/// ```
+/// use compute_gallery::model::{ReplicaCount, TargetRegion};
+///
+/// let target: TargetRegion = "West Europe=2".parse()?;
+/// assert_eq!(target, TargetRegion::new("West Europe".parse()?).with_regional_replica_count(ReplicaCount::new(2)?));
+/// assert!("westeurope=0".parse::<TargetRegion>().is_err());
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TargetRegion {
@@ -124,7 +149,7 @@ pub struct TargetRegion {
 }
 
 impl TargetRegion {
-    /// A region with the common replica count.
+    /// Returns a target with the replica count, storage and exclusion of the profile.
     pub fn new(region: Region) -> Self {
         Self {
             region,
@@ -135,55 +160,55 @@ impl TargetRegion {
         }
     }
 
-    /// Sets a replica count of its own.
+    /// Sets the replica count of this region, in place of the profile's.
     #[must_use]
     pub fn with_regional_replica_count(mut self, count: ReplicaCount) -> Self {
         self.regional_replica_count = Some(count);
         self
     }
 
-    /// Sets what the replicas are stored on.
+    /// Sets the storage of the replicas in this region, in place of the profile's.
     #[must_use]
     pub fn with_storage_account_type(mut self, storage_account_type: StorageAccountType) -> Self {
         self.storage_account_type = Some(storage_account_type);
         self
     }
 
-    /// Sets whether the version can be the latest here; beats the profile's own flag.
+    /// Sets whether the version is excluded from being the latest in this region, in place of the profile's flag.
     #[must_use]
     pub fn with_exclude_from_latest(mut self, exclude: bool) -> Self {
         self.exclude_from_latest = Some(exclude);
         self
     }
 
-    /// Sets the keys that the replicas are said to be encrypted with.
+    /// Sets the keys that the host encrypts the replicas with.
     #[must_use]
     pub fn with_encryption(mut self, encryption: EncryptionImages) -> Self {
         self.encryption = Some(encryption);
         self
     }
 
-    /// The region.
+    /// Returns the region.
     pub fn region(&self) -> &Region {
         &self.region
     }
 
-    /// Its own replica count.
+    /// Returns the region's own replica count; `None` where the profile's counts.
     pub fn regional_replica_count(&self) -> Option<ReplicaCount> {
         self.regional_replica_count
     }
 
-    /// What the replicas are stored on, where this region says so.
+    /// Returns the region's own storage; `None` where the profile's counts.
     pub fn storage_account_type(&self) -> Option<StorageAccountType> {
         self.storage_account_type
     }
 
-    /// The keys that the replicas are said to be encrypted with.
+    /// Returns the keys that the host encrypts the replicas with.
     pub fn encryption(&self) -> Option<&EncryptionImages> {
         self.encryption.as_ref()
     }
 
-    /// Whether the version can be the latest here, where this region says so.
+    /// Returns the region's own flag; `None` where the profile's counts.
     pub fn exclude_from_latest(&self) -> Option<bool> {
         self.exclude_from_latest
     }
@@ -209,7 +234,7 @@ impl FromStr for TargetRegion {
         let count = count.map(read_count).transpose().map_err(|error| problems.extend(error.into_problems()));
         Error::from_problems(problems)?;
         let made = region.and_then(|region| Ok(Self { regional_replica_count: count?, ..Self::new(region) }));
-        made.map_err(|()| Error::invalid(TARGET, "it is not understood"))
+        made.map_err(|()| Error::invalid(TARGET, "the target region is malformed"))
     }
 }
 
@@ -217,19 +242,24 @@ from_text!(TargetRegion);
 
 fn read_count(text: &str) -> Result<ReplicaCount> {
     let number = text.trim().parse::<u32>().map_err(|error| {
-        let what = format!("`{}` is no replica count: write a region as `westeurope=2`", text.escape_debug());
+        let what = format!("`{}` is not a replica count: write a region as `westeurope=2`", text.escape_debug());
         Error::invalid("regionalReplicaCount", what).with_source(error)
     });
     number?.try_into()
 }
 
-/// The regions that a version goes to: at least one, none twice. As text: `westeurope=2,eastus`.
+/// The regions that a version goes to: at least one, and each once. As text: `westeurope=2,eastus`.
+///
+/// Azure: the location of a version is one of its target regions; [`ImageVersion::new`](super::image_version::ImageVersion::new)
+/// checks that.
 ///
 /// ```
 /// use compute_gallery::model::TargetRegions;
 ///
 /// let regions: TargetRegions = "South Central US=2, eastus".parse()?;
 /// assert_eq!(regions.iter().count(), 2);
+/// assert_eq!(regions.find(&"southcentralus".parse()?).and_then(|target| target.regional_replica_count()).unwrap().get(), 2);
+/// // "eastus" and "East US" are one region.
 /// assert!("eastus,East US=2".parse::<TargetRegions>().is_err());
 /// # Ok::<(), compute_gallery::Error>(())
 /// ```
@@ -238,19 +268,22 @@ fn read_count(text: &str) -> Result<ReplicaCount> {
 pub struct TargetRegions(Vec<TargetRegion>);
 
 impl TargetRegions {
-    /// Regions in the order given.
+    /// Returns these regions, in this order.
     ///
     /// # Errors
     ///
-    /// `Invalid` where there is none, or one stands twice.
+    /// `Invalid` for an empty list, and for each region that is repeated.
     pub fn new(regions: Vec<TargetRegion>) -> Result<Self> {
         Self::at(TARGET, regions)
     }
 
-    /// Regions that stand at `path`.
+    /// The same, for regions at `path` of a body.
     fn at(path: &str, regions: Vec<TargetRegion>) -> Result<Self> {
         if regions.is_empty() {
-            return Err(Error::invalid(path, "there is no target region: name at least the version's own location"));
+            return Err(Error::invalid(
+                path,
+                "the list of target regions is empty: name at least the version's own location",
+            ));
         }
         let mut seen = BTreeSet::new();
         let twice = regions.iter().enumerate().filter(|(_, target)| !seen.insert(&target.region));
@@ -258,18 +291,18 @@ impl TargetRegions {
             let target_name = format!("{path}[{position}].name");
             let problem =
                 Problem::invalid(target_name, "Duplicate regions are not allowed in target publishing regions.");
-            problem.with_advice(format!("`{}` stands twice.", target.region))
+            problem.with_advice(format!("`{}` is named twice.", target.region))
         });
         Error::from_problems(problems.collect())?;
         Ok(Self(regions))
     }
 
-    /// The regions.
+    /// Iterates over the regions in the order that they were given.
     pub fn iter(&self) -> impl Iterator<Item = &TargetRegion> {
         self.0.iter()
     }
 
-    /// The target of that region.
+    /// Returns the target for `region`; `None` where the version does not go there.
     pub fn find(&self, region: &Region) -> Option<&TargetRegion> {
         self.0.iter().find(|target| target.region == *region)
     }
@@ -332,7 +365,22 @@ impl fmt::Display for TargetRegions {
     }
 }
 
-/// Where a version goes, and whether it can be the latest.
+/// Where a version goes, with how many replicas, and whether it can be the latest (Azure: `GalleryArtifactPublishingProfileBase`).
+///
+/// It is given when a version is published, and can be replaced later to add a region, to change replica counts or to exclude the
+/// version from being the latest.
+///
+/// ```
+/// use compute_gallery::model::{PublishingProfile, Region, ReplicaCount};
+///
+/// // Three replicas at home; everywhere else the common count, which is 1 by default.
+/// let profile = PublishingProfile::new("westeurope=3,eastus,southeastasia".parse()?).with_replica_count(ReplicaCount::new(2)?);
+/// let [home, away, elsewhere]: [Region; 3] = ["westeurope".parse()?, "eastus".parse()?, "japaneast".parse()?];
+/// assert_eq!(profile.replicas_in(&home), Some(3));
+/// assert_eq!(profile.replicas_in(&away), Some(2));
+/// assert_eq!(profile.replicas_in(&elsewhere), None);
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PublishingProfile {
@@ -352,18 +400,26 @@ pub struct PublishingProfile {
 }
 
 /// How a version gets to its regions.
+///
+/// ```
+/// use compute_gallery::model::{PublishingProfile, ReplicationMode};
+///
+/// assert_eq!(PublishingProfile::new("westeurope".parse()?).replication_mode(), ReplicationMode::Full);
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ReplicationMode {
-    /// As deep copies.
+    /// As deep copies: each replica serves alone.
     #[default]
     Full,
-    /// As one reference to its source, for quick tests; one replica.
+    /// For quick tests: one replica in each region at most (Azure: a reference to the source in place of copies).
     Shallow,
 }
 
 impl PublishingProfile {
-    /// One replica in each region that names no count.
+    /// Returns a profile with 1 replica in each region without a count of its own, on `Standard_LRS`, not excluded from being the
+    /// latest.
     pub fn new(target_regions: TargetRegions) -> Self {
         Self {
             target_regions,
@@ -376,42 +432,94 @@ impl PublishingProfile {
         }
     }
 
-    /// Sets the common replica count, for regions that name none.
+    /// Sets the replica count of regions without one of their own. 1 by default.
+    ///
+    /// ```
+    /// use compute_gallery::model::{PublishingProfile, ReplicaCount};
+    ///
+    /// let profile = PublishingProfile::new("westeurope=5,eastus".parse()?).with_replica_count(ReplicaCount::new(2)?);
+    /// assert_eq!(profile.replicas_in(&"eastus".parse()?), Some(2));
+    /// assert_eq!(profile.replicas_in(&"westeurope".parse()?), Some(5));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
     #[must_use]
     pub fn with_replica_count(mut self, count: ReplicaCount) -> Self {
         self.replica_count = Some(count);
         self
     }
 
-    /// Sets whether the version can be the latest, where a region does not say.
+    /// Sets whether the version is excluded from being the latest, in regions without a flag of their own. Not by default.
+    ///
+    /// ```
+    /// use compute_gallery::model::{PublishingProfile, TargetRegion, TargetRegions};
+    ///
+    /// // A canary: the latest in one region alone.
+    /// let canary = TargetRegion::new("eastus".parse()?).with_exclude_from_latest(false);
+    /// let regions = TargetRegions::new(vec!["westeurope".parse()?, canary])?;
+    /// let profile = PublishingProfile::new(regions).with_exclude_from_latest(true);
+    /// assert!(profile.is_excluded_from_latest_in(&"westeurope".parse()?));
+    /// assert!(!profile.is_excluded_from_latest_in(&"eastus".parse()?));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
     #[must_use]
     pub fn with_exclude_from_latest(mut self, exclude: bool) -> Self {
         self.exclude_from_latest = Some(exclude);
         self
     }
 
-    /// Sets what the replicas are stored on, where a region does not say.
+    /// Sets the storage of replicas in regions without one of their own. `Standard_LRS` by default.
+    ///
+    /// Azure: the storage of a region does not change once the version is there.
+    ///
+    /// ```
+    /// use compute_gallery::model::{PublishingProfile, StorageAccountType};
+    ///
+    /// let profile = PublishingProfile::new("westeurope,eastus".parse()?)
+    ///     .with_storage_account_type(StorageAccountType::StandardZrs);
+    /// assert_eq!(profile.storage_account_type_in(&"eastus".parse()?), StorageAccountType::StandardZrs);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
     #[must_use]
     pub fn with_storage_account_type(mut self, storage_account_type: StorageAccountType) -> Self {
         self.storage_account_type = Some(storage_account_type);
         self
     }
 
-    /// Sets the regions that it goes to.
+    /// Replaces the regions that the version goes to, with their counts, storage and flags.
+    ///
+    /// ```
+    /// use compute_gallery::model::PublishingProfile;
+    ///
+    /// let profile = PublishingProfile::new("westeurope".parse()?).with_target_regions("westeurope,eastus=2".parse()?);
+    /// assert_eq!(profile.replicas_in(&"eastus".parse()?), Some(2));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
     #[must_use]
     pub fn with_target_regions(mut self, target_regions: TargetRegions) -> Self {
         self.target_regions = target_regions;
         self
     }
 
-    /// Sets the end of its life; for information only.
+    /// Sets the end of the version's life, which lies in the future when it is set.
+    ///
+    /// Azure: it is for information; a version that is past it deploys as before. A
+    /// [`SafetyProfile`](super::safety_profile::SafetyProfile) can keep the version until then.
+    ///
+    /// ```
+    /// use compute_gallery::model::PublishingProfile;
+    ///
+    /// let end = "2030-12-31T00:00:00Z".parse().unwrap();
+    /// let profile = PublishingProfile::new("westeurope".parse()?).with_end_of_life_date(end);
+    /// assert_eq!(profile.end_of_life_date(), Some(end));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
     #[must_use]
     pub fn with_end_of_life_date(mut self, date: DateTime<Utc>) -> Self {
         self.end_of_life_date = Some(date);
         self
     }
 
-    /// Sets when it was published: the service does.
+    /// Sets when the version was published.
     #[must_use]
     pub(crate) fn with_published_date(mut self, date: DateTime<Utc>) -> Self {
         self.published_date = Some(date);
@@ -422,8 +530,18 @@ impl PublishingProfile {
         self.published_date = date;
     }
 
-    /// Sets how many replicas a region has, such as an [autoscaler](crate::placement::Autoscaler) advises; a region that the
-    /// version does not go to stays out.
+    /// Sets the replica count of one region, such as an [autoscaler](crate::placement::Autoscaler) advises. Changes nothing where
+    /// the version does not go to `region`.
+    ///
+    /// ```
+    /// use compute_gallery::model::{PublishingProfile, Region, ReplicaCount};
+    ///
+    /// let (home, away): (Region, Region) = ("westeurope".parse()?, "eastus".parse()?);
+    /// let profile = PublishingProfile::new("westeurope".parse()?).with_replicas_in(&home, ReplicaCount::new(4)?);
+    /// assert_eq!(profile.replicas_in(&home), Some(4));
+    /// assert_eq!(profile.clone().with_replicas_in(&away, ReplicaCount::ONE), profile);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
     #[must_use]
     pub fn with_replicas_in(mut self, region: &Region, count: ReplicaCount) -> Self {
         let targets = self.target_regions.0.iter_mut().filter(|target| target.region == *region);
@@ -431,49 +549,49 @@ impl PublishingProfile {
         self
     }
 
-    /// The regions that it goes to.
+    /// Returns the regions that the version goes to.
     pub fn target_regions(&self) -> &TargetRegions {
         &self.target_regions
     }
 
-    /// The common replica count.
+    /// Returns the replica count of regions without one of their own.
     pub fn replica_count(&self) -> ReplicaCount {
         self.replica_count.unwrap_or(ReplicaCount::ONE)
     }
 
-    /// Whether the version can be the latest, where a region does not say.
+    /// Returns whether the version is excluded from being the latest, in regions without a flag of their own.
     pub fn exclude_from_latest(&self) -> bool {
         self.exclude_from_latest.unwrap_or(false)
     }
 
-    /// How the version gets to its regions.
+    /// Returns how the version gets to its regions.
     pub fn replication_mode(&self) -> ReplicationMode {
         self.replication_mode.unwrap_or_default()
     }
 
-    /// What the replicas in a region are stored on: its own type, else the common one, else Standard_LRS.
+    /// Returns the storage of the replicas in `region`: the region's own, else the profile's, else `Standard_LRS`.
     pub fn storage_account_type_in(&self, region: &Region) -> StorageAccountType {
         let own = self.target_regions.find(region).and_then(|target| target.storage_account_type);
         own.or(self.storage_account_type).unwrap_or_default()
     }
 
-    /// The end of its life.
+    /// Returns the end of the version's life.
     pub fn end_of_life_date(&self) -> Option<DateTime<Utc>> {
         self.end_of_life_date
     }
 
-    /// When it was published.
+    /// Returns when the version was published; `None` before that.
     pub fn published_date(&self) -> Option<DateTime<Utc>> {
         self.published_date
     }
 
-    /// How many replicas a region has: its own count, else the common one; `None` where the version does not go.
+    /// Returns how many replicas `region` has: its own count, else the profile's; `None` where the version does not go there.
     pub fn replicas_in(&self, region: &Region) -> Option<u32> {
         let target = self.target_regions.find(region)?;
         Some(target.regional_replica_count.unwrap_or(self.replica_count()).get())
     }
 
-    /// Whether the version is never the latest in a region.
+    /// Returns whether the version is excluded from being the latest in `region`: by the region's own flag, else by the profile's.
     pub fn is_excluded_from_latest_in(&self, region: &Region) -> bool {
         let own = self.target_regions.find(region).and_then(|target| target.exclude_from_latest);
         own.unwrap_or(self.exclude_from_latest())

@@ -1,4 +1,4 @@
-//! What all resources have in common: Azure's envelope of id, location, tags and properties.
+//! The common part of all resources: Azure's envelope of id, location, tags and properties.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -32,7 +32,7 @@ pub(super) struct Written<'a, I, P> {
     pub(super) properties: P,
 }
 
-/// Properties as they are given, and those that the service adds.
+/// The properties that were given, and those that the service adds.
 #[derive(Serialize)]
 pub(super) struct WrittenProperties<'a, P, R> {
     #[serde(flatten)]
@@ -80,8 +80,8 @@ pub(super) fn merge(into: &mut Value, patch: &Value) {
     }
 }
 
-/// A patch as it is to be merged: tags that are there already in their spelling, so that none is merged beside itself, and
-/// without an empty list of target regions, which keeps those that there are.
+/// Prepares a patch for merging. Tags that exist get the spelling that they have, so that none is merged beside itself. An
+/// empty list of target regions is dropped (Azure: it keeps the regions).
 pub(super) fn prepared(target: &str, patch: &Value, tags: &Tags) -> Result<Value> {
     let mut patch = patch.clone();
     if patch.pointer("/properties/restore").is_some_and(|restore| restore != &Value::Bool(false)) {
@@ -105,7 +105,7 @@ pub(super) fn prepared(target: &str, patch: &Value, tags: &Tags) -> Result<Value
     Ok(patch)
 }
 
-/// What a property means that is not there.
+/// The value of a property that is absent.
 const DEFAULTS: &[(&str, &str)] = &[
     ("hyperVGeneration", "\"V1\""),
     ("architecture", "\"x64\""),
@@ -121,7 +121,7 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("blockDeletionBeforeEndOfLife", "false"),
 ];
 
-/// The paths of all properties that differ, such as `properties.eula`; one that is not there is as its default.
+/// Returns the paths of all properties that differ, such as `properties.eula`; an absent one has its default.
 pub(crate) fn differences(old: &impl Serialize, new: &impl Serialize) -> Vec<String> {
     let json = |value: &dyn Fn() -> serde_json::Result<Value>| value().unwrap_or(Value::Null);
     let (old, new) = (json(&|| serde_json::to_value(old)), json(&|| serde_json::to_value(new)));
@@ -135,7 +135,7 @@ fn compare(path: &str, old: &Value, new: &Value, paths: &mut Vec<String>) {
         (Value::Object(a), Value::Object(b)) => {
             let names: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
             for name in names {
-                // What a region leaves out is as the version has it, which is more than a default; a tag has none.
+                // A target region inherits from the version, which is more than a default; a tag has no default.
                 let inherits = path.ends_with(".targetRegions") || path == "tags";
                 let absent = DEFAULTS.iter().find(|(known, _)| known == name && !inherits);
                 let absent = absent.and_then(|(_, value)| serde_json::from_str(value).ok()).unwrap_or(Value::Null);
@@ -143,7 +143,7 @@ fn compare(path: &str, old: &Value, new: &Value, paths: &mut Vec<String>) {
                 compare(&below, a.get(name).unwrap_or(&absent), b.get(name).unwrap_or(&absent), paths);
             }
         }
-        // An object without properties, or with the defaults alone, is as good as none.
+        // An object without properties, or with defaults alone, equals none.
         (Value::Object(_), Value::Null) => compare(path, old, &Value::Object(serde_json::Map::new()), paths),
         (Value::Null, Value::Object(_)) => compare(path, &Value::Object(serde_json::Map::new()), new, paths),
         (Value::String(a), Value::String(b)) if is_name(path) && a.eq_ignore_ascii_case(b) => {}
@@ -169,7 +169,7 @@ fn is_name(path: &str) -> bool {
     is_id || path == "name" || below.iter().any(|below| path.starts_with(below))
 }
 
-/// The items of a list; by what tells them apart, where their order does not count.
+/// The items of a list, sorted by their key where their order does not count.
 fn in_order<'a>(path: &str, items: &'a [Value]) -> Vec<&'a Value> {
     let key = match path {
         "properties.features" => "name",
@@ -194,11 +194,11 @@ fn region(name: &str) -> String {
 ///
 /// A macro and not a generic `Resource<Id, Properties>`, so that each resource has one page with all its methods.
 ///
-/// `$check` is what must hold beyond each property by itself.
+/// `$check` checks the rules that concern several properties.
 macro_rules! resource {
     ($name:ident, $id:ty, $properties:ty, $kind:literal, $target:literal, |$this:ident| $read_only:expr, $check:expr) => {
         impl $name {
-            /// What error messages call its kind.
+            /// The name of its kind in error messages.
             pub(crate) const TARGET: &'static str = $target;
 
             fn assemble(
@@ -213,33 +213,33 @@ macro_rules! resource {
                 Ok(resource)
             }
 
-            /// Its id.
+            /// Returns the id.
             pub fn id(&self) -> &$id {
                 &self.id
             }
 
-            /// The region that it is managed in.
+            /// Returns the region that the resource is managed in.
             pub fn location(&self) -> &$crate::model::region::Region {
                 &self.location
             }
 
-            /// Its tags.
+            /// Returns the tags.
             pub fn tags(&self) -> &$crate::model::tags::Tags {
                 &self.tags
             }
 
-            /// Sets the tags.
+            /// Replaces the tags.
             #[must_use]
             pub fn with_tags(mut self, tags: $crate::model::tags::Tags) -> Self {
                 self.tags = tags;
                 self
             }
 
-            /// The resource that a request's body describes: the JSON of Azure's PUT, without an id.
+            /// Reads the body of Azure's PUT, which has no id.
             ///
             /// # Errors
             ///
-            /// `Invalid`, with everything that is wrong, each problem with the path of its property.
+            /// `Invalid`, with all problems, each with the path of its property.
             pub fn from_body(id: $id, body: &serde_json::Value) -> $crate::error::Result<Self> {
                 use $crate::model::body::FromBody;
                 use $crate::model::resource::Body;
@@ -247,7 +247,7 @@ macro_rules! resource {
                 Self::assemble(id, location, tags, properties)
             }
 
-            /// Writes it without what follows from the rest, for those who only read it back: a third shorter.
+            /// Writes it without the properties that follow from others: a third shorter, for the log and checkpoints.
             pub(crate) fn compact<S: serde::Serializer>(resource: &Self, serializer: S) -> Result<S::Ok, S::Error> {
                 let Self { id, location, tags, properties } = resource;
                 let (name, kind) = (None, None);
@@ -255,18 +255,18 @@ macro_rules! resource {
                 serde::Serialize::serialize(&written, serializer)
             }
 
-            /// The body of the request that creates it.
+            /// Returns the body of the request that creates it.
             pub fn body(&self) -> serde_json::Value {
                 let Self { location, tags, properties, .. } = self.clone();
                 let body = $crate::model::resource::Body { location, tags, properties };
                 serde_json::to_value(body).unwrap_or_default()
             }
 
-            /// The resource after a request of Azure's PATCH: properties that the body leaves out stay as they are.
+            /// Returns the resource after Azure's PATCH: properties that the body leaves out stay as they are.
             ///
             /// # Errors
             ///
-            /// `Invalid`, naming the property.
+            /// `Invalid`, with all problems, each with the path of its property.
             pub fn patched(&self, patch: &serde_json::Value) -> $crate::error::Result<Self> {
                 let mut body = self.body();
                 let patch = $crate::model::resource::prepared(Self::TARGET, patch, &self.tags)?;
@@ -305,7 +305,7 @@ pub(super) use resource;
 macro_rules! updatable {
     ($name:ident) => {
         impl $name {
-            /// The same, with the spelling of names in `before`, which it is to replace: case is kept as it was first.
+            /// Returns the resource with the spelling that names have in `before`, which it replaces: the first spelling stays.
             pub(crate) fn spelled_as(&self, before: &Self) -> Self {
                 let (id, tags) = (before.id.clone(), self.tags.spelled_as(&before.tags));
                 Self { id, tags, ..self.clone() }
@@ -315,7 +315,7 @@ macro_rules! updatable {
 }
 pub(super) use updatable;
 
-/// Nothing that is written beside the given properties.
+/// No further properties.
 #[derive(Serialize)]
 pub(super) struct NoMore {}
 

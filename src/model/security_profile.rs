@@ -1,10 +1,22 @@
-//! The firmware settings that a version asks for.
+//! Firmware settings for VMs.
 
 use serde::{Deserialize, Serialize};
 
 use super::body::{from_body, from_body_by};
 
-/// The firmware settings that a version asks for. Kept for the host that makes the VM.
+/// The firmware settings for VMs of a version (Azure: `ImageVersionSecurityProfile`). The gallery keeps them for the host, which
+/// makes the VMs.
+///
+/// ```
+/// use compute_gallery::model::{SecurityProfile, UefiKey, UefiKeyType, UefiSettings, UefiSignatures};
+///
+/// let own = UefiSignatures::new().with_db(UefiKey::new(UefiKeyType::X509, ["MIIDNzCCAh8="]));
+/// let settings = UefiSettings::new()
+///     .with_signature_template_names(["MicrosoftUefiCertificateAuthorityTemplate"])
+///     .with_additional_signatures(own);
+/// let json = serde_json::to_value(SecurityProfile::new(settings)).unwrap();
+/// assert_eq!(json["uefiSettings"]["additionalSignatures"]["db"][0]["type"], "x509");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SecurityProfile {
@@ -12,12 +24,12 @@ pub struct SecurityProfile {
     uefi_settings: Option<UefiSettings>,
 }
 
-/// The signatures that the firmware trusts.
+/// The signatures that UEFI firmware trusts and rejects.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct UefiSettings {
-    /// The templates to start from.
+    /// Azure: `NoSignatureTemplate`, `MicrosoftUefiCertificateAuthorityTemplate` or `MicrosoftWindowsTemplate`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signature_template_names: Vec<String>,
     /// Keys beyond the templates.
@@ -25,7 +37,7 @@ pub struct UefiSettings {
     pub additional_signatures: Option<UefiSignatures>,
 }
 
-/// Keys by their place in the firmware.
+/// Keys of UEFI firmware, by their place in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct UefiSignatures {
@@ -35,33 +47,33 @@ pub struct UefiSignatures {
     /// The key exchange keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kek: Vec<UefiKey>,
-    /// What is trusted.
+    /// The signature database: keys that the firmware trusts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub db: Vec<UefiKey>,
-    /// What is not.
+    /// The database of forbidden signatures: keys that the firmware rejects.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dbx: Vec<UefiKey>,
 }
 
-/// A key.
+/// A key of UEFI firmware.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct UefiKey {
-    /// What it is.
+    /// A certificate or a hash.
     #[serde(rename = "type")]
     pub kind: UefiKeyType,
     /// Its parts, in base 64.
     pub value: Vec<String>,
 }
 
-/// What a key is.
+/// The kind of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum UefiKeyType {
-    /// A hash.
+    /// A SHA-256 hash.
     Sha256,
-    /// A certificate.
+    /// An X.509 certificate.
     X509,
 }
 
@@ -84,7 +96,7 @@ impl SecurityProfile {
         Self { uefi_settings: Some(uefi_settings) }
     }
 
-    /// The firmware settings.
+    /// Returns the firmware settings.
     pub fn uefi_settings(&self) -> Option<&UefiSettings> {
         self.uefi_settings.as_ref()
     }

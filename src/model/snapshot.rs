@@ -10,6 +10,8 @@ use super::tags::Tags;
 use super::top_level_id::SnapshotId;
 
 /// A snapshot: a copy of one disk, with an operating system or without.
+///
+/// A session makes it with [`Session::create_snapshot`](crate::Session::create_snapshot).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     id: SnapshotId,
@@ -47,17 +49,17 @@ impl Snapshot {
         self
     }
 
-    /// The operating system; `None` for a data disk.
+    /// Returns the operating system; `None` for a data disk.
     pub fn os_type(&self) -> Option<OsType> {
         self.properties.os_type
     }
 
-    /// The firmware that its operating system needs.
+    /// Returns the firmware that its operating system needs; `None` for a data disk.
     pub fn hyper_v_generation(&self) -> Option<HyperVGeneration> {
         self.properties.hyper_v_generation
     }
 
-    /// The size of the disk in bytes.
+    /// Returns the size of the disk in bytes.
     pub fn disk_size_bytes(&self) -> u64 {
         self.properties.disk_size_bytes
     }
