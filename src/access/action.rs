@@ -1,4 +1,4 @@
-//! What can be allowed: Azure's action strings.
+//! Actions, which roles allow: Azure's strings.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +8,16 @@ use crate::model::text_newtype;
 
 macro_rules! actions {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
-        /// Something that a session can do, by Azure's action string.
+        /// An action that a session takes and a role allows (Azure: `Microsoft.Compute/galleries/read` and the like).
+        ///
+        /// ```
+        /// use compute_gallery::access::{Action, BuiltInRole};
+        ///
+        /// assert_eq!(Action::ShareGallery.to_string(), "Microsoft.Compute/galleries/share/action");
+        /// let can_share = |role: &BuiltInRole| role.definition().allows(Action::ShareGallery);
+        /// let roles: Vec<_> = BuiltInRole::ALL.into_iter().filter(can_share).collect();
+        /// assert_eq!(roles, [BuiltInRole::Owner, BuiltInRole::ComputeGallerySharingAdmin]);
+        /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
         pub enum Action {
@@ -16,10 +25,10 @@ macro_rules! actions {
         }
 
         impl Action {
-            /// All of them.
+            /// All actions.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
-            /// Azure's string.
+            /// Returns Azure's string.
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$name => $text,)*
@@ -36,7 +45,7 @@ actions! {
     WriteGallery = "Microsoft.Compute/galleries/write",
     /// Deleting a gallery.
     DeleteGallery = "Microsoft.Compute/galleries/delete",
-    /// Sharing a gallery with subscriptions, tenants or everybody.
+    /// Sharing a gallery with subscriptions, tenants or everybody; changing its soft delete.
     ShareGallery = "Microsoft.Compute/galleries/share/action",
     /// Seeing a definition; deploying its latest version.
     ReadImage = "Microsoft.Compute/galleries/images/read",
@@ -70,19 +79,19 @@ actions! {
     WriteVirtualMachine = "Microsoft.Compute/virtualMachines/write",
     /// Publishing from a VHD in a storage account.
     ListStorageKeys = "Microsoft.Storage/storageAccounts/listKeys/action",
-    /// Seeing who has which role.
+    /// Seeing the role assignments at a scope.
     ReadRoleAssignment = "Microsoft.Authorization/roleAssignments/read",
-    /// Giving a role.
+    /// Assigning a role.
     WriteRoleAssignment = "Microsoft.Authorization/roleAssignments/write",
-    /// Taking a role away.
+    /// Deleting a role assignment.
     DeleteRoleAssignment = "Microsoft.Authorization/roleAssignments/delete",
-    /// Making or changing a role.
+    /// Creating or changing a custom role.
     WriteRoleDefinition = "Microsoft.Authorization/roleDefinitions/write",
-    /// Deleting a role.
+    /// Deleting a custom role.
     DeleteRoleDefinition = "Microsoft.Authorization/roleDefinitions/delete",
-    /// Denying something to somebody.
+    /// Denying actions to principals.
     WriteDenyAssignment = "Microsoft.Authorization/denyAssignments/write",
-    /// No longer denying it.
+    /// Deleting a deny assignment.
     DeleteDenyAssignment = "Microsoft.Authorization/denyAssignments/delete",
 }
 
@@ -92,14 +101,14 @@ impl fmt::Display for Action {
     }
 }
 
-/// A set of actions, one bit each: a role's patterns are matched once, when it is made, and not at each decision.
+/// A set of actions, one bit each: the patterns of a role are matched once, when it is made, and not at each decision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ActionSet(u64);
 
 const _: () = assert!(Action::ALL.len() <= 64, "a set has a bit for each action");
 
 impl ActionSet {
-    /// The actions that `patterns` match and `not` don't.
+    /// The actions that `patterns` match and `not` does not.
     pub(super) fn matching(patterns: &[ActionPattern], not: &[ActionPattern]) -> Self {
         let is_in = |action: &&Action| {
             let any = |patterns: &[ActionPattern]| patterns.iter().any(|pattern| pattern.matches(action.as_str()));
@@ -141,7 +150,7 @@ fn read_pattern(text: &str) -> Result<Arc<str>> {
 }
 
 impl ActionPattern {
-    /// Whether it matches an action string.
+    /// Returns whether the pattern matches an action string.
     pub fn matches(&self, action: &str) -> bool {
         let (pattern, action) = (self.0.to_ascii_lowercase(), action.to_ascii_lowercase());
         let mut parts = pattern.split('*');

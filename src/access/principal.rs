@@ -10,7 +10,7 @@ use crate::model::text_newtype;
 fn read_id(field: &str, text: &str) -> Result<Arc<str>> {
     if text.is_empty() || text.len() > 256 || text.chars().any(|char| char.is_control() || char == '/') {
         let rule = "it has 1 to 256 characters, no `/` and no control character";
-        return Err(Error::invalid(field, format!("`{}` is no id: {rule}", text.escape_debug())));
+        return Err(Error::invalid(field, format!("`{}` is not an id: {rule}", text.escape_debug())));
     }
     Ok(text.into())
 }
@@ -44,6 +44,15 @@ text_newtype! {
 text_newtype! {
     /// The id of a management group, which holds subscriptions and other management groups: 1 to 256 bytes, no `/`, compared
     /// as it is.
+    ///
+    /// ```
+    /// use compute_gallery::access::{AccessScope, ManagementGroupId};
+    ///
+    /// let group: ManagementGroupId = "production".parse()?;
+    /// let scope = AccessScope::ManagementGroup(group);
+    /// assert_eq!(scope.to_string(), "/providers/Microsoft.Management/managementGroups/production");
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
     ManagementGroupId, |text| read_id("managementGroupId", text)
 }
 
@@ -60,16 +69,25 @@ text_newtype! {
     AssignmentId, |text| read_id("assignmentId", text)
 }
 
-/// What a principal is.
+/// The kind of a principal. It decides what a caller gets from a gallery that is shared with a whole tenant.
+///
+/// ```
+/// use compute_gallery::access::{Directory, MemoryDirectory, PrincipalKind};
+///
+/// let directory = MemoryDirectory::new();
+/// directory.add_application("builder", &"contoso".parse()?)?;
+/// assert_eq!(directory.memberships(&"builder".parse()?)[0].kind, PrincipalKind::ServicePrincipal);
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum PrincipalKind {
-    /// A person of the tenant.
+    /// A person with an account in their own tenant.
     User,
-    /// A person of another tenant, known here.
+    /// A person of another tenant, who was invited.
     Guest,
-    /// Several principals.
+    /// A set of principals, which may be groups themselves.
     Group,
-    /// A program: an application's account in one tenant.
+    /// An application's account in one tenant.
     ServicePrincipal,
 }

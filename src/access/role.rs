@@ -1,4 +1,4 @@
-//! Roles: which actions they allow.
+//! Roles, and the actions that they allow.
 
 use std::sync::{Arc, OnceLock};
 
@@ -31,10 +31,10 @@ fn read_id(text: &str) -> Result<Arc<str>> {
     Ok(text.to_ascii_lowercase().into())
 }
 
-/// A role: what it allows, and where it may be assigned.
+/// A role: the actions that it allows, and the scopes that it may be assigned at.
 ///
-/// `not_actions` take away from the role's own actions; they deny nothing that another role allows. Data actions are kept
-/// for the record: galleries have none.
+/// Azure: `not_actions` subtract from the role's own actions; they deny nothing that another role allows. Data actions are kept for the
+/// record: galleries have none.
 ///
 /// ```
 /// use compute_gallery::access::{Action, RoleDefinition};
@@ -55,7 +55,7 @@ pub struct RoleDefinition {
     set: ActionSet,
 }
 
-/// What is written of a role; which actions it comes to follows from it.
+/// The stored part of a role, from which the set of its actions follows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Written {
@@ -80,11 +80,11 @@ fn patterns<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Vec<ActionPa
 }
 
 impl RoleDefinition {
-    /// A role that allows nothing yet, and may be assigned anywhere.
+    /// Returns a role that allows nothing, and may be assigned anywhere.
     ///
     /// # Errors
     ///
-    /// `Invalid` for an id that is none.
+    /// `Invalid` for an `id` that is not a [`RoleId`].
     pub fn new(id: &str, role_name: impl Into<String>) -> Result<Self> {
         let (actions, not_actions, data_actions, not_data_actions) = Default::default();
         let role_name = role_name.into();
@@ -100,59 +100,68 @@ impl RoleDefinition {
         .into())
     }
 
-    /// Sets what it allows.
+    /// Sets the actions that the role allows.
     ///
     /// # Errors
     ///
-    /// `Invalid` for a pattern that is none.
+    /// `Invalid` for a malformed pattern.
     pub fn with_actions<'a>(mut self, actions: impl IntoIterator<Item = &'a str>) -> Result<Self> {
         self.written.actions = patterns(actions)?;
         Ok(self.written.into())
     }
 
-    /// Sets what it does not allow of that.
+    /// Sets the actions, among those, that the role does not allow after all.
     ///
     /// # Errors
     ///
-    /// `Invalid` for a pattern that is none.
+    /// `Invalid` for a malformed pattern.
     pub fn with_not_actions<'a>(mut self, actions: impl IntoIterator<Item = &'a str>) -> Result<Self> {
         self.written.not_actions = patterns(actions)?;
         Ok(self.written.into())
     }
 
-    /// Sets its data actions, which mean nothing to galleries.
+    /// Sets the data actions, which have no meaning for galleries.
     ///
     /// # Errors
     ///
-    /// `Invalid` for a pattern that is none.
+    /// `Invalid` for a malformed pattern.
     pub fn with_data_actions<'a>(mut self, actions: impl IntoIterator<Item = &'a str>) -> Result<Self> {
         self.written.data_actions = patterns(actions)?;
         Ok(self)
     }
 
-    /// Sets where it may be assigned: there and below. Anywhere, where nothing is said.
+    /// Sets the scopes that the role may be assigned at, and below. Anywhere by default.
+    ///
+    /// ```
+    /// use compute_gallery::access::{AccessScope, RoleDefinition};
+    ///
+    /// let dev = AccessScope::Subscription("dev".parse()?);
+    /// let role = RoleDefinition::new("publisher", "Publisher")?.with_assignable_scopes(vec![dev.clone()]);
+    /// assert_eq!(role.assignable_scopes(), [dev]);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
     #[must_use]
     pub fn with_assignable_scopes(mut self, scopes: Vec<AccessScope>) -> Self {
         self.written.assignable_scopes = scopes;
         self
     }
 
-    /// Its id.
+    /// Returns the id.
     pub fn id(&self) -> &RoleId {
         &self.written.id
     }
 
-    /// Its name.
+    /// Returns the name for people.
     pub fn role_name(&self) -> &str {
         &self.written.role_name
     }
 
-    /// Where it may be assigned; anywhere, where that is empty.
+    /// Returns the scopes that the role may be assigned at; an empty list means anywhere.
     pub fn assignable_scopes(&self) -> &[AccessScope] {
         &self.written.assignable_scopes
     }
 
-    /// Whether it allows an action.
+    /// Returns whether the role allows an action.
     pub fn allows(&self, action: Action) -> bool {
         self.set.contains(action)
     }
@@ -161,13 +170,13 @@ impl RoleDefinition {
         self.set
     }
 
-    /// What is wrong with assigning it at `scope`, of which `above` are the scopes above.
+    /// The problem of an assignment of the role at `scope`, where `above` are the scopes above that.
     pub(crate) fn problem_with(&self, scope: &AccessScope, above: &[AccessScope]) -> Option<Problem> {
         let fits = |allowed: &AccessScope| allowed == scope || above.contains(allowed);
         if self.written.assignable_scopes.is_empty() || self.written.assignable_scopes.iter().any(fits) {
             return None;
         }
-        // Where else it may be assigned is not for everybody to know.
+        // The message leaves out the assignable scopes: the caller may not be allowed to know them.
         let what = format!(
             "role `{}` cannot be assigned at `{scope}`: it is not among its assignable scopes",
             self.written.id
@@ -176,28 +185,37 @@ impl RoleDefinition {
     }
 }
 
-/// Azure's roles that have to do with galleries.
+/// Azure's built-in roles that concern galleries.
+///
+/// ```
+/// use compute_gallery::access::{Action, BuiltInRole};
+///
+/// let contributor = BuiltInRole::Contributor.definition();
+/// assert_eq!(contributor.role_name(), "Contributor");
+/// assert!(contributor.allows(Action::WriteVersion) && !contributor.allows(Action::ShareGallery));
+/// assert_eq!(BuiltInRole::least_for(Action::ReadVersion), Some(BuiltInRole::ComputeGalleryImageReader));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum BuiltInRole {
-    /// Everything.
+    /// Allows everything.
     Owner,
-    /// Everything but giving roles and sharing galleries.
+    /// Allows everything but assigning roles and sharing galleries.
     Contributor,
-    /// Seeing everything.
+    /// Allows seeing everything.
     Reader,
-    /// Giving roles, and seeing everything.
+    /// Allows assigning roles and seeing everything.
     UserAccessAdministrator,
-    /// Everything in galleries but sharing them.
+    /// Allows everything in galleries but sharing them.
     ComputeGalleryArtifactsPublisher,
-    /// Seeing and deploying images.
+    /// Allows seeing and deploying definitions and versions.
     ComputeGalleryImageReader,
-    /// Sharing galleries, and nothing else.
+    /// Allows sharing galleries alone.
     ComputeGallerySharingAdmin,
 }
 
 impl BuiltInRole {
-    /// All of them.
+    /// All built-in roles.
     pub const ALL: [Self; 7] = [
         Self::Owner,
         Self::Contributor,
@@ -208,7 +226,7 @@ impl BuiltInRole {
         Self::ComputeGallerySharingAdmin,
     ];
 
-    /// Azure's name and id, actions and what is taken from them (the service's documents of built-in roles, 2026).
+    /// Name, id, actions and excluded actions (Azure: "Azure built-in roles", 2026).
     fn table(self) -> (&'static str, &'static str, &'static [&'static str], &'static [&'static str]) {
         match self {
             Self::Owner => ("Owner", "8e3af657-a8ff-443c-a75c-2fe8c4bcb635", &["*"], &[]),
@@ -265,18 +283,18 @@ impl BuiltInRole {
         }
     }
 
-    /// The one that allows the least beside `action`.
+    /// Returns the role that allows `action` and the fewest others.
     pub fn least_for(action: Action) -> Option<Self> {
         let roles = Self::ALL.into_iter().map(|role| (role, role.definition().set()));
         roles.filter(|(_, set)| set.contains(action)).min_by_key(|(_, set)| set.len()).map(|(role, _)| role)
     }
 
-    /// Its id.
+    /// Returns the id, which is Azure's.
     pub fn id(self) -> RoleId {
         RoleId(self.table().1.into())
     }
 
-    /// The role.
+    /// Returns the role.
     pub fn definition(self) -> RoleDefinition {
         static MADE: OnceLock<Vec<RoleDefinition>> = OnceLock::new();
         let made = MADE.get_or_init(|| Self::ALL.into_iter().map(Self::make).collect());

@@ -339,7 +339,7 @@ impl VersionSource {
         let os_disk = match &json.os_disk_image {
             Some(os_disk) => disk(os_disk, "osDiskImage"),
             None => {
-                let what = "the data disks have sources and the OS disk has none: name the source of the OS disk";
+                let what = "no OS disk has a source, but data disks have: name the source of the OS disk";
                 Err(Error::invalid(format!("{path}.osDiskImage"), what))
             }
         };
