@@ -35,7 +35,7 @@ fn table() -> String {
     ];
     for (caller, principal) in callers {
         for (place, scope) in scopes().into_iter().enumerate() {
-            for role in BuiltInRole::ALL {
+            for role in BuiltInRole::ALL.iter().copied() {
                 let mut policy = AccessPolicy::new();
                 policy.assign(assignment("1", principal, role, scope.clone()));
                 let may = |scope: AccessScope, actions: &[Action]| -> String {

@@ -15,7 +15,7 @@ macro_rules! actions {
         ///
         /// assert_eq!(Action::ShareGallery.to_string(), "Microsoft.Compute/galleries/share/action");
         /// let can_share = |role: &BuiltInRole| role.definition().allows(Action::ShareGallery);
-        /// let roles: Vec<_> = BuiltInRole::ALL.into_iter().filter(can_share).collect();
+        /// let roles: Vec<_> = BuiltInRole::ALL.iter().copied().filter(can_share).collect();
         /// assert_eq!(roles, [BuiltInRole::Owner, BuiltInRole::ComputeGallerySharingAdmin]);
         /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -87,7 +87,7 @@ impl AccessPolicy {
 
     /// Returns a role, built-in or custom.
     pub fn role(&self, id: &RoleId) -> Option<Arc<RoleDefinition>> {
-        let built_in = || BuiltInRole::ALL.into_iter().find(|role| role.id() == *id);
+        let built_in = || BuiltInRole::ALL.iter().find(|role| role.id() == *id);
         self.roles.get(id).cloned().or_else(|| built_in().map(|role| Arc::new(role.definition())))
     }
 

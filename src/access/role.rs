@@ -216,7 +216,7 @@ pub enum BuiltInRole {
 
 impl BuiltInRole {
     /// All built-in roles.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: &[Self] = &[
         Self::Owner,
         Self::Contributor,
         Self::Reader,
@@ -285,7 +285,7 @@ impl BuiltInRole {
 
     /// Returns the role that allows `action` and the fewest others.
     pub fn least_for(action: Action) -> Option<Self> {
-        let roles = Self::ALL.into_iter().map(|role| (role, role.definition().set()));
+        let roles = Self::ALL.iter().map(|role| (*role, role.definition().set()));
         roles.filter(|(_, set)| set.contains(action)).min_by_key(|(_, set)| set.len()).map(|(role, _)| role)
     }
 
@@ -297,7 +297,7 @@ impl BuiltInRole {
     /// Returns the role.
     pub fn definition(self) -> RoleDefinition {
         static MADE: OnceLock<Vec<RoleDefinition>> = OnceLock::new();
-        let made = MADE.get_or_init(|| Self::ALL.into_iter().map(Self::make).collect());
+        let made = MADE.get_or_init(|| Self::ALL.iter().map(|role| role.make()).collect());
         made.get(self as usize).cloned().unwrap_or_else(|| self.make())
     }
 
@@ -335,7 +335,7 @@ mod tests {
         assert!(!Role::UserAccessAdministrator.definition().allows(Action::WriteGallery));
         assert!(!Role::ComputeGalleryArtifactsPublisher.definition().allows(Action::ShareGallery));
         assert_eq!(Role::least_for(Action::ReadVersion), Some(Role::ComputeGalleryImageReader));
-        for role in Role::ALL {
+        for role in Role::ALL.iter().copied() {
             // Every pattern of the table is one.
             let (_, _, actions, not_actions) = role.table();
             assert_eq!(role.definition().written.actions.len(), actions.len());

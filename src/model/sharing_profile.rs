@@ -6,7 +6,7 @@ use super::body::{from_body, from_body_by};
 
 /// How a gallery can be shared beyond role assignments (Azure: `SharingProfile`).
 ///
-/// It opens the way; [`Session::share`](crate::Session::share) then shares the gallery.
+/// It opens the way; [`Session::share_gallery`](crate::Session::share_gallery) then shares the gallery.
 ///
 /// ```
 /// use compute_gallery::model::{SharingPermissions, SharingProfile};
