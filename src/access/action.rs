@@ -59,7 +59,7 @@ actions! {
     WriteVersion = "Microsoft.Compute/galleries/images/versions/write",
     /// Deleting a version.
     DeleteVersion = "Microsoft.Compute/galleries/images/versions/delete",
-    /// Seeing what is shared with a subscription.
+    /// Seeing the galleries that are shared with a subscription.
     ReadSharedGallery = "Microsoft.Compute/locations/sharedGalleries/read",
     /// Seeing a managed image; deploying it; publishing from it.
     ReadManagedImage = "Microsoft.Compute/images/read",
@@ -108,7 +108,7 @@ pub(super) struct ActionSet(u64);
 const _: () = assert!(Action::ALL.len() <= 64, "a set has a bit for each action");
 
 impl ActionSet {
-    /// The actions that `patterns` match and `not` does not.
+    /// Returns the actions that `patterns` match and `not` does not.
     pub(super) fn matching(patterns: &[ActionPattern], not: &[ActionPattern]) -> Self {
         let is_in = |action: &&Action| {
             let any = |patterns: &[ActionPattern]| patterns.iter().any(|pattern| pattern.matches(action.as_str()));

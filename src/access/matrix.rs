@@ -5,8 +5,8 @@ use std::fmt;
 /// The part of a gallery that a caller may read (Azure: the sharing matrix), from
 /// [`Session::sharing_matrix`](crate::Session::sharing_matrix). `Display` prints it as a table.
 ///
-/// Azure: a role at the gallery covers gallery, definitions and versions; one at a definition covers that definition and its versions;
-/// one at a version covers that version alone.
+/// Azure: a role at the gallery covers gallery, definitions and versions; one at a definition covers that definition and its
+/// versions; one at a version covers that version alone.
 ///
 /// ```
 /// use compute_gallery::GalleryService;

@@ -227,8 +227,8 @@ impl MemoryDirectory {
     ///
     /// # Errors
     ///
-    /// `NotFound` without the parent; `Conflict` where the id is taken, or the parent is in another tenant; `Invalid` for a malformed
-    /// id.
+    /// `NotFound` without the parent; `Conflict` where the id is taken, or the parent is in another tenant; `Invalid` for a
+    /// malformed id.
     pub fn add_management_group(
         &self,
         id: &str,

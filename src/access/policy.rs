@@ -116,7 +116,7 @@ impl AccessPolicy {
         self.denials.get(&(scope.clone(), id.clone()))
     }
 
-    /// The problem of an assignment; `above` are the scopes above its own.
+    /// Returns the problem of an assignment; `above` are the scopes above its own.
     pub(crate) fn problem_with(&self, assignment: &RoleAssignment, above: &[AccessScope]) -> Option<Problem> {
         match self.role(&assignment.role) {
             Some(role) => role.problem_with(&assignment.scope, above),
@@ -128,12 +128,12 @@ impl AccessPolicy {
         }
     }
 
-    /// The assignments of a role.
+    /// Returns the assignments of a role.
     pub(crate) fn assignments_of(&self, role: &RoleId) -> impl Iterator<Item = &Arc<RoleAssignment>> {
         self.assignments.values().filter(move |assignment| assignment.role == *role)
     }
 
-    /// Whether an assignment or denial is at the scope itself.
+    /// Returns whether an assignment or denial is at the scope itself.
     pub(crate) fn stands_at(&self, scope: &AccessScope) -> bool {
         let is_used = |at: &AtScope| !at.denials.is_empty() || at.grants.values().any(|grants| !grants.is_empty());
         self.scopes.get(scope).is_some_and(is_used)
@@ -294,8 +294,8 @@ impl AccessPolicy {
         }
     }
 
-    /// Decides whether a caller may take `action` at the first of `scopes`; the others are the scopes above it. The caller's account
-    /// in the tenant at the top decides. Assignments at the first scope itself count only where it still `stands`.
+    /// Decides whether a caller may take `action` at the first of `scopes`; the others are the scopes above it. The caller's
+    /// account in the tenant at the top decides. Assignments at the first scope itself count only where it still `stands`.
     pub(crate) fn decide_for(
         &self,
         caller: &Principals,
@@ -315,8 +315,8 @@ impl AccessPolicy {
         }
     }
 
-    /// Whether `action` is denied to a caller at the first of `scopes`, as by [`decide_for`](Self::decide_for). A caller without an
-    /// account in the tenant is subject to denials to everybody, too.
+    /// Returns whether `action` is denied to a caller at the first of `scopes`, as by [`decide_for`](Self::decide_for). A caller
+    /// without an account in the tenant is subject to denials to everybody, too.
     pub(crate) fn denies(&self, caller: &Principals, action: Action, scopes: &[AccessScope], stands: bool) -> bool {
         if caller.in_tenant(tenant_of(scopes)).is_some() {
             return matches!(self.decide_for(caller, action, scopes, stands), Decision::Denied { .. });
@@ -327,7 +327,7 @@ impl AccessPolicy {
     }
 }
 
-/// The tenant at the top of `scopes`.
+/// Returns the tenant at the top of `scopes`.
 fn tenant_of(scopes: &[AccessScope]) -> Option<&TenantId> {
     scopes.iter().find_map(|scope| match scope {
         AccessScope::TenantRoot(tenant) => Some(tenant),
@@ -335,7 +335,7 @@ fn tenant_of(scopes: &[AccessScope]) -> Option<&TenantId> {
     })
 }
 
-/// The scopes whose assignments count.
+/// Returns the scopes whose assignments count.
 fn standing(scopes: &[AccessScope], stands: bool) -> &[AccessScope] {
     scopes.get(usize::from(!stands)..).unwrap_or_default()
 }

@@ -33,8 +33,8 @@ fn read_id(text: &str) -> Result<Arc<str>> {
 
 /// A role: the actions that it allows, and the scopes that it may be assigned at.
 ///
-/// Azure: `not_actions` subtract from the role's own actions; they deny nothing that another role allows. Data actions are kept for the
-/// record: galleries have none.
+/// Azure: `not_actions` subtract from the role's own actions; they deny nothing that another role allows. Data actions are kept
+/// for the record: galleries have none.
 ///
 /// ```
 /// use compute_gallery::access::{Action, RoleDefinition};
@@ -170,7 +170,7 @@ impl RoleDefinition {
         self.set
     }
 
-    /// The problem of an assignment of the role at `scope`, where `above` are the scopes above that.
+    /// Returns the problem of an assignment of the role at `scope`, where `above` are the scopes above that.
     pub(crate) fn problem_with(&self, scope: &AccessScope, above: &[AccessScope]) -> Option<Problem> {
         let fits = |allowed: &AccessScope| allowed == scope || above.contains(allowed);
         if self.written.assignable_scopes.is_empty() || self.written.assignable_scopes.iter().any(fits) {
@@ -226,7 +226,7 @@ impl BuiltInRole {
         Self::ComputeGallerySharingAdmin,
     ];
 
-    /// Name, id, actions and excluded actions (Azure: "Azure built-in roles", 2026).
+    /// Returns name, id, actions and excluded actions (Azure: "Azure built-in roles", 2026).
     fn table(self) -> (&'static str, &'static str, &'static [&'static str], &'static [&'static str]) {
         match self {
             Self::Owner => ("Owner", "8e3af657-a8ff-443c-a75c-2fe8c4bcb635", &["*"], &[]),
@@ -322,7 +322,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn built_in_roles_allow_what_they_are_for() {
+    fn built_in_roles_allow_the_actions_of_their_purpose() {
         use BuiltInRole as Role;
         let allowed = |role: Role| Action::ALL.iter().filter(|action| role.definition().allows(**action)).count();
         assert_eq!(allowed(Role::Owner), Action::ALL.len());

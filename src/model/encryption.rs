@@ -84,12 +84,12 @@ impl EncryptionImages {
         self.data_disk_images.iter().find(|disk| disk.lun == lun)?.disk_encryption_set_id.as_ref()
     }
 
-    /// The LUNs of the data disks that it names, in their order.
+    /// Returns the LUNs of the data disks that it names, in their order.
     pub(crate) fn luns(&self) -> impl Iterator<Item = u32> {
         self.data_disk_images.iter().map(|disk| disk.lun)
     }
 
-    /// Every disk encryption set that it names.
+    /// Returns every disk encryption set that it names.
     pub(crate) fn disk_encryption_sets(&self) -> impl Iterator<Item = &DiskEncryptionSetId> {
         let data_disks = self.data_disk_images.iter().filter_map(|disk| disk.disk_encryption_set_id.as_ref());
         self.os_disk_encryption_set().into_iter().chain(data_disks)

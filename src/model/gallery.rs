@@ -23,7 +23,7 @@ use super::tags::Tags;
 /// # Ok::<(), compute_gallery::Error>(())
 /// ```
 ///
-/// Azure: no resource is moved to another subscription or renamed, so there is no setter for the id:
+/// Azure: no resource is moved to another subscription or renamed, so the id has no setter:
 ///
 /// ```compile_fail,E0599
 /// # use compute_gallery::model::{Gallery, GalleryId};
@@ -103,7 +103,7 @@ impl Gallery {
         self.properties.sharing_profile.as_ref()
     }
 
-    /// How the gallery can be shared: private by default.
+    /// Returns how the gallery can be shared: by role assignments alone by default.
     pub(crate) fn permissions(&self) -> SharingPermissions {
         self.sharing_profile().map(SharingProfile::permissions).unwrap_or_default()
     }

@@ -80,7 +80,7 @@ impl FromBody for ImageIdentifier {
     }
 }
 
-/// The problem of a part that breaks the rule.
+/// Returns the problem of a part that breaks the rule.
 fn wrong(part: &str, value: &str) -> Option<Problem> {
     let longest = if part == "publisher" { 128 } else { 64 };
     let inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');

@@ -12,8 +12,20 @@ use super::top_level_id::ManagedImageId;
 
 /// A managed image: a copy of a generalized VM's disks, usable alone or as the source of image versions.
 ///
-/// A session makes it with [`Session::create_managed_image`](crate::Session::create_managed_image). Azure: it belongs to one region,
-/// and has one copy.
+/// A session makes it with [`Session::create_managed_image`](crate::Session::create_managed_image). Azure: it belongs to one
+/// region, and has one copy.
+///
+/// ```
+/// use compute_gallery::model::{ManagedImage, OsState};
+///
+/// let id = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/images/golden".parse()?;
+/// let disks = serde_json::json!({"osDiskImage": {"sizeInGB": 30}});
+/// let properties = serde_json::json!({"osType": "Linux", "storageProfile": disks});
+/// let image = ManagedImage::from_body(id, &serde_json::json!({"location": "westeurope", "properties": properties}))?;
+/// assert_eq!(image.os_state(), OsState::Generalized);
+/// assert_eq!(image.storage_profile().os_disk_image().size_in_bytes(), 30 << 30);
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManagedImage {
     id: ManagedImageId,

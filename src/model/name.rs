@@ -41,8 +41,8 @@ impl Rule {
         Ok(name.into())
     }
 
-    /// The error for a name that breaks the rule, in Azure's words where it has some. Azure's front door has a code of its own
-    /// for a name with a wrong end.
+    /// Returns the error for a name that breaks the rule, in Azure's words where it has some. Azure's front door has a
+    /// code of its own for a name with a wrong end.
     fn broken_by(&self, name: &str) -> Error {
         let (shown, words) = (name.escape_debug(), self.words);
         let Some(sentence) = self.sentence else {
@@ -62,14 +62,14 @@ impl Rule {
     }
 }
 
-/// Azure's sentence about a gallery's name.
+/// Returns Azure's sentence about a gallery's name.
 fn not_a_gallery_name(_: &str) -> String {
     "Gallery name is invalid. Allowed characters are English alphanumeric characters, with underscores, and periods allowed \
      in the middle, up to 80 characters total. All other special characters, including dashes, are disallowed."
         .to_owned()
 }
 
-/// Azure's sentence about the name of an entity in a gallery.
+/// Returns Azure's sentence about the name of an entity in a gallery.
 fn not_an_entity_name(name: &str) -> String {
     format!(
         r"The entity name '{}' is invalid according to its validation rule: ^[^_\W][\w-._]{{0,79}}(?<![-.])$.",

@@ -67,7 +67,7 @@ impl TryFrom<u32> for ReplicaCount {
     }
 }
 
-/// The problem of a count that is not from 1 to `most`.
+/// Returns the problem of a count that is not from 1 to `most`.
 pub(crate) fn out_of_range(target: impl Into<String>, count: u32, most: u32) -> Problem {
     let target = target.into();
     let what = format!(
@@ -277,7 +277,7 @@ impl TargetRegions {
         Self::at(TARGET, regions)
     }
 
-    /// The same, for regions at `path` of a body.
+    /// Does what [`new`](Self::new) does for regions at `path` of a body.
     fn at(path: &str, regions: Vec<TargetRegion>) -> Result<Self> {
         if regions.is_empty() {
             return Err(Error::invalid(

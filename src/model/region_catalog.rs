@@ -291,7 +291,7 @@ impl RegionCatalog {
         self.regions.values()
     }
 
-    /// The problem of managing a resource of `kind` in `region`; `None` where there is none.
+    /// Returns the problem of managing a resource of `kind` in `region`; `None` where there is none.
     pub(crate) fn problem_with_location(&self, kind: &str, region: &Region) -> Option<Problem> {
         if self.regions.contains_key(region) {
             return None;
@@ -313,7 +313,7 @@ impl RegionCatalog {
         Some(problem.with_advice(advice))
     }
 
-    /// The problem of a resource in `region` in a gallery in `gallery`, where these are in different clouds.
+    /// Returns the problem of a resource in `region` in a gallery in `gallery`, where these are in different clouds.
     pub(crate) fn problem_with_cloud(&self, gallery: &Region, region: &Region, target: &str) -> Option<Problem> {
         let (of_gallery, of_region) = (self.get(gallery)?, self.get(region)?);
         (of_gallery.cloud != of_region.cloud).then(|| {
@@ -326,7 +326,7 @@ impl RegionCatalog {
         })
     }
 
-    /// The problems of replicating a version from `home` to `region`, which is at `target` of a body.
+    /// Returns the problems of replicating a version from `home` to `region`, which is at `target` of a body.
     pub(crate) fn problems_with_target(
         &self,
         target: &str,
@@ -415,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_region_cannot_do_is_said() {
+    fn a_region_refuses_what_it_cannot_do() {
         use StorageAccountType::{StandardLrs, StandardZrs};
         assert_eq!(problems("westeurope", "eastus", StandardZrs), "");
         assert!(problems("westeurope", "westus", StandardZrs).contains("ZRS storage account type is not supported"));

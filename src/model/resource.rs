@@ -61,7 +61,7 @@ impl<P: FromBody> FromBody for Body<P> {
     }
 }
 
-/// A JSON merge patch (RFC 7396): objects are merged, null removes, all else replaces.
+/// Applies a JSON merge patch (RFC 7396): objects are merged, null removes, all else replaces.
 pub(super) fn merge(into: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         *into = patch.clone();
@@ -161,7 +161,7 @@ fn compare(path: &str, old: &Value, new: &Value, paths: &mut Vec<String>) {
     }
 }
 
-/// Ids, names and features are compared without case.
+/// Returns whether the property at `path` is compared without case: an id, a name, a feature.
 fn is_name(path: &str) -> bool {
     let last = path.rsplit('.').next().unwrap_or(path);
     let is_id = (last == "id" || last.ends_with("Id")) && !path.starts_with("tags.");
@@ -169,7 +169,7 @@ fn is_name(path: &str) -> bool {
     is_id || path == "name" || below.iter().any(|below| path.starts_with(below))
 }
 
-/// The items of a list, sorted by their key where their order does not count.
+/// Returns the items of a list, sorted by their key where their order does not count.
 fn in_order<'a>(path: &str, items: &'a [Value]) -> Vec<&'a Value> {
     let key = match path {
         "properties.features" => "name",
@@ -185,7 +185,7 @@ fn is_region(path: &str) -> bool {
     path == "location" || path == "properties.publishingProfile.targetRegions.name"
 }
 
-/// A region is compared without case and spaces.
+/// Returns a region as it is compared: without case and spaces.
 fn region(name: &str) -> String {
     name.replace(' ', "").to_ascii_lowercase()
 }
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_as_its_default() {
+    fn an_absent_property_has_its_default() {
         let old = json!({"id": "/A", "properties": {"architecture": "x64", "eula": "x"}});
         let new = json!({"id": "/a", "properties": {"hyperVGeneration": "V2", "eula": "X", "disallowed": {}}});
         assert_eq!(differences(&old, &new), ["properties.eula", "properties.hyperVGeneration"]);

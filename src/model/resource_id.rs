@@ -157,13 +157,13 @@ impl ImageVersionId {
 }
 
 impl ResourceId {
-    /// The part from the provider on: `Microsoft.Compute/galleries/…`.
+    /// Returns the part from the provider on: `Microsoft.Compute/galleries/…`.
     pub(crate) fn path(&self) -> String {
         let id = self.to_string();
         id.split_once("/providers/").map_or_else(String::new, |(_, path)| path.to_owned())
     }
 
-    /// The names of its parents and its own: `gallery/image/1.0.0`.
+    /// Returns the names of its parents and its own: `gallery/image/1.0.0`.
     pub(crate) fn names(&self) -> String {
         let path = self.path();
         // Provider and kind, then a name for every other segment.
@@ -403,7 +403,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_parses_is_written_back_and_case_does_not_count(
+        fn an_id_is_written_back_as_it_was_parsed_and_compared_without_case(
             parts in "/subscriptions/[a-zA-Z0-9-]{1,8}/resourceGroups/[a-zA-Z0-9(]{1,8}/providers/Microsoft\\.Compute/galleries/[a-zA-Z0-9]{1,8}(/images/[a-zA-Z0-9]{1,8}(/versions/[1-9]\\.0\\.[1-9])?)?"
         ) {
             let id: ResourceId = parts.parse().unwrap();

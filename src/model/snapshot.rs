@@ -12,6 +12,16 @@ use super::top_level_id::SnapshotId;
 /// A snapshot: a copy of one disk, with an operating system or without.
 ///
 /// A session makes it with [`Session::create_snapshot`](crate::Session::create_snapshot).
+///
+/// ```
+/// use compute_gallery::model::Snapshot;
+///
+/// let id = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/snapshots/nightly".parse()?;
+/// let body = serde_json::json!({"location": "westeurope", "properties": {"diskSizeBytes": 4096}});
+/// let snapshot = Snapshot::from_body(id, &body)?;
+/// assert_eq!((snapshot.disk_size_bytes(), snapshot.os_type()), (4096, None));
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     id: SnapshotId,

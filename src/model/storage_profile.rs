@@ -124,7 +124,7 @@ impl StorageProfile {
         Self::at(STORAGE_PROFILE, os_disk_image, data_disk_images)
     }
 
-    /// The same, for a profile at `path` of a body.
+    /// Does what [`new`](Self::new) does for a profile at `path` of a body.
     fn at(path: &str, os_disk_image: DiskImage, data_disk_images: Vec<DataDiskImage>) -> Result<Self> {
         Error::from_problems(lun_problems(path, data_disk_images.iter().map(DataDiskImage::lun)))?;
         Ok(Self { source: None, os_disk_image, data_disk_images })

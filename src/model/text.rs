@@ -8,7 +8,7 @@ use crate::error::Error;
 
 /// Defines a type for a text that follows a rule.
 ///
-/// `$read` makes the text that is kept from the text that is given, or says what is wrong with it. Texts are compared as they
+/// `$read` makes the text that is kept from the text that is given, or returns an error. Texts are compared as they
 /// are kept; a `caseless` one without regard to ASCII case.
 macro_rules! text_newtype {
     (@type $(#[$meta:meta])* $name:ident, $read:expr) => {

@@ -142,7 +142,7 @@ impl SourceDisks {
         Self::at(STORAGE_PROFILE, os_disk, data_disks)
     }
 
-    /// The same, for disks of the profile at `path` of a body.
+    /// Does what [`new`](Self::new) does for disks of the profile at `path` of a body.
     fn at(path: &str, os_disk: SourceDisk, data_disks: Vec<(u32, SourceDisk)>) -> Result<Self> {
         let mut problems = lun_problems(path, data_disks.iter().map(|(lun, _)| *lun));
         let mut seen = BTreeSet::new();
@@ -176,7 +176,7 @@ impl SourceDisks {
     }
 }
 
-/// The problems of the LUNs of an image's data disks.
+/// Returns the problems of the LUNs of an image's data disks.
 pub(super) fn lun_problems(path: &str, luns: impl Iterator<Item = u32>) -> Vec<Problem> {
     let (mut seen, mut problems) = (BTreeSet::new(), Vec::new());
     for (position, lun) in luns.enumerate() {
@@ -263,7 +263,7 @@ const ONE_SOURCE: &str = "The gallery artifact version source can only be specif
                           within individual OS or data disks. One and only one source type (user image, snapshot, disk, \
                           virtual machine) can be provided.";
 
-/// The problem of a source in the wrong place, of two sources or of none.
+/// Returns the problem of a source in the wrong place, of two sources or of none.
 pub(super) fn one_source(target: impl Into<String>, advice: &str) -> Problem {
     Problem::invalid(target, ONE_SOURCE).with_advice(advice)
 }
