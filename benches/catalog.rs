@@ -10,7 +10,7 @@ use std::time::Instant;
 use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::publish::NewManagedImage;
-use compute_gallery::read::Scope;
+use compute_gallery::read::ListScope;
 use compute_gallery::store::MemoryStore;
 use compute_gallery::{GalleryService, NewImageVersion, Session};
 use futures::executor::block_on;
@@ -71,7 +71,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     });
     println!("{:<44} {time:>9.3} us", format!("a page of {PAGE} versions from the middle"));
     let time = per_call(&|| {
-        black_box(view.galleries(black_box(&Scope::All), None, PAGE));
+        black_box(view.galleries(black_box(&ListScope::All), None, PAGE));
     });
     println!("{:<44} {time:>9.3} us", "a page of galleries");
     Ok(())

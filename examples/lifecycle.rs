@@ -57,7 +57,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     latest(&session, &web)?;
 
     println!("\n# The newest stays in many regions, the older ones at home alone");
-    let policy = LifecyclePolicy::new(1, "westeurope=2,eastus,southeastasia".parse()?).removing_protected();
+    let policy = LifecyclePolicy::new(1, "westeurope=2,eastus,southeastasia".parse()?).with_removal_of_protected();
     show("the policy", &session.apply_lifecycle(&web, policy.clone()).plan().await?);
     for version in session.apply_lifecycle(&web, policy).await? {
         session.replicate(version.id()).await?;

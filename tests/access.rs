@@ -16,6 +16,7 @@ use compute_gallery::change::LifecyclePolicy;
 use compute_gallery::deploy::OsProfile;
 use compute_gallery::model::*;
 use compute_gallery::publish::{NewManagedImage, NewSnapshot, VhdBlob};
+use compute_gallery::read::ListScope;
 use compute_gallery::read::{PublicGallery, Scope};
 use compute_gallery::*;
 use futures::StreamExt;
@@ -40,7 +41,7 @@ fn table() -> String {
     ];
     for (caller, principal) in callers {
         for (place, scope) in scopes().into_iter().enumerate() {
-            for role in BuiltInRole::ALL {
+            for role in BuiltInRole::ALL.iter().copied() {
                 let mut policy = AccessPolicy::new();
                 policy.assign(assignment("1", principal, role, scope.clone()));
                 let may = |scope: AccessScope, actions: &[Action]| -> String {
@@ -214,7 +215,7 @@ fn real(world: &Toy) -> (AccessPolicy, MemoryDirectory) {
     for (number, (role, principal, depth)) in world.grants.iter().enumerate() {
         let (principal, scope) = (name(principal).parse().unwrap(), depths.get(*depth).unwrap().clone());
         let role = format!("r{role}").parse().unwrap();
-        policy.assign(RoleAssignment { id: format!("a{number}").parse().unwrap(), principal, role, scope });
+        policy.assign(RoleAssignment::new(&format!("a{number}"), principal, role, scope).unwrap());
     }
     for (number, (principals, excluded, denied, depth)) in world.denials.iter().enumerate() {
         let ids =
@@ -226,7 +227,7 @@ fn real(world: &Toy) -> (AccessPolicy, MemoryDirectory) {
             true => DenyAssignment::to_everybody_but(&id, ["nobody".parse().unwrap()], action, scope),
             false => DenyAssignment::to(&id, ids(principals), action, scope),
         };
-        policy.deny(denial.unwrap().except(ids(excluded)));
+        policy.deny(denial.unwrap().with_exceptions(ids(excluded)));
     }
     (policy, directory)
 }
@@ -253,7 +254,7 @@ fn the_sharing_matrix_is_the_services() {
             assert_eq!(view.image_definition(&image_id()).is_ok(), image);
             assert!(view.image_version(&version_id()).is_ok());
             assert_eq!(view.image_versions(&image_id(), None, 9).unwrap().items.len(), 1);
-            assert_eq!(view.galleries(&Scope::All, None, 9).items.len(), usize::from(gallery));
+            assert_eq!(view.galleries(&ListScope::All, None, 9).items.len(), usize::from(gallery));
         }
         let world = World::filled(None).await;
         let none = world.session("ann").sharing_matrix(&gallery_id());
@@ -668,9 +669,9 @@ async fn without_rights(world: &World, stored: &ImageVersion, name: &str) -> Opt
         "public_gallery" => view.public_gallery(&shared).err(),
         "public_images" => view.public_images(&shared).err(),
         "public_versions" => view.public_versions(&public, &home).err(),
-        "galleries" => nothing(view.galleries(&Scope::All, None, 9).items.len()),
-        "managed_images" => nothing(view.managed_images(&Scope::All, None, 9).items.len()),
-        "snapshots" => nothing(view.snapshots(&Scope::All, None, 9).items.len()),
+        "galleries" => nothing(view.galleries(&ListScope::All, None, 9).items.len()),
+        "managed_images" => nothing(view.managed_images(&ListScope::All, None, 9).items.len()),
+        "snapshots" => nothing(view.snapshots(&ListScope::All, None, 9).items.len()),
         "role_assignments" => nothing(view.role_assignments().len()),
         "deny_assignments" => nothing(view.deny_assignments().len()),
         "shared_galleries" => nothing(view.shared_galleries().len()),

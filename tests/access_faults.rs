@@ -553,7 +553,8 @@ fn a_denial_tells_its_victim_no_names() {
         let world = World::filled(None).await;
         let root = world.session("root");
         world.assign(assignment("1", "ann", BuiltInRole::ComputeGalleryImageReader, gallery_id())).await;
-        let denial = deny_to("all", "no", &["*/versions/read"], version_id()).except([principal("gus@contoso")]);
+        let denial =
+            deny_to("all", "no", &["*/versions/read"], version_id()).with_exceptions([principal("gus@contoso")]);
         root.deny(denial).await.unwrap();
         let ann = world.session("ann");
         let told = ann.explain_access(Action::ReadVersion, &version_id().into());

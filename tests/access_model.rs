@@ -33,6 +33,7 @@ use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::host::Workers;
 use compute_gallery::model::*;
 use compute_gallery::publish::{LocalDisks, NewManagedImage, NewSnapshot, SourceMachine, VhdBlob};
+use compute_gallery::read::ListScope;
 use compute_gallery::read::{PublicGallery, Scope};
 use compute_gallery::store::MemoryStore;
 use compute_gallery::testkit::{ManualClock, SeededEntropy};
@@ -382,7 +383,7 @@ async fn perform(session: &Session, step: &Step) -> Result<()> {
         Step::Deny(at, id, denial) => {
             let (except, actions) = (principals(&denial.except), denial.actions.iter().copied());
             let denial = match &denial.to {
-                Some(to) => DenyAssignment::to(id, principals(to), actions, scope(*at))?.except(except),
+                Some(to) => DenyAssignment::to(id, principals(to), actions, scope(*at))?.with_exceptions(except),
                 None => DenyAssignment::to_everybody_but(id, except, actions, scope(*at))?,
             };
             session.deny(denial).await.map(drop)
@@ -906,13 +907,13 @@ impl History {
 
     fn compare_lists(&mut self, caller: Name, view: &CatalogView) {
         let model = self.model.clone();
-        let galleries = view.galleries(&Scope::All, None, 9).items;
+        let galleries = view.galleries(&ListScope::All, None, 9).items;
         let galleries = galleries.iter().map(|one| one.id().name().to_string()).collect();
         self.same_list(caller, "galleries", model.galleries(caller), galleries);
         let one = |there: bool| -> BTreeSet<String> { there.then(|| "x".to_owned()).into_iter().collect() };
-        let managed = view.managed_images(&Scope::All, None, 9).items;
+        let managed = view.managed_images(&ListScope::All, None, 9).items;
         self.same_list(caller, "managed_images", one(model.flat(caller, At::Managed)), one(!managed.is_empty()));
-        let snapshots = view.snapshots(&Scope::All, None, 9).items;
+        let snapshots = view.snapshots(&ListScope::All, None, 9).items;
         self.same_list(caller, "snapshots", one(model.flat(caller, At::Snapshot)), one(!snapshots.is_empty()));
         let places = places();
         let assigned = view.role_assignments();

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 /// What is wrong with an example, so that it can't be taken as it is.
 const MALFORMED: &[(&str, &str)] = &[
     // One blob as OS disk and as data disk, which the service's own rules refuse.
-    ("2023-07-03/GalleryImageVersion_Create_WithVHD.json", "stands twice"),
-    ("2023-07-03/GalleryImageVersion_Create_WithVHD_UefiSettings.json", "stands twice"),
+    ("2023-07-03/GalleryImageVersion_Create_WithVHD.json", "named twice"),
+    ("2023-07-03/GalleryImageVersion_Create_WithVHD_UefiSettings.json", "named twice"),
 ];
 
 /// The examples name what a reader should fill in: `{subscriptionId}` and the like.
@@ -107,7 +107,7 @@ fn what_a_version_is_made_from_is_one_thing() {
     };
     let id = |kind: &str| format!("/subscriptions/s/resourceGroups/r/providers/Microsoft.Compute/{kind}/x");
     for (storage, rule) in [
-        (json!({}), "There is no source"),
+        (json!({}), "The body has no source"),
         (json!({"source": {"uri": "https://x/y.vhd"}}), "below a disk image's source"),
         (
             json!({"source": {"id": id("snapshots")}}),
@@ -126,7 +126,7 @@ fn what_a_version_is_made_from_is_one_thing() {
         (json!({"dataDiskImages": [{"lun": 0, "source": {"id": id("disks")}}]}), "no OS disk"),
         (
             json!({"osDiskImage": {"source": {"id": id("disks")}}, "dataDiskImages": [{"lun": 0, "source": {"id": id("disks")}}]}),
-            "stands twice",
+            "named twice",
         ),
         (
             json!({"osDiskImage": {"source": {"id": id("disks")}}, "dataDiskImages": [{"lun": 64, "source": {"id": id("snapshots")}}]}),

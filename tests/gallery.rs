@@ -14,6 +14,7 @@ use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::image::ImageDigest;
 use compute_gallery::model::*;
 use compute_gallery::publish::LocalDisks;
+use compute_gallery::read::ListScope;
 use compute_gallery::read::Scope;
 use compute_gallery::replicate::AggregatedState;
 use compute_gallery::store::{BlobStoreExt, FsStore, MemoryStore, RetryPolicy, StoreErrorKind};
@@ -92,7 +93,7 @@ async fn all_versions(session: &Session) -> Vec<Arc<ImageVersion>> {
 }
 
 async fn all_galleries(session: &Session) -> Vec<Arc<Gallery>> {
-    session.refresh().await.unwrap().galleries(&Scope::All, None, usize::MAX).items
+    session.refresh().await.unwrap().galleries(&ListScope::All, None, usize::MAX).items
 }
 
 async fn deployed(session: &Session, number: &str, place: &str) -> Vec<u8> {

@@ -124,7 +124,7 @@ const MISTAKES: &[Mistake] = &[
         make: |_| Box::pin(async { "westeurope=x".parse::<TargetRegions>().map(drop) }),
         kind: ErrorKind::Invalid,
         target: "targetRegions",
-        says: &["`x`", "no replica count", "`westeurope=2`"],
+        says: &["`x`", "not a replica count", "`westeurope=2`"],
     },
     Mistake {
         name: "publish a file that is not there",

@@ -10,7 +10,8 @@ use std::process::{Child, Command, Stdio};
 use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::image::ImageDigest;
 use compute_gallery::model::*;
-use compute_gallery::read::Scope;
+use compute_gallery::read::ListScope;
+use compute_gallery::read::ListScope;
 use compute_gallery::store::FsStore;
 use compute_gallery::*;
 use futures::executor::block_on;
@@ -71,7 +72,7 @@ fn processes_that_race_for_the_last_places_get_each_once() {
     }
     assert_eq!(created, LIMIT);
     let listed = block_on(async {
-        open(directory.path(), LIMIT).await.view().galleries(&Scope::All, None, usize::MAX).items.len()
+        open(directory.path(), LIMIT).await.view().galleries(&ListScope::All, None, usize::MAX).items.len()
     });
     assert_eq!(listed, LIMIT);
 }

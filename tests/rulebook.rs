@@ -21,6 +21,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::host::Workers;
 use compute_gallery::model::*;
+use compute_gallery::read::ListScope;
 use compute_gallery::read::{LatestVerdict, Scope};
 use compute_gallery::store::MemoryStore;
 use compute_gallery::testkit::{ManualClock, SeededEntropy};
@@ -472,7 +473,7 @@ impl RealGallery {
     async fn compare(&self, model: &Model) {
         let view = self.session.refresh().await.unwrap();
         let (write, ask) = (Writer { capitals: false }, Writer { capitals: true });
-        let galleries = view.galleries(&Scope::All, None, usize::MAX).items;
+        let galleries = view.galleries(&ListScope::All, None, usize::MAX).items;
         let expected: Vec<Gallery> = model.galleries.iter().map(|(key, one)| write.gallery(key, one)).collect();
         assert_eq!(contents(&galleries), Vec::from_iter(&expected), "galleries");
         for key in model.galleries.keys() {

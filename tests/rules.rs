@@ -10,12 +10,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 use compute_gallery::billing::Prices;
 use compute_gallery::change::LifecyclePolicy;
 use compute_gallery::deploy::OsProfile;
+use compute_gallery::deploy::{Generalized, Specialized};
 use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::placement::{Autoscaler, PlacementPolicy, PlacementRequest, Pool, ReplicaState};
 use compute_gallery::publish::{
     ImportReport, LocalDisks, NewManagedImage, NewSnapshot, SnapshotDisks, SourceMachine, VhdBlob,
 };
+use compute_gallery::read::Usage;
 use compute_gallery::read::{LatestVerdict, Scope};
 use compute_gallery::store::MemoryStore;
 use compute_gallery::testkit::ManualClock;
@@ -247,7 +249,7 @@ fn a_feature_has_one_value() {
     let twice = serde_json::json!([{"name": "SecurityType", "value": "a"}, {"name": "securitytype", "value": "b"}]);
     body["properties"]["features"] = twice;
     let error = ImageDefinition::from_body(image_id(), &body).unwrap_err();
-    assert!(error.to_string().contains("stands twice"), "{error}");
+    assert!(error.to_string().contains("named twice"), "{error}");
 }
 
 #[test]
@@ -423,7 +425,7 @@ fn a_host_adds_its_own_regions_and_clouds_and_allows_restricted_ones() {
         let lab = |name: &str| RegionInfo::new(name, Cloud::Other("lab".into())).unwrap();
         let catalog = RegionCatalog::default()
             .with_region(lab("Rack 7"))
-            .with_region(lab("Rack 8").target_only())
+            .with_region(lab("Rack 8").with_target_only())
             .with_allowed("dev".parse().unwrap(), region("australiacentral"));
         let world = World::with(GalleryService::builder().allow_all().region_catalog(catalog)).await;
         world.session.create_gallery(Gallery::new(gallery_id("lab"), region("rack7"))).await.unwrap();
@@ -514,7 +516,7 @@ fn snapshots_make_a_version_of_several_disks() {
 
         let twice = SnapshotDisks::new(os.clone()).with_data_disk(5, os);
         let new = NewImageVersion::new(version_id("1.0.1"), region("westeurope"), profile("westeurope"), twice);
-        one(session.publish(new).await.unwrap_err(), "InvalidParameter", "stands twice");
+        one(session.publish(new).await.unwrap_err(), "InvalidParameter", "named twice");
     });
 }
 
@@ -967,7 +969,7 @@ fn lists_have_scopes_pages_and_numeric_order() {
             session.create_gallery(Gallery::new(id(subscription, group, name), region("westeurope"))).await.unwrap();
         }
         let view = session.view();
-        let names = |scope: &Scope| -> Vec<String> {
+        let names = |scope: &ListScope| -> Vec<String> {
             let mut names = Vec::new();
             let mut after = None;
             loop {
@@ -980,9 +982,9 @@ fn lists_have_scopes_pages_and_numeric_order() {
             }
         };
         let (dev, images) = ("dev".parse::<SubscriptionId>().unwrap(), "IMAGES".parse().unwrap());
-        assert_eq!(names(&Scope::All), ["g", "h", "i", "g"]);
-        assert_eq!(names(&Scope::Subscription(dev.clone())), ["g", "h", "i"]);
-        assert_eq!(names(&Scope::ResourceGroup(dev, images)), ["g", "h"]);
+        assert_eq!(names(&ListScope::All), ["g", "h", "i", "g"]);
+        assert_eq!(names(&ListScope::Subscription(dev.clone())), ["g", "h", "i"]);
+        assert_eq!(names(&ListScope::ResourceGroup(dev, images)), ["g", "h"]);
 
         for number in ["1.0.10", "1.0.9", "1.0.2"] {
             session.publish(version(number, "westeurope")).await.unwrap();
@@ -1003,7 +1005,7 @@ fn managed_images_and_snapshots_have_a_life_of_their_own() {
         let World { session, .. } = World::with(GalleryService::builder().allow_all()).await;
         let image = managed_image(&session, "golden", "westeurope").await;
         assert_eq!(session.view().managed_image(&image).unwrap().os_state(), OsState::Generalized);
-        assert_eq!(session.view().managed_images(&Scope::All, None, 9).items.len(), 1);
+        assert_eq!(session.view().managed_images(&ListScope::All, None, 9).items.len(), 1);
         assert_eq!(bytes_of(&session, &image, Some(2)).await, vec![8; 4096]);
         let again = NewManagedImage::new(image.clone(), region("westeurope"), OsType::Linux, disk(9));
         one(session.create_managed_image(again).await.unwrap_err(), "Conflict", "choose another name");
@@ -1012,7 +1014,7 @@ fn managed_images_and_snapshots_have_a_life_of_their_own() {
         let snapshot: SnapshotId = flat("snapshots", "s");
         let new = NewSnapshot::of_data_disk(snapshot.clone(), region("westeurope"), disk(1));
         session.create_snapshot(new).await.unwrap();
-        assert_eq!(session.view().snapshots(&Scope::All, None, 9).items[0].disk_size_bytes(), 4096);
+        assert_eq!(session.view().snapshots(&ListScope::All, None, 9).items[0].disk_size_bytes(), 4096);
         assert_eq!(session.delete(&snapshot).await.unwrap(), [ResourceId::from(&snapshot)]);
         assert!(session.view().snapshot(&snapshot).is_err());
         session.delete(&image).await.unwrap();
@@ -1165,7 +1167,7 @@ fn the_newest_go_wide_and_the_older_stay_at_home() {
         let policy = LifecyclePolicy::new(1, "westeurope=2,eastus,southeastasia".parse().unwrap());
         let refused = world.session.apply_lifecycle(&image_id(), policy.clone()).await.unwrap_err();
         assert!(refused.problems().all(|problem| problem.code() == "BadRequest"), "{refused}");
-        let policy = policy.removing_protected();
+        let policy = policy.with_removal_of_protected();
         let dry = world.session.apply_lifecycle(&image_id(), policy.clone()).plan().await.unwrap();
         assert_eq!(dry.events.len(), 3);
         assert!(dry.regions.iter().any(|plan| plan.region == region("southeastasia")));

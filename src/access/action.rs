@@ -1,25 +1,34 @@
-//! What can be allowed: Azure's action strings.
+//! Actions, which roles allow: Azure's strings.
 
 use std::fmt;
-use std::str::FromStr;
-
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::model::text_newtype;
 
 macro_rules! actions {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
-        /// Something that a session can do, by Azure's action string.
+        /// An action that a session takes and a role allows (Azure: `Microsoft.Compute/galleries/read` and the like).
+        ///
+        /// ```
+        /// use compute_gallery::access::{Action, BuiltInRole};
+        ///
+        /// assert_eq!(Action::ShareGallery.to_string(), "Microsoft.Compute/galleries/share/action");
+        /// let can_share = |role: &BuiltInRole| role.definition().allows(Action::ShareGallery);
+        /// let roles: Vec<_> = BuiltInRole::ALL.iter().copied().filter(can_share).collect();
+        /// assert_eq!(roles, [BuiltInRole::Owner, BuiltInRole::ComputeGallerySharingAdmin]);
+        /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
         pub enum Action {
             $($(#[$doc])* $name,)*
         }
 
         impl Action {
-            /// All of them.
+            /// All actions.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
-            /// Azure's string.
+            /// Returns Azure's string.
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$name => $text,)*
@@ -36,7 +45,7 @@ actions! {
     WriteGallery = "Microsoft.Compute/galleries/write",
     /// Deleting a gallery.
     DeleteGallery = "Microsoft.Compute/galleries/delete",
-    /// Sharing a gallery with subscriptions, tenants or everybody.
+    /// Sharing a gallery with subscriptions, tenants or everybody; changing its soft delete.
     ShareGallery = "Microsoft.Compute/galleries/share/action",
     /// Seeing a definition; deploying its latest version.
     ReadImage = "Microsoft.Compute/galleries/images/read",
@@ -50,7 +59,7 @@ actions! {
     WriteVersion = "Microsoft.Compute/galleries/images/versions/write",
     /// Deleting a version.
     DeleteVersion = "Microsoft.Compute/galleries/images/versions/delete",
-    /// Seeing what is shared with a subscription.
+    /// Seeing the galleries that are shared with a subscription.
     ReadSharedGallery = "Microsoft.Compute/locations/sharedGalleries/read",
     /// Seeing a managed image; deploying it; publishing from it.
     ReadManagedImage = "Microsoft.Compute/images/read",
@@ -70,19 +79,19 @@ actions! {
     WriteVirtualMachine = "Microsoft.Compute/virtualMachines/write",
     /// Publishing from a VHD in a storage account.
     ListStorageKeys = "Microsoft.Storage/storageAccounts/listKeys/action",
-    /// Seeing who has which role.
+    /// Seeing the role assignments at a scope.
     ReadRoleAssignment = "Microsoft.Authorization/roleAssignments/read",
-    /// Giving a role.
+    /// Assigning a role.
     WriteRoleAssignment = "Microsoft.Authorization/roleAssignments/write",
-    /// Taking a role away.
+    /// Deleting a role assignment.
     DeleteRoleAssignment = "Microsoft.Authorization/roleAssignments/delete",
-    /// Making or changing a role.
+    /// Creating or changing a custom role.
     WriteRoleDefinition = "Microsoft.Authorization/roleDefinitions/write",
-    /// Deleting a role.
+    /// Deleting a custom role.
     DeleteRoleDefinition = "Microsoft.Authorization/roleDefinitions/delete",
-    /// Denying something to somebody.
+    /// Denying actions to principals.
     WriteDenyAssignment = "Microsoft.Authorization/denyAssignments/write",
-    /// No longer denying it.
+    /// Deleting a deny assignment.
     DeleteDenyAssignment = "Microsoft.Authorization/denyAssignments/delete",
 }
 
@@ -92,14 +101,14 @@ impl fmt::Display for Action {
     }
 }
 
-/// A set of actions, one bit each: a role's patterns are matched once, when it is made, and not at each decision.
+/// A set of actions, one bit each: the patterns of a role are matched once, when it is made, and not at each decision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ActionSet(u64);
 
 const _: () = assert!(Action::ALL.len() <= 64, "a set has a bit for each action");
 
 impl ActionSet {
-    /// The actions that `patterns` match and `not` don't.
+    /// Returns the actions that `patterns` match and `not` does not.
     pub(super) fn matching(patterns: &[ActionPattern], not: &[ActionPattern]) -> Self {
         let is_in = |action: &&Action| {
             let any = |patterns: &[ActionPattern]| patterns.iter().any(|pattern| pattern.matches(action.as_str()));
@@ -117,27 +126,31 @@ impl ActionSet {
     }
 }
 
-/// An action string in which each `*` stands for any text, also over several segments; compared without case.
-///
-/// ```
-/// use compute_gallery::access::ActionPattern;
-///
-/// let read: ActionPattern = "*/read".parse()?;
-/// assert!(read.matches("Microsoft.Compute/galleries/images/READ"));
-/// assert!(!read.matches("Microsoft.Compute/galleries/write"));
-/// # Ok::<(), compute_gallery::Error>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct ActionPattern(String);
+text_newtype! {
+    /// An action string in which each `*` stands for any text, also over several segments; compared without case.
+    ///
+    /// ```
+    /// use compute_gallery::access::ActionPattern;
+    ///
+    /// let read: ActionPattern = "*/read".parse()?;
+    /// assert!(read.matches("Microsoft.Compute/galleries/images/READ"));
+    /// assert!(!read.matches("Microsoft.Compute/galleries/write"));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
+    ActionPattern, read_pattern
+}
+
+fn read_pattern(text: &str) -> Result<Arc<str>> {
+    let plain = |char: char| char.is_ascii_alphanumeric() || matches!(char, '.' | '/' | '*' | '_' | '-');
+    if text.is_empty() || text.len() > 256 || !text.chars().all(plain) {
+        let rule = "an action is like `Microsoft.Compute/galleries/read`, with `*` for any text";
+        return Err(Error::invalid("roleDefinition.actions", format!("`{}`: {rule}", text.escape_debug())));
+    }
+    Ok(text.into())
+}
 
 impl ActionPattern {
-    /// The pattern.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether it matches an action string.
+    /// Returns whether the pattern matches an action string.
     pub fn matches(&self, action: &str) -> bool {
         let (pattern, action) = (self.0.to_ascii_lowercase(), action.to_ascii_lowercase());
         let mut parts = pattern.split('*');
@@ -151,33 +164,6 @@ impl ActionPattern {
             }
         }
         rest.ends_with(last)
-    }
-}
-
-impl FromStr for ActionPattern {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let plain = |char: char| char.is_ascii_alphanumeric() || matches!(char, '.' | '/' | '*' | '_' | '-');
-        if text.is_empty() || text.len() > 256 || !text.chars().all(plain) {
-            let rule = "an action is like `Microsoft.Compute/galleries/read`, with `*` for any text";
-            return Err(Error::invalid("roleDefinition.actions", format!("`{}`: {rule}", text.escape_debug())));
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl TryFrom<String> for ActionPattern {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<ActionPattern> for String {
-    fn from(pattern: ActionPattern) -> Self {
-        pattern.0
     }
 }
 

@@ -1,4 +1,4 @@
-//! Who has which role where, and to whom something is denied.
+//! Role assignments and deny assignments.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,32 +8,42 @@ use super::role::RoleId;
 use super::scope::AccessScope;
 use crate::error::{Error, Result};
 
-/// A principal has a role at a scope, and in everything below. An assignment is known by its scope and its name there.
+/// A role that a principal has at a scope, and in everything below it. Scope and id identify the assignment.
+///
+/// ```
+/// use compute_gallery::access::{AccessScope, BuiltInRole, RoleAssignment};
+///
+/// let images = AccessScope::ResourceGroup("dev".parse()?, "images".parse()?);
+/// let reader = RoleAssignment::new("build agents", "agents".parse()?, BuiltInRole::ComputeGalleryImageReader.id(), images)?;
+/// assert_eq!(reader.scope.to_string(), "/subscriptions/dev/resourceGroups/images");
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct RoleAssignment {
-    /// Its name.
+    /// Unique at the scope.
     pub id: AssignmentId,
-    /// Who.
+    /// The user, guest, group or service principal that has the role.
     pub principal: PrincipalId,
-    /// Which role.
+    /// A built-in role or a custom one.
     pub role: RoleId,
-    /// Where.
+    /// The role holds here and in everything below.
     pub scope: AccessScope,
 }
 
 impl RoleAssignment {
-    /// An assignment.
+    /// Returns an assignment of `role` to `principal`.
     ///
     /// # Errors
     ///
-    /// `Invalid` for a name that is none.
+    /// `Invalid` for an `id` that is not an [`AssignmentId`].
     pub fn new(id: &str, principal: PrincipalId, role: RoleId, scope: impl Into<AccessScope>) -> Result<Self> {
         Ok(Self { id: id.parse()?, principal, role, scope: scope.into() })
     }
 }
 
-/// Something is denied at a scope and in everything below, whatever roles allow.
+/// A denial of actions at a scope and in everything below it, which wins over every role (Azure: deny assignments).
 ///
 /// ```
 /// use compute_gallery::access::{AccessScope, DenyAssignment};
@@ -41,50 +51,70 @@ impl RoleAssignment {
 /// let dev = AccessScope::Subscription("dev".parse()?);
 /// let frozen = DenyAssignment::to_everybody_but("frozen", ["release".parse()?], ["*/write", "*/delete"], dev.clone())?;
 /// assert!(frozen.to.is_everybody());
-/// // Nobody is named by an empty list, and everybody is never without exception.
+/// // A list of principals is not empty, and a denial to everybody has an exception.
 /// assert!(DenyAssignment::to("no", [], ["*"], dev.clone()).is_err());
 /// assert!(DenyAssignment::to_everybody_but("no", [], ["*"], dev).is_err());
 /// # Ok::<(), compute_gallery::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct DenyAssignment {
-    /// Its name.
+    /// Unique at the scope.
     pub id: AssignmentId,
-    /// To whom.
+    /// The principals to whom the actions are denied.
     pub to: DeniedTo,
-    /// What.
+    /// The actions that are denied.
     pub actions: Vec<ActionPattern>,
-    /// What of that not.
+    /// The actions, among those, that are not denied after all.
     #[serde(default)]
     pub not_actions: Vec<ActionPattern>,
-    /// Where.
+    /// The denial holds here and in everything below.
     pub scope: AccessScope,
 }
 
-/// Whom a deny assignment concerns.
+/// The principals that a deny assignment applies to.
+///
+/// Exhaustive: code that overlooks a kind of principals takes something denied for allowed.
+///
+/// ```
+/// use compute_gallery::access::{AccessScope, DeniedTo, DenyAssignment};
+///
+/// let dev = AccessScope::Subscription("dev".parse()?);
+/// let denial = DenyAssignment::to("no-agents", ["agents".parse()?], ["*/delete"], dev)?.with_exceptions(["bob".parse()?]);
+/// assert!(matches!(&denial.to, DeniedTo::Principals { except, .. } if except.len() == 1));
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum DeniedTo {
-    /// These, less the exceptions.
+    /// These principals, without the exceptions.
     Principals {
-        /// These.
+        /// Users, guests, groups or service principals.
         principals: SomePrincipals,
-        /// The exceptions.
+        /// Principals that it does not apply to, though they are in a group that it names.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         except: Vec<PrincipalId>,
     },
-    /// Everybody, of whichever tenant, but these. Azure too demands an exception, so that the denial can be undone.
+    /// Every principal of every tenant but these. Azure: a denial to everybody has an exception, so that it can be undone.
     EverybodyBut(SomePrincipals),
 }
 
 /// One principal or more.
+///
+/// ```
+/// use compute_gallery::access::SomePrincipals;
+///
+/// assert_eq!(SomePrincipals::try_from(vec!["ann".parse()?])?.as_slice().len(), 1);
+/// assert!(SomePrincipals::try_from(vec![]).is_err());
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<PrincipalId>", into = "Vec<PrincipalId>")]
 pub struct SomePrincipals(Vec<PrincipalId>);
 
 impl SomePrincipals {
-    /// The principals.
+    /// Returns the principals.
     pub fn as_slice(&self) -> &[PrincipalId] {
         &self.0
     }
@@ -95,7 +125,7 @@ impl TryFrom<Vec<PrincipalId>> for SomePrincipals {
 
     fn try_from(principals: Vec<PrincipalId>) -> Result<Self> {
         if principals.is_empty() {
-            let what = "it names no principal: name one at least; what is denied to everybody excepts one at least";
+            let what = "the list of principals is empty: name at least one; a denial to everybody needs at least one exception";
             return Err(Error::invalid("denyAssignment.principals", what));
         }
         Ok(Self(principals))
@@ -109,12 +139,12 @@ impl From<SomePrincipals> for Vec<PrincipalId> {
 }
 
 impl DeniedTo {
-    /// Whether it is everybody, less the exceptions.
+    /// Returns whether it applies to everybody but the exceptions.
     pub fn is_everybody(&self) -> bool {
         matches!(self, Self::EverybodyBut(_))
     }
 
-    /// Whom it names; nobody where it is everybody.
+    /// Returns the principals that it names; none where it applies to everybody.
     pub fn principals(&self) -> &[PrincipalId] {
         match self {
             Self::Principals { principals, .. } => principals.as_slice(),
@@ -122,7 +152,7 @@ impl DeniedTo {
         }
     }
 
-    /// The exceptions.
+    /// Returns the exceptions.
     pub fn except(&self) -> &[PrincipalId] {
         match self {
             Self::Principals { except, .. } => except,
@@ -132,11 +162,11 @@ impl DeniedTo {
 }
 
 impl DenyAssignment {
-    /// Denies these principals `actions`.
+    /// Returns a denial of `actions` to these principals.
     ///
     /// # Errors
     ///
-    /// `Invalid` for a name or a pattern that is none, and without principals.
+    /// `Invalid` for a malformed id or pattern, and for an empty list of principals.
     pub fn to<'a>(
         id: &str,
         principals: impl IntoIterator<Item = PrincipalId>,
@@ -147,11 +177,11 @@ impl DenyAssignment {
         Self::new(id, DeniedTo::Principals { principals, except: Vec::new() }, actions, scope.into())
     }
 
-    /// Denies everybody but these `actions`.
+    /// Returns a denial of `actions` to everybody but `except`.
     ///
     /// # Errors
     ///
-    /// `Invalid` for a name or a pattern that is none, and without exceptions.
+    /// `Invalid` for a malformed id or pattern, and for an empty list of exceptions.
     pub fn to_everybody_but<'a>(
         id: &str,
         except: impl IntoIterator<Item = PrincipalId>,
@@ -167,9 +197,19 @@ impl DenyAssignment {
         Ok(Self { id: id.parse()?, to, actions, not_actions: Vec::new(), scope })
     }
 
-    /// Does not deny it to these, either.
+    /// Sets the actions, among those that it denies, that it does not deny after all.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a malformed pattern.
+    pub fn with_not_actions<'a>(mut self, actions: impl IntoIterator<Item = &'a str>) -> Result<Self> {
+        self.not_actions = actions.into_iter().map(str::parse).collect::<Result<_>>()?;
+        Ok(self)
+    }
+
+    /// Adds principals that the denial does not apply to.
     #[must_use]
-    pub fn except(mut self, principals: impl IntoIterator<Item = PrincipalId>) -> Self {
+    pub fn with_exceptions(mut self, principals: impl IntoIterator<Item = PrincipalId>) -> Self {
         let (DeniedTo::Principals { except, .. } | DeniedTo::EverybodyBut(SomePrincipals(except))) = &mut self.to;
         except.extend(principals);
         self

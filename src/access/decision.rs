@@ -1,4 +1,4 @@
-//! What was decided, and why.
+//! Decisions, and the reasons for them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,70 +10,95 @@ use super::role::BuiltInRole;
 use super::scope::AccessScope;
 use crate::model::SubscriptionId;
 
-/// Whether something may be done, and why.
+/// Whether a caller may take an action, and why. `Display` tells it in a sentence, with the fix.
+///
+/// Exhaustive: code that overlooks a verdict would guess whether the action is allowed.
+///
+/// ```
+/// use compute_gallery::access::{AccessPolicy, AccessScope, Action, Decision};
+///
+/// let dev = AccessScope::Subscription("dev".parse()?);
+/// let decision = AccessPolicy::new().decide(&"ann".parse()?, &[], Action::ReadVersion, &[dev]);
+/// assert!(matches!(decision, Decision::NotGranted { action: Action::ReadVersion, .. }));
+/// assert_eq!(
+///     decision.to_string(),
+///     "no role allows `Microsoft.Compute/galleries/images/versions/read` at `/subscriptions/dev` or above: assign one \
+///      that does, such as `Compute Gallery Image Reader`"
+/// );
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// It may.
+    /// The action is allowed.
     Allowed(Grant),
-    /// A deny assignment stands against it.
+    /// A deny assignment denies it.
     Denied {
-        /// Its name.
+        /// The id of the deny assignment.
         id: AssignmentId,
-        /// Where it stands.
+        /// The scope of the deny assignment.
         scope: AccessScope,
-        /// The whole of it, for those who may read role assignments there: it names other principals.
+        /// The deny assignment, for callers who may read role assignments at its scope: it names other principals.
         whole: Option<Denial>,
     },
     /// No role allows it.
     NotGranted {
-        /// What would have to be allowed.
+        /// The action that a role has to allow.
         action: Action,
-        /// Where, or above.
+        /// A role has to be assigned here or above.
         scope: AccessScope,
     },
     /// The caller has no principal in the tenant of the resource.
     NotInTenant {
-        /// The resource's subscription. Which tenant it is in, and whether there is one, is not told.
+        /// The subscription of the resource. Its tenant is not told, and neither is whether it has one.
         subscription: Option<SubscriptionId>,
     },
 }
 
-/// A deny assignment, and how it concerns the caller.
+/// A deny assignment that applies to a caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Denial {
-    /// The deny assignment.
+    /// The deny assignment that denied the action.
     pub denial: Arc<DenyAssignment>,
-    /// The group through which it concerns the caller, if it does not name them.
+    /// The caller's group that it names; `None` where it names the caller, or everybody.
     pub through: Option<PrincipalId>,
 }
 
-/// Why something is allowed.
+/// The reason why an action is allowed.
+///
+/// ```
+/// use compute_gallery::access::{Decision, Grant};
+///
+/// let decision = Decision::Allowed(Grant::Administrator);
+/// assert_eq!(decision.to_string(), "allowed: the caller is an administrator");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Grant {
-    /// The service was built to allow everything.
+    /// The service was built with `allow_all`.
     AllowAll,
     /// The caller is an administrator of the service.
     Administrator,
-    /// A role was assigned.
+    /// A role is assigned to the caller or to a group of theirs.
     Role {
-        /// The assignment: which role, where.
+        /// The assignment, with role and scope.
         assignment: Arc<RoleAssignment>,
-        /// The group that it was assigned to, if it was not to the caller.
+        /// The caller's group that has the role; `None` where the caller has it.
         through: Option<PrincipalId>,
     },
-    /// The gallery is shared with the caller's tenant, or with a subscription in which they may see what is shared.
+    /// The gallery is shared with the caller's tenant, or with a subscription where the caller may read shared galleries.
     Shared,
     /// The gallery is a community gallery.
     Community,
 }
 
 impl Decision {
-    /// Whether it may be done.
+    /// Returns whether the action is allowed.
     pub fn is_allowed(&self) -> bool {
         matches!(self, Self::Allowed(_))
     }
 
-    /// Without the names of others.
+    /// Removes the names of other principals.
     pub(crate) fn without_names(self) -> Self {
         match self {
             Self::Denied { id, scope, .. } => Self::Denied { id, scope, whole: None },
@@ -100,7 +125,7 @@ impl fmt::Display for Grant {
 impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Allowed(grant) => write!(f, "allowed by {grant}"),
+            Self::Allowed(grant) => write!(f, "allowed: {grant}"),
             Self::Denied { id, scope, whole } => {
                 write!(f, "denied by deny assignment `{id}` at `{scope}`")?;
                 let group = whole.as_ref().and_then(|whole| whole.through.as_ref());
@@ -114,8 +139,8 @@ impl fmt::Display for Decision {
                 }
             }
             Self::NotInTenant { .. } => f.write_str(
-                "the caller has no account in the tenant of the subscription, or there is none: the tenant must consent to \
-                 the application, or invite the user",
+                "the caller has no account in the tenant of the subscription, or the subscription has no tenant: the tenant \
+                 must consent to the application, or invite the user",
             ),
         }
     }

@@ -1,34 +1,55 @@
-//! What somebody gets to see of a gallery.
+//! The part of a gallery that a principal may read.
 
 use std::fmt;
 
-/// What somebody may read of a gallery: the service's sharing matrix, for one principal.
+/// The part of a gallery that a caller may read (Azure: the sharing matrix), from
+/// [`Session::sharing_matrix`](crate::Session::sharing_matrix). `Display` prints it as a table.
 ///
-/// Shared at the gallery, they get gallery, definitions and versions; at a definition, not the gallery, but that definition
-/// and its versions; at a version, that version alone.
+/// Azure: a role at the gallery covers gallery, definitions and versions; one at a definition covers that definition and its
+/// versions; one at a version covers that version alone.
+///
+/// ```
+/// use compute_gallery::GalleryService;
+/// use compute_gallery::model::{Gallery, GalleryId};
+/// use compute_gallery::store::MemoryStore;
+///
+/// # futures::executor::block_on(async {
+/// let service = GalleryService::builder().allow_all().store(MemoryStore::new()).create().await?;
+/// let session = service.session("docs".parse()?);
+/// let id: GalleryId = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/Contoso".parse()?;
+/// session.create_gallery(Gallery::new(id.clone(), "westeurope".parse()?)).await?;
+///
+/// let matrix = session.sharing_matrix(&id);
+/// assert!(matrix.gallery && matrix.images.is_empty());
+/// assert_eq!(matrix.to_string().split_whitespace().collect::<Vec<_>>(), ["gallery", "yes"]);
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SharingMatrix {
-    /// Whether they may read the gallery.
+    /// Whether the caller may read the gallery.
     pub gallery: bool,
-    /// Its definitions that they may read something of.
+    /// The definitions that the caller may read, or has versions of to read.
     pub images: Vec<SharingRow>,
-    /// What could be shared better.
+    /// Azure's advice for sharing it better.
     pub advice: Vec<String>,
 }
 
 /// One definition of a [`SharingMatrix`].
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SharingRow {
-    /// The definition's name.
+    /// Name of the definition.
     pub name: String,
-    /// Whether they may read the definition.
+    /// Whether the caller may read the definition.
     pub image: bool,
-    /// The versions that they may read.
+    /// The numbers of the versions that the caller may read.
     pub versions: Vec<String>,
 }
 
 impl SharingMatrix {
-    /// A matrix, with the service's advice: to share at the gallery, and not single versions.
+    /// Returns a matrix with Azure's advice: to share at the gallery, and not single versions.
     pub(crate) fn new(gallery: bool, images: Vec<SharingRow>) -> Self {
         let mut advice = Vec::new();
         if !gallery && !images.is_empty() {

@@ -9,7 +9,7 @@ use super::principal::{ManagementGroupId, PrincipalId, PrincipalKind, TenantId};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::model::SubscriptionId;
 
-/// A directory in memory. Clones are one directory.
+/// A directory in memory. Clones share one directory, so that a program changes it while a service uses it.
 ///
 /// ```
 /// use compute_gallery::access::{Directory, MemoryDirectory};
@@ -22,7 +22,7 @@ use crate::model::SubscriptionId;
 /// directory.add_group("everybody", &contoso)?;
 /// directory.add_member("publishers", "ann")?;
 /// directory.add_member("everybody", "publishers")?;
-/// assert!(directory.add_member("publishers", "everybody").is_err(), "a group is not in itself");
+/// assert!(directory.add_member("publishers", "everybody").is_err(), "a group cannot be in itself");
 /// assert_eq!(directory.memberships(&"ann".parse()?)[0].groups.len(), 2);
 /// # Ok::<(), compute_gallery::Error>(())
 /// ```
@@ -32,9 +32,9 @@ pub struct MemoryDirectory(Arc<RwLock<Inner>>);
 #[derive(Debug, Default)]
 struct Inner {
     principals: BTreeMap<PrincipalId, (TenantId, PrincipalKind)>,
-    /// The accounts of each caller.
+    /// The accounts of each caller, by the caller's name.
     accounts: BTreeMap<String, Vec<PrincipalId>>,
-    /// The groups that a principal is a member of, directly.
+    /// The groups that a principal is a direct member of.
     groups: BTreeMap<PrincipalId, BTreeSet<PrincipalId>>,
     subscriptions: BTreeMap<SubscriptionId, (TenantId, Option<ManagementGroupId>)>,
     management_groups: BTreeMap<ManagementGroupId, (TenantId, Option<ManagementGroupId>)>,
@@ -45,7 +45,7 @@ fn wrong(target: &str, what: String) -> Error {
 }
 
 fn no_management_group(id: &ManagementGroupId) -> Error {
-    Error::not_found(id.to_string(), "there is no such management group: add it first, or correct the id")
+    Error::not_found(id.to_string(), "the management group does not exist: add it first, or correct the id")
 }
 
 impl Inner {
@@ -61,27 +61,32 @@ impl Inner {
     fn known(&self, id: &str) -> Result<(PrincipalId, &(TenantId, PrincipalKind))> {
         let principal: PrincipalId = id.parse()?;
         let found = self.principals.get(&principal);
-        found.map(|found| (principal, found)).ok_or_else(|| Error::not_found(id, "there is no such principal"))
+        found
+            .map(|found| (principal, found))
+            .ok_or_else(|| Error::not_found(id, "the principal does not exist: add it first, or correct the id"))
     }
 
-    /// What is above something of `tenant` must be of it, too.
+    /// Refuses a management group of another tenant than `tenant`.
     fn in_tenant(&self, group: Option<&ManagementGroupId>, tenant: &TenantId) -> Result<()> {
         let Some(group) = group else { return Ok(()) };
         let (theirs, _) = self.management_groups.get(group).ok_or_else(|| no_management_group(group))?;
         if theirs != tenant {
-            return Err(wrong("managementGroupId", format!("`{group}` is of tenant `{theirs}`, not of `{tenant}`")));
+            return Err(wrong(
+                "managementGroupId",
+                format!("`{group}` is in tenant `{theirs}`, not in `{tenant}`: name a group of that tenant"),
+            ));
         }
         Ok(())
     }
 
-    /// A management group and all above it.
+    /// Returns a management group and those above it.
     fn upwards(&self, first: Option<ManagementGroupId>) -> Vec<ManagementGroupId> {
         let above =
             |group: &ManagementGroupId| self.management_groups.get(group).and_then(|(_, parent)| parent.clone());
         std::iter::successors(first, above).collect()
     }
 
-    /// Every group that a principal is in.
+    /// Returns every group that a principal is in, directly or through other groups.
     fn groups_of(&self, principal: &PrincipalId) -> BTreeSet<PrincipalId> {
         let mut found = BTreeSet::new();
         let mut ahead: Vec<&PrincipalId> = vec![principal];
@@ -97,7 +102,7 @@ impl Inner {
 }
 
 impl MemoryDirectory {
-    /// An empty directory.
+    /// Returns an empty directory.
     pub fn new() -> Self {
         Self::default()
     }
@@ -110,11 +115,11 @@ impl MemoryDirectory {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a person to their tenant; the id is their name as a caller, too.
+    /// Adds a user to their own tenant. The id is also their name as a [`Caller`].
     ///
     /// # Errors
     ///
-    /// `Conflict` where the id is taken; `Invalid`.
+    /// `Conflict` where the id is taken; `Invalid` for a malformed id.
     pub fn add_user(&self, id: &str, tenant: &TenantId) -> Result<PrincipalId> {
         let mut inner = self.write();
         let principal = inner.add(id, tenant, PrincipalKind::User)?;
@@ -122,20 +127,21 @@ impl MemoryDirectory {
         Ok(principal)
     }
 
-    /// Invites a person of another tenant to this one.
+    /// Adds a user of another tenant to `tenant` as a guest, with an id of their own there.
     ///
     /// # Errors
     ///
-    /// `NotFound` without the person; `Conflict` where they have an account in the tenant, or the id is taken; `Invalid`.
+    /// `NotFound` without the user; `Conflict` where they have an account in the tenant, or the id is taken; `Invalid` for a
+    /// malformed id.
     pub fn add_guest(&self, id: &str, tenant: &TenantId, user: &str) -> Result<PrincipalId> {
         self.add_account(id, tenant, user, PrincipalKind::Guest)
     }
 
-    /// Adds an application, with a service principal in its own tenant; the id is its name as a caller, too.
+    /// Adds an application, with a service principal in its own tenant. The id is also its name as a [`Caller`].
     ///
     /// # Errors
     ///
-    /// `Conflict` where the id is taken; `Invalid`.
+    /// `Conflict` where the id is taken; `Invalid` for a malformed id.
     pub fn add_application(&self, id: &str, tenant: &TenantId) -> Result<PrincipalId> {
         let mut inner = self.write();
         let principal = inner.add(id, tenant, PrincipalKind::ServicePrincipal)?;
@@ -143,7 +149,7 @@ impl MemoryDirectory {
         Ok(principal)
     }
 
-    /// A tenant consents to an application of another: it gets a service principal there.
+    /// Consents to an application of another tenant: adds a service principal for it to `tenant`.
     ///
     /// # Errors
     ///
@@ -155,52 +161,61 @@ impl MemoryDirectory {
     fn add_account(&self, id: &str, tenant: &TenantId, caller: &str, kind: PrincipalKind) -> Result<PrincipalId> {
         let mut inner = self.write();
         let accounts = inner.accounts.get(caller);
-        let accounts = accounts.ok_or_else(|| Error::not_found(caller, "there is no such user or application"))?;
+        let accounts = accounts.ok_or_else(|| {
+            Error::not_found(caller, "the user or application does not exist: add it first, or correct the name")
+        })?;
         let is_there = |account: &PrincipalId| inner.principals.get(account).is_some_and(|(other, _)| other == tenant);
         if accounts.iter().any(is_there) {
-            return Err(wrong("tenantId", format!("`{caller}` has an account in tenant `{tenant}` already")));
+            return Err(wrong("tenantId", format!("`{caller}` already has an account in tenant `{tenant}`: use it")));
         }
         let principal = inner.add(id, tenant, kind)?;
         inner.accounts.entry(caller.to_owned()).or_default().push(principal.clone());
         Ok(principal)
     }
 
-    /// Adds a group.
+    /// Adds an empty group.
     ///
     /// # Errors
     ///
-    /// `Conflict` where the id is taken; `Invalid`.
+    /// `Conflict` where the id is taken; `Invalid` for a malformed id.
     pub fn add_group(&self, id: &str, tenant: &TenantId) -> Result<PrincipalId> {
         self.write().add(id, tenant, PrincipalKind::Group)
     }
 
-    /// Puts a principal into a group; the principal may be a group itself.
+    /// Adds a principal to a group; the principal may be a group itself.
     ///
     /// # Errors
     ///
-    /// `NotFound` for either; `Conflict` where the group is none, is of another tenant, or would be in itself.
+    /// `NotFound` without the group or the principal; `Conflict` where `group` is not a group, is in another tenant than the
+    /// principal, or would be in itself.
     pub fn add_member(&self, group: &str, member: &str) -> Result<()> {
         let mut inner = self.write();
         let (group, (tenant, kind)) = inner.known(group)?;
         let (member, (other, _)) = inner.known(member)?;
         if *kind != PrincipalKind::Group {
-            return Err(wrong("group", format!("`{group}` is no group")));
+            return Err(wrong("group", format!("`{group}` is not a group: name one")));
         }
         if tenant != other {
-            return Err(wrong("tenantId", format!("`{member}` is of tenant `{other}`, `{group}` of `{tenant}`")));
+            return Err(wrong(
+                "tenantId",
+                format!("`{member}` is in tenant `{other}`, `{group}` in `{tenant}`: add a guest of that tenant"),
+            ));
         }
         if group == member || inner.groups_of(&group).contains(&member) {
-            return Err(wrong("group", format!("`{group}` would be in itself through `{member}`")));
+            return Err(wrong(
+                "group",
+                format!("`{group}` would be in itself through `{member}`: remove one of the memberships"),
+            ));
         }
         inner.groups.entry(member).or_default().insert(group);
         Ok(())
     }
 
-    /// Takes a principal out of a group; it may not have been in it.
+    /// Removes a principal from a group; changes nothing where it is not a member.
     ///
     /// # Errors
     ///
-    /// `NotFound` for either.
+    /// `NotFound` without the group or the principal.
     pub fn remove_member(&self, group: &str, member: &str) -> Result<()> {
         let mut inner = self.write();
         let (group, (member, _)) = (inner.known(group)?.0, inner.known(member)?);
@@ -208,11 +223,12 @@ impl MemoryDirectory {
         Ok(())
     }
 
-    /// Adds a management group, below another or right below its tenant's root.
+    /// Adds a management group, below `parent` or right below the root of its tenant.
     ///
     /// # Errors
     ///
-    /// `NotFound` without the parent; `Conflict` where the id is taken, or the parent is of another tenant; `Invalid`.
+    /// `NotFound` without the parent; `Conflict` where the id is taken, or the parent is in another tenant; `Invalid` for a
+    /// malformed id.
     pub fn add_management_group(
         &self,
         id: &str,
@@ -228,11 +244,11 @@ impl MemoryDirectory {
         Ok(group)
     }
 
-    /// Moves a management group, and all in it, below another or right below its tenant's root.
+    /// Moves a management group, with all that it holds, below `parent` or right below the root of its tenant.
     ///
     /// # Errors
     ///
-    /// `NotFound` for either; `Conflict` where the parent is of another tenant, or is below it.
+    /// `NotFound` without the group or the parent; `Conflict` where the parent is in another tenant, or below the group.
     pub fn move_management_group(&self, id: &ManagementGroupId, parent: Option<&ManagementGroupId>) -> Result<()> {
         let mut inner = self.write();
         let there = inner.management_groups.get(id).ok_or_else(|| no_management_group(id))?;
@@ -245,11 +261,11 @@ impl MemoryDirectory {
         Ok(())
     }
 
-    /// Puts a subscription into a tenant and, perhaps, a management group of it; or moves it.
+    /// Adds a subscription to a tenant, in a management group or right below the root; moves it where it exists.
     ///
     /// # Errors
     ///
-    /// `NotFound` without the management group; `Conflict` where it is of another tenant.
+    /// `NotFound` without the management group; `Conflict` where that is in another tenant.
     pub fn add_subscription(
         &self,
         subscription: SubscriptionId,
@@ -269,8 +285,7 @@ impl Directory for MemoryDirectory {
         let accounts = inner.accounts.get(caller.as_str()).into_iter().flatten();
         let memberships = accounts.filter_map(|principal| {
             let (tenant, kind) = inner.principals.get(principal)?.clone();
-            let groups = inner.groups_of(principal).into_iter().collect();
-            Some(Membership { tenant, principal: principal.clone(), kind, groups })
+            Some(Membership::new(tenant, principal.clone(), kind).with_groups(inner.groups_of(principal)))
         });
         memberships.collect()
     }

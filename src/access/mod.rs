@@ -1,7 +1,22 @@
-//! Who may do what: principals, roles, assignments, and one pure decision that can say why.
+//! Access control: principals, roles, assignments, and one pure decision that explains itself.
 //!
-//! Nothing here does I/O. The host tells who is who through a [`Directory`]; roles and assignments are kept in the
-//! catalog, so that they survive and are part of its history.
+//! Nothing here does I/O. The host says who is who through a [`Directory`]; the catalog keeps roles and assignments, so that they
+//! survive and are part of its history.
+//!
+//! ```
+//! use compute_gallery::access::{AccessPolicy, AccessScope, Action, BuiltInRole, DenyAssignment, PrincipalId, RoleAssignment};
+//!
+//! let (ann, dev): (PrincipalId, _) = ("ann".parse()?, AccessScope::Subscription("dev".parse()?));
+//! let mut policy = AccessPolicy::new();
+//! policy.assign(RoleAssignment::new("ann-publishes", ann.clone(), BuiltInRole::Contributor.id(), dev.clone())?);
+//! let publish = |policy: &AccessPolicy| policy.decide(&ann, &[], Action::WriteVersion, &[dev.clone()]);
+//! assert!(publish(&policy).is_allowed());
+//!
+//! // A denial wins over every role.
+//! policy.deny(DenyAssignment::to_everybody_but("frozen", ["release".parse()?], ["*/write"], dev.clone())?);
+//! assert_eq!(publish(&policy).to_string(), "denied by deny assignment `frozen` at `/subscriptions/dev`");
+//! # Ok::<(), compute_gallery::Error>(())
+//! ```
 
 mod action;
 mod assignment;

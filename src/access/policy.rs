@@ -1,4 +1,4 @@
-//! All roles and assignments, and the decision.
+//! All roles and assignments, and the decision on a call.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -17,32 +17,46 @@ use crate::error::{Error, ErrorKind, Problem, Result};
 
 /// All roles and assignments, with one decision: [`decide`](Self::decide).
 ///
-/// What a decision costs depends on how deep the scope is and in how many groups the caller is, not on how many assignments
-/// there are.
+/// The cost of a decision grows with the depth of the scope and the number of the caller's groups, not with the number of
+/// assignments.
+///
+/// ```
+/// use compute_gallery::access::{AccessPolicy, AccessScope, Action, RoleAssignment, RoleDefinition};
+///
+/// let mut policy = AccessPolicy::new();
+/// policy.put_role(RoleDefinition::new("publisher", "Publisher")?.with_actions(["Microsoft.Compute/galleries/images/*"])?);
+/// let dev = AccessScope::Subscription("dev".parse()?);
+/// policy.assign(RoleAssignment::new("1", "ann".parse()?, "publisher".parse()?, dev.clone())?);
+/// let may = |action| policy.decide(&"ann".parse().unwrap(), &[], action, &[dev.clone()]).is_allowed();
+/// assert!(may(Action::WriteVersion) && !may(Action::ShareGallery));
+/// // A role is not removed while it is assigned.
+/// assert!(policy.clone().remove_role(&"publisher".parse()?).is_err());
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct AccessPolicy {
     roles: BTreeMap<RoleId, Arc<RoleDefinition>>,
-    assignments: BTreeMap<Place, Arc<RoleAssignment>>,
-    denials: BTreeMap<Place, Arc<DenyAssignment>>,
+    assignments: BTreeMap<Key, Arc<RoleAssignment>>,
+    denials: BTreeMap<Key, Arc<DenyAssignment>>,
     /// A small number for each principal that an assignment names, so that a decision compares numbers.
     numbers: HashMap<PrincipalId, u32>,
     scopes: HashMap<AccessScope, AtScope>,
 }
 
-/// What an assignment is known by.
-type Place = (AccessScope, AssignmentId);
+/// The key of an assignment.
+type Key = (AccessScope, AssignmentId);
 
-/// What an assignment allows.
+/// An assignment, with the actions that it allows.
 type Allowed = (ActionSet, Arc<RoleAssignment>);
 
-/// What is assigned at one scope.
+/// The assignments and denials at one scope.
 #[derive(Clone, Debug, Default)]
 struct AtScope {
     grants: HashMap<u32, Vec<Allowed>, BuildHasherDefault<Identity>>,
     denials: Vec<(ActionSet, Arc<DenyAssignment>)>,
 }
 
-/// Numbers that are given out one after the other need no hashing.
+/// Consecutive numbers need no hashing.
 #[derive(Clone, Debug, Default)]
 struct Identity(u64);
 
@@ -61,70 +75,71 @@ impl Hasher for Identity {
     }
 }
 
-/// A caller as the directory knows them at one moment: an account in each tenant.
+/// The accounts of a caller at one moment: at most one in each tenant.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Principals(pub(crate) Vec<Membership>);
 
 impl AccessPolicy {
-    /// No assignment; the built-in roles are there.
+    /// Returns a policy with the built-in roles and without an assignment.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A role, built in or of yours.
+    /// Returns a role, built-in or custom.
     pub fn role(&self, id: &RoleId) -> Option<Arc<RoleDefinition>> {
-        let built_in = || BuiltInRole::ALL.into_iter().find(|role| role.id() == *id);
+        let built_in = || BuiltInRole::ALL.iter().find(|role| role.id() == *id);
         self.roles.get(id).cloned().or_else(|| built_in().map(|role| Arc::new(role.definition())))
     }
 
-    /// The roles of yours, by id.
+    /// Iterates over the custom roles, by id.
     pub fn custom_roles(&self) -> impl Iterator<Item = &Arc<RoleDefinition>> {
         self.roles.values()
     }
 
-    /// All assignments, by scope and id.
+    /// Iterates over the role assignments, by scope and id.
     pub fn assignments(&self) -> impl Iterator<Item = &Arc<RoleAssignment>> {
         self.assignments.values()
     }
 
-    /// All deny assignments, by scope and id.
+    /// Iterates over the deny assignments, by scope and id.
     pub fn denials(&self) -> impl Iterator<Item = &Arc<DenyAssignment>> {
         self.denials.values()
     }
 
-    /// An assignment.
+    /// Returns a role assignment.
     pub fn assignment(&self, scope: &AccessScope, id: &AssignmentId) -> Option<&Arc<RoleAssignment>> {
         self.assignments.get(&(scope.clone(), id.clone()))
     }
 
-    /// A deny assignment.
+    /// Returns a deny assignment.
     pub fn denial(&self, scope: &AccessScope, id: &AssignmentId) -> Option<&Arc<DenyAssignment>> {
         self.denials.get(&(scope.clone(), id.clone()))
     }
 
-    /// What is wrong with an assignment. `above` are the scopes above its own.
+    /// Returns the problem of an assignment; `above` are the scopes above its own.
     pub(crate) fn problem_with(&self, assignment: &RoleAssignment, above: &[AccessScope]) -> Option<Problem> {
         match self.role(&assignment.role) {
             Some(role) => role.problem_with(&assignment.scope, above),
             None => {
-                let what = format!("there is no role `{}`: make it first, or name a built-in one", assignment.role);
+                let what =
+                    format!("role `{}` does not exist: create it first, or name a built-in one", assignment.role);
                 Some(Problem::new(ErrorKind::NotFound, "RoleDefinitionDoesNotExist", "roleAssignment.role", what))
             }
         }
     }
 
-    /// Where a role is assigned.
+    /// Returns the assignments of a role.
     pub(crate) fn assignments_of(&self, role: &RoleId) -> impl Iterator<Item = &Arc<RoleAssignment>> {
         self.assignments.values().filter(move |assignment| assignment.role == *role)
     }
 
-    /// Whether anything is assigned or denied at a scope itself.
+    /// Returns whether an assignment or denial is at the scope itself.
     pub(crate) fn stands_at(&self, scope: &AccessScope) -> bool {
         let is_used = |at: &AtScope| !at.denials.is_empty() || at.grants.values().any(|grants| !grants.is_empty());
         self.scopes.get(scope).is_some_and(is_used)
     }
 
-    /// Removes every assignment and deny assignment at a scope.
+    /// Removes every role assignment and deny assignment at a scope, such as one of a deleted resource.
     pub fn end(&mut self, scope: &AccessScope) {
         let Some(at) = self.scopes.remove(scope) else { return };
         for (_, assignment) in at.grants.into_values().flatten() {
@@ -135,7 +150,7 @@ impl AccessPolicy {
         }
     }
 
-    /// Adds a role of yours, or replaces it: assignments of it then mean the new one.
+    /// Adds a custom role, or replaces it: its assignments then allow what the new one allows.
     pub fn put_role(&mut self, role: RoleDefinition) {
         let (id, set) = (role.id().clone(), role.set());
         self.roles.insert(id.clone(), Arc::new(role));
@@ -145,14 +160,15 @@ impl AccessPolicy {
         }
     }
 
-    /// Removes a role of yours.
+    /// Removes a custom role.
     ///
     /// # Errors
     ///
-    /// `Conflict` where it is assigned.
+    /// `Conflict` while the role is assigned.
     pub fn remove_role(&mut self, id: &RoleId) -> Result<()> {
         if let Some(assignment) = self.assignments_of(id).next() {
-            let what = format!("it is assigned (`{}` at `{}`): take that away first", assignment.id, assignment.scope);
+            let what =
+                format!("it is assigned (`{}` at `{}`): delete the assignment first", assignment.id, assignment.scope);
             let problem = Problem::new(ErrorKind::Conflict, "RoleDefinitionHasAssignments", id.to_string(), what);
             return Err(Error::new(problem));
         }
@@ -165,7 +181,7 @@ impl AccessPolicy {
         *self.numbers.entry(principal.clone()).or_insert(next)
     }
 
-    /// Adds an assignment, in place of one of the same scope and id. One of a role that there is not allows nothing.
+    /// Adds a role assignment, in place of one with the same scope and id. An assignment of an unknown role allows nothing.
     pub fn assign(&mut self, assignment: RoleAssignment) {
         self.unassign(&assignment.scope, &assignment.id);
         let set = self.role(&assignment.role).map(|role| role.set()).unwrap_or_default();
@@ -175,7 +191,7 @@ impl AccessPolicy {
         at.grants.entry(number).or_default().push((set, assignment));
     }
 
-    /// Removes an assignment.
+    /// Removes a role assignment.
     pub fn unassign(&mut self, scope: &AccessScope, id: &AssignmentId) {
         let Some(assignment) = self.assignments.remove(&(scope.clone(), id.clone())) else { return };
         let number = self.numbers.get(&assignment.principal);
@@ -187,7 +203,7 @@ impl AccessPolicy {
         }
     }
 
-    /// Adds a deny assignment, in place of one of the same scope and id.
+    /// Adds a deny assignment, in place of one with the same scope and id.
     pub fn deny(&mut self, denial: DenyAssignment) {
         self.undeny(&denial.scope, &denial.id);
         let (set, denial) = (denial.set(), Arc::new(denial));
@@ -205,7 +221,9 @@ impl AccessPolicy {
         }
     }
 
-    /// Whether an account may do `action` at the first of `scopes`, the others being those above it.
+    /// Decides whether an account may take `action` at the first of `scopes`; the others are the scopes above it.
+    ///
+    /// Azure: a denial wins over every role; roles of all scopes and groups add up.
     ///
     /// ```
     /// use compute_gallery::access::*;
@@ -213,7 +231,7 @@ impl AccessPolicy {
     /// let mut policy = AccessPolicy::new();
     /// let subscription = AccessScope::Subscription("dev".parse()?);
     /// let readers: PrincipalId = "readers".parse()?;
-    /// policy.assign(RoleAssignment { id: "1".parse()?, principal: readers.clone(), role: BuiltInRole::Reader.id(), scope: subscription.clone() });
+    /// policy.assign(RoleAssignment::new("1", readers.clone(), BuiltInRole::Reader.id(), subscription.clone())?);
     ///
     /// let decide = |action| policy.decide(&"ann".parse().unwrap(), &[readers.clone()], action, &[subscription.clone()]);
     /// let Decision::Allowed(Grant::Role { through, .. }) = decide(Action::ReadVersion) else { panic!() };
@@ -230,7 +248,7 @@ impl AccessPolicy {
     ) -> Decision {
         let mut grant = None;
         let who = || std::iter::once((None, principal)).chain(groups.iter().map(|group| (Some(group), group)));
-        // One that no assignment names decides nothing.
+        // A principal that no assignment names decides nothing.
         let mut numbers = [(0, None); 16];
         let mut known = 0;
         let named = who().filter_map(|(through, id)| Some((*self.numbers.get(id)?, through)));
@@ -276,8 +294,8 @@ impl AccessPolicy {
         }
     }
 
-    /// Whether a caller may do `action` at the first of `scopes`, the others being those above it: their account in the
-    /// tenant at the top decides. What stands on the first itself counts only where it `stands` still.
+    /// Decides whether a caller may take `action` at the first of `scopes`; the others are the scopes above it. The caller's
+    /// account in the tenant at the top decides. Assignments at the first scope itself count only where it still `stands`.
     pub(crate) fn decide_for(
         &self,
         caller: &Principals,
@@ -297,8 +315,8 @@ impl AccessPolicy {
         }
     }
 
-    /// Whether `action` is denied at the first of `scopes` to a caller, as by [`decide_for`](Self::decide_for), who needs no
-    /// account in the tenant there: to everybody is to them, too.
+    /// Returns whether `action` is denied to a caller at the first of `scopes`, as by [`decide_for`](Self::decide_for). A caller
+    /// without an account in the tenant is subject to denials to everybody, too.
     pub(crate) fn denies(&self, caller: &Principals, action: Action, scopes: &[AccessScope], stands: bool) -> bool {
         if caller.in_tenant(tenant_of(scopes)).is_some() {
             return matches!(self.decide_for(caller, action, scopes, stands), Decision::Denied { .. });
@@ -309,7 +327,7 @@ impl AccessPolicy {
     }
 }
 
-/// The tenant that scopes lead up to.
+/// Returns the tenant at the top of `scopes`.
 fn tenant_of(scopes: &[AccessScope]) -> Option<&TenantId> {
     scopes.iter().find_map(|scope| match scope {
         AccessScope::TenantRoot(tenant) => Some(tenant),
@@ -317,7 +335,7 @@ fn tenant_of(scopes: &[AccessScope]) -> Option<&TenantId> {
     })
 }
 
-/// The scopes on which something stands.
+/// Returns the scopes whose assignments count.
 fn standing(scopes: &[AccessScope], stands: bool) -> &[AccessScope] {
     scopes.get(usize::from(!stands)..).unwrap_or_default()
 }
@@ -328,7 +346,7 @@ impl Principals {
     }
 }
 
-/// A scope and all above it, up to its tenant's root.
+/// Returns a scope and all above it, up to the root of its tenant.
 pub(crate) fn with_above(directory: &dyn Directory, scope: &AccessScope) -> Vec<AccessScope> {
     let mut scopes: Vec<AccessScope> = std::iter::successors(Some(scope.clone()), AccessScope::parent).collect();
     let (groups, tenant) = match scope {
@@ -343,7 +361,7 @@ pub(crate) fn with_above(directory: &dyn Directory, scope: &AccessScope) -> Vec<
     scopes
 }
 
-/// As it is written in a checkpoint.
+/// The form that a checkpoint stores.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct WrittenPolicy {

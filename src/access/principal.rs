@@ -1,96 +1,93 @@
 //! Who acts, and where they belong.
 
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::model::text_newtype;
 
-macro_rules! id {
-    ($(#[$doc:meta])* $name:ident, $field:literal) => {
-        $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(Arc<str>);
-
-        impl $name {
-            /// The id.
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = Error;
-
-            fn from_str(text: &str) -> Result<Self> {
-                if text.is_empty() || text.len() > 256 || text.chars().any(|char| char.is_control() || char == '/') {
-                    let rule = "it has 1 to 256 characters, no `/` and no control character";
-                    return Err(Error::invalid($field, format!("`{}` is no id: {rule}", text.escape_debug())));
-                }
-                Ok(Self(text.into()))
-            }
-        }
-
-        impl TryFrom<String> for $name {
-            type Error = Error;
-
-            fn try_from(text: String) -> Result<Self> {
-                text.parse()
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(id: $name) -> Self {
-                id.0.as_ref().to_owned()
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "`{self}`")
-            }
-        }
-    };
+fn read_id(field: &str, text: &str) -> Result<Arc<str>> {
+    if text.is_empty() || text.len() > 256 || text.chars().any(|char| char.is_control() || char == '/') {
+        let rule = "it has 1 to 256 characters, no `/` and no control character";
+        return Err(Error::invalid(field, format!("`{}` is not an id: {rule}", text.escape_debug())));
+    }
+    Ok(text.into())
 }
 
-id! {
-    /// The id of a user, guest, group or service principal: 1 to 256 characters, compared as they are.
-    PrincipalId, "principalId"
+text_newtype! {
+    /// The id of a user, guest, group or service principal: 1 to 256 bytes, no `/`, compared as it is.
+    ///
+    /// ```
+    /// use compute_gallery::access::PrincipalId;
+    ///
+    /// let ann: PrincipalId = "ann@contoso.com".parse()?;
+    /// assert_ne!(ann, "Ann@contoso.com".parse()?, "unlike names of resources, ids of principals have case");
+    /// assert!("contoso/ann".parse::<PrincipalId>().is_err());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
+    PrincipalId, |text| read_id("principalId", text)
 }
 
-id! {
-    /// The id of a tenant: 1 to 256 characters, compared as they are.
-    TenantId, "tenantId"
+text_newtype! {
+    /// The id of a tenant: 1 to 256 bytes, no `/`, compared as it is. A subscription belongs to one tenant.
+    ///
+    /// ```
+    /// use compute_gallery::access::TenantId;
+    ///
+    /// assert_eq!("contoso".parse::<TenantId>()?.as_str(), "contoso");
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
+    TenantId, |text| read_id("tenantId", text)
 }
 
-id! {
-    /// The id of a management group: 1 to 256 characters, compared as they are.
-    ManagementGroupId, "managementGroupId"
+text_newtype! {
+    /// The id of a management group, which holds subscriptions and other management groups: 1 to 256 bytes, no `/`, compared
+    /// as it is.
+    ///
+    /// ```
+    /// use compute_gallery::access::{AccessScope, ManagementGroupId};
+    ///
+    /// let group: ManagementGroupId = "production".parse()?;
+    /// let scope = AccessScope::ManagementGroup(group);
+    /// assert_eq!(scope.to_string(), "/providers/Microsoft.Management/managementGroups/production");
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
+    ManagementGroupId, |text| read_id("managementGroupId", text)
 }
 
-id! {
-    /// The name of an assignment: 1 to 256 characters, unique at its scope.
-    AssignmentId, "assignmentId"
+text_newtype! {
+    /// The name of a role assignment or deny assignment: 1 to 256 bytes, no `/`, unique at its scope.
+    ///
+    /// ```
+    /// use compute_gallery::access::AssignmentId;
+    ///
+    /// assert!("build agents".parse::<AssignmentId>().is_ok());
+    /// assert!("".parse::<AssignmentId>().unwrap_err().to_string().contains("1 to 256 characters"));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
+    AssignmentId, |text| read_id("assignmentId", text)
 }
 
-/// What a principal is.
+/// The kind of a principal. It decides what a caller gets from a gallery that is shared with a whole tenant.
+///
+/// ```
+/// use compute_gallery::access::{Directory, MemoryDirectory, PrincipalKind};
+///
+/// let directory = MemoryDirectory::new();
+/// directory.add_application("builder", &"contoso".parse()?)?;
+/// assert_eq!(directory.memberships(&"builder".parse()?)[0].kind, PrincipalKind::ServicePrincipal);
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum PrincipalKind {
-    /// A person of the tenant.
+    /// A person with an account in their own tenant.
     User,
-    /// A person of another tenant, known here.
+    /// A person of another tenant, who was invited.
     Guest,
-    /// Several principals.
+    /// A set of principals, which may be groups themselves.
     Group,
-    /// A program: an application's account in one tenant.
+    /// An application's account in one tenant.
     ServicePrincipal,
 }

@@ -1,62 +1,39 @@
-//! Roles: which actions they allow.
+//! Roles, and the actions that they allow.
 
-use std::fmt;
-use std::str::FromStr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
 use super::action::{Action, ActionPattern, ActionSet};
 use super::scope::AccessScope;
 use crate::error::{Error, Problem, Result};
+use crate::model::text_newtype;
 
-/// The id of a role: one of Azure's for a built-in role, any text without `/` for a role of yours. Compared without case.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct RoleId(String);
-
-impl RoleId {
-    /// The id, in lower case.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+text_newtype! {
+    /// The id of a role, in lower case: one of Azure's for a built-in role, any text of 1 to 128 bytes without `/` for a custom
+    /// role.
+    ///
+    /// ```
+    /// use compute_gallery::access::{BuiltInRole, RoleId};
+    ///
+    /// assert_eq!("Publisher".parse::<RoleId>()?.as_str(), "publisher");
+    /// assert_eq!(BuiltInRole::Reader.id(), "ACDD72A7-3385-48EF-BD42-F606FBA81AE7".parse()?);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
+    RoleId, read_id
 }
 
-impl FromStr for RoleId {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        if text.is_empty() || text.len() > 128 || text.chars().any(|char| char.is_control() || char == '/') {
-            let rule = "a role's id has 1 to 128 characters, no `/` and no control character";
-            return Err(Error::invalid("roleDefinition.id", format!("`{}`: {rule}", text.escape_debug())));
-        }
-        Ok(Self(text.to_ascii_lowercase()))
+fn read_id(text: &str) -> Result<Arc<str>> {
+    if text.is_empty() || text.len() > 128 || text.chars().any(|char| char.is_control() || char == '/') {
+        let rule = "a role's id has 1 to 128 characters, no `/` and no control character";
+        return Err(Error::invalid("roleDefinition.id", format!("`{}`: {rule}", text.escape_debug())));
     }
+    Ok(text.to_ascii_lowercase().into())
 }
 
-impl TryFrom<String> for RoleId {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<RoleId> for String {
-    fn from(id: RoleId) -> Self {
-        id.0
-    }
-}
-
-impl fmt::Display for RoleId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// A role: what it allows, and where it may be assigned.
+/// A role: the actions that it allows, and the scopes that it may be assigned at.
 ///
-/// `not_actions` take away from the role's own actions; they deny nothing that another role allows. Data actions are kept
+/// Azure: `not_actions` subtract from the role's own actions; they deny nothing that another role allows. Data actions are kept
 /// for the record: galleries have none.
 ///
 /// ```
@@ -78,7 +55,7 @@ pub struct RoleDefinition {
     set: ActionSet,
 }
 
-/// What is written of a role; which actions it comes to follows from it.
+/// The stored part of a role, from which the set of its actions follows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Written {
@@ -103,11 +80,11 @@ fn patterns<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Vec<ActionPa
 }
 
 impl RoleDefinition {
-    /// A role that allows nothing yet, and may be assigned anywhere.
+    /// Returns a role that allows nothing, and may be assigned anywhere.
     ///
     /// # Errors
     ///
-    /// `Invalid` for an id that is none.
+    /// `Invalid` for an `id` that is not a [`RoleId`].
     pub fn new(id: &str, role_name: impl Into<String>) -> Result<Self> {
         let (actions, not_actions, data_actions, not_data_actions) = Default::default();
         let role_name = role_name.into();
@@ -123,59 +100,68 @@ impl RoleDefinition {
         .into())
     }
 
-    /// Sets what it allows.
+    /// Sets the actions that the role allows.
     ///
     /// # Errors
     ///
-    /// `Invalid` for a pattern that is none.
+    /// `Invalid` for a malformed pattern.
     pub fn with_actions<'a>(mut self, actions: impl IntoIterator<Item = &'a str>) -> Result<Self> {
         self.written.actions = patterns(actions)?;
         Ok(self.written.into())
     }
 
-    /// Sets what it does not allow of that.
+    /// Sets the actions, among those, that the role does not allow after all.
     ///
     /// # Errors
     ///
-    /// `Invalid` for a pattern that is none.
+    /// `Invalid` for a malformed pattern.
     pub fn with_not_actions<'a>(mut self, actions: impl IntoIterator<Item = &'a str>) -> Result<Self> {
         self.written.not_actions = patterns(actions)?;
         Ok(self.written.into())
     }
 
-    /// Sets its data actions, which mean nothing to galleries.
+    /// Sets the data actions, which have no meaning for galleries.
     ///
     /// # Errors
     ///
-    /// `Invalid` for a pattern that is none.
+    /// `Invalid` for a malformed pattern.
     pub fn with_data_actions<'a>(mut self, actions: impl IntoIterator<Item = &'a str>) -> Result<Self> {
         self.written.data_actions = patterns(actions)?;
         Ok(self)
     }
 
-    /// Sets where it may be assigned: there and below. Anywhere, where nothing is said.
+    /// Sets the scopes that the role may be assigned at, and below. Anywhere by default.
+    ///
+    /// ```
+    /// use compute_gallery::access::{AccessScope, RoleDefinition};
+    ///
+    /// let dev = AccessScope::Subscription("dev".parse()?);
+    /// let role = RoleDefinition::new("publisher", "Publisher")?.with_assignable_scopes(vec![dev.clone()]);
+    /// assert_eq!(role.assignable_scopes(), [dev]);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
     #[must_use]
     pub fn with_assignable_scopes(mut self, scopes: Vec<AccessScope>) -> Self {
         self.written.assignable_scopes = scopes;
         self
     }
 
-    /// Its id.
+    /// Returns the id.
     pub fn id(&self) -> &RoleId {
         &self.written.id
     }
 
-    /// Its name.
+    /// Returns the name for people.
     pub fn role_name(&self) -> &str {
         &self.written.role_name
     }
 
-    /// Where it may be assigned; anywhere, where that is empty.
+    /// Returns the scopes that the role may be assigned at; an empty list means anywhere.
     pub fn assignable_scopes(&self) -> &[AccessScope] {
         &self.written.assignable_scopes
     }
 
-    /// Whether it allows an action.
+    /// Returns whether the role allows an action.
     pub fn allows(&self, action: Action) -> bool {
         self.set.contains(action)
     }
@@ -184,13 +170,13 @@ impl RoleDefinition {
         self.set
     }
 
-    /// What is wrong with assigning it at `scope`, of which `above` are the scopes above.
+    /// Returns the problem of an assignment of the role at `scope`, where `above` are the scopes above that.
     pub(crate) fn problem_with(&self, scope: &AccessScope, above: &[AccessScope]) -> Option<Problem> {
         let fits = |allowed: &AccessScope| allowed == scope || above.contains(allowed);
         if self.written.assignable_scopes.is_empty() || self.written.assignable_scopes.iter().any(fits) {
             return None;
         }
-        // Where else it may be assigned is not for everybody to know.
+        // The message leaves out the assignable scopes: the caller may not be allowed to know them.
         let what = format!(
             "role `{}` cannot be assigned at `{scope}`: it is not among its assignable scopes",
             self.written.id
@@ -199,28 +185,38 @@ impl RoleDefinition {
     }
 }
 
-/// Azure's roles that have to do with galleries.
+/// Azure's built-in roles that concern galleries.
+///
+/// ```
+/// use compute_gallery::access::{Action, BuiltInRole};
+///
+/// let contributor = BuiltInRole::Contributor.definition();
+/// assert_eq!(contributor.role_name(), "Contributor");
+/// assert!(contributor.allows(Action::WriteVersion) && !contributor.allows(Action::ShareGallery));
+/// assert_eq!(BuiltInRole::least_for(Action::ReadVersion), Some(BuiltInRole::ComputeGalleryImageReader));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum BuiltInRole {
-    /// Everything.
+    /// Allows everything.
     Owner,
-    /// Everything but giving roles and sharing galleries.
+    /// Allows everything but assigning roles and sharing galleries.
     Contributor,
-    /// Seeing everything.
+    /// Allows seeing everything.
     Reader,
-    /// Giving roles, and seeing everything.
+    /// Allows assigning roles and seeing everything.
     UserAccessAdministrator,
-    /// Everything in galleries but sharing them.
+    /// Allows everything in galleries but sharing them.
     ComputeGalleryArtifactsPublisher,
-    /// Seeing and deploying images.
+    /// Allows seeing and deploying definitions and versions.
     ComputeGalleryImageReader,
-    /// Sharing galleries, and nothing else.
+    /// Allows sharing galleries alone.
     ComputeGallerySharingAdmin,
 }
 
 impl BuiltInRole {
-    /// All of them.
-    pub const ALL: [Self; 7] = [
+    /// All built-in roles.
+    pub const ALL: &[Self] = &[
         Self::Owner,
         Self::Contributor,
         Self::Reader,
@@ -230,7 +226,7 @@ impl BuiltInRole {
         Self::ComputeGallerySharingAdmin,
     ];
 
-    /// Azure's name and id, actions and what is taken from them (the service's documents of built-in roles, 2026).
+    /// Returns name, id, actions and excluded actions (Azure: "Azure built-in roles", 2026).
     fn table(self) -> (&'static str, &'static str, &'static [&'static str], &'static [&'static str]) {
         match self {
             Self::Owner => ("Owner", "8e3af657-a8ff-443c-a75c-2fe8c4bcb635", &["*"], &[]),
@@ -287,21 +283,21 @@ impl BuiltInRole {
         }
     }
 
-    /// The one that allows the least beside `action`.
+    /// Returns the role that allows `action` and the fewest others.
     pub fn least_for(action: Action) -> Option<Self> {
-        let roles = Self::ALL.into_iter().map(|role| (role, role.definition().set()));
+        let roles = Self::ALL.iter().map(|role| (*role, role.definition().set()));
         roles.filter(|(_, set)| set.contains(action)).min_by_key(|(_, set)| set.len()).map(|(role, _)| role)
     }
 
-    /// Its id.
+    /// Returns the id, which is Azure's.
     pub fn id(self) -> RoleId {
-        RoleId(self.table().1.to_owned())
+        RoleId(self.table().1.into())
     }
 
-    /// The role.
+    /// Returns the role.
     pub fn definition(self) -> RoleDefinition {
         static MADE: OnceLock<Vec<RoleDefinition>> = OnceLock::new();
-        let made = MADE.get_or_init(|| Self::ALL.into_iter().map(Self::make).collect());
+        let made = MADE.get_or_init(|| Self::ALL.iter().map(|role| role.make()).collect());
         made.get(self as usize).cloned().unwrap_or_else(|| self.make())
     }
 
@@ -326,7 +322,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn built_in_roles_allow_what_they_are_for() {
+    fn built_in_roles_allow_the_actions_of_their_purpose() {
         use BuiltInRole as Role;
         let allowed = |role: Role| Action::ALL.iter().filter(|action| role.definition().allows(**action)).count();
         assert_eq!(allowed(Role::Owner), Action::ALL.len());
@@ -339,7 +335,7 @@ mod tests {
         assert!(!Role::UserAccessAdministrator.definition().allows(Action::WriteGallery));
         assert!(!Role::ComputeGalleryArtifactsPublisher.definition().allows(Action::ShareGallery));
         assert_eq!(Role::least_for(Action::ReadVersion), Some(Role::ComputeGalleryImageReader));
-        for role in Role::ALL {
+        for role in Role::ALL.iter().copied() {
             // Every pattern of the table is one.
             let (_, _, actions, not_actions) = role.table();
             assert_eq!(role.definition().written.actions.len(), actions.len());

@@ -1,4 +1,4 @@
-//! Where something is allowed.
+//! The scopes that roles are assigned at.
 
 use std::fmt;
 
@@ -7,13 +7,29 @@ use serde::{Deserialize, Serialize};
 use super::principal::{ManagementGroupId, TenantId};
 use crate::model::{ResourceGroupName, ResourceId, SubscriptionId};
 
-/// Where a role holds: there and in everything below.
+/// The place that a role or denial holds at: it holds there and in everything below.
+///
+/// A list of resources is narrowed by a [`ListScope`](crate::ListScope) instead.
+///
+/// Exhaustive: these are all levels of Azure's hierarchy, and code that walks it has to know each.
+///
+/// ```
+/// use compute_gallery::access::AccessScope;
+/// use compute_gallery::model::GalleryId;
+///
+/// let id = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/Contoso";
+/// let gallery: AccessScope = id.parse::<GalleryId>()?.into();
+/// let group = gallery.parent().unwrap();
+/// assert_eq!(group.to_string(), "/subscriptions/dev/resourceGroups/images");
+/// assert_eq!(group.parent(), Some(AccessScope::Subscription("dev".parse()?)));
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum AccessScope {
-    /// Everything in a tenant.
+    /// A tenant, with everything in it.
     TenantRoot(TenantId),
-    /// All subscriptions below a management group.
+    /// A management group, with the subscriptions below it.
     ManagementGroup(ManagementGroupId),
     /// A subscription.
     Subscription(SubscriptionId),
@@ -24,7 +40,7 @@ pub enum AccessScope {
 }
 
 impl AccessScope {
-    /// The scope right above, as far as ids tell: a subscription's is told by the directory.
+    /// Returns the scope right above; `None` from a subscription on, where the directory knows it.
     pub fn parent(&self) -> Option<Self> {
         match self {
             Self::TenantRoot(_) | Self::ManagementGroup(_) | Self::Subscription(_) => None,
@@ -38,7 +54,7 @@ impl AccessScope {
         }
     }
 
-    /// The subscription that it is in.
+    /// Returns the subscription that the scope is in; `None` above subscriptions.
     pub fn subscription(&self) -> Option<&SubscriptionId> {
         match self {
             Self::TenantRoot(_) | Self::ManagementGroup(_) => None,

@@ -1,4 +1,4 @@
-//! With whom a gallery is shared, beyond role assignments.
+//! Sharing of galleries beyond role assignments.
 
 use std::collections::BTreeSet;
 
@@ -7,54 +7,71 @@ use serde::{Deserialize, Serialize};
 use super::principal::TenantId;
 use crate::model::SubscriptionId;
 
-/// With whom a gallery is shared, beyond role assignments.
+/// The subscriptions and tenants that a gallery is shared with, beyond role assignments.
+///
+/// ```
+/// use compute_gallery::access::{GallerySharing, SharingUpdate};
+///
+/// let add = SharingUpdate::Add { subscriptions: vec!["fabrikam-dev".parse()?], tenants: vec![] };
+/// let sharing = GallerySharing::default().after(&add, "contoso-1");
+/// assert_eq!(sharing.subscriptions.len(), 1);
+/// assert!(sharing.after(&SharingUpdate::Reset, "contoso-1").is_empty());
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct GallerySharing {
-    /// Subscriptions: who may see there what is shared with it (`Microsoft.Compute/locations/sharedGalleries/read`) may
-    /// deploy.
+    /// Callers who may read shared galleries in one of these (`Microsoft.Compute/locations/sharedGalleries/read`) may deploy.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub subscriptions: BTreeSet<SubscriptionId>,
-    /// Tenants: the users of one may deploy; its guests and applications where they may see in a subscription of it, or
-    /// above, what is shared.
+    /// Users of one of these may deploy; its guests and applications may if they may read shared galleries in a subscription of the
+    /// tenant, or above.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub tenants: BTreeSet<TenantId>,
-    /// The name under which everybody finds a community gallery.
+    /// The name that everybody finds a community gallery by; `None` while it is not public.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_name: Option<String>,
 }
 
-/// A change of a gallery's sharing: Azure's share operation.
+/// A change to the sharing of a gallery (Azure: POST `share`).
+///
+/// ```
+/// use compute_gallery::access::{GallerySharing, SharingUpdate};
+///
+/// let public = GallerySharing::default().after(&SharingUpdate::EnableCommunity, "contoso-1");
+/// assert_eq!(public.public_name.as_deref(), Some("contoso-1"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SharingUpdate {
-    /// Shares it with these, too.
+    /// Shares it with further subscriptions and tenants.
     Add {
-        /// Subscriptions.
+        /// Any number; may be empty.
         subscriptions: Vec<SubscriptionId>,
-        /// Tenants.
+        /// Any number; may be empty.
         tenants: Vec<TenantId>,
     },
-    /// No longer shares it with these.
+    /// Stops sharing it with these.
     Remove {
-        /// Subscriptions.
+        /// Any number; may be empty.
         subscriptions: Vec<SubscriptionId>,
-        /// Tenants.
+        /// Any number; may be empty.
         tenants: Vec<TenantId>,
     },
-    /// No longer shares it with anybody.
+    /// Stops all sharing, the public name included.
     Reset,
-    /// Lets everybody find it, under a public name.
+    /// Gives it a public name, by which everybody finds it.
     EnableCommunity,
 }
 
 impl GallerySharing {
-    /// Whether it is shared with nobody.
+    /// Returns whether the gallery is not shared.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// As it is after a change; `public_name` is the one that it gets if it is to be a community gallery.
+    /// Returns the sharing after a change. `public_name` is for [`SharingUpdate::EnableCommunity`], where it has none yet.
     #[must_use]
     pub fn after(&self, update: &SharingUpdate, public_name: &str) -> Self {
         let mut next = self.clone();

@@ -235,7 +235,7 @@ impl Import<'_> {
                     }
                     groups.push(Ok((group, before)));
                 }
-                Ok((!groups.is_empty()).then_some((groups, (scan, base))))
+                Ok::<_, Error>((!groups.is_empty()).then_some((groups, (scan, base))))
             }
         });
         let under_way = workers.parallelism() + GROUPS_WAITING;

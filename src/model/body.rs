@@ -1,18 +1,18 @@
-//! Reading a request's body: everything that is wrong with it at once, each problem with the path of its value.
+//! Reading the body of a request: all its problems at once, each with the path of its value.
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Problem, Result};
 
-/// What can stand in a body.
+/// A value that can be read from a body.
 pub(super) trait FromBody: Sized {
-    /// Reads it from `value`, which stands at `path`.
+    /// Reads the value at `path`.
     fn from_body(path: &str, value: &Value) -> Result<Self>;
 }
 
-/// The properties of an object; what is wrong with one does not keep the others from being read.
+/// The properties of an object: a problem with one does not keep the others from being read.
 pub(super) struct Fields<'a> {
     path: &'a str,
     object: &'a Map<String, Value>,
@@ -23,11 +23,11 @@ impl<'a> Fields<'a> {
     pub(super) fn of(path: &'a str, value: &'a Value) -> Result<Self> {
         match value {
             Value::Object(object) => Ok(Self { path, object, problems: Vec::new() }),
-            other => Err(Error::invalid(path, format!("it is an object, not `{other}`"))),
+            other => Err(Error::invalid(path, format!("`{other}` is not an object: write an object"))),
         }
     }
 
-    /// A property that may be left out; `null` leaves it out, too.
+    /// Reads a property that may be left out; `null` leaves it out, too.
     pub(super) fn optional<T: FromBody>(&mut self, name: &str) -> Option<T> {
         let value = self.object.get(name).filter(|value| !value.is_null())?;
         match T::from_body(&format!("{}.{name}", self.path), value) {
@@ -39,6 +39,7 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Reads a property; notes a problem where it is left out or `null`.
     pub(super) fn required<T: FromBody>(&mut self, name: &str) -> Option<T> {
         if self.object.get(name).is_none_or(Value::is_null) {
             let target = format!("{}.{name}", self.path);
@@ -48,38 +49,34 @@ impl<'a> Fields<'a> {
         self.optional(name)
     }
 
-    /// A property with a default.
+    /// Reads a property with a default.
     pub(super) fn default<T: FromBody + Default>(&mut self, name: &str) -> T {
         self.optional(name).unwrap_or_default()
     }
 
-    /// What else is wrong.
+    /// Notes further problems.
     pub(super) fn add(&mut self, problems: Vec<Problem>) {
         self.problems.extend(problems);
     }
 
-    /// What was made of the properties, where nothing is wrong with them.
+    /// Returns `made`, or all problems.
     pub(super) fn end<T>(self, made: Option<T>) -> Result<T> {
         Error::from_problems(self.problems)?;
-        made.ok_or_else(|| Error::invalid(self.path, "it is not complete"))
+        made.ok_or_else(|| Error::invalid(self.path, "a property is missing"))
     }
 }
 
-/// The same problems, each at `path` unless its own place is within it.
+/// Returns the same problems, each at `path`: of a value that does not know where it stands.
 pub(super) fn located(error: Error, path: &str) -> Error {
-    let within = |problem: &Problem| {
-        problem.target().strip_prefix(path).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
-    };
-    let problems = error.into_problems().into_iter();
-    let problems = problems.map(|problem| if within(&problem) { problem } else { problem.at(path) });
+    let problems = error.into_problems().into_iter().map(|problem| problem.at(path));
     // One error has at least one problem.
-    Error::from_problems(problems.collect()).err().unwrap_or_else(|| Error::invalid(path, "it is not understood"))
+    Error::from_problems(problems.collect()).err().unwrap_or_else(|| Error::invalid(path, "the value is malformed"))
 }
 
 impl<T: FromBody> FromBody for Vec<T> {
     fn from_body(path: &str, value: &Value) -> Result<Self> {
         let Value::Array(values) = value else {
-            return Err(Error::invalid(path, format!("it is a list, not `{value}`")));
+            return Err(Error::invalid(path, format!("`{value}` is not a list: write a list")));
         };
         let (mut items, mut problems) = (Self::new(), Vec::new());
         for (position, value) in values.iter().enumerate() {
@@ -100,23 +97,23 @@ impl FromBody for DateTime<Utc> {
             let shown = text.map_or_else(|| value.to_string(), |text| text.escape_debug().to_string());
             let below = path.split_once('.').map_or(path, |(_, below)| below);
             let what = format!("Could not convert string to DateTimeOffset: {shown}. Path '{below}'");
-            let form = "A date is written with time and zone, such as `2030-12-31T23:59:59Z`.";
+            let form = "Write a date with time and zone, such as `2030-12-31T23:59:59Z`.";
             Error::new(Problem::invalid(path, what).with_advice(form))
         })
     }
 }
 
-/// A value that serde reads whole.
+/// Reads a value by serde alone.
 pub(super) fn plain<T: for<'de> Deserialize<'de>>(path: &str, value: &Value) -> Result<T> {
-    T::deserialize(value).map_err(|error| Error::invalid(path, format!("`{value}` is not understood: {error}")))
+    T::deserialize(value).map_err(|error| Error::invalid(path, format!("`{value}` is malformed: {error}")))
 }
 
-/// A text that is parsed.
+/// Reads a text and parses it.
 pub(super) fn text<T: std::str::FromStr<Err = Error>>(path: &str, value: &Value) -> Result<T> {
     plain::<String>(path, value)?.parse().map_err(|error| located(error, path))
 }
 
-/// `FromBody` by one of the functions above.
+/// Implements `FromBody` by one of the functions above.
 macro_rules! from_body_by {
     ($how:ident: $($type:ty),* $(,)?) => {
         $(impl $crate::model::body::FromBody for $type {
@@ -128,7 +125,7 @@ macro_rules! from_body_by {
 }
 pub(super) use from_body_by;
 
-/// `FromBody` of a struct: how each of its fields is read, and what it is called in JSON.
+/// Implements `FromBody` for a struct, from how each of its fields is read and its name in JSON.
 macro_rules! from_body {
     (@required $field:ident) => { $field? };
     (@optional $field:ident) => { $field };
@@ -147,21 +144,3 @@ macro_rules! from_body {
 pub(super) use from_body;
 
 from_body_by!(plain: String, bool, u32, u64);
-
-/// The body of a request that creates a resource: all but its id, which is the request's address.
-#[derive(Serialize)]
-pub(super) struct Body<P> {
-    pub(super) location: super::Region,
-    #[serde(skip_serializing_if = "super::Tags::is_empty")]
-    pub(super) tags: super::Tags,
-    pub(super) properties: P,
-}
-
-impl<P: FromBody> FromBody for Body<P> {
-    fn from_body(path: &str, value: &Value) -> Result<Self> {
-        let mut fields = Fields::of(path, value)?;
-        let (location, tags, properties) =
-            (fields.required("location"), fields.default("tags"), fields.required("properties"));
-        fields.end(location.zip(properties).map(|(location, properties)| Self { location, tags, properties }))
-    }
-}

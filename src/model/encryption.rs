@@ -1,4 +1,4 @@
-//! The keys that a region's replicas are said to be encrypted with.
+//! The keys that a host encrypts a region's replicas with.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,12 +6,24 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::body::{from_body, from_body_by};
-use super::{SubscriptionId, serde_as_text};
+use super::name::SubscriptionId;
+use super::text::{from_text, serde_as_text};
 use crate::error::{Error, Problem, Result};
 
-/// The keys that a region's replicas are said to be encrypted with. Kept for the host: the gallery itself leaves
-/// encryption to the store.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The keys that a host encrypts a region's replicas with (Azure: `EncryptionImages`). The gallery keeps them for the host, and
+/// leaves encryption to the store.
+///
+/// ```
+/// use compute_gallery::model::{DiskEncryptionSetId, EncryptionImages, TargetRegion};
+///
+/// let set: DiskEncryptionSetId =
+///     "/subscriptions/dev/resourceGroups/keys/providers/Microsoft.Compute/diskEncryptionSets/web".parse()?;
+/// let encryption = EncryptionImages::new().with_os_disk(set.clone()).with_data_disk(0, set.clone());
+/// let target = TargetRegion::new("westeurope".parse()?).with_encryption(encryption);
+/// assert_eq!(target.encryption().and_then(|keys| keys.data_disk_encryption_set(0)), Some(&set));
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EncryptionImages {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -42,22 +54,42 @@ from_body!(DiskEncryption { optional disk_encryption_set_id: "diskEncryptionSetI
 from_body!(DataDiskEncryption { required lun: "lun", optional disk_encryption_set_id: "diskEncryptionSetId" });
 
 impl EncryptionImages {
-    /// The OS disk's disk encryption set.
+    /// Returns an encryption without a key.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the OS disk's disk encryption set.
+    #[must_use]
+    pub fn with_os_disk(mut self, set: DiskEncryptionSetId) -> Self {
+        self.os_disk_image = Some(DiskEncryption { disk_encryption_set_id: Some(set) });
+        self
+    }
+
+    /// Sets the disk encryption set of the data disk at `lun`.
+    #[must_use]
+    pub fn with_data_disk(mut self, lun: u32, set: DiskEncryptionSetId) -> Self {
+        self.data_disk_images.retain(|disk| disk.lun != lun);
+        self.data_disk_images.push(DataDiskEncryption { lun, disk_encryption_set_id: Some(set) });
+        self
+    }
+
+    /// Returns the OS disk's disk encryption set.
     pub fn os_disk_encryption_set(&self) -> Option<&DiskEncryptionSetId> {
         self.os_disk_image.as_ref()?.disk_encryption_set_id.as_ref()
     }
 
-    /// A data disk's disk encryption set.
+    /// Returns the disk encryption set of the data disk at `lun`.
     pub fn data_disk_encryption_set(&self, lun: u32) -> Option<&DiskEncryptionSetId> {
         self.data_disk_images.iter().find(|disk| disk.lun == lun)?.disk_encryption_set_id.as_ref()
     }
 
-    /// The LUNs of the data disks that it is about, in the order given.
+    /// Returns the LUNs of the data disks that it names, in their order.
     pub(crate) fn luns(&self) -> impl Iterator<Item = u32> {
         self.data_disk_images.iter().map(|disk| disk.lun)
     }
 
-    /// Every disk encryption set that it names.
+    /// Returns every disk encryption set that it names.
     pub(crate) fn disk_encryption_sets(&self) -> impl Iterator<Item = &DiskEncryptionSetId> {
         let data_disks = self.data_disk_images.iter().filter_map(|disk| disk.disk_encryption_set_id.as_ref());
         self.os_disk_encryption_set().into_iter().chain(data_disks)
@@ -67,7 +99,7 @@ impl EncryptionImages {
 /// The id of a disk encryption set:
 /// `/subscriptions/…/resourceGroups/…/providers/Microsoft.Compute/diskEncryptionSets/…`.
 ///
-/// Azure's own examples write `diskEncryptionSet`, which is taken, too. Compared without case, written as it was given.
+/// Azure: its own examples write `diskEncryptionSet`, which is accepted, too. Compared without case, written as it was given.
 ///
 /// ```
 /// use compute_gallery::model::DiskEncryptionSetId;
@@ -84,7 +116,7 @@ pub struct DiskEncryptionSetId {
 }
 
 impl DiskEncryptionSetId {
-    /// The subscription that it is in.
+    /// Returns the subscription that the set is in.
     pub fn subscription(&self) -> &SubscriptionId {
         &self.subscription
     }
@@ -133,4 +165,5 @@ impl fmt::Display for DiskEncryptionSetId {
 }
 
 serde_as_text!(DiskEncryptionSetId);
+from_text!(DiskEncryptionSetId);
 from_body_by!(text: DiskEncryptionSetId);

@@ -3,10 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::body::from_body;
+use super::region::Region;
 use super::resource::{resource, updatable};
+use super::resource_id::GalleryId;
 use super::sharing_profile::{SharingPermissions, SharingProfile};
 use super::soft_delete_policy::SoftDeletePolicy;
-use super::{GalleryId, Region, Tags};
+use super::tags::Tags;
 
 /// A gallery: a repository of image definitions.
 ///
@@ -21,7 +23,7 @@ use super::{GalleryId, Region, Tags};
 /// # Ok::<(), compute_gallery::Error>(())
 /// ```
 ///
-/// No resource is moved to another subscription or renamed:
+/// Azure: no resource is moved to another subscription or renamed, so the id has no setter:
 ///
 /// ```compile_fail,E0599
 /// # use compute_gallery::model::{Gallery, GalleryId};
@@ -53,7 +55,7 @@ from_body!(Properties {
 });
 
 impl Gallery {
-    /// A private gallery without a description.
+    /// Returns a private gallery without a description and without soft delete.
     pub fn new(id: GalleryId, location: Region) -> Self {
         Self { id, location, tags: Tags::default(), properties: Properties::default() }
     }
@@ -65,41 +67,53 @@ impl Gallery {
         self
     }
 
-    /// Sets with whom it can be shared.
+    /// Sets how the gallery can be shared. By role assignments alone by default.
+    ///
+    /// Azure: `Groups` is set when a gallery is created, and stays.
     #[must_use]
     pub fn with_sharing_profile(mut self, profile: SharingProfile) -> Self {
         self.properties.sharing_profile = Some(profile);
         self
     }
 
-    /// Sets whether deleted versions can be restored for some time.
+    /// Sets whether deleted versions can be restored for some time. Not by default.
+    ///
+    /// ```
+    /// use compute_gallery::model::{Gallery, SoftDeletePolicy};
+    ///
+    /// let id = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/Contoso".parse()?;
+    /// let gallery = Gallery::new(id, "westeurope".parse()?);
+    /// assert!(!gallery.soft_delete_policy().is_enabled());
+    /// assert!(gallery.with_soft_delete_policy(SoftDeletePolicy::enabled()).soft_delete_policy().is_enabled());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
     #[must_use]
     pub fn with_soft_delete_policy(mut self, policy: SoftDeletePolicy) -> Self {
         self.properties.soft_delete_policy = Some(policy);
         self
     }
 
-    /// Its description.
+    /// Returns the description.
     pub fn description(&self) -> Option<&str> {
         self.properties.description.as_deref()
     }
 
-    /// With whom it can be shared; private where nothing is said.
+    /// Returns how the gallery can be shared; `None` means by role assignments alone.
     pub fn sharing_profile(&self) -> Option<&SharingProfile> {
         self.properties.sharing_profile.as_ref()
     }
 
-    /// How it can be shared; private where nothing is said.
+    /// Returns how the gallery can be shared: by role assignments alone by default.
     pub(crate) fn permissions(&self) -> SharingPermissions {
         self.sharing_profile().map(SharingProfile::permissions).unwrap_or_default()
     }
 
-    /// Whether deleted versions can be restored for some time.
+    /// Returns whether deleted versions can be restored, and for how long.
     pub fn soft_delete_policy(&self) -> SoftDeletePolicy {
         self.properties.soft_delete_policy.unwrap_or_default()
     }
 
-    /// The name that it has in all the world: subscription and gallery name.
+    /// Returns the globally unique name: subscription and gallery name (Azure: `identifier.uniqueName`).
     pub fn unique_name(&self) -> String {
         format!("{}-{}", self.id.subscription(), self.id.name().as_str().to_ascii_uppercase())
     }

@@ -4,31 +4,57 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::body::{from_body, from_body_by};
-use super::recommended::RecommendedMachine;
+use super::image_identifier::ImageIdentifier;
+use super::recommended_machine::RecommendedMachine;
+use super::region::Region;
 use super::resource::{NoMore, resource, updatable};
-use super::{ImageDefinitionId, ImageIdentifier, Region, Tags};
+use super::resource_id::ImageDefinitionId;
+use super::tags::Tags;
 use crate::error::{Error, Problem};
 
-/// The operating system.
+/// The operating system of an image.
+///
+/// Exhaustive: Azure knows these two, and a host that starts VMs has to handle each.
+///
+/// ```
+/// use compute_gallery::model::OsType;
+///
+/// assert_eq!(serde_json::from_str::<OsType>("\"Linux\"").unwrap(), OsType::Linux);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum OsType {
-    /// Windows.
+    /// Microsoft Windows.
     Windows,
-    /// Linux.
+    /// Any distribution of Linux.
     Linux,
 }
 
-/// Whether machine and user specific information was removed.
+/// Whether machine and user specific information was removed from an image.
+///
+/// Exhaustive: it was removed, or it was not. It decides what a VM needs: an [`OsProfile`](crate::OsProfile), or none.
+///
+/// ```
+/// use compute_gallery::model::OsState;
+///
+/// assert_eq!(serde_json::to_value(OsState::Specialized).unwrap(), "Specialized");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum OsState {
-    /// It was: each VM gets its own.
+    /// Removed: each VM gets its own accounts and computer name.
     Generalized,
-    /// It was not: VMs keep accounts and computer name.
+    /// Kept: VMs have the accounts and the computer name of the image.
     Specialized,
 }
 
-/// The firmware: BIOS or UEFI.
+/// The firmware that an image starts with.
+///
+/// ```
+/// use compute_gallery::model::HyperVGeneration;
+///
+/// assert_eq!(HyperVGeneration::default(), HyperVGeneration::V1);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum HyperVGeneration {
     /// BIOS.
     #[default]
@@ -37,7 +63,13 @@ pub enum HyperVGeneration {
     V2,
 }
 
-/// The processor architecture.
+/// The processor architecture of an image.
+///
+/// ```
+/// use compute_gallery::model::Architecture;
+///
+/// assert_eq!(Architecture::default().to_string(), "x64");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Architecture {
@@ -49,16 +81,22 @@ pub enum Architecture {
     Arm64,
 }
 
-/// How a VM guards its start.
+/// How a VM protects its start (Azure: `securityProfile.securityType` of a VM).
+///
+/// ```
+/// use compute_gallery::model::SecurityType;
+///
+/// assert_eq!(SecurityType::ConfidentialVm.to_string(), "ConfidentialVM");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SecurityType {
-    /// Not.
+    /// No protection.
     #[default]
     Standard,
-    /// By secure boot and a virtual TPM.
+    /// Secure boot and a virtual TPM.
     TrustedLaunch,
-    /// The same, in memory that the host can't read.
+    /// As trusted launch, in memory that the host cannot read.
     ConfidentialVm,
 }
 
@@ -72,31 +110,62 @@ impl std::fmt::Display for SecurityType {
     }
 }
 
-/// The plan under which an image of the marketplace was bought.
+/// The plan under which an image of the marketplace was bought (Azure: `ImagePurchasePlan`).
+///
+/// Exhaustive: a plan is these three texts, and a literal tells them apart where arguments would not.
+///
+/// ```
+/// use compute_gallery::model::PurchasePlan;
+///
+/// let plan = PurchasePlan { name: "pro".into(), publisher: "contoso".into(), product: "firewall".into() };
+/// assert_eq!(serde_json::to_value(&plan).unwrap()["product"], "firewall");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PurchasePlan {
-    /// The plan.
+    /// Azure: `name`, the plan itself.
     pub name: String,
-    /// Who sells it.
+    /// The seller.
     pub publisher: String,
-    /// What it is for.
+    /// The offer that the plan belongs to.
     pub product: String,
 }
 
-/// Something that an image supports, such as `SecurityType` with the value `TrustedLaunchSupported`.
+/// Something that an image supports, such as `SecurityType` with the value `TrustedLaunchSupported` (Azure: `GalleryImageFeature`).
+///
+/// ```
+/// use compute_gallery::model::ImageFeature;
+///
+/// let feature = ImageFeature::new("DiskControllerTypes", "SCSI, NVMe").with_starts_at_version("2.0.0");
+/// assert_eq!(serde_json::to_value(&feature).unwrap()["startsAtVersion"], "2.0.0");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct ImageFeature {
-    /// What it is about; each stands once in a definition.
+    /// Unique in a definition, compared without case.
     pub name: String,
-    /// In what way it is supported.
+    /// Text, also for numbers and truth values, such as `True`.
     pub value: String,
-    /// The first version that supports it.
+    /// The first version that supports the feature; `None` means every version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub starts_at_version: Option<String>,
 }
 
-/// The kinds of disk that an image is not made for, such as `Standard_LRS`.
+impl ImageFeature {
+    /// Returns a feature that every version supports.
+    pub fn new(name: impl Into<String>, value: impl Into<String>) -> Self {
+        Self { name: name.into(), value: value.into(), starts_at_version: None }
+    }
+
+    /// Sets the first version that supports it.
+    #[must_use]
+    pub fn with_starts_at_version(mut self, version: impl Into<String>) -> Self {
+        self.starts_at_version = Some(version.into());
+        self
+    }
+}
+
+/// The types of disk that an image is not made for, such as `Standard_LRS`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Disallowed {
@@ -104,7 +173,9 @@ struct Disallowed {
     disk_types: Vec<String>,
 }
 
-/// An image definition: what its versions have in common.
+/// An image definition: a group of versions, and what they have in common.
+///
+/// Azure: OS type, OS state, generation, architecture, identifier and purchase plan stay as they were created.
 ///
 /// ```
 /// use compute_gallery::model::{GalleryId, ImageDefinition, ImageIdentifier, OsState, OsType};
@@ -193,7 +264,7 @@ impl std::fmt::Display for Architecture {
 }
 
 impl ImageDefinition {
-    /// A definition with the defaults of all that is optional: generation V1, x64.
+    /// Returns a definition of generation V1 for x64, without optional properties.
     pub fn new(
         id: ImageDefinitionId,
         location: Region,
@@ -220,14 +291,14 @@ impl ImageDefinition {
         Self { id, location, tags: Tags::default(), properties }
     }
 
-    /// Sets the firmware.
+    /// Sets the firmware. V1 by default.
     #[must_use]
     pub fn with_hyper_v_generation(mut self, generation: HyperVGeneration) -> Self {
         self.properties.hyper_v_generation = Some(generation);
         self
     }
 
-    /// Sets the architecture.
+    /// Sets the architecture. x64 by default.
     #[must_use]
     pub fn with_architecture(mut self, architecture: Architecture) -> Self {
         self.properties.architecture = Some(architecture);
@@ -262,21 +333,21 @@ impl ImageDefinition {
         self
     }
 
-    /// Sets the end of its life; for information only.
+    /// Sets the end of the image's life, which lies in the future when it is set. Azure: it is for information alone.
     #[must_use]
     pub fn with_end_of_life_date(mut self, date: DateTime<Utc>) -> Self {
         self.properties.end_of_life_date = Some(date);
         self
     }
 
-    /// Sets what machine it is made for.
+    /// Sets the vCPUs and the memory that the image is made for.
     #[must_use]
     pub fn with_recommended(mut self, recommended: RecommendedMachine) -> Self {
         self.properties.recommended = Some(recommended);
         self
     }
 
-    /// Sets the kinds of disk that it is not made for, such as `Standard_LRS`.
+    /// Sets the types of disk that the image is not made for, such as `Standard_LRS`.
     #[must_use]
     pub fn with_disallowed_disk_types(mut self, disk_types: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let disk_types = disk_types.into_iter().map(Into::into).collect();
@@ -284,95 +355,126 @@ impl ImageDefinition {
         self
     }
 
-    /// Sets the plan under which it was bought.
+    /// Sets the plan under which the image was bought. Azure: a source with another plan is refused.
     #[must_use]
     pub fn with_purchase_plan(mut self, plan: PurchasePlan) -> Self {
         self.properties.purchase_plan = Some(plan);
         self
     }
 
-    /// Adds something that it supports, or replaces what was said of it before.
+    /// Adds a feature, or replaces the one of that name.
     #[must_use]
-    pub fn with_feature(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        let feature = ImageFeature { name: name.into(), value: value.into(), starts_at_version: None };
-        self.properties.features.retain(|other| !other.name.eq_ignore_ascii_case(&feature.name));
-        self.properties.features.push(feature);
+    pub fn with_feature(self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.with_features([ImageFeature::new(name, value)])
+    }
+
+    /// Adds features; each replaces one of the same name, compared without case.
+    ///
+    /// ```
+    /// # use compute_gallery::model::{ImageDefinition, ImageFeature, ImageIdentifier, OsState, OsType};
+    /// # let id = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/Contoso/images/web".parse()?;
+    /// # let identifier = ImageIdentifier::new("Contoso", "Web", "Frontend")?;
+    /// # let web = ImageDefinition::new(id, "westeurope".parse()?, OsType::Linux, OsState::Generalized, identifier);
+    /// let web = web.with_feature("DiskControllerTypes", "SCSI");
+    /// let nvme = ImageFeature::new("diskControllerTypes", "SCSI, NVMe").with_starts_at_version("2.0.0");
+    /// assert_eq!(web.with_features([nvme.clone()]).features(), [nvme]);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_features(mut self, features: impl IntoIterator<Item = ImageFeature>) -> Self {
+        for feature in features {
+            self.properties.features.retain(|other| !other.name.eq_ignore_ascii_case(&feature.name));
+            self.properties.features.push(feature);
+        }
         self
     }
 
-    /// The operating system.
+    /// Returns the operating system.
     pub fn os_type(&self) -> OsType {
         self.properties.os_type
     }
 
-    /// Whether machine and user specific information was removed.
+    /// Returns whether machine and user specific information was removed.
     pub fn os_state(&self) -> OsState {
         self.properties.os_state
     }
 
-    /// The firmware.
+    /// Returns the firmware.
     pub fn hyper_v_generation(&self) -> HyperVGeneration {
         self.properties.hyper_v_generation.unwrap_or_default()
     }
 
-    /// The architecture.
+    /// Returns the architecture.
     pub fn architecture(&self) -> Architecture {
         self.properties.architecture.unwrap_or_default()
     }
 
-    /// Publisher, offer and SKU.
+    /// Returns publisher, offer and SKU.
     pub fn identifier(&self) -> &ImageIdentifier {
         &self.properties.identifier
     }
 
-    /// Its description.
+    /// Returns the description.
     pub fn description(&self) -> Option<&str> {
         self.properties.description.as_deref()
     }
 
-    /// The licence agreement.
+    /// Returns the licence agreement.
     pub fn eula(&self) -> Option<&str> {
         self.properties.eula.as_deref()
     }
 
-    /// The address of the privacy statement.
+    /// Returns the address of the privacy statement.
     pub fn privacy_statement_uri(&self) -> Option<&str> {
         self.properties.privacy_statement_uri.as_deref()
     }
 
-    /// The address of the release notes.
+    /// Returns the address of the release notes.
     pub fn release_note_uri(&self) -> Option<&str> {
         self.properties.release_note_uri.as_deref()
     }
 
-    /// The end of its life.
+    /// Returns the end of the image's life.
     pub fn end_of_life_date(&self) -> Option<DateTime<Utc>> {
         self.properties.end_of_life_date
     }
 
-    /// What machine it is made for.
+    /// Returns the vCPUs and the memory that the image is made for.
     pub fn recommended(&self) -> RecommendedMachine {
         self.properties.recommended.unwrap_or_default()
     }
 
-    /// The kinds of disk that it is not made for.
+    /// Returns the types of disk that the image is not made for.
     pub fn disallowed_disk_types(&self) -> &[String] {
         self.properties.disallowed.as_ref().map_or(&[], |disallowed| &disallowed.disk_types)
     }
 
-    /// The plan under which it was bought.
+    /// Returns the plan under which the image was bought.
     pub fn purchase_plan(&self) -> Option<&PurchasePlan> {
         self.properties.purchase_plan.as_ref()
     }
 
-    /// The value of the feature `SecurityType`.
+    /// Returns the value of the feature `SecurityType`.
     pub fn security_type(&self) -> Option<&str> {
         let feature = self.features().iter().find(|feature| feature.name.eq_ignore_ascii_case("SecurityType"));
         feature.map(|feature| feature.value.as_str())
     }
 
-    /// The only security type that VMs of its versions can have: where the feature `SecurityType` names one, and not one that
-    /// is supported beside others.
+    /// Returns the only security type that VMs of its versions can have; `None` where the feature `SecurityType` leaves a choice.
+    ///
+    /// ```
+    /// # use compute_gallery::model::{ImageDefinition, ImageIdentifier, OsState, OsType};
+    /// use compute_gallery::model::SecurityType;
+    ///
+    /// # let id = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/Contoso/images/web".parse()?;
+    /// # let identifier = ImageIdentifier::new("Contoso", "Web", "Frontend")?;
+    /// # let web = ImageDefinition::new(id, "westeurope".parse()?, OsType::Linux, OsState::Generalized, identifier);
+    /// let (only, also) = ("TrustedLaunch", "TrustedLaunchSupported");
+    /// let required = |value| web.clone().with_feature("SecurityType", value).required_security_type();
+    /// assert_eq!(required(only), Some(SecurityType::TrustedLaunch));
+    /// assert_eq!(required(also), None);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
     pub fn required_security_type(&self) -> Option<SecurityType> {
         let value = self.security_type()?.to_ascii_lowercase();
         match value.as_str() {
@@ -382,18 +484,18 @@ impl ImageDefinition {
         }
     }
 
-    /// What it supports.
+    /// Returns the features.
     pub fn features(&self) -> &[ImageFeature] {
         &self.properties.features
     }
 }
 
-/// Each feature is named once.
+/// Refuses a feature that is named twice.
 fn features_once(definition: &ImageDefinition) -> crate::error::Result<()> {
     let mut seen = std::collections::BTreeSet::new();
     let twice = definition.features().iter().filter(|feature| !seen.insert(feature.name.to_ascii_lowercase()));
     let problems = twice.map(|feature| {
-        let what = format!("feature `{}` stands twice: give each one value", feature.name);
+        let what = format!("feature `{}` is named twice: give it one value", feature.name);
         Problem::invalid("galleryImage.properties.features", what)
     });
     Error::from_problems(problems.collect())

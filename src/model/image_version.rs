@@ -2,18 +2,39 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::body::{Body, Fields, FromBody, from_body};
-use super::resource::{NoMore, resource, updatable};
+use super::body::{Fields, FromBody, from_body};
+use super::publishing_profile::PublishingProfile;
+use super::region::Region;
+use super::resource::{Body, NoMore, resource, updatable};
+use super::resource_id::ImageVersionId;
+use super::safety_profile::SafetyProfile;
 use super::security_profile::SecurityProfile;
-use super::version_source::{SourceJson, StorageJson, VersionSource, one_source};
-use super::{ImageVersionId, PublishingProfile, Region, SafetyProfile, StorageProfile, Tags};
+use super::storage_profile::StorageProfile;
+use super::tags::Tags;
+use super::version_source::{STORAGE_PROFILE, SourceJson, StorageJson, VersionSource, one_source};
 use crate::error::{Error, Result};
 
 const TARGET_REGIONS: &str = "galleryImageVersion.properties.publishingProfile.targetRegions";
 
-/// An image version: what a VM is made from.
+/// An image version: the disks that VMs are made from, and the regions that they are in.
 ///
-/// Its location, the source region, is among its target regions.
+/// A session makes it with [`Session::publish`](crate::Session::publish). Azure: its location, the source region, is one of its
+/// target regions.
+///
+/// ```
+/// use compute_gallery::model::{DiskImage, ImageVersion, ImageVersionId, PublishingProfile, StorageProfile};
+///
+/// let id: ImageVersionId =
+///     "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/Contoso/images/web/versions/1.0.0".parse()?;
+/// let disks = StorageProfile::new(DiskImage::new(4 << 30), vec![])?;
+/// let profile = |regions: &str| Ok::<_, compute_gallery::Error>(PublishingProfile::new(regions.parse()?));
+///
+/// let version = ImageVersion::new(id.clone(), "westeurope".parse()?, profile("westeurope=2,eastus")?, disks.clone())?;
+/// assert_eq!(version.publishing_profile().replicas_in(&"eastus".parse()?), Some(1));
+/// // Elsewhere alone: its own location is missing.
+/// assert!(ImageVersion::new(id, "westeurope".parse()?, profile("eastus")?, disks).is_err());
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageVersion {
     id: ImageVersionId,
@@ -40,7 +61,7 @@ from_body!(Properties {
     optional security_profile: "securityProfile",
 });
 
-/// The location is among the target regions.
+/// Checks that the location is one of the target regions.
 fn is_at_home(location: &Region, profile: &PublishingProfile) -> Result<()> {
     let regions = profile.target_regions();
     if regions.find(location).is_some() {
@@ -54,11 +75,11 @@ fn is_at_home(location: &Region, profile: &PublishingProfile) -> Result<()> {
 }
 
 impl ImageVersion {
-    /// A version.
+    /// Returns a version without optional properties.
     ///
     /// # Errors
     ///
-    /// `Invalid` where the location is not among the target regions.
+    /// `Invalid` where the location is not one of the target regions.
     pub fn new(
         id: ImageVersionId,
         location: Region,
@@ -70,25 +91,25 @@ impl ImageVersion {
         Self::assemble(id, location, Tags::default(), properties)
     }
 
-    /// Sets where it goes.
+    /// Replaces the publishing profile.
     ///
     /// # Errors
     ///
-    /// `Invalid` where the location is not among the target regions.
+    /// `Invalid` where the location is not one of the target regions.
     pub fn with_publishing_profile(mut self, profile: PublishingProfile) -> Result<Self> {
         is_at_home(&self.location, &profile)?;
         self.properties.publishing_profile = profile;
         Ok(self)
     }
 
-    /// Sets what of it must not be deleted too early.
+    /// Sets the protection against early deletion.
     #[must_use]
     pub fn with_safety_profile(mut self, profile: SafetyProfile) -> Self {
         self.properties.safety_profile = Some(profile);
         self
     }
 
-    /// The same, with the date of publication of another.
+    /// Returns this version with the date of publication of `other`.
     pub(crate) fn published_as(&self, other: &Self) -> Self {
         let mut version = self.clone();
         let date = other.properties.publishing_profile.published_date();
@@ -96,22 +117,22 @@ impl ImageVersion {
         version
     }
 
-    /// Where it goes.
+    /// Returns the regions that the version goes to, with their replica counts and flags.
     pub fn publishing_profile(&self) -> &PublishingProfile {
         &self.properties.publishing_profile
     }
 
-    /// Its disks.
+    /// Returns the disks.
     pub fn storage_profile(&self) -> &StorageProfile {
         &self.properties.storage_profile
     }
 
-    /// What of it must not be deleted too early.
+    /// Returns the protection against early deletion.
     pub fn safety_profile(&self) -> SafetyProfile {
         self.properties.safety_profile.unwrap_or_default()
     }
 
-    /// The firmware settings that it asks for.
+    /// Returns the firmware settings for VMs.
     pub fn security_profile(&self) -> Option<&SecurityProfile> {
         self.properties.security_profile.as_ref()
     }
@@ -129,22 +150,37 @@ resource!(
 
 updatable!(ImageVersion);
 
-/// What is asked for when a version is created: all of it but the disks' sizes, and what they are made from instead.
+/// A request that creates a version: all of the version but its disks, and the source of the disks in their place.
+///
+/// It reads and writes the body of Azure's PUT, for programs that speak Azure's protocol. A program that has the disks at hand
+/// publishes a [`NewImageVersion`](crate::NewImageVersion).
+///
+/// ```
+/// use compute_gallery::model::{ImageVersionRequest, PublishingProfile, VersionSource};
+///
+/// let image = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/images/golden".parse()?;
+/// let profile = PublishingProfile::new("westeurope,eastus".parse()?);
+/// let request = ImageVersionRequest::new("westeurope".parse()?, profile, VersionSource::ManagedImage(image))?;
+/// let body = request.body();
+/// assert!(body["properties"]["storageProfile"]["source"]["id"].as_str().unwrap().ends_with("/images/golden"));
+/// assert_eq!(ImageVersionRequest::from_body(&body)?, request);
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageVersionRequest {
-    /// Its source region.
+    /// The source region: one of the target regions.
     pub location: Region,
-    /// Its tags.
+    /// Tags of the version.
     pub tags: Tags,
-    /// Where it goes.
+    /// The regions that the version goes to.
     pub publishing_profile: PublishingProfile,
-    /// What it is made from; only a PATCH may leave that out.
+    /// The source of the disks. Azure: a PATCH leaves it out.
     pub source: VersionSource,
-    /// What of it must not be deleted too early.
+    /// The protection against early deletion.
     pub safety_profile: Option<SafetyProfile>,
-    /// The firmware settings that it asks for.
+    /// The firmware settings for VMs.
     pub security_profile: Option<SecurityProfile>,
-    /// Whether the source is named where the api-versions 2018-06-01 and 2019-03-01 have it.
+    /// Whether the source is where the api-versions 2018-06-01 and 2019-03-01 have it: in the publishing profile.
     legacy: bool,
 }
 
@@ -197,11 +233,11 @@ impl FromBody for RequestProfile {
 }
 
 impl ImageVersionRequest {
-    /// A request without tags and profiles that are optional.
+    /// Returns a request without tags and without optional profiles.
     ///
     /// # Errors
     ///
-    /// `Invalid` where the location is not among the target regions.
+    /// `Invalid` where the location is not one of the target regions.
     pub fn new(location: Region, publishing_profile: PublishingProfile, source: VersionSource) -> Result<Self> {
         is_at_home(&location, &publishing_profile)?;
         let (safety_profile, security_profile) = (None, None);
@@ -209,23 +245,47 @@ impl ImageVersionRequest {
         Ok(Self { location, tags, publishing_profile, source, safety_profile, security_profile, legacy: false })
     }
 
-    /// The request that a body describes: the JSON of Azure's PUT.
+    /// Sets the tags.
+    #[must_use]
+    pub fn with_tags(mut self, tags: Tags) -> Self {
+        self.tags = tags;
+        self
+    }
+
+    /// Sets the protection against early deletion.
+    #[must_use]
+    pub fn with_safety_profile(mut self, profile: SafetyProfile) -> Self {
+        self.safety_profile = Some(profile);
+        self
+    }
+
+    /// Sets the firmware settings.
+    #[must_use]
+    pub fn with_security_profile(mut self, profile: SecurityProfile) -> Self {
+        self.security_profile = Some(profile);
+        self
+    }
+
+    /// Reads the body of Azure's PUT.
     ///
     /// # Errors
     ///
-    /// `Invalid`, with everything that is wrong, each problem with the path of its property.
+    /// `Invalid`, with all problems, each with the path of its property.
     pub fn from_body(body: &serde_json::Value) -> Result<Self> {
         let Body { location, tags, properties } = Body::from_body(ImageVersion::TARGET, body)?;
         let RequestProperties { publishing_profile, storage_profile, safety_profile, security_profile } = properties;
         let RequestProfile { profile, source: old } = publishing_profile;
-        let new = VersionSource::read(&storage_profile.unwrap_or_default())?;
+        let new = VersionSource::read(STORAGE_PROFILE, &storage_profile.unwrap_or_default())?;
         let old = old.map(|old| StorageJson { source: Some(old.managed_image), ..StorageJson::default() });
-        let old = old.map(|old| VersionSource::read(&old)).transpose()?.flatten();
+        let old = old.map(|old| VersionSource::read(STORAGE_PROFILE, &old)).transpose()?.flatten();
         let legacy = old.is_some();
         let source = match (old, new) {
             (Some(source), None) | (None, Some(source)) => source,
             (None, None) => {
-                return Err(Error::new(one_source(SOURCE, "There is no source: name what the version is made from.")));
+                return Err(Error::new(one_source(
+                    SOURCE,
+                    "The body has no source: name a managed image, version, VM or disks.",
+                )));
             }
             (Some(_), Some(_)) => {
                 let advice =
@@ -237,7 +297,7 @@ impl ImageVersionRequest {
         Ok(Self { tags, safety_profile, security_profile, legacy, ..request })
     }
 
-    /// The body of the request.
+    /// Returns the body of the request.
     pub fn body(&self) -> serde_json::Value {
         let storage = self.source.write();
         let (source, storage_profile) = match storage.source.clone().filter(|_| self.legacy) {

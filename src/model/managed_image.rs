@@ -3,10 +3,29 @@
 use serde::{Deserialize, Serialize};
 
 use super::body::from_body;
+use super::image_definition::{HyperVGeneration, OsState, OsType};
+use super::region::Region;
 use super::resource::{NoMore, resource};
-use super::{HyperVGeneration, ManagedImageId, OsState, OsType, Region, StorageProfile, Tags};
+use super::storage_profile::StorageProfile;
+use super::tags::Tags;
+use super::top_level_id::ManagedImageId;
 
-/// A managed image: a copy of a generalized VM's disks, usable alone or to make image versions from.
+/// A managed image: a copy of a generalized VM's disks, usable alone or as the source of image versions.
+///
+/// A session makes it with [`Session::create_managed_image`](crate::Session::create_managed_image). Azure: it belongs to one
+/// region, and has one copy.
+///
+/// ```
+/// use compute_gallery::model::{ManagedImage, OsState};
+///
+/// let id = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/images/golden".parse()?;
+/// let disks = serde_json::json!({"osDiskImage": {"sizeInGB": 30}});
+/// let properties = serde_json::json!({"osType": "Linux", "storageProfile": disks});
+/// let image = ManagedImage::from_body(id, &serde_json::json!({"location": "westeurope", "properties": properties}))?;
+/// assert_eq!(image.os_state(), OsState::Generalized);
+/// assert_eq!(image.storage_profile().os_disk_image().size_in_bytes(), 30 << 30);
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManagedImage {
     id: ManagedImageId,
@@ -47,22 +66,22 @@ impl ManagedImage {
         }
     }
 
-    /// The operating system.
+    /// Returns the operating system.
     pub fn os_type(&self) -> OsType {
         self.properties.os_type
     }
 
-    /// Always generalized: managed images are made from generalized VMs.
+    /// Returns `Generalized`: managed images are made from generalized VMs.
     pub fn os_state(&self) -> OsState {
         OsState::Generalized
     }
 
-    /// The firmware.
+    /// Returns the firmware.
     pub fn hyper_v_generation(&self) -> HyperVGeneration {
         self.properties.hyper_v_generation.unwrap_or_default()
     }
 
-    /// Its disks.
+    /// Returns the disks.
     pub fn storage_profile(&self) -> &StorageProfile {
         &self.properties.storage_profile
     }

@@ -1,24 +1,47 @@
-//! What exists: galleries, image definitions, image versions, and what they carry.
+//! The resources: galleries, image definitions, image versions, and the values that they hold.
 //!
-//! A value of these types is valid: it is checked once, when it is made or read, and not again. In JSON galleries,
+//! A value of these types is valid: it is checked once, when it is made or parsed, and not again. In JSON, galleries,
 //! definitions and versions have the form and the property names of Azure's REST API; managed images and snapshots, which
-//! another of Azure's services keeps, a form like it.
+//! another service of Azure keeps, have a similar form.
+//!
+//! Ids, names, regions and version numbers are parsed from text, and convert from it by `TryFrom`:
+//!
+//! ```
+//! use compute_gallery::Error;
+//! use compute_gallery::model::{GalleryId, Region, VersionNumber};
+//!
+//! /// Takes an id, a reference to one, or its text.
+//! fn name_of<T: TryInto<GalleryId>>(id: T) -> Result<String, Error>
+//! where
+//!     Error: From<T::Error>,
+//! {
+//!     Ok(id.try_into()?.name().to_string())
+//! }
+//!
+//! let text = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/Contoso";
+//! let id: GalleryId = text.parse()?;
+//! assert_eq!(name_of(text)?, "Contoso");
+//! assert_eq!(name_of(&id)?, "Contoso");
+//! assert_eq!(Region::try_from("West Europe")?.as_str(), "westeurope");
+//! assert!(VersionNumber::try_from("1.10.0")? > VersionNumber::try_from("1.9.0")?);
+//! # Ok::<(), compute_gallery::Error>(())
+//! ```
 
 mod body;
 mod encryption;
-mod flat_id;
 mod gallery;
-mod identifier;
+mod host_caching;
 mod image_definition;
+mod image_identifier;
 mod image_version;
 mod limits;
 mod managed_image;
 mod name;
 mod publishing_profile;
-mod recommended;
+mod recommended_machine;
 mod region;
 mod region_catalog;
-pub(crate) mod resource;
+mod resource;
 mod resource_id;
 mod safety_profile;
 mod security_profile;
@@ -27,16 +50,18 @@ mod snapshot;
 mod soft_delete_policy;
 mod storage_profile;
 mod tags;
+mod text;
+mod top_level_id;
 mod version_number;
 mod version_source;
 
 pub use encryption::{DiskEncryptionSetId, EncryptionImages};
-pub use flat_id::{DiskId, ManagedImageId, SnapshotId, StorageAccountId, VirtualMachineId};
 pub use gallery::Gallery;
-pub use identifier::ImageIdentifier;
+pub use host_caching::HostCaching;
 pub use image_definition::{
     Architecture, HyperVGeneration, ImageDefinition, ImageFeature, OsState, OsType, PurchasePlan, SecurityType,
 };
+pub use image_identifier::ImageIdentifier;
 pub use image_version::{ImageVersion, ImageVersionRequest};
 pub use limits::Limits;
 pub use managed_image::ManagedImage;
@@ -45,34 +70,19 @@ pub(crate) use publishing_profile::out_of_range;
 pub use publishing_profile::{
     PublishingProfile, ReplicaCount, ReplicationMode, StorageAccountType, TargetRegion, TargetRegions,
 };
-pub use recommended::{RecommendedMachine, ResourceRange};
+pub use recommended_machine::{RecommendedMachine, ResourceRange};
 pub use region::Region;
 pub use region_catalog::{Cloud, RegionCatalog, RegionInfo};
+pub(crate) use resource::differences;
 pub use resource_id::{GalleryId, ImageDefinitionId, ImageVersionId, ResourceId};
 pub use safety_profile::SafetyProfile;
 pub use security_profile::{SecurityProfile, UefiKey, UefiKeyType, UefiSettings, UefiSignatures};
 pub use sharing_profile::{CommunityGalleryInfo, SharingPermissions, SharingProfile};
 pub use snapshot::Snapshot;
 pub use soft_delete_policy::SoftDeletePolicy;
-pub use storage_profile::{DataDiskImage, DiskImage, HostCaching, StorageProfile};
+pub use storage_profile::{DataDiskImage, DiskImage, StorageProfile};
 pub use tags::Tags;
+pub(crate) use text::{cmp_ignoring_case, from_text, hash_ignoring_case, serde_as_text, text_newtype};
+pub use top_level_id::{DiskId, ManagedImageId, SnapshotId, StorageAccountId, VirtualMachineId};
 pub use version_number::VersionNumber;
 pub use version_source::{DiskReference, SourceDisk, SourceDisks, VersionSource};
-
-/// Serde as text, through `Display` and `FromStr`.
-macro_rules! serde_as_text {
-    ($type:ty) => {
-        impl serde::Serialize for $type {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> serde::Deserialize<'de> for $type {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-            }
-        }
-    };
-}
-use serde_as_text;

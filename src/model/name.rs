@@ -1,26 +1,75 @@
 //! Names of resources: case is kept and does not count.
 
-use std::cmp::Ordering;
-use std::fmt;
-use std::hash::{Hash, Hasher};
-use std::str::FromStr;
 use std::sync::Arc;
 
-use super::serde_as_text;
+use super::text::text_newtype;
 use crate::error::{Error, ErrorKind, Problem, Result};
 
-fn is_alphanumeric(byte: Option<u8>) -> bool {
-    byte.is_some_and(|byte| byte.is_ascii_alphanumeric())
+/// What makes a name of one kind valid.
+struct Rule {
+    /// The property that an error names.
+    field: &'static str,
+    max_len: usize,
+    /// The characters that may stand beside letters and digits.
+    others: &'static [u8],
+    ends: Ends,
+    /// Azure's sentence about a wrong name, where it has one.
+    sentence: Option<fn(&str) -> String>,
+    words: &'static str,
 }
 
-/// Azure's sentence about a gallery's name.
+/// What may stand at the ends of a name.
+enum Ends {
+    Any,
+    NoPeriodLast,
+    LetterOrDigit,
+}
+
+impl Rule {
+    fn check(&self, name: &str) -> Result<Arc<str>> {
+        let inside = |byte: u8| byte.is_ascii_alphanumeric() || self.others.contains(&byte);
+        let plain = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
+        let (first, last) = (name.bytes().next(), name.bytes().next_back());
+        let ends = match self.ends {
+            Ends::Any => true,
+            Ends::NoPeriodLast => last != Some(b'.'),
+            Ends::LetterOrDigit => plain(first) && plain(last),
+        };
+        if name.is_empty() || name.len() > self.max_len || !name.bytes().all(inside) || !ends {
+            return Err(self.broken_by(name));
+        }
+        Ok(name.into())
+    }
+
+    /// Returns the error for a name that breaks the rule, in Azure's words where it has some. Azure's front door has a
+    /// code of its own for a name with a wrong end.
+    fn broken_by(&self, name: &str) -> Error {
+        let (shown, words) = (name.escape_debug(), self.words);
+        let Some(sentence) = self.sentence else {
+            return Error::invalid(self.field, format!("`{shown}` is not allowed: {words}"));
+        };
+        let problem = match name.chars().next_back() {
+            Some(last @ ('.' | '_' | '-')) => {
+                let what = format!(
+                    "The provided resource name '{shown}' has these invalid trailing characters: '{last}'. The name can not \
+                     end with characters: '.', '_', '-'."
+                );
+                Problem::new(ErrorKind::Invalid, "InvalidResourceName", self.field, what)
+            }
+            _ => Problem::invalid(self.field, sentence(name)),
+        };
+        Error::new(problem.with_advice(format!("It is `{shown}`: {words}.")))
+    }
+}
+
+/// Returns Azure's sentence about a gallery's name.
 fn not_a_gallery_name(_: &str) -> String {
     "Gallery name is invalid. Allowed characters are English alphanumeric characters, with underscores, and periods allowed \
      in the middle, up to 80 characters total. All other special characters, including dashes, are disallowed."
         .to_owned()
 }
 
-/// Azure's sentence about the name of what is in a gallery.
+/// Returns Azure's sentence about the name of an entity in a gallery.
 fn not_an_entity_name(name: &str) -> String {
     format!(
         r"The entity name '{}' is invalid according to its validation rule: ^[^_\W][\w-._]{{0,79}}(?<![-.])$.",
@@ -28,145 +77,103 @@ fn not_an_entity_name(name: &str) -> String {
     )
 }
 
-/// What is wrong with a name that breaks `rule`, in Azure's words where it has some. Where the fault is how the name ends,
-/// Azure's front door has a code of its own.
-fn wrong(field: &str, name: &str, rule: &str, sentence: Option<fn(&str) -> String>) -> Error {
-    let shown = name.escape_debug();
-    let Some(sentence) = sentence else { return Error::invalid(field, format!("`{shown}` is not allowed: {rule}")) };
-    let problem = match name.chars().next_back() {
-        Some(last @ ('.' | '_' | '-')) => {
-            let what = format!(
-                "The provided resource name '{shown}' has these invalid trailing characters: '{last}'. The name can not end \
-                 with characters: '.', '_', '-'."
-            );
-            Problem::new(ErrorKind::Invalid, "InvalidResourceName", field, what)
-        }
-        _ => Problem::invalid(field, sentence(name)),
-    };
-    Error::new(problem.with_advice(format!("It is `{shown}`: {rule}.")))
-}
+const SUBSCRIPTION: Rule = Rule {
+    field: "subscriptionId",
+    max_len: 64,
+    others: b"-",
+    ends: Ends::Any,
+    sentence: None,
+    words: "a subscription id has 1 to 64 letters, digits and `-`",
+};
 
-/// Defines a name: its length, its further characters, its rule for the ends, and how errors tell the rule.
-macro_rules! name {
-    ($(#[$doc:meta])* $name:ident, $field:literal, $max:literal, $others:literal, $ends:expr, $sentence:expr, $rule:literal) => {
-        $(#[$doc])*
-        #[derive(Clone)]
-        pub struct $name(Arc<str>);
+const RESOURCE_GROUP: Rule = Rule {
+    field: "resourceGroupName",
+    max_len: 90,
+    others: b"_-.()",
+    ends: Ends::NoPeriodLast,
+    sentence: None,
+    words: "a resource group has 1 to 90 letters, digits and `_-.()`, and does not end in a period",
+};
 
-        impl $name {
-            /// The name as it was written.
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
+const GALLERY: Rule = Rule {
+    field: "gallery.name",
+    max_len: 80,
+    others: b"_.",
+    ends: Ends::LetterOrDigit,
+    sentence: Some(not_a_gallery_name),
+    words: "a gallery name has 1 to 80 letters, digits, `_` and `.` (no `-`), and a letter or digit at both ends",
+};
 
-        impl FromStr for $name {
-            type Err = Error;
+const IMAGE: Rule = Rule {
+    field: "galleryImage.name",
+    max_len: 80,
+    others: b"_-.",
+    ends: Ends::LetterOrDigit,
+    sentence: Some(not_an_entity_name),
+    words: "an image definition name has 1 to 80 letters, digits, `_`, `-` and `.`, and a letter or digit at both ends",
+};
 
-            fn from_str(name: &str) -> Result<Self> {
-                let inside = |byte: u8| byte.is_ascii_alphanumeric() || $others.contains(&byte);
-                let (first, last) = (name.bytes().next(), name.bytes().next_back());
-                let ends: fn(Option<u8>, Option<u8>) -> bool = $ends;
-                if name.is_empty() || name.len() > $max || !name.bytes().all(inside) || !ends(first, last) {
-                    return Err(wrong($field, name, $rule, $sentence));
-                }
-                Ok(Self(name.into()))
-            }
-        }
-
-        impl PartialEq for $name {
-            fn eq(&self, other: &Self) -> bool {
-                self.0.eq_ignore_ascii_case(&other.0)
-            }
-        }
-
-        impl Eq for $name {}
-
-        impl Ord for $name {
-            fn cmp(&self, other: &Self) -> Ordering {
-                fn folded(name: &str) -> impl Iterator<Item = u8> + '_ {
-                    name.bytes().map(|byte| byte.to_ascii_lowercase())
-                }
-                folded(&self.0).cmp(folded(&other.0))
-            }
-        }
-
-        impl PartialOrd for $name {
-            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-                Some(self.cmp(other))
-            }
-        }
-
-        impl Hash for $name {
-            fn hash<H: Hasher>(&self, state: &mut H) {
-                // In one piece, without an allocation: no name is longer.
-                let mut folded = [0; $max];
-                if let Some(place) = folded.get_mut(..self.0.len()) {
-                    place.copy_from_slice(self.0.as_bytes());
-                    place.make_ascii_lowercase();
-                    place.hash(state);
-                }
-            }
-        }
-
-        impl AsRef<str> for $name {
-            fn as_ref(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "`{self}`")
-            }
-        }
-
-        serde_as_text!($name);
-    };
-}
-
-name! {
+text_newtype! {
     /// A subscription: 1 to 64 letters, digits and `-`. Azure's are UUIDs; a host may use other ids.
-    SubscriptionId, "subscriptionId", 64, b"-", |_, _| true, None,
-    "a subscription id has 1 to 64 letters, digits and `-`"
+    ///
+    /// ```
+    /// use compute_gallery::model::SubscriptionId;
+    ///
+    /// assert_eq!("Dev-1".parse::<SubscriptionId>()?, "dev-1".parse()?);
+    /// assert!("dev 1".parse::<SubscriptionId>().is_err());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
+    SubscriptionId, caseless, |name| SUBSCRIPTION.check(name)
 }
 
-name! {
-    /// A resource group: 1 to 90 letters, digits and `_-.()`, not ending in a period.
-    ResourceGroupName, "resourceGroupName", 90, b"_-.()", |_, last| last != Some(b'.'), None,
-    "a resource group has 1 to 90 letters, digits and `_-.()`, and does not end in a period"
+text_newtype! {
+    /// A resource group: 1 to 90 letters, digits and `_-.()`, not ending in a period (Azure: "Naming rules").
+    ///
+    /// ```
+    /// use compute_gallery::model::ResourceGroupName;
+    ///
+    /// assert_eq!("Images(eu)".parse::<ResourceGroupName>()?.as_str(), "Images(eu)");
+    /// assert!("images.".parse::<ResourceGroupName>().is_err());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
+    ResourceGroupName, caseless, |name| RESOURCE_GROUP.check(name)
 }
 
-name! {
+text_newtype! {
     /// A gallery's name: 1 to 80 letters, digits, `_` and `.`, a letter or digit at both ends.
     ///
-    /// The service's own rule; its published pattern would allow a hyphen too.
+    /// Azure: the service's own rule; its published pattern would allow a hyphen too.
     ///
     /// ```
     /// use compute_gallery::model::GalleryName;
     ///
     /// assert_eq!("Contoso".parse::<GalleryName>()?, "CONTOSO".parse()?);
-    /// assert!("my-gallery".parse::<GalleryName>().is_err());
+    /// let error = "my-gallery".parse::<GalleryName>().unwrap_err();
+    /// assert!(error.to_string().contains("no `-`"));
     /// # Ok::<(), compute_gallery::Error>(())
     /// ```
-    GalleryName, "gallery.name", 80, b"_.", |first, last| is_alphanumeric(first) && is_alphanumeric(last), Some(not_a_gallery_name),
-    "a gallery name has 1 to 80 letters, digits, `_` and `.` (no `-`), and a letter or digit at both ends"
+    GalleryName, caseless, |name| GALLERY.check(name)
 }
 
-name! {
+text_newtype! {
     /// An image definition's name: 1 to 80 letters, digits, `_`, `-` and `.`, a letter or digit at both ends.
-    ImageName, "galleryImage.name", 80, b"_-.", |first, last| is_alphanumeric(first) && is_alphanumeric(last), Some(not_an_entity_name),
-    "an image definition name has 1 to 80 letters, digits, `_`, `-` and `.`, and a letter or digit at both ends"
+    ///
+    /// Managed images, snapshots, disks, VMs and storage accounts are held to the same rule.
+    ///
+    /// ```
+    /// use compute_gallery::model::ImageName;
+    ///
+    /// assert_eq!("Web-Frontend".parse::<ImageName>()?, "web-frontend".parse()?);
+    /// // Azure has a code of its own for a wrong character at the end.
+    /// assert_eq!("web-".parse::<ImageName>().unwrap_err().code(), "InvalidResourceName");
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
+    ImageName, caseless, |name| IMAGE.check(name)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cmp::Ordering;
     use std::collections::HashSet;
 
     use super::*;

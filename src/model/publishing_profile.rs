@@ -8,13 +8,23 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::body::{FromBody, from_body, from_body_by, located, plain};
-use super::{EncryptionImages, Region};
+use super::encryption::EncryptionImages;
+use super::limits::Limits;
+use super::region::Region;
+use super::text::from_text;
 use crate::error::{Error, Problem, Result};
 
 const TARGET: &str = "galleryImageVersion.properties.publishingProfile.targetRegions";
 
-/// How many replicas: at least one, and as many as the service's [`Limits`](super::Limits) allow: up to 100, where
-/// nothing else is said.
+/// A number of replicas: at least 1, and at most what the service's [`Limits`](super::limits::Limits) allow, 100 by default.
+///
+/// ```
+/// use compute_gallery::model::ReplicaCount;
+///
+/// assert_eq!(ReplicaCount::ONE, ReplicaCount::new(1)?);
+/// assert!(ReplicaCount::new(0).is_err());
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
 pub struct ReplicaCount(u32);
@@ -22,6 +32,26 @@ pub struct ReplicaCount(u32);
 impl ReplicaCount {
     /// One replica.
     pub const ONE: Self = Self(1);
+
+    /// Returns a count of `replicas`. Publishing checks it against the service's limit.
+    ///
+    /// ```
+    /// use compute_gallery::model::ReplicaCount;
+    ///
+    /// assert_eq!(ReplicaCount::new(3)?.get(), 3);
+    /// assert!(ReplicaCount::new(0).unwrap_err().to_string().contains("must be between '1' and '100'"));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for 0: a region without a replica is not a target region.
+    pub fn new(replicas: u32) -> Result<Self> {
+        match replicas {
+            0 => Err(Error::new(out_of_range("regionalReplicaCount", 0, Limits::default().replicas_per_region()))),
+            _ => Ok(Self(replicas)),
+        }
+    }
 
     /// Returns the number.
     pub fn get(self) -> u32 {
@@ -33,16 +63,11 @@ impl TryFrom<u32> for ReplicaCount {
     type Error = Error;
 
     fn try_from(count: u32) -> Result<Self> {
-        match count {
-            0 => {
-                Err(Error::new(out_of_range("regionalReplicaCount", 0, super::Limits::default().replicas_per_region())))
-            }
-            _ => Ok(Self(count)),
-        }
+        Self::new(count)
     }
 }
 
-/// The problem of a count that is not from 1 to `most`.
+/// Returns the problem of a count that is not from 1 to `most`.
 pub(crate) fn out_of_range(target: impl Into<String>, count: u32, most: u32) -> Problem {
     let target = target.into();
     let what = format!(
@@ -81,7 +106,7 @@ pub enum StorageAccountType {
     /// Each replica in every zone of the region, which has to have zones.
     #[serde(rename = "Standard_ZRS")]
     StandardZrs,
-    /// Each replica in one zone, on fast storage. The gallery stores it as `Standard_LRS`: speed is up to the region's store.
+    /// Each replica in one zone, on fast storage, which the region's store has to provide.
     #[serde(rename = "Premium_LRS")]
     PremiumLrs,
 }
@@ -156,6 +181,13 @@ impl TargetRegion {
         self
     }
 
+    /// Sets the keys that the host encrypts the replicas with.
+    #[must_use]
+    pub fn with_encryption(mut self, encryption: EncryptionImages) -> Self {
+        self.encryption = Some(encryption);
+        self
+    }
+
     /// Returns the region.
     pub fn region(&self) -> &Region {
         &self.region
@@ -202,9 +234,11 @@ impl FromStr for TargetRegion {
         let count = count.map(read_count).transpose().map_err(|error| problems.extend(error.into_problems()));
         Error::from_problems(problems)?;
         let made = region.and_then(|region| Ok(Self { regional_replica_count: count?, ..Self::new(region) }));
-        made.map_err(|()| Error::invalid(TARGET, "it is not understood"))
+        made.map_err(|()| Error::invalid(TARGET, "the target region is malformed"))
     }
 }
+
+from_text!(TargetRegion);
 
 fn read_count(text: &str) -> Result<ReplicaCount> {
     let number = text.trim().parse::<u32>().map_err(|error| {
@@ -240,19 +274,24 @@ impl TargetRegions {
     ///
     /// `Invalid` for an empty list, and for each region that is repeated.
     pub fn new(regions: Vec<TargetRegion>) -> Result<Self> {
+        Self::at(TARGET, regions)
+    }
+
+    /// Does what [`new`](Self::new) does for regions at `path` of a body.
+    fn at(path: &str, regions: Vec<TargetRegion>) -> Result<Self> {
         if regions.is_empty() {
             return Err(Error::invalid(
-                TARGET,
+                path,
                 "the list of target regions is empty: name at least the version's own location",
             ));
         }
         let mut seen = BTreeSet::new();
         let twice = regions.iter().enumerate().filter(|(_, target)| !seen.insert(&target.region));
         let problems = twice.map(|(position, target)| {
-            let target_name = format!("{TARGET}[{position}].name");
+            let target_name = format!("{path}[{position}].name");
             let problem =
                 Problem::invalid(target_name, "Duplicate regions are not allowed in target publishing regions.");
-            problem.with_advice(format!("`{}` is repeated: name it once.", target.region))
+            problem.with_advice(format!("`{}` is named twice.", target.region))
         });
         Error::from_problems(problems.collect())?;
         Ok(Self(regions))
@@ -271,7 +310,7 @@ impl TargetRegions {
 
 impl FromBody for TargetRegions {
     fn from_body(path: &str, value: &serde_json::Value) -> Result<Self> {
-        Self::new(Vec::from_body(path, value)?).map_err(|error| located(error, path))
+        Self::at(path, Vec::from_body(path, value)?)
     }
 }
 
@@ -314,6 +353,8 @@ impl FromStr for TargetRegions {
         Self::new(regions)
     }
 }
+
+from_text!(TargetRegions);
 
 impl fmt::Display for TargetRegions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -367,11 +408,12 @@ pub struct PublishingProfile {
 /// # Ok::<(), compute_gallery::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum ReplicationMode {
     /// As deep copies: each replica serves alone.
     #[default]
     Full,
-    /// As one reference to the source, for quick tests, with one replica. Publishing refuses it.
+    /// For quick tests: one replica in each region at most (Azure: a reference to the source in place of copies).
     Shallow,
 }
 

@@ -9,10 +9,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::body::from_body_by;
+use super::text::from_text;
 use crate::error::{Error, Result};
 
-/// A region: "South Central US" and "southcentralus" are one. Its name is in lower case and without spaces; in JSON it
-/// is written as it was given.
+/// A region: up to 64 letters, digits and spaces. "South Central US" and "southcentralus" are one region.
+///
+/// Its name is in lower case and without spaces; JSON keeps the text that was parsed (Azure: responses use the display name). A
+/// region of this type may be unknown to a service: its [`RegionCatalog`](super::region_catalog::RegionCatalog) lists those that
+/// it has.
 ///
 /// ```
 /// use compute_gallery::model::Region;
@@ -26,12 +30,12 @@ use crate::error::{Error, Result};
 #[derive(Clone)]
 pub struct Region {
     name: Arc<str>,
-    /// As it was given, where that is another text.
+    /// The text that was parsed, where it is not the name.
     given: Option<Arc<str>>,
 }
 
 impl Region {
-    /// The region's name, such as `southcentralus`.
+    /// Returns the name, such as `southcentralus`.
     pub fn as_str(&self) -> &str {
         &self.name
     }
@@ -42,6 +46,7 @@ impl Region {
 }
 
 from_body_by!(text: Region);
+from_text!(Region);
 
 impl PartialEq for Region {
     fn eq(&self, other: &Self) -> bool {
@@ -77,7 +82,7 @@ impl FromStr for Region {
         let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric());
         if !plain || text.len() > 64 || !name.bytes().any(|byte| byte.is_ascii_alphabetic()) {
             let rule = "a region has up to 64 letters, digits and spaces, such as `West Europe` or `westeurope`";
-            return Err(Error::invalid("location", format!("`{}` is no region: {rule}", text.escape_debug())));
+            return Err(Error::invalid("location", format!("`{}` is not a region: {rule}", text.escape_debug())));
         }
         let given = (name != text).then(|| text.into());
         Ok(Self { name: name.into(), given })

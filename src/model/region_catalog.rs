@@ -1,34 +1,57 @@
-//! Which regions there are, and what each can do.
+//! The regions that a service knows, and what each can do.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
-use super::{Region, StorageAccountType, SubscriptionId};
+use super::name::SubscriptionId;
+use super::publishing_profile::StorageAccountType;
+use super::region::Region;
 use crate::error::{ErrorKind, Problem, Result};
 
-/// A group of regions; a version never leaves its own.
+/// A group of regions. Azure: a version is not replicated from one cloud to another.
+///
+/// ```
+/// use compute_gallery::model::{Cloud, RegionCatalog};
+///
+/// let regions = RegionCatalog::default();
+/// assert_eq!(regions.get(&"chinaeast".parse()?).map(|region| region.cloud()), Some(&Cloud::China));
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cloud {
-    /// The public cloud.
+    /// Azure's public cloud.
     Public,
-    /// China.
+    /// Azure in China.
     China,
-    /// The government of the US, with the regions of its department of defence.
+    /// Azure for the US government and its department of defence.
     UsGovernment,
-    /// Germany's own, closed since.
+    /// Azure Germany, which is closed.
     Germany,
-    /// A host's own.
+    /// A cloud of the host's own, by its name.
     Other(String),
+}
+
+impl fmt::Display for Cloud {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Public => "Public",
+            Self::China => "China",
+            Self::UsGovernment => "US Government",
+            Self::Germany => "Germany",
+            Self::Other(name) => name,
+        })
+    }
 }
 
 /// A region, and what it can do.
 ///
 /// ```
-/// use compute_gallery::model::{Cloud, RegionCatalog, RegionInfo};
+/// use compute_gallery::model::{Cloud, RegionInfo};
 ///
-/// let lab = RegionInfo::new("Rack 7", Cloud::Other("lab".into()))?.with_zones();
-/// let regions = RegionCatalog::default().with_region(lab);
-/// assert_eq!(regions.get(&"rack7".parse()?).map(|region| region.display_name()), Some("Rack 7"));
+/// let rack = RegionInfo::new("Rack 7", Cloud::Other("lab".into()))?.with_zones();
+/// assert_eq!(rack.region().as_str(), "rack7");
+/// assert!(rack.has_zones() && rack.can_be_source() && !rack.is_restricted());
 /// # Ok::<(), compute_gallery::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,70 +65,83 @@ pub struct RegionInfo {
 }
 
 impl RegionInfo {
-    /// A region in one zone that versions can be made in.
+    /// Returns a region without zones, open to all subscriptions, that versions can be published in.
     ///
     /// # Errors
     ///
-    /// `Invalid` where the name is none of a region.
+    /// `Invalid` for a name that does not parse as a [`Region`].
     pub fn new(display_name: &str, cloud: Cloud) -> Result<Self> {
         let region = display_name.parse()?;
         Ok(Self { region, display_name: display_name.to_owned(), cloud, zones: false, source: true, restricted: false })
     }
 
-    /// It has availability zones, and so can keep replicas on Standard_ZRS.
+    /// Gives it availability zones, so that it can keep replicas on `Standard_ZRS`.
     #[must_use]
     pub fn with_zones(mut self) -> Self {
         self.zones = true;
         self
     }
 
-    /// Versions can be replicated to it, not made in it.
+    /// Makes it a target region alone: versions are replicated to it, and not published in it.
     #[must_use]
-    pub fn target_only(mut self) -> Self {
+    pub fn with_target_only(mut self) -> Self {
         self.source = false;
         self
     }
 
-    /// Only subscriptions on the catalog's allow-list can use it.
+    /// Restricts it to subscriptions that the catalog [allows](RegionCatalog::with_allowed).
     #[must_use]
-    pub fn restricted(mut self) -> Self {
+    pub fn with_restricted_access(mut self) -> Self {
         self.restricted = true;
         self
     }
 
-    /// The region.
+    /// Returns the region.
     pub fn region(&self) -> &Region {
         &self.region
     }
 
-    /// Its name for people, such as `South Central US`.
+    /// Returns the name for people, such as `South Central US`.
     pub fn display_name(&self) -> &str {
         &self.display_name
     }
 
-    /// The cloud that it belongs to.
+    /// Returns the cloud that it belongs to.
     pub fn cloud(&self) -> &Cloud {
         &self.cloud
     }
 
-    /// Whether it has availability zones.
+    /// Returns whether it has availability zones.
     pub fn has_zones(&self) -> bool {
         self.zones
     }
 
-    /// Whether versions can be made in it.
+    /// Returns whether versions can be published in it.
     pub fn can_be_source(&self) -> bool {
         self.source
     }
 
-    /// Whether only subscriptions on the allow-list can use it.
+    /// Returns whether only allowed subscriptions can use it.
     pub fn is_restricted(&self) -> bool {
         self.restricted
     }
 }
 
-/// The regions that a service knows. The default is Azure's, with the source regions of the original Shared Image
-/// Gallery; a host adds its own.
+/// The regions that a service knows: those of Azure by default, with the source regions of the original Shared Image Gallery. A
+/// host adds its own.
+///
+/// ```
+/// use compute_gallery::model::{Cloud, Region, RegionCatalog, RegionInfo};
+///
+/// let sweden: Region = "swedencentral".parse()?;
+/// // A target region alone in the original service; a source region, too, today.
+/// assert_eq!(RegionCatalog::default().get(&sweden).map(|region| region.can_be_source()), Some(false));
+/// assert_eq!(RegionCatalog::azure_2026().get(&sweden).map(|region| region.can_be_source()), Some(true));
+///
+/// let lab = RegionCatalog::empty().with_region(RegionInfo::new("Rack 7", Cloud::Other("lab".into()))?);
+/// assert_eq!(lab.iter().map(|region| region.display_name()).collect::<Vec<_>>(), ["Rack 7"]);
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegionCatalog {
     regions: BTreeMap<Region, RegionInfo>,
@@ -219,12 +255,12 @@ impl Default for RegionCatalog {
 }
 
 impl RegionCatalog {
-    /// No region at all.
+    /// Returns a catalog without a region.
     pub fn empty() -> Self {
         Self { regions: BTreeMap::new(), allowed: BTreeSet::new() }
     }
 
-    /// Today's Azure: versions can be made in every region.
+    /// Returns the regions of today's Azure: versions can be published in each of them.
     pub fn azure_2026() -> Self {
         let mut catalog = Self::default();
         catalog.regions.values_mut().for_each(|region| region.source = true);
@@ -238,24 +274,24 @@ impl RegionCatalog {
         self
     }
 
-    /// Lets a subscription use a restricted region.
+    /// Allows a subscription to use a restricted region.
     #[must_use]
     pub fn with_allowed(mut self, subscription: SubscriptionId, region: Region) -> Self {
         self.allowed.insert((subscription, region));
         self
     }
 
-    /// A region.
+    /// Returns a region; `None` where the service does not know it.
     pub fn get(&self, region: &Region) -> Option<&RegionInfo> {
         self.regions.get(region)
     }
 
-    /// All regions, by name.
+    /// Iterates over the regions, by name.
     pub fn iter(&self) -> impl Iterator<Item = &RegionInfo> {
         self.regions.values()
     }
 
-    /// What is wrong with managing a resource in `region`, if anything is.
+    /// Returns the problem of managing a resource of `kind` in `region`; `None` where there is none.
     pub(crate) fn problem_with_location(&self, kind: &str, region: &Region) -> Option<Problem> {
         if self.regions.contains_key(region) {
             return None;
@@ -269,21 +305,20 @@ impl RegionCatalog {
         );
         let advice = match near.is_empty() {
             true => "A host adds its own with `RegionCatalog::with_region`.".to_owned(),
-            false => format!(
-                "Perhaps {} is meant; a host adds its own with `RegionCatalog::with_region`.",
-                near.join(" or ")
-            ),
+            false => {
+                format!("Did you mean {}? A host adds its own with `RegionCatalog::with_region`.", near.join(" or "))
+            }
         };
         let problem = Problem::new(ErrorKind::Invalid, "LocationNotAvailableForResourceType", "location", what);
         Some(problem.with_advice(advice))
     }
 
-    /// What is wrong with having something in `region` in a gallery of `gallery`: a gallery stays in its cloud.
+    /// Returns the problem of a resource in `region` in a gallery in `gallery`, where these are in different clouds.
     pub(crate) fn problem_with_cloud(&self, gallery: &Region, region: &Region, target: &str) -> Option<Problem> {
         let (of_gallery, of_region) = (self.get(gallery)?, self.get(region)?);
         (of_gallery.cloud != of_region.cloud).then(|| {
             let what = format!(
-                "region `{region}` is in another cloud ({:?}) than the gallery's location `{gallery}` ({:?}): make a gallery \
+                "region `{region}` is in another cloud ({}) than the gallery's location `{gallery}` ({}): make a gallery \
                  there, and publish to it",
                 of_region.cloud, of_gallery.cloud
             );
@@ -291,7 +326,7 @@ impl RegionCatalog {
         })
     }
 
-    /// What is wrong with keeping a version that is made in `home` in `region`, which stands at `target`.
+    /// Returns the problems of replicating a version from `home` to `region`, which is at `target` of a body.
     pub(crate) fn problems_with_target(
         &self,
         target: &str,
@@ -310,21 +345,22 @@ impl RegionCatalog {
         if let Some(home) = self.get(home) {
             if home.cloud != info.cloud {
                 wrong(format!(
-                    "region `{region}` is in another cloud ({:?}) than the version's location `{}` ({:?}): a version is \
+                    "region `{region}` is in another cloud ({}) than the version's location `{}` ({}): a version is \
                      not replicated across clouds; publish it there again",
                     info.cloud, home.region, home.cloud
                 ));
             }
             if home.region == *region && !info.source {
                 wrong(format!(
-                    "region `{region}` can be a target region only: make the version in another one, and name this one \
-                     among the target regions"
+                    "region `{region}` can be a target region only: publish the version in another region, and name this one \
+                     among its target regions"
                 ));
             }
         }
         if info.restricted && !self.allowed.contains(&(subscription.clone(), region.clone())) {
             wrong(format!(
-                "region `{region}` is restricted, and subscription `{subscription}` is not on its allow-list: ask for it"
+                "region `{region}` is restricted, and subscription `{subscription}` is not on its allow-list: a host adds it \
+                 with `RegionCatalog::with_allowed`"
             ));
         }
         if account == StorageAccountType::StandardZrs && !info.zones {
@@ -379,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_region_cannot_do_is_said() {
+    fn a_region_refuses_what_it_cannot_do() {
         use StorageAccountType::{StandardLrs, StandardZrs};
         assert_eq!(problems("westeurope", "eastus", StandardZrs), "");
         assert!(problems("westeurope", "westus", StandardZrs).contains("ZRS storage account type is not supported"));

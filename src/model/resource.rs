@@ -1,9 +1,11 @@
-//! What all resources have in common: Azure's envelope of id, location, tags and properties.
+//! The common part of all resources: Azure's envelope of id, location, tags and properties.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Region, Tags};
+use super::body::{Fields, FromBody};
+use super::region::Region;
+use super::tags::Tags;
 use crate::error::{Error, Result};
 
 /// A resource as it is read.
@@ -16,30 +18,21 @@ pub(super) struct Envelope<I, P> {
     pub(super) properties: P,
 }
 
-/// A resource as it is written: with what follows from other properties, which is not read back.
+/// A resource as it is written: in full, or for the log and checkpoints without the name and type, which follow from the id.
 #[derive(Serialize)]
 pub(super) struct Written<'a, I, P> {
     pub(super) id: &'a I,
-    pub(super) name: &'a str,
-    #[serde(rename = "type")]
-    pub(super) kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) name: Option<&'a str>,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub(super) kind: Option<&'static str>,
     pub(super) location: &'a Region,
     #[serde(skip_serializing_if = "Tags::is_empty")]
     pub(super) tags: &'a Tags,
     pub(super) properties: P,
 }
 
-/// A resource as it is written for those who only read it back.
-#[derive(Serialize)]
-pub(crate) struct Compact<'a, I, P> {
-    pub(crate) id: &'a I,
-    pub(crate) location: &'a Region,
-    #[serde(skip_serializing_if = "Tags::is_empty")]
-    pub(crate) tags: &'a Tags,
-    pub(crate) properties: &'a P,
-}
-
-/// Properties as they are given, and those that the service adds.
+/// The properties that were given, and those that the service adds.
 #[derive(Serialize)]
 pub(super) struct WrittenProperties<'a, P, R> {
     #[serde(flatten)]
@@ -50,7 +43,25 @@ pub(super) struct WrittenProperties<'a, P, R> {
     pub(super) provisioning_state: &'static str,
 }
 
-/// A JSON merge patch (RFC 7396): objects are merged, null removes, all else replaces.
+/// The body of a request that creates a resource: all but its id, which is the request's address.
+#[derive(Serialize)]
+pub(super) struct Body<P> {
+    pub(super) location: Region,
+    #[serde(skip_serializing_if = "Tags::is_empty")]
+    pub(super) tags: Tags,
+    pub(super) properties: P,
+}
+
+impl<P: FromBody> FromBody for Body<P> {
+    fn from_body(path: &str, value: &Value) -> Result<Self> {
+        let mut fields = Fields::of(path, value)?;
+        let (location, tags, properties) =
+            (fields.required("location"), fields.default("tags"), fields.required("properties"));
+        fields.end(location.zip(properties).map(|(location, properties)| Self { location, tags, properties }))
+    }
+}
+
+/// Applies a JSON merge patch (RFC 7396): objects are merged, null removes, all else replaces.
 pub(super) fn merge(into: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         *into = patch.clone();
@@ -69,8 +80,8 @@ pub(super) fn merge(into: &mut Value, patch: &Value) {
     }
 }
 
-/// A patch as it is to be merged: tags that are there already in their spelling, so that none is merged beside itself, and
-/// without an empty list of target regions, which keeps those that there are.
+/// Prepares a patch for merging. Tags that exist get the spelling that they have, so that none is merged beside itself. An
+/// empty list of target regions is dropped (Azure: it keeps the regions).
 pub(super) fn prepared(target: &str, patch: &Value, tags: &Tags) -> Result<Value> {
     let mut patch = patch.clone();
     if patch.pointer("/properties/restore").is_some_and(|restore| restore != &Value::Bool(false)) {
@@ -94,7 +105,7 @@ pub(super) fn prepared(target: &str, patch: &Value, tags: &Tags) -> Result<Value
     Ok(patch)
 }
 
-/// What a property means that is not there.
+/// The value of a property that is absent.
 const DEFAULTS: &[(&str, &str)] = &[
     ("hyperVGeneration", "\"V1\""),
     ("architecture", "\"x64\""),
@@ -110,7 +121,7 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("blockDeletionBeforeEndOfLife", "false"),
 ];
 
-/// The paths of all properties that differ, such as `properties.eula`; one that is not there is as its default.
+/// Returns the paths of all properties that differ, such as `properties.eula`; an absent one has its default.
 pub(crate) fn differences(old: &impl Serialize, new: &impl Serialize) -> Vec<String> {
     let json = |value: &dyn Fn() -> serde_json::Result<Value>| value().unwrap_or(Value::Null);
     let (old, new) = (json(&|| serde_json::to_value(old)), json(&|| serde_json::to_value(new)));
@@ -124,7 +135,7 @@ fn compare(path: &str, old: &Value, new: &Value, paths: &mut Vec<String>) {
         (Value::Object(a), Value::Object(b)) => {
             let names: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
             for name in names {
-                // What a region leaves out is as the version has it, which is more than a default; a tag has none.
+                // A target region inherits from the version, which is more than a default; a tag has no default.
                 let inherits = path.ends_with(".targetRegions") || path == "tags";
                 let absent = DEFAULTS.iter().find(|(known, _)| known == name && !inherits);
                 let absent = absent.and_then(|(_, value)| serde_json::from_str(value).ok()).unwrap_or(Value::Null);
@@ -132,7 +143,7 @@ fn compare(path: &str, old: &Value, new: &Value, paths: &mut Vec<String>) {
                 compare(&below, a.get(name).unwrap_or(&absent), b.get(name).unwrap_or(&absent), paths);
             }
         }
-        // An object without properties, or with the defaults alone, is as good as none.
+        // An object without properties, or with defaults alone, equals none.
         (Value::Object(_), Value::Null) => compare(path, old, &Value::Object(serde_json::Map::new()), paths),
         (Value::Null, Value::Object(_)) => compare(path, &Value::Object(serde_json::Map::new()), new, paths),
         (Value::String(a), Value::String(b)) if is_name(path) && a.eq_ignore_ascii_case(b) => {}
@@ -150,7 +161,7 @@ fn compare(path: &str, old: &Value, new: &Value, paths: &mut Vec<String>) {
     }
 }
 
-/// Ids, names and features are compared without case.
+/// Returns whether the property at `path` is compared without case: an id, a name, a feature.
 fn is_name(path: &str) -> bool {
     let last = path.rsplit('.').next().unwrap_or(path);
     let is_id = (last == "id" || last.ends_with("Id")) && !path.starts_with("tags.");
@@ -158,7 +169,7 @@ fn is_name(path: &str) -> bool {
     is_id || path == "name" || below.iter().any(|below| path.starts_with(below))
 }
 
-/// The items of a list; by what tells them apart, where their order does not count.
+/// Returns the items of a list, sorted by their key where their order does not count.
 fn in_order<'a>(path: &str, items: &'a [Value]) -> Vec<&'a Value> {
     let key = match path {
         "properties.features" => "name",
@@ -174,24 +185,26 @@ fn is_region(path: &str) -> bool {
     path == "location" || path == "properties.publishingProfile.targetRegions.name"
 }
 
-/// A region is compared without case and spaces.
+/// Returns a region as it is compared: without case and spaces.
 fn region(name: &str) -> String {
     name.replace(' ', "").to_ascii_lowercase()
 }
 
 /// The parts of a resource that are alike in all of them: id, location, tags, JSON, bodies.
 ///
-/// `$check` is what must hold beyond each property by itself.
+/// A macro and not a generic `Resource<Id, Properties>`, so that each resource has one page with all its methods.
+///
+/// `$check` checks the rules that concern several properties.
 macro_rules! resource {
     ($name:ident, $id:ty, $properties:ty, $kind:literal, $target:literal, |$this:ident| $read_only:expr, $check:expr) => {
         impl $name {
-            /// What error messages call its kind.
+            /// The name of its kind in error messages.
             pub(crate) const TARGET: &'static str = $target;
 
             fn assemble(
                 id: $id,
-                location: $crate::model::Region,
-                tags: $crate::model::Tags,
+                location: $crate::model::region::Region,
+                tags: $crate::model::tags::Tags,
                 properties: $properties,
             ) -> $crate::error::Result<Self> {
                 let resource = Self { id, location, tags, properties };
@@ -200,60 +213,60 @@ macro_rules! resource {
                 Ok(resource)
             }
 
-            /// Its id.
+            /// Returns the id.
             pub fn id(&self) -> &$id {
                 &self.id
             }
 
-            /// The region that it is managed in.
-            pub fn location(&self) -> &$crate::model::Region {
+            /// Returns the region that the resource is managed in.
+            pub fn location(&self) -> &$crate::model::region::Region {
                 &self.location
             }
 
-            /// Its tags.
-            pub fn tags(&self) -> &$crate::model::Tags {
+            /// Returns the tags.
+            pub fn tags(&self) -> &$crate::model::tags::Tags {
                 &self.tags
             }
 
-            /// Sets the tags.
+            /// Replaces the tags.
             #[must_use]
-            pub fn with_tags(mut self, tags: $crate::model::Tags) -> Self {
+            pub fn with_tags(mut self, tags: $crate::model::tags::Tags) -> Self {
                 self.tags = tags;
                 self
             }
 
-            /// The resource that a request's body describes: the JSON of Azure's PUT, without an id.
+            /// Reads the body of Azure's PUT, which has no id.
             ///
             /// # Errors
             ///
-            /// `Invalid`, with everything that is wrong, each problem with the path of its property.
+            /// `Invalid`, with all problems, each with the path of its property.
             pub fn from_body(id: $id, body: &serde_json::Value) -> $crate::error::Result<Self> {
-                use $crate::model::body::{Body, FromBody};
+                use $crate::model::body::FromBody;
+                use $crate::model::resource::Body;
                 let Body { location, tags, properties } = Body::<$properties>::from_body(Self::TARGET, body)?;
                 Self::assemble(id, location, tags, properties)
             }
 
-            /// Writes it without what follows from the rest, for those who only read it back: a third shorter.
+            /// Writes it without the properties that follow from others: a third shorter, for the log and checkpoints.
             pub(crate) fn compact<S: serde::Serializer>(resource: &Self, serializer: S) -> Result<S::Ok, S::Error> {
                 let Self { id, location, tags, properties } = resource;
-                serde::Serialize::serialize(
-                    &$crate::model::resource::Compact { id, location, tags, properties },
-                    serializer,
-                )
+                let (name, kind) = (None, None);
+                let written = $crate::model::resource::Written { id, name, kind, location, tags, properties };
+                serde::Serialize::serialize(&written, serializer)
             }
 
-            /// The body of the request that creates it.
+            /// Returns the body of the request that creates it.
             pub fn body(&self) -> serde_json::Value {
                 let Self { location, tags, properties, .. } = self.clone();
-                let body = $crate::model::body::Body { location, tags, properties };
+                let body = $crate::model::resource::Body { location, tags, properties };
                 serde_json::to_value(body).unwrap_or_default()
             }
 
-            /// The resource after a request of Azure's PATCH: properties that the body leaves out stay as they are.
+            /// Returns the resource after Azure's PATCH: properties that the body leaves out stay as they are.
             ///
             /// # Errors
             ///
-            /// `Invalid`, naming the property.
+            /// `Invalid`, with all problems, each with the path of its property.
             pub fn patched(&self, patch: &serde_json::Value) -> $crate::error::Result<Self> {
                 let mut body = self.body();
                 let patch = $crate::model::resource::prepared(Self::TARGET, patch, &self.tags)?;
@@ -272,9 +285,8 @@ macro_rules! resource {
                 };
                 let (id, location, tags) = (&self.id, &self.location, &self.tags);
                 let name = self.id.to_string();
-                let name = name.rsplit('/').next().unwrap_or_default();
-                $crate::model::resource::Written { id, name, kind: $kind, location, tags, properties }
-                    .serialize(serializer)
+                let (name, kind) = (name.rsplit('/').next(), Some($kind));
+                $crate::model::resource::Written { id, name, kind, location, tags, properties }.serialize(serializer)
             }
         }
 
@@ -293,7 +305,7 @@ pub(super) use resource;
 macro_rules! updatable {
     ($name:ident) => {
         impl $name {
-            /// The same, with the spelling of names in `before`, which it is to replace: case is kept as it was first.
+            /// Returns the resource with the spelling that names have in `before`, which it replaces: the first spelling stays.
             pub(crate) fn spelled_as(&self, before: &Self) -> Self {
                 let (id, tags) = (before.id.clone(), self.tags.spelled_as(&before.tags));
                 Self { id, tags, ..self.clone() }
@@ -303,7 +315,7 @@ macro_rules! updatable {
 }
 pub(super) use updatable;
 
-/// Nothing that is written beside the given properties.
+/// No further properties.
 #[derive(Serialize)]
 pub(super) struct NoMore {}
 
@@ -321,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_as_its_default() {
+    fn an_absent_property_has_its_default() {
         let old = json!({"id": "/A", "properties": {"architecture": "x64", "eula": "x"}});
         let new = json!({"id": "/a", "properties": {"hyperVGeneration": "V2", "eula": "X", "disallowed": {}}});
         assert_eq!(differences(&old, &new), ["properties.eula", "properties.hyperVGeneration"]);

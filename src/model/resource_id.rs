@@ -1,18 +1,18 @@
-//! Resource ids.
+//! Ids of resources, as Azure writes them.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::body::from_body_by;
-use super::{
-    DiskId, GalleryName, ImageName, ManagedImageId, ResourceGroupName, SnapshotId, StorageAccountId, SubscriptionId,
-    VersionNumber, VirtualMachineId, serde_as_text,
-};
+use super::name::{GalleryName, ImageName, ResourceGroupName, SubscriptionId};
+use super::text::{from_text, serde_as_text};
+use super::top_level_id::{DiskId, ManagedImageId, SnapshotId, StorageAccountId, VirtualMachineId};
+use super::version_number::VersionNumber;
 use crate::error::{Error, Problem, Result};
 
 /// The id of a gallery: `/subscriptions/…/resourceGroups/…/providers/Microsoft.Compute/galleries/…`.
 ///
-/// Compared without case, as all resource ids are; written as it was given.
+/// Compared without case, as all resource ids are (Azure: ARM); written as it was given.
 ///
 /// ```
 /// use compute_gallery::model::GalleryId;
@@ -32,21 +32,53 @@ pub struct GalleryId {
     name: GalleryName,
 }
 
-/// The id of an image definition: its gallery's, and `/images/…`.
+/// The id of an image definition: the id of its gallery, and `/images/…`.
+///
+/// ```
+/// use compute_gallery::model::ImageDefinitionId;
+///
+/// let gallery = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/Contoso";
+/// let id: ImageDefinitionId = format!("{gallery}/images/web").parse()?;
+/// assert_eq!(id.name().as_str(), "web");
+/// assert_eq!(id.gallery().to_string(), gallery);
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImageDefinitionId {
     gallery: GalleryId,
     name: ImageName,
 }
 
-/// The id of an image version: its definition's, and `/versions/…`.
+/// The id of an image version: the id of its definition, and `/versions/…`.
+///
+/// ```
+/// use compute_gallery::model::ImageVersionId;
+///
+/// let web = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/Contoso/images/web";
+/// let id: ImageVersionId = format!("{web}/versions/1.0.0").parse()?;
+/// assert_eq!(id.number(), "1.0.0".parse()?);
+/// assert!(web.parse::<ImageVersionId>().unwrap_err().to_string().contains("is not the id of an image version"));
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImageVersionId {
     definition: ImageDefinitionId,
     number: VersionNumber,
 }
 
-/// The id of anything in a gallery, or that an image version can be made from.
+/// The id of a resource in a gallery, or of one that an image version can be made from.
+///
+/// ```
+/// use compute_gallery::model::ResourceId;
+///
+/// let id = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/snapshots/nightly".parse()?;
+/// let ResourceId::Snapshot(snapshot) = id else { panic!("this is the id of a snapshot") };
+/// assert_eq!(snapshot.name().as_str(), "nightly");
+/// // An error says which segment is wrong.
+/// let error = "/subscriptions/dev/groups/images".parse::<ResourceId>().unwrap_err();
+/// assert!(error.to_string().contains("`groups` stands where `resourceGroups` must"));
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum ResourceId {
@@ -69,73 +101,76 @@ pub enum ResourceId {
 }
 
 impl GalleryId {
-    /// The id of a gallery.
+    /// Returns the id of a gallery.
     pub fn new(subscription: SubscriptionId, resource_group: ResourceGroupName, name: GalleryName) -> Self {
         Self { subscription, resource_group, name }
     }
 
-    /// The subscription that it is in.
+    /// Returns the subscription that the gallery is in.
     pub fn subscription(&self) -> &SubscriptionId {
         &self.subscription
     }
 
-    /// The resource group that it is in.
+    /// Returns the resource group that the gallery is in.
     pub fn resource_group(&self) -> &ResourceGroupName {
         &self.resource_group
     }
 
-    /// Its name.
+    /// Returns the name.
     pub fn name(&self) -> &GalleryName {
         &self.name
     }
-    /// An image definition in it.
+
+    /// Returns the id of an image definition in the gallery.
     pub fn image(&self, name: ImageName) -> ImageDefinitionId {
         ImageDefinitionId { gallery: self.clone(), name }
     }
 }
 
 impl ImageDefinitionId {
-    /// The gallery that it is in.
+    /// Returns the gallery that the definition is in.
     pub fn gallery(&self) -> &GalleryId {
         &self.gallery
     }
 
-    /// Its name.
+    /// Returns the name.
     pub fn name(&self) -> &ImageName {
         &self.name
     }
-    /// A version of it.
+
+    /// Returns the id of a version of the definition.
     pub fn version(&self, number: VersionNumber) -> ImageVersionId {
         ImageVersionId { definition: self.clone(), number }
     }
 }
 
 impl ImageVersionId {
-    /// The definition that it is a version of.
+    /// Returns the definition that this is a version of.
     pub fn definition(&self) -> &ImageDefinitionId {
         &self.definition
     }
-    /// Its number, which is its name.
+
+    /// Returns the version's number, which is its name.
     pub fn number(&self) -> VersionNumber {
         self.number
     }
 }
 
 impl ResourceId {
-    /// What follows its provider: `Microsoft.Compute/galleries/…`.
+    /// Returns the part from the provider on: `Microsoft.Compute/galleries/…`.
     pub(crate) fn path(&self) -> String {
         let id = self.to_string();
         id.split_once("/providers/").map_or_else(String::new, |(_, path)| path.to_owned())
     }
 
-    /// Its name behind those of its parents: `gallery/image/1.0.0`.
+    /// Returns the names of its parents and its own: `gallery/image/1.0.0`.
     pub(crate) fn names(&self) -> String {
         let path = self.path();
         // Provider and kind, then a name for every other segment.
         path.split('/').skip(2).step_by(2).collect::<Vec<_>>().join("/")
     }
 
-    /// The subscription and resource group that it is in.
+    /// Returns the subscription and the resource group that the resource is in.
     pub fn resource_group(&self) -> (&SubscriptionId, &ResourceGroupName) {
         match self {
             Self::Gallery(id) => (id.subscription(), id.resource_group()),
@@ -159,8 +194,8 @@ struct Segments<'a> {
     rest: std::str::Split<'a, char>,
 }
 
-/// Makes an id of a kind that lies in a resource group by itself.
-type FlatKind = fn(SubscriptionId, ResourceGroupName, ImageName) -> ResourceId;
+/// Makes an id of a kind that lies right in a resource group.
+type TopLevelKind = fn(SubscriptionId, ResourceGroupName, ImageName) -> ResourceId;
 
 impl<'a> Segments<'a> {
     fn wrong(&self, what: &str) -> Error {
@@ -181,18 +216,18 @@ impl<'a> Segments<'a> {
         }
     }
 
-    /// Takes the provider and name of a kind that lies in a resource group by itself, if they come next.
-    fn flat_kind(&mut self) -> Option<FlatKind> {
+    /// Takes the provider and the name of a kind that lies right in a resource group, if they come next.
+    fn top_level_kind(&mut self) -> Option<TopLevelKind> {
         let mut ahead = self.rest.clone();
         let (provider, next) = (ahead.next()?, ahead.next()?);
-        let kinds: [(&str, &str, FlatKind); 5] = [
+        let kinds: [(&str, &str, TopLevelKind); 5] = [
             ("Microsoft.Compute", "images", |a, b, c| ManagedImageId::new(a, b, c).into()),
             ("Microsoft.Compute", "snapshots", |a, b, c| SnapshotId::new(a, b, c).into()),
             ("Microsoft.Compute", "disks", |a, b, c| DiskId::new(a, b, c).into()),
             ("Microsoft.Compute", "virtualMachines", |a, b, c| VirtualMachineId::new(a, b, c).into()),
             ("Microsoft.Storage", "storageAccounts", |a, b, c| StorageAccountId::new(a, b, c).into()),
         ];
-        let is = |(of, name, _): &(&str, &str, FlatKind)| {
+        let is = |(of, name, _): &(&str, &str, TopLevelKind)| {
             provider.eq_ignore_ascii_case(of) && next.eq_ignore_ascii_case(name)
         };
         let (_, _, kind) = kinds.into_iter().find(is)?;
@@ -208,7 +243,7 @@ impl<'a> Segments<'a> {
         })
     }
 
-    /// Nothing follows.
+    /// Refuses further segments.
     fn end(&mut self, last: &str) -> Result<()> {
         match self.rest.next() {
             None => Ok(()),
@@ -231,9 +266,9 @@ impl FromStr for ResourceId {
         segments.literal("resourceGroups")?;
         let resource_group = segments.value("resource group")?;
         segments.literal("providers")?;
-        if let Some(flat) = segments.flat_kind() {
+        if let Some(kind) = segments.top_level_kind() {
             let name = segments.value("name")?;
-            let id = flat(subscription, resource_group, name);
+            let id = kind(subscription, resource_group, name);
             return segments.end("name").map(|()| id);
         }
         segments.literal("Microsoft.Compute")?;
@@ -253,7 +288,7 @@ impl FromStr for ResourceId {
     }
 }
 
-/// `FromStr` of one kind of id, through that of all.
+/// Implements `FromStr` for one kind of id, through that of all kinds.
 macro_rules! one_kind {
     ($type:ident, $kind:ident, $what:literal) => {
         impl FromStr for $type {
@@ -283,6 +318,7 @@ macro_rules! one_kind {
         }
 
         serde_as_text!($type);
+        from_text!($type);
         from_body_by!(text: $type);
     };
 }
@@ -296,6 +332,7 @@ one_kind!(DiskId, Disk, "a managed disk");
 one_kind!(VirtualMachineId, VirtualMachine, "a VM");
 one_kind!(StorageAccountId, StorageAccount, "a storage account");
 serde_as_text!(ResourceId);
+from_text!(ResourceId);
 from_body_by!(text: ResourceId);
 
 impl fmt::Display for GalleryId {
@@ -366,7 +403,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_parses_is_written_back_and_case_does_not_count(
+        fn an_id_is_written_back_as_it_was_parsed_and_compared_without_case(
             parts in "/subscriptions/[a-zA-Z0-9-]{1,8}/resourceGroups/[a-zA-Z0-9(]{1,8}/providers/Microsoft\\.Compute/galleries/[a-zA-Z0-9]{1,8}(/images/[a-zA-Z0-9]{1,8}(/versions/[1-9]\\.0\\.[1-9])?)?"
         ) {
             let id: ResourceId = parts.parse().unwrap();

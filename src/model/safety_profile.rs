@@ -1,10 +1,19 @@
-//! What must not be deleted too early.
+//! Protection of versions against early deletion.
 
 use serde::{Deserialize, Serialize};
 
 use super::body::from_body;
 
-/// What of a version must not be deleted too early.
+/// The protection of a version against early deletion (Azure: `GalleryImageVersionSafetyProfile`).
+///
+/// ```
+/// use compute_gallery::model::SafetyProfile;
+///
+/// let profile = SafetyProfile::default();
+/// assert!(!profile.allows_deletion_of_replicated_locations());
+/// assert!(!profile.blocks_deletion_before_end_of_life());
+/// assert!(profile.with_block_deletion_before_end_of_life(true).blocks_deletion_before_end_of_life());
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SafetyProfile {
@@ -20,26 +29,26 @@ from_body!(SafetyProfile {
 });
 
 impl SafetyProfile {
-    /// Sets whether the version may be taken out of a region again. Not by default.
+    /// Sets whether a change may take the version out of a region. Not by default.
     #[must_use]
     pub fn with_deletion_of_replicated_locations(mut self, allow: bool) -> Self {
         self.allow_deletion_of_replicated_locations = Some(allow);
         self
     }
 
-    /// Sets whether the version is kept until its end of life. Not by default.
+    /// Sets whether the version cannot be deleted before its end of life. Not by default.
     #[must_use]
     pub fn with_block_deletion_before_end_of_life(mut self, block: bool) -> Self {
         self.block_deletion_before_end_of_life = Some(block);
         self
     }
 
-    /// Whether the version may be taken out of a region again.
+    /// Returns whether a change may take the version out of a region.
     pub fn allows_deletion_of_replicated_locations(&self) -> bool {
         self.allow_deletion_of_replicated_locations.unwrap_or(false)
     }
 
-    /// Whether the version is kept until its end of life.
+    /// Returns whether the version cannot be deleted before its end of life.
     pub fn blocks_deletion_before_end_of_life(&self) -> bool {
         self.block_deletion_before_end_of_life.unwrap_or(false)
     }

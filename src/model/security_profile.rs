@@ -1,10 +1,22 @@
-//! The firmware settings that a version asks for.
+//! Firmware settings for VMs.
 
 use serde::{Deserialize, Serialize};
 
 use super::body::{from_body, from_body_by};
 
-/// The firmware settings that a version asks for. Kept for the host that makes the VM.
+/// The firmware settings for VMs of a version (Azure: `ImageVersionSecurityProfile`). The gallery keeps them for the host, which
+/// makes the VMs.
+///
+/// ```
+/// use compute_gallery::model::{SecurityProfile, UefiKey, UefiKeyType, UefiSettings, UefiSignatures};
+///
+/// let own = UefiSignatures::new().with_db(UefiKey::new(UefiKeyType::X509, ["MIIDNzCCAh8="]));
+/// let settings = UefiSettings::new()
+///     .with_signature_template_names(["MicrosoftUefiCertificateAuthorityTemplate"])
+///     .with_additional_signatures(own);
+/// let json = serde_json::to_value(SecurityProfile::new(settings)).unwrap();
+/// assert_eq!(json["uefiSettings"]["additionalSignatures"]["db"][0]["type"], "x509");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SecurityProfile {
@@ -12,11 +24,12 @@ pub struct SecurityProfile {
     uefi_settings: Option<UefiSettings>,
 }
 
-/// The signatures that the firmware trusts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The signatures that UEFI firmware trusts and rejects.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct UefiSettings {
-    /// The templates to start from.
+    /// Azure: `NoSignatureTemplate`, `MicrosoftUefiCertificateAuthorityTemplate` or `MicrosoftWindowsTemplate`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signature_template_names: Vec<String>,
     /// Keys beyond the templates.
@@ -24,8 +37,9 @@ pub struct UefiSettings {
     pub additional_signatures: Option<UefiSignatures>,
 }
 
-/// Keys by their place in the firmware.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Keys of UEFI firmware, by their place in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct UefiSignatures {
     /// The platform key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -33,31 +47,33 @@ pub struct UefiSignatures {
     /// The key exchange keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kek: Vec<UefiKey>,
-    /// What is trusted.
+    /// The signature database: keys that the firmware trusts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub db: Vec<UefiKey>,
-    /// What is not.
+    /// The database of forbidden signatures: keys that the firmware rejects.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dbx: Vec<UefiKey>,
 }
 
-/// A key.
+/// A key of UEFI firmware.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct UefiKey {
-    /// What it is.
+    /// A certificate or a hash.
     #[serde(rename = "type")]
     pub kind: UefiKeyType,
     /// Its parts, in base 64.
     pub value: Vec<String>,
 }
 
-/// What a key is.
+/// The kind of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum UefiKeyType {
-    /// A hash.
+    /// A SHA-256 hash.
     Sha256,
-    /// A certificate.
+    /// An X.509 certificate.
     X509,
 }
 
@@ -75,8 +91,76 @@ from_body!(UefiSignatures { optional pk: "pk", default kek: "kek", default db: "
 from_body!(UefiKey { required kind: "type", required value: "value" });
 
 impl SecurityProfile {
-    /// The firmware settings.
+    /// Returns a profile with these firmware settings.
+    pub fn new(uefi_settings: UefiSettings) -> Self {
+        Self { uefi_settings: Some(uefi_settings) }
+    }
+
+    /// Returns the firmware settings.
     pub fn uefi_settings(&self) -> Option<&UefiSettings> {
         self.uefi_settings.as_ref()
+    }
+}
+
+impl UefiSettings {
+    /// Returns settings without a template and without further keys.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the templates to start from, such as `MicrosoftUefiCertificateAuthorityTemplate`.
+    #[must_use]
+    pub fn with_signature_template_names(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.signature_template_names = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets the keys beyond the templates.
+    #[must_use]
+    pub fn with_additional_signatures(mut self, signatures: UefiSignatures) -> Self {
+        self.additional_signatures = Some(signatures);
+        self
+    }
+}
+
+impl UefiSignatures {
+    /// Returns signatures without a key.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the platform key.
+    #[must_use]
+    pub fn with_pk(mut self, key: UefiKey) -> Self {
+        self.pk = Some(key);
+        self
+    }
+
+    /// Adds a key exchange key.
+    #[must_use]
+    pub fn with_kek(mut self, key: UefiKey) -> Self {
+        self.kek.push(key);
+        self
+    }
+
+    /// Adds a key to the signature database: the firmware trusts it.
+    #[must_use]
+    pub fn with_db(mut self, key: UefiKey) -> Self {
+        self.db.push(key);
+        self
+    }
+
+    /// Adds a key to the database of forbidden signatures: the firmware rejects it.
+    #[must_use]
+    pub fn with_dbx(mut self, key: UefiKey) -> Self {
+        self.dbx.push(key);
+        self
+    }
+}
+
+impl UefiKey {
+    /// Returns a key of this kind from its parts in base 64.
+    pub fn new(kind: UefiKeyType, value: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { kind, value: value.into_iter().map(Into::into).collect() }
     }
 }

@@ -1,10 +1,19 @@
-//! With whom a gallery can be shared, beyond role assignments.
+//! How a gallery can be shared beyond role assignments.
 
 use serde::{Deserialize, Serialize};
 
 use super::body::{from_body, from_body_by};
 
-/// With whom a gallery can be shared, beyond role assignments.
+/// How a gallery can be shared beyond role assignments (Azure: `SharingProfile`).
+///
+/// It opens the way; [`Session::share_gallery`](crate::Session::share_gallery) then shares the gallery.
+///
+/// ```
+/// use compute_gallery::model::{SharingPermissions, SharingProfile};
+///
+/// let profile = SharingProfile::new(SharingPermissions::Groups);
+/// assert_eq!(serde_json::to_value(&profile).unwrap()["permissions"], "Groups");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SharingProfile {
@@ -14,29 +23,51 @@ pub struct SharingProfile {
     community_gallery_info: Option<CommunityGalleryInfo>,
 }
 
-/// How a gallery can be shared.
+/// With whom a gallery can be shared.
+///
+/// ```
+/// use compute_gallery::model::SharingPermissions;
+///
+/// assert_eq!(SharingPermissions::default(), SharingPermissions::Private);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum SharingPermissions {
-    /// By role assignments alone.
+    /// With principals, by role assignments alone.
     #[default]
     Private,
-    /// With whole subscriptions and tenants, too.
+    /// Also with whole subscriptions and tenants.
     Groups,
-    /// With everybody.
+    /// Also with everybody, under a public name.
     Community,
 }
 
-/// What everybody is told of a community gallery.
+/// What a community gallery tells everybody about its publisher (Azure: `CommunityGalleryInfo`).
+///
+/// Exhaustive: Azure takes these four texts and needs each of them, and a literal tells them apart where arguments would not. The
+/// gallery's public name is in [`GallerySharing::public_name`](crate::access::GallerySharing::public_name).
+///
+/// ```
+/// use compute_gallery::model::{CommunityGalleryInfo, SharingPermissions, SharingProfile};
+///
+/// let profile = SharingProfile::community(CommunityGalleryInfo {
+///     publisher_uri: "https://contoso.example".into(),
+///     publisher_contact: "images@contoso.example".into(),
+///     eula: "https://contoso.example/eula".into(),
+///     public_name_prefix: "contoso".into(),
+/// });
+/// assert_eq!(profile.permissions(), SharingPermissions::Community);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CommunityGalleryInfo {
-    /// The address of its publisher.
+    /// The publisher's web site.
     pub publisher_uri: String,
-    /// The mail address of its publisher.
+    /// The publisher's mail address.
     pub publisher_contact: String,
-    /// Its licence agreement.
+    /// The address of the licence agreement.
     pub eula: String,
-    /// The first part of its public name.
+    /// The first part of the public name; the service adds the rest, so that the name is unique.
     pub public_name_prefix: String,
 }
 
@@ -55,22 +86,22 @@ from_body!(CommunityGalleryInfo {
 });
 
 impl SharingProfile {
-    /// A profile without community information.
+    /// Returns a profile without community information.
     pub fn new(permissions: SharingPermissions) -> Self {
         Self { permissions: Some(permissions), community_gallery_info: None }
     }
 
-    /// The profile of a community gallery.
+    /// Returns the profile of a community gallery.
     pub fn community(info: CommunityGalleryInfo) -> Self {
         Self { permissions: Some(SharingPermissions::Community), community_gallery_info: Some(info) }
     }
 
-    /// How it can be shared.
+    /// Returns with whom the gallery can be shared.
     pub fn permissions(&self) -> SharingPermissions {
         self.permissions.unwrap_or_default()
     }
 
-    /// What everybody is told of it.
+    /// Returns what a community gallery tells everybody about its publisher.
     pub fn community_gallery_info(&self) -> Option<&CommunityGalleryInfo> {
         self.community_gallery_info.as_ref()
     }

@@ -3,10 +3,25 @@
 use serde::{Deserialize, Serialize};
 
 use super::body::from_body;
+use super::image_definition::{HyperVGeneration, OsType};
+use super::region::Region;
 use super::resource::{NoMore, resource};
-use super::{HyperVGeneration, OsType, Region, SnapshotId, Tags};
+use super::tags::Tags;
+use super::top_level_id::SnapshotId;
 
 /// A snapshot: a copy of one disk, with an operating system or without.
+///
+/// A session makes it with [`Session::create_snapshot`](crate::Session::create_snapshot).
+///
+/// ```
+/// use compute_gallery::model::Snapshot;
+///
+/// let id = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/snapshots/nightly".parse()?;
+/// let body = serde_json::json!({"location": "westeurope", "properties": {"diskSizeBytes": 4096}});
+/// let snapshot = Snapshot::from_body(id, &body)?;
+/// assert_eq!((snapshot.disk_size_bytes(), snapshot.os_type()), (4096, None));
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     id: SnapshotId,
@@ -44,17 +59,17 @@ impl Snapshot {
         self
     }
 
-    /// The operating system; `None` for a data disk.
+    /// Returns the operating system; `None` for a data disk.
     pub fn os_type(&self) -> Option<OsType> {
         self.properties.os_type
     }
 
-    /// The firmware that its operating system needs.
+    /// Returns the firmware that its operating system needs; `None` for a data disk.
     pub fn hyper_v_generation(&self) -> Option<HyperVGeneration> {
         self.properties.hyper_v_generation
     }
 
-    /// The size of the disk in bytes.
+    /// Returns the size of the disk in bytes.
     pub fn disk_size_bytes(&self) -> u64 {
         self.properties.disk_size_bytes
     }

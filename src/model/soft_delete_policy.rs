@@ -1,13 +1,23 @@
-//! Whether a deleted version can be restored.
+//! Whether deleted versions can be restored.
 
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 use super::body::from_body;
 
-/// Whether deleted versions can be restored, and for how long.
+/// Whether the deleted versions of a gallery can be restored, and for how long (Azure: `softDeletePolicy`).
 ///
-/// In the retention period a deleted version can still be deployed by its id, and restored; it is never the latest.
+/// During retention a deleted version still deploys by its id and can be restored; it is never the latest. By default a deleted
+/// version cannot be restored.
+///
+/// ```
+/// use chrono::TimeDelta;
+/// use compute_gallery::model::SoftDeletePolicy;
+///
+/// assert!(!SoftDeletePolicy::default().is_enabled());
+/// assert_eq!(SoftDeletePolicy::enabled().retention(), TimeDelta::days(7));
+/// assert_eq!(SoftDeletePolicy::enabled().with_retention_period_in_days(30).retention(), TimeDelta::days(30));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SoftDeletePolicy {
@@ -22,33 +32,33 @@ from_body!(SoftDeletePolicy {
     optional retention_period_in_days: "retentionPeriodInDays",
 });
 
-/// What the service had before the period could be chosen.
+/// Azure: fixed before api-version 2026-03-03 let a gallery choose.
 const RETENTION_DAYS: u32 = 7;
 
 impl SoftDeletePolicy {
-    /// Deleted versions can be restored for 7 days.
+    /// Returns a policy with a retention of 7 days.
     pub fn enabled() -> Self {
         Self { is_soft_delete_enabled: Some(true), retention_period_in_days: None }
     }
 
-    /// Sets for how many days.
+    /// Sets the retention in days. 7 by default.
     #[must_use]
     pub fn with_retention_period_in_days(mut self, days: u32) -> Self {
         self.retention_period_in_days = Some(days);
         self
     }
 
-    /// Whether deleted versions can be restored.
+    /// Returns whether deleted versions can be restored.
     pub fn is_enabled(&self) -> bool {
         self.is_soft_delete_enabled.unwrap_or(false)
     }
 
-    /// For how many days, where that is said.
+    /// Returns the retention that was set, in days; `None` means 7.
     pub fn retention_period_in_days(&self) -> Option<u32> {
         self.retention_period_in_days
     }
 
-    /// For how long.
+    /// Returns the retention.
     pub fn retention(&self) -> TimeDelta {
         let days = self.retention_period_in_days.unwrap_or(RETENTION_DAYS);
         TimeDelta::try_days(i64::from(days)).unwrap_or(TimeDelta::MAX)

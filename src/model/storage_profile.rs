@@ -2,32 +2,35 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::body::{FromBody, located};
-use super::version_source::{DiskJson, StorageJson, VersionSource, lun_problems};
+use super::body::FromBody;
+use super::host_caching::HostCaching;
+use super::version_source::{DiskJson, STORAGE_PROFILE, StorageJson, VersionSource, lun_problems};
 use crate::error::{Error, Result};
 
-/// How a host caches a disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum HostCaching {
-    /// Not.
-    #[default]
-    None,
-    /// Reads.
-    ReadOnly,
-    /// Reads and writes.
-    ReadWrite,
-}
-
-/// The OS disk.
+/// One disk of an image: its size, and how a host caches it.
 ///
-/// Azure's JSON has the size in GiB alone (`sizeInGB`); ours carries the exact one besides, as `sizeInBytes`.
+/// Azure: JSON has the size in whole GiB alone (`sizeInGB`); this crate adds the exact one as `sizeInBytes`.
+///
+/// ```
+/// use compute_gallery::model::{DiskImage, HostCaching};
+///
+/// let disk = DiskImage::new(4 << 30).with_host_caching(HostCaching::ReadOnly);
+/// assert_eq!(disk.size_in_bytes(), 4_294_967_296);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskImage {
     size_in_bytes: u64,
     host_caching: HostCaching,
 }
 
-/// A data disk, at its logical unit number.
+/// A data disk of an image, at its logical unit number (LUN).
+///
+/// ```
+/// use compute_gallery::model::{DataDiskImage, DiskImage};
+///
+/// let data = DataDiskImage::new(3, DiskImage::new(1 << 30));
+/// assert_eq!((data.lun(), data.size_in_bytes()), (3, 1 << 30));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataDiskImage {
     lun: u32,
@@ -35,24 +38,24 @@ pub struct DataDiskImage {
 }
 
 impl DiskImage {
-    /// A disk of that size.
+    /// Returns a disk of this size, without host caching.
     pub fn new(size_in_bytes: u64) -> Self {
         Self { size_in_bytes, host_caching: HostCaching::None }
     }
 
-    /// Sets how a host caches it.
+    /// Sets how a host caches the disk.
     #[must_use]
     pub fn with_host_caching(mut self, caching: HostCaching) -> Self {
         self.host_caching = caching;
         self
     }
 
-    /// Its size in bytes.
+    /// Returns the size of the disk in bytes.
     pub fn size_in_bytes(&self) -> u64 {
         self.size_in_bytes
     }
 
-    /// How a host caches it.
+    /// Returns how a host caches the disk.
     pub fn host_caching(&self) -> HostCaching {
         self.host_caching
     }
@@ -70,28 +73,39 @@ impl DiskImage {
 }
 
 impl DataDiskImage {
-    /// A disk at a logical unit number.
+    /// Returns a disk at a logical unit number.
     pub fn new(lun: u32, image: DiskImage) -> Self {
         Self { lun, image }
     }
 
-    /// Its logical unit number.
+    /// Returns the logical unit number.
     pub fn lun(&self) -> u32 {
         self.lun
     }
 
-    /// The disk.
+    /// Returns the disk.
     pub fn image(&self) -> &DiskImage {
         &self.image
     }
 
-    /// Its size in bytes.
+    /// Returns the size of the disk in bytes.
     pub fn size_in_bytes(&self) -> u64 {
         self.image.size_in_bytes
     }
 }
 
-/// An OS disk, and data disks whose LUNs are unique and from 0 to 63; and what they were made from.
+/// The disks of a version, and their source: one OS disk, and data disks with unique LUNs from 0 to 63 (Azure: LUNs are unique).
+///
+/// ```
+/// use compute_gallery::model::{DataDiskImage, DiskImage, StorageProfile};
+///
+/// let data = |lun| DataDiskImage::new(lun, DiskImage::new(1 << 30));
+/// let disks = StorageProfile::new(DiskImage::new(4 << 30), vec![data(0), data(1)])?;
+/// assert_eq!(disks.data_disk_images().len(), 2);
+/// let error = StorageProfile::new(DiskImage::new(4 << 30), vec![data(0), data(0), data(64)]).unwrap_err();
+/// assert_eq!(error.problems().count(), 2, "a LUN twice, and one above 63");
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "StorageJson", into = "StorageJson")]
 pub struct StorageProfile {
@@ -101,34 +115,46 @@ pub struct StorageProfile {
 }
 
 impl StorageProfile {
-    /// A profile of these disks.
+    /// Returns a profile of these disks, without a source.
     ///
     /// # Errors
     ///
-    /// `Invalid` for LUNs that are used twice or above 63, all at once.
+    /// `Invalid`, with a problem for each LUN that is repeated or above 63.
     pub fn new(os_disk_image: DiskImage, data_disk_images: Vec<DataDiskImage>) -> Result<Self> {
-        Error::from_problems(lun_problems(data_disk_images.iter().map(DataDiskImage::lun)))?;
+        Self::at(STORAGE_PROFILE, os_disk_image, data_disk_images)
+    }
+
+    /// Does what [`new`](Self::new) does for a profile at `path` of a body.
+    fn at(path: &str, os_disk_image: DiskImage, data_disk_images: Vec<DataDiskImage>) -> Result<Self> {
+        Error::from_problems(lun_problems(path, data_disk_images.iter().map(DataDiskImage::lun)))?;
         Ok(Self { source: None, os_disk_image, data_disk_images })
     }
 
-    /// Sets what the disks were made from.
+    fn read(path: &str, json: &StorageJson) -> Result<Self> {
+        let os_disk = json.os_disk_image.as_ref().map(DiskImage::read).unwrap_or_else(|| DiskImage::new(0));
+        let data_disks = json.data_disk_images.iter();
+        let data_disks = data_disks.map(|disk| DataDiskImage::new(disk.lun.unwrap_or(0), DiskImage::read(disk)));
+        Ok(Self::at(path, os_disk, data_disks.collect())?.with_source(VersionSource::read(path, json)?))
+    }
+
+    /// Sets the source of the disks.
     #[must_use]
     pub fn with_source(mut self, source: Option<VersionSource>) -> Self {
         self.source = source;
         self
     }
 
-    /// What the disks were made from, where that has a name.
+    /// Returns the source of the disks; `None` for disks without a name in Azure's terms, such as local files.
     pub fn source(&self) -> Option<&VersionSource> {
         self.source.as_ref()
     }
 
-    /// The OS disk.
+    /// Returns the OS disk.
     pub fn os_disk_image(&self) -> &DiskImage {
         &self.os_disk_image
     }
 
-    /// The data disks.
+    /// Returns the data disks.
     pub fn data_disk_images(&self) -> &[DataDiskImage] {
         &self.data_disk_images
     }
@@ -136,7 +162,7 @@ impl StorageProfile {
 
 impl FromBody for StorageProfile {
     fn from_body(path: &str, value: &serde_json::Value) -> Result<Self> {
-        Self::try_from(StorageJson::from_body(path, value)?).map_err(|error| located(error, path))
+        Self::read(path, &StorageJson::from_body(path, value)?)
     }
 }
 
@@ -144,10 +170,7 @@ impl TryFrom<StorageJson> for StorageProfile {
     type Error = Error;
 
     fn try_from(json: StorageJson) -> Result<Self> {
-        let os_disk = json.os_disk_image.as_ref().map(DiskImage::read).unwrap_or_else(|| DiskImage::new(0));
-        let data_disks = json.data_disk_images.iter();
-        let data_disks = data_disks.map(|disk| DataDiskImage::new(disk.lun.unwrap_or(0), DiskImage::read(disk)));
-        Ok(Self::new(os_disk, data_disks.collect())?.with_source(VersionSource::read(&json)?))
+        Self::read(STORAGE_PROFILE, &json)
     }
 }
 

@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::body::{FromBody, located, plain};
+use super::text::cmp_ignoring_case;
 use crate::error::{Error, Problem, Result};
 
-/// Names and values that a host hangs on a resource: up to 50, a name of 1 to 512 characters without `<>%&\?/`, a value
-/// of up to 256.
+/// Names and values that a host attaches to a resource. Azure: up to 50; a name has 1 to 512 characters without `<>%&\?/`, a
+/// value up to 256.
 ///
-/// Names are compared without case (that of ASCII) and keep their first spelling: a tag that is given again in another
-/// case is the same tag, and the value given last is its value.
+/// Names are compared without ASCII case and keep their first spelling. A tag that is given again in another case is the same tag,
+/// with the value that was given last.
 ///
 /// ```
 /// use compute_gallery::model::Tags;
@@ -31,10 +32,7 @@ struct TagName(String);
 
 impl Ord for TagName {
     fn cmp(&self, other: &Self) -> Ordering {
-        fn folded(name: &TagName) -> impl Iterator<Item = u8> + '_ {
-            name.0.bytes().map(|byte| byte.to_ascii_lowercase())
-        }
-        folded(self).cmp(folded(other))
+        cmp_ignoring_case(&self.0, &other.0)
     }
 }
 
@@ -53,11 +51,11 @@ impl PartialEq for TagName {
 impl Eq for TagName {}
 
 impl Tags {
-    /// Tags from names and values.
+    /// Returns tags from names and values.
     ///
     /// # Errors
     ///
-    /// `Invalid`, with everything that is wrong.
+    /// `Invalid`, with a problem for each name and value that breaks a rule.
     pub fn new(tags: BTreeMap<String, String>) -> Result<Self> {
         let problem = |what: String| Problem::invalid("tags", what);
         let mut problems = Vec::new();
@@ -67,30 +65,33 @@ impl Tags {
                 problems.push(problem(format!("`{}` is not allowed: {rule}", name.escape_debug())));
             }
             if value.chars().count() > 256 {
-                problems.push(problem(format!("the value of `{}` has more than 256 characters", name.escape_debug())));
+                problems.push(problem(format!(
+                    "the value of `{}` has more than 256 characters: shorten it",
+                    name.escape_debug()
+                )));
             }
         }
         let mut all = BTreeMap::new();
         // A key that is there already keeps its spelling.
         tags.into_iter().for_each(|(name, value)| drop(all.insert(TagName(name), value)));
         if all.len() > 50 {
-            problems.push(problem(format!("there are `{}` tags, at most 50 are allowed", all.len())));
+            problems.push(problem(format!("`{}` tags are given: at most 50 are allowed", all.len())));
         }
         Error::from_problems(problems)?;
         Ok(Self(all))
     }
 
-    /// Whether there are none.
+    /// Returns whether the resource has no tag.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Names with their values, by name.
+    /// Iterates over names and values, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.0.as_str(), value.as_str()))
     }
 
-    /// The same tags, those that `before` has too in its spelling.
+    /// Returns these tags, with the spelling that names have in `before`.
     pub(crate) fn spelled_as(&self, before: &Self) -> Self {
         let spelled = |name: &TagName| before.0.get_key_value(name).map_or(name, |(name, _)| name).clone();
         Self(self.0.iter().map(|(name, value)| (spelled(name), value.clone())).collect())

@@ -5,12 +5,13 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
-use super::serde_as_text;
+use super::text::{from_text, serde_as_text};
 use crate::error::{Error, Problem, Result};
 
-/// `Major.Minor.Patch`, each from 0 to 2147483647; no pre-release, no build. Ordered numerically.
+/// The number of an image version, `Major.Minor.Patch`: ordered numerically, each part from 0 to 2147483647, without a
+/// pre-release or build part (Azure: its parts are 32-bit signed).
 ///
-/// Leading zeros do not count and are kept as written: `2022.01.08` is 2022.1.8.
+/// Leading zeros do not count, and are kept as written: `2022.01.08` equals `2022.1.8`.
 ///
 /// ```
 /// use compute_gallery::model::VersionNumber;
@@ -28,18 +29,26 @@ use crate::error::{Error, Problem, Result};
 #[derive(Clone, Copy, Debug)]
 pub struct VersionNumber {
     parts: [u32; 3],
-    /// With how many digits each part is written, at least.
+    /// The least number of digits that each part is written with.
     digits: [u8; 3],
 }
 
-/// The largest that each part can be: Azure's are 32-bit signed.
+/// The largest value of a part: Azure's are 32-bit signed.
 const MAX: u32 = i32::MAX as u32;
 
-/// With how many digits a part can be written: as many as the largest has.
+/// The most digits of a part: those of the largest value.
 const MAX_DIGITS: u8 = 10;
 
 impl VersionNumber {
-    /// A version number of three parts.
+    /// Returns a number of three parts.
+    ///
+    /// ```
+    /// use compute_gallery::model::VersionNumber;
+    ///
+    /// assert_eq!(VersionNumber::new(1, 0, 12)?, "1.0.12".parse()?);
+    /// assert!(VersionNumber::new(1, 0, u32::MAX).is_err());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -52,35 +61,43 @@ impl VersionNumber {
         parts.iter().all(|part| *part <= MAX).then_some(Self { parts, digits })
     }
 
-    /// The first part.
+    /// Returns the first part.
     pub fn major(&self) -> u32 {
         let [major, ..] = self.parts;
         major
     }
 
-    /// The second part.
+    /// Returns the second part.
     pub fn minor(&self) -> u32 {
         let [_, minor, _] = self.parts;
         minor
     }
 
-    /// The third part.
+    /// Returns the third part.
     pub fn patch(&self) -> u32 {
         let [.., patch] = self.parts;
         patch
     }
 
-    /// The number with the next patch; `None` after the last.
+    /// Returns the number with the next patch, written with as many digits; `None` after the largest.
+    ///
+    /// ```
+    /// use compute_gallery::model::VersionNumber;
+    ///
+    /// let nightly: VersionNumber = "2022.01.08".parse()?;
+    /// assert_eq!(nightly.next_patch().unwrap().to_string(), "2022.01.09");
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
     pub fn next_patch(&self) -> Option<Self> {
         Self::of([self.major(), self.minor(), self.patch() + 1], self.digits)
     }
 
-    /// The number with the next minor part and patch 0; `None` after the last.
+    /// Returns the number with the next minor part and patch 0; `None` after the largest.
     pub fn next_minor(&self) -> Option<Self> {
         Self::of([self.major(), self.minor() + 1, 0], self.digits)
     }
 
-    /// The number with the next major part, minor part and patch 0; `None` after the last.
+    /// Returns the number with the next major part, minor part 0 and patch 0; `None` after the largest.
     pub fn next_major(&self) -> Option<Self> {
         Self::of([self.major() + 1, 0, 0], self.digits)
     }
@@ -149,6 +166,7 @@ impl fmt::Display for VersionNumber {
 }
 
 serde_as_text!(VersionNumber);
+from_text!(VersionNumber);
 
 impl From<VersionNumber> for semver::Version {
     fn from(number: VersionNumber) -> Self {

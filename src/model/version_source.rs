@@ -1,19 +1,33 @@
-//! What an image version is made from.
+//! Sources of image versions.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::body::{from_body, from_body_by};
-use super::{
-    DiskId, HostCaching, ImageVersionId, ManagedImageId, ResourceId, SnapshotId, StorageAccountId, VirtualMachineId,
-};
+use super::body::from_body;
+use super::host_caching::HostCaching;
+use super::resource_id::{ImageVersionId, ResourceId};
+use super::top_level_id::{DiskId, ManagedImageId, SnapshotId, StorageAccountId, VirtualMachineId};
 use crate::error::{Error, Problem, Result};
 
-const TARGET: &str = "galleryImageVersion.properties.storageProfile";
+/// Where an image version's storage profile stands in a body.
+pub(super) const STORAGE_PROFILE: &str = "galleryImageVersion.properties.storageProfile";
 
-/// What an image version is made from: one kind of source, never two.
+/// The source of an image version, in Azure's terms. Azure: a version has a source of one kind.
+///
+/// ```
+/// use compute_gallery::model::{DiskReference, SourceDisk, SourceDisks, VersionSource};
+///
+/// let snapshots = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/snapshots";
+/// let disk = |name: &str| -> Result<SourceDisk, compute_gallery::Error> {
+///     Ok(SourceDisk::new(DiskReference::Snapshot(format!("{snapshots}/{name}").parse()?)))
+/// };
+/// let disks = SourceDisks::new(disk("os")?, vec![(0, disk("data")?)])?;
+/// let source = VersionSource::Disks(disks);
+/// assert!(matches!(source, VersionSource::Disks(disks) if disks.data_disks().len() == 1));
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum VersionSource {
@@ -25,25 +39,49 @@ pub enum VersionSource {
     VirtualMachine(VirtualMachineId),
     /// An image version of a community gallery, by its public name.
     CommunityGalleryImage(String),
-    /// Disks that are named one by one.
+    /// One source for each disk.
     Disks(SourceDisks),
 }
 
-/// Disks that are named one by one: no LUN and no disk twice.
+/// One source for each disk of a version. Azure: LUNs are unique, and so are the disks.
+///
+/// ```
+/// use compute_gallery::model::{DiskReference, SourceDisk, SourceDisks};
+///
+/// let id = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/disks/web-os".parse()?;
+/// let disk = SourceDisk::new(DiskReference::Disk(id));
+/// assert!(SourceDisks::new(disk.clone(), vec![(0, disk)]).unwrap_err().to_string().contains("Duplicated source ids"));
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceDisks {
     os_disk: SourceDisk,
     data_disks: Vec<(u32, SourceDisk)>,
 }
 
-/// One disk to make an image's disk from.
+/// The source of one disk, and how a host caches the disk of the version.
+///
+/// ```
+/// use compute_gallery::model::{DiskReference, HostCaching, SourceDisk};
+///
+/// let uri = "https://contoso.blob.example/vhds/web.vhd".to_owned();
+/// let disk = SourceDisk::new(DiskReference::Vhd { uri, storage_account: None });
+/// assert_eq!(disk.with_host_caching(HostCaching::ReadWrite).host_caching(), HostCaching::ReadWrite);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceDisk {
     reference: DiskReference,
     host_caching: Option<HostCaching>,
 }
 
-/// Where a disk's bytes are.
+/// The place of a disk's bytes.
+///
+/// ```
+/// use compute_gallery::model::DiskReference;
+///
+/// let uri = "https://contoso.blob.example/vhds/web.vhd";
+/// assert_eq!(DiskReference::Vhd { uri: uri.to_owned(), storage_account: None }.to_string(), uri);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum DiskReference {
@@ -53,9 +91,9 @@ pub enum DiskReference {
     Disk(DiskId),
     /// A VHD in a storage account.
     Vhd {
-        /// The blob's address.
+        /// The address of the page blob.
         uri: String,
-        /// The id of the storage account.
+        /// The storage account, whose keys the caller has to be allowed to list.
         storage_account: Option<StorageAccountId>,
     },
 }
@@ -71,37 +109,42 @@ impl fmt::Display for DiskReference {
 }
 
 impl SourceDisk {
-    /// A disk, cached as its host likes.
+    /// Returns a source without host caching.
     pub fn new(reference: DiskReference) -> Self {
         Self { reference, host_caching: None }
     }
 
-    /// Sets how a host caches the image's disk.
+    /// Sets how a host caches the disk of the version.
     #[must_use]
     pub fn with_host_caching(mut self, caching: HostCaching) -> Self {
         self.host_caching = Some(caching);
         self
     }
 
-    /// Where its bytes are.
+    /// Returns the place of the bytes.
     pub fn reference(&self) -> &DiskReference {
         &self.reference
     }
 
-    /// How a host caches the image's disk.
+    /// Returns how a host caches the disk of the version.
     pub fn host_caching(&self) -> HostCaching {
         self.host_caching.unwrap_or_default()
     }
 }
 
 impl SourceDisks {
-    /// An OS disk, and data disks with their logical unit numbers.
+    /// Returns sources for an OS disk, and for data disks with their logical unit numbers.
     ///
     /// # Errors
     ///
-    /// `Invalid` where a LUN or a disk stands twice or a LUN is above 63, all at once.
+    /// `Invalid`, with a problem for each LUN or disk that is repeated and each LUN above 63.
     pub fn new(os_disk: SourceDisk, data_disks: Vec<(u32, SourceDisk)>) -> Result<Self> {
-        let mut problems = lun_problems(data_disks.iter().map(|(lun, _)| *lun));
+        Self::at(STORAGE_PROFILE, os_disk, data_disks)
+    }
+
+    /// Does what [`new`](Self::new) does for disks of the profile at `path` of a body.
+    fn at(path: &str, os_disk: SourceDisk, data_disks: Vec<(u32, SourceDisk)>) -> Result<Self> {
+        let mut problems = lun_problems(path, data_disks.iter().map(|(lun, _)| *lun));
         let mut seen = BTreeSet::new();
         for disk in std::iter::once(&os_disk).chain(data_disks.iter().map(|(_, disk)| disk)) {
             if !seen.insert(&disk.reference) {
@@ -114,43 +157,43 @@ impl SourceDisks {
                             .to_owned()
                     }
                 };
-                let advice = format!("`{}` stands twice.", disk.reference);
-                problems.push(Problem::invalid(TARGET, what).with_advice(advice));
+                let advice = format!("`{}` is named twice.", disk.reference);
+                problems.push(Problem::invalid(path, what).with_advice(advice));
             }
         }
         Error::from_problems(problems)?;
         Ok(Self { os_disk, data_disks })
     }
 
-    /// The OS disk.
+    /// Returns the source of the OS disk.
     pub fn os_disk(&self) -> &SourceDisk {
         &self.os_disk
     }
 
-    /// The data disks with their logical unit numbers.
+    /// Returns the logical unit numbers and the sources of the data disks.
     pub fn data_disks(&self) -> &[(u32, SourceDisk)] {
         &self.data_disks
     }
 }
 
-/// What is wrong with the LUNs of an image's data disks.
-pub(crate) fn lun_problems(luns: impl Iterator<Item = u32>) -> Vec<Problem> {
+/// Returns the problems of the LUNs of an image's data disks.
+pub(super) fn lun_problems(path: &str, luns: impl Iterator<Item = u32>) -> Vec<Problem> {
     let (mut seen, mut problems) = (BTreeSet::new(), Vec::new());
     for (position, lun) in luns.enumerate() {
-        let target = format!("{TARGET}.dataDiskImages[{position}].lun");
+        let target = format!("{path}.dataDiskImages[{position}].lun");
         if !seen.insert(lun) {
             let what = "Duplicated lun numbers have been detected in the input data disks. Lun number must be unique for each \
                         data disk.";
             problems.push(Problem::invalid(&*target, what).with_advice(format!("LUN `{lun}` is used twice.")));
         }
         if lun > 63 {
-            problems.push(Problem::invalid(target, format!("LUN `{lun}` is above 63")));
+            problems.push(Problem::invalid(target, format!("LUN `{lun}` is above 63: use one from 0 to 63")));
         }
     }
     problems
 }
 
-/// Azure's `storageProfile`: of a request, or of a version that exists.
+/// Azure's `storageProfile`, of a request or of a version that exists.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct StorageJson {
@@ -177,7 +220,7 @@ pub(super) struct SourceJson {
     storage_account_id: Option<StorageAccountId>,
 }
 
-/// A disk; what is there depends on whether it is asked for or exists.
+/// A disk: a request has its source, a version that exists its size.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct DiskJson {
@@ -192,8 +235,6 @@ pub(super) struct DiskJson {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) host_caching: Option<HostCaching>,
 }
-
-from_body_by!(plain: HostCaching);
 
 from_body!(StorageJson {
     optional source: "source",
@@ -222,7 +263,7 @@ const ONE_SOURCE: &str = "The gallery artifact version source can only be specif
                           within individual OS or data disks. One and only one source type (user image, snapshot, disk, \
                           virtual machine) can be provided.";
 
-/// What is wrong with the place or number of sources.
+/// Returns the problem of a source in the wrong place, of two sources or of none.
 pub(super) fn one_source(target: impl Into<String>, advice: &str) -> Problem {
     Problem::invalid(target, ONE_SOURCE).with_advice(advice)
 }
@@ -234,24 +275,24 @@ impl SourceJson {
 }
 
 impl VersionSource {
-    /// The source that a profile names; `None` where it names none.
-    pub(super) fn read(json: &StorageJson) -> Result<Option<Self>> {
+    /// Returns the source that the profile at `path` names; `None` where it names none.
+    pub(super) fn read(path: &str, json: &StorageJson) -> Result<Option<Self>> {
         let by_disk = json.os_disk_image.iter().chain(&json.data_disk_images).any(|disk| disk.source.is_some());
         match (&json.source, by_disk) {
             (None, false) => Ok(None),
-            (Some(source), false) => Self::of_all(source).map(Some),
-            (None, true) => Self::of_disks(json).map(Some),
+            (Some(source), false) => Self::of_all(path, source).map(Some),
+            (None, true) => Self::of_disks(path, json).map(Some),
             (Some(_), true) => {
                 let advice = "Name a source for the whole image, or one for each disk.";
-                Err(Error::new(one_source(TARGET, advice)))
+                Err(Error::new(one_source(path, advice)))
             }
         }
     }
 
-    fn of_all(source: &SourceJson) -> Result<Self> {
-        let target = format!("{TARGET}.source");
+    fn of_all(path: &str, source: &SourceJson) -> Result<Self> {
+        let target = format!("{path}.source");
         if source.uri.is_some() || source.storage_account_id.is_some() {
-            let what = "`uri` and `storageAccountId` stand below a disk image's source, not below the image's";
+            let what = "`uri` and `storageAccountId` belong to the source of a disk image: move them there";
             return Err(Error::invalid(target, what));
         }
         match (&source.id, &source.virtual_machine_id, &source.community_gallery_image_id) {
@@ -271,9 +312,9 @@ impl VersionSource {
         }
     }
 
-    fn of_disks(json: &StorageJson) -> Result<Self> {
+    fn of_disks(path: &str, json: &StorageJson) -> Result<Self> {
         let disk = |json: &DiskJson, target: &str| -> Result<SourceDisk> {
-            let target = format!("{TARGET}.{target}.source");
+            let target = format!("{path}.{target}.source");
             let source = json.source.clone().unwrap_or_default();
             let reference = match source {
                 SourceJson { id: Some(ResourceId::Snapshot(id)), uri: None, .. } => DiskReference::Snapshot(id),
@@ -298,8 +339,8 @@ impl VersionSource {
         let os_disk = match &json.os_disk_image {
             Some(os_disk) => disk(os_disk, "osDiskImage"),
             None => {
-                let what = "there are data disks and no OS disk: name its source";
-                Err(Error::invalid(format!("{TARGET}.osDiskImage"), what))
+                let what = "no OS disk has a source, but data disks have: name the source of the OS disk";
+                Err(Error::invalid(format!("{path}.osDiskImage"), what))
             }
         };
         for (position, json) in json.data_disk_images.iter().enumerate() {
@@ -310,16 +351,16 @@ impl VersionSource {
                     Err(error) => problems.extend(error.into_problems()),
                 },
                 None => {
-                    let target = format!("{TARGET}.{place}.lun");
+                    let target = format!("{path}.{place}.lun");
                     let what = format!("Required parameter '{target}' is missing (null).");
                     problems.push(Problem::invalid(target, what));
                 }
             }
         }
-        let disks = os_disk.and_then(|os_disk| SourceDisks::new(os_disk, data_disks));
+        let disks = os_disk.and_then(|os_disk| SourceDisks::at(path, os_disk, data_disks));
         let disks = disks.map_err(|error| problems.splice(0..0, error.into_problems()).for_each(drop));
         Error::from_problems(problems)?;
-        let disks = disks.map_err(|()| Error::invalid(TARGET, "it is not complete"))?;
+        let disks = disks.map_err(|()| Error::invalid(path, "a source is missing"))?;
         Ok(Self::Disks(disks))
     }
 

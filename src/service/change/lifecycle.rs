@@ -54,7 +54,7 @@ impl LifecyclePolicy {
     /// Takes older versions out of regions also where their safety profile does not allow that, which it doesn't where
     /// nothing is said.
     #[must_use]
-    pub fn removing_protected(mut self) -> Self {
+    pub fn with_removal_of_protected(mut self) -> Self {
         self.removes_protected = true;
         self
     }

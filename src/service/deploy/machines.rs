@@ -1,48 +1,39 @@
 //! What VMs and scale sets are made from, and what the two OS states mean for them.
 
-use std::fmt;
 use std::marker::PhantomData;
-use std::str::FromStr;
+use std::sync::Arc;
 
 use super::deployment::Deployment;
 use super::pool::deployable;
 use crate::catalog::CarriedIdentity;
 use crate::error::{Error, ErrorKind, Problem, Result};
-use crate::model::{ImageDefinitionId, ImageVersionId, OsState, Region, ResourceId, SecurityType};
+use crate::model::{ImageDefinitionId, ImageVersionId, OsState, Region, ResourceId, SecurityType, text_newtype};
 use crate::service::read::latest::not_available;
 use crate::service::read::view::CatalogView;
 use crate::service::session::session::Session;
 
-/// The name of a VM or scale set, and its computer name: 1 to 64 letters, digits and `-`, not only digits, no `-` at
-/// either end. (A Windows VM's computer name has at most 15: its OS cuts it.)
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MachineName(String);
-
-impl MachineName {
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+text_newtype! {
+    /// The name of a VM or scale set, and its computer name: 1 to 64 letters, digits and `-`, not only digits, no `-` at
+    /// either end. (A Windows VM's computer name has at most 15: its OS cuts it.)
+    ///
+    /// ```
+    /// use compute_gallery::deploy::MachineName;
+    ///
+    /// assert_eq!("web-01".parse::<MachineName>()?.as_str(), "web-01");
+    /// assert!("web_01".parse::<MachineName>().is_err());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
+    MachineName, read_machine_name
 }
 
-impl FromStr for MachineName {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-        let digits = name.bytes().all(|byte| byte.is_ascii_digit());
-        if !(1..=64).contains(&name.len()) || !plain || digits || name.starts_with('-') || name.ends_with('-') {
-            let rule = "a machine's name has 1 to 64 letters, digits and `-`, not only digits, no `-` at either end";
-            return Err(Error::invalid("osProfile.computerName", format!("`{}`: {rule}", name.escape_debug())));
-        }
-        Ok(Self(name.to_owned()))
+fn read_machine_name(name: &str) -> Result<Arc<str>> {
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let digits = name.bytes().all(|byte| byte.is_ascii_digit());
+    if !(1..=64).contains(&name.len()) || !plain || digits || name.starts_with('-') || name.ends_with('-') {
+        let rule = "a machine's name has 1 to 64 letters, digits and `-`, not only digits, no `-` at either end";
+        return Err(Error::invalid("osProfile.computerName", format!("`{}`: {rule}", name.escape_debug())));
     }
-}
-
-impl fmt::Display for MachineName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+    Ok(name.into())
 }
 
 /// What makes a VM of a generalized image one of its own.

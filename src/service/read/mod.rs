@@ -6,4 +6,4 @@ pub(crate) mod view;
 
 pub use latest::{LatestCandidate, LatestVerdict};
 pub use shared::{PublicGallery, PublicImageId, SharedGallery, SharedImage, SharedImageVersion};
-pub use view::{CatalogView, ListPage, Scope, SoftDeletedVersion, Usage};
+pub use view::{CatalogView, ListPage, ListScope, SoftDeletedVersion, Usage};

@@ -31,7 +31,7 @@ pub struct CatalogView {
 
 /// What a list is of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Scope {
+pub enum ListScope {
     /// Everything that the caller may see, over all subscriptions.
     #[default]
     All,
@@ -41,7 +41,7 @@ pub enum Scope {
     ResourceGroup(SubscriptionId, ResourceGroupName),
 }
 
-impl Scope {
+impl ListScope {
     fn holds(&self, subscription: &SubscriptionId, group: &ResourceGroupName) -> bool {
         match self {
             Self::All => true,
@@ -158,7 +158,12 @@ impl CatalogView {
     }
 
     /// Galleries by id: at most `limit` of them, behind `after`.
-    pub fn galleries(&self, scope: &Scope, after: Option<&GalleryId>, limit: usize) -> ListPage<Gallery, GalleryId> {
+    pub fn galleries(
+        &self,
+        scope: &ListScope,
+        after: Option<&GalleryId>,
+        limit: usize,
+    ) -> ListPage<Gallery, GalleryId> {
         let inside = |gallery: &&Arc<Gallery>| scope.holds(gallery.id().subscription(), gallery.id().resource_group());
         let readable = |gallery: &&Arc<Gallery>| self.may(Action::ReadGallery, gallery.id());
         let galleries = self.state.galleries(after).filter(inside).filter(readable);
@@ -313,7 +318,7 @@ impl CatalogView {
     /// Managed images by id: at most `limit` of them, behind `after`.
     pub fn managed_images(
         &self,
-        scope: &Scope,
+        scope: &ListScope,
         after: Option<&ManagedImageId>,
         limit: usize,
     ) -> ListPage<ManagedImage, ManagedImageId> {
@@ -334,7 +339,12 @@ impl CatalogView {
     }
 
     /// Snapshots by id: at most `limit` of them, behind `after`.
-    pub fn snapshots(&self, scope: &Scope, after: Option<&SnapshotId>, limit: usize) -> ListPage<Snapshot, SnapshotId> {
+    pub fn snapshots(
+        &self,
+        scope: &ListScope,
+        after: Option<&SnapshotId>,
+        limit: usize,
+    ) -> ListPage<Snapshot, SnapshotId> {
         let snapshots = self.state.snapshots(after).map(|record| &record.resource);
         let inside = |one: &&Arc<Snapshot>| scope.holds(one.id().subscription(), one.id().resource_group());
         let readable = |one: &&Arc<Snapshot>| self.may(Action::ReadSnapshot, one.id());

@@ -3,8 +3,7 @@
 use super::refusals::{changed_end_of_life, end_of_life, moved, parent_missing, room_for, taken, unchangeable};
 use crate::catalog::State;
 use crate::error::{ErrorKind, Problem};
-use crate::model::resource::differences;
-use crate::model::{Gallery, HyperVGeneration, ImageDefinition, SharingPermissions};
+use crate::model::{Gallery, HyperVGeneration, ImageDefinition, SharingPermissions, differences};
 use crate::service::session::authority::Rights;
 use crate::service::session::inner::Inner;
 use chrono::{DateTime, Utc};

@@ -5,8 +5,7 @@ use super::refusals::{moved, room_for, taken, unchangeable};
 use super::version::shared_version;
 use crate::catalog::State;
 use crate::error::{ErrorKind, Problem};
-use crate::model::resource::differences;
-use crate::model::{Gallery, SharingPermissions, SharingProfile, out_of_range};
+use crate::model::{Gallery, SharingPermissions, SharingProfile, differences, out_of_range};
 use crate::service::session::authority::Rights;
 use crate::service::session::inner::Inner;
 

@@ -12,10 +12,9 @@ use super::refusals::{
 };
 use crate::catalog::{State, VersionRecord};
 use crate::error::{ErrorKind, Problem};
-use crate::model::resource::differences;
 use crate::model::{
     DiskEncryptionSetId, EncryptionImages, Gallery, ImageVersion, ImageVersionId, PublishingProfile, Region,
-    ReplicationMode, SharingPermissions, StorageProfile, SubscriptionId, out_of_range,
+    ReplicationMode, SharingPermissions, StorageProfile, SubscriptionId, differences, out_of_range,
 };
 use crate::service::session::inner::Inner;
 

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::body::{Fields, FromBody};
 use crate::error::{Error, Problem, Result};
 
-/// Publisher, offer and SKU: together unique within a gallery, compared without case.
+/// Publisher, offer and SKU of an image definition: together unique within a gallery, compared without case.
 ///
-/// Publisher has up to 128, offer and SKU up to 64 letters, digits, `-`, `_` and `.`; none is empty or ends in `.`.
+/// Azure: publisher has up to 128, offer and SKU up to 64 letters, digits, `-`, `_` and `.`; none is empty or ends in `.`.
 ///
 /// ```
 /// use compute_gallery::model::ImageIdentifier;
@@ -34,28 +34,28 @@ struct Parts {
 }
 
 impl ImageIdentifier {
-    /// An identifier of three parts.
+    /// Returns an identifier of three parts.
     ///
     /// # Errors
     ///
-    /// `Invalid`, with everything that is wrong.
+    /// `Invalid`, with a problem for each part that breaks the rule.
     pub fn new(publisher: &str, offer: &str, sku: &str) -> Result<Self> {
         let parts = [("publisher", publisher), ("offer", offer), ("sku", sku)];
         Error::from_problems(parts.into_iter().filter_map(|(part, value)| wrong(part, value)).collect())?;
         Ok(Self { publisher: publisher.into(), offer: offer.into(), sku: sku.into() })
     }
 
-    /// Who publishes it.
+    /// Returns the publisher, such as `Contoso`.
     pub fn publisher(&self) -> &str {
         &self.publisher
     }
 
-    /// What it belongs to.
+    /// Returns the offer: a group of related images, such as `Web`.
     pub fn offer(&self) -> &str {
         &self.offer
     }
 
-    /// Which one it is.
+    /// Returns the SKU: one image of the offer, such as `Frontend`.
     pub fn sku(&self) -> &str {
         &self.sku
     }
@@ -80,7 +80,7 @@ impl FromBody for ImageIdentifier {
     }
 }
 
-/// What is wrong with a part of an identifier.
+/// Returns the problem of a part that breaks the rule.
 fn wrong(part: &str, value: &str) -> Option<Problem> {
     let longest = if part == "publisher" { 128 } else { 64 };
     let inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');

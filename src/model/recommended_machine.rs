@@ -1,11 +1,20 @@
-//! What machine an image is made for.
+//! The machine that an image is made for.
 
 use serde::{Deserialize, Serialize};
 
 use super::body::{FromBody, from_body, located};
 use crate::error::{Error, Problem, Result};
 
-/// How many vCPUs and how much memory an image is made for. A recommendation: nothing is refused for it.
+/// The vCPUs and the memory that an image is made for. Azure: a recommendation, so no VM is refused for it.
+///
+/// ```
+/// use compute_gallery::model::{RecommendedMachine, ResourceRange};
+///
+/// let machine = RecommendedMachine::default().with_v_cpus(ResourceRange::new(Some(2), Some(16))?);
+/// assert_eq!(machine.v_cpus().and_then(|range| range.max()), Some(16));
+/// assert_eq!(machine.memory(), None);
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RecommendedMachine {
@@ -15,7 +24,7 @@ pub struct RecommendedMachine {
     memory: Option<ResourceRange>,
 }
 
-/// A smallest and a largest amount, either of which may be left open. The smallest is not above the largest.
+/// A smallest and a largest amount; either may be left open. The smallest is not above the largest.
 ///
 /// ```
 /// use compute_gallery::model::ResourceRange;
@@ -59,7 +68,7 @@ impl TryFrom<Unchecked> for ResourceRange {
 }
 
 impl ResourceRange {
-    /// A range.
+    /// Returns a range.
     ///
     /// # Errors
     ///
@@ -77,12 +86,12 @@ impl ResourceRange {
         Ok(Self { min, max })
     }
 
-    /// The smallest amount.
+    /// Returns the smallest amount.
     pub fn min(&self) -> Option<u32> {
         self.min
     }
 
-    /// The largest amount.
+    /// Returns the largest amount.
     pub fn max(&self) -> Option<u32> {
         self.max
     }
@@ -103,12 +112,12 @@ impl RecommendedMachine {
         self
     }
 
-    /// The number of vCPUs.
+    /// Returns the number of vCPUs.
     pub fn v_cpus(&self) -> Option<ResourceRange> {
         self.v_cpus
     }
 
-    /// The memory, in GiB.
+    /// Returns the memory, in GiB.
     pub fn memory(&self) -> Option<ResourceRange> {
         self.memory
     }

@@ -1,0 +1,111 @@
+//! Ids of resources that lie right in a resource group: managed images, snapshots, disks, VMs, storage accounts.
+
+use super::name::{ImageName, ResourceGroupName, SubscriptionId};
+
+macro_rules! top_level_id {
+    ($(#[$doc:meta])* $name:ident, $kind:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name {
+            subscription: SubscriptionId,
+            resource_group: ResourceGroupName,
+            name: ImageName,
+        }
+
+        impl $name {
+            /// Returns the id of the resource `name` in a resource group.
+            pub fn new(subscription: SubscriptionId, resource_group: ResourceGroupName, name: ImageName) -> Self {
+                Self { subscription, resource_group, name }
+            }
+
+            /// Returns the subscription that the resource is in.
+            pub fn subscription(&self) -> &SubscriptionId {
+                &self.subscription
+            }
+
+            /// Returns the resource group that the resource is in.
+            pub fn resource_group(&self) -> &ResourceGroupName {
+                &self.resource_group
+            }
+
+            /// Returns the name.
+            pub fn name(&self) -> &ImageName {
+                &self.name
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                let Self { subscription, resource_group, name } = self;
+                write!(f, "/subscriptions/{subscription}/resourceGroups/{resource_group}")?;
+                write!(f, concat!("/providers/", $kind, "/{}"), name)
+            }
+        }
+    };
+}
+
+top_level_id! {
+    /// The id of a managed image: `/subscriptions/…/resourceGroups/…/providers/Microsoft.Compute/images/…`.
+    ///
+    /// ```
+    /// use compute_gallery::model::ManagedImageId;
+    ///
+    /// let id: ManagedImageId =
+    ///     "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/images/golden".parse()?;
+    /// assert_eq!(id, ManagedImageId::new("dev".parse()?, "images".parse()?, "golden".parse()?));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
+    ManagedImageId, "Microsoft.Compute/images"
+}
+
+top_level_id! {
+    /// The id of a snapshot: `/subscriptions/…/resourceGroups/…/providers/Microsoft.Compute/snapshots/…`.
+    ///
+    /// ```
+    /// use compute_gallery::model::SnapshotId;
+    ///
+    /// let id = SnapshotId::new("dev".parse()?, "images".parse()?, "nightly".parse()?);
+    /// assert!(id.to_string().ends_with("/providers/Microsoft.Compute/snapshots/nightly"));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
+    SnapshotId, "Microsoft.Compute/snapshots"
+}
+
+top_level_id! {
+    /// The id of a managed disk: `/subscriptions/…/resourceGroups/…/providers/Microsoft.Compute/disks/…`.
+    ///
+    /// ```
+    /// use compute_gallery::model::DiskId;
+    ///
+    /// let id = DiskId::new("dev".parse()?, "machines".parse()?, "data".parse()?);
+    /// assert!(id.to_string().ends_with("/providers/Microsoft.Compute/disks/data"));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
+    DiskId, "Microsoft.Compute/disks"
+}
+
+top_level_id! {
+    /// The id of a VM: `/subscriptions/…/resourceGroups/…/providers/Microsoft.Compute/virtualMachines/…`.
+    ///
+    /// ```
+    /// use compute_gallery::model::VirtualMachineId;
+    ///
+    /// let id = VirtualMachineId::new("dev".parse()?, "machines".parse()?, "web-01".parse()?);
+    /// assert!(id.to_string().ends_with("/providers/Microsoft.Compute/virtualMachines/web-01"));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
+    VirtualMachineId, "Microsoft.Compute/virtualMachines"
+}
+
+top_level_id! {
+    /// The id of a storage account: `/subscriptions/…/resourceGroups/…/providers/Microsoft.Storage/storageAccounts/…`.
+    ///
+    /// ```
+    /// use compute_gallery::model::StorageAccountId;
+    ///
+    /// let id = StorageAccountId::new("dev".parse()?, "vhds".parse()?, "contosovhds".parse()?);
+    /// assert!(id.to_string().ends_with("/providers/Microsoft.Storage/storageAccounts/contosovhds"));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
+    StorageAccountId, "Microsoft.Storage/storageAccounts"
+}
