@@ -22,7 +22,7 @@ use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::host::Workers;
 use compute_gallery::model::*;
 use compute_gallery::read::ListScope;
-use compute_gallery::read::{LatestVerdict, Scope};
+use compute_gallery::read::{LatestVerdict, ListScope};
 use compute_gallery::store::MemoryStore;
 use compute_gallery::testkit::{ManualClock, SeededEntropy};
 use compute_gallery::*;
