@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::host::Entropy;
 
-/// The same bytes for the same seed and the same order of calls. For tests only: whoever knows the seed knows them.
+/// The same bytes for the same seed and the same order of calls. For tests only: the seed tells them all.
 ///
 /// ```
 /// use compute_gallery::host::Entropy;
@@ -38,6 +38,25 @@ impl SeededEntropy {
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
     }
+}
+
+/// `length` random bytes, which no compression makes smaller: the same for the same seed, and others for another.
+///
+/// ```
+/// use compute_gallery::testkit::noise;
+///
+/// assert_eq!(noise(7, 4096), noise(7, 4096));
+/// assert_ne!(noise(7, 4096), noise(8, 4096));
+/// assert_eq!(noise(7, 4096)[..1000], noise(7, 1000));
+/// ```
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let entropy = SeededEntropy::new(seed);
+    let mut bytes = Vec::with_capacity(length.next_multiple_of(8));
+    while bytes.len() < length {
+        bytes.extend_from_slice(&entropy.next().to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
 }
 
 impl Entropy for SeededEntropy {
