@@ -271,7 +271,13 @@ impl SandboxBuilder {
     /// Gives a region three zones, each with a store in memory.
     #[track_caller]
     pub fn zones(self, region: &str) -> Self {
-        self.with_stores(region, vec![in_memory(), in_memory(), in_memory()])
+        self.zone_stores(region, [(); 3].map(|()| MemoryStore::new()))
+    }
+
+    /// Gives a region three zones, each with a store of the caller's.
+    #[track_caller]
+    pub fn zone_stores<S: BlobStore>(self, region: &str, stores: [S; 3]) -> Self {
+        self.with_stores(region, stores.map(faulty).to_vec())
     }
 
     /// Gives a region a store of the caller's.
