@@ -305,7 +305,7 @@ impl SandboxBuilder {
         self
     }
 
-    /// The seed of the service's randomness. Two catalogs of one seed have the same identity.
+    /// The seed of the service's randomness. Two catalogs, and two programs on one store, need seeds of their own.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
@@ -361,11 +361,11 @@ impl SandboxBuilder {
         self
     }
 
-    /// Creates the catalog, or opens that of a sandbox that is [reopened](Sandbox::reopen).
+    /// Opens the catalog, or creates it unless the sandbox is [reopened](Sandbox::reopen).
     ///
     /// # Errors
     ///
-    /// Those of [`GalleryServiceBuilder::create`] and [`GalleryServiceBuilder::open`].
+    /// Those of [`GalleryServiceBuilder::open_or_create`], or [`GalleryServiceBuilder::open`] of a reopened one.
     pub async fn build(mut self) -> Result<Sandbox> {
         for region in self.regions.iter().filter(|_| self.common.is_none()) {
             self.stores.entry(region.clone()).or_insert_with(|| vec![in_memory()]);
@@ -394,7 +394,8 @@ impl SandboxBuilder {
             None => builder.allow_all(),
         };
         builder = self.service.iter().fold(builder, |builder, setting| setting(builder));
-        let service = if self.start == Start::Reopened { builder.open().await? } else { builder.create().await? };
+        let service =
+            if self.start == Start::Reopened { builder.open().await? } else { builder.open_or_create().await? };
         let group = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute";
         let image = literal::<GalleryId>(&format!("{group}/galleries/g")).image(literal("web"));
         let (session, home) = (service.session(literal("test")), self.home());
