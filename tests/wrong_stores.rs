@@ -88,8 +88,8 @@ fn opening_what_is_not_there_makes_nothing() {
         let error = right.reopen().catalog_store(empty.clone()).build().await;
         refused(error, ErrorKind::NotFound, &["no catalog", "mount", "create"]);
         assert!(empty.list_all(None).await.unwrap().is_empty());
-        let again = settings().catalog_store(right.catalog_store()).build().await;
-        refused(again, ErrorKind::AlreadyExists, &["open it"]);
+        let again = GalleryService::builder().allow_all().catalog_store(right.catalog_store());
+        refused(again.create().await, ErrorKind::AlreadyExists, &["open it"]);
         right.reopen().build().await.unwrap();
 
         let directory = tempfile::tempdir().unwrap();
