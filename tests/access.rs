@@ -558,7 +558,7 @@ fn a_contributor_does_not_decide_for_how_long_deleted_versions_are_kept() {
 fn revocation_is_effective_for_the_next_call_in_another_process_too() {
     block_on(async {
         let world = World::filled(None).await;
-        let other = world.other_service().await.session("ann".parse().unwrap());
+        let other = world.other_service().await.session_of("ann");
         assert!(other.deploy(version_id(), &region()).to_writer(Vec::new()).await.is_err());
         world.assign(assignment("1", "ann", BuiltInRole::Contributor, gallery_id())).await;
         other.deploy(version_id(), &region()).to_writer(Vec::new()).await.unwrap();
@@ -579,7 +579,7 @@ fn roles_survive_a_restart_and_a_checkpoint_and_history_tells_what_allowed_it() 
             let described = definition().with_description(number.to_string());
             ann.update_image_definition(described).await.unwrap();
         }
-        let fresh = world.other_service().await.session("ann".parse().unwrap());
+        let fresh = world.other_service().await.session_of("ann");
         fresh.update_image_definition(definition().with_description("fresh")).await.unwrap();
         let told = |session: Session| async move {
             let history: Vec<Commit> = session.history(0).map(Result::unwrap).collect().await;

@@ -105,7 +105,7 @@ fn an_assignment_at_a_soft_deleted_version_is_not_passed_on_to_the_next_of_its_n
         let world = owned_version().await;
         let root = world.session("root");
         root.delete(version_id()).await.unwrap();
-        world.clock.advance(8 * DAY);
+        world.sandbox.clock().advance(8 * DAY);
         root.publish(version(version_id(), disk())).await.unwrap();
         nothing_of_ann_and_gus_is_left(&world, version_id()).await;
         assert!(!deploys(&world.session("ann"), version_id()).await);
@@ -122,7 +122,7 @@ fn an_assignment_at_a_version_ends_with_the_retention_and_not_only_when_it_is_pu
         root.delete(version_id()).await.unwrap();
         // As long as it can be restored, it is still theirs.
         assert!(deploys(&ann, version_id()).await);
-        world.clock.advance(8 * DAY);
+        world.sandbox.clock().advance(8 * DAY);
         nothing_of_ann_and_gus_is_left(&world, version_id()).await;
         assert_eq!(ann.view().image_versions(&image_id(), None, 9).unwrap_err().kind(), ErrorKind::Forbidden);
         assert!(ann.history(0).collect::<Vec<_>>().await.is_empty());
@@ -142,7 +142,7 @@ fn an_assignment_at_a_gone_version_does_not_outlive_the_gallery_around_it() {
             let world = owned_version().await;
             let root = world.session("root");
             root.delete(version_id()).await.unwrap();
-            world.clock.advance(8 * DAY);
+            world.sandbox.clock().advance(8 * DAY);
             // Gone children do not keep their parents.
             root.delete(image_id()).await.unwrap();
             if whole {
@@ -207,9 +207,9 @@ fn a_restored_version_keeps_its_assignments() {
         let world = owned_version().await;
         let root = world.session("root");
         root.delete(version_id()).await.unwrap();
-        world.clock.advance(2 * DAY);
+        world.sandbox.clock().advance(2 * DAY);
         root.restore(&version_id()).await.unwrap();
-        world.clock.advance(30 * DAY);
+        world.sandbox.clock().advance(30 * DAY);
         assert!(deploys(&world.session("ann"), version_id()).await);
         assert!(!deploys(&world.session("gus"), version_id()).await);
     });
@@ -236,7 +236,7 @@ fn nothing_is_assigned_or_denied_at_what_does_not_exist() {
         world.fill(keeps_deleted()).await;
         root.delete(version_id()).await.unwrap();
         world.assign(assignment("1", "ann", BuiltInRole::Reader, version_id())).await;
-        world.clock.advance(8 * DAY);
+        world.sandbox.clock().advance(8 * DAY);
         let late = root.assign_role(assignment("2", "ann", BuiltInRole::Reader, version_id())).await.unwrap_err();
         assert_eq!(late.code(), "ResourceNotFound", "{late}");
         // What the gallery does not keep is the host's: a resource group, a storage account.
@@ -325,10 +325,10 @@ fn a_role_whose_last_assignment_ended_with_a_version_can_be_deleted() {
         root.assign_role(of("r1", "ann", "r", version_id())).await.unwrap();
         root.delete(version_id()).await.unwrap();
         assert_eq!(root.delete_role(&"r".parse().unwrap()).await.unwrap_err().code(), "RoleDefinitionHasAssignments");
-        world.clock.advance(8 * DAY);
+        world.sandbox.clock().advance(8 * DAY);
         root.delete_role(&"r".parse().unwrap()).await.unwrap();
         // The log still reads, from its beginning.
-        let view = world.other_service().await.session("root".parse().unwrap()).refresh().await.unwrap();
+        let view = world.other_service().await.session_of("root").refresh().await.unwrap();
         assert_eq!(view.number(), root.view().number());
     });
 }
@@ -616,7 +616,7 @@ fn an_assignments_id_tells_nothing_of_a_scope_that_may_not_be_seen() {
         };
         assert_eq!(left(root.view()), (1, 1));
         // As a checkpoint and the log tell it, too.
-        assert_eq!(left(world.other_service().await.session("root".parse().unwrap()).refresh().await.unwrap()), (1, 1));
+        assert_eq!(left(world.other_service().await.session_of("root").refresh().await.unwrap()), (1, 1));
     });
 }
 
