@@ -990,7 +990,7 @@ fn a_scale_set_has_at_least_one_instance_and_is_not_told_to_use_what_it_uses() {
 // Zones.
 
 #[test]
-fn zone_redundant_storage_is_never_kept_once_in_silence() {
+fn zone_redundant_storage_is_never_silently_kept_once() {
     block_on(async {
         let zrs =
             || with_profile(json!({"targetRegions": [{"name": "westeurope"}], "storageAccountType": "Standard_ZRS"}));
