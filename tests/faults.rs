@@ -7,7 +7,6 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use compute_gallery::access::SharingUpdate;
-use compute_gallery::host::Entropy;
 use compute_gallery::image::DiskSource;
 use compute_gallery::model::*;
 use compute_gallery::store::{BlobStore, BlobStoreExt, MemoryStore, RetryPolicy, StoreErrorKind};
@@ -374,9 +373,7 @@ fn strikes_at_random_moments(name: &str, kind: ErrorKind, strike: fn(&World, u64
     });
     let (entropy, mut failed, mut looked) = (SeededEntropy::new(SEED), 0, 0);
     for _ in 0..50 {
-        let mut moment = [0; 8];
-        entropy.fill(&mut moment).unwrap();
-        let moment = u64::from_le_bytes(moment) % calls;
+        let moment = entropy.below(calls as usize) as u64;
         block_on(async {
             let world = World::new().await;
             strike(&world, moment);

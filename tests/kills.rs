@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::TimeDelta;
-use compute_gallery::host::{Clock, Entropy, SystemClock, SystemEntropy, Workers};
+use compute_gallery::host::{Clock, SystemClock, SystemEntropy, Workers};
 use compute_gallery::store::*;
 use compute_gallery::testkit::{HookedStore, ManualClock, Reaction, Sandbox, SandboxBuilder, SeededEntropy, raw};
 use futures::executor::block_on;
@@ -25,26 +25,12 @@ const SEED: &str = "COMPUTE_GALLERY_TEST_SEED";
 const TEST: &str = "what_was_acknowledged_survives_a_hundred_kills";
 
 /// Versions 1.0.0, 1.0.1, … that are made and deleted over and over.
-const VERSIONS: u32 = 4;
+const VERSIONS: usize = 4;
 
 /// The store calls within which a process is killed.
-const CALLS: u64 = 200;
+const CALLS: usize = 200;
 
-struct Chance(SeededEntropy);
-
-impl Chance {
-    fn of(seed: u64) -> Self {
-        Self(SeededEntropy::new(seed))
-    }
-
-    fn below(&self, end: u64) -> u64 {
-        let mut bytes = [0; 8];
-        self.0.fill(&mut bytes).unwrap();
-        u64::from_le_bytes(bytes) % end
-    }
-}
-
-fn version(number: u32) -> String {
+fn version(number: usize) -> String {
     format!("1.0.{number}")
 }
 
@@ -87,12 +73,12 @@ fn doomed(store: FsStore, last: u64, stands_still: bool) -> HookedStore {
 
 /// In the process that is killed: publishes, replicates, deletes and collects until then.
 async fn work(directory: &Path, seed: u64) {
-    let chance = Chance::of(seed);
-    let (last, stands_still) = (chance.below(CALLS), chance.below(2) == 0);
+    let chance = SeededEntropy::new(seed);
+    let (last, stands_still) = (chance.below(CALLS) as u64, chance.below(2) == 0);
     let sandbox = settings(doomed(files(directory), last, stands_still)).empty().build().await.unwrap();
     let session = sandbox.session();
     loop {
-        let number = chance.below(u64::from(VERSIONS)) as u32;
+        let number = chance.below(VERSIONS);
         let there = session.refresh().await.unwrap().image_version(&sandbox.version(&version(number))).is_ok();
         match chance.below(4) {
             0 if there => {
@@ -108,7 +94,7 @@ async fn work(directory: &Path, seed: u64) {
                 session.collect().await.unwrap();
             }
             _ => {
-                let content = chance.below(1 << 32);
+                let content = chance.below(1 << 32) as u64;
                 println!("\nbegins publish {number} {content}");
                 let new = sandbox.new_version(&version(number), "westeurope=2,eastus=1", raw(disk(content)));
                 session.publish(new).await.unwrap();
@@ -130,7 +116,7 @@ struct Said {
 }
 
 /// Runs one process and kills it; the number of changes that it acknowledged.
-fn kill_one(directory: &Path, seed: u64, said: &mut BTreeMap<u32, Said>) -> u64 {
+fn kill_one(directory: &Path, seed: u64, said: &mut BTreeMap<usize, Said>) -> u64 {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", TEST, "--nocapture"]).env(STORE, directory).env(SEED, seed.to_string());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -159,7 +145,7 @@ fn kill_one(directory: &Path, seed: u64, said: &mut BTreeMap<u32, Said>) -> u64 
 }
 
 /// A process that begins now finds what was said.
-async fn check(sandbox: &Sandbox, seed: u64, said: &mut BTreeMap<u32, Said>) {
+async fn check(sandbox: &Sandbox, seed: u64, said: &mut BTreeMap<usize, Said>) {
     let view = sandbox.session().refresh().await.unwrap();
     for (number, said) in said {
         let id = sandbox.version(&version(*number));
@@ -176,7 +162,7 @@ async fn check(sandbox: &Sandbox, seed: u64, said: &mut BTreeMap<u32, Said>) {
     }
 }
 
-async fn deploys(sandbox: &Sandbox, number: u32, region: &str, content: u64) {
+async fn deploys(sandbox: &Sandbox, number: usize, region: &str, content: u64) {
     assert!(sandbox.deployed(&version(number), region).await.unwrap() == disk(content), "1.0.{number} in {region}");
 }
 

@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 
 use bytes::Bytes;
-use compute_gallery::host::Entropy;
 use compute_gallery::store::{BlobKey, BlobStore, BlobStoreExt, MemoryStore, PutMode};
 use compute_gallery::testkit::{Sandbox, SeededEntropy, noise, region};
 use compute_gallery::*;
@@ -226,11 +225,7 @@ fn a_thousand_flips_and_every_truncation_are_found_and_mended() {
     const SEED: u64 = 17;
     println!("seed {SEED}");
     let entropy = SeededEntropy::new(SEED);
-    let below = |end: usize| {
-        let mut bytes = [0; 8];
-        entropy.fill(&mut bytes).unwrap();
-        (u64::from_le_bytes(bytes) % end as u64) as usize
-    };
+    let below = |end| entropy.below(end);
     // One or two of the three, beginning anywhere.
     let some = || -> Vec<&str> {
         let (first, count) = (below(3), 1 + below(2));
