@@ -456,7 +456,7 @@ fn a_definition_that_is_denied_is_not_deployed_by_its_public_name() {
 }
 
 #[test]
-fn everybody_who_is_denied_are_consumers_of_a_community_gallery_too() {
+fn a_denial_to_all_includes_consumers_of_a_community_gallery() {
     block_on(async {
         let info = CommunityGalleryInfo {
             publisher_uri: "https://contoso.example".into(),
@@ -505,7 +505,7 @@ fn a_snapshot_that_may_not_be_read_is_no_source() {
 // Soft delete (2.5).
 
 #[test]
-fn what_soft_delete_keeps_is_not_deleted_for_good_without_the_right_to_switch_it() {
+fn a_soft_deleted_version_is_purged_only_with_the_right_to_switch_soft_delete() {
     block_on(async {
         let world = World::new().await;
         world.fill(keeps_deleted()).await;
@@ -546,7 +546,7 @@ fn a_gallery_is_not_created_with_soft_delete_on_without_the_right_to_switch_it()
 // What leaks (2.6).
 
 #[test]
-fn a_denial_tells_its_victim_no_names() {
+fn a_denial_shows_its_victim_no_names() {
     block_on(async {
         let world = World::filled(None).await;
         let root = world.session("root");
@@ -568,7 +568,7 @@ fn a_denial_tells_its_victim_no_names() {
 }
 
 #[test]
-fn history_tells_what_allowed_it_only_to_readers_of_assignments() {
+fn history_shows_the_allowing_assignment_only_to_readers_of_assignments() {
     block_on(async {
         let world = World::filled(None).await;
         world.assign(assignment("secret", "web", BuiltInRole::Contributor, subscription("dev"))).await;
@@ -590,7 +590,7 @@ fn history_tells_what_allowed_it_only_to_readers_of_assignments() {
 }
 
 #[test]
-fn an_assignments_id_tells_nothing_of_a_scope_that_may_not_be_seen() {
+fn an_assignments_id_reveals_nothing_of_a_hidden_scope() {
     block_on(async {
         let world = World::filled(None).await;
         let root = world.session("root");
@@ -621,7 +621,7 @@ fn an_assignments_id_tells_nothing_of_a_scope_that_may_not_be_seen() {
 }
 
 #[test]
-fn nobody_denies_everybody_by_an_empty_list() {
+fn an_empty_list_of_exceptions_denies_nothing_to_all() {
     let at = || subscription("dev");
     for refused in [DenyAssignment::to("no", [], ["*"], at()), DenyAssignment::to_everybody_but("no", [], ["*"], at())]
     {
@@ -636,7 +636,7 @@ fn nobody_denies_everybody_by_an_empty_list() {
 }
 
 #[test]
-fn an_administrator_undoes_what_is_denied_to_everybody() {
+fn an_administrator_removes_a_denial_to_all() {
     block_on(async {
         let world = World::filled(None).await;
         world.assign(assignment("1", "ann", BuiltInRole::Owner, subscription("dev"))).await;

@@ -125,7 +125,7 @@ fn each_region_that_fails_has_its_own_cause() {
 }
 
 #[test]
-fn an_error_is_told_once() {
+fn an_error_repeats_no_words_of_its_cause() {
     let scratch = tempfile::tempdir().unwrap();
     block_on(async {
         let mut failures: Vec<(&str, Error)> = Vec::new();
@@ -163,7 +163,7 @@ fn an_error_is_told_once() {
 }
 
 #[test]
-fn a_cause_that_tells_its_own_cause_is_not_told_twice() {
+fn a_cause_that_includes_its_own_cause_is_not_repeated() {
     #[derive(Debug)]
     struct Chatty(Arc<io::Error>);
     impl std::fmt::Display for Chatty {

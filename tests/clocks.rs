@@ -256,7 +256,7 @@ fn an_entry_from_the_future_is_not_written() {
 }
 
 #[test]
-fn a_store_that_tells_no_time_is_replaced_by_the_newest_commit_of_another() {
+fn the_newest_commit_of_another_process_stands_in_for_a_store_without_a_clock() {
     block_on(async {
         let store = MemoryStore::new();
         let clock = ManualClock::auto_advancing(start()).compared_with_stores();

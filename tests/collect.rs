@@ -348,7 +348,7 @@ fn of_two_forms_of_a_pack_the_good_one_is_kept() {
 }
 
 #[test]
-fn a_manifest_that_nobody_has_whole_is_named_and_stops_nothing_else() {
+fn a_manifest_without_a_whole_copy_is_named_and_stops_nothing_else() {
     block_on(async {
         let world = World::new().await;
         for number in 0..3 {

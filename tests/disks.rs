@@ -148,7 +148,7 @@ fn a_dynamic_vhd_whose_two_footers_disagree_is_refused_with_both_values() {
 }
 
 #[test]
-fn a_dynamic_vhd_with_one_whole_footer_is_refused_and_the_way_on_is_told() {
+fn a_dynamic_vhd_with_one_whole_footer_is_refused_with_the_fix() {
     let files = Files::with_raw(8);
     let path = files.converted("disk.vhd", "vpc", DYNAMIC);
     let good = fs::read(&path).unwrap();
@@ -196,7 +196,7 @@ fn a_guest_that_writes_another_formats_header_into_its_disk_gets_its_disk_back()
 
 /// Azure refuses a VHD whose size is not whole MiB: the later one, too.
 #[test]
-fn a_disk_of_no_whole_mebibytes_is_noted_and_so_is_the_vhd_that_is_written() {
+fn a_disk_of_a_fraction_of_a_mebibyte_is_noted_and_so_is_the_vhd_written_from_it() {
     let files = Files::with_raw(100);
     let path = files.converted("disk.vhd", "vpc", &["-o", "subformat=fixed"]);
     let size = fs::metadata(&path).unwrap().len() - 512;
@@ -299,7 +299,7 @@ fn a_disk_in_another_format_or_compressed_given_as_raw_is_refused_by_name() {
 }
 
 #[test]
-fn what_is_no_vhd_and_given_as_one_is_refused_by_what_it_looks_like() {
+fn a_disk_wrongly_given_as_a_vhd_is_refused_by_the_format_that_it_resembles() {
     let files = Files::with_raw(2);
     refused(vhd(files.at("disk.raw")), ErrorKind::Corrupt, &["DiskFormat::Raw"]);
     for format in ["qcow2", "vhdx", "vmdk"] {

@@ -125,7 +125,7 @@ fn targets(error: &Error) -> Vec<&str> {
 // Bodies.
 
 #[test]
-fn every_problem_of_a_body_is_told_at_its_own_path() {
+fn every_problem_of_a_body_is_reported_at_its_own_path() {
     let body = json!({"tags": {"a<b": "1"}, "properties": {
         "osType": "BeOS", "osState": 7, "hyperVGeneration": "V3", "endOfLifeDate": "2026-12-26",
         "identifier": {"publisher": "", "sku": "x."},
@@ -433,7 +433,7 @@ fn a_policy_that_is_off_is_as_none() {
 }
 
 #[test]
-fn an_empty_list_of_regions_keeps_them_and_restore_is_not_lost_in_silence() {
+fn an_empty_list_of_regions_keeps_them_and_restore_is_not_silently_lost() {
     block_on(async {
         let session = filled(gallery(), definition()).await;
         let published = session.publish(new("1.0.0", "westeurope,eastus", disk())).await.unwrap().resource;
@@ -834,7 +834,7 @@ fn a_public_name_is_one_that_a_path_can_hold() {
 }
 
 #[test]
-fn what_cannot_be_shared_beyond_roles_is_refused() {
+fn a_gallery_that_cannot_be_shared_beyond_roles_is_refused() {
     block_on(async {
         for profile in [SharingProfile::new(SharingPermissions::Groups), community()] {
             let session = filled(gallery().with_sharing_profile(profile), definition()).await;
@@ -955,7 +955,7 @@ fn errors_have_azures_code_kind_and_sentence() {
 }
 
 #[test]
-fn a_disks_size_is_told_in_gigabytes() {
+fn a_disks_size_is_reported_in_gigabytes() {
     block_on(async {
         let (session, _) = session(
             Sandbox::builder().service(|builder| builder.limits(Limits::default().with_max_disk_bytes(1 << 30))),
@@ -974,7 +974,7 @@ fn a_disks_size_is_told_in_gigabytes() {
 }
 
 #[test]
-fn a_scale_set_has_at_least_one_instance_and_is_not_told_to_use_what_it_uses() {
+fn a_scale_set_has_at_least_one_instance_and_gets_no_advice_that_it_follows_already() {
     block_on(async {
         let session = filled(gallery(), definition()).await;
         session.publish(new("1.0.0", "westeurope", disk())).await.unwrap();

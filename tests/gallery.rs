@@ -30,7 +30,7 @@ fn disk(mib: usize, seed: u64) -> Vec<u8> {
             _ if number % 5 == 0 => 4800,
             _ => block.len(),
         };
-        block[used..].fill(0);
+        block.iter_mut().skip(used).for_each(|byte| *byte = 0);
     }
     bytes
 }
@@ -252,7 +252,7 @@ fn a_replication_does_not_complete_another_version_of_the_same_number() {
 }
 
 #[test]
-fn what_arrived_whole_is_not_sent_again() {
+fn a_pack_that_arrived_whole_is_not_sent_again() {
     block_on(async {
         let sandbox = sandbox().await;
         let (session, faults) = (sandbox.session(), sandbox.catalog_faults());

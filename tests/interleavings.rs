@@ -189,7 +189,7 @@ fn goes_to_its_end<F: Future + Unpin>(mut work: F) -> Option<F::Output> {
 /// A caller that was alive and not polled (in a `select!` on a reference, in a stream of futures) held the right to commit, so
 /// no other caller of its process ever came to its end.
 #[test]
-fn a_parked_caller_stops_nobody() {
+fn a_parked_caller_stops_no_other_caller() {
     let firsts: [fn(&Sandbox) -> BoxFuture<'static, ()>; 4] = [
         |sandbox| sandbox.session().create_gallery(gallery(sandbox, "first")).into_future().map(drop).boxed(),
         |sandbox| publish(sandbox, "1.0.1", "westeurope", &[1; 10_240]).into_future().map(drop).boxed(),

@@ -22,7 +22,7 @@ use futures::executor::block_on;
 
 const STORE: &str = "COMPUTE_GALLERY_TEST_STORE";
 const SEED: &str = "COMPUTE_GALLERY_TEST_SEED";
-const TEST: &str = "what_was_acknowledged_survives_a_hundred_kills";
+const TEST: &str = "acknowledged_changes_survive_a_hundred_kills";
 
 /// Versions 1.0.0, 1.0.1, … that are made and deleted over and over.
 const VERSIONS: usize = 4;
@@ -167,7 +167,7 @@ async fn deploys(sandbox: &Sandbox, number: usize, region: &str, content: u64) {
 }
 
 #[test]
-fn what_was_acknowledged_survives_a_hundred_kills() {
+fn acknowledged_changes_survive_a_hundred_kills() {
     if let Some(directory) = std::env::var_os(STORE) {
         let seed = std::env::var(SEED).unwrap().parse().unwrap();
         return block_on(work(directory.as_ref(), seed));

@@ -99,7 +99,7 @@ fn nothing_is_condemned_by_a_process_that_takes_a_hole_for_the_end() {
 }
 
 #[test]
-fn what_no_gallery_has_put_into_the_log_is_named_with_a_way_on() {
+fn a_foreign_file_in_the_log_is_named_with_a_fix() {
     block_on(async {
         for (key, bytes) in [("catalog/log/note", "x"), ("catalog/log/00000000000000000099", "")] {
             let (sandbox, catalog, _) = sandbox().await;
@@ -151,7 +151,7 @@ fn a_log_of_another_catalog_is_not_read() {
 }
 
 #[test]
-fn a_hole_below_a_checkpoint_ends_no_history_in_silence_and_a_checkpoint_ahead_of_its_log_is_refused() {
+fn a_hole_below_a_checkpoint_ends_no_history_silently_and_a_checkpoint_ahead_of_its_log_is_refused() {
     block_on(async {
         let (sandbox, catalog, _) = sandbox().await;
         for number in 0..70 {

@@ -257,7 +257,7 @@ const MISTAKES: &[Mistake] = &[
 ];
 
 #[test]
-fn each_mistake_is_told_by_field_value_rule_and_fix_and_leaves_nothing() {
+fn each_mistake_is_reported_by_field_value_rule_and_fix_and_leaves_nothing() {
     block_on(async {
         let world = World::new().await;
         std::fs::create_dir(world.at("directory")).unwrap();
@@ -277,7 +277,7 @@ fn each_mistake_is_told_by_field_value_rule_and_fix_and_leaves_nothing() {
 }
 
 #[test]
-fn a_store_that_cannot_hold_a_catalog_is_told_with_its_fix() {
+fn a_store_that_cannot_hold_a_catalog_is_reported_with_its_fix() {
     block_on(async {
         fn gallery() -> Gallery {
             let id = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/Contoso";
@@ -319,7 +319,7 @@ fn a_store_that_cannot_hold_a_catalog_is_told_with_its_fix() {
 }
 
 #[test]
-fn a_region_that_is_full_is_told_with_its_fix() {
+fn a_full_region_is_reported_with_its_fix() {
     block_on(async {
         let sandbox = Sandbox::new().await.unwrap();
         let (session, version) = (sandbox.session(), sandbox.version("1.0.0"));

@@ -266,7 +266,7 @@ fn mending_for_one_version_keeps_what_another_needs() {
 }
 
 #[test]
-fn what_each_replica_has_damaged_elsewhere_is_read_and_mended_from_the_other() {
+fn two_replicas_damaged_in_different_places_serve_and_mend_each_other() {
     block_on(async {
         let world = World::new().await;
         world.publish(1, "westeurope=2", &chunks_of(1)).await;

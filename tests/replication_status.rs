@@ -114,7 +114,7 @@ fn a_failure_outlives_a_checkpoint_and_stands_in_the_history() {
 }
 
 #[test]
-fn work_that_nobody_does_is_not_replicating() {
+fn a_region_without_work_under_way_is_not_replicating() {
     block_on(async {
         let sandbox = published("westeurope=2,eastus=1", noon()).await;
         for name in ["westeurope", "eastus"] {
@@ -148,7 +148,7 @@ fn a_region_that_was_taken_away_has_not_failed_when_it_is_back() {
 }
 
 #[test]
-fn what_was_cancelled_or_ran_out_of_time_has_not_failed() {
+fn a_cancelled_or_late_replication_has_not_failed() {
     block_on(async {
         let sandbox = published("westeurope=1,eastus=1", noon()).await;
         let replication = sandbox.session().replicate(&sandbox.version("1.0.0"));
@@ -168,7 +168,7 @@ fn what_was_cancelled_or_ran_out_of_time_has_not_failed() {
 }
 
 #[test]
-fn a_failure_that_cannot_be_written_down_is_told_beside_the_error() {
+fn a_failure_that_cannot_be_recorded_is_reported_beside_the_error() {
     block_on(async {
         let sandbox = published("westeurope=1,eastus=1", noon()).await;
         let (east, catalog) = (sandbox.faults("eastus"), sandbox.catalog_faults());
@@ -211,7 +211,7 @@ fn a_catalog_that_hangs_does_not_hold_back_the_report_of_a_failure() {
 }
 
 #[test]
-fn a_watcher_is_told_of_a_failure_and_does_not_wait_for_ever() {
+fn a_watcher_sees_a_failure_and_does_not_wait_forever() {
     block_on(async {
         let sandbox = published("westeurope=1,eastus=1", noon()).await;
         sandbox.faults("eastus").fail_from(0, down());

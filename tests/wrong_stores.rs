@@ -81,7 +81,7 @@ fn files(directory: &Path) -> usize {
 }
 
 #[test]
-fn opening_what_is_not_there_makes_nothing() {
+fn opening_an_absent_catalog_creates_nothing() {
     block_on(async {
         let right = new(1).await;
         let empty = MemoryStore::new();
@@ -381,7 +381,7 @@ fn an_adoption_that_is_left_in_the_configuration_forgets_no_witness() {
 }
 
 #[test]
-fn what_was_sent_to_a_store_before_another_took_its_place_is_not_acknowledged() {
+fn content_sent_to_a_store_before_another_was_adopted_is_not_acknowledged() {
     block_on(async {
         let sandbox = new(1).await;
         let session = sandbox.session();

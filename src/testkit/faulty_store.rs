@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_before_has_not_happened() {
+    fn a_call_that_fails_before_has_not_happened() {
         let store = FaultyStore::new(MemoryStore::new());
         store.faults().fail_call(0, Fault::Before(StoreErrorKind::Unknown));
         let key = "a".parse().unwrap();

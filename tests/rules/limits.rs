@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn limits_count_per_subscription_and_region_and_usage_tells() {
+fn limits_count_per_subscription_and_region_and_usage_reports_them() {
     block_on(async {
         let limits = Limits::default().with_galleries(2).with_image_definitions(1).with_image_versions(1);
         let sandbox = built(settings().empty().service(move |builder| builder.limits(limits.clone()))).await;
