@@ -351,7 +351,7 @@ fn a_source_takes_rights_on_the_source() {
 }
 
 #[test]
-fn direct_sharing_reaches_tenants_and_subscriptions_and_tells_no_more_than_it_must() {
+fn direct_sharing_reaches_tenants_and_subscriptions_and_reveals_no_more_than_it_must() {
     block_on(async {
         let world = World::filled(Some(SharingProfile::new(SharingPermissions::Groups))).await;
         let (root, bob) = (world.session("root"), world.session("bob"));
@@ -395,7 +395,7 @@ fn direct_sharing_reaches_tenants_and_subscriptions_and_tells_no_more_than_it_mu
 }
 
 #[test]
-fn a_community_gallery_is_for_everybody_under_its_public_name() {
+fn a_community_gallery_is_open_to_all_under_its_public_name() {
     block_on(async {
         let info = CommunityGalleryInfo {
             publisher_uri: "https://contoso.example".into(),
@@ -425,7 +425,7 @@ fn a_community_gallery_is_for_everybody_under_its_public_name() {
 }
 
 #[test]
-fn a_role_is_given_to_somebody_who_exists_in_the_tenant() {
+fn a_role_is_given_to_a_principal_that_exists_in_the_tenant() {
     block_on(async {
         let world = World::filled(None).await;
         let root = world.session("root");
@@ -444,7 +444,7 @@ fn a_role_is_given_to_somebody_who_exists_in_the_tenant() {
 // What somebody must not get by a detour.
 
 #[test]
-fn nobody_widens_a_role_that_is_not_theirs_or_is_told_of_it() {
+fn a_foreign_role_is_neither_widened_nor_revealed() {
     block_on(async {
         let world = World::filled(None).await;
         let root = world.session("root");
@@ -501,7 +501,7 @@ fn a_denial_at_a_version_holds_through_its_definition_sharing_and_a_lifecycle() 
 }
 
 #[test]
-fn a_consumer_is_told_nothing_of_the_owners_ids() {
+fn a_consumer_never_sees_the_owners_ids() {
     block_on(async {
         let world = World::filled(Some(SharingProfile::new(SharingPermissions::Groups))).await;
         let tenants = vec![tenant("fabrikam")];
@@ -521,7 +521,7 @@ fn a_consumer_is_told_nothing_of_the_owners_ids() {
 }
 
 #[test]
-fn a_resource_of_the_same_name_is_not_theirs_who_had_the_old_one() {
+fn a_new_resource_of_an_old_name_inherits_no_assignment() {
     block_on(async {
         let world = World::filled(None).await;
         world.assign(assignment("1", "ann", BuiltInRole::Owner, gallery_id())).await;
@@ -564,7 +564,7 @@ fn a_contributor_does_not_decide_for_how_long_deleted_versions_are_kept() {
 fn revocation_is_effective_for_the_next_call_in_another_process_too() {
     block_on(async {
         let world = World::filled(None).await;
-        let other = world.other_service().await.session("ann".parse().unwrap());
+        let other = world.other_service().await.session_of("ann");
         assert!(other.deploy(version_id(), &region()).to_writer(Vec::new()).await.is_err());
         world.assign(assignment("1", "ann", BuiltInRole::Contributor, gallery_id())).await;
         other.deploy(version_id(), &region()).to_writer(Vec::new()).await.unwrap();
@@ -576,7 +576,7 @@ fn revocation_is_effective_for_the_next_call_in_another_process_too() {
 }
 
 #[test]
-fn roles_survive_a_restart_and_a_checkpoint_and_history_tells_what_allowed_it() {
+fn roles_survive_a_restart_and_a_checkpoint_and_history_shows_the_allowing_assignment() {
     block_on(async {
         let world = World::filled(None).await;
         world.assign(assignment("1", "web", BuiltInRole::Contributor, gallery_id())).await;
@@ -585,7 +585,7 @@ fn roles_survive_a_restart_and_a_checkpoint_and_history_tells_what_allowed_it() 
             let described = definition().with_description(number.to_string());
             ann.update_image_definition(described).await.unwrap();
         }
-        let fresh = world.other_service().await.session("ann".parse().unwrap());
+        let fresh = world.other_service().await.session_of("ann");
         fresh.update_image_definition(definition().with_description("fresh")).await.unwrap();
         let told = |session: Session| async move {
             let history: Vec<Commit> = session.history(0).map(Result::unwrap).collect().await;
@@ -714,7 +714,7 @@ fn operations() -> BTreeSet<String> {
 }
 
 #[test]
-fn every_operation_is_refused_to_somebody_without_rights_and_changes_nothing() {
+fn every_operation_is_refused_to_a_caller_without_rights_and_changes_nothing() {
     block_on(async {
         let world = World::filled(Some(SharingProfile::new(SharingPermissions::Groups))).await;
         world.assign(assignment("1", "ann", BuiltInRole::Owner, gallery_id())).await;

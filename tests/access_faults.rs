@@ -107,7 +107,7 @@ fn an_assignment_at_a_soft_deleted_version_is_not_passed_on_to_the_next_of_its_n
         let world = owned_version().await;
         let root = world.session("root");
         root.delete(version_id()).await.unwrap();
-        world.clock.advance(8 * DAY);
+        world.sandbox.clock().advance(8 * DAY);
         root.publish(version(version_id(), disk())).await.unwrap();
         nothing_of_ann_and_gus_is_left(&world, version_id()).await;
         assert!(!deploys(&world.session("ann"), version_id()).await);
@@ -124,7 +124,7 @@ fn an_assignment_at_a_version_ends_with_the_retention_and_not_only_when_it_is_pu
         root.delete(version_id()).await.unwrap();
         // As long as it can be restored, it is still theirs.
         assert!(deploys(&ann, version_id()).await);
-        world.clock.advance(8 * DAY);
+        world.sandbox.clock().advance(8 * DAY);
         nothing_of_ann_and_gus_is_left(&world, version_id()).await;
         assert_eq!(ann.view().image_versions(&image_id(), None, 9).unwrap_err().kind(), ErrorKind::Forbidden);
         assert!(ann.history(0).collect::<Vec<_>>().await.is_empty());
@@ -144,7 +144,7 @@ fn an_assignment_at_a_gone_version_does_not_outlive_the_gallery_around_it() {
             let world = owned_version().await;
             let root = world.session("root");
             root.delete(version_id()).await.unwrap();
-            world.clock.advance(8 * DAY);
+            world.sandbox.clock().advance(8 * DAY);
             // Gone children do not keep their parents.
             root.delete(image_id()).await.unwrap();
             if whole {
@@ -209,9 +209,9 @@ fn a_restored_version_keeps_its_assignments() {
         let world = owned_version().await;
         let root = world.session("root");
         root.delete(version_id()).await.unwrap();
-        world.clock.advance(2 * DAY);
+        world.sandbox.clock().advance(2 * DAY);
         root.restore(&version_id()).await.unwrap();
-        world.clock.advance(30 * DAY);
+        world.sandbox.clock().advance(30 * DAY);
         assert!(deploys(&world.session("ann"), version_id()).await);
         assert!(!deploys(&world.session("gus"), version_id()).await);
     });
@@ -238,7 +238,7 @@ fn nothing_is_assigned_or_denied_at_what_does_not_exist() {
         world.fill(keeps_deleted()).await;
         root.delete(version_id()).await.unwrap();
         world.assign(assignment("1", "ann", BuiltInRole::Reader, version_id())).await;
-        world.clock.advance(8 * DAY);
+        world.sandbox.clock().advance(8 * DAY);
         let late = root.assign_role(assignment("2", "ann", BuiltInRole::Reader, version_id())).await.unwrap_err();
         assert_eq!(late.code(), "ResourceNotFound", "{late}");
         // What the gallery does not keep is the host's: a resource group, a storage account.
@@ -327,10 +327,10 @@ fn a_role_whose_last_assignment_ended_with_a_version_can_be_deleted() {
         root.assign_role(of("r1", "ann", "r", version_id())).await.unwrap();
         root.delete(version_id()).await.unwrap();
         assert_eq!(root.delete_role(&"r".parse().unwrap()).await.unwrap_err().code(), "RoleDefinitionHasAssignments");
-        world.clock.advance(8 * DAY);
+        world.sandbox.clock().advance(8 * DAY);
         root.delete_role(&"r".parse().unwrap()).await.unwrap();
         // The log still reads, from its beginning.
-        let view = world.other_service().await.session("root".parse().unwrap()).refresh().await.unwrap();
+        let view = world.other_service().await.session_of("root").refresh().await.unwrap();
         assert_eq!(view.number(), root.view().number());
     });
 }
@@ -458,7 +458,7 @@ fn a_definition_that_is_denied_is_not_deployed_by_its_public_name() {
 }
 
 #[test]
-fn everybody_who_is_denied_are_consumers_of_a_community_gallery_too() {
+fn a_denial_to_all_includes_consumers_of_a_community_gallery() {
     block_on(async {
         let info = CommunityGalleryInfo {
             publisher_uri: "https://contoso.example".into(),
@@ -507,7 +507,7 @@ fn a_snapshot_that_may_not_be_read_is_no_source() {
 // Soft delete (2.5).
 
 #[test]
-fn what_soft_delete_keeps_is_not_deleted_for_good_without_the_right_to_switch_it() {
+fn a_soft_deleted_version_is_purged_only_with_the_right_to_switch_soft_delete() {
     block_on(async {
         let world = World::new().await;
         world.fill(keeps_deleted()).await;
@@ -548,7 +548,7 @@ fn a_gallery_is_not_created_with_soft_delete_on_without_the_right_to_switch_it()
 // What leaks (2.6).
 
 #[test]
-fn a_denial_tells_its_victim_no_names() {
+fn a_denial_shows_its_victim_no_names() {
     block_on(async {
         let world = World::filled(None).await;
         let root = world.session("root");
@@ -571,7 +571,7 @@ fn a_denial_tells_its_victim_no_names() {
 }
 
 #[test]
-fn history_tells_what_allowed_it_only_to_readers_of_assignments() {
+fn history_shows_the_allowing_assignment_only_to_readers_of_assignments() {
     block_on(async {
         let world = World::filled(None).await;
         world.assign(assignment("secret", "web", BuiltInRole::Contributor, subscription("dev"))).await;
@@ -593,7 +593,7 @@ fn history_tells_what_allowed_it_only_to_readers_of_assignments() {
 }
 
 #[test]
-fn an_assignments_id_tells_nothing_of_a_scope_that_may_not_be_seen() {
+fn an_assignments_id_reveals_nothing_of_a_hidden_scope() {
     block_on(async {
         let world = World::filled(None).await;
         let root = world.session("root");
@@ -619,12 +619,12 @@ fn an_assignments_id_tells_nothing_of_a_scope_that_may_not_be_seen() {
         };
         assert_eq!(left(root.view()), (1, 1));
         // As a checkpoint and the log tell it, too.
-        assert_eq!(left(world.other_service().await.session("root".parse().unwrap()).refresh().await.unwrap()), (1, 1));
+        assert_eq!(left(world.other_service().await.session_of("root").refresh().await.unwrap()), (1, 1));
     });
 }
 
 #[test]
-fn nobody_denies_everybody_by_an_empty_list() {
+fn an_empty_list_of_exceptions_denies_nothing_to_all() {
     let at = || subscription("dev");
     for refused in [DenyAssignment::to("no", [], ["*"], at()), DenyAssignment::to_everybody_but("no", [], ["*"], at())]
     {
@@ -639,7 +639,7 @@ fn nobody_denies_everybody_by_an_empty_list() {
 }
 
 #[test]
-fn an_administrator_undoes_what_is_denied_to_everybody() {
+fn an_administrator_removes_a_denial_to_all() {
     block_on(async {
         let world = World::filled(None).await;
         world.assign(assignment("1", "ann", BuiltInRole::Owner, subscription("dev"))).await;

@@ -30,13 +30,11 @@ use compute_gallery::access::*;
 use compute_gallery::billing::Prices;
 use compute_gallery::change::LifecyclePolicy;
 use compute_gallery::disk::{DiskFormat, DiskSource};
-use compute_gallery::host::Workers;
 use compute_gallery::model::*;
-use compute_gallery::publish::{LocalDisks, NewManagedImage, NewSnapshot, SourceMachine, VhdBlob};
-use compute_gallery::read::ListScope;
-use compute_gallery::read::{PublicGallery, Scope};
-use compute_gallery::store::MemoryStore;
-use compute_gallery::testkit::{ManualClock, SeededEntropy};
+use compute_gallery::publish::VhdBlob;
+use compute_gallery::publish::{LocalDisks, NewManagedImage, NewSnapshot, SourceMachine};
+use compute_gallery::read::{ListScope, PublicGallery};
+use compute_gallery::testkit::{ManualClock, Sandbox, SeededEntropy};
 use compute_gallery::*;
 use futures::StreamExt;
 use futures::executor::block_on;
@@ -150,19 +148,11 @@ fn operations() -> BTreeSet<String> {
     names
 }
 
-/// SplitMix64.
-struct Random(u64);
+struct Random(SeededEntropy);
 
 impl Random {
-    fn number(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
     fn below(&mut self, end: usize) -> usize {
-        (self.number() % end as u64) as usize
+        self.0.below(end)
     }
 
     fn one_in(&mut self, count: usize) -> bool {
@@ -426,7 +416,7 @@ struct History {
     random: Random,
     directory: MemoryDirectory,
     clock: ManualClock,
-    service: GalleryService,
+    sandbox: Sandbox,
     model: Model,
     /// Each operation with how it ended.
     told: BTreeSet<(Name, Name)>,
@@ -446,13 +436,12 @@ impl Drop for History {
 impl History {
     async fn run(seed: u64) -> BTreeSet<(Name, Name)> {
         let (directory, clock) = (MemoryDirectory::new(), ManualClock::new("2026-01-02T03:04:05Z".parse().unwrap()));
-        let builder = GalleryService::builder().store(MemoryStore::new()).directory(directory.clone());
-        let builder = builder.administrator(ROOT.parse().unwrap()).clock(clock.clone());
-        let builder = builder.entropy(SeededEntropy::new(seed)).workers(Workers::inline());
-        let service = builder.create().await.unwrap();
-        let (random, model) = (Random(seed), Model::default());
+        let settings = Sandbox::builder().directory(directory.clone()).clock(clock.clone()).seed(seed).empty();
+        let settings = settings.service(|builder| builder.administrator(ROOT.parse().unwrap()));
+        let sandbox = settings.build().await.unwrap();
+        let (random, model) = (Random(SeededEntropy::new(seed)), Model::default());
         let (told, steps) = Default::default();
-        let mut history = Self { seed, random, directory, clock, service, model, told, steps };
+        let mut history = Self { seed, random, directory, clock, sandbox, model, told, steps };
         history.found();
         history.fill().await;
         for number in 0..STEPS {
@@ -471,7 +460,7 @@ impl History {
     }
 
     fn session(&self, caller: Name) -> Session {
-        self.service.session(caller.parse().unwrap())
+        self.sandbox.session_of(caller)
     }
 
     /// Two tenants and who is in them.

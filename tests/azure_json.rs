@@ -98,7 +98,7 @@ fn official_patches_change_what_they_name_and_nothing_else() {
 }
 
 #[test]
-fn what_a_version_is_made_from_is_one_thing() {
+fn a_version_has_one_kind_of_source() {
     let version = |storage: Value| {
         let profile = json!({"targetRegions": [{"name": "West US"}]});
         let body =

@@ -11,48 +11,22 @@ use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::publish::NewManagedImage;
 use compute_gallery::store::{FsStore, MemoryStore, StoreError, StoreErrorKind};
-use compute_gallery::testkit::{Fault, Faults, FaultyStore};
+use compute_gallery::testkit::{Fault, Sandbox, raw, region};
 use compute_gallery::*;
 use futures::executor::block_on;
 
-fn region(name: &str) -> Region {
-    name.parse().unwrap()
+const BOTH: &str = "westeurope=1,eastus=1";
+
+async fn sandbox(catalog: impl store::BlobStore) -> Sandbox {
+    Sandbox::builder().regions(["westeurope", "eastus"]).catalog_store(catalog).build().await.unwrap()
 }
 
-fn gallery_id() -> GalleryId {
-    "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/Contoso".parse().unwrap()
-}
-
-fn image_id() -> ImageDefinitionId {
-    gallery_id().image("web".parse().unwrap())
-}
-
-fn version_id() -> ImageVersionId {
-    image_id().version("1.0.0".parse().unwrap())
-}
-
-fn new_version(source: DiskSource) -> NewImageVersion {
-    let profile = PublishingProfile::new("westeurope=1,eastus=1".parse().unwrap());
-    NewImageVersion::new(version_id(), region("westeurope"), profile, source)
-}
-
-/// A definition in a gallery with a store for each region, of which the second can fail.
-async fn a_gallery(catalog: impl store::BlobStore) -> (Session, Faults) {
-    let far = FaultyStore::new(MemoryStore::new());
-    let faults = far.faults();
-    let builder = GalleryService::builder().allow_all().catalog_store(catalog);
-    let builder = builder.region_store(region("westeurope"), MemoryStore::new()).region_store(region("eastus"), far);
-    let session = builder.open_or_create().await.unwrap().session("test".parse().unwrap());
-    session.create_gallery(Gallery::new(gallery_id(), region("westeurope"))).await.unwrap();
-    let identifier = ImageIdentifier::new("Contoso", "Web", "Frontend").unwrap();
-    let location = region("westeurope");
-    let definition = ImageDefinition::new(image_id(), location, OsType::Linux, OsState::Generalized, identifier);
-    session.create_image_definition(definition).await.unwrap();
-    (session, faults)
+fn publishing(sandbox: &Sandbox, disk: DiskSource) -> Publishing<ImageVersion> {
+    sandbox.session().publish(sandbox.new_version("1.0.0", BOTH, disk))
 }
 
 fn disk() -> DiskSource {
-    DiskSource::bytes(vec![7; 1 << 20], DiskFormat::Raw)
+    raw(vec![7; 1 << 20])
 }
 
 /// An error and everything below it.
@@ -73,30 +47,31 @@ fn cause<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Opti
 async fn typical_failures(scratch: &Path) -> Vec<(&'static str, Error, io::ErrorKind)> {
     let mut failures = Vec::new();
     let missing = scratch.join("missing.raw");
-    let (session, _) = a_gallery(MemoryStore::new()).await;
+    let healthy = sandbox(MemoryStore::new()).await;
+    let session = healthy.session();
     let open = |path: &Path| DiskSource::path(path, DiskFormat::Raw);
 
-    let error = session.publish(new_version(open(&missing))).await.unwrap_err();
+    let error = publishing(&healthy, open(&missing)).await.unwrap_err();
     failures.push(("publish a missing file", error, io::ErrorKind::NotFound));
-    let plan = session.publish(new_version(open(&missing))).plan().await.unwrap();
+    let plan = publishing(&healthy, open(&missing)).plan().await.unwrap();
     failures.push(("plan to publish a missing file", plan.check().unwrap_err(), io::ErrorKind::NotFound));
     let id = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/images/web".parse().unwrap();
     let new = NewManagedImage::new(id, region("westeurope"), OsType::Linux, open(&missing));
     let error = session.create_managed_image(new).await.unwrap_err();
     failures.push(("a managed image of a missing file", error, io::ErrorKind::NotFound));
 
-    session.publish(new_version(disk())).await.unwrap();
+    publishing(&healthy, disk()).await.unwrap();
     let nowhere = scratch.join("no-directory").join("out.raw");
-    let error = session.deploy(version_id(), &region("westeurope")).to_path(&nowhere).await.unwrap_err();
+    let error = session.deploy(healthy.version("1.0.0"), &region("westeurope")).to_path(&nowhere).await.unwrap_err();
     failures.push(("deploy into a directory that is not there", error, io::ErrorKind::NotFound));
 
     // The catalog's disk goes away.
     let root = scratch.join("catalog");
-    let (session, _) = a_gallery(FsStore::open_or_create(&root).unwrap()).await;
+    let lost = sandbox(FsStore::open_or_create(&root).unwrap()).await;
     std::fs::rename(&root, scratch.join("elsewhere")).unwrap();
-    let error = session.publish(new_version(disk())).await.unwrap_err();
+    let error = publishing(&lost, disk()).await.unwrap_err();
     failures.push(("publish without the catalog's disk", error, io::ErrorKind::NotFound));
-    let error = session.refresh().await.unwrap_err();
+    let error = lost.session().refresh().await.unwrap_err();
     failures.push(("refresh without the catalog's disk", error, io::ErrorKind::NotFound));
     failures
 }
@@ -127,8 +102,8 @@ fn a_file_that_may_not_be_read_says_so_and_by_what() {
         return;
     }
     block_on(async {
-        let (session, _) = a_gallery(MemoryStore::new()).await;
-        let error = session.publish(new_version(DiskSource::path(&path, DiskFormat::Raw))).await.unwrap_err();
+        let sandbox = sandbox(MemoryStore::new()).await;
+        let error = publishing(&sandbox, DiskSource::path(&path, DiskFormat::Raw)).await.unwrap_err();
         assert_eq!(cause::<io::Error>(&error).map(io::Error::kind), Some(io::ErrorKind::PermissionDenied));
         assert!(error.to_string().contains("may not") && error.target().contains("secret.raw"), "{error}");
     });
@@ -137,26 +112,28 @@ fn a_file_that_may_not_be_read_says_so_and_by_what() {
 #[test]
 fn each_region_that_fails_has_its_own_cause() {
     block_on(async {
-        let (session, faults) = a_gallery(MemoryStore::new()).await;
-        session.publish(new_version(disk())).await.unwrap();
+        let sandbox = sandbox(MemoryStore::new()).await;
+        let (session, faults, id) = (sandbox.session(), sandbox.faults("eastus"), sandbox.version("1.0.0"));
+        publishing(&sandbox, disk()).await.unwrap();
         faults.fail_from(0, Fault::Before(StoreErrorKind::Unavailable));
-        let error = session.replicate(&version_id()).await.unwrap_err();
+        let error = session.replicate(&id).await.unwrap_err();
         let problem = error.problems().find(|problem| problem.target() == "eastus").unwrap();
         assert_eq!(cause::<StoreError>(problem).map(StoreError::kind), Some(StoreErrorKind::Unavailable));
         assert_eq!(cause::<StoreError>(&error).map(StoreError::kind), Some(StoreErrorKind::Unavailable));
-        let plan = session.replicate(&version_id()).plan().await.unwrap();
+        let plan = session.replicate(&id).plan().await.unwrap();
         assert!(plan.problems.iter().any(|problem| cause::<StoreError>(problem).is_some()), "{:?}", plan.problems);
     });
 }
 
 #[test]
-fn an_error_is_told_once() {
+fn an_error_repeats_no_words_of_its_cause() {
     let scratch = tempfile::tempdir().unwrap();
     block_on(async {
         let mut failures: Vec<(&str, Error)> = Vec::new();
         failures.extend(typical_failures(scratch.path()).await.into_iter().map(|(what, error, _)| (what, error)));
-        let (session, faults) = a_gallery(MemoryStore::new()).await;
-        session.publish(new_version(disk())).await.unwrap();
+        let sandbox = sandbox(MemoryStore::new()).await;
+        let (session, faults, id) = (sandbox.session(), sandbox.faults("eastus"), sandbox.version("1.0.0"));
+        publishing(&sandbox, disk()).await.unwrap();
         for kind in [
             StoreErrorKind::Unavailable,
             StoreErrorKind::Unknown,
@@ -164,7 +141,7 @@ fn an_error_is_told_once() {
             StoreErrorKind::PermissionDenied,
         ] {
             faults.fail_from(0, Fault::Before(kind));
-            failures.push(("replicate", session.replicate(&version_id()).await.unwrap_err()));
+            failures.push(("replicate", session.replicate(&id).await.unwrap_err()));
         }
         faults.heal();
         for (what, error) in failures {
@@ -187,7 +164,7 @@ fn an_error_is_told_once() {
 }
 
 #[test]
-fn a_cause_that_tells_its_own_cause_is_not_told_twice() {
+fn a_cause_that_includes_its_own_cause_is_not_repeated() {
     #[derive(Debug)]
     struct Chatty(Arc<io::Error>);
     impl std::fmt::Display for Chatty {

@@ -3,19 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 
 use std::future::IntoFuture;
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::store::*;
-use compute_gallery::testkit::{ManualClock, SeededEntropy, YieldingStore};
+use compute_gallery::testkit::{HookedStore, ManualClock, Reaction, Sandbox, YieldingStore, noise, raw, region};
 use compute_gallery::*;
 use futures::executor::block_on;
 use futures::future::BoxFuture;
@@ -28,64 +24,48 @@ fn start() -> DateTime<Utc> {
     "2026-01-02T03:04:05Z".parse().unwrap()
 }
 
-fn region(name: &str) -> Region {
-    name.parse().unwrap()
-}
-
-fn image() -> ImageDefinitionId {
-    let gallery = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/g";
-    gallery.parse::<GalleryId>().unwrap().image("web".parse().unwrap())
-}
-
-fn version(number: u32) -> ImageVersionId {
-    image().version(VersionNumber::new(1, 0, number).unwrap())
-}
-
 fn disk(number: u32) -> Vec<u8> {
-    (0..128_usize << 10).map(|at| (at % 251) as u8 ^ number as u8).collect()
+    noise(number.into(), 128 << 10)
 }
 
-/// A process with a clock of its own.
-struct Process {
-    session: Session,
-    clock: ManualClock,
+/// A process whose clock advances by itself, on a store that others will share.
+async fn first(store: &MemoryStore) -> Sandbox {
+    Sandbox::builder().one_store(store.clone()).build().await.unwrap()
 }
 
-async fn process(store: &(impl BlobStore + Clone), clock: ManualClock, seed: u64) -> Process {
-    let builder = GalleryService::builder().allow_all().store(store.clone()).clock(clock.clone());
-    let builder = builder.entropy(SeededEntropy::new(seed)).workers(compute_gallery::host::Workers::inline());
-    Process { session: builder.open_or_create().await.unwrap().session("test".parse().unwrap()), clock }
+/// Another process on that store, with a clock of its own.
+async fn another(first: &Sandbox, store: impl BlobStore + Clone, clock: ManualClock) -> Sandbox {
+    first.reopen().catalog_store(store.clone()).one_store(store).clock(clock).build().await.unwrap()
 }
 
-async fn begin(session: &Session, retention: bool) {
-    let gallery = Gallery::new(image().gallery().clone(), region("westeurope"));
+/// Keeps deleted versions for a week.
+async fn keep_deleted(sandbox: &Sandbox) {
+    let gallery = Gallery::new(sandbox.image().gallery().clone(), region("westeurope"));
     let policy = SoftDeletePolicy::enabled().with_retention_period_in_days(7);
-    let gallery = if retention { gallery.with_soft_delete_policy(policy) } else { gallery };
-    session.create_gallery(gallery).await.unwrap();
-    let identifier = ImageIdentifier::new("a", "b", "c").unwrap();
-    let new = ImageDefinition::new(image(), region("westeurope"), OsType::Linux, OsState::Generalized, identifier);
-    session.create_image_definition(new).await.unwrap();
+    sandbox.session().update_gallery(gallery.with_soft_delete_policy(policy)).await.unwrap();
 }
 
-async fn publish(session: &Session, number: u32, regions: &str) {
-    let profile = PublishingProfile::new(regions.parse().unwrap());
-    let source = DiskSource::bytes(disk(number), DiskFormat::Raw);
-    session.publish(NewImageVersion::new(version(number), region("westeurope"), profile, source)).await.unwrap();
-    session.replicate(&version(number)).await.unwrap();
+async fn publish(sandbox: &Sandbox, number: u32, regions: &str) {
+    sandbox.publish_to(&format!("1.0.{number}"), regions, disk(number)).await.unwrap();
 }
 
-async fn sends(session: &Session, regions: &str) {
-    let there = session.refresh().await.unwrap().image_version(&version(0)).unwrap().clone();
+/// Gives the first version other regions.
+async fn sends(sandbox: &Sandbox, regions: &str) {
+    let id = sandbox.version("1.0.0");
+    let there = sandbox.session().refresh().await.unwrap().image_version(&id).unwrap().clone();
     let profile = there.publishing_profile().clone().with_target_regions(regions.parse().unwrap());
     let safety = SafetyProfile::default().with_deletion_of_replicated_locations(true);
     let other = ImageVersion::clone(&there).with_publishing_profile(profile).unwrap().with_safety_profile(safety);
-    session.update_image_version(other).await.unwrap();
+    sandbox.session().update_image_version(other).await.unwrap();
 }
 
-async fn is_whole(session: &Session, place: &str) -> bool {
-    let deployment = session.deploy(version(0), &region(place));
-    let status = session.replication_status(&version(0)).await.unwrap();
-    !status.summary.iter().any(|region| region.degraded) && deployment.to_writer(Vec::new()).await.unwrap().1 == disk(0)
+async fn replicate(sandbox: &Sandbox) {
+    sandbox.session().replicate(&sandbox.version("1.0.0")).await.unwrap();
+}
+
+async fn is_whole(sandbox: &Sandbox, place: &str) -> bool {
+    let status = sandbox.session().replication_status(&sandbox.version("1.0.0")).await.unwrap();
+    !status.summary.iter().any(|region| region.degraded) && sandbox.deployed("1.0.0", place).await.unwrap() == disk(0)
 }
 
 /// Lets it go on for some steps; whether it is over.
@@ -100,22 +80,21 @@ fn a_collection_that_stands_still_for_eleven_minutes_takes_nothing_that_came_bac
     for steps in 0.. {
         let is_over = block_on(async {
             let store = MemoryStore::new();
-            let fast = process(&store, ManualClock::auto_advancing(start()), 1).await;
-            begin(&fast.session, false).await;
-            publish(&fast.session, 0, "westeurope=1,eastus=2").await;
-            let slow = process(&YieldingStore::new(store.clone()), ManualClock::new(start()), 2).await;
-            sends(&fast.session, "westeurope=1").await;
-            let mut collection = slow.session.collect().into_future();
+            let fast = first(&store).await;
+            publish(&fast, 0, "westeurope=1,eastus=2").await;
+            let slow = another(&fast, YieldingStore::new(store), ManualClock::new(start())).await;
+            sends(&fast, "westeurope=1").await;
+            let mut collection = slow.session().collect().into_future();
             let is_over = goes_on(&mut collection, steps);
-            fast.clock.advance(11 * MINUTE);
-            fast.session.collect().await.unwrap();
-            sends(&fast.session, "westeurope=1,eastus=2").await;
-            fast.session.replicate(&version(0)).await.unwrap();
+            fast.clock().advance(11 * MINUTE);
+            fast.session().collect().await.unwrap();
+            sends(&fast, "westeurope=1,eastus=2").await;
+            replicate(&fast).await;
             if !is_over {
                 // It goes on by a clock that has not moved.
                 let _ = collection.await;
             }
-            assert!(is_whole(&fast.session, "eastus").await, "stopped after {steps} steps");
+            assert!(is_whole(&fast, "eastus").await, "stopped after {steps} steps");
             is_over
         });
         if is_over {
@@ -129,31 +108,40 @@ fn a_collection_that_stands_still_for_eleven_minutes_takes_nothing_that_came_bac
 fn a_late_delete_hits_a_dead_name() {
     block_on(async {
         let store = MemoryStore::new();
-        let right = process(&store, ManualClock::auto_advancing(start()), 1).await;
-        begin(&right.session, false).await;
-        publish(&right.session, 0, "westeurope=1,eastus=2").await;
+        let right = first(&store).await;
+        publish(&right, 0, "westeurope=1,eastus=2").await;
         // Every deletion of the first collection is lost on its way, and arrives in the end.
-        let slow = Slow::new(store.clone());
-        let late = process(&slow, ManualClock::auto_advancing(start()), 2).await;
-        sends(&right.session, "westeurope=1").await;
-        slow.holds_back.store(true, Ordering::Relaxed);
-        late.session.collect().await.unwrap();
-        right.session.collect().await.unwrap();
-        sends(&right.session, "westeurope=1,eastus=2").await;
-        right.session.replicate(&version(0)).await.unwrap();
-        assert!(is_whole(&right.session, "eastus").await);
-        let deletions = std::mem::take(&mut *slow.deletions.lock().unwrap());
+        let (is_lossy, lost) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+        let slow = HookedStore::new(store.clone(), {
+            let (is_lossy, lost) = (is_lossy.clone(), lost.clone());
+            move |call| {
+                let key = call.key.filter(|key| call.operation == "delete" && key.as_str().contains("/slots/"));
+                let key = key.filter(|_| is_lossy.load(Ordering::Relaxed));
+                let reaction = if key.is_some() { Reaction::Swallow } else { Reaction::Pass };
+                lost.lock().unwrap().extend(key);
+                async move { reaction }
+            }
+        });
+        let late = another(&right, slow, ManualClock::auto_advancing(start())).await;
+        sends(&right, "westeurope=1").await;
+        is_lossy.store(true, Ordering::Relaxed);
+        late.session().collect().await.unwrap();
+        right.session().collect().await.unwrap();
+        sends(&right, "westeurope=1,eastus=2").await;
+        replicate(&right).await;
+        assert!(is_whole(&right, "eastus").await);
+        let deletions = std::mem::take(&mut *lost.lock().unwrap());
         assert!(deletions.len() >= 4, "{deletions:?}");
         for key in deletions {
             store.delete(&key).await.unwrap();
         }
-        assert!(is_whole(&right.session, "eastus").await);
+        assert!(is_whole(&right, "eastus").await);
         // And again, with what has its second life now.
-        sends(&right.session, "westeurope=1").await;
-        right.session.collect().await.unwrap();
-        sends(&right.session, "westeurope=1,eastus=1").await;
-        right.session.replicate(&version(0)).await.unwrap();
-        assert!(is_whole(&right.session, "eastus").await);
+        sends(&right, "westeurope=1").await;
+        right.session().collect().await.unwrap();
+        sends(&right, "westeurope=1,eastus=1").await;
+        replicate(&right).await;
+        assert!(is_whole(&right, "eastus").await);
     });
 }
 
@@ -161,34 +149,32 @@ fn a_late_delete_hits_a_dead_name() {
 fn a_clock_a_year_ahead_stops_nothing() {
     block_on(async {
         let store = MemoryStore::new();
-        let right = process(&store, ManualClock::auto_advancing(start()), 1).await;
-        begin(&right.session, false).await;
-        publish(&right.session, 0, "westeurope=1,eastus=2").await;
-        sends(&right.session, "westeurope=1").await;
+        let right = first(&store).await;
+        publish(&right, 0, "westeurope=1,eastus=2").await;
+        sends(&right, "westeurope=1").await;
         let ahead = ManualClock::new(start());
         ahead.advance(YEAR);
-        let yielding = YieldingStore::new(store.clone());
-        let ahead = process(&yielding, ahead, 2).await;
+        let ahead = another(&right, YieldingStore::new(store.clone()), ahead).await;
         // It condemns, and is gone before it has removed all.
-        let mut collection = ahead.session.collect().into_future();
+        let mut collection = ahead.session().collect().into_future();
         for _ in 0.. {
             assert!(!goes_on(&mut collection, 1));
             let condemned = |commit: &Commit| matches!(commit.event, Event::ContentCondemned { .. });
-            let history: Vec<Commit> = futures::TryStreamExt::try_collect(right.session.history(0)).await.unwrap();
+            let history: Vec<Commit> = futures::TryStreamExt::try_collect(right.session().history(0)).await.unwrap();
             if history.iter().any(condemned) {
                 break;
             }
         }
         drop(collection);
-        let freed = right.session.collect().await.unwrap();
+        let freed = right.session().collect().await.unwrap();
         assert!(freed.bytes() > 0, "{freed:?}");
         let left = store.list_all(Some(&"regions/eastus/slots".parse().unwrap())).await.unwrap();
         assert!(left.is_empty(), "{left:?}");
         // What its entries say of the time holds up nobody either.
-        publish(&right.session, 1, "westeurope=1,eastus=1").await;
-        sends(&right.session, "westeurope=1,eastus=1").await;
-        right.session.replicate(&version(0)).await.unwrap();
-        assert!(is_whole(&right.session, "eastus").await);
+        publish(&right, 1, "westeurope=1,eastus=1").await;
+        sends(&right, "westeurope=1,eastus=1").await;
+        replicate(&right).await;
+        assert!(is_whole(&right, "eastus").await);
     });
 }
 
@@ -203,36 +189,35 @@ fn a_clock_that_is_ahead_purges_nothing_and_one_that_is_behind_keeps_it_as_long(
                 clock.advance(ahead);
                 if tells { clock.compared_with_stores() } else { clock }
             };
-            let right = process(&store, clock(Duration::ZERO), 1).await;
-            begin(&right.session, true).await;
-            publish(&right.session, 0, "westeurope=1").await;
-            right.session.delete(version(0)).await.unwrap();
-            let ahead = process(&store, clock(wrong), 2).await;
+            let settings = Sandbox::builder().one_store(store.clone()).clock(clock(Duration::ZERO));
+            let right = settings.build().await.unwrap();
+            keep_deleted(&right).await;
+            publish(&right, 0, "westeurope=1").await;
+            right.session().delete(right.version("1.0.0")).await.unwrap();
+            let ahead = another(&right, store.clone(), clock(wrong)).await;
             // It may be refused for its clock; it removes nothing, and nothing can take the number or the definition.
-            let _ = ahead.session.collect().await;
-            let profile = PublishingProfile::new("westeurope=1".parse().unwrap());
-            let source = DiskSource::bytes(disk(9), DiskFormat::Raw);
-            let over = NewImageVersion::new(version(0), region("westeurope"), profile, source);
-            ahead.session.publish(over).await.unwrap_err();
-            ahead.session.delete(image()).await.unwrap_err();
-            right.session.restore(&version(0)).await.unwrap();
-            assert!(is_whole(&right.session, "westeurope").await, "{wrong:?} {tells}");
+            let _ = ahead.session().collect().await;
+            let over = ahead.new_version("1.0.0", "westeurope=1", raw(disk(9)));
+            ahead.session().publish(over).await.unwrap_err();
+            ahead.session().delete(ahead.image()).await.unwrap_err();
+            right.session().restore(&right.version("1.0.0")).await.unwrap();
+            assert!(is_whole(&right, "westeurope").await, "{wrong:?} {tells}");
             if !tells {
                 return;
             }
             // Deleted by one that is behind, it can be restored for its seven days all the same.
             truth.advance(YEAR);
-            right.clock.advance(YEAR);
-            let behind = process(&store, clock(Duration::ZERO), 3).await;
+            right.clock().advance(YEAR);
+            let behind = another(&right, store.clone(), clock(Duration::ZERO)).await;
             // Nobody has written to the log since, so that its time is behind, too.
-            behind.session.delete(version(0)).await.unwrap();
-            right.session.collect().await.unwrap();
-            right.session.restore(&version(0)).await.unwrap();
+            behind.session().delete(behind.version("1.0.0")).await.unwrap();
+            right.session().collect().await.unwrap();
+            right.session().restore(&right.version("1.0.0")).await.unwrap();
             // And is purged when they are over.
-            behind.session.delete(version(0)).await.unwrap();
+            behind.session().delete(behind.version("1.0.0")).await.unwrap();
             truth.advance(8 * DAY);
-            right.clock.advance(8 * DAY);
-            assert_eq!(right.session.collect().await.unwrap().purged_versions, 1);
+            right.clock().advance(8 * DAY);
+            assert_eq!(right.session().collect().await.unwrap().purged_versions, 1);
         });
     }
 }
@@ -247,89 +232,40 @@ fn an_entry_from_the_future_is_not_written() {
     block_on(async {
         let truth = ManualClock::auto_advancing(start());
         let store = MemoryStore::new().with_clock(truth.clone());
-        let right = process(&store, truth.clone().compared_with_stores(), 1).await;
-        begin(&right.session, false).await;
+        let settings = Sandbox::builder().one_store(store.clone()).clock(truth.clone().compared_with_stores());
+        let right = settings.build().await.unwrap();
         let wrong = ManualClock::auto_advancing(start()).compared_with_stores();
         wrong.advance(YEAR);
-        let wrong = process(&store, wrong, 2).await;
-        let error = wrong.session.create_gallery(other_gallery()).await.unwrap_err();
+        let wrong = another(&right, store.clone(), wrong).await;
+        let error = wrong.session().create_gallery(other_gallery()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
         for word in ["clock", "2027-01-02", "2026-01-02", "set the clock right"] {
             assert!(error.to_string().contains(word), "{error}: {word}");
         }
         // A quiet year is no wrong clock, and neither are nine minutes.
         truth.advance(YEAR);
-        wrong.session.create_gallery(other_gallery()).await.unwrap();
-        right.session.delete(other_gallery().id().clone()).await.unwrap();
-        wrong.clock.advance(9 * MINUTE);
-        wrong.session.create_gallery(other_gallery()).await.unwrap();
+        wrong.session().create_gallery(other_gallery()).await.unwrap();
+        right.session().delete(other_gallery().id().clone()).await.unwrap();
+        wrong.clock().advance(9 * MINUTE);
+        wrong.session().create_gallery(other_gallery()).await.unwrap();
         // One that jumps while the process runs is noticed too.
-        wrong.clock.advance(YEAR);
-        let error = wrong.session.delete(other_gallery().id().clone()).await.unwrap_err();
+        wrong.clock().advance(YEAR);
+        let error = wrong.session().delete(other_gallery().id().clone()).await.unwrap_err();
         assert!(error.to_string().contains("set the clock right"), "{error}");
     });
 }
 
 #[test]
-fn a_store_that_tells_no_time_is_replaced_by_the_newest_commit_of_another() {
+fn the_newest_commit_of_another_process_stands_in_for_a_store_without_a_clock() {
     block_on(async {
         let store = MemoryStore::new();
-        let right = process(&store, ManualClock::auto_advancing(start()).compared_with_stores(), 1).await;
-        begin(&right.session, false).await;
+        let clock = ManualClock::auto_advancing(start()).compared_with_stores();
+        let right = Sandbox::builder().one_store(store.clone()).clock(clock).build().await.unwrap();
         let wrong = ManualClock::auto_advancing(start()).compared_with_stores();
         wrong.advance(YEAR);
-        let wrong = process(&store, wrong, 2).await;
-        let error = wrong.session.create_gallery(other_gallery()).await.unwrap_err();
+        let wrong = another(&right, store.clone(), wrong).await;
+        let error = wrong.session().create_gallery(other_gallery()).await.unwrap_err();
         assert!(error.to_string().contains("the newest commit of another process"), "{error}");
-        right.session.create_gallery(other_gallery()).await.unwrap();
+        right.session().create_gallery(other_gallery()).await.unwrap();
     });
-}
-
-/// Deletions that are acknowledged and arrive later.
-#[derive(Clone, Debug)]
-struct Slow {
-    inner: MemoryStore,
-    holds_back: Arc<AtomicBool>,
-    deletions: Arc<Mutex<Vec<BlobKey>>>,
-}
-
-impl Slow {
-    fn new(inner: MemoryStore) -> Self {
-        Self { inner, holds_back: Arc::default(), deletions: Arc::default() }
-    }
-}
-
-#[async_trait]
-impl BlobStore for Slow {
-    async fn put(&self, key: &BlobKey, bytes: Bytes, mode: PutMode) -> StoreResult<()> {
-        self.inner.put(key, bytes, mode).await
-    }
-
-    async fn get(&self, key: &BlobKey, range: Option<Range<u64>>) -> StoreResult<Bytes> {
-        self.inner.get(key, range).await
-    }
-
-    async fn head(&self, key: &BlobKey) -> StoreResult<BlobMeta> {
-        self.inner.head(key).await
-    }
-
-    async fn delete(&self, key: &BlobKey) -> StoreResult<()> {
-        if self.holds_back.load(Ordering::Relaxed) && key.as_str().contains("/slots/") {
-            self.deletions.lock().unwrap().push(key.clone());
-            return Ok(());
-        }
-        self.inner.delete(key).await
-    }
-
-    async fn list(&self, under: Option<&BlobKey>, after: Option<&BlobKey>, limit: usize) -> StoreResult<Page> {
-        self.inner.list(under, after, limit).await
-    }
-
-    async fn copy(&self, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
-        self.inner.copy(from, to, mode).await
-    }
-
-    async fn persist(&self, under: &BlobKey) -> StoreResult<()> {
-        self.inner.persist(under).await
-    }
 }

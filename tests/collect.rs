@@ -2,81 +2,51 @@
 #![cfg(feature = "testkit")]
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 
-use std::collections::BTreeMap;
-use std::io::Cursor;
-use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use compute_gallery::content::Compression;
-use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::store::*;
-use compute_gallery::testkit::{Fault, Faults, FaultyStore, ManualClock};
+use compute_gallery::testkit::{Fault, Faults, HookedStore, ManualClock, Reaction, Sandbox, noise, raw, region};
 use compute_gallery::*;
 use futures::executor::block_on;
 
-fn region(name: &str) -> Region {
-    name.parse().unwrap()
-}
-
-fn image() -> ImageDefinitionId {
-    let gallery = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/g";
-    gallery.parse::<GalleryId>().unwrap().image("web".parse().unwrap())
-}
-
-fn version(number: &str) -> ImageVersionId {
-    image().version(number.parse().unwrap())
-}
-
 /// A disk of 2 MiB whose second half is another for each version.
 fn disk(number: u8) -> Vec<u8> {
-    let mut bytes = vec![1; 2 << 20];
-    bytes.iter_mut().zip(0_usize..).for_each(|(byte, at)| *byte = (at / 4096 % 200) as u8 + 1);
-    bytes.iter_mut().skip(1 << 20).for_each(|byte| *byte ^= number);
-    bytes
+    [noise(0, 1 << 20), noise(1 + u64::from(number), 1 << 20)].concat()
 }
 
+/// A gallery whose regions are in one store, so that a fault can come at any of their calls.
 struct World {
+    sandbox: Sandbox,
     session: Session,
-    clock: ManualClock,
     regions: MemoryStore,
     faults: Faults,
 }
 
 impl World {
     async fn new() -> Self {
-        let (regions, clock) = (MemoryStore::new(), ManualClock::new("2026-01-02T03:04:05Z".parse().unwrap()));
-        let faulty = FaultyStore::new(regions.clone());
-        let faults = faulty.faults();
-        let builder = GalleryService::builder()
-            .allow_all()
-            .catalog_store(MemoryStore::new())
-            .store(faulty)
-            .retries(RetryPolicy::none());
-        // The bytes that are stored and freed are then those of the disks.
-        let builder = builder.compression(Compression::None);
-        let service = builder.clock(clock.clone()).open_or_create().await.unwrap();
-        let session = service.session("test".parse().unwrap());
-        session.create_gallery(Gallery::new(image().gallery().clone(), region("westeurope"))).await.unwrap();
-        let identifier = ImageIdentifier::new("a", "b", "c").unwrap();
-        let definition =
-            ImageDefinition::new(image(), region("westeurope"), OsType::Linux, OsState::Generalized, identifier);
-        session.create_image_definition(definition).await.unwrap();
-        Self { session, clock, regions, faults }
+        let regions = MemoryStore::new();
+        let settings = Sandbox::builder().catalog_store(MemoryStore::new()).one_store(regions.clone());
+        let settings = settings.clock(ManualClock::new("2026-01-02T03:04:05Z".parse().unwrap()));
+        // Without compression the bytes that are stored and freed are those of the disks.
+        let settings = settings.service(|builder| builder.retries(RetryPolicy::none()).compression(Compression::None));
+        let sandbox = settings.build().await.unwrap();
+        let (session, faults) = (sandbox.session().clone(), sandbox.faults("westeurope"));
+        Self { sandbox, session, regions, faults }
+    }
+
+    fn version(&self, number: &str) -> ImageVersionId {
+        self.sandbox.version(number)
     }
 
     fn new_version(&self, number: u8, regions: &str) -> NewImageVersion {
-        let profile = PublishingProfile::new(regions.parse().unwrap());
-        let source = DiskSource::bytes(disk(number), DiskFormat::Raw);
-        NewImageVersion::new(version(&format!("1.0.{number}")), region("westeurope"), profile, source)
+        self.sandbox.new_version(&format!("1.0.{number}"), regions, raw(disk(number)))
     }
 
     async fn publish(&self, number: u8, regions: &str) {
-        let published = self.session.publish(self.new_version(number, regions)).await.unwrap();
-        self.session.replicate(published.resource.id()).await.unwrap();
+        self.sandbox.publish_to(&format!("1.0.{number}"), regions, disk(number)).await.unwrap();
     }
 
     /// Bytes of images below `place`.
@@ -86,9 +56,8 @@ impl World {
     }
 
     async fn deploys(&self, number: u8, place: &str) {
-        let deployment = self.session.deploy(version(&format!("1.0.{number}")), &region(place));
-        let bytes = deployment.to_writer(Cursor::new(Vec::new())).await.unwrap().1.into_inner();
-        assert!(bytes == disk(number), "1.0.{number} in {place}");
+        let deployed = self.sandbox.deployed(&format!("1.0.{number}"), place).await.unwrap();
+        assert!(deployed == disk(number), "1.0.{number} in {place}");
     }
 }
 
@@ -100,7 +69,7 @@ fn deleting_everything_leaves_the_catalog_alone() {
             world.publish(number, "westeurope=2,eastus").await;
         }
         assert!(world.session.collect().await.unwrap().regions.is_empty(), "everything is needed");
-        world.session.delete(image().gallery().clone()).cascade().await.unwrap();
+        world.session.delete(world.sandbox.image().gallery()).cascade().await.unwrap();
         let all = world.bytes("regions").await;
         let plan = world.session.collect().plan().await.unwrap();
         assert_eq!((plan.bytes(), plan.regions.len()), (all, 2));
@@ -119,7 +88,7 @@ fn a_version_gives_back_its_own_and_what_others_share_stays() {
             world.publish(number, "westeurope,eastus").await;
         }
         let before = world.bytes("regions/eastus").await;
-        world.session.delete(version("1.0.1")).await.unwrap();
+        world.session.delete(world.version("1.0.1")).await.unwrap();
         let freed = world.session.collect().await.unwrap();
         let after = world.bytes("regions/eastus").await;
         assert!(before - after > 1_000_000, "its own half is freed: {before} {after}");
@@ -129,7 +98,7 @@ fn a_version_gives_back_its_own_and_what_others_share_stays() {
             world.deploys(2, place).await;
         }
         // The first one is what the others were compared with.
-        world.session.delete(version("1.0.0")).await.unwrap();
+        world.session.delete(world.version("1.0.0")).await.unwrap();
         world.session.collect().await.unwrap();
         world.deploys(2, "eastus").await;
         world.publish(3, "westeurope,eastus").await;
@@ -143,7 +112,7 @@ fn regions_and_replicas_that_are_taken_away_give_back_theirs() {
         let world = World::new().await;
         world.publish(0, "westeurope=3,eastus").await;
         let one = world.bytes("regions/westeurope/slots/0").await;
-        let there = world.session.view().image_version(&version("1.0.0")).unwrap();
+        let there = world.session.view().image_version(&world.version("1.0.0")).unwrap();
         let profile = there.publishing_profile().clone().with_target_regions("westeurope=1".parse().unwrap());
         let safety = SafetyProfile::default().with_deletion_of_replicated_locations(true);
         let fewer = ImageVersion::clone(&there).with_publishing_profile(profile).unwrap().with_safety_profile(safety);
@@ -153,7 +122,7 @@ fn regions_and_replicas_that_are_taken_away_give_back_theirs() {
         world.deploys(0, "westeurope").await;
         // And back again.
         world.session.update_image_version(ImageVersion::clone(&there)).await.unwrap();
-        world.session.replicate(&version("1.0.0")).await.unwrap();
+        world.session.replicate(&world.version("1.0.0")).await.unwrap();
         world.deploys(0, "eastus").await;
         assert_eq!(world.bytes("regions/westeurope").await, 3 * one);
     });
@@ -170,7 +139,7 @@ fn an_import_under_way_keeps_its_packs_until_it_is_given_up() {
         let kept = world.bytes("regions").await;
         assert!(kept > 0 && world.session.collect().await.unwrap().regions.is_empty());
         assert_eq!(world.bytes("regions").await, kept);
-        world.clock.advance(Duration::from_secs(8 * 86_400));
+        world.sandbox.clock().advance(Duration::from_secs(8 * 86_400));
         let report = world.session.collect().await.unwrap();
         assert_eq!((report.abandoned_uploads, world.bytes("regions").await), (1, 0));
 
@@ -182,7 +151,7 @@ fn an_import_under_way_keeps_its_packs_until_it_is_given_up() {
         let kept = world.bytes("regions").await;
         assert!(world.session.collect().await.unwrap().regions.is_empty());
         assert_eq!(world.bytes("regions").await, kept);
-        world.clock.advance(Duration::from_secs(8 * 86_400));
+        world.sandbox.clock().advance(Duration::from_secs(8 * 86_400));
         let report = world.session.collect().await.unwrap();
         assert_eq!((report.abandoned_uploads, world.bytes("regions").await), (1, 0));
     });
@@ -195,19 +164,19 @@ fn a_collection_that_was_interrupted_is_finished_by_another() {
         for number in 0..3 {
             world.publish(number, "westeurope").await;
         }
-        world.session.delete(version("1.0.1")).await.unwrap();
+        world.session.delete(world.version("1.0.1")).await.unwrap();
         // At each store call in turn it stops, as a process that dies does.
         for skipped in 0..40 {
             world.faults.fail_from(skipped, Fault::Before(StoreErrorKind::Unavailable));
             let _ = world.session.collect().await;
             world.faults.heal();
-            world.clock.advance(Duration::from_secs(11 * 60));
+            world.sandbox.clock().advance(Duration::from_secs(11 * 60));
             world.deploys(0, "westeurope").await;
             world.deploys(2, "westeurope").await;
         }
         world.session.collect().await.unwrap();
         assert!(world.session.collect().await.unwrap().regions.is_empty());
-        world.session.delete(image()).cascade().await.unwrap();
+        world.session.delete(world.sandbox.image()).cascade().await.unwrap();
         world.session.collect().await.unwrap();
         assert_eq!(world.bytes("regions").await, 0);
     });
@@ -217,59 +186,39 @@ fn a_collection_that_was_interrupted_is_finished_by_another() {
 fn soft_deleted_versions_are_kept_until_their_retention_is_over() {
     block_on(async {
         let world = World::new().await;
-        let gallery = Gallery::new(image().gallery().clone(), region("westeurope"));
+        let gallery = Gallery::new(world.sandbox.image().gallery().clone(), region("westeurope"));
         let soft = gallery.with_soft_delete_policy(SoftDeletePolicy::enabled());
         world.session.update_gallery(soft).await.unwrap();
         world.publish(0, "westeurope").await;
-        world.session.delete(version("1.0.0")).await.unwrap();
+        world.session.delete(world.version("1.0.0")).await.unwrap();
         assert!(world.session.collect().await.unwrap().regions.is_empty());
         world.deploys(0, "westeurope").await;
-        world.clock.advance(Duration::from_secs(8 * 86_400));
+        world.sandbox.clock().advance(Duration::from_secs(8 * 86_400));
         let report = world.session.collect().await.unwrap();
         assert_eq!((report.purged_versions, world.bytes("regions").await), (1, 0));
-        world.session.delete(image()).await.unwrap();
+        world.session.delete(world.sandbox.image()).await.unwrap();
     });
 }
 
-/// 2 MiB that can't be compressed and of which every chunk is another for each seed; of the first few the seed is fixed.
-fn noise(seed: u64, fixed: usize) -> Vec<u8> {
-    static MADE: Mutex<BTreeMap<(u64, usize), Vec<u8>>> = Mutex::new(BTreeMap::new());
-    MADE.lock().unwrap().entry((seed, fixed)).or_insert_with(|| make_noise(seed, fixed)).clone()
-}
-
-fn make_noise(seed: u64, fixed: usize) -> Vec<u8> {
-    let chunk = |at: usize| {
-        let mut state =
-            ((at as u64) << 8 | if at < fixed { 0xff } else { seed }).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        (0..8192).flat_map(move |_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state.to_le_bytes()
-        })
-    };
-    (0..32).flat_map(chunk).collect()
+/// A disk of 2 MiB that shares an eighth with the other ones.
+fn mostly_own(number: u64) -> Vec<u8> {
+    [noise(0, 256 << 10), noise(1 + number, 1792 << 10)].concat()
 }
 
 /// Two versions that share an eighth, of which the first is deleted: most of its pack is dead, and some of it is not.
 async fn mostly_dead() -> World {
     let world = World::new().await;
     for number in 0..2 {
-        let profile = PublishingProfile::new("westeurope=2,eastus=1".parse().unwrap());
-        let source = DiskSource::bytes(noise(number, 4), DiskFormat::Raw);
-        let id = version(&format!("1.0.{number}"));
-        let new = NewImageVersion::new(id.clone(), region("westeurope"), profile, source);
-        world.session.publish(new).await.unwrap();
-        world.session.replicate(&id).await.unwrap();
+        let (version, disk) = (format!("1.0.{number}"), mostly_own(number));
+        world.sandbox.publish_to(&version, "westeurope=2,eastus=1", disk).await.unwrap();
     }
-    world.session.delete(version("1.0.0")).await.unwrap();
+    world.session.delete(world.version("1.0.0")).await.unwrap();
     world
 }
 
 async fn second_is_whole(world: &World) {
     for place in ["westeurope", "eastus"] {
-        let deployment = world.session.deploy(version("1.0.1"), &region(place));
-        assert!(deployment.to_writer(Cursor::new(Vec::new())).await.unwrap().1.into_inner() == noise(1, 4), "{place}");
+        assert!(world.sandbox.deployed("1.0.1", place).await.unwrap() == mostly_own(1), "{place}");
     }
 }
 
@@ -277,7 +226,7 @@ async fn second_is_whole(world: &World) {
 fn a_pack_that_is_mostly_dead_is_rewritten() {
     block_on(async {
         let world = mostly_dead().await;
-        let reader = world.session.deploy(version("1.0.1"), &region("westeurope")).open().await.unwrap();
+        let reader = world.session.deploy(world.version("1.0.1"), &region("westeurope")).open().await.unwrap();
         let before = world.bytes("regions").await;
         let plan = world.session.collect().plan().await.unwrap();
         let freed = world.session.collect().await.unwrap();
@@ -290,16 +239,12 @@ fn a_pack_that_is_mostly_dead_is_rewritten() {
         assert!(after < 3 * ((2 << 20) + (32 << 10)), "{after}");
         assert!(world.session.collect().await.unwrap().regions.is_empty(), "nothing is left to do");
         second_is_whole(&world).await;
-        // Whoever had it open reads on.
-        assert_eq!(reader.read_at(0..1 << 20).await.unwrap(), noise(1, 4).get(..1 << 20).unwrap());
+        // A reader that was open reads on.
+        assert_eq!(reader.read_at(0..1 << 20).await.unwrap(), mostly_own(1).get(..1 << 20).unwrap());
         // What is there in parts serves as the base of another version, and goes to another region.
-        let profile = PublishingProfile::new("westeurope=1,northeurope=1".parse().unwrap());
-        let source = DiskSource::bytes(noise(2, 4), DiskFormat::Raw);
-        let new = NewImageVersion::new(version("1.0.2"), region("westeurope"), profile, source);
-        assert_eq!(world.session.publish(new).await.unwrap().import.new_chunks, 28);
-        world.session.replicate(&version("1.0.2")).await.unwrap();
-        let deployment = world.session.deploy(version("1.0.2"), &region("northeurope"));
-        assert!(deployment.to_writer(Cursor::new(Vec::new())).await.unwrap().1.into_inner() == noise(2, 4));
+        let third = world.sandbox.publish_to("1.0.2", "westeurope=1,northeurope=1", mostly_own(2)).await.unwrap();
+        assert_eq!(third.import.new_chunks, 28);
+        assert!(world.sandbox.deployed("1.0.2", "northeurope").await.unwrap() == mostly_own(2));
     });
 }
 
@@ -322,7 +267,7 @@ fn rewriting_may_stop_at_any_moment() {
             let _ = world.session.collect().await;
             world.faults.heal();
             second_is_whole(&world).await;
-            world.clock.advance(Duration::from_secs(11 * 60));
+            world.sandbox.clock().advance(Duration::from_secs(11 * 60));
             world.session.collect().await.unwrap();
             world.session.collect().await.unwrap();
             assert_eq!(world.bytes("regions").await, least, "call {call}");
@@ -397,33 +342,32 @@ fn of_two_forms_of_a_pack_the_good_one_is_kept() {
             let _ = world.session.collect().await;
             let report = world.session.scrub(&region("westeurope")).await.unwrap();
             assert!(report.damaged_versions.is_empty(), "{rotten}: {report:?}");
-            let deployment = world.session.deploy(version("1.0.1"), &region("westeurope"));
-            assert!(deployment.to_writer(Cursor::new(Vec::new())).await.unwrap().1.into_inner() == noise(1, 4));
+            assert!(world.sandbox.deployed("1.0.1", "westeurope").await.unwrap() == mostly_own(1));
         }
     });
 }
 
 #[test]
-fn a_manifest_that_nobody_has_whole_is_named_and_stops_nothing_else() {
+fn a_manifest_without_a_whole_copy_is_named_and_stops_nothing_else() {
     block_on(async {
         let world = World::new().await;
         for number in 0..3 {
             world.publish(number, "westeurope,eastus").await;
         }
         // Every copy of the second version's manifest rots.
-        let hit = world.session.view().image_content(&version("1.0.1")).unwrap().manifest.to_string();
+        let hit = world.session.view().image_content(&world.version("1.0.1")).unwrap().manifest.to_string();
         let all = world.regions.list_all(None).await.unwrap();
         let hit: Vec<_> = all.iter().filter(|blob| blob.key.as_str().ends_with(&hit)).collect();
         assert_eq!(hit.len(), 2);
         for blob in &hit {
             world.regions.put(&blob.key, "rotten".into(), PutMode::Overwrite).await.unwrap();
         }
-        world.session.delete(version("1.0.0")).await.unwrap();
-        world.session.delete(version("1.0.2")).await.unwrap();
+        world.session.delete(world.version("1.0.0")).await.unwrap();
+        world.session.delete(world.version("1.0.2")).await.unwrap();
         let before: Vec<u64> = [world.bytes("regions/westeurope").await, world.bytes("regions/eastus").await].into();
         for collected in [world.session.collect().plan().await.unwrap(), world.session.collect().await.unwrap()] {
             for region in &collected.regions {
-                assert_eq!(region.unreadable, [version("1.0.1").into()], "{collected:?}");
+                assert_eq!(region.unreadable, [world.version("1.0.1").into()], "{collected:?}");
                 // What was announced after it can't be needed by it.
                 assert!(region.bytes > 1_000_000, "{collected:?}");
             }
@@ -436,7 +380,7 @@ fn a_manifest_that_nobody_has_whole_is_named_and_stops_nothing_else() {
             "{before:?} {after:?}"
         );
         // Without it, all of it goes.
-        world.session.delete(version("1.0.1")).await.unwrap();
+        world.session.delete(world.version("1.0.1")).await.unwrap();
         assert!(world.session.collect().await.unwrap().regions.iter().all(|region| region.unreadable.is_empty()));
         assert_eq!(world.bytes("regions").await, 0);
     });
@@ -445,101 +389,50 @@ fn a_manifest_that_nobody_has_whole_is_named_and_stops_nothing_else() {
 #[test]
 fn a_collection_that_cannot_commit_is_no_success() {
     block_on(async {
-        let (catalog, regions) = (MemoryStore::new(), MemoryStore::new());
-        let start = "2026-01-02T03:04:05Z".parse().unwrap();
-        let session = async |catalog: Contested| {
-            let builder = GalleryService::builder().allow_all().catalog_store(catalog).store(regions.clone());
-            let service = builder.clock(ManualClock::auto_advancing(start)).open_or_create().await.unwrap();
-            service.session("test".parse().unwrap())
-        };
-        let contested = Contested { inner: catalog.clone(), rival: Arc::default() };
-        let fast = session(Contested { inner: catalog, rival: Arc::default() }).await;
-        let slow = session(contested.clone()).await;
-        let gallery = Gallery::new(image().gallery().clone(), region("westeurope"));
-        fast.create_gallery(gallery.clone()).await.unwrap();
-        let identifier = ImageIdentifier::new("a", "b", "c").unwrap();
-        let new = ImageDefinition::new(image(), region("westeurope"), OsType::Linux, OsState::Generalized, identifier);
-        fast.create_image_definition(new).await.unwrap();
-        let profile = PublishingProfile::new("westeurope".parse().unwrap());
-        let source = DiskSource::bytes(disk(0), DiskFormat::Raw);
-        let new = NewImageVersion::new(version("1.0.0"), region("westeurope"), profile, source);
-        fast.publish(new).await.unwrap();
-        fast.delete(version("1.0.0")).await.unwrap();
-        // Another process is faster, each time.
-        *contested.rival.lock().unwrap() = Some((fast.clone(), gallery));
-        let error = slow.collect().await.unwrap_err();
+        let fast = Sandbox::new().await.unwrap();
+        fast.publish("1.0.0", disk(0)).await.unwrap();
+        fast.session().delete(fast.version("1.0.0")).await.unwrap();
+        // Another process commits just before each commit.
+        let rival = Arc::new(Mutex::new(None));
+        let current = rival.clone();
+        let contested = HookedStore::new(fast.catalog_store(), move |call| {
+            let key = call.key.filter(|_| call.operation == "put").map(|key| key.to_string()).unwrap_or_default();
+            let rival: Option<(Session, Gallery)> = current.lock().unwrap().clone();
+            async move {
+                if let Some((session, gallery)) = rival.filter(|_| key.starts_with("catalog/log/")) {
+                    session.update_gallery(gallery.with_description(&key)).await.unwrap();
+                }
+                Reaction::Pass
+            }
+        });
+        let slow = fast.reopen().catalog_store(contested).build().await.unwrap();
+        let gallery = Gallery::new(fast.image().gallery().clone(), region("westeurope"));
+        *rival.lock().unwrap() = Some((fast.session().clone(), gallery));
+        let error = slow.session().collect().await.unwrap_err();
         assert_eq!((error.kind(), error.code()), (ErrorKind::Unavailable, "RetryableError"), "{error}");
-        contested.rival.lock().unwrap().take();
-        assert!(slow.collect().await.unwrap().bytes() > 0);
+        rival.lock().unwrap().take();
+        assert!(slow.session().collect().await.unwrap().bytes() > 0);
     });
-}
-
-/// A catalog's store on which a rival commits before each commit.
-#[derive(Clone, Debug)]
-struct Contested {
-    inner: MemoryStore,
-    rival: Arc<Mutex<Option<(Session, Gallery)>>>,
-}
-
-#[async_trait]
-impl BlobStore for Contested {
-    async fn put(&self, key: &BlobKey, bytes: Bytes, mode: PutMode) -> StoreResult<()> {
-        let rival = self.rival.lock().unwrap().clone();
-        if let Some((rival, gallery)) = rival.filter(|_| key.as_str().starts_with("catalog/log/")) {
-            rival.update_gallery(gallery.with_description(key.as_str())).await.unwrap();
-        }
-        self.inner.put(key, bytes, mode).await
-    }
-
-    async fn get(&self, key: &BlobKey, range: Option<Range<u64>>) -> StoreResult<Bytes> {
-        self.inner.get(key, range).await
-    }
-
-    async fn head(&self, key: &BlobKey) -> StoreResult<BlobMeta> {
-        self.inner.head(key).await
-    }
-
-    async fn delete(&self, key: &BlobKey) -> StoreResult<()> {
-        self.inner.delete(key).await
-    }
-
-    async fn list(&self, under: Option<&BlobKey>, after: Option<&BlobKey>, limit: usize) -> StoreResult<Page> {
-        self.inner.list(under, after, limit).await
-    }
-
-    async fn copy(&self, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
-        self.inner.copy(from, to, mode).await
-    }
-
-    async fn persist(&self, under: &BlobKey) -> StoreResult<()> {
-        self.inner.persist(under).await
-    }
 }
 
 #[test]
 fn one_blob_that_cannot_be_deleted_keeps_nothing_else() {
     block_on(async {
-        let regions = MemoryStore::new();
-        let stuck = Stuck { inner: regions.clone(), key: Arc::default() };
-        let start = "2026-01-02T03:04:05Z".parse().unwrap();
-        let builder = GalleryService::builder().allow_all().catalog_store(MemoryStore::new()).store(stuck.clone());
-        let service = builder.clock(ManualClock::auto_advancing(start)).create().await.unwrap();
-        let session = service.session("test".parse().unwrap());
-        session.create_gallery(Gallery::new(image().gallery().clone(), region("westeurope"))).await.unwrap();
-        let identifier = ImageIdentifier::new("a", "b", "c").unwrap();
-        let new = ImageDefinition::new(image(), region("westeurope"), OsType::Linux, OsState::Generalized, identifier);
-        session.create_image_definition(new).await.unwrap();
-        let profile = PublishingProfile::new("westeurope=3".parse().unwrap());
-        let source = DiskSource::bytes(disk(0), DiskFormat::Raw);
-        let new = NewImageVersion::new(version("1.0.0"), region("westeurope"), profile, source);
-        session.publish(new).await.unwrap();
-        session.replicate(&version("1.0.0")).await.unwrap();
-        session.delete(version("1.0.0")).await.unwrap();
-        let slots = "regions/westeurope/slots".parse().unwrap();
+        let (regions, stuck) = (MemoryStore::new(), Arc::new(Mutex::new(None)));
+        let current = stuck.clone();
+        let store = HookedStore::new(regions.clone(), move |call| {
+            let is_stuck = call.operation == "delete" && call.key == *current.lock().unwrap();
+            async move { if is_stuck { Reaction::Fail(StoreErrorKind::PermissionDenied) } else { Reaction::Pass } }
+        });
+        let sandbox = Sandbox::builder().regions(["westeurope"]).store("westeurope", store).build().await.unwrap();
+        let session = sandbox.session();
+        sandbox.publish_to("1.0.0", "westeurope=3", disk(0)).await.unwrap();
+        session.delete(sandbox.version("1.0.0")).await.unwrap();
+        let slots = "slots".parse().unwrap();
         let all = regions.list_all(Some(&slots)).await.unwrap();
         assert!(all.len() >= 6, "{all:?}");
         let key = all.first().unwrap().key.clone();
-        *stuck.key.lock().unwrap() = Some(key.clone());
+        *stuck.lock().unwrap() = Some(key.clone());
         // It says so, each time; all else is freed at once.
         for _ in 0..2 {
             let error = session.collect().await.unwrap_err();
@@ -547,50 +440,8 @@ fn one_blob_that_cannot_be_deleted_keeps_nothing_else() {
             let left = regions.list_all(Some(&slots)).await.unwrap();
             assert_eq!(left.iter().map(|blob| &blob.key).collect::<Vec<_>>(), [&key]);
         }
-        stuck.key.lock().unwrap().take();
+        stuck.lock().unwrap().take();
         assert_eq!(session.collect().await.unwrap().regions.first().map(|region| region.blobs), Some(1));
         assert!(regions.list_all(Some(&slots)).await.unwrap().is_empty());
     });
-}
-
-/// A store that does not delete one blob.
-#[derive(Clone, Debug)]
-struct Stuck {
-    inner: MemoryStore,
-    key: Arc<Mutex<Option<BlobKey>>>,
-}
-
-#[async_trait]
-impl BlobStore for Stuck {
-    async fn put(&self, key: &BlobKey, bytes: Bytes, mode: PutMode) -> StoreResult<()> {
-        self.inner.put(key, bytes, mode).await
-    }
-
-    async fn get(&self, key: &BlobKey, range: Option<Range<u64>>) -> StoreResult<Bytes> {
-        self.inner.get(key, range).await
-    }
-
-    async fn head(&self, key: &BlobKey) -> StoreResult<BlobMeta> {
-        self.inner.head(key).await
-    }
-
-    async fn delete(&self, key: &BlobKey) -> StoreResult<()> {
-        match self.key.lock().unwrap().as_ref() == Some(key) {
-            true => Err(StoreError::new(StoreErrorKind::PermissionDenied, "delete", Some(key))),
-            false => Ok(()),
-        }?;
-        self.inner.delete(key).await
-    }
-
-    async fn list(&self, under: Option<&BlobKey>, after: Option<&BlobKey>, limit: usize) -> StoreResult<Page> {
-        self.inner.list(under, after, limit).await
-    }
-
-    async fn copy(&self, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
-        self.inner.copy(from, to, mode).await
-    }
-
-    async fn persist(&self, under: &BlobKey) -> StoreResult<()> {
-        self.inner.persist(under).await
-    }
 }

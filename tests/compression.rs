@@ -4,86 +4,68 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::IntoFuture;
-use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 
 use bytes::Bytes;
+use compute_gallery::Published;
 use compute_gallery::content::Compression;
-use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::host::Workers;
-use compute_gallery::model::*;
+use compute_gallery::model::{ImageVersion, Region};
 use compute_gallery::store::{BlobStore, BlobStoreExt, MemoryStore};
-use compute_gallery::testkit::SeededEntropy;
-use compute_gallery::{GalleryService, NewImageVersion, Session};
+use compute_gallery::testkit::{HookedStore, Reaction, Sandbox, SandboxBuilder, noise, raw};
+use futures::FutureExt;
 use futures::executor::block_on;
 
 const CHUNK: usize = 64 << 10;
 
 /// Chunks of text, of noise, of zeros, of text between zeros, and of one byte.
 fn disk(chunks: usize, seed: u64) -> Vec<u8> {
-    let (mut bytes, mut state) = (vec![0; chunks * CHUNK], seed | 1);
+    let mut bytes = noise(seed, chunks * CHUNK);
     for (number, chunk) in bytes.chunks_mut(CHUNK).enumerate() {
-        let used = match number % 5 {
-            0 => chunk,
-            1 => chunk,
-            2 => continue,
-            3 => &mut chunk[8192..20_000],
+        let text = match number % 5 {
+            0 => 0..CHUNK,
+            1 => continue,
+            2 => 0..0,
+            3 => 8192..20_000,
             _ => {
                 chunk.fill(number as u8 / 5 % 3 + 1);
                 continue;
             }
         };
-        for (at, byte) in used.iter_mut().enumerate() {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            *byte = if number % 5 == 1 { state as u8 } else { b"compute gallery "[(at + state as usize % 2) % 16] };
+        chunk[..text.start].fill(0);
+        chunk[text.end..].fill(0);
+        for (at, byte) in chunk[text].iter_mut().enumerate() {
+            *byte = b"compute gallery "[(at + usize::from(*byte % 2)) % 16];
         }
     }
     bytes
-}
-
-fn image() -> ImageDefinitionId {
-    let gallery = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/g";
-    gallery.parse::<GalleryId>().unwrap().image("web".parse().unwrap())
 }
 
 fn home() -> Region {
     "westeurope".parse().unwrap()
 }
 
-/// A service on a store that may hold a gallery already.
-async fn open(store: &MemoryStore, compression: Compression, workers: Workers) -> Session {
-    let builder = GalleryService::builder().allow_all().store(store.clone()).entropy(SeededEntropy::new(1));
-    let service = builder.compression(compression).workers(workers).open_or_create().await.unwrap();
-    let session = service.session("test".parse().unwrap());
-    if session.view().gallery(image().gallery()).is_err() {
-        session.create_gallery(Gallery::new(image().gallery().clone(), home())).await.unwrap();
-        let identifier = ImageIdentifier::new("a", "b", "c").unwrap();
-        let definition = ImageDefinition::new(image(), home(), OsType::Linux, OsState::Generalized, identifier);
-        session.create_image_definition(definition).await.unwrap();
-    }
-    session
+/// A gallery in `store`, with so many threads.
+fn settings(store: &MemoryStore, workers: Workers) -> SandboxBuilder {
+    let sandbox = Sandbox::builder().regions(["westeurope"]).store("westeurope", store.clone());
+    sandbox.service(move |builder| builder.workers(workers.clone()))
 }
 
-fn version(number: &str, source: DiskSource) -> NewImageVersion {
-    let profile = PublishingProfile::new("westeurope".parse().unwrap());
-    NewImageVersion::new(image().version(number.parse().unwrap()), home(), profile, source)
+fn compressed(settings: SandboxBuilder, compression: Compression) -> Sandbox {
+    block_on(settings.service(move |builder| builder.compression(compression)).build()).unwrap()
 }
 
-fn raw(bytes: &[u8]) -> DiskSource {
-    DiskSource::bytes(bytes.to_vec(), DiskFormat::Raw)
+async fn publish(sandbox: &Sandbox, number: &str, disk: &[u8]) -> Published<ImageVersion> {
+    sandbox.session().publish(sandbox.new_version(number, "westeurope", raw(disk.to_vec()))).await.unwrap()
 }
 
 /// Deployed and read in place, it is the disk.
-async fn comes_back(session: &Session, number: &str, disk: &[u8]) {
-    let version = image().version(number.parse().unwrap());
-    let (_, deployed) = session.deploy(&version, &home()).to_writer(Vec::new()).await.unwrap();
-    assert!(deployed == disk, "{number} deployed");
-    let reader = session.deploy(&version, &home()).open().await.unwrap();
+async fn comes_back(sandbox: &Sandbox, number: &str, disk: &[u8]) {
+    assert!(sandbox.deployed(number, "westeurope").await.unwrap() == disk, "{number} deployed");
+    let reader = sandbox.session().deploy(sandbox.version(number), &home()).open().await.unwrap();
     let part = 3 * CHUNK - 100..disk.len() - 77;
     let read = reader.read_at(part.start as u64..part.end as u64).await.unwrap();
     assert!(read == disk[part], "{number} read");
@@ -119,38 +101,38 @@ async fn encodings(store: &MemoryStore) -> BTreeSet<u8> {
 
 #[test]
 fn the_switch_decides_how_chunks_are_stored() {
-    block_on(async {
-        let disk = disk(100, 3);
-        for (compression, expected) in [(Compression::None, [0, 1].as_slice()), (Compression::Zstd, &[0, 2])] {
-            let store = MemoryStore::new();
-            let session = open(&store, compression, Workers::default()).await;
-            let published = session.publish(version("1.0.0", raw(&disk))).await.unwrap();
+    let disk = disk(100, 3);
+    for (compression, expected) in [(Compression::None, [0, 1].as_slice()), (Compression::Zstd, &[0, 2])] {
+        let store = MemoryStore::new();
+        let sandbox = compressed(settings(&store, Workers::default()), compression);
+        block_on(async {
+            let published = publish(&sandbox, "1.0.0", &disk).await;
             assert!(encodings(&store).await.iter().eq(expected), "{compression:?}");
-            comes_back(&session, "1.0.0", &disk).await;
+            comes_back(&sandbox, "1.0.0", &disk).await;
             // The chunks of one byte are of three kinds; each is stored once, however many workers met it at once.
             assert_eq!(published.import.new_chunks, 20 + 20 + 20 + 3, "{compression:?}");
-        }
-    });
+        });
+    }
 }
 
 #[test]
 fn versions_share_chunks_whichever_way_they_were_stored() {
     for (first, second) in [(Compression::Zstd, Compression::None), (Compression::None, Compression::Zstd)] {
+        let (store, mut disk) = (MemoryStore::new(), disk(100, 3));
+        let sandbox = compressed(settings(&store, Workers::default()), first);
+        let reopened = compressed(sandbox.reopen(), second);
         block_on(async {
-            let (store, mut disk) = (MemoryStore::new(), disk(100, 3));
-            let session = open(&store, first, Workers::default()).await;
-            session.publish(version("1.0.0", raw(&disk))).await.unwrap();
+            publish(&sandbox, "1.0.0", &disk).await;
             let before = disk.clone();
             disk[5 * CHUNK..5 * CHUNK + 3].copy_from_slice(b"new");
             // It has moved, too.
             disk.extend_from_within(..10 * CHUNK);
-            let session = open(&store, second, Workers::default()).await;
-            let published = session.publish(version("1.0.1", raw(&disk))).await.unwrap();
+            let published = publish(&reopened, "1.0.1", &disk).await;
             assert_eq!(published.import.new_chunks, 1, "{first:?} then {second:?}");
             assert!(encodings(&store).await.contains(&2));
-            comes_back(&session, "1.0.0", &before).await;
-            comes_back(&session, "1.0.1", &disk).await;
-            assert_eq!(session.scrub(&home()).await.unwrap().damaged, 0);
+            comes_back(&reopened, "1.0.0", &before).await;
+            comes_back(&reopened, "1.0.1", &disk).await;
+            assert_eq!(reopened.session().scrub(&home()).await.unwrap().damaged, 0);
         });
     }
 }
@@ -162,35 +144,11 @@ fn the_same_disk_gives_the_same_packs() {
         let (disk, mut all) = (disk(700, 9), Vec::new());
         for workers in [Workers::inline(), Workers::threads(NonZeroUsize::new(7).unwrap()), Workers::default()] {
             let store = MemoryStore::new();
-            let session = open(&store, Compression::Zstd, workers).await;
-            session.publish(version("1.0.0", raw(&disk))).await.unwrap();
+            publish(&settings(&store, workers).build().await.unwrap(), "1.0.0", &disk).await;
             all.push(packs(&store).await);
         }
         assert!(all.windows(2).all(|two| two[0] == two[1]));
     });
-}
-
-/// A disk that is not read past a place before a gate is opened.
-struct Gated {
-    disk: Cursor<Vec<u8>>,
-    gate_at: u64,
-    gate: std::sync::mpsc::Receiver<()>,
-}
-
-impl Read for Gated {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        // Its last sector is looked at when it is opened.
-        if self.disk.position() >= self.gate_at && buffer.len() > 512 {
-            let _ = self.gate.recv();
-        }
-        self.disk.read(buffer)
-    }
-}
-
-impl Seek for Gated {
-    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
-        self.disk.seek(to)
-    }
 }
 
 #[test]
@@ -200,34 +158,36 @@ fn an_import_is_taken_up_again_after_the_switch_was_changed() {
         (Compression::Zstd, Compression::None),
         (Compression::None, Compression::Zstd),
     ] {
+        // A fifth of it is noise: of 150 MiB, two packs of 16 MiB are full at the least.
+        let (store, disk) = (MemoryStore::new(), disk(2400, 5));
+        let packs_put = Arc::new(AtomicUsize::new(0));
+        let hanging = HookedStore::new(store.clone(), {
+            let packs_put = packs_put.clone();
+            move |call| {
+                let is_pack = call.operation == "put" && call.key.is_some_and(|key| key.as_str().contains("/packs/"));
+                let hangs = is_pack && packs_put.fetch_add(1, Ordering::SeqCst) > 0;
+                async move { if hangs { std::future::pending().await } else { Reaction::Pass } }
+            }
+        });
+        let sandbox = compressed(settings(&store, Workers::default()).store("westeurope", hanging), first);
+        let reopened = compressed(sandbox.reopen().store("westeurope", store.clone()), second);
         block_on(async {
-            // A fifth of it is noise: of 150 MiB, two packs of 16 MiB are full at the least.
-            let (store, disk) = (MemoryStore::new(), disk(2400, 5));
-            let session = open(&store, first, Workers::default()).await;
-            let seen = Arc::new(AtomicU64::new(0));
-            let (open_gate, gate) = std::sync::mpsc::channel();
-            let gated = Gated { disk: Cursor::new(disk.clone()), gate_at: 130 << 20, gate };
-            let publishing =
-                session.publish(version("1.0.0", DiskSource::reader(gated, DiskFormat::Raw))).on_progress({
-                    let seen = seen.clone();
-                    move |progress| seen.store(progress.done, Ordering::SeqCst)
-                });
-            let mut publishing = Box::pin(publishing.into_future());
+            let new = sandbox.new_version("1.0.0", "westeurope", raw(disk.clone()));
+            let mut publishing = sandbox.session().publish(new).into_future();
+            // The second pack never arrives, and the process is gone.
             std::future::poll_fn(|context| {
-                assert!(publishing.as_mut().poll(context).is_pending(), "it went through the gate");
-                if seen.load(Ordering::SeqCst) > 110 << 20 { Poll::Ready(()) } else { Poll::Pending }
+                assert!(publishing.poll_unpin(context).is_pending(), "it did not hang");
+                if packs_put.load(Ordering::SeqCst) > 1 { Poll::Ready(()) } else { Poll::Pending }
             })
             .await;
             drop(publishing);
-            drop(open_gate);
             let begun = packs(&store).await;
             assert!(!begun.is_empty());
-            let session = open(&store, second, Workers::default()).await;
-            let again = session.publish(version("1.0.0", raw(&disk))).await.unwrap();
-            comes_back(&session, "1.0.0", &disk).await;
+            let again = publish(&reopened, "1.0.0", &disk).await;
+            comes_back(&reopened, "1.0.0", &disk).await;
             let resent = again.import.sent_bytes == again.content.stored_bytes;
             assert_eq!(resent, first != second, "{first:?} then {second:?}: {:?}", again.import);
-            session.collect().await.unwrap();
+            reopened.session().collect().await.unwrap();
             let left: u64 = packs(&store).await.values().map(|pack| pack.len() as u64).sum();
             assert!(left <= again.content.stored_bytes, "nothing of the first attempt stays");
         });

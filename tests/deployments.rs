@@ -1,4 +1,4 @@
-//! Files that deployments write, and what they leave behind: nothing that the next deployment does not take away.
+//! Files that deployments write: what one leaves behind, the next one takes away.
 #![cfg(feature = "testkit")]
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 
@@ -6,22 +6,16 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Once;
+use std::sync::{Arc, Once};
 
 use compute_gallery::deploy::Deployed;
-use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
-use compute_gallery::store::{FsStore, MemoryStore};
+use compute_gallery::store::{BlobStore, FsStore, MemoryStore};
+use compute_gallery::testkit::{Sandbox, SandboxBuilder};
 use compute_gallery::*;
 use futures::executor::block_on;
 
 const DIRECTORY: &str = "COMPUTE_GALLERY_TEST_DEPLOYMENT";
-
-fn version(number: u32) -> ImageVersionId {
-    let gallery = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/g";
-    let definition = gallery.parse::<GalleryId>().unwrap().image("web".parse().unwrap());
-    definition.version(VersionNumber::new(1, 0, number).unwrap())
-}
 
 fn home() -> Region {
     "westeurope".parse().unwrap()
@@ -32,24 +26,23 @@ fn disk(number: u32) -> Vec<u8> {
     (0..24_usize << 20).map(|at| (at / 4096 * 7 + at % 251) as u8 ^ number as u8).collect()
 }
 
-/// Versions 1.0.0 and 1.0.1 in a store.
-async fn with_two_versions(store: impl store::BlobStore) -> Session {
-    let session = open(store).await;
-    session.create_gallery(Gallery::new(version(0).definition().gallery().clone(), home())).await.unwrap();
-    let (id, identifier) = (version(0).definition().clone(), ImageIdentifier::new("a", "b", "c").unwrap());
-    let definition = ImageDefinition::new(id, home(), OsType::Linux, OsState::Generalized, identifier);
-    session.create_image_definition(definition).await.unwrap();
-    for number in 0..2 {
-        let profile = PublishingProfile::new("westeurope".parse().unwrap());
-        let source = DiskSource::bytes(disk(number), DiskFormat::Raw);
-        session.publish(NewImageVersion::new(version(number), home(), profile, source)).await.unwrap();
-    }
-    session
+fn settings(store: impl BlobStore) -> SandboxBuilder {
+    Sandbox::builder().regions(["westeurope"]).one_store(store)
 }
 
-async fn open(store: impl store::BlobStore) -> Session {
-    let service = GalleryService::builder().allow_all().store(store).open_or_create().await.unwrap();
-    service.session("test".parse().unwrap())
+/// Versions 1.0.0 and 1.0.1 in a store.
+fn with_two_versions(store: impl BlobStore) -> Sandbox {
+    block_on(async {
+        let sandbox = settings(store).build().await.unwrap();
+        for number in 0..2 {
+            sandbox.publish(&format!("1.0.{number}"), disk(number)).await.unwrap();
+        }
+        sandbox
+    })
+}
+
+fn deployment(sandbox: &Sandbox, number: u32) -> Deployment {
+    sandbox.session().deploy(sandbox.version(&format!("1.0.{number}")), &home())
 }
 
 fn names(directory: &Path) -> Vec<String> {
@@ -65,8 +58,8 @@ fn names(directory: &Path) -> Vec<String> {
 /// In the process that is killed: deploys until something is written, and stands still.
 fn deploy_and_stand_still(directory: &Path) {
     block_on(async {
-        let session = open(FsStore::open_or_create(directory.join("store")).unwrap()).await;
-        let deployment = session.deploy(version(0), &home()).on_progress(|_| {
+        let settings = settings(FsStore::open(directory.join("store")).unwrap()).empty().seed(1);
+        let deployment = deployment(&settings.build().await.unwrap(), 0).on_progress(|_| {
             println!("\nnow");
             // Until it is killed: its input stays open and empty.
             let _ = std::io::stdin().read(&mut [0]);
@@ -76,16 +69,16 @@ fn deploy_and_stand_still(directory: &Path) {
 }
 
 #[test]
-fn what_a_killed_deployment_leaves_goes_with_the_next_one_to_that_file() {
+fn leftovers_of_a_killed_deployment_go_with_the_next_one_to_that_file() {
     if let Some(directory) = std::env::var_os(DIRECTORY) {
         return deploy_and_stand_still(directory.as_ref());
     }
     let directory = tempfile::tempdir().unwrap();
-    let session = block_on(with_two_versions(FsStore::open_or_create(directory.path().join("store")).unwrap()));
+    let sandbox = with_two_versions(FsStore::create(directory.path().join("store")).unwrap());
     let out = directory.path().join("out.raw");
     for next in [0, 1] {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "what_a_killed_deployment_leaves_goes_with_the_next_one_to_that_file", "--nocapture"]);
+        command.args(["--exact", "leftovers_of_a_killed_deployment_go_with_the_next_one_to_that_file", "--nocapture"]);
         command.env(DIRECTORY, directory.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(std::result::Result::ok);
@@ -95,7 +88,7 @@ fn what_a_killed_deployment_leaves_goes_with_the_next_one_to_that_file() {
         let left: Vec<String> = names(directory.path()).into_iter().filter(|name| name != "out.raw").collect();
         assert!(matches!(left.as_slice(), [one] if one.starts_with("out.raw.partial-")), "{left:?}");
         // The same content, or another.
-        block_on(session.deploy(version(next), &home()).to_path(&out)).unwrap();
+        block_on(deployment(&sandbox, next).to_path(&out)).unwrap();
         assert!(fs::read(&out).unwrap() == disk(next), "1.0.{next}");
         assert_eq!(names(directory.path()), ["out.raw"], "after 1.0.{next}");
     }
@@ -103,19 +96,19 @@ fn what_a_killed_deployment_leaves_goes_with_the_next_one_to_that_file() {
 
 /// Deploys to `first` and, when that is under way, to `second`; what the two came to.
 fn two_at_once(first: (u32, &Path), second: (u32, &Path)) -> (Result<Deployed>, Result<Deployed>) {
-    let session = block_on(with_two_versions(MemoryStore::new()));
-    let (other, (number, path)) = (session.clone(), (second.0, second.1.to_owned()));
+    let sandbox = Arc::new(with_two_versions(MemoryStore::new()));
+    let (other, (number, path)) = (sandbox.clone(), (second.0, second.1.to_owned()));
     let (told, inner) = std::sync::mpsc::channel();
     let once = Once::new();
-    let deployment = session.deploy(version(first.0), &home()).on_progress(move |_| {
+    let outer = deployment(&sandbox, first.0).on_progress(move |_| {
         once.call_once(|| {
             let (other, path) = (other.clone(), path.clone());
             #[expect(clippy::disallowed_methods, reason = "one executor does not run within another")]
-            let thread = std::thread::spawn(move || block_on(other.deploy(version(number), &home()).to_path(path)));
+            let thread = std::thread::spawn(move || block_on(deployment(&other, number).to_path(path)));
             told.send(thread.join().unwrap()).unwrap();
         });
     });
-    let outer = block_on(deployment.to_path(first.1));
+    let outer = block_on(outer.to_path(first.1));
     (outer, inner.recv().unwrap())
 }
 
@@ -153,8 +146,8 @@ fn a_deployment_takes_away_the_leftovers_of_its_own_file_only() {
     for name in leftovers.iter().chain(&not_ours) {
         fs::write(directory.path().join(name), b"x").unwrap();
     }
-    let session = block_on(with_two_versions(MemoryStore::new()));
-    block_on(session.deploy(version(0), &home()).to_path(directory.path().join("out.raw"))).unwrap();
+    let sandbox = with_two_versions(MemoryStore::new());
+    block_on(deployment(&sandbox, 0).to_path(directory.path().join("out.raw"))).unwrap();
     let mut left = vec![leftovers[1], "out.raw"];
     left.extend(not_ours);
     left.sort_unstable();

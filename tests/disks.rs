@@ -17,51 +17,34 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use compute_gallery::disk::{DiskFormat, DiskNote, DiskSource, VhdFooter};
+use compute_gallery::host::Workers;
 use compute_gallery::image::ImageDigest;
 use compute_gallery::model::*;
 use compute_gallery::publish::{ImportNote, LocalDisks};
 use compute_gallery::store::{BlobStoreExt, MemoryStore, StoreErrorKind};
-use compute_gallery::testkit::{Fault, FaultyStore};
+use compute_gallery::testkit::{Fault, Sandbox};
 use compute_gallery::*;
 use futures::executor::block_on;
 
 const MIB: usize = 1 << 20;
 
-fn version() -> ImageVersionId {
-    let gallery = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/g";
-    gallery.parse::<GalleryId>().unwrap().image("web".parse().unwrap()).version("1.0.0".parse().unwrap())
-}
-
 fn home() -> Region {
     "westeurope".parse().unwrap()
 }
 
-/// A session with the definition of [`version`], and its store.
-async fn world() -> (Session, MemoryStore) {
-    let store = MemoryStore::new();
-    (world_on(store.clone()).await, store)
+/// A gallery in one store, with the system's threads: a disk is read beside the code that changes it.
+async fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::builder().regions(["westeurope"]).one_store(MemoryStore::new());
+    sandbox.service(|builder| builder.workers(Workers::default())).build().await.unwrap()
 }
 
-async fn world_on(store: impl store::BlobStore) -> Session {
-    let service = GalleryService::builder().allow_all().store(store).open_or_create().await.unwrap();
-    let session = service.session("test".parse().unwrap());
-    session.create_gallery(Gallery::new(version().definition().gallery().clone(), home())).await.unwrap();
-    let (id, identifier) = (version().definition().clone(), ImageIdentifier::new("a", "b", "c").unwrap());
-    let definition = ImageDefinition::new(id, home(), OsType::Linux, OsState::Generalized, identifier);
-    session.create_image_definition(definition).await.unwrap();
-    session
-}
-
-fn new_version(source: impl Into<ImageSource>) -> NewImageVersion {
-    NewImageVersion::new(version(), home(), PublishingProfile::new("westeurope".parse().unwrap()), source)
+fn publishing(sandbox: &Sandbox, source: impl Into<ImageSource>) -> Publishing<ImageVersion> {
+    sandbox.session().publish(sandbox.new_version("1.0.0", "westeurope", source))
 }
 
 /// Publishes a source in a gallery of its own.
 fn publish(source: DiskSource) -> Result<Published<ImageVersion>> {
-    block_on(async {
-        let (session, _) = world().await;
-        session.publish(new_version(source)).await
-    })
+    block_on(async { publishing(&sandbox().await, source).await })
 }
 
 /// What the report of publishing a source says, and the digest of its disk.
@@ -167,7 +150,7 @@ fn a_dynamic_vhd_whose_two_footers_disagree_is_refused_with_both_values() {
 }
 
 #[test]
-fn a_dynamic_vhd_with_one_whole_footer_is_refused_and_the_way_on_is_told() {
+fn a_dynamic_vhd_with_one_whole_footer_is_refused_with_the_fix() {
     let files = Files::with_raw(8);
     let path = files.converted("disk.vhd", "vpc", DYNAMIC);
     let good = fs::read(&path).unwrap();
@@ -215,7 +198,7 @@ fn a_guest_that_writes_another_formats_header_into_its_disk_gets_its_disk_back()
 
 /// Azure refuses a VHD whose size is not whole MiB: the later one, too.
 #[test]
-fn a_disk_of_no_whole_mebibytes_is_noted_and_so_is_the_vhd_that_is_written() {
+fn a_disk_of_a_fraction_of_a_mebibyte_is_noted_and_so_is_the_vhd_written_from_it() {
     let files = Files::with_raw(100);
     let path = files.converted("disk.vhd", "vpc", &["-o", "subformat=fixed"]);
     let size = fs::metadata(&path).unwrap().len() - 512;
@@ -223,9 +206,9 @@ fn a_disk_of_no_whole_mebibytes_is_noted_and_so_is_the_vhd_that_is_written() {
     let note = DiskNote::NotWholeMebibytes { size };
     assert_eq!(published(vhd(&path)).0, std::slice::from_ref(&note));
     block_on(async {
-        let (session, _) = world().await;
-        session.publish(new_version(vhd(&path))).await.unwrap();
-        let deployment = || session.deploy(version(), &home());
+        let sandbox = sandbox().await;
+        publishing(&sandbox, vhd(&path)).await.unwrap();
+        let deployment = || sandbox.session().deploy(sandbox.version("1.0.0"), &home());
         let deployed = deployment().format(DiskFormat::Vhd).to_path(files.at("out.vhd")).await.unwrap();
         assert_eq!(deployed.notes, std::slice::from_ref(&note));
         let (deployed, _) = deployment().format(DiskFormat::Vhd).to_writer(Vec::new()).await.unwrap();
@@ -318,7 +301,7 @@ fn a_disk_in_another_format_or_compressed_given_as_raw_is_refused_by_name() {
 }
 
 #[test]
-fn what_is_no_vhd_and_given_as_one_is_refused_by_what_it_looks_like() {
+fn a_disk_wrongly_given_as_a_vhd_is_refused_by_the_format_that_it_resembles() {
     let files = Files::with_raw(2);
     refused(vhd(files.at("disk.raw")), ErrorKind::Corrupt, &["DiskFormat::Raw"]);
     for format in ["qcow2", "vhdx", "vmdk"] {
@@ -403,13 +386,13 @@ fn an_error_of_opening_a_disk_keeps_its_path_its_cause_and_its_kind() {
 /// Changes the file at `path` as soon as the import has read a part of it.
 fn publish_while(path: &Path, source: DiskSource, change: impl Fn(&Path) + Send + Sync + 'static) -> Result<()> {
     block_on(async {
-        let (session, store) = world().await;
+        let sandbox = sandbox().await;
         let path = path.to_owned();
         let once = std::sync::Once::new();
-        let publishing = session.publish(new_version(source)).on_progress(move |_| once.call_once(|| change(&path)));
+        let publishing = publishing(&sandbox, source).on_progress(move |_| once.call_once(|| change(&path)));
         let done = publishing.await.map(drop);
         if done.is_err() {
-            let left = store.list_all(Some(&"regions".parse().unwrap())).await.unwrap();
+            let left = sandbox.store("westeurope").inner().list_all(None).await.unwrap();
             assert!(left.iter().all(|blob| !blob.key.as_str().contains("packs")), "{left:?}");
         }
         done
@@ -443,9 +426,9 @@ fn a_disk_that_changes_while_an_import_is_taken_up_again_is_refused() {
     let files = Files::with_raw(40);
     let path = files.at("disk.raw");
     block_on(async {
-        let store = FaultyStore::new(MemoryStore::new());
-        let (session, faults) = (world_on(store.clone()).await, store.faults());
-        let first = session.publish(new_version(raw(&path))).on_progress(move |progress| {
+        let sandbox = sandbox().await;
+        let (store, faults) = (sandbox.store("westeurope"), sandbox.faults("westeurope"));
+        let first = publishing(&sandbox, raw(&path)).on_progress(move |progress| {
             // The store goes away half-way: the upload stays announced, with a pack.
             if progress.done > 20 << 20 {
                 faults.fail_from(0, Fault::Before(StoreErrorKind::Unavailable));
@@ -453,16 +436,16 @@ fn a_disk_that_changes_while_an_import_is_taken_up_again_is_refused() {
         });
         first.await.map(drop).unwrap_err();
         store.faults().heal();
-        assert!(!store.inner().list_all(Some(&"regions".parse().unwrap())).await.unwrap().is_empty());
+        assert!(!store.inner().list_all(None).await.unwrap().is_empty());
         let once = std::sync::Once::new();
         let to_change = path.clone();
-        let second = session.publish(new_version(raw(&path))).on_progress(move |_| {
+        let second = publishing(&sandbox, raw(&path)).on_progress(move |_| {
             once.call_once(|| OpenOptions::new().write(true).open(&to_change).unwrap().write_all(b"x").unwrap());
         });
         let error = second.await.map(drop).expect_err("a torn disk was published");
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
         assert!(error.to_string().contains("changed while it was read"), "{error}");
-        session.publish(new_version(raw(&path))).await.unwrap();
+        publishing(&sandbox, raw(&path)).await.unwrap();
     });
 }
 
@@ -471,11 +454,11 @@ fn a_change_that_is_accepted_is_in_the_report() {
     let files = Files::with_raw(40);
     let path = files.at("disk.raw");
     block_on(async {
-        let (session, _) = world().await;
+        let sandbox = sandbox().await;
         let once = std::sync::Once::new();
         let to_change = path.clone();
         let source = raw(&path).with_changes_while_read();
-        let publishing = session.publish(new_version(source)).on_progress(move |_| {
+        let publishing = publishing(&sandbox, source).on_progress(move |_| {
             once.call_once(|| OpenOptions::new().append(true).open(&to_change).unwrap().write_all(b"x").unwrap());
         });
         let report = publishing.await.unwrap().import;
@@ -517,10 +500,10 @@ fn any_of_several_disks_that_changes_refuses_the_version() {
     let (os, data) = (Files::with_raw(2), Files::with_raw(40));
     let path = os.at("disk.raw");
     block_on(async {
-        let (session, _) = world().await;
+        let sandbox = sandbox().await;
         let disks = LocalDisks::new(raw(&path)).with_data_disk(0, raw(data.at("disk.raw")));
         let target = path.to_str().unwrap().to_owned();
-        let publishing = session.publish(new_version(disks)).on_progress(move |progress| {
+        let publishing = publishing(&sandbox, disks).on_progress(move |progress| {
             // The OS disk has been read, the data disk not.
             if progress.done > 4 << 20 {
                 OpenOptions::new().append(true).open(&path).unwrap().write_all(b"x").unwrap();

@@ -3,36 +3,18 @@
 #![cfg(feature = "testkit")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of a test may fail as the test does")]
 
-use std::io::Cursor;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use compute_gallery::access::SharingUpdate;
-use compute_gallery::disk::{DiskFormat, DiskSource};
-use compute_gallery::host::Entropy;
+use compute_gallery::disk::DiskSource;
 use compute_gallery::model::*;
 use compute_gallery::publish::{NewManagedImage, NewSnapshot};
 use compute_gallery::store::{BlobStore, BlobStoreExt, MemoryStore, RetryPolicy, StoreErrorKind};
-use compute_gallery::testkit::{Fault, Faults, FaultyStore, ManualClock, SeededEntropy};
+use compute_gallery::testkit::{Fault, Faults, Sandbox, SeededEntropy, noise, raw, region};
 use compute_gallery::*;
 use futures::executor::block_on;
 use futures::future::BoxFuture;
-
-fn region(name: &str) -> Region {
-    name.parse().unwrap()
-}
-
-fn gallery() -> GalleryId {
-    "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/g".parse().unwrap()
-}
-
-fn image() -> ImageDefinitionId {
-    gallery().image("web".parse().unwrap())
-}
-
-fn version(number: &str) -> ImageVersionId {
-    image().version(number.parse().unwrap())
-}
 
 fn managed_image() -> ManagedImageId {
     "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/images/golden".parse().unwrap()
@@ -43,30 +25,20 @@ fn snapshot() -> SnapshotId {
 }
 
 /// Small disks, of which a part is another for each.
-static DISKS: LazyLock<[Vec<u8>; 4]> = LazyLock::new(|| {
-    let own = |at: usize, seed: u8| if at >= 64 << 10 { seed } else { 0 };
-    [0, 1, 2, 3].map(|seed| {
-        let byte = |at: usize| (at / 4096 % 200) as u8 ^ (at % 251) as u8 ^ own(at, seed);
-        (0..128_usize << 10).map(byte).collect()
-    })
-});
+static DISKS: LazyLock<[Vec<u8>; 4]> =
+    LazyLock::new(|| [1, 2, 3, 4].map(|seed| [noise(0, 64 << 10), noise(seed, 64 << 10)].concat()));
 
 fn disk(seed: usize) -> &'static [u8] {
     DISKS.get(seed).unwrap()
 }
 
 fn source(seed: usize) -> DiskSource {
-    DiskSource::bytes(disk(seed), DiskFormat::Raw)
-}
-
-fn new_version(number: &str, regions: &str, source: impl Into<ImageSource>) -> NewImageVersion {
-    let profile = PublishingProfile::new(regions.parse().unwrap());
-    NewImageVersion::new(version(number), region("westeurope"), profile, source)
+    raw(disk(seed))
 }
 
 struct World {
+    sandbox: Sandbox,
     session: Session,
-    clock: ManualClock,
     store: MemoryStore,
     faults: Faults,
 }
@@ -74,28 +46,40 @@ struct World {
 impl World {
     /// A definition with version 1.0.0 in two regions, and another one, 1.0.1, that is not replicated yet.
     async fn new() -> Self {
-        Self::with(RetryPolicy::none()).await
+        let store = MemoryStore::new();
+        let settings = Sandbox::builder().one_store(store.clone()).seed(1).empty();
+        // Each fault is to be met, not outlived.
+        let sandbox = settings.service(|builder| builder.retries(RetryPolicy::none())).build().await.unwrap();
+        let (session, faults) = (sandbox.session().clone(), sandbox.catalog_faults());
+        let world = Self { sandbox, session, store, faults };
+        let shared = SharingProfile::new(SharingPermissions::Groups);
+        let new = Gallery::new(world.gallery(), region("westeurope")).with_sharing_profile(shared);
+        world.session.create_gallery(new).await.unwrap();
+        world.session.create_image_definition(world.definition("web")).await.unwrap();
+        for number in ["1.0.0", "1.0.1"] {
+            let new = world.new_version(number, "westeurope=2,eastus", source(world.seed(number)));
+            world.session.publish(new).await.unwrap();
+        }
+        world.session.replicate(&world.version("1.0.0")).await.unwrap();
+        world
     }
 
-    async fn with(retries: RetryPolicy) -> Self {
-        let store = MemoryStore::new();
-        let clock = ManualClock::auto_advancing("2026-01-02T03:04:05Z".parse().unwrap());
-        let faulty = FaultyStore::new(store.clone());
-        let faults = faulty.faults();
-        // Each fault is to be met, not outlived.
-        let builder = GalleryService::builder().allow_all().store(faulty).clock(clock.clone()).retries(retries);
-        let service = builder.entropy(SeededEntropy::new(1)).open_or_create().await.unwrap();
-        let world = Self { session: service.session("test".parse().unwrap()), clock, store, faults };
-        let session = &world.session;
-        let shared = SharingProfile::new(SharingPermissions::Groups);
-        let new = Gallery::new(gallery(), region("westeurope")).with_sharing_profile(shared);
-        session.create_gallery(new).await.unwrap();
-        session.create_image_definition(definition("web")).await.unwrap();
-        for number in ["1.0.0", "1.0.1"] {
-            session.publish(new_version(number, "westeurope=2,eastus", source(world.seed(number)))).await.unwrap();
-        }
-        session.replicate(&version("1.0.0")).await.unwrap();
-        world
+    fn gallery(&self) -> GalleryId {
+        self.sandbox.image().gallery().clone()
+    }
+
+    fn definition(&self, name: &str) -> ImageDefinition {
+        let identifier = ImageIdentifier::new("Contoso", "Web", name).unwrap();
+        let id = self.gallery().image(name.parse().unwrap());
+        ImageDefinition::new(id, region("westeurope"), OsType::Linux, OsState::Generalized, identifier)
+    }
+
+    fn version(&self, number: &str) -> ImageVersionId {
+        self.sandbox.version(number)
+    }
+
+    fn new_version(&self, number: &str, regions: &str, source: impl Into<ImageSource>) -> NewImageVersion {
+        self.sandbox.new_version(number, regions, source)
     }
 
     /// Which disk a version has.
@@ -107,24 +91,17 @@ impl World {
         }
     }
 
-    async fn deploys(&self, session: &Session, number: &str, place: &str) -> std::result::Result<(), String> {
-        let deployment = session.deploy(version(number), &region(place));
-        match deployment.to_writer(Cursor::new(Vec::new())).await {
-            Ok((_, bytes)) if bytes.get_ref() == disk(self.seed(number)) => Ok(()),
+    async fn deploys(&self, sandbox: &Sandbox, number: &str, place: &str) -> std::result::Result<(), String> {
+        match sandbox.deployed(number, place).await {
+            Ok(bytes) if bytes == disk(self.seed(number)) => Ok(()),
             Ok(_) => Err(format!("{number} in {place} has other bytes")),
             Err(error) => Err(format!("{number} in {place}: {error}")),
         }
     }
 
     async fn current(&self, number: &str) -> Result<ImageVersion> {
-        Ok(ImageVersion::clone(&*self.session.refresh().await?.image_version(&version(number))?))
+        Ok(ImageVersion::clone(&*self.session.refresh().await?.image_version(&self.version(number))?))
     }
-}
-
-fn definition(name: &str) -> ImageDefinition {
-    let identifier = ImageIdentifier::new("Contoso", "Web", name).unwrap();
-    let id = gallery().image(name.parse().unwrap());
-    ImageDefinition::new(id, region("westeurope"), OsType::Linux, OsState::Generalized, identifier)
 }
 
 /// Something that is done to a world.
@@ -151,23 +128,25 @@ fn scenarios() -> Vec<Scenario> {
     let simple = |name, act| Scenario { name, prepare: nothing, act, there: OLD, gone: &[] };
     vec![
         simple("create a gallery", |world| {
-            let id = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/other";
+            let id = world.gallery().to_string().replace("/galleries/g", "/galleries/other");
             let new = Gallery::new(id.parse().unwrap(), region("westeurope"));
             Box::pin(async move { world.session.create_gallery(new).await.map(drop) })
         }),
         simple("create a definition", |world| {
-            Box::pin(async { world.session.create_image_definition(definition("other")).await.map(drop) })
+            Box::pin(async { world.session.create_image_definition(world.definition("other")).await.map(drop) })
         }),
         Scenario {
             there: &[("1.0.0", "westeurope"), ("1.0.0", "eastus"), ("1.0.1", "westeurope"), ("1.0.1", "eastus")],
             ..simple("replicate", |world| {
-                Box::pin(async { world.session.replicate(&version("1.0.1")).await.map(drop) })
+                Box::pin(async { world.session.replicate(&world.version("1.0.1")).await.map(drop) })
             })
         },
         Scenario {
             there: &[("1.0.0", "westeurope"), ("1.0.0", "eastus"), ("2.0.0", "westeurope")],
             ..simple("publish", |world| {
-                Box::pin(async { world.session.publish(new_version("2.0.0", "westeurope", source(3))).await.map(drop) })
+                Box::pin(async {
+                    world.session.publish(world.new_version("2.0.0", "westeurope", source(3))).await.map(drop)
+                })
             })
         },
         Scenario {
@@ -177,7 +156,7 @@ fn scenarios() -> Vec<Scenario> {
             },
             there: &[("1.0.0", "westeurope"), ("2.0.0", "westeurope")],
             ..simple("publish from a managed image", |world| {
-                let new = new_version("2.0.0", "westeurope", managed_image());
+                let new = world.new_version("2.0.0", "westeurope", managed_image());
                 Box::pin(async { world.session.publish(new).await.map(drop) })
             })
         },
@@ -194,7 +173,7 @@ fn scenarios() -> Vec<Scenario> {
                     let regions = "westeurope=2,eastus,northeurope".parse().unwrap();
                     let profile = there.publishing_profile().clone().with_target_regions(regions);
                     world.session.update_image_version(there.with_publishing_profile(profile).unwrap()).await?;
-                    world.session.replicate(&version("1.0.0")).await.map(drop)
+                    world.session.replicate(&world.version("1.0.0")).await.map(drop)
                 })
             })
         },
@@ -216,22 +195,22 @@ fn scenarios() -> Vec<Scenario> {
             gone: &["1.0.1"],
             ..simple("delete and collect", |world| {
                 Box::pin(async {
-                    world.session.delete(version("1.0.1")).await?;
+                    world.session.delete(world.version("1.0.1")).await?;
                     world.session.collect().await.map(drop)
                 })
             })
         },
         Scenario {
             prepare: |world| {
-                let soft = Gallery::new(gallery(), region("westeurope"))
+                let soft = Gallery::new(world.gallery(), region("westeurope"))
                     .with_sharing_profile(SharingProfile::new(SharingPermissions::Groups))
                     .with_soft_delete_policy(SoftDeletePolicy::enabled());
                 Box::pin(async {
                     world.session.update_gallery(soft).await?;
-                    world.session.delete(version("1.0.0")).await.map(drop)
+                    world.session.delete(world.version("1.0.0")).await.map(drop)
                 })
             },
-            ..simple("restore", |world| Box::pin(async { world.session.restore(&version("1.0.0")).await }))
+            ..simple("restore", |world| Box::pin(async { world.session.restore(&world.version("1.0.0")).await }))
         },
         Scenario {
             prepare: |world| {
@@ -248,13 +227,11 @@ fn scenarios() -> Vec<Scenario> {
         simple("share", |world| {
             let (subscriptions, tenants) = (Vec::new(), vec!["fabrikam".parse().unwrap()]);
             let update = SharingUpdate::Add { subscriptions, tenants };
-            Box::pin(async { world.session.share_gallery(&gallery(), update).await.map(drop) })
+            Box::pin(async { world.session.share_gallery(&world.gallery(), update).await.map(drop) })
         }),
         simple("deploy", |world| {
             Box::pin(async {
-                let deployment = world.session.deploy(version("1.0.0"), &region("eastus"));
-                let bytes = deployment.to_writer(Cursor::new(Vec::new())).await?.1.into_inner();
-                assert!(bytes == disk(1), "no wrong byte, whatever fails");
+                assert!(world.sandbox.deployed("1.0.0", "eastus").await? == disk(1), "no wrong byte, whatever fails");
                 Ok(())
             })
         }),
@@ -299,24 +276,23 @@ fn every_operation_survives_a_fault_at_every_call() {
                     (scenario.prepare)(&world).await.unwrap();
                     done_at_last(&world, &scenario, Some((skipped, fault))).await;
                     // One that knows nothing but the store sees the same.
-                    let service = GalleryService::builder().allow_all().store(world.store.clone());
-                    let service = service.clock(world.clock.clone()).open_or_create().await.unwrap();
-                    let other = service.session("other".parse().unwrap());
+                    let another = world.sandbox.reopen().build().await.unwrap();
+                    let other = another.session();
                     for (number, place) in scenario.there {
-                        for session in [&world.session, &other] {
-                            assert_eq!(world.deploys(session, number, place).await, Ok(()), "{what}");
+                        for sandbox in [&world.sandbox, &another] {
+                            assert_eq!(world.deploys(sandbox, number, place).await, Ok(()), "{what}");
                         }
                     }
                     for number in scenario.gone {
-                        assert!(other.view().image_version(&version(number)).is_err(), "{what}");
+                        assert!(other.view().image_version(&world.version(number)).is_err(), "{what}");
                     }
                     // And nothing stays behind.
-                    other.share_gallery(&gallery(), SharingUpdate::Reset).await.unwrap();
-                    other.delete(gallery()).cascade().bypass_soft_delete().await.unwrap();
+                    other.share_gallery(&world.gallery(), SharingUpdate::Reset).await.unwrap();
+                    other.delete(world.gallery()).cascade().bypass_soft_delete().await.unwrap();
                     for id in [ResourceId::from(managed_image()), snapshot().into()] {
                         let _ = other.delete(id).await;
                     }
-                    world.clock.advance(Duration::from_secs(8 * 86_400));
+                    world.sandbox.clock().advance(Duration::from_secs(8 * 86_400));
                     other.collect().await.unwrap();
                     let mut left = world.store.list_all(Some(&"regions".parse().unwrap())).await.unwrap();
                     left.retain(|blob| blob.key.as_str().contains("/slots/"));
@@ -337,19 +313,19 @@ fn a_refusal_after_an_unclear_answer_is_unclear() {
         // Look for news and at the store's identity, put, look, put again.
         world.faults.fail_call(2, Fault::Before(StoreErrorKind::Unknown));
         world.faults.fail_call(4, Fault::Before(StoreErrorKind::Full));
-        let error = world.session.create_image_definition(definition("other")).await.unwrap_err();
+        let error = world.session.create_image_definition(world.definition("other")).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unknown, "{error}");
-        world.session.create_image_definition(definition("other")).await.unwrap();
+        world.session.create_image_definition(world.definition("other")).await.unwrap();
     });
 }
 
 /// What a gallery goes through, one thing after another.
 fn life() -> [Act; 8] {
     [
-        |world| Box::pin(async { world.session.replicate(&version("1.0.1")).await.map(drop) }),
+        |world| Box::pin(async { world.session.replicate(&world.version("1.0.1")).await.map(drop) }),
         |world| publish(world, "2.0.0"),
-        |world| Box::pin(async { world.session.replicate(&version("2.0.0")).await.map(drop) }),
-        |world| Box::pin(async { world.session.delete(version("1.0.1")).await.map(drop) }),
+        |world| Box::pin(async { world.session.replicate(&world.version("2.0.0")).await.map(drop) }),
+        |world| Box::pin(async { world.session.delete(world.version("1.0.1")).await.map(drop) }),
         |world| Box::pin(async { world.session.collect().await.map(drop) }),
         |world| publish(world, "2.0.1"),
         |world| {
@@ -360,16 +336,16 @@ fn life() -> [Act; 8] {
                 world.session.update_image_version(there.with_publishing_profile(profile).unwrap()).await.map(drop)
             })
         },
-        |world| Box::pin(async { world.session.replicate(&version("2.0.1")).await.map(drop) }),
+        |world| Box::pin(async { world.session.replicate(&world.version("2.0.1")).await.map(drop) }),
     ]
 }
 
 fn publish<'a>(world: &'a World, number: &'a str) -> BoxFuture<'a, Result<()>> {
-    let new = new_version(number, "westeurope=2,eastus", source(world.seed(number)));
+    let new = world.new_version(number, "westeurope=2,eastus", source(world.seed(number)));
     Box::pin(async { world.session.publish(new).await.map(drop) })
 }
 
-/// What is acknowledged, and where, when so many things are done.
+/// What is acknowledged, and where, when the first `done` things are done.
 fn acknowledged(done: usize) -> Vec<(&'static str, &'static str)> {
     let mut there = OLD.to_vec();
     if (1..4).contains(&done) {
@@ -398,9 +374,7 @@ fn strikes_at_random_moments(name: &str, kind: ErrorKind, strike: fn(&World, u64
     });
     let (entropy, mut failed, mut looked) = (SeededEntropy::new(SEED), 0, 0);
     for _ in 0..50 {
-        let mut moment = [0; 8];
-        entropy.fill(&mut moment).unwrap();
-        let moment = u64::from_le_bytes(moment) % calls;
+        let moment = entropy.below(calls as usize) as u64;
         block_on(async {
             let world = World::new().await;
             strike(&world, moment);
@@ -411,7 +385,7 @@ fn strikes_at_random_moments(name: &str, kind: ErrorKind, strike: fn(&World, u64
                     failed += 1;
                     for mended in [false, true] {
                         for (number, place) in acknowledged(done) {
-                            assert_eq!(world.deploys(&world.session, number, place).await, Ok(()), "{what}");
+                            assert_eq!(world.deploys(&world.sandbox, number, place).await, Ok(()), "{what}");
                             looked += 1;
                         }
                         if !mended {
@@ -424,13 +398,13 @@ fn strikes_at_random_moments(name: &str, kind: ErrorKind, strike: fn(&World, u64
                 }
             }
             for (number, place) in acknowledged(usize::MAX) {
-                assert_eq!(world.deploys(&world.session, number, place).await, Ok(()), "{name} at call {moment}");
+                assert_eq!(world.deploys(&world.sandbox, number, place).await, Ok(()), "{name} at call {moment}");
             }
-            world.session.share_gallery(&gallery(), SharingUpdate::Reset).await.unwrap();
-            world.session.delete(gallery()).cascade().await.unwrap();
+            world.session.share_gallery(&world.gallery(), SharingUpdate::Reset).await.unwrap();
+            world.session.delete(world.gallery()).cascade().await.unwrap();
             // What an interrupted collection had condemned is another's after ten minutes, and an import that was left open
             // is over after a week.
-            world.clock.advance(Duration::from_secs(8 * 86_400));
+            world.sandbox.clock().advance(Duration::from_secs(8 * 86_400));
             world.session.collect().await.unwrap();
             let mut left = world.store.list_all(Some(&"regions".parse().unwrap())).await.unwrap();
             left.retain(|blob| blob.key.as_str().contains("/slots/"));

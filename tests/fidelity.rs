@@ -13,7 +13,7 @@ use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::publish::{LocalDisks, NewManagedImage, NewSnapshot, SourceMachine, VhdBlob};
 use compute_gallery::store::MemoryStore;
-use compute_gallery::testkit::ManualClock;
+use compute_gallery::testkit::{ManualClock, Sandbox, SandboxBuilder, raw, region};
 use compute_gallery::*;
 use futures::executor::block_on;
 use serde_json::{Value, json};
@@ -23,10 +23,6 @@ const REGIONS: &str = "galleryImageVersion.properties.publishingProfile.targetRe
 
 fn now() -> DateTime<Utc> {
     "2026-01-02T03:04:05Z".parse().unwrap()
-}
-
-fn region(name: &str) -> Region {
-    name.parse().unwrap()
 }
 
 fn gallery_id() -> GalleryId {
@@ -55,7 +51,7 @@ fn definition() -> ImageDefinition {
 }
 
 fn disk() -> DiskSource {
-    DiskSource::bytes(vec![1; 4096], DiskFormat::Raw)
+    raw(vec![1; 4096])
 }
 
 fn new(number: &str, regions: &str, source: impl Into<ImageSource>) -> NewImageVersion {
@@ -92,15 +88,16 @@ fn community() -> SharingProfile {
     })
 }
 
-async fn session(builder: GalleryServiceBuilder) -> (Session, ManualClock) {
-    let clock = ManualClock::new(now());
-    let service = builder.store(MemoryStore::new()).clock(clock.clone()).create().await.unwrap();
-    (service.session("test".parse().unwrap()), clock)
+/// Without a gallery, and with every region of the world.
+async fn session(settings: SandboxBuilder) -> (Session, ManualClock) {
+    let settings = settings.one_store(MemoryStore::new()).regions([]).clock(ManualClock::new(now())).empty();
+    let sandbox = settings.build().await.unwrap();
+    (sandbox.session().clone(), sandbox.clock().clone())
 }
 
 /// With a gallery and a definition.
 async fn filled(gallery: Gallery, definition: ImageDefinition) -> Session {
-    let (session, _) = session(GalleryService::builder().allow_all()).await;
+    let (session, _) = session(Sandbox::builder()).await;
     session.create_gallery(gallery).await.unwrap();
     session.create_image_definition(definition).await.unwrap();
     session
@@ -131,7 +128,7 @@ fn targets(error: &Error) -> Vec<&str> {
 // Bodies.
 
 #[test]
-fn every_problem_of_a_body_is_told_at_its_own_path() {
+fn every_problem_of_a_body_is_reported_at_its_own_path() {
     let body = json!({"tags": {"a<b": "1"}, "properties": {
         "osType": "BeOS", "osState": 7, "hyperVGeneration": "V3", "endOfLifeDate": "2026-12-26",
         "identifier": {"publisher": "", "sku": "x."},
@@ -439,7 +436,7 @@ fn a_policy_that_is_off_is_as_none() {
 }
 
 #[test]
-fn an_empty_list_of_regions_keeps_them_and_restore_is_not_lost_in_silence() {
+fn an_empty_list_of_regions_keeps_them_and_restore_is_not_silently_lost() {
     block_on(async {
         let session = filled(gallery(), definition()).await;
         let published = session.publish(new("1.0.0", "westeurope,eastus", disk())).await.unwrap().resource;
@@ -528,7 +525,7 @@ fn a_vm_or_snapshot_is_no_source_for_trusted_launch() {
 #[test]
 fn trusted_launch_takes_the_second_generation() {
     block_on(async {
-        let (session, _) = session(GalleryService::builder().allow_all()).await;
+        let (session, _) = session(Sandbox::builder()).await;
         session.create_gallery(gallery()).await.unwrap();
         let error = session.create_image_definition(definition().with_feature("SecurityType", "TrustedLaunch")).await;
         let error = error.unwrap_err();
@@ -647,7 +644,8 @@ fn a_local_vhd_becomes_a_managed_image_and_then_a_version() {
 fn the_department_of_defence_is_in_the_governments_cloud() {
     block_on(async {
         let catalog = RegionCatalog::default().with_allowed("dev".parse().unwrap(), region("usdodeast"));
-        let (session, _) = session(GalleryService::builder().allow_all().region_catalog(catalog)).await;
+        let (session, _) =
+            session(Sandbox::builder().service(move |builder| builder.region_catalog(catalog.clone()))).await;
         let of = |name: &str| Gallery::new(gallery_id(), region(name));
         session.create_gallery(of("usgovvirginia")).await.unwrap();
         let identifier = ImageIdentifier::new("a", "b", "c").unwrap();
@@ -703,7 +701,7 @@ fn a_bad_target_region_is_named_by_its_place_and_meant_ones_are_offered() {
 fn the_limit_of_replicas_is_the_services_and_the_error_says_which_count() {
     block_on(async {
         let limits = Limits::default().with_replicas_per_region(200);
-        let (session, _) = session(GalleryService::builder().allow_all().limits(limits)).await;
+        let (session, _) = session(Sandbox::builder().service(move |builder| builder.limits(limits.clone()))).await;
         session.create_gallery(gallery()).await.unwrap();
         session.create_image_definition(definition()).await.unwrap();
         session.publish(new("1.0.0", "westeurope=1,eastus=200", disk())).await.unwrap();
@@ -818,7 +816,7 @@ fn a_private_gallery_becomes_a_community_gallery_and_is_private_again_after_a_re
 #[test]
 fn a_public_name_is_one_that_a_path_can_hold() {
     block_on(async {
-        let (session, _) = session(GalleryService::builder().allow_all()).await;
+        let (session, _) = session(Sandbox::builder()).await;
         let named = |prefix: &str| {
             let info = community().community_gallery_info().unwrap().clone();
             let info = CommunityGalleryInfo { public_name_prefix: prefix.into(), ..info };
@@ -843,7 +841,7 @@ fn a_public_name_is_one_that_a_path_can_hold() {
 }
 
 #[test]
-fn what_cannot_be_shared_beyond_roles_is_refused() {
+fn a_gallery_that_cannot_be_shared_beyond_roles_is_refused() {
     block_on(async {
         for profile in [SharingProfile::new(SharingPermissions::Groups), community()] {
             let session = filled(gallery().with_sharing_profile(profile), definition()).await;
@@ -858,7 +856,7 @@ fn what_cannot_be_shared_beyond_roles_is_refused() {
             assert_eq!(targets(&error), [format!("{REGIONS}[0].encryption")], "{error}");
             session.publish(new("1.0.0", "westeurope,eastus", disk())).await.unwrap();
         }
-        let (session, _) = session(GalleryService::builder().allow_all()).await;
+        let (session, _) = session(Sandbox::builder()).await;
         session.create_gallery(gallery().with_sharing_profile(community())).await.unwrap();
         let identifier = ImageIdentifier::new("a", "b", "c").unwrap();
         let plan = PurchasePlan { name: "p".into(), publisher: "q".into(), product: "r".into() };
@@ -877,7 +875,7 @@ fn what_cannot_be_shared_beyond_roles_is_refused() {
 #[test]
 fn deleted_versions_are_kept_for_a_day_at_least_and_tell_when_they_were_deleted() {
     block_on(async {
-        let (session, clock) = session(GalleryService::builder().allow_all()).await;
+        let (session, clock) = session(Sandbox::builder()).await;
         let keeps =
             |days| gallery().with_soft_delete_policy(SoftDeletePolicy::enabled().with_retention_period_in_days(days));
         let error = session.create_gallery(keeps(0)).await.unwrap_err();
@@ -964,10 +962,12 @@ fn errors_have_azures_code_kind_and_sentence() {
 }
 
 #[test]
-fn a_disks_size_is_told_in_gigabytes() {
+fn a_disks_size_is_reported_in_gigabytes() {
     block_on(async {
-        let (session, _) =
-            session(GalleryService::builder().allow_all().limits(Limits::default().with_max_disk_bytes(1 << 30))).await;
+        let (session, _) = session(
+            Sandbox::builder().service(|builder| builder.limits(Limits::default().with_max_disk_bytes(1 << 30))),
+        )
+        .await;
         session.create_gallery(gallery()).await.unwrap();
         session.create_image_definition(definition()).await.unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -981,7 +981,7 @@ fn a_disks_size_is_told_in_gigabytes() {
 }
 
 #[test]
-fn a_scale_set_has_at_least_one_instance_and_is_not_told_to_use_what_it_uses() {
+fn a_scale_set_has_at_least_one_instance_and_gets_no_advice_that_it_follows_already() {
     block_on(async {
         let session = filled(gallery(), definition()).await;
         session.publish(new("1.0.0", "westeurope", disk())).await.unwrap();
@@ -997,17 +997,14 @@ fn a_scale_set_has_at_least_one_instance_and_is_not_told_to_use_what_it_uses() {
 // Zones.
 
 #[test]
-fn zone_redundant_storage_is_never_kept_once_in_silence() {
+fn zone_redundant_storage_is_never_silently_kept_once() {
     block_on(async {
         let zrs =
             || with_profile(json!({"targetRegions": [{"name": "westeurope"}], "storageAccountType": "Standard_ZRS"}));
         let target = format!("{REGIONS}[0].storageAccountType");
         // One store for all regions, and one of the region's own.
-        for builder in [
-            GalleryService::builder().allow_all(),
-            GalleryService::builder().allow_all().region_store(region("westeurope"), MemoryStore::new()),
-        ] {
-            let (session, _) = session(builder).await;
+        for settings in [Sandbox::builder(), Sandbox::builder().store("westeurope", MemoryStore::new())] {
+            let (session, _) = session(settings).await;
             session.create_gallery(gallery()).await.unwrap();
             session.create_image_definition(definition()).await.unwrap();
             let error = refused(&session, zrs).await;
@@ -1028,7 +1025,7 @@ fn zone_redundant_storage_is_never_kept_once_in_silence() {
 
         // Where a host asks for it, one store stands for all zones: plan and price say what is kept in truth.
         let prices = Prices::new(1 << 30, 0).with_storage(StorageAccountType::StandardZrs, 2 << 30);
-        let (session, _) = session(GalleryService::builder().allow_all().one_store_for_all_zones()).await;
+        let (session, _) = session(Sandbox::builder().service(|builder| builder.one_store_for_all_zones())).await;
         session.create_gallery(gallery()).await.unwrap();
         session.create_image_definition(definition()).await.unwrap();
         let plan = session.publish(zrs()).plan().await.unwrap();

@@ -96,7 +96,7 @@ fn the_owner_may_link_the_root_itself() {
 }
 
 #[test]
-fn a_pipe_in_the_place_of_a_blob_holds_nobody_up() {
+fn a_pipe_in_the_place_of_a_blob_blocks_no_call() {
     let directory = tempfile::tempdir().unwrap();
     let store = FsStore::open_or_create(directory.path()).unwrap();
     if !Command::new("mkfifo").arg(directory.path().join("pipe")).status().is_ok_and(|status| status.success()) {
@@ -325,7 +325,7 @@ fn a_writer_killed_in_the_middle_leaves_no_part_of_a_blob() {
 }
 
 #[test]
-fn a_place_that_is_no_store_is_told_by_path_kind_cause_and_fix() {
+fn a_place_that_is_no_store_is_reported_by_path_kind_cause_and_fix() {
     let scratch = tempfile::tempdir().unwrap();
     let at = |name: &str| scratch.path().join(name);
     symlink(at("nowhere"), at("dangling")).unwrap();
@@ -360,7 +360,7 @@ fn a_place_that_is_no_store_is_told_by_path_kind_cause_and_fix() {
 }
 
 #[test]
-fn what_is_in_a_stores_way_is_told_by_its_path() {
+fn an_obstruction_in_a_store_is_reported_by_its_path() {
     let directory = tempfile::tempdir().unwrap();
     let store = FsStore::open_or_create(directory.path()).unwrap();
     fs::write(directory.path().join("log"), b"").unwrap();
@@ -379,7 +379,7 @@ fn what_is_in_a_stores_way_is_told_by_its_path() {
 }
 
 #[test]
-fn a_read_only_place_is_told_by_its_path() {
+fn a_read_only_place_is_reported_by_its_path() {
     let Some(tiny) = Tiny::mount() else { return };
     tiny.remount("ro");
     let path = tiny.0.path().join("store");

@@ -7,124 +7,90 @@ use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 
 use compute_gallery::disk::{DiskFormat, DiskSource};
+use compute_gallery::host::Workers;
 use compute_gallery::image::ImageDigest;
 use compute_gallery::model::*;
 use compute_gallery::publish::LocalDisks;
 use compute_gallery::read::ListScope;
-use compute_gallery::read::Scope;
 use compute_gallery::replicate::AggregatedState;
 use compute_gallery::store::{BlobStoreExt, FsStore, MemoryStore, RetryPolicy, StoreErrorKind};
-use compute_gallery::testkit::{Fault, FaultyStore, ManualClock, SeededEntropy};
+use compute_gallery::testkit::{Fault, HookedStore, Reaction, Sandbox, SandboxBuilder, noise, raw, region};
 use compute_gallery::*;
-use futures::StreamExt;
 use futures::executor::block_on;
+use futures::{FutureExt, StreamExt};
 
 const MIB: usize = 1 << 20;
 
-/// A disk of `mib` MiB: random blocks, zeros and repeats, the same for the same seed.
+/// A disk of `mib` MiB: random blocks, zeros, and blocks that are mostly zeros.
 fn disk(mib: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed | 1;
-    let mut bytes = vec![0; mib * MIB];
+    let mut bytes = noise(seed, mib * MIB);
     for (number, block) in bytes.chunks_mut(64 << 10).enumerate() {
-        if number % 3 == 1 {
-            continue;
-        }
-        for word in block.chunks_exact_mut(8).take(if number % 5 == 0 { 600 } else { usize::MAX }) {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            word.copy_from_slice(&state.to_le_bytes());
-        }
+        let used = match number {
+            _ if number % 3 == 1 => 0,
+            _ if number % 5 == 0 => 4800,
+            _ => block.len(),
+        };
+        block.iter_mut().skip(used).for_each(|byte| *byte = 0);
     }
     bytes
 }
 
-fn gallery_id() -> GalleryId {
-    "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/Contoso".parse().unwrap()
+/// A gallery in one store, with the system's threads.
+fn on(store: impl store::BlobStore) -> SandboxBuilder {
+    threaded(Sandbox::builder().one_store(store))
 }
 
-fn image_id() -> ImageDefinitionId {
-    gallery_id().image("web".parse().unwrap())
+fn threaded(settings: SandboxBuilder) -> SandboxBuilder {
+    settings.service(|builder| builder.workers(Workers::default()))
 }
 
-fn version_id(number: &str) -> ImageVersionId {
-    image_id().version(number.parse().unwrap())
+async fn sandbox() -> Sandbox {
+    on(MemoryStore::new()).build().await.unwrap()
 }
 
-fn region(name: &str) -> Region {
-    name.parse().unwrap()
+async fn all_versions(sandbox: &Sandbox) -> Vec<Arc<ImageVersion>> {
+    let view = sandbox.session().refresh().await.unwrap();
+    view.image_versions(sandbox.image(), None, usize::MAX).unwrap().items
 }
 
-fn new_version(number: &str, regions: &str, source: impl Into<ImageSource>) -> NewImageVersion {
-    let profile = PublishingProfile::new(regions.parse().unwrap());
-    NewImageVersion::new(version_id(number), region("westeurope"), profile, source)
+async fn all_galleries(sandbox: &Sandbox) -> Vec<Arc<Gallery>> {
+    sandbox.session().refresh().await.unwrap().galleries(&ListScope::All, None, usize::MAX).items
 }
 
-fn raw(bytes: &[u8]) -> DiskSource {
-    DiskSource::bytes(bytes.to_vec(), DiskFormat::Raw)
-}
-
-async fn open(store: impl store::BlobStore) -> Session {
-    let clock = ManualClock::auto_advancing("2026-01-02T03:04:05Z".parse().unwrap());
-    GalleryService::builder()
-        .allow_all()
-        .store(store)
-        .clock(clock)
-        .open_or_create()
-        .await
-        .unwrap()
-        .session("test".parse().unwrap())
-}
-
-async fn with_definition(session: &Session) {
-    session.create_gallery(Gallery::new(gallery_id(), region("westeurope"))).await.unwrap();
-    let identifier = ImageIdentifier::new("Contoso", "Web", "Frontend").unwrap();
-    let location = region("westeurope");
-    let definition = ImageDefinition::new(image_id(), location, OsType::Linux, OsState::Generalized, identifier);
-    session.create_image_definition(definition).await.unwrap();
-}
-
-async fn all_versions(session: &Session) -> Vec<Arc<ImageVersion>> {
-    session.refresh().await.unwrap().image_versions(&image_id(), None, usize::MAX).unwrap().items
-}
-
-async fn all_galleries(session: &Session) -> Vec<Arc<Gallery>> {
-    session.refresh().await.unwrap().galleries(&ListScope::All, None, usize::MAX).items
-}
-
-async fn deployed(session: &Session, number: &str, place: &str) -> Vec<u8> {
-    let deployment = session.deploy(version_id(number), &region(place));
-    deployment.to_writer(Cursor::new(Vec::new())).await.unwrap().1.into_inner()
+async fn deployed(sandbox: &Sandbox, number: &str, place: &str) -> Vec<u8> {
+    sandbox.deployed(number, place).await.unwrap()
 }
 
 #[test]
 fn a_disk_comes_back_from_every_region_and_a_version_costs_its_change() {
     block_on(async {
-        let session = open(MemoryStore::new()).await;
-        with_definition(&session).await;
+        let sandbox = sandbox().await;
+        let session = sandbox.session();
         let mut bytes = disk(20, 7);
-        let first = session.publish(new_version("1.0.0", "westeurope=2,eastus=1", raw(&bytes))).await.unwrap();
-        assert_eq!(first.content.os_disk_digest, ImageDigest::of(raw(&bytes)).unwrap());
-        let report = session.replicate(&version_id("1.0.0")).await.unwrap();
+        let first =
+            session.publish(sandbox.new_version("1.0.0", "westeurope=2,eastus=1", raw(bytes.clone()))).await.unwrap();
+        assert_eq!(first.content.os_disk_digest, ImageDigest::of(raw(bytes.clone())).unwrap());
+        let report = session.replicate(&sandbox.version("1.0.0")).await.unwrap();
         assert_eq!(report.regions[1].cross_region_bytes, first.content.stored_bytes);
         assert_eq!(report.regions[0].cross_region_bytes, 0);
         assert_eq!(report.regions[0].local_bytes, first.content.stored_bytes);
         for place in ["westeurope", "eastus"] {
-            assert!(deployed(&session, "1.0.0", place).await == bytes, "{place}");
+            assert!(deployed(&sandbox, "1.0.0", place).await == bytes, "{place}");
         }
 
         bytes[5 * MIB..5 * MIB + 3].copy_from_slice(b"new");
-        let second = session.publish(new_version("1.0.1", "westeurope=2,eastus=1", raw(&bytes))).await.unwrap();
+        let second =
+            session.publish(sandbox.new_version("1.0.1", "westeurope=2,eastus=1", raw(bytes.clone()))).await.unwrap();
         assert_eq!(second.import.new_chunks, 1);
         assert!(second.import.new_bytes <= 64 << 10, "{:?}", second.import);
-        session.replicate(&version_id("1.0.1")).await.unwrap();
-        assert!(deployed(&session, "1.0.1", "eastus").await == bytes);
+        session.replicate(&sandbox.version("1.0.1")).await.unwrap();
+        assert!(deployed(&sandbox, "1.0.1", "eastus").await == bytes);
 
-        let same = session.publish(new_version("1.0.2", "westeurope", raw(&bytes))).await.unwrap();
+        let same = session.publish(sandbox.new_version("1.0.2", "westeurope", raw(bytes.clone()))).await.unwrap();
         assert_eq!((same.import.new_chunks, same.import.sent_bytes), (0, 0));
     });
 }
@@ -132,14 +98,17 @@ fn a_disk_comes_back_from_every_region_and_a_version_costs_its_change() {
 #[test]
 fn a_version_is_deployable_and_latest_exactly_where_it_is_complete() {
     block_on(async {
-        let session = open(MemoryStore::new()).await;
-        with_definition(&session).await;
+        let sandbox = sandbox().await;
+        let session = sandbox.session();
         let bytes = disk(2, 3);
-        session.publish(new_version("1.0.9", "westeurope=1,eastus=3", raw(&bytes))).await.unwrap();
-        let version = version_id("1.0.9");
-        assert_eq!(session.refresh().await.unwrap().latest(&image_id(), &region("westeurope")).unwrap().id(), &version);
+        session.publish(sandbox.new_version("1.0.9", "westeurope=1,eastus=3", raw(bytes.clone()))).await.unwrap();
+        let version = sandbox.version("1.0.9");
         assert_eq!(
-            session.refresh().await.unwrap().latest(&image_id(), &region("eastus")).unwrap_err().kind(),
+            session.refresh().await.unwrap().latest(sandbox.image(), &region("westeurope")).unwrap().id(),
+            &version
+        );
+        assert_eq!(
+            session.refresh().await.unwrap().latest(sandbox.image(), &region("eastus")).unwrap_err().kind(),
             ErrorKind::NotFound
         );
         let early = session.deploy(&version, &region("eastus")).to_writer(Vec::new()).await.unwrap_err();
@@ -156,14 +125,14 @@ fn a_version_is_deployable_and_latest_exactly_where_it_is_complete() {
         }
         assert_eq!(last, 100);
         assert_eq!(session.replication_status(&version).await.unwrap().progress(), 100);
-        assert!(deployed(&session, "1.0.9", "eastus").await == bytes);
+        assert!(deployed(&sandbox, "1.0.9", "eastus").await == bytes);
 
-        session.publish(new_version("1.0.12", "westeurope", raw(&bytes))).await.unwrap();
+        session.publish(sandbox.new_version("1.0.12", "westeurope", raw(bytes.clone()))).await.unwrap();
         assert_eq!(
-            session.refresh().await.unwrap().latest(&image_id(), &region("westeurope")).unwrap().id(),
-            &version_id("1.0.12")
+            session.refresh().await.unwrap().latest(sandbox.image(), &region("westeurope")).unwrap().id(),
+            &sandbox.version("1.0.12")
         );
-        let names = all_versions(&session).await;
+        let names = all_versions(&sandbox).await;
         let names: Vec<String> = names.iter().map(|version| version.id().number().to_string()).collect();
         assert_eq!(names, ["1.0.9", "1.0.12"]);
     });
@@ -171,21 +140,18 @@ fn a_version_is_deployable_and_latest_exactly_where_it_is_complete() {
 
 #[test]
 fn two_services_see_each_other_and_never_break_a_rule_between_them() {
-    let store = MemoryStore::new();
     let limits = Limits::default().with_galleries(10);
-    let services: Vec<GalleryService> = (0..4)
-        .map(|_| {
-            block_on(GalleryService::builder().allow_all().store(store.clone()).limits(limits.clone()).open_or_create())
-                .unwrap()
-        })
-        .collect();
+    let first = on(MemoryStore::new()).empty().service(move |builder| builder.limits(limits.clone()));
+    let first = block_on(first.build()).unwrap();
+    let mut sandboxes: Vec<Sandbox> = (0..3).map(|_| block_on(first.reopen().build()).unwrap()).collect();
+    sandboxes.push(first);
     let created: usize = std::thread::scope(|scope| {
-        let workers: Vec<_> = services
+        let workers: Vec<_> = sandboxes
             .iter()
             .enumerate()
-            .map(|(worker, service)| {
+            .map(|(worker, sandbox)| {
                 scope.spawn(move || {
-                    let session = service.session(format!("worker {worker}").parse().unwrap());
+                    let session = sandbox.session_of(&format!("worker {worker}"));
                     let create = |number: usize| {
                         let id = format!("/subscriptions/dev/resourceGroups/a/providers/Microsoft.Compute/galleries/g{worker}x{number}");
                         session.create_gallery(Gallery::new(id.parse().unwrap(), region("westeurope")))
@@ -201,10 +167,10 @@ fn two_services_see_each_other_and_never_break_a_rule_between_them() {
     });
     assert_eq!(created, 10);
     block_on(async {
-        for service in &services {
-            assert_eq!(all_galleries(&service.session("reader".parse().unwrap())).await.len(), 10);
+        for sandbox in &sandboxes {
+            assert_eq!(all_galleries(sandbox).await.len(), 10);
         }
-        let session = services[0].session("reader".parse().unwrap());
+        let session = sandboxes[0].session();
         let history: Vec<Commit> = session.history(0).map(|commit| commit.unwrap()).collect().await;
         assert_eq!(history.len(), 10);
         assert!(history.windows(2).all(|pair| pair[0].time <= pair[1].time));
@@ -214,12 +180,11 @@ fn two_services_see_each_other_and_never_break_a_rule_between_them() {
 #[test]
 fn a_lost_answer_is_looked_up_and_counts_once() {
     block_on(async {
-        let store = FaultyStore::new(MemoryStore::new());
-        let faults = store.faults();
-        let session = open(store).await;
+        let sandbox = on(MemoryStore::new()).empty().build().await.unwrap();
+        let session = sandbox.session();
         // The refresh before the commit is one call, the entry's put the next.
-        faults.fail_call(1, Fault::After);
-        session.create_gallery(Gallery::new(gallery_id(), region("westeurope"))).await.unwrap();
+        sandbox.catalog_faults().fail_call(1, Fault::After);
+        session.create_gallery(Gallery::new(sandbox.image().gallery().clone(), region("westeurope"))).await.unwrap();
         let history: Vec<Commit> = session.history(0).map(|commit| commit.unwrap()).collect().await;
         assert_eq!(history.len(), 1);
     });
@@ -231,25 +196,22 @@ fn a_lost_answer_is_looked_up_and_counts_once() {
 fn publish_and_replicate_survive_a_fault_at_every_call() {
     let bytes = disk(3, 11);
     let whole = block_on(async {
-        let store = FaultyStore::new(MemoryStore::new());
-        let faults = store.faults();
-        let session = open(store).await;
-        with_definition(&session).await;
+        let sandbox = sandbox().await;
+        let (session, faults) = (sandbox.session(), sandbox.catalog_faults());
         let before = faults.calls();
-        session.publish(new_version("1.0.0", "westeurope=2,eastus=1", raw(&bytes))).await.unwrap();
-        session.replicate(&version_id("1.0.0")).await.unwrap();
+        session.publish(sandbox.new_version("1.0.0", "westeurope=2,eastus=1", raw(bytes.clone()))).await.unwrap();
+        session.replicate(&sandbox.version("1.0.0")).await.unwrap();
         faults.calls() - before
     });
     assert!(whole > 20, "{whole}");
     for fault in [Fault::Before(StoreErrorKind::Unavailable), Fault::Before(StoreErrorKind::Full), Fault::After] {
         for call in 0..whole {
             block_on(async {
-                let store = FaultyStore::new(MemoryStore::new());
-                let faults = store.faults();
-                let session = open(store).await;
-                with_definition(&session).await;
+                let sandbox = sandbox().await;
+                let (session, faults) = (sandbox.session(), sandbox.catalog_faults());
                 faults.fail_call(call, fault);
-                let publish = || session.publish(new_version("1.0.0", "westeurope=2,eastus=1", raw(&bytes)));
+                let publish =
+                    || session.publish(sandbox.new_version("1.0.0", "westeurope=2,eastus=1", raw(bytes.clone())));
                 if let Err(first) = publish().await {
                     match publish().await {
                         Ok(_) => {}
@@ -261,11 +223,11 @@ fn publish_and_replicate_survive_a_fault_at_every_call() {
                         ),
                     }
                 }
-                if session.replicate(&version_id("1.0.0")).await.is_err() {
-                    session.replicate(&version_id("1.0.0")).await.unwrap();
+                if session.replicate(&sandbox.version("1.0.0")).await.is_err() {
+                    session.replicate(&sandbox.version("1.0.0")).await.unwrap();
                 }
-                assert!(deployed(&session, "1.0.0", "eastus").await == bytes, "call {call}, {fault:?}");
-                assert!(deployed(&session, "1.0.0", "westeurope").await == bytes, "call {call}, {fault:?}");
+                assert!(deployed(&sandbox, "1.0.0", "eastus").await == bytes, "call {call}, {fault:?}");
+                assert!(deployed(&sandbox, "1.0.0", "westeurope").await == bytes, "call {call}, {fault:?}");
             });
         }
     }
@@ -274,10 +236,10 @@ fn publish_and_replicate_survive_a_fault_at_every_call() {
 #[test]
 fn a_replication_does_not_complete_another_version_of_the_same_number() {
     block_on(async {
-        let session = open(MemoryStore::new()).await;
-        with_definition(&session).await;
-        let id = version_id("1.0.0");
-        session.publish(new_version("1.0.0", "westeurope,eastus", raw(&disk(40, 1)))).await.unwrap();
+        let sandbox = sandbox().await;
+        let session = sandbox.session();
+        let id = sandbox.version("1.0.0");
+        session.publish(sandbox.new_version("1.0.0", "westeurope,eastus", raw(disk(40, 1)))).await.unwrap();
         let mut replication = session.replicate(&id);
         // Some of it is moved, then the version is another one.
         for _ in 0..2 {
@@ -285,31 +247,29 @@ fn a_replication_does_not_complete_another_version_of_the_same_number() {
         }
         session.delete(&id).await.unwrap();
         let other = disk(1, 2);
-        session.publish(new_version("1.0.0", "westeurope,eastus", raw(&other))).await.unwrap();
+        session.publish(sandbox.new_version("1.0.0", "westeurope,eastus", raw(other.clone()))).await.unwrap();
         assert!(replication.await.is_err());
-        assert!(session.refresh().await.unwrap().latest(&image_id(), &region("eastus")).is_err());
+        assert!(session.refresh().await.unwrap().latest(sandbox.image(), &region("eastus")).is_err());
         session.replicate(&id).await.unwrap();
-        assert!(deployed(&session, "1.0.0", "eastus").await == other);
+        assert!(deployed(&sandbox, "1.0.0", "eastus").await == other);
     });
 }
 
 #[test]
-fn what_arrived_whole_is_not_sent_again() {
+fn a_pack_that_arrived_whole_is_not_sent_again() {
     block_on(async {
-        let store = FaultyStore::new(MemoryStore::new());
-        let faults = store.faults();
-        let session = open(store).await;
-        with_definition(&session).await;
+        let sandbox = sandbox().await;
+        let (session, faults) = (sandbox.session(), sandbox.catalog_faults());
         let bytes = disk(80, 5);
-        session.publish(new_version("1.0.0", "westeurope,eastus=2", raw(&bytes))).await.unwrap();
+        session.publish(sandbox.new_version("1.0.0", "westeurope,eastus=2", raw(bytes.clone()))).await.unwrap();
         faults.forget_record();
         // Dropped after the first packs have arrived, as if the process had been killed.
-        let mut replication = session.replicate(&version_id("1.0.0"));
+        let mut replication = session.replicate(&sandbox.version("1.0.0"));
         for _ in 0..2 {
             replication.next().await.unwrap().unwrap();
         }
         drop(replication);
-        session.replicate(&version_id("1.0.0")).await.unwrap();
+        session.replicate(&sandbox.version("1.0.0")).await.unwrap();
         let mut sent: BTreeMap<String, usize> = BTreeMap::new();
         for call in faults.record().into_iter().filter(|call| matches!(call.operation, "put" | "copy")) {
             if let Some(key) = call.key.filter(|key| key.as_str().contains("/packs/")) {
@@ -319,63 +279,40 @@ fn what_arrived_whole_is_not_sent_again() {
         assert!(sent.len() >= 4, "{sent:?}");
         // What was on its way when it was dropped may be sent twice; what had arrived may not.
         assert!(sent.values().filter(|count| **count > 1).count() <= 3, "{sent:?}");
-        assert!(deployed(&session, "1.0.0", "eastus").await == bytes);
+        assert!(deployed(&sandbox, "1.0.0", "eastus").await == bytes);
     });
-}
-
-/// A reader that stands still at `gate_at` until the other end of `gate` is dropped.
-struct Gated {
-    disk: Cursor<Vec<u8>>,
-    gate_at: u64,
-    gate: std::sync::mpsc::Receiver<()>,
-}
-
-impl Read for Gated {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        // Its last sector is looked at when it is opened.
-        if self.disk.position() >= self.gate_at && buffer.len() > 512 {
-            let _ = self.gate.recv();
-        }
-        self.disk.read(buffer)
-    }
-}
-
-impl Seek for Gated {
-    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
-        self.disk.seek(to)
-    }
 }
 
 #[test]
 fn an_import_that_was_interrupted_goes_on_where_it_was() {
     block_on(async {
-        let session = open(MemoryStore::new()).await;
-        with_definition(&session).await;
+        let (store, packs) = (MemoryStore::new(), Arc::new(AtomicUsize::new(0)));
+        let hanging = HookedStore::new(store.clone(), {
+            let packs = packs.clone();
+            move |call| {
+                let is_pack = call.operation == "put" && call.key.is_some_and(|key| key.as_str().contains("/packs/"));
+                let hangs = is_pack && packs.fetch_add(1, Ordering::SeqCst) > 1;
+                async move { if hangs { std::future::pending().await } else { Reaction::Pass } }
+            }
+        });
+        let sandbox = on(hanging).build().await.unwrap();
         let bytes = disk(150, 5);
-        let seen = Arc::new(AtomicU64::new(0));
-        let (open_gate, gate) = std::sync::mpsc::channel();
-        let gated = Gated { disk: Cursor::new(bytes.clone()), gate_at: 120 * MIB as u64, gate };
-        let publishing = session
-            .publish(new_version("1.0.0", "westeurope", DiskSource::reader(gated, DiskFormat::Raw)))
-            .on_progress({
-                let seen = seen.clone();
-                move |progress| seen.store(progress.done, Ordering::SeqCst)
-            });
-        let mut publishing = Box::pin(publishing.into_future());
-        // Polled until most of the disk is stored, then dropped; it can't get past the gate.
+        let new = sandbox.new_version("1.0.0", "westeurope", raw(bytes.clone()));
+        let mut publishing = sandbox.session().publish(new).into_future();
+        // The third pack never arrives, and the process is gone.
         std::future::poll_fn(|context| {
-            let done = publishing.as_mut().poll(context).is_ready();
-            assert!(!done, "it went through the gate");
-            if seen.load(Ordering::SeqCst) > 100 * MIB as u64 { Poll::Ready(()) } else { Poll::Pending }
+            assert!(publishing.poll_unpin(context).is_pending(), "it did not hang");
+            if packs.load(Ordering::SeqCst) > 2 { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
         drop(publishing);
-        drop(open_gate);
-        assert_eq!(all_versions(&session).await.len(), 0);
-        let again = session.publish(new_version("1.0.0", "westeurope", raw(&bytes))).await.unwrap();
+        let sandbox = sandbox.reopen().catalog_store(store.clone()).one_store(store).build().await.unwrap();
+        assert_eq!(all_versions(&sandbox).await.len(), 0);
+        let new = sandbox.new_version("1.0.0", "westeurope", raw(bytes.clone()));
+        let again = sandbox.session().publish(new).await.unwrap();
         assert!(again.import.sent_bytes > 0, "{:?}", again.import);
         assert!(again.import.sent_bytes < again.content.stored_bytes, "{:?}", again.import);
-        assert!(deployed(&session, "1.0.0", "westeurope").await == bytes);
+        assert!(deployed(&sandbox, "1.0.0", "westeurope").await == bytes);
     });
 }
 
@@ -383,15 +320,17 @@ fn an_import_that_was_interrupted_goes_on_where_it_was() {
 fn bad_requests_say_what_and_where_and_leave_nothing() {
     block_on(async {
         let store = MemoryStore::new();
-        let session = open(store.clone()).await;
-        let publish = |regions: &str, source| session.publish(new_version("1.0.0", regions, source)).into_future();
-        let orphan = publish("westeurope", raw(&disk(1, 1))).await.unwrap_err();
+        let sandbox = on(store.clone()).empty().build().await.unwrap();
+        let session = sandbox.session();
+        let publish =
+            |regions: &str, source| session.publish(sandbox.new_version("1.0.0", regions, source)).into_future();
+        let orphan = publish("westeurope", raw(disk(1, 1))).await.unwrap_err();
         assert_eq!((orphan.kind(), orphan.code()), (ErrorKind::NotFound, "ParentResourceNotFound"));
-        with_definition(&session).await;
+        let sandbox = on(store.clone()).seed(1).build().await.unwrap();
         let odd = publish("westeurope", DiskSource::bytes(vec![1; 1000], DiskFormat::Raw)).await.unwrap_err();
         assert_eq!(odd.kind(), ErrorKind::Invalid);
         assert!(odd.to_string().contains("`1000` bytes"), "{odd}");
-        let elsewhere = publish("eastus", raw(&disk(1, 1))).await.unwrap_err();
+        let elsewhere = publish("eastus", raw(disk(1, 1))).await.unwrap_err();
         assert!(elsewhere.to_string().contains("must contain the location"), "{elsewhere}");
         let absent = publish("westeurope", DiskSource::path("/no/such/disk.raw", DiskFormat::Raw)).await.unwrap_err();
         assert_eq!((absent.kind(), absent.target()), (ErrorKind::NotFound, "/no/such/disk.raw"));
@@ -399,42 +338,36 @@ fn bad_requests_say_what_and_where_and_leave_nothing() {
         assert_eq!(not_vhd.kind(), ErrorKind::Corrupt);
         let packs = store.list_all(Some(&"regions".parse().unwrap())).await.unwrap();
         assert!(packs.is_empty(), "{packs:?}");
-        assert!(all_versions(&session).await.is_empty());
+        assert!(all_versions(&sandbox).await.is_empty());
     });
 }
 
 #[test]
 fn a_region_without_a_store_is_refused_before_a_byte_moves() {
     block_on(async {
-        let store = MemoryStore::new();
-        let builder = GalleryService::builder().allow_all().catalog_store(MemoryStore::new());
-        let service = builder.region_store(region("westeurope"), store.clone()).open_or_create().await.unwrap();
-        let session = service.session("test".parse().unwrap());
-        with_definition(&session).await;
-        let error = session.publish(new_version("1.0.0", "westeurope,eastus", raw(&disk(1, 1)))).await.unwrap_err();
+        let sandbox = Sandbox::builder().regions(["westeurope"]).build().await.unwrap();
+        let (session, store) = (sandbox.session(), sandbox.store("westeurope"));
+        let error =
+            session.publish(sandbox.new_version("1.0.0", "westeurope,eastus", raw(disk(1, 1)))).await.unwrap_err();
         assert!(error.to_string().contains("region `eastus` has no store"), "{error}");
-        assert!(store.list_all(None).await.unwrap().is_empty());
+        assert!(store.inner().list_all(None).await.unwrap().is_empty());
     });
 }
 
 #[test]
 fn a_store_that_is_full_keeps_what_it_has_for_the_next_attempt() {
     block_on(async {
-        let packs = MemoryStore::new();
-        let store = FaultyStore::new(packs.clone());
-        let faults = store.faults();
-        let builder = GalleryService::builder().allow_all().catalog_store(MemoryStore::new());
-        let service = builder.region_store(region("westeurope"), store).open_or_create().await.unwrap();
-        let session = service.session("test".parse().unwrap());
-        with_definition(&session).await;
+        let sandbox = threaded(Sandbox::builder()).build().await.unwrap();
+        let (session, faults) = (sandbox.session(), sandbox.faults("westeurope"));
+        let packs = sandbox.store("westeurope").inner().clone();
         faults.fail_call(9, Fault::Before(StoreErrorKind::Full));
-        let error = session.publish(new_version("1.0.0", "westeurope", raw(&disk(120, 1)))).await.unwrap_err();
+        let error = session.publish(sandbox.new_version("1.0.0", "westeurope", raw(disk(120, 1)))).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
         let slots = "slots".parse().unwrap();
         let left: u64 = packs.list_all(Some(&slots)).await.unwrap().iter().map(|blob| blob.size).sum();
-        assert!(left > 0 && all_versions(&session).await.is_empty());
+        assert!(left > 0 && all_versions(&sandbox).await.is_empty());
         faults.heal();
-        let published = session.publish(new_version("1.0.0", "westeurope", raw(&disk(120, 1)))).await.unwrap();
+        let published = session.publish(sandbox.new_version("1.0.0", "westeurope", raw(disk(120, 1)))).await.unwrap();
         let all: u64 =
             packs.list_all(Some(&"slots/0/packs".parse().unwrap())).await.unwrap().iter().map(|blob| blob.size).sum();
         assert_eq!(published.import.sent_bytes + left, all);
@@ -467,22 +400,22 @@ impl Seek for BadSector {
 fn a_disk_that_cannot_be_read_to_its_end_is_taken_up_when_it_can() {
     block_on(async {
         let store = MemoryStore::new();
-        let session = open(store.clone()).await;
-        with_definition(&session).await;
+        let sandbox = on(store.clone()).build().await.unwrap();
+        let session = sandbox.session();
         let bad = BadSector { disk: Cursor::new(disk(120, 1)), bad_at: 100 * MIB as u64 };
         let source = DiskSource::reader(bad, DiskFormat::Raw);
-        let error = session.publish(new_version("1.0.0", "westeurope", source)).await.unwrap_err();
+        let error = session.publish(sandbox.new_version("1.0.0", "westeurope", source)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
         assert!(format!("{error:#}").contains("bad sector"), "{error}");
-        assert!(all_versions(&session).await.is_empty());
+        assert!(all_versions(&sandbox).await.is_empty());
         let packs = || async { store.list_all(Some(&"regions".parse().unwrap())).await.unwrap().len() };
         let before = packs().await;
-        session.publish(new_version("1.0.0", "westeurope", raw(&disk(120, 1)))).await.unwrap();
-        assert!(deployed(&session, "1.0.0", "westeurope").await == disk(120, 1));
+        session.publish(sandbox.new_version("1.0.0", "westeurope", raw(disk(120, 1)))).await.unwrap();
+        assert!(deployed(&sandbox, "1.0.0", "westeurope").await == disk(120, 1));
         assert!(before > 0 && packs().await > before);
         let directory = tempfile::tempdir().unwrap();
         let source = DiskSource::path(directory.path(), DiskFormat::Raw);
-        let error = session.publish(new_version("1.0.1", "westeurope", source)).await.unwrap_err();
+        let error = session.publish(sandbox.new_version("1.0.1", "westeurope", source)).await.unwrap_err();
         assert_eq!((error.kind(), error.target()), (ErrorKind::Invalid, text(directory.path())), "{error}");
     });
 }
@@ -493,39 +426,39 @@ fn a_store_that_vanishes_in_the_middle_is_named_and_the_work_goes_on_when_it_is_
     let place = |name: &str| directory.path().join(name);
     let bytes = disk(150, 3);
     block_on(async {
-        let builder =
-            GalleryService::builder().allow_all().catalog_store(FsStore::open_or_create(place("catalog")).unwrap());
-        let stores = ["westeurope", "eastus"].map(|name| (region(name), FsStore::open_or_create(place(name)).unwrap()));
-        let builder = stores.into_iter().fold(builder, |builder, (region, store)| builder.region_store(region, store));
-        let builder = builder.retries(RetryPolicy::none());
-        let session = builder.open_or_create().await.unwrap().session("test".parse().unwrap());
-        with_definition(&session).await;
+        let files_in = |name: &str| FsStore::open_or_create(place(name)).unwrap();
+        let settings = threaded(Sandbox::builder()).catalog_store(files_in("catalog"));
+        let settings = ["westeurope", "eastus"].into_iter().fold(settings, |all, name| all.store(name, files_in(name)));
+        let settings = settings.service(|builder| builder.retries(RetryPolicy::none()));
+        let sandbox = settings.build().await.unwrap();
+        let session = sandbox.session();
 
         // The disk under the store is unmounted while packs arrive.
         let (from, to) = (place("westeurope"), place("unmounted"));
-        let publishing = session.publish(new_version("1.0.0", "westeurope,eastus", raw(&bytes))).on_progress({
-            let (from, to) = (from.clone(), to.clone());
-            move |progress| {
-                if progress.done > 90 * MIB as u64 {
-                    let _ = std::fs::rename(&from, &to);
+        let publishing =
+            session.publish(sandbox.new_version("1.0.0", "westeurope,eastus", raw(bytes.clone()))).on_progress({
+                let (from, to) = (from.clone(), to.clone());
+                move |progress| {
+                    if progress.done > 90 * MIB as u64 {
+                        let _ = std::fs::rename(&from, &to);
+                    }
                 }
-            }
-        });
+            });
         let error = publishing.await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
         assert!(error.to_string().contains("region westeurope slot 0"), "{error}");
-        assert!(all_versions(&session).await.is_empty());
+        assert!(all_versions(&sandbox).await.is_empty());
         std::fs::rename(to, from).unwrap();
-        session.publish(new_version("1.0.0", "westeurope,eastus", raw(&bytes))).await.unwrap();
+        session.publish(sandbox.new_version("1.0.0", "westeurope,eastus", raw(bytes.clone()))).await.unwrap();
 
         std::fs::rename(place("eastus"), place("unmounted")).unwrap();
-        let error = session.replicate(&version_id("1.0.0")).await.unwrap_err();
+        let error = session.replicate(&sandbox.version("1.0.0")).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
         assert!(error.to_string().contains("`region eastus`"), "{error}");
-        assert!(deployed(&session, "1.0.0", "westeurope").await == bytes);
+        assert!(deployed(&sandbox, "1.0.0", "westeurope").await == bytes);
         std::fs::rename(place("unmounted"), place("eastus")).unwrap();
-        session.replicate(&version_id("1.0.0")).await.unwrap();
-        assert!(deployed(&session, "1.0.0", "eastus").await == bytes);
+        session.replicate(&sandbox.version("1.0.0")).await.unwrap();
+        assert!(deployed(&sandbox, "1.0.0", "eastus").await == bytes);
     });
 }
 
@@ -533,9 +466,9 @@ fn a_store_that_vanishes_in_the_middle_is_named_and_the_work_goes_on_when_it_is_
 fn a_damaged_pack_is_found_and_named_and_no_file_is_left() {
     let directory = tempfile::tempdir().unwrap();
     block_on(async {
-        let session = open(FsStore::open_or_create(directory.path().join("store")).unwrap()).await;
-        with_definition(&session).await;
-        session.publish(new_version("1.0.0", "westeurope", raw(&disk(4, 9)))).await.unwrap();
+        let sandbox = on(FsStore::create(directory.path().join("store")).unwrap()).build().await.unwrap();
+        let session = sandbox.session();
+        session.publish(sandbox.new_version("1.0.0", "westeurope", raw(disk(4, 9)))).await.unwrap();
         let packs = directory.path().join("store/regions/westeurope/slots/0/packs");
         let upload = std::fs::read_dir(packs).unwrap().next().unwrap().unwrap().path();
         let pack = upload.join("0000000000");
@@ -543,7 +476,7 @@ fn a_damaged_pack_is_found_and_named_and_no_file_is_left() {
         bytes[100_000] ^= 1;
         std::fs::write(&pack, bytes).unwrap();
         let out = directory.path().join("out.raw");
-        let error = session.deploy(version_id("1.0.0"), &region("westeurope")).to_path(&out).await.unwrap_err();
+        let error = session.deploy(sandbox.version("1.0.0"), &region("westeurope")).to_path(&out).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
         assert!(error.to_string().contains("region westeurope slot 0"), "{error}");
         let left: Vec<_> =
@@ -568,12 +501,15 @@ fn qemu_agrees_with_our_vhds_and_we_with_its() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     block_on(async {
-        let session = open(FsStore::open_or_create(at("store")).unwrap()).await;
-        with_definition(&session).await;
+        let sandbox = on(FsStore::create(at("store")).unwrap()).build().await.unwrap();
+        let session = sandbox.session();
         std::fs::write(at("disk.raw"), disk(9, 13)).unwrap();
         let (raw, ours, theirs) = (at("disk.raw"), at("ours.vhd"), at("theirs.vhd"));
-        session.publish(new_version("1.0.0", "westeurope", DiskSource::path(&raw, DiskFormat::Raw))).await.unwrap();
-        let deployment = session.deploy(version_id("1.0.0"), &region("westeurope"));
+        session
+            .publish(sandbox.new_version("1.0.0", "westeurope", DiskSource::path(&raw, DiskFormat::Raw)))
+            .await
+            .unwrap();
+        let deployment = session.deploy(sandbox.version("1.0.0"), &region("westeurope"));
         deployment.format(DiskFormat::Vhd).to_path(&ours).await.unwrap();
         assert!(qemu_img(&["info", "-f", "vpc", text(&ours)]).contains("virtual size: 9 MiB"));
         qemu_img(&["compare", "-f", "raw", "-F", "vpc", text(&raw), text(&ours)]);
@@ -601,7 +537,7 @@ fn qemu_agrees_with_our_vhds_and_we_with_its() {
             let vhd = at("qemu.vhd");
             qemu_img(&["convert", "-f", "raw", "-O", "vpc", "-o", options, text(&raw), text(&vhd)]);
             let published = session
-                .publish(new_version(number, "westeurope", DiskSource::path(&vhd, DiskFormat::Vhd)))
+                .publish(sandbox.new_version(number, "westeurope", DiskSource::path(&vhd, DiskFormat::Vhd)))
                 .await
                 .unwrap();
             assert_eq!(
@@ -616,16 +552,16 @@ fn qemu_agrees_with_our_vhds_and_we_with_its() {
 #[test]
 fn it_works_under_tokio_and_smol_with_several_disks() {
     let job = || async {
-        let session = open(MemoryStore::new()).await;
-        with_definition(&session).await;
+        let sandbox = sandbox().await;
+        let session = sandbox.session();
         let (os, data) = (disk(2, 1), disk(1, 2));
         let os_disk = DiskSource::reader(Cursor::new(os.clone()), DiskFormat::Raw);
-        let disks = LocalDisks::new(os_disk).with_data_disk(5, raw(&data));
-        session.publish(new_version("1.0.0", "westeurope", disks)).await.unwrap();
-        assert!(deployed(&session, "1.0.0", "westeurope").await == os);
-        let deployment = session.deploy(version_id("1.0.0"), &region("westeurope")).data_disk(5);
+        let disks = LocalDisks::new(os_disk).with_data_disk(5, raw(data.clone()));
+        session.publish(sandbox.new_version("1.0.0", "westeurope", disks)).await.unwrap();
+        assert!(deployed(&sandbox, "1.0.0", "westeurope").await == os);
+        let deployment = session.deploy(sandbox.version("1.0.0"), &region("westeurope")).data_disk(5);
         assert!(deployment.to_writer(Vec::new()).await.unwrap().1 == data);
-        let none = session.deploy(version_id("1.0.0"), &region("westeurope")).data_disk(6);
+        let none = session.deploy(sandbox.version("1.0.0"), &region("westeurope")).data_disk(6);
         assert_eq!(none.to_writer(Vec::new()).await.unwrap_err().kind(), ErrorKind::Invalid);
     };
     tokio::runtime::Runtime::new().unwrap().block_on(job());
@@ -636,26 +572,23 @@ fn it_works_under_tokio_and_smol_with_several_disks() {
 fn checkpoints_and_the_log_alone_give_the_same_state() {
     block_on(async {
         let store = MemoryStore::new();
-        let builder = || {
-            GalleryService::builder()
-                .allow_all()
-                .limits(Limits::default().with_galleries(1000))
-                .entropy(SeededEntropy::new(1))
-        };
-        let session = builder().store(store.clone()).open_or_create().await.unwrap().session("test".parse().unwrap());
+        let settings =
+            on(store.clone()).empty().service(|builder| builder.limits(Limits::default().with_galleries(1000)));
+        let sandbox = settings.build().await.unwrap();
+        let session = sandbox.session();
         for number in 0..150 {
             let id = format!("/subscriptions/dev/resourceGroups/a/providers/Microsoft.Compute/galleries/g{number}");
             session.create_gallery(Gallery::new(id.parse().unwrap(), region("westeurope"))).await.unwrap();
         }
         let checkpoints = store.list_all(Some(&"catalog/checkpoints".parse().unwrap())).await.unwrap();
         assert_eq!(checkpoints.len(), 2);
-        let expected = all_galleries(&session).await;
+        let expected = all_galleries(&sandbox).await;
         for damage in checkpoints {
-            let fresh = builder().store(store.clone()).open_or_create().await.unwrap().session("test".parse().unwrap());
+            let fresh = sandbox.reopen().build().await.unwrap();
             assert_eq!(all_galleries(&fresh).await, expected);
             store::BlobStore::put(&store, &damage.key, b"damaged"[..].into(), store::PutMode::Overwrite).await.unwrap();
         }
-        let fresh = builder().store(store.clone()).open_or_create().await.unwrap().session("test".parse().unwrap());
+        let fresh = sandbox.reopen().build().await.unwrap();
         assert_eq!(all_galleries(&fresh).await, expected);
     });
 }

@@ -8,75 +8,58 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use compute_gallery::disk::{DiskFormat, DiskSource};
-use compute_gallery::host::Workers;
 use compute_gallery::model::*;
 use compute_gallery::store::MemoryStore;
-use compute_gallery::testkit::YieldingStore;
+use compute_gallery::testkit::{Sandbox, YieldingStore, raw, region};
 use compute_gallery::*;
 use futures::executor::block_on;
 use futures::future::BoxFuture;
 use futures::{FutureExt, TryStreamExt};
 
-fn region(name: &str) -> Region {
-    name.parse().unwrap()
-}
-
-fn gallery(name: &str) -> Gallery {
-    let id = format!("/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/{name}");
+/// A second gallery.
+fn gallery(sandbox: &Sandbox, name: &str) -> Gallery {
+    let id = sandbox.image().gallery().to_string().replace("/galleries/g", &format!("/galleries/{name}"));
     Gallery::new(id.parse().unwrap(), region("westeurope"))
 }
 
-fn version(number: &str) -> ImageVersionId {
-    gallery("g").id().image("web".parse().unwrap()).version(number.parse().unwrap())
-}
-
-fn new_version(number: &str, regions: &str, disk: &'static [u8]) -> NewImageVersion {
-    let profile = PublishingProfile::new(regions.parse().unwrap());
-    NewImageVersion::new(version(number), region("westeurope"), profile, DiskSource::bytes(disk, DiskFormat::Raw))
+fn publish(sandbox: &Sandbox, number: &str, regions: &str, disk: &'static [u8]) -> Publishing<ImageVersion> {
+    sandbox.session().publish(sandbox.new_version(number, regions, raw(disk)))
 }
 
 /// Three processes on one store: the first two can be stopped at each call.
-async fn processes() -> [Session; 3] {
+async fn processes() -> [Sandbox; 3] {
     let store = MemoryStore::new();
-    let fast = GalleryService::builder().allow_all().store(store.clone()).open_or_create().await.unwrap();
-    let fast = fast.session("fast".parse().unwrap());
-    fast.create_gallery(gallery("g")).await.unwrap();
-    let (id, identifier) = (version("1.0.0").definition().clone(), ImageIdentifier::new("a", "b", "c").unwrap());
-    let definition = ImageDefinition::new(id, region("westeurope"), OsType::Linux, OsState::Generalized, identifier);
-    fast.create_image_definition(definition).await.unwrap();
-    [slow(&store).await, slow(&store).await, fast]
+    let fast = Sandbox::builder().one_store(store.clone()).build().await.unwrap();
+    let yielding = YieldingStore::new(store);
+    let slow = fast.reopen().catalog_store(yielding.clone()).one_store(yielding);
+    [slow.clone().build().await.unwrap(), slow.build().await.unwrap(), fast]
 }
 
-async fn slow(store: &MemoryStore) -> Session {
-    let builder = GalleryService::builder().allow_all().store(YieldingStore::new(store.clone()));
-    builder.workers(Workers::inline()).open_or_create().await.unwrap().session("slow".parse().unwrap())
-}
-
-/// Goes so many steps on; whether it is over then.
+/// Goes on for some steps; whether it is over then.
 fn goes_on<F: Future + Unpin>(work: &mut F, steps: usize) -> bool {
     (0..steps).any(|_| work.now_or_never().is_some())
 }
 
 /// Lets a collection go on until it has condemned something, and not removed it.
-async fn until_it_condemns<F: Future + Unpin>(collection: &mut F, fast: &Session) {
+async fn until_it_condemns<F: Future + Unpin>(collection: &mut F, fast: &Sandbox) {
     let condemns = |commit: &Commit| matches!(commit.event, Event::ContentCondemned { .. });
-    while !fast.history(0).try_collect::<Vec<_>>().await.unwrap().iter().any(condemns) {
+    while !fast.session().history(0).try_collect::<Vec<_>>().await.unwrap().iter().any(condemns) {
         assert!(!goes_on(collection, 1), "it condemns something");
     }
 }
 
-async fn is_whole(session: &Session, place: &str) -> bool {
-    let report = session.scrub(&region(place)).await.unwrap();
+async fn is_whole(sandbox: &Sandbox, place: &str) -> bool {
+    let report = sandbox.session().scrub(&region(place)).await.unwrap();
     (report.mended, report.damaged) == (0, 0)
 }
 
-async fn sends(session: &Session, regions: &str) {
-    let there = ImageVersion::clone(&*session.refresh().await.unwrap().image_version(&version("1.0.0")).unwrap());
+async fn sends(sandbox: &Sandbox, regions: &str) {
+    let (id, view) = (sandbox.version("1.0.0"), sandbox.session().refresh().await.unwrap());
+    let there = ImageVersion::clone(&*view.image_version(&id).unwrap());
     let profile = there.publishing_profile().clone().with_target_regions(regions.parse().unwrap());
     let safety = SafetyProfile::default().with_deletion_of_replicated_locations(true);
     let new = there.with_publishing_profile(profile).unwrap().with_safety_profile(safety);
-    session.update_image_version(new).await.unwrap();
+    sandbox.session().update_image_version(new).await.unwrap();
 }
 
 /// A version whose region was taken out and put in again looked as if nothing had happened, and was recorded as complete there
@@ -86,15 +69,15 @@ fn a_region_that_was_put_in_again_is_complete_only_when_its_packs_are_there_agai
     for steps in 0.. {
         let is_over = block_on(async {
             let [slow, _, fast] = processes().await;
-            fast.publish(new_version("1.0.0", "westeurope,eastus", &[7; 10_240])).await.unwrap();
-            fast.replicate(&version("1.0.0")).await.unwrap();
+            publish(&fast, "1.0.0", "westeurope,eastus", &[7; 10_240]).await.unwrap();
+            fast.session().replicate(&fast.version("1.0.0")).await.unwrap();
             // Its packs are there, and the region is to be completed anew.
             sends(&fast, "westeurope").await;
             sends(&fast, "westeurope,eastus").await;
-            let mut replication = slow.replicate(&version("1.0.0")).into_future();
+            let mut replication = slow.session().replicate(&slow.version("1.0.0")).into_future();
             let is_over = goes_on(&mut replication, steps);
             sends(&fast, "westeurope").await;
-            fast.collect().await.unwrap();
+            fast.session().collect().await.unwrap();
             sends(&fast, "westeurope,eastus").await;
             if !is_over {
                 // It may be refused; what it says is complete has to be there.
@@ -114,14 +97,14 @@ fn a_region_that_was_put_in_again_is_complete_only_when_its_packs_are_there_agai
 fn a_region_that_was_put_in_again_is_complete_by_none_of_what_is_being_removed() {
     block_on(async {
         let [_, collector, fast] = processes().await;
-        fast.publish(new_version("1.0.0", "westeurope,eastus", &[7; 10_240])).await.unwrap();
-        fast.replicate(&version("1.0.0")).await.unwrap();
+        publish(&fast, "1.0.0", "westeurope,eastus", &[7; 10_240]).await.unwrap();
+        fast.session().replicate(&fast.version("1.0.0")).await.unwrap();
         sends(&fast, "westeurope").await;
-        let mut collection = collector.collect().into_future();
+        let mut collection = collector.session().collect().into_future();
         until_it_condemns(&mut collection, &fast).await;
         sends(&fast, "westeurope,eastus").await;
         // What it needs is there and condemned: it is sent again, under names that the collection does not know.
-        fast.replicate(&version("1.0.0")).await.unwrap();
+        fast.session().replicate(&fast.version("1.0.0")).await.unwrap();
         assert!(is_whole(&fast, "eastus").await);
         collection.await.unwrap();
         assert!(is_whole(&fast, "eastus").await);
@@ -133,15 +116,15 @@ fn a_region_that_was_put_in_again_is_complete_by_none_of_what_is_being_removed()
 #[test]
 fn a_manifest_that_is_being_removed_is_not_relied_on() {
     // A disk of zeros has no packs of its own, so its manifest is always the same.
-    let zeros = |number| new_version(number, "westeurope", &[0; 10_240]);
+    let zeros = |sandbox: &Sandbox, number| publish(sandbox, number, "westeurope", &[0; 10_240]);
     for steps in 0.. {
         let is_over = block_on(async {
             let [slow, collector, fast] = processes().await;
-            fast.publish(zeros("1.0.0")).await.unwrap();
-            fast.delete(version("1.0.0")).await.unwrap();
-            let mut collection = collector.collect().into_future();
+            zeros(&fast, "1.0.0").await.unwrap();
+            fast.session().delete(fast.version("1.0.0")).await.unwrap();
+            let mut collection = collector.session().collect().into_future();
             until_it_condemns(&mut collection, &fast).await;
-            let mut publishing = slow.publish(zeros("1.0.1")).into_future();
+            let mut publishing = zeros(&slow, "1.0.1").into_future();
             let mut is_over = goes_on(&mut publishing, steps);
             collection.await.unwrap();
             if is_over {
@@ -167,10 +150,10 @@ fn an_operation_sees_what_was_acknowledged_before_it_began() {
     for steps in 0.. {
         let is_over = block_on(async {
             let [slow, _, fast] = processes().await;
-            let mut earlier = slow.create_gallery(gallery("earlier")).into_future();
+            let mut earlier = slow.session().create_gallery(gallery(&slow, "earlier")).into_future();
             let is_over = goes_on(&mut earlier, steps);
-            fast.create_gallery(gallery("new")).await.unwrap();
-            let deletion = slow.delete(gallery("new").id().clone()).into_future();
+            fast.session().create_gallery(gallery(&fast, "new")).await.unwrap();
+            let deletion = slow.session().delete(gallery(&slow, "new").id()).into_future();
             let deleted = if is_over { deletion.await } else { futures::join!(earlier, deletion).1 };
             assert_eq!(deleted.unwrap().len(), 1, "stopped after {steps} steps");
             is_over
@@ -206,23 +189,24 @@ fn goes_to_its_end<F: Future + Unpin>(mut work: F) -> Option<F::Output> {
 /// A caller that was alive and not polled (in a `select!` on a reference, in a stream of futures) held the right to commit, so
 /// no other caller of its process ever came to its end.
 #[test]
-fn a_parked_caller_stops_nobody() {
-    let firsts: [fn(&Session) -> BoxFuture<'static, ()>; 4] = [
-        |session| session.create_gallery(gallery("first")).into_future().map(drop).boxed(),
-        |session| session.publish(new_version("1.0.1", "westeurope", &[1; 10_240])).into_future().map(drop).boxed(),
-        |session| session.replicate(&version("1.0.0")).into_future().map(drop).boxed(),
-        |session| session.delete(version("1.0.0")).into_future().map(drop).boxed(),
+fn a_parked_caller_stops_no_other_caller() {
+    let firsts: [fn(&Sandbox) -> BoxFuture<'static, ()>; 4] = [
+        |sandbox| sandbox.session().create_gallery(gallery(sandbox, "first")).into_future().map(drop).boxed(),
+        |sandbox| publish(sandbox, "1.0.1", "westeurope", &[1; 10_240]).into_future().map(drop).boxed(),
+        |sandbox| sandbox.session().replicate(&sandbox.version("1.0.0")).into_future().map(drop).boxed(),
+        |sandbox| sandbox.session().delete(sandbox.version("1.0.0")).into_future().map(drop).boxed(),
     ];
     for (number, first) in firsts.into_iter().enumerate() {
         for steps in 0.. {
             let what = format!("first {number}, parked after {steps} steps");
-            let [session, other, fast] = block_on(processes());
-            block_on(fast.publish(new_version("1.0.0", "westeurope,eastus", &[7; 10_240])).into_future()).unwrap();
-            let mut parked = first(&session);
+            let [sandbox, other, fast] = block_on(processes());
+            let session = sandbox.session();
+            block_on(publish(&fast, "1.0.0", "westeurope,eastus", &[7; 10_240]).into_future()).unwrap();
+            let mut parked = first(&sandbox);
             let is_over = goes_on(&mut parked, steps);
             // Each in the same process, one after the other and two at once; and one in another process.
             for name in ["second", "third"] {
-                let (one, two) = (gallery(name), gallery(&format!("{name}Too")));
+                let (one, two) = (gallery(&sandbox, name), gallery(&sandbox, &format!("{name}Too")));
                 let both = futures::future::join(
                     session.create_gallery(one).into_future(),
                     session.create_gallery(two).into_future(),
@@ -230,9 +214,9 @@ fn a_parked_caller_stops_nobody() {
                 let (one, two) = goes_to_its_end(both).unwrap_or_else(|| panic!("{what}: {name} never ends"));
                 one.and(two).unwrap();
             }
-            let published = session.publish(new_version("2.0.0", "westeurope", &[2; 10_240])).into_future();
+            let published = publish(&sandbox, "2.0.0", "westeurope", &[2; 10_240]).into_future();
             goes_to_its_end(published).unwrap_or_else(|| panic!("{what}: a publish never ends")).unwrap();
-            let elsewhere = other.create_gallery(gallery("elsewhere")).into_future();
+            let elsewhere = other.session().create_gallery(gallery(&other, "elsewhere")).into_future();
             goes_to_its_end(elsewhere).unwrap_or_else(|| panic!("{what}: another process never ends")).unwrap();
             // And the parked one goes on where it stood.
             if is_over {
@@ -248,9 +232,10 @@ fn a_parked_caller_stops_nobody() {
 #[test]
 fn a_caller_that_goes_away_leaves_its_commit_to_the_others() {
     for steps in 0.. {
-        let [session, ..] = block_on(processes());
-        let mut first = session.create_gallery(gallery("first")).into_future();
-        let mut second = session.create_gallery(gallery("second")).into_future();
+        let [sandbox, ..] = block_on(processes());
+        let session = sandbox.session();
+        let mut first = session.create_gallery(gallery(&sandbox, "first")).into_future();
+        let mut second = session.create_gallery(gallery(&sandbox, "second")).into_future();
         assert!(!goes_on(&mut second, 1));
         let is_over = goes_on(&mut first, steps);
         drop(first);

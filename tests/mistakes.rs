@@ -12,51 +12,30 @@ use compute_gallery::deploy::{MachineName, OsProfile};
 use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::store::{BlobStore, BlobStoreExt, FsStore, MemoryStore, PutMode, StoreErrorKind};
-use compute_gallery::testkit::{Fault, FaultyStore};
+use compute_gallery::testkit::{Fault, FaultyStore, Sandbox, raw, region};
 use compute_gallery::*;
 use futures::StreamExt;
 use futures::executor::block_on;
 use futures::future::BoxFuture;
 
-fn region(name: &str) -> Region {
-    name.parse().unwrap()
-}
-
-fn gallery_id() -> GalleryId {
-    "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/Contoso".parse().unwrap()
-}
-
-fn image_id() -> ImageDefinitionId {
-    gallery_id().image("web".parse().unwrap())
-}
-
-fn version_id(number: &str) -> ImageVersionId {
-    image_id().version(number.parse().unwrap())
-}
-
 /// A gallery with version 1.0.0 at home, which is to go to `eastus` too.
 struct World {
+    sandbox: Sandbox,
     session: Session,
-    stores: [MemoryStore; 2],
     scratch: tempfile::TempDir,
 }
 
 impl World {
     async fn new() -> Self {
-        let (scratch, stores) = (tempfile::tempdir().unwrap(), [MemoryStore::new(), MemoryStore::new()]);
-        let [home, east] = stores.clone();
-        let builder = GalleryService::builder().allow_all().catalog_store(MemoryStore::new());
-        let builder = builder.region_store(region("westeurope"), home).region_store(region("eastus"), east);
-        let session = builder.create().await.unwrap().session("test".parse().unwrap());
-        session.create_gallery(Gallery::new(gallery_id(), region("westeurope"))).await.unwrap();
-        let identifier = ImageIdentifier::new("Contoso", "Web", "Frontend").unwrap();
-        let (os, state) = (OsType::Linux, OsState::Generalized);
-        let definition = ImageDefinition::new(image_id(), region("westeurope"), os, state, identifier);
-        session.create_image_definition(definition).await.unwrap();
-        let disk = DiskSource::bytes(vec![7; 1 << 20], DiskFormat::Raw);
-        let world = Self { session, stores, scratch };
-        world.publish("1.0.0", "westeurope=1,eastus=1", disk).await.unwrap();
+        let sandbox = Sandbox::builder().regions(["westeurope", "eastus"]).build().await.unwrap();
+        let session = sandbox.session().clone();
+        let world = Self { sandbox, session, scratch: tempfile::tempdir().unwrap() };
+        world.publish("1.0.0", "westeurope=1,eastus=1", raw(vec![7; 1 << 20])).await.unwrap();
         world
+    }
+
+    fn first(&self) -> ImageVersionId {
+        self.sandbox.version("1.0.0")
     }
 
     fn at(&self, name: &str) -> std::path::PathBuf {
@@ -64,9 +43,7 @@ impl World {
     }
 
     async fn publish(&self, number: &str, regions: &str, disk: DiskSource) -> Result<()> {
-        let profile = PublishingProfile::new(regions.parse()?);
-        let new = NewImageVersion::new(version_id(number), region("westeurope"), profile, disk);
-        self.session.publish(new).await.map(drop)
+        self.session.publish(self.sandbox.new_version(number, regions, disk)).await.map(drop)
     }
 
     async fn publish_file(&self, path: &Path) -> Result<()> {
@@ -74,11 +51,11 @@ impl World {
     }
 
     async fn deploy(&self, path: &Path) -> Result<()> {
-        self.session.deploy(version_id("1.0.0"), &region("westeurope")).to_path(path).await.map(drop)
+        self.session.deploy(self.first(), &region("westeurope")).to_path(path).await.map(drop)
     }
 
     async fn scale_set(&self, instances: u32) -> Result<()> {
-        let image = self.session.boot_image(version_id("1.0.0"), &region("westeurope")).await?.generalized()?;
+        let image = self.session.boot_image(self.first(), &region("westeurope")).await?.generalized()?;
         image.scale_set("web".parse()?, OsProfile::new("ci")?, instances).map(drop)
     }
 
@@ -86,8 +63,8 @@ impl World {
     async fn everything(&self) -> (usize, Vec<String>) {
         let commits = self.session.history(0).count().await;
         let mut blobs = Vec::new();
-        for store in &self.stores {
-            let all = store.list_all(None).await.unwrap().into_iter();
+        for place in ["westeurope", "eastus"] {
+            let all = self.sandbox.store(place).inner().list_all(None).await.unwrap().into_iter();
             blobs.extend(all.map(|blob| blob.key.to_string()).filter(|key| key.starts_with("slots/")));
         }
         (commits, blobs)
@@ -143,7 +120,7 @@ const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "publish under a number that is taken",
         make: |world| {
-            let disk = DiskSource::bytes(vec![7; 512], DiskFormat::Raw);
+            let disk = raw(vec![7; 512]);
             Box::pin(async { world.publish("1.0.0", "westeurope", disk).await })
         },
         kind: ErrorKind::AlreadyExists,
@@ -153,7 +130,7 @@ const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "publish half a sector",
         make: |world| {
-            let disk = DiskSource::bytes(vec![7; 513], DiskFormat::Raw);
+            let disk = raw(vec![7; 513]);
             Box::pin(async { world.publish("1.0.1", "westeurope", disk).await })
         },
         kind: ErrorKind::Invalid,
@@ -163,7 +140,7 @@ const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "publish to a region without a store",
         make: |world| {
-            let disk = DiskSource::bytes(vec![7; 512], DiskFormat::Raw);
+            let disk = raw(vec![7; 512]);
             Box::pin(async { world.publish("1.0.1", "westeurope,northeurope", disk).await })
         },
         kind: ErrorKind::Invalid,
@@ -173,7 +150,7 @@ const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "a rate of nothing",
         make: |world| {
-            let limited = world.session.replicate(&version_id("1.0.0")).bytes_per_second(region("eastus"), 0);
+            let limited = world.session.replicate(&world.first()).bytes_per_second(region("eastus"), 0);
             Box::pin(async { limited.await.map(drop) })
         },
         kind: ErrorKind::Invalid,
@@ -183,7 +160,7 @@ const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "a rate for a region that is no target",
         make: |world| {
-            let limited = world.session.replicate(&version_id("1.0.0")).bytes_per_second(region("westus"), 1);
+            let limited = world.session.replicate(&world.first()).bytes_per_second(region("westus"), 1);
             Box::pin(async { limited.await.map(drop) })
         },
         kind: ErrorKind::Invalid,
@@ -232,7 +209,7 @@ const MISTAKES: &[Mistake] = &[
         name: "a VM of a specialized image from a generalized one",
         make: |world| {
             Box::pin(async {
-                let image = world.session.boot_image(version_id("1.0.0"), &region("westeurope")).await?;
+                let image = world.session.boot_image(world.first(), &region("westeurope")).await?;
                 image.specialized().map(drop)
             })
         },
@@ -243,7 +220,7 @@ const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "deploy where it is not complete",
         make: |world| {
-            let deployment = world.session.deploy(version_id("1.0.0"), &region("eastus"));
+            let deployment = world.session.deploy(world.first(), &region("eastus"));
             Box::pin(async { deployment.to_writer(Vec::new()).await.map(drop) })
         },
         kind: ErrorKind::NotFound,
@@ -281,7 +258,7 @@ const MISTAKES: &[Mistake] = &[
 ];
 
 #[test]
-fn each_mistake_is_told_by_field_value_rule_and_fix_and_leaves_nothing() {
+fn each_mistake_is_reported_by_field_value_rule_and_fix_and_leaves_nothing() {
     block_on(async {
         let world = World::new().await;
         std::fs::create_dir(world.at("directory")).unwrap();
@@ -301,15 +278,19 @@ fn each_mistake_is_told_by_field_value_rule_and_fix_and_leaves_nothing() {
 }
 
 #[test]
-fn a_store_that_cannot_hold_a_catalog_is_told_with_its_fix() {
+fn a_store_that_cannot_hold_a_catalog_is_reported_with_its_fix() {
     block_on(async {
+        fn gallery() -> Gallery {
+            let id = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/Contoso";
+            Gallery::new(id.parse().unwrap(), region("westeurope"))
+        }
         async fn used(store: Arc<dyn BlobStore>) -> Error {
             let service = match GalleryService::builder().allow_all().store(store).open_or_create().await {
                 Ok(service) => service,
                 Err(error) => return error,
             };
             let session = service.session("test".parse().unwrap());
-            session.create_gallery(Gallery::new(gallery_id(), region("westeurope"))).await.unwrap_err()
+            session.create_gallery(gallery()).await.unwrap_err()
         }
         let scratch = tempfile::tempdir().unwrap();
 
@@ -330,9 +311,7 @@ fn a_store_that_cannot_hold_a_catalog_is_told_with_its_fix() {
 
         let foreign = MemoryStore::new();
         let key = "catalog/log/00000000000000000001".parse().unwrap();
-        let service = GalleryService::builder().allow_all().store(foreign.clone()).create().await.unwrap();
-        let session = service.session("test".parse().unwrap());
-        session.create_gallery(Gallery::new(gallery_id(), region("westeurope"))).await.unwrap();
+        Sandbox::builder().one_store(foreign.clone()).build().await.unwrap();
         foreign.put(&key, Bytes::from_static(b"hello"), PutMode::Overwrite).await.unwrap();
         let error = used(Arc::new(foreign.clone())).await;
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:#}");
@@ -341,26 +320,16 @@ fn a_store_that_cannot_hold_a_catalog_is_told_with_its_fix() {
 }
 
 #[test]
-fn a_region_that_is_full_is_told_with_its_fix() {
+fn a_full_region_is_reported_with_its_fix() {
     block_on(async {
-        let far = FaultyStore::new(MemoryStore::new());
-        let builder = GalleryService::builder().allow_all().store(MemoryStore::new());
-        let service = builder.region_store(region("eastus"), far.clone()).create().await.unwrap();
-        let session = service.session("test".parse().unwrap());
-        session.create_gallery(Gallery::new(gallery_id(), region("westeurope"))).await.unwrap();
-        let identifier = ImageIdentifier::new("Contoso", "Web", "Frontend").unwrap();
-        let (os, state) = (OsType::Linux, OsState::Generalized);
-        let definition = ImageDefinition::new(image_id(), region("westeurope"), os, state, identifier);
-        session.create_image_definition(definition).await.unwrap();
-        let profile = PublishingProfile::new("westeurope,eastus".parse().unwrap());
-        let disk = DiskSource::bytes(vec![7; 1 << 20], DiskFormat::Raw);
-        session.publish(NewImageVersion::new(version_id("1.0.0"), region("westeurope"), profile, disk)).await.unwrap();
-        far.faults().fill_from(0);
-        let limited = session.replicate(&version_id("1.0.0")).within(Duration::from_secs(3600));
-        let error = limited.await.unwrap_err();
+        let sandbox = Sandbox::new().await.unwrap();
+        let (session, version) = (sandbox.session(), sandbox.version("1.0.0"));
+        session.publish(sandbox.new_version("1.0.0", "westeurope,eastus", raw(vec![7; 1 << 20]))).await.unwrap();
+        sandbox.faults("eastus").fill_from(0);
+        let error = session.replicate(&version).within(Duration::from_secs(3600)).await.unwrap_err();
         assert_eq!((error.kind(), error.target()), (ErrorKind::StorageFull, "eastus"), "{error:#}");
         assert!(error.to_string().contains("free space, then call again"), "{error}");
-        far.faults().heal();
-        session.replicate(&version_id("1.0.0")).await.unwrap();
+        sandbox.faults("eastus").heal();
+        session.replicate(&version).await.unwrap();
     });
 }

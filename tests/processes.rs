@@ -1,6 +1,7 @@
 //! Several processes on one store: they never break a rule between them, and one that is killed loses nothing.
 //!
 //! The test binary runs itself again for the other processes; an environment variable tells a child its store.
+#![cfg(feature = "testkit")]
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 
 use std::io::{Seek, SeekFrom, Write};
@@ -8,11 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use compute_gallery::disk::{DiskFormat, DiskSource};
+use compute_gallery::host::{SystemClock, SystemEntropy, Workers};
 use compute_gallery::image::ImageDigest;
 use compute_gallery::model::*;
 use compute_gallery::read::ListScope;
 use compute_gallery::read::ListScope;
 use compute_gallery::store::FsStore;
+use compute_gallery::testkit::{Sandbox, SandboxBuilder, noise};
 use compute_gallery::*;
 use futures::executor::block_on;
 
@@ -30,13 +33,17 @@ fn role() -> Option<PathBuf> {
     std::env::var_os(STORE).map(PathBuf::from)
 }
 
-async fn open(directory: &Path, galleries: usize) -> Session {
+/// A process as in production: its clock, randomness and threads are the system's.
+fn settings(directory: &Path) -> SandboxBuilder {
+    let sandbox = Sandbox::builder().one_store(FsStore::open_or_create(directory.join("store")).unwrap());
+    sandbox.service(|builder| builder.clock(SystemClock).entropy(SystemEntropy).workers(Workers::default()))
+}
+
+/// A process that has nothing but a limit of galleries.
+async fn limited(directory: &Path, galleries: usize) -> Sandbox {
     let limits = Limits::default().with_galleries(galleries);
-    let builder = GalleryService::builder()
-        .allow_all()
-        .store(FsStore::open_or_create(directory.join("store")).unwrap())
-        .limits(limits);
-    builder.open_or_create().await.unwrap().session(format!("process {}", std::process::id()).parse().unwrap())
+    let settings = settings(directory).empty().service(move |builder| builder.limits(limits.clone()));
+    settings.build().await.unwrap()
 }
 
 fn gallery(name: &str) -> Gallery {
@@ -49,7 +56,8 @@ fn processes_that_race_for_the_last_places_get_each_once() {
     const LIMIT: usize = 10;
     if let Some(directory) = role() {
         block_on(async {
-            let session = open(&directory, LIMIT).await;
+            let sandbox = limited(&directory, LIMIT).await;
+            let session = sandbox.session();
             let writers = (0..8).map(|number| gallery(&format!("g{}x{number}", std::process::id())));
             let writers = writers.map(|gallery| session.create_gallery(gallery).into_future());
             for outcome in futures::future::join_all(writers).await {
@@ -72,30 +80,20 @@ fn processes_that_race_for_the_last_places_get_each_once() {
     }
     assert_eq!(created, LIMIT);
     let listed = block_on(async {
-        open(directory.path(), LIMIT).await.view().galleries(&ListScope::All, None, usize::MAX).items.len()
+        limited(directory.path(), LIMIT).await.session().view().galleries(&ListScope::All, None, usize::MAX).items.len()
     });
     assert_eq!(listed, LIMIT);
 }
 
-fn version() -> ImageVersionId {
-    gallery("g").id().image("disk".parse().unwrap()).version("1.0.0".parse().unwrap())
-}
-
 /// Publishes and replicates, whatever an earlier process has done of it.
 async fn finish(directory: &Path) {
-    let session = open(directory, 100).await;
-    session.create_gallery(gallery("g")).await.unwrap();
-    let identifier = ImageIdentifier::new("a", "b", "c").unwrap();
-    let (id, home): (_, Region) = (version().definition().clone(), "westeurope".parse().unwrap());
-    let definition = ImageDefinition::new(id, home.clone(), OsType::Linux, OsState::Generalized, identifier);
-    session.create_image_definition(definition).await.unwrap();
-    let profile = PublishingProfile::new("westeurope=2,eastus=2".parse().unwrap());
+    let sandbox = settings(directory).build().await.unwrap();
     let source = DiskSource::path(directory.join("disk.raw"), DiskFormat::Raw);
-    match session.publish(NewImageVersion::new(version(), home, profile, source)).await {
+    match sandbox.session().publish(sandbox.new_version("1.0.0", "westeurope=2,eastus=2", source)).await {
         Ok(_) => {}
         Err(error) => assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error}"),
     }
-    session.replicate(&version()).await.unwrap();
+    sandbox.session().replicate(&sandbox.version("1.0.0")).await.unwrap();
 }
 
 fn packs(directory: &Path) -> usize {
@@ -118,12 +116,7 @@ fn a_process_killed_at_any_pack_is_taken_up_by_the_next() {
         return block_on(finish(&directory));
     }
     let directory = tempfile::tempdir().unwrap();
-    let mut state = 1_u64;
-    let word = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        state.to_le_bytes()
-    };
-    let disk: Vec<u8> = std::iter::repeat_with(word).take(12 << 20).flatten().collect();
+    let disk = noise(1, 96 << 20);
     std::fs::write(directory.path().join("disk.raw"), &disk).unwrap();
     // Seven packs in each of four slots: killed when the first, the third, … of all of them has arrived.
     for kill_at in (1..28).step_by(5) {
@@ -136,10 +129,9 @@ fn a_process_killed_at_any_pack_is_taken_up_by_the_next() {
     }
     block_on(async {
         finish(directory.path()).await;
-        let session = open(directory.path(), 100).await;
+        let sandbox = settings(directory.path()).build().await.unwrap();
         for region in ["westeurope", "eastus"] {
-            let deployment = session.deploy(version(), &region.parse().unwrap());
-            assert!(deployment.to_writer(Vec::new()).await.unwrap().1 == disk, "{region}");
+            assert!(sandbox.deployed("1.0.0", region).await.unwrap() == disk, "{region}");
         }
     });
 }
@@ -150,8 +142,8 @@ fn memory_stays_bounded_whatever_the_size_of_the_disk() {
     if let Some(directory) = role() {
         block_on(async {
             finish(&directory).await;
-            let session = open(&directory, 100).await;
-            let deployment = session.deploy(version(), &"eastus".parse().unwrap());
+            let sandbox = settings(&directory).build().await.unwrap();
+            let deployment = sandbox.session().deploy(sandbox.version("1.0.0"), &"eastus".parse().unwrap());
             deployment.to_path(directory.join("deployed.raw")).await.unwrap();
         });
         print!("{}", std::fs::read_to_string("/proc/self/status").unwrap());

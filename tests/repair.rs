@@ -2,51 +2,37 @@
 #![cfg(feature = "testkit")]
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 
-use std::io::Cursor;
-
 use bytes::Bytes;
 use compute_gallery::deploy::Deployed;
-use compute_gallery::disk::{DiskFormat, DiskSource};
-use compute_gallery::host::Entropy;
-use compute_gallery::model::*;
 use compute_gallery::store::{BlobKey, BlobStore, BlobStoreExt, MemoryStore, PutMode};
-use compute_gallery::testkit::SeededEntropy;
+use compute_gallery::testkit::{Sandbox, SeededEntropy, noise, region};
+use compute_gallery::upkeep::ScrubReport;
 use compute_gallery::*;
 use futures::executor::block_on;
 use futures::io::{AsyncReadExt, AsyncSeekExt, SeekFrom};
 
-fn region(name: &str) -> Region {
-    name.parse().unwrap()
-}
-
-fn version() -> ImageVersionId {
-    let gallery = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/g";
-    gallery.parse::<GalleryId>().unwrap().image("web".parse().unwrap()).version("1.0.0".parse().unwrap())
-}
-
 fn disk() -> Vec<u8> {
-    (0..300_u32 << 10).map(|at| (at / 4096 * 7 + at % 251) as u8).collect()
+    noise(1, 300 << 10)
 }
 
-/// A version of a small disk, in `regions`.
-async fn world(regions: &str) -> (Session, MemoryStore) {
+/// A version of a disk, in `regions`, and the store of them all.
+async fn world(regions: &str) -> (Sandbox, MemoryStore) {
     world_with(regions, disk()).await
 }
 
-async fn world_with(regions: &str, disk: Vec<u8>) -> (Session, MemoryStore) {
+async fn world_with(regions: &str, disk: Vec<u8>) -> (Sandbox, MemoryStore) {
     let store = MemoryStore::new();
-    let service = GalleryService::builder().allow_all().store(store.clone()).open_or_create().await.unwrap();
-    let session = service.session("test".parse().unwrap());
-    let home = region("westeurope");
-    session.create_gallery(Gallery::new(version().definition().gallery().clone(), home.clone())).await.unwrap();
-    let (id, identifier) = (version().definition().clone(), ImageIdentifier::new("a", "b", "c").unwrap());
-    let definition = ImageDefinition::new(id, home.clone(), OsType::Linux, OsState::Generalized, identifier);
-    session.create_image_definition(definition).await.unwrap();
-    let profile = PublishingProfile::new(regions.parse().unwrap());
-    let source = DiskSource::bytes(disk, DiskFormat::Raw);
-    session.publish(NewImageVersion::new(version(), home, profile, source)).await.unwrap();
-    session.replicate(&version()).await.unwrap();
-    (session, store)
+    let sandbox = Sandbox::builder().one_store(store.clone()).build().await.unwrap();
+    sandbox.publish_to("1.0.0", regions, disk).await.unwrap();
+    (sandbox, store)
+}
+
+fn deployment(sandbox: &Sandbox) -> Deployment {
+    sandbox.session().deploy(sandbox.version("1.0.0"), &region("westeurope"))
+}
+
+async fn scrub(sandbox: &Sandbox, place: &str) -> ScrubReport {
+    sandbox.session().scrub(&region(place)).await.unwrap()
 }
 
 /// Once `read_at` could not be awaited in a task that goes from thread to thread, as most runtimes' do.
@@ -54,8 +40,8 @@ async fn world_with(regions: &str, disk: Vec<u8>) -> (Session, MemoryStore) {
 fn a_reader_and_its_reads_can_be_sent_to_other_threads() {
     fn can_be_sent(_: &impl Send) {}
     block_on(async {
-        let (session, _) = world("westeurope=1").await;
-        let reader = session.deploy(version(), &region("westeurope")).open().await.unwrap();
+        let (sandbox, _) = world("westeurope=1").await;
+        let reader = deployment(&sandbox).open().await.unwrap();
         let read = reader.read_at(0..10);
         can_be_sent(&read);
         assert_eq!(read.await.unwrap().len(), 10);
@@ -71,15 +57,14 @@ async fn blobs(store: &MemoryStore, place: &str) -> Vec<(BlobKey, Bytes)> {
     blobs
 }
 
-async fn deploy(session: &Session) -> Result<(Deployed, Vec<u8>)> {
-    let deployment = session.deploy(version(), &region("westeurope"));
-    deployment.to_writer(Cursor::new(Vec::new())).await.map(|(deployed, bytes)| (deployed, bytes.into_inner()))
+async fn deploy(sandbox: &Sandbox) -> Result<(Deployed, Vec<u8>)> {
+    deployment(sandbox).to_writer(Vec::new()).await
 }
 
 /// Damages each blob of the first replica in turn, in many ways; `good` says where a good one is left.
 fn every_damage_is_served_and_mended(regions: &str) {
     block_on(async {
-        let (session, store) = world(regions).await;
+        let (sandbox, store) = world(regions).await;
         let whole = blobs(&store, "regions/westeurope/slots/0").await;
         assert!(whole.len() >= 3, "chunks, an index, a manifest");
         let mut damages = 0;
@@ -99,15 +84,15 @@ fn every_damage_is_served_and_mended(regions: &str) {
                 damages += 1;
                 // Whichever replica is asked first: never a wrong byte.
                 for _ in 0..2 {
-                    assert!(deploy(&session).await.unwrap().1 == disk(), "{key}");
+                    assert!(deploy(&sandbox).await.unwrap().1 == disk(), "{key}");
                 }
-                let report = session.scrub(&region("westeurope")).await.unwrap();
+                let report = scrub(&sandbox, "westeurope").await;
                 assert!(report.damaged_versions.is_empty(), "{report:?}");
                 assert_eq!(&store.get(key, None).await.unwrap(), bytes, "{key} is mended");
             }
         }
         assert!(damages > 300, "{damages}");
-        assert_eq!(session.scrub(&region("westeurope")).await.unwrap().mended, 0, "nothing is left to mend");
+        assert_eq!(scrub(&sandbox, "westeurope").await.mended, 0, "nothing is left to mend");
     });
 }
 
@@ -124,9 +109,9 @@ fn a_damaged_replica_is_served_by_another_region_and_mended() {
 #[test]
 fn any_part_of_a_disk_can_be_read_where_it_lies() {
     block_on(async {
-        let (session, store) = world("westeurope=2").await;
-        let (wanted, home) = (disk(), region("westeurope"));
-        let mut reader = session.deploy(version(), &home).open().await.unwrap();
+        let (sandbox, store) = world("westeurope=2").await;
+        let wanted = disk();
+        let mut reader = deployment(&sandbox).open().await.unwrap();
         assert_eq!(reader.size(), wanted.len() as u64);
         for (start, end) in [(0, 1), (65_535, 65_537), (100, 200_000), (300 << 10, 300 << 10), (0, 300 << 10)] {
             let bytes = reader.read_at(start..end).await.unwrap();
@@ -143,7 +128,7 @@ fn any_part_of_a_disk_can_be_read_where_it_lies() {
             for (key, _) in blobs(&store, &format!("regions/westeurope/slots/{slot}")).await {
                 store.delete(&key).await.unwrap();
             }
-            let fresh = session.deploy(version(), &home).open().await;
+            let fresh = deployment(&sandbox).open().await;
             match slot {
                 0 => assert!(fresh.unwrap().read_at(0..1000).await.unwrap() == wanted.get(..1000).unwrap()),
                 // The manifest may have been mended when the first was lost; the index is in neither.
@@ -161,31 +146,31 @@ fn any_part_of_a_disk_can_be_read_where_it_lies() {
 #[test]
 fn a_deployment_mends_what_it_meets() {
     block_on(async {
-        let (session, store) = world("westeurope=1,eastus=1").await;
+        let (sandbox, store) = world("westeurope=1,eastus=1").await;
         let whole = blobs(&store, "regions/westeurope/slots/0/packs").await;
         for (key, _) in &whole {
             store.delete(key).await.unwrap();
         }
-        let (deployed, bytes) = deploy(&session).await.unwrap();
+        let (deployed, bytes) = deploy(&sandbox).await.unwrap();
         assert!(bytes == disk());
         assert_eq!(deployed.mended_packs, whole.len());
         assert_eq!(blobs(&store, "regions/westeurope/slots/0/packs").await, whole);
-        assert_eq!(deploy(&session).await.unwrap().0.mended_packs, 0);
+        assert_eq!(deploy(&sandbox).await.unwrap().0.mended_packs, 0);
     });
 }
 
 #[test]
-fn what_cannot_be_mended_names_the_versions_that_are_hit() {
+fn damage_that_cannot_be_mended_names_the_versions_that_are_hit() {
     block_on(async {
-        let (session, store) = world("westeurope=2").await;
+        let (sandbox, store) = world("westeurope=2").await;
         for slot in 0..2 {
             let packs = blobs(&store, &format!("regions/westeurope/slots/{slot}/packs")).await;
             let (key, bytes) = packs.first().unwrap();
             store.put(key, bytes.slice(..bytes.len() / 2), PutMode::Overwrite).await.unwrap();
         }
-        assert_eq!(deploy(&session).await.unwrap_err().kind(), ErrorKind::Corrupt);
-        let report = session.scrub(&region("westeurope")).await.unwrap();
-        assert_eq!(report.damaged_versions, [version().into()]);
+        assert_eq!(deploy(&sandbox).await.unwrap_err().kind(), ErrorKind::Corrupt);
+        let report = scrub(&sandbox, "westeurope").await;
+        assert_eq!(report.damaged_versions, [sandbox.version("1.0.0").into()]);
         assert_eq!((report.mended, report.damaged), (0, 2));
     });
 }
@@ -193,12 +178,12 @@ fn what_cannot_be_mended_names_the_versions_that_are_hit() {
 #[test]
 fn a_whole_replica_that_is_lost_is_filled_again() {
     block_on(async {
-        let (session, store) = world("westeurope=2,eastus").await;
+        let (sandbox, store) = world("westeurope=2,eastus").await;
         let whole = blobs(&store, "regions/westeurope/slots").await;
         for (key, _) in &whole {
             store.delete(key).await.unwrap();
         }
-        let report = session.scrub(&region("westeurope")).await.unwrap();
+        let report = scrub(&sandbox, "westeurope").await;
         assert_eq!((report.mended, report.damaged), (whole.len(), 0), "{report:?}");
         assert_eq!(blobs(&store, "regions/westeurope/slots").await, whole);
     });
@@ -210,7 +195,7 @@ fn tiny_disk() -> Vec<u8> {
 }
 
 /// Puts `damage` in place of a blob in some of three replicas, so that one is good; then it is found, served and mended.
-async fn is_found_and_mended(session: &Session, store: &MemoryStore, key: &str, damage: &Bytes, hit: &[&str]) {
+async fn is_found_and_mended(sandbox: &Sandbox, store: &MemoryStore, key: &str, damage: &Bytes, hit: &[&str]) {
     let mut whole = Vec::new();
     for place in hit {
         let key: BlobKey = format!("regions/{place}/{key}").parse().unwrap();
@@ -221,12 +206,12 @@ async fn is_found_and_mended(session: &Session, store: &MemoryStore, key: &str, 
     let is_deployed_first = damage.len().is_multiple_of(2);
     if is_deployed_first {
         for _ in 0..2 {
-            assert!(deploy(session).await.unwrap().1 == tiny_disk(), "{key}, {hit:?}");
+            assert!(deploy(sandbox).await.unwrap().1 == tiny_disk(), "{key}, {hit:?}");
         }
     }
     let mut found = 0;
     for place in ["westeurope", "eastus"] {
-        let report = session.scrub(&region(place)).await.unwrap();
+        let report = scrub(sandbox, place).await;
         assert_eq!(report.damaged, 0, "{key}, {hit:?}");
         found += report.mended;
     }
@@ -242,18 +227,14 @@ fn a_thousand_flips_and_every_truncation_are_found_and_mended() {
     const SEED: u64 = 17;
     println!("seed {SEED}");
     let entropy = SeededEntropy::new(SEED);
-    let below = |end: usize| {
-        let mut bytes = [0; 8];
-        entropy.fill(&mut bytes).unwrap();
-        (u64::from_le_bytes(bytes) % end as u64) as usize
-    };
+    let below = |end| entropy.below(end);
     // One or two of the three, beginning anywhere.
     let some = || -> Vec<&str> {
         let (first, count) = (below(3), 1 + below(2));
         (0..count).map(|next| PLACES[(first + next) % 3]).collect()
     };
     block_on(async {
-        let (session, store) = world_with("westeurope=2,eastus=1", tiny_disk()).await;
+        let (sandbox, store) = world_with("westeurope=2,eastus=1", tiny_disk()).await;
         let of_first = |key: &BlobKey| key.as_str().split("/slots/0/").nth(1).unwrap().to_owned();
         let whole = blobs(&store, "regions/westeurope/slots/0").await;
         let whole: Vec<(String, Bytes)> = whole.into_iter().map(|(key, bytes)| (of_first(&key), bytes)).collect();
@@ -262,12 +243,12 @@ fn a_thousand_flips_and_every_truncation_are_found_and_mended() {
             let mut flipped = bytes.to_vec();
             let bit = below(flipped.len() * 8);
             flipped[bit / 8] ^= 1 << (bit % 8);
-            is_found_and_mended(&session, &store, key, &flipped.into(), &some()).await;
+            is_found_and_mended(&sandbox, &store, key, &flipped.into(), &some()).await;
         }
         let mut cuts = 0;
         for (key, bytes) in &whole {
             for length in 0..bytes.len() {
-                is_found_and_mended(&session, &store, key, &bytes.slice(..length), &some()).await;
+                is_found_and_mended(&sandbox, &store, key, &bytes.slice(..length), &some()).await;
                 cuts += 1;
             }
         }

@@ -4,7 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 
 use std::collections::BTreeMap;
-use std::io::Cursor;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -15,10 +14,10 @@ use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::host::{Clock, Workers};
 use compute_gallery::model::*;
 use compute_gallery::replicate::{AggregatedState, OnFailure};
-use compute_gallery::store::{
-    BlobKey, BlobMeta, BlobStore, BlobStoreExt, MemoryStore, Page, PutMode, RetryPolicy, StoreErrorKind, StoreResult,
+use compute_gallery::store::{BlobKey, BlobStore, BlobStoreExt, MemoryStore, PutMode, RetryPolicy, StoreErrorKind};
+use compute_gallery::testkit::{
+    Fault, Faults, HookedStore, ManualClock, Reaction, Sandbox, SandboxBuilder, noise, raw, region,
 };
-use compute_gallery::testkit::{Fault, Faults, FaultyStore, ManualClock};
 use compute_gallery::*;
 use futures::executor::block_on;
 use futures::future::{Either, select};
@@ -26,63 +25,53 @@ use futures::stream::StreamExt;
 
 const CHUNK: usize = 64 << 10;
 
-fn region(name: &str) -> Region {
-    name.parse().unwrap()
-}
-
-fn image() -> ImageDefinitionId {
-    let gallery = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/g";
-    gallery.parse::<GalleryId>().unwrap().image("web".parse().unwrap())
-}
-
-fn version(number: u32) -> ImageVersionId {
-    image().version(format!("1.0.{number}").parse().unwrap())
-}
-
-/// 64 KiB that no other seed has and that can't be compressed.
-fn noise(seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    (0..CHUNK / 8).flat_map(|_| next()).collect()
-}
-
-/// A disk of so many chunks, each named by its seed.
+/// A disk of chunks, each named by its seed.
 fn disk(chunks: &[u64]) -> Vec<u8> {
-    chunks.iter().flat_map(|seed| noise(*seed)).collect()
+    chunks.iter().flat_map(|seed| noise(*seed, CHUNK)).collect()
 }
 
+/// A gallery whose regions are in one store, with the system's threads.
 struct World {
+    sandbox: Sandbox,
     session: Session,
     store: MemoryStore,
 }
 
 impl World {
     async fn new() -> Self {
-        let store = MemoryStore::new();
-        let service = GalleryService::builder().allow_all().store(store.clone()).open_or_create().await.unwrap();
-        let session = service.session("test".parse().unwrap());
-        with_definition(&session).await;
-        Self { session, store }
+        Self::with(|settings| settings).await
     }
 
-    async fn publish(&self, number: u32, regions: &str, chunks: &[u64]) -> Published<ImageVersion> {
-        publish(&self.session, number, regions, chunks).await
+    async fn with(settings: impl FnOnce(SandboxBuilder) -> SandboxBuilder) -> Self {
+        let store = MemoryStore::new();
+        let threaded =
+            Sandbox::builder().one_store(store.clone()).service(|builder| builder.workers(Workers::default()));
+        let sandbox = settings(threaded).build().await.unwrap();
+        Self { session: sandbox.session().clone(), sandbox, store }
+    }
+
+    fn version(&self, number: u32) -> ImageVersionId {
+        self.sandbox.version(&format!("1.0.{number}"))
+    }
+
+    async fn publish(&self, number: u32, regions: &str, chunks: &[u64]) {
+        let new = self.sandbox.new_version(&format!("1.0.{number}"), regions, raw(disk(chunks)));
+        self.session.publish(new).await.unwrap();
+    }
+
+    async fn deployed(&self, number: u32, from: &str) -> Result<Vec<u8>> {
+        self.sandbox.deployed(&format!("1.0.{number}"), from).await
     }
 
     /// Gives a version other regions.
     async fn retarget(&self, number: u32, regions: &str) {
         let profile = PublishingProfile::new(regions.parse().unwrap());
         let view = self.session.refresh().await.unwrap();
-        let updated = ImageVersion::clone(&*view.image_version(&version(number)).unwrap());
+        let updated = ImageVersion::clone(&*view.image_version(&self.version(number)).unwrap());
         self.session.update_image_version(updated.with_publishing_profile(profile).unwrap()).await.unwrap();
     }
 
-    /// What lies below a key.
+    /// The blobs below a key, with their lengths.
     async fn blobs(&self, under: &str) -> BTreeMap<BlobKey, u64> {
         let blobs = self.store.list_all(Some(&under.parse().unwrap())).await.unwrap();
         blobs.into_iter().map(|blob| (blob.key, blob.size)).collect()
@@ -96,25 +85,6 @@ impl World {
         }
         bytes
     }
-}
-
-async fn with_definition(session: &Session) {
-    let home = region("westeurope");
-    session.create_gallery(Gallery::new(image().gallery().clone(), home.clone())).await.unwrap();
-    let identifier = ImageIdentifier::new("a", "b", "c").unwrap();
-    let definition = ImageDefinition::new(image(), home, OsType::Linux, OsState::Generalized, identifier);
-    session.create_image_definition(definition).await.unwrap();
-}
-
-async fn publish(session: &Session, number: u32, regions: &str, chunks: &[u64]) -> Published<ImageVersion> {
-    let profile = PublishingProfile::new(regions.parse().unwrap());
-    let source = DiskSource::bytes(disk(chunks), DiskFormat::Raw);
-    session.publish(NewImageVersion::new(version(number), region("westeurope"), profile, source)).await.unwrap()
-}
-
-async fn deployed(session: &Session, number: u32, from: &str) -> Result<Vec<u8>> {
-    let deployment = session.deploy(version(number), &region(from));
-    Ok(deployment.to_writer(Cursor::new(Vec::new())).await?.1.into_inner())
 }
 
 /// Chunks of a version of which each one replaces some of those before.
@@ -143,7 +113,7 @@ fn a_region_that_gets_only_the_newest_version_gets_what_that_alone_needs() {
         }
         world.publish(12, "westeurope=1,eastus=3", &chunks_of(12)).await;
         let all = world.packs("westeurope", 0).await;
-        let replication = world.session.replicate(&version(12));
+        let replication = world.session.replicate(&world.version(12));
         let planned = replication.plan().await.unwrap().regions.remove(0).cross_region_bytes;
         let report = replication.await.unwrap();
         let eastus = report.regions.get(1).unwrap();
@@ -162,8 +132,8 @@ fn a_region_that_gets_only_the_newest_version_gets_what_that_alone_needs() {
         for key in world.blobs("regions/westeurope").await.into_keys() {
             world.store.delete(&key).await.unwrap();
         }
-        assert!(deployed(&world.session, 12, "eastus").await.unwrap() == disk(&chunks_of(12)));
-        let reader = world.session.deploy(version(12), &region("eastus")).open().await.unwrap();
+        assert!(world.deployed(12, "eastus").await.unwrap() == disk(&chunks_of(12)));
+        let reader = world.session.deploy(world.version(12), &region("eastus")).open().await.unwrap();
         assert_eq!(
             reader.read_at(100_000..100_100).await.unwrap(),
             disk(&chunks_of(12)).get(100_000..100_100).unwrap()
@@ -176,28 +146,28 @@ fn only_what_is_lacking_crosses_to_the_byte() {
     block_on(async {
         let world = World::new().await;
         world.publish(1, "westeurope=1,eastus=1", &chunks_of(1)).await;
-        world.session.replicate(&version(1)).await.unwrap();
+        world.session.replicate(&world.version(1)).await.unwrap();
         // Two versions that eastus does not get, then one that it gets.
         world.publish(2, "westeurope", &chunks_of(2)).await;
         world.publish(3, "westeurope", &chunks_of(3)).await;
         let newest = chunks_of(4);
         world.publish(4, "westeurope=1,eastus=1", &newest).await;
         let before = world.packs("eastus", 0).await;
-        let report = world.session.replicate(&version(4)).await.unwrap();
+        let report = world.session.replicate(&world.version(4)).await.unwrap();
         let crossed = report.regions.get(1).unwrap().cross_region_bytes;
         assert_eq!(world.packs("eastus", 0).await - before, crossed, "what crossed is what came");
         let lacking = newest.iter().filter(|chunk| !chunks_of(1).contains(chunk)).count() as u64 * CHUNK as u64;
         // The chunks themselves, and a few nodes and tables.
         assert!((lacking..lacking + 16_384).contains(&crossed), "{crossed} for {lacking} bytes of chunks");
-        assert!(deployed(&world.session, 4, "eastus").await.unwrap() == disk(&newest));
+        assert!(world.deployed(4, "eastus").await.unwrap() == disk(&newest));
 
         // Another replica comes later: nothing crosses.
         world.retarget(4, "westeurope=1,eastus=2").await;
-        let report = world.session.replicate(&version(4)).await.unwrap();
+        let report = world.session.replicate(&world.version(4)).await.unwrap();
         let eastus = report.regions.get(1).unwrap();
         assert_eq!((eastus.cross_region_bytes, eastus.local_bytes), (0, world.packs("eastus", 1).await));
         // Replicating what is complete moves nothing.
-        let again = world.session.replicate(&version(4)).await.unwrap();
+        let again = world.session.replicate(&world.version(4)).await.unwrap();
         assert!(again.regions.iter().all(|region| region.cross_region_bytes + region.local_bytes == 0));
     });
 }
@@ -207,13 +177,13 @@ fn damage_at_home_stops_no_replication_while_another_region_has_the_version() {
     block_on(async {
         let world = World::new().await;
         world.publish(1, "westeurope=1,eastus=1", &chunks_of(1)).await;
-        world.session.replicate(&version(1)).await.unwrap();
+        world.session.replicate(&world.version(1)).await.unwrap();
         world.retarget(1, "westeurope=1,eastus=1,northeurope=2").await;
         for key in world.blobs("regions/westeurope").await.into_keys() {
             world.store.put(&key, Bytes::from_static(b"dust"), PutMode::Overwrite).await.unwrap();
         }
-        world.session.replicate(&version(1)).await.unwrap();
-        assert!(deployed(&world.session, 1, "northeurope").await.unwrap() == disk(&chunks_of(1)));
+        world.session.replicate(&world.version(1)).await.unwrap();
+        assert!(world.deployed(1, "northeurope").await.unwrap() == disk(&chunks_of(1)));
     });
 }
 
@@ -232,8 +202,12 @@ fn a_damaged_pack_is_not_multiplied_into_the_other_replicas() {
         let world = World::new().await;
         world.publish(1, "westeurope=4", &chunks_of(1)).await;
         flip(&world, "regions/westeurope/slots/0", 3).await;
-        let error =
-            world.session.replicate(&version(1)).await.map(drop).expect_err("damage was copied and called complete");
+        let error = world
+            .session
+            .replicate(&world.version(1))
+            .await
+            .map(drop)
+            .expect_err("damage was copied and called complete");
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
         let damaged = world.blobs("regions/westeurope/slots/0/packs").await.into_iter().max_by_key(|(_, size)| *size);
         let damaged = world.store.get(&damaged.unwrap().0, None).await.unwrap();
@@ -251,10 +225,10 @@ fn a_replica_beside_a_damaged_one_gets_good_bytes_from_another_region() {
     block_on(async {
         let world = World::new().await;
         world.publish(1, "westeurope=1,eastus=1", &chunks_of(1)).await;
-        world.session.replicate(&version(1)).await.unwrap();
+        world.session.replicate(&world.version(1)).await.unwrap();
         flip(&world, "regions/westeurope/slots/0", 3).await;
         world.retarget(1, "westeurope=3,eastus=1").await;
-        world.session.replicate(&version(1)).await.unwrap();
+        world.session.replicate(&world.version(1)).await.unwrap();
         for key in world
             .blobs("regions/westeurope/slots/0")
             .await
@@ -263,7 +237,7 @@ fn a_replica_beside_a_damaged_one_gets_good_bytes_from_another_region() {
         {
             world.store.delete(&key).await.unwrap();
         }
-        assert!(deployed(&world.session, 1, "westeurope").await.unwrap() == disk(&chunks_of(1)));
+        assert!(world.deployed(1, "westeurope").await.unwrap() == disk(&chunks_of(1)));
     });
 }
 
@@ -275,33 +249,33 @@ fn mending_for_one_version_keeps_what_another_needs() {
         let second: Vec<u64> = (1..=24).chain(101..=140).collect();
         world.publish(1, "westeurope=1", &first).await;
         world.publish(2, "westeurope=1,eastus=1", &second).await;
-        world.session.replicate(&version(2)).await.unwrap();
+        world.session.replicate(&world.version(2)).await.unwrap();
         // The other region has a part of the first version's pack, and no more.
         flip(&world, "regions/westeurope/slots/0", 3).await;
-        let deployed_second = world.session.deploy(version(2), &region("westeurope"));
-        let (report, bytes) = deployed_second.to_writer(Cursor::new(Vec::new())).await.unwrap();
-        assert!(bytes.into_inner() == disk(&second));
+        let deployed_second = world.session.deploy(world.version(2), &region("westeurope"));
+        let (report, bytes) = deployed_second.to_writer(Vec::new()).await.unwrap();
+        assert!(bytes == disk(&second));
         assert_eq!(report.mended_packs, 1);
-        assert!(deployed(&world.session, 1, "westeurope").await.unwrap() == disk(&first));
+        assert!(world.deployed(1, "westeurope").await.unwrap() == disk(&first));
         // Nothing is left for a scrub to do, nor garbage.
         let report = world.session.scrub(&region("westeurope")).await.unwrap();
         assert_eq!((report.mended, report.damaged), (0, 0));
         world.session.collect().await.unwrap();
         for (number, chunks) in [(1, &first), (2, &second)] {
-            assert!(deployed(&world.session, number, "westeurope").await.unwrap() == disk(chunks));
+            assert!(world.deployed(number, "westeurope").await.unwrap() == disk(chunks));
         }
     });
 }
 
 #[test]
-fn what_each_replica_has_damaged_elsewhere_is_read_and_mended_from_the_other() {
+fn two_replicas_damaged_in_different_places_serve_and_mend_each_other() {
     block_on(async {
         let world = World::new().await;
         world.publish(1, "westeurope=2", &chunks_of(1)).await;
-        world.session.replicate(&version(1)).await.unwrap();
+        world.session.replicate(&world.version(1)).await.unwrap();
         flip(&world, "regions/westeurope/slots/0", 3).await;
         flip(&world, "regions/westeurope/slots/1", 5).await;
-        assert!(deployed(&world.session, 1, "westeurope").await.unwrap() == disk(&chunks_of(1)));
+        assert!(world.deployed(1, "westeurope").await.unwrap() == disk(&chunks_of(1)));
         let report = world.session.scrub(&region("westeurope")).await.unwrap();
         assert_eq!((report.damaged, report.damaged_versions.len()), (0, 0), "{report:?}");
         // Each can serve alone.
@@ -315,7 +289,7 @@ fn what_each_replica_has_damaged_elsewhere_is_read_and_mended_from_the_other() {
                 }
                 kept
             };
-            let reader = world.session.deploy(version(1), &region("westeurope")).open().await.unwrap();
+            let reader = world.session.deploy(world.version(1), &region("westeurope")).open().await.unwrap();
             assert!(reader.read_at(0..reader.size()).await.unwrap() == disk(&chunks_of(1)), "without {slot}");
             for (key, bytes) in kept {
                 world.store.put(&key, bytes, PutMode::Overwrite).await.unwrap();
@@ -325,19 +299,18 @@ fn what_each_replica_has_damaged_elsewhere_is_read_and_mended_from_the_other() {
 }
 
 /// A gallery with three versions, the newest of which is to go to two other regions; the store of one can fail.
-async fn three_regions(clock: &ManualClock) -> (Session, Faults) {
-    let far = FaultyStore::new(MemoryStore::new());
-    let faults = far.faults();
-    let builder = GalleryService::builder().allow_all().store(MemoryStore::new()).clock(clock.clone());
-    let builder = builder.retries(RetryPolicy::none());
-    let service = builder.region_store(region("eastus"), far).open_or_create().await.unwrap();
-    let session = service.session("test".parse().unwrap());
-    with_definition(&session).await;
+async fn three_regions(clock: &ManualClock) -> (World, Session, Faults) {
+    let settings = |settings: SandboxBuilder| {
+        let settings = settings.store("eastus", MemoryStore::new()).clock(clock.clone());
+        settings.service(|builder| builder.retries(RetryPolicy::none()))
+    };
+    let world = World::with(settings).await;
     // So the newest is made of three packs of chunks and as many of nodes.
-    publish(&session, 1, "westeurope=1", &chunks_of(1)).await;
-    publish(&session, 2, "westeurope=1", &chunks_of(2)).await;
-    publish(&session, 3, "westeurope=1,eastus=2,northeurope=1", &chunks_of(3)).await;
-    (session, faults)
+    world.publish(1, "westeurope=1", &chunks_of(1)).await;
+    world.publish(2, "westeurope=1", &chunks_of(2)).await;
+    world.publish(3, "westeurope=1,eastus=2,northeurope=1", &chunks_of(3)).await;
+    let (session, faults) = (world.session.clone(), world.sandbox.faults("eastus"));
+    (world, session, faults)
 }
 
 fn noon() -> DateTime<Utc> {
@@ -348,9 +321,9 @@ fn noon() -> DateTime<Utc> {
 fn a_limit_on_a_border_is_kept_and_what_is_left_is_estimated() {
     block_on(async {
         let clock = ManualClock::auto_advancing(noon());
-        let (session, _) = three_regions(&clock).await;
+        let (world, session, _) = three_regions(&clock).await;
         let began = clock.now();
-        let mut replication = session.replicate(&version(3)).bytes_per_second(region("eastus"), 100_000);
+        let mut replication = session.replicate(&world.version(3)).bytes_per_second(region("eastus"), 100_000);
         let mut estimated = Vec::new();
         while let Some(status) = replication.next().await {
             let status = status.unwrap();
@@ -377,11 +350,12 @@ fn a_limit_on_a_border_is_kept_and_what_is_left_is_estimated() {
 fn a_replication_that_has_no_time_left_is_given_up_as_it_is() {
     block_on(async {
         let clock = ManualClock::new(noon());
-        let (session, _) = three_regions(&clock).await;
-        let work = session.replicate(&version(3)).bytes_per_second(region("eastus"), 1).within(Duration::from_secs(60));
+        let (world, session, _) = three_regions(&clock).await;
+        let work =
+            session.replicate(&world.version(3)).bytes_per_second(region("eastus"), 1).within(Duration::from_secs(60));
         let mut work = std::future::IntoFuture::into_future(work);
         // As far as it comes without time: all but the region that is slow.
-        while deployed(&session, 3, "northeurope").await.is_err() {
+        while world.deployed(3, "northeurope").await.is_err() {
             assert!(select(&mut work, pin!(yield_once())).await.is_right());
         }
         clock.advance(Duration::from_secs(61));
@@ -389,67 +363,37 @@ fn a_replication_that_has_no_time_left_is_given_up_as_it_is() {
         let problems: Vec<String> = error.problems().map(ToString::to_string).collect();
         assert_eq!((error.kind(), problems.len()), (ErrorKind::Cancelled, 1), "{error}");
         assert!(error.to_string().contains("eastus") && error.to_string().contains("deadline"), "{error}");
-        session.replicate(&version(3)).await.unwrap();
-        assert!(deployed(&session, 3, "eastus").await.unwrap() == disk(&chunks_of(3)));
+        session.replicate(&world.version(3)).await.unwrap();
+        assert!(world.deployed(3, "eastus").await.unwrap() == disk(&chunks_of(3)));
     });
-}
-
-/// A store of which each put takes half an hour.
-#[derive(Debug)]
-struct Slow {
-    inner: MemoryStore,
-    clock: ManualClock,
-}
-
-#[async_trait::async_trait]
-impl BlobStore for Slow {
-    async fn put(&self, key: &BlobKey, bytes: Bytes, mode: PutMode) -> StoreResult<()> {
-        self.clock.sleep(Duration::from_secs(1800)).await;
-        self.inner.put(key, bytes, mode).await
-    }
-
-    async fn get(&self, key: &BlobKey, range: Option<std::ops::Range<u64>>) -> StoreResult<Bytes> {
-        self.inner.get(key, range).await
-    }
-
-    async fn head(&self, key: &BlobKey) -> StoreResult<BlobMeta> {
-        self.inner.head(key).await
-    }
-
-    async fn delete(&self, key: &BlobKey) -> StoreResult<()> {
-        self.inner.delete(key).await
-    }
-
-    async fn list(&self, under: Option<&BlobKey>, after: Option<&BlobKey>, limit: usize) -> StoreResult<Page> {
-        self.inner.list(under, after, limit).await
-    }
-
-    async fn copy(&self, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
-        self.inner.copy(from, to, mode).await
-    }
-
-    async fn persist(&self, under: &BlobKey) -> StoreResult<()> {
-        self.inner.persist(under).await
-    }
 }
 
 #[test]
 fn a_deadline_holds_on_a_slow_store_under_a_clock_that_advances_by_itself() {
     block_on(async {
         let clock = ManualClock::auto_advancing(noon());
-        let builder = GalleryService::builder().allow_all().store(MemoryStore::new()).clock(clock.clone());
-        let slow = Slow { inner: MemoryStore::new(), clock: clock.clone() };
-        let builder = builder.region_store(region("eastus"), slow).workers(Workers::inline());
-        let session = builder.open_or_create().await.unwrap().session("test".parse().unwrap());
-        with_definition(&session).await;
-        publish(&session, 1, "westeurope=1,eastus=1", &chunks_of(3)).await;
+        // Each put takes half an hour.
+        let to_wait = clock.clone();
+        let slow = HookedStore::new(MemoryStore::new(), move |call| {
+            let (is_put, clock) = (call.operation == "put", to_wait.clone());
+            async move {
+                if is_put {
+                    clock.sleep(Duration::from_secs(1800)).await;
+                }
+                Reaction::Pass
+            }
+        });
+        let settings = |settings: SandboxBuilder| settings.store("eastus", slow).clock(clock.clone());
+        let world = World::with(|all| settings(all).service(|builder| builder.workers(Workers::inline()))).await;
+        let session = world.session.clone();
+        world.publish(1, "westeurope=1,eastus=1", &chunks_of(3)).await;
         let began = clock.now();
-        let error = session.replicate(&version(1)).within(Duration::from_secs(60)).await.unwrap_err();
+        let error = session.replicate(&world.version(1)).within(Duration::from_secs(60)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}");
         assert_eq!(clock.now().signed_duration_since(began).num_seconds(), 60);
         // What goes on at the same time takes its time together: several packs at once, each half an hour.
         let began = clock.now();
-        let report = session.replicate(&version(1)).await.unwrap();
+        let report = session.replicate(&world.version(1)).await.unwrap();
         assert!(report.regions[1].cross_region_bytes > 0);
         let took = clock.now().signed_duration_since(began).num_seconds();
         // Before them the store is claimed, and a witness put.
@@ -461,20 +405,20 @@ fn a_deadline_holds_on_a_slow_store_under_a_clock_that_advances_by_itself() {
 fn a_rate_of_nothing_is_refused_and_not_taken_for_one_byte() {
     block_on(async {
         let clock = ManualClock::new(noon());
-        let (session, _) = three_regions(&clock).await;
-        let refused = session.replicate(&version(3)).bytes_per_second(region("eastus"), 0).await.unwrap_err();
+        let (world, session, _) = three_regions(&clock).await;
+        let refused = session.replicate(&world.version(3)).bytes_per_second(region("eastus"), 0).await.unwrap_err();
         let problem = refused.problems().next().unwrap();
         assert_eq!((problem.kind(), problem.target()), (ErrorKind::Invalid, "bytes_per_second"));
         for part in ["`0`", "`eastus`", "at least 1", "pause"] {
             assert!(problem.message().contains(part), "{problem}");
         }
-        let limited = session.replicate(&version(3)).bytes_per_second(region("eastus"), 0);
+        let limited = session.replicate(&world.version(3)).bytes_per_second(region("eastus"), 0);
         let plan = limited.bytes_per_second(region("westus"), 1).plan().await.unwrap();
         assert_eq!(plan.problems.len(), 2, "{:?}", plan.problems);
         let refused = session.scrub(&region("westeurope")).bytes_per_second(0).await.unwrap_err();
         assert_eq!((refused.kind(), refused.target()), (ErrorKind::Invalid, "bytes_per_second"), "{refused}");
         assert!(refused.to_string().contains("at least 1"), "{refused}");
-        session.replicate(&version(3)).await.unwrap();
+        session.replicate(&world.version(3)).await.unwrap();
     });
 }
 
@@ -495,33 +439,33 @@ async fn yield_once() {
 fn a_region_that_fails_stops_the_others_only_if_it_is_to() {
     block_on(async {
         let clock = ManualClock::new(noon());
-        let (session, faults) = three_regions(&clock).await;
+        let (world, session, faults) = three_regions(&clock).await;
         faults.fail_from(0, Fault::Before(StoreErrorKind::Unavailable));
-        let error = session.replicate(&version(3)).await.unwrap_err();
+        let error = session.replicate(&world.version(3)).await.unwrap_err();
         assert_eq!((error.kind(), error.problems().count()), (ErrorKind::Unavailable, 1), "{error}");
         assert!(error.to_string().contains("eastus"), "{error}");
-        assert!(deployed(&session, 3, "northeurope").await.unwrap() == disk(&chunks_of(3)));
+        assert!(world.deployed(3, "northeurope").await.unwrap() == disk(&chunks_of(3)));
         // Calling again repairs that region alone.
         faults.heal();
-        let report = session.replicate(&version(3)).await.unwrap();
+        let report = session.replicate(&world.version(3)).await.unwrap();
         let moved: Vec<bool> = report.regions.iter().map(|region| region.cross_region_bytes > 0).collect();
         assert_eq!(moved, [false, true, false]);
 
-        let (session, faults) = three_regions(&clock).await;
+        let (world, session, faults) = three_regions(&clock).await;
         faults.fail_from(0, Fault::Before(StoreErrorKind::Unavailable));
-        let error = session.replicate(&version(3)).on_failure(OnFailure::Stop).await.unwrap_err();
+        let error = session.replicate(&world.version(3)).on_failure(OnFailure::Stop).await.unwrap_err();
         let kinds: Vec<ErrorKind> = error.problems().map(Problem::kind).collect();
         assert_eq!(kinds, [ErrorKind::Unavailable, ErrorKind::Cancelled], "{error}");
         faults.heal();
         // The look at it succeeds; the first pack fails.
         faults.fail_from(12, Fault::Before(StoreErrorKind::Unavailable));
-        let error = session.replicate(&version(3)).on_failure(OnFailure::Stop).await.unwrap_err();
+        let error = session.replicate(&world.version(3)).on_failure(OnFailure::Stop).await.unwrap_err();
         let kinds: Vec<ErrorKind> = error.problems().map(Problem::kind).collect();
         assert_eq!(kinds, [ErrorKind::Unavailable, ErrorKind::Cancelled], "{error}");
         faults.heal();
-        let error = session.replicate(&version(3)).bytes_per_second(region("westus"), 1).await.unwrap_err();
+        let error = session.replicate(&world.version(3)).bytes_per_second(region("westus"), 1).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
-        session.replicate(&version(3)).await.unwrap();
+        session.replicate(&world.version(3)).await.unwrap();
     });
 }
 
@@ -529,8 +473,8 @@ fn a_region_that_fails_stops_the_others_only_if_it_is_to() {
 fn it_is_paused_resumed_and_cancelled_from_elsewhere() {
     block_on(async {
         let clock = ManualClock::new(noon());
-        let (session, _) = three_regions(&clock).await;
-        let mut replication = session.replicate(&version(3)).bytes_per_second(region("eastus"), 1 << 20);
+        let (world, session, _) = three_regions(&clock).await;
+        let mut replication = session.replicate(&world.version(3)).bytes_per_second(region("eastus"), 1 << 20);
         let control = replication.control();
         control.pause();
         // It looks, says how it stands, and sends nothing, however long.
@@ -547,8 +491,8 @@ fn it_is_paused_resumed_and_cancelled_from_elsewhere() {
         let error = replication.await.unwrap_err();
         assert!(error.problems().all(|problem| problem.kind() == ErrorKind::Cancelled), "{error}");
         assert!(error.to_string().contains("replicate again"), "{error}");
-        session.replicate(&version(3)).await.unwrap();
-        assert!(deployed(&session, 3, "eastus").await.unwrap() == disk(&chunks_of(3)));
+        session.replicate(&world.version(3)).await.unwrap();
+        assert!(world.deployed(3, "eastus").await.unwrap() == disk(&chunks_of(3)));
     });
 }
 

@@ -19,12 +19,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use compute_gallery::disk::{DiskFormat, DiskSource};
-use compute_gallery::host::Workers;
 use compute_gallery::model::*;
-use compute_gallery::read::ListScope;
 use compute_gallery::read::{LatestVerdict, ListScope};
 use compute_gallery::store::MemoryStore;
-use compute_gallery::testkit::{ManualClock, SeededEntropy};
+use compute_gallery::testkit::{ManualClock, Sandbox, SeededEntropy};
 use compute_gallery::*;
 use futures::executor::block_on;
 use model::{DAY, GalleryKey, ImageKey, Model, Name, Seconds, Step, Target, Thing, VersionKey};
@@ -56,7 +54,7 @@ async fn run(seed: u64) {
     let clock = ManualClock::new(start()).compared_with_stores();
     let store = MemoryStore::new().with_clock(clock.clone());
     let gallery = RealGallery::open(&store, &clock, seed).await;
-    let mut random = Random(seed);
+    let mut random = Random(SeededEntropy::new(seed));
     let mut model = Model::default();
     for number in 0..STEPS {
         // No two steps share a time: the catalog's times are those of its commits, and all differ.
@@ -108,19 +106,11 @@ fn codes_of<'a>(problems: impl IntoIterator<Item = &'a Problem>) -> BTreeSet<&'a
     problems.into_iter().map(Problem::code).collect()
 }
 
-/// SplitMix64.
-struct Random(u64);
+struct Random(SeededEntropy);
 
 impl Random {
-    fn number(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
     fn below(&mut self, end: usize) -> usize {
-        (self.number() % end as u64) as usize
+        self.0.below(end)
     }
 
     fn one_in(&mut self, count: usize) -> bool {
@@ -407,15 +397,9 @@ impl RealGallery {
             .with_image_definitions(model::DEFINITIONS)
             .with_image_versions(model::VERSIONS)
             .with_replicas_per_region(model::REPLICAS);
-        let builder = GalleryService::builder().allow_all().store(store.clone()).clock(clock.clone()).limits(limits);
-        let service = builder
-            .workers(Workers::inline())
-            .entropy(SeededEntropy::new(seed))
-            .one_store_for_all_zones()
-            .open_or_create()
-            .await
-            .unwrap();
-        Self { session: service.session("test".parse().unwrap()), clock: clock.clone() }
+        let settings = Sandbox::builder().one_store(store.clone()).clock(clock.clone()).seed(seed).empty();
+        let settings = settings.service(move |builder| builder.limits(limits.clone()).one_store_for_all_zones());
+        Self { session: settings.build().await.unwrap().session().clone(), clock: clock.clone() }
     }
 
     /// What was deleted, or why not.

@@ -1,4 +1,4 @@
-//! A store of somebody else's that answers a ranged read with more or less than was asked for: that is damage, and no panic.
+//! A foreign store that answers a ranged read with too many or too few bytes: that is damage, and no panic.
 #![cfg(feature = "testkit")]
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 
@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::store::*;
+use compute_gallery::testkit::{Sandbox, noise};
 use compute_gallery::*;
 use futures::executor::block_on;
 
-/// Answers ranged reads with so many bytes more or less, and tells sizes that are wrong by as many.
+/// Answers ranged reads with some bytes more or less, and reports sizes that are wrong by as many.
 #[derive(Clone, Debug, Default)]
 struct Wrong {
     store: MemoryStore,
@@ -83,61 +83,48 @@ impl BlobStore for Wrong {
     }
 }
 
-fn version(number: u32) -> ImageVersionId {
-    let gallery = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/g";
-    let definition = gallery.parse::<GalleryId>().unwrap().image("web".parse().unwrap());
-    definition.version(VersionNumber::new(1, 0, number).unwrap())
-}
-
 fn home() -> Region {
     "westeurope".parse().unwrap()
 }
 
 fn disk(number: u8) -> Vec<u8> {
-    (0..600_u32 << 10).map(|at| (at / 4096 * 7 + at % 251) as u8 ^ number).collect()
+    noise(number.into(), 600 << 10)
 }
 
-async fn publish(session: &Session, number: u32) -> Result<Published<ImageVersion>> {
-    let profile = PublishingProfile::new("westeurope=2,eastus=1".parse().unwrap());
-    let source = DiskSource::bytes(disk(number as u8), DiskFormat::Raw);
-    session.publish(NewImageVersion::new(version(number), home(), profile, source)).await
+async fn publish(sandbox: &Sandbox, number: u8) -> Result<Published<ImageVersion>> {
+    sandbox.publish_to(&format!("1.0.{number}"), "westeurope=2,eastus=1", disk(number)).await
 }
 
-/// Version 1.0.0, replicated, in a store that is right until it is told otherwise.
-async fn world() -> (Session, Wrong) {
+/// Version 1.0.0, replicated, in a store that is right until a test makes it wrong.
+async fn world() -> (Sandbox, Wrong) {
     let store = Wrong::default();
-    let service = GalleryService::builder().allow_all().store(store.clone()).open_or_create().await.unwrap();
-    let session = service.session("test".parse().unwrap());
-    session.create_gallery(Gallery::new(version(0).definition().gallery().clone(), home())).await.unwrap();
-    let (id, identifier) = (version(0).definition().clone(), ImageIdentifier::new("a", "b", "c").unwrap());
-    let definition = ImageDefinition::new(id, home(), OsType::Linux, OsState::Generalized, identifier);
-    session.create_image_definition(definition).await.unwrap();
-    publish(&session, 0).await.unwrap();
-    session.replicate(&version(0)).await.unwrap();
-    (session, store)
+    let sandbox = Sandbox::builder().one_store(store.clone()).build().await.unwrap();
+    publish(&sandbox, 0).await.unwrap();
+    (sandbox, store)
 }
 
 #[test]
 fn a_ranged_read_that_is_answered_short_or_long_is_damage_and_no_panic() {
     for by in [-1, -70_000, i64::MIN, 1, 70_000] {
         block_on(async {
-            let (session, store) = world().await;
+            let (sandbox, store) = world().await;
+            let (session, first, second) = (sandbox.session(), sandbox.version("1.0.0"), sandbox.version("1.0.1"));
             store.ranges.store(by, Ordering::Relaxed);
             let before = store.ranged.load(Ordering::Relaxed);
-            let error = session.deploy(version(0), &home()).to_writer(Vec::new()).await.unwrap_err();
+            let error = session.deploy(&first, &home()).to_writer(Vec::new()).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Corrupt, "{by}: {error}");
             assert!(format!("{error:#}").contains("bytes"), "{by}: {error}");
-            let reader = session.deploy(version(0), &home()).open().await.unwrap();
+            let reader = session.deploy(&first, &home()).open().await.unwrap();
             assert_eq!(reader.read_at(0..10).await.unwrap_err().kind(), ErrorKind::Corrupt, "{by}");
             assert!(store.ranged.load(Ordering::Relaxed) > before);
             // None of these may panic; what they come to is the store's fault.
             let _ = session.scrub(&home()).await;
-            let _ = session.replication_status(&version(0)).await;
-            let _ = publish(&session, 1).await;
-            let _ = session.replicate(&version(1)).await;
+            let _ = session.replication_status(&first).await;
+            let _ = publish(&sandbox, 1).await;
+            let _ = session.replicate(&second).await;
             let _ = session.collect().await;
             store.ranges.store(0, Ordering::Relaxed);
-            let good = session.deploy(version(0), &home()).to_writer(Vec::new()).await.unwrap().1;
+            let good = session.deploy(&first, &home()).to_writer(Vec::new()).await.unwrap().1;
             assert!(good == disk(0), "{by}: nothing was deleted for it");
         });
     }
@@ -147,22 +134,23 @@ fn a_ranged_read_that_is_answered_short_or_long_is_damage_and_no_panic() {
 fn a_whole_read_or_a_size_that_is_wrong_loses_nothing_and_does_not_panic() {
     for by in [-1, -70_000, i64::MIN, 1, 70_000, i64::MAX] {
         block_on(async {
-            let (session, store) = world().await;
+            let (sandbox, store) = world().await;
+            let (session, first, second) = (sandbox.session(), sandbox.version("1.0.0"), sandbox.version("1.0.1"));
             for wrong in [&store.wholes, &store.sizes] {
                 if by == i64::MAX && Arc::ptr_eq(wrong, &store.wholes) {
                     continue;
                 }
                 wrong.store(by, Ordering::Relaxed);
-                let _ = session.deploy(version(0), &home()).to_writer(Vec::new()).await;
-                let _ = session.replication_status(&version(0)).await;
-                let _ = session.replicate(&version(0)).await;
-                let _ = publish(&session, 1).await;
-                let _ = session.replicate(&version(1)).await;
+                let _ = session.deploy(&first, &home()).to_writer(Vec::new()).await;
+                let _ = session.replication_status(&first).await;
+                let _ = session.replicate(&first).await;
+                let _ = publish(&sandbox, 1).await;
+                let _ = session.replicate(&second).await;
                 let _ = session.scrub(&home()).await;
                 let _ = session.collect().await;
                 wrong.store(0, Ordering::Relaxed);
             }
-            let good = session.deploy(version(0), &home()).to_writer(Vec::new()).await.unwrap().1;
+            let good = session.deploy(&first, &home()).to_writer(Vec::new()).await.unwrap().1;
             assert!(good == disk(0), "{by}");
         });
     }

@@ -10,25 +10,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use compute_gallery::content::Compression;
 use compute_gallery::disk::{DiskFormat, DiskSource};
-use compute_gallery::host::{Clock, Deadlines, Workers};
+use compute_gallery::host::{Clock, Deadlines};
 use compute_gallery::model::*;
 use compute_gallery::store::*;
-use compute_gallery::testkit::{Fault, Faults, FaultyStore, ManualClock, SeededEntropy, YieldingStore};
+use compute_gallery::testkit::{
+    Fault, Faults, FaultyStore, ManualClock, Sandbox, SandboxBuilder, SeededEntropy, YieldingStore, raw, region,
+};
 use compute_gallery::*;
 use futures::FutureExt;
 use futures::executor::block_on;
 
-fn region(name: &str) -> Region {
-    name.parse().unwrap()
-}
-
-fn gallery(name: &str) -> Gallery {
-    let id = format!("/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/{name}");
+/// A second gallery.
+fn gallery(sandbox: &Sandbox, name: &str) -> Gallery {
+    let id = sandbox.image().gallery().to_string().replace("/galleries/g", &format!("/galleries/{name}"));
     Gallery::new(id.parse().unwrap(), region("westeurope"))
-}
-
-fn version(number: &str) -> ImageVersionId {
-    gallery("g").id().image("web".parse().unwrap()).version(number.parse().unwrap())
 }
 
 /// Two packs of chunks.
@@ -40,15 +35,6 @@ fn disk() -> &'static [u8] {
     &DISK
 }
 
-fn new_version(number: &str, disk: &'static [u8]) -> NewImageVersion {
-    version_of(number, DiskSource::bytes(disk, DiskFormat::Raw))
-}
-
-fn version_of(number: &str, disk: DiskSource) -> NewImageVersion {
-    let profile = PublishingProfile::new("westeurope".parse().unwrap());
-    NewImageVersion::new(version(number), region("westeurope"), profile, disk)
-}
-
 fn start() -> ManualClock {
     ManualClock::new("2026-01-02T03:04:05Z".parse().unwrap())
 }
@@ -57,32 +43,18 @@ fn jumping() -> ManualClock {
     ManualClock::auto_advancing("2026-01-02T03:04:05Z".parse().unwrap())
 }
 
-/// Not compressed, so that there are several packs; on the thread that polls.
-fn builder(clock: &ManualClock, seed: u64) -> GalleryServiceBuilder {
-    let builder = GalleryService::builder().allow_all().clock(clock.clone()).entropy(SeededEntropy::new(seed));
-    builder.compression(Compression::None).workers(Workers::inline())
+/// One store for everything, so that every call of an operation has its number; not compressed, so that there are several packs.
+fn settings(retries: RetryPolicy) -> SandboxBuilder {
+    let sandbox = Sandbox::builder().regions(["westeurope"]).one_store(MemoryStore::new());
+    sandbox.service(move |builder| builder.compression(Compression::None).retries(retries))
 }
 
-async fn with_definition(builder: GalleryServiceBuilder) -> Session {
-    let session = builder.open_or_create().await.unwrap().session("test".parse().unwrap());
-    session.create_gallery(gallery("g")).await.unwrap();
-    let (id, identifier) = (version("1.0.0").definition().clone(), ImageIdentifier::new("a", "b", "c").unwrap());
-    let definition = ImageDefinition::new(id, region("westeurope"), OsType::Linux, OsState::Generalized, identifier);
-    session.create_image_definition(definition).await.unwrap();
-    session
+async fn sandbox(retries: RetryPolicy) -> Sandbox {
+    settings(retries).build().await.unwrap()
 }
 
-/// A gallery whose store can fail.
-async fn world(clock: &ManualClock, retries: RetryPolicy) -> (Session, Faults, MemoryStore) {
-    let memory = MemoryStore::new();
-    let store = FaultyStore::new(memory.clone());
-    let faults = store.faults();
-    (with_definition(builder(clock, 1).store(store).retries(retries)).await, faults, memory)
-}
-
-async fn deployed(session: &Session, number: &str) -> Vec<u8> {
-    let deployment = session.deploy(version(number), &region("westeurope"));
-    deployment.to_writer(std::io::Cursor::new(Vec::new())).await.unwrap().1.into_inner()
+async fn publish(sandbox: &Sandbox, number: &str) -> Result<Published<ImageVersion>> {
+    sandbox.session().publish(sandbox.new_version(number, "westeurope", raw(disk()))).await
 }
 
 fn key() -> BlobKey {
@@ -125,11 +97,12 @@ fn a_hung_store_call_ends() {
 #[test]
 fn a_commit_outlives_a_call_that_hangs() {
     let clock = start();
-    let (session, faults, _) = block_on(world(&clock, RetryPolicy::none()));
+    let sandbox = block_on(settings(RetryPolicy::none()).clock(clock.clone()).build()).unwrap();
+    let (session, faults) = (sandbox.session(), sandbox.catalog_faults());
     // The looks for news and at the store's identity, then the put: given up, and put again.
     faults.fail_call(2, Fault::Hang);
-    let mut first = session.create_gallery(gallery("first")).into_future();
-    let mut second = session.create_gallery(gallery("second")).into_future();
+    let mut first = session.create_gallery(gallery(&sandbox, "first")).into_future();
+    let mut second = session.create_gallery(gallery(&sandbox, "second")).into_future();
     assert!(goes_on(&mut first).is_none() && goes_on(&mut second).is_none());
     clock.advance(Duration::from_secs(70));
     goes_on(&mut second).expect("it ends").unwrap();
@@ -138,14 +111,14 @@ fn a_commit_outlives_a_call_that_hangs() {
 
 #[test]
 fn a_commit_on_a_store_that_never_answers_is_unknown() {
-    let (clock, memory) = (start(), MemoryStore::new());
-    let store = FaultyStore::new(memory.clone());
-    let faults = store.faults();
+    let clock = start();
     let deadlines = Deadlines::none().with_commit(Duration::from_secs(300));
-    let session = block_on(with_definition(builder(&clock, 1).store(store).deadlines(deadlines)));
+    let settings = settings(RetryPolicy::default()).service(move |builder| builder.deadlines(deadlines));
+    let sandbox = block_on(settings.clock(clock.clone()).build()).unwrap();
+    let (session, faults) = (sandbox.session(), sandbox.catalog_faults());
     faults.fail_from(2, Fault::Hang);
-    let mut first = session.create_gallery(gallery("first")).into_future();
-    let mut second = session.create_gallery(gallery("second")).into_future();
+    let mut first = session.create_gallery(gallery(&sandbox, "first")).into_future();
+    let mut second = session.create_gallery(gallery(&sandbox, "second")).into_future();
     assert!(goes_on(&mut first).is_none() && goes_on(&mut second).is_none());
     clock.advance(Duration::from_secs(301));
     for work in [first, second] {
@@ -155,7 +128,7 @@ fn a_commit_on_a_store_that_never_answers_is_unknown() {
     }
     // Nothing of it is in the way of what comes later.
     faults.heal();
-    block_on(session.create_gallery(gallery("third")).into_future()).unwrap();
+    block_on(session.create_gallery(gallery(&sandbox, "third")).into_future()).unwrap();
 }
 
 /// All zones were waited for, so one that hung stopped every zone-redundant publish, where one that failed was left out.
@@ -163,23 +136,21 @@ fn a_commit_on_a_store_that_never_answers_is_unknown() {
 fn a_zone_that_hangs_stops_no_publish() {
     for hung in 0..3 {
         let clock = start();
-        let zones = [0, 1, 2].map(|_| FaultyStore::new(MemoryStore::new()));
-        let faults = zones.get(hung).unwrap().faults();
-        let builder = builder(&clock, hung as u64).catalog_store(MemoryStore::new());
-        let session = block_on(with_definition(builder.zonal_region_stores(region("westeurope"), zones)));
+        let settings = settings(RetryPolicy::default()).zones("westeurope").seed(hung as u64);
+        let sandbox = block_on(settings.clock(clock.clone()).build()).unwrap();
+        let faults = sandbox.zones("westeurope").get(hung).unwrap().faults();
         faults.fail_from(0, Fault::Hang);
         let account = StorageAccountType::StandardZrs;
         let profile = PublishingProfile::new("westeurope".parse().unwrap()).with_storage_account_type(account);
-        let source = DiskSource::bytes(disk(), DiskFormat::Raw);
-        let new = NewImageVersion::new(version("1.0.0"), region("westeurope"), profile, source);
-        let mut publishing = session.publish(new).into_future();
+        let new = NewImageVersion::new(sandbox.version("1.0.0"), region("westeurope"), profile, raw(disk()));
+        let mut publishing = sandbox.session().publish(new).into_future();
         assert!(goes_on(&mut publishing).is_none());
         clock.advance(Duration::from_secs(31));
         let published = goes_on(&mut publishing).expect("it ends without the zone").unwrap();
         assert!(published.degraded);
         // It can be deployed from those that are there; the first is asked first.
         faults.heal();
-        assert!(block_on(deployed(&session, "1.0.0")) == disk());
+        assert!(block_on(sandbox.deployed("1.0.0", "westeurope")).unwrap() == disk());
     }
 }
 
@@ -198,9 +169,10 @@ fn a_503_costs_one_pack() {
         record.iter().filter(|call| call.operation == "put").count()
     };
     let (calls, usual) = block_on(async {
-        let (session, faults, _) = world(&jumping(), RetryPolicy::default()).await;
+        let sandbox = sandbox(RetryPolicy::default()).await;
+        let faults = sandbox.catalog_faults();
         faults.forget_record();
-        session.publish(new_version("1.0.0", disk())).await.unwrap();
+        publish(&sandbox, "1.0.0").await.unwrap();
         (faults.record(), puts(&faults))
     });
     assert!(usual >= 5, "{calls:?}");
@@ -209,16 +181,17 @@ fn a_503_costs_one_pack() {
         for (skipped, call) in (0..).zip(&calls) {
             let what = format!("{fault:?} at call {skipped}: {call:?}");
             block_on(async {
-                let (session, faults, _) = world(&jumping(), RetryPolicy::default()).await;
+                let sandbox = sandbox(RetryPolicy::default()).await;
+                let faults = sandbox.catalog_faults();
                 faults.forget_record();
                 faults.fail_call(skipped, fault);
-                let published = session.publish(new_version("1.0.0", disk())).await;
+                let published = publish(&sandbox, "1.0.0").await;
                 match published {
                     // A sync that failed is not tried again under it: the next attempt takes the import up.
                     Err(error) if call.operation == "persist" => {
                         let kind = error.kind();
                         assert!(matches!(kind, ErrorKind::Unavailable | ErrorKind::Unknown), "{what}: {error}");
-                        let published = session.publish(new_version("1.0.0", disk())).await.unwrap();
+                        let published = publish(&sandbox, "1.0.0").await.unwrap();
                         assert_eq!(published.import.sent_bytes, 0, "{what}");
                     }
                     published => {
@@ -227,7 +200,7 @@ fn a_503_costs_one_pack() {
                         outlived += 1;
                     }
                 }
-                assert!(deployed(&session, "1.0.0").await == disk(), "{what}");
+                assert!(sandbox.deployed("1.0.0", "westeurope").await.unwrap() == disk(), "{what}");
             });
         }
     }
@@ -238,10 +211,10 @@ fn a_503_costs_one_pack() {
 #[test]
 fn an_import_that_met_an_error_is_taken_up_and_not_sent_again() {
     let calls = block_on(async {
-        let (session, faults, _) = world(&jumping(), RetryPolicy::none()).await;
-        faults.forget_record();
-        session.publish(new_version("1.0.0", disk())).await.unwrap();
-        faults.record()
+        let sandbox = sandbox(RetryPolicy::none()).await;
+        sandbox.catalog_faults().forget_record();
+        publish(&sandbox, "1.0.0").await.unwrap();
+        sandbox.catalog_faults().record()
     });
     let is_pack = |call: &compute_gallery::testkit::Call| {
         call.operation == "put" && call.key.as_ref().is_some_and(|key| key.as_str().contains("/packs/"))
@@ -250,21 +223,21 @@ fn an_import_that_met_an_error_is_taken_up_and_not_sent_again() {
         let mut stored = 0;
         for (skipped, call) in (0..).zip(&calls).filter(|(_, call)| is_pack(call)) {
             block_on(async {
-                let (session, faults, memory) = world(&jumping(), RetryPolicy::none()).await;
+                let sandbox = sandbox(RetryPolicy::none()).await;
+                let (faults, store) = (sandbox.catalog_faults(), sandbox.store("westeurope"));
                 faults.fail_from(skipped, Fault::Before(kind));
-                let error = session.publish(new_version("1.0.0", disk())).await.unwrap_err();
+                let error = publish(&sandbox, "1.0.0").await.unwrap_err();
                 if kind == (StoreErrorKind::Throttled { after: None }) {
                     assert_eq!((error.kind(), error.code()), (ErrorKind::Throttled { after: None }, "TooManyRequests"));
                 }
                 faults.heal();
-                let packs =
-                    || async { memory.list_all(Some(&"regions/westeurope/slots/0/packs".parse().unwrap())).await };
+                let packs = || async { store.inner().list_all(Some(&"slots/0/packs".parse().unwrap())).await };
                 let before: u64 = packs().await.unwrap().iter().map(|blob| blob.size).sum();
                 stored += before;
-                let import = session.publish(new_version("1.0.0", disk())).await.unwrap().import;
+                let import = publish(&sandbox, "1.0.0").await.unwrap().import;
                 let after: u64 = packs().await.unwrap().iter().map(|blob| blob.size).sum();
                 assert_eq!(before + import.sent_bytes, after, "{kind:?} at call {skipped}: {call:?}");
-                assert!(deployed(&session, "1.0.0").await == disk());
+                assert!(sandbox.deployed("1.0.0", "westeurope").await.unwrap() == disk());
             });
         }
         assert!(stored > 8 << 20, "{stored}");
@@ -298,33 +271,29 @@ fn a_503_of_b_never_kills_the_import_of_a() {
     for mishap in ["away", "refused", "shrinks"] {
         for steps in 0.. {
             let memory = MemoryStore::new();
-            let a = builder(&jumping(), 1).store(YieldingStore::new(memory.clone())).retries(RetryPolicy::none());
-            let a = block_on(with_definition(a));
-            let mut first = a.publish(new_version("1.0.0", SMALL)).into_future();
+            let a = settings(RetryPolicy::none()).one_store(YieldingStore::new(memory.clone()));
+            let a = block_on(a.build()).unwrap();
+            let mut first = a.session().publish(a.new_version("1.0.0", "westeurope", raw(SMALL))).into_future();
             if (0..steps).any(|_| (&mut first).now_or_never().is_some()) {
                 assert!(steps > 20, "{steps}");
                 break;
             }
-            let region_store = FaultyStore::new(memory.clone());
-            let faults = region_store.faults();
-            let b =
-                builder(&jumping(), 2).catalog_store(memory.clone()).store(region_store).retries(RetryPolicy::none());
-            let b = block_on(b.open_or_create()).unwrap().session("b".parse().unwrap());
+            let b = a.reopen().clock(jumping()).catalog_store(memory.clone()).one_store(memory.clone());
+            let b = block_on(b.build()).unwrap();
+            let faults = b.faults("westeurope");
             // Its store fails or refuses it after its first call; or its disk shrinks, which is
             // final: it gives up an import that is its own.
-            let mut of_b = new_version("1.0.0", SMALL);
+            let mut of_b = raw(SMALL);
             match mishap {
                 "away" => faults.fail_from(1, Fault::Before(StoreErrorKind::Unavailable)),
                 "refused" => faults.fail_from(1, Fault::Before(StoreErrorKind::PermissionDenied)),
-                _ => {
-                    let disk = DiskSource::reader(Shrinking(Cursor::new(SMALL), 2), DiskFormat::Raw);
-                    of_b = version_of("1.0.0", disk);
-                }
+                _ => of_b = DiskSource::reader(Shrinking(Cursor::new(SMALL), 2), DiskFormat::Raw),
             }
-            block_on(b.publish(of_b).into_future()).unwrap_err();
+            let of_b = b.new_version("1.0.0", "westeurope", of_b);
+            block_on(b.session().publish(of_b).into_future()).unwrap_err();
             let published = block_on(first).unwrap_or_else(|error| panic!("A after {steps} steps: {error}"));
-            assert_eq!(*published.resource.id(), version("1.0.0"));
-            assert!(block_on(deployed(&a, "1.0.0")) == SMALL, "after {steps} steps");
+            assert_eq!(*published.resource.id(), a.version("1.0.0"));
+            assert!(block_on(a.deployed("1.0.0", "westeurope")).unwrap() == SMALL, "after {steps} steps");
         }
     }
 }
@@ -430,11 +399,11 @@ fn a_store_that_is_away_is_waited_for_once() {
 fn an_answer_rests_on_what_survives_a_power_cut() {
     block_on(async {
         let memory = MemoryStore::new();
-        let a = with_definition(builder(&jumping(), 1).store(memory.clone())).await;
-        let faulty = FaultyStore::new(memory.clone());
-        let faults = faulty.faults();
-        let b = builder(&jumping(), 2).store(faulty).retries(RetryPolicy::none());
-        let b = b.open_or_create().await.unwrap().session("b".parse().unwrap());
+        let one = settings(RetryPolicy::none()).one_store(memory.clone()).build().await.unwrap();
+        let other =
+            one.reopen().clock(jumping()).catalog_store(memory.clone()).one_store(memory).build().await.unwrap();
+        let (a, b, faults) = (one.session(), other.session(), other.catalog_faults());
+        let gallery = |name| gallery(&one, name);
         let syncs = || faults.record().iter().filter(|call| call.operation == "persist").count();
         let refused = |error: Error| assert_ne!(error.kind(), ErrorKind::Unavailable, "{error}");
 
@@ -480,19 +449,20 @@ fn an_answer_rests_on_what_survives_a_power_cut() {
 fn a_deleted_version_is_no_base() {
     block_on(async {
         let clock = start();
-        let (session, ..) = world(&clock, RetryPolicy::none()).await;
-        let soft = gallery("g").with_soft_delete_policy(SoftDeletePolicy::enabled());
+        let sandbox = settings(RetryPolicy::none()).clock(clock.clone()).build().await.unwrap();
+        let session = sandbox.session();
+        let soft = gallery(&sandbox, "g").with_soft_delete_policy(SoftDeletePolicy::enabled());
         session.update_gallery(soft).await.unwrap();
-        session.publish(new_version("1.0.0", disk())).await.unwrap();
-        let deltas = session.publish(new_version("1.0.1", disk())).await.unwrap();
+        publish(&sandbox, "1.0.0").await.unwrap();
+        let deltas = publish(&sandbox, "1.0.1").await.unwrap();
         assert_eq!(deltas.import.new_chunks, 0);
         for number in ["1.0.0", "1.0.1"] {
-            session.delete(version(number)).await.unwrap();
+            session.delete(sandbox.version(number)).await.unwrap();
         }
-        let whole = session.publish(new_version("1.0.2", disk())).await.unwrap();
+        let whole = publish(&sandbox, "1.0.2").await.unwrap();
         assert!(whole.import.new_chunks > 0);
         clock.advance(Duration::from_secs(30 * 86_400));
         session.collect().await.unwrap();
-        assert!(deployed(&session, "1.0.2").await == disk());
+        assert!(sandbox.deployed("1.0.2", "westeurope").await.unwrap() == disk());
     });
 }

@@ -66,6 +66,11 @@ impl<S: BlobStore> FaultyStore<S> {
         Self { inner, faults: Faults::default() }
     }
 
+    /// A store that shares its faults with others.
+    pub(super) fn with_faults(inner: S, faults: Faults) -> Self {
+        Self { inner, faults }
+    }
+
     /// The handle that chooses the calls that fail.
     pub fn faults(&self) -> Faults {
         self.faults.clone()
@@ -165,40 +170,45 @@ impl Faults {
     }
 }
 
-fn call(operation: &'static str, key: Option<&BlobKey>) -> Call {
-    Call { operation, key: key.cloned(), copied_from: None }
+impl Call {
+    pub(super) fn new(operation: &'static str, key: Option<&BlobKey>) -> Self {
+        Self { operation, key: key.cloned(), copied_from: None }
+    }
+
+    pub(super) fn copy(from: &BlobKey, to: &BlobKey) -> Self {
+        Self { copied_from: Some(from.clone()), ..Self::new("copy", Some(to)) }
+    }
 }
 
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl<S: BlobStore> BlobStore for FaultyStore<S> {
     async fn put(&self, key: &BlobKey, bytes: Bytes, mode: PutMode) -> StoreResult<()> {
-        self.faults.pass(call("put", Some(key)), self.inner.put(key, bytes, mode)).await
+        self.faults.pass(Call::new("put", Some(key)), self.inner.put(key, bytes, mode)).await
     }
 
     async fn get(&self, key: &BlobKey, range: Option<Range<u64>>) -> StoreResult<Bytes> {
-        self.faults.pass(call("get", Some(key)), self.inner.get(key, range)).await
+        self.faults.pass(Call::new("get", Some(key)), self.inner.get(key, range)).await
     }
 
     async fn head(&self, key: &BlobKey) -> StoreResult<BlobMeta> {
-        self.faults.pass(call("head", Some(key)), self.inner.head(key)).await
+        self.faults.pass(Call::new("head", Some(key)), self.inner.head(key)).await
     }
 
     async fn delete(&self, key: &BlobKey) -> StoreResult<()> {
-        self.faults.pass(call("delete", Some(key)), self.inner.delete(key)).await
+        self.faults.pass(Call::new("delete", Some(key)), self.inner.delete(key)).await
     }
 
     async fn list(&self, under: Option<&BlobKey>, after: Option<&BlobKey>, limit: usize) -> StoreResult<Page> {
-        self.faults.pass(call("list", under), self.inner.list(under, after, limit)).await
+        self.faults.pass(Call::new("list", under), self.inner.list(under, after, limit)).await
     }
 
     async fn copy(&self, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
-        let call = Call { copied_from: Some(from.clone()), ..call("copy", Some(to)) };
-        self.faults.pass(call, self.inner.copy(from, to, mode)).await
+        self.faults.pass(Call::copy(from, to), self.inner.copy(from, to, mode)).await
     }
 
     async fn persist(&self, under: &BlobKey) -> StoreResult<()> {
-        self.faults.pass(call("persist", Some(under)), self.inner.persist(under)).await
+        self.faults.pass(Call::new("persist", Some(under)), self.inner.persist(under)).await
     }
 }
 
@@ -241,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_before_has_not_happened() {
+    fn a_call_that_fails_before_has_not_happened() {
         let store = FaultyStore::new(MemoryStore::new());
         store.faults().fail_call(0, Fault::Before(StoreErrorKind::Unknown));
         let key = "a".parse().unwrap();

@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sleep_that_nobody_polls_holds_nobody_up() {
+    fn a_sleep_that_is_not_polled_blocks_no_other() {
         let clock = ManualClock::auto_advancing(DateTime::UNIX_EPOCH);
         let forgotten = clock.sleep(Duration::from_secs(5));
         block_on(clock.sleep(Duration::from_secs(7)));

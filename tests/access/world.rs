@@ -1,11 +1,10 @@
 //! Two tenants, their people, and a gallery with one of each thing in it.
 
 use compute_gallery::access::*;
-use compute_gallery::disk::{DiskFormat, DiskSource};
+use compute_gallery::disk::DiskSource;
 use compute_gallery::model::*;
 use compute_gallery::publish::{NewManagedImage, NewSnapshot};
-use compute_gallery::store::MemoryStore;
-use compute_gallery::testkit::ManualClock;
+use compute_gallery::testkit::{Sandbox, raw};
 use compute_gallery::*;
 
 pub fn gallery_id() -> GalleryId {
@@ -71,26 +70,25 @@ pub fn assignment(id: &str, principal: &str, role: BuiltInRole, scope: impl Into
 
 pub struct World {
     pub directory: MemoryDirectory,
-    pub service: GalleryService,
-    pub clock: ManualClock,
-    store: MemoryStore,
+    pub sandbox: Sandbox,
 }
 
 impl World {
     pub async fn new() -> Self {
-        let clock = ManualClock::auto_advancing("2026-01-02T03:04:05Z".parse().unwrap());
-        let (directory, store) = (directory(), MemoryStore::new());
-        let service = open(&directory, &store, &clock).await;
-        Self { directory, service, clock, store }
+        let directory = directory();
+        let settings = Sandbox::builder().regions(["westeurope"]).directory(directory.clone()).empty();
+        // `root` may do everything, as an operator's account does.
+        let settings = settings.service(|builder| builder.administrator("root".parse().unwrap()));
+        Self { directory, sandbox: settings.build().await.unwrap() }
     }
 
-    /// Another service on the same store, as in another process.
-    pub async fn other_service(&self) -> GalleryService {
-        open(&self.directory, &self.store, &self.clock).await
+    /// Another service on the same stores, as in another process.
+    pub async fn other_service(&self) -> Sandbox {
+        self.sandbox.reopen().build().await.unwrap()
     }
 
     pub fn session(&self, caller: &str) -> Session {
-        self.service.session(caller.parse().unwrap())
+        self.sandbox.session_of(caller)
     }
 
     pub async fn assign(&self, assignment: RoleAssignment) {
@@ -117,11 +115,6 @@ impl World {
     }
 }
 
-async fn open(directory: &MemoryDirectory, store: &MemoryStore, clock: &ManualClock) -> GalleryService {
-    let builder = GalleryService::builder().store(store.clone()).directory(directory.clone()).clock(clock.clone());
-    builder.administrator("root".parse().unwrap()).open_or_create().await.unwrap()
-}
-
 pub fn gallery() -> Gallery {
     Gallery::new(gallery_id(), region())
 }
@@ -132,7 +125,7 @@ pub fn definition() -> ImageDefinition {
 }
 
 pub fn disk() -> DiskSource {
-    DiskSource::bytes(vec![7; 4096], DiskFormat::Raw)
+    raw(vec![7; 4096])
 }
 
 pub fn version(id: ImageVersionId, source: impl Into<ImageSource>) -> NewImageVersion {

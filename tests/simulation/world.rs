@@ -36,7 +36,7 @@ const USUAL: [usize; 10] = [20, 6, 18, 16, 6, 10, 3, 9, 9, 3];
 const SHOWN: usize = 80;
 
 pub struct World {
-    chance: Mutex<u64>,
+    chance: SeededEntropy,
     /// What this run's callers like to do, and with how many versions: some runs are crowded where others are not.
     pub likings: Vec<usize>,
     pub versions: usize,
@@ -119,7 +119,7 @@ impl World {
         };
         let stores = REGIONS.into_iter().chain([CATALOG]).map(store).collect();
         let mut world = Self {
-            chance: Mutex::new(seed),
+            chance: SeededEntropy::new(seed),
             likings: Vec::new(),
             versions: 1,
             retries: seed.is_multiple_of(3),
@@ -153,17 +153,8 @@ impl World {
         world
     }
 
-    /// The next number of splitmix64.
-    fn draw(&self) -> u64 {
-        let mut state = lock(&self.chance);
-        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
     pub fn below(&self, end: usize) -> usize {
-        (self.draw() % end as u64) as usize
+        self.chance.below(end)
     }
 
     pub fn one_in(&self, count: usize) -> bool {
@@ -314,7 +305,7 @@ impl World {
         }
         let clock = ManualClock::auto_advancing(self.truth.now());
         let clock = if self.truth.is_virtual() { clock } else { clock.compared_with_stores() };
-        let builder = builder.clock(clock.clone()).entropy(SeededEntropy::new(self.draw()));
+        let builder = builder.clock(clock.clone()).entropy(SeededEntropy::new(self.chance.number()));
         let builder = builder.workers(compute_gallery::host::Workers::inline());
         (builder.open_or_create().await.unwrap(), clock)
     }
@@ -404,7 +395,10 @@ impl World {
             builder = builder.region_store(region.parse::<Region>().unwrap(), self.stores[place].clone());
         }
         let clock = ManualClock::auto_advancing(self.truth.now());
-        builder.clock(clock).entropy(SeededEntropy::new(self.draw())).workers(compute_gallery::host::Workers::inline())
+        builder
+            .clock(clock)
+            .entropy(SeededEntropy::new(self.chance.number()))
+            .workers(compute_gallery::host::Workers::inline())
     }
 
     fn fate(&self, place: &'static str, operation: &str) -> Fate {
@@ -452,7 +446,7 @@ pub fn builder(world: &Arc<World>, process: usize) -> GalleryServiceBuilder {
     for region in REGIONS {
         builder = builder.region_store(region.parse().unwrap(), remote(region));
     }
-    let builder = builder.clock(world.clocks[process].clone()).entropy(SeededEntropy::new(world.draw()));
+    let builder = builder.clock(world.clocks[process].clone()).entropy(SeededEntropy::new(world.chance.number()));
     // Faults are to be met, and none is to come of the clock's leaps.
     let retries = if world.retries { RetryPolicy::default() } else { RetryPolicy::none() };
     let builder = builder.retries(retries).deadlines(compute_gallery::host::Deadlines::none());
