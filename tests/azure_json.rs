@@ -108,7 +108,7 @@ fn a_version_has_one_kind_of_source() {
     let id = |kind: &str| format!("/subscriptions/s/resourceGroups/r/providers/Microsoft.Compute/{kind}/x");
     for (storage, rule) in [
         (json!({}), "The body has no source"),
-        (json!({"source": {"uri": "https://x/y.vhd"}}), "below a disk image's source"),
+        (json!({"source": {"uri": "https://x/y.vhd"}}), "belong to the source of a disk image"),
         (
             json!({"source": {"id": id("snapshots")}}),
             "must either be a managed image, virtual machine or another gallery image version",

@@ -40,7 +40,7 @@ impl Membership {
     }
 }
 
-/// Users, groups and tenants: a host's own directory, or a [`MemoryDirectory`](super::memory_directory::MemoryDirectory).
+/// Users, groups and tenants: a host's own directory, or a [`MemoryDirectory`](crate::access::MemoryDirectory).
 ///
 /// The service asks it at every call, so a change is effective at the next one; it has to answer from memory.
 ///

@@ -167,6 +167,7 @@ updatable!(ImageVersion);
 /// # Ok::<(), compute_gallery::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ImageVersionRequest {
     /// The source region: one of the target regions.
     pub location: Region,

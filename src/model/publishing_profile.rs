@@ -16,7 +16,7 @@ use crate::error::{Error, Problem, Result};
 
 const TARGET: &str = "galleryImageVersion.properties.publishingProfile.targetRegions";
 
-/// A number of replicas: at least 1, and at most what the service's [`Limits`](super::limits::Limits) allow, 100 by default.
+/// A number of replicas: at least 1, and at most what the service's [`Limits`](crate::model::Limits) allow, 100 by default.
 ///
 /// ```
 /// use compute_gallery::model::ReplicaCount;
@@ -250,7 +250,7 @@ fn read_count(text: &str) -> Result<ReplicaCount> {
 
 /// The regions that a version goes to: at least one, and each once. As text: `westeurope=2,eastus`.
 ///
-/// Azure: the location of a version is one of its target regions; [`ImageVersion::new`](super::image_version::ImageVersion::new)
+/// Azure: the location of a version is one of its target regions; [`ImageVersion::new`](crate::model::ImageVersion::new)
 /// checks that.
 ///
 /// ```
@@ -503,7 +503,7 @@ impl PublishingProfile {
     /// Sets the end of the version's life, which lies in the future when it is set.
     ///
     /// Azure: it is for information; a version that is past it deploys as before. A
-    /// [`SafetyProfile`](super::safety_profile::SafetyProfile) can keep the version until then.
+    /// [`SafetyProfile`](crate::model::SafetyProfile) can keep the version until then.
     ///
     /// ```
     /// use compute_gallery::model::PublishingProfile;

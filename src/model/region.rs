@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 /// A region: up to 64 letters, digits and spaces. "South Central US" and "southcentralus" are one region.
 ///
 /// Its name is in lower case and without spaces; JSON keeps the text that was parsed (Azure: responses use the display name). A
-/// region of this type may be unknown to a service: its [`RegionCatalog`](super::region_catalog::RegionCatalog) lists those that
+/// region of this type may be unknown to a service: its [`RegionCatalog`](crate::model::RegionCatalog) lists those that
 /// it has.
 ///
 /// ```
