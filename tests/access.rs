@@ -105,11 +105,11 @@ fn the_decision_table_is_as_it_was() {
 struct Toy {
     /// The groups that a principal is in.
     groups: BTreeMap<usize, BTreeSet<usize>>,
-    /// Role number, principal, depth of the scope on the one path that there is.
+    /// Role number, principal, depth of the scope on the only path.
     grants: Vec<(usize, usize, usize)>,
     /// To whom (everybody where empty), except whom, action, depth.
     denials: Vec<(BTreeSet<usize>, BTreeSet<usize>, usize, usize)>,
-    /// For each custom role what it allows of all actions.
+    /// The actions that each custom role allows.
     roles: Vec<BTreeSet<usize>>,
 }
 
@@ -162,7 +162,7 @@ fn ten_thousand_random_worlds_agree_with_the_oracle() {
         prop::collection::vec(prop::collection::btree_set(0..actions, 0..8), 3),
         prop::collection::vec((0_usize..8, 0..actions, 0_usize..7), 12),
     );
-    // What has ever failed is tried first, from then on.
+    // Cases that have failed once are tried first from then on.
     let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/access/regressions.txt");
     let failure_persistence: Option<Box<dyn FailurePersistence>> =
         Some(Box::new(FileFailurePersistence::Direct(corpus)));
@@ -170,7 +170,7 @@ fn ten_thousand_random_worlds_agree_with_the_oracle() {
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let compare = |(mut groups, nested, grants, denials, roles, asked): (_, _, _, _, _, Vec<(usize, usize, usize)>)| {
         for (lower, higher) in nested {
-            // Groups contain groups of lower numbers only, so that there is no circle.
+            // Groups contain groups of lower numbers only: no circles.
             if lower < higher {
                 let above: &mut BTreeSet<usize> = BTreeMap::entry(&mut groups, lower).or_default();
                 above.insert(higher);
@@ -222,7 +222,7 @@ fn real(world: &Toy) -> (AccessPolicy, MemoryDirectory) {
             |set: &BTreeSet<usize>| -> Vec<PrincipalId> { set.iter().map(|one| name(one).parse().unwrap()).collect() };
         let scope = depths.get(*depth).unwrap().clone();
         let (id, action) = (format!("d{number}"), [action(denied)]);
-        // The toy's everybody is without exception; the real one's excepts a principal that there is not.
+        // The toy denies to all without exception; the real one excepts a principal that does not exist.
         let denial = match principals.is_empty() {
             true => DenyAssignment::to_everybody_but(&id, ["nobody".parse().unwrap()], action, scope),
             false => DenyAssignment::to(&id, ids(principals), action, scope),
@@ -248,7 +248,7 @@ fn the_sharing_matrix_is_the_services() {
             let row = matrix.images.first().unwrap();
             assert_eq!((matrix.gallery, row.image, row.versions.len()), (gallery, image, versions));
             assert_eq!(!matrix.advice.is_empty(), advised, "{matrix}");
-            // What the matrix says is what reads do.
+            // Reads do as the matrix says.
             let view = world.session("ann").view();
             assert_eq!(view.gallery(&gallery_id()).is_ok(), gallery);
             assert_eq!(view.image_definition(&image_id()).is_ok(), image);
@@ -441,7 +441,7 @@ fn a_role_is_given_to_a_principal_that_exists_in_the_tenant() {
     });
 }
 
-// What somebody must not get by a detour.
+// Detours to what a caller must not get.
 
 #[test]
 fn a_foreign_role_is_neither_widened_nor_revealed() {
@@ -487,7 +487,7 @@ fn a_denial_at_a_version_holds_through_its_definition_sharing_and_a_lifecycle() 
         let error = ann.apply_lifecycle(&image_id(), policy).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Forbidden, "{error}");
         root.undeny(version_id(), &"no".parse().unwrap()).await.unwrap();
-        // Whoever may see the definition alone may deploy what it means, a VM of it too.
+        // A caller who may see only the definition may deploy what it means, and a VM of it.
         let reader = RoleDefinition::new("images", "Images").unwrap();
         let reader = reader.with_actions(["Microsoft.Compute/galleries/images/read"]).unwrap();
         root.define_role(reader).await.unwrap();
@@ -610,7 +610,7 @@ fn gone(id: &str) -> AssignmentId {
     id.parse().unwrap()
 }
 
-/// The kind of error that each public operation of a session or view ends with for somebody without rights; `None` where
+/// The kind of error that each public operation of a session or view ends with for a caller without rights; `None` where
 /// it answers with nothing, because it lists, or is not about any resource.
 async fn without_rights(world: &World, stored: &ImageVersion, name: &str) -> Option<Error> {
     let (session, view) = (world.session("bob"), world.session("bob").view());
@@ -684,7 +684,7 @@ async fn without_rights(world: &World, stored: &ImageVersion, name: &str) -> Opt
         "collect" => session.collect().await.err(),
         "scrub" => session.scrub(&home).await.err(),
         "caller" | "view" | "refresh" | "number" => None,
-        other => panic!("`{other}` is a new operation: say here how it is refused to somebody without rights"),
+        other => panic!("`{other}` is a new operation: say here how it is refused to a caller without rights"),
     }
 }
 

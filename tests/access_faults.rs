@@ -241,7 +241,7 @@ fn nothing_is_assigned_or_denied_at_what_does_not_exist() {
         world.sandbox.clock().advance(8 * DAY);
         let late = root.assign_role(assignment("2", "ann", BuiltInRole::Reader, version_id())).await.unwrap_err();
         assert_eq!(late.code(), "ResourceNotFound", "{late}");
-        // What the gallery does not keep is the host's: a resource group, a storage account.
+        // Resource groups and storage accounts are the host's: the gallery does not keep them.
         let group = AccessScope::ResourceGroup("dev".parse().unwrap(), "elsewhere".parse().unwrap());
         world.assign(assignment("3", "ann", BuiltInRole::Reader, group)).await;
     });
@@ -518,7 +518,7 @@ fn a_soft_deleted_version_is_purged_only_with_the_right_to_switch_soft_delete() 
         forbidden(ann.delete(gallery_id()).cascade()).await;
         assert!(!ann.delete(gallery_id()).cascade().plan().await.unwrap().is_possible());
         ann.delete(version_id()).await.unwrap();
-        // What was deleted is kept as well, also once the policy is off.
+        // A deleted version is kept as well, even after the policy is switched off.
         forbidden(ann.delete(version_id()).bypass_soft_delete()).await;
         root.update_gallery(gallery()).await.unwrap();
         forbidden(ann.delete(version_id())).await;
@@ -545,7 +545,7 @@ fn a_gallery_is_not_created_with_soft_delete_on_without_the_right_to_switch_it()
     });
 }
 
-// What leaks (2.6).
+// Leaks (2.6).
 
 #[test]
 fn a_denial_shows_its_victim_no_names() {
@@ -584,7 +584,7 @@ fn history_shows_the_allowing_assignment_only_to_readers_of_assignments() {
         let told = format!("{:?}", last("ci").await);
         assert!(told.contains("ann") && !told.contains("secret") && !told.contains("web\""), "{told}");
         assert_eq!(last("ann").await.authorization.unwrap().assignment.unwrap().as_str(), "secret");
-        // At the gallery alone they do not see what is assigned in the subscription.
+        // With rights at the gallery alone they do not see the subscription's assignments.
         world.assign(assignment("2", "ci", BuiltInRole::Reader, gallery_id())).await;
         assert!(!format!("{:?}", last("ci").await).contains("secret"));
         world.assign(assignment("3", "ci", BuiltInRole::Reader, subscription("dev"))).await;

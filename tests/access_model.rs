@@ -44,7 +44,7 @@ use model::{
 
 const HISTORIES: u64 = 500;
 const STEPS: usize = 36;
-/// All reads are asked for again after so many steps.
+/// Steps between two comparisons of all reads.
 const COMPARED_EVERY: usize = 18;
 
 const CALLERS: [Name; 6] = ["ann", "bob", "gus", "ci", "nobody", ROOT];
@@ -56,7 +56,7 @@ const IDS: [Name; 4] = ["1", "2", "3", "4"];
 const MANAGEMENT: [Name; 4] = ["prod", "inner", "other", "fab"];
 const SUBSCRIPTIONS: [Name; 3] = ["dev", "lab", "spare"];
 const TENANTS: [Name; 2] = ["contoso", "fabrikam"];
-/// What roles allow and denials deny.
+/// Action patterns of roles and denials.
 const PATTERNS: [Name; 16] = [
     "*",
     "*",
@@ -169,7 +169,7 @@ impl Random {
     }
 }
 
-/// Every scope that there is.
+/// Every scope.
 fn scopes() -> Vec<At> {
     let mut scopes = vec![At::Managed, At::Snapshot, At::Account, At::Machine, At::Gallery(0), At::Gallery(1)];
     scopes.extend(TENANTS.map(At::Tenant));
@@ -296,7 +296,7 @@ fn is_forbidden(error: &Error) -> bool {
     error.problems().any(|problem| problem.kind() == ErrorKind::Forbidden)
 }
 
-/// What the service made of a step.
+/// The service's outcome of a step.
 async fn perform(session: &Session, step: &Step) -> Result<()> {
     match step {
         Step::CreateGallery(id, soft) => session.create_gallery(gallery(*id, *soft)).await.map(drop),
@@ -508,7 +508,7 @@ impl History {
         self.model.groups.entry(member).or_default().insert(group);
     }
 
-    /// Most of what there can be, made by the administrator.
+    /// Most kinds of resources, made by the administrator.
     async fn fill(&mut self) {
         for gallery in 0..GALLERIES.len() {
             let soft = !self.random.one_in(3);
@@ -645,7 +645,7 @@ impl History {
             }
             Err(_) => assert!(
                 allowed,
-                "ACCESS_SEED={seed}: {caller} is told more of {step:?} than that they may not: {result:?}"
+                "ACCESS_SEED={seed}: {caller} learns more of {step:?} than that they may not: {result:?}"
             ),
             Ok(()) => {
                 assert!(allowed, "ACCESS_SEED={seed}: {caller} may do {step:?}");
@@ -864,7 +864,7 @@ impl History {
         }
     }
 
-    /// What is shared, by its public names.
+    /// Shared resources, by their public names.
     async fn compare_public(&mut self, caller: Name, session: &Session, gallery: usize) {
         let (model, view) = (self.model.clone(), session.view());
         let community = model.galleries.get(&gallery).and_then(|gallery| gallery.public.clone());
@@ -916,7 +916,7 @@ impl History {
         self.same_list(caller, "shared_galleries", model.shared_galleries(caller), shared);
     }
 
-    /// Decisions as they are told.
+    /// Decisions as callers see them.
     fn compare_decisions(&mut self, caller: Name, session: &Session) {
         let places = places();
         for _ in 0..100 {
@@ -939,7 +939,7 @@ impl History {
         }
     }
 
-    /// What each caller is told of what happened.
+    /// The history as each caller sees it.
     async fn compare_histories(&mut self) {
         let all: Vec<Commit> = self.session(ROOT).history(0).map(Result::unwrap).collect().await;
         let places = places();
@@ -952,7 +952,7 @@ impl History {
             });
             let seen: Vec<&Commit> = seen.collect();
             let seed = self.seed;
-            assert_eq!(told.len(), seen.len(), "ACCESS_SEED={seed}: {caller} is told of other commits");
+            assert_eq!(told.len(), seen.len(), "ACCESS_SEED={seed}: {caller} sees other commits");
             for (told, whole) in told.iter().zip(seen) {
                 assert_eq!((told.number, &told.event, &told.caller), (whole.number, &whole.event, &whole.caller));
                 let Some((told, whole)) = told.authorization.as_ref().zip(whole.authorization.as_ref()) else {

@@ -6,7 +6,7 @@
 use compute_gallery::model::*;
 use serde_json::{Value, json};
 
-/// What is wrong with an example, so that it can't be taken as it is.
+/// Examples that are malformed, with the problem of each.
 const MALFORMED: &[(&str, &str)] = &[
     // One blob as OS disk and as data disk, which the service's own rules refuse.
     ("2023-07-03/GalleryImageVersion_Create_WithVHD.json", "named twice"),
@@ -27,7 +27,7 @@ fn gallery_id() -> GalleryId {
     "/subscriptions/s/resourceGroups/r/providers/Microsoft.Compute/galleries/g".parse().unwrap()
 }
 
-/// What the model makes of a body: the body again, or why not.
+/// Reads a body and writes it back; the error if the model refuses it.
 fn there_and_back(kind: &str, body: &Value) -> Result<Value, String> {
     let wrong = |error: compute_gallery::Error| error.to_string();
     match kind {

@@ -1,4 +1,4 @@
-//! What an error is made of: its own words, and below them the cause, each told once.
+//! An error has its own words and, below them, its cause; neither repeats the other.
 #![cfg(all(feature = "testkit", unix))]
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 
@@ -43,7 +43,7 @@ fn cause<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Opti
     chain(error).find_map(|error| error.downcast_ref::<E>())
 }
 
-/// Typical failures, by name, with what must be found below them.
+/// Typical failures, by name, with the cause that must be found below each.
 async fn typical_failures(scratch: &Path) -> Vec<(&'static str, Error, io::ErrorKind)> {
     let mut failures = Vec::new();
     let missing = scratch.join("missing.raw");

@@ -136,7 +136,7 @@ fn a_late_delete_hits_a_dead_name() {
             store.delete(&key).await.unwrap();
         }
         assert!(is_whole(&right, "eastus").await);
-        // And again, with what has its second life now.
+        // And again, with blobs in their second life.
         sends(&right, "westeurope=1").await;
         right.session().collect().await.unwrap();
         sends(&right, "westeurope=1,eastus=1").await;
@@ -170,7 +170,7 @@ fn a_clock_a_year_ahead_stops_nothing() {
         assert!(freed.bytes() > 0, "{freed:?}");
         let left = store.list_all(Some(&"regions/eastus/slots".parse().unwrap())).await.unwrap();
         assert!(left.is_empty(), "{left:?}");
-        // What its entries say of the time holds up nobody either.
+        // The times in its entries delay no other process.
         publish(&right, 1, "westeurope=1,eastus=1").await;
         sends(&right, "westeurope=1,eastus=1").await;
         replicate(&right).await;
@@ -209,7 +209,7 @@ fn a_clock_that_is_ahead_purges_nothing_and_one_that_is_behind_keeps_it_as_long(
             truth.advance(YEAR);
             right.clock().advance(YEAR);
             let behind = another(&right, store.clone(), clock(Duration::ZERO)).await;
-            // Nobody has written to the log since, so that its time is behind, too.
+            // Nothing has been written to the log since, so its time is behind, too.
             behind.session().delete(behind.version("1.0.0")).await.unwrap();
             right.session().collect().await.unwrap();
             right.session().restore(&right.version("1.0.0")).await.unwrap();

@@ -1,4 +1,4 @@
-//! Collection: what is deleted gives its bytes back, and nothing else does.
+//! Collection: deleted content gives its bytes back, and nothing else does.
 #![cfg(feature = "testkit")]
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 
@@ -132,7 +132,7 @@ fn regions_and_replicas_that_are_taken_away_give_back_theirs() {
 fn an_import_under_way_keeps_its_packs_until_it_is_given_up() {
     block_on(async {
         let world = World::new().await;
-        // What is stored of an import that met an error is kept for the next attempt, for a week.
+        // The packs of an import that met an error are kept for the next attempt, for a week.
         world.faults.fail_from(9, Fault::Before(StoreErrorKind::Unavailable));
         world.session.publish(world.new_version(0, "westeurope")).await.unwrap_err();
         world.faults.heal();
@@ -241,7 +241,7 @@ fn a_pack_that_is_mostly_dead_is_rewritten() {
         second_is_whole(&world).await;
         // A reader that was open reads on.
         assert_eq!(reader.read_at(0..1 << 20).await.unwrap(), mostly_own(1).get(..1 << 20).unwrap());
-        // What is there in parts serves as the base of another version, and goes to another region.
+        // A pack that is there in parts serves as the base of another version, and goes to another region.
         let third = world.sandbox.publish_to("1.0.2", "westeurope=1,northeurope=1", mostly_own(2)).await.unwrap();
         assert_eq!(third.import.new_chunks, 28);
         assert!(world.sandbox.deployed("1.0.2", "northeurope").await.unwrap() == mostly_own(2));
@@ -333,7 +333,7 @@ fn of_two_forms_of_a_pack_the_good_one_is_kept() {
             let mut flipped = world.regions.get(hit, None).await.unwrap().to_vec();
             flipped.iter_mut().skip(70_000).take(1).for_each(|byte| *byte ^= 1);
             world.regions.put(hit, flipped.into(), PutMode::Overwrite).await.unwrap();
-            // Nobody else has it.
+            // No other replica has it.
             for other in ["regions/westeurope/slots/1", "regions/eastus/slots"] {
                 for blob in world.regions.list_all(Some(&other.parse().unwrap())).await.unwrap() {
                     world.regions.delete(&blob.key).await.unwrap();
@@ -368,7 +368,7 @@ fn a_manifest_without_a_whole_copy_is_named_and_stops_nothing_else() {
         for collected in [world.session.collect().plan().await.unwrap(), world.session.collect().await.unwrap()] {
             for region in &collected.regions {
                 assert_eq!(region.unreadable, [world.version("1.0.1").into()], "{collected:?}");
-                // What was announced after it can't be needed by it.
+                // Uploads announced after it can't be needed by it.
                 assert!(region.bytes > 1_000_000, "{collected:?}");
             }
             assert_eq!(collected.regions.len(), 2);

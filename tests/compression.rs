@@ -1,4 +1,4 @@
-//! Compression on, off, and changed in between: what is stored, what is shared, and that all of it comes back.
+//! Compression on, off, and changed in between: the form and sharing of stored chunks, and that every disk comes back.
 #![cfg(feature = "testkit")]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test may fail as the test does")]
 
@@ -48,7 +48,7 @@ fn home() -> Region {
     "westeurope".parse().unwrap()
 }
 
-/// A gallery in `store`, with so many threads.
+/// A gallery in `store` that works on `workers`.
 fn settings(store: &MemoryStore, workers: Workers) -> SandboxBuilder {
     let sandbox = Sandbox::builder().regions(["westeurope"]).store("westeurope", store.clone());
     sandbox.service(move |builder| builder.workers(workers.clone()))

@@ -99,7 +99,7 @@ fn four_processes_race_in_one_directory() {
     assert_eq!(conformance::race_processes(name, directory.path(), open, 250), Ok(()));
 }
 
-/// A suite that passes everything proves nothing: it has to find what is broken.
+/// A suite that passes everything proves nothing: it has to find the broken promise.
 #[test]
 fn a_broken_store_is_found_out() {
     use compute_gallery::store::StoreErrorKind;

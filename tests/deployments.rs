@@ -94,7 +94,7 @@ fn leftovers_of_a_killed_deployment_go_with_the_next_one_to_that_file() {
     }
 }
 
-/// Deploys to `first` and, when that is under way, to `second`; what the two came to.
+/// Deploys to `first` and, when that is under way, to `second`; the outcomes of both.
 fn two_at_once(first: (u32, &Path), second: (u32, &Path)) -> (Result<Deployed>, Result<Deployed>) {
     let sandbox = Arc::new(with_two_versions(MemoryStore::new()));
     let (other, (number, path)) = (sandbox.clone(), (second.0, second.1.to_owned()));

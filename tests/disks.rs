@@ -1,5 +1,5 @@
-//! Disks that are not what they are said to be, or not for long: each is refused by name, or taken by an explicit choice that
-//! the report tells of.
+//! Disks of another format than stated, or that change: each is refused by name, or taken by an explicit choice that the report
+//! shows.
 #![cfg(feature = "testkit")]
 #![expect(
     clippy::unwrap_used,
@@ -47,8 +47,8 @@ fn publish(source: DiskSource) -> Result<Published<ImageVersion>> {
     block_on(async { publishing(&sandbox().await, source).await })
 }
 
-/// What the report of publishing a source says, and the digest of its disk.
-fn published(source: DiskSource) -> (Vec<DiskNote>, content::Digest) {
+/// The notes in the report of publishing a source, and the digest of its disk.
+fn published(source: DiskSource) -> (Vec<DiskNote>, image::Digest) {
     let published = publish(source).unwrap();
     let texts: Vec<String> = published.import.notes.iter().map(ToString::to_string).collect();
     assert!(texts.iter().all(|text| text.starts_with('`') && text.len() > 40), "{texts:?}");
@@ -79,7 +79,7 @@ fn qemu_img(arguments: &[&str], from: &Path, to: &Path) {
     assert!(output.status.success(), "qemu-img {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// A directory with `disk.raw` of `mib` MiB, and what qemu makes of it.
+/// A directory with `disk.raw` of `mib` MiB, and its conversions by qemu.
 struct Files(tempfile::TempDir);
 
 impl Files {
@@ -182,7 +182,7 @@ fn a_vhd_given_as_raw_is_refused() {
     }
 }
 
-/// A guest may write what it likes into its disk: by choice it is a raw disk all the same, and within a VHD it always is.
+/// A guest may write anything into its disk: with the caller's consent it is taken as raw, and within a VHD it always is.
 #[test]
 fn a_guest_that_writes_another_formats_header_into_its_disk_gets_its_disk_back() {
     let files = Files::with_raw(2);
@@ -233,7 +233,7 @@ fn bytes_that_a_dynamic_vhd_hides_are_counted_in_the_report() {
     assert_eq!(published(vhd(&path)), (vec![hidden], digest_of(&vec![0; 2 * MIB])));
 }
 
-/// What a file system says of holes is taken only where it agrees with the space that the file takes.
+/// The holes that a file system reports count only if they agree with the space that the file takes.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_file_that_takes_more_space_than_its_data_is_read_whole_and_the_report_says_so() {
@@ -420,7 +420,7 @@ fn a_disk_that_is_written_to_while_it_is_imported_is_refused() {
     .unwrap();
 }
 
-/// Also where an earlier attempt was interrupted: what is taken up again is not spared the look at the end.
+/// Also after an interrupted attempt: an import that is resumed is checked at its end, too.
 #[test]
 fn a_disk_that_changes_while_an_import_is_taken_up_again_is_refused() {
     let files = Files::with_raw(40);

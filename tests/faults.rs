@@ -1,4 +1,4 @@
-//! Every store call of every operation fails in turn, before and after it took effect: what was acknowledged stays, calling
+//! Every store call of every operation fails in turn, before and after it took effect: acknowledged changes stay, calling
 //! again finishes the work, another service sees the same, and nothing is left behind when all is deleted.
 #![cfg(feature = "testkit")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of a test may fail as the test does")]
@@ -112,7 +112,7 @@ struct Scenario {
     /// Made before anything fails.
     prepare: Act,
     act: Act,
-    /// What has to be there afterwards, and where.
+    /// The versions that have to be deployable afterwards, and where.
     there: &'static [(&'static str, &'static str)],
     gone: &'static [&'static str],
 }
@@ -247,7 +247,7 @@ async fn done_at_last(world: &World, scenario: &Scenario, failing: Option<(u64, 
     for _ in 0..3 {
         match (scenario.act)(world).await {
             Ok(()) => return,
-            // Only what was said to be unknown may turn out to have happened.
+            // Only an outcome reported as unknown may turn out to have happened.
             Err(error) if unknown && error.kind() == ErrorKind::AlreadyExists => return,
             Err(error) => unknown |= error.kind() == ErrorKind::Unknown,
         }
@@ -305,7 +305,7 @@ fn every_operation_survives_a_fault_at_every_call() {
     assert!(runs > 150, "the scenarios reach the store: {runs}");
 }
 
-/// A put whose answer was lost may land late: that the next attempt found the store full was told as if nothing had happened.
+/// A put whose answer was lost may land late; the next attempt's `Full` was reported as if nothing had happened.
 #[test]
 fn a_refusal_after_an_unclear_answer_is_unclear() {
     block_on(async {
@@ -319,7 +319,7 @@ fn a_refusal_after_an_unclear_answer_is_unclear() {
     });
 }
 
-/// What a gallery goes through, one thing after another.
+/// A gallery's life, one operation after another.
 fn life() -> [Act; 8] {
     [
         |world| Box::pin(async { world.session.replicate(&world.version("1.0.1")).await.map(drop) }),
@@ -345,7 +345,7 @@ fn publish<'a>(world: &'a World, number: &'a str) -> BoxFuture<'a, Result<()>> {
     Box::pin(async { world.session.publish(new).await.map(drop) })
 }
 
-/// What is acknowledged, and where, when the first `done` things are done.
+/// The acknowledged versions and their regions after the first `done` operations.
 fn acknowledged(done: usize) -> Vec<(&'static str, &'static str)> {
     let mut there = OLD.to_vec();
     if (1..4).contains(&done) {
@@ -402,8 +402,8 @@ fn strikes_at_random_moments(name: &str, kind: ErrorKind, strike: fn(&World, u64
             }
             world.session.share_gallery(&world.gallery(), SharingUpdate::Reset).await.unwrap();
             world.session.delete(world.gallery()).cascade().await.unwrap();
-            // What an interrupted collection had condemned is another's after ten minutes, and an import that was left open
-            // is over after a week.
+            // Another collection takes over after ten minutes what an interrupted one had condemned, and an import that was
+            // left open is over after a week.
             world.sandbox.clock().advance(Duration::from_secs(8 * 86_400));
             world.session.collect().await.unwrap();
             let mut left = world.store.list_all(Some(&"regions".parse().unwrap())).await.unwrap();

@@ -1,4 +1,4 @@
-//! Where the gallery differed from Azure: each test is named after what went wrong.
+//! Differences from Azure that were found and removed: each test is named after one.
 #![cfg(feature = "testkit")]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test may fail as the test does")]
 
@@ -103,7 +103,7 @@ async fn filled(gallery: Gallery, definition: ImageDefinition) -> Session {
     session
 }
 
-/// What is wrong, by the plan as by the operation itself.
+/// The problems of a publish; planning reports the same as running.
 async fn refused(session: &Session, new: impl Fn() -> NewImageVersion) -> Error {
     let plan = session.publish(new()).plan().await.unwrap();
     let error = session.publish(new()).await.unwrap_err();
@@ -262,7 +262,7 @@ fn a_body_and_the_json_of_a_resource_are_read_alike() {
     let policy = SoftDeletePolicy::enabled().with_retention_period_in_days(3);
     let rich = gallery().with_description("a").with_sharing_profile(community()).with_soft_delete_policy(policy);
     assert_eq!(Gallery::from_body(gallery_id(), &rich.body()).unwrap(), rich);
-    // Every property of a version that there is in JSON comes back from a body, too.
+    // Every property of a version's JSON comes back from a body, too.
     let keys = json!({"osDiskImage": {"diskEncryptionSetId": SET}, "dataDiskImages": [{"lun": 3, "diskEncryptionSetId": SET}]});
     let key = json!({"type": "x509", "value": ["YQ=="]});
     let body = json!({"location": "westeurope", "tags": {"a": "b"}, "properties": {
@@ -799,7 +799,7 @@ fn a_private_gallery_becomes_a_community_gallery_and_is_private_again_after_a_re
         };
         session.update_gallery(gallery().with_sharing_profile(community())).await.unwrap();
         session.share_gallery(&gallery_id(), SharingUpdate::EnableCommunity).await.unwrap();
-        // What everybody knows is not changed under them.
+        // A public definition is not changed under its consumers.
         let error = session.update_gallery(gallery()).await.unwrap_err();
         assert_eq!(error.code(), "PropertyChangeNotAllowed");
         let sharing = session.share_gallery(&gallery_id(), SharingUpdate::Reset).await.unwrap();
@@ -1023,7 +1023,7 @@ fn zone_redundant_storage_is_never_silently_kept_once() {
             assert_eq!(error.target(), format!("{REGIONS}[1].storageAccountType"), "{error}");
         }
 
-        // Where a host asks for it, one store stands for all zones: plan and price say what is kept in truth.
+        // If the host asks for it, one store stands for all zones: plan and price report what is really kept.
         let prices = Prices::new(1 << 30, 0).with_storage(StorageAccountType::StandardZrs, 2 << 30);
         let (session, _) = session(Sandbox::builder().service(|builder| builder.one_store_for_all_zones())).await;
         session.create_gallery(gallery()).await.unwrap();

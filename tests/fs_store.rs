@@ -1,4 +1,4 @@
-//! What can go wrong with a directory of files and with nothing else.
+//! Failures that only a directory of files has.
 
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]

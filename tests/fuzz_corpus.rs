@@ -1,4 +1,4 @@
-//! Every input in the fuzzers' corpora, through the same functions: what was found once stays found.
+//! Every input in the fuzzers' corpora, through the same functions: a bug that was found once stays found.
 #![cfg(feature = "testkit")]
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 

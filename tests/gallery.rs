@@ -1,4 +1,4 @@
-//! The whole path through the public face: publish, replicate, deploy; what is refused, and what a failure leaves.
+//! The whole path through the public face: publish, replicate, deploy; refusals, and the state that a failure leaves.
 #![cfg(feature = "testkit")]
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a helper of a test may fail as the test does")]
 
@@ -215,7 +215,7 @@ fn publish_and_replicate_survive_a_fault_at_every_call() {
                 if let Err(first) = publish().await {
                     match publish().await {
                         Ok(_) => {}
-                        // Only an outcome that was said to be unknown may turn out to have happened.
+                        // Only an outcome reported as unknown may turn out to have happened.
                         Err(error) => assert_eq!(
                             (first.kind(), error.kind()),
                             (ErrorKind::Unknown, ErrorKind::AlreadyExists),
@@ -277,7 +277,7 @@ fn a_pack_that_arrived_whole_is_not_sent_again() {
             }
         }
         assert!(sent.len() >= 4, "{sent:?}");
-        // What was on its way when it was dropped may be sent twice; what had arrived may not.
+        // A pack in flight when it was dropped may be sent twice; one that had arrived may not.
         assert!(sent.values().filter(|count| **count > 1).count() <= 3, "{sent:?}");
         assert!(deployed(&sandbox, "1.0.0", "eastus").await == bytes);
     });

@@ -80,7 +80,7 @@ fn a_region_that_was_put_in_again_is_complete_only_when_its_packs_are_there_agai
             fast.session().collect().await.unwrap();
             sends(&fast, "westeurope,eastus").await;
             if !is_over {
-                // It may be refused; what it says is complete has to be there.
+                // It may be refused; content that it reports as complete has to be there.
                 let _ = replication.await;
                 assert!(is_whole(&fast, "eastus").await, "stopped after {steps} steps");
             }
@@ -103,7 +103,7 @@ fn a_region_that_was_put_in_again_is_complete_by_none_of_what_is_being_removed()
         let mut collection = collector.session().collect().into_future();
         until_it_condemns(&mut collection, &fast).await;
         sends(&fast, "westeurope,eastus").await;
-        // What it needs is there and condemned: it is sent again, under names that the collection does not know.
+        // The content that it needs is there and condemned: it is sent again, under names that the collection does not know.
         fast.session().replicate(&fast.version("1.0.0")).await.unwrap();
         assert!(is_whole(&fast, "eastus").await);
         collection.await.unwrap();
@@ -143,7 +143,7 @@ fn a_manifest_that_is_being_removed_is_not_relied_on() {
     }
 }
 
-/// An operation that began while another of its process was reading the log was judged by what that had read before, so it did
+/// An operation that began while another of its process was reading the log was judged by an older state, so it did
 /// not see what was acknowledged before it began.
 #[test]
 fn an_operation_sees_what_was_acknowledged_before_it_began() {
@@ -228,7 +228,7 @@ fn a_parked_caller_stops_no_other_caller() {
     }
 }
 
-/// The one that was polled last goes away while the others wait: what it drove goes on.
+/// The caller that was polled last goes away while the others wait: the commit that it drove goes on.
 #[test]
 fn a_caller_that_goes_away_leaves_its_commit_to_the_others() {
     for steps in 0.. {

@@ -1,8 +1,8 @@
-//! A hundred processes are killed in the middle of their work, one after another on one store: whatever any of them was told is
-//! done is there afterwards, what was under way is done or not, and the next one goes on.
+//! A hundred processes are killed in the middle of their work, one after another on one store: every change acknowledged to any
+//! of them is there afterwards, a change under way is made or not, and the next one goes on.
 //!
-//! The test binary runs itself again for the processes. Each tells on its standard output what it begins and what is
-//! acknowledged, and says so when it has come to the store call that its seed has chosen. There it stands still or goes on, and
+//! The test binary runs itself again for the processes. Each prints the operations that it begins and those that are
+//! acknowledged, and a line when it has come to the store call that its seed has chosen. There it stands still or goes on, and
 //! is killed with SIGKILL. `KILLS=5000` makes a longer run.
 #![cfg(feature = "testkit")]
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
@@ -104,14 +104,14 @@ async fn work(directory: &Path, seed: u64) {
     }
 }
 
-/// What the processes have said of a version.
+/// What the processes have printed about a version.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Said {
-    /// What it holds, by the last that was acknowledged.
+    /// Its content after the last acknowledged change.
     content: Option<u64>,
     /// Whether all its replicas are there.
     complete: bool,
-    /// What was begun since and not acknowledged: it holds that, or is gone.
+    /// A change begun since and not acknowledged: a new content, or none for a deletion.
     begun: Option<Option<u64>>,
 }
 
@@ -144,7 +144,7 @@ fn kill_one(directory: &Path, seed: u64, said: &mut BTreeMap<usize, Said>) -> u6
     acknowledged
 }
 
-/// A process that begins now finds what was said.
+/// A process that begins now finds what was acknowledged.
 async fn check(sandbox: &Sandbox, seed: u64, said: &mut BTreeMap<usize, Said>) {
     let view = sandbox.session().refresh().await.unwrap();
     for (number, said) in said {
@@ -181,7 +181,7 @@ fn acknowledged_changes_survive_a_hundred_kills() {
         block_on(async { check(&open(directory.path()).await, seed, &mut said).await });
     }
     eprintln!("{kills} kills, {acknowledged} acknowledged changes, none lost");
-    // What was interrupted can be finished, and all of it deleted without a trace.
+    // Interrupted work can be finished, and all of it deleted without a trace.
     block_on(async {
         let sandbox = open(directory.path()).await;
         let session = sandbox.session();

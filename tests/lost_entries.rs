@@ -23,7 +23,7 @@ async fn sandbox() -> (Sandbox, MemoryStore, MemoryStore) {
     (sandbox, catalog, packs)
 }
 
-/// What a process that begins now says.
+/// Opens the catalog in another process.
 async fn open(sandbox: &Sandbox) -> Result<Sandbox> {
     sandbox.reopen().build().await
 }
@@ -64,7 +64,7 @@ fn a_gap_in_the_log_is_corrupt() {
                 assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
                 assert!(error.to_string().contains(&format!("entry `{number}` is missing")), "{error}");
             } else if let Ok(opened) = opened {
-                // A log that ends earlier is a log; but what its stores have seen of the rest is not deleted.
+                // A log that ends earlier is a log; but content that its stores know from the rest is not deleted.
                 let _ = opened.session().view();
             }
             assert_eq!(blobs(&packs).await, before, "entry {number}");
@@ -82,7 +82,7 @@ fn nothing_is_condemned_by_a_process_that_takes_a_hole_for_the_end() {
         let behind = open(&writer).await.unwrap();
         let seen = catalog.list_all(Some(&"catalog/log".parse().unwrap())).await.unwrap().len() as u64;
         publish(&writer, 2).await;
-        // What `behind` would read next is lost.
+        // The entry that `behind` would read next is lost.
         let lost = catalog.get(&log(seen + 1), None).await.unwrap();
         catalog.delete(&log(seen + 1)).await.unwrap();
         let before = blobs(&packs).await;
@@ -198,7 +198,7 @@ fn a_checkpoint_that_does_not_answer_is_not_taken_for_none() {
                 faulty.faults().heal();
                 break;
             }
-            // Either it says so, or the call was of no consequence; but the whole log is never read for it.
+            // Either it fails, or the call did not matter; but the whole log is never read instead.
             assert!(opened.is_err() || calls < 60, "{calls}");
         }
     });

@@ -1,4 +1,4 @@
-//! The mistakes that a newcomer made: each is told by its kind, its field or path, the value, and how to mend it, and leaves
+//! Mistakes that a newcomer made: the error of each has its kind, field or path, value and fix, and each leaves
 //! nothing behind.
 #![cfg(feature = "testkit")]
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
@@ -79,7 +79,7 @@ impl World {
     }
 }
 
-/// A mistake: what is done, and what must be told of it: kind, target, and words of value, rule and fix.
+/// A mistake, and its error: kind, target, and words of value, rule and fix.
 struct Mistake {
     name: &'static str,
     make: for<'a> fn(&'a World) -> BoxFuture<'a, Result<()>>,

@@ -1,4 +1,4 @@
-//! What README.md shows is what runs: its first example has a `main`, so the documentation tests run it; and it is an example
+//! README.md shows code that runs: its first example has a `main`, so the documentation tests run it; and it is an example
 //! that can be run by itself.
 
 /// The first block of Rust in README.md.

@@ -1,4 +1,4 @@
-//! Damage: what one replica has lost another serves, the damaged one is mended, and no wrong byte gets out.
+//! Damage: another replica serves lost content, the damaged one is mended, and no wrong byte gets out.
 #![cfg(feature = "testkit")]
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 
@@ -137,7 +137,7 @@ fn any_part_of_a_disk_can_be_read_where_it_lies() {
                     Err(_) => true,
                 }),
             }
-            // What was read before is in the cache.
+            // Chunks that were read before are in the cache.
             assert!(reader.read_at(0..300 << 10).await.unwrap() == wanted);
         }
     });

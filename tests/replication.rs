@@ -1,4 +1,4 @@
-//! Replication: what crosses a border is what is lacking, to the byte; it can be slowed, paused, stopped and taken up again; a
+//! Replication: only missing content crosses a border, to the byte; it can be slowed, paused, stopped and resumed; a
 //! region that fails stops no other.
 #![cfg(feature = "testkit")]
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
@@ -120,7 +120,7 @@ fn a_region_that_gets_only_the_newest_version_gets_what_that_alone_needs() {
         println!("needed alone {needed}, received {}, all versions {all}", eastus.cross_region_bytes);
         assert!(eastus.cross_region_bytes * 10 <= needed * 11, "{} of {needed}", eastus.cross_region_bytes);
         assert!(planned.abs_diff(eastus.cross_region_bytes) * 50 < planned, "{planned} were planned");
-        // What crossed is what one slot has; the other two were filled from it.
+        // The bytes that crossed are those of one slot; the other two were filled from it.
         assert_eq!(world.packs("eastus", 0).await, eastus.cross_region_bytes);
         assert_eq!(eastus.local_bytes, 2 * eastus.cross_region_bytes);
         assert_eq!(
@@ -166,7 +166,7 @@ fn only_what_is_lacking_crosses_to_the_byte() {
         let report = world.session.replicate(&world.version(4)).await.unwrap();
         let eastus = report.regions.get(1).unwrap();
         assert_eq!((eastus.cross_region_bytes, eastus.local_bytes), (0, world.packs("eastus", 1).await));
-        // Replicating what is complete moves nothing.
+        // Replicating a complete version moves nothing.
         let again = world.session.replicate(&world.version(4)).await.unwrap();
         assert!(again.regions.iter().all(|region| region.cross_region_bytes + region.local_bytes == 0));
     });
@@ -337,11 +337,11 @@ fn a_limit_on_a_border_is_kept_and_what_is_left_is_estimated() {
         let took = clock.now().signed_duration_since(began).as_seconds_f64();
         let rate = crossed as f64 / took;
         assert!((95_000.0..=100_500.0).contains(&rate), "{crossed} bytes in {took} s");
-        // It was told all along, and came true: a pack is a good part of it all, and the estimate no better than that.
+        // The estimate was there all along, and came true to within a pack, which is a good part of the whole.
         let offs: Vec<f64> =
             estimated.iter().map(|(end, _)| end.signed_duration_since(clock.now()).as_seconds_f64().abs()).collect();
         assert!(offs.len() > 3 && offs.last().is_some_and(|off| *off < took / 3.0), "off by {offs:?} s of {took} s");
-        // Both replicas get what crosses once.
+        // The bytes cross once for both replicas.
         assert!(estimated.iter().all(|(_, rate)| (50_000..=400_000).contains(rate)), "{estimated:?}");
     });
 }
@@ -391,7 +391,7 @@ fn a_deadline_holds_on_a_slow_store_under_a_clock_that_advances_by_itself() {
         let error = session.replicate(&world.version(1)).within(Duration::from_secs(60)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}");
         assert_eq!(clock.now().signed_duration_since(began).num_seconds(), 60);
-        // What goes on at the same time takes its time together: several packs at once, each half an hour.
+        // Concurrent puts pass together: several packs at once, each half an hour.
         let began = clock.now();
         let report = session.replicate(&world.version(1)).await.unwrap();
         assert!(report.regions[1].cross_region_bytes > 0);

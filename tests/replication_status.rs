@@ -1,4 +1,4 @@
-//! What a replication's status says when nobody is at work, when an attempt failed, and after a restart.
+//! A replication's status without work under way, after a failed attempt, and after a restart.
 #![cfg(feature = "testkit")]
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 
@@ -56,7 +56,7 @@ fn a_replication_that_failed_stays_failed_with_its_reason_until_it_is_tried_agai
         let error = sandbox.session().replicate(&sandbox.version("1.0.0")).await.unwrap_err();
         assert_eq!((error.kind(), error.problems().count()), (ErrorKind::Unavailable, 1), "{error:#}");
 
-        // Also when the region is back: nobody works on it.
+        // Also when the region is back: no work is under way.
         for healed in [false, true] {
             if healed {
                 sandbox.faults("eastus").heal();
@@ -70,7 +70,7 @@ fn a_replication_that_failed_stays_failed_with_its_reason_until_it_is_tried_agai
             }
         }
 
-        // Tried again, and given up halfway: it has not failed, and nobody works on it.
+        // Tried again, and given up halfway: it has not failed, and no work is under way.
         let mut again = sandbox.session().replicate(&sandbox.version("1.0.0"));
         again.control().pause();
         again.next().await.unwrap().unwrap();
@@ -123,7 +123,7 @@ fn a_region_without_work_under_way_is_not_replicating() {
             assert_eq!(status_of(&sandbox, name).await.state, ReplicationState::Unknown, "{name}");
         }
         assert_eq!(overall(&sandbox).await, AggregatedState::Unknown);
-        // A region that does not answer says so, and is not at work for that.
+        // A region that does not answer is reported so, and not as under way.
         sandbox.faults("eastus").fail_from(0, down());
         let east = status_of(&sandbox, "eastus").await;
         assert_eq!(east.state, ReplicationState::Unknown);

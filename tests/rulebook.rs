@@ -86,7 +86,7 @@ async fn run(seed: u64) {
     }
 }
 
-/// A step, and where it stands: told when anything goes wrong in it.
+/// A step and its place, printed when anything goes wrong in it.
 struct At<'a> {
     seed: u64,
     number: usize,
@@ -375,7 +375,7 @@ struct RealGallery {
     clock: ManualClock,
 }
 
-/// Runs an operation, and may plan it first: the plan must tell exactly what then stands against it.
+/// Runs an operation, and may plan it first: the plan must have exactly the problems of the run.
 macro_rules! run {
     ($operation:expr, $at:expr) => {{
         #[allow(unused_mut, reason = "only planning to publish changes what is planned: it opens the disks")]
@@ -402,7 +402,7 @@ impl RealGallery {
         Self { session: settings.build().await.unwrap().session().clone(), clock: clock.clone() }
     }
 
-    /// What was deleted, or why not.
+    /// The deleted resources, or the refusal.
     async fn apply(&self, at: &At<'_>) -> Result<BTreeSet<Thing>> {
         let session = &self.session;
         // Now and then everything is written in capitals, which makes no difference.
@@ -514,7 +514,7 @@ fn contents<T>(items: &[Arc<T>]) -> Vec<&T> {
     items.iter().map(|item| &**item).collect()
 }
 
-/// What of a version the rules are about: the service adds to the rest.
+/// The part of a version that the rules are about.
 #[derive(Debug, PartialEq)]
 struct Facts {
     id: ImageVersionId,
@@ -544,7 +544,7 @@ fn facts(version: &ImageVersion) -> Facts {
     }
 }
 
-/// Says what the model says in the gallery's own types.
+/// The model's values in the gallery's own types.
 struct Writer {
     capitals: bool,
 }
@@ -653,7 +653,7 @@ impl Writer {
     fn profile(&self, from: &model::Version) -> PublishingProfile {
         let targets = from.targets.iter().map(|target| self.target(target)).collect();
         let mut profile = PublishingProfile::new(TargetRegions::new(targets).unwrap());
-        // What has its default need not be said.
+        // A property with its default may be left out.
         if self.capitals || from.replicas != 1 {
             profile = profile.with_replica_count(from.replicas.try_into().unwrap());
         }

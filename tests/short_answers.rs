@@ -22,7 +22,7 @@ struct Wrong {
     wholes: Arc<AtomicI64>,
     sizes: Arc<AtomicI64>,
     ranged: Arc<AtomicU64>,
-    /// Whether listings begin at the beginning, wherever they were to go on.
+    /// Whether listings ignore `after` and begin at the beginning.
     from_the_start: Arc<AtomicBool>,
 }
 
@@ -55,7 +55,7 @@ impl BlobStore for Wrong {
         self.ranged.fetch_add(u64::from(range.is_some()), Ordering::Relaxed);
         let by = if range.is_some() { &self.ranges } else { &self.wholes };
         let bytes = self.store.get(key, range).await?;
-        // The catalog's own blobs are whole, or nothing would come so far.
+        // The catalog's own blobs stay whole: the test is about images.
         let by = if key.as_str().contains("slots") { by.load(Ordering::Relaxed) } else { 0 };
         Ok(Self::off(bytes, by))
     }
@@ -117,7 +117,7 @@ fn a_ranged_read_that_is_answered_short_or_long_is_damage_and_no_panic() {
             let reader = session.deploy(&first, &home()).open().await.unwrap();
             assert_eq!(reader.read_at(0..10).await.unwrap_err().kind(), ErrorKind::Corrupt, "{by}");
             assert!(store.ranged.load(Ordering::Relaxed) > before);
-            // None of these may panic; what they come to is the store's fault.
+            // None of these may panic; their outcomes are the store's fault.
             let _ = session.scrub(&home()).await;
             let _ = session.replication_status(&first).await;
             let _ = publish(&sandbox, 1).await;
@@ -156,7 +156,7 @@ fn a_whole_read_or_a_size_that_is_wrong_loses_nothing_and_does_not_panic() {
     }
 }
 
-/// It was asked for the same page for ever, and what it gave was kept.
+/// The same page was asked for forever, and every answer was kept.
 #[test]
 fn a_listing_that_does_not_go_on_is_an_error_and_has_an_end() {
     block_on(async {

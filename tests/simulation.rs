@@ -1,13 +1,13 @@
 //! A simulation that repeats: processes, callers that publish, replicate, deploy, read, change, delete, collect and scrub at
 //! the same time, over stores behind a network that fails, with crashes, in an order that a seed decides.
 //!
-//! A step is one call of a store; before and after each, chance decides who goes on. What must be true is kept by a model
+//! A step is one call of a store; before and after each, chance decides who goes on. The invariants are kept by a model
 //! that is folded from the log alone:
 //!
-//! - what was acknowledged is in the log and stays there; what was refused is not; what is unknown is one or the other;
+//! - an acknowledged change is in the log and stays there; a refused one is not; an unknown one is one or the other;
 //! - a record that something needs is there at every moment, in every slot;
 //! - no caller ever gets a wrong byte, and one whose own calls do not fail gets all of them;
-//! - a caller that is parked, alive and not polled, stops nobody;
+//! - a caller that is parked, alive and not polled, stops no other;
 //! - an operator who makes a new catalog over the regions, swaps two of them, or opens a log with a hole or from a backup is
 //!   refused, and changes nothing;
 //! - once the faults stop, everything comes to rest: every version can be made complete and deployed from each replica, and
@@ -56,7 +56,7 @@ use world::{CATALOG, PROCESSES, REGIONS, World, builder};
 /// Callers of each process.
 const CLIENTS: usize = 4;
 
-/// So many turns end all that is under way when nothing fails.
+/// Turns within which all work ends when nothing fails.
 const ENDING: usize = 100_000;
 
 struct Simulation {
@@ -64,11 +64,11 @@ struct Simulation {
     executor: Executor,
     services: Vec<Option<GalleryService>>,
     observer: Session,
-    /// For so many steps nobody could go on.
+    /// Steps in a row in which no task could go on.
     waited: usize,
 }
 
-/// What a run has seen.
+/// Counters of a run.
 #[derive(Default)]
 struct Figures {
     trace: u64,
@@ -135,12 +135,12 @@ impl Simulation {
         }
     }
 
-    /// Lets somebody go on, and looks at what came of it.
+    /// Lets one task go on, and checks the outcome.
     fn step(&mut self) {
         if self.executor.step(&self.world) {
             self.waited = 0;
         } else {
-            // Everybody waits for time to pass; and nobody for a caller that is parked.
+            // All wait for time to pass; and none for a caller that is parked.
             self.world.pass_time(Duration::from_secs(1));
             self.waited += 1;
             assert!(self.waited < 120 || !self.executor.do_others_wait(), "a parked caller stops the others");
@@ -164,7 +164,7 @@ impl Simulation {
         }
     }
 
-    /// What happens to processes and time.
+    /// Crashes, restarts and clocks.
     fn disturb(&mut self, figures: &mut Figures) {
         let world = self.world.clone();
         world.pass_time(Duration::from_millis(world.below(200) as u64));

@@ -1,4 +1,4 @@
-//! What passes costs little: a store that does not do something once, or asks to be left alone, or never answers.
+//! Passing failures cost little: a store that fails once, throttles, or never answers.
 #![cfg(feature = "testkit")]
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 
@@ -207,7 +207,7 @@ fn a_503_costs_one_pack() {
     assert!(outlived > 30, "{outlived}");
 }
 
-/// Where nothing is asked again, what is stored stays for the next attempt.
+/// Without retries, packs that are stored stay for the next attempt.
 #[test]
 fn an_import_that_met_an_error_is_taken_up_and_not_sent_again() {
     let calls = block_on(async {
@@ -246,7 +246,7 @@ fn an_import_that_met_an_error_is_taken_up_and_not_sent_again() {
 
 const SMALL: &[u8] = &[7; 10_240];
 
-/// A disk that shrinks to nothing after so many reads.
+/// A disk that shrinks to nothing after some reads.
 struct Shrinking(Cursor<&'static [u8]>, usize);
 
 impl Read for Shrinking {
@@ -315,7 +315,7 @@ fn a_retry_never_turns_its_own_success_into_exists_nor_anothers_into_its_own() {
         assert!(format!("{error:#}").contains("asked 2 times") && format!("{error:#}").contains("exists"), "{error}");
         assert_eq!(store.get(&at, None).await.unwrap(), own);
 
-        // It did not happen, and another came before the second attempt: not its own, and not told as such.
+        // It did not happen, and another put came before the second attempt: not its own, and not reported as such.
         memory.put(&at, other.clone(), PutMode::Overwrite).await.unwrap();
         faults.fail_call(0, Fault::Before(StoreErrorKind::Unknown));
         let error = store.put(&at, own.clone(), PutMode::Create).await.unwrap_err();
@@ -327,7 +327,7 @@ fn a_retry_never_turns_its_own_success_into_exists_nor_anothers_into_its_own() {
         let error = store.put(&at, own.clone(), PutMode::Create).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::AlreadyExists, "{error}");
 
-        // What may have happened stays so, whatever comes later.
+        // A put that may have happened stays unknown, whatever comes later.
         memory.delete(&at).await.unwrap();
         faults.fail_call(0, Fault::Before(StoreErrorKind::Unknown));
         faults.fail_call(1, Fault::Before(StoreErrorKind::Full));
@@ -358,7 +358,7 @@ fn a_store_that_wants_to_be_left_alone_is_left_alone() {
         let waited = clock.now().signed_duration_since(before).as_seconds_f64();
         assert!((15.0..15.5).contains(&waited), "{waited}");
 
-        // Longer than there is time for: told at once.
+        // Longer than the budget: the error comes at once.
         faults.fail_call(0, throttled(60));
         let (before, calls) = (clock.now(), faults.calls());
         let error = store.head(&key()).await.unwrap_err();
@@ -394,7 +394,7 @@ fn a_store_that_is_away_is_waited_for_once() {
     });
 }
 
-/// What another process had put was visible before that process had made it durable, and an answer rested on it.
+/// An answer rested on another process's put that was visible and not yet durable.
 #[test]
 fn an_answer_rests_on_what_survives_a_power_cut() {
     block_on(async {
@@ -419,7 +419,7 @@ fn an_answer_rests_on_what_survives_a_power_cut() {
                     false => b.create_gallery(Gallery::new(new.id().clone(), region("eastus"))).await.map(drop),
                 }
             };
-            // A look, a look, a sync that fails: nothing is said that could turn out not to be so.
+            // Two reads and a sync that fails: no answer is given that could turn out wrong.
             faults.fail_call(2, Fault::Before(StoreErrorKind::Unavailable));
             let error = acts().await.unwrap_err();
             assert_eq!((error.kind(), syncs()), (ErrorKind::Unavailable, 1), "{error}");
@@ -437,14 +437,14 @@ fn an_answer_rests_on_what_survives_a_power_cut() {
         b.refresh().await.unwrap().gallery(gallery("three").id()).unwrap();
         b.refresh().await.unwrap();
         assert_eq!(syncs(), 1);
-        // What a process has put itself needs none.
+        // A process's own puts need none.
         b.create_gallery(gallery("four")).await.unwrap();
         b.refresh().await.unwrap();
         assert_eq!(syncs(), 1);
     });
 }
 
-/// An import could be compared with a version that was deleted, and lose when that was gone for good before the import's end.
+/// An import could build on a deleted version, and fail when that was purged before the import's end.
 #[test]
 fn a_deleted_version_is_no_base() {
     block_on(async {

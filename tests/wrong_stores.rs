@@ -43,7 +43,7 @@ fn over(sandbox: &Sandbox) -> SandboxBuilder {
     settings().seed(2).store("westeurope", west(sandbox)).store("eastus", east(sandbox))
 }
 
-/// What the regions hold.
+/// The blobs of the regions.
 async fn regions(sandbox: &Sandbox) -> [BTreeMap<BlobKey, Bytes>; 2] {
     [copy_of(&west(sandbox)).await.1, copy_of(&east(sandbox)).await.1]
 }
@@ -345,7 +345,7 @@ fn a_store_of_another_place_of_the_same_catalog_is_not_adopted() {
         let right = new(1).await;
         right.publish("1.0.0", disk(0)).await.unwrap();
         let before = regions(&right).await;
-        // What lies in it is known to the catalog, in another place: here it would be garbage.
+        // The catalog knows its content, in another place: here it would be garbage.
         let swapped = right.reopen().store("westeurope", east(&right)).store("eastus", MemoryStore::new());
         let adopted = swapped.service(|builder| builder.adopt_region_store(region("westeurope"))).build().await;
         refused(adopted, ErrorKind::Unavailable, &["region eastus", "another place of this catalog"]);
@@ -361,7 +361,7 @@ fn the_store_that_a_region_had_before_its_zones_takes_nothing_back() {
         one.publish("1.0.0", disk(0)).await.unwrap();
         let three = one.reopen().zones("westeurope");
         three.clone().service(|builder| builder.adopt_region_store(region("westeurope"))).build().await.unwrap();
-        // A process that was not told.
+        // A process with the old configuration.
         refused(one.publish("1.0.1", disk(1)).await, ErrorKind::Unavailable, &["a store in each of three zones"]);
         refused(one.reopen().build().await, ErrorKind::Unavailable, &["a store in each of three zones"]);
         three.build().await.unwrap().publish("1.0.1", disk(1)).await.unwrap();

@@ -98,7 +98,7 @@ fn each_zone_has_all_of_a_zone_redundant_version_and_one_zone_all_of_the_others(
         let report = world.replicate(0).await;
         let (first, second) = (world.blobs(0).await, world.blobs(1).await);
         assert!(first.len() >= 6 && first == second && second == world.blobs(2).await, "{first:?}");
-        // What was imported is in all zones of the first replica; the three of the second were filled from there.
+        // Imported packs are in all zones of the first replica; the three of the second were filled from there.
         let home = report.regions.first().unwrap();
         let packs: u64 = first.iter().filter(|(key, _)| key.starts_with("slots/0/packs")).map(|(_, bytes)| bytes).sum();
         assert_eq!((home.cross_region_bytes, home.local_bytes), (0, 3 * packs));
@@ -107,7 +107,7 @@ fn each_zone_has_all_of_a_zone_redundant_version_and_one_zone_all_of_the_others(
         world.publish(1, "westeurope=1", LRS).await.unwrap();
         assert!(world.blobs(0).await.len() > first.len());
         assert_eq!((world.blobs(1).await, world.blobs(2).await), (second.clone(), second));
-        // A zone-redundant one does not build on what lies in one zone alone.
+        // A zone-redundant version does not build on content of one zone alone.
         world.publish(2, "westeurope=1", ZRS).await.unwrap();
         world.lose(0, 0);
         assert!(world.deployed(2).await.unwrap() == disk(2));

@@ -1,4 +1,4 @@
-//! A store that fails when told to.
+//! A store that fails on command.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -17,7 +17,7 @@ pub enum Fault {
     /// Nothing happens, and the caller gets this kind: `Full`, `Unavailable`, `Throttled`, `PermissionDenied`, or `Unknown`
     /// for a request that was lost.
     Before(StoreErrorKind),
-    /// It happens, and its answer is lost: the caller of a change gets `Unknown`, that of a read or of `persist` gets
+    /// The call takes effect, and its answer is lost: the caller of a change gets `Unknown`, that of a read or of `persist` gets
     /// `Unavailable`. A call that fails by itself still gives its own error.
     After,
     /// Nothing happens, and no answer ever comes.
@@ -30,9 +30,9 @@ pub enum Fault {
 pub struct Call {
     /// The name of the trait's method.
     pub operation: &'static str,
-    /// The key that it is about: of a copy the new blob's, of a listing or `persist` that which it looks under.
+    /// The blob's key; the new blob's of a copy, the prefix of a listing or `persist`.
     pub key: Option<BlobKey>,
-    /// What a copy copies.
+    /// The source of a copy.
     pub copied_from: Option<BlobKey>,
 }
 
@@ -61,7 +61,7 @@ pub struct FaultyStore<S> {
 }
 
 impl<S: BlobStore> FaultyStore<S> {
-    /// Passes every call on to `inner` until told otherwise.
+    /// Passes every call on to `inner` until its [`faults`](Self::faults) say otherwise.
     pub fn new(inner: S) -> Self {
         Self { inner, faults: Faults::default() }
     }
@@ -82,7 +82,7 @@ impl<S: BlobStore> FaultyStore<S> {
     }
 }
 
-/// Chooses the calls of a [`FaultyStore`] that fail, and tells what was called. Clones are one handle.
+/// Chooses the calls of a [`FaultyStore`] that fail, and records all calls. Clones are one handle.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     plan: Arc<Mutex<Plan>>,
@@ -98,7 +98,7 @@ struct Plan {
 }
 
 impl Faults {
-    /// How many calls there were.
+    /// The number of calls since the store was made.
     pub fn calls(&self) -> u64 {
         self.plan().calls
     }

@@ -19,7 +19,7 @@ use crate::store::{BlobKey, BlobMeta, BlobStore, Page, PutMode, StoreError, Stor
 pub enum Reaction {
     /// The store gets the call.
     Pass,
-    /// The caller is told that the change was made; the store never gets it. A read passes.
+    /// The caller gets `Ok`, and the store never gets the change. A read passes.
     Swallow,
     /// The caller gets this error; the store never gets the call.
     Fail(StoreErrorKind),

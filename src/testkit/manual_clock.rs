@@ -1,4 +1,4 @@
-//! A clock that you move by hand.
+//! A clock that a test moves.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -79,7 +79,7 @@ impl ManualClock {
         Self { advances_by_itself: true, ..Self::new(start) }
     }
 
-    /// The same clock, whose time is held against that of the stores, as the system's is: for stores that have their time
+    /// The same clock, compared with the stores' time, as the system's is: for stores that have their time
     /// from a clock like this one ([`MemoryStore::with_clock`](crate::store::MemoryStore::with_clock)).
     #[must_use]
     pub fn compared_with_stores(self) -> Self {
@@ -96,13 +96,13 @@ impl ManualClock {
         woken.into_iter().for_each(Waker::wake);
     }
 
-    /// When the next sleep is over; `None` where nobody sleeps.
+    /// The end of the next sleep; `None` without sleepers.
     pub fn next_wakeup(&self) -> Option<DateTime<Utc>> {
         self.lock().next()
     }
 
-    /// Moves the clock to the [next wake-up](Self::next_wakeup) and wakes those whose sleep is over; tells what time it is
-    /// then, or `None`, and stands still, where nobody sleeps.
+    /// Moves the clock to the [next wake-up](Self::next_wakeup) and wakes those whose sleep is over; returns the new
+    /// time, or `None` without sleepers: then the clock stands still.
     pub fn advance_to_next(&self) -> Option<DateTime<Utc>> {
         let (next, woken) = {
             let mut state = self.lock();

@@ -28,10 +28,9 @@ type SandboxStore = FaultyStore<Arc<dyn BlobStore>>;
 /// A setting of the service, applied whenever the sandbox opens one.
 type Setting = Arc<dyn Fn(GalleryServiceBuilder) -> GalleryServiceBuilder + Send + Sync>;
 
-/// A gallery service to test against: stores in memory, time that nothing waits for, randomness that repeats, a fault switch for
-/// every store, and a gallery with the definition of a generalized Linux image.
+/// A gallery service to test against: stores in memory, virtual time, randomness that repeats, a fault switch for every store, and a gallery with the definition of a generalized Linux image.
 ///
-/// A test's mistake in a name (of a region, a version, a caller) panics; what the gallery refuses is an `Err`.
+/// A malformed or unknown name of a region, a version or a caller panics; a refusal by the gallery is an `Err`.
 ///
 /// ```
 /// use compute_gallery::testkit::{Sandbox, noise};
@@ -213,7 +212,7 @@ impl Sandbox {
 ///
 /// | setting | by default |
 /// |---|---|
-/// | [`regions`](Self::regions) | `westeurope`, `eastus` and `northeurope`, each with one replica of what [`Sandbox::publish`] publishes |
+/// | [`regions`](Self::regions) | `westeurope`, `eastus` and `northeurope`; the first is home |
 /// | stores | one in memory for the catalog and one for each region |
 /// | [`clock`](Self::clock) | auto-advancing from 2026-01-02T03:04:05Z: nothing waits |
 /// | [`seed`](Self::seed) | 0 |

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use crate::store::{BlobKey, BlobMeta, BlobStore, Page, PutMode, StoreResult};
 
 /// A store that passes every call on to another, and lets other tasks go first before and after each: an executor that
-/// chooses by a seed who goes on, or a test that polls by hand, can then stop a task at every call, before it has taken effect
-/// and after.
+/// chooses the next task by a seed, or a test that polls its tasks itself, can then stop a task at every call, before it has
+/// taken effect and after.
 ///
 /// ```
 /// use bytes::Bytes;

@@ -257,7 +257,7 @@ impl Model {
         }
     }
 
-    /// What stood on a version ended with its retention.
+    /// Assignments at a version ended with its retention.
     pub fn stands(&self, at: At) -> bool {
         match at {
             At::Version(gallery, image, number) => !self.is_gone((gallery, image, number)),
@@ -626,7 +626,7 @@ impl Model {
     fn may_delete(&self, caller: Name, at: At, cascade: bool, bypass: bool) -> bool {
         let may = |action: Name, at: At| self.may(caller, action, at);
         let version = |gallery: usize, image: Name, number: u32, for_good: bool| {
-            // What can be restored is deleted for good by who may switch that off.
+            // A version that can be restored is purged only by callers who may switch soft delete off.
             let soft = self.galleries[&gallery].soft;
             let deleted = self.versions[&(gallery, image, number)].is_some();
             let for_good = for_good || !soft;
@@ -680,7 +680,7 @@ impl Model {
         }
     }
 
-    /// What a step that succeeded has changed.
+    /// Applies a step that succeeded.
     pub fn apply(&mut self, step: &Step) {
         match step {
             Step::CreateGallery(gallery, soft) => {
@@ -791,7 +791,7 @@ impl Model {
         }
     }
 
-    /// What stood there is over.
+    /// Ends the assignments that stood there.
     fn end(&mut self, ended: impl Fn(At) -> bool) {
         self.assignments.retain(|(at, _), _| !ended(*at));
         self.denials.retain(|(at, _), _| !ended(*at));

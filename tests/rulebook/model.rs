@@ -1,4 +1,4 @@
-//! The rules once more, told as plainly as possible: what the gallery is compared with.
+//! The rules once more, as plainly as possible: the model that the gallery is compared with.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -350,7 +350,7 @@ impl Model {
         changed()
     }
 
-    /// What is wrong with an end of life that is to become `new`.
+    /// The problems of an end of life that is to become `new`.
     fn check_end_of_life(&self, old: Option<Seconds>, new: Option<Seconds>) -> Codes {
         check([(old.is_some() && new.is_none(), FIXED), (old != new && self.is_over(new), INVALID)])
     }

@@ -42,7 +42,7 @@ fn a_specialized_image_reports_the_identity_that_it_carries_and_colliding_names(
         let second = image.vm("two".parse().unwrap());
         assert_eq!(second.collides_with, ["one".parse().unwrap()]);
         assert!(second.os_profile.is_none());
-        // What is in the disks is in a copy of them.
+        // A copy of a version carries the same identity.
         let copy =
             NewImageVersion::new(version_id("1.0.1"), region("westeurope"), profile("westeurope"), version_id("1.0.0"));
         sandbox.session().publish(copy).await.unwrap();

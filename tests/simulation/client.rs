@@ -1,4 +1,4 @@
-//! What users do, one thing after another, each with its outcome held against the model.
+//! The users: one operation after another, each outcome held against the model.
 
 use std::io::Cursor;
 use std::sync::{Arc, LazyLock};
@@ -81,7 +81,7 @@ pub async fn client(world: Arc<World>, service: GalleryService) {
     }
 }
 
-/// One call, and what was true when it began.
+/// One call, and the state when it began.
 struct Call<'a> {
     world: &'a World,
     session: Session,
@@ -144,7 +144,7 @@ impl<'a> Call<'a> {
         assert!(faults.1 > self.faults.1, "{}: {what} is unknown without a fault: {error}", self.caller());
     }
 
-    /// What fails without a fault fails because of what others do.
+    /// A call that fails without a fault fails because of other callers.
     fn may_fail(&self, what: &str, error: &Error) {
         let faults = self.world.faults_met();
         let others = matches!(
@@ -238,7 +238,7 @@ impl<'a> Call<'a> {
         model.is_the_same_since(id, self.number)
     }
 
-    /// Where nothing has failed and nobody has changed the image, one that was complete can be read.
+    /// A complete image can be read if nothing has failed and no caller has changed it.
     fn must_succeed(&self, id: &ResourceId, region: &Region, began_complete: bool, what: &str, error: &Error) {
         let undisturbed = self.world.faults_met().0 == self.faults.0;
         let model = self.world.model.lock().unwrap();
@@ -254,7 +254,7 @@ impl<'a> Call<'a> {
         model.images.get(id).is_some_and(|image| image.complete.contains_key(region) && !image.soft_deleted)
     }
 
-    /// What the image's disk may hold.
+    /// The contents that the image's disk may have.
     fn possible(&self, id: &ResourceId) -> Vec<&'static [u8]> {
         let held = self.world.model.lock().unwrap().held_since(id, self.number);
         DISKS.iter().filter(|(_, digest)| held.contains(digest)).map(|(bytes, _)| bytes.as_slice()).collect()

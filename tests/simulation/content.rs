@@ -1,4 +1,4 @@
-//! What lies in a slot, read by `docs/format.md` alone.
+//! The content of a slot, read by `docs/format.md` alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -86,12 +86,12 @@ impl Executor {
         self.parked.clear();
     }
 
-    /// Drops all tasks of a process, wherever they are: it was killed.
+    /// Drops all tasks of a process at any point: it was killed.
     pub fn kill(&mut self, process: usize) {
         self.tasks.retain(|task| task.process != process);
     }
 
-    /// Drops one task, wherever it is, and tells whose it was: its caller went away.
+    /// Drops one task at any point and returns its process: its caller went away.
     pub fn drop_one(&mut self, world: &World) -> Option<usize> {
         if self.tasks.is_empty() {
             return None;

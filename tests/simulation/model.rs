@@ -1,4 +1,4 @@
-//! What must be true, apart from the code: folded from the log alone, by the documented formats.
+//! The invariants, independent of the code: folded from the log alone, by the documented formats.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use futures::executor::block_on;
 use crate::content::{self, Records};
 use crate::world::World;
 
-/// What the log says.
+/// The state by the log.
 #[derive(Default)]
 pub struct Model {
     /// The number of the newest commit.
@@ -20,20 +20,20 @@ pub struct Model {
     pub images: BTreeMap<ResourceId, Image>,
     /// For each resource, after which commits it was another one or was gone; and what it held since.
     past: BTreeMap<ResourceId, Vec<(u64, Option<Digest>)>>,
-    /// What each caller has committed.
+    /// Each caller's commits.
     committed: BTreeMap<String, Vec<Event>>,
-    /// What something needs in each slot, by the name of its store.
+    /// The content needed in each slot, by the name of its store.
     needed: BTreeMap<(String, u32), Needed>,
-    /// What each manifest leads to.
+    /// The content that each manifest leads to.
     reach: BTreeMap<Manifest, Records>,
-    /// What was ever condemned in each store: nothing may rely on it.
+    /// Content that was ever condemned in each store: nothing may rely on it.
     dead: BTreeSet<(String, BlobKey)>,
 }
 
 /// A manifest by its upload and its hash.
 type Manifest = (String, String);
 
-/// What something needs in a slot.
+/// The content needed in a slot.
 #[derive(Default)]
 struct Needed {
     manifests: BTreeSet<Manifest>,
@@ -205,7 +205,7 @@ impl Model {
         self.past.get(id).and_then(|past| past.last()).is_none_or(|(last, _)| *last <= number)
     }
 
-    /// What a resource has held since commit `number`.
+    /// The contents of a resource since commit `number`.
     pub fn held_since(&self, id: &ResourceId, number: u64) -> Vec<Digest> {
         let past = self.past.get(id).map(Vec::as_slice).unwrap_or_default();
         let before = past.iter().rposition(|(at, _)| *at <= number).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! What all tasks of a simulation share: the stores and the network before them, time, chance, and the record of it all.
+//! The state that all tasks of a simulation share: stores behind a network, time, chance, and the trace.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -29,7 +29,7 @@ const YEAR: TimeDelta = TimeDelta::days(365);
 pub const REGIONS: [&str; 3] = ["westeurope", "eastus", "northeurope"];
 pub const PROCESSES: usize = 3;
 
-/// How often callers do what in `client`, one thing against the other.
+/// How often callers do each thing in `client`, relative to the others.
 const USUAL: [usize; 10] = [20, 6, 18, 16, 6, 10, 3, 9, 9, 3];
 
 /// The lines of the trace that a failure shows.
@@ -37,7 +37,7 @@ const SHOWN: usize = 80;
 
 pub struct World {
     chance: SeededEntropy,
-    /// What this run's callers like to do, and with how many versions: some runs are crowded where others are not.
+    /// How often this run's callers do each thing, and with how many versions: some runs are more crowded than others.
     pub likings: Vec<usize>,
     pub versions: usize,
     /// Whether calls that fail for the moment are made again.
@@ -46,7 +46,7 @@ pub struct World {
     network: Mutex<Network>,
     pub model: Mutex<Model>,
     stores: BTreeMap<&'static str, MemoryStore>,
-    /// What time it is by the stores.
+    /// The stores' time.
     truth: ManualClock,
     clocks: [ManualClock; PROCESSES],
     /// Services that have been opened.
@@ -63,16 +63,16 @@ struct Trace {
     tail: VecDeque<String>,
 }
 
-/// What happens to requests on their way.
+/// The fate of requests on their way.
 #[derive(Default)]
 struct Network {
     calls: u64,
     faults: u64,
-    /// Of a thousand calls so many fail.
+    /// Calls of a thousand that fail.
     rate: usize,
     /// Stores that are away, and until which call.
     outages: BTreeMap<&'static str, u64>,
-    /// Changes that arrive when nobody waits for them any more, and at which call.
+    /// Changes that arrive after their callers gave up, and at which call.
     late: Vec<(u64, &'static str, Change)>,
     /// The process and the task whose turn it is.
     turn: (usize, usize),
@@ -94,7 +94,7 @@ enum Fate {
     Refused(StoreErrorKind),
     /// It happens, and the answer is lost.
     Unanswered,
-    /// It happens later, when its caller has been told that this is not known.
+    /// It happens later, after its caller got `Unknown`.
     Late,
 }
 
@@ -165,7 +165,7 @@ impl World {
         &things[self.below(things.len())]
     }
 
-    /// What a caller does next, as a place in [`likings`](Self::likings).
+    /// A caller's next operation, as an index into [`likings`](Self::likings).
     pub fn any_liking(&self) -> usize {
         let mut chosen = self.below(self.likings.iter().sum());
         self.likings
@@ -230,7 +230,7 @@ impl World {
         }
     }
 
-    /// From here on nothing fails and nobody begins anything.
+    /// From here on nothing fails and no operation begins.
     pub fn end(&self) {
         self.say("-- the faults stop".to_owned());
         self.ending.store(true, Ordering::Relaxed);
@@ -287,7 +287,7 @@ impl World {
         lock(&self.network).effects.push((place, key.clone()));
     }
 
-    /// What has changed in the stores since the last look.
+    /// Changes in the stores since the last check.
     pub fn effects(&self) -> Vec<(&'static str, BlobKey)> {
         std::mem::take(&mut lock(&self.network).effects)
     }
@@ -439,7 +439,7 @@ struct Remote {
     place: &'static str,
 }
 
-/// What a process makes its service from.
+/// The settings of a process's service.
 pub fn builder(world: &Arc<World>, process: usize) -> GalleryServiceBuilder {
     let remote = |place| YieldingStore::new(Remote { world: world.clone(), place });
     let mut builder = GalleryService::builder().allow_all().catalog_store(remote(CATALOG));

@@ -1,6 +1,6 @@
 //! The proof that a store keeps the contract of [`BlobStore`].
 //!
-//! Each case is one promise. A store of yours is proven in five lines:
+//! Each case is one promise. Five lines prove a store:
 //!
 //! ```
 //! use compute_gallery::store::MemoryStore; // yours
@@ -31,22 +31,22 @@ pub use processes::race_processes;
 
 use crate::store::BlobStore;
 
-/// What [`run`] found.
+/// The outcome of [`run`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use = "failures are only in here"]
 pub struct Report {
     /// The names of the promises that were kept.
     pub passed: Vec<String>,
-    /// The names of those that were not, with what happened.
+    /// The names of those that were not, with the reason.
     pub failed: Vec<(String, String)>,
 }
 
 impl Report {
-    /// For the end of a test.
+    /// Ends a test.
     ///
     /// # Panics
     ///
-    /// Where a promise was not kept, with the whole report.
+    /// If a promise was not kept, with the whole report.
     #[expect(clippy::panic, reason = "it ends a test")]
     pub fn assert_all_passed(&self) {
         if !self.failed.is_empty() {

@@ -39,7 +39,7 @@ const PAUSES: usize = 30_000;
 ///
 /// # Errors
 ///
-/// What was not as promised, for the message of the test.
+/// The broken promise, for the message of the test.
 pub fn race_processes<S: BlobStore>(
     test_name: &str,
     shared: &Path,
@@ -77,7 +77,7 @@ fn start(test_name: &str, shared: &Path) -> Outcome<Racers> {
     Ok(racers)
 }
 
-/// What each of the processes does.
+/// The work of each process.
 async fn race(role: &str, store: impl BlobStore, rounds: usize) -> Outcome {
     store.put(&key(format!("ready/{role}"))?, Bytes::new(), PutMode::Create).await?;
     let start = key("start")?;

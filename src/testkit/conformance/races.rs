@@ -23,7 +23,7 @@ cases![
 const TASKS: usize = 16;
 const ROUNDS: usize = 40;
 
-/// A body that tells who wrote it, and any mixture of two.
+/// A body that names its writer, and shows any mixture of two.
 fn body(who: usize, length: usize) -> Bytes {
     vec![who as u8; length].into()
 }

@@ -1,4 +1,4 @@
-//! What the cases are written with.
+//! Helpers of the cases.
 
 use std::fmt;
 use std::future::Future;
@@ -23,7 +23,7 @@ pub(super) struct Case {
 
 pub(super) type Outcome<T = ()> = Result<T, Failure>;
 
-/// What happened instead of what was promised.
+/// How a promise was broken.
 #[derive(Debug)]
 pub(super) struct Failure(String);
 
@@ -91,7 +91,7 @@ pub(super) async fn holds(store: &Store, at: &str, bytes: &[u8]) -> Outcome {
     Ok(())
 }
 
-/// There is no blob at `at`, by every way to read it.
+/// No blob is at `at`, by every way to read it.
 pub(super) async fn is_absent(store: &Store, at: &str) -> Outcome {
     let key = key(at)?;
     fails(store.get(&key, None).await, StoreErrorKind::NotFound, at)?;
