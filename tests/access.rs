@@ -17,7 +17,7 @@ use compute_gallery::deploy::OsProfile;
 use compute_gallery::model::*;
 use compute_gallery::publish::{NewManagedImage, NewSnapshot, VhdBlob};
 use compute_gallery::read::ListScope;
-use compute_gallery::read::{PublicGallery, Scope};
+use compute_gallery::read::{ListScope, PublicGallery};
 use compute_gallery::*;
 use futures::StreamExt;
 use futures::executor::block_on;

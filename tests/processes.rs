@@ -13,7 +13,6 @@ use compute_gallery::host::{SystemClock, SystemEntropy, Workers};
 use compute_gallery::image::ImageDigest;
 use compute_gallery::model::*;
 use compute_gallery::read::ListScope;
-use compute_gallery::read::ListScope;
 use compute_gallery::store::FsStore;
 use compute_gallery::testkit::{Sandbox, SandboxBuilder, noise};
 use compute_gallery::*;

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::host::{Clock, Workers};
 use compute_gallery::model::*;
 use compute_gallery::replicate::{AggregatedState, OnFailure};

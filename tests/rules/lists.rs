@@ -1,5 +1,9 @@
 //! Lists, costs, lifecycle.
 
+use compute_gallery::billing::Prices;
+use compute_gallery::change::LifecyclePolicy;
+use compute_gallery::read::ListScope;
+
 use super::*;
 
 #[test]
@@ -17,7 +21,7 @@ fn lists_have_scopes_pages_and_numeric_order() {
             session.create_gallery(Gallery::new(id(subscription, group, name), region("westeurope"))).await.unwrap();
         }
         let view = session.view();
-        let names = |scope: &Scope| -> Vec<String> {
+        let names = |scope: &ListScope| -> Vec<String> {
             let mut names = Vec::new();
             let mut after = None;
             loop {
@@ -30,9 +34,9 @@ fn lists_have_scopes_pages_and_numeric_order() {
             }
         };
         let (dev, images) = ("dev".parse::<SubscriptionId>().unwrap(), "IMAGES".parse().unwrap());
-        assert_eq!(names(&Scope::All), ["g", "h", "i", "g"]);
-        assert_eq!(names(&Scope::Subscription(dev.clone())), ["g", "h", "i"]);
-        assert_eq!(names(&Scope::ResourceGroup(dev, images)), ["g", "h"]);
+        assert_eq!(names(&ListScope::All), ["g", "h", "i", "g"]);
+        assert_eq!(names(&ListScope::Subscription(dev.clone())), ["g", "h", "i"]);
+        assert_eq!(names(&ListScope::ResourceGroup(dev, images)), ["g", "h"]);
 
         for number in ["1.0.10", "1.0.9", "1.0.2"] {
             session.publish(version(number, "westeurope")).await.unwrap();
@@ -74,7 +78,7 @@ fn the_newest_go_wide_and_the_older_stay_at_home() {
         let policy = LifecyclePolicy::new(1, "westeurope=2,eastus,southeastasia".parse().unwrap());
         let refused = sandbox.session().apply_lifecycle(&image_id(), policy.clone()).await.unwrap_err();
         assert!(refused.problems().all(|problem| problem.code() == "BadRequest"), "{refused}");
-        let policy = policy.removing_protected();
+        let policy = policy.with_removal_of_protected();
         let dry = sandbox.session().apply_lifecycle(&image_id(), policy.clone()).plan().await.unwrap();
         assert_eq!(dry.events.len(), 3);
         assert!(dry.regions.iter().any(|plan| plan.region == region("southeastasia")));

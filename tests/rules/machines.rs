@@ -1,6 +1,8 @@
 //! VMs and scale sets, and their placement.
 
-use compute_gallery::placement::{Autoscaler, PlacementPolicy, Pool, ReplicaState, Request};
+use compute_gallery::placement::{Autoscaler, PlacementPolicy, PlacementRequest, Pool, ReplicaState};
+
+use compute_gallery::deploy::OsProfile;
 
 use super::*;
 
@@ -87,9 +89,9 @@ fn a_pool_follows_its_regions_replica_count_and_an_autoscalers_advice_is_an_upda
         let serving = |pool: &Pool| pool.replicas().iter().filter(|one| one.state == ReplicaState::Serving).count();
         assert_eq!(serving(&pool), 1);
         // Twenty creations at once, and forty that wait: three times the replicas.
-        let busy = pool.place_many(20).unwrap();
-        let waiting: Vec<_> = (0..40).map(|_| pool.acquire(Request::vm())).collect();
-        let wanted = Autoscaler::new(&PlacementPolicy::default()).observe(&pool.observe()).replicas;
+        let busy = pool.place_vms(20).unwrap();
+        let waiting: Vec<_> = (0..40).map(|_| pool.acquire(PlacementRequest::vm())).collect();
+        let wanted = Autoscaler::new(&PlacementPolicy::default(), &Limits::default()).observe(&pool.observe()).replicas;
         assert_eq!(wanted, 5, "60 VMs at 70 % of 20 a replica");
         let profile = published.publishing_profile().clone().with_replicas_in(&home, wanted.try_into().unwrap());
         let more = published.with_publishing_profile(profile).unwrap();
@@ -102,7 +104,7 @@ fn a_pool_follows_its_regions_replica_count_and_an_autoscalers_advice_is_an_upda
         }
         drop(busy);
         // A replica of one's own choice, and back to one.
-        let lease = grown.place(Request::scale_set(600)).unwrap();
+        let lease = grown.place(PlacementRequest::scale_set(600)).unwrap();
         let deployment = sandbox.session().deploy(version_id("1.0.0"), &home).on_replica(lease.replica());
         let deployed = deployment.to_writer(Vec::new()).await.unwrap().0;
         assert_eq!(deployed.replica, lease.replica().number());

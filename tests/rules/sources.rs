@@ -1,5 +1,8 @@
 //! Sources of versions, managed images and snapshots.
 
+use compute_gallery::publish::{ImportReport, NewSnapshot, SnapshotDisks, SourceMachine, VhdBlob};
+use compute_gallery::read::ListScope;
+
 use super::*;
 
 #[test]
@@ -189,7 +192,7 @@ fn managed_images_and_snapshots_have_a_life_of_their_own() {
         let session = sandbox.session();
         let image = managed_image(session, "golden", "westeurope").await;
         assert_eq!(session.view().managed_image(&image).unwrap().os_state(), OsState::Generalized);
-        assert_eq!(session.view().managed_images(&Scope::All, None, 9).items.len(), 1);
+        assert_eq!(session.view().managed_images(&ListScope::All, None, 9).items.len(), 1);
         assert_eq!(bytes_of(session, &image, Some(2)).await, vec![8; 4096]);
         let again = NewManagedImage::new(image.clone(), region("westeurope"), OsType::Linux, disk(9));
         one(session.create_managed_image(again).await.unwrap_err(), "Conflict", "choose another name");
@@ -198,7 +201,7 @@ fn managed_images_and_snapshots_have_a_life_of_their_own() {
         let snapshot: SnapshotId = flat("snapshots", "s");
         let new = NewSnapshot::of_data_disk(snapshot.clone(), region("westeurope"), disk(1));
         session.create_snapshot(new).await.unwrap();
-        assert_eq!(session.view().snapshots(&Scope::All, None, 9).items[0].disk_size_bytes(), 4096);
+        assert_eq!(session.view().snapshots(&ListScope::All, None, 9).items[0].disk_size_bytes(), 4096);
         assert_eq!(session.delete(&snapshot).await.unwrap(), [ResourceId::from(&snapshot)]);
         assert!(session.view().snapshot(&snapshot).is_err());
         session.delete(&image).await.unwrap();

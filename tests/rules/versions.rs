@@ -1,5 +1,7 @@
 //! Versions and latest.
 
+use compute_gallery::read::LatestVerdict;
+
 use super::*;
 
 #[test]
