@@ -48,7 +48,7 @@ fn publish(source: DiskSource) -> Result<Published<ImageVersion>> {
 }
 
 /// The notes in the report of publishing a source, and the digest of its disk.
-fn published(source: DiskSource) -> (Vec<DiskNote>, image::Digest) {
+fn published(source: DiskSource) -> (Vec<DiskNote>, content::Digest) {
     let published = publish(source).unwrap();
     let texts: Vec<String> = published.import.notes.iter().map(ToString::to_string).collect();
     assert!(texts.iter().all(|text| text.starts_with('`') && text.len() > 40), "{texts:?}");

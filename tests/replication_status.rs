@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::host::Clock;
 use compute_gallery::model::*;
 use compute_gallery::replicate::{AggregatedState, RegionalReplicationStatus, ReplicationState};
