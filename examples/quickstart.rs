@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{IsTerminal, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -23,7 +23,6 @@ use compute_gallery::replicate::{AggregatedState, ReplicationReport};
 use compute_gallery::store::FsStore;
 use compute_gallery::{ErrorKind, GalleryService, NewImageVersion, Published, Session};
 use futures::StreamExt;
-use indicatif::{ProgressBar, ProgressStyle};
 use lexopt::ValueExt;
 
 const GALLERY: &str =
@@ -255,15 +254,26 @@ fn borders(report: &ReplicationReport, home: &Region) -> BTreeMap<String, u64> {
     others.map(|region| (region.region.to_string(), region.cross_region_bytes)).collect()
 }
 
-fn bar(name: &'static str) -> ProgressBar {
-    let style = ProgressStyle::with_template("{prefix:>10} [{bar:40}] {percent:>3}% {eta:>4}");
-    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ");
-    ProgressBar::new(1).with_style(style).with_prefix(name)
+/// A line that says how far a step has come; nothing where standard error is no terminal.
+#[derive(Clone)]
+struct Bar(&'static str);
+
+fn bar(name: &'static str) -> Bar {
+    Bar(name)
 }
 
-fn show(bar: &ProgressBar, done: u64, total: u64) {
-    bar.set_length(total);
-    bar.set_position(done);
+fn show(bar: &Bar, done: u64, total: u64) {
+    if std::io::stderr().is_terminal() {
+        eprint!("\r{:>10} {:>3} %", bar.0, (done * 100).checked_div(total).unwrap_or(0));
+    }
+}
+
+impl Bar {
+    fn finish(&self) {
+        if std::io::stderr().is_terminal() {
+            eprint!("\r\x1b[K");
+        }
+    }
 }
 
 fn mib(bytes: u64) -> String {

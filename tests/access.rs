@@ -16,7 +16,6 @@ use compute_gallery::change::LifecyclePolicy;
 use compute_gallery::deploy::OsProfile;
 use compute_gallery::model::*;
 use compute_gallery::publish::{NewManagedImage, NewSnapshot, VhdBlob};
-use compute_gallery::read::ListScope;
 use compute_gallery::read::{ListScope, PublicGallery};
 use compute_gallery::*;
 use futures::StreamExt;

@@ -550,25 +550,6 @@ fn qemu_agrees_with_our_vhds_and_we_with_its() {
 }
 
 #[test]
-fn it_works_under_tokio_and_smol_with_several_disks() {
-    let job = || async {
-        let sandbox = sandbox().await;
-        let session = sandbox.session();
-        let (os, data) = (disk(2, 1), disk(1, 2));
-        let os_disk = DiskSource::reader(Cursor::new(os.clone()), DiskFormat::Raw);
-        let disks = LocalDisks::new(os_disk).with_data_disk(5, raw(data.clone()));
-        session.publish(sandbox.new_version("1.0.0", "westeurope", disks)).await.unwrap();
-        assert!(deployed(&sandbox, "1.0.0", "westeurope").await == os);
-        let deployment = session.deploy(sandbox.version("1.0.0"), &region("westeurope")).data_disk(5);
-        assert!(deployment.to_writer(Vec::new()).await.unwrap().1 == data);
-        let none = session.deploy(sandbox.version("1.0.0"), &region("westeurope")).data_disk(6);
-        assert_eq!(none.to_writer(Vec::new()).await.unwrap_err().kind(), ErrorKind::Invalid);
-    };
-    tokio::runtime::Runtime::new().unwrap().block_on(job());
-    smol::block_on(job());
-}
-
-#[test]
 fn checkpoints_and_the_log_alone_give_the_same_state() {
     block_on(async {
         let store = MemoryStore::new();

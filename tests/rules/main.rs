@@ -132,7 +132,7 @@ async fn managed_image(session: &Session, name: &str, place: &str) -> ManagedIma
     id
 }
 
-async fn bytes_of(session: &Session, id: impl Into<ResourceId>, lun: Option<u32>) -> Vec<u8> {
+async fn bytes_of(session: &Session, id: impl Into<ImageRef>, lun: Option<u32>) -> Vec<u8> {
     let deployment = session.deploy(id, &region("westeurope"));
     let deployment = if let Some(lun) = lun { deployment.data_disk(lun) } else { deployment };
     deployment.to_writer(Vec::new()).await.unwrap().1

@@ -59,7 +59,7 @@ fn a_host_adds_its_own_regions_and_clouds_and_allows_restricted_ones() {
         let lab = |name: &str| RegionInfo::new(name, Cloud::Other("lab".into())).unwrap();
         let catalog = RegionCatalog::default()
             .with_region(lab("Rack 7"))
-            .with_region(lab("Rack 8").target_only())
+            .with_region(lab("Rack 8").with_target_only())
             .with_allowed("dev".parse().unwrap(), region("australiacentral"));
         let sandbox = built(settings().empty().service(move |builder| builder.region_catalog(catalog.clone()))).await;
         sandbox.session().create_gallery(Gallery::new(gallery_id("lab"), region("rack7"))).await.unwrap();
