@@ -47,7 +47,7 @@
 //! - A [`Session`] is a caller's way in: create, [`publish`](Session::publish), [`replicate`](Session::replicate),
 //!   [`deploy`](Session::deploy), [`delete`](Session::delete), [`collect`](Session::collect), [`scrub`](Session::scrub), [`history`](Session::history); and, as a [`CatalogView`],
 //!   all that can be read: lists, usage, [`latest`](CatalogView::latest).
-//! - Everything that changes something can be planned first: [`Operation::plan`], [`Publishing::plan`], [`Deletion::plan`]
+//! - Everything that changes something can be planned first: [`Change::plan`], [`Publication::plan`], [`Deletion::plan`]
 //!   make the same checks and say all that is wrong, or what would happen.
 //! - [`access`] is who may do it: roles that a directory of yours gives meaning to, or `allow_all`.
 //! - [`placement`] chooses the replica that serves each creation, and can be used, simulated and replaced by itself.
@@ -94,11 +94,11 @@ pub use access::Caller;
 pub use catalog::{Authorization, CarriedIdentity, Commit, Event, ImageContent, StoreName, UploadName, ZoneBlobs};
 pub use error::{Error, ErrorKind, Problem, Result};
 pub use progress::Progress;
-pub use service::change::{Deletion, Operation, Plan};
+pub use service::change::{Change, Deletion, Plan};
 pub use service::deploy::{Deployment, ImageReader, ImageRef};
-pub use service::publish::{ImageSource, NewImageVersion, Published, Publishing};
+pub use service::publish::{ImageSource, NewImageVersion, Publication, Published};
 pub use service::read::{CatalogView, PublicImageId};
 pub use service::replicate::{Replication, ReplicationStatus};
 pub use service::session::{GalleryService, GalleryServiceBuilder, Session};
-pub use service::upkeep::{Collecting, Scrubbing};
+pub use service::upkeep::{Collection, Scrub};
 pub use service::{change, deploy, publish, read, replicate, upkeep};

@@ -21,7 +21,7 @@ async fn sandbox(catalog: impl store::BlobStore) -> Sandbox {
     Sandbox::builder().regions(["westeurope", "eastus"]).catalog_store(catalog).build().await.unwrap()
 }
 
-fn publishing(sandbox: &Sandbox, disk: DiskSource) -> Publishing<ImageVersion> {
+fn publishing(sandbox: &Sandbox, disk: DiskSource) -> Publication<ImageVersion> {
     sandbox.session().publish(sandbox.new_version("1.0.0", BOTH, disk))
 }
 

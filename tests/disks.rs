@@ -38,7 +38,7 @@ async fn sandbox() -> Sandbox {
     sandbox.service(|builder| builder.workers(Workers::default())).build().await.unwrap()
 }
 
-fn publishing(sandbox: &Sandbox, source: impl Into<ImageSource>) -> Publishing<ImageVersion> {
+fn publishing(sandbox: &Sandbox, source: impl Into<ImageSource>) -> Publication<ImageVersion> {
     sandbox.session().publish(sandbox.new_version("1.0.0", "westeurope", source))
 }
 

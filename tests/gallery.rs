@@ -14,7 +14,6 @@ use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::host::Workers;
 use compute_gallery::image::ImageDigest;
 use compute_gallery::model::*;
-use compute_gallery::publish::LocalDisks;
 use compute_gallery::read::ListScope;
 use compute_gallery::replicate::AggregatedState;
 use compute_gallery::store::{BlobStoreExt, FsStore, MemoryStore, RetryPolicy, StoreErrorKind};

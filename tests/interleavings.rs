@@ -22,7 +22,7 @@ fn gallery(sandbox: &Sandbox, name: &str) -> Gallery {
     Gallery::new(id.parse().unwrap(), region("westeurope"))
 }
 
-fn publish(sandbox: &Sandbox, number: &str, regions: &str, disk: &'static [u8]) -> Publishing<ImageVersion> {
+fn publish(sandbox: &Sandbox, number: &str, regions: &str, disk: &'static [u8]) -> Publication<ImageVersion> {
     sandbox.session().publish(sandbox.new_version(number, regions, raw(disk)))
 }
 

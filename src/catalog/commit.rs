@@ -9,7 +9,7 @@ use chrono::{SubsecRound, TimeDelta};
 use futures::channel::oneshot;
 
 use super::driver::{Driver, WeakDriver};
-use super::entry::{Change, Entry, FORMAT, Nonce, log_key};
+use super::entry::{Entry, EntryChange, FORMAT, Nonce, log_key};
 use super::event::{Authorization, Event};
 use super::log::{Catalog, failed};
 use super::state::State;
@@ -271,7 +271,7 @@ impl Catalog {
                     let mut applied = next.clone();
                     events.iter().try_for_each(|event| applied.apply(event, now))?;
                     next = applied;
-                    changes.push(Change { caller: pending.caller.clone(), authorization, events });
+                    changes.push(EntryChange { caller: pending.caller.clone(), authorization, events });
                 }
                 Ok(())
             });
@@ -294,7 +294,7 @@ impl Catalog {
         }
     }
 
-    fn entry_after(&self, state: &State, changes: Vec<Change>) -> Result<(Nonce, Bytes, State)> {
+    fn entry_after(&self, state: &State, changes: Vec<EntryChange>) -> Result<(Nonce, Bytes, State)> {
         let nonce = Nonce(UploadId::from_bytes(draw(&*self.entropy, "drawing a nonce")?));
         let entry = Entry {
             format: FORMAT,

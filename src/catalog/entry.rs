@@ -45,13 +45,13 @@ pub(super) struct Entry {
     /// The hash of the entry before, which makes the log a chain.
     pub(super) previous: Digest,
     pub(super) time: DateTime<Utc>,
-    pub(super) changes: Vec<Change>,
+    pub(super) changes: Vec<EntryChange>,
 }
 
 /// What one operation changed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Change {
+pub(super) struct EntryChange {
     pub(super) caller: Caller,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) authorization: Option<Authorization>,
@@ -75,7 +75,7 @@ impl Entry {
 
     pub(super) fn commits(self) -> impl Iterator<Item = Commit> {
         let (number, time) = (self.number, self.time);
-        self.changes.into_iter().flat_map(move |Change { caller, authorization, events }| {
+        self.changes.into_iter().flat_map(move |EntryChange { caller, authorization, events }| {
             events.into_iter().map(move |event| {
                 let (caller, authorization) = (caller.clone(), authorization.clone());
                 Commit { number, time, caller, authorization, event }

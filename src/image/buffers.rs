@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Buffers to use again: fresh ones would cost a page fault for each 4 KiB.
-pub(crate) struct Spare<T>(Arc<Mutex<Vec<T>>>);
+pub(crate) struct BufferPool<T>(Arc<Mutex<Vec<T>>>);
 
-impl<T> Spare<T> {
+impl<T> BufferPool<T> {
     pub(crate) fn take(&self) -> Option<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
@@ -15,20 +15,20 @@ impl<T> Spare<T> {
     }
 }
 
-impl<T> Clone for Spare<T> {
+impl<T> Clone for BufferPool<T> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<T> Default for Spare<T> {
+impl<T> Default for BufferPool<T> {
     fn default() -> Self {
         Self(Arc::default())
     }
 }
 
-impl<T> std::fmt::Debug for Spare<T> {
+impl<T> std::fmt::Debug for BufferPool<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Spare").finish_non_exhaustive()
+        f.debug_struct("BufferPool").finish_non_exhaustive()
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::stream::{self, Stream, TryStreamExt};
 
-use super::buffers::Spare;
+use super::buffers::BufferPool;
 use super::image_digest::ImageDigest;
 use crate::content::chunk::{CHUNK_BYTES, occupied_runs};
 use crate::content::codec::Unpacker;
@@ -23,7 +23,7 @@ use crate::disk::partial_file::PartialFile;
 use crate::error::{Error, Result};
 use crate::host::Workers;
 use crate::progress::{OnProgress, Progress};
-use crate::replica::holders::{Rejected, Replicas};
+use crate::replica::holders::{Holders, Rejected};
 use crate::replica::index_walk::{IndexWalk, Span};
 
 /// Chunks fetched, verified and written together: 2 MiB of disk.
@@ -34,7 +34,7 @@ const BATCHES_AHEAD: usize = 2;
 
 /// One disk of a version, read from a slot that holds it whole.
 pub(crate) struct Export<'a> {
-    pub(crate) replicas: &'a Replicas,
+    pub(crate) replicas: &'a Holders,
     pub(crate) workers: &'a Workers,
     pub(crate) disk: &'a ManifestDisk,
     pub(crate) on_progress: &'a OnProgress,
@@ -48,7 +48,7 @@ impl Export<'_> {
         let size = self.disk.size + ending.bytes().len() as u64;
         let partial = self.workers.run(move || PartialFile::create(target, &content, size)).await?;
         let file = partial.file();
-        let unpackers = Spare::default();
+        let unpackers = BufferPool::default();
         let jobs = self.batches().map_ok(|span| {
             let (file, unpackers) = (file.try_clone(), unpackers.clone());
             async move {
@@ -94,7 +94,7 @@ impl Export<'_> {
 
     /// Writes the disk, zeros and all, to `writer`, and gives the writer back.
     pub(crate) async fn to_writer<W: Write + Send + 'static>(&self, writer: W, ending: Ending) -> Result<W> {
-        let unpackers = Spare::default();
+        let unpackers = BufferPool::default();
         let jobs = self.batches().map_ok(|span| {
             let unpackers = unpackers.clone();
             async move {

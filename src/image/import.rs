@@ -17,7 +17,7 @@ use std::task::Poll;
 
 use futures::stream::{self, FuturesUnordered, Stream, StreamExt, TryStreamExt};
 
-use super::buffers::Spare;
+use super::buffers::BufferPool;
 use super::image_digest::ImageDigest;
 use super::known_chunks::KnownChunks;
 use super::scan::{Group, Scan};
@@ -36,7 +36,7 @@ use crate::disk::source::{OpenSource, reading_failed};
 use crate::error::{Error, Result};
 use crate::host::Workers;
 use crate::progress::{OnProgress, Progress};
-use crate::replica::copies::Copies;
+use crate::replica::copies::ZoneCopies;
 use crate::replica::index_walk::{IndexWalk, Span};
 use crate::replica::slot::Stored;
 
@@ -69,7 +69,7 @@ pub(crate) type Noted = (String, DiskNote);
 
 /// One import of a version's disks into a slot.
 pub(crate) struct Import<'a> {
-    pub(crate) copies: &'a Copies,
+    pub(crate) copies: &'a ZoneCopies,
     pub(crate) workers: &'a Workers,
     pub(crate) compression: Compression,
     pub(crate) upload: UploadId,
@@ -114,7 +114,7 @@ impl Import<'_> {
             let size = disk.size();
             let mut digest = ImageDigest::new(size);
             let mut index = IndexBuilder::new(size);
-            let benches = Spare::default();
+            let benches = BufferPool::default();
             let mut groups = Box::pin(self.encoded_groups(disk, target, self.base_of(lun), &benches, &writer.known));
             loop {
                 // The packs under way move on while the next group is waited for.
@@ -205,7 +205,7 @@ impl Import<'_> {
         disk: SharedDisk,
         target: String,
         base: Option<BaseDisk>,
-        benches: &Spare<Bench>,
+        benches: &BufferPool<Bench>,
         known: &SharedKnown,
     ) -> impl Stream<Item = Result<EncodedGroup>> + use<> {
         let (workers, reader) = (self.workers.clone(), disk.clone());

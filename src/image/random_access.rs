@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 
-use super::buffers::Spare;
+use super::buffers::BufferPool;
 use crate::content::chunk::CHUNK_BYTES;
 use crate::content::codec::Unpacker;
 use crate::content::digest::Digest;
@@ -15,7 +15,7 @@ use crate::content::manifest::ManifestDisk;
 use crate::content::record::RecordRef;
 use crate::error::{Error, Result};
 use crate::host::Workers;
-use crate::replica::holders::{Rejected, Replicas};
+use crate::replica::holders::{Holders, Rejected};
 
 /// Chunks that were read and verified, by their hash: those of several versions are often the same. The least recently
 /// used goes first.
@@ -76,17 +76,17 @@ const MAX_NODES: usize = 128;
 /// A disk to read from in any order.
 #[derive(Debug)]
 pub(crate) struct RandomAccess {
-    replicas: Replicas,
+    replicas: Holders,
     disk: ManifestDisk,
     workers: Workers,
     chunks: Arc<ChunkCache>,
     nodes: Mutex<HashMap<Digest, Arc<Node>>>,
-    unpackers: Spare<Unpacker>,
+    unpackers: BufferPool<Unpacker>,
 }
 
 impl RandomAccess {
-    pub(crate) fn new(replicas: Replicas, disk: ManifestDisk, workers: Workers, chunks: Arc<ChunkCache>) -> Self {
-        Self { replicas, disk, workers, chunks, nodes: Mutex::default(), unpackers: Spare::default() }
+    pub(crate) fn new(replicas: Holders, disk: ManifestDisk, workers: Workers, chunks: Arc<ChunkCache>) -> Self {
+        Self { replicas, disk, workers, chunks, nodes: Mutex::default(), unpackers: BufferPool::default() }
     }
 
     pub(crate) fn disk(&self) -> &ManifestDisk {

@@ -13,10 +13,10 @@ use crate::content::names::{ManifestId, PackId, SlotId, UploadId};
 use crate::content::pack::PackInfo;
 use crate::error::Result;
 use crate::model::{Region, ResourceId};
-use crate::replica::holders::{Replicas, is_damage};
+use crate::replica::holders::{Holders, is_damage};
 use crate::replica::holding::Holding;
-use crate::replica::needs::{Needs, Reach};
-use crate::replica::parcel::Cargo;
+use crate::replica::needs::{Needs, NeedsBuilder};
+use crate::replica::parcel::Parcel;
 use crate::replica::slot::Slot;
 
 /// A pack is rewritten where less than this much of what a slot has of it is needed.
@@ -83,7 +83,7 @@ impl Survey {
     }
 
     /// Adds what was written to a slot.
-    pub(crate) fn written(&mut self, slot: SlotId, parcel: Cargo) {
+    pub(crate) fn written(&mut self, slot: SlotId, parcel: Parcel) {
         self.inventory.add(slot, parcel);
     }
 
@@ -104,10 +104,10 @@ impl Survey {
     }
 
     async fn needs_of(&mut self, manifests: &BTreeSet<ManifestId>, needed: &NeededManifests) -> Result<Needs> {
-        let mut reach = Reach::default();
+        let mut reach = NeedsBuilder::default();
         for id in manifests {
             let made_of = needed.made_of(id);
-            let holders = Replicas::new(made_of.iter().flat_map(|kept| kept.holders.clone()).collect());
+            let holders = Holders::new(made_of.iter().flat_map(|kept| kept.holders.clone()).collect());
             let manifest = match holders.manifest(id).await {
                 Ok(manifest) => manifest,
                 // It stops nothing else: all that it may need is kept.
@@ -214,7 +214,7 @@ pub(crate) struct Unneeded {
     /// What is made of manifests that nobody has whole.
     pub(crate) unreadable: BTreeSet<ResourceId>,
     /// The one blob of a pack that is enough, where others are garbage for that.
-    pub(crate) relied_on: BTreeMap<(SlotId, PackId), Cargo>,
+    pub(crate) relied_on: BTreeMap<(SlotId, PackId), Parcel>,
 }
 
 impl Unneeded {
@@ -229,7 +229,7 @@ impl Unneeded {
 /// What a slot is to keep of a pack.
 enum Keep {
     Nothing,
-    One(Cargo),
+    One(Parcel),
     All,
 }
 
@@ -239,8 +239,8 @@ fn classify(holding: &Holding, need: Option<(&PackInfo, &Extents)>, pack: PackId
     let keep = need.map_or(Keep::Nothing, |(info, live)| {
         let enough = holding.parts.iter().filter(|part| part.extents().contains(live)).min_by_key(|part| part.length());
         match enough {
-            Some(part) => Keep::One(Cargo::Part(part.clone())),
-            None if holding.has_whole(info) => Keep::One(Cargo::Pack(*info)),
+            Some(part) => Keep::One(Parcel::Part(part.clone())),
+            None if holding.has_whole(info) => Keep::One(Parcel::Pack(*info)),
             // It takes all of them, or something is lost: a scrub brings it.
             None => Keep::All,
         }
@@ -248,8 +248,8 @@ fn classify(holding: &Holding, need: Option<(&PackInfo, &Extents)>, pack: PackId
     let alive = holding.readable(pack);
     let unneeded = match &keep {
         Keep::All => Vec::new(),
-        Keep::One(Cargo::Pack(_)) => alive.filter(|(name, _)| !matches!(name, BlobName::Pack(..))).collect(),
-        Keep::One(Cargo::Part(part)) => alive.filter(|(name, _)| *name != part.name()).collect(),
+        Keep::One(Parcel::Pack(_)) => alive.filter(|(name, _)| !matches!(name, BlobName::Pack(..))).collect(),
+        Keep::One(Parcel::Part(part)) => alive.filter(|(name, _)| *name != part.name()).collect(),
         Keep::Nothing => alive.chain(holding.broken.iter().map(|name| (*name, 0))).collect(),
     };
     (keep, unneeded)

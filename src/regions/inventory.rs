@@ -9,7 +9,7 @@ use crate::content::names::{PackId, SlotId};
 use crate::error::Result;
 use crate::model::Region;
 use crate::replica::holding::Holding;
-use crate::replica::parcel::Cargo;
+use crate::replica::parcel::Parcel;
 use crate::replica::slot::Slot;
 use crate::store::BlobKey;
 
@@ -75,11 +75,11 @@ impl Inventory {
     }
 
     /// Adds a pack or part, unless it is on the list.
-    pub(crate) fn add(&mut self, slot: SlotId, parcel: Cargo) {
+    pub(crate) fn add(&mut self, slot: SlotId, parcel: Parcel) {
         let Some((_, holdings)) = self.slots.get_mut(&slot) else { return };
         match parcel {
-            Cargo::Pack(info) => holdings.entry(info.id).or_default().whole = Some(info.length),
-            Cargo::Part(part) => {
+            Parcel::Pack(info) => holdings.entry(info.id).or_default().whole = Some(info.length),
+            Parcel::Part(part) => {
                 let holding = holdings.entry(part.id.pack).or_default();
                 if holding.parts.iter().all(|there| there.name() != part.name()) {
                     holding.parts.push(part);

@@ -13,7 +13,7 @@ use crate::content::names::SlotId;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::{Clock, Entropy};
 use crate::model::{Region, StorageAccountType};
-use crate::replica::copies::{Copies, answers_of_most};
+use crate::replica::copies::{ZoneCopies, answers_of_most};
 use crate::replica::slot::Slot;
 use crate::store::{BlobKey, BlobStore, Prefixed};
 
@@ -223,8 +223,8 @@ impl Regions {
     }
 
     /// The replica that an import goes to.
-    pub(crate) fn first(&self, state: &State, region: &Region, account: StorageAccountType) -> Result<Copies> {
-        Ok(Copies::new(self.copies(state, region, 0, account)?, self.clock.clone(), self.grace))
+    pub(crate) fn first(&self, state: &State, region: &Region, account: StorageAccountType) -> Result<ZoneCopies> {
+        Ok(ZoneCopies::new(self.copies(state, region, 0, account)?, self.clock.clone(), self.grace))
     }
 
     /// Every slot that has a version whole, by the catalog's word: its home's first, then those of `region`, then all

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
-use super::holders::Replicas;
+use super::holders::Holders;
 use super::slot::Slot;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::{Clock, within};
@@ -15,14 +15,14 @@ use crate::host::{Clock, within};
 /// Where one replica is kept: what is written is written to every copy, and counts when most of them have it. A copy that
 /// fails once, or is late when most of them are done, is left out from there on; a scrub brings it what it lacks.
 #[derive(Clone, Debug)]
-pub(crate) struct Copies {
+pub(crate) struct ZoneCopies {
     slots: Arc<[Slot]>,
     lost: Arc<Mutex<BTreeMap<usize, Error>>>,
     clock: Arc<dyn Clock>,
     grace: Option<Duration>,
 }
 
-impl Copies {
+impl ZoneCopies {
     /// Those that are not done when most are have so much `grace` left.
     pub(crate) fn new(slots: Vec<Slot>, clock: Arc<dyn Clock>, grace: Option<Duration>) -> Self {
         Self { slots: slots.into(), lost: Arc::default(), clock, grace }
@@ -39,8 +39,8 @@ impl Copies {
     }
 
     /// To read from whichever has it.
-    pub(crate) fn readers(&self) -> Replicas {
-        Replicas::new(self.slots.to_vec())
+    pub(crate) fn readers(&self) -> Holders {
+        Holders::new(self.slots.to_vec())
     }
 
     pub(crate) fn slots(&self) -> &[Slot] {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::parcel::{Cargo, Request};
+use super::parcel::{Parcel, ParcelRequest};
 use super::slot::Slot;
 use crate::content::codec::Unpacker;
 use crate::content::manifest::Manifest;
@@ -19,7 +19,7 @@ use crate::host::Workers;
 
 /// Slots that each hold the same version whole, the one to read from first.
 #[derive(Clone, Debug)]
-pub(crate) struct Replicas {
+pub(crate) struct Holders {
     slots: Arc<[Slot]>,
     /// Packs that were found damaged or missing, with the place of their slot.
     damaged: Arc<Mutex<BTreeSet<(usize, PackId)>>>,
@@ -33,7 +33,7 @@ pub(crate) enum Rejected {
     Failed(Error),
 }
 
-impl Replicas {
+impl Holders {
     pub(crate) fn new(slots: Vec<Slot>) -> Self {
         Self { slots: slots.into(), damaged: Arc::default() }
     }
@@ -139,11 +139,11 @@ impl Replicas {
     }
 
     /// What a slot is to get, verified: from the first that has it good, in the form that was asked for if any has that.
-    pub(crate) async fn fetch(&self, request: &Request, workers: &Workers) -> Result<(Cargo, Bytes)> {
+    pub(crate) async fn fetch(&self, request: &ParcelRequest, workers: &Workers) -> Result<(Parcel, Bytes)> {
         let mut first = None;
         if request.whole {
             match self.whole(&request.pack, workers).await {
-                Ok(bytes) => return Ok((Cargo::Pack(request.pack), bytes)),
+                Ok(bytes) => return Ok((Parcel::Pack(request.pack), bytes)),
                 Err(error) => first = Some(error),
             }
         }
@@ -157,7 +157,7 @@ impl Replicas {
             missing = missing.minus(&found.iter().map(|(line, _): &(TableLine, Bytes)| line.range()).collect());
             if missing.is_empty() {
                 let (part, bytes) = Part::build(request.pack.id, found);
-                return Ok((Cargo::Part(part), bytes));
+                return Ok((Parcel::Part(part), bytes));
             }
         }
         let nobody = || Error::corrupt(format!("pack {}", request.pack.id), "no replica has all that is needed of it");
@@ -168,7 +168,7 @@ impl Replicas {
     pub(super) async fn whole(&self, pack: &PackInfo, workers: &Workers) -> Result<Bytes> {
         let mut first = None;
         for slot in self.slots.iter() {
-            match slot.verified(&Cargo::Pack(*pack), workers).await {
+            match slot.verified(&Parcel::Pack(*pack), workers).await {
                 Ok(bytes) => return Ok(bytes),
                 Err(error) => first = first.or(Some(error)),
             }

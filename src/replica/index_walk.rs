@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::holders::{Rejected, Replicas};
+use super::holders::{Holders, Rejected};
 use crate::content::chunk::CHUNK_BYTES;
 use crate::content::digest::Digest;
 use crate::content::index::{FAN_OUT, Node};
@@ -17,7 +17,7 @@ pub(crate) type Span = Vec<(u64, RecordRef)>;
 /// A walk over the index of a disk in a slot. Every node is verified.
 #[derive(Debug)]
 pub(crate) struct IndexWalk {
-    replicas: Replicas,
+    replicas: Holders,
     disk_size: u64,
     /// Nodes not yet entered, the next one on top: level, number within the level, place.
     ahead: Vec<(u8, u64, RecordRef)>,
@@ -26,7 +26,7 @@ pub(crate) struct IndexWalk {
 }
 
 impl IndexWalk {
-    pub(crate) fn new(replicas: Replicas, disk: &ManifestDisk) -> Self {
+    pub(crate) fn new(replicas: Holders, disk: &ManifestDisk) -> Self {
         let ahead = disk.root.map(|root| (disk.root_level(), 0, root.into())).into_iter().collect();
         Self { replicas, disk_size: disk.size, ahead, entered: Vec::new() }
     }
@@ -93,7 +93,7 @@ impl IndexWalk {
 }
 
 /// Nodes of one level, verified.
-pub(super) async fn read_nodes(replicas: &Replicas, level: u8, places: &[RecordRef]) -> Result<Vec<Node>> {
+pub(super) async fn read_nodes(replicas: &Holders, level: u8, places: &[RecordRef]) -> Result<Vec<Node>> {
     if places.is_empty() {
         return Ok(Vec::new());
     }

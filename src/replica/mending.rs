@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 
-use super::holders::{Replicas, is_damage};
+use super::holders::{Holders, is_damage};
 use super::needs::needs;
-use super::parcel::{Cargo, Request};
+use super::parcel::{Parcel, ParcelRequest};
 use super::slot::Slot;
 use crate::content::extents::Extents;
 use crate::content::manifest::Manifest;
@@ -28,7 +28,7 @@ pub(crate) enum Found {
 /// Reading what a slot has of a pack, and bringing it what of that is damaged or missing.
 pub(crate) struct Mending<'a> {
     pub(crate) slot: &'a Slot,
-    pub(crate) others: &'a Replicas,
+    pub(crate) others: &'a Holders,
     pub(crate) info: &'a PackInfo,
     /// What must be there.
     pub(crate) need: &'a Extents,
@@ -45,7 +45,7 @@ impl Mending<'_> {
     async fn try_to(&self) -> Result<Found> {
         let Self { slot, info, workers, .. } = *self;
         let holding = slot.holding(&info.id).await?;
-        let whole = Cargo::Pack(*info);
+        let whole = Parcel::Pack(*info);
         if holding.has_whole(info) && unless_damaged(slot.verified(&whole, workers).await)?.is_some() {
             return Ok(Found::Good(info.length));
         }
@@ -53,13 +53,13 @@ impl Mending<'_> {
         // Every record that is still good goes into the part that takes the place of what is damaged: others may need it.
         let mut saved: Vec<(TableLine, Bytes)> = Vec::new();
         for part in &holding.parts {
-            let cargo = Cargo::Part(part.clone());
-            if unless_damaged(slot.verified(&cargo, workers).await)?.is_some() {
+            let parcel = Parcel::Part(part.clone());
+            if unless_damaged(slot.verified(&parcel, workers).await)?.is_some() {
                 there = there.union(&part.extents());
                 read += part.length();
             } else {
-                saved.extend(unless_damaged(slot.good_records_of(&cargo).await)?.unwrap_or_default());
-                bad.push(cargo);
+                saved.extend(unless_damaged(slot.good_records_of(&parcel).await)?.unwrap_or_default());
+                bad.push(parcel);
             }
         }
         let mut blind = false;
@@ -88,18 +88,19 @@ impl Mending<'_> {
         let mut written = None;
         if !missing.is_empty() {
             let whole = holding.is_empty() && info.is_mostly(&missing);
-            let (cargo, bytes) = self.others.fetch(&Request { pack: *info, extents: missing, whole }, workers).await?;
-            match cargo {
-                Cargo::Pack(_) => {
-                    slot.replace(&cargo, bytes).await?;
+            let (parcel, bytes) =
+                self.others.fetch(&ParcelRequest { pack: *info, extents: missing, whole }, workers).await?;
+            match parcel {
+                Parcel::Pack(_) => {
+                    slot.replace(&parcel, bytes).await?;
                     return Ok(Found::Mended);
                 }
-                Cargo::Part(part) => saved.extend(part.records_in(&bytes)),
+                Parcel::Part(part) => saved.extend(part.records_in(&bytes)),
             }
         }
         if !saved.is_empty() {
             let (part, bytes) = Part::build(info.id, saved);
-            if let Cargo::Part(part) = slot.replace(&Cargo::Part(part), bytes).await? {
+            if let Parcel::Part(part) = slot.replace(&Parcel::Part(part), bytes).await? {
                 written = Some(part.name());
             }
         }
@@ -108,17 +109,18 @@ impl Mending<'_> {
             slot.delete(*name).await?;
         }
         bad.extend(holding.whole.map(|_| whole));
-        for cargo in &bad {
+        for parcel in &bad {
             // Another mending may have put a good one in its place meanwhile: the last look is right before.
-            if written != Some(slot.name_of(cargo)) && unless_damaged(slot.verified(cargo, workers).await)?.is_none() {
-                slot.delete(slot.name_of(cargo)).await?;
+            if written != Some(slot.name_of(parcel)) && unless_damaged(slot.verified(parcel, workers).await)?.is_none()
+            {
+                slot.delete(slot.name_of(parcel)).await?;
             }
         }
         Ok(Found::Mended)
     }
 }
 
-impl Replicas {
+impl Holders {
     /// Mends what was found damaged, from another slot each; tells how many packs. What can't be mended stays as it is.
     pub(crate) async fn mend(&self, manifest: &Manifest, workers: &Workers) -> usize {
         let damaged = self.take_damaged();

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::holders::Replicas;
+use super::holders::Holders;
 use super::index_walk::read_nodes;
 use crate::content::extents::{Extents, Gathering};
 use crate::content::manifest::Manifest;
@@ -15,14 +15,14 @@ pub(crate) type Needs = BTreeMap<PackId, Extents>;
 
 /// Gathers what versions need. Nodes that several of them share are read once.
 #[derive(Debug, Default)]
-pub(crate) struct Reach {
+pub(crate) struct NeedsBuilder {
     needs: BTreeMap<PackId, Gathering>,
     entered: HashSet<(PackId, u32)>,
 }
 
-impl Reach {
+impl NeedsBuilder {
     /// Adds all that a version needs, read from `replicas`.
-    pub(crate) async fn add(&mut self, manifest: &Manifest, replicas: &Replicas) -> Result<()> {
+    pub(crate) async fn add(&mut self, manifest: &Manifest, replicas: &Holders) -> Result<()> {
         for disk in &manifest.disks {
             let mut ahead: Vec<(u8, Vec<RecordRef>)> =
                 disk.root.map(|root| (disk.root_level(), vec![root.into()])).into_iter().collect();
@@ -60,8 +60,8 @@ impl Reach {
 }
 
 /// All that one version needs.
-pub(crate) async fn needs(manifest: &Manifest, replicas: &Replicas) -> Result<Needs> {
-    let mut reach = Reach::default();
+pub(crate) async fn needs(manifest: &Manifest, replicas: &Holders) -> Result<Needs> {
+    let mut reach = NeedsBuilder::default();
     reach.add(manifest, replicas).await?;
     Ok(reach.finish())
 }

@@ -11,14 +11,14 @@ use crate::error::Result;
 
 /// What a slot is to get of a pack.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Request {
+pub(crate) struct ParcelRequest {
     pub(crate) pack: PackInfo,
     pub(crate) extents: Extents,
     /// Rather the whole pack, from whoever has that.
     pub(crate) whole: bool,
 }
 
-impl Request {
+impl ParcelRequest {
     /// The bytes to send; a part has a table besides.
     pub(crate) fn bytes(&self) -> u64 {
         if self.whole { self.pack.length } else { self.extents.bytes() }
@@ -27,12 +27,12 @@ impl Request {
 
 /// What is sent to a slot: a whole pack, or a part of one.
 #[derive(Clone, Debug)]
-pub(crate) enum Cargo {
+pub(crate) enum Parcel {
     Pack(PackInfo),
     Part(Part),
 }
 
-impl Cargo {
+impl Parcel {
     pub(super) fn pack(&self) -> PackId {
         match self {
             Self::Pack(info) => info.id,

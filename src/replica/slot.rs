@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 
 use super::holding::Holding;
-use super::parcel::{Cargo, Request};
+use super::parcel::{Parcel, ParcelRequest};
 use crate::content::blob_name::{BlobName, Lives};
 use crate::content::digest::Digest;
 use crate::content::extents::Extents;
@@ -105,22 +105,22 @@ impl Slot {
     }
 
     /// The name of a pack or part that was found here.
-    pub(crate) fn name_of(&self, cargo: &Cargo) -> BlobName {
-        match cargo {
-            Cargo::Pack(info) => BlobName::Pack(info.id, self.lives.of_pack(info.id)),
-            Cargo::Part(part) => part.name(),
+    pub(crate) fn name_of(&self, parcel: &Parcel) -> BlobName {
+        match parcel {
+            Parcel::Pack(info) => BlobName::Pack(info.id, self.lives.of_pack(info.id)),
+            Parcel::Part(part) => part.name(),
         }
     }
 
-    fn key_of(&self, cargo: &Cargo) -> Result<BlobKey> {
-        self.name_of(cargo).key()
+    fn key_of(&self, parcel: &Parcel) -> Result<BlobKey> {
+        self.name_of(parcel).key()
     }
 
     /// The same pack or part as it is to lie here, wherever it was found.
-    pub(crate) fn placed(&self, cargo: &Cargo) -> Cargo {
-        match cargo {
-            Cargo::Pack(info) => Cargo::Pack(*info),
-            Cargo::Part(part) => Cargo::Part(part.clone().in_life(self.lives.of_parts(part.id.pack))),
+    pub(crate) fn placed(&self, parcel: &Parcel) -> Parcel {
+        match parcel {
+            Parcel::Pack(info) => Parcel::Pack(*info),
+            Parcel::Part(part) => Parcel::Part(part.clone().in_life(self.lives.of_parts(part.id.pack))),
         }
     }
 
@@ -353,51 +353,51 @@ impl Slot {
     }
 
     /// Stores verified bytes of another slot; true if this call put them there.
-    pub(crate) async fn put_cargo(&self, cargo: &Cargo, bytes: Bytes) -> Result<bool> {
-        let cargo = self.placed(cargo);
-        let key = self.key_of(&cargo)?;
-        let put = self.create(&cargo, |mode| self.store.put(&key, bytes.clone(), mode)).await?;
+    pub(crate) async fn put_parcel(&self, parcel: &Parcel, bytes: Bytes) -> Result<bool> {
+        let parcel = self.placed(parcel);
+        let key = self.key_of(&parcel)?;
+        let put = self.create(&parcel, |mode| self.store.put(&key, bytes.clone(), mode)).await?;
         put.map_err(|error| self.failed(error))
     }
 
     /// Writes what is not there, or is there with another length; true if this call wrote it.
     async fn create<F: Future<Output = Result<(), StoreError>>>(
         &self,
-        cargo: &Cargo,
+        parcel: &Parcel,
         write: impl Fn(PutMode) -> F,
     ) -> Result<Result<bool, StoreError>> {
         match write(PutMode::Create).await {
-            Err(error) if error.kind() == StoreErrorKind::AlreadyExists => match self.is_whole(cargo).await? {
+            Err(error) if error.kind() == StoreErrorKind::AlreadyExists => match self.is_whole(parcel).await? {
                 true => Ok(Ok(false)),
                 false => Ok(write(PutMode::Overwrite).await.map(|()| true)),
             },
             // The answer was lost, and it is there.
-            Err(error) if error.kind() == StoreErrorKind::Unknown && self.is_whole(cargo).await? => Ok(Ok(true)),
+            Err(error) if error.kind() == StoreErrorKind::Unknown && self.is_whole(parcel).await? => Ok(Ok(true)),
             done => Ok(done.map(|()| true)),
         }
     }
 
     /// What is here in just the form that is asked for, to be copied as it is.
-    pub(crate) async fn find_cargo(&self, request: &Request) -> Result<Option<Cargo>> {
-        let whole = Cargo::Pack(request.pack);
+    pub(crate) async fn find_parcel(&self, request: &ParcelRequest) -> Result<Option<Parcel>> {
+        let whole = Parcel::Pack(request.pack);
         if request.whole && self.is_whole(&whole).await? {
             return Ok(Some(whole));
         }
         let parts = self.parts_of(&request.pack.id).await?;
         let same = parts.iter().find(|part| part.extents() == request.extents);
-        Ok(same.cloned().map(Cargo::Part))
+        Ok(same.cloned().map(Parcel::Part))
     }
 
     /// Whether what lies there has the right length.
-    async fn is_whole(&self, cargo: &Cargo) -> Result<bool> {
-        let there = self.store.find_meta(&self.key_of(cargo)?).await.map_err(|error| self.failed(error))?;
-        Ok(there.is_some_and(|blob| blob.size == cargo.length()))
+    async fn is_whole(&self, parcel: &Parcel) -> Result<bool> {
+        let there = self.store.find_meta(&self.key_of(parcel)?).await.map_err(|error| self.failed(error))?;
+        Ok(there.is_some_and(|blob| blob.size == parcel.length()))
     }
 
     /// A whole pack or part, its every record verified.
-    pub(crate) async fn verified(&self, cargo: &Cargo, workers: &Workers) -> Result<Bytes> {
-        let bytes = self.store.get(&self.key_of(cargo)?, None).await.map_err(|error| self.failed(error))?;
-        let (whole, copy) = (cargo.clone(), bytes.clone());
+    pub(crate) async fn verified(&self, parcel: &Parcel, workers: &Workers) -> Result<Bytes> {
+        let bytes = self.store.get(&self.key_of(parcel)?, None).await.map_err(|error| self.failed(error))?;
+        let (whole, copy) = (parcel.clone(), bytes.clone());
         workers.run(move || whole.verify(&copy)).await.map_err(|error| {
             Error::corrupt(format!("{}, {}", self.place, error.target()), "the pack is damaged").with_source(error)
         })?;
@@ -429,27 +429,27 @@ impl Slot {
     }
 
     /// The records of a damaged pack or part that are still good; an error where its table can't be read.
-    pub(crate) async fn good_records_of(&self, cargo: &Cargo) -> Result<Vec<(TableLine, Bytes)>> {
-        let blob = self.store.get(&self.key_of(cargo)?, None).await.map_err(|error| self.failed(error))?;
-        cargo.records_in(&blob)
+    pub(crate) async fn good_records_of(&self, parcel: &Parcel) -> Result<Vec<(TableLine, Bytes)>> {
+        let blob = self.store.get(&self.key_of(parcel)?, None).await.map_err(|error| self.failed(error))?;
+        parcel.records_in(&blob)
     }
 
     /// Puts verified bytes here, in place of damaged ones if there are any; gives what they are here.
-    pub(crate) async fn replace(&self, cargo: &Cargo, bytes: Bytes) -> Result<Cargo> {
-        let cargo = self.placed(cargo);
-        let done = self.store.put(&self.key_of(&cargo)?, bytes, PutMode::Overwrite).await;
-        self.forget_parts(&cargo.pack());
-        done.map(|()| cargo).map_err(|error| self.failed(error))
+    pub(crate) async fn replace(&self, parcel: &Parcel, bytes: Bytes) -> Result<Parcel> {
+        let parcel = self.placed(parcel);
+        let done = self.store.put(&self.key_of(&parcel)?, bytes, PutMode::Overwrite).await;
+        self.forget_parts(&parcel.pack());
+        done.map(|()| parcel).map_err(|error| self.failed(error))
     }
 
-    /// Copies from another slot of the same store; true if this call put it here, `None` if it is not there any more, or is
+    /// ZoneCopies from another slot of the same store; true if this call put it here, `None` if it is not there any more, or is
     /// damaged there: a copy of that would be damaged too, and nobody would know.
-    pub(crate) async fn copy_cargo(&self, from: &Slot, cargo: &Cargo, workers: &Workers) -> Result<Option<bool>> {
-        if !from.is_good(cargo, workers).await? {
+    pub(crate) async fn copy_parcel(&self, from: &Slot, parcel: &Parcel, workers: &Workers) -> Result<Option<bool>> {
+        if !from.is_good(parcel, workers).await? {
             return Ok(None);
         }
-        let placed = self.placed(cargo);
-        let source = from.key.join(from.key_of(cargo)?.as_str())?;
+        let placed = self.placed(parcel);
+        let source = from.key.join(from.key_of(parcel)?.as_str())?;
         let target = self.key.join(self.key_of(&placed)?.as_str())?;
         match self.create(&placed, |mode| self.of.copy(&source, &target, mode)).await? {
             // The store has said that it is done, which is not to say that all of it is there.
@@ -464,13 +464,13 @@ impl Slot {
     }
 
     /// Whether a pack or part can be copied from here: every record of it is verified, once.
-    async fn is_good(&self, cargo: &Cargo, workers: &Workers) -> Result<bool> {
-        let key = self.key_of(cargo)?;
+    async fn is_good(&self, parcel: &Parcel, workers: &Workers) -> Result<bool> {
+        let key = self.key_of(parcel)?;
         let known = || self.good.lock().unwrap_or_else(PoisonError::into_inner);
         if known().contains(&key) {
             return Ok(true);
         }
-        let good = self.verified(cargo, workers).await.is_ok();
+        let good = self.verified(parcel, workers).await.is_ok();
         let mut known = known();
         if good {
             if known.len() >= MAX_KNOWN_GOOD {

@@ -17,9 +17,9 @@ use crate::content::names::{ManifestId, UploadId};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::{Clock, Workers};
 use crate::model::Region;
-use crate::replica::holders::Replicas;
+use crate::replica::holders::Holders;
 use crate::replica::needs::Needs;
-use crate::replica::parcel::{Cargo, Request};
+use crate::replica::parcel::{Parcel, ParcelRequest};
 use crate::replica::slot::Slot;
 
 /// Packs on their way over borders at a time, over all regions: each is up to 16 MiB in memory.
@@ -121,7 +121,7 @@ pub(crate) struct Engine<'a> {
     pub(crate) manifest: &'a Manifest,
     pub(crate) manifest_id: ManifestId,
     /// Whoever has everything: slots in all regions where the version is whole.
-    pub(crate) sources: &'a Replicas,
+    pub(crate) sources: &'a Holders,
     pub(crate) workers: &'a Workers,
     pub(crate) clock: &'a Arc<dyn Clock>,
     pub(crate) control: &'a ReplicationControl,
@@ -317,33 +317,33 @@ impl Engine<'_> {
     async fn deliver(
         &self,
         run: &RegionRun,
-        request: &Request,
+        request: &ParcelRequest,
         from: Sender,
         to: &Slot,
     ) -> Result<Delivered, Undelivered> {
-        let delivered = |cargo: &Cargo, sent: bool, crossed: bool| Delivered {
-            crossed_bytes: if sent && crossed { cargo.length() } else { 0 },
-            local_bytes: if sent && !crossed { cargo.length() } else { 0 },
+        let delivered = |parcel: &Parcel, sent: bool, crossed: bool| Delivered {
+            crossed_bytes: if sent && crossed { parcel.length() } else { 0 },
+            local_bytes: if sent && !crossed { parcel.length() } else { 0 },
             needed_bytes: request.extents.bytes(),
         };
         let Sender::Slot(from) = from else {
-            let (cargo, bytes) = self.sources.fetch(request, self.workers).await.map_err(Undelivered::Source)?;
-            let sent = to.put_cargo(&cargo, bytes).await.map_err(Undelivered::Target)?;
-            return Ok(delivered(&cargo, sent, true));
+            let (parcel, bytes) = self.sources.fetch(request, self.workers).await.map_err(Undelivered::Source)?;
+            let sent = to.put_parcel(&parcel, bytes).await.map_err(Undelivered::Target)?;
+            return Ok(delivered(&parcel, sent, true));
         };
         let Some((_, from)) = run.slots.get(from) else { return Err(Undelivered::NotThere(None)) };
         // Within a store it is copied as it is, by the store.
         if from.is_beside(to) {
-            let there = from.find_cargo(request).await.map_err(|error| Undelivered::NotThere(Some(error)))?;
-            if let Some(cargo) = there {
-                let sent = to.copy_cargo(from, &cargo, self.workers).await.map_err(Undelivered::Target)?;
-                return sent.map(|sent| delivered(&cargo, sent, false)).ok_or(Undelivered::NotThere(None));
+            let there = from.find_parcel(request).await.map_err(|error| Undelivered::NotThere(Some(error)))?;
+            if let Some(parcel) = there {
+                let sent = to.copy_parcel(from, &parcel, self.workers).await.map_err(Undelivered::Target)?;
+                return sent.map(|sent| delivered(&parcel, sent, false)).ok_or(Undelivered::NotThere(None));
             }
         }
-        let fetched = Replicas::one(from).fetch(request, self.workers).await;
-        let (cargo, bytes) = fetched.map_err(|error| Undelivered::NotThere(Some(error)))?;
-        let sent = to.put_cargo(&cargo, bytes).await.map_err(Undelivered::Target)?;
-        Ok(delivered(&cargo, sent, false))
+        let fetched = Holders::one(from).fetch(request, self.workers).await;
+        let (parcel, bytes) = fetched.map_err(|error| Undelivered::NotThere(Some(error)))?;
+        let sent = to.put_parcel(&parcel, bytes).await.map_err(Undelivered::Target)?;
+        Ok(delivered(&parcel, sent, false))
     }
 
     /// All packs are there: the manifest too, then all of it durably, then the word that it is there. Tells what slots were

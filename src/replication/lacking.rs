@@ -7,7 +7,7 @@ use crate::content::names::PackId;
 use crate::content::pack::PackInfo;
 use crate::replica::holding::Holding;
 use crate::replica::needs::Needs;
-use crate::replica::parcel::Request;
+use crate::replica::parcel::ParcelRequest;
 
 /// What one slot has.
 pub(crate) type Holdings = BTreeMap<PackId, Holding>;
@@ -16,7 +16,7 @@ pub(crate) type Holdings = BTreeMap<PackId, Holding>;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lacking {
     /// What is to be sent, each to one slot or more.
-    pub(crate) pieces: Vec<Request>,
+    pub(crate) pieces: Vec<ParcelRequest>,
     /// For each slot the pieces that it has already and can pass on.
     pub(crate) has: Vec<BTreeSet<usize>>,
     /// For each slot the pieces that it is to get.
@@ -70,7 +70,7 @@ pub(crate) fn compare(packs: &[PackInfo], needs: &Needs, slots: &[Holdings]) -> 
                 }
             }
             let whole = blank && pack.is_mostly(&extents);
-            lacking.pieces.push(Request { pack: *pack, extents, whole });
+            lacking.pieces.push(ParcelRequest { pack: *pack, extents, whole });
         }
     }
     lacking

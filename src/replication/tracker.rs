@@ -12,13 +12,13 @@ use crate::host::Clock;
 
 /// The status of a replication as it goes on.
 #[derive(Clone, Debug)]
-pub(crate) struct Board {
+pub(crate) struct Tracker {
     regions: Arc<Mutex<Vec<Line>>>,
     clock: Arc<dyn Clock>,
     began: DateTime<Utc>,
 }
 
-/// One region's line on the board.
+/// One region's line on the tracker.
 #[derive(Debug)]
 struct Line {
     status: RegionalReplicationStatus,
@@ -27,7 +27,7 @@ struct Line {
     at_first: u64,
 }
 
-impl Board {
+impl Tracker {
     /// For regions, each with how it stands.
     pub(crate) fn new(regions: impl Iterator<Item = RegionalReplicationStatus>, clock: &Arc<dyn Clock>) -> Self {
         let line = |status| Line { status, needed: 0, at_first: 0 };

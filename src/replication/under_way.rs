@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::status::{RegionalReplicationStatus, ReplicationState};
-use super::tracker::Board;
+use super::tracker::Tracker;
 use crate::model::{ImageVersionId, Region};
 
-/// The boards of the replications that this process carries out now, by version and by a number of their own.
+/// The trackers of the replications that this process carries out now, by version and by a number of their own.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct UnderWay(Arc<Mutex<BTreeMap<(ImageVersionId, u64), Board>>>);
+pub(crate) struct UnderWay(Arc<Mutex<BTreeMap<(ImageVersionId, u64), Tracker>>>);
 
 /// As long as it lives, its replication is under way.
 #[derive(Debug)]
@@ -20,24 +20,24 @@ pub(crate) struct Attempt {
 
 impl UnderWay {
     /// A replication begins.
-    pub(crate) fn enter(&self, version: &ImageVersionId, board: &Board) -> Attempt {
-        let mut boards = self.lock();
-        let last = boards.range(..=(version.clone(), u64::MAX)).next_back();
+    pub(crate) fn enter(&self, version: &ImageVersionId, tracker: &Tracker) -> Attempt {
+        let mut trackers = self.lock();
+        let last = trackers.range(..=(version.clone(), u64::MAX)).next_back();
         let number = last.filter(|((of, _), _)| of == version).map_or(0, |((_, last), _)| last + 1);
         let key = (version.clone(), number);
-        boards.insert(key.clone(), board.clone());
+        trackers.insert(key.clone(), tracker.clone());
         Attempt { under_way: self.clone(), key }
     }
 
     /// How a region that is being worked on stands; `None` where no replication works on it.
     pub(crate) fn status(&self, version: &ImageVersionId, region: &Region) -> Option<RegionalReplicationStatus> {
-        let boards = self.lock();
-        let of_version = boards.range((version.clone(), 0)..=(version.clone(), u64::MAX));
-        let mut lines = of_version.flat_map(|(_, board)| board.status().summary);
+        let trackers = self.lock();
+        let of_version = trackers.range((version.clone(), 0)..=(version.clone(), u64::MAX));
+        let mut lines = of_version.flat_map(|(_, tracker)| tracker.status().summary);
         lines.find(|line| line.region == *region && line.state == ReplicationState::Replicating)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(ImageVersionId, u64), Board>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(ImageVersionId, u64), Tracker>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

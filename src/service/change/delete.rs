@@ -5,7 +5,7 @@ use std::future::IntoFuture;
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 
-use super::operation::Operation;
+use super::pending::Change;
 use super::plan::Plan;
 use super::resources::may_not_switch_soft_delete;
 use crate::catalog::{Event, State, VersionRecord};
@@ -65,19 +65,19 @@ impl Deletion {
     ///
     /// # Errors
     ///
-    /// As [`Operation::plan`].
+    /// As [`Change::plan`].
     pub async fn plan(&self) -> Result<Plan> {
         self.operation().plan().await
     }
 
-    fn operation(&self) -> Operation<Vec<ResourceId>> {
+    fn operation(&self) -> Change<Vec<ResourceId>> {
         let (id, how, session) = (self.id.clone(), self.how, self.session.clone());
         let needs = vec![Need::new(delete_action(&id), id.clone())];
         let judge = move |state: &State, inner: &Inner| {
             Judge { state, now: inner.log_time(), clock: inner.catalog.latest_time(), how, rights: session.rights() }
                 .delete(&id)
         };
-        Operation::new(&self.session, needs, judge, |plan| plan.deletes)
+        Change::new(&self.session, needs, judge, |plan| plan.deletes)
     }
 }
 

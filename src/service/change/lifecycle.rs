@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::operation::Operation;
+use super::pending::Change;
 use super::plan::Plan;
 use super::resources::moves;
 use crate::access::Action;
@@ -129,7 +129,7 @@ impl Session {
         &self,
         definition: &ImageDefinitionId,
         policy: LifecyclePolicy,
-    ) -> Operation<Vec<ImageVersion>> {
+    ) -> Change<Vec<ImageVersion>> {
         let needs = vec![Need::new(Action::WriteVersion, definition)];
         let (definition, session) = (definition.clone(), self.clone());
         let judge = move |state: &State, inner: &Inner| {
@@ -171,6 +171,6 @@ impl Session {
             });
             versions.collect()
         };
-        Operation::new(self, needs, judge, updated)
+        Change::new(self, needs, judge, updated)
     }
 }

@@ -2,12 +2,12 @@
 
 pub(crate) mod delete;
 pub(crate) mod lifecycle;
-pub(crate) mod operation;
+pub(crate) mod pending;
 pub(crate) mod plan;
 pub(crate) mod resources;
 pub(crate) mod roles;
 
 pub use delete::Deletion;
 pub use lifecycle::LifecyclePolicy;
-pub use operation::Operation;
+pub use pending::Change;
 pub use plan::{Plan, RegionPlan};

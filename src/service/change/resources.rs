@@ -1,6 +1,6 @@
 //! Creating and updating what has no bytes: galleries, definitions, and where versions go.
 
-use super::operation::Operation;
+use super::pending::Change;
 use super::plan::{Plan, RegionPlan};
 use crate::access::Action;
 use crate::catalog::{Event, State, VersionRecord};
@@ -19,7 +19,7 @@ impl Session {
     ///
     /// `Forbidden`, also where its soft-delete policy is on and the caller may not share it; `AlreadyExists` with other properties; `Conflict` where the name is taken in the subscription; `Invalid`;
     /// `LimitReached`; `Unavailable`, `StorageFull`, `Unknown`.
-    pub fn create_gallery(&self, gallery: Gallery) -> Operation<Gallery> {
+    pub fn create_gallery(&self, gallery: Gallery) -> Change<Gallery> {
         let (created, needs) = (gallery.clone(), vec![Need::new(Action::WriteGallery, gallery.id())]);
         let rights = self.clone();
         let judge = move |state: &_, inner: &_| {
@@ -33,7 +33,7 @@ impl Session {
             }
             Plan::of_event(problems, Event::GalleryCreated { gallery: gallery.clone() })
         };
-        Operation::new(self, needs, judge, |_| created)
+        Change::new(self, needs, judge, |_| created)
     }
 
     /// Creates an image definition. Creating again what exists with the same properties succeeds and changes nothing.
@@ -43,7 +43,7 @@ impl Session {
     /// `NotFound` without the gallery; `AlreadyExists` with other properties; `Conflict` where publisher, offer and SKU
     /// are those of another definition of the gallery; `Invalid`; `LimitReached`; `Unavailable`, `StorageFull`,
     /// `Unknown`.
-    pub fn create_image_definition(&self, definition: ImageDefinition) -> Operation<ImageDefinition> {
+    pub fn create_image_definition(&self, definition: ImageDefinition) -> Change<ImageDefinition> {
         let (created, needs) = (definition.clone(), vec![Need::new(Action::WriteImage, definition.id())]);
         let rights = self.clone();
         let judge = move |state: &_, inner: &Inner| {
@@ -54,7 +54,7 @@ impl Session {
             let problems = rules::definition::create_definition(state, inner, &rights.rights(), &definition);
             Plan::of_event(problems, Event::ImageDefinitionCreated { definition: definition.clone() })
         };
-        Operation::new(self, needs, judge, |_| created)
+        Change::new(self, needs, judge, |_| created)
     }
 
     /// Gives a gallery other properties: description, tags and soft-delete policy can change.
@@ -63,7 +63,7 @@ impl Session {
     ///
     /// `NotFound`; `Conflict` (`PropertyChangeNotAllowed`) for any other property that differs, each by name;
     /// `Unavailable`, `StorageFull`, `Unknown`.
-    pub fn update_gallery(&self, gallery: Gallery) -> Operation<Gallery> {
+    pub fn update_gallery(&self, gallery: Gallery) -> Change<Gallery> {
         let (updated, needs) = (gallery.clone(), vec![Need::new(Action::WriteGallery, gallery.id())]);
         let session = self.clone();
         let judge = move |state: &crate::catalog::State, _: &_| {
@@ -80,7 +80,7 @@ impl Session {
             }
             Plan::of_event(problems, Event::GalleryUpdated { gallery: gallery.clone() })
         };
-        Operation::new(self, needs, judge, |_| updated)
+        Change::new(self, needs, judge, |_| updated)
     }
 
     /// Gives a definition other properties: description, tags, end of life, release notes, recommended vCPUs and memory,
@@ -89,7 +89,7 @@ impl Session {
     /// # Errors
     ///
     /// As [`update_gallery`](Self::update_gallery), and `Invalid` for an end of life that is past.
-    pub fn update_image_definition(&self, definition: ImageDefinition) -> Operation<ImageDefinition> {
+    pub fn update_image_definition(&self, definition: ImageDefinition) -> Change<ImageDefinition> {
         let (updated, needs) = (definition.clone(), vec![Need::new(Action::WriteImage, definition.id())]);
         let judge = move |state: &crate::catalog::State, inner: &Inner| {
             let Some(old) = state.definition(definition.id()) else {
@@ -102,7 +102,7 @@ impl Session {
             let problems = rules::definition::update_definition(old, &definition, inner.clock.now());
             Plan::of_event(problems, Event::ImageDefinitionUpdated { definition: definition.clone() })
         };
-        Operation::new(self, needs, judge, |_| updated)
+        Change::new(self, needs, judge, |_| updated)
     }
 
     /// Gives a version other target regions, replica counts, exclusion from latest, end of life, safety profile or tags.
@@ -112,7 +112,7 @@ impl Session {
     ///
     /// As [`update_gallery`](Self::update_gallery); `Invalid` where regions would be removed and the safety profile does
     /// not allow it, and as for [`publish`](Self::publish).
-    pub fn update_image_version(&self, version: ImageVersion) -> Operation<ImageVersion> {
+    pub fn update_image_version(&self, version: ImageVersion) -> Change<ImageVersion> {
         let (updated, needs) = (version.clone(), vec![Need::new(Action::WriteVersion, version.id())]);
         let judge = move |state: &crate::catalog::State, inner: &Inner| {
             let there = state.version(version.id()).filter(|record| !state.is_gone(record, inner.log_time()));
@@ -128,7 +128,7 @@ impl Session {
             let plan = Plan::of_event(problems, Event::ImageVersionUpdated { version: version.clone() });
             Plan { regions: moves(inner, old, &version), ..plan }
         };
-        Operation::new(self, needs, judge, |_| updated)
+        Change::new(self, needs, judge, |_| updated)
     }
 
     /// Restores a version that was deleted in a gallery with a soft-delete policy.
@@ -136,7 +136,7 @@ impl Session {
     /// # Errors
     ///
     /// `NotFound` where there is none, or its retention is over; `Unavailable`, `StorageFull`, `Unknown`.
-    pub fn restore(&self, version: &ImageVersionId) -> Operation<()> {
+    pub fn restore(&self, version: &ImageVersionId) -> Change<()> {
         let (id, needs) = (version.clone(), vec![Need::new(Action::WriteVersion, version)]);
         let judge = move |state: &crate::catalog::State, inner: &Inner| {
             let there = state.version(&id).filter(|record| !state.is_gone(record, inner.log_time()));
@@ -146,7 +146,7 @@ impl Session {
                 Some(Some(_)) => Plan::of_event(Vec::new(), Event::ImageVersionRestored { version: id.clone() }),
             }
         };
-        Operation::new(self, needs, judge, |_| ())
+        Change::new(self, needs, judge, |_| ())
     }
 }
 

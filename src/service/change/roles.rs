@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::operation::Operation;
+use super::pending::Change;
 use super::plan::Plan;
 use crate::access::{
     AccessScope, Action, AssignmentId, DenyAssignment, GallerySharing, RoleAssignment, RoleDefinition, RoleId,
@@ -26,7 +26,7 @@ impl Session {
     ///
     /// `Forbidden`; `Conflict` for the id of a built-in role, and (`RoleDefinitionHasAssignments`) where an assignment would be
     /// left outside of the assignable scopes; `Unavailable`, `StorageFull`, `Unknown`.
-    pub fn define_role(&self, role: RoleDefinition) -> Operation<RoleDefinition> {
+    pub fn define_role(&self, role: RoleDefinition) -> Change<RoleDefinition> {
         let (defined, session) = (role.clone(), self.clone());
         let judge = move |state: &State, _: &Inner| {
             let old = state.access().custom_roles().find(|old| old.id() == role.id());
@@ -52,7 +52,7 @@ impl Session {
                 _ => Plan::of_event(Vec::new(), Event::RoleDefined { role: role.clone() }),
             }
         };
-        Operation::new(self, Vec::new(), judge, |_| defined)
+        Change::new(self, Vec::new(), judge, |_| defined)
     }
 
     /// Deletes a role of your own. What does not exist is deleted already.
@@ -60,7 +60,7 @@ impl Session {
     /// # Errors
     ///
     /// `Forbidden`; `Conflict` where it is assigned; `Unavailable`, `StorageFull`, `Unknown`.
-    pub fn delete_role(&self, role: &RoleId) -> Operation<()> {
+    pub fn delete_role(&self, role: &RoleId) -> Change<()> {
         let (id, session) = (role.clone(), self.clone());
         let judge = move |state: &State, _: &Inner| {
             let Some(role) = state.access().custom_roles().find(|role| *role.id() == id) else {
@@ -80,7 +80,7 @@ impl Session {
             let events = ended.chain([Event::RoleDeleted { role: id.clone() }]).collect();
             Plan { events, ..Plan::default() }
         };
-        Operation::new(self, Vec::new(), judge, |_| ())
+        Change::new(self, Vec::new(), judge, |_| ())
     }
 
     /// Gives a principal a role at a scope. Assigning the same again succeeds and changes nothing.
@@ -89,7 +89,7 @@ impl Session {
     ///
     /// `Forbidden`; `NotFound` without the role or the resource, or where the principal is not in the scope's tenant;
     /// `AlreadyExists` where the assignment's id is taken at its scope; `Invalid` where the role may not be assigned there; `Unavailable`, `StorageFull`, `Unknown`.
-    pub fn assign_role(&self, assignment: RoleAssignment) -> Operation<RoleAssignment> {
+    pub fn assign_role(&self, assignment: RoleAssignment) -> Change<RoleAssignment> {
         let needs = vec![Need::new(Action::WriteRoleAssignment, assignment.scope.clone())];
         let (assigned, session) = (assignment.clone(), self.clone());
         let judge = move |state: &State, _: &Inner| {
@@ -106,7 +106,7 @@ impl Session {
             let problems = state.access().problem_with(&assignment, &above).into_iter().chain(unknown).collect();
             Plan::of_event(problems, Event::RoleAssigned { assignment: assignment.clone() })
         };
-        Operation::new(self, needs, judge, |_| assigned)
+        Change::new(self, needs, judge, |_| assigned)
     }
 
     /// Takes a role away again: effective for the very next call. What is not assigned is taken away already.
@@ -114,14 +114,14 @@ impl Session {
     /// # Errors
     ///
     /// `Forbidden`; `Unavailable`, `StorageFull`, `Unknown`.
-    pub fn unassign_role(&self, scope: impl Into<AccessScope>, assignment: &AssignmentId) -> Operation<()> {
+    pub fn unassign_role(&self, scope: impl Into<AccessScope>, assignment: &AssignmentId) -> Change<()> {
         let (scope, id) = (scope.into(), assignment.clone());
         let needs = vec![Need::new(Action::DeleteRoleAssignment, scope.clone())];
         let judge = move |state: &State, _: &Inner| Plan {
             events: state.access().assignment(&scope, &id).map(unassigned).into_iter().collect(),
             ..Plan::default()
         };
-        Operation::new(self, needs, judge, |_| ())
+        Change::new(self, needs, judge, |_| ())
     }
 
     /// Denies something at a scope, whatever roles allow. Denying the same again succeeds and changes nothing.
@@ -130,7 +130,7 @@ impl Session {
     ///
     /// `Forbidden`; `NotFound` without the resource, or where a principal is not in the scope's tenant; `AlreadyExists` where
     /// the id is taken at its scope; `Unavailable`, `StorageFull`, `Unknown`.
-    pub fn deny(&self, denial: DenyAssignment) -> Operation<DenyAssignment> {
+    pub fn deny(&self, denial: DenyAssignment) -> Change<DenyAssignment> {
         let needs = vec![Need::new(Action::WriteDenyAssignment, denial.scope.clone())];
         let (denied, session) = (denial.clone(), self.clone());
         let judge = move |state: &State, _: &Inner| {
@@ -147,7 +147,7 @@ impl Session {
                 }
             }
         };
-        Operation::new(self, needs, judge, |_| denied)
+        Change::new(self, needs, judge, |_| denied)
     }
 
     /// No longer denies it. What is not denied is taken back already.
@@ -155,7 +155,7 @@ impl Session {
     /// # Errors
     ///
     /// As [`unassign_role`](Self::unassign_role).
-    pub fn undeny(&self, scope: impl Into<AccessScope>, denial: &AssignmentId) -> Operation<()> {
+    pub fn undeny(&self, scope: impl Into<AccessScope>, denial: &AssignmentId) -> Change<()> {
         let (scope, id) = (scope.into(), denial.clone());
         let needs = vec![Need::new(Action::DeleteDenyAssignment, scope.clone())];
         let judge = move |state: &State, _: &Inner| {
@@ -163,7 +163,7 @@ impl Session {
             let event = there.map(|_| Event::DenyUnassigned { denial: id.clone(), scope: scope.clone() });
             Plan { events: event.into_iter().collect(), ..Plan::default() }
         };
-        Operation::new(self, needs, judge, |_| ())
+        Change::new(self, needs, judge, |_| ())
     }
 
     /// Shares a gallery with subscriptions and tenants, or with everybody; or no longer. Answers with whom it is shared
@@ -173,7 +173,7 @@ impl Session {
     ///
     /// `Forbidden` (it takes an Owner or a Compute Gallery Sharing Admin); `NotFound`; `Conflict` where the gallery was not
     /// created for it; `LimitReached` beyond 30 subscriptions or 5 tenants; `Unavailable`, `StorageFull`, `Unknown`.
-    pub fn share_gallery(&self, gallery: &GalleryId, update: SharingUpdate) -> Operation<GallerySharing> {
+    pub fn share_gallery(&self, gallery: &GalleryId, update: SharingUpdate) -> Change<GallerySharing> {
         let (id, needs) = (gallery.clone(), vec![Need::new(Action::ShareGallery, gallery)]);
         // Drawn once: an operation that is tried again means the same name.
         let suffix = self.inner.draw::<16>().map(|bytes| format!("{:032x}", u128::from_be_bytes(bytes)));
@@ -212,7 +212,7 @@ impl Session {
             });
             shared.unwrap_or_else(|| session.inner.catalog.snapshot().sharing(&id).cloned().unwrap_or_default())
         };
-        Operation::new(self, needs, judge, now)
+        Change::new(self, needs, judge, now)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::image::random_access::RandomAccess;
 use crate::model::{ImageDefinitionId, ImageVersionId, Region, ResourceId};
 use crate::placement::{Lease, PlacementRequest, Pool, ReplicaId};
 use crate::progress::{OnProgress, Progress};
-use crate::replica::holders::Replicas;
+use crate::replica::holders::Holders;
 use crate::replica::slot::Slot;
 use crate::service::read::shared::{PublicImageId, not_shared};
 use crate::service::read::view::CatalogView;
@@ -205,7 +205,7 @@ impl Deployment {
         let mut slots = Vec::new();
         for number in std::iter::once(chosen).chain(others) {
             let mut copies = regions.copies(view.state(), &self.region, number, placed.account)?;
-            // Replicas begin in different zones, so that each zone gets its share.
+            // Holders begin in different zones, so that each zone gets its share.
             let zones = copies.len().max(1);
             copies.rotate_left(number as usize % zones);
             slots.extend(copies);
@@ -268,7 +268,7 @@ impl Deployment {
             ),
         };
         let chosen = lease.as_ref().map(Lease::replica).or(self.replica).map_or(0, |replica| replica.number());
-        let replicas = Replicas::new(self.slots(view, &id, chosen, &placed)?);
+        let replicas = Holders::new(self.slots(view, &id, chosen, &placed)?);
         let manifest = replicas.manifest(&placed.content.manifest_id()).await?;
         let disk = manifest.disks.iter().find(|disk| disk.lun == self.lun).ok_or_else(|| {
             let problem = Problem::invalid("imageReference.lun", "The value of parameter imageReference is invalid.");
@@ -282,7 +282,7 @@ impl Deployment {
 
 /// A disk in the slot that serves it.
 struct Source {
-    replicas: Replicas,
+    replicas: Holders,
     manifest: Manifest,
     disk: ManifestDisk,
     chosen: u32,

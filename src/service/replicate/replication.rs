@@ -22,11 +22,11 @@ use crate::host::Clock;
 use crate::model::{ImageVersionId, Region};
 use crate::regions::needed::targets;
 use crate::regions::stores::another_store;
-use crate::replica::holders::Replicas;
+use crate::replica::holders::Holders;
 use crate::replica::needs::{Needs, needs};
 use crate::replication::{
-    ANOTHER_FAILED, Board, CANCELLED, Engine, Moved, OUT_OF_TIME, RegionRun, RegionalReplicationStatus,
-    ReplicationControl, ReplicationState, ReplicationStatus, look, stopped, time_is_up,
+    ANOTHER_FAILED, CANCELLED, Engine, Moved, OUT_OF_TIME, RegionRun, RegionalReplicationStatus, ReplicationControl,
+    ReplicationState, ReplicationStatus, Tracker, look, stopped, time_is_up,
 };
 use crate::service::change::plan::{Plan, RegionPlan};
 use crate::service::rules::refusals::missing;
@@ -302,14 +302,14 @@ impl Session {
         };
         let targets = targets(&record);
         let lines = targets.iter().map(|(region, _)| self.line(&record, region));
-        let board = Board::new(lines, &self.inner.clock);
+        let tracker = Tracker::new(lines, &self.inner.clock);
         for (place, (region, replicas)) in targets.iter().enumerate() {
             match self.look(&state, &record, region, *replicas, content).await {
-                Ok(run) => board.looked(place, &run),
-                Err(error) => board.silent(place, &error),
+                Ok(run) => tracker.looked(place, &run),
+                Err(error) => tracker.silent(place, &error),
             }
         }
-        Ok(board.status())
+        Ok(tracker.status())
     }
 
     /// Watches a replication that is carried out elsewhere: its status once a second, until each region is complete or has
@@ -349,7 +349,7 @@ impl Session {
     }
 
     async fn content_of(&self, state: &State, record: &VersionRecord) -> Result<Content> {
-        let sources = Replicas::new(self.inner.regions.holders(state, record));
+        let sources = Holders::new(self.inner.regions.holders(state, record));
         let manifest = sources.manifest(&record.content.manifest_id()).await?;
         let needs = needs(&manifest, &sources).await?;
         Ok(Content { manifest, needs, sources })
@@ -383,12 +383,12 @@ impl Session {
         let (record, began) = (view.record(version)?.clone(), view.shared_state());
         let targets = targets(&record);
         Error::from_problems(terms.problems(version, &targets))?;
-        let board = at_work(&record, &targets, clock);
-        let _attempt = self.inner.under_way.enter(version, &board);
+        let tracker = at_work(&record, &targets, clock);
+        let _attempt = self.inner.under_way.enter(version, &tracker);
         let (failure, failures) = mpsc::unbounded();
         let mut recording = Box::pin(maybe_done(self.record_failures(record.clone(), failures)));
         let fell = |place: usize, error: &Error| {
-            if board.fail(place, error)
+            if tracker.fail(place, error)
                 && let Some((region, _)) = targets.get(place)
             {
                 // It is received until the end of this.
@@ -430,11 +430,11 @@ impl Session {
         let (given_up, open) = if give_up { (open, Vec::new()) } else { (Vec::new(), open) };
         failed.extend(given_up.into_iter().map(|(place, run)| (place, stopped(&run.region, ANOTHER_FAILED))));
         let (places, runs): (Vec<usize>, Vec<RegionRun>) = open.into_iter().unzip();
-        places.iter().zip(&runs).for_each(|(place, run)| board.looked(*place, run));
+        places.iter().zip(&runs).for_each(|(place, run)| tracker.looked(*place, run));
         failed.iter().for_each(|(place, error)| fell(*place, error));
         let tell = || {
             // Nobody may be watching.
-            let _ = news.unbounded_send(board.status());
+            let _ = news.unbounded_send(tracker.status());
         };
         tell();
         let engine = Engine {
@@ -449,7 +449,7 @@ impl Session {
         };
         let on_news = |run: usize, moved: &Moved, error: Option<&Error>| {
             if let Some(place) = places.get(run) {
-                board.present(*place, moved.present_bytes);
+                tracker.present(*place, moved.present_bytes);
                 error.into_iter().for_each(|error| fell(*place, error));
             }
             tell();
@@ -461,11 +461,11 @@ impl Session {
             let (began, claims) = (began.clone(), claims.get(run).cloned().unwrap_or_default());
             let done =
                 runs.get(run).zip(places.get(run)).map(|(run, place)| (run.region.clone(), run.replicas, *place));
-            let board = board.clone();
+            let tracker = tracker.clone();
             let finished = async move {
                 let Some((region, replicas, place)) = done else { return Ok(()) };
                 session.complete(&began, &claims, version, region, replicas, crossed).await?;
-                board.complete(place);
+                tracker.complete(place);
                 Ok(())
             };
             Box::pin(finished) as BoxFuture<'static, Result<()>>
@@ -583,19 +583,19 @@ fn being_removed(version: &ImageVersionId) -> Error {
     Error::new(Problem::new(ErrorKind::Unavailable, "RetryableError", version.to_string(), what))
 }
 
-/// The board of a replication that begins: what is not complete is being worked on.
-fn at_work(record: &VersionRecord, targets: &[(Region, u32)], clock: &Arc<dyn Clock>) -> Board {
+/// The tracker of a replication that begins: what is not complete is being worked on.
+fn at_work(record: &VersionRecord, targets: &[(Region, u32)], clock: &Arc<dyn Clock>) -> Tracker {
     let line = |(region, _): &(Region, u32)| {
         let complete = record.is_complete_in(region);
         let state = if complete { ReplicationState::Completed } else { ReplicationState::Replicating };
         RegionalReplicationStatus::new(region.clone(), state)
     };
-    Board::new(targets.iter().map(line), clock)
+    Tracker::new(targets.iter().map(line), clock)
 }
 
 /// What a version is made of, and who has it.
 struct Content {
     manifest: Manifest,
     needs: Needs,
-    sources: Replicas,
+    sources: Holders,
 }

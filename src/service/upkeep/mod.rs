@@ -1,7 +1,7 @@
 //! Keeping regions tidy and whole: collection and scrubbing.
 
-pub(crate) mod collect;
+pub(crate) mod collection;
 pub(crate) mod scrub;
 
-pub use collect::{Collecting, CollectionReport, RegionCollection};
-pub use scrub::{ScrubReport, Scrubbing};
+pub use collection::{Collection, CollectionReport, RegionCollection};
+pub use scrub::{Scrub, ScrubReport};

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::model::{Region, ResourceId};
 use crate::progress::{OnProgress, Progress};
 use crate::regions::needed::kept_in;
-use crate::replica::holders::{Replicas, is_damage};
+use crate::replica::holders::{Holders, is_damage};
 use crate::replica::mending::{Found, Mending};
 use crate::replica::needs::{Needs, needs};
 use crate::replica::slot::Slot;
@@ -22,16 +22,16 @@ use crate::service::session::session::Session;
 
 /// A scrub to be made: await it.
 #[must_use = "nothing is read before it is awaited"]
-pub struct Scrubbing {
+pub struct Scrub {
     session: Session,
     region: Region,
     bytes_per_second: Option<u64>,
     on_progress: OnProgress,
 }
 
-impl std::fmt::Debug for Scrubbing {
+impl std::fmt::Debug for Scrub {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Scrubbing({})", self.region)
+        write!(f, "Scrub({})", self.region)
     }
 }
 
@@ -58,13 +58,13 @@ impl Session {
     ///
     /// `Forbidden` for anybody but an administrator; `Invalid` for a rate of 0; `Unavailable`, `Corrupt` where the catalog
     /// can't be read.
-    pub fn scrub(&self, region: &Region) -> Scrubbing {
+    pub fn scrub(&self, region: &Region) -> Scrub {
         let on_progress = Box::new(|_| {});
-        Scrubbing { session: self.clone(), region: region.clone(), bytes_per_second: None, on_progress }
+        Scrub { session: self.clone(), region: region.clone(), bytes_per_second: None, on_progress }
     }
 }
 
-impl Scrubbing {
+impl Scrub {
     /// Reads at most so many bytes a second, by the service's clock, so that deployments do not suffer; without it, as many
     /// as the stores give. A rate of 0 is refused.
     pub fn bytes_per_second(mut self, rate: u64) -> Self {
@@ -100,7 +100,7 @@ impl Scrubbing {
                 continue;
             };
             // Without a good index all of every pack is asked for, which tells what is damaged.
-            let needed = match needs(&manifest, &Replicas::new(all.clone())).await {
+            let needed = match needs(&manifest, &Holders::new(all.clone())).await {
                 Err(error) if is_damage(&error) => everything(&manifest),
                 needed => needed?,
             };
@@ -125,7 +125,7 @@ impl Scrubbing {
                     self.session.inner.clock.sleep(takes).await;
                 }
                 let others = pack.holders.iter().filter(|(other, _)| *other != *place).map(|(_, slot)| slot.clone());
-                let others = Replicas::new(others.collect());
+                let others = Holders::new(others.collect());
                 let all_needs = pack.may_need.get(place).map_or_else(|| need.clone(), |more| need.union(more));
                 let (info, workers) = (&pack.info, &self.session.inner.workers);
                 let mending = Mending { slot, others: &others, info, need, all_needs: Some(&all_needs), workers };
@@ -231,7 +231,7 @@ impl ScrubReport {
     }
 }
 
-impl IntoFuture for Scrubbing {
+impl IntoFuture for Scrub {
     type Output = Result<ScrubReport>;
     type IntoFuture = BoxFuture<'static, Result<ScrubReport>>;
 

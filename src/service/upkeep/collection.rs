@@ -23,8 +23,8 @@ use crate::error::{ErrorKind, Result};
 use crate::model::{Region, ResourceId};
 use crate::regions::garbage::{Survey, Unneeded};
 use crate::regions::inventory::{Blob, Blobs, Inventory};
-use crate::replica::holders::Replicas;
-use crate::replica::parcel::{Cargo, Request};
+use crate::replica::holders::Holders;
+use crate::replica::parcel::{Parcel, ParcelRequest};
 use crate::service::session::session::Session;
 
 /// So many packs at most are condemned by one commit.
@@ -42,7 +42,7 @@ const ATTEMPTS: usize = 5;
 /// A collection to be made: await it, or [`plan`](Self::plan) it first.
 #[must_use = "nothing is freed before it is awaited"]
 #[derive(Debug)]
-pub struct Collecting {
+pub struct Collection {
     session: Session,
     abandon_after: TimeDelta,
 }
@@ -99,12 +99,12 @@ impl Session {
     ///
     /// `Forbidden` for anybody but an administrator; `Unavailable`, also where a region's store is not the right one;
     /// `Corrupt`, also where an entry of the log is missing; `StorageFull`, `Unknown`. Collecting again goes on.
-    pub fn collect(&self) -> Collecting {
-        Collecting { session: self.clone(), abandon_after: TimeDelta::days(7) }
+    pub fn collect(&self) -> Collection {
+        Collection { session: self.clone(), abandon_after: TimeDelta::days(7) }
     }
 }
 
-impl Collecting {
+impl Collection {
     /// Gives up imports that began so long ago and are not done. After a week, where nothing is said; one that is still at
     /// work then fails, and is made again.
     pub fn abandon_uploads_after(mut self, age: Duration) -> Self {
@@ -225,12 +225,12 @@ impl Collecting {
         survey.read(&state).await?;
         for rewrite in survey.mostly_dead(&state) {
             let Some(slot) = survey.slot(rewrite.slot) else { continue };
-            let request = Request { pack: rewrite.pack, extents: rewrite.live, whole: false };
+            let request = ParcelRequest { pack: rewrite.pack, extents: rewrite.live, whole: false };
             // What can't be read is left to a scrub.
-            let fetched = Replicas::one(slot).fetch(&request, &self.session.inner.workers).await;
-            let Ok((cargo, bytes)) = fetched else { continue };
-            let (written, placed) = (bytes.len() as u64, slot.placed(&cargo));
-            if slot.put_cargo(&cargo, bytes).await? {
+            let fetched = Holders::one(slot).fetch(&request, &self.session.inner.workers).await;
+            let Ok((parcel, bytes)) = fetched else { continue };
+            let (written, placed) = (bytes.len() as u64, slot.placed(&parcel));
+            if slot.put_parcel(&parcel, bytes).await? {
                 report.rewritten(survey.region(), written);
             }
             survey.written(rewrite.slot, placed);
@@ -295,7 +295,7 @@ impl Collecting {
     async fn without_the_doubtful(
         &self,
         mut garbage: Blobs,
-        relied_on: &BTreeMap<(SlotId, PackId), Cargo>,
+        relied_on: &BTreeMap<(SlotId, PackId), Parcel>,
         survey: &Survey,
     ) -> Result<Blobs> {
         let concerned: BTreeSet<(SlotId, PackId)> =
@@ -404,7 +404,7 @@ enum Round {
     Done,
 }
 
-impl IntoFuture for Collecting {
+impl IntoFuture for Collection {
     type Output = Result<CollectionReport>;
     type IntoFuture = BoxFuture<'static, Result<CollectionReport>>;
 

@@ -27,8 +27,8 @@ use crate::model::{
 };
 use crate::progress::{OnProgress, Progress};
 use crate::regions::stores::another_store;
-use crate::replica::copies::Copies;
-use crate::replica::holders::{Replicas, is_damage};
+use crate::replica::copies::ZoneCopies;
+use crate::replica::holders::{Holders, is_damage};
 use crate::service::change::plan::{Plan, RegionPlan};
 use crate::service::rules;
 use crate::service::rules::refusals::already_exists;
@@ -44,7 +44,7 @@ type Make<T> = dyn Fn(StorageProfile, ImageContent, Option<CarriedIdentity>) -> 
 /// Something on its way: await it, or [`plan`](Self::plan) it first. Dropping it stops it; publishing the same disk
 /// again then takes it up where it stopped.
 #[must_use = "nothing is published before it is awaited"]
-pub struct Publishing<T> {
+pub struct Publication<T> {
     session: Session,
     target: ResourceId,
     needs: Vec<Need>,
@@ -97,9 +97,9 @@ enum Disks {
     Stored,
 }
 
-impl<T> std::fmt::Debug for Publishing<T> {
+impl<T> std::fmt::Debug for Publication<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Publishing({})", self.target)
+        write!(f, "Publication({})", self.target)
     }
 }
 
@@ -115,7 +115,7 @@ impl Session {
     /// and of the store, and `Conflict` where another process was faster, or a disk changed while it was read. Whatever fails, no half version is left. What is
     /// stored already is kept where publishing again can succeed: that takes it up and sends what is missing; a
     /// [collection](Self::collect) removes it when nobody has for a week. After a refusal it is removed at once.
-    pub fn publish(&self, new: NewImageVersion) -> Publishing<ImageVersion> {
+    pub fn publish(&self, new: NewImageVersion) -> Publication<ImageVersion> {
         let NewImageVersion { id, location, publishing_profile, source, tags, safety_profile, carried } = new;
         let profile = Some(publishing_profile.clone());
         let name = source.0.name();
@@ -173,7 +173,7 @@ impl Session {
     /// # Errors
     ///
     /// As [`publish`](Self::publish).
-    pub fn create_managed_image(&self, new: NewManagedImage) -> Publishing<ManagedImage> {
+    pub fn create_managed_image(&self, new: NewManagedImage) -> Publication<ManagedImage> {
         let NewManagedImage { id, location, os_type, hyper_v_generation, source, tags } = new;
         let (taken, inner, place, name) = (id.clone(), self.inner.clone(), location.clone(), source.0.name());
         let rules = move |state: &State, storage: Option<&StorageProfile>| {
@@ -200,7 +200,7 @@ impl Session {
     /// # Errors
     ///
     /// As [`publish`](Self::publish).
-    pub fn create_snapshot(&self, new: NewSnapshot) -> Publishing<Snapshot> {
+    pub fn create_snapshot(&self, new: NewSnapshot) -> Publication<Snapshot> {
         let NewSnapshot { id, location, disk, os, tags } = new;
         let (taken, inner, place) = (id.clone(), self.inner.clone(), location.clone());
         let rules = move |state: &State, storage: Option<&StorageProfile>| {
@@ -231,7 +231,7 @@ impl Session {
         + Send
         + Sync
         + 'static,
-    ) -> Publishing<T> {
+    ) -> Publication<T> {
         let origin = source.0.origin();
         let mut needs = vec![Need::new(write_action(&target), target.clone())];
         needs.extend(source.0.needs());
@@ -239,7 +239,7 @@ impl Session {
             Kind::Disks { disks, .. } => Disks::Closed(disks),
             Kind::ManagedImage(_) | Kind::ImageVersion(_) | Kind::Snapshots(_) => Disks::Stored,
         };
-        Publishing {
+        Publication {
             session: self.clone(),
             target,
             needs,
@@ -263,7 +263,7 @@ fn in_region(inner: &Inner, region: &Region) -> Option<Problem> {
     unknown.or_else(|| inner.regions.problem_with("location", region, StorageAccountType::default()))
 }
 
-impl<T: Send + 'static> Publishing<T> {
+impl<T: Send + 'static> Publication<T> {
     /// Is told how much of the disks is done, about once per MiB.
     pub fn on_progress(mut self, on_progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.on_progress = Box::new(on_progress);
@@ -399,14 +399,14 @@ impl<T: Send + 'static> Publishing<T> {
     }
 
     /// Where it is imported to.
-    fn copies(&self, state: &State) -> Result<Copies> {
+    fn copies(&self, state: &State) -> Result<ZoneCopies> {
         let inner = &self.session.inner;
         inner.regions.first(state, &self.location, self.account())
     }
 
     /// The version to compare with: the one before it, else the highest that there is, if its chunks are in every place
     /// that this one goes to.
-    async fn base(&self, state: &State, copies: &Copies) -> Result<Option<Base>> {
+    async fn base(&self, state: &State, copies: &ZoneCopies) -> Result<Option<Base>> {
         let ResourceId::ImageVersion(id) = &self.target else { return Ok(None) };
         let Disks::Open(_) = &self.disks else { return Ok(None) };
         let regions = &self.session.inner.regions;
@@ -436,7 +436,7 @@ impl<T: Send + 'static> Publishing<T> {
 
     /// Whether a manifest's packs are in the store of the region: what was announced before the store was claimed may be in
     /// another one, which was lost.
-    async fn is_there(&self, state: &State, copies: &Copies, manifest: &Manifest, to: Copied) -> Result<bool> {
+    async fn is_there(&self, state: &State, copies: &ZoneCopies, manifest: &Manifest, to: Copied) -> Result<bool> {
         let claimed = state.claimed_at(&self.location);
         let is_old = |upload: &UploadId| state.announced(UploadName(*upload)).is_none_or(|number| number < claimed);
         let old: BTreeSet<UploadId> = manifest.packs.iter().map(|pack| pack.id.upload).filter(is_old).collect();
@@ -491,7 +491,7 @@ impl<T: Send + 'static> Publishing<T> {
     async fn store(
         &self,
         state: &State,
-        copies: &Copies,
+        copies: &ZoneCopies,
         base: Option<&Base>,
         upload: &Upload,
         storage: &StorageProfile,
@@ -596,7 +596,7 @@ impl<T: Send + 'static> Publishing<T> {
 
     /// Gives an upload up, if no other publisher has joined it: first in the catalog, so that nobody can publish it, then
     /// its packs go.
-    async fn abandon(&self, copies: &Copies, upload: UploadName) -> Result<()> {
+    async fn abandon(&self, copies: &ZoneCopies, upload: UploadName) -> Result<()> {
         let check = move |state: &State| match state.is_of_one_publisher(upload) {
             true => Ok(Changes { events: vec![Event::UploadAbandoned { upload }], authorization: None }),
             // Another may be at work on it; or it was published after all, or given up by another.
@@ -609,7 +609,7 @@ impl<T: Send + 'static> Publishing<T> {
     }
 }
 
-impl<T: Send + 'static> IntoFuture for Publishing<T> {
+impl<T: Send + 'static> IntoFuture for Publication<T> {
     type Output = Result<Published<T>>;
     type IntoFuture = BoxFuture<'static, Result<Published<T>>>;
 
@@ -642,7 +642,7 @@ struct Upload {
 }
 
 /// One manifest of all that is stored already.
-async fn gather(from: &Replicas, stored: &[Stored]) -> Result<Manifest> {
+async fn gather(from: &Holders, stored: &[Stored]) -> Result<Manifest> {
     let (mut disks, mut packs) = (Vec::new(), BTreeMap::new());
     for Stored { lun, content, .. } in stored {
         let manifest = from.manifest(&content.manifest_id()).await?;

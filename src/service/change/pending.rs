@@ -16,20 +16,20 @@ type Judge = dyn Fn(&State, &Inner) -> Plan + Send + Sync;
 
 /// A change of the catalog to be made: await it, or [`plan`](Self::plan) it first.
 #[must_use = "nothing changes before it is awaited"]
-pub struct Operation<T> {
+pub struct Change<T> {
     session: Session,
     needs: Vec<Need>,
     judge: Arc<Judge>,
     outcome: Box<dyn FnOnce(Plan) -> T + Send>,
 }
 
-impl<T> std::fmt::Debug for Operation<T> {
+impl<T> std::fmt::Debug for Change<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Operation")
+        f.write_str("Change")
     }
 }
 
-impl<T> Operation<T> {
+impl<T> Change<T> {
     /// `needs` is what the caller must be allowed to do; `judge` says what the operation comes to in a state, and
     /// `outcome` makes its answer of that.
     pub(crate) fn new(
@@ -55,7 +55,7 @@ impl<T> Operation<T> {
     }
 }
 
-impl<T: Send + 'static> IntoFuture for Operation<T> {
+impl<T: Send + 'static> IntoFuture for Change<T> {
     type Output = Result<T>;
     type IntoFuture = BoxFuture<'static, Result<T>>;
 
