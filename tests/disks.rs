@@ -69,7 +69,7 @@ fn refused(source: DiskSource, kind: ErrorKind, says: &[&str]) -> Error {
 }
 
 /// Bytes without a zero that differ from sector to sector.
-fn noise(length: usize) -> Vec<u8> {
+fn filling(length: usize) -> Vec<u8> {
     (0..length).map(|at| ((at / 512 * 31 + at % 509) % 255 + 1) as u8).collect()
 }
 
@@ -85,7 +85,7 @@ struct Files(tempfile::TempDir);
 impl Files {
     fn with_raw(mib: usize) -> Self {
         let files = Self(tempfile::tempdir().unwrap());
-        fs::write(files.at("disk.raw"), noise(mib * MIB)).unwrap();
+        fs::write(files.at("disk.raw"), filling(mib * MIB)).unwrap();
         files
     }
 
@@ -255,7 +255,7 @@ fn a_file_that_takes_more_space_than_its_data_is_read_whole_and_the_report_says_
     };
     // A page of the hole that is in memory may count as data.
     assert!((1 << 20..2 << 20).contains(data) && *allocated >= 9 << 20, "{allocated}, {data}");
-    let mut disk = noise(MIB);
+    let mut disk = filling(MIB);
     disk.resize(16 * MIB, 0);
     assert_eq!(report.content.os_disk_digest, digest_of(&disk));
     let read = publish(raw(files.at("disk.raw")).with_holes_read()).unwrap();
@@ -291,11 +291,11 @@ fn a_disk_in_another_format_or_compressed_given_as_raw_is_refused_by_name() {
         ("lz4", &[0x04, 0x22, 0x4d, 0x18]),
         ("zip", b"PK\x03\x04"),
     ] {
-        let mut bytes = noise(MIB);
+        let mut bytes = filling(MIB);
         bytes[..magic.len()].copy_from_slice(magic);
         refused(DiskSource::bytes(bytes, DiskFormat::Raw), ErrorKind::Invalid, &[name]);
     }
-    let mut tar = noise(MIB);
+    let mut tar = filling(MIB);
     tar[257..262].copy_from_slice(b"ustar");
     refused(DiskSource::bytes(tar, DiskFormat::Raw), ErrorKind::Invalid, &["tar"]);
 }

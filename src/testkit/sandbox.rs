@@ -219,6 +219,21 @@ impl Sandbox {
 /// | who may do what | everybody everything, or as the roles of a [`directory`](Self::directory) say |
 /// | work | on the thread that polls, so that a run repeats |
 /// | the [`service`](Self::service)'s other settings | those of [`GalleryServiceBuilder`] |
+///
+/// ```
+/// use compute_gallery::store::FsStore;
+/// use compute_gallery::testkit::Sandbox;
+///
+/// # futures::executor::block_on(async {
+/// let directory = tempfile::tempdir()?;
+/// let files = FsStore::create(directory.path().join("store"))?;
+/// let sandbox = Sandbox::builder().one_store(files).zones("northeurope").seed(7).build().await?;
+/// sandbox.publish_to("1.0.0", "westeurope=2,southeastasia", vec![7; 4096]).await?;
+/// assert!(directory.path().join("store/regions/southeastasia").is_dir());
+/// assert_eq!(sandbox.zones("northeurope").len(), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone)]
 #[must_use = "nothing is opened before `build`"]
 pub struct SandboxBuilder {
