@@ -131,7 +131,9 @@ impl Drop for Stop<'_> {
 fn operations() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let rooms = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/service");
-    for file in std::fs::read_dir(rooms).unwrap() {
+    let chambers =
+        std::fs::read_dir(rooms).unwrap().map(|chamber| chamber.unwrap().path()).filter(|path| path.is_dir());
+    for file in chambers.flat_map(|chamber| std::fs::read_dir(chamber).unwrap()) {
         let mut of_session = false;
         for line in std::fs::read_to_string(file.unwrap().path()).unwrap().lines() {
             if line.starts_with("impl") {
