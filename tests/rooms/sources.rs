@@ -170,7 +170,7 @@ fn tree(tokens: &[String], mut at: usize, prefix: &[String], leaves: &mut Vec<(V
 }
 
 /// Parts what is for tests only, `#[cfg(test)]` and its item, from the rest.
-fn without_tests(tokens: Vec<String>) -> (Vec<String>, Vec<String>) {
+pub fn without_tests(tokens: Vec<String>) -> (Vec<String>, Vec<String>) {
     let (mut kept, mut removed, mut at) = (Vec::new(), Vec::new(), 0);
     while at < tokens.len() {
         let rest = &tokens[at..];
@@ -199,7 +199,7 @@ fn without_tests(tokens: Vec<String>) -> (Vec<String>, Vec<String>) {
 }
 
 /// Names, `::`, strings and single signs; no comments.
-fn tokens(text: &str) -> Vec<String> {
+pub fn tokens(text: &str) -> Vec<String> {
     let (mut tokens, mut rest) = (Vec::new(), text);
     let is_name = |c: char| c.is_alphanumeric() || c == '_';
     while let Some(first) = rest.chars().next() {
