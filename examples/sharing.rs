@@ -78,16 +78,10 @@ async fn run() -> Result<(), Box<dyn Error>> {
 
     println!("\n# Who did what, and what allowed it");
     let mut history = Box::pin(root.history(0));
-    while let Some(commit) = history.next().await {
-        let commit = commit?;
-        let because = commit.authorization.map(|authorization| authorization.because).unwrap_or_default();
-        let event = serde_json::to_value(&commit.event)?;
-        println!(
-            "{:>3} {} by {}: {because}",
-            commit.number,
-            event.get("event").and_then(|name| name.as_str()).unwrap_or_default(),
-            commit.caller
-        );
+    while let Some(entry) = history.next().await {
+        let entry = entry?;
+        let because = entry.authorization.map(|authorization| authorization.because).unwrap_or_default();
+        println!("{:>3} {} by {}: {because}", entry.number, entry.event.kind, entry.caller);
     }
     Ok(())
 }

@@ -91,7 +91,6 @@ pub mod store;
 pub mod testkit;
 
 pub use access::Caller;
-pub use catalog::{Authorization, CarriedIdentity, Commit, Event, ImageContent, StoreName, UploadName, ZoneBlobs};
 pub use error::{Error, ErrorKind, Problem, Result};
 pub use progress::Progress;
 pub use service::change::{Change, Deletion, Plan};

@@ -16,6 +16,7 @@ use compute_gallery::change::LifecyclePolicy;
 use compute_gallery::deploy::OsProfile;
 use compute_gallery::model::*;
 use compute_gallery::publish::{NewManagedImage, NewSnapshot, VhdBlob};
+use compute_gallery::read::HistoryEntry;
 use compute_gallery::read::{ListScope, PublicGallery};
 use compute_gallery::*;
 use futures::StreamExt;
@@ -587,7 +588,7 @@ fn roles_survive_a_restart_and_a_checkpoint_and_history_shows_the_allowing_assig
         let fresh = world.other_service().await.session_of("ann");
         fresh.update_image_definition(definition().with_description("fresh")).await.unwrap();
         let told = |session: Session| async move {
-            let history: Vec<Commit> = session.history(0).map(Result::unwrap).collect().await;
+            let history: Vec<HistoryEntry> = session.history(0).map(Result::unwrap).collect().await;
             history
         };
         let all = told(world.session("root")).await;

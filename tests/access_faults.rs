@@ -13,6 +13,7 @@ use compute_gallery::access::*;
 use compute_gallery::model::*;
 use compute_gallery::publish::NewSnapshot;
 use compute_gallery::read::PublicGallery;
+use compute_gallery::read::{EventKind, HistoryEntry};
 use compute_gallery::*;
 use futures::StreamExt;
 use futures::executor::block_on;
@@ -578,8 +579,8 @@ fn history_shows_the_allowing_assignment_only_to_readers_of_assignments() {
         world.session("ann").update_image_definition(definition().with_description("x")).await.unwrap();
         world.assign(assignment("1", "ci", BuiltInRole::ComputeGalleryImageReader, gallery_id())).await;
         let last = async |who: &str| {
-            let commits: Vec<Commit> = world.session(who).history(0).map(Result::unwrap).collect().await;
-            commits.into_iter().rfind(|one| matches!(one.event, Event::ImageDefinitionUpdated { .. })).unwrap()
+            let commits: Vec<HistoryEntry> = world.session(who).history(0).map(Result::unwrap).collect().await;
+            commits.into_iter().rfind(|one| one.event.kind == EventKind::ImageDefinitionUpdated).unwrap()
         };
         let told = format!("{:?}", last("ci").await);
         assert!(told.contains("ann") && !told.contains("secret") && !told.contains("web\""), "{told}");

@@ -33,6 +33,7 @@ use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::publish::VhdBlob;
 use compute_gallery::publish::{LocalDisks, NewManagedImage, NewSnapshot, SourceMachine};
+use compute_gallery::read::{HistoryEntry, RecordedEvent};
 use compute_gallery::read::{ListScope, PublicGallery};
 use compute_gallery::testkit::{ManualClock, Sandbox, SeededEntropy};
 use compute_gallery::*;
@@ -943,16 +944,16 @@ impl History {
 
     /// The history as each caller sees it.
     async fn compare_histories(&mut self) {
-        let all: Vec<Commit> = self.session(ROOT).history(0).map(Result::unwrap).collect().await;
+        let all: Vec<HistoryEntry> = self.session(ROOT).history(0).map(Result::unwrap).collect().await;
         let places = places();
         for caller in CALLERS {
-            let told: Vec<Commit> = self.session(caller).history(0).map(Result::unwrap).collect().await;
+            let told: Vec<HistoryEntry> = self.session(caller).history(0).map(Result::unwrap).collect().await;
             let may = |action: Name, at: &AccessScope| self.model.may(caller, action, places[at]);
             let seen = all.iter().filter(|commit| match concerns(&commit.event) {
                 Some((action, at)) => may(action, &at),
                 None => caller == ROOT,
             });
-            let seen: Vec<&Commit> = seen.collect();
+            let seen: Vec<&HistoryEntry> = seen.collect();
             let seed = self.seed;
             assert_eq!(told.len(), seen.len(), "ACCESS_SEED={seed}: {caller} sees other commits");
             for (told, whole) in told.iter().zip(seen) {
@@ -1000,7 +1001,7 @@ fn list(result: Result<BTreeSet<String>>) -> Answer {
 }
 
 /// The right to know of an event.
-fn concerns(event: &Event) -> Option<(Name, AccessScope)> {
+fn concerns(event: &RecordedEvent) -> Option<(Name, AccessScope)> {
     let of = |id: &ResourceId| {
         let action = match id {
             ResourceId::Gallery(_) => "Microsoft.Compute/galleries/read",
@@ -1013,27 +1014,6 @@ fn concerns(event: &Event) -> Option<(Name, AccessScope)> {
         Some((action, AccessScope::from(id.clone())))
     };
     let assigned = |scope: &AccessScope| Some((model::READ_ASSIGNMENTS, scope.clone()));
-    match event {
-        Event::GalleryCreated { gallery } | Event::GalleryUpdated { gallery } => of(&gallery.id().into()),
-        Event::GalleryDeleted { gallery } | Event::GalleryShared { gallery, .. } => of(&gallery.into()),
-        Event::ImageDefinitionCreated { definition } | Event::ImageDefinitionUpdated { definition } => {
-            of(&definition.id().into())
-        }
-        Event::ImageDefinitionDeleted { definition } => of(&definition.into()),
-        Event::ImageVersionPublished { version, .. } | Event::ImageVersionUpdated { version } => {
-            of(&version.id().into())
-        }
-        Event::ImageVersionDeleted { version, .. }
-        | Event::ImageVersionRestored { version }
-        | Event::RegionCompleted { version, .. } => of(&version.into()),
-        Event::ManagedImageCreated { image, .. } => of(&image.id().into()),
-        Event::ManagedImageDeleted { image } => of(&image.into()),
-        Event::SnapshotCreated { snapshot, .. } => of(&snapshot.id().into()),
-        Event::SnapshotDeleted { snapshot } => of(&snapshot.into()),
-        Event::UploadStarted { target, .. } => of(target),
-        Event::RoleAssigned { assignment } => assigned(&assignment.scope),
-        Event::DenyAssigned { denial } => assigned(&denial.scope),
-        Event::RoleUnassigned { scope, .. } | Event::DenyUnassigned { scope, .. } => assigned(scope),
-        _ => None,
-    }
+    // An import is seen by those who see what it becomes; its later steps by administrators.
+    event.resource.as_ref().and_then(of).or_else(|| event.scope.as_ref().and_then(assigned))
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use compute_gallery::model::*;
+use compute_gallery::read::{EventKind, HistoryEntry};
 use compute_gallery::store::*;
 use compute_gallery::testkit::{HookedStore, ManualClock, Reaction, Sandbox, YieldingStore, noise, raw, region};
 use compute_gallery::*;
@@ -159,8 +160,9 @@ fn a_clock_a_year_ahead_stops_nothing() {
         let mut collection = ahead.session().collect().into_future();
         for _ in 0.. {
             assert!(!goes_on(&mut collection, 1));
-            let condemned = |commit: &Commit| matches!(commit.event, Event::ContentCondemned { .. });
-            let history: Vec<Commit> = futures::TryStreamExt::try_collect(right.session().history(0)).await.unwrap();
+            let condemned = |entry: &HistoryEntry| entry.event.kind == EventKind::ContentCondemned;
+            let history: Vec<HistoryEntry> =
+                futures::TryStreamExt::try_collect(right.session().history(0)).await.unwrap();
             if history.iter().any(condemned) {
                 break;
             }

@@ -355,7 +355,8 @@ fn a_manifest_without_a_whole_copy_is_named_and_stops_nothing_else() {
             world.publish(number, "westeurope,eastus").await;
         }
         // Every copy of the second version's manifest rots.
-        let hit = world.session.view().image_content(&world.version("1.0.1")).unwrap().manifest.to_string();
+        let content = world.session.view().image_content(&world.version("1.0.1")).unwrap();
+        let hit = serde_json::to_value(content).unwrap()["manifest"].as_str().unwrap().to_owned();
         let all = world.regions.list_all(None).await.unwrap();
         let hit: Vec<_> = all.iter().filter(|blob| blob.key.as_str().ends_with(&hit)).collect();
         assert_eq!(hit.len(), 2);

@@ -14,6 +14,7 @@ use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::host::Workers;
 use compute_gallery::image::ImageDigest;
 use compute_gallery::model::*;
+use compute_gallery::read::HistoryEntry;
 use compute_gallery::read::ListScope;
 use compute_gallery::replicate::AggregatedState;
 use compute_gallery::store::{BlobStoreExt, FsStore, MemoryStore, RetryPolicy, StoreErrorKind};
@@ -170,7 +171,7 @@ fn two_services_see_each_other_and_never_break_a_rule_between_them() {
             assert_eq!(all_galleries(sandbox).await.len(), 10);
         }
         let session = sandboxes[0].session();
-        let history: Vec<Commit> = session.history(0).map(|commit| commit.unwrap()).collect().await;
+        let history: Vec<HistoryEntry> = session.history(0).map(|commit| commit.unwrap()).collect().await;
         assert_eq!(history.len(), 10);
         assert!(history.windows(2).all(|pair| pair[0].time <= pair[1].time));
     });
@@ -181,10 +182,10 @@ fn a_lost_answer_is_looked_up_and_counts_once() {
     block_on(async {
         let sandbox = on(MemoryStore::new()).empty().build().await.unwrap();
         let session = sandbox.session();
-        // The refresh before the commit is one call, the entry's put the next.
-        sandbox.catalog_faults().fail_call(1, Fault::After);
+        // Before the put of the entry, the log's end and the store's identity are read.
+        sandbox.catalog_faults().fail_call(2, Fault::After);
         session.create_gallery(Gallery::new(sandbox.image().gallery().clone(), region("westeurope"))).await.unwrap();
-        let history: Vec<Commit> = session.history(0).map(|commit| commit.unwrap()).collect().await;
+        let history: Vec<HistoryEntry> = session.history(0).map(|commit| commit.unwrap()).collect().await;
         assert_eq!(history.len(), 1);
     });
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use compute_gallery::model::*;
+use compute_gallery::read::{EventKind, HistoryEntry};
 use compute_gallery::store::MemoryStore;
 use compute_gallery::testkit::{Sandbox, YieldingStore, raw, region};
 use compute_gallery::*;
@@ -42,7 +43,7 @@ fn goes_on<F: Future + Unpin>(work: &mut F, steps: usize) -> bool {
 
 /// Lets a collection go on until it has condemned something, and not removed it.
 async fn until_it_condemns<F: Future + Unpin>(collection: &mut F, fast: &Sandbox) {
-    let condemns = |commit: &Commit| matches!(commit.event, Event::ContentCondemned { .. });
+    let condemns = |entry: &HistoryEntry| entry.event.kind == EventKind::ContentCondemned;
     while !fast.session().history(0).try_collect::<Vec<_>>().await.unwrap().iter().any(condemns) {
         assert!(!goes_on(collection, 1), "it condemns something");
     }

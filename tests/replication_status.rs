@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use compute_gallery::host::Clock;
 use compute_gallery::model::*;
+use compute_gallery::read::{EventKind, HistoryEntry};
 use compute_gallery::replicate::{AggregatedState, RegionalReplicationStatus, ReplicationState};
 use compute_gallery::store::{RetryPolicy, StoreErrorKind};
 use compute_gallery::testkit::{Fault, HookedStore, ManualClock, Reaction, Sandbox, raw, region};
@@ -100,16 +101,11 @@ fn a_failure_outlives_a_checkpoint_and_stands_in_the_history() {
         }
         let restarted = reopened(&sandbox).await;
         assert_eq!(status_of(&restarted, "eastus").await.state, ReplicationState::Failed);
-        let history: Vec<Commit> = restarted.session().history(0).map(|commit| commit.unwrap()).collect().await;
-        let failed = history.iter().find_map(|commit| match &commit.event {
-            Event::RegionFailed { version, region, code, reason } => Some((version, region, code, reason)),
-            _ => None,
-        });
-        let (version, place, code, reason) = failed.unwrap();
-        assert_eq!(
-            (version, place, code.as_str()),
-            (&sandbox.version("1.0.0"), &region("eastus"), "StorageOperationFailed")
-        );
+        let history: Vec<HistoryEntry> = restarted.session().history(0).map(|entry| entry.unwrap()).collect().await;
+        let failed = history.into_iter().find(|entry| entry.event.kind == EventKind::RegionFailed).unwrap().event;
+        assert_eq!((failed.resource, failed.region), (Some(sandbox.version("1.0.0").into()), Some(region("eastus"))));
+        let reason = failed.reason.unwrap();
+        assert!(reason.starts_with("StorageOperationFailed: "), "{reason}");
         assert!(reason.contains("injected fault"), "{reason}");
     });
 }

@@ -33,6 +33,9 @@ mod content;
 #[path = "simulation/executor.rs"]
 #[expect(unreachable_pub, reason = "a test has no public face")]
 mod executor;
+#[path = "simulation/log.rs"]
+#[expect(unreachable_pub, reason = "a test has no public face")]
+mod log;
 #[path = "simulation/model.rs"]
 #[expect(unreachable_pub, reason = "a test has no public face")]
 mod model;
@@ -63,7 +66,6 @@ struct Simulation {
     world: Arc<World>,
     executor: Executor,
     services: Vec<Option<GalleryService>>,
-    observer: Session,
     /// Steps in a row in which no task could go on.
     waited: usize,
 }
@@ -97,19 +99,18 @@ impl Drop for Replay<'_> {
 impl Simulation {
     fn new(seed: u64) -> Self {
         let world = Arc::new(World::new(seed));
-        let observer = block_on(world.observer()).session("observer".parse().unwrap());
+        let session = block_on(world.observer()).session("observer".parse().unwrap());
         block_on(async {
             let home: Region = REGIONS[0].parse().unwrap();
             let new = Gallery::new(gallery(), home.clone());
             let policy = SoftDeletePolicy::enabled().with_retention_period_in_days(1);
             let new = if world.one_in(3) { new.with_soft_delete_policy(policy) } else { new };
-            observer.create_gallery(new).await.unwrap();
+            session.create_gallery(new).await.unwrap();
             let identifier = ImageIdentifier::new("Contoso", "Web", "Frontend").unwrap();
             let new = ImageDefinition::new(definition(), home, OsType::Linux, OsState::Generalized, identifier);
-            observer.create_image_definition(new).await.unwrap();
+            session.create_image_definition(new).await.unwrap();
         });
-        let mut simulation =
-            Self { world, executor: Executor::default(), services: vec![None; PROCESSES], observer, waited: 0 };
+        let mut simulation = Self { world, executor: Executor::default(), services: vec![None; PROCESSES], waited: 0 };
         (0..PROCESSES).for_each(|process| simulation.start(process));
         simulation
     }
@@ -157,7 +158,7 @@ impl Simulation {
         for (place, key) in self.world.effects() {
             let mut model = self.world.model.lock().unwrap();
             if place == CATALOG {
-                model.catch_up(&self.world, &self.observer);
+                model.catch_up(&self.world);
             } else {
                 model.check(&self.world, place, &key);
             }
@@ -236,7 +237,8 @@ async fn converges(world: &World, figures: &mut Figures) {
     assert_eq!(versions.len(), there, "the versions that were acknowledged");
     for (id, image) in images.iter().filter(|(_, image)| !image.soft_deleted) {
         if let ResourceId::ImageVersion(version) = id {
-            assert_eq!(view.image_content(version).unwrap(), image.content, "{id}");
+            let there = view.image_content(version).unwrap();
+            assert_eq!(there.os_disk_digest, image.content.os_disk_digest, "{id}");
             fresh.replicate(version).await.unwrap();
         }
     }

@@ -20,6 +20,7 @@
 
 mod action;
 mod assignment;
+mod authorization;
 mod caller;
 mod decision;
 mod directory;
@@ -33,6 +34,7 @@ mod sharing;
 
 pub use action::{Action, ActionPattern};
 pub use assignment::{DeniedTo, DenyAssignment, RoleAssignment, SomePrincipals};
+pub use authorization::Authorization;
 pub use caller::Caller;
 pub use decision::{Decision, Denial, Grant};
 pub use directory::{Directory, Membership};

@@ -10,10 +10,10 @@ use futures::channel::oneshot;
 
 use super::driver::{Driver, WeakDriver};
 use super::entry::{Entry, EntryChange, FORMAT, Nonce, log_key};
-use super::event::{Authorization, Event};
+use super::event::Event;
 use super::log::{Catalog, failed};
 use super::state::State;
-use crate::access::Caller;
+use crate::access::{Authorization, Caller};
 use crate::catalog::checkpoint;
 use crate::content::names::UploadId;
 use crate::error::{Error, ErrorKind, Problem, Result};

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::event::{Authorization, Event};
-use crate::access::Caller;
+use super::event::Event;
+use crate::access::{Authorization, Caller};
 use crate::catalog::frame;
 use crate::content::digest::Digest;
 use crate::error::{Error, ErrorKind, Problem, Result};
@@ -16,18 +16,17 @@ pub(super) const FORMAT: u32 = 1;
 
 /// One line of the history.
 #[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Commit {
+pub(crate) struct Commit {
     /// The number of the log's entry; operations that were committed together share one.
-    pub number: u64,
+    pub(crate) number: u64,
     /// When: later than the commit before it, whatever the clocks say.
-    pub time: DateTime<Utc>,
+    pub(crate) time: DateTime<Utc>,
     /// On whose behalf.
-    pub caller: Caller,
+    pub(crate) caller: Caller,
     /// What allowed it.
-    pub authorization: Option<Authorization>,
+    pub(crate) authorization: Option<Authorization>,
     /// What happened.
-    pub event: Event,
+    pub(crate) event: Event,
 }
 
 /// What the writer of an entry draws to know its own again.

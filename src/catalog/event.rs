@@ -4,21 +4,20 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::access::{
-    AccessScope, Action, AssignmentId, DenyAssignment, GallerySharing, Grant, RoleAssignment, RoleDefinition, RoleId,
+    AccessScope, Action, AssignmentId, DenyAssignment, GallerySharing, RoleAssignment, RoleDefinition, RoleId,
 };
 use crate::content::digest::Digest;
 use crate::content::names::{ManifestId, UploadId};
 use crate::model::{
-    Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageVersion, ImageVersionId, ManagedImage, ManagedImageId,
-    Region, ResourceId, Snapshot, SnapshotId,
+    CarriedIdentity, Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageVersion, ImageVersionId,
+    ManagedImage, ManagedImageId, Region, ResourceId, Snapshot, SnapshotId,
 };
 use crate::store::BlobKey;
 
 /// One change of the catalog.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
-#[non_exhaustive]
-pub enum Event {
+pub(crate) enum Event {
     /// A gallery exists.
     GalleryCreated {
         /// As it was created.
@@ -285,63 +284,13 @@ impl Event {
 #[non_exhaustive]
 pub struct ImageContent {
     /// The upload that brought it.
-    pub upload: UploadName,
+    pub(crate) upload: UploadName,
     /// The hash of the manifest, which lists disks and packs.
-    pub manifest: Digest,
+    pub(crate) manifest: Digest,
     /// The digest of the OS disk's content: [`ImageDigest`](crate::image::ImageDigest).
     pub os_disk_digest: Digest,
     /// What one replica takes in bytes, if it is alone in its slot.
     pub stored_bytes: u64,
-}
-
-/// What allowed a change.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Authorization {
-    /// The role assignment, if it was one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub assignment: Option<AssignmentId>,
-    /// Where that stands.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scope: Option<AccessScope>,
-    /// The whole of it in words.
-    pub because: String,
-}
-
-impl Authorization {
-    /// As it is told to those who may not read assignments where it stands.
-    pub(crate) fn without_names(self) -> Self {
-        match self.assignment {
-            Some(_) => Self { assignment: None, scope: None, because: "a role assignment".to_owned() },
-            None => self,
-        }
-    }
-}
-
-impl From<Grant> for Authorization {
-    fn from(grant: Grant) -> Self {
-        let because = grant.to_string();
-        match grant {
-            Grant::Role { assignment, .. } => {
-                let (id, scope) = (assignment.id.clone(), assignment.scope.clone());
-                Self { assignment: Some(id), scope: Some(scope), because }
-            }
-            Grant::AllowAll | Grant::Administrator | Grant::Shared | Grant::Community => {
-                Self { assignment: None, scope: None, because }
-            }
-        }
-    }
-}
-
-/// What the VM that a specialized image was made from left in it: every VM made of it has the same.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct CarriedIdentity {
-    /// The VM's computer name.
-    pub computer_name: String,
-    /// The accounts that can log in.
-    #[serde(default)]
-    pub accounts: Vec<String>,
 }
 
 impl ImageContent {
@@ -354,19 +303,19 @@ impl ImageContent {
 /// Blobs of one zone of a region.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ZoneBlobs {
+pub(crate) struct ZoneBlobs {
     /// The zone, from 1; 1 also where one store is all of the region.
-    pub zone: u32,
+    pub(crate) zone: u32,
     /// Where they lie in the store.
-    pub keys: Vec<BlobKey>,
+    pub(crate) keys: Vec<BlobKey>,
 }
 
 /// The random id of a store of a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct StoreName(pub(crate) UploadId);
+pub(crate) struct StoreName(pub(crate) UploadId);
 
 /// The name of an import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct UploadName(pub(crate) UploadId);
+pub(crate) struct UploadName(pub(crate) UploadId);

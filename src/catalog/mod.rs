@@ -16,10 +16,11 @@ mod log;
 mod log_time;
 mod state;
 
-pub use entry::Commit;
-pub use event::{Authorization, CarriedIdentity, Event, ImageContent, StoreName, UploadName, ZoneBlobs};
+pub use event::ImageContent;
 
 pub(crate) use commit::Changes;
+pub(crate) use entry::Commit;
+pub(crate) use event::{Event, StoreName, UploadName, ZoneBlobs};
 pub(crate) use identity::CatalogId;
 pub(crate) use log::Catalog;
 pub(crate) use state::{Condemned, State, VersionRecord};

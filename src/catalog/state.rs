@@ -8,15 +8,15 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::entry::Entry;
-use super::event::{CarriedIdentity, Event, ImageContent, StoreName, UploadName, ZoneBlobs};
+use super::event::{Event, ImageContent, StoreName, UploadName, ZoneBlobs};
 use crate::access::{AccessPolicy, AccessScope, DenyAssignment, GallerySharing, RoleAssignment, WrittenPolicy};
 use crate::content::blob_name::{BlobName, Lives};
 use crate::content::digest::Digest;
 use crate::content::names::SlotId;
 use crate::error::{Error, Result};
 use crate::model::{
-    Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageName, ImageVersion, ImageVersionId, ManagedImage,
-    ManagedImageId, Region, ResourceId, Snapshot, SnapshotId, SubscriptionId, VersionNumber,
+    CarriedIdentity, Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageName, ImageVersion, ImageVersionId,
+    ManagedImage, ManagedImageId, Region, ResourceId, Snapshot, SnapshotId, SubscriptionId, VersionNumber,
 };
 use crate::store::BlobKey;
 

@@ -28,6 +28,7 @@
 //! ```
 
 mod body;
+mod carried_identity;
 mod encryption;
 mod gallery;
 mod host_caching;
@@ -55,6 +56,7 @@ mod top_level_id;
 mod version_number;
 mod version_source;
 
+pub use carried_identity::CarriedIdentity;
 pub use encryption::{DiskEncryptionSetId, EncryptionImages};
 pub use gallery::Gallery;
 pub use host_caching::HostCaching;

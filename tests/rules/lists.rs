@@ -80,7 +80,7 @@ fn the_newest_go_wide_and_the_older_stay_at_home() {
         assert!(refused.problems().all(|problem| problem.code() == "BadRequest"), "{refused}");
         let policy = policy.with_removal_of_protected();
         let dry = sandbox.session().apply_lifecycle(&image_id(), policy.clone()).plan().await.unwrap();
-        assert_eq!(dry.events.len(), 3);
+        assert_eq!(dry.events().len(), 3);
         assert!(dry.regions.iter().any(|plan| plan.region == region("southeastasia")));
         let changed = sandbox.session().apply_lifecycle(&image_id(), policy.clone()).await.unwrap();
         for version in &changed {

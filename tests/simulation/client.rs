@@ -11,6 +11,7 @@ use compute_gallery::model::*;
 use compute_gallery::publish::{NewManagedImage, NewSnapshot, SnapshotDisks};
 use compute_gallery::*;
 
+use crate::log::Event;
 use crate::world::{REGIONS, World};
 
 const CHUNK: usize = 64 << 10;
@@ -176,9 +177,9 @@ impl<'a> Call<'a> {
         let outcome = published.await;
         let told = outcome.as_ref().ok().map(|published| published.content.clone());
         self.holds("publish", &outcome, |event| match event {
-            Event::ImageVersionPublished { version, content, .. } => {
+            Event::ImageVersionPublished { version, content } => {
                 *version.id() == id
-                    && told.as_ref().is_none_or(|told| told == content)
+                    && told.as_ref().is_none_or(|told| told.os_disk_digest == content.os_disk_digest)
                     && (!is_disk || content.os_disk_digest == DISKS[disks].1)
             }
             _ => false,

@@ -5,12 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use compute_gallery::content::Digest;
 use compute_gallery::model::{Region, ResourceId};
 use compute_gallery::store::{BlobKey, BlobStoreExt};
-use compute_gallery::{Event, ImageContent, Session};
-use futures::TryStreamExt;
 use futures::executor::block_on;
 
 use crate::content::{self, Records};
-use crate::world::World;
+use crate::log::{self, Content, Event};
+use crate::world::{CATALOG, World};
 
 /// The state by the log.
 #[derive(Default)]
@@ -43,7 +42,7 @@ struct Needed {
 /// A version, a managed image or a snapshot.
 #[derive(Clone)]
 pub struct Image {
-    pub content: ImageContent,
+    pub content: Content,
     pub home: Region,
     /// How many replicas are wanted where.
     pub wanted: BTreeMap<Region, u32>,
@@ -53,7 +52,7 @@ pub struct Image {
 }
 
 impl Image {
-    fn new(content: &ImageContent, home: &Region) -> Self {
+    fn new(content: &Content, home: &Region) -> Self {
         let complete = BTreeMap::new();
         Self { content: content.clone(), home: home.clone(), wanted: BTreeMap::new(), complete, soft_deleted: false }
     }
@@ -65,16 +64,16 @@ impl Image {
 
 impl Model {
     /// Reads what others have committed since, and looks whether everything is there that must be.
-    pub fn catch_up(&mut self, world: &World, observer: &Session) {
-        let commits: Vec<_> = block_on(observer.history(self.number).try_collect()).unwrap();
+    pub fn catch_up(&mut self, world: &World) {
+        let commits = log::after(world.store(CATALOG), self.number);
         if commits.is_empty() {
             return;
         }
-        for commit in commits {
-            world.say(format!("-- commit {} of {}: {}", commit.number, commit.caller, name(&commit.event)));
-            self.number = commit.number;
-            self.apply(&commit.event);
-            self.committed.entry(commit.caller.to_string()).or_default().push(commit.event);
+        for (number, caller, event) in commits {
+            world.say(format!("-- commit {number} of {caller}: {}", name(&event)));
+            self.number = number;
+            self.apply(&event);
+            self.committed.entry(caller).or_default().push(event);
         }
         self.needed = self.all_needed(world);
         for ((store, slot), needed) in &self.needed {
@@ -92,7 +91,7 @@ impl Model {
 
     fn apply(&mut self, event: &Event) {
         match event {
-            Event::ImageVersionPublished { version, content, .. } => {
+            Event::ImageVersionPublished { version, content } => {
                 let mut image = Image::new(content, version.location());
                 image.wanted = wanted(version);
                 self.put(version.id().into(), Some(image));
@@ -113,7 +112,7 @@ impl Model {
                 image.complete.retain(|region, _| image.wanted.contains_key(region));
                 image.complete.iter_mut().for_each(|(region, there)| *there = (*there).min(image.wanted[region]));
             }),
-            Event::RegionCompleted { version, region, replicas, .. } => {
+            Event::RegionCompleted { version, region, replicas } => {
                 // More of it is there than was; nothing that was true is not any more.
                 let image = self.images.get_mut(&version.into()).unwrap();
                 image.complete.insert(region.clone(), *replicas);
@@ -140,7 +139,7 @@ impl Model {
         };
     }
 
-    fn put_at_home(&mut self, id: impl Into<ResourceId>, content: &ImageContent, home: &Region) {
+    fn put_at_home(&mut self, id: impl Into<ResourceId>, content: &Content, home: &Region) {
         let mut image = Image::new(content, home);
         (image.wanted, image.complete) = ([(home.clone(), 1)].into(), [(home.clone(), 1)].into());
         self.put(id.into(), Some(image));
@@ -218,9 +217,8 @@ impl Model {
     }
 }
 
-fn manifest(content: &ImageContent) -> Manifest {
-    let upload = serde_json::to_value(content.upload).unwrap();
-    (upload.as_str().unwrap().to_owned(), content.manifest.to_string())
+fn manifest(content: &Content) -> Manifest {
+    (content.upload.clone(), content.manifest.to_string())
 }
 
 fn wanted(version: &compute_gallery::model::ImageVersion) -> BTreeMap<Region, u32> {
@@ -236,7 +234,7 @@ fn name(event: &Event) -> String {
             format!("upload {upload:?} of {} to {region}", short(target.to_string()))
         }
         Event::UploadAbandoned { upload } => format!("upload {upload:?} given up"),
-        Event::ImageVersionPublished { version, content, .. } => {
+        Event::ImageVersionPublished { version, content } => {
             let manifest = manifest(content);
             format!("{} published in {:?}, manifest {manifest:?}", version.id().number(), wanted(version))
         }
@@ -245,13 +243,13 @@ fn name(event: &Event) -> String {
             format!("{} deleted, restorable until {restorable_until:?}", version.number())
         }
         Event::ImageVersionRestored { version } => format!("{} restored", version.number()),
-        Event::RegionCompleted { version, region, replicas, .. } => {
+        Event::RegionCompleted { version, region, replicas } => {
             format!("{} complete in {region} with {replicas}", version.number())
         }
         Event::ContentCondemned { region, blobs } => format!("condemned in {region}: {blobs:?}"),
         Event::RemovalTakenOver { region } => format!("removal taken over in {region}"),
-        Event::RegionStoreClaimed { region, store, .. } => format!("{region} is store {store:?}"),
+        Event::RegionStoreClaimed { region, store } => format!("{region} is store {store}"),
         Event::ContentRemoved { region } => format!("removed in {region}"),
-        other => serde_json::to_value(other).unwrap()["event"].to_string(),
+        other => format!("{other:?}"),
     }
 }

@@ -4,6 +4,7 @@ use crate::billing::{Cost, Item, Prices};
 use crate::catalog::Event;
 use crate::error::{Error, Problem, Result};
 use crate::model::{PublishingProfile, Region, ResourceId, StorageAccountType};
+use crate::service::read::history::RecordedEvent;
 use crate::service::session::inner::Inner;
 
 /// What an operation would do, found out without doing it: everything that is wrong with it, or what would change.
@@ -15,7 +16,7 @@ pub struct Plan {
     /// Everything that stands against it; empty where nothing does.
     pub problems: Vec<Problem>,
     /// What would be written into the catalog; empty where nothing would change.
-    pub events: Vec<Event>,
+    pub(crate) events: Vec<Event>,
     /// What would be moved, for each region that is concerned.
     pub regions: Vec<RegionPlan>,
     /// What would be deleted.
@@ -57,6 +58,11 @@ impl RegionPlan {
 }
 
 impl Plan {
+    /// Returns what would be written into the catalog, as the audit trail would tell it; nothing where nothing would change.
+    pub fn events(&self) -> Vec<RecordedEvent> {
+        self.events.iter().map(RecordedEvent::from).collect()
+    }
+
     /// Whether nothing stands against it.
     pub fn is_possible(&self) -> bool {
         self.problems.is_empty()

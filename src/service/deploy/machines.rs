@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::deployment::Deployment;
 use super::pool::deployable;
-use crate::catalog::CarriedIdentity;
 use crate::error::{Error, ErrorKind, Problem, Result};
-use crate::model::{ImageDefinitionId, ImageVersionId, OsState, Region, ResourceId, SecurityType, text_newtype};
+use crate::model::{
+    CarriedIdentity, ImageDefinitionId, ImageVersionId, OsState, Region, ResourceId, SecurityType, text_newtype,
+};
 use crate::service::read::latest::not_available;
 use crate::service::read::view::CatalogView;
 use crate::service::session::session::Session;

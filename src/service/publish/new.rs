@@ -1,11 +1,10 @@
 //! What a publish makes.
 
 use super::source::ImageSource;
-use crate::catalog::CarriedIdentity;
 use crate::disk::source::DiskSource;
 use crate::model::{
-    HyperVGeneration, ImageVersionId, ManagedImageId, OsType, PublishingProfile, Region, SafetyProfile, SnapshotId,
-    Tags,
+    CarriedIdentity, HyperVGeneration, ImageVersionId, ManagedImageId, OsType, PublishingProfile, Region,
+    SafetyProfile, SnapshotId, Tags,
 };
 
 /// A version to publish: where it belongs, where it goes, and what it is made from.

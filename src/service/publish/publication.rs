@@ -14,7 +14,7 @@ use super::report::{ImportReport, Published};
 use super::source::{
     Expected, ImageSource, Kind, LocalDisks, Looked, Origin, Stored, same_subscription, trusted_launch,
 };
-use crate::catalog::{CarriedIdentity, Changes, Event, ImageContent, State, StoreName, UploadName, VersionRecord};
+use crate::catalog::{Changes, Event, ImageContent, State, StoreName, UploadName, VersionRecord};
 use crate::content::manifest::Manifest;
 use crate::content::names::{ManifestId, UploadId};
 use crate::disk::source::OpenSource;
@@ -22,8 +22,8 @@ use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::image::import::{Import, Imported, OpenDisk};
 use crate::image::scan::Scan;
 use crate::model::{
-    DataDiskImage, DiskImage, ImageVersion, ImageVersionId, ManagedImage, ManagedImageId, OsState, PublishingProfile,
-    Region, ResourceId, Snapshot, StorageAccountType, StorageProfile,
+    CarriedIdentity, DataDiskImage, DiskImage, ImageVersion, ImageVersionId, ManagedImage, ManagedImageId, OsState,
+    PublishingProfile, Region, ResourceId, Snapshot, StorageAccountType, StorageProfile,
 };
 use crate::progress::{OnProgress, Progress};
 use crate::regions::stores::another_store;

@@ -1,13 +1,13 @@
 //! What an image is made from, and what is known of it.
 
 use crate::access::Action;
-use crate::catalog::{CarriedIdentity, ImageContent, State};
+use crate::catalog::{ImageContent, State};
 use crate::disk::source::DiskSource;
 use crate::error::{ErrorKind, Problem};
 use crate::model::{
-    Architecture, DiskReference, HyperVGeneration, ImageDefinition, ImageVersionId, ManagedImageId, OsState, OsType,
-    PurchasePlan, Region, ResourceId, SnapshotId, SourceDisk, SourceDisks, StorageAccountId, SubscriptionId,
-    VersionSource, VirtualMachineId,
+    Architecture, CarriedIdentity, DiskReference, HyperVGeneration, ImageDefinition, ImageVersionId, ManagedImageId,
+    OsState, OsType, PurchasePlan, Region, ResourceId, SnapshotId, SourceDisk, SourceDisks, StorageAccountId,
+    SubscriptionId, VersionSource, VirtualMachineId,
 };
 use crate::service::session::authority::Need;
 use crate::service::session::inner::Inner;

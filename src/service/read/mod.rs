@@ -1,9 +1,13 @@
 //! Reading what exists: views, lists, the latest version, shared galleries.
 
+pub(crate) mod history;
 pub(crate) mod latest;
 pub(crate) mod shared;
 pub(crate) mod view;
 
+pub use history::{EventKind, HistoryEntry, RecordedEvent};
 pub use latest::{LatestCandidate, LatestVerdict};
 pub use shared::{PublicGallery, PublicImageId, SharedGallery, SharedImage, SharedImageVersion};
 pub use view::{CatalogView, ListPage, ListScope, SoftDeletedVersion, Usage};
+
+pub use crate::catalog::ImageContent;

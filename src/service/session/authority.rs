@@ -2,10 +2,10 @@
 
 use super::inner::Inner;
 use crate::access::{
-    AccessScope, Action, BuiltInRole, Caller, Decision, Directory, GallerySharing, Grant, Membership, PrincipalKind,
-    Principals, TenantId, with_above,
+    AccessScope, Action, Authorization, BuiltInRole, Caller, Decision, Directory, GallerySharing, Grant, Membership,
+    PrincipalKind, Principals, TenantId, with_above,
 };
-use crate::catalog::{Authorization, State};
+use crate::catalog::State;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::model::{ResourceId, SubscriptionId};
 use std::collections::BTreeSet;

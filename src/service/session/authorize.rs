@@ -3,8 +3,10 @@
 
 use super::authority::{Authority, Need, Rights};
 use super::session::Session;
-use crate::access::{AccessScope, Action, Decision, PrincipalId, Principals, SharingMatrix, SharingRow, with_above};
-use crate::catalog::{Authorization, State};
+use crate::access::{
+    AccessScope, Action, Authorization, Decision, PrincipalId, Principals, SharingMatrix, SharingRow, with_above,
+};
+use crate::catalog::State;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::model::{GalleryId, ResourceId};
 

@@ -59,11 +59,12 @@ mod tests {
 
     use crate::disk::format::DiskFormat;
     use crate::disk::source::DiskSource;
+    use crate::model::CarriedIdentity;
     use crate::model::{
         Gallery, GalleryId, ImageDefinition, ImageIdentifier, OsState, OsType, PublishingProfile, Region, VersionNumber,
     };
     use crate::store::MemoryStore;
-    use crate::{CarriedIdentity, GalleryService, NewImageVersion};
+    use crate::{GalleryService, NewImageVersion};
 
     #[test]
     fn what_is_kept_of_pools_and_computer_names_is_bounded_by_the_images_that_are_there() {

@@ -1,0 +1,235 @@
+//! The audit trail: who changed what, when, and what allowed it.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use futures::stream::{Stream, TryStreamExt};
+
+use crate::access::{AccessScope, Action, Authorization, Caller};
+use crate::catalog::{Commit, Event, State};
+use crate::error::Result;
+use crate::model::{Region, ResourceId};
+use crate::service::session::authority::Rights;
+use crate::service::session::session::Session;
+
+/// One line of the audit trail.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct HistoryEntry {
+    /// The number of the commit. Operations that were committed together share one.
+    pub number: u64,
+    /// The time of the commit. It is later than that of the commit before, whatever the clocks of the processes say.
+    pub time: DateTime<Utc>,
+    /// The caller of the operation.
+    pub caller: Caller,
+    /// What allowed it; `None` for what the service does by itself.
+    pub authorization: Option<Authorization>,
+    /// What happened.
+    pub event: RecordedEvent,
+}
+
+/// What happened, or would happen, in short.
+///
+/// The catalog records more, in a format of its own that may grow; these fields stay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecordedEvent {
+    /// The kind of event.
+    pub kind: EventKind,
+    /// The resource that it is about, if it is about one.
+    pub resource: Option<ResourceId>,
+    /// Where a role or a denial is assigned.
+    pub scope: Option<AccessScope>,
+    /// The region, for what happens in one.
+    pub region: Option<Region>,
+    /// Why a replication failed: the error's code and text, with its causes.
+    pub reason: Option<String>,
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident $name:literal),*) => {
+        /// The kind of a [`RecordedEvent`]. It prints as in the catalog's log: `imageVersionPublished`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum EventKind {
+            $($(#[$doc])* $kind,)*
+        }
+
+        impl EventKind {
+            /// Returns the name of the kind.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// A gallery was created.
+    GalleryCreated "galleryCreated",
+    /// A gallery got other properties.
+    GalleryUpdated "galleryUpdated",
+    /// A gallery was deleted, with everything in it and every assignment at or below it.
+    GalleryDeleted "galleryDeleted",
+    /// A gallery is shared with others than before.
+    GalleryShared "galleryShared",
+    /// An image definition was created.
+    ImageDefinitionCreated "imageDefinitionCreated",
+    /// An image definition got other properties.
+    ImageDefinitionUpdated "imageDefinitionUpdated",
+    /// An image definition was deleted, with its versions and every assignment at or below it.
+    ImageDefinitionDeleted "imageDefinitionDeleted",
+    /// An import began.
+    UploadStarted "uploadStarted",
+    /// Another publisher joined an import.
+    UploadJoined "uploadJoined",
+    /// An import was given up.
+    UploadAbandoned "uploadAbandoned",
+    /// A version was published.
+    ImageVersionPublished "imageVersionPublished",
+    /// A version got other properties.
+    ImageVersionUpdated "imageVersionUpdated",
+    /// A version was deleted; where soft deletion is on, it can be restored for a while.
+    ImageVersionDeleted "imageVersionDeleted",
+    /// A soft-deleted version was restored.
+    ImageVersionRestored "imageVersionRestored",
+    /// A managed image was created.
+    ManagedImageCreated "managedImageCreated",
+    /// A managed image was deleted.
+    ManagedImageDeleted "managedImageDeleted",
+    /// A snapshot was created.
+    SnapshotCreated "snapshotCreated",
+    /// A snapshot was deleted.
+    SnapshotDeleted "snapshotDeleted",
+    /// A store became that of a region, or of one of its zones.
+    RegionStoreClaimed "regionStoreClaimed",
+    /// A collection condemned blobs of a region.
+    ContentCondemned "contentCondemned",
+    /// Another collection took over the removal of what was condemned.
+    RemovalTakenOver "removalTakenOver",
+    /// The condemned blobs of a region were removed.
+    ContentRemoved "contentRemoved",
+    /// A role was defined, or redefined.
+    RoleDefined "roleDefined",
+    /// A role was deleted.
+    RoleDeleted "roleDeleted",
+    /// A role was assigned.
+    RoleAssigned "roleAssigned",
+    /// A role assignment ended.
+    RoleUnassigned "roleUnassigned",
+    /// Something was denied.
+    DenyAssigned "denyAssigned",
+    /// A denial ended.
+    DenyUnassigned "denyUnassigned",
+    /// A version has all its replicas in a region.
+    RegionCompleted "regionCompleted",
+    /// A replication to a region failed.
+    RegionFailed "regionFailed",
+    /// A replication that failed is tried again.
+    RegionRetried "regionRetried"
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl RecordedEvent {
+    fn new(kind: EventKind) -> Self {
+        Self { kind, resource: None, scope: None, region: None, reason: None }
+    }
+
+    fn of(kind: EventKind, resource: impl Into<ResourceId>) -> Self {
+        Self { resource: Some(resource.into()), ..Self::new(kind) }
+    }
+
+    fn at(kind: EventKind, scope: &AccessScope) -> Self {
+        Self { scope: Some(scope.clone()), ..Self::new(kind) }
+    }
+
+    fn in_region(self, region: &Region) -> Self {
+        Self { region: Some(region.clone()), ..self }
+    }
+}
+
+impl From<&Event> for RecordedEvent {
+    fn from(event: &Event) -> Self {
+        use EventKind as Kind;
+        match event {
+            Event::GalleryCreated { gallery } => Self::of(Kind::GalleryCreated, gallery.id()),
+            Event::GalleryUpdated { gallery } => Self::of(Kind::GalleryUpdated, gallery.id()),
+            Event::GalleryDeleted { gallery } => Self::of(Kind::GalleryDeleted, gallery),
+            Event::GalleryShared { gallery, .. } => Self::of(Kind::GalleryShared, gallery),
+            Event::ImageDefinitionCreated { definition } => Self::of(Kind::ImageDefinitionCreated, definition.id()),
+            Event::ImageDefinitionUpdated { definition } => Self::of(Kind::ImageDefinitionUpdated, definition.id()),
+            Event::ImageDefinitionDeleted { definition } => Self::of(Kind::ImageDefinitionDeleted, definition),
+            Event::UploadStarted { target, region, .. } => {
+                Self { resource: Some(target.clone()), ..Self::new(Kind::UploadStarted) }.in_region(region)
+            }
+            Event::UploadJoined { .. } => Self::new(Kind::UploadJoined),
+            Event::UploadAbandoned { .. } => Self::new(Kind::UploadAbandoned),
+            Event::ImageVersionPublished { version, .. } => Self::of(Kind::ImageVersionPublished, version.id()),
+            Event::ImageVersionUpdated { version } => Self::of(Kind::ImageVersionUpdated, version.id()),
+            Event::ImageVersionDeleted { version, .. } => Self::of(Kind::ImageVersionDeleted, version),
+            Event::ImageVersionRestored { version } => Self::of(Kind::ImageVersionRestored, version),
+            Event::ManagedImageCreated { image, .. } => Self::of(Kind::ManagedImageCreated, image.id()),
+            Event::ManagedImageDeleted { image } => Self::of(Kind::ManagedImageDeleted, image),
+            Event::SnapshotCreated { snapshot, .. } => Self::of(Kind::SnapshotCreated, snapshot.id()),
+            Event::SnapshotDeleted { snapshot } => Self::of(Kind::SnapshotDeleted, snapshot),
+            Event::RegionStoreClaimed { region, .. } => Self::new(Kind::RegionStoreClaimed).in_region(region),
+            Event::ContentCondemned { region, .. } => Self::new(Kind::ContentCondemned).in_region(region),
+            Event::RemovalTakenOver { region } => Self::new(Kind::RemovalTakenOver).in_region(region),
+            Event::ContentRemoved { region } => Self::new(Kind::ContentRemoved).in_region(region),
+            Event::RoleDefined { .. } => Self::new(Kind::RoleDefined),
+            Event::RoleDeleted { .. } => Self::new(Kind::RoleDeleted),
+            Event::RoleAssigned { assignment } => Self::at(Kind::RoleAssigned, &assignment.scope),
+            Event::RoleUnassigned { scope, .. } => Self::at(Kind::RoleUnassigned, scope),
+            Event::DenyAssigned { denial } => Self::at(Kind::DenyAssigned, &denial.scope),
+            Event::DenyUnassigned { scope, .. } => Self::at(Kind::DenyUnassigned, scope),
+            Event::RegionCompleted { version, region, .. } => {
+                Self::of(Kind::RegionCompleted, version).in_region(region)
+            }
+            Event::RegionFailed { version, region, code, reason } => {
+                let failed = Self::of(Kind::RegionFailed, version).in_region(region);
+                Self { reason: Some(format!("{code}: {reason}")), ..failed }
+            }
+            Event::RegionRetried { version, region } => Self::of(Kind::RegionRetried, version).in_region(region),
+        }
+    }
+}
+
+/// # The audit trail
+impl Session {
+    /// Returns every change after commit `after`, oldest first, read from the log: who did what, when, and what allowed it. 0 is
+    /// the beginning.
+    ///
+    /// A caller gets the changes of what it may see now. Which assignment allowed a change is told to callers who may read
+    /// assignments where it stands.
+    ///
+    /// # Errors
+    ///
+    /// An item is an error where the log cannot be read: `Unavailable`, or `Corrupt` with the blob to restore.
+    pub fn history(&self, after: u64) -> impl Stream<Item = Result<HistoryEntry>> {
+        let (rights, state) = (self.rights(), self.inner.catalog.snapshot());
+        self.inner.catalog.history(after).try_filter_map(move |commit| {
+            let is_seen = match commit.event.seen_by() {
+                Some((action, scope)) => rights.may(&state, action, &scope),
+                None => rights.is_administrator(),
+            };
+            std::future::ready(Ok(is_seen.then(|| told(commit, &rights, &state))))
+        })
+    }
+}
+
+/// A commit without the names that the reader may not know.
+fn told(commit: Commit, rights: &Rights, state: &State) -> HistoryEntry {
+    let Commit { number, time, caller, authorization, event } = commit;
+    let tell = |authorization: Authorization| match &authorization.scope {
+        Some(scope) if !rights.may(state, Action::ReadRoleAssignment, scope) => authorization.without_names(),
+        _ => authorization,
+    };
+    HistoryEntry { number, time, caller, authorization: authorization.map(tell), event: RecordedEvent::from(&event) }
+}

@@ -1,0 +1,115 @@
+//! The log, read by its documented format: what happened, in the fields that the model follows.
+
+use compute_gallery::content::Digest;
+use compute_gallery::model::{
+    ImageVersion, ImageVersionId, ManagedImage, ManagedImageId, Region, ResourceId, Snapshot, SnapshotId,
+};
+use compute_gallery::store::{BlobKey, BlobStoreExt, MemoryStore};
+use futures::executor::block_on;
+use serde::Deserialize;
+
+/// What happened.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Event {
+    UploadStarted {
+        upload: String,
+        target: ResourceId,
+        region: Region,
+    },
+    UploadAbandoned {
+        upload: String,
+    },
+    ImageVersionPublished {
+        version: ImageVersion,
+        content: Content,
+    },
+    ImageVersionUpdated {
+        version: ImageVersion,
+    },
+    ImageVersionDeleted {
+        version: ImageVersionId,
+        restorable_until: Option<String>,
+    },
+    ImageVersionRestored {
+        version: ImageVersionId,
+    },
+    ManagedImageCreated {
+        image: ManagedImage,
+        content: Content,
+    },
+    ManagedImageDeleted {
+        image: ManagedImageId,
+    },
+    SnapshotCreated {
+        snapshot: Snapshot,
+        content: Content,
+    },
+    SnapshotDeleted {
+        snapshot: SnapshotId,
+    },
+    RegionStoreClaimed {
+        region: Region,
+        store: String,
+    },
+    ContentCondemned {
+        region: Region,
+        blobs: Vec<ZoneBlobs>,
+    },
+    RemovalTakenOver {
+        region: Region,
+    },
+    ContentRemoved {
+        region: Region,
+    },
+    RegionCompleted {
+        version: ImageVersionId,
+        region: Region,
+        replicas: u32,
+    },
+    #[serde(other)]
+    Other,
+}
+
+/// What the disks of an image hold.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Content {
+    pub upload: String,
+    pub manifest: Digest,
+    pub os_disk_digest: Digest,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct ZoneBlobs {
+    pub keys: Vec<BlobKey>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    number: u64,
+    changes: Vec<Change>,
+}
+
+#[derive(Deserialize)]
+struct Change {
+    caller: String,
+    events: Vec<Event>,
+}
+
+/// The events of the entries after `number`, each with its entry's number and its caller.
+pub fn after(store: &MemoryStore, number: u64) -> Vec<(u64, String, Event)> {
+    let mut found = Vec::new();
+    for number in number + 1.. {
+        let key: BlobKey = format!("catalog/log/{number:020}").parse().unwrap();
+        let Some(bytes) = block_on(store.find(&key)).unwrap() else { break };
+        // The first line is the entry, the second its hash.
+        let line = bytes.split(|byte| *byte == b'\n').next().unwrap();
+        let entry: Entry = serde_json::from_slice(line).unwrap();
+        assert_eq!(entry.number, number);
+        let of =
+            |Change { caller, events }| events.into_iter().map(move |event| (number, Clone::clone(&caller), event));
+        found.extend(entry.changes.into_iter().flat_map(of));
+    }
+    found
+}
