@@ -554,7 +554,7 @@ fn one_preset_of_the_builder_sets_limits_capacity_and_regions() {
                 let source = DiskSource::path(file.path(), DiskFormat::Raw);
                 let id = version.definition().version("2.0.0".parse().unwrap());
                 let profile = PublishingProfile::new("westeurope".parse().unwrap());
-                let mut publishing = session.publish(NewImageVersion::new(id, home.clone(), profile, source));
+                let publishing = session.publish(NewImageVersion::new(id, home.clone(), profile, source));
                 assert_eq!(publishing.plan().await.unwrap().problems.is_empty(), fits, "{bytes} bytes");
             }
         }

@@ -48,10 +48,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::{DISKS, client, definition, gallery};
+use compute_gallery::GalleryService;
 use compute_gallery::model::*;
 use compute_gallery::placement::ReplicaId;
 use compute_gallery::store::BlobStoreExt;
-use compute_gallery::{GalleryService, Session};
 use executor::Executor;
 use futures::executor::block_on;
 use world::{CATALOG, PROCESSES, REGIONS, World, builder};

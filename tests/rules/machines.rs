@@ -31,7 +31,7 @@ fn a_specialized_image_reports_the_identity_that_it_carries_and_colliding_names(
         let specialized =
             ImageDefinition::new(image_id(), region("westeurope"), OsType::Linux, OsState::Specialized, identifier);
         sandbox.session().create_image_definition(specialized).await.unwrap();
-        let carried = CarriedIdentity { computer_name: "golden".into(), accounts: vec!["root".into()] };
+        let carried = CarriedIdentity::new("golden").with_accounts(["root".to_owned()]);
         let new = version("1.0.0", "westeurope").with_carried_identity(carried.clone());
         sandbox.session().publish(new).await.unwrap();
         let image = sandbox.session().boot_image(version_id("1.0.0"), &region("westeurope")).await.unwrap();

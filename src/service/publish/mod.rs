@@ -4,6 +4,7 @@ pub(crate) mod new;
 pub(crate) mod publication;
 pub(crate) mod report;
 pub(crate) mod source;
+pub(crate) mod target;
 
 pub use new::{NewImageVersion, NewManagedImage, NewSnapshot};
 pub use publication::Publication;

@@ -3,7 +3,7 @@
 use crate::access::Action;
 use crate::catalog::{ImageContent, State};
 use crate::disk::source::DiskSource;
-use crate::error::{ErrorKind, Problem};
+use crate::error::{ErrorKind, Problem, Result};
 use crate::model::{
     Architecture, CarriedIdentity, DiskReference, HyperVGeneration, ImageDefinition, ImageVersionId, ManagedImageId,
     OsState, OsType, PurchasePlan, Region, ResourceId, SnapshotId, SourceDisk, SourceDisks, StorageAccountId,
@@ -37,16 +37,17 @@ use crate::service::session::inner::Inner;
 /// fn add(image: ManagedImageId, disk: DiskSource) { ImageSource::from(image).with_data_disk(0, disk); }
 /// ```
 #[derive(Debug)]
-pub struct ImageSource(pub(crate) Kind);
+pub struct ImageSource {
+    pub(crate) source: Source,
+    /// Bytes to import; `None` where the source is stored already.
+    pub(crate) disks: Option<LocalDisks>,
+}
 
-#[derive(Debug)]
-pub(crate) enum Kind {
-    /// Bytes to import.
-    Disks {
-        disks: LocalDisks,
-        facts: Box<Facts>,
-        name: Option<VersionSource>,
-    },
+/// What an image is made from, its bytes apart.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// Bytes that are imported, with what is known of them and the name that the image records.
+    Disks(Box<Facts>, Option<VersionSource>),
     ManagedImage(ManagedImageId),
     ImageVersion(ImageVersionId),
     Snapshots(SnapshotDisks),
@@ -176,7 +177,7 @@ impl From<DiskSource> for ImageSource {
 
 impl From<LocalDisks> for ImageSource {
     fn from(disks: LocalDisks) -> Self {
-        Self(Kind::Disks { disks, facts: Box::default(), name: None })
+        Self { source: Source::Disks(Box::default(), None), disks: Some(disks) }
     }
 }
 
@@ -188,7 +189,8 @@ impl From<VhdBlob> for ImageSource {
             SourceDisk::new(DiskReference::Vhd { uri, storage_account: Some(storage_account) }),
             Vec::new(),
         );
-        Self(Kind::Disks { disks: LocalDisks::new(disk), facts, name: name.ok().map(VersionSource::Disks) })
+        let source = Source::Disks(facts, name.ok().map(VersionSource::Disks));
+        Self { source, disks: Some(LocalDisks::new(disk)) }
     }
 }
 
@@ -205,25 +207,25 @@ impl From<SourceMachine> for ImageSource {
             architecture: Some(architecture),
             purchase_plan: Some(purchase_plan),
         });
-        Self(Kind::Disks { disks, facts, name: Some(VersionSource::VirtualMachine(id)) })
+        Self { source: Source::Disks(facts, Some(VersionSource::VirtualMachine(id))), disks: Some(disks) }
     }
 }
 
 impl From<ManagedImageId> for ImageSource {
     fn from(id: ManagedImageId) -> Self {
-        Self(Kind::ManagedImage(id))
+        Self { source: Source::ManagedImage(id), disks: None }
     }
 }
 
 impl From<ImageVersionId> for ImageSource {
     fn from(id: ImageVersionId) -> Self {
-        Self(Kind::ImageVersion(id))
+        Self { source: Source::ImageVersion(id), disks: None }
     }
 }
 
 impl From<SnapshotDisks> for ImageSource {
     fn from(disks: SnapshotDisks) -> Self {
-        Self(Kind::Snapshots(disks))
+        Self { source: Source::Snapshots(disks), disks: None }
     }
 }
 
@@ -235,7 +237,7 @@ impl From<SnapshotId> for ImageSource {
 
 /// A source that is in the catalog, as it is in one state.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Stored {
+pub(crate) struct StoredSource {
     pub(crate) id: ResourceId,
     /// The LUN that its OS disk gets, where it is to be a data disk.
     pub(crate) lun: Option<u32>,
@@ -246,26 +248,16 @@ pub(crate) struct Stored {
 
 /// What a source is in a state: the stored things that it names, and everything that is wrong with it.
 #[derive(Debug, Default)]
-pub(crate) struct Looked {
-    pub(crate) stored: Vec<Stored>,
+pub(crate) struct SourceState {
+    pub(crate) stored: Vec<StoredSource>,
     pub(crate) problems: Vec<Problem>,
 }
 
-/// The source that is to be named in the version, and where its inner are.
-#[derive(Clone, Debug)]
-pub(crate) enum Origin {
-    /// Bytes to import.
-    Disks(Box<Facts>, Option<VersionSource>),
-    ManagedImage(ManagedImageId),
-    ImageVersion(ImageVersionId),
-    Snapshots(SnapshotDisks),
-}
-
-impl Kind {
+impl Source {
     /// What is to be recorded of it.
-    pub(crate) fn name(&self) -> Result<Option<VersionSource>, crate::Error> {
+    pub(crate) fn name(&self) -> Result<Option<VersionSource>> {
         Ok(match self {
-            Self::Disks { name, .. } => name.clone(),
+            Self::Disks(_, name) => name.clone(),
             Self::ManagedImage(id) => Some(VersionSource::ManagedImage(id.clone())),
             Self::ImageVersion(id) => Some(VersionSource::ImageVersion(id.clone())),
             Self::Snapshots(snapshots) => Some(snapshots.name()?),
@@ -275,16 +267,16 @@ impl Kind {
     /// What the caller must be allowed to do with it: rights on the source, as the service asks for them.
     pub(crate) fn needs(&self) -> Vec<Need> {
         match self {
-            Self::Disks { name: Some(VersionSource::VirtualMachine(id)), .. } => {
+            Self::Disks(_, Some(VersionSource::VirtualMachine(id))) => {
                 vec![Need::linked(Action::WriteVirtualMachine, id)]
             }
-            Self::Disks { name: Some(VersionSource::Disks(disks)), .. } => match disks.os_disk().reference() {
+            Self::Disks(_, Some(VersionSource::Disks(disks))) => match disks.os_disk().reference() {
                 DiskReference::Vhd { storage_account: Some(account), .. } => {
                     vec![Need::linked(Action::ListStorageKeys, account)]
                 }
                 _ => Vec::new(),
             },
-            Self::Disks { .. } => Vec::new(),
+            Self::Disks(..) => Vec::new(),
             Self::ManagedImage(id) => vec![Need::linked(Action::ReadManagedImage, id)],
             Self::ImageVersion(id) => vec![Need::linked(Action::ReadVersion, id)],
             Self::Snapshots(snapshots) => {
@@ -294,21 +286,15 @@ impl Kind {
             }
         }
     }
-
-    pub(crate) fn origin(&self) -> Origin {
-        match self {
-            Self::Disks { facts, name, .. } => Origin::Disks(facts.clone(), name.clone()),
-            Self::ManagedImage(id) => Origin::ManagedImage(id.clone()),
-            Self::ImageVersion(id) => Origin::ImageVersion(id.clone()),
-            Self::Snapshots(snapshots) => Origin::Snapshots(snapshots.clone()),
-        }
-    }
-}
-
-impl Origin {
     /// Looks for the source in `state`; it must be in `region`, and be as `expected` where something is.
-    pub(crate) fn look(&self, state: &State, inner: &Inner, region: &Region, expected: Option<&Expected>) -> Looked {
-        let mut looked = Looked::default();
+    pub(crate) fn look_at(
+        &self,
+        state: &State,
+        inner: &Inner,
+        region: &Region,
+        expected: Option<&Expected>,
+    ) -> SourceState {
+        let mut looked = SourceState::default();
         match self {
             Self::Disks(facts, _) => looked.problems.extend(facts.problems(region, expected)),
             Self::ManagedImage(id) => match state.managed_image(id) {
@@ -325,7 +311,7 @@ impl Origin {
                     };
                     looked.problems.extend(facts.problems(region, expected));
                     let content = record.content.clone();
-                    looked.stored.push(Stored { id: id.clone().into(), lun: None, content, carried: None });
+                    looked.stored.push(StoredSource { id: id.clone().into(), lun: None, content, carried: None });
                 }
             },
             Self::ImageVersion(id) => {
@@ -345,7 +331,7 @@ impl Origin {
                         };
                         looked.problems.extend(facts.problems(region, expected));
                         let content = record.content.clone();
-                        looked.stored.push(Stored {
+                        looked.stored.push(StoredSource {
                             id: id.clone().into(),
                             lun: None,
                             content,
@@ -374,7 +360,7 @@ impl Origin {
                     }
                     looked.problems.extend(facts.problems(region, expected.filter(|_| lun.is_none())));
                     let content = record.content.clone();
-                    looked.stored.push(Stored { id: id.clone().into(), lun, content, carried: None });
+                    looked.stored.push(StoredSource { id: id.clone().into(), lun, content, carried: None });
                 }
             }
         }
@@ -383,10 +369,10 @@ impl Origin {
 }
 
 /// An image outside of a gallery, managed or not, is of the subscription that it is taken into. (FAQ: existing images.)
-pub(crate) fn same_subscription(origin: &Origin, subscription: &SubscriptionId) -> Option<Problem> {
-    let (source, kind, theirs) = match origin {
-        Origin::ManagedImage(id) => (id.to_string(), "a managed image", id.subscription()),
-        Origin::Disks(_, Some(VersionSource::Disks(disks))) => match disks.os_disk().reference() {
+pub(crate) fn same_subscription(source: &Source, subscription: &SubscriptionId) -> Option<Problem> {
+    let (source, kind, theirs) = match source {
+        Source::ManagedImage(id) => (id.to_string(), "a managed image", id.subscription()),
+        Source::Disks(_, Some(VersionSource::Disks(disks))) => match disks.os_disk().reference() {
             DiskReference::Vhd { uri, storage_account: Some(account) } => {
                 (uri.clone(), "the storage account of a VHD", account.subscription())
             }
@@ -404,13 +390,13 @@ pub(crate) fn same_subscription(origin: &Origin, subscription: &SubscriptionId) 
 }
 
 /// A definition of trusted launch takes no source whose firmware state can't be known.
-pub(crate) fn trusted_launch(origin: &Origin, definition: &ImageDefinition) -> Option<Problem> {
+pub(crate) fn trusted_launch(source: &Source, definition: &ImageDefinition) -> Option<Problem> {
     let supported = "TrustedLaunchSupported";
     definition.security_type().filter(|security_type| security_type.eq_ignore_ascii_case(supported))?;
-    let source = match origin {
-        Origin::Disks(_, Some(VersionSource::VirtualMachine(id))) => id.to_string(),
-        Origin::Snapshots(snapshots) => snapshots.os_disk.to_string(),
-        Origin::Disks(..) | Origin::ManagedImage(_) | Origin::ImageVersion(_) => return None,
+    let source = match source {
+        Source::Disks(_, Some(VersionSource::VirtualMachine(id))) => id.to_string(),
+        Source::Snapshots(snapshots) => snapshots.os_disk.to_string(),
+        Source::Disks(..) | Source::ManagedImage(_) | Source::ImageVersion(_) => return None,
     };
     let what = format!(
         "The security type '{supported}' is not supported for the source id {source}. Currently only Vhd Blob, User Image and \
