@@ -14,14 +14,16 @@ mod frame;
 mod identity;
 mod log;
 mod log_time;
+mod pending;
+mod probe;
 mod state;
 
 pub use entry::Commit;
 pub use event::{Authorization, CarriedIdentity, Event, ImageContent, StoreName, UploadName, ZoneBlobs};
 
-pub(crate) use commit::Changes;
 pub(crate) use identity::CatalogId;
 pub(crate) use log::Catalog;
+pub(crate) use pending::Changes;
 pub(crate) use state::{Condemned, State, VersionRecord};
 
 /// Reads bytes as a catalog entry and as a checkpoint, for the fuzzer.

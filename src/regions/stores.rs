@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use super::needed::ready_in;
 use super::region_store::{RegionStore, Site};
+use super::targets::ready_in;
 use crate::catalog::{Catalog, State, VersionRecord};
 use crate::content::names::SlotId;
 use crate::error::{Error, ErrorKind, Problem, Result};

@@ -20,8 +20,8 @@ use crate::content::names::ManifestId;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::Clock;
 use crate::model::{ImageVersionId, Region};
-use crate::regions::needed::targets;
 use crate::regions::stores::another_store;
+use crate::regions::targets::targets;
 use crate::replica::holders::Holders;
 use crate::replica::needs::{Needs, needs};
 use crate::replication::{
