@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::entry::FORMAT;
 use super::frame::{self, failed};
 use super::identity::CatalogId;
-use super::state::{State, Written};
+use super::state::{State, WrittenState};
 use crate::error::{Error, Result};
 use crate::store::{BlobKey, BlobStore, BlobStoreExt, MAX_BLOB_BYTES, PutMode};
 
@@ -21,7 +21,7 @@ const KEPT: usize = 2;
 struct Checkpoint {
     format: u32,
     catalog: CatalogId,
-    state: Written,
+    state: WrittenState,
 }
 
 /// The newest sorts first, so that finding it takes one short listing and no hint that could be stale.

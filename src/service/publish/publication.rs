@@ -461,7 +461,7 @@ impl<T: Send + 'static> Publication<T> {
     /// Announces an upload, or finds one that an earlier attempt has announced, if that will do.
     async fn announce(&self, adopt: bool) -> Result<Upload> {
         let session = &self.session;
-        session.inner.regions.look_again(&self.location);
+        session.inner.regions.recheck(&self.location);
         let new = UploadName(UploadId::from_bytes(session.inner.draw()?));
         let (target, region, rules) = (self.target.clone(), self.location.clone(), self.rules.clone());
         let (of_caller, needs) = (self.session.clone(), self.needs.clone());
