@@ -348,7 +348,7 @@ fn a_store_of_another_place_of_the_same_catalog_is_not_adopted() {
         // The catalog knows its content, in another place: here it would be garbage.
         let swapped = right.reopen().store("westeurope", east(&right)).store("eastus", MemoryStore::new());
         let adopted = swapped.service(|builder| builder.adopt_region_store(region("westeurope"))).build().await;
-        refused(adopted, ErrorKind::Unavailable, &["region eastus", "another place of this catalog"]);
+        refused(adopted, ErrorKind::Unavailable, &["region eastus", "another site of this catalog"]);
         assert_eq!(regions(&right).await, before);
         deploys(&right.reopen().build().await.unwrap(), 0).await;
     });

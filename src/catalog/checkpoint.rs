@@ -5,11 +5,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::entry::FORMAT;
+use super::frame::{self, failed};
 use super::identity::CatalogId;
-use super::state::{State, Written};
-use crate::catalog::frame;
+use super::state::{State, WrittenState};
 use crate::error::{Error, Result};
-use crate::store::{BlobKey, BlobStore, BlobStoreExt, MAX_BLOB_BYTES, PutMode, StoreError};
+use crate::store::{BlobKey, BlobStore, BlobStoreExt, MAX_BLOB_BYTES, PutMode};
 
 /// A checkpoint is written after each commit whose number is a multiple of this.
 pub(super) const EVERY: u64 = 64;
@@ -21,7 +21,7 @@ const KEPT: usize = 2;
 struct Checkpoint {
     format: u32,
     catalog: CatalogId,
-    state: Written,
+    state: WrittenState,
 }
 
 /// The newest sorts first, so that finding it takes one short listing and no hint that could be stale.
@@ -54,7 +54,6 @@ pub(super) fn decode(bytes: &[u8], key: &BlobKey) -> Result<(CatalogId, State)> 
 ///
 /// Where the store does not answer: that says nothing of the checkpoint, and the whole log may take hours.
 pub(super) async fn newest(store: &dyn BlobStore, catalog: CatalogId) -> Result<Option<State>> {
-    let failed = |error: StoreError| error.at("catalog");
     let page = store.list(Some(&folder()?), None, KEPT).await.map_err(failed)?;
     for blob in page.blobs {
         // One that is gone, damaged or of another format costs time, not data.
@@ -75,7 +74,6 @@ pub(super) async fn write(store: &dyn BlobStore, catalog: CatalogId, state: &Sta
     if bytes.len() as u64 > MAX_BLOB_BYTES {
         return Ok(());
     }
-    let failed = |error: StoreError| error.at("catalog");
     store.put(&key(state.number())?, bytes, PutMode::Overwrite).await.map_err(failed)?;
     let old = store.list(Some(&folder()?), None, 16).await.map_err(failed)?;
     for blob in old.blobs.iter().skip(KEPT) {

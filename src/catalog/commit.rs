@@ -8,13 +8,14 @@ use bytes::Bytes;
 use chrono::{SubsecRound, TimeDelta};
 use futures::channel::oneshot;
 
-use super::driver::{Driver, WeakDriver};
+use super::checkpoint;
+use super::driver::Driver;
 use super::entry::{Entry, EntryChange, FORMAT, Nonce, log_key};
-use super::event::Event;
-use super::log::{Catalog, failed};
+use super::frame::failed;
+use super::log::Catalog;
+use super::pending::{Batch, Changes, Draft, Fate, Pending, Writer};
 use super::state::State;
-use crate::access::{Authorization, Caller};
-use crate::catalog::checkpoint;
+use crate::access::Caller;
 use crate::content::names::UploadId;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::{draw, within};
@@ -28,77 +29,6 @@ const MAX_ATTEMPTS: u32 = 100;
 
 /// A store may be asked again at once this often; then it is given time.
 const EAGER_ATTEMPTS: u32 = 3;
-
-/// What an operation wants to happen in a given state, or why it must not: asked again after each lost race. No events
-/// means that nothing is left to do.
-pub(super) type Check = Box<dyn FnMut(&State) -> Result<Changes> + Send + Sync>;
-
-/// What an operation changes, and what allowed it.
-#[derive(Debug, Default)]
-pub(crate) struct Changes {
-    pub(crate) events: Vec<Event>,
-    pub(crate) authorization: Option<Authorization>,
-}
-
-/// An operation that waits to be committed.
-pub(super) struct Pending {
-    caller: Caller,
-    check: Check,
-    done: oneshot::Sender<Result<Arc<State>>>,
-}
-
-impl std::fmt::Debug for Pending {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Pending({})", self.caller)
-    }
-}
-
-/// What waits to be committed, the entry that is on its way, and the work that commits.
-///
-/// INVARIANT: from before its first put until its fate is known an entry is in here, not in a future. So when the work
-/// that put it is dropped with the last caller that waited, the next writer finds it, and settles it by putting the same
-/// bytes again.
-#[derive(Default)]
-pub(super) struct Writer {
-    queue: Vec<Pending>,
-    under_way: Option<Batch>,
-    /// Every caller that waits drives it; there is one at a time.
-    driver: WeakDriver,
-}
-
-impl std::fmt::Debug for Writer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Writer({} waiting, under way: {:?})", self.queue.len(), self.under_way)
-    }
-}
-
-#[derive(Debug)]
-struct Batch {
-    draft: Draft,
-    next: Arc<State>,
-    /// Whether a put of it was begun: it may land yet, unless it was answered.
-    is_sent: bool,
-    /// Those that the entry is for, each with what its check came to in turn: a refusal may rest on a change that
-    /// stands earlier in the same entry, so it too is told only when the entry's fate is known.
-    members: Vec<(Pending, Result<()>)>,
-}
-
-/// An entry as it is put.
-#[derive(Clone, Debug)]
-struct Draft {
-    number: u64,
-    nonce: Nonce,
-    bytes: Bytes,
-}
-
-/// What became of an entry.
-enum Fate {
-    Committed,
-    /// The number is taken by another's entry.
-    Lost,
-    /// It is not there, and can be put again.
-    Absent,
-}
 
 impl Catalog {
     /// Commits what `check` wants and returns the state after it. Where `check` wants nothing, nothing is committed.
@@ -239,7 +169,11 @@ impl Catalog {
             // Beside the read, so it costs no time. A mount that was changed would take the entry to another place.
             let (newest, same) = futures::join!(self.refresh(), self.refuse_another_store());
             let newest = match same.and(newest) {
-                Ok(state) => self.refuse_a_wrong_clock(&state).await.map(|()| state),
+                Ok(state) => {
+                    let checked =
+                        self.time.refuse_a_wrong_clock(&*self.clock, &*self.store, &*self.entropy, &state).await;
+                    checked.map(|()| state)
+                }
                 refused => refused,
             };
             let mut writer = self.writer();
@@ -351,15 +285,6 @@ fn unknown(cause: Error) -> Error {
     Error::new(Problem::new(ErrorKind::Unknown, "InternalError", "catalog", what)).with_source(cause)
 }
 
-impl Batch {
-    /// Tells each member `outcome`, or its own refusal where the outcome is a success.
-    fn answer(self, outcome: impl Fn() -> Result<Arc<State>>) {
-        for (pending, verdict) in self.members {
-            pending.answer(outcome().and_then(|state| verdict.map(|()| state)));
-        }
-    }
-}
-
 /// Where the answer to an operation comes.
 struct Answer(oneshot::Receiver<Result<Arc<State>>>);
 
@@ -369,12 +294,5 @@ impl Answer {
             let what = "the operation was given up by this process: read the state, then decide";
             Some(Err(Error::new(Problem::new(ErrorKind::Unknown, "InternalError", "catalog", what))))
         })
-    }
-}
-
-impl Pending {
-    fn answer(self, result: Result<Arc<State>>) {
-        // The caller may have stopped listening.
-        let _ = self.done.send(result);
     }
 }

@@ -8,7 +8,12 @@ use serde::de::DeserializeOwned;
 
 use crate::content::digest::Digest;
 use crate::error::{Error, Result};
-use crate::store::BlobKey;
+use crate::store::{BlobKey, StoreError};
+
+/// An error of the catalog's store, as the catalog reports it.
+pub(super) fn failed(error: StoreError) -> Error {
+    error.at("catalog")
+}
 
 /// Writes `value`, and returns the hash of its line too.
 pub(super) fn encode(value: &impl Serialize) -> Result<(Digest, Bytes)> {

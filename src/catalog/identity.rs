@@ -36,10 +36,12 @@ impl fmt::Debug for CatalogId {
 pub(super) struct Identity {
     format: u32,
     pub(super) catalog: CatalogId,
-    /// What a build must know to read the catalog. This build knows no feature.
-    read_features: Vec<String>,
+    /// What a build must know to read the catalog. This build knows no flag.
+    #[serde(rename = "readFeatures")]
+    read_flags: Vec<String>,
     /// What a build must know to write to it.
-    write_features: Vec<String>,
+    #[serde(rename = "writeFeatures")]
+    write_flags: Vec<String>,
 }
 
 fn key() -> Result<BlobKey> {
@@ -49,7 +51,7 @@ fn key() -> Result<BlobKey> {
 impl Identity {
     fn new(entropy: &dyn Entropy) -> Result<Self> {
         let catalog = CatalogId(UploadId::from_bytes(draw(entropy, "drawing a catalog's id")?));
-        Ok(Self { format: FORMAT, catalog, read_features: Vec::new(), write_features: Vec::new() })
+        Ok(Self { format: FORMAT, catalog, read_flags: Vec::new(), write_flags: Vec::new() })
     }
 
     /// The identity of the catalog on `store`, with the hash that its log begins with; `None` where there is none.
@@ -57,11 +59,11 @@ impl Identity {
         let key = key()?;
         let Some(bytes) = store.find(&key).await.map_err(|error| error.at("catalog"))? else { return Ok(None) };
         let (digest, identity): (_, Self) = frame::decode(&bytes, &key)?;
-        let unknown = identity.read_features.iter().chain(&identity.write_features).next();
+        let unknown = identity.read_flags.iter().chain(&identity.write_flags).next();
         let needs = match (identity.format == FORMAT, unknown) {
             (true, None) => return Ok(Some((identity, digest))),
             (false, _) => format!("format `{}`; this build reads `{FORMAT}`", identity.format),
-            (true, Some(feature)) => format!("the feature `{feature}`, which this build does not know"),
+            (true, Some(flag)) => format!("the flag `{flag}`, which this build does not know"),
         };
         let what = format!("the catalog has {needs}: use a newer build");
         Err(Error::new(Problem::new(ErrorKind::Unsupported, "OperationNotAllowed", "catalog", what)))

@@ -7,16 +7,18 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use futures::stream::{self, Stream};
 
-use super::commit::Writer;
+use super::checkpoint;
 use super::entry::{Commit, Entry, log_key, log_number};
+use super::frame::failed;
 use super::identity::{self, CatalogId, Identity};
 use super::log_time::LogTime;
+use super::pending::Writer;
+use super::probe::probe;
 use super::state::State;
-use crate::catalog::checkpoint;
 use crate::content::digest::Digest;
 use crate::error::{Error, ErrorKind, Problem, Result};
-use crate::host::{Clock, Entropy, draw};
-use crate::store::{BlobKey, BlobStore, BlobStoreExt, PutMode, StoreError, StoreErrorKind};
+use crate::host::{Clock, Entropy};
+use crate::store::{BlobKey, BlobStore, BlobStoreExt};
 
 /// A catalog on a store. Any number of them, in any number of processes, may be open on one store.
 #[derive(Debug)]
@@ -33,10 +35,6 @@ pub(crate) struct Catalog {
     pub(super) commit_limit: Option<Duration>,
     /// The number of the newest entry that is known to survive a power cut.
     pub(super) durable: AtomicU64,
-}
-
-pub(super) fn failed(error: StoreError) -> Error {
-    error.at("catalog")
 }
 
 /// A checkpoint is ahead of a log that has lost its end, and says nothing of one that was replaced.
@@ -227,6 +225,23 @@ impl Catalog {
         }
     }
 
+    /// Returns the latest that any clock says: from here a retention runs, so that it is not shortened by this process's clock.
+    pub(crate) fn latest_time(&self) -> DateTime<Utc> {
+        self.time.latest(&*self.clock)
+    }
+
+    /// Returns a time that has surely come, without asking the store.
+    pub(crate) fn log_time(&self) -> DateTime<Utc> {
+        self.time.earliest(&*self.clock)
+    }
+
+    /// Returns a time that has surely come, by this process's clock and by the store's, which is asked: for acts that may come
+    /// late and must not come early.
+    pub(crate) async fn agreed_time(&self) -> Result<DateTime<Utc>> {
+        self.time.ask(&*self.clock, &*self.store, &*self.entropy).await?;
+        Ok(self.log_time())
+    }
+
     pub(super) async fn read_entry(&self, number: u64) -> Result<Option<(Digest, Entry)>> {
         let key = log_key(number)?;
         match self.store.find(&key).await.map_err(failed)? {
@@ -250,50 +265,4 @@ impl Catalog {
         });
         futures::stream::TryStreamExt::try_flatten(commits)
     }
-}
-
-/// Refuses a store that lets two callers create the same key: on it, two writers would both believe that they
-/// committed. Tells what time it is by the store, if it tells.
-async fn probe(store: &dyn BlobStore, entropy: &dyn Entropy) -> Result<Option<DateTime<Utc>>> {
-    let key = probe_key(entropy)?;
-    let bytes = bytes::Bytes::from_static(b"is a second creation refused?\n");
-    create_probe(store, &key, bytes.clone()).await?;
-    let second = store.put(&key, bytes, PutMode::Create).await;
-    let time = store.head(&key).await.map_err(failed)?.modified;
-    store.delete(&key).await.map_err(failed)?;
-    match second {
-        Err(error) if error.kind() == StoreErrorKind::AlreadyExists => Ok(time),
-        Err(error) => Err(failed(error)),
-        Ok(()) => {
-            let what = "the store accepts the same create-if-absent twice, so commits could be lost on it: use a store \
-                        with conditional writes, or turn them on";
-            Err(Error::new(Problem::new(ErrorKind::Unsupported, "OperationNotAllowed", "catalog", what)))
-        }
-    }
-}
-
-/// What time it is by the store, if it tells.
-pub(super) async fn time_of(store: &dyn BlobStore, entropy: &dyn Entropy) -> Result<Option<DateTime<Utc>>> {
-    let key = probe_key(entropy)?;
-    create_probe(store, &key, bytes::Bytes::from_static(b"what time is it?\n")).await?;
-    let time = store.head(&key).await.map_err(failed)?.modified;
-    store.delete(&key).await.map_err(failed)?;
-    Ok(time)
-}
-
-/// Puts a probe there, under a random key: one that is there already is its own, and the answer was lost.
-async fn create_probe(store: &dyn BlobStore, key: &BlobKey, bytes: bytes::Bytes) -> Result<()> {
-    match store.put(key, bytes, PutMode::Create).await {
-        Err(error) if matches!(error.kind(), StoreErrorKind::AlreadyExists | StoreErrorKind::Unknown) => {
-            match store.find_meta(key).await.map_err(failed)? {
-                Some(_) => Ok(()),
-                None => Err(failed(error)),
-            }
-        }
-        done => done.map_err(failed),
-    }
-}
-
-fn probe_key(entropy: &dyn Entropy) -> Result<BlobKey> {
-    format!("probes/{:032x}", u128::from_be_bytes(draw(entropy, "drawing a random name")?)).parse()
 }

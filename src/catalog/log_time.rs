@@ -9,10 +9,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::log::{Catalog, time_of};
+use super::probe::store_time;
 use super::state::State;
 use crate::error::{Error, ErrorKind, Problem, Result};
-use crate::host::Clock;
+use crate::host::{Clock, Entropy};
+use crate::store::BlobStore;
 
 /// An entry may be this far ahead of the store's time.
 const AHEAD_OF_STORE: TimeDelta = TimeDelta::minutes(10);
@@ -57,52 +58,46 @@ impl LogTime {
         }
     }
 
-    fn told(&self) -> MutexGuard<'_, Option<Told>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Catalog {
     /// The latest that any clock says: from here a retention runs, so that it is not shortened by this process's clock.
-    pub(crate) fn latest_time(&self) -> DateTime<Utc> {
-        let now = self.clock.now();
-        self.time.told().map_or(now, |told| told.now(now).max(now))
+    pub(super) fn latest(&self, clock: &dyn Clock) -> DateTime<Utc> {
+        let now = clock.now();
+        self.told().map_or(now, |told| told.now(now).max(now))
     }
 
-    /// What time it surely is, without a question to the store.
-    pub(crate) fn log_time(&self) -> DateTime<Utc> {
-        let now = self.clock.now();
-        self.time.told().map_or(now, |told| told.now(now).min(now))
+    /// The earliest that any clock says; no I/O.
+    pub(super) fn earliest(&self, clock: &dyn Clock) -> DateTime<Utc> {
+        let now = clock.now();
+        self.told().map_or(now, |told| told.now(now).min(now))
     }
 
-    /// What time it surely is: by this process's clock, and not later than another clock has it. For what may come late and
-    /// must not come early. Asks the store.
-    pub(crate) async fn agreed_time(&self) -> Result<DateTime<Utc>> {
-        let is_by_store = self.time.told().is_some_and(|told| told.by_store);
-        if is_by_store && let Some(time) = time_of(&*self.store, &*self.entropy).await? {
-            *self.time.told() = Some(Told { time, at: self.clock.now(), by_store: true });
+    /// Reads the store's clock again, if the store tells a time.
+    pub(super) async fn ask(&self, clock: &dyn Clock, store: &dyn BlobStore, entropy: &dyn Entropy) -> Result<()> {
+        let is_by_store = self.told().is_some_and(|told| told.by_store);
+        if is_by_store && let Some(time) = store_time(store, entropy).await? {
+            *self.told() = Some(Told { time, at: clock.now(), by_store: true });
         }
-        Ok(self.log_time())
+        Ok(())
     }
 
     /// Refuses to write an entry with the time of a clock that is far ahead. After a quiet time the store is asked.
-    pub(super) async fn refuse_a_wrong_clock(&self, state: &State) -> Result<()> {
-        let now = self.clock.now();
-        if self.clock.is_virtual() || now <= state.time().checked_add_signed(AHEAD_OF_STORE).unwrap_or(now) {
+    pub(super) async fn refuse_a_wrong_clock(
+        &self,
+        clock: &dyn Clock,
+        store: &dyn BlobStore,
+        entropy: &dyn Entropy,
+        state: &State,
+    ) -> Result<()> {
+        let now = clock.now();
+        if clock.is_virtual() || now <= state.time().checked_add_signed(AHEAD_OF_STORE).unwrap_or(now) {
             return Ok(());
         }
-        let Some(mut told) = *self.time.told() else { return Ok(()) };
-        if told.by_store
-            && let Some(time) = time_of(&*self.store, &*self.entropy).await?
-        {
-            told = Told { time, at: self.clock.now(), by_store: true };
-            *self.time.told() = Some(told);
-        }
+        self.ask(clock, store, entropy).await?;
+        let Some(told) = *self.told() else { return Ok(()) };
         let (limit, whose) = match told.by_store {
             true => (AHEAD_OF_STORE, "the catalog's store"),
             false => (AHEAD_OF_OTHERS, "the newest commit of another process"),
         };
-        let (now, theirs) = (self.clock.now(), told.now(now));
+        let (now, theirs) = (clock.now(), told.now(now));
         if now.signed_duration_since(theirs) <= limit {
             return Ok(());
         }
@@ -111,5 +106,9 @@ impl Catalog {
              ascend and one from the future would stay"
         );
         Err(Error::new(Problem::new(ErrorKind::Unavailable, "OperationNotAllowed", "clock", what)))
+    }
+
+    fn told(&self) -> MutexGuard<'_, Option<Told>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -14,15 +14,17 @@ mod frame;
 mod identity;
 mod log;
 mod log_time;
+mod pending;
+mod probe;
 mod state;
 
 pub use event::ImageContent;
 
-pub(crate) use commit::Changes;
 pub(crate) use entry::Commit;
 pub(crate) use event::{Event, StoreName, UploadName, ZoneBlobs};
 pub(crate) use identity::CatalogId;
 pub(crate) use log::Catalog;
+pub(crate) use pending::Changes;
 pub(crate) use state::{Condemned, State, VersionRecord};
 
 /// Reads bytes as a catalog entry and as a checkpoint, for the fuzzer.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::entry::Entry;
 use super::event::{Event, ImageContent, StoreName, UploadName, ZoneBlobs};
 use crate::access::{AccessPolicy, AccessScope, DenyAssignment, GallerySharing, RoleAssignment, WrittenPolicy};
-use crate::content::blob_name::{BlobName, Lives};
+use crate::content::blob_name::{BlobName, Incarnations};
 use crate::content::digest::Digest;
 use crate::content::names::SlotId;
 use crate::error::{Error, Result};
@@ -37,7 +37,7 @@ pub(crate) struct State {
     claims: BTreeMap<(Region, Option<u32>), (StoreName, u64)>,
     condemned: BTreeMap<Region, Arc<Condemned>>,
     /// What was ever condemned in each slot.
-    lives: BTreeMap<(Region, SlotId), Arc<Lives>>,
+    incarnations: BTreeMap<(Region, SlotId), Arc<Incarnations>>,
     /// The number of the last commit that condemned something in a region.
     last_condemned: BTreeMap<Region, u64>,
 }
@@ -234,7 +234,7 @@ impl State {
             access: Arc::default(),
             claims: BTreeMap::new(),
             condemned: BTreeMap::new(),
-            lives: BTreeMap::new(),
+            incarnations: BTreeMap::new(),
             last_condemned: BTreeMap::new(),
         }
     }
@@ -277,8 +277,8 @@ impl State {
     }
 
     /// What was ever condemned in a slot of a region.
-    pub(crate) fn lives(&self, region: &Region, slot: SlotId) -> Arc<Lives> {
-        self.lives.get(&(region.clone(), slot)).cloned().unwrap_or_default()
+    pub(crate) fn incarnations(&self, region: &Region, slot: SlotId) -> Arc<Incarnations> {
+        self.incarnations.get(&(region.clone(), slot)).cloned().unwrap_or_default()
     }
 
     /// The number of the commit that announced an import; `None` for one that this log does not know.
@@ -598,7 +598,7 @@ impl State {
             Event::ContentCondemned { region, blobs } => {
                 let condemned = Condemned { epoch: number, blobs: blobs.clone() };
                 for (slot, name) in condemned.names() {
-                    Arc::make_mut(self.lives.entry((region.clone(), slot)).or_default()).end(name, number);
+                    Arc::make_mut(self.incarnations.entry((region.clone(), slot)).or_default()).end(name, number);
                 }
                 self.condemned.insert(region.clone(), Arc::new(condemned));
                 self.last_condemned.insert(region.clone(), number);
@@ -687,7 +687,7 @@ impl State {
 /// The state as it is written down in a checkpoint.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Written {
+pub(super) struct WrittenState {
     number: u64,
     head: Digest,
     time: DateTime<Utc>,
@@ -706,8 +706,8 @@ pub(super) struct Written {
     announced: Vec<(UploadName, u64)>,
     #[serde(default)]
     claims: Vec<(Region, Option<u32>, StoreName, u64)>,
-    #[serde(default)]
-    lives: Vec<(Region, usize, u32, Arc<Lives>)>,
+    #[serde(default, rename = "lives")]
+    incarnations: Vec<(Region, usize, u32, Arc<Incarnations>)>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     condemned: BTreeMap<Region, Arc<Condemned>>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -715,7 +715,7 @@ pub(super) struct Written {
     uploads: Vec<(UploadName, Upload)>,
 }
 
-impl From<&State> for Written {
+impl From<&State> for WrittenState {
     fn from(state: &State) -> Self {
         let definitions = || state.galleries.values().flat_map(|gallery| gallery.definitions.values());
         Self {
@@ -740,10 +740,10 @@ impl From<&State> for Written {
                 .iter()
                 .map(|((region, zone), (store, number))| (region.clone(), *zone, *store, *number))
                 .collect(),
-            lives: state
-                .lives
+            incarnations: state
+                .incarnations
                 .iter()
-                .map(|((region, slot), lives)| (region.clone(), slot.zone, slot.number, lives.clone()))
+                .map(|((region, slot), incarnations)| (region.clone(), slot.zone, slot.number, incarnations.clone()))
                 .collect(),
             condemned: state.condemned.clone(),
             last_condemned: state.last_condemned.clone(),
@@ -752,10 +752,10 @@ impl From<&State> for Written {
     }
 }
 
-impl TryFrom<Written> for State {
+impl TryFrom<WrittenState> for State {
     type Error = Error;
 
-    fn try_from(written: Written) -> Result<Self> {
+    fn try_from(written: WrittenState) -> Result<Self> {
         let orphan = || Error::corrupt("catalog checkpoint", "it has a resource without its parent");
         let mut state = Self {
             number: written.number,
@@ -769,10 +769,10 @@ impl TryFrom<Written> for State {
                 .into_iter()
                 .map(|(region, zone, store, number)| ((region, zone), (store, number)))
                 .collect(),
-            lives: written
-                .lives
+            incarnations: written
+                .incarnations
                 .into_iter()
-                .map(|(region, zone, number, lives)| ((region, SlotId { zone, number }), lives))
+                .map(|(region, zone, number, incarnations)| ((region, SlotId { zone, number }), incarnations))
                 .collect(),
             condemned: written.condemned,
             last_condemned: written.last_condemned,

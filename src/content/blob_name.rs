@@ -2,7 +2,7 @@
 //!
 //! What is condemned in a slot is dead there under its name, for good: a deletion that comes late, from a collection that
 //! stood still, then takes nothing that anybody relies on. The same pack, part or manifest can come back, and then has a
-//! name that ends with the number of the commit that condemned the one before: its life.
+//! name that ends with the number of the commit that condemned the one before: its incarnation.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::names::{ManifestId, PackId, PartId, UploadId};
 use crate::error::Result;
 use crate::store::BlobKey;
 
-/// A blob of a slot. The number is the blob's life: 0 for the first, then that of the commit that condemned the last one.
+/// A blob of a slot. The number is the blob's incarnation: 0 for the first, then that of the commit that condemned the last one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum BlobName {
     Pack(PackId, u64),
@@ -24,14 +24,14 @@ pub(crate) enum BlobName {
 impl BlobName {
     /// Where it lies within a slot.
     pub(crate) fn key(&self) -> Result<BlobKey> {
-        let (name, life) = match self {
-            Self::Pack(id, life) => (id.key()?, life),
-            Self::Part(id, life) => (id.key()?, life),
-            Self::Manifest(id, life) => (format!("manifests/{}/{}", id.upload, id.digest).parse()?, life),
+        let (name, incarnation) = match self {
+            Self::Pack(id, incarnation) => (id.key()?, incarnation),
+            Self::Part(id, incarnation) => (id.key()?, incarnation),
+            Self::Manifest(id, incarnation) => (format!("manifests/{}/{}", id.upload, id.digest).parse()?, incarnation),
         };
-        match life {
+        match incarnation {
             0 => Ok(name),
-            life => format!("{name}-{life}").parse(),
+            incarnation => format!("{name}-{incarnation}").parse(),
         }
     }
 
@@ -40,17 +40,17 @@ impl BlobName {
         let segments: Vec<&str> = key.segments().collect();
         let name = match segments.as_slice() {
             ["packs", upload, name] => {
-                let (number, life) = with_life(name, 0)?;
-                Self::Pack(PackId { upload: upload.parse().ok()?, number: number.parse().ok()? }, life)
+                let (number, incarnation) = split_incarnation(name, 0)?;
+                Self::Pack(PackId { upload: upload.parse().ok()?, number: number.parse().ok()? }, incarnation)
             }
             ["parts", upload, number, name] => {
-                let (name, life) = with_life(name, 1)?;
+                let (name, incarnation) = split_incarnation(name, 1)?;
                 let pack = PackId { upload: upload.parse().ok()?, number: number.parse().ok()? };
-                Self::Part(PartId::of_name(pack, name)?, life)
+                Self::Part(PartId::of_name(pack, name)?, incarnation)
             }
             ["manifests", upload, name] => {
-                let (digest, life) = with_life(name, 0)?;
-                Self::Manifest(ManifestId { upload: upload.parse().ok()?, digest: digest.parse().ok()? }, life)
+                let (digest, incarnation) = split_incarnation(name, 0)?;
+                Self::Manifest(ManifestId { upload: upload.parse().ok()?, digest: digest.parse().ok()? }, incarnation)
             }
             _ => return None,
         };
@@ -68,28 +68,28 @@ impl BlobName {
     }
 }
 
-/// A name with `dashes` dashes in it, and the life behind it.
-fn with_life(name: &str, dashes: usize) -> Option<(&str, u64)> {
+/// A name with `dashes` dashes in it, and the incarnation behind it.
+fn split_incarnation(name: &str, dashes: usize) -> Option<(&str, u64)> {
     match name.match_indices('-').nth(dashes) {
         None => Some((name, 0)),
         Some((at, _)) => {
-            let (name, life) = name.split_at_checked(at)?;
-            Some((name, life.strip_prefix('-')?.parse().ok().filter(|life| *life > 0)?))
+            let (name, incarnation) = name.split_at_checked(at)?;
+            Some((name, incarnation.strip_prefix('-')?.parse().ok().filter(|incarnation| *incarnation > 0)?))
         }
     }
 }
 
-/// What has been condemned in a slot, ever: which names are dead there, and which life comes next.
+/// What has been condemned in a slot, ever: which names are dead there, and which incarnation comes next.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(from = "WrittenLives", into = "WrittenLives")]
-pub(crate) struct Lives {
+#[serde(from = "WrittenIncarnations", into = "WrittenIncarnations")]
+pub(crate) struct Incarnations {
     packs: BTreeMap<PackId, u64>,
-    /// Each dead part with its life, and the commit that condemned it.
+    /// Each dead part with its incarnation, and the commit that condemned it.
     parts: BTreeMap<(PartId, u64), u64>,
     manifests: BTreeMap<ManifestId, u64>,
 }
 
-impl Lives {
+impl Incarnations {
     /// Commit `number` has condemned `name`.
     pub(crate) fn end(&mut self, name: BlobName, number: u64) {
         // One that was dead and came back, by a put that arrived late, says nothing of the one that is alive.
@@ -98,7 +98,7 @@ impl Lives {
         }
         match name {
             BlobName::Pack(id, _) => drop(self.packs.insert(id, number)),
-            BlobName::Part(id, life) => drop(self.parts.insert((id, life), number)),
+            BlobName::Part(id, incarnation) => drop(self.parts.insert((id, incarnation), number)),
             BlobName::Manifest(id, _) => drop(self.manifests.insert(id, number)),
         }
     }
@@ -106,32 +106,32 @@ impl Lives {
     /// Whether it was condemned: nothing may rely on it any more.
     pub(crate) fn is_dead(&self, name: BlobName) -> bool {
         match name {
-            BlobName::Pack(id, life) => life < self.of_pack(id),
-            BlobName::Part(id, life) => self.parts.contains_key(&(id, life)),
-            BlobName::Manifest(id, life) => life < self.of_manifest(id),
+            BlobName::Pack(id, incarnation) => incarnation < self.of_pack(id),
+            BlobName::Part(id, incarnation) => self.parts.contains_key(&(id, incarnation)),
+            BlobName::Manifest(id, incarnation) => incarnation < self.of_manifest(id),
         }
     }
 
-    /// The life of a pack here.
+    /// The incarnation of a pack here.
     pub(crate) fn of_pack(&self, id: PackId) -> u64 {
         self.packs.get(&id).copied().unwrap_or(0)
     }
 
-    /// The life of new parts of a pack here.
+    /// The incarnation of new parts of a pack here.
     pub(crate) fn of_parts(&self, pack: PackId) -> u64 {
         let of_pack = self.parts.range((PartId::first_of(pack), 0)..).take_while(|((id, _), _)| id.pack == pack);
         of_pack.map(|(_, number)| *number).max().unwrap_or(0)
     }
 
-    /// The life of a manifest here.
+    /// The incarnation of a manifest here.
     pub(crate) fn of_manifest(&self, id: ManifestId) -> u64 {
         self.manifests.get(&id).copied().unwrap_or(0)
     }
 }
 
-/// As it is written down: packs of one upload with one life in runs, from the first to the last.
+/// As it is written down: packs of one upload with one incarnation in runs, from the first to the last.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct WrittenLives {
+struct WrittenIncarnations {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     packs: Vec<(UploadId, u32, u32, u64)>,
     /// Keys within the slot.
@@ -141,10 +141,10 @@ struct WrittenLives {
     manifests: Vec<(UploadId, Digest, u64)>,
 }
 
-impl From<Lives> for WrittenLives {
-    fn from(lives: Lives) -> Self {
+impl From<Incarnations> for WrittenIncarnations {
+    fn from(incarnations: Incarnations) -> Self {
         let mut packs: Vec<(UploadId, u32, u32, u64)> = Vec::new();
-        for (id, number) in lives.packs {
+        for (id, number) in incarnations.packs {
             match packs.last_mut() {
                 Some((upload, _, last, same)) if *upload == id.upload && *last + 1 == id.number && *same == number => {
                     *last = id.number;
@@ -152,27 +152,31 @@ impl From<Lives> for WrittenLives {
                 _ => packs.push((id.upload, id.number, id.number, number)),
             }
         }
-        let key = |id, life| BlobName::Part(id, life).key().map(|key| key.to_string()).ok();
-        let parts = lives.parts.into_iter().filter_map(|((id, life), number)| Some((key(id, life)?, number)));
-        let manifests = lives.manifests.into_iter().map(|(id, number)| (id.upload, id.digest, number));
+        let key = |id, incarnation| BlobName::Part(id, incarnation).key().map(|key| key.to_string()).ok();
+        let parts = incarnations
+            .parts
+            .into_iter()
+            .filter_map(|((id, incarnation), number)| Some((key(id, incarnation)?, number)));
+        let manifests = incarnations.manifests.into_iter().map(|(id, number)| (id.upload, id.digest, number));
         Self { packs, parts: parts.collect(), manifests: manifests.collect() }
     }
 }
 
-impl From<WrittenLives> for Lives {
-    fn from(written: WrittenLives) -> Self {
-        let mut lives = Self::default();
+impl From<WrittenIncarnations> for Incarnations {
+    fn from(written: WrittenIncarnations) -> Self {
+        let mut incarnations = Self::default();
         for (upload, first, last, number) in written.packs {
-            lives.packs.extend((first..=last).map(|pack| (PackId { upload, number: pack }, number)));
+            incarnations.packs.extend((first..=last).map(|pack| (PackId { upload, number: pack }, number)));
         }
         for (key, number) in written.parts {
-            if let Some(BlobName::Part(id, life)) = key.parse().ok().as_ref().and_then(BlobName::of_key) {
-                lives.parts.insert((id, life), number);
+            if let Some(BlobName::Part(id, incarnation)) = key.parse().ok().as_ref().and_then(BlobName::of_key) {
+                incarnations.parts.insert((id, incarnation), number);
             }
         }
         let manifests = written.manifests.into_iter();
-        lives.manifests = manifests.map(|(upload, digest, number)| (ManifestId { upload, digest }, number)).collect();
-        lives
+        incarnations.manifests =
+            manifests.map(|(upload, digest, number)| (ManifestId { upload, digest }, number)).collect();
+        incarnations
     }
 }
 
@@ -191,13 +195,15 @@ mod tests {
     #[test]
     fn a_name_comes_back_from_its_key_and_has_one_form() {
         let manifest = ManifestId { upload: UploadId::from_bytes([9; 16]), digest: Digest::of(b"m") };
-        for life in [0, 1, 41, u64::MAX] {
-            for name in
-                [BlobName::Pack(pack(3), life), BlobName::Part(part(3), life), BlobName::Manifest(manifest, life)]
-            {
+        for incarnation in [0, 1, 41, u64::MAX] {
+            for name in [
+                BlobName::Pack(pack(3), incarnation),
+                BlobName::Part(part(3), incarnation),
+                BlobName::Manifest(manifest, incarnation),
+            ] {
                 let key = name.key().unwrap();
                 assert_eq!(BlobName::of_key(&key), Some(name), "{key}");
-                if life == 0 {
+                if incarnation == 0 {
                     assert_eq!(BlobName::of_key(&format!("{key}-0").parse().unwrap()), None);
                     assert_eq!(BlobName::of_key(&format!("{key}-07").parse().unwrap()), None);
                 }
@@ -210,29 +216,29 @@ mod tests {
 
     #[test]
     fn no_name_is_used_twice() {
-        let mut lives = Lives::default();
+        let mut incarnations = Incarnations::default();
         let mut used = Vec::new();
         for number in 1..50 {
-            let whole = BlobName::Pack(pack(1), lives.of_pack(pack(1)));
-            let piece = BlobName::Part(part(1), lives.of_parts(pack(1)));
+            let whole = BlobName::Pack(pack(1), incarnations.of_pack(pack(1)));
+            let piece = BlobName::Part(part(1), incarnations.of_parts(pack(1)));
             for name in [whole, piece] {
-                assert!(!lives.is_dead(name) && !used.contains(&name), "{name:?}");
+                assert!(!incarnations.is_dead(name) && !used.contains(&name), "{name:?}");
                 used.push(name);
-                lives.end(name, number);
-                assert!(lives.is_dead(name));
+                incarnations.end(name, number);
+                assert!(incarnations.is_dead(name));
             }
-            assert!(!lives.is_dead(BlobName::Pack(pack(2), 0)));
+            assert!(!incarnations.is_dead(BlobName::Pack(pack(2), 0)));
         }
-        let written = serde_json::to_string(&lives).unwrap();
-        assert_eq!(serde_json::from_str::<Lives>(&written).unwrap(), lives);
+        let written = serde_json::to_string(&incarnations).unwrap();
+        assert_eq!(serde_json::from_str::<Incarnations>(&written).unwrap(), incarnations);
     }
 
     #[test]
     fn packs_that_were_condemned_together_are_written_as_a_run() {
-        let mut lives = Lives::default();
-        (0..60_000).for_each(|number| lives.end(BlobName::Pack(pack(number), 0), 5));
-        let written = serde_json::to_string(&lives).unwrap();
+        let mut incarnations = Incarnations::default();
+        (0..60_000).for_each(|number| incarnations.end(BlobName::Pack(pack(number), 0), 5));
+        let written = serde_json::to_string(&incarnations).unwrap();
         assert!(written.len() < 100, "{written}");
-        assert_eq!(serde_json::from_str::<Lives>(&written).unwrap(), lives);
+        assert_eq!(serde_json::from_str::<Incarnations>(&written).unwrap(), incarnations);
     }
 }

@@ -47,8 +47,8 @@ impl Unpacker {
     }
 
     /// Whether a record of any kind, a chunk's or an index node's, holds what it must.
-    pub(crate) fn is_good(&mut self, record: &[u8], place: &RecordRef) -> bool {
-        verify(self.content(0, record, place.encoding), &place.digest).is_ok()
+    pub(crate) fn is_good(&mut self, bytes: &[u8], record: &RecordRef) -> bool {
+        verify(self.content(0, bytes, record.encoding), &record.digest).is_ok()
     }
 
     /// A chunk that was unpacked.
@@ -66,11 +66,11 @@ impl Unpacker {
         if encoding == Encoding::Plain {
             return Some(record);
         }
-        let place = number * CHUNK_BYTES..(number + 1) * CHUNK_BYTES;
-        if self.unpacked.len() < place.end {
-            self.unpacked.resize(place.end, 0);
+        let range = number * CHUNK_BYTES..(number + 1) * CHUNK_BYTES;
+        if self.unpacked.len() < range.end {
+            self.unpacked.resize(range.end, 0);
         }
-        let chunk = self.unpacked.get_mut(place)?;
+        let chunk = self.unpacked.get_mut(range)?;
         let whole = match encoding {
             Encoding::Plain => false,
             Encoding::Sparse => spread(record, chunk),
@@ -98,10 +98,10 @@ fn spread(record: &[u8], chunk: &mut [u8]) -> bool {
         return false;
     }
     let mut blocks = blocks.chunks_exact(BLOCK_BYTES);
-    for (number, place) in chunk.chunks_exact_mut(BLOCK_BYTES).enumerate() {
+    for (number, target) in chunk.chunks_exact_mut(BLOCK_BYTES).enumerate() {
         match if occupied & (1 << number) != 0 { blocks.next() } else { None } {
-            Some(block) => place.copy_from_slice(block),
-            None => place.fill(0),
+            Some(block) => target.copy_from_slice(block),
+            None => target.fill(0),
         }
     }
     true

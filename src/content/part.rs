@@ -30,8 +30,8 @@ impl PartId {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Part {
     pub(crate) id: PartId,
-    /// Its life in the slot that it was found in.
-    pub(crate) life: u64,
+    /// Its incarnation in the slot that it was found in.
+    pub(crate) incarnation: u64,
     /// Ascending, with places in the pack.
     lines: Vec<TableLine>,
     /// Where each record starts in the part's blob, and where the last one ends.
@@ -48,7 +48,7 @@ impl Part {
             table.extend_from_slice(&line.length.to_le_bytes());
         }
         let id = PartId { pack, records: lines.len() as u32, table: Digest::of(&table) };
-        (Self { id, life: 0, starts: starts(table.len(), &lines), lines }, table)
+        (Self { id, incarnation: 0, starts: starts(table.len(), &lines), lines }, table)
     }
 
     /// A part of the given records of one pack, each once, with the blob to store.
@@ -82,13 +82,13 @@ impl Part {
     }
 
     /// The same part in another of its lives.
-    pub(crate) fn in_life(self, life: u64) -> Self {
-        Self { life, ..self }
+    pub(crate) fn with_incarnation(self, incarnation: u64) -> Self {
+        Self { incarnation, ..self }
     }
 
     /// Its blob in the slot that it was found in.
     pub(crate) fn name(&self) -> BlobName {
-        BlobName::Part(self.id, self.life)
+        BlobName::Part(self.id, self.incarnation)
     }
 
     /// The length of the blob.
@@ -106,7 +106,7 @@ impl Part {
     }
 
     /// Where a record of the pack starts in the part's blob.
-    pub(crate) fn place_of(&self, record: &Range<u32>) -> Option<u64> {
+    pub(crate) fn start_of(&self, record: &Range<u32>) -> Option<u64> {
         let at = self.lines.binary_search_by_key(&record.start, |line| line.offset).ok()?;
         self.lines.get(at).filter(|line| line.range() == *record)?;
         self.starts.get(at).copied()
@@ -116,7 +116,9 @@ impl Part {
     pub(crate) fn verify(&self, blob: &[u8]) -> Result<()> {
         let damaged = || Error::corrupt(format!("part of pack {}", self.id.pack), "the part is damaged");
         let table = blob.get(..self.id.table_bytes() as usize).ok_or_else(damaged)?;
-        if blob.len() as u64 != self.length() || Self::of_table(self.id, table)?.in_life(self.life) != *self {
+        if blob.len() as u64 != self.length()
+            || Self::of_table(self.id, table)?.with_incarnation(self.incarnation) != *self
+        {
             return Err(damaged());
         }
         let good = |(line, start): (&TableLine, &u64)| line.good_in(blob, *start as usize).is_some();
@@ -171,11 +173,11 @@ mod tests {
         assert_eq!(read, part);
         assert_eq!(read.length(), blob.len() as u64);
         for line in read.lines() {
-            let start = read.place_of(&line.range()).unwrap() as usize;
+            let start = read.start_of(&line.range()).unwrap() as usize;
             assert_eq!(Digest::of(&blob[start..start + line.length as usize]), line.hash);
             assert!(read.extents().covers(&line.range()));
         }
-        assert_eq!(read.place_of(&(71..76)), None);
+        assert_eq!(read.start_of(&(71..76)), None);
     }
 
     #[test]

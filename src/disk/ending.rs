@@ -1,7 +1,7 @@
 //! What a disk file ends with.
 
 use super::format::DiskFormat;
-use super::vhd::footer::{EPOCH_SECONDS, fixed_footer};
+use super::vhd::footer::{TIME_ZERO_SECONDS, fixed_footer};
 use crate::content::digest::Digest;
 use crate::error::Result;
 
@@ -18,7 +18,7 @@ impl Ending {
         match format {
             DiskFormat::Raw => Ok(Self::Nothing),
             DiskFormat::Vhd => {
-                let since_2000 = u32::try_from(created.saturating_sub(EPOCH_SECONDS)).unwrap_or(0);
+                let since_2000 = u32::try_from(created.saturating_sub(TIME_ZERO_SECONDS)).unwrap_or(0);
                 fixed_footer(disk_size, since_2000, uuid).map(Box::new).map(Self::VhdFooter)
             }
         }

@@ -34,7 +34,7 @@ const BATCHES_AHEAD: usize = 2;
 
 /// One disk of a version, read from a slot that holds it whole.
 pub(crate) struct Export<'a> {
-    pub(crate) replicas: &'a Holders,
+    pub(crate) holders: &'a Holders,
     pub(crate) workers: &'a Workers,
     pub(crate) disk: &'a ManifestDisk,
     pub(crate) on_progress: &'a OnProgress,
@@ -53,15 +53,15 @@ impl Export<'_> {
             let (file, unpackers) = (file.try_clone(), unpackers.clone());
             async move {
                 let file = Arc::new(file.map_err(|error| writing(path, error))?);
-                let (positions, places): (Vec<u64>, Vec<RecordRef>) = span.into_iter().unzip();
-                self.replicas
-                    .read(&places, |records| {
-                        let batch = self.batch(&positions, &places, records);
+                let (positions, records): (Vec<u64>, Vec<RecordRef>) = span.into_iter().unzip();
+                self.holders
+                    .read(&records, |stored| {
+                        let batch = self.batch(&positions, &records, stored);
                         let (file, unpackers) = (file.clone(), unpackers.clone());
                         let write = move || {
                             let mut unpacker = unpackers.take().unwrap_or_default();
                             // Each chunk while it is in the processor's cache. Nobody sees the file before all of it is good.
-                            for number in 0..batch.places.len() {
+                            for number in 0..batch.records.len() {
                                 let mut runs = batch.chunk(number, &mut unpacker)?;
                                 runs.try_for_each(|run| write_all_at(&file, run.bytes, run.offset))
                                     .map_err(Wrong::Writing)?;
@@ -98,10 +98,10 @@ impl Export<'_> {
         let jobs = self.batches().map_ok(|span| {
             let unpackers = unpackers.clone();
             async move {
-                let (positions, places): (Vec<u64>, Vec<RecordRef>) = span.into_iter().unzip();
+                let (positions, records): (Vec<u64>, Vec<RecordRef>) = span.into_iter().unzip();
                 let target = Path::new("writer");
-                let verified = self.replicas.read(&places, |records| {
-                    let batch = self.batch(&positions, &places, records);
+                let verified = self.holders.read(&records, |stored| {
+                    let batch = self.batch(&positions, &records, stored);
                     let mut unpacker: Unpacker = unpackers.take().unwrap_or_default();
                     let verify = move || batch.verify(&mut unpacker).map(|()| (batch, unpacker));
                     async move { self.workers.run(verify).await.map_err(|wrong| wrong.at(target)) }
@@ -135,7 +135,7 @@ impl Export<'_> {
 
     /// The chunk references in disk order; at the end, their digest must be the disk's.
     fn batches(&self) -> impl Stream<Item = Result<Span>> {
-        let walk = (IndexWalk::new(self.replicas.clone(), self.disk), ImageDigest::new(self.disk.size));
+        let walk = (IndexWalk::new(self.holders.clone(), self.disk), ImageDigest::new(self.disk.size));
         let expected = self.disk.digest;
         let spans = stream::try_unfold(Some(walk), move |state| async move {
             let Some((mut walk, mut digest)) = state else { return Ok(None) };
@@ -145,9 +145,7 @@ impl Export<'_> {
                     Ok(Some((span, Some((walk, digest)))))
                 }
                 None if digest.finish() == expected => Ok(None),
-                None => {
-                    Err(Error::corrupt(self.replicas.place(), "an index does not add up to the digest of its disk"))
-                }
+                None => Err(Error::corrupt(self.holders.label(), "an index does not add up to the digest of its disk")),
             }
         });
         spans
@@ -155,9 +153,9 @@ impl Export<'_> {
             .try_flatten()
     }
 
-    fn batch(&self, positions: &[u64], places: &[RecordRef], records: Vec<Bytes>) -> Batch {
-        let (positions, places) = (positions.to_vec(), places.to_vec());
-        Batch { positions, places, records, disk_size: self.disk.size }
+    fn batch(&self, positions: &[u64], records: &[RecordRef], stored: Vec<Bytes>) -> Batch {
+        let (positions, records) = (positions.to_vec(), records.to_vec());
+        Batch { positions, records, stored, disk_size: self.disk.size }
     }
 
     /// The offset on the disk where a batch ends.
@@ -173,8 +171,8 @@ fn writing(path: &Path, error: io::Error) -> Error {
 /// Records to verify and write.
 struct Batch {
     positions: Vec<u64>,
-    places: Vec<RecordRef>,
-    records: Vec<Bytes>,
+    records: Vec<RecordRef>,
+    stored: Vec<Bytes>,
     disk_size: u64,
 }
 
@@ -187,7 +185,7 @@ enum Wrong {
 impl Wrong {
     fn at(self, path: &Path) -> Rejected {
         match self {
-            Self::Damaged(place, error) => Rejected::Damaged(place, error),
+            Self::Damaged(record, error) => Rejected::Damaged(record, error),
             Self::Writing(error) => Rejected::Failed(writing(path, error)),
         }
     }
@@ -202,31 +200,31 @@ struct Run<'a> {
 impl Batch {
     /// Verifies every chunk of the batch: nothing of it is written before all of it is known to be good.
     fn verify(&self, unpacker: &mut Unpacker) -> Result<(), Wrong> {
-        for (number, (place, record)) in self.places.iter().zip(&self.records).enumerate() {
-            let verified = unpacker.unpack(number, record, place.encoding, &place.digest);
-            verified.map_err(|error| Wrong::Damaged(*place, error))?;
+        for (number, (record, bytes)) in self.records.iter().zip(&self.stored).enumerate() {
+            let verified = unpacker.unpack(number, bytes, record.encoding, &record.digest);
+            verified.map_err(|error| Wrong::Damaged(*record, error))?;
         }
         Ok(())
     }
 
     /// The runs of bytes of one chunk that are not all zero, ascending; verified.
     fn chunk<'a>(&'a self, number: usize, unpacker: &'a mut Unpacker) -> Result<impl Iterator<Item = Run<'a>>, Wrong> {
-        let all = self.positions.get(number).zip(self.places.get(number)).zip(self.records.get(number));
-        if let Some(((_, place), record)) = all {
-            let verified = unpacker.unpack(0, record, place.encoding, &place.digest);
-            verified.map_err(|error| Wrong::Damaged(*place, error))?;
+        let all = self.positions.get(number).zip(self.records.get(number)).zip(self.stored.get(number));
+        if let Some(((_, record), bytes)) = all {
+            let verified = unpacker.unpack(0, bytes, record.encoding, &record.digest);
+            verified.map_err(|error| Wrong::Damaged(*record, error))?;
         }
         let unpacker = &*unpacker;
-        Ok(all.into_iter().flat_map(move |((position, place), record)| {
-            self.runs_of(*position, unpacker.chunk(0, record, place.encoding))
+        Ok(all.into_iter().flat_map(move |((position, record), bytes)| {
+            self.runs_of(*position, unpacker.chunk(0, bytes, record.encoding))
         }))
     }
 
     /// The runs of bytes that are not all zero, ascending, of a batch that was verified.
     fn runs<'a>(&'a self, unpacker: &'a Unpacker) -> impl Iterator<Item = Run<'a>> {
-        let chunks = self.positions.iter().zip(&self.places).zip(&self.records).enumerate();
-        chunks.flat_map(move |(number, ((position, place), record))| {
-            self.runs_of(*position, unpacker.chunk(number, record, place.encoding))
+        let chunks = self.positions.iter().zip(&self.records).zip(&self.stored).enumerate();
+        chunks.flat_map(move |(number, ((position, record), bytes))| {
+            self.runs_of(*position, unpacker.chunk(number, bytes, record.encoding))
         })
     }
 

@@ -38,7 +38,7 @@ use crate::host::Workers;
 use crate::progress::{OnProgress, Progress};
 use crate::replica::copies::ZoneCopies;
 use crate::replica::index_walk::{IndexWalk, Span};
-use crate::replica::slot::Stored;
+use crate::replica::slot::PutOutcome;
 
 /// Packs on their way to the store while the next one fills: with fewer, a store that makes each durable idles between
 /// them.
@@ -104,7 +104,7 @@ impl Import<'_> {
         // An earlier attempt of this process may have read them already.
         let hidden: Vec<u64> = disks.iter().map(|disk| disk.source.disk.hidden_bytes()).collect();
         let sources: Vec<OpenSource> = disks.iter().map(|disk| disk.source.clone()).collect();
-        let mut writer = Writer::new(self.upload);
+        let mut writer = PackWriter::new(self.upload);
         self.learn_base(&writer.known).await?;
         let mut sending = FuturesUnordered::new();
         let (mut differs, mut before) = (false, 0);
@@ -114,8 +114,9 @@ impl Import<'_> {
             let size = disk.size();
             let mut digest = ImageDigest::new(size);
             let mut index = IndexBuilder::new(size);
-            let benches = BufferPool::default();
-            let mut groups = Box::pin(self.encoded_groups(disk, target, self.base_of(lun), &benches, &writer.known));
+            let buffer_pool = BufferPool::default();
+            let mut groups =
+                Box::pin(self.encoded_groups(disk, target, self.base_of(lun), &buffer_pool, &writer.known));
             loop {
                 // The packs under way move on while the next group is waited for.
                 let next = poll_fn(|context| {
@@ -132,15 +133,15 @@ impl Import<'_> {
                 for chunk in &group.chunks {
                     let record = match &chunk.content {
                         Content::Stored(record) => writer.reuse(*record),
-                        Content::New(encoding, place, hash) => {
-                            let record = group.bench.record(*encoding, place);
+                        Content::New(encoding, range, hash) => {
+                            let record = group.buffers.record(*encoding, range);
                             writer.store_chunk(chunk.digest, *encoding, record, *hash)
                         }
                     };
                     digest.add(chunk.position, &chunk.digest);
                     index.push(chunk.position, record, &mut |node| writer.store_node(node))?;
                 }
-                benches.give(group.bench);
+                buffer_pool.give(group.buffers);
                 while let Some(pack) = writer.finished.pop_front() {
                     while sending.len() >= PACKS_IN_FLIGHT {
                         if let Some(stored) = sending.next().await {
@@ -170,11 +171,11 @@ impl Import<'_> {
         Ok(Imported::Done(manifest, writer.stats, self.workers.run(notes).await?))
     }
 
-    async fn send(&self, pack: FinishedPack) -> Result<(FinishedPack, Stored)> {
+    async fn send(&self, pack: FinishedPack) -> Result<(FinishedPack, PutOutcome)> {
         let (sent, resumed) = (&pack, self.resumed);
         let stored = self.copies.in_each(|slot| async move { slot.put_new_pack(sent, resumed).await }).await?;
         // One copy that differs is enough to begin anew.
-        Ok((pack, stored.into_iter().max().unwrap_or(Stored::Now)))
+        Ok((pack, stored.into_iter().max().unwrap_or(PutOutcome::Sent)))
     }
 
     /// Fills the set of known chunks from the base's indexes, until it is full.
@@ -205,7 +206,7 @@ impl Import<'_> {
         disk: SharedDisk,
         target: String,
         base: Option<BaseDisk>,
-        benches: &BufferPool<Bench>,
+        buffer_pool: &BufferPool<EncodeBuffers>,
         known: &SharedKnown,
     ) -> impl Stream<Item = Result<EncodedGroup>> + use<> {
         let (workers, reader) = (self.workers.clone(), disk.clone());
@@ -239,13 +240,13 @@ impl Import<'_> {
             }
         });
         let under_way = workers.parallelism() + GROUPS_WAITING;
-        let (benches, known, compression) = (benches.clone(), known.clone(), self.compression);
+        let (buffer_pool, known, compression) = (buffer_pool.clone(), known.clone(), self.compression);
         let encoded = groups.map_ok(stream::iter).try_flatten().map_ok(move |(group, before)| {
             let (reader, workers, known, failed) = (reader.clone(), workers.clone(), known.clone(), failed.clone());
-            let bench = benches.take();
+            let buffers = buffer_pool.take();
             let encode = move || {
-                let bench = bench.unwrap_or_else(|| Bench::new(compression));
-                EncodedGroup::read(&reader, &group, &before, &known, bench)
+                let buffers = buffers.unwrap_or_else(|| EncodeBuffers::new(compression));
+                EncodedGroup::read(&reader, &group, &before, &known, buffers)
             };
             async move { workers.run(encode).await.map_err(failed) }
         });
@@ -265,7 +266,7 @@ fn notes_of(sources: &[OpenSource], hidden_before: &[u64]) -> Result<Vec<Noted>>
 
 /// A group's chunks, read, hashed and encoded; zero chunks are left out.
 struct EncodedGroup {
-    bench: Bench,
+    buffers: EncodeBuffers,
     chunks: Vec<EncodedChunk>,
     read_bytes: u64,
     end: u64,
@@ -280,7 +281,7 @@ struct EncodedChunk {
 enum Content {
     /// It is stored already.
     Stored(RecordRef),
-    /// It was not when this was encoded: its record is at this place on the bench, and has this hash as it is stored.
+    /// It was not when this was encoded: its record is at this range of the buffers, and its stored bytes have this hash.
     New(Encoding, Range<usize>, Digest),
 }
 
@@ -291,11 +292,11 @@ impl EncodedGroup {
         group: &Group,
         before: &[(u64, RecordRef)],
         known: &SharedKnown,
-        mut bench: Bench,
+        mut buffers: EncodeBuffers,
     ) -> std::io::Result<Self> {
         let (mut chunks, mut before) = (Vec::new(), before.iter().peekable());
-        bench.records.clear();
-        for (number, (position, chunk)) in group.read(&**disk, &mut bench.disk)?.enumerate() {
+        buffers.records.clear();
+        for (number, (position, chunk)) in group.read(&**disk, &mut buffers.disk)?.enumerate() {
             let old = before.next_if(|(at, _)| *at == position).map(|(_, record)| *record);
             let occupied = occupied_blocks(chunk);
             if occupied == 0 {
@@ -306,12 +307,12 @@ impl EncodedGroup {
             let stored = old.filter(|old| old.digest == digest).or_else(|| known.lock().find(&digest));
             let content = stored.map_or_else(
                 || {
-                    let start = bench.records.len();
-                    match encode(chunk, occupied, &mut bench.compressor, &mut bench.records) {
-                        Encoding::Plain => Content::New(Encoding::Plain, place_of(number), digest),
+                    let start = buffers.records.len();
+                    match encode(chunk, occupied, &mut buffers.compressor, &mut buffers.records) {
+                        Encoding::Plain => Content::New(Encoding::Plain, chunk_range(number), digest),
                         encoding => {
-                            let hash = Digest::of(bench.records.get(start..).unwrap_or_default());
-                            Content::New(encoding, start..bench.records.len(), hash)
+                            let hash = Digest::of(buffers.records.get(start..).unwrap_or_default());
+                            Content::New(encoding, start..buffers.records.len(), hash)
                         }
                     }
                 },
@@ -319,16 +320,16 @@ impl EncodedGroup {
             );
             chunks.push(EncodedChunk { position, digest, content });
         }
-        Ok(Self { bench, chunks, read_bytes: group.data_bytes(), end: group.end() })
+        Ok(Self { buffers, chunks, read_bytes: group.data_bytes(), end: group.end() })
     }
 }
 
-fn place_of(number: usize) -> Range<usize> {
+fn chunk_range(number: usize) -> Range<usize> {
     number * CHUNK_BYTES..(number + 1) * CHUNK_BYTES
 }
 
 /// What a worker needs to encode a group.
-struct Bench {
+struct EncodeBuffers {
     /// The group's bytes of the disk. The record of a plain chunk is there.
     disk: Vec<u8>,
     /// All other records.
@@ -336,14 +337,14 @@ struct Bench {
     compressor: Compressor,
 }
 
-impl Bench {
+impl EncodeBuffers {
     fn new(compression: Compression) -> Self {
         Self { disk: Vec::new(), records: Vec::new(), compressor: Compressor::new(compression) }
     }
 
-    fn record(&self, encoding: Encoding, place: &Range<usize>) -> &[u8] {
+    fn record(&self, encoding: Encoding, range: &Range<usize>) -> &[u8] {
         let bytes = if encoding == Encoding::Plain { &self.disk } else { &self.records };
-        bytes.get(place.clone()).unwrap_or_default()
+        bytes.get(range.clone()).unwrap_or_default()
     }
 }
 
@@ -373,13 +374,13 @@ impl BaseDisk {
                 None => return Ok(None),
             }
         }
-        let place = self.span.binary_search_by_key(&position, |(position, _)| *position);
-        Ok(place.ok().and_then(|place| self.span.get(place)).copied())
+        let found = self.span.binary_search_by_key(&position, |(position, _)| *position);
+        Ok(found.ok().and_then(|at| self.span.get(at)).copied())
     }
 }
 
 /// Puts new records into packs, and keeps account of all packs in use.
-struct Writer {
+struct PackWriter {
     upload: UploadId,
     next_pack: u32,
     chunks: Option<PackBuilder>,
@@ -393,7 +394,7 @@ struct Writer {
     stats: ImportStats,
 }
 
-impl Writer {
+impl PackWriter {
     fn new(upload: UploadId) -> Self {
         Self {
             upload,
@@ -469,8 +470,8 @@ impl Writer {
     }
 
     /// Takes note of a pack that has arrived; true if another one of its name was there.
-    fn note_stored(&mut self, (FinishedPack { info, bytes }, stored): (FinishedPack, Stored)) -> bool {
-        if stored == Stored::Now {
+    fn note_stored(&mut self, (FinishedPack { info, bytes }, stored): (FinishedPack, PutOutcome)) -> bool {
+        if stored == PutOutcome::Sent {
             self.stats.sent_bytes += info.length;
         }
         self.stored.insert(info.id, info);
@@ -478,7 +479,7 @@ impl Writer {
         if bytes.is_unique() {
             self.spare.push(bytes.into());
         }
-        stored == Stored::Differs
+        stored == PutOutcome::Differs
     }
 
     /// What is recorded of every pack that the new version needs.

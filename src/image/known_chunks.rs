@@ -8,7 +8,7 @@ use crate::content::record::{Encoding, RecordRef};
 
 /// The most chunks that the set keeps: the first 28 GiB of distinct data, in at most 32 MiB of memory.
 ///
-/// A chunk beyond it is still recognised at its own place in the base version; only one that has moved, or occurs
+/// A chunk beyond it is still recognized at its own position in the base version; only one that has moved, or occurs
 /// twice, is then stored again. (The number is 7/8 of a power of two, where the table would grow.)
 const CAPACITY: usize = 458_752;
 
@@ -16,12 +16,12 @@ const CAPACITY: usize = 458_752;
 /// let it construct chunks that are taken for each other.
 #[derive(Debug, Default)]
 pub(crate) struct KnownChunks {
-    places: HashMap<Digest, Place>,
+    records: HashMap<Digest, CompactRef>,
     packs: Vec<PackId>,
 }
 
 #[derive(Debug)]
-struct Place {
+struct CompactRef {
     pack: u32,
     offset: u32,
     length: u32,
@@ -30,7 +30,7 @@ struct Place {
 
 impl KnownChunks {
     pub(crate) fn is_full(&self) -> bool {
-        self.places.len() >= CAPACITY
+        self.records.len() >= CAPACITY
     }
 
     pub(crate) fn insert(&mut self, record: &RecordRef) {
@@ -41,16 +41,22 @@ impl KnownChunks {
             self.packs.push(record.pack);
             self.packs.len() - 1
         });
-        let place =
-            Place { pack: pack as u32, offset: record.offset, length: record.length, encoding: record.encoding };
-        // The first place stays, so that two versions agree on it and share their index nodes.
-        self.places.entry(record.digest).or_insert(place);
+        let compact =
+            CompactRef { pack: pack as u32, offset: record.offset, length: record.length, encoding: record.encoding };
+        // The first record stays, so that two versions agree on it and share their index nodes.
+        self.records.entry(record.digest).or_insert(compact);
     }
 
     pub(crate) fn find(&self, digest: &Digest) -> Option<RecordRef> {
-        let place = self.places.get(digest)?;
-        let pack = *self.packs.get(place.pack as usize)?;
-        Some(RecordRef { digest: *digest, pack, offset: place.offset, length: place.length, encoding: place.encoding })
+        let compact = self.records.get(digest)?;
+        let pack = *self.packs.get(compact.pack as usize)?;
+        Some(RecordRef {
+            digest: *digest,
+            pack,
+            offset: compact.offset,
+            length: compact.length,
+            encoding: compact.encoding,
+        })
     }
 }
 
@@ -75,9 +81,9 @@ mod tests {
                 encoding: Encoding::Plain,
             });
         }
-        assert_eq!((known.places.len(), known.packs.len()), (CAPACITY, CAPACITY / 256));
-        // A table has a byte of its own for each place, and an eighth of the places stay free.
-        let table = known.places.capacity().div_ceil(7) * 8 * (size_of::<(Digest, Place)>() + 1);
+        assert_eq!((known.records.len(), known.packs.len()), (CAPACITY, CAPACITY / 256));
+        // A table has a byte of its own for each record, and an eighth of the records stay free.
+        let table = known.records.capacity().div_ceil(7) * 8 * (size_of::<(Digest, CompactRef)>() + 1);
         let packs = known.packs.capacity() * size_of::<PackId>();
         assert!(table + packs <= 32 << 20, "{table} and {packs}");
     }

@@ -1,4 +1,4 @@
-//! Reading any part of a disk from its replicas, without writing it out.
+//! Reads any part of a disk from its replicas, without writing it out.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -76,7 +76,7 @@ const MAX_NODES: usize = 128;
 /// A disk to read from in any order.
 #[derive(Debug)]
 pub(crate) struct RandomAccess {
-    replicas: Holders,
+    holders: Holders,
     disk: ManifestDisk,
     workers: Workers,
     chunks: Arc<ChunkCache>,
@@ -85,8 +85,8 @@ pub(crate) struct RandomAccess {
 }
 
 impl RandomAccess {
-    pub(crate) fn new(replicas: Holders, disk: ManifestDisk, workers: Workers, chunks: Arc<ChunkCache>) -> Self {
-        Self { replicas, disk, workers, chunks, nodes: Mutex::default(), unpackers: BufferPool::default() }
+    pub(crate) fn new(holders: Holders, disk: ManifestDisk, workers: Workers, chunks: Arc<ChunkCache>) -> Self {
+        Self { holders, disk, workers, chunks, nodes: Mutex::default(), unpackers: BufferPool::default() }
     }
 
     pub(crate) fn disk(&self) -> &ManifestDisk {
@@ -131,19 +131,19 @@ impl RandomAccess {
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
-        let (positions, places): (Vec<u64>, Vec<RecordRef>) = wanted.into_iter().unzip();
+        let (positions, records): (Vec<u64>, Vec<RecordRef>) = wanted.into_iter().unzip();
         let chunks = self
-            .replicas
-            .read(&places, |records| {
-                let (places, unpackers) = (places.clone(), self.unpackers.clone());
+            .holders
+            .read(&records, |stored| {
+                let (records, unpackers) = (records.clone(), self.unpackers.clone());
                 let unpack = move || {
                     let mut unpacker: Unpacker = unpackers.take().unwrap_or_default();
-                    let chunks = places.iter().zip(&records).map(|(place, record)| {
+                    let chunks = records.iter().zip(&stored).map(|(record, bytes)| {
                         unpacker
-                            .unpack(0, record, place.encoding, &place.digest)
-                            .map_err(|error| Rejected::Damaged(*place, error))?;
+                            .unpack(0, bytes, record.encoding, &record.digest)
+                            .map_err(|error| Rejected::Damaged(*record, error))?;
                         // A copy, as a plain one would hold on to all that was read with it.
-                        Ok(Bytes::copy_from_slice(unpacker.chunk(0, record, place.encoding)))
+                        Ok(Bytes::copy_from_slice(unpacker.chunk(0, bytes, record.encoding)))
                     });
                     let chunks = chunks.collect::<Result<Vec<_>, Rejected>>();
                     unpackers.give(unpacker);
@@ -152,47 +152,47 @@ impl RandomAccess {
                 self.workers.run(unpack)
             })
             .await?;
-        places.iter().zip(&chunks).for_each(|(place, chunk)| self.chunks.put(place.digest, chunk.clone()));
+        records.iter().zip(&chunks).for_each(|(record, chunk)| self.chunks.put(record.digest, chunk.clone()));
         Ok(positions.into_iter().zip(chunks).collect())
     }
 
     /// Where the chunk at a position lies; `None` where the disk is all zero.
     async fn record_at(&self, position: u64) -> Result<Option<RecordRef>> {
         let Some(root) = self.disk.root else { return Ok(None) };
-        let (mut place, mut level): (RecordRef, u8) = (root.into(), self.disk.root_level());
+        let (mut record, mut level): (RecordRef, u8) = (root.into(), self.disk.root_level());
         loop {
-            let node = self.node(level, &place).await?;
+            let node = self.node(level, &record).await?;
             let number = position / FAN_OUT.saturating_pow(u32::from(level)) % FAN_OUT;
             let child = node.children.binary_search_by_key(&number, |(child, _)| u64::from(*child));
             let Some((_, below)) = child.ok().and_then(|at| node.children.get(at)) else { return Ok(None) };
             match level {
                 0 => return Ok(Some(*below)),
-                _ => (place, level) = (*below, level - 1),
+                _ => (record, level) = (*below, level - 1),
             }
         }
     }
 
-    async fn node(&self, level: u8, place: &RecordRef) -> Result<Arc<Node>> {
-        let kept = |nodes: &HashMap<Digest, Arc<Node>>| nodes.get(&place.digest).cloned();
+    async fn node(&self, level: u8, record: &RecordRef) -> Result<Arc<Node>> {
+        let kept = |nodes: &HashMap<Digest, Arc<Node>>| nodes.get(&record.digest).cloned();
         if let Some(node) = kept(&self.nodes.lock().unwrap_or_else(PoisonError::into_inner)) {
             return Ok(node);
         }
-        let verified = |records: Vec<Bytes>| {
-            let bytes = records.into_iter().next().unwrap_or_default();
-            let node = if Digest::of(&bytes) == place.digest { Node::parse(&bytes).ok() } else { None };
+        let verified = |stored: Vec<Bytes>| {
+            let bytes = stored.into_iter().next().unwrap_or_default();
+            let node = if Digest::of(&bytes) == record.digest { Node::parse(&bytes).ok() } else { None };
             let node = node.filter(|node| node.level == level).ok_or_else(|| {
-                let what = format!("index node `{}` is damaged", place.digest);
-                Rejected::Damaged(*place, Error::corrupt("index", what))
+                let what = format!("index node `{}` is damaged", record.digest);
+                Rejected::Damaged(*record, Error::corrupt("index", what))
             });
             std::future::ready(node.map(Arc::new))
         };
-        let node = self.replicas.read(std::slice::from_ref(place), verified).await?;
+        let node = self.holders.read(std::slice::from_ref(record), verified).await?;
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         if nodes.len() >= MAX_NODES {
             // Which goes does not matter much: they are read again from the store's own cache.
             nodes.clear();
         }
-        nodes.insert(place.digest, node.clone());
+        nodes.insert(record.digest, node.clone());
         Ok(node)
     }
 }

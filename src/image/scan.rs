@@ -113,8 +113,8 @@ impl Group {
         buffer.resize(length, 0);
         for range in &self.ranges {
             // Neighbouring chunks lie side by side in the buffer, so that each range is one read.
-            let place = self.positions.partition_point(|position| *position < range.start / CHUNK);
-            let start = place * CHUNK_BYTES + (range.start % CHUNK) as usize;
+            let index = self.positions.partition_point(|position| *position < range.start / CHUNK);
+            let start = index * CHUNK_BYTES + (range.start % CHUNK) as usize;
             let end = start + (range.end - range.start) as usize;
             disk.read_exact_at(buffer.get_mut(start..end).unwrap_or_default(), range.start)?;
         }

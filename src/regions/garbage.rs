@@ -104,7 +104,7 @@ impl Survey {
     }
 
     async fn needs_of(&mut self, manifests: &BTreeSet<ManifestId>, needed: &NeededManifests) -> Result<Needs> {
-        let mut reach = NeedsBuilder::default();
+        let mut builder = NeedsBuilder::default();
         for id in manifests {
             let made_of = needed.made_of(id);
             let holders = Holders::new(made_of.iter().flat_map(|kept| kept.holders.clone()).collect());
@@ -117,15 +117,15 @@ impl Survey {
                 }
                 Err(error) => return Err(error),
             };
-            match reach.add(&manifest, &holders).await {
+            match builder.add_version(&manifest, &holders).await {
                 // Nobody knows what of its packs it needs.
-                Err(error) if is_damage(&error) => reach.need_all(&manifest),
+                Err(error) if is_damage(&error) => builder.add_all_packs(&manifest),
                 added => added?,
             }
             let packs = manifest.packs.iter().map(|pack| (pack.id, *pack)).collect();
             self.packs.insert(*id, Arc::new(packs));
         }
-        Ok(reach.finish())
+        Ok(builder.build())
     }
 
     /// The blobs that nothing needs; `None` where something is needed that was not counted when the manifests were read.

@@ -5,3 +5,4 @@ pub(crate) mod inventory;
 pub(crate) mod needed;
 pub(crate) mod region_store;
 pub(crate) mod stores;
+pub(crate) mod targets;

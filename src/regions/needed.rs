@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::stores::Regions;
-use crate::catalog::{State, VersionRecord};
+use super::targets::{ready_in, replicas_in};
+use crate::catalog::State;
 use crate::content::names::{ManifestId, SlotId};
 use crate::model::{Region, ResourceId, StorageAccountType};
 use crate::replica::slot::Slot;
@@ -23,25 +24,6 @@ pub(crate) struct Kept {
     pub(crate) zones: usize,
     /// The slots of all regions that have it whole, by the catalog.
     pub(crate) holders: Vec<Slot>,
-}
-
-/// How many replicas of a version must be in `region`: as many as its profile asks for, and at least one at its home, which has
-/// it whole from the moment that it is published.
-pub(crate) fn replicas_in(record: &VersionRecord, region: &Region) -> u32 {
-    let asked = record.version.publishing_profile().replicas_in(region).unwrap_or(0);
-    if record.version.location() == region { asked.max(1) } else { asked }
-}
-
-/// How many replicas of a version `region` has whole, by the catalog.
-pub(crate) fn ready_in(record: &VersionRecord, region: &Region) -> u32 {
-    let ready = record.replicas_ready(region);
-    if record.version.location() == region { ready.max(1) } else { ready }
-}
-
-/// The regions that a version must be in, with how many replicas.
-pub(crate) fn targets(record: &VersionRecord) -> Vec<(Region, u32)> {
-    let targets = record.version.publishing_profile().target_regions().iter();
-    targets.map(|target| (target.region().clone(), replicas_in(record, target.region()))).collect()
 }
 
 /// Everything that `region` must keep.

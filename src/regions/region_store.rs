@@ -107,7 +107,7 @@ impl RegionStore {
     }
 
     /// Forgets what was proven: the next call looks again.
-    pub(crate) fn look_again(&self) {
+    pub(crate) fn recheck(&self) {
         self.note(Proven::Nothing);
     }
 
@@ -363,7 +363,7 @@ impl RegionStore {
                 // Nothing is to be adopted: what it has seen stays seen.
                 return Ok(());
             }
-            self.is_no_other_place(owner).await?;
+            self.is_no_other_site(owner).await?;
         }
         let store = match found {
             Ok(Some(owner)) if owner.catalog == self.catalog.id() && owner.site() == self.site => owner.store,
@@ -388,18 +388,18 @@ impl RegionStore {
             self.inner.delete(&blob.key).await?;
         }
         self.put_witness(state.number(), &state.head()).await?;
-        self.look_again();
+        self.recheck();
         self.check().await
     }
 
     /// Refuses to adopt a store with images of this catalog that belong elsewhere: here they would be taken for garbage, and what
     /// was condemned here for dead there.
-    async fn is_no_other_place(&self, owner: &Owner) -> StoreResult<()> {
+    async fn is_no_other_site(&self, owner: &Owner) -> StoreResult<()> {
         let is_elsewhere = owner.catalog == self.catalog.id() && owner.site() != self.site;
         match is_elsewhere && !self.inner.list(Some(&key("slots")?), None, 1).await?.blobs.is_empty() {
             false => Ok(()),
             true => Err(self.wrong(&format!(
-                "this store is {}, another place of this catalog, and holds its images: mount it there, and give an empty one here",
+                "this store is {}, another site of this catalog, and holds its images: mount it there, and give an empty one here",
                 owner.site()
             ))),
         }
@@ -443,9 +443,9 @@ impl RegionStore {
 
 /// Refuses a store that says whose it is: a new catalog is about to be made, and cannot be the one.
 pub(crate) async fn refuse_an_owned(store: &dyn BlobStore, region: &Region) -> Result<()> {
-    let place = format!("region {region}");
-    let found = store.find(&owner_key().map_err(|error| error.at(&place))?).await;
-    let Some(bytes) = found.map_err(|error| error.at(&place))? else { return Ok(()) };
+    let label = format!("region {region}");
+    let found = store.find(&owner_key().map_err(|error| error.at(&label))?).await;
+    let Some(bytes) = found.map_err(|error| error.at(&label))? else { return Ok(()) };
     let whose = match serde_json::from_slice::<Owner>(&bytes) {
         Ok(owner) => format!("is {} of catalog {}", owner.site(), owner.catalog),
         Err(_) => "has an `owner` blob that cannot be read".to_owned(),
@@ -454,7 +454,7 @@ pub(crate) async fn refuse_an_owned(store: &dyn BlobStore, region: &Region) -> R
         "this store {whose}, and a new catalog was to be made: open that catalog (is its disk mounted, and its path right?), give \
          another store, or adopt this one with `adopt_region_store`. Nothing was made"
     );
-    Err(Error::new(Problem::new(ErrorKind::Unavailable, "OperationNotAllowed", place, what)))
+    Err(Error::new(Problem::new(ErrorKind::Unavailable, "OperationNotAllowed", label, what)))
 }
 
 fn claimed(site: &Site, store: StoreName) -> Changes {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use super::needed::ready_in;
 use super::region_store::{RegionStore, Site};
+use super::targets::ready_in;
 use crate::catalog::{Catalog, State, VersionRecord};
 use crate::content::names::SlotId;
 use crate::error::{Error, ErrorKind, Problem, Result};
@@ -83,8 +83,8 @@ impl Regions {
     }
 
     /// At the beginning of an operation that writes or deletes: mounts may have been changed since the last one.
-    pub(crate) fn look_again(&self, region: &Region) {
-        self.zones(region).into_iter().flatten().for_each(|store| store.look_again());
+    pub(crate) fn recheck(&self, region: &Region) {
+        self.zones(region).into_iter().flatten().for_each(|store| store.recheck());
     }
 
     /// Notes in the stores where replicas of that kind lie that they have seen the log up to `state`: a log that ends before
@@ -249,8 +249,8 @@ pub(crate) fn another_store(region: &Region) -> Error {
 }
 
 fn slot(store: &Arc<RegionStore>, state: &State, id: SlotId) -> Result<Slot> {
-    let (site, lives) = (store.site(), state.lives(&store.site().region, id));
-    Slot::new(store.clone(), &site.to_string(), id.number, lives)
+    let (site, incarnations) = (store.site(), state.incarnations(&store.site().region, id));
+    Slot::new(store.clone(), &site.to_string(), id.number, incarnations)
 }
 
 /// The regions that have something in a common store.

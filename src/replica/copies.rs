@@ -60,7 +60,7 @@ impl ZoneCopies {
         let mut answers = answers_of_most(working, self.slots.len(), &*self.clock, self.grace).await;
         let mut done = Vec::new();
         for (number, slot) in standing {
-            match answers.remove(&number).unwrap_or_else(|| Err(too_late(slot.place()))) {
+            match answers.remove(&number).unwrap_or_else(|| Err(too_late(slot.label()))) {
                 Ok(answer) => done.push(answer),
                 Err(error) => drop(self.lost().entry(number).or_insert(error)),
             }
@@ -104,7 +104,7 @@ pub(crate) async fn answers_of_most<T, F: Future<Output = Result<T>>>(
     answers
 }
 
-pub(crate) fn too_late(place: &str) -> Error {
+pub(crate) fn too_late(label: &str) -> Error {
     let what = "it did not answer in time when most of its region's zones had: scrub the region when it does";
-    Error::new(Problem::new(ErrorKind::Unavailable, "StorageOperationFailed", place, what))
+    Error::new(Problem::new(ErrorKind::Unavailable, "StorageOperationFailed", label, what))
 }

@@ -52,33 +52,33 @@ impl Holders {
     }
 
     /// What errors call the first.
-    pub(crate) fn place(&self) -> &str {
-        self.slots.first().map_or("no replica", Slot::place)
+    pub(crate) fn label(&self) -> &str {
+        self.slots.first().map_or("no replica", Slot::label)
     }
 
-    /// Gives `using` the stored bytes of records, from the first slot whose bytes it does not find damaged; or, where each
+    /// Gives `using` the stored bytes of bytes, from the first slot whose bytes it does not find damaged; or, where each
     /// slot has damaged another of them, each record from one that has it good.
     pub(crate) async fn read<T, F: Future<Output = Result<T, Rejected>>>(
         &self,
-        places: &[RecordRef],
+        records: &[RecordRef],
         using: impl Fn(Vec<Bytes>) -> F,
     ) -> Result<T> {
         let mut first = None;
         for (number, slot) in self.slots.iter().enumerate() {
-            let error = match slot.read_records(places).await {
-                Ok(records) => match using(records).await {
+            let error = match slot.read_records(records).await {
+                Ok(bytes) => match using(bytes).await {
                     Ok(done) => return Ok(done),
                     Err(Rejected::Failed(error)) => return Err(error),
-                    Err(Rejected::Damaged(place, error)) => {
-                        self.note(number, [place.pack]);
-                        let pack = format!("{}, pack {}", slot.place(), place.pack);
-                        let what = format!("a record at offset `{}` cannot be used", place.offset);
+                    Err(Rejected::Damaged(record, error)) => {
+                        self.note(number, [record.pack]);
+                        let pack = format!("{}, pack {}", slot.label(), record.pack);
+                        let what = format!("a record at offset `{}` cannot be used", record.offset);
                         Error::corrupt(pack, what).with_source(error)
                     }
                 },
                 Err(error) => {
                     if is_damage(&error) {
-                        self.note(number, places.iter().map(|place| place.pack));
+                        self.note(number, records.iter().map(|record| record.pack));
                     }
                     error
                 }
@@ -86,28 +86,28 @@ impl Holders {
             first.get_or_insert(error);
         }
         let first = first.unwrap_or_else(|| Error::corrupt("replica", "there is none to read from"));
-        if self.slots.len() < 2 || places.len() < 2 {
+        if self.slots.len() < 2 || records.len() < 2 {
             return Err(first);
         }
-        let mut records = Vec::with_capacity(places.len());
-        for place in places {
-            match self.read_one(place).await {
-                Some(record) => records.push(record),
+        let mut bytes = Vec::with_capacity(records.len());
+        for record in records {
+            match self.read_one(record).await {
+                Some(one) => bytes.push(one),
                 None => return Err(first),
             }
         }
-        using(records).await.map_err(|rejected| match rejected {
+        using(bytes).await.map_err(|rejected| match rejected {
             Rejected::Failed(error) => error,
             Rejected::Damaged(..) => first,
         })
     }
 
     /// One record, from the first slot that has it good.
-    async fn read_one(&self, place: &RecordRef) -> Option<Bytes> {
+    async fn read_one(&self, record: &RecordRef) -> Option<Bytes> {
         for slot in self.slots.iter() {
-            let read = slot.read_records(std::slice::from_ref(place)).await.ok().and_then(|mut records| records.pop());
-            if let Some(record) = read.filter(|record| Unpacker::default().is_good(record, place)) {
-                return Some(record);
+            let read = slot.read_records(std::slice::from_ref(record)).await.ok().and_then(|mut bytes| bytes.pop());
+            if let Some(bytes) = read.filter(|bytes| Unpacker::default().is_good(bytes, record)) {
+                return Some(bytes);
             }
         }
         None

@@ -11,13 +11,13 @@ use crate::content::part::Part;
 pub(crate) struct Holding {
     /// The length of the whole pack, if that is here.
     pub(crate) whole: Option<u64>,
-    /// The life that the whole pack has here.
-    pub(crate) life: u64,
+    /// The incarnation that the whole pack has here.
+    pub(crate) incarnation: u64,
     /// Parts of it.
     pub(crate) parts: Vec<Part>,
     /// What is named as parts of it and has no table that can be read.
     pub(crate) broken: Vec<BlobName>,
-    /// What lies there under a life that comes later than the one it has: nothing may rely on it, or remove it.
+    /// What lies there under a incarnation that comes later than the one it has: nothing may rely on it, or remove it.
     pub(crate) foreign: Vec<(BlobName, u64)>,
     /// What has been condemned of it and is still there, with its size: nothing may rely on it.
     pub(crate) dead: Vec<(BlobName, u64)>,
@@ -44,13 +44,13 @@ impl Holding {
 
     /// The whole pack and the parts, with their lengths.
     pub(crate) fn readable(&self, pack: PackId) -> impl Iterator<Item = (BlobName, u64)> {
-        let whole = self.whole.map(|length| (BlobName::Pack(pack, self.life), length));
+        let whole = self.whole.map(|length| (BlobName::Pack(pack, self.incarnation), length));
         whole.into_iter().chain(self.parts.iter().map(|part| (part.name(), part.length())))
     }
 
     /// Takes a blob out.
     pub(crate) fn remove(&mut self, name: BlobName) {
-        if matches!(name, BlobName::Pack(_, life) if life == self.life) {
+        if matches!(name, BlobName::Pack(_, incarnation) if incarnation == self.incarnation) {
             self.whole = None;
         }
         self.parts.retain(|part| part.name() != name);

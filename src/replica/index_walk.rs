@@ -17,42 +17,43 @@ pub(crate) type Span = Vec<(u64, RecordRef)>;
 /// A walk over the index of a disk in a slot. Every node is verified.
 #[derive(Debug)]
 pub(crate) struct IndexWalk {
-    replicas: Holders,
+    holders: Holders,
     disk_size: u64,
-    /// Nodes not yet entered, the next one on top: level, number within the level, place.
+    /// Nodes not yet entered, the next one on top: level, number within the level, record.
     ahead: Vec<(u8, u64, RecordRef)>,
     /// The nodes that the last span came from.
     entered: Vec<RecordRef>,
 }
 
 impl IndexWalk {
-    pub(crate) fn new(replicas: Holders, disk: &ManifestDisk) -> Self {
+    pub(crate) fn new(holders: Holders, disk: &ManifestDisk) -> Self {
         let ahead = disk.root.map(|root| (disk.root_level(), 0, root.into())).into_iter().collect();
-        Self { replicas, disk_size: disk.size, ahead, entered: Vec::new() }
+        Self { holders, disk_size: disk.size, ahead, entered: Vec::new() }
     }
 
     /// The next chunk references; `None` at the end.
     pub(crate) async fn next_span(&mut self) -> Result<Option<Span>> {
         self.entered.clear();
-        while let Some((level, number, place)) = self.ahead.pop() {
-            let node = self.nodes(level, &[place]).await?.pop().unwrap_or_default();
-            self.entered.push(place);
-            let children = node.children.into_iter().map(|(child, place)| (number * FAN_OUT + u64::from(child), place));
+        while let Some((level, number, record)) = self.ahead.pop() {
+            let node = self.nodes(level, &[record]).await?.pop().unwrap_or_default();
+            self.entered.push(record);
+            let children =
+                node.children.into_iter().map(|(child, record)| (number * FAN_OUT + u64::from(child), record));
             let span: Span = match level {
                 0 => children.collect(),
                 1 => {
-                    let (numbers, places): (Vec<u64>, Vec<RecordRef>) = children.unzip();
-                    let leaves = self.nodes(0, &places).await?;
-                    self.entered.extend(places);
+                    let (numbers, records): (Vec<u64>, Vec<RecordRef>) = children.unzip();
+                    let leaves = self.nodes(0, &records).await?;
+                    self.entered.extend(records);
                     let chunks = numbers.into_iter().zip(leaves).flat_map(|(number, leaf)| {
                         leaf.children
                             .into_iter()
-                            .map(move |(child, place)| (number * FAN_OUT + u64::from(child), place))
+                            .map(move |(child, record)| (number * FAN_OUT + u64::from(child), record))
                     });
                     chunks.collect()
                 }
                 _ => {
-                    let below = children.map(|(number, place)| (level - 1, number, place));
+                    let below = children.map(|(number, record)| (level - 1, number, record));
                     let first_below = self.ahead.len();
                     self.ahead.extend(below);
                     self.ahead.get_mut(first_below..).unwrap_or_default().reverse();
@@ -62,7 +63,7 @@ impl IndexWalk {
             let past_end = |(position, _): &(u64, RecordRef)| *position >= self.disk_size.div_ceil(CHUNK_BYTES as u64);
             if span.last().is_some_and(past_end) {
                 return Err(Error::corrupt(
-                    self.replicas.place(),
+                    self.holders.label(),
                     "an index refers to a chunk past the end of its disk",
                 ));
             }
@@ -87,25 +88,25 @@ impl IndexWalk {
         }
     }
 
-    async fn nodes(&self, level: u8, places: &[RecordRef]) -> Result<Vec<Node>> {
-        read_nodes(&self.replicas, level, places).await
+    async fn nodes(&self, level: u8, records: &[RecordRef]) -> Result<Vec<Node>> {
+        read_nodes(&self.holders, level, records).await
     }
 }
 
 /// Nodes of one level, verified.
-pub(super) async fn read_nodes(replicas: &Holders, level: u8, places: &[RecordRef]) -> Result<Vec<Node>> {
-    if places.is_empty() {
+pub(super) async fn read_nodes(holders: &Holders, level: u8, records: &[RecordRef]) -> Result<Vec<Node>> {
+    if records.is_empty() {
         return Ok(Vec::new());
     }
-    let verified = |records: Vec<Bytes>| {
-        let nodes = places.iter().zip(&records).map(|(place, bytes)| {
-            let node = if Digest::of(bytes) == place.digest { Node::parse(bytes).ok() } else { None };
+    let verified = |stored: Vec<Bytes>| {
+        let nodes = records.iter().zip(&stored).map(|(record, bytes)| {
+            let node = if Digest::of(bytes) == record.digest { Node::parse(bytes).ok() } else { None };
             node.filter(|node| node.level == level).ok_or_else(|| {
-                let what = format!("index node `{}` is damaged", place.digest);
-                Rejected::Damaged(*place, Error::corrupt("index", what))
+                let what = format!("index node `{}` is damaged", record.digest);
+                Rejected::Damaged(*record, Error::corrupt("index", what))
             })
         });
         std::future::ready(nodes.collect())
     };
-    replicas.read(places, verified).await
+    holders.read(records, verified).await
 }

@@ -16,7 +16,7 @@ use crate::host::Workers;
 
 /// What came of looking at one pack in one slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum MendOutcome {
     /// All that is needed is there and good: so many bytes were read.
     Good(u64),
     /// It was not, and is now.
@@ -38,16 +38,16 @@ pub(crate) struct Mending<'a> {
 }
 
 impl Mending<'_> {
-    pub(crate) async fn run(&self) -> Found {
-        self.try_to().await.unwrap_or(Found::Lost)
+    pub(crate) async fn run(&self) -> MendOutcome {
+        self.try_to().await.unwrap_or(MendOutcome::Lost)
     }
 
-    async fn try_to(&self) -> Result<Found> {
+    async fn try_to(&self) -> Result<MendOutcome> {
         let Self { slot, info, workers, .. } = *self;
         let holding = slot.holding(&info.id).await?;
         let whole = Parcel::Pack(*info);
         if holding.has_whole(info) && unless_damaged(slot.verified(&whole, workers).await)?.is_some() {
-            return Ok(Found::Good(info.length));
+            return Ok(MendOutcome::Good(info.length));
         }
         let (mut there, mut read, mut bad) = (Extents::default(), 0, Vec::new());
         // Every record that is still good goes into the part that takes the place of what is damaged: others may need it.
@@ -66,7 +66,7 @@ impl Mending<'_> {
         if holding.whole.is_some() {
             if let Ok(bytes) = self.others.whole(info, workers).await {
                 slot.replace(&whole, bytes).await?;
-                return Ok(Found::Mended);
+                return Ok(MendOutcome::Mended);
             }
             match unless_damaged(slot.good_records_of(&whole).await)? {
                 Some(records) => saved.extend(records),
@@ -75,7 +75,7 @@ impl Mending<'_> {
         }
         if blind && self.all_needs.is_none() {
             // What is good in it can't be told from what is not, so it has to stay.
-            return Ok(Found::Lost);
+            return Ok(MendOutcome::Lost);
         }
         let need = self.all_needs.filter(|_| blind).unwrap_or(self.need);
         saved.sort_unstable_by_key(|(line, _)| line.offset);
@@ -83,7 +83,7 @@ impl Mending<'_> {
         saved.retain(|(line, _)| !there.covers(&line.range()));
         let missing = need.minus(&there).minus(&saved.iter().map(|(line, _)| line.range()).collect());
         if bad.is_empty() && holding.broken.is_empty() && holding.whole.is_none() && missing.is_empty() {
-            return Ok(Found::Good(read));
+            return Ok(MendOutcome::Good(read));
         }
         let mut written = None;
         if !missing.is_empty() {
@@ -93,7 +93,7 @@ impl Mending<'_> {
             match parcel {
                 Parcel::Pack(_) => {
                     slot.replace(&parcel, bytes).await?;
-                    return Ok(Found::Mended);
+                    return Ok(MendOutcome::Mended);
                 }
                 Parcel::Part(part) => saved.extend(part.records_in(&bytes)),
             }
@@ -116,7 +116,7 @@ impl Mending<'_> {
                 slot.delete(slot.name_of(parcel)).await?;
             }
         }
-        Ok(Found::Mended)
+        Ok(MendOutcome::Mended)
     }
 }
 
@@ -138,7 +138,7 @@ impl Holders {
             let others = Self::new(others.map(|(_, slot)| slot.clone()).collect());
             // What else is made of the pack is not known here.
             let mending = Mending { slot, others: &others, info, need, all_needs: None, workers };
-            mended += usize::from(matches!(mending.run().await, Found::Mended));
+            mended += usize::from(matches!(mending.run().await, MendOutcome::Mended));
         }
         mended
     }

@@ -17,24 +17,24 @@ pub(crate) type Needs = BTreeMap<PackId, Extents>;
 #[derive(Debug, Default)]
 pub(crate) struct NeedsBuilder {
     needs: BTreeMap<PackId, Gathering>,
-    entered: HashSet<(PackId, u32)>,
+    visited: HashSet<(PackId, u32)>,
 }
 
 impl NeedsBuilder {
-    /// Adds all that a version needs, read from `replicas`.
-    pub(crate) async fn add(&mut self, manifest: &Manifest, replicas: &Holders) -> Result<()> {
+    /// Adds all that a version needs, read from `holders`.
+    pub(crate) async fn add_version(&mut self, manifest: &Manifest, holders: &Holders) -> Result<()> {
         for disk in &manifest.disks {
             let mut ahead: Vec<(u8, Vec<RecordRef>)> =
                 disk.root.map(|root| (disk.root_level(), vec![root.into()])).into_iter().collect();
-            while let Some((level, mut places)) = ahead.pop() {
-                places.retain(|place| self.entered.insert((place.pack, place.offset)));
-                places.iter().for_each(|place| self.need(place));
+            while let Some((level, mut records)) = ahead.pop() {
+                records.retain(|record| self.visited.insert((record.pack, record.offset)));
+                records.iter().for_each(|record| self.add_record(record));
                 // At most the 256 children of one node: 4 MiB of leaves.
-                for node in read_nodes(replicas, level, &places).await? {
+                for node in read_nodes(holders, level, &records).await? {
                     match level.checked_sub(1) {
-                        None => node.children.iter().for_each(|(_, chunk)| self.need(chunk)),
+                        None => node.children.iter().for_each(|(_, chunk)| self.add_record(chunk)),
                         Some(below) => {
-                            ahead.push((below, node.children.into_iter().map(|(_, place)| place).collect()));
+                            ahead.push((below, node.children.into_iter().map(|(_, record)| record).collect()));
                         }
                     }
                 }
@@ -44,24 +44,24 @@ impl NeedsBuilder {
     }
 
     /// Adds all of a version's packs.
-    pub(crate) fn need_all(&mut self, manifest: &Manifest) {
+    pub(crate) fn add_all_packs(&mut self, manifest: &Manifest) {
         for pack in &manifest.packs {
             self.needs.entry(pack.id).or_default().add(pack.record_range());
         }
     }
 
-    fn need(&mut self, record: &RecordRef) {
+    fn add_record(&mut self, record: &RecordRef) {
         self.needs.entry(record.pack).or_default().add(record.range());
     }
 
-    pub(crate) fn finish(self) -> Needs {
+    pub(crate) fn build(self) -> Needs {
         self.needs.into_iter().map(|(pack, gathering)| (pack, gathering.finish())).collect()
     }
 }
 
 /// All that one version needs.
-pub(crate) async fn needs(manifest: &Manifest, replicas: &Holders) -> Result<Needs> {
-    let mut reach = NeedsBuilder::default();
-    reach.add(manifest, replicas).await?;
-    Ok(reach.finish())
+pub(crate) async fn needs(manifest: &Manifest, holders: &Holders) -> Result<Needs> {
+    let mut builder = NeedsBuilder::default();
+    builder.add_version(manifest, holders).await?;
+    Ok(builder.build())
 }

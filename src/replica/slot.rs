@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::holding::Holding;
 use super::parcel::{Parcel, ParcelRequest};
-use crate::content::blob_name::{BlobName, Lives};
+use crate::content::blob_name::{BlobName, Incarnations};
 use crate::content::digest::Digest;
 use crate::content::extents::Extents;
 use crate::content::manifest::Manifest;
@@ -45,9 +45,9 @@ pub(crate) struct Slot {
     /// Which store that is: a region, and a zone of it.
     site: Arc<str>,
     key: BlobKey,
-    place: Arc<str>,
+    label: Arc<str>,
     /// What has been condemned in it.
-    lives: Arc<Lives>,
+    incarnations: Arc<Incarnations>,
     /// The parts of packs that were found not to be whole here.
     parts: Arc<Mutex<HashMap<PackId, Arc<[Part]>>>>,
     /// What was verified since this was made, as the source of a copy.
@@ -56,34 +56,48 @@ pub(crate) struct Slot {
 
 /// What became of a pack that was to be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Stored {
+pub(crate) enum PutOutcome {
     /// The same pack was there.
-    Already,
+    AlreadyThere,
     /// It was sent.
-    Now,
+    Sent,
     /// Another pack of that name was there: the disk has changed since an earlier attempt at this upload.
     Differs,
 }
 
 /// A record to read: its number in the answer, and where it lies in a blob.
-struct Wanted {
+struct RecordRead {
     number: usize,
     start: u64,
     length: u32,
 }
 
 impl Slot {
-    /// Slot `number` of the store that `site` names: a region, or a zone of one. `lives` is what has been condemned in it.
-    pub(crate) fn new(store: Arc<dyn BlobStore>, site: &str, number: u32, lives: Arc<Lives>) -> Result<Self> {
+    /// Slot `number` of the store that `site` names: a region, or a zone of one. `incarnations` is what has been condemned in it.
+    pub(crate) fn new(
+        store: Arc<dyn BlobStore>,
+        site: &str,
+        number: u32,
+        incarnations: Arc<Incarnations>,
+    ) -> Result<Self> {
         let key: BlobKey = format!("slots/{number}").parse()?;
-        let (site, place) = (site.into(), format!("{site} slot {number}").into());
+        let (site, label) = (site.into(), format!("{site} slot {number}").into());
         let (parts, good) = (Arc::default(), Arc::default());
-        Ok(Self { store: Prefixed::new(store.clone(), key.clone()), of: store, site, key, place, lives, parts, good })
+        Ok(Self {
+            store: Prefixed::new(store.clone(), key.clone()),
+            of: store,
+            site,
+            key,
+            label,
+            incarnations,
+            parts,
+            good,
+        })
     }
 
     /// What errors call it.
-    pub(crate) fn place(&self) -> &str {
-        &self.place
+    pub(crate) fn label(&self) -> &str {
+        &self.label
     }
 
     /// Whether both are in one store, which can copy by itself.
@@ -92,22 +106,22 @@ impl Slot {
     }
 
     fn failed(&self, error: StoreError) -> Error {
-        error.at(&self.place)
+        error.at(&self.label)
     }
 
     /// Where a whole pack lies here, or would.
     fn key_of_pack(&self, id: &PackId) -> Result<BlobKey> {
-        BlobName::Pack(*id, self.lives.of_pack(*id)).key()
+        BlobName::Pack(*id, self.incarnations.of_pack(*id)).key()
     }
 
     fn key_of_manifest(&self, id: &ManifestId) -> Result<BlobKey> {
-        BlobName::Manifest(*id, self.lives.of_manifest(*id)).key()
+        BlobName::Manifest(*id, self.incarnations.of_manifest(*id)).key()
     }
 
     /// The name of a pack or part that was found here.
     pub(crate) fn name_of(&self, parcel: &Parcel) -> BlobName {
         match parcel {
-            Parcel::Pack(info) => BlobName::Pack(info.id, self.lives.of_pack(info.id)),
+            Parcel::Pack(info) => BlobName::Pack(info.id, self.incarnations.of_pack(info.id)),
             Parcel::Part(part) => part.name(),
         }
     }
@@ -117,10 +131,10 @@ impl Slot {
     }
 
     /// The same pack or part as it is to lie here, wherever it was found.
-    pub(crate) fn placed(&self, parcel: &Parcel) -> Parcel {
+    pub(crate) fn as_kept_here(&self, parcel: &Parcel) -> Parcel {
         match parcel {
             Parcel::Pack(info) => Parcel::Pack(*info),
-            Parcel::Part(part) => Parcel::Part(part.clone().in_life(self.lives.of_parts(part.id.pack))),
+            Parcel::Part(part) => Parcel::Part(part.clone().with_incarnation(self.incarnations.of_parts(part.id.pack))),
         }
     }
 
@@ -155,7 +169,7 @@ impl Slot {
             return Ok(());
         }
         self.forget_parts(pack);
-        let wanted = ranges.iter().map(|(number, range)| Wanted {
+        let wanted = ranges.iter().map(|(number, range)| RecordRead {
             number: *number,
             start: u64::from(range.start),
             length: range.end - range.start,
@@ -163,7 +177,7 @@ impl Slot {
         match self.read_from(&self.key_of_pack(pack)?, &wanted.collect::<Vec<_>>(), found).await {
             Err(error) if error.kind() == StoreErrorKind::NotFound => {
                 // It may be here in parts.
-                if self.look_for_parts(pack).await?.is_empty() {
+                if self.list_parts(pack).await?.is_empty() {
                     return Err(self.failed(error));
                 }
             }
@@ -174,18 +188,18 @@ impl Slot {
         }
         self.forget_parts(pack);
         let what = format!("pack {pack} is there in parts only, and a record that is needed is not among them");
-        Err(Error::new(Problem::new(ErrorKind::NotFound, "ContentMissing", self.place(), what)))
+        Err(Error::new(Problem::new(ErrorKind::NotFound, "ContentMissing", self.label(), what)))
     }
 
     /// Reads records from the parts that are known; false where one of them is in none of these.
     async fn read_of_parts(&self, pack: &PackId, ranges: &[(usize, Range<u32>)], found: &mut [Bytes]) -> Result<bool> {
         let parts = self.known_parts(pack).unwrap_or_default();
-        let mut wanted: BTreeMap<usize, Vec<Wanted>> = BTreeMap::new();
+        let mut wanted: BTreeMap<usize, Vec<RecordRead>> = BTreeMap::new();
         for (number, range) in ranges {
-            let place = parts.iter().enumerate().find_map(|(at, part)| Some((at, part.place_of(range)?)));
-            let Some((at, start)) = place else { return Ok(false) };
+            let found = parts.iter().enumerate().find_map(|(at, part)| Some((at, part.start_of(range)?)));
+            let Some((at, start)) = found else { return Ok(false) };
             let length = range.end - range.start;
-            wanted.entry(at).or_default().push(Wanted { number: *number, start, length });
+            wanted.entry(at).or_default().push(RecordRead { number: *number, start, length });
         }
         for (at, wanted) in wanted {
             let Some(part) = parts.get(at) else { continue };
@@ -201,7 +215,7 @@ impl Slot {
     async fn read_from(
         &self,
         key: &BlobKey,
-        mut wanted: &[Wanted],
+        mut wanted: &[RecordRead],
         found: &mut [Bytes],
     ) -> std::result::Result<(), StoreError> {
         while let Some(first) = wanted.first() {
@@ -217,9 +231,9 @@ impl Slot {
             let span = self.get_range(key, start..end).await?;
             let (now, later) = wanted.split_at_checked(count).unwrap_or((wanted, &[]));
             for one in now {
-                if let Some(place) = found.get_mut(one.number) {
+                if let Some(target) = found.get_mut(one.number) {
                     let from = (one.start - start) as usize;
-                    *place = span.slice(from..from + one.length as usize);
+                    *target = span.slice(from..from + one.length as usize);
                 }
             }
             wanted = later;
@@ -242,7 +256,7 @@ impl Slot {
     }
 
     /// The same; remembered, if there are any.
-    async fn look_for_parts(&self, pack: &PackId) -> Result<Arc<[Part]>> {
+    async fn list_parts(&self, pack: &PackId) -> Result<Arc<[Part]>> {
         let parts = self.parts_of(pack).await?;
         if !parts.is_empty() {
             let mut known = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -257,18 +271,20 @@ impl Slot {
 
     /// Parts below a key, with the length of each blob; without a part where its table can't be read. Those that were
     /// condemned come apart, with their lengths.
-    async fn parts_under(&self, under: &BlobKey) -> Result<(Vec<FoundPart>, Vec<(BlobName, u64)>)> {
+    async fn parts_under(&self, under: &BlobKey) -> Result<(Vec<ListedPart>, Vec<(BlobName, u64)>)> {
         let (mut parts, mut dead) = (Vec::new(), Vec::new());
         for blob in self.store.list_all(Some(under)).await.map_err(|error| self.failed(error))? {
-            let Some(name @ BlobName::Part(id, life)) = BlobName::of_key(&blob.key) else { continue };
-            if self.lives.is_dead(name) {
+            let Some(name @ BlobName::Part(id, incarnation)) = BlobName::of_key(&blob.key) else { continue };
+            if self.incarnations.is_dead(name) {
                 dead.push((name, size_of(&blob)));
                 continue;
             }
             match self.get_range(&blob.key, 0..id.table_bytes()).await {
-                Ok(table) => {
-                    parts.push((name, Part::of_table(id, &table).ok().map(|part| part.in_life(life)), size_of(&blob)))
-                }
+                Ok(table) => parts.push((
+                    name,
+                    Part::of_table(id, &table).ok().map(|part| part.with_incarnation(incarnation)),
+                    size_of(&blob),
+                )),
                 Err(error) if error.kind() == StoreErrorKind::InvalidRange => parts.push((name, None, size_of(&blob))),
                 Err(error) if error.kind() == StoreErrorKind::NotFound => {}
                 Err(error) => return Err(self.failed(error)),
@@ -323,14 +339,14 @@ impl Slot {
         Ok(self.store.find_meta(key).await.map_err(|error| self.failed(error))?.is_some())
     }
 
-    /// Stores a new pack. With `look_first`, an earlier attempt may have stored it, and it is not sent again if so.
-    pub(crate) async fn put_new_pack(&self, pack: &FinishedPack, look_first: bool) -> Result<Stored> {
+    /// Stores a new pack. With `check_first`, an earlier attempt may have stored it, and it is not sent again if so.
+    pub(crate) async fn put_new_pack(&self, pack: &FinishedPack, check_first: bool) -> Result<PutOutcome> {
         let key = self.key_of_pack(&pack.info.id)?;
-        if look_first && self.holds(&key).await? {
+        if check_first && self.holds(&key).await? {
             return self.compare_pack(pack).await;
         }
         match self.store.put(&key, pack.bytes.clone(), PutMode::Create).await {
-            Ok(()) => Ok(Stored::Now),
+            Ok(()) => Ok(PutOutcome::Sent),
             Err(error) if error.kind() == StoreErrorKind::AlreadyExists => self.compare_pack(pack).await,
             // The answer was lost: the pack is there whole, or it is not there.
             Err(error) if error.kind() == StoreErrorKind::Unknown && self.holds(&key).await? => {
@@ -341,20 +357,20 @@ impl Slot {
     }
 
     /// Compares the stored pack's length and table with ours; packs are written whole, so that is enough.
-    async fn compare_pack(&self, pack: &FinishedPack) -> Result<Stored> {
+    async fn compare_pack(&self, pack: &FinishedPack) -> Result<PutOutcome> {
         let (key, tail) = (self.key_of_pack(&pack.info.id)?, pack.tail());
         let stored = self.store.head(&key).await.map_err(|error| self.failed(error))?;
         if stored.size != pack.info.length {
-            return Ok(Stored::Differs);
+            return Ok(PutOutcome::Differs);
         }
         let range = pack.info.length - tail.len() as u64..pack.info.length;
         let stored_tail = self.get_range(&key, range).await.map_err(|error| self.failed(error))?;
-        Ok(if stored_tail == tail { Stored::Already } else { Stored::Differs })
+        Ok(if stored_tail == tail { PutOutcome::AlreadyThere } else { PutOutcome::Differs })
     }
 
     /// Stores verified bytes of another slot; true if this call put them there.
     pub(crate) async fn put_parcel(&self, parcel: &Parcel, bytes: Bytes) -> Result<bool> {
-        let parcel = self.placed(parcel);
+        let parcel = self.as_kept_here(parcel);
         let key = self.key_of(&parcel)?;
         let put = self.create(&parcel, |mode| self.store.put(&key, bytes.clone(), mode)).await?;
         put.map_err(|error| self.failed(error))
@@ -399,7 +415,7 @@ impl Slot {
         let bytes = self.store.get(&self.key_of(parcel)?, None).await.map_err(|error| self.failed(error))?;
         let (whole, copy) = (parcel.clone(), bytes.clone());
         workers.run(move || whole.verify(&copy)).await.map_err(|error| {
-            Error::corrupt(format!("{}, {}", self.place, error.target()), "the pack is damaged").with_source(error)
+            Error::corrupt(format!("{}, {}", self.label, error.target()), "the pack is damaged").with_source(error)
         })?;
         Ok(bytes)
     }
@@ -436,26 +452,26 @@ impl Slot {
 
     /// Puts verified bytes here, in place of damaged ones if there are any; gives what they are here.
     pub(crate) async fn replace(&self, parcel: &Parcel, bytes: Bytes) -> Result<Parcel> {
-        let parcel = self.placed(parcel);
+        let parcel = self.as_kept_here(parcel);
         let done = self.store.put(&self.key_of(&parcel)?, bytes, PutMode::Overwrite).await;
         self.forget_parts(&parcel.pack());
         done.map(|()| parcel).map_err(|error| self.failed(error))
     }
 
-    /// ZoneCopies from another slot of the same store; true if this call put it here, `None` if it is not there any more, or is
+    /// Copies from another slot of the same store; true if this call put it here, `None` if it is not there any more, or is
     /// damaged there: a copy of that would be damaged too, and nobody would know.
     pub(crate) async fn copy_parcel(&self, from: &Slot, parcel: &Parcel, workers: &Workers) -> Result<Option<bool>> {
         if !from.is_good(parcel, workers).await? {
             return Ok(None);
         }
-        let placed = self.placed(parcel);
+        let target_parcel = self.as_kept_here(parcel);
         let source = from.key.join(from.key_of(parcel)?.as_str())?;
-        let target = self.key.join(self.key_of(&placed)?.as_str())?;
-        match self.create(&placed, |mode| self.of.copy(&source, &target, mode)).await? {
+        let target = self.key.join(self.key_of(&target_parcel)?.as_str())?;
+        match self.create(&target_parcel, |mode| self.of.copy(&source, &target, mode)).await? {
             // The store has said that it is done, which is not to say that all of it is there.
-            Ok(true) if !self.is_whole(&placed).await? => {
+            Ok(true) if !self.is_whole(&target_parcel).await? => {
                 let what = format!("the store's copy of {target} is not as long as what it was made of");
-                Err(Error::corrupt(self.place(), what))
+                Err(Error::corrupt(self.label(), what))
             }
             Ok(copied) => Ok(Some(copied)),
             Err(error) if error.kind() == StoreErrorKind::NotFound => Ok(None),
@@ -487,7 +503,7 @@ impl Slot {
         self.forget_parts(pack);
         self.add_parts(&PartId::keys_of(pack)?, &mut found).await?;
         let mut holding: Holding = found.remove(pack).unwrap_or_default();
-        holding.life = self.lives.of_pack(*pack);
+        holding.incarnation = self.incarnations.of_pack(*pack);
         holding.whole = self
             .store
             .find_meta(&self.key_of_pack(pack)?)
@@ -524,11 +540,11 @@ impl Slot {
         found: &mut BTreeMap<PackId, Holding>,
     ) -> Result<()> {
         for blob in self.store.list_all(Some(packs)).await.map_err(|error| self.failed(error))? {
-            let Some(name @ BlobName::Pack(id, life)) = BlobName::of_key(&blob.key) else { continue };
+            let Some(name @ BlobName::Pack(id, incarnation)) = BlobName::of_key(&blob.key) else { continue };
             let holding = found.entry(id).or_default();
-            match life.cmp(&self.lives.of_pack(id)) {
+            match incarnation.cmp(&self.incarnations.of_pack(id)) {
                 Ordering::Less => holding.dead.push((name, size_of(&blob))),
-                Ordering::Equal => (holding.whole, holding.life) = (Some(size_of(&blob)), life),
+                Ordering::Equal => (holding.whole, holding.incarnation) = (Some(size_of(&blob)), incarnation),
                 // Of a commit that this log does not have: it is not read under that name, and is no garbage either.
                 Ordering::Greater => holding.foreign.push((name, size_of(&blob))),
             }
@@ -562,7 +578,7 @@ impl Slot {
 
     /// Whether a manifest was condemned here.
     pub(crate) fn is_dead(&self, name: BlobName) -> bool {
-        self.lives.is_dead(name)
+        self.incarnations.is_dead(name)
     }
 
     /// Removes a blob; it may be gone.
@@ -575,7 +591,7 @@ impl Slot {
 
     /// Removes a whole pack; it may be gone.
     pub(crate) async fn delete_pack(&self, id: &PackId) -> Result<()> {
-        self.delete(BlobName::Pack(*id, self.lives.of_pack(*id))).await
+        self.delete(BlobName::Pack(*id, self.incarnations.of_pack(*id))).await
     }
 
     /// Removes every pack of an upload that was given up.
@@ -602,7 +618,7 @@ impl Slot {
 }
 
 /// A part by its name, what it is where its table can be read, and its length.
-type FoundPart = (BlobName, Option<Part>, u64);
+type ListedPart = (BlobName, Option<Part>, u64);
 
 /// The size of a blob as the store tells it. None is larger than a blob may be: one that is told to be is damaged, and must not
 /// spoil a sum.

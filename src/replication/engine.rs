@@ -58,7 +58,7 @@ pub(crate) struct Moved {
 
 /// Looks at what a region's slots have of what a version needs. `replicas` has the copies of each: one, or one in every
 /// zone, of which most must be there.
-pub(crate) async fn look(
+pub(crate) async fn inspect(
     region: Region,
     replicas: Vec<Vec<Slot>>,
     manifest: &Manifest,
@@ -183,7 +183,7 @@ impl Job<'_> {
 impl Engine<'_> {
     /// Brings to every region what it lacks, and tells after each pack what has been moved for its region, and at once if that
     /// has failed. `finish` is
-    /// called for a region, by its place in the list, as soon as it has everything, durably; others may still be under
+    /// called for a region, by its index in the list, as soon as it has everything, durably; others may still be under
     /// way. A region that fails gets no more packs and does not stop the others, unless it is to.
     pub(crate) async fn run<'f>(
         &self,
@@ -203,13 +203,13 @@ impl Engine<'_> {
                 Command::Pause => true,
                 Command::Cancel => return ended(jobs, CANCELLED),
             };
-            for (place, job) in jobs.iter_mut().enumerate() {
+            for (index, job) in jobs.iter_mut().enumerate() {
                 if job.outcome.is_none() && job.under_way == 0 && job.spread.is_done() {
                     job.under_way += 1;
                     let (run, gone, moved) = (job.run, job.gone.keys().copied().collect(), job.moved);
                     under_way.push(Box::pin(async move {
-                        let (lost, outcome) = self.complete(run, gone, place, &moved, finish).await;
-                        News::Completed { place, lost, outcome }
+                        let (lost, outcome) = self.complete(run, gone, index, &moved, finish).await;
+                        News::Completed { index, lost, outcome }
                     }));
                 }
             }
@@ -223,8 +223,8 @@ impl Engine<'_> {
             let mut issued = !stopped;
             while issued {
                 issued = false;
-                for place in (0..jobs.len()).map(|number| (turn + number) % jobs.len().max(1)).collect::<Vec<_>>() {
-                    let Some(job) = jobs.get_mut(place).filter(|job| job.outcome.is_none()) else { continue };
+                for index in (0..jobs.len()).map(|number| (turn + number) % jobs.len().max(1)).collect::<Vec<_>>() {
+                    let Some(job) = jobs.get_mut(index).filter(|job| job.outcome.is_none()) else { continue };
                     if job.under_way >= WITHIN_A_REGION {
                         continue;
                     }
@@ -239,9 +239,9 @@ impl Engine<'_> {
                     job.under_way += 1;
                     let run = job.run;
                     under_way.push(Box::pin(async move {
-                        News::Carried { place, transfer, carried: self.carry(run, transfer).await }
+                        News::Carried { index, transfer, carried: self.carry(run, transfer).await }
                     }));
-                    (issued, turn) = (true, place + 1);
+                    (issued, turn) = (true, index + 1);
                 }
             }
             if under_way.is_empty() && !stopped {
@@ -258,8 +258,8 @@ impl Engine<'_> {
                 Either::Right((Either::Left(_), _)) => continue,
                 Either::Right((Either::Right(_), _)) => return ended(jobs, OUT_OF_TIME),
             };
-            let (News::Carried { place, .. } | News::Completed { place, .. }) = news;
-            let Some(job) = jobs.get_mut(place) else { continue };
+            let (News::Carried { index, .. } | News::Completed { index, .. }) = news;
+            let Some(job) = jobs.get_mut(index) else { continue };
             job.under_way -= 1;
             match news {
                 News::Carried { transfer, carried, .. } => {
@@ -274,7 +274,7 @@ impl Engine<'_> {
                     job.outcome.get_or_insert(outcome);
                 }
             }
-            on_news(place, &job.moved, job.outcome.as_ref().and_then(|outcome| outcome.as_ref().err()));
+            on_news(index, &job.moved, job.outcome.as_ref().and_then(|outcome| outcome.as_ref().err()));
         }
     }
 
@@ -352,7 +352,7 @@ impl Engine<'_> {
         &self,
         run: &RegionRun,
         mut gone: Vec<usize>,
-        place: usize,
+        index: usize,
         moved: &Moved,
         finish: &(dyn Fn(usize, &Moved) -> BoxFuture<'f, Result<()>> + Sync),
     ) -> (Vec<(usize, Error)>, Result<()>) {
@@ -364,7 +364,7 @@ impl Engine<'_> {
         gone.extend(lost.iter().map(|(number, _)| *number));
         let outcome = match lost.first().filter(|_| run.replica_without(&gone).is_some()) {
             Some((_, error)) => Err(error.clone()),
-            None => finish(place, moved).await,
+            None => finish(index, moved).await,
         };
         (lost, outcome)
     }
@@ -389,8 +389,8 @@ pub(crate) fn time_is_up(clock: &Arc<dyn Clock>, deadline: Option<DateTime<Utc>>
 
 /// What something under way came to.
 enum News {
-    Carried { place: usize, transfer: Transfer, carried: Result<Delivered, Undelivered> },
-    Completed { place: usize, lost: Vec<(usize, Error)>, outcome: Result<()> },
+    Carried { index: usize, transfer: Transfer, carried: Result<Delivered, Undelivered> },
+    Completed { index: usize, lost: Vec<(usize, Error)>, outcome: Result<()> },
 }
 
 /// What came of one transfer.

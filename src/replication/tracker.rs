@@ -35,16 +35,16 @@ impl Tracker {
         Self { regions, clock: clock.clone(), began: clock.now() }
     }
 
-    fn change(&self, place: usize, change: impl FnOnce(&mut Line)) {
+    fn change(&self, index: usize, change: impl FnOnce(&mut Line)) {
         let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(line) = regions.get_mut(place) {
+        if let Some(line) = regions.get_mut(index) {
             change(line);
         }
     }
 
     /// What a region has, as was found by looking.
-    pub(crate) fn looked(&self, place: usize, run: &RegionRun) {
-        self.change(place, |line| {
+    pub(crate) fn observe(&self, index: usize, run: &RegionRun) {
+        self.change(index, |line| {
             (line.at_first, line.needed) = run.present_bytes();
             line.status.has(line.at_first, line.needed);
             if line.status.state == ReplicationState::Completed && line.at_first < line.needed {
@@ -59,8 +59,8 @@ impl Tracker {
     }
 
     /// A region does not answer: one that is complete has lost something. Why one has failed is told before that.
-    pub(crate) fn silent(&self, place: usize, error: &Error) {
-        self.change(place, |line| {
+    pub(crate) fn unreachable(&self, index: usize, error: &Error) {
+        self.change(index, |line| {
             line.status.degraded = line.status.state == ReplicationState::Completed;
             if line.status.state != ReplicationState::Failed {
                 line.status.details = format!("{error:#}");
@@ -68,9 +68,9 @@ impl Tracker {
         });
     }
 
-    pub(crate) fn present(&self, place: usize, bytes: u64) {
+    pub(crate) fn present(&self, index: usize, bytes: u64) {
         let passed = self.clock.now().signed_duration_since(self.began).to_std().unwrap_or_default().as_secs_f64();
-        self.change(place, |line| {
+        self.change(index, |line| {
             line.status.has(bytes, line.needed);
             let moved = bytes.saturating_sub(line.at_first);
             // A hundredth of it says something of the rest; the first node of an index does not.
@@ -83,8 +83,8 @@ impl Tracker {
         });
     }
 
-    pub(crate) fn complete(&self, place: usize) {
-        self.change(place, |line| {
+    pub(crate) fn complete(&self, index: usize) {
+        self.change(index, |line| {
             line.status.state = ReplicationState::Completed;
             line.status.has(line.needed, line.needed);
             line.status.time_left = None;
@@ -93,11 +93,11 @@ impl Tracker {
 
     /// A region came to an end without being complete: it has failed, or was given up. True if it has failed and had not
     /// before.
-    pub(crate) fn fail(&self, place: usize, error: &Error) -> bool {
+    pub(crate) fn fail(&self, index: usize, error: &Error) -> bool {
         let given_up = error.kind() == ErrorKind::Cancelled;
         let state = if given_up { ReplicationState::Unknown } else { ReplicationState::Failed };
         let mut first = false;
-        self.change(place, |line| {
+        self.change(index, |line| {
             first = !given_up && line.status.state != state;
             line.status.state = state;
             line.status.details = format!("{error:#}");

@@ -12,7 +12,7 @@ pub(super) const NO_OFFSET: u64 = u64::MAX;
 pub(super) const VERSION_1: u32 = 0x0001_0000;
 
 /// 2000-01-01T00:00:00Z, where a VHD's time stamps begin, in seconds since the Unix epoch.
-pub(crate) const EPOCH_SECONDS: i64 = 946_684_800;
+pub(crate) const TIME_ZERO_SECONDS: i64 = 946_684_800;
 
 const COOKIE: [u8; 8] = *b"conectix";
 const CHECKSUM_AT: usize = 64;

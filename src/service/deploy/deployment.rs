@@ -215,7 +215,7 @@ impl Deployment {
             slots.extend(
                 elsewhere
                     .into_iter()
-                    .filter(|slot| !slots.iter().any(|one| one.place() == slot.place()))
+                    .filter(|slot| !slots.iter().any(|one| one.label() == slot.label()))
                     .collect::<Vec<_>>(),
             );
         }
@@ -292,7 +292,7 @@ struct Source {
 impl Source {
     fn export<'a>(&'a self, deployment: &'a Deployment) -> Export<'a> {
         Export {
-            replicas: &self.replicas,
+            holders: &self.replicas,
             workers: &deployment.session.inner.workers,
             disk: &self.disk,
             on_progress: &deployment.on_progress,

@@ -323,7 +323,7 @@ impl<T: Send + 'static> Publication<T> {
     /// Announces an upload, or finds one that an earlier attempt has announced, if that will do.
     async fn announce(&self, adopt: bool) -> Result<Upload> {
         let session = &self.session;
-        session.inner.regions.look_again(self.target.location());
+        session.inner.regions.recheck(self.target.location());
         let new = UploadName(UploadId::from_bytes(session.inner.draw()?));
         let target = self.target.clone();
         let (of_caller, needs) = (self.session.clone(), self.needs.clone());

@@ -20,13 +20,13 @@ use crate::content::names::ManifestId;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::Clock;
 use crate::model::{ImageVersionId, Region};
-use crate::regions::needed::targets;
 use crate::regions::stores::another_store;
+use crate::regions::targets::targets;
 use crate::replica::holders::Holders;
 use crate::replica::needs::{Needs, needs};
 use crate::replication::{
     ANOTHER_FAILED, CANCELLED, Engine, Moved, OUT_OF_TIME, RegionRun, RegionalReplicationStatus, ReplicationControl,
-    ReplicationState, ReplicationStatus, Tracker, look, stopped, time_is_up,
+    ReplicationState, ReplicationStatus, Tracker, inspect, stopped, time_is_up,
 };
 use crate::service::change::plan::{Plan, RegionPlan};
 use crate::service::rules::refusals::missing;
@@ -305,8 +305,8 @@ impl Session {
         let tracker = Tracker::new(lines, &self.inner.clock);
         for (place, (region, replicas)) in targets.iter().enumerate() {
             match self.look(&state, &record, region, *replicas, content).await {
-                Ok(run) => tracker.looked(place, &run),
-                Err(error) => tracker.silent(place, &error),
+                Ok(run) => tracker.observe(place, &run),
+                Err(error) => tracker.unreachable(place, &error),
             }
         }
         Ok(tracker.status())
@@ -366,7 +366,7 @@ impl Session {
     ) -> Result<RegionRun> {
         let account = record.version.publishing_profile().storage_account_type_in(region);
         let slots = self.inner.regions.replicas(state, region, replicas, account)?;
-        look(region.clone(), slots, &content.manifest, &content.needs).await
+        inspect(region.clone(), slots, &content.manifest, &content.needs).await
     }
 
     async fn replicate_now(
@@ -430,7 +430,7 @@ impl Session {
         let (given_up, open) = if give_up { (open, Vec::new()) } else { (Vec::new(), open) };
         failed.extend(given_up.into_iter().map(|(place, run)| (place, stopped(&run.region, ANOTHER_FAILED))));
         let (places, runs): (Vec<usize>, Vec<RegionRun>) = open.into_iter().unzip();
-        places.iter().zip(&runs).for_each(|(place, run)| tracker.looked(*place, run));
+        places.iter().zip(&runs).for_each(|(place, run)| tracker.observe(*place, run));
         failed.iter().for_each(|(place, error)| fell(*place, error));
         let tell = || {
             // Nobody may be watching.
@@ -514,7 +514,7 @@ impl Session {
             if record.is_complete_in(region) {
                 continue;
             }
-            self.inner.regions.look_again(region);
+            self.inner.regions.recheck(region);
             let account = record.version.publishing_profile().storage_account_type_in(region);
             // ORDER: before anything is found there or put there. A log that does not know the version is refused from here on.
             if let Err(error) = self.inner.regions.witness(region, account, began).await {

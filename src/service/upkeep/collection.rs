@@ -176,7 +176,7 @@ impl Collection {
     }
 
     async fn free(&self, region: &Region, report: &mut CollectionReport) -> Result<()> {
-        self.session.inner.regions.look_again(region);
+        self.session.inner.regions.recheck(region);
         self.finish_removal(region, report).await?;
         let mut survey = self.survey(region).await?;
         // ORDER: first what needs no space; a store that is full has room for what is rewritten only then.
@@ -229,7 +229,7 @@ impl Collection {
             // What can't be read is left to a scrub.
             let fetched = Holders::one(slot).fetch(&request, &self.session.inner.workers).await;
             let Ok((parcel, bytes)) = fetched else { continue };
-            let (written, placed) = (bytes.len() as u64, slot.placed(&parcel));
+            let (written, placed) = (bytes.len() as u64, slot.as_kept_here(&parcel));
             if slot.put_parcel(&parcel, bytes).await? {
                 report.rewritten(survey.region(), written);
             }

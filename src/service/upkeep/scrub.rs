@@ -15,7 +15,7 @@ use crate::model::{Region, ResourceId};
 use crate::progress::{OnProgress, Progress};
 use crate::regions::needed::kept_in;
 use crate::replica::holders::{Holders, is_damage};
-use crate::replica::mending::{Found, Mending};
+use crate::replica::mending::{MendOutcome, Mending};
 use crate::replica::needs::{Needs, needs};
 use crate::replica::slot::Slot;
 use crate::service::session::session::Session;
@@ -85,7 +85,7 @@ impl Scrub {
             return Err(Error::invalid("bytes_per_second", what));
         }
         // What was read before the mounts were changed says nothing of now.
-        self.session.inner.regions.look_again(&self.region);
+        self.session.inner.regions.recheck(&self.region);
         let state = self.session.state().await?;
         let (mut report, mut hit) = (ScrubReport::default(), BTreeSet::new());
         let mut round = Round::default();
@@ -93,7 +93,7 @@ impl Scrub {
         for (number, one) in kept.iter().enumerate() {
             let here = self.session.inner.regions.replicas(&state, &self.region, one.ready, one.account)?;
             let here: Vec<Slot> = here.into_iter().flatten().collect();
-            let away = one.holders.iter().filter(|slot| !here.iter().any(|one| one.place() == slot.place()));
+            let away = one.holders.iter().filter(|slot| !here.iter().any(|one| one.label() == slot.label()));
             let all: Vec<Slot> = here.iter().chain(away).cloned().collect();
             let Some(manifest) = manifest(&one.manifest, &all, here.len(), &mut report).await? else {
                 hit.insert(one.id.clone());
@@ -130,9 +130,9 @@ impl Scrub {
                 let (info, workers) = (&pack.info, &self.session.inner.workers);
                 let mending = Mending { slot, others: &others, info, need, all_needs: Some(&all_needs), workers };
                 match mending.run().await {
-                    Found::Good(bytes) => report.verified_bytes += bytes,
-                    Found::Mended => report.count(true),
-                    Found::Lost => {
+                    MendOutcome::Good(bytes) => report.verified_bytes += bytes,
+                    MendOutcome::Mended => report.count(true),
+                    MendOutcome::Lost => {
                         report.count(false);
                         hit.extend(pack.of.iter().filter_map(|number| kept.get(*number)).map(|kept| kept.id.clone()));
                     }
@@ -200,7 +200,7 @@ impl Round {
             let Some(need) = needs.get(&info.id) else { continue };
             let pack = self.packs.entry(info.id).or_insert_with(|| Pack::new(info));
             for slot in slots.clone() {
-                let more = pack.may_need.entry(slot.place().to_owned()).or_default();
+                let more = pack.may_need.entry(slot.label().to_owned()).or_default();
                 *more = more.union(need);
             }
         }
@@ -211,12 +211,12 @@ impl Round {
         pack.of.insert(of);
         for slot in here {
             let new = || (slot.clone(), Extents::default());
-            let (_, needed) = pack.needed.entry(slot.place().to_owned()).or_insert_with(new);
+            let (_, needed) = pack.needed.entry(slot.label().to_owned()).or_insert_with(new);
             *needed = needed.union(need);
         }
         for slot in all {
-            if !pack.holders.iter().any(|(place, _)| place == slot.place()) {
-                pack.holders.push((slot.place().to_owned(), slot.clone()));
+            if !pack.holders.iter().any(|(place, _)| place == slot.label()) {
+                pack.holders.push((slot.label().to_owned(), slot.clone()));
             }
         }
     }

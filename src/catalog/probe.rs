@@ -1,0 +1,55 @@
+//! Questions that only a written blob answers: does the store keep its promise, and what time does it have?
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+
+use super::frame::failed;
+use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::host::{Entropy, draw};
+use crate::store::{BlobKey, BlobStore, BlobStoreExt, PutMode, StoreErrorKind};
+
+/// Refuses a store that lets two callers create the same key: on it, two writers would both believe that they
+/// committed. Tells what time it is by the store, if it tells.
+pub(super) async fn probe(store: &dyn BlobStore, entropy: &dyn Entropy) -> Result<Option<DateTime<Utc>>> {
+    let key = probe_key(entropy)?;
+    let bytes = Bytes::from_static(b"is a second creation refused?\n");
+    create_probe(store, &key, bytes.clone()).await?;
+    let second = store.put(&key, bytes, PutMode::Create).await;
+    let time = store.head(&key).await.map_err(failed)?.modified;
+    store.delete(&key).await.map_err(failed)?;
+    match second {
+        Err(error) if error.kind() == StoreErrorKind::AlreadyExists => Ok(time),
+        Err(error) => Err(failed(error)),
+        Ok(()) => {
+            let what = "the store accepts the same create-if-absent twice, so commits could be lost on it: use a store \
+                        with conditional writes, or turn them on";
+            Err(Error::new(Problem::new(ErrorKind::Unsupported, "OperationNotAllowed", "catalog", what)))
+        }
+    }
+}
+
+/// What time it is by the store, if it tells.
+pub(super) async fn store_time(store: &dyn BlobStore, entropy: &dyn Entropy) -> Result<Option<DateTime<Utc>>> {
+    let key = probe_key(entropy)?;
+    create_probe(store, &key, Bytes::from_static(b"what time is it?\n")).await?;
+    let time = store.head(&key).await.map_err(failed)?.modified;
+    store.delete(&key).await.map_err(failed)?;
+    Ok(time)
+}
+
+/// Puts a probe there, under a random key: one that is there already is its own, and the answer was lost.
+async fn create_probe(store: &dyn BlobStore, key: &BlobKey, bytes: Bytes) -> Result<()> {
+    match store.put(key, bytes, PutMode::Create).await {
+        Err(error) if matches!(error.kind(), StoreErrorKind::AlreadyExists | StoreErrorKind::Unknown) => {
+            match store.find_meta(key).await.map_err(failed)? {
+                Some(_) => Ok(()),
+                None => Err(failed(error)),
+            }
+        }
+        done => done.map_err(failed),
+    }
+}
+
+fn probe_key(entropy: &dyn Entropy) -> Result<BlobKey> {
+    format!("probes/{:032x}", u128::from_be_bytes(draw(entropy, "drawing a random name")?)).parse()
+}
