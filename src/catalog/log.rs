@@ -1,7 +1,7 @@
 //! The catalog of one store: its state in memory, kept up with its log.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -14,7 +14,8 @@ use super::log_time::LogTime;
 use super::state::State;
 use crate::catalog::checkpoint;
 use crate::content::digest::Digest;
-use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::host::sync::{Mutex, RwLock};
 use crate::host::{Clock, Entropy, draw};
 use crate::store::{BlobKey, BlobStore, BlobStoreExt, PutMode, StoreError, StoreErrorKind};
 
@@ -144,7 +145,7 @@ impl Catalog {
             None => format!("this store was that of catalog {}, and is none any more", self.id),
         };
         let what = format!("{what}: nothing was committed. Mount the right one, or build the service anew");
-        Err(Error::new(Problem::new(ErrorKind::Unavailable, "RetryableError", "catalog", what)))
+        Err(Error::busy("catalog", what))
     }
 
     /// Reads every commit, and proves by a listing that none of those after the known state is missing: the first number
@@ -202,7 +203,7 @@ impl Catalog {
 
     /// The newest state that this process knows of; no I/O, and no waiting for any.
     pub(crate) fn snapshot(&self) -> Arc<State> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.state.read().clone()
     }
 
     /// Reads the commits of others, and returns the state after the newest.
@@ -221,7 +222,7 @@ impl Catalog {
 
     /// Makes `state` the newest, unless a newer one is known.
     pub(super) fn advance(&self, state: Arc<State>) {
-        let mut newest = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut newest = self.state.write();
         if newest.number() < state.number() {
             *newest = state;
         }
@@ -267,7 +268,7 @@ async fn probe(store: &dyn BlobStore, entropy: &dyn Entropy) -> Result<Option<Da
         Ok(()) => {
             let what = "the store accepts the same create-if-absent twice, so commits could be lost on it: use a store \
                         with conditional writes, or turn them on";
-            Err(Error::new(Problem::new(ErrorKind::Unsupported, "OperationNotAllowed", "catalog", what)))
+            Err(Error::unsupported("catalog", what))
         }
     }
 }

@@ -5,14 +5,15 @@
 //! another one agrees: the store's own, which it sets on each blob; else that of the newest entry of another writer. From
 //! there on the clock at hand only measures how much time goes by. Late is safe.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::log::{Catalog, time_of};
 use super::state::State;
-use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::error::{Error, Result};
 use crate::host::Clock;
+use crate::host::sync::Mutex;
 
 /// An entry may be this far ahead of the store's time.
 const AHEAD_OF_STORE: TimeDelta = TimeDelta::minutes(10);
@@ -58,7 +59,7 @@ impl LogTime {
     }
 
     fn told(&self) -> MutexGuard<'_, Option<Told>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
@@ -110,6 +111,6 @@ impl Catalog {
             "this process has {now}, {whose} has {theirs}: set the clock right. Nothing was written, because the times of a log \
              ascend and one from the future would stay"
         );
-        Err(Error::new(Problem::new(ErrorKind::Unavailable, "OperationNotAllowed", "clock", what)))
+        Err(Error::unavailable("clock", what))
     }
 }

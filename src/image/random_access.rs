@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
@@ -15,6 +15,7 @@ use crate::content::manifest::ManifestDisk;
 use crate::content::record::RecordRef;
 use crate::error::{Error, Result};
 use crate::host::Workers;
+use crate::host::sync::Mutex;
 use crate::replica::holders::{Holders, Rejected};
 
 /// Chunks that were read and verified, by their hash: those of several versions are often the same. The least recently
@@ -41,7 +42,7 @@ impl ChunkCache {
     }
 
     fn get(&self, digest: &Digest) -> Option<Bytes> {
-        let mut cached = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cached = self.inner.lock();
         cached.tick += 1;
         let tick = cached.tick;
         let (bytes, last) = cached.chunks.get_mut(digest)?;
@@ -52,7 +53,7 @@ impl ChunkCache {
     }
 
     fn put(&self, digest: Digest, bytes: Bytes) {
-        let mut cached = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cached = self.inner.lock();
         cached.tick += 1;
         let tick = cached.tick;
         cached.used += bytes.len() as u64;
@@ -174,7 +175,7 @@ impl RandomAccess {
 
     async fn node(&self, level: u8, place: &RecordRef) -> Result<Arc<Node>> {
         let kept = |nodes: &HashMap<Digest, Arc<Node>>| nodes.get(&place.digest).cloned();
-        if let Some(node) = kept(&self.nodes.lock().unwrap_or_else(PoisonError::into_inner)) {
+        if let Some(node) = kept(&self.nodes.lock()) {
             return Ok(node);
         }
         let verified = |records: Vec<Bytes>| {
@@ -187,7 +188,7 @@ impl RandomAccess {
             std::future::ready(node.map(Arc::new))
         };
         let node = self.replicas.read(std::slice::from_ref(place), verified).await?;
-        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut nodes = self.nodes.lock();
         if nodes.len() >= MAX_NODES {
             // Which goes does not matter much: they are read again from the store's own cache.
             nodes.clear();
