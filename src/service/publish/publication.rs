@@ -126,7 +126,8 @@ impl Session {
             let (name, carried) = (name.clone(), carried.clone());
             move |state: &State, storage: Option<&StorageProfile>| {
                 let mut problems = rules::version::place_for_version(state, &inner, &id, &location);
-                problems.extend(rules::version::publishing_profile(state, &inner, &id, &location, &profile, storage));
+                problems
+                    .extend(rules::version::publishing_profile(state, &inner, &id, &location, &profile, storage, None));
                 let disks = storage.cloned().map_or_else(|| StorageProfile::new(DiskImage::new(0), Vec::new()), Ok);
                 let version =
                     disks.and_then(|disks| ImageVersion::new(id.clone(), location.clone(), profile.clone(), disks));
@@ -519,12 +520,7 @@ impl<T: Send + 'static> Publication<T> {
         };
         if !stored.is_empty() && !self.is_there(state, copies, &manifest, Copied::ToOne).await? {
             let what = "its source is not in the store that the region has now: scrub the region, then publish again";
-            return Err(Error::new(Problem::new(
-                ErrorKind::Unavailable,
-                "OperationNotAllowed",
-                self.target.to_string(),
-                what,
-            )));
+            return Err(Error::unavailable(self.target.to_string(), what));
         }
         let (digest, bytes) = manifest.encode()?;
         let name = ManifestId { upload: upload.name.0, digest };
@@ -682,5 +678,5 @@ fn is_final(kind: ErrorKind) -> bool {
 
 fn closed(id: &ResourceId) -> Error {
     let what = "another process gave up this upload, or deleted what it builds on: publish again";
-    Error::new(Problem::new(ErrorKind::Conflict, "OperationNotAllowed", id.to_string(), what))
+    Error::conflict(id.to_string(), what)
 }
