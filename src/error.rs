@@ -29,7 +29,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///     }
 /// }
 ///
-/// let error = "a b".parse::<compute_gallery::model::Region>().unwrap_err();
+/// let error = "1.0".parse::<compute_gallery::model::VersionNumber>().unwrap_err();
 /// assert_eq!((error.kind(), delay(&error)), (ErrorKind::Invalid, None));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -37,7 +37,7 @@ const FLOORS: &[&[&str]] = &[
 ];
 
 /// What the sources don't meet yet: a rule, and how often it may still be broken. To be lowered, and never raised.
-const NOT_YET: &[(&str, usize)] = &[(CIRCLE, 10), (UPWARD, 0), (THROUGH, 141)];
+const NOT_YET: &[(&str, usize)] = &[(CIRCLE, 3), (UPWARD, 0), (THROUGH, 1)];
 
 /// Files that import each other in a loop.
 const CIRCLE: &str = "circle of imports";

@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
-use super::{BlobKey, BlobMeta, BlobStore, MAX_BLOB_BYTES, Page, PutMode, StoreError, StoreErrorKind, StoreResult};
+use super::blob_store::{BlobMeta, BlobStore, MAX_BLOB_BYTES, Page, PutMode};
+use super::error::{StoreError, StoreErrorKind, StoreResult};
+use super::key::BlobKey;
 use crate::host::sync::RwLock;
 use crate::host::{Clock, Workers};
 

@@ -5,10 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::MutexGuard;
 
-use super::super::{BlobKey, StoreResult};
+use super::super::error::StoreResult;
+use super::super::key::BlobKey;
 use super::call::{Call, not_what_it_should_be};
+use super::durability::Durability;
+use super::entry::{Kind, STAGING};
 use super::system::Dir;
-use super::{Durability, Kind, STAGING, walk};
+use super::walk;
 use crate::host::sync::Mutex;
 
 /// The directory of a store, and what this process knows of it.
