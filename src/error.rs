@@ -1,60 +1,109 @@
 //! The one error of the crate's public face.
 //!
-//! One convention holds for every error of the crate: `{}` is its own words, which say what to do and leave out what is
-//! below it; [`source`](std::error::Error::source) is the cause; `{:#}` and `{:?}` are both, each cause told once. So
-//! a caller that walks the chain tells nothing twice, and one that prints a line has the choice.
+//! One convention holds for every error of the crate: `{}` is the error's own message, which says what to do and leaves out
+//! its causes; [`source`](std::error::Error::source) is the cause; `{:#}` and `{:?}` write both, each cause once. A caller that
+//! walks the chain repeats nothing, and one that prints a line has the choice.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The result of everything that the gallery does.
+/// The result of the gallery's operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What a caller can do about an [`Error`].
 ///
-/// It grows when a caller could act in a new way, so a match on it needs a wildcard arm.
+/// A kind is added when a caller can act in a new way: a match on it needs a wildcard arm.
+///
+/// ```
+/// use compute_gallery::{Error, ErrorKind};
+/// use std::time::Duration;
+///
+/// /// How long to wait before the same call is made again; `None` if a person or the program has to act first.
+/// fn delay(error: &Error) -> Option<Duration> {
+///     match error.kind() {
+///         ErrorKind::Throttled { after } => Some(after.unwrap_or(Duration::from_secs(5))),
+///         ErrorKind::Unavailable => Some(Duration::from_secs(1)),
+///         _ => None,
+///     }
+/// }
+///
+/// let error = "1.0".parse::<compute_gallery::model::VersionNumber>().unwrap_err();
+/// assert_eq!((error.kind(), delay(&error)), (ErrorKind::Invalid, None));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The request is wrong in itself: change it. [`Error::problems`] lists everything that is wrong.
+    /// The request breaks a rule: change it. [`Error::problems`] lists everything that is wrong with it.
     Invalid,
-    /// What the request names does not exist: create it first, or correct the name.
+    /// The request names a resource that does not exist: create it first, or correct the name.
     NotFound,
-    /// What the request would create exists: use it, or choose another name.
+    /// The resource to be created exists: use it, or choose another name.
     AlreadyExists,
-    /// The request is well formed but the present state refuses it: look at the state, then decide.
+    /// The request is well formed, and the present state refuses it: read the state, then decide.
     Conflict,
-    /// The caller may not do it: get a role that allows it. Whether what it names exists is not told.
+    /// The caller lacks a permission: get a role that has it. The error does not say whether the resource exists.
     Forbidden,
-    /// A limit is reached: free something, or raise the limit.
+    /// A limit is reached: delete something, or raise the limit.
     LimitReached,
-    /// A store is asked for more than it takes, and nothing was changed: call again later.
+    /// A store gets more requests than it accepts, and nothing was changed: call again after a delay.
     Throttled {
-        /// How long the store wants to be left alone, if it said so.
+        /// The delay that the store asks for, if it names one.
         after: Option<Duration>,
     },
-    /// The file system or bucket is full: free space, then call again. Of a publish, what is stored already is kept for
-    /// that.
+    /// The file system or bucket is full: free space, then call again. A publish keeps the content that it has stored, and
+    /// the next one goes on from there.
     StorageFull,
-    /// A store or file could not be reached or read and nothing was changed: mend it, then call again.
+    /// A store, a file or the catalog could not be reached, and nothing was changed: call again. If it fails again, the
+    /// message names what to repair.
     Unavailable,
-    /// The change may or may not have happened, because the answer was lost and could not be looked up: read the
-    /// state before you decide.
+    /// The change may or may not have happened, because the answer was lost and could not be looked up: read the state
+    /// before you decide.
     Unknown,
-    /// Its caller has stopped it, or the time that it was given is up: call again, and it goes on.
+    /// The caller cancelled the operation, or its time is up: call again to resume it.
     Cancelled,
-    /// Stored or given bytes are not what they must be: restore them from another copy.
+    /// Stored or given bytes fail their check: restore them from another copy.
     Corrupt,
-    /// This build or this input's variant is not supported: the message names what is.
+    /// This build, or this variant of the input, is not supported: the message names what is.
     Unsupported,
 }
 
-/// One thing that is wrong with a request: where, what and how to mend it; what caused it is its
-/// [`source`](std::error::Error::source), and `{:#}` tells that too.
+impl ErrorKind {
+    /// Whether the same call can succeed later without a change by the caller.
+    fn is_retryable(self) -> bool {
+        match self {
+            Self::Unavailable | Self::Throttled { .. } => true,
+            Self::Invalid
+            | Self::NotFound
+            | Self::AlreadyExists
+            | Self::Conflict
+            | Self::Forbidden
+            | Self::LimitReached
+            | Self::StorageFull
+            | Self::Unknown
+            | Self::Cancelled
+            | Self::Corrupt
+            | Self::Unsupported => false,
+        }
+    }
+}
+
+/// One thing that is wrong with a request: where, what, and how to fix it.
 ///
-/// Two problems are equal where their words are: their causes are not compared.
+/// Its cause is its [`source`](std::error::Error::source), and `{:#}` writes that too. Equality compares everything but the
+/// cause.
+///
+/// ```
+/// use compute_gallery::{ErrorKind, Problem, model::VersionNumber};
+///
+/// let error = "1.0".parse::<VersionNumber>().unwrap_err();
+/// let problem = error.problems().next().unwrap();
+/// assert_eq!((problem.kind(), problem.code()), (ErrorKind::Invalid, "InvalidParameter"));
+/// assert_eq!(problem.target(), "galleryImageVersion.name");
+/// assert!(problem.message().ends_with('.'), "Azure's sentence: {}", problem.message());
+/// assert!(problem.advice().unwrap().contains("`1.0`"), "and what it leaves out");
+/// ```
 #[derive(Clone, Debug)]
 pub struct Problem {
     kind: ErrorKind,
@@ -87,18 +136,13 @@ impl Problem {
         Self { kind, code, target: target.into(), message: message.into(), advice: None, cause: None }
     }
 
-    /// The same problem as one of something larger, which is at `target`: its words and its cause are told there.
+    /// Makes it a problem of a larger thing at `target`; the message and the cause stay.
     pub(crate) fn of_larger(self, code: &'static str, target: String, doing: &str) -> Self {
         let message = match self.target == target {
             true => format!("{doing}: {}", self.message),
             false => format!("{doing}: `{}`: {}", self.target, self.message),
         };
         Self { code, target, message, ..self }
-    }
-
-    /// A value that breaks a rule.
-    pub(crate) fn invalid(target: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Invalid, "InvalidParameter", target, message)
     }
 
     /// Adds what Azure does not say: the value, the rule, the fix.
@@ -108,7 +152,7 @@ impl Problem {
         self
     }
 
-    /// The same problem at another place, such as the path of the value in a body. Its message names the place, too.
+    /// Moves it to another target, such as the path of the value in a body, in its message too.
     #[must_use]
     pub(crate) fn at(mut self, target: &str) -> Self {
         // Azure's sentences name a path without the resource's kind, and a parameter with it.
@@ -120,27 +164,29 @@ impl Problem {
         self
     }
 
-    /// What the caller can do about it.
+    /// Returns what the caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// Azure's error code, such as `InvalidParameter`.
+    /// Returns Azure's error code, such as `InvalidParameter`.
+    ///
+    /// It is for logs and for clients of Azure's API: decide by [`kind`](Self::kind).
     pub fn code(&self) -> &str {
         self.code
     }
 
-    /// The field, resource, key or file that the problem is about.
+    /// Returns the field, resource, key or file that the problem is about.
     pub fn target(&self) -> &str {
         &self.target
     }
 
-    /// What is wrong. Where Azure has a sentence for it, that sentence alone.
+    /// Returns what is wrong: Azure's sentence if Azure has one for it.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// What Azure's sentence leaves out: the value, the rule, the fix.
+    /// Returns what Azure's sentence leaves out: the value, the rule, the fix.
     pub fn advice(&self) -> Option<&str> {
         self.advice.as_deref()
     }
@@ -164,8 +210,48 @@ impl StdError for Problem {
     }
 }
 
-/// Writes a cause and what is below it behind the words of what it caused. A foreign error may have the words of its own
-/// cause at its end: those are told there.
+/// Constructors of the problems that occur in many places, and of the errors with such a problem alone.
+macro_rules! common {
+    ($($(#[$doc:meta])* $name:ident: $kind:ident, $code:literal;)*) => {
+        impl Problem {
+            $($(#[$doc])*
+            pub(crate) fn $name(target: impl Into<String>, message: impl Into<String>) -> Self {
+                Self::new(ErrorKind::$kind, $code, target, message)
+            })*
+        }
+
+        impl Error {
+            $($(#[$doc])*
+            pub(crate) fn $name(target: impl Into<String>, message: impl Into<String>) -> Self {
+                Self::new(Problem::$name(target, message))
+            })*
+        }
+    };
+}
+
+common! {
+    /// A value breaks a rule.
+    invalid: Invalid, "InvalidParameter";
+    /// A resource does not exist.
+    not_found: NotFound, "ResourceNotFound";
+    /// The present state refuses the request.
+    conflict: Conflict, "OperationNotAllowed";
+    /// The caller lacks a permission.
+    forbidden: Forbidden, "AuthorizationFailed";
+    /// A limit is reached.
+    limit_reached: LimitReached, "OperationNotAllowed";
+    /// Something that the service needs is missing or fails.
+    unavailable: Unavailable, "OperationNotAllowed";
+    /// Others were faster, or the time is up, and nothing was changed: the same call can succeed at once.
+    busy: Unavailable, "RetryableError";
+    /// The outcome of a change could not be looked up.
+    unknown: Unknown, "InternalError";
+    /// This build does not support it.
+    unsupported: Unsupported, "OperationNotAllowed";
+}
+
+/// Writes a cause and the causes below it after `words`, the message of what it caused. A foreign error may end in the message of
+/// its own cause, which is then left out.
 pub(crate) fn write_causes(
     f: &mut fmt::Formatter<'_>,
     words: &str,
@@ -182,10 +268,10 @@ pub(crate) fn write_causes(
     Ok(())
 }
 
-/// Why the gallery refused or failed: a [kind](ErrorKind) to act on, [problems](Error::problems) to show, and the
-/// cause below the first of them as [`source`](std::error::Error::source). Cheap to clone.
+/// A refusal or failure of the gallery: a [kind](ErrorKind) to act on, [problems](Error::problems) to show, and the cause of the
+/// first problem that has one as [`source`](std::error::Error::source). Cheap to clone.
 ///
-/// `{}` is the problems' own words; `{:#}` and `{:?}` tell the causes too, as a log wants it.
+/// `{}` writes the problems; `{:#}` and `{:?}` write their causes too, for a log.
 ///
 /// ```
 /// use compute_gallery::{ErrorKind, model::VersionNumber};
@@ -205,22 +291,57 @@ struct Inner {
 }
 
 impl Error {
-    /// What the caller can do about the first problem.
+    /// Returns what the caller can do about the first problem.
     pub fn kind(&self) -> ErrorKind {
         self.0.first.kind
     }
 
-    /// Azure's error code of the first problem.
+    /// Returns whether the same call, unchanged, can succeed later: true if every problem is
+    /// [`Unavailable`](ErrorKind::Unavailable) or [`Throttled`](ErrorKind::Throttled).
+    ///
+    /// An [`Unknown`](ErrorKind::Unknown) change may have happened, so the caller reads the state before it decides. A
+    /// [`Cancelled`](ErrorKind::Cancelled) operation was stopped on purpose. A [full store](ErrorKind::StorageFull) needs space
+    /// first. None of them is for a retry loop.
+    ///
+    /// ```
+    /// use compute_gallery::{Result, model::VersionNumber};
+    ///
+    /// /// Makes a call up to `times` times.
+    /// fn retried<T>(times: u32, mut call: impl FnMut() -> Result<T>) -> Result<T> {
+    ///     for _ in 1..times {
+    ///         match call() {
+    ///             Err(error) if error.is_retryable() => {} // and wait a moment
+    ///             outcome => return outcome,
+    ///         }
+    ///     }
+    ///     call()
+    /// }
+    ///
+    /// let mut calls = 0;
+    /// let refused = retried(3, || {
+    ///     calls += 1;
+    ///     "1.0".parse::<VersionNumber>()
+    /// });
+    /// assert!(!refused.unwrap_err().is_retryable());
+    /// assert_eq!(calls, 1, "the same version number is wrong each time");
+    /// ```
+    pub fn is_retryable(&self) -> bool {
+        self.problems().all(|problem| problem.kind.is_retryable())
+    }
+
+    /// Returns Azure's error code of the first problem.
+    ///
+    /// It is for logs and for clients of Azure's API: decide by [`kind`](Self::kind).
     pub fn code(&self) -> &str {
         self.0.first.code()
     }
 
-    /// The field, resource, key or file of the first problem.
+    /// Returns the field, resource, key or file of the first problem.
     pub fn target(&self) -> &str {
         self.0.first.target()
     }
 
-    /// Everything that is wrong, in the order of the request; never empty.
+    /// Returns everything that is wrong, in the order of the request; at least one problem.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
         std::iter::once(&self.0.first).chain(&self.0.others)
     }
@@ -229,7 +350,7 @@ impl Error {
         Self(Arc::new(Inner { first: problem, others: Vec::new() }))
     }
 
-    /// `Ok` where there is no problem, else one error that tells of all of them.
+    /// Returns `Ok` if `problems` is empty, else one error with all of them.
     pub(crate) fn from_problems(problems: Vec<Problem>) -> Result<()> {
         let mut problems = problems.into_iter();
         match problems.next() {
@@ -238,28 +359,27 @@ impl Error {
         }
     }
 
-    /// Its problems, each with its cause.
+    /// Returns its problems, each with its cause.
     pub(crate) fn into_problems(self) -> Vec<Problem> {
         let Inner { first, others } = Arc::unwrap_or_clone(self.0);
         std::iter::once(first).chain(others).collect()
     }
 
-    /// A value that breaks a rule.
-    pub(crate) fn invalid(target: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::new(Problem::invalid(target, message))
+    pub(crate) fn of(
+        kind: ErrorKind,
+        code: &'static str,
+        target: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self::new(Problem::new(kind, code, target, message))
     }
 
-    /// A resource that is not there.
-    pub(crate) fn not_found(target: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::new(Problem::new(ErrorKind::NotFound, "ResourceNotFound", target, message))
-    }
-
-    /// Bytes that are not what they must be.
+    /// Stored or given bytes fail their check.
     pub(crate) fn corrupt(target: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::new(Problem::new(ErrorKind::Corrupt, "InternalError", target, message))
+        Self::of(ErrorKind::Corrupt, "InternalError", target, message)
     }
 
-    /// A failure of a file outside the stores: a disk to import, a place to deploy to.
+    /// A file outside of the stores failed: a disk to import, or the target of a deployment.
     pub(crate) fn from_io(target: impl Into<String>, doing: &str, source: std::io::Error) -> Self {
         use std::io::ErrorKind as Io;
         let (kind, code, why) = match source.kind() {
@@ -287,7 +407,7 @@ impl Error {
         Self::new(Problem::new(kind, code, target, format!("{doing} failed: {why}"))).with_source(source)
     }
 
-    /// The cause of the first problem.
+    /// Sets the cause of the first problem.
     pub(crate) fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Arc::make_mut(&mut self.0).first.cause = Some(Arc::from(source.into()));
         self
@@ -314,5 +434,44 @@ impl StdError for Error {
     /// The cause of the first problem that has one.
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.problems().find_map(StdError::source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_call_that_changed_nothing_and_needs_no_repair_is_retryable() {
+        let all = [
+            (ErrorKind::Invalid, false),
+            (ErrorKind::NotFound, false),
+            (ErrorKind::AlreadyExists, false),
+            (ErrorKind::Conflict, false),
+            (ErrorKind::Forbidden, false),
+            (ErrorKind::LimitReached, false),
+            (ErrorKind::Throttled { after: None }, true),
+            (ErrorKind::Throttled { after: Some(Duration::from_secs(1)) }, true),
+            (ErrorKind::StorageFull, false),
+            (ErrorKind::Unavailable, true),
+            (ErrorKind::Unknown, false),
+            (ErrorKind::Cancelled, false),
+            (ErrorKind::Corrupt, false),
+            (ErrorKind::Unsupported, false),
+        ];
+        for (kind, is_retryable) in all {
+            assert_eq!(Error::of(kind, "Code", "target", "message").is_retryable(), is_retryable, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_is_retryable_if_all_of_its_problems_are() {
+        let of = |kinds: &[ErrorKind]| {
+            let problems = kinds.iter().map(|kind| Problem::new(*kind, "Code", "target", "message")).collect();
+            Error::from_problems(problems).unwrap_err()
+        };
+        assert!(of(&[ErrorKind::Unavailable, ErrorKind::Throttled { after: None }]).is_retryable());
+        assert!(!of(&[ErrorKind::Unavailable, ErrorKind::Invalid]).is_retryable());
+        assert!(!of(&[ErrorKind::Unavailable, ErrorKind::Unknown]).is_retryable());
     }
 }

@@ -1,12 +1,13 @@
 //! A directory in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, RwLockReadGuard, RwLockWriteGuard};
 
 use super::caller::Caller;
 use super::directory::{Directory, Membership};
 use super::principal::{ManagementGroupId, PrincipalId, PrincipalKind, TenantId};
-use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::host::sync::RwLock;
 use crate::model::SubscriptionId;
 
 /// A directory in memory. Clones share one directory, so that a program changes it while a service uses it.
@@ -41,7 +42,7 @@ struct Inner {
 }
 
 fn wrong(target: &str, what: String) -> Error {
-    Error::new(Problem::new(ErrorKind::Conflict, "InvalidParameter", target, what))
+    Error::of(ErrorKind::Conflict, "InvalidParameter", target, what)
 }
 
 fn no_management_group(id: &ManagementGroupId) -> Error {
@@ -108,11 +109,11 @@ impl MemoryDirectory {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Inner> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.0.read()
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Inner> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.0.write()
     }
 
     /// Adds a user to their own tenant. The id is also their name as a [`Caller`].

@@ -1,7 +1,7 @@
 //! Committing: many operations in one entry, one winner for each number, and an answer that is never guessed.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +17,8 @@ use super::pending::{Batch, Changes, Draft, Fate, Pending, Writer};
 use super::state::State;
 use crate::access::Caller;
 use crate::content::names::UploadId;
-use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::error::{Error, Result};
+use crate::host::sync::Mutex;
 use crate::host::{draw, within};
 use crate::store::{PutMode, StoreErrorKind};
 
@@ -57,7 +58,7 @@ impl Catalog {
         answer.now().unwrap_or_else(|| {
             let seconds = self.commit_limit.unwrap_or_default().as_secs_f64();
             let what = format!("the catalog's store did not answer within {seconds} s");
-            Err(unknown(Error::new(Problem::new(ErrorKind::Unavailable, "RetryableError", "catalog", what))))
+            Err(unknown(Error::busy("catalog", what)))
         })
     }
 
@@ -72,11 +73,11 @@ impl Catalog {
         let check = move |state: &State| {
             let (changes, what) = check(state)?;
             // The check that was made last is the one whose changes were committed.
-            *of_check.lock().unwrap_or_else(PoisonError::into_inner) = Some(what);
+            *of_check.lock() = Some(what);
             Ok(changes)
         };
         let state = self.commit(caller, check).await?;
-        let found = found.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let found = found.lock().take();
         let found = found.ok_or_else(|| unknown(Error::invalid("catalog", "it was committed without a check")))?;
         Ok((state, found))
     }
@@ -100,7 +101,7 @@ impl Catalog {
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+        self.writer.lock()
     }
 
     /// The work that commits what waits: that which is under way, else new one.
@@ -136,14 +137,14 @@ impl Catalog {
                 }
                 Ok(Fate::Absent) if attempt > MAX_ATTEMPTS => {
                     let what = format!("the store did not say in {MAX_ATTEMPTS} attempts whether it is committed");
-                    let cause = Error::new(Problem::new(ErrorKind::Unavailable, "RetryableError", "catalog", what));
+                    let cause = Error::busy("catalog", what);
                     return batch.answer(|| Err(unknown(cause.clone())));
                 }
                 Ok(Fate::Lost) if attempt > MAX_ATTEMPTS => {
                     let what = format!(
                         "nothing was committed in {MAX_ATTEMPTS} attempts, others were always faster: call again"
                     );
-                    let error = Error::new(Problem::new(ErrorKind::Unavailable, "RetryableError", "catalog", what));
+                    let error = Error::busy("catalog", what);
                     return batch.answer(|| Err(error.clone()));
                 }
                 // Back into the queue, for their checks to be made again on what the winner has left.
@@ -282,7 +283,7 @@ impl Catalog {
 
 fn unknown(cause: Error) -> Error {
     let what = "whether the operation is committed is not known: read the state, then decide";
-    Error::new(Problem::new(ErrorKind::Unknown, "InternalError", "catalog", what)).with_source(cause)
+    Error::unknown("catalog", what).with_source(cause)
 }
 
 /// Where the answer to an operation comes.
@@ -292,7 +293,7 @@ impl Answer {
     fn now(&mut self) -> Option<Result<Arc<State>>> {
         self.0.try_recv().unwrap_or_else(|oneshot::Canceled| {
             let what = "the operation was given up by this process: read the state, then decide";
-            Some(Err(Error::new(Problem::new(ErrorKind::Unknown, "InternalError", "catalog", what))))
+            Some(Err(Error::unknown("catalog", what)))
         })
     }
 }

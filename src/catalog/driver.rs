@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::sync::{Arc, MutexGuard, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
 use futures::future::BoxFuture;
+
+use crate::host::sync::Mutex;
 
 /// A waiter for work that is shared: polling any one of its waiters polls the work, so a waiter that is alive and not
 /// polled stops none of the others. It needs no task of its own. The work is dropped with its last waiter.
@@ -102,20 +104,12 @@ impl Drop for Driver {
 impl Shared {
     /// The right to poll the work; else who has it wakes this waiter afterwards.
     fn take_turn(&self) -> Option<Turn<'_>> {
-        let work = self.try_work().or_else(|| {
+        let work = self.work.try_lock().or_else(|| {
             self.is_missed.store(true, Ordering::SeqCst);
             // It may have been let go just before that was said.
-            self.try_work()
+            self.work.try_lock()
         });
         work.map(|work| Turn { shared: self, work: Some(work) })
-    }
-
-    fn try_work(&self) -> Option<MutexGuard<'_, Option<BoxFuture<'static, ()>>>> {
-        match self.work.try_lock() {
-            Ok(work) => Some(work),
-            Err(TryLockError::Poisoned(work)) => Some(work.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
     }
 }
 
@@ -157,7 +151,7 @@ impl Drop for Turn<'_> {
 
 impl Waiters {
     fn seats(&self) -> MutexGuard<'_, Seats> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     fn enter(&self, seat: u64, waker: &Waker) {
@@ -217,14 +211,14 @@ mod tests {
         let woken = Arc::new(Woken::default());
         let (comes, waker) = (second.clone(), Waker::from(woken.clone()));
         let first = Driver::new(Box::pin(poll_fn(move |_| {
-            let taken = comes.lock().unwrap().take();
+            let taken = comes.lock().take();
             if let Some(mut driver) = taken {
                 assert!(driver.poll_unpin(&mut Context::from_waker(&waker)).is_pending());
-                *comes.lock().unwrap() = Some(driver);
+                *comes.lock() = Some(driver);
             }
             Poll::Pending
         })));
-        *second.lock().unwrap() = first.downgrade().upgrade();
+        *second.lock() = first.downgrade().upgrade();
         let mut first = first;
         assert!(first.poll_unpin(&mut Context::from_waker(&noop_waker())).is_pending());
         assert!(woken.0.load(Ordering::SeqCst), "the first may never be polled again");

@@ -8,7 +8,7 @@ use super::event::Event;
 use crate::access::{Authorization, Caller};
 use crate::catalog::frame;
 use crate::content::digest::Digest;
-use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::error::{Error, Result};
 use crate::store::BlobKey;
 
 /// The format of entries and checkpoints that this build writes, and the only one that it reads.
@@ -67,7 +67,7 @@ impl Entry {
         if entry.format != FORMAT {
             let what = format!("it has format `{}`, this build reads `{FORMAT}`: use a newer build", entry.format);
             let target = format!("catalog blob {key}");
-            return Err(Error::new(Problem::new(ErrorKind::Unsupported, "OperationNotAllowed", target, what)));
+            return Err(Error::unsupported(target, what));
         }
         Ok((digest, entry))
     }

@@ -8,7 +8,7 @@ use super::entry::FORMAT;
 use crate::catalog::frame;
 use crate::content::digest::Digest;
 use crate::content::names::UploadId;
-use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::host::{Entropy, draw};
 use crate::store::{BlobKey, BlobStore, BlobStoreExt, PutMode, StoreErrorKind};
 
@@ -66,7 +66,7 @@ impl Identity {
             (true, Some(flag)) => format!("the flag `{flag}`, which this build does not know"),
         };
         let what = format!("the catalog has {needs}: use a newer build");
-        Err(Error::new(Problem::new(ErrorKind::Unsupported, "OperationNotAllowed", "catalog", what)))
+        Err(Error::unsupported("catalog", what))
     }
 
     /// Makes the store a catalog.
@@ -100,14 +100,14 @@ impl Identity {
 /// That a store is a catalog already.
 fn already(catalog: CatalogId) -> Error {
     let what = format!("catalog {catalog} is there already: open it, or choose another store");
-    Error::new(Problem::new(ErrorKind::AlreadyExists, "OperationNotAllowed", "catalog", what))
+    Error::of(ErrorKind::AlreadyExists, "OperationNotAllowed", "catalog", what)
 }
 
 /// That a store is no catalog.
 pub(super) fn absent() -> Error {
     let what = "no catalog is in this store: mount its disk or correct its path or prefix; a new catalog is made with \
                 `create`";
-    Error::new(Problem::new(ErrorKind::NotFound, "ResourceNotFound", "catalog", what))
+    Error::not_found("catalog", what)
 }
 
 /// Refuses a log or checkpoint without an identity: the catalog that they belong to has lost some of its blobs.

@@ -1,7 +1,7 @@
 //! The catalog of one store: its state in memory, kept up with its log.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -142,7 +142,7 @@ impl Catalog {
             None => format!("this store was that of catalog {}, and is none any more", self.id),
         };
         let what = format!("{what}: nothing was committed. Mount the right one, or build the service anew");
-        Err(Error::new(Problem::new(ErrorKind::Unavailable, "RetryableError", "catalog", what)))
+        Err(Error::busy("catalog", what))
     }
 
     /// Reads every commit, and proves by a listing that none of those after the known state is missing: the first number
@@ -200,7 +200,7 @@ impl Catalog {
 
     /// The newest state that this process knows of; no I/O, and no waiting for any.
     pub(crate) fn snapshot(&self) -> Arc<State> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.state.read().clone()
     }
 
     /// Reads the commits of others, and returns the state after the newest.
@@ -219,7 +219,7 @@ impl Catalog {
 
     /// Makes `state` the newest, unless a newer one is known.
     pub(super) fn advance(&self, state: Arc<State>) {
-        let mut newest = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut newest = self.state.write();
         if newest.number() < state.number() {
             *newest = state;
         }

@@ -5,7 +5,7 @@
 //! another one agrees: the store's own, which it sets on each blob; else that of the newest entry of another writer. From
 //! there on the clock at hand only measures how much time goes by. Late is safe.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -105,7 +105,7 @@ impl LogTime {
             "this process has {now}, {whose} has {theirs}: set the clock right. Nothing was written, because the times of a log \
              ascend and one from the future would stay"
         );
-        Err(Error::new(Problem::new(ErrorKind::Unavailable, "OperationNotAllowed", "clock", what)))
+        Err(Error::unavailable("clock", what))
     }
 
     fn told(&self) -> MutexGuard<'_, Option<Told>> {

@@ -102,7 +102,7 @@ fn partial_of(name: &OsStr) -> OsString {
 }
 
 fn conflict(path: &Path, what: &str) -> Error {
-    Error::new(Problem::new(ErrorKind::Conflict, "OperationNotAllowed", path.display().to_string(), what))
+    Error::conflict(path.display().to_string(), what)
 }
 
 /// A new file, which this process alone writes. One that is there is never written to: its owner might read along.

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -12,8 +12,9 @@ use super::lookalike::{HEAD_BYTES, Lookalike};
 use super::note::{self, DiskNote};
 use super::read_at::{EndedEarly, ReadAt, SharedDisk, Stamp};
 use super::vhd::open::open as open_vhd;
-use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::error::{Error, Result};
 use crate::holes::Doubt;
+use crate::host::sync::Mutex;
 
 /// A disk to import: a file, a reader or bytes, with its format.
 ///
@@ -122,9 +123,7 @@ impl DiskSource {
                 Arc::new(file)
             }
             Input::Bytes(bytes) => Arc::new(bytes),
-            Input::Reader(reader) => {
-                Arc::new(ReaderDisk::new(reader.into_inner().unwrap_or_else(PoisonError::into_inner)).map_err(failed)?)
-            }
+            Input::Reader(reader) => Arc::new(ReaderDisk::new(reader.into_inner()).map_err(failed)?),
         };
         let before = file.first_stamp().map_err(failed)?;
         let disk = match format {
@@ -215,7 +214,7 @@ impl OpenSource {
 }
 
 fn changed(target: &str, what: String) -> Error {
-    Error::new(Problem::new(ErrorKind::Conflict, "OperationNotAllowed", target, what))
+    Error::conflict(target, what)
 }
 
 /// The error of a read of a disk that is open.
@@ -248,7 +247,7 @@ impl ReadAt for ReaderDisk {
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reader = self.reader.lock();
         reader.seek(SeekFrom::Start(offset))?;
         let read = reader.read_exact(buffer);
         drop(reader);
@@ -259,7 +258,7 @@ impl ReadAt for ReaderDisk {
     }
 
     fn stamp(&self) -> io::Result<Stamp> {
-        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reader = self.reader.lock();
         Ok(Stamp::of_size(reader.seek(SeekFrom::End(0))?))
     }
 }

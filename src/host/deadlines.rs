@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::Clock;
+use super::clock::Clock;
 
 /// How long the service waits for an answer before it takes it that none will come. Each can be turned off by itself.
 ///

@@ -1,17 +1,19 @@
 //! What work needs again and again, kept from one piece of it to the next.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use crate::host::sync::Mutex;
 
 /// Buffers to use again: fresh ones would cost a page fault for each 4 KiB.
 pub(crate) struct BufferPool<T>(Arc<Mutex<Vec<T>>>);
 
 impl<T> BufferPool<T> {
     pub(crate) fn take(&self) -> Option<T> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
+        self.0.lock().pop()
     }
 
     pub(crate) fn give(&self, used: T) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(used);
+        self.0.lock().push(used);
     }
 }
 

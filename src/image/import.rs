@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::poll_fn;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::task::Poll;
 
 use futures::stream::{self, FuturesUnordered, Stream, StreamExt, TryStreamExt};
@@ -35,6 +35,7 @@ use crate::disk::read_at::SharedDisk;
 use crate::disk::source::{OpenSource, reading_failed};
 use crate::error::{Error, Result};
 use crate::host::Workers;
+use crate::host::sync::Mutex;
 use crate::progress::{OnProgress, Progress};
 use crate::replica::copies::ZoneCopies;
 use crate::replica::index_walk::{IndexWalk, Span};
@@ -354,7 +355,7 @@ struct SharedKnown(Arc<Mutex<KnownChunks>>);
 
 impl SharedKnown {
     fn lock(&self) -> MutexGuard<'_, KnownChunks> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
@@ -15,6 +15,7 @@ use crate::content::manifest::ManifestDisk;
 use crate::content::record::RecordRef;
 use crate::error::{Error, Result};
 use crate::host::Workers;
+use crate::host::sync::Mutex;
 use crate::replica::holders::{Holders, Rejected};
 
 /// Chunks that were read and verified, by their hash: those of several versions are often the same. The least recently
@@ -41,7 +42,7 @@ impl ChunkCache {
     }
 
     fn get(&self, digest: &Digest) -> Option<Bytes> {
-        let mut cached = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cached = self.inner.lock();
         cached.tick += 1;
         let tick = cached.tick;
         let (bytes, last) = cached.chunks.get_mut(digest)?;
@@ -52,7 +53,7 @@ impl ChunkCache {
     }
 
     fn put(&self, digest: Digest, bytes: Bytes) {
-        let mut cached = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cached = self.inner.lock();
         cached.tick += 1;
         let tick = cached.tick;
         cached.used += bytes.len() as u64;

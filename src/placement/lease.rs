@@ -9,7 +9,7 @@ use super::queue::Grant;
 use super::replica::ReplicaId;
 use super::request::{Machines, PlacementRequest};
 use super::units::Units;
-use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::error::{Error, Result};
 
 /// A pool's state behind its lock, beside what never changes. Pools, leases and waiters share it.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl SharedPool {
                     "a scale set has at most {} instances, not `{instances}`: make several, or raise the limit",
                     self.max_scale_set_instances
                 );
-                Err(Error::new(Problem::new(ErrorKind::LimitReached, "OperationNotAllowed", "instances", what)))
+                Err(Error::limit_reached("instances", what))
             }
             _ => Ok(()),
         }

@@ -12,7 +12,7 @@ use super::replica::{ReplicaId, ReplicaState, ReplicaStatus, Zone};
 use super::request::{Machines, PlacementRequest};
 use super::strategy::{Explanation, Strategy};
 use super::units::Units;
-use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Limits, StorageAccountType};
 
 /// The replicas of one version in one region, with their exact loads. A clone is another handle to the same pool. All
@@ -390,7 +390,7 @@ fn refused(MissingReplicas(missing): MissingReplicas, waiting: usize, serving: u
         (1, _) => "1 other request waits for room: wait behind it with `acquire`".to_owned(),
         (others, _) => format!("{others} other requests wait for room: wait behind them with `acquire`"),
     };
-    Error::new(Problem::new(ErrorKind::LimitReached, "TooManyRequests", "regionalReplicaCount", what))
+    Error::of(ErrorKind::LimitReached, "TooManyRequests", "regionalReplicaCount", what)
 }
 
 #[cfg(test)]

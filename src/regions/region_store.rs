@@ -8,7 +8,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -18,7 +18,8 @@ use crate::access::Caller;
 use crate::catalog::{Catalog, CatalogId, Changes, Event, State, StoreName};
 use crate::content::digest::Digest;
 use crate::content::names::UploadId;
-use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::host::sync::Mutex;
 use crate::host::{Entropy, draw};
 use crate::model::Region;
 use crate::store::{
@@ -136,11 +137,11 @@ impl RegionStore {
     }
 
     fn note(&self, proven: Proven) {
-        *self.proven.lock().unwrap_or_else(PoisonError::into_inner) = proven;
+        *self.proven.lock() = proven;
     }
 
     fn proven(&self) -> Proven {
-        *self.proven.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.proven.lock()
     }
 
     /// Before a read.

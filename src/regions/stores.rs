@@ -1,7 +1,7 @@
 //! Where each region's bytes are.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -10,7 +10,8 @@ use super::region_store::{RegionStore, Site};
 use super::targets::ready_in;
 use crate::catalog::{Catalog, State, VersionRecord};
 use crate::content::names::SlotId;
-use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::error::{Error, Problem, Result};
+use crate::host::sync::Mutex;
 use crate::host::{Clock, Entropy};
 use crate::model::{Region, StorageAccountType};
 use crate::replica::copies::{ZoneCopies, answers_of_most};
@@ -141,9 +142,9 @@ impl Regions {
         }
         let Some(common) = &self.common else {
             let what = format!("region `{region}` has no store here: give it one when the service is built");
-            return Err(Error::new(Problem::new(ErrorKind::Unavailable, "OperationNotAllowed", "region", what)));
+            return Err(Error::unavailable("region", what));
         };
-        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shares = self.shares.lock();
         if let Some(share) = shares.get(region) {
             return Ok(vec![share.clone()]);
         }
@@ -245,7 +246,7 @@ pub(crate) fn another_store(region: &Region) -> Error {
     let what = format!(
         "another store was adopted for region `{region}` meanwhile, and what was sent is in the one before: try again"
     );
-    Error::new(Problem::new(ErrorKind::Unavailable, "RetryableError", region.to_string(), what))
+    Error::busy(region.to_string(), what)
 }
 
 fn slot(store: &Arc<RegionStore>, state: &State, id: SlotId) -> Result<Slot> {

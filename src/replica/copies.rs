@@ -1,7 +1,7 @@
 //! The copies of one replica: one, or one in every zone of its region.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -9,7 +9,8 @@ use futures::stream::FuturesUnordered;
 
 use super::holders::Holders;
 use super::slot::Slot;
-use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::host::sync::Mutex;
 use crate::host::{Clock, within};
 
 /// Where one replica is kept: what is written is written to every copy, and counts when most of them have it. A copy that
@@ -73,7 +74,7 @@ impl ZoneCopies {
     }
 
     fn lost(&self) -> std::sync::MutexGuard<'_, BTreeMap<usize, Error>> {
-        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lost.lock()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -16,6 +16,7 @@ use crate::content::part::Part;
 use crate::content::record::{RecordRef, TableLine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Workers;
+use crate::host::sync::Mutex;
 
 /// Slots that each hold the same version whole, the one to read from first.
 #[derive(Clone, Debug)]
@@ -48,7 +49,7 @@ impl Holders {
 
     /// What was found damaged since the last call: the number of a slot, and a pack.
     pub(super) fn take_damaged(&self) -> BTreeSet<(usize, PackId)> {
-        std::mem::take(&mut *self.damaged.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.damaged.lock())
     }
 
     /// What errors call the first.
@@ -114,7 +115,7 @@ impl Holders {
     }
 
     fn note(&self, slot: usize, packs: impl IntoIterator<Item = PackId>) {
-        let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut damaged = self.damaged.lock();
         damaged.extend(packs.into_iter().map(|pack| (slot, pack)));
     }
 

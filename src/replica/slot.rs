@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -17,8 +17,9 @@ use crate::content::names::{ManifestId, PackId, PartId, UploadId};
 use crate::content::pack::{FinishedPack, PackInfo};
 use crate::content::part::Part;
 use crate::content::record::{RecordRef, TableLine};
-use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::host::Workers;
+use crate::host::sync::Mutex;
 use crate::store::{
     BlobKey, BlobMeta, BlobStore, BlobStoreExt, MAX_BLOB_BYTES, Prefixed, PutMode, StoreError, StoreErrorKind,
 };
@@ -242,11 +243,11 @@ impl Slot {
     }
 
     fn known_parts(&self, pack: &PackId) -> Option<Arc<[Part]>> {
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner).get(pack).cloned()
+        self.parts.lock().get(pack).cloned()
     }
 
     fn forget_parts(&self, pack: &PackId) {
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner).remove(pack);
+        self.parts.lock().remove(pack);
     }
 
     /// The parts of a pack that are here.
@@ -259,7 +260,7 @@ impl Slot {
     async fn list_parts(&self, pack: &PackId) -> Result<Arc<[Part]>> {
         let parts = self.parts_of(pack).await?;
         if !parts.is_empty() {
-            let mut known = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut known = self.parts.lock();
             if known.len() >= MAX_KNOWN_PARTS {
                 // Which goes does not matter much: it is listed again when it is read again.
                 known.clear();
@@ -482,7 +483,7 @@ impl Slot {
     /// Whether a pack or part can be copied from here: every record of it is verified, once.
     async fn is_good(&self, parcel: &Parcel, workers: &Workers) -> Result<bool> {
         let key = self.key_of(parcel)?;
-        let known = || self.good.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || self.good.lock();
         if known().contains(&key) {
             return Ok(true);
         }

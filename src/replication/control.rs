@@ -1,8 +1,10 @@
 //! Pausing and cancelling from outside.
 
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Poll, Waker};
+
+use crate::host::sync::Mutex;
 
 /// Pauses, resumes and cancels a replication, from any task or thread. Clones are one handle.
 #[derive(Clone, Debug, Default)]
@@ -41,7 +43,7 @@ impl ReplicationControl {
     }
 
     fn give(&self, command: Command) {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.0.lock();
         // What is cancelled stays so.
         if inner.command != Command::Cancel {
             inner.command = command;
@@ -51,7 +53,7 @@ impl ReplicationControl {
     }
 
     pub(crate) fn now(&self) -> Command {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).command
+        self.0.lock().command
     }
 
     /// Until it is cancelled.
@@ -67,9 +69,9 @@ impl ReplicationControl {
 
     /// Until another command is given.
     pub(crate) fn changed(&self) -> impl Future<Output = ()> + Unpin {
-        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner).changes;
+        let seen = self.0.lock().changes;
         poll_fn(move |context| {
-            let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut inner = self.0.lock();
             if inner.changes != seen {
                 return Poll::Ready(());
             }

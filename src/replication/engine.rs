@@ -14,7 +14,7 @@ use super::lacking::{Holdings, Lacking, compare};
 use super::spread::{Sender, Spread, Transfer};
 use crate::content::manifest::Manifest;
 use crate::content::names::{ManifestId, UploadId};
-use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::host::{Clock, Workers};
 use crate::model::Region;
 use crate::replica::holders::Holders;
@@ -441,5 +441,5 @@ fn ended(jobs: Vec<Job<'_>>, why: &str) -> Vec<(Moved, Result<()>)> {
 /// That a region was given up, and why.
 pub(crate) fn stopped(region: &Region, why: &str) -> Error {
     let what = format!("{why} before the region was complete: replicate again, and it goes on where it was");
-    Error::new(Problem::new(ErrorKind::Cancelled, "OperationPreempted", region.to_string(), what))
+    Error::of(ErrorKind::Cancelled, "OperationPreempted", region.to_string(), what)
 }

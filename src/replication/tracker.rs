@@ -1,6 +1,6 @@
 //! The status of a replication as it goes on: what each region has, how fast it comes, and when it will be there.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -9,6 +9,7 @@ use super::engine::RegionRun;
 use super::status::{RegionalReplicationStatus, ReplicationState, ReplicationStatus};
 use crate::error::{Error, ErrorKind};
 use crate::host::Clock;
+use crate::host::sync::Mutex;
 
 /// The status of a replication as it goes on.
 #[derive(Clone, Debug)]
@@ -107,7 +108,7 @@ impl Tracker {
     }
 
     pub(crate) fn status(&self) -> ReplicationStatus {
-        let regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        let regions = self.regions.lock();
         ReplicationStatus::new(regions.iter().map(|line| line.status.clone()).collect())
     }
 }

@@ -1,10 +1,11 @@
 //! The replications that this process carries out now.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
 use super::status::{RegionalReplicationStatus, ReplicationState};
 use super::tracker::Tracker;
+use crate::host::sync::Mutex;
 use crate::model::{ImageVersionId, Region};
 
 /// The trackers of the replications that this process carries out now, by version and by a number of their own.
@@ -38,7 +39,7 @@ impl UnderWay {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<(ImageVersionId, u64), Tracker>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

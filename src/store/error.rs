@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::BlobKey;
+use super::key::BlobKey;
 use crate::error::{Error, ErrorKind, Problem, write_causes};
 
 /// The result of a store's work.

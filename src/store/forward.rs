@@ -6,7 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{BlobKey, BlobMeta, BlobStore, Page, PutMode, StoreResult};
+use super::blob_store::{BlobMeta, BlobStore, Page, PutMode};
+use super::error::StoreResult;
+use super::key::BlobKey;
 
 macro_rules! forward {
     ($pointer:ident) => {

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, RwLockReadGuard, RwLockWriteGuard};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
-use super::{BlobKey, BlobMeta, BlobStore, MAX_BLOB_BYTES, Page, PutMode, StoreError, StoreErrorKind, StoreResult};
+use super::blob_store::{BlobMeta, BlobStore, MAX_BLOB_BYTES, Page, PutMode};
+use super::error::{StoreError, StoreErrorKind, StoreResult};
+use super::key::BlobKey;
+use crate::host::sync::RwLock;
 use crate::host::{Clock, Workers};
 
 /// A store in memory, for tests and for galleries that need not outlive the process. Clones share their blobs.
@@ -105,11 +108,11 @@ impl MemoryStore {
 
     // Each change of the map is one insert or remove, so a panic elsewhere leaves nothing half-done in it.
     fn read(&self) -> RwLockReadGuard<'_, BTreeMap<BlobKey, Stored>> {
-        self.blobs.read().unwrap_or_else(PoisonError::into_inner)
+        self.blobs.read()
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<BlobKey, Stored>> {
-        self.blobs.write().unwrap_or_else(PoisonError::into_inner)
+        self.blobs.write()
     }
 }
 

@@ -5,7 +5,9 @@ use std::ops::Range;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{BlobKey, BlobMeta, BlobStore, Page, PutMode, StoreError, StoreErrorKind, StoreResult};
+use super::blob_store::{BlobMeta, BlobStore, Page, PutMode};
+use super::error::{StoreError, StoreErrorKind, StoreResult};
+use super::key::BlobKey;
 
 /// The part of a store that lies under a key, as a store of its own: several galleries can share one bucket.
 ///
@@ -123,7 +125,7 @@ impl<S: BlobStore> BlobStore for Prefixed<S> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::MemoryStore;
+    use super::super::memory::MemoryStore;
     use super::*;
     use futures::executor::block_on;
 

@@ -9,7 +9,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
-use super::{BlobKey, BlobMeta, BlobStore, Page, PutMode, StoreErrorKind, StoreResult};
+use super::blob_store::{BlobMeta, BlobStore, Page, PutMode};
+use super::error::{StoreErrorKind, StoreResult};
+use super::key::BlobKey;
 use crate::host::{Clock, Entropy};
 
 /// How often, and for how long, a store is asked again that did not do what it was asked for.

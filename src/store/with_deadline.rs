@@ -6,7 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{BlobKey, BlobMeta, BlobStore, MAX_BLOB_BYTES, Page, PutMode, StoreError, StoreErrorKind, StoreResult};
+use super::blob_store::{BlobMeta, BlobStore, MAX_BLOB_BYTES, Page, PutMode};
+use super::error::{StoreError, StoreErrorKind, StoreResult};
+use super::key::BlobKey;
 use crate::host::{Clock, Deadlines, within};
 
 /// A store that gives a call up when it takes too long, by the [`Deadlines`]: a connection that is dead, a network file

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::host::sync::Mutex;
 use crate::store::{BlobKey, BlobMeta, BlobStore, Page, PutMode, StoreError, StoreErrorKind, StoreResult};
 
 /// How a call fails.
@@ -140,7 +141,7 @@ impl Faults {
     }
 
     fn plan(&self) -> MutexGuard<'_, Plan> {
-        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+        self.plan.lock()
     }
 
     async fn pass<T>(&self, call: Call, work: impl Future<Output = StoreResult<T>>) -> StoreResult<T> {

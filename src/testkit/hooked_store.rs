@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::Call;
+use super::faulty_store::Call;
 use crate::store::{BlobKey, BlobMeta, BlobStore, Page, PutMode, StoreError, StoreErrorKind, StoreResult};
 
 /// What becomes of a call that a [`HookedStore`]'s hook has seen.

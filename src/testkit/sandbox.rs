@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta};
 
-use super::{Faults, FaultyStore, ManualClock, SeededEntropy};
+use super::faulty_store::{Faults, FaultyStore};
+use super::manual_clock::ManualClock;
+use super::seeded_entropy::SeededEntropy;
 use crate::access::Directory;
 use crate::disk::{DiskFormat, DiskSource};
 use crate::error::Result;

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::disk::read_at::ReadAt;
-use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::error::{Error, Result};
 
 pub(super) const SECTOR_BYTES: u64 = 512;
 
@@ -14,7 +14,7 @@ pub(super) fn read<const N: usize>(file: &dyn ReadAt, offset: u64, target: &str,
 }
 
 pub(super) fn unsupported(target: &str, message: String) -> Error {
-    Error::new(Problem::new(ErrorKind::Unsupported, "OperationNotAllowed", target, message))
+    Error::unsupported(target, message)
 }
 
 /// Refuses a read that leaves a disk of `size` bytes.

@@ -110,12 +110,7 @@ impl Judge<'_> {
             plan.problems.extend(refused);
         } else if !plan.problems.iter().any(|problem| problem.target() == "cascade") {
             let what = "something in it may not be deleted by you, and not be seen: ask its owner";
-            plan.problems.push(Problem::new(
-                crate::error::ErrorKind::Forbidden,
-                "AuthorizationFailed",
-                "cascade",
-                what,
-            ));
+            plan.problems.push(Problem::forbidden("cascade", what));
         }
     }
 
@@ -147,12 +142,7 @@ impl Judge<'_> {
             }
             ResourceId::Disk(_) | ResourceId::VirtualMachine(_) | ResourceId::StorageAccount(_) => {
                 let what = "the gallery keeps no disks, VMs and storage accounts: delete it where it is";
-                plan.problems.push(Problem::new(
-                    crate::error::ErrorKind::Unsupported,
-                    "OperationNotAllowed",
-                    id.to_string(),
-                    what,
-                ));
+                plan.problems.push(Problem::unsupported(id.to_string(), what));
             }
         }
         if !plan.problems.is_empty() {
@@ -167,7 +157,7 @@ impl Judge<'_> {
         }
         if self.state.sharing(id).is_some_and(|sharing| sharing.public_name.is_some()) {
             let what = "it is a community gallery: reset its sharing before it is deleted";
-            let problem = Problem::new(crate::error::ErrorKind::Conflict, "OperationNotAllowed", id.to_string(), what);
+            let problem = Problem::conflict(id.to_string(), what);
             plan.problems.push(problem);
         }
         let children: Vec<_> = self.state.definitions(id, None).map(|definition| definition.id().clone()).collect();

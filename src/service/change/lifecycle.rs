@@ -7,12 +7,12 @@ use super::plan::Plan;
 use super::resources::moves;
 use crate::access::Action;
 use crate::catalog::{Event, State, VersionRecord};
-use crate::error::{Problem, Result};
+use crate::error::Result;
 use crate::model::{
     ImageDefinitionId, ImageVersion, PublishingProfile, Region, ReplicaCount, TargetRegion, TargetRegions,
 };
-use crate::service::rules;
 use crate::service::rules::refusals::missing;
+use crate::service::rules::version::{RegionProtection, update_version};
 use crate::service::session::authority::Need;
 use crate::service::session::inner::Inner;
 use crate::service::session::session::Session;
@@ -150,11 +150,11 @@ impl Session {
                     plan.problems.extend(refused);
                     continue;
                 }
-                let problems = rules::version::update_version(state, inner, old, &version);
-                let stands = |problem: &Problem| {
-                    !policy.removes_protected || problem.code() != rules::version::INCOMPLETE_TARGETS
+                let protection = match policy.removes_protected {
+                    true => RegionProtection::Lifted,
+                    false => RegionProtection::Held,
                 };
-                plan.problems.extend(problems.into_iter().filter(stands));
+                plan.problems.extend(update_version(state, inner, old, &version, protection));
                 plan.regions.extend(moves(inner, old, &version));
                 plan.events.push(Event::ImageVersionUpdated { version });
             }

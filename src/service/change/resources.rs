@@ -8,6 +8,7 @@ use crate::error::Problem;
 use crate::model::{Gallery, GalleryId, ImageDefinition, ImageVersion, ImageVersionId, differences};
 use crate::service::rules;
 use crate::service::rules::refusals::missing;
+use crate::service::rules::version::RegionProtection;
 use crate::service::session::authority::{Need, Rights};
 use crate::service::session::inner::Inner;
 use crate::service::session::session::Session;
@@ -124,7 +125,7 @@ impl Session {
             if differences(&*old.version, &version).is_empty() {
                 return Plan::default();
             }
-            let problems = rules::version::update_version(state, inner, old, &version);
+            let problems = rules::version::update_version(state, inner, old, &version, RegionProtection::Held);
             let plan = Plan::of_event(problems, Event::ImageVersionUpdated { version: version.clone() });
             Plan { regions: moves(inner, old, &version), ..plan }
         };

@@ -263,7 +263,7 @@ fn not_theirs(session: &Session, action: Action) -> Problem {
          assigned, or there is no such role: give it assignable scopes of yours, or ask an administrator.",
         session.caller()
     );
-    Problem::new(ErrorKind::Forbidden, "AuthorizationFailed", action.as_str(), what)
+    Problem::forbidden(action.as_str(), what)
 }
 
 fn taken(id: &AssignmentId) -> Problem {
@@ -286,7 +286,7 @@ fn sharing_problems(inner: &Inner, gallery: &Gallery, update: &SharingUpdate, ne
             "the gallery's sharing permissions are `{permissions:?}`, for this they must be `{needed:?}`, which is said when \
              a gallery is created"
         );
-        problems.push(Problem::new(ErrorKind::Conflict, "OperationNotAllowed", TARGET, what));
+        problems.push(Problem::conflict(TARGET, what));
     }
     let limits = &inner.limits;
     let counts = [
@@ -296,7 +296,7 @@ fn sharing_problems(inner: &Inner, gallery: &Gallery, update: &SharingUpdate, ne
     let grows = matches!(update, SharingUpdate::Add { .. });
     for (what, count, most) in counts.into_iter().filter(|(_, count, most)| grows && count > most) {
         let what = format!("it would be shared with `{count}` {what}, at most {most} are allowed: take some out");
-        problems.push(Problem::new(ErrorKind::LimitReached, "OperationNotAllowed", TARGET, what));
+        problems.push(Problem::limit_reached(TARGET, what));
     }
     problems
 }

@@ -304,7 +304,7 @@ impl<S> Image<S> {
             return Ok(());
         }
         let what = format!("a scale set from {kind} has at most {most} instances, not `{instances}`: {fix}");
-        Err(Error::new(Problem::new(ErrorKind::LimitReached, "OperationNotAllowed", "sku.capacity", what)))
+        Err(Error::limit_reached("sku.capacity", what))
     }
 
     fn new_scale_set(&self, name: MachineName, instances: u32, os_profile: Option<OsProfile>) -> Result<ScaleSet<S>>

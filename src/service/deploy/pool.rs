@@ -1,7 +1,7 @@
 //! The replicas that a deployment may read.
 
 use crate::catalog::ImageContent;
-use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Region, ResourceId, StorageAccountType};
 use crate::placement::Pool;
 use crate::service::read::latest::not_available;
@@ -42,7 +42,7 @@ pub(crate) fn deployable(view: &CatalogView, id: &ResourceId, region: &Region) -
     };
     let Some(content) = content else {
         let what = "only image versions, definitions, managed images and snapshots have disks to deploy";
-        return Err(Error::new(Problem::new(ErrorKind::Unsupported, "InvalidParameter", id.to_string(), what)));
+        return Err(Error::of(ErrorKind::Unsupported, "InvalidParameter", id.to_string(), what));
     };
     if replicas == 0 {
         let complete = elsewhere.iter().map(|region| format!("`{region}`")).collect::<Vec<_>>().join(", ");

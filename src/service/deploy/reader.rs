@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::Range;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use futures::io::{AsyncRead, AsyncSeek, SeekFrom};
 
 use crate::content::digest::Digest;
 use crate::error::{Error, Result};
+use crate::host::sync::Mutex;
 use crate::image::random_access::RandomAccess;
 use crate::placement::Lease;
 
@@ -104,7 +105,7 @@ impl AsyncRead for ImageReader {
             self.reading = Some(Mutex::new(Box::pin(async move { disk.0.read(range).await })));
         }
         let Some(reading) = &mut self.reading else { return Poll::Ready(Ok(0)) };
-        let reading = reading.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let reading = reading.get_mut();
         let outcome = ready!(reading.as_mut().poll(context));
         self.reading = None;
         let bytes = outcome.map_err(failed)?;

@@ -549,5 +549,5 @@ fn is_final(kind: ErrorKind) -> bool {
 
 fn closed(id: &ResourceId) -> Error {
     let what = "another process gave up this upload, or deleted what it builds on: publish again";
-    Error::new(Problem::new(ErrorKind::Conflict, "OperationNotAllowed", id.to_string(), what))
+    Error::conflict(id.to_string(), what)
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::view::CatalogView;
 use crate::access::Action;
 use crate::catalog::State;
-use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
     Architecture, Gallery, HyperVGeneration, ImageDefinitionId, ImageIdentifier, ImageName, OsState, OsType, Region,
     ResourceId, StorageProfile, VersionNumber,
@@ -192,7 +192,7 @@ pub struct SharedImageVersion {
 /// The same, whether there is no such gallery or it is not for the caller.
 pub(crate) fn not_shared(id: &dyn fmt::Display) -> Error {
     let what = format!("The gallery image {id} is not available: there is none, or it is not shared with you.");
-    Error::new(Problem::new(ErrorKind::NotFound, "GalleryImageNotFound", id.to_string(), what))
+    Error::of(ErrorKind::NotFound, "GalleryImageNotFound", id.to_string(), what)
 }
 
 impl PublicGallery {

@@ -247,12 +247,12 @@ impl IntoFuture for Replication {
                     work.await
                 }
                 Work::Done(Some(outcome), _) => outcome,
-                Work::Done(None, _) | Work::NotBegun => Err(Error::new(Problem::new(
+                Work::Done(None, _) | Work::NotBegun => Err(Error::of(
                     ErrorKind::Invalid,
                     "OperationNotAllowed",
                     "replication",
                     "its outcome has been taken as the last item of the stream",
-                ))),
+                )),
             }
         })
     }
@@ -556,12 +556,7 @@ impl Session {
             }
             if before.as_ref().is_none_or(|before| before.content != record.content) {
                 let what = "it was deleted meanwhile, and another version of that number was published: replicate that";
-                return Err(Error::new(Problem::new(
-                    ErrorKind::Conflict,
-                    "OperationNotAllowed",
-                    version.to_string(),
-                    what,
-                )));
+                return Err(Error::conflict(version.to_string(), what));
             }
             // The regions and counts may have been changed meanwhile.
             let wanted = record.version.publishing_profile().replicas_in(&region).unwrap_or(0);
@@ -580,7 +575,7 @@ impl Session {
 fn being_removed(version: &ImageVersionId) -> Error {
     let what = "it was taken out of the region and put in again, and a collection has removed some of it meanwhile: replicate \
                 again";
-    Error::new(Problem::new(ErrorKind::Unavailable, "RetryableError", version.to_string(), what))
+    Error::busy(version.to_string(), what)
 }
 
 /// The tracker of a replication that begins: what is not complete is being worked on.

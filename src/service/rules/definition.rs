@@ -2,7 +2,7 @@
 
 use super::refusals::{changed_end_of_life, end_of_life, moved, parent_missing, room_for, taken, unchangeable};
 use crate::catalog::State;
-use crate::error::{ErrorKind, Problem};
+use crate::error::Problem;
 use crate::model::{Gallery, HyperVGeneration, ImageDefinition, SharingPermissions, differences};
 use crate::service::session::authority::Rights;
 use crate::service::session::inner::Inner;
@@ -40,7 +40,7 @@ pub(crate) fn create_definition(
             identifier.sku()
         );
         let target = "galleryImage.properties.identifier";
-        problems.push(Problem::new(ErrorKind::Conflict, "OperationNotAllowed", target, what));
+        problems.push(Problem::conflict(target, what));
     }
     problems.extend(end_of_life("galleryImage.properties", definition.end_of_life_date(), inner.clock.now()));
     let subscription = id.gallery().subscription();

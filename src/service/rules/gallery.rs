@@ -4,7 +4,7 @@ use super::definition::shared_definition;
 use super::refusals::{moved, room_for, taken, unchangeable};
 use super::version::shared_version;
 use crate::catalog::State;
-use crate::error::{ErrorKind, Problem};
+use crate::error::Problem;
 use crate::model::{Gallery, SharingPermissions, SharingProfile, differences, out_of_range};
 use crate::service::session::authority::Rights;
 use crate::service::session::inner::Inner;
@@ -26,7 +26,7 @@ pub(crate) fn create_gallery(state: &State, inner: &Inner, rights: &Rights, gall
             id.name(),
             id.subscription()
         );
-        let problem = Problem::new(ErrorKind::Conflict, "OperationNotAllowed", "gallery.name", what);
+        let problem = Problem::conflict("gallery.name", what);
         problems.push(match rights.may_see(state, &other.id().into()) {
             true => problem.with_advice(format!("`{}` has it.", other.id())),
             false => problem,

@@ -9,7 +9,7 @@ pub(crate) fn missing(id: impl Into<ResourceId>) -> Problem {
     let id = id.into();
     let (path, group) = (id.path(), id.resource_group().1);
     let what = format!("The Resource '{path}' under resource group '{group}' was not found.");
-    Problem::new(ErrorKind::NotFound, "ResourceNotFound", id.to_string(), what)
+    Problem::not_found(id.to_string(), what)
 }
 
 pub(crate) fn parent_missing(id: impl Into<ResourceId>) -> Problem {
@@ -65,7 +65,7 @@ pub(crate) fn room_for(
             usage + 1
         );
         let advice = format!("It is the quota of subscription `{subscription}`: delete some, or raise the limit.");
-        Problem::new(ErrorKind::LimitReached, "OperationNotAllowed", what, message).with_advice(advice)
+        Problem::limit_reached(what, message).with_advice(advice)
     })
 }
 
@@ -94,7 +94,7 @@ pub(crate) fn is_below(rest: &str) -> bool {
     rest.is_empty() || rest.starts_with('.')
 }
 
-/// A date that is set again lies ahead, and one that was set is not taken away.
+/// A date that is set again lies ahead, and one that was set is not taken away. One that has passed since it was set stays.
 pub(crate) fn changed_end_of_life(
     target: &str,
     old: Option<DateTime<Utc>>,

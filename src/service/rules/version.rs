@@ -7,9 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
-use super::refusals::{
-    already_exists, changed_end_of_life, end_of_life, moved, parent_missing, room_for, unchangeable,
-};
+use super::refusals::{already_exists, changed_end_of_life, moved, parent_missing, room_for, unchangeable};
 use crate::catalog::{State, VersionRecord};
 use crate::error::{ErrorKind, Problem};
 use crate::model::{
@@ -18,8 +16,12 @@ use crate::model::{
 };
 use crate::service::session::inner::Inner;
 
-/// The code of an update that would take a version out of a region against its safety profile.
-pub(crate) const INCOMPLETE_TARGETS: &str = "BadRequest";
+/// Whether a safety profile keeps a version in the regions that it is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RegionProtection {
+    Held,
+    Lifted,
+}
 
 const TARGET_REGIONS: &str = "galleryImageVersion.properties.publishingProfile.targetRegions";
 
@@ -155,6 +157,7 @@ pub(crate) fn publishing_profile(
     home: &Region,
     profile: &PublishingProfile,
     disks: Option<&StorageProfile>,
+    before: Option<&PublishingProfile>,
 ) -> Vec<Problem> {
     let now = inner.clock.now();
     let luns = disks.map(|disks| disks.data_disk_images().iter().map(|disk| disk.lun()).collect::<BTreeSet<u32>>());
@@ -182,7 +185,9 @@ pub(crate) fn publishing_profile(
             problems.push(problem.with_advice(format!("It is the count of region `{region}`{why}.")));
         }
     }
-    problems.extend(end_of_life("galleryImageVersion.properties.publishingProfile", profile.end_of_life_date(), now));
+    let target = "galleryImageVersion.properties.publishingProfile";
+    let was = before.and_then(PublishingProfile::end_of_life_date);
+    problems.extend(changed_end_of_life(target, was, profile.end_of_life_date(), now));
     problems.extend(encryption(subscription, profile, luns.as_ref()));
     if let Some(gallery) = state.gallery(id.definition().gallery()) {
         problems.extend(shared_version(gallery, home, profile));
@@ -222,34 +227,32 @@ const VERSION: &[&str] = &[
 ];
 
 /// What is wrong with changing a version.
-pub(crate) fn update_version(state: &State, inner: &Inner, old: &VersionRecord, new: &ImageVersion) -> Vec<Problem> {
-    let (id, was, now) = (new.id(), &old.version, inner.clock.now());
+pub(crate) fn update_version(
+    state: &State,
+    inner: &Inner,
+    old: &VersionRecord,
+    new: &ImageVersion,
+    protection: RegionProtection,
+) -> Vec<Problem> {
+    let (id, was) = (new.id(), &old.version);
     if old.soft_deleted.is_some() {
         let what = format!(
             "Operation 'Update Gallery Image Version' is not allowed on {} since it is marked for deletion. You can only \
              retry the Delete operation (or wait for an ongoing one to complete).",
             id.number()
         );
-        let problem = Problem::new(ErrorKind::Conflict, "OperationNotAllowed", id.to_string(), what);
+        let problem = Problem::conflict(id.to_string(), what);
         return vec![problem.with_advice("Here it can be restored: restore it first.")];
     }
     let mut problems = unchangeable(ImageVersion::TARGET, VERSION, &differences(&**was, new));
     problems.extend(moved(&was.id().into(), was.location(), new.location()));
     let (before, after) = (was.publishing_profile(), new.publishing_profile());
-    let mut fresh = publishing_profile(state, inner, id, was.location(), after, Some(was.storage_profile()));
-    if before.end_of_life_date() == after.end_of_life_date() {
-        // A date that has passed since it was set stays as it is.
-        fresh.retain(|problem| !problem.target().ends_with("endOfLifeDate"));
-    }
-    problems.extend(fresh);
-    if before.end_of_life_date().is_some() && after.end_of_life_date().is_none() {
-        let (old, new) = (before.end_of_life_date(), None);
-        let target = "galleryImageVersion.properties.publishingProfile";
-        problems.extend(changed_end_of_life(target, old, new, now));
-    }
+    let disks = Some(was.storage_profile());
+    problems.extend(publishing_profile(state, inner, id, was.location(), after, disks, Some(before)));
     let regions = || before.target_regions().iter().map(|target| target.region());
     let removed: Vec<_> = regions().filter(|region| after.target_regions().find(region).is_none()).collect();
-    if !removed.is_empty() && !new.safety_profile().allows_deletion_of_replicated_locations() {
+    let is_held = protection == RegionProtection::Held;
+    if is_held && !removed.is_empty() && !new.safety_profile().allows_deletion_of_replicated_locations() {
         let removed = removed.iter().map(|region| format!("`{region}`")).collect::<Vec<_>>().join(", ");
         let what = format!(
             "Complete set of target locations not specified while updating gallery artifact '{}' and type \
@@ -259,7 +262,7 @@ pub(crate) fn update_version(state: &State, inner: &Inner, old: &VersionRecord, 
         let advice = format!(
             "{removed} would be removed: name them too, or set safetyProfile.allowDeletionOfReplicatedLocations."
         );
-        let problem = Problem::new(ErrorKind::Invalid, INCOMPLETE_TARGETS, TARGET_REGIONS, what);
+        let problem = Problem::new(ErrorKind::Invalid, "BadRequest", TARGET_REGIONS, what);
         problems.push(problem.with_advice(advice));
     }
     for (position, target) in after.target_regions().iter().enumerate() {

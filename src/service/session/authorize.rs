@@ -39,7 +39,7 @@ impl Session {
         }
         let refused =
             format!("The client '{}' does not have authorization to {what}: ask an administrator.", self.caller());
-        Err(Error::new(Problem::new(ErrorKind::Forbidden, "AuthorizationFailed", what, refused)))
+        Err(Error::forbidden(what, refused))
     }
 
     /// What keeps a principal from having an assignment at `scope`: it must exist, in the tenant of the scope.

@@ -1,10 +1,10 @@
 //! The computer names that VMs of specialized images have in common.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
 
 use crate::access::Caller;
 use crate::catalog::State;
+use crate::host::sync::Mutex;
 use crate::model::ResourceId;
 use crate::service::deploy::machines::MachineName;
 
@@ -39,7 +39,7 @@ impl ComputerNames {
         computer_name: &str,
         (name, of): (&MachineName, &ResourceId),
     ) -> Vec<MachineName> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.0.lock();
         if kept.vms.len() >= kept.sweep_from {
             kept.vms.retain(|_, made| made.iter().any(|vm| state.has_image(&vm.of)));
             kept.sweep_from = (kept.vms.len() * 2).max(16);
@@ -59,7 +59,7 @@ impl ComputerNames {
 impl ComputerNames {
     /// How many computer names and how many VMs are remembered.
     pub(crate) fn len(&self) -> (usize, usize) {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.0.lock();
         (kept.vms.len(), kept.vms.values().map(VecDeque::len).sum())
     }
 }

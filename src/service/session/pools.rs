@@ -1,9 +1,9 @@
 //! What the replicas of each image are doing in this process.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
 use crate::catalog::State;
+use crate::host::sync::Mutex;
 use crate::model::{Region, ResourceId};
 use crate::placement::Pool;
 
@@ -21,7 +21,7 @@ struct Kept {
 impl Pools {
     /// The pool of an image in a region, or a `new` one.
     pub(crate) fn of(&self, state: &State, image: &ResourceId, region: &Region, new: impl FnOnce() -> Pool) -> Pool {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.0.lock();
         if kept.pools.len() >= kept.sweep_from {
             kept.pools.retain(|(image, _), _| state.has_image(image));
             kept.sweep_from = (kept.pools.len() * 2).max(16);
@@ -31,6 +31,6 @@ impl Pools {
 
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pools.len()
+        self.0.lock().pools.len()
     }
 }

@@ -4,8 +4,9 @@ use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::super::{BlobKey, StoreError, StoreErrorKind};
-use super::STAGING;
+use super::super::error::{StoreError, StoreErrorKind};
+use super::super::key::BlobKey;
+use super::entry::STAGING;
 
 /// A link, file or directory that the store did not put there is there.
 pub(super) fn not_what_it_should_be() -> io::Error {

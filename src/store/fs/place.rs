@@ -3,12 +3,16 @@
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 
-use super::super::{BlobKey, StoreResult};
+use super::super::error::StoreResult;
+use super::super::key::BlobKey;
 use super::call::{Call, not_what_it_should_be};
+use super::durability::Durability;
+use super::entry::{Kind, STAGING};
 use super::system::Dir;
-use super::{Durability, Kind, STAGING, walk};
+use super::walk;
+use crate::host::sync::Mutex;
 
 /// The directory of a store, and what this process knows of it.
 #[derive(Debug)]
@@ -101,7 +105,7 @@ impl Place {
     }
 
     fn durable(&self) -> MutexGuard<'_, HashSet<BlobKey>> {
-        self.durable.lock().unwrap_or_else(PoisonError::into_inner)
+        self.durable.lock()
     }
 
     /// The directory of the key `at`; `None` where there is no directory.

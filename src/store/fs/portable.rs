@@ -8,8 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::Kind;
 use super::call::not_what_it_should_be;
+use super::entry::Kind;
 
 /// A directory.
 #[derive(Debug)]

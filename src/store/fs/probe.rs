@@ -5,7 +5,7 @@
 
 use std::io;
 
-use super::super::{StoreErrorKind, StoreResult};
+use super::super::error::{StoreErrorKind, StoreResult};
 use super::call::Call;
 use super::place::Place;
 use super::staging::Staged;
@@ -109,7 +109,7 @@ impl Drop for Files<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Durability;
+    use super::super::durability::Durability;
     use super::*;
 
     /// Answers one after the other.

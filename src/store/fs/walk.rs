@@ -2,8 +2,9 @@
 
 use std::io;
 
-use super::super::{BlobKey, BlobMeta};
-use super::Kind;
+use super::super::blob_store::BlobMeta;
+use super::super::key::BlobKey;
+use super::entry::Kind;
 use super::system::Dir;
 
 /// The blobs below `dir`, whose own key is `at`, that come after `after`; at most `wanted`.

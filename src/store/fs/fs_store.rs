@@ -1,0 +1,293 @@
+//! The store of a directory.
+
+use std::io::{self, Write};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::super::blob_store::{BlobMeta, BlobStore, MAX_BLOB_BYTES, Page, PutMode};
+use super::super::error::{StoreErrorKind, StoreResult};
+use super::super::key::BlobKey;
+use super::blobs::read;
+use super::call::{Call, not_what_it_should_be};
+use super::copy::{self, Blocks};
+use super::durability::Durability;
+use super::entry::Kind;
+use super::place::{Parent, Place};
+use super::{probe, staging, walk};
+use crate::host::Workers;
+
+/// A store in a directory: the blob `a/b` is the file `b` in the directory `a`.
+///
+/// Any number of processes of one machine may use a directory at once, all with the same [`Durability`]. On a network
+/// file system, that is as true as its `rename`, `link` and `fsync` are.
+///
+/// - What is in the directory but has no name that a [`BlobKey`] can have is ignored.
+/// - Symbolic links below the directory are never followed: a call that meets one is
+///   [`Obstructed`](StoreErrorKind::Obstructed), a listing leaves it out.
+/// - A file system cannot have both `a` and `a/b`: the second of them is `Obstructed`, and the first stays.
+/// - Directories stay when their last blob goes, because removing one races with a put into it.
+/// - A copy has blocks of its own, also where the file system could share those of its source (btrfs, XFS): a sector that goes
+///   bad takes one of them and not both. [`with_shared_blocks`](Self::with_shared_blocks) changes that. Holes stay holes.
+/// - A directory without a `.staging` is no store: [`open`](Self::open) refuses it, and every later call is
+///   [`Unavailable`](StoreErrorKind::Unavailable). So a disk that is not mounted does not look like an empty store.
+///
+/// ```
+/// use bytes::Bytes;
+/// use compute_gallery::store::{BlobStore, FsStore, PutMode, StoreErrorKind};
+///
+/// # futures::executor::block_on(async {
+/// # let directory = tempfile::tempdir()?;
+/// # let directory = directory.path();
+/// let store = FsStore::create(directory)?;
+/// store.put(&"a/b".parse()?, Bytes::from_static(b"bytes"), PutMode::Create).await?;
+/// assert_eq!(std::fs::read(directory.join("a/b"))?, b"bytes");
+///
+/// let clash = store.put(&"a/b/c".parse()?, Bytes::new(), PutMode::Create).await.unwrap_err();
+/// assert_eq!(clash.kind(), StoreErrorKind::Obstructed);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone, Debug)]
+pub struct FsStore {
+    place: Arc<Place>,
+    workers: Workers,
+    blocks: Blocks,
+}
+
+/// No put takes this long, however slow the disk.
+const LEFTOVER_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl FsStore {
+    /// Opens the store in the directory `root`, which [`create`](Self::create) has made.
+    ///
+    /// A directory without a `.staging` is no store: one that is missing, mistyped, or where a disk is not mounted is an
+    /// error, and nothing is made there. Files that a crash left half-written more than a day ago are removed.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where no store is; `Unsupported` where the file system lacks what a store needs, such as a way to give a file a
+    /// name only if that is free (FAT and exFAT have none); `Obstructed` where something else has its place,
+    /// `PermissionDenied`, `Unavailable`. Each names the path.
+    pub fn open(root: impl AsRef<Path>) -> StoreResult<Self> {
+        Self::open_with(root, Durability::default())
+    }
+
+    /// As [`open`](Self::open), with another durability.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open).
+    pub fn open_with(root: impl AsRef<Path>, durability: Durability) -> StoreResult<Self> {
+        let place = Self::place("open", root.as_ref(), durability)?;
+        let call = place.call("open");
+        if !place.is_store().map_err(|error| call.opening(error))? {
+            return Err(call.opening(io::ErrorKind::NotFound.into()));
+        }
+        Self::enter(place, "open")
+    }
+
+    /// Makes a store in the directory `root`, and the directory where it is missing. What is in the directory stays.
+    ///
+    /// # Errors
+    ///
+    /// `AlreadyExists` where a store is: [`open`](Self::open) it; `NotFound` where nothing can be made, `Obstructed` where something
+    /// else has its place, `PermissionDenied`, `Full`, `Unavailable`. Each names the path.
+    pub fn create(root: impl AsRef<Path>) -> StoreResult<Self> {
+        Self::create_with(root, Durability::default())
+    }
+
+    /// As [`create`](Self::create), with another durability.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`create`](Self::create).
+    pub fn create_with(root: impl AsRef<Path>, durability: Durability) -> StoreResult<Self> {
+        let place = Self::place("create", root.as_ref(), durability)?;
+        let call = place.call("create");
+        if !place.create_directories().map_err(|error| call.opening(error))? {
+            let what = format!("a store is in `{}` already: open it", place.root().display());
+            return Err(call.is(StoreErrorKind::AlreadyExists).with_detail(what));
+        }
+        Self::enter(place, "create")
+    }
+
+    /// Opens the store in the directory `root`, or makes one: for directories that are no mount points, such as those of
+    /// tests. Where a disk is mounted, [`open`](Self::open) tells that it is not.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where nothing can be made, `Obstructed` where something else has its place, `PermissionDenied`, `Full`,
+    /// `Unavailable`. Each names the path.
+    pub fn open_or_create(root: impl AsRef<Path>) -> StoreResult<Self> {
+        Self::open_or_create_with(root, Durability::default())
+    }
+
+    /// As [`open_or_create`](Self::open_or_create), with another durability.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open_or_create`](Self::open_or_create).
+    pub fn open_or_create_with(root: impl AsRef<Path>, durability: Durability) -> StoreResult<Self> {
+        let place = Self::place("open", root.as_ref(), durability)?;
+        let call = place.call("open");
+        place.create_directories().map_err(|error| call.opening(error))?;
+        Self::enter(place, "open")
+    }
+
+    fn place(operation: &'static str, root: &Path, durability: Durability) -> StoreResult<Place> {
+        let call = Call { operation, key: None, root };
+        Place::new(root, durability).map_err(|error| call.opening(error))
+    }
+
+    fn enter(place: Place, operation: &'static str) -> StoreResult<Self> {
+        let opened = place.enter_root(place.call(operation))?;
+        probe::file_system(&place, &opened.staging, place.call(operation))?;
+        // A store that can only be read has no leftovers that it could remove, and is still of use.
+        let _ = staging::remove_leftovers(&opened.staging, LEFTOVER_AGE);
+        Ok(Self { place: Arc::new(place), workers: Workers::default(), blocks: Blocks::OfItsOwn })
+    }
+
+    /// Lets a copy share its source's blocks where the file system can do that (btrfs, XFS): it takes no time and no space then,
+    /// and what the disk damages is damaged in both. So the replicas of one region survive nothing together, and add no read
+    /// capacity: it is for stores that are thrown away, and for disks that lie on several below the file system.
+    #[must_use]
+    pub fn with_shared_blocks(self) -> Self {
+        Self { blocks: Blocks::Shared, ..self }
+    }
+
+    /// Lets `workers` do the system calls.
+    #[must_use]
+    pub fn with_workers(self, workers: Workers) -> Self {
+        Self { workers, ..self }
+    }
+
+    /// Removes half-written files that are older than `age` by the file system's clock, and tells how many. A put or
+    /// copy that is older than that and still at work will fail.
+    ///
+    /// [`open`](Self::open) does it with an age of a day.
+    ///
+    /// # Errors
+    ///
+    /// `PermissionDenied`, `Full`, `Unavailable`.
+    pub async fn remove_leftovers(&self, age: Duration) -> StoreResult<usize> {
+        let place = Arc::clone(&self.place);
+        self.workers
+            .run(move || {
+                let call = Call { operation: "remove_leftovers", key: None, root: place.root() };
+                let root = place.enter_root(call)?;
+                staging::remove_leftovers(&root.staging, age).map_err(|error| call.failed(error))
+            })
+            .await
+    }
+
+    /// Runs `work` where blocking is allowed.
+    async fn run<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        key: Option<&BlobKey>,
+        work: impl FnOnce(&Place, Call<'_>) -> StoreResult<T> + Send + 'static,
+    ) -> StoreResult<T> {
+        let (place, key) = (Arc::clone(&self.place), key.cloned());
+        self.workers.run(move || work(&place, Call { operation, key: key.as_ref(), root: place.root() })).await
+    }
+}
+
+#[async_trait]
+impl BlobStore for FsStore {
+    async fn put(&self, key: &BlobKey, bytes: Bytes, mode: PutMode) -> StoreResult<()> {
+        let to = key.clone();
+        self.run("put", Some(key), move |place, call| {
+            if bytes.len() as u64 > MAX_BLOB_BYTES {
+                return Err(call.is(StoreErrorKind::TooLarge));
+            }
+            place.store(call, &place.enter_root(call)?, &to, mode, |file| file.write_all(&bytes))
+        })
+        .await
+    }
+
+    async fn get(&self, key: &BlobKey, range: Option<Range<u64>>) -> StoreResult<Bytes> {
+        let from = key.clone();
+        self.run("get", Some(key), move |place, call| {
+            let (file, size) = place.open_blob(call, &place.enter_root(call)?, &from)?;
+            let range = range.unwrap_or(0..size);
+            if range.start > range.end || range.end > size {
+                return Err(call.is(StoreErrorKind::InvalidRange));
+            }
+            read(file, range).map_err(|error| call.failed(error))
+        })
+        .await
+    }
+
+    async fn head(&self, key: &BlobKey) -> StoreResult<BlobMeta> {
+        let at = key.clone();
+        self.run("head", Some(key), move |place, call| {
+            let found = match place.parent(&place.enter_root(call)?, &at) {
+                Ok(Parent::Dir(dir, name)) => dir.kind(name).and_then(|kind| Ok((kind, dir.modified(name)?))),
+                Ok(Parent::Absent | Parent::IsBlob) => Ok((None, None)),
+                Err(error) => Err(error),
+            };
+            match found.map_err(|error| call.failed(error))? {
+                (Some(Kind::File(size)), modified) => {
+                    Ok(BlobMeta { modified: modified.map(Into::into), ..BlobMeta::new(at, size) })
+                }
+                (Some(Kind::Directory) | None, _) => Err(call.is(StoreErrorKind::NotFound)),
+                (Some(Kind::Other), _) => Err(call.failed(not_what_it_should_be())),
+            }
+        })
+        .await
+    }
+
+    async fn delete(&self, key: &BlobKey) -> StoreResult<()> {
+        let at = key.clone();
+        self.run("delete", Some(key), move |place, call| place.delete(call, &at)).await
+    }
+
+    async fn list(&self, under: Option<&BlobKey>, after: Option<&BlobKey>, limit: usize) -> StoreResult<Page> {
+        let (at, after, limit) = (under.cloned(), after.cloned(), limit.max(1));
+        self.run("list", under, move |place, call| {
+            let root = place.enter_root(call)?;
+            let listed = place.enter(root.dir, at.as_ref()).and_then(|found| match found {
+                // One more than asked for tells whether there is more.
+                Some(dir) => walk::list(&dir, at.as_ref(), after.as_ref(), limit.saturating_add(1)),
+                None => Ok(Vec::new()),
+            });
+            let mut blobs = listed.map_err(|error| call.failed(error))?;
+            let more = blobs.len() > limit;
+            blobs.truncate(limit);
+            Ok(Page::new(blobs, more))
+        })
+        .await
+    }
+
+    async fn copy(&self, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
+        let (from, to, blocks) = (from.clone(), to.clone(), self.blocks);
+        self.run("copy", None, move |place, call| {
+            let reading = Call { key: Some(&from), ..call };
+            let writing = Call { key: Some(&to), ..call };
+            let root = place.enter_root(writing)?;
+            let (mut file, size) = place.open_blob(reading, &root, &from)?;
+            if size > MAX_BLOB_BYTES {
+                return Err(reading.is(StoreErrorKind::TooLarge));
+            }
+            place.store(writing, &root, &to, mode, |copy| copy::copy_bytes(&mut file, copy, size, blocks))
+        })
+        .await
+    }
+
+    async fn persist(&self, under: &BlobKey) -> StoreResult<()> {
+        let at = under.clone();
+        self.run("persist", Some(under), move |place, call| {
+            if place.durability == Durability::LostOnPowerCut {
+                return Ok(());
+            }
+            let root = place.enter_root(call)?;
+            place.persist(root.dir, &at).map_err(|error| call.failed(error))
+        })
+        .await
+    }
+}
