@@ -2,7 +2,7 @@
 //! function in `MAKERS`, outside of tests.
 //!
 //! `cargo test --test error_texts -- --nocapture` lists what breaks a rule, with file and line.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test may fail as the test does")]
+#![expect(clippy::indexing_slicing, reason = "a helper of a test may fail as the test does")]
 
 #[path = "rooms/sources.rs"]
 #[allow(dead_code, unreachable_pub, clippy::string_slice, reason = "only its tokens are needed")]

@@ -16,7 +16,8 @@ use super::pending::Writer;
 use super::probe::probe;
 use super::state::State;
 use crate::content::digest::Digest;
-use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::host::sync::{Mutex, RwLock};
 use crate::host::{Clock, Entropy};
 use crate::store::{BlobKey, BlobStore, BlobStoreExt};
 

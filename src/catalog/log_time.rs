@@ -11,7 +11,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::probe::store_time;
 use super::state::State;
-use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::error::{Error, Result};
+use crate::host::sync::Mutex;
 use crate::host::{Clock, Entropy};
 use crate::store::BlobStore;
 
@@ -109,6 +110,6 @@ impl LogTime {
     }
 
     fn told(&self) -> MutexGuard<'_, Option<Told>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }

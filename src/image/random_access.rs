@@ -175,7 +175,7 @@ impl RandomAccess {
 
     async fn node(&self, level: u8, record: &RecordRef) -> Result<Arc<Node>> {
         let kept = |nodes: &HashMap<Digest, Arc<Node>>| nodes.get(&record.digest).cloned();
-        if let Some(node) = kept(&self.nodes.lock().unwrap_or_else(PoisonError::into_inner)) {
+        if let Some(node) = kept(&self.nodes.lock()) {
             return Ok(node);
         }
         let verified = |stored: Vec<Bytes>| {
@@ -188,7 +188,7 @@ impl RandomAccess {
             std::future::ready(node.map(Arc::new))
         };
         let node = self.holders.read(std::slice::from_ref(record), verified).await?;
-        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut nodes = self.nodes.lock();
         if nodes.len() >= MAX_NODES {
             // Which goes does not matter much: they are read again from the store's own cache.
             nodes.clear();

@@ -455,7 +455,7 @@ pub(crate) async fn refuse_an_owned(store: &dyn BlobStore, region: &Region) -> R
         "this store {whose}, and a new catalog was to be made: open that catalog (is its disk mounted, and its path right?), give \
          another store, or adopt this one with `adopt_region_store`. Nothing was made"
     );
-    Err(Error::new(Problem::new(ErrorKind::Unavailable, "OperationNotAllowed", label, what)))
+    Err(Error::unavailable(label, what))
 }
 
 fn claimed(site: &Site, store: StoreName) -> Changes {

@@ -37,7 +37,7 @@ impl Tracker {
     }
 
     fn change(&self, index: usize, change: impl FnOnce(&mut Line)) {
-        let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut regions = self.regions.lock();
         if let Some(line) = regions.get_mut(index) {
             change(line);
         }

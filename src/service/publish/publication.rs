@@ -22,7 +22,8 @@ use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::image::import::{Import, Imported, OpenDisk};
 use crate::image::scan::Scan;
 use crate::model::{
-    DataDiskImage, DiskImage, ImageVersion, ImageVersionId, ManagedImage, ResourceId, Snapshot, StorageAccountType, StorageProfile,
+    DataDiskImage, DiskImage, ImageVersion, ImageVersionId, ManagedImage, ResourceId, Snapshot, StorageAccountType,
+    StorageProfile,
 };
 use crate::progress::{OnProgress, Progress};
 use crate::regions::stores::another_store;

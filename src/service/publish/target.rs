@@ -92,7 +92,7 @@ impl Target for VersionTarget {
     fn problems(&self, inner: &Inner, state: &State, storage: Option<&StorageProfile>) -> Vec<Problem> {
         let Self { id, location, profile, .. } = self;
         let mut problems = rules::version::place_for_version(state, inner, id, location);
-        problems.extend(rules::version::publishing_profile(state, inner, id, location, profile, storage));
+        problems.extend(rules::version::publishing_profile(state, inner, id, location, profile, storage, None));
         let disks = storage.cloned().map_or_else(|| StorageProfile::new(DiskImage::new(0), Vec::new()), Ok);
         let version = disks.and_then(|disks| self.version(profile, disks));
         let source = self.source.as_ref().err().cloned();
