@@ -11,5 +11,8 @@ fn first_block() -> &'static str {
 fn the_first_example_of_the_readme_is_one_that_runs() {
     let (_, example) = include_str!("../examples/golden_image.rs").split_once("\n\n").unwrap_or_default();
     assert_eq!(first_block(), example, "README.md and examples/golden_image.rs differ: make them the same");
-    assert!(first_block().contains("\nfn main() -> "), "without a `main` the documentation tests compile it and run nothing");
+    assert!(
+        first_block().contains("\nfn main() -> "),
+        "without a `main` the documentation tests compile it and run nothing"
+    );
 }
