@@ -99,7 +99,7 @@ pub mod docs {
     #[doc = include_str!("../docs/cookbook.md")]
     pub mod cookbook {}
 
-    #[doc = "[format]: super::format"]
+    #[doc = "[format]: mod@format"]
     #[doc = include_str!("../docs/commit-protocol.md")]
     pub mod commit_protocol {}
 
