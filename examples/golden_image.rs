@@ -1,7 +1,6 @@
 //! The README's first example: a golden image, from a file to a VM's disk in another region.
 //!
-//! `cargo run --example golden_image`: works in the directory `golden-image` below the system's directory for temporary
-//! files, which it makes anew.
+//! `cargo run --example golden_image`. It replaces the directory `golden-image` in the system's directory for temporary files.
 
 use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
@@ -13,7 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 async fn golden_image() -> Result<(), Box<dyn std::error::Error>> {
-    // Any directory of yours; each region can be a disk or bucket of its own.
+    // Any directory will do; each region can be on a disk of its own.
     let place = std::env::temp_dir().join("golden-image");
     let _ = std::fs::remove_dir_all(&place);
     let (west, east): (Region, Region) = ("westeurope".parse()?, "eastus".parse()?);
@@ -35,7 +34,7 @@ async fn golden_image() -> Result<(), Box<dyn std::error::Error>> {
     let definition = ImageDefinition::new(web.clone(), west.clone(), OsType::Linux, OsState::Generalized, identifier);
     session.create_image_definition(definition).await?;
 
-    // For each build: a version, two replicas at home and one away. The disk is made here, where you have one.
+    // For each build: a version with two replicas at home and one away. The disk stands for one that your build makes.
     let disk = place.join("web.raw");
     std::fs::write(&disk, vec![7; 4 << 20])?;
     let version = web.version("1.0.0".parse()?);
@@ -44,7 +43,7 @@ async fn golden_image() -> Result<(), Box<dyn std::error::Error>> {
     session.publish(NewImageVersion::new(version.clone(), west, profile, source)).await?;
     session.replicate(&version).await?;
 
-    // For each VM: its disk, from the latest version that is there.
+    // For each VM: its disk, from the latest version in its region.
     let latest = session.refresh().await?.latest(&web, &east)?;
     session.deploy(latest.id(), &east).to_path(place.join("vm1.raw")).await?;
     println!("{} is at {}", latest.id(), place.join("vm1.raw").display());

@@ -1,6 +1,6 @@
-//! A Shared Image Gallery (today: Azure Compute Gallery) to embed: versioned VM disk images on your own disks or buckets,
-//! replicated to regions, deployed from the replica with the least to do. No service to run, no async runtime chosen for
-//! you, no account anywhere.
+//! A Shared Image Gallery (today: Azure Compute Gallery) to embed: versioned VM disk images on your own disks, replicated to
+//! regions, and deployed byte for byte from the replica with the lowest load. There is no service to run, no async runtime to
+//! choose and no account to create.
 //!
 //! ```
 //! use compute_gallery::disk::{DiskFormat, DiskSource};
@@ -10,7 +10,7 @@
 //! use compute_gallery::{GalleryService, NewImageVersion};
 //!
 //! # futures::executor::block_on(async {
-//! // One store for everything; `FsStore` keeps it on a disk, and each region can have its own.
+//! // One store for everything. `FsStore` keeps it on a disk, and each region can have a store of its own.
 //! let service = GalleryService::builder().allow_all().store(MemoryStore::new()).create().await?;
 //! let session = service.session("docs".parse()?);
 //!
@@ -29,7 +29,7 @@
 //! let source = DiskSource::bytes(disk.clone(), DiskFormat::Raw);
 //! let published = session.publish(NewImageVersion::new(version.clone(), home, profile, source)).await?;
 //!
-//! // It can be deployed in a region exactly when it is complete there.
+//! // A version can be deployed in a region exactly when it is complete there.
 //! assert!(session.deploy(&version, &away).to_writer(Vec::new()).await.is_err());
 //! session.replicate(&version).await?;
 //! let latest = session.refresh().await?.latest(&web, &away)?;
@@ -40,35 +40,97 @@
 //! # }).unwrap();
 //! ```
 //!
-//! # How it fits together
+//! # Model
 //!
-//! - A [`GalleryService`] is built from stores: one for the catalog, one for each region, or one for all. Any number of
-//!   services, in any number of processes, may work on the same stores.
-//! - A [`Session`] is a caller's way in: create, [`publish`](Session::publish), [`replicate`](Session::replicate),
-//!   [`deploy`](Session::deploy), [`delete`](Session::delete), [`collect`](Session::collect), [`scrub`](Session::scrub), [`history`](Session::history); and, as a [`CatalogView`],
-//!   all that can be read: lists, usage, [`latest`](CatalogView::latest).
-//! - Everything that changes something can be planned first: [`Change::plan`], [`Publication::plan`], [`Deletion::plan`]
-//!   make the same checks and say all that is wrong, or what would happen.
-//! - [`access`] is who may do it: roles that a directory of yours gives meaning to, or `allow_all`.
-//! - [`placement`] chooses the replica that serves each creation, and can be used, simulated and replaced by itself.
-//! - [`model`] is what exists, in Azure's terms and JSON; [`image`] is where disks come from; [`store`] is where bytes
-//!   go; [`host`] is what your program supplies: clock, randomness, threads.
-//! - An [`Error`] says what is wrong, where, by which rule and how to mend it, has a [kind](ErrorKind) to act on and
-//!   Azure's code.
+//! - A **gallery** holds **image definitions** (an OS, a generation, an identifier), and these hold **versions**: disks that never
+//!   change once they are published. [`model`] has them in Azure's terms and JSON.
+//! - A version has **target regions**, each with a number of **replicas**. [`publish`](Session::publish) imports its disks into
+//!   the source region; [`replicate`](Session::replicate) fills the others; [`deploy`](Session::deploy) writes or reads a disk in
+//!   a region where the version is complete.
+//! - Bytes lie in stores ([`store::BlobStore`]): one for the catalog and one for each region, or one for all. A version stores
+//!   the chunks that no version before it has stored in the region.
+//! - The **catalog** is a log of commits, folded into one immutable state. A [`CatalogView`] is such a state: it reads without I/O,
+//!   and its answers agree with each other. Any number of processes may use one catalog.
+//! - A [`GalleryService`] is built from stores; a [`Session`] is one caller's way into it. [`access`] decides what the caller may do.
+//! - **Pending work** does nothing before it is awaited: [`Publication`], [`Replication`], [`Deployment`], [`Change`], [`Deletion`],
+//!   [`Collection`], [`Scrub`]. A [`Plan`](Change::plan) makes the same checks and reports the outcome or all problems.
+//! - An [`Error`] has a [kind](ErrorKind) to act on, Azure's code and sentence, the place, and the fix.
+//! - [`placement`] chooses the replica that serves a creation; it works without a service, too.
+//! - [`host`] is what your program supplies: clock, randomness, worker threads.
 //!
-//! # What it does not do yet
+//! # Where to go from here
 //!
-//! An HTTP face for Azure's clients. Disks are raw or VHD; convert others first.
+//! | | |
+//! |---|---|
+//! | how do I …? | the [cookbook](docs::cookbook) |
+//! | which of Azure's rules hold, and what is Azure's code for them? | the [rule book](docs::rules) |
+//! | what does a crash leave at each step? | the [commit protocol](docs::commit_protocol) |
+//! | which bytes and keys are on disk? | the [format](docs::format) |
+//! | how fast is it, and how much memory does it take? | the [benchmarks](docs::benchmarks) |
+//! | why is it as it is? | the [decisions](docs::decisions) |
 //!
 //! # Features
 //!
-//! - `testkit`: for tests. The conformance suite for a store of yours, a store with injected faults, a clock that you
-//!   move by hand, seeded randomness.
+//! | feature | by default | adds |
+//! |---|---|---|
+//! | `testkit` | off | the module `testkit`, for tests: a gallery in one line (`Sandbox`), stores with faults, a clock that the test moves, seeded randomness, and the conformance suite for a store of your own |
+//!
+//! # Not yet
+//!
+//! - Stores for S3, Azure Blob Storage and Google Cloud Storage: implement [`store::BlobStore`] (seven methods).
+//! - Azure's wire protocol: its request bodies are read and written, and there is no HTTP server.
+//! - Disks as qcow2, VHDX or VMDK: raw and VHD are read and written; others are refused with the command that converts them.
+//! - Booting a VM without a copy, over a block device: [`Deployment::open`] gives random access.
+//! - Encryption: it is left to the store.
 
 /// Compiles and runs the README's code.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The project's documents: how to, and why.
+///
+/// They are also files in `docs/` of the repository and of the packed crate. The link definitions in front of a page lead where
+/// the files' own definitions, at the end, lead outside of rustdoc: the first definition of a name counts.
+#[cfg(doc)]
+pub mod docs {
+    // Its code uses the sandbox, so it runs where that is.
+    #[cfg(any(not(doctest), feature = "testkit"))]
+    #[doc = include_str!("../docs/cookbook.md")]
+    pub mod cookbook {}
+
+    #[doc = "[format]: mod@format"]
+    #[doc = include_str!("../docs/commit-protocol.md")]
+    pub mod commit_protocol {}
+
+    #[doc = include_str!("../docs/format.md")]
+    pub mod format {}
+
+    #[doc = include_str!("../docs/rules.md")]
+    pub mod rules {}
+
+    #[doc = include_str!("../docs/benchmarks.md")]
+    pub mod benchmarks {}
+
+    #[doc = include_str!("../docs/decisions/README.md")]
+    #[doc = include_str!("../docs/decisions/0001-chunks-of-64-kib-without-zero-blocks.md")]
+    #[doc = include_str!("../docs/decisions/0002-packs-belong-to-an-upload.md")]
+    #[doc = include_str!("../docs/decisions/0003-answers-wait-for-their-commit.md")]
+    #[doc = include_str!("../docs/decisions/0004-packs-of-16-mib.md")]
+    #[doc = include_str!("../docs/decisions/0005-every-change-is-an-operation.md")]
+    #[doc = include_str!("../docs/decisions/0006-replicas-that-are-there-serve.md")]
+    #[doc = include_str!("../docs/decisions/0007-access-is-decided-by-id.md")]
+    #[doc = include_str!("../docs/decisions/0008-one-lock-and-exact-counts.md")]
+    #[doc = include_str!("../docs/decisions/0009-zstd-for-each-chunk-at-level-minus-1.md")]
+    #[doc = include_str!("../docs/decisions/0010-the-rarest-pack-first-ties-at-random.md")]
+    #[doc = include_str!("../docs/decisions/0011-packs-whole-or-in-parts.md")]
+    #[doc = include_str!("../docs/decisions/0012-a-replica-in-every-zone.md")]
+    #[doc = include_str!("../docs/decisions/0013-a-deployed-file-is-durable.md")]
+    #[doc = include_str!("../docs/decisions/0014-zone-redundant-storage-takes-zones.md")]
+    #[doc = include_str!("../docs/decisions/0015-stores-know-whose-they-are-and-names-die.md")]
+    #[doc = include_str!("../docs/decisions/0016-one-home-for-limits.md")]
+    pub mod decisions {}
+}
 
 pub mod access;
 pub mod billing;

@@ -9,7 +9,7 @@ use crate::model::{ResourceGroupName, ResourceId, SubscriptionId};
 
 /// The place that a role or denial holds at: it holds there and in everything below.
 ///
-/// A list of resources is narrowed by a [`ListScope`](crate::ListScope) instead.
+/// A list of resources is narrowed by a [`ListScope`](crate::read::ListScope) instead.
 ///
 /// Exhaustive: these are all levels of Azure's hierarchy, and code that walks it has to know each.
 ///

@@ -31,7 +31,7 @@ pub enum OsType {
 
 /// Whether machine and user specific information was removed from an image.
 ///
-/// Exhaustive: it was removed, or it was not. It decides what a VM needs: an [`OsProfile`](crate::OsProfile), or none.
+/// Exhaustive: it was removed, or it was not. It decides what a VM needs: an [`OsProfile`](crate::deploy::OsProfile), or none.
 ///
 /// ```
 /// use compute_gallery::model::OsState;
