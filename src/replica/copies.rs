@@ -9,8 +9,7 @@ use futures::stream::FuturesUnordered;
 
 use super::holders::Holders;
 use super::slot::Slot;
-use crate::error::Problem;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::sync::Mutex;
 use crate::host::{Clock, within};
 

@@ -17,8 +17,7 @@ use crate::content::names::{ManifestId, PackId, PartId, UploadId};
 use crate::content::pack::{FinishedPack, PackInfo};
 use crate::content::part::Part;
 use crate::content::record::{RecordRef, TableLine};
-use crate::error::Problem;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::Workers;
 use crate::host::sync::Mutex;
 use crate::store::{

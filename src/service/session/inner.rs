@@ -59,9 +59,9 @@ mod tests {
 
     use crate::disk::format::DiskFormat;
     use crate::disk::source::DiskSource;
-    use crate::model::CarriedIdentity;
     use crate::model::{
-        Gallery, GalleryId, ImageDefinition, ImageIdentifier, OsState, OsType, PublishingProfile, Region, VersionNumber,
+        CarriedIdentity, Gallery, GalleryId, ImageDefinition, ImageIdentifier, OsState, OsType, PublishingProfile,
+        Region, VersionNumber,
     };
     use crate::store::MemoryStore;
     use crate::{GalleryService, NewImageVersion};
