@@ -71,7 +71,7 @@ fn deleting_everything_leaves_the_catalog_alone() {
         assert!(world.session.collect().await.unwrap().regions.is_empty(), "everything is needed");
         world.session.delete(world.sandbox.image().gallery()).cascade().await.unwrap();
         let all = world.bytes("regions").await;
-        let plan = world.session.collect().plan().await.unwrap();
+        let plan = world.session.collect().plan().await.unwrap().collection.unwrap();
         assert_eq!((plan.bytes(), plan.regions.len()), (all, 2));
         assert_eq!(world.bytes("regions").await, all, "a plan removes nothing");
         assert_eq!(world.session.collect().await.unwrap(), plan);
@@ -228,7 +228,7 @@ fn a_pack_that_is_mostly_dead_is_rewritten() {
         let world = mostly_dead().await;
         let reader = world.session.deploy(world.version("1.0.1"), &region("westeurope")).open().await.unwrap();
         let before = world.bytes("regions").await;
-        let plan = world.session.collect().plan().await.unwrap();
+        let plan = world.session.collect().plan().await.unwrap().collection.unwrap();
         let freed = world.session.collect().await.unwrap();
         let after = world.bytes("regions").await;
         assert_eq!(before - after, freed.bytes());
@@ -366,7 +366,9 @@ fn a_manifest_without_a_whole_copy_is_named_and_stops_nothing_else() {
         world.session.delete(world.version("1.0.0")).await.unwrap();
         world.session.delete(world.version("1.0.2")).await.unwrap();
         let before: Vec<u64> = [world.bytes("regions/westeurope").await, world.bytes("regions/eastus").await].into();
-        for collected in [world.session.collect().plan().await.unwrap(), world.session.collect().await.unwrap()] {
+        for collected in
+            [world.session.collect().plan().await.unwrap().collection.unwrap(), world.session.collect().await.unwrap()]
+        {
             for region in &collected.regions {
                 assert_eq!(region.unreadable, [world.version("1.0.1").into()], "{collected:?}");
                 // Uploads announced after it can't be needed by it.

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use compute_gallery::deploy::{MachineName, OsProfile};
+use compute_gallery::deploy::OsProfile;
 use compute_gallery::disk::{DiskFormat, DiskSource};
+use compute_gallery::model::MachineName;
 use compute_gallery::model::*;
 use compute_gallery::store::{BlobStore, BlobStoreExt, FsStore, MemoryStore, PutMode, StoreErrorKind};
 use compute_gallery::testkit::{Fault, FaultyStore, Sandbox, raw, region};

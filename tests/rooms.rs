@@ -15,7 +15,7 @@ use sources::House;
 /// the longest name that leads to it (`service/rules` before `service`). It imports from its own room and from the floors
 /// below, and from no other room of its floor.
 const FLOORS: &[&[&str]] = &[
-    &["lib"],
+    &["lib", "docs"],
     &["testkit"],
     &["service"],
     &["service/publish", "service/replicate"],
@@ -37,7 +37,7 @@ const FLOORS: &[&[&str]] = &[
 ];
 
 /// What the sources don't meet yet: a rule, and how often it may still be broken. To be lowered, and never raised.
-const NOT_YET: &[(&str, usize)] = &[(CIRCLE, 2), (UPWARD, 0), (THROUGH, 36)];
+const NOT_YET: &[(&str, usize)] = &[(CIRCLE, 0), (UPWARD, 0), (THROUGH, 0)];
 
 /// Files that import each other in a loop.
 const CIRCLE: &str = "circle of imports";

@@ -36,6 +36,7 @@ mod image_definition;
 mod image_identifier;
 mod image_version;
 mod limits;
+mod machine_name;
 mod managed_image;
 mod name;
 mod publishing_profile;
@@ -66,6 +67,7 @@ pub use image_definition::{
 pub use image_identifier::ImageIdentifier;
 pub use image_version::{ImageVersion, ImageVersionRequest};
 pub use limits::Limits;
+pub use machine_name::MachineName;
 pub use managed_image::ManagedImage;
 pub use name::{GalleryName, ImageName, ResourceGroupName, SubscriptionId};
 pub(crate) use publishing_profile::out_of_range;

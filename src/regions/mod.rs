@@ -1,5 +1,6 @@
 //! What a region must keep, what it has, and what of that is garbage.
 
+pub(crate) mod collection_report;
 pub(crate) mod garbage;
 pub(crate) mod inventory;
 pub(crate) mod needed;

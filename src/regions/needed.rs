@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::stores::Regions;
 use super::targets::{ready_in, replicas_in};
-use crate::catalog::State;
+use crate::catalog::{ImageContent, State};
 use crate::content::names::{ManifestId, SlotId};
 use crate::model::{Region, ResourceId, StorageAccountType};
 use crate::replica::slot::Slot;
@@ -14,6 +14,8 @@ use crate::replica::slot::Slot;
 pub(crate) struct Kept {
     pub(crate) id: ResourceId,
     pub(crate) manifest: ManifestId,
+    /// The bytes that one replica takes, alone in its slot.
+    pub(crate) stored_bytes: u64,
     /// The number of the commit that published it.
     pub(crate) published: u64,
     /// How many replicas of the region must have it. Each is kept in `zones` zones.
@@ -36,6 +38,7 @@ pub(crate) fn kept_in(regions: &Regions, state: &State, region: &Region) -> Vec<
             kept.push(Kept {
                 id: record.version.id().into(),
                 manifest: record.content.manifest_id(),
+                stored_bytes: record.content.stored_bytes,
                 published: record.published,
                 replicas,
                 ready: ready_in(record, region).min(replicas),
@@ -49,14 +52,15 @@ pub(crate) fn kept_in(regions: &Regions, state: &State, region: &Region) -> Vec<
     let account = StorageAccountType::default();
     let (zones, holders) =
         (regions.zones_of(region, account), regions.copies(state, region, 0, account).unwrap_or_default());
-    let one = |id: ResourceId, manifest, published| {
+    let one = |id: ResourceId, content: &ImageContent, published| {
         let holders = holders.clone();
-        Kept { id, manifest, published, replicas: 1, ready: 1, account, zones, holders }
+        let (manifest, stored_bytes) = (content.manifest_id(), content.stored_bytes);
+        Kept { id, manifest, stored_bytes, published, replicas: 1, ready: 1, account, zones, holders }
     };
     let images = state.managed_images(None).filter(|record| record.resource.location() == region);
-    kept.extend(images.map(|record| one(record.resource.id().into(), record.content.manifest_id(), record.created)));
+    kept.extend(images.map(|record| one(record.resource.id().into(), &record.content, record.created)));
     let snapshots = state.snapshots(None).filter(|record| record.resource.location() == region);
-    kept.extend(snapshots.map(|record| one(record.resource.id().into(), record.content.manifest_id(), record.created)));
+    kept.extend(snapshots.map(|record| one(record.resource.id().into(), &record.content, record.created)));
     kept
 }
 

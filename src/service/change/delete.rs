@@ -6,15 +6,15 @@ use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 
 use super::pending::Change;
-use super::plan::Plan;
 use super::resources::may_not_switch_soft_delete;
 use crate::catalog::{Event, State, VersionRecord};
 use crate::error::{Problem, Result};
 use crate::model::{GalleryId, ImageDefinitionId, ResourceId, SoftDeletePolicy};
 use crate::service::rules;
 use crate::service::rules::refusals::has_children;
-use crate::service::session::authority::{Need, Rights, delete_action};
 use crate::service::session::inner::Inner;
+use crate::service::session::plan::Plan;
+use crate::service::session::rights::{Need, Rights, delete_action};
 use crate::service::session::session::Session;
 
 /// A deletion to be made: await it, or [`plan`](Self::plan) it first.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::pending::Change;
-use super::plan::Plan;
 use super::resources::moves;
 use crate::access::Action;
 use crate::catalog::{Event, State, VersionRecord};
@@ -13,8 +12,9 @@ use crate::model::{
 };
 use crate::service::rules::refusals::missing;
 use crate::service::rules::version::{RegionProtection, update_version};
-use crate::service::session::authority::Need;
 use crate::service::session::inner::Inner;
+use crate::service::session::plan::Plan;
+use crate::service::session::rights::Need;
 use crate::service::session::session::Session;
 
 /// Where the versions of a definition go by their age: the newest to many regions, all older ones to their own alone.

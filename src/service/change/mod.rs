@@ -3,11 +3,11 @@
 pub(crate) mod delete;
 pub(crate) mod lifecycle;
 pub(crate) mod pending;
-pub(crate) mod plan;
 pub(crate) mod resources;
 pub(crate) mod roles;
 
 pub use delete::Deletion;
 pub use lifecycle::LifecyclePolicy;
 pub use pending::Change;
-pub use plan::{Plan, RegionPlan};
+
+pub use super::session::plan::{Plan, RegionPlan};

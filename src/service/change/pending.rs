@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
-use super::plan::Plan;
 use crate::catalog::{Changes, State};
 use crate::error::Result;
-use crate::service::session::authority::Need;
 use crate::service::session::inner::Inner;
+use crate::service::session::plan::Plan;
+use crate::service::session::rights::Need;
 use crate::service::session::session::Session;
 
 type Judge = dyn Fn(&State, &Inner) -> Plan + Send + Sync;

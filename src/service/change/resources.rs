@@ -1,7 +1,6 @@
 //! Creating and updating what has no bytes: galleries, definitions, and where versions go.
 
 use super::pending::Change;
-use super::plan::{Plan, RegionPlan};
 use crate::access::Action;
 use crate::catalog::{Event, State, VersionRecord};
 use crate::error::Problem;
@@ -9,8 +8,9 @@ use crate::model::{Gallery, GalleryId, ImageDefinition, ImageVersion, ImageVersi
 use crate::service::rules;
 use crate::service::rules::refusals::missing;
 use crate::service::rules::version::RegionProtection;
-use crate::service::session::authority::{Need, Rights};
 use crate::service::session::inner::Inner;
+use crate::service::session::plan::{Plan, RegionPlan};
+use crate::service::session::rights::{Need, Rights};
 use crate::service::session::session::Session;
 
 impl Session {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::pending::Change;
-use super::plan::Plan;
 use crate::access::{
     AccessScope, Action, AssignmentId, DenyAssignment, GallerySharing, RoleAssignment, RoleDefinition, RoleId,
     SharingUpdate,
@@ -13,8 +12,9 @@ use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::model::{Gallery, GalleryId, SharingPermissions, SharingProfile};
 use crate::service::read::view::CatalogView;
 use crate::service::rules::refusals::missing;
-use crate::service::session::authority::Need;
 use crate::service::session::inner::Inner;
+use crate::service::session::plan::Plan;
+use crate::service::session::rights::Need;
 use crate::service::session::session::Session;
 
 impl Session {

@@ -19,8 +19,9 @@ use crate::placement::{Lease, PlacementRequest, Pool, ReplicaId};
 use crate::progress::{OnProgress, Progress};
 use crate::replica::holders::Holders;
 use crate::replica::slot::Slot;
-use crate::service::read::shared::{PublicImageId, not_shared};
+use crate::service::read::shared::not_shared;
 use crate::service::read::view::CatalogView;
+use crate::service::session::plan::{Plan, RegionPlan};
 use crate::service::session::session::Session;
 
 /// A deployment to be made: of the OS disk, as raw, unless it is told otherwise.
@@ -222,14 +223,37 @@ impl Deployment {
         Ok(slots)
     }
 
-    /// The replica to read from.
-    async fn source(&self) -> Result<Source> {
+    /// Returns what it would read: the disk of which image version, from how many replicas. No replica is taken for it.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Corrupt` where the catalog or the manifest cannot be read. What stands against the deployment is in the
+    /// plan.
+    pub async fn plan(&self) -> Result<Plan> {
         let view = self.session.refresh().await?;
-        let id = match &self.image {
-            Named::Public(image) => return self.public_source(&view, image).await,
+        let planned = async {
+            let id = self.named(&view)?;
+            let placed = deployable(&view, &id, &self.region)?;
+            let holders = Holders::new(self.slots(&view, &id, 0, &placed)?);
+            let manifest = holders.manifest(&placed.content.manifest_id()).await?;
+            let disk = self.disk_of(&id, &manifest)?;
+            Ok(RegionPlan::read(&self.region, placed.account, placed.replicas, disk.size))
+        };
+        let planned = planned.await.map_err(|error: Error| self.told(error));
+        match planned {
+            Ok(region) => Ok(Plan { regions: vec![region], ..Plan::default() }),
+            Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Corrupt) => Err(error),
+            Err(error) => Ok(Plan::refused(error.into_problems())),
+        }
+    }
+
+    /// The image that is to be deployed, which the caller may deploy.
+    fn named(&self, view: &CatalogView) -> Result<ResourceId> {
+        match &self.image {
+            Named::Public(image) => view.resolve(image, &self.region),
             Named::Latest(definition, version) => {
                 view.require_linked_through(definition, version)?;
-                version.into()
+                Ok(version.into())
             }
             Named::Id(id) => {
                 // By a definition, the right to see it is needed; by a version, that to see the version.
@@ -238,25 +262,43 @@ impl Deployment {
                     ResourceId::ImageDefinition(definition) => {
                         let latest = view.latest(definition, &self.region)?;
                         view.require_linked_through(definition, latest.id())?;
-                        latest.id().into()
+                        Ok(latest.id().into())
                     }
-                    other => other.clone(),
+                    other => Ok(other.clone()),
                 }
             }
-        };
-        self.source_of(&view, id).await
+        }
     }
 
-    /// The same for a consumer, who is told nothing of the owner's.
-    async fn public_source(&self, view: &CatalogView, image: &PublicImageId) -> Result<Source> {
-        let source = self.source_of(view, view.resolve(image, &self.region)?).await;
-        source.map_err(|error| match error.kind() {
+    /// An error for the caller: a consumer of a shared image is told nothing of the owner's.
+    fn told(&self, error: Error) -> Error {
+        let Named::Public(image) = &self.image else { return error };
+        match error.kind() {
             ErrorKind::NotFound => not_shared(image),
             kind => {
                 let what = "it can't be read at present: ask the gallery's owner";
                 Error::new(Problem::new(kind, "GalleryImageNotAvailable", image.to_string(), what))
             }
-        })
+        }
+    }
+
+    fn disk_of(&self, id: &ResourceId, manifest: &Manifest) -> Result<ManifestDisk> {
+        let disk = manifest.disks.iter().find(|disk| disk.lun == self.lun).ok_or_else(|| {
+            let problem = Problem::invalid("imageReference.lun", "The value of parameter imageReference is invalid.");
+            let advice = format!("`{id}` has no data disk with LUN `{}`.", self.lun.unwrap_or_default());
+            Error::new(problem.with_advice(advice))
+        })?;
+        Ok(disk.clone())
+    }
+
+    /// The replica to read from.
+    async fn source(&self) -> Result<Source> {
+        let view = self.session.refresh().await?;
+        match &self.image {
+            // Whether it is shared is told as it is; what is wrong behind that is the owner's.
+            Named::Public(_) => self.source_of(&view, self.named(&view)?).await.map_err(|error| self.told(error)),
+            _ => self.source_of(&view, self.named(&view)?).await,
+        }
     }
 
     async fn source_of(&self, view: &CatalogView, id: ResourceId) -> Result<Source> {
@@ -270,12 +312,7 @@ impl Deployment {
         let chosen = lease.as_ref().map(Lease::replica).or(self.replica).map_or(0, |replica| replica.number());
         let replicas = Holders::new(self.slots(view, &id, chosen, &placed)?);
         let manifest = replicas.manifest(&placed.content.manifest_id()).await?;
-        let disk = manifest.disks.iter().find(|disk| disk.lun == self.lun).ok_or_else(|| {
-            let problem = Problem::invalid("imageReference.lun", "The value of parameter imageReference is invalid.");
-            let advice = format!("`{id}` has no data disk with LUN `{}`.", self.lun.unwrap_or_default());
-            Error::new(problem.with_advice(advice))
-        })?;
-        let disk = disk.clone();
+        let disk = self.disk_of(&id, &manifest)?;
         Ok(Source { replicas, manifest, disk, chosen, lease })
     }
 }

@@ -1,41 +1,16 @@
 //! What VMs and scale sets are made from, and what the two OS states mean for them.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
 
 use super::deployment::Deployment;
 use super::pool::deployable;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::model::{
-    CarriedIdentity, ImageDefinitionId, ImageVersionId, OsState, Region, ResourceId, SecurityType, text_newtype,
+    CarriedIdentity, ImageDefinitionId, ImageVersionId, MachineName, OsState, Region, ResourceId, SecurityType,
 };
 use crate::service::read::latest::not_available;
 use crate::service::read::view::CatalogView;
 use crate::service::session::session::Session;
-
-text_newtype! {
-    /// The name of a VM or scale set, and its computer name: 1 to 64 letters, digits and `-`, not only digits, no `-` at
-    /// either end. (A Windows VM's computer name has at most 15: its OS cuts it.)
-    ///
-    /// ```
-    /// use compute_gallery::deploy::MachineName;
-    ///
-    /// assert_eq!("web-01".parse::<MachineName>()?.as_str(), "web-01");
-    /// assert!("web_01".parse::<MachineName>().is_err());
-    /// # Ok::<(), compute_gallery::Error>(())
-    /// ```
-    MachineName, read_machine_name
-}
-
-fn read_machine_name(name: &str) -> Result<Arc<str>> {
-    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    let digits = name.bytes().all(|byte| byte.is_ascii_digit());
-    if !(1..=64).contains(&name.len()) || !plain || digits || name.starts_with('-') || name.ends_with('-') {
-        let rule = "a machine's name has 1 to 64 letters, digits and `-`, not only digits, no `-` at either end";
-        return Err(Error::invalid("osProfile.computerName", format!("`{}`: {rule}", name.escape_debug())));
-    }
-    Ok(name.into())
-}
 
 /// What makes a VM of a generalized image one of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,14 +102,16 @@ impl BootImage {
 /// A VM of a generalized image can't be asked for without an OS profile:
 ///
 /// ```compile_fail,E0061
-/// # use compute_gallery::deploy::{Generalized, Image, MachineName};
+/// # use compute_gallery::deploy::{Generalized, Image};
+/// # use compute_gallery::model::MachineName;
 /// fn make(image: Image<Generalized>, name: MachineName) { image.vm(name); }
 /// ```
 ///
 /// nor one of a specialized image with one:
 ///
 /// ```compile_fail,E0061
-/// # use compute_gallery::deploy::{Image, MachineName, OsProfile, Specialized};
+/// # use compute_gallery::deploy::{Image, OsProfile, Specialized};
+/// # use compute_gallery::model::MachineName;
 /// fn make(image: Image<Specialized>, name: MachineName) { image.vm(name, OsProfile::new("admin")); }
 /// ```
 #[derive(Clone, Debug)]

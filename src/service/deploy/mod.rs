@@ -8,5 +8,5 @@ pub(crate) mod reader;
 
 pub use deployment::{Deployed, Deployment};
 pub use image_ref::ImageRef;
-pub use machines::{BootImage, Generalized, Image, MachineName, NewVm, OsProfile, ScaleSet, Specialized};
+pub use machines::{BootImage, Generalized, Image, NewVm, OsProfile, ScaleSet, Specialized};
 pub use reader::ImageReader;

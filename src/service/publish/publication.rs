@@ -29,8 +29,8 @@ use crate::progress::{OnProgress, Progress};
 use crate::regions::stores::another_store;
 use crate::replica::copies::ZoneCopies;
 use crate::replica::holders::{Holders, is_damage};
-use crate::service::change::plan::{Plan, RegionPlan};
-use crate::service::session::authority::{Need, write_action};
+use crate::service::session::plan::{Plan, RegionPlan};
+use crate::service::session::rights::{Need, write_action};
 use crate::service::session::session::Session;
 
 /// A publication that has not started. Await it to run it, or call [`plan`](Self::plan) first.

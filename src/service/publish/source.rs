@@ -9,8 +9,8 @@ use crate::model::{
     OsState, OsType, PurchasePlan, Region, ResourceId, SnapshotId, SourceDisk, SourceDisks, StorageAccountId,
     SubscriptionId, VersionSource, VirtualMachineId,
 };
-use crate::service::session::authority::Need;
 use crate::service::session::inner::Inner;
+use crate::service::session::rights::Need;
 
 /// What an image is made from.
 ///
@@ -162,7 +162,7 @@ impl SnapshotDisks {
         std::iter::once((None, &self.os_disk)).chain(data_disks)
     }
 
-    fn name(&self) -> Result<VersionSource, crate::Error> {
+    fn name(&self) -> Result<VersionSource, crate::error::Error> {
         let disk = |id: &SnapshotId| SourceDisk::new(DiskReference::Snapshot(id.clone()));
         let data_disks = self.data_disks.iter().map(|(lun, id)| (*lun, disk(id)));
         Ok(VersionSource::Disks(SourceDisks::new(disk(&self.os_disk), data_disks.collect())?))

@@ -9,7 +9,8 @@ use crate::access::{AccessScope, Action, Authorization, Caller};
 use crate::catalog::{Commit, Event, State};
 use crate::error::Result;
 use crate::model::{Region, ResourceId};
-use crate::service::session::authority::Rights;
+use crate::service::session::plan::Plan;
+use crate::service::session::rights::Rights;
 use crate::service::session::session::Session;
 
 /// One line of the audit trail.
@@ -198,6 +199,13 @@ impl From<&Event> for RecordedEvent {
             }
             Event::RegionRetried { version, region } => Self::of(Kind::RegionRetried, version).in_region(region),
         }
+    }
+}
+
+impl Plan {
+    /// Returns what would be written into the catalog, as the audit trail would tell it; nothing where nothing would change.
+    pub fn events(&self) -> Vec<RecordedEvent> {
+        self.events.iter().map(RecordedEvent::from).collect()
     }
 }
 

@@ -13,8 +13,8 @@ use crate::model::{
     ManagedImageId, Region, ResourceGroupName, ResourceId, Snapshot, SnapshotId, SubscriptionId, VersionNumber,
 };
 use crate::service::rules::refusals::missing;
-use crate::service::session::authority::{Need, Rights, read_action};
 use crate::service::session::inner::Inner;
+use crate::service::session::rights::{Need, Rights, read_action};
 use crate::service::session::session::Session;
 
 /// What exists, at one moment, as far as the caller may see it. It does not change, and reading it touches no store.

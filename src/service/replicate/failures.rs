@@ -15,7 +15,7 @@ use crate::access::Action;
 use crate::catalog::{Changes, Event, State, VersionRecord};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::model::Region;
-use crate::service::session::authority::Need;
+use crate::service::session::rights::Need;
 use crate::service::session::session::Session;
 
 /// How long the report of a failure waits for the catalog, by the service's clock.

@@ -28,9 +28,9 @@ use crate::replication::{
     ANOTHER_FAILED, CANCELLED, Engine, Moved, OUT_OF_TIME, RegionRun, RegionalReplicationStatus, ReplicationControl,
     ReplicationState, ReplicationStatus, Tracker, inspect, stopped, time_is_up,
 };
-use crate::service::change::plan::{Plan, RegionPlan};
 use crate::service::rules::refusals::missing;
-use crate::service::session::authority::Need;
+use crate::service::session::plan::{Plan, RegionPlan};
+use crate::service::session::rights::Need;
 use crate::service::session::session::Session;
 
 /// A replication on its way. Await it for the report; or, as a stream, it yields the status after each pack, does the

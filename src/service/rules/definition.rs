@@ -4,8 +4,8 @@ use super::refusals::{changed_end_of_life, end_of_life, moved, parent_missing, r
 use crate::catalog::State;
 use crate::error::Problem;
 use crate::model::{Gallery, HyperVGeneration, ImageDefinition, SharingPermissions, differences};
-use crate::service::session::authority::Rights;
 use crate::service::session::inner::Inner;
+use crate::service::session::rights::Rights;
 use chrono::{DateTime, Utc};
 
 /// What is wrong with creating a definition.

@@ -6,8 +6,8 @@ use super::version::shared_version;
 use crate::catalog::State;
 use crate::error::Problem;
 use crate::model::{Gallery, SharingPermissions, SharingProfile, differences, out_of_range};
-use crate::service::session::authority::Rights;
 use crate::service::session::inner::Inner;
+use crate::service::session::rights::Rights;
 
 /// What is wrong with creating a gallery.
 pub(crate) fn create_gallery(state: &State, inner: &Inner, rights: &Rights, gallery: &Gallery) -> Vec<Problem> {

@@ -1,7 +1,8 @@
 //! Whether the caller may: asked before anything else, by the id of a resource and not by whether it exists, so that a
 //! refusal tells nothing.
 
-use super::authority::{Authority, Need, Rights};
+use super::authority::Authority;
+use super::rights::{Need, Rights};
 use super::session::Session;
 use crate::access::{
     AccessScope, Action, Authorization, Decision, PrincipalId, Principals, SharingMatrix, SharingRow, with_above,

@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::access::Caller;
 use crate::catalog::State;
 use crate::host::sync::Mutex;
-use crate::model::ResourceId;
-use crate::service::deploy::machines::MachineName;
+use crate::model::{MachineName, ResourceId};
 
 /// Of the VMs of one caller that have one computer name, so many are remembered, the latest.
 const REMEMBERED: usize = 1_000;

@@ -5,7 +5,9 @@ pub(crate) mod authorize;
 pub(crate) mod builder;
 pub(crate) mod computer_names;
 pub(crate) mod inner;
+pub(crate) mod plan;
 pub(crate) mod pools;
+pub(crate) mod rights;
 #[expect(clippy::module_inception, reason = "the session is what the chamber is about")]
 pub(crate) mod session;
 

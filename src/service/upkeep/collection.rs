@@ -20,11 +20,13 @@ use futures::future::BoxFuture;
 use crate::catalog::{Changes, Event, State};
 use crate::content::names::{PackId, SlotId};
 use crate::error::{ErrorKind, Result};
-use crate::model::{Region, ResourceId};
-use crate::regions::garbage::{Survey, Unneeded};
+use crate::model::Region;
+use crate::regions::collection_report::CollectionReport;
+use crate::regions::garbage::Survey;
 use crate::regions::inventory::{Blob, Blobs, Inventory};
 use crate::replica::holders::Holders;
 use crate::replica::parcel::{Parcel, ParcelRequest};
+use crate::service::session::plan::Plan;
 use crate::service::session::session::Session;
 
 /// So many packs at most are condemned by one commit.
@@ -45,49 +47,6 @@ const ATTEMPTS: usize = 5;
 pub struct Collection {
     session: Session,
     abandon_after: TimeDelta,
-}
-
-/// What a collection freed, or would.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct CollectionReport {
-    /// Imports that nobody took up again.
-    pub abandoned_uploads: usize,
-    /// Soft-deleted versions whose retention is over.
-    pub purged_versions: usize,
-    /// Each region that has something to free.
-    pub regions: Vec<RegionCollection>,
-}
-
-/// What a collection freed in one region, or would.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RegionCollection {
-    /// The region.
-    pub region: Region,
-    /// How many packs and manifests, over all replicas.
-    pub blobs: usize,
-    /// Their bytes.
-    pub bytes: u64,
-    /// How many packs were mostly dead: what is needed of them was written anew.
-    pub rewritten_packs: usize,
-    /// The bytes that this took.
-    pub rewritten_bytes: u64,
-    /// Blobs that this catalog has never announced: of a newer catalog, where this one was restored from a backup, or of another
-    /// one. They stay.
-    pub foreign_blobs: usize,
-    /// Their bytes.
-    pub foreign_bytes: u64,
-    /// Whose manifest no replica has whole: everything that they may need stays. Delete them, or scrub a region that has a good
-    /// one.
-    pub unreadable: Vec<ResourceId>,
-}
-
-impl CollectionReport {
-    /// All bytes together, less those that were written anew.
-    pub fn bytes(&self) -> u64 {
-        self.regions.iter().map(|region| region.bytes.saturating_sub(region.rewritten_bytes)).sum()
-    }
 }
 
 impl Session {
@@ -112,13 +71,15 @@ impl Collection {
         self
     }
 
-    /// What it would free.
+    /// Returns what it would free, in [`Plan::collection`]: it lists the regions and reads manifests.
     ///
     /// # Errors
     ///
-    /// As awaiting it.
-    pub async fn plan(&self) -> Result<CollectionReport> {
-        self.session.require_administrator("collect")?;
+    /// `Unavailable`, `Corrupt` where the catalog or a region cannot be read. A missing right is in the plan.
+    pub async fn plan(&self) -> Result<Plan> {
+        if let Err(refused) = self.session.require_administrator("collect") {
+            return Ok(Plan::refused(refused.into_problems()));
+        }
         let state = self.session.state().await?;
         let now = self.session.inner.catalog.agreed_time().await?;
         let overdue = self.overdue(&state, now);
@@ -136,7 +97,11 @@ impl Collection {
                 report.change(&region, |there| there.bytes += rewrite.held);
             }
         }
-        Ok(report)
+        let deletes = overdue.iter().filter_map(|event| match event {
+            Event::ImageVersionDeleted { version, .. } => Some(version.into()),
+            _ => None,
+        });
+        Ok(Plan { deletes: deletes.collect(), events: overdue, collection: Some(report), ..Plan::default() })
     }
 
     /// What is over and must only be said to be.
@@ -410,58 +375,5 @@ impl IntoFuture for Collection {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.run())
-    }
-}
-
-impl CollectionReport {
-    fn of(overdue: &[Event]) -> Self {
-        let uploads = overdue.iter().filter(|event| matches!(event, Event::UploadAbandoned { .. })).count();
-        Self { abandoned_uploads: uploads, purged_versions: overdue.len() - uploads, regions: Vec::new() }
-    }
-
-    fn change(&mut self, region: &Region, change: impl FnOnce(&mut RegionCollection)) {
-        if !self.regions.iter().any(|there| there.region == *region) {
-            let region = region.clone();
-            self.regions.push(RegionCollection {
-                region,
-                blobs: 0,
-                bytes: 0,
-                rewritten_packs: 0,
-                rewritten_bytes: 0,
-                foreign_blobs: 0,
-                foreign_bytes: 0,
-                unreadable: Vec::new(),
-            });
-        }
-        if let Some(there) = self.regions.iter_mut().find(|there| there.region == *region) {
-            change(there);
-        }
-    }
-
-    fn add(&mut self, region: &Region, garbage: &Blobs) {
-        if !garbage.0.is_empty() {
-            self.change(region, |there| {
-                there.blobs += garbage.0.len();
-                there.bytes += garbage.0.values().sum::<u64>();
-            });
-        }
-    }
-
-    /// Tells what was left alone, and why.
-    fn tell(&mut self, region: &Region, unneeded: &Unneeded) {
-        let (foreign, unreadable) = (&unneeded.foreign.0, &unneeded.unreadable);
-        if !foreign.is_empty() || !unreadable.is_empty() {
-            self.change(region, |there| {
-                (there.foreign_blobs, there.foreign_bytes) = (foreign.len(), foreign.values().sum());
-                there.unreadable = unreadable.iter().cloned().collect();
-            });
-        }
-    }
-
-    fn rewritten(&mut self, region: &Region, written: u64) {
-        self.change(region, |there| {
-            there.rewritten_packs += 1;
-            there.rewritten_bytes += written;
-        });
     }
 }

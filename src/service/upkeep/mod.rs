@@ -3,5 +3,7 @@
 pub(crate) mod collection;
 pub(crate) mod scrub;
 
-pub use collection::{Collection, CollectionReport, RegionCollection};
+pub use collection::Collection;
 pub use scrub::{Scrub, ScrubReport};
+
+pub use crate::regions::collection_report::{CollectionReport, RegionCollection};

@@ -11,13 +11,14 @@ use crate::content::manifest::Manifest;
 use crate::content::names::{ManifestId, PackId};
 use crate::content::pack::PackInfo;
 use crate::error::{Error, Result};
-use crate::model::{Region, ResourceId};
+use crate::model::{Region, ResourceId, StorageAccountType};
 use crate::progress::{OnProgress, Progress};
-use crate::regions::needed::kept_in;
+use crate::regions::needed::{Kept, kept_in};
 use crate::replica::holders::{Holders, is_damage};
 use crate::replica::mending::{MendOutcome, Mending};
 use crate::replica::needs::{Needs, needs};
 use crate::replica::slot::Slot;
+use crate::service::session::plan::{Plan, RegionPlan};
 use crate::service::session::session::Session;
 
 /// A scrub to be made: await it.
@@ -78,12 +79,35 @@ impl Scrub {
         self
     }
 
-    async fn run(self) -> Result<ScrubReport> {
+    /// Returns what it would read, at most: everything that the region keeps, by the catalog. It reads no store.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Corrupt` where the catalog cannot be read. A missing right or a rate of 0 is in the plan.
+    pub async fn plan(&self) -> Result<Plan> {
+        if let Err(refused) = self.allowed() {
+            return Ok(Plan::refused(refused.into_problems()));
+        }
+        let state = self.session.state().await?;
+        let kept = kept_in(&self.session.inner.regions, &state, &self.region);
+        let read = |one: &Kept| one.stored_bytes * u64::from(one.ready) * one.zones as u64;
+        let bytes = kept.iter().map(read).sum();
+        let replicas = kept.iter().map(|one| one.ready).max().unwrap_or(0);
+        let region = RegionPlan::read(&self.region, StorageAccountType::default(), replicas, bytes);
+        Ok(Plan { regions: vec![region], ..Plan::default() })
+    }
+
+    fn allowed(&self) -> Result<()> {
         self.session.require_administrator("scrub")?;
         if self.bytes_per_second == Some(0) {
             let what = "`0` bytes a second would never end: allow at least 1, or scrub when there is time";
             return Err(Error::invalid("bytes_per_second", what));
         }
+        Ok(())
+    }
+
+    async fn run(self) -> Result<ScrubReport> {
+        self.allowed()?;
         // What was read before the mounts were changed says nothing of now.
         self.session.inner.regions.recheck(&self.region);
         let state = self.session.state().await?;

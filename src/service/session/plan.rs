@@ -1,11 +1,11 @@
 //! What an operation would do.
 
+use super::inner::Inner;
 use crate::billing::{Cost, Item, Prices};
 use crate::catalog::Event;
 use crate::error::{Error, Problem, Result};
 use crate::model::{PublishingProfile, Region, ResourceId, StorageAccountType};
-use crate::service::read::history::RecordedEvent;
-use crate::service::session::inner::Inner;
+use crate::regions::collection_report::CollectionReport;
 
 /// What an operation would do, found out without doing it: everything that is wrong with it, or what would change.
 ///
@@ -21,6 +21,8 @@ pub struct Plan {
     pub regions: Vec<RegionPlan>,
     /// What would be deleted.
     pub deletes: Vec<ResourceId>,
+    /// What a [`Collection`](crate::upkeep::Collection) would free; `None` for other work.
+    pub collection: Option<CollectionReport>,
 }
 
 /// What would be moved for one region.
@@ -37,8 +39,10 @@ pub struct RegionPlan {
     pub replicas: u32,
     /// At most so many bytes would cross its border; less where it has a part already.
     pub cross_region_bytes: u64,
-    /// At most so many bytes would be stored in it, over all replicas.
+    /// The most bytes that would be stored in it, over all replicas.
     pub stored_bytes: u64,
+    /// The most bytes that a deployment or a scrub would read in it; 0 for other work.
+    pub read_bytes: u64,
 }
 
 impl RegionPlan {
@@ -53,16 +57,24 @@ impl RegionPlan {
         let (replicas, cross_region_bytes, stored_bytes) = sizes;
         let storage_account_type = inner.regions.kept_on(region, profile.storage_account_type_in(region));
         let (region, from) = (region.clone(), home.clone());
-        Self { region, from, storage_account_type, replicas, cross_region_bytes, stored_bytes }
+        Self { region, from, storage_account_type, replicas, cross_region_bytes, stored_bytes, read_bytes: 0 }
+    }
+
+    /// What is read in a region and not changed.
+    pub(crate) fn read(region: &Region, account: StorageAccountType, replicas: u32, read_bytes: u64) -> Self {
+        Self {
+            region: region.clone(),
+            from: region.clone(),
+            storage_account_type: account,
+            replicas,
+            cross_region_bytes: 0,
+            stored_bytes: 0,
+            read_bytes,
+        }
     }
 }
 
 impl Plan {
-    /// Returns what would be written into the catalog, as the audit trail would tell it; nothing where nothing would change.
-    pub fn events(&self) -> Vec<RecordedEvent> {
-        self.events.iter().map(RecordedEvent::from).collect()
-    }
-
     /// Whether nothing stands against it.
     pub fn is_possible(&self) -> bool {
         self.problems.is_empty()

@@ -1,0 +1,102 @@
+//! What a collection freed, or would.
+
+use super::garbage::Unneeded;
+use super::inventory::Blobs;
+use crate::catalog::Event;
+use crate::model::{Region, ResourceId};
+
+/// What a collection freed, or would.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CollectionReport {
+    /// Imports that nobody took up again.
+    pub abandoned_uploads: usize,
+    /// Soft-deleted versions whose retention is over.
+    pub purged_versions: usize,
+    /// Each region that has something to free.
+    pub regions: Vec<RegionCollection>,
+}
+
+/// What a collection freed in one region, or would.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RegionCollection {
+    /// The region.
+    pub region: Region,
+    /// How many packs and manifests, over all replicas.
+    pub blobs: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How many packs were mostly dead: what is needed of them was written anew.
+    pub rewritten_packs: usize,
+    /// The bytes that this took.
+    pub rewritten_bytes: u64,
+    /// Blobs that this catalog has never announced: of a newer catalog, where this one was restored from a backup, or of another
+    /// one. They stay.
+    pub foreign_blobs: usize,
+    /// Their bytes.
+    pub foreign_bytes: u64,
+    /// Whose manifest no replica has whole: everything that they may need stays. Delete them, or scrub a region that has a good
+    /// one.
+    pub unreadable: Vec<ResourceId>,
+}
+
+impl CollectionReport {
+    /// All bytes together, less those that were written anew.
+    pub fn bytes(&self) -> u64 {
+        self.regions.iter().map(|region| region.bytes.saturating_sub(region.rewritten_bytes)).sum()
+    }
+}
+
+impl CollectionReport {
+    pub(crate) fn of(overdue: &[Event]) -> Self {
+        let uploads = overdue.iter().filter(|event| matches!(event, Event::UploadAbandoned { .. })).count();
+        Self { abandoned_uploads: uploads, purged_versions: overdue.len() - uploads, regions: Vec::new() }
+    }
+
+    pub(crate) fn change(&mut self, region: &Region, change: impl FnOnce(&mut RegionCollection)) {
+        if !self.regions.iter().any(|there| there.region == *region) {
+            let region = region.clone();
+            self.regions.push(RegionCollection {
+                region,
+                blobs: 0,
+                bytes: 0,
+                rewritten_packs: 0,
+                rewritten_bytes: 0,
+                foreign_blobs: 0,
+                foreign_bytes: 0,
+                unreadable: Vec::new(),
+            });
+        }
+        if let Some(there) = self.regions.iter_mut().find(|there| there.region == *region) {
+            change(there);
+        }
+    }
+
+    pub(crate) fn add(&mut self, region: &Region, garbage: &Blobs) {
+        if !garbage.0.is_empty() {
+            self.change(region, |there| {
+                there.blobs += garbage.0.len();
+                there.bytes += garbage.0.values().sum::<u64>();
+            });
+        }
+    }
+
+    /// Tells what was left alone, and why.
+    pub(crate) fn tell(&mut self, region: &Region, unneeded: &Unneeded) {
+        let (foreign, unreadable) = (&unneeded.foreign.0, &unneeded.unreadable);
+        if !foreign.is_empty() || !unreadable.is_empty() {
+            self.change(region, |there| {
+                (there.foreign_blobs, there.foreign_bytes) = (foreign.len(), foreign.values().sum());
+                there.unreadable = unreadable.iter().cloned().collect();
+            });
+        }
+    }
+
+    pub(crate) fn rewritten(&mut self, region: &Region, written: u64) {
+        self.change(region, |there| {
+            there.rewritten_packs += 1;
+            there.rewritten_bytes += written;
+        });
+    }
+}
