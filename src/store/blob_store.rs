@@ -254,6 +254,8 @@ pub trait BlobStore: Debug + Send + Sync + 'static {
     /// Afterwards both exist. They share nothing that damage to one could take from the other, as far as the store can tell. (A
     /// store may offer less, if its documentation says so.)
     ///
+    /// An overwriting copy onto itself changes nothing; a creating one finds that the blob exists.
+    ///
     /// # Errors
     ///
     /// `NotFound` if `from` does not exist, and those of [`put`](Self::put).
@@ -276,6 +278,8 @@ pub trait BlobStore: Debug + Send + Sync + 'static {
 
     /// Makes durable every blob under `under` that any call has shown to exist: one that another caller put, or one whose put was
     /// `Unknown` and that was then found. Call it before you record that such a blob exists.
+    ///
+    /// It succeeds if there is no blob under `under`.
     ///
     /// # Errors
     ///
