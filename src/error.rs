@@ -383,10 +383,8 @@ impl Error {
     pub(crate) fn from_io(target: impl Into<String>, doing: &str, source: std::io::Error) -> Self {
         use std::io::ErrorKind as Io;
         let (kind, code, why) = match source.kind() {
-            Io::NotFound => (ErrorKind::NotFound, "ResourceNotFound", "it is not there: correct the path"),
-            Io::AlreadyExists => {
-                (ErrorKind::AlreadyExists, "OperationNotAllowed", "it is there already: choose another path")
-            }
+            Io::NotFound => (ErrorKind::NotFound, "ResourceNotFound", "it does not exist: correct the path"),
+            Io::AlreadyExists => (ErrorKind::AlreadyExists, "OperationNotAllowed", "it exists: choose another path"),
             Io::StorageFull | Io::QuotaExceeded => {
                 (ErrorKind::StorageFull, "OperationNotAllowed", "no space is left: free some, then call again")
             }
@@ -395,14 +393,14 @@ impl Error {
                 (ErrorKind::Invalid, "InvalidParameter", "its path goes through a file: correct the path")
             }
             Io::PermissionDenied => {
-                let what = "this process's user may not: give it the right, or choose another path";
+                let what = "this process's user lacks the right: give it the right, or choose another path";
                 (ErrorKind::Unavailable, "OperationNotAllowed", what)
             }
             Io::ReadOnlyFilesystem => {
                 let what = "its file system is read-only: mount it writable, or choose another path";
                 (ErrorKind::Unavailable, "OperationNotAllowed", what)
             }
-            _ => (ErrorKind::Unavailable, "OperationNotAllowed", "mend what the system says, then call again"),
+            _ => (ErrorKind::Unavailable, "OperationNotAllowed", "repair what the system reports, then call again"),
         };
         Self::new(Problem::new(kind, code, target, format!("{doing} failed: {why}"))).with_source(source)
     }

@@ -1,41 +1,41 @@
-//! Where a file has data, by what its file system answers, as far as that can be believed.
+//! The data ranges of a sparse file, as its file system reports them and as far as that is consistent.
 //!
-//! A hole that is none is a piece of a disk read as zeros, and no digest notices: it is computed from what was read. File
-//! systems have reported such holes (OpenZFS #11900 and #15526, among others). So the answers are held against each other
-//! and against the space that the file takes; where they do not agree, all of the file is data.
+//! A falsely reported hole makes a part of a disk zeros, and no digest notices: it is computed from what was read. File systems have
+//! reported such holes (OpenZFS #11900 and #15526, among others). So the answers are compared with each other and with the space
+//! that the file takes; if they disagree, the whole file is data.
 
 use std::io;
 use std::ops::Range;
 
-/// What a file system is asked.
+/// A question to the file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Seek {
-    /// Where is the first data at or after a place?
+    /// Where is the first data at or after an offset?
     Data,
-    /// Where is the first hole at or after a place? The end of the file is one.
+    /// Where is the first hole at or after an offset? The end of the file is one.
     Hole,
 }
 
-/// What it answers.
+/// The answer of the file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     At(u64),
-    /// There is none up to the end of the file.
+    /// None up to the end of the file.
     NoMore,
-    /// It knows no holes.
+    /// The file system does not report holes.
     CannotTell,
 }
 
-/// Why the answers were not believed.
+/// The reason why the answers were rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Doubt {
-    /// The answers about this place contradict each other.
+    /// The answers about this offset contradict each other.
     Contradiction { at: u64 },
-    /// More is allocated than the answers call data.
+    /// More bytes are allocated than reported as data.
     Allocated { allocated: u64, data: u64 },
 }
 
-/// Where the data of a file is.
+/// The data ranges of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Map {
     /// Ascending; no two touch, none is empty.
@@ -43,17 +43,17 @@ pub(crate) struct Map {
     doubt: Option<Doubt>,
 }
 
-/// The most ranges that are kept: 16 MiB. Beyond it the shortest holes count as data.
+/// The maximum number of ranges (16 MiB of memory). Beyond it the shortest holes count as data.
 const MAX_RANGES: usize = 1 << 20;
 
-/// Of what is allocated, one part in so many may be the file system's own, such as its list of the file's extents.
+/// One part in `OVERHEAD` of the allocated bytes may be the file system's own, such as its list of the file's extents.
 const OVERHEAD: u64 = 64;
 
-/// So much more may be allocated to any file: attributes, an extent tree, a last block that is not full.
+/// Any file may have this many more bytes: attributes, an extent tree, a last block that is not full.
 const SLACK_BYTES: u64 = 64 << 10;
 
 impl Map {
-    /// All `size` bytes are data.
+    /// Makes a map in which all `size` bytes are data.
     pub(crate) fn everything(size: u64) -> Self {
         Self { data: Some(0..size).filter(|all| !all.is_empty()).into_iter().collect(), doubt: None }
     }
@@ -62,7 +62,7 @@ impl Map {
         Self { doubt: Some(doubt), ..Self::everything(size) }
     }
 
-    /// The map of a file of `size` bytes that takes `allocated` bytes of space.
+    /// Makes the map of a file of `size` bytes that takes `allocated` bytes of space.
     pub(crate) fn of_answers(
         size: u64,
         allocated: u64,
@@ -88,7 +88,7 @@ impl Map {
             };
             let end = match ask(Seek::Hole, start)? {
                 Answer::At(end) if end > start => end.min(size),
-                // Empty, backwards, or an end of data that has no end.
+                // Empty, backwards, or data without an end.
                 _ => return Ok(Self::doubted(size, Doubt::Contradiction { at: start })),
             };
             bytes += end - start;
@@ -107,7 +107,7 @@ impl Map {
         Ok(Self { data: found, doubt: None })
     }
 
-    /// The map of a file.
+    /// Makes the map of a file.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub(crate) fn of_file(file: &std::fs::File, size: u64) -> io::Result<Self> {
         use std::os::unix::fs::MetadataExt;
@@ -130,25 +130,25 @@ impl Map {
         })
     }
 
-    /// Elsewhere holes are not looked for.
+    /// Other systems do not report holes.
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     pub(crate) fn of_file(_: &std::fs::File, size: u64) -> io::Result<Self> {
         Ok(Self::everything(size))
     }
 
-    /// Why the file system was not believed, if it was not.
+    /// Returns the reason why the answers were rejected, if they were.
     pub(crate) fn doubt(&self) -> Option<Doubt> {
         self.doubt
     }
 
-    /// The first data at or after `from`.
+    /// Returns the first data at or after `from`.
     pub(crate) fn next_data(&self, from: u64) -> Option<Range<u64>> {
         let at = self.data.partition_point(|range| range.end <= from);
         self.data.get(at).map(|range| range.start.max(from)..range.end)
     }
 }
 
-/// Adds a range behind the others; a hole shorter than `shortest` before it counts as data.
+/// Appends a range; a hole shorter than `shortest` before it counts as data.
 fn add(ranges: &mut Vec<Range<u64>>, range: Range<u64>, shortest: u64) {
     match ranges.last_mut() {
         Some(last) if range.start - last.end < shortest => last.end = range.end,
@@ -180,7 +180,7 @@ mod tests {
 
     fn map(size: u64, allocated: u64, answers: &[Answer]) -> Map {
         let mut answers = answers.iter();
-        Map::of_answers(size, allocated, |_, _| Ok(*answers.next().expect("it asks no more than it has to"))).unwrap()
+        Map::of_answers(size, allocated, |_, _| Ok(*answers.next().expect("each question has an answer"))).unwrap()
     }
 
     #[test]
@@ -228,7 +228,7 @@ mod tests {
         file.write_all_at(&vec![7; MIB as usize], 4 * MIB).unwrap();
         let found = Map::of_file(&file, 16 * MIB).unwrap();
         assert_eq!((found.next_data(4 * MIB), found.doubt()), (Some(4 * MIB..5 * MIB), None));
-        // Space that was reserved and not written to is told to be a hole: it is read all the same.
+        // Reserved space without writes is reported as a hole, and read all the same.
         if rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 8 * MIB, 8 * MIB).is_ok() {
             let found = Map::of_file(&file, 16 * MIB).unwrap();
             assert_eq!(found.next_data(0).map(|range| range.end), Some(16 * MIB), "{found:?}");
@@ -263,7 +263,7 @@ mod tests {
             prop_assert_eq!(found.doubt(), None);
         }
 
-        /// Whatever it hides above what may be its own, nothing of it is taken for zeros.
+        /// If it hides more than its own overhead can be, no hidden range is a hole.
         #[test]
         fn a_file_system_that_hides_data_is_not_believed(data in data(SIZE), hidden in any::<prop::sample::Index>()) {
             prop_assume!(!data.is_empty());
@@ -278,7 +278,7 @@ mod tests {
             }
         }
 
-        /// It ends, and what it says is in order, whatever is answered.
+        /// Any answers end in an ordered map.
         #[test]
         fn any_answers_make_a_map(
             answers in prop::collection::vec(prop_oneof![

@@ -1,14 +1,14 @@
-//! How far a long operation is.
+//! Progress of a long operation.
 
-/// How far a long operation is.
+/// The progress of a long operation, as `on_progress` of a publication or deployment reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Bytes of disk done.
+    /// Bytes of the disk that are done.
     pub done: u64,
-    /// Bytes of disk in all.
+    /// Bytes of the disk in all.
     pub total: u64,
 }
 
-/// Told how far an operation is, often and from any thread.
+/// Called often, and from any thread.
 pub(crate) type OnProgress = Box<dyn Fn(Progress) + Send + Sync>;

@@ -105,7 +105,7 @@ fn a_file_that_may_not_be_read_says_so_and_by_what() {
         let sandbox = sandbox(MemoryStore::new()).await;
         let error = publishing(&sandbox, DiskSource::path(&path, DiskFormat::Raw)).await.unwrap_err();
         assert_eq!(cause::<io::Error>(&error).map(io::Error::kind), Some(io::ErrorKind::PermissionDenied));
-        assert!(error.to_string().contains("may not") && error.target().contains("secret.raw"), "{error}");
+        assert!(error.to_string().contains("lacks the right") && error.target().contains("secret.raw"), "{error}");
     });
 }
 

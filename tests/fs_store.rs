@@ -333,8 +333,8 @@ fn a_place_that_is_no_store_is_reported_by_path_kind_cause_and_fix() {
     fs::create_dir(at("linked-staging")).unwrap();
     symlink(scratch.path(), at("linked-staging").join(".staging")).unwrap();
     let cases = [
-        (at("dangling"), "dangling", StoreErrorKind::NotFound, io::ErrorKind::NotFound, "mend the link"),
-        (at("dangling/below"), "dangling", StoreErrorKind::NotFound, io::ErrorKind::NotFound, "mend the link"),
+        (at("dangling"), "dangling", StoreErrorKind::NotFound, io::ErrorKind::NotFound, "correct the link"),
+        (at("dangling/below"), "dangling", StoreErrorKind::NotFound, io::ErrorKind::NotFound, "correct the link"),
         (at("file"), "file", StoreErrorKind::Obstructed, io::ErrorKind::NotADirectory, "choose another place"),
         (at("file/below"), "file", StoreErrorKind::Obstructed, io::ErrorKind::NotADirectory, "choose another place"),
         (

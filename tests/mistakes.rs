@@ -233,7 +233,7 @@ const MISTAKES: &[Mistake] = &[
         make: |world| Box::pin(async { world.deploy(&world.at("no-directory/vm.raw")).await }),
         kind: ErrorKind::NotFound,
         target: "vm.raw",
-        says: &["not there", "correct the path"],
+        says: &["does not exist", "correct the path"],
     },
     Mistake {
         name: "deploy over a directory",

@@ -7,29 +7,52 @@ use chrono::{DateTime, Utc};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-/// What time it is, and waiting.
+/// A source of time, and timers.
+///
+/// ```
+/// use chrono::{DateTime, Utc};
+/// use compute_gallery::host::{Clock, SystemClock};
+/// use futures::future::BoxFuture;
+/// use std::time::Duration;
+///
+/// /// The system's clock on a machine that is an hour slow.
+/// #[derive(Debug)]
+/// struct Corrected;
+///
+/// impl Clock for Corrected {
+///     fn now(&self) -> DateTime<Utc> {
+///         SystemClock.now() + Duration::from_secs(3600)
+///     }
+///
+///     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+///         SystemClock.sleep(duration)
+///     }
+/// }
+///
+/// assert!(Corrected.now() > SystemClock.now());
+/// ```
 pub trait Clock: Debug + Send + Sync + 'static {
-    /// The time of day; it may jump in both directions.
+    /// Returns the current time; it may jump in both directions.
     fn now(&self) -> DateTime<Utc>;
 
     /// Waits for at least `duration`.
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
 
-    /// Whether its time is made up, as in a simulation, and is not compared with the times that a store gives its blobs.
+    /// Returns whether its time is artificial, as in a simulation, and not to be compared with the times of a store's blobs.
     fn is_virtual(&self) -> bool {
         false
     }
 
-    /// Ends when `duration` is over, for something that should have come to its end before and is then given up.
+    /// Waits for `duration` as a deadline of work that normally ends earlier.
     ///
-    /// The same as [`sleep`](Self::sleep), except on a clock that jumps to the end of each sleep: there is nothing that is
-    /// late on it.
+    /// By default it is [`sleep`](Self::sleep). A clock that jumps to the end of each sleep overrides it, so that work on it is
+    /// never late.
     fn timeout(&self, duration: Duration) -> BoxFuture<'static, ()> {
         self.sleep(duration)
     }
 }
 
-/// The operating system's clock. Its sleep needs no particular async runtime.
+/// The operating system's clock. Its timers need no particular async runtime.
 ///
 /// ```
 /// use compute_gallery::host::{Clock, SystemClock};

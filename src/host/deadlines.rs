@@ -1,4 +1,4 @@
-//! How long to wait for an answer.
+//! Deadlines.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 
 use super::clock::Clock;
 
-/// How long the service waits for an answer before it takes it that none will come. Each can be turned off by itself.
+/// How long the service waits for an answer before it gives up.
 ///
 /// ```
 /// use compute_gallery::host::Deadlines;
@@ -30,7 +30,7 @@ pub struct Deadlines {
 }
 
 impl Default for Deadlines {
-    /// 60 seconds for a store call and 2 more for each MiB that it moves, 5 minutes for a commit, 30 seconds for a zone.
+    /// 60 seconds for a store call and 2 more per MiB that it moves, 5 minutes for a commit, 30 seconds for a zone.
     fn default() -> Self {
         Self {
             call: Some(Duration::from_secs(60)),
@@ -42,56 +42,56 @@ impl Default for Deadlines {
 }
 
 impl Deadlines {
-    /// Waits for ever: for hosts that bound their stores' calls themselves.
+    /// Sets no deadline: for hosts that limit the calls of their stores themselves.
     pub fn none() -> Self {
         Self { call: None, commit: None, zone: None, ..Self::default() }
     }
 
-    /// The time of a store call that moves no bytes.
+    /// Sets the time of a store call that moves no bytes: 60 seconds by default.
     #[must_use]
     pub fn with_call(self, time: Duration) -> Self {
         Self { call: Some(time), ..self }
     }
 
-    /// The time that a store call has in addition for each MiB that it moves: what the slowest link takes, times the
-    /// number of calls that share it.
+    /// Sets the additional time of a store call per MiB that it moves: 2 seconds by default. It should be the time of the slowest
+    /// link, times the number of calls that share it.
     #[must_use]
     pub fn with_call_per_mebibyte(self, time: Duration) -> Self {
         Self { per_mebibyte: time, ..self }
     }
 
-    /// The time of a change of the catalog, from when it is asked for to its answer. When it is over, the outcome is
-    /// [`Unknown`](crate::ErrorKind::Unknown).
+    /// Sets the time of a commit to the catalog, from the request to its answer: 5 minutes by default. The outcome of a late one
+    /// is [`Unknown`](crate::ErrorKind::Unknown).
     #[must_use]
     pub fn with_commit(self, time: Duration) -> Self {
         Self { commit: Some(time), ..self }
     }
 
-    /// The time that a zone has left when most of its region's zones are done. One that is not done then counts as one
-    /// that failed: it is left out, and told as `degraded`.
+    /// Sets the time that a zone has left once most of its region's zones are done: 30 seconds by default. A late zone counts as
+    /// failed: it is left out, and reported as `degraded`.
     #[must_use]
     pub fn with_zone(self, time: Duration) -> Self {
         Self { zone: Some(time), ..self }
     }
 
-    /// The time of a store call that moves so many bytes.
+    /// Returns the time of a store call that moves `bytes`; `None` is no deadline.
     pub fn for_call(&self, bytes: u64) -> Option<Duration> {
         let mebibytes = u32::try_from(bytes.div_ceil(1 << 20)).unwrap_or(u32::MAX);
         Some(self.call?.saturating_add(self.per_mebibyte.saturating_mul(mebibytes)))
     }
 
-    /// The time of a commit.
+    /// Returns the time of a commit; `None` is no deadline.
     pub fn for_commit(&self) -> Option<Duration> {
         self.commit
     }
 
-    /// The time that a zone has left when most are done.
+    /// Returns the time that a zone has left once most are done; `None` is no deadline.
     pub fn for_zone(&self) -> Option<Duration> {
         self.zone
     }
 }
 
-/// What `work` comes to, or `None` when `limit` is over before it is done. No timer is asked for where it is done at once.
+/// Returns the output of `work`, or `None` if `limit` is over before. Work that is ready at once starts no timer.
 pub(crate) async fn within<T>(clock: &dyn Clock, limit: Option<Duration>, work: impl Future<Output = T>) -> Option<T> {
     let (mut work, mut timeout) = (pin!(work), None::<BoxFuture<'static, ()>>);
     poll_fn(|context| {

@@ -5,20 +5,40 @@ use std::io;
 
 use crate::error::{Error, Result};
 
-/// Where random bytes come from.
+/// A source of random bytes.
 ///
-/// They name things, and two equal names would be one thing: an implementation for anything but tests has to be as
-/// good as [`SystemEntropy`].
+/// They become names of blobs and uploads, which must be unique: outside of tests, an implementation has to be as good as
+/// [`SystemEntropy`].
+///
+/// ```
+/// use compute_gallery::host::Entropy;
+///
+/// /// For a test of one name.
+/// #[derive(Debug)]
+/// struct Sevens;
+///
+/// impl Entropy for Sevens {
+///     fn fill(&self, bytes: &mut [u8]) -> std::io::Result<()> {
+///         bytes.fill(7);
+///         Ok(())
+///     }
+/// }
+///
+/// let mut name = [0; 4];
+/// Sevens.fill(&mut name)?;
+/// assert_eq!(name, [7; 4]);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait Entropy: Debug + Send + Sync + 'static {
     /// Fills all of `bytes`.
     ///
     /// # Errors
     ///
-    /// Where no randomness can be had; the bytes are then of no use.
+    /// The error of the source. The bytes must not be used then.
     fn fill(&self, bytes: &mut [u8]) -> io::Result<()>;
 }
 
-/// `N` random bytes; an error says what was being done.
+/// Returns `N` random bytes; an error names what was `doing`.
 pub(crate) fn draw<const N: usize>(entropy: &dyn Entropy, doing: &str) -> Result<[u8; N]> {
     let mut bytes = [0; N];
     entropy.fill(&mut bytes).map_err(|error| Error::from_io("entropy", doing, error))?;

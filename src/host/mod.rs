@@ -1,7 +1,7 @@
-//! What the host program supplies: threads, randomness and time.
+//! Interfaces to the host program: threads, randomness and time.
 //!
-//! Nothing in the crate starts a thread, reads a clock or draws a random number past these, so a simulation that
-//! supplies its own runs the same way every time.
+//! The crate starts threads, reads the time and draws random numbers through these alone, so a simulation that supplies its own
+//! runs the same way every time.
 
 mod clock;
 mod deadlines;

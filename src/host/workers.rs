@@ -1,4 +1,4 @@
-//! Where blocking work runs.
+//! Blocking work.
 
 use std::num::NonZeroUsize;
 
@@ -21,18 +21,17 @@ enum Place {
 }
 
 impl Workers {
-    /// On a pool of threads that all of the process shares; the crate keeps at most `count` pieces of one job going
-    /// at once.
+    /// Runs work on a pool of threads that the whole process shares, with at most `count` pieces of one job at a time.
     pub fn threads(count: NonZeroUsize) -> Self {
         Self(Place::Threads(count))
     }
 
-    /// At once, on the task that asks: for simulations and for hosts with a single thread.
+    /// Runs work at once, on the calling task: for simulations and for hosts with a single thread.
     pub fn inline() -> Self {
         Self(Place::Inline)
     }
 
-    /// How many pieces of work to keep going at once.
+    /// Returns the maximum number of concurrent pieces of one job.
     pub fn parallelism(&self) -> usize {
         match self.0 {
             Place::Inline => 1,
@@ -40,9 +39,9 @@ impl Workers {
         }
     }
 
-    /// Does `work` and answers with its result.
+    /// Runs `work` and returns its result.
     ///
-    /// Work that has begun is done to its end, also when nobody waits for it any more.
+    /// Work that has begun runs to its end, also if the future is dropped.
     #[expect(clippy::disallowed_methods, reason = "this is the seam that all blocking work goes through")]
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         match self.0 {
@@ -53,7 +52,7 @@ impl Workers {
 }
 
 impl Default for Workers {
-    /// As many threads as the machine runs at once.
+    /// As many threads as the machine runs in parallel.
     fn default() -> Self {
         Self::threads(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
     }

@@ -1,4 +1,4 @@
-//! What every store offers beyond its trait.
+//! Helpers for users of a store.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -7,10 +7,25 @@ use super::blob_store::{BlobMeta, BlobStore};
 use super::error::{StoreError, StoreErrorKind, StoreResult};
 use super::key::BlobKey;
 
-/// Conveniences for users of a store; every [`BlobStore`] has them.
+/// Helpers for users of a store; every [`BlobStore`] has them.
+///
+/// ```
+/// use bytes::Bytes;
+/// use compute_gallery::store::{BlobStore, BlobStoreExt, MemoryStore, PutMode};
+///
+/// # futures::executor::block_on(async {
+/// let (store, key) = (MemoryStore::new(), "a/b".parse()?);
+/// assert_eq!(store.find(&key).await?, None);
+/// store.put(&key, Bytes::from_static(b"bytes"), PutMode::Create).await?;
+/// assert_eq!(store.find(&key).await?, Some(Bytes::from_static(b"bytes")));
+/// assert_eq!(store.find_meta(&key).await?.map(|meta| meta.size), Some(5));
+/// assert_eq!(store.list_all(Some(&"a".parse()?)).await?.len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
 #[async_trait]
 pub trait BlobStoreExt: BlobStore {
-    /// The whole blob, or `None` where there is none.
+    /// Returns the whole blob, or `None` if it does not exist.
     ///
     /// # Errors
     ///
@@ -19,7 +34,7 @@ pub trait BlobStoreExt: BlobStore {
         absent_as_none(self.get(key, None).await)
     }
 
-    /// What is known of a blob, or `None` where there is none.
+    /// Returns what the store knows of a blob, or `None` if it does not exist.
     ///
     /// # Errors
     ///
@@ -28,12 +43,12 @@ pub trait BlobStoreExt: BlobStore {
         absent_as_none(self.head(key).await)
     }
 
-    /// Every blob under `under`, page after page.
+    /// Returns every blob under `under`, read page by page.
     ///
     /// # Errors
     ///
-    /// As [`BlobStore::list`]; `Unsupported` where the store does not list in order, from the last key on: it would be asked
-    /// for ever.
+    /// As [`BlobStore::list`]; `Unsupported` if the store does not list in order after the given key, because the listing might
+    /// then never end.
     async fn list_all(&self, under: Option<&BlobKey>) -> StoreResult<Vec<BlobMeta>> {
         let mut all: Vec<BlobMeta> = Vec::new();
         loop {
@@ -42,8 +57,7 @@ pub trait BlobStoreExt: BlobStore {
             let done = page.blobs.is_empty() || !page.more;
             let keys = after.iter().chain(page.blobs.iter().map(|blob| &blob.key));
             if !keys.clone().zip(keys.skip(1)).all(|(one, next)| one < next) {
-                let what =
-                    "the store's listing is not in ascending order, or does not go on after the key that it was given";
+                let what = "the store's listing is not in ascending order, or does not continue after the given key";
                 return Err(StoreError::new(StoreErrorKind::Unsupported, "list", under).with_source(what));
             }
             all.extend(page.blobs);

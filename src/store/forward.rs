@@ -1,4 +1,4 @@
-//! A pointer to a store is a store.
+//! `Arc` and `Box` of a store are stores.
 
 use std::ops::Range;
 use std::sync::Arc;

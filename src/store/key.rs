@@ -10,9 +10,9 @@ use crate::error::{Error, Result};
 
 /// The name of a blob: segments joined by `/`, such as `log/00000000000000000001`.
 ///
-/// A segment is 1 to 128 of `a-z 0-9 . _ -` and starts with a letter or digit; a key has at most 512 bytes. So a key
-/// means the same on every file system and bucket, also those that fold case, and none can leave a store's root or
-/// meet a name that a store keeps for itself (those start with a dot).
+/// A segment has 1 to 128 characters of `a-z 0-9 . _ -` and starts with a letter or digit; a key has at most 512 bytes. So a key
+/// means the same on every file system and bucket, also those that fold case, and no key can leave a store's root or meet a name
+/// that a store reserves (those start with a dot).
 ///
 /// Keys are ordered by their bytes.
 ///
@@ -31,36 +31,36 @@ use crate::error::{Error, Result};
 pub struct BlobKey(Arc<str>);
 
 impl BlobKey {
-    /// The most bytes that a key can have.
+    /// The maximum length of a key in bytes.
     pub const MAX_BYTES: usize = 512;
-    /// The most bytes that one segment can have.
+    /// The maximum length of one segment in bytes.
     pub const MAX_SEGMENT_BYTES: usize = 128;
 
-    /// The key as text.
+    /// Returns the key as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The parts between the slashes; at least one.
+    /// Returns the parts between the slashes; at least one.
     pub fn segments(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.0.split('/')
     }
 
-    /// The key `rest` below this one.
+    /// Returns the key `rest` under this one.
     ///
     /// # Errors
     ///
-    /// [`Invalid`](crate::ErrorKind::Invalid) where the result is no key.
+    /// [`Invalid`](crate::ErrorKind::Invalid) if the result is not a key.
     pub fn join(&self, rest: &str) -> Result<Self> {
         format!("{self}/{rest}").parse()
     }
 
-    /// The key above the last slash; `None` where there is none.
+    /// Returns the key before the last slash; `None` if the key has one segment.
     pub fn parent(&self) -> Option<Self> {
         self.0.rsplit_once('/').map(|(parent, _)| Self(parent.into()))
     }
 
-    /// Whether this key lies below `parent`: `a/b` below `a`, but neither `a` nor `ab`.
+    /// Returns whether this key is under `parent`: `a/b` is under `a`; `a` and `ab` are not.
     pub fn is_under(&self, parent: &BlobKey) -> bool {
         self.0.strip_prefix(parent.as_str()).is_some_and(|rest| rest.starts_with('/'))
     }
@@ -71,7 +71,7 @@ impl FromStr for BlobKey {
 
     fn from_str(text: &str) -> Result<Self> {
         let wrong =
-            |rule: String| Err(Error::invalid("key", format!("`{}` is no blob key: {rule}", text.escape_debug())));
+            |rule: String| Err(Error::invalid("key", format!("`{}` is not a blob key: {rule}", text.escape_debug())));
         if text.len() > Self::MAX_BYTES {
             return wrong(format!("it has {} bytes, at most {} are allowed", text.len(), Self::MAX_BYTES));
         }
@@ -82,7 +82,7 @@ impl FromStr for BlobKey {
             let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
             let inside = |byte: u8| plain(byte) || matches!(byte, b'.' | b'_' | b'-');
             if !segment.bytes().all(inside) || !segment.bytes().next().is_some_and(plain) {
-                return wrong("a segment is of a-z, 0-9, `.`, `_`, `-` and starts with a letter or digit".into());
+                return wrong("a segment consists of a-z, 0-9, `.`, `_`, `-` and starts with a letter or digit".into());
             }
         }
         Ok(Self(text.into()))

@@ -16,7 +16,7 @@ use crate::host::{Clock, Workers};
 
 /// A store in memory, for tests and for galleries that need not outlive the process. Clones share their blobs.
 ///
-/// It is as durable as the process: a power cut loses all of it.
+/// It is as durable as the process: its end loses all blobs.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -32,8 +32,7 @@ use crate::host::{Clock, Workers};
 /// # }).unwrap();
 /// ```
 ///
-/// A copy is the same immutable bytes in memory, and costs nothing, unless
-/// [`with_deep_copies`](Self::with_deep_copies) asks for more.
+/// A copy shares the immutable bytes of its source and costs nothing, unless [`with_deep_copies`](Self::with_deep_copies) is set.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore {
     blobs: Arc<RwLock<BTreeMap<BlobKey, Stored>>>,
@@ -44,7 +43,7 @@ pub struct MemoryStore {
 #[derive(Clone, Debug)]
 struct Stored {
     bytes: Bytes,
-    /// By the store's clock.
+    /// The time of the last write, by the store's clock.
     modified: Option<DateTime<Utc>>,
 }
 
@@ -55,13 +54,12 @@ impl Stored {
 }
 
 impl MemoryStore {
-    /// An empty store.
+    /// Makes an empty store.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Makes each copy of bytes of its own, on `workers`: for a program that measures or rehearses what copies cost, in
-    /// time and in memory.
+    /// Copies the bytes of each copy, on `workers`: for a program that measures what copies cost in time and memory.
     ///
     /// ```
     /// use bytes::Bytes;
@@ -83,7 +81,7 @@ impl MemoryStore {
         Self { copiers: Some(workers), ..self }
     }
 
-    /// Gives each blob the time of its last write by `clock`, as file systems and buckets do by their own.
+    /// Records the time of each write by `clock`, as file systems and buckets do by their own. By default none is recorded.
     ///
     /// ```
     /// use bytes::Bytes;
@@ -106,7 +104,7 @@ impl MemoryStore {
         Stored { bytes, modified: self.clock.as_ref().map(|clock| clock.now()) }
     }
 
-    // Each change of the map is one insert or remove, so a panic elsewhere leaves nothing half-done in it.
+    // INVARIANT: each change of the map is one insert or remove, so a panic elsewhere leaves nothing half-done in it.
     fn read(&self) -> RwLockReadGuard<'_, BTreeMap<BlobKey, Stored>> {
         self.blobs.read()
     }

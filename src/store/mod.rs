@@ -1,8 +1,14 @@
-//! Bytes: the [`BlobStore`] trait and the stores that come with the crate.
+//! Storage: the [`BlobStore`] trait and the stores that come with the crate.
 //!
-//! A store keeps small named blobs: catalog entries of a few hundred bytes, packs of chunks of at most 64 MiB. The
-//! contract is short because everything above leans on all of it; `testkit::conformance` (feature `testkit`) proves
-//! it of a backend of yours.
+//! A store holds small named blobs: catalog entries of a few hundred bytes, packs of chunks of at most 64 MiB. The contract of the
+//! trait is short because the gallery relies on all of it. `testkit::conformance` (feature `testkit`) checks a backend against it.
+//!
+//! | store | for |
+//! |---|---|
+//! | [`FsStore`] | a directory of a local or network file system |
+//! | [`MemoryStore`] | tests, and galleries that end with the process |
+//! | [`Prefixed`] | several galleries in one bucket |
+//! | [`Retrying`], [`WithDeadline`] | calls that fail for a moment or hang; the gallery wraps its stores in both by itself |
 
 mod blob_store;
 mod blob_store_ext;

@@ -1,4 +1,4 @@
-//! A store seen below a key.
+//! A store that is a part of another one.
 
 use std::ops::Range;
 
@@ -9,10 +9,10 @@ use super::blob_store::{BlobMeta, BlobStore, Page, PutMode};
 use super::error::{StoreError, StoreErrorKind, StoreResult};
 use super::key::BlobKey;
 
-/// The part of a store that lies under a key, as a store of its own: several galleries can share one bucket.
+/// The part of a store under a key, as a store: several galleries can share one bucket.
 ///
-/// Keys come out shorter than they are inside, in results and in errors. A key that is too long once the two are
-/// joined is [`Unsupported`](StoreErrorKind::Unsupported).
+/// Keys in results and errors are without the prefix. A key that is too long with the prefix is
+/// [`Unsupported`](StoreErrorKind::Unsupported).
 ///
 /// ```
 /// use bytes::Bytes;
@@ -34,7 +34,7 @@ pub struct Prefixed<S> {
 }
 
 impl<S: BlobStore> Prefixed<S> {
-    /// What lies under `under` in `inner`.
+    /// Makes a store of the blobs under `under` in `inner`.
     pub fn new(inner: S, under: BlobKey) -> Self {
         Self { inner, under }
     }
@@ -45,7 +45,7 @@ impl<S: BlobStore> Prefixed<S> {
             .map_err(|error| StoreError::new(StoreErrorKind::Unsupported, operation, Some(key)).with_source(error))
     }
 
-    /// `None` for what is not under the prefix.
+    /// `None` for a key that is not under the prefix.
     fn outside(&self, key: &BlobKey) -> Option<BlobKey> {
         key.as_str().strip_prefix(self.under.as_str())?.strip_prefix('/')?.parse().ok()
     }
@@ -57,8 +57,8 @@ impl<S: BlobStore> Prefixed<S> {
 
     /// The greatest key inside that is not greater than `after`; at most [`MADE_SMALLER`] keys lie between.
     fn inside_after(&self, after: &BlobKey) -> Option<BlobKey> {
-        // A key has at most so many bytes, so what is cut off decides no comparison with one. A slash at the cut is
-        // no end of a key and goes too.
+        // A key has at most `MAX_BYTES`, so the rest decides no comparison with one. A key does not end in a slash, so a slash at
+        // the cut goes too.
         let joined = format!("{}/{after}", self.under);
         let cut: String = joined.chars().take(BlobKey::MAX_BYTES).collect();
         cut.trim_end_matches('/').parse().ok()

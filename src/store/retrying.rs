@@ -1,4 +1,4 @@
-//! A store that is asked again.
+//! Retries.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,7 +14,16 @@ use super::error::{StoreErrorKind, StoreResult};
 use super::key::BlobKey;
 use crate::host::{Clock, Entropy};
 
-/// How often, and for how long, a store is asked again that did not do what it was asked for.
+/// For how long, and after which pauses, a failed call of a store is repeated.
+///
+/// ```
+/// use compute_gallery::store::RetryPolicy;
+/// use std::time::Duration;
+///
+/// let patient = RetryPolicy::default().with_time(Duration::from_secs(300));
+/// assert_ne!(patient, RetryPolicy::default());
+/// assert_eq!(RetryPolicy::none(), RetryPolicy::default().with_time(Duration::ZERO));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
     within: Duration,
@@ -23,7 +32,7 @@ pub struct RetryPolicy {
 }
 
 impl Default for RetryPolicy {
-    /// For 30 seconds, after pauses of 100 ms at first and of 5 s at most.
+    /// 30 seconds, with pauses of 100 ms at first and at most 5 s.
     fn default() -> Self {
         Self {
             within: Duration::from_secs(30),
@@ -34,36 +43,52 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// Each call is made once.
+    /// Makes each call once.
     pub fn none() -> Self {
         Self { within: Duration::ZERO, ..Self::default() }
     }
 
-    /// How long after the first attempt another one may begin. With zero, each call is made once.
+    /// Sets how long after the first attempt another one may begin: 30 seconds by default. With zero, each call is made once.
     #[must_use]
     pub fn with_time(self, within: Duration) -> Self {
         Self { within, ..self }
     }
 
-    /// How long the pause before the second attempt is at most, and that before any.
+    /// Sets the longest pause before the second attempt, 100 ms by default, and before any attempt, 5 s by default.
     #[must_use]
     pub fn with_pauses(self, first: Duration, longest: Duration) -> Self {
         Self { first_pause: first, longest_pause: longest, ..self }
     }
 }
 
-/// A store that asks another one again, when that one did not do what it was asked for.
+/// A store that repeats the failed calls of another one.
 ///
-/// - Asked again is after `Unavailable` and `Throttled` (nothing has happened), and after `Unknown` (it may have): every
-///   call may be repeated without harm. After any other error nothing is gained by it.
-/// - What may have happened once stays so: after an `Unknown`, each later error of the same call is told as `Unknown`, with
-///   itself as the cause. Above all a `Create` that finds the blob there after an `Unknown` is told as `Unknown`, because
-///   the blob may be its own or another's: the caller reads it and sees, as for any `Unknown`. A success is a success.
-/// - `persist` is asked again only after `Throttled`: a sync that failed says nothing the second time.
-/// - Pauses are drawn between nothing and a bound that doubles (full jitter). A store that says how long it wants to be
-///   left alone is left alone for so long on top.
-/// - When a call has used up its time in vain, the store counts as away: further calls are made once each, so that other
-///   replicas are asked without delay, until one is answered.
+/// - It repeats a call after `Unavailable` and `Throttled` (nothing has happened), and after `Unknown` (the change may have
+///   happened): the contract allows that. Any other error is returned at once.
+/// - After an `Unknown`, each later error of the same call becomes `Unknown`, with itself as the cause. Above all a `Create` that
+///   finds the blob after an `Unknown` is `Unknown`, because the blob may be its own or another's: the caller reads it, as after
+///   any `Unknown`. A success is a success.
+/// - It repeats `persist` after `Throttled` alone: after a failed sync, the success of a second one proves nothing.
+/// - Pauses are random between zero and a bound that doubles (full jitter). The delay that a store asks for is added.
+/// - When the time of a call is used up without success, the store counts as away: until a call succeeds, each further call is
+///   made once, so that other replicas are read without delay.
+///
+/// ```
+/// use bytes::Bytes;
+/// use compute_gallery::host::{SystemClock, SystemEntropy};
+/// use compute_gallery::store::{BlobStore, MemoryStore, PutMode, RetryPolicy, Retrying, StoreErrorKind};
+/// use std::sync::Arc;
+///
+/// # futures::executor::block_on(async {
+/// let bucket = MemoryStore::new();
+/// let store = Retrying::new(bucket, RetryPolicy::default(), Arc::new(SystemClock), Arc::new(SystemEntropy));
+/// store.put(&"a".parse()?, Bytes::new(), PutMode::Create).await?;
+/// // No later attempt could have another answer.
+/// let missing = store.get(&"b".parse()?, None).await.unwrap_err();
+/// assert_eq!(missing.kind(), StoreErrorKind::NotFound);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
 #[derive(Debug)]
 pub struct Retrying<S> {
     inner: S,
@@ -74,7 +99,7 @@ pub struct Retrying<S> {
 }
 
 impl<S: BlobStore> Retrying<S> {
-    /// Passes every call on to `inner`, again where `policy` has it so.
+    /// Forwards every call to `inner`, and repeats it by `policy`.
     pub fn new(inner: S, policy: RetryPolicy, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
         Self { inner, policy, clock, entropy, is_away: AtomicBool::new(false) }
     }
@@ -103,9 +128,9 @@ impl<S: BlobStore> Retrying<S> {
         }
     }
 
-    /// Waits, if there is time for another attempt.
+    /// Waits, and returns true if there is time for another attempt.
     async fn pause(&self, asked: &mut Asked, kind: StoreErrorKind) -> bool {
-        let left = self.policy.within.saturating_sub(asked.for_so_long(self.clock.now()));
+        let left = self.policy.within.saturating_sub(asked.elapsed(self.clock.now()));
         let most = self.policy.first_pause.saturating_mul(1 << (asked.times - 1).min(16));
         let wanted = match kind {
             StoreErrorKind::Throttled { after } => after.unwrap_or_default(),
@@ -113,7 +138,7 @@ impl<S: BlobStore> Retrying<S> {
         };
         let pause = wanted.saturating_add(most.min(self.policy.longest_pause).mul_f64(self.chance()));
         if left.is_zero() || pause > left || self.is_away.load(Ordering::Relaxed) {
-            // One attempt alone says nothing of how long it has been so, and neither does the wish for a long pause.
+            // A single attempt does not show how long the store has been away, and neither does the wish for a long pause.
             self.is_away.fetch_or(wanted <= left && !self.policy.within.is_zero(), Ordering::Relaxed);
             return false;
         }
@@ -122,16 +147,16 @@ impl<S: BlobStore> Retrying<S> {
         true
     }
 
-    /// Between 0 and 1.
+    /// Returns a random number between 0 and 1.
     fn chance(&self) -> f64 {
         let mut bytes = [u8::MAX; 4];
-        // Without chance the pause is only less well spread.
+        // Without randomness the pauses are only less well spread.
         let _ = self.entropy.fill(&mut bytes);
         f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
     }
 }
 
-/// What a call has cost so far.
+/// The attempts of a call so far.
 struct Asked {
     times: u32,
     since: DateTime<Utc>,
@@ -143,8 +168,8 @@ impl Asked {
         Self { times: 0, since, waited: Duration::ZERO }
     }
 
-    /// By the clock, and never less than the pauses, because a clock may be set back.
-    fn for_so_long(&self, now: DateTime<Utc>) -> Duration {
+    /// The time since the first attempt by the clock, at least the sum of the pauses, because a clock may be set back.
+    fn elapsed(&self, now: DateTime<Utc>) -> Duration {
         now.signed_duration_since(self.since).to_std().unwrap_or_default().max(self.waited)
     }
 }
@@ -153,7 +178,7 @@ fn is_transient(kind: StoreErrorKind) -> bool {
     matches!(kind, StoreErrorKind::Unavailable | StoreErrorKind::Throttled { .. } | StoreErrorKind::Unknown)
 }
 
-/// What a call is for.
+/// The kind of a call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Call {
     Read,

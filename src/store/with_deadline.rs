@@ -1,4 +1,4 @@
-//! A store whose calls end.
+//! Deadlines of store calls.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,14 +11,29 @@ use super::error::{StoreError, StoreErrorKind, StoreResult};
 use super::key::BlobKey;
 use crate::host::{Clock, Deadlines, within};
 
-/// A store that gives a call up when it takes too long, by the [`Deadlines`]: a connection that is dead, a network file
-/// system that is gone.
+/// A store whose calls end when their [deadline](Deadlines) is over, such as on a dead connection or a lost network file system.
 ///
-/// A read, a listing or a `persist` that was given up is [`Unavailable`](StoreErrorKind::Unavailable). A put, a copy or a
-/// delete is [`Unknown`](StoreErrorKind::Unknown): it may have happened, or happen yet.
+/// A late read, listing or `persist` is [`Unavailable`](StoreErrorKind::Unavailable). A late put, copy or delete is
+/// [`Unknown`](StoreErrorKind::Unknown): it may have happened, or happen yet.
 ///
-/// A call has time for the bytes that it is known to move; a copy and a read of a whole blob, for the largest blob that there
-/// can be.
+/// The deadline of a call grows with the bytes that it moves. A copy and a read of a whole blob have the deadline of the largest
+/// blob.
+///
+/// ```
+/// use bytes::Bytes;
+/// use compute_gallery::host::{Deadlines, SystemClock};
+/// use compute_gallery::store::{BlobStore, MemoryStore, PutMode, WithDeadline};
+/// use std::{sync::Arc, time::Duration};
+///
+/// # futures::executor::block_on(async {
+/// let deadlines = Deadlines::default().with_call(Duration::from_secs(10));
+/// let store = WithDeadline::new(MemoryStore::new(), deadlines, Arc::new(SystemClock));
+/// let key = "a".parse()?;
+/// store.put(&key, Bytes::from_static(b"in time"), PutMode::Create).await?;
+/// assert_eq!(store.get(&key, None).await?, "in time");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug)]
 pub struct WithDeadline<S> {
     inner: S,
@@ -27,7 +42,7 @@ pub struct WithDeadline<S> {
 }
 
 impl<S: BlobStore> WithDeadline<S> {
-    /// Passes every call on to `inner`, and waits for it as long as `deadlines` say by `clock`.
+    /// Forwards every call to `inner`, with a deadline of `deadlines` by `clock`.
     pub fn new(inner: S, deadlines: Deadlines, clock: Arc<dyn Clock>) -> Self {
         Self { inner, deadlines, clock }
     }

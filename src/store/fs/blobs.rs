@@ -26,7 +26,7 @@ impl Place {
         mode: PutMode,
         fill: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> StoreResult<()> {
-        // The answer that most losers of a race get, without the cost of a body.
+        // Most losers of a race get this answer, without the cost of a body.
         match self.parent(root, key).map_err(|error| call.failed(error))? {
             Parent::Dir(dir, name) => refuse(call, &dir, name, mode)?,
             Parent::Absent => {}
@@ -35,9 +35,8 @@ impl Place {
         let (mut staged, mut file) = Staged::create(&root.staging).map_err(|error| call.failed(error))?;
         fill(&mut file).map_err(|error| call.failed(error))?;
         if self.durability == Durability::Full {
-            // ORDER: the bytes are durable before the name exists; else a power cut leaves a name without them. After
-            // an error the system may have dropped the pages, and a second sync would say that all is well: the file
-            // goes.
+            // ORDER: the bytes are durable before the name exists; else a power cut leaves a name without them. After an error the
+            // system may have dropped the pages, and a second sync would succeed without them: the file goes.
             file.sync_data().map_err(|error| call.failed(error))?;
         }
         // ORDER: closed before it is published, because some file systems write on close.
@@ -78,7 +77,7 @@ impl Place {
             Some(Kind::Other) => return Err(call.failed(not_what_it_should_be())),
             None => {}
         }
-        // Also where it was gone already: whoever removed it may not have come to this yet.
+        // Also if it was gone already: the process that removed it may not have synced yet.
         self.sync(&dir).map_err(|error| call.unknown(error))
     }
 
@@ -95,7 +94,7 @@ impl Place {
     pub(super) fn persist(&self, root: Dir, under: &BlobKey) -> io::Result<()> {
         let mut dir = root;
         for segment in under.segments() {
-            // The names on the way are as much needed as those below.
+            // The names on the way are needed as well as those below.
             dir.sync()?;
             match step(&dir, segment)? {
                 Step::Dir(next) => dir = next,
@@ -117,7 +116,7 @@ fn refuse(call: Call<'_>, dir: &Dir, name: &str, mode: PutMode) -> StoreResult<(
 pub(super) fn read(mut file: File, range: Range<u64>) -> io::Result<Bytes> {
     let length = range.end.saturating_sub(range.start);
     if length > MAX_BLOB_BYTES {
-        // No store put this here, and it may be larger than memory.
+        // No store has put this, and it may be larger than memory.
         return Err(not_what_it_should_be());
     }
     let capacity = usize::try_from(length).map_err(io::Error::other)?;

@@ -1,4 +1,4 @@
-//! What the errors of the system mean to the caller of a store.
+//! Errors of the system as errors of a store.
 
 use std::fs::Metadata;
 use std::io;
@@ -8,12 +8,12 @@ use super::super::error::{StoreError, StoreErrorKind};
 use super::super::key::BlobKey;
 use super::entry::STAGING;
 
-/// A link, file or directory that the store did not put there is there.
+/// A link, file or directory that is not of the store has its place.
 pub(super) fn not_what_it_should_be() -> io::Error {
     io::ErrorKind::NotADirectory.into()
 }
 
-/// What is being done, for its errors.
+/// A call in progress, for its errors.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Call<'a> {
     pub(super) operation: &'static str,
@@ -32,7 +32,7 @@ impl Call<'_> {
         self.told(kind_of(&error), error)
     }
 
-    /// The store could not be opened or made: that its directory is not there is no failure of a disk.
+    /// The store could not be opened or made: a missing directory is not a failure of a disk.
     pub(super) fn opening(self, error: io::Error) -> StoreError {
         match error.kind() {
             io::ErrorKind::NotFound => self.told(StoreErrorKind::NotFound, error),
@@ -40,8 +40,8 @@ impl Call<'_> {
         }
     }
 
-    /// The step failed that makes the change. What the system refuses has not happened; an answer that got lost, as
-    /// from a network file system, may have.
+    /// The step that makes the change failed. A change that the system refuses has not happened; one whose answer was lost, as on
+    /// a network file system, may have.
     pub(super) fn changing(self, error: io::Error) -> StoreError {
         match kind_of(&error) {
             StoreErrorKind::Unavailable if error.kind() != io::ErrorKind::NotFound => self.unknown(error),
@@ -57,7 +57,7 @@ impl Call<'_> {
         self.is(kind).with_detail(self.detail(kind, &error)).with_source(error)
     }
 
-    /// The path, what is wrong with it and how to mend that. It is looked up after the failure, and for these words alone.
+    /// The path, what is wrong with it and the fix. It is looked up after the failure, for this text alone.
     fn detail(self, kind: StoreErrorKind, error: &io::Error) -> String {
         let root = self.root.display();
         match kind {
@@ -74,14 +74,14 @@ impl Call<'_> {
                 format!("the file system of `{root}` is read-only: mount it writable, or choose another place")
             }
             StoreErrorKind::PermissionDenied => {
-                format!("this process's user may not do that in `{root}`: give it the right, or choose another place")
+                format!("this process's user lacks the right in `{root}`: give it the right, or choose another place")
             }
             _ if error.kind() == io::ErrorKind::NotFound => missing(self.root),
             _ => format!("it is the store in `{root}`"),
         }
     }
 
-    /// The first thing on the way to the blob that is not what it should be.
+    /// The first obstacle on the way to the blob.
     fn obstacle(self) -> Option<(PathBuf, &'static str)> {
         // The root and what is above it may be links.
         let above: Vec<&Path> = self.root.ancestors().collect();
@@ -119,7 +119,7 @@ fn what_is(meta: &Metadata) -> &'static str {
     }
 }
 
-/// What of a store's directory is not there.
+/// Says what of a store's directory is missing.
 fn missing(root: &Path) -> String {
     for path in root.ancestors() {
         if let Ok(to) = path.read_link()
@@ -127,13 +127,13 @@ fn missing(root: &Path) -> String {
         {
             let (path, to) = (path.display(), to.display());
             return format!(
-                "`{path}` is a symbolic link to `{to}`, which does not exist: mount or make that, or mend the link"
+                "`{path}` is a symbolic link to `{to}`, which does not exist: mount or make that, or correct the link"
             );
         }
     }
     let fix = "mount its disk, choose another place, or make a store there with `FsStore::create`";
     match root.exists() {
-        true => format!("`{}` is no store, for it has no `{STAGING}`: {fix}", root.display()),
+        true => format!("`{}` is not a store, because it has no `{STAGING}`: {fix}", root.display()),
         false => format!("`{}` does not exist: {fix}", root.display()),
     }
 }

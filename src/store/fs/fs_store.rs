@@ -1,4 +1,4 @@
-//! The store of a directory.
+//! The file store.
 
 use std::io::{self, Write};
 use std::ops::Range;
@@ -23,17 +23,17 @@ use crate::host::Workers;
 
 /// A store in a directory: the blob `a/b` is the file `b` in the directory `a`.
 ///
-/// Any number of processes of one machine may use a directory at once, all with the same [`Durability`]. On a network
-/// file system, that is as true as its `rename`, `link` and `fsync` are.
+/// Any number of processes of one machine may use a directory at once, all with the same [`Durability`]. On a network file
+/// system, the contract holds as far as `rename`, `link` and `fsync` do.
 ///
-/// - What is in the directory but has no name that a [`BlobKey`] can have is ignored.
+/// - A file whose name is not a [`BlobKey`] is ignored.
 /// - Symbolic links below the directory are never followed: a call that meets one is
-///   [`Obstructed`](StoreErrorKind::Obstructed), a listing leaves it out.
+///   [`Obstructed`](StoreErrorKind::Obstructed), and a listing leaves it out.
 /// - A file system cannot have both `a` and `a/b`: the second of them is `Obstructed`, and the first stays.
 /// - Directories stay when their last blob goes, because removing one races with a put into it.
-/// - A copy has blocks of its own, also where the file system could share those of its source (btrfs, XFS): a sector that goes
-///   bad takes one of them and not both. [`with_shared_blocks`](Self::with_shared_blocks) changes that. Holes stay holes.
-/// - A directory without a `.staging` is no store: [`open`](Self::open) refuses it, and every later call is
+/// - A copy has its own blocks, also if the file system can share those of the source (btrfs, XFS): a bad sector damages one of
+///   the two. [`with_shared_blocks`](Self::with_shared_blocks) changes that. Holes stay holes.
+/// - A directory without a `.staging` is not a store: [`open`](Self::open) refuses it, and every later call is
 ///   [`Unavailable`](StoreErrorKind::Unavailable). So a disk that is not mounted does not look like an empty store.
 ///
 /// ```
@@ -63,21 +63,32 @@ pub struct FsStore {
 const LEFTOVER_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl FsStore {
-    /// Opens the store in the directory `root`, which [`create`](Self::create) has made.
+    /// Opens the store in the directory `root` that [`create`](Self::create) has made.
     ///
-    /// A directory without a `.staging` is no store: one that is missing, mistyped, or where a disk is not mounted is an
-    /// error, and nothing is made there. Files that a crash left half-written more than a day ago are removed.
+    /// A directory that is missing or mistyped, or whose disk is not mounted, is an error, and nothing is made there. Half-written
+    /// files that a crash left more than a day ago are removed.
+    ///
+    /// ```
+    /// use compute_gallery::store::{FsStore, StoreErrorKind};
+    ///
+    /// let directory = tempfile::tempdir()?;
+    /// let not_mounted = FsStore::open(directory.path()).unwrap_err();
+    /// assert_eq!(not_mounted.kind(), StoreErrorKind::NotFound);
+    /// FsStore::create(directory.path())?;
+    /// FsStore::open(directory.path())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// `NotFound` where no store is; `Unsupported` where the file system lacks what a store needs, such as a way to give a file a
-    /// name only if that is free (FAT and exFAT have none); `Obstructed` where something else has its place,
-    /// `PermissionDenied`, `Unavailable`. Each names the path.
+    /// `NotFound` if there is no store; `Unsupported` if the file system lacks a feature that a store needs, such as a way to
+    /// give a file a name only if the name is free (FAT and exFAT have none); `Obstructed` if something else has the store's
+    /// place; `PermissionDenied`, `Unavailable`. Each names the path.
     pub fn open(root: impl AsRef<Path>) -> StoreResult<Self> {
         Self::open_with(root, Durability::default())
     }
 
-    /// As [`open`](Self::open), with another durability.
+    /// Opens the store as [`open`](Self::open) does, with another durability.
     ///
     /// # Errors
     ///
@@ -91,17 +102,18 @@ impl FsStore {
         Self::enter(place, "open")
     }
 
-    /// Makes a store in the directory `root`, and the directory where it is missing. What is in the directory stays.
+    /// Makes a store in the directory `root`, and the directory if it does not exist. Files in the directory stay.
     ///
     /// # Errors
     ///
-    /// `AlreadyExists` where a store is: [`open`](Self::open) it; `NotFound` where nothing can be made, `Obstructed` where something
-    /// else has its place, `PermissionDenied`, `Full`, `Unavailable`. Each names the path.
+    /// `AlreadyExists` if there is a store: [`open`](Self::open) it; `NotFound` if the directory cannot be made; `Obstructed` if
+    /// something else has the store's place; `Unsupported` as for [`open`](Self::open); `PermissionDenied`, `Full`, `Unavailable`.
+    /// Each names the path.
     pub fn create(root: impl AsRef<Path>) -> StoreResult<Self> {
         Self::create_with(root, Durability::default())
     }
 
-    /// As [`create`](Self::create), with another durability.
+    /// Makes a store as [`create`](Self::create) does, with another durability.
     ///
     /// # Errors
     ///
@@ -116,18 +128,17 @@ impl FsStore {
         Self::enter(place, "create")
     }
 
-    /// Opens the store in the directory `root`, or makes one: for directories that are no mount points, such as those of
-    /// tests. Where a disk is mounted, [`open`](Self::open) tells that it is not.
+    /// Opens the store in the directory `root`, or makes one: for directories that are not mount points, such as those of tests.
+    /// On a mount point use [`open`](Self::open), which notices that the disk is not mounted.
     ///
     /// # Errors
     ///
-    /// `NotFound` where nothing can be made, `Obstructed` where something else has its place, `PermissionDenied`, `Full`,
-    /// `Unavailable`. Each names the path.
+    /// Those of [`create`](Self::create), except for `AlreadyExists`.
     pub fn open_or_create(root: impl AsRef<Path>) -> StoreResult<Self> {
         Self::open_or_create_with(root, Durability::default())
     }
 
-    /// As [`open_or_create`](Self::open_or_create), with another durability.
+    /// Opens or makes a store as [`open_or_create`](Self::open_or_create) does, with another durability.
     ///
     /// # Errors
     ///
@@ -147,29 +158,29 @@ impl FsStore {
     fn enter(place: Place, operation: &'static str) -> StoreResult<Self> {
         let opened = place.enter_root(place.call(operation))?;
         probe::file_system(&place, &opened.staging, place.call(operation))?;
-        // A store that can only be read has no leftovers that it could remove, and is still of use.
+        // A read-only store is of use, too: its leftovers stay.
         let _ = staging::remove_leftovers(&opened.staging, LEFTOVER_AGE);
         Ok(Self { place: Arc::new(place), workers: Workers::default(), blocks: Blocks::OfItsOwn })
     }
 
-    /// Lets a copy share its source's blocks where the file system can do that (btrfs, XFS): it takes no time and no space then,
-    /// and what the disk damages is damaged in both. So the replicas of one region survive nothing together, and add no read
-    /// capacity: it is for stores that are thrown away, and for disks that lie on several below the file system.
+    /// Lets a copy share its source's blocks if the file system can (btrfs, XFS). The copy then takes no time and no space, and
+    /// damage to a block damages both. So several replicas in one region add no safety and no read capacity: it is for stores that
+    /// are discarded, and for file systems on redundant disks.
     #[must_use]
     pub fn with_shared_blocks(self) -> Self {
         Self { blocks: Blocks::Shared, ..self }
     }
 
-    /// Lets `workers` do the system calls.
+    /// Sets where system calls run: by default on [`Workers::default`].
     #[must_use]
     pub fn with_workers(self, workers: Workers) -> Self {
         Self { workers, ..self }
     }
 
-    /// Removes half-written files that are older than `age` by the file system's clock, and tells how many. A put or
-    /// copy that is older than that and still at work will fail.
+    /// Removes half-written files that are older than `age` by the file system's clock, and returns their number. A put or copy
+    /// that has been running for longer than that fails.
     ///
-    /// [`open`](Self::open) does it with an age of a day.
+    /// [`open`](Self::open) does it with an age of one day.
     ///
     /// # Errors
     ///
@@ -252,7 +263,7 @@ impl BlobStore for FsStore {
         self.run("list", under, move |place, call| {
             let root = place.enter_root(call)?;
             let listed = place.enter(root.dir, at.as_ref()).and_then(|found| match found {
-                // One more than asked for tells whether there is more.
+                // One more than the limit shows whether there are more.
                 Some(dir) => walk::list(&dir, at.as_ref(), after.as_ref(), limit.saturating_add(1)),
                 None => Ok(Vec::new()),
             });

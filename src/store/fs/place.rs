@@ -14,12 +14,12 @@ use super::system::Dir;
 use super::walk;
 use crate::host::sync::Mutex;
 
-/// The directory of a store, and what this process knows of it.
+/// The directory of a store, and the names in it that this process knows to be durable.
 #[derive(Debug)]
 pub(super) struct Place {
     root: PathBuf,
     pub(super) durability: Durability,
-    /// Directories whose own names this process made durable. Nobody removes one, so it stays true.
+    /// INVARIANT: directories whose own names this process made durable. None is ever removed, so they stay so.
     durable: Mutex<HashSet<BlobKey>>,
 }
 
@@ -30,7 +30,7 @@ pub(super) struct Root {
     pub(super) staging: Dir,
 }
 
-/// Where a blob lies or would lie.
+/// The parent directory of a blob.
 #[derive(Debug)]
 pub(super) enum Parent<'a> {
     Dir(Dir, &'a str),
@@ -39,7 +39,7 @@ pub(super) enum Parent<'a> {
     IsBlob,
 }
 
-/// More names than this are forgotten, which costs a sync each when they are next needed.
+/// The maximum number of remembered names. A forgotten one costs a sync when it is next needed.
 const DURABLE_NAMES: usize = 16 << 10;
 
 impl Place {
@@ -55,7 +55,7 @@ impl Place {
         Call { operation, key: None, root: &self.root }
     }
 
-    /// Whether the directory is a store.
+    /// Returns whether the directory is a store.
     pub(super) fn is_store(&self) -> io::Result<bool> {
         match Dir::open_root(&self.root) {
             Ok(root) => Ok(root.kind(STAGING)?.is_some()),
@@ -64,7 +64,7 @@ impl Place {
         }
     }
 
-    /// Makes a store of the directory; false where it is one already.
+    /// Makes a store of the directory; false if it is one already.
     pub(super) fn create_directories(&self) -> io::Result<bool> {
         let missing: Vec<&Path> = self.root.ancestors().take_while(|path| !path.exists()).collect();
         for path in missing.into_iter().rev() {
@@ -108,7 +108,7 @@ impl Place {
         self.durable.lock()
     }
 
-    /// The directory of the key `at`; `None` where there is no directory.
+    /// Opens the directory of the key `at`; `None` if there is none.
     pub(super) fn enter(&self, root: Dir, at: Option<&BlobKey>) -> io::Result<Option<Dir>> {
         let mut dir = root;
         for segment in at.into_iter().flat_map(BlobKey::segments) {
@@ -135,7 +135,7 @@ impl Place {
         Ok(Parent::Dir(dir, name))
     }
 
-    /// As [`parent`](Self::parent), and what is missing is created.
+    /// Opens the parent as [`parent`](Self::parent) does, and makes missing directories.
     pub(super) fn create_parent<'k>(&self, root: &Root, key: &'k BlobKey) -> io::Result<Parent<'k>> {
         let (directories, name) = split(key);
         let mut dir = None;
@@ -162,8 +162,8 @@ impl Place {
                 && let Some(at) = &at
                 && (created || !self.durable().contains(at))
             {
-                // ORDER: a directory's own name is durable before anything in it is acknowledged. One that was found
-                // may be another process's that has not come to this yet, so finding it is not enough.
+                // ORDER: a directory's own name is durable before anything in it is acknowledged. One that was found may be
+                // another process's that has not synced it yet, so finding it is not enough.
                 above.sync()?;
                 let mut durable = self.durable();
                 if durable.len() >= DURABLE_NAMES {

@@ -1,7 +1,7 @@
 //! Directory operations by path, with nothing but the standard library.
 //!
-//! Each segment is looked at before it is used. A symbolic link that is there is refused; one that a stranger swaps in
-//! between the look and the use is not seen, so the root has to be writable by trusted users only.
+//! Each segment is checked before it is used. A symbolic link is refused; one that is swapped in between the check and the use is
+//! not noticed, so only trusted users may have the right to write to the root.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -39,13 +39,13 @@ impl Dir {
         File::open(&self.0)?.sync_all()
     }
 
-    /// The standard library cannot open a directory here; the file system's own journal has to do.
+    /// The standard library cannot open a directory here: the file system's own journal has to suffice.
     #[cfg(not(unix))]
     pub(super) fn sync(&self) -> io::Result<()> {
         Ok(())
     }
 
-    /// What `name` is, itself and not what it points to.
+    /// Returns what `name` is, without following a link.
     pub(super) fn kind(&self, name: &str) -> io::Result<Option<Kind>> {
         match fs::symlink_metadata(self.0.join(name)) {
             Ok(meta) if meta.is_file() => Ok(Some(Kind::File(meta.len()))),
@@ -56,7 +56,7 @@ impl Dir {
         }
     }
 
-    /// When what has that name was last written, by the file system's clock.
+    /// Returns the time of the last write to `name`, by the file system's clock.
     pub(super) fn modified(&self, name: &str) -> io::Result<Option<SystemTime>> {
         match fs::symlink_metadata(self.0.join(name)) {
             Ok(meta) => Ok(meta.modified().ok()),
@@ -86,10 +86,10 @@ impl Dir {
         fs::remove_file(self.0.join(name))
     }
 
-    /// Moves a file to a name that must be free; else [`io::ErrorKind::AlreadyExists`].
+    /// Moves a file to a free name; [`io::ErrorKind::AlreadyExists`] if it is taken.
     pub(super) fn move_new(&self, name: &str, to: &Dir, new_name: &str) -> io::Result<()> {
         fs::hard_link(self.0.join(name), to.0.join(new_name))?;
-        // Where this fails, the second name is a leftover that goes by age.
+        // If this fails, the second name is a leftover that is removed by age.
         let _ = self.remove_file(name);
         Ok(())
     }
@@ -99,8 +99,7 @@ impl Dir {
         fs::rename(self.0.join(name), to.0.join(new_name))
     }
 
-    /// Calls `each` with every name that is text, and whether it is a directory. What is neither a regular file nor a
-    /// directory is left out.
+    /// Calls `each` with every UTF-8 name of a regular file or directory, and whether it is a directory.
     pub(super) fn for_each(&self, each: &mut dyn FnMut(&str, bool)) -> io::Result<()> {
         for entry in fs::read_dir(&self.0)? {
             let entry = entry?;

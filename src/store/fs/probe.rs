@@ -1,7 +1,7 @@
-//! What a store needs of its file system, tried before anything is kept on it.
+//! The features that a store needs of its file system, tried before a blob is stored on it.
 //!
-//! A new blob gets its name by `renameat2` with `RENAME_NOREPLACE`, or by a hard link. Where there is neither (FAT, exFAT, some
-//! network and FUSE file systems), the first commit would fail; where a name can be taken twice, commits would be lost.
+//! A new blob gets its name by `renameat2` with `RENAME_NOREPLACE`, or by a hard link. Without either (FAT, exFAT, some network
+//! and FUSE file systems), the first commit would fail; if a name could be taken twice, commits would be lost.
 
 use std::io;
 
@@ -11,7 +11,7 @@ use super::place::Place;
 use super::staging::Staged;
 use super::system::Dir;
 
-/// Refuses a file system that lacks something. One that can't be written to is not asked: a store on it can be read.
+/// Refuses a file system that lacks a feature. A read-only one is not tried: a store on it can be read.
 pub(super) fn file_system(place: &Place, staging: &Dir, call: Call<'_>) -> StoreResult<()> {
     let (one, two) = match (Staged::create(staging), Staged::create(staging)) {
         (Ok((one, _)), Ok((two, _))) => (one, two),
@@ -26,11 +26,11 @@ pub(super) fn file_system(place: &Place, staging: &Dir, call: Call<'_>) -> Store
     }
 }
 
-/// What is asked of a file system, in that order.
+/// The steps of the trial, in their order.
 trait Asked {
     /// Gives a file a name that is free.
     fn take_a_free_name(&mut self) -> io::Result<()>;
-    /// Gives another file the same name, which is not free any more.
+    /// Gives another file the same name, which is taken now.
     fn take_it_again(&mut self) -> io::Result<()>;
     /// Puts it in the place of the first.
     fn replace_it(&mut self) -> io::Result<()>;
@@ -38,7 +38,7 @@ trait Asked {
     fn sync_the_directory(&mut self) -> io::Result<()>;
 }
 
-/// What it lacks; an error that says nothing of that is an error.
+/// Returns the feature that it lacks; an error with another reason is an error.
 fn missing(file_system: &mut impl Asked) -> io::Result<Option<String>> {
     const ON_ONE: &str = "put the store on one that has it, such as ext4, XFS or btrfs";
     let lacks = |what: &str, error: io::Error| match error.kind() {
@@ -73,7 +73,7 @@ struct Files<'a> {
 }
 
 impl Files<'_> {
-    /// A name that nothing else has: a staging file's that goes by age if a crash leaves it.
+    /// An unused name of a staging file, which is removed by age if a crash leaves it.
     fn name(&self) -> String {
         self.one.name().chars().rev().collect()
     }
@@ -102,7 +102,7 @@ impl Asked for Files<'_> {
 
 impl Drop for Files<'_> {
     fn drop(&mut self) {
-        // Where this fails, the file is a leftover that goes by age.
+        // If this fails, the file is a leftover that is removed by age.
         let _ = self.staging.remove_file(&self.name());
     }
 }

@@ -1,4 +1,4 @@
-//! Files on their way to a name, and what is left of those that never got one.
+//! Files without a blob's name: those being written, and the leftovers of crashes.
 
 use std::fs::File;
 use std::io;
@@ -16,7 +16,7 @@ pub(super) struct Staged<'a> {
 }
 
 impl<'a> Staged<'a> {
-    /// Creates an empty file of a name that nobody else has.
+    /// Creates an empty file of an unused name.
     pub(super) fn create(dir: &'a Dir) -> io::Result<(Self, File)> {
         let name = random_name()?;
         let file = dir.create_file(&name)?;
@@ -43,7 +43,7 @@ impl<'a> Staged<'a> {
 impl Drop for Staged<'_> {
     fn drop(&mut self) {
         if !self.moved {
-            // Where this fails, the file is a leftover that goes by age.
+            // If this fails, the file is a leftover that is removed by age.
             let _ = self.dir.remove_file(&self.name);
         }
     }
@@ -61,10 +61,10 @@ fn is_staging_name(name: &str) -> bool {
     name.len() == 2 * NAME_BYTES && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Removes staging files that are older than `age`, and tells how many.
+/// Removes staging files that are older than `age`, and returns their number.
 ///
-/// Age is the difference between a file's time and that of a file created now, both by the file system's clock: the
-/// local one may be hours off from it. A file whose time is missing or odd counts as young.
+/// The age is the difference between a file's time and that of a file created now, both by the file system's clock: the local
+/// one may differ by hours. A file whose time is missing or odd counts as young.
 pub(super) fn remove_leftovers(dir: &Dir, age: Duration) -> io::Result<usize> {
     let (probe, file) = Staged::create(dir)?;
     let now = file.metadata()?.modified()?;
@@ -77,7 +77,7 @@ pub(super) fn remove_leftovers(dir: &Dir, age: Duration) -> io::Result<usize> {
     })?;
     let mut removed = 0;
     for name in names {
-        // One that was moved out or removed meanwhile is nobody's leftover.
+        // A file that was moved out or removed meanwhile is not a leftover.
         let Ok((file, _)) = dir.open_file(&name) else { continue };
         let written = file.metadata().and_then(|meta| meta.modified()).unwrap_or(now);
         drop(file);

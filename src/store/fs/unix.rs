@@ -1,6 +1,6 @@
 //! Directory operations relative to open directories, so that no symbolic link is ever followed on the way.
 //!
-//! What is not what it should be (a link, a file for a directory) is [`io::ErrorKind::NotADirectory`].
+//! A link, or a file in place of a directory, is [`io::ErrorKind::NotADirectory`].
 
 use std::fs::File;
 use std::io;
@@ -47,7 +47,7 @@ impl Dir {
         rustix::fs::fsync(&self.0).map_err(plain)
     }
 
-    /// What `name` is, itself and not what it points to.
+    /// Returns what `name` is, without following a link.
     pub(super) fn kind(&self, name: &str) -> io::Result<Option<Kind>> {
         match retry_on_intr(|| rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW)) {
             Ok(stat) => Ok(Some(match FileType::from_raw_mode(stat.st_mode) {
@@ -60,7 +60,7 @@ impl Dir {
         }
     }
 
-    /// When what has that name was last written, by the file system's clock.
+    /// Returns the time of the last write to `name`, by the file system's clock.
     pub(super) fn modified(&self, name: &str) -> io::Result<Option<SystemTime>> {
         match retry_on_intr(|| rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW)) {
             Ok(stat) => {
@@ -75,7 +75,7 @@ impl Dir {
 
     /// Opens a regular file for reading; a directory of that name is not found.
     pub(super) fn open_file(&self, name: &str) -> io::Result<(File, u64)> {
-        // Without NONBLOCK, a pipe that a stranger put here would hold us until somebody writes to it.
+        // Without NONBLOCK, opening a foreign pipe waits until a process writes to it.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file =
             File::from(retry_on_intr(|| rustix::fs::openat(&self.0, name, flags, Mode::empty())).map_err(plain)?);
@@ -99,13 +99,13 @@ impl Dir {
         rustix::fs::unlinkat(&self.0, name, AtFlags::empty()).map_err(plain)
     }
 
-    /// Moves a file to a name that must be free; else [`io::ErrorKind::AlreadyExists`].
+    /// Moves a file to a free name; [`io::ErrorKind::AlreadyExists`] if it is taken.
     pub(super) fn move_new(&self, name: &str, to: &Dir, new_name: &str) -> io::Result<()> {
         #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
         {
             let free = rustix::fs::RenameFlags::NOREPLACE;
             match rustix::fs::renameat_with(&self.0, name, &to.0, new_name, free) {
-                // This kernel or file system cannot (NFS, old FUSE): a hard link can be made once, too.
+                // This kernel or file system cannot (NFS, old FUSE): a hard link has one winner, too.
                 Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
                 result => return result.map_err(plain),
             }
@@ -115,15 +115,15 @@ impl Dir {
 
     fn link_new(&self, name: &str, to: &Dir, new_name: &str) -> io::Result<()> {
         if let Err(error) = rustix::fs::linkat(&self.0, name, &to.0, new_name, AtFlags::empty()) {
-            // A network file system that lost the answer repeats the request and then meets its own link: it is ours
-            // if the file has two names now.
+            // A network file system that lost the answer repeats the request and then finds its own link: it is ours if the file
+            // has two names now.
             let ours = error == Errno::EXIST
                 && rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| stat.st_nlink > 1);
             if !ours {
                 return Err(plain(error));
             }
         }
-        // Where this fails, the second name is a leftover that goes by age.
+        // If this fails, the second name is a leftover that is removed by age.
         let _ = self.remove_file(name);
         Ok(())
     }
@@ -133,8 +133,7 @@ impl Dir {
         rustix::fs::renameat(&self.0, name, &to.0, new_name).map_err(plain)
     }
 
-    /// Calls `each` with every name that is text, and whether it is a directory. What is neither a regular file nor a
-    /// directory is left out.
+    /// Calls `each` with every UTF-8 name of a regular file or directory, and whether it is a directory.
     pub(super) fn for_each(&self, each: &mut dyn FnMut(&str, bool)) -> io::Result<()> {
         for entry in rustix::fs::Dir::read_from(&self.0).map_err(plain)? {
             let entry = entry.map_err(plain)?;
@@ -156,7 +155,7 @@ impl Dir {
 
 fn plain(error: Errno) -> io::Error {
     match error {
-        // What NOFOLLOW answers for a link differs between systems.
+        // Systems differ in the error of NOFOLLOW for a link.
         Errno::LOOP | Errno::MLINK => not_what_it_should_be(),
         error => error.into(),
     }

@@ -1,4 +1,4 @@
-//! Listing in the order of whole keys, one directory of each level at a time.
+//! Listing in the order of whole keys, with one open directory per level.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use super::super::key::BlobKey;
 use super::entry::Kind;
 use super::system::Dir;
 
-/// The blobs below `dir`, whose own key is `at`, that come after `after`; at most `wanted`.
+/// Lists at most `wanted` blobs below `dir`, whose own key is `at`, that come after `after`.
 pub(super) fn list(
     dir: &Dir,
     at: Option<&BlobKey>,
@@ -59,7 +59,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Whether the blob, or any blob in the directory, can come after the last one that the caller has.
+    /// Returns whether the blob, or any blob in the directory, can come after `after`.
     fn is_wanted(&self, key: &BlobKey, is_dir: bool) -> bool {
         match self.after {
             None => true,
@@ -69,7 +69,7 @@ impl Walk<'_> {
     }
 }
 
-/// `None` for a name that is no segment of a key: that of a stranger's file, or one that the store keeps for itself.
+/// Returns the key of a name; `None` if it is not a segment of a key, such as a foreign file's or a reserved one.
 pub(super) fn key_of(at: Option<&BlobKey>, name: &str) -> Option<BlobKey> {
     match at {
         None => name.parse().ok(),

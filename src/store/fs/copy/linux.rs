@@ -1,4 +1,4 @@
-//! What the Linux kernel does for a copy.
+//! Copies inside the Linux kernel.
 
 use std::fs::File;
 use std::io;
@@ -7,8 +7,8 @@ use std::ops::Range;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
-/// Lets `to` share the blocks of `from`, as btrfs, XFS and some others can. False where they can't, whatever the
-/// reason: the bytes can still be copied, and that copy tells what is wrong.
+/// Lets `to` share the blocks of `from`, as btrfs, XFS and some others can. False on any failure: the bytes can still be
+/// copied, and an error of that copy says what is wrong.
 pub(super) fn share_blocks(from: &File, to: &File) -> bool {
     #[cfg(not(any(target_arch = "sparc", target_arch = "sparc64")))]
     let shared = rustix::fs::ioctl_ficlone(to, from).is_ok();
@@ -17,9 +17,9 @@ pub(super) fn share_blocks(from: &File, to: &File) -> bool {
     shared
 }
 
-/// Copies a range inside the kernel as far as it can, and tells where it stopped; the rest is for the caller.
+/// Copies a range inside the kernel as far as it can, and returns where it stopped; the rest is for the caller.
 ///
-/// Not by `copy_file_range`, which shares the blocks where the file system can: bytes that are sent are written.
+/// Not by `copy_file_range`, which shares the blocks if the file system can: `sendfile` writes the bytes.
 pub(super) fn copy_range(from: &File, to: &File, range: Range<u64>) -> io::Result<u64> {
     rustix::fs::seek(to, SeekFrom::Start(range.start))?;
     in_pieces(range, |at, length| {
@@ -28,7 +28,7 @@ pub(super) fn copy_range(from: &File, to: &File, range: Range<u64>) -> io::Resul
     })
 }
 
-/// The kernel copies as much at a time as it likes, and the next call goes on from there.
+/// Repeats `copy` from where it stopped: the kernel may copy less than it is asked to.
 fn in_pieces(range: Range<u64>, mut copy: impl FnMut(u64, usize) -> rustix::io::Result<usize>) -> io::Result<u64> {
     let mut at = range.start;
     while at < range.end {

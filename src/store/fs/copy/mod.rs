@@ -1,6 +1,6 @@
-//! Copying a file's bytes: moved inside the kernel, else read and written; shared with the source only where that is asked for.
+//! Copies of files: inside the kernel if it can, else by reading and writing; blocks are shared only on request.
 //!
-//! Whichever way it goes, holes of the source are holes of the copy, and a copy that is short is an error.
+//! On each way, holes of the source are holes of the copy, and a short copy is an error.
 
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(portable_fs)))]
 #[path = "linux.rs"]
@@ -15,14 +15,14 @@ use std::ops::Range;
 
 use crate::holes::Map;
 
-/// Whether a copy may have the blocks of its source.
+/// Whether a copy may share the blocks of its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Blocks {
     OfItsOwn,
     Shared,
 }
 
-/// Copies the first `size` bytes of `from`, which are all it had when it was opened, into the empty file `to`.
+/// Copies the first `size` bytes of `from`, its length when it was opened, into the empty file `to`.
 pub(super) fn copy_bytes(from: &mut File, to: &mut File, size: u64, blocks: Blocks) -> io::Result<()> {
     copy_with(from, to, size, |from, to| blocks == Blocks::Shared && kernel::share_blocks(from, to))
 }
@@ -32,7 +32,7 @@ fn copy_with(from: &mut File, to: &mut File, size: u64, share: impl FnOnce(&File
         if to.metadata()?.len() == size {
             return Ok(());
         }
-        // It was done, and was not: what there is of it goes.
+        // The file system claims success, and the copy is short: start again.
         to.set_len(0)?;
     }
     let (map, mut at) = (Map::of_file(from, size)?, 0);
@@ -42,7 +42,7 @@ fn copy_with(from: &mut File, to: &mut File, size: u64, share: impl FnOnce(&File
         at = data.end;
     }
     if at < size {
-        // Nothing but a hole is left, or nothing at all.
+        // The rest is a hole, or the source is shorter now.
         if from.metadata()?.len() < size {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -60,7 +60,7 @@ fn read_and_write(from: &mut File, to: &mut File, range: Range<u64>) -> io::Resu
     }
     from.seek(SeekFrom::Start(range.start))?;
     to.seek(SeekFrom::Start(range.start))?;
-    // The standard library's `io::copy` may go back to the way that has just failed.
+    // The standard library's `io::copy` may try again what has just failed.
     let mut buffer = vec![0; 256 << 10];
     let mut rest = from.take(range.end - range.start);
     loop {
@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(content(to), b"0123456");
     }
 
-    /// A source that somebody cuts off while it is copied must not become a copy with zeros at its end.
+    /// A source that is truncated while it is copied must not become a copy with zeros at its end.
     #[test]
     fn a_source_that_ends_early_is_an_error() {
         for length in [0, 5_000, 700_000] {
@@ -149,7 +149,7 @@ mod tests {
         use std::os::unix::fs::MetadataExt;
 
         const MIB: u64 = 1 << 20;
-        // What is at the front, in the middle and at the end differs: data, a hole, or a hole alone.
+        // The front, the middle and the end differ: data, a hole, or a hole alone.
         for (data, size) in [(&[0, 5][..], 8 * MIB), (&[3, 7], 8 * MIB), (&[], 8 * MIB), (&[0], MIB + 1)] {
             let mut from = file_of(b"");
             from.set_len(size).unwrap();

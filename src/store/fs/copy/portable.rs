@@ -1,4 +1,4 @@
-//! Where nothing is quicker than reading and writing.
+//! Systems without copies inside the kernel.
 
 use std::fs::File;
 use std::io;
