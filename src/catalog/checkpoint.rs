@@ -1,6 +1,6 @@
 //! Checkpoints: the state at some commit, so that opening a catalog does not read its whole log.
 //!
-//! They only save time: whatever is found wrong with one, an older one or the log alone gives the same state.
+//! A checkpoint only saves time: if one is damaged, an older one or the log alone gives the same state.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ use crate::store::{BlobKey, BlobStore, BlobStoreExt, MAX_BLOB_BYTES, PutMode};
 /// A checkpoint is written after each commit whose number is a multiple of this.
 pub(super) const EVERY: u64 = 64;
 
-/// So many of the newest are kept, in case the newest is damaged.
+/// The number of newest checkpoints that are kept, in case the newest is damaged.
 const KEPT: usize = 2;
 
 #[derive(Serialize, Deserialize)]
@@ -24,7 +24,7 @@ struct Checkpoint {
     state: WrittenState,
 }
 
-/// The newest sorts first, so that finding it takes one short listing and no hint that could be stale.
+/// The newest sorts first: finding it takes one short listing, and no hint that could be stale.
 fn key(number: u64) -> Result<BlobKey> {
     format!("checkpoints/{:020}", u64::MAX - number).parse()
 }
@@ -48,15 +48,15 @@ pub(super) fn decode(bytes: &[u8], key: &BlobKey) -> Result<(CatalogId, State)> 
     Ok((checkpoint.catalog, checkpoint.state.try_into()?))
 }
 
-/// The newest state of the catalog that a checkpoint holds whole, if there is one.
+/// Returns the newest state that an intact checkpoint of the catalog holds.
 ///
 /// # Errors
 ///
-/// Where the store does not answer: that says nothing of the checkpoint, and the whole log may take hours.
+/// If the store does not answer: falling back to the whole log could take hours.
 pub(super) async fn newest(store: &dyn BlobStore, catalog: CatalogId) -> Result<Option<State>> {
     let page = store.list(Some(&folder()?), None, KEPT).await.map_err(failed)?;
     for blob in page.blobs {
-        // One that is gone, damaged or of another format costs time, not data.
+        // A missing, damaged or foreign checkpoint costs time, not data.
         let Some(bytes) = store.find(&blob.key).await.map_err(failed)? else { continue };
         if let Ok((of, state)) = decode(&bytes, &blob.key)
             && of == catalog
@@ -68,7 +68,7 @@ pub(super) async fn newest(store: &dyn BlobStore, catalog: CatalogId) -> Result<
     Ok(None)
 }
 
-/// Writes a checkpoint, then removes those that are no longer needed.
+/// Writes a checkpoint, then removes old ones.
 pub(super) async fn write(store: &dyn BlobStore, catalog: CatalogId, state: &State) -> Result<()> {
     let (_, bytes) = frame::encode(&Checkpoint { format: FORMAT, catalog, state: state.into() })?;
     if bytes.len() as u64 > MAX_BLOB_BYTES {

@@ -1,4 +1,4 @@
-//! Committing: many operations in one entry, one winner for each number, and an answer that is never guessed.
+//! Commits: many operations in one entry, one winner for each number, and an answer that is never guessed.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
@@ -22,19 +22,20 @@ use crate::host::sync::Mutex;
 use crate::host::{draw, within};
 use crate::store::{PutMode, StoreErrorKind};
 
-/// Commits wait so long for a checkpoint.
+/// The longest that a commit waits for its checkpoint.
 const FOR_A_CHECKPOINT: Duration = Duration::from_secs(10);
 
-/// After so many lost races or unclear answers in a row an operation gives up.
+/// Lost races or unclear answers in a row after which an operation fails.
 const MAX_ATTEMPTS: u32 = 100;
 
-/// A store may be asked again at once this often; then it is given time.
+/// Attempts without a pause.
 const EAGER_ATTEMPTS: u32 = 3;
 
 impl Catalog {
-    /// Commits what `check` wants and returns the state after it. Where `check` wants nothing, nothing is committed.
+    /// Commits the changes that `check` returns, and returns the state after them. Without changes, nothing is
+    /// committed.
     ///
-    /// Dropping the future leaves it open whether the operation is committed.
+    /// If the future is dropped, the operation may or may not be committed.
     pub(crate) async fn commit(
         self: &Arc<Self>,
         caller: &Caller,
@@ -54,7 +55,7 @@ impl Catalog {
         if let Some(answer) = within(&*self.clock, self.commit_limit, driven).await {
             return answer;
         }
-        // What was left of the work may have been a checkpoint alone.
+        // The commit may be answered, with only its checkpoint still to write.
         answer.now().unwrap_or_else(|| {
             let seconds = self.commit_limit.unwrap_or_default().as_secs_f64();
             let what = format!("the catalog's store did not answer within {seconds} s");
@@ -62,7 +63,7 @@ impl Catalog {
         })
     }
 
-    /// As [`commit`](Self::commit), and gives what the check found whose changes were committed.
+    /// As [`commit`](Self::commit), and also returns the value of the check whose changes were committed.
     pub(crate) async fn commit_found<T: Send + 'static>(
         self: &Arc<Self>,
         caller: &Caller,
@@ -72,7 +73,7 @@ impl Catalog {
         let of_check = found.clone();
         let check = move |state: &State| {
             let (changes, what) = check(state)?;
-            // The check that was made last is the one whose changes were committed.
+            // The last check is the one whose changes were committed.
             *of_check.lock() = Some(what);
             Ok(changes)
         };
@@ -82,14 +83,14 @@ impl Catalog {
         Ok((state, found))
     }
 
-    /// Gives commits up that take longer; whether they happen is then unknown.
+    /// Limits the time of a commit. A commit over the limit fails with `Unknown`.
     pub(crate) fn with_commit_limit(mut self, commit_limit: Option<Duration>) -> Self {
         self.commit_limit = commit_limit;
         self
     }
 
-    /// Makes sure that entries up to `number` survive a power cut: those that were found by reading may have been seen
-    /// before another process has made them durable.
+    /// Makes entries up to `number` durable: an entry that was found by reading may not yet have been made durable by
+    /// its writer.
     pub(super) async fn make_durable(&self, number: u64) -> Result<()> {
         if self.durable.load(Ordering::Relaxed) < number {
             let log = log_key(number)?;
@@ -104,7 +105,7 @@ impl Catalog {
         self.writer.lock()
     }
 
-    /// The work that commits what waits: that which is under way, else new one.
+    /// Returns a driver of the work that commits pending operations; starts it if none is under way.
     fn driver(self: &Arc<Self>) -> Driver {
         let mut writer = self.writer();
         if let Some(driver) = writer.driver.upgrade() {
@@ -116,7 +117,7 @@ impl Catalog {
         driver
     }
 
-    /// Commits what waits, and answers it.
+    /// Commits the pending operations, and answers them.
     async fn write(&self) {
         for attempt in 1.. {
             let Some((draft, was_sent)) = self.next_put().await else { return };
@@ -128,8 +129,7 @@ impl Catalog {
                     let next = batch.next.clone();
                     batch.answer(|| Ok(next.clone()));
                     if draft.number.is_multiple_of(checkpoint::EVERY) {
-                        // A checkpoint only saves time, so a failure costs none of what was acknowledged, and one that
-                        // hangs holds up nobody for long.
+                        // A checkpoint only saves time: a failure loses nothing, and the wait is bounded.
                         let written = checkpoint::write(&*self.store, self.id(), &next);
                         let _ = within(&*self.clock, Some(FOR_A_CHECKPOINT), written).await;
                     }
@@ -147,12 +147,12 @@ impl Catalog {
                     let error = Error::busy("catalog", what);
                     return batch.answer(|| Err(error.clone()));
                 }
-                // Back into the queue, for their checks to be made again on what the winner has left.
+                // Back into the queue: their checks are repeated on the winner's state.
                 Ok(Fate::Lost) => {
                     self.writer().queue.splice(0..0, batch.members.into_iter().map(|(pending, _)| pending));
                 }
                 Ok(Fate::Absent) => self.writer().under_way = Some(batch),
-                // That this put did nothing says nothing of one before it, which may land yet.
+                // This put did nothing, but an earlier one may still land.
                 Err(error) if was_sent => return batch.answer(|| Err(unknown(error.clone()))),
                 Err(error) => return batch.answer(|| Err(error.clone())),
             }
@@ -160,14 +160,15 @@ impl Catalog {
         }
     }
 
-    /// The entry to put, and whether it was put before: the one that is on its way, else one of everything that waits.
-    /// `None`, and all is answered, where there is nothing to write.
+    /// Returns the entry to put, and whether it was put before: the one under way, else a new one of all pending
+    /// operations. Returns `None` if there is nothing to write and all are answered.
     async fn next_put(&self) -> Option<(Draft, bool)> {
         if self.writer().under_way.is_none() {
-            // Checks are made on the newest state: no refusal for something that another process has mended. An operation
-            // that comes during the refresh is left for the next one: this one may have read before that which it saw.
+            // ORDER: count, then refresh. The other way round, refresh -> another process commits and its caller, who
+            // knows that, enqueues here -> count: the caller's check runs on a state without that commit.
             let count = self.writer().queue.len();
-            // Beside the read, so it costs no time. A mount that was changed would take the entry to another place.
+            // Concurrent with the read, so it costs no time. After a changed mount, the entry would go to another
+            // store.
             let (newest, same) = futures::join!(self.refresh(), self.refuse_another_store());
             let newest = match same.and(newest) {
                 Ok(state) => {
@@ -179,7 +180,7 @@ impl Catalog {
             };
             let mut writer = self.writer();
             let count = count.min(writer.queue.len());
-            // One whose caller went away before anything was sent need not happen.
+            // An operation whose caller is gone before anything was sent is dropped.
             let waiting = writer.queue.drain(..count).filter(|pending| !pending.done.is_canceled()).collect();
             drop(writer);
             match newest {
@@ -195,14 +196,14 @@ impl Catalog {
         Some((batch.draft.clone(), std::mem::replace(&mut batch.is_sent, true)))
     }
 
-    /// Makes the entry of everything that waits; `None`, and all is answered, where there is nothing to write.
+    /// Makes one entry of `waiting`. Returns `None` if there is nothing to write and all are answered.
     fn prepare(&self, state: Arc<State>, waiting: Vec<Pending>) -> Option<Batch> {
         let (mut next, now) = (State::clone(&state), self.clock.now());
         let (mut changes, mut members) = (Vec::new(), Vec::with_capacity(waiting.len()));
         for mut pending in waiting {
             let verdict = (pending.check)(&next).and_then(|Changes { events, authorization }| {
                 if !events.is_empty() {
-                    // On a copy: should one of the events not apply, then none of them has.
+                    // On a copy: if one of the events does not apply, none does.
                     let mut applied = next.clone();
                     events.iter().try_for_each(|event| applied.apply(event, now))?;
                     next = applied;
@@ -236,7 +237,7 @@ impl Catalog {
             number: state.number() + 1,
             nonce,
             previous: state.head(),
-            // Later than the entry before, whatever this machine's clock says.
+            // Later than the previous entry, whatever this machine's clock shows.
             time: self.clock.now().trunc_subsecs(6).max(state.time() + TimeDelta::microseconds(1)),
             changes,
         };
@@ -245,23 +246,24 @@ impl Catalog {
         Ok((nonce, bytes, next))
     }
 
-    /// Puts the entry, or finds out what an unclear answer means by reading back what is there.
+    /// Puts the entry. Resolves an unclear answer by reading the entry back.
     async fn put(&self, draft: &Draft) -> Result<Fate> {
         let error = match self.store.put(&log_key(draft.number)?, draft.bytes.clone(), PutMode::Create).await {
             Ok(()) => {
-                // The state that it follows is durable, and so is it.
+                // The entries before it are durable, and so is it.
                 self.durable.fetch_max(draft.number, Ordering::Relaxed);
                 return Ok(Fate::Committed);
             }
             Err(error) => error,
         };
-        // `AlreadyExists` too may be our own: of a put whose answer was lost, here or inside of the store.
+        // `AlreadyExists` may be our own entry: of a put whose answer was lost, here or inside the store.
         if !matches!(error.kind(), StoreErrorKind::AlreadyExists | StoreErrorKind::Unknown) {
             return Err(failed(error));
         }
         match self.read_entry(draft.number).await.map_err(unknown)? {
             Some((_, entry)) if entry.nonce == draft.nonce => {
-                // ORDER: found by reading, so perhaps not durable yet; it must be before it is acknowledged.
+                // ORDER: persist, then acknowledge. The other way round, entry found by reading -> acknowledged ->
+                // power cut: the acknowledged commit is gone.
                 self.make_durable(draft.number).await.map_err(unknown)?;
                 Ok(Fate::Committed)
             }
@@ -270,11 +272,11 @@ impl Catalog {
         }
     }
 
-    /// Gives other writers, or the store, time: longer each time, and by chance, so that writers do not march in step.
+    /// Pauses for other writers or the store: longer each time, with jitter, so that writers do not move in lockstep.
     async fn pause(&self, attempt: u32) {
         let Some(late @ 1..) = attempt.checked_sub(EAGER_ATTEMPTS) else { return };
         let mut chance = [0; 1];
-        // Without chance the pause is only less well spread.
+        // Without entropy, the pause is only less well spread.
         let _ = self.entropy.fill(&mut chance);
         let longest = 1_u64 << late.min(8);
         self.clock.sleep(Duration::from_micros(longest * (1000 + 4 * u64::from(chance[0])) / 2)).await;
@@ -286,7 +288,7 @@ fn unknown(cause: Error) -> Error {
     Error::unknown("catalog", what).with_source(cause)
 }
 
-/// Where the answer to an operation comes.
+/// The receiver of an operation's answer.
 struct Answer(oneshot::Receiver<Result<Arc<State>>>);
 
 impl Answer {

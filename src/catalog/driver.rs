@@ -1,4 +1,4 @@
-//! Work that everybody who waits for it drives.
+//! Shared work that each of its waiters drives.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -11,27 +11,27 @@ use futures::future::BoxFuture;
 
 use crate::host::sync::Mutex;
 
-/// A waiter for work that is shared: polling any one of its waiters polls the work, so a waiter that is alive and not
-/// polled stops none of the others. It needs no task of its own. The work is dropped with its last waiter.
+/// A waiter for shared work. Polling any waiter polls the work, so a waiter that is alive and not polled does not stop
+/// the others, and no task is needed. The work is dropped with its last waiter.
 ///
-/// `futures::future::Shared` comes close: there, a waiter that comes while another thread polls relies on that thread's
-/// waiter to be polled again.
+/// `futures::future::Shared` comes close, but there a waiter that arrives while another thread polls depends on that
+/// thread's waiter to be polled again.
 pub(super) struct Driver {
     shared: Arc<Shared>,
     seat: u64,
 }
 
-/// What does not keep the work alive.
+/// A reference that does not keep the work alive.
 #[derive(Default)]
 pub(super) struct WeakDriver(Weak<Shared>);
 
 struct Shared {
-    /// `None` when it is done.
+    /// `None` once it is done.
     work: Mutex<Option<BoxFuture<'static, ()>>>,
     waiters: Arc<Waiters>,
     /// The work is done, or has panicked.
     is_over: AtomicBool,
-    /// A waiter came while the work was being polled: the one that polls wakes it afterwards.
+    /// A waiter arrived while the work was polled: the polling one wakes it afterwards.
     is_missed: AtomicBool,
 }
 
@@ -69,7 +69,7 @@ impl Driver {
 }
 
 impl WeakDriver {
-    /// One more waiter, unless the work is over or was dropped.
+    /// Returns one more waiter, unless the work is over or was dropped.
     pub(super) fn upgrade(&self) -> Option<Driver> {
         let shared = self.0.upgrade().filter(|shared| !shared.is_over.load(Ordering::SeqCst))?;
         Some(Driver::on(shared))
@@ -81,7 +81,8 @@ impl Future for Driver {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let shared = &*self.shared;
-        // ORDER: before the work is looked at; else it could come to its end in between, and wake nobody here.
+        // ORDER: enter the waker, then poll the work. The other way round, the work is found pending -> another thread
+        // finishes it and wakes all -> waker entered: this waiter sleeps forever.
         shared.waiters.enter(self.seat, context.waker());
         let Some(mut turn) = shared.take_turn() else { return Poll::Pending };
         let waker = Waker::from(shared.waiters.clone());
@@ -102,11 +103,11 @@ impl Drop for Driver {
 }
 
 impl Shared {
-    /// The right to poll the work; else who has it wakes this waiter afterwards.
+    /// Returns the right to poll the work. If another waiter has it, that one wakes this waiter afterwards.
     fn take_turn(&self) -> Option<Turn<'_>> {
         let work = self.work.try_lock().or_else(|| {
             self.is_missed.store(true, Ordering::SeqCst);
-            // It may have been let go just before that was said.
+            // The lock may have been released just before the flag was set.
             self.work.try_lock()
         });
         work.map(|work| Turn { shared: self, work: Some(work) })
@@ -120,7 +121,7 @@ struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// `None` where it is over.
+    /// Returns `None` if the work is over.
     fn work(&mut self) -> Option<&mut BoxFuture<'static, ()>> {
         let is_over = self.shared.is_over.load(Ordering::SeqCst);
         self.work.as_mut().filter(|_| !is_over)?.as_mut()
@@ -141,7 +142,8 @@ impl Drop for Turn<'_> {
             self.shared.is_over.store(true, Ordering::SeqCst);
             self.shared.is_missed.store(true, Ordering::SeqCst);
         }
-        // ORDER: let go first; those that are woken want it.
+        // ORDER: release the lock, then wake. The other way round, a woken waiter finds the lock taken, sets
+        // `is_missed` after it was read, and sleeps.
         self.work = None;
         if self.shared.is_missed.swap(false, Ordering::SeqCst) {
             self.shared.waiters.wake_all();
@@ -158,18 +160,19 @@ impl Waiters {
         let mut seats = self.seats();
         let is_new = seats.taken.get(&seat).is_none_or(|there| !there.will_wake(waker));
         let old = if is_new { seats.taken.insert(seat, waker.clone()) } else { None };
-        // ORDER: let go first. A waker may be the last owner of a task, and the task of another waiter here.
+        // ORDER: release the lock, then drop the old waker. It may own the last reference to a task that owns another
+        // waiter, whose drop takes the lock.
         drop(seats);
         drop(old);
     }
 
     fn leave(&self, seat: u64) {
-        // ORDER: as in `enter`: the lock is gone at the end of the first statement.
+        // ORDER: as in `enter`: the lock is released at the end of the first statement.
         let waker = self.seats().taken.remove(&seat);
         drop(waker);
     }
 
-    /// All of them, because any one may be parked.
+    /// Wakes all of them, because any one may be parked.
     fn wake_all(&self) {
         let taken = std::mem::take(&mut self.seats().taken);
         taken.into_values().for_each(Waker::wake);

@@ -1,6 +1,6 @@
-//! How the catalog's blobs are written: one line of JSON, one line with its BLAKE3 hash.
+//! The framing of the catalog's blobs: one line of JSON, one line with its BLAKE3 hash.
 //!
-//! A person can read them, and no flipped bit goes unnoticed.
+//! Readable by operators, and every flipped bit is detected.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -10,12 +10,12 @@ use crate::content::digest::Digest;
 use crate::error::{Error, Result};
 use crate::store::{BlobKey, StoreError};
 
-/// An error of the catalog's store, as the catalog reports it.
+/// Turns an error of the catalog's store into one of the catalog.
 pub(super) fn failed(error: StoreError) -> Error {
     error.at("catalog")
 }
 
-/// Writes `value`, and returns the hash of its line too.
+/// Encodes `value`, and returns the hash of its line too.
 pub(super) fn encode(value: &impl Serialize) -> Result<(Digest, Bytes)> {
     let failed = |error: serde_json::Error| Error::corrupt("catalog", "an entry cannot be written").with_source(error);
     let mut bytes = serde_json::to_vec(value).map_err(failed)?;
@@ -24,7 +24,7 @@ pub(super) fn encode(value: &impl Serialize) -> Result<(Digest, Bytes)> {
     Ok((digest, bytes.into()))
 }
 
-/// Reads a blob back and verifies it; returns the hash of its line too.
+/// Decodes and verifies a blob, and returns the hash of its line too.
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8], key: &BlobKey) -> Result<(Digest, T)> {
     let damaged = |what: &str| {
         Error::corrupt(format!("catalog blob {key}"), format!("it is damaged: {what}: restore it from a copy"))

@@ -1,4 +1,4 @@
-//! Which catalog this is: a random id, made once, that every store of a region is bound to.
+//! The identity of a catalog: a random id, drawn once, that every region's store is bound to.
 
 use std::fmt;
 
@@ -36,10 +36,10 @@ impl fmt::Debug for CatalogId {
 pub(super) struct Identity {
     format: u32,
     pub(super) catalog: CatalogId,
-    /// What a build must know to read the catalog. This build knows no flag.
+    /// The format flags that a build must know to read the catalog. This build knows none.
     #[serde(rename = "readFeatures")]
     read_flags: Vec<String>,
-    /// What a build must know to write to it.
+    /// The format flags that a build must know to write to it.
     #[serde(rename = "writeFeatures")]
     write_flags: Vec<String>,
 }
@@ -54,7 +54,8 @@ impl Identity {
         Ok(Self { format: FORMAT, catalog, read_flags: Vec::new(), write_flags: Vec::new() })
     }
 
-    /// The identity of the catalog on `store`, with the hash that its log begins with; `None` where there is none.
+    /// Returns the identity of the catalog on `store`, with the hash that its log starts from; `None` if there is no
+    /// catalog.
     pub(super) async fn find(store: &dyn BlobStore) -> Result<Option<(Self, Digest)>> {
         let key = key()?;
         let Some(bytes) = store.find(&key).await.map_err(|error| error.at("catalog"))? else { return Ok(None) };
@@ -69,22 +70,23 @@ impl Identity {
         Err(Error::unsupported("catalog", what))
     }
 
-    /// Makes the store a catalog.
+    /// Creates a catalog on `store`.
     ///
     /// # Errors
     ///
-    /// `AlreadyExists` where it is one.
+    /// `AlreadyExists` if there is one.
     pub(super) async fn create(store: &dyn BlobStore, entropy: &dyn Entropy) -> Result<(Self, Digest)> {
         refuse_remains(store).await?;
         let (key, identity) = (key()?, Self::new(entropy)?);
         let (digest, bytes) = frame::encode(&identity)?;
         match store.put(&key, bytes, PutMode::Create).await {
             Ok(()) => Ok((identity, digest)),
-            // It may be our own, whose answer was lost.
+            // It may be our own, if the answer was lost.
             Err(error) if matches!(error.kind(), StoreErrorKind::AlreadyExists | StoreErrorKind::Unknown) => {
                 match Self::find(store).await? {
                     Some((there, digest)) if there == identity => {
-                        // ORDER: found by reading, so perhaps not durable yet.
+                        // ORDER: persist, then return. Found by reading, so perhaps not durable yet: entries that
+                        // follow it would outlive it in a power cut.
                         store.persist(&key).await.map_err(|error| error.at("catalog"))?;
                         Ok((identity, digest))
                     }
@@ -97,13 +99,13 @@ impl Identity {
     }
 }
 
-/// That a store is a catalog already.
+/// Returns the error of a store that has a catalog already.
 fn already(catalog: CatalogId) -> Error {
     let what = format!("catalog {catalog} is there already: open it, or choose another store");
     Error::of(ErrorKind::AlreadyExists, "OperationNotAllowed", "catalog", what)
 }
 
-/// That a store is no catalog.
+/// Returns the error of a store without a catalog.
 pub(super) fn absent() -> Error {
     let what = "no catalog is in this store: mount its disk or correct its path or prefix; a new catalog is made with \
                 `create`";

@@ -28,17 +28,17 @@ pub(crate) struct Catalog {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
     id: CatalogId,
-    /// What time it is by others than this process.
+    /// The time by clocks of others than this process.
     pub(super) time: LogTime,
     state: RwLock<Arc<State>>,
     pub(super) writer: Mutex<Writer>,
-    /// How long a commit may take; for ever where this is not said.
+    /// The longest that a commit may take; unlimited by default.
     pub(super) commit_limit: Option<Duration>,
     /// The number of the newest entry that is known to survive a power cut.
     pub(super) durable: AtomicU64,
 }
 
-/// A checkpoint is ahead of a log that has lost its end, and says nothing of one that was replaced.
+/// Refuses a checkpoint that is ahead of a log that lost its end, or that belongs to another log.
 async fn refuse_a_checkpoint_of_another_log(store: &dyn BlobStore, state: &State) -> Result<()> {
     if state.number() == 0 {
         return Ok(());
@@ -51,7 +51,7 @@ async fn refuse_a_checkpoint_of_another_log(store: &dyn BlobStore, state: &State
         Some(bytes) if Entry::decode(&bytes, &key).is_ok_and(|(digest, _)| digest != state.head()) => {
             format!("a checkpoint of commit `{}` is of another log: restore the log that belongs to it", state.number())
         }
-        // What is wrong with the entry itself is told by whoever reads it.
+        // A damaged entry is reported when it is read.
         Some(_) => return Ok(()),
     };
     Err(Error::corrupt("catalog log", what))
@@ -72,7 +72,7 @@ fn hole(missing: u64, there: u64) -> Error {
 }
 
 impl Catalog {
-    /// Makes a catalog of `store`, which must have none, and opens it.
+    /// Creates a catalog on `store`, which must have none, and opens it.
     pub(crate) async fn create(
         store: Arc<dyn BlobStore>,
         clock: Arc<dyn Clock>,
@@ -83,8 +83,8 @@ impl Catalog {
         Self::start(store, clock, entropy, identity, probed).await
     }
 
-    /// Opens the catalog on `store`, and first makes sure that the store can keep its one promise that all else
-    /// rests on.
+    /// Opens the catalog on `store`. First checks that the store refuses a second creation of a key, which everything
+    /// else relies on.
     pub(crate) async fn open(
         store: Arc<dyn BlobStore>,
         clock: Arc<dyn Clock>,
@@ -117,7 +117,7 @@ impl Catalog {
             clock,
             entropy,
             time,
-            // A checkpoint is put when its entry is durable.
+            // A checkpoint is written after its entry is durable.
             durable: state.number().into(),
             state: RwLock::new(Arc::new(state)),
             writer: Mutex::default(),
@@ -127,7 +127,7 @@ impl Catalog {
         Ok(catalog)
     }
 
-    /// The catalog's id.
+    /// Returns the catalog's id.
     pub(crate) fn id(&self) -> CatalogId {
         self.id
     }
@@ -146,23 +146,23 @@ impl Catalog {
         Err(Error::busy("catalog", what))
     }
 
-    /// Reads every commit, and proves by a listing that none of those after the known state is missing: the first number
-    /// that is absent is the log's end only where nothing comes after it.
+    /// Reads every commit, and checks against a listing that none after the known state is missing: the first absent
+    /// number is the log's end only if nothing comes after it.
     ///
     /// # Errors
     ///
-    /// `Corrupt` that names the missing entry.
+    /// `Corrupt` with the name of the missing entry.
     pub(crate) async fn read_to_the_end(&self) -> Result<Arc<State>> {
         let last = self.last_of_unbroken(self.snapshot().number()).await?;
         let state = self.refresh().await?;
-        // A listing shows what was there before it began, and all of that can be read.
+        // Everything that a listing shows was written before and can be read.
         match state.number() < last {
             true => Err(hole(state.number() + 1, last)),
             false => Ok(state),
         }
     }
 
-    /// The number of the last entry that a listing shows after entry `after`, without a gap between the two.
+    /// Returns the number of the last entry in a listing from entry `after` on. Fails if one in between is missing.
     async fn last_of_unbroken(&self, mut after: u64) -> Result<u64> {
         let folder = "log".parse()?;
         loop {
@@ -184,7 +184,7 @@ impl Catalog {
         }
     }
 
-    /// Whether entry `number` of this log has the hash `digest`; `None` where the log has no such entry yet.
+    /// Returns whether entry `number` of this log has the hash `digest`; `None` if the log has no such entry yet.
     pub(crate) async fn has_entry(&self, number: u64, digest: &Digest) -> Result<Option<bool>> {
         let mut state = self.snapshot();
         if state.number() < number {
@@ -199,17 +199,18 @@ impl Catalog {
         }
     }
 
-    /// The newest state that this process knows of; no I/O, and no waiting for any.
+    /// Returns the newest state that this process knows. No I/O.
     pub(crate) fn snapshot(&self) -> Arc<State> {
         self.state.read().clone()
     }
 
-    /// Reads the commits of others, and returns the state after the newest.
+    /// Reads the commits of other writers, and returns the newest state.
     pub(crate) async fn refresh(&self) -> Result<Arc<State>> {
         loop {
             let state = self.snapshot();
             let Some((digest, entry)) = self.read_entry(state.number() + 1).await? else {
-                // ORDER: before anything is answered that rests on it.
+                // ORDER: persist, then answer. The other way round, another writer's entry is read -> an answer relies
+                // on it -> power cut: the entry is gone.
                 self.make_durable(state.number()).await?;
                 return Ok(state);
             };
@@ -226,7 +227,8 @@ impl Catalog {
         }
     }
 
-    /// Returns the latest that any clock says: from here a retention runs, so that it is not shortened by this process's clock.
+    /// Returns the latest time of any clock: a retention starts from it, so that a local clock that is behind does not
+    /// shorten it.
     pub(crate) fn latest_time(&self) -> DateTime<Utc> {
         self.time.latest(&*self.clock)
     }
@@ -254,7 +256,7 @@ impl Catalog {
         }
     }
 
-    /// Every commit after number `after`, oldest first, read from the log.
+    /// Returns every commit after number `after`, oldest first, read from the log.
     pub(crate) fn history(&self, after: u64) -> impl Stream<Item = Result<Commit>> {
         let commits = stream::try_unfold(after, move |number| async move {
             let entry = self.read_entry(number + 1).await?;

@@ -1,9 +1,9 @@
-//! What time it is, for acts that cannot be undone: never by this process's clock alone.
+//! The time for irreversible acts, which is never taken from this process's clock alone.
 //!
-//! The time of a log ascends, so one entry from a clock that is a year ahead would hold up everything that waits for a
-//! time, and a purge by such a clock would come a year early. Therefore this process's clock is believed only as far as
-//! another one agrees: the store's own, which it sets on each blob; else that of the newest entry of another writer. From
-//! there on the clock at hand only measures how much time goes by. Late is safe.
+//! The times of a log ascend, so one entry from a clock that is a year ahead would delay everything that waits for a
+//! time, and a purge by such a clock would come a year early. Therefore this process's clock is trusted only as far as
+//! another one agrees: the store's, which it sets on each blob, else that of the newest entry of another writer. From
+//! then on, the local clock only measures the elapsed time. Late is safe.
 
 use std::sync::MutexGuard;
 
@@ -16,34 +16,35 @@ use crate::host::sync::Mutex;
 use crate::host::{Clock, Entropy};
 use crate::store::BlobStore;
 
-/// An entry may be this far ahead of the store's time.
+/// The most that an entry may be ahead of the store's time.
 const AHEAD_OF_STORE: TimeDelta = TimeDelta::minutes(10);
 
-/// And this far ahead of the newest entry of another writer, where the store tells no time: a gallery may be quiet.
+/// The most that an entry may be ahead of the newest entry of another writer, if the store reports no time: a gallery
+/// may be quiet.
 const AHEAD_OF_OTHERS: TimeDelta = TimeDelta::days(30);
 
-/// A time that another clock has told.
+/// A time of another clock.
 #[derive(Clone, Copy, Debug)]
 struct Told {
     time: DateTime<Utc>,
-    /// What this process's clock said at that moment.
+    /// The time of this process's clock at that moment.
     at: DateTime<Utc>,
     by_store: bool,
 }
 
 impl Told {
-    /// What time it is by that clock, if this process's one goes at the right speed.
+    /// Returns the current time of that clock, assuming that the local clock runs at the right speed.
     fn now(&self, clock: DateTime<Utc>) -> DateTime<Utc> {
         self.time + clock.signed_duration_since(self.at).max(TimeDelta::zero())
     }
 }
 
-/// What other clocks have told.
+/// The last time of another clock, if there is any.
 #[derive(Debug)]
 pub(super) struct LogTime(Mutex<Option<Told>>);
 
 impl LogTime {
-    /// `probed` is the store's time now, if it tells; all entries of `state` are of other writers.
+    /// `probed` is the store's current time, if it reports one. All entries of `state` count as other writers'.
     pub(super) fn new(clock: &dyn Clock, probed: Option<DateTime<Utc>>, state: &State) -> Self {
         let at = clock.now();
         let by_store = probed.filter(|_| !clock.is_virtual()).map(|time| Told { time, at, by_store: true });
@@ -51,7 +52,7 @@ impl LogTime {
         Self(Mutex::new(by_store.or(by_others)))
     }
 
-    /// An entry of another writer was read.
+    /// Notes the time of an entry of another writer.
     pub(super) fn read_of_another(&self, clock: &dyn Clock, time: DateTime<Utc>) {
         let (at, mut told) = (clock.now(), self.told());
         if told.is_none_or(|told| !told.by_store && told.now(at) < time) {
@@ -59,19 +60,20 @@ impl LogTime {
         }
     }
 
-    /// The latest that any clock says: from here a retention runs, so that it is not shortened by this process's clock.
+    /// Returns the latest time of any clock: a retention starts from it, so that a local clock that is behind does not
+    /// shorten it.
     pub(super) fn latest(&self, clock: &dyn Clock) -> DateTime<Utc> {
         let now = clock.now();
         self.told().map_or(now, |told| told.now(now).max(now))
     }
 
-    /// The earliest that any clock says; no I/O.
+    /// Returns the earliest time of any clock. No I/O.
     pub(super) fn earliest(&self, clock: &dyn Clock) -> DateTime<Utc> {
         let now = clock.now();
         self.told().map_or(now, |told| told.now(now).min(now))
     }
 
-    /// Reads the store's clock again, if the store tells a time.
+    /// Reads the store's clock again, if it reports one.
     pub(super) async fn ask(&self, clock: &dyn Clock, store: &dyn BlobStore, entropy: &dyn Entropy) -> Result<()> {
         let is_by_store = self.told().is_some_and(|told| told.by_store);
         if is_by_store && let Some(time) = store_time(store, entropy).await? {
@@ -80,7 +82,7 @@ impl LogTime {
         Ok(())
     }
 
-    /// Refuses to write an entry with the time of a clock that is far ahead. After a quiet time the store is asked.
+    /// Refuses to write an entry if the local clock is far ahead. Asks the store if the newest entry is old.
     pub(super) async fn refuse_a_wrong_clock(
         &self,
         clock: &dyn Clock,

@@ -1,9 +1,9 @@
-//! The truth: a log of commits on a [`BlobStore`](crate::store::BlobStore), folded into an immutable state.
+//! The catalog: a log of commits on a [`BlobStore`](crate::store::BlobStore), folded into an immutable state.
 //!
-//! Every change is one commit: the next numbered blob, made with create-if-absent. Whoever makes it wins; whoever does
-//! not reads what it missed, makes its checks again on the new state, and tries the next number. So limits, unique
-//! names and parent-child rules hold between processes and machines with no lock server, an acknowledged commit is
-//! never lost, and the log is the audit trail. `docs/commit-protocol.md` goes through every partial write.
+//! Every change is one commit: the next numbered blob, written with create-if-absent. The writer that creates it wins;
+//! the others read the new entries, repeat their checks on the new state, and try the next number. So limits, unique
+//! names and parent-child rules hold across processes and machines without a lock server, an acknowledged commit is
+//! never lost, and the log is the audit trail. `docs/commit-protocol.md` covers every partial write.
 
 mod checkpoint;
 mod commit;

@@ -1,4 +1,4 @@
-//! What waits to be committed, and the entry that is on its way. Data, which the log and the committing of it share.
+//! Pending operations and the entry under way: the data that the log and the commits share.
 
 use std::sync::Arc;
 
@@ -12,18 +12,18 @@ use super::state::State;
 use crate::access::{Authorization, Caller};
 use crate::error::Result;
 
-/// What an operation wants to happen in a given state, or why it must not: asked again after each lost race. No events
-/// means that nothing is left to do.
+/// Returns an operation's changes to a given state, or its refusal. Called again after each lost race. No events mean
+/// that nothing is left to do.
 pub(super) type Check = Box<dyn FnMut(&State) -> Result<Changes> + Send + Sync>;
 
-/// What an operation changes, and what allowed it.
+/// The events of an operation, and the permission that allowed them.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     pub(crate) events: Vec<Event>,
     pub(crate) authorization: Option<Authorization>,
 }
 
-/// An operation that waits to be committed.
+/// An operation that waits for its commit.
 pub(super) struct Pending {
     pub(super) caller: Caller,
     pub(super) check: Check,
@@ -38,21 +38,21 @@ impl std::fmt::Debug for Pending {
 
 impl Pending {
     pub(super) fn answer(self, result: Result<Arc<State>>) {
-        // The caller may have stopped listening.
+        // The caller may be gone.
         let _ = self.done.send(result);
     }
 }
 
-/// What waits to be committed, the entry that is on its way, and the work that commits.
+/// The pending operations, the entry under way, and the work that commits.
 ///
-/// INVARIANT: from before its first put until its fate is known an entry is in here, not in a future. So when the work
-/// that put it is dropped with the last caller that waited, the next writer finds it, and settles it by putting the same
-/// bytes again.
+/// INVARIANT: from before its first put until its fate is known, an entry is in here, not in a future. So if the work
+/// that put it is dropped with its last waiting caller, the next writer finds the entry and settles it by putting the
+/// same bytes again.
 #[derive(Default)]
 pub(super) struct Writer {
     pub(super) queue: Vec<Pending>,
     pub(super) under_way: Option<Batch>,
-    /// Every caller that waits drives it; there is one at a time.
+    /// Every waiting caller drives it; there is one at a time.
     pub(super) driver: WeakDriver,
 }
 
@@ -66,15 +66,15 @@ impl std::fmt::Debug for Writer {
 pub(super) struct Batch {
     pub(super) draft: Draft,
     pub(super) next: Arc<State>,
-    /// Whether a put of it was begun: it may land yet, unless it was answered.
+    /// True once a put has started: it may land, until it is answered.
     pub(super) is_sent: bool,
-    /// Those that the entry is for, each with what its check came to in turn: a refusal may rest on a change that
-    /// stands earlier in the same entry, so it too is told only when the entry's fate is known.
+    /// The operations of the entry, each with the result of its check. A refusal may depend on an earlier change of the
+    /// same entry, so it too is answered only when the entry's fate is known.
     pub(super) members: Vec<(Pending, Result<()>)>,
 }
 
 impl Batch {
-    /// Tells each member `outcome`, or its own refusal where the outcome is a success.
+    /// Answers each member with `outcome`, or with its own refusal if the outcome is a success.
     pub(super) fn answer(self, outcome: impl Fn() -> Result<Arc<State>>) {
         for (pending, verdict) in self.members {
             pending.answer(outcome().and_then(|state| verdict.map(|()| state)));
@@ -82,7 +82,7 @@ impl Batch {
     }
 }
 
-/// An entry as it is put.
+/// An entry, encoded.
 #[derive(Clone, Debug)]
 pub(super) struct Draft {
     pub(super) number: u64,
@@ -90,11 +90,11 @@ pub(super) struct Draft {
     pub(super) bytes: Bytes,
 }
 
-/// What became of an entry.
+/// The fate of an entry that was put.
 pub(super) enum Fate {
     Committed,
-    /// The number is taken by another's entry.
+    /// Another writer's entry has the number.
     Lost,
-    /// It is not there, and can be put again.
+    /// The entry is not there, and can be put again.
     Absent,
 }

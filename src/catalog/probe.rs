@@ -1,4 +1,4 @@
-//! Questions that only a written blob answers: does the store keep its promise, and what time does it have?
+//! Probes of a store: whether it refuses a second creation of a key, and the time of its clock.
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -8,8 +8,8 @@ use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::{Entropy, draw};
 use crate::store::{BlobKey, BlobStore, BlobStoreExt, PutMode, StoreErrorKind};
 
-/// Refuses a store that lets two callers create the same key: on it, two writers would both believe that they
-/// committed. Tells what time it is by the store, if it tells.
+/// Refuses a store that lets two callers create the same key: two writers would both believe that they committed.
+/// Returns the store's time, if it reports one.
 pub(super) async fn probe(store: &dyn BlobStore, entropy: &dyn Entropy) -> Result<Option<DateTime<Utc>>> {
     let key = probe_key(entropy)?;
     let bytes = Bytes::from_static(b"is a second creation refused?\n");
@@ -28,7 +28,7 @@ pub(super) async fn probe(store: &dyn BlobStore, entropy: &dyn Entropy) -> Resul
     }
 }
 
-/// What time it is by the store, if it tells.
+/// Returns the store's time, if it reports one.
 pub(super) async fn store_time(store: &dyn BlobStore, entropy: &dyn Entropy) -> Result<Option<DateTime<Utc>>> {
     let key = probe_key(entropy)?;
     create_probe(store, &key, Bytes::from_static(b"what time is it?\n")).await?;
@@ -37,7 +37,7 @@ pub(super) async fn store_time(store: &dyn BlobStore, entropy: &dyn Entropy) -> 
     Ok(time)
 }
 
-/// Puts a probe there, under a random key: one that is there already is its own, and the answer was lost.
+/// Creates a probe. Its key is random: if one is there already, it is our own and the answer was lost.
 async fn create_probe(store: &dyn BlobStore, key: &BlobKey, bytes: Bytes) -> Result<()> {
     match store.put(key, bytes, PutMode::Create).await {
         Err(error) if matches!(error.kind(), StoreErrorKind::AlreadyExists | StoreErrorKind::Unknown) => {

@@ -1,4 +1,4 @@
-//! The state: every commit so far, folded.
+//! The state of a catalog: the fold of its commits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -20,7 +20,7 @@ use crate::model::{
 };
 use crate::store::BlobKey;
 
-/// What exists after some commit. Never changed once it is shared; a new one shares with it all that is the same.
+/// Everything that exists after a commit. Immutable once shared; the next state shares the unchanged parts.
 #[derive(Clone, Debug)]
 pub(crate) struct State {
     number: u64,
@@ -30,34 +30,36 @@ pub(crate) struct State {
     managed_images: BTreeMap<ManagedImageId, Arc<ImageRecord<ManagedImage>>>,
     snapshots: BTreeMap<SnapshotId, Arc<ImageRecord<Snapshot>>>,
     uploads: BTreeMap<UploadName, Upload>,
-    /// Every import that was ever announced, with the number of the commit: what is of another is not this catalog's.
+    /// Every import that was ever announced, with the number of the commit. Blobs of any other import are not this
+    /// catalog's.
     announced: Arc<BTreeMap<UploadName, u64>>,
     access: Arc<AccessPolicy>,
-    /// The stores of regions and of their zones.
+    /// The claimed stores of regions and zones, with the number of the commit.
     claims: BTreeMap<(Region, Option<u32>), (StoreName, u64)>,
     condemned: BTreeMap<Region, Arc<Condemned>>,
-    /// What was ever condemned in each slot.
+    /// The condemned names and the incarnations of each slot.
     incarnations: BTreeMap<(Region, SlotId), Arc<Incarnations>>,
-    /// The number of the last commit that condemned something in a region.
+    /// The number of the last commit that condemned blobs of each region.
     last_condemned: BTreeMap<Region, u64>,
 }
 
-/// What is about to be removed from a region.
+/// The condemned blobs of a region that are not yet removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Condemned {
-    /// The number of the commit that condemned it, or that took its removal over: whose number it is removes it.
+    /// The fence: the number of the commit that condemned the blobs or took over their removal. Only the collection
+    /// that made that commit removes them.
     pub(crate) epoch: u64,
     pub(crate) blobs: Vec<ZoneBlobs>,
 }
 
 impl Condemned {
-    /// Each blob, in its slot.
+    /// Returns each blob with its slot.
     pub(crate) fn names(&self) -> impl Iterator<Item = (SlotId, BlobName)> {
         self.blobs.iter().flat_map(|zone| zone.keys.iter().filter_map(|key| in_slot(zone.zone, key)))
     }
 }
 
-/// The blob that lies under a key of a zone's store: `slots/<n>/…`.
+/// Parses a key of a zone's store: `slots/<n>/…`.
 fn in_slot(zone: u32, key: &BlobKey) -> Option<(SlotId, BlobName)> {
     let (number, name) = key.as_str().strip_prefix("slots/")?.split_once('/')?;
     let slot = SlotId { zone: zone.checked_sub(1)? as usize, number: number.parse().ok()? };
@@ -75,21 +77,21 @@ struct GalleryRecord {
 struct DefinitionRecord {
     definition: Arc<ImageDefinition>,
     versions: BTreeMap<VersionNumber, Arc<VersionRecord>>,
-    /// For each region the versions of which one is the latest there, so that finding it does not depend on how many
-    /// others there are.
+    /// For each region, the versions that can be the latest there: finding it takes the same time with any number of
+    /// others.
     candidates: BTreeMap<Region, Arc<BTreeSet<VersionNumber>>>,
 }
 
-/// Something with disks that lies in one region.
+/// A resource with disks in one region.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ImageRecord<T> {
     pub(crate) resource: Arc<T>,
     pub(crate) content: ImageContent,
-    /// The number of the commit that made it.
+    /// The number of the commit that created it.
     pub(crate) created: u64,
 }
 
-/// A version, and how far it has come.
+/// A version, with its progress in each region.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct VersionRecord {
@@ -98,42 +100,42 @@ pub(crate) struct VersionRecord {
     pub(crate) content: ImageContent,
     /// The number of the commit that published it.
     pub(crate) published: u64,
-    /// The number of the commit that published it or changed it last: what equals an earlier one may have been another in
-    /// between.
+    /// The number of the commit that published it or last changed it: a record that equals an earlier one may have been
+    /// different in between.
     #[serde(default)]
     changed: u64,
-    /// The regions that have had all their replicas, with how many of them are still wanted.
+    /// The regions that were completed, with the number of their complete replicas that are still wanted.
     complete: BTreeMap<Region, u32>,
-    /// What crossed each region's border.
+    /// The bytes that crossed each region's border.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     crossed: BTreeMap<Region, u64>,
-    /// Why the last attempt failed, for the regions where it did.
+    /// The reason of the last failure, for each region whose last attempt failed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     failed: BTreeMap<Region, String>,
-    /// What the VM that it was made from left in it.
+    /// The identity that its source VM left in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) carried: Option<CarriedIdentity>,
-    /// Until when it can be restored, if it was deleted.
+    /// The end of its retention, if it was deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) soft_deleted: Option<DateTime<Utc>>,
-    /// When it was deleted, if it can be restored.
+    /// The time of its deletion, if it was deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) deleted: Option<DateTime<Utc>>,
 }
 
-/// An import that is not over.
+/// An open import.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Upload {
     pub(crate) target: ResourceId,
     pub(crate) region: Region,
     started: DateTime<Utc>,
-    /// When another publisher took it up last, if any did.
+    /// The last time that another publisher resumed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     joined: Option<DateTime<Utc>>,
 }
 
 impl Upload {
-    /// When a publisher began with it last.
+    /// Returns the last time that a publisher started or resumed it.
     pub(crate) fn taken_up(&self) -> DateTime<Utc> {
         self.joined.unwrap_or(self.started)
     }
@@ -156,39 +158,39 @@ impl VersionRecord {
         }
     }
 
-    /// Whether it was published, or given other properties, after commit `number`.
+    /// Returns whether it was published or updated after commit `number`.
     pub(crate) fn is_changed_since(&self, number: u64) -> bool {
         self.changed > number
     }
 
-    /// How many replicas the version can be deployed from in `region`: none before all that were asked for at first are
-    /// whole. Where more are asked for later, those that are whole go on serving.
+    /// Returns the number of replicas in `region` that serve deployments: none before the first completion. If more are
+    /// requested later, the complete ones keep serving.
     pub(crate) fn replicas_ready(&self, region: &Region) -> u32 {
         self.complete.get(region).copied().unwrap_or(0)
     }
 
-    /// Whether all its replicas in `region` are whole.
+    /// Returns whether all its replicas in `region` are complete.
     pub(crate) fn is_complete_in(&self, region: &Region) -> bool {
         let wanted = self.version.publishing_profile().replicas_in(region);
         wanted.is_some_and(|wanted| self.replicas_ready(region) >= wanted)
     }
 
-    /// Where it can be deployed.
+    /// Returns the regions in which it can be deployed.
     pub(crate) fn ready_regions(&self) -> impl Iterator<Item = &Region> {
         self.complete.keys()
     }
 
-    /// Why the last attempt to bring it to a region failed, if it did and nobody has tried again.
+    /// Returns the reason of the last failure in a region, until the next attempt.
     pub(crate) fn failure_in(&self, region: &Region) -> Option<&str> {
         self.failed.get(region).map(String::as_str)
     }
 
-    /// What crossed a region's border for it.
+    /// Returns the bytes that crossed a region's border for it.
     pub(crate) fn crossed(&self, region: &Region) -> u64 {
         self.crossed.get(region).copied().unwrap_or(0)
     }
 
-    /// Whether it can be the latest in `region`.
+    /// Returns whether it can be the latest in `region`.
     fn is_candidate_in(&self, region: &Region) -> bool {
         self.soft_deleted.is_none()
             && self.replicas_ready(region) > 0
@@ -197,7 +199,7 @@ impl VersionRecord {
 }
 
 impl DefinitionRecord {
-    /// Puts a version in its place, in place of the one that was there.
+    /// Inserts a version, or replaces the one of the same number.
     fn put(&mut self, record: VersionRecord) {
         let number = record.version.id().number();
         self.forget(number);
@@ -220,7 +222,7 @@ impl DefinitionRecord {
 }
 
 impl State {
-    /// Before the first commit; `root` is the hash of the catalog's identity.
+    /// Returns the state before the first commit. `root` is the hash of the catalog's identity.
     pub(super) fn empty(root: Digest) -> Self {
         Self {
             number: 0,
@@ -239,91 +241,94 @@ impl State {
         }
     }
 
-    /// The number of the last commit in it.
+    /// Returns the number of its last commit.
     pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
-    /// The hash of the last entry.
+    /// Returns the hash of its last entry.
     pub(crate) fn head(&self) -> Digest {
         self.head
     }
 
-    /// When the last commit was made.
+    /// Returns the time of its last commit.
     pub(crate) fn time(&self) -> DateTime<Utc> {
         self.time
     }
 
-    /// All galleries behind `after`, by id.
+    /// Returns the galleries after `after`, by id.
     pub(crate) fn galleries(&self, after: Option<&GalleryId>) -> impl Iterator<Item = &Arc<Gallery>> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.galleries.range::<GalleryId, _>((from, Bound::Unbounded)).map(|(_, record)| &record.gallery)
     }
 
-    /// The imports under way.
+    /// Returns the open imports.
     pub(crate) fn uploads(&self) -> impl Iterator<Item = (UploadName, &Upload)> {
         self.uploads.iter().map(|(name, upload)| (*name, upload))
     }
 
-    /// Every version, also those that can be restored, or could be.
+    /// Returns every version, including soft-deleted ones.
     pub(crate) fn all_versions(&self) -> impl Iterator<Item = &Arc<VersionRecord>> {
         let definitions = self.galleries.values().flat_map(|gallery| gallery.definitions.values());
         definitions.flat_map(|definition| definition.versions.values())
     }
 
-    /// What is about to be removed from a region.
+    /// The condemned blobs of a region that are not yet removed.
     pub(crate) fn condemned(&self, region: &Region) -> Option<&Arc<Condemned>> {
         self.condemned.get(region)
     }
 
-    /// What was ever condemned in a slot of a region.
+    /// Returns the condemned names and the incarnations of a slot.
     pub(crate) fn incarnations(&self, region: &Region, slot: SlotId) -> Arc<Incarnations> {
         self.incarnations.get(&(region.clone(), slot)).cloned().unwrap_or_default()
     }
 
-    /// The number of the commit that announced an import; `None` for one that this log does not know.
+    /// Returns the number of the commit that announced an import; `None` if this log never announced it.
     pub(crate) fn announced(&self, upload: UploadName) -> Option<u64> {
         self.announced.get(&upload).copied()
     }
 
-    /// The store that is the place of a region, or of a zone of it.
+    /// Returns the claimed store of a region, or of a zone of it.
     pub(crate) fn claim(&self, region: &Region, zone: Option<u32>) -> Option<StoreName> {
         self.claims.get(&(region.clone(), zone)).map(|(store, _)| *store)
     }
 
-    /// The stores of a region and of its zones: while they are the same, what was put there is there.
+    /// Returns the claimed stores of a region and its zones. While they are the same, blobs that were put there are
+    /// there.
     pub(crate) fn claims_of(&self, region: &Region) -> Vec<StoreName> {
         self.claims.iter().filter(|((of, _), _)| of == region).map(|(_, (store, _))| *store).collect()
     }
 
-    /// Whether none of these stores of a region was replaced.
+    /// Returns whether none of these stores of a region was replaced.
     pub(crate) fn still_claims(&self, region: &Region, stores: &[StoreName]) -> bool {
         let now = self.claims_of(region);
         stores.iter().all(|store| now.contains(store))
     }
 
-    /// The number of the last commit that claimed a store for a region: what was announced before it may be in another store.
+    /// Returns the number of the last commit that claimed a store for a region: earlier imports may be in another
+    /// store.
     pub(crate) fn claimed_at(&self, region: &Region) -> u64 {
         self.claims.iter().filter(|((of, _), _)| of == region).map(|(_, (_, number))| *number).max().unwrap_or(0)
     }
 
-    /// Whether a region's stores are known to be one where `zone` is one of three, or three where it is all.
+    /// Returns whether the catalog has claimed one store for the region while `zone` is one of three, or the other way
+    /// round.
     pub(crate) fn has_claims_of_another_shape(&self, region: &Region, zone: Option<u32>) -> bool {
         let of_region = self.claims.keys().filter(|(claimed, _)| claimed == region);
         of_region.into_iter().any(|(_, claimed)| claimed.is_some() != zone.is_some())
     }
 
-    /// Whether something was condemned in a region after commit `number`: what was seen there then may be gone.
+    /// Returns whether blobs of a region were condemned after commit `number`: blobs that were listed then may be gone.
     pub(crate) fn is_condemned_since(&self, region: &Region, number: u64) -> bool {
         self.last_condemned.get(region).is_some_and(|last| *last > number)
     }
 
-    /// All roles and assignments.
+    /// Returns all roles and assignments.
     pub(crate) fn access(&self) -> &AccessPolicy {
         &self.access
     }
 
-    /// With whom a gallery is shared.
+    /// Returns the sharing of a gallery.
     pub(crate) fn sharing(&self, id: &GalleryId) -> Option<&GallerySharing> {
         self.galleries.get(id).map(|record| &record.sharing)
     }
@@ -332,7 +337,7 @@ impl State {
         self.galleries.get(id).map(|record| &record.gallery)
     }
 
-    /// The definitions of a gallery behind `after`, by name; none where there is no such gallery.
+    /// Returns the definitions of a gallery after `after`, by name; empty for an unknown gallery.
     pub(crate) fn definitions<'a>(
         &'a self,
         gallery: &GalleryId,
@@ -348,8 +353,8 @@ impl State {
         self.definition_record(id).map(|record| &record.definition)
     }
 
-    /// The versions of a definition behind `after`, in numeric order, also those that can be restored; none where there
-    /// is no such definition.
+    /// Returns the versions of a definition after `after`, in numeric order, including soft-deleted ones; empty for an
+    /// unknown definition.
     pub(crate) fn versions(
         &self,
         definition: &ImageDefinitionId,
@@ -364,7 +369,8 @@ impl State {
         self.definition_record(id.definition())?.versions.get(&id.number())
     }
 
-    /// Whether something of the catalog's own is there; what is not the catalog's is the host's to know.
+    /// Returns whether the catalog's resource at `scope` does not exist. Scopes outside of the catalog are the host's,
+    /// and never missing.
     pub(crate) fn is_missing(&self, scope: &AccessScope) -> bool {
         let AccessScope::Resource(id) = scope else { return false };
         match id {
@@ -377,19 +383,18 @@ impl State {
         }
     }
 
-    /// Whether what was assigned or denied at a scope has ended, though nothing has said so yet: a version's retention is
-    /// over.
+    /// Returns whether the assignments at a scope have ended without a commit, because a version's retention is over.
     pub(crate) fn has_ended(&self, scope: &AccessScope, now: DateTime<Utc>) -> bool {
         let AccessScope::Resource(ResourceId::ImageVersion(id)) = scope else { return false };
         self.version(id).is_some_and(|record| self.is_gone(record, now))
     }
 
-    /// Whether a version was deleted so long ago that it can't be restored any more.
+    /// Returns whether a version was deleted and its retention is over.
     pub(crate) fn is_gone(&self, record: &VersionRecord, now: DateTime<Utc>) -> bool {
         record.soft_deleted.is_some_and(|until| until <= now)
     }
 
-    /// The version that "latest" means in a region.
+    /// Returns the version that "latest" means in a region.
     pub(crate) fn latest(&self, definition: &ImageDefinitionId, region: &Region) -> Option<&Arc<VersionRecord>> {
         let record = self.definition_record(definition)?;
         record.versions.get(record.candidates.get(region)?.last()?)
@@ -407,7 +412,7 @@ impl State {
         self.managed_images.get(id)
     }
 
-    /// Whether something that VMs are made from exists.
+    /// Returns whether an image that VMs are made from exists.
     pub(crate) fn has_image(&self, id: &ResourceId) -> bool {
         match id {
             ResourceId::ImageVersion(version) => self.version(version).is_some(),
@@ -425,10 +430,10 @@ impl State {
         self.snapshots.get(id)
     }
 
-    /// The import under way that is to become `target`, if there is one.
+    /// Returns the newest open import of `target` in `region`.
     pub(crate) fn upload_of(&self, target: &ResourceId, region: &Region) -> Option<UploadName> {
         let same = |upload: &Upload| upload.target == *target && upload.region == *region;
-        // The last one: those before it were begun with other disks.
+        // The newest: earlier ones were started with other disks.
         let last = self.uploads.iter().filter(|(_, upload)| same(upload)).max_by_key(|(_, upload)| upload.taken_up());
         last.map(|(name, _)| *name)
     }
@@ -437,12 +442,12 @@ impl State {
         self.uploads.contains_key(&upload)
     }
 
-    /// Whether it is open, and no publisher but the one that began it has ever had to do with it.
+    /// Returns whether an import is open and was never resumed by another publisher.
     pub(crate) fn is_of_one_publisher(&self, upload: UploadName) -> bool {
         self.uploads.get(&upload).is_some_and(|upload| upload.joined.is_none())
     }
 
-    /// How many resources a subscription has in a region: galleries, definitions, versions.
+    /// Returns the number of a subscription's galleries, definitions and versions in a region.
     pub(crate) fn usage(&self, subscription: &SubscriptionId, location: &Region, now: DateTime<Utc>) -> [usize; 3] {
         let mut usage = [0; 3];
         let [galleries, definitions, versions] = &mut usage;
@@ -462,7 +467,7 @@ impl State {
         self.galleries.get(id.gallery())?.definitions.get(id.name())
     }
 
-    /// The state after `entry`, whose hash is `digest`.
+    /// Returns the state after `entry`, whose hash is `digest`.
     pub(super) fn after(&self, entry: &Entry, digest: Digest) -> Result<Self> {
         if entry.number != self.number + 1 || entry.previous != self.head {
             let what =
@@ -477,7 +482,7 @@ impl State {
         Ok(next)
     }
 
-    /// Applies one event. The checks that it was allowed were made before it was written.
+    /// Applies one event. Whether it is allowed was checked before it was written.
     pub(crate) fn apply(&mut self, event: &Event, time: DateTime<Utc>) -> Result<()> {
         let number = self.number + 1;
         let missing = |what: &dyn std::fmt::Display| {
@@ -536,7 +541,7 @@ impl State {
                 let definition = version.id().definition();
                 let record = self.definition_mut(definition).ok_or_else(|| missing(definition))?;
                 record.put(VersionRecord::new(version.clone(), content.clone(), carried.clone(), number));
-                // What stood on one whose retention is over is not this one's.
+                // Assignments of an earlier version whose retention is over do not carry over.
                 self.end(version.id());
             }
             Event::ImageVersionUpdated { version } => {
@@ -591,7 +596,7 @@ impl State {
                 self.end(snapshot);
             }
             Event::RegionStoreClaimed { region, zone, store } => {
-                // One store for all of it takes the place of three, and the other way round.
+                // One store for the whole region replaces three zones' stores, and the other way round.
                 self.claims.retain(|(of, other), _| of != region || other.is_some() == zone.is_some());
                 self.claims.insert((region.clone(), *zone), (*store, number));
             }
@@ -616,7 +621,7 @@ impl State {
             }
             Event::RoleDefined { role } => self.access_mut().put_role(role.clone()),
             Event::RoleDeleted { role } => self.access_mut().remove_role(role)?,
-            // Only what exists has assignments: so none is there before it, and none is left behind.
+            // Only existing resources have assignments: none precedes a resource, and none is left behind.
             Event::RoleAssigned { assignment: RoleAssignment { scope, .. } }
             | Event::DenyAssigned { denial: DenyAssignment { scope, .. } }
                 if self.is_missing(scope) =>
@@ -647,13 +652,13 @@ impl State {
         Ok(())
     }
 
-    /// What stood on a definition and its versions ends with them.
+    /// Ends the assignments of a definition and its versions.
     fn end_all_of(&mut self, record: &DefinitionRecord) {
         record.versions.values().for_each(|record| self.end(record.version.id()));
         self.end(record.definition.id());
     }
 
-    /// What was assigned and denied at a resource ends with it.
+    /// Ends the assignments and denials at a resource.
     fn end(&mut self, id: impl Into<AccessScope>) {
         let scope = id.into();
         if self.access.stands_at(&scope) {
@@ -665,7 +670,7 @@ impl State {
         Arc::make_mut(&mut self.access)
     }
 
-    /// The imports that were to become `target` are over.
+    /// Closes the imports of `target`.
     fn close_uploads(&mut self, target: &ResourceId) {
         self.uploads.retain(|_, upload| upload.target != *target);
     }
@@ -684,7 +689,7 @@ impl State {
     }
 }
 
-/// The state as it is written down in a checkpoint.
+/// The stored form of a state, in a checkpoint.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct WrittenState {

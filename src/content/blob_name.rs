@@ -1,8 +1,9 @@
-//! The names of a slot's blobs. None is ever used twice.
+//! The names of a slot's blobs, none of which is ever used twice.
 //!
-//! What is condemned in a slot is dead there under its name, for good: a deletion that comes late, from a collection that
-//! stood still, then takes nothing that anybody relies on. The same pack, part or manifest can come back, and then has a
-//! name that ends with the number of the commit that condemned the one before: its incarnation.
+//! A condemned blob is dead in its slot under its name, permanently. The same pack, part or manifest can come back,
+//! under a name that ends with its incarnation: the number of the commit that condemned the one before. If names were
+//! used again, then: collection A condemns `packs/u/3` and stalls -> an import writes `packs/u/3` again and its version
+//! is published -> A goes on and deletes it.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,8 @@ use super::names::{ManifestId, PackId, PartId, UploadId};
 use crate::error::Result;
 use crate::store::BlobKey;
 
-/// A blob of a slot. The number is the blob's incarnation: 0 for the first, then that of the commit that condemned the last one.
+/// A blob of a slot. The number is its incarnation: 0 for the first, then the number of the commit that condemned the
+/// one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum BlobName {
     Pack(PackId, u64),
@@ -22,7 +24,7 @@ pub(crate) enum BlobName {
 }
 
 impl BlobName {
-    /// Where it lies within a slot.
+    /// Returns its key within a slot.
     pub(crate) fn key(&self) -> Result<BlobKey> {
         let (name, incarnation) = match self {
             Self::Pack(id, incarnation) => (id.key()?, incarnation),
@@ -35,7 +37,7 @@ impl BlobName {
         }
     }
 
-    /// The blob that lies under a key of a slot, if one does.
+    /// Returns the blob name that `key`, within a slot, stands for.
     pub(crate) fn of_key(key: &BlobKey) -> Option<Self> {
         let segments: Vec<&str> = key.segments().collect();
         let name = match segments.as_slice() {
@@ -58,7 +60,7 @@ impl BlobName {
         (name.key().ok()? == *key).then_some(name)
     }
 
-    /// The pack that it is, or is of.
+    /// Returns the pack that the blob is, or is a part of.
     pub(crate) fn pack(&self) -> Option<PackId> {
         match self {
             Self::Pack(id, _) => Some(*id),
@@ -68,7 +70,7 @@ impl BlobName {
     }
 }
 
-/// A name with `dashes` dashes in it, and the incarnation behind it.
+/// Splits a name that has `dashes` dashes of its own from its incarnation.
 fn split_incarnation(name: &str, dashes: usize) -> Option<(&str, u64)> {
     match name.match_indices('-').nth(dashes) {
         None => Some((name, 0)),
@@ -79,7 +81,7 @@ fn split_incarnation(name: &str, dashes: usize) -> Option<(&str, u64)> {
     }
 }
 
-/// What has been condemned in a slot, ever: which names are dead there, and which incarnation comes next.
+/// Everything that was ever condemned in a slot: the dead names, and the incarnation of each new blob.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "WrittenIncarnations", into = "WrittenIncarnations")]
 pub(crate) struct Incarnations {
@@ -90,9 +92,9 @@ pub(crate) struct Incarnations {
 }
 
 impl Incarnations {
-    /// Commit `number` has condemned `name`.
+    /// Notes that commit `number` condemned `name`.
     pub(crate) fn end(&mut self, name: BlobName, number: u64) {
-        // One that was dead and came back, by a put that arrived late, says nothing of the one that is alive.
+        // A dead blob that a late put brought back does not end the one that is alive.
         if self.is_dead(name) {
             return;
         }
@@ -103,7 +105,7 @@ impl Incarnations {
         }
     }
 
-    /// Whether it was condemned: nothing may rely on it any more.
+    /// Returns whether `name` was condemned: nothing may rely on it.
     pub(crate) fn is_dead(&self, name: BlobName) -> bool {
         match name {
             BlobName::Pack(id, incarnation) => incarnation < self.of_pack(id),
@@ -112,24 +114,24 @@ impl Incarnations {
         }
     }
 
-    /// The incarnation of a pack here.
+    /// Returns the incarnation of a pack in this slot.
     pub(crate) fn of_pack(&self, id: PackId) -> u64 {
         self.packs.get(&id).copied().unwrap_or(0)
     }
 
-    /// The incarnation of new parts of a pack here.
+    /// Returns the incarnation of new parts of a pack in this slot.
     pub(crate) fn of_parts(&self, pack: PackId) -> u64 {
         let of_pack = self.parts.range((PartId::first_of(pack), 0)..).take_while(|((id, _), _)| id.pack == pack);
         of_pack.map(|(_, number)| *number).max().unwrap_or(0)
     }
 
-    /// The incarnation of a manifest here.
+    /// Returns the incarnation of a manifest in this slot.
     pub(crate) fn of_manifest(&self, id: ManifestId) -> u64 {
         self.manifests.get(&id).copied().unwrap_or(0)
     }
 }
 
-/// As it is written down: packs of one upload with one incarnation in runs, from the first to the last.
+/// The stored form: consecutive packs of one upload with the same incarnation as a run, from the first to the last.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct WrittenIncarnations {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

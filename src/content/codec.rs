@@ -1,4 +1,4 @@
-//! Encoding chunks as records, and back.
+//! Encodes chunks as records, and back.
 
 use super::chunk::{BLOCK_BYTES, CHUNK_BYTES};
 use super::compression::{Compressor, Decompressor};
@@ -6,13 +6,13 @@ use super::digest::Digest;
 use super::record::{Encoding, RecordRef};
 use crate::error::{Error, Result};
 
-/// A chunk is compressed if that saves at least one byte of so many: what saves less is read back faster as it is.
+/// Compression must save at least one byte of this number; a chunk that saves less reads faster plain.
 const LEAST_SAVING: usize = 8;
 
 /// Appends the record of a chunk that is not all zero to `records`; `occupied` is its [`occupied_blocks`]. The record of
 /// a plain one is the chunk, and is not copied.
 ///
-/// The same chunk gives the same record always: an import that is taken up again finds its packs by that.
+/// Deterministic: a resumed import finds its packs because equal chunks give equal records.
 pub(crate) fn encode(chunk: &[u8], occupied: u16, compressor: &mut Compressor, records: &mut Vec<u8>) -> Encoding {
     let blocks = occupied.count_ones() as usize * BLOCK_BYTES;
     if let Some(frame) = compressor.compress(chunk, blocks - blocks / LEAST_SAVING) {
@@ -31,8 +31,8 @@ pub(crate) fn encode(chunk: &[u8], occupied: u16, compressor: &mut Compressor, r
     Encoding::Sparse
 }
 
-/// Takes records apart. It keeps what they unpack to, by a number that the caller gives each, and is to be used again
-/// and again: its memory is set up once.
+/// Decodes records. It keeps the decoded chunks, by a number that the caller assigns. Reused, so that its memory is set
+/// up once.
 #[derive(Default)]
 pub(crate) struct Unpacker {
     zstd: Decompressor,
@@ -40,18 +40,18 @@ pub(crate) struct Unpacker {
 }
 
 impl Unpacker {
-    /// Verifies the record of a chunk, which [`chunk`](Self::chunk) then gives.
+    /// Decodes and verifies the record of a chunk; [`chunk`](Self::chunk) then returns it.
     pub(crate) fn unpack(&mut self, number: usize, record: &[u8], encoding: Encoding, expected: &Digest) -> Result<()> {
         let content = self.content(number, record, encoding).filter(|content| content.len() == CHUNK_BYTES);
         verify(content, expected)
     }
 
-    /// Whether a record of any kind, a chunk's or an index node's, holds what it must.
+    /// Returns whether `bytes` hold the content that `record`, of a chunk or an index node, refers to.
     pub(crate) fn is_good(&mut self, bytes: &[u8], record: &RecordRef) -> bool {
         verify(self.content(0, bytes, record.encoding), &record.digest).is_ok()
     }
 
-    /// A chunk that was unpacked.
+    /// Returns a decoded chunk.
     pub(crate) fn chunk<'a>(&'a self, number: usize, record: &'a [u8], encoding: Encoding) -> &'a [u8] {
         match encoding {
             Encoding::Plain => record,
@@ -61,7 +61,7 @@ impl Unpacker {
         }
     }
 
-    /// What a record holds, unverified; `None` of one that is malformed.
+    /// Returns the content of a record, unverified; `None` if it is malformed.
     fn content<'a>(&'a mut self, number: usize, record: &'a [u8], encoding: Encoding) -> Option<&'a [u8]> {
         if encoding == Encoding::Plain {
             return Some(record);
@@ -89,8 +89,8 @@ fn verify(content: Option<&[u8]>, expected: &Digest) -> Result<()> {
     Err(Error::corrupt("record", format!("record `{expected}` is damaged: {what}")))
 }
 
-/// Puts the blocks of a sparse record in their places, and zeros in the others; false if they are not as many as the
-/// mask says.
+/// Puts the blocks of a sparse record at their offsets, and zeros elsewhere; false if their number differs from the
+/// mask's.
 fn spread(record: &[u8], chunk: &mut [u8]) -> bool {
     let Some((mask, blocks)) = record.split_first_chunk() else { return false };
     let occupied = u16::from_le_bytes(*mask);

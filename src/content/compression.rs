@@ -1,9 +1,9 @@
-//! Chunks made smaller, and whole again.
+//! Compression of chunks.
 
 use super::chunk::CHUNK_BYTES;
 
-/// Whether the chunks that an import adds are compressed. Chunks are found by what they hold, and each says how it is
-/// stored: a gallery may be opened with one, then with the other, its versions share their chunks and all can be read.
+/// How imports compress new chunks. Chunks are found by their content, and each records its encoding: a gallery may be
+/// opened with either setting at any time, its versions share chunks, and all of them can be read.
 ///
 /// ```
 /// use compute_gallery::content::Compression;
@@ -11,21 +11,26 @@ use super::chunk::CHUNK_BYTES;
 /// use compute_gallery::GalleryService;
 ///
 /// # futures::executor::block_on(async {
-/// let builder = GalleryService::builder().store(MemoryStore::new()).allow_all();
-/// let service = builder.compression(Compression::None).create().await?;
-/// # let _ = service;
+/// assert_eq!(Compression::default(), Compression::Zstd);
+/// let store = MemoryStore::new();
+/// let builder = GalleryService::builder().store(store.clone()).allow_all();
+/// builder.compression(Compression::None).create().await?;
+///
+/// // The same gallery, from now on with compression.
+/// let builder = GalleryService::builder().store(store).allow_all();
+/// assert!(builder.compression(Compression::Zstd).open().await.is_ok());
 /// # Ok::<(), compute_gallery::Error>(())
 /// # }).unwrap();
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Compression {
-    /// With zstd at a level that reads fast, each chunk by itself; a chunk that it hardly makes smaller is stored as it
-    /// is. Four Debian builds take 268 MiB and not 771; importing new chunks takes the processor twice as long,
-    /// deploying them half as long again (`docs/decisions/0009`).
+    /// Compresses each chunk by itself, with zstd at a level that reads fast; a chunk that hardly shrinks is stored
+    /// plain. The default. Four Debian builds take 268 MiB and not 771; importing new chunks takes the processor twice
+    /// as long, deploying them half as long again (`docs/decisions/0009`).
     #[default]
     Zstd,
-    /// Not at all: for stores that compress by themselves, and where the processor is dearer than the disk.
+    /// Stores chunks plain: for stores that compress, or where processor time costs more than space.
     None,
 }
 
@@ -33,7 +38,7 @@ pub enum Compression {
 /// literals as they are, which the ones from 1 on do not (`docs/decisions/0009`).
 const LEVEL: i32 = -1;
 
-/// Makes chunks smaller; to be used again and again, as what it works in takes longer to set up than a chunk.
+/// Compresses chunks. Reused, because setting up its context takes longer than compressing a chunk.
 pub(crate) struct Compressor {
     context: Option<zstd_safe::CCtx<'static>>,
     frame: Vec<u8>,
@@ -50,14 +55,14 @@ impl Compressor {
         }
     }
 
-    /// The zstd frame of `chunk`, if it is no longer than `limit`.
+    /// Returns the zstd frame of `chunk` if it has at most `limit` bytes.
     pub(crate) fn compress(&mut self, chunk: &[u8], limit: usize) -> Option<&[u8]> {
         let length = self.context.as_mut()?.compress(self.frame.as_mut_slice(), chunk, LEVEL).ok()?;
         self.frame.get(..length).filter(|frame| frame.len() <= limit)
     }
 }
 
-/// The other way; to be used again and again, too.
+/// Decompresses chunks; reused, like [`Compressor`].
 pub(crate) struct Decompressor(zstd_safe::DCtx<'static>);
 
 impl Default for Decompressor {
@@ -67,8 +72,8 @@ impl Default for Decompressor {
 }
 
 impl Decompressor {
-    /// Fills `content` from a frame; false if the frame does not fill it exactly. Whatever the frame says of its own
-    /// length, nothing is allocated for it.
+    /// Fills `content` from a frame; false if the frame does not fill it exactly. Allocates nothing, whatever length
+    /// the frame claims.
     pub(crate) fn decompress(&mut self, frame: &[u8], content: &mut [u8]) -> bool {
         self.0.decompress(content, frame) == Ok(content.len())
     }

@@ -1,4 +1,4 @@
-//! Digests.
+//! BLAKE3 digests, which name content.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result};
 
-/// A BLAKE3 hash: the name of a chunk, an index node, a manifest or a disk. Written as 64 hexadecimal digits.
+/// A BLAKE3 hash that names a chunk, an index node, a manifest or a disk. Displayed as 64 hexadecimal digits.
 ///
 /// ```
 /// use compute_gallery::content::Digest;
@@ -22,12 +22,19 @@ use crate::error::{Error, Result};
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// The digest of some bytes.
+    /// Returns the digest of `bytes`.
+    ///
+    /// ```
+    /// use compute_gallery::content::Digest;
+    ///
+    /// assert_eq!(Digest::of(b"disk"), Digest::of(b"disk"));
+    /// assert_ne!(Digest::of(b"disk"), Digest::of(b"disc"));
+    /// ```
     pub fn of(bytes: &[u8]) -> Self {
         Self(*blake3::hash(bytes).as_bytes())
     }
 
-    /// The hash itself.
+    /// Returns the 32 bytes of the hash.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -52,6 +59,11 @@ impl fmt::Debug for Digest {
 impl FromStr for Digest {
     type Err = Error;
 
+    /// Parses 64 hexadecimal digits.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](crate::ErrorKind::Invalid) for any other text.
     fn from_str(text: &str) -> Result<Self> {
         let wrong = || Error::invalid("digest", format!("`{}` is not 64 hexadecimal digits", text.escape_debug()));
         blake3::Hash::from_hex(text).map(|hash| Self(*hash.as_bytes())).map_err(|error| wrong().with_source(error))

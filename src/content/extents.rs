@@ -1,4 +1,4 @@
-//! Which bytes of a pack.
+//! Sets of byte ranges of a pack.
 
 use std::ops::Range;
 
@@ -15,14 +15,14 @@ impl Extents {
         self.0.iter().map(|range| u64::from(range.end - range.start)).sum()
     }
 
-    /// Whether all of `range` is in it.
+    /// Returns whether all of `range` is in the set.
     pub(crate) fn covers(&self, range: &Range<u32>) -> bool {
         let after = self.0.partition_point(|one| one.start <= range.start);
         let before = after.checked_sub(1).and_then(|at| self.0.get(at));
         range.is_empty() || before.is_some_and(|one| range.end <= one.end)
     }
 
-    /// Whether all of `other` is in it.
+    /// Returns whether all of `other` is in the set.
     pub(crate) fn contains(&self, other: &Self) -> bool {
         other.0.iter().all(|range| self.covers(range))
     }
@@ -31,7 +31,7 @@ impl Extents {
         self.0.iter().chain(&other.0).cloned().collect()
     }
 
-    /// What of it is not in `other`.
+    /// Returns the bytes that are not in `other`.
     pub(crate) fn minus(&self, other: &Self) -> Self {
         let (mut left, mut taken) = (Vec::new(), other.0.iter().peekable());
         for range in &self.0 {
@@ -68,11 +68,11 @@ impl FromIterator<Range<u32>> for Extents {
     }
 }
 
-/// Extents in the making, in any order.
+/// Collects ranges, in any order, into [`Extents`].
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gathering {
     ranges: Vec<Range<u32>>,
-    /// So many ranges are in order; when there are twice as many, all are put in order again.
+    /// The number of ranges that are sorted and joined; at twice this number, all are sorted again.
     ordered: usize,
 }
 

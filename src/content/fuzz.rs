@@ -1,4 +1,4 @@
-//! Content parsers under a fuzzer.
+//! The content parsers' entry points for a fuzzer.
 
 use super::digest::Digest;
 use super::index::Node;

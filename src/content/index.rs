@@ -1,4 +1,4 @@
-//! The index: which chunk lies where, in disk order, as a tree.
+//! The index of a disk: a tree of chunk references in disk order.
 //!
 //! Every node has up to 256 children. A node of level 0, a leaf, refers to the chunks of 16 MiB of disk; one of level 1
 //! to the leaves of 4 GiB; level 2 spans 1 TiB. Children that are all zero are absent, so a disk that is mostly holes
@@ -18,10 +18,10 @@ const HEADER_BYTES: usize = 4 + 4 + 32;
 const PACK_ENTRY_BYTES: usize = 20;
 const CHILD_BYTES: usize = 44;
 
-/// The longest node: 256 children in as many packs.
+/// The length of the longest node: 256 children in 256 packs.
 pub(crate) const MAX_NODE_BYTES: usize = HEADER_BYTES + 256 * (PACK_ENTRY_BYTES + CHILD_BYTES);
 
-/// The level of the root of a disk's index: the lowest that spans it.
+/// Returns the level of the root of a disk's index: the lowest that spans the disk.
 pub(crate) fn root_level(disk_size: u64) -> u8 {
     let mut chunks = disk_size.div_ceil(CHUNK_BYTES as u64);
     let mut level = 0;
@@ -48,7 +48,7 @@ impl Node {
             if let Some(byte) = present.get_mut(usize::from(number / 8)) {
                 *byte |= 1 << (number % 8);
             }
-            // Mostly the pack of the child before, so looked for from the end.
+            // Mostly the pack of the previous child, so the search starts at the end.
             let pack = packs.iter().rposition(|pack| *pack == child.pack).unwrap_or_else(|| {
                 packs.push(child.pack);
                 packs.len() - 1
@@ -72,7 +72,7 @@ impl Node {
         bytes
     }
 
-    /// Parses a node strictly: what it accepts, [`encode`](Self::encode) writes back byte for byte.
+    /// Parses a node strictly: [`encode`](Self::encode) returns the same bytes for every node that it accepts.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self> {
         Self::try_parse(bytes).ok_or_else(|| Error::corrupt("index node", "an index node is malformed"))
     }
@@ -138,7 +138,7 @@ impl IndexBuilder {
         Self { open: levels.map(|level| (0, Node { level, children: Vec::new() })).collect() }
     }
 
-    /// Adds the chunk at `position`; in ascending order. Each node that is thereby complete is stored by `store`.
+    /// Adds the chunk at `position`, in ascending order. Passes each completed node to `store`.
     pub(crate) fn push(
         &mut self,
         position: u64,
@@ -170,7 +170,7 @@ impl IndexBuilder {
         Ok(())
     }
 
-    /// Closes the tree and returns its root; `None` for a disk of zeros.
+    /// Completes the tree and returns its root; `None` for a disk of zeros.
     pub(crate) fn finish(mut self, store: &mut impl FnMut(&Node) -> RecordRef) -> Result<Option<RecordRef>> {
         let root = self.open.len().saturating_sub(1);
         for level in 0..=root {

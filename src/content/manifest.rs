@@ -1,4 +1,4 @@
-//! The manifest: what a version's disks are, and all that a slot needs to serve them.
+//! The manifest of a version: its disks, and every pack that a slot needs to serve them.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -31,13 +31,13 @@ pub(crate) struct ManifestDisk {
     pub(crate) lun: Option<u32>,
     /// In bytes.
     pub(crate) size: u64,
-    /// Of the content: [`ImageDigest`](super::ImageDigest).
+    /// Of the content, as `ImageDigest` computes it.
     pub(crate) digest: Digest,
     /// The root of its index; `None` for a disk of zeros.
     pub(crate) root: Option<Root>,
 }
 
-/// Where the root node lies.
+/// The reference to the root node, as JSON; always plain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Root {
     digest: Digest,
@@ -65,7 +65,7 @@ impl From<Root> for RecordRef {
 }
 
 impl ManifestDisk {
-    /// The level of [`root`](Self::root).
+    /// Returns the level of [`root`](Self::root).
     pub(crate) fn root_level(&self) -> u8 {
         index::root_level(self.size)
     }
@@ -76,7 +76,7 @@ impl Manifest {
         Self { format: FORMAT, disks, packs }
     }
 
-    /// The bytes to store, and their hash.
+    /// Returns the bytes to store, and their hash.
     pub(crate) fn encode(&self) -> Result<(Digest, Bytes)> {
         let failed =
             |error: serde_json::Error| Error::corrupt("manifest", "the manifest cannot be written").with_source(error);
@@ -103,7 +103,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// What one replica of the version takes in a slot of its own.
+    /// Returns the bytes of all packs: the size of a replica in a slot of its own.
     pub(crate) fn stored_bytes(&self) -> u64 {
         self.packs.iter().map(|pack| pack.length).sum()
     }

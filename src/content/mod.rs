@@ -1,4 +1,4 @@
-//! What a disk is stored as: chunks, packs, indexes and manifests, as bytes without a store.
+//! The stored form of a disk, as bytes without a store: chunks, packs, indexes and manifests.
 
 pub(crate) mod blob_name;
 pub(crate) mod chunk;

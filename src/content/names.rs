@@ -12,8 +12,8 @@ use crate::store::BlobKey;
 /// More records than any pack has: one for each byte of the smallest that a record can be.
 pub(super) const MAX_RECORDS: u32 = 1 << 20;
 
-/// One import of one version. It owns the packs that it writes until the version is published, so that an import that
-/// is given up can be removed without a look at any other.
+/// One import of one version. It owns the packs that it writes until the version is published, so an abandoned import
+/// can be removed without regard to any other.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct UploadId([u8; 16]);
 
@@ -73,7 +73,7 @@ pub(crate) struct PackId {
 }
 
 impl PackId {
-    /// Where it lies within a slot.
+    /// Returns its key within a slot, without incarnation.
     pub(crate) fn key(&self) -> Result<BlobKey> {
         format!("packs/{}/{:010}", self.upload, self.number).parse()
     }
@@ -94,30 +94,30 @@ pub(crate) struct PartId {
 }
 
 impl PartId {
-    /// Where it lies within a slot.
+    /// Returns its key within a slot, without incarnation.
     pub(crate) fn key(&self) -> Result<BlobKey> {
         Self::keys_of(&self.pack)?.join(&format!("{:010}-{}", self.records, self.table))
     }
 
-    /// Below which all parts of a pack lie.
+    /// Returns the key prefix of all parts of a pack.
     pub(crate) fn keys_of(pack: &PackId) -> Result<BlobKey> {
         format!("parts/{}/{:010}", pack.upload, pack.number).parse()
     }
 
-    /// The part of a pack that has that name, if one has.
+    /// Parses the name of a part of `pack`.
     pub(crate) fn of_name(pack: PackId, name: &str) -> Option<Self> {
         let (records, table) = name.split_once('-')?;
         let (records, table) = (records.parse().ok().filter(|count| *count <= MAX_RECORDS)?, table.parse().ok()?);
         Some(Self { pack, records, table })
     }
 
-    /// Not after any part of the pack.
+    /// Returns an id that sorts before every part of `pack`.
     pub(crate) fn first_of(pack: PackId) -> Self {
         Self { pack, records: 0, table: Digest::from_bytes([0; 32]) }
     }
 }
 
-/// A slot by its place: a zone of a region, from 0, and a number within it.
+/// The address of a slot in a region: a zone, from 0, and a number within it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SlotId {
     pub(crate) zone: usize,

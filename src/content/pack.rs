@@ -1,6 +1,7 @@
 //! Packs: records appended one after the other, with a table of their hashes at the end.
 //!
-//! One blob for each chunk is no option: a thousand files take several times as long to write as one of their size.
+//! One blob for each chunk would be too slow: writing a thousand files takes several times as long as writing one of
+//! their total size.
 
 use std::ops::Range;
 
@@ -18,7 +19,7 @@ use crate::store::MAX_BLOB_BYTES;
 /// and that the last one is not long in the making, large enough that a store is asked for few (`docs/decisions/0004`).
 pub(crate) const PACK_BYTES: usize = 16 << 20;
 
-/// So much of a pack is as good as all of it.
+/// A part with at least this share of a pack's records is sent as the whole pack.
 const WHOLE_PERCENT: u64 = 95;
 
 const MAGIC: [u8; 8] = *b"cgpack01";
@@ -27,7 +28,7 @@ const TABLE_ENTRY_BYTES: usize = 36;
 /// Magic and the number of table entries.
 const TRAILER_BYTES: usize = 8;
 
-/// A pack in the making.
+/// A pack that is being filled.
 #[derive(Debug)]
 pub(crate) struct PackBuilder {
     id: PackId,
@@ -35,28 +36,28 @@ pub(crate) struct PackBuilder {
     table: Vec<u8>,
 }
 
-/// A pack that is done, with what a manifest records of it.
+/// A finished pack, with its line for the manifest.
 #[derive(Clone, Debug)]
 pub(crate) struct FinishedPack {
     pub(crate) info: PackInfo,
     pub(crate) bytes: Bytes,
 }
 
-/// What a manifest records of a pack.
+/// A pack's line in a manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PackInfo {
     #[serde(flatten)]
     pub(crate) id: PackId,
-    /// The length of the blob.
+    /// In bytes.
     pub(crate) length: u64,
-    /// How many records are in it.
+    /// The number of records.
     pub(crate) records: u32,
     /// The hash of the table, and so of everything in the pack.
     pub(crate) table: Digest,
 }
 
 impl PackBuilder {
-    /// `spare` is the buffer of an earlier pack: fresh memory would cost a page fault for each 4 KiB.
+    /// Reuses `spare`, the buffer of an earlier pack: fresh memory would cost a page fault for each 4 KiB.
     pub(crate) fn new(id: PackId, spare: Option<Vec<u8>>) -> Self {
         let mut bytes = spare.unwrap_or_else(|| Vec::with_capacity(PACK_BYTES));
         bytes.clear();
@@ -64,12 +65,12 @@ impl PackBuilder {
         Self { id, bytes, table: Vec::new() }
     }
 
-    /// Whether a record of `length` still fits.
+    /// Returns whether a record of `length` bytes still fits.
     pub(crate) fn has_room(&self, length: usize) -> bool {
         self.bytes.len() + length + self.table.len() + TABLE_ENTRY_BYTES + TRAILER_BYTES <= PACK_BYTES
     }
 
-    /// Appends a record, which has room; `hash` is that of its bytes as they are stored.
+    /// Appends a record, for which there must be room. `hash` is that of the stored bytes.
     pub(crate) fn append(&mut self, digest: Digest, encoding: Encoding, record: &[u8], hash: Digest) -> RecordRef {
         // A builder is closed before it passes 16 MiB, so both fit.
         let (offset, length) = (self.bytes.len() as u32, record.len() as u32);
@@ -91,7 +92,7 @@ impl PackBuilder {
 }
 
 impl FinishedPack {
-    /// The end of the blob that names everything in it: table, count and magic.
+    /// Returns the end of the blob: table, count and magic, which identify everything in it.
     pub(crate) fn tail(&self) -> Bytes {
         let table_bytes = table_of(&self.bytes).map_or(0, <[u8]>::len);
         self.bytes.slice(self.bytes.len().saturating_sub(table_bytes + TRAILER_BYTES)..)
@@ -115,7 +116,7 @@ impl PackInfo {
         Ok(())
     }
 
-    /// The lines of the table at the pack's end; `tail` is the pack, or so much of its end as the table is in.
+    /// Returns the lines of the table. `tail` is the pack, or at least its last `tail_bytes`.
     pub(crate) fn table(&self, tail: &[u8]) -> Result<Vec<TableLine>> {
         let table = table_of(tail).ok_or_else(|| self.damaged("it does not end as a pack"))?;
         if Digest::of(table) != self.table {
@@ -127,7 +128,8 @@ impl PackInfo {
             let (hash, rest) = line.split_first_chunk().ok_or_else(|| self.damaged("its table is cut short"))?;
             let length = rest.first_chunk().ok_or_else(|| self.damaged("its table is cut short"))?;
             let (hash, length) = (Digest::from_bytes(*hash), u32::from_le_bytes(*length));
-            // A pack is not longer than a blob may be, which the end of the last record is held against.
+            // A pack is at most as long as a blob may be; the check below compares the end of the last record with its
+            // length.
             lines.push(TableLine { hash, offset: offset as u32, length });
             offset += u64::from(length);
         }
@@ -137,28 +139,28 @@ impl PackInfo {
         Ok(lines)
     }
 
-    /// How much of the pack's end its table takes.
+    /// Returns the length of the table and the trailer at the pack's end.
     pub(crate) fn tail_bytes(&self) -> u64 {
         (u64::from(self.records) * TABLE_ENTRY_BYTES as u64 + TRAILER_BYTES as u64).min(self.length)
     }
 
-    /// Where all its records lie.
+    /// Returns the range of all its records.
     pub(crate) fn record_range(&self) -> Range<u32> {
         let start = MAGIC.len() as u32;
         start..start + u32::try_from(self.record_bytes()).unwrap_or(0)
     }
 
-    /// The bytes of all its records.
+    /// Returns the length of all its records.
     pub(crate) fn record_bytes(&self) -> u64 {
         self.length.saturating_sub(self.tail_bytes() + MAGIC.len() as u64)
     }
 
-    /// Whether so much of it is needed that it is sent whole: sending less would save next to nothing.
+    /// Returns whether `extents` are so much of the pack that it is sent whole: a part would save next to nothing.
     pub(crate) fn is_mostly(&self, extents: &Extents) -> bool {
         extents.bytes() * 100 >= self.record_bytes() * WHOLE_PERCENT
     }
 
-    /// The records of a damaged pack that are still good.
+    /// Returns the records of a damaged pack that are still good. Fails if its table is damaged.
     pub(crate) fn records_in(&self, blob: &Bytes) -> Result<Vec<(TableLine, Bytes)>> {
         let record = |line: TableLine| Some((line, blob.slice(line.good_in(blob, line.offset as usize)?)));
         Ok(self.table(blob)?.into_iter().filter_map(record).collect())
@@ -169,7 +171,7 @@ impl PackInfo {
     }
 }
 
-/// The table of a pack, as its end says where it is; unverified.
+/// Returns the table of a pack, found by its trailer; unverified.
 pub(super) fn table_of(pack: &[u8]) -> Option<&[u8]> {
     let (body, count) = pack.strip_suffix(&END_MAGIC)?.split_last_chunk::<4>()?;
     let table_bytes = (u32::from_le_bytes(*count) as usize).checked_mul(TABLE_ENTRY_BYTES)?;
@@ -213,7 +215,7 @@ mod tests {
         }
     }
 
-    /// zstd does not mind every bit of a frame; the table does.
+    /// zstd does not notice every flipped bit of a frame; the table does.
     #[test]
     fn a_compressed_pack_verifies_and_no_bit_of_it_can_change() {
         let pack = pack(Compression::Zstd);

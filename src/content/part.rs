@@ -1,9 +1,9 @@
-//! Parts of packs: what a slot holds of a pack that it does not need whole.
+//! Parts of packs: some of the records of a pack, for a slot that does not need it whole.
 //!
-//! A record keeps its name everywhere: the pack and the place in it. Where a slot has no use for most of a pack, it holds
-//! parts of it instead: some of the records, with a table that says at which places of the pack they lie. So versions
-//! share one index whatever each slot holds, a region that gets only the newest of many versions gets only what that
-//! needs, and a pack that is mostly dead is rewritten without a change of any index.
+//! A record has the same name everywhere: its pack and its offset in the pack. A slot that does not need most of a pack
+//! holds parts of it: some of the records, with a table of their offsets in the pack. So versions share one index
+//! whatever each slot holds, a region with only the newest of many versions holds only that version's records, and a
+//! mostly dead pack is rewritten without changing an index.
 
 use std::ops::Range;
 
@@ -20,21 +20,21 @@ const MAGIC: [u8; 8] = *b"cgpart01";
 const LINE_BYTES: usize = 40;
 
 impl PartId {
-    /// How much of the blob's start is its table.
+    /// Returns the length of the table at the blob's start.
     pub(crate) fn table_bytes(&self) -> u64 {
         MAGIC.len() as u64 + u64::from(self.records) * LINE_BYTES as u64
     }
 }
 
-/// A part, as its table tells of it.
+/// A part, as described by its table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Part {
     pub(crate) id: PartId,
     /// Its incarnation in the slot that it was found in.
     pub(crate) incarnation: u64,
-    /// Ascending, with places in the pack.
+    /// Ascending, with offsets in the pack.
     lines: Vec<TableLine>,
-    /// Where each record starts in the part's blob, and where the last one ends.
+    /// The offset of each record in the part's blob, and the end of the last.
     starts: Vec<u64>,
 }
 
@@ -51,7 +51,7 @@ impl Part {
         (Self { id, incarnation: 0, starts: starts(table.len(), &lines), lines }, table)
     }
 
-    /// A part of the given records of one pack, each once, with the blob to store.
+    /// Builds a part of `records`, each of `pack` and given once. Returns it with the blob to store.
     pub(crate) fn build(pack: PackId, mut records: Vec<(TableLine, Bytes)>) -> (Self, Bytes) {
         records.sort_unstable_by_key(|(line, _)| line.offset);
         let (part, table) = Self::new(pack, records.iter().map(|(line, _)| *line).collect());
@@ -61,7 +61,7 @@ impl Part {
         (part, blob.freeze())
     }
 
-    /// The records in the part's blob that are good.
+    /// Returns the good records in the part's blob.
     pub(crate) fn records_in(&self, blob: &Bytes) -> Vec<(TableLine, Bytes)> {
         let record =
             |(line, start): (&TableLine, &u64)| Some((*line, blob.slice(line.good_in(blob, *start as usize)?)));
@@ -76,22 +76,22 @@ impl Part {
         }
         let lines = table.strip_prefix(&MAGIC).ok_or_else(damaged)?.chunks_exact(LINE_BYTES);
         let (part, same) = Self::new(id.pack, lines.map_while(parse_line).collect());
-        // In one form only: in order, each once.
+        // Only the canonical form is accepted: ascending, without overlap.
         let apart = part.lines.windows(2).all(|pair| matches!(pair, [a, b] if a.range().end <= b.offset));
         if part.id == id && same == table && apart { Ok(part) } else { Err(damaged()) }
     }
 
-    /// The same part in another of its lives.
+    /// Returns the part under another incarnation.
     pub(crate) fn with_incarnation(self, incarnation: u64) -> Self {
         Self { incarnation, ..self }
     }
 
-    /// Its blob in the slot that it was found in.
+    /// Returns the name of its blob in that slot.
     pub(crate) fn name(&self) -> BlobName {
         BlobName::Part(self.id, self.incarnation)
     }
 
-    /// The length of the blob.
+    /// Returns the length of the blob.
     pub(crate) fn length(&self) -> u64 {
         self.starts.last().copied().unwrap_or(0)
     }
@@ -100,12 +100,12 @@ impl Part {
         &self.lines
     }
 
-    /// What of the pack is here.
+    /// Returns the extents of the pack that the part holds.
     pub(crate) fn extents(&self) -> Extents {
         self.lines.iter().map(TableLine::range).collect()
     }
 
-    /// Where a record of the pack starts in the part's blob.
+    /// Returns the offset in the part's blob of a record of the pack.
     pub(crate) fn start_of(&self, record: &Range<u32>) -> Option<u64> {
         let at = self.lines.binary_search_by_key(&record.start, |line| line.offset).ok()?;
         self.lines.get(at).filter(|line| line.range() == *record)?;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::digest::Digest;
 use super::names::PackId;
 
-/// How a stored record holds its content.
+/// The encoding of a record's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Encoding {
     /// The bytes themselves.
@@ -35,7 +35,7 @@ impl Encoding {
     }
 }
 
-/// Where a record lies, and the hash of its content: all that a reader needs.
+/// A reference to a record: its pack, its bytes in the pack, and the digest of its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RecordRef {
     pub(crate) digest: Digest,
@@ -46,28 +46,29 @@ pub(crate) struct RecordRef {
 }
 
 impl RecordRef {
-    /// Its bytes in the pack.
+    /// Returns the range of its bytes in the pack.
     pub(crate) fn range(&self) -> Range<u32> {
         self.offset..self.offset.saturating_add(self.length)
     }
 }
 
-/// A record as its pack's table tells of it: by the bytes that are stored, which any reader can verify without unpacking them.
+/// A record's line in the table of its pack: the hash of the stored bytes, so a reader verifies them without
+/// decompressing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TableLine {
-    /// Of the bytes as they are stored; of a plain record that is the hash of its content too.
+    /// Of the stored bytes; for a plain record, equal to the digest of its content.
     pub(crate) hash: Digest,
     pub(crate) offset: u32,
     pub(crate) length: u32,
 }
 
 impl TableLine {
-    /// Its bytes in the pack.
+    /// Returns the range of its bytes in the pack.
     pub(crate) fn range(&self) -> Range<u32> {
         self.offset..self.offset.saturating_add(self.length)
     }
 
-    /// Its bytes in a blob, where they start at `start`; `None` if they are not what the table says.
+    /// Returns the range of its bytes in `blob`, from `start` on; `None` if their hash differs.
     pub(crate) fn good_in(&self, blob: &[u8], start: usize) -> Option<Range<usize>> {
         let range = start..start.checked_add(self.length as usize)?;
         (Digest::of(blob.get(range.clone())?) == self.hash).then_some(range)

@@ -1,11 +1,11 @@
-//! What a disk file ends with.
+//! The end of a disk file: nothing, or a VHD footer.
 
 use super::format::DiskFormat;
 use super::vhd::footer::{TIME_ZERO_SECONDS, fixed_footer};
 use crate::content::digest::Digest;
 use crate::error::Result;
 
-/// What follows the guest's bytes in the file.
+/// The bytes that follow the guest's in the file.
 #[derive(Clone, Debug)]
 pub(crate) enum Ending {
     Nothing,
@@ -24,7 +24,7 @@ impl Ending {
         }
     }
 
-    /// What names the content of a file that has the disk and this.
+    /// Returns the digest of a file's content: the disk, and the kind of its ending.
     pub(crate) fn content(&self, disk: &Digest) -> Digest {
         match self {
             Self::Nothing => *disk,

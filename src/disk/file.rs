@@ -11,25 +11,27 @@ use super::read_at::{ReadAt, Stamp};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::holes::{Doubt, Map};
 
-/// An open file, with what it was when it was opened.
+/// An open file, with its size, holes and stamp from when it was opened.
 pub(super) struct FileDisk {
     file: File,
     size: u64,
     data: Map,
-    /// What it was before its size and its holes were asked for: whatever is written from then on is noticed.
+    /// From before the size and the holes were read, so that every later write is noticed.
     first: Stamp,
 }
 
 impl FileDisk {
-    /// Opens what can be read in any order and more than once: a regular file or a block device. Nothing else is waited for.
+    /// Opens a regular file or a block device, which can be read in any order and more than once. Never waits for a
+    /// pipe.
     pub(super) fn open(path: &Path, holes_too: bool) -> Result<Self> {
         let failed = |error| opening_failed(path, error);
-        // Opening a socket fails, and opening a device may do something: so this comes before.
+        // Opening a socket fails, and opening a device may have effects: so the type is checked first.
         readable(path, &std::fs::metadata(path).map_err(failed)?)?;
         let mut file = open_at_once(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         readable(path, &metadata)?;
-        // ORDER: before size and map. A write between them and the stamp would be taken for what was always there.
+        // ORDER: the stamp, then size and map. The other way round, map read -> write into a hole -> stamp taken: the
+        // stamp matches at the end, and the write is skipped as a hole.
         let first = stamp_of(&file).map_err(failed)?;
         // Not the length in the metadata: a block device has none there.
         let size = file.seek(SeekFrom::End(0)).map_err(failed)?;
@@ -40,7 +42,7 @@ impl FileDisk {
         Ok(Self { file, size, data, first })
     }
 
-    /// Why the file system's word on holes was not taken.
+    /// Returns why the file system's report of holes was not used.
     pub(super) fn doubt(&self) -> Option<Doubt> {
         self.data.doubt()
     }
@@ -67,14 +69,14 @@ fn readable(path: &Path, metadata: &Metadata) -> Result<()> {
     let mut what =
         format!("it is {is}, and a disk is read from a regular file or a block device: give the path of one");
     if is == "a pipe" {
-        // A disk is read in any order, and its end first.
-        what += "; write what comes out of it to a file first, or give it as bytes or as anything that can seek \
+        // A disk is read in any order, its end first.
+        what += "; write its output to a file first, or pass it as bytes or as anything that can seek \
                  (`DiskSource::bytes`, `DiskSource::reader`)";
     }
     Err(Error::invalid(path.display().to_string(), what))
 }
 
-/// Opens without waiting: a pipe that has taken the file's place since it was looked at has no writer to wait for.
+/// Opens without waiting: a pipe that replaced the file after the type check may have no writer.
 #[cfg(unix)]
 fn open_at_once(path: &Path) -> io::Result<File> {
     use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -133,14 +135,14 @@ impl ReadAt for FileDisk {
 fn stamp_of(mut file: &File) -> io::Result<Stamp> {
     let metadata = file.metadata()?;
     if !metadata.is_file() {
-        // The times of a device are those of its name, which say nothing of its bytes.
+        // The times of a device belong to its node, not to its bytes.
         return Ok(Stamp::of_size(file.seek(SeekFrom::End(0))?));
     }
     let modified = metadata.modified().ok().map(DateTime::<Utc>::from);
     Ok(Stamp { size: metadata.len(), modified, changed: changed(&metadata) })
 }
 
-/// When anything about the file changed last: unlike the time of its bytes, nobody can set it back.
+/// When anything about the file last changed. Unlike the modification time, a program cannot set it back.
 #[cfg(unix)]
 fn changed(metadata: &Metadata) -> Option<DateTime<Utc>> {
     use std::os::unix::fs::MetadataExt;

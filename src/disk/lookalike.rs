@@ -1,6 +1,6 @@
-//! What a file looks like that is said to be a raw disk.
+//! Recognizes files that are declared raw and look like another format.
 //!
-//! It decides nothing but a refusal: the bytes may be a guest's, so they never choose how a disk is read.
+//! It only refuses: the bytes may be a guest's, so they never choose how a disk is read.
 
 use super::vhd::footer::is_footer;
 
@@ -11,11 +11,11 @@ pub(super) struct Lookalike {
     how: How,
 }
 
-/// How a file of a format becomes a disk.
+/// The way from a file of a format to a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum How {
     IsVhd,
-    /// By `qemu-img`, which calls the format so.
+    /// By `qemu-img`, under this name of the format.
     Qemu(&'static str),
     /// By a command that writes the disk to its output.
     Unpack(&'static str),
@@ -23,10 +23,10 @@ enum How {
     Extract(&'static str),
 }
 
-/// So much of a file's start tells all formats but a fixed VHD.
+/// These bytes at a file's start identify every format but a fixed VHD.
 pub(super) const HEAD_BYTES: usize = 512;
 
-/// The formats that begin with, or have at a place, bytes of their own.
+/// Formats with their magic bytes and the offset of these.
 const FORMATS: [(usize, &[u8], Lookalike); 20] = [
     (0, b"vhdxfile", Lookalike { name: "VHDX", how: How::Qemu("vhdx") }),
     (0, b"QFI\xfb", Lookalike { name: "qcow2", how: How::Qemu("qcow2") }),
@@ -53,19 +53,19 @@ const FORMATS: [(usize, &[u8], Lookalike); 20] = [
 const VHD: Lookalike = Lookalike { name: "VHD", how: How::IsVhd };
 
 impl Lookalike {
-    /// What a file looks like that begins with `head`.
+    /// Returns the format that `head`, the start of a file, looks like.
     pub(super) fn of_head(head: &[u8]) -> Option<Self> {
         let found = FORMATS.iter().find(|(at, magic, _)| head.get(*at..).is_some_and(|rest| rest.starts_with(magic)));
         found.map(|(_, _, format)| *format)
     }
 
-    /// The same, for a file that ends with `tail`.
+    /// As [`of_head`](Self::of_head), and also recognizes a VHD by its footer in `tail`.
     pub(super) fn of(head: &[u8], tail: &[u8]) -> Option<Self> {
         let footer = |bytes: &[u8]| bytes.first_chunk().is_some_and(is_footer);
         if footer(tail) || footer(head) { Some(VHD) } else { Self::of_head(head) }
     }
 
-    /// What to do with one that was said to be a raw disk.
+    /// Returns the fix for a file that was declared raw.
     pub(super) fn instead_of_raw(&self, file: &str) -> String {
         match self.how {
             How::IsVhd => "state `DiskFormat::Vhd`".into(),
@@ -75,7 +75,7 @@ impl Lookalike {
         }
     }
 
-    /// What to do with one that was said to be a VHD.
+    /// Returns the fix for a file that was declared a VHD.
     pub(super) fn instead_of_vhd(&self, file: &str) -> String {
         match self.how {
             How::Qemu(format) => format!(

@@ -1,4 +1,4 @@
-//! Disks as guests see them: files and their formats.
+//! Disks as guests see them: sources, file formats, and what is written around a disk's bytes.
 
 pub(crate) mod ending;
 pub(crate) mod file;

@@ -1,47 +1,57 @@
-//! What is to be known of a disk that was read or written all the same.
+//! Notes on disks: what is doubtful about a disk and did not stop its import or deployment.
 
 use std::fmt;
 
 use crate::disk::format::{DiskFormat, VhdFooter};
 
-/// Something about a disk that stopped neither its import nor its deployment, and that its owner will want to know.
+/// A fact about a disk that stopped neither its import nor its deployment, and that its owner wants to know.
+///
+/// ```
+/// use compute_gallery::disk::DiskNote;
+///
+/// let note = DiskNote::NotWholeMebibytes { size: (1 << 20) + 512 };
+/// assert!(note.to_string().contains("pad the disk with zeros to 2097152 bytes"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DiskNote {
-    /// The file system contradicted itself about the file's holes, so everything was read.
+    /// The file system contradicts itself about the file's holes, so every byte was read.
     HolesContradict {
-        /// The place in the file.
+        /// The offset in the file, in bytes.
         at: u64,
     },
-    /// The file takes more space than the file system calls data, so everything was read.
+    /// The file system has allocated more than it reports as data, so every byte was read.
     MoreAllocatedThanData {
-        /// What the file takes, in bytes.
+        /// The bytes that the file system has allocated.
         allocated: u64,
-        /// What the file system calls data, in bytes.
+        /// The bytes that the file system reports as data.
         data: u64,
     },
-    /// The size is no whole number of MiB, as Azure asks of a VHD that is uploaded to it.
+    /// The size is not a whole number of MiB, which Azure requires of an uploaded VHD.
     NotWholeMebibytes {
-        /// The disk's size in bytes.
+        /// In bytes.
         size: u64,
     },
     /// A dynamic VHD has data in sectors that it marks as never written: zeros, by the format's specification.
     HiddenBytes {
-        /// The bytes of these sectors.
+        /// The size of these sectors.
         bytes: u64,
     },
-    /// The two footers of a dynamic VHD do not agree, or one of them is gone, and one was believed by choice.
+    /// The two footers of a dynamic VHD disagree, or one is missing, and
+    /// [`DiskSource::with_vhd_footer`](crate::disk::DiskSource::with_vhd_footer) selected this one.
     OneFooterBelieved(VhdFooter),
-    /// The bytes were taken as a raw disk by choice.
+    /// The bytes look like another format and were taken as a raw disk, by
+    /// [`DiskSource::with_any_raw_content`](crate::disk::DiskSource::with_any_raw_content).
     TakenAsRaw {
-        /// The format that they look like.
+        /// The name of that format.
         looks_like: &'static str,
     },
-    /// The disk changed while it was read, and was taken by choice.
+    /// The disk changed while it was read and was accepted, by
+    /// [`DiskSource::with_changes_while_read`](crate::disk::DiskSource::with_changes_while_read).
     ChangedWhileRead {
-        /// What it was at the beginning.
+        /// Its size and times when it was opened.
         before: String,
-        /// What it was at the end.
+        /// Its size and times after the last read.
         after: String,
     },
 }
@@ -59,7 +69,7 @@ impl fmt::Display for DiskNote {
             ),
             Self::NotWholeMebibytes { size } => write!(
                 f,
-                "its size of {size} bytes is no whole number of MiB: Azure refuses a VHD of that size; pad the disk with zeros to \
+                "its size of {size} bytes is not a whole number of MiB: Azure refuses a VHD of that size; pad the disk with zeros to \
                  {} bytes",
                 size.next_multiple_of(1 << 20)
             ),
@@ -80,7 +90,7 @@ impl fmt::Display for DiskNote {
     }
 }
 
-/// Notes on a disk of `size` bytes that is written in `format`.
+/// Returns the notes on a disk of `size` bytes that is written in `format`.
 pub(crate) fn notes_when_written(format: DiskFormat, size: u64) -> Vec<DiskNote> {
     match format {
         DiskFormat::Raw => Vec::new(),
@@ -88,7 +98,7 @@ pub(crate) fn notes_when_written(format: DiskFormat, size: u64) -> Vec<DiskNote>
     }
 }
 
-/// A note on a disk whose size is no whole number of MiB.
+/// Returns a note if `size` is not a whole number of MiB.
 pub(super) fn of_size(size: u64) -> Option<DiskNote> {
     (!size.is_multiple_of(1 << 20)).then_some(DiskNote::NotWholeMebibytes { size })
 }

@@ -1,7 +1,8 @@
-//! A file in the making, beside the file that it will be.
+//! A file that is being written, beside the file that it will replace.
 //!
-//! It is named after that file and its own content, and locked for as long as it is written: so what a killed process leaves is
-//! known for what it is. The next deployment to the same file removes it, and never one that somebody is still writing.
+//! It is named after that file and its content, and locked while it is written, so the leftover of a killed process is
+//! recognized. The next deployment to the same file removes leftovers, and never a file that another process is
+//! writing.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions, TryLockError};
@@ -11,13 +12,14 @@ use std::path::{Path, PathBuf};
 use crate::content::digest::Digest;
 use crate::error::{Error, ErrorKind, Problem, Result};
 
-/// Others may remove a leftover of the same name at the same moment: so often it is tried again before that counts as in use.
+/// Attempts before a partial file of the same name counts as in use: another process may remove the same leftover at
+/// the same moment.
 const ATTEMPTS: usize = 8;
 
 /// The hexadecimal digits of the content's digest in the name.
 const DIGITS: usize = 16;
 
-/// A file that has not got its name; removed unless it is finished.
+/// A file under a temporary name; removed unless it is finished.
 pub(crate) struct PartialFile {
     file: File,
     temporary: PathBuf,
@@ -26,7 +28,7 @@ pub(crate) struct PartialFile {
 }
 
 impl PartialFile {
-    /// A file of `size` zeros that is to be `path`, for a content of that digest. Blocks.
+    /// Creates a file of `size` zeros that will become `path`. `content` is the digest of what it will hold. Blocks.
     pub(crate) fn create(path: PathBuf, content: &Digest, size: u64) -> Result<Self> {
         let name = path.file_name().ok_or_else(|| {
             Error::invalid(path.display().to_string(), "this names no file: give the path of the file to write")
@@ -51,22 +53,23 @@ impl PartialFile {
         &self.file
     }
 
-    /// What it will be.
+    /// Returns its final path.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Gives the file its name: whoever looks sees the old file, or none, or all of this one. With `sync` it is durable first.
-    /// Blocks.
+    /// Gives the file its final name: readers see the old file, no file, or all of this one. With `sync`, it is durable
+    /// first. Blocks.
     pub(crate) fn finish(mut self, sync: bool) -> Result<()> {
         let written = match sync {
             true => self.file.sync_all(),
-            // Some network file systems write back when a file is closed, which it must have come through before it has its
-            // name; and the lock must hold until then.
+            // Some network file systems write back on close and report errors there: so a duplicate is closed before
+            // the rename, and the original keeps the lock.
             false => self.file.try_clone().map(drop),
         };
         written.map_err(|error| self.failed("finishing the file", error))?;
-        // ORDER: its bytes are durable before it has its name; else a power cut leaves the name with holes for data.
+        // ORDER: sync, then rename. The other way round, rename -> power cut: the final name holds a file with holes in
+        // place of data.
         std::fs::rename(&self.temporary, &self.path).map_err(|error| self.failed("giving the file its name", error))?;
         self.finished = true;
         if !sync {
@@ -88,13 +91,13 @@ impl PartialFile {
 impl Drop for PartialFile {
     fn drop(&mut self) {
         if !self.finished {
-            // Where this fails, the next deployment to that file does it.
+            // If this fails, the next deployment to that file does it.
             let _ = std::fs::remove_file(&self.temporary);
         }
     }
 }
 
-/// What the names of a file's partial files begin with.
+/// Returns the prefix of the names of a file's partial files.
 fn partial_of(name: &OsStr) -> OsString {
     let mut partial = name.to_owned();
     partial.push(".partial-");
@@ -105,14 +108,15 @@ fn conflict(path: &Path, what: &str) -> Error {
     Error::conflict(path.display().to_string(), what)
 }
 
-/// A new file, which this process alone writes. One that is there is never written to: its owner might read along.
+/// Creates a new file that only this process writes. An existing one is never written to: another process may have it
+/// open.
 fn create_locked(path: &Path, temporary: &Path) -> Result<File> {
     let failed = |error| Error::from_io(path.display().to_string(), "creating the file", error);
     for _ in 0..ATTEMPTS {
         let created = OpenOptions::new().write(true).create_new(true).open(temporary);
         match created {
             Ok(file) => {
-                // Without locks the name alone has to do, which nobody else can create.
+                // On file systems without locks, the exclusive creation of the name has to suffice.
                 let locked = !matches!(file.try_lock(), Err(TryLockError::WouldBlock));
                 if locked && is_at(&file, temporary) {
                     return Ok(file);
@@ -134,7 +138,7 @@ fn create_locked(path: &Path, temporary: &Path) -> Result<File> {
     Err(conflict(path, what))
 }
 
-/// Removes what killed deployments to `path` have left, but for the file of that name.
+/// Removes the leftovers of killed deployments to `path`, except `own_name`.
 fn remove_leftovers(path: &Path, own_name: &OsStr) {
     let (Some(name), parent) = (path.file_name(), parent_of(path)) else { return };
     let partial = partial_of(name);
@@ -145,12 +149,12 @@ fn remove_leftovers(path: &Path, own_name: &OsStr) {
     };
     let entries = std::fs::read_dir(parent).into_iter().flatten().flatten();
     for name in entries.map(|entry| entry.file_name()).filter(|name| is_leftover(name)) {
-        // One that stays harms nobody: it is tried again next time.
+        // A leftover that stays does no harm: the next deployment tries again.
         let _ = remove_unused(&path.with_file_name(name));
     }
 }
 
-/// Removes a partial file that nobody writes: its lock is free. An error where that can't be told.
+/// Removes a partial file whose lock is free. Fails if the lock cannot be checked.
 fn remove_unused(partial: &Path) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true);
@@ -159,7 +163,7 @@ fn remove_unused(partial: &Path) -> io::Result<()> {
         use std::os::unix::fs::OpenOptionsExt;
 
         use rustix::fs::OFlags;
-        // A link or a pipe of that name is nothing that a deployment has left.
+        // A link or a pipe of that name was not left by a deployment.
         options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
     }
     let file = match options.open(partial) {
@@ -171,13 +175,13 @@ fn remove_unused(partial: &Path) -> io::Result<()> {
     }
     match file.try_lock() {
         Ok(()) if is_at(&file, partial) => std::fs::remove_file(partial),
-        // Somebody writes it, or it has got its name meanwhile.
+        // It is being written, or has just been renamed to its final name.
         Ok(()) | Err(TryLockError::WouldBlock) => Ok(()),
         Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
-/// Whether a file still has a name that it was opened by: a finished one has another, and is not to be touched.
+/// Returns whether `path` still names the open file: a finished one was renamed and must not be touched.
 #[cfg(unix)]
 fn is_at(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -200,7 +204,7 @@ fn sync_parent(path: &Path) -> io::Result<()> {
     File::open(parent_of(path))?.sync_all()
 }
 
-/// Other systems have no way to sync a directory.
+/// Other systems cannot sync a directory.
 #[cfg(not(unix))]
 fn sync_parent(_: &Path) -> io::Result<()> {
     Ok(())
@@ -241,7 +245,7 @@ mod tests {
         assert!(!is_at(&strangers, &temporary));
         assert_eq!(strangers.metadata().unwrap().len(), 12);
         drop(partial);
-        // Nor followed, where it is a link.
+        // Nor is a link followed.
         #[cfg(unix)]
         {
             let victim = directory.path().join("victim");

@@ -1,4 +1,4 @@
-//! A disk as its guest sees it: so many bytes, some of them known to be zero without reading.
+//! Random access to a disk's bytes, with ranges that are known to be zero without reading.
 
 use std::fmt;
 use std::io;
@@ -8,32 +8,32 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 
-/// Bytes at places: a file, a buffer, or the guest's view of a disk image.
+/// Bytes at offsets: a file, a buffer, or the guest's view of a disk image.
 pub(crate) trait ReadAt: Send + Sync {
-    /// How many bytes there are; constant.
+    /// Returns the number of bytes; constant.
     fn size(&self) -> u64;
 
-    /// Fills `buffer` from `offset` on; an end before that is an [`io::ErrorKind::UnexpectedEof`].
+    /// Fills `buffer` from `offset` on. Fails with [`io::ErrorKind::UnexpectedEof`] past the end.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 
-    /// The first range at or after `from` that may hold data, never empty and never past the end. All bytes outside
-    /// of the ranges are zero.
+    /// Returns the first range at or after `from` that may hold data, never empty and never past the end. All bytes
+    /// outside of the ranges are zero.
     fn next_data(&self, from: u64) -> io::Result<Option<Range<u64>>> {
         let size = self.size();
         Ok((from < size).then_some(from..size))
     }
 
-    /// What tells that it is as it was.
+    /// Returns the stamp of now: equal stamps mean an unchanged disk.
     fn stamp(&self) -> io::Result<Stamp> {
         Ok(Stamp::of_size(self.size()))
     }
 
-    /// What it was before anything was asked of it.
+    /// Returns the stamp from before the first read.
     fn first_stamp(&self) -> io::Result<Stamp> {
         self.stamp()
     }
 
-    /// How many bytes were read so far that its format says are not there.
+    /// Returns how many nonzero bytes were read so far from sectors that the format marks as never written.
     fn hidden_bytes(&self) -> u64 {
         0
     }
@@ -42,24 +42,24 @@ pub(crate) trait ReadAt: Send + Sync {
 /// A [`ReadAt`] shared between threads.
 pub(crate) type SharedDisk = Arc<dyn ReadAt>;
 
-/// What a disk's file is at a moment: two that are equal are of a file that nobody has written to in between, as far as the
-/// file system's clock is fine enough to tell.
+/// The size and times of a disk's file. Two equal stamps mean that the file was not written to in between, within the
+/// resolution of the file system's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     pub(crate) size: u64,
-    /// When its bytes changed last.
+    /// When its bytes last changed.
     pub(crate) modified: Option<DateTime<Utc>>,
-    /// When anything about it changed last.
+    /// When anything about it last changed.
     pub(crate) changed: Option<DateTime<Utc>>,
 }
 
 impl Stamp {
-    /// Of what has no times.
+    /// Returns the stamp of a disk without times.
     pub(crate) fn of_size(size: u64) -> Self {
         Self { size, modified: None, changed: None }
     }
 
-    /// The error of a read that has met the end, of a file that had `size` bytes.
+    /// Returns the error of a read past the end of a file that had `size` bytes.
     pub(crate) fn ended_early(&self, size: u64) -> io::Error {
         io::Error::new(io::ErrorKind::UnexpectedEof, EndedEarly { size, now: self.size })
     }
@@ -77,7 +77,7 @@ impl fmt::Display for Stamp {
     }
 }
 
-/// A disk that had more bytes when it was opened.
+/// The file is shorter than when it was opened.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EndedEarly {
     size: u64,

@@ -1,4 +1,4 @@
-//! Where a disk comes from.
+//! Disk sources: a file, a reader or bytes, opened and checked against its stated format.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
@@ -18,7 +18,8 @@ use crate::host::sync::Mutex;
 
 /// A disk to import: a file, a reader or bytes, with its format.
 ///
-/// What is doubtful is refused, unless a choice says otherwise; the import's report tells what was chosen.
+/// A doubtful disk is refused by default. The `with_…` methods accept it, and the report of the import lists each such
+/// decision as a [`DiskNote`].
 ///
 /// ```
 /// use compute_gallery::disk::{DiskFormat, DiskSource, VhdFooter};
@@ -26,7 +27,12 @@ use crate::host::sync::Mutex;
 /// let in_memory = DiskSource::bytes(vec![7; 4096], DiskFormat::Raw);
 /// let on_disk = DiskSource::path("web.vhd", DiskFormat::Vhd).with_vhd_footer(VhdFooter::Copy);
 /// let anywhere = DiskSource::reader(std::io::Cursor::new(vec![7; 4096]), DiskFormat::Raw);
-/// # let _ = (in_memory, on_disk, anywhere);
+/// assert_eq!(format!("{on_disk:?}"), "DiskSource(web.vhd, Vhd)");
+///
+/// // Where the bytes come from makes no difference.
+/// # use compute_gallery::image::ImageDigest;
+/// assert_eq!(ImageDigest::of(in_memory)?, ImageDigest::of(anywhere)?);
+/// # Ok::<(), compute_gallery::Error>(())
 /// ```
 pub struct DiskSource {
     input: Input,
@@ -35,7 +41,7 @@ pub struct DiskSource {
     choices: Choices,
 }
 
-/// What is taken that would be refused otherwise, or done otherwise.
+/// The caller's exceptions to the default checks.
 #[derive(Clone, Copy, Debug, Default)]
 struct Choices {
     holes_read: bool,
@@ -58,57 +64,70 @@ impl DiskSource {
         Self { input, format, target, choices: Choices::default() }
     }
 
-    /// A regular file or block device; anything else (a pipe, a directory, a character device) is refused. On Linux its holes
-    /// are skipped without being read, unless its file system contradicts itself about them:
-    /// [`with_holes_read`](Self::with_holes_read).
+    /// Returns a source that reads a regular file or block device; anything else (a pipe, a directory, a character
+    /// device) is refused when it is opened. On Linux, holes are skipped without being read, unless the file system
+    /// contradicts itself about them: [`with_holes_read`](Self::with_holes_read).
     pub fn path(path: impl Into<PathBuf>, format: DiskFormat) -> Self {
         let path = path.into();
         let target = path.display().to_string();
         Self::new(Input::Path(path), format, target)
     }
 
-    /// Bytes in memory.
+    /// Returns a source of bytes in memory.
     pub fn bytes(bytes: impl Into<Bytes>, format: DiskFormat) -> Self {
         Self::new(Input::Bytes(bytes.into()), format, "disk".into())
     }
 
-    /// Anything that can be read and sought in. What can only be read, such as a pipe, is written to a file first, or read
-    /// whole and given as [`bytes`](Self::bytes).
+    /// Returns a source that reads from anything seekable. Write a pipe to a file first, or read it whole and pass it
+    /// as [`bytes`](Self::bytes).
     pub fn reader(reader: impl Read + Seek + Send + 'static, format: DiskFormat) -> Self {
         Self::new(Input::Reader(Mutex::new(Box::new(reader))), format, "disk".into())
     }
 
-    /// Reads every byte, also where the file system says that there is a hole: for one whose word is not to be taken. It takes
-    /// the time of a disk without holes; what is stored is the same.
+    /// Reads every byte, including reported holes: for a file system that reports holes wrongly. Reading takes as long
+    /// as for a disk without holes; the stored image is the same.
     #[must_use]
     pub fn with_holes_read(mut self) -> Self {
         self.choices.holes_read = true;
         self
     }
 
-    /// Takes the disk also if it is written to while it is read, such as that of a running VM: the image is then none that the
-    /// disk ever was.
+    /// Accepts a disk that is written to while it is read, such as that of a running VM. The image may then mix bytes
+    /// of different times.
     #[must_use]
     pub fn with_changes_while_read(mut self) -> Self {
         self.choices.changes = true;
         self
     }
 
-    /// Takes a [`Raw`](DiskFormat::Raw) disk as it is, whatever format its first bytes or its last look like.
+    /// Accepts a [`Raw`](DiskFormat::Raw) disk even if its first or last bytes look like another format.
+    ///
+    /// ```
+    /// use compute_gallery::disk::{DiskFormat, DiskSource};
+    /// use compute_gallery::image::ImageDigest;
+    ///
+    /// let mut bytes = vec![0; 4096];
+    /// bytes[..4].copy_from_slice(b"QFI\xfb");
+    /// let source = || DiskSource::bytes(bytes.clone(), DiskFormat::Raw);
+    /// let error = ImageDigest::of(source()).unwrap_err();
+    /// assert!(error.to_string().contains("looks like qcow2"));
+    /// assert!(ImageDigest::of(source().with_any_raw_content()).is_ok());
+    /// ```
     #[must_use]
     pub fn with_any_raw_content(mut self) -> Self {
         self.choices.any_content = true;
         self
     }
 
-    /// Which footer of a dynamic VHD to believe, where they do not agree or one of them is gone.
+    /// Selects the footer of a dynamic VHD whose two footers disagree, or of which one is missing. The default is
+    /// [`VhdFooter::Both`].
     #[must_use]
     pub fn with_vhd_footer(mut self, footer: VhdFooter) -> Self {
         self.choices.footer = footer;
         self
     }
 
-    /// Opens it; everything that can be told from headers and sizes is checked here. Blocks.
+    /// Opens the source and checks everything that headers and sizes show. Blocks.
     pub(crate) fn open(self) -> Result<OpenSource> {
         let Self { input, format, target, choices } = self;
         let failed = |error| Error::from_io(target.as_str(), "opening the disk", error);
@@ -147,7 +166,7 @@ impl DiskSource {
     }
 }
 
-/// Refuses a raw disk that looks like something else; notes one that is to be taken all the same.
+/// Refuses a raw disk that looks like another format, or returns a note if `any_content` accepts it.
 fn check_raw(file: &dyn ReadAt, any_content: bool, target: &str) -> Result<Option<DiskNote>> {
     let ends = (file.size().min(HEAD_BYTES as u64)) as usize;
     let (mut head, mut tail) = (vec![0; ends], vec![0; ends]);
@@ -167,7 +186,7 @@ fn check_raw(file: &dyn ReadAt, any_content: bool, target: &str) -> Result<Optio
     }
 }
 
-/// The unit in which disks are sized.
+/// The size of every disk is a multiple of this.
 const SECTOR_BYTES: u64 = 512;
 
 impl std::fmt::Debug for DiskSource {
@@ -176,12 +195,12 @@ impl std::fmt::Debug for DiskSource {
     }
 }
 
-/// A disk that is open; clones are of the same one.
+/// An open disk; clones share it.
 #[derive(Clone)]
 pub(crate) struct OpenSource {
-    /// As its guest sees it.
+    /// The guest's view.
     pub(crate) disk: SharedDisk,
-    /// What errors call it.
+    /// Its name in errors.
     pub(crate) target: String,
     file: SharedDisk,
     before: Stamp,
@@ -190,8 +209,8 @@ pub(crate) struct OpenSource {
 }
 
 impl OpenSource {
-    /// What is to be known of the disk once it has been read: also whether it is still what it was when it was opened, without
-    /// which it is refused. `hidden_before` is what was hidden when the reading began. Blocks.
+    /// Returns the notes on the disk after it has been read. Refuses a disk that changed since it was opened, unless
+    /// the caller accepts changes. `hidden_before` is the value of `hidden_bytes` before the first read. Blocks.
     pub(crate) fn notes_at_the_end(&self, hidden_before: u64) -> Result<Vec<DiskNote>> {
         let mut notes = self.notes.clone();
         let hidden = self.disk.hidden_bytes().saturating_sub(hidden_before);
@@ -217,7 +236,7 @@ fn changed(target: &str, what: String) -> Error {
     Error::conflict(target, what)
 }
 
-/// The error of a read of a disk that is open.
+/// Returns the error of a failed read of an open disk.
 pub(crate) fn reading_failed(target: &str, error: io::Error) -> Error {
     match error.get_ref().is_some_and(|inner| inner.is::<EndedEarly>()) {
         true => changed(

@@ -1,10 +1,10 @@
-//! What work needs again and again, kept from one piece of it to the next.
+//! A pool of buffers, reused across pieces of work.
 
 use std::sync::Arc;
 
 use crate::host::sync::Mutex;
 
-/// Buffers to use again: fresh ones would cost a page fault for each 4 KiB.
+/// A shared pool of buffers: fresh memory would cost a page fault for each 4 KiB.
 pub(crate) struct BufferPool<T>(Arc<Mutex<Vec<T>>>);
 
 impl<T> BufferPool<T> {

@@ -1,4 +1,4 @@
-//! From a version's index and packs back to a disk.
+//! Export: writes a version's disk from its index and packs.
 //!
 //! Batches of chunks are fetched from the store, verified and written by several workers at once, in any order for a
 //! file, in disk order for a writer. Memory: one span of the index (12 MiB at most) and for each batch under way, two more
@@ -29,10 +29,10 @@ use crate::replica::index_walk::{IndexWalk, Span};
 /// Chunks fetched, verified and written together: 2 MiB of disk.
 const BATCH_CHUNKS: usize = 32;
 
-/// Batches under way above one for each worker, so that the next is there when a worker becomes free.
+/// Batches under way besides one for each worker, so that the next is ready when a worker becomes free.
 const BATCHES_AHEAD: usize = 2;
 
-/// One disk of a version, read from a slot that holds it whole.
+/// One disk of a version, read from the slots that hold it whole.
 pub(crate) struct Export<'a> {
     pub(crate) holders: &'a Holders,
     pub(crate) workers: &'a Workers,
@@ -41,7 +41,7 @@ pub(crate) struct Export<'a> {
 }
 
 impl Export<'_> {
-    /// Writes the disk to a new file beside `path`, then gives it that name: whoever looks sees the old file, or none,
+    /// Writes the disk to a new file beside `path`, then renames it: readers see the old file, no file,
     /// or the whole new one. `sync` makes it durable before it returns.
     pub(crate) async fn to_path(&self, path: &Path, ending: Ending, sync: bool) -> Result<()> {
         let (target, content) = (path.to_owned(), ending.content(&self.disk.digest));
@@ -60,7 +60,8 @@ impl Export<'_> {
                         let (file, unpackers) = (file.clone(), unpackers.clone());
                         let write = move || {
                             let mut unpacker = unpackers.take().unwrap_or_default();
-                            // Each chunk while it is in the processor's cache. Nobody sees the file before all of it is good.
+                            // Each chunk is written while it is in the processor's cache. The file has no name before
+                            // all of it is verified.
                             for number in 0..batch.records.len() {
                                 let mut runs = batch.chunk(number, &mut unpacker)?;
                                 runs.try_for_each(|run| write_all_at(&file, run.bytes, run.offset))
@@ -92,7 +93,7 @@ impl Export<'_> {
         Ok(())
     }
 
-    /// Writes the disk, zeros and all, to `writer`, and gives the writer back.
+    /// Writes the disk, including its zeros, to `writer`, and returns the writer.
     pub(crate) async fn to_writer<W: Write + Send + 'static>(&self, writer: W, ending: Ending) -> Result<W> {
         let unpackers = BufferPool::default();
         let jobs = self.batches().map_ok(|span| {
@@ -133,7 +134,7 @@ impl Export<'_> {
         Ok(writer)
     }
 
-    /// The chunk references in disk order; at the end, their digest must be the disk's.
+    /// Returns the chunk references in disk order. Fails at the end if their digest is not the disk's.
     fn batches(&self) -> impl Stream<Item = Result<Span>> {
         let walk = (IndexWalk::new(self.holders.clone(), self.disk), ImageDigest::new(self.disk.size));
         let expected = self.disk.digest;
@@ -158,7 +159,7 @@ impl Export<'_> {
         Batch { positions, records, stored, disk_size: self.disk.size }
     }
 
-    /// The offset on the disk where a batch ends.
+    /// Returns the disk offset at which a batch ends.
     fn end_of(&self, positions: &[u64]) -> u64 {
         positions.last().map_or(0, |last| (last + 1) * CHUNK_BYTES as u64).min(self.disk.size)
     }
@@ -176,7 +177,7 @@ struct Batch {
     disk_size: u64,
 }
 
-/// What can be wrong with a batch.
+/// The failure of a batch.
 enum Wrong {
     Damaged(RecordRef, Error),
     Writing(io::Error),
@@ -191,14 +192,14 @@ impl Wrong {
     }
 }
 
-/// Bytes of a disk that are not all zero.
+/// A run of bytes of a disk that are not all zero.
 struct Run<'a> {
     offset: u64,
     bytes: &'a [u8],
 }
 
 impl Batch {
-    /// Verifies every chunk of the batch: nothing of it is written before all of it is known to be good.
+    /// Verifies every chunk of the batch: nothing is written before all of it is verified.
     fn verify(&self, unpacker: &mut Unpacker) -> Result<(), Wrong> {
         for (number, (record, bytes)) in self.records.iter().zip(&self.stored).enumerate() {
             let verified = unpacker.unpack(number, bytes, record.encoding, &record.digest);
@@ -207,7 +208,7 @@ impl Batch {
         Ok(())
     }
 
-    /// The runs of bytes of one chunk that are not all zero, ascending; verified.
+    /// Verifies one chunk and returns its runs that are not all zero, ascending.
     fn chunk<'a>(&'a self, number: usize, unpacker: &'a mut Unpacker) -> Result<impl Iterator<Item = Run<'a>>, Wrong> {
         let all = self.positions.get(number).zip(self.records.get(number)).zip(self.stored.get(number));
         if let Some(((_, record), bytes)) = all {
@@ -220,7 +221,7 @@ impl Batch {
         }))
     }
 
-    /// The runs of bytes that are not all zero, ascending, of a batch that was verified.
+    /// Returns the runs of a verified batch that are not all zero, ascending.
     fn runs<'a>(&'a self, unpacker: &'a Unpacker) -> impl Iterator<Item = Run<'a>> {
         let chunks = self.positions.iter().zip(&self.records).zip(&self.stored).enumerate();
         chunks.flat_map(move |(number, ((position, record), bytes))| {
@@ -232,14 +233,14 @@ impl Batch {
         let disk_size = self.disk_size;
         occupied_runs(chunk).map(move |(offset, run)| {
             let offset = position * CHUNK_BYTES as u64 + offset as u64;
-            // The last chunk of a disk is filled up with zeros.
+            // The last chunk of a disk is padded with zeros.
             let inside = usize::try_from(disk_size.saturating_sub(offset)).unwrap_or(usize::MAX);
             Run { offset, bytes: run.get(..inside.min(run.len())).unwrap_or_default() }
         })
     }
 }
 
-/// A writer that is written to in order, with zeros between.
+/// A writer with a position, which fills gaps with zeros.
 struct Sequential<W> {
     writer: W,
     at: u64,

@@ -1,4 +1,4 @@
-//! The digest of a whole disk.
+//! The digest of a disk's content.
 
 use super::scan::Scan;
 use crate::content::chunk::occupied_blocks;
@@ -8,11 +8,21 @@ use crate::error::Result;
 
 /// Computes the digest of a disk's content.
 ///
-/// It depends on the guest's view alone: not on the file format, not on which zeros are holes, not on where the
-/// chunks are stored. Two disks have the same digest exactly when they have the same size and the same bytes.
+/// The digest depends only on the guest's view: not on the file format, on holes, or on how the chunks are stored. Two
+/// disks have the same digest if and only if they have the same size and the same bytes.
 ///
 /// It is the BLAKE3 hash (derive-key mode) of the size and, for each 64 KiB chunk that is not all zero, in disk order,
 /// its position and its own BLAKE3 hash; so a sparse disk is digested in the time of its data.
+///
+/// ```
+/// use compute_gallery::disk::{DiskFormat, DiskSource};
+/// use compute_gallery::image::ImageDigest;
+///
+/// // One more sector of zeros is another disk.
+/// let zeros = |length| DiskSource::bytes(vec![0; length], DiskFormat::Raw);
+/// assert_ne!(ImageDigest::of(zeros(4096))?, ImageDigest::of(zeros(4608))?);
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct ImageDigest(blake3::Hasher);
 
@@ -23,7 +33,7 @@ impl ImageDigest {
         Self(hasher)
     }
 
-    /// The chunk at `position` (its number on the disk); in ascending order, zero chunks left out.
+    /// Adds the chunk at `position`, in ascending order and without zero chunks.
     pub(crate) fn add(&mut self, position: u64, chunk: &Digest) {
         self.0.update(&position.to_le_bytes());
         self.0.update(chunk.as_bytes());
@@ -33,7 +43,7 @@ impl ImageDigest {
         Digest::from_bytes(*self.0.finalize().as_bytes())
     }
 
-    /// The digest of a disk, computed without a gallery; it blocks while it reads.
+    /// Computes the digest of a disk, without a gallery. Blocks while it reads.
     ///
     /// ```
     /// use compute_gallery::disk::{DiskFormat, DiskSource};
@@ -47,8 +57,11 @@ impl ImageDigest {
     ///
     /// # Errors
     ///
-    /// As publishing the disk: [`Corrupt`](crate::ErrorKind::Corrupt), [`Invalid`](crate::ErrorKind::Invalid),
-    /// [`Conflict`](crate::ErrorKind::Conflict) where it changes meanwhile, [`Unavailable`](crate::ErrorKind::Unavailable).
+    /// The errors of publishing the disk: [`Corrupt`](crate::ErrorKind::Corrupt) or
+    /// [`Invalid`](crate::ErrorKind::Invalid) if it does not have the stated format,
+    /// [`Conflict`](crate::ErrorKind::Conflict) if it changes while it is read,
+    /// [`NotFound`](crate::ErrorKind::NotFound) or [`Unavailable`](crate::ErrorKind::Unavailable) if it cannot be read,
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) for a kind of VHD that is never read.
     pub fn of(source: DiskSource) -> Result<Digest> {
         let source = source.open()?;
         let failed = |error| reading_failed(&source.target, error);

@@ -1,10 +1,9 @@
-//! From a disk to chunks, packs and an index.
+//! Import: turns a disk into chunks, packs and an index.
 //!
-//! Reading, searching for zeros, hashing, looking for what is stored already and compressing what is not run on the
-//! workers, a MiB at a time; one task puts the results, in disk order, into packs and the index and keeps four finished
-//! packs on their way to the store. What the workers saw of each other's chunks decides what they compress in vain, not
-//! what is stored: so the packs of a disk depend on nothing but the disk, the base and the compression, and an attempt
-//! after a crash finds those of the one before.
+//! The workers read, find zeros, hash, look up stored chunks and compress new ones, a MiB at a time. One task puts the
+//! results, in disk order, into packs and the index, and keeps four finished packs on their way to the store. A worker
+//! may compress a chunk that another has just encoded, but the task stores it once: so the packs depend only on the
+//! disk, the base and the compression, and an attempt after a crash finds the packs of the one before.
 //!
 //! Memory: five packs of 16 MiB, the known chunks (32 MiB at most), one span of the base's index (12 MiB at most) and
 //! three MiB for each group under way, two more than there are workers, whatever the disk's size.
@@ -45,11 +44,11 @@ use crate::replica::slot::PutOutcome;
 /// them.
 const PACKS_IN_FLIGHT: usize = 4;
 
-/// Groups found ahead at a time, so that finding them costs one hand-over between threads for 64 MiB.
+/// Groups found at a time: one hand-over between threads for each 64 MiB.
 const GROUPS_AHEAD: usize = 64;
 
-/// Groups under way above one for each worker, so that one that takes long to compress does not keep the others from
-/// work: they are put into packs in order.
+/// Groups under way besides one for each worker: groups are packed in order, so a slow one would otherwise stall the
+/// others.
 const GROUPS_WAITING: usize = 2;
 
 /// A disk to import.
@@ -65,7 +64,7 @@ impl OpenDisk {
     }
 }
 
-/// What is to be known of one disk, by what errors call it.
+/// A note on a disk, with the disk's name in errors.
 pub(crate) type Noted = (String, DiskNote);
 
 /// One import of a version's disks into a slot.
@@ -74,22 +73,22 @@ pub(crate) struct Import<'a> {
     pub(crate) workers: &'a Workers,
     pub(crate) compression: Compression,
     pub(crate) upload: UploadId,
-    /// Whether an earlier attempt at this upload may have stored packs.
+    /// True if an earlier attempt at this upload may have stored packs.
     pub(crate) resumed: bool,
-    /// A version whose chunks are in the slot and need not be stored again.
+    /// A version whose chunks are in the slot and are not stored again.
     pub(crate) base: Option<&'a Manifest>,
     pub(crate) on_progress: &'a OnProgress,
 }
 
-/// What an import came to.
+/// The outcome of an import.
 pub(crate) enum Imported {
     /// The packs are in the slot.
     Done(Manifest, ImportStats, Vec<Noted>),
-    /// The disk is not the one that an earlier attempt at this upload began with.
+    /// The disk differs from that of an earlier attempt at this upload.
     Differs,
 }
 
-/// What an import read and stored.
+/// The bytes and chunks that an import read and stored.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ImportStats {
     pub(crate) read_bytes: u64,
@@ -102,7 +101,7 @@ pub(crate) struct ImportStats {
 impl Import<'_> {
     pub(crate) async fn run(&self, disks: Vec<OpenDisk>) -> Result<Imported> {
         let total = disks.iter().map(OpenDisk::size).sum();
-        // An earlier attempt of this process may have read them already.
+        // An earlier attempt of this process may have read the disks already, so only the increase counts.
         let hidden: Vec<u64> = disks.iter().map(|disk| disk.source.disk.hidden_bytes()).collect();
         let sources: Vec<OpenSource> = disks.iter().map(|disk| disk.source.clone()).collect();
         let mut writer = PackWriter::new(self.upload);
@@ -119,7 +118,7 @@ impl Import<'_> {
             let mut groups =
                 Box::pin(self.encoded_groups(disk, target, self.base_of(lun), &buffer_pool, &writer.known));
             loop {
-                // The packs under way move on while the next group is waited for.
+                // Packs under way progress while the next group is awaited.
                 let next = poll_fn(|context| {
                     while let Poll::Ready(Some(stored)) = sending.poll_next_unpin(context) {
                         differs |= writer.note_stored(stored?);
@@ -167,7 +166,8 @@ impl Import<'_> {
             return Ok(Imported::Differs);
         }
         let manifest = Manifest::new(done_disks, writer.packs_used(self.base)?);
-        // ORDER: after the last byte of the last disk was read.
+        // ORDER: read the last byte, then compare the stamps. The other way round, stamps equal -> disk is written to
+        // -> its last chunks are read: a torn image is published.
         let notes = move || notes_of(&sources, &hidden);
         Ok(Imported::Done(manifest, writer.stats, self.workers.run(notes).await?))
     }
@@ -175,7 +175,7 @@ impl Import<'_> {
     async fn send(&self, pack: FinishedPack) -> Result<(FinishedPack, PutOutcome)> {
         let (sent, resumed) = (&pack, self.resumed);
         let stored = self.copies.in_each(|slot| async move { slot.put_new_pack(sent, resumed).await }).await?;
-        // One copy that differs is enough to begin anew.
+        // One copy that differs is enough to start again.
         Ok((pack, stored.into_iter().max().unwrap_or(PutOutcome::Sent)))
     }
 
@@ -200,8 +200,8 @@ impl Import<'_> {
         Some(BaseDisk { walk: IndexWalk::new(self.copies.readers(), disk), span: Vec::new() })
     }
 
-    /// The disk's chunks that are not all zero, in order: those that are stored already, and the records of those that
-    /// may not be.
+    /// Returns the disk's chunks that are not all zero, in order: references to stored ones, and records of those that
+    /// may be new.
     fn encoded_groups(
         &self,
         disk: SharedDisk,
@@ -255,7 +255,7 @@ impl Import<'_> {
     }
 }
 
-/// What is to be known of disks that were read, each of which must still be what it was.
+/// Returns the notes on disks that were read. Fails if one of them has changed.
 fn notes_of(sources: &[OpenSource], hidden_before: &[u64]) -> Result<Vec<Noted>> {
     let mut all = Vec::new();
     for (source, hidden_before) in sources.iter().zip(hidden_before) {
@@ -280,14 +280,15 @@ struct EncodedChunk {
 }
 
 enum Content {
-    /// It is stored already.
+    /// Stored already.
     Stored(RecordRef),
-    /// It was not when this was encoded: its record is at this range of the buffers, and its stored bytes have this hash.
+    /// Not stored when this was encoded: its record is at this range of the buffers, and its stored bytes have this
+    /// hash.
     New(Encoding, Range<usize>, Digest),
 }
 
 impl EncodedGroup {
-    /// `before` is what the base has at these places.
+    /// `before` has the base's records at these positions.
     fn read(
         disk: &SharedDisk,
         group: &Group,
@@ -304,7 +305,7 @@ impl EncodedGroup {
                 continue;
             }
             let digest = Digest::of(chunk);
-            // The same place goes first: a base that has outgrown the known chunks is recognised by that alone.
+            // The same position goes first: it alone recognizes the chunks of a base that has outgrown the set.
             let stored = old.filter(|old| old.digest == digest).or_else(|| known.lock().find(&digest));
             let content = stored.map_or_else(
                 || {
@@ -329,9 +330,9 @@ fn chunk_range(number: usize) -> Range<usize> {
     number * CHUNK_BYTES..(number + 1) * CHUNK_BYTES
 }
 
-/// What a worker needs to encode a group.
+/// The buffers that a worker needs to encode a group.
 struct EncodeBuffers {
-    /// The group's bytes of the disk. The record of a plain chunk is there.
+    /// The group's bytes of the disk, which include the records of plain chunks.
     disk: Vec<u8>,
     /// All other records.
     records: Vec<u8>,
@@ -349,7 +350,7 @@ impl EncodeBuffers {
     }
 }
 
-/// The chunks that are stored, for the workers to look into.
+/// The set of stored chunks, shared with the workers.
 #[derive(Clone, Default)]
 struct SharedKnown(Arc<Mutex<KnownChunks>>);
 
@@ -366,7 +367,7 @@ struct BaseDisk {
 }
 
 impl BaseDisk {
-    /// What the base has at `position`.
+    /// Returns the base's record at `position`, if it has one.
     async fn at(&mut self, position: u64) -> Result<Option<(u64, RecordRef)>> {
         while self.span.last().is_none_or(|(last, _)| *last < position) {
             self.walk.skip_to(position);
@@ -380,7 +381,7 @@ impl BaseDisk {
     }
 }
 
-/// Puts new records into packs, and keeps account of all packs in use.
+/// Puts new records into packs, and tracks all packs in use.
 struct PackWriter {
     upload: UploadId,
     next_pack: u32,
@@ -431,8 +432,8 @@ impl PackWriter {
         record
     }
 
-    /// Stores a record in a pack of a kind, unless its content is stored already, maybe since a worker looked; tells how
-    /// many bytes that took.
+    /// Stores a record in a pack of a kind, unless its content is stored already, perhaps only since a worker's lookup.
+    /// Returns the reference and the number of new bytes.
     fn store(
         &mut self,
         digest: Digest,
@@ -449,8 +450,8 @@ impl PackWriter {
         (self.reuse(record), u64::from(record.length))
     }
 
-    /// The open pack of a kind, with room for `length` more. Chunks and nodes have packs of their own, so that an
-    /// index is read without reading over chunks.
+    /// Returns the open pack of a kind, with room for `length` more bytes. Chunks and nodes have separate packs, so
+    /// that an index is read without chunks in between.
     fn builder(&mut self, kind: impl Fn(&mut Self) -> &mut Option<PackBuilder>, length: usize) -> &mut PackBuilder {
         if let Some(full) = kind(self).take_if(|pack| !pack.has_room(length)) {
             self.finished.push_back(full.finish());
@@ -470,20 +471,20 @@ impl PackWriter {
         self.finished.extend(open.map(PackBuilder::finish));
     }
 
-    /// Takes note of a pack that has arrived; true if another one of its name was there.
+    /// Notes the outcome of a pack; true if another pack of its name was there.
     fn note_stored(&mut self, (FinishedPack { info, bytes }, stored): (FinishedPack, PutOutcome)) -> bool {
         if stored == PutOutcome::Sent {
             self.stats.sent_bytes += info.length;
         }
         self.stored.insert(info.id, info);
-        // A store in memory keeps the bytes; any other has let go of them.
+        // A store in memory keeps the bytes; others have released them.
         if bytes.is_unique() {
             self.spare.push(bytes.into());
         }
         stored == PutOutcome::Differs
     }
 
-    /// What is recorded of every pack that the new version needs.
+    /// Returns the manifest lines of every pack that the new version needs.
     fn packs_used(&self, base: Option<&Manifest>) -> Result<Vec<PackInfo>> {
         let of_base: BTreeMap<PackId, PackInfo> =
             base.iter().flat_map(|base| &base.packs).map(|pack| (pack.id, *pack)).collect();

@@ -1,4 +1,4 @@
-//! Which chunks are stored already.
+//! The set of chunks that are stored already, found by their digest.
 
 use std::collections::HashMap;
 
@@ -6,14 +6,14 @@ use crate::content::digest::Digest;
 use crate::content::names::PackId;
 use crate::content::record::{Encoding, RecordRef};
 
-/// The most chunks that the set keeps: the first 28 GiB of distinct data, in at most 32 MiB of memory.
+/// The capacity of the set: the first 28 GiB of distinct data, in at most 32 MiB of memory.
 ///
-/// A chunk beyond it is still recognized at its own position in the base version; only one that has moved, or occurs
-/// twice, is then stored again. (The number is 7/8 of a power of two, where the table would grow.)
+/// A chunk beyond the capacity is still recognized at its own position in the base version; it is stored again only if
+/// it has moved or occurs twice. (The number is 7/8 of a power of two, the load at which the table grows.)
 const CAPACITY: usize = 458_752;
 
-/// A bounded set of stored chunks, found by their whole hash: a guest chooses its disk's bytes, so a shorter key would
-/// let it construct chunks that are taken for each other.
+/// A bounded set of stored chunks, by their whole digest: a guest chooses its disk's bytes, and could construct chunks
+/// that collide in a shorter key.
 #[derive(Debug, Default)]
 pub(crate) struct KnownChunks {
     records: HashMap<Digest, CompactRef>,
@@ -43,7 +43,7 @@ impl KnownChunks {
         });
         let compact =
             CompactRef { pack: pack as u32, offset: record.offset, length: record.length, encoding: record.encoding };
-        // The first record stays, so that two versions agree on it and share their index nodes.
+        // The first record stays, so that two versions refer to the same one and share their index nodes.
         self.records.entry(record.digest).or_insert(compact);
     }
 

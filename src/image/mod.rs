@@ -1,4 +1,4 @@
-//! A disk into slots, and back.
+//! The pipeline from a disk into slots, and back.
 
 mod buffers;
 pub(crate) mod export;

@@ -18,8 +18,7 @@ use crate::host::Workers;
 use crate::host::sync::Mutex;
 use crate::replica::holders::{Holders, Rejected};
 
-/// Chunks that were read and verified, by their hash: those of several versions are often the same. The least recently
-/// used goes first.
+/// A cache of verified chunks, by digest: versions often share chunks. Evicts the least recently used first.
 #[derive(Debug)]
 pub(crate) struct ChunkCache {
     capacity: u64,
@@ -29,14 +28,14 @@ pub(crate) struct ChunkCache {
 #[derive(Debug, Default)]
 struct Cached {
     chunks: HashMap<Digest, (Bytes, u64)>,
-    /// By when each was used last.
+    /// By the tick of the last use.
     order: BTreeMap<u64, Digest>,
     used: u64,
     tick: u64,
 }
 
 impl ChunkCache {
-    /// One of at most so many bytes.
+    /// Returns a cache of at most `capacity` bytes.
     pub(crate) fn new(capacity: u64) -> Self {
         Self { capacity, inner: Mutex::default() }
     }
@@ -71,10 +70,10 @@ impl ChunkCache {
     }
 }
 
-/// So many nodes of an index are kept: a gigabyte of disk, at the least.
+/// The number of index nodes that are cached: at least a gigabyte of disk.
 const MAX_NODES: usize = 128;
 
-/// A disk to read from in any order.
+/// Random access to a disk of a version.
 #[derive(Debug)]
 pub(crate) struct RandomAccess {
     holders: Holders,
@@ -94,7 +93,7 @@ impl RandomAccess {
         &self.disk
     }
 
-    /// The bytes of a range within the disk.
+    /// Reads a range of the disk.
     pub(crate) async fn read(&self, range: Range<u64>) -> Result<Bytes> {
         if range.start > range.end || range.end > self.disk.size {
             let what = format!("`{}..{}` is not within the disk of {} bytes", range.start, range.end, self.disk.size);
@@ -127,7 +126,7 @@ impl RandomAccess {
         Ok(bytes.freeze())
     }
 
-    /// Reads chunks, verified, and keeps them.
+    /// Reads chunks, verified, and caches them.
     async fn fetch(&self, wanted: Vec<(u64, RecordRef)>) -> Result<Vec<(u64, Bytes)>> {
         if wanted.is_empty() {
             return Ok(Vec::new());
@@ -143,7 +142,7 @@ impl RandomAccess {
                         unpacker
                             .unpack(0, bytes, record.encoding, &record.digest)
                             .map_err(|error| Rejected::Damaged(*record, error))?;
-                        // A copy, as a plain one would hold on to all that was read with it.
+                        // A copy: a slice of a plain record would keep the whole read alive.
                         Ok(Bytes::copy_from_slice(unpacker.chunk(0, bytes, record.encoding)))
                     });
                     let chunks = chunks.collect::<Result<Vec<_>, Rejected>>();
@@ -157,7 +156,7 @@ impl RandomAccess {
         Ok(positions.into_iter().zip(chunks).collect())
     }
 
-    /// Where the chunk at a position lies; `None` where the disk is all zero.
+    /// Returns the record of the chunk at a position; `None` if the chunk is all zero.
     async fn record_at(&self, position: u64) -> Result<Option<RecordRef>> {
         let Some(root) = self.disk.root else { return Ok(None) };
         let (mut record, mut level): (RecordRef, u8) = (root.into(), self.disk.root_level());
@@ -190,7 +189,7 @@ impl RandomAccess {
         let node = self.holders.read(std::slice::from_ref(record), verified).await?;
         let mut nodes = self.nodes.lock();
         if nodes.len() >= MAX_NODES {
-            // Which goes does not matter much: they are read again from the store's own cache.
+            // Eviction order does not matter much: a miss is served by the store's own cache.
             nodes.clear();
         }
         nodes.insert(record.digest, node.clone());

@@ -1,4 +1,4 @@
-//! Finding a disk's data: which chunks to read, and reading only what is not a hole.
+//! Scans a disk for its data: finds the chunks to read, and skips holes.
 
 use std::io;
 use std::ops::Range;
@@ -15,7 +15,7 @@ const GROUP_CHUNKS: usize = 16;
 /// Walks over a disk's data in ascending order.
 pub(crate) struct Scan {
     disk: SharedDisk,
-    /// Data found and not yet handed out.
+    /// The data that was found and not yet returned.
     ahead: Range<u64>,
     done: bool,
 }
@@ -36,7 +36,7 @@ impl Scan {
         &*self.disk
     }
 
-    /// The next chunks to read; `None` at the end. Blocks.
+    /// Returns the next chunks to read; `None` at the end. Blocks.
     pub(crate) fn next_group(&mut self) -> io::Result<Option<Group>> {
         let mut group = Group::default();
         while !self.done {
@@ -58,7 +58,7 @@ impl Scan {
 }
 
 impl Scan {
-    /// The bytes of all chunks that may hold data: what storing the disk takes at most. Blocks.
+    /// Returns the bytes of all chunks that may hold data: the most that storing the disk takes. Blocks.
     pub(crate) fn chunk_bytes(mut self) -> io::Result<u64> {
         let mut bytes = 0;
         while let Some(group) = self.next_group()? {
@@ -84,22 +84,22 @@ impl Group {
         true
     }
 
-    /// Which chunks of the disk they are, ascending.
+    /// Returns the positions of the chunks on the disk, ascending.
     pub(crate) fn positions(&self) -> &[u64] {
         &self.positions
     }
 
-    /// How many bytes reading it takes.
+    /// Returns the number of bytes to read.
     pub(crate) fn data_bytes(&self) -> u64 {
         self.ranges.iter().map(|range| range.end - range.start).sum()
     }
 
-    /// The disk's offset behind the group.
+    /// Returns the disk offset at which the group ends.
     pub(crate) fn end(&self) -> u64 {
         self.ranges.last().map_or(0, |range| range.end)
     }
 
-    /// Reads the chunks, each with its position, into `buffer`. Holes and what lies past the disk's end are zero.
+    /// Reads the chunks into `buffer` and returns each with its position. Holes and bytes past the disk's end are zero.
     /// Blocks.
     pub(crate) fn read<'b>(
         &self,
@@ -130,7 +130,7 @@ mod tests {
 
     use super::*;
 
-    /// A disk of `bytes` that says where its data is.
+    /// A disk of `bytes` that reports its data ranges.
     struct Holey {
         bytes: Vec<u8>,
         data: Vec<Range<u64>>,

@@ -1,4 +1,4 @@
-//! What of a region is garbage.
+//! The garbage of a region: blobs that no version, image or open import needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,36 +19,36 @@ use crate::replica::needs::{Needs, NeedsBuilder};
 use crate::replica::parcel::Parcel;
 use crate::replica::slot::Slot;
 
-/// A pack is rewritten where less than this much of what a slot has of it is needed.
+/// A pack is rewritten if a smaller share than this of a slot's holding of it is needed.
 const LIVE_PERCENT: u64 = 50;
 
-/// A region as it was listed, with the manifests that it must keep. A collection makes one, and works on it to its end.
+/// A listing of a region, with the manifests that it must keep. A collection makes one and works on it to its end.
 #[derive(Clone, Debug)]
 pub(crate) struct Survey {
     regions: Arc<Regions>,
     region: Region,
     inventory: Inventory,
-    /// The number of the commit up to which everything that was condemned is known to be dead here.
+    /// The number of the newest commit whose condemnations the listing takes into account.
     seen: u64,
     packs: BTreeMap<ManifestId, Arc<BTreeMap<PackId, PackInfo>>>,
-    /// For each slot the manifests that need something of it, and what they need together.
+    /// For each slot, the manifests that it must have, and their needs together.
     live: BTreeMap<SlotId, (BTreeSet<ManifestId>, Arc<Needs>)>,
-    /// Manifests that no replica has whole, with the number of the commit that published what is made of them: what they need
-    /// is not known, but it was announced before that.
+    /// Manifests that no replica has intact, with the number of the commit that published their images. Their needs are
+    /// not known, but were all announced before that commit.
     unreadable: BTreeMap<ManifestId, u64>,
 }
 
-/// A pack of which little is needed in a slot.
+/// A pack in a slot of which only `live` is needed.
 pub(crate) struct Rewrite {
     pub(crate) slot: SlotId,
     pub(crate) pack: PackInfo,
     pub(crate) live: Extents,
-    /// The bytes that it takes now.
+    /// The bytes of the slot's holding, without garbage.
     pub(crate) held: u64,
 }
 
 impl Survey {
-    /// Lists the slots of `region`. What was condemned up to `state` is known to be dead.
+    /// Lists the slots of `region`, with everything that was condemned up to `state` told apart.
     pub(crate) async fn list(regions: &Arc<Regions>, state: &State, region: &Region) -> Result<Self> {
         let inventory = Inventory::list(regions, state, region).await?;
         let (packs, live, unreadable) = Default::default();
@@ -60,7 +60,7 @@ impl Survey {
         &self.region
     }
 
-    /// Whether something was condemned in the region that the survey does not know of: it has to be made again.
+    /// Returns whether something was condemned in the region since the listing: the survey has to be made again.
     pub(crate) fn is_overtaken(&self, state: &State) -> bool {
         state.is_condemned_since(&self.region, self.seen)
     }
@@ -69,11 +69,11 @@ impl Survey {
         self.inventory.slots.get(&id).map(|(slot, _)| slot)
     }
 
-    /// Takes `blobs` out, which the last commit of `state` has condemned.
+    /// Removes `blobs` from the survey, which the last commit of `state` condemned.
     pub(crate) fn condemned(&mut self, blobs: &Blobs, state: &State) -> Result<()> {
         self.inventory.remove(blobs);
         for (id, (slot, _)) in &mut self.inventory.slots {
-            // What is written from here on gets names that are alive.
+            // New blobs get incarnations after that commit.
             if let Some(renewed) = self.regions.slot(state, &self.region, *id)? {
                 *slot = renewed;
             }
@@ -82,12 +82,12 @@ impl Survey {
         Ok(())
     }
 
-    /// Adds what was written to a slot.
+    /// Adds a parcel that was written to a slot.
     pub(crate) fn written(&mut self, slot: SlotId, parcel: Parcel) {
         self.inventory.add(slot, parcel);
     }
 
-    /// Reads the manifests that the region must keep, and from their indexes what of each pack they need.
+    /// Reads the manifests that the region must keep, and from their indexes the needs of each slot.
     pub(crate) async fn read(&mut self, state: &State) -> Result<()> {
         let needed = NeededManifests::in_region(&self.regions, state, &self.region);
         let mut read: BTreeMap<BTreeSet<ManifestId>, Arc<Needs>> = self.live.values().cloned().collect();
@@ -110,7 +110,7 @@ impl Survey {
             let holders = Holders::new(made_of.iter().flat_map(|kept| kept.holders.clone()).collect());
             let manifest = match holders.manifest(id).await {
                 Ok(manifest) => manifest,
-                // It stops nothing else: all that it may need is kept.
+                // One damaged manifest stops nothing else: everything that it may need is kept.
                 Err(error) if is_damage(&error) => {
                     self.unreadable.insert(*id, made_of.iter().map(|kept| kept.published).max().unwrap_or(u64::MAX));
                     continue;
@@ -118,7 +118,7 @@ impl Survey {
                 Err(error) => return Err(error),
             };
             match builder.add_version(&manifest, &holders).await {
-                // Nobody knows what of its packs it needs.
+                // Its index is damaged, so all records of its packs are kept.
                 Err(error) if is_damage(&error) => builder.add_all_packs(&manifest),
                 added => added?,
             }
@@ -128,7 +128,8 @@ impl Survey {
         Ok(builder.build())
     }
 
-    /// The blobs that nothing needs; `None` where something is needed that was not counted when the manifests were read.
+    /// Returns the blobs that nothing needs; `None` if a slot needs a manifest that was not read, and the manifests
+    /// have to be read again.
     pub(crate) fn unneeded(&self, state: &State) -> Option<Unneeded> {
         let (region, needed) = (&self.region, NeededManifests::in_region(&self.regions, state, &self.region));
         let open: BTreeSet<UploadId> =
@@ -139,7 +140,7 @@ impl Survey {
             let manifests = needed.in_slot(*id);
             let (_, live) = self.live.get(id).filter(|(counted, _)| manifests.is_subset(counted))?;
             let packs = self.packs_of(&manifests);
-            // What a manifest that nobody can read needs was announced before it was published.
+            // The needs of an unreadable manifest were announced before it was published.
             let doubtful = self.doubtful_until(&manifests);
             for (pack, holding) in holdings {
                 let foreign = holding.foreign.iter().map(|(name, bytes)| (Blob { slot: *id, name: *name }, *bytes));
@@ -156,7 +157,7 @@ impl Survey {
                 if let Keep::One(kept) = keep {
                     unneeded.relied_on.insert((*id, *pack), kept);
                 }
-                // What was condemned before and is there again is never kept.
+                // A condemned blob that a late put brought back is always garbage.
                 let garbage = garbage.iter().chain(&holding.dead);
                 unneeded.garbage.0.extend(garbage.map(|(name, bytes)| (Blob { slot: *id, name: *name }, *bytes)));
             }
@@ -172,18 +173,19 @@ impl Survey {
         Some(unneeded)
     }
 
-    /// Up to which commit an import may be needed by a manifest that nobody can read.
+    /// Returns the number of the commit up to which an announced import may be needed by an unreadable manifest.
     fn doubtful_until(&self, manifests: &BTreeSet<ManifestId>) -> u64 {
         manifests.iter().filter_map(|id| self.unreadable.get(id)).max().copied().unwrap_or(0)
     }
 
-    /// The packs of manifests that were read.
+    /// Returns the packs of the manifests that were read.
     fn packs_of(&self, manifests: &BTreeSet<ManifestId>) -> BTreeMap<PackId, PackInfo> {
         let read = manifests.iter().filter_map(|id| self.packs.get(id));
         read.flat_map(|packs| packs.iter().map(|(id, pack)| (*id, *pack))).collect()
     }
 
-    /// Packs of which so little is needed that it is to be written apart.
+    /// Returns the packs of which so little is needed that the rest is worth freeing: their live records are to be
+    /// written as parts.
     pub(crate) fn mostly_dead(&self, state: &State) -> Vec<Rewrite> {
         let mut found = Vec::new();
         for (slot, (_, holdings)) in &self.inventory.slots {
@@ -205,20 +207,20 @@ impl Survey {
     }
 }
 
-/// What of a region nothing needs, and what makes up for some of it.
+/// The garbage of a region, with the reasons to keep or to trust the rest.
 #[derive(Default)]
 pub(crate) struct Unneeded {
     pub(crate) garbage: Blobs,
-    /// What belongs to imports that this catalog has never announced: it is never removed.
+    /// Blobs of imports that this catalog never announced: they are never removed.
     pub(crate) foreign: Blobs,
-    /// What is made of manifests that nobody has whole.
+    /// The images of manifests that no replica has intact.
     pub(crate) unreadable: BTreeSet<ResourceId>,
-    /// The one blob of a pack that is enough, where others are garbage for that.
+    /// For a pack of which other blobs are garbage: the one blob that suffices.
     pub(crate) relied_on: BTreeMap<(SlotId, PackId), Parcel>,
 }
 
 impl Unneeded {
-    /// Leaves a pack of an import that was never announced alone.
+    /// Counts a pack of an import that was never announced as foreign.
     fn leave(&mut self, slot: SlotId, pack: PackId, holding: &Holding) {
         let broken = holding.broken.iter().map(|name| (*name, 0));
         let blobs = holding.readable(pack).chain(broken).chain(holding.dead.iter().copied());
@@ -226,22 +228,22 @@ impl Unneeded {
     }
 }
 
-/// What a slot is to keep of a pack.
+/// What a slot keeps of a pack.
 enum Keep {
     Nothing,
     One(Parcel),
     All,
 }
 
-/// What a slot is to keep of a pack, and what it need not: all of it, where nothing needs it; all but one part, where that is
-/// enough; all but the whole, where that is there.
+/// Returns what a slot keeps of a pack, and its garbage: everything if nothing needs it, everything but one part if
+/// that suffices, every part if the whole pack is there.
 fn classify(holding: &Holding, need: Option<(&PackInfo, &Extents)>, pack: PackId) -> (Keep, Vec<(BlobName, u64)>) {
     let keep = need.map_or(Keep::Nothing, |(info, live)| {
         let enough = holding.parts.iter().filter(|part| part.extents().contains(live)).min_by_key(|part| part.length());
         match enough {
             Some(part) => Keep::One(Parcel::Part(part.clone())),
             None if holding.has_whole(info) => Keep::One(Parcel::Pack(*info)),
-            // It takes all of them, or something is lost: a scrub brings it.
+            // Several parts are needed together, or a record is lost, which a scrub mends.
             None => Keep::All,
         }
     });

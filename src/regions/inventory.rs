@@ -1,4 +1,4 @@
-//! What a region has.
+//! The inventory of a region: the listed blobs of its slots.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::replica::parcel::Parcel;
 use crate::replica::slot::Slot;
 use crate::store::BlobKey;
 
-/// A blob of a region.
+/// A blob of a region, by slot and name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Blob {
     pub(crate) slot: SlotId,
@@ -29,7 +29,7 @@ impl Blobs {
         Self(self.0.into_iter().take(count).collect())
     }
 
-    /// As a commit names them.
+    /// Returns the blobs as a commit lists them: by zone, as keys of the zone's store.
     pub(crate) fn names(&self) -> Result<Vec<ZoneBlobs>> {
         let mut zones: BTreeMap<u32, Vec<BlobKey>> = BTreeMap::new();
         for Blob { slot, name } in self.0.keys() {
@@ -40,7 +40,7 @@ impl Blobs {
     }
 }
 
-/// What a region has.
+/// The listed blobs of a region's slots.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Inventory {
     pub(crate) slots: BTreeMap<SlotId, (Slot, BTreeMap<PackId, Holding>)>,
@@ -48,7 +48,7 @@ pub(crate) struct Inventory {
 }
 
 impl Inventory {
-    /// Lists the region's slots; what was condemned by `state` is told apart.
+    /// Lists the region's slots; blobs that `state` has condemned are told apart.
     pub(crate) async fn list(regions: &Regions, state: &State, region: &Region) -> Result<Self> {
         let mut inventory = Self::default();
         for (id, slot) in regions.slots(state, region).await? {
@@ -59,7 +59,7 @@ impl Inventory {
         Ok(inventory)
     }
 
-    /// Takes blobs out.
+    /// Removes blobs from the inventory.
     pub(crate) fn remove(&mut self, blobs: &Blobs) {
         for Blob { slot, name } in blobs.0.keys() {
             match name.pack() {
@@ -74,7 +74,7 @@ impl Inventory {
         }
     }
 
-    /// Adds a pack or part, unless it is on the list.
+    /// Adds a pack or part, unless it is listed.
     pub(crate) fn add(&mut self, slot: SlotId, parcel: Parcel) {
         let Some((_, holdings)) = self.slots.get_mut(&slot) else { return };
         match parcel {
@@ -88,7 +88,7 @@ impl Inventory {
         }
     }
 
-    /// What of `condemned` is still there.
+    /// Returns the blobs of `condemned` that are still there.
     pub(crate) fn left_of(&self, condemned: &Condemned) -> Blobs {
         let size_of = |slot: SlotId, name: BlobName| match name.pack() {
             Some(pack) => {

@@ -1,4 +1,4 @@
-//! What a region must keep, what it has, and what of that is garbage.
+//! What a region must keep, what it has, and which of that is garbage.
 
 pub(crate) mod collection_report;
 pub(crate) mod garbage;

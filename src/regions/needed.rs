@@ -1,4 +1,4 @@
-//! What a region must keep: the one answer, for replication, collection and scrubbing.
+//! The images that a region must keep: one answer for replication, collection and scrubbing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,17 +18,17 @@ pub(crate) struct Kept {
     pub(crate) stored_bytes: u64,
     /// The number of the commit that published it.
     pub(crate) published: u64,
-    /// How many replicas of the region must have it. Each is kept in `zones` zones.
+    /// The number of replicas that the region must have. Each is kept in `zones` zones.
     pub(crate) replicas: u32,
-    /// How many of them have it whole, by the catalog. At most `replicas`.
+    /// The number of replicas that the catalog reports as whole; at most `replicas`.
     pub(crate) ready: u32,
     pub(crate) account: StorageAccountType,
     pub(crate) zones: usize,
-    /// The slots of all regions that have it whole, by the catalog.
+    /// The slots of all regions that have it whole, by the catalog, to read from.
     pub(crate) holders: Vec<Slot>,
 }
 
-/// Everything that `region` must keep.
+/// Returns every image that `region` must keep.
 pub(crate) fn kept_in(regions: &Regions, state: &State, region: &Region) -> Vec<Kept> {
     let mut kept = Vec::new();
     for record in state.all_versions() {
@@ -48,7 +48,7 @@ pub(crate) fn kept_in(regions: &Regions, state: &State, region: &Region) -> Vec<
             });
         }
     }
-    // Managed images and snapshots are in one replica of their region.
+    // Managed images and snapshots have one replica, in their own region.
     let account = StorageAccountType::default();
     let (zones, holders) =
         (regions.zones_of(region, account), regions.copies(state, region, 0, account).unwrap_or_default());
@@ -64,7 +64,7 @@ pub(crate) fn kept_in(regions: &Regions, state: &State, region: &Region) -> Vec<
     kept
 }
 
-/// The manifests that a region must keep, with the images that are made of each.
+/// The manifests that a region must keep, each with its images.
 #[derive(Debug)]
 pub(crate) struct NeededManifests(BTreeMap<ManifestId, Vec<Kept>>);
 
@@ -77,12 +77,12 @@ impl NeededManifests {
         Self(needed)
     }
 
-    /// The images that are made of a manifest.
+    /// Returns the images of a manifest.
     pub(crate) fn made_of(&self, manifest: &ManifestId) -> &[Kept] {
         self.0.get(manifest).map_or(&[], Vec::as_slice)
     }
 
-    /// The manifests that a slot must have.
+    /// Returns the manifests that a slot must have.
     pub(crate) fn in_slot(&self, slot: SlotId) -> BTreeSet<ManifestId> {
         let is_in = |kept: &Kept| slot.number < kept.replicas && slot.zone < kept.zones;
         let needed = self.0.iter().filter(|(_, kept)| kept.iter().any(is_in));

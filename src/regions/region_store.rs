@@ -1,10 +1,10 @@
 //! The store of a region, or of one of its zones, and the proof that it is.
 //!
-//! A mistyped path, swapped mounts, a disk that is not mounted and a catalog that was restored from a backup all look like
-//! a healthy gallery with other content, and a collection or a scrub would make it so. Therefore each store says whose it
-//! is, in its `owner` blob, and up to which commit it has followed the log, in its `witnesses`; the catalog says which store
-//! it has claimed. Every call goes through [`RegionStore`], which holds the three against each other: before the first read,
-//! before the first write, at the beginning of each operation that writes, and before every deletion.
+//! A mistyped path, swapped mounts, a disk that is not mounted and a catalog that was restored from a backup all look
+//! like a healthy gallery with other content, and a collection or a scrub would make it so. Therefore each store
+//! records its catalog in an `owner` blob, and the newest commit that it has seen in `witnesses`; the catalog records
+//! the store that it has claimed. Every call goes through [`RegionStore`], which compares the three: before the first
+//! read, before the first write, at the start of each operation that writes, and before every deletion.
 
 use std::fmt;
 use std::ops::Range;
@@ -28,14 +28,14 @@ use crate::store::{
 
 const FORMAT: u32 = 1;
 
-/// So many of the newest witnesses are kept.
+/// The number of newest witnesses that are kept.
 const WITNESSES_KEPT: usize = 2;
 
-/// Which store it is to be.
+/// The site of a store: a region, or a zone of it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Site {
     pub(crate) region: Region,
-    /// From 1; `None` where one store is all of the region.
+    /// From 1; `None` if one store serves the whole region.
     pub(crate) zone: Option<u32>,
 }
 
@@ -46,7 +46,7 @@ impl fmt::Display for Site {
     }
 }
 
-/// The blob that says whose a store is.
+/// The `owner` blob: the catalog and the site that a store belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Owner {
@@ -64,14 +64,14 @@ impl Owner {
     }
 }
 
-/// What was found out about a store.
+/// How far the ownership of a store was checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Proven {
     #[default]
     Nothing,
-    /// It belongs to nobody else: it can be read, and may be empty.
+    /// It belongs to no other catalog or site: it can be read, and may be empty.
     NotAnothers,
-    /// It is the one that the catalog has claimed.
+    /// It is the store that the catalog has claimed.
     Claimed,
 }
 
@@ -107,13 +107,13 @@ impl RegionStore {
         &self.site
     }
 
-    /// Forgets what was proven: the next call looks again.
+    /// Makes the next call check the ownership again.
     pub(crate) fn recheck(&self) {
         self.note(Proven::Nothing);
     }
 
-    /// Refuses a store that is another's, or that has seen a newer log than this one. One that does not answer is looked at
-    /// when it is used.
+    /// Refuses a store of another catalog or site, or one that has seen a newer log. A store that does not answer is
+    /// checked when it is used.
     pub(crate) async fn refuse_a_wrong_one(&self) -> Result<()> {
         match self.check().await {
             Err(error) if error.kind() == StoreErrorKind::WrongStore => Err(self.at_site(error)),
@@ -121,17 +121,17 @@ impl RegionStore {
         }
     }
 
-    /// An error of this store for those who know it as a place of the gallery.
+    /// Turns an error of this store into one that names its site.
     pub(crate) fn at_site(&self, error: StoreError) -> Error {
         error.at(&self.site.to_string())
     }
 
-    /// The same; one that does not answer is refused, too.
+    /// As [`refuse_a_wrong_one`](Self::refuse_a_wrong_one), and also fails if the store does not answer.
     async fn check(&self) -> StoreResult<()> {
         self.owner(true).await.map(drop)
     }
 
-    /// Whether it says whose it is.
+    /// Returns whether the store has an `owner` blob, or does not answer.
     pub(crate) async fn has_an_owner(&self) -> bool {
         !matches!(self.read_owner().await, Ok(None))
     }
@@ -144,7 +144,7 @@ impl RegionStore {
         *self.proven.lock()
     }
 
-    /// Before a read.
+    /// Checks ownership before a read.
     async fn is_not_anothers(&self) -> StoreResult<()> {
         if self.proven() == Proven::Nothing {
             self.check().await?;
@@ -153,7 +153,7 @@ impl RegionStore {
         Ok(())
     }
 
-    /// Before a write: a store that belongs to nobody becomes this catalog's.
+    /// Checks ownership before a write. An unowned store becomes this catalog's.
     async fn is_claimed(&self) -> StoreResult<()> {
         if self.proven() == Proven::Claimed {
             return Ok(());
@@ -169,7 +169,7 @@ impl RegionStore {
         Ok(())
     }
 
-    /// Before a deletion: looked at each time.
+    /// Checks ownership before a deletion, every time.
     async fn is_ours(&self) -> StoreResult<()> {
         let owner = self.owner(false).await?;
         match owner {
@@ -178,14 +178,15 @@ impl RegionStore {
         }
     }
 
-    /// The store's owner, who is this catalog; `None` for an empty store without one.
+    /// Returns the store's owner if that is this catalog at this site; `None` for an empty store without an owner.
     async fn owner(&self, and_witnesses: bool) -> StoreResult<Option<Owner>> {
         let owner = match self.read_owner().await? {
             Some(owner) => owner,
             None => {
                 let state = self.catalog.refresh().await.map_err(failed)?;
-                // ORDER: an owner is there before its claim. So a look after the claim was seen tells one that another
-                // process has put there since the first look from one that is lost.
+                // ORDER: read the state, then the owner again. An owner is written before its claim is committed. With
+                // only the first read: no owner read -> another process writes it and commits the claim -> claim read:
+                // a healthy store looks as if it had lost its owner.
                 let found = if self.claim_in(&state).is_some() { self.read_owner().await? } else { None };
                 match found {
                     Some(owner) => owner,
@@ -211,7 +212,7 @@ impl RegionStore {
         }
         let mut state = self.catalog.snapshot();
         if self.claim_in(&state) != Some(owner.store) {
-            // The claims may have passed to this store, to another one or to another number of zones since.
+            // The claim may have passed to this store, to another one, or to another number of zones since.
             state = self.catalog.refresh().await.map_err(failed)?;
         }
         self.has_the_shape(&state)?;
@@ -227,7 +228,7 @@ impl RegionStore {
         Ok(Some(owner))
     }
 
-    /// Which store the catalog has claimed for this site.
+    /// Returns the store that the catalog has claimed for this site.
     fn claim_in(&self, state: &State) -> Option<StoreName> {
         state.claim(&self.site.region, self.site.zone)
     }
@@ -246,7 +247,7 @@ impl RegionStore {
         }
     }
 
-    /// Refuses a store without an owner, unless nothing is in it and the catalog knows no other.
+    /// Refuses a store without an owner, unless it is empty and the catalog has claimed no other.
     async fn may_be_empty(&self, state: &State) -> StoreResult<()> {
         if self.claim_in(state).is_some() {
             return Err(self.wrong(&format!(
@@ -264,7 +265,7 @@ impl RegionStore {
         Ok(())
     }
 
-    /// Refuses one store where the region has three, and the other way round.
+    /// Refuses one store if the catalog has claimed three for the region, and three if it has claimed one.
     fn has_the_shape(&self, state: &State) -> StoreResult<()> {
         match state.has_claims_of_another_shape(&self.site.region, self.site.zone) {
             false => Ok(()),
@@ -276,7 +277,7 @@ impl RegionStore {
         }
     }
 
-    /// Refuses a catalog that lacks the newest commit which the store has seen.
+    /// Refuses a catalog that lacks the newest commit that the store has seen.
     async fn check_witness(&self) -> StoreResult<()> {
         let newest = self.inner.list(Some(&key("witnesses")?), None, 1).await?;
         match newest.blobs.first().and_then(|blob| witness_of(&blob.key)) {
@@ -309,7 +310,7 @@ impl RegionStore {
         let store = self.draw()?;
         match self.inner.put(&owner_key()?, self.encode(store)?, PutMode::Create).await {
             Ok(()) => Ok(store),
-            // Another process was faster, or the answer was lost.
+            // Another process was first, or the answer was lost.
             Err(error) if matches!(error.kind(), StoreErrorKind::AlreadyExists | StoreErrorKind::Unknown) => {
                 match self.owner(true).await? {
                     Some(owner) => {
@@ -336,11 +337,11 @@ impl RegionStore {
         bytes.map(Bytes::from).map_err(|error| self.wrong(&format!("its `owner` blob cannot be written: {error}")))
     }
 
-    /// The catalog claims the store, which has said that it is this catalog's.
+    /// Commits the claim of the store, whose owner is this catalog.
     async fn claim(&self, store: StoreName) -> StoreResult<()> {
         let site = self.site.clone();
         let check = move |state: &State| match state.claim(&site.region, site.zone) {
-            // The same, or another: that is found out by the next look.
+            // This store or another one: the comparison below finds out.
             Some(_) => Ok(Changes::default()),
             None if state.has_claims_of_another_shape(&site.region, site.zone) => Ok(Changes::default()),
             None => Ok(claimed(&site, store)),
@@ -354,14 +355,14 @@ impl RegionStore {
         }
     }
 
-    /// Makes the store this catalog's, whatever it says of itself; what is in it stays.
+    /// Makes the store this catalog's, whatever its owner blob says; its content stays.
     pub(crate) async fn adopt(&self) -> StoreResult<()> {
         let found = self.read_owner().await;
         if let Ok(Some(owner)) = &found {
             let claim = self.claim_in(&self.catalog.snapshot());
             let is_ours = owner.catalog == self.catalog.id() && owner.site() == self.site && claim == Some(owner.store);
             if is_ours && self.check_witness().await.is_ok() {
-                // Nothing is to be adopted: what it has seen stays seen.
+                // It is this catalog's already: its witnesses stay.
                 return Ok(());
             }
             self.is_no_other_site(owner).await?;
@@ -384,7 +385,8 @@ impl RegionStore {
             }
             _ => {}
         }
-        // ORDER: the store says whose it is before it forgets what it has seen.
+        // ORDER: write the owner, then delete the witnesses. The other way round, witnesses deleted -> crash: the old
+        // owner's catalog, restored from an old backup, finds no witness that refuses it.
         for blob in self.inner.list_all(Some(&key("witnesses")?)).await? {
             self.inner.delete(&blob.key).await?;
         }
@@ -393,8 +395,8 @@ impl RegionStore {
         self.check().await
     }
 
-    /// Refuses to adopt a store with images of this catalog that belong elsewhere: here they would be taken for garbage, and what
-    /// was condemned here for dead there.
+    /// Refuses to adopt a store of another site of this catalog that holds images: here they would count as garbage,
+    /// and names that were condemned here as dead.
     async fn is_no_other_site(&self, owner: &Owner) -> StoreResult<()> {
         let is_elsewhere = owner.catalog == self.catalog.id() && owner.site() != self.site;
         match is_elsewhere && !self.inner.list(Some(&key("slots")?), None, 1).await?.blobs.is_empty() {
@@ -406,7 +408,7 @@ impl RegionStore {
         }
     }
 
-    /// Notes in the store that it has seen a commit, so that an older log is refused from here on.
+    /// Records in the store that it has seen a commit, so that it refuses an older log from then on.
     pub(crate) async fn witness(&self, number: u64, digest: &Digest) -> StoreResult<()> {
         self.is_claimed().await?;
         self.put_witness(number, digest).await
@@ -417,21 +419,21 @@ impl RegionStore {
         let there = self.inner.list(Some(&folder), None, 16).await?.blobs;
         let newest = there.first().and_then(|blob| witness_of(&blob.key));
         if let Some((newest, digest)) = newest.filter(|(newest, _)| *newest >= number) {
-            // It may have seen a newer log since it was looked at.
+            // It may have seen a newer log since the last check.
             return self.refuse_a_log_without(newest, digest).await;
         }
-        // The newest sorts first. Names that only grow need no replacement, which could go back.
+        // The newest sorts first. A new name for each commit needs no overwrite, which could move back.
         let witness = key(&format!("witnesses/{:020}-{digest}", u64::MAX - number))?;
         match self.inner.put(&witness, Bytes::new(), PutMode::Create).await {
             Ok(()) => {}
             Err(error) if error.kind() == StoreErrorKind::AlreadyExists => {}
-            // Nobody puts another under that name.
+            // No other content is ever put under that name.
             Err(error)
                 if error.kind() == StoreErrorKind::Unknown && self.inner.find_meta(&witness).await?.is_some() => {}
             Err(error) => return Err(error),
         }
         for blob in there.iter().skip(WITNESSES_KEPT - 1) {
-            // An old one that stays says nothing wrong.
+            // An old witness that stays does no harm.
             let _ = self.inner.delete(&blob.key).await;
         }
         Ok(())
@@ -442,7 +444,7 @@ impl RegionStore {
     }
 }
 
-/// Refuses a store that says whose it is: a new catalog is about to be made, and cannot be the one.
+/// Refuses a store with an owner: a catalog that is about to be created cannot be that owner.
 pub(crate) async fn refuse_an_owned(store: &dyn BlobStore, region: &Region) -> Result<()> {
     let label = format!("region {region}");
     let found = store.find(&owner_key().map_err(|error| error.at(&label))?).await;
@@ -463,12 +465,12 @@ fn claimed(site: &Site, store: StoreName) -> Changes {
     Changes { events: vec![Event::RegionStoreClaimed { region, zone, store }], authorization: None }
 }
 
-/// The service itself, in the history.
+/// The caller of the service's own commits, in the history.
 fn service() -> StoreResult<Caller> {
     "compute-gallery".parse().map_err(failed)
 }
 
-/// The catalog did not do it, and the store was not asked.
+/// Returns the error of a catalog operation, as one of this store, which was not asked.
 fn failed(error: Error) -> StoreError {
     let kind = match error.kind() {
         ErrorKind::StorageFull => StoreErrorKind::Full,

@@ -1,4 +1,4 @@
-//! Where each region's bytes are.
+//! The stores of all regions and zones, and the slots in them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,19 +18,19 @@ use crate::replica::copies::{ZoneCopies, answers_of_most};
 use crate::replica::slot::Slot;
 use crate::store::{BlobKey, BlobStore, Prefixed};
 
-/// The stores of the regions: one each, or one for each zone, or a share of a common one.
+/// The stores of the regions: one each, one for each zone, or a prefix of a common store.
 #[derive(Debug)]
 pub(crate) struct Regions {
     own: BTreeMap<Region, Vec<Arc<RegionStore>>>,
     common: Option<Arc<dyn BlobStore>>,
-    /// The shares of the common store that were used.
+    /// The prefixes of the common store that were used.
     shares: Mutex<BTreeMap<Region, Arc<RegionStore>>>,
     catalog: Arc<Catalog>,
     entropy: Arc<dyn Entropy>,
     clock: Arc<dyn Clock>,
-    /// A zone that is not done when most are has so much time left.
+    /// The time that a zone has left after most zones are done; `None` is unlimited.
     grace: Option<Duration>,
-    /// `Standard_ZRS` is taken where one store stands for all zones, too.
+    /// Accepts `Standard_ZRS` for a region with one store.
     pub(crate) one_store_for_all_zones: bool,
 }
 
@@ -57,11 +57,11 @@ impl Regions {
         Self { own, common, shares: Mutex::default(), catalog, entropy, clock, grace, one_store_for_all_zones }
     }
 
-    /// Refuses a store that was given for the wrong region, or that has seen a newer log.
+    /// Refuses a store that belongs to another region or catalog, or has seen a newer log.
     pub(crate) async fn check(&self) -> Result<()> {
         let looks = self.own.values().flatten().map(|store| async {
             match store.refuse_a_wrong_one().await {
-                // A store that lost its owner is refused in use, so that it does not keep the others away.
+                // A store that lost its owner is refused when it is used, so that it does not disable the others.
                 Err(error) if store.has_an_owner().await => Err(error),
                 _ => Ok(()),
             }
@@ -69,7 +69,7 @@ impl Regions {
         join_all(looks).await.into_iter().collect()
     }
 
-    /// Makes what was given for a region this catalog's.
+    /// Adopts the stores of a region for this catalog.
     pub(crate) async fn adopt(&self, region: &Region) -> Result<()> {
         for store in self.zones(region)? {
             store.adopt().await.map_err(|error| store.at_site(error))?;
@@ -77,23 +77,24 @@ impl Regions {
         Ok(())
     }
 
-    /// Before something is condemned: each zone that answers is the right store, and has seen no newer log.
+    /// Checks, before something is condemned, that each zone that answers is the right store and has seen no newer log.
     pub(crate) async fn prove(&self, region: &Region) -> Result<()> {
         let zones = self.zones(region)?;
         join_all(zones.iter().map(|store| store.refuse_a_wrong_one())).await.into_iter().collect()
     }
 
-    /// At the beginning of an operation that writes or deletes: mounts may have been changed since the last one.
+    /// Makes the stores of a region check their ownership again, at the start of an operation that writes or deletes:
+    /// mounts may have changed.
     pub(crate) fn recheck(&self, region: &Region) {
         self.zones(region).into_iter().flatten().for_each(|store| store.recheck());
     }
 
-    /// Notes in the stores where replicas of that kind lie that they have seen the log up to `state`: a log that ends before
-    /// is refused from here on. Most of the zones must have it.
+    /// Records in the zones that keep replicas on `account` that they have seen the log up to `state`: they refuse an
+    /// older log from then on. Most of the zones must succeed.
     pub(crate) async fn witness(&self, region: &Region, account: StorageAccountType, state: &State) -> Result<()> {
         let zones = self.zones_of(region, account);
         let noting = (0..zones).map(|zone| (zone, self.witness_in(region, zone, state))).collect();
-        // One zone that has it refuses an older log, so most of them are enough, and none is waited for.
+        // One zone is enough to refuse an older log, so a majority suffices, and none is waited for after that.
         let noted = answers_of_most(noting, zones, &*self.clock, Some(Duration::ZERO)).await;
         match noted.values().filter(|noted| noted.is_ok()).count() * 2 > zones {
             true => Ok(()),
@@ -101,14 +102,14 @@ impl Regions {
         }
     }
 
-    /// The same in one zone.
+    /// As [`witness`](Self::witness), in one zone.
     pub(crate) async fn witness_in(&self, region: &Region, zone: usize, state: &State) -> Result<()> {
         let zones = self.zones(region)?;
         let Some(store) = zones.get(zone) else { return Ok(()) };
         store.witness(state.number(), &state.head()).await.map_err(|error| store.at_site(error))
     }
 
-    /// What is wrong with keeping something on `account` in `region`, which stands at `target`.
+    /// Returns the problem with storage on `account` in `region`, if any. `target` names the property that asks for it.
     pub(crate) fn problem_with(&self, target: &str, region: &Region, account: StorageAccountType) -> Option<Problem> {
         if self.common.is_none() && !self.own.contains_key(region) {
             let have = self.own.keys().map(|region| format!("`{region}`")).collect::<Vec<_>>().join(", ");
@@ -127,7 +128,7 @@ impl Regions {
         })
     }
 
-    /// What a region's replicas are kept on in truth: `Standard_LRS` where zone-redundant ones are kept in one store.
+    /// Returns the effective storage account type: `Standard_LRS` for zone-redundant replicas in one store.
     pub(crate) fn kept_on(&self, region: &Region, account: StorageAccountType) -> StorageAccountType {
         match account {
             StorageAccountType::StandardZrs if self.zones_of(region, account) == 1 => StorageAccountType::StandardLrs,
@@ -135,7 +136,7 @@ impl Regions {
         }
     }
 
-    /// The stores of a region's zones; one that stands for all of the region, where it has no zones.
+    /// Returns the stores of a region's zones, or the one store of a region without zones.
     fn zones(&self, region: &Region) -> Result<Vec<Arc<RegionStore>>> {
         if let Some(own) = self.own.get(region) {
             return Ok(own.clone());
@@ -155,7 +156,7 @@ impl Regions {
         Ok(vec![share])
     }
 
-    /// Every region that has a store of its own, or something in the common one.
+    /// Returns every region that has a store of its own, or content in the common store.
     pub(crate) async fn all(&self, state: &State) -> Result<BTreeSet<Region>> {
         let mut regions: BTreeSet<Region> = self.own.keys().cloned().collect();
         regions.extend(state.uploads().map(|(_, upload)| upload.region.clone()));
@@ -164,7 +165,7 @@ impl Regions {
         Ok(regions)
     }
 
-    /// Every slot that a region has something in. A zone that does not answer is left out, unless all do not.
+    /// Returns every nonempty slot of a region. Zones that do not answer are left out. Fails if none answers.
     pub(crate) async fn slots(&self, state: &State, region: &Region) -> Result<Vec<(SlotId, Slot)>> {
         let (zones, mut slots, mut silent) = (self.zones(region)?, Vec::new(), None);
         let mut answered = false;
@@ -186,21 +187,21 @@ impl Regions {
         }
     }
 
-    /// A slot of a region by its place, if the region has such a zone.
+    /// Returns a slot of a region; `None` if the region has no such zone.
     pub(crate) fn slot(&self, state: &State, region: &Region, id: SlotId) -> Result<Option<Slot>> {
         self.zones(region)?.get(id.zone).map(|store| slot(store, state, id)).transpose()
     }
 
-    /// In how many zones of a region a replica is kept.
+    /// Returns the number of zones of a region that keep a replica.
     pub(crate) fn zones_of(&self, region: &Region, account: StorageAccountType) -> usize {
         match account {
             StorageAccountType::StandardZrs => self.own.get(region).map_or(1, Vec::len),
-            // Zone 1, for all: versions share chunks only within a slot.
+            // Always zone 1: versions share chunks only within a slot.
             _ => 1,
         }
     }
 
-    /// One replica of a region, in the zones that its kind of storage is kept in.
+    /// Returns the copies of replica `number` of a region, one for each zone that keeps it.
     pub(crate) fn copies(
         &self,
         state: &State,
@@ -212,7 +213,7 @@ impl Regions {
         zones.map(|(zone, store)| slot(&store, state, SlotId { zone, number })).collect()
     }
 
-    /// The first `count` replicas of a region.
+    /// Returns the copies of the first `count` replicas of a region.
     pub(crate) fn replicas(
         &self,
         state: &State,
@@ -223,13 +224,13 @@ impl Regions {
         (0..count).map(|number| self.copies(state, region, number, account)).collect()
     }
 
-    /// The replica that an import goes to.
+    /// Returns the replica that an import writes to.
     pub(crate) fn first(&self, state: &State, region: &Region, account: StorageAccountType) -> Result<ZoneCopies> {
         Ok(ZoneCopies::new(self.copies(state, region, 0, account)?, self.clock.clone(), self.grace))
     }
 
-    /// Every slot that has a version whole, by the catalog's word: its home's first, then those of `region`, then all
-    /// others. One whose region has no store here is left out.
+    /// Returns every slot that has a version whole, by the catalog, those of its home region first. Regions without a
+    /// store here are left out.
     pub(crate) fn holders(&self, state: &State, record: &VersionRecord) -> Vec<Slot> {
         let (home, profile) = (record.version.location(), record.version.publishing_profile());
         let of = |region: &Region, count: u32| {
@@ -241,7 +242,7 @@ impl Regions {
     }
 }
 
-/// That a region's store was replaced while something was on its way to it.
+/// Returns the error for a region's store that was replaced while something was sent to it.
 pub(crate) fn another_store(region: &Region) -> Error {
     let what = format!(
         "another store was adopted for region `{region}` meanwhile, and what was sent is in the one before: try again"
@@ -254,16 +255,16 @@ fn slot(store: &Arc<RegionStore>, state: &State, id: SlotId) -> Result<Slot> {
     Slot::new(store.clone(), &site.to_string(), id.number, incarnations)
 }
 
-/// The regions that have something in a common store.
+/// Returns the regions with content in a common store.
 pub(crate) async fn in_common(common: &dyn BlobStore) -> Result<Vec<Region>> {
     let names = names(common, &"regions".parse()?, "regions").await?;
     names.iter().map(|name| name.parse()).collect()
 }
 
-/// The names right below a key.
+/// Lists the names right below a key.
 async fn names(store: &dyn BlobStore, under: &BlobKey, site: &str) -> Result<Vec<String>> {
     let (mut names, mut after): (Vec<String>, Option<BlobKey>) = (Vec::new(), None);
-    // From one name to the next, whatever each has below it.
+    // Jumps from one name to the next, whatever is below it.
     loop {
         let page = store.list(Some(under), after.as_ref(), 1).await.map_err(|error| error.at(site))?;
         let Some(name) = page.blobs.first().and_then(|blob| blob.key.segments().nth(1)) else { return Ok(names) };

@@ -1,4 +1,4 @@
-//! How many replicas of a version each region must have, and how many the catalog says it has.
+//! The number of replicas of a version that each region must have, and that the catalog reports as whole.
 
 use crate::catalog::VersionRecord;
 use crate::model::Region;

@@ -1,4 +1,4 @@
-//! The copies of one replica: one, or one in every zone of its region.
+//! The copies of one replica: one, or one in each zone of its region.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::sync::Mutex;
 use crate::host::{Clock, within};
 
-/// Where one replica is kept: what is written is written to every copy, and counts when most of them have it. A copy that
-/// fails once, or is late when most of them are done, is left out from there on; a scrub brings it what it lacks.
+/// The copies of one replica. A write goes to every copy and succeeds when a majority has it. A copy that fails once,
+/// or is late after the majority is done, is left out from then on; a scrub completes it.
 #[derive(Clone, Debug)]
 pub(crate) struct ZoneCopies {
     slots: Arc<[Slot]>,
@@ -24,22 +24,22 @@ pub(crate) struct ZoneCopies {
 }
 
 impl ZoneCopies {
-    /// Those that are not done when most are have so much `grace` left.
+    /// `grace` is the time that the other copies have after the majority is done; `None` is unlimited.
     pub(crate) fn new(slots: Vec<Slot>, clock: Arc<dyn Clock>, grace: Option<Duration>) -> Self {
         Self { slots: slots.into(), lost: Arc::default(), clock, grace }
     }
 
-    /// Whether there is more than one.
+    /// Returns whether there is more than one copy.
     pub(crate) fn are_several(&self) -> bool {
         self.slots.len() > 1
     }
 
-    /// Whether one has failed and was left out.
+    /// Returns whether a copy failed and was left out.
     pub(crate) fn have_lost_one(&self) -> bool {
         !self.lost().is_empty()
     }
 
-    /// To read from whichever has it.
+    /// Returns the copies as holders to read from.
     pub(crate) fn readers(&self) -> Holders {
         Holders::new(self.slots.to_vec())
     }
@@ -48,11 +48,11 @@ impl ZoneCopies {
         &self.slots
     }
 
-    /// Does the same in every copy that is not lost, at once, and gives the answers of those that could.
+    /// Does `work` in every copy that is not lost, concurrently, and returns the answers of those that succeeded.
     ///
     /// # Errors
     ///
-    /// The first failure, where no more than half of the copies are left.
+    /// The first failure, if at most half of the copies are left.
     pub(crate) async fn in_each<T, F: Future<Output = Result<T>>>(&self, work: impl Fn(Slot) -> F) -> Result<Vec<T>> {
         let standing = (0..self.slots.len()).filter(|number| !self.lost().contains_key(number));
         let standing: Vec<(usize, Slot)> =
@@ -78,8 +78,8 @@ impl ZoneCopies {
     }
 }
 
-/// The answers of all that work at once, by their numbers. When most of `all` have succeeded, the others have so much `grace`
-/// left; one that has not answered then has no answer.
+/// Runs `working` concurrently and returns the answers by number. After more than half of `all` have succeeded, the
+/// others have `grace` left; those that have not answered by then are missing from the result.
 pub(crate) async fn answers_of_most<T, F: Future<Output = Result<T>>>(
     working: Vec<(usize, F)>,
     all: usize,
@@ -106,6 +106,6 @@ pub(crate) async fn answers_of_most<T, F: Future<Output = Result<T>>>(
 }
 
 pub(crate) fn too_late(label: &str) -> Error {
-    let what = "it did not answer in time when most of its region's zones had: scrub the region when it does";
+    let what = "it did not answer in time after most zones of its region had: scrub the region once it answers";
     Error::new(Problem::new(ErrorKind::Unavailable, "StorageOperationFailed", label, what))
 }

@@ -1,4 +1,4 @@
-//! Reading from several replicas: what one has damaged another serves, and the damaged one is mended.
+//! Reads from several replicas: a record that is damaged in one is served by another, and mended.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -18,19 +18,19 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::host::Workers;
 use crate::host::sync::Mutex;
 
-/// Slots that each hold the same version whole, the one to read from first.
+/// Slots that each hold the same version whole, in the order of preference.
 #[derive(Clone, Debug)]
 pub(crate) struct Holders {
     slots: Arc<[Slot]>,
-    /// Packs that were found damaged or missing, with the place of their slot.
+    /// Packs that were found damaged or missing, with the index of the slot.
     damaged: Arc<Mutex<BTreeSet<(usize, PackId)>>>,
 }
 
-/// Why records could not be used.
+/// The reason why records could not be used.
 pub(crate) enum Rejected {
-    /// This one is not what it must be.
+    /// This record is damaged.
     Damaged(RecordRef, Error),
-    /// They were good; what was to be done with them failed.
+    /// The records are good; using them failed.
     Failed(Error),
 }
 
@@ -47,18 +47,18 @@ impl Holders {
         &self.slots
     }
 
-    /// What was found damaged since the last call: the number of a slot, and a pack.
+    /// Takes the damage found since the last call: the index of a slot, and a pack.
     pub(super) fn take_damaged(&self) -> BTreeSet<(usize, PackId)> {
         std::mem::take(&mut *self.damaged.lock())
     }
 
-    /// What errors call the first.
+    /// Returns the label of the first slot, for errors.
     pub(crate) fn label(&self) -> &str {
         self.slots.first().map_or("no replica", Slot::label)
     }
 
-    /// Gives `using` the stored bytes of bytes, from the first slot whose bytes it does not find damaged; or, where each
-    /// slot has damaged another of them, each record from one that has it good.
+    /// Passes the stored bytes of `records` to `using`: from the first slot whose bytes it does not reject as damaged,
+    /// or, if every slot has some of them damaged, each record from a slot that has it good.
     pub(crate) async fn read<T, F: Future<Output = Result<T, Rejected>>>(
         &self,
         records: &[RecordRef],
@@ -103,7 +103,7 @@ impl Holders {
         })
     }
 
-    /// One record, from the first slot that has it good.
+    /// Returns one record from the first slot that has it good.
     async fn read_one(&self, record: &RecordRef) -> Option<Bytes> {
         for slot in self.slots.iter() {
             let read = slot.read_records(std::slice::from_ref(record)).await.ok().and_then(|mut bytes| bytes.pop());
@@ -119,14 +119,14 @@ impl Holders {
         damaged.extend(packs.into_iter().map(|pack| (slot, pack)));
     }
 
-    /// The manifest, from the first slot that has it whole; the slots before that get it again.
+    /// Returns the manifest from the first slot that has it intact, and replaces it in the slots before that.
     pub(crate) async fn manifest(&self, id: &ManifestId) -> Result<Manifest> {
         let mut first = None;
         for (number, slot) in self.slots.iter().enumerate() {
             match slot.read_manifest(id).await {
                 Ok(manifest) => {
                     for damaged in self.slots.iter().take(number) {
-                        // It is served all the same; a scrub tells of one that can't be mended.
+                        // A failure here does not matter to the reader; a scrub reports it.
                         let _ = damaged.replace_manifest(id, manifest.encode()?.1).await;
                     }
                     return Ok(manifest);
@@ -139,7 +139,8 @@ impl Holders {
         Err(first.unwrap_or_else(|| Error::corrupt("replica", "there is none to read from")))
     }
 
-    /// What a slot is to get, verified: from the first that has it good, in the form that was asked for if any has that.
+    /// Returns the requested parcel, verified: from the first slot that has it good, as a whole pack if that is
+    /// requested and any slot has it.
     pub(crate) async fn fetch(&self, request: &ParcelRequest, workers: &Workers) -> Result<(Parcel, Bytes)> {
         let mut first = None;
         if request.whole {
@@ -148,7 +149,7 @@ impl Holders {
                 Err(error) => first = Some(error),
             }
         }
-        // Mostly one has all of it; but each may have lost another record.
+        // Usually one slot has all of it, but each may have lost other records.
         let (mut found, mut missing) = (Vec::new(), request.extents.clone());
         for slot in self.slots.iter() {
             match slot.good_records(&request.pack, &missing, workers).await {
@@ -165,7 +166,7 @@ impl Holders {
         Err(first.unwrap_or_else(nobody))
     }
 
-    /// A whole pack, verified, from the first that has it.
+    /// Returns a whole pack, verified, from the first slot that has it.
     pub(super) async fn whole(&self, pack: &PackInfo, workers: &Workers) -> Result<Bytes> {
         let mut first = None;
         for slot in self.slots.iter() {
@@ -178,7 +179,7 @@ impl Holders {
     }
 }
 
-/// Whether an error tells of bytes that are not what they must be, or are gone.
+/// Returns whether an error means that bytes are damaged or missing.
 pub(crate) fn is_damage(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt | ErrorKind::Invalid)
 }

@@ -1,4 +1,4 @@
-//! What a slot has of a pack.
+//! Holdings: the blobs that a slot has of a pack.
 
 use crate::content::blob_name::BlobName;
 use crate::content::extents::Extents;
@@ -6,35 +6,35 @@ use crate::content::names::PackId;
 use crate::content::pack::PackInfo;
 use crate::content::part::Part;
 
-/// What a slot has of a pack.
+/// A slot's holding of a pack: the whole pack, or parts of it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Holding {
-    /// The length of the whole pack, if that is here.
+    /// The length of the whole pack, if the slot has it.
     pub(crate) whole: Option<u64>,
-    /// The incarnation that the whole pack has here.
+    /// The incarnation of the whole pack.
     pub(crate) incarnation: u64,
-    /// Parts of it.
+    /// The readable parts.
     pub(crate) parts: Vec<Part>,
-    /// What is named as parts of it and has no table that can be read.
+    /// Part blobs whose table cannot be read.
     pub(crate) broken: Vec<BlobName>,
-    /// What lies there under a incarnation that comes later than the one it has: nothing may rely on it, or remove it.
+    /// Blobs with a later incarnation than the log knows, with their sizes: nothing may rely on them or remove them.
     pub(crate) foreign: Vec<(BlobName, u64)>,
-    /// What has been condemned of it and is still there, with its size: nothing may rely on it.
+    /// Condemned blobs that are still there, with their sizes: nothing may rely on them.
     pub(crate) dead: Vec<(BlobName, u64)>,
 }
 
 impl Holding {
-    /// Whether the pack is here whole. A blob of another length is not the pack.
+    /// Returns whether the whole pack is here. A blob of another length is not the pack.
     pub(crate) fn has_whole(&self, pack: &PackInfo) -> bool {
         self.whole == Some(pack.length)
     }
 
-    /// Whether some of the pack is here.
+    /// Returns whether any readable bytes of the pack are here.
     pub(crate) fn has_any_of(&self, pack: &PackInfo) -> bool {
         self.has_whole(pack) || !self.parts.is_empty()
     }
 
-    /// What of `need` is not here.
+    /// Returns the extents of `need` that are missing.
     pub(crate) fn lacks(&self, pack: &PackInfo, need: &Extents) -> Extents {
         match self.has_whole(pack) {
             true => Extents::default(),
@@ -42,13 +42,13 @@ impl Holding {
         }
     }
 
-    /// The whole pack and the parts, with their lengths.
+    /// Returns the names of the whole pack and of the readable parts, with their lengths.
     pub(crate) fn readable(&self, pack: PackId) -> impl Iterator<Item = (BlobName, u64)> {
         let whole = self.whole.map(|length| (BlobName::Pack(pack, self.incarnation), length));
         whole.into_iter().chain(self.parts.iter().map(|part| (part.name(), part.length())))
     }
 
-    /// Takes a blob out.
+    /// Removes a blob from the holding.
     pub(crate) fn remove(&mut self, name: BlobName) {
         if matches!(name, BlobName::Pack(_, incarnation) if incarnation == self.incarnation) {
             self.whole = None;
@@ -62,7 +62,7 @@ impl Holding {
         self.whole.is_none() && self.parts.is_empty() && self.broken.is_empty()
     }
 
-    /// The bytes that it takes.
+    /// Returns the bytes of the whole pack and the readable parts.
     pub(crate) fn bytes(&self) -> u64 {
         self.whole.unwrap_or(0) + self.parts.iter().map(Part::length).sum::<u64>()
     }

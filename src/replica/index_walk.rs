@@ -1,4 +1,4 @@
-//! Reading an index back, in disk order, with as much of it in memory as spans 4 GiB of disk.
+//! Reads an index in disk order, with at most 4 GiB of disk's references in memory.
 
 use bytes::Bytes;
 
@@ -10,8 +10,8 @@ use crate::content::manifest::ManifestDisk;
 use crate::content::record::RecordRef;
 use crate::error::{Error, Result};
 
-/// The chunk references below one node of level 1 (or 0, of a small disk), with their positions, ascending: at most
-/// 65,536 of them.
+/// The chunk references below one node of level 1 (or 0, for a small disk), with their positions, ascending: at most
+/// 65,536.
 pub(crate) type Span = Vec<(u64, RecordRef)>;
 
 /// A walk over the index of a disk in a slot. Every node is verified.
@@ -19,9 +19,9 @@ pub(crate) type Span = Vec<(u64, RecordRef)>;
 pub(crate) struct IndexWalk {
     holders: Holders,
     disk_size: u64,
-    /// Nodes not yet entered, the next one on top: level, number within the level, record.
+    /// Nodes not yet read, the next one last: level, number within the level, reference.
     ahead: Vec<(u8, u64, RecordRef)>,
-    /// The nodes that the last span came from.
+    /// The nodes of the last span.
     entered: Vec<RecordRef>,
 }
 
@@ -31,7 +31,7 @@ impl IndexWalk {
         Self { holders, disk_size: disk.size, ahead, entered: Vec::new() }
     }
 
-    /// The next chunk references; `None` at the end.
+    /// Returns the next chunk references; `None` at the end.
     pub(crate) async fn next_span(&mut self) -> Result<Option<Span>> {
         self.entered.clear();
         while let Some((level, number, record)) = self.ahead.pop() {
@@ -72,12 +72,13 @@ impl IndexWalk {
         Ok(None)
     }
 
-    /// The nodes that the last span was read from: what to know of, besides the chunks, to store none of it again.
+    /// Returns the nodes that the last span was read from. An import learns them like chunks, so that it stores no node
+    /// twice.
     pub(crate) fn entered(&self) -> &[RecordRef] {
         &self.entered
     }
 
-    /// Leaves out, unread, what ends before the chunk at `position`.
+    /// Skips, unread, the nodes that end before the chunk at `position`.
     pub(crate) fn skip_to(&mut self, position: u64) {
         let ends_before = |level: u8, number: u64| {
             let chunks = FAN_OUT.saturating_pow(u32::from(level) + 1);
@@ -93,7 +94,7 @@ impl IndexWalk {
     }
 }
 
-/// Nodes of one level, verified.
+/// Reads nodes of one level, verified.
 pub(super) async fn read_nodes(holders: &Holders, level: u8, records: &[RecordRef]) -> Result<Vec<Node>> {
     if records.is_empty() {
         return Ok(Vec::new());

@@ -1,4 +1,4 @@
-//! Bringing a slot what it has lost.
+//! Mending: replaces the damaged and missing records of a slot.
 
 use bytes::Bytes;
 
@@ -14,25 +14,25 @@ use crate::content::record::TableLine;
 use crate::error::Result;
 use crate::host::Workers;
 
-/// What came of looking at one pack in one slot.
+/// The outcome of checking one pack in one slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MendOutcome {
-    /// All that is needed is there and good: so many bytes were read.
+    /// Everything needed is there and good. Holds the number of bytes read.
     Good(u64),
-    /// It was not, and is now.
+    /// Something was damaged or missing, and was replaced.
     Mended,
-    /// It is not, and no other slot has it, or the slot can't be read or written to.
+    /// Something is damaged or missing, and either no other slot has it or this slot cannot be read or written.
     Lost,
 }
 
-/// Reading what a slot has of a pack, and bringing it what of that is damaged or missing.
+/// The check of one pack in one slot, and the replacement of what is damaged or missing.
 pub(crate) struct Mending<'a> {
     pub(crate) slot: &'a Slot,
     pub(crate) others: &'a Holders,
     pub(crate) info: &'a PackInfo,
-    /// What must be there.
+    /// The extents that must be there.
     pub(crate) need: &'a Extents,
-    /// That, and what anything else may need of it in that slot when it is replicated; `None` where that is not known.
+    /// `need`, and everything else that may be needed of the pack in that slot; `None` if unknown.
     pub(crate) all_needs: Option<&'a Extents>,
     pub(crate) workers: &'a Workers,
 }
@@ -50,7 +50,8 @@ impl Mending<'_> {
             return Ok(MendOutcome::Good(info.length));
         }
         let (mut there, mut read, mut bad) = (Extents::default(), 0, Vec::new());
-        // Every record that is still good goes into the part that takes the place of what is damaged: others may need it.
+        // Every record that is still good goes into the part that replaces the damaged blobs: other versions may need
+        // it.
         let mut saved: Vec<(TableLine, Bytes)> = Vec::new();
         for part in &holding.parts {
             let parcel = Parcel::Part(part.clone());
@@ -74,7 +75,7 @@ impl Mending<'_> {
             }
         }
         if blind && self.all_needs.is_none() {
-            // What is good in it can't be told from what is not, so it has to stay.
+            // Its good records cannot be told from the damaged ones, so the blob has to stay.
             return Ok(MendOutcome::Lost);
         }
         let need = self.all_needs.filter(|_| blind).unwrap_or(self.need);
@@ -104,13 +105,15 @@ impl Mending<'_> {
                 written = Some(part.name());
             }
         }
-        // ORDER: all that is good and all that is needed is there before what is damaged goes.
+        // ORDER: write the replacement, then delete. The other way round, delete a damaged part -> the write fails: its
+        // good records are lost.
         for name in holding.broken.iter().filter(|name| Some(**name) != written) {
             slot.delete(*name).await?;
         }
         bad.extend(holding.whole.map(|_| whole));
         for parcel in &bad {
-            // Another mending may have put a good one in its place meanwhile: the last look is right before.
+            // Another mending may have replaced it by a good one since: so it is verified again right before the
+            // deletion.
             if written != Some(slot.name_of(parcel)) && unless_damaged(slot.verified(parcel, workers).await)?.is_none()
             {
                 slot.delete(slot.name_of(parcel)).await?;
@@ -121,7 +124,8 @@ impl Mending<'_> {
 }
 
 impl Holders {
-    /// Mends what was found damaged, from another slot each; tells how many packs. What can't be mended stays as it is.
+    /// Mends the damage found so far, from the other slots, and returns the number of mended packs. The rest stays as
+    /// it is.
     pub(crate) async fn mend(&self, manifest: &Manifest, workers: &Workers) -> usize {
         let damaged = self.take_damaged();
         if damaged.is_empty() {
@@ -136,7 +140,7 @@ impl Holders {
             };
             let others = self.slots().iter().enumerate().filter(|(at, _)| *at != number);
             let others = Self::new(others.map(|(_, slot)| slot.clone()).collect());
-            // What else is made of the pack is not known here.
+            // The other needs of the pack are not known here.
             let mending = Mending { slot, others: &others, info, need, all_needs: None, workers };
             mended += usize::from(matches!(mending.run().await, MendOutcome::Mended));
         }
@@ -144,7 +148,7 @@ impl Holders {
     }
 }
 
-/// `None` for what is damaged or gone; a store that does not answer says nothing of what it has.
+/// Returns `None` for damaged or missing bytes. Other errors, such as a store that does not answer, do not mean damage.
 fn unless_damaged<T>(read: Result<T>) -> Result<Option<T>> {
     match read {
         Ok(there) => Ok(Some(there)),

@@ -1,4 +1,4 @@
-//! Content in its place: slots, what they hold, and how they are read and mended.
+//! Content in a store: slots, their holdings, and reading and mending them.
 
 pub(crate) mod copies;
 pub(crate) mod holders;

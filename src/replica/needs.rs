@@ -1,4 +1,4 @@
-//! What versions need: every record that their indexes lead to.
+//! The needs of versions: every record that their indexes refer to.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -10,10 +10,10 @@ use crate::content::names::PackId;
 use crate::content::record::RecordRef;
 use crate::error::Result;
 
-/// What is needed of each pack.
+/// The needed extents of each pack.
 pub(crate) type Needs = BTreeMap<PackId, Extents>;
 
-/// Gathers what versions need. Nodes that several of them share are read once.
+/// Collects the needs of versions. Index nodes that several versions share are read once.
 #[derive(Debug, Default)]
 pub(crate) struct NeedsBuilder {
     needs: BTreeMap<PackId, Gathering>,
@@ -21,7 +21,7 @@ pub(crate) struct NeedsBuilder {
 }
 
 impl NeedsBuilder {
-    /// Adds all that a version needs, read from `holders`.
+    /// Adds the needs of a version, whose index is read from `holders`.
     pub(crate) async fn add_version(&mut self, manifest: &Manifest, holders: &Holders) -> Result<()> {
         for disk in &manifest.disks {
             let mut ahead: Vec<(u8, Vec<RecordRef>)> =
@@ -43,7 +43,7 @@ impl NeedsBuilder {
         Ok(())
     }
 
-    /// Adds all of a version's packs.
+    /// Adds all records of a version's packs: for a version whose index cannot be read.
     pub(crate) fn add_all_packs(&mut self, manifest: &Manifest) {
         for pack in &manifest.packs {
             self.needs.entry(pack.id).or_default().add(pack.record_range());
@@ -59,7 +59,7 @@ impl NeedsBuilder {
     }
 }
 
-/// All that one version needs.
+/// Returns the needs of one version.
 pub(crate) async fn needs(manifest: &Manifest, holders: &Holders) -> Result<Needs> {
     let mut builder = NeedsBuilder::default();
     builder.add_version(manifest, holders).await?;

@@ -1,4 +1,4 @@
-//! What is sent to a slot.
+//! Parcels: the unit that is sent to a slot, a whole pack or a part of one.
 
 use bytes::Bytes;
 
@@ -9,23 +9,23 @@ use crate::content::part::Part;
 use crate::content::record::TableLine;
 use crate::error::Result;
 
-/// What a slot is to get of a pack.
+/// A request for some extents of a pack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ParcelRequest {
     pub(crate) pack: PackInfo,
     pub(crate) extents: Extents,
-    /// Rather the whole pack, from whoever has that.
+    /// Prefer the whole pack, if any holder has it.
     pub(crate) whole: bool,
 }
 
 impl ParcelRequest {
-    /// The bytes to send; a part has a table besides.
+    /// Returns the bytes to send, without the table of a part.
     pub(crate) fn bytes(&self) -> u64 {
         if self.whole { self.pack.length } else { self.extents.bytes() }
     }
 }
 
-/// What is sent to a slot: a whole pack, or a part of one.
+/// A whole pack, or a part of one.
 #[derive(Clone, Debug)]
 pub(crate) enum Parcel {
     Pack(PackInfo),
@@ -40,7 +40,7 @@ impl Parcel {
         }
     }
 
-    /// Verifies a whole blob.
+    /// Verifies the parcel's blob.
     pub(super) fn verify(&self, blob: &[u8]) -> Result<()> {
         match self {
             Self::Pack(info) => info.verify(blob),
@@ -48,7 +48,7 @@ impl Parcel {
         }
     }
 
-    /// The records of a damaged blob that are still good.
+    /// Returns the records of a damaged blob that are still good.
     pub(super) fn records_in(&self, blob: &Bytes) -> Result<Vec<(TableLine, Bytes)>> {
         match self {
             Self::Pack(info) => info.records_in(blob),
@@ -56,7 +56,7 @@ impl Parcel {
         }
     }
 
-    /// The bytes that it takes.
+    /// Returns the length of its blob.
     pub(crate) fn length(&self) -> u64 {
         match self {
             Self::Pack(info) => info.length,

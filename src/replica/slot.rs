@@ -1,4 +1,4 @@
-//! A slot: the place of one replica, with every pack and manifest that its versions need.
+//! Slots: one replica's packs, parts and manifests in the store of a region or a zone.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -24,49 +24,49 @@ use crate::store::{
     BlobKey, BlobMeta, BlobStore, BlobStoreExt, MAX_BLOB_BYTES, Prefixed, PutMode, StoreError, StoreErrorKind,
 };
 
-/// Records that lie less than this apart in a pack are fetched with one read.
+/// Records with a smaller gap than this between them are fetched with one read.
 const MAX_GAP: u64 = 16 << 10;
 
-/// So many packs' parts are remembered: at most a few MiB.
+/// The most packs whose parts are cached: a few MiB.
 const MAX_KNOWN_PARTS: usize = 64;
 
-/// So many packs and parts are known to be good, to be copied from: a few hundred KiB.
+/// The most packs and parts that are remembered as verified: a few hundred KiB.
 const MAX_KNOWN_GOOD: usize = 4096;
 
-/// No read is longer than this.
+/// The longest read.
 const MAX_READ: u64 = 4 << 20;
 
-/// One replica's place in the store of a region, or of one of its zones.
+/// One replica of a region, in the store of the region or of one of its zones.
 #[derive(Clone, Debug)]
 pub(crate) struct Slot {
-    /// The slot alone.
+    /// Keys relative to the slot.
     store: Prefixed<Arc<dyn BlobStore>>,
-    /// The store that the slot is a part of.
+    /// The store that the slot is in.
     of: Arc<dyn BlobStore>,
-    /// Which store that is: a region, and a zone of it.
+    /// The name of that store: a region, and a zone of it.
     site: Arc<str>,
     key: BlobKey,
     label: Arc<str>,
-    /// What has been condemned in it.
+    /// The condemned names, and the incarnations of new blobs.
     incarnations: Arc<Incarnations>,
-    /// The parts of packs that were found not to be whole here.
+    /// Cache of the parts of packs that are not whole here.
     parts: Arc<Mutex<HashMap<PackId, Arc<[Part]>>>>,
-    /// What was verified since this was made, as the source of a copy.
+    /// The keys of blobs that were verified as sources of copies, since this slot was opened.
     good: Arc<Mutex<HashSet<BlobKey>>>,
 }
 
-/// What became of a pack that was to be stored.
+/// The outcome of storing a new pack. The later variant wins when several copies differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum PutOutcome {
-    /// The same pack was there.
+    /// An earlier attempt had stored the same pack.
     AlreadyThere,
-    /// It was sent.
+    /// This call stored it.
     Sent,
-    /// Another pack of that name was there: the disk has changed since an earlier attempt at this upload.
+    /// Another pack of that name is there: the disk changed since an earlier attempt at this upload.
     Differs,
 }
 
-/// A record to read: its number in the answer, and where it lies in a blob.
+/// A record to read: its index in the answer, and its bytes in a blob.
 struct RecordRead {
     number: usize,
     start: u64,
@@ -74,7 +74,7 @@ struct RecordRead {
 }
 
 impl Slot {
-    /// Slot `number` of the store that `site` names: a region, or a zone of one. `incarnations` is what has been condemned in it.
+    /// Returns slot `number` of `store`. `site` is the store's label: a region, or a zone of one.
     pub(crate) fn new(
         store: Arc<dyn BlobStore>,
         site: &str,
@@ -96,12 +96,12 @@ impl Slot {
         })
     }
 
-    /// What errors call it.
+    /// Returns the slot's name in errors, which is unique in the gallery.
     pub(crate) fn label(&self) -> &str {
         &self.label
     }
 
-    /// Whether both are in one store, which can copy by itself.
+    /// Returns whether both slots are in one store, which copies between them by itself.
     pub(crate) fn is_beside(&self, other: &Self) -> bool {
         self.site == other.site
     }
@@ -110,7 +110,7 @@ impl Slot {
         error.at(&self.label)
     }
 
-    /// Where a whole pack lies here, or would.
+    /// Returns the key of a whole pack here, whether or not it is there.
     fn key_of_pack(&self, id: &PackId) -> Result<BlobKey> {
         BlobName::Pack(*id, self.incarnations.of_pack(*id)).key()
     }
@@ -119,7 +119,7 @@ impl Slot {
         BlobName::Manifest(*id, self.incarnations.of_manifest(*id)).key()
     }
 
-    /// The name of a pack or part that was found here.
+    /// Returns the name of a pack or part of this slot.
     pub(crate) fn name_of(&self, parcel: &Parcel) -> BlobName {
         match parcel {
             Parcel::Pack(info) => BlobName::Pack(info.id, self.incarnations.of_pack(info.id)),
@@ -131,7 +131,7 @@ impl Slot {
         self.name_of(parcel).key()
     }
 
-    /// The same pack or part as it is to lie here, wherever it was found.
+    /// Returns a parcel of any slot under the incarnation that it gets in this one.
     pub(crate) fn as_kept_here(&self, parcel: &Parcel) -> Parcel {
         match parcel {
             Parcel::Pack(info) => Parcel::Pack(*info),
@@ -139,8 +139,7 @@ impl Slot {
         }
     }
 
-    /// Exactly the bytes of a range. A store that answers with more or less breaks its contract, and what it has can't be
-    /// told.
+    /// Returns exactly the bytes of a range. A store that answers with another number of bytes breaks its contract.
     async fn get_range(&self, key: &BlobKey, range: Range<u64>) -> std::result::Result<Bytes, StoreError> {
         let asked = range.end.saturating_sub(range.start);
         let bytes = self.store.get(key, Some(range)).await?;
@@ -151,7 +150,7 @@ impl Slot {
         Err(StoreError::new(StoreErrorKind::InvalidRange, "get", Some(key)).with_source(what))
     }
 
-    /// The stored bytes of records, in the order asked for; neighbours are fetched together. Unverified.
+    /// Returns the stored bytes of `records`, in that order, unverified. Neighbors are fetched together.
     pub(crate) async fn read_records(&self, records: &[RecordRef]) -> Result<Vec<Bytes>> {
         let mut order: Vec<(usize, &RecordRef)> = records.iter().enumerate().collect();
         order.sort_unstable_by_key(|(_, record)| (record.pack, record.offset));
@@ -165,7 +164,7 @@ impl Slot {
     }
 
     async fn read_of_pack(&self, pack: &PackId, ranges: &[(usize, Range<u32>)], found: &mut [Bytes]) -> Result<()> {
-        // What is known may have been written again meanwhile, as other parts or whole.
+        // The cached parts may have been replaced since, by other parts or the whole pack.
         if self.known_parts(pack).is_some() && self.read_of_parts(pack, ranges, found).await? {
             return Ok(());
         }
@@ -177,7 +176,7 @@ impl Slot {
         });
         match self.read_from(&self.key_of_pack(pack)?, &wanted.collect::<Vec<_>>(), found).await {
             Err(error) if error.kind() == StoreErrorKind::NotFound => {
-                // It may be here in parts.
+                // The pack may be here in parts.
                 if self.list_parts(pack).await?.is_empty() {
                     return Err(self.failed(error));
                 }
@@ -192,7 +191,7 @@ impl Slot {
         Err(Error::new(Problem::new(ErrorKind::NotFound, "ContentMissing", self.label(), what)))
     }
 
-    /// Reads records from the parts that are known; false where one of them is in none of these.
+    /// Reads records from the cached parts; false if one of the records is in none of them.
     async fn read_of_parts(&self, pack: &PackId, ranges: &[(usize, Range<u32>)], found: &mut [Bytes]) -> Result<bool> {
         let parts = self.known_parts(pack).unwrap_or_default();
         let mut wanted: BTreeMap<usize, Vec<RecordRead>> = BTreeMap::new();
@@ -212,7 +211,7 @@ impl Slot {
         Ok(true)
     }
 
-    /// Reads from one blob, `wanted` ascending.
+    /// Reads records of one blob; `wanted` is ascending.
     async fn read_from(
         &self,
         key: &BlobKey,
@@ -250,19 +249,19 @@ impl Slot {
         self.parts.lock().remove(pack);
     }
 
-    /// The parts of a pack that are here.
+    /// Lists the readable parts of a pack that are here.
     async fn parts_of(&self, pack: &PackId) -> Result<Arc<[Part]>> {
         let (parts, _) = self.parts_under(&PartId::keys_of(pack)?).await?;
         Ok(parts.into_iter().filter_map(|(_, part, _)| part).collect())
     }
 
-    /// The same; remembered, if there are any.
+    /// As [`parts_of`](Self::parts_of), and caches them.
     async fn list_parts(&self, pack: &PackId) -> Result<Arc<[Part]>> {
         let parts = self.parts_of(pack).await?;
         if !parts.is_empty() {
             let mut known = self.parts.lock();
             if known.len() >= MAX_KNOWN_PARTS {
-                // Which goes does not matter much: it is listed again when it is read again.
+                // Eviction order does not matter much: a miss costs one listing.
                 known.clear();
             }
             known.insert(*pack, parts.clone());
@@ -270,8 +269,8 @@ impl Slot {
         Ok(parts)
     }
 
-    /// Parts below a key, with the length of each blob; without a part where its table can't be read. Those that were
-    /// condemned come apart, with their lengths.
+    /// Lists the parts below a key, with the length of each blob; the part is `None` if its table cannot be read.
+    /// Condemned parts are the second list.
     async fn parts_under(&self, under: &BlobKey) -> Result<(Vec<ListedPart>, Vec<(BlobName, u64)>)> {
         let (mut parts, mut dead) = (Vec::new(), Vec::new());
         for blob in self.store.list_all(Some(under)).await.map_err(|error| self.failed(error))? {
@@ -294,7 +293,7 @@ impl Slot {
         Ok((parts, dead))
     }
 
-    /// What the tables tell of a pack's records that are here; verified against the manifest's word where it is whole.
+    /// Returns the table lines of a pack's records that are here; verified against the manifest if the pack is whole.
     async fn table_of(&self, info: &PackInfo) -> Result<Vec<TableLine>> {
         let key = self.key_of_pack(&info.id)?;
         match self.get_range(&key, info.length - info.tail_bytes()..info.length).await {
@@ -313,13 +312,13 @@ impl Slot {
         }
     }
 
-    /// The manifest of that name, verified.
+    /// Reads a manifest and verifies it.
     pub(crate) async fn read_manifest(&self, id: &ManifestId) -> Result<Manifest> {
         let bytes = self.store.get(&self.key_of_manifest(id)?, None).await.map_err(|error| self.failed(error))?;
         Manifest::decode(&bytes, &id.digest)
     }
 
-    /// Stores a manifest. One that is there is read back: damaged bytes under its name are replaced.
+    /// Stores a manifest. An existing one is read back, and replaced if it is damaged.
     pub(crate) async fn put_manifest(&self, id: &ManifestId, bytes: Bytes) -> Result<()> {
         let key = self.key_of_manifest(id)?;
         match self.store.put(&key, bytes.clone(), PutMode::Create).await {
@@ -327,7 +326,7 @@ impl Slot {
             Err(error) if matches!(error.kind(), StoreErrorKind::AlreadyExists | StoreErrorKind::Unknown) => {
                 match self.store.find(&key).await.map_err(|error| self.failed(error))? {
                     Some(there) if there == bytes => Ok(()),
-                    // The answer was lost, and it is not there.
+                    // The answer was lost, and the manifest is not there.
                     None if error.kind() == StoreErrorKind::Unknown => Err(self.failed(error)),
                     _ => self.replace_manifest(id, bytes).await,
                 }
@@ -340,7 +339,7 @@ impl Slot {
         Ok(self.store.find_meta(key).await.map_err(|error| self.failed(error))?.is_some())
     }
 
-    /// Stores a new pack. With `check_first`, an earlier attempt may have stored it, and it is not sent again if so.
+    /// Stores a new pack. With `check_first`, a pack that an earlier attempt stored is not sent again.
     pub(crate) async fn put_new_pack(&self, pack: &FinishedPack, check_first: bool) -> Result<PutOutcome> {
         let key = self.key_of_pack(&pack.info.id)?;
         if check_first && self.holds(&key).await? {
@@ -349,7 +348,7 @@ impl Slot {
         match self.store.put(&key, pack.bytes.clone(), PutMode::Create).await {
             Ok(()) => Ok(PutOutcome::Sent),
             Err(error) if error.kind() == StoreErrorKind::AlreadyExists => self.compare_pack(pack).await,
-            // The answer was lost: the pack is there whole, or it is not there.
+            // The answer was lost: the pack is there whole or not at all.
             Err(error) if error.kind() == StoreErrorKind::Unknown && self.holds(&key).await? => {
                 self.compare_pack(pack).await
             }
@@ -357,7 +356,7 @@ impl Slot {
         }
     }
 
-    /// Compares the stored pack's length and table with ours; packs are written whole, so that is enough.
+    /// Compares the stored pack's length and table with `pack`; packs are written whole, so that is enough.
     async fn compare_pack(&self, pack: &FinishedPack) -> Result<PutOutcome> {
         let (key, tail) = (self.key_of_pack(&pack.info.id)?, pack.tail());
         let stored = self.store.head(&key).await.map_err(|error| self.failed(error))?;
@@ -369,7 +368,7 @@ impl Slot {
         Ok(if stored_tail == tail { PutOutcome::AlreadyThere } else { PutOutcome::Differs })
     }
 
-    /// Stores verified bytes of another slot; true if this call put them there.
+    /// Stores verified bytes of another slot; true if this call wrote them.
     pub(crate) async fn put_parcel(&self, parcel: &Parcel, bytes: Bytes) -> Result<bool> {
         let parcel = self.as_kept_here(parcel);
         let key = self.key_of(&parcel)?;
@@ -377,7 +376,7 @@ impl Slot {
         put.map_err(|error| self.failed(error))
     }
 
-    /// Writes what is not there, or is there with another length; true if this call wrote it.
+    /// Writes a blob that is missing or has another length; true if this call wrote it.
     async fn create<F: Future<Output = Result<(), StoreError>>>(
         &self,
         parcel: &Parcel,
@@ -388,13 +387,13 @@ impl Slot {
                 true => Ok(Ok(false)),
                 false => Ok(write(PutMode::Overwrite).await.map(|()| true)),
             },
-            // The answer was lost, and it is there.
+            // The answer was lost, and the blob is there.
             Err(error) if error.kind() == StoreErrorKind::Unknown && self.is_whole(parcel).await? => Ok(Ok(true)),
             done => Ok(done.map(|()| true)),
         }
     }
 
-    /// What is here in just the form that is asked for, to be copied as it is.
+    /// Returns a parcel of this slot in exactly the requested form, to be copied as it is.
     pub(crate) async fn find_parcel(&self, request: &ParcelRequest) -> Result<Option<Parcel>> {
         let whole = Parcel::Pack(request.pack);
         if request.whole && self.is_whole(&whole).await? {
@@ -405,13 +404,13 @@ impl Slot {
         Ok(same.cloned().map(Parcel::Part))
     }
 
-    /// Whether what lies there has the right length.
+    /// Returns whether the blob is there with the right length.
     async fn is_whole(&self, parcel: &Parcel) -> Result<bool> {
         let there = self.store.find_meta(&self.key_of(parcel)?).await.map_err(|error| self.failed(error))?;
         Ok(there.is_some_and(|blob| blob.size == parcel.length()))
     }
 
-    /// A whole pack or part, its every record verified.
+    /// Reads a whole pack or part and verifies every record.
     pub(crate) async fn verified(&self, parcel: &Parcel, workers: &Workers) -> Result<Bytes> {
         let bytes = self.store.get(&self.key_of(parcel)?, None).await.map_err(|error| self.failed(error))?;
         let (whole, copy) = (parcel.clone(), bytes.clone());
@@ -421,12 +420,12 @@ impl Slot {
         Ok(bytes)
     }
 
-    /// Puts a verified manifest in place of a damaged one.
+    /// Replaces a damaged manifest by a verified one.
     pub(crate) async fn replace_manifest(&self, id: &ManifestId, bytes: Bytes) -> Result<()> {
         self.store.put(&self.key_of_manifest(id)?, bytes, PutMode::Overwrite).await.map_err(|error| self.failed(error))
     }
 
-    /// The records of a pack within `extents` that are here and good.
+    /// Returns the records of a pack within `extents` that are here and good.
     pub(crate) async fn good_records(
         &self,
         pack: &PackInfo,
@@ -445,13 +444,13 @@ impl Slot {
         Ok(workers.run(good).await)
     }
 
-    /// The records of a damaged pack or part that are still good; an error where its table can't be read.
+    /// Returns the records of a damaged pack or part that are still good. Fails if its table cannot be read.
     pub(crate) async fn good_records_of(&self, parcel: &Parcel) -> Result<Vec<(TableLine, Bytes)>> {
         let blob = self.store.get(&self.key_of(parcel)?, None).await.map_err(|error| self.failed(error))?;
         parcel.records_in(&blob)
     }
 
-    /// Puts verified bytes here, in place of damaged ones if there are any; gives what they are here.
+    /// Writes verified bytes, over damaged ones if there are any. Returns the parcel as stored here.
     pub(crate) async fn replace(&self, parcel: &Parcel, bytes: Bytes) -> Result<Parcel> {
         let parcel = self.as_kept_here(parcel);
         let done = self.store.put(&self.key_of(&parcel)?, bytes, PutMode::Overwrite).await;
@@ -459,8 +458,8 @@ impl Slot {
         done.map(|()| parcel).map_err(|error| self.failed(error))
     }
 
-    /// Copies from another slot of the same store; true if this call put it here, `None` if it is not there any more, or is
-    /// damaged there: a copy of that would be damaged too, and nobody would know.
+    /// Copies a parcel from another slot of the same store; true if this call wrote it. Returns `None` if it is missing
+    /// or damaged there: a store would copy the damage unnoticed.
     pub(crate) async fn copy_parcel(&self, from: &Slot, parcel: &Parcel, workers: &Workers) -> Result<Option<bool>> {
         if !from.is_good(parcel, workers).await? {
             return Ok(None);
@@ -469,7 +468,7 @@ impl Slot {
         let source = from.key.join(from.key_of(parcel)?.as_str())?;
         let target = self.key.join(self.key_of(&target_parcel)?.as_str())?;
         match self.create(&target_parcel, |mode| self.of.copy(&source, &target, mode)).await? {
-            // The store has said that it is done, which is not to say that all of it is there.
+            // The store reports success, but the copy may be short.
             Ok(true) if !self.is_whole(&target_parcel).await? => {
                 let what = format!("the store's copy of {target} is not as long as what it was made of");
                 Err(Error::corrupt(self.label(), what))
@@ -480,7 +479,7 @@ impl Slot {
         }
     }
 
-    /// Whether a pack or part can be copied from here: every record of it is verified, once.
+    /// Returns whether a pack or part can be copied from here. Verifies every record once.
     async fn is_good(&self, parcel: &Parcel, workers: &Workers) -> Result<bool> {
         let key = self.key_of(parcel)?;
         let known = || self.good.lock();
@@ -498,7 +497,7 @@ impl Slot {
         Ok(good)
     }
 
-    /// What is here of a pack.
+    /// Returns the slot's holding of a pack.
     pub(crate) async fn holding(&self, pack: &PackId) -> Result<Holding> {
         let mut found = BTreeMap::new();
         self.forget_parts(pack);
@@ -514,7 +513,7 @@ impl Slot {
         Ok(holding)
     }
 
-    /// What is here of the packs of the given uploads.
+    /// Returns the slot's holdings of the packs of `uploads`.
     pub(crate) async fn holdings(
         &self,
         uploads: impl IntoIterator<Item = UploadId>,
@@ -527,7 +526,7 @@ impl Slot {
         Ok(found)
     }
 
-    /// What is here of any pack.
+    /// Returns the slot's holdings of all packs.
     pub(crate) async fn all_holdings(&self) -> Result<BTreeMap<PackId, Holding>> {
         let mut found = BTreeMap::new();
         self.add_holdings(&"packs".parse()?, &"parts".parse()?, &mut found).await?;
@@ -546,7 +545,7 @@ impl Slot {
             match incarnation.cmp(&self.incarnations.of_pack(id)) {
                 Ordering::Less => holding.dead.push((name, size_of(&blob))),
                 Ordering::Equal => (holding.whole, holding.incarnation) = (Some(size_of(&blob)), incarnation),
-                // Of a commit that this log does not have: it is not read under that name, and is no garbage either.
+                // Written after a commit that this log lacks: it is neither read nor garbage.
                 Ordering::Greater => holding.foreign.push((name, size_of(&blob))),
             }
         }
@@ -570,19 +569,19 @@ impl Slot {
         Ok(())
     }
 
-    /// All manifests that are here, with their lengths.
+    /// Lists all manifests that are here, with their lengths.
     pub(crate) async fn all_manifests(&self) -> Result<BTreeMap<BlobName, u64>> {
         let blobs = self.store.list_all(Some(&"manifests".parse()?)).await.map_err(|error| self.failed(error))?;
         let named = blobs.into_iter().filter_map(|blob| Some((BlobName::of_key(&blob.key)?, size_of(&blob))));
         Ok(named.filter(|(name, _)| matches!(name, BlobName::Manifest(..))).collect())
     }
 
-    /// Whether a manifest was condemned here.
+    /// Returns whether a blob was condemned here.
     pub(crate) fn is_dead(&self, name: BlobName) -> bool {
         self.incarnations.is_dead(name)
     }
 
-    /// Removes a blob; it may be gone.
+    /// Removes a blob; it may be missing.
     pub(crate) async fn delete(&self, name: BlobName) -> Result<()> {
         if let Some(pack) = name.pack() {
             self.forget_parts(&pack);
@@ -590,12 +589,12 @@ impl Slot {
         self.store.delete(&name.key()?).await.map_err(|error| self.failed(error))
     }
 
-    /// Removes a whole pack; it may be gone.
+    /// Removes a whole pack; it may be missing.
     pub(crate) async fn delete_pack(&self, id: &PackId) -> Result<()> {
         self.delete(BlobName::Pack(*id, self.incarnations.of_pack(*id))).await
     }
 
-    /// Removes every pack of an upload that was given up.
+    /// Removes every pack of an abandoned upload.
     pub(crate) async fn remove_upload(&self, upload: UploadId) -> Result<()> {
         for id in self.holdings([upload]).await?.into_keys() {
             self.delete_pack(&id).await?;
@@ -603,8 +602,8 @@ impl Slot {
         Ok(())
     }
 
-    /// Makes durable what an earlier or another process has put here: packs and parts of the given uploads, and a manifest.
-    /// Before a commit says that it is here.
+    /// Makes durable what any process has put here: packs and parts of `uploads`, and a manifest. To be called before a
+    /// commit announces them.
     pub(crate) async fn persist(
         &self,
         uploads: impl IntoIterator<Item = UploadId>,
@@ -618,11 +617,11 @@ impl Slot {
     }
 }
 
-/// A part by its name, what it is where its table can be read, and its length.
+/// A listed part: its name, its contents if its table can be read, and its length.
 type ListedPart = (BlobName, Option<Part>, u64);
 
-/// The size of a blob as the store tells it. None is larger than a blob may be: one that is told to be is damaged, and must not
-/// spoil a sum.
+/// Returns a blob's size as the store reports it, capped just above the largest blob: a reported size beyond that is
+/// damage, and must not overflow a sum.
 fn size_of(blob: &BlobMeta) -> u64 {
     blob.size.min(MAX_BLOB_BYTES + 1)
 }

@@ -1,4 +1,4 @@
-//! Pausing and cancelling from outside.
+//! Control of a running replication from other tasks and threads.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -6,7 +6,41 @@ use std::task::{Poll, Waker};
 
 use crate::host::sync::Mutex;
 
-/// Pauses, resumes and cancels a replication, from any task or thread. Clones are one handle.
+/// Pauses, resumes and cancels a replication from any task or thread. Clones control the same replication.
+///
+/// ```
+/// # use compute_gallery::disk::{DiskFormat, DiskSource};
+/// # use compute_gallery::model::*;
+/// # use compute_gallery::publish::NewImageVersion;
+/// # use compute_gallery::store::MemoryStore;
+/// # use compute_gallery::{ErrorKind, GalleryService};
+/// # futures::executor::block_on(async {
+/// # let service = GalleryService::builder().store(MemoryStore::new()).allow_all().create().await?;
+/// # let session = service.session("docs".parse()?);
+/// # let home: Region = "westeurope".parse()?;
+/// # let id: GalleryId = "/subscriptions/dev/resourceGroups/a/providers/Microsoft.Compute/galleries/g".parse()?;
+/// # session.create_gallery(Gallery::new(id.clone(), home.clone())).await?;
+/// # let image = id.image("web".parse()?);
+/// # let identifier = ImageIdentifier::new("a", "b", "c")?;
+/// # let definition = ImageDefinition::new(image.clone(), home.clone(), OsType::Linux, OsState::Generalized, identifier);
+/// # session.create_image_definition(definition).await?;
+/// # let version = image.version("1.0.0".parse()?);
+/// # let profile = PublishingProfile::new("westeurope=1,eastus=1".parse()?);
+/// # let disk = DiskSource::bytes(vec![7; 1 << 20], DiskFormat::Raw);
+/// # session.publish(NewImageVersion::new(version.clone(), home, profile, disk)).await?;
+/// let replication = session.replicate(&version);
+/// let control = replication.control();
+/// control.pause();
+/// control.cancel();
+/// // Cancelling is permanent.
+/// control.resume();
+/// assert_eq!(replication.await.unwrap_err().kind(), ErrorKind::Cancelled);
+///
+/// // A new replication resumes from what has arrived.
+/// assert!(session.replicate(&version).await.is_ok());
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct ReplicationControl(Arc<Mutex<Inner>>);
 
@@ -17,7 +51,7 @@ struct Inner {
     waiting: Vec<Waker>,
 }
 
-/// What the work is to do.
+/// The current command.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Command {
     #[default]
@@ -27,24 +61,24 @@ pub(crate) enum Command {
 }
 
 impl ReplicationControl {
-    /// Sends nothing more; what is on its way arrives.
+    /// Starts no more transfers; those under way finish. No effect after `cancel`.
     pub fn pause(&self) {
         self.give(Command::Pause);
     }
 
-    /// Goes on after a pause.
+    /// Ends a pause. No effect after `cancel`.
     pub fn resume(&self) {
         self.give(Command::GoOn);
     }
 
-    /// Ends it. What has arrived stays, and replicating again goes on there.
+    /// Ends the replication, permanently. Content that has arrived stays, and the next replication resumes from it.
     pub fn cancel(&self) {
         self.give(Command::Cancel);
     }
 
     fn give(&self, command: Command) {
         let mut inner = self.0.lock();
-        // What is cancelled stays so.
+        // Cancelling is permanent.
         if inner.command != Command::Cancel {
             inner.command = command;
             inner.changes += 1;
@@ -56,7 +90,7 @@ impl ReplicationControl {
         self.0.lock().command
     }
 
-    /// Until it is cancelled.
+    /// Waits until `cancel` is called.
     pub(crate) async fn cancelled(&self) {
         loop {
             let changed = self.changed();
@@ -67,7 +101,7 @@ impl ReplicationControl {
         }
     }
 
-    /// Until another command is given.
+    /// Returns a future that waits for the next command after this call.
     pub(crate) fn changed(&self) -> impl Future<Output = ()> + Unpin {
         let seen = self.0.lock().changes;
         poll_fn(move |context| {

@@ -1,4 +1,5 @@
-//! Carrying out a spread: fetch, verify, put, copy, several packs at once, one region's failure kept to itself.
+//! The engine: fetches, verifies, puts and copies several packs at once. One region's failure does not affect the
+//! others.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,42 +23,43 @@ use crate::replica::needs::Needs;
 use crate::replica::parcel::{Parcel, ParcelRequest};
 use crate::replica::slot::Slot;
 
-/// Packs on their way over borders at a time, over all regions: each is up to 16 MiB in memory.
+/// Packs that cross borders at a time, over all regions. Each takes up to 16 MiB of memory.
 const CROSSING: usize = 4;
 
-/// Packs on their way within a region at a time.
+/// Transfers within a region at a time.
 const WITHIN_A_REGION: usize = 4;
 
 /// A region to complete.
 #[derive(Debug)]
 pub(crate) struct RegionRun {
     pub(crate) region: Region,
-    /// How many replicas all are to hold the version.
+    /// The number of replicas that are to hold the version.
     pub(crate) replicas: u32,
-    /// Every slot to fill, and the replica that it is a copy of: one slot each, or one in every zone.
+    /// Every slot to fill, with the number of its replica: one slot for each replica, or one in every zone.
     slots: Vec<(u32, Slot)>,
     lacking: Lacking,
-    /// Slots that could not be looked at, with what was said.
+    /// Slots that could not be listed, by index, with the error.
     pub(crate) away: Vec<(usize, Error)>,
-    /// No more than so many bytes a second over its border.
+    /// Cap on the traffic over its border.
     pub(crate) bytes_per_second: Option<u64>,
 }
 
-/// What was moved for a region.
+/// The bytes that were moved for a region.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Moved {
     /// Over its border.
     pub(crate) cross_region_bytes: u64,
     /// Between its slots.
     pub(crate) local_bytes: u64,
-    /// Of what all its slots need: what is there.
+    /// The bytes of its slots' needs that are there.
     pub(crate) present_bytes: u64,
-    /// Whether a zone was lost on the way, which most replicas' copies outlive.
+    /// True if a zone failed during the replication and is missing content, while a majority of each replica's copies
+    /// is complete.
     pub(crate) degraded: bool,
 }
 
-/// Looks at what a region's slots have of what a version needs. `replicas` has the copies of each: one, or one in every
-/// zone, of which most must be there.
+/// Lists the holdings of a region's slots and compares them with the needs of a version. `replicas` has the copies of
+/// each replica: one, or one in every zone, of which a majority must answer.
 pub(crate) async fn inspect(
     region: Region,
     replicas: Vec<Vec<Slot>>,
@@ -96,17 +98,17 @@ fn uploads(manifest: &Manifest) -> std::collections::BTreeSet<UploadId> {
 }
 
 impl RegionRun {
-    /// The bytes that are to cross the region's border, and those that are missing over all slots.
+    /// Returns the bytes that are to cross the region's border, and those that are missing over all slots.
     pub(crate) fn missing_bytes(&self) -> (u64, u64) {
         self.lacking.sizes()
     }
 
-    /// Of what all slots need: what is there, and all.
+    /// Returns the bytes of the slots' needs that are there, and all of them.
     pub(crate) fn present_bytes(&self) -> (u64, u64) {
         (self.lacking.present_bytes, self.lacking.needed_bytes)
     }
 
-    /// A replica that has not most of its copies left when `gone` are gone.
+    /// Returns a replica that is left without a majority of its copies when the slots `gone` are lost.
     fn replica_without(&self, gone: &[usize]) -> Option<u32> {
         (0..self.replicas).find(|number| {
             let copies = || self.slots.iter().enumerate().filter(|(_, (of, _))| of == number);
@@ -120,13 +122,13 @@ impl RegionRun {
 pub(crate) struct Engine<'a> {
     pub(crate) manifest: &'a Manifest,
     pub(crate) manifest_id: ManifestId,
-    /// Whoever has everything: slots in all regions where the version is whole.
+    /// The slots of all regions where the version is whole.
     pub(crate) sources: &'a Holders,
     pub(crate) workers: &'a Workers,
     pub(crate) clock: &'a Arc<dyn Clock>,
     pub(crate) control: &'a ReplicationControl,
     pub(crate) deadline: Option<DateTime<Utc>>,
-    /// Whether the first region that fails ends the work for all.
+    /// True if the first region that fails ends the run for all.
     pub(crate) stop_at_first: bool,
 }
 
@@ -135,23 +137,23 @@ struct Job<'a> {
     run: &'a RegionRun,
     spread: Spread,
     under_way: usize,
-    /// Of these, over the border.
+    /// Of these, the transfers over the border.
     crossing: usize,
     moved: Moved,
-    /// Slots that are lost, with what was said.
+    /// Slots that failed, with the error.
     gone: BTreeMap<usize, Error>,
-    /// What was said last by a slot that was to send something and could not.
+    /// The last error of a slot that failed to send.
     unread: Option<Error>,
     outcome: Option<Result<()>>,
 }
 
-/// Why something did not arrive.
+/// The reason why a transfer failed.
 enum Undelivered {
-    /// Nobody has it.
+    /// No holder of the version can serve it.
     Source(Error),
-    /// The slot that was to send it does not have it, or cannot be read.
+    /// The sending slot does not have it, or cannot be read.
     NotThere(Option<Error>),
-    /// The slot that was to get it.
+    /// The receiving slot failed.
     Target(Error),
 }
 
@@ -170,7 +172,7 @@ impl Job<'_> {
         }));
     }
 
-    /// Fails where a replica has too few copies left.
+    /// Notes a lost slot. The region fails if a replica is left without a majority of its copies.
     fn note_lost(&mut self, slot: usize, error: Error) {
         self.gone.entry(slot).or_insert(error);
         let gone: Vec<usize> = self.gone.keys().copied().collect();
@@ -181,10 +183,9 @@ impl Job<'_> {
 }
 
 impl Engine<'_> {
-    /// Brings to every region what it lacks, and tells after each pack what has been moved for its region, and at once if that
-    /// has failed. `finish` is
-    /// called for a region, by its index in the list, as soon as it has everything, durably; others may still be under
-    /// way. A region that fails gets no more packs and does not stop the others, unless it is to.
+    /// Brings every region what it lacks. Calls `on_news` after each transfer and each failure, with the region's index in
+    /// `regions`. Calls `finish` for a region as soon as it has everything, durably; others may still be under way. A region
+    /// that fails gets no more packs, and stops the others only with `stop_at_first`.
     pub(crate) async fn run<'f>(
         &self,
         regions: &[RegionRun],
@@ -196,7 +197,8 @@ impl Engine<'_> {
         let (mut crossing, mut turn) = (0, 0);
         let mut time_is_up = time_is_up(self.clock, self.deadline);
         loop {
-            // ORDER: from before the look, or a command given in between would be missed.
+            // ORDER: take `changed`, then read the command. The other way round, command read -> `cancel()` ->
+            // `changed` taken: the cancellation wakes nothing and is missed.
             let changed = self.control.changed();
             let stopped = match self.control.now() {
                 Command::GoOn => false,
@@ -219,7 +221,7 @@ impl Engine<'_> {
             if jobs.iter().all(|job| job.outcome.is_some()) {
                 return ended(jobs, CANCELLED);
             }
-            // Regions take turns, also for what is free when only one pack has arrived.
+            // Regions take turns, also for a single free transfer.
             let mut issued = !stopped;
             while issued {
                 issued = false;
@@ -228,7 +230,7 @@ impl Engine<'_> {
                     if job.under_way >= WITHIN_A_REGION {
                         continue;
                     }
-                    // One with a limit of its own takes nothing from the others' share while it waits.
+                    // A region with its own rate limit does not use up the shared limit while it waits.
                     let limited = job.run.bytes_per_second.is_some();
                     let may_cross = if limited { job.crossing == 0 } else { crossing < CROSSING };
                     let Some(transfer) = job.spread.next(may_cross) else { continue };
@@ -245,7 +247,7 @@ impl Engine<'_> {
                 }
             }
             if under_way.is_empty() && !stopped {
-                // Nobody has what is lacking, and nothing is coming.
+                // No slot has what is lacking, and no transfer is under way.
                 jobs.iter_mut().filter(|job| job.outcome.is_none()).for_each(Job::has_nobody_to_ask);
                 continue;
             }
@@ -294,7 +296,7 @@ impl Engine<'_> {
         job
     }
 
-    /// Carries one pack to one slot; over a border with a limit it takes the time that it has to.
+    /// Carries one pack to one slot, at most at the region's rate if it crosses the border.
     async fn carry(&self, run: &RegionRun, transfer: Transfer) -> Result<Delivered, Undelivered> {
         let request = run.lacking.pieces.get(transfer.item);
         let limit = run.bytes_per_second.filter(|_| transfer.from == Sender::Border);
@@ -332,7 +334,7 @@ impl Engine<'_> {
             return Ok(delivered(&parcel, sent, true));
         };
         let Some((_, from)) = run.slots.get(from) else { return Err(Undelivered::NotThere(None)) };
-        // Within a store it is copied as it is, by the store.
+        // Within a store, the store makes the copy.
         if from.is_beside(to) {
             let there = from.find_parcel(request).await.map_err(|error| Undelivered::NotThere(Some(error)))?;
             if let Some(parcel) = there {
@@ -346,8 +348,8 @@ impl Engine<'_> {
         Ok(delivered(&parcel, sent, false))
     }
 
-    /// All packs are there: the manifest too, then all of it durably, then the word that it is there. Tells what slots were
-    /// lost over it.
+    /// Completes a region whose packs have all arrived: writes the manifest, makes everything durable, then calls
+    /// `finish`. Returns the slots that failed.
     async fn complete<'f>(
         &self,
         run: &RegionRun,
@@ -371,12 +373,13 @@ impl Engine<'_> {
 
     async fn settle(&self, slot: &Slot) -> Result<()> {
         slot.put_manifest(&self.manifest_id, self.manifest.encode()?.1).await?;
-        // ORDER: what an earlier run has put here is durable before a commit says that it is here.
+        // ORDER: persist, then commit. The other way round, the region is committed as complete -> power cut: packs
+        // that an earlier run wrote and did not persist are gone.
         slot.persist(uploads(self.manifest), Some(&self.manifest_id)).await
     }
 }
 
-/// Until the time is up, if it ever is.
+/// Waits for the deadline, or forever without one.
 pub(crate) fn time_is_up(clock: &Arc<dyn Clock>, deadline: Option<DateTime<Utc>>) -> BoxFuture<'static, ()> {
     match deadline {
         Some(deadline) => {
@@ -387,13 +390,13 @@ pub(crate) fn time_is_up(clock: &Arc<dyn Clock>, deadline: Option<DateTime<Utc>>
     }
 }
 
-/// What something under way came to.
+/// The outcome of a transfer or of the completion of a region.
 enum News {
     Carried { index: usize, transfer: Transfer, carried: Result<Delivered, Undelivered> },
     Completed { index: usize, lost: Vec<(usize, Error)>, outcome: Result<()> },
 }
 
-/// What came of one transfer.
+/// The bytes of one transfer that succeeded.
 struct Delivered {
     crossed_bytes: u64,
     local_bytes: u64,
@@ -429,7 +432,7 @@ pub(crate) const CANCELLED: &str = "it was cancelled";
 pub(crate) const OUT_OF_TIME: &str = "its deadline has passed";
 pub(crate) const ANOTHER_FAILED: &str = "another region failed";
 
-/// What the regions came to; one that is not done is told to be given up.
+/// Returns the outcomes of the regions; those that are not done fail with the reason `why`.
 fn ended(jobs: Vec<Job<'_>>, why: &str) -> Vec<(Moved, Result<()>)> {
     let outcome = |job: Job<'_>| {
         let moved = Moved { degraded: !job.gone.is_empty(), ..job.moved };
@@ -438,7 +441,7 @@ fn ended(jobs: Vec<Job<'_>>, why: &str) -> Vec<(Moved, Result<()>)> {
     jobs.into_iter().map(outcome).collect()
 }
 
-/// That a region was given up, and why.
+/// Returns the error of a region that was stopped before it was complete.
 pub(crate) fn stopped(region: &Region, why: &str) -> Error {
     let what = format!("{why} before the region was complete: replicate again, and it goes on where it was");
     Error::of(ErrorKind::Cancelled, "OperationPreempted", region.to_string(), what)

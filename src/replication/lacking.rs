@@ -1,4 +1,4 @@
-//! What the slots of a region lack of a version, and in what form it is to be sent. Pure.
+//! What the slots of a region lack of a version, and the form in which it is sent. No I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,25 +9,25 @@ use crate::replica::holding::Holding;
 use crate::replica::needs::Needs;
 use crate::replica::parcel::ParcelRequest;
 
-/// What one slot has.
+/// The holdings of one slot.
 pub(crate) type Holdings = BTreeMap<PackId, Holding>;
 
-/// What a region lacks.
+/// What a region lacks of a version.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lacking {
-    /// What is to be sent, each to one slot or more.
+    /// The pieces to send, each to at least one slot.
     pub(crate) pieces: Vec<ParcelRequest>,
-    /// For each slot the pieces that it has already and can pass on.
+    /// For each slot, the pieces that it has and can pass on.
     pub(crate) has: Vec<BTreeSet<usize>>,
-    /// For each slot the pieces that it is to get.
+    /// For each slot, the pieces that it needs and lacks.
     pub(crate) wants: Vec<BTreeSet<usize>>,
-    /// What all slots together must have, in bytes of records, and what of it they have.
+    /// The bytes of records that all slots together must have, and those that they have.
     pub(crate) needed_bytes: u64,
     pub(crate) present_bytes: u64,
 }
 
 impl Lacking {
-    /// The bytes that are to cross the region's border, and those that are to be stored, both but for tables.
+    /// Returns the bytes that are to cross the region's border, and those that are to be stored, both without tables.
     pub(crate) fn sizes(&self) -> (u64, u64) {
         let (mut crossing, mut stored) = (0, 0);
         for (number, piece) in self.pieces.iter().enumerate() {
@@ -39,8 +39,8 @@ impl Lacking {
     }
 }
 
-/// Compares what the slots of a region have with what a version needs. What no slot has crosses the border, and no more
-/// than that; the rest comes from a slot that has it.
+/// Compares the holdings of a region's slots with the needs of a version. Only pieces that no slot has cross the
+/// border; the others come from a slot of the region.
 pub(crate) fn compare(packs: &[PackInfo], needs: &Needs, slots: &[Holdings]) -> Lacking {
     let sets = || vec![BTreeSet::new(); slots.len()];
     let mut lacking = Lacking { has: sets(), wants: sets(), ..Lacking::default() };
@@ -51,7 +51,7 @@ pub(crate) fn compare(packs: &[PackInfo], needs: &Needs, slots: &[Holdings]) -> 
         let missing: Vec<Extents> = holdings.iter().map(|holding| holding.lacks(pack, need)).collect();
         lacking.needed_bytes += need.bytes() * slots.len() as u64;
         lacking.present_bytes += missing.iter().map(|missing| need.bytes() - missing.bytes()).sum::<u64>();
-        // Apart by who lacks it: each piece is lacking whole, or there whole, in every slot.
+        // Split so that every slot has or lacks each piece as a whole.
         let apart = missing.iter().fold(vec![need.clone()], |pieces, missing| {
             let split = |piece: Extents| {
                 let there = piece.minus(missing);
@@ -101,7 +101,7 @@ mod tests {
         (builder.finish().info, records, contents.into_iter().map(Bytes::from).collect())
     }
 
-    /// Some of a pack's records: 0 is none, 1 is the whole pack, anything else chooses.
+    /// Some of a pack's records: 0 is none, 1 is the whole pack, any other value is a mask.
     fn holding(chosen: u16, (info, records, contents): &(PackInfo, Vec<RecordRef>, Vec<Bytes>)) -> Holding {
         match chosen {
             0 => Holding::default(),

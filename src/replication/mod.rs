@@ -1,9 +1,9 @@
-//! Desired to actual: what each slot lacks, and bringing it there.
+//! Replication: brings the slots of a region from their holdings to what a version needs.
 //!
-//! `plan` compares what a version needs with what the slots of a region have, `spread` decides who sends what to whom next;
-//! neither knows of stores. `engine` does it, and `tracker` tells how far it is. What no slot of a region has crosses its border once, and is verified as it
-//! does; the other slots get it from one that has it. What has arrived is seen by listing the slots, so an interrupted run
-//! goes on where it was, in whichever process.
+//! `lacking` compares the needs of a version with the holdings of the slots, `spread` decides the next transfer; neither
+//! knows stores. `engine` carries the transfers out, and `tracker` reports their progress. A record that no slot of a region
+//! has crosses the region's border once and is verified on arrival; the other slots copy it from one that has it. Progress is
+//! read from a listing of the slots, so an interrupted run resumes where it stopped, in any process.
 
 mod control;
 mod engine;

@@ -1,13 +1,13 @@
-//! How packs spread over the slots of a region. Pure: it knows no store and no time.
+//! The order in which packs spread over the slots of a region. No I/O and no clock.
 //!
-//! A pack crosses the border once; from there on whoever has it passes it on. Always the rarest pack goes next, from the
-//! holder that has sent the least, so every pack doubles its holders as early as it can, and the time to fill a region
-//! is nearly that of filling one slot. Of slots that are alike, one is taken at random: in any fixed order neighbours end
-//! up with the same packs and have nothing to give each other (`docs/decisions/0010`).
+//! A pack crosses the border once; then its holders pass it on. The rarest pack goes next, from the holder that has
+//! sent the least, so every pack doubles its holders as early as possible, and filling a region takes hardly longer
+//! than filling one slot. Among equal slots, one is taken at random: in a fixed order, neighbors end up with the same
+//! packs and have nothing to send each other (`docs/decisions/0010`).
 
 use std::collections::{BTreeSet, VecDeque};
 
-/// One pack on its way to one slot, both by their number.
+/// One pack on its way to one slot, both by index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Transfer {
     pub(crate) item: usize,
@@ -15,27 +15,27 @@ pub(crate) struct Transfer {
     pub(crate) to: usize,
 }
 
-/// Who sends.
+/// The sender of a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sender {
     /// Another region.
     Border,
-    /// A slot of this one.
+    /// A slot of the same region, by index.
     Slot(usize),
 }
 
-/// What is where in a region, what is on its way, and what goes next.
+/// The state of a spread: the holders of each item, the transfers under way, and the queue.
 #[derive(Debug)]
 pub(crate) struct Spread {
     items: Vec<Item>,
-    /// Items that no slot has, and that are not on their way over the border, in order.
+    /// Items that no slot has and that are not crossing the border, in order.
     outside: VecDeque<usize>,
-    /// All others that some slot still waits for, by how many slots have them or will.
+    /// All other items that a slot still wants, by the number of slots that have or are getting them.
     waiting: BTreeSet<(usize, usize)>,
-    /// Slots that can send one more, and receive one more.
+    /// Slots that can start one more transfer, as sender and as receiver.
     can_send: Bits,
     can_receive: Bits,
-    /// What each slot is sending and receiving, and how many of each at most.
+    /// The number of transfers that each slot sends and receives, and the most of each.
     busy: Vec<(usize, usize)>,
     at_a_time: usize,
     sent: Vec<usize>,
@@ -46,15 +46,15 @@ pub(crate) struct Spread {
 #[derive(Debug)]
 struct Item {
     holders: Bits,
-    /// Slots that want it and to which it is not on its way.
+    /// Slots that want it and are not getting it.
     wanted: Bits,
-    /// How many slots have it or get it now.
+    /// The number of slots that have it or are getting it.
     reach: usize,
 }
 
 impl Spread {
-    /// Slot i has the items of `has[i]` and wants those of `wants[i]`, out of `items`; each sends and receives so many at a
-    /// time, one at the least.
+    /// Slot i has the items of `has[i]` and wants those of `wants[i]`, out of `items` items. Each slot sends and
+    /// receives `at_a_time` at a time, at least one.
     pub(crate) fn new(items: usize, has: &[BTreeSet<usize>], wants: &[BTreeSet<usize>], at_a_time: usize) -> Self {
         let slots = has.len();
         let item = |number: usize| {
@@ -74,13 +74,14 @@ impl Spread {
         Self { items, outside, waiting, can_send, can_receive, busy, at_a_time, sent, gone, random }
     }
 
-    /// Whether nobody waits for anything that is not on its way.
+    /// Returns whether no slot wants anything that is not on its way.
     pub(crate) fn is_done(&self) -> bool {
         self.waiting.is_empty()
             && self.outside.iter().all(|number| self.items.get(*number).is_none_or(|item| !item.wanted.any()))
     }
 
-    /// What goes next, over the border only with `crossing`; `None` where nothing can go before something arrives.
+    /// Returns the next transfer, over the border only with `crossing`; `None` if nothing can start before something
+    /// arrives.
     pub(crate) fn next(&mut self, crossing: bool) -> Option<Transfer> {
         let transfer =
             if crossing { self.next_over_border().or_else(|| self.next_within()) } else { self.next_within() }?;
@@ -92,7 +93,7 @@ impl Spread {
     }
 
     fn next_over_border(&mut self) -> Option<Transfer> {
-        // Nobody may want it any more.
+        // The slots that wanted it may be gone.
         while self.outside.front().is_some_and(|number| self.items.get(*number).is_none_or(|item| !item.wanted.any())) {
             self.outside.pop_front();
         }
@@ -118,25 +119,25 @@ impl Spread {
         Some(Transfer { item, from: Sender::Slot(from), to })
     }
 
-    /// It has arrived.
+    /// Notes that a transfer has arrived.
     pub(crate) fn arrived(&mut self, transfer: &Transfer) {
         self.over(transfer);
         let gone = self.gone.has(transfer.to);
         match self.items.get_mut(transfer.item) {
             Some(item) if !gone => item.holders.set(transfer.to, true),
-            // It is of no use to anybody there.
+            // The slot is gone, so its copy does not count.
             _ => self.reaches(transfer.item, -1),
         }
     }
 
-    /// It did not arrive, and the slot that was to get it gets nothing more.
+    /// Notes that a transfer failed at its receiver, which gets nothing more.
     pub(crate) fn lost(&mut self, transfer: &Transfer) {
         self.over(transfer);
         self.reaches(transfer.item, -1);
         self.leave(transfer.to);
     }
 
-    /// The sender does not have it after all; it is to come from elsewhere, over the border if there is nobody else.
+    /// Notes that the sender does not have the item after all. It comes from another holder, or over the border.
     pub(crate) fn not_there(&mut self, transfer: &Transfer) {
         self.over(transfer);
         let gone = self.gone.has(transfer.to);
@@ -151,7 +152,7 @@ impl Spread {
         self.count(transfer, -1);
     }
 
-    /// Counts a transfer as under way, or as over.
+    /// Counts a transfer as under way (`more` = 1) or as over (-1).
     fn count(&mut self, transfer: &Transfer, more: isize) {
         if let Some((_, receiving)) = self.busy.get_mut(transfer.to) {
             *receiving = receiving.saturating_add_signed(more);
@@ -165,7 +166,7 @@ impl Spread {
         }
     }
 
-    /// A slot is gone: it gets nothing and gives nothing.
+    /// Removes a slot: it gets and sends nothing more.
     pub(crate) fn leave(&mut self, slot: usize) {
         self.gone.set(slot, true);
         for number in 0..self.items.len() {
@@ -177,7 +178,7 @@ impl Spread {
         }
     }
 
-    /// Notes that more slots have an item or get it, or fewer; and whether any still wants it.
+    /// Changes the reach of an item by `more`, and queues it again if a slot still wants it.
     fn reaches(&mut self, number: usize, more: isize) {
         let Some(item) = self.items.get_mut(number) else { return };
         self.waiting.remove(&(item.reach, number));
@@ -193,7 +194,7 @@ impl Spread {
         }
     }
 
-    /// One slot of several, at random.
+    /// Returns one of `slots` at random.
     fn any_of(&mut self, slots: &Bits) -> Option<usize> {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
@@ -252,7 +253,7 @@ impl Bits {
         self.0.iter().enumerate().flat_map(of_word)
     }
 
-    /// The first at `start` or after it, or else the first of all.
+    /// Returns the first slot from `start` on, else the first of all.
     fn first_from(&self, start: usize) -> Option<usize> {
         let word = |number: usize, mask: u64| {
             let bits = self.0.get(number)? & mask;
@@ -284,8 +285,8 @@ mod tests {
         0
     }
 
-    /// What no way of sending can beat: every slot gets one pack a round, and the number of those that have the last
-    /// pack at most doubles. At most 5 % above it, and so flat in the number of slots.
+    /// The lower bound of any schedule: every slot gets one pack a round, and the holders of the last pack at most
+    /// double. The spread takes at most 5 % longer, and so hardly depends on the number of slots.
     #[test]
     fn a_thousand_replicas_take_hardly_longer_than_one() {
         const PACKS: usize = 480;
@@ -303,8 +304,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever there is, whatever is lost and wherever something is not there after all: in the end every slot that
-        /// is left has what it wants, nothing was sent to a slot that had it, and only what no slot had crossed the border.
+        /// For any holdings, losses and missing items: in the end every remaining slot has what it wants, nothing was
+        /// sent to a slot that had it, and only items that no slot had crossed the border.
         #[test]
         fn everybody_gets_what_it_wants_once(
             slots in prop::collection::vec((prop::collection::btree_set(0_usize..6, 0..6), prop::collection::btree_set(0_usize..6, 0..6)), 1..6),

@@ -1,4 +1,4 @@
-//! How far a version's replication is, in Azure's terms.
+//! Replication statuses, with Azure's states and JSON.
 
 use std::time::Duration;
 
@@ -7,10 +7,24 @@ use serde::{Deserialize, Serialize};
 use crate::model::Region;
 
 /// The state of a version over all its target regions.
+///
+/// ```
+/// use compute_gallery::replicate::{AggregatedState, ReplicationStatus};
+///
+/// // One failed region makes the whole version failed. In JSON, the names are Azure's.
+/// let status: ReplicationStatus = serde_json::from_str(
+///     r#"{"aggregatedState": "Failed", "summary": [
+///         {"region": "westeurope", "state": "Completed", "progress": 100},
+///         {"region": "eastus", "state": "Failed", "details": "the store is full", "progress": 40}
+///     ]}"#,
+/// )?;
+/// assert_eq!(status.aggregated_state, AggregatedState::Failed);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum AggregatedState {
-    /// At least one region is not complete, none has failed, and this process works on none.
+    /// At least one region is incomplete, none has failed, and this process works on none.
     Unknown,
     /// This process works on at least one region, and none has failed.
     InProgress,
@@ -21,52 +35,81 @@ pub enum AggregatedState {
 }
 
 /// The state of a version in one region.
+///
+/// ```
+/// use compute_gallery::replicate::ReplicationState;
+///
+/// assert_eq!(serde_json::to_string(&ReplicationState::Replicating)?, r#""Replicating""#);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ReplicationState {
-    /// Not all replicas are whole, no attempt has failed since the last was begun, and this process does not work on it.
-    /// Whether another does is not known: nobody has begun, or it is at work elsewhere, or it was cancelled or killed.
-    /// [`progress`](RegionalReplicationStatus::progress) tells what is there.
+    /// Incomplete, and this process does not work on it: the replication was not started, was cancelled or killed, or
+    /// runs in another process. [`progress`](RegionalReplicationStatus::progress) shows how much is there.
     Unknown,
-    /// This process works on it, or holds it paused.
+    /// This process works on it, or has paused it.
     Replicating,
-    /// All replicas are whole: the version can be deployed there.
+    /// All replicas are complete: the version can be deployed there.
     Completed,
-    /// The last attempt that came to an end failed, as [`details`](RegionalReplicationStatus::details) say; replicating again
-    /// takes it up where it stopped. It is in the catalog: every process says so, also after a restart, until it is tried
-    /// again. What was cancelled, or had no time left, has not failed.
+    /// The last attempt failed, for the reason in [`details`](RegionalReplicationStatus::details); the next replication
+    /// resumes where it stopped. The catalog records the failure: every process reports it, also after a restart, until
+    /// the next attempt. A replication that was cancelled or passed its deadline has not failed.
     Failed,
 }
 
-/// How far a version is in one region.
+/// The replication status of a version in one region.
+///
+/// ```
+/// use compute_gallery::replicate::{RegionalReplicationStatus, ReplicationState};
+///
+/// let region: RegionalReplicationStatus =
+///     serde_json::from_str(r#"{"region": "eastus", "state": "Replicating", "progress": 40}"#)?;
+/// assert_eq!((region.state, region.progress), (ReplicationState::Replicating, 40));
+/// assert!(!region.degraded && region.details.is_empty());
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct RegionalReplicationStatus {
-    /// The region.
+    /// The target region.
     pub region: Region,
-    /// Its state.
+    /// The state of the version there.
     pub state: ReplicationState,
-    /// Why it failed, was given up, or does not answer.
+    /// The reason of a failure, a cancellation, or a region that does not answer; empty by default.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub details: String,
-    /// Percent of the bytes of all its replicas that are there; 100 exactly when it is complete.
+    /// Percent of the bytes of all its replicas that are there; 100 if and only if it is complete.
     pub progress: u8,
-    /// It is complete, and something of it has been lost since: a zone, a disk, a pack. It can be deployed as long as one
-    /// good copy of everything is left anywhere; a [scrub](crate::Session::scrub) mends it. Azure knows no such word.
+    /// Complete, but content was lost since: a zone, a disk, a pack. It can be deployed while one good copy of
+    /// everything exists in any region; a [scrub](crate::Session::scrub) mends it. Azure has no such property.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub degraded: bool,
-    /// How many bytes a second have come to its replicas since this replication began; while one is watched.
+    /// The mean rate of this replication in bytes per second; `None` unless the replication is watched.
     #[serde(skip)]
     pub bytes_per_second: Option<u64>,
-    /// When it will be complete, at that rate.
+    /// The time until it is complete, at that rate.
     #[serde(skip)]
     pub time_left: Option<Duration>,
 }
 
-/// How far a version is, per region and overall.
+/// The replication status of a version, per region and overall.
 ///
 /// In JSON it is the `replicationStatus` of Azure's image version.
+///
+/// ```
+/// use compute_gallery::replicate::ReplicationStatus;
+///
+/// let status: ReplicationStatus = serde_json::from_str(
+///     r#"{"aggregatedState": "InProgress", "summary": [
+///         {"region": "westeurope", "state": "Completed", "progress": 100},
+///         {"region": "eastus", "state": "Replicating", "progress": 40}
+///     ]}"#,
+/// )?;
+/// assert_eq!(status.progress(), 70);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -91,13 +134,13 @@ impl ReplicationStatus {
         Self { aggregated_state, summary }
     }
 
-    /// Whether every region is complete or has failed: nothing changes until it is replicated again.
+    /// Returns whether every region is complete or has failed: nothing changes until the next replication.
     pub(crate) fn is_settled(&self) -> bool {
         let settled = [ReplicationState::Completed, ReplicationState::Failed];
         self.summary.iter().all(|region| settled.contains(&region.state))
     }
 
-    /// Percent over all regions: 100 exactly when all are complete.
+    /// Returns the mean progress of all regions in percent; 100 if and only if all are complete.
     pub fn progress(&self) -> u8 {
         let sum: u32 = self.summary.iter().map(|region| u32::from(region.progress)).sum();
         u8::try_from(sum / (self.summary.len().max(1) as u32)).unwrap_or(100)
@@ -111,7 +154,7 @@ impl RegionalReplicationStatus {
         Self { region, state, details, progress, degraded, bytes_per_second, time_left }
     }
 
-    /// It has `present` of the `needed` bytes.
+    /// Sets the progress to `present` of `needed` bytes.
     pub(crate) fn has(&mut self, present: u64, needed: u64) {
         let percent = (u128::from(present) * 100).checked_div(u128::from(needed)).unwrap_or(0).min(99) as u8;
         self.progress = if self.state == ReplicationState::Completed { 100 } else { percent };

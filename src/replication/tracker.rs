@@ -1,4 +1,4 @@
-//! The status of a replication as it goes on: what each region has, how fast it comes, and when it will be there.
+//! Tracks the status of a running replication: progress, rate and time left for each region.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind};
 use crate::host::Clock;
 use crate::host::sync::Mutex;
 
-/// The status of a replication as it goes on.
+/// The status of a running replication; clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Tracker {
     regions: Arc<Mutex<Vec<Line>>>,
@@ -23,13 +23,13 @@ pub(crate) struct Tracker {
 #[derive(Debug)]
 struct Line {
     status: RegionalReplicationStatus,
-    /// Bytes over all its replicas: needed, and there in the beginning.
+    /// Bytes over all its replicas: needed, and present at the start.
     needed: u64,
     at_first: u64,
 }
 
 impl Tracker {
-    /// For regions, each with how it stands.
+    /// Starts with the given status of each region.
     pub(crate) fn new(regions: impl Iterator<Item = RegionalReplicationStatus>, clock: &Arc<dyn Clock>) -> Self {
         let line = |status| Line { status, needed: 0, at_first: 0 };
         let regions = Arc::new(Mutex::new(regions.map(line).collect()));
@@ -43,7 +43,7 @@ impl Tracker {
         }
     }
 
-    /// What a region has, as was found by looking.
+    /// Sets a region's progress from a fresh listing of its slots.
     pub(crate) fn observe(&self, index: usize, run: &RegionRun) {
         self.change(index, |line| {
             (line.at_first, line.needed) = run.present_bytes();
@@ -59,7 +59,7 @@ impl Tracker {
         });
     }
 
-    /// A region does not answer: one that is complete has lost something. Why one has failed is told before that.
+    /// Notes that a region does not answer: a complete one is degraded. The reason of an earlier failure is kept.
     pub(crate) fn unreachable(&self, index: usize, error: &Error) {
         self.change(index, |line| {
             line.status.degraded = line.status.state == ReplicationState::Completed;
@@ -74,7 +74,7 @@ impl Tracker {
         self.change(index, |line| {
             line.status.has(bytes, line.needed);
             let moved = bytes.saturating_sub(line.at_first);
-            // A hundredth of it says something of the rest; the first node of an index does not.
+            // The rate is meaningful after a hundredth of the missing bytes, not after the first index node.
             if passed > 0.0 && moved * 100 > line.needed.saturating_sub(line.at_first) {
                 let rate = moved as f64 / passed;
                 let left = line.needed.saturating_sub(bytes) as f64 / rate;
@@ -92,8 +92,7 @@ impl Tracker {
         });
     }
 
-    /// A region came to an end without being complete: it has failed, or was given up. True if it has failed and had not
-    /// before.
+    /// Notes that a region ended incomplete: failed, or cancelled. Returns true for its first failure.
     pub(crate) fn fail(&self, index: usize, error: &Error) -> bool {
         let given_up = error.kind() == ErrorKind::Cancelled;
         let state = if given_up { ReplicationState::Unknown } else { ReplicationState::Failed };

@@ -1,4 +1,4 @@
-//! The replications that this process carries out now.
+//! The running replications of this process.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard};
@@ -8,11 +8,11 @@ use super::tracker::Tracker;
 use crate::host::sync::Mutex;
 use crate::model::{ImageVersionId, Region};
 
-/// The trackers of the replications that this process carries out now, by version and by a number of their own.
+/// The trackers of the running replications of this process, by version and a sequence number.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct UnderWay(Arc<Mutex<BTreeMap<(ImageVersionId, u64), Tracker>>>);
 
-/// As long as it lives, its replication is under way.
+/// Registers a replication as running until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     under_way: UnderWay,
@@ -20,7 +20,7 @@ pub(crate) struct Attempt {
 }
 
 impl UnderWay {
-    /// A replication begins.
+    /// Registers a replication as running.
     pub(crate) fn enter(&self, version: &ImageVersionId, tracker: &Tracker) -> Attempt {
         let mut trackers = self.lock();
         let last = trackers.range(..=(version.clone(), u64::MAX)).next_back();
@@ -30,7 +30,7 @@ impl UnderWay {
         Attempt { under_way: self.clone(), key }
     }
 
-    /// How a region that is being worked on stands; `None` where no replication works on it.
+    /// Returns the status of a region that a running replication works on; `None` if there is none.
     pub(crate) fn status(&self, version: &ImageVersionId, region: &Region) -> Option<RegionalReplicationStatus> {
         let trackers = self.lock();
         let of_version = trackers.range((version.clone(), 0)..=(version.clone(), u64::MAX));

@@ -25,7 +25,7 @@ const MAX_TABLE_BYTES: u64 = 16 << 20;
 /// How much of the table is read at once.
 const TABLE_STEP_BYTES: u64 = 64 << 10;
 
-/// What the header says of the blocks.
+/// The header's description of the blocks.
 struct Header {
     table_offset: u64,
     table_entries: u32,
@@ -67,7 +67,8 @@ impl Header {
         (self.block_bytes / SECTOR_BYTES).div_ceil(8).next_multiple_of(SECTOR_BYTES)
     }
 
-    /// How many blocks a disk of `size` bytes has, if the table has as many and is not too large to hold.
+    /// Returns the number of blocks of a disk of `size` bytes. Refuses a table with fewer entries, or one too large for
+    /// memory.
     fn blocks(&self, size: u64, target: &str) -> Result<u64> {
         let (entries, block_bytes) = (self.table_entries, self.block_bytes);
         let blocks = size.div_ceil(block_bytes);
@@ -94,14 +95,14 @@ impl Header {
     }
 }
 
-/// A part of the file that is not blocks.
+/// A part of the file outside of the blocks.
 struct Part {
     name: &'static str,
     range: Range<u64>,
 }
 
 impl Part {
-    /// The part of `length` bytes from `start` on, if it lies before `end`.
+    /// Returns the part of `length` bytes from `start` on. Refuses one that does not lie before `end`.
     fn before(end: u64, name: &'static str, start: u64, length: u64, target: &str) -> Result<Self> {
         match start.checked_add(length) {
             Some(stop) if stop <= end => Ok(Self { name, range: start..stop }),
@@ -128,7 +129,7 @@ pub(super) struct DynamicVhd {
     bitmap_bytes: u64,
     /// The sector of the file where each block begins. INVARIANT: all blocks lie inside the file, and none overlaps.
     table: Vec<u32>,
-    /// Bytes that were read of sectors that hold something and were never written.
+    /// Nonzero bytes read from sectors that the bitmap marks as never written.
     hidden_bytes: AtomicU64,
 }
 
@@ -193,7 +194,7 @@ impl DynamicVhd {
         Ok(())
     }
 
-    /// Where in the file the block of the disk's byte `offset` begins.
+    /// Returns the file offset of the block with the disk's byte `offset`.
     fn block_of(&self, offset: u64) -> Option<u64> {
         let number = usize::try_from(offset / self.block_bytes).ok()?;
         let sector = self.table.get(number).copied().filter(|&sector| sector != UNALLOCATED)?;
@@ -202,7 +203,7 @@ impl DynamicVhd {
 
     /// Fills `buffer` from the byte `inside` the block that begins at `block` in the file.
     ///
-    /// However ragged the bitmap, the file is read twice: sectors that were not written are read too, and then zeroed.
+    /// Two reads, however fragmented the bitmap: sectors that were never written are read too, and then zeroed.
     fn read_block(&self, buffer: &mut [u8], block: u64, inside: u64) -> io::Result<()> {
         let first = inside / SECTOR_BYTES;
         let end = (inside + buffer.len() as u64).div_ceil(SECTOR_BYTES);
@@ -261,7 +262,7 @@ impl ReadAt for DynamicVhd {
         self.hidden_bytes.load(Ordering::Relaxed)
     }
 
-    /// A range inside one block: what the file may have there. The bitmaps are left to the reader.
+    /// Returns a range inside one block that may hold data in the file. The bitmaps are applied on reading.
     fn next_data(&self, from: u64) -> io::Result<Option<Range<u64>>> {
         let first = usize::try_from(from / self.block_bytes).unwrap_or(usize::MAX);
         for (number, &sector) in self.table.iter().enumerate().skip(first) {
@@ -273,8 +274,8 @@ impl ReadAt for DynamicVhd {
             let end = (begin + self.block_bytes).min(self.size);
             let at = u64::from(sector) * SECTOR_BYTES + self.bitmap_bytes + (start - begin);
             if let Some(data) = self.file.next_data(at)? {
-                let place = |in_file: u64| start.saturating_add(in_file.saturating_sub(at)).min(end);
-                let found = place(data.start)..place(data.end);
+                let on_disk = |in_file: u64| start.saturating_add(in_file.saturating_sub(at)).min(end);
+                let found = on_disk(data.start)..on_disk(data.end);
                 if !found.is_empty() {
                     return Ok(Some(found));
                 }

@@ -1,4 +1,4 @@
-//! Fields, checksums and errors that the parts of a VHD have in common.
+//! Fields, checksums and errors that the parts of a VHD share.
 
 use std::io;
 
@@ -17,7 +17,7 @@ pub(super) fn unsupported(target: &str, message: String) -> Error {
     Error::unsupported(target, message)
 }
 
-/// Refuses a read that leaves a disk of `size` bytes.
+/// Refuses a read past the end of a disk of `size` bytes.
 pub(super) fn check_read(size: u64, offset: u64, length: usize) -> io::Result<()> {
     match offset.checked_add(length as u64) {
         Some(end) if end <= size => Ok(()),
@@ -39,7 +39,7 @@ pub(super) fn checksum(bytes: &[u8], checksum_at: usize) -> u32 {
     !(sum(bytes) - sum(&field::<4>(bytes, checksum_at)))
 }
 
-/// Refuses `bytes` of which the `part`'s checksum does not tell the truth.
+/// Refuses `bytes` whose checksum is wrong.
 pub(super) fn verify_checksum(bytes: &[u8], checksum_at: usize, part: &str, target: &str) -> Result<()> {
     let (stored, computed) = (u32::from_be_bytes(field(bytes, checksum_at)), checksum(bytes, checksum_at));
     if stored == computed {

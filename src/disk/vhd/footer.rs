@@ -7,7 +7,7 @@ pub(super) const FOOTER_BYTES: u64 = 512;
 /// 2040 GiB: what the 32-bit sector numbers of a block table can reach, less some room; Hyper-V and QEMU agree on it. A fixed
 /// VHD has no table: its size is bounded by the gallery's own limit.
 pub(super) const MAX_DYNAMIC_BYTES: u64 = 2040 << 30;
-/// "No such place", and in a fixed VHD there is none.
+/// "No such offset": a fixed VHD has no header.
 pub(super) const NO_OFFSET: u64 = u64::MAX;
 pub(super) const VERSION_1: u32 = 0x0001_0000;
 
@@ -16,7 +16,7 @@ pub(crate) const TIME_ZERO_SECONDS: i64 = 946_684_800;
 
 const COOKIE: [u8; 8] = *b"conectix";
 const CHECKSUM_AT: usize = 64;
-/// The one bit of the features that the specification wants set always.
+/// The bit of the features that the specification requires to be set.
 const FEATURES_RESERVED: u32 = 2;
 
 /// How the bytes before the footer are laid out.
@@ -35,14 +35,14 @@ pub(super) struct Geometry {
 }
 
 impl Geometry {
-    /// What QEMU writes for a disk whose size is in the footer and not to be computed from the geometry.
+    /// QEMU's value for a disk whose size is the footer's and not the geometry's.
     const LARGEST: Self = Self { cylinders: 65535, heads: 16, sectors_per_track: 255 };
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Footer {
     pub(super) features: u32,
-    /// Where the header of a dynamic VHD begins.
+    /// The file offset of the header of a dynamic VHD.
     pub(super) data_offset: u64,
     /// Seconds since 2000-01-01T00:00:00Z.
     pub(super) time_stamp: u32,
@@ -145,12 +145,12 @@ impl Footer {
     }
 }
 
-/// What stands at the place of a footer.
+/// The 512 bytes where a footer belongs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     /// Its cookie and its checksum are right.
     Whole(Box<[u8; 512]>),
-    /// A footer whose checksum is `stored`, and ought to be `computed`.
+    /// A footer with the wrong checksum `stored` in place of `computed`.
     Damaged { stored: u32, computed: u32 },
     /// Something that begins with these bytes.
     Else([u8; 8]),

@@ -1,7 +1,7 @@
-//! Which footer holds: a dynamic VHD begins with a copy of the one that it ends with.
+//! Chooses between the footer of a VHD and the copy at the start of a dynamic one.
 //!
-//! Where the two do not agree, either can be the wrong one: half a disk was once dropped for a wrong size. So that is refused,
-//! unless the caller says which to believe. A fixed VHD has one footer; its first bytes are its guest's.
+//! If the two disagree, either can be wrong, and a wrong size drops half a disk. So disagreement is refused, unless the
+//! caller selects one. A fixed VHD has one footer; its first bytes are the guest's.
 
 use super::fields::{field, read};
 use super::footer::{DiskType, FOOTER_BYTES, Footer, Found};
@@ -11,7 +11,7 @@ use crate::disk::note::DiskNote;
 use crate::disk::read_at::ReadAt;
 use crate::error::{Error, Result};
 
-/// What stands at the two places of a file where a footer may be.
+/// The two footers of a file, as found.
 pub(super) struct Footers {
     length: u64,
     end: Found,
@@ -19,23 +19,23 @@ pub(super) struct Footers {
     looks_like: Option<Lookalike>,
 }
 
-/// The footer to go by.
+/// The footer in use.
 pub(super) struct Chosen {
     pub(super) footer: Footer,
-    /// Where the blocks of a dynamic VHD end at the latest.
+    /// The file offset that no block of a dynamic VHD passes.
     pub(super) blocks_end: u64,
     pub(super) note: Option<DiskNote>,
 }
 
-/// A field that both footers have: its name, its place and its length.
+/// A field of both footers: its name, offset and length.
 type Field = (&'static str, usize, usize);
 
-/// What decides which bytes are read, and what tells one disk from another.
+/// The fields that decide which bytes are read, or identify the disk.
 const FIELDS: [Field; 5] = [
     ("disk type", 60, 4),
     ("size", 48, 8),
     ("original size", 40, 8),
-    ("place of the header", 16, 8),
+    ("offset of the header", 16, 8),
     ("unique id", 68, 16),
 ];
 
@@ -58,7 +58,7 @@ impl Footers {
         if let Some(footer) = end.clone().filter(|end| end.disk_type == DiskType::Fixed) {
             return Ok(Chosen { footer, blocks_end: self.before_the_end(), note: None });
         }
-        // Only a dynamic VHD has a copy; anything else there is the guest's.
+        // Only a dynamic VHD has a copy; in a fixed one, these bytes are the guest's.
         let copy = self.whole(&self.copy, target).ok().flatten().filter(|copy| copy.disk_type == DiskType::Dynamic);
         let disagree = self.disagreement();
         let chosen = |footer: Footer, blocks_end: u64, other: &Found| {
@@ -107,7 +107,7 @@ impl Footers {
         self.length - FOOTER_BYTES
     }
 
-    /// The footer, if it is whole; an error where it says something that is not supported.
+    /// Returns the footer if it is intact. Fails if it describes an unsupported disk.
     fn whole(&self, found: &Found, target: &str) -> Result<Option<Footer>> {
         match found {
             Found::Whole(bytes) => Footer::parse(bytes, target).map(Some),
@@ -115,7 +115,7 @@ impl Footers {
         }
     }
 
-    /// In what two whole footers disagree.
+    /// Returns the fields in which two intact footers disagree.
     fn disagreement(&self) -> Vec<String> {
         let (Found::Whole(end), Found::Whole(copy)) = (&self.end, &self.copy) else { return Vec::new() };
         let value = |bytes: &[u8; 512], (_, at, length): &Field| match *length {
@@ -130,7 +130,7 @@ impl Footers {
         differs.collect()
     }
 
-    /// What is wrong where there is a whole copy and no footer.
+    /// Describes the fault of a file with an intact copy and no footer.
     fn no_footer(&self) -> String {
         match &self.end {
             Found::Else(_) => format!(
@@ -141,7 +141,7 @@ impl Footers {
         }
     }
 
-    /// What is wrong where there is no whole footer.
+    /// Describes the fault of a file without an intact footer.
     fn no_vhd(&self, target: &str) -> String {
         let Found::Else(begin) = &self.end else {
             return format!("the footer {}; {COPY_AGAIN}", fault(&self.end));

@@ -1,9 +1,9 @@
 //! Virtual Hard Disk files, after Microsoft's "Virtual Hard Disk Image Format Specification" 1.0.
 //!
-//! A VHD ends in a footer that says how large the disk is and how the bytes before it are laid out: one
-//! after the other (`fixed`), or in blocks of which a table tells the places (`dynamic`). A dynamic one begins with a
-//! copy of its footer (`footers` tells which of the two holds). A file may be hostile: everything that it says about itself
-//! is checked when it is opened, and a read afterwards is bounded by its buffer.
+//! A VHD ends in a footer that says how large the disk is and how the bytes before it are laid out: one after the other
+//! (`fixed`), or in blocks at the offsets of a table (`dynamic`). A dynamic one begins with a copy of its footer
+//! (`footers` chooses between the two). A file may be hostile: every claim of its headers is checked on opening, and a
+//! later read is bounded by its buffer.
 
 mod dynamic;
 mod fields;

@@ -1,4 +1,4 @@
-//! Opening a VHD.
+//! Opens a VHD as the guest's view of it.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::disk::read_at::ReadAt;
 use crate::disk::read_at::SharedDisk;
 use crate::error::Result;
 
-/// The guest's view of the VHD in `file`; errors are about `target`.
+/// Returns the guest's view of the VHD in `file`; errors name `target`.
 pub(crate) fn open(file: SharedDisk, believed: VhdFooter, target: &str) -> Result<(SharedDisk, Option<DiskNote>)> {
     let footers = Footers::read(&*file, target)?;
     let chosen = footers.choose(believed, target)?;
@@ -24,7 +24,7 @@ pub(crate) fn open(file: SharedDisk, believed: VhdFooter, target: &str) -> Resul
     Ok((disk, chosen.note))
 }
 
-/// Takes any bytes for a VHD and reads of it what a guest might; a panic is a bug.
+/// Opens any bytes as a VHD and reads from it as a guest might; a panic is a bug.
 #[cfg(feature = "testkit")]
 pub(crate) fn fuzz(data: &[u8]) {
     for believed in [VhdFooter::Both, VhdFooter::End, VhdFooter::Copy] {
