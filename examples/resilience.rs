@@ -150,7 +150,7 @@ fn flip_bit(directory: &Path) -> Result<String, Box<dyn Error>> {
     Ok(path.strip_prefix(directory)?.display().to_string())
 }
 
-/// Says whether two files are equal.
+/// Compares two files.
 fn same(a: &Path, b: &Path) -> std::io::Result<&'static str> {
     let (mut a, mut b) = (File::open(a)?, File::open(b)?);
     let (mut of_a, mut of_b) = (vec![0; 1 << 20], vec![0; 1 << 20]);

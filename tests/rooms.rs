@@ -15,7 +15,7 @@ use sources::House;
 /// the longest name that leads to it (`service/rules` before `service`). It imports from its own room and from the floors
 /// below, and from no other room of its floor.
 const FLOORS: &[&[&str]] = &[
-    &["lib"],
+    &["lib", "docs"],
     &["testkit"],
     &["service"],
     &["service/publish", "service/replicate"],
