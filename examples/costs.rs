@@ -1,6 +1,6 @@
-//! What an image costs: estimated before it is published, known after.
+//! The price of an image: estimated before it is published, billed afterwards.
 //!
-//! `cargo run --example costs`: needs no disk of yours and leaves nothing behind.
+//! `cargo run --example costs`: works in memory.
 
 use std::error::Error;
 
@@ -32,7 +32,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let definition = ImageDefinition::new(web.clone(), home.clone(), OsType::Linux, OsState::Generalized, identifier);
     session.create_image_definition(definition).await?;
 
-    // In millionths of your currency: 0.05 for a GiB and month, 0.0625 on three zones, 0.02 for a GiB over a border.
+    // In millionths of a currency: 0.05 per GiB and month, 0.0625 in three zones, 0.02 per GiB over a border.
     let prices = Prices::new(50_000, 20_000).with_storage(StorageAccountType::StandardZrs, 62_500);
     let zonal = TargetRegion::new("eastus".parse()?).with_storage_account_type(StorageAccountType::StandardZrs);
     let targets = TargetRegions::new(vec!["westeurope=2".parse()?, zonal, "southeastasia".parse()?])?;
@@ -55,7 +55,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
 
     session.publish(new()).await?;
     session.replicate(&version).await?;
-    show("Bill, of what is stored and was sent", &session.view().cost(&prices, [&version])?);
+    show("Bill, by the bytes that are stored and were sent", &session.view().cost(&prices, [&version])?);
     Ok(())
 }
 
@@ -73,5 +73,5 @@ fn show(title: &str, cost: &Cost) {
             money(line.egress),
         );
     }
-    println!("  together {:.6} a month and {:.6} once\n", money(cost.storage_per_month), money(cost.egress));
+    println!("  total {:.6} a month and {:.6} once\n", money(cost.storage_per_month), money(cost.egress));
 }

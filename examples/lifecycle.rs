@@ -1,6 +1,6 @@
 //! A version's life: publish, exclude, retire, delete; each step planned before it is run.
 //!
-//! `cargo run --example lifecycle`: needs no disk of yours and leaves nothing behind.
+//! `cargo run --example lifecycle`: works in memory.
 
 use std::error::Error;
 
@@ -45,7 +45,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     }
     latest(&session, &web)?;
 
-    println!("\n# A bad version is taken out of latest, in one region first");
+    println!("\n# A bad version is excluded from latest, in one region");
     let bad = session.view().image_version(&web.version("1.0.2".parse()?))?;
     let out_of = |place: &TargetRegion| match place.region().as_str() {
         "eastus" => place.clone().with_exclude_from_latest(true),
@@ -56,7 +56,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     session.update_image_version(ImageVersion::clone(&bad).with_publishing_profile(profile)?).await?;
     latest(&session, &web)?;
 
-    println!("\n# The newest stays in many regions, the older ones at home alone");
+    println!("\n# The newest version stays in many regions, older ones at home only");
     let policy = LifecyclePolicy::new(1, "westeurope=2,eastus,southeastasia".parse()?).with_removal_of_protected();
     show("the policy", &session.apply_lifecycle(&web, policy.clone()).plan().await?);
     for version in session.apply_lifecycle(&web, policy).await? {
@@ -66,19 +66,19 @@ async fn run() -> Result<(), Box<dyn Error>> {
         println!("  {} is in {}", version.id().number(), version.publishing_profile().target_regions());
     }
 
-    println!("\n# A mistake, and what it says");
+    println!("\n# A mistake, and its error");
     let moved = Gallery::new(gallery.clone(), "eastus".parse()?);
     show("moving the gallery", &session.update_gallery(moved).plan().await?);
 
-    println!("\n# Delete: soft at first, then for good");
+    println!("\n# Delete: first soft, then permanently");
     session.delete(web.version("1.0.2".parse()?)).await?;
     latest(&session, &web)?;
     session.restore(&web.version("1.0.2".parse()?)).await?;
     println!("  1.0.2 is restored");
     show("deleting the gallery", &session.delete(gallery.clone()).plan().await?);
-    show("deleting it with all that is in it", &session.delete(gallery.clone()).cascade().plan().await?);
+    show("deleting it with everything in it", &session.delete(gallery.clone()).cascade().plan().await?);
     let deleted = session.delete(gallery).cascade().await?;
-    println!("  {} resources are gone", deleted.len());
+    println!("  {} resources are deleted", deleted.len());
     Ok(())
 }
 

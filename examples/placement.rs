@@ -11,8 +11,8 @@ fn main() -> Result<(), compute_gallery::Error> {
     let storage = StorageAccountType::StandardLrs;
     let (policy, limits) = (PlacementPolicy::default(), Limits::default());
 
-    println!("1,000 VMs on the 50 replicas of the guideline: 20 each at best.");
-    // The pools have twice the room, so that no strategy is corrected by a full replica.
+    println!("1,000 VMs on the guideline's 50 replicas: 20 on each is the optimum.");
+    // The pools have twice the capacity, so that no full replica corrects a strategy.
     let roomy = policy.clone().with_capacity(Capacity::new(40, 1_200));
     let pool = || {
         let pool = Pool::new(&roomy, &limits, storage);

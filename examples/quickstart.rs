@@ -1,10 +1,9 @@
-//! The main job, end to end: import a disk, replicate it, resolve "latest", deploy it, compare digests.
+//! The main job, end to end: imports a disk, replicates it, resolves "latest", deploys it and compares digests.
 //!
-//! With no argument it makes a disk itself, in a new temporary directory. On a disk of yours:
-//! `-- --image PATH --format raw|vhd --store DIR --regions westeurope=2,eastus=1 --deploy OUT.raw [--json]`; `--help` has all
-//! options. Run it again with a changed disk on the same store: it publishes the next patch version, and stores the change
-//! only. Versions that an earlier run left unfinished are replicated first; a number that another run took meanwhile is
-//! left to it.
+//! Without arguments it makes a disk in a new temporary directory. For an existing disk:
+//! `-- --image PATH --format raw|vhd --store DIR --regions westeurope=2,eastus=1 --deploy OUT.raw [--json]`; `--help` lists all
+//! options. Run it again with a changed disk on the same store: it publishes the next patch version, and stores only the
+//! change. Versions that an earlier run left unfinished are replicated first. If another run takes a number, this one takes the next.
 #![allow(clippy::disallowed_methods, reason = "a program may read the clock")]
 
 use std::collections::BTreeMap;
@@ -62,9 +61,9 @@ async fn publish_and_deploy(arguments: &Arguments) -> Result<(), Box<dyn Error>>
     let Some(home) = arguments.regions.iter().next().map(|target| target.region().clone()) else { return Ok(()) };
     // Versions can be made in every region of today's Azure; the default is the original service's shorter list.
     let regions = RegionCatalog::azure_2026();
-    // A typo is found before anything is made.
+    // A typo is reported before anything is created.
     if let Some(wrong) = arguments.regions.iter().find(|target| regions.get(target.region()).is_none()) {
-        return Err(format!("--regions: `{}` is no region of Azure: correct its name", wrong.region()).into());
+        return Err(format!("--regions: `{}` is not a region of Azure: correct its name", wrong.region()).into());
     }
     std::fs::metadata(&arguments.image)
         .map_err(|error| format!("--image: `{}` cannot be read: {error}", arguments.image.display()))?;
@@ -73,7 +72,7 @@ async fn publish_and_deploy(arguments: &Arguments) -> Result<(), Box<dyn Error>>
     let service = builder.store(store).open_or_create().await?;
     let session = service.session("quickstart".parse()?);
 
-    // The gallery and the definition are there already on a second run.
+    // A second run finds the gallery and the definition.
     let gallery: GalleryId = GALLERY.parse()?;
     let definition = gallery.image("disk".parse()?);
     ensure_definition(&session, &gallery, &home).await?;
@@ -89,7 +88,7 @@ async fn publish_and_deploy(arguments: &Arguments) -> Result<(), Box<dyn Error>>
     let replicate_seconds = started.elapsed().as_secs_f64();
 
     let (started, bar) = (Instant::now(), self::bar("deploy"));
-    // Another run may have published a later one meanwhile, and a number that was asked for need not be the latest.
+    // Another run may have published a later version, and a number given by `--version-number` need not be the latest.
     let is_latest = session.refresh().await?.latest(&definition, &home)?.id() == &id;
     let deployed = session
         .deploy(&id, &home)
@@ -102,7 +101,7 @@ async fn publish_and_deploy(arguments: &Arguments) -> Result<(), Box<dyn Error>>
     bar.finish();
     let deploy_seconds = started.elapsed().as_secs_f64();
 
-    // Not what the gallery says of it: the file that it wrote, read again, whatever the guest's first bytes look like.
+    // The digest of the written file, not the gallery's word for it. The guest's first bytes may look like another format.
     let written = DiskSource::path(&arguments.deploy, DiskFormat::Raw).with_any_raw_content();
     let written = ImageDigest::of(written)?;
     let verified = written == published.content.os_disk_digest;
@@ -160,7 +159,7 @@ async fn publish_and_deploy(arguments: &Arguments) -> Result<(), Box<dyn Error>>
     if verified { Ok(()) } else { Err("the deployed disk is not the one that was published".into()) }
 }
 
-/// Creates the gallery and the definition, unless an earlier run has: their region is that of the first run.
+/// Creates the gallery and the definition, unless an earlier run did. Their region is that of the first run.
 async fn ensure_definition(session: &Session, gallery: &GalleryId, home: &Region) -> compute_gallery::Result<()> {
     let id = gallery.image("disk".parse()?);
     match session.refresh().await?.image_definition(&id) {
@@ -178,7 +177,7 @@ async fn ensure_definition(session: &Session, gallery: &GalleryId, home: &Region
     unless_there(session.create_image_definition(definition).await.map(drop))
 }
 
-/// Replicates what an earlier run left unfinished; one that cannot be is told, and stops nothing.
+/// Replicates versions that an earlier run left unfinished. A failure is a warning and stops nothing.
 async fn take_up(session: &Session, definition: &ImageDefinitionId) -> compute_gallery::Result<Vec<ImageVersionId>> {
     let mut taken_up = Vec::new();
     for version in session.refresh().await?.image_versions(definition, None, usize::MAX)?.items {
@@ -196,10 +195,10 @@ async fn take_up(session: &Session, definition: &ImageDefinitionId) -> compute_g
     Ok(taken_up)
 }
 
-/// How often the next number is tried when another run has taken it.
+/// The most numbers to try when other runs take them.
 const ATTEMPTS: usize = 10;
 
-/// Publishes the image under the number that was asked for, or under the next patch number that is free.
+/// Publishes the image under the number from `--version-number`, or under the next free patch number.
 async fn publish(
     session: &Session,
     definition: &ImageDefinitionId,
@@ -224,7 +223,7 @@ async fn publish(
             .on_progress(move |now| show(&progress, now.done, now.total))
             .await;
         match published {
-            // Another run was faster: what has been imported is not imported again.
+            // Another run was faster. The next attempt does not import the same chunks again.
             Err(error)
                 if error.kind() == ErrorKind::AlreadyExists && arguments.number.is_none() && attempt < ATTEMPTS =>
             {
@@ -248,13 +247,13 @@ async fn replicate(session: &Session, id: &ImageVersionId) -> compute_gallery::R
     replication.await
 }
 
-/// What crossed each region's border; the source region's own is not one.
+/// The bytes that crossed each region's border, without the source region.
 fn borders(report: &ReplicationReport, home: &Region) -> BTreeMap<String, u64> {
     let others = report.regions.iter().filter(|region| region.region != *home);
     others.map(|region| (region.region.to_string(), region.cross_region_bytes)).collect()
 }
 
-/// A line that says how far a step has come; nothing where standard error is no terminal.
+/// A progress line; prints nothing unless standard error is a terminal.
 #[derive(Clone)]
 struct Bar(&'static str);
 
@@ -281,7 +280,7 @@ fn mib(bytes: u64) -> String {
 }
 
 impl Arguments {
-    /// `None` where only the usage was asked for.
+    /// Reads the command line; `None` after `--help`.
     fn parse() -> Result<Option<Self>, Box<dyn Error>> {
         let (mut image, mut format, mut store, mut deploy, mut json) = (None, DiskFormat::Raw, None, None, false);
         let mut number = None;
@@ -303,7 +302,7 @@ impl Arguments {
                     format = match arguments.value()?.string()?.as_str() {
                         "raw" => DiskFormat::Raw,
                         "vhd" => DiskFormat::Vhd,
-                        other => return Err(format!("`{other}` is no disk format: write `raw` or `vhd`").into()),
+                        other => return Err(format!("`{other}` is not a disk format: write `raw` or `vhd`").into()),
                     }
                 }
                 other => return Err(format!("{}\n{USAGE}", other.unexpected()).into()),
@@ -334,13 +333,13 @@ Imports a disk into a gallery, replicates it, deploys it again and compares.
 
 usage: quickstart [options]
 
-  --image PATH            the disk; without it, one of 1 GiB is made
-  --format raw|vhd        what it is (default: raw)
-  --store DIR             where the gallery keeps everything; without it, a temporary directory that is removed
-  --regions LIST          regions and replicas, the first is home (default: westeurope=2,eastus=1)
-  --deploy OUT.raw        where the disk is deployed to; without it, a temporary file
+  --image PATH            the disk (default: one of 1 GiB is made)
+  --format raw|vhd        the disk's format (default: raw)
+  --store DIR             the gallery's directory (default: a temporary directory that is removed)
+  --regions LIST          regions and replicas, the source region first (default: westeurope=2,eastus=1)
+  --deploy OUT.raw        the file to deploy to (default: a temporary file)
   --version-number N      publish as this version, such as 1.2.0 (default: the next patch version)
-  --json                  a last line of JSON
+  --json                  print a last line of JSON
   -h, --help              this text";
 
 /// A sparse disk of 1 GiB with 96 MiB of data, some of it twice.

@@ -1,7 +1,7 @@
-//! What goes wrong with disks, and what the gallery makes of it: a zone is lost, bytes rot, versions are deleted.
+//! Failures and their repair: a zone is lost, bits flip, versions are deleted.
 //!
-//! With no argument it makes a disk itself; `-- DISK.raw` takes one of yours. The stores are directories in a new temporary
-//! one, three for the zones of a region and one for another region, and are removed at the end.
+//! `cargo run --release --example resilience` makes a disk; `-- DISK.raw` takes an existing one. The stores are temporary directories,
+//! three for the zones of a region and one for another region, and are removed at the end.
 #![allow(clippy::disallowed_methods, reason = "a program may read the clock")]
 
 use std::error::Error;
@@ -46,45 +46,45 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let source = DiskSource::path(&disk, DiskFormat::Raw);
     session.publish(NewImageVersion::new(version.clone(), home.clone(), profile, source)).await?;
     let mut replication = session.replicate(&version);
-    let mut told = 0;
+    let mut printed = 0;
     while let Some(status) = replication.next().await {
         let status = status?;
-        if status.progress() >= told + 25 {
-            told = status.progress();
+        if status.progress() >= printed + 25 {
+            printed = status.progress();
             let left = status.summary.iter().filter_map(|region| region.time_left).max().unwrap_or_default();
-            println!("replicated    {told} %, {:.2} s left", left.as_secs_f64());
+            println!("replicated    {printed} %, {:.2} s left", left.as_secs_f64());
         }
     }
     replication.await?;
     println!("published     in the three zones of {home}, two replicas each, and in {far}");
 
-    // A zone burns down; nobody who deploys sees it.
+    // A zone is lost; deployments do not notice.
     std::fs::remove_dir_all(root.path().join("zone-2"))?;
     let first = session.deploy(&version, &home).to_path(root.path().join("vm1.raw")).await?;
-    println!("zone 2 lost   deployed all the same: {}", same(&disk, &root.path().join("vm1.raw"))?);
-    tell(&session, &version).await?;
+    println!("zone 2 lost   still deployed: {}", same(&disk, &root.path().join("vm1.raw"))?);
+    show_status(&session, &version).await?;
 
-    // The disk is replaced by an empty one. That it is not just one that is not mounted is for the operator to say.
+    // The disk is replaced by an empty one. A disk that is not mounted looks the same, so the operator has to adopt it.
     let session = open(root.path(), &home, &far, true).await?;
     let report = session.scrub(&home).await?;
     println!("scrub         {} packs and manifests brought back, {} lost", report.mended, report.damaged);
-    tell(&session, &version).await?;
+    show_status(&session, &version).await?;
 
-    // A bit rots in each of the copies that the two replicas are read from first; the deployment that meets it reads another
-    // one, and mends it.
+    // A bit flips in each of the copies that the two replicas are read from first. The deployment that meets the damage reads
+    // another copy, and mends the damaged one.
     for place in ["zone-1/slots/0", "zone-2/slots/1"] {
-        println!("a bit rotted  in {place}/{}", rot(&root.path().join(place))?);
+        println!("a bit flipped in {place}/{}", flip_bit(&root.path().join(place))?);
     }
     let deployed = session.deploy(&version, &home).to_path(root.path().join("vm2.raw")).await?;
     println!(
-        "              deployed all the same: {}, {} packs mended",
+        "              still deployed: {}, {} packs mended",
         same(&disk, &root.path().join("vm2.raw"))?,
         deployed.mended_packs
     );
     let report = session.scrub(&home).await?;
     println!("scrub         {} packs and manifests brought back, {} lost", report.mended, report.damaged);
 
-    // What is deleted gives its bytes back, in every zone.
+    // A collection frees the bytes of deleted versions, in every zone.
     session.delete(gallery).cascade().await?;
     let freed = session.collect().await?;
     println!("deleted       {:.1} MiB freed", freed.bytes() as f64 / f64::from(1 << 20));
@@ -103,7 +103,7 @@ async fn open(root: &Path, home: &Region, far: &Region, adopt: bool) -> Result<S
     Ok(service.session("example".parse()?))
 }
 
-async fn tell(session: &Session, version: &ImageVersionId) -> Result<(), Box<dyn Error>> {
+async fn show_status(session: &Session, version: &ImageVersionId) -> Result<(), Box<dyn Error>> {
     for region in session.replication_status(version).await?.summary {
         let health = if region.degraded { format!("degraded: {}", region.details) } else { "whole".to_owned() };
         println!("  {:<12} {:?}, {health}", region.region, region.state);
@@ -128,7 +128,7 @@ fn make_disk(path: &Path) -> std::io::Result<PathBuf> {
 }
 
 /// Flips a bit in the middle of the largest file.
-fn rot(directory: &Path) -> Result<String, Box<dyn Error>> {
+fn flip_bit(directory: &Path) -> Result<String, Box<dyn Error>> {
     let (mut ahead, mut largest) = (vec![directory.to_owned()], (0, PathBuf::new()));
     while let Some(directory) = ahead.pop() {
         for entry in std::fs::read_dir(directory)? {

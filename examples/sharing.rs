@@ -1,6 +1,6 @@
-//! Who may do what: two tenants, a group, a role, what they get to see, and a refusal that explains itself.
+//! Access: two tenants, a group, a role, the view of each caller, and a refusal that explains itself.
 //!
-//! `cargo run --example sharing`: needs no disk of yours and leaves nothing behind.
+//! `cargo run --example sharing`: works in memory.
 
 use std::error::Error;
 
@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {
-    // Who is who. A host has a directory of its own; this one is in memory.
+    // The directory of users, groups and tenants. A host implements `Directory` over its own; this one is in memory.
     let directory = MemoryDirectory::new();
     let (contoso, fabrikam): (TenantId, TenantId) = ("contoso".parse()?, "fabrikam".parse()?);
     directory.add_user("ann", &contoso)?;
@@ -57,7 +57,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         println!("{} ({}): {error}", error.code(), error.target());
     }
 
-    println!("\n# Another tenant: an application, with the consent of both");
+    println!("\n# Another tenant's application, with the consent of both tenants");
     let deployer = service.session("deployer".parse()?);
     deploy(&deployer, &version, &home).await;
     directory.consent("deployer-at-contoso", &contoso, "deployer")?;
@@ -65,9 +65,9 @@ async fn run() -> Result<(), Box<dyn Error>> {
     root.assign_role(RoleAssignment::new("deployer", "deployer-at-contoso".parse()?, reader, &gallery)?).await?;
     deploy(&deployer, &version, &home).await;
 
-    println!("\n# Or directly, with all of the tenant");
-    let everybody = SharingUpdate::Add { subscriptions: Vec::new(), tenants: vec![fabrikam] };
-    root.share_gallery(&gallery, everybody).await?;
+    println!("\n# Direct sharing, with a whole tenant");
+    let tenant = SharingUpdate::Add { subscriptions: Vec::new(), tenants: vec![fabrikam] };
+    root.share_gallery(&gallery, tenant).await?;
     let bob = service.session("bob".parse()?);
     for shared in bob.view().shared_galleries() {
         println!("bob sees {}", shared.unique_id);
@@ -76,7 +76,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let (deployed, _) = bob.deploy(&public, &home).to_writer(Vec::new()).await?;
     println!("bob deploys {public}: {} bytes", deployed.virtual_size);
 
-    println!("\n# Who did what, and what allowed it");
+    println!("\n# The audit trail: caller, change, and the assignment that allowed it");
     let mut history = Box::pin(root.history(0));
     while let Some(entry) = history.next().await {
         let entry = entry?;

@@ -88,14 +88,13 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-#[cfg(doc)]
-pub mod docs;
-
 pub mod access;
 pub mod billing;
 mod catalog;
 pub mod content;
 pub mod disk;
+#[cfg(doc)]
+pub mod docs;
 mod error;
 mod holes;
 pub mod host;

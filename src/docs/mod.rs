@@ -1,0 +1,12 @@
+//! The project's documents, to be read beside the API: how to, and why.
+//!
+//! They are the files in `docs/` of the repository and of the packed crate. This module exists in rustdoc only.
+
+pub mod benchmarks;
+pub mod commit_protocol;
+// Its code uses the sandbox, so the documentation tests run it with `testkit`.
+#[cfg(any(not(doctest), feature = "testkit"))]
+pub mod cookbook;
+pub mod decisions;
+pub mod format;
+pub mod rules;
