@@ -101,6 +101,7 @@ pub mod host;
 pub mod image;
 pub mod model;
 pub mod placement;
+pub mod prelude;
 mod progress;
 mod regions;
 mod replica;

@@ -16,6 +16,7 @@ use sources::House;
 /// below, and from no other room of its floor.
 const FLOORS: &[&[&str]] = &[
     &["lib", "docs"],
+    &["prelude"],
     &["testkit"],
     &["service"],
     &["service/publish", "service/replicate"],

@@ -15,3 +15,4 @@
 #![doc = include_str!("../../docs/decisions/0014-zone-redundant-storage-takes-zones.md")]
 #![doc = include_str!("../../docs/decisions/0015-stores-know-whose-they-are-and-names-die.md")]
 #![doc = include_str!("../../docs/decisions/0016-one-home-for-limits.md")]
+#![doc = include_str!("../../docs/decisions/0017-rooms-by-what-is-known.md")]

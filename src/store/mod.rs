@@ -30,3 +30,7 @@ pub use memory::MemoryStore;
 pub use prefixed::Prefixed;
 pub use retrying::{RetryPolicy, Retrying};
 pub use with_deadline::WithDeadline;
+
+/// The attribute that an implementation of [`BlobStore`] carries, and the type of its bytes: the versions that this crate uses.
+pub use async_trait::async_trait;
+pub use bytes::Bytes;
