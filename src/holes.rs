@@ -1,8 +1,8 @@
 //! The data ranges of a sparse file, as its file system reports them and as far as that is consistent.
 //!
-//! A falsely reported hole makes a part of a disk zeros, and no digest notices: it is computed from what was read. File systems have
-//! reported such holes (OpenZFS #11900 and #15526, among others). So the answers are compared with each other and with the space
-//! that the file takes; if they disagree, the whole file is data.
+//! A falsely reported hole makes a part of a disk zeros, and no digest notices: it is computed from what was read. File
+//! systems have reported such holes (OpenZFS #11900 and #15526, among others). So the answers are compared with each other and
+//! with the space that the file takes; if they disagree, the whole file is data.
 
 use std::io;
 use std::ops::Range;

@@ -8,7 +8,7 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 
 use super::read_at::{ReadAt, Stamp};
-use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::holes::{Doubt, Map};
 
 /// An open file, with its size, holes and stamp from when it was opened.
@@ -104,7 +104,7 @@ fn opening_failed(path: &Path, error: io::Error) -> Error {
         _ => (ErrorKind::Unavailable, "OperationNotAllowed", "see that it can be read"),
     };
     let what = format!("the disk can't be opened ({fix})");
-    Error::new(Problem::new(kind, code, path.display().to_string(), what)).with_source(error)
+    Error::of(kind, code, path.display().to_string(), what).with_source(error)
 }
 
 impl ReadAt for FileDisk {

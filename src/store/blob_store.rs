@@ -108,9 +108,9 @@ impl Page {
 ///   blob whose put is not yet acknowledged may be visible before it is durable: see [`persist`](Self::persist).
 /// - **One creator.** [`PutMode::Create`] has one winner as long as the blob exists; all others get
 ///   [`AlreadyExists`](super::StoreErrorKind::AlreadyExists) and change nothing.
-/// - **Honest errors.** After [`Unknown`](super::StoreErrorKind::Unknown) the change may have happened, or happen yet; after any other error it
-///   has not. An implementation that retries internally must not turn its own success into `AlreadyExists`. The answer that
-///   another change of the key is in progress is `Unknown`. Every call may be repeated after an `Unknown`.
+/// - **Honest errors.** After [`Unknown`](super::StoreErrorKind::Unknown) the change may have happened, or happen yet; after
+///   any other error it has not. An implementation that retries internally must not turn its own success into `AlreadyExists`.
+///   The answer that another change of the key is in progress is `Unknown`. Every call may be repeated after an `Unknown`.
 /// - **Cancellation.** A caller may drop the future of a call at any time. A change then is as after an `Unknown`.
 /// - **Time.** A call may take long. The gallery gives it up and retries it ([`WithDeadline`](super::WithDeadline),
 ///   [`Retrying`](super::Retrying)), so an implementation need do neither.
@@ -222,9 +222,9 @@ pub trait BlobStore: Debug + Send + Sync + 'static {
 
     /// Lists at most `limit` blobs (at least 1) in ascending order of the whole key as bytes.
     ///
-    /// `under` selects the keys below it: `a/b` is under `a`; `a` and `ab` are not; `None` selects all. `after` excludes the keys up
-    /// to and including it. A blob that exists during the whole of a listing is in it exactly once; one that is put or deleted
-    /// meanwhile may be in it or not.
+    /// `under` selects the keys below it: `a/b` is under `a`; `a` and `ab` are not; `None` selects all. `after` excludes the
+    /// keys up to and including it. A blob that exists during the whole of a listing is in it exactly once; one that is put or
+    /// deleted meanwhile may be in it or not.
     ///
     /// # Errors
     ///

@@ -216,6 +216,6 @@ impl StoreError {
             ErrorKind::Throttled { .. } => "TooManyRequests",
             _ => "StorageOperationFailed",
         };
-        Error::new(Problem::new(kind, code, place, what)).with_source(self)
+        Error::of(kind, code, place, what).with_source(self)
     }
 }

@@ -1,7 +1,8 @@
 //! Storage: the [`BlobStore`] trait and the stores that come with the crate.
 //!
-//! A store holds small named blobs: catalog entries of a few hundred bytes, packs of chunks of at most 64 MiB. The contract of the
-//! trait is short because the gallery relies on all of it. `testkit::conformance` (feature `testkit`) checks a backend against it.
+//! A store holds small named blobs: catalog entries of a few hundred bytes, packs of chunks of at most 64 MiB. The contract of
+//! the trait is short because the gallery relies on all of it. `testkit::conformance` (feature `testkit`) checks a backend
+//! against it.
 //!
 //! | store | for |
 //! |---|---|

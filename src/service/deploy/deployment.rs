@@ -277,7 +277,7 @@ impl Deployment {
             ErrorKind::NotFound => not_shared(image),
             kind => {
                 let what = "it can't be read at present: ask the gallery's owner";
-                Error::new(Problem::new(kind, "GalleryImageNotAvailable", image.to_string(), what))
+                Error::of(kind, "GalleryImageNotAvailable", image.to_string(), what)
             }
         }
     }

@@ -35,8 +35,8 @@ impl Place {
         let (mut staged, mut file) = Staged::create(&root.staging).map_err(|error| call.failed(error))?;
         fill(&mut file).map_err(|error| call.failed(error))?;
         if self.durability == Durability::Full {
-            // ORDER: the bytes are durable before the name exists; else a power cut leaves a name without them. After an error the
-            // system may have dropped the pages, and a second sync would succeed without them: the file goes.
+            // ORDER: the bytes are durable before the name exists; else a power cut leaves a name without them. After an error
+            // the system may have dropped the pages, and a second sync would succeed without them: the file goes.
             file.sync_data().map_err(|error| call.failed(error))?;
         }
         // ORDER: closed before it is published, because some file systems write on close.

@@ -65,8 +65,8 @@ const LEFTOVER_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 impl FsStore {
     /// Opens the store in the directory `root` that [`create`](Self::create) has made.
     ///
-    /// A directory that is missing or mistyped, or whose disk is not mounted, is an error, and nothing is made there. Half-written
-    /// files that a crash left more than a day ago are removed.
+    /// A directory that is missing or mistyped, or whose disk is not mounted, is an error, and nothing is made there.
+    /// Half-written files that a crash left more than a day ago are removed.
     ///
     /// ```
     /// use compute_gallery::store::{FsStore, StoreErrorKind};
@@ -106,9 +106,9 @@ impl FsStore {
     ///
     /// # Errors
     ///
-    /// `AlreadyExists` if there is a store: [`open`](Self::open) it; `NotFound` if the directory cannot be made; `Obstructed` if
-    /// something else has the store's place; `Unsupported` as for [`open`](Self::open); `PermissionDenied`, `Full`, `Unavailable`.
-    /// Each names the path.
+    /// `AlreadyExists` if there is a store: [`open`](Self::open) it; `NotFound` if the directory cannot be made; `Obstructed`
+    /// if something else has the store's place; `Unsupported` as for [`open`](Self::open); `PermissionDenied`, `Full`,
+    /// `Unavailable`. Each names the path.
     pub fn create(root: impl AsRef<Path>) -> StoreResult<Self> {
         Self::create_with(root, Durability::default())
     }
@@ -163,9 +163,9 @@ impl FsStore {
         Ok(Self { place: Arc::new(place), workers: Workers::default(), blocks: Blocks::OfItsOwn })
     }
 
-    /// Lets a copy share its source's blocks if the file system can (btrfs, XFS). The copy then takes no time and no space, and
-    /// damage to a block damages both. So several replicas in one region add no safety and no read capacity: it is for stores that
-    /// are discarded, and for file systems on redundant disks.
+    /// Lets a copy share its source's blocks if the file system can (btrfs, XFS). The copy then takes no time and no space,
+    /// and damage to a block damages both. So several replicas in one region add no safety and no read capacity: it is for
+    /// stores that are discarded, and for file systems on redundant disks.
     #[must_use]
     pub fn with_shared_blocks(self) -> Self {
         Self { blocks: Blocks::Shared, ..self }
