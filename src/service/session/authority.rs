@@ -1,4 +1,4 @@
-//! Whom the service asks, and what a caller may do.
+//! Who decides access, and the rights of a caller.
 
 use super::inner::Inner;
 use crate::access::{
@@ -11,16 +11,16 @@ use crate::model::{ResourceId, SubscriptionId};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Who decides.
+/// Who decides access.
 #[derive(Clone, Debug)]
 pub(crate) enum Authority {
-    /// Everybody may do everything: the host makes its own checks.
+    /// Every caller may do everything: the host checks access itself.
     AllowAll,
-    /// Roles decide, of whom the directory knows; administrators may do everything.
+    /// Roles decide, of principals that the directory knows; administrators may do everything.
     Roles { directory: Arc<dyn Directory>, administrators: BTreeSet<Caller> },
 }
 
-/// Something that an operation needs to be allowed to do.
+/// A permission that an operation needs.
 #[derive(Clone, Debug)]
 pub(crate) struct Need {
     pub(crate) action: Action,
@@ -28,14 +28,14 @@ pub(crate) struct Need {
     pub(crate) of: Of,
 }
 
-/// What a need is about.
+/// The part of an operation that needs the permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Of {
-    /// What the operation is on.
+    /// The target.
     Operation,
-    /// A source of it.
+    /// A source.
     Source,
-    /// A source, of which it is enough that nothing denies it.
+    /// A source whose use another permission allows: it only must not be denied.
     UndeniedSource,
 }
 
@@ -48,13 +48,13 @@ impl Need {
         Self { action, scope: scope.into(), of: Of::Source }
     }
 
-    /// That reading a source is not denied, where another right than that to read it allows its use.
+    /// Needs that reading a source is not denied, where another permission than that to read it allows its use.
     pub(crate) fn undenied(action: Action, scope: impl Into<AccessScope>) -> Self {
         Self { action, scope: scope.into(), of: Of::UndeniedSource }
     }
 }
 
-/// What the caller may do in one state: they are looked up in the directory once.
+/// The rights of a caller. The directory is asked once.
 #[derive(Clone, Debug)]
 pub(crate) struct Rights {
     pub(crate) caller: Caller,
@@ -62,12 +62,13 @@ pub(crate) struct Rights {
     pub(crate) principals: Principals,
 }
 
-/// Where a caller sees what is shared directly: Azure asks for the right to see it at a subscription of theirs.
+/// A caller as a consumer of directly shared galleries: Azure asks for the right to see them at a subscription of the
+/// caller.
 #[derive(Debug)]
 pub(crate) struct Consumer<'a> {
     rights: &'a Rights,
     state: &'a State,
-    /// The tenants that they are users of.
+    /// The tenants that the caller is a user of.
     tenants: BTreeSet<TenantId>,
 }
 
@@ -85,7 +86,7 @@ impl Rights {
         }
     }
 
-    /// The decision as the caller may be told it.
+    /// Decides, and leaves out names that the caller may not know.
     pub(crate) fn explain(&self, state: &State, action: Action, scope: &AccessScope) -> Decision {
         match self.decide(state, action, scope) {
             Decision::Denied { id, scope, whole } if self.may(state, Action::ReadRoleAssignment, &scope) => {
@@ -95,12 +96,13 @@ impl Rights {
         }
     }
 
-    /// Whether what was assigned and denied at a scope itself holds still.
+    /// Whether assignments and denials at this scope itself are still in force.
     pub(crate) fn stands(&self, state: &State, scope: &AccessScope) -> bool {
         !(state.access().stands_at(scope) && state.has_ended(scope, self.inner.log_time()))
     }
 
-    /// Whether it is denied to them, though sharing may need no role: whether to them by name, or to everybody.
+    /// Whether `action` is denied to the caller by name or as one of everybody, even where sharing allows it without a
+    /// role.
     pub(crate) fn is_denied(&self, state: &State, action: Action, scope: impl Into<AccessScope>) -> bool {
         let Authority::Roles { directory, administrators } = &self.inner.authority else { return false };
         let scope = scope.into();
@@ -109,7 +111,7 @@ impl Rights {
             && state.access().denies(&self.principals, action, &scopes, self.stands(state, &scope))
     }
 
-    /// Whether they may do everything.
+    /// Whether the caller may do everything.
     pub(crate) fn is_administrator(&self) -> bool {
         match &self.inner.authority {
             Authority::AllowAll => true,
@@ -121,12 +123,12 @@ impl Rights {
         self.decide(state, action, scope).is_allowed()
     }
 
-    /// Whether they may see the resource.
+    /// Whether the caller may see the resource.
     pub(crate) fn may_see(&self, state: &State, id: &ResourceId) -> bool {
         self.may(state, read_action(id), &id.clone().into())
     }
 
-    /// Everything that is needed, or why not.
+    /// Returns the grant of the first of `needs`, or everything that is refused.
     pub(crate) fn require(&self, state: &State, needs: &[Need]) -> Result<Option<Authorization>, Vec<Problem>> {
         let (mut problems, mut first) = (Vec::new(), None);
         for need in needs {
@@ -141,7 +143,7 @@ impl Rights {
         if problems.is_empty() { Ok(first.map(Into::into)) } else { Err(problems) }
     }
 
-    /// The same for reading one thing.
+    /// Requires one permission.
     pub(crate) fn require_one(&self, state: &State, action: Action, scope: impl Into<AccessScope>) -> Result<()> {
         self.require(state, &[Need::new(action, scope)]).map(drop).or_else(Error::from_problems)
     }
@@ -182,13 +184,14 @@ impl Rights {
         Problem::new(ErrorKind::Forbidden, code, action.as_str(), what).with_advice(advice)
     }
 
-    /// The caller as a consumer of what others share.
+    /// Returns the caller as a consumer of shared galleries.
     pub(crate) fn consumer<'a>(&'a self, state: &'a State) -> Consumer<'a> {
         let tenants = self.principals.0.iter().filter(|account| self.is_user(state, account));
         Consumer { rights: self, state, tenants: tenants.map(|account| account.tenant.clone()).collect() }
     }
 
-    /// Whether an account makes them a user of its tenant: it is a user's own, or may see what is shared somewhere there.
+    /// Whether an account makes the caller a user of its tenant: a user account, or one that may see shared galleries
+    /// somewhere in the tenant.
     fn is_user(&self, state: &State, account: &Membership) -> bool {
         let at_root = self.decide(state, Action::ReadSharedGallery, &AccessScope::TenantRoot(account.tenant.clone()));
         match at_root {
@@ -215,8 +218,8 @@ impl Rights {
 }
 
 impl Consumer<'_> {
-    /// Whether a gallery is shared with them: with a tenant that they are users of, or with a subscription in which they
-    /// may see what is shared.
+    /// Whether a gallery is shared with the caller: with a tenant that they are a user of, or with a subscription in which
+    /// they may see shared galleries.
     pub(crate) fn reaches(&self, sharing: &GallerySharing) -> bool {
         let may_see = |subscription: &SubscriptionId| {
             let scope = AccessScope::Subscription(subscription.clone());
@@ -230,7 +233,7 @@ impl Consumer<'_> {
     }
 }
 
-/// What is needed to see a resource.
+/// Returns the permission to see a resource.
 pub(crate) fn read_action(id: &ResourceId) -> Action {
     match id {
         ResourceId::Gallery(_) => Action::ReadGallery,
@@ -244,7 +247,7 @@ pub(crate) fn read_action(id: &ResourceId) -> Action {
     }
 }
 
-/// What is needed to create or change a resource.
+/// Returns the permission to create or change a resource.
 pub(crate) fn write_action(id: &ResourceId) -> Action {
     match id {
         ResourceId::Gallery(_) => Action::WriteGallery,
@@ -258,7 +261,7 @@ pub(crate) fn write_action(id: &ResourceId) -> Action {
     }
 }
 
-/// What is needed to delete a resource.
+/// Returns the permission to delete a resource.
 pub(crate) fn delete_action(id: &ResourceId) -> Action {
     match id {
         ResourceId::Gallery(_) => Action::DeleteGallery,

@@ -1,4 +1,4 @@
-//! A caller's way into the gallery.
+//! The session of a caller.
 
 use std::sync::Arc;
 
@@ -10,25 +10,77 @@ use crate::access::{Action, Caller};
 use crate::catalog::{Authorization, Commit, State};
 use crate::error::Result;
 
-/// The gallery as one caller uses it. Every call goes through a session: the place where access is decided.
+/// The gallery as one caller uses it. Access is decided on every call. A clone is cheap and is the same caller's.
 ///
-/// Reads are made on a [`CatalogView`](crate::CatalogView): [`refresh`](Self::refresh) looks for the commits of other
-/// processes first.
+/// | purpose | methods |
+/// |---|---|
+/// | change resources | [`create_gallery`](Self::create_gallery), [`create_image_definition`](Self::create_image_definition), [`update_image_version`](Self::update_image_version), [`delete`](Self::delete), … |
+/// | add images | [`publish`](Self::publish), [`replicate`](Self::replicate), [`create_managed_image`](Self::create_managed_image), [`create_snapshot`](Self::create_snapshot) |
+/// | use images | [`deploy`](Self::deploy), [`boot_image`](Self::boot_image), [`pool`](Self::pool) |
+/// | read | [`refresh`](Self::refresh) and [`view`](Self::view), which return a [`CatalogView`](crate::CatalogView); [`history`](Self::history) |
+/// | manage access | [`assign_role`](Self::assign_role), [`deny`](Self::deny), [`share_gallery`](Self::share_gallery), [`explain_access`](Self::explain_access) |
+/// | maintain | [`collect`](Self::collect), [`scrub`](Self::scrub) |
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let sandbox = Sandbox::new().await?;
+/// # let session = sandbox.session();
+/// // Each change can be planned before it is awaited.
+/// let gallery = sandbox.image().gallery();
+/// let plan = session.delete(gallery).cascade().plan().await?;
+/// assert_eq!(plan.deletes, [sandbox.image().into(), gallery.into()]);
+///
+/// session.delete(gallery).cascade().await?;
+/// assert!(session.view().gallery(gallery).is_err());
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug)]
 pub struct Session {
     pub(crate) inner: Arc<Inner>,
     pub(crate) caller: Caller,
 }
 
+/// # Caller and history
 impl Session {
-    /// On whose behalf the session works.
+    /// Returns the caller that the session works for.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// assert_eq!(session.caller().as_str(), "test");
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn caller(&self) -> &Caller {
         &self.caller
     }
 
-    /// Every commit after number `after` (0 is the beginning), oldest first, read from the log: who did what, when, and
-    /// what allowed it. Only what concerns something that the caller may see now; which assignment allowed it only where
-    /// they may read assignments.
+    /// Returns the commits after number `after`, oldest first, read from the log: who did what, when, and which assignment
+    /// allowed it. Zero is the beginning. Commits on resources that the caller may not see now are left out; the assignment
+    /// is named only to callers who may read assignments.
+    ///
+    /// # Errors
+    ///
+    /// Items of the stream are errors: `Unavailable`; `Corrupt` if the log is damaged.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// use futures::TryStreamExt;
+    ///
+    /// let commits: Vec<_> = session.history(0).try_collect().await?;
+    /// // The gallery and the definition of the sandbox.
+    /// assert_eq!(commits.len(), 2);
+    /// assert_eq!(commits[1].caller.as_str(), "test");
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn history(&self, after: u64) -> impl Stream<Item = Result<Commit>> {
         let (rights, state) = (self.rights(), self.inner.catalog.snapshot());
         self.inner.catalog.history(after).try_filter_map(move |commit| {
@@ -40,13 +92,13 @@ impl Session {
         })
     }
 
-    /// The newest state.
+    /// Returns the newest state.
     pub(crate) async fn state(&self) -> Result<Arc<State>> {
         self.inner.catalog.refresh().await
     }
 }
 
-/// A commit without the names that the reader may not know.
+/// Leaves out the names that the reader may not know.
 fn told(commit: Commit, rights: &Rights, state: &State) -> Commit {
     let tell = |authorization: Authorization| match &authorization.scope {
         Some(scope) if !rights.may(state, Action::ReadRoleAssignment, scope) => authorization.without_names(),
