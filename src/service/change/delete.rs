@@ -213,7 +213,8 @@ impl Judge<'_> {
                 }
             }
             ResourceId::Disk(_) | ResourceId::VirtualMachine(_) | ResourceId::StorageAccount(_) => {
-                let what = "the gallery keeps no disks, VMs and storage accounts: delete it with the service that keeps it";
+                let what =
+                    "the gallery keeps no disks, VMs and storage accounts: delete it with the service that keeps it";
                 plan.problems.push(Problem::new(
                     crate::error::ErrorKind::Unsupported,
                     "OperationNotAllowed",
