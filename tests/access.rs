@@ -429,8 +429,7 @@ fn a_role_is_given_to_a_principal_that_exists_in_the_tenant() {
     block_on(async {
         let world = World::filled(None).await;
         let root = world.session("root");
-        for (who, told) in [("anm", "the directory knows no principal `anm`"), ("bob", "invite the person as a guest")]
-        {
+        for (who, told) in [("anm", "the directory knows no principal `anm`"), ("bob", "invite the user as a guest")] {
             let error = root.assign_role(assignment("1", who, BuiltInRole::Reader, gallery_id())).await.unwrap_err();
             assert_eq!((error.kind(), error.code()), (ErrorKind::NotFound, "PrincipalNotFound"));
             assert!(error.to_string().contains(told), "{error}");

@@ -323,7 +323,7 @@ fn a_version_with_leading_zeros_is_kept_as_written_and_a_second_spelling_is_refu
         assert_eq!(there, ["2022.01.08", "2022.1.10"], "by number, as written");
         let error = refused(&session, || new("2022.1.08", "westeurope", disk())).await;
         assert_eq!(error.kind(), ErrorKind::AlreadyExists);
-        assert!(error.to_string().contains("version `2022.01.08` has these numbers"), "{error}");
+        assert!(error.to_string().contains("version `2022.01.08` has this number"), "{error}");
         // By another spelling it is the same version, and keeps its own.
         let mut other = session.view().image_version(&version_id("2022.1.8")).unwrap().body();
         other["tags"] = json!({"a": "b"});

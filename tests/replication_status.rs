@@ -176,7 +176,7 @@ fn a_failure_that_cannot_be_recorded_is_reported_beside_the_error() {
         let problems: Vec<(ErrorKind, &str)> =
             error.problems().map(|problem| (problem.kind(), problem.target())).collect();
         assert_eq!(problems, [(ErrorKind::Unavailable, "eastus"), (ErrorKind::StorageFull, "eastus")], "{error:#}");
-        assert!(error.to_string().contains("could not be written down"), "{error:#}");
+        assert!(error.to_string().contains("could not be recorded"), "{error:#}");
         catalog.heal();
         assert_eq!(status_of(&sandbox, "eastus").await.state, ReplicationState::Unknown);
     });
@@ -201,7 +201,7 @@ fn a_catalog_that_hangs_does_not_hold_back_the_report_of_a_failure() {
         let began = sandbox.clock().now();
         let error = sandbox.session().replicate(&sandbox.version("1.0.0")).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:#}");
-        assert!(error.to_string().contains("could not be written down"), "{error:#}");
+        assert!(error.to_string().contains("could not be recorded"), "{error:#}");
         let took = sandbox.clock().now().signed_duration_since(began);
         assert!(took <= chrono::TimeDelta::seconds(10), "{took}");
     });

@@ -1,4 +1,4 @@
-//! The face: [`GalleryService`] and the caller's [`Session`]. The only room that knows all the others.
+//! The operations of [`GalleryService`] and [`Session`]. The only room that imports all the others.
 
 pub mod change;
 pub mod deploy;

@@ -1,4 +1,4 @@
-//! Deleting: children first, or all of them with a cascade that can be planned.
+//! Deletions: of one resource, or of a resource and its children.
 
 use std::future::IntoFuture;
 
@@ -17,10 +17,23 @@ use crate::service::session::plan::Plan;
 use crate::service::session::rights::{Need, Rights, delete_action};
 use crate::service::session::session::Session;
 
-/// A deletion to be made: await it, or [`plan`](Self::plan) it first.
+/// A deletion that has not started. Await it to run it, or call [`plan`](Self::plan) first. It resolves to the deleted
+/// resources, children first; to none if the resource did not exist.
 ///
-/// The bytes of what is deleted stay until they are collected; from the moment of the deletion nothing can be deployed
-/// from them any more.
+/// Nothing can be deployed from a deleted resource. Its bytes stay until a [collection](crate::Session::collect).
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let sandbox = Sandbox::new().await?;
+/// # let session = sandbox.session();
+/// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+/// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+/// let deleted = session.delete(image).cascade().await?;
+/// assert_eq!(deleted, [version.into(), image.into()]);
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[must_use = "nothing is deleted before it is awaited"]
 #[derive(Debug)]
 pub struct Deletion {
@@ -35,37 +48,92 @@ struct How {
     bypass_soft_delete: bool,
 }
 
+/// # Deleting
 impl Session {
-    /// Deletes a gallery, definition, version, managed image or snapshot. What does not exist is deleted already.
+    /// Deletes a gallery, definition, version, managed image or snapshot. Deleting a resource that does not exist succeeds.
     ///
     /// # Errors
     ///
-    /// `Conflict` where it has children (`CannotDeleteResource`) or its safety profile forbids it; `Unsupported` for a
-    /// disk or VM, which the gallery does not keep; `Unavailable`, `StorageFull`, `Unknown`.
+    /// `Forbidden`; `Conflict` if it has children (`CannotDeleteResource`) or its safety profile forbids it; `Unsupported`
+    /// for a disk or VM, which the gallery does not keep; `Unavailable`, `StorageFull`, `Unknown`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// session.delete(&version).await?;
+    /// assert!(session.view().image_version(&version).is_err());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn delete(&self, id: impl Into<ResourceId>) -> Deletion {
         Deletion { session: self.clone(), id: id.into(), how: How::default() }
     }
 }
 
 impl Deletion {
-    /// Deletes the children too, and versions for good: see [`bypass_soft_delete`](Self::bypass_soft_delete).
+    /// Deletes the children too, and versions permanently: see [`bypass_soft_delete`](Self::bypass_soft_delete).
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// assert!(session.delete(image).await.is_err());
+    /// assert_eq!(session.delete(image).cascade().await?.len(), 2);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn cascade(mut self) -> Self {
         self.how.cascade = true;
         self
     }
 
-    /// Deletes versions for good, also where the gallery's policy would let them be restored, or they are restorable already:
-    /// for that the caller must be allowed to switch the policy.
+    /// Deletes versions permanently, even if the gallery's policy would keep them restorable or they are restorable
+    /// already. It needs the permission to switch the policy.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// session.delete(&version).bypass_soft_delete().await?;
+    /// assert!(session.view().soft_deleted_versions(image)?.is_empty());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn bypass_soft_delete(mut self) -> Self {
         self.how.bypass_soft_delete = true;
         self
     }
 
-    /// What it would delete, or why not.
+    /// Returns the resources that would be deleted, or every problem.
     ///
     /// # Errors
     ///
     /// As [`Change::plan`].
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// let plan = session.delete(&version).plan().await?;
+    /// assert_eq!(plan.deletes, [version.clone().into()]);
+    /// // Nothing was deleted.
+    /// assert!(session.view().image_version(&version).is_ok());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub async fn plan(&self) -> Result<Plan> {
         self.operation().plan().await
     }
@@ -81,7 +149,6 @@ impl Deletion {
     }
 }
 
-/// Answers with what was deleted, children first; nothing where it was not there.
 impl IntoFuture for Deletion {
     type Output = Result<Vec<ResourceId>>;
     type IntoFuture = BoxFuture<'static, Result<Vec<ResourceId>>>;
@@ -93,16 +160,16 @@ impl IntoFuture for Deletion {
 
 struct Judge<'a> {
     state: &'a State,
-    /// What time it surely is.
+    /// A time that has surely passed.
     now: DateTime<Utc>,
-    /// The latest that any clock says.
+    /// The latest time of any clock.
     clock: DateTime<Utc>,
     how: How,
     rights: Rights,
 }
 
 impl Judge<'_> {
-    /// A child may be denied to somebody who may delete the parent.
+    /// A child may be denied to a caller who may delete the parent.
     fn may_delete(&self, id: &ResourceId, plan: &mut Plan) {
         let needs = [Need::new(delete_action(id), id.clone())];
         let Err(refused) = self.rights.require(self.state, &needs) else { return };
@@ -177,7 +244,7 @@ impl Judge<'_> {
         }
         let children = || self.state.versions(id, None).filter(|record| !self.state.is_gone(record, self.now));
         if self.how.cascade {
-            // A version can't be restored into a definition that is gone.
+            // A version cannot be restored into a deleted definition.
             children().for_each(|record| self.version(record, true, plan));
         } else {
             let children: Vec<ResourceId> = children().map(|record| record.version.id().clone().into()).collect();
@@ -197,11 +264,11 @@ impl Judge<'_> {
             return;
         }
         if keeps.is_none() && (policy.is_some() || record.soft_deleted.is_some()) {
-            // What could be restored goes for good.
+            // A restorable version would be deleted permanently.
             let refused = may_not_switch_soft_delete(&self.rights, self.state, id.definition().gallery());
             plan.problems.extend(refused.into_iter().filter(|one| !plan.problems.contains(one)).collect::<Vec<_>>());
         }
-        // Not from this machine's clock alone, which may be behind: late is safe, early is not.
+        // Not by this machine's clock alone, which may be behind: late is safe, early is not.
         let from = self.clock.max(self.state.time());
         let until = |policy: SoftDeletePolicy| from.checked_add_signed(policy.retention());
         let restorable_until = keeps.map(|policy| until(policy).unwrap_or(DateTime::<Utc>::MAX_UTC));

@@ -1,4 +1,4 @@
-//! The newest versions in many regions, the older ones in one.
+//! Lifecycle policies: the newest versions in many regions, older ones in one.
 
 use std::sync::Arc;
 
@@ -17,15 +17,25 @@ use crate::service::session::plan::Plan;
 use crate::service::session::rights::Need;
 use crate::service::session::session::Session;
 
-/// Where the versions of a definition go by their age: the newest to many regions, all older ones to their own alone.
+/// The target regions of a definition's versions by age: the newest go to many regions, older ones to their own alone.
 ///
 /// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let sandbox = Sandbox::new().await?;
+/// # let session = sandbox.session();
+/// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+/// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
 /// use compute_gallery::change::LifecyclePolicy;
 ///
-/// // The newest two in three regions; older ones only where they were made, with one replica.
-/// let policy = LifecyclePolicy::new(2, "westeurope=3,eastus=2,southeastasia".parse()?);
-/// # let _ = policy;
+/// # sandbox.publish("1.0.1", vec![7; 4096]).await?;
+/// // The newest in three regions; older ones only where they were made, with one replica.
+/// let policy = LifecyclePolicy::new(1, "westeurope,eastus=2,northeurope".parse()?).with_removal_of_protected();
+/// let changed = session.apply_lifecycle(image, policy).await?;
+/// assert_eq!(changed[0].id(), &version);
+/// assert_eq!(changed[0].publishing_profile().target_regions().iter().count(), 1);
 /// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LifecyclePolicy {
@@ -36,30 +46,39 @@ pub struct LifecyclePolicy {
 }
 
 impl LifecyclePolicy {
-    /// The `newest` versions by number go to `regions` (and to their own location, where that is not among them); older
-    /// ones to their own location alone, with one replica. Where a version is already, it keeps its exclusion from
-    /// latest and its storage. A version that is not complete at home or excluded from latest is neither, and is left as it
-    /// is; an older one leaves a region only when a newer one is complete there.
+    /// Returns a policy: the `newest` versions by number go to `regions` and to their own location, older ones to their own
+    /// location alone, with one replica.
+    ///
+    /// In regions that a version is in already it keeps `excludeFromLatest` and its storage. A version that is incomplete
+    /// at home or excluded from latest is left as it is and does not count. An older version leaves a region only when a
+    /// newer one is complete there.
+    ///
+    /// ```
+    /// use compute_gallery::change::LifecyclePolicy;
+    ///
+    /// let policy = LifecyclePolicy::new(2, "westeurope=3,eastus".parse()?);
+    /// assert_ne!(policy, LifecyclePolicy::new(3, "westeurope=3,eastus".parse()?));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
     pub fn new(newest: usize, regions: TargetRegions) -> Self {
         Self { newest, regions, older_replicas: ReplicaCount::ONE, removes_protected: false }
     }
 
-    /// Sets how many replicas the older ones keep.
+    /// Sets the replica count of older versions. 1 by default.
     #[must_use]
     pub fn with_older_replicas(mut self, replicas: ReplicaCount) -> Self {
         self.older_replicas = replicas;
         self
     }
 
-    /// Takes older versions out of regions also where their safety profile does not allow that, which it doesn't where
-    /// nothing is said.
+    /// Removes older versions from regions even if their safety profile forbids it. By default the policy is refused then.
     #[must_use]
     pub fn with_removal_of_protected(mut self) -> Self {
         self.removes_protected = true;
         self
     }
 
-    /// Those of a definition's versions that are to change, as they are to be.
+    /// Returns the versions to change, with their new target regions.
     fn changes<'a>(
         &self,
         records: impl DoubleEndedIterator<Item = &'a Arc<VersionRecord>>,
@@ -89,7 +108,7 @@ impl LifecyclePolicy {
     }
 
     fn wide(&self, profile: &PublishingProfile, home: &Region) -> Result<TargetRegions> {
-        // A region that the version goes to already keeps its flags and its storage: only counts are the policy's.
+        // A region that the version is in keeps its flags and its storage: the policy sets counts alone.
         let merged = |target: &TargetRegion| match profile.target_regions().find(target.region()) {
             Some(there) => match target.regional_replica_count() {
                 Some(count) => there.clone().with_regional_replica_count(count),
@@ -118,13 +137,30 @@ fn own(profile: &PublishingProfile, home: &Region) -> TargetRegion {
     profile.target_regions().find(home).cloned().unwrap_or_else(|| TargetRegion::new(home.clone()))
 }
 
+/// # Lifecycle
 impl Session {
-    /// Applies a policy to all versions of a definition, in one commit: all of it, or nothing.
-    /// [`replicate`](Self::replicate) then brings the versions that it answers with to the regions that were added.
+    /// Applies a policy to all versions of a definition in one commit, and returns the changed versions.
+    /// [`replicate`](Self::replicate) then brings them to the regions that were added.
     ///
     /// # Errors
     ///
     /// As [`update_image_version`](Self::update_image_version).
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// use compute_gallery::change::LifecyclePolicy;
+    ///
+    /// let policy = LifecyclePolicy::new(1, "westeurope,eastus=2,northeurope".parse()?);
+    /// let changed = session.apply_lifecycle(image, policy).await?;
+    /// assert_eq!(changed[0].publishing_profile().replicas_in(&"eastus".parse()?), Some(2));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn apply_lifecycle(
         &self,
         definition: &ImageDefinitionId,
@@ -144,7 +180,7 @@ impl Session {
             let mut plan = Plan::default();
             for version in changes {
                 let Some(old) = state.version(version.id()) else { continue };
-                // Somebody may be allowed to in the definition, and denied it at a version.
+                // A caller may be allowed at the definition, and denied at a version.
                 if let Err(refused) = session.rights().require(state, &[Need::new(Action::WriteVersion, version.id())])
                 {
                     plan.problems.extend(refused);

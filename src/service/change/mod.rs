@@ -1,4 +1,4 @@
-//! Changing what exists: galleries, definitions, versions, roles, lifecycles.
+//! Changes of the catalog: galleries, definitions, versions, roles, lifecycles.
 
 pub(crate) mod delete;
 pub(crate) mod lifecycle;

@@ -1,4 +1,4 @@
-//! What an operation would do.
+//! A change of the catalog that has not started.
 
 use std::future::IntoFuture;
 use std::sync::Arc;
@@ -14,7 +14,24 @@ use crate::service::session::session::Session;
 
 type Judge = dyn Fn(&State, &Inner) -> Plan + Send + Sync;
 
-/// A change of the catalog to be made: await it, or [`plan`](Self::plan) it first.
+/// A change of the catalog that has not started. Await it to make it, or call [`plan`](Self::plan) first. It is made in one
+/// commit: all of it, or nothing.
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let sandbox = Sandbox::new().await?;
+/// # let session = sandbox.session();
+/// use compute_gallery::model::Gallery;
+///
+/// let id = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/Other".parse()?;
+/// let change = session.create_gallery(Gallery::new(id, "westeurope".parse()?));
+/// assert!(change.plan().await?.is_possible());
+/// let gallery = change.await?;
+/// assert_eq!(session.view().gallery(gallery.id())?.location(), gallery.location());
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[must_use = "nothing changes before it is awaited"]
 pub struct Change<T> {
     session: Session,
@@ -30,8 +47,8 @@ impl<T> std::fmt::Debug for Change<T> {
 }
 
 impl<T> Change<T> {
-    /// `needs` is what the caller must be allowed to do; `judge` says what the operation comes to in a state, and
-    /// `outcome` makes its answer of that.
+    /// Makes a change from the permissions that it needs, a judge that plans it on a state, and a function that makes the
+    /// answer of the plan.
     pub(crate) fn new(
         session: &Session,
         needs: Vec<Need>,
@@ -41,11 +58,26 @@ impl<T> Change<T> {
         Self { session: session.clone(), needs, judge: Arc::new(judge), outcome: Box::new(outcome) }
     }
 
-    /// What it would do now.
+    /// Returns the events that the change would commit now, or every problem with it.
     ///
     /// # Errors
     ///
-    /// `Unavailable`, `Corrupt` where the catalog can't be read; what stands against the operation is in the plan.
+    /// `Unavailable`, `Corrupt` if the catalog cannot be read. Problems with the change are in the plan.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// use compute_gallery::model::Gallery;
+    ///
+    /// let id = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/Other".parse()?;
+    /// let plan = session.create_gallery(Gallery::new(id, "atlantis".parse()?)).plan().await?;
+    /// // The region does not exist.
+    /// assert_eq!(plan.problems.len(), 1);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub async fn plan(&self) -> Result<Plan> {
         let state = self.session.state().await?;
         Ok(match self.session.rights().require(&state, &self.needs) {

@@ -1,4 +1,4 @@
-//! Creating and updating what has no bytes: galleries, definitions, and where versions go.
+//! Creating and updating galleries, definitions and the target regions of versions: changes that move no bytes.
 
 use super::pending::Change;
 use crate::access::Action;
@@ -13,13 +13,29 @@ use crate::service::session::plan::{Plan, RegionPlan};
 use crate::service::session::rights::{Need, Rights};
 use crate::service::session::session::Session;
 
+/// # Galleries, definitions and versions
 impl Session {
-    /// Creates a gallery. Creating again what exists with the same properties succeeds and changes nothing.
+    /// Creates a gallery. Creating an existing gallery with the same properties succeeds and changes nothing.
     ///
     /// # Errors
     ///
-    /// `Forbidden`, also where its soft-delete policy is on and the caller may not share it; `AlreadyExists` with other properties; `Conflict` where the name is taken in the subscription; `Invalid`;
-    /// `LimitReached`; `Unavailable`, `StorageFull`, `Unknown`.
+    /// `Forbidden`, also if its soft-delete policy is on and the caller may not share it; `AlreadyExists` with other
+    /// properties; `Conflict` if another gallery of the subscription has the name; `Invalid`; `LimitReached`;
+    /// `Unavailable`, `StorageFull`, `Unknown`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// use compute_gallery::model::{Gallery, GalleryId};
+    ///
+    /// let id: GalleryId = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/Other".parse()?;
+    /// session.create_gallery(Gallery::new(id.clone(), "West Europe".parse()?)).await?;
+    /// assert!(session.view().gallery(&id).is_ok());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn create_gallery(&self, gallery: Gallery) -> Change<Gallery> {
         let (created, needs) = (gallery.clone(), vec![Need::new(Action::WriteGallery, gallery.id())]);
         let rights = self.clone();
@@ -37,13 +53,29 @@ impl Session {
         Change::new(self, needs, judge, |_| created)
     }
 
-    /// Creates an image definition. Creating again what exists with the same properties succeeds and changes nothing.
+    /// Creates an image definition. Creating an existing definition with the same properties succeeds and changes nothing.
     ///
     /// # Errors
     ///
-    /// `NotFound` without the gallery; `AlreadyExists` with other properties; `Conflict` where publisher, offer and SKU
-    /// are those of another definition of the gallery; `Invalid`; `LimitReached`; `Unavailable`, `StorageFull`,
+    /// `Forbidden`; `NotFound` without the gallery; `AlreadyExists` with other properties; `Conflict` if another definition
+    /// of the gallery has the same publisher, offer and SKU; `Invalid`; `LimitReached`; `Unavailable`, `StorageFull`,
     /// `Unknown`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// use compute_gallery::model::{ImageDefinition, ImageIdentifier, OsState, OsType};
+    ///
+    /// let id = sandbox.image().gallery().image("database".parse()?);
+    /// let names = ImageIdentifier::new("Contoso", "Database", "Standard")?;
+    /// let (os, state) = (OsType::Linux, OsState::Specialized);
+    /// session.create_image_definition(ImageDefinition::new(id.clone(), "westeurope".parse()?, os, state, names)).await?;
+    /// assert_eq!(session.view().image_definition(&id)?.os_state(), OsState::Specialized);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn create_image_definition(&self, definition: ImageDefinition) -> Change<ImageDefinition> {
         let (created, needs) = (definition.clone(), vec![Need::new(Action::WriteImage, definition.id())]);
         let rights = self.clone();
@@ -58,12 +90,24 @@ impl Session {
         Change::new(self, needs, judge, |_| created)
     }
 
-    /// Gives a gallery other properties: description, tags and soft-delete policy can change.
+    /// Changes the description, the tags or the soft-delete policy of a gallery.
     ///
     /// # Errors
     ///
-    /// `NotFound`; `Conflict` (`PropertyChangeNotAllowed`) for any other property that differs, each by name;
+    /// `Forbidden`; `NotFound`; `Conflict` (`PropertyChangeNotAllowed`) for each other property that differs;
     /// `Unavailable`, `StorageFull`, `Unknown`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// let gallery = session.view().gallery(sandbox.image().gallery())?;
+    /// session.update_gallery((*gallery).clone().with_description("Golden images")).await?;
+    /// assert_eq!(session.view().gallery(gallery.id())?.description(), Some("Golden images"));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn update_gallery(&self, gallery: Gallery) -> Change<Gallery> {
         let (updated, needs) = (gallery.clone(), vec![Need::new(Action::WriteGallery, gallery.id())]);
         let session = self.clone();
@@ -84,12 +128,24 @@ impl Session {
         Change::new(self, needs, judge, |_| updated)
     }
 
-    /// Gives a definition other properties: description, tags, end of life, release notes, recommended vCPUs and memory,
-    /// disallowed disk types can change.
+    /// Changes the description, tags, end of life, release notes, recommended vCPUs and memory, or disallowed disk types of
+    /// a definition.
     ///
     /// # Errors
     ///
-    /// As [`update_gallery`](Self::update_gallery), and `Invalid` for an end of life that is past.
+    /// As [`update_gallery`](Self::update_gallery), and `Invalid` for an end of life in the past.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// let definition = session.view().image_definition(sandbox.image())?;
+    /// session.update_image_definition((*definition).clone().with_description("Web servers")).await?;
+    /// assert_eq!(session.view().image_definition(sandbox.image())?.description(), Some("Web servers"));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn update_image_definition(&self, definition: ImageDefinition) -> Change<ImageDefinition> {
         let (updated, needs) = (definition.clone(), vec![Need::new(Action::WriteImage, definition.id())]);
         let judge = move |state: &crate::catalog::State, inner: &Inner| {
@@ -106,13 +162,32 @@ impl Session {
         Change::new(self, needs, judge, |_| updated)
     }
 
-    /// Gives a version other target regions, replica counts, exclusion from latest, end of life, safety profile or tags.
+    /// Changes the target regions, replica counts, exclusion from latest, end of life, safety profile or tags of a version.
     /// [`replicate`](Self::replicate) then brings its bytes to the regions and replicas that were added.
     ///
     /// # Errors
     ///
-    /// As [`update_gallery`](Self::update_gallery); `Invalid` where regions would be removed and the safety profile does
-    /// not allow it, and as for [`publish`](Self::publish).
+    /// As [`update_gallery`](Self::update_gallery); `Invalid` if regions would be removed and the safety profile does not
+    /// allow it, and as for [`publish`](Self::publish).
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// use compute_gallery::model::ReplicaCount;
+    ///
+    /// let eastus = "eastus".parse()?;
+    /// let old = session.view().image_version(&version)?;
+    /// let profile = old.publishing_profile().clone().with_replicas_in(&eastus, ReplicaCount::new(3)?);
+    /// session.update_image_version((*old).clone().with_publishing_profile(profile)?).await?;
+    /// let report = session.replicate(&version).await?;
+    /// assert_eq!(report.regions[1].replicas, 3);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn update_image_version(&self, version: ImageVersion) -> Change<ImageVersion> {
         let (updated, needs) = (version.clone(), vec![Need::new(Action::WriteVersion, version.id())]);
         let judge = move |state: &crate::catalog::State, inner: &Inner| {
@@ -120,7 +195,7 @@ impl Session {
             let Some(old) = there else {
                 return Plan::refused(vec![missing(version.id())]);
             };
-            // The service's own date is not the caller's to give.
+            // Callers cannot set the date that the service sets.
             let version = version.published_as(&old.version).spelled_as(&old.version);
             if differences(&*old.version, &version).is_empty() {
                 return Plan::default();
@@ -136,7 +211,27 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// `NotFound` where there is none, or its retention is over; `Unavailable`, `StorageFull`, `Unknown`.
+    /// `Forbidden`; `NotFound` if the version does not exist or its retention is over; `Unavailable`, `StorageFull`,
+    /// `Unknown`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// use compute_gallery::model::SoftDeletePolicy;
+    ///
+    /// let gallery = session.view().gallery(image.gallery())?;
+    /// session.update_gallery((*gallery).clone().with_soft_delete_policy(SoftDeletePolicy::enabled())).await?;
+    /// session.delete(&version).await?;
+    /// assert!(session.view().latest(image, &"eastus".parse()?).is_err());
+    /// session.restore(&version).await?;
+    /// assert_eq!(session.view().latest(image, &"eastus".parse()?)?.id(), &version);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn restore(&self, version: &ImageVersionId) -> Change<()> {
         let (id, needs) = (version.clone(), vec![Need::new(Action::WriteVersion, version)]);
         let judge = move |state: &crate::catalog::State, inner: &Inner| {
@@ -151,13 +246,12 @@ impl Session {
     }
 }
 
-/// What keeps the caller from deciding what of a gallery can be restored. What is deleted by mistake is no writer's to decide: it
-/// takes the right to share, as in the service.
+/// Retention guards against mistakes, so changing it needs the share permission, as in Azure.
 pub(crate) fn may_not_switch_soft_delete(rights: &Rights, state: &State, gallery: &GalleryId) -> Vec<Problem> {
     rights.require(state, &[Need::new(Action::ShareGallery, gallery)]).err().unwrap_or_default()
 }
 
-/// What changing a version moves: everything, where a region is new; a copy for each new replica.
+/// Returns the bytes that a changed version moves: everything to a new region, a copy for each new replica.
 pub(crate) fn moves(inner: &Inner, old: &VersionRecord, new: &ImageVersion) -> Vec<RegionPlan> {
     let (profile, size) = (new.publishing_profile(), old.content.stored_bytes);
     let targets = profile.target_regions().iter().map(|target| target.region());

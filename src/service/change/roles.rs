@@ -1,4 +1,4 @@
-//! Giving and taking roles, denying, and sharing galleries.
+//! Roles, role assignments, denials, and sharing of galleries.
 
 use std::sync::Arc;
 
@@ -17,15 +17,29 @@ use crate::service::session::plan::Plan;
 use crate::service::session::rights::Need;
 use crate::service::session::session::Session;
 
+/// # Roles, denials and sharing
 impl Session {
-    /// Makes a role of your own, or changes one: all assignments of it then mean the new one. The caller must be allowed
-    /// to at each of its assignable scopes, old and new, and wherever it is assigned; a role that may be assigned anywhere is an
-    /// administrator's to make.
+    /// Creates or replaces a custom role, also for its existing assignments. The caller needs the permission at each
+    /// assignable scope, old and new, and at each scope where the role is assigned. Only administrators define a role that
+    /// may be assigned anywhere.
     ///
     /// # Errors
     ///
-    /// `Forbidden`; `Conflict` for the id of a built-in role, and (`RoleDefinitionHasAssignments`) where an assignment would be
-    /// left outside of the assignable scopes; `Unavailable`, `StorageFull`, `Unknown`.
+    /// `Forbidden`; `Conflict` for the id of a built-in role, and (`RoleDefinitionHasAssignments`) if an assignment would
+    /// be outside the assignable scopes; `Unavailable`, `StorageFull`, `Unknown`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// use compute_gallery::access::{Action, RoleDefinition};
+    ///
+    /// let role = RoleDefinition::new("publisher", "Publisher")?.with_actions(["Microsoft.Compute/galleries/images/*"])?;
+    /// assert!(session.define_role(role).await?.allows(Action::WriteVersion));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn define_role(&self, role: RoleDefinition) -> Change<RoleDefinition> {
         let (defined, session) = (role.clone(), self.clone());
         let judge = move |state: &State, _: &Inner| {
@@ -38,7 +52,7 @@ impl Session {
             let is_outside =
                 |there: &&Arc<RoleAssignment>| role.problem_with(&there.scope, &session.above(&there.scope)).is_some();
             if let Some(outside) = assigned(&session, state, role.id()).find(is_outside) {
-                let what = "it is assigned outside of the scopes that it is to be assignable in";
+                let what = "it is assigned outside of its new assignable scopes";
                 return Plan::refused(vec![has_assignments(&session, state, role.id(), outside, what)]);
             }
             let is_built_in = crate::access::BuiltInRole::ALL.iter().any(|built_in| built_in.id() == *role.id());
@@ -55,16 +69,29 @@ impl Session {
         Change::new(self, Vec::new(), judge, |_| defined)
     }
 
-    /// Deletes a role of your own. What does not exist is deleted already.
+    /// Deletes a custom role. Deleting a role that does not exist succeeds.
     ///
     /// # Errors
     ///
-    /// `Forbidden`; `Conflict` where it is assigned; `Unavailable`, `StorageFull`, `Unknown`.
+    /// `Forbidden`; `Conflict` if it is assigned; `Unavailable`, `StorageFull`, `Unknown`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// use compute_gallery::access::RoleDefinition;
+    ///
+    /// let role = session.define_role(RoleDefinition::new("publisher", "Publisher")?).await?;
+    /// session.delete_role(role.id()).await?;
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn delete_role(&self, role: &RoleId) -> Change<()> {
         let (id, session) = (role.clone(), self.clone());
         let judge = move |state: &State, _: &Inner| {
             let Some(role) = state.access().custom_roles().find(|role| *role.id() == id) else {
-                // Whether there is one is for administrators to know.
+                // Only administrators learn whether it exists.
                 let known = session.rights().is_administrator();
                 let refused = || Plan::refused(vec![not_theirs(&session, Action::DeleteRoleDefinition)]);
                 return if known { Plan::default() } else { refused() };
@@ -75,7 +102,7 @@ impl Session {
             if let Some(there) = assigned(&session, state, &id).next() {
                 return Plan::refused(vec![has_assignments(&session, state, &id, there, "it is assigned")]);
             }
-            // What has ended with a version's retention is still in the catalog.
+            // Assignments that ended with a version's retention are still in the catalog.
             let ended = state.access().assignments_of(&id).map(unassigned);
             let events = ended.chain([Event::RoleDeleted { role: id.clone() }]).collect();
             Plan { events, ..Plan::default() }
@@ -83,12 +110,31 @@ impl Session {
         Change::new(self, Vec::new(), judge, |_| ())
     }
 
-    /// Gives a principal a role at a scope. Assigning the same again succeeds and changes nothing.
+    /// Assigns a role to a principal at a scope. Repeating an assignment succeeds and changes nothing.
     ///
     /// # Errors
     ///
-    /// `Forbidden`; `NotFound` without the role or the resource, or where the principal is not in the scope's tenant;
-    /// `AlreadyExists` where the assignment's id is taken at its scope; `Invalid` where the role may not be assigned there; `Unavailable`, `StorageFull`, `Unknown`.
+    /// `Forbidden`; `NotFound` without the role or the resource, or if the principal is not in the scope's tenant;
+    /// `AlreadyExists` if another assignment at the scope has the id; `Invalid` if the role may not be assigned there;
+    /// `Unavailable`, `StorageFull`, `Unknown`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// use compute_gallery::access::{AccessScope, Action, BuiltInRole, MemoryDirectory, RoleAssignment};
+    ///
+    /// let directory = MemoryDirectory::new();
+    /// let ann = directory.add_user("ann", &"contoso".parse()?)?;
+    /// directory.add_subscription("dev".parse()?, "contoso".parse()?, None)?;
+    /// let sandbox = Sandbox::builder().directory(directory).build().await?;
+    ///
+    /// let gallery: AccessScope = sandbox.image().gallery().into();
+    /// let reader = RoleAssignment::new("ann reads", ann, BuiltInRole::Reader.id(), gallery.clone())?;
+    /// sandbox.session().assign_role(reader).await?;
+    /// assert!(sandbox.session_of("ann").explain_access(Action::ReadGallery, &gallery).is_allowed());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn assign_role(&self, assignment: RoleAssignment) -> Change<RoleAssignment> {
         let needs = vec![Need::new(Action::WriteRoleAssignment, assignment.scope.clone())];
         let (assigned, session) = (assignment.clone(), self.clone());
@@ -109,11 +155,27 @@ impl Session {
         Change::new(self, needs, judge, |_| assigned)
     }
 
-    /// Takes a role away again: effective for the very next call. What is not assigned is taken away already.
+    /// Removes a role assignment, with effect from the next call on. Removing an assignment that does not exist succeeds.
     ///
     /// # Errors
     ///
     /// `Forbidden`; `Unavailable`, `StorageFull`, `Unknown`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// use compute_gallery::access::{BuiltInRole, RoleAssignment};
+    ///
+    /// let gallery = sandbox.image().gallery();
+    /// let reader = RoleAssignment::new("ann reads", "ann".parse()?, BuiltInRole::Reader.id(), gallery)?;
+    /// let reader = session.assign_role(reader).await?;
+    /// session.unassign_role(gallery, &reader.id).await?;
+    /// assert!(session.view().role_assignments().is_empty());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn unassign_role(&self, scope: impl Into<AccessScope>, assignment: &AssignmentId) -> Change<()> {
         let (scope, id) = (scope.into(), assignment.clone());
         let needs = vec![Need::new(Action::DeleteRoleAssignment, scope.clone())];
@@ -124,12 +186,27 @@ impl Session {
         Change::new(self, needs, judge, |_| ())
     }
 
-    /// Denies something at a scope, whatever roles allow. Denying the same again succeeds and changes nothing.
+    /// Denies actions at a scope, which beats every role. Repeating a denial succeeds and changes nothing.
     ///
     /// # Errors
     ///
-    /// `Forbidden`; `NotFound` without the resource, or where a principal is not in the scope's tenant; `AlreadyExists` where
-    /// the id is taken at its scope; `Unavailable`, `StorageFull`, `Unknown`.
+    /// `Forbidden`; `NotFound` without the resource, or if a principal is not in the scope's tenant; `AlreadyExists` if
+    /// another deny assignment at the scope has the id; `Unavailable`, `StorageFull`, `Unknown`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// use compute_gallery::access::DenyAssignment;
+    ///
+    /// let gallery = sandbox.image().gallery();
+    /// let frozen = DenyAssignment::to_everybody_but("frozen", ["release".parse()?], ["*/write"], gallery)?;
+    /// session.deny(frozen).await?;
+    /// assert_eq!(session.view().deny_assignments().len(), 1);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn deny(&self, denial: DenyAssignment) -> Change<DenyAssignment> {
         let needs = vec![Need::new(Action::WriteDenyAssignment, denial.scope.clone())];
         let (denied, session) = (denial.clone(), self.clone());
@@ -150,11 +227,27 @@ impl Session {
         Change::new(self, needs, judge, |_| denied)
     }
 
-    /// No longer denies it. What is not denied is taken back already.
+    /// Removes a deny assignment. Removing one that does not exist succeeds.
     ///
     /// # Errors
     ///
     /// As [`unassign_role`](Self::unassign_role).
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// use compute_gallery::access::DenyAssignment;
+    ///
+    /// let gallery = sandbox.image().gallery();
+    /// let frozen = DenyAssignment::to_everybody_but("frozen", ["release".parse()?], ["*/write"], gallery)?;
+    /// let frozen = session.deny(frozen).await?;
+    /// session.undeny(gallery, &frozen.id).await?;
+    /// assert!(session.view().deny_assignments().is_empty());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn undeny(&self, scope: impl Into<AccessScope>, denial: &AssignmentId) -> Change<()> {
         let (scope, id) = (scope.into(), denial.clone());
         let needs = vec![Need::new(Action::DeleteDenyAssignment, scope.clone())];
@@ -166,16 +259,31 @@ impl Session {
         Change::new(self, needs, judge, |_| ())
     }
 
-    /// Shares a gallery with subscriptions and tenants, or with everybody; or no longer. Answers with whom it is shared
-    /// now. A community gallery that is reset has the permissions `Private` again.
+    /// Changes the sharing of a gallery with subscriptions and tenants, or with everybody, and returns the new sharing.
+    /// Resetting a community gallery makes its permissions `Private` again.
     ///
     /// # Errors
     ///
-    /// `Forbidden` (it takes an Owner or a Compute Gallery Sharing Admin); `NotFound`; `Conflict` where the gallery was not
-    /// created for it; `LimitReached` beyond 30 subscriptions or 5 tenants; `Unavailable`, `StorageFull`, `Unknown`.
+    /// `Forbidden` (it needs the role Owner or Compute Gallery Sharing Admin); `NotFound`; `Conflict` if the gallery was
+    /// not created with these sharing permissions; `LimitReached` above 30 subscriptions or 5 tenants, by default;
+    /// `Unavailable`, `StorageFull`, `Unknown`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// use compute_gallery::access::SharingUpdate;
+    ///
+    /// // The sandbox's gallery was created as private.
+    /// let error = session.share_gallery(sandbox.image().gallery(), SharingUpdate::EnableCommunity).await.unwrap_err();
+    /// assert!(error.to_string().contains("`Private`"));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn share_gallery(&self, gallery: &GalleryId, update: SharingUpdate) -> Change<GallerySharing> {
         let (id, needs) = (gallery.clone(), vec![Need::new(Action::ShareGallery, gallery)]);
-        // Drawn once: an operation that is tried again means the same name.
+        // Drawn once: a retried operation means the same name.
         let suffix = self.inner.draw::<16>().map(|bytes| format!("{:032x}", u128::from_be_bytes(bytes)));
         let judge = move |state: &State, inner: &Inner| {
             let Some((gallery, old)) = state.gallery(&id).zip(state.sharing(&id)) else {
@@ -216,8 +324,8 @@ impl Session {
     }
 }
 
-/// Whether the caller may make, change or delete a role: they must have the right at each scope where it may be assigned, and at
-/// each where it is; one that may be assigned anywhere is an administrator's.
+/// Whether the caller may define or delete a role: at each assignable scope and each scope where it is assigned. Only
+/// administrators may, for a role that may be assigned anywhere.
 fn may_change(session: &Session, state: &State, action: Action, role: &RoleDefinition) -> bool {
     let rights = session.rights();
     let (assignable, assigned) = (role.assignable_scopes(), assigned(session, state, role.id()));
@@ -225,7 +333,7 @@ fn may_change(session: &Session, state: &State, action: Action, role: &RoleDefin
     rights.is_administrator() || (!assignable.is_empty() && scopes.all(|scope| rights.may(state, action, scope)))
 }
 
-/// The assignments of a role that have not ended.
+/// Returns the assignments of a role that are in force.
 fn assigned<'a>(
     session: &Session,
     state: &'a State,
@@ -239,7 +347,7 @@ fn unassigned(assignment: &Arc<RoleAssignment>) -> Event {
     Event::RoleUnassigned { assignment: assignment.id.clone(), scope: assignment.scope.clone() }
 }
 
-/// The assignment is named to those who may see it.
+/// The problem of a role with assignments. Callers who may see the assignment are told its name.
 fn has_assignments(session: &Session, state: &State, role: &RoleId, there: &RoleAssignment, what: &str) -> Problem {
     let which = match session.rights().may(state, Action::ReadRoleAssignment, &there.scope) {
         true => format!("such as `{}` at `{}`", there.id, there.scope),
@@ -249,29 +357,30 @@ fn has_assignments(session: &Session, state: &State, role: &RoleId, there: &Role
     Problem::new(ErrorKind::Conflict, "RoleDefinitionHasAssignments", role.to_string(), what)
 }
 
-/// A resource of the gallery's that there is not has no assignments: they would pass on to what is created there.
+/// Returns the problem of a missing resource: it takes no assignments, because a resource created there later would have
+/// them.
 fn absent(session: &Session, state: &State, scope: &AccessScope) -> Option<Problem> {
     let AccessScope::Resource(id) = scope else { return None };
     let is_absent = state.is_missing(scope) || state.has_ended(scope, session.inner.log_time());
     is_absent.then(|| missing(id.clone()))
 }
 
-/// The same, whether there is such a role or not.
+/// One answer whether or not the role exists.
 fn not_theirs(session: &Session, action: Action) -> Problem {
     let what = format!(
         "The client '{}' does not have authorization to perform action '{action}' at every scope where the role may be \
-         assigned, or there is no such role: give it assignable scopes of yours, or ask an administrator.",
+         assigned, or the role does not exist: use assignable scopes of yours, or ask an administrator.",
         session.caller()
     );
     Problem::forbidden(action.as_str(), what)
 }
 
 fn taken(id: &AssignmentId) -> Problem {
-    let what = "there is another one of that id: choose another";
+    let what = "another assignment at the scope has this id: choose another id";
     Problem::new(ErrorKind::AlreadyExists, "RoleAssignmentExists", id.to_string(), what)
 }
 
-/// What is wrong with sharing a gallery so.
+/// Returns the problems with a change of a gallery's sharing.
 fn sharing_problems(inner: &Inner, gallery: &Gallery, update: &SharingUpdate, new: &GallerySharing) -> Vec<Problem> {
     const TARGET: &str = "gallery.properties.sharingProfile";
     let permissions = gallery.sharing_profile().map(|profile| profile.permissions()).unwrap_or_default();
@@ -283,8 +392,8 @@ fn sharing_problems(inner: &Inner, gallery: &Gallery, update: &SharingUpdate, ne
     let mut problems = Vec::new();
     if let Some(needed) = needed.filter(|needed| *needed != permissions) {
         let what = format!(
-            "the gallery's sharing permissions are `{permissions:?}`, for this they must be `{needed:?}`, which is said when \
-             a gallery is created"
+            "the gallery's sharing permissions are `{permissions:?}` and must be `{needed:?}`: create a gallery with these \
+             permissions"
         );
         problems.push(Problem::conflict(TARGET, what));
     }
@@ -301,27 +410,58 @@ fn sharing_problems(inner: &Inner, gallery: &Gallery, update: &SharingUpdate, ne
     problems
 }
 
+/// # Access
 impl CatalogView {
-    /// The role assignments that the caller may see, by scope and id.
+    /// Returns the role assignments that the caller may see, ordered by scope and id.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// assert!(session.view().role_assignments().is_empty());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn role_assignments(&self) -> Vec<Arc<RoleAssignment>> {
         self.state().access().assignments().filter(|assignment| self.sees(&assignment.scope)).cloned().collect()
     }
 
-    /// The deny assignments that the caller may see, by scope and id.
+    /// Returns the deny assignments that the caller may see, ordered by scope and id.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// assert!(session.view().deny_assignments().is_empty());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn deny_assignments(&self) -> Vec<Arc<DenyAssignment>> {
         self.state().access().denials().filter(|denial| self.sees(&denial.scope)).cloned().collect()
     }
 
-    /// Whether the caller may see what is assigned and denied at a scope, where that holds still.
+    /// Whether the caller may see assignments at a scope, and they are in force.
     fn sees(&self, scope: &AccessScope) -> bool {
         self.may(Action::ReadRoleAssignment, scope.clone()) && self.rights().stands(self.state(), scope)
     }
 
-    /// With whom a gallery is shared, beyond role assignments.
+    /// Returns the sharing of a gallery beyond role assignments.
     ///
     /// # Errors
     ///
     /// `Forbidden`, `NotFound`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// assert!(session.view().gallery_sharing(sandbox.image().gallery())?.is_empty());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn gallery_sharing(&self, gallery: &GalleryId) -> Result<GallerySharing> {
         self.require(Action::ReadGallery, gallery)?;
         self.state().sharing(gallery).cloned().ok_or_else(|| Error::new(missing(gallery)))

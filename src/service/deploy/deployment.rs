@@ -1,4 +1,4 @@
-//! Deploying: a version's disk, written out from one of its replicas.
+//! Deployments: the disk of an image, written out from one of its replicas.
 
 use std::io::Write;
 use std::path::Path;
@@ -24,10 +24,29 @@ use crate::service::read::view::CatalogView;
 use crate::service::session::plan::{Plan, RegionPlan};
 use crate::service::session::session::Session;
 
-/// A deployment to be made: of the OS disk, as raw, unless it is told otherwise.
+/// A deployment that has not started. By default it writes the OS disk as raw.
 ///
-/// Every chunk's hash is checked before it is written, and the whole against the digest that was published. What one replica
-/// has damaged or lost is taken from another, of the region or of another region, and the damaged one is mended.
+/// Each chunk's hash is checked before it is written, and the whole disk against the published digest. A chunk that one
+/// replica has damaged or lost is read from another replica, of the region or of another region, and the damaged replica is
+/// mended.
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let sandbox = Sandbox::new().await?;
+/// # let session = sandbox.session();
+/// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+/// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+/// use compute_gallery::disk::DiskFormat;
+///
+/// let eastus = "eastus".parse()?;
+/// let (deployed, vhd) = session.deploy(&version, &eastus).format(DiskFormat::Vhd).to_writer(Vec::new()).await?;
+/// assert_eq!(deployed.virtual_size, 4096);
+/// // A fixed VHD is the disk and a footer.
+/// assert_eq!(&vhd[4096..4104], b"conectix");
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[must_use = "nothing is written before `to_path` or `to_writer`"]
 pub struct Deployment {
     session: Session,
@@ -46,39 +65,93 @@ impl std::fmt::Debug for Deployment {
     }
 }
 
-/// What was deployed.
+/// The result of a deployment.
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let sandbox = Sandbox::new().await?;
+/// # let session = sandbox.session();
+/// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+/// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+/// use compute_gallery::image::ImageDigest;
+/// use compute_gallery::testkit::raw;
+///
+/// let (deployed, disk) = session.deploy(&version, &"eastus".parse()?).to_writer(Vec::new()).await?;
+/// assert_eq!(deployed.digest, ImageDigest::of(raw(disk))?);
+/// assert_eq!(deployed.mended_packs, 0);
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Deployed {
-    /// The digest of the disk's content, which every written byte was checked against.
+    /// The digest of the disk's content. Every written byte was checked against it.
     pub digest: Digest,
-    /// The size of the disk in bytes.
+    /// In bytes, without a VHD footer.
     pub virtual_size: u64,
-    /// The replica that served it.
+    /// The number of the replica that served it, from 0.
     pub replica: u32,
-    /// How many packs were found damaged, served by another replica, and mended.
+    /// Packs that were found damaged, read from another replica, and mended.
     pub mended_packs: usize,
-    /// What the owner of the file will want to know of it.
+    /// Findings that the owner of the written disk should know.
     pub notes: Vec<DiskNote>,
 }
 
+/// # Deploying
 impl Session {
-    /// Deploys a disk of `image` from `region`, where it must be complete.
+    /// Deploys a disk of `image` from `region`, where the image must be complete.
     ///
-    /// An image is a version, a definition (its latest version there), a managed image or a snapshot, by its id; or an image
-    /// that another gallery shares, by its [`PublicImageId`](crate::PublicImageId).
+    /// `image` is the id of a version, of a definition (its latest version in the region), of a managed image or of a
+    /// snapshot, or the [`PublicImageId`](crate::PublicImageId) of an image that another gallery shares.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Deployment::to_path`], once the deployment is run.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// let eastus = "eastus".parse()?;
+    /// let (deployed, disk) = session.deploy(image, &eastus).to_writer(Vec::new()).await?;
+    /// assert_eq!(disk, [7; 4096]);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn deploy(&self, image: impl Into<ImageRef>, region: &Region) -> Deployment {
         Deployment::new(self, image.into().0, region)
     }
 }
 
+/// # Placement
 impl Session {
-    /// The replicas of an image in a region and what they are doing, for this process: the pool that deployments take their
-    /// replica from. By it a host places VMs and scale sets itself, waits in a queue, or looks on.
+    /// Returns the replica pool of an image in a region, as this process uses it: deployments take their replica from it.
+    /// With it a host places VMs and scale sets itself, waits in the queue, and observes the load.
     ///
     /// # Errors
     ///
-    /// `Forbidden`; `NotFound` where it can't be deployed there; `Unavailable`, `Corrupt`.
+    /// `Forbidden`; `NotFound` if the image cannot be deployed in the region; `Unavailable`, `Corrupt`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// let eastus = "eastus".parse()?;
+    /// let pool = session.pool(&version, &eastus).await?;
+    /// let lease = pool.place_vms(1)?;
+    /// // Reads from the leased replica.
+    /// session.deploy(&version, &eastus).on_replica(lease.replica()).to_writer(Vec::new()).await?;
+    /// assert_eq!(pool.replicas().len(), 1);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub async fn pool(&self, image: impl Into<ResourceId>, region: &Region) -> Result<Pool> {
         let (view, image) = (self.refresh().await?, image.into());
         view.require_linked(&image)?;
@@ -117,51 +190,81 @@ impl Deployment {
         Self::new(session, Named::Latest(definition, version), region)
     }
 
-    /// The data disk with that logical unit number, instead of the OS disk.
+    /// Deploys the data disk with this logical unit number, instead of the OS disk.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// let missing = session.deploy(&version, &"eastus".parse()?).data_disk(0).to_writer(Vec::new()).await;
+    /// assert!(missing.unwrap_err().to_string().contains("no data disk with LUN `0`"));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn data_disk(mut self, lun: u32) -> Self {
         self.lun = Some(lun);
         self
     }
 
-    /// Reads from that replica first, of which the caller holds a lease from the image's [pool](Session::pool): for scale
-    /// sets, queues and strategies of your own. Without it the deployment takes a VM's share of the replica with the least
-    /// to do, throttled where all are full. That a lease is held is the host's to see to: it is a matter of load, not of access,
-    /// which is decided all the same.
+    /// Reads from this replica first. The caller holds a lease of it from the image's [pool](Session::pool): for scale
+    /// sets, queues and placement strategies of the host. Without it the deployment takes one VM's share of the least
+    /// loaded replica, and is throttled if all are full. The lease is not checked: it distributes load, and does not decide
+    /// access.
     pub fn on_replica(mut self, replica: ReplicaId) -> Self {
         self.replica = Some(replica);
         self
     }
 
-    /// The format to write: [`Raw`](DiskFormat::Raw), or [`Vhd`](DiskFormat::Vhd) for a fixed VHD.
+    /// Sets the format to write: [`Raw`](DiskFormat::Raw) by default, or [`Vhd`](DiskFormat::Vhd) for a fixed VHD.
     pub fn format(mut self, format: DiskFormat) -> Self {
         self.format = format;
         self
     }
 
-    /// Whether a file is durable before its deployment is done: by default it is, so that a power cut leaves no file or all of
-    /// it. With `false` it may leave a file with holes where data was, which is quicker and enough for a file that does not
-    /// outlive the machine's run; the image itself is safe in the gallery either way.
+    /// Sets whether a file is made durable before the deployment completes: by default it is, and a power cut leaves no
+    /// file or all of it. With `false` a power cut may leave a file with holes in place of data. That is faster, and enough
+    /// for a file that does not outlive the machine's run; the image in the gallery is safe either way.
     pub fn sync(mut self, sync: bool) -> Self {
         self.sync = sync;
         self
     }
 
-    /// Is told how much of the disk is done, about once for 2 MiB.
+    /// Calls `on_progress` about every 2 MiB of disk.
     pub fn on_progress(mut self, on_progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.on_progress = Box::new(on_progress);
         self
     }
 
-    /// Writes a file; an old one of that name is replaced when the new one is whole. Its zeros are holes. Dropping the
-    /// future stops it and leaves no file. Until it is whole it is beside its place, as `<name>.partial-<16 digits>`; what a
-    /// killed process leaves of that goes with the next deployment to the same path.
+    /// Writes a file with holes in place of zeros, and replaces an existing file once the new one is whole. Dropping the
+    /// future stops the deployment and leaves no file. An unfinished file is `<name>.partial-<16 digits>` in the same
+    /// directory; the next deployment to the same path removes what a killed process left.
     ///
     /// # Errors
     ///
-    /// `NotFound` without the version, or where it is not complete in the region; `Invalid` without the data disk; `Conflict`
-    /// where something that is not a regular file is in the way, or another deployment writes the same disk to the same path;
-    /// `Unknown` where the file is there and its directory could not be synced; `Corrupt` where every replica is damaged; `StorageFull`;
-    /// `Unavailable`.
+    /// - `NotFound` without the image, or if it is not complete in the region; `Forbidden`.
+    /// - `Invalid` without the data disk.
+    /// - `Conflict` if the path is something else than a regular file, or another deployment writes the same disk to the
+    ///   same path.
+    /// - `Unknown` if the file was written and its directory could not be synced.
+    /// - `Corrupt` if every replica is damaged; `StorageFull`; `Unavailable`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// let directory = tempfile::tempdir().unwrap();
+    /// let path = directory.path().join("web.raw");
+    /// session.deploy(&version, &"eastus".parse()?).to_path(&path).await?;
+    /// assert_eq!(std::fs::read(&path).unwrap(), [7; 4096]);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub async fn to_path(self, path: impl AsRef<Path>) -> Result<Deployed> {
         let source = self.source().await?;
         let ending = self.ending(&source.disk)?;
@@ -169,11 +272,24 @@ impl Deployment {
         Ok(source.deployed(&self).await)
     }
 
-    /// Writes to a writer, zeros and all, and gives it back. It is written to on a worker's thread.
+    /// Writes to `writer`, including zeros, and returns it. A worker's thread does the writing.
     ///
     /// # Errors
     ///
-    /// As [`to_path`](Self::to_path); after an error the writer has been written to in part.
+    /// As [`to_path`](Self::to_path). After an error, part of the disk has been written.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// let (deployed, disk) = session.deploy(&version, &"eastus".parse()?).to_writer(Vec::new()).await?;
+    /// assert_eq!(disk.len() as u64, deployed.virtual_size);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub async fn to_writer<W: Write + Send + 'static>(self, writer: W) -> Result<(Deployed, W)> {
         let source = self.source().await?;
         let ending = self.ending(&source.disk)?;
@@ -181,12 +297,25 @@ impl Deployment {
         Ok((source.deployed(&self).await, writer))
     }
 
-    /// Opens the disk to be read where it lies, without writing it out. Access is decided now: a right that is
-    /// taken away later does not close the reader, as it would not take back a copy.
+    /// Opens the disk for reads in place, without writing it out. Access is decided now: the reader outlives a permission
+    /// that is removed later, as a copy would.
     ///
     /// # Errors
     ///
     /// As [`to_path`](Self::to_path).
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// let reader = session.deploy(&version, &"eastus".parse()?).open().await?;
+    /// assert_eq!(reader.size(), 4096);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub async fn open(self) -> Result<ImageReader> {
         let Source { replicas, disk, lease, .. } = self.source().await?;
         let inner = &self.session.inner;
@@ -199,7 +328,7 @@ impl Deployment {
         Ending::of(self.format, disk.size, inner.clock.now().timestamp(), inner.draw()?)
     }
 
-    /// Where to read from: the replica that was chosen, then the others of the region, then those of other regions.
+    /// Returns the slots to read from: the chosen replica, then the region's others, then those of other regions.
     fn slots(&self, view: &CatalogView, id: &ResourceId, chosen: u32, placed: &Deployable) -> Result<Vec<Slot>> {
         let regions = &self.session.inner.regions;
         let others = (0..placed.replicas).filter(|number| *number != chosen);
@@ -256,7 +385,7 @@ impl Deployment {
                 Ok(version.into())
             }
             Named::Id(id) => {
-                // By a definition, the right to see it is needed; by a version, that to see the version.
+                // A definition needs the permission to see the definition, a version that to see the version.
                 view.require_linked(id)?;
                 match id {
                     ResourceId::ImageDefinition(definition) => {
@@ -317,7 +446,7 @@ impl Deployment {
     }
 }
 
-/// A disk in the slot that serves it.
+/// A disk and the slots that serve it.
 struct Source {
     replicas: Holders,
     manifest: Manifest,
@@ -336,7 +465,7 @@ impl Source {
         }
     }
 
-    /// What was deployed; replicas that were found damaged meanwhile are mended first.
+    /// Mends replicas that were found damaged, and reports.
     async fn deployed(&self, deployment: &Deployment) -> Deployed {
         let mended_packs = self.replicas.mend(&self.manifest, &deployment.session.inner.workers).await;
         let (digest, virtual_size) = (self.disk.digest, self.disk.size);

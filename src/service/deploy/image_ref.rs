@@ -1,10 +1,10 @@
-//! How a caller names the image that is deployed.
+//! References to the image of a deployment.
 
 use crate::model::{ImageDefinitionId, ImageVersionId, ManagedImageId, ResourceId, SnapshotId};
 use crate::service::read::shared::PublicImageId;
 
-/// An image to deploy. The id of a version, a definition (its latest version in the region), a managed image or a snapshot
-/// converts into it, and so does the public name of a shared image.
+/// An image to deploy. The ids of versions, definitions (the latest version in the region), managed images and snapshots
+/// convert into it, and so does the public name of a shared image.
 ///
 /// ```
 /// use compute_gallery::deploy::ImageRef;
@@ -25,7 +25,7 @@ pub struct ImageRef(pub(super) Named);
 #[derive(Clone, Debug)]
 pub(super) enum Named {
     Id(ResourceId),
-    /// A version that was found by its definition, which takes the right to see the definition alone.
+    /// A version found through its definition: it needs the permission to see the definition alone.
     Latest(ImageDefinitionId, ImageVersionId),
     Public(PublicImageId),
 }

@@ -1,4 +1,4 @@
-//! What VMs and scale sets are made from, and what the two OS states mean for them.
+//! VMs and scale sets from generalized and specialized images.
 
 use std::marker::PhantomData;
 
@@ -15,64 +15,112 @@ use crate::service::session::session::Session;
 /// What makes a VM of a generalized image one of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OsProfile {
-    /// The computer name; the VM's name where none is given.
+    /// `None` means the VM's name.
     pub computer_name: Option<MachineName>,
     admin_username: String,
 }
 
 impl OsProfile {
-    /// A profile with the VM's name as computer name, and the name of the first account: 1 to 64 characters, no blank and no
-    /// control character among them. (Windows takes at most 20, and has names of its own that it refuses.)
+    /// Returns a profile with the VM's name as computer name. The name of the first account has 1 to 64 characters, without
+    /// blanks and control characters. (Windows allows at most 20, and reserves some names.)
     ///
     /// # Errors
     ///
-    /// `Invalid` for a name that breaks this.
+    /// `Invalid` for a name that breaks this rule.
     pub fn new(admin_username: impl Into<String>) -> Result<Self> {
         let name = admin_username.into();
         if !(1..=64).contains(&name.chars().count()) || name.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            let rule = "an account's name has 1 to 64 characters, no blank and no control character among them";
+            let rule = "an account's name has 1 to 64 characters, without blanks and control characters";
             return Err(Error::invalid("osProfile.adminUsername", format!("`{}`: {rule}", name.escape_debug())));
         }
         Ok(Self { computer_name: None, admin_username: name })
     }
 
-    /// The first account.
+    /// Returns the name of the first account.
     pub fn admin_username(&self) -> &str {
         &self.admin_username
     }
 }
 
-/// What of an image is known beside its id.
+/// What is known of an image besides its id.
 #[derive(Clone, Debug, Default)]
 struct Known {
     carried: Option<CarriedIdentity>,
-    /// The only security type that VMs of it can have, if there is one.
+    /// The only security type of its VMs, if there is one.
     security_type: Option<SecurityType>,
 }
 
-/// The state of a generalized image: what is of one machine or user was removed.
+/// The state of an image whose machine- and user-specific data was removed.
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let sandbox = Sandbox::new().await?;
+/// # let session = sandbox.session();
+/// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+/// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+/// use compute_gallery::deploy::{Generalized, Image};
+///
+/// let generalized: Image<Generalized> = session.boot_image(&version, &"eastus".parse()?).await?.generalized()?;
+/// assert_eq!(generalized.id(), &version.into());
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Generalized;
 
-/// The state of a specialized image: accounts and computer name are still in it.
+/// The state of an image that still has the accounts and the computer name of its source VM.
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let sandbox = Sandbox::new().await?;
+/// # let session = sandbox.session();
+/// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+/// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+/// use compute_gallery::deploy::Specialized;
+///
+/// // The sandbox's image is generalized.
+/// assert!(session.boot_image(&version, &"eastus".parse()?).await?.specialized().is_err());
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Specialized;
 
-/// An image that VMs can be made from, in one region. Which state it has decides what a VM of it needs.
+/// An image to make VMs from, in one region. Its OS state decides what a VM needs.
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let sandbox = Sandbox::new().await?;
+/// # let session = sandbox.session();
+/// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+/// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+/// use compute_gallery::deploy::{BootImage, OsProfile};
+///
+/// let vm = match session.boot_image(image, &"eastus".parse()?).await? {
+///     BootImage::Generalized(image) => image.vm("web-01".parse()?, OsProfile::new("azureuser")?),
+///     BootImage::Specialized(image) => image.vm("web-01".parse()?),
+/// };
+/// assert_eq!(vm.computer_name.as_deref(), Some("web-01"));
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug)]
 pub enum BootImage {
-    /// VMs need an OS profile.
+    /// A VM needs an OS profile.
     Generalized(Image<Generalized>),
-    /// VMs can't have an OS profile.
+    /// A VM has no OS profile.
     Specialized(Image<Specialized>),
 }
 
 impl BootImage {
-    /// The image, if it is generalized.
+    /// Returns the image if it is generalized.
     ///
     /// # Errors
     ///
-    /// `Invalid`.
+    /// `Invalid` for a specialized image.
     pub fn generalized(self) -> Result<Image<Generalized>> {
         match self {
             Self::Generalized(image) => Ok(image),
@@ -82,11 +130,11 @@ impl BootImage {
         }
     }
 
-    /// The image, if it is specialized.
+    /// Returns the image if it is specialized.
     ///
     /// # Errors
     ///
-    /// `Invalid`.
+    /// `Invalid` for a generalized image.
     pub fn specialized(self) -> Result<Image<Specialized>> {
         match self {
             Self::Specialized(image) => Ok(image),
@@ -99,7 +147,23 @@ impl BootImage {
 
 /// An image of one OS state, in one region.
 ///
-/// A VM of a generalized image can't be asked for without an OS profile:
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let sandbox = Sandbox::new().await?;
+/// # let session = sandbox.session();
+/// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+/// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+/// use compute_gallery::deploy::OsProfile;
+///
+/// let image = session.boot_image(&version, &"eastus".parse()?).await?.generalized()?;
+/// let (_, disk) = image.vm("web-01".parse()?, OsProfile::new("azureuser")?).deploy().to_writer(Vec::new()).await?;
+/// assert_eq!(disk, [7; 4096]);
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
+///
+/// A VM of a generalized image needs an OS profile:
 ///
 /// ```compile_fail,E0061
 /// # use compute_gallery::deploy::{Generalized, Image};
@@ -107,7 +171,7 @@ impl BootImage {
 /// fn make(image: Image<Generalized>, name: MachineName) { image.vm(name); }
 /// ```
 ///
-/// nor one of a specialized image with one:
+/// A VM of a specialized image takes none:
 ///
 /// ```compile_fail,E0061
 /// # use compute_gallery::deploy::{Image, OsProfile, Specialized};
@@ -119,37 +183,70 @@ pub struct Image<S> {
     session: Session,
     id: ResourceId,
     region: Region,
-    /// The definition that it was found by, and the version.
+    /// The definition that led to it, and the version.
     by_definition: Option<(ImageDefinitionId, ImageVersionId)>,
     known: Known,
     state: PhantomData<S>,
 }
 
-/// A VM to be made: its disk is [deployed](Self::deploy); the machine itself is the host's to make.
+/// A VM to create: [`deploy`](Self::deploy) writes its disk, and the host creates the machine.
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let sandbox = Sandbox::new().await?;
+/// # let session = sandbox.session();
+/// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+/// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+/// # use compute_gallery::{deploy::OsProfile, model::SecurityType};
+/// let image = session.boot_image(&version, &"eastus".parse()?).await?.generalized()?;
+/// let vm = image.vm("web-01".parse()?, OsProfile::new("azureuser")?);
+/// assert_eq!(vm.computer_name.as_deref(), Some("web-01"));
+/// assert!(vm.collides_with.is_empty());
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Debug)]
 pub struct NewVm {
     session: Session,
     id: ResourceId,
     region: Region,
     by_definition: Option<(ImageDefinitionId, ImageVersionId)>,
-    /// Its name.
+    /// The resource name.
     pub name: MachineName,
-    /// The computer name that its OS will have; `None` where the image is specialized and does not say.
+    /// Of its OS; `None` for a specialized image whose computer name is unknown.
     pub computer_name: Option<String>,
-    /// What makes it one of its own; `None` where the image is specialized.
+    /// `None` for a specialized image.
     pub os_profile: Option<OsProfile>,
     security_type: SecurityType,
-    /// The only one that it can have, if there is one.
+    /// The only possible one, if the image sets it.
     only_security_type: Option<SecurityType>,
-    /// Other VMs that this caller has made of specialized images in this process and that have the same computer name, also
-    /// those of another version or definition: change it in all but one. The latest 1,000 are remembered, and none of an
-    /// image that is gone.
+    /// Other VMs with the same computer name that this caller has made from specialized images in this process, including
+    /// those of other versions and definitions. All but one need another computer name. The latest 1,000 are remembered,
+    /// except those of deleted images.
     pub collides_with: Vec<MachineName>,
 }
 
-/// A scale set to be made.
+/// A scale set to create.
 ///
-/// It can be given another image of its own state and of no other:
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let sandbox = Sandbox::new().await?;
+/// # let session = sandbox.session();
+/// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+/// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+/// use compute_gallery::deploy::OsProfile;
+///
+/// let image = session.boot_image(&version, &"eastus".parse()?).await?.generalized()?;
+/// let set = image.scale_set("web".parse()?, OsProfile::new("azureuser")?, 3)?;
+/// let (_, disk) = set.deploy_instance().to_writer(Vec::new()).await?;
+/// assert_eq!((set.instances(), disk), (3, vec![7; 4096]));
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
+///
+/// Its image can be replaced by one of the same OS state only:
 ///
 /// ```compile_fail,E0308
 /// # use compute_gallery::deploy::{Generalized, Image, ScaleSet, Specialized};
@@ -163,13 +260,28 @@ pub struct ScaleSet<S> {
     os_profile: Option<OsProfile>,
 }
 
+/// # VMs and scale sets
 impl Session {
-    /// An image to make VMs from, in a region: a version, a definition (its latest version), or a managed image.
+    /// Returns an image to make VMs from, in a region: a version, a definition (its latest version there) or a managed
+    /// image.
     ///
     /// # Errors
     ///
-    /// `NotFound` where it does not exist or can't be deployed in the region; `Unsupported` for anything that is no
-    /// image; `Unavailable`, `Corrupt`.
+    /// `NotFound` if it does not exist or cannot be deployed in the region; `Unsupported` for other resources; `Forbidden`,
+    /// `Unavailable`, `Corrupt`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// let boot = session.boot_image(image, &"eastus".parse()?).await?;
+    /// assert_eq!(boot.generalized()?.id(), &version.into());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub async fn boot_image(&self, image: impl Into<ResourceId>, region: &Region) -> Result<BootImage> {
         let (view, image) = (self.refresh().await?, image.into());
         view.require_linked(&image)?;
@@ -210,7 +322,7 @@ impl Session {
         id: ImageVersionId,
         region: &Region,
     ) -> Result<(ResourceId, OsState, Known)> {
-        // Whoever may deploy a version is told what it needs, though they may not see its definition.
+        // The permission to deploy a version includes what its VMs need, even without the permission to see its definition.
         let Some(definition) = view.state().definition(id.definition()) else {
             return Err(Error::new(not_available(&id, region)));
         };
@@ -221,12 +333,12 @@ impl Session {
 }
 
 impl<S> Image<S> {
-    /// What it is: a version or a managed image.
+    /// Returns the id of the version or managed image.
     pub fn id(&self) -> &ResourceId {
         &self.id
     }
 
-    /// The only security type that VMs of it can have, where its definition says one.
+    /// Returns the only security type of its VMs, if the definition sets one.
     pub fn security_type(&self) -> Option<SecurityType> {
         self.known.security_type
     }
@@ -294,29 +406,29 @@ impl<S> Image<S> {
 }
 
 impl Image<Generalized> {
-    /// A VM of it.
+    /// Returns a VM of the image.
     pub fn vm(&self, name: MachineName, os_profile: OsProfile) -> NewVm {
         let computer_name = os_profile.computer_name.as_ref().unwrap_or(&name).to_string();
         self.new_vm(name, Some(computer_name), Some(os_profile))
     }
 
-    /// A scale set of it.
+    /// Returns a scale set of the image.
     ///
     /// # Errors
     ///
-    /// `LimitReached` for more instances than the kind of image allows, `Invalid` for none.
+    /// `LimitReached` for more instances than this kind of image allows, `Invalid` for 0 instances.
     pub fn scale_set(&self, name: MachineName, os_profile: OsProfile, instances: u32) -> Result<ScaleSet<Generalized>> {
         self.new_scale_set(name, instances, Some(os_profile))
     }
 }
 
 impl Image<Specialized> {
-    /// What the VM that it was made from left in it, where that is known.
+    /// Returns the accounts and the computer name of the source VM, if they are known.
     pub fn carried(&self) -> Option<&CarriedIdentity> {
         self.known.carried.as_ref()
     }
 
-    /// What to mind with VMs of it.
+    /// Returns advice on VMs of the image: name collisions, inherited accounts, secrets.
     pub fn advice(&self) -> Vec<String> {
         let mut advice = Vec::new();
         if let Some(CarriedIdentity { computer_name, accounts }) = &self.known.carried {
@@ -334,24 +446,24 @@ impl Image<Specialized> {
         advice
     }
 
-    /// A VM of it.
+    /// Returns a VM of the image.
     pub fn vm(&self, name: MachineName) -> NewVm {
         let computer_name = self.known.carried.as_ref().map(|carried| carried.computer_name.clone());
         self.new_vm(name, computer_name, None)
     }
 
-    /// A scale set of it.
+    /// Returns a scale set of the image.
     ///
     /// # Errors
     ///
-    /// `LimitReached` for more instances than the kind of image allows, `Invalid` for none.
+    /// `LimitReached` for more instances than this kind of image allows, `Invalid` for 0 instances.
     pub fn scale_set(&self, name: MachineName, instances: u32) -> Result<ScaleSet<Specialized>> {
         self.new_scale_set(name, instances, None)
     }
 }
 
 impl NewVm {
-    /// The security type that it is to have: its image's only one, else the standard, until another is set.
+    /// Returns the security type: by default the image's only one, or the standard one.
     pub fn security_type(&self) -> SecurityType {
         self.security_type
     }
@@ -360,7 +472,7 @@ impl NewVm {
     ///
     /// # Errors
     ///
-    /// `Invalid` where the image makes VMs of another security type only.
+    /// `Invalid` if the image allows another security type only.
     pub fn with_security_type(mut self, security_type: SecurityType) -> Result<Self> {
         if let Some(only) = self.only_security_type.filter(|only| *only != security_type) {
             let what = format!(
@@ -374,7 +486,7 @@ impl NewVm {
         Ok(self)
     }
 
-    /// The deployment of its OS disk; `.data_disk(lun)` makes it that of another.
+    /// Returns the deployment of its OS disk; [`data_disk`](Deployment::data_disk) selects another disk.
     pub fn deploy(&self) -> Deployment {
         match &self.by_definition {
             Some((definition, version)) => {
@@ -386,44 +498,44 @@ impl NewVm {
 }
 
 impl<S> ScaleSet<S> {
-    /// Its name.
+    /// Returns the name.
     pub fn name(&self) -> &MachineName {
         &self.name
     }
 
-    /// The image that new instances are made from.
+    /// Returns the image of new instances.
     pub fn image(&self) -> &Image<S> {
         &self.image
     }
 
-    /// How many instances it has.
+    /// Returns the number of instances.
     pub fn instances(&self) -> u32 {
         self.instances
     }
 
-    /// The computer name that several of its instances have, if the image is specialized: change it in all but one.
+    /// Returns the computer name that its instances share if the image is specialized: all but one need another.
     pub fn colliding_name(&self) -> Option<&str> {
         let carried = self.image.known.carried.as_ref().filter(|_| self.instances > 1);
         carried.map(|carried| carried.computer_name.as_str())
     }
 
-    /// What makes its instances their own; `None` where the image is specialized.
+    /// Returns the settings of its instances; `None` for a specialized image.
     pub fn os_profile(&self) -> Option<&OsProfile> {
         self.os_profile.as_ref()
     }
 
-    /// Makes new instances from another image of the same OS state.
+    /// Sets the image of new instances, of the same OS state.
     ///
     /// # Errors
     ///
-    /// `LimitReached` where the set has more instances than the kind of image allows; it then stays as it is.
+    /// `LimitReached` if the set has more instances than the kind of image allows. The set then keeps its image.
     pub fn update_image(&mut self, image: Image<S>) -> Result<()> {
         image.holds(self.instances)?;
         self.image = image;
         Ok(())
     }
 
-    /// The deployment of one instance's OS disk.
+    /// Returns the deployment of one instance's OS disk.
     pub fn deploy_instance(&self) -> Deployment {
         let Image { session, id, region, by_definition, .. } = &self.image;
         match by_definition {

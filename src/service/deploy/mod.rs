@@ -1,4 +1,4 @@
-//! Deploying images: disks written out, readers, machines.
+//! Deploying images: disks, readers, VMs and scale sets.
 
 pub(crate) mod deployment;
 pub(crate) mod image_ref;

@@ -1,4 +1,4 @@
-//! The replicas that a deployment may read.
+//! The replicas that a deployment can read.
 
 use crate::catalog::ImageContent;
 use crate::error::{Error, ErrorKind, Result};
@@ -9,20 +9,20 @@ use crate::service::read::view::CatalogView;
 use crate::service::rules::refusals::missing;
 use crate::service::session::inner::Inner;
 
-/// Where an image is in a region.
+/// The content of an image and its replicas in a region.
 pub(crate) struct Deployable {
     pub(crate) content: ImageContent,
     pub(crate) replicas: u32,
     pub(crate) account: StorageAccountType,
 }
 
-/// What an image holds, and how many replicas of it a region can deploy from.
+/// Returns the content of an image, and the number of replicas that a region can deploy from.
 pub(crate) fn deployable(view: &CatalogView, id: &ResourceId, region: &Region) -> Result<Deployable> {
     let state = view.state();
     let (content, replicas, elsewhere) = match id {
         ResourceId::ImageVersion(id) => {
             let record = view.record(id).map_err(|_untold| {
-                let advice = "There is no such version: publish it, or correct the number.";
+                let advice = "The version does not exist: publish it, or correct the number.";
                 Error::new(not_available(id, region).with_advice(advice))
             })?;
             let elsewhere = record.ready_regions().cloned().collect();
@@ -58,14 +58,14 @@ pub(crate) fn deployable(view: &CatalogView, id: &ResourceId, region: &Region) -
 }
 
 impl Inner {
-    /// The replicas of an image in a region and what they are doing, kept for this process.
+    /// Returns the pool of an image in a region, kept for this process.
     pub(crate) fn pool(&self, image: &ResourceId, region: &Region, place: &Deployable) -> Pool {
         let new = || match image {
             ResourceId::ManagedImage(_) => Pool::of_managed_image(&self.placement_policy, &self.limits, place.account),
             _ => Pool::new(&self.placement_policy, &self.limits, place.account),
         };
         let pool = self.pools.of(&self.catalog.snapshot(), image, region, new);
-        // It may have been another number before.
+        // The number of replicas may have changed.
         pool.resize(place.replicas);
         pool
     }

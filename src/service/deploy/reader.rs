@@ -1,4 +1,4 @@
-//! Reading an image without deploying it.
+//! Reading an image in place.
 
 use std::io;
 use std::ops::Range;
@@ -16,15 +16,14 @@ use crate::host::sync::Mutex;
 use crate::image::random_access::RandomAccess;
 use crate::placement::Lease;
 
-/// The most that one read of the stream asks for.
+/// The largest read of the stream.
 const MAX_READ: usize = 1 << 20;
 
-/// A disk of an image, read where it lies: any part of it, every chunk verified, without writing it out first. A
-/// hypervisor's front end can boot from it.
+/// A disk of an image, read in place: any part of it, with every chunk verified. A hypervisor's front end can boot from it.
 ///
-/// [`read_at`](Self::read_at) reads a range, from any number of tasks at once; as [`AsyncRead`] and [`AsyncSeek`] it is a
-/// stream with a position. Chunks are kept in a cache that all readers of the service share. Clones are the same disk, each
-/// with a position of its own; the replica is held until the last is dropped.
+/// [`read_at`](Self::read_at) reads a range, from any number of tasks at once. [`AsyncRead`] and [`AsyncSeek`] make it a stream
+/// with a position. All readers of the service share a chunk cache. A clone is the same disk with its own position; the replica is
+/// leased until the last clone is dropped.
 ///
 /// ```
 /// # use compute_gallery::disk::{DiskFormat, DiskSource};
@@ -69,21 +68,21 @@ impl ImageReader {
         Self { disk: Arc::new((disk, lease)), position: 0, reading: None }
     }
 
-    /// The size of the disk in bytes.
+    /// Returns the size of the disk in bytes.
     pub fn size(&self) -> u64 {
         self.disk.0.disk().size
     }
 
-    /// The digest of the disk's content.
+    /// Returns the digest of the disk's content.
     pub fn digest(&self) -> Digest {
         self.disk.0.disk().digest
     }
 
-    /// The bytes of a range.
+    /// Reads the bytes of a range.
     ///
     /// # Errors
     ///
-    /// `Invalid` for a range that is not within the disk; `Corrupt` where every replica is damaged there; `Unavailable`.
+    /// `Invalid` if the range is not within the disk; `Corrupt` if every replica is damaged there; `Unavailable`.
     pub async fn read_at(&self, range: Range<u64>) -> Result<Bytes> {
         self.disk.0.read(range).await
     }
@@ -109,7 +108,7 @@ impl AsyncRead for ImageReader {
         let outcome = ready!(reading.as_mut().poll(context));
         self.reading = None;
         let bytes = outcome.map_err(failed)?;
-        // The caller may come back with another buffer than the one that the read was begun for.
+        // The caller may poll with another buffer than the one that the read was started for.
         let length = bytes.len().min(buffer.len());
         if let (Some(target), Some(source)) = (buffer.get_mut(..length), bytes.get(..length)) {
             target.copy_from_slice(source);

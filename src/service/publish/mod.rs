@@ -1,4 +1,4 @@
-//! Publishing disks as versions, managed images and snapshots.
+//! Publishing disks as image versions, managed images and snapshots.
 
 pub(crate) mod new;
 pub(crate) mod publication;

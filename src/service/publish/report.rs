@@ -1,49 +1,91 @@
-//! What a publish did.
+//! The results of a publish.
 
 use crate::catalog::ImageContent;
 use crate::disk::note::DiskNote;
 use crate::image::import::{ImportStats, Noted};
 
-/// What was published: a version, a managed image or a snapshot.
+/// The result of a publish: a version, a managed image or a snapshot.
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let sandbox = Sandbox::new().await?;
+/// # let session = sandbox.session();
+/// use compute_gallery::testkit::raw;
+///
+/// let published = session.publish(sandbox.new_version("1.0.0", "westeurope", raw(vec![7; 4096]))).await?;
+/// assert_eq!(published.import.read_bytes, 4096);
+/// assert_eq!(session.view().image_content(published.resource.id())?, published.content);
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Published<T> {
-    /// The resource.
+    /// The created resource.
     pub resource: T,
-    /// What its disks hold.
+    /// The digests and the stored size of its disks.
     pub content: ImageContent,
-    /// What importing them took; nothing where they were stored before.
+    /// All zero if the disks were stored already.
     pub import: ImportReport,
-    /// One of the region's zones was lost on the way and has not all of it: scrub the region when the zone is back.
+    /// True if a zone failed during the operation and is missing content. Run `scrub` on the region once the zone is back.
     pub degraded: bool,
 }
 
-/// What an import read and stored, over all disks.
+/// The work of an import, over all disks.
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let sandbox = Sandbox::new().await?;
+/// # let session = sandbox.session();
+/// use compute_gallery::testkit::raw;
+///
+/// let publish = |number| session.publish(sandbox.new_version(number, "westeurope", raw(vec![7; 4096])));
+/// assert_eq!(publish("1.0.0").await?.import.new_chunks, 1);
+/// // The second version has the same disk: nothing is stored again.
+/// assert_eq!(publish("1.0.1").await?.import.new_chunks, 0);
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ImportReport {
-    /// Bytes read from the disks; holes are not read.
+    /// Bytes read from the disks, without holes.
     pub read_bytes: u64,
     /// Chunks that were not stored before.
     pub new_chunks: u64,
-    /// The bytes that these take, compressed.
+    /// Bytes of the new chunks, compressed.
     pub new_bytes: u64,
-    /// The bytes that the new part of the index takes.
+    /// Bytes of the new part of the index.
     pub new_index_bytes: u64,
-    /// The bytes of the packs that were sent to the store; less than the new ones when an interrupted import was taken
-    /// up again.
+    /// Bytes of packs sent to the store: fewer than the new ones if an interrupted import was resumed.
     pub sent_bytes: u64,
-    /// What the owner of a disk will want to know of it.
+    /// Findings that the owners of the disks should know.
     pub notes: Vec<ImportNote>,
 }
 
-/// What is to be known of one of the disks that were imported. Its text names the disk.
+/// A finding about an imported disk. `Display` names the disk.
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let sandbox = Sandbox::new().await?;
+/// # let session = sandbox.session();
+/// use compute_gallery::testkit::raw;
+///
+/// // Azure takes VHDs of whole MiB only.
+/// let published = session.publish(sandbox.new_version("1.0.0", "westeurope", raw(vec![7; 4096]))).await?;
+/// assert!(published.import.notes.iter().all(|note| note.to_string().starts_with("`disk`: ")));
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ImportNote {
-    /// The disk's path, or `disk` for one that was given as bytes or as a reader.
+    /// The path of the disk; `disk` for bytes and readers.
     pub disk: String,
-    /// What is to be known.
+    /// The finding itself.
     pub note: DiskNote,
 }
 

@@ -8,31 +8,62 @@ use crate::model::{ImageDefinitionId, ImageVersion, Region};
 use std::sync::Arc;
 
 /// Why a version is the latest in a region, or is not.
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let sandbox = Sandbox::new().await?;
+/// # let session = sandbox.session();
+/// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+/// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+/// use compute_gallery::read::LatestVerdict;
+///
+/// # sandbox.publish_to("1.0.1", "westeurope", vec![7; 4096]).await?;
+/// let candidates = session.view().explain_latest(image, &"eastus".parse()?)?;
+/// let verdicts: Vec<_> = candidates.iter().map(|candidate| candidate.verdict).collect();
+/// // 1.0.1 was published to West Europe alone.
+/// assert_eq!(verdicts, [LatestVerdict::Latest, LatestVerdict::NotATarget]);
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LatestVerdict {
-    /// It is the latest.
+    /// Of the qualified versions, the one with the highest number.
     Latest,
-    /// It could be, but there is a higher number that is.
+    /// It qualifies, and another version has a higher number.
     Older,
-    /// The region's own flag excludes it.
+    /// `excludeFromLatest` is set for the target region.
     ExcludedInRegion,
-    /// The version's flag excludes it, and the region says nothing else.
+    /// `excludeFromLatest` is set for the version, and not for the target region.
     Excluded,
-    /// It does not go to the region.
+    /// The region is not one of its target regions.
     NotATarget,
-    /// It goes to the region and is not complete there yet.
+    /// Its first replica in the region is not complete.
     Incomplete,
-    /// It was deleted, and can be restored.
+    /// It was deleted and can be restored.
     SoftDeleted,
 }
 
-/// A version that was looked at to find the latest.
+/// A version that was considered for the latest, from [`CatalogView::explain_latest`].
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let sandbox = Sandbox::new().await?;
+/// # let session = sandbox.session();
+/// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+/// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+/// let candidates = session.view().explain_latest(image, &"westeurope".parse()?)?;
+/// assert_eq!(candidates[0].version.id(), &version);
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LatestCandidate {
-    /// The version.
+    /// Any version of the definition that the caller may read.
     pub version: Arc<ImageVersion>,
-    /// Why it is the latest, or is not.
+    /// Its verdict for the region.
     pub verdict: LatestVerdict,
 }
 
@@ -50,14 +81,30 @@ impl LatestVerdict {
     }
 }
 
+/// # Latest version
 impl CatalogView {
-    /// The version that "latest" means in a region: the highest number among those that can be deployed there and are
-    /// neither excluded (the region's own flag beats the general one) nor deleted.
+    /// Returns the version that "latest" means in a region: the highest number among the versions that can be deployed
+    /// there and are neither deleted nor excluded. The region's `excludeFromLatest` beats the version's.
     ///
     /// # Errors
     ///
-    /// `Forbidden`; `NotFound` without the definition, or where no version qualifies; [`explain_latest`](Self::explain_latest) says
-    /// why not.
+    /// `Forbidden`; `NotFound` without the definition, or if no version qualifies: [`explain_latest`](Self::explain_latest)
+    /// says why.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// let view = session.view();
+    /// assert_eq!(view.latest(image, &"eastus".parse()?)?.id(), &version);
+    /// let error = view.latest(image, &"japaneast".parse()?).unwrap_err();
+    /// assert!(error.to_string().contains("not available in japaneast"));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn latest(&self, definition: &ImageDefinitionId, region: &Region) -> Result<Arc<ImageVersion>> {
         self.require(Action::ReadImage, definition)?;
         if let Some(record) = self.state().latest(definition, region) {
@@ -77,11 +124,26 @@ impl CatalogView {
         Err(Error::new(not_available(definition, region).with_advice(advice)))
     }
 
-    /// Why each version of a definition is the latest in a region or is not, in numeric order.
+    /// Returns each version of a definition with the reason why it is the latest in a region or is not, in numeric order.
     ///
     /// # Errors
     ///
     /// `Forbidden`; `NotFound` without the definition.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// use compute_gallery::read::LatestVerdict;
+    ///
+    /// let candidates = session.view().explain_latest(image, &"eastus".parse()?)?;
+    /// assert_eq!(candidates[0].verdict, LatestVerdict::Latest);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn explain_latest(&self, definition: &ImageDefinitionId, region: &Region) -> Result<Vec<LatestCandidate>> {
         self.image_definition(definition)?;
         let latest = self.state().latest(definition, region).map(|record| record.version.id().number());
@@ -106,7 +168,7 @@ impl CatalogView {
     }
 }
 
-/// An image that can't be deployed in a region.
+/// Returns the problem of an image that cannot be deployed in a region.
 pub(crate) fn not_available(id: &dyn std::fmt::Display, region: &Region) -> Problem {
     let what = format!(
         "The gallery image {id} is not available in {region} region. Please contact image owner to replicate to this region, \

@@ -1,4 +1,4 @@
-//! Reading what exists: views, lists, the latest version, shared galleries.
+//! Reading the catalog: views, lists, the latest version, shared galleries.
 
 pub(crate) mod history;
 pub(crate) mod latest;

@@ -1,4 +1,4 @@
-//! Shared and community galleries, as their consumers see them: no more than is for them.
+//! Shared and community galleries, as their consumers see them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,8 +15,9 @@ use crate::model::{
     ResourceId, StorageProfile, VersionNumber,
 };
 
-/// The name of an image for those that a gallery is shared with: `/SharedGalleries/{unique name}/Images/{image}`, or
-/// `/CommunityGalleries/{public name}/Images/{image}`, and `/Versions/{version or latest}`.
+/// The public name of a shared image: `/SharedGalleries/{unique name}/Images/{image}` or `/CommunityGalleries/{public
+/// name}/Images/{image}`, optionally with `/Versions/{number}`. Without a version, or with `/Versions/latest`, it means the
+/// latest.
 ///
 /// ```
 /// use compute_gallery::PublicImageId;
@@ -29,16 +30,25 @@ use crate::model::{
 pub struct PublicImageId {
     gallery: PublicGallery,
     image: ImageName,
-    /// The latest where there is none.
+    /// `None` means the latest.
     version: Option<VersionNumber>,
 }
 
-/// How a gallery is called by those that it is shared with. Compared without case, written as it was given.
+/// The public name of a shared gallery. Comparison ignores case; the spelling is kept.
+///
+/// ```
+/// use compute_gallery::read::PublicGallery;
+///
+/// let gallery = PublicGallery::Community("contoso-1f2e".into());
+/// assert_eq!(gallery, PublicGallery::Community("CONTOSO-1F2E".into()));
+/// assert_eq!(gallery.to_string(), "/CommunityGalleries/contoso-1f2e");
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
 #[derive(Clone, Debug, Eq)]
 pub enum PublicGallery {
-    /// A gallery shared with subscriptions and tenants, by its unique name.
+    /// The unique name of a gallery that is shared with subscriptions and tenants: [`Gallery::unique_name`].
     Shared(String),
-    /// A community gallery, by its public name.
+    /// The public name of a community gallery: its prefix, `-` and 32 hexadecimal digits.
     Community(String),
 }
 
@@ -64,12 +74,30 @@ impl std::hash::Hash for PublicGallery {
 }
 
 impl PublicImageId {
-    /// The latest version of an image.
+    /// Returns the id of an image's latest version.
+    ///
+    /// ```
+    /// use compute_gallery::PublicImageId;
+    /// use compute_gallery::read::PublicGallery;
+    ///
+    /// let id = PublicImageId::new(PublicGallery::Shared("dev-CONTOSO".into()), "web".parse()?);
+    /// assert_eq!(id.to_string(), "/SharedGalleries/dev-CONTOSO/Images/web");
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
     pub fn new(gallery: PublicGallery, image: ImageName) -> Self {
         Self { gallery, image, version: None }
     }
 
-    /// One version of it.
+    /// Sets the version, in place of the latest.
+    ///
+    /// ```
+    /// use compute_gallery::PublicImageId;
+    ///
+    /// let id: PublicImageId = "/SharedGalleries/dev-CONTOSO/Images/web".parse()?;
+    /// let id = id.with_version("1.0.0".parse()?);
+    /// assert_eq!(id.to_string(), "/SharedGalleries/dev-CONTOSO/Images/web/Versions/1.0.0");
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
     #[must_use]
     pub fn with_version(mut self, version: VersionNumber) -> Self {
         self.version = Some(version);
@@ -98,8 +126,8 @@ impl FromStr for PublicImageId {
 
     fn from_str(text: &str) -> Result<Self> {
         let wrong = || {
-            let rule = "it is like `/SharedGalleries/{name}/Images/{image}` or `/CommunityGalleries/…`, with \
-                        `/Versions/{version}` if you like";
+            let rule = "the form is `/SharedGalleries/{name}/Images/{image}` or `/CommunityGalleries/…`, optionally with \
+                        `/Versions/{version}`";
             Error::invalid("imageReference", format!("`{}` names no shared image: {rule}", text.escape_debug()))
         };
         let is = |segment: &str, word: &str| segment.eq_ignore_ascii_case(word);
@@ -121,75 +149,148 @@ impl FromStr for PublicImageId {
     }
 }
 
-/// A gallery as its consumers see it.
+/// A gallery as its consumers see it, from [`CatalogView::public_gallery`] and [`CatalogView::shared_galleries`].
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # use compute_gallery::{access::*, model::*, read::PublicGallery};
+/// # let sandbox = Sandbox::builder().empty().build().await?;
+/// # let session = sandbox.session();
+/// # let info = CommunityGalleryInfo {
+/// #     publisher_uri: "https://contoso.example".into(),
+/// #     publisher_contact: "images@contoso.example".into(),
+/// #     eula: "https://contoso.example/eula".into(),
+/// #     public_name_prefix: "contoso".into(),
+/// # };
+/// # let id = sandbox.image().gallery();
+/// # let gallery = Gallery::new(id.clone(), "westeurope".parse()?).with_sharing_profile(SharingProfile::community(info));
+/// # session.create_gallery(gallery).await?;
+/// let sharing = session.share_gallery(id, SharingUpdate::EnableCommunity).await?;
+/// let public_name = sharing.public_name.unwrap();
+///
+/// let seen = session.view().public_gallery(&PublicGallery::Community(public_name.clone()))?;
+/// assert_eq!(seen.unique_id, format!("/CommunityGalleries/{public_name}"));
+/// assert_eq!(seen.publisher_contact.as_deref(), Some("images@contoso.example"));
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct SharedGallery {
-    /// Its unique name, or its public one.
+    /// The unique name, or the public name of a community gallery.
     pub name: String,
-    /// The region that it is managed in.
+    /// The region that holds the gallery resource, not its replicas.
     pub location: Region,
     /// `/SharedGalleries/…` or `/CommunityGalleries/…`.
     pub unique_id: String,
-    /// Of a community gallery: its publisher's address.
+    /// Set for community galleries.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub publisher_uri: Option<String>,
-    /// Of a community gallery: its publisher's contact.
+    /// Set for community galleries: an address for questions about the images.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub publisher_contact: Option<String>,
-    /// Of a community gallery: its licence agreement.
+    /// Set for community galleries: the licence agreement.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eula: Option<String>,
 }
 
-/// An image definition as its consumers see it.
+/// An image definition as its consumers see it, from [`CatalogView::public_images`].
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # use compute_gallery::{access::*, model::*, read::PublicGallery};
+/// # let sandbox = Sandbox::builder().empty().build().await?;
+/// # let session = sandbox.session();
+/// # let gallery = sandbox.image().gallery();
+/// # let resource = Gallery::new(gallery.clone(), "westeurope".parse()?);
+/// # let resource = resource.with_sharing_profile(SharingProfile::new(SharingPermissions::Groups));
+/// # session.create_gallery(resource).await?;
+/// # let os = (OsType::Linux, OsState::Generalized);
+/// # let names = ImageIdentifier::new("Contoso", "Web", "Frontend")?;
+/// # let definition = ImageDefinition::new(sandbox.image().clone(), "westeurope".parse()?, os.0, os.1, names);
+/// # session.create_image_definition(definition).await?;
+/// # let add = SharingUpdate::Add { subscriptions: vec!["fabrikam-dev".parse()?], tenants: vec![] };
+/// # session.share_gallery(gallery, add).await?;
+/// let unique_name = session.view().gallery(gallery)?.unique_name();
+/// let images = session.view().public_images(&PublicGallery::Shared(unique_name))?;
+/// assert_eq!((images[0].name.as_str(), images[0].os_type), ("web", OsType::Linux));
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct SharedImage {
-    /// Its name.
+    /// The last segment of `unique_id`.
     pub name: String,
-    /// The region that it is managed in.
+    /// The region that holds the definition, not its replicas.
     pub location: Region,
-    /// `/SharedGalleries/…/Images/…` or `/CommunityGalleries/…/Images/…`.
+    /// `/SharedGalleries/…/Images/…` or `/CommunityGalleries/…/Images/…`, which [`PublicImageId`] reads.
     pub unique_id: String,
-    /// The operating system.
+    /// Linux or Windows.
     pub os_type: OsType,
-    /// Whether it is generalized.
+    /// A generalized image needs an OS profile for each VM; a specialized one takes none.
     pub os_state: OsState,
-    /// The firmware.
+    /// The firmware: BIOS (V1) or UEFI (V2).
     pub hyper_v_generation: HyperVGeneration,
-    /// The processor.
+    /// Of the processor.
     pub architecture: Architecture,
     /// Publisher, offer and SKU.
     pub identifier: ImageIdentifier,
 }
 
-/// An image version as its consumers see it.
+/// An image version as its consumers see it, from [`CatalogView::public_versions`].
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # use compute_gallery::{PublicImageId, access::*, model::*, read::PublicGallery, testkit::raw};
+/// # let sandbox = Sandbox::builder().empty().build().await?;
+/// # let session = sandbox.session();
+/// # let gallery = sandbox.image().gallery();
+/// # let resource = Gallery::new(gallery.clone(), "westeurope".parse()?);
+/// # let resource = resource.with_sharing_profile(SharingProfile::new(SharingPermissions::Groups));
+/// # session.create_gallery(resource).await?;
+/// # let os = (OsType::Linux, OsState::Generalized);
+/// # let names = ImageIdentifier::new("Contoso", "Web", "Frontend")?;
+/// # let definition = ImageDefinition::new(sandbox.image().clone(), "westeurope".parse()?, os.0, os.1, names);
+/// # session.create_image_definition(definition).await?;
+/// # let add = SharingUpdate::Add { subscriptions: vec!["fabrikam-dev".parse()?], tenants: vec![] };
+/// # session.share_gallery(gallery, add).await?;
+/// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+/// # let unique_name = session.view().gallery(gallery)?.unique_name();
+/// let image = PublicImageId::new(PublicGallery::Shared(unique_name), "web".parse()?);
+/// let versions = session.view().public_versions(&image, &"eastus".parse()?)?;
+/// assert_eq!((versions[0].name.as_str(), versions[0].os_disk_bytes), ("1.0.0", 4096));
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct SharedImageVersion {
-    /// Its number.
+    /// The version number.
     pub name: String,
-    /// The region that it was asked for in.
+    /// The region that was asked about.
     pub location: Region,
-    /// Its image's, and `/Versions/…`.
+    /// The image's `unique_id`, and `/Versions/…`.
     pub unique_id: String,
-    /// When it was published.
+    /// When the owner published it.
     pub published_date: Option<DateTime<Utc>>,
-    /// The end of its life.
+    /// Advisory: the version can be deployed after it.
     pub end_of_life_date: Option<DateTime<Utc>>,
-    /// Whether it is never the latest in the region.
+    /// Whether the version is never the latest in the region.
     pub exclude_from_latest: bool,
-    /// The size of its OS disk in bytes.
+    /// Virtual size.
     pub os_disk_bytes: u64,
-    /// Its data disks: logical unit number and size in bytes.
+    /// Logical unit number and virtual size in bytes.
     pub data_disks: Vec<(u32, u64)>,
 }
 
-/// The same, whether there is no such gallery or it is not for the caller.
+/// One answer for "does not exist" and "not shared with you", so that neither leaks.
 pub(crate) fn not_shared(id: &dyn fmt::Display) -> Error {
     let what = format!("The gallery image {id} is not available: there is none, or it is not shared with you.");
     Error::of(ErrorKind::NotFound, "GalleryImageNotFound", id.to_string(), what)
@@ -208,7 +309,7 @@ impl PublicGallery {
                 }
             }
         });
-        // Sharing gives what a role would give; it takes back nothing that is denied.
+        // Sharing grants what a role would grant; a denial beats both.
         let found = found.filter(|gallery| !view.is_denied(Action::ReadGallery, gallery.id()));
         found.ok_or_else(|| not_shared(self))
     }
@@ -228,11 +329,25 @@ impl PublicGallery {
     }
 }
 
+/// # Shared and community galleries
+///
+/// Galleries, images and versions that are denied to the caller, by name or as one of everybody, are left out.
 impl CatalogView {
-    /// The galleries that are shared with the caller: with a tenant that they are a user of, or with a subscription in which
-    /// they may see what is shared (`Microsoft.Compute/locations/sharedGalleries/read`). A guest or an application is a user
-    /// of a tenant where it may see that at the tenant's root, or in a management group or subscription of it. What is denied to
-    /// them, or to everybody, is left out here and everywhere below.
+    /// Returns the galleries that are shared with the caller directly: with a tenant that the caller is a user of, or with
+    /// a subscription in which they may read shared galleries (`Microsoft.Compute/locations/sharedGalleries/read`). A guest
+    /// or an application counts as a user of a tenant if it has that permission at the tenant's root or in a management
+    /// group or subscription of the tenant.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// // The sandbox's gallery is private.
+    /// assert!(session.view().shared_galleries().is_empty());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn shared_galleries(&self) -> Vec<SharedGallery> {
         let state = self.state();
         let consumer = self.rights().consumer(state);
@@ -244,20 +359,46 @@ impl CatalogView {
         shared.map(|gallery| PublicGallery::Shared(gallery.unique_name()).describe(gallery)).collect()
     }
 
-    /// A shared gallery, or a community gallery, which everybody may see.
+    /// Returns a gallery that is shared with the caller, or a community gallery, which every caller may see.
     ///
     /// # Errors
     ///
-    /// `NotFound` where there is none or it is not shared with the caller.
+    /// `NotFound` if it does not exist or is not shared with the caller.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// use compute_gallery::ErrorKind;
+    /// use compute_gallery::read::PublicGallery;
+    ///
+    /// let error = session.view().public_gallery(&PublicGallery::Shared("dev-G".into())).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::NotFound);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn public_gallery(&self, gallery: &PublicGallery) -> Result<SharedGallery> {
         Ok(gallery.describe(gallery.find(self)?))
     }
 
-    /// The images of a shared or community gallery.
+    /// Returns the images of a shared or community gallery. [`SharedImage`] has an example.
     ///
     /// # Errors
     ///
     /// As [`public_gallery`](Self::public_gallery).
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// use compute_gallery::read::PublicGallery;
+    ///
+    /// assert!(session.view().public_images(&PublicGallery::Shared("dev-G".into())).is_err());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn public_images(&self, gallery: &PublicGallery) -> Result<Vec<SharedImage>> {
         let found = gallery.find(self)?;
         let images = self.state().definitions(found.id(), None);
@@ -274,11 +415,23 @@ impl CatalogView {
         Ok(images.collect())
     }
 
-    /// The versions of a shared or community image that can be deployed in a region, in numeric order.
+    /// Returns the versions of a shared or community image that can be deployed in a region, in numeric order.
+    /// [`SharedImageVersion`] has an example.
     ///
     /// # Errors
     ///
     /// As [`public_gallery`](Self::public_gallery).
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// let image = "/SharedGalleries/dev-G/Images/web".parse()?;
+    /// assert!(session.view().public_versions(&image, &"eastus".parse()?).is_err());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn public_versions(&self, image: &PublicImageId, region: &Region) -> Result<Vec<SharedImageVersion>> {
         let definition = self.definition_of(image)?;
         let there = self.state().versions(&definition, None);
@@ -311,7 +464,7 @@ impl CatalogView {
         }
     }
 
-    /// The version that a public id means in a region.
+    /// Returns the version that a public id means in a region.
     pub(crate) fn resolve(&self, image: &PublicImageId, region: &Region) -> Result<ResourceId> {
         let definition = self.definition_of(image)?;
         let record = match image.version {

@@ -1,4 +1,4 @@
-//! What exists, at one moment: reads that touch no store.
+//! A view of the catalog: reads that touch no store.
 
 use std::sync::Arc;
 
@@ -17,11 +17,27 @@ use crate::service::session::inner::Inner;
 use crate::service::session::rights::{Need, Rights, read_action};
 use crate::service::session::session::Session;
 
-/// What exists, at one moment, as far as the caller may see it. It does not change, and reading it touches no store.
+/// The catalog at one moment, as far as the caller may see it. A view does not change, and reading it touches no store.
 ///
-/// Lists leave out what may not be read. Asking for it by its id is `Forbidden`, whether it exists or not.
+/// Lists leave out resources that the caller may not read. A read by id is `Forbidden` without the permission, whether the
+/// resource exists or not.
 ///
-/// [`Session::refresh`] gives the newest, [`Session::view`] the last that this process has seen.
+/// [`Session::refresh`] returns the newest view, [`Session::view`] the last that this process has seen.
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let sandbox = Sandbox::new().await?;
+/// # let session = sandbox.session();
+/// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+/// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+/// let before = session.view();
+/// session.delete(&version).await?;
+/// assert!(before.image_version(&version).is_ok());
+/// assert!(session.view().image_version(&version).is_err());
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug)]
 pub struct CatalogView {
     state: Arc<State>,
@@ -29,15 +45,30 @@ pub struct CatalogView {
     rights: Rights,
 }
 
-/// What a list is of.
+/// The resources that a list covers.
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let sandbox = Sandbox::new().await?;
+/// # let session = sandbox.session();
+/// use compute_gallery::read::ListScope;
+///
+/// let view = session.view();
+/// let count = |scope| view.galleries(&scope, None, 100).items.len();
+/// assert_eq!(count(ListScope::All), 1);
+/// assert_eq!(count(ListScope::Subscription("other".parse()?)), 0);
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ListScope {
-    /// Everything that the caller may see, over all subscriptions.
+    /// All subscriptions.
     #[default]
     All,
-    /// What is in one subscription.
+    /// One subscription.
     Subscription(SubscriptionId),
-    /// What is in one resource group.
+    /// One resource group of a subscription.
     ResourceGroup(SubscriptionId, ResourceGroupName),
 }
 
@@ -51,13 +82,30 @@ impl ListScope {
     }
 }
 
-/// A part of a list, in order.
+/// One page of a list, in order. [`next`](Self::next) is the key to continue from.
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let sandbox = Sandbox::new().await?;
+/// # let session = sandbox.session();
+/// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+/// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+/// # sandbox.publish("1.0.1", vec![7; 4096]).await?;
+/// let view = session.view();
+/// let first = view.image_versions(image, None, 1)?;
+/// let second = view.image_versions(image, first.next, 1)?;
+/// assert_eq!(second.items[0].id(), &sandbox.version("1.0.1"));
+/// assert_eq!(second.next, None);
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListPage<T, K> {
-    /// The items.
+    /// At most as many as were asked for, and at least one unless the list is at its end.
     pub items: Vec<Arc<T>>,
-    /// Give this as `after` for the next page; `None` on the last.
+    /// The `after` of the next page; `None` on the last page.
     pub next: Option<K>,
 }
 
@@ -73,58 +121,117 @@ impl<T, K> ListPage<T, K> {
     }
 }
 
-/// How many resources there are, and how many there may be.
+/// The number of resources of one kind, and its quota.
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let sandbox = Sandbox::new().await?;
+/// # let session = sandbox.session();
+/// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+/// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+/// let [_, _, versions] = session.view().usage(image.gallery().subscription(), &"westeurope".parse()?)?;
+/// assert_eq!((versions.name, versions.current_value, versions.limit), ("imageVersions", 1, 10_000));
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Usage {
-    /// What is counted: `galleries`, `imageDefinitions` or `imageVersions`.
+    /// `galleries`, `imageDefinitions` or `imageVersions`.
     pub name: &'static str,
-    /// How many there are.
+    /// Soft-deleted versions count until their retention ends.
     pub current_value: usize,
-    /// How many there may be.
+    /// From [`Limits`](crate::model::Limits).
     pub limit: usize,
 }
 
-/// A version that was deleted and can be restored.
+/// A deleted version that can be restored. Its gallery has a [`SoftDeletePolicy`](crate::model::SoftDeletePolicy).
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let sandbox = Sandbox::new().await?;
+/// # let session = sandbox.session();
+/// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+/// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+/// use compute_gallery::model::SoftDeletePolicy;
+///
+/// let gallery = session.view().gallery(image.gallery())?;
+/// session.update_gallery((*gallery).clone().with_soft_delete_policy(SoftDeletePolicy::enabled())).await?;
+/// session.delete(&version).await?;
+///
+/// let deleted = session.view().soft_deleted_versions(image)?;
+/// assert!(deleted[0].restorable_until > deleted[0].soft_deleted_time);
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SoftDeletedVersion {
-    /// The version.
+    /// As it was published or last updated.
     pub version: Arc<ImageVersion>,
     /// When it was deleted.
     pub soft_deleted_time: DateTime<Utc>,
-    /// Until when it can be deployed by its id and restored.
+    /// Until then it can be restored, and deployed by its id.
     pub restorable_until: DateTime<Utc>,
 }
 
+/// # Reading
 impl Session {
-    /// What exists, as this process has seen it last; no store is asked.
+    /// Returns the catalog as this process has last seen it, without asking a store.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// assert!(session.view().image_definition(sandbox.image()).is_ok());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn view(&self) -> CatalogView {
         CatalogView { state: self.inner.catalog.snapshot(), inner: self.inner.clone(), rights: self.rights() }
     }
 
-    /// What exists now: everything that was acknowledged before this call, by anybody.
+    /// Returns the newest catalog: it has every change that was acknowledged before this call, in any process.
     ///
     /// # Errors
     ///
-    /// `Unavailable`, `Corrupt`.
+    /// `Unavailable`; `Corrupt` if the log is damaged.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// // Another process on the same stores.
+    /// let other = sandbox.reopen().build().await?;
+    /// sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// let version = sandbox.version("1.0.0");
+    /// assert!(other.session().view().image_version(&version).is_err());
+    /// assert!(other.session().refresh().await?.image_version(&version).is_ok());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub async fn refresh(&self) -> Result<CatalogView> {
         Ok(CatalogView { state: self.state().await?, inner: self.inner.clone(), rights: self.rights() })
     }
 }
 
+/// # Resources
 impl CatalogView {
     pub(crate) fn require(&self, action: Action, scope: impl Into<AccessScope>) -> Result<()> {
         self.rights.require_one(&self.state, action, scope)
     }
 
-    /// Who makes a disk or VM of an image needs the right to see it: on something else than what is made.
+    /// Requires the permission to see an image that a disk or VM is made from.
     pub(crate) fn require_linked(&self, image: &ResourceId) -> Result<()> {
         let need = Need::linked(read_action(image), image.clone());
         self.rights.require(&self.state, &[need]).map(drop).or_else(Error::from_problems)
     }
 
-    /// The same by a definition: who finds a version by it must not be denied the version.
+    /// Requires the permission to see the definition that leads to a version, and that the version is not denied.
     pub(crate) fn require_linked_through(
         &self,
         definition: &ImageDefinitionId,
@@ -134,7 +241,7 @@ impl CatalogView {
         if self.is_denied(Action::ReadVersion, version) { self.require_linked(&version.into()) } else { Ok(()) }
     }
 
-    /// Whoever finds a version by its definition needs the right to see the definition, and must not be denied the version.
+    /// As [`require_linked_through`](Self::require_linked_through), for a read.
     pub(crate) fn require_through(&self, definition: &ImageDefinitionId, version: &ImageVersionId) -> Result<()> {
         self.require(Action::ReadImage, definition)?;
         if self.is_denied(Action::ReadVersion, version) { self.require(Action::ReadVersion, version) } else { Ok(()) }
@@ -152,12 +259,35 @@ impl CatalogView {
         self.rights.may(&self.state, action, &id.into())
     }
 
-    /// The number of the last commit in it.
+    /// Returns the number of the last commit in the view; 0 in a new catalog.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// assert_eq!(session.view().number(), 2);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn number(&self) -> u64 {
         self.state.number()
     }
 
-    /// Galleries by id: at most `limit` of them, behind `after`.
+    /// Returns at most `limit` galleries after `after`, ordered by id. A `limit` of 0 counts as 1.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// use compute_gallery::read::ListScope;
+    ///
+    /// let page = session.view().galleries(&ListScope::All, None, 100);
+    /// assert_eq!(page.items[0].id(), sandbox.image().gallery());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn galleries(
         &self,
         scope: &ListScope,
@@ -170,21 +300,43 @@ impl CatalogView {
         ListPage::of(galleries, limit, |gallery| gallery.id().clone())
     }
 
-    /// One gallery.
+    /// Returns a gallery.
     ///
     /// # Errors
     ///
     /// `Forbidden`, `NotFound`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// let gallery = session.view().gallery(sandbox.image().gallery())?;
+    /// assert_eq!(gallery.location().as_str(), "westeurope");
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn gallery(&self, id: &GalleryId) -> Result<Arc<Gallery>> {
         self.require(Action::ReadGallery, id)?;
         self.state.gallery(id).cloned().ok_or_else(|| Error::new(missing(id)))
     }
 
-    /// The image definitions of a gallery by name: at most `limit` of them, behind `after`.
+    /// Returns at most `limit` image definitions of a gallery after `after`, ordered by name. A `limit` of 0 counts as 1.
     ///
     /// # Errors
     ///
     /// `Forbidden`; `NotFound` without the gallery.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// let page = session.view().image_definitions(sandbox.image().gallery(), None, 100)?;
+    /// assert_eq!(page.items[0].id().name().as_str(), "web");
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn image_definitions(
         &self,
         gallery: &GalleryId,
@@ -192,7 +344,7 @@ impl CatalogView {
         limit: usize,
     ) -> Result<ListPage<ImageDefinition, ImageName>> {
         let readable = |definition: &&Arc<ImageDefinition>| self.may(Action::ReadImage, definition.id());
-        // Somebody may see a definition and not its gallery.
+        // A caller may see a definition and not its gallery.
         if self.state.definitions(gallery, None).find(readable).is_none() {
             self.gallery(gallery)?;
         }
@@ -200,29 +352,54 @@ impl CatalogView {
         Ok(ListPage::of(definitions, limit, |definition| definition.id().name().clone()))
     }
 
-    /// One image definition.
+    /// Returns an image definition.
     ///
     /// # Errors
     ///
     /// `Forbidden`, `NotFound`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// use compute_gallery::model::OsType;
+    ///
+    /// assert_eq!(session.view().image_definition(sandbox.image())?.os_type(), OsType::Linux);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn image_definition(&self, id: &ImageDefinitionId) -> Result<Arc<ImageDefinition>> {
         self.require(Action::ReadImage, id)?;
         self.state.definition(id).cloned().ok_or_else(|| Error::new(missing(id)))
     }
 
-    /// The versions of a definition in numeric order: at most `limit` of them, behind `after`. Those that were deleted
-    /// are not among them.
+    /// Returns at most `limit` versions of a definition after `after`, in numeric order, without deleted ones. A `limit` of
+    /// 0 counts as 1.
     ///
     /// # Errors
     ///
     /// `Forbidden`; `NotFound` without the definition.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// let page = session.view().image_versions(image, None, 100)?;
+    /// assert_eq!(page.items[0].id(), &version);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn image_versions(
         &self,
         definition: &ImageDefinitionId,
         after: Option<VersionNumber>,
         limit: usize,
     ) -> Result<ListPage<ImageVersion, VersionNumber>> {
-        // Somebody may see a version and not its definition.
+        // A caller may see a version and not its definition.
         let readable = |record: &&Arc<VersionRecord>| self.may(Action::ReadVersion, record.version.id());
         let now = self.inner.log_time();
         let mut kept = self.state.versions(definition, None).filter(|record| !self.state.is_gone(record, now));
@@ -234,11 +411,23 @@ impl CatalogView {
         Ok(ListPage::of(there.map(|record| &record.version), limit, |version| version.id().number()))
     }
 
-    /// The versions of a definition that were deleted and can be restored, in numeric order.
+    /// Returns the deleted versions of a definition that can be restored, in numeric order.
     ///
     /// # Errors
     ///
     /// `Forbidden`; `NotFound` without the definition.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// assert!(session.view().soft_deleted_versions(image)?.is_empty());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn soft_deleted_versions(&self, definition: &ImageDefinitionId) -> Result<Vec<SoftDeletedVersion>> {
         self.image_definition(definition)?;
         let now = self.inner.log_time();
@@ -251,21 +440,50 @@ impl CatalogView {
         Ok(deleted.collect())
     }
 
-    /// One image version; also one that was deleted, as long as it can be restored.
+    /// Returns an image version, including a deleted one that can be restored.
     ///
     /// # Errors
     ///
     /// `Forbidden`, `NotFound`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// let profile = session.view().image_version(&version)?.publishing_profile().clone();
+    /// assert_eq!(profile.replicas_in(&"eastus".parse()?), Some(1));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn image_version(&self, id: &ImageVersionId) -> Result<Arc<ImageVersion>> {
         self.require(Action::ReadVersion, id)?;
         self.record(id).map(|record| record.version.clone())
     }
 
-    /// What the disks of a version hold.
+    /// Returns the digests and the stored size of a version's disks.
     ///
     /// # Errors
     ///
     /// `Forbidden`, `NotFound`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// use compute_gallery::image::ImageDigest;
+    /// use compute_gallery::testkit::raw;
+    ///
+    /// let content = session.view().image_content(&version)?;
+    /// assert_eq!(content.os_disk_digest, ImageDigest::of(raw(vec![7; 4096]))?);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn image_content(&self, id: &ImageVersionId) -> Result<ImageContent> {
         self.require(Action::ReadVersion, id)?;
         self.record(id).map(|record| record.content.clone())
@@ -289,11 +507,28 @@ impl CatalogView {
         &self.state
     }
 
-    /// What versions cost: what is stored of them now, and what has crossed borders for them.
+    /// Returns what versions cost: their stored bytes per month now, and the bytes that have crossed borders for them.
     ///
     /// # Errors
     ///
     /// `Forbidden`, `NotFound`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// use compute_gallery::billing::Prices;
+    ///
+    /// // 0.05 per GiB and month, 0.02 per GiB across a border.
+    /// let cost = session.view().cost(&Prices::new(50_000, 20_000), [&version])?;
+    /// // One disk in each of three regions.
+    /// assert_eq!((cost.disks, cost.lines.len()), (3, 3));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn cost<'a>(&self, prices: &Prices, versions: impl IntoIterator<Item = &'a ImageVersionId>) -> Result<Cost> {
         let mut items = Vec::new();
         for id in versions {
@@ -315,7 +550,19 @@ impl CatalogView {
         Ok(Cost::of(prices, items))
     }
 
-    /// Managed images by id: at most `limit` of them, behind `after`.
+    /// Returns at most `limit` managed images after `after`, ordered by id. A `limit` of 0 counts as 1.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// use compute_gallery::read::ListScope;
+    ///
+    /// assert!(session.view().managed_images(&ListScope::All, None, 100).items.is_empty());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn managed_images(
         &self,
         scope: &ListScope,
@@ -328,17 +575,42 @@ impl CatalogView {
         ListPage::of(images.filter(inside).filter(readable), limit, |image| image.id().clone())
     }
 
-    /// One managed image.
+    /// Returns a managed image.
     ///
     /// # Errors
     ///
     /// `Forbidden`, `NotFound`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// use compute_gallery::ErrorKind;
+    ///
+    /// let id = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/images/golden".parse()?;
+    /// assert_eq!(session.view().managed_image(&id).unwrap_err().kind(), ErrorKind::NotFound);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn managed_image(&self, id: &ManagedImageId) -> Result<Arc<ManagedImage>> {
         self.require(Action::ReadManagedImage, id)?;
         self.state.managed_image(id).map(|record| record.resource.clone()).ok_or_else(|| Error::new(missing(id)))
     }
 
-    /// Snapshots by id: at most `limit` of them, behind `after`.
+    /// Returns at most `limit` snapshots after `after`, ordered by id. A `limit` of 0 counts as 1.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// use compute_gallery::read::ListScope;
+    ///
+    /// assert!(session.view().snapshots(&ListScope::All, None, 100).items.is_empty());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn snapshots(
         &self,
         scope: &ListScope,
@@ -351,21 +623,45 @@ impl CatalogView {
         ListPage::of(snapshots.filter(inside).filter(readable), limit, |snapshot| snapshot.id().clone())
     }
 
-    /// One snapshot.
+    /// Returns a snapshot.
     ///
     /// # Errors
     ///
     /// `Forbidden`, `NotFound`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// use compute_gallery::ErrorKind;
+    ///
+    /// let id = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/snapshots/data".parse()?;
+    /// assert_eq!(session.view().snapshot(&id).unwrap_err().kind(), ErrorKind::NotFound);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn snapshot(&self, id: &SnapshotId) -> Result<Arc<Snapshot>> {
         self.require(Action::ReadSnapshot, id)?;
         self.state.snapshot(id).map(|record| record.resource.clone()).ok_or_else(|| Error::new(missing(id)))
     }
 
-    /// How many resources a subscription has in a region, and may have.
+    /// Returns how many galleries, definitions and versions a subscription has in a region, with their quotas.
     ///
     /// # Errors
     ///
-    /// `Forbidden` without the right to see the subscription's galleries.
+    /// `Forbidden` without the permission to see the subscription's galleries.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// let [galleries, ..] = session.view().usage(&"dev".parse()?, &"westeurope".parse()?)?;
+    /// assert_eq!((galleries.current_value, galleries.limit), (1, 100));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn usage(&self, subscription: &SubscriptionId, region: &Region) -> Result<[Usage; 3]> {
         self.require(Action::ReadGallery, AccessScope::Subscription(subscription.clone()))?;
         let [galleries, definitions, versions] = self.state.usage(subscription, region, self.inner.log_time());

@@ -1,7 +1,7 @@
-//! That a replication failed is written into the catalog, so that every process knows, also after a restart.
+//! Failures of replications, recorded in the catalog for every process and for restarts.
 //!
-//! It is done beside the work, as soon as a region has failed. It never changes the error that is reported, and holds its
-//! report back only for [`PATIENCE`]; what could not be written down is told beside it.
+//! A failure is recorded beside the work, as soon as a region has failed. Recording never changes the reported error, and delays
+//! the report by at most [`PATIENCE`]; a failure to record is reported beside it.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -21,14 +21,14 @@ use crate::service::session::session::Session;
 /// How long the report of a failure waits for the catalog, by the service's clock.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Of a reason, so much is written down.
+/// The longest recorded reason.
 const REASON_BYTES: usize = 1 << 10;
 
-/// Regions that have failed, and why.
+/// Failed regions, and why.
 pub(crate) type Failures = mpsc::UnboundedReceiver<(Region, Error)>;
 
 impl Session {
-    /// Writes down each failure that comes, until there are no more; answers with what could not be written down.
+    /// Records each failure until the channel closes, and returns the failures to record.
     pub(crate) async fn record_failures(&self, record: Arc<VersionRecord>, mut failures: Failures) -> Vec<Problem> {
         let mut untold = Vec::new();
         while let Some((region, error)) = failures.next().await {
@@ -39,7 +39,7 @@ impl Session {
         untold
     }
 
-    /// Waits for the end of [`record_failures`](Self::record_failures), but not for ever.
+    /// Waits for the end of [`record_failures`](Self::record_failures), but at most [`PATIENCE`].
     pub(crate) async fn with_patience<F>(&self, mut recording: Pin<Box<MaybeDone<F>>>) -> Vec<Problem>
     where
         F: Future<Output = Vec<Problem>>,
@@ -51,25 +51,25 @@ impl Session {
         })
     }
 
-    /// Takes back that the version has failed in these regions: it is tried again.
+    /// Clears the recorded failures of these regions, which are tried again.
     pub(crate) async fn retry(&self, record: &Arc<VersionRecord>, regions: impl Iterator<Item = Region>) {
         let taken_back = async {
             for region in regions.filter(|region| record.failure_in(region).is_some()) {
-                // If this fails, its failure is told until the new attempt has ended: it stops nothing.
+                // If this fails, the old failure is reported until the new attempt has ended: it stops nothing.
                 let _ = self.commit_of(record, &region, None).await;
             }
         };
         select(pin!(taken_back), self.inner.clock.sleep(PATIENCE)).await;
     }
 
-    /// The commit that a region has failed, or is tried again.
+    /// Commits that a region has failed, or is tried again.
     async fn commit_of(&self, record: &Arc<VersionRecord>, region: &Region, failure: Option<&Error>) -> Result<()> {
         let failure = failure.map(|error| (error.code().to_owned(), shortened(format!("{error:#}"))));
         let (session, region, content) = (self.clone(), region.clone(), record.content.clone());
         let version = record.version.id().clone();
         let check = move |state: &State| {
             let authorization = session.authorize(state, &[Need::new(Action::WriteVersion, &version)])?;
-            // It may have been deleted, taken out of the region or completed by another meanwhile.
+            // The version may have been deleted, removed from the region or completed by another process meanwhile.
             let Some(now) = state.version(&version).filter(|now| now.content == content) else {
                 return Ok(Changes::default());
             };
@@ -88,9 +88,9 @@ impl Session {
     }
 }
 
-const UNTOLD: &str = "that it failed could not be written down, so the replication status does not say it";
+const UNTOLD: &str = "the failure could not be recorded in the catalog, so the replication status does not show it";
 
-/// Its beginning, of at most [`REASON_BYTES`].
+/// Truncates a reason to [`REASON_BYTES`].
 fn shortened(mut reason: String) -> String {
     if reason.len() > REASON_BYTES {
         reason.truncate(reason.floor_char_boundary(REASON_BYTES));

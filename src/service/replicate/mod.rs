@@ -1,4 +1,4 @@
-//! Replicating versions to their target regions.
+//! Replication of versions to their target regions.
 
 pub(crate) mod failures;
 pub(crate) mod replication;

@@ -1,4 +1,4 @@
-//! Replicating: a version goes to all its replicas.
+//! Replications: the bytes of a version are brought to all its replicas.
 
 use std::collections::BTreeMap;
 use std::future::IntoFuture;
@@ -33,11 +33,10 @@ use crate::service::session::plan::{Plan, RegionPlan};
 use crate::service::session::rights::Need;
 use crate::service::session::session::Session;
 
-/// A replication on its way. Await it for the report; or, as a stream, it yields the status after each pack, does the
-/// work while it is polled, and ends when the work is done.
+/// A replication that has not started. Await it for the report; or poll it as a stream, which yields the status after each pack
+/// and ends when the work is done. It works only while it is polled.
 ///
-/// Dropping it, or killing the process, stops it; replicating again goes on where it was, and sends no pack again
-/// that arrived whole.
+/// Dropping it, or killing the process, stops it. The next replication resumes, and sends no pack that arrived whole again.
 ///
 /// ```
 /// # use compute_gallery::disk::{DiskFormat, DiskSource};
@@ -58,7 +57,7 @@ use crate::service::session::session::Session;
 /// # let disk = DiskSource::bytes(vec![7; 1 << 20], DiskFormat::Raw);
 /// # session.publish(NewImageVersion::new(version.clone(), home, profile, disk)).await?;
 /// let replication = session.replicate(&version).bytes_per_second("eastus".parse()?, 10 << 20);
-/// // For another task, to pause it or to end it: here before it has begun.
+/// // For another task, to pause or cancel it: here before it has started.
 /// replication.control().cancel();
 /// assert_eq!(replication.await.unwrap_err().kind(), ErrorKind::Cancelled);
 ///
@@ -77,7 +76,7 @@ pub struct Replication {
     work: Work,
 }
 
-/// How it is to be done.
+/// The settings of a replication.
 #[derive(Clone, Debug, Default)]
 struct Terms {
     bytes_per_second: BTreeMap<Region, u64>,
@@ -87,17 +86,17 @@ struct Terms {
 }
 
 impl Terms {
-    /// What is wrong with them.
+    /// Returns the problems with the settings.
     fn problems(&self, version: &ImageVersionId, targets: &[(Region, u32)]) -> Vec<Problem> {
         let mut problems = Vec::new();
         for (region, rate) in &self.bytes_per_second {
             if !targets.iter().any(|(target, _)| target == region) {
-                let what = format!("`{region}` is no target region of `{version}`: limit one that is, or none");
+                let what = format!("`{region}` is not a target region of `{version}`: set the rate of a target region");
                 problems.push(Problem::invalid("bytes_per_second", what));
             } else if *rate == 0 {
                 let what = format!(
-                    "`0` bytes a second for `{region}` would never end: allow at least 1, or pause the replication by its \
-                     control"
+                    "a rate of `0` bytes per second for `{region}` would never end: set at least 1, or pause the replication by \
+                     its control"
                 );
                 problems.push(Problem::invalid("bytes_per_second", what));
             }
@@ -106,18 +105,37 @@ impl Terms {
     }
 }
 
-/// What a region that fails means for the others.
+/// The effect of a failed region on the other regions.
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let sandbox = Sandbox::new().await?;
+/// # let session = sandbox.session();
+/// use compute_gallery::replicate::OnFailure;
+/// use compute_gallery::store::StoreErrorKind;
+/// use compute_gallery::testkit::{Fault, raw};
+///
+/// session.publish(sandbox.new_version("1.0.0", "westeurope,eastus,northeurope", raw(vec![7; 4096]))).await?;
+/// sandbox.faults("eastus").fail_from(0, Fault::Before(StoreErrorKind::Unavailable));
+/// let version = sandbox.version("1.0.0");
+/// assert!(session.replicate(&version).on_failure(OnFailure::KeepGoing).await.is_err());
+/// // East US failed, and North Europe was completed.
+/// assert_eq!(sandbox.deployed("1.0.0", "northeurope").await?, [7; 4096]);
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnFailure {
-    /// The others are completed.
+    /// The others are completed. The default.
     #[default]
     KeepGoing,
-    /// The others are given up too, as they are.
+    /// The others are stopped, with [`ErrorKind::Cancelled`].
     Stop,
 }
 
-/// What became of the work so far.
+/// The progress of the work.
 enum Work {
     NotBegun,
     UnderWay(BoxFuture<'static, Result<ReplicationReport>>, mpsc::UnboundedReceiver<ReplicationStatus>),
@@ -131,38 +149,101 @@ impl std::fmt::Debug for Replication {
 }
 
 impl Replication {
-    /// Allows at most so many bytes a second over a region's border, by the service's clock; a region without a limit goes as
-    /// fast as its store. Packs go whole, so it holds over seconds, not over each moment. A rate of 0 is refused: to wait,
-    /// [`pause`](ReplicationControl::pause) the replication.
+    /// Caps cross-region traffic into `region` at `rate` bytes per second of the service's clock; by default it is not
+    /// capped. Packs are sent whole, so the cap holds over seconds, not over each moment. A rate of 0 is refused:
+    /// [`pause`](ReplicationControl::pause) the replication instead.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// let capped = session.replicate(&version).bytes_per_second("eastus".parse()?, 10 << 20);
+    /// assert!(capped.plan().await?.is_possible());
+    /// let capped = session.replicate(&version).bytes_per_second("eastus".parse()?, 0);
+    /// assert!(!capped.plan().await?.is_possible());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn bytes_per_second(mut self, region: Region, rate: u64) -> Self {
         self.terms.bytes_per_second.insert(region, rate);
         self
     }
 
-    /// Gives it so long, from its beginning, by the service's clock; regions that are not complete then are given up as they
-    /// are, with [`ErrorKind::Cancelled`].
+    /// Limits the time of the replication, from its start, by the service's clock; by default it is not limited. Regions
+    /// that are not complete then stop as they are, with [`ErrorKind::Cancelled`].
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// use compute_gallery::{ErrorKind, testkit::raw};
+    /// use std::time::Duration;
+    ///
+    /// session.publish(sandbox.new_version("1.0.0", "westeurope,eastus", raw(vec![7; 4096]))).await?;
+    /// let slow = session.replicate(&sandbox.version("1.0.0")).bytes_per_second("eastus".parse()?, 1);
+    /// let error = slow.within(Duration::from_secs(1)).await.unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Cancelled);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn within(mut self, time: Duration) -> Self {
         self.terms.within = Some(time);
         self
     }
 
-    /// What a region that fails means for the others: nothing, if it is not said.
+    /// Sets the effect of a failed region on the others: by default they are completed. [`OnFailure`] has an example.
     pub fn on_failure(mut self, policy: OnFailure) -> Self {
         self.terms.on_failure = policy;
         self
     }
 
-    /// A handle to pause, resume and cancel it from elsewhere.
+    /// Returns a handle to pause, resume and cancel the replication from elsewhere.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// use compute_gallery::ErrorKind;
+    ///
+    /// # session.delete(&version).await?;
+    /// # use compute_gallery::testkit::raw;
+    /// # session.publish(sandbox.new_version("1.0.0", "westeurope,eastus", raw(vec![7; 4096]))).await?;
+    /// let replication = session.replicate(&version);
+    /// replication.control().cancel();
+    /// assert_eq!(replication.await.unwrap_err().kind(), ErrorKind::Cancelled);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn control(&self) -> ReplicationControl {
         self.terms.control.clone()
     }
 
-    /// What it would move, by the stores' own word; what is wrong with its terms is among the plan's problems.
+    /// Returns the bytes that would move, from a fresh listing of the stores, and every problem with the settings.
     ///
     /// # Errors
     ///
-    /// `Unavailable`, `Corrupt` where the catalog or the version's manifest can't be read; regions whose stores don't
-    /// answer are among the plan's problems.
+    /// `Unavailable`, `Corrupt` if the catalog or the version's manifest cannot be read. Regions whose stores do not answer
+    /// are problems of the plan.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// // A version that is complete moves nothing.
+    /// assert!(session.replicate(&version).plan().await?.regions.is_empty());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub async fn plan(&self) -> Result<Plan> {
         let view = self.session.refresh().await?;
         let may = view.require(Action::WriteVersion, &self.version);
@@ -223,7 +304,7 @@ impl Stream for Replication {
         };
         match news.poll_next_unpin(context) {
             Poll::Ready(Some(status)) => Poll::Ready(Some(Ok(status))),
-            // The work is done and all its news are told: an error is told last.
+            // The work is done and all statuses have been yielded: an error comes last.
             Poll::Ready(None) => match outcome.and_then(|outcome| outcome.take_if(|outcome| outcome.is_err())) {
                 Some(Err(error)) => Poll::Ready(Some(Err(error))),
                 Some(Ok(_)) | None => Poll::Ready(None),
@@ -242,7 +323,7 @@ impl IntoFuture for Replication {
         Box::pin(async move {
             match self.work {
                 Work::UnderWay(work, news) => {
-                    // Nobody reads them.
+                    // The statuses have no reader.
                     drop(news);
                     work.await
                 }
@@ -258,37 +339,69 @@ impl IntoFuture for Replication {
     }
 }
 
-/// How often a watcher looks.
+/// The interval of a watcher's looks.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
+/// # Replication
 impl Session {
-    /// Brings a version to all replicas of all its target regions. A region that is complete can be deployed from at
-    /// once, while others are still under way; one that fails does not stop the others.
+    /// Brings a version to all replicas of its target regions. A complete region can be deployed from at once, while others
+    /// are still in progress; a failed region does not stop the others.
     ///
     /// # Errors
     ///
-    /// `NotFound`; for regions that failed one problem each, and the kind of the first: `Unavailable`, `StorageFull`,
-    /// `Corrupt`, `Unknown`; `Cancelled` where it was cancelled, its time is up, or another region's failure has stopped it;
-    /// `Invalid` for a limit of 0, or on a region that it does not go to. Replicating again goes on where it was.
+    /// `Forbidden`; `NotFound`; `Invalid` for a rate of 0, or of a region that is not a target. Each failed region is one
+    /// problem, and the first decides the kind: `Unavailable`, `StorageFull`, `Corrupt`, `Unknown`; `Cancelled` if it was
+    /// cancelled, its time is up, or another region's failure stopped it. The next replication resumes.
     ///
-    /// That a region failed is written into the catalog, and its [status](Session::replication_status) says so until it is
-    /// tried again; where that could not be written down, one more problem says so.
+    /// The catalog records a region's failure, and the [status](Session::replication_status) shows it until the region is
+    /// tried again; a failure to record it is one more problem.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// use compute_gallery::testkit::raw;
+    ///
+    /// let version = sandbox.version("1.0.0");
+    /// session.publish(sandbox.new_version("1.0.0", "westeurope,eastus", raw(vec![7; 4096]))).await?;
+    /// assert!(sandbox.deployed("1.0.0", "eastus").await.is_err());
+    /// session.replicate(&version).await?;
+    /// assert_eq!(sandbox.deployed("1.0.0", "eastus").await?, [7; 4096]);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn replicate(&self, version: &ImageVersionId) -> Replication {
         let (session, version) = (self.clone(), version.clone());
         Replication { session, version, terms: Terms::default(), work: Work::NotBegun }
     }
 
-    /// How far a version's replication is, by the stores' own word: also whether a region that was complete has lost
-    /// something since, such as a zone, and is [degraded](crate::replicate::RegionalReplicationStatus::degraded).
+    /// Returns the replication status of a version, from a fresh listing of the stores. A complete region that has lost
+    /// something since, such as a zone, is [degraded](crate::replicate::RegionalReplicationStatus::degraded).
     ///
     /// # Errors
     ///
-    /// `NotFound`, `Unavailable`, `Corrupt`.
+    /// `Forbidden`, `NotFound`, `Unavailable`, `Corrupt`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// use compute_gallery::replicate::AggregatedState;
+    ///
+    /// let status = session.replication_status(&version).await?;
+    /// assert_eq!((status.aggregated_state, status.progress()), (AggregatedState::Completed, 100));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub async fn replication_status(&self, version: &ImageVersionId) -> Result<ReplicationStatus> {
         self.status_of(version, &mut None).await
     }
 
-    /// The same; what the version is made of is kept in `content` for the next look.
+    /// As [`replication_status`](Self::replication_status), keeping the version's manifest in `content` for the next look.
     async fn status_of(
         &self,
         version: &ImageVersionId,
@@ -312,8 +425,28 @@ impl Session {
         Ok(tracker.status())
     }
 
-    /// Watches a replication that is carried out elsewhere: its status once a second, until each region is complete or has
+    /// Watches a replication that runs elsewhere: yields its status once a second until each region is complete or has
     /// failed.
+    ///
+    /// # Errors
+    ///
+    /// Items of the stream are errors, as of [`replication_status`](Self::replication_status).
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// use futures::TryStreamExt;
+    ///
+    /// let statuses: Vec<_> = session.watch_replication(&version).try_collect().await?;
+    /// // It is complete already.
+    /// assert_eq!(statuses.len(), 1);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn watch_replication(&self, version: &ImageVersionId) -> impl Stream<Item = Result<ReplicationStatus>> {
         let watch = (self.clone(), version.clone(), None, Duration::ZERO);
         stream::try_unfold(Some(watch), |watch| async move {
@@ -327,7 +460,7 @@ impl Session {
         })
     }
 
-    /// How a region stands, by the catalog and by what this process is doing.
+    /// Returns the status of a region by the catalog and by this process.
     fn line(&self, record: &VersionRecord, region: &Region) -> RegionalReplicationStatus {
         let line = |state| RegionalReplicationStatus::new(region.clone(), state);
         if record.is_complete_in(region) {
@@ -355,7 +488,7 @@ impl Session {
         Ok(Content { manifest, needs, sources })
     }
 
-    /// What a region has of a version, and lacks.
+    /// Returns what a region has of a version and lacks.
     async fn look(
         &self,
         state: &State,
@@ -391,7 +524,7 @@ impl Session {
             if tracker.fail(place, error)
                 && let Some((region, _)) = targets.get(place)
             {
-                // It is received until the end of this.
+                // The receiver lives until the end of this function.
                 let _ = failure.unbounded_send((region.clone(), error.clone()));
             }
         };
@@ -433,7 +566,7 @@ impl Session {
         places.iter().zip(&runs).for_each(|(place, run)| tracker.observe(*place, run));
         failed.iter().for_each(|(place, error)| fell(*place, error));
         let tell = || {
-            // Nobody may be watching.
+            // There may be no watcher.
             let _ = news.unbounded_send(tracker.status());
         };
         tell();
@@ -473,7 +606,7 @@ impl Session {
         let working = pin!(engine.run(&runs, &on_news, &finish));
         let outcomes = match select(working, &mut recording).await {
             Either::Left((outcomes, _)) => outcomes,
-            // It ends when no failure can come any more, and is asked again below.
+            // It ends when no further failure is possible, and is polled again below.
             Either::Right((_, working)) => working.await,
         };
         for (place, (moved, outcome)) in places.iter().zip(outcomes) {
@@ -487,7 +620,7 @@ impl Session {
             }
         }
         tell();
-        // What failed by itself stands before what was given up for it.
+        // Failed regions come before the regions that were stopped because of them.
         failed.sort_by_key(|(_, error)| error.kind() == ErrorKind::Cancelled);
         let problems = failed.iter().filter_map(|(place, error)| {
             let (region, _) = targets.get(*place)?;
@@ -500,7 +633,7 @@ impl Session {
         Error::from_problems(problems).map(|()| report)
     }
 
-    /// What a version is made of, and what each region that is not complete has of it; or why that can't be told.
+    /// Returns the version's content, and for each incomplete region what it has, or why that is unknown.
     async fn look_around(
         &self,
         record: &VersionRecord,
@@ -516,7 +649,7 @@ impl Session {
             }
             self.inner.regions.recheck(region);
             let account = record.version.publishing_profile().storage_account_type_in(region);
-            // ORDER: before anything is found there or put there. A log that does not know the version is refused from here on.
+            // ORDER: before anything is read or written there. A log that does not know the version is refused from here on.
             if let Err(error) = self.inner.regions.witness(region, account, began).await {
                 failed.push((place, error));
                 continue;
@@ -532,7 +665,7 @@ impl Session {
         Ok((content, open, failed))
     }
 
-    /// The commit that makes a region deployable.
+    /// Commits that a region is complete, which makes it deployable.
     async fn complete(
         &self,
         began: &State,
@@ -550,7 +683,8 @@ impl Session {
                 return Err(another_store(&region));
             }
             let record = state.version(&version).ok_or_else(|| Error::new(missing(&version)))?;
-            // What the version needs is not condemned. But it may have been taken out of the region and put in again.
+            // Content that the version needs is not condemned. But the version may have been removed from the region and added
+            // again.
             if state.is_condemned_since(&region, number) && record.is_changed_since(number) {
                 return Err(being_removed(&version));
             }
@@ -573,12 +707,12 @@ impl Session {
 }
 
 fn being_removed(version: &ImageVersionId) -> Error {
-    let what = "it was taken out of the region and put in again, and a collection has removed some of it meanwhile: replicate \
+    let what = "it was removed from the region and added again, and a collection has removed part of it meanwhile: replicate \
                 again";
     Error::busy(version.to_string(), what)
 }
 
-/// The tracker of a replication that begins: what is not complete is being worked on.
+/// Returns the tracker of a replication that starts: incomplete regions are in progress.
 fn at_work(record: &VersionRecord, targets: &[(Region, u32)], clock: &Arc<dyn Clock>) -> Tracker {
     let line = |(region, _): &(Region, u32)| {
         let complete = record.is_complete_in(region);
@@ -588,7 +722,7 @@ fn at_work(record: &VersionRecord, targets: &[(Region, u32)], clock: &Arc<dyn Cl
     Tracker::new(targets.iter().map(line), clock)
 }
 
-/// What a version is made of, and who has it.
+/// The content of a version, and its holders.
 struct Content {
     manifest: Manifest,
     needs: Needs,

@@ -8,7 +8,7 @@ use crate::service::session::inner::Inner;
 use crate::service::session::rights::Rights;
 use chrono::{DateTime, Utc};
 
-/// What is wrong with creating a definition.
+/// Returns the problems with creating a definition.
 pub(crate) fn create_definition(
     state: &State,
     inner: &Inner,
@@ -27,7 +27,7 @@ pub(crate) fn create_definition(
     problems.extend(shared_definition(gallery, definition));
     let identifier = definition.identifier();
     if let Some(other) = state.definitions(id.gallery(), None).find(|other| other.identifier() == identifier) {
-        // The name is told to those who may see it.
+        // Callers who may see the other definition are told its name.
         let name = match rights.may_see(state, &other.id().into()) {
             true => format!("Gallery image: '{}'", other.id().name()),
             false => "Gallery image".to_owned(),
@@ -49,17 +49,17 @@ pub(crate) fn create_definition(
     problems
 }
 
-/// Trusted launch and confidential VMs boot by UEFI.
+/// Trusted launch and confidential VMs boot by UEFI, which is generation V2.
 pub(crate) fn security_type(definition: &ImageDefinition) -> Option<Problem> {
     let value = definition.security_type().filter(|value| !value.eq_ignore_ascii_case("Standard"))?;
     (definition.hyper_v_generation() == HyperVGeneration::V1).then(|| {
         let what =
-            format!("SecurityType `{value}` takes Hypervisor generation V2, and the definition's is V1: set it to V2");
+            format!("SecurityType `{value}` needs Hypervisor generation V2, and the definition has V1: set it to V2");
         Problem::invalid("galleryImage.properties.features", what)
     })
 }
 
-/// What a community gallery takes no definition with. (Section 5.4: one region, nothing that was bought.)
+/// A community gallery has definitions of one region only, and none with a purchase plan. (Section 5.4.)
 pub(crate) fn shared_definition(gallery: &Gallery, definition: &ImageDefinition) -> Vec<Problem> {
     let mut problems = Vec::new();
     if gallery.permissions() == SharingPermissions::Community {
@@ -72,7 +72,7 @@ pub(crate) fn shared_definition(gallery: &Gallery, definition: &ImageDefinition)
             problems.push(Problem::invalid("galleryImage.location", what));
         }
         if definition.purchase_plan().is_some() {
-            let what = "a community gallery holds nothing that was bought in the marketplace: leave the plan out, or share \
+            let what = "a community gallery takes no image with a marketplace purchase plan: leave the plan out, or share \
                         by roles";
             problems.push(Problem::invalid("galleryImage.properties.purchasePlan", what));
         }
@@ -80,7 +80,7 @@ pub(crate) fn shared_definition(gallery: &Gallery, definition: &ImageDefinition)
     problems
 }
 
-/// As [`GALLERY`], for a definition.
+/// The properties of a definition that may change, as [`GALLERY`].
 pub(crate) const DEFINITION: &[&str] = &[
     "tags",
     "properties.description",
@@ -90,7 +90,7 @@ pub(crate) const DEFINITION: &[&str] = &[
     "properties.disallowed",
 ];
 
-/// What is wrong with changing a definition.
+/// Returns the problems with changing a definition.
 pub(crate) fn update_definition(old: &ImageDefinition, new: &ImageDefinition, now: DateTime<Utc>) -> Vec<Problem> {
     let mut problems = unchangeable(ImageDefinition::TARGET, DEFINITION, &differences(old, new));
     problems.extend(moved(&old.id().into(), old.location(), new.location()));

@@ -9,7 +9,7 @@ use crate::model::{Gallery, SharingPermissions, SharingProfile, differences, out
 use crate::service::session::inner::Inner;
 use crate::service::session::rights::Rights;
 
-/// What is wrong with creating a gallery.
+/// Returns the problems with creating a gallery.
 pub(crate) fn create_gallery(state: &State, inner: &Inner, rights: &Rights, gallery: &Gallery) -> Vec<Problem> {
     let (id, location) = (gallery.id(), gallery.location());
     if let Some(there) = state.gallery(id) {
@@ -39,7 +39,7 @@ pub(crate) fn create_gallery(state: &State, inner: &Inner, rights: &Rights, gall
     problems
 }
 
-/// A community gallery tells who publishes it; others have nothing to tell.
+/// Returns the problems with a sharing profile: community galleries name their publisher, and no others do.
 pub(crate) fn sharing(gallery: &Gallery) -> Vec<Problem> {
     let of_info = gallery.sharing_profile().and_then(community_info);
     of_info.into_iter().chain(public_name(gallery)).collect()
@@ -55,7 +55,7 @@ pub(crate) fn community_info(profile: &SharingProfile) -> Option<Problem> {
     Some(Problem::invalid("gallery.properties.sharingProfile.communityGalleryInfo", what))
 }
 
-/// What is wrong with a community gallery's public name: the prefix and 32 digits make a name that a path can hold.
+/// Returns the problem with a community gallery's public name. The prefix and 32 digits must be one segment of a path.
 pub(crate) fn public_name(gallery: &Gallery) -> Option<Problem> {
     let info = gallery.sharing_profile()?.community_gallery_info()?;
     let prefix = info.public_name_prefix.as_str();
@@ -63,28 +63,28 @@ pub(crate) fn public_name(gallery: &Gallery) -> Option<Problem> {
     let begins = prefix.starts_with(|first: char| first.is_ascii_alphanumeric());
     (!plain || !begins || prefix.len() > 64).then(|| {
         let what = format!(
-            "`{}` is not allowed: it has 1 to 64 letters, digits, `-`, `_` and `.`, and begins with a letter or digit",
+            "`{}` is not allowed: use 1 to 64 letters, digits, `-`, `_` and `.`, beginning with a letter or digit",
             prefix.escape_debug()
         );
         Problem::invalid("gallery.properties.sharingProfile.communityGalleryInfo.publicNamePrefix", what)
     })
 }
 
-/// Deleted versions are kept for a day at least.
+/// The retention of deleted versions is at least a day.
 pub(crate) fn retention(gallery: &Gallery) -> Option<Problem> {
     let days = gallery.soft_delete_policy().retention_period_in_days()?;
     let target = "gallery.properties.softDeletePolicy.retentionPeriodInDays";
     (days == 0).then(|| out_of_range(target, days, i32::MAX.unsigned_abs()))
 }
 
-/// The properties that may change once a gallery exists. Everything else is refused by name.
+/// The properties of a gallery that may change. Any other change is refused by name.
 pub(crate) const GALLERY: &[&str] = &["tags", "properties.description", "properties.softDeletePolicy"];
 
-/// What is wrong with changing a gallery.
+/// Returns the problems with changing a gallery.
 pub(crate) fn update_gallery(state: &State, old: &Gallery, new: &Gallery) -> Vec<Problem> {
     let mut changed = differences(old, new);
     let is_public = state.sharing(old.id()).is_some_and(|sharing| sharing.public_name.is_some());
-    // A gallery becomes one for the community, or ceases to be one, as long as nobody knows its public name.
+    // A gallery may become a community gallery, or stop being one, while it has no public name.
     let is_groups = |gallery: &Gallery| gallery.permissions() == SharingPermissions::Groups;
     let community = !is_public && !is_groups(old) && !is_groups(new);
     if community {

@@ -1,4 +1,4 @@
-//! Azure's rules, resource by resource.
+//! Azure's rules, by resource.
 
 pub(crate) mod definition;
 pub(crate) mod gallery;

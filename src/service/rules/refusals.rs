@@ -1,4 +1,4 @@
-//! Refusals that several resources have in common.
+//! Refusals that several resources share.
 
 use crate::error::{ErrorKind, Problem};
 use crate::model::{Gallery, ImageDefinition, ImageVersion, Region, ResourceId, SubscriptionId};
@@ -24,14 +24,14 @@ pub(crate) fn already_exists(id: &dyn Display, what: &str) -> Problem {
     Problem::new(ErrorKind::AlreadyExists, "Conflict", id.to_string(), what)
 }
 
-/// What is wrong with creating a resource where `there` is already.
+/// Returns the problem with creating a resource that exists.
 pub(crate) fn taken(id: impl Into<ResourceId>, there: &Region, wanted: &Region) -> Problem {
     let id = id.into();
     moved(&id, there, wanted)
         .unwrap_or_else(|| already_exists(&id, "it exists with other properties: update it, or choose another name"))
 }
 
-/// A resource stays in its location.
+/// A resource cannot change its location.
 pub(crate) fn moved(id: &ResourceId, there: &Region, wanted: &Region) -> Option<Problem> {
     (there != wanted).then(|| {
         let what = format!(
@@ -49,7 +49,7 @@ pub(crate) fn moved(id: &ResourceId, there: &Region, wanted: &Region) -> Option<
     })
 }
 
-/// Refuses one more of `what` where the limit is reached.
+/// Refuses one more of `what` at the limit.
 pub(crate) fn room_for(
     what: &str,
     usage: usize,
@@ -69,17 +69,17 @@ pub(crate) fn room_for(
     })
 }
 
-/// Dates of an end of life lie ahead when they are set.
+/// An end of life is in the future when it is set.
 pub(crate) fn end_of_life(target: &str, date: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Option<Problem> {
     let past = date.filter(|date| *date <= now)?;
     let problem = Problem::invalid(format!("{target}.endOfLifeDate"), "EndOfLifeDate must be set to a future date.");
     Some(problem.with_advice(format!("`{past}` is not after `{now}`.")))
 }
 
-/// One problem for each property that differs and must not.
+/// Returns a problem for each changed property that must not change.
 pub(crate) fn unchangeable(target: &str, allowed: &[&str], changed: &[String]) -> Vec<Problem> {
     let may = |path: &&String| allowed.iter().any(|allowed| path.strip_prefix(allowed).is_some_and(is_below));
-    // A location has a code of its own.
+    // A changed location has its own code.
     let refused = changed.iter().filter(|path| !may(path) && *path != "location");
     let problems = refused.map(|path| {
         let property = format!("{target}.{path}");
@@ -113,7 +113,7 @@ pub(crate) fn changed_end_of_life(
     }
 }
 
-/// Children go first.
+/// Children are deleted first.
 pub(crate) fn has_children(id: &dyn Display, count: usize, seen: &[ResourceId]) -> Option<Problem> {
     let first = seen.iter().take(5).map(|child| format!("'{child}'")).collect::<Vec<_>>().join(", ");
     (count > 0).then(|| {
@@ -128,7 +128,7 @@ pub(crate) fn has_children(id: &dyn Display, count: usize, seen: &[ResourceId]) 
         let unseen = count - seen.len();
         let advice = match unseen {
             0 => "Or delete with cascade.".to_owned(),
-            _ => "Or delete with cascade; there are some that you may not see.".to_owned(),
+            _ => "Or delete with cascade; you may not see all of them.".to_owned(),
         };
         Problem::new(ErrorKind::Conflict, "CannotDeleteResource", id.to_string(), what).with_advice(advice)
     })

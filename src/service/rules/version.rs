@@ -1,7 +1,7 @@
-//! The rule book: what must hold before something is created, changed or deleted, told on a state.
+//! The rules of image versions.
 //!
-//! Each function returns everything that is wrong. The same functions serve a plan, the check before the first byte
-//! moves, and the check at the commit. `docs/rules.md` lists every rule with its source and its test.
+//! Each function of this chamber judges a state and returns every problem. The same functions serve a plan, the check before the
+//! first byte moves, and the check at the commit. `docs/rules.md` lists every rule with its source and its test.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,7 +25,7 @@ pub(crate) enum RegionProtection {
 
 const TARGET_REGIONS: &str = "galleryImageVersion.properties.publishingProfile.targetRegions";
 
-/// What a gallery that is shared beyond roles takes no version with. (Section 5.4: made in its region, not encrypted.)
+/// A gallery that is shared beyond roles has versions made in its region, without customer keys. (Section 5.4.)
 pub(crate) fn shared_version(gallery: &Gallery, home: &Region, profile: &PublishingProfile) -> Vec<Problem> {
     let mut problems = Vec::new();
     let permissions = gallery.permissions();
@@ -44,7 +44,7 @@ pub(crate) fn shared_version(gallery: &Gallery, home: &Region, profile: &Publish
         let encrypted = target.encryption().is_some_and(|keys| keys.disk_encryption_sets().next().is_some());
         if encrypted {
             let what = format!(
-                "a gallery with permissions `{permissions:?}` holds no versions encrypted with keys of one's own"
+                "a gallery with permissions `{permissions:?}` takes no versions encrypted with customer keys: leave them out"
             );
             problems.push(Problem::invalid(format!("{TARGET_REGIONS}[{position}].encryption"), what));
         }
@@ -52,8 +52,7 @@ pub(crate) fn shared_version(gallery: &Gallery, home: &Region, profile: &Publish
     problems
 }
 
-/// What is wrong with the keys that a version is said to be encrypted with. `luns` are those of its data disks, where they
-/// are known.
+/// Returns the problems with the encryption keys of a version. `luns` are those of its data disks, if they are known.
 fn encryption(
     subscription: &SubscriptionId,
     profile: &PublishingProfile,
@@ -63,7 +62,7 @@ fn encryption(
                            diskEncryptionSetId";
     let mut problems = Vec::new();
     let regions = || profile.target_regions().iter().enumerate();
-    // Each disk that is encrypted in some region: how it is called, with which key, and where.
+    // Each disk that is encrypted in some region: its LUN, the key, and the region.
     let mut used = BTreeMap::new();
     for (_, target) in regions() {
         let Some(keys) = target.encryption() else { continue };
@@ -117,12 +116,12 @@ fn encryption(
     problems
 }
 
-/// The key of a data disk, or of the OS disk.
+/// Returns the key of a data disk, or of the OS disk.
 fn key_of(keys: &EncryptionImages, lun: Option<u32>) -> Option<&DiskEncryptionSetId> {
     lun.map_or_else(|| keys.os_disk_encryption_set(), |lun| keys.data_disk_encryption_set(lun))
 }
 
-/// What is wrong with the place that a version is to have in the catalog.
+/// Returns the problems with the id and location of a new version.
 pub(crate) fn place_for_version(state: &State, inner: &Inner, id: &ImageVersionId, location: &Region) -> Vec<Problem> {
     let parents = state.gallery(id.definition().gallery()).zip(state.definition(id.definition()));
     let Some((gallery, _)) = parents else { return vec![parent_missing(id.definition())] };
@@ -133,11 +132,13 @@ pub(crate) fn place_for_version(state: &State, inner: &Inner, id: &ImageVersionI
             None if first != given => already_exists(
                 id,
                 &format!(
-                    "version `{first}` has these numbers, leading zeros do not count: publish under the next number"
+                    "version `{first}` has this number, as leading zeros do not count: publish under the next number"
                 ),
             ),
             None => already_exists(id, "a published version never changes: publish under the next number"),
-            Some(_) => already_exists(id, "it was deleted and can be restored: restore it, or take another number"),
+            Some(_) => {
+                already_exists(id, "it was deleted and can be restored: restore it, or publish under another number")
+            }
         }];
     }
     let subscription = id.definition().gallery().subscription();
@@ -147,9 +148,7 @@ pub(crate) fn place_for_version(state: &State, inner: &Inner, id: &ImageVersionI
     room.into_iter().chain(cloud).collect()
 }
 
-/// What is wrong with where a version goes.
-///
-/// `disks` are the version's, where they are known.
+/// Returns the problems with the target regions of a version. `disks` are its disks, if they are known.
 pub(crate) fn publishing_profile(
     state: &State,
     inner: &Inner,
@@ -167,7 +166,7 @@ pub(crate) fn publishing_profile(
         let (at, region) = (format!("{TARGET_REGIONS}[{position}]"), target.region());
         let account = profile.storage_account_type_in(region);
         let mut refused = inner.region_catalog.problems_with_target(&at, subscription, home, region, account);
-        // A region that there is none of has no store either: that is not to be told as well.
+        // An unknown region has no store either: one problem is enough.
         if refused.is_empty() {
             refused.extend(inner.regions.problem_with(&at, region, account));
         }
@@ -195,7 +194,7 @@ pub(crate) fn publishing_profile(
     problems
 }
 
-/// What is wrong with the sizes of disks.
+/// Returns the problems with the sizes of disks.
 pub(crate) fn disk_sizes(inner: &Inner, target: &str, storage: &StorageProfile) -> Vec<Problem> {
     let os_disk = std::iter::once(("osDiskImage".to_owned(), storage.os_disk_image().size_in_bytes()));
     let data_disks = storage.data_disk_images().iter().enumerate();
@@ -216,7 +215,7 @@ fn disk_size(target: &str, size: u64, most: u64) -> Problem {
     Problem::new(ErrorKind::Invalid, "GallerySourceResourceExceedsMaxSize", target, what).with_advice(advice)
 }
 
-/// As [`GALLERY`], for a version.
+/// The properties of a version that may change, as [`GALLERY`].
 const VERSION: &[&str] = &[
     "tags",
     "properties.publishingProfile.targetRegions",
@@ -285,13 +284,13 @@ pub(crate) fn update_version(
             );
             let problem =
                 Problem::new(ErrorKind::Conflict, "InvalidParameter", format!("{at}.storageAccountType"), what);
-            problems.push(problem.with_advice(format!("It is `{has}`; or take the region out and in again.")));
+            problems.push(problem.with_advice(format!("It is `{has}`; or remove the region and add it again.")));
         }
     }
     problems
 }
 
-/// What keeps a version from being deleted.
+/// Returns the reason why a version may not be deleted.
 pub(crate) fn delete_version(version: &ImageVersion, now: DateTime<Utc>) -> Option<Problem> {
     if !version.safety_profile().blocks_deletion_before_end_of_life() {
         return None;

@@ -4,11 +4,11 @@ use crate::access::{Caller, Directory};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Who decides.
+/// Who decides access.
 #[derive(Clone, Debug)]
 pub(crate) enum Authority {
-    /// Everybody may do everything: the host makes its own checks.
+    /// Every caller may do everything: the host checks access itself.
     AllowAll,
-    /// Roles decide, of whom the directory knows; administrators may do everything.
+    /// Roles decide, of principals that the directory knows; administrators may do everything.
     Roles { directory: Arc<dyn Directory>, administrators: BTreeSet<Caller> },
 }

@@ -1,5 +1,5 @@
-//! Whether the caller may: asked before anything else, by the id of a resource and not by whether it exists, so that a
-//! refusal tells nothing.
+//! Access checks of a session. They come first, and go by the id of a resource, not by its existence: a refusal does not reveal
+//! whether the resource exists.
 
 use super::authority::Authority;
 use super::rights::{Need, Rights};
@@ -11,6 +11,7 @@ use crate::catalog::State;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::model::{GalleryId, ResourceId};
 
+/// # Access decisions
 impl Session {
     pub(crate) fn rights(&self) -> Rights {
         let principals = match &self.inner.authority {
@@ -20,12 +21,12 @@ impl Session {
         Rights { caller: self.caller.clone(), inner: self.inner.clone(), principals }
     }
 
-    /// What allows all of it.
+    /// Returns the first assignment that allows `needs`, or everything that is refused.
     pub(crate) fn authorize(&self, state: &State, needs: &[Need]) -> Result<Option<Authorization>> {
         self.rights().require(state, needs).or_else(|problems| Error::from_problems(problems).map(|()| None))
     }
 
-    /// The scopes above `scope`, as far as they are known.
+    /// Returns the known scopes above `scope`.
     pub(crate) fn above(&self, scope: &AccessScope) -> Vec<AccessScope> {
         match &self.inner.authority {
             Authority::AllowAll => std::iter::successors(scope.parent(), AccessScope::parent).collect(),
@@ -33,7 +34,7 @@ impl Session {
         }
     }
 
-    /// What is about everything at once, and so for administrators: `what` names it.
+    /// Refuses callers that are not administrators: for operations on the whole catalog. `what` names the operation.
     pub(crate) fn require_administrator(&self, what: &str) -> Result<()> {
         if self.rights().is_administrator() {
             return Ok(());
@@ -43,7 +44,7 @@ impl Session {
         Err(Error::forbidden(what, refused))
     }
 
-    /// What keeps a principal from having an assignment at `scope`: it must exist, in the tenant of the scope.
+    /// Returns the problem with assigning to a principal at `scope`: it must exist, in the tenant of the scope.
     pub(crate) fn unknown_principal(&self, principal: &PrincipalId, scope: &AccessScope) -> Option<Problem> {
         let Authority::Roles { directory, .. } = &self.inner.authority else { return None };
         let wrong = |what: String| Some(Problem::new(ErrorKind::NotFound, "PrincipalNotFound", "principalId", what));
@@ -56,13 +57,13 @@ impl Session {
         });
         let other = of_scope.filter(|tenant| *tenant != theirs)?;
         wrong(format!(
-            "principal `{principal}` does not exist in tenant `{other}`, which `{scope}` is in: invite the person as a guest, \
-             or consent to the application, and name the account that they get there"
+            "principal `{principal}` does not exist in tenant `{other}`, which `{scope}` is in: invite the user as a guest, \
+             or consent to the application, and name the account in that tenant"
         ))
     }
 
-    /// Whether `action` may be done at `scope` now, and why; or what would be needed. Of a deny assignment only its name and
-    /// place are told, as Azure does, unless the caller may read role assignments there.
+    /// Decides whether the caller may do `action` at `scope` now, and says why. Of a deny assignment only name and place
+    /// are told, as in Azure, unless the caller may read role assignments there.
     ///
     /// ```
     /// use compute_gallery::GalleryService;
@@ -84,7 +85,20 @@ impl Session {
         self.rights().explain(&self.inner.catalog.snapshot(), action, scope)
     }
 
-    /// What the caller may read of a gallery: the sharing matrix.
+    /// Returns the sharing matrix of a gallery: the definitions and versions that the caller may read.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// let matrix = session.sharing_matrix(image.gallery());
+    /// assert!(matrix.to_string().contains("1.0.0"));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn sharing_matrix(&self, gallery: &GalleryId) -> SharingMatrix {
         let (state, rights) = (self.inner.catalog.snapshot(), self.rights());
         let may = |action, id: ResourceId| rights.may(&state, action, &id.into());

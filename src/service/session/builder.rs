@@ -1,4 +1,4 @@
-//! The service, and what a host builds it from.
+//! The service and its builder.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use crate::regions::region_store;
 use crate::regions::stores::{Regions, in_common};
 use crate::store::{BlobStore, Prefixed, RetryPolicy, Retrying, WithDeadline};
 
-/// A Shared Image Gallery. Cheap to clone; any number of them, in any number of processes, may work on the same
-/// stores at once.
+/// A Shared Image Gallery. A clone is cheap and is the same service. Services in any number of processes may work on the
+/// same stores at the same time.
 ///
 /// ```
 /// use compute_gallery::model::{Gallery, GalleryId};
@@ -39,10 +39,50 @@ use crate::store::{BlobStore, Prefixed, RetryPolicy, Retrying, WithDeadline};
 #[derive(Clone, Debug)]
 pub struct GalleryService(pub(crate) Arc<Inner>);
 
-/// What readers of images keep of what they have read, where nothing is said.
+/// Default size of the chunk cache that image readers share.
 const CHUNK_CACHE_BYTES: u64 = 64 << 20;
 
-/// Builds a [`GalleryService`]: say where the bytes go; all else has a default.
+/// Builds a [`GalleryService`]. Two settings are required: a store for the catalog, and either
+/// [`directory`](Self::directory) or [`allow_all`](Self::allow_all). Nothing is read or written before
+/// [`create`](Self::create), [`open`](Self::open) or [`open_or_create`](Self::open_or_create).
+///
+/// | setting | default | what it does |
+/// |---|---|---|
+/// | [`store`](Self::store) | none | holds the catalog and each region that has no store of its own |
+/// | [`catalog_store`](Self::catalog_store) | `store` | holds the catalog |
+/// | [`region_store`](Self::region_store) | `store` | holds one region |
+/// | [`zonal_region_stores`](Self::zonal_region_stores) | none | hold the three zones of one region |
+/// | [`adopt_region_store`](Self::adopt_region_store) | off | claims a region's store that is new, or was another catalog's |
+/// | [`one_store_for_all_zones`](Self::one_store_for_all_zones) | off | accepts `Standard_ZRS` in a region with one store |
+/// | [`directory`](Self::directory) | none | decides access by roles |
+/// | [`allow_all`](Self::allow_all) | off | lets every caller do everything |
+/// | [`administrator`](Self::administrator) | none | lets one caller do everything |
+/// | [`region_catalog`](Self::region_catalog) | [`RegionCatalog::default`] | the regions that exist |
+/// | [`limits`](Self::limits) | [`Limits::default`] | quotas, disk size, replica and scale-set maxima |
+/// | [`placement_policy`](Self::placement_policy) | [`PlacementPolicy::default`] | what one replica serves at once |
+/// | [`azure_2026`](Self::azure_2026) | off | sets these three to Azure Compute Gallery's |
+/// | [`compression`](Self::compression) | [`Compression::Zstd`] | how new chunks are stored |
+/// | [`chunk_cache_bytes`](Self::chunk_cache_bytes) | 64 MiB | size of the cache that all [image readers](crate::ImageReader) share |
+/// | [`workers`](Self::workers) | as many threads as the machine runs at once | where blocking work runs |
+/// | [`deadlines`](Self::deadlines) | call: 60 s and 2 s per MiB; commit: 5 min; zone: 30 s | how long to wait for an answer |
+/// | [`retries`](Self::retries) | for 30 s, with pauses of up to 100 ms, doubling to 5 s | how long to repeat a failed store call |
+/// | [`clock`](Self::clock) | [`SystemClock`] | time and timers |
+/// | [`entropy`](Self::entropy) | [`SystemEntropy`] | randomness |
+///
+/// ```
+/// use compute_gallery::model::Region;
+/// use compute_gallery::store::MemoryStore;
+/// use compute_gallery::GalleryService;
+///
+/// # futures::executor::block_on(async {
+/// let eastus: Region = "eastus".parse()?;
+/// // The catalog and most regions share a store; East US has its own.
+/// let builder = GalleryService::builder().store(MemoryStore::new()).region_store(eastus, MemoryStore::new());
+/// let service = builder.allow_all().create().await?;
+/// assert_eq!(service.session("docs".parse()?).view().number(), 0);
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Debug, Default)]
 #[must_use = "nothing is opened before `open` or `create`"]
 pub struct GalleryServiceBuilder {
@@ -67,116 +107,365 @@ pub struct GalleryServiceBuilder {
 }
 
 impl GalleryService {
-    /// Begins with no store and the defaults of all else.
+    /// Returns a builder with default settings and no store.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use compute_gallery::{ErrorKind, GalleryService};
+    ///
+    /// let error = GalleryService::builder().allow_all().create().await.unwrap_err();
+    /// assert_eq!((error.kind(), error.target()), (ErrorKind::Invalid, "catalog_store"));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn builder() -> GalleryServiceBuilder {
         GalleryServiceBuilder::default()
     }
 
-    /// The service as `caller` uses it: a user or application that the directory knows, whose roles decide what it may
-    /// do; any name, where everything is allowed. The name goes into the history of what it does.
+    /// Returns the service as `caller` uses it. With a [`directory`](GalleryServiceBuilder::directory), `caller` is a user
+    /// or an application that the directory knows; with [`allow_all`](GalleryServiceBuilder::allow_all) it is any name. The
+    /// history of changes names the caller.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use compute_gallery::GalleryService;
+    /// use compute_gallery::store::MemoryStore;
+    ///
+    /// let service = GalleryService::builder().store(MemoryStore::new()).allow_all().create().await?;
+    /// assert_eq!(service.session("ann".parse()?).caller().as_str(), "ann");
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn session(&self, caller: Caller) -> Session {
         Session { inner: self.0.clone(), caller }
     }
 }
 
 impl GalleryServiceBuilder {
-    /// One store for everything that has none of its own: the catalog and any region, each under a key of its own.
+    /// Sets the store of everything that has no store of its own: the catalog and each region, under separate keys.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use compute_gallery::GalleryService;
+    /// use compute_gallery::store::FsStore;
+    ///
+    /// let directory = tempfile::tempdir().unwrap();
+    /// let path = directory.path().join("gallery");
+    /// let store = FsStore::create(&path).unwrap();
+    /// GalleryService::builder().store(store).allow_all().create().await?;
+    /// assert!(path.join("catalog").is_dir());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn store(mut self, store: impl BlobStore) -> Self {
         self.common_store = Some(Arc::new(store));
         self
     }
 
-    /// A store for one region: a disk or bucket in that place.
+    /// Sets the store of one region: a disk or a bucket in that place. A region without a store takes no images.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use compute_gallery::GalleryService;
+    /// use compute_gallery::store::MemoryStore;
+    ///
+    /// let builder = GalleryService::builder().catalog_store(MemoryStore::new()).allow_all();
+    /// let service = builder.region_store("westeurope".parse()?, MemoryStore::new()).create().await?;
+    /// # use compute_gallery::{disk::*, model::*, publish::NewSnapshot};
+    /// # let session = service.session("docs".parse()?);
+    /// # let snapshot = |region: &str| -> compute_gallery::Result<_> {
+    /// # let id = "/subscriptions/dev/resourceGroups/a/providers/Microsoft.Compute/snapshots/data".parse()?;
+    /// # Ok(NewSnapshot::of_data_disk(id, region.parse()?, DiskSource::bytes(vec![7; 4096], DiskFormat::Raw)))
+    /// # };
+    /// assert!(session.create_snapshot(snapshot("westeurope")?).plan().await?.is_possible());
+    /// assert!(!session.create_snapshot(snapshot("eastus")?).plan().await?.is_possible());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn region_store(mut self, region: Region, store: impl BlobStore) -> Self {
         self.region_stores.insert(region, vec![Arc::new(store)]);
         self
     }
 
-    /// A store for each of a region's three zones. What is to be kept on `Standard_ZRS` is kept in all three, and outlives
-    /// the loss of any one of them; all else is kept in the first alone. Each store remembers which zone it is, and is refused
-    /// in another's place. A region with one store takes no `Standard_ZRS`, unless [`one_store_for_all_zones`](Self::one_store_for_all_zones) is said.
+    /// Sets a store for each of a region's three zones. A replica on `Standard_ZRS` is stored in all three and survives the
+    /// loss of any one of them; everything else is stored in the first alone. Each store remembers its zone and is refused
+    /// as the store of another. A region with one store refuses `Standard_ZRS`, unless
+    /// [`one_store_for_all_zones`](Self::one_store_for_all_zones) is set.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::{NewImageVersion, model::*, testkit::{Sandbox, raw, region}};
+    /// use compute_gallery::store::MemoryStore;
+    ///
+    /// # let sandbox = Sandbox::builder().regions(["eastus"]).service(|builder| {
+    /// let zones = [MemoryStore::new(), MemoryStore::new(), MemoryStore::new()];
+    /// let builder = builder.zonal_region_stores(region("eastus"), zones);
+    /// # builder
+    /// # });
+    /// # let sandbox = sandbox.build().await?;
+    /// # let session = sandbox.session();
+    /// let profile = PublishingProfile::new("eastus".parse()?).with_storage_account_type(StorageAccountType::StandardZrs);
+    /// # let new = NewImageVersion::new(sandbox.version("1.0.0"), region("eastus"), profile, raw(vec![7; 4096]));
+    /// let plan = session.publish(new).plan().await?;
+    /// assert_eq!(plan.regions[0].storage_account_type, StorageAccountType::StandardZrs);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn zonal_region_stores<S: BlobStore>(mut self, region: Region, zones: [S; 3]) -> Self {
         let zones = zones.into_iter().map(|store| Arc::new(store) as Arc<dyn BlobStore>);
         self.region_stores.insert(region, zones.collect());
         self
     }
 
-    /// Makes the store that is given for `region` (or the stores of its zones) this catalog's when the catalog is opened,
-    /// whatever the store says of itself. What is in it stays, and what belongs to another catalog is never removed.
+    /// Claims the store of `region`, or the stores of its zones, for this catalog when the catalog is opened, whatever the
+    /// store says of its owner. Its content stays, and blobs that belong to another catalog are never removed. The former
+    /// owner can no longer use the store.
     ///
-    /// For three cases, in which the store is refused otherwise: the disk of a region was lost and this is a new one (a scrub
-    /// then fills it); the catalog was restored from a backup and is older than the store; a region gets three zones in
-    /// place of one store, or the other way round. The store's former owner can no longer use it.
+    /// Three cases need it, and the store is not used otherwise: a new disk replaces a lost one (a scrub then fills it); the catalog
+    /// was restored from a backup and is older than the store; a region changes from one store to three zones, or back.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::{Sandbox, region};
+    /// use compute_gallery::store::MemoryStore;
+    ///
+    /// let sandbox = Sandbox::builder().regions(["westeurope", "eastus"]).build().await?;
+    /// sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    ///
+    /// // The disk of East US was lost. The new one is not used before it is adopted.
+    /// let replaced = || sandbox.reopen().store("eastus", MemoryStore::new());
+    /// let refused = replaced().build().await?;
+    /// assert_ne!(refused.session().scrub(&region("eastus")).await?.damaged, 0);
+    /// let adopted = replaced().service(|builder| builder.adopt_region_store(region("eastus"))).build().await?;
+    /// assert_eq!(adopted.session().scrub(&region("eastus")).await?.damaged, 0);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn adopt_region_store(mut self, region: Region) -> Self {
         self.adopted.insert(region);
         self
     }
 
-    /// Takes `Standard_ZRS` also where a region has one store, which then stands for all its zones: each replica is kept
-    /// once, and plans and prices say `Standard_LRS`. For tests of software that asks for it.
+    /// Accepts `Standard_ZRS` in regions with one store, which then stands for all three zones: each replica is stored
+    /// once, and plans and prices say `Standard_LRS`. Meant for tests of software that asks for `Standard_ZRS`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::{NewImageVersion, model::*, testkit::{Sandbox, raw, region}};
+    /// # let sandbox = Sandbox::builder().regions(["eastus"]).service(|builder| {
+    /// let builder = builder.one_store_for_all_zones();
+    /// # builder
+    /// # });
+    /// # let sandbox = sandbox.build().await?;
+    /// # let session = sandbox.session();
+    /// let profile = PublishingProfile::new("eastus".parse()?).with_storage_account_type(StorageAccountType::StandardZrs);
+    /// # let new = NewImageVersion::new(sandbox.version("1.0.0"), region("eastus"), profile, raw(vec![7; 4096]));
+    /// let plan = session.publish(new).plan().await?;
+    /// assert_eq!(plan.regions[0].storage_account_type, StorageAccountType::StandardLrs);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn one_store_for_all_zones(mut self) -> Self {
         self.one_store_for_all_zones = true;
         self
     }
 
-    /// A store for the catalog.
+    /// Sets the store of the catalog. By default the catalog is in the [`store`](Self::store) of everything.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use compute_gallery::GalleryService;
+    /// use compute_gallery::store::MemoryStore;
+    ///
+    /// let store = MemoryStore::new();
+    /// GalleryService::builder().catalog_store(store.clone()).allow_all().create().await?;
+    /// assert!(GalleryService::builder().catalog_store(store).allow_all().open().await.is_ok());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn catalog_store(mut self, store: impl BlobStore) -> Self {
         self.catalog = Some(Arc::new(store));
         self
     }
 
-    /// Everybody may do everything: for hosts that make their own checks, and for tests.
+    /// Lets every caller do everything: for hosts that check access themselves, and for tests. Excludes
+    /// [`directory`](Self::directory).
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use compute_gallery::GalleryService;
+    /// use compute_gallery::access::{AccessScope, Action};
+    /// use compute_gallery::store::MemoryStore;
+    ///
+    /// let service = GalleryService::builder().store(MemoryStore::new()).allow_all().create().await?;
+    /// let dev = AccessScope::Subscription("dev".parse()?);
+    /// assert!(service.session("ann".parse()?).explain_access(Action::WriteGallery, &dev).is_allowed());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn allow_all(mut self) -> Self {
         self.allow_all = true;
         self
     }
 
-    /// Roles decide who may do what; `directory` knows who is who.
+    /// Sets the directory of users, groups and subscriptions; roles then decide access. Excludes
+    /// [`allow_all`](Self::allow_all).
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use compute_gallery::GalleryService;
+    /// use compute_gallery::access::{AccessScope, Action, MemoryDirectory};
+    /// use compute_gallery::store::MemoryStore;
+    ///
+    /// let directory = MemoryDirectory::new();
+    /// directory.add_user("ann", &"contoso".parse()?)?;
+    /// let service = GalleryService::builder().store(MemoryStore::new()).directory(directory).create().await?;
+    /// let dev = AccessScope::Subscription("dev".parse()?);
+    /// assert!(!service.session("ann".parse()?).explain_access(Action::WriteGallery, &dev).is_allowed());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn directory(mut self, directory: impl Directory) -> Self {
         self.directory = Some(Arc::new(directory));
         self
     }
 
-    /// Lets a caller do everything, without any role: to assign the first ones.
+    /// Lets `caller` do everything without a role, such as assigning the first roles, collecting and scrubbing. May be
+    /// called once for each administrator.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use compute_gallery::GalleryService;
+    /// use compute_gallery::access::{AccessScope, Action, MemoryDirectory};
+    /// use compute_gallery::store::MemoryStore;
+    ///
+    /// let builder = GalleryService::builder().store(MemoryStore::new()).directory(MemoryDirectory::new());
+    /// let service = builder.administrator("root".parse()?).create().await?;
+    /// let dev = AccessScope::Subscription("dev".parse()?);
+    /// assert!(service.session("root".parse()?).explain_access(Action::WriteRoleAssignment, &dev).is_allowed());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn administrator(mut self, caller: Caller) -> Self {
         self.administrators.insert(caller);
         self
     }
 
-    /// How many bytes of chunks readers of images keep, together; 64 MiB where nothing is said.
+    /// Sets the size of the chunk cache that all [image readers](crate::ImageReader) share, in bytes: 64 MiB by default.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use compute_gallery::GalleryService;
+    /// use compute_gallery::store::MemoryStore;
+    ///
+    /// let builder = GalleryService::builder().store(MemoryStore::new()).allow_all();
+    /// assert!(builder.chunk_cache_bytes(1 << 30).create().await.is_ok());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn chunk_cache_bytes(mut self, bytes: u64) -> Self {
         self.chunk_cache_bytes = Some(bytes);
         self
     }
 
-    /// Whether the chunks of new images are compressed; they are, where nothing is said. What is stored stays as it is,
-    /// and can be read either way.
+    /// Sets whether the chunks of new images are compressed: by default they are. Stored chunks stay as they are and are
+    /// readable with either setting.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use compute_gallery::GalleryService;
+    /// use compute_gallery::content::Compression;
+    /// use compute_gallery::store::MemoryStore;
+    ///
+    /// let builder = GalleryService::builder().store(MemoryStore::new()).allow_all();
+    /// assert!(builder.compression(Compression::None).create().await.is_ok());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn compression(mut self, compression: Compression) -> Self {
         self.compression = compression;
         self
     }
 
-    /// Other numbers for placing VMs and scale sets on replicas than the original service's.
+    /// Sets what one replica serves at once: by default what a replica of the original Shared Image Gallery serves.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::{Sandbox, region};
+    /// use compute_gallery::placement::{Capacity, PlacementPolicy};
+    ///
+    /// # let sandbox = Sandbox::builder().service(|builder| {
+    /// let one_vm = PlacementPolicy::default().with_capacity(Capacity::new(1, 1));
+    /// let builder = builder.placement_policy(one_vm);
+    /// # builder
+    /// # });
+    /// # let sandbox = sandbox.build().await?;
+    /// # let (session, eastus) = (sandbox.session(), region("eastus"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// # let version = sandbox.version("1.0.0");
+    /// let pool = session.pool(version, &eastus).await?;
+    /// let _lease = pool.place_vms(1)?;
+    /// assert!(pool.place_vms(1).is_err());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn placement_policy(mut self, policy: PlacementPolicy) -> Self {
         self.placement_policy = policy;
         self
     }
 
-    /// Other regions than Azure's.
+    /// Sets the regions that exist: Azure's by default.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// use compute_gallery::model::{Cloud, RegionCatalog, RegionInfo};
+    ///
+    /// let lab = RegionCatalog::empty().with_region(RegionInfo::new("Rack 7", Cloud::Other("lab".into()))?);
+    /// # let sandbox = Sandbox::builder().regions(["rack7"]).service(move |builder| {
+    /// # let lab = lab.clone();
+    /// let builder = builder.region_catalog(lab);
+    /// # builder
+    /// # });
+    /// # let sandbox = sandbox.build().await?;
+    /// # let session = sandbox.session();
+    /// let gallery = session.view().gallery(sandbox.image().gallery())?;
+    /// assert_eq!(gallery.location().as_str(), "rack7");
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn region_catalog(mut self, catalog: RegionCatalog) -> Self {
         self.region_catalog = catalog;
         self
     }
 
-    /// Other limits than the default ones.
+    /// Sets quotas and maxima: by default those of the original Shared Image Gallery.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// use compute_gallery::ErrorKind;
+    /// use compute_gallery::model::Limits;
+    ///
+    /// # let sandbox = Sandbox::builder().service(|builder| {
+    /// let builder = builder.limits(Limits::default().with_image_versions(1));
+    /// # builder
+    /// # });
+    /// # let sandbox = sandbox.build().await?;
+    /// sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// let error = sandbox.publish("1.0.1", vec![7; 4096]).await.unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::LimitReached);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
     /// Sets the limits, the placement policy and the regions of Azure Compute Gallery as of 2026, in place of the original
-    /// Shared Image Gallery's. Call [`limits`](Self::limits), [`placement_policy`](Self::placement_policy) and
-    /// [`region_catalog`](Self::region_catalog) after it to change one of them.
+    /// Shared Image Gallery's. [`limits`](Self::limits), [`placement_policy`](Self::placement_policy) and
+    /// [`region_catalog`](Self::region_catalog) override it when they are called after it.
     ///
     /// ```
     /// use compute_gallery::GalleryService;
@@ -186,7 +475,7 @@ impl GalleryServiceBuilder {
     /// # futures::executor::block_on(async {
     /// let fewer = Limits::azure_2026().with_galleries(10);
     /// let builder = GalleryService::builder().azure_2026().limits(fewer);
-    /// builder.store(MemoryStore::new()).allow_all().create().await?;
+    /// assert!(builder.store(MemoryStore::new()).allow_all().create().await.is_ok());
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
@@ -196,84 +485,193 @@ impl GalleryServiceBuilder {
             .region_catalog(RegionCatalog::azure_2026())
     }
 
-    /// Where blocking work runs, and how much of it at once.
+    /// Sets where blocking work runs, and how much of it at once: by default on as many threads as the machine runs at
+    /// once.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use compute_gallery::GalleryService;
+    /// use compute_gallery::host::Workers;
+    /// use compute_gallery::store::MemoryStore;
+    ///
+    /// // All work is done by the thread that polls, as in simulations.
+    /// let builder = GalleryService::builder().store(MemoryStore::new()).allow_all();
+    /// assert!(builder.workers(Workers::inline()).create().await.is_ok());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn workers(mut self, workers: Workers) -> Self {
         self.workers = workers;
         self
     }
 
-    /// Another clock than the system's.
+    /// Sets the clock: the system's by default.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// use compute_gallery::GalleryService;
+    /// use compute_gallery::store::MemoryStore;
+    /// use compute_gallery::testkit::ManualClock;
+    ///
+    /// let clock = ManualClock::auto_advancing("2026-01-02T03:04:05Z".parse().unwrap());
+    /// let builder = GalleryService::builder().store(MemoryStore::new()).allow_all();
+    /// assert!(builder.clock(clock).create().await.is_ok());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Some(Arc::new(clock));
         self
     }
 
-    /// Another source of randomness than the system's.
+    /// Sets the source of randomness: the system's by default.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// use compute_gallery::GalleryService;
+    /// use compute_gallery::store::MemoryStore;
+    /// use compute_gallery::testkit::SeededEntropy;
+    ///
+    /// // The same seed makes the same run.
+    /// let builder = GalleryService::builder().store(MemoryStore::new()).allow_all();
+    /// assert!(builder.entropy(SeededEntropy::new(7)).create().await.is_ok());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn entropy(mut self, entropy: impl Entropy) -> Self {
         self.entropy = Some(Arc::new(entropy));
         self
     }
 
-    /// How long to wait for a store, a commit and a zone.
+    /// Sets how long to wait for a store call, a commit and a zone: see [`Deadlines`] for the defaults.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use compute_gallery::GalleryService;
+    /// use compute_gallery::host::Deadlines;
+    /// use compute_gallery::store::MemoryStore;
+    /// use std::time::Duration;
+    ///
+    /// let slow_link = Deadlines::default().with_call_per_mebibyte(Duration::from_secs(20));
+    /// let builder = GalleryService::builder().store(MemoryStore::new()).allow_all();
+    /// assert!(builder.deadlines(slow_link).create().await.is_ok());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn deadlines(mut self, deadlines: Deadlines) -> Self {
         self.deadlines = deadlines;
         self
     }
 
-    /// How long a store that did not do something is asked again.
+    /// Sets how long a failed store call is repeated: by default for 30 s, with pauses that double from 100 ms to 5 s.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::{Fault, Sandbox};
+    /// use compute_gallery::store::{RetryPolicy, StoreErrorKind};
+    ///
+    /// # let sandbox = Sandbox::builder().service(|builder| {
+    /// let builder = builder.retries(RetryPolicy::none());
+    /// # builder
+    /// # });
+    /// # let sandbox = sandbox.build().await?;
+    /// sandbox.faults("westeurope").fail_call(0, Fault::Before(StoreErrorKind::Unavailable));
+    /// assert!(sandbox.publish("1.0.0", vec![7; 4096]).await.is_err());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn retries(mut self, retries: RetryPolicy) -> Self {
         self.retries = retries;
         self
     }
 
-    /// Makes a new catalog on a store that has none, and opens it.
+    /// Creates a catalog on a store that has none, and opens it.
     ///
     /// # Errors
     ///
-    /// `AlreadyExists` where a catalog is there; else those of [`open`](Self::open).
+    /// `AlreadyExists` if the store has a catalog; otherwise as [`open`](Self::open).
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use compute_gallery::{ErrorKind, GalleryService};
+    /// use compute_gallery::store::MemoryStore;
+    ///
+    /// let store = MemoryStore::new();
+    /// let builder = || GalleryService::builder().store(store.clone()).allow_all();
+    /// builder().create().await?;
+    /// assert_eq!(builder().create().await.unwrap_err().kind(), ErrorKind::AlreadyExists);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub async fn create(self) -> Result<GalleryService> {
         self.start(Start::Create).await
     }
 
-    /// Opens the catalog, or makes a new one on a store that has none: for tests, and for programs whose store is not on a
-    /// disk that may be missing. A store that belongs to another catalog is refused either way.
+    /// Opens the catalog, or creates one on a store that has none: for tests, and for programs whose store is not a disk
+    /// that may be unmounted. A store that belongs to another catalog is refused either way.
     ///
     /// # Errors
     ///
-    /// Those of [`open`](Self::open), but for a catalog that is absent.
+    /// As [`open`](Self::open), except for a missing catalog.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use compute_gallery::GalleryService;
+    /// use compute_gallery::store::MemoryStore;
+    ///
+    /// let store = MemoryStore::new();
+    /// let builder = || GalleryService::builder().store(store.clone()).allow_all();
+    /// builder().open_or_create().await?;
+    /// assert!(builder().open().await.is_ok());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub async fn open_or_create(self) -> Result<GalleryService> {
         self.start(Start::OpenOrCreate).await
     }
 
-    /// Opens the catalog, after a check that its store can be trusted with it, that no entry of its log is missing, and that
-    /// each region's store is the one that the catalog has claimed.
+    /// Opens the catalog, after checks that its store keeps the contract of [`BlobStore`], that the log has no hole, and
+    /// that each region's store is the one that the catalog has claimed.
     ///
     /// # Errors
     ///
-    /// `NotFound` where no catalog is in the store: it is not mounted, or its path or prefix is wrong; a new one is made with
-    /// [`create`](Self::create). `Unavailable` where a region's store belongs to another catalog, region or zone, or has seen a
-    /// newer log than this one: the message names both, and nothing was changed. `Invalid` where no store was given for the
-    /// catalog, or neither [`directory`](Self::directory) nor [`allow_all`](Self::allow_all); `Unsupported` where its store
-    /// lets two callers create one key, or the catalog was written by a newer build; `Corrupt` where the log is damaged or has
-    /// a hole.
+    /// - `NotFound` if the store has no catalog: it is not mounted, or its path or prefix is wrong.
+    ///   [`create`](Self::create) creates a catalog.
+    /// - `Unavailable` if a region's store belongs to another catalog, region or zone, or has seen a newer log than this
+    ///   one. The message names both, and nothing was changed. Also if a store does not answer.
+    /// - `Invalid` without a store for the catalog, and without exactly one of [`directory`](Self::directory) and
+    ///   [`allow_all`](Self::allow_all).
+    /// - `Unsupported` if the store lets two callers create one key, or a newer build wrote the catalog.
+    /// - `Corrupt` if the log is damaged or has a hole.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use compute_gallery::{ErrorKind, GalleryService};
+    /// use compute_gallery::store::MemoryStore;
+    ///
+    /// let error = GalleryService::builder().store(MemoryStore::new()).allow_all().open().await.unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::NotFound);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub async fn open(self) -> Result<GalleryService> {
         self.start(Start::Open).await
     }
 
     async fn start(self, start: Start) -> Result<GalleryService> {
         let Some(store) = self.catalog.clone().or_else(|| self.common_store.clone()) else {
-            let fix = "the catalog has no store: give one with `store` or `catalog_store`";
+            let fix = "the catalog has no store: set one with `store` or `catalog_store`";
             return Err(Error::invalid("catalog_store", fix));
         };
         let authority = match (self.allow_all, self.directory.clone()) {
             (true, None) => Authority::AllowAll,
             (false, Some(directory)) => Authority::Roles { directory, administrators: self.administrators.clone() },
             (true, Some(_)) => {
-                let fix = "a directory and `allow_all` exclude each other: leave one out";
+                let fix = "`directory` and `allow_all` exclude each other: leave one out";
                 return Err(Error::invalid("directory", fix));
             }
             (false, None) => {
-                let fix = "who may do what is not said: give a `directory` for roles, or ask for `allow_all`";
+                let fix = "access is not configured: set a `directory` for roles, or `allow_all`";
                 return Err(Error::invalid("directory", fix));
             }
         };
@@ -287,7 +685,7 @@ impl GalleryServiceBuilder {
         let store: Arc<dyn BlobStore> = Arc::new(Prefixed::new(steady(store), "catalog".parse()?));
         let open = || Catalog::open(store.clone(), clock.clone(), entropy.clone());
         let create = async || {
-            // ORDER: before anything is made. A mistyped catalog leaves no second one behind.
+            // ORDER: before anything is created. A mistyped catalog leaves no second one behind.
             self.refuse_stores_of_others().await?;
             Catalog::create(store.clone(), clock.clone(), entropy.clone()).await
         };
@@ -296,7 +694,7 @@ impl GalleryServiceBuilder {
             Start::Create => create().await?,
             Start::OpenOrCreate => match open().await {
                 Err(error) if error.kind() == ErrorKind::NotFound => match create().await {
-                    // Another process was faster.
+                    // Another process has created it meanwhile.
                     Err(error) if error.kind() == ErrorKind::AlreadyExists => open().await?,
                     created => created?,
                 },
@@ -344,7 +742,7 @@ impl GalleryServiceBuilder {
 }
 
 impl GalleryServiceBuilder {
-    /// A new catalog takes no store that says whose it is.
+    /// Refuses stores of other catalogs: a new catalog must not take them.
     async fn refuse_stores_of_others(&self) -> Result<()> {
         for (region, stores) in self.region_stores.iter().filter(|(region, _)| !self.adopted.contains(*region)) {
             for store in stores {
@@ -362,7 +760,7 @@ impl GalleryServiceBuilder {
     }
 }
 
-/// Whether the catalog is to be there.
+/// Whether the catalog must exist, must not exist, or may.
 #[derive(Clone, Copy)]
 enum Start {
     Open,

@@ -1,4 +1,4 @@
-//! The computer names that VMs of specialized images have in common.
+//! Computer names that several VMs of specialized images share.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -7,21 +7,21 @@ use crate::catalog::State;
 use crate::host::sync::Mutex;
 use crate::model::{MachineName, ResourceId};
 
-/// Of the VMs of one caller that have one computer name, so many are remembered, the latest.
+/// The number of VMs, the latest, that are remembered for each caller and computer name.
 const REMEMBERED: usize = 1_000;
 
-/// The VMs that were made of specialized images in this process, by who made them and by their computer name in lower case.
+/// The VMs that this process has made from specialized images, by caller and lower-case computer name.
 #[derive(Debug, Default)]
 pub(crate) struct ComputerNames(Mutex<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
     vms: BTreeMap<(Caller, String), VecDeque<Made>>,
-    /// From so many names on, those of images that are gone are looked for.
+    /// At this number of names, those of deleted images are dropped.
     sweep_from: usize,
 }
 
-/// A VM, and what it was made of.
+/// A VM and its image.
 #[derive(Debug)]
 struct Made {
     name: MachineName,
@@ -29,8 +29,8 @@ struct Made {
 }
 
 impl ComputerNames {
-    /// Takes note of a VM, and answers with the others of that caller and computer name, of whichever image. VMs of images
-    /// that are gone are forgotten.
+    /// Remembers a VM, and returns the others of that caller and computer name, from any image. VMs of deleted images are
+    /// forgotten.
     pub(crate) fn note(
         &self,
         state: &State,
@@ -56,7 +56,7 @@ impl ComputerNames {
 
 #[cfg(test)]
 impl ComputerNames {
-    /// How many computer names and how many VMs are remembered.
+    /// Returns the number of remembered computer names and VMs.
     pub(crate) fn len(&self) -> (usize, usize) {
         let kept = self.0.lock();
         (kept.vms.len(), kept.vms.values().map(VecDeque::len).sum())

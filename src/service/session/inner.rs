@@ -1,4 +1,4 @@
-//! What the service is made of; everything else in this room stands on it.
+//! The parts of the service, on which everything else in this room is built.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::placement::PlacementPolicy;
 use crate::regions::stores::Regions;
 use crate::replication::UnderWay;
 
-/// What the service is made of.
+/// The parts of the service.
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) catalog: Arc<Catalog>,
@@ -28,26 +28,25 @@ pub(crate) struct Inner {
     pub(crate) workers: Workers,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
-    /// What readers have read lately.
+    /// The cache of all image readers.
     pub(crate) chunks: Arc<ChunkCache>,
-    /// For the chunks of new images.
+    /// Of the chunks of new images.
     pub(crate) compression: Compression,
-    /// Which VMs have one computer name.
     pub(crate) computer_names: ComputerNames,
     pub(crate) placement_policy: PlacementPolicy,
-    /// The replications that this process carries out.
+    /// The replications that run in this process.
     pub(crate) under_way: UnderWay,
-    /// What each replica is doing in this process.
+    /// The load of each replica in this process.
     pub(crate) pools: Pools,
 }
 
 impl Inner {
-    /// What time it surely is: for what ends a soft deletion, which can't be undone.
+    /// Returns a time that has surely passed. It decides the end of soft deletions, which cannot be undone.
     pub(crate) fn log_time(&self) -> DateTime<Utc> {
         self.catalog.log_time()
     }
 
-    /// Random bytes.
+    /// Draws `N` random bytes.
     pub(crate) fn draw<const N: usize>(&self) -> Result<[u8; N]> {
         draw(&*self.entropy, "drawing random bytes")
     }
@@ -67,7 +66,7 @@ mod tests {
     use crate::{GalleryService, NewImageVersion};
 
     #[test]
-    fn what_is_kept_of_pools_and_computer_names_is_bounded_by_the_images_that_are_there() {
+    fn pools_and_computer_names_are_bounded_by_the_number_of_existing_images() {
         block_on(async {
             let service = GalleryService::builder().allow_all().store(MemoryStore::new()).create().await.unwrap();
             let session = service.session("test".parse().unwrap());

@@ -1,4 +1,4 @@
-//! Who calls, on what, with which rights.
+//! The service, the session of a caller, and access.
 
 pub(crate) mod authority;
 pub(crate) mod authorize;

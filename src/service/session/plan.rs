@@ -1,4 +1,4 @@
-//! What an operation would do.
+//! The plan of an operation.
 
 use super::inner::Inner;
 use crate::billing::{Cost, Item, Prices};
@@ -7,37 +7,69 @@ use crate::error::{Error, Problem, Result};
 use crate::model::{PublishingProfile, Region, ResourceId, StorageAccountType};
 use crate::regions::collection_report::CollectionReport;
 
-/// What an operation would do, found out without doing it: everything that is wrong with it, or what would change.
+/// The plan of an operation: every problem with it, or its effects. Running the operation repeats the checks on the state
+/// of then.
 ///
-/// Running the operation makes the same checks again, on the state that there is then.
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let sandbox = Sandbox::new().await?;
+/// # let session = sandbox.session();
+/// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+/// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+/// let plan = session.delete(image).plan().await?;
+/// // The definition has a version.
+/// assert_eq!(plan.problems[0].code(), "CannotDeleteResource");
+/// let plan = session.delete(image).cascade().plan().await?;
+/// assert_eq!(plan.deletes, [version.into(), image.into()]);
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Plan {
-    /// Everything that stands against it; empty where nothing does.
+    /// Every reason why the operation would fail; empty if it would succeed.
     pub problems: Vec<Problem>,
     /// What would be written into the catalog; empty where nothing would change.
     pub(crate) events: Vec<Event>,
     /// What would be moved, for each region that is concerned.
     pub regions: Vec<RegionPlan>,
-    /// What would be deleted.
+    /// The resources to delete, children first.
     pub deletes: Vec<ResourceId>,
     /// What a [`Collection`](crate::upkeep::Collection) would free; `None` for other work.
     pub collection: Option<CollectionReport>,
 }
 
-/// What would be moved for one region.
+/// The bytes that an operation would move for one region.
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let sandbox = Sandbox::new().await?;
+/// # let session = sandbox.session();
+/// use compute_gallery::testkit::raw;
+///
+/// let new = sandbox.new_version("1.0.0", "westeurope,eastus=2", raw(vec![7; 4096]));
+/// let plan = session.publish(new).plan().await?;
+/// let eastus = &plan.regions[1];
+/// assert_eq!((eastus.region.as_str(), eastus.replicas), ("eastus", 2));
+/// // One copy crosses the border; the second is made in the region.
+/// assert_eq!(eastus.stored_bytes, 2 * eastus.cross_region_bytes);
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RegionPlan {
-    /// The region.
+    /// A target region.
     pub region: Region,
-    /// Where its first replica comes from.
+    /// The source of its first replica.
     pub from: Region,
-    /// What its replicas are stored on; `Standard_LRS` where one store stands for all zones.
+    /// `Standard_LRS` if one store stands for all zones.
     pub storage_account_type: StorageAccountType,
-    /// How many replicas it would have.
+    /// The number of replicas afterwards.
     pub replicas: u32,
-    /// At most so many bytes would cross its border; less where it has a part already.
+    /// Upper bound of the bytes that cross the region's border: fewer if it has a part already.
     pub cross_region_bytes: u64,
     /// The most bytes that would be stored in it, over all replicas.
     pub stored_bytes: u64,
@@ -46,7 +78,7 @@ pub struct RegionPlan {
 }
 
 impl RegionPlan {
-    /// `sizes` are replicas, bytes over the border, and bytes over all replicas.
+    /// `sizes` are the number of replicas, the bytes over the border, and the bytes over all replicas.
     pub(crate) fn new(
         inner: &Inner,
         home: &Region,
@@ -75,21 +107,60 @@ impl RegionPlan {
 }
 
 impl Plan {
-    /// Whether nothing stands against it.
+    /// Returns whether the plan has no problems.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// assert!(session.delete(&version).plan().await?.is_possible());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn is_possible(&self) -> bool {
         self.problems.is_empty()
     }
 
-    /// The error that running it would end with.
+    /// Returns the error that the operation would fail with.
     ///
     /// # Errors
     ///
-    /// All problems in one.
+    /// All problems in one error.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// assert!(session.delete(image).plan().await?.check().is_err());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn check(&self) -> Result<()> {
         Error::from_problems(self.problems.clone())
     }
 
-    /// What it would cost at most.
+    /// Returns an upper bound of the cost.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// use compute_gallery::billing::Prices;
+    /// use compute_gallery::testkit::raw;
+    ///
+    /// let new = sandbox.new_version("1.0.0", "westeurope,eastus=2", raw(vec![7; 4096]));
+    /// let cost = session.publish(new).plan().await?.cost(&Prices::new(50_000, 20_000));
+    /// assert_eq!(cost.disks, 3);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn cost(&self, prices: &Prices) -> Cost {
         let items = self.regions.iter().map(|plan| Item {
             region: plan.region.clone(),

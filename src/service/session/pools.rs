@@ -1,4 +1,4 @@
-//! What the replicas of each image are doing in this process.
+//! The replica pools of this process.
 
 use std::collections::HashMap;
 
@@ -7,19 +7,19 @@ use crate::host::sync::Mutex;
 use crate::model::{Region, ResourceId};
 use crate::placement::Pool;
 
-/// A pool for each image and region that was used, as long as the image is there. A lease keeps its own pool.
+/// A pool for each image and region that was used, while the image exists. A lease keeps its pool alive.
 #[derive(Debug, Default)]
 pub(crate) struct Pools(Mutex<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
     pools: HashMap<(ResourceId, Region), Pool>,
-    /// From so many pools on, those of images that are gone are looked for.
+    /// At this number of pools, those of deleted images are dropped.
     sweep_from: usize,
 }
 
 impl Pools {
-    /// The pool of an image in a region, or a `new` one.
+    /// Returns the pool of an image in a region, or a `new` one.
     pub(crate) fn of(&self, state: &State, image: &ResourceId, region: &Region, new: impl FnOnce() -> Pool) -> Pool {
         let mut kept = self.0.lock();
         if kept.pools.len() >= kept.sweep_from {

@@ -1,4 +1,4 @@
-//! A caller's way into the gallery.
+//! The session of a caller.
 
 use std::sync::Arc;
 
@@ -7,18 +7,51 @@ use crate::access::Caller;
 use crate::catalog::State;
 use crate::error::Result;
 
-/// The gallery as one caller uses it. Every call goes through a session: the place where access is decided.
+/// The gallery as one caller uses it. Access is decided on every call. A clone is cheap and is the same caller's.
 ///
-/// Reads are made on a [`CatalogView`](crate::CatalogView): [`refresh`](Self::refresh) looks for the commits of other
-/// processes first.
+/// | purpose | methods |
+/// |---|---|
+/// | change resources | [`create_gallery`](Self::create_gallery), [`create_image_definition`](Self::create_image_definition), [`update_image_version`](Self::update_image_version), [`delete`](Self::delete), … |
+/// | add images | [`publish`](Self::publish), [`replicate`](Self::replicate), [`create_managed_image`](Self::create_managed_image), [`create_snapshot`](Self::create_snapshot) |
+/// | use images | [`deploy`](Self::deploy), [`boot_image`](Self::boot_image), [`pool`](Self::pool) |
+/// | read | [`refresh`](Self::refresh) and [`view`](Self::view), which return a [`CatalogView`](crate::CatalogView); [`history`](Self::history) |
+/// | manage access | [`assign_role`](Self::assign_role), [`deny`](Self::deny), [`share_gallery`](Self::share_gallery), [`explain_access`](Self::explain_access) |
+/// | maintain | [`collect`](Self::collect), [`scrub`](Self::scrub) |
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let sandbox = Sandbox::new().await?;
+/// # let session = sandbox.session();
+/// // Each change can be planned before it is awaited.
+/// let gallery = sandbox.image().gallery();
+/// let plan = session.delete(gallery).cascade().plan().await?;
+/// assert_eq!(plan.deletes, [sandbox.image().into(), gallery.into()]);
+///
+/// session.delete(gallery).cascade().await?;
+/// assert!(session.view().gallery(gallery).is_err());
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug)]
 pub struct Session {
     pub(crate) inner: Arc<Inner>,
     pub(crate) caller: Caller,
 }
 
+/// # Caller and history
 impl Session {
-    /// On whose behalf the session works.
+    /// Returns the caller that the session works for.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// assert_eq!(session.caller().as_str(), "test");
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn caller(&self) -> &Caller {
         &self.caller
     }

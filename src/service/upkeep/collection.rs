@@ -1,14 +1,14 @@
-//! Collection: freeing the bytes that nothing needs any more.
+//! Collection: frees the bytes that nothing needs.
 //!
-//! Announce, condemn, remove. Packs are listed before the state is read, so that the state has the announcement of each of
-//! them. What the state does not need is condemned by a commit that looks again. From there on its names are dead: nothing
-//! relies on them, and what comes back gets another name. So a deletion that comes late, from a collection that stood still
-//! for a year, takes nothing that is needed. Then it is removed, and a last commit says so.
+//! Announce, condemn, remove. Packs are listed before the state is read, so that the state has the announcement of each listed
+//! pack. A commit that checks again condemns the packs that the state does not need. From then on their names are dead: nothing
+//! relies on them, and content that is stored again gets another name. So a late deletion, by a collection that was suspended for
+//! a year, removes nothing that is needed. Then the blobs are removed, and a last commit records it.
 //!
-//! Who removes is decided by the condemnation's epoch, the number of a commit, and not by any clock: another collection may
-//! take the removal over at any time, by a commit of its own, and the one before stops at its next look at the log.
+//! The condemnation's epoch, the number of a commit, decides which collection removes, and not any clock: another collection may
+//! take the removal over at any time with a commit of its own, and the former stops at its next look at the log.
 //!
-//! Of a pack that is mostly dead, what is still needed is written as a part first; then all else of it is garbage.
+//! Of a mostly dead pack, the live content is written as a part first; then the rest of the pack is garbage.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::IntoFuture;
@@ -29,19 +29,36 @@ use crate::replica::parcel::{Parcel, ParcelRequest};
 use crate::service::session::plan::Plan;
 use crate::service::session::session::Session;
 
-/// So many packs at most are condemned by one commit.
+/// The most packs that one commit condemns.
 const PACKS_AT_A_TIME: usize = 4096;
 
-/// So many blobs are removed between two looks at the log.
+/// Blobs removed between two looks at the log.
 const BETWEEN_LOOKS: usize = 32;
 
-/// After so many deletions that failed a zone is left alone.
+/// Failed deletions before a collection skips a zone.
 const FAILURES_OF_A_ZONE: usize = 16;
 
-/// A collection that loses its race this often in a row gives the region up for this time.
+/// Lost races in a row before a collection skips the region until the next run.
 const ATTEMPTS: usize = 5;
 
-/// A collection to be made: await it, or [`plan`](Self::plan) it first.
+/// A collection that has not started. Await it to run it, or call [`plan`](Self::plan) first.
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let sandbox = Sandbox::new().await?;
+/// # let session = sandbox.session();
+/// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+/// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+/// session.delete(&version).await?;
+/// let plan = session.collect().plan().await?;
+/// assert!(plan.bytes() > 0);
+/// let report = session.collect().await?;
+/// assert_eq!(report.bytes(), plan.bytes());
+/// assert_eq!(session.collect().await?.bytes(), 0);
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[must_use = "nothing is freed before it is awaited"]
 #[derive(Debug)]
 pub struct Collection {
@@ -50,22 +67,50 @@ pub struct Collection {
 }
 
 impl Session {
-    /// Frees the bytes of everything that was deleted, of regions and replicas that were taken away, and of imports that
-    /// nobody took up again. Safe beside publishing, replicating and deploying, in this process and in others; a deployment
-    /// of a version that is deleted meanwhile may end with an error.
+    /// Frees the bytes of deleted resources, removed regions and replicas, and interrupted imports that were given up. Safe
+    /// beside publishing, replicating and deploying, in this process and in others; a deployment of a version that is
+    /// deleted meanwhile may fail.
     ///
     /// # Errors
     ///
-    /// `Forbidden` for anybody but an administrator; `Unavailable`, also where a region's store is not the right one;
-    /// `Corrupt`, also where an entry of the log is missing; `StorageFull`, `Unknown`. Collecting again goes on.
+    /// `Forbidden` for callers who are not administrators; `Unavailable`, also if a region's store is not the right one;
+    /// `Corrupt`, also if an entry of the log is missing; `StorageFull`, `Unknown`. The next collection resumes.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// session.delete(&version).await?;
+    /// assert!(session.collect().await?.bytes() > 0);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn collect(&self) -> Collection {
         Collection { session: self.clone(), abandon_after: TimeDelta::days(7) }
     }
 }
 
 impl Collection {
-    /// Gives up imports that began so long ago and are not done. After a week, where nothing is said; one that is still at
-    /// work then fails, and is made again.
+    /// Sets the age at which an unfinished import is given up: 7 days by default. A publish that is still running then
+    /// fails, and can be repeated.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// use std::time::Duration;
+    ///
+    /// let report = session.collect().abandon_uploads_after(Duration::from_secs(3_600)).await?;
+    /// assert_eq!(report.abandoned_uploads, 0);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn abandon_uploads_after(mut self, age: Duration) -> Self {
         self.abandon_after = TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX);
         self
@@ -104,7 +149,7 @@ impl Collection {
         Ok(Plan { deletes: deletes.collect(), events: overdue, collection: Some(report), ..Plan::default() })
     }
 
-    /// What is over and must only be said to be.
+    /// Returns the ends of retentions and imports that are due and not yet recorded.
     fn overdue(&self, state: &State, now: DateTime<Utc>) -> Vec<Event> {
         let gone = state.all_versions().filter(|record| state.is_gone(record, now));
         let purged = gone
@@ -116,7 +161,7 @@ impl Collection {
 
     async fn run(self) -> Result<CollectionReport> {
         self.session.require_administrator("collect")?;
-        // Not by this process's clock alone: what is purged can't be restored.
+        // Not by this process's clock alone: a purged version cannot be restored.
         let now = self.session.inner.catalog.agreed_time().await?;
         let overdue = self.overdue(&*self.session.state().await?, now);
         let mut report = CollectionReport::of(&overdue);
@@ -132,7 +177,7 @@ impl Collection {
         let state = self.session.state().await?;
         let mut first = None;
         for region in self.session.inner.regions.all(&state).await? {
-            // One that does not answer keeps nobody from freeing what others have.
+            // A region that does not answer does not stop the others.
             if let Err(error) = self.free(&region, &mut report).await {
                 first.get_or_insert(error);
             }
@@ -144,22 +189,22 @@ impl Collection {
         self.session.inner.regions.recheck(region);
         self.finish_removal(region, report).await?;
         let mut survey = self.survey(region).await?;
-        // ORDER: first what needs no space; a store that is full has room for what is rewritten only then.
+        // ORDER: first the garbage, which needs no space to remove; a full store has room for rewritten packs only then.
         while self.remove_garbage(&mut survey, report).await? == Round::More {}
         self.rewrite(&mut survey, report).await?;
         while self.remove_garbage(&mut survey, report).await? == Round::More {}
         Ok(())
     }
 
-    /// Lists the region once. What is removed, and what is written, is taken into account from there on.
+    /// Lists the region once. Later removals and writes are applied to the survey.
     async fn survey(&self, region: &Region) -> Result<Survey> {
-        // ORDER: the state is read before the list, for what was condemned then; users of the list read it again, so that it
-        // has the announcement of all that is on the list.
+        // ORDER: the state is read before the list, for the condemnations of then; users of the list read the state again, so
+        // that it has the announcement of every blob on the list.
         let before = self.session.state().await?;
         Survey::list(&self.session.inner.regions, &before, region).await
     }
 
-    /// Removes what another collection, or an earlier one, has condemned and not removed.
+    /// Removes blobs that an earlier or another collection has condemned and not removed.
     async fn finish_removal(&self, region: &Region, report: &mut CollectionReport) -> Result<()> {
         let state = self.session.state().await?;
         let Some(before) = state.condemned(region) else { return Ok(()) };
@@ -176,12 +221,12 @@ impl Collection {
                 let left = Inventory::list(&self.session.inner.regions, &state, region).await?.left_of(condemned);
                 self.remove(region, left, condemned.epoch, &state, report).await.map(drop)
             }
-            // Yet another one was faster: the region is its.
+            // A third collection was faster and owns the region.
             _ => Ok(()),
         }
     }
 
-    /// Writes what is needed of packs that are mostly dead. What is left of them is garbage from there on.
+    /// Writes the live content of mostly dead packs. The rest of them is garbage from then on.
     async fn rewrite(&self, survey: &mut Survey, report: &mut CollectionReport) -> Result<()> {
         if survey.is_overtaken(&*self.session.state().await?) {
             *survey = self.survey(&survey.region().clone()).await?;
@@ -191,7 +236,7 @@ impl Collection {
         for rewrite in survey.mostly_dead(&state) {
             let Some(slot) = survey.slot(rewrite.slot) else { continue };
             let request = ParcelRequest { pack: rewrite.pack, extents: rewrite.live, whole: false };
-            // What can't be read is left to a scrub.
+            // An unreadable pack is left to a scrub.
             let fetched = Holders::one(slot).fetch(&request, &self.session.inner.workers).await;
             let Ok((parcel, bytes)) = fetched else { continue };
             let (written, placed) = (bytes.len() as u64, slot.as_kept_here(&parcel));
@@ -203,12 +248,12 @@ impl Collection {
         Ok(())
     }
 
-    /// Condemns and removes some of what nothing needs in a region.
+    /// Condemns and removes a batch of a region's garbage.
     async fn remove_garbage(&self, survey: &mut Survey, report: &mut CollectionReport) -> Result<Round> {
         let (session, region) = (&self.session, &survey.region().clone());
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
-                // A race was lost: the list says nothing of now.
+                // A race was lost: the list is stale.
                 *survey = self.survey(region).await?;
             }
             let state = session.state().await?;
@@ -255,8 +300,8 @@ impl Collection {
         Ok(Round::Done)
     }
 
-    /// Leaves out what is garbage only because something else is there that turns out not to be good, and makes durable
-    /// what is relied on.
+    /// Leaves out garbage that is garbage only because of another blob which turns out to be damaged, and makes the blobs
+    /// that are relied on durable.
     async fn without_the_doubtful(
         &self,
         mut garbage: Blobs,
@@ -273,7 +318,7 @@ impl Collection {
                 Ok(_) => {
                     durable.entry(place.0).or_insert((slot, BTreeSet::new())).1.insert(place.1.upload);
                 }
-                // It is left to a scrub, which has both to choose from.
+                // Both are left to a scrub, which can choose.
                 Err(_) => garbage.0.retain(|blob, _| blob.slot != place.0 || blob.name.pack() != Some(place.1)),
             }
         }
@@ -283,7 +328,7 @@ impl Collection {
         Ok(garbage)
     }
 
-    /// Removes what was condemned, for as long as nobody takes it over.
+    /// Removes condemned blobs until another collection takes over.
     async fn remove(
         &self,
         region: &Region,
@@ -313,7 +358,7 @@ impl Collection {
         for zone in garbage.0.keys().map(|blob| blob.slot.zone).collect::<BTreeSet<_>>() {
             match parts.regions.witness_in(region, zone, condemned).await {
                 Ok(()) => {}
-                // To free a store that is full takes no space.
+                // Freeing a full store needs no space.
                 Err(error) if error.kind() == ErrorKind::StorageFull => {}
                 Err(error) => {
                     failures.insert(zone, FAILURES_OF_A_ZONE);
@@ -335,7 +380,7 @@ impl Collection {
                 let Some(slot) = parts.regions.slot(condemned, region, blob.slot)? else { continue };
                 match slot.delete(blob.name).await {
                     Ok(()) => drop(removed.0.insert(*blob, *size)),
-                    // One blob, or one zone, that can't be written to keeps nobody from freeing the others.
+                    // A blob or a zone that cannot be written does not stop the others.
                     Err(error) => {
                         *failed += 1;
                         first.get_or_insert(error);
@@ -343,12 +388,12 @@ impl Collection {
                 }
             }
         }
-        // What is left is dead, and garbage to the next collection.
+        // Blobs that are left are dead, and garbage to the next collection.
         self.say_removed(region, epoch).await?;
         first.map_or(Ok(Round::More), Err)
     }
 
-    /// Says that what was condemned is removed.
+    /// Records that the condemned blobs are removed.
     async fn say_removed(&self, region: &Region, epoch: u64) -> Result<()> {
         let region = region.clone();
         let check = move |state: &State| {
@@ -360,12 +405,12 @@ impl Collection {
     }
 }
 
-/// What a round of a collection came to.
+/// The outcome of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Round {
     /// There may be more to free.
     More,
-    /// There is not, or another collection is at it.
+    /// Nothing is left, or another collection is at work.
     Done,
 }
 

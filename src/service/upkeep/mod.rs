@@ -1,4 +1,4 @@
-//! Keeping regions tidy and whole: collection and scrubbing.
+//! Maintenance of regions: collection and scrubs.
 
 pub(crate) mod collection;
 pub(crate) mod scrub;

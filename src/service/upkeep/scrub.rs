@@ -1,4 +1,4 @@
-//! Scrubbing: reading everything that a region keeps, and mending what is damaged.
+//! Scrubs: read everything that a region keeps, and mend damage.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::IntoFuture;
@@ -21,7 +21,21 @@ use crate::replica::slot::Slot;
 use crate::service::session::plan::{Plan, RegionPlan};
 use crate::service::session::session::Session;
 
-/// A scrub to be made: await it.
+/// A scrub that has not started. Await it to run it.
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let sandbox = Sandbox::new().await?;
+/// # let session = sandbox.session();
+/// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+/// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+/// let report = session.scrub(&"eastus".parse()?).bytes_per_second(50 << 20).await?;
+/// assert!(report.verified_bytes > 0);
+/// assert_eq!((report.mended, report.damaged), (0, 0));
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[must_use = "nothing is read before it is awaited"]
 pub struct Scrub {
     session: Session,
@@ -36,29 +50,56 @@ impl std::fmt::Debug for Scrub {
     }
 }
 
-/// What a scrub found.
+/// The findings of a scrub.
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let sandbox = Sandbox::new().await?;
+/// # let session = sandbox.session();
+/// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+/// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+/// let report = session.scrub(&"eastus".parse()?).await?;
+/// assert!(report.damaged_versions.is_empty());
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ScrubReport {
-    /// Bytes that were read and found good.
+    /// Bytes that were read and match their hashes.
     pub verified_bytes: u64,
     /// Packs and manifests that were damaged or missing and are good again.
     pub mended: usize,
-    /// Packs and manifests that could not be mended, because no good one is left or the store refused.
+    /// Packs and manifests that could not be mended: no replica has a good one, or the store refused the write.
     pub damaged: usize,
-    /// What needs those: it can't be deployed from everywhere, or from anywhere.
+    /// Resources that need the damaged ones: they cannot be deployed from every replica, or from none.
     pub damaged_versions: Vec<ResourceId>,
 }
 
+/// # Scrubs
 impl Session {
-    /// Reads everything that a region keeps, in all its replicas and zones, checks it against its hashes, and mends what is
-    /// damaged or missing from another replica or zone of the region, or from another region. So a zone or disk that was
-    /// lost and is there again, empty, is filled again.
+    /// Reads everything that a region keeps, in all its replicas and zones, checks it against its hashes, and mends damaged
+    /// and missing blobs from another replica or zone of the region or from another region. So it refills a zone or a disk
+    /// that was lost and is back, empty.
     ///
     /// # Errors
     ///
-    /// `Forbidden` for anybody but an administrator; `Invalid` for a rate of 0; `Unavailable`, `Corrupt` where the catalog
-    /// can't be read.
+    /// `Forbidden` for callers who are not administrators; `Invalid` for a rate of 0; `Unavailable`, `Corrupt` if the
+    /// catalog cannot be read.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// let report = session.scrub(&"eastus".parse()?).await?;
+    /// assert_eq!(report.damaged, 0);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn scrub(&self, region: &Region) -> Scrub {
         let on_progress = Box::new(|_| {});
         Scrub { session: self.clone(), region: region.clone(), bytes_per_second: None, on_progress }
@@ -66,14 +107,44 @@ impl Session {
 }
 
 impl Scrub {
-    /// Reads at most so many bytes a second, by the service's clock, so that deployments do not suffer; without it, as many
-    /// as the stores give. A rate of 0 is refused.
+    /// Caps reads at `rate` bytes per second of the service's clock, to leave room for deployments; by default they are not
+    /// capped. A rate of 0 is refused.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// assert!(session.scrub(&"eastus".parse()?).bytes_per_second(0).await.is_err());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn bytes_per_second(mut self, rate: u64) -> Self {
         self.bytes_per_second = Some(rate);
         self
     }
 
-    /// Is told how much has been read, after each pack.
+    /// Calls `on_progress` after each pack.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    /// use std::sync::Arc;
+    ///
+    /// let done = Arc::new(AtomicU64::new(0));
+    /// let told = done.clone();
+    /// session.scrub(&"eastus".parse()?).on_progress(move |progress| told.store(progress.done, Ordering::Relaxed)).await?;
+    /// assert!(done.load(Ordering::Relaxed) > 0);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn on_progress(mut self, on_progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.on_progress = Box::new(on_progress);
         self
@@ -100,7 +171,7 @@ impl Scrub {
     fn allowed(&self) -> Result<()> {
         self.session.require_administrator("scrub")?;
         if self.bytes_per_second == Some(0) {
-            let what = "`0` bytes a second would never end: allow at least 1, or scrub when there is time";
+            let what = "a rate of `0` bytes per second would never end: set at least 1";
             return Err(Error::invalid("bytes_per_second", what));
         }
         Ok(())
@@ -123,13 +194,13 @@ impl Scrub {
                 hit.insert(one.id.clone());
                 continue;
             };
-            // Without a good index all of every pack is asked for, which tells what is damaged.
+            // Without a good index all of every pack is read, which finds the damage.
             let needed = match needs(&manifest, &Holders::new(all.clone())).await {
                 Err(error) if is_damage(&error) => everything(&manifest),
                 needed => needed?,
             };
             if one.replicas > one.ready {
-                // What is not replicated is not missing; but what is there of it must not go.
+                // Content that is not replicated yet is not missing, but what is there must stay.
                 let more = self.session.inner.regions.replicas(&state, &self.region, one.replicas, one.account)?;
                 round.may_need(&manifest, &needed, more.iter().flatten());
             }
@@ -170,7 +241,7 @@ impl Scrub {
     }
 }
 
-/// The manifest, in all of the first `here` slots, which must have it; `None` where there is no good one anywhere.
+/// Returns the manifest after mending it in the first `here` slots, which must have it; `None` if no slot has a good one.
 async fn manifest(id: &ManifestId, slots: &[Slot], here: usize, report: &mut ScrubReport) -> Result<Option<Manifest>> {
     let mut read = Vec::new();
     for slot in slots {
@@ -187,13 +258,13 @@ async fn manifest(id: &ManifestId, slots: &[Slot], here: usize, report: &mut Scr
     Ok(good)
 }
 
-/// All of every pack.
+/// Needs all of every pack.
 fn everything(manifest: &Manifest) -> Needs {
     let all = |pack: &PackInfo| (pack.id, std::iter::once(pack.record_range()).collect());
     manifest.packs.iter().map(all).collect()
 }
 
-/// Everything to look at.
+/// The packs to read.
 #[derive(Default)]
 struct Round {
     packs: BTreeMap<PackId, Pack>,
@@ -201,13 +272,13 @@ struct Round {
 
 struct Pack {
     info: PackInfo,
-    /// Slots of the region that need it, by what errors call them, and what each needs of it.
+    /// Slots of the region that need the pack, by their name in errors, and what each needs of it.
     needed: BTreeMap<String, (Slot, Extents)>,
-    /// What versions may need of it that are not replicated yet.
+    /// What versions that are not replicated yet may need of it.
     may_need: BTreeMap<String, Extents>,
-    /// Every slot that must have it, of any region, those of this one first.
+    /// Every slot of any region that must have it, those of this region first.
     holders: Vec<(String, Slot)>,
-    /// What is made of it.
+    /// The versions that are made of it, by their position.
     of: BTreeSet<usize>,
 }
 
