@@ -176,7 +176,7 @@ impl Judge<'_> {
         if self.rights.may_see(self.state, id) {
             plan.problems.extend(refused);
         } else if !plan.problems.iter().any(|problem| problem.target() == "cascade") {
-            let what = "something in it may not be deleted by you, and not be seen: ask its owner";
+            let what = "it contains a resource that you may neither see nor delete: ask its owner";
             plan.problems.push(Problem::forbidden("cascade", what));
         }
     }
@@ -208,7 +208,8 @@ impl Judge<'_> {
                 }
             }
             ResourceId::Disk(_) | ResourceId::VirtualMachine(_) | ResourceId::StorageAccount(_) => {
-                let what = "the gallery keeps no disks, VMs and storage accounts: delete it where it is";
+                let what =
+                    "the gallery keeps no disks, VMs and storage accounts: delete it with the service that keeps it";
                 plan.problems.push(Problem::unsupported(id.to_string(), what));
             }
         }
@@ -223,7 +224,7 @@ impl Judge<'_> {
             return;
         }
         if self.state.sharing(id).is_some_and(|sharing| sharing.public_name.is_some()) {
-            let what = "it is a community gallery: reset its sharing before it is deleted";
+            let what = "it is a community gallery: reset its sharing first";
             let problem = Problem::conflict(id.to_string(), what);
             plan.problems.push(problem);
         }

@@ -404,8 +404,8 @@ fn sharing_problems(inner: &Inner, gallery: &Gallery, update: &SharingUpdate, ne
     ];
     let grows = matches!(update, SharingUpdate::Add { .. });
     for (what, count, most) in counts.into_iter().filter(|(_, count, most)| grows && count > most) {
-        let what = format!("it would be shared with `{count}` {what}, at most {most} are allowed: take some out");
-        problems.push(Problem::limit_reached(TARGET, what));
+        let what = format!("it would be shared with `{count}` {what}, at most {most} are allowed: remove some");
+        problems.push(Problem::new(ErrorKind::LimitReached, "OperationNotAllowed", TARGET, what));
     }
     problems
 }

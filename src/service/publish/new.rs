@@ -107,7 +107,7 @@ impl NewImageVersion {
     /// # use compute_gallery::testkit::Sandbox;
     /// # let sandbox = Sandbox::new().await?;
     /// # let session = sandbox.session();
-    /// use compute_gallery::CarriedIdentity;
+    /// use compute_gallery::model::CarriedIdentity;
     /// use compute_gallery::testkit::raw;
     ///
     /// let carried = CarriedIdentity { computer_name: "golden".into(), accounts: vec!["admin".into()] };

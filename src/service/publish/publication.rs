@@ -382,12 +382,7 @@ impl<T: Send + 'static> Publication<T> {
         };
         if !stored.is_empty() && !self.is_there(state, copies, &manifest, Copied::ToOne).await? {
             let what = "its source is not in the store that the region has now: scrub the region, then publish again";
-            return Err(Error::new(Problem::new(
-                ErrorKind::Unavailable,
-                "OperationNotAllowed",
-                self.target.id().to_string(),
-                what,
-            )));
+            return Err(Error::unavailable(self.target.id().to_string(), what));
         }
         let (digest, bytes) = manifest.encode()?;
         let name = ManifestId { upload: upload.name.0, digest };

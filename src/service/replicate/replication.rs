@@ -332,7 +332,7 @@ impl IntoFuture for Replication {
                     ErrorKind::Invalid,
                     "OperationNotAllowed",
                     "replication",
-                    "its outcome has been taken as the last item of the stream",
+                    "its outcome was the last item of the stream: replicate again",
                 )),
             }
         })
@@ -689,7 +689,7 @@ impl Session {
                 return Err(being_removed(&version));
             }
             if before.as_ref().is_none_or(|before| before.content != record.content) {
-                let what = "it was deleted meanwhile, and another version of that number was published: replicate that";
+                let what = "it was deleted meanwhile, and another version of this number was published: replicate that version";
                 return Err(Error::conflict(version.to_string(), what));
             }
             // The regions and counts may have been changed meanwhile.

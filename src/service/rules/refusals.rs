@@ -94,7 +94,7 @@ pub(crate) fn is_below(rest: &str) -> bool {
     rest.is_empty() || rest.starts_with('.')
 }
 
-/// A date that is set again lies ahead, and one that was set is not taken away. One that has passed since it was set stays.
+/// An end of life is in the future when it is changed, and cannot be unset.
 pub(crate) fn changed_end_of_life(
     target: &str,
     old: Option<DateTime<Utc>>,
