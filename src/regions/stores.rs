@@ -113,7 +113,7 @@ impl Regions {
         if self.common.is_none() && !self.own.contains_key(region) {
             let have = self.own.keys().map(|region| format!("`{region}`")).collect::<Vec<_>>().join(", ");
             let what = format!(
-                "region `{region}` has no store here; those with one are {have}; give it one when the service is built"
+                "region `{region}` has no store here; the regions with one are {have}; add one when the service is built"
             );
             return Some(Problem::invalid(format!("{target}.name"), what));
         }
@@ -141,7 +141,7 @@ impl Regions {
             return Ok(own.clone());
         }
         let Some(common) = &self.common else {
-            let what = format!("region `{region}` has no store here: give it one when the service is built");
+            let what = format!("region `{region}` has no store here: add one when the service is built");
             return Err(Error::new(Problem::new(ErrorKind::Unavailable, "OperationNotAllowed", "region", what)));
         };
         let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
@@ -244,7 +244,7 @@ impl Regions {
 /// Returns the error for a region's store that was replaced while something was sent to it.
 pub(crate) fn another_store(region: &Region) -> Error {
     let what = format!(
-        "another store was adopted for region `{region}` meanwhile, and what was sent is in the one before: try again"
+        "another store was adopted for region `{region}` during the operation, and the content went to the previous one: try again"
     );
     Error::new(Problem::new(ErrorKind::Unavailable, "RetryableError", region.to_string(), what))
 }
