@@ -183,7 +183,7 @@ fn a_catalog_store_that_is_changed_under_a_service_takes_no_commit() {
         let mounted = Mounted::new(catalog.clone());
         let right = settings().seed(2).catalog_store(mounted.store()).build().await.unwrap();
         for (there, words) in [
-            (other.catalog_store().inner().clone(), ["this is the store of catalog", "Mount the right one"]),
+            (other.catalog_store().inner().clone(), ["this is the store of catalog", "Mount the right store"]),
             (Arc::new(MemoryStore::new()) as Store, ["and has none now", "Mount the right store"]),
         ] {
             let before = copy_of(&there).await.1;

@@ -58,14 +58,14 @@ impl Regions {
 
     /// Refuses a store that belongs to another region or catalog, or has seen a newer log.
     pub(crate) async fn check(&self) -> Result<()> {
-        let looks = self.own.values().flatten().map(|store| async {
+        let checks = self.own.values().flatten().map(|store| async {
             match store.refuse_a_wrong_one().await {
                 // A store that lost its owner is refused when it is used, so that it does not disable the others.
                 Err(error) if store.has_an_owner().await => Err(error),
                 _ => Ok(()),
             }
         });
-        join_all(looks).await.into_iter().collect()
+        join_all(checks).await.into_iter().collect()
     }
 
     /// Adopts the stores of a region for this catalog.
