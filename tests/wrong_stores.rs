@@ -121,7 +121,7 @@ fn a_collection_with_another_catalog_removes_nothing() {
         // The catalog's disk is not mounted, and a new catalog is made.
         let empty = MemoryStore::new();
         let wrong = over(&right).catalog_store(empty.clone()).build().await;
-        refused(wrong, ErrorKind::Unavailable, &["of catalog", "mounted", "Nothing was made"]);
+        refused(wrong, ErrorKind::Unavailable, &["of catalog", "mounted", "Nothing was created"]);
         let wrong = GalleryService::builder().allow_all().catalog_store(empty.clone());
         let wrong = wrong.region_store(region("westeurope"), west(&right)).open_or_create().await;
         refused(wrong, ErrorKind::Unavailable, &["of catalog"]);
@@ -183,8 +183,8 @@ fn a_catalog_store_that_is_changed_under_a_service_takes_no_commit() {
         let mounted = Mounted::new(catalog.clone());
         let right = settings().seed(2).catalog_store(mounted.store()).build().await.unwrap();
         for (there, words) in [
-            (other.catalog_store().inner().clone(), ["this is the store of catalog", "Mount the right one"]),
-            (Arc::new(MemoryStore::new()) as Store, ["and is none any more", "Mount the right one"]),
+            (other.catalog_store().inner().clone(), ["this is the store of catalog", "Mount the right store"]),
+            (Arc::new(MemoryStore::new()) as Store, ["and has none now", "Mount the right store"]),
         ] {
             let before = copy_of(&there).await.1;
             mounted.mount(there.clone());

@@ -136,13 +136,13 @@ impl Catalog {
                     return;
                 }
                 Ok(Fate::Absent) if attempt > MAX_ATTEMPTS => {
-                    let what = format!("the store did not say in {MAX_ATTEMPTS} attempts whether it is committed");
+                    let what = format!("the store gave no clear answer in {MAX_ATTEMPTS} attempts");
                     let cause = Error::busy("catalog", what);
                     return batch.answer(|| Err(unknown(cause.clone())));
                 }
                 Ok(Fate::Lost) if attempt > MAX_ATTEMPTS => {
                     let what = format!(
-                        "nothing was committed in {MAX_ATTEMPTS} attempts, others were always faster: call again"
+                        "nothing was committed in {MAX_ATTEMPTS} attempts, because other writers were faster: call again"
                     );
                     let error = Error::busy("catalog", what);
                     return batch.answer(|| Err(error.clone()));
@@ -284,7 +284,7 @@ impl Catalog {
 }
 
 fn unknown(cause: Error) -> Error {
-    let what = "whether the operation is committed is not known: read the state, then decide";
+    let what = "it is unknown whether the operation is committed: read the state, then decide";
     Error::unknown("catalog", what).with_source(cause)
 }
 
@@ -294,7 +294,7 @@ struct Answer(oneshot::Receiver<Result<Arc<State>>>);
 impl Answer {
     fn now(&mut self) -> Option<Result<Arc<State>>> {
         self.0.try_recv().unwrap_or_else(|oneshot::Canceled| {
-            let what = "the operation was given up by this process: read the state, then decide";
+            let what = "this process dropped the operation: read the state, then decide";
             Some(Err(Error::unknown("catalog", what)))
         })
     }

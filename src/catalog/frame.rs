@@ -29,15 +29,14 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8], key: &BlobKey) -> Result
     let damaged = |what: &str| {
         Error::corrupt(format!("catalog blob {key}"), format!("it is damaged: {what}: restore it from a copy"))
     };
-    let body = bytes.strip_suffix(b"\n").ok_or_else(|| damaged("its last line is not whole"))?;
-    let end = body.iter().rposition(|byte| *byte == b'\n').ok_or_else(|| damaged("it is not two lines"))?;
+    let body = bytes.strip_suffix(b"\n").ok_or_else(|| damaged("its last line is incomplete"))?;
+    let end = body.iter().rposition(|byte| *byte == b'\n').ok_or_else(|| damaged("it does not have two lines"))?;
     let (line, hash) = body.split_at(end);
     let expected = hash.get(1..).and_then(|hash| std::str::from_utf8(hash).ok()).and_then(|hash| hash.parse().ok());
     let digest = Digest::of(line);
     if expected != Some(digest) {
         return Err(damaged("its hash differs"));
     }
-    let value = serde_json::from_slice(line)
-        .map_err(|error| damaged("its line is not what it should be").with_source(error))?;
+    let value = serde_json::from_slice(line).map_err(|error| damaged("its line is malformed").with_source(error))?;
     Ok((digest, value))
 }

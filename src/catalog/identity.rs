@@ -101,13 +101,13 @@ impl Identity {
 
 /// Returns the error of a store that has a catalog already.
 fn already(catalog: CatalogId) -> Error {
-    let what = format!("catalog {catalog} is there already: open it, or choose another store");
+    let what = format!("the store has catalog {catalog} already: open it, or choose another store");
     Error::of(ErrorKind::AlreadyExists, "OperationNotAllowed", "catalog", what)
 }
 
 /// Returns the error of a store without a catalog.
 pub(super) fn absent() -> Error {
-    let what = "no catalog is in this store: mount its disk or correct its path or prefix; a new catalog is made with \
+    let what = "this store has no catalog: mount its disk, or correct its path or prefix; create a new catalog with \
                 `create`";
     Error::not_found("catalog", what)
 }
@@ -120,7 +120,7 @@ pub(super) async fn refuse_remains(store: &dyn BlobStore) -> Result<()> {
             && Identity::find(store).await?.is_none()
         {
             let what =
-                format!("`{}` is there and `identity` is not: restore that blob, nothing else was changed", blob.key);
+                format!("`{}` exists and `identity` does not: restore `identity`; nothing was changed", blob.key);
             return Err(Error::corrupt("catalog", what));
         }
     }

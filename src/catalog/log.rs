@@ -46,10 +46,13 @@ async fn refuse_a_checkpoint_of_another_log(store: &dyn BlobStore, state: &State
     let key = log_key(state.number())?;
     let what = match store.find(&key).await.map_err(failed)? {
         None => {
-            format!("a checkpoint of commit `{}` is there, and its entry is not: restore blob `{key}`", state.number())
+            format!("a checkpoint of commit `{}` exists and its entry does not: restore blob `{key}`", state.number())
         }
         Some(bytes) if Entry::decode(&bytes, &key).is_ok_and(|(digest, _)| digest != state.head()) => {
-            format!("a checkpoint of commit `{}` is of another log: restore the log that belongs to it", state.number())
+            format!(
+                "a checkpoint of commit `{}` belongs to another log: restore the log of the checkpoint",
+                state.number()
+            )
         }
         // A damaged entry is reported when it is read.
         Some(_) => return Ok(()),
@@ -59,13 +62,13 @@ async fn refuse_a_checkpoint_of_another_log(store: &dyn BlobStore, state: &State
 
 fn unreadable(key: &BlobKey, cause: Error) -> Error {
     let what =
-        "it is no entry. Entries are written whole: if another program has put it there, move it away; else restore it";
+        "it is not an entry. Entries are written whole: move it away if another program wrote it, else restore it";
     Error::corrupt(format!("catalog blob {key}"), what).with_source(cause)
 }
 
 fn hole(missing: u64, there: u64) -> Error {
     let what = format!(
-        "entry `{missing}` is missing and entry `{there}` is there: restore blob `log/{missing:020}`; until then nothing is \
+        "entry `{missing}` is missing and entry `{there}` exists: restore blob `log/{missing:020}`; until then nothing is \
          read, written or deleted on the strength of this log"
     );
     Error::corrupt("catalog log", what)
@@ -140,9 +143,9 @@ impl Catalog {
         }
         let what = match there {
             Some(other) => format!("this is the store of catalog {other}, not of {}", self.id),
-            None => format!("this store was that of catalog {}, and is none any more", self.id),
+            None => format!("this store had catalog {} and has none now", self.id),
         };
-        let what = format!("{what}: nothing was committed. Mount the right one, or build the service anew");
+        let what = format!("{what}: nothing was committed. Mount the right store, or build the service again");
         Err(Error::busy("catalog", what))
     }
 
@@ -173,7 +176,7 @@ impl Catalog {
                     Some(number) if number == after + 1 => after = number,
                     Some(number) => return Err(hole(after + 1, number)),
                     None => {
-                        let what = "no gallery has put it there: move it away";
+                        let what = "it was not written by a gallery: move it away";
                         return Err(Error::corrupt(format!("catalog blob {}", blob.key), what));
                     }
                 }

@@ -273,7 +273,7 @@ impl State {
         definitions.flat_map(|definition| definition.versions.values())
     }
 
-    /// The condemned blobs of a region that are not yet removed.
+    /// Returns the condemned blobs of a region that are not yet removed.
     pub(crate) fn condemned(&self, region: &Region) -> Option<&Arc<Condemned>> {
         self.condemned.get(region)
     }

@@ -13,7 +13,7 @@ pub(crate) enum Ending {
 }
 
 impl Ending {
-    /// `created` is in seconds since the Unix epoch.
+    /// Returns the ending of a file in `format`. `created` is in seconds since the Unix epoch.
     pub(crate) fn of(format: DiskFormat, disk_size: u64, created: i64, uuid: [u8; 16]) -> Result<Self> {
         match format {
             DiskFormat::Raw => Ok(Self::Nothing),

@@ -64,7 +64,7 @@ fn readable(path: &Path, metadata: &Metadata) -> Result<()> {
             }
         }
         #[cfg(not(unix))]
-        _ => "no file",
+        _ => "not a file",
     };
     let mut what =
         format!("it is {is}, and a disk is read from a regular file or a block device: give the path of one");

@@ -31,13 +31,13 @@ impl PartialFile {
     /// Creates a file of `size` zeros that will become `path`. `content` is the digest of what it will hold. Blocks.
     pub(crate) fn create(path: PathBuf, content: &Digest, size: u64) -> Result<Self> {
         let name = path.file_name().ok_or_else(|| {
-            Error::invalid(path.display().to_string(), "this names no file: give the path of the file to write")
+            Error::invalid(
+                path.display().to_string(),
+                "the path does not name a file: pass the path of the file to write",
+            )
         })?;
         if path.symlink_metadata().is_ok_and(|there| !there.is_file()) {
-            return Err(conflict(
-                &path,
-                "something that is not a regular file is there: deploy to a file, then copy it there",
-            ));
+            return Err(conflict(&path, "the path is not a regular file: deploy to a file, then copy it there"));
         }
         let mut own_name = partial_of(name);
         own_name.push(content.to_string().get(..DIGITS).unwrap_or_default());
@@ -76,9 +76,10 @@ impl PartialFile {
             return Ok(());
         }
         sync_parent(&self.path).map_err(|error| {
-            let what = "the file is whole and has its name; whether it keeps that after a power cut is not known, because its \
-                        directory can't be synced";
-            let problem = Problem::new(ErrorKind::Unknown, "OperationNotAllowed", self.path.display().to_string(), what);
+            let what = "the file is complete and has its name; the name may not survive a power cut, because the \
+                        directory cannot be synced";
+            let problem =
+                Problem::new(ErrorKind::Unknown, "OperationNotAllowed", self.path.display().to_string(), what);
             Error::new(problem).with_source(error)
         })
     }
@@ -125,7 +126,7 @@ fn create_locked(path: &Path, temporary: &Path) -> Result<File> {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let removed = remove_unused(temporary).map_err(|error| {
                     let what =
-                        "an unfinished file is in the way that can't be removed: remove it if no deployment writes it";
+                        "an unfinished file is in the way and cannot be removed: remove it if no deployment is writing it";
                     conflict(temporary, what).with_source(error)
                 });
                 removed?;
@@ -171,7 +172,7 @@ fn remove_unused(partial: &Path) -> io::Result<()> {
         opened => opened?,
     };
     if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is no regular file"));
+        return Err(io::Error::other("it is not a regular file"));
     }
     match file.try_lock() {
         Ok(()) if is_at(&file, partial) => std::fs::remove_file(partial),

@@ -158,7 +158,7 @@ impl DiskSource {
         };
         let size = disk.size();
         if size == 0 || size % SECTOR_BYTES != 0 {
-            let fix = "a disk is a whole number of 512-byte sectors, at least one: pad it, or state its true format";
+            let fix = "a disk has a whole number of 512-byte sectors, at least one: pad it, or state its true format";
             return Err(Error::invalid(target, format!("the disk has `{size}` bytes: {fix}")));
         }
         notes.extend(note::of_size(size));
@@ -177,7 +177,7 @@ fn check_raw(file: &dyn ReadAt, any_content: bool, target: &str) -> Result<Optio
         Some(Lookalike { name, .. }) if any_content => Ok(Some(DiskNote::TakenAsRaw { looks_like: name })),
         Some(found) => {
             let what = format!(
-                "it is said to be a raw disk and looks like {}: {}, or take it as it is by `DiskSource::with_any_raw_content`",
+                "the disk is declared raw and looks like {}: {}, or accept it as it is by `DiskSource::with_any_raw_content`",
                 found.name,
                 found.instead_of_raw(target)
             );
@@ -223,7 +223,7 @@ impl OpenSource {
         if !self.may_change {
             let what = format!(
                 "the disk changed while it was read: it had {before} when it was opened, and has {after} now; stop what writes to \
-                 it, or take a snapshot and publish that, or take it as it was read by `DiskSource::with_changes_while_read`"
+                 it, or publish a snapshot, or accept it as it was read by `DiskSource::with_changes_while_read`"
             );
             return Err(changed(&self.target, what));
         }

@@ -146,7 +146,7 @@ impl Export<'_> {
                     Ok(Some((span, Some((walk, digest)))))
                 }
                 None if digest.finish() == expected => Ok(None),
-                None => Err(Error::corrupt(self.holders.label(), "an index does not add up to the digest of its disk")),
+                None => Err(Error::corrupt(self.holders.label(), "the index does not match the digest of the disk")),
             }
         });
         spans

@@ -48,7 +48,7 @@ pub(crate) struct Rewrite {
 }
 
 impl Survey {
-    /// Lists the slots of `region`, with everything that was condemned up to `state` told apart.
+    /// Lists the slots of `region`, and separates everything that was condemned up to `state`.
     pub(crate) async fn list(regions: &Arc<Regions>, state: &State, region: &Region) -> Result<Self> {
         let inventory = Inventory::list(regions, state, region).await?;
         let (packs, live, unreadable) = Default::default();

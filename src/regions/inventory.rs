@@ -48,7 +48,7 @@ pub(crate) struct Inventory {
 }
 
 impl Inventory {
-    /// Lists the region's slots; blobs that `state` has condemned are told apart.
+    /// Lists the region's slots, and separates the blobs that `state` has condemned.
     pub(crate) async fn list(regions: &Regions, state: &State, region: &Region) -> Result<Self> {
         let mut inventory = Self::default();
         for (id, slot) in regions.slots(state, region).await? {

@@ -270,7 +270,7 @@ impl RegionStore {
         match state.has_claims_of_another_shape(&self.site.region, self.site.zone) {
             false => Ok(()),
             true => Err(self.wrong(&format!(
-                "the catalog has claimed {} for region {}: give those, or adopt the new ones with `adopt_region_store`",
+                "the catalog has claimed {} for region {}: use those, or adopt the new ones with `adopt_region_store`",
                 if self.site.zone.is_some() { "one store" } else { "a store in each of three zones" },
                 self.site.region
             ))),
@@ -290,7 +290,7 @@ impl RegionStore {
         match self.catalog.has_entry(number, &digest).await.map_err(failed)? {
             Some(true) => Ok(()),
             Some(false) => Err(self.wrong(&format!(
-                "it has seen another commit {number} than this catalog has: the catalog's log was replaced. Restore the right \
+                "it has seen a commit {number} that differs from this catalog's: the catalog's log was replaced. Restore the right \
                  one, or go on with this one and adopt the store with `adopt_region_store`"
             ))),
             None => Err(self.wrong(&format!(
@@ -349,9 +349,8 @@ impl RegionStore {
         let state = self.catalog.commit(&service()?, check).await.map_err(failed)?;
         match self.claim_in(&state) == Some(store) {
             true => Ok(()),
-            false => {
-                Err(self.wrong("another process has claimed another store for it at the same time: mount one of them"))
-            }
+            false => Err(self
+                .wrong("another process claimed another store for this site at the same time: mount one of the two")),
         }
     }
 
@@ -402,7 +401,7 @@ impl RegionStore {
         match is_elsewhere && !self.inner.list(Some(&key("slots")?), None, 1).await?.blobs.is_empty() {
             false => Ok(()),
             true => Err(self.wrong(&format!(
-                "this store is {}, another site of this catalog, and holds its images: mount it there, and give an empty one here",
+                "this store is {}, another site of this catalog, and holds its images: mount it there, and use an empty store here",
                 owner.site()
             ))),
         }
@@ -454,8 +453,8 @@ pub(crate) async fn refuse_an_owned(store: &dyn BlobStore, region: &Region) -> R
         Err(_) => "has an `owner` blob that cannot be read".to_owned(),
     };
     let what = format!(
-        "this store {whose}, and a new catalog was to be made: open that catalog (is its disk mounted, and its path right?), give \
-         another store, or adopt this one with `adopt_region_store`. Nothing was made"
+        "this store {whose}, and a new catalog was to be created: open that catalog (is its disk mounted, and its path right?), use \
+         another store, or adopt this one with `adopt_region_store`. Nothing was created"
     );
     Err(Error::unavailable(label, what))
 }

@@ -59,14 +59,14 @@ impl Regions {
 
     /// Refuses a store that belongs to another region or catalog, or has seen a newer log.
     pub(crate) async fn check(&self) -> Result<()> {
-        let looks = self.own.values().flatten().map(|store| async {
+        let checks = self.own.values().flatten().map(|store| async {
             match store.refuse_a_wrong_one().await {
                 // A store that lost its owner is refused when it is used, so that it does not disable the others.
                 Err(error) if store.has_an_owner().await => Err(error),
                 _ => Ok(()),
             }
         });
-        join_all(looks).await.into_iter().collect()
+        join_all(checks).await.into_iter().collect()
     }
 
     /// Adopts the stores of a region for this catalog.
@@ -114,7 +114,7 @@ impl Regions {
         if self.common.is_none() && !self.own.contains_key(region) {
             let have = self.own.keys().map(|region| format!("`{region}`")).collect::<Vec<_>>().join(", ");
             let what = format!(
-                "region `{region}` has no store here; those with one are {have}; give it one when the service is built"
+                "region `{region}` has no store here; the regions with one are {have}; add one when the service is built"
             );
             return Some(Problem::invalid(format!("{target}.name"), what));
         }
@@ -142,7 +142,7 @@ impl Regions {
             return Ok(own.clone());
         }
         let Some(common) = &self.common else {
-            let what = format!("region `{region}` has no store here: give it one when the service is built");
+            let what = format!("region `{region}` has no store here: add one when the service is built");
             return Err(Error::unavailable("region", what));
         };
         let mut shares = self.shares.lock();
@@ -245,7 +245,7 @@ impl Regions {
 /// Returns the error for a region's store that was replaced while something was sent to it.
 pub(crate) fn another_store(region: &Region) -> Error {
     let what = format!(
-        "another store was adopted for region `{region}` meanwhile, and what was sent is in the one before: try again"
+        "another store was adopted for region `{region}` during the operation, and the content went to the previous one: try again"
     );
     Error::busy(region.to_string(), what)
 }

@@ -86,7 +86,7 @@ impl Holders {
             };
             first.get_or_insert(error);
         }
-        let first = first.unwrap_or_else(|| Error::corrupt("replica", "there is none to read from"));
+        let first = first.unwrap_or_else(|| Error::corrupt("replica", "the version has no replica to read from"));
         if self.slots.len() < 2 || records.len() < 2 {
             return Err(first);
         }
@@ -136,7 +136,7 @@ impl Holders {
                 }
             }
         }
-        Err(first.unwrap_or_else(|| Error::corrupt("replica", "there is none to read from")))
+        Err(first.unwrap_or_else(|| Error::corrupt("replica", "the version has no replica to read from")))
     }
 
     /// Returns the requested parcel, verified: from the first slot that has it good, as a whole pack if that is
@@ -162,7 +162,7 @@ impl Holders {
                 return Ok((Parcel::Part(part), bytes));
             }
         }
-        let nobody = || Error::corrupt(format!("pack {}", request.pack.id), "no replica has all that is needed of it");
+        let nobody = || Error::corrupt(format!("pack {}", request.pack.id), "no replica has all needed records of it");
         Err(first.unwrap_or_else(nobody))
     }
 
@@ -175,7 +175,7 @@ impl Holders {
                 Err(error) => first = first.or(Some(error)),
             }
         }
-        Err(first.unwrap_or_else(|| Error::corrupt(format!("pack {}", pack.id), "there is no replica to read it from")))
+        Err(first.unwrap_or_else(|| Error::corrupt(format!("pack {}", pack.id), "no replica has the whole pack")))
     }
 }
 

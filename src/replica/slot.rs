@@ -187,7 +187,7 @@ impl Slot {
             return Ok(());
         }
         self.forget_parts(pack);
-        let what = format!("pack {pack} is there in parts only, and a record that is needed is not among them");
+        let what = format!("the slot has only parts of pack {pack}, and a needed record is in none of them");
         Err(Error::new(Problem::new(ErrorKind::NotFound, "ContentMissing", self.label(), what)))
     }
 
@@ -470,7 +470,7 @@ impl Slot {
         match self.create(&target_parcel, |mode| self.of.copy(&source, &target, mode)).await? {
             // The store reports success, but the copy may be short.
             Ok(true) if !self.is_whole(&target_parcel).await? => {
-                let what = format!("the store's copy of {target} is not as long as what it was made of");
+                let what = format!("the store's copy of {target} is shorter or longer than its source");
                 Err(Error::corrupt(self.label(), what))
             }
             Ok(copied) => Ok(Some(copied)),

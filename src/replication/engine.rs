@@ -90,7 +90,7 @@ pub(crate) async fn inspect(
 }
 
 fn no_replica() -> Error {
-    Error::corrupt("replica", "there is no slot for it")
+    Error::corrupt("replica", "the replica has no slot")
 }
 
 fn uploads(manifest: &Manifest) -> std::collections::BTreeSet<UploadId> {
@@ -164,7 +164,7 @@ impl Job<'_> {
     }
 
     fn has_nobody_to_ask(&mut self) {
-        let what = "something is lacking that neither a replica of the region nor another region has: scrub them";
+        let what = "content is missing that neither a replica of the region nor another region has: scrub them";
         let error = Error::corrupt(self.run.region.to_string(), what);
         self.outcome = Some(Err(match self.unread.take() {
             Some(cause) => error.with_source(cause),
@@ -443,6 +443,6 @@ fn ended(jobs: Vec<Job<'_>>, why: &str) -> Vec<(Moved, Result<()>)> {
 
 /// Returns the error of a region that was stopped before it was complete.
 pub(crate) fn stopped(region: &Region, why: &str) -> Error {
-    let what = format!("{why} before the region was complete: replicate again, and it goes on where it was");
+    let what = format!("{why} before the region was complete: replicate again to resume");
     Error::of(ErrorKind::Cancelled, "OperationPreempted", region.to_string(), what)
 }

@@ -127,8 +127,8 @@ mod tests {
     }
 
     proptest! {
-        /// Carried out, it leaves every slot with all that is needed; nothing goes where it is already, what has a holder
-        /// in the region is held whole by it, and what crosses is, to the byte, what no slot has.
+        /// Once carried out, every slot has everything it needs; no piece goes to a slot that has it, a piece with a
+        /// holder in the region is whole there, and exactly the bytes that no slot has cross the border.
         #[test]
         fn what_is_lacking_completes_every_slot_and_no_more(
             slots in prop::collection::vec(prop::collection::vec(chosen(), 3), 1..5),

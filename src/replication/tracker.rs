@@ -53,7 +53,7 @@ impl Tracker {
                 let lost = run.away.first().map(|(_, error)| format!("{error:#}; "));
                 let percent = line.at_first * 100 / line.needed.max(1);
                 let what =
-                    format!("{}{percent} % of what its replicas need is there: scrub it", lost.unwrap_or_default());
+                    format!("{}{percent} % of the needed content is there: scrub the region", lost.unwrap_or_default());
                 line.status.details = what;
             }
         });

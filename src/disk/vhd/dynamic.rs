@@ -134,7 +134,7 @@ pub(super) struct DynamicVhd {
 }
 
 impl DynamicVhd {
-    /// The blocks lie before the byte `end` of the file.
+    /// Opens a dynamic VHD whose blocks end at or before byte `end` of the file.
     pub(super) fn open(file: SharedDisk, footer: &Footer, end: u64, target: &str) -> Result<Self> {
         let size = footer.current_size;
         let copy = Part::before(end, "copy of the footer", 0, FOOTER_BYTES, target)?;

@@ -28,12 +28,12 @@ pub(super) fn check_read(size: u64, offset: u64, length: usize) -> io::Result<()
     }
 }
 
-/// The `N` bytes at `at`. INVARIANT: callers name fields that lie inside of `bytes`.
+/// Returns the `N` bytes at `at`. INVARIANT: callers name fields that lie inside of `bytes`.
 pub(super) fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     bytes.get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or([0; N])
 }
 
-/// The ones' complement of the sum of all bytes but the four of the checksum itself.
+/// Returns the ones' complement of the sum of all bytes except the four of the checksum.
 pub(super) fn checksum(bytes: &[u8], checksum_at: usize) -> u32 {
     let sum = |bytes: &[u8]| bytes.iter().map(|&byte| u32::from(byte)).sum::<u32>();
     !(sum(bytes) - sum(&field::<4>(bytes, checksum_at)))

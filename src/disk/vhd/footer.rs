@@ -167,7 +167,7 @@ impl Found {
     }
 }
 
-/// Whether 512 bytes are a footer whose checksum is right.
+/// Returns whether 512 bytes are a footer with the right checksum.
 pub(crate) fn is_footer(bytes: &[u8; 512]) -> bool {
     matches!(Found::at(*bytes), Found::Whole(_))
 }
