@@ -20,12 +20,16 @@
 pub use crate::access::Caller;
 pub use crate::content::{Compression, Digest};
 pub use crate::disk::{DiskFormat, DiskSource};
+pub use crate::error::ErrorKind;
 pub use crate::model::{
     Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageIdentifier, ImageVersion, ImageVersionId, OsState,
     OsType, PublishingProfile, Region, ResourceId, StorageAccountType, TargetRegions, VersionNumber,
 };
+pub use crate::progress::Progress;
+pub use crate::service::change::Plan;
+pub use crate::service::deploy::Deployment;
+pub use crate::service::publish::{ImageSource, NewImageVersion, Publication, Published};
+pub use crate::service::read::CatalogView;
+pub use crate::service::replicate::Replication;
+pub use crate::service::session::{GalleryService, GalleryServiceBuilder, Session};
 pub use crate::store::{BlobStore, FsStore, MemoryStore};
-pub use crate::{
-    CatalogView, Deployment, ErrorKind, GalleryService, GalleryServiceBuilder, ImageSource, NewImageVersion, Plan,
-    Progress, Publication, Published, Replication, Session,
-};

@@ -891,7 +891,7 @@ impl History {
                     };
                     let deployed = session.deploy(&id, &region()).to_writer(Vec::new()).await;
                     let expected = model.deploy_public(caller, (gallery, image), patch, is_community);
-                    self.same(caller, "deploy_public", &id, &expected, &answer(deployed));
+                    self.same(caller, "deploy", &id, &expected, &answer(deployed));
                 }
             }
         }

@@ -166,7 +166,7 @@ const MISTAKES: &[Mistake] = &[
         },
         kind: ErrorKind::Invalid,
         target: "bytes_per_second",
-        says: &["`westus`", "limit one that is"],
+        says: &["`westus`", "set the rate of a target region"],
     },
     Mistake {
         name: "a scrub at a rate of nothing",

@@ -124,7 +124,7 @@ fn a_feature_has_one_value() {
     let twice = serde_json::json!([{"name": "SecurityType", "value": "a"}, {"name": "securitytype", "value": "b"}]);
     body["properties"]["features"] = twice;
     let error = ImageDefinition::from_body(image_id(), &body).unwrap_err();
-    assert!(error.to_string().contains("stands twice"), "{error}");
+    assert!(error.to_string().contains("is named twice"), "{error}");
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn snapshots_make_a_version_of_several_disks() {
 
         let twice = SnapshotDisks::new(os.clone()).with_data_disk(5, os);
         let new = NewImageVersion::new(version_id("1.0.1"), region("westeurope"), profile("westeurope"), twice);
-        one(session.publish(new).await.unwrap_err(), "InvalidParameter", "stands twice");
+        one(session.publish(new).await.unwrap_err(), "InvalidParameter", "is named twice");
     });
 }
 
