@@ -174,24 +174,24 @@ pub(crate) enum Event {
         /// The role.
         role: RoleId,
     },
-    /// Somebody has a role.
+    /// A principal has a role.
     RoleAssigned {
-        /// Who, which, where.
+        /// The principal, the role and the scope.
         assignment: RoleAssignment,
     },
-    /// Somebody has a role no longer.
+    /// A role assignment has ended.
     RoleUnassigned {
         /// The assignment.
         assignment: AssignmentId,
         /// Where it was.
         scope: AccessScope,
     },
-    /// Something is denied to somebody.
+    /// An action is denied to principals.
     DenyAssigned {
-        /// What, to whom, where.
+        /// The actions, the principals and the scope.
         denial: DenyAssignment,
     },
-    /// Something is denied no longer.
+    /// A denial has ended.
     DenyUnassigned {
         /// The deny assignment.
         denial: AssignmentId,
@@ -231,7 +231,7 @@ pub(crate) enum Event {
 }
 
 impl Event {
-    /// What somebody must be allowed to do where, to be told of it; `None` where it concerns administrators alone.
+    /// The permission that a caller needs to see this event; `None` for administrators only.
     pub(crate) fn seen_by(&self) -> Option<(Action, AccessScope)> {
         Some(match self {
             Self::GalleryCreated { gallery } | Self::GalleryUpdated { gallery } => {

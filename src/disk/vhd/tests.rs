@@ -338,7 +338,7 @@ fn footers_that_disagree_are_refused_and_either_can_be_chosen() {
 }
 
 #[test]
-fn one_whole_footer_of_two_is_enough_for_whoever_chooses_it() {
+fn one_whole_footer_of_two_is_enough_when_the_caller_chooses_it() {
     let last = sample().len() - 512;
     let (mut zeroed, mut flipped, mut no_copy, mut bad_copy) = (sample(), sample(), sample(), sample());
     zeroed[last..].fill(0);

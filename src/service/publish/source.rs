@@ -99,6 +99,8 @@ pub struct SnapshotDisks {
 }
 
 /// An unmanaged image: a VHD in a storage account, with a way to read it.
+///
+/// It is exhaustive: a publisher states each fact, because the rules compare each one.
 #[derive(Debug)]
 pub struct VhdBlob {
     /// The blob's address, for the record.
@@ -110,6 +112,8 @@ pub struct VhdBlob {
 }
 
 /// A VM: what is known of it, and a way to read its disks.
+///
+/// It is exhaustive: a publisher states each fact, because the rules compare each one with the definition.
 #[derive(Debug)]
 pub struct SourceMachine {
     /// Its id.

@@ -5,6 +5,7 @@ use crate::access::Action;
 use crate::catalog::VersionRecord;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::model::{ImageDefinitionId, ImageVersion, Region};
+use std::fmt;
 use std::sync::Arc;
 
 /// Why a version is the latest in a region, or is not.
@@ -67,9 +68,9 @@ pub struct LatestCandidate {
     pub verdict: LatestVerdict,
 }
 
-impl LatestVerdict {
-    fn says(self) -> &'static str {
-        match self {
+impl fmt::Display for LatestVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Self::Latest => "is the latest",
             Self::Older => "is older",
             Self::ExcludedInRegion => "is excluded from latest there",
@@ -77,7 +78,7 @@ impl LatestVerdict {
             Self::NotATarget => "does not go there",
             Self::Incomplete => "is not complete there yet",
             Self::SoftDeleted => "is deleted",
-        }
+        })
     }
 }
 
@@ -113,7 +114,7 @@ impl CatalogView {
         }
         let mut verdicts = Vec::new();
         for LatestCandidate { version, verdict } in self.explain_latest(definition, region)?.into_iter().rev().take(5) {
-            verdicts.push(format!("{} {}", version.id().number(), verdict.says()));
+            verdicts.push(format!("{} {verdict}", version.id().number()));
         }
         if verdicts.is_empty() {
             let what = format!("There is no latest image version exists for \"{definition}\"");
