@@ -13,6 +13,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use super::control::{Command, ReplicationControl};
 use super::lacking::{Holdings, Lacking, compare};
 use super::spread::{Sender, Spread, Transfer};
+use super::tracker::Tracker;
 use crate::content::manifest::Manifest;
 use crate::content::names::{ManifestId, UploadId};
 use crate::error::{Error, ErrorKind, Result};
@@ -98,6 +99,11 @@ fn uploads(manifest: &Manifest) -> std::collections::BTreeSet<UploadId> {
 }
 
 impl RegionRun {
+    /// Sets the region's progress from this listing of its slots.
+    pub(crate) fn observed_by(&self, tracker: &Tracker) {
+        tracker.observe(&self.region, self.present_bytes(), self.away.first().map(|(_, error)| error));
+    }
+
     /// Returns the bytes that are to cross the region's border, and those that are missing over all slots.
     pub(crate) fn missing_bytes(&self) -> (u64, u64) {
         self.lacking.sizes()
@@ -127,6 +133,7 @@ pub(crate) struct Engine<'a> {
     pub(crate) workers: &'a Workers,
     pub(crate) clock: &'a Arc<dyn Clock>,
     pub(crate) control: &'a ReplicationControl,
+    pub(crate) tracker: &'a Tracker,
     pub(crate) deadline: Option<DateTime<Utc>>,
     /// True if the first region that fails ends the run for all.
     pub(crate) stop_at_first: bool,
@@ -183,14 +190,14 @@ impl Job<'_> {
 }
 
 impl Engine<'_> {
-    /// Brings every region what it lacks. Calls `on_news` after each transfer and each failure, with the region's index in
-    /// `regions`. Calls `finish` for a region as soon as it has everything, durably; others may still be under way. A region
+    /// Brings every region what it lacks, and keeps the tracker up to date. Calls `on_news` after each transfer and each
+    /// failure, with the region. Calls `finish` for a region as soon as it has everything, durably; others may still be under way. A region
     /// that fails gets no more packs, and stops the others only with `stop_at_first`.
     pub(crate) async fn run<'f>(
         &self,
         regions: &[RegionRun],
-        on_news: &(dyn Fn(usize, &Moved, Option<&Error>) + Sync),
-        finish: &(dyn Fn(usize, &Moved) -> BoxFuture<'f, Result<()>> + Sync),
+        on_news: &(dyn Fn(&Region, Option<&Error>) + Sync),
+        finish: &(dyn Fn(&RegionRun, &Moved) -> BoxFuture<'f, Result<()>> + Sync),
     ) -> Vec<(Moved, Result<()>)> {
         let mut jobs: Vec<Job<'_>> = regions.iter().map(|run| self.job(run)).collect();
         let mut under_way: FuturesUnordered<BoxFuture<'_, News>> = FuturesUnordered::new();
@@ -210,7 +217,7 @@ impl Engine<'_> {
                     job.under_way += 1;
                     let (run, gone, moved) = (job.run, job.gone.keys().copied().collect(), job.moved);
                     under_way.push(Box::pin(async move {
-                        let (lost, outcome) = self.complete(run, gone, index, &moved, finish).await;
+                        let (lost, outcome) = self.complete(run, gone, &moved, finish).await;
                         News::Completed { index, lost, outcome }
                     }));
                 }
@@ -276,7 +283,8 @@ impl Engine<'_> {
                     job.outcome.get_or_insert(outcome);
                 }
             }
-            on_news(index, &job.moved, job.outcome.as_ref().and_then(|outcome| outcome.as_ref().err()));
+            self.tracker.present(&job.run.region, job.moved.present_bytes);
+            on_news(&job.run.region, job.outcome.as_ref().and_then(|outcome| outcome.as_ref().err()));
         }
     }
 
@@ -354,9 +362,8 @@ impl Engine<'_> {
         &self,
         run: &RegionRun,
         mut gone: Vec<usize>,
-        index: usize,
         moved: &Moved,
-        finish: &(dyn Fn(usize, &Moved) -> BoxFuture<'f, Result<()>> + Sync),
+        finish: &(dyn Fn(&RegionRun, &Moved) -> BoxFuture<'f, Result<()>> + Sync),
     ) -> (Vec<(usize, Error)>, Result<()>) {
         let standing = run.slots.iter().enumerate().filter(|(number, _)| !gone.contains(number));
         let settling = standing.map(|(number, (_, slot))| async move { (number, self.settle(slot).await) });
@@ -366,7 +373,7 @@ impl Engine<'_> {
         gone.extend(lost.iter().map(|(number, _)| *number));
         let outcome = match lost.first().filter(|_| run.replica_without(&gone).is_some()) {
             Some((_, error)) => Err(error.clone()),
-            None => finish(index, moved).await,
+            None => finish(run, moved).await.inspect(|()| self.tracker.complete(&run.region)),
         };
         (lost, outcome)
     }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::engine::RegionRun;
 use super::status::{RegionalReplicationStatus, ReplicationState, ReplicationStatus};
 use crate::error::{Error, ErrorKind};
 use crate::host::Clock;
 use crate::host::sync::Mutex;
+use crate::model::Region;
 
 /// The status of a running replication; clones share it.
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ pub(crate) struct Tracker {
     began: DateTime<Utc>,
 }
 
-/// One region's line on the tracker.
+/// What is tracked of one region.
 #[derive(Debug)]
 struct Line {
     status: RegionalReplicationStatus,
@@ -36,21 +36,22 @@ impl Tracker {
         Self { regions, clock: clock.clone(), began: clock.now() }
     }
 
-    fn change(&self, index: usize, change: impl FnOnce(&mut Line)) {
+    fn change(&self, region: &Region, change: impl FnOnce(&mut Line)) {
         let mut regions = self.regions.lock();
-        if let Some(line) = regions.get_mut(index) {
+        if let Some(line) = regions.iter_mut().find(|line| line.status.region == *region) {
             change(line);
         }
     }
 
-    /// Sets a region's progress from a fresh listing of its slots.
-    pub(crate) fn observe(&self, index: usize, run: &RegionRun) {
-        self.change(index, |line| {
-            (line.at_first, line.needed) = run.present_bytes();
+    /// Sets a region's progress from a fresh listing of its slots: the bytes that are there and those that are needed, and why
+    /// a slot could not be listed.
+    pub(crate) fn observe(&self, region: &Region, (present, needed): (u64, u64), away: Option<&Error>) {
+        self.change(region, |line| {
+            (line.at_first, line.needed) = (present, needed);
             line.status.has(line.at_first, line.needed);
             if line.status.state == ReplicationState::Completed && line.at_first < line.needed {
                 line.status.degraded = true;
-                let lost = run.away.first().map(|(_, error)| format!("{error:#}; "));
+                let lost = away.map(|error| format!("{error:#}; "));
                 let percent = line.at_first * 100 / line.needed.max(1);
                 let what =
                     format!("{}{percent} % of the needed content is there: scrub the region", lost.unwrap_or_default());
@@ -60,8 +61,8 @@ impl Tracker {
     }
 
     /// Notes that a region does not answer: a complete one is degraded. The reason of an earlier failure is kept.
-    pub(crate) fn unreachable(&self, index: usize, error: &Error) {
-        self.change(index, |line| {
+    pub(crate) fn unreachable(&self, region: &Region, error: &Error) {
+        self.change(region, |line| {
             line.status.degraded = line.status.state == ReplicationState::Completed;
             if line.status.state != ReplicationState::Failed {
                 line.status.details = format!("{error:#}");
@@ -69,9 +70,9 @@ impl Tracker {
         });
     }
 
-    pub(crate) fn present(&self, index: usize, bytes: u64) {
+    pub(crate) fn present(&self, region: &Region, bytes: u64) {
         let passed = self.clock.now().signed_duration_since(self.began).to_std().unwrap_or_default().as_secs_f64();
-        self.change(index, |line| {
+        self.change(region, |line| {
             line.status.has(bytes, line.needed);
             let moved = bytes.saturating_sub(line.at_first);
             // The rate is meaningful after a hundredth of the missing bytes, not after the first index node.
@@ -84,8 +85,8 @@ impl Tracker {
         });
     }
 
-    pub(crate) fn complete(&self, index: usize) {
-        self.change(index, |line| {
+    pub(crate) fn complete(&self, region: &Region) {
+        self.change(region, |line| {
             line.status.state = ReplicationState::Completed;
             line.status.has(line.needed, line.needed);
             line.status.time_left = None;
@@ -93,11 +94,11 @@ impl Tracker {
     }
 
     /// Notes that a region ended incomplete: failed, or cancelled. Returns true for its first failure.
-    pub(crate) fn fail(&self, index: usize, error: &Error) -> bool {
+    pub(crate) fn fail(&self, region: &Region, error: &Error) -> bool {
         let given_up = error.kind() == ErrorKind::Cancelled;
         let state = if given_up { ReplicationState::Unknown } else { ReplicationState::Failed };
         let mut first = false;
-        self.change(index, |line| {
+        self.change(region, |line| {
             first = !given_up && line.status.state != state;
             line.status.state = state;
             line.status.details = format!("{error:#}");

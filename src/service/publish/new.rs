@@ -110,7 +110,7 @@ impl NewImageVersion {
     /// use compute_gallery::model::CarriedIdentity;
     /// use compute_gallery::testkit::raw;
     ///
-    /// let carried = CarriedIdentity { computer_name: "golden".into(), accounts: vec!["admin".into()] };
+    /// let carried = CarriedIdentity::new("golden").with_accounts(["admin".to_owned()]);
     /// let new = sandbox.new_version("1.0.0", "westeurope", raw(vec![7; 4096])).with_carried_identity(carried);
     /// // The sandbox's image is generalized: it has neither.
     /// let plan = session.publish(new).plan().await?;

@@ -416,10 +416,10 @@ impl Session {
         let targets = targets(&record);
         let lines = targets.iter().map(|(region, _)| self.line(&record, region));
         let tracker = Tracker::new(lines, &self.inner.clock);
-        for (place, (region, replicas)) in targets.iter().enumerate() {
+        for (region, replicas) in &targets {
             match self.look(&state, &record, region, *replicas, content).await {
-                Ok(run) => tracker.observe(place, &run),
-                Err(error) => tracker.unreachable(place, &error),
+                Ok(run) => run.observed_by(&tracker),
+                Err(error) => tracker.unreachable(region, &error),
             }
         }
         Ok(tracker.status())
@@ -520,10 +520,8 @@ impl Session {
         let _attempt = self.inner.under_way.enter(version, &tracker);
         let (failure, failures) = mpsc::unbounded();
         let mut recording = Box::pin(maybe_done(self.record_failures(record.clone(), failures)));
-        let fell = |place: usize, error: &Error| {
-            if tracker.fail(place, error)
-                && let Some((region, _)) = targets.get(place)
-            {
+        let fell = |region: &Region, error: &Error| {
+            if tracker.fail(region, error) {
                 // The receiver lives until the end of this function.
                 let _ = failure.unbounded_send((region.clone(), error.clone()));
             }
@@ -542,11 +540,11 @@ impl Session {
         };
         let cancelled = pin!(terms.control.cancelled());
         let stop = select(cancelled, time_is_up(clock, deadline));
-        let (content, open, mut failed) = match select(pin!(looking), stop).await {
+        let (content, mut runs, mut failed) = match select(pin!(looking), stop).await {
             Either::Left((Ok(seen), _)) => seen,
             Either::Left((Err(error), _)) => {
-                let open = targets.iter().enumerate().filter(|(_, (region, _))| !record.is_complete_in(region));
-                open.for_each(|(place, _)| fell(place, &error));
+                let open = targets.iter().filter(|(region, _)| !record.is_complete_in(region));
+                open.for_each(|(region, _)| fell(region, &error));
                 failure.close_channel();
                 let untold = self.with_patience(recording).await;
                 let problems = error.into_problems().into_iter().chain(untold).collect();
@@ -560,11 +558,10 @@ impl Session {
             }
         };
         let give_up = terms.on_failure == OnFailure::Stop && !failed.is_empty();
-        let (given_up, open) = if give_up { (open, Vec::new()) } else { (Vec::new(), open) };
-        failed.extend(given_up.into_iter().map(|(place, run)| (place, stopped(&run.region, ANOTHER_FAILED))));
-        let (places, runs): (Vec<usize>, Vec<RegionRun>) = open.into_iter().unzip();
-        places.iter().zip(&runs).for_each(|(place, run)| tracker.observe(*place, run));
-        failed.iter().for_each(|(place, error)| fell(*place, error));
+        let given_up = if give_up { std::mem::take(&mut runs) } else { Vec::new() };
+        failed.extend(given_up.into_iter().map(|run| (run.region.clone(), stopped(&run.region, ANOTHER_FAILED))));
+        runs.iter().for_each(|run| run.observed_by(&tracker));
+        failed.iter().for_each(|(region, error)| fell(region, error));
         let tell = || {
             // There may be no watcher.
             let _ = news.unbounded_send(tracker.status());
@@ -577,30 +574,20 @@ impl Session {
             workers: &self.inner.workers,
             clock,
             control: &terms.control,
+            tracker: &tracker,
             deadline,
             stop_at_first: terms.on_failure == OnFailure::Stop,
         };
-        let on_news = |run: usize, moved: &Moved, error: Option<&Error>| {
-            if let Some(place) = places.get(run) {
-                tracker.present(*place, moved.present_bytes);
-                error.into_iter().for_each(|error| fell(*place, error));
-            }
+        let on_news = |region: &Region, error: Option<&Error>| {
+            error.into_iter().for_each(|error| fell(region, error));
             tell();
         };
         let seen = self.inner.catalog.snapshot();
-        let claims: Vec<Vec<StoreName>> = runs.iter().map(|run| seen.claims_of(&run.region)).collect();
-        let finish = |run: usize, moved: &Moved| {
+        let finish = |run: &RegionRun, moved: &Moved| {
             let (session, version, crossed) = (self.clone(), version.clone(), moved.cross_region_bytes);
-            let (began, claims) = (began.clone(), claims.get(run).cloned().unwrap_or_default());
-            let done =
-                runs.get(run).zip(places.get(run)).map(|(run, place)| (run.region.clone(), run.replicas, *place));
-            let tracker = tracker.clone();
-            let finished = async move {
-                let Some((region, replicas, place)) = done else { return Ok(()) };
-                session.complete(&began, &claims, version, region, replicas, crossed).await?;
-                tracker.complete(place);
-                Ok(())
-            };
+            let (region, replicas) = (run.region.clone(), run.replicas);
+            let (began, claims) = (began.clone(), seen.claims_of(&region));
+            let finished = async move { session.complete(&began, &claims, version, region, replicas, crossed).await };
             Box::pin(finished) as BoxFuture<'static, Result<()>>
         };
         let working = pin!(engine.run(&runs, &on_news, &finish));
@@ -609,21 +596,20 @@ impl Session {
             // It ends when no further failure is possible, and is polled again below.
             Either::Right((_, working)) => working.await,
         };
-        for (place, (moved, outcome)) in places.iter().zip(outcomes) {
-            if let Some(region) = report.regions.get_mut(*place) {
-                (region.cross_region_bytes, region.local_bytes) = (moved.cross_region_bytes, moved.local_bytes);
-                region.degraded = moved.degraded;
+        for (run, (moved, outcome)) in runs.iter().zip(outcomes) {
+            if let Some(told) = report.regions.iter_mut().find(|told| told.region == run.region) {
+                (told.cross_region_bytes, told.local_bytes) = (moved.cross_region_bytes, moved.local_bytes);
+                told.degraded = moved.degraded;
             }
             if let Err(error) = outcome {
-                fell(*place, &error);
-                failed.push((*place, error));
+                fell(&run.region, &error);
+                failed.push((run.region.clone(), error));
             }
         }
         tell();
         // Failed regions come before the regions that were stopped because of them.
         failed.sort_by_key(|(_, error)| error.kind() == ErrorKind::Cancelled);
-        let problems = failed.iter().filter_map(|(place, error)| {
-            let (region, _) = targets.get(*place)?;
+        let problems = failed.iter().filter_map(|(region, error)| {
             let first = error.clone().into_problems().into_iter().next()?;
             Some(first.of_larger("ReplicationJobFailed", region.to_string(), "replication failed"))
         });
@@ -640,10 +626,10 @@ impl Session {
         began: &State,
         targets: &[(Region, u32)],
         terms: &Terms,
-    ) -> Result<(Content, Vec<(usize, RegionRun)>, Vec<(usize, Error)>)> {
+    ) -> Result<(Content, Vec<RegionRun>, Vec<(Region, Error)>)> {
         let content = self.content_of(began, record).await?;
         let (mut open, mut failed) = (Vec::new(), Vec::new());
-        for (place, (region, replicas)) in targets.iter().enumerate() {
+        for (region, replicas) in targets {
             if record.is_complete_in(region) {
                 continue;
             }
@@ -651,15 +637,15 @@ impl Session {
             let account = record.version.publishing_profile().storage_account_type_in(region);
             // ORDER: before anything is read or written there. A log that does not know the version is refused from here on.
             if let Err(error) = self.inner.regions.witness(region, account, began).await {
-                failed.push((place, error));
+                failed.push((region.clone(), error));
                 continue;
             }
             match self.look(began, record, region, *replicas, &content).await {
                 Ok(mut run) => {
                     run.bytes_per_second = terms.bytes_per_second.get(region).copied();
-                    open.push((place, run));
+                    open.push(run);
                 }
-                Err(error) => failed.push((place, error)),
+                Err(error) => failed.push((region.clone(), error)),
             }
         }
         Ok((content, open, failed))
