@@ -423,11 +423,9 @@ impl Deployment {
     /// The replica to read from.
     async fn source(&self) -> Result<Source> {
         let view = self.session.refresh().await?;
-        match &self.image {
-            // Whether it is shared is told as it is; what is wrong behind that is the owner's.
-            Named::Public(_) => self.source_of(&view, self.named(&view)?).await.map_err(|error| self.told(error)),
-            _ => self.source_of(&view, self.named(&view)?).await,
-        }
+        // Whether it is shared is told as it is; what is wrong behind that is the owner's.
+        let id = self.named(&view)?;
+        self.source_of(&view, id).await.map_err(|error| self.told(error))
     }
 
     async fn source_of(&self, view: &CatalogView, id: ResourceId) -> Result<Source> {

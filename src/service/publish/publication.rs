@@ -119,7 +119,7 @@ struct Judged {
 }
 
 impl<T: Send + 'static> Publication<T> {
-    /// Is told how much of the disks is done, about once per MiB.
+    /// Calls `on_progress` about once for each MiB of the disks.
     pub fn on_progress(mut self, on_progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.on_progress = Box::new(on_progress);
         self
@@ -157,7 +157,7 @@ impl<T: Send + 'static> Publication<T> {
 
     /// Opens the disks and looks at the source, or tells everything that is wrong.
     async fn judge(&self, state: &State) -> Result<Judged, Vec<Problem>> {
-        // A caller without the rights is told nothing else.
+        // A caller without the rights learns nothing else.
         self.session.rights().require(state, &self.needs)?;
         let inner = &self.session.inner;
         let SourceState { stored, mut problems } = self.target.look_at(&self.source, inner, state);
@@ -179,7 +179,7 @@ impl<T: Send + 'static> Publication<T> {
         }
     }
 
-    /// The disks to import; `None` where the source is stored.
+    /// Opens the disks to import, once; `None` if the source is stored.
     async fn open_disks(&self) -> Result<Option<Vec<OpenDisk>>> {
         let mut disks = self.disks.lock().await;
         let LocalDisks { os_disk, mut data_disks } = match std::mem::replace(&mut *disks, Disks::None) {

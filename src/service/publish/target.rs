@@ -23,7 +23,9 @@ pub(crate) trait Target: Send + Sync {
     fn location(&self) -> &Region;
 
     /// The regions that it goes to; `None` for what stays in one.
-    fn profile(&self) -> Option<&PublishingProfile>;
+    fn profile(&self) -> Option<&PublishingProfile> {
+        None
+    }
 
     /// Everything that is wrong with it in `state`; with its disks, where they are known.
     fn problems(&self, inner: &Inner, state: &State, storage: Option<&StorageProfile>) -> Vec<Problem>;
@@ -43,10 +45,12 @@ pub(crate) trait Target: Send + Sync {
 
 const ANOTHER_NAME: &str = "it exists: choose another name, or delete it first";
 
-/// What is wrong with keeping something in a region.
-fn in_region(inner: &Inner, region: &Region) -> Option<Problem> {
+/// What is wrong with keeping disks in one region, outside of a gallery; `target` is the resource in a body.
+fn in_one_region(inner: &Inner, region: &Region, target: &str, storage: Option<&StorageProfile>) -> Vec<Problem> {
     let unknown = inner.region_catalog.problem_with_location("Microsoft.Compute/images", region);
-    unknown.or_else(|| inner.regions.problem_with("location", region, StorageAccountType::default()))
+    let refused = unknown.or_else(|| inner.regions.problem_with("location", region, StorageAccountType::default()));
+    let disks = storage.into_iter().flat_map(|disks| rules::version::disk_sizes(inner, target, disks));
+    refused.into_iter().chain(disks).collect()
 }
 
 /// A version that is to be published.
@@ -168,15 +172,9 @@ impl Target for ManagedImageTarget {
         &self.location
     }
 
-    fn profile(&self) -> Option<&PublishingProfile> {
-        None
-    }
-
     fn problems(&self, inner: &Inner, state: &State, storage: Option<&StorageProfile>) -> Vec<Problem> {
         let there = state.managed_image(&self.id).map(|_| already_exists(&self.id, ANOTHER_NAME));
-        let disks = storage.into_iter();
-        let disks = disks.flat_map(|disks| rules::version::disk_sizes(inner, ManagedImage::TARGET, disks));
-        there.into_iter().chain(in_region(inner, &self.location)).chain(disks).collect()
+        there.into_iter().chain(in_one_region(inner, &self.location, ManagedImage::TARGET, storage)).collect()
     }
 
     fn look_at(&self, source: &Source, inner: &Inner, state: &State) -> SourceState {
@@ -232,15 +230,9 @@ impl Target for SnapshotTarget {
         &self.location
     }
 
-    fn profile(&self) -> Option<&PublishingProfile> {
-        None
-    }
-
     fn problems(&self, inner: &Inner, state: &State, storage: Option<&StorageProfile>) -> Vec<Problem> {
         let there = state.snapshot(&self.id).map(|_| already_exists(&self.id, ANOTHER_NAME));
-        let disks = storage.into_iter();
-        let disks = disks.flat_map(|disks| rules::version::disk_sizes(inner, Snapshot::TARGET, disks));
-        there.into_iter().chain(in_region(inner, &self.location)).chain(disks).collect()
+        there.into_iter().chain(in_one_region(inner, &self.location, Snapshot::TARGET, storage)).collect()
     }
 
     fn look_at(&self, source: &Source, inner: &Inner, state: &State) -> SourceState {
