@@ -20,7 +20,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let service = GalleryService::builder()
         .allow_all()
         .store(MemoryStore::new())
-        .zonal_region_stores("eastus".parse()?, zones)
+        .zonal_region_stores("eastus", zones)
         .create()
         .await?;
     let session = service.session("costs".parse()?);

@@ -15,12 +15,12 @@ async fn golden_image() -> Result<(), Box<dyn std::error::Error>> {
     // Any directory will do; each region can be on a disk of its own.
     let place = std::env::temp_dir().join("golden-image");
     let _ = std::fs::remove_dir_all(&place);
-    let (west, east): (Region, Region) = ("westeurope".parse()?, "eastus".parse()?);
+    let west: Region = "westeurope".parse()?;
     let service = GalleryService::builder()
         .allow_all()
         .catalog_store(FsStore::create(place.join("catalog"))?)
-        .region_store(west.clone(), FsStore::create(place.join("west"))?)
-        .region_store(east.clone(), FsStore::create(place.join("east"))?)
+        .region_store(&west, FsStore::create(place.join("west"))?)
+        .region_store("eastus", FsStore::create(place.join("east"))?)
         .create()
         .await?;
     let session = service.session("ci".parse()?);
@@ -44,8 +44,8 @@ async fn golden_image() -> Result<(), Box<dyn std::error::Error>> {
     session.replicate(&version).await?;
 
     // For each VM: its disk, from the latest version in its region.
-    let latest = session.refresh().await?.latest(&web, &east)?;
-    session.deploy(latest.id(), &east).to_path(place.join("vm1.raw")).await?;
+    let latest = session.refresh().await?.latest(&web, "eastus")?;
+    session.deploy(latest.id(), "eastus").to_path(place.join("vm1.raw")).await?;
     println!("{} is at {}", latest.id(), place.join("vm1.raw").display());
     Ok(())
 }

@@ -40,13 +40,13 @@ async fn run() -> Result<(), Box<dyn Error>> {
             show("publish 1.0.0", &session.publish(new()?).plan().await?);
         }
         session.publish(new()?).await?;
-        session.replicate(&web.version(number)).await?;
+        session.replicate(web.version(number)).await?;
         number = number.next_patch().ok_or("no number is left")?;
     }
     latest(&session, &web)?;
 
     println!("\n# A bad version is excluded from latest, in one region");
-    let bad = session.view().image_version(&web.version("1.0.2".parse()?))?;
+    let bad = session.view().image_version(web.version("1.0.2".parse()?))?;
     let out_of = |place: &TargetRegion| match place.region().as_str() {
         "eastus" => place.clone().with_exclude_from_latest(true),
         _ => place.clone(),
@@ -73,7 +73,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     println!("\n# Delete: first soft, then permanently");
     session.delete(web.version("1.0.2".parse()?)).await?;
     latest(&session, &web)?;
-    session.restore(&web.version("1.0.2".parse()?)).await?;
+    session.restore(web.version("1.0.2".parse()?)).await?;
     println!("  1.0.2 is restored");
     show("deleting the gallery", &session.delete(gallery.clone()).plan().await?);
     show("deleting it with everything in it", &session.delete(gallery.clone()).cascade().plan().await?);
@@ -84,11 +84,11 @@ async fn run() -> Result<(), Box<dyn Error>> {
 
 fn latest(session: &Session, web: &ImageDefinitionId) -> Result<(), Box<dyn Error>> {
     for place in ["westeurope", "eastus"] {
-        match session.view().latest(web, &place.parse()?) {
+        match session.view().latest(web, place) {
             Ok(latest) => println!("  latest in {place}: {}", latest.id().number()),
             Err(error) => println!("  no latest in {place}: {error}"),
         }
-        for candidate in session.view().explain_latest(web, &place.parse()?)? {
+        for candidate in session.view().explain_latest(web, place)? {
             println!("    {}: {:?}", candidate.version.id().number(), candidate.verdict);
         }
     }

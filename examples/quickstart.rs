@@ -240,8 +240,8 @@ async fn publish(
 async fn replicate(session: &Session, id: &ImageVersionId) -> compute_gallery::Result<ReplicationReport> {
     let mut replication = session.replicate(id);
     let bar = bar("replicate");
-    while let Some(status) = replication.next().await {
-        show(&bar, u64::from(status?.progress()), 100);
+    while let Some(status) = replication.statuses().next().await {
+        show(&bar, u64::from(status.progress()), 100);
     }
     bar.finish();
     replication.await

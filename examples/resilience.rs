@@ -47,8 +47,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     session.publish(NewImageVersion::new(version.clone(), home.clone(), profile, source)).await?;
     let mut replication = session.replicate(&version);
     let mut printed = 0;
-    while let Some(status) = replication.next().await {
-        let status = status?;
+    while let Some(status) = replication.statuses().next().await {
         if status.progress() >= printed + 25 {
             printed = status.progress();
             let left = status.summary.iter().filter_map(|region| region.time_left).max().unwrap_or_default();

@@ -1,5 +1,7 @@
 //! Progress of a long operation.
 
+use std::sync::Arc;
+
 /// The progress of a long operation, as `on_progress` of a publication or deployment reports it.
 ///
 /// ```
@@ -43,4 +45,4 @@ pub struct Progress {
 }
 
 /// Called often, and from any thread.
-pub(crate) type OnProgress = Box<dyn Fn(Progress) + Send + Sync>;
+pub(crate) type OnProgress = Arc<dyn Fn(Progress) + Send + Sync>;

@@ -250,9 +250,9 @@ fn the_sharing_matrix_is_the_services() {
             assert_eq!(!matrix.advice.is_empty(), advised, "{matrix}");
             // Reads do as the matrix says.
             let view = world.session("ann").view();
-            assert_eq!(view.gallery(&gallery_id()).is_ok(), gallery);
-            assert_eq!(view.image_definition(&image_id()).is_ok(), image);
-            assert!(view.image_version(&version_id()).is_ok());
+            assert_eq!(view.gallery(gallery_id()).is_ok(), gallery);
+            assert_eq!(view.image_definition(image_id()).is_ok(), image);
+            assert!(view.image_version(version_id()).is_ok());
             assert_eq!(view.image_versions(&image_id(), None, 9).unwrap().items.len(), 1);
             assert_eq!(view.galleries(&ListScope::All, None, 9).items.len(), usize::from(gallery));
         }
@@ -279,7 +279,7 @@ fn a_custom_role_holds_through_nested_groups_and_a_denial_beats_it() {
         root.assign_role(at("1", gallery_id().into())).await.unwrap();
 
         let ann = world.session("ann");
-        let deployed = ann.deploy(version_id(), &region()).to_writer(Cursor::new(Vec::new())).await.unwrap();
+        let deployed = ann.deploy(version_id(), region()).to_writer(Cursor::new(Vec::new())).await.unwrap();
         assert_eq!(deployed.1.into_inner(), vec![7; 4096]);
         let Decision::Allowed(Grant::Role { assignment, through }) =
             ann.explain_access(Action::ReadVersion, &version_id().into())
@@ -290,13 +290,13 @@ fn a_custom_role_holds_through_nested_groups_and_a_denial_beats_it() {
 
         let denial = DenyAssignment::to("no", ["web".parse().unwrap()], ["*/read"], version_id()).unwrap();
         root.deny(denial).await.unwrap();
-        let denied = ann.deploy(version_id(), &region()).to_writer(Vec::new()).await.unwrap_err();
+        let denied = ann.deploy(version_id(), region()).to_writer(Vec::new()).await.unwrap_err();
         assert_eq!((denied.kind(), denied.code()), (ErrorKind::Forbidden, "LinkedAuthorizationFailed"));
         assert!(denied.to_string().contains("deny assignment `no`"), "{denied}");
-        root.undeny(version_id(), &"no".parse().unwrap()).await.unwrap();
+        root.undeny(version_id(), "no").await.unwrap();
         // Taken out of the group: effective for the next call.
         world.directory.remove_member("web", "ann").unwrap();
-        assert!(ann.deploy(version_id(), &region()).to_writer(Vec::new()).await.is_err());
+        assert!(ann.deploy(version_id(), region()).to_writer(Vec::new()).await.is_err());
     });
 }
 
@@ -306,12 +306,12 @@ fn an_application_shares_across_tenants_when_both_have_done_their_part() {
         let world = World::filled(None).await;
         world.directory.add_application("deployer", &tenant("fabrikam")).unwrap();
         let session = world.session("deployer");
-        let deploy = || session.deploy(version_id(), &region()).to_writer(Vec::new());
+        let deploy = || session.deploy(version_id(), region()).to_writer(Vec::new());
         let error = deploy().await.unwrap_err();
         assert_eq!(error.code(), "LinkedAuthorizationFailed");
         assert!(error.to_string().contains("must consent"), "{error}");
         // Reading is linked to nothing.
-        assert_eq!(session.view().image_version(&version_id()).unwrap_err().code(), "AuthorizationFailed");
+        assert_eq!(session.view().image_version(version_id()).unwrap_err().code(), "AuthorizationFailed");
         world.directory.consent("deployer@contoso", &tenant("contoso"), "deployer").unwrap();
         let error = deploy().await.unwrap_err();
         assert_eq!(error.code(), "LinkedAuthorizationFailed", "{error}");
@@ -341,7 +341,7 @@ fn a_source_takes_rights_on_the_source() {
         let publish_blob = || {
             let (uri, storage_account) = ("https://vhds.example/web.vhd".into(), account.parse().unwrap());
             let blob = VhdBlob { uri, storage_account, disk: disk() };
-            world.session("ann").publish(version(image_id().version("1.0.3".parse().unwrap()), blob)).into_future()
+            world.session("ann").publish(version(image_id().version("1.0.3".parse().unwrap()), blob))
         };
         assert_eq!(publish_blob().await.unwrap_err().code(), "LinkedAuthorizationFailed");
         let account: ResourceId = account.parse().unwrap();
@@ -363,7 +363,7 @@ fn direct_sharing_reaches_tenants_and_subscriptions_and_reveals_no_more_than_it_
             subscriptions: subscriptions.iter().map(|id| id.parse().unwrap()).collect(),
             tenants: tenants.iter().map(|id| id.parse().unwrap()).collect(),
         };
-        root.share_gallery(&gallery_id(), add(&[], &["fabrikam"])).await.unwrap();
+        root.share_gallery(gallery_id(), add(&[], &["fabrikam"])).await.unwrap();
         assert_eq!(deploy(&bob).await.unwrap().1.into_inner(), vec![7; 4096]);
         let view = bob.view();
         assert_eq!(view.shared_galleries().len(), 1);
@@ -372,11 +372,11 @@ fn direct_sharing_reaches_tenants_and_subscriptions_and_reveals_no_more_than_it_
         assert_eq!(images[0]["uniqueId"], "/SharedGalleries/dev-G/Images/web");
         assert!(!images.to_string().contains("/subscriptions/"), "{images}");
         assert_eq!(view.public_versions(&id, &region()).unwrap().len(), 1);
-        assert!(view.gallery(&gallery_id()).is_err(), "the gallery itself stays its owner's");
+        assert!(view.gallery(gallery_id()).is_err(), "the gallery itself stays its owner's");
 
-        root.share_gallery(&gallery_id(), SharingUpdate::Reset).await.unwrap();
+        root.share_gallery(gallery_id(), SharingUpdate::Reset).await.unwrap();
         assert!(deploy(&bob).await.is_err());
-        root.share_gallery(&gallery_id(), add(&["lab"], &[])).await.unwrap();
+        root.share_gallery(gallery_id(), add(&["lab"], &[])).await.unwrap();
         assert!(deploy(&bob).await.is_err(), "they have no role in the subscription");
         world
             .assign(assignment("1", "bob", BuiltInRole::Reader, AccessScope::Subscription("lab".parse().unwrap())))
@@ -385,11 +385,11 @@ fn direct_sharing_reaches_tenants_and_subscriptions_and_reveals_no_more_than_it_
 
         let many: Vec<String> = (0..30).map(|number| format!("s{number}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        let error = root.share_gallery(&gallery_id(), add(&many, &[])).await.unwrap_err();
+        let error = root.share_gallery(gallery_id(), add(&many, &[])).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::LimitReached, "{error}");
-        let error = root.share_gallery(&gallery_id(), add(&[], &["1", "2", "3", "4", "5", "6"])).await.unwrap_err();
+        let error = root.share_gallery(gallery_id(), add(&[], &["1", "2", "3", "4", "5", "6"])).await.unwrap_err();
         assert!(error.to_string().contains("at most 5"), "{error}");
-        let error = root.share_gallery(&gallery_id(), SharingUpdate::EnableCommunity).await.unwrap_err();
+        let error = root.share_gallery(gallery_id(), SharingUpdate::EnableCommunity).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
     });
 }
@@ -405,10 +405,10 @@ fn a_community_gallery_is_open_to_all_under_its_public_name() {
         };
         let world = World::filled(Some(SharingProfile::community(info))).await;
         let root = world.session("root");
-        let sharing = root.share_gallery(&gallery_id(), SharingUpdate::EnableCommunity).await.unwrap();
+        let sharing = root.share_gallery(gallery_id(), SharingUpdate::EnableCommunity).await.unwrap();
         let name = sharing.public_name.unwrap();
         assert!(name.starts_with("contoso-") && name.len() == 40, "{name}");
-        let again = root.share_gallery(&gallery_id(), SharingUpdate::EnableCommunity).await.unwrap();
+        let again = root.share_gallery(gallery_id(), SharingUpdate::EnableCommunity).await.unwrap();
         assert_eq!(again.public_name.as_ref(), Some(&name));
         let nobody = world.session("somebody");
         let gallery = nobody.view().public_gallery(&PublicGallery::Community(name.clone())).unwrap();
@@ -419,7 +419,7 @@ fn a_community_gallery_is_open_to_all_under_its_public_name() {
         assert_eq!(bytes.into_inner(), vec![7; 4096]);
         let error = root.delete(gallery_id()).cascade().await.unwrap_err();
         assert!(error.to_string().contains("reset its sharing"), "{error}");
-        root.share_gallery(&gallery_id(), SharingUpdate::Reset).await.unwrap();
+        root.share_gallery(gallery_id(), SharingUpdate::Reset).await.unwrap();
         root.delete(gallery_id()).cascade().await.unwrap();
     });
 }
@@ -457,8 +457,8 @@ fn a_foreign_role_is_neither_widened_nor_revealed() {
         let wider = RoleDefinition::new("viewer", "Viewer").unwrap().with_actions(["*"]).unwrap();
         let error = ann.define_role(wider.with_assignable_scopes(vec![own.clone()])).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Forbidden);
-        let of_other = ann.delete_role(&"viewer".parse().unwrap()).await.unwrap_err();
-        let of_none = ann.delete_role(&"absent".parse().unwrap()).await.unwrap_err();
+        let of_other = ann.delete_role("viewer").await.unwrap_err();
+        let of_none = ann.delete_role("absent").await.unwrap_err();
         assert_eq!(of_other.to_string(), of_none.to_string());
         let hers = RoleDefinition::new("hers", "Hers").unwrap().with_actions(["*/read"]).unwrap();
         ann.define_role(hers.with_assignable_scopes(vec![own])).await.unwrap();
@@ -472,20 +472,20 @@ fn a_denial_at_a_version_holds_through_its_definition_sharing_and_a_lifecycle() 
         world.assign(assignment("1", "ann", BuiltInRole::Contributor, gallery_id())).await;
         let root = world.session("root");
         let tenants = vec![tenant("contoso")];
-        root.share_gallery(&gallery_id(), SharingUpdate::Add { subscriptions: Vec::new(), tenants }).await.unwrap();
+        root.share_gallery(gallery_id(), SharingUpdate::Add { subscriptions: Vec::new(), tenants }).await.unwrap();
         let but_ci = ["ci".parse().unwrap()];
         root.deny(DenyAssignment::to_everybody_but("no", but_ci, ["*/versions/*"], version_id()).unwrap())
             .await
             .unwrap();
         let ann = world.session("ann");
         assert!(ann.view().latest(&image_id(), &region()).is_err());
-        assert!(ann.deploy(image_id(), &region()).to_writer(Vec::new()).await.is_err());
+        assert!(ann.deploy(image_id(), region()).to_writer(Vec::new()).await.is_err());
         let public: PublicImageId = "/SharedGalleries/dev-G/Images/web".parse().unwrap();
         assert!(ann.deploy(&public, &region()).to_writer(Vec::new()).await.is_err());
         let policy = LifecyclePolicy::new(1, "westeurope=2".parse().unwrap());
         let error = ann.apply_lifecycle(&image_id(), policy).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Forbidden, "{error}");
-        root.undeny(version_id(), &"no".parse().unwrap()).await.unwrap();
+        root.undeny(version_id(), "no").await.unwrap();
         // A caller who may see only the definition may deploy what it means, and a VM of it.
         let reader = RoleDefinition::new("images", "Images").unwrap();
         let reader = reader.with_actions(["Microsoft.Compute/galleries/images/read"]).unwrap();
@@ -495,7 +495,7 @@ fn a_denial_at_a_version_holds_through_its_definition_sharing_and_a_lifecycle() 
         let image = world.session("ci").boot_image(image_id(), &region()).await.unwrap().generalized().unwrap();
         let vm = image.vm("web-1".parse().unwrap(), OsProfile::new("admin").unwrap());
         vm.deploy().to_writer(Vec::new()).await.unwrap();
-        assert!(world.session("ci").deploy(version_id(), &region()).to_writer(Vec::new()).await.is_err());
+        assert!(world.session("ci").deploy(version_id(), region()).to_writer(Vec::new()).await.is_err());
     });
 }
 
@@ -505,11 +505,11 @@ fn a_consumer_never_sees_the_owners_ids() {
         let world = World::filled(Some(SharingProfile::new(SharingPermissions::Groups))).await;
         let tenants = vec![tenant("fabrikam")];
         let add = SharingUpdate::Add { subscriptions: Vec::new(), tenants };
-        world.session("root").share_gallery(&gallery_id(), add).await.unwrap();
+        world.session("root").share_gallery(gallery_id(), add).await.unwrap();
         let id: PublicImageId = "/SharedGalleries/dev-G/Images/web/Versions/1.0.0".parse().unwrap();
         let bob = world.session("bob");
         let errors = [
-            bob.deploy(&id, &"eastus".parse().unwrap()).to_writer(Vec::new()).await.unwrap_err(),
+            bob.deploy(&id, "eastus").to_writer(Vec::new()).await.unwrap_err(),
             bob.deploy(&id, &region()).data_disk(3).to_writer(Vec::new()).await.unwrap_err(),
         ];
         for error in errors {
@@ -528,7 +528,7 @@ fn a_new_resource_of_an_old_name_inherits_no_assignment() {
         root.delete(gallery_id()).cascade().await.unwrap();
         assert!(root.view().role_assignments().is_empty());
         root.create_gallery(Gallery::new(gallery_id(), region())).await.unwrap();
-        assert!(world.session("ann").view().gallery(&gallery_id()).is_err());
+        assert!(world.session("ann").view().gallery(gallery_id()).is_err());
     });
 }
 
@@ -540,7 +540,7 @@ fn an_owner_at_the_root_has_the_management_groups_below() {
         let prod = AccessScope::ManagementGroup("prod".parse().unwrap());
         let ann = world.session("ann");
         ann.assign_role(assignment("2", "ci", BuiltInRole::Reader, prod)).await.unwrap();
-        assert!(world.session("ci").view().usage(&"dev".parse().unwrap(), &region()).is_ok());
+        assert!(world.session("ci").view().usage("dev", &region()).is_ok());
     });
 }
 
@@ -564,13 +564,13 @@ fn revocation_is_effective_for_the_next_call_in_another_process_too() {
     block_on(async {
         let world = World::filled(None).await;
         let other = world.other_service().await.session_of("ann");
-        assert!(other.deploy(version_id(), &region()).to_writer(Vec::new()).await.is_err());
+        assert!(other.deploy(version_id(), region()).to_writer(Vec::new()).await.is_err());
         world.assign(assignment("1", "ann", BuiltInRole::Contributor, gallery_id())).await;
-        other.deploy(version_id(), &region()).to_writer(Vec::new()).await.unwrap();
-        world.session("root").unassign_role(gallery_id(), &"1".parse().unwrap()).await.unwrap();
+        other.deploy(version_id(), region()).to_writer(Vec::new()).await.unwrap();
+        world.session("root").unassign_role(gallery_id(), "1").await.unwrap();
         let error = other.delete(version_id()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Forbidden);
-        assert!(other.deploy(version_id(), &region()).to_writer(Vec::new()).await.is_err());
+        assert!(other.deploy(version_id(), region()).to_writer(Vec::new()).await.is_err());
     });
 }
 
@@ -629,42 +629,42 @@ async fn without_rights(world: &World, stored: &ImageVersion, name: &str) -> Opt
         "update_gallery" => session.update_gallery(Gallery::new(gallery_id(), home).with_description("x")).await.err(),
         "update_image_definition" => session.update_image_definition(definition().with_description("x")).await.err(),
         "update_image_version" => session.update_image_version(stored.clone()).await.err(),
-        "restore" => session.restore(&version_id()).await.err(),
+        "restore" => session.restore(version_id()).await.err(),
         "apply_lifecycle" => {
             let policy = LifecyclePolicy::new(1, "westeurope".parse().unwrap());
             session.apply_lifecycle(&image_id(), policy).await.err()
         }
         "delete" => session.delete(version_id()).await.err(),
-        "replicate" => session.replicate(&version_id()).await.err(),
+        "replicate" => session.replicate(version_id()).await.err(),
         "replication_status" => session.replication_status(&version_id()).await.err(),
         "watch_replication" => Box::pin(session.watch_replication(&version_id())).next().await?.err(),
         "deploy" => session.deploy(version_id(), &home).to_writer(Vec::new()).await.err(),
         "pool" => session.pool(version_id(), &home).await.err(),
         "boot_image" => session.boot_image(version_id(), &home).await.err(),
         "define_role" => session.define_role(RoleDefinition::new("r", "r").unwrap()).await.err(),
-        "delete_role" => session.delete_role(&"r".parse().unwrap()).await.err(),
+        "delete_role" => session.delete_role("r").await.err(),
         "assign_role" => session.assign_role(assignment("9", "bob", BuiltInRole::Owner, gallery_id())).await.err(),
-        "unassign_role" => session.unassign_role(gallery_id(), &gone("1")).await.err(),
+        "unassign_role" => session.unassign_role(gallery_id(), gone("1")).await.err(),
         "deny" => {
             let denial = DenyAssignment::to("9", ["ann".parse().unwrap()], ["*"], gallery_id()).unwrap();
             session.deny(denial).await.err()
         }
-        "undeny" => session.undeny(gallery_id(), &gone("9")).await.err(),
-        "share_gallery" => session.share_gallery(&gallery_id(), SharingUpdate::Reset).await.err(),
-        "gallery" => view.gallery(&gallery_id()).err(),
-        "image_definition" => view.image_definition(&image_id()).err(),
+        "undeny" => session.undeny(gallery_id(), gone("9")).await.err(),
+        "share_gallery" => session.share_gallery(gallery_id(), SharingUpdate::Reset).await.err(),
+        "gallery" => view.gallery(gallery_id()).err(),
+        "image_definition" => view.image_definition(image_id()).err(),
         "image_definitions" => view.image_definitions(&gallery_id(), None, 9).err(),
-        "image_version" => view.image_version(&version_id()).err(),
+        "image_version" => view.image_version(version_id()).err(),
         "image_versions" => view.image_versions(&image_id(), None, 9).err(),
-        "soft_deleted_versions" => view.soft_deleted_versions(&image_id()).err(),
-        "image_content" => view.image_content(&version_id()).err(),
-        "managed_image" => view.managed_image(&flat("images")).err(),
-        "snapshot" => view.snapshot(&flat("snapshots")).err(),
-        "usage" => view.usage(&"dev".parse().unwrap(), &home).err(),
+        "soft_deleted_versions" => view.soft_deleted_versions(image_id()).err(),
+        "image_content" => view.image_content(version_id()).err(),
+        "managed_image" => view.managed_image(flat::<ManagedImageId>("images")).err(),
+        "snapshot" => view.snapshot(flat::<SnapshotId>("snapshots")).err(),
+        "usage" => view.usage("dev", &home).err(),
         "cost" => view.cost(&Prices::new(1, 1), [&version_id()]).err(),
         "latest" => view.latest(&image_id(), &home).err(),
         "explain_latest" => view.explain_latest(&image_id(), &home).err(),
-        "gallery_sharing" => view.gallery_sharing(&gallery_id()).err(),
+        "gallery_sharing" => view.gallery_sharing(gallery_id()).err(),
         "public_gallery" => view.public_gallery(&shared).err(),
         "public_images" => view.public_images(&shared).err(),
         "public_versions" => view.public_versions(&public, &home).err(),
@@ -724,7 +724,7 @@ fn every_operation_is_refused_to_a_caller_without_rights_and_changes_nothing() {
         let operations = operations();
         assert!(operations.len() > 45, "{operations:?}");
         let before = world.session("root").refresh().await.unwrap().number();
-        let stored = world.session("root").view().image_version(&version_id()).unwrap();
+        let stored = world.session("root").view().image_version(version_id()).unwrap();
         for name in &operations {
             let Some(error) = without_rights(&world, &stored, name).await else { continue };
             let expected = if name.contains("public") { ErrorKind::NotFound } else { ErrorKind::Forbidden };

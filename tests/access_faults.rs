@@ -6,7 +6,6 @@
 #[allow(unreachable_pub, dead_code, reason = "a test has no public face, and does not need all of it")]
 mod world;
 
-use std::future::IntoFuture;
 use std::time::Duration;
 
 use compute_gallery::access::*;
@@ -71,11 +70,11 @@ async fn deploys(session: &Session, image: impl Into<ImageRef>) -> bool {
 }
 
 async fn deploys_public(session: &Session, id: &str) -> bool {
-    session.deploy(id.parse::<PublicImageId>().unwrap(), &region()).to_writer(Vec::new()).await.is_ok()
+    session.deploy(id.parse::<PublicImageId>().unwrap(), region()).to_writer(Vec::new()).await.is_ok()
 }
 
-async fn forbidden<T: std::fmt::Debug>(operation: impl IntoFuture<Output = Result<T>>) -> Error {
-    let error = operation.into_future().await.unwrap_err();
+async fn forbidden<T: std::fmt::Debug>(operation: impl Future<Output = Result<T>>) -> Error {
+    let error = operation.await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Forbidden, "{error}");
     error
 }
@@ -129,7 +128,7 @@ fn an_assignment_at_a_version_ends_with_the_retention_and_not_only_when_it_is_pu
         nothing_of_ann_and_gus_is_left(&world, version_id()).await;
         assert_eq!(ann.view().image_versions(&image_id(), None, 9).unwrap_err().kind(), ErrorKind::Forbidden);
         assert!(ann.history(0).collect::<Vec<_>>().await.is_empty());
-        forbidden(ann.restore(&version_id())).await;
+        forbidden(ann.restore(version_id())).await;
         let purged = root.collect().await.unwrap();
         assert_eq!(purged.purged_versions, 1);
         nothing_of_ann_and_gus_is_left(&world, version_id()).await;
@@ -211,7 +210,7 @@ fn a_restored_version_keeps_its_assignments() {
         let root = world.session("root");
         root.delete(version_id()).await.unwrap();
         world.sandbox.clock().advance(2 * DAY);
-        root.restore(&version_id()).await.unwrap();
+        root.restore(version_id()).await.unwrap();
         world.sandbox.clock().advance(30 * DAY);
         assert!(deploys(&world.session("ann"), version_id()).await);
         assert!(!deploys(&world.session("gus"), version_id()).await);
@@ -297,8 +296,8 @@ fn a_role_is_not_widened_past_a_denial_where_it_is_assigned() {
 fn an_assigned_role_is_not_deleted_and_the_refusal_names_no_assignment_that_may_not_be_seen() {
     block_on(async {
         let (world, here, there) = role_in_two_places().await;
-        let id = "r".parse().unwrap();
-        let told = world.session("root").delete_role(&id).await.unwrap_err();
+        let id = "r";
+        let told = world.session("root").delete_role(id).await.unwrap_err();
         assert_eq!((told.kind(), told.code()), (ErrorKind::Conflict, "RoleDefinitionHasAssignments"));
         assert!(told.to_string().contains("r1"), "{told}");
         // A caller who may delete roles in both, and sees no assignments.
@@ -309,7 +308,7 @@ fn an_assigned_role_is_not_deleted_and_the_refusal_names_no_assignment_that_may_
         }
         let gus = world.session("gus");
         for error in [
-            gus.delete_role(&id).await.unwrap_err(),
+            gus.delete_role(id).await.unwrap_err(),
             gus.define_role(role("r", &["*/read"], std::slice::from_ref(&there))).await.unwrap_err(),
         ] {
             assert_eq!(error.code(), "RoleDefinitionHasAssignments", "{error}");
@@ -327,9 +326,9 @@ fn a_role_whose_last_assignment_ended_with_a_version_can_be_deleted() {
         root.define_role(role("r", &["*/read"], &[subscription("dev")])).await.unwrap();
         root.assign_role(of("r1", "ann", "r", version_id())).await.unwrap();
         root.delete(version_id()).await.unwrap();
-        assert_eq!(root.delete_role(&"r".parse().unwrap()).await.unwrap_err().code(), "RoleDefinitionHasAssignments");
+        assert_eq!(root.delete_role("r").await.unwrap_err().code(), "RoleDefinitionHasAssignments");
         world.sandbox.clock().advance(8 * DAY);
-        root.delete_role(&"r".parse().unwrap()).await.unwrap();
+        root.delete_role("r").await.unwrap();
         // The log still reads, from its beginning.
         let view = world.other_service().await.session_of("root").refresh().await.unwrap();
         assert_eq!(view.number(), root.view().number());
@@ -342,7 +341,7 @@ const WEB: &str = "/SharedGalleries/dev-G/Images/web";
 
 async fn shared(update: SharingUpdate) -> World {
     let world = World::filled(Some(groups())).await;
-    world.session("root").share_gallery(&gallery_id(), update).await.unwrap();
+    world.session("root").share_gallery(gallery_id(), update).await.unwrap();
     world
 }
 
@@ -469,8 +468,7 @@ fn a_denial_to_all_includes_consumers_of_a_community_gallery() {
         };
         let world = World::filled(Some(SharingProfile::community(info))).await;
         let root = world.session("root");
-        let name =
-            root.share_gallery(&gallery_id(), SharingUpdate::EnableCommunity).await.unwrap().public_name.unwrap();
+        let name = root.share_gallery(gallery_id(), SharingUpdate::EnableCommunity).await.unwrap().public_name.unwrap();
         let id = format!("/CommunityGalleries/{name}/Images/web");
         for who in ["ann", "bob", "nobody"] {
             assert!(deploys_public(&world.session(who), &id).await, "{who}");
@@ -524,7 +522,7 @@ fn a_soft_deleted_version_is_purged_only_with_the_right_to_switch_soft_delete() 
         root.update_gallery(gallery()).await.unwrap();
         forbidden(ann.delete(version_id())).await;
         forbidden(ann.delete(image_id()).cascade()).await;
-        ann.restore(&version_id()).await.unwrap();
+        ann.restore(version_id()).await.unwrap();
         root.update_gallery(keeps_deleted()).await.unwrap();
         world.assign(assignment("2", "ann", BuiltInRole::ComputeGallerySharingAdmin, gallery_id())).await;
         ann.delete(gallery_id()).cascade().await.unwrap();
@@ -561,7 +559,7 @@ fn a_denial_shows_its_victim_no_names() {
         let told = ann.explain_access(Action::ReadVersion, &version_id().into());
         assert!(matches!(told, Decision::Denied { .. }), "{told}");
         for text in
-            [format!("{told:?}"), told.to_string(), ann.view().image_version(&version_id()).unwrap_err().to_string()]
+            [format!("{told:?}"), told.to_string(), ann.view().image_version(version_id()).unwrap_err().to_string()]
         {
             assert!(!text.contains("gus") && !text.contains("`all`"), "{text}");
         }
@@ -610,7 +608,7 @@ fn an_assignments_id_reveals_nothing_of_a_hidden_scope() {
         // Each is taken away where it is, and the other stays.
         let id: AssignmentId = "taken".parse().unwrap();
         let refused = forbidden(ann.unassign_role(subscription("dev"), &id)).await;
-        let absent = forbidden(ann.unassign_role(subscription("dev"), &"absent".parse().unwrap())).await;
+        let absent = forbidden(ann.unassign_role(subscription("dev"), "absent")).await;
         assert_eq!(refused.to_string(), absent.to_string());
         ann.unassign_role(own.clone(), &id).await.unwrap();
         ann.undeny(own, &id).await.unwrap();
@@ -649,7 +647,7 @@ fn an_administrator_removes_a_denial_to_all() {
         let id: AssignmentId = "no".parse().unwrap();
         forbidden(ann.undeny(subscription("dev"), &id)).await;
         world.session("root").undeny(subscription("dev"), &id).await.unwrap();
-        assert!(ann.view().gallery(&gallery_id()).is_ok());
+        assert!(ann.view().gallery(gallery_id()).is_ok());
     });
 }
 

@@ -321,9 +321,9 @@ async fn perform(session: &Session, step: &Step) -> Result<()> {
             let version = ImageVersion::new(id, region(), profile(), disks)?.with_tags(tags);
             session.update_image_version(version).await.map(drop)
         }
-        Step::Restore(gallery, image, number) => session.restore(&version_id(*gallery, image, *number)).await,
+        Step::Restore(gallery, image, number) => session.restore(version_id(*gallery, image, *number)).await,
         Step::Replicate(gallery, image, number) => {
-            session.replicate(&version_id(*gallery, image, *number)).await.map(drop)
+            session.replicate(version_id(*gallery, image, *number)).await.map(drop)
         }
         Step::Lifecycle(gallery, image) => {
             let policy = LifecyclePolicy::new(1, "westeurope=3".parse()?);
@@ -358,7 +358,7 @@ async fn perform(session: &Session, step: &Step) -> Result<()> {
                 Share::Reset => SharingUpdate::Reset,
                 Share::Community => SharingUpdate::EnableCommunity,
             };
-            session.share_gallery(&gallery_id(*gallery), update).await.map(drop)
+            session.share_gallery(gallery_id(*gallery), update).await.map(drop)
         }
         Step::DefineRole(id, role) => {
             let defined = RoleDefinition::new(id, *id)?
@@ -367,12 +367,12 @@ async fn perform(session: &Session, step: &Step) -> Result<()> {
                 .with_assignable_scopes(role.scopes.iter().map(|at| scope(*at)).collect());
             session.define_role(defined).await.map(drop)
         }
-        Step::DeleteRole(id) => session.delete_role(&id.parse()?).await,
+        Step::DeleteRole(id) => session.delete_role(*id).await,
         Step::Assign(at, id, principal, role) => {
             let assignment = RoleAssignment::new(id, principal.parse()?, role.parse()?, scope(*at))?;
             session.assign_role(assignment).await.map(drop)
         }
-        Step::Unassign(at, id) => session.unassign_role(scope(*at), &id.parse()?).await,
+        Step::Unassign(at, id) => session.unassign_role(scope(*at), *id).await,
         Step::Deny(at, id, denial) => {
             let (except, actions) = (principals(&denial.except), denial.actions.iter().copied());
             let denial = match &denial.to {
@@ -381,9 +381,9 @@ async fn perform(session: &Session, step: &Step) -> Result<()> {
             };
             session.deny(denial).await.map(drop)
         }
-        Step::Undeny(at, id) => session.undeny(scope(*at), &id.parse()?).await,
+        Step::Undeny(at, id) => session.undeny(scope(*at), *id).await,
         Step::Collect => session.collect().await.map(drop),
-        Step::Scrub => session.scrub(&region()).await.map(drop),
+        Step::Scrub => session.scrub(region()).await.map(drop),
     }
 }
 
@@ -656,7 +656,7 @@ impl History {
                 self.told.insert((name, "done"));
                 self.model.apply(&step);
                 if let Step::Share(gallery, Share::Community) = step {
-                    let sharing = self.session(ROOT).view().gallery_sharing(&gallery_id(gallery)).unwrap();
+                    let sharing = self.session(ROOT).view().gallery_sharing(gallery_id(gallery)).unwrap();
                     self.model.galleries.get_mut(&gallery).unwrap().public = sharing.public_name;
                 }
             }
@@ -808,14 +808,14 @@ impl History {
         }
         for (at, name) in [(At::Managed, "managed_image"), (At::Snapshot, "snapshot")] {
             let read = match at {
-                At::Managed => answer(view.managed_image(&managed_id())),
-                _ => answer(view.snapshot(&snapshot_id())),
+                At::Managed => answer(view.managed_image(managed_id())),
+                _ => answer(view.snapshot(snapshot_id())),
             };
             self.same(caller, name, &at, &model.read(caller, at), &read);
             self.compare_deployments(caller, &session, at).await;
         }
         for id in SUBSCRIPTIONS {
-            let usage = answer(view.usage(&id.parse().unwrap(), &region()));
+            let usage = answer(view.usage(id, region()));
             self.same(caller, "usage", &id, &model.usage(caller, id), &usage);
         }
     }
@@ -852,8 +852,8 @@ impl History {
     async fn compare_deployments(&mut self, caller: Name, session: &Session, at: At) {
         let expected = self.model.deploy(caller, at);
         let deployed = match self.random.one_in(2) {
-            true => answer(session.deploy(resource(at), &region()).to_writer(Vec::new()).await),
-            false => answer(session.deploy(resource(at), &region()).open().await),
+            true => answer(session.deploy(resource(at), region()).to_writer(Vec::new()).await),
+            false => answer(session.deploy(resource(at), region()).open().await),
         };
         self.same(caller, "deploy", &at, &expected, &deployed);
         self.same(caller, "pool", &at, &expected, &answer(session.pool(resource(at), &region()).await));

@@ -62,7 +62,7 @@ async fn typical_failures(scratch: &Path) -> Vec<(&'static str, Error, io::Error
 
     publishing(&healthy, disk()).await.unwrap();
     let nowhere = scratch.join("no-directory").join("out.raw");
-    let error = session.deploy(healthy.version("1.0.0"), &region("westeurope")).to_path(&nowhere).await.unwrap_err();
+    let error = session.deploy(healthy.version("1.0.0"), "westeurope").to_path(&nowhere).await.unwrap_err();
     failures.push(("deploy into a directory that is not there", error, io::ErrorKind::NotFound));
 
     // The catalog's disk goes away.

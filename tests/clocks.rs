@@ -2,10 +2,10 @@
 #![cfg(feature = "testkit")]
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 
-use std::future::IntoFuture;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -15,7 +15,6 @@ use compute_gallery::store::*;
 use compute_gallery::testkit::{HookedStore, ManualClock, Reaction, Sandbox, YieldingStore, noise, raw, region};
 use compute_gallery::*;
 use futures::executor::block_on;
-use futures::future::BoxFuture;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -61,7 +60,7 @@ async fn sends(sandbox: &Sandbox, regions: &str) {
 }
 
 async fn replicate(sandbox: &Sandbox) {
-    sandbox.session().replicate(&sandbox.version("1.0.0")).await.unwrap();
+    sandbox.session().replicate(sandbox.version("1.0.0")).await.unwrap();
 }
 
 async fn is_whole(sandbox: &Sandbox, place: &str) -> bool {
@@ -70,9 +69,9 @@ async fn is_whole(sandbox: &Sandbox, place: &str) -> bool {
 }
 
 /// Lets it go on for some steps; whether it is over.
-fn goes_on<T>(future: &mut BoxFuture<'static, T>, steps: usize) -> bool {
+fn goes_on(mut future: impl Future + Unpin, steps: usize) -> bool {
     let mut context = Context::from_waker(Waker::noop());
-    (0..steps).any(|_| matches!(future.as_mut().poll(&mut context), Poll::Ready(_)))
+    (0..steps).any(|_| Pin::new(&mut future).poll(&mut context).is_ready())
 }
 
 #[test]
@@ -85,7 +84,7 @@ fn a_collection_that_stands_still_for_eleven_minutes_takes_nothing_that_came_bac
             publish(&fast, 0, "westeurope=1,eastus=2").await;
             let slow = another(&fast, YieldingStore::new(store), ManualClock::new(start())).await;
             sends(&fast, "westeurope=1").await;
-            let mut collection = slow.session().collect().into_future();
+            let mut collection = slow.session().collect();
             let is_over = goes_on(&mut collection, steps);
             fast.clock().advance(11 * MINUTE);
             fast.session().collect().await.unwrap();
@@ -157,7 +156,7 @@ fn a_clock_a_year_ahead_stops_nothing() {
         ahead.advance(YEAR);
         let ahead = another(&right, YieldingStore::new(store.clone()), ahead).await;
         // It condemns, and is gone before it has removed all.
-        let mut collection = ahead.session().collect().into_future();
+        let mut collection = ahead.session().collect();
         for _ in 0.. {
             assert!(!goes_on(&mut collection, 1));
             let condemned = |entry: &HistoryEntry| entry.event.kind == EventKind::ContentCondemned;
@@ -202,7 +201,7 @@ fn a_clock_that_is_ahead_purges_nothing_and_one_that_is_behind_keeps_it_as_long(
             let over = ahead.new_version("1.0.0", "westeurope=1", raw(disk(9)));
             ahead.session().publish(over).await.unwrap_err();
             ahead.session().delete(ahead.image()).await.unwrap_err();
-            right.session().restore(&right.version("1.0.0")).await.unwrap();
+            right.session().restore(right.version("1.0.0")).await.unwrap();
             assert!(is_whole(&right, "westeurope").await, "{wrong:?} {tells}");
             if !tells {
                 return;
@@ -214,7 +213,7 @@ fn a_clock_that_is_ahead_purges_nothing_and_one_that_is_behind_keeps_it_as_long(
             // Nothing has been written to the log since, so its time is behind, too.
             behind.session().delete(behind.version("1.0.0")).await.unwrap();
             right.session().collect().await.unwrap();
-            right.session().restore(&right.version("1.0.0")).await.unwrap();
+            right.session().restore(right.version("1.0.0")).await.unwrap();
             // And is purged when they are over.
             behind.session().delete(behind.version("1.0.0")).await.unwrap();
             truth.advance(8 * DAY);

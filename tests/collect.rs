@@ -112,7 +112,7 @@ fn regions_and_replicas_that_are_taken_away_give_back_theirs() {
         let world = World::new().await;
         world.publish(0, "westeurope=3,eastus").await;
         let one = world.bytes("regions/westeurope/slots/0").await;
-        let there = world.session.view().image_version(&world.version("1.0.0")).unwrap();
+        let there = world.session.view().image_version(world.version("1.0.0")).unwrap();
         let profile = there.publishing_profile().clone().with_target_regions("westeurope=1".parse().unwrap());
         let safety = SafetyProfile::default().with_deletion_of_replicated_locations(true);
         let fewer = ImageVersion::clone(&there).with_publishing_profile(profile).unwrap().with_safety_profile(safety);
@@ -122,7 +122,7 @@ fn regions_and_replicas_that_are_taken_away_give_back_theirs() {
         world.deploys(0, "westeurope").await;
         // And back again.
         world.session.update_image_version(ImageVersion::clone(&there)).await.unwrap();
-        world.session.replicate(&world.version("1.0.0")).await.unwrap();
+        world.session.replicate(world.version("1.0.0")).await.unwrap();
         world.deploys(0, "eastus").await;
         assert_eq!(world.bytes("regions/westeurope").await, 3 * one);
     });
@@ -226,7 +226,7 @@ async fn second_is_whole(world: &World) {
 fn a_pack_that_is_mostly_dead_is_rewritten() {
     block_on(async {
         let world = mostly_dead().await;
-        let reader = world.session.deploy(world.version("1.0.1"), &region("westeurope")).open().await.unwrap();
+        let reader = world.session.deploy(world.version("1.0.1"), "westeurope").open().await.unwrap();
         let before = world.bytes("regions").await;
         let plan = world.session.collect().plan().await.unwrap().collection.unwrap();
         let freed = world.session.collect().await.unwrap();
@@ -298,12 +298,12 @@ fn damage_to_what_was_rewritten_is_served_and_mended() {
                     None => world.regions.delete(&part.key).await.unwrap(),
                 }
                 second_is_whole(&world).await;
-                let report = world.session.scrub(&region("westeurope")).await.unwrap();
+                let report = world.session.scrub("westeurope").await.unwrap();
                 assert!(report.damaged_versions.is_empty(), "{report:?}");
                 assert_eq!(world.regions.get(&part.key, None).await.unwrap(), whole);
             }
         }
-        assert_eq!(world.session.scrub(&region("westeurope")).await.unwrap().mended, 0);
+        assert_eq!(world.session.scrub("westeurope").await.unwrap().mended, 0);
     });
 }
 
@@ -340,7 +340,7 @@ fn of_two_forms_of_a_pack_the_good_one_is_kept() {
                 }
             }
             let _ = world.session.collect().await;
-            let report = world.session.scrub(&region("westeurope")).await.unwrap();
+            let report = world.session.scrub("westeurope").await.unwrap();
             assert!(report.damaged_versions.is_empty(), "{rotten}: {report:?}");
             assert!(world.sandbox.deployed("1.0.1", "westeurope").await.unwrap() == mostly_own(1));
         }
@@ -355,7 +355,7 @@ fn a_manifest_without_a_whole_copy_is_named_and_stops_nothing_else() {
             world.publish(number, "westeurope,eastus").await;
         }
         // Every copy of the second version's manifest rots.
-        let content = world.session.view().image_content(&world.version("1.0.1")).unwrap();
+        let content = world.session.view().image_content(world.version("1.0.1")).unwrap();
         let hit = serde_json::to_value(content).unwrap()["manifest"].as_str().unwrap().to_owned();
         let all = world.regions.list_all(None).await.unwrap();
         let hit: Vec<_> = all.iter().filter(|blob| blob.key.as_str().ends_with(&hit)).collect();

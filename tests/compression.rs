@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test may fail as the test does")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::IntoFuture;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -65,7 +64,7 @@ async fn publish(sandbox: &Sandbox, number: &str, disk: &[u8]) -> Published<Imag
 /// Deployed and read in place, it is the disk.
 async fn comes_back(sandbox: &Sandbox, number: &str, disk: &[u8]) {
     assert!(sandbox.deployed(number, "westeurope").await.unwrap() == disk, "{number} deployed");
-    let reader = sandbox.session().deploy(sandbox.version(number), &home()).open().await.unwrap();
+    let reader = sandbox.session().deploy(sandbox.version(number), home()).open().await.unwrap();
     let part = 3 * CHUNK - 100..disk.len() - 77;
     let read = reader.read_at(part.start as u64..part.end as u64).await.unwrap();
     assert!(read == disk[part], "{number} read");
@@ -132,7 +131,7 @@ fn versions_share_chunks_whichever_way_they_were_stored() {
             assert!(encodings(&store).await.contains(&2));
             comes_back(&reopened, "1.0.0", &before).await;
             comes_back(&reopened, "1.0.1", &disk).await;
-            assert_eq!(reopened.session().scrub(&home()).await.unwrap().damaged, 0);
+            assert_eq!(reopened.session().scrub(home()).await.unwrap().damaged, 0);
         });
     }
 }
@@ -173,7 +172,7 @@ fn an_import_is_taken_up_again_after_the_switch_was_changed() {
         let reopened = compressed(sandbox.reopen().store("westeurope", store.clone()), second);
         block_on(async {
             let new = sandbox.new_version("1.0.0", "westeurope", raw(disk.clone()));
-            let mut publishing = sandbox.session().publish(new).into_future();
+            let mut publishing = sandbox.session().publish(new);
             // The second pack never arrives, and the process is gone.
             std::future::poll_fn(|context| {
                 assert!(publishing.poll_unpin(context).is_pending(), "it did not hang");

@@ -42,7 +42,7 @@ fn with_two_versions(store: impl BlobStore) -> Sandbox {
 }
 
 fn deployment(sandbox: &Sandbox, number: u32) -> Deployment {
-    sandbox.session().deploy(sandbox.version(&format!("1.0.{number}")), &home())
+    sandbox.session().deploy(sandbox.version(&format!("1.0.{number}")), home())
 }
 
 fn names(directory: &Path) -> Vec<String> {

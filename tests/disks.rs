@@ -208,7 +208,7 @@ fn a_disk_of_a_fraction_of_a_mebibyte_is_noted_and_so_is_the_vhd_written_from_it
     block_on(async {
         let sandbox = sandbox().await;
         publishing(&sandbox, vhd(&path)).await.unwrap();
-        let deployment = || sandbox.session().deploy(sandbox.version("1.0.0"), &home());
+        let deployment = || sandbox.session().deploy(sandbox.version("1.0.0"), home());
         let deployed = deployment().format(DiskFormat::Vhd).to_path(files.at("out.vhd")).await.unwrap();
         assert_eq!(deployed.notes, std::slice::from_ref(&note));
         let (deployed, _) = deployment().format(DiskFormat::Vhd).to_writer(Vec::new()).await.unwrap();

@@ -60,7 +60,7 @@ impl World {
             let new = world.new_version(number, "westeurope=2,eastus", source(world.seed(number)));
             world.session.publish(new).await.unwrap();
         }
-        world.session.replicate(&world.version("1.0.0")).await.unwrap();
+        world.session.replicate(world.version("1.0.0")).await.unwrap();
         world
     }
 
@@ -100,7 +100,7 @@ impl World {
     }
 
     async fn current(&self, number: &str) -> Result<ImageVersion> {
-        Ok(ImageVersion::clone(&*self.session.refresh().await?.image_version(&self.version(number))?))
+        Ok(ImageVersion::clone(&*self.session.refresh().await?.image_version(self.version(number))?))
     }
 }
 
@@ -138,7 +138,7 @@ fn scenarios() -> Vec<Scenario> {
         Scenario {
             there: &[("1.0.0", "westeurope"), ("1.0.0", "eastus"), ("1.0.1", "westeurope"), ("1.0.1", "eastus")],
             ..simple("replicate", |world| {
-                Box::pin(async { world.session.replicate(&world.version("1.0.1")).await.map(drop) })
+                Box::pin(async { world.session.replicate(world.version("1.0.1")).await.map(drop) })
             })
         },
         Scenario {
@@ -173,7 +173,7 @@ fn scenarios() -> Vec<Scenario> {
                     let regions = "westeurope=2,eastus,northeurope".parse().unwrap();
                     let profile = there.publishing_profile().clone().with_target_regions(regions);
                     world.session.update_image_version(there.with_publishing_profile(profile).unwrap()).await?;
-                    world.session.replicate(&world.version("1.0.0")).await.map(drop)
+                    world.session.replicate(world.version("1.0.0")).await.map(drop)
                 })
             })
         },
@@ -210,7 +210,7 @@ fn scenarios() -> Vec<Scenario> {
                     world.session.delete(world.version("1.0.0")).await.map(drop)
                 })
             },
-            ..simple("restore", |world| Box::pin(async { world.session.restore(&world.version("1.0.0")).await }))
+            ..simple("restore", |world| Box::pin(async { world.session.restore(world.version("1.0.0")).await }))
         },
         Scenario {
             prepare: |world| {
@@ -222,12 +222,12 @@ fn scenarios() -> Vec<Scenario> {
                     Ok(())
                 })
             },
-            ..simple("scrub", |world| Box::pin(async { world.session.scrub(&region("westeurope")).await.map(drop) }))
+            ..simple("scrub", |world| Box::pin(async { world.session.scrub("westeurope").await.map(drop) }))
         },
         simple("share", |world| {
             let (subscriptions, tenants) = (Vec::new(), vec!["fabrikam".parse().unwrap()]);
             let update = SharingUpdate::Add { subscriptions, tenants };
-            Box::pin(async { world.session.share_gallery(&world.gallery(), update).await.map(drop) })
+            Box::pin(async { world.session.share_gallery(world.gallery(), update).await.map(drop) })
         }),
         simple("deploy", |world| {
             Box::pin(async {
@@ -284,10 +284,10 @@ fn every_operation_survives_a_fault_at_every_call() {
                         }
                     }
                     for number in scenario.gone {
-                        assert!(other.view().image_version(&world.version(number)).is_err(), "{what}");
+                        assert!(other.view().image_version(world.version(number)).is_err(), "{what}");
                     }
                     // And nothing stays behind.
-                    other.share_gallery(&world.gallery(), SharingUpdate::Reset).await.unwrap();
+                    other.share_gallery(world.gallery(), SharingUpdate::Reset).await.unwrap();
                     other.delete(world.gallery()).cascade().bypass_soft_delete().await.unwrap();
                     for id in [ResourceId::from(managed_image()), snapshot().into()] {
                         let _ = other.delete(id).await;
@@ -322,9 +322,9 @@ fn a_refusal_after_an_unclear_answer_is_unclear() {
 /// A gallery's life, one operation after another.
 fn life() -> [Act; 8] {
     [
-        |world| Box::pin(async { world.session.replicate(&world.version("1.0.1")).await.map(drop) }),
+        |world| Box::pin(async { world.session.replicate(world.version("1.0.1")).await.map(drop) }),
         |world| publish(world, "2.0.0"),
-        |world| Box::pin(async { world.session.replicate(&world.version("2.0.0")).await.map(drop) }),
+        |world| Box::pin(async { world.session.replicate(world.version("2.0.0")).await.map(drop) }),
         |world| Box::pin(async { world.session.delete(world.version("1.0.1")).await.map(drop) }),
         |world| Box::pin(async { world.session.collect().await.map(drop) }),
         |world| publish(world, "2.0.1"),
@@ -336,7 +336,7 @@ fn life() -> [Act; 8] {
                 world.session.update_image_version(there.with_publishing_profile(profile).unwrap()).await.map(drop)
             })
         },
-        |world| Box::pin(async { world.session.replicate(&world.version("2.0.1")).await.map(drop) }),
+        |world| Box::pin(async { world.session.replicate(world.version("2.0.1")).await.map(drop) }),
     ]
 }
 
@@ -400,7 +400,7 @@ fn strikes_at_random_moments(name: &str, kind: ErrorKind, strike: fn(&World, u64
             for (number, place) in acknowledged(usize::MAX) {
                 assert_eq!(world.deploys(&world.sandbox, number, place).await, Ok(()), "{name} at call {moment}");
             }
-            world.session.share_gallery(&world.gallery(), SharingUpdate::Reset).await.unwrap();
+            world.session.share_gallery(world.gallery(), SharingUpdate::Reset).await.unwrap();
             world.session.delete(world.gallery()).cascade().await.unwrap();
             // Another collection takes over after ten minutes what an interrupted one had condemned, and an import that was
             // left open is over after a week.

@@ -2,7 +2,6 @@
 #![cfg(feature = "testkit")]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test may fail as the test does")]
 
-use std::future::IntoFuture;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -325,11 +324,11 @@ fn a_version_with_leading_zeros_is_kept_as_written_and_a_second_spelling_is_refu
         assert_eq!(error.kind(), ErrorKind::AlreadyExists);
         assert!(error.to_string().contains("version `2022.01.08` has this number"), "{error}");
         // By another spelling it is the same version, and keeps its own.
-        let mut other = session.view().image_version(&version_id("2022.1.8")).unwrap().body();
+        let mut other = session.view().image_version(version_id("2022.1.8")).unwrap().body();
         other["tags"] = json!({"a": "b"});
         let other = ImageVersion::from_body(version_id("2022.1.8"), &other).unwrap();
         session.update_image_version(other).await.unwrap();
-        let there = session.view().image_version(&version_id("2022.1.8")).unwrap();
+        let there = session.view().image_version(version_id("2022.1.8")).unwrap();
         assert_eq!((there.id().number().to_string().as_str(), there.tags().is_empty()), ("2022.01.08", false));
     });
 }
@@ -349,7 +348,7 @@ fn a_tag_in_another_case_is_the_same_tag() {
         session.update_gallery(gallery().with_tags(tags(&[("stage", "test")]))).await.unwrap();
         assert_eq!(session.refresh().await.unwrap().number(), before, "nothing changed");
         session.update_gallery(gallery().with_tags(tags(&[("STAGE", "prod")]))).await.unwrap();
-        let there = session.view().gallery(&gallery_id()).unwrap();
+        let there = session.view().gallery(gallery_id()).unwrap();
         assert_eq!(there.tags().iter().collect::<Vec<_>>(), [("Stage", "prod")], "the first spelling is kept");
         let patched = there.patched(&json!({"tags": {"stage": "lab"}})).unwrap();
         assert_eq!(patched.tags().iter().collect::<Vec<_>>(), [("Stage", "lab")]);
@@ -372,7 +371,7 @@ fn the_case_of_an_id_never_counts_and_its_names_keep_theirs() {
         let session = filled(gallery(), definition()).await;
         let shouted: GalleryId = GALLERY.to_ascii_uppercase().parse().unwrap();
         session.update_gallery(Gallery::new(shouted, region("westeurope")).with_description("new")).await.unwrap();
-        let there = session.view().gallery(&gallery_id()).unwrap();
+        let there = session.view().gallery(gallery_id()).unwrap();
         assert_eq!((there.id().to_string().as_str(), there.description()), (GALLERY, Some("new")));
     });
 }
@@ -408,7 +407,7 @@ fn a_source_id_in_another_case_and_features_in_another_order_are_no_change() {
         body["properties"]["features"] = json!([{"name": "diskcontrollertypes", "value": "scsi"},
             {"name": "IsAcceleratedNetworkSupported", "value": "True"}]);
         session.update_image_definition(ImageDefinition::from_body(image_id(), &body).unwrap()).await.unwrap();
-        let mut body = session.view().image_version(&version_id("1.0.0")).unwrap().body();
+        let mut body = session.view().image_version(version_id("1.0.0")).unwrap().body();
         let id = &mut body["properties"]["storageProfile"]["source"]["id"];
         *id = json!(id.as_str().unwrap().replace("/images/providers", "/IMAGES/providers"));
         session.update_image_version(ImageVersion::from_body(version_id("1.0.0"), &body).unwrap()).await.unwrap();
@@ -541,7 +540,7 @@ fn an_image_of_trusted_launch_makes_no_other_vms() {
             definition().with_hyper_v_generation(HyperVGeneration::V2).with_feature("securitytype", "TrustedLaunch");
         let session = filled(gallery(), trusted).await;
         session.publish(new("1.0.0", "westeurope", disk())).await.unwrap();
-        let image = session.boot_image(image_id(), &region("westeurope")).await.unwrap().generalized().unwrap();
+        let image = session.boot_image(image_id(), "westeurope").await.unwrap().generalized().unwrap();
         assert_eq!(image.security_type(), Some(SecurityType::TrustedLaunch));
         let vm = || image.vm("a".parse().unwrap(), OsProfile::new("admin").unwrap());
         assert_eq!(vm().security_type(), SecurityType::TrustedLaunch);
@@ -603,7 +602,7 @@ fn snapshots_make_a_specialized_version() {
         let os = NewSnapshot::of_os_disk(snapshot.clone(), region("westeurope"), disk(), OsType::Linux, generation);
         session.create_snapshot(os).await.unwrap();
         session.publish(new("1.0.0", "westeurope", snapshot)).await.unwrap();
-        let image = session.boot_image(image_id(), &region("westeurope")).await.unwrap().specialized().unwrap();
+        let image = session.boot_image(image_id(), "westeurope").await.unwrap().specialized().unwrap();
         assert!(image.vm("a".parse().unwrap()).os_profile.is_none());
         // A managed image is generalized, and no source for it.
         let image: ManagedImageId = flat("Compute/images");
@@ -777,7 +776,7 @@ fn keys_that_cannot_be_are_refused() {
         }
         session.publish(with_profile(to(whole(), whole()))).await.unwrap();
         // The same keys in another case are no change.
-        let there = session.view().image_version(&version_id("1.0.0")).unwrap();
+        let there = session.view().image_version(version_id("1.0.0")).unwrap();
         let mut body = there.body();
         let sets = &mut body["properties"]["publishingProfile"]["targetRegions"][1]["encryption"];
         sets["osDiskImage"]["diskEncryptionSetId"] = json!(SET.to_ascii_uppercase());
@@ -794,15 +793,15 @@ fn a_private_gallery_becomes_a_community_gallery_and_is_private_again_after_a_re
     block_on(async {
         let session = filled(gallery(), definition()).await;
         let permissions = || {
-            let there = session.view().gallery(&gallery_id()).unwrap();
+            let there = session.view().gallery(gallery_id()).unwrap();
             there.sharing_profile().map(SharingProfile::permissions)
         };
         session.update_gallery(gallery().with_sharing_profile(community())).await.unwrap();
-        session.share_gallery(&gallery_id(), SharingUpdate::EnableCommunity).await.unwrap();
+        session.share_gallery(gallery_id(), SharingUpdate::EnableCommunity).await.unwrap();
         // A public definition is not changed under its consumers.
         let error = session.update_gallery(gallery()).await.unwrap_err();
         assert_eq!(error.code(), "PropertyChangeNotAllowed");
-        let sharing = session.share_gallery(&gallery_id(), SharingUpdate::Reset).await.unwrap();
+        let sharing = session.share_gallery(gallery_id(), SharingUpdate::Reset).await.unwrap();
         assert!(sharing.is_empty());
         assert_eq!(permissions(), Some(SharingPermissions::Private));
         session.update_gallery(gallery().with_sharing_profile(community())).await.unwrap();
@@ -830,13 +829,9 @@ fn a_public_name_is_one_that_a_path_can_hold() {
         session.create_gallery(named("Contoso.images_1-a")).await.unwrap();
         session.create_image_definition(definition()).await.unwrap();
         session.publish(new("1.0.0", "westeurope", disk())).await.unwrap();
-        let sharing = session.share_gallery(&gallery_id(), SharingUpdate::EnableCommunity).await.unwrap();
+        let sharing = session.share_gallery(gallery_id(), SharingUpdate::EnableCommunity).await.unwrap();
         let id = format!("/communitygalleries/{}/images/WEB", sharing.public_name.unwrap().to_ascii_uppercase());
-        session
-            .deploy(id.parse::<PublicImageId>().unwrap(), &region("westeurope"))
-            .to_writer(Vec::new())
-            .await
-            .unwrap();
+        session.deploy(id.parse::<PublicImageId>().unwrap(), "westeurope").to_writer(Vec::new()).await.unwrap();
     });
 }
 
@@ -887,7 +882,7 @@ fn deleted_versions_are_kept_for_a_day_at_least_and_tell_when_they_were_deleted(
         session.publish(new("1.0.0", "westeurope", disk())).await.unwrap();
         clock.advance(Duration::from_secs(60));
         session.delete(version_id("1.0.0")).await.unwrap();
-        let deleted = session.view().soft_deleted_versions(&image_id()).unwrap();
+        let deleted = session.view().soft_deleted_versions(image_id()).unwrap();
         let at = now() + TimeDelta::seconds(60);
         assert_eq!(deleted[0].soft_deleted_time, at);
         assert_eq!(deleted[0].restorable_until, at + TimeDelta::days(3));
@@ -985,7 +980,7 @@ fn a_scale_set_has_at_least_one_instance_and_gets_no_advice_that_it_follows_alre
     block_on(async {
         let session = filled(gallery(), definition()).await;
         session.publish(new("1.0.0", "westeurope", disk())).await.unwrap();
-        let image = session.boot_image(image_id(), &region("westeurope")).await.unwrap().generalized().unwrap();
+        let image = session.boot_image(image_id(), "westeurope").await.unwrap().generalized().unwrap();
         let set = |instances| {
             image.scale_set("web".parse().unwrap(), OsProfile::new("admin").unwrap(), instances).unwrap_err()
         };
@@ -1030,7 +1025,7 @@ fn zone_redundant_storage_is_never_silently_kept_once() {
         session.create_image_definition(definition()).await.unwrap();
         let plan = session.publish(zrs()).plan().await.unwrap();
         assert_eq!(plan.regions[0].storage_account_type, StorageAccountType::StandardLrs);
-        let version = session.publish(zrs()).into_future().await.unwrap();
+        let version = session.publish(zrs()).await.unwrap();
         let stored = version.content.stored_bytes;
         let cost = session.refresh().await.unwrap().cost(&prices, [version.resource.id()]).unwrap();
         assert_eq!(cost.storage_per_month, stored, "at the price of one zone");

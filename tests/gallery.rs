@@ -76,7 +76,7 @@ fn a_disk_comes_back_from_every_region_and_a_version_costs_its_change() {
         let first =
             session.publish(sandbox.new_version("1.0.0", "westeurope=2,eastus=1", raw(bytes.clone()))).await.unwrap();
         assert_eq!(first.content.os_disk_digest, ImageDigest::of(raw(bytes.clone())).unwrap());
-        let report = session.replicate(&sandbox.version("1.0.0")).await.unwrap();
+        let report = session.replicate(sandbox.version("1.0.0")).await.unwrap();
         assert_eq!(report.regions[1].cross_region_bytes, first.content.stored_bytes);
         assert_eq!(report.regions[0].cross_region_bytes, 0);
         assert_eq!(report.regions[0].local_bytes, first.content.stored_bytes);
@@ -89,7 +89,7 @@ fn a_disk_comes_back_from_every_region_and_a_version_costs_its_change() {
             session.publish(sandbox.new_version("1.0.1", "westeurope=2,eastus=1", raw(bytes.clone()))).await.unwrap();
         assert_eq!(second.import.new_chunks, 1);
         assert!(second.import.new_bytes <= 64 << 10, "{:?}", second.import);
-        session.replicate(&sandbox.version("1.0.1")).await.unwrap();
+        session.replicate(sandbox.version("1.0.1")).await.unwrap();
         assert!(deployed(&sandbox, "1.0.1", "eastus").await == bytes);
 
         let same = session.publish(sandbox.new_version("1.0.2", "westeurope", raw(bytes.clone()))).await.unwrap();
@@ -105,22 +105,18 @@ fn a_version_is_deployable_and_latest_exactly_where_it_is_complete() {
         let bytes = disk(2, 3);
         session.publish(sandbox.new_version("1.0.9", "westeurope=1,eastus=3", raw(bytes.clone()))).await.unwrap();
         let version = sandbox.version("1.0.9");
+        assert_eq!(session.refresh().await.unwrap().latest(sandbox.image(), "westeurope").unwrap().id(), &version);
         assert_eq!(
-            session.refresh().await.unwrap().latest(sandbox.image(), &region("westeurope")).unwrap().id(),
-            &version
-        );
-        assert_eq!(
-            session.refresh().await.unwrap().latest(sandbox.image(), &region("eastus")).unwrap_err().kind(),
+            session.refresh().await.unwrap().latest(sandbox.image(), "eastus").unwrap_err().kind(),
             ErrorKind::NotFound
         );
-        let early = session.deploy(&version, &region("eastus")).to_writer(Vec::new()).await.unwrap_err();
+        let early = session.deploy(&version, "eastus").to_writer(Vec::new()).await.unwrap_err();
         assert_eq!(early.kind(), ErrorKind::NotFound);
         assert!(early.to_string().contains("complete in `westeurope`"), "{early}");
 
         let mut last = 0;
         let mut replication = session.replicate(&version);
-        while let Some(status) = replication.next().await {
-            let status = status.unwrap();
+        while let Some(status) = replication.statuses().next().await {
             assert!(status.progress() >= last);
             last = status.progress();
             assert_eq!(last == 100, status.aggregated_state == AggregatedState::Completed);
@@ -131,7 +127,7 @@ fn a_version_is_deployable_and_latest_exactly_where_it_is_complete() {
 
         session.publish(sandbox.new_version("1.0.12", "westeurope", raw(bytes.clone()))).await.unwrap();
         assert_eq!(
-            session.refresh().await.unwrap().latest(sandbox.image(), &region("westeurope")).unwrap().id(),
+            session.refresh().await.unwrap().latest(sandbox.image(), "westeurope").unwrap().id(),
             &sandbox.version("1.0.12")
         );
         let names = all_versions(&sandbox).await;
@@ -158,7 +154,7 @@ fn two_services_see_each_other_and_never_break_a_rule_between_them() {
                         let id = format!("/subscriptions/dev/resourceGroups/a/providers/Microsoft.Compute/galleries/g{worker}x{number}");
                         session.create_gallery(Gallery::new(id.parse().unwrap(), region("westeurope")))
                     };
-                    let results = block_on(futures::future::join_all((0..8).map(create).map(IntoFuture::into_future)));
+                    let results = block_on(futures::future::join_all((0..8).map(create)));
                     let refused = results.iter().filter_map(|result| result.as_ref().err());
                     refused.for_each(|error| assert_eq!(error.kind(), ErrorKind::LimitReached, "{error}"));
                     results.iter().filter(|result| result.is_ok()).count()
@@ -202,7 +198,7 @@ fn publish_and_replicate_survive_a_fault_at_every_call() {
         let (session, faults) = (sandbox.session(), sandbox.catalog_faults());
         let before = faults.calls();
         session.publish(sandbox.new_version("1.0.0", "westeurope=2,eastus=1", raw(bytes.clone()))).await.unwrap();
-        session.replicate(&sandbox.version("1.0.0")).await.unwrap();
+        session.replicate(sandbox.version("1.0.0")).await.unwrap();
         faults.calls() - before
     });
     assert!(whole > 20, "{whole}");
@@ -225,8 +221,8 @@ fn publish_and_replicate_survive_a_fault_at_every_call() {
                         ),
                     }
                 }
-                if session.replicate(&sandbox.version("1.0.0")).await.is_err() {
-                    session.replicate(&sandbox.version("1.0.0")).await.unwrap();
+                if session.replicate(sandbox.version("1.0.0")).await.is_err() {
+                    session.replicate(sandbox.version("1.0.0")).await.unwrap();
                 }
                 assert!(deployed(&sandbox, "1.0.0", "eastus").await == bytes, "call {call}, {fault:?}");
                 assert!(deployed(&sandbox, "1.0.0", "westeurope").await == bytes, "call {call}, {fault:?}");
@@ -246,13 +242,13 @@ fn a_replication_does_not_complete_another_version_of_the_same_number() {
         let mut replication = session.replicate(&id);
         // Some of it is moved, then the version is another one.
         for _ in 0..2 {
-            replication.next().await.unwrap().unwrap();
+            replication.statuses().next().await.unwrap();
         }
         session.delete(&id).await.unwrap();
         let other = disk(1, 2);
         session.publish(sandbox.new_version("1.0.0", "westeurope,eastus", raw(other.clone()))).await.unwrap();
         assert!(replication.await.is_err());
-        assert!(session.refresh().await.unwrap().latest(sandbox.image(), &region("eastus")).is_err());
+        assert!(session.refresh().await.unwrap().latest(sandbox.image(), "eastus").is_err());
         session.replicate(&id).await.unwrap();
         assert!(deployed(&sandbox, "1.0.0", "eastus").await == other);
     });
@@ -267,12 +263,12 @@ fn a_pack_that_arrived_whole_is_not_sent_again() {
         session.publish(sandbox.new_version("1.0.0", "westeurope,eastus=2", raw(bytes.clone()))).await.unwrap();
         faults.forget_record();
         // Dropped after the first packs have arrived, as if the process had been killed.
-        let mut replication = session.replicate(&sandbox.version("1.0.0"));
+        let mut replication = session.replicate(sandbox.version("1.0.0"));
         for _ in 0..2 {
-            replication.next().await.unwrap().unwrap();
+            replication.statuses().next().await.unwrap();
         }
         drop(replication);
-        session.replicate(&sandbox.version("1.0.0")).await.unwrap();
+        session.replicate(sandbox.version("1.0.0")).await.unwrap();
         let mut sent: BTreeMap<String, usize> = BTreeMap::new();
         for call in faults.record().into_iter().filter(|call| matches!(call.operation, "put" | "copy")) {
             if let Some(key) = call.key.filter(|key| key.as_str().contains("/packs/")) {
@@ -301,7 +297,7 @@ fn an_import_that_was_interrupted_goes_on_where_it_was() {
         let sandbox = on(hanging).build().await.unwrap();
         let bytes = disk(150, 5);
         let new = sandbox.new_version("1.0.0", "westeurope", raw(bytes.clone()));
-        let mut publishing = sandbox.session().publish(new).into_future();
+        let mut publishing = sandbox.session().publish(new);
         // The third pack never arrives, and the process is gone.
         std::future::poll_fn(|context| {
             assert!(publishing.poll_unpin(context).is_pending(), "it did not hang");
@@ -325,8 +321,7 @@ fn bad_requests_say_what_and_where_and_leave_nothing() {
         let store = MemoryStore::new();
         let sandbox = on(store.clone()).empty().build().await.unwrap();
         let session = sandbox.session();
-        let publish =
-            |regions: &str, source| session.publish(sandbox.new_version("1.0.0", regions, source)).into_future();
+        let publish = |regions: &str, source| session.publish(sandbox.new_version("1.0.0", regions, source));
         let orphan = publish("westeurope", raw(disk(1, 1))).await.unwrap_err();
         assert_eq!((orphan.kind(), orphan.code()), (ErrorKind::NotFound, "ParentResourceNotFound"));
         let sandbox = on(store.clone()).seed(1).build().await.unwrap();
@@ -455,12 +450,12 @@ fn a_store_that_vanishes_in_the_middle_is_named_and_the_work_goes_on_when_it_is_
         session.publish(sandbox.new_version("1.0.0", "westeurope,eastus", raw(bytes.clone()))).await.unwrap();
 
         std::fs::rename(place("eastus"), place("unmounted")).unwrap();
-        let error = session.replicate(&sandbox.version("1.0.0")).await.unwrap_err();
+        let error = session.replicate(sandbox.version("1.0.0")).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
         assert!(error.to_string().contains("`region eastus`"), "{error}");
         assert!(deployed(&sandbox, "1.0.0", "westeurope").await == bytes);
         std::fs::rename(place("unmounted"), place("eastus")).unwrap();
-        session.replicate(&sandbox.version("1.0.0")).await.unwrap();
+        session.replicate(sandbox.version("1.0.0")).await.unwrap();
         assert!(deployed(&sandbox, "1.0.0", "eastus").await == bytes);
     });
 }
@@ -479,7 +474,7 @@ fn a_damaged_pack_is_found_and_named_and_no_file_is_left() {
         bytes[100_000] ^= 1;
         std::fs::write(&pack, bytes).unwrap();
         let out = directory.path().join("out.raw");
-        let error = session.deploy(sandbox.version("1.0.0"), &region("westeurope")).to_path(&out).await.unwrap_err();
+        let error = session.deploy(sandbox.version("1.0.0"), "westeurope").to_path(&out).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
         assert!(error.to_string().contains("region westeurope slot 0"), "{error}");
         let left: Vec<_> =
@@ -512,7 +507,7 @@ fn qemu_agrees_with_our_vhds_and_we_with_its() {
             .publish(sandbox.new_version("1.0.0", "westeurope", DiskSource::path(&raw, DiskFormat::Raw)))
             .await
             .unwrap();
-        let deployment = session.deploy(sandbox.version("1.0.0"), &region("westeurope"));
+        let deployment = session.deploy(sandbox.version("1.0.0"), "westeurope");
         deployment.format(DiskFormat::Vhd).to_path(&ours).await.unwrap();
         assert!(qemu_img(&["info", "-f", "vpc", text(&ours)]).contains("virtual size: 9 MiB"));
         qemu_img(&["compare", "-f", "raw", "-F", "vpc", text(&raw), text(&ours)]);

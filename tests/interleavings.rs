@@ -3,7 +3,6 @@
 #![cfg(feature = "testkit")]
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 
-use std::future::IntoFuture;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -50,7 +49,7 @@ async fn until_it_condemns<F: Future + Unpin>(collection: &mut F, fast: &Sandbox
 }
 
 async fn is_whole(sandbox: &Sandbox, place: &str) -> bool {
-    let report = sandbox.session().scrub(&region(place)).await.unwrap();
+    let report = sandbox.session().scrub(region(place)).await.unwrap();
     (report.mended, report.damaged) == (0, 0)
 }
 
@@ -71,11 +70,11 @@ fn a_region_that_was_put_in_again_is_complete_only_when_its_packs_are_there_agai
         let is_over = block_on(async {
             let [slow, _, fast] = processes().await;
             publish(&fast, "1.0.0", "westeurope,eastus", &[7; 10_240]).await.unwrap();
-            fast.session().replicate(&fast.version("1.0.0")).await.unwrap();
+            fast.session().replicate(fast.version("1.0.0")).await.unwrap();
             // Its packs are there, and the region is to be completed anew.
             sends(&fast, "westeurope").await;
             sends(&fast, "westeurope,eastus").await;
-            let mut replication = slow.session().replicate(&slow.version("1.0.0")).into_future();
+            let mut replication = slow.session().replicate(slow.version("1.0.0"));
             let is_over = goes_on(&mut replication, steps);
             sends(&fast, "westeurope").await;
             fast.session().collect().await.unwrap();
@@ -99,13 +98,13 @@ fn a_region_that_was_put_in_again_is_complete_by_none_of_what_is_being_removed()
     block_on(async {
         let [_, collector, fast] = processes().await;
         publish(&fast, "1.0.0", "westeurope,eastus", &[7; 10_240]).await.unwrap();
-        fast.session().replicate(&fast.version("1.0.0")).await.unwrap();
+        fast.session().replicate(fast.version("1.0.0")).await.unwrap();
         sends(&fast, "westeurope").await;
-        let mut collection = collector.session().collect().into_future();
+        let mut collection = collector.session().collect();
         until_it_condemns(&mut collection, &fast).await;
         sends(&fast, "westeurope,eastus").await;
         // The content that it needs is there and condemned: it is sent again, under names that the collection does not know.
-        fast.session().replicate(&fast.version("1.0.0")).await.unwrap();
+        fast.session().replicate(fast.version("1.0.0")).await.unwrap();
         assert!(is_whole(&fast, "eastus").await);
         collection.await.unwrap();
         assert!(is_whole(&fast, "eastus").await);
@@ -123,9 +122,9 @@ fn a_manifest_that_is_being_removed_is_not_relied_on() {
             let [slow, collector, fast] = processes().await;
             zeros(&fast, "1.0.0").await.unwrap();
             fast.session().delete(fast.version("1.0.0")).await.unwrap();
-            let mut collection = collector.session().collect().into_future();
+            let mut collection = collector.session().collect();
             until_it_condemns(&mut collection, &fast).await;
-            let mut publishing = zeros(&slow, "1.0.1").into_future();
+            let mut publishing = zeros(&slow, "1.0.1");
             let mut is_over = goes_on(&mut publishing, steps);
             collection.await.unwrap();
             if is_over {
@@ -151,10 +150,10 @@ fn an_operation_sees_what_was_acknowledged_before_it_began() {
     for steps in 0.. {
         let is_over = block_on(async {
             let [slow, _, fast] = processes().await;
-            let mut earlier = slow.session().create_gallery(gallery(&slow, "earlier")).into_future();
+            let mut earlier = slow.session().create_gallery(gallery(&slow, "earlier"));
             let is_over = goes_on(&mut earlier, steps);
             fast.session().create_gallery(gallery(&fast, "new")).await.unwrap();
-            let deletion = slow.session().delete(gallery(&slow, "new").id()).into_future();
+            let deletion = slow.session().delete(gallery(&slow, "new").id());
             let deleted = if is_over { deletion.await } else { futures::join!(earlier, deletion).1 };
             assert_eq!(deleted.unwrap().len(), 1, "stopped after {steps} steps");
             is_over
@@ -192,32 +191,29 @@ fn goes_to_its_end<F: Future + Unpin>(mut work: F) -> Option<F::Output> {
 #[test]
 fn a_parked_caller_stops_no_other_caller() {
     let firsts: [fn(&Sandbox) -> BoxFuture<'static, ()>; 4] = [
-        |sandbox| sandbox.session().create_gallery(gallery(sandbox, "first")).into_future().map(drop).boxed(),
-        |sandbox| publish(sandbox, "1.0.1", "westeurope", &[1; 10_240]).into_future().map(drop).boxed(),
-        |sandbox| sandbox.session().replicate(&sandbox.version("1.0.0")).into_future().map(drop).boxed(),
-        |sandbox| sandbox.session().delete(sandbox.version("1.0.0")).into_future().map(drop).boxed(),
+        |sandbox| sandbox.session().create_gallery(gallery(sandbox, "first")).map(drop).boxed(),
+        |sandbox| publish(sandbox, "1.0.1", "westeurope", &[1; 10_240]).map(drop).boxed(),
+        |sandbox| sandbox.session().replicate(sandbox.version("1.0.0")).map(drop).boxed(),
+        |sandbox| sandbox.session().delete(sandbox.version("1.0.0")).map(drop).boxed(),
     ];
     for (number, first) in firsts.into_iter().enumerate() {
         for steps in 0.. {
             let what = format!("first {number}, parked after {steps} steps");
             let [sandbox, other, fast] = block_on(processes());
             let session = sandbox.session();
-            block_on(publish(&fast, "1.0.0", "westeurope,eastus", &[7; 10_240]).into_future()).unwrap();
+            block_on(publish(&fast, "1.0.0", "westeurope,eastus", &[7; 10_240])).unwrap();
             let mut parked = first(&sandbox);
             let is_over = goes_on(&mut parked, steps);
             // Each in the same process, one after the other and two at once; and one in another process.
             for name in ["second", "third"] {
                 let (one, two) = (gallery(&sandbox, name), gallery(&sandbox, &format!("{name}Too")));
-                let both = futures::future::join(
-                    session.create_gallery(one).into_future(),
-                    session.create_gallery(two).into_future(),
-                );
+                let both = futures::future::join(session.create_gallery(one), session.create_gallery(two));
                 let (one, two) = goes_to_its_end(both).unwrap_or_else(|| panic!("{what}: {name} never ends"));
                 one.and(two).unwrap();
             }
-            let published = publish(&sandbox, "2.0.0", "westeurope", &[2; 10_240]).into_future();
+            let published = publish(&sandbox, "2.0.0", "westeurope", &[2; 10_240]);
             goes_to_its_end(published).unwrap_or_else(|| panic!("{what}: a publish never ends")).unwrap();
-            let elsewhere = other.session().create_gallery(gallery(&other, "elsewhere")).into_future();
+            let elsewhere = other.session().create_gallery(gallery(&other, "elsewhere"));
             goes_to_its_end(elsewhere).unwrap_or_else(|| panic!("{what}: another process never ends")).unwrap();
             // And the parked one goes on where it stood.
             if is_over {
@@ -235,8 +231,8 @@ fn a_caller_that_goes_away_leaves_its_commit_to_the_others() {
     for steps in 0.. {
         let [sandbox, ..] = block_on(processes());
         let session = sandbox.session();
-        let mut first = session.create_gallery(gallery(&sandbox, "first")).into_future();
-        let mut second = session.create_gallery(gallery(&sandbox, "second")).into_future();
+        let mut first = session.create_gallery(gallery(&sandbox, "first"));
+        let mut second = session.create_gallery(gallery(&sandbox, "second"));
         assert!(!goes_on(&mut second, 1));
         let is_over = goes_on(&mut first, steps);
         drop(first);

@@ -79,7 +79,7 @@ async fn work(directory: &Path, seed: u64) {
     let session = sandbox.session();
     loop {
         let number = chance.below(VERSIONS);
-        let there = session.refresh().await.unwrap().image_version(&sandbox.version(&version(number))).is_ok();
+        let there = session.refresh().await.unwrap().image_version(sandbox.version(&version(number))).is_ok();
         match chance.below(4) {
             0 if there => {
                 println!("\nbegins delete {number}");
@@ -87,7 +87,7 @@ async fn work(directory: &Path, seed: u64) {
                 println!("\ndone delete {number}");
             }
             _ if there => {
-                session.replicate(&sandbox.version(&version(number))).await.unwrap();
+                session.replicate(sandbox.version(&version(number))).await.unwrap();
                 println!("\ndone replicate {number}");
             }
             0 => {
@@ -187,7 +187,7 @@ fn acknowledged_changes_survive_a_hundred_kills() {
         let session = sandbox.session();
         for (number, said) in &said {
             let Some(content) = said.content else { continue };
-            session.replicate(&sandbox.version(&version(*number))).await.unwrap();
+            session.replicate(sandbox.version(&version(*number))).await.unwrap();
             deploys(&sandbox, *number, "westeurope", content).await;
             deploys(&sandbox, *number, "eastus", content).await;
         }

@@ -52,11 +52,11 @@ impl World {
     }
 
     async fn deploy(&self, path: &Path) -> Result<()> {
-        self.session.deploy(self.first(), &region("westeurope")).to_path(path).await.map(drop)
+        self.session.deploy(self.first(), "westeurope").to_path(path).await.map(drop)
     }
 
     async fn scale_set(&self, instances: u32) -> Result<()> {
-        let image = self.session.boot_image(self.first(), &region("westeurope")).await?.generalized()?;
+        let image = self.session.boot_image(self.first(), "westeurope").await?.generalized()?;
         image.scale_set("web".parse()?, OsProfile::new("ci")?, instances).map(drop)
     }
 
@@ -151,7 +151,7 @@ const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "a rate of nothing",
         make: |world| {
-            let limited = world.session.replicate(&world.first()).bytes_per_second(region("eastus"), 0);
+            let limited = world.session.replicate(world.first()).bytes_per_second("eastus", 0);
             Box::pin(async { limited.await.map(drop) })
         },
         kind: ErrorKind::Invalid,
@@ -161,7 +161,7 @@ const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "a rate for a region that is no target",
         make: |world| {
-            let limited = world.session.replicate(&world.first()).bytes_per_second(region("westus"), 1);
+            let limited = world.session.replicate(world.first()).bytes_per_second("westus", 1);
             Box::pin(async { limited.await.map(drop) })
         },
         kind: ErrorKind::Invalid,
@@ -171,7 +171,7 @@ const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "a scrub at a rate of nothing",
         make: |world| {
-            let scrub = world.session.scrub(&region("westeurope")).bytes_per_second(0);
+            let scrub = world.session.scrub("westeurope").bytes_per_second(0);
             Box::pin(async { scrub.await.map(drop) })
         },
         kind: ErrorKind::Invalid,
@@ -210,7 +210,7 @@ const MISTAKES: &[Mistake] = &[
         name: "a VM of a specialized image from a generalized one",
         make: |world| {
             Box::pin(async {
-                let image = world.session.boot_image(world.first(), &region("westeurope")).await?;
+                let image = world.session.boot_image(world.first(), "westeurope").await?;
                 image.specialized().map(drop)
             })
         },
@@ -221,7 +221,7 @@ const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "deploy where it is not complete",
         make: |world| {
-            let deployment = world.session.deploy(world.first(), &region("eastus"));
+            let deployment = world.session.deploy(world.first(), "eastus");
             Box::pin(async { deployment.to_writer(Vec::new()).await.map(drop) })
         },
         kind: ErrorKind::NotFound,

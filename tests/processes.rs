@@ -58,7 +58,7 @@ fn processes_that_race_for_the_last_places_get_each_once() {
             let sandbox = limited(&directory, LIMIT).await;
             let session = sandbox.session();
             let writers = (0..8).map(|number| gallery(&format!("g{}x{number}", std::process::id())));
-            let writers = writers.map(|gallery| session.create_gallery(gallery).into_future());
+            let writers = writers.map(|gallery| session.create_gallery(gallery));
             for outcome in futures::future::join_all(writers).await {
                 match outcome {
                     Ok(_) => println!("created"),
@@ -92,7 +92,7 @@ async fn finish(directory: &Path) {
         Ok(_) => {}
         Err(error) => assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error}"),
     }
-    sandbox.session().replicate(&sandbox.version("1.0.0")).await.unwrap();
+    sandbox.session().replicate(sandbox.version("1.0.0")).await.unwrap();
 }
 
 fn packs(directory: &Path) -> usize {
@@ -142,7 +142,7 @@ fn memory_stays_bounded_whatever_the_size_of_the_disk() {
         block_on(async {
             finish(&directory).await;
             let sandbox = settings(&directory).build().await.unwrap();
-            let deployment = sandbox.session().deploy(sandbox.version("1.0.0"), &"eastus".parse().unwrap());
+            let deployment = sandbox.session().deploy(sandbox.version("1.0.0"), "eastus");
             deployment.to_path(directory.join("deployed.raw")).await.unwrap();
         });
         print!("{}", std::fs::read_to_string("/proc/self/status").unwrap());

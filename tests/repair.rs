@@ -28,11 +28,11 @@ async fn world_with(regions: &str, disk: Vec<u8>) -> (Sandbox, MemoryStore) {
 }
 
 fn deployment(sandbox: &Sandbox) -> Deployment {
-    sandbox.session().deploy(sandbox.version("1.0.0"), &region("westeurope"))
+    sandbox.session().deploy(sandbox.version("1.0.0"), "westeurope")
 }
 
 async fn scrub(sandbox: &Sandbox, place: &str) -> ScrubReport {
-    sandbox.session().scrub(&region(place)).await.unwrap()
+    sandbox.session().scrub(region(place)).await.unwrap()
 }
 
 /// Once `read_at` could not be awaited in a task that goes from thread to thread, as most runtimes' do.

@@ -66,7 +66,7 @@ impl World {
     async fn retarget(&self, number: u32, regions: &str) {
         let profile = PublishingProfile::new(regions.parse().unwrap());
         let view = self.session.refresh().await.unwrap();
-        let updated = ImageVersion::clone(&*view.image_version(&self.version(number)).unwrap());
+        let updated = ImageVersion::clone(&*view.image_version(self.version(number)).unwrap());
         self.session.update_image_version(updated.with_publishing_profile(profile).unwrap()).await.unwrap();
     }
 
@@ -112,7 +112,7 @@ fn a_region_that_gets_only_the_newest_version_gets_what_that_alone_needs() {
         }
         world.publish(12, "westeurope=1,eastus=3", &chunks_of(12)).await;
         let all = world.packs("westeurope", 0).await;
-        let replication = world.session.replicate(&world.version(12));
+        let replication = world.session.replicate(world.version(12));
         let planned = replication.plan().await.unwrap().regions.remove(0).cross_region_bytes;
         let report = replication.await.unwrap();
         let eastus = report.regions.get(1).unwrap();
@@ -132,7 +132,7 @@ fn a_region_that_gets_only_the_newest_version_gets_what_that_alone_needs() {
             world.store.delete(&key).await.unwrap();
         }
         assert!(world.deployed(12, "eastus").await.unwrap() == disk(&chunks_of(12)));
-        let reader = world.session.deploy(world.version(12), &region("eastus")).open().await.unwrap();
+        let reader = world.session.deploy(world.version(12), "eastus").open().await.unwrap();
         assert_eq!(
             reader.read_at(100_000..100_100).await.unwrap(),
             disk(&chunks_of(12)).get(100_000..100_100).unwrap()
@@ -145,14 +145,14 @@ fn only_what_is_lacking_crosses_to_the_byte() {
     block_on(async {
         let world = World::new().await;
         world.publish(1, "westeurope=1,eastus=1", &chunks_of(1)).await;
-        world.session.replicate(&world.version(1)).await.unwrap();
+        world.session.replicate(world.version(1)).await.unwrap();
         // Two versions that eastus does not get, then one that it gets.
         world.publish(2, "westeurope", &chunks_of(2)).await;
         world.publish(3, "westeurope", &chunks_of(3)).await;
         let newest = chunks_of(4);
         world.publish(4, "westeurope=1,eastus=1", &newest).await;
         let before = world.packs("eastus", 0).await;
-        let report = world.session.replicate(&world.version(4)).await.unwrap();
+        let report = world.session.replicate(world.version(4)).await.unwrap();
         let crossed = report.regions.get(1).unwrap().cross_region_bytes;
         assert_eq!(world.packs("eastus", 0).await - before, crossed, "what crossed is what came");
         let lacking = newest.iter().filter(|chunk| !chunks_of(1).contains(chunk)).count() as u64 * CHUNK as u64;
@@ -162,11 +162,11 @@ fn only_what_is_lacking_crosses_to_the_byte() {
 
         // Another replica comes later: nothing crosses.
         world.retarget(4, "westeurope=1,eastus=2").await;
-        let report = world.session.replicate(&world.version(4)).await.unwrap();
+        let report = world.session.replicate(world.version(4)).await.unwrap();
         let eastus = report.regions.get(1).unwrap();
         assert_eq!((eastus.cross_region_bytes, eastus.local_bytes), (0, world.packs("eastus", 1).await));
         // Replicating a complete version moves nothing.
-        let again = world.session.replicate(&world.version(4)).await.unwrap();
+        let again = world.session.replicate(world.version(4)).await.unwrap();
         assert!(again.regions.iter().all(|region| region.cross_region_bytes + region.local_bytes == 0));
     });
 }
@@ -176,12 +176,12 @@ fn damage_at_home_stops_no_replication_while_another_region_has_the_version() {
     block_on(async {
         let world = World::new().await;
         world.publish(1, "westeurope=1,eastus=1", &chunks_of(1)).await;
-        world.session.replicate(&world.version(1)).await.unwrap();
+        world.session.replicate(world.version(1)).await.unwrap();
         world.retarget(1, "westeurope=1,eastus=1,northeurope=2").await;
         for key in world.blobs("regions/westeurope").await.into_keys() {
             world.store.put(&key, Bytes::from_static(b"dust"), PutMode::Overwrite).await.unwrap();
         }
-        world.session.replicate(&world.version(1)).await.unwrap();
+        world.session.replicate(world.version(1)).await.unwrap();
         assert!(world.deployed(1, "northeurope").await.unwrap() == disk(&chunks_of(1)));
     });
 }
@@ -203,7 +203,7 @@ fn a_damaged_pack_is_not_multiplied_into_the_other_replicas() {
         flip(&world, "regions/westeurope/slots/0", 3).await;
         let error = world
             .session
-            .replicate(&world.version(1))
+            .replicate(world.version(1))
             .await
             .map(drop)
             .expect_err("damage was copied and called complete");
@@ -224,10 +224,10 @@ fn a_replica_beside_a_damaged_one_gets_good_bytes_from_another_region() {
     block_on(async {
         let world = World::new().await;
         world.publish(1, "westeurope=1,eastus=1", &chunks_of(1)).await;
-        world.session.replicate(&world.version(1)).await.unwrap();
+        world.session.replicate(world.version(1)).await.unwrap();
         flip(&world, "regions/westeurope/slots/0", 3).await;
         world.retarget(1, "westeurope=3,eastus=1").await;
-        world.session.replicate(&world.version(1)).await.unwrap();
+        world.session.replicate(world.version(1)).await.unwrap();
         for key in world
             .blobs("regions/westeurope/slots/0")
             .await
@@ -248,16 +248,16 @@ fn mending_for_one_version_keeps_what_another_needs() {
         let second: Vec<u64> = (1..=24).chain(101..=140).collect();
         world.publish(1, "westeurope=1", &first).await;
         world.publish(2, "westeurope=1,eastus=1", &second).await;
-        world.session.replicate(&world.version(2)).await.unwrap();
+        world.session.replicate(world.version(2)).await.unwrap();
         // The other region has a part of the first version's pack, and no more.
         flip(&world, "regions/westeurope/slots/0", 3).await;
-        let deployed_second = world.session.deploy(world.version(2), &region("westeurope"));
+        let deployed_second = world.session.deploy(world.version(2), "westeurope");
         let (report, bytes) = deployed_second.to_writer(Vec::new()).await.unwrap();
         assert!(bytes == disk(&second));
         assert_eq!(report.mended_packs, 1);
         assert!(world.deployed(1, "westeurope").await.unwrap() == disk(&first));
         // Nothing is left for a scrub to do, nor garbage.
-        let report = world.session.scrub(&region("westeurope")).await.unwrap();
+        let report = world.session.scrub("westeurope").await.unwrap();
         assert_eq!((report.mended, report.damaged), (0, 0));
         world.session.collect().await.unwrap();
         for (number, chunks) in [(1, &first), (2, &second)] {
@@ -271,11 +271,11 @@ fn two_replicas_damaged_in_different_places_serve_and_mend_each_other() {
     block_on(async {
         let world = World::new().await;
         world.publish(1, "westeurope=2", &chunks_of(1)).await;
-        world.session.replicate(&world.version(1)).await.unwrap();
+        world.session.replicate(world.version(1)).await.unwrap();
         flip(&world, "regions/westeurope/slots/0", 3).await;
         flip(&world, "regions/westeurope/slots/1", 5).await;
         assert!(world.deployed(1, "westeurope").await.unwrap() == disk(&chunks_of(1)));
-        let report = world.session.scrub(&region("westeurope")).await.unwrap();
+        let report = world.session.scrub("westeurope").await.unwrap();
         assert_eq!((report.damaged, report.damaged_versions.len()), (0, 0), "{report:?}");
         // Each can serve alone.
         for slot in ["regions/westeurope/slots/0", "regions/westeurope/slots/1"] {
@@ -288,7 +288,7 @@ fn two_replicas_damaged_in_different_places_serve_and_mend_each_other() {
                 }
                 kept
             };
-            let reader = world.session.deploy(world.version(1), &region("westeurope")).open().await.unwrap();
+            let reader = world.session.deploy(world.version(1), "westeurope").open().await.unwrap();
             assert!(reader.read_at(0..reader.size()).await.unwrap() == disk(&chunks_of(1)), "without {slot}");
             for (key, bytes) in kept {
                 world.store.put(&key, bytes, PutMode::Overwrite).await.unwrap();
@@ -322,10 +322,9 @@ fn a_limit_on_a_border_is_kept_and_what_is_left_is_estimated() {
         let clock = ManualClock::auto_advancing(noon());
         let (world, session, _) = three_regions(&clock).await;
         let began = clock.now();
-        let mut replication = session.replicate(&world.version(3)).bytes_per_second(region("eastus"), 100_000);
+        let mut replication = session.replicate(world.version(3)).bytes_per_second("eastus", 100_000);
         let mut estimated = Vec::new();
-        while let Some(status) = replication.next().await {
-            let status = status.unwrap();
+        while let Some(status) = replication.statuses().next().await {
             let eastus = status.summary.iter().find(|one| one.region == region("eastus")).unwrap();
             if let Some(left) = eastus.time_left {
                 estimated.push((clock.now() + left, eastus.bytes_per_second.unwrap()));
@@ -350,9 +349,8 @@ fn a_replication_that_has_no_time_left_is_given_up_as_it_is() {
     block_on(async {
         let clock = ManualClock::new(noon());
         let (world, session, _) = three_regions(&clock).await;
-        let work =
-            session.replicate(&world.version(3)).bytes_per_second(region("eastus"), 1).within(Duration::from_secs(60));
-        let mut work = std::future::IntoFuture::into_future(work);
+        let work = session.replicate(world.version(3)).bytes_per_second("eastus", 1).within(Duration::from_secs(60));
+        let mut work = work;
         // As far as it comes without time: all but the region that is slow.
         while world.deployed(3, "northeurope").await.is_err() {
             assert!(select(&mut work, pin!(yield_once())).await.is_right());
@@ -362,7 +360,7 @@ fn a_replication_that_has_no_time_left_is_given_up_as_it_is() {
         let problems: Vec<String> = error.problems().map(ToString::to_string).collect();
         assert_eq!((error.kind(), problems.len()), (ErrorKind::Cancelled, 1), "{error}");
         assert!(error.to_string().contains("eastus") && error.to_string().contains("deadline"), "{error}");
-        session.replicate(&world.version(3)).await.unwrap();
+        session.replicate(world.version(3)).await.unwrap();
         assert!(world.deployed(3, "eastus").await.unwrap() == disk(&chunks_of(3)));
     });
 }
@@ -387,12 +385,12 @@ fn a_deadline_holds_on_a_slow_store_under_a_clock_that_advances_by_itself() {
         let session = world.session.clone();
         world.publish(1, "westeurope=1,eastus=1", &chunks_of(3)).await;
         let began = clock.now();
-        let error = session.replicate(&world.version(1)).within(Duration::from_secs(60)).await.unwrap_err();
+        let error = session.replicate(world.version(1)).within(Duration::from_secs(60)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}");
         assert_eq!(clock.now().signed_duration_since(began).num_seconds(), 60);
         // Concurrent puts pass together: several packs at once, each half an hour.
         let began = clock.now();
-        let report = session.replicate(&world.version(1)).await.unwrap();
+        let report = session.replicate(world.version(1)).await.unwrap();
         assert!(report.regions[1].cross_region_bytes > 0);
         let took = clock.now().signed_duration_since(began).num_seconds();
         // Before them the store is claimed, and a witness put.
@@ -405,19 +403,19 @@ fn a_rate_of_nothing_is_refused_and_not_taken_for_one_byte() {
     block_on(async {
         let clock = ManualClock::new(noon());
         let (world, session, _) = three_regions(&clock).await;
-        let refused = session.replicate(&world.version(3)).bytes_per_second(region("eastus"), 0).await.unwrap_err();
+        let refused = session.replicate(world.version(3)).bytes_per_second("eastus", 0).await.unwrap_err();
         let problem = refused.problems().next().unwrap();
         assert_eq!((problem.kind(), problem.target()), (ErrorKind::Invalid, "bytes_per_second"));
         for part in ["`0`", "`eastus`", "at least 1", "pause"] {
             assert!(problem.message().contains(part), "{problem}");
         }
-        let limited = session.replicate(&world.version(3)).bytes_per_second(region("eastus"), 0);
-        let plan = limited.bytes_per_second(region("westus"), 1).plan().await.unwrap();
+        let limited = session.replicate(world.version(3)).bytes_per_second("eastus", 0);
+        let plan = limited.bytes_per_second("westus", 1).plan().await.unwrap();
         assert_eq!(plan.problems.len(), 2, "{:?}", plan.problems);
-        let refused = session.scrub(&region("westeurope")).bytes_per_second(0).await.unwrap_err();
+        let refused = session.scrub("westeurope").bytes_per_second(0).await.unwrap_err();
         assert_eq!((refused.kind(), refused.target()), (ErrorKind::Invalid, "bytes_per_second"), "{refused}");
         assert!(refused.to_string().contains("at least 1"), "{refused}");
-        session.replicate(&world.version(3)).await.unwrap();
+        session.replicate(world.version(3)).await.unwrap();
     });
 }
 
@@ -440,31 +438,31 @@ fn a_region_that_fails_stops_the_others_only_if_it_is_to() {
         let clock = ManualClock::new(noon());
         let (world, session, faults) = three_regions(&clock).await;
         faults.fail_from(0, Fault::Before(StoreErrorKind::Unavailable));
-        let error = session.replicate(&world.version(3)).await.unwrap_err();
+        let error = session.replicate(world.version(3)).await.unwrap_err();
         assert_eq!((error.kind(), error.problems().count()), (ErrorKind::Unavailable, 1), "{error}");
         assert!(error.to_string().contains("eastus"), "{error}");
         assert!(world.deployed(3, "northeurope").await.unwrap() == disk(&chunks_of(3)));
         // Calling again repairs that region alone.
         faults.heal();
-        let report = session.replicate(&world.version(3)).await.unwrap();
+        let report = session.replicate(world.version(3)).await.unwrap();
         let moved: Vec<bool> = report.regions.iter().map(|region| region.cross_region_bytes > 0).collect();
         assert_eq!(moved, [false, true, false]);
 
         let (world, session, faults) = three_regions(&clock).await;
         faults.fail_from(0, Fault::Before(StoreErrorKind::Unavailable));
-        let error = session.replicate(&world.version(3)).on_failure(OnFailure::Stop).await.unwrap_err();
+        let error = session.replicate(world.version(3)).on_failure(OnFailure::Stop).await.unwrap_err();
         let kinds: Vec<ErrorKind> = error.problems().map(Problem::kind).collect();
         assert_eq!(kinds, [ErrorKind::Unavailable, ErrorKind::Cancelled], "{error}");
         faults.heal();
         // The look at it succeeds; the first pack fails.
         faults.fail_from(12, Fault::Before(StoreErrorKind::Unavailable));
-        let error = session.replicate(&world.version(3)).on_failure(OnFailure::Stop).await.unwrap_err();
+        let error = session.replicate(world.version(3)).on_failure(OnFailure::Stop).await.unwrap_err();
         let kinds: Vec<ErrorKind> = error.problems().map(Problem::kind).collect();
         assert_eq!(kinds, [ErrorKind::Unavailable, ErrorKind::Cancelled], "{error}");
         faults.heal();
-        let error = session.replicate(&world.version(3)).bytes_per_second(region("westus"), 1).await.unwrap_err();
+        let error = session.replicate(world.version(3)).bytes_per_second("westus", 1).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
-        session.replicate(&world.version(3)).await.unwrap();
+        session.replicate(world.version(3)).await.unwrap();
     });
 }
 
@@ -473,24 +471,24 @@ fn it_is_paused_resumed_and_cancelled_from_elsewhere() {
     block_on(async {
         let clock = ManualClock::new(noon());
         let (world, session, _) = three_regions(&clock).await;
-        let mut replication = session.replicate(&world.version(3)).bytes_per_second(region("eastus"), 1 << 20);
+        let mut replication = session.replicate(world.version(3)).bytes_per_second("eastus", 1 << 20);
         let control = replication.control();
         control.pause();
         // It looks, says how it stands, and sends nothing, however long.
-        let first = replication.next().await.unwrap().unwrap();
+        let first = replication.statuses().next().await.unwrap();
         assert_eq!(first.aggregated_state, AggregatedState::InProgress);
         for _ in 0..100 {
             clock.advance(Duration::from_secs(10));
-            assert!(select(replication.next(), pin!(yield_once())).await.is_right());
+            assert!(select(replication.statuses().next(), pin!(yield_once())).await.is_right());
         }
         control.resume();
-        while replication.next().await.unwrap().unwrap().progress() == first.progress() {}
+        while replication.statuses().next().await.unwrap().progress() == first.progress() {}
         control.cancel();
         control.resume();
         let error = replication.await.unwrap_err();
         assert!(error.problems().all(|problem| problem.kind() == ErrorKind::Cancelled), "{error}");
         assert!(error.to_string().contains("replicate again"), "{error}");
-        session.replicate(&world.version(3)).await.unwrap();
+        session.replicate(world.version(3)).await.unwrap();
         assert!(world.deployed(3, "eastus").await.unwrap() == disk(&chunks_of(3)));
     });
 }

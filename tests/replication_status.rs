@@ -53,7 +53,7 @@ fn a_replication_that_failed_stays_failed_with_its_reason_until_it_is_tried_agai
         let sandbox = published("westeurope=1,eastus=1,northeurope=1", noon()).await;
         let other = reopened(&sandbox).await;
         sandbox.faults("eastus").fail_from(0, down());
-        let error = sandbox.session().replicate(&sandbox.version("1.0.0")).await.unwrap_err();
+        let error = sandbox.session().replicate(sandbox.version("1.0.0")).await.unwrap_err();
         assert_eq!((error.kind(), error.problems().count()), (ErrorKind::Unavailable, 1), "{error:#}");
 
         // Also when the region is back: no work is under way.
@@ -71,9 +71,9 @@ fn a_replication_that_failed_stays_failed_with_its_reason_until_it_is_tried_agai
         }
 
         // Tried again, and given up halfway: it has not failed, and no work is under way.
-        let mut again = sandbox.session().replicate(&sandbox.version("1.0.0"));
+        let mut again = sandbox.session().replicate(sandbox.version("1.0.0"));
         again.control().pause();
-        again.next().await.unwrap().unwrap();
+        again.statuses().next().await.unwrap();
         assert_eq!(status_of(&sandbox, "eastus").await.state, ReplicationState::Replicating);
         assert_eq!(status_of(&other, "eastus").await.state, ReplicationState::Unknown);
         drop(again);
@@ -81,7 +81,7 @@ fn a_replication_that_failed_stays_failed_with_its_reason_until_it_is_tried_agai
             let east = status_of(one, "eastus").await;
             assert_eq!((east.state, east.details.as_str()), (ReplicationState::Unknown, ""));
         }
-        sandbox.session().replicate(&sandbox.version("1.0.0")).await.unwrap();
+        sandbox.session().replicate(sandbox.version("1.0.0")).await.unwrap();
         for one in [&sandbox, &other, &reopened(&sandbox).await] {
             assert_eq!(overall(one).await, AggregatedState::Completed);
         }
@@ -93,7 +93,7 @@ fn a_failure_outlives_a_checkpoint_and_stands_in_the_history() {
     block_on(async {
         let sandbox = published("westeurope=1,eastus=1", noon()).await;
         sandbox.faults("eastus").fail_from(0, down());
-        sandbox.session().replicate(&sandbox.version("1.0.0")).await.unwrap_err();
+        sandbox.session().replicate(sandbox.version("1.0.0")).await.unwrap_err();
         for number in 0..130 {
             let tags = Tags::new([("n".to_owned(), number.to_string())].into()).unwrap();
             let gallery = Gallery::new(sandbox.image().gallery().clone(), region("westeurope")).with_tags(tags);
@@ -131,11 +131,11 @@ fn a_region_that_was_taken_away_has_not_failed_when_it_is_back() {
     block_on(async {
         let sandbox = published("westeurope=1,eastus=1", noon()).await;
         sandbox.faults("eastus").fail_from(0, down());
-        sandbox.session().replicate(&sandbox.version("1.0.0")).await.unwrap_err();
+        sandbox.session().replicate(sandbox.version("1.0.0")).await.unwrap_err();
         sandbox.faults("eastus").heal();
         for regions in ["westeurope=1", "westeurope=1,eastus=1"] {
             let view = sandbox.session().refresh().await.unwrap();
-            let version = view.image_version(&sandbox.version("1.0.0")).unwrap();
+            let version = view.image_version(sandbox.version("1.0.0")).unwrap();
             let profile = version.publishing_profile().clone().with_target_regions(regions.parse().unwrap());
             let version = ImageVersion::clone(&version).with_publishing_profile(profile).unwrap();
             sandbox.session().update_image_version(version).await.unwrap();
@@ -148,18 +148,18 @@ fn a_region_that_was_taken_away_has_not_failed_when_it_is_back() {
 fn a_cancelled_or_late_replication_has_not_failed() {
     block_on(async {
         let sandbox = published("westeurope=1,eastus=1", noon()).await;
-        let replication = sandbox.session().replicate(&sandbox.version("1.0.0"));
+        let replication = sandbox.session().replicate(sandbox.version("1.0.0"));
         replication.control().cancel();
         assert_eq!(replication.await.unwrap_err().kind(), ErrorKind::Cancelled);
         assert_eq!(status_of(&sandbox, "eastus").await.state, ReplicationState::Unknown);
-        let mut replication = sandbox.session().replicate(&sandbox.version("1.0.0")).within(Duration::from_secs(60));
+        let mut replication = sandbox.session().replicate(sandbox.version("1.0.0")).within(Duration::from_secs(60));
         replication.control().pause();
-        assert_eq!(replication.next().await.unwrap().unwrap().aggregated_state, AggregatedState::InProgress);
+        assert_eq!(replication.statuses().next().await.unwrap().aggregated_state, AggregatedState::InProgress);
         sandbox.clock().advance(Duration::from_secs(60));
-        let last = replication.next().await.unwrap().unwrap();
+        let last = replication.statuses().next().await.unwrap();
         assert_eq!(last.aggregated_state, AggregatedState::Unknown);
         assert!(last.summary.iter().any(|region| region.details.contains("deadline")), "{last:?}");
-        assert_eq!(replication.next().await.unwrap().unwrap_err().kind(), ErrorKind::Cancelled);
+        assert_eq!(replication.await.unwrap_err().kind(), ErrorKind::Cancelled);
         assert_eq!(overall(&sandbox).await, AggregatedState::Unknown);
     });
 }
@@ -172,7 +172,7 @@ fn a_failure_that_cannot_be_recorded_is_reported_beside_the_error() {
         east.fail_from(0, down());
         // From the first put on; the read before it succeeds.
         catalog.fill_from(0);
-        let error = sandbox.session().replicate(&sandbox.version("1.0.0")).await.unwrap_err();
+        let error = sandbox.session().replicate(sandbox.version("1.0.0")).await.unwrap_err();
         let problems: Vec<(ErrorKind, &str)> =
             error.problems().map(|problem| (problem.kind(), problem.target())).collect();
         assert_eq!(problems, [(ErrorKind::Unavailable, "eastus"), (ErrorKind::StorageFull, "eastus")], "{error:#}");
@@ -195,11 +195,11 @@ fn a_catalog_that_hangs_does_not_hold_back_the_report_of_a_failure() {
         let sandbox = sandbox.reopen().catalog_store(hanging).build().await.unwrap();
         // The store is claimed, and then goes away.
         sandbox.faults("eastus").fail_from(6, down());
-        sandbox.session().replicate(&sandbox.version("1.0.0")).await.unwrap_err();
+        sandbox.session().replicate(sandbox.version("1.0.0")).await.unwrap_err();
         sandbox.faults("eastus").fail_from(0, down());
         hangs.store(true, Ordering::SeqCst);
         let began = sandbox.clock().now();
-        let error = sandbox.session().replicate(&sandbox.version("1.0.0")).await.unwrap_err();
+        let error = sandbox.session().replicate(sandbox.version("1.0.0")).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:#}");
         assert!(error.to_string().contains("could not be recorded"), "{error:#}");
         let took = sandbox.clock().now().signed_duration_since(began);
@@ -212,7 +212,7 @@ fn a_watcher_sees_a_failure_and_does_not_wait_forever() {
     block_on(async {
         let sandbox = published("westeurope=1,eastus=1", noon()).await;
         sandbox.faults("eastus").fail_from(0, down());
-        sandbox.session().replicate(&sandbox.version("1.0.0")).await.unwrap_err();
+        sandbox.session().replicate(sandbox.version("1.0.0")).await.unwrap_err();
         let seen: Vec<AggregatedState> = sandbox
             .session()
             .watch_replication(&sandbox.version("1.0.0"))
@@ -229,7 +229,7 @@ fn a_version_whose_source_is_gone_has_failed_wherever_it_was_to_go() {
         let sandbox = published("westeurope=1,eastus=1", noon()).await;
         let sandbox = reopened(&sandbox).await;
         sandbox.faults("westeurope").fail_from(0, down());
-        let error = sandbox.session().replicate(&sandbox.version("1.0.0")).await.unwrap_err();
+        let error = sandbox.session().replicate(sandbox.version("1.0.0")).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:#}");
         sandbox.faults("westeurope").heal();
         let status = sandbox.session().replication_status(&sandbox.version("1.0.0")).await.unwrap();

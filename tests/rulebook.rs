@@ -13,7 +13,6 @@
 mod model;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::IntoFuture;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -381,7 +380,7 @@ macro_rules! run {
         #[allow(unused_mut, reason = "only planning to publish changes what is planned: it opens the disks")]
         let mut operation = $operation;
         let plan = if $at.plan_first { Some(operation.plan().await.unwrap()) } else { None };
-        let outcome = operation.into_future().await;
+        let outcome = operation.await;
         if let Some(plan) = plan {
             let told: Vec<Problem> = outcome.as_ref().err().into_iter().flat_map(Error::problems).cloned().collect();
             assert_eq!(plan.problems, told, "plan and outcome");
@@ -422,7 +421,7 @@ impl RealGallery {
                 let new = new.with_tags(write.tags(version.tag)).with_safety_profile(write.safety(version));
                 run!(session.publish(new), at).map(|_| nothing)
             }
-            Step::Replicate(key) => run!(session.replicate(&write.version_id(key)), at).map(|_| nothing),
+            Step::Replicate(key) => run!(session.replicate(write.version_id(key)), at).map(|_| nothing),
             Step::UpdateGallery(key, gallery) => {
                 run!(session.update_gallery(write.gallery(key, gallery)), at).map(|_| nothing)
             }
@@ -430,7 +429,7 @@ impl RealGallery {
                 run!(session.update_image_definition(write.definition(key, one)), at).map(|_| nothing)
             }
             Step::UpdateVersion(key, version) => {
-                let (new, old) = (write.version(key, version), session.view().image_version(&write.version_id(key)));
+                let (new, old) = (write.version(key, version), session.view().image_version(write.version_id(key)));
                 if let Ok(old) = old {
                     let profile = write.profile(version);
                     let is_at_home = profile.target_regions().find(old.location()).is_some();
@@ -445,7 +444,7 @@ impl RealGallery {
                 let deletion = if *bypass { deletion.bypass_soft_delete() } else { deletion };
                 run!(deletion, at).map(|ids| ids.iter().map(read_id).collect())
             }
-            Step::Restore(key) => run!(session.restore(&write.version_id(key)), at).map(|()| nothing),
+            Step::Restore(key) => run!(session.restore(write.version_id(key)), at).map(|()| nothing),
             Step::Wait(seconds) => {
                 self.clock.advance(Duration::from_secs(*seconds as u64));
                 Ok(nothing)
@@ -472,7 +471,7 @@ impl RealGallery {
         let missing = write.image_id(&(("dev", "group1", "e"), "web"));
         assert_eq!(view.latest(&missing, &ask.region("eastus")).unwrap_err().code(), "ResourceNotFound");
         for (subscription, region) in SUBSCRIPTIONS.into_iter().flat_map(|one| REGIONS.map(|region| (one, region))) {
-            let usage = view.usage(&subscription.parse().unwrap(), &ask.region(region));
+            let usage = view.usage(subscription, ask.region(region));
             let usage = usage.unwrap().map(|usage| usage.current_value);
             assert_eq!(usage, model.usage(subscription, region), "usage of {subscription} in {region}");
         }
@@ -491,7 +490,7 @@ fn compare_versions(model: &Model, image: &ImageKey, view: &CatalogView) {
         assert_eq!(real, expected, "versions of {image:?}, deleted: {is_deleted}");
     }
     for key in model.versions.keys().filter(|key| key.0 == *image) {
-        let real = view.image_version(&ask.version_id(key)).map(|version| facts(&version));
+        let real = view.image_version(ask.version_id(key)).map(|version| facts(&version));
         let expected = model.version(key).map(|record| write.facts(key, &record.version));
         assert_eq!(real.as_ref().map_err(Error::code), expected.as_ref().ok_or("ResourceNotFound"), "{key:?}");
     }

@@ -118,7 +118,7 @@ fn a_ranged_read_that_is_answered_short_or_long_is_damage_and_no_panic() {
             assert_eq!(reader.read_at(0..10).await.unwrap_err().kind(), ErrorKind::Corrupt, "{by}");
             assert!(store.ranged.load(Ordering::Relaxed) > before);
             // None of these may panic; their outcomes are the store's fault.
-            let _ = session.scrub(&home()).await;
+            let _ = session.scrub(home()).await;
             let _ = session.replication_status(&first).await;
             let _ = publish(&sandbox, 1).await;
             let _ = session.replicate(&second).await;
@@ -146,7 +146,7 @@ fn a_whole_read_or_a_size_that_is_wrong_loses_nothing_and_does_not_panic() {
                 let _ = session.replicate(&first).await;
                 let _ = publish(&sandbox, 1).await;
                 let _ = session.replicate(&second).await;
-                let _ = session.scrub(&home()).await;
+                let _ = session.scrub(home()).await;
                 let _ = session.collect().await;
                 wrong.store(0, Ordering::Relaxed);
             }

@@ -243,7 +243,7 @@ async fn converges(world: &World, figures: &mut Figures) {
         }
     }
     for region in REGIONS {
-        let report = fresh.scrub(&region.parse().unwrap()).await.unwrap();
+        let report = fresh.scrub(region).await.unwrap();
         assert_eq!((report.mended, report.damaged), (0, 0), "nothing reachable is missing in {region}: {report:?}");
     }
     for (id, image) in images.iter().filter(|(_, image)| !image.soft_deleted) {

@@ -2,7 +2,6 @@
 #![cfg(feature = "testkit")]
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 
-use std::future::IntoFuture;
 use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -101,8 +100,8 @@ fn a_commit_outlives_a_call_that_hangs() {
     let (session, faults) = (sandbox.session(), sandbox.catalog_faults());
     // The looks for news and at the store's identity, then the put: given up, and put again.
     faults.fail_call(2, Fault::Hang);
-    let mut first = session.create_gallery(gallery(&sandbox, "first")).into_future();
-    let mut second = session.create_gallery(gallery(&sandbox, "second")).into_future();
+    let mut first = session.create_gallery(gallery(&sandbox, "first"));
+    let mut second = session.create_gallery(gallery(&sandbox, "second"));
     assert!(goes_on(&mut first).is_none() && goes_on(&mut second).is_none());
     clock.advance(Duration::from_secs(70));
     goes_on(&mut second).expect("it ends").unwrap();
@@ -117,8 +116,8 @@ fn a_commit_on_a_store_that_never_answers_is_unknown() {
     let sandbox = block_on(settings.clock(clock.clone()).build()).unwrap();
     let (session, faults) = (sandbox.session(), sandbox.catalog_faults());
     faults.fail_from(2, Fault::Hang);
-    let mut first = session.create_gallery(gallery(&sandbox, "first")).into_future();
-    let mut second = session.create_gallery(gallery(&sandbox, "second")).into_future();
+    let mut first = session.create_gallery(gallery(&sandbox, "first"));
+    let mut second = session.create_gallery(gallery(&sandbox, "second"));
     assert!(goes_on(&mut first).is_none() && goes_on(&mut second).is_none());
     clock.advance(Duration::from_secs(301));
     for work in [first, second] {
@@ -128,7 +127,7 @@ fn a_commit_on_a_store_that_never_answers_is_unknown() {
     }
     // Nothing of it is in the way of what comes later.
     faults.heal();
-    block_on(session.create_gallery(gallery(&sandbox, "third")).into_future()).unwrap();
+    block_on(session.create_gallery(gallery(&sandbox, "third"))).unwrap();
 }
 
 /// All zones were waited for, so one that hung stopped every zone-redundant publish, where one that failed was left out.
@@ -143,7 +142,7 @@ fn a_zone_that_hangs_stops_no_publish() {
         let account = StorageAccountType::StandardZrs;
         let profile = PublishingProfile::new("westeurope".parse().unwrap()).with_storage_account_type(account);
         let new = NewImageVersion::new(sandbox.version("1.0.0"), region("westeurope"), profile, raw(disk()));
-        let mut publishing = sandbox.session().publish(new).into_future();
+        let mut publishing = sandbox.session().publish(new);
         assert!(goes_on(&mut publishing).is_none());
         clock.advance(Duration::from_secs(31));
         let published = goes_on(&mut publishing).expect("it ends without the zone").unwrap();
@@ -273,7 +272,7 @@ fn a_503_of_b_never_kills_the_import_of_a() {
             let memory = MemoryStore::new();
             let a = settings(RetryPolicy::none()).one_store(YieldingStore::new(memory.clone()));
             let a = block_on(a.build()).unwrap();
-            let mut first = a.session().publish(a.new_version("1.0.0", "westeurope", raw(SMALL))).into_future();
+            let mut first = a.session().publish(a.new_version("1.0.0", "westeurope", raw(SMALL)));
             if (0..steps).any(|_| (&mut first).now_or_never().is_some()) {
                 assert!(steps > 20, "{steps}");
                 break;
@@ -290,7 +289,7 @@ fn a_503_of_b_never_kills_the_import_of_a() {
                 _ => of_b = DiskSource::reader(Shrinking(Cursor::new(SMALL), 2), DiskFormat::Raw),
             }
             let of_b = b.new_version("1.0.0", "westeurope", of_b);
-            block_on(b.session().publish(of_b).into_future()).unwrap_err();
+            block_on(b.session().publish(of_b)).unwrap_err();
             let published = block_on(first).unwrap_or_else(|error| panic!("A after {steps} steps: {error}"));
             assert_eq!(*published.resource.id(), a.version("1.0.0"));
             assert!(block_on(a.deployed("1.0.0", "westeurope")).unwrap() == SMALL, "after {steps} steps");

@@ -123,7 +123,7 @@ fn a_collection_with_another_catalog_removes_nothing() {
         let wrong = over(&right).catalog_store(empty.clone()).build().await;
         refused(wrong, ErrorKind::Unavailable, &["of catalog", "mounted", "Nothing was created"]);
         let wrong = GalleryService::builder().allow_all().catalog_store(empty.clone());
-        let wrong = wrong.region_store(region("westeurope"), west(&right)).open_or_create().await;
+        let wrong = wrong.region_store("westeurope", west(&right)).open_or_create().await;
         refused(wrong, ErrorKind::Unavailable, &["of catalog"]);
         let wrong = right.reopen().catalog_store(empty.clone()).build().await;
         refused(wrong, ErrorKind::NotFound, &["no catalog"]);
@@ -159,11 +159,11 @@ fn a_store_that_is_changed_under_a_service_loses_nothing() {
             ErrorKind::Unavailable,
             &["region eastus of catalog", "mount the right store"],
         );
-        refused(session.replicate(&sandbox.version("1.0.7")).await, ErrorKind::NotFound, &[]);
+        refused(session.replicate(sandbox.version("1.0.7")).await, ErrorKind::NotFound, &[]);
         publish_only(&sandbox, 8).await;
         let eighth = sandbox.version("1.0.8");
         refused(session.replicate(&eighth).await, ErrorKind::Unavailable, &["region eastus of catalog"]);
-        assert_eq!(session.scrub(&region("eastus")).await.unwrap().mended, 0);
+        assert_eq!(session.scrub("eastus").await.unwrap().mended, 0);
         assert_eq!(regions(&others).await, before, "not a byte was deleted or brought there");
         // In the middle of a removal: after its first deletion another store is mounted.
         mounted.mount(Arc::new(own));
@@ -224,7 +224,7 @@ fn two_regions_in_one_directory_are_refused() {
         let sandbox = settings().store("westeurope", one.clone()).store("eastus", one).build().await.unwrap();
         publish_only(&sandbox, 0).await;
         refused(
-            sandbox.session().replicate(&sandbox.version("1.0.0")).await,
+            sandbox.session().replicate(sandbox.version("1.0.0")).await,
             ErrorKind::Unavailable,
             &["region westeurope", "not region eastus"],
         );
@@ -262,7 +262,7 @@ fn three_zones_in_one_directory_are_refused_and_so_are_zones_in_another_order() 
 
 /// The builder's settings of an operator who adopts both regions' stores.
 fn adopting(builder: GalleryServiceBuilder) -> GalleryServiceBuilder {
-    builder.adopt_region_store(region("westeurope")).adopt_region_store(region("eastus"))
+    builder.adopt_region_store("westeurope").adopt_region_store("eastus")
 }
 
 #[test]
@@ -314,28 +314,28 @@ fn a_store_that_is_not_mounted_gets_no_new_owner_and_no_image() {
         let session = sandbox.session();
         // Another region serves it; nothing is brought to the place where the disk should be.
         assert!(sandbox.deployed("1.0.0", "eastus").await.unwrap() == disk(0));
-        assert_eq!(session.scrub(&region("eastus")).await.unwrap().mended, 0);
+        assert_eq!(session.scrub("eastus").await.unwrap().mended, 0);
         refused(
             session.collect().await,
             ErrorKind::Unavailable,
             &["region eastus", "not mounted", "adopt_region_store"],
         );
         publish_only(&sandbox, 1).await;
-        refused(session.replicate(&sandbox.version("1.0.1")).await, ErrorKind::Unavailable, &["not mounted"]);
+        refused(session.replicate(sandbox.version("1.0.1")).await, ErrorKind::Unavailable, &["not mounted"]);
         assert_eq!(files(&at("east")), 0);
         // Mounted again, all is well.
         std::fs::remove_dir_all(at("east")).unwrap();
         std::fs::rename(at("unmounted"), at("east")).unwrap();
         let sandbox = open().build().await.unwrap();
-        sandbox.session().replicate(&sandbox.version("1.0.1")).await.unwrap();
+        sandbox.session().replicate(sandbox.version("1.0.1")).await.unwrap();
         deploys(&sandbox, 1).await;
         // Lost permanently: the operator says that the new one is to take its place.
         std::fs::remove_dir_all(at("east")).unwrap();
-        let sandbox = open().service(|builder| builder.adopt_region_store(region("eastus"))).build().await.unwrap();
-        assert!(sandbox.session().scrub(&region("eastus")).await.unwrap().mended > 0);
+        let sandbox = open().service(|builder| builder.adopt_region_store("eastus")).build().await.unwrap();
+        assert!(sandbox.session().scrub("eastus").await.unwrap().mended > 0);
         let sandbox = open().build().await.unwrap();
         deploys(&sandbox, 0).await;
-        assert_eq!(sandbox.session().scrub(&region("eastus")).await.unwrap().mended, 0);
+        assert_eq!(sandbox.session().scrub("eastus").await.unwrap().mended, 0);
     });
 }
 
@@ -347,7 +347,7 @@ fn a_store_of_another_place_of_the_same_catalog_is_not_adopted() {
         let before = regions(&right).await;
         // The catalog knows its content, in another place: here it would be garbage.
         let swapped = right.reopen().store("westeurope", east(&right)).store("eastus", MemoryStore::new());
-        let adopted = swapped.service(|builder| builder.adopt_region_store(region("westeurope"))).build().await;
+        let adopted = swapped.service(|builder| builder.adopt_region_store("westeurope")).build().await;
         refused(adopted, ErrorKind::Unavailable, &["region eastus", "another site of this catalog"]);
         assert_eq!(regions(&right).await, before);
         deploys(&right.reopen().build().await.unwrap(), 0).await;
@@ -360,7 +360,7 @@ fn the_store_that_a_region_had_before_its_zones_takes_nothing_back() {
         let one = Sandbox::builder().regions(["westeurope"]).build().await.unwrap();
         one.publish("1.0.0", disk(0)).await.unwrap();
         let three = one.reopen().zones("westeurope");
-        three.clone().service(|builder| builder.adopt_region_store(region("westeurope"))).build().await.unwrap();
+        three.clone().service(|builder| builder.adopt_region_store("westeurope")).build().await.unwrap();
         // A process with the old configuration.
         refused(one.publish("1.0.1", disk(1)).await, ErrorKind::Unavailable, &["a store in each of three zones"]);
         refused(one.reopen().build().await, ErrorKind::Unavailable, &["a store in each of three zones"]);
@@ -374,7 +374,7 @@ fn an_adoption_that_is_left_in_the_configuration_forgets_no_witness() {
         let right = new(1).await;
         right.publish("1.0.0", disk(0)).await.unwrap();
         let before = copy_of(right.catalog_store().inner()).await.1;
-        right.reopen().service(|builder| builder.adopt_region_store(region("eastus"))).build().await.unwrap();
+        right.reopen().service(|builder| builder.adopt_region_store("eastus")).build().await.unwrap();
         let after = copy_of(right.catalog_store().inner()).await.1;
         assert_eq!(after, before, "there was nothing to adopt");
     });

@@ -32,7 +32,7 @@ impl World {
             false => self.0.zones("westeurope").get(each).unwrap().inner().clone(),
         });
         let reopened = self.0.reopen().zone_stores("westeurope", zones);
-        Self(reopened.service(|builder| builder.adopt_region_store(region("westeurope"))).build().await.unwrap())
+        Self(reopened.service(|builder| builder.adopt_region_store("westeurope")).build().await.unwrap())
     }
 
     fn version(&self, number: u8) -> ImageVersionId {
@@ -49,7 +49,7 @@ impl World {
     }
 
     async fn replicate(&self, number: u8) -> ReplicationReport {
-        self.0.session().replicate(&self.version(number)).await.unwrap()
+        self.0.session().replicate(self.version(number)).await.unwrap()
     }
 
     async fn deployed(&self, number: u8) -> Result<Vec<u8>> {
@@ -57,7 +57,7 @@ impl World {
     }
 
     async fn scrub(&self) -> ScrubReport {
-        self.0.session().scrub(&region("westeurope")).await.unwrap()
+        self.0.session().scrub("westeurope").await.unwrap()
     }
 
     fn lose(&self, zone: usize, after: u64) {

@@ -15,7 +15,6 @@ use compute_gallery::store::MemoryStore;
 use compute_gallery::{GalleryService, NewImageVersion, Session};
 use futures::executor::block_on;
 use futures::future::try_join_all;
-use std::future::IntoFuture;
 
 const GALLERY: &str = "/subscriptions/bench/resourceGroups/images/providers/Microsoft.Compute/galleries/Bench";
 const VERSIONS: u32 = 10_000;
@@ -59,7 +58,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     };
     // 1.0.0 alone goes to eastus: the search for it must not walk over all others.
     for (what, place) in [("latest, the highest", "westeurope"), ("latest, the lowest of all", "eastus")] {
-        let place = place.parse()?;
+        let place: Region = place.parse()?;
         let time = per_call(&|| {
             black_box(view.latest(black_box(&image), &place)).ok();
         });
@@ -101,7 +100,7 @@ async fn fill(session: &Session, image: &ImageDefinitionId, home: &Region) -> Re
         let publishing = numbers.iter().map(|number| {
             let version = image.version(VersionNumber::new(1, 0, *number)?);
             let profile = PublishingProfile::new("westeurope".parse()?);
-            Ok(session.publish(NewImageVersion::new(version, home.clone(), profile, source.clone())).into_future())
+            Ok(session.publish(NewImageVersion::new(version, home.clone(), profile, source.clone())))
         });
         try_join_all(publishing.collect::<Result<Vec<_>, compute_gallery::Error>>()?).await?;
     }

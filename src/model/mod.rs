@@ -86,7 +86,7 @@ pub use snapshot::Snapshot;
 pub use soft_delete_policy::SoftDeletePolicy;
 pub use storage_profile::{DataDiskImage, DiskImage, StorageProfile};
 pub use tags::Tags;
-pub(crate) use text::{cmp_ignoring_case, from_text, hash_ignoring_case, serde_as_text, text_newtype};
+pub(crate) use text::{cmp_ignoring_case, from_text, given, hash_ignoring_case, serde_as_text, text_newtype};
 pub use top_level_id::{DiskId, ManagedImageId, SnapshotId, StorageAccountId, VirtualMachineId};
 pub use version_number::VersionNumber;
 pub use version_source::{DiskReference, SourceDisk, SourceDisks, VersionSource};

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::convert::Infallible;
 use std::hash::Hasher;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 /// Defines a type for a text that follows a rule.
 ///
@@ -147,6 +147,11 @@ impl From<Infallible> for Error {
     fn from(never: Infallible) -> Self {
         match never {}
     }
+}
+
+/// Reads an argument that may be a value, a reference to one, or text.
+pub(crate) fn given<T, E: Into<Error>>(value: impl TryInto<T, Error = E>) -> Result<T> {
+    value.try_into().map_err(Into::into)
 }
 
 /// Compares two texts without regard to ASCII case.

@@ -103,40 +103,40 @@ impl ImageTraits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Overprovision {
     /// Pairs of a size in bytes and the percentage above it, ascending.
-    by_size: Vec<(u64, u32)>,
-    dense: u32,
-    windows: u32,
-    linux: u32,
+    percent_by_size: Vec<(u64, u32)>,
+    dense_percent: u32,
+    windows_percent: u32,
+    linux_percent: u32,
 }
 
 impl Default for Overprovision {
     /// 10 % above 32 GiB, 25 % above 127 GiB (the usual OS disk of Windows), 50 % above 512 GiB; 15 % if more than half of
     /// the image has content; 20 % for Windows, which reads more of its disk before it is ready, and 0 for Linux.
     fn default() -> Self {
-        let by_size = vec![(32 << 30, 10), (127 << 30, 25), (512 << 30, 50)];
-        Self { by_size, dense: 15, windows: 20, linux: 0 }
+        let percent_by_size = vec![(32 << 30, 10), (127 << 30, 25), (512 << 30, 50)];
+        Self { percent_by_size, dense_percent: 15, windows_percent: 20, linux_percent: 0 }
     }
 }
 
 impl Overprovision {
     /// Adds nothing.
     pub fn none() -> Self {
-        Self { by_size: Vec::new(), dense: 0, windows: 0, linux: 0 }
+        Self { percent_by_size: Vec::new(), dense_percent: 0, windows_percent: 0, linux_percent: 0 }
     }
 
     /// Sets the percentage for images of more than `bytes` bytes, up to the next larger size that is set.
     #[must_use]
     pub fn with_size_above(mut self, bytes: u64, percent: u32) -> Self {
-        self.by_size.retain(|(above, _)| *above != bytes);
-        self.by_size.push((bytes, percent));
-        self.by_size.sort_unstable();
+        self.percent_by_size.retain(|(above, _)| *above != bytes);
+        self.percent_by_size.push((bytes, percent));
+        self.percent_by_size.sort_unstable();
         self
     }
 
     /// Sets the percentage for images of which more than half has content.
     #[must_use]
     pub fn with_dense_content(mut self, percent: u32) -> Self {
-        self.dense = percent;
+        self.dense_percent = percent;
         self
     }
 
@@ -144,21 +144,21 @@ impl Overprovision {
     #[must_use]
     pub fn with_os_type(mut self, os_type: OsType, percent: u32) -> Self {
         match os_type {
-            OsType::Windows => self.windows = percent,
-            OsType::Linux => self.linux = percent,
+            OsType::Windows => self.windows_percent = percent,
+            OsType::Linux => self.linux_percent = percent,
         }
         self
     }
 
     /// The percentages that apply, with their reasons.
     fn of(&self, image: &ImageTraits) -> Vec<(u32, String)> {
-        let size = self.by_size.iter().rev().find(|(above, _)| image.size_bytes > *above);
+        let size = self.percent_by_size.iter().rev().find(|(above, _)| image.size_bytes > *above);
         let size = size.map(|(above, percent)| (*percent, format!("the image is larger than {} GiB", above >> 30)));
         let dense = image.content_bytes > image.size_bytes / 2;
-        let dense = dense.then(|| (self.dense, "more than half of the image has content".to_owned()));
+        let dense = dense.then(|| (self.dense_percent, "more than half of the image has content".to_owned()));
         let os_type = match image.os_type {
-            OsType::Windows => (self.windows, "it is Windows".to_owned()),
-            OsType::Linux => (self.linux, "it is Linux".to_owned()),
+            OsType::Windows => (self.windows_percent, "it is Windows".to_owned()),
+            OsType::Linux => (self.linux_percent, "it is Linux".to_owned()),
         };
         size.into_iter().chain(dense).chain([os_type]).filter(|(percent, _)| *percent > 0).collect()
     }

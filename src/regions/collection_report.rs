@@ -6,6 +6,21 @@ use crate::catalog::Event;
 use crate::model::{Region, ResourceId};
 
 /// What a collection freed, or would.
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let sandbox = Sandbox::new().await?;
+/// # let session = sandbox.session();
+/// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+/// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+/// session.delete(&version).await?;
+/// let report = session.collect().await?;
+/// assert_eq!((report.abandoned_uploads, report.purged_versions), (0, 0));
+/// assert!(report.bytes() > 0);
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CollectionReport {
@@ -18,16 +33,32 @@ pub struct CollectionReport {
 }
 
 /// What a collection freed in one region, or would.
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let sandbox = Sandbox::new().await?;
+/// # let session = sandbox.session();
+/// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+/// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+/// session.delete(&version).await?;
+/// let report = session.collect().await?;
+/// let bytes: u64 = report.regions.iter().map(|region| region.bytes).sum();
+/// assert_eq!(bytes, report.bytes());
+/// assert!(report.regions.iter().all(|region| region.rewritten_packs == 0));
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RegionCollection {
     /// The region.
     pub region: Region,
-    /// How many packs and manifests, over all replicas.
+    /// The number of packs and manifests that are freed, over all replicas.
     pub blobs: usize,
     /// Their bytes.
     pub bytes: u64,
-    /// How many packs were mostly dead: what is needed of them was written anew.
+    /// The number of packs that were mostly dead: what is needed of them was written anew.
     pub rewritten_packs: usize,
     /// The bytes that this took.
     pub rewritten_bytes: u64,
@@ -36,8 +67,8 @@ pub struct RegionCollection {
     pub foreign_blobs: usize,
     /// Their bytes.
     pub foreign_bytes: u64,
-    /// Whose manifest no replica has whole: everything that they may need stays. Delete them, or scrub a region that has a good
-    /// one.
+    /// Resources whose manifest no replica has whole: everything that they may need stays. Delete them, or scrub a region that
+    /// has a good one.
     pub unreadable: Vec<ResourceId>,
 }
 
@@ -77,7 +108,7 @@ impl CollectionReport {
         if !garbage.0.is_empty() {
             self.change(region, |there| {
                 there.blobs += garbage.0.len();
-                there.bytes += garbage.0.values().sum::<u64>();
+                there.bytes += garbage.bytes();
             });
         }
     }

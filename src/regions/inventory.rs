@@ -25,6 +25,10 @@ pub(crate) struct Blob {
 pub(crate) struct Blobs(pub(crate) BTreeMap<Blob, u64>);
 
 impl Blobs {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.values().sum()
+    }
+
     pub(crate) fn first(self, count: usize) -> Self {
         Self(self.0.into_iter().take(count).collect())
     }

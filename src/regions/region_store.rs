@@ -408,7 +408,7 @@ impl RegionStore {
     }
 
     /// Records in the store that it has seen a commit, so that it refuses an older log from then on.
-    pub(crate) async fn witness(&self, number: u64, digest: &Digest) -> StoreResult<()> {
+    pub(crate) async fn witness_commit(&self, number: u64, digest: &Digest) -> StoreResult<()> {
         self.is_claimed().await?;
         self.put_witness(number, digest).await
     }

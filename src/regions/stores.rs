@@ -106,7 +106,7 @@ impl Regions {
     pub(crate) async fn witness_in(&self, region: &Region, zone: usize, state: &State) -> Result<()> {
         let zones = self.zones(region)?;
         let Some(store) = zones.get(zone) else { return Ok(()) };
-        store.witness(state.number(), &state.head()).await.map_err(|error| store.at_site(error))
+        store.witness_commit(state.number(), &state.head()).await.map_err(|error| store.at_site(error))
     }
 
     /// Returns the problem with storage on `account` in `region`, if any. `target` names the property that asks for it.

@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind};
 use crate::host::Clock;
 use crate::host::sync::Mutex;
 use crate::model::Region;
+use crate::progress::Progress;
 
 /// The status of a running replication; clones share it.
 #[derive(Clone, Debug)]
@@ -23,15 +24,16 @@ pub(crate) struct Tracker {
 #[derive(Debug)]
 struct Line {
     status: RegionalReplicationStatus,
-    /// Bytes over all its replicas: needed, and present at the start.
+    /// Bytes over all its replicas: needed, present at the start, and present now.
     needed: u64,
     at_first: u64,
+    now: u64,
 }
 
 impl Tracker {
     /// Starts with the given status of each region.
     pub(crate) fn new(regions: impl Iterator<Item = RegionalReplicationStatus>, clock: &Arc<dyn Clock>) -> Self {
-        let line = |status| Line { status, needed: 0, at_first: 0 };
+        let line = |status| Line { status, needed: 0, at_first: 0, now: 0 };
         let regions = Arc::new(Mutex::new(regions.map(line).collect()));
         Self { regions, clock: clock.clone(), began: clock.now() }
     }
@@ -47,7 +49,7 @@ impl Tracker {
     /// a slot could not be listed.
     pub(crate) fn observe(&self, region: &Region, (present, needed): (u64, u64), away: Option<&Error>) {
         self.change(region, |line| {
-            (line.at_first, line.needed) = (present, needed);
+            (line.at_first, line.now, line.needed) = (present, present, needed);
             line.status.has(line.at_first, line.needed);
             if line.status.state == ReplicationState::Completed && line.at_first < line.needed {
                 line.status.degraded = true;
@@ -73,6 +75,7 @@ impl Tracker {
     pub(crate) fn present(&self, region: &Region, bytes: u64) {
         let passed = self.clock.now().signed_duration_since(self.began).to_std().unwrap_or_default().as_secs_f64();
         self.change(region, |line| {
+            line.now = bytes;
             line.status.has(bytes, line.needed);
             let moved = bytes.saturating_sub(line.at_first);
             // The rate is meaningful after a hundredth of the missing bytes, not after the first index node.
@@ -88,6 +91,7 @@ impl Tracker {
     pub(crate) fn complete(&self, region: &Region) {
         self.change(region, |line| {
             line.status.state = ReplicationState::Completed;
+            line.now = line.needed;
             line.status.has(line.needed, line.needed);
             line.status.time_left = None;
         });
@@ -105,6 +109,13 @@ impl Tracker {
             line.status.time_left = None;
         });
         first
+    }
+
+    /// The bytes of all regions that were observed.
+    pub(crate) fn progress(&self) -> Progress {
+        let regions = self.regions.lock();
+        let sum = |bytes: fn(&Line) -> u64| regions.iter().map(bytes).sum();
+        Progress { done: sum(|line| line.now.min(line.needed)), total: sum(|line| line.needed) }
     }
 
     pub(crate) fn status(&self) -> ReplicationStatus {

@@ -10,7 +10,7 @@
 //!
 //! // The code under test gets a session, as in production.
 //! sandbox.publish("1.0.0", vec![7; 1 << 20]).await?;
-//! let latest = sandbox.session().refresh().await?.latest(sandbox.image(), &"eastus".parse()?)?;
+//! let latest = sandbox.session().refresh().await?.latest(sandbox.image(), "eastus")?;
 //! assert_eq!(latest.id(), &sandbox.version("1.0.0"));
 //! # Ok::<(), compute_gallery::Error>(())
 //! # }).unwrap();

@@ -169,7 +169,7 @@ impl Sandbox {
     ///
     /// Those of [`Session::deploy`].
     pub async fn deployed(&self, number: &str, region: &str) -> Result<Vec<u8>> {
-        let deployment = self.session.deploy(self.version(number), &literal(region));
+        let deployment = self.session.deploy(self.version(number), region);
         Ok(deployment.to_writer(Vec::new()).await?.1)
     }
 

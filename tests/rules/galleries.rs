@@ -98,7 +98,7 @@ fn a_definition_carries_all_its_metadata() {
             .with_feature("SecurityType", "TrustedLaunchSupported")
             .with_tags(tags);
         sandbox.session().create_image_definition(rich.clone()).await.unwrap();
-        assert_eq!(*sandbox.session().view().image_definition(&image_id()).unwrap(), rich);
+        assert_eq!(*sandbox.session().view().image_definition(image_id()).unwrap(), rich);
         let json = serde_json::to_value(&rich).unwrap();
         assert_eq!(json["properties"]["recommended"]["vCPUs"]["max"], 16);
         assert_eq!(json["properties"]["disallowed"]["diskTypes"][0], "Standard_LRS");

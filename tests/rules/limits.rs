@@ -27,7 +27,7 @@ fn limits_count_per_subscription_and_region_and_usage_reports_them() {
         session.publish(version("1.0.0", "westeurope")).await.unwrap();
         one(refused(&sandbox, || version("1.0.1", "westeurope")).await, "OperationNotAllowed", "image versions quota");
 
-        let usage = session.view().usage(&"dev".parse().unwrap(), &region("westeurope")).unwrap();
+        let usage = session.view().usage("dev", "westeurope").unwrap();
         assert_eq!(usage.map(|usage| (usage.current_value, usage.limit)), [(2, 2), (1, 1), (1, 1)]);
     });
 }

@@ -61,7 +61,7 @@ fn costs_are_estimated_before_and_known_after() {
         assert_eq!(estimate.disks, 5);
         publish(&sandbox, "1.0.0", "westeurope=2,eastus=3").await;
         let view = sandbox.session().view();
-        let stored = view.image_content(&version_id("1.0.0")).unwrap().stored_bytes;
+        let stored = view.image_content(version_id("1.0.0")).unwrap().stored_bytes;
         let cost = view.cost(&prices, [&version_id("1.0.0")]).unwrap();
         assert_eq!((cost.disks, cost.storage_per_month, cost.egress), (5, 5 * stored, stored));
         assert!(estimate.storage_per_month >= 5 * 4096, "the estimate is an upper bound of the data: {estimate:?}");
@@ -87,7 +87,7 @@ fn the_newest_go_wide_and_the_older_stay_at_home() {
             sandbox.session().replicate(version.id()).await.unwrap();
         }
         let where_is = |number: &str| {
-            let version = sandbox.session().view().image_version(&version_id(number)).unwrap();
+            let version = sandbox.session().view().image_version(version_id(number)).unwrap();
             version.publishing_profile().target_regions().to_string()
         };
         assert_eq!(where_is("1.0.0"), "westeurope");

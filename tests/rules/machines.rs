@@ -11,7 +11,7 @@ fn a_generalized_image_gives_each_vm_its_own_name() {
     block_on(async {
         let sandbox = filled().await;
         publish(&sandbox, "1.0.0", "westeurope").await;
-        let image = sandbox.session().boot_image(image_id(), &region("westeurope")).await.unwrap();
+        let image = sandbox.session().boot_image(image_id(), "westeurope").await.unwrap();
         assert_eq!(image.clone().specialized().unwrap_err().kind(), ErrorKind::Invalid);
         let image = image.generalized().unwrap();
         assert_eq!(*image.id(), version_id("1.0.0").into(), "a definition means its latest version");
@@ -34,7 +34,7 @@ fn a_specialized_image_reports_the_identity_that_it_carries_and_colliding_names(
         let carried = CarriedIdentity::new("golden").with_accounts(["root".to_owned()]);
         let new = version("1.0.0", "westeurope").with_carried_identity(carried.clone());
         sandbox.session().publish(new).await.unwrap();
-        let image = sandbox.session().boot_image(version_id("1.0.0"), &region("westeurope")).await.unwrap();
+        let image = sandbox.session().boot_image(version_id("1.0.0"), "westeurope").await.unwrap();
         assert!(image.clone().generalized().unwrap_err().to_string().contains("'osProfile' is not allowed"));
         let image = image.specialized().unwrap();
         assert_eq!(image.carried(), Some(&carried));
@@ -48,7 +48,7 @@ fn a_specialized_image_reports_the_identity_that_it_carries_and_colliding_names(
         let copy =
             NewImageVersion::new(version_id("1.0.1"), region("westeurope"), profile("westeurope"), version_id("1.0.0"));
         sandbox.session().publish(copy).await.unwrap();
-        let image = sandbox.session().boot_image(version_id("1.0.1"), &region("westeurope")).await.unwrap();
+        let image = sandbox.session().boot_image(version_id("1.0.1"), "westeurope").await.unwrap();
         let image = image.specialized().unwrap();
         assert_eq!(image.carried(), Some(&carried));
         // Two versions carry one computer name: their VMs collide as those of one version do.
@@ -69,7 +69,7 @@ fn a_scale_set_has_as_many_instances_as_its_kind_of_image_allows() {
         publish(&sandbox, "1.0.0", "westeurope").await;
         let image = managed_image(sandbox.session(), "golden", "westeurope").await;
         for (id, most) in [(ResourceId::from(image), 600), (version_id("1.0.0").into(), 1_000)] {
-            let image = sandbox.session().boot_image(id, &region("westeurope")).await.unwrap().generalized().unwrap();
+            let image = sandbox.session().boot_image(id, "westeurope").await.unwrap().generalized().unwrap();
             let set = |instances| image.scale_set("web".parse().unwrap(), OsProfile::new("admin").unwrap(), instances);
             assert_eq!(set(most).unwrap().instances(), most);
             let error = set(most + 1).unwrap_err();
@@ -96,7 +96,7 @@ fn a_pool_follows_its_regions_replica_count_and_an_autoscalers_advice_is_an_upda
         let profile = published.publishing_profile().clone().with_replicas_in(&home, wanted.try_into().unwrap());
         let more = published.with_publishing_profile(profile).unwrap();
         sandbox.session().update_image_version(more.clone()).await.unwrap();
-        sandbox.session().replicate(&version_id("1.0.0")).await.unwrap();
+        sandbox.session().replicate(version_id("1.0.0")).await.unwrap();
         let grown = sandbox.session().pool(version_id("1.0.0"), &home).await.unwrap();
         assert_eq!(serving(&grown), wanted as usize);
         for waits in waiting {

@@ -112,7 +112,7 @@ fn latest(sandbox: &Sandbox, place: &str) -> Option<String> {
 }
 
 async fn current(sandbox: &Sandbox, number: &str) -> Arc<ImageVersion> {
-    sandbox.session().refresh().await.unwrap().image_version(&version_id(number)).unwrap()
+    sandbox.session().refresh().await.unwrap().image_version(version_id(number)).unwrap()
 }
 
 /// Code and message of the only problem.
@@ -133,7 +133,7 @@ async fn managed_image(session: &Session, name: &str, place: &str) -> ManagedIma
 }
 
 async fn bytes_of(session: &Session, id: impl Into<ImageRef>, lun: Option<u32>) -> Vec<u8> {
-    let deployment = session.deploy(id, &region("westeurope"));
+    let deployment = session.deploy(id, "westeurope");
     let deployment = if let Some(lun) = lun { deployment.data_disk(lun) } else { deployment };
     deployment.to_writer(Vec::new()).await.unwrap().1
 }

@@ -53,7 +53,7 @@ fn a_vhd_blob_a_vm_and_another_version_are_sources_in_one_call() {
         let session = sandbox.session();
         let publish = |number: &str, source: ImageSource| {
             let new = NewImageVersion::new(version_id(number), region("westeurope"), profile("westeurope"), source);
-            session.publish(new).into_future()
+            session.publish(new)
         };
         let account = "/subscriptions/dev/resourceGroups/vms/providers/Microsoft.Storage/storageAccounts/vhds";
         let blob = VhdBlob { uri: "https://a/b.vhd".into(), storage_account: account.parse().unwrap(), disk: disk(1) };
@@ -196,7 +196,7 @@ fn managed_images_and_snapshots_have_a_life_of_their_own() {
         assert_eq!(bytes_of(session, &image, Some(2)).await, vec![8; 4096]);
         let again = NewManagedImage::new(image.clone(), region("westeurope"), OsType::Linux, disk(9));
         one(session.create_managed_image(again).await.unwrap_err(), "Conflict", "choose another name");
-        let away = session.deploy(&image, &region("eastus")).to_writer(Vec::new()).await.unwrap_err();
+        let away = session.deploy(&image, "eastus").to_writer(Vec::new()).await.unwrap_err();
         assert_eq!(away.code(), "GalleryImageNotFound");
         let snapshot: SnapshotId = flat("snapshots", "s");
         let new = NewSnapshot::of_data_disk(snapshot.clone(), region("westeurope"), disk(1));

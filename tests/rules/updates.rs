@@ -10,14 +10,14 @@ fn only_what_may_change_changes_and_the_rest_is_refused_by_name() {
         let sandbox = filled().await;
         let session = sandbox.session();
         session.update_gallery(gallery().with_description("new")).await.unwrap();
-        assert_eq!(session.view().gallery(&gallery_id("g")).unwrap().description(), Some("new"));
+        assert_eq!(session.view().gallery(gallery_id("g")).unwrap().description(), Some("new"));
 
         let range = |max| ResourceRange::new(None, Some(max)).unwrap();
         let machine = RecommendedMachine::default().with_v_cpus(range(4)).with_memory(range(16));
         let later = definition().with_description("new").with_recommended(machine);
         let later = later.with_end_of_life_date(now() + TimeDelta::days(9)).with_release_note_uri("https://x");
         session.update_image_definition(later.clone()).await.unwrap();
-        assert_eq!(*session.view().image_definition(&image_id()).unwrap(), later);
+        assert_eq!(*session.view().image_definition(image_id()).unwrap(), later);
 
         let identifier = ImageIdentifier::new("Fabrikam", "Web", "Frontend").unwrap();
         let wrong =
@@ -81,7 +81,7 @@ fn regions_are_added_and_removed_and_the_bytes_follow() {
         };
         let wider = to(&published, "westeurope=3,eastus").unwrap();
         let plan = sandbox.session().update_image_version(wider.clone()).plan().await.unwrap();
-        let stored = sandbox.session().view().image_content(&version_id("1.0.0")).unwrap().stored_bytes;
+        let stored = sandbox.session().view().image_content(version_id("1.0.0")).unwrap().stored_bytes;
         let moved: Vec<_> = plan.regions.iter().map(|plan| (plan.cross_region_bytes, plan.stored_bytes)).collect();
         assert_eq!(moved, [(0, 2 * stored), (stored, stored)]);
 
@@ -89,10 +89,10 @@ fn regions_are_added_and_removed_and_the_bytes_follow() {
         // The replica that is there goes on serving while others are made.
         assert_eq!(latest(&sandbox, "westeurope").as_deref(), Some("1.0.0"));
         assert_eq!(latest(&sandbox, "eastus"), None);
-        let again = sandbox.session().replicate(&version_id("1.0.0")).plan().await.unwrap();
+        let again = sandbox.session().replicate(version_id("1.0.0")).plan().await.unwrap();
         let moved: Vec<_> = again.regions.iter().map(|plan| (plan.cross_region_bytes, plan.stored_bytes)).collect();
         assert_eq!(moved, [(0, 2 * stored), (stored, stored)]);
-        let report = sandbox.session().replicate(&version_id("1.0.0")).await.unwrap();
+        let report = sandbox.session().replicate(version_id("1.0.0")).await.unwrap();
         assert_eq!(report.regions[0].local_bytes, 2 * stored);
         assert_eq!(report.regions[1].cross_region_bytes, stored);
         assert_eq!(latest(&sandbox, "eastus").as_deref(), Some("1.0.0"));
@@ -104,8 +104,7 @@ fn regions_are_added_and_removed_and_the_bytes_follow() {
         let allowed = SafetyProfile::default().with_deletion_of_replicated_locations(true);
         sandbox.session().update_image_version(narrower.with_safety_profile(allowed)).await.unwrap();
         assert_eq!(latest(&sandbox, "eastus"), None);
-        let gone =
-            sandbox.session().deploy(version_id("1.0.0"), &region("eastus")).to_writer(Vec::new()).await.unwrap_err();
+        let gone = sandbox.session().deploy(version_id("1.0.0"), "eastus").to_writer(Vec::new()).await.unwrap_err();
         assert_eq!(gone.code(), "GalleryImageNotFound");
     });
 }
@@ -137,8 +136,8 @@ fn a_tag_may_be_called_like_a_property() {
             gallery().with_tags(tags)
         };
         session.update_gallery(tagged("x64")).await.unwrap();
-        assert_eq!(*session.view().gallery(&gallery_id("g")).unwrap(), tagged("x64"));
+        assert_eq!(*session.view().gallery(gallery_id("g")).unwrap(), tagged("x64"));
         session.update_gallery(gallery()).await.unwrap();
-        assert!(session.view().gallery(&gallery_id("g")).unwrap().tags().is_empty());
+        assert!(session.view().gallery(gallery_id("g")).unwrap().tags().is_empty());
     });
 }

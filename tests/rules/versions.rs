@@ -14,7 +14,7 @@ fn latest_is_the_highest_number_that_is_there_and_not_excluded() {
         assert_eq!(latest(&sandbox, "westeurope").as_deref(), Some("1.0.12"), "numeric, not by text or time");
         sandbox.session().publish(version("2.0.0", "westeurope=2,eastus")).await.unwrap();
         assert_eq!(latest(&sandbox, "westeurope").as_deref(), Some("1.0.12"), "2.0.0 is not complete yet");
-        sandbox.session().replicate(&version_id("2.0.0")).await.unwrap();
+        sandbox.session().replicate(version_id("2.0.0")).await.unwrap();
         assert_eq!(latest(&sandbox, "westeurope").as_deref(), Some("2.0.0"));
 
         // Excluded in general, and not in one region: the region's flag beats the general one.
@@ -45,16 +45,15 @@ fn a_missing_latest_version_says_why() {
     block_on(async {
         let sandbox = filled().await;
         let view = sandbox.session().view();
-        let none = view.latest(&image_id(), &region("westeurope")).unwrap_err();
+        let none = view.latest(&image_id(), "westeurope").unwrap_err();
         one(none, "GalleryImageNotFound", "There is no latest image version");
         publish(&sandbox, "1.0.0", "westeurope").await;
         let view = sandbox.session().view();
-        let away = view.latest(&image_id(), &region("eastus")).unwrap_err();
+        let away = view.latest(&image_id(), "eastus").unwrap_err();
         one(away, "GalleryImageNotFound", "is not available in eastus region");
-        let early =
-            sandbox.session().deploy(version_id("1.0.0"), &region("eastus")).to_writer(Vec::new()).await.unwrap_err();
+        let early = sandbox.session().deploy(version_id("1.0.0"), "eastus").to_writer(Vec::new()).await.unwrap_err();
         one(early, "GalleryImageNotFound", "is not available in eastus region");
-        let no_disk = sandbox.session().deploy(version_id("1.0.0"), &region("westeurope")).data_disk(1);
+        let no_disk = sandbox.session().deploy(version_id("1.0.0"), "westeurope").data_disk(1);
         let no_disk = no_disk.to_writer(Vec::new()).await.unwrap_err();
         one(no_disk, "InvalidParameter", "imageReference is invalid");
     });

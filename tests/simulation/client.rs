@@ -370,9 +370,9 @@ impl<'a> Call<'a> {
     }
 
     async fn scrub(&self) {
-        let region = self.world.of(&REGIONS).parse().unwrap();
+        let region = *self.world.of(&REGIONS);
         self.say(format!("scrub {region}"));
-        match self.session.scrub(&region).await {
+        match self.session.scrub(region).await {
             Ok(_) => self.world.succeeded("scrub"),
             Err(error) => self.may_fail("scrub", &error),
         }

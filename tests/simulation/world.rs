@@ -444,7 +444,7 @@ pub fn builder(world: &Arc<World>, process: usize) -> GalleryServiceBuilder {
     let remote = |place| YieldingStore::new(Remote { world: world.clone(), place });
     let mut builder = GalleryService::builder().allow_all().catalog_store(remote(CATALOG));
     for region in REGIONS {
-        builder = builder.region_store(region.parse().unwrap(), remote(region));
+        builder = builder.region_store(region, remote(region));
     }
     let builder = builder.clock(world.clocks[process].clone()).entropy(SeededEntropy::new(world.chance.number()));
     // Faults are to be met, and none is to come of the clock's leaps.

@@ -1,6 +1,5 @@
 //! A gallery with one definition.
 
-use std::future::IntoFuture;
 use std::path::Path;
 
 use compute_gallery::disk::{DiskFormat, DiskSource};
@@ -49,12 +48,12 @@ pub(crate) fn open(store: &Path, durability: Durability) -> Outcome<Session> {
 pub(crate) fn publish(session: &Session, number: &str, disk: &Path, regions: &str) -> Outcome {
     let (profile, source) = (PublishingProfile::new(regions.parse()?), DiskSource::path(disk, DiskFormat::Raw));
     let version = NewImageVersion::new(version(number)?, home()?, profile, source);
-    block_on(session.publish(version).into_future())?;
+    block_on(session.publish(version))?;
     Ok(())
 }
 
 pub(crate) fn replicate(session: &Session, number: &str) -> Outcome {
-    block_on(session.replicate(&version(number)?).into_future())?;
+    block_on(session.replicate(&version(number)?))?;
     Ok(())
 }
 

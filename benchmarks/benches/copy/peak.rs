@@ -46,7 +46,7 @@ pub(crate) fn child(operation: &str, disk: &Path, place: &Path) -> Outcome {
             gallery::deploy(&session, "1.0.0", &deployed, true)?;
             fs::remove_file(deployed)?;
         }
-        "scrub" => drop(block_on(session.scrub(&gallery::home()?).into_future())?),
+        "scrub" => drop(block_on(session.scrub(&gallery::home()?))?),
         "delete and collect" => block_on(async {
             session.delete(gallery::version("1.0.0")?).await?;
             session.delete(gallery::version("1.0.1")?).await?;

@@ -1,18 +1,16 @@
 //! Deletions: of one resource, or of a resource and its children.
 
-use std::future::IntoFuture;
-
 use chrono::{DateTime, Utc};
-use futures::future::BoxFuture;
 
 use super::pending::Change;
 use super::resources::may_not_switch_soft_delete;
 use crate::catalog::{Event, State, VersionRecord};
-use crate::error::{Problem, Result};
-use crate::model::{GalleryId, ImageDefinitionId, ResourceId, SoftDeletePolicy};
+use crate::error::{Error, Problem, Result};
+use crate::model::{GalleryId, ImageDefinitionId, ResourceId, SoftDeletePolicy, given};
 use crate::service::rules;
 use crate::service::rules::refusals::has_children;
 use crate::service::session::inner::Inner;
+use crate::service::session::pending::{Pending, Work, awaited};
 use crate::service::session::plan::Plan;
 use crate::service::session::rights::{Need, Rights, delete_action};
 use crate::service::session::session::Session;
@@ -35,11 +33,19 @@ use crate::service::session::session::Session;
 /// # }).unwrap();
 /// ```
 #[must_use = "nothing is deleted before it is awaited"]
-#[derive(Debug)]
-pub struct Deletion {
+pub struct Deletion(Pending<DeletionWork>);
+
+#[derive(Clone)]
+struct DeletionWork {
     session: Session,
     id: ResourceId,
     how: How,
+}
+
+impl std::fmt::Debug for Deletion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Deletion").field(&self.0.work().map(|work| (&work.id, work.how))).finish()
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,8 +75,9 @@ impl Session {
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
-    pub fn delete(&self, id: impl Into<ResourceId>) -> Deletion {
-        Deletion { session: self.clone(), id: id.into(), how: How::default() }
+    pub fn delete(&self, id: impl TryInto<ResourceId, Error: Into<Error>>) -> Deletion {
+        let work = |id| DeletionWork { session: self.clone(), id, how: How::default() };
+        Deletion(Pending::new(given(id).map(work)))
     }
 }
 
@@ -90,7 +97,7 @@ impl Deletion {
     /// # }).unwrap();
     /// ```
     pub fn cascade(mut self) -> Self {
-        self.how.cascade = true;
+        self.0.set(|work| work.how.cascade = true);
         self
     }
 
@@ -110,7 +117,7 @@ impl Deletion {
     /// # }).unwrap();
     /// ```
     pub fn bypass_soft_delete(mut self) -> Self {
-        self.how.bypass_soft_delete = true;
+        self.0.set(|work| work.how.bypass_soft_delete = true);
         self
     }
 
@@ -135,10 +142,14 @@ impl Deletion {
     /// # }).unwrap();
     /// ```
     pub async fn plan(&self) -> Result<Plan> {
-        self.operation().plan().await
+        self.0.plan().await
     }
+}
 
-    fn operation(&self) -> Change<Vec<ResourceId>> {
+awaited!(Deletion, Vec<ResourceId>);
+
+impl DeletionWork {
+    fn change(&self) -> Change<Vec<ResourceId>> {
         let (id, how, session) = (self.id.clone(), self.how, self.session.clone());
         let needs = vec![Need::new(delete_action(&id), id.clone())];
         let judge = move |state: &State, inner: &Inner| {
@@ -149,12 +160,15 @@ impl Deletion {
     }
 }
 
-impl IntoFuture for Deletion {
-    type Output = Result<Vec<ResourceId>>;
-    type IntoFuture = BoxFuture<'static, Result<Vec<ResourceId>>>;
+impl Work for DeletionWork {
+    type Output = Vec<ResourceId>;
 
-    fn into_future(self) -> Self::IntoFuture {
-        self.operation().into_future()
+    async fn plan(&self) -> Result<Plan> {
+        self.change().plan().await
+    }
+
+    async fn run(self) -> Result<Self::Output> {
+        self.change().await
     }
 }
 

@@ -1,13 +1,11 @@
 //! A change of the catalog that has not started.
 
-use std::future::IntoFuture;
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
-
 use crate::catalog::{Changes, State};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::service::session::inner::Inner;
+use crate::service::session::pending::{Pending, Work, awaited};
 use crate::service::session::plan::Plan;
 use crate::service::session::rights::Need;
 use crate::service::session::session::Session;
@@ -33,29 +31,44 @@ type Judge = dyn Fn(&State, &Inner) -> Plan + Send + Sync;
 /// # }).unwrap();
 /// ```
 #[must_use = "nothing changes before it is awaited"]
-pub struct Change<T> {
+pub struct Change<T: Send + 'static>(Pending<ChangeWork<T>>);
+
+struct ChangeWork<T> {
     session: Session,
     needs: Vec<Need>,
     judge: Arc<Judge>,
-    outcome: Box<dyn FnOnce(Plan) -> T + Send>,
+    outcome: Arc<dyn Fn(Plan) -> T + Send + Sync>,
 }
 
-impl<T> std::fmt::Debug for Change<T> {
+impl<T> Clone for ChangeWork<T> {
+    fn clone(&self) -> Self {
+        let Self { session, needs, judge, outcome } = self;
+        Self { session: session.clone(), needs: needs.clone(), judge: judge.clone(), outcome: outcome.clone() }
+    }
+}
+
+impl<T: Send + 'static> std::fmt::Debug for Change<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Change")
     }
 }
 
-impl<T> Change<T> {
+impl<T: Send + 'static> Change<T> {
     /// Makes a change from the permissions that it needs, a judge that plans it on a state, and a function that makes the
     /// answer of the plan.
     pub(crate) fn new(
         session: &Session,
         needs: Vec<Need>,
         judge: impl Fn(&State, &Inner) -> Plan + Send + Sync + 'static,
-        outcome: impl FnOnce(Plan) -> T + Send + 'static,
+        outcome: impl Fn(Plan) -> T + Send + Sync + 'static,
     ) -> Self {
-        Self { session: session.clone(), needs, judge: Arc::new(judge), outcome: Box::new(outcome) }
+        let (session, judge, outcome) = (session.clone(), Arc::new(judge), Arc::new(outcome));
+        Self(Pending::new(Ok(ChangeWork { session, needs, judge, outcome })))
+    }
+
+    /// Makes a change of a resource whose id may have been given as text.
+    pub(crate) fn of<I>(id: Result<I>, change: impl FnOnce(I) -> Self) -> Self {
+        id.map_or_else(|error: Error| Self(Pending::new(Err(error))), change)
     }
 
     /// Returns the events that the change would commit now, or every problem with it.
@@ -79,31 +92,34 @@ impl<T> Change<T> {
     /// # }).unwrap();
     /// ```
     pub async fn plan(&self) -> Result<Plan> {
+        self.0.plan().await
+    }
+}
+
+awaited!(Change<T>, T);
+
+impl<T: Send + 'static> Work for ChangeWork<T> {
+    type Output = T;
+
+    async fn plan(&self) -> Result<Plan> {
         let state = self.session.state().await?;
         Ok(match self.session.rights().require(&state, &self.needs) {
             Ok(_) => (self.judge)(&state, &self.session.inner),
             Err(problems) => Plan::refused(problems),
         })
     }
-}
 
-impl<T: Send + 'static> IntoFuture for Change<T> {
-    type Output = Result<T>;
-    type IntoFuture = BoxFuture<'static, Result<T>>;
-
-    fn into_future(self) -> Self::IntoFuture {
+    async fn run(self) -> Result<T> {
         let Self { session, needs, judge, outcome } = self;
-        Box::pin(async move {
-            let of_caller = session.clone();
-            let check = move |state: &State| {
-                let authorization = of_caller.authorize(state, &needs)?;
-                let plan = judge(state, &of_caller.inner);
-                plan.check()?;
-                let events = plan.events.clone();
-                Ok((Changes { events, authorization }, plan))
-            };
-            let (_, plan) = session.inner.catalog.commit_found(&session.caller, check).await?;
-            Ok(outcome(plan))
-        })
+        let of_caller = session.clone();
+        let check = move |state: &State| {
+            let authorization = of_caller.authorize(state, &needs)?;
+            let plan = judge(state, &of_caller.inner);
+            plan.check()?;
+            let events = plan.events.clone();
+            Ok((Changes { events, authorization }, plan))
+        };
+        let (_, plan) = session.inner.catalog.commit_found(&session.caller, check).await?;
+        Ok(outcome(plan))
     }
 }

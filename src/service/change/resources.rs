@@ -3,8 +3,8 @@
 use super::pending::Change;
 use crate::access::Action;
 use crate::catalog::{Event, State, VersionRecord};
-use crate::error::Problem;
-use crate::model::{Gallery, GalleryId, ImageDefinition, ImageVersion, ImageVersionId, differences};
+use crate::error::{Error, Problem};
+use crate::model::{Gallery, GalleryId, ImageDefinition, ImageVersion, ImageVersionId, differences, given};
 use crate::service::rules;
 use crate::service::rules::refusals::missing;
 use crate::service::rules::version::RegionProtection;
@@ -50,7 +50,7 @@ impl Session {
             }
             Plan::of_event(problems, Event::GalleryCreated { gallery: gallery.clone() })
         };
-        Change::new(self, needs, judge, |_| created)
+        Change::new(self, needs, judge, move |_| created.clone())
     }
 
     /// Creates an image definition. Creating an existing definition with the same properties succeeds and changes nothing.
@@ -87,7 +87,7 @@ impl Session {
             let problems = rules::definition::create_definition(state, inner, &rights.rights(), &definition);
             Plan::of_event(problems, Event::ImageDefinitionCreated { definition: definition.clone() })
         };
-        Change::new(self, needs, judge, |_| created)
+        Change::new(self, needs, judge, move |_| created.clone())
     }
 
     /// Changes the description, the tags or the soft-delete policy of a gallery.
@@ -125,7 +125,7 @@ impl Session {
             }
             Plan::of_event(problems, Event::GalleryUpdated { gallery: gallery.clone() })
         };
-        Change::new(self, needs, judge, |_| updated)
+        Change::new(self, needs, judge, move |_| updated.clone())
     }
 
     /// Changes the description, tags, end of life, release notes, recommended vCPUs and memory, or disallowed disk types of
@@ -159,7 +159,7 @@ impl Session {
             let problems = rules::definition::update_definition(old, &definition, inner.clock.now());
             Plan::of_event(problems, Event::ImageDefinitionUpdated { definition: definition.clone() })
         };
-        Change::new(self, needs, judge, |_| updated)
+        Change::new(self, needs, judge, move |_| updated.clone())
     }
 
     /// Changes the target regions, replica counts, exclusion from latest, end of life, safety profile or tags of a version.
@@ -204,7 +204,7 @@ impl Session {
             let plan = Plan::of_event(problems, Event::ImageVersionUpdated { version: version.clone() });
             Plan { regions: moves(inner, old, &version), ..plan }
         };
-        Change::new(self, needs, judge, |_| updated)
+        Change::new(self, needs, judge, move |_| updated.clone())
     }
 
     /// Restores a version that was deleted in a gallery with a soft-delete policy.
@@ -226,14 +226,18 @@ impl Session {
     /// let gallery = session.view().gallery(image.gallery())?;
     /// session.update_gallery((*gallery).clone().with_soft_delete_policy(SoftDeletePolicy::enabled())).await?;
     /// session.delete(&version).await?;
-    /// assert!(session.view().latest(image, &"eastus".parse()?).is_err());
+    /// assert!(session.view().latest(image, "eastus").is_err());
     /// session.restore(&version).await?;
-    /// assert_eq!(session.view().latest(image, &"eastus".parse()?)?.id(), &version);
+    /// assert_eq!(session.view().latest(image, "eastus")?.id(), &version);
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
-    pub fn restore(&self, version: &ImageVersionId) -> Change<()> {
-        let (id, needs) = (version.clone(), vec![Need::new(Action::WriteVersion, version)]);
+    pub fn restore(&self, version: impl TryInto<ImageVersionId, Error: Into<Error>>) -> Change<()> {
+        Change::of(given(version), |version| self.restored(version))
+    }
+
+    fn restored(&self, id: ImageVersionId) -> Change<()> {
+        let needs = vec![Need::new(Action::WriteVersion, &id)];
         let judge = move |state: &crate::catalog::State, inner: &Inner| {
             let there = state.version(&id).filter(|record| !state.is_gone(record, inner.log_time()));
             match there.map(|record| record.soft_deleted) {

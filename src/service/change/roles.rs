@@ -9,7 +9,7 @@ use crate::access::{
 };
 use crate::catalog::{Event, State};
 use crate::error::{Error, ErrorKind, Problem, Result};
-use crate::model::{Gallery, GalleryId, SharingPermissions, SharingProfile};
+use crate::model::{Gallery, GalleryId, SharingPermissions, SharingProfile, given};
 use crate::service::read::view::CatalogView;
 use crate::service::rules::refusals::missing;
 use crate::service::session::inner::Inner;
@@ -66,7 +66,7 @@ impl Session {
                 _ => Plan::of_event(Vec::new(), Event::RoleDefined { role: role.clone() }),
             }
         };
-        Change::new(self, Vec::new(), judge, |_| defined)
+        Change::new(self, Vec::new(), judge, move |_| defined.clone())
     }
 
     /// Deletes a custom role. Deleting a role that does not exist succeeds.
@@ -87,8 +87,12 @@ impl Session {
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
-    pub fn delete_role(&self, role: &RoleId) -> Change<()> {
-        let (id, session) = (role.clone(), self.clone());
+    pub fn delete_role(&self, role: impl TryInto<RoleId, Error: Into<Error>>) -> Change<()> {
+        Change::of(given(role), |role| self.role_deleted(role))
+    }
+
+    fn role_deleted(&self, id: RoleId) -> Change<()> {
+        let session = self.clone();
         let judge = move |state: &State, _: &Inner| {
             let Some(role) = state.access().custom_roles().find(|role| *role.id() == id) else {
                 // Only administrators learn whether it exists.
@@ -152,7 +156,7 @@ impl Session {
             let problems = state.access().problem_with(&assignment, &above).into_iter().chain(unknown).collect();
             Plan::of_event(problems, Event::RoleAssigned { assignment: assignment.clone() })
         };
-        Change::new(self, needs, judge, |_| assigned)
+        Change::new(self, needs, judge, move |_| assigned.clone())
     }
 
     /// Removes a role assignment, with effect from the next call on. Removing an assignment that does not exist succeeds.
@@ -176,8 +180,15 @@ impl Session {
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
-    pub fn unassign_role(&self, scope: impl Into<AccessScope>, assignment: &AssignmentId) -> Change<()> {
-        let (scope, id) = (scope.into(), assignment.clone());
+    pub fn unassign_role(
+        &self,
+        scope: impl Into<AccessScope>,
+        assignment: impl TryInto<AssignmentId, Error: Into<Error>>,
+    ) -> Change<()> {
+        Change::of(given(assignment), |assignment| self.role_unassigned(scope.into(), assignment))
+    }
+
+    fn role_unassigned(&self, scope: AccessScope, id: AssignmentId) -> Change<()> {
         let needs = vec![Need::new(Action::DeleteRoleAssignment, scope.clone())];
         let judge = move |state: &State, _: &Inner| Plan {
             events: state.access().assignment(&scope, &id).map(unassigned).into_iter().collect(),
@@ -224,7 +235,7 @@ impl Session {
                 }
             }
         };
-        Change::new(self, needs, judge, |_| denied)
+        Change::new(self, needs, judge, move |_| denied.clone())
     }
 
     /// Removes a deny assignment. Removing one that does not exist succeeds.
@@ -248,8 +259,15 @@ impl Session {
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
-    pub fn undeny(&self, scope: impl Into<AccessScope>, denial: &AssignmentId) -> Change<()> {
-        let (scope, id) = (scope.into(), denial.clone());
+    pub fn undeny(
+        &self,
+        scope: impl Into<AccessScope>,
+        denial: impl TryInto<AssignmentId, Error: Into<Error>>,
+    ) -> Change<()> {
+        Change::of(given(denial), |denial| self.undenied(scope.into(), denial))
+    }
+
+    fn undenied(&self, scope: AccessScope, id: AssignmentId) -> Change<()> {
         let needs = vec![Need::new(Action::DeleteDenyAssignment, scope.clone())];
         let judge = move |state: &State, _: &Inner| {
             let there = state.access().denial(&scope, &id);
@@ -281,8 +299,16 @@ impl Session {
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
-    pub fn share_gallery(&self, gallery: &GalleryId, update: SharingUpdate) -> Change<GallerySharing> {
-        let (id, needs) = (gallery.clone(), vec![Need::new(Action::ShareGallery, gallery)]);
+    pub fn share_gallery(
+        &self,
+        gallery: impl TryInto<GalleryId, Error: Into<Error>>,
+        update: SharingUpdate,
+    ) -> Change<GallerySharing> {
+        Change::of(given(gallery), |gallery| self.gallery_shared(gallery, update))
+    }
+
+    fn gallery_shared(&self, shared: GalleryId, update: SharingUpdate) -> Change<GallerySharing> {
+        let (id, needs) = (shared.clone(), vec![Need::new(Action::ShareGallery, &shared)]);
         // Drawn once: a retried operation means the same name.
         let suffix = self.inner.draw::<16>().map(|bytes| format!("{:032x}", u128::from_be_bytes(bytes)));
         let judge = move |state: &State, inner: &Inner| {
@@ -312,7 +338,7 @@ impl Session {
             }
             plan
         };
-        let (session, id) = (self.clone(), gallery.clone());
+        let (session, id) = (self.clone(), shared);
         let now = move |plan: Plan| {
             let shared = plan.events.into_iter().find_map(|event| match event {
                 Event::GalleryShared { sharing, .. } => Some(sharing),
@@ -462,7 +488,8 @@ impl CatalogView {
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
-    pub fn gallery_sharing(&self, gallery: &GalleryId) -> Result<GallerySharing> {
+    pub fn gallery_sharing(&self, gallery: impl TryInto<GalleryId, Error: Into<Error>>) -> Result<GallerySharing> {
+        let gallery = &given(gallery)?;
         self.require(Action::ReadGallery, gallery)?;
         self.state().sharing(gallery).cloned().ok_or_else(|| Error::new(missing(gallery)))
     }

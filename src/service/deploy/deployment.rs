@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::image_ref::{ImageRef, Named};
 use super::pool::{Deployable, deployable};
@@ -14,7 +15,7 @@ use crate::disk::note::{DiskNote, notes_when_written};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::image::export::Export;
 use crate::image::random_access::RandomAccess;
-use crate::model::{ImageDefinitionId, ImageVersionId, Region, ResourceId};
+use crate::model::{ImageDefinitionId, ImageVersionId, Region, ResourceId, given};
 use crate::placement::{Lease, PlacementRequest, Pool, ReplicaId};
 use crate::progress::{OnProgress, Progress};
 use crate::replica::holders::Holders;
@@ -39,8 +40,7 @@ use crate::service::session::session::Session;
 /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
 /// use compute_gallery::disk::DiskFormat;
 ///
-/// let eastus = "eastus".parse()?;
-/// let (deployed, vhd) = session.deploy(&version, &eastus).format(DiskFormat::Vhd).to_writer(Vec::new()).await?;
+/// let (deployed, vhd) = session.deploy(&version, "eastus").format(DiskFormat::Vhd).to_writer(Vec::new()).await?;
 /// assert_eq!(deployed.virtual_size, 4096);
 /// // A fixed VHD is the disk and a footer.
 /// assert_eq!(&vhd[4096..4104], b"conectix");
@@ -48,7 +48,10 @@ use crate::service::session::session::Session;
 /// # }).unwrap();
 /// ```
 #[must_use = "nothing is written before `to_path` or `to_writer`"]
-pub struct Deployment {
+pub struct Deployment(Result<DeploymentWork>);
+
+#[derive(Clone)]
+struct DeploymentWork {
     session: Session,
     image: Named,
     region: Region,
@@ -61,7 +64,8 @@ pub struct Deployment {
 
 impl std::fmt::Debug for Deployment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Deployment({:?} in {})", self.image, self.region)
+        let image = self.0.as_ref().ok().map(|work| (&work.image, &work.region));
+        f.debug_tuple("Deployment").field(&image).finish()
     }
 }
 
@@ -77,7 +81,7 @@ impl std::fmt::Debug for Deployment {
 /// use compute_gallery::image::ImageDigest;
 /// use compute_gallery::testkit::raw;
 ///
-/// let (deployed, disk) = session.deploy(&version, &"eastus".parse()?).to_writer(Vec::new()).await?;
+/// let (deployed, disk) = session.deploy(&version, "eastus").to_writer(Vec::new()).await?;
 /// assert_eq!(deployed.digest, ImageDigest::of(raw(disk))?);
 /// assert_eq!(deployed.mended_packs, 0);
 /// # Ok::<(), compute_gallery::Error>(())
@@ -116,14 +120,18 @@ impl Session {
     /// # let session = sandbox.session();
     /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
     /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
-    /// let eastus = "eastus".parse()?;
-    /// let (deployed, disk) = session.deploy(image, &eastus).to_writer(Vec::new()).await?;
+    /// let (deployed, disk) = session.deploy(image, "eastus").to_writer(Vec::new()).await?;
     /// assert_eq!(disk, [7; 4096]);
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
-    pub fn deploy(&self, image: impl Into<ImageRef>, region: &Region) -> Deployment {
-        Deployment::new(self, image.into().0, region)
+    pub fn deploy(
+        &self,
+        image: impl TryInto<ImageRef, Error: Into<Error>>,
+        region: impl TryInto<Region, Error: Into<Error>>,
+    ) -> Deployment {
+        let (image, region) = (given::<ImageRef, _>(image), given(region));
+        Deployment(image.and_then(|image| Ok(DeploymentWork::new(self, image.0, region?))))
     }
 }
 
@@ -143,17 +151,21 @@ impl Session {
     /// # let session = sandbox.session();
     /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
     /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
-    /// let eastus = "eastus".parse()?;
-    /// let pool = session.pool(&version, &eastus).await?;
+    /// let pool = session.pool(&version, "eastus").await?;
     /// let lease = pool.place_vms(1)?;
     /// // Reads from the leased replica.
-    /// session.deploy(&version, &eastus).on_replica(lease.replica()).to_writer(Vec::new()).await?;
+    /// session.deploy(&version, "eastus").on_replica(lease.replica()).to_writer(Vec::new()).await?;
     /// assert_eq!(pool.replicas().len(), 1);
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
-    pub async fn pool(&self, image: impl Into<ResourceId>, region: &Region) -> Result<Pool> {
-        let (view, image) = (self.refresh().await?, image.into());
+    pub async fn pool(
+        &self,
+        image: impl TryInto<ResourceId, Error: Into<Error>>,
+        region: impl TryInto<Region, Error: Into<Error>>,
+    ) -> Result<Pool> {
+        let (image, region) = (given(image)?, &given(region)?);
+        let view = self.refresh().await?;
         view.require_linked(&image)?;
         let id = match &image {
             ResourceId::ImageDefinition(definition) => {
@@ -168,26 +180,20 @@ impl Session {
 }
 
 impl Deployment {
-    fn new(session: &Session, image: Named, region: &Region) -> Self {
-        Self {
-            session: session.clone(),
-            image,
-            region: region.clone(),
-            lun: None,
-            replica: None,
-            format: DiskFormat::Raw,
-            sync: true,
-            on_progress: Box::new(|_| {}),
-        }
-    }
-
     pub(crate) fn of_latest(
         session: &Session,
         definition: ImageDefinitionId,
         version: ImageVersionId,
         region: &Region,
     ) -> Self {
-        Self::new(session, Named::Latest(definition, version), region)
+        Self(Ok(DeploymentWork::new(session, Named::Latest(definition, version), region.clone())))
+    }
+
+    fn set(mut self, change: impl FnOnce(&mut DeploymentWork)) -> Self {
+        if let Ok(work) = &mut self.0 {
+            change(work);
+        }
+        self
     }
 
     /// Deploys the data disk with this logical unit number, instead of the OS disk.
@@ -199,43 +205,103 @@ impl Deployment {
     /// # let session = sandbox.session();
     /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
     /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
-    /// let missing = session.deploy(&version, &"eastus".parse()?).data_disk(0).to_writer(Vec::new()).await;
+    /// let missing = session.deploy(&version, "eastus").data_disk(0).to_writer(Vec::new()).await;
     /// assert!(missing.unwrap_err().to_string().contains("no data disk with LUN `0`"));
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
-    pub fn data_disk(mut self, lun: u32) -> Self {
-        self.lun = Some(lun);
-        self
+    pub fn data_disk(self, lun: u32) -> Self {
+        self.set(|work| work.lun = Some(lun))
     }
 
     /// Reads from this replica first. The caller holds a lease of it from the image's [pool](Session::pool): for scale
     /// sets, queues and placement strategies of the host. Without it the deployment takes one VM's share of the least
     /// loaded replica, and is throttled if all are full. The lease is not checked: it distributes load, and does not decide
     /// access.
-    pub fn on_replica(mut self, replica: ReplicaId) -> Self {
-        self.replica = Some(replica);
-        self
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// let pool = session.pool(image, "eastus").await?;
+    /// let lease = pool.place_vms(1)?;
+    /// let deployment = session.deploy(&version, "eastus").on_replica(lease.replica());
+    /// let (deployed, _) = deployment.to_writer(Vec::new()).await?;
+    /// assert_eq!(deployed.replica, lease.replica().number());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn on_replica(self, replica: ReplicaId) -> Self {
+        self.set(|work| work.replica = Some(replica))
     }
 
     /// Sets the format to write: [`Raw`](DiskFormat::Raw) by default, or [`Vhd`](DiskFormat::Vhd) for a fixed VHD.
-    pub fn format(mut self, format: DiskFormat) -> Self {
-        self.format = format;
-        self
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// use compute_gallery::disk::DiskFormat;
+    ///
+    /// let (_, vhd) = session.deploy(&version, "eastus").format(DiskFormat::Vhd).to_writer(Vec::new()).await?;
+    /// assert_eq!(vhd.len(), 4096 + 512);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn format(self, format: DiskFormat) -> Self {
+        self.set(|work| work.format = format)
     }
 
     /// Sets whether a file is made durable before the deployment completes: by default it is, and a power cut leaves no
     /// file or all of it. With `false` a power cut may leave a file with holes in place of data. That is faster, and enough
     /// for a file that does not outlive the machine's run; the image in the gallery is safe either way.
-    pub fn sync(mut self, sync: bool) -> Self {
-        self.sync = sync;
-        self
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// let directory = tempfile::tempdir().unwrap();
+    /// let path = directory.path().join("web.raw");
+    /// session.deploy(&version, "eastus").sync(false).to_path(&path).await?;
+    /// assert_eq!(std::fs::read(&path).unwrap(), [7; 4096]);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn sync(self, sync: bool) -> Self {
+        self.set(|work| work.sync = sync)
     }
 
     /// Calls `on_progress` about every 2 MiB of disk.
-    pub fn on_progress(mut self, on_progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
-        self.on_progress = Box::new(on_progress);
-        self
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    ///
+    /// let written = Arc::new(AtomicU64::new(0));
+    /// let told = written.clone();
+    /// let deployment = session.deploy(&version, "eastus");
+    /// deployment.on_progress(move |progress| told.store(progress.done, Ordering::Relaxed)).to_writer(Vec::new()).await?;
+    /// assert_eq!(written.load(Ordering::Relaxed), 4096);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn on_progress(self, on_progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        self.set(|work| work.on_progress = Arc::new(on_progress))
     }
 
     /// Writes a file with holes in place of zeros, and replaces an existing file once the new one is whole. Dropping the
@@ -260,16 +326,17 @@ impl Deployment {
     /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
     /// let directory = tempfile::tempdir().unwrap();
     /// let path = directory.path().join("web.raw");
-    /// session.deploy(&version, &"eastus".parse()?).to_path(&path).await?;
+    /// session.deploy(&version, "eastus").to_path(&path).await?;
     /// assert_eq!(std::fs::read(&path).unwrap(), [7; 4096]);
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
     pub async fn to_path(self, path: impl AsRef<Path>) -> Result<Deployed> {
-        let source = self.source().await?;
-        let ending = self.ending(&source.disk)?;
-        source.export(&self).to_path(path.as_ref(), ending, self.sync).await?;
-        Ok(source.deployed(&self).await)
+        let work = self.0?;
+        let source = work.source().await?;
+        let ending = work.ending(&source.disk)?;
+        source.export(&work).to_path(path.as_ref(), ending, work.sync).await?;
+        Ok(source.deployed(&work).await)
     }
 
     /// Writes to `writer`, including zeros, and returns it. A worker's thread does the writing.
@@ -285,16 +352,17 @@ impl Deployment {
     /// # let session = sandbox.session();
     /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
     /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
-    /// let (deployed, disk) = session.deploy(&version, &"eastus".parse()?).to_writer(Vec::new()).await?;
+    /// let (deployed, disk) = session.deploy(&version, "eastus").to_writer(Vec::new()).await?;
     /// assert_eq!(disk.len() as u64, deployed.virtual_size);
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
     pub async fn to_writer<W: Write + Send + 'static>(self, writer: W) -> Result<(Deployed, W)> {
-        let source = self.source().await?;
-        let ending = self.ending(&source.disk)?;
-        let writer = source.export(&self).to_writer(writer, ending).await?;
-        Ok((source.deployed(&self).await, writer))
+        let work = self.0?;
+        let source = work.source().await?;
+        let ending = work.ending(&source.disk)?;
+        let writer = source.export(&work).to_writer(writer, ending).await?;
+        Ok((source.deployed(&work).await, writer))
     }
 
     /// Opens the disk for reads in place, without writing it out. Access is decided now: the reader outlives a permission
@@ -311,16 +379,60 @@ impl Deployment {
     /// # let session = sandbox.session();
     /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
     /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
-    /// let reader = session.deploy(&version, &"eastus".parse()?).open().await?;
+    /// let reader = session.deploy(&version, "eastus").open().await?;
     /// assert_eq!(reader.size(), 4096);
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
     pub async fn open(self) -> Result<ImageReader> {
-        let Source { replicas, disk, lease, .. } = self.source().await?;
-        let inner = &self.session.inner;
+        let work = self.0?;
+        let Source { replicas, disk, lease, .. } = work.source().await?;
+        let inner = &work.session.inner;
         let disk = RandomAccess::new(replicas, disk, inner.workers.clone(), inner.chunks.clone());
         Ok(ImageReader::new(disk, lease))
+    }
+
+    /// Returns what it would read: the disk of which image version, from how many replicas. No replica is taken for it.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Corrupt` where the catalog or the manifest cannot be read. What stands against the deployment is in the
+    /// plan.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// let plan = session.deploy(&version, "eastus").plan().await?;
+    /// assert_eq!(plan.regions[0].read_bytes, 4096);
+    /// // The version has no replica there.
+    /// assert!(!session.deploy(&version, "japaneast").plan().await?.is_possible());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn plan(&self) -> Result<Plan> {
+        match &self.0 {
+            Ok(work) => work.plan().await,
+            Err(error) => Ok(Plan::refused(error.clone().into_problems())),
+        }
+    }
+}
+
+impl DeploymentWork {
+    fn new(session: &Session, image: Named, region: Region) -> Self {
+        Self {
+            session: session.clone(),
+            image,
+            region,
+            lun: None,
+            replica: None,
+            format: DiskFormat::Raw,
+            sync: true,
+            on_progress: Arc::new(|_| {}),
+        }
     }
 
     fn ending(&self, disk: &ManifestDisk) -> Result<Ending> {
@@ -352,13 +464,7 @@ impl Deployment {
         Ok(slots)
     }
 
-    /// Returns what it would read: the disk of which image version, from how many replicas. No replica is taken for it.
-    ///
-    /// # Errors
-    ///
-    /// `Unavailable`, `Corrupt` where the catalog or the manifest cannot be read. What stands against the deployment is in the
-    /// plan.
-    pub async fn plan(&self) -> Result<Plan> {
+    async fn plan(&self) -> Result<Plan> {
         let view = self.session.refresh().await?;
         let planned = async {
             let id = self.named(&view)?;
@@ -454,7 +560,7 @@ struct Source {
 }
 
 impl Source {
-    fn export<'a>(&'a self, deployment: &'a Deployment) -> Export<'a> {
+    fn export<'a>(&'a self, deployment: &'a DeploymentWork) -> Export<'a> {
         Export {
             holders: &self.replicas,
             workers: &deployment.session.inner.workers,
@@ -464,7 +570,7 @@ impl Source {
     }
 
     /// Mends replicas that were found damaged, and reports.
-    async fn deployed(&self, deployment: &Deployment) -> Deployed {
+    async fn deployed(&self, deployment: &DeploymentWork) -> Deployed {
         let mended_packs = self.replicas.mend(&self.manifest, &deployment.session.inner.workers).await;
         let (digest, virtual_size) = (self.disk.digest, self.disk.size);
         let notes = notes_when_written(deployment.format, virtual_size);

@@ -1,10 +1,11 @@
 //! References to the image of a deployment.
 
+use crate::error::{Error, Result};
 use crate::model::{ImageDefinitionId, ImageVersionId, ManagedImageId, ResourceId, SnapshotId};
 use crate::service::read::shared::PublicImageId;
 
 /// An image to deploy. The ids of versions, definitions (the latest version in the region), managed images and snapshots
-/// convert into it, and so does the public name of a shared image.
+/// convert into it, and so do the public name of a shared image, and the text of each.
 ///
 /// ```
 /// use compute_gallery::deploy::ImageRef;
@@ -67,5 +68,25 @@ impl From<PublicImageId> for ImageRef {
 impl From<&PublicImageId> for ImageRef {
     fn from(id: &PublicImageId) -> Self {
         Self(Named::Public(id.clone()))
+    }
+}
+
+impl TryFrom<&str> for ImageRef {
+    type Error = Error;
+
+    /// Reads a resource id or a public id.
+    fn try_from(text: &str) -> Result<Self> {
+        let is_public = ["/sharedgalleries/", "/communitygalleries/"]
+            .iter()
+            .any(|start| text.get(..start.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(start)));
+        Ok(Self(if is_public { Named::Public(text.parse()?) } else { Named::Id(text.parse()?) }))
+    }
+}
+
+impl TryFrom<String> for ImageRef {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.as_str().try_into()
     }
 }

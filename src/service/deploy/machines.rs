@@ -6,7 +6,7 @@ use super::deployment::Deployment;
 use super::pool::deployable;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::model::{
-    CarriedIdentity, ImageDefinitionId, ImageVersionId, MachineName, OsState, Region, ResourceId, SecurityType,
+    CarriedIdentity, ImageDefinitionId, ImageVersionId, MachineName, OsState, Region, ResourceId, SecurityType, given,
 };
 use crate::service::read::latest::not_available;
 use crate::service::read::view::CatalogView;
@@ -61,7 +61,7 @@ struct Known {
 /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
 /// use compute_gallery::deploy::{Generalized, Image};
 ///
-/// let generalized: Image<Generalized> = session.boot_image(&version, &"eastus".parse()?).await?.generalized()?;
+/// let generalized: Image<Generalized> = session.boot_image(&version, "eastus").await?.generalized()?;
 /// assert_eq!(generalized.id(), &version.into());
 /// # Ok::<(), compute_gallery::Error>(())
 /// # }).unwrap();
@@ -81,7 +81,7 @@ pub struct Generalized;
 /// use compute_gallery::deploy::Specialized;
 ///
 /// // The sandbox's image is generalized.
-/// assert!(session.boot_image(&version, &"eastus".parse()?).await?.specialized().is_err());
+/// assert!(session.boot_image(&version, "eastus").await?.specialized().is_err());
 /// # Ok::<(), compute_gallery::Error>(())
 /// # }).unwrap();
 /// ```
@@ -99,7 +99,7 @@ pub struct Specialized;
 /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
 /// use compute_gallery::deploy::{BootImage, OsProfile};
 ///
-/// let vm = match session.boot_image(image, &"eastus".parse()?).await? {
+/// let vm = match session.boot_image(image, "eastus").await? {
 ///     BootImage::Generalized(image) => image.vm("web-01".parse()?, OsProfile::new("azureuser")?),
 ///     BootImage::Specialized(image) => image.vm("web-01".parse()?),
 /// };
@@ -156,7 +156,7 @@ impl BootImage {
 /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
 /// use compute_gallery::deploy::OsProfile;
 ///
-/// let image = session.boot_image(&version, &"eastus".parse()?).await?.generalized()?;
+/// let image = session.boot_image(&version, "eastus").await?.generalized()?;
 /// let (_, disk) = image.vm("web-01".parse()?, OsProfile::new("azureuser")?).deploy().to_writer(Vec::new()).await?;
 /// assert_eq!(disk, [7; 4096]);
 /// # Ok::<(), compute_gallery::Error>(())
@@ -199,7 +199,7 @@ pub struct Image<S> {
 /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
 /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
 /// # use compute_gallery::{deploy::OsProfile, model::SecurityType};
-/// let image = session.boot_image(&version, &"eastus".parse()?).await?.generalized()?;
+/// let image = session.boot_image(&version, "eastus").await?.generalized()?;
 /// let vm = image.vm("web-01".parse()?, OsProfile::new("azureuser")?);
 /// assert_eq!(vm.computer_name.as_deref(), Some("web-01"));
 /// assert!(vm.collides_with.is_empty());
@@ -238,7 +238,7 @@ pub struct NewVm {
 /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
 /// use compute_gallery::deploy::OsProfile;
 ///
-/// let image = session.boot_image(&version, &"eastus".parse()?).await?.generalized()?;
+/// let image = session.boot_image(&version, "eastus").await?.generalized()?;
 /// let set = image.scale_set("web".parse()?, OsProfile::new("azureuser")?, 3)?;
 /// let (_, disk) = set.deploy_instance().to_writer(Vec::new()).await?;
 /// assert_eq!((set.instances(), disk), (3, vec![7; 4096]));
@@ -277,13 +277,18 @@ impl Session {
     /// # let session = sandbox.session();
     /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
     /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
-    /// let boot = session.boot_image(image, &"eastus".parse()?).await?;
+    /// let boot = session.boot_image(image, "eastus").await?;
     /// assert_eq!(boot.generalized()?.id(), &version.into());
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
-    pub async fn boot_image(&self, image: impl Into<ResourceId>, region: &Region) -> Result<BootImage> {
-        let (view, image) = (self.refresh().await?, image.into());
+    pub async fn boot_image(
+        &self,
+        image: impl TryInto<ResourceId, Error: Into<Error>>,
+        region: impl TryInto<Region, Error: Into<Error>>,
+    ) -> Result<BootImage> {
+        let (image, region) = (given(image)?, &given(region)?);
+        let view = self.refresh().await?;
         view.require_linked(&image)?;
         let mut by_definition = None;
         let (id, state, known) = match image {

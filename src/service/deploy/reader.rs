@@ -83,6 +83,20 @@ impl ImageReader {
     /// # Errors
     ///
     /// `Invalid` if the range is not within the disk; `Corrupt` if every replica is damaged there; `Unavailable`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// let reader = session.deploy(&version, "eastus").open().await?;
+    /// assert_eq!(reader.read_at(4000..4002).await?, [7, 7].as_slice());
+    /// assert!(reader.read_at(4000..5000).await.is_err());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub async fn read_at(&self, range: Range<u64>) -> Result<Bytes> {
         self.disk.0.read(range).await
     }

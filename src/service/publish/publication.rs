@@ -4,10 +4,8 @@
 //! of it is stored, and an upload that is given up is closed in the catalog before its packs are removed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::IntoFuture;
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
 use futures::lock::Mutex;
 
 use super::new::{NewImageVersion, NewManagedImage, NewSnapshot};
@@ -29,6 +27,7 @@ use crate::progress::{OnProgress, Progress};
 use crate::regions::stores::another_store;
 use crate::replica::copies::ZoneCopies;
 use crate::replica::holders::{Holders, is_damage};
+use crate::service::session::pending::{Pending, Work, awaited};
 use crate::service::session::plan::{Plan, RegionPlan};
 use crate::service::session::rights::{Need, write_action};
 use crate::service::session::session::Session;
@@ -36,14 +35,44 @@ use crate::service::session::session::Session;
 /// A publication that has not started. Await it to run it, or call [`plan`](Self::plan) first.
 ///
 /// Dropping it stops it. Publishing the same disk again continues where it stopped.
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let sandbox = Sandbox::new().await?;
+/// # let session = sandbox.session();
+/// use compute_gallery::testkit::raw;
+///
+/// let publication = session.publish(sandbox.new_version("1.0.0", "westeurope", raw(vec![7; 4096])));
+/// assert!(publication.plan().await?.is_possible());
+/// let published = publication.await?;
+/// assert_eq!(published.resource.id(), &sandbox.version("1.0.0"));
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[must_use = "nothing is published before it is awaited"]
-pub struct Publication<T> {
+pub struct Publication<T: Send + 'static>(Pending<PublicationWork<T>>);
+
+struct PublicationWork<T> {
     session: Session,
     target: Arc<dyn Target<Resource = T>>,
     source: Source,
     needs: Vec<Need>,
-    disks: Mutex<Disks>,
+    disks: Arc<Mutex<Disks>>,
     on_progress: OnProgress,
+}
+
+impl<T> Clone for PublicationWork<T> {
+    fn clone(&self) -> Self {
+        Self {
+            session: self.session.clone(),
+            target: self.target.clone(),
+            source: self.source.clone(),
+            needs: self.needs.clone(),
+            disks: self.disks.clone(),
+            on_progress: self.on_progress.clone(),
+        }
+    }
 }
 
 /// Disks to import; opened at the latest when they are read.
@@ -56,9 +85,9 @@ enum Disks {
     None,
 }
 
-impl<T> std::fmt::Debug for Publication<T> {
+impl<T: Send + 'static> std::fmt::Debug for Publication<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Publication({})", self.target.id())
+        f.debug_tuple("Publication").field(&self.0.work().map(|work| work.target.id())).finish()
     }
 }
 
@@ -75,6 +104,24 @@ impl Session {
     /// and of the store, and `Conflict` where another process was faster, or a disk changed while it was read. Whatever fails, no half version is left. What is
     /// stored already is kept where publishing again can succeed: that takes it up and sends what is missing; a
     /// [collection](Self::collect) removes it when nobody has for a week. After a refusal it is removed at once.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// use compute_gallery::NewImageVersion;
+    /// use compute_gallery::disk::{DiskFormat, DiskSource};
+    /// use compute_gallery::model::PublishingProfile;
+    ///
+    /// let id = sandbox.image().version("1.0.0".parse()?);
+    /// let profile = PublishingProfile::new("westeurope=1,eastus=2".parse()?);
+    /// let disk = DiskSource::bytes(vec![7; 4096], DiskFormat::Raw);
+    /// let published = session.publish(NewImageVersion::new(id, "westeurope".parse()?, profile, disk)).await?;
+    /// assert_eq!(published.resource.storage_profile().os_disk_image().size_in_bytes(), 4096);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn publish(&self, new: NewImageVersion) -> Publication<ImageVersion> {
         let (target, source) = VersionTarget::new(new);
         self.publication(Arc::new(target), source)
@@ -85,6 +132,24 @@ impl Session {
     /// # Errors
     ///
     /// As [`publish`](Self::publish).
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// use compute_gallery::model::{ManagedImageId, OsType};
+    /// use compute_gallery::publish::NewManagedImage;
+    /// use compute_gallery::testkit::raw;
+    ///
+    /// let id = ManagedImageId::new("dev".parse()?, "images".parse()?, "golden".parse()?);
+    /// let new = NewManagedImage::new(id.clone(), "westeurope".parse()?, OsType::Linux, raw(vec![7; 4096]));
+    /// session.create_managed_image(new).await?;
+    /// let (_, disk) = session.deploy(&id, "westeurope").to_writer(Vec::new()).await?;
+    /// assert_eq!(disk, [7; 4096]);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn create_managed_image(&self, new: NewManagedImage) -> Publication<ManagedImage> {
         let (target, source) = ManagedImageTarget::new(new);
         self.publication(Arc::new(target), source)
@@ -95,17 +160,38 @@ impl Session {
     /// # Errors
     ///
     /// As [`publish`](Self::publish).
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// use compute_gallery::model::SnapshotId;
+    /// use compute_gallery::publish::{NewSnapshot, SnapshotDisks};
+    /// use compute_gallery::testkit::raw;
+    ///
+    /// let id = SnapshotId::new("dev".parse()?, "images".parse()?, "nightly".parse()?);
+    /// session.create_snapshot(NewSnapshot::of_data_disk(id.clone(), "westeurope".parse()?, raw(vec![7; 4096]))).await?;
+    /// assert_eq!(session.view().snapshot(&id)?.disk_size_bytes(), 4096);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn create_snapshot(&self, new: NewSnapshot) -> Publication<Snapshot> {
         let (target, source) = SnapshotTarget::new(new);
         self.publication(Arc::new(target), source)
     }
 
-    fn publication<T>(&self, target: Arc<dyn Target<Resource = T>>, from: ImageSource) -> Publication<T> {
+    fn publication<T: Send + 'static>(
+        &self,
+        target: Arc<dyn Target<Resource = T>>,
+        from: ImageSource,
+    ) -> Publication<T> {
         let ImageSource { source, disks } = from;
         let mut needs = vec![Need::new(write_action(&target.id()), target.id())];
         needs.extend(source.needs());
-        let disks = Mutex::new(disks.map_or(Disks::None, Disks::Closed));
-        Publication { session: self.clone(), target, source, needs, disks, on_progress: Box::new(|_| {}) }
+        let disks = Arc::new(Mutex::new(disks.map_or(Disks::None, Disks::Closed)));
+        let (session, on_progress) = (self.clone(), Arc::new(|_| {}));
+        Publication(Pending::new(Ok(PublicationWork { session, target, source, needs, disks, on_progress })))
     }
 }
 
@@ -120,8 +206,26 @@ struct Judged {
 
 impl<T: Send + 'static> Publication<T> {
     /// Calls `on_progress` about once for each MiB of the disks.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    /// use compute_gallery::testkit::raw;
+    ///
+    /// let read = Arc::new(AtomicU64::new(0));
+    /// let told = read.clone();
+    /// let publication = session.publish(sandbox.new_version("1.0.0", "westeurope", raw(vec![7; 4096])));
+    /// publication.on_progress(move |progress| told.store(progress.done, Ordering::Relaxed)).await?;
+    /// assert_eq!(read.load(Ordering::Relaxed), 4096);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn on_progress(mut self, on_progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
-        self.on_progress = Box::new(on_progress);
+        self.0.set(|work| work.on_progress = Arc::new(on_progress));
         self
     }
 
@@ -130,7 +234,33 @@ impl<T: Send + 'static> Publication<T> {
     /// # Errors
     ///
     /// `Unavailable`, `Corrupt` where the catalog cannot be read. What stands against publishing is in the plan.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// use compute_gallery::testkit::raw;
+    ///
+    /// let new = |regions| sandbox.new_version("1.0.0", regions, raw(vec![7; 4096]));
+    /// let plan = session.publish(new("westeurope,eastus=2")).plan().await?;
+    /// assert_eq!(plan.regions[1].stored_bytes, 2 * plan.regions[0].stored_bytes);
+    /// let plan = session.publish(new("westeurope,atlantis")).plan().await?;
+    /// assert!(plan.problems[0].to_string().contains("atlantis"));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub async fn plan(&self) -> Result<Plan> {
+        self.0.plan().await
+    }
+}
+
+awaited!(Publication<T>, Published<T>);
+
+impl<T: Send + 'static> Work for PublicationWork<T> {
+    type Output = Published<T>;
+
+    async fn plan(&self) -> Result<Plan> {
         let state = self.session.state().await?;
         let judged = match self.judge(&state).await {
             Ok(judged) => judged,
@@ -155,6 +285,33 @@ impl<T: Send + 'static> Publication<T> {
         Ok(plan)
     }
 
+    /// Judge, announce, store, record; give up what is refused for good.
+    async fn run(self) -> Result<Published<T>> {
+        let state = self.session.state().await?;
+        let judged = self.judge(&state).await.map_err(|problems| refused(&self.target.id(), problems))?;
+        let copies = self.copies(&state)?;
+        let base = self.base(&state, &copies).await?;
+        let mut upload = self.announce(true).await?;
+        loop {
+            let error = match self.store(&state, &copies, base.as_ref(), &upload, &judged).await {
+                Ok(Some(published)) => return Ok(published),
+                // The disk has changed since the attempt that announced the upload: it gets one of its own.
+                Ok(None) => {
+                    upload = self.announce(false).await?;
+                    continue;
+                }
+                Err(error) => error,
+            };
+            if is_final(error.kind()) {
+                // The first failure is the one to tell; what can't be removed now is left to collection.
+                let _ = self.abandon(&copies, upload.name).await;
+            }
+            return Err(error);
+        }
+    }
+}
+
+impl<T: Send + 'static> PublicationWork<T> {
     /// Opens the disks and looks at the source, or tells everything that is wrong.
     async fn judge(&self, state: &State) -> Result<Judged, Vec<Problem>> {
         // A caller without the rights learns nothing else.
@@ -225,31 +382,6 @@ impl<T: Send + 'static> Publication<T> {
         let data_disks =
             sizes.iter().filter_map(|(lun, size)| Some(DataDiskImage::new((*lun)?, DiskImage::new(*size))));
         StorageProfile::new(DiskImage::new(os_disk), data_disks.collect())
-    }
-
-    /// Judge, announce, store, record; give up what is refused for good.
-    async fn publish(self) -> Result<Published<T>> {
-        let state = self.session.state().await?;
-        let judged = self.judge(&state).await.map_err(|problems| refused(&self.target.id(), problems))?;
-        let copies = self.copies(&state)?;
-        let base = self.base(&state, &copies).await?;
-        let mut upload = self.announce(true).await?;
-        loop {
-            let error = match self.store(&state, &copies, base.as_ref(), &upload, &judged).await {
-                Ok(Some(published)) => return Ok(published),
-                // The disk has changed since the attempt that announced the upload: it gets one of its own.
-                Ok(None) => {
-                    upload = self.announce(false).await?;
-                    continue;
-                }
-                Err(error) => error,
-            };
-            if is_final(error.kind()) {
-                // The first failure is the one to tell; what can't be removed now is left to collection.
-                let _ = self.abandon(&copies, upload.name).await;
-            }
-            return Err(error);
-        }
     }
 
     /// What its replicas are stored on, where it is imported.
@@ -464,15 +596,6 @@ impl<T: Send + 'static> Publication<T> {
         // Also where something failed before: what is there is to go.
         let removed = futures::future::join_all(copies.slots().iter().map(|slot| slot.remove_upload(upload.0))).await;
         removed.into_iter().collect()
-    }
-}
-
-impl<T: Send + 'static> IntoFuture for Publication<T> {
-    type Output = Result<Published<T>>;
-    type IntoFuture = BoxFuture<'static, Result<Published<T>>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.publish())
     }
 }
 

@@ -14,6 +14,21 @@ use crate::service::session::rights::Rights;
 use crate::service::session::session::Session;
 
 /// One line of the audit trail.
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let sandbox = Sandbox::new().await?;
+/// # let session = sandbox.session();
+/// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+/// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+/// use futures::TryStreamExt;
+///
+/// let all: Vec<_> = session.history(0).try_collect().await?;
+/// assert!(all.is_sorted_by_key(|entry| (entry.number, entry.time)));
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct HistoryEntry {
@@ -204,6 +219,22 @@ impl From<&Event> for RecordedEvent {
 
 impl Plan {
     /// Returns what would be written into the catalog, as the audit trail would tell it; nothing where nothing would change.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// use compute_gallery::read::EventKind;
+    ///
+    /// let events = session.delete(&version).plan().await?.events();
+    /// assert_eq!(events[0].kind, EventKind::ImageVersionDeleted);
+    /// assert_eq!(events[0].resource, Some(version.into()));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn events(&self) -> Vec<RecordedEvent> {
         self.events.iter().map(RecordedEvent::from).collect()
     }
@@ -220,6 +251,24 @@ impl Session {
     /// # Errors
     ///
     /// An item is an error where the log cannot be read: `Unavailable`, or `Corrupt` with the blob to restore.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// use compute_gallery::read::EventKind;
+    /// use futures::TryStreamExt;
+    ///
+    /// let all: Vec<_> = session.history(0).try_collect().await?;
+    /// let published = all.iter().find(|entry| entry.event.kind == EventKind::ImageVersionPublished).unwrap();
+    /// assert_eq!(published.event.resource, Some(version.into()));
+    /// assert_eq!(published.caller.as_str(), "test");
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn history(&self, after: u64) -> impl Stream<Item = Result<HistoryEntry>> {
         let (rights, state) = (self.rights(), self.inner.catalog.snapshot());
         self.inner.catalog.history(after).try_filter_map(move |commit| {

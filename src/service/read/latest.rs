@@ -4,7 +4,7 @@ use super::view::CatalogView;
 use crate::access::Action;
 use crate::catalog::VersionRecord;
 use crate::error::{Error, ErrorKind, Problem, Result};
-use crate::model::{ImageDefinitionId, ImageVersion, Region};
+use crate::model::{ImageDefinitionId, ImageVersion, Region, given};
 use std::fmt;
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use std::sync::Arc;
 /// use compute_gallery::read::LatestVerdict;
 ///
 /// # sandbox.publish_to("1.0.1", "westeurope", vec![7; 4096]).await?;
-/// let candidates = session.view().explain_latest(image, &"eastus".parse()?)?;
+/// let candidates = session.view().explain_latest(image, "eastus")?;
 /// let verdicts: Vec<_> = candidates.iter().map(|candidate| candidate.verdict).collect();
 /// // 1.0.1 was published to West Europe alone.
 /// assert_eq!(verdicts, [LatestVerdict::Latest, LatestVerdict::NotATarget]);
@@ -54,7 +54,7 @@ pub enum LatestVerdict {
 /// # let session = sandbox.session();
 /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
 /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
-/// let candidates = session.view().explain_latest(image, &"westeurope".parse()?)?;
+/// let candidates = session.view().explain_latest(image, "westeurope")?;
 /// assert_eq!(candidates[0].version.id(), &version);
 /// # Ok::<(), compute_gallery::Error>(())
 /// # }).unwrap();
@@ -100,13 +100,18 @@ impl CatalogView {
     /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
     /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
     /// let view = session.view();
-    /// assert_eq!(view.latest(image, &"eastus".parse()?)?.id(), &version);
-    /// let error = view.latest(image, &"japaneast".parse()?).unwrap_err();
+    /// assert_eq!(view.latest(image, "eastus")?.id(), &version);
+    /// let error = view.latest(image, "japaneast").unwrap_err();
     /// assert!(error.to_string().contains("not available in japaneast"));
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
-    pub fn latest(&self, definition: &ImageDefinitionId, region: &Region) -> Result<Arc<ImageVersion>> {
+    pub fn latest(
+        &self,
+        definition: impl TryInto<ImageDefinitionId, Error: Into<Error>>,
+        region: impl TryInto<Region, Error: Into<Error>>,
+    ) -> Result<Arc<ImageVersion>> {
+        let (definition, region) = (&given(definition)?, &given(region)?);
         self.require(Action::ReadImage, definition)?;
         if let Some(record) = self.state().latest(definition, region) {
             self.require_through(definition, record.version.id())?;
@@ -140,12 +145,17 @@ impl CatalogView {
     /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
     /// use compute_gallery::read::LatestVerdict;
     ///
-    /// let candidates = session.view().explain_latest(image, &"eastus".parse()?)?;
+    /// let candidates = session.view().explain_latest(image, "eastus")?;
     /// assert_eq!(candidates[0].verdict, LatestVerdict::Latest);
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
-    pub fn explain_latest(&self, definition: &ImageDefinitionId, region: &Region) -> Result<Vec<LatestCandidate>> {
+    pub fn explain_latest(
+        &self,
+        definition: impl TryInto<ImageDefinitionId, Error: Into<Error>>,
+        region: impl TryInto<Region, Error: Into<Error>>,
+    ) -> Result<Vec<LatestCandidate>> {
+        let (definition, region) = (&given(definition)?, &given(region)?);
         self.image_definition(definition)?;
         let latest = self.state().latest(definition, region).map(|record| record.version.id().number());
         let explain = |record: &Arc<VersionRecord>| {

@@ -12,7 +12,7 @@ use crate::catalog::State;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
     Architecture, Gallery, HyperVGeneration, ImageDefinitionId, ImageIdentifier, ImageName, OsState, OsType, Region,
-    ResourceId, StorageProfile, VersionNumber,
+    ResourceId, StorageProfile, VersionNumber, from_text, given,
 };
 
 /// The public name of a shared image: `/SharedGalleries/{unique name}/Images/{image}` or `/CommunityGalleries/{public
@@ -120,6 +120,8 @@ impl fmt::Display for PublicImageId {
         self.version.map_or(Ok(()), |version| write!(f, "/Versions/{version}"))
     }
 }
+
+from_text!(PublicImageId);
 
 impl FromStr for PublicImageId {
     type Err = Error;
@@ -263,7 +265,7 @@ pub struct SharedImage {
 /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
 /// # let unique_name = session.view().gallery(gallery)?.unique_name();
 /// let image = PublicImageId::new(PublicGallery::Shared(unique_name), "web".parse()?);
-/// let versions = session.view().public_versions(&image, &"eastus".parse()?)?;
+/// let versions = session.view().public_versions(&image, "eastus")?;
 /// assert_eq!((versions[0].name.as_str(), versions[0].os_disk_bytes), ("1.0.0", 4096));
 /// # Ok::<(), compute_gallery::Error>(())
 /// # }).unwrap();
@@ -427,12 +429,16 @@ impl CatalogView {
     /// # use compute_gallery::testkit::Sandbox;
     /// # let sandbox = Sandbox::new().await?;
     /// # let session = sandbox.session();
-    /// let image = "/SharedGalleries/dev-G/Images/web".parse()?;
-    /// assert!(session.view().public_versions(&image, &"eastus".parse()?).is_err());
+    /// assert!(session.view().public_versions("/SharedGalleries/dev-G/Images/web", "eastus").is_err());
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
-    pub fn public_versions(&self, image: &PublicImageId, region: &Region) -> Result<Vec<SharedImageVersion>> {
+    pub fn public_versions(
+        &self,
+        image: impl TryInto<PublicImageId, Error: Into<Error>>,
+        region: impl TryInto<Region, Error: Into<Error>>,
+    ) -> Result<Vec<SharedImageVersion>> {
+        let (image, region) = (&given(image)?, &given(region)?);
         let definition = self.definition_of(image)?;
         let there = self.state().versions(&definition, None);
         let there = there.filter(|record| record.soft_deleted.is_none() && record.replicas_ready(region) > 0);

@@ -10,7 +10,7 @@ use crate::catalog::{ImageContent, State, VersionRecord};
 use crate::error::{Error, Result};
 use crate::model::{
     Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageName, ImageVersion, ImageVersionId, ManagedImage,
-    ManagedImageId, Region, ResourceGroupName, ResourceId, Snapshot, SnapshotId, SubscriptionId, VersionNumber,
+    ManagedImageId, Region, ResourceGroupName, ResourceId, Snapshot, SnapshotId, SubscriptionId, VersionNumber, given,
 };
 use crate::service::rules::refusals::missing;
 use crate::service::session::inner::Inner;
@@ -130,7 +130,7 @@ impl<T, K> ListPage<T, K> {
 /// # let session = sandbox.session();
 /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
 /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
-/// let [_, _, versions] = session.view().usage(image.gallery().subscription(), &"westeurope".parse()?)?;
+/// let [_, _, versions] = session.view().usage(image.gallery().subscription(), "westeurope")?;
 /// assert_eq!((versions.name, versions.current_value, versions.limit), ("imageVersions", 1, 10_000));
 /// # Ok::<(), compute_gallery::Error>(())
 /// # }).unwrap();
@@ -316,7 +316,8 @@ impl CatalogView {
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
-    pub fn gallery(&self, id: &GalleryId) -> Result<Arc<Gallery>> {
+    pub fn gallery(&self, id: impl TryInto<GalleryId, Error: Into<Error>>) -> Result<Arc<Gallery>> {
+        let id = &given(id)?;
         self.require(Action::ReadGallery, id)?;
         self.state.gallery(id).cloned().ok_or_else(|| Error::new(missing(id)))
     }
@@ -369,7 +370,11 @@ impl CatalogView {
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
-    pub fn image_definition(&self, id: &ImageDefinitionId) -> Result<Arc<ImageDefinition>> {
+    pub fn image_definition(
+        &self,
+        id: impl TryInto<ImageDefinitionId, Error: Into<Error>>,
+    ) -> Result<Arc<ImageDefinition>> {
+        let id = &given(id)?;
         self.require(Action::ReadImage, id)?;
         self.state.definition(id).cloned().ok_or_else(|| Error::new(missing(id)))
     }
@@ -428,7 +433,11 @@ impl CatalogView {
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
-    pub fn soft_deleted_versions(&self, definition: &ImageDefinitionId) -> Result<Vec<SoftDeletedVersion>> {
+    pub fn soft_deleted_versions(
+        &self,
+        definition: impl TryInto<ImageDefinitionId, Error: Into<Error>>,
+    ) -> Result<Vec<SoftDeletedVersion>> {
+        let definition = &given(definition)?;
         self.image_definition(definition)?;
         let now = self.inner.log_time();
         let readable = |record: &&Arc<VersionRecord>| self.may(Action::ReadVersion, record.version.id());
@@ -458,7 +467,8 @@ impl CatalogView {
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
-    pub fn image_version(&self, id: &ImageVersionId) -> Result<Arc<ImageVersion>> {
+    pub fn image_version(&self, id: impl TryInto<ImageVersionId, Error: Into<Error>>) -> Result<Arc<ImageVersion>> {
+        let id = &given(id)?;
         self.require(Action::ReadVersion, id)?;
         self.record(id).map(|record| record.version.clone())
     }
@@ -484,7 +494,8 @@ impl CatalogView {
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
-    pub fn image_content(&self, id: &ImageVersionId) -> Result<ImageContent> {
+    pub fn image_content(&self, id: impl TryInto<ImageVersionId, Error: Into<Error>>) -> Result<ImageContent> {
+        let id = &given(id)?;
         self.require(Action::ReadVersion, id)?;
         self.record(id).map(|record| record.content.clone())
     }
@@ -588,12 +599,13 @@ impl CatalogView {
     /// # let session = sandbox.session();
     /// use compute_gallery::ErrorKind;
     ///
-    /// let id = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/images/golden".parse()?;
-    /// assert_eq!(session.view().managed_image(&id).unwrap_err().kind(), ErrorKind::NotFound);
+    /// let id = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/images/golden";
+    /// assert_eq!(session.view().managed_image(id).unwrap_err().kind(), ErrorKind::NotFound);
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
-    pub fn managed_image(&self, id: &ManagedImageId) -> Result<Arc<ManagedImage>> {
+    pub fn managed_image(&self, id: impl TryInto<ManagedImageId, Error: Into<Error>>) -> Result<Arc<ManagedImage>> {
+        let id = &given(id)?;
         self.require(Action::ReadManagedImage, id)?;
         self.state.managed_image(id).map(|record| record.resource.clone()).ok_or_else(|| Error::new(missing(id)))
     }
@@ -636,12 +648,13 @@ impl CatalogView {
     /// # let session = sandbox.session();
     /// use compute_gallery::ErrorKind;
     ///
-    /// let id = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/snapshots/data".parse()?;
-    /// assert_eq!(session.view().snapshot(&id).unwrap_err().kind(), ErrorKind::NotFound);
+    /// let id = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/snapshots/data";
+    /// assert_eq!(session.view().snapshot(id).unwrap_err().kind(), ErrorKind::NotFound);
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
-    pub fn snapshot(&self, id: &SnapshotId) -> Result<Arc<Snapshot>> {
+    pub fn snapshot(&self, id: impl TryInto<SnapshotId, Error: Into<Error>>) -> Result<Arc<Snapshot>> {
+        let id = &given(id)?;
         self.require(Action::ReadSnapshot, id)?;
         self.state.snapshot(id).map(|record| record.resource.clone()).ok_or_else(|| Error::new(missing(id)))
     }
@@ -657,12 +670,17 @@ impl CatalogView {
     /// # use compute_gallery::testkit::Sandbox;
     /// # let sandbox = Sandbox::new().await?;
     /// # let session = sandbox.session();
-    /// let [galleries, ..] = session.view().usage(&"dev".parse()?, &"westeurope".parse()?)?;
+    /// let [galleries, ..] = session.view().usage("dev", "westeurope")?;
     /// assert_eq!((galleries.current_value, galleries.limit), (1, 100));
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
-    pub fn usage(&self, subscription: &SubscriptionId, region: &Region) -> Result<[Usage; 3]> {
+    pub fn usage(
+        &self,
+        subscription: impl TryInto<SubscriptionId, Error: Into<Error>>,
+        region: impl TryInto<Region, Error: Into<Error>>,
+    ) -> Result<[Usage; 3]> {
+        let (subscription, region) = (&given(subscription)?, &given(region)?);
         self.require(Action::ReadGallery, AccessScope::Subscription(subscription.clone()))?;
         let [galleries, definitions, versions] = self.state.usage(subscription, region, self.inner.log_time());
         let limits = &self.inner.limits;

@@ -4,7 +4,7 @@ pub(crate) mod failures;
 pub(crate) mod replication;
 pub(crate) mod report;
 
-pub use replication::{OnFailure, Replication};
+pub use replication::{OnFailure, Replication, Statuses};
 pub use report::{RegionReport, ReplicationReport};
 
 pub use crate::replication::{

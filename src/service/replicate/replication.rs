@@ -1,7 +1,6 @@
 //! Replications: the bytes of a version are brought to all its replicas.
 
 use std::collections::BTreeMap;
-use std::future::IntoFuture;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -10,7 +9,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::channel::mpsc;
 use futures::future::{BoxFuture, Either, maybe_done, select};
-use futures::stream::{self, Stream, StreamExt};
+use futures::stream::{self, Stream};
 
 use super::report::{RegionReport, ReplicationReport};
 use crate::access::Action;
@@ -19,7 +18,8 @@ use crate::content::manifest::Manifest;
 use crate::content::names::ManifestId;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::Clock;
-use crate::model::{ImageVersionId, Region};
+use crate::model::{ImageVersionId, Region, given};
+use crate::progress::{OnProgress, Progress};
 use crate::regions::stores::another_store;
 use crate::regions::targets::targets;
 use crate::replica::holders::Holders;
@@ -29,12 +29,13 @@ use crate::replication::{
     ReplicationState, ReplicationStatus, Tracker, inspect, stopped, time_is_up,
 };
 use crate::service::rules::refusals::missing;
+use crate::service::session::pending::{Pending, Work};
 use crate::service::session::plan::{Plan, RegionPlan};
 use crate::service::session::rights::Need;
 use crate::service::session::session::Session;
 
-/// A replication that has not started. Await it for the report; or poll it as a stream, which yields the status after each pack
-/// and ends when the work is done. It works only while it is polled.
+/// A replication that has not started. Await it for the report, or read its [`statuses`](Self::statuses). It works only while it is
+/// polled.
 ///
 /// Dropping it, or killing the process, stops it. The next replication resumes, and sends no pack that arrived whole again.
 ///
@@ -56,7 +57,7 @@ use crate::service::session::session::Session;
 /// # let profile = PublishingProfile::new("westeurope=1,eastus=2".parse()?);
 /// # let disk = DiskSource::bytes(vec![7; 1 << 20], DiskFormat::Raw);
 /// # session.publish(NewImageVersion::new(version.clone(), home, profile, disk)).await?;
-/// let replication = session.replicate(&version).bytes_per_second("eastus".parse()?, 10 << 20);
+/// let replication = session.replicate(&version).bytes_per_second("eastus", 10 << 20);
 /// // For another task, to pause or cancel it: here before it has started.
 /// replication.control().cancel();
 /// assert_eq!(replication.await.unwrap_err().kind(), ErrorKind::Cancelled);
@@ -70,10 +71,19 @@ use crate::service::session::session::Session;
 /// ```
 #[must_use = "nothing is replicated before it is awaited or polled"]
 pub struct Replication {
+    pending: Pending<ReplicationWork>,
+    control: ReplicationControl,
+    /// The statuses that are not read yet; `None` once it is awaited.
+    news: Option<mpsc::UnboundedReceiver<ReplicationStatus>>,
+}
+
+#[derive(Clone)]
+struct ReplicationWork {
     session: Session,
     version: ImageVersionId,
     terms: Terms,
-    work: Work,
+    on_progress: OnProgress,
+    news: mpsc::UnboundedSender<ReplicationStatus>,
 }
 
 /// The settings of a replication.
@@ -135,18 +145,33 @@ pub enum OnFailure {
     Stop,
 }
 
-/// The progress of the work.
-enum Work {
-    NotBegun,
-    UnderWay(BoxFuture<'static, Result<ReplicationReport>>, mpsc::UnboundedReceiver<ReplicationStatus>),
-    Done(Option<Result<ReplicationReport>>, mpsc::UnboundedReceiver<ReplicationStatus>),
-}
-
 impl std::fmt::Debug for Replication {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Replication({})", self.version)
+        f.debug_tuple("Replication").field(&self.pending.work().map(|work| &work.version)).finish()
     }
 }
+
+/// The statuses of a replication that runs: see [`Replication::statuses`].
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let sandbox = Sandbox::new().await?;
+/// # let session = sandbox.session();
+/// use compute_gallery::testkit::raw;
+/// use futures::StreamExt;
+///
+/// session.publish(sandbox.new_version("1.0.0", "westeurope,eastus", raw(vec![7; 4096]))).await?;
+/// let mut replication = session.replicate(sandbox.version("1.0.0"));
+/// let first = replication.statuses().next().await.unwrap();
+/// assert_eq!(first.summary[0].progress, 100);
+/// replication.await?;
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug)]
+#[must_use = "streams do nothing unless polled"]
+pub struct Statuses<'a>(&'a mut Replication);
 
 impl Replication {
     /// Caps cross-region traffic into `region` at `rate` bytes per second of the service's clock; by default it is not
@@ -160,15 +185,17 @@ impl Replication {
     /// # let session = sandbox.session();
     /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
     /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
-    /// let capped = session.replicate(&version).bytes_per_second("eastus".parse()?, 10 << 20);
+    /// let capped = session.replicate(&version).bytes_per_second("eastus", 10 << 20);
     /// assert!(capped.plan().await?.is_possible());
-    /// let capped = session.replicate(&version).bytes_per_second("eastus".parse()?, 0);
+    /// let capped = session.replicate(&version).bytes_per_second("eastus", 0);
     /// assert!(!capped.plan().await?.is_possible());
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
-    pub fn bytes_per_second(mut self, region: Region, rate: u64) -> Self {
-        self.terms.bytes_per_second.insert(region, rate);
+    pub fn bytes_per_second(mut self, region: impl TryInto<Region, Error: Into<Error>>, rate: u64) -> Self {
+        self.pending.try_set(given(region), |work, region| {
+            work.terms.bytes_per_second.insert(region, rate);
+        });
         self
     }
 
@@ -184,21 +211,71 @@ impl Replication {
     /// use std::time::Duration;
     ///
     /// session.publish(sandbox.new_version("1.0.0", "westeurope,eastus", raw(vec![7; 4096]))).await?;
-    /// let slow = session.replicate(&sandbox.version("1.0.0")).bytes_per_second("eastus".parse()?, 1);
+    /// let slow = session.replicate(&sandbox.version("1.0.0")).bytes_per_second("eastus", 1);
     /// let error = slow.within(Duration::from_secs(1)).await.unwrap_err();
     /// assert_eq!(error.kind(), ErrorKind::Cancelled);
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
     pub fn within(mut self, time: Duration) -> Self {
-        self.terms.within = Some(time);
+        self.pending.set(|work| work.terms.within = Some(time));
         self
     }
 
     /// Sets the effect of a failed region on the others: by default they are completed. [`OnFailure`] has an example.
     pub fn on_failure(mut self, policy: OnFailure) -> Self {
-        self.terms.on_failure = policy;
+        self.pending.set(|work| work.terms.on_failure = policy);
         self
+    }
+
+    /// Calls `on_progress` after each pack, with the bytes of all replicas in all regions.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// use compute_gallery::testkit::raw;
+    /// use std::sync::atomic::{AtomicBool, Ordering};
+    /// use std::sync::Arc;
+    ///
+    /// session.publish(sandbox.new_version("1.0.0", "westeurope,eastus", raw(vec![7; 4096]))).await?;
+    /// let is_done = Arc::new(AtomicBool::new(false));
+    /// let told = is_done.clone();
+    /// let replication = session.replicate(sandbox.version("1.0.0"));
+    /// replication.on_progress(move |now| told.store(now.done == now.total, Ordering::Relaxed)).await?;
+    /// assert!(is_done.load(Ordering::Relaxed));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn on_progress(mut self, on_progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        self.pending.set(|work| work.on_progress = Arc::new(on_progress));
+        self
+    }
+
+    /// Runs the replication as a stream, which yields its status after each pack and ends when the work is done. Await the
+    /// replication afterwards for the report; or before that, to run the rest of it.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// use compute_gallery::testkit::raw;
+    /// use futures::StreamExt;
+    ///
+    /// session.publish(sandbox.new_version("1.0.0", "westeurope,eastus", raw(vec![7; 4096]))).await?;
+    /// let mut replication = session.replicate(sandbox.version("1.0.0"));
+    /// let mut progress = 0;
+    /// while let Some(status) = replication.statuses().next().await {
+    ///     progress = status.progress();
+    /// }
+    /// assert_eq!((progress, replication.await?.regions.len()), (100, 2));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn statuses(&mut self) -> Statuses<'_> {
+        Statuses(self)
     }
 
     /// Returns a handle to pause, resume and cancel the replication from elsewhere.
@@ -222,7 +299,7 @@ impl Replication {
     /// # }).unwrap();
     /// ```
     pub fn control(&self) -> ReplicationControl {
-        self.terms.control.clone()
+        self.control.clone()
     }
 
     /// Returns the bytes that would move, from a fresh listing of the stores, and every problem with the settings.
@@ -245,6 +322,40 @@ impl Replication {
     /// # }).unwrap();
     /// ```
     pub async fn plan(&self) -> Result<Plan> {
+        self.pending.plan().await
+    }
+}
+
+impl Future for Replication {
+    type Output = Result<ReplicationReport>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        // The statuses have no reader.
+        self.news = None;
+        self.pending.poll(context)
+    }
+}
+
+impl Stream for Statuses<'_> {
+    type Item = ReplicationStatus;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Replication { pending, news, .. } = &mut *self.0;
+        let Some(unread) = news else { return Poll::Ready(None) };
+        let done = pending.poll_work(context);
+        match unread.try_recv() {
+            Ok(status) => Poll::Ready(Some(status)),
+            // The work is done and all statuses have been yielded.
+            Err(_) if done.is_ready() => Poll::Ready(None),
+            Err(_) => Poll::Pending,
+        }
+    }
+}
+
+impl Work for ReplicationWork {
+    type Output = ReplicationReport;
+
+    async fn plan(&self) -> Result<Plan> {
         let view = self.session.refresh().await?;
         let may = view.require(Action::WriteVersion, &self.version);
         let record = match may.and_then(|()| view.record(&self.version)) {
@@ -276,66 +387,14 @@ impl Replication {
         Ok(plan)
     }
 
-    fn begin(&mut self) {
-        if let Work::NotBegun = self.work {
-            let (send, news) = mpsc::unbounded();
-            let (session, version, terms) = (self.session.clone(), self.version.clone(), self.terms.clone());
-            let work = async move { session.replicate_now(&version, terms, &send).await };
-            self.work = Work::UnderWay(Box::pin(work), news);
-        }
-    }
-}
-
-impl Stream for Replication {
-    type Item = Result<ReplicationStatus>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.begin();
-        if let Work::UnderWay(work, _) = &mut self.work
-            && let Poll::Ready(outcome) = work.as_mut().poll(context)
-            && let Work::UnderWay(_, news) = std::mem::replace(&mut self.work, Work::NotBegun)
-        {
-            self.work = Work::Done(Some(outcome), news);
-        }
-        let (outcome, news) = match &mut self.work {
-            Work::UnderWay(_, news) => (None, news),
-            Work::Done(outcome, news) => (Some(outcome), news),
-            Work::NotBegun => return Poll::Ready(None),
+    async fn run(self) -> Result<ReplicationReport> {
+        let Self { session, version, terms, on_progress, news } = self;
+        let tell = |tracker: &Tracker| {
+            on_progress(tracker.progress());
+            // There may be no watcher.
+            let _ = news.unbounded_send(tracker.status());
         };
-        match news.poll_next_unpin(context) {
-            Poll::Ready(Some(status)) => Poll::Ready(Some(Ok(status))),
-            // The work is done and all statuses have been yielded: an error comes last.
-            Poll::Ready(None) => match outcome.and_then(|outcome| outcome.take_if(|outcome| outcome.is_err())) {
-                Some(Err(error)) => Poll::Ready(Some(Err(error))),
-                Some(Ok(_)) | None => Poll::Ready(None),
-            },
-            Poll::Pending => Poll::Pending,
-        }
-    }
-}
-
-impl IntoFuture for Replication {
-    type Output = Result<ReplicationReport>;
-    type IntoFuture = BoxFuture<'static, Result<ReplicationReport>>;
-
-    fn into_future(mut self) -> Self::IntoFuture {
-        self.begin();
-        Box::pin(async move {
-            match self.work {
-                Work::UnderWay(work, news) => {
-                    // The statuses have no reader.
-                    drop(news);
-                    work.await
-                }
-                Work::Done(Some(outcome), _) => outcome,
-                Work::Done(None, _) | Work::NotBegun => Err(Error::of(
-                    ErrorKind::Invalid,
-                    "OperationNotAllowed",
-                    "replication",
-                    "its outcome was the last item of the stream: replicate again",
-                )),
-            }
-        })
+        session.replicate_now(&version, terms, &tell).await
     }
 }
 
@@ -371,9 +430,11 @@ impl Session {
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
-    pub fn replicate(&self, version: &ImageVersionId) -> Replication {
-        let (session, version) = (self.clone(), version.clone());
-        Replication { session, version, terms: Terms::default(), work: Work::NotBegun }
+    pub fn replicate(&self, version: impl TryInto<ImageVersionId, Error: Into<Error>>) -> Replication {
+        let (session, terms, (news, unread)) = (self.clone(), Terms::default(), mpsc::unbounded());
+        let (control, on_progress) = (terms.control.clone(), Arc::new(|_| {}));
+        let work = |version| ReplicationWork { session, version, terms, on_progress, news };
+        Replication { pending: Pending::new(given(version).map(work)), control, news: Some(unread) }
     }
 
     /// Returns the replication status of a version, from a fresh listing of the stores. A complete region that has lost
@@ -397,8 +458,11 @@ impl Session {
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
-    pub async fn replication_status(&self, version: &ImageVersionId) -> Result<ReplicationStatus> {
-        self.status_of(version, &mut None).await
+    pub async fn replication_status(
+        &self,
+        version: impl TryInto<ImageVersionId, Error: Into<Error>>,
+    ) -> Result<ReplicationStatus> {
+        self.status_of(&given(version)?, &mut None).await
     }
 
     /// As [`replication_status`](Self::replication_status), keeping the version's manifest in `content` for the next look.
@@ -447,16 +511,20 @@ impl Session {
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
-    pub fn watch_replication(&self, version: &ImageVersionId) -> impl Stream<Item = Result<ReplicationStatus>> {
-        let watch = (self.clone(), version.clone(), None, Duration::ZERO);
+    pub fn watch_replication<V: TryInto<ImageVersionId, Error: Into<Error>>>(
+        &self,
+        version: V,
+    ) -> impl Stream<Item = Result<ReplicationStatus>> + use<V> {
+        let watch = (self.clone(), given(version), None, Duration::ZERO);
         stream::try_unfold(Some(watch), |watch| async move {
             let Some((session, version, mut content, pause)) = watch else { return Ok(None) };
+            let version = version?;
             if !pause.is_zero() {
                 session.inner.clock.sleep(pause).await;
             }
             let status = session.status_of(&version, &mut content).await?;
             let done = status.is_settled();
-            Ok(Some((status, (!done).then_some((session, version, content, WATCH_EVERY)))))
+            Ok(Some((status, (!done).then_some((session, Ok(version), content, WATCH_EVERY)))))
         })
     }
 
@@ -506,7 +574,7 @@ impl Session {
         &self,
         version: &ImageVersionId,
         terms: Terms,
-        news: &mpsc::UnboundedSender<ReplicationStatus>,
+        tell: &(dyn Fn(&Tracker) + Send + Sync),
     ) -> Result<ReplicationReport> {
         let clock = &self.inner.clock;
         let within = terms.within.map(|time| TimeDelta::from_std(time).unwrap_or(TimeDelta::MAX));
@@ -562,11 +630,7 @@ impl Session {
         failed.extend(given_up.into_iter().map(|run| (run.region.clone(), stopped(&run.region, ANOTHER_FAILED))));
         runs.iter().for_each(|run| run.observed_by(&tracker));
         failed.iter().for_each(|(region, error)| fell(region, error));
-        let tell = || {
-            // There may be no watcher.
-            let _ = news.unbounded_send(tracker.status());
-        };
-        tell();
+        tell(&tracker);
         let engine = Engine {
             manifest: &content.manifest,
             manifest_id: record.content.manifest_id(),
@@ -580,7 +644,7 @@ impl Session {
         };
         let on_news = |region: &Region, error: Option<&Error>| {
             error.into_iter().for_each(|error| fell(region, error));
-            tell();
+            tell(&tracker);
         };
         let seen = self.inner.catalog.snapshot();
         let finish = |run: &RegionRun, moved: &Moved| {
@@ -606,7 +670,7 @@ impl Session {
                 failed.push((run.region.clone(), error));
             }
         }
-        tell();
+        tell(&tracker);
         // Failed regions come before the regions that were stopped because of them.
         failed.sort_by_key(|(_, error)| error.kind() == ErrorKind::Cancelled);
         let problems = failed.iter().filter_map(|(region, error)| {

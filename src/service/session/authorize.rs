@@ -1,7 +1,7 @@
 //! Access checks of a session. They come first, and go by the id of a resource, not by its existence: a refusal does not reveal
 //! whether the resource exists.
 
-use super::authority::Authority;
+use super::inner::Authority;
 use super::rights::{Need, Rights};
 use super::session::Session;
 use crate::access::{

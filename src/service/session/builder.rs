@@ -3,16 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::authority::Authority;
-use super::inner::Inner;
+use super::inner::{Authority, Inner};
 use super::session::Session;
 use crate::access::{Caller, Directory};
 use crate::catalog::Catalog;
 use crate::content::compression::Compression;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::{Clock, Deadlines, Entropy, SystemClock, SystemEntropy, Workers};
 use crate::image::random_access::ChunkCache;
-use crate::model::{Limits, Region, RegionCatalog};
+use crate::model::{Limits, Region, RegionCatalog, given};
 use crate::placement::PlacementPolicy;
 use crate::regions::region_store;
 use crate::regions::stores::{Regions, in_common};
@@ -70,14 +69,12 @@ const CHUNK_CACHE_BYTES: u64 = 64 << 20;
 /// | [`entropy`](Self::entropy) | [`SystemEntropy`] | randomness |
 ///
 /// ```
-/// use compute_gallery::model::Region;
 /// use compute_gallery::store::MemoryStore;
 /// use compute_gallery::GalleryService;
 ///
 /// # futures::executor::block_on(async {
-/// let eastus: Region = "eastus".parse()?;
 /// // The catalog and most regions share a store; East US has its own.
-/// let builder = GalleryService::builder().store(MemoryStore::new()).region_store(eastus, MemoryStore::new());
+/// let builder = GalleryService::builder().store(MemoryStore::new()).region_store("eastus", MemoryStore::new());
 /// let service = builder.allow_all().create().await?;
 /// assert_eq!(service.session("docs".parse()?).view().number(), 0);
 /// # Ok::<(), compute_gallery::Error>(())
@@ -96,6 +93,8 @@ pub struct GalleryServiceBuilder {
     common_store: Option<Arc<dyn BlobStore>>,
     region_stores: BTreeMap<Region, Vec<Arc<dyn BlobStore>>>,
     adopted: BTreeSet<Region>,
+    /// Regions that were given as text and are none.
+    problems: Vec<Problem>,
     one_store_for_all_zones: bool,
     region_catalog: RegionCatalog,
     limits: Limits,
@@ -170,7 +169,7 @@ impl GalleryServiceBuilder {
     /// use compute_gallery::store::MemoryStore;
     ///
     /// let builder = GalleryService::builder().catalog_store(MemoryStore::new()).allow_all();
-    /// let service = builder.region_store("westeurope".parse()?, MemoryStore::new()).create().await?;
+    /// let service = builder.region_store("westeurope", MemoryStore::new()).create().await?;
     /// # use compute_gallery::{disk::*, model::*, publish::NewSnapshot};
     /// # let session = service.session("docs".parse()?);
     /// # let snapshot = |region: &str| -> compute_gallery::Result<_> {
@@ -182,9 +181,8 @@ impl GalleryServiceBuilder {
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
-    pub fn region_store(mut self, region: Region, store: impl BlobStore) -> Self {
-        self.region_stores.insert(region, vec![Arc::new(store)]);
-        self
+    pub fn region_store(self, region: impl TryInto<Region, Error: Into<Error>>, store: impl BlobStore) -> Self {
+        self.in_region(region, |builder, region| drop(builder.region_stores.insert(region, vec![Arc::new(store)])))
     }
 
     /// Sets a store for each of a region's three zones. A replica on `Standard_ZRS` is stored in all three and survives the
@@ -199,7 +197,7 @@ impl GalleryServiceBuilder {
     ///
     /// # let sandbox = Sandbox::builder().regions(["eastus"]).service(|builder| {
     /// let zones = [MemoryStore::new(), MemoryStore::new(), MemoryStore::new()];
-    /// let builder = builder.zonal_region_stores(region("eastus"), zones);
+    /// let builder = builder.zonal_region_stores("eastus", zones);
     /// # builder
     /// # });
     /// # let sandbox = sandbox.build().await?;
@@ -211,10 +209,13 @@ impl GalleryServiceBuilder {
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
-    pub fn zonal_region_stores<S: BlobStore>(mut self, region: Region, zones: [S; 3]) -> Self {
+    pub fn zonal_region_stores<S: BlobStore>(
+        self,
+        region: impl TryInto<Region, Error: Into<Error>>,
+        zones: [S; 3],
+    ) -> Self {
         let zones = zones.into_iter().map(|store| Arc::new(store) as Arc<dyn BlobStore>);
-        self.region_stores.insert(region, zones.collect());
-        self
+        self.in_region(region, |builder, region| drop(builder.region_stores.insert(region, zones.collect())))
     }
 
     /// Claims the store of `region`, or the stores of its zones, for this catalog when the catalog is opened, whatever the
@@ -235,14 +236,28 @@ impl GalleryServiceBuilder {
     /// // The disk of East US was lost. The new one is not used before it is adopted.
     /// let replaced = || sandbox.reopen().store("eastus", MemoryStore::new());
     /// let refused = replaced().build().await?;
-    /// assert_ne!(refused.session().scrub(&region("eastus")).await?.damaged, 0);
-    /// let adopted = replaced().service(|builder| builder.adopt_region_store(region("eastus"))).build().await?;
-    /// assert_eq!(adopted.session().scrub(&region("eastus")).await?.damaged, 0);
+    /// assert_ne!(refused.session().scrub("eastus").await?.damaged, 0);
+    /// let adopted = replaced().service(|builder| builder.adopt_region_store("eastus")).build().await?;
+    /// assert_eq!(adopted.session().scrub("eastus").await?.damaged, 0);
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
-    pub fn adopt_region_store(mut self, region: Region) -> Self {
-        self.adopted.insert(region);
+    pub fn adopt_region_store(self, region: impl TryInto<Region, Error: Into<Error>>) -> Self {
+        self.in_region(region, |builder, region| {
+            builder.adopted.insert(region);
+        })
+    }
+
+    /// Changes the settings of a region, or notes that it is none.
+    fn in_region(
+        mut self,
+        region: impl TryInto<Region, Error: Into<Error>>,
+        change: impl FnOnce(&mut Self, Region),
+    ) -> Self {
+        match given(region) {
+            Ok(region) => change(&mut self, region),
+            Err(error) => self.problems.extend(error.into_problems()),
+        }
         self
     }
 
@@ -639,7 +654,7 @@ impl GalleryServiceBuilder {
     ///   [`create`](Self::create) creates a catalog.
     /// - `Unavailable` if a region's store belongs to another catalog, region or zone, or has seen a newer log than this
     ///   one. The message names both, and nothing was changed. Also if a store does not answer.
-    /// - `Invalid` without a store for the catalog, and without exactly one of [`directory`](Self::directory) and
+    /// - `Invalid` without a store for the catalog, for text that is no region, and without exactly one of [`directory`](Self::directory) and
     ///   [`allow_all`](Self::allow_all).
     /// - `Unsupported` if the store lets two callers create one key, or a newer build wrote the catalog.
     /// - `Corrupt` if the log is damaged or has a hole.
@@ -658,7 +673,8 @@ impl GalleryServiceBuilder {
         self.start(Start::Open).await
     }
 
-    async fn start(self, start: Start) -> Result<GalleryService> {
+    async fn start(mut self, start: Start) -> Result<GalleryService> {
+        Error::from_problems(std::mem::take(&mut self.problems))?;
         let Some(store) = self.catalog.clone().or_else(|| self.common_store.clone()) else {
             let fix = "the catalog has no store: set one with `store` or `catalog_store`";
             return Err(Error::invalid("catalog_store", fix));

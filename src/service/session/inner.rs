@@ -1,12 +1,13 @@
 //! The parts of the service, on which everything else in this room is built.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::authority::Authority;
 use super::computer_names::ComputerNames;
 use super::pools::Pools;
+use crate::access::{Caller, Directory};
 use crate::catalog::Catalog;
 use crate::content::compression::Compression;
 use crate::error::Result;
@@ -16,6 +17,15 @@ use crate::model::{Limits, RegionCatalog};
 use crate::placement::PlacementPolicy;
 use crate::regions::stores::Regions;
 use crate::replication::UnderWay;
+
+/// Who decides access.
+#[derive(Clone, Debug)]
+pub(crate) enum Authority {
+    /// Every caller may do everything: the host checks access itself.
+    AllowAll,
+    /// Roles decide, of principals that the directory knows; administrators may do everything.
+    Roles { directory: Arc<dyn Directory>, administrators: BTreeSet<Caller> },
+}
 
 /// The parts of the service.
 #[derive(Debug)]

@@ -1,10 +1,10 @@
 //! The service, the session of a caller, and access.
 
-pub(crate) mod authority;
 pub(crate) mod authorize;
 pub(crate) mod builder;
 pub(crate) mod computer_names;
 pub(crate) mod inner;
+pub(crate) mod pending;
 pub(crate) mod plan;
 pub(crate) mod pools;
 pub(crate) mod rights;

@@ -1,7 +1,6 @@
 //! What a caller may do.
 
-use super::authority::Authority;
-use super::inner::Inner;
+use super::inner::{Authority, Inner};
 use crate::access::{
     AccessScope, Action, Authorization, BuiltInRole, Caller, Decision, GallerySharing, Grant, Membership,
     PrincipalKind, Principals, TenantId, with_above,

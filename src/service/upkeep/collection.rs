@@ -11,21 +11,22 @@
 //! Of a mostly dead pack, the live content is written as a part first; then the rest of the pack is garbage.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::IntoFuture;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use futures::future::BoxFuture;
 
 use crate::catalog::{Changes, Event, State};
 use crate::content::names::{PackId, SlotId};
 use crate::error::{ErrorKind, Result};
 use crate::model::Region;
+use crate::progress::{OnProgress, Progress};
 use crate::regions::collection_report::CollectionReport;
 use crate::regions::garbage::Survey;
 use crate::regions::inventory::{Blob, Blobs, Inventory};
 use crate::replica::holders::Holders;
 use crate::replica::parcel::{Parcel, ParcelRequest};
+use crate::service::session::pending::{Pending, Work, awaited};
 use crate::service::session::plan::Plan;
 use crate::service::session::session::Session;
 
@@ -61,10 +62,19 @@ const ATTEMPTS: usize = 5;
 /// # }).unwrap();
 /// ```
 #[must_use = "nothing is freed before it is awaited"]
-#[derive(Debug)]
-pub struct Collection {
+pub struct Collection(Pending<CollectionWork>);
+
+#[derive(Clone)]
+struct CollectionWork {
     session: Session,
     abandon_after: TimeDelta,
+    on_progress: OnProgress,
+}
+
+impl std::fmt::Debug for Collection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Collection")
+    }
 }
 
 impl Session {
@@ -90,7 +100,8 @@ impl Session {
     /// # }).unwrap();
     /// ```
     pub fn collect(&self) -> Collection {
-        Collection { session: self.clone(), abandon_after: TimeDelta::days(7) }
+        let (session, on_progress) = (self.clone(), Arc::new(|_| {}));
+        Collection(Pending::new(Ok(CollectionWork { session, abandon_after: TimeDelta::days(7), on_progress })))
     }
 }
 
@@ -113,7 +124,33 @@ impl Collection {
     /// # }).unwrap();
     /// ```
     pub fn abandon_uploads_after(mut self, age: Duration) -> Self {
-        self.abandon_after = TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX);
+        self.0.set(|work| work.abandon_after = TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX));
+        self
+    }
+
+    /// Calls `on_progress` for each batch of blobs that is removed, with bytes that are freed and that were found to be free.
+    /// `total` grows as regions are listed, one after the other.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    /// use std::sync::Arc;
+    ///
+    /// session.delete(&version).await?;
+    /// let freed = Arc::new(AtomicU64::new(0));
+    /// let told = freed.clone();
+    /// let report = session.collect().on_progress(move |progress| told.store(progress.done, Ordering::Relaxed)).await?;
+    /// assert_eq!(freed.load(Ordering::Relaxed), report.bytes());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn on_progress(mut self, on_progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        self.0.set(|work| work.on_progress = Arc::new(on_progress));
         self
     }
 
@@ -122,7 +159,31 @@ impl Collection {
     /// # Errors
     ///
     /// `Unavailable`, `Corrupt` where the catalog or a region cannot be read. A missing right is in the plan.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// session.delete(&version).await?;
+    /// let plan = session.collect().plan().await?;
+    /// assert!(plan.collection.is_some_and(|freed| freed.regions[0].blobs > 0));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub async fn plan(&self) -> Result<Plan> {
+        self.0.plan().await
+    }
+}
+
+awaited!(Collection, CollectionReport);
+
+impl Work for CollectionWork {
+    type Output = CollectionReport;
+
+    async fn plan(&self) -> Result<Plan> {
         if let Err(refused) = self.session.require_administrator("collect") {
             return Ok(Plan::refused(refused.into_problems()));
         }
@@ -150,6 +211,40 @@ impl Collection {
         Ok(Plan { deletes: deletes.collect(), events: overdue, collection: Some(report), ..Plan::default() })
     }
 
+    async fn run(self) -> Result<CollectionReport> {
+        self.session.require_administrator("collect")?;
+        // Not by this process's clock alone: a purged version cannot be restored.
+        let now = self.session.inner.catalog.agreed_time().await?;
+        let overdue = self.overdue(&*self.session.state().await?, now);
+        let mut freed = Freed { report: CollectionReport::of(&overdue), bytes: 0 };
+        if !overdue.is_empty() {
+            let again = self.clone();
+            let check = move |state: &State| {
+                again.session.require_administrator("collect")?;
+                Ok(Changes { events: again.overdue(state, now), authorization: None })
+            };
+            self.session.inner.catalog.commit(&self.session.caller, check).await?;
+        }
+        let state = self.session.state().await?;
+        let mut first = None;
+        for region in self.session.inner.regions.all(&state).await? {
+            // A region that does not answer does not stop the others.
+            if let Err(error) = self.free(&region, &mut freed).await {
+                first.get_or_insert(error);
+            }
+        }
+        first.map_or(Ok(freed.report), Err)
+    }
+}
+
+/// What a running collection has freed.
+struct Freed {
+    report: CollectionReport,
+    /// Of removed blobs.
+    bytes: u64,
+}
+
+impl CollectionWork {
     /// Returns the ends of retentions and imports that are due and not yet recorded.
     fn overdue(&self, state: &State, now: DateTime<Utc>) -> Vec<Event> {
         let gone = state.all_versions().filter(|record| state.is_gone(record, now));
@@ -160,40 +255,14 @@ impl Collection {
         purged.chain(old.map(|(upload, _)| Event::UploadAbandoned { upload })).collect()
     }
 
-    async fn run(self) -> Result<CollectionReport> {
-        self.session.require_administrator("collect")?;
-        // Not by this process's clock alone: a purged version cannot be restored.
-        let now = self.session.inner.catalog.agreed_time().await?;
-        let overdue = self.overdue(&*self.session.state().await?, now);
-        let mut report = CollectionReport::of(&overdue);
-        if !overdue.is_empty() {
-            let (of_caller, abandon_after) = (self.session.clone(), self.abandon_after);
-            let check = move |state: &State| {
-                let again = Self { session: of_caller.clone(), abandon_after };
-                again.session.require_administrator("collect")?;
-                Ok(Changes { events: again.overdue(state, now), authorization: None })
-            };
-            self.session.inner.catalog.commit(&self.session.caller, check).await?;
-        }
-        let state = self.session.state().await?;
-        let mut first = None;
-        for region in self.session.inner.regions.all(&state).await? {
-            // A region that does not answer does not stop the others.
-            if let Err(error) = self.free(&region, &mut report).await {
-                first.get_or_insert(error);
-            }
-        }
-        first.map_or(Ok(report), Err)
-    }
-
-    async fn free(&self, region: &Region, report: &mut CollectionReport) -> Result<()> {
+    async fn free(&self, region: &Region, freed: &mut Freed) -> Result<()> {
         self.session.inner.regions.recheck(region);
-        self.finish_removal(region, report).await?;
+        self.finish_removal(region, freed).await?;
         let mut survey = self.survey(region).await?;
         // ORDER: first the garbage, which needs no space to remove; a full store has room for rewritten packs only then.
-        while self.remove_garbage(&mut survey, report).await? == Round::More {}
-        self.rewrite(&mut survey, report).await?;
-        while self.remove_garbage(&mut survey, report).await? == Round::More {}
+        while self.remove_garbage(&mut survey, freed).await? == Round::More {}
+        self.rewrite(&mut survey, freed).await?;
+        while self.remove_garbage(&mut survey, freed).await? == Round::More {}
         Ok(())
     }
 
@@ -206,7 +275,7 @@ impl Collection {
     }
 
     /// Removes blobs that an earlier or another collection has condemned and not removed.
-    async fn finish_removal(&self, region: &Region, report: &mut CollectionReport) -> Result<()> {
+    async fn finish_removal(&self, region: &Region, freed: &mut Freed) -> Result<()> {
         let state = self.session.state().await?;
         let Some(before) = state.condemned(region) else { return Ok(()) };
         let (of_caller, place, epoch) = (self.session.clone(), region.clone(), before.epoch);
@@ -220,7 +289,7 @@ impl Collection {
         match state.condemned(region) {
             Some(condemned) if is_taken => {
                 let left = Inventory::list(&self.session.inner.regions, &state, region).await?.left_of(condemned);
-                self.remove(region, left, condemned.epoch, &state, report).await.map(drop)
+                self.remove(region, left, condemned.epoch, &state, freed).await.map(drop)
             }
             // A third collection was faster and owns the region.
             _ => Ok(()),
@@ -228,7 +297,7 @@ impl Collection {
     }
 
     /// Writes the live content of mostly dead packs. The rest of them is garbage from then on.
-    async fn rewrite(&self, survey: &mut Survey, report: &mut CollectionReport) -> Result<()> {
+    async fn rewrite(&self, survey: &mut Survey, freed: &mut Freed) -> Result<()> {
         if survey.is_overtaken(&*self.session.state().await?) {
             *survey = self.survey(&survey.region().clone()).await?;
         }
@@ -242,7 +311,7 @@ impl Collection {
             let Ok((parcel, bytes)) = fetched else { continue };
             let (written, placed) = (bytes.len() as u64, slot.as_kept_here(&parcel));
             if slot.put_parcel(&parcel, bytes).await? {
-                report.rewritten(survey.region(), written);
+                freed.report.rewritten(survey.region(), written);
             }
             survey.written(rewrite.slot, placed);
         }
@@ -250,7 +319,7 @@ impl Collection {
     }
 
     /// Condemns and removes a batch of a region's garbage.
-    async fn remove_garbage(&self, survey: &mut Survey, report: &mut CollectionReport) -> Result<Round> {
+    async fn remove_garbage(&self, survey: &mut Survey, freed: &mut Freed) -> Result<Round> {
         let (session, region) = (&self.session, &survey.region().clone());
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
@@ -266,7 +335,7 @@ impl Collection {
             }
             survey.read(&state).await?;
             let Some(unneeded) = survey.unneeded(&state) else { continue };
-            report.tell(region, &unneeded);
+            freed.report.tell(region, &unneeded);
             let garbage = unneeded.garbage.first(PACKS_AT_A_TIME);
             let garbage = self.without_the_doubtful(garbage, &unneeded.relied_on, survey).await?;
             if garbage.0.is_empty() {
@@ -296,7 +365,7 @@ impl Collection {
             }
             let Some(epoch) = state.condemned(region).map(|condemned| condemned.epoch) else { continue };
             survey.condemned(&garbage, &state)?;
-            return self.remove(region, garbage, epoch, &state, report).await;
+            return self.remove(region, garbage, epoch, &state, freed).await;
         }
         Ok(Round::Done)
     }
@@ -329,30 +398,16 @@ impl Collection {
         Ok(garbage)
     }
 
-    /// Removes condemned blobs until another collection takes over.
+    /// Removes condemned blobs until another collection takes over. `freed` has what was removed, also after an error.
     async fn remove(
         &self,
         region: &Region,
         garbage: Blobs,
         epoch: u64,
         condemned: &State,
-        report: &mut CollectionReport,
+        freed: &mut Freed,
     ) -> Result<Round> {
-        let mut removed = Blobs::default();
-        let round = self.remove_what_is_ours(region, garbage, epoch, condemned, &mut removed).await;
-        report.add(region, &removed);
-        round
-    }
-
-    /// Puts into `removed` what it has removed, also where it ends with an error.
-    async fn remove_what_is_ours(
-        &self,
-        region: &Region,
-        garbage: Blobs,
-        epoch: u64,
-        condemned: &State,
-        removed: &mut Blobs,
-    ) -> Result<Round> {
+        let total = freed.bytes + garbage.bytes();
         let parts = &self.session.inner;
         let (mut first, mut failures) = (None, BTreeMap::<usize, usize>::new());
         // ORDER: from here on the stores refuse a log that does not know of the condemnation.
@@ -373,6 +428,7 @@ impl Collection {
             if state.condemned(region).is_none_or(|now| now.epoch != epoch) {
                 return first.map_or(Ok(Round::Done), Err);
             }
+            let mut removed = Blobs::default();
             for (blob, size) in batch {
                 let failed = failures.entry(blob.slot.zone).or_default();
                 if *failed >= FAILURES_OF_A_ZONE {
@@ -388,6 +444,9 @@ impl Collection {
                     }
                 }
             }
+            freed.report.add(region, &removed);
+            freed.bytes += removed.bytes();
+            (self.on_progress)(Progress { done: freed.bytes, total });
         }
         // Blobs that are left are dead, and garbage to the next collection.
         self.say_removed(region, epoch).await?;
@@ -413,13 +472,4 @@ enum Round {
     More,
     /// Nothing is left, or another collection is at work.
     Done,
-}
-
-impl IntoFuture for Collection {
-    type Output = Result<CollectionReport>;
-    type IntoFuture = BoxFuture<'static, Result<CollectionReport>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.run())
-    }
 }

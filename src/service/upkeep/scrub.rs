@@ -1,23 +1,22 @@
 //! Scrubs: read everything that a region keeps, and mend damage.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::IntoFuture;
+use std::sync::Arc;
 use std::time::Duration;
-
-use futures::future::BoxFuture;
 
 use crate::content::extents::Extents;
 use crate::content::manifest::Manifest;
 use crate::content::names::{ManifestId, PackId};
 use crate::content::pack::PackInfo;
 use crate::error::{Error, Result};
-use crate::model::{Region, ResourceId, StorageAccountType};
+use crate::model::{Region, ResourceId, StorageAccountType, given};
 use crate::progress::{OnProgress, Progress};
 use crate::regions::needed::{Kept, kept_in};
 use crate::replica::holders::{Holders, is_damage};
 use crate::replica::mending::{MendOutcome, Mending};
 use crate::replica::needs::{Needs, needs};
 use crate::replica::slot::Slot;
+use crate::service::session::pending::{Pending, Work, awaited};
 use crate::service::session::plan::{Plan, RegionPlan};
 use crate::service::session::session::Session;
 
@@ -30,14 +29,17 @@ use crate::service::session::session::Session;
 /// # let session = sandbox.session();
 /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
 /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
-/// let report = session.scrub(&"eastus".parse()?).bytes_per_second(50 << 20).await?;
+/// let report = session.scrub("eastus").bytes_per_second(50 << 20).await?;
 /// assert!(report.verified_bytes > 0);
 /// assert_eq!((report.mended, report.damaged), (0, 0));
 /// # Ok::<(), compute_gallery::Error>(())
 /// # }).unwrap();
 /// ```
 #[must_use = "nothing is read before it is awaited"]
-pub struct Scrub {
+pub struct Scrub(Pending<ScrubWork>);
+
+#[derive(Clone)]
+struct ScrubWork {
     session: Session,
     region: Region,
     bytes_per_second: Option<u64>,
@@ -46,7 +48,7 @@ pub struct Scrub {
 
 impl std::fmt::Debug for Scrub {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Scrub({})", self.region)
+        f.debug_tuple("Scrub").field(&self.0.work().map(|work| &work.region)).finish()
     }
 }
 
@@ -59,7 +61,7 @@ impl std::fmt::Debug for Scrub {
 /// # let session = sandbox.session();
 /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
 /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
-/// let report = session.scrub(&"eastus".parse()?).await?;
+/// let report = session.scrub("eastus").await?;
 /// assert!(report.damaged_versions.is_empty());
 /// # Ok::<(), compute_gallery::Error>(())
 /// # }).unwrap();
@@ -95,14 +97,15 @@ impl Session {
     /// # let session = sandbox.session();
     /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
     /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
-    /// let report = session.scrub(&"eastus".parse()?).await?;
+    /// let report = session.scrub("eastus").await?;
     /// assert_eq!(report.damaged, 0);
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
-    pub fn scrub(&self, region: &Region) -> Scrub {
-        let on_progress = Box::new(|_| {});
-        Scrub { session: self.clone(), region: region.clone(), bytes_per_second: None, on_progress }
+    pub fn scrub(&self, region: impl TryInto<Region, Error: Into<Error>>) -> Scrub {
+        let on_progress = Arc::new(|_| {});
+        let work = |region| ScrubWork { session: self.clone(), region, bytes_per_second: None, on_progress };
+        Scrub(Pending::new(given(region).map(work)))
     }
 }
 
@@ -117,12 +120,12 @@ impl Scrub {
     /// # let session = sandbox.session();
     /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
     /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
-    /// assert!(session.scrub(&"eastus".parse()?).bytes_per_second(0).await.is_err());
+    /// assert!(session.scrub("eastus").bytes_per_second(0).await.is_err());
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
     pub fn bytes_per_second(mut self, rate: u64) -> Self {
-        self.bytes_per_second = Some(rate);
+        self.0.set(|work| work.bytes_per_second = Some(rate));
         self
     }
 
@@ -140,13 +143,13 @@ impl Scrub {
     ///
     /// let done = Arc::new(AtomicU64::new(0));
     /// let told = done.clone();
-    /// session.scrub(&"eastus".parse()?).on_progress(move |progress| told.store(progress.done, Ordering::Relaxed)).await?;
+    /// session.scrub("eastus").on_progress(move |progress| told.store(progress.done, Ordering::Relaxed)).await?;
     /// assert!(done.load(Ordering::Relaxed) > 0);
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
     pub fn on_progress(mut self, on_progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
-        self.on_progress = Box::new(on_progress);
+        self.0.set(|work| work.on_progress = Arc::new(on_progress));
         self
     }
 
@@ -155,7 +158,41 @@ impl Scrub {
     /// # Errors
     ///
     /// `Unavailable`, `Corrupt` where the catalog cannot be read. A missing right or a rate of 0 is in the plan.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// let plan = session.scrub("eastus").plan().await?;
+    /// assert!(plan.regions[0].read_bytes > 0);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub async fn plan(&self) -> Result<Plan> {
+        self.0.plan().await
+    }
+}
+
+awaited!(Scrub, ScrubReport);
+
+impl ScrubWork {
+    fn allowed(&self) -> Result<()> {
+        self.session.require_administrator("scrub")?;
+        if self.bytes_per_second == Some(0) {
+            let what = "a rate of `0` bytes per second would never end: set at least 1";
+            return Err(Error::invalid("bytes_per_second", what));
+        }
+        Ok(())
+    }
+}
+
+impl Work for ScrubWork {
+    type Output = ScrubReport;
+
+    async fn plan(&self) -> Result<Plan> {
         if let Err(refused) = self.allowed() {
             return Ok(Plan::refused(refused.into_problems()));
         }
@@ -166,15 +203,6 @@ impl Scrub {
         let replicas = kept.iter().map(|one| one.ready).max().unwrap_or(0);
         let region = RegionPlan::read(&self.region, StorageAccountType::default(), replicas, bytes);
         Ok(Plan { regions: vec![region], ..Plan::default() })
-    }
-
-    fn allowed(&self) -> Result<()> {
-        self.session.require_administrator("scrub")?;
-        if self.bytes_per_second == Some(0) {
-            let what = "a rate of `0` bytes per second would never end: set at least 1";
-            return Err(Error::invalid("bytes_per_second", what));
-        }
-        Ok(())
     }
 
     async fn run(self) -> Result<ScrubReport> {
@@ -323,14 +351,5 @@ impl ScrubReport {
             true => self.mended += 1,
             false => self.damaged += 1,
         }
-    }
-}
-
-impl IntoFuture for Scrub {
-    type Output = Result<ScrubReport>;
-    type IntoFuture = BoxFuture<'static, Result<ScrubReport>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.run())
     }
 }
