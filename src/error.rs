@@ -91,8 +91,8 @@ impl ErrorKind {
 
 /// One thing that is wrong with a request: where, what, and how to fix it.
 ///
-/// Its cause is its [`source`](std::error::Error::source), and `{:#}` writes that too. Equality compares everything but the
-/// cause.
+/// `{}` writes target, message and advice. Its cause is its [`source`](std::error::Error::source), and `{:#}` writes that too.
+/// Equality compares everything but the cause.
 ///
 /// ```
 /// use compute_gallery::{ErrorKind, Problem, model::VersionNumber};
@@ -145,7 +145,7 @@ impl Problem {
         Self { code, target, message, ..self }
     }
 
-    /// Adds what Azure does not say: the value, the rule, the fix.
+    /// Adds what Azure does not say: the value, the rule, the fix. Printing makes a sentence of it.
     #[must_use]
     pub(crate) fn with_advice(mut self, advice: impl Into<String>) -> Self {
         self.advice = Some(advice.into());
@@ -186,7 +186,8 @@ impl Problem {
         &self.message
     }
 
-    /// Returns what Azure's sentence leaves out: the value, the rule, the fix.
+    /// Returns what Azure's sentence leaves out: the value, the rule, the fix. It begins in lower case and has no final period;
+    /// `{}` of the problem writes it as a sentence.
     pub fn advice(&self) -> Option<&str> {
         self.advice.as_deref()
     }
@@ -194,11 +195,13 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}`: {}", self.target, self.message)?;
-        match &self.advice {
-            None => {}
-            Some(advice) if self.message.ends_with('.') => write!(f, " {advice}")?,
-            Some(advice) => write!(f, ": {advice}")?,
+        // Another problem or a cause may follow, so the last sentence has no period.
+        write!(f, "`{}`: {}", self.target, self.message.strip_suffix('.').unwrap_or(&self.message))?;
+        if let Some(advice) = &self.advice {
+            // Azure's message may be several sentences, so the advice is one more.
+            let mut rest = advice.chars();
+            let first: String = rest.next().into_iter().flat_map(char::to_uppercase).collect();
+            write!(f, ". {first}{}", rest.as_str())?;
         }
         if f.alternate() { write_causes(f, &self.message, StdError::source(self)) } else { Ok(()) }
     }
@@ -460,6 +463,25 @@ mod tests {
         for (kind, is_retryable) in all {
             assert_eq!(Error::of(kind, "Code", "target", "message").is_retryable(), is_retryable, "{kind:?}");
         }
+    }
+
+    #[test]
+    fn message_and_advice_are_printed_as_sentences_without_a_last_period() {
+        let azures = || Problem::invalid("a.b", "The value is bad. It must be good.");
+        let ours = Problem::invalid("c", "the list is empty: name one");
+        assert_eq!(azures().to_string(), "`a.b`: The value is bad. It must be good");
+        let advised = azures().with_advice("write a good one");
+        assert_eq!(advised.to_string(), "`a.b`: The value is bad. It must be good. Write a good one");
+        let larger = advised.clone().of_larger("Code", "d".to_owned(), "it failed");
+        assert_eq!(larger.to_string(), "`d`: it failed: `a.b`: The value is bad. It must be good. Write a good one");
+        assert_eq!(
+            azures().with_advice("`x` is bad").to_string(),
+            "`a.b`: The value is bad. It must be good. `x` is bad"
+        );
+        let error = Error::from_problems(vec![azures(), ours]).unwrap_err();
+        assert_eq!(error.to_string(), "`a.b`: The value is bad. It must be good; `c`: the list is empty: name one");
+        let caused = Error::new(advised).with_source("the cause");
+        assert_eq!(format!("{caused:#}"), "`a.b`: The value is bad. It must be good. Write a good one: the cause");
     }
 
     #[test]

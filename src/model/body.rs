@@ -97,7 +97,7 @@ impl FromBody for DateTime<Utc> {
             let shown = text.map_or_else(|| value.to_string(), |text| text.escape_debug().to_string());
             let below = path.split_once('.').map_or(path, |(_, below)| below);
             let what = format!("Could not convert string to DateTimeOffset: {shown}. Path '{below}'");
-            let form = "Write a date with time and zone, such as `2030-12-31T23:59:59Z`.";
+            let form = "write a date with time and zone, such as `2030-12-31T23:59:59Z`";
             Error::new(Problem::invalid(path, what).with_advice(form))
         })
     }

@@ -153,7 +153,7 @@ impl FromStr for DiskEncryptionSetId {
             let target = "encryption.diskEncryptionSetId";
             let problem = Problem::invalid(target, format!("The value of parameter '{target}' is invalid."));
             let form = "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Compute/diskEncryptionSets/{name}";
-            Error::new(problem.with_advice(format!("`{}` must be like `{form}`.", text.escape_debug())))
+            Error::new(problem.with_advice(format!("`{}` is not of the form `{form}`: write it so", text.escape_debug())))
         })
     }
 }

@@ -29,6 +29,15 @@ pub enum OsType {
     Linux,
 }
 
+impl std::fmt::Display for OsType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Windows => "Windows",
+            Self::Linux => "Linux",
+        })
+    }
+}
+
 /// Whether machine and user specific information was removed from an image.
 ///
 /// Exhaustive: it was removed, or it was not. It decides what a VM needs: an [`OsProfile`](crate::deploy::OsProfile), or none.
@@ -46,6 +55,15 @@ pub enum OsState {
     Specialized,
 }
 
+impl std::fmt::Display for OsState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Generalized => "Generalized",
+            Self::Specialized => "Specialized",
+        })
+    }
+}
+
 /// The firmware that an image starts with.
 ///
 /// ```
@@ -61,6 +79,15 @@ pub enum HyperVGeneration {
     V1,
     /// UEFI.
     V2,
+}
+
+impl std::fmt::Display for HyperVGeneration {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::V1 => "V1",
+            Self::V2 => "V2",
+        })
+    }
 }
 
 /// The processor architecture of an image.

@@ -92,7 +92,7 @@ fn wrong(part: &str, value: &str) -> Option<Problem> {
              digits, hyphen(-), period (.), underscore (_). Names are not allowed to end with period(.). The length of the name \
              cannot exceed {longest} characters."
         );
-        Problem::invalid(target, what).with_advice(format!("It is `{}`.", value.escape_debug()))
+        Problem::invalid(target, what).with_advice(format!("the given value is `{}`", value.escape_debug()))
     })
 }
 

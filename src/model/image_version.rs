@@ -285,12 +285,11 @@ impl ImageVersionRequest {
             (None, None) => {
                 return Err(Error::new(one_source(
                     SOURCE,
-                    "The body has no source: name a managed image, version, VM or disks.",
+                    "the body has no source: name a managed image, version, VM or disks",
                 )));
             }
             (Some(_), Some(_)) => {
-                let advice =
-                    "Name the source in storageProfile, or in publishingProfile, as api-versions until 2019-03-01 did.";
+                let advice = "name the source once: in storageProfile, or in publishingProfile as api-versions until 2019-03-01 did";
                 return Err(Error::new(one_source(SOURCE, advice)));
             }
         };

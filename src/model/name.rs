@@ -58,7 +58,7 @@ impl Rule {
             }
             _ => Problem::invalid(self.field, sentence(name)),
         };
-        Error::new(problem.with_advice(format!("It is `{shown}`: {words}.")))
+        Error::new(problem.with_advice(format!("`{shown}` is not allowed: {words}")))
     }
 }
 

@@ -291,7 +291,7 @@ impl TargetRegions {
             let target_name = format!("{path}[{position}].name");
             let problem =
                 Problem::invalid(target_name, "Duplicate regions are not allowed in target publishing regions.");
-            problem.with_advice(format!("`{}` is named twice.", target.region))
+            problem.with_advice(format!("`{}` is named twice: leave one out", target.region))
         });
         Error::from_problems(problems.collect())?;
         Ok(Self(regions))

@@ -80,7 +80,7 @@ impl ResourceRange {
             let target = "galleryImage.properties.recommended";
             let what =
                 format!("The minimum value of '{target}' must not be greater than the maximum value of '{target}'.");
-            let advice = format!("`{min}` is greater than `{max}`: exchange them, or leave one out.");
+            let advice = format!("`{min}` is greater than `{max}`: exchange them, or leave one out");
             return Err(Error::new(Problem::invalid(target, what).with_advice(advice)));
         }
         Ok(Self { min, max })

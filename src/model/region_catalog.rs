@@ -303,12 +303,8 @@ impl RegionCatalog {
             "The provided location '{region}' is not available for resource type '{kind}'. List of available regions for the \
              resource type is '{all}'."
         );
-        let advice = match near.is_empty() {
-            true => "A host adds its own with `RegionCatalog::with_region`.".to_owned(),
-            false => {
-                format!("Did you mean {}? A host adds its own with `RegionCatalog::with_region`.", near.join(" or "))
-            }
-        };
+        let fix = if near.is_empty() { "the name".to_owned() } else { format!("it to {}", near.join(" or ")) };
+        let advice = format!("correct {fix}, or let the host add the region with `RegionCatalog::with_region`");
         let problem = Problem::new(ErrorKind::Invalid, "LocationNotAvailableForResourceType", "location", what);
         Some(problem.with_advice(advice))
     }
@@ -366,7 +362,7 @@ impl RegionCatalog {
         if account == StorageAccountType::StandardZrs && !info.zones {
             let what = "ZRS storage account type is not supported in this region.";
             let problem = Problem::invalid(format!("{target}.storageAccountType"), what);
-            problems.push(problem.with_advice(format!("`{region}` has no zones: use Standard_LRS there.")));
+            problems.push(problem.with_advice(format!("`{region}` has no zones: use Standard_LRS there")));
         }
         problems
     }

@@ -204,7 +204,7 @@ impl<'a> Segments<'a> {
              '/subscriptions/{{subscriptionId}}' or '/providers/{{resourceProviderNamespace}}/'.",
             self.id.escape_debug()
         );
-        Error::new(Problem::invalid("id", sentence).with_advice(format!("Here {what}.")))
+        Error::new(Problem::invalid("id", sentence).with_advice(what))
     }
 
     fn literal(&mut self, expected: &str) -> Result<()> {
@@ -239,7 +239,7 @@ impl<'a> Segments<'a> {
         let segment = self.rest.next().ok_or_else(|| self.wrong(&format!("it ends where the {what} must follow")))?;
         segment.parse().map_err(|error: Error| {
             let why = error.problems().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            self.wrong(&format!("its {what} is wrong, {}", why.trim_end_matches('.')))
+            self.wrong(&format!("its {what} is wrong: {why}"))
         })
     }
 
@@ -395,8 +395,8 @@ mod tests {
                 "`Microsoft.Storage` stands where",
             ),
         ] {
-            let error = id.parse::<ResourceId>().unwrap_err().to_string();
-            assert!(error.contains(named), "{id}: {error}");
+            let error = id.parse::<ResourceId>().unwrap_err();
+            assert!(error.problems().any(|problem| problem.advice().unwrap().contains(named)), "{id}: {error}");
         }
         assert!(VERSION.parse::<GalleryId>().unwrap_err().to_string().contains("is not the id of a gallery"));
     }

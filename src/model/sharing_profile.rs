@@ -42,6 +42,16 @@ pub enum SharingPermissions {
     Community,
 }
 
+impl std::fmt::Display for SharingPermissions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Private => "Private",
+            Self::Groups => "Groups",
+            Self::Community => "Community",
+        })
+    }
+}
+
 /// What a community gallery tells everybody about its publisher (Azure: `CommunityGalleryInfo`).
 ///
 /// Exhaustive: Azure takes these four texts and needs each of them, and a literal tells them apart where arguments would not. The

@@ -107,7 +107,7 @@ fn wrong(value: &str) -> Error {
     let sentence = "The image version name is invalid. The image version name should follow Major(int).Minor(int).Patch(int) \
                     format, for e.g: 1.0.0, 2018.12.1 etc.";
     let advice = format!(
-        "`{}` is not three whole numbers from 0 to 2147483647, of at most {MAX_DIGITS} digits.",
+        "`{}` is not three whole numbers from 0 to 2147483647, of at most {MAX_DIGITS} digits",
         value.escape_debug()
     );
     Error::new(Problem::invalid("galleryImageVersion.name", sentence).with_advice(advice))

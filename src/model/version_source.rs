@@ -157,7 +157,7 @@ impl SourceDisks {
                             .to_owned()
                     }
                 };
-                let advice = format!("`{}` is named twice.", disk.reference);
+                let advice = format!("`{}` is named twice: name another source for one of the disks", disk.reference);
                 problems.push(Problem::invalid(path, what).with_advice(advice));
             }
         }
@@ -184,7 +184,8 @@ pub(super) fn lun_problems(path: &str, luns: impl Iterator<Item = u32>) -> Vec<P
         if !seen.insert(lun) {
             let what = "Duplicated lun numbers have been detected in the input data disks. Lun number must be unique for each \
                         data disk.";
-            problems.push(Problem::invalid(&*target, what).with_advice(format!("LUN `{lun}` is used twice.")));
+            let advice = format!("LUN `{lun}` is used twice: give one of the disks another");
+            problems.push(Problem::invalid(&*target, what).with_advice(advice));
         }
         if lun > 63 {
             problems.push(Problem::invalid(target, format!("LUN `{lun}` is above 63: use one from 0 to 63")));
@@ -283,7 +284,7 @@ impl VersionSource {
             (Some(source), false) => Self::of_all(path, source).map(Some),
             (None, true) => Self::of_disks(path, json).map(Some),
             (Some(_), true) => {
-                let advice = "Name a source for the whole image, or one for each disk.";
+                let advice = "name a source for the whole image, or one for each disk";
                 Err(Error::new(one_source(path, advice)))
             }
         }
@@ -308,7 +309,7 @@ impl VersionSource {
                 );
                 Err(Error::invalid(format!("{target}.id"), what))
             }
-            _ => Err(Error::new(one_source(target, "Name one id, one VM or one community image."))),
+            _ => Err(Error::new(one_source(target, "name one id, one VM or one community image"))),
         }
     }
 
@@ -327,10 +328,7 @@ impl VersionSource {
                     return Err(Error::invalid(format!("{target}.id"), what));
                 }
                 _ => {
-                    return Err(Error::new(one_source(
-                        target,
-                        "A disk image has one source: `id`, or `uri` of a VHD.",
-                    )));
+                    return Err(Error::new(one_source(target, "a disk image has one source: `id`, or `uri` of a VHD")));
                 }
             };
             Ok(SourceDisk { reference, host_caching: json.host_caching })

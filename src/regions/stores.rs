@@ -121,7 +121,7 @@ impl Regions {
         let once = self.kept_on(region, account) != account && !self.one_store_for_all_zones;
         once.then(|| {
             let what = format!(
-                "Standard_ZRS keeps each replica in three zones, and region `{region}` has one store here: give it one for \
+                "`Standard_ZRS` keeps each replica in three zones, and region `{region}` has one store here: give it one for \
                  each zone with `zonal_region_stores`, or use Standard_LRS there"
             );
             Problem::invalid(format!("{target}.storageAccountType"), what)

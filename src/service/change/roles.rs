@@ -394,8 +394,8 @@ fn absent(session: &Session, state: &State, scope: &AccessScope) -> Option<Probl
 /// One answer whether or not the role exists.
 fn not_theirs(session: &Session, action: Action) -> Problem {
     let what = format!(
-        "The client '{}' does not have authorization to perform action '{action}' at every scope where the role may be \
-         assigned, or the role does not exist: use assignable scopes of yours, or ask an administrator.",
+        "client `{}` does not have authorization to perform action `{action}` at every scope where the role may be \
+         assigned, or the role does not exist: use assignable scopes of yours, or ask an administrator",
         session.caller()
     );
     Problem::forbidden(action.as_str(), what)
@@ -418,7 +418,7 @@ fn sharing_problems(inner: &Inner, gallery: &Gallery, update: &SharingUpdate, ne
     let mut problems = Vec::new();
     if let Some(needed) = needed.filter(|needed| *needed != permissions) {
         let what = format!(
-            "the gallery's sharing permissions are `{permissions:?}` and must be `{needed:?}`: create a gallery with these \
+            "the gallery's sharing permissions are `{permissions}` and must be `{needed}`: create a gallery with these \
              permissions"
         );
         problems.push(Problem::conflict(TARGET, what));

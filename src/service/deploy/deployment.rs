@@ -520,7 +520,10 @@ impl DeploymentWork {
     fn disk_of(&self, id: &ResourceId, manifest: &Manifest) -> Result<ManifestDisk> {
         let disk = manifest.disks.iter().find(|disk| disk.lun == self.lun).ok_or_else(|| {
             let problem = Problem::invalid("imageReference.lun", "The value of parameter imageReference is invalid.");
-            let advice = format!("`{id}` has no data disk with LUN `{}`.", self.lun.unwrap_or_default());
+            let advice = format!(
+                "`{id}` has no data disk with LUN `{}`: name the LUN of one that it has",
+                self.lun.unwrap_or_default()
+            );
             Error::new(problem.with_advice(advice))
         })?;
         Ok(disk.clone())

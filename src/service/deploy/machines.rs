@@ -303,7 +303,7 @@ impl Session {
                 (image.into(), state, Known::default())
             }
             other => {
-                let what = "VMs are made from image versions, definitions and managed images";
+                let what = "VMs are made from image versions, definitions and managed images: name one of these";
                 let problem = Problem::new(ErrorKind::Unsupported, "InvalidParameter", other.to_string(), what);
                 return Err(Error::new(problem));
             }
@@ -350,7 +350,8 @@ impl<S> Image<S> {
 
     fn other_state(&self, sentence: &str, state: OsState) -> Error {
         let problem = Problem::invalid("osProfile", sentence);
-        Error::new(problem.with_advice(format!("`{}` is {}.", self.id, format!("{state:?}").to_ascii_lowercase())))
+        let state = state.to_string().to_ascii_lowercase();
+        Error::new(problem.with_advice(format!("`{}` is {state}: take it with `BootImage::{state}`", self.id)))
     }
 
     fn new_vm(&self, name: MachineName, computer_name: Option<String>, os_profile: Option<OsProfile>) -> NewVm {
@@ -485,7 +486,7 @@ impl NewVm {
                 self.id
             );
             let problem = Problem::new(ErrorKind::Invalid, "BadRequest", "securityProfile.securityType", what);
-            return Err(Error::new(problem.with_advice(format!("It is `{security_type}`."))));
+            return Err(Error::new(problem.with_advice(format!("`{security_type}` was set: set `{only}`"))));
         }
         self.security_type = security_type;
         Ok(self)

@@ -22,7 +22,7 @@ pub(crate) fn deployable(view: &CatalogView, id: &ResourceId, region: &Region) -
     let (content, replicas, elsewhere) = match id {
         ResourceId::ImageVersion(id) => {
             let record = view.record(id).map_err(|_untold| {
-                let advice = "The version does not exist: publish it, or correct the number.";
+                let advice = "the version does not exist: publish it, or correct the number";
                 Error::new(not_available(id, region).with_advice(advice))
             })?;
             let elsewhere = record.ready_regions().cloned().collect();
@@ -47,7 +47,7 @@ pub(crate) fn deployable(view: &CatalogView, id: &ResourceId, region: &Region) -
     if replicas == 0 {
         let complete = elsewhere.iter().map(|region| format!("`{region}`")).collect::<Vec<_>>().join(", ");
         let complete = if complete.is_empty() { "no region yet" } else { complete.as_str() };
-        let advice = format!("It is complete in {complete}.");
+        let advice = format!("it is complete in {complete}");
         return Err(Error::new(not_available(id, region).with_advice(advice)));
     }
     let account = match id {

@@ -423,11 +423,12 @@ impl Facts {
     fn problems(&self, region: &Region, expected: Option<&Expected>) -> Vec<Problem> {
         let mut problems = Vec::new();
         if let Some(elsewhere) = self.location.as_ref().filter(|location| *location != region) {
-            let advice = format!("It is in `{elsewhere}`, the version's location is `{region}`.");
+            let advice =
+                format!("it is in `{elsewhere}`, and the version's location is `{region}`: publish in `{elsewhere}`");
             problems.push(not_found(&self.id).with_advice(advice));
         }
         let Some(expected) = expected else { return problems };
-        const ADVICE: &str = "Use another source, or another definition.";
+        const ADVICE: &str = "use another source, or another definition";
         let mut conflict = |what: String| {
             problems.push(Problem::new(ErrorKind::Conflict, "Conflict", self.id.as_str(), what).with_advice(ADVICE));
         };
@@ -439,11 +440,11 @@ impl Facts {
             ));
         };
         if let Some(os_type) = self.os_type.filter(|os_type| *os_type != expected.os_type) {
-            differs("OS type", &format!("{os_type:?}"), &format!("{:?}", expected.os_type));
+            differs("OS type", &os_type, &expected.os_type);
         }
         let generation = self.hyper_v_generation.filter(|own| *own != expected.hyper_v_generation);
         if let Some(own) = generation {
-            differs("Hypervisor generation", &format!("{own:?}"), &format!("{:?}", expected.hyper_v_generation));
+            differs("Hypervisor generation", &own, &expected.hyper_v_generation);
         }
         if let Some((architecture, plan)) = &expected.of_definition {
             if let Some(own) = self.architecture.filter(|own| own != architecture) {
@@ -455,8 +456,8 @@ impl Facts {
         }
         if let Some(own) = self.os_state.filter(|state| *state != expected.os_state) {
             conflict(format!(
-                "Cannot create Gallery Image Version from: {} since the OS State in the parent gallery image ('{:?}') is not \
-                 '{own:?}'.",
+                "Cannot create Gallery Image Version from: {} since the OS State in the parent gallery image ('{}') is not \
+                 '{own}'.",
                 self.id, expected.os_state
             ));
         }

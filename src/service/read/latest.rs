@@ -124,9 +124,9 @@ impl CatalogView {
         if verdicts.is_empty() {
             let what = format!("There is no latest image version exists for \"{definition}\"");
             let problem = Problem::new(ErrorKind::NotFound, "GalleryImageNotFound", definition.to_string(), what);
-            return Err(Error::new(problem.with_advice("publish one")));
+            return Err(Error::new(problem.with_advice("publish a version")));
         }
-        let advice = format!("Its versions: {}.", verdicts.join(", "));
+        let advice = format!("its versions: {}", verdicts.join(", "));
         Err(Error::new(not_available(definition, region).with_advice(advice)))
     }
 

@@ -294,7 +294,9 @@ pub struct SharedImageVersion {
 
 /// One answer for "does not exist" and "not shared with you", so that neither leaks.
 pub(crate) fn not_shared(id: &dyn fmt::Display) -> Error {
-    let what = format!("The gallery image {id} is not available: there is none, or it is not shared with you.");
+    let what = format!(
+        "gallery image `{id}` is not available: it does not exist, or it is not shared with you; ask its owner"
+    );
     Error::of(ErrorKind::NotFound, "GalleryImageNotFound", id.to_string(), what)
 }
 

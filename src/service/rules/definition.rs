@@ -54,7 +54,7 @@ pub(crate) fn security_type(definition: &ImageDefinition) -> Option<Problem> {
     let value = definition.security_type().filter(|value| !value.eq_ignore_ascii_case("Standard"))?;
     (definition.hyper_v_generation() == HyperVGeneration::V1).then(|| {
         let what =
-            format!("SecurityType `{value}` needs Hypervisor generation V2, and the definition has V1: set it to V2");
+            format!("security type `{value}` needs Hyper-V generation V2, and the definition has V1: set it to V2");
         Problem::invalid("galleryImage.properties.features", what)
     })
 }

@@ -28,7 +28,7 @@ pub(crate) fn create_gallery(state: &State, inner: &Inner, rights: &Rights, gall
         );
         let problem = Problem::conflict("gallery.name", what);
         problems.push(match rights.may_see(state, &other.id().into()) {
-            true => problem.with_advice(format!("`{}` has it.", other.id())),
+            true => problem.with_advice(format!("`{}` has this name", other.id())),
             false => problem,
         });
     }

@@ -17,7 +17,7 @@ pub(crate) fn parent_missing(id: impl Into<ResourceId>) -> Problem {
     let what =
         format!("Can not perform requested operation on nested resource. Parent resource '{}' not found.", id.names());
     Problem::new(ErrorKind::NotFound, "ParentResourceNotFound", id.to_string(), what)
-        .with_advice("Create it first, or correct the name.")
+        .with_advice("create it first, or correct the name")
 }
 
 pub(crate) fn already_exists(id: &dyn Display, what: &str) -> Problem {
@@ -64,7 +64,8 @@ pub(crate) fn room_for(
              Additional Required: 1, (Minimum) New Limit Required: {}.",
             usage + 1
         );
-        let advice = format!("It is the quota of subscription `{subscription}`: delete some, or raise the limit.");
+        let advice =
+            format!("it is the quota of subscription `{subscription}`: delete some {what}, or raise the limit");
         Problem::limit_reached(what, message).with_advice(advice)
     })
 }
@@ -73,7 +74,7 @@ pub(crate) fn room_for(
 pub(crate) fn end_of_life(target: &str, date: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Option<Problem> {
     let past = date.filter(|date| *date <= now)?;
     let problem = Problem::invalid(format!("{target}.endOfLifeDate"), "EndOfLifeDate must be set to a future date.");
-    Some(problem.with_advice(format!("`{past}` is not after `{now}`.")))
+    Some(problem.with_advice(format!("`{past}` is not after `{now}`: set a later date")))
 }
 
 /// Returns a problem for each changed property that must not change.
@@ -85,7 +86,7 @@ pub(crate) fn unchangeable(target: &str, allowed: &[&str], changed: &[String]) -
         let property = format!("{target}.{path}");
         let what = format!("Changing property '{property}' is not allowed.");
         let problem = Problem::new(ErrorKind::Conflict, "PropertyChangeNotAllowed", property, what);
-        problem.with_advice("Create another resource instead.")
+        problem.with_advice("create another resource instead")
     });
     problems.collect()
 }
@@ -106,7 +107,7 @@ pub(crate) fn changed_end_of_life(
             let target = format!("{target}.endOfLifeDate");
             let what = format!("Changing property '{target}' is not allowed.");
             let problem = Problem::new(ErrorKind::Conflict, "PropertyChangeNotAllowed", target, what);
-            Some(problem.with_advice("An end-of-life date cannot be unset once it is set: set a later one."))
+            Some(problem.with_advice("an end-of-life date cannot be unset once it is set: set a later one"))
         }
         _ if old == new => None,
         _ => end_of_life(target, new, now),
@@ -127,8 +128,8 @@ pub(crate) fn has_children(id: &dyn Display, count: usize, seen: &[ResourceId]) 
         );
         let unseen = count - seen.len();
         let advice = match unseen {
-            0 => "Or delete with cascade.".to_owned(),
-            _ => "Or delete with cascade; you may not see all of them.".to_owned(),
+            0 => "delete them first, or delete with cascade".to_owned(),
+            _ => "delete them first, or delete with cascade; you may not see all of them".to_owned(),
         };
         Problem::new(ErrorKind::Conflict, "CannotDeleteResource", id.to_string(), what).with_advice(advice)
     })

@@ -34,7 +34,7 @@ pub(crate) fn shared_version(gallery: &Gallery, home: &Region, profile: &Publish
     }
     if home != gallery.location() {
         let what = format!(
-            "the versions of a gallery with permissions `{permissions:?}` are made in its region: `{home}` is not `{}`; name \
+            "the versions of a gallery with permissions `{permissions}` are made in its region: `{home}` is not `{}`; name \
              other regions among the target regions",
             gallery.location()
         );
@@ -44,7 +44,7 @@ pub(crate) fn shared_version(gallery: &Gallery, home: &Region, profile: &Publish
         let encrypted = target.encryption().is_some_and(|keys| keys.disk_encryption_sets().next().is_some());
         if encrypted {
             let what = format!(
-                "a gallery with permissions `{permissions:?}` takes no versions encrypted with customer keys: leave them out"
+                "a gallery with permissions `{permissions}` takes no versions encrypted with customer keys: leave them out"
             );
             problems.push(Problem::invalid(format!("{TARGET_REGIONS}[{position}].encryption"), what));
         }
@@ -181,7 +181,7 @@ pub(crate) fn publishing_profile(
                 None => "galleryImageVersion.properties.publishingProfile.replicaCount".to_owned(),
             };
             let problem = out_of_range(name, replicas, most);
-            problems.push(problem.with_advice(format!("It is the count of region `{region}`{why}.")));
+            problems.push(problem.with_advice(format!("it is the count of region `{region}`{why}")));
         }
     }
     let target = "galleryImageVersion.properties.publishingProfile";
@@ -210,8 +210,7 @@ fn disk_size(target: &str, size: u64, most: u64) -> Problem {
         size.div_ceil(1 << 30),
         most >> 30
     );
-    let advice =
-        format!("In GiB; exactly, `{size}` bytes are more than `{most}`: shrink the disk, or raise the limit.");
+    let advice = format!("these are GiB: `{size}` bytes are more than `{most}`; shrink the disk, or raise the limit");
     Problem::new(ErrorKind::Invalid, "GallerySourceResourceExceedsMaxSize", target, what).with_advice(advice)
 }
 
@@ -241,7 +240,7 @@ pub(crate) fn update_version(
             id.number()
         );
         let problem = Problem::conflict(id.to_string(), what);
-        return vec![problem.with_advice("Here it can be restored: restore it first.")];
+        return vec![problem.with_advice("it can be restored here: restore it first")];
     }
     let mut problems = unchangeable(ImageVersion::TARGET, VERSION, &differences(&**was, new));
     problems.extend(moved(&was.id().into(), was.location(), new.location()));
@@ -259,7 +258,7 @@ pub(crate) fn update_version(
             id.number()
         );
         let advice = format!(
-            "{removed} would be removed: name them too, or set safetyProfile.allowDeletionOfReplicatedLocations."
+            "{removed} would be removed: name them too, or set safetyProfile.allowDeletionOfReplicatedLocations"
         );
         let problem = Problem::new(ErrorKind::Invalid, "BadRequest", TARGET_REGIONS, what);
         problems.push(problem.with_advice(advice));
@@ -284,7 +283,8 @@ pub(crate) fn update_version(
             );
             let problem =
                 Problem::new(ErrorKind::Conflict, "InvalidParameter", format!("{at}.storageAccountType"), what);
-            problems.push(problem.with_advice(format!("It is `{has}`; or remove the region and add it again.")));
+            let advice = format!("the request has `{has}`: keep `{had}`, or remove the region and add it again");
+            problems.push(problem.with_advice(advice));
         }
     }
     problems
@@ -299,9 +299,9 @@ pub(crate) fn delete_version(version: &ImageVersion, now: DateTime<Utc>) -> Opti
     if ends.is_some_and(|date| date <= now) {
         return None;
     }
-    let until = ends.map_or("It has no end-of-life date".to_owned(), |date| format!("Its end of life is {date}"));
+    let until = ends.map_or("it has no end-of-life date".to_owned(), |date| format!("its end of life is {date}"));
     let what = "The deletion of the gallery image version is not allowed: end of life not reached.";
-    let advice = format!("{until}: unset safetyProfile.blockDeletionBeforeEndOfLife to delete it all the same.");
+    let advice = format!("{until}: unset safetyProfile.blockDeletionBeforeEndOfLife to delete it all the same");
     let code = "DeleteGalleryImageVersionBlockedBeforeEndOfLife";
     Some(Problem::new(ErrorKind::Conflict, code, version.id().to_string(), what).with_advice(advice))
 }

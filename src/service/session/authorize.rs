@@ -39,8 +39,7 @@ impl Session {
         if self.rights().is_administrator() {
             return Ok(());
         }
-        let refused =
-            format!("The client '{}' does not have authorization to {what}: ask an administrator.", self.caller());
+        let refused = format!("client `{}` does not have authorization to {what}: ask an administrator", self.caller());
         Err(Error::forbidden(what, refused))
     }
 

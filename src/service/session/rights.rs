@@ -142,9 +142,9 @@ impl Rights {
         let advice = match (decision, BuiltInRole::least_for(action)) {
             (Decision::NotGranted { .. }, Some(role)) => {
                 let role = role.definition();
-                format!("No role allows it there or above: one that does is `{}`.", role.role_name())
+                format!("no role allows it there or above: assign one that does, such as `{}`", role.role_name())
             }
-            _ => format!("Why: {decision}."),
+            _ => decision.to_string(),
         };
         let (code, what) = match decision {
             Decision::NotInTenant { subscription: Some(subscription) } if need.of != Of::Operation => {
