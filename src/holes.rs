@@ -157,6 +157,7 @@ fn add(ranges: &mut Vec<Range<u64>>, range: Range<u64>, shortest: u64) {
 }
 
 #[cfg(test)]
+#[cfg(feature = "_properties")]
 mod tests {
     use proptest::prelude::*;
 

@@ -109,7 +109,10 @@ fn spread(record: &[u8], chunk: &mut [u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::content::chunk::{occupied_blocks, occupied_runs};
+    use crate::content::chunk::occupied_blocks;
+    #[cfg(feature = "_properties")]
+    use crate::content::chunk::occupied_runs;
+    #[cfg(feature = "_properties")]
     use proptest::prelude::*;
 
     use super::*;
@@ -225,6 +228,7 @@ mod tests {
         unpacker.unpack(0, b"a node", Encoding::Plain, &Digest::of(b"a node")).unwrap_err();
     }
 
+    #[cfg(feature = "_properties")]
     proptest! {
         #[test]
         fn any_chunk_comes_back(

@@ -108,6 +108,7 @@ impl Gathering {
 }
 
 #[cfg(test)]
+#[cfg(feature = "_properties")]
 mod tests {
     use std::collections::BTreeSet;
 

@@ -189,6 +189,7 @@ impl IndexBuilder {
 }
 
 #[cfg(test)]
+#[cfg(feature = "_properties")]
 mod tests {
     use std::collections::{BTreeMap, HashMap};
 

@@ -123,6 +123,7 @@ impl Group {
 }
 
 #[cfg(test)]
+#[cfg(feature = "_properties")]
 mod tests {
     use std::sync::Arc;
 

@@ -372,6 +372,7 @@ impl fmt::Display for ResourceId {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(feature = "_properties")]
     use proptest::prelude::*;
 
     use super::*;
@@ -401,6 +402,7 @@ mod tests {
         assert!(VERSION.parse::<GalleryId>().unwrap_err().to_string().contains("is not the id of a gallery"));
     }
 
+    #[cfg(feature = "_properties")]
     proptest! {
         #[test]
         fn an_id_is_written_back_as_it_was_parsed_and_compared_without_case(

@@ -185,6 +185,7 @@ impl TryFrom<semver::Version> for VersionNumber {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(feature = "_properties")]
     use proptest::prelude::*;
 
     use super::*;
@@ -224,6 +225,7 @@ mod tests {
         assert_eq!(same.len(), 1);
     }
 
+    #[cfg(feature = "_properties")]
     proptest! {
         #[test]
         fn order_is_that_of_semver(a in any::<[u16; 3]>(), b in any::<[u16; 3]>()) {

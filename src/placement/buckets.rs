@@ -132,6 +132,7 @@ fn take(bucket: &mut Vec<u32>, position: usize) {
 }
 
 #[cfg(test)]
+#[cfg(feature = "_properties")]
 mod tests {
     use proptest::prelude::*;
     use proptest::test_runner::RngSeed;

@@ -77,6 +77,7 @@ pub(crate) fn compare(packs: &[PackInfo], needs: &Needs, slots: &[Holdings]) -> 
 }
 
 #[cfg(test)]
+#[cfg(feature = "_properties")]
 mod tests {
     use bytes::Bytes;
     use proptest::prelude::*;

@@ -267,6 +267,7 @@ impl Bits {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(feature = "_properties")]
     use proptest::prelude::*;
 
     use super::*;
@@ -303,6 +304,7 @@ mod tests {
         assert!(worst.0 <= 1.05, "{worst:?}");
     }
 
+    #[cfg(feature = "_properties")]
     proptest! {
         /// For any holdings, losses and missing items: in the end every remaining slot has what it wants, nothing was
         /// sent to a slot that had it, and only items that no slot had crossed the border.

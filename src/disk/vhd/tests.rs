@@ -7,7 +7,9 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
+#[cfg(feature = "_properties")]
 use proptest::prelude::*;
+#[cfg(feature = "_properties")]
 use proptest::test_runner::RngSeed;
 
 use super::fields::checksum;
@@ -474,6 +476,7 @@ fn entries_beyond_the_disk_are_not_looked_at() {
     assert!(read_all(&*disk) == noise(512, 1));
 }
 
+#[cfg(feature = "_properties")]
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 2000,
