@@ -100,6 +100,7 @@ mod holes;
 pub mod host;
 pub mod image;
 pub mod model;
+mod persistent_map;
 pub mod placement;
 pub mod prelude;
 mod progress;

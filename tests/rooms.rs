@@ -33,7 +33,7 @@ const FLOORS: &[&[&str]] = &[
     &["content"],
     &["store"],
     &["model", "holes"],
-    &["host", "progress"],
+    &["host", "progress", "persistent_map"],
     &["error"],
 ];
 

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::entry::FORMAT;
 use super::frame::{self, failed};
 use super::identity::CatalogId;
-use super::state::{State, WrittenState};
+use super::state::State;
+use super::written::WrittenState;
 use crate::error::{Error, Result};
 use crate::store::{BlobKey, BlobStore, BlobStoreExt, MAX_BLOB_BYTES, PutMode};
 

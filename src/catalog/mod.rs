@@ -12,11 +12,14 @@ mod entry;
 mod event;
 mod frame;
 mod identity;
+mod indexes;
 mod log;
 mod log_time;
 mod pending;
 mod probe;
+mod record;
 mod state;
+mod written;
 
 pub use event::ImageContent;
 
@@ -25,7 +28,8 @@ pub(crate) use event::{Event, StoreName, UploadName, ZoneBlobs};
 pub(crate) use identity::CatalogId;
 pub(crate) use log::Catalog;
 pub(crate) use pending::Changes;
-pub(crate) use state::{Condemned, State, VersionRecord};
+pub(crate) use record::{Condemned, VersionRecord};
+pub(crate) use state::State;
 
 /// Reads bytes as a catalog entry and as a checkpoint, for the fuzzer.
 #[cfg(feature = "testkit")]

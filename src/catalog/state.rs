@@ -1,224 +1,53 @@
 //! The state of a catalog: the fold of its commits.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
 
 use super::entry::Entry;
-use super::event::{Event, ImageContent, StoreName, UploadName, ZoneBlobs};
-use crate::access::{AccessPolicy, AccessScope, DenyAssignment, GallerySharing, RoleAssignment, WrittenPolicy};
-use crate::content::blob_name::{BlobName, Incarnations};
+use super::event::{Event, StoreName, UploadName};
+use super::indexes::{Counts, Indexes};
+use super::record::{Condemned, DefinitionRecord, GalleryRecord, ImageRecord, Number, Upload, VersionRecord};
+use crate::access::{AccessPolicy, AccessScope, DenyAssignment, GallerySharing, RoleAssignment};
+use crate::content::blob_name::Incarnations;
 use crate::content::digest::Digest;
 use crate::content::names::SlotId;
 use crate::error::{Error, Result};
 use crate::model::{
-    CarriedIdentity, Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageName, ImageVersion, ImageVersionId,
+    Gallery, GalleryId, GalleryName, ImageDefinition, ImageDefinitionId, ImageIdentifier, ImageName, ImageVersionId,
     ManagedImage, ManagedImageId, Region, ResourceId, Snapshot, SnapshotId, SubscriptionId, VersionNumber,
 };
-use crate::store::BlobKey;
+use crate::persistent_map::PersistentMap;
 
 /// Everything that exists after a commit. Immutable once shared; the next state shares the unchanged parts.
 #[derive(Clone, Debug)]
 pub(crate) struct State {
-    number: u64,
-    head: Digest,
-    time: DateTime<Utc>,
-    galleries: BTreeMap<GalleryId, Arc<GalleryRecord>>,
-    managed_images: BTreeMap<ManagedImageId, Arc<ImageRecord<ManagedImage>>>,
-    snapshots: BTreeMap<SnapshotId, Arc<ImageRecord<Snapshot>>>,
-    uploads: BTreeMap<UploadName, Upload>,
+    pub(super) number: u64,
+    pub(super) head: Digest,
+    pub(super) time: DateTime<Utc>,
+    /// How many galleries and definitions there ever were.
+    pub(super) numbered: Number,
+    pub(super) galleries: PersistentMap<GalleryId, Arc<GalleryRecord>>,
+    /// By the number of their gallery. No key has no name: that is the one before the first.
+    pub(super) definitions: PersistentMap<(Number, Option<ImageName>), Arc<DefinitionRecord>>,
+    /// By the number of their definition.
+    pub(super) versions: PersistentMap<(Number, VersionNumber), Arc<VersionRecord>>,
+    pub(super) managed_images: PersistentMap<ManagedImageId, Arc<ImageRecord<ManagedImage>>>,
+    pub(super) snapshots: PersistentMap<SnapshotId, Arc<ImageRecord<Snapshot>>>,
+    pub(super) uploads: PersistentMap<UploadName, Upload>,
     /// Every import that was ever announced, with the number of the commit. Blobs of any other import are not this
     /// catalog's.
-    announced: Arc<BTreeMap<UploadName, u64>>,
-    access: Arc<AccessPolicy>,
+    pub(super) announced: PersistentMap<UploadName, u64>,
+    pub(super) access: Arc<AccessPolicy>,
     /// The claimed stores of regions and zones, with the number of the commit.
-    claims: BTreeMap<(Region, Option<u32>), (StoreName, u64)>,
-    condemned: BTreeMap<Region, Arc<Condemned>>,
+    pub(super) claims: PersistentMap<(Region, Option<u32>), (StoreName, u64)>,
+    pub(super) condemned: PersistentMap<Region, Arc<Condemned>>,
     /// The condemned names and the incarnations of each slot.
-    incarnations: BTreeMap<(Region, SlotId), Arc<Incarnations>>,
+    pub(super) incarnations: PersistentMap<(Region, SlotId), Arc<Incarnations>>,
     /// The number of the last commit that condemned blobs of each region.
-    last_condemned: BTreeMap<Region, u64>,
-}
-
-/// The condemned blobs of a region that are not yet removed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Condemned {
-    /// The fence: the number of the commit that condemned the blobs or took over their removal. Only the collection
-    /// that made that commit removes them.
-    pub(crate) epoch: u64,
-    pub(crate) blobs: Vec<ZoneBlobs>,
-}
-
-impl Condemned {
-    /// Returns each blob with its slot.
-    pub(crate) fn names(&self) -> impl Iterator<Item = (SlotId, BlobName)> {
-        self.blobs.iter().flat_map(|zone| zone.keys.iter().filter_map(|key| in_slot(zone.zone, key)))
-    }
-}
-
-/// Parses a key of a zone's store: `slots/<n>/…`.
-fn in_slot(zone: u32, key: &BlobKey) -> Option<(SlotId, BlobName)> {
-    let (number, name) = key.as_str().strip_prefix("slots/")?.split_once('/')?;
-    let slot = SlotId { zone: zone.checked_sub(1)? as usize, number: number.parse().ok()? };
-    Some((slot, BlobName::of_key(&name.parse().ok()?)?))
-}
-
-#[derive(Clone, Debug)]
-struct GalleryRecord {
-    gallery: Arc<Gallery>,
-    sharing: GallerySharing,
-    definitions: BTreeMap<ImageName, Arc<DefinitionRecord>>,
-}
-
-#[derive(Clone, Debug)]
-struct DefinitionRecord {
-    definition: Arc<ImageDefinition>,
-    versions: BTreeMap<VersionNumber, Arc<VersionRecord>>,
-    /// For each region, the versions that can be the latest there: finding it takes the same time with any number of
-    /// others.
-    candidates: BTreeMap<Region, Arc<BTreeSet<VersionNumber>>>,
-}
-
-/// A resource with disks in one region.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct ImageRecord<T> {
-    pub(crate) resource: Arc<T>,
-    pub(crate) content: ImageContent,
-    /// The number of the commit that created it.
-    pub(crate) created: u64,
-}
-
-/// A version, with its progress in each region.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct VersionRecord {
-    #[serde(serialize_with = "ImageVersion::compact")]
-    pub(crate) version: Arc<ImageVersion>,
-    pub(crate) content: ImageContent,
-    /// The number of the commit that published it.
-    pub(crate) published: u64,
-    /// The number of the commit that published it or last changed it: a record that equals an earlier one may have been
-    /// different in between.
-    #[serde(default)]
-    changed: u64,
-    /// The regions that were completed, with the number of their complete replicas that are still wanted.
-    complete: BTreeMap<Region, u32>,
-    /// The bytes that crossed each region's border.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    crossed: BTreeMap<Region, u64>,
-    /// The reason of the last failure, for each region whose last attempt failed.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    failed: BTreeMap<Region, String>,
-    /// The identity that its source VM left in it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) carried: Option<CarriedIdentity>,
-    /// The end of its retention, if it was deleted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) soft_deleted: Option<DateTime<Utc>>,
-    /// The time of its deletion, if it was deleted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) deleted: Option<DateTime<Utc>>,
-}
-
-/// An open import.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Upload {
-    pub(crate) target: ResourceId,
-    pub(crate) region: Region,
-    started: DateTime<Utc>,
-    /// The last time that another publisher resumed it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    joined: Option<DateTime<Utc>>,
-}
-
-impl Upload {
-    /// Returns the last time that a publisher started or resumed it.
-    pub(crate) fn taken_up(&self) -> DateTime<Utc> {
-        self.joined.unwrap_or(self.started)
-    }
-}
-
-impl VersionRecord {
-    fn new(version: ImageVersion, content: ImageContent, carried: Option<CarriedIdentity>, changed: u64) -> Self {
-        let (complete, crossed, failed) = Default::default();
-        Self {
-            version: Arc::new(version),
-            content,
-            published: changed,
-            changed,
-            complete,
-            crossed,
-            failed,
-            carried,
-            soft_deleted: None,
-            deleted: None,
-        }
-    }
-
-    /// Returns whether it was published or updated after commit `number`.
-    pub(crate) fn is_changed_since(&self, number: u64) -> bool {
-        self.changed > number
-    }
-
-    /// Returns the number of replicas in `region` that serve deployments: none before the first completion. If more are
-    /// requested later, the complete ones keep serving.
-    pub(crate) fn replicas_ready(&self, region: &Region) -> u32 {
-        self.complete.get(region).copied().unwrap_or(0)
-    }
-
-    /// Returns whether all its replicas in `region` are complete.
-    pub(crate) fn is_complete_in(&self, region: &Region) -> bool {
-        let wanted = self.version.publishing_profile().replicas_in(region);
-        wanted.is_some_and(|wanted| self.replicas_ready(region) >= wanted)
-    }
-
-    /// Returns the regions in which it can be deployed.
-    pub(crate) fn ready_regions(&self) -> impl Iterator<Item = &Region> {
-        self.complete.keys()
-    }
-
-    /// Returns the reason of the last failure in a region, until the next attempt.
-    pub(crate) fn failure_in(&self, region: &Region) -> Option<&str> {
-        self.failed.get(region).map(String::as_str)
-    }
-
-    /// Returns the bytes that crossed a region's border for it.
-    pub(crate) fn crossed(&self, region: &Region) -> u64 {
-        self.crossed.get(region).copied().unwrap_or(0)
-    }
-
-    /// Returns whether it can be the latest in `region`.
-    fn is_candidate_in(&self, region: &Region) -> bool {
-        self.soft_deleted.is_none()
-            && self.replicas_ready(region) > 0
-            && !self.version.publishing_profile().is_excluded_from_latest_in(region)
-    }
-}
-
-impl DefinitionRecord {
-    /// Inserts a version, or replaces the one of the same number.
-    fn put(&mut self, record: VersionRecord) {
-        let number = record.version.id().number();
-        self.forget(number);
-        for region in record.complete.keys().filter(|region| record.is_candidate_in(region)) {
-            Arc::make_mut(self.candidates.entry(region.clone()).or_default()).insert(number);
-        }
-        self.versions.insert(number, Arc::new(record));
-    }
-
-    fn forget(&mut self, number: VersionNumber) {
-        let Some(old) = self.versions.remove(&number) else { return };
-        for region in old.complete.keys() {
-            if let Some(candidates) = self.candidates.get_mut(region)
-                && candidates.contains(&number)
-            {
-                Arc::make_mut(candidates).remove(&number);
-            }
-        }
-    }
+    pub(super) last_condemned: PersistentMap<Region, u64>,
+    indexes: Indexes,
 }
 
 impl State {
@@ -228,16 +57,20 @@ impl State {
             number: 0,
             head: root,
             time: DateTime::<Utc>::MIN_UTC,
-            galleries: BTreeMap::new(),
-            managed_images: BTreeMap::new(),
-            snapshots: BTreeMap::new(),
-            uploads: BTreeMap::new(),
-            announced: Arc::default(),
+            numbered: 0,
+            galleries: PersistentMap::default(),
+            definitions: PersistentMap::default(),
+            versions: PersistentMap::default(),
+            managed_images: PersistentMap::default(),
+            snapshots: PersistentMap::default(),
+            uploads: PersistentMap::default(),
+            announced: PersistentMap::default(),
             access: Arc::default(),
-            claims: BTreeMap::new(),
-            condemned: BTreeMap::new(),
-            incarnations: BTreeMap::new(),
-            last_condemned: BTreeMap::new(),
+            claims: PersistentMap::default(),
+            condemned: PersistentMap::default(),
+            incarnations: PersistentMap::default(),
+            last_condemned: PersistentMap::default(),
+            indexes: Indexes::default(),
         }
     }
 
@@ -269,8 +102,7 @@ impl State {
 
     /// Returns every version, including soft-deleted ones.
     pub(crate) fn all_versions(&self) -> impl Iterator<Item = &Arc<VersionRecord>> {
-        let definitions = self.galleries.values().flat_map(|gallery| gallery.definitions.values());
-        definitions.flat_map(|definition| definition.versions.values())
+        self.versions.values()
     }
 
     /// Returns the condemned blobs of a region that are not yet removed.
@@ -337,16 +169,50 @@ impl State {
         self.galleries.get(id).map(|record| &record.gallery)
     }
 
+    /// Returns the gallery of a subscription that has a name.
+    pub(crate) fn gallery_named(&self, subscription: &SubscriptionId, name: &GalleryName) -> Option<&GalleryId> {
+        self.indexes.gallery_names.get(&(subscription.clone(), name.clone()))
+    }
+
+    /// Returns the gallery that consumers of a direct share know by a name.
+    pub(crate) fn gallery_by_unique_name(&self, name: &str) -> Option<&Arc<Gallery>> {
+        self.gallery(self.indexes.unique_names.get(&name.to_ascii_lowercase())?)
+    }
+
+    /// Returns the community gallery with a public name.
+    pub(crate) fn gallery_by_public_name(&self, name: &str) -> Option<&Arc<Gallery>> {
+        self.gallery(self.indexes.public_names.get(&name.to_ascii_lowercase())?)
+    }
+
     /// Returns the definitions of a gallery after `after`, by name; empty for an unknown gallery.
-    pub(crate) fn definitions<'a>(
-        &'a self,
+    pub(crate) fn definitions(
+        &self,
         gallery: &GalleryId,
-        after: Option<&'a ImageName>,
-    ) -> impl Iterator<Item = &'a Arc<ImageDefinition>> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let record = self.galleries.get(gallery).into_iter();
-        let records = record.flat_map(move |record| record.definitions.range::<ImageName, _>((from, Bound::Unbounded)));
-        records.map(|(_, record)| &record.definition)
+        after: Option<&ImageName>,
+    ) -> impl Iterator<Item = &Arc<ImageDefinition>> {
+        let number = self.galleries.get(gallery).map(|record| record.number);
+        let ranges = number.map(|number| self.definitions_of(number, after));
+        ranges.into_iter().flatten().map(|record| &record.definition)
+    }
+
+    fn definitions_of(
+        &self,
+        gallery: Number,
+        after: Option<&ImageName>,
+    ) -> impl Iterator<Item = &Arc<DefinitionRecord>> {
+        let range = (Bound::Excluded((gallery, after.cloned())), Bound::Excluded((gallery + 1, None)));
+        self.definitions.range(range).map(|(_, record)| record)
+    }
+
+    /// Returns the definition of a gallery that has an identifier.
+    pub(crate) fn definition_by_identifier(
+        &self,
+        gallery: &GalleryId,
+        identifier: &ImageIdentifier,
+    ) -> Option<&Arc<ImageDefinition>> {
+        let number = self.galleries.get(gallery)?.number;
+        let name = self.indexes.definition_by(number, identifier)?.clone();
+        self.definitions.get(&(number, Some(name))).map(|record| &record.definition)
     }
 
     pub(crate) fn definition(&self, id: &ImageDefinitionId) -> Option<&Arc<ImageDefinition>> {
@@ -360,13 +226,35 @@ impl State {
         definition: &ImageDefinitionId,
         after: Option<VersionNumber>,
     ) -> impl DoubleEndedIterator<Item = &Arc<VersionRecord>> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let record = self.definition_record(definition).into_iter();
-        record.flat_map(move |record| record.versions.range((from, Bound::Unbounded))).map(|(_, record)| record)
+        let of = self.definition_record(definition).map(|record| self.versions_of(record.number, after));
+        of.into_iter().flatten()
+    }
+
+    /// Returns the versions of a definition before `before`, in numeric order, including soft-deleted ones.
+    pub(crate) fn versions_before(
+        &self,
+        definition: &ImageDefinitionId,
+        before: VersionNumber,
+    ) -> impl DoubleEndedIterator<Item = &Arc<VersionRecord>> {
+        let of = self.definition_record(definition).map(|record| record.number);
+        let range = |number| self.versions.range((number, VersionNumber::LEAST)..(number, before));
+        of.map(range).into_iter().flatten().map(|(_, record)| record)
+    }
+
+    fn versions_of(
+        &self,
+        definition: Number,
+        after: Option<VersionNumber>,
+    ) -> impl DoubleEndedIterator<Item = &Arc<VersionRecord>> {
+        let from = match after {
+            Some(after) => Bound::Excluded((definition, after)),
+            None => Bound::Included((definition, VersionNumber::LEAST)),
+        };
+        self.versions.range((from, Bound::Excluded((definition + 1, VersionNumber::LEAST)))).map(|(_, record)| record)
     }
 
     pub(crate) fn version(&self, id: &ImageVersionId) -> Option<&Arc<VersionRecord>> {
-        self.definition_record(id.definition())?.versions.get(&id.number())
+        self.versions.get(&(self.definition_record(id.definition())?.number, id.number()))
     }
 
     /// Returns whether the catalog's resource at `scope` does not exist. Scopes outside of the catalog are the host's,
@@ -396,8 +284,8 @@ impl State {
 
     /// Returns the version that "latest" means in a region.
     pub(crate) fn latest(&self, definition: &ImageDefinitionId, region: &Region) -> Option<&Arc<VersionRecord>> {
-        let record = self.definition_record(definition)?;
-        record.versions.get(record.candidates.get(region)?.last()?)
+        let number = self.definition_record(definition)?.number;
+        self.versions.get(&(number, self.indexes.latest(number, region)?))
     }
 
     pub(crate) fn managed_images(
@@ -432,10 +320,10 @@ impl State {
 
     /// Returns the newest open import of `target` in `region`.
     pub(crate) fn upload_of(&self, target: &ResourceId, region: &Region) -> Option<UploadName> {
-        let same = |upload: &Upload| upload.target == *target && upload.region == *region;
+        let open = self.indexes.uploads_of(target).iter().filter_map(|name| Some((*name, self.uploads.get(name)?)));
         // The newest: earlier ones were started with other disks.
-        let last = self.uploads.iter().filter(|(_, upload)| same(upload)).max_by_key(|(_, upload)| upload.taken_up());
-        last.map(|(name, _)| *name)
+        let last = open.filter(|(_, upload)| upload.region == *region).max_by_key(|(_, upload)| upload.taken_up());
+        last.map(|(name, _)| name)
     }
 
     pub(crate) fn is_open(&self, upload: UploadName) -> bool {
@@ -448,23 +336,28 @@ impl State {
     }
 
     /// Returns the number of a subscription's galleries, definitions and versions in a region.
-    pub(crate) fn usage(&self, subscription: &SubscriptionId, location: &Region, now: DateTime<Utc>) -> [usize; 3] {
-        let mut usage = [0; 3];
-        let [galleries, definitions, versions] = &mut usage;
-        for gallery in self.galleries.values().filter(|record| record.gallery.id().subscription() == subscription) {
-            *galleries += usize::from(gallery.gallery.location() == location);
-            for definition in gallery.definitions.values() {
-                *definitions += usize::from(definition.definition.location() == location);
-                let counts =
-                    |record: &&Arc<VersionRecord>| record.version.location() == location && !self.is_gone(record, now);
-                *versions += definition.versions.values().filter(counts).count();
-            }
-        }
-        usage
+    pub(crate) fn usage(&self, subscription: &SubscriptionId, location: &Region, now: DateTime<Utc>) -> Counts {
+        let [galleries, definitions, versions] = self.indexes.usage(subscription, location);
+        let counted = |record: &&Arc<VersionRecord>| {
+            let of = record.version.id().definition().gallery().subscription();
+            record.version.location() == location && of == subscription
+        };
+        [galleries, definitions, versions.saturating_sub(self.gone(now).filter(counted).count())]
+    }
+
+    /// Returns the soft-deleted versions whose retention is over.
+    pub(crate) fn gone(&self, now: DateTime<Utc>) -> impl Iterator<Item = &Arc<VersionRecord>> {
+        self.indexes.gone(now).filter_map(|key| self.versions.get(&key))
+    }
+
+    /// Returns the number of a definition.
+    pub(super) fn definition_number(&self, id: &ImageDefinitionId) -> Option<Number> {
+        self.definition_record(id).map(|record| record.number)
     }
 
     fn definition_record(&self, id: &ImageDefinitionId) -> Option<&Arc<DefinitionRecord>> {
-        self.galleries.get(id.gallery())?.definitions.get(id.name())
+        let gallery = self.galleries.get(id.gallery())?.number;
+        self.definitions.get(&(gallery, Some(id.name().clone())))
     }
 
     /// Returns the state after `entry`, whose hash is `digest`.
@@ -489,58 +382,49 @@ impl State {
             Error::corrupt("catalog log", format!("an entry refers to `{what}`, which does not exist"))
         };
         match event {
-            Event::GalleryCreated { gallery } => {
-                let (sharing, definitions) = Default::default();
-                let record = GalleryRecord { gallery: Arc::new(gallery.clone()), sharing, definitions };
-                self.galleries.insert(gallery.id().clone(), Arc::new(record));
-            }
+            Event::GalleryCreated { gallery } => self.put_gallery(gallery, GallerySharing::default()),
             Event::GalleryUpdated { gallery } => {
-                let record = self.galleries.get_mut(gallery.id()).ok_or_else(|| missing(gallery.id()))?;
-                Arc::make_mut(record).gallery = Arc::new(gallery.clone());
+                let record = self.galleries.get(gallery.id()).ok_or_else(|| missing(gallery.id()))?;
+                let sharing = record.sharing.clone();
+                self.put_gallery(gallery, sharing);
             }
             Event::GalleryDeleted { gallery } => {
                 let Some(record) = self.galleries.remove(gallery) else { return Ok(()) };
-                record.definitions.values().for_each(|definition| self.end_all_of(definition));
+                let definitions: Vec<_> = self.definitions_of(record.number, None).cloned().collect();
+                definitions.iter().for_each(|definition| self.remove_definition(record.number, definition));
+                self.indexes.name_publicly(gallery, record.sharing.public_name.as_ref(), None);
+                self.indexes.remove_gallery(&record.gallery);
                 self.end(gallery);
             }
             Event::ImageDefinitionCreated { definition } => {
-                let id = definition.id();
-                let gallery = self.galleries.get_mut(id.gallery()).ok_or_else(|| missing(id.gallery()))?;
-                let record = DefinitionRecord {
-                    definition: Arc::new(definition.clone()),
-                    versions: BTreeMap::new(),
-                    candidates: BTreeMap::new(),
-                };
-                Arc::make_mut(gallery).definitions.insert(id.name().clone(), Arc::new(record));
+                self.put_definition(definition).ok_or_else(|| missing(definition.id().gallery()))?;
             }
             Event::ImageDefinitionUpdated { definition } => {
-                let record = self.definition_mut(definition.id()).ok_or_else(|| missing(definition.id()))?;
-                record.definition = Arc::new(definition.clone());
+                self.definition_record(definition.id()).ok_or_else(|| missing(definition.id()))?;
+                self.put_definition(definition).ok_or_else(|| missing(definition.id()))?;
             }
             Event::ImageDefinitionDeleted { definition } => {
-                let gallery = self.galleries.get_mut(definition.gallery()).ok_or_else(|| missing(definition))?;
-                if let Some(record) = Arc::make_mut(gallery).definitions.remove(definition.name()) {
-                    self.end_all_of(&record);
+                let gallery = self.galleries.get(definition.gallery()).ok_or_else(|| missing(definition))?.number;
+                if let Some(record) = self.definition_record(definition).cloned() {
+                    self.remove_definition(gallery, &record);
                 }
             }
             Event::UploadStarted { upload, target, region } => {
                 let (target, region) = (target.clone(), region.clone());
-                self.uploads.insert(*upload, Upload { target, region, started: time, joined: None });
-                Arc::make_mut(&mut self.announced).insert(*upload, number);
+                self.put_upload(*upload, Upload { target, region, started: time, joined: None });
+                self.announced.insert(*upload, number);
             }
             Event::UploadJoined { upload } => {
                 let there = self.uploads.get_mut(upload);
                 there.ok_or_else(|| Error::corrupt("catalog", "an import is joined that is not open"))?.joined =
                     Some(time);
             }
-            Event::UploadAbandoned { upload } => {
-                self.uploads.remove(upload);
-            }
+            Event::UploadAbandoned { upload } => self.remove_upload(*upload),
             Event::ImageVersionPublished { version, content, carried } => {
                 self.close_uploads(&version.id().clone().into());
                 let definition = version.id().definition();
-                let record = self.definition_mut(definition).ok_or_else(|| missing(definition))?;
-                record.put(VersionRecord::new(version.clone(), content.clone(), carried.clone(), number));
+                let of = self.definition_record(definition).ok_or_else(|| missing(definition))?.number;
+                self.put_version(of, VersionRecord::new(version.clone(), content.clone(), carried.clone(), number));
                 // Assignments of an earlier version whose retention is over do not carry over.
                 self.end(version.id());
             }
@@ -568,7 +452,8 @@ impl State {
                 self.change_version(version, change).ok_or_else(|| missing(version))?;
             }
             Event::ImageVersionDeleted { version, restorable_until: None } => {
-                self.definition_mut(version.definition()).ok_or_else(|| missing(version))?.forget(version.number());
+                let of = self.definition_record(version.definition()).ok_or_else(|| missing(version))?.number;
+                self.remove_version((of, version.number()));
                 self.end(version);
             }
             Event::ImageVersionRestored { version } => {
@@ -597,13 +482,17 @@ impl State {
             }
             Event::RegionStoreClaimed { region, zone, store } => {
                 // One store for the whole region replaces three zones' stores, and the other way round.
-                self.claims.retain(|(of, other), _| of != region || other.is_some() == zone.is_some());
+                let others = self.claims.keys().filter(|(of, other)| of == region && other.is_some() != zone.is_some());
+                for other in others.cloned().collect::<Vec<_>>() {
+                    self.claims.remove(&other);
+                }
                 self.claims.insert((region.clone(), *zone), (*store, number));
             }
             Event::ContentCondemned { region, blobs } => {
                 let condemned = Condemned { epoch: number, blobs: blobs.clone() };
                 for (slot, name) in condemned.names() {
-                    Arc::make_mut(self.incarnations.entry((region.clone(), slot)).or_default()).end(name, number);
+                    let of_slot = self.incarnations.get_or_default((region.clone(), slot));
+                    of_slot.into_iter().for_each(|of_slot| Arc::make_mut(of_slot).end(name, number));
                 }
                 self.condemned.insert(region.clone(), Arc::new(condemned));
                 self.last_condemned.insert(region.clone(), number);
@@ -616,8 +505,8 @@ impl State {
                 self.condemned.remove(region);
             }
             Event::GalleryShared { gallery, sharing } => {
-                let record = self.galleries.get_mut(gallery).ok_or_else(|| missing(gallery))?;
-                Arc::make_mut(record).sharing = sharing.clone();
+                let record = self.galleries.get(gallery).ok_or_else(|| missing(gallery))?.gallery.clone();
+                self.put_gallery(&record, sharing.clone());
             }
             Event::RoleDefined { role } => self.access_mut().put_role(role.clone()),
             Event::RoleDeleted { role } => self.access_mut().remove_role(role)?,
@@ -652,10 +541,71 @@ impl State {
         Ok(())
     }
 
-    /// Ends the assignments of a definition and its versions.
-    fn end_all_of(&mut self, record: &DefinitionRecord) {
-        record.versions.values().for_each(|record| self.end(record.version.id()));
-        self.end(record.definition.id());
+    /// Inserts a gallery, or replaces the one of the same id.
+    pub(super) fn put_gallery(&mut self, gallery: &Gallery, sharing: GallerySharing) {
+        let old = self.galleries.get(gallery.id()).cloned();
+        let number = old.as_ref().map_or_else(|| self.next_number(), |old| old.number);
+        let old_name = old.as_ref().and_then(|old| old.sharing.public_name.as_ref());
+        self.indexes.name_publicly(gallery.id(), old_name, sharing.public_name.as_ref());
+        old.iter().for_each(|old| self.indexes.remove_gallery(&old.gallery));
+        self.indexes.add_gallery(gallery);
+        let record = GalleryRecord { number, gallery: Arc::new(gallery.clone()), sharing };
+        self.galleries.insert(gallery.id().clone(), Arc::new(record));
+    }
+
+    /// Inserts a definition, or replaces the one of the same id; `None` without its gallery.
+    pub(super) fn put_definition(&mut self, definition: &ImageDefinition) -> Option<()> {
+        let gallery = self.galleries.get(definition.id().gallery())?.number;
+        let key = (gallery, Some(definition.id().name().clone()));
+        let old = self.definitions.get(&key).cloned();
+        let number = old.as_ref().map_or_else(|| self.next_number(), |old| old.number);
+        old.iter().for_each(|old| self.indexes.remove_definition(gallery, &old.definition));
+        self.indexes.add_definition(gallery, definition);
+        self.definitions.insert(key, Arc::new(DefinitionRecord { number, definition: Arc::new(definition.clone()) }));
+        Some(())
+    }
+
+    /// Inserts a version, or replaces the one of the same number.
+    pub(super) fn put_version(&mut self, definition: Number, record: VersionRecord) {
+        let key = (definition, record.version.id().number());
+        match self.versions.get(&key) {
+            Some(old) => self.indexes.replace_version(definition, &old.clone(), &record),
+            None => self.indexes.add_version(definition, &record),
+        }
+        self.versions.insert(key, Arc::new(record));
+    }
+
+    pub(super) fn put_upload(&mut self, name: UploadName, upload: Upload) {
+        self.indexes.add_upload(name, &upload.target);
+        self.uploads.insert(name, upload);
+    }
+
+    fn next_number(&mut self) -> Number {
+        self.numbered += 1;
+        self.numbered
+    }
+
+    /// Removes a definition with its versions, and ends the assignments there.
+    fn remove_definition(&mut self, gallery: Number, record: &DefinitionRecord) {
+        let versions: Vec<_> = self.versions_of(record.number, None).cloned().collect();
+        for version in versions {
+            self.remove_version((record.number, version.version.id().number()));
+            self.end(version.version.id());
+        }
+        let id = record.definition.id();
+        self.indexes.remove_definition(gallery, &record.definition);
+        self.definitions.remove(&(gallery, Some(id.name().clone())));
+        self.end(id);
+    }
+
+    fn remove_version(&mut self, key: (Number, VersionNumber)) {
+        let Some(old) = self.versions.remove(&key) else { return };
+        self.indexes.remove_version(key.0, &old);
+    }
+
+    fn remove_upload(&mut self, name: UploadName) {
+        let Some(upload) = self.uploads.remove(&name) else { return };
+        self.indexes.remove_upload(name, &upload.target);
     }
 
     /// Ends the assignments and denials at a resource.
@@ -672,136 +622,14 @@ impl State {
 
     /// Closes the imports of `target`.
     fn close_uploads(&mut self, target: &ResourceId) {
-        self.uploads.retain(|_, upload| upload.target != *target);
+        self.indexes.uploads_of(target).to_vec().into_iter().for_each(|name| self.remove_upload(name));
     }
 
     fn change_version(&mut self, id: &ImageVersionId, change: impl FnOnce(&mut VersionRecord)) -> Option<()> {
-        let definition = self.definition_mut(id.definition())?;
-        let mut record = VersionRecord::clone(definition.versions.get(&id.number())?);
+        let definition = self.definition_record(id.definition())?.number;
+        let mut record = VersionRecord::clone(self.versions.get(&(definition, id.number()))?);
         change(&mut record);
-        definition.put(record);
+        self.put_version(definition, record);
         Some(())
-    }
-
-    fn definition_mut(&mut self, id: &ImageDefinitionId) -> Option<&mut DefinitionRecord> {
-        let gallery = Arc::make_mut(self.galleries.get_mut(id.gallery())?);
-        gallery.definitions.get_mut(id.name()).map(Arc::make_mut)
-    }
-}
-
-/// The stored form of a state, in a checkpoint.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct WrittenState {
-    number: u64,
-    head: Digest,
-    time: DateTime<Utc>,
-    galleries: Vec<Arc<Gallery>>,
-    definitions: Vec<Arc<ImageDefinition>>,
-    versions: Vec<Arc<VersionRecord>>,
-    #[serde(default)]
-    managed_images: Vec<Arc<ImageRecord<ManagedImage>>>,
-    #[serde(default)]
-    snapshots: Vec<Arc<ImageRecord<Snapshot>>>,
-    #[serde(default)]
-    sharing: Vec<(GalleryId, GallerySharing)>,
-    #[serde(default)]
-    access: WrittenPolicy,
-    #[serde(default)]
-    announced: Vec<(UploadName, u64)>,
-    #[serde(default)]
-    claims: Vec<(Region, Option<u32>, StoreName, u64)>,
-    #[serde(default, rename = "lives")]
-    incarnations: Vec<(Region, usize, u32, Arc<Incarnations>)>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    condemned: BTreeMap<Region, Arc<Condemned>>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    last_condemned: BTreeMap<Region, u64>,
-    uploads: Vec<(UploadName, Upload)>,
-}
-
-impl From<&State> for WrittenState {
-    fn from(state: &State) -> Self {
-        let definitions = || state.galleries.values().flat_map(|gallery| gallery.definitions.values());
-        Self {
-            number: state.number,
-            head: state.head,
-            time: state.time,
-            galleries: state.galleries(None).cloned().collect(),
-            definitions: definitions().map(|record| record.definition.clone()).collect(),
-            versions: definitions().flat_map(|record| record.versions.values()).cloned().collect(),
-            managed_images: state.managed_images(None).cloned().collect(),
-            snapshots: state.snapshots(None).cloned().collect(),
-            sharing: state
-                .galleries
-                .iter()
-                .filter(|(_, record)| !record.sharing.is_empty())
-                .map(|(id, record)| (id.clone(), record.sharing.clone()))
-                .collect(),
-            access: state.access().into(),
-            announced: state.announced.iter().map(|(upload, number)| (*upload, *number)).collect(),
-            claims: state
-                .claims
-                .iter()
-                .map(|((region, zone), (store, number))| (region.clone(), *zone, *store, *number))
-                .collect(),
-            incarnations: state
-                .incarnations
-                .iter()
-                .map(|((region, slot), incarnations)| (region.clone(), slot.zone, slot.number, incarnations.clone()))
-                .collect(),
-            condemned: state.condemned.clone(),
-            last_condemned: state.last_condemned.clone(),
-            uploads: state.uploads.iter().map(|(name, upload)| (*name, upload.clone())).collect(),
-        }
-    }
-}
-
-impl TryFrom<WrittenState> for State {
-    type Error = Error;
-
-    fn try_from(written: WrittenState) -> Result<Self> {
-        let orphan = || Error::corrupt("catalog checkpoint", "it has a resource without its parent");
-        let mut state = Self {
-            number: written.number,
-            head: written.head,
-            time: written.time,
-            uploads: written.uploads.into_iter().collect(),
-            access: Arc::new(written.access.into()),
-            announced: Arc::new(written.announced.into_iter().collect()),
-            claims: written
-                .claims
-                .into_iter()
-                .map(|(region, zone, store, number)| ((region, zone), (store, number)))
-                .collect(),
-            incarnations: written
-                .incarnations
-                .into_iter()
-                .map(|(region, zone, number, incarnations)| ((region, SlotId { zone, number }), incarnations))
-                .collect(),
-            condemned: written.condemned,
-            last_condemned: written.last_condemned,
-            ..Self::empty(written.head)
-        };
-        let mut sharing: BTreeMap<GalleryId, GallerySharing> = written.sharing.into_iter().collect();
-        for gallery in written.galleries {
-            let sharing = sharing.remove(gallery.id()).unwrap_or_default();
-            let record = GalleryRecord { gallery: gallery.clone(), sharing, definitions: BTreeMap::new() };
-            state.galleries.insert(gallery.id().clone(), Arc::new(record));
-        }
-        for definition in written.definitions {
-            let id = definition.id().clone();
-            let gallery = state.galleries.get_mut(id.gallery()).ok_or_else(orphan)?;
-            let record = DefinitionRecord { definition, versions: BTreeMap::new(), candidates: BTreeMap::new() };
-            Arc::make_mut(gallery).definitions.insert(id.name().clone(), Arc::new(record));
-        }
-        for record in written.versions {
-            let definition = state.definition_mut(record.version.id().definition()).ok_or_else(orphan)?;
-            definition.put(Arc::unwrap_or_clone(record));
-        }
-        state.managed_images =
-            written.managed_images.into_iter().map(|record| (record.resource.id().clone(), record)).collect();
-        state.snapshots = written.snapshots.into_iter().map(|record| (record.resource.id().clone(), record)).collect();
-        Ok(state)
     }
 }

@@ -40,6 +40,9 @@ const MAX: u32 = i32::MAX as u32;
 const MAX_DIGITS: u8 = 10;
 
 impl VersionNumber {
+    /// The least number: `0.0.0`.
+    pub(crate) const LEAST: Self = Self { parts: [0; 3], digits: [1; 3] };
+
     /// Returns a number of three parts.
     ///
     /// ```

@@ -414,9 +414,9 @@ impl<T: Send + 'static> PublicationWork<T> {
         };
         // One that is deleted could be gone for good before this one exists.
         let stays = |record: &&Arc<VersionRecord>| record.soft_deleted.is_none();
-        let all = || state.versions(id.definition(), None).rev().filter(here).filter(stays);
-        let before = all().find(|record| record.version.id().number() < id.number());
-        let Some(base) = before.or_else(|| all().next()) else { return Ok(None) };
+        let before = state.versions_before(id.definition(), id.number()).rev().filter(here).find(stays);
+        let highest = || state.versions(id.definition(), None).rev().filter(here).find(stays);
+        let Some(base) = before.or_else(highest) else { return Ok(None) };
         let manifest = match copies.readers().manifest(&base.content.manifest_id()).await {
             Ok(manifest) => manifest,
             // A damaged version is no base, and keeps nobody from publishing the next.

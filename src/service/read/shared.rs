@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -301,18 +302,14 @@ pub(crate) fn not_shared(id: &dyn fmt::Display) -> Error {
 }
 
 impl PublicGallery {
-    fn find<'a>(&self, view: &'a CatalogView) -> Result<&'a std::sync::Arc<Gallery>> {
+    fn find<'a>(&self, view: &'a CatalogView) -> Result<&'a Arc<Gallery>> {
         let state: &State = view.state();
         let consumer = view.rights().consumer(state);
-        let found = state.galleries(None).find(|gallery| {
-            let Some(sharing) = state.sharing(gallery.id()) else { return false };
-            match self {
-                Self::Shared(name) => gallery.unique_name().eq_ignore_ascii_case(name) && consumer.reaches(sharing),
-                Self::Community(name) => {
-                    sharing.public_name.as_ref().is_some_and(|public| public.eq_ignore_ascii_case(name))
-                }
-            }
-        });
+        let reached = |gallery: &&Arc<Gallery>| state.sharing(gallery.id()).is_some_and(|of| consumer.reaches(of));
+        let found = match self {
+            Self::Shared(name) => state.gallery_by_unique_name(name).filter(reached),
+            Self::Community(name) => state.gallery_by_public_name(name),
+        };
         // Sharing grants what a role would grant; a denial beats both.
         let found = found.filter(|gallery| !view.is_denied(Action::ReadGallery, gallery.id()));
         found.ok_or_else(|| not_shared(self))

@@ -26,7 +26,7 @@ pub(crate) fn create_definition(
     problems.extend(security_type(definition));
     problems.extend(shared_definition(gallery, definition));
     let identifier = definition.identifier();
-    if let Some(other) = state.definitions(id.gallery(), None).find(|other| other.identifier() == identifier) {
+    if let Some(other) = state.definition_by_identifier(id.gallery(), identifier) {
         // Callers who may see the other definition are told its name.
         let name = match rights.may_see(state, &other.id().into()) {
             true => format!("Gallery image: '{}'", other.id().name()),

@@ -17,18 +17,15 @@ pub(crate) fn create_gallery(state: &State, inner: &Inner, rights: &Rights, gall
     }
     let mut problems: Vec<Problem> =
         inner.region_catalog.problem_with_location("Microsoft.Compute/galleries", location).into_iter().collect();
-    let same_name = |other: &&std::sync::Arc<Gallery>| {
-        other.id().subscription() == id.subscription() && other.id().name() == id.name()
-    };
-    if let Some(other) = state.galleries(None).find(same_name) {
+    if let Some(other) = state.gallery_named(id.subscription(), id.name()) {
         let what = format!(
             "The gallery name '{}' is not unique within the subscription '{}'. Please pick another gallery name.",
             id.name(),
             id.subscription()
         );
         let problem = Problem::conflict("gallery.name", what);
-        problems.push(match rights.may_see(state, &other.id().into()) {
-            true => problem.with_advice(format!("`{}` has this name", other.id())),
+        problems.push(match rights.may_see(state, &other.into()) {
+            true => problem.with_advice(format!("`{other}` has this name")),
             false => problem,
         });
     }

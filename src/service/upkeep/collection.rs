@@ -247,7 +247,7 @@ struct Freed {
 impl CollectionWork {
     /// Returns the ends of retentions and imports that are due and not yet recorded.
     fn overdue(&self, state: &State, now: DateTime<Utc>) -> Vec<Event> {
-        let gone = state.all_versions().filter(|record| state.is_gone(record, now));
+        let gone = state.gone(now);
         let purged = gone
             .map(|record| Event::ImageVersionDeleted { version: record.version.id().clone(), restorable_until: None });
         let old =

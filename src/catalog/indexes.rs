@@ -1,0 +1,183 @@
+//! The indexes of a state: answers that would otherwise take a walk over all records. They follow from the records, and are
+//! never stored.
+
+use chrono::{DateTime, Utc};
+
+use super::event::UploadName;
+use super::record::{Number, VersionRecord};
+use crate::model::{
+    Gallery, GalleryId, GalleryName, ImageDefinition, ImageIdentifier, ImageName, Region, ResourceId, SubscriptionId,
+    VersionNumber,
+};
+use crate::persistent_map::PersistentMap;
+
+/// The counts of a subscription's galleries, definitions and versions in a region.
+pub(super) type Counts = [usize; 3];
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Indexes {
+    /// Galleries by name; a name is used once in a subscription.
+    pub(super) gallery_names: PersistentMap<(SubscriptionId, GalleryName), GalleryId>,
+    /// Galleries by the name that consumers of a direct share use, in lower case.
+    pub(super) unique_names: PersistentMap<String, GalleryId>,
+    /// Community galleries by public name, in lower case.
+    pub(super) public_names: PersistentMap<String, GalleryId>,
+    /// Definitions by identifier, which is used once in a gallery.
+    pub(super) identifiers: PersistentMap<(Number, String), ImageName>,
+    /// For each definition and region, the versions that can be the latest there.
+    candidates: PersistentMap<(Number, Region), PersistentMap<VersionNumber, ()>>,
+    /// Soft-deleted versions by the end of their retention.
+    retained: PersistentMap<(DateTime<Utc>, Number, VersionNumber), ()>,
+    /// Open imports by target.
+    uploads: PersistentMap<ResourceId, Vec<UploadName>>,
+    usage: PersistentMap<(SubscriptionId, Region), Counts>,
+}
+
+/// Identifiers are compared without case.
+fn folded(identifier: &ImageIdentifier) -> String {
+    [identifier.publisher(), identifier.offer(), identifier.sku()].join("\n").to_ascii_lowercase()
+}
+
+impl Indexes {
+    pub(super) fn usage(&self, subscription: &SubscriptionId, region: &Region) -> Counts {
+        self.usage.get(&(subscription.clone(), region.clone())).copied().unwrap_or_default()
+    }
+
+    fn count(&mut self, subscription: &SubscriptionId, region: &Region, change: impl Fn(&mut Counts)) {
+        self.usage.get_or_default((subscription.clone(), region.clone())).into_iter().for_each(change);
+    }
+
+    pub(super) fn add_gallery(&mut self, gallery: &Gallery) {
+        let id = gallery.id();
+        self.gallery_names.insert((id.subscription().clone(), id.name().clone()), id.clone());
+        self.unique_names.insert(gallery.unique_name().to_ascii_lowercase(), id.clone());
+        self.count(id.subscription(), gallery.location(), |[galleries, ..]| *galleries += 1);
+    }
+
+    pub(super) fn remove_gallery(&mut self, gallery: &Gallery) {
+        let id = gallery.id();
+        self.gallery_names.remove(&(id.subscription().clone(), id.name().clone()));
+        self.unique_names.remove(&gallery.unique_name().to_ascii_lowercase());
+        self.count(id.subscription(), gallery.location(), |[galleries, ..]| *galleries = galleries.saturating_sub(1));
+    }
+
+    /// Replaces the public name of a gallery.
+    pub(super) fn name_publicly(&mut self, gallery: &GalleryId, old: Option<&String>, new: Option<&String>) {
+        if let Some(name) = old {
+            self.public_names.remove(&name.to_ascii_lowercase());
+        }
+        if let Some(name) = new {
+            self.public_names.insert(name.to_ascii_lowercase(), gallery.clone());
+        }
+    }
+
+    pub(super) fn definition_by(&self, gallery: Number, identifier: &ImageIdentifier) -> Option<&ImageName> {
+        self.identifiers.get(&(gallery, folded(identifier)))
+    }
+
+    pub(super) fn add_definition(&mut self, gallery: Number, definition: &ImageDefinition) {
+        self.identifiers.insert((gallery, folded(definition.identifier())), definition.id().name().clone());
+        let subscription = definition.id().gallery().subscription();
+        self.count(subscription, definition.location(), |[_, definitions, _]| *definitions += 1);
+    }
+
+    pub(super) fn remove_definition(&mut self, gallery: Number, definition: &ImageDefinition) {
+        self.identifiers.remove(&(gallery, folded(definition.identifier())));
+        let subscription = definition.id().gallery().subscription();
+        let less = |[_, definitions, _]: &mut Counts| *definitions = definitions.saturating_sub(1);
+        self.count(subscription, definition.location(), less);
+    }
+
+    pub(super) fn add_version(&mut self, definition: Number, record: &VersionRecord) {
+        let number = record.version.id().number();
+        for region in record.ready_regions().filter(|region| record.is_candidate_in(region)) {
+            self.add_candidate((definition, region.clone()), number);
+        }
+        if let Some(until) = record.soft_deleted {
+            self.retained.insert((until, definition, number), ());
+        }
+        let subscription = record.version.id().definition().gallery().subscription();
+        self.count(subscription, record.version.location(), |[_, _, versions]| *versions += 1);
+    }
+
+    pub(super) fn remove_version(&mut self, definition: Number, record: &VersionRecord) {
+        let number = record.version.id().number();
+        for region in record.ready_regions().filter(|region| record.is_candidate_in(region)) {
+            self.remove_candidate(&(definition, region.clone()), number);
+        }
+        if let Some(until) = record.soft_deleted {
+            self.retained.remove(&(until, definition, number));
+        }
+        let subscription = record.version.id().definition().gallery().subscription();
+        let less = |[_, _, versions]: &mut Counts| *versions = versions.saturating_sub(1);
+        self.count(subscription, record.version.location(), less);
+    }
+
+    pub(super) fn replace_version(&mut self, definition: Number, old: &VersionRecord, new: &VersionRecord) {
+        let number = new.version.id().number();
+        let are = |one: &VersionRecord, other: &VersionRecord| -> Vec<Region> {
+            let can_be = one.ready_regions().filter(|region| one.is_candidate_in(region));
+            can_be.filter(|region| !other.is_candidate_in(region)).cloned().collect()
+        };
+        for region in are(new, old) {
+            self.add_candidate((definition, region), number);
+        }
+        for region in are(old, new) {
+            self.remove_candidate(&(definition, region), number);
+        }
+        if old.soft_deleted != new.soft_deleted {
+            if let Some(until) = old.soft_deleted {
+                self.retained.remove(&(until, definition, number));
+            }
+            if let Some(until) = new.soft_deleted {
+                self.retained.insert((until, definition, number), ());
+            }
+        }
+        let (from, to) = (old.version.location(), new.version.location());
+        if from != to {
+            let subscription = new.version.id().definition().gallery().subscription();
+            self.count(subscription, from, |[_, _, versions]| *versions = versions.saturating_sub(1));
+            self.count(subscription, to, |[_, _, versions]| *versions += 1);
+        }
+    }
+
+    fn add_candidate(&mut self, key: (Number, Region), number: VersionNumber) {
+        if let Some(candidates) = self.candidates.get_or_default(key) {
+            candidates.insert(number, ());
+        }
+    }
+
+    fn remove_candidate(&mut self, key: &(Number, Region), number: VersionNumber) {
+        let Some(candidates) = self.candidates.get_mut(key) else { return };
+        candidates.remove(&number);
+        if candidates.is_empty() {
+            self.candidates.remove(key);
+        }
+    }
+
+    /// Returns the number of the latest version of a definition in a region.
+    pub(super) fn latest(&self, definition: Number, region: &Region) -> Option<VersionNumber> {
+        self.candidates.get(&(definition, region.clone()))?.keys().next_back().copied()
+    }
+
+    /// Returns the soft-deleted versions whose retention is over.
+    pub(super) fn gone(&self, now: DateTime<Utc>) -> impl Iterator<Item = (Number, VersionNumber)> {
+        self.retained.keys().take_while(move |(until, ..)| *until <= now).map(|(_, of, number)| (*of, *number))
+    }
+
+    pub(super) fn add_upload(&mut self, name: UploadName, target: &ResourceId) {
+        self.uploads.get_or_default(target.clone()).into_iter().for_each(|of| of.push(name));
+    }
+
+    pub(super) fn remove_upload(&mut self, name: UploadName, target: &ResourceId) {
+        let Some(of) = self.uploads.get_mut(target) else { return };
+        of.retain(|other| *other != name);
+        if of.is_empty() {
+            self.uploads.remove(target);
+        }
+    }
+
+    pub(super) fn uploads_of(&self, target: &ResourceId) -> &[UploadName] {
+        self.uploads.get(target).map_or(&[], Vec::as_slice)
+    }
+}
