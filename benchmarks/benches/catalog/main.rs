@@ -1,6 +1,7 @@
 //! A catalog of ten thousand versions: opening it, finding the latest, listing a page.
 //!
 //! `cargo bench --bench catalog`: prints medians. The store is in memory, so that opening measures the catalog alone.
+//! `cargo bench --bench catalog -- --versions 1000,10000,1000000` prints how the costs grow.
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
 use std::error::Error;
@@ -16,6 +17,8 @@ use compute_gallery::{GalleryService, NewImageVersion, Session};
 use futures::executor::block_on;
 use futures::future::try_join_all;
 
+mod scale;
+
 const GALLERY: &str = "/subscriptions/bench/resourceGroups/images/providers/Microsoft.Compute/galleries/Bench";
 const VERSIONS: u32 = 10_000;
 const PAGE: usize = 50;
@@ -25,7 +28,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     if !std::env::args().any(|argument| argument == "--bench") {
         return Ok(());
     }
-    block_on(run())
+    let mut arguments = std::env::args().skip_while(|argument| argument != "--versions").skip(1);
+    match arguments.next() {
+        Some(counts) => {
+            let counts = counts.split(',').map(str::parse).collect::<Result<Vec<u32>, _>>()?;
+            block_on(scale::run(&counts))
+        }
+        None => block_on(run()),
+    }
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {

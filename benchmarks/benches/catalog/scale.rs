@@ -1,0 +1,124 @@
+//! A catalog as it grows: what a publish, an update and an opening cost, and what a version takes in memory.
+
+use std::error::Error;
+use std::time::Instant;
+
+use compute_gallery::disk::{DiskFormat, DiskSource};
+use compute_gallery::model::*;
+use compute_gallery::publish::NewManagedImage;
+use compute_gallery::store::MemoryStore;
+use compute_gallery::{GalleryService, NewImageVersion, Session};
+use futures::future::try_join_all;
+
+use crate::median;
+
+const GALLERY: &str = "/subscriptions/bench/resourceGroups/images/providers/Microsoft.Compute/galleries/Bench";
+
+/// Versions of one definition.
+const OF_A_DEFINITION: u32 = 100;
+
+/// Versions that are published at once, in few commits.
+const AT_ONCE: u32 = 2_000;
+
+/// Prints the costs with each number of versions.
+pub(crate) async fn run(counts: &[u32]) -> Result<(), Box<dyn Error>> {
+    println!(
+        "{:>9} {:>12} {:>12} {:>12} {:>14} {:>10}",
+        "versions", "publish, us", "update, us", "open, ms", "state, B each", "filled, s"
+    );
+    for count in counts {
+        let store = MemoryStore::new();
+        let started = Instant::now();
+        let source = fill(&store, *count).await?;
+        let filled = started.elapsed().as_secs_f64();
+        let (mut opened, before) = (Vec::new(), resident()?);
+        for _ in 0..if *count > 100_000 { 3 } else { 9 } {
+            let started = Instant::now();
+            let session = open(&store).await?;
+            opened.push(started.elapsed().as_secs_f64() * 1e3);
+            drop(session);
+        }
+        let session = open(&store).await?;
+        let state = resident()?.saturating_sub(before) / u64::from(*count);
+        let (publish, update) = changes(&session, *count, &source).await?;
+        let open = median(opened);
+        println!("{count:>9} {publish:>12.1} {update:>12.1} {open:>12.1} {state:>14} {filled:>10.1}");
+    }
+    Ok(())
+}
+
+/// Returns the medians of a publish and of an update, in microseconds.
+async fn changes(session: &Session, count: u32, source: &ManagedImageId) -> Result<(f64, f64), Box<dyn Error>> {
+    let (mut published, mut updated) = (Vec::new(), Vec::new());
+    let (definitions, mut spread) = (count.div_ceil(OF_A_DEFINITION), 1_u32);
+    for number in 0..401 {
+        // All over the catalog, in no order.
+        spread = spread.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let image = image(spread % definitions)?;
+        let started = Instant::now();
+        session.publish(version(&image, 1_000_000 + number, source)?).await?;
+        published.push(started.elapsed().as_secs_f64() * 1e6);
+        let definition = session.view().image_definition(&image)?;
+        let changed = ImageDefinition::clone(&definition).with_description(&number.to_string());
+        let started = Instant::now();
+        session.update_image_definition(changed).await?;
+        updated.push(started.elapsed().as_secs_f64() * 1e6);
+    }
+    Ok((median(published), median(updated)))
+}
+
+fn image(number: u32) -> compute_gallery::Result<ImageDefinitionId> {
+    Ok(GALLERY.parse::<GalleryId>()?.image(format!("image-{number}").parse()?))
+}
+
+fn version(image: &ImageDefinitionId, patch: u32, source: &ManagedImageId) -> compute_gallery::Result<NewImageVersion> {
+    let profile = PublishingProfile::new("westeurope=1,eastus=1,northeurope=1".parse()?);
+    let id = image.version(VersionNumber::new(1, 0, patch)?);
+    Ok(NewImageVersion::new(id, "westeurope".parse()?, profile, source.clone()))
+}
+
+async fn open(store: &MemoryStore) -> Result<Session, Box<dyn Error>> {
+    let limits = Limits::default().with_image_versions(10_000_000).with_image_definitions(10_000_000);
+    let service = GalleryService::builder().allow_all().store(store.clone()).limits(limits).open_or_create().await?;
+    Ok(service.session("bench".parse()?))
+}
+
+async fn fill(store: &MemoryStore, count: u32) -> Result<ManagedImageId, Box<dyn Error>> {
+    let (session, home) = (open(store).await?, "westeurope".parse::<Region>()?);
+    session.create_gallery(Gallery::new(GALLERY.parse()?, home.clone())).await?;
+    let source: ManagedImageId =
+        "/subscriptions/bench/resourceGroups/images/providers/Microsoft.Compute/images/golden".parse()?;
+    let disk = DiskSource::bytes(vec![7; 4096], DiskFormat::Raw);
+    session.create_managed_image(NewManagedImage::new(source.clone(), home.clone(), OsType::Linux, disk)).await?;
+    let definitions: Vec<u32> = (0..count.div_ceil(OF_A_DEFINITION)).collect();
+    for numbers in definitions.chunks(AT_ONCE as usize) {
+        let creating = numbers.iter().map(|number| {
+            let identifier = ImageIdentifier::new("bench", "bench", &format!("sku-{number}"))?;
+            let (os, state) = (OsType::Linux, OsState::Generalized);
+            let definition = ImageDefinition::new(image(*number)?, home.clone(), os, state, identifier);
+            Ok(session.create_image_definition(definition))
+        });
+        try_join_all(creating.collect::<compute_gallery::Result<Vec<_>>>()?).await?;
+    }
+    let numbers: Vec<u32> = (0..count).collect();
+    for numbers in numbers.chunks(AT_ONCE as usize) {
+        let publishing = numbers.iter().map(|number| {
+            let new = version(&image(number / OF_A_DEFINITION)?, number % OF_A_DEFINITION, &source)?;
+            Ok(session.publish(new))
+        });
+        try_join_all(publishing.collect::<compute_gallery::Result<Vec<_>>>()?).await?;
+    }
+    // What is left of the log after the newest checkpoint.
+    for number in 0..128 {
+        let gallery = Gallery::new(GALLERY.parse()?, home.clone()).with_description(number.to_string());
+        session.update_gallery(gallery).await?;
+    }
+    Ok(source)
+}
+
+/// The bytes that the process has in memory.
+fn resident() -> Result<u64, Box<dyn Error>> {
+    let pages = std::fs::read_to_string("/proc/self/statm")?;
+    let resident: u64 = pages.split(' ').nth(1).unwrap_or_default().parse()?;
+    Ok(resident * 4096)
+}
