@@ -41,7 +41,7 @@ pub use directory::{Directory, Membership};
 pub use matrix::{SharingMatrix, SharingRow};
 pub use memory_directory::MemoryDirectory;
 pub use policy::AccessPolicy;
-pub(crate) use policy::{Principals, WrittenPolicy, with_above};
+pub(crate) use policy::{Principals, with_above};
 pub use principal::{AssignmentId, ManagementGroupId, PrincipalId, PrincipalKind, TenantId};
 pub use role::{BuiltInRole, RoleDefinition, RoleId};
 pub use scope::AccessScope;

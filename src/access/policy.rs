@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use super::action::{Action, ActionSet};
 use super::assignment::{DeniedTo, DenyAssignment, RoleAssignment};
 use super::decision::{Decision, Denial, Grant};
@@ -174,6 +172,23 @@ impl AccessPolicy {
         }
         self.roles.remove(id);
         Ok(())
+    }
+
+    /// Removes a custom role whose assignments are removed as well.
+    pub(crate) fn forget_role(&mut self, id: &RoleId) {
+        self.roles.remove(id);
+    }
+
+    /// Returns a custom role.
+    pub(crate) fn custom_role(&self, id: &RoleId) -> Option<&Arc<RoleDefinition>> {
+        self.roles.get(id)
+    }
+
+    /// Returns the ids of the role assignments and of the deny assignments at the scope itself.
+    pub(crate) fn ids_at(&self, scope: &AccessScope) -> [Vec<AssignmentId>; 2] {
+        let Some(at) = self.scopes.get(scope) else { return Default::default() };
+        let assignments = at.grants.values().flatten().map(|(_, assignment)| assignment.id.clone());
+        [assignments.collect(), at.denials.iter().map(|(_, denial)| denial.id.clone()).collect()]
     }
 
     fn number(&mut self, principal: &PrincipalId) -> u32 {
@@ -359,36 +374,4 @@ pub(crate) fn with_above(directory: &dyn Directory, scope: &AccessScope) -> Vec<
     scopes.extend(groups.into_iter().map(AccessScope::ManagementGroup));
     scopes.extend(tenant.map(AccessScope::TenantRoot));
     scopes
-}
-
-/// The form that a checkpoint stores.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct WrittenPolicy {
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    roles: Vec<Arc<RoleDefinition>>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    assignments: Vec<Arc<RoleAssignment>>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    denials: Vec<Arc<DenyAssignment>>,
-}
-
-impl From<&AccessPolicy> for WrittenPolicy {
-    fn from(policy: &AccessPolicy) -> Self {
-        Self {
-            roles: policy.roles.values().cloned().collect(),
-            assignments: policy.assignments.values().cloned().collect(),
-            denials: policy.denials.values().cloned().collect(),
-        }
-    }
-}
-
-impl From<WrittenPolicy> for AccessPolicy {
-    fn from(written: WrittenPolicy) -> Self {
-        let mut policy = Self::new();
-        written.roles.into_iter().for_each(|role| policy.put_role(Arc::unwrap_or_clone(role)));
-        written.assignments.into_iter().for_each(|one| policy.assign(Arc::unwrap_or_clone(one)));
-        written.denials.into_iter().for_each(|one| policy.deny(Arc::unwrap_or_clone(one)));
-        policy
-    }
 }

@@ -1,28 +1,88 @@
 //! Checkpoints: the state at some commit, so that opening a catalog does not read its whole log.
 //!
-//! A checkpoint only saves time: if one is damaged, an older one or the log alone gives the same state.
+//! A checkpoint is a root and the segments that it names: ranges of records, and deltas that changed since. Writing one costs
+//! what changed since the last, and a few ranges merged anew in turn; see decision 18. It only saves time: if one is
+//! damaged, an older one or the log alone gives the same state.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use super::entry::FORMAT;
 use super::frame::{self, failed};
 use super::identity::CatalogId;
+use super::lines::Line;
+use super::record::Number;
+use super::record_key::RecordKey;
+use super::segment::{self, Segment, SegmentName};
 use super::state::State;
-use super::written::WrittenState;
-use crate::error::{Error, Result};
-use crate::store::{BlobKey, BlobStore, BlobStoreExt, MAX_BLOB_BYTES, PutMode};
+use crate::content::digest::Digest;
+use crate::content::names::UploadId;
+use crate::error::{Error, ErrorKind, Result};
+use crate::host::{Entropy, Workers, draw};
+use crate::store::{BlobKey, BlobStore, BlobStoreExt, PutMode, StoreErrorKind};
 
-/// A checkpoint is written after each commit whose number is a multiple of this.
+/// A checkpoint is due after so many entries.
 pub(super) const EVERY: u64 = 64;
 
-/// The number of newest checkpoints that are kept, in case the newest is damaged.
+/// The number of newest roots that are kept, in case the newest is damaged.
 const KEPT: usize = 2;
 
-#[derive(Serialize, Deserialize)]
-struct Checkpoint {
+/// The lines of a range, before they are compressed: about 200 KiB afterwards.
+const RANGE_BYTES: usize = 3 << 19;
+
+/// The most deltas, unless there are more ranges than can be merged in as many checkpoints.
+const DELTAS: usize = 64;
+
+/// The most ranges that a checkpoint merges.
+const MERGED: usize = 4;
+
+/// Requests at once.
+const AT_ONCE: usize = 16;
+
+/// The root of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Root {
     format: u32,
     catalog: CatalogId,
-    state: WrittenState,
+    /// The commit that it is the state after, with the hash of its entry.
+    pub(super) number: u64,
+    head: Digest,
+    time: DateTime<Utc>,
+    /// How many galleries and definitions there ever were.
+    numbered: Number,
+    /// In the order of their keys; together they have all of them.
+    ranges: Vec<Range>,
+    /// The oldest first.
+    deltas: Vec<Delta>,
+}
+
+/// All records from a key up to the next range's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Range {
+    /// `None` for the first.
+    from: Option<RecordKey>,
+    /// The commit that it is the state after.
+    number: u64,
+    segment: Segment,
+}
+
+/// What changed up to a commit, since the root before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Delta {
+    number: u64,
+    segment: Segment,
+}
+
+fn folder() -> Result<BlobKey> {
+    "checkpoints".parse()
 }
 
 /// The newest sorts first: finding it takes one short listing, and no hint that could be stale.
@@ -30,8 +90,9 @@ fn key(number: u64) -> Result<BlobKey> {
     format!("checkpoints/{:020}", u64::MAX - number).parse()
 }
 
-fn folder() -> Result<BlobKey> {
-    "checkpoints".parse()
+fn number_of(key: &BlobKey) -> Option<u64> {
+    let number = u64::MAX - key.as_str().strip_prefix("checkpoints/")?.parse::<u64>().ok()?;
+    (self::key(number).ok()? == *key).then_some(number)
 }
 
 #[cfg(feature = "testkit")]
@@ -40,45 +101,258 @@ pub(super) fn fuzz_key() -> BlobKey {
     key(0).unwrap()
 }
 
-pub(super) fn decode(bytes: &[u8], key: &BlobKey) -> Result<(CatalogId, State)> {
-    let (_, checkpoint): (_, Checkpoint) = frame::decode(bytes, key)?;
-    if checkpoint.format != FORMAT {
-        let what = format!("it has format `{}`, this build reads `{FORMAT}`", checkpoint.format);
-        return Err(Error::corrupt(format!("catalog blob {key}"), what));
-    }
-    Ok((checkpoint.catalog, checkpoint.state.try_into()?))
-}
-
-/// Returns the newest state that an intact checkpoint of the catalog holds.
-///
-/// # Errors
-///
-/// If the store does not answer: falling back to the whole log could take hours.
-pub(super) async fn newest(store: &dyn BlobStore, catalog: CatalogId) -> Result<Option<State>> {
-    let page = store.list(Some(&folder()?), None, KEPT).await.map_err(failed)?;
-    for blob in page.blobs {
-        // A missing, damaged or foreign checkpoint costs time, not data.
-        let Some(bytes) = store.find(&blob.key).await.map_err(failed)? else { continue };
-        if let Ok((of, state)) = decode(&bytes, &blob.key)
-            && of == catalog
-            && key(state.number())? == blob.key
-        {
-            return Ok(Some(state));
+pub(super) fn decode(bytes: &[u8], key: &BlobKey) -> Result<Root> {
+    let (_, root): (_, Root) = frame::decode(bytes, key)?;
+    match root.format == FORMAT {
+        true => Ok(root),
+        false => {
+            let what = format!("it has format `{}`, this build reads `{FORMAT}`: use a newer build", root.format);
+            Err(Error::unsupported(format!("catalog blob {key}"), what))
         }
     }
-    Ok(None)
 }
 
-/// Writes a checkpoint, then removes old ones.
-pub(super) async fn write(store: &dyn BlobStore, catalog: CatalogId, state: &State) -> Result<()> {
-    let (_, bytes) = frame::encode(&Checkpoint { format: FORMAT, catalog, state: state.into() })?;
-    if bytes.len() as u64 > MAX_BLOB_BYTES {
-        return Ok(());
+impl Root {
+    fn segments(&self) -> impl Iterator<Item = &Segment> {
+        self.ranges.iter().map(|range| &range.segment).chain(self.deltas.iter().map(|delta| &delta.segment))
     }
-    store.put(&key(state.number())?, bytes, PutMode::Overwrite).await.map_err(failed)?;
-    let old = store.list(Some(&folder()?), None, 16).await.map_err(failed)?;
-    for blob in old.blobs.iter().skip(KEPT) {
-        store.delete(&blob.key).await.map_err(failed)?;
+}
+
+/// Where checkpoints lie, and who writes them.
+pub(super) struct Checkpoints<'a> {
+    pub(super) store: &'a dyn BlobStore,
+    pub(super) catalog: CatalogId,
+    pub(super) entropy: &'a dyn Entropy,
+    pub(super) workers: &'a Workers,
+}
+
+impl Checkpoints<'_> {
+    /// Returns the numbers of the roots, the newest first.
+    async fn listed(&self, most: usize) -> Result<Vec<u64>> {
+        let page = self.store.list(Some(&folder()?), None, most).await.map_err(failed)?;
+        Ok(page.blobs.iter().filter_map(|blob| number_of(&blob.key)).collect())
     }
-    Ok(())
+
+    /// Returns a root; `None` if it is gone, damaged or another catalog's.
+    async fn root(&self, number: u64) -> Result<Option<Root>> {
+        let key = key(number)?;
+        let Some(bytes) = self.store.find(&key).await.map_err(failed)? else { return Ok(None) };
+        match decode(&bytes, &key) {
+            Ok(root) => Ok(Some(root).filter(|root| root.catalog == self.catalog && root.number == number)),
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the newest state that an intact checkpoint of the catalog holds, with its root.
+    ///
+    /// # Errors
+    ///
+    /// If the store does not answer: falling back to the whole log could take hours. `Unsupported` if a newer build wrote it.
+    pub(super) async fn newest(&self) -> Result<Option<(State, Root)>> {
+        let mut listed = self.listed(KEPT).await?;
+        let mut at = 0;
+        while let Some(number) = listed.get(at).copied() {
+            // A missing, damaged or foreign checkpoint costs time, not data.
+            if let Some(root) = self.root(number).await?
+                && let Some(state) = self.load(&root).await?
+            {
+                return Ok(Some((state, root)));
+            }
+            // It may have been replaced meanwhile.
+            let again = self.listed(KEPT).await?;
+            at = if again.first() == listed.first() { at + 1 } else { 0 };
+            listed = again;
+        }
+        Ok(None)
+    }
+
+    /// Reads the segments of a root; `None` if one is absent or damaged.
+    async fn load(&self, root: &Root) -> Result<Option<State>> {
+        let read = |segment: Segment| async move {
+            let Some(blob) = self.store.find(&segment.name.key()?).await.map_err(failed)? else { return Ok(None) };
+            let catalog = self.catalog;
+            match self.workers.run(move || segment::decode(catalog, &segment, &blob)).await {
+                Ok(lines) => Ok(Some(lines)),
+                Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        let mut state = State::of_checkpoint(root.number, root.head, root.time, root.numbered);
+        let segments: Vec<Segment> = root.segments().cloned().collect();
+        let mut segments = stream::iter(segments.into_iter().map(read)).buffered(AT_ONCE);
+        for _ in &root.ranges {
+            let Some(Some(lines)) = segments.try_next().await? else { return Ok(None) };
+            lines.into_iter().for_each(|line| state.take(line));
+        }
+        for delta in &root.deltas {
+            let Some(Some(lines)) = segments.try_next().await? else { return Ok(None) };
+            // What a range has taken in already is older than the range.
+            let is_newer = |line: &Line| {
+                let key = line.key();
+                let after = root.ranges.partition_point(|range| range.from.as_ref().is_none_or(|from| *from <= key));
+                let range = after.checked_sub(1).and_then(|at| root.ranges.get(at));
+                range.is_none_or(|range| range.number < delta.number)
+            };
+            lines.into_iter().filter(is_newer).for_each(|line| state.take(line));
+        }
+        Ok(Some(state.following()))
+    }
+
+    /// Writes a checkpoint of `state`, whose entry is durable; `base` is the newest one that this process knows.
+    pub(super) async fn write(&self, state: &Arc<State>, base: Option<Root>) -> Result<Root> {
+        let base = match self.listed(1).await?.first() {
+            // Another process has written one, whose segments stay, while those of older ones may go.
+            Some(newest) if base.as_ref().is_none_or(|base| base.number != *newest) => self.root(*newest).await?,
+            _ => base,
+        };
+        if let Some(newer) = base.clone().filter(|base| base.number >= state.number()) {
+            return Ok(newer);
+        }
+        let mut random = [0; 16];
+        let (catalog, of, from) = (self.catalog, state.clone(), base.clone());
+        random.copy_from_slice(&draw::<16>(self.entropy, "drawing a segment's name")?);
+        let built = self.workers.run(move || build(catalog, &of, from.as_ref(), random)).await?;
+        let (root, blobs) = built;
+        let put = |(name, blob): (SegmentName, Bytes)| async move {
+            self.store.put(&name.key()?, blob, PutMode::Create).await.map_err(failed)
+        };
+        stream::iter(blobs.into_iter().map(put)).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+        let (_, bytes) = frame::encode(&root)?;
+        match self.store.put(&key(root.number)?, bytes, PutMode::Create).await {
+            Ok(()) => {}
+            // Another's of the same state, or our own after a lost answer.
+            Err(error) if matches!(error.kind(), StoreErrorKind::AlreadyExists | StoreErrorKind::Unknown) => {
+                return self.root(root.number).await?.ok_or_else(|| failed(error));
+            }
+            Err(error) => return Err(failed(error)),
+        }
+        self.tidy(&root).await?;
+        Ok(root)
+    }
+
+    /// Removes roots older than the two newest that have all of their segments, and segments that no root from there on
+    /// names. `written` was just put.
+    async fn tidy(&self, written: &Root) -> Result<()> {
+        let listed = self.store.list_all(Some(&"segments".parse()?)).await.map_err(failed)?;
+        let there: BTreeSet<SegmentName> =
+            listed.iter().filter_map(|blob| blob.key.as_str().strip_prefix("segments/")?.parse().ok()).collect();
+        let (mut needed, mut complete, mut floor) = (BTreeSet::new(), 0, None);
+        let numbers = self.listed(16).await?;
+        for number in &numbers {
+            let root = if *number == written.number { Some(written.clone()) } else { self.root(*number).await? };
+            let Some(root) = root else { continue };
+            complete += usize::from(root.segments().all(|segment| there.contains(&segment.name)));
+            needed.extend(root.segments().map(|segment| segment.name));
+            if complete == KEPT {
+                floor = Some(root.number);
+                break;
+            }
+        }
+        // The first checkpoints, or some are broken: everything stays.
+        let Some(floor) = floor else { return Ok(()) };
+        let old = numbers.iter().filter(|number| **number < floor).map(|number| key(*number));
+        // ORDER: roots first, so that none is left without its segments. Segments of a later root may not have it yet.
+        let unneeded = there.iter().filter(|name| name.number < floor && !needed.contains(name));
+        for key in old.chain(unneeded.map(SegmentName::key)) {
+            self.store.delete(&key?).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a checkpoint puts.
+type Built = (Root, Vec<(SegmentName, Bytes)>);
+
+/// Makes the root of `state` and its new segments.
+fn build(catalog: CatalogId, state: &State, base: Option<&Root>, random: [u8; 16]) -> Result<Built> {
+    // Without all changes since the base, everything is written anew.
+    let base = base.filter(|base| state.touched_since(base.number).is_some());
+    let mut segments =
+        Segments { catalog, number: state.number(), random: u128::from_be_bytes(random), blobs: Vec::new() };
+    let old = base.map_or(&[][..], |base| &base.ranges);
+    let merged = to_merge(old);
+    let (mut ranges, mut is_merged) = (Vec::new(), Vec::new());
+    if old.is_empty() {
+        ranges = segments.ranges(state, None, None)?;
+        is_merged = vec![true; ranges.len()];
+    }
+    for (at, range) in old.iter().enumerate() {
+        if merged.contains(&at) {
+            let to = old.get(at + 1).and_then(|next| next.from.as_ref());
+            let new = segments.ranges(state, range.from.as_ref(), to)?;
+            is_merged.extend(std::iter::repeat_n(true, new.len()));
+            ranges.extend(new);
+        } else {
+            is_merged.push(false);
+            ranges.push(range.clone());
+        }
+    }
+    let mut lines = Vec::new();
+    let touched = base.and_then(|base| state.touched_since(base.number));
+    for key in touched.into_iter().flatten() {
+        let after = ranges.partition_point(|range| range.from.as_ref().is_none_or(|from| from <= key));
+        if after.checked_sub(1).and_then(|at| is_merged.get(at)) == Some(&false) {
+            state.write_line(key, &mut lines)?;
+        }
+    }
+    let oldest = ranges.iter().map(|range| range.number).min().unwrap_or(state.number());
+    let deltas = base.into_iter().flat_map(|base| &base.deltas).filter(|delta| delta.number > oldest);
+    let mut deltas: Vec<Delta> = deltas.cloned().collect();
+    if !lines.is_empty() {
+        deltas.push(Delta { number: state.number(), segment: segments.add(&lines)? });
+    }
+    let root = Root {
+        format: FORMAT,
+        catalog,
+        number: state.number(),
+        head: state.head(),
+        time: state.time(),
+        numbered: state.numbered,
+        ranges,
+        deltas,
+    };
+    Ok((root, segments.blobs))
+}
+
+/// Returns the positions of the ranges to merge: neighbours, from the one that was merged longest ago.
+fn to_merge(ranges: &[Range]) -> std::ops::Range<usize> {
+    let count = ranges.len().div_ceil(DELTAS).clamp(2, MERGED).min(ranges.len());
+    let oldest = (0..ranges.len()).min_by_key(|at| ranges.get(*at).map(|range| range.number)).unwrap_or(0);
+    let start = oldest.min(ranges.len().saturating_sub(count));
+    start..start + count
+}
+
+/// The segments of a checkpoint that is being made.
+struct Segments {
+    catalog: CatalogId,
+    number: u64,
+    random: u128,
+    blobs: Vec<(SegmentName, Bytes)>,
+}
+
+impl Segments {
+    fn add(&mut self, lines: &[u8]) -> Result<Segment> {
+        // One draw a checkpoint: its segments count on from there.
+        self.random = self.random.wrapping_add(1);
+        let name = SegmentName { number: self.number, random: UploadId::from_bytes(self.random.to_be_bytes()) };
+        let (segment, blob) = segment::encode(self.catalog, name, lines)?;
+        self.blobs.push((name, blob));
+        Ok(segment)
+    }
+
+    /// Makes ranges of all records from a key up to another.
+    fn ranges(&mut self, state: &State, from: Option<&RecordKey>, to: Option<&RecordKey>) -> Result<Vec<Range>> {
+        let (mut ranges, mut lines, mut first) = (Vec::new(), Vec::new(), from.cloned());
+        for key in state.keys_from(from).take_while(|key| to.is_none_or(|to| key < to)) {
+            if lines.len() >= RANGE_BYTES {
+                let from = first.replace(key.clone());
+                ranges.push(Range { from, number: self.number, segment: self.add(&lines)? });
+                lines.clear();
+            }
+            state.write_line(&key, &mut lines)?;
+        }
+        ranges.push(Range { from: first, number: self.number, segment: self.add(&lines)? });
+        Ok(ranges)
+    }
 }

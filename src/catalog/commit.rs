@@ -8,7 +8,7 @@ use bytes::Bytes;
 use chrono::{SubsecRound, TimeDelta};
 use futures::channel::oneshot;
 
-use super::checkpoint;
+use super::checkpoint::{self, Checkpoints};
 use super::driver::Driver;
 use super::entry::{Entry, EntryChange, FORMAT, Nonce, log_key};
 use super::frame::failed;
@@ -101,6 +101,23 @@ impl Catalog {
         Ok(())
     }
 
+    /// Returns where checkpoints lie.
+    pub(super) fn checkpoints(&self) -> Checkpoints<'_> {
+        Checkpoints { store: &*self.store, catalog: self.id(), entropy: &*self.entropy, workers: &self.workers }
+    }
+
+    /// Writes a checkpoint of `state`, which must be a state of this catalog whose entry was put or read.
+    pub(super) async fn write_checkpoint(&self, state: &Arc<State>) -> Result<()> {
+        // ORDER: persist, then write. The other way round, another writer's entry is read -> checkpoint -> power cut: the
+        // checkpoint is ahead of the log.
+        self.make_durable(state.number()).await?;
+        let base = self.root.lock().clone();
+        let root = self.checkpoints().write(state, base).await?;
+        self.forget(root.number);
+        *self.root.lock() = Some(root);
+        Ok(())
+    }
+
     fn writer(&self) -> MutexGuard<'_, Writer> {
         self.writer.lock()
     }
@@ -130,7 +147,7 @@ impl Catalog {
                     batch.answer(|| Ok(next.clone()));
                     if draft.number.is_multiple_of(checkpoint::EVERY) {
                         // A checkpoint only saves time: a failure loses nothing, and the wait is bounded.
-                        let written = checkpoint::write(&*self.store, self.id(), &next);
+                        let written = self.write_checkpoint(&next);
                         let _ = within(&*self.clock, Some(FOR_A_CHECKPOINT), written).await;
                     }
                     return;

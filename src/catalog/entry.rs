@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::store::BlobKey;
 
 /// The format of entries and checkpoints that this build writes, and the only one that it reads.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// One line of the history.
 #[derive(Clone, Debug, PartialEq)]

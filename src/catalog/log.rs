@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use futures::stream::{self, Stream};
 
-use super::checkpoint;
+use super::checkpoint::{Checkpoints, Root};
 use super::entry::{Commit, Entry, log_key, log_number};
 use super::frame::failed;
 use super::identity::{self, CatalogId, Identity};
@@ -18,7 +18,7 @@ use super::state::State;
 use crate::content::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::sync::{Mutex, RwLock};
-use crate::host::{Clock, Entropy};
+use crate::host::{Clock, Entropy, Workers};
 use crate::store::{BlobKey, BlobStore, BlobStoreExt};
 
 /// A catalog on a store. Any number of them, in any number of processes, may be open on one store.
@@ -27,6 +27,7 @@ pub(crate) struct Catalog {
     pub(super) store: Arc<dyn BlobStore>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) workers: Workers,
     id: CatalogId,
     /// The time by clocks of others than this process.
     pub(super) time: LogTime,
@@ -36,6 +37,8 @@ pub(crate) struct Catalog {
     pub(super) commit_limit: Option<Duration>,
     /// The number of the newest entry that is known to survive a power cut.
     pub(super) durable: AtomicU64,
+    /// The newest checkpoint that this process knows.
+    pub(super) root: Mutex<Option<Root>>,
 }
 
 /// Refuses a checkpoint that is ahead of a log that lost its end, or that belongs to another log.
@@ -80,10 +83,11 @@ impl Catalog {
         store: Arc<dyn BlobStore>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
+        workers: Workers,
     ) -> Result<Self> {
         let probed = probe(&*store, &*entropy).await?;
         let identity = Identity::create(&*store, &*entropy).await?;
-        Self::start(store, clock, entropy, identity, probed).await
+        Self::start(store, clock, entropy, workers, identity, probed).await
     }
 
     /// Opens the catalog on `store`. First checks that the store refuses a second creation of a key, which everything
@@ -92,25 +96,29 @@ impl Catalog {
         store: Arc<dyn BlobStore>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
+        workers: Workers,
     ) -> Result<Self> {
         let Some(identity) = Identity::find(&*store).await? else {
             identity::refuse_remains(&*store).await?;
             return Err(identity::absent());
         };
         let probed = probe(&*store, &*entropy).await?;
-        Self::start(store, clock, entropy, identity, probed).await
+        Self::start(store, clock, entropy, workers, identity, probed).await
     }
 
     async fn start(
         store: Arc<dyn BlobStore>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
+        workers: Workers,
         (identity, root): (Identity, Digest),
         probed: Option<DateTime<Utc>>,
     ) -> Result<Self> {
-        let state = match checkpoint::newest(&*store, identity.catalog).await? {
-            Some(state) => state,
-            None => State::empty(root),
+        let (catalog, entropy_of) = (identity.catalog, entropy.clone());
+        let checkpoints = Checkpoints { store: &*store, catalog, entropy: &*entropy_of, workers: &workers };
+        let (state, newest) = match checkpoints.newest().await? {
+            Some((state, root)) => (state, Some(root)),
+            None => (State::empty(root), None),
         };
         refuse_a_checkpoint_of_another_log(&*store, &state).await?;
         let time = LogTime::new(&*clock, probed, &state);
@@ -125,6 +133,8 @@ impl Catalog {
             state: RwLock::new(Arc::new(state)),
             writer: Mutex::default(),
             commit_limit: None,
+            root: Mutex::new(newest),
+            workers: workers.clone(),
         };
         catalog.read_to_the_end().await?;
         Ok(catalog)
@@ -228,6 +238,14 @@ impl Catalog {
         if newest.number() < state.number() {
             *newest = state;
         }
+    }
+
+    /// Forgets what changed up to commit `number`, which a checkpoint has.
+    pub(super) fn forget(&self, number: u64) {
+        let mut newest = self.state.write();
+        let mut state = State::clone(&newest);
+        state.forget(number);
+        *newest = Arc::new(state);
     }
 
     /// Returns the latest time of any clock: a retention starts from it, so that a local clock that is behind does not

@@ -13,13 +13,15 @@ mod event;
 mod frame;
 mod identity;
 mod indexes;
+mod lines;
 mod log;
 mod log_time;
 mod pending;
 mod probe;
 mod record;
+mod record_key;
+mod segment;
 mod state;
-mod written;
 
 pub use event::ImageContent;
 

@@ -9,6 +9,7 @@ use super::entry::Entry;
 use super::event::{Event, StoreName, UploadName};
 use super::indexes::{Counts, Indexes};
 use super::record::{Condemned, DefinitionRecord, GalleryRecord, ImageRecord, Number, Upload, VersionRecord};
+use super::record_key::RecordKey;
 use crate::access::{AccessPolicy, AccessScope, DenyAssignment, GallerySharing, RoleAssignment};
 use crate::content::blob_name::Incarnations;
 use crate::content::digest::Digest;
@@ -48,6 +49,15 @@ pub(crate) struct State {
     /// The number of the last commit that condemned blobs of each region.
     pub(super) last_condemned: PersistentMap<Region, u64>,
     indexes: Indexes,
+    /// `None` while it takes the records of a checkpoint.
+    touched: Option<Touched>,
+}
+
+/// The records that changed or went after a commit, each with the number of its last change.
+#[derive(Clone, Debug, Default)]
+struct Touched {
+    since: u64,
+    records: PersistentMap<RecordKey, u64>,
 }
 
 impl State {
@@ -71,7 +81,18 @@ impl State {
             incarnations: PersistentMap::default(),
             last_condemned: PersistentMap::default(),
             indexes: Indexes::default(),
+            touched: Some(Touched::default()),
         }
+    }
+
+    /// Returns a state without records, to take those of a checkpoint.
+    pub(super) fn of_checkpoint(number: u64, head: Digest, time: DateTime<Utc>, numbered: Number) -> Self {
+        Self { number, time, numbered, touched: None, ..Self::empty(head) }
+    }
+
+    /// Returns the state with all records of a checkpoint: from here on it notes what changes.
+    pub(super) fn following(self) -> Self {
+        Self { touched: Some(Touched { since: self.number, records: PersistentMap::default() }), ..self }
     }
 
     /// Returns the number of its last commit.
@@ -382,42 +403,51 @@ impl State {
             Error::corrupt("catalog log", format!("an entry refers to `{what}`, which does not exist"))
         };
         match event {
-            Event::GalleryCreated { gallery } => self.put_gallery(gallery, GallerySharing::default()),
+            Event::GalleryCreated { gallery } => {
+                let there = self.galleries.get(gallery.id()).map(|record| record.number);
+                let number = there.unwrap_or_else(|| self.next_number());
+                self.put_gallery(number, gallery.clone(), GallerySharing::default());
+            }
             Event::GalleryUpdated { gallery } => {
                 let record = self.galleries.get(gallery.id()).ok_or_else(|| missing(gallery.id()))?;
-                let sharing = record.sharing.clone();
-                self.put_gallery(gallery, sharing);
+                let (number, sharing) = (record.number, record.sharing.clone());
+                self.put_gallery(number, gallery.clone(), sharing);
             }
             Event::GalleryDeleted { gallery } => {
-                let Some(record) = self.galleries.remove(gallery) else { return Ok(()) };
+                let Some(record) = self.remove_gallery(gallery) else { return Ok(()) };
                 let definitions: Vec<_> = self.definitions_of(record.number, None).cloned().collect();
-                definitions.iter().for_each(|definition| self.remove_definition(record.number, definition));
-                self.indexes.name_publicly(gallery, record.sharing.public_name.as_ref(), None);
-                self.indexes.remove_gallery(&record.gallery);
+                definitions.iter().for_each(|definition| self.end_definition(record.number, definition));
                 self.end(gallery);
             }
             Event::ImageDefinitionCreated { definition } => {
-                self.put_definition(definition).ok_or_else(|| missing(definition.id().gallery()))?;
+                let id = definition.id();
+                let gallery = self.galleries.get(id.gallery()).ok_or_else(|| missing(id.gallery()))?.number;
+                let number = self.definition_number(id).unwrap_or_else(|| self.next_number());
+                self.put_definition(gallery, number, definition.clone());
             }
             Event::ImageDefinitionUpdated { definition } => {
-                self.definition_record(definition.id()).ok_or_else(|| missing(definition.id()))?;
-                self.put_definition(definition).ok_or_else(|| missing(definition.id()))?;
+                let id = definition.id();
+                let number = self.definition_number(id).ok_or_else(|| missing(id))?;
+                let gallery = self.galleries.get(id.gallery()).ok_or_else(|| missing(id))?.number;
+                self.put_definition(gallery, number, definition.clone());
             }
             Event::ImageDefinitionDeleted { definition } => {
                 let gallery = self.galleries.get(definition.gallery()).ok_or_else(|| missing(definition))?.number;
                 if let Some(record) = self.definition_record(definition).cloned() {
-                    self.remove_definition(gallery, &record);
+                    self.end_definition(gallery, &record);
                 }
             }
             Event::UploadStarted { upload, target, region } => {
                 let (target, region) = (target.clone(), region.clone());
                 self.put_upload(*upload, Upload { target, region, started: time, joined: None });
                 self.announced.insert(*upload, number);
+                self.touch(RecordKey::Announced(*upload));
             }
             Event::UploadJoined { upload } => {
                 let there = self.uploads.get_mut(upload);
                 there.ok_or_else(|| Error::corrupt("catalog", "an import is joined that is not open"))?.joined =
                     Some(time);
+                self.touch(RecordKey::Upload(*upload));
             }
             Event::UploadAbandoned { upload } => self.remove_upload(*upload),
             Event::ImageVersionPublished { version, content, carried } => {
@@ -465,9 +495,11 @@ impl State {
                 let record =
                     ImageRecord { resource: Arc::new(image.clone()), content: content.clone(), created: number };
                 self.managed_images.insert(image.id().clone(), Arc::new(record));
+                self.touch(RecordKey::ManagedImage(image.id().clone()));
             }
             Event::ManagedImageDeleted { image } => {
                 self.managed_images.remove(image);
+                self.touch(RecordKey::ManagedImage(image.clone()));
                 self.end(image);
             }
             Event::SnapshotCreated { snapshot, content } => {
@@ -475,9 +507,11 @@ impl State {
                 let (resource, content) = (Arc::new(snapshot.clone()), content.clone());
                 let record = ImageRecord { resource, content, created: number };
                 self.snapshots.insert(snapshot.id().clone(), Arc::new(record));
+                self.touch(RecordKey::Snapshot(snapshot.id().clone()));
             }
             Event::SnapshotDeleted { snapshot } => {
                 self.snapshots.remove(snapshot);
+                self.touch(RecordKey::Snapshot(snapshot.clone()));
                 self.end(snapshot);
             }
             Event::RegionStoreClaimed { region, zone, store } => {
@@ -485,31 +519,44 @@ impl State {
                 let others = self.claims.keys().filter(|(of, other)| of == region && other.is_some() != zone.is_some());
                 for other in others.cloned().collect::<Vec<_>>() {
                     self.claims.remove(&other);
+                    self.touch(RecordKey::Claim(other.0, other.1));
                 }
                 self.claims.insert((region.clone(), *zone), (*store, number));
+                self.touch(RecordKey::Claim(region.clone(), *zone));
             }
             Event::ContentCondemned { region, blobs } => {
                 let condemned = Condemned { epoch: number, blobs: blobs.clone() };
                 for (slot, name) in condemned.names() {
                     let of_slot = self.incarnations.get_or_default((region.clone(), slot));
                     of_slot.into_iter().for_each(|of_slot| Arc::make_mut(of_slot).end(name, number));
+                    self.touch(RecordKey::Incarnations(region.clone(), slot));
                 }
                 self.condemned.insert(region.clone(), Arc::new(condemned));
                 self.last_condemned.insert(region.clone(), number);
+                self.touch(RecordKey::Condemned(region.clone()));
+                self.touch(RecordKey::LastCondemned(region.clone()));
             }
             Event::RemovalTakenOver { region } => {
                 let condemned = self.condemned.get_mut(region).ok_or_else(|| missing(region))?;
                 Arc::make_mut(condemned).epoch = number;
+                self.touch(RecordKey::Condemned(region.clone()));
             }
             Event::ContentRemoved { region } => {
                 self.condemned.remove(region);
+                self.touch(RecordKey::Condemned(region.clone()));
             }
             Event::GalleryShared { gallery, sharing } => {
-                let record = self.galleries.get(gallery).ok_or_else(|| missing(gallery))?.gallery.clone();
-                self.put_gallery(&record, sharing.clone());
+                let record = self.galleries.get(gallery).ok_or_else(|| missing(gallery))?.clone();
+                self.put_gallery(record.number, Gallery::clone(&record.gallery), sharing.clone());
             }
-            Event::RoleDefined { role } => self.access_mut().put_role(role.clone()),
-            Event::RoleDeleted { role } => self.access_mut().remove_role(role)?,
+            Event::RoleDefined { role } => {
+                self.access_mut().put_role(role.clone());
+                self.touch(RecordKey::Role(role.id().clone()));
+            }
+            Event::RoleDeleted { role } => {
+                self.access_mut().remove_role(role)?;
+                self.touch(RecordKey::Role(role.clone()));
+            }
             // Only existing resources have assignments: none precedes a resource, and none is left behind.
             Event::RoleAssigned { assignment: RoleAssignment { scope, .. } }
             | Event::DenyAssigned { denial: DenyAssignment { scope, .. } }
@@ -517,10 +564,22 @@ impl State {
             {
                 return Err(missing(scope));
             }
-            Event::RoleAssigned { assignment } => self.access_mut().assign(assignment.clone()),
-            Event::RoleUnassigned { assignment, scope } => self.access_mut().unassign(scope, assignment),
-            Event::DenyAssigned { denial } => self.access_mut().deny(denial.clone()),
-            Event::DenyUnassigned { denial, scope } => self.access_mut().undeny(scope, denial),
+            Event::RoleAssigned { assignment } => {
+                self.access_mut().assign(assignment.clone());
+                self.touch(RecordKey::Assignment(assignment.scope.clone(), assignment.id.clone()));
+            }
+            Event::RoleUnassigned { assignment, scope } => {
+                self.access_mut().unassign(scope, assignment);
+                self.touch(RecordKey::Assignment(scope.clone(), assignment.clone()));
+            }
+            Event::DenyAssigned { denial } => {
+                self.access_mut().deny(denial.clone());
+                self.touch(RecordKey::Denial(denial.scope.clone(), denial.id.clone()));
+            }
+            Event::DenyUnassigned { denial, scope } => {
+                self.access_mut().undeny(scope, denial);
+                self.touch(RecordKey::Denial(scope.clone(), denial.clone()));
+            }
             Event::RegionCompleted { version, region, replicas, cross_region_bytes } => {
                 let change = |record: &mut VersionRecord| {
                     record.complete.insert(region.clone(), *replicas);
@@ -541,82 +600,123 @@ impl State {
         Ok(())
     }
 
-    /// Inserts a gallery, or replaces the one of the same id.
-    pub(super) fn put_gallery(&mut self, gallery: &Gallery, sharing: GallerySharing) {
-        let old = self.galleries.get(gallery.id()).cloned();
-        let number = old.as_ref().map_or_else(|| self.next_number(), |old| old.number);
-        let old_name = old.as_ref().and_then(|old| old.sharing.public_name.as_ref());
-        self.indexes.name_publicly(gallery.id(), old_name, sharing.public_name.as_ref());
-        old.iter().for_each(|old| self.indexes.remove_gallery(&old.gallery));
-        self.indexes.add_gallery(gallery);
-        let record = GalleryRecord { number, gallery: Arc::new(gallery.clone()), sharing };
-        self.galleries.insert(gallery.id().clone(), Arc::new(record));
+    fn next_number(&mut self) -> Number {
+        self.numbered += 1;
+        self.numbered
     }
 
-    /// Inserts a definition, or replaces the one of the same id; `None` without its gallery.
-    pub(super) fn put_definition(&mut self, definition: &ImageDefinition) -> Option<()> {
-        let gallery = self.galleries.get(definition.id().gallery())?.number;
+    /// Notes that a record changes or goes with the next commit.
+    fn touch(&mut self, key: RecordKey) {
+        let number = self.number + 1;
+        if let Some(touched) = &mut self.touched {
+            touched.records.insert(key, number);
+        }
+    }
+
+    /// Returns the records that changed or went since a commit; `None` if that is too long ago.
+    pub(super) fn touched_since(&self, number: u64) -> Option<impl Iterator<Item = &RecordKey>> {
+        let touched = self.touched.as_ref().filter(|touched| touched.since <= number)?;
+        Some(touched.records.iter().filter(move |(_, at)| **at > number).map(|(key, _)| key))
+    }
+
+    /// Forgets what changed up to commit `number`: a checkpoint has it.
+    pub(super) fn forget(&mut self, number: u64) {
+        let Some(touched) = self.touched.as_mut().filter(|touched| touched.since < number) else { return };
+        let later = touched.records.iter().filter(|(_, at)| **at > number);
+        *touched = Touched { since: number, records: later.map(|(key, at)| (key.clone(), *at)).collect() };
+    }
+
+    /// Inserts a gallery, or replaces the one of the same id.
+    pub(super) fn put_gallery(&mut self, number: Number, gallery: Gallery, sharing: GallerySharing) {
+        let id = gallery.id().clone();
+        self.remove_gallery(&id);
+        self.indexes.name_publicly(&id, None, sharing.public_name.as_ref());
+        self.indexes.add_gallery(&gallery);
+        self.galleries.insert(id.clone(), Arc::new(GalleryRecord { number, gallery: Arc::new(gallery), sharing }));
+        self.touch(RecordKey::Gallery(id));
+    }
+
+    /// Removes a gallery, and not what is in it.
+    pub(super) fn remove_gallery(&mut self, id: &GalleryId) -> Option<Arc<GalleryRecord>> {
+        let record = self.galleries.remove(id)?;
+        self.indexes.name_publicly(id, record.sharing.public_name.as_ref(), None);
+        self.indexes.remove_gallery(&record.gallery);
+        self.touch(RecordKey::Gallery(id.clone()));
+        Some(record)
+    }
+
+    /// Inserts a definition, or replaces the one of the same id.
+    pub(super) fn put_definition(&mut self, gallery: Number, number: Number, definition: ImageDefinition) {
         let key = (gallery, Some(definition.id().name().clone()));
-        let old = self.definitions.get(&key).cloned();
-        let number = old.as_ref().map_or_else(|| self.next_number(), |old| old.number);
-        old.iter().for_each(|old| self.indexes.remove_definition(gallery, &old.definition));
-        self.indexes.add_definition(gallery, definition);
-        self.definitions.insert(key, Arc::new(DefinitionRecord { number, definition: Arc::new(definition.clone()) }));
-        Some(())
+        self.remove_definition(key.clone());
+        self.indexes.add_definition(gallery, &definition);
+        self.definitions.insert(key, Arc::new(DefinitionRecord { number, definition: Arc::new(definition) }));
+    }
+
+    /// Removes a definition, and not its versions.
+    pub(super) fn remove_definition(&mut self, key: (Number, Option<ImageName>)) {
+        if let Some(record) = self.definitions.remove(&key) {
+            self.indexes.remove_definition(key.0, &record.definition);
+        }
+        if let (gallery, Some(name)) = key {
+            self.touch(RecordKey::Definition(gallery, name));
+        }
     }
 
     /// Inserts a version, or replaces the one of the same number.
     pub(super) fn put_version(&mut self, definition: Number, record: VersionRecord) {
         let key = (definition, record.version.id().number());
         match self.versions.get(&key) {
-            Some(old) => self.indexes.replace_version(definition, &old.clone(), &record),
+            Some(old) => self.indexes.replace_version(definition, old, &record),
             None => self.indexes.add_version(definition, &record),
         }
         self.versions.insert(key, Arc::new(record));
+        self.touch(RecordKey::Version(key.0, key.1));
+    }
+
+    pub(super) fn remove_version(&mut self, key: (Number, VersionNumber)) {
+        let Some(old) = self.versions.remove(&key) else { return };
+        self.indexes.remove_version(key.0, &old);
+        self.touch(RecordKey::Version(key.0, key.1));
     }
 
     pub(super) fn put_upload(&mut self, name: UploadName, upload: Upload) {
+        self.remove_upload(name);
         self.indexes.add_upload(name, &upload.target);
         self.uploads.insert(name, upload);
+        self.touch(RecordKey::Upload(name));
     }
 
-    fn next_number(&mut self) -> Number {
-        self.numbered += 1;
-        self.numbered
+    pub(super) fn remove_upload(&mut self, name: UploadName) {
+        let Some(upload) = self.uploads.remove(&name) else { return };
+        self.indexes.remove_upload(name, &upload.target);
+        self.touch(RecordKey::Upload(name));
     }
 
     /// Removes a definition with its versions, and ends the assignments there.
-    fn remove_definition(&mut self, gallery: Number, record: &DefinitionRecord) {
+    fn end_definition(&mut self, gallery: Number, record: &DefinitionRecord) {
         let versions: Vec<_> = self.versions_of(record.number, None).cloned().collect();
         for version in versions {
             self.remove_version((record.number, version.version.id().number()));
             self.end(version.version.id());
         }
         let id = record.definition.id();
-        self.indexes.remove_definition(gallery, &record.definition);
-        self.definitions.remove(&(gallery, Some(id.name().clone())));
+        self.remove_definition((gallery, Some(id.name().clone())));
         self.end(id);
-    }
-
-    fn remove_version(&mut self, key: (Number, VersionNumber)) {
-        let Some(old) = self.versions.remove(&key) else { return };
-        self.indexes.remove_version(key.0, &old);
-    }
-
-    fn remove_upload(&mut self, name: UploadName) {
-        let Some(upload) = self.uploads.remove(&name) else { return };
-        self.indexes.remove_upload(name, &upload.target);
     }
 
     /// Ends the assignments and denials at a resource.
     fn end(&mut self, id: impl Into<AccessScope>) {
         let scope = id.into();
         if self.access.stands_at(&scope) {
+            let [assignments, denials] = self.access.ids_at(&scope);
             self.access_mut().end(&scope);
+            assignments.into_iter().for_each(|id| self.touch(RecordKey::Assignment(scope.clone(), id)));
+            denials.into_iter().for_each(|id| self.touch(RecordKey::Denial(scope.clone(), id)));
         }
     }
 
-    fn access_mut(&mut self) -> &mut AccessPolicy {
+    pub(super) fn access_mut(&mut self) -> &mut AccessPolicy {
         Arc::make_mut(&mut self.access)
     }
 

@@ -118,7 +118,7 @@ impl PartId {
 }
 
 /// The address of a slot in a region: a zone, from 0, and a number within it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct SlotId {
     pub(crate) zone: usize,
     pub(crate) number: u32,

@@ -699,11 +699,11 @@ impl GalleryServiceBuilder {
             Arc::new(Retrying::new(ending, retries, clock.clone(), entropy.clone()))
         };
         let store: Arc<dyn BlobStore> = Arc::new(Prefixed::new(steady(store), "catalog".parse()?));
-        let open = || Catalog::open(store.clone(), clock.clone(), entropy.clone());
+        let open = || Catalog::open(store.clone(), clock.clone(), entropy.clone(), self.workers.clone());
         let create = async || {
             // ORDER: before anything is created. A mistyped catalog leaves no second one behind.
             self.refuse_stores_of_others().await?;
-            Catalog::create(store.clone(), clock.clone(), entropy.clone()).await
+            Catalog::create(store.clone(), clock.clone(), entropy.clone(), self.workers.clone()).await
         };
         let catalog = match start {
             Start::Open => open().await?,

@@ -1,0 +1,302 @@
+//! The records of a state as lines of text, in one order of keys: what a segment of a checkpoint is made of.
+//!
+//! A line is an object with one field, the kind of the record: `{"version":{"of":2,"record":{…}}}`. A record that went is
+//! `{"removed":<its key>}`.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::event::{StoreName, UploadName};
+use super::record::{Condemned, ImageRecord, Number, Upload, VersionRecord};
+use super::record_key::RecordKey;
+use super::state::State;
+use crate::access::{DenyAssignment, GallerySharing, RoleAssignment, RoleDefinition};
+use crate::content::blob_name::Incarnations;
+use crate::content::names::SlotId;
+use crate::error::{Error, Result};
+use crate::model::{
+    Gallery, GalleryId, ImageDefinition, ImageName, ManagedImage, ManagedImageId, Region, Snapshot, SnapshotId,
+    VersionNumber,
+};
+
+/// A record, as a line has it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Written<'a> {
+    Gallery {
+        number: Number,
+        #[serde(serialize_with = "Gallery::compact")]
+        gallery: &'a Gallery,
+        #[serde(skip_serializing_if = "GallerySharing::is_empty")]
+        sharing: &'a GallerySharing,
+    },
+    Definition {
+        gallery: Number,
+        number: Number,
+        #[serde(serialize_with = "ImageDefinition::compact")]
+        definition: &'a ImageDefinition,
+    },
+    Version {
+        of: Number,
+        record: &'a VersionRecord,
+    },
+    ManagedImage(&'a ImageRecord<ManagedImage>),
+    Snapshot(&'a ImageRecord<Snapshot>),
+    Upload(UploadName, &'a Upload),
+    Announced(UploadName, u64),
+    Role(&'a RoleDefinition),
+    Assignment(&'a RoleAssignment),
+    Denial(&'a DenyAssignment),
+    Claim(&'a Region, Option<u32>, StoreName, u64),
+    Condemned(&'a Region, &'a Condemned),
+    Incarnations(&'a Region, SlotId, &'a Incarnations),
+    LastCondemned(&'a Region, u64),
+    /// The record is gone.
+    Removed(&'a RecordKey),
+}
+
+/// A line as it is read: as [`Written`].
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Line {
+    Gallery {
+        number: Number,
+        gallery: Gallery,
+        #[serde(default)]
+        sharing: GallerySharing,
+    },
+    Definition {
+        gallery: Number,
+        number: Number,
+        definition: ImageDefinition,
+    },
+    Version {
+        of: Number,
+        record: VersionRecord,
+    },
+    ManagedImage(ImageRecord<ManagedImage>),
+    Snapshot(ImageRecord<Snapshot>),
+    Upload(UploadName, Upload),
+    Announced(UploadName, u64),
+    Role(RoleDefinition),
+    Assignment(RoleAssignment),
+    Denial(DenyAssignment),
+    Claim(Region, Option<u32>, StoreName, u64),
+    Condemned(Region, Condemned),
+    Incarnations(Region, SlotId, Incarnations),
+    LastCondemned(Region, u64),
+    Removed(RecordKey),
+}
+
+impl Line {
+    pub(super) fn key(&self) -> RecordKey {
+        match self {
+            Self::Gallery { gallery, .. } => RecordKey::Gallery(gallery.id().clone()),
+            Self::Definition { gallery, definition, .. } => {
+                RecordKey::Definition(*gallery, definition.id().name().clone())
+            }
+            Self::Version { of, record } => RecordKey::Version(*of, record.version.id().number()),
+            Self::ManagedImage(record) => RecordKey::ManagedImage(record.resource.id().clone()),
+            Self::Snapshot(record) => RecordKey::Snapshot(record.resource.id().clone()),
+            Self::Upload(name, _) => RecordKey::Upload(*name),
+            Self::Announced(name, _) => RecordKey::Announced(*name),
+            Self::Role(role) => RecordKey::Role(role.id().clone()),
+            Self::Assignment(one) => RecordKey::Assignment(one.scope.clone(), one.id.clone()),
+            Self::Denial(one) => RecordKey::Denial(one.scope.clone(), one.id.clone()),
+            Self::Claim(region, zone, ..) => RecordKey::Claim(region.clone(), *zone),
+            Self::Condemned(region, _) => RecordKey::Condemned(region.clone()),
+            Self::Incarnations(region, slot, _) => RecordKey::Incarnations(region.clone(), *slot),
+            Self::LastCondemned(region, _) => RecordKey::LastCondemned(region.clone()),
+            Self::Removed(key) => key.clone(),
+        }
+    }
+}
+
+/// Where to begin in the records of a kind.
+enum From<K> {
+    Start,
+    At(K),
+    End,
+}
+
+/// The keys of one kind, from where all keys begin.
+macro_rules! keys {
+    ($from:expr, $rank:literal, $keys:expr, $key:pat => $at:expr, $make:expr) => {{
+        let from = match $from {
+            Some($key) => From::At($at),
+            Some(other) if other.rank() > $rank => From::End,
+            _ => From::Start,
+        };
+        let bound = match from {
+            From::Start => Some(Bound::Unbounded),
+            From::At(key) => Some(Bound::Included(key)),
+            From::End => None,
+        };
+        bound.into_iter().flat_map(move |from| $keys.range((from, Bound::Unbounded))).map(|(key, _)| $make(key))
+    }};
+}
+
+impl State {
+    /// Returns the keys of all records from `from` on, in order.
+    pub(super) fn keys_from<'a>(&'a self, from: Option<&RecordKey>) -> impl Iterator<Item = RecordKey> + 'a {
+        use RecordKey as Key;
+        let from = from.cloned();
+        let galleries =
+            keys!(from.clone(), 0, self.galleries, Key::Gallery(id) => id, |id: &GalleryId| Key::Gallery(id.clone()));
+        let definitions = keys!(
+            from.clone(), 1, self.definitions, Key::Definition(of, name) => (of, Some(name)),
+            |(of, name): &(Number, Option<ImageName>)| name.clone().map(|name| Key::Definition(*of, name))
+        );
+        let versions = keys!(
+            from.clone(), 2, self.versions, Key::Version(of, number) => (of, number),
+            |(of, number): &(Number, VersionNumber)| Key::Version(*of, *number)
+        );
+        let managed_images = keys!(
+            from.clone(), 3, self.managed_images, Key::ManagedImage(id) => id,
+            |id: &ManagedImageId| Key::ManagedImage(id.clone())
+        );
+        let snapshots = keys!(from.clone(), 4, self.snapshots, Key::Snapshot(id) => id, |id: &SnapshotId| Key::Snapshot(id.clone()));
+        let uploads =
+            keys!(from.clone(), 5, self.uploads, Key::Upload(name) => name, |name: &UploadName| Key::Upload(*name));
+        let announced = keys!(
+            from.clone(), 6, self.announced, Key::Announced(name) => name, |name: &UploadName| Key::Announced(*name)
+        );
+        let policy = self.access();
+        let roles = policy.custom_roles().map(|role| Key::Role(role.id().clone()));
+        let assignments = policy.assignments().map(|one| Key::Assignment(one.scope.clone(), one.id.clone()));
+        let denials = policy.denials().map(|one| Key::Denial(one.scope.clone(), one.id.clone()));
+        let start = from.clone();
+        let access = roles.chain(assignments).chain(denials);
+        let access = access.skip_while(move |key| start.as_ref().is_some_and(|start| key < start));
+        let claims = keys!(
+            from.clone(), 10, self.claims, Key::Claim(region, zone) => (region, zone),
+            |(region, zone): &(Region, Option<u32>)| Key::Claim(region.clone(), *zone)
+        );
+        let condemned = keys!(
+            from.clone(), 11, self.condemned, Key::Condemned(region) => region,
+            |region: &Region| Key::Condemned(region.clone())
+        );
+        let incarnations = keys!(
+            from.clone(), 12, self.incarnations, Key::Incarnations(region, slot) => (region, slot),
+            |(region, slot): &(Region, SlotId)| Key::Incarnations(region.clone(), *slot)
+        );
+        let last_condemned = keys!(
+            from, 13, self.last_condemned, Key::LastCondemned(region) => region,
+            |region: &Region| Key::LastCondemned(region.clone())
+        );
+        galleries
+            .chain(definitions.flatten())
+            .chain(versions)
+            .chain(managed_images)
+            .chain(snapshots)
+            .chain(uploads)
+            .chain(announced)
+            .chain(access)
+            .chain(claims)
+            .chain(condemned)
+            .chain(incarnations)
+            .chain(last_condemned)
+    }
+
+    /// Appends the line of a record, also of one that is gone.
+    pub(super) fn write_line(&self, key: &RecordKey, lines: &mut Vec<u8>) -> Result<()> {
+        let line = self.line(key).unwrap_or(Written::Removed(key));
+        serde_json::to_writer(&mut *lines, &line)
+            .map_err(|error| Error::corrupt("catalog checkpoint", "a record cannot be written").with_source(error))?;
+        lines.push(b'\n');
+        Ok(())
+    }
+
+    fn line<'a>(&'a self, key: &'a RecordKey) -> Option<Written<'a>> {
+        Some(match key {
+            RecordKey::Gallery(id) => {
+                let record = self.galleries.get(id)?;
+                Written::Gallery { number: record.number, gallery: &record.gallery, sharing: &record.sharing }
+            }
+            RecordKey::Definition(gallery, name) => {
+                let record = self.definitions.get(&(*gallery, Some(name.clone())))?;
+                Written::Definition { gallery: *gallery, number: record.number, definition: &record.definition }
+            }
+            RecordKey::Version(of, number) => Written::Version { of: *of, record: self.versions.get(&(*of, *number))? },
+            RecordKey::ManagedImage(id) => Written::ManagedImage(self.managed_images.get(id)?),
+            RecordKey::Snapshot(id) => Written::Snapshot(self.snapshots.get(id)?),
+            RecordKey::Upload(name) => Written::Upload(*name, self.uploads.get(name)?),
+            RecordKey::Announced(name) => Written::Announced(*name, *self.announced.get(name)?),
+            RecordKey::Role(id) => Written::Role(self.access().custom_role(id)?),
+            RecordKey::Assignment(scope, id) => Written::Assignment(self.access().assignment(scope, id)?),
+            RecordKey::Denial(scope, id) => Written::Denial(self.access().denial(scope, id)?),
+            RecordKey::Claim(region, zone) => {
+                let (store, number) = self.claims.get(&(region.clone(), *zone))?;
+                Written::Claim(region, *zone, *store, *number)
+            }
+            RecordKey::Condemned(region) => Written::Condemned(region, self.condemned.get(region)?),
+            RecordKey::Incarnations(region, slot) => {
+                Written::Incarnations(region, *slot, self.incarnations.get(&(region.clone(), *slot))?)
+            }
+            RecordKey::LastCondemned(region) => Written::LastCondemned(region, *self.last_condemned.get(region)?),
+        })
+    }
+
+    /// Inserts the record of a line, or removes it. Parents come first.
+    pub(super) fn take(&mut self, line: Line) {
+        match line {
+            Line::Gallery { number, gallery, sharing } => self.put_gallery(number, gallery, sharing),
+            Line::Definition { gallery, number, definition } => self.put_definition(gallery, number, definition),
+            Line::Version { of, record } => self.put_version(of, record),
+            Line::ManagedImage(record) => {
+                self.managed_images.insert(record.resource.id().clone(), Arc::new(record));
+            }
+            Line::Snapshot(record) => {
+                self.snapshots.insert(record.resource.id().clone(), Arc::new(record));
+            }
+            Line::Upload(name, upload) => self.put_upload(name, upload),
+            Line::Announced(name, number) => {
+                self.announced.insert(name, number);
+            }
+            Line::Role(role) => self.access_mut().put_role(role),
+            Line::Assignment(assignment) => self.access_mut().assign(assignment),
+            Line::Denial(denial) => self.access_mut().deny(denial),
+            Line::Claim(region, zone, store, number) => {
+                self.claims.insert((region, zone), (store, number));
+            }
+            Line::Condemned(region, condemned) => {
+                self.condemned.insert(region, Arc::new(condemned));
+            }
+            Line::Incarnations(region, slot, of_slot) => {
+                self.incarnations.insert((region, slot), Arc::new(of_slot));
+            }
+            Line::LastCondemned(region, number) => {
+                self.last_condemned.insert(region, number);
+            }
+            Line::Removed(key) => self.remove(&key),
+        }
+    }
+
+    fn remove(&mut self, key: &RecordKey) {
+        match key {
+            RecordKey::Gallery(id) => drop(self.remove_gallery(id)),
+            RecordKey::Definition(gallery, name) => self.remove_definition((*gallery, Some(name.clone()))),
+            RecordKey::Version(of, number) => self.remove_version((*of, *number)),
+            RecordKey::ManagedImage(id) => drop(self.managed_images.remove(id)),
+            RecordKey::Snapshot(id) => drop(self.snapshots.remove(id)),
+            RecordKey::Upload(name) => self.remove_upload(*name),
+            RecordKey::Announced(name) => {
+                self.announced.remove(name);
+            }
+            // A role that is assigned goes after its assignments.
+            RecordKey::Role(id) => self.access_mut().forget_role(id),
+            RecordKey::Assignment(scope, id) => self.access_mut().unassign(scope, id),
+            RecordKey::Denial(scope, id) => self.access_mut().undeny(scope, id),
+            RecordKey::Claim(region, zone) => {
+                self.claims.remove(&(region.clone(), *zone));
+            }
+            RecordKey::Condemned(region) => drop(self.condemned.remove(region)),
+            RecordKey::Incarnations(region, slot) => drop(self.incarnations.remove(&(region.clone(), *slot))),
+            RecordKey::LastCondemned(region) => {
+                self.last_condemned.remove(region);
+            }
+        }
+    }
+}
