@@ -9,7 +9,7 @@ use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
 /// The most entries or children of a node.
-const MOST: usize = 64;
+const MOST: usize = 32;
 
 /// A node with fewer entries is merged with a neighbour, if both fit into one node and leave room.
 const FEW: usize = MOST / 4;
@@ -555,13 +555,14 @@ mod tests {
     fn a_change_copies_one_path_and_maps_filled_in_order_are_dense() {
         let map: PersistentMap<u32, Arc<u32>> = (0..100_000).map(|key| (key, Arc::new(key))).collect();
         let before: Vec<usize> = nodes(&map);
-        // Three levels: 100,000 entries in leaves of 64, and these in nodes of 64.
-        assert_eq!(before.len(), 100_000_usize.div_ceil(64) + 1_563_usize.div_ceil(64) + 1);
+        // Leaves, and the nodes above them, are full.
+        let levels = std::iter::successors(Some(100_000), |below: &usize| (*below > 1).then(|| below.div_ceil(MOST)));
+        assert_eq!(before.len(), levels.skip(1).sum::<usize>());
         let mut changed = map.clone();
         changed.insert(50_000, Arc::new(0));
         changed.remove(&50_001);
         let copied = nodes(&changed).into_iter().filter(|node| !before.contains(node)).count();
-        assert_eq!(copied, 3);
+        assert_eq!(copied, 4);
         assert_eq!((map.get(&50_000), map.len()), (Some(&Arc::new(50_000)), 100_000));
     }
 

@@ -289,8 +289,8 @@ fn build(catalog: CatalogId, state: &State, base: Option<&Root>, random: [u8; 16
         }
     }
     let mut lines = Vec::new();
-    let touched = base.and_then(|base| state.touched_since(base.number));
-    for key in touched.into_iter().flatten() {
+    let touched = base.and_then(|base| state.touched_since(base.number)).unwrap_or_default();
+    for key in touched {
         let after = ranges.partition_point(|range| range.from.as_ref().is_none_or(|from| from <= key));
         if after.checked_sub(1).and_then(|at| is_merged.get(at)) == Some(&false) {
             state.write_line(key, &mut lines)?;

@@ -63,6 +63,14 @@ impl Identity {
         let unknown = identity.read_flags.iter().chain(&identity.write_flags).next();
         let needs = match (identity.format == FORMAT, unknown) {
             (true, None) => return Ok(Some((identity, digest))),
+            (false, _) if identity.format < FORMAT => {
+                let what = format!(
+                    "the catalog has format `{}`, of a build before 0.1.0, and this build reads `{FORMAT}`: create a new \
+                     catalog, and publish the images again",
+                    identity.format
+                );
+                return Err(Error::unsupported("catalog", what));
+            }
             (false, _) => format!("format `{}`; this build reads `{FORMAT}`", identity.format),
             (true, Some(flag)) => format!("the flag `{flag}`, which this build does not know"),
         };

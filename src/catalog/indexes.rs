@@ -1,6 +1,8 @@
 //! The indexes of a state: answers that would otherwise take a walk over all records. They follow from the records, and are
 //! never stored.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 
 use super::event::UploadName;
@@ -19,11 +21,11 @@ pub(super) struct Indexes {
     /// Galleries by name; a name is used once in a subscription.
     pub(super) gallery_names: PersistentMap<(SubscriptionId, GalleryName), GalleryId>,
     /// Galleries by the name that consumers of a direct share use, in lower case.
-    pub(super) unique_names: PersistentMap<String, GalleryId>,
+    pub(super) unique_names: PersistentMap<Arc<str>, GalleryId>,
     /// Community galleries by public name, in lower case.
-    pub(super) public_names: PersistentMap<String, GalleryId>,
+    pub(super) public_names: PersistentMap<Arc<str>, GalleryId>,
     /// Definitions by identifier, which is used once in a gallery.
-    pub(super) identifiers: PersistentMap<(Number, String), ImageName>,
+    pub(super) identifiers: PersistentMap<(Number, Arc<str>), ImageName>,
     /// For each definition and region, the versions that can be the latest there.
     candidates: PersistentMap<(Number, Region), PersistentMap<VersionNumber, ()>>,
     /// Soft-deleted versions by the end of their retention.
@@ -34,8 +36,8 @@ pub(super) struct Indexes {
 }
 
 /// Identifiers are compared without case.
-fn folded(identifier: &ImageIdentifier) -> String {
-    [identifier.publisher(), identifier.offer(), identifier.sku()].join("\n").to_ascii_lowercase()
+fn folded(identifier: &ImageIdentifier) -> Arc<str> {
+    [identifier.publisher(), identifier.offer(), identifier.sku()].join("\n").to_ascii_lowercase().into()
 }
 
 impl Indexes {
@@ -50,24 +52,34 @@ impl Indexes {
     pub(super) fn add_gallery(&mut self, gallery: &Gallery) {
         let id = gallery.id();
         self.gallery_names.insert((id.subscription().clone(), id.name().clone()), id.clone());
-        self.unique_names.insert(gallery.unique_name().to_ascii_lowercase(), id.clone());
+        self.unique_names.insert(gallery.unique_name().to_ascii_lowercase().into(), id.clone());
         self.count(id.subscription(), gallery.location(), |[galleries, ..]| *galleries += 1);
     }
 
     pub(super) fn remove_gallery(&mut self, gallery: &Gallery) {
         let id = gallery.id();
         self.gallery_names.remove(&(id.subscription().clone(), id.name().clone()));
-        self.unique_names.remove(&gallery.unique_name().to_ascii_lowercase());
+        self.unique_names.remove(gallery.unique_name().to_ascii_lowercase().as_str());
         self.count(id.subscription(), gallery.location(), |[galleries, ..]| *galleries = galleries.saturating_sub(1));
+    }
+
+    pub(super) fn replace_gallery(&mut self, old: &Gallery, new: &Gallery) {
+        if old.id() != new.id() || old.location() != new.location() {
+            self.remove_gallery(old);
+            self.add_gallery(new);
+        }
     }
 
     /// Replaces the public name of a gallery.
     pub(super) fn name_publicly(&mut self, gallery: &GalleryId, old: Option<&String>, new: Option<&String>) {
+        if old == new {
+            return;
+        }
         if let Some(name) = old {
-            self.public_names.remove(&name.to_ascii_lowercase());
+            self.public_names.remove(name.to_ascii_lowercase().as_str());
         }
         if let Some(name) = new {
-            self.public_names.insert(name.to_ascii_lowercase(), gallery.clone());
+            self.public_names.insert(name.to_ascii_lowercase().into(), gallery.clone());
         }
     }
 
@@ -79,6 +91,13 @@ impl Indexes {
         self.identifiers.insert((gallery, folded(definition.identifier())), definition.id().name().clone());
         let subscription = definition.id().gallery().subscription();
         self.count(subscription, definition.location(), |[_, definitions, _]| *definitions += 1);
+    }
+
+    pub(super) fn replace_definition(&mut self, gallery: Number, old: &ImageDefinition, new: &ImageDefinition) {
+        if old.identifier() != new.identifier() || old.location() != new.location() {
+            self.remove_definition(gallery, old);
+            self.add_definition(gallery, new);
+        }
     }
 
     pub(super) fn remove_definition(&mut self, gallery: Number, definition: &ImageDefinition) {

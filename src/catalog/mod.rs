@@ -22,6 +22,7 @@ mod record;
 mod record_key;
 mod segment;
 mod state;
+mod touched;
 
 pub use event::ImageContent;
 

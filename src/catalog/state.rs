@@ -1,5 +1,6 @@
 //! The state of a catalog: the fold of its commits.
 
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use super::event::{Event, StoreName, UploadName};
 use super::indexes::{Counts, Indexes};
 use super::record::{Condemned, DefinitionRecord, GalleryRecord, ImageRecord, Number, Upload, VersionRecord};
 use super::record_key::RecordKey;
+use super::touched::Touched;
 use crate::access::{AccessPolicy, AccessScope, DenyAssignment, GallerySharing, RoleAssignment};
 use crate::content::blob_name::Incarnations;
 use crate::content::digest::Digest;
@@ -53,13 +55,6 @@ pub(crate) struct State {
     touched: Option<Touched>,
 }
 
-/// The records that changed or went after a commit, each with the number of its last change.
-#[derive(Clone, Debug, Default)]
-struct Touched {
-    since: u64,
-    records: PersistentMap<RecordKey, u64>,
-}
-
 impl State {
     /// Returns the state before the first commit. `root` is the hash of the catalog's identity.
     pub(super) fn empty(root: Digest) -> Self {
@@ -92,7 +87,7 @@ impl State {
 
     /// Returns the state with all records of a checkpoint: from here on it notes what changes.
     pub(super) fn following(self) -> Self {
-        Self { touched: Some(Touched { since: self.number, records: PersistentMap::default() }), ..self }
+        Self { touched: Some(Touched::since(self.number)), ..self }
     }
 
     /// Returns the number of its last commit.
@@ -197,12 +192,12 @@ impl State {
 
     /// Returns the gallery that consumers of a direct share know by a name.
     pub(crate) fn gallery_by_unique_name(&self, name: &str) -> Option<&Arc<Gallery>> {
-        self.gallery(self.indexes.unique_names.get(&name.to_ascii_lowercase())?)
+        self.gallery(self.indexes.unique_names.get(name.to_ascii_lowercase().as_str())?)
     }
 
     /// Returns the community gallery with a public name.
     pub(crate) fn gallery_by_public_name(&self, name: &str) -> Option<&Arc<Gallery>> {
-        self.gallery(self.indexes.public_names.get(&name.to_ascii_lowercase())?)
+        self.gallery(self.indexes.public_names.get(name.to_ascii_lowercase().as_str())?)
     }
 
     /// Returns the definitions of a gallery after `after`, by name; empty for an unknown gallery.
@@ -609,29 +604,29 @@ impl State {
     fn touch(&mut self, key: RecordKey) {
         let number = self.number + 1;
         if let Some(touched) = &mut self.touched {
-            touched.records.insert(key, number);
+            touched.push(key, number);
         }
     }
 
     /// Returns the records that changed or went since a commit; `None` if that is too long ago.
-    pub(super) fn touched_since(&self, number: u64) -> Option<impl Iterator<Item = &RecordKey>> {
-        let touched = self.touched.as_ref().filter(|touched| touched.since <= number)?;
-        Some(touched.records.iter().filter(move |(_, at)| **at > number).map(|(key, _)| key))
+    pub(super) fn touched_since(&self, number: u64) -> Option<BTreeSet<&RecordKey>> {
+        self.touched.as_ref()?.after(number)
     }
 
     /// Forgets what changed up to commit `number`: a checkpoint has it.
     pub(super) fn forget(&mut self, number: u64) {
-        let Some(touched) = self.touched.as_mut().filter(|touched| touched.since < number) else { return };
-        let later = touched.records.iter().filter(|(_, at)| **at > number);
-        *touched = Touched { since: number, records: later.map(|(key, at)| (key.clone(), *at)).collect() };
+        self.touched.iter_mut().for_each(|touched| touched.forget(number));
     }
 
     /// Inserts a gallery, or replaces the one of the same id.
     pub(super) fn put_gallery(&mut self, number: Number, gallery: Gallery, sharing: GallerySharing) {
-        let id = gallery.id().clone();
-        self.remove_gallery(&id);
-        self.indexes.name_publicly(&id, None, sharing.public_name.as_ref());
-        self.indexes.add_gallery(&gallery);
+        let (id, old) = (gallery.id().clone(), self.galleries.get(gallery.id()).cloned());
+        let old_name = old.as_ref().and_then(|old| old.sharing.public_name.as_ref());
+        self.indexes.name_publicly(&id, old_name, sharing.public_name.as_ref());
+        match &old {
+            Some(old) => self.indexes.replace_gallery(&old.gallery, &gallery),
+            None => self.indexes.add_gallery(&gallery),
+        }
         self.galleries.insert(id.clone(), Arc::new(GalleryRecord { number, gallery: Arc::new(gallery), sharing }));
         self.touch(RecordKey::Gallery(id));
     }
@@ -648,8 +643,11 @@ impl State {
     /// Inserts a definition, or replaces the one of the same id.
     pub(super) fn put_definition(&mut self, gallery: Number, number: Number, definition: ImageDefinition) {
         let key = (gallery, Some(definition.id().name().clone()));
-        self.remove_definition(key.clone());
-        self.indexes.add_definition(gallery, &definition);
+        match self.definitions.get(&key) {
+            Some(old) => self.indexes.replace_definition(gallery, &old.definition, &definition),
+            None => self.indexes.add_definition(gallery, &definition),
+        }
+        self.touch(RecordKey::Definition(gallery, definition.id().name().clone()));
         self.definitions.insert(key, Arc::new(DefinitionRecord { number, definition: Arc::new(definition) }));
     }
 

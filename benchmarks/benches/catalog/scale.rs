@@ -59,7 +59,7 @@ async fn changes(session: &Session, count: u32, source: &ManagedImageId) -> Resu
         session.publish(version(&image, 1_000_000 + number, source)?).await?;
         published.push(started.elapsed().as_secs_f64() * 1e6);
         let definition = session.view().image_definition(&image)?;
-        let changed = ImageDefinition::clone(&definition).with_description(&number.to_string());
+        let changed = ImageDefinition::clone(&definition).with_description(number.to_string());
         let started = Instant::now();
         session.update_image_definition(changed).await?;
         updated.push(started.elapsed().as_secs_f64() * 1e6);
