@@ -1,6 +1,6 @@
 //! A catalog that is opened from a checkpoint is the catalog that its log tells, whatever became of the checkpoint.
 #![cfg(feature = "testkit")]
-#![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test may fail as the test does")]
 
 use compute_gallery::access::{BuiltInRole, RoleAssignment};
 use compute_gallery::model::*;
@@ -141,5 +141,114 @@ fn two_processes_write_checkpoints_of_one_catalog() {
         assert_eq!(view.gallery(gallery(2)).unwrap().description(), Some("round 119"));
         // No segment is left that nothing names, but for those of the newest.
         assert!(blobs(&first, "segments").await.len() <= 12);
+    });
+}
+
+/// The segments that the newest checkpoint names.
+async fn named(sandbox: &Sandbox) -> Vec<BlobKey> {
+    let newest = blobs(sandbox, "checkpoints").await.remove(0);
+    let root = sandbox.catalog_store().get(&newest, None).await.unwrap();
+    let root: serde_json::Value = serde_json::from_slice(root.split(|byte| *byte == b'\n').next().unwrap()).unwrap();
+    let all = ["ranges", "deltas"].map(|list| root[list].as_array().unwrap().clone()).concat();
+    let key = |one: &serde_json::Value| format!("catalog/segments/{}", one["segment"]["name"].as_str().unwrap());
+    all.iter().map(|one| key(one).parse().unwrap()).collect()
+}
+
+/// Makes so many changes that a checkpoint is written.
+async fn pass_checkpoint(sandbox: &Sandbox) {
+    let session = sandbox.session();
+    for round in 0..64 {
+        let there = session.view().gallery(sandbox.image().gallery()).unwrap();
+        let described = (*there).clone().with_description(format!("{} {round}", session.view().number()));
+        session.update_gallery(described).await.unwrap();
+    }
+}
+
+#[test]
+fn a_lost_segment_is_made_up_for_by_the_next_checkpoint() {
+    block_on(async {
+        let sandbox = Sandbox::new().await.unwrap();
+        filled(&sandbox).await;
+        for _ in 0..4 {
+            pass_checkpoint(&sandbox).await;
+        }
+        for at in 0.. {
+            let segments = named(&sandbox).await;
+            let Some(lost) = segments.get(at) else { return assert!(at > 3, "the catalog is too small for this test") };
+            sandbox.catalog_store().delete(lost).await.unwrap();
+            let again = sandbox.reopen().build().await.unwrap();
+            pass_checkpoint(&again).await;
+            let there = blobs(&sandbox, "segments").await;
+            assert!(named(&sandbox).await.iter().all(|segment| there.contains(segment)), "without {lost}");
+            assert_eq!(seen(&reopened(&sandbox).await), seen(&again.session().view()));
+        }
+    });
+}
+
+/// Makes the catalog so large that a checkpoint writes a part of it anew, and of the rest what changed.
+async fn filled(sandbox: &Sandbox) {
+    let tags = Tags::new((0..50).map(|tag| (format!("tag{tag}"), format!("{tag:0>256}"))).collect()).unwrap();
+    let create = |number: u32| {
+        let image = sandbox.image().gallery().image(format!("m{number}").parse().unwrap());
+        let identifier = ImageIdentifier::new("Contoso", "Web", &format!("Filled{number}")).unwrap();
+        let home = "westeurope".parse().unwrap();
+        let definition = ImageDefinition::new(image, home, OsType::Linux, OsState::Generalized, identifier);
+        sandbox.session().create_image_definition(definition.with_tags(tags.clone()))
+    };
+    try_join_all((0..600).map(create)).await.unwrap();
+}
+
+#[test]
+fn a_large_catalog_is_the_same_from_its_ranges_and_deltas() {
+    block_on(async {
+        let sandbox = Sandbox::new().await.unwrap();
+        filled(&sandbox).await;
+        let mut parts = 0;
+        for rounds in [0..25, 25..50, 50..75, 75..100] {
+            changed(&sandbox, rounds).await.unwrap();
+            parts = parts.max(named(&sandbox).await.len());
+            assert_eq!(seen(&reopened(&sandbox).await), seen(&sandbox.session().view()));
+        }
+        assert!(parts > 4, "the catalog is too small for this test");
+    });
+}
+
+#[test]
+fn a_name_that_another_resource_took_over_is_taken_also_in_a_catalog_from_a_checkpoint() {
+    block_on(async {
+        let sandbox = Sandbox::new().await.unwrap();
+        let session = sandbox.session();
+        let home: Region = "westeurope".parse().unwrap();
+        let in_group = |number, group: &str| -> GalleryId {
+            let id = gallery(number).to_string();
+            id.replace("/resourceGroups/images/", &format!("/resourceGroups/{group}/")).parse().unwrap()
+        };
+        let definition = |number, name: &str| {
+            let image = sandbox.image().gallery().image(format!("{name}{number}").parse().unwrap());
+            let identifier = ImageIdentifier::new("Contoso", "Web", &format!("Taken{number}")).unwrap();
+            ImageDefinition::new(image, home.clone(), OsType::Linux, OsState::Generalized, identifier)
+        };
+        filled(&sandbox).await;
+        // In each round other parts of the catalog are written anew.
+        for number in 0..4 {
+            session.create_gallery(Gallery::new(in_group(number, "z"), home.clone())).await.unwrap();
+            session.create_image_definition(definition(number, "z")).await.unwrap();
+            pass_checkpoint(&sandbox).await;
+            // Taken over by resources whose keys come first, within one checkpoint.
+            session.delete(in_group(number, "z")).await.unwrap();
+            session.delete(definition(number, "z").id()).await.unwrap();
+            session.create_gallery(Gallery::new(in_group(number, "a"), home.clone())).await.unwrap();
+            session.create_image_definition(definition(number, "a")).await.unwrap();
+            pass_checkpoint(&sandbox).await;
+            assert!(named(&sandbox).await.len() > 4, "the catalog is too small for this test");
+            let again = sandbox.reopen().build().await.unwrap();
+            for session in [session, again.session()] {
+                let gallery = Gallery::new(in_group(number, "b"), home.clone());
+                let error = session.create_gallery(gallery).await.unwrap_err();
+                assert!(error.to_string().contains("is not unique within the subscription"), "{error}");
+                let error = session.create_image_definition(definition(number, "b")).await.unwrap_err();
+                assert!(error.to_string().contains("already exists. Choose a different publisher"), "{error}");
+            }
+        }
     });
 }

@@ -113,6 +113,11 @@ pub(super) fn decode(bytes: &[u8], key: &BlobKey) -> Result<Root> {
 }
 
 impl Root {
+    /// Returns whether all of its segments exist.
+    fn is_whole(&self, there: &BTreeSet<SegmentName>) -> bool {
+        self.segments().all(|segment| there.contains(&segment.name))
+    }
+
     fn segments(&self) -> impl Iterator<Item = &Segment> {
         self.ranges.iter().map(|range| &range.segment).chain(self.deltas.iter().map(|delta| &delta.segment))
     }
@@ -188,32 +193,29 @@ impl Checkpoints<'_> {
         for delta in &root.deltas {
             let Some(Some(lines)) = segments.try_next().await? else { return Ok(None) };
             // What a range has taken in already is older than the range.
-            let is_newer = |line: &Line| {
-                let key = line.key();
-                let after = root.ranges.partition_point(|range| range.from.as_ref().is_none_or(|from| *from <= key));
-                let range = after.checked_sub(1).and_then(|at| root.ranges.get(at));
-                range.is_none_or(|range| range.number < delta.number)
-            };
+            let is_newer =
+                |line: &Line| range_of(&root.ranges, &line.key()).is_none_or(|range| range.number < delta.number);
             lines.into_iter().filter(is_newer).for_each(|line| state.take(line));
         }
-        Ok(Some(state.following()))
+        Ok(Some(state.indexed()))
     }
 
-    /// Writes a checkpoint of `state`, whose entry is durable; `base` is the newest one that this process knows.
-    pub(super) async fn write(&self, state: &Arc<State>, base: Option<Root>) -> Result<Root> {
+    /// Writes a checkpoint of `state`, whose entry is durable; `known` is the newest one that this process knows. Returns the
+    /// one that the next goes on from; `None` if what was written lacks a segment that was lost.
+    pub(super) async fn write(&self, state: &Arc<State>, known: Option<Root>) -> Result<Option<Root>> {
         let base = match self.listed(1).await?.first() {
             // Another process has written one, whose segments stay, while those of older ones may go.
-            Some(newest) if base.as_ref().is_none_or(|base| base.number != *newest) => self.root(*newest).await?,
-            _ => base,
+            Some(newest) if known.as_ref().is_none_or(|known| known.number != *newest) => {
+                self.whole(*newest).await?.or(known)
+            }
+            _ => known,
         };
-        if let Some(newer) = base.clone().filter(|base| base.number >= state.number()) {
-            return Ok(newer);
+        if base.as_ref().is_some_and(|base| base.number >= state.number()) {
+            return Ok(base);
         }
-        let mut random = [0; 16];
+        let random = draw(self.entropy, "drawing a segment's name")?;
         let (catalog, of, from) = (self.catalog, state.clone(), base.clone());
-        random.copy_from_slice(&draw::<16>(self.entropy, "drawing a segment's name")?);
-        let built = self.workers.run(move || build(catalog, &of, from.as_ref(), random)).await?;
-        let (root, blobs) = built;
+        let (root, blobs) = self.workers.run(move || build(catalog, &of, from.as_ref(), random)).await?;
         let put = |(name, blob): (SegmentName, Bytes)| async move {
             self.store.put(&name.key()?, blob, PutMode::Create).await.map_err(failed)
         };
@@ -223,26 +225,43 @@ impl Checkpoints<'_> {
             Ok(()) => {}
             // Another's of the same state, or our own after a lost answer.
             Err(error) if matches!(error.kind(), StoreErrorKind::AlreadyExists | StoreErrorKind::Unknown) => {
-                return self.root(root.number).await?.ok_or_else(|| failed(error));
+                return self.whole(root.number).await;
             }
             Err(error) => return Err(failed(error)),
         }
-        self.tidy(&root).await?;
-        Ok(root)
+        let there = self.segments().await?;
+        self.tidy(&there, [Some(&root), base.as_ref()].into_iter().flatten()).await?;
+        Ok(Some(root).filter(|root| root.is_whole(&there)))
+    }
+
+    async fn segments(&self) -> Result<BTreeSet<SegmentName>> {
+        let listed = self.store.list_all(Some(&"segments".parse()?)).await.map_err(failed)?;
+        Ok(listed.iter().filter_map(|blob| blob.key.as_str().strip_prefix("segments/")?.parse().ok()).collect())
+    }
+
+    /// Returns a root that has all of its segments.
+    async fn whole(&self, number: u64) -> Result<Option<Root>> {
+        let Some(root) = self.root(number).await? else { return Ok(None) };
+        let there = self.segments().await?;
+        Ok(Some(root).filter(|root| root.is_whole(&there)))
     }
 
     /// Removes roots older than the two newest that have all of their segments, and segments that no root from there on
-    /// names. `written` was just put.
-    async fn tidy(&self, written: &Root) -> Result<()> {
-        let listed = self.store.list_all(Some(&"segments".parse()?)).await.map_err(failed)?;
-        let there: BTreeSet<SegmentName> =
-            listed.iter().filter_map(|blob| blob.key.as_str().strip_prefix("segments/")?.parse().ok()).collect();
+    /// names. `known` need not be read again.
+    async fn tidy<'k>(
+        &self,
+        there: &BTreeSet<SegmentName>,
+        known: impl Iterator<Item = &'k Root> + Clone,
+    ) -> Result<()> {
         let (mut needed, mut complete, mut floor) = (BTreeSet::new(), 0, None);
         let numbers = self.listed(16).await?;
         for number in &numbers {
-            let root = if *number == written.number { Some(written.clone()) } else { self.root(*number).await? };
+            let root = match known.clone().find(|root| root.number == *number) {
+                Some(root) => Some(root.clone()),
+                None => self.root(*number).await?,
+            };
             let Some(root) = root else { continue };
-            complete += usize::from(root.segments().all(|segment| there.contains(&segment.name)));
+            complete += usize::from(root.is_whole(there));
             needed.extend(root.segments().map(|segment| segment.name));
             if complete == KEPT {
                 floor = Some(root.number);
@@ -267,32 +286,25 @@ type Built = (Root, Vec<(SegmentName, Bytes)>);
 /// Makes the root of `state` and its new segments.
 fn build(catalog: CatalogId, state: &State, base: Option<&Root>, random: [u8; 16]) -> Result<Built> {
     // Without all changes since the base, everything is written anew.
-    let base = base.filter(|base| state.touched_since(base.number).is_some());
+    let since = base.and_then(|base| Some((base, state.touched_since(base.number)?)));
+    let (base, touched) = since.unzip();
     let mut segments =
         Segments { catalog, number: state.number(), random: u128::from_be_bytes(random), blobs: Vec::new() };
     let old = base.map_or(&[][..], |base| &base.ranges);
     let merged = to_merge(old);
-    let (mut ranges, mut is_merged) = (Vec::new(), Vec::new());
-    if old.is_empty() {
-        ranges = segments.ranges(state, None, None)?;
-        is_merged = vec![true; ranges.len()];
-    }
+    let mut ranges = if old.is_empty() { segments.ranges(state, None, None)? } else { Vec::new() };
     for (at, range) in old.iter().enumerate() {
         if merged.contains(&at) {
             let to = old.get(at + 1).and_then(|next| next.from.as_ref());
-            let new = segments.ranges(state, range.from.as_ref(), to)?;
-            is_merged.extend(std::iter::repeat_n(true, new.len()));
-            ranges.extend(new);
+            ranges.extend(segments.ranges(state, range.from.as_ref(), to)?);
         } else {
-            is_merged.push(false);
             ranges.push(range.clone());
         }
     }
     let mut lines = Vec::new();
-    let touched = base.and_then(|base| state.touched_since(base.number)).unwrap_or_default();
-    for key in touched {
-        let after = ranges.partition_point(|range| range.from.as_ref().is_none_or(|from| from <= key));
-        if after.checked_sub(1).and_then(|at| is_merged.get(at)) == Some(&false) {
+    for key in touched.into_iter().flatten() {
+        // What was merged just now has it.
+        if range_of(&ranges, key).is_some_and(|range| range.number < state.number()) {
             state.write_line(key, &mut lines)?;
         }
     }
@@ -313,6 +325,12 @@ fn build(catalog: CatalogId, state: &State, base: Option<&Root>, random: [u8; 16
         deltas,
     };
     Ok((root, segments.blobs))
+}
+
+/// Returns the range that a key belongs to.
+fn range_of<'r>(ranges: &'r [Range], key: &RecordKey) -> Option<&'r Range> {
+    let after = ranges.partition_point(|range| range.from.as_ref().is_none_or(|from| from <= key));
+    ranges.get(after.checked_sub(1)?)
 }
 
 /// Returns the positions of the ranges to merge: neighbours, from the one that was merged longest ago.

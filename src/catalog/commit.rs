@@ -101,20 +101,17 @@ impl Catalog {
         Ok(())
     }
 
-    /// Returns where checkpoints lie.
-    pub(super) fn checkpoints(&self) -> Checkpoints<'_> {
-        Checkpoints { store: &*self.store, catalog: self.id(), entropy: &*self.entropy, workers: &self.workers }
-    }
-
     /// Writes a checkpoint of `state`, which must be a state of this catalog whose entry was put or read.
-    pub(super) async fn write_checkpoint(&self, state: &Arc<State>) -> Result<()> {
+    async fn write_checkpoint(&self, state: &Arc<State>) -> Result<()> {
         // ORDER: persist, then write. The other way round, another writer's entry is read -> checkpoint -> power cut: the
         // checkpoint is ahead of the log.
         self.make_durable(state.number()).await?;
-        let base = self.root.lock().clone();
-        let root = self.checkpoints().write(state, base).await?;
-        self.forget(root.number);
-        *self.root.lock() = Some(root);
+        let (store, entropy, workers) = (&*self.store, &*self.entropy, &self.workers);
+        let checkpoints = Checkpoints { store, catalog: self.id(), entropy, workers };
+        let known = self.root.lock().clone();
+        let root = checkpoints.write(state, known).await?;
+        root.iter().for_each(|root| self.forget(root.number));
+        *self.root.lock() = root;
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::event::{StoreName, UploadName};
-use super::record::{Condemned, ImageRecord, Number, Upload, VersionRecord};
+use super::record::{Condemned, DefinitionRecord, GalleryRecord, ImageRecord, Number, Upload, VersionRecord};
 use super::record_key::RecordKey;
 use super::state::State;
 use crate::access::{DenyAssignment, GallerySharing, RoleAssignment, RoleDefinition};
@@ -114,25 +114,13 @@ impl Line {
     }
 }
 
-/// Where to begin in the records of a kind.
-enum From<K> {
-    Start,
-    At(K),
-    End,
-}
-
 /// The keys of one kind, from where all keys begin.
 macro_rules! keys {
     ($from:expr, $rank:literal, $keys:expr, $key:pat => $at:expr, $make:expr) => {{
-        let from = match $from {
-            Some($key) => From::At($at),
-            Some(other) if other.rank() > $rank => From::End,
-            _ => From::Start,
-        };
-        let bound = match from {
-            From::Start => Some(Bound::Unbounded),
-            From::At(key) => Some(Bound::Included(key)),
-            From::End => None,
+        let bound = match $from {
+            Some($key) => Some(Bound::Included($at)),
+            Some(later) if later.rank() > $rank => None,
+            _ => Some(Bound::Unbounded),
         };
         bound.into_iter().flat_map(move |from| $keys.range((from, Bound::Unbounded))).map(|(key, _)| $make(key))
     }};
@@ -239,19 +227,29 @@ impl State {
         })
     }
 
-    /// Inserts the record of a line, or removes it. Parents come first.
+    /// Inserts the record of a line, or removes it. [`indexed`](Self::indexed) follows when all are there.
     pub(super) fn take(&mut self, line: Line) {
         match line {
-            Line::Gallery { number, gallery, sharing } => self.put_gallery(number, gallery, sharing),
-            Line::Definition { gallery, number, definition } => self.put_definition(gallery, number, definition),
-            Line::Version { of, record } => self.put_version(of, record),
+            Line::Gallery { number, gallery, sharing } => {
+                let (id, gallery) = (gallery.id().clone(), Arc::new(gallery));
+                self.galleries.insert(id, Arc::new(GalleryRecord { number, gallery, sharing }));
+            }
+            Line::Definition { gallery, number, definition } => {
+                let (name, definition) = (definition.id().name().clone(), Arc::new(definition));
+                self.definitions.insert((gallery, Some(name)), Arc::new(DefinitionRecord { number, definition }));
+            }
+            Line::Version { of, record } => {
+                self.versions.insert((of, record.version.id().number()), Arc::new(record));
+            }
             Line::ManagedImage(record) => {
                 self.managed_images.insert(record.resource.id().clone(), Arc::new(record));
             }
             Line::Snapshot(record) => {
                 self.snapshots.insert(record.resource.id().clone(), Arc::new(record));
             }
-            Line::Upload(name, upload) => self.put_upload(name, upload),
+            Line::Upload(name, upload) => {
+                self.uploads.insert(name, upload);
+            }
             Line::Announced(name, number) => {
                 self.announced.insert(name, number);
             }
@@ -276,12 +274,12 @@ impl State {
 
     fn remove(&mut self, key: &RecordKey) {
         match key {
-            RecordKey::Gallery(id) => drop(self.remove_gallery(id)),
-            RecordKey::Definition(gallery, name) => self.remove_definition((*gallery, Some(name.clone()))),
-            RecordKey::Version(of, number) => self.remove_version((*of, *number)),
+            RecordKey::Gallery(id) => drop(self.galleries.remove(id)),
+            RecordKey::Definition(gallery, name) => drop(self.definitions.remove(&(*gallery, Some(name.clone())))),
+            RecordKey::Version(of, number) => drop(self.versions.remove(&(*of, *number))),
             RecordKey::ManagedImage(id) => drop(self.managed_images.remove(id)),
             RecordKey::Snapshot(id) => drop(self.snapshots.remove(id)),
-            RecordKey::Upload(name) => self.remove_upload(*name),
+            RecordKey::Upload(name) => drop(self.uploads.remove(name)),
             RecordKey::Announced(name) => {
                 self.announced.remove(name);
             }

@@ -114,8 +114,8 @@ impl Catalog {
         (identity, root): (Identity, Digest),
         probed: Option<DateTime<Utc>>,
     ) -> Result<Self> {
-        let (catalog, entropy_of) = (identity.catalog, entropy.clone());
-        let checkpoints = Checkpoints { store: &*store, catalog, entropy: &*entropy_of, workers: &workers };
+        let catalog = identity.catalog;
+        let checkpoints = Checkpoints { store: &*store, catalog, entropy: &*entropy, workers: &workers };
         let (state, newest) = match checkpoints.newest().await? {
             Some((state, root)) => (state, Some(root)),
             None => (State::empty(root), None),
@@ -134,7 +134,7 @@ impl Catalog {
             writer: Mutex::default(),
             commit_limit: None,
             root: Mutex::new(newest),
-            workers: workers.clone(),
+            workers,
         };
         catalog.read_to_the_end().await?;
         Ok(catalog)

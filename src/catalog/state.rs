@@ -51,8 +51,7 @@ pub(crate) struct State {
     /// The number of the last commit that condemned blobs of each region.
     pub(super) last_condemned: PersistentMap<Region, u64>,
     indexes: Indexes,
-    /// `None` while it takes the records of a checkpoint.
-    touched: Option<Touched>,
+    touched: Touched,
 }
 
 impl State {
@@ -76,18 +75,32 @@ impl State {
             incarnations: PersistentMap::default(),
             last_condemned: PersistentMap::default(),
             indexes: Indexes::default(),
-            touched: Some(Touched::default()),
+            touched: Touched::default(),
         }
     }
 
     /// Returns a state without records, to take those of a checkpoint.
     pub(super) fn of_checkpoint(number: u64, head: Digest, time: DateTime<Utc>, numbered: Number) -> Self {
-        Self { number, time, numbered, touched: None, ..Self::empty(head) }
+        Self { number, time, numbered, touched: Touched::since(number), ..Self::empty(head) }
     }
 
-    /// Returns the state with all records of a checkpoint: from here on it notes what changes.
-    pub(super) fn following(self) -> Self {
-        Self { touched: Some(Touched::since(self.number)), ..self }
+    /// Returns the state with its indexes, once it has all records of a checkpoint. They come in the order of their keys and not
+    /// of their changes: until then, two may have one name.
+    pub(super) fn indexed(mut self) -> Self {
+        for (id, record) in self.galleries.iter() {
+            self.indexes.add_gallery(&record.gallery);
+            self.indexes.name_publicly(id, None, record.sharing.public_name.as_ref());
+        }
+        for ((gallery, _), record) in self.definitions.iter() {
+            self.indexes.add_definition(*gallery, &record.definition);
+        }
+        for ((definition, _), record) in self.versions.iter() {
+            self.indexes.add_version(*definition, record);
+        }
+        for (name, upload) in self.uploads.iter() {
+            self.indexes.add_upload(*name, &upload.target);
+        }
+        self
     }
 
     /// Returns the number of its last commit.
@@ -602,24 +615,21 @@ impl State {
 
     /// Notes that a record changes or goes with the next commit.
     fn touch(&mut self, key: RecordKey) {
-        let number = self.number + 1;
-        if let Some(touched) = &mut self.touched {
-            touched.push(key, number);
-        }
+        self.touched.push(key, self.number + 1);
     }
 
     /// Returns the records that changed or went since a commit; `None` if that is too long ago.
     pub(super) fn touched_since(&self, number: u64) -> Option<BTreeSet<&RecordKey>> {
-        self.touched.as_ref()?.after(number)
+        self.touched.after(number)
     }
 
     /// Forgets what changed up to commit `number`: a checkpoint has it.
     pub(super) fn forget(&mut self, number: u64) {
-        self.touched.iter_mut().for_each(|touched| touched.forget(number));
+        self.touched.forget(number);
     }
 
     /// Inserts a gallery, or replaces the one of the same id.
-    pub(super) fn put_gallery(&mut self, number: Number, gallery: Gallery, sharing: GallerySharing) {
+    fn put_gallery(&mut self, number: Number, gallery: Gallery, sharing: GallerySharing) {
         let (id, old) = (gallery.id().clone(), self.galleries.get(gallery.id()).cloned());
         let old_name = old.as_ref().and_then(|old| old.sharing.public_name.as_ref());
         self.indexes.name_publicly(&id, old_name, sharing.public_name.as_ref());
@@ -632,7 +642,7 @@ impl State {
     }
 
     /// Removes a gallery, and not what is in it.
-    pub(super) fn remove_gallery(&mut self, id: &GalleryId) -> Option<Arc<GalleryRecord>> {
+    fn remove_gallery(&mut self, id: &GalleryId) -> Option<Arc<GalleryRecord>> {
         let record = self.galleries.remove(id)?;
         self.indexes.name_publicly(id, record.sharing.public_name.as_ref(), None);
         self.indexes.remove_gallery(&record.gallery);
@@ -641,7 +651,7 @@ impl State {
     }
 
     /// Inserts a definition, or replaces the one of the same id.
-    pub(super) fn put_definition(&mut self, gallery: Number, number: Number, definition: ImageDefinition) {
+    fn put_definition(&mut self, gallery: Number, number: Number, definition: ImageDefinition) {
         let key = (gallery, Some(definition.id().name().clone()));
         match self.definitions.get(&key) {
             Some(old) => self.indexes.replace_definition(gallery, &old.definition, &definition),
@@ -652,7 +662,7 @@ impl State {
     }
 
     /// Removes a definition, and not its versions.
-    pub(super) fn remove_definition(&mut self, key: (Number, Option<ImageName>)) {
+    fn remove_definition(&mut self, key: (Number, Option<ImageName>)) {
         if let Some(record) = self.definitions.remove(&key) {
             self.indexes.remove_definition(key.0, &record.definition);
         }
@@ -662,7 +672,7 @@ impl State {
     }
 
     /// Inserts a version, or replaces the one of the same number.
-    pub(super) fn put_version(&mut self, definition: Number, record: VersionRecord) {
+    fn put_version(&mut self, definition: Number, record: VersionRecord) {
         let key = (definition, record.version.id().number());
         match self.versions.get(&key) {
             Some(old) => self.indexes.replace_version(definition, old, &record),
@@ -672,20 +682,20 @@ impl State {
         self.touch(RecordKey::Version(key.0, key.1));
     }
 
-    pub(super) fn remove_version(&mut self, key: (Number, VersionNumber)) {
+    fn remove_version(&mut self, key: (Number, VersionNumber)) {
         let Some(old) = self.versions.remove(&key) else { return };
         self.indexes.remove_version(key.0, &old);
         self.touch(RecordKey::Version(key.0, key.1));
     }
 
-    pub(super) fn put_upload(&mut self, name: UploadName, upload: Upload) {
+    fn put_upload(&mut self, name: UploadName, upload: Upload) {
         self.remove_upload(name);
         self.indexes.add_upload(name, &upload.target);
         self.uploads.insert(name, upload);
         self.touch(RecordKey::Upload(name));
     }
 
-    pub(super) fn remove_upload(&mut self, name: UploadName) {
+    fn remove_upload(&mut self, name: UploadName) {
         let Some(upload) = self.uploads.remove(&name) else { return };
         self.indexes.remove_upload(name, &upload.target);
         self.touch(RecordKey::Upload(name));
