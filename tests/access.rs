@@ -253,7 +253,7 @@ fn the_sharing_matrix_is_the_services() {
             assert_eq!(view.gallery(gallery_id()).is_ok(), gallery);
             assert_eq!(view.image_definition(image_id()).is_ok(), image);
             assert!(view.image_version(version_id()).is_ok());
-            assert_eq!(view.image_versions(&image_id(), None, 9).unwrap().items.len(), 1);
+            assert_eq!(view.image_versions(image_id(), None, 9).unwrap().items.len(), 1);
             assert_eq!(view.galleries(&ListScope::All, None, 9).items.len(), usize::from(gallery));
         }
         let world = World::filled(None).await;
@@ -653,9 +653,9 @@ async fn without_rights(world: &World, stored: &ImageVersion, name: &str) -> Opt
         "share_gallery" => session.share_gallery(gallery_id(), SharingUpdate::Reset).await.err(),
         "gallery" => view.gallery(gallery_id()).err(),
         "image_definition" => view.image_definition(image_id()).err(),
-        "image_definitions" => view.image_definitions(&gallery_id(), None, 9).err(),
+        "image_definitions" => view.image_definitions(gallery_id(), None, 9).err(),
         "image_version" => view.image_version(version_id()).err(),
-        "image_versions" => view.image_versions(&image_id(), None, 9).err(),
+        "image_versions" => view.image_versions(image_id(), None, 9).err(),
         "soft_deleted_versions" => view.soft_deleted_versions(image_id()).err(),
         "image_content" => view.image_content(version_id()).err(),
         "managed_image" => view.managed_image(flat::<ManagedImageId>("images")).err(),

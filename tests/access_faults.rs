@@ -126,7 +126,7 @@ fn an_assignment_at_a_version_ends_with_the_retention_and_not_only_when_it_is_pu
         assert!(deploys(&ann, version_id()).await);
         world.sandbox.clock().advance(8 * DAY);
         nothing_of_ann_and_gus_is_left(&world, version_id()).await;
-        assert_eq!(ann.view().image_versions(&image_id(), None, 9).unwrap_err().kind(), ErrorKind::Forbidden);
+        assert_eq!(ann.view().image_versions(image_id(), None, 9).unwrap_err().kind(), ErrorKind::Forbidden);
         assert!(ann.history(0).collect::<Vec<_>>().await.is_empty());
         forbidden(ann.restore(version_id())).await;
         let purged = root.collect().await.unwrap();

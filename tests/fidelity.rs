@@ -317,7 +317,7 @@ fn a_version_with_leading_zeros_is_kept_as_written_and_a_second_spelling_is_refu
         for number in ["2022.01.08", "2022.1.10"] {
             session.publish(new(number, "westeurope", disk())).await.unwrap();
         }
-        let there = session.view().image_versions(&image_id(), None, 9).unwrap().items;
+        let there = session.view().image_versions(image_id(), None, 9).unwrap().items;
         let there: Vec<_> = there.iter().map(|version| version.id().number().to_string()).collect();
         assert_eq!(there, ["2022.01.08", "2022.1.10"], "by number, as written");
         let error = refused(&session, || new("2022.1.08", "westeurope", disk())).await;

@@ -55,6 +55,8 @@ fn an_id_may_be_given_as_text_in_every_case() {
         let (image, version) = (sandbox.image().to_string(), sandbox.version("1.0.0").to_string());
         let view = session.view();
         assert_eq!(view.image_version(version.to_uppercase()).unwrap().id(), &sandbox.version("1.0.0"));
+        assert_eq!(view.image_versions(image.as_str(), None, 9).unwrap().items.len(), 1);
+        assert!(view.image_definitions(HALF, None, 9).is_err());
         assert_eq!(view.latest(image.as_str(), "East US").unwrap().id(), &sandbox.version("1.0.0"));
         let (_, disk) = session.deploy(image.as_str(), "EastUS").to_writer(Vec::new()).await.unwrap();
         assert_eq!(disk, [7; 4096]);

@@ -460,7 +460,7 @@ impl RealGallery {
         let expected: Vec<Gallery> = model.galleries.iter().map(|(key, one)| write.gallery(key, one)).collect();
         assert_eq!(contents(&galleries), Vec::from_iter(&expected), "galleries");
         for key in model.galleries.keys() {
-            let definitions = view.image_definitions(&ask.gallery_id(key), None, usize::MAX).unwrap().items;
+            let definitions = view.image_definitions(ask.gallery_id(key), None, usize::MAX).unwrap().items;
             let expected = model.definitions.iter().filter(|(image, _)| image.0 == *key);
             let expected: Vec<_> = expected.map(|(key, one)| write.definition(key, one)).collect();
             assert_eq!(contents(&definitions), Vec::from_iter(&expected), "definitions of {key:?}");

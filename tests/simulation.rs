@@ -232,7 +232,7 @@ async fn converges(world: &World, figures: &mut Figures) {
     let fresh = world.observer().await.session("fresh".parse().unwrap());
     let images = world.model.lock().unwrap().images.clone();
     let view = fresh.refresh().await.unwrap();
-    let versions = view.image_versions(&definition(), None, usize::MAX).unwrap().items;
+    let versions = view.image_versions(definition(), None, usize::MAX).unwrap().items;
     let there: usize = images.iter().filter(|(id, image)| is_version(id) && !image.soft_deleted).count();
     assert_eq!(versions.len(), there, "the versions that were acknowledged");
     for (id, image) in images.iter().filter(|(_, image)| !image.soft_deleted) {

@@ -54,7 +54,7 @@ fn a_soft_deleted_version_is_deployable_restorable_and_never_the_latest() {
         session.delete(version_id("1.0.1")).await.unwrap();
         assert_eq!(latest(&sandbox, "westeurope").as_deref(), Some("1.0.0"));
         assert_eq!(bytes_of(session, version_id("1.0.1"), None).await, vec![1; 4096]);
-        assert_eq!(session.view().image_versions(&image_id(), None, 9).unwrap().items.len(), 1);
+        assert_eq!(session.view().image_versions(image_id(), None, 9).unwrap().items.len(), 1);
         assert_eq!(session.view().soft_deleted_versions(image_id()).unwrap().len(), 1);
         one(refused(&sandbox, || version("1.0.1", "westeurope")).await, "Conflict", "can be restored");
         let tagged = ImageVersion::clone(&*current(&sandbox, "1.0.1").await)

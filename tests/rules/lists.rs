@@ -42,12 +42,12 @@ fn lists_have_scopes_pages_and_numeric_order() {
             session.publish(version(number, "westeurope")).await.unwrap();
         }
         let view = session.view();
-        let page = view.image_versions(&image_id(), None, 2).unwrap();
+        let page = view.image_versions(image_id(), None, 2).unwrap();
         let numbers: Vec<_> = page.items.iter().map(|version| version.id().number().to_string()).collect();
         assert_eq!(numbers, ["1.0.2", "1.0.9"]);
-        let rest = view.image_versions(&image_id(), page.next, 2).unwrap();
+        let rest = view.image_versions(image_id(), page.next, 2).unwrap();
         assert_eq!((rest.items.len(), rest.next), (1, None));
-        assert_eq!(view.image_definitions(&gallery_id("g"), None, 9).unwrap().items.len(), 1);
+        assert_eq!(view.image_definitions(gallery_id("g"), None, 9).unwrap().items.len(), 1);
     });
 }
 

@@ -340,10 +340,11 @@ impl CatalogView {
     /// ```
     pub fn image_definitions(
         &self,
-        gallery: &GalleryId,
+        gallery: impl TryInto<GalleryId, Error: Into<Error>>,
         after: Option<&ImageName>,
         limit: usize,
     ) -> Result<ListPage<ImageDefinition, ImageName>> {
+        let gallery = &given(gallery)?;
         let readable = |definition: &&Arc<ImageDefinition>| self.may(Action::ReadImage, definition.id());
         // A caller may see a definition and not its gallery.
         if self.state.definitions(gallery, None).find(readable).is_none() {
@@ -400,10 +401,11 @@ impl CatalogView {
     /// ```
     pub fn image_versions(
         &self,
-        definition: &ImageDefinitionId,
+        definition: impl TryInto<ImageDefinitionId, Error: Into<Error>>,
         after: Option<VersionNumber>,
         limit: usize,
     ) -> Result<ListPage<ImageVersion, VersionNumber>> {
+        let definition = &given(definition)?;
         // A caller may see a version and not its definition.
         let readable = |record: &&Arc<VersionRecord>| self.may(Action::ReadVersion, record.version.id());
         let now = self.inner.log_time();
