@@ -10,8 +10,8 @@ use futures::channel::oneshot;
 
 use super::checkpoint::{self, Checkpoints};
 use super::driver::Driver;
-use super::entry::{Entry, EntryChange, FORMAT, Nonce, log_key};
-use super::frame::failed;
+use super::entry::{Entry, EntryChange, Nonce, log_key};
+use super::frame::{FORMAT, failed};
 use super::log::Catalog;
 use super::pending::{Batch, Changes, Draft, Fate, Pending, Writer};
 use super::state::State;
@@ -41,6 +41,7 @@ impl Catalog {
         caller: &Caller,
         check: impl FnMut(&State) -> Result<Changes> + Send + Sync + 'static,
     ) -> Result<Arc<State>> {
+        self.refuse_change()?;
         let (done, answer) = oneshot::channel();
         self.writer().queue.push(Pending { caller: caller.clone(), check: Box::new(check), done });
         let mut answer = Answer(answer);
@@ -95,7 +96,11 @@ impl Catalog {
         if self.durable.load(Ordering::Relaxed) < number {
             let log = log_key(number)?;
             let folder = log.parent().unwrap_or(log);
-            self.store.persist(&folder).await.map_err(failed)?;
+            match self.store.persist(&folder).await {
+                // A process that only reads may lack the permission to make another's entries durable: their writers do.
+                Err(_) if self.refuse_change().is_err() => {}
+                done => done.map_err(failed)?,
+            }
             self.durable.fetch_max(number, Ordering::Relaxed);
         }
         Ok(())
@@ -197,6 +202,8 @@ impl Catalog {
             // An operation whose caller is gone before anything was sent is dropped.
             let waiting = writer.queue.drain(..count).filter(|pending| !pending.done.is_canceled()).collect();
             drop(writer);
+            // Another process may have enabled a feature since.
+            let newest = newest.and_then(|state| state.refuse_change().map(|()| state));
             match newest {
                 Ok(state) => {
                     let batch = self.prepare(state, waiting);

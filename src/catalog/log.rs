@@ -21,6 +21,14 @@ use crate::host::sync::{Mutex, RwLock};
 use crate::host::{Clock, Entropy, Workers};
 use crate::store::{BlobKey, BlobStore, BlobStoreExt};
 
+/// Whether this process changes the catalog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    ReadWrite,
+    /// Puts and deletes nothing, in any store.
+    ReadOnly,
+}
+
 /// A catalog on a store. Any number of them, in any number of processes, may be open on one store.
 #[derive(Debug)]
 pub(crate) struct Catalog {
@@ -29,6 +37,7 @@ pub(crate) struct Catalog {
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) workers: Workers,
     id: CatalogId,
+    pub(super) mode: Mode,
     /// The time by clocks of others than this process.
     pub(super) time: LogTime,
     state: RwLock<Arc<State>>,
@@ -87,23 +96,25 @@ impl Catalog {
     ) -> Result<Self> {
         let probed = probe(&*store, &*entropy).await?;
         let identity = Identity::create(&*store, &*entropy).await?;
-        Self::start(store, clock, entropy, workers, identity, probed).await
+        Self::start(store, clock, entropy, workers, Mode::ReadWrite, identity, probed).await
     }
 
-    /// Opens the catalog on `store`. First checks that the store refuses a second creation of a key, which everything
-    /// else relies on.
+    /// Opens the catalog on `store`. First checks, unless it only reads, that the store refuses a second creation of a key, which
+    /// everything else relies on.
     pub(crate) async fn open(
         store: Arc<dyn BlobStore>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         workers: Workers,
+        mode: Mode,
     ) -> Result<Self> {
         let Some(identity) = Identity::find(&*store).await? else {
             identity::refuse_remains(&*store).await?;
             return Err(identity::absent());
         };
-        let probed = probe(&*store, &*entropy).await?;
-        Self::start(store, clock, entropy, workers, identity, probed).await
+        let is_changed = mode == Mode::ReadWrite && identity.0.features.refuse_change().is_ok();
+        let probed = if is_changed { probe(&*store, &*entropy).await? } else { None };
+        Self::start(store, clock, entropy, workers, mode, identity, probed).await
     }
 
     async fn start(
@@ -111,6 +122,7 @@ impl Catalog {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         workers: Workers,
+        mode: Mode,
         (identity, root): (Identity, Digest),
         probed: Option<DateTime<Utc>>,
     ) -> Result<Self> {
@@ -118,12 +130,13 @@ impl Catalog {
         let checkpoints = Checkpoints { store: &*store, catalog, entropy: &*entropy, workers: &workers };
         let (state, newest) = match checkpoints.newest().await? {
             Some((state, root)) => (state, Some(root)),
-            None => (State::empty(root), None),
+            None => (State::empty(root, identity.features.clone()), None),
         };
         refuse_a_checkpoint_of_another_log(&*store, &state).await?;
         let time = LogTime::new(&*clock, probed, &state);
         let catalog = Self {
             id: identity.catalog,
+            mode,
             store,
             clock,
             entropy,
@@ -143,6 +156,22 @@ impl Catalog {
     /// Returns the catalog's id.
     pub(crate) fn id(&self) -> CatalogId {
         self.id
+    }
+
+    /// Refuses a change by a process that only reads: it was opened so, or the format has a feature that this build does not
+    /// know.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported`.
+    pub(crate) fn refuse_change(&self) -> Result<()> {
+        match self.mode {
+            Mode::ReadOnly => {
+                let what = "the gallery was opened with `open_read_only` and changes nothing: open it with `open` to change it";
+                Err(Error::unsupported("catalog", what))
+            }
+            Mode::ReadWrite => self.snapshot().refuse_change(),
+        }
     }
 
     /// Refuses a store that is not the one that was opened: its mount was changed, or its identity is gone.
