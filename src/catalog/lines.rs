@@ -212,8 +212,10 @@ impl State {
                 let name = definition.id().name().clone();
                 self.definitions.insert((gallery, Some(name)), Arc::new(DefinitionRecord { number, definition }));
             }
-            Line::Version { of, record } => {
-                self.versions.insert((of, record.version.id().number()), record);
+            Line::Version { of, mut record } => {
+                let key = (of, record.version.id().number());
+                self.share_with_neighbour(key, Arc::make_mut(&mut record));
+                self.versions.insert(key, record);
             }
             Line::ManagedImage(record) => {
                 self.managed_images.insert(record.resource.id().clone(), record);

@@ -485,21 +485,7 @@ impl State {
                 self.end(version.id());
             }
             Event::ImageVersionUpdated { version } => {
-                let change = |record: &mut VersionRecord| {
-                    let profile = version.publishing_profile();
-                    record.complete.retain(|region, ready| match profile.replicas_in(region) {
-                        Some(wanted) => {
-                            *ready = wanted.min(*ready);
-                            true
-                        }
-                        None => false,
-                    });
-                    record.version = Arc::new(version.clone());
-                    record.changed = number;
-                    let mut failed = std::mem::take(&mut record.failed);
-                    failed.retain(|region, _| profile.replicas_in(region).is_some() && !record.is_complete_in(region));
-                    record.failed = failed;
-                };
+                let change = |record: &mut VersionRecord| record.update(version.clone(), number);
                 self.change_version(version.id(), change).ok_or_else(|| missing(version.id()))?;
             }
             Event::ImageVersionDeleted { version, restorable_until: Some(until) } => {
@@ -607,19 +593,15 @@ impl State {
                 self.touch(RecordKey::Denial(scope.clone(), denial.clone()));
             }
             Event::RegionCompleted { version, region, replicas, cross_region_bytes } => {
-                let change = |record: &mut VersionRecord| {
-                    record.complete.insert(region.clone(), *replicas);
-                    *record.crossed.entry(region.clone()).or_default() += cross_region_bytes;
-                    record.failed.remove(region);
-                };
+                let change = |record: &mut VersionRecord| record.complete_in(region, *replicas, *cross_region_bytes);
                 self.change_version(version, change).ok_or_else(|| missing(version))?;
             }
             Event::RegionFailed { version, region, reason, .. } => {
-                let change = |record: &mut VersionRecord| drop(record.failed.insert(region.clone(), reason.clone()));
+                let change = |record: &mut VersionRecord| record.fail_in(region, reason);
                 self.change_version(version, change).ok_or_else(|| missing(version))?;
             }
             Event::RegionRetried { version, region } => {
-                let change = |record: &mut VersionRecord| drop(record.failed.remove(region));
+                let change = |record: &mut VersionRecord| record.retry_in(region);
                 self.change_version(version, change).ok_or_else(|| missing(version))?;
             }
             Event::FeaturesEnabled { features } => {
@@ -706,14 +688,23 @@ impl State {
     }
 
     /// Inserts a version, or replaces the one of the same number.
-    fn put_version(&mut self, definition: Number, record: VersionRecord) {
+    fn put_version(&mut self, definition: Number, mut record: VersionRecord) {
         let key = (definition, record.version.id().number());
+        self.share_with_neighbour(key, &mut record);
         match self.versions.get(&key) {
             Some(old) => self.indexes.replace_version(definition, old, &record),
             None => self.indexes.add_version(definition, &record),
         }
         self.versions.insert(key, Arc::new(record));
         self.touch(RecordKey::Version(key.0, key.1));
+    }
+
+    /// Lets a record share memory with the one that it replaces, or the one before it of the same definition.
+    pub(super) fn share_with_neighbour(&self, key: (Number, VersionNumber), record: &mut VersionRecord) {
+        let until = self.versions.range((key.0, VersionNumber::LEAST)..=key);
+        if let Some((_, neighbour)) = until.into_iter().next_back() {
+            record.share(neighbour);
+        }
     }
 
     fn remove_version(&mut self, key: (Number, VersionNumber)) {
