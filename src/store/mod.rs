@@ -11,8 +11,13 @@
 //! | [`Prefixed`] | several galleries in one bucket |
 //! | [`Retrying`], [`WithDeadline`] | calls that fail for a moment or hang; the gallery wraps its stores in both by itself |
 
+mod blob;
+mod blob_place;
 mod blob_store;
 mod blob_store_ext;
+mod blob_version;
+mod capabilities;
+pub(crate) mod derived;
 mod error;
 mod forward;
 mod fs;
@@ -22,8 +27,12 @@ mod prefixed;
 mod retrying;
 mod with_deadline;
 
-pub use blob_store::{BlobMeta, BlobStore, MAX_BLOB_BYTES, Page, PutMode};
+pub use blob::{BlobMeta, Folders, MAX_BLOB_BYTES, Page, Pages, PutMode};
+pub use blob_place::BlobPlace;
+pub use blob_store::BlobStore;
 pub use blob_store_ext::BlobStoreExt;
+pub use blob_version::BlobVersion;
+pub use capabilities::{Capabilities, Latency};
 pub use error::{StoreError, StoreErrorKind, StoreResult};
 pub use fs::{Durability, FsStore};
 pub use key::BlobKey;

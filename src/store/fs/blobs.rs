@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::super::blob_store::{MAX_BLOB_BYTES, PutMode};
+use super::super::blob::{MAX_BLOB_BYTES, PutMode};
 use super::super::error::{StoreErrorKind, StoreResult};
 use super::super::key::BlobKey;
 use super::call::{Call, not_what_it_should_be};

@@ -9,8 +9,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::super::blob_store::{BlobMeta, BlobStore, MAX_BLOB_BYTES, Page, PutMode};
-use super::super::error::{StoreErrorKind, StoreResult};
+use super::super::blob::{BlobMeta, MAX_BLOB_BYTES, Page, PutMode};
+use super::super::blob_place::BlobPlace;
+use super::super::blob_store::BlobStore;
+use super::super::capabilities::{Capabilities, Latency};
+use super::super::error::{StoreError, StoreErrorKind, StoreResult};
 use super::super::key::BlobKey;
 use super::blobs::read;
 use super::call::{Call, not_what_it_should_be};
@@ -300,5 +303,25 @@ impl BlobStore for FsStore {
             place.persist(root.dir, &at).map_err(|error| call.failed(error))
         })
         .await
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let is_free = self.place.durability == Durability::LostOnPowerCut;
+        Capabilities::default().with_latency(Latency::Low).with_copies_inside(true).with_free_persist(is_free)
+    }
+
+    /// Copies between the parts of one directory.
+    async fn copy_from(&self, store: &dyn BlobStore, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
+        let place = store.place_of(from);
+        let here =
+            place.filter(|place| place.store::<Self>().is_some_and(|other| other.place.root() == self.place.root()));
+        let Some(here) = here else {
+            return Err(StoreError::new(StoreErrorKind::Unsupported, "copy_from", Some(to)));
+        };
+        self.copy(here.key(), to, mode).await.map_err(|error| error.of_copy(from, to))
+    }
+
+    fn place_of(&self, key: &BlobKey) -> Option<BlobPlace<'_>> {
+        Some(BlobPlace::new(self, key.clone()))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::super::blob_store::BlobMeta;
+use super::super::blob::BlobMeta;
 use super::super::key::BlobKey;
 use super::entry::Kind;
 use super::system::Dir;
