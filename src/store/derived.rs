@@ -80,7 +80,9 @@ pub(crate) async fn folders<'a>(
     list: impl Fn(Option<BlobKey>, usize) -> BoxFuture<'a, StoreResult<Page>>,
 ) -> StoreResult<Folders> {
     let limit = limit.max(1);
-    let mut from = after.map(|after| after.last_under().unwrap_or_else(|| after.clone()));
+    let start = after.map(|after| format!("{after}/"));
+    let skipped = after.filter(|after| after.parent().as_ref() == under).and_then(BlobKey::last_under);
+    let mut from = skipped.or_else(|| after.cloned());
     let (mut keys, mut requests, mut more): (Vec<BlobKey>, _, _) = (Vec::new(), 0, true);
     while more && keys.len() <= limit && (requests < FOLDER_REQUESTS || keys.is_empty()) {
         let page = list(from.clone(), FOLDERS_AHEAD).await?;
@@ -88,7 +90,7 @@ pub(crate) async fn folders<'a>(
         requests += 1;
         more = page.more && !page.blobs.is_empty();
         for folder in page.blobs.iter().filter_map(|blob| blob.key.folder(under)) {
-            if keys.last() != Some(&folder) {
+            if keys.last() != Some(&folder) && start.as_ref().is_none_or(|start| format!("{folder}/") > *start) {
                 keys.push(folder);
             }
         }
