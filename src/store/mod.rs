@@ -10,6 +10,10 @@
 //! | [`MemoryStore`] | tests, and galleries that end with the process |
 //! | [`Prefixed`] | several galleries in one bucket |
 //! | [`Retrying`], [`WithDeadline`] | calls that fail for a moment or hang; the gallery wraps its stores in both by itself |
+//!
+//! A store of your own implements six methods: `put`, `get`, `head`, `delete`, `list` and `persist`. The others are made of them, until
+//! it has something better. What only some services can do it claims by its [`Capabilities`]: changes that depend on a blob's
+//! [version](BlobVersion), copies inside the service, blobs that are durable as soon as they are seen.
 
 mod blob;
 mod blob_place;
