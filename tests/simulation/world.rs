@@ -520,8 +520,8 @@ impl Remote {
     }
 }
 
+/// The provided methods are made of these, and so have their faults.
 #[async_trait]
-#[deny(clippy::missing_trait_methods)]
 impl BlobStore for Remote {
     async fn put(&self, key: &BlobKey, bytes: Bytes, mode: PutMode) -> StoreResult<()> {
         self.change("put", key, Change::Put(key.clone(), bytes, mode)).await
