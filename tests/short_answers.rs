@@ -81,6 +81,10 @@ impl BlobStore for Wrong {
     async fn persist(&self, under: &BlobKey) -> StoreResult<()> {
         self.store.persist(under).await
     }
+
+    fn can_be_remounted(&self) -> bool {
+        self.store.can_be_remounted()
+    }
 }
 
 fn home() -> Region {

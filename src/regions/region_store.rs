@@ -521,4 +521,8 @@ impl BlobStore for RegionStore {
         self.is_not_anothers().await?;
         self.inner.persist(under).await
     }
+
+    fn can_be_remounted(&self) -> bool {
+        self.inner.can_be_remounted()
+    }
 }

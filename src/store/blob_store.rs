@@ -301,4 +301,18 @@ pub trait BlobStore: Debug + Send + Sync + 'static {
     /// # }).unwrap();
     /// ```
     async fn persist(&self, under: &BlobKey) -> StoreResult<()>;
+
+    /// Returns whether the same handle can be another container from one call to the next, as a directory is when another disk is
+    /// mounted there. The catalog then reads whose the store is before each commit: one more request.
+    ///
+    /// True by default, which is always safe.
+    ///
+    /// ```
+    /// use compute_gallery::store::{BlobStore, MemoryStore};
+    ///
+    /// assert!(!MemoryStore::new().can_be_remounted());
+    /// ```
+    fn can_be_remounted(&self) -> bool {
+        true
+    }
 }

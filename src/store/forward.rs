@@ -42,6 +42,10 @@ macro_rules! forward {
             async fn persist(&self, under: &BlobKey) -> StoreResult<()> {
                 T::persist(self, under).await
             }
+
+            fn can_be_remounted(&self) -> bool {
+                T::can_be_remounted(self)
+            }
         }
     };
 }

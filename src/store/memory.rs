@@ -191,4 +191,8 @@ impl BlobStore for MemoryStore {
     async fn persist(&self, _under: &BlobKey) -> StoreResult<()> {
         Ok(())
     }
+
+    fn can_be_remounted(&self) -> bool {
+        false
+    }
 }

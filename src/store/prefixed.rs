@@ -121,6 +121,10 @@ impl<S: BlobStore> BlobStore for Prefixed<S> {
         let under = self.inside("persist", under)?;
         self.inner.persist(&under).await.map_err(|error| self.error(error))
     }
+
+    fn can_be_remounted(&self) -> bool {
+        self.inner.can_be_remounted()
+    }
 }
 
 #[cfg(test)]

@@ -225,4 +225,8 @@ impl<S: BlobStore> BlobStore for Retrying<S> {
     async fn persist(&self, under: &BlobKey) -> StoreResult<()> {
         self.ask(Call::Sync, || self.inner.persist(under)).await
     }
+
+    fn can_be_remounted(&self) -> bool {
+        self.inner.can_be_remounted()
+    }
 }

@@ -104,4 +104,8 @@ impl<S: BlobStore> BlobStore for WithDeadline<S> {
     async fn persist(&self, under: &BlobKey) -> StoreResult<()> {
         self.end(0, not_done("persist", Some(under)), self.inner.persist(under)).await
     }
+
+    fn can_be_remounted(&self) -> bool {
+        self.inner.can_be_remounted()
+    }
 }

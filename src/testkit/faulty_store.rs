@@ -211,6 +211,10 @@ impl<S: BlobStore> BlobStore for FaultyStore<S> {
     async fn persist(&self, under: &BlobKey) -> StoreResult<()> {
         self.faults.pass(Call::new("persist", Some(under)), self.inner.persist(under)).await
     }
+
+    fn can_be_remounted(&self) -> bool {
+        self.inner.can_be_remounted()
+    }
 }
 
 #[cfg(test)]

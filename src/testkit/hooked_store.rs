@@ -124,6 +124,11 @@ impl BlobStore for HookedStore {
         let Some(store) = self.target(Call::new("persist", Some(under))).await? else { return Ok(()) };
         store.persist(under).await
     }
+
+    /// True, since a hook can redirect each call.
+    fn can_be_remounted(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

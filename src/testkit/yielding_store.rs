@@ -90,4 +90,8 @@ impl<S: BlobStore> BlobStore for YieldingStore<S> {
     async fn persist(&self, under: &BlobKey) -> StoreResult<()> {
         slowly(self.inner.persist(under)).await
     }
+
+    fn can_be_remounted(&self) -> bool {
+        self.inner.can_be_remounted()
+    }
 }

@@ -550,4 +550,8 @@ impl BlobStore for Remote {
     async fn persist(&self, under: &BlobKey) -> StoreResult<()> {
         self.read("persist", Some(under), self.store().persist(under)).await
     }
+
+    fn can_be_remounted(&self) -> bool {
+        self.store().can_be_remounted()
+    }
 }
