@@ -26,10 +26,14 @@ impl Catalog {
     /// this call.
     pub(crate) async fn refresh(self: &Arc<Self>) -> Result<Arc<State>> {
         let catalog = self.clone();
-        let look = self.looks.ask(move || async move { catalog.look().await });
-        self.beside_a_checkpoint(look).await.unwrap_or_else(|| {
-            Err(Error::unknown("catalog", "this process dropped the look for new commits: call again"))
-        })
+        let look = async {
+            match self.looks.ask(move || async move { catalog.look().await.ok() }).await.flatten() {
+                Some(state) => Ok(state),
+                // An error is not shared: each caller meets its own.
+                None => self.look().await,
+            }
+        };
+        self.beside_a_checkpoint(look).await
     }
 
     async fn look(&self) -> Result<Arc<State>> {

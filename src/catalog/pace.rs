@@ -21,8 +21,14 @@ const REMEMBERED: u32 = 8;
 /// The most lost races for one entry that count as a crowd.
 const CROWD: u32 = 16;
 
-/// A row of entries without a race has a gap after the second, and after each so many.
-const ROW: u32 = 24;
+/// The length of a gap in round trips: long enough for another to read what it missed, and to put.
+const GAP: f64 = 2.7;
+
+/// Returns whether a row of entries without a race has a gap after its entry `nth`: soon, for one that is there from the
+/// beginning, and then rarely, since each gap costs time.
+fn has_gap_after(nth: u32) -> bool {
+    matches!(nth, 2 | 6) || nth % 40 == 20
+}
 
 /// What a process knows of the race for the next entry.
 #[derive(Debug, Default)]
@@ -61,8 +67,7 @@ impl Pace {
         let round_trips = match (self.raced, self.row) {
             // With jitter, and longer in a crowd, so that writers do not move in lockstep.
             (1.., _) => 1.0 + chance / 2.0 + 0.3 * self.crowd,
-            // Long enough for another to read what it missed, and to put.
-            (0, row) if row == 2 || row % ROW == ROW / 2 => 2.2,
+            (0, row) if has_gap_after(row) => GAP,
             (0, _) => 0.0,
         };
         let rest = if round_trip < SHORTEST { Duration::ZERO } else { round_trip.mul_f64(round_trips) };
@@ -103,8 +108,8 @@ mod tests {
     #[test]
     fn a_writer_alone_leaves_a_gap_now_and_then() {
         let gaps: Vec<usize> = (1..).zip(rests(&[0; 61])).filter(|(_, rest)| *rest > 0).map(|(at, _)| at).collect();
-        assert_eq!(gaps, [2, 12, 36, 60]);
-        assert_eq!(rests(&[0; 2]), [0, 66]);
+        assert_eq!(gaps, [2, 6, 20, 60]);
+        assert_eq!(rests(&[0; 2]), [0, 81]);
     }
 
     #[test]

@@ -42,6 +42,8 @@ impl<T: Clone + Send + 'static> SingleFlight<T> {
         F: Future<Output = T> + Send + 'static,
     {
         let (driver, shared) = self.board(work);
+        // Those that ask in the same turn come on board, too.
+        take_turns().await;
         driver.await;
         let answer = shared.answer.lock();
         answer.clone()
@@ -64,8 +66,6 @@ impl<T: Clone + Send + 'static> SingleFlight<T> {
             if let Some(before) = before {
                 before.await;
             }
-            // Those that ask in the same turn are on board, too.
-            take_turns().await;
             of_work.has_begun.store(true, Ordering::SeqCst);
             let answer = work.await;
             *of_work.answer.lock() = Some(answer);
