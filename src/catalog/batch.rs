@@ -170,3 +170,44 @@ fn encoded_length(value: &impl Serialize) -> Result<u64> {
         .map_err(|error| Error::corrupt("catalog", "an entry cannot be written").with_source(error))?;
     Ok(counted.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::executor::block_on;
+
+    use super::super::event::Event;
+    use super::*;
+    use crate::ErrorKind;
+    use crate::host::{SystemClock, SystemEntropy, Workers};
+    use crate::model::Gallery;
+    use crate::store::MemoryStore;
+
+    fn create(number: usize, description: String) -> impl FnMut(&State) -> Result<Changes> {
+        let id = format!("/subscriptions/s/resourceGroups/r/providers/Microsoft.Compute/galleries/g{number}");
+        let gallery = Gallery::new(id.parse().unwrap(), "westeurope".parse().unwrap()).with_description(description);
+        let event = Event::GalleryCreated { gallery };
+        move |_| Ok(Changes { events: vec![event.clone()], authorization: None })
+    }
+
+    #[test]
+    fn an_operation_that_is_too_large_fails_alone_and_those_of_a_large_entry_follow_each_other() {
+        block_on(async {
+            let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
+            let catalog = Catalog::create(Arc::new(MemoryStore::new()), clock, entropy, Workers::inline()).await;
+            let (catalog, caller) = (Arc::new(catalog.unwrap()), "test".parse().unwrap());
+            let commit = |number, bytes| catalog.commit(&caller, create(number, "x".repeat(bytes)));
+            let large = 3 << 20;
+            let (too_large, small, first, second) =
+                futures::join!(commit(1, 65 << 20), commit(2, 1), commit(3, large), commit(4, large));
+            let error = too_large.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::LimitReached);
+            assert!(error.to_string().contains("divide it"), "{error}");
+            assert_eq!(
+                [small, first, second].map(|state| state.unwrap().galleries(None).count()).iter().max(),
+                Some(&3)
+            );
+            // One that no other fits beside has an entry of its own.
+            assert_eq!(commit(5, 9 << 20).await.unwrap().galleries(None).count(), 4);
+        });
+    }
+}

@@ -272,7 +272,8 @@ impl Catalog {
         }
         let mut there = beside.unwrap_or_default();
         if there.is_empty() {
-            there = self.read_entries(draft.number, 1).await.map_err(unknown)?;
+            let wanted = if lost > 0 || self.pace.lock().is_busy(begun) { 1 } else { 2 };
+            there = self.read_entries(draft.number, wanted).await.map_err(unknown)?;
         }
         let Some(first) = there.first() else { return Ok(Fate::Absent) };
         if first.entry.nonce == draft.nonce {

@@ -60,8 +60,7 @@ impl Pace {
     /// Notes that an entry was committed after so many lost races. `chance` is between 0 and 1.
     pub(super) fn won(&mut self, now: DateTime<Utc>, lost: u32, chance: f64) {
         let round_trip = self.round_trip.unwrap_or_default();
-        let is_in_a_row = self.last.is_some_and(|last| since(last.at, now) <= last.rest + round_trip * 4);
-        self.row = if is_in_a_row { self.row.saturating_add(1) } else { 1 };
+        self.row = if self.is_busy(now) { self.row.saturating_add(1) } else { 1 };
         self.raced = if lost > 0 { REMEMBERED } else { self.raced.saturating_sub(1) };
         self.crowd = 0.75 * self.crowd + 0.25 * f64::from(lost.min(CROWD));
         let round_trips = match (self.raced, self.row) {
@@ -72,6 +71,12 @@ impl Pace {
         };
         let rest = if round_trip < SHORTEST { Duration::ZERO } else { round_trip.mul_f64(round_trips) };
         self.last = Some(Last { at: now, rest });
+    }
+
+    /// Returns whether this process has put an entry just now: then it is not far behind.
+    pub(super) fn is_busy(&self, now: DateTime<Utc>) -> bool {
+        let round_trip = self.round_trip.unwrap_or_default();
+        self.last.is_some_and(|last| since(last.at, now) <= last.rest + round_trip * 4)
     }
 
     /// Returns how long the next entry waits for others.
