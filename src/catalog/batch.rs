@@ -7,7 +7,8 @@ use bytes::Bytes;
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use serde::Serialize;
 
-use super::entry::{Entry, EntryChange, FORMAT, Nonce};
+use super::entry::{Entry, EntryChange, Nonce};
+use super::frame::FORMAT;
 use super::log::Catalog;
 use super::pending::{Batch, Changes, Draft, Pending};
 use super::state::State;

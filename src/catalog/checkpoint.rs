@@ -12,8 +12,8 @@ use chrono::{DateTime, Utc};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
-use super::entry::FORMAT;
-use super::frame::{self, failed};
+use super::features::Features;
+use super::frame::{self, FORMAT, failed};
 use super::identity::CatalogId;
 use super::lines::Line;
 use super::record::Number;
@@ -22,7 +22,7 @@ use super::segment::{self, Segment, SegmentName};
 use super::state::State;
 use crate::content::digest::Digest;
 use crate::content::names::UploadId;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::host::{Entropy, Workers, draw};
 use crate::store::{BlobKey, BlobStore, BlobStoreExt, PutMode, StoreErrorKind};
 
@@ -43,10 +43,12 @@ const AT_ONCE: usize = 16;
 
 /// The root of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Root {
     format: u32,
     catalog: CatalogId,
+    /// The features of the catalog's format.
+    features: Features,
     /// The commit that it is the state after, with the hash of its entry.
     pub(super) number: u64,
     head: Digest,
@@ -61,7 +63,6 @@ pub(super) struct Root {
 
 /// All records from a key up to the next range's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Range {
     /// `None` for the first.
     from: Option<RecordKey>,
@@ -72,7 +73,6 @@ struct Range {
 
 /// What changed up to a commit, since the root before.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Delta {
     number: u64,
     segment: Segment,
@@ -100,13 +100,8 @@ pub(super) fn fuzz_key() -> BlobKey {
 
 pub(super) fn decode(bytes: &[u8], key: &BlobKey) -> Result<Root> {
     let (_, root): (_, Root) = frame::decode(bytes, key)?;
-    match root.format == FORMAT {
-        true => Ok(root),
-        false => {
-            let what = format!("it has format `{}`, this build reads `{FORMAT}`: use a newer build", root.format);
-            Err(Error::unsupported(format!("catalog blob {key}"), what))
-        }
-    }
+    root.features.refuse_unreadable()?;
+    Ok(root)
 }
 
 impl Root {
@@ -161,7 +156,7 @@ impl Checkpoints {
                 Err(error) => Err(error),
             }
         };
-        let mut state = State::of_checkpoint(root.number, root.head, root.time, root.numbered);
+        let mut state = State::of_checkpoint(root.number, root.head, root.time, root.numbered, root.features.clone());
         let segments: Vec<Segment> = root.segments().cloned().collect();
         let mut segments = stream::iter(segments.into_iter().map(read)).buffered(AT_ONCE);
         for _ in &root.ranges {
@@ -299,6 +294,7 @@ fn build(catalog: CatalogId, state: &State, base: Option<&Root>, random: [u8; 16
     let root = Root {
         format: FORMAT,
         catalog,
+        features: state.features.clone(),
         number: state.number(),
         head: state.head(),
         time: state.time(),

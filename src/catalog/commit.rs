@@ -39,6 +39,7 @@ impl Catalog {
         caller: &Caller,
         check: impl FnMut(&State) -> Result<Changes> + Send + Sync + 'static,
     ) -> Result<Arc<State>> {
+        self.refuse_change()?;
         let (done, answer) = oneshot::channel();
         let stage = Stage::default();
         let pending = Pending { caller: caller.clone(), check: Box::new(check), done, stage: stage.clone() };
@@ -225,6 +226,8 @@ impl Catalog {
     /// Returns the newest state that is known, for an entry that follows it.
     async fn state_to_follow(&self) -> Result<Arc<State>> {
         let state = self.snapshot();
+        // Another process may have enabled a feature since.
+        state.refuse_change()?;
         // An earlier look may have failed after it had read.
         self.make_durable(state.number()).await?;
         self.time.refuse_a_wrong_clock(&*self.clock, &*self.store, &*self.entropy, &state).await?;

@@ -8,11 +8,8 @@ use super::event::Event;
 use crate::access::{Authorization, Caller};
 use crate::catalog::frame;
 use crate::content::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::store::BlobKey;
-
-/// The format of entries and checkpoints that this build writes, and the only one that it reads.
-pub(super) const FORMAT: u32 = 2;
 
 /// One line of the history.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,6 +51,7 @@ pub(super) struct EntryChange {
     pub(super) caller: Caller,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) authorization: Option<Authorization>,
+    #[serde(with = "super::logged")]
     pub(super) events: Vec<Event>,
 }
 
@@ -63,13 +61,7 @@ impl Entry {
     }
 
     pub(super) fn decode(bytes: &[u8], key: &BlobKey) -> Result<(Digest, Self)> {
-        let (digest, entry): (_, Self) = frame::decode(bytes, key)?;
-        if entry.format != FORMAT {
-            let what = format!("it has format `{}`, this build reads `{FORMAT}`: use a newer build", entry.format);
-            let target = format!("catalog blob {key}");
-            return Err(Error::unsupported(target, what));
-        }
-        Ok((digest, entry))
+        frame::decode(bytes, key)
     }
 
     pub(super) fn commits(self) -> impl Iterator<Item = Commit> {

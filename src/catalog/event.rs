@@ -1,8 +1,11 @@
 //! What a commit says has happened.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::features::Features;
 use crate::access::{
     AccessScope, Action, AssignmentId, DenyAssignment, GallerySharing, RoleAssignment, RoleDefinition, RoleId,
 };
@@ -228,7 +231,26 @@ pub(crate) enum Event {
         /// The region.
         region: Region,
     },
+    /// The catalog's format has more features from here on.
+    FeaturesEnabled {
+        /// The features.
+        features: Features,
+    },
+    /// A later build keeps something of a resource that this one does not know. It stays with the resource.
+    ExtrasSet {
+        /// The resource.
+        of: ResourceId,
+        /// Any text; an empty one ends it.
+        extras: String,
+    },
+    /// An event of a newer build that this one may skip.
+    #[serde(skip)]
+    Newer(Newer),
 }
+
+/// An event of a newer build, as it came.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Newer(pub(super) Arc<str>);
 
 impl Event {
     /// The permission that a caller needs to see this event; `None` for administrators only.
@@ -273,7 +295,10 @@ impl Event {
             | Self::RemovalTakenOver { .. }
             | Self::ContentRemoved { .. }
             | Self::RoleDefined { .. }
-            | Self::RoleDeleted { .. } => return None,
+            | Self::RoleDeleted { .. }
+            | Self::FeaturesEnabled { .. }
+            | Self::ExtrasSet { .. }
+            | Self::Newer(_) => return None,
         })
     }
 }

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::entry::FORMAT;
+use super::features::Features;
+use super::frame::FORMAT;
 use crate::catalog::frame;
 use crate::content::digest::Digest;
 use crate::content::names::UploadId;
@@ -36,12 +37,8 @@ impl fmt::Debug for CatalogId {
 pub(super) struct Identity {
     format: u32,
     pub(super) catalog: CatalogId,
-    /// The format flags that a build must know to read the catalog. This build knows none.
-    #[serde(rename = "readFeatures")]
-    read_flags: Vec<String>,
-    /// The format flags that a build must know to write to it.
-    #[serde(rename = "writeFeatures")]
-    write_flags: Vec<String>,
+    /// The features that it was made with. More are enabled in the log.
+    pub(super) features: Features,
 }
 
 fn key() -> Result<BlobKey> {
@@ -51,7 +48,7 @@ fn key() -> Result<BlobKey> {
 impl Identity {
     fn new(entropy: &dyn Entropy) -> Result<Self> {
         let catalog = CatalogId(UploadId::from_bytes(draw(entropy, "drawing a catalog's id")?));
-        Ok(Self { format: FORMAT, catalog, read_flags: Vec::new(), write_flags: Vec::new() })
+        Ok(Self { format: FORMAT, catalog, features: Features::default() })
     }
 
     /// Returns the identity of the catalog on `store`, with the hash that its log starts from; `None` if there is no
@@ -60,22 +57,8 @@ impl Identity {
         let key = key()?;
         let Some(bytes) = store.find(&key).await.map_err(|error| error.at("catalog"))? else { return Ok(None) };
         let (digest, identity): (_, Self) = frame::decode(&bytes, &key)?;
-        let unknown = identity.read_flags.iter().chain(&identity.write_flags).next();
-        let needs = match (identity.format == FORMAT, unknown) {
-            (true, None) => return Ok(Some((identity, digest))),
-            (false, _) if identity.format < FORMAT => {
-                let what = format!(
-                    "the catalog has format `{}`, of a build before 0.1.0, and this build reads `{FORMAT}`: create a new \
-                     catalog, and publish the images again",
-                    identity.format
-                );
-                return Err(Error::unsupported("catalog", what));
-            }
-            (false, _) => format!("format `{}`; this build reads `{FORMAT}`", identity.format),
-            (true, Some(flag)) => format!("the flag `{flag}`, which this build does not know"),
-        };
-        let what = format!("the catalog has {needs}: use a newer build");
-        Err(Error::unsupported("catalog", what))
+        identity.features.refuse_unreadable()?;
+        Ok(Some((identity, digest)))
     }
 
     /// Creates a catalog on `store`.

@@ -17,76 +17,44 @@ use crate::content::blob_name::Incarnations;
 use crate::content::names::SlotId;
 use crate::error::{Error, Result};
 use crate::model::{
-    Gallery, GalleryId, ImageDefinition, ImageName, ManagedImage, ManagedImageId, Region, Snapshot, SnapshotId,
-    VersionNumber,
+    Gallery, GalleryId, ImageDefinition, ImageName, ManagedImage, ManagedImageId, Region, ResourceId, Snapshot,
+    SnapshotId, VersionNumber,
 };
 
 /// A record, as a line has it.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-enum Written<'a> {
-    Gallery {
-        number: Number,
-        #[serde(serialize_with = "Gallery::compact")]
-        gallery: &'a Gallery,
-        #[serde(skip_serializing_if = "GallerySharing::is_empty")]
-        sharing: &'a GallerySharing,
-    },
-    Definition {
-        gallery: Number,
-        number: Number,
-        #[serde(serialize_with = "ImageDefinition::compact")]
-        definition: &'a ImageDefinition,
-    },
-    Version {
-        of: Number,
-        record: &'a VersionRecord,
-    },
-    ManagedImage(&'a ImageRecord<ManagedImage>),
-    Snapshot(&'a ImageRecord<Snapshot>),
-    Upload(UploadName, &'a Upload),
-    Announced(UploadName, u64),
-    Role(&'a RoleDefinition),
-    Assignment(&'a RoleAssignment),
-    Denial(&'a DenyAssignment),
-    Claim(&'a Region, Option<u32>, StoreName, u64),
-    Condemned(&'a Region, &'a Condemned),
-    Incarnations(&'a Region, SlotId, &'a Incarnations),
-    LastCondemned(&'a Region, u64),
-    /// The record is gone.
-    Removed(&'a RecordKey),
-}
-
-/// A line as it is read: as [`Written`].
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Line {
     Gallery {
         number: Number,
-        gallery: Gallery,
-        #[serde(default)]
+        #[serde(serialize_with = "Gallery::compact")]
+        gallery: Arc<Gallery>,
+        #[serde(default, skip_serializing_if = "GallerySharing::is_empty")]
         sharing: GallerySharing,
     },
     Definition {
         gallery: Number,
         number: Number,
-        definition: ImageDefinition,
+        #[serde(serialize_with = "ImageDefinition::compact")]
+        definition: Arc<ImageDefinition>,
     },
     Version {
         of: Number,
-        record: VersionRecord,
+        record: Arc<VersionRecord>,
     },
-    ManagedImage(ImageRecord<ManagedImage>),
-    Snapshot(ImageRecord<Snapshot>),
+    ManagedImage(Arc<ImageRecord<ManagedImage>>),
+    Snapshot(Arc<ImageRecord<Snapshot>>),
     Upload(UploadName, Upload),
     Announced(UploadName, u64),
-    Role(RoleDefinition),
-    Assignment(RoleAssignment),
-    Denial(DenyAssignment),
+    Role(Arc<RoleDefinition>),
+    Assignment(Arc<RoleAssignment>),
+    Denial(Arc<DenyAssignment>),
     Claim(Region, Option<u32>, StoreName, u64),
-    Condemned(Region, Condemned),
-    Incarnations(Region, SlotId, Incarnations),
+    Condemned(Region, Arc<Condemned>),
+    Incarnations(Region, SlotId, Arc<Incarnations>),
     LastCondemned(Region, u64),
+    Extras(ResourceId, Arc<str>),
+    /// The record is gone.
     Removed(RecordKey),
 }
 
@@ -109,6 +77,7 @@ impl Line {
             Self::Condemned(region, _) => RecordKey::Condemned(region.clone()),
             Self::Incarnations(region, slot, _) => RecordKey::Incarnations(region.clone(), *slot),
             Self::LastCondemned(region, _) => RecordKey::LastCondemned(region.clone()),
+            Self::Extras(of, _) => RecordKey::Extras(of.clone()),
             Self::Removed(key) => key.clone(),
         }
     }
@@ -171,9 +140,10 @@ impl State {
             |(region, slot): &(Region, SlotId)| Key::Incarnations(region.clone(), *slot)
         );
         let last_condemned = keys!(
-            from, 13, self.last_condemned, Key::LastCondemned(region) => region,
+            from.clone(), 13, self.last_condemned, Key::LastCondemned(region) => region,
             |region: &Region| Key::LastCondemned(region.clone())
         );
+        let extras = keys!(from, 14, self.extras, Key::Extras(of) => of, |of: &ResourceId| Key::Extras(of.clone()));
         galleries
             .chain(definitions.flatten())
             .chain(versions)
@@ -186,44 +156,49 @@ impl State {
             .chain(condemned)
             .chain(incarnations)
             .chain(last_condemned)
+            .chain(extras)
     }
 
     /// Appends the line of a record, also of one that is gone.
     pub(super) fn write_line(&self, key: &RecordKey, lines: &mut Vec<u8>) -> Result<()> {
-        let line = self.line(key).unwrap_or(Written::Removed(key));
+        let line = self.line(key).unwrap_or_else(|| Line::Removed(key.clone()));
         serde_json::to_writer(&mut *lines, &line)
             .map_err(|error| Error::corrupt("catalog checkpoint", "a record cannot be written").with_source(error))?;
         lines.push(b'\n');
         Ok(())
     }
 
-    fn line<'a>(&'a self, key: &'a RecordKey) -> Option<Written<'a>> {
+    fn line(&self, key: &RecordKey) -> Option<Line> {
         Some(match key {
             RecordKey::Gallery(id) => {
-                let record = self.galleries.get(id)?;
-                Written::Gallery { number: record.number, gallery: &record.gallery, sharing: &record.sharing }
+                let GalleryRecord { number, gallery, sharing } = &**self.galleries.get(id)?;
+                Line::Gallery { number: *number, gallery: gallery.clone(), sharing: sharing.clone() }
             }
             RecordKey::Definition(gallery, name) => {
                 let record = self.definitions.get(&(*gallery, Some(name.clone())))?;
-                Written::Definition { gallery: *gallery, number: record.number, definition: &record.definition }
+                Line::Definition { gallery: *gallery, number: record.number, definition: record.definition.clone() }
             }
-            RecordKey::Version(of, number) => Written::Version { of: *of, record: self.versions.get(&(*of, *number))? },
-            RecordKey::ManagedImage(id) => Written::ManagedImage(self.managed_images.get(id)?),
-            RecordKey::Snapshot(id) => Written::Snapshot(self.snapshots.get(id)?),
-            RecordKey::Upload(name) => Written::Upload(*name, self.uploads.get(name)?),
-            RecordKey::Announced(name) => Written::Announced(*name, *self.announced.get(name)?),
-            RecordKey::Role(id) => Written::Role(self.access().custom_role(id)?),
-            RecordKey::Assignment(scope, id) => Written::Assignment(self.access().assignment(scope, id)?),
-            RecordKey::Denial(scope, id) => Written::Denial(self.access().denial(scope, id)?),
+            RecordKey::Version(of, number) => {
+                Line::Version { of: *of, record: self.versions.get(&(*of, *number))?.clone() }
+            }
+            RecordKey::ManagedImage(id) => Line::ManagedImage(self.managed_images.get(id)?.clone()),
+            RecordKey::Snapshot(id) => Line::Snapshot(self.snapshots.get(id)?.clone()),
+            RecordKey::Upload(name) => Line::Upload(*name, self.uploads.get(name)?.clone()),
+            RecordKey::Announced(name) => Line::Announced(*name, *self.announced.get(name)?),
+            RecordKey::Role(id) => Line::Role(self.access().custom_role(id)?.clone()),
+            RecordKey::Assignment(scope, id) => Line::Assignment(self.access().assignment(scope, id)?.clone()),
+            RecordKey::Denial(scope, id) => Line::Denial(self.access().denial(scope, id)?.clone()),
             RecordKey::Claim(region, zone) => {
                 let (store, number) = self.claims.get(&(region.clone(), *zone))?;
-                Written::Claim(region, *zone, *store, *number)
+                Line::Claim(region.clone(), *zone, *store, *number)
             }
-            RecordKey::Condemned(region) => Written::Condemned(region, self.condemned.get(region)?),
+            RecordKey::Condemned(region) => Line::Condemned(region.clone(), self.condemned.get(region)?.clone()),
             RecordKey::Incarnations(region, slot) => {
-                Written::Incarnations(region, *slot, self.incarnations.get(&(region.clone(), *slot))?)
+                let of_slot = self.incarnations.get(&(region.clone(), *slot))?;
+                Line::Incarnations(region.clone(), *slot, of_slot.clone())
             }
-            RecordKey::LastCondemned(region) => Written::LastCondemned(region, *self.last_condemned.get(region)?),
+            RecordKey::LastCondemned(region) => Line::LastCondemned(region.clone(), *self.last_condemned.get(region)?),
+            RecordKey::Extras(of) => Line::Extras(of.clone(), self.extras.get(of)?.clone()),
         })
     }
 
@@ -231,21 +206,22 @@ impl State {
     pub(super) fn take(&mut self, line: Line) {
         match line {
             Line::Gallery { number, gallery, sharing } => {
-                let (id, gallery) = (gallery.id().clone(), Arc::new(gallery));
-                self.galleries.insert(id, Arc::new(GalleryRecord { number, gallery, sharing }));
+                self.galleries.insert(gallery.id().clone(), Arc::new(GalleryRecord { number, gallery, sharing }));
             }
             Line::Definition { gallery, number, definition } => {
-                let (name, definition) = (definition.id().name().clone(), Arc::new(definition));
+                let name = definition.id().name().clone();
                 self.definitions.insert((gallery, Some(name)), Arc::new(DefinitionRecord { number, definition }));
             }
-            Line::Version { of, record } => {
-                self.versions.insert((of, record.version.id().number()), Arc::new(record));
+            Line::Version { of, mut record } => {
+                let key = (of, record.version.id().number());
+                self.share_with_neighbour(key, Arc::make_mut(&mut record));
+                self.versions.insert(key, record);
             }
             Line::ManagedImage(record) => {
-                self.managed_images.insert(record.resource.id().clone(), Arc::new(record));
+                self.managed_images.insert(record.resource.id().clone(), record);
             }
             Line::Snapshot(record) => {
-                self.snapshots.insert(record.resource.id().clone(), Arc::new(record));
+                self.snapshots.insert(record.resource.id().clone(), record);
             }
             Line::Upload(name, upload) => {
                 self.uploads.insert(name, upload);
@@ -253,21 +229,22 @@ impl State {
             Line::Announced(name, number) => {
                 self.announced.insert(name, number);
             }
-            Line::Role(role) => self.access_mut().put_role(role),
-            Line::Assignment(assignment) => self.access_mut().assign(assignment),
-            Line::Denial(denial) => self.access_mut().deny(denial),
+            Line::Role(role) => self.access_mut().put_role(Arc::unwrap_or_clone(role)),
+            Line::Assignment(assignment) => self.access_mut().assign(Arc::unwrap_or_clone(assignment)),
+            Line::Denial(denial) => self.access_mut().deny(Arc::unwrap_or_clone(denial)),
             Line::Claim(region, zone, store, number) => {
                 self.claims.insert((region, zone), (store, number));
             }
             Line::Condemned(region, condemned) => {
-                self.condemned.insert(region, Arc::new(condemned));
+                self.condemned.insert(region, condemned);
             }
             Line::Incarnations(region, slot, of_slot) => {
-                self.incarnations.insert((region, slot), Arc::new(of_slot));
+                self.incarnations.insert((region, slot), of_slot);
             }
             Line::LastCondemned(region, number) => {
                 self.last_condemned.insert(region, number);
             }
+            Line::Extras(of, extras) => drop(self.extras.insert(of, extras)),
             Line::Removed(key) => self.remove(&key),
         }
     }
@@ -295,6 +272,7 @@ impl State {
             RecordKey::LastCondemned(region) => {
                 self.last_condemned.remove(region);
             }
+            RecordKey::Extras(of) => drop(self.extras.remove(of)),
         }
     }
 }

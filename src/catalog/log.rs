@@ -23,6 +23,14 @@ use crate::host::sync::{Mutex, RwLock};
 use crate::host::{Clock, Entropy, Workers};
 use crate::store::{BlobKey, BlobStore, BlobStoreExt};
 
+/// Whether this process changes the catalog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    ReadWrite,
+    /// Puts and deletes nothing, in any store.
+    ReadOnly,
+}
+
 /// A catalog on a store. Any number of them, in any number of processes, may be open on one store.
 #[derive(Debug)]
 pub(crate) struct Catalog {
@@ -31,6 +39,7 @@ pub(crate) struct Catalog {
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) workers: Workers,
     pub(super) id: CatalogId,
+    pub(super) mode: Mode,
     /// The time by clocks of others than this process.
     pub(super) time: LogTime,
     pub(super) state: Arc<RwLock<Arc<State>>>,
@@ -96,6 +105,22 @@ impl Catalog {
         self.id
     }
 
+    /// Refuses a change by a process that only reads: it was opened so, or the format has a feature that this build does not
+    /// know.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported`.
+    pub(crate) fn refuse_change(&self) -> Result<()> {
+        match self.mode {
+            Mode::ReadOnly => {
+                let what = "the gallery was opened with `open_read_only` and changes nothing: open it with `open` to change it";
+                Err(Error::unsupported("catalog", what))
+            }
+            Mode::ReadWrite => self.snapshot().refuse_change(),
+        }
+    }
+
     /// Returns whether entry `number` of this log has the hash `digest`; `None` if the log has no such entry yet.
     pub(crate) async fn has_entry(self: &Arc<Self>, number: u64, digest: &Digest) -> Result<Option<bool>> {
         let mut state = self.snapshot();
@@ -132,7 +157,11 @@ impl Catalog {
     /// its writer.
     pub(super) async fn make_durable(&self, number: u64) -> Result<()> {
         if self.durable.load(Ordering::Relaxed) < number {
-            persist_log(&*self.store).await?;
+            match persist_log(&*self.store).await {
+                // A process that only reads may lack the permission to make another's entries durable: their writers do.
+                Err(_) if self.refuse_change().is_err() => {}
+                done => done?,
+            }
             self.durable.fetch_max(number, Ordering::Relaxed);
         }
         Ok(())

@@ -10,7 +10,7 @@ use super::backlog::Backlog;
 use super::checkpoint::{self, Checkpoints, KEPT, Root};
 use super::entry::log_key;
 use super::identity::{self, Identity};
-use super::log::{Catalog, ReadEntry, persist_log, read_entry};
+use super::log::{Catalog, Mode, ReadEntry, persist_log, read_entry};
 use super::log_time::LogTime;
 use super::look::LogPage;
 use super::pace::Pace;
@@ -18,7 +18,6 @@ use super::pending::Writer;
 use super::probe::probe;
 use super::single_flight::SingleFlight;
 use super::state::State;
-use crate::content::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::sync::{Mutex, RwLock};
 use crate::host::{Clock, Entropy, Workers, within};
@@ -35,8 +34,9 @@ struct Found {
     /// The first entries after it, and the listing of the others.
     entries: Vec<ReadEntry>,
     rest: LogPage,
-    /// The newest entry that is known to survive a power cut.
+    /// The newest entry that survives a power cut if they were persisted.
     durable: u64,
+    persisted: Result<()>,
 }
 
 impl Catalog {
@@ -51,17 +51,19 @@ impl Catalog {
         let (identity, root) = Identity::create(&*store, &*entropy).await?;
         let checkpoints =
             Checkpoints { store, catalog: identity.catalog, entropy: entropy.clone(), workers: workers.clone() };
-        let found = find(&checkpoints, Vec::new(), root).await?;
-        Self::start(checkpoints, clock, probed, found).await
+        let opened = Opened { checkpoints, mode: Mode::ReadWrite, before: State::empty(root, identity.features) };
+        let found = opened.find(Vec::new()).await?;
+        Self::start(opened, clock, probed, found).await
     }
 
-    /// Opens the catalog on `store`. Also checks that the store refuses a second creation of a key, which everything
-    /// else relies on.
+    /// Opens the catalog on `store`. Also checks, unless it only reads, that the store refuses a second creation of a key, which
+    /// everything else relies on.
     pub(crate) async fn open(
         store: Arc<dyn BlobStore>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         workers: Workers,
+        mode: Mode,
     ) -> Result<Self> {
         let (identity, listed) = futures::join!(Identity::find(&*store), checkpoint::listed(&*store, KEPT));
         let Some((identity, root)) = identity? else {
@@ -70,19 +72,24 @@ impl Catalog {
         };
         let checkpoints =
             Checkpoints { store: store.clone(), catalog: identity.catalog, entropy: entropy.clone(), workers };
-        let (probed, found) = futures::join!(probe(&*store, &*entropy), find(&checkpoints, listed?, root));
-        Self::start(checkpoints, clock, probed?, found?).await
+        let is_changed = mode == Mode::ReadWrite && identity.features.refuse_change().is_ok();
+        let probed = async { if is_changed { probe(&*store, &*entropy).await } else { Ok(None) } };
+        let opened = Opened { checkpoints, mode, before: State::empty(root, identity.features) };
+        let (probed, found) = futures::join!(probed, opened.find(listed?));
+        Self::start(opened, clock, probed?, found?).await
     }
 
     async fn start(
-        Checkpoints { store, catalog, entropy, workers }: Checkpoints,
+        Opened { checkpoints, mode, .. }: Opened,
         clock: Arc<dyn Clock>,
         probed: Option<DateTime<Utc>>,
-        Found { state, root, entries, rest, durable }: Found,
+        Found { state, root, entries, rest, durable, persisted }: Found,
     ) -> Result<Self> {
+        let Checkpoints { store, catalog, entropy, workers } = checkpoints;
         let time = LogTime::new(&*clock, probed, &state);
         let catalog = Self {
             id: catalog,
+            mode,
             store,
             clock,
             entropy,
@@ -98,65 +105,90 @@ impl Catalog {
             workers,
         };
         entries.iter().try_for_each(|read| catalog.follow(read))?;
+        // A process that only reads may lack the permission.
+        if catalog.refuse_change().is_ok() {
+            persisted?;
+        }
         catalog.read_listed(Some(rest)).await?;
         catalog.make_durable(catalog.snapshot().number()).await?;
         // Processes that end before they have written the checkpoint that is due would let the log grow without end.
-        if catalog.backlog.lock().is_long() {
+        if catalog.backlog.lock().is_long() && catalog.refuse_change().is_ok() {
             within(&*catalog.clock, Some(FOR_A_CHECKPOINT), catalog.write_checkpoint()).await;
         }
         Ok(catalog)
     }
 }
 
-/// Reads the newest intact checkpoint and the log after it.
-///
-/// # Errors
-///
-/// If the store does not answer: falling back to the whole log could take hours. `Unsupported` if a newer build wrote it.
-async fn find(checkpoints: &Checkpoints, mut listed: Vec<u64>, root: Digest) -> Result<Found> {
-    let mut at = 0;
-    while let Some(number) = listed.get(at).copied() {
-        // A missing, damaged or foreign checkpoint costs time, not data.
-        if let Some(found) = find_from(checkpoints, number).await? {
-            return Ok(found);
+/// A catalog that is being opened.
+struct Opened {
+    checkpoints: Checkpoints,
+    mode: Mode,
+    /// The state before the first commit.
+    before: State,
+}
+
+impl Opened {
+    /// Reads the newest intact checkpoint and the log after it; `listed` are the newest two.
+    ///
+    /// # Errors
+    ///
+    /// If the store does not answer: falling back to the whole log could take hours. `Unsupported` if a newer build wrote it.
+    async fn find(&self, mut listed: Vec<u64>) -> Result<Found> {
+        let mut at = 0;
+        while let Some(number) = listed.get(at).copied() {
+            // A missing, damaged or foreign checkpoint costs time, not data.
+            if let Some(found) = self.find_from(number).await? {
+                return Ok(found);
+            }
+            // It may have been replaced meanwhile.
+            let again = checkpoint::listed(self.store(), KEPT).await?;
+            at = if again.first() == listed.first() { at + 1 } else { 0 };
+            listed = again;
         }
-        // It may have been replaced meanwhile.
-        let again = checkpoint::listed(&*checkpoints.store, KEPT).await?;
-        at = if again.first() == listed.first() { at + 1 } else { 0 };
-        listed = again;
+        let page = LogPage::after(self.store(), 0).await?;
+        let First { entries, rest, durable, persisted } = read_first(self.store(), page).await;
+        Ok(Found { state: self.before.clone(), root: None, entries: entries?, rest, durable, persisted })
     }
-    let page = LogPage::after(&*checkpoints.store, 0).await?;
-    let (entries, rest, durable) = read_first(&*checkpoints.store, page).await?;
-    Ok(Found { state: State::empty(root), root: None, entries, rest, durable })
+
+    fn store(&self) -> &dyn BlobStore {
+        &*self.checkpoints.store
+    }
+
+    /// Reads the checkpoint of commit `number` and the log after it; `None` if the checkpoint is not whole.
+    async fn find_from(&self, number: u64) -> Result<Option<Found>> {
+        let (root, page) = futures::join!(self.checkpoints.root(number), LogPage::after(self.store(), number));
+        let Some(root) = root? else { return Ok(None) };
+        let read = async {
+            match page {
+                Ok(page) => Ok(read_first(self.store(), page).await),
+                Err(error) => Err(error),
+            }
+        };
+        let own = read_entry(self.store(), number);
+        let (state, own, read) = futures::join!(self.checkpoints.load(&root), own, read);
+        let Some(state) = state? else { return Ok(None) };
+        refuse_a_checkpoint_of_another_log(&state, own)?;
+        let First { entries, rest, durable, persisted } = read?;
+        Ok(Some(Found { state, root: Some(root), entries: entries?, rest, durable, persisted }))
+    }
 }
 
-/// Reads the checkpoint of commit `number` and the log after it; `None` if the checkpoint is not whole.
-async fn find_from(checkpoints: &Checkpoints, number: u64) -> Result<Option<Found>> {
-    let store = &*checkpoints.store;
-    let (root, page) = futures::join!(checkpoints.root(number), LogPage::after(store, number));
-    let Some(root) = root? else { return Ok(None) };
-    let read = async {
-        match page {
-            Ok(page) => read_first(store, page).await,
-            Err(error) => Err(error),
-        }
-    };
-    let (state, own, read) = futures::join!(checkpoints.load(&root), read_entry(store, number), read);
-    let Some(state) = state? else { return Ok(None) };
-    refuse_a_checkpoint_of_another_log(&state, own)?;
-    let (entries, rest, durable) = read?;
-    // A checkpoint is written after its entry is durable.
-    Ok(Some(Found { state, root: Some(root), entries, rest, durable: durable.max(number) }))
+/// The first entries of a page.
+struct First {
+    entries: Result<Vec<ReadEntry>>,
+    rest: LogPage,
+    durable: u64,
+    persisted: Result<()>,
 }
 
-/// Reads the first entries of a page and makes them durable. Returns them, the rest of the page, and the newest that is durable.
-async fn read_first(store: &dyn BlobStore, page: LogPage) -> Result<(Vec<ReadEntry>, LogPage, u64)> {
-    let (last, is_empty) = (page.last(), page.is_empty());
+/// Reads the first entries of a page, and makes all of the page durable. What comes before a page is: a checkpoint is written
+/// after its entry is durable.
+async fn read_first(store: &dyn BlobStore, page: LogPage) -> First {
+    let (durable, is_empty) = (page.last(), page.is_empty());
     let (first, rest) = page.split();
     let persisted = async { if is_empty { Ok(()) } else { persist_log(store).await } };
     let (entries, persisted) = futures::join!(first.entries(store).try_collect(), persisted);
-    persisted?;
-    Ok((entries?, rest, last))
+    First { entries, rest, durable, persisted }
 }
 
 /// Refuses a checkpoint that is ahead of a log that lost its end, or that belongs to another log. `own` is the entry of the

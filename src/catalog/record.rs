@@ -1,6 +1,5 @@
 //! The records of a state: what the catalog knows of each resource beside the resource itself.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -74,23 +73,38 @@ pub(crate) struct VersionRecord {
     /// different in between.
     #[serde(default)]
     pub(super) changed: u64,
-    /// The regions that were completed, with the number of their complete replicas that are still wanted.
-    pub(super) complete: BTreeMap<Region, u32>,
-    /// The bytes that crossed each region's border.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) crossed: BTreeMap<Region, u64>,
-    /// The reason of the last failure, for each region whose last attempt failed.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) failed: BTreeMap<Region, String>,
+    /// How far it is in each region that anything became of, by region.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    regions: Vec<InRegion>,
     /// The identity that its source VM left in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) carried: Option<CarriedIdentity>,
+    carried: Option<Box<CarriedIdentity>>,
     /// The end of its retention, if it was deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) soft_deleted: Option<DateTime<Utc>>,
     /// The time of its deletion, if it was deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) deleted: Option<DateTime<Utc>>,
+}
+
+/// How far a version is in a region.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct InRegion {
+    region: Region,
+    /// The number of complete replicas that are still wanted; `None` before the first completion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ready: Option<u32>,
+    /// The bytes that crossed the region's border.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    crossed: u64,
+    /// The reason of the last failure, if the last attempt failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    failed: Option<Box<str>>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// An open import.
@@ -118,19 +132,86 @@ impl VersionRecord {
         carried: Option<CarriedIdentity>,
         changed: u64,
     ) -> Self {
-        let (complete, crossed, failed) = Default::default();
         Self {
             version: Arc::new(version),
             content,
             published: changed,
             changed,
-            complete,
-            crossed,
-            failed,
-            carried,
+            regions: Vec::new(),
+            carried: carried.map(Box::new),
             soft_deleted: None,
             deleted: None,
         }
+    }
+
+    /// Lets equal parts of two records share memory.
+    pub(super) fn share(&mut self, other: &Self) {
+        Arc::make_mut(&mut self.version).share(&other.version);
+        self.share_regions();
+    }
+
+    /// Lets the regions that something became of share the memory of the target regions.
+    fn share_regions(&mut self) {
+        let targets = self.version.publishing_profile().target_regions();
+        for one in &mut self.regions {
+            if let Some(target) = targets.find(&one.region) {
+                one.region = target.region().clone();
+            }
+        }
+    }
+
+    fn in_region(&self, region: &Region) -> Option<&InRegion> {
+        self.regions.iter().find(|one| one.region == *region)
+    }
+
+    /// Changes what became of a region.
+    fn change_in(&mut self, region: &Region, change: impl Fn(&mut InRegion)) {
+        let at = self.regions.partition_point(|one| one.region < *region);
+        if self.regions.get(at).is_none_or(|one| one.region != *region) {
+            self.regions.reserve_exact(1);
+            self.regions.insert(at, InRegion { region: region.clone(), ready: None, crossed: 0, failed: None });
+        }
+        self.regions.get_mut(at).into_iter().for_each(change);
+        self.share_regions();
+    }
+
+    /// Notes that all its replicas in a region are complete, and what crossed the region's border for them.
+    pub(super) fn complete_in(&mut self, region: &Region, replicas: u32, crossed: u64) {
+        self.change_in(region, |one| {
+            (one.ready, one.failed) = (Some(replicas), None);
+            one.crossed += crossed;
+        });
+    }
+
+    /// Notes that an attempt to bring it to a region failed.
+    pub(super) fn fail_in(&mut self, region: &Region, reason: &str) {
+        self.change_in(region, |one| one.failed = Some(reason.into()));
+    }
+
+    /// Notes that it is tried again to bring it to a region.
+    pub(super) fn retry_in(&mut self, region: &Region) {
+        self.regions.iter_mut().filter(|one| one.region == *region).for_each(|one| one.failed = None);
+    }
+
+    /// Replaces the version by one with other properties.
+    pub(super) fn update(&mut self, version: ImageVersion, number: u64) {
+        let profile = version.publishing_profile();
+        for one in &mut self.regions {
+            let wanted = profile.replicas_in(&one.region);
+            one.ready = one.ready.zip(wanted).map(|(ready, wanted)| ready.min(wanted));
+            if wanted.is_none_or(|wanted| one.ready.is_some_and(|ready| ready >= wanted)) {
+                one.failed = None;
+            }
+        }
+        self.regions.retain(|one| one.ready.is_some() || one.crossed > 0 || one.failed.is_some());
+        self.version = Arc::new(version);
+        self.changed = number;
+        self.share_regions();
+    }
+
+    /// Returns the identity that its source VM left in it.
+    pub(crate) fn carried(&self) -> Option<&CarriedIdentity> {
+        self.carried.as_deref()
     }
 
     /// Returns whether it was published or updated after commit `number`.
@@ -141,7 +222,7 @@ impl VersionRecord {
     /// Returns the number of replicas in `region` that serve deployments: none before the first completion. If more are
     /// requested later, the complete ones keep serving.
     pub(crate) fn replicas_ready(&self, region: &Region) -> u32 {
-        self.complete.get(region).copied().unwrap_or(0)
+        self.in_region(region).and_then(|one| one.ready).unwrap_or(0)
     }
 
     /// Returns whether all its replicas in `region` are complete.
@@ -152,17 +233,17 @@ impl VersionRecord {
 
     /// Returns the regions in which it can be deployed.
     pub(crate) fn ready_regions(&self) -> impl Iterator<Item = &Region> {
-        self.complete.keys()
+        self.regions.iter().filter(|one| one.ready.is_some()).map(|one| &one.region)
     }
 
     /// Returns the reason of the last failure in a region, until the next attempt.
     pub(crate) fn failure_in(&self, region: &Region) -> Option<&str> {
-        self.failed.get(region).map(String::as_str)
+        self.in_region(region)?.failed.as_deref()
     }
 
     /// Returns the bytes that crossed a region's border for it.
     pub(crate) fn crossed(&self, region: &Region) -> u64 {
-        self.crossed.get(region).copied().unwrap_or(0)
+        self.in_region(region).map_or(0, |one| one.crossed)
     }
 
     /// Returns whether it can be the latest in `region`.

@@ -6,7 +6,7 @@ use super::event::UploadName;
 use super::record::Number;
 use crate::access::{AccessScope, AssignmentId, RoleId};
 use crate::content::names::SlotId;
-use crate::model::{GalleryId, ImageName, ManagedImageId, Region, SnapshotId, VersionNumber};
+use crate::model::{GalleryId, ImageName, ManagedImageId, Region, ResourceId, SnapshotId, VersionNumber};
 
 /// The key of a record. The order of the kinds is that of the lines: parents come first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -28,6 +28,7 @@ pub(super) enum RecordKey {
     Condemned(Region),
     Incarnations(Region, SlotId),
     LastCondemned(Region),
+    Extras(ResourceId),
 }
 
 impl RecordKey {
@@ -48,6 +49,7 @@ impl RecordKey {
             Self::Condemned(_) => 11,
             Self::Incarnations(..) => 12,
             Self::LastCondemned(_) => 13,
+            Self::Extras(_) => 14,
         }
     }
 }

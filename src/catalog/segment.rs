@@ -8,6 +8,7 @@ use std::str::FromStr;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::frame;
 use super::identity::CatalogId;
 use super::lines::Line;
 use crate::content::digest::Digest;
@@ -128,10 +129,6 @@ pub(super) fn decode(catalog: CatalogId, segment: &Segment, blob: &[u8]) -> Resu
         return Err(damaged("its lines are incomplete"));
     }
     let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    let read = lines.map(|line| {
-        // Its hash is right, so it is as it was written.
-        serde_json::from_slice(line)
-            .map_err(|error| newer("it has a record of a kind that is unknown".into()).with_source(error))
-    });
-    read.collect()
+    // Its hash is right, so it is as it was written.
+    lines.map(|line| frame::known(line).map_err(|unknown| unknown.refused(target(), "use a newer build"))).collect()
 }

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 
 use super::entry::Entry;
 use super::event::{Event, StoreName, UploadName};
+use super::features::Features;
 use super::indexes::{Counts, Indexes};
 use super::record::{Condemned, DefinitionRecord, GalleryRecord, ImageRecord, Number, Upload, VersionRecord};
 use super::record_key::RecordKey;
@@ -31,6 +32,8 @@ pub(crate) struct State {
     pub(super) time: DateTime<Utc>,
     /// How many galleries and definitions there ever were.
     pub(super) numbered: Number,
+    /// The features of the catalog's format.
+    pub(super) features: Features,
     pub(super) galleries: PersistentMap<GalleryId, Arc<GalleryRecord>>,
     /// By the number of their gallery. No key has no name: that is the one before the first.
     pub(super) definitions: PersistentMap<(Number, Option<ImageName>), Arc<DefinitionRecord>>,
@@ -50,18 +53,21 @@ pub(crate) struct State {
     pub(super) incarnations: PersistentMap<(Region, SlotId), Arc<Incarnations>>,
     /// The number of the last commit that condemned blobs of each region.
     pub(super) last_condemned: PersistentMap<Region, u64>,
+    /// What later builds keep of resources.
+    pub(super) extras: PersistentMap<ResourceId, Arc<str>>,
     indexes: Indexes,
     touched: Touched,
 }
 
 impl State {
     /// Returns the state before the first commit. `root` is the hash of the catalog's identity.
-    pub(super) fn empty(root: Digest) -> Self {
+    pub(super) fn empty(root: Digest, features: Features) -> Self {
         Self {
             number: 0,
             head: root,
             time: DateTime::<Utc>::MIN_UTC,
             numbered: 0,
+            features,
             galleries: PersistentMap::default(),
             definitions: PersistentMap::default(),
             versions: PersistentMap::default(),
@@ -74,14 +80,21 @@ impl State {
             condemned: PersistentMap::default(),
             incarnations: PersistentMap::default(),
             last_condemned: PersistentMap::default(),
+            extras: PersistentMap::default(),
             indexes: Indexes::default(),
             touched: Touched::default(),
         }
     }
 
     /// Returns a state without records, to take those of a checkpoint.
-    pub(super) fn of_checkpoint(number: u64, head: Digest, time: DateTime<Utc>, numbered: Number) -> Self {
-        Self { number, time, numbered, touched: Touched::since(number), ..Self::empty(head) }
+    pub(super) fn of_checkpoint(
+        number: u64,
+        head: Digest,
+        time: DateTime<Utc>,
+        numbered: Number,
+        features: Features,
+    ) -> Self {
+        Self { number, time, numbered, touched: Touched::since(number), ..Self::empty(head, features) }
     }
 
     /// Returns the state with its indexes, once it has all records of a checkpoint. They come in the order of their keys and not
@@ -101,6 +114,11 @@ impl State {
             self.indexes.add_upload(*name, &upload.target);
         }
         self
+    }
+
+    /// Refuses a change if the format has a feature that this build does not know.
+    pub(super) fn refuse_change(&self) -> Result<()> {
+        self.features.refuse_change()
     }
 
     /// Returns the number of its last commit.
@@ -467,21 +485,7 @@ impl State {
                 self.end(version.id());
             }
             Event::ImageVersionUpdated { version } => {
-                let change = |record: &mut VersionRecord| {
-                    let profile = version.publishing_profile();
-                    record.complete.retain(|region, ready| match profile.replicas_in(region) {
-                        Some(wanted) => {
-                            *ready = wanted.min(*ready);
-                            true
-                        }
-                        None => false,
-                    });
-                    record.version = Arc::new(version.clone());
-                    record.changed = number;
-                    let mut failed = std::mem::take(&mut record.failed);
-                    failed.retain(|region, _| profile.replicas_in(region).is_some() && !record.is_complete_in(region));
-                    record.failed = failed;
-                };
+                let change = |record: &mut VersionRecord| record.update(version.clone(), number);
                 self.change_version(version.id(), change).ok_or_else(|| missing(version.id()))?;
             }
             Event::ImageVersionDeleted { version, restorable_until: Some(until) } => {
@@ -589,21 +593,33 @@ impl State {
                 self.touch(RecordKey::Denial(scope.clone(), denial.clone()));
             }
             Event::RegionCompleted { version, region, replicas, cross_region_bytes } => {
-                let change = |record: &mut VersionRecord| {
-                    record.complete.insert(region.clone(), *replicas);
-                    *record.crossed.entry(region.clone()).or_default() += cross_region_bytes;
-                    record.failed.remove(region);
-                };
+                let change = |record: &mut VersionRecord| record.complete_in(region, *replicas, *cross_region_bytes);
                 self.change_version(version, change).ok_or_else(|| missing(version))?;
             }
             Event::RegionFailed { version, region, reason, .. } => {
-                let change = |record: &mut VersionRecord| drop(record.failed.insert(region.clone(), reason.clone()));
+                let change = |record: &mut VersionRecord| record.fail_in(region, reason);
                 self.change_version(version, change).ok_or_else(|| missing(version))?;
             }
             Event::RegionRetried { version, region } => {
-                let change = |record: &mut VersionRecord| drop(record.failed.remove(region));
+                let change = |record: &mut VersionRecord| record.retry_in(region);
                 self.change_version(version, change).ok_or_else(|| missing(version))?;
             }
+            Event::FeaturesEnabled { features } => {
+                self.features.enable(features);
+                self.features.refuse_unreadable()?;
+            }
+            Event::ExtrasSet { of, extras } => {
+                if self.is_missing(&of.clone().into()) {
+                    return Err(missing(of));
+                }
+                match extras.as_str() {
+                    "" => drop(self.extras.remove(of)),
+                    extras => drop(self.extras.insert(of.clone(), extras.into())),
+                }
+                self.touch(RecordKey::Extras(of.clone()));
+            }
+            // It says that it changes nothing of a state.
+            Event::Newer(_) => {}
         }
         Ok(())
     }
@@ -672,14 +688,23 @@ impl State {
     }
 
     /// Inserts a version, or replaces the one of the same number.
-    fn put_version(&mut self, definition: Number, record: VersionRecord) {
+    fn put_version(&mut self, definition: Number, mut record: VersionRecord) {
         let key = (definition, record.version.id().number());
+        self.share_with_neighbour(key, &mut record);
         match self.versions.get(&key) {
             Some(old) => self.indexes.replace_version(definition, old, &record),
             None => self.indexes.add_version(definition, &record),
         }
         self.versions.insert(key, Arc::new(record));
         self.touch(RecordKey::Version(key.0, key.1));
+    }
+
+    /// Lets a record share memory with the one that it replaces, or the one before it of the same definition.
+    pub(super) fn share_with_neighbour(&self, key: (Number, VersionNumber), record: &mut VersionRecord) {
+        let until = self.versions.range((key.0, VersionNumber::LEAST)..=key);
+        if let Some((_, neighbour)) = until.into_iter().next_back() {
+            record.share(neighbour);
+        }
     }
 
     fn remove_version(&mut self, key: (Number, VersionNumber)) {
@@ -713,9 +738,14 @@ impl State {
         self.end(id);
     }
 
-    /// Ends the assignments and denials at a resource.
+    /// Ends the assignments and denials at a resource, and what later builds keep of it.
     fn end(&mut self, id: impl Into<AccessScope>) {
         let scope = id.into();
+        if let AccessScope::Resource(id) = &scope
+            && self.extras.remove(id).is_some()
+        {
+            self.touch(RecordKey::Extras(id.clone()));
+        }
         if self.access.stands_at(&scope) {
             let [assignments, denials] = self.access.ids_at(&scope);
             self.access_mut().end(&scope);

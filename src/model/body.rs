@@ -90,6 +90,12 @@ impl<T: FromBody> FromBody for Vec<T> {
     }
 }
 
+impl<T: FromBody> FromBody for Box<T> {
+    fn from_body(path: &str, value: &Value) -> Result<Self> {
+        T::from_body(path, value).map(Self::new)
+    }
+}
+
 impl FromBody for DateTime<Utc> {
     fn from_body(path: &str, value: &Value) -> Result<Self> {
         let text = value.as_str();

@@ -9,6 +9,7 @@ use super::resource::{Body, NoMore, resource, updatable};
 use super::resource_id::ImageVersionId;
 use super::safety_profile::SafetyProfile;
 use super::security_profile::SecurityProfile;
+use super::shared::Spelled;
 use super::storage_profile::StorageProfile;
 use super::tags::Tags;
 use super::version_source::{STORAGE_PROFILE, SourceJson, StorageJson, VersionSource, one_source};
@@ -51,7 +52,7 @@ struct Properties {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     safety_profile: Option<SafetyProfile>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    security_profile: Option<SecurityProfile>,
+    security_profile: Option<Box<SecurityProfile>>,
 }
 
 from_body!(Properties {
@@ -134,7 +135,15 @@ impl ImageVersion {
 
     /// Returns the firmware settings for VMs.
     pub fn security_profile(&self) -> Option<&SecurityProfile> {
-        self.properties.security_profile.as_ref()
+        self.properties.security_profile.as_deref()
+    }
+
+    /// Lets equal parts of two versions share memory: those of one definition have most in common.
+    pub(crate) fn share(&mut self, other: &Self) {
+        self.id.share(&other.id);
+        self.location.share(&other.location);
+        self.properties.publishing_profile.share(&other.properties.publishing_profile);
+        self.properties.storage_profile.share(&other.properties.storage_profile);
     }
 }
 

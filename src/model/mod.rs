@@ -47,6 +47,7 @@ mod resource;
 mod resource_id;
 mod safety_profile;
 mod security_profile;
+mod shared;
 mod sharing_profile;
 mod snapshot;
 mod soft_delete_policy;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ use super::body::{FromBody, from_body, from_body_by, located, plain};
 use super::encryption::EncryptionImages;
 use super::limits::Limits;
 use super::region::Region;
+use super::shared::Spelled;
 use super::text::from_text;
 use crate::error::{Error, Problem, Result};
 
@@ -265,7 +267,7 @@ fn read_count(text: &str) -> Result<ReplicaCount> {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<TargetRegion>")]
-pub struct TargetRegions(Vec<TargetRegion>);
+pub struct TargetRegions(Arc<[TargetRegion]>);
 
 impl TargetRegions {
     /// Returns these regions, in this order.
@@ -294,7 +296,7 @@ impl TargetRegions {
             problem.with_advice(format!("`{}` is named twice: leave one out", target.region))
         });
         Error::from_problems(problems.collect())?;
-        Ok(Self(regions))
+        Ok(Self(regions.into()))
     }
 
     /// Iterates over the regions in the order that they were given.
@@ -305,6 +307,15 @@ impl TargetRegions {
     /// Returns the target for `region`; `None` where the version does not go there.
     pub fn find(&self, region: &Region) -> Option<&TargetRegion> {
         self.0.iter().find(|target| target.region == *region)
+    }
+}
+
+impl Spelled for TargetRegions {
+    fn is_spelled_as(&self, other: &Self) -> bool {
+        let is = |(one, other): (&TargetRegion, &TargetRegion)| {
+            one.region.is_spelled_as(&other.region) && one.encryption.is_none() && one == other
+        };
+        Arc::ptr_eq(&self.0, &other.0) || self.0.len() == other.0.len() && self.iter().zip(other.iter()).all(is)
     }
 }
 
@@ -418,6 +429,11 @@ pub enum ReplicationMode {
 }
 
 impl PublishingProfile {
+    /// Lets equal target regions of two profiles share memory.
+    pub(super) fn share(&mut self, other: &Self) {
+        self.target_regions.share(&other.target_regions);
+    }
+
     /// Returns a profile with 1 replica in each region without a count of its own, on `Standard_LRS`, not excluded from being the
     /// latest.
     pub fn new(target_regions: TargetRegions) -> Self {
@@ -544,7 +560,7 @@ impl PublishingProfile {
     /// ```
     #[must_use]
     pub fn with_replicas_in(mut self, region: &Region, count: ReplicaCount) -> Self {
-        let targets = self.target_regions.0.iter_mut().filter(|target| target.region == *region);
+        let targets = Arc::make_mut(&mut self.target_regions.0).iter_mut().filter(|target| target.region == *region);
         targets.for_each(|target| target.regional_replica_count = Some(count));
         self
     }

@@ -4,11 +4,11 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
-use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::body::from_body_by;
+use super::shared::{Shared, Spelled};
 use super::text::from_text;
 use crate::error::{Error, Result};
 
@@ -27,48 +27,56 @@ use crate::error::{Error, Result};
 /// assert!("west/europe".parse::<Region>().is_err());
 /// # Ok::<(), compute_gallery::Error>(())
 /// ```
-#[derive(Clone)]
-pub struct Region {
-    name: Arc<str>,
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Region(Shared<RegionName>);
+
+struct RegionName {
+    name: Box<str>,
     /// The text that was parsed, where it is not the name.
-    given: Option<Arc<str>>,
+    given: Option<Box<str>>,
 }
 
 impl Region {
     /// Returns the name, such as `southcentralus`.
     pub fn as_str(&self) -> &str {
-        &self.name
+        &self.0.name
     }
 
     fn given(&self) -> &str {
-        self.given.as_deref().unwrap_or(&self.name)
+        self.0.given.as_deref().unwrap_or(&self.0.name)
+    }
+}
+
+impl Spelled for Region {
+    fn is_spelled_as(&self, other: &Self) -> bool {
+        self.0.is_same(&other.0) || self.given() == other.given()
     }
 }
 
 from_body_by!(text: Region);
 from_text!(Region);
 
-impl PartialEq for Region {
+impl PartialEq for RegionName {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
     }
 }
 
-impl Eq for Region {}
+impl Eq for RegionName {}
 
-impl Ord for Region {
+impl Ord for RegionName {
     fn cmp(&self, other: &Self) -> Ordering {
         self.name.cmp(&other.name)
     }
 }
 
-impl PartialOrd for Region {
+impl PartialOrd for RegionName {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Hash for Region {
+impl Hash for RegionName {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.name.hash(state);
     }
@@ -85,13 +93,13 @@ impl FromStr for Region {
             return Err(Error::invalid("location", format!("`{}` is not a region: {rule}", text.escape_debug())));
         }
         let given = (name != text).then(|| text.into());
-        Ok(Self { name: name.into(), given })
+        Ok(Self(Shared::new(RegionName { name: name.into(), given })))
     }
 }
 
 impl fmt::Display for Region {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
+        f.write_str(self.as_str())
     }
 }
 

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use super::body::from_body_by;
 use super::name::{GalleryName, ImageName, ResourceGroupName, SubscriptionId};
+use super::shared::{Shared, Spelled};
 use super::text::{from_text, serde_as_text};
 use super::top_level_id::{DiskId, ManagedImageId, SnapshotId, StorageAccountId, VirtualMachineId};
 use super::version_number::VersionNumber;
@@ -26,7 +27,10 @@ use crate::error::{Error, Problem, Result};
 /// # Ok::<(), compute_gallery::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct GalleryId {
+pub struct GalleryId(Shared<GalleryPath>);
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct GalleryPath {
     subscription: SubscriptionId,
     resource_group: ResourceGroupName,
     name: GalleryName,
@@ -44,7 +48,10 @@ pub struct GalleryId {
 /// # Ok::<(), compute_gallery::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ImageDefinitionId {
+pub struct ImageDefinitionId(Shared<ImageDefinitionPath>);
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct ImageDefinitionPath {
     gallery: GalleryId,
     name: ImageName,
 }
@@ -103,39 +110,68 @@ pub enum ResourceId {
 impl GalleryId {
     /// Returns the id of a gallery.
     pub fn new(subscription: SubscriptionId, resource_group: ResourceGroupName, name: GalleryName) -> Self {
-        Self { subscription, resource_group, name }
+        Self(Shared::new(GalleryPath { subscription, resource_group, name }))
     }
 
     /// Returns the subscription that the gallery is in.
     pub fn subscription(&self) -> &SubscriptionId {
-        &self.subscription
+        &self.0.subscription
     }
 
     /// Returns the resource group that the gallery is in.
     pub fn resource_group(&self) -> &ResourceGroupName {
-        &self.resource_group
+        &self.0.resource_group
     }
 
     /// Returns the name.
     pub fn name(&self) -> &GalleryName {
-        &self.name
+        &self.0.name
     }
 
     /// Returns the id of an image definition in the gallery.
     pub fn image(&self, name: ImageName) -> ImageDefinitionId {
-        ImageDefinitionId { gallery: self.clone(), name }
+        ImageDefinitionId(Shared::new(ImageDefinitionPath { gallery: self.clone(), name }))
+    }
+}
+
+impl GalleryPath {
+    fn names(&self) -> [&str; 3] {
+        [self.subscription.as_str(), self.resource_group.as_str(), self.name.as_str()]
+    }
+}
+
+impl Spelled for GalleryId {
+    fn is_spelled_as(&self, other: &Self) -> bool {
+        self.0.is_same(&other.0) || self.0.names() == other.0.names()
+    }
+}
+
+impl Spelled for ImageDefinitionId {
+    fn is_spelled_as(&self, other: &Self) -> bool {
+        let is_same = || self.name().as_str() == other.name().as_str() && self.gallery().is_spelled_as(other.gallery());
+        self.0.is_same(&other.0) || is_same()
+    }
+}
+
+impl Spelled for ImageVersionId {
+    fn is_spelled_as(&self, other: &Self) -> bool {
+        self.number == other.number && self.definition.is_spelled_as(&other.definition)
+    }
+
+    fn share(&mut self, other: &Self) {
+        self.definition.share(&other.definition);
     }
 }
 
 impl ImageDefinitionId {
     /// Returns the gallery that the definition is in.
     pub fn gallery(&self) -> &GalleryId {
-        &self.gallery
+        &self.0.gallery
     }
 
     /// Returns the name.
     pub fn name(&self) -> &ImageName {
-        &self.name
+        &self.0.name
     }
 
     /// Returns the id of a version of the definition.
@@ -337,7 +373,7 @@ from_body_by!(text: ResourceId);
 
 impl fmt::Display for GalleryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { subscription, resource_group, name } = self;
+        let GalleryPath { subscription, resource_group, name } = &*self.0;
         write!(f, "/subscriptions/{subscription}/resourceGroups/{resource_group}")?;
         write!(f, "/providers/Microsoft.Compute/galleries/{name}")
     }
@@ -345,7 +381,7 @@ impl fmt::Display for GalleryId {
 
 impl fmt::Display for ImageDefinitionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/images/{}", self.gallery, self.name)
+        write!(f, "{}/images/{}", self.gallery(), self.name())
     }
 }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::body::FromBody;
 use super::host_caching::HostCaching;
+use super::shared::Spelled;
 use super::version_source::{DiskJson, STORAGE_PROFILE, StorageJson, VersionSource, lun_problems};
 use crate::error::{Error, Result};
 
@@ -142,6 +143,11 @@ impl StorageProfile {
     pub fn with_source(mut self, source: Option<VersionSource>) -> Self {
         self.source = source;
         self
+    }
+
+    /// Lets an equal source of two profiles share memory.
+    pub(super) fn share(&mut self, other: &Self) {
+        self.source.share(&other.source);
     }
 
     /// Returns the source of the disks; `None` for disks without a name in Azure's terms, such as local files.

@@ -1,42 +1,58 @@
 //! Ids of resources that lie right in a resource group: managed images, snapshots, disks, VMs, storage accounts.
 
 use super::name::{ImageName, ResourceGroupName, SubscriptionId};
+use super::shared::{Shared, Spelled};
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct TopLevelPath {
+    subscription: SubscriptionId,
+    resource_group: ResourceGroupName,
+    name: ImageName,
+}
+
+impl TopLevelPath {
+    fn names(&self) -> [&str; 3] {
+        [self.subscription.as_str(), self.resource_group.as_str(), self.name.as_str()]
+    }
+}
 
 macro_rules! top_level_id {
     ($(#[$doc:meta])* $name:ident, $kind:literal) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name {
-            subscription: SubscriptionId,
-            resource_group: ResourceGroupName,
-            name: ImageName,
+        pub struct $name(Shared<TopLevelPath>);
+
+        impl Spelled for $name {
+            fn is_spelled_as(&self, other: &Self) -> bool {
+                self.0.is_same(&other.0) || self.0.names() == other.0.names()
+            }
         }
 
         impl $name {
             /// Returns the id of the resource `name` in a resource group.
             pub fn new(subscription: SubscriptionId, resource_group: ResourceGroupName, name: ImageName) -> Self {
-                Self { subscription, resource_group, name }
+                Self(Shared::new(TopLevelPath { subscription, resource_group, name }))
             }
 
             /// Returns the subscription that the resource is in.
             pub fn subscription(&self) -> &SubscriptionId {
-                &self.subscription
+                &self.0.subscription
             }
 
             /// Returns the resource group that the resource is in.
             pub fn resource_group(&self) -> &ResourceGroupName {
-                &self.resource_group
+                &self.0.resource_group
             }
 
             /// Returns the name.
             pub fn name(&self) -> &ImageName {
-                &self.name
+                &self.0.name
             }
         }
 
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                let Self { subscription, resource_group, name } = self;
+                let TopLevelPath { subscription, resource_group, name } = &*self.0;
                 write!(f, "/subscriptions/{subscription}/resourceGroups/{resource_group}")?;
                 write!(f, concat!("/providers/", $kind, "/{}"), name)
             }

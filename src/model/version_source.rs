@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::body::from_body;
 use super::host_caching::HostCaching;
 use super::resource_id::{ImageVersionId, ResourceId};
+use super::shared::Spelled;
 use super::top_level_id::{DiskId, ManagedImageId, SnapshotId, StorageAccountId, VirtualMachineId};
 use crate::error::{Error, Problem, Result};
 
@@ -55,7 +56,8 @@ pub enum VersionSource {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceDisks {
-    os_disk: SourceDisk,
+    // Rare, and large: the other sources are an id.
+    os_disk: Box<SourceDisk>,
     data_disks: Vec<(u32, SourceDisk)>,
 }
 
@@ -132,6 +134,17 @@ impl SourceDisk {
     }
 }
 
+impl Spelled for VersionSource {
+    fn is_spelled_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::ManagedImage(one), Self::ManagedImage(other)) => one.is_spelled_as(other),
+            (Self::ImageVersion(one), Self::ImageVersion(other)) => one.is_spelled_as(other),
+            (Self::VirtualMachine(one), Self::VirtualMachine(other)) => one.is_spelled_as(other),
+            _ => false,
+        }
+    }
+}
+
 impl SourceDisks {
     /// Returns sources for an OS disk, and for data disks with their logical unit numbers.
     ///
@@ -162,7 +175,7 @@ impl SourceDisks {
             }
         }
         Error::from_problems(problems)?;
-        Ok(Self { os_disk, data_disks })
+        Ok(Self { os_disk: Box::new(os_disk), data_disks })
     }
 
     /// Returns the source of the OS disk.

@@ -153,8 +153,15 @@ impl RegionStore {
         Ok(())
     }
 
+    /// Refuses a write by a process that only reads.
+    fn refuse_change(&self) -> StoreResult<()> {
+        let refused = |error| StoreError::new(StoreErrorKind::PermissionDenied, "write", None).with_source(error);
+        self.catalog.refuse_change().map_err(refused)
+    }
+
     /// Checks ownership before a write. An unowned store becomes this catalog's.
     async fn is_claimed(&self) -> StoreResult<()> {
+        self.refuse_change()?;
         if self.proven() == Proven::Claimed {
             return Ok(());
         }
@@ -171,6 +178,7 @@ impl RegionStore {
 
     /// Checks ownership before a deletion, every time.
     async fn is_ours(&self) -> StoreResult<()> {
+        self.refuse_change()?;
         let owner = self.owner(false).await?;
         match owner {
             Some(owner) if self.claim_in(&self.catalog.snapshot()) == Some(owner.store) => Ok(()),

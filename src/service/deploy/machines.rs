@@ -332,7 +332,7 @@ impl Session {
             return Err(Error::new(not_available(&id, region)));
         };
         let record = view.record(&id).map_err(|_untold| Error::new(not_available(&id, region)))?;
-        let known = Known { carried: record.carried.clone(), security_type: definition.required_security_type() };
+        let known = Known { carried: record.carried().cloned(), security_type: definition.required_security_type() };
         Ok((id.into(), definition.os_state(), known))
     }
 }

@@ -339,7 +339,7 @@ impl Source {
                             id: id.clone().into(),
                             lun: None,
                             content,
-                            carried: record.carried.clone(),
+                            carried: record.carried().cloned(),
                         });
                     }
                 }

@@ -72,6 +72,9 @@ macro_rules! kinds {
         }
 
         impl EventKind {
+            /// All kinds.
+            pub const ALL: &[Self] = &[$(Self::$kind),*];
+
             /// Returns the name of the kind.
             pub fn as_str(self) -> &'static str {
                 match self {
@@ -144,7 +147,13 @@ kinds! {
     /// A replication to a region failed.
     RegionFailed "regionFailed",
     /// A replication that failed is tried again.
-    RegionRetried "regionRetried"
+    RegionRetried "regionRetried",
+    /// A newer build enabled features of the catalog's format.
+    FeaturesEnabled "featuresEnabled",
+    /// A newer build keeps something of a resource.
+    ExtrasSet "extrasSet",
+    /// An event of a newer build, which this build skips.
+    Newer "newer"
 }
 
 impl fmt::Display for EventKind {
@@ -213,6 +222,9 @@ impl From<&Event> for RecordedEvent {
                 Self { reason: Some(format!("{code}: {reason}")), ..failed }
             }
             Event::RegionRetried { version, region } => Self::of(Kind::RegionRetried, version).in_region(region),
+            Event::FeaturesEnabled { .. } => Self::new(Kind::FeaturesEnabled),
+            Event::ExtrasSet { of, .. } => Self::of(Kind::ExtrasSet, of.clone()),
+            Event::Newer(_) => Self::new(Kind::Newer),
         }
     }
 }

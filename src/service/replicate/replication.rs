@@ -389,6 +389,7 @@ impl Work for ReplicationWork {
 
     async fn run(self) -> Result<ReplicationReport> {
         let Self { session, version, terms, on_progress, news } = self;
+        session.inner.catalog.refuse_change()?;
         let tell = |tracker: &Tracker| {
             on_progress(tracker.progress());
             // There may be no watcher.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::inner::{Authority, Inner};
 use super::session::Session;
 use crate::access::{Caller, Directory};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Mode};
 use crate::content::compression::Compression;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::{Clock, Deadlines, Entropy, SystemClock, SystemEntropy, Workers};
@@ -673,6 +673,34 @@ impl GalleryServiceBuilder {
         self.start(Start::Open).await
     }
 
+    /// Opens the catalog to read from it: lists and deploys, and needs no permission to write to any store. It puts and deletes
+    /// nothing, not even to mend a damaged replica; every change is refused. A commit that another process has just made may
+    /// be seen before it survives a power cut.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), and `Unsupported` together with [`adopt_region_store`](Self::adopt_region_store).
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use compute_gallery::{ErrorKind, GalleryService};
+    /// use compute_gallery::model::Gallery;
+    /// use compute_gallery::store::MemoryStore;
+    ///
+    /// let store = MemoryStore::new();
+    /// let builder = || GalleryService::builder().store(store.clone()).allow_all();
+    /// builder().create().await?;
+    /// let reader = builder().open_read_only().await?.session("ci".parse()?);
+    /// let id = "/subscriptions/dev/resourceGroups/rg/providers/Microsoft.Compute/galleries/one".parse()?;
+    /// let refused = reader.create_gallery(Gallery::new(id, "westeurope".parse()?)).await.unwrap_err();
+    /// assert_eq!(refused.kind(), ErrorKind::Unsupported);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn open_read_only(self) -> Result<GalleryService> {
+        self.start(Start::OpenReadOnly).await
+    }
+
     async fn start(mut self, start: Start) -> Result<GalleryService> {
         Error::from_problems(std::mem::take(&mut self.problems))?;
         let Some(store) = self.catalog.clone().or_else(|| self.common_store.clone()) else {
@@ -699,7 +727,8 @@ impl GalleryServiceBuilder {
             Arc::new(Retrying::new(ending, retries, clock.clone(), entropy.clone()))
         };
         let store: Arc<dyn BlobStore> = Arc::new(Prefixed::new(steady(store), "catalog".parse()?));
-        let open = || Catalog::open(store.clone(), clock.clone(), entropy.clone(), self.workers.clone());
+        let open_as = |mode| Catalog::open(store.clone(), clock.clone(), entropy.clone(), self.workers.clone(), mode);
+        let open = || open_as(Mode::ReadWrite);
         let create = async || {
             // ORDER: before anything is created. A mistyped catalog leaves no second one behind.
             self.refuse_stores_of_others().await?;
@@ -707,6 +736,7 @@ impl GalleryServiceBuilder {
         };
         let catalog = match start {
             Start::Open => open().await?,
+            Start::OpenReadOnly => open_as(Mode::ReadOnly).await?,
             Start::Create => create().await?,
             Start::OpenOrCreate => match open().await {
                 Err(error) if error.kind() == ErrorKind::NotFound => match create().await {
@@ -780,6 +810,7 @@ impl GalleryServiceBuilder {
 #[derive(Clone, Copy)]
 enum Start {
     Open,
+    OpenReadOnly,
     Create,
     OpenOrCreate,
 }

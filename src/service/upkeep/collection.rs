@@ -213,6 +213,7 @@ impl Work for CollectionWork {
 
     async fn run(self) -> Result<CollectionReport> {
         self.session.require_administrator("collect")?;
+        self.session.inner.catalog.refuse_change()?;
         // Not by this process's clock alone: a purged version cannot be restored.
         let now = self.session.inner.catalog.agreed_time().await?;
         let overdue = self.overdue(&*self.session.state().await?, now);

@@ -207,6 +207,8 @@ impl Work for ScrubWork {
 
     async fn run(self) -> Result<ScrubReport> {
         self.allowed()?;
+        // It mends.
+        self.session.inner.catalog.refuse_change()?;
         // What was read before the mounts were changed says nothing of now.
         self.session.inner.regions.recheck(&self.region);
         let state = self.session.state().await?;

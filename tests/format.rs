@@ -1,0 +1,531 @@
+//! The format of this version: `tests/format/2` has the blobs of a gallery in which everything happened once. Every later build
+//! must read them. What a newer build wrote is refused, skipped or kept, as `docs/format.md` says, and never dropped.
+//!
+//! A deliberate change of the format before 0.1.0: `UPDATE_FORMAT=1 cargo test --features testkit --test format`.
+#![cfg(feature = "testkit")]
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use compute_gallery::access::*;
+use compute_gallery::host::Workers;
+use compute_gallery::model::*;
+use compute_gallery::publish::*;
+use compute_gallery::read::{EventKind, ListScope};
+use compute_gallery::store::*;
+use compute_gallery::testkit::{HookedStore, ManualClock, Reaction, Sandbox, raw, region};
+use compute_gallery::*;
+use futures::executor::block_on;
+use futures::{FutureExt, TryStreamExt};
+
+/// A gallery's blobs.
+type Blobs = BTreeMap<String, Bytes>;
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/format/2")
+}
+
+fn read_below(folder: &Path, prefix: &str, into: &mut Blobs) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let name = format!("{prefix}{}", entry.file_name().to_str().unwrap());
+        match entry.file_type().unwrap().is_dir() {
+            true => read_below(&entry.path(), &format!("{name}/"), into),
+            false => drop(into.insert(name, fs::read(entry.path()).unwrap().into())),
+        }
+    }
+}
+
+fn golden_blobs() -> Blobs {
+    let mut blobs = Blobs::new();
+    read_below(&golden(), "", &mut blobs);
+    blobs
+}
+
+async fn store_of(blobs: &Blobs) -> MemoryStore {
+    let store = MemoryStore::new();
+    for (key, bytes) in blobs {
+        store.put(&key.parse().unwrap(), bytes.clone(), PutMode::Create).await.unwrap();
+    }
+    store
+}
+
+async fn blobs_of(store: &MemoryStore) -> Blobs {
+    let mut blobs = Blobs::new();
+    for blob in store.list_all(None).await.unwrap() {
+        blobs.insert(blob.key.to_string(), store.get(&blob.key, None).await.unwrap());
+    }
+    blobs
+}
+
+/// A process on the stores of a gallery.
+fn builder(store: impl BlobStore) -> GalleryServiceBuilder {
+    let clock = ManualClock::new("2026-03-01T00:00:00Z".parse().unwrap());
+    GalleryService::builder()
+        .store(store)
+        .allow_all()
+        .clock(clock)
+        .workers(Workers::inline())
+        .retries(RetryPolicy::none())
+}
+
+async fn opened(blobs: &Blobs) -> (MemoryStore, Result<Session>) {
+    let store = store_of(blobs).await;
+    let opened = builder(store.clone()).open().await;
+    (store, opened.map(|service| service.session("test".parse().unwrap())))
+}
+
+/// Why a gallery cannot be opened.
+async fn refusal(blobs: &Blobs) -> String {
+    let error = opened(blobs).await.1.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    error.to_string()
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Lets everything happen once, and returns the blobs that are written.
+async fn written() -> Result<Blobs> {
+    let (store, broken) = (MemoryStore::new(), Arc::new(Mutex::new(None::<(&str, &str)>)));
+    let is_broken = broken.clone();
+    let hooked = HookedStore::new(store.clone(), move |call| {
+        let broken = is_broken.lock().unwrap().is_some_and(|(operation, place)| {
+            call.operation == operation && call.key.as_ref().is_some_and(|key| key.as_str().starts_with(place))
+        });
+        async move {
+            match broken {
+                true if call.operation == "delete" => std::future::pending().await,
+                true => Reaction::Fail(StoreErrorKind::Unavailable),
+                false => Reaction::Pass,
+            }
+        }
+    });
+    let breaks = |what| *broken.lock().unwrap() = what;
+    let clock = ManualClock::new("2026-01-02T03:04:05Z".parse().unwrap());
+    let sandbox = Sandbox::builder().regions(["westeurope", "eastus"]).one_store(hooked).clock(clock).seed(2);
+    let sandbox = sandbox.service(|builder| builder.retries(RetryPolicy::none())).build().await?;
+    let session = sandbox.session();
+
+    let group = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute";
+    let community = format!("{group}/galleries/community").parse::<GalleryId>()?;
+    let info = CommunityGalleryInfo {
+        public_name_prefix: "contoso".into(),
+        publisher_uri: "https://contoso.com".into(),
+        publisher_contact: "images@contoso.com".into(),
+        eula: "eula".into(),
+    };
+    let retained = Gallery::new(community.clone(), region("westeurope"))
+        .with_description("golden images")
+        .with_sharing_profile(SharingProfile::community(info))
+        .with_soft_delete_policy(SoftDeletePolicy::enabled());
+    session.create_gallery(retained).await?;
+    session.share_gallery(&community, SharingUpdate::EnableCommunity).await?;
+    let image = community.image("web".parse()?);
+    let identifier = ImageIdentifier::new("Contoso", "Web", "Backend")?;
+    let (os, state) = (OsType::Linux, OsState::Generalized);
+    let definition = ImageDefinition::new(image.clone(), region("westeurope"), os, state, identifier);
+    session.create_image_definition(definition.clone()).await?;
+    session.update_image_definition(definition.with_description("the web server")).await?;
+    let dropped = Gallery::new(format!("{group}/galleries/dropped").parse()?, region("eastus"));
+    session.create_gallery(dropped.clone()).await?;
+    session.update_gallery(dropped.clone().with_description("soon gone")).await?;
+    let identifier = ImageIdentifier::new("Contoso", "Web", "Gone")?;
+    let gone = ImageDefinition::new(dropped.id().image("gone".parse()?), region("eastus"), os, state, identifier);
+    session.create_image_definition(gone.clone()).await?;
+    session.delete(gone.id()).await?;
+    session.delete(dropped.id()).await?;
+
+    let role = RoleDefinition::new("deployer", "Deployer")?.with_actions(["Microsoft.Compute/galleries/*/read"])?;
+    session.define_role(role).await?;
+    session.define_role(RoleDefinition::new("gone", "Gone")?).await?;
+    session.delete_role("gone").await?;
+    for (id, who) in [("a", "ann"), ("b", "bob")] {
+        session.assign_role(RoleAssignment::new(id, who.parse()?, "deployer".parse()?, &community)?).await?;
+        session.deny(DenyAssignment::to(id, [who.parse()?], ["*/delete"], &community)?).await?;
+    }
+    session.unassign_role(&community, "b").await?;
+    session.undeny(&community, "b").await?;
+
+    let managed = format!("{group}/images/made");
+    let snapshot = format!("{group}/snapshots/taken");
+    let disk = || raw(vec![5; 5_120]);
+    let made = NewManagedImage::new(managed.parse()?, region("westeurope"), os, disk());
+    session.create_managed_image(made).await?;
+    let taken = NewSnapshot::of_os_disk(snapshot.parse()?, region("westeurope"), disk(), os, HyperVGeneration::V2);
+    session.create_snapshot(taken).await?;
+    session.delete(managed.as_str()).await?;
+    session.delete(snapshot.as_str()).await?;
+
+    // Of the versions, one fails to reach a region and is tried again, and one is deleted and restored.
+    sandbox.publish("1.0.1", vec![1; 69_632]).await?;
+    sandbox.publish("1.0.2", [vec![1; 65_536], vec![2; 4_096]].concat()).await?;
+    breaks(Some(("put", "regions/eastus/slots")));
+    let failed = sandbox.publish("1.0.3", vec![3; 69_632]).await.unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::Unavailable);
+    breaks(None);
+    session.replicate(sandbox.version("1.0.3")).await?;
+    let version = session.view().image_version(sandbox.version("1.0.1"))?;
+    session.update_image_version((*version).clone().with_tags(Tags::new([("a".into(), "b".into())].into())?)).await?;
+    let kept = image.version("1.0.0".parse()?);
+    let new =
+        NewImageVersion::new(kept.clone(), region("westeurope"), PublishingProfile::new("westeurope".parse()?), disk());
+    session.publish(new).await?;
+    session.delete(&kept).await?;
+    session.restore(&kept).await?;
+
+    // Of the imports, one is resumed and given up. What is deleted is collected, and another collection takes over.
+    breaks(Some(("put", "regions/westeurope/slots")));
+    for _ in 0..2 {
+        sandbox.publish("9.0.0", vec![9; 69_632]).await.unwrap_err();
+    }
+    breaks(None);
+    session.delete(sandbox.version("1.0.2")).await?;
+    sandbox.clock().advance(8 * DAY);
+    breaks(Some(("delete", "regions/westeurope/slots")));
+    assert!(session.collect().now_or_never().is_none(), "it stands still, and is dropped");
+    breaks(None);
+    session.collect().await?;
+    // A checkpoint comes after 64 entries.
+    for number in 0..20 {
+        let updated = Gallery::new(sandbox.image().gallery().clone(), region("westeurope"));
+        session.update_gallery(updated.with_description(format!("update {number}"))).await?;
+    }
+    let mut blobs = blobs_of(&store).await;
+    blobs.retain(|key, _| !key.contains("/probes/"));
+    Ok(blobs)
+}
+
+/// What a caller sees of a gallery.
+async fn seen(session: &Session) -> String {
+    let view = session.view();
+    let mut seen = Vec::new();
+    for gallery in view.galleries(&ListScope::All, None, 100).items {
+        seen.push(serde_json::to_string(&*gallery).unwrap());
+        seen.push(format!("{:?}", view.gallery_sharing(gallery.id()).unwrap()));
+        for definition in view.image_definitions(gallery.id(), None, 100).unwrap().items {
+            seen.push(serde_json::to_string(&*definition).unwrap());
+            for version in view.image_versions(definition.id(), None, 100).unwrap().items {
+                seen.push(serde_json::to_string(&*version).unwrap());
+                for region in version.publishing_profile().target_regions().iter() {
+                    let (_, bytes) = session.deploy(version.id(), region.region()).to_writer(Vec::new()).await.unwrap();
+                    seen.push(format!("{}: {} bytes, {:?}", region.region(), bytes.len(), bytes.iter().max()));
+                }
+            }
+        }
+    }
+    seen.extend(view.role_assignments().iter().map(|one| format!("{one:?}")));
+    seen.extend(view.deny_assignments().iter().map(|one| format!("{one:?}")));
+    seen.push(format!("{:?}", view.usage("dev", "westeurope").unwrap()));
+    seen.join("\n") + "\n"
+}
+
+#[test]
+fn this_build_writes_the_golden_files() {
+    block_on(async {
+        let blobs = written().await.unwrap();
+        if std::env::var_os("UPDATE_FORMAT").is_some() {
+            let _ = fs::remove_dir_all(golden());
+            for (key, bytes) in &blobs {
+                let path = golden().join(key);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, bytes).unwrap();
+            }
+            fs::write(golden().with_extension("txt"), seen(&opened(&blobs).await.1.unwrap()).await).unwrap();
+        }
+        let golden = golden_blobs();
+        assert_eq!(blobs.keys().collect::<Vec<_>>(), golden.keys().collect::<Vec<_>>());
+        for (key, bytes) in &blobs {
+            assert!(*bytes == golden[key], "{key} is written in another form than in 0.1.0");
+        }
+    });
+}
+
+#[test]
+fn this_build_reads_the_golden_files_with_and_without_their_checkpoint() {
+    block_on(async {
+        let mut blobs = golden_blobs();
+        let expected = fs::read_to_string(golden().with_extension("txt")).unwrap();
+        assert!(blobs.keys().any(|key| key.starts_with("catalog/checkpoints/")));
+        assert_eq!(seen(&opened(&blobs).await.1.unwrap()).await, expected);
+        blobs.retain(|key, _| !key.starts_with("catalog/checkpoints/"));
+        assert_eq!(seen(&opened(&blobs).await.1.unwrap()).await, expected);
+    });
+}
+
+#[test]
+fn the_golden_log_has_every_event_that_a_log_can_have() {
+    let log: Vec<String> = golden_blobs()
+        .into_iter()
+        .filter(|(key, _)| key.starts_with("catalog/log/"))
+        .map(|(_, bytes)| String::from_utf8(bytes.to_vec()).unwrap())
+        .collect();
+    let is_absent = |kind: &&EventKind| {
+        let event = format!("{{\"event\":\"{kind}\"");
+        !log.iter().any(|entry| entry.contains(&event))
+    };
+    let absent: Vec<EventKind> = EventKind::ALL.iter().filter(is_absent).copied().collect();
+    assert_eq!(
+        absent,
+        [EventKind::FeaturesEnabled, EventKind::ExtrasSet, EventKind::Newer],
+        "only newer builds write them"
+    );
+}
+
+/// A blob of the catalog: a line, and a line with its hash.
+fn framed(line: &str) -> Bytes {
+    format!("{line}\n{}\n", blake3::hash(line.as_bytes()).to_hex()).into()
+}
+
+fn line_of(blob: &Bytes) -> (&str, &str) {
+    std::str::from_utf8(blob).unwrap().trim_end().split_once('\n').unwrap()
+}
+
+fn last_entry(blobs: &Blobs) -> u64 {
+    let last = blobs.keys().rfind(|key| key.starts_with("catalog/log/")).unwrap();
+    last.strip_prefix("catalog/log/").unwrap().parse().unwrap()
+}
+
+/// Adds an entry of a newer build, with these events.
+fn append(blobs: &mut Blobs, events: &str) {
+    let last = last_entry(blobs);
+    let previous = line_of(&blobs[&format!("catalog/log/{last:020}")]).1.to_owned();
+    let (number, nonce) = (last + 1, format!("{:032x}", 7 + last));
+    let entry = format!(
+        r#"{{"format":2,"number":{number},"nonce":"{nonce}","previous":"{previous}","time":"2026-02-01T00:00:0{}Z","changes":[{{"caller":"newer","events":[{events}]}}]}}"#,
+        number % 10
+    );
+    blobs.insert(format!("catalog/log/{number:020}"), framed(&entry));
+}
+
+fn with(events: &str) -> Blobs {
+    let mut blobs = golden_blobs();
+    append(&mut blobs, events);
+    blobs
+}
+
+const GALLERY: &str = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/g";
+
+#[test]
+fn an_event_of_a_newer_build_is_refused_by_name_with_the_build_that_knows_it() {
+    block_on(async {
+        let refused = refusal(&with(r#"{"event":"galleryMoved","gallery":"x","needs":"0.4.0"}"#)).await;
+        assert!(refused.contains("galleryMoved") && refused.contains("use build 0.4.0"), "{refused}");
+        let refused = refusal(&with(r#"{"event":"galleryMoved"}"#)).await;
+        assert!(refused.contains("galleryMoved") && refused.contains("use a newer build"), "{refused}");
+    });
+}
+
+#[test]
+fn an_event_that_says_that_it_may_be_skipped_is_skipped_and_stays() {
+    block_on(async {
+        let event = r#"{"event":"galleryLiked","zzz":1.50,"by":"ann","ignorable":true}"#;
+        let blobs = with(event);
+        let (store, session) = opened(&blobs).await;
+        let session = session.unwrap();
+        let before = seen(&opened(&golden_blobs()).await.1.unwrap()).await;
+        assert_eq!(seen(&session).await, before);
+        let history: Vec<_> = session.history(last_entry(&blobs) - 1).try_collect().await.unwrap();
+        assert_eq!(history.iter().map(|entry| entry.event.kind).collect::<Vec<_>>(), [EventKind::Newer]);
+        session.delete(GALLERY).cascade().await.unwrap();
+        let after = blobs_of(&store).await;
+        let key = format!("catalog/log/{:020}", last_entry(&blobs));
+        assert!(after[&key] == blobs[&key] && last_entry(&after) > last_entry(&blobs));
+    });
+}
+
+#[test]
+fn an_unknown_field_is_refused_wherever_it_stands() {
+    block_on(async {
+        let gallery = format!(r#"{{"id":"{GALLERY}","location":"westeurope","properties":{{}}}}"#);
+        let known = format!(r#"{{"event":"galleryUpdated","gallery":{gallery}}}"#);
+        opened(&with(&known)).await.1.unwrap();
+        let fields = [
+            known.replace(r#""properties":{}"#, r#""properties":{"legalHold":true}"#),
+            known.replace(r#""properties":{}"#, r#""properties":{},"legalHold":true"#),
+            known.replace(r#","gallery":"#, r#","legalHold":true,"gallery":"#),
+            known.replace(
+                r#""properties":{}"#,
+                r#""properties":{"softDeletePolicy":{"isSoftDeleteEnabled":true,"legalHold":1}}"#,
+            ),
+        ];
+        for event in fields {
+            let refused = refusal(&with(&event)).await;
+            assert!(refused.contains("something that this build does not know"), "{event}: {refused}");
+        }
+        // An entry, an identity and a root with one more field.
+        let mut blobs = golden_blobs();
+        for key in ["catalog/identity", "catalog/log/", "catalog/checkpoints/"] {
+            let key = blobs.keys().rfind(|there| there.starts_with(key)).unwrap().clone();
+            let blob = blobs[&key].clone();
+            let line = line_of(&blob).0;
+            blobs.insert(key.clone(), framed(&line.replacen("{", r#"{"legalHold":true,"#, 1)));
+            assert!(refusal(&blobs).await.contains("does not know"), "{key}");
+            blobs.insert(key, blob);
+        }
+    });
+}
+
+#[test]
+fn a_newer_format_is_unsupported_and_names_the_build_that_is_needed() {
+    block_on(async {
+        let mut blobs = golden_blobs();
+        for key in ["catalog/identity", "catalog/log/", "catalog/checkpoints/"] {
+            let key = blobs.keys().rfind(|there| there.starts_with(key)).unwrap().clone();
+            let blob = blobs.insert(key.clone(), framed(r#"{"format":3,"needs":"0.4.0","how":{"ever":1}}"#)).unwrap();
+            let refused = refusal(&blobs).await;
+            assert!(refused.contains("format `3`") && refused.contains("use build 0.4.0"), "{key}: {refused}");
+            blobs.insert(key, blob);
+        }
+    });
+}
+
+fn enabled(kind: &str) -> String {
+    let (read, write) = if kind == "read" { (r#""pages":"0.3.0""#, "") } else { ("", r#""pages":"0.3.0""#) };
+    format!(r#"{{"event":"featuresEnabled","features":{{"read":{{{read}}},"write":{{{write}}}}}}}"#)
+}
+
+#[test]
+fn a_feature_that_reading_needs_is_refused_by_name() {
+    block_on(async {
+        let refused = refusal(&with(&enabled("read"))).await;
+        assert!(refused.contains("feature `pages`") && refused.contains("use build 0.3.0"), "{refused}");
+        let mut blobs = golden_blobs();
+        for key in ["catalog/identity", "catalog/checkpoints/"] {
+            let key = blobs.keys().rfind(|there| there.starts_with(key)).unwrap().clone();
+            let blob = blobs[&key].clone();
+            blobs.insert(key.clone(), framed(&line_of(&blob).0.replace(r#""read":{}"#, r#""read":{"pages":"0.3.0"}"#)));
+            assert!(refusal(&blobs).await.contains("use build 0.3.0"), "{key}");
+            blobs.insert(key, blob);
+        }
+    });
+}
+
+/// One change of each kind.
+async fn refused_changes(session: &Session) -> Vec<Error> {
+    let version = format!("{GALLERY}/images/web/versions/1.0.1");
+    let profile = PublishingProfile::new("westeurope".parse().unwrap());
+    let id = version.replace("1.0.1", "7.0.0").parse().unwrap();
+    let new = NewImageVersion::new(id, region("westeurope"), profile, raw(vec![1; 4096]));
+    vec![
+        session.delete(GALLERY).await.unwrap_err(),
+        session.publish(new).await.map(drop).unwrap_err(),
+        session.replicate(version.as_str()).await.map(drop).unwrap_err(),
+        session.collect().await.map(drop).unwrap_err(),
+        session.scrub("eastus").await.map(drop).unwrap_err(),
+    ]
+}
+
+#[test]
+fn a_feature_that_writing_needs_leaves_the_gallery_readable_and_nothing_is_written() {
+    block_on(async {
+        let mut blobs = with(&enabled("write"));
+        // A damaged pack, which a deployment would mend.
+        let pack = blobs.keys().find(|key| key.starts_with("regions/eastus/slots/0/packs")).unwrap().clone();
+        let mut damaged = blobs[&pack].to_vec();
+        damaged[20] ^= 1;
+        blobs.insert(pack, damaged.into());
+        let (store, session) = opened(&blobs).await;
+        let session = session.unwrap();
+        for version in ["1.0.1", "1.0.3"] {
+            let id: ImageVersionId = format!("{GALLERY}/images/web/versions/{version}").parse().unwrap();
+            let deployed = session.deploy(&id, "westeurope").to_writer(Vec::new()).await.unwrap();
+            assert_eq!(deployed.1.len(), 69_632);
+            let _ = session.deploy(&id, "eastus").to_writer(Vec::new()).await;
+        }
+        for error in refused_changes(&session).await {
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+            assert!(error.to_string().contains("use build 0.3.0"), "{error}");
+        }
+        assert!(blobs_of(&store).await == blobs, "nothing was put or deleted");
+    });
+}
+
+#[test]
+fn a_service_that_is_open_stops_writing_when_another_enables_such_a_feature() {
+    block_on(async {
+        let (store, session) = opened(&golden_blobs()).await;
+        let session = session.unwrap();
+        let blobs = with(&enabled("write"));
+        let key = format!("catalog/log/{:020}", last_entry(&blobs));
+        store.put(&key.parse().unwrap(), blobs[&key].clone(), PutMode::Create).await.unwrap();
+        let error = session.delete(GALLERY).cascade().await.unwrap_err();
+        assert!(error.to_string().contains("feature `pages`"), "{error}");
+        assert_eq!(last_entry(&blobs_of(&store).await), last_entry(&blobs));
+    });
+}
+
+#[test]
+fn what_a_newer_build_keeps_of_a_resource_survives_updates_and_checkpoints() {
+    block_on(async {
+        let extras = r#"{\"legalHold\": 1.50}"#;
+        let set = |id: &str| format!(r#"{{"event":"extrasSet","of":"{id}","extras":"{extras}"}}"#);
+        let image = format!("{GALLERY}/images/web");
+        let (store, session) = opened(&with(&[set(GALLERY), set(&image)].join(","))).await;
+        let session = session.unwrap();
+        let change = async |from: usize| {
+            for number in from..from + 130 {
+                let updated = Gallery::new(GALLERY.parse()?, region("westeurope"));
+                session.update_gallery(updated.with_description(format!("change {number}"))).await?;
+            }
+            Ok::<_, Error>(())
+        };
+        change(0).await.unwrap();
+        // From a checkpoint alone it is still there, and written again.
+        let again = builder(store.clone()).open().await.unwrap().session("test".parse().unwrap());
+        drop(again.view());
+        let kept = |blobs: &Blobs| {
+            let lines =
+                blobs.iter().filter(|(key, _)| key.starts_with("catalog/segments/")).flat_map(|(_, segment)| {
+                    let length = u32::from_le_bytes(segment[56..60].try_into().unwrap());
+                    let mut lines = vec![0; length as usize];
+                    zstd_safe::decompress(lines.as_mut_slice(), &segment[64..]).unwrap();
+                    String::from_utf8(lines).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
+                });
+            lines.filter(|line| line.starts_with(r#"{"extras":"#)).collect::<std::collections::BTreeSet<_>>()
+        };
+        let expected = |id: &str| format!(r#"{{"extras":["{id}","{extras}"]}}"#);
+        assert_eq!(kept(&blobs_of(&store).await), [expected(GALLERY), expected(&image)].into());
+        // It ends with its resource.
+        again.delete(image.as_str()).cascade().await.unwrap();
+        let last = builder(store.clone()).open().await.unwrap().session("test".parse().unwrap());
+        for number in 0..300 {
+            let updated = Gallery::new(GALLERY.parse().unwrap(), region("westeurope"));
+            last.update_gallery(updated.with_description(format!("change again {number}"))).await.unwrap();
+        }
+        assert_eq!(kept(&blobs_of(&store).await), [expected(GALLERY)].into());
+    });
+}
+
+#[test]
+fn a_gallery_that_is_opened_read_only_lists_and_deploys_without_a_put_or_delete() {
+    block_on(async {
+        let store = store_of(&golden_blobs()).await;
+        let changes = Arc::new(Mutex::new(Vec::new()));
+        let noted = changes.clone();
+        let hooked = HookedStore::new(store.clone(), move |call| {
+            let reads = ["get", "head", "list"].contains(&call.operation);
+            if !reads {
+                noted.lock().unwrap().push(call.operation);
+            }
+            std::future::ready(if reads { Reaction::Pass } else { Reaction::Fail(StoreErrorKind::PermissionDenied) })
+        });
+        let session = builder(hooked).open_read_only().await.unwrap().session("test".parse().unwrap());
+        assert_eq!(seen(&session).await, fs::read_to_string(golden().with_extension("txt")).unwrap());
+        for error in refused_changes(&session).await {
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+            assert!(error.to_string().contains("open_read_only"), "{error}");
+        }
+        let written: Vec<&str> = changes.lock().unwrap().iter().copied().filter(|call| *call != "persist").collect();
+        assert!(written.is_empty(), "{written:?}");
+        // It sees what others change.
+        let writer = builder(store).open().await.unwrap().session("test".parse().unwrap());
+        writer.delete(GALLERY).cascade().await.unwrap();
+        session.refresh().await.unwrap();
+        assert!(session.view().gallery(GALLERY).is_err());
+    });
+}
