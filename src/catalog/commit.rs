@@ -20,6 +20,9 @@ use crate::host::sync::Mutex;
 use crate::host::within;
 use crate::store::{PutMode, StoreErrorKind};
 
+/// Lost races in a row after which an operation fails: so that it ends, also if its rivals take no time.
+const MAX_LOST: u32 = 1_000;
+
 /// Unclear answers for one entry after which its operations fail.
 const MAX_UNCLEAR: u32 = 100;
 
@@ -130,8 +133,14 @@ impl Catalog {
                     batch.answer(|| Ok(next.clone()));
                     return self.begin_checkpoint();
                 }
-                // Back into the queue: their checks are repeated on the winner's state. No pause, and no last attempt: the
-                // winner rests, and each caller has its own limit.
+                Ok(Fate::Lost) if lost == MAX_LOST => {
+                    let what = format!(
+                        "nothing was committed in {MAX_LOST} attempts, because other writers were faster: call again"
+                    );
+                    let error = Error::busy("catalog", what);
+                    return batch.answer(|| Err(error.clone()));
+                }
+                // Back into the queue: their checks are repeated on the winner's state. No pause, since the winner rests.
                 Ok(Fate::Lost) => {
                     lost += 1;
                     self.writer().queue.splice(0..0, batch.members.into_iter().map(|(pending, _)| pending));
