@@ -559,7 +559,12 @@ fn checkpoints_and_the_log_alone_give_the_same_state() {
             let id = format!("/subscriptions/dev/resourceGroups/a/providers/Microsoft.Compute/galleries/g{number}");
             session.create_gallery(Gallery::new(id.parse().unwrap(), region("westeurope"))).await.unwrap();
         }
-        let checkpoints = store.list_all(Some(&"catalog/checkpoints".parse().unwrap())).await.unwrap();
+        let mut checkpoints = Vec::new();
+        while checkpoints.len() < 2 {
+            // They are written beside later calls.
+            session.refresh().await.unwrap();
+            checkpoints = store.list_all(Some(&"catalog/checkpoints".parse().unwrap())).await.unwrap();
+        }
         assert_eq!(checkpoints.len(), 2);
         let expected = all_galleries(&sandbox).await;
         for damage in checkpoints {

@@ -81,6 +81,10 @@ impl BlobStore for Wrong {
     async fn persist(&self, under: &BlobKey) -> StoreResult<()> {
         self.store.persist(under).await
     }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default().with_remounts(self.store.capabilities().can_be_remounted())
+    }
 }
 
 fn home() -> Region {

@@ -26,11 +26,8 @@ use crate::error::{ErrorKind, Result};
 use crate::host::{Entropy, Workers, draw};
 use crate::store::{BlobKey, BlobStore, BlobStoreExt, PutMode, StoreErrorKind};
 
-/// A checkpoint is due after so many entries.
-pub(super) const EVERY: u64 = 64;
-
 /// The number of newest roots that are kept, in case the newest is damaged.
-const KEPT: usize = 2;
+pub(super) const KEPT: usize = 2;
 
 /// The lines of a range, before they are compressed: about 200 KiB afterwards.
 const RANGE_BYTES: usize = 3 << 19;
@@ -118,23 +115,27 @@ impl Root {
     }
 }
 
-/// Where checkpoints lie, and who writes them.
-pub(super) struct Checkpoints<'a> {
-    pub(super) store: &'a dyn BlobStore,
-    pub(super) catalog: CatalogId,
-    pub(super) entropy: &'a dyn Entropy,
-    pub(super) workers: &'a Workers,
+/// Returns the numbers of the roots, the newest first.
+pub(super) async fn listed(store: &dyn BlobStore, most: usize) -> Result<Vec<u64>> {
+    let page = store.list(Some(&folder()?), None, most).await.map_err(failed)?;
+    Ok(page.blobs.iter().filter_map(|blob| number_of(&blob.key)).collect())
 }
 
-impl Checkpoints<'_> {
-    /// Returns the numbers of the roots, the newest first.
+/// Where checkpoints lie, and who writes them.
+pub(super) struct Checkpoints {
+    pub(super) store: Arc<dyn BlobStore>,
+    pub(super) catalog: CatalogId,
+    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) workers: Workers,
+}
+
+impl Checkpoints {
     async fn listed(&self, most: usize) -> Result<Vec<u64>> {
-        let page = self.store.list(Some(&folder()?), None, most).await.map_err(failed)?;
-        Ok(page.blobs.iter().filter_map(|blob| number_of(&blob.key)).collect())
+        listed(&*self.store, most).await
     }
 
     /// Returns a root; `None` if it is gone, damaged or another catalog's.
-    async fn root(&self, number: u64) -> Result<Option<Root>> {
+    pub(super) async fn root(&self, number: u64) -> Result<Option<Root>> {
         let key = key(number)?;
         let Some(bytes) = self.store.find(&key).await.map_err(failed)? else { return Ok(None) };
         match decode(&bytes, &key) {
@@ -144,31 +145,8 @@ impl Checkpoints<'_> {
         }
     }
 
-    /// Returns the newest state that an intact checkpoint of the catalog holds, with its root.
-    ///
-    /// # Errors
-    ///
-    /// If the store does not answer: falling back to the whole log could take hours. `Unsupported` if a newer build wrote it.
-    pub(super) async fn newest(&self) -> Result<Option<(State, Root)>> {
-        let mut listed = self.listed(KEPT).await?;
-        let mut at = 0;
-        while let Some(number) = listed.get(at).copied() {
-            // A missing, damaged or foreign checkpoint costs time, not data.
-            if let Some(root) = self.root(number).await?
-                && let Some(state) = self.load(&root).await?
-            {
-                return Ok(Some((state, root)));
-            }
-            // It may have been replaced meanwhile.
-            let again = self.listed(KEPT).await?;
-            at = if again.first() == listed.first() { at + 1 } else { 0 };
-            listed = again;
-        }
-        Ok(None)
-    }
-
     /// Reads the segments of a root; `None` if one is absent or damaged.
-    async fn load(&self, root: &Root) -> Result<Option<State>> {
+    pub(super) async fn load(&self, root: &Root) -> Result<Option<State>> {
         let read = |segment: Segment| async move {
             let Some(blob) = self.store.find(&segment.name.key()?).await.map_err(failed)? else { return Ok(None) };
             let catalog = self.catalog;
@@ -195,20 +173,24 @@ impl Checkpoints<'_> {
         Ok(Some(state.indexed()))
     }
 
-    /// Writes a checkpoint of `state`, whose entry is durable; `known` is the newest one that this process knows. Returns the
-    /// one that the next goes on from; `None` if what was written lacks a segment that was lost.
-    pub(super) async fn write(&self, state: &Arc<State>, known: Option<Root>) -> Result<Option<Root>> {
-        let base = match self.listed(1).await?.first() {
-            // Another process has written one, whose segments stay, while those of older ones may go.
+    /// Returns the newest root, if it is whole; else `known`, the newest one that this process knows. Another process may have
+    /// written one: its segments stay, while those of older ones may go.
+    pub(super) async fn newest(&self, known: Option<Root>) -> Result<Option<Root>> {
+        match self.listed(1).await?.first() {
             Some(newest) if known.as_ref().is_none_or(|known| known.number != *newest) => {
-                self.whole(*newest).await?.or(known)
+                Ok(self.whole(*newest).await?.or(known))
             }
-            _ => known,
-        };
+            _ => Ok(known),
+        }
+    }
+
+    /// Writes a checkpoint of `state`, whose entry is durable, on top of `base`, the newest. Returns the one that the next goes
+    /// on from; `None` if what was written lacks a segment that was lost.
+    pub(super) async fn write(&self, state: &Arc<State>, base: Option<Root>) -> Result<Option<Root>> {
         if base.as_ref().is_some_and(|base| base.number >= state.number()) {
             return Ok(base);
         }
-        let random = draw(self.entropy, "drawing a segment's name")?;
+        let random = draw(&*self.entropy, "drawing a segment's name")?;
         let (catalog, of, from) = (self.catalog, state.clone(), base.clone());
         let (root, blobs) = self.workers.run(move || build(catalog, &of, from.as_ref(), random)).await?;
         let put = |(name, blob): (SegmentName, Bytes)| async move {

@@ -4,32 +4,33 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
-use bytes::Bytes;
-use chrono::{SubsecRound, TimeDelta};
 use futures::channel::oneshot;
 
-use super::checkpoint::{self, Checkpoints};
+use super::batch::Prepared;
 use super::driver::Driver;
-use super::entry::{Entry, EntryChange, Nonce, log_key};
-use super::frame::{FORMAT, failed};
+use super::entry::log_key;
+use super::frame::failed;
+use super::identity::Identity;
 use super::log::Catalog;
-use super::pending::{Batch, Changes, Draft, Fate, Pending, Writer};
+use super::pending::{Changes, Draft, Fate, Pending, Stage, Writer};
 use super::state::State;
 use crate::access::Caller;
-use crate::content::names::UploadId;
 use crate::error::{Error, Result};
 use crate::host::sync::Mutex;
-use crate::host::{draw, within};
+use crate::host::within;
 use crate::store::{PutMode, StoreErrorKind};
 
-/// The longest that a commit waits for its checkpoint.
-const FOR_A_CHECKPOINT: Duration = Duration::from_secs(10);
+/// Lost races in a row after which an operation fails: so that it ends, also if its rivals take no time.
+const MAX_LOST: u32 = 1_000;
 
-/// Lost races or unclear answers in a row after which an operation fails.
-const MAX_ATTEMPTS: u32 = 100;
+/// Unclear answers for one entry after which its operations fail.
+const MAX_UNCLEAR: u32 = 100;
 
-/// Attempts without a pause.
-const EAGER_ATTEMPTS: u32 = 3;
+/// Unclear answers without a pause.
+const EAGER: u32 = 3;
+
+/// After each so many lost races in a row, a writer looks whether it is more than one entry behind.
+const PEEK: u32 = 4;
 
 impl Catalog {
     /// Commits the changes that `check` returns, and returns the state after them. Without changes, nothing is
@@ -43,7 +44,9 @@ impl Catalog {
     ) -> Result<Arc<State>> {
         self.refuse_change()?;
         let (done, answer) = oneshot::channel();
-        self.writer().queue.push(Pending { caller: caller.clone(), check: Box::new(check), done });
+        let stage = Stage::default();
+        let pending = Pending { caller: caller.clone(), check: Box::new(check), done, stage: stage.clone() };
+        self.writer().queue.push(pending);
         let mut answer = Answer(answer);
         let driven = async {
             loop {
@@ -53,14 +56,22 @@ impl Catalog {
                 }
             }
         };
-        if let Some(answer) = within(&*self.clock, self.commit_limit, driven).await {
+        let in_time = within(&*self.clock, self.commit_limit, driven);
+        if let Some(answer) = self.beside_a_checkpoint(in_time).await {
             return answer;
         }
-        // The commit may be answered, with only its checkpoint still to write.
         answer.now().unwrap_or_else(|| {
             let seconds = self.commit_limit.unwrap_or_default().as_secs_f64();
-            let what = format!("the catalog's store did not answer within {seconds} s");
-            Err(unknown(Error::busy("catalog", what)))
+            match stage.withdraw() {
+                true => {
+                    let what = format!("nothing was committed within {seconds} s, and nothing will be: call again");
+                    Err(Error::busy("catalog", what))
+                }
+                false => {
+                    let what = format!("the catalog's store did not answer within {seconds} s");
+                    Err(unknown(Error::busy("catalog", what)))
+                }
+            }
         })
     }
 
@@ -90,36 +101,6 @@ impl Catalog {
         self
     }
 
-    /// Makes entries up to `number` durable: an entry that was found by reading may not yet have been made durable by
-    /// its writer.
-    pub(super) async fn make_durable(&self, number: u64) -> Result<()> {
-        if self.durable.load(Ordering::Relaxed) < number {
-            let log = log_key(number)?;
-            let folder = log.parent().unwrap_or(log);
-            match self.store.persist(&folder).await {
-                // A process that only reads may lack the permission to make another's entries durable: their writers do.
-                Err(_) if self.refuse_change().is_err() => {}
-                done => done.map_err(failed)?,
-            }
-            self.durable.fetch_max(number, Ordering::Relaxed);
-        }
-        Ok(())
-    }
-
-    /// Writes a checkpoint of `state`, which must be a state of this catalog whose entry was put or read.
-    async fn write_checkpoint(&self, state: &Arc<State>) -> Result<()> {
-        // ORDER: persist, then write. The other way round, another writer's entry is read -> checkpoint -> power cut: the
-        // checkpoint is ahead of the log.
-        self.make_durable(state.number()).await?;
-        let (store, entropy, workers) = (&*self.store, &*self.entropy, &self.workers);
-        let checkpoints = Checkpoints { store, catalog: self.id(), entropy, workers };
-        let known = self.root.lock().clone();
-        let root = checkpoints.write(state, known).await?;
-        root.iter().for_each(|root| self.forget(root.number));
-        *self.root.lock() = root;
-        Ok(())
-    }
-
     fn writer(&self) -> MutexGuard<'_, Writer> {
         self.writer.lock()
     }
@@ -137,170 +118,216 @@ impl Catalog {
     }
 
     /// Commits the pending operations, and answers them.
-    async fn write(&self) {
-        for attempt in 1.. {
-            let Some((draft, was_sent)) = self.next_put().await else { return };
-            let fate = self.put(&draft).await;
+    async fn write(self: &Arc<Self>) {
+        self.rest().await;
+        let (mut lost, mut unclear) = (0, 0);
+        while let Some((draft, was_sent)) = self.next_put().await {
+            let fate = self.put(&draft, lost).await;
             let Some(batch) = self.writer().under_way.take() else { return };
             match fate {
                 Ok(Fate::Committed) => {
+                    self.pace.lock().won(self.clock.now(), lost, self.chance());
                     self.advance(batch.next.clone());
+                    self.backlog.lock().put(draft.number, draft.bytes.len() as u64);
                     let next = batch.next.clone();
                     batch.answer(|| Ok(next.clone()));
-                    if draft.number.is_multiple_of(checkpoint::EVERY) {
-                        // A checkpoint only saves time: a failure loses nothing, and the wait is bounded.
-                        let written = self.write_checkpoint(&next);
-                        let _ = within(&*self.clock, Some(FOR_A_CHECKPOINT), written).await;
-                    }
-                    return;
+                    return self.begin_checkpoint();
                 }
-                Ok(Fate::Absent) if attempt > MAX_ATTEMPTS => {
-                    let what = format!("the store gave no clear answer in {MAX_ATTEMPTS} attempts");
-                    let cause = Error::busy("catalog", what);
-                    return batch.answer(|| Err(unknown(cause.clone())));
-                }
-                Ok(Fate::Lost) if attempt > MAX_ATTEMPTS => {
+                Ok(Fate::Lost) if lost == MAX_LOST => {
                     let what = format!(
-                        "nothing was committed in {MAX_ATTEMPTS} attempts, because other writers were faster: call again"
+                        "nothing was committed in {MAX_LOST} attempts, because other writers were faster: call again"
                     );
                     let error = Error::busy("catalog", what);
                     return batch.answer(|| Err(error.clone()));
                 }
-                // Back into the queue: their checks are repeated on the winner's state.
+                // Back into the queue: their checks are repeated on the winner's state. No pause, since the winner rests.
                 Ok(Fate::Lost) => {
+                    lost += 1;
                     self.writer().queue.splice(0..0, batch.members.into_iter().map(|(pending, _)| pending));
                 }
-                Ok(Fate::Absent) => self.writer().under_way = Some(batch),
+                Ok(Fate::Absent) if unclear == MAX_UNCLEAR => {
+                    let what = format!("the store gave no clear answer in {MAX_UNCLEAR} attempts");
+                    let cause = Error::busy("catalog", what);
+                    return batch.answer(|| Err(unknown(cause.clone())));
+                }
+                Ok(Fate::Absent) => {
+                    unclear += 1;
+                    self.writer().under_way = Some(batch);
+                    self.pause(unclear).await;
+                }
                 // This put did nothing, but an earlier one may still land.
                 Err(error) if was_sent => return batch.answer(|| Err(unknown(error.clone()))),
                 Err(error) => return batch.answer(|| Err(error.clone())),
             }
-            self.pause(attempt).await;
+        }
+    }
+
+    /// Lets other writers go first, if it is their turn.
+    async fn rest(&self) {
+        let rest = self.pace.lock().rest(self.clock.now());
+        if !rest.is_zero() {
+            self.clock.sleep(rest).await;
         }
     }
 
     /// Returns the entry to put, and whether it was put before: the one under way, else a new one of all pending
     /// operations. Returns `None` if there is nothing to write and all are answered.
-    async fn next_put(&self) -> Option<(Draft, bool)> {
+    async fn next_put(self: &Arc<Self>) -> Option<(Draft, bool)> {
         if self.writer().under_way.is_none() {
-            // ORDER: count, then refresh. The other way round, refresh -> another process commits and its caller, who
-            // knows that, enqueues here -> count: the caller's check runs on a state without that commit.
-            let count = self.writer().queue.len();
-            // Concurrent with the read, so it costs no time. After a changed mount, the entry would go to another
-            // store.
-            let (newest, same) = futures::join!(self.refresh(), self.refuse_another_store());
-            let newest = match same.and(newest) {
-                Ok(state) => {
-                    let checked =
-                        self.time.refuse_a_wrong_clock(&*self.clock, &*self.store, &*self.entropy, &state).await;
-                    checked.map(|()| state)
-                }
-                refused => refused,
-            };
-            let mut writer = self.writer();
-            let count = count.min(writer.queue.len());
-            // An operation whose caller is gone before anything was sent is dropped.
-            let waiting = writer.queue.drain(..count).filter(|pending| !pending.done.is_canceled()).collect();
-            drop(writer);
-            // Another process may have enabled a feature since.
-            let newest = newest.and_then(|state| state.refuse_change().map(|()| state));
-            match newest {
-                Ok(state) => {
-                    let batch = self.prepare(state, waiting);
-                    self.writer().under_way = batch;
-                }
-                Err(error) => waiting.into_iter().for_each(|pending: Pending| pending.answer(Err(error.clone()))),
-            }
+            self.draw_up().await;
         }
         let mut writer = self.writer();
         let batch = writer.under_way.as_mut()?;
         Some((batch.draft.clone(), std::mem::replace(&mut batch.is_sent, true)))
     }
 
-    /// Makes one entry of `waiting`. Returns `None` if there is nothing to write and all are answered.
-    fn prepare(&self, state: Arc<State>, waiting: Vec<Pending>) -> Option<Batch> {
-        let (mut next, now) = (State::clone(&state), self.clock.now());
-        let (mut changes, mut members) = (Vec::new(), Vec::with_capacity(waiting.len()));
-        for mut pending in waiting {
-            let verdict = (pending.check)(&next).and_then(|Changes { events, authorization }| {
-                if !events.is_empty() {
-                    // On a copy: if one of the events does not apply, none does.
-                    let mut applied = next.clone();
-                    events.iter().try_for_each(|event| applied.apply(event, now))?;
-                    next = applied;
-                    changes.push(EntryChange { caller: pending.caller.clone(), authorization, events });
+    /// Makes an entry of the pending operations on the state that is known: if that is old, the entry's number is taken, and
+    /// nothing was lost but a request. A state on which nothing is to be written answers only after a look.
+    async fn draw_up(self: &Arc<Self>) {
+        let mut looked_for = None;
+        loop {
+            let state = self.state_to_follow().await;
+            let waiting = self.take(looked_for);
+            let state = match state {
+                Ok(state) => state,
+                Err(error) => return waiting.into_iter().for_each(|pending| pending.answer(Err(error.clone()))),
+            };
+            match self.prepare(&state, waiting) {
+                None => return,
+                Some(Prepared::Entry(batch, later)) => {
+                    let mut writer = self.writer();
+                    writer.queue.splice(0..0, later);
+                    writer.under_way = Some(batch);
+                    return;
                 }
-                Ok(())
-            });
-            members.push((pending, verdict));
-        }
-        let entry = if changes.is_empty() { Ok(None) } else { self.entry_after(&state, changes).map(Some) };
-        match entry {
-            Ok(Some((nonce, bytes, next))) => {
-                let draft = Draft { number: next.number(), nonce, bytes };
-                Some(Batch { draft, next: Arc::new(next), is_sent: false, members })
-            }
-            Ok(None) => {
-                members.into_iter().for_each(|(pending, verdict)| pending.answer(verdict.map(|()| state.clone())));
-                None
-            }
-            Err(error) => {
-                members.into_iter().for_each(|(pending, _)| pending.answer(Err(error.clone())));
-                None
+                Some(Prepared::Nothing(members, later)) if looked_for.is_some() => {
+                    members.into_iter().for_each(|(pending, verdict)| pending.answer(verdict.map(|()| state.clone())));
+                    self.writer().queue.splice(0..0, later);
+                    return;
+                }
+                Some(Prepared::Nothing(members, later)) => {
+                    // ORDER: count, then look. The other way round, look -> another process commits and its caller, who
+                    // knows that, enqueues here -> count: the caller's check runs on a state without that commit.
+                    let waiting: Vec<_> = members.into_iter().map(|(pending, _)| pending).chain(later).collect();
+                    let count = waiting.len();
+                    if count == 0 {
+                        return;
+                    }
+                    self.writer().queue.splice(0..0, waiting);
+                    looked_for = Some(count);
+                    if let Err(error) = self.look_into_the_same_store().await {
+                        let waiting = self.take(looked_for);
+                        return waiting.into_iter().for_each(|pending| pending.answer(Err(error.clone())));
+                    }
+                }
             }
         }
     }
 
-    fn entry_after(&self, state: &State, changes: Vec<EntryChange>) -> Result<(Nonce, Bytes, State)> {
-        let nonce = Nonce(UploadId::from_bytes(draw(&*self.entropy, "drawing a nonce")?));
-        let entry = Entry {
-            format: FORMAT,
-            number: state.number() + 1,
-            nonce,
-            previous: state.head(),
-            // Later than the previous entry, whatever this machine's clock shows.
-            time: self.clock.now().trunc_subsecs(6).max(state.time() + TimeDelta::microseconds(1)),
-            changes,
+    /// Takes the first `count` operations off the queue, or all. Those whose callers are gone before anything was sent are
+    /// dropped.
+    fn take(&self, count: Option<usize>) -> Vec<Pending> {
+        let mut writer = self.writer();
+        let all = writer.queue.len();
+        writer.queue.drain(..count.unwrap_or(all).min(all)).filter(Pending::is_wanted).collect()
+    }
+
+    /// Returns the newest state that is known, for an entry that follows it.
+    async fn state_to_follow(&self) -> Result<Arc<State>> {
+        let state = self.snapshot();
+        // Another process may have enabled a feature since.
+        state.refuse_change()?;
+        // An earlier look may have failed after it had read.
+        self.make_durable(state.number()).await?;
+        self.time.refuse_a_wrong_clock(&*self.clock, &*self.store, &*self.entropy, &state).await?;
+        Ok(state)
+    }
+
+    async fn look_into_the_same_store(self: &Arc<Self>) -> Result<()> {
+        if !self.store.capabilities().can_be_remounted() {
+            return self.refresh().await.map(drop);
+        }
+        let (newest, same) = futures::join!(self.refresh(), self.refuse_another_store());
+        same.and(newest).map(drop)
+    }
+
+    /// Puts the entry. Resolves an unclear answer by reading the entry back. A writer that has lost before reads beside its
+    /// put, so that it falls no further behind the winner, who need not read.
+    async fn put(&self, draft: &Draft, lost: u32) -> Result<Fate> {
+        // ORDER: whose is the store, then put. The other way round, another store is mounted -> put: the entry is in the log
+        // of another catalog.
+        if self.store.capabilities().can_be_remounted() {
+            self.refuse_another_store().await?;
+        }
+        let (key, begun) = (log_key(draft.number)?, self.clock.now());
+        let put = async {
+            let answer = self.store.put(&key, draft.bytes.clone(), PutMode::Create).await;
+            let time = self.clock.now().signed_duration_since(begun);
+            self.pace.lock().took(time.to_std().unwrap_or_default());
+            answer
         };
-        let (digest, bytes) = entry.encode()?;
-        let next = state.after(&entry, digest)?;
-        Ok((nonce, bytes, next))
-    }
-
-    /// Puts the entry. Resolves an unclear answer by reading the entry back.
-    async fn put(&self, draft: &Draft) -> Result<Fate> {
-        let error = match self.store.put(&log_key(draft.number)?, draft.bytes.clone(), PutMode::Create).await {
+        let wanted = match lost {
+            0 => 0,
+            _ if lost.is_multiple_of(PEEK) => 2,
+            _ => 1,
+        };
+        let (answer, beside) = futures::join!(put, self.read_entries(draft.number, wanted));
+        match answer {
             Ok(()) => {
                 // The entries before it are durable, and so is it.
                 self.durable.fetch_max(draft.number, Ordering::Relaxed);
                 return Ok(Fate::Committed);
             }
-            Err(error) => error,
-        };
-        // `AlreadyExists` may be our own entry: of a put whose answer was lost, here or inside the store.
-        if !matches!(error.kind(), StoreErrorKind::AlreadyExists | StoreErrorKind::Unknown) {
-            return Err(failed(error));
+            // It may be our own entry: of a put whose answer was lost, here or inside the store.
+            Err(error) if matches!(error.kind(), StoreErrorKind::AlreadyExists | StoreErrorKind::Unknown) => {}
+            Err(error) => return Err(failed(error)),
         }
-        match self.read_entry(draft.number).await.map_err(unknown)? {
-            Some((_, entry)) if entry.nonce == draft.nonce => {
-                // ORDER: persist, then acknowledge. The other way round, entry found by reading -> acknowledged ->
-                // power cut: the acknowledged commit is gone.
-                self.make_durable(draft.number).await.map_err(unknown)?;
-                Ok(Fate::Committed)
-            }
-            Some(_) => Ok(Fate::Lost),
-            None => Ok(Fate::Absent),
+        let mut there = beside.unwrap_or_default();
+        if there.is_empty() {
+            let wanted = if lost > 0 || self.pace.lock().is_busy(begun) { 1 } else { 2 };
+            there = self.read_entries(draft.number, wanted).await.map_err(unknown)?;
         }
+        let Some(first) = there.first() else { return Ok(Fate::Absent) };
+        if first.entry.nonce == draft.nonce {
+            // ORDER: persist, then acknowledge. The other way round, entry found by reading -> acknowledged ->
+            // power cut: the acknowledged commit is gone.
+            self.make_durable(draft.number).await.map_err(unknown)?;
+            return Ok(Fate::Committed);
+        }
+        there.iter().try_for_each(|read| self.follow(read))?;
+        if there.len() > 1 {
+            self.read_on(there.len()).await?;
+        }
+        Ok(Fate::Lost)
     }
 
-    /// Pauses for other writers or the store: longer each time, with jitter, so that writers do not move in lockstep.
-    async fn pause(&self, attempt: u32) {
-        let Some(late @ 1..) = attempt.checked_sub(EAGER_ATTEMPTS) else { return };
-        let mut chance = [0; 1];
-        // Without entropy, the pause is only less well spread.
-        let _ = self.entropy.fill(&mut chance);
-        let longest = 1_u64 << late.min(8);
-        self.clock.sleep(Duration::from_micros(longest * (1000 + 4 * u64::from(chance[0])) / 2)).await;
+    /// Refuses a store that is not the one that was opened: its mount was changed, or its identity is gone.
+    async fn refuse_another_store(&self) -> Result<()> {
+        let there = Identity::find(&*self.store).await?.map(|(identity, _)| identity.catalog);
+        if there == Some(self.id()) {
+            return Ok(());
+        }
+        let what = match there {
+            Some(other) => format!("this is the store of catalog {other}, not of {}", self.id()),
+            None => format!("this store had catalog {} and has none now", self.id()),
+        };
+        let what = format!("{what}: nothing was committed. Mount the right store, or build the service again");
+        Err(Error::busy("catalog", what))
+    }
+
+    /// Pauses for a store that gives no clear answer: longer each time, with jitter.
+    async fn pause(&self, unclear: u32) {
+        let Some(late @ 1..) = unclear.checked_sub(EAGER) else { return };
+        let longest = f64::from(1_u32 << late.min(8));
+        self.clock.sleep(Duration::from_millis(1).mul_f64(longest * (0.5 + self.chance() / 2.0))).await;
+    }
+
+    /// Returns a random number between 0 and 1.
+    fn chance(&self) -> f64 {
+        let mut bytes = [0; 4];
+        // Without entropy, pauses are only less well spread.
+        let _ = self.entropy.fill(&mut bytes);
+        f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
     }
 }
 

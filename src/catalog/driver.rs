@@ -44,6 +44,12 @@ struct Seats {
     taken: BTreeMap<u64, Waker>,
 }
 
+impl std::fmt::Debug for Driver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Driver")
+    }
+}
+
 impl Driver {
     pub(super) fn new(work: BoxFuture<'static, ()>) -> Self {
         let shared = Shared {

@@ -5,7 +5,10 @@
 //! names and parent-child rules hold across processes and machines without a lock server, an acknowledged commit is
 //! never lost, and the log is the audit trail. `docs/commit-protocol.md` covers every partial write.
 
+mod backlog;
+mod batch;
 mod checkpoint;
+mod checkpointing;
 mod commit;
 mod driver;
 mod entry;
@@ -18,11 +21,15 @@ mod lines;
 mod log;
 mod log_time;
 mod logged;
+mod look;
+mod opening;
+mod pace;
 mod pending;
 mod probe;
 mod record;
 mod record_key;
 mod segment;
+mod single_flight;
 mod state;
 mod touched;
 

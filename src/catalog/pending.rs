@@ -11,6 +11,7 @@ use super::event::Event;
 use super::state::State;
 use crate::access::{Authorization, Caller};
 use crate::error::Result;
+use crate::host::sync::Mutex;
 
 /// Returns an operation's changes to a given state, or its refusal. Called again after each lost race. No events mean
 /// that nothing is left to do.
@@ -28,6 +29,45 @@ pub(super) struct Pending {
     pub(super) caller: Caller,
     pub(super) check: Check,
     pub(super) done: oneshot::Sender<Result<Arc<State>>>,
+    pub(super) stage: Stage,
+}
+
+/// Whether an operation was ever part of an entry that was put. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stage(Arc<Mutex<Reached>>);
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Reached {
+    #[default]
+    Waits,
+    /// An entry with the operation was put, or is about to be.
+    Sent,
+    /// Its caller was told that nothing was committed.
+    Withdrawn,
+}
+
+impl Stage {
+    /// Returns false if the operation was withdrawn. Otherwise it can be no more.
+    pub(super) fn send(&self) -> bool {
+        self.reach(Reached::Sent)
+    }
+
+    /// Returns false if an entry with the operation was ever put. Otherwise none will be.
+    pub(super) fn withdraw(&self) -> bool {
+        self.reach(Reached::Withdrawn)
+    }
+
+    fn reach(&self, wanted: Reached) -> bool {
+        let mut reached = self.0.lock();
+        if *reached == Reached::Waits {
+            *reached = wanted;
+        }
+        *reached == wanted
+    }
+
+    pub(super) fn is_withdrawn(&self) -> bool {
+        *self.0.lock() == Reached::Withdrawn
+    }
 }
 
 impl std::fmt::Debug for Pending {
@@ -40,6 +80,11 @@ impl Pending {
     pub(super) fn answer(self, result: Result<Arc<State>>) {
         // The caller may be gone.
         let _ = self.done.send(result);
+    }
+
+    /// Returns whether its caller still waits.
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.done.is_canceled() && !self.stage.is_withdrawn()
     }
 }
 
@@ -93,7 +138,7 @@ pub(super) struct Draft {
 /// The fate of an entry that was put.
 pub(super) enum Fate {
     Committed,
-    /// Another writer's entry has the number.
+    /// Another writer's entry has the number. It was read, and is in the newest state.
     Lost,
     /// The entry is not there, and can be put again.
     Absent,

@@ -14,8 +14,8 @@ pub(super) async fn probe(store: &dyn BlobStore, entropy: &dyn Entropy) -> Resul
     let key = probe_key(entropy)?;
     let bytes = Bytes::from_static(b"is a second creation refused?\n");
     create_probe(store, &key, bytes.clone()).await?;
-    let second = store.put(&key, bytes, PutMode::Create).await;
-    let time = store.head(&key).await.map_err(failed)?.modified;
+    let (second, there) = futures::join!(store.put(&key, bytes, PutMode::Create), store.head(&key));
+    let time = there.map_err(failed)?.modified;
     store.delete(&key).await.map_err(failed)?;
     match second {
         Err(error) if error.kind() == StoreErrorKind::AlreadyExists => Ok(time),

@@ -16,3 +16,5 @@
 #![doc = include_str!("../../docs/decisions/0015-stores-know-whose-they-are-and-names-die.md")]
 #![doc = include_str!("../../docs/decisions/0016-one-home-for-limits.md")]
 #![doc = include_str!("../../docs/decisions/0017-rooms-by-what-is-known.md")]
+#![doc = include_str!("../../docs/decisions/0018-formats-that-can-grow.md")]
+#![doc = include_str!("../../docs/decisions/0019-put-first-then-rest.md")]

@@ -60,8 +60,9 @@ impl Deadlines {
         Self { per_mebibyte: time, ..self }
     }
 
-    /// Sets the time of a commit to the catalog, from the request to its answer: 5 minutes by default. The outcome of a late one
-    /// is [`Unknown`](crate::ErrorKind::Unknown).
+    /// Sets the time of a commit to the catalog, from the request to its answer: 5 minutes by default. A late one is
+    /// [`Unknown`](crate::ErrorKind::Unknown) if it was ever sent to the store. Otherwise it is
+    /// [`Unavailable`](crate::ErrorKind::Unavailable), and nothing of it will be sent.
     #[must_use]
     pub fn with_commit(self, time: Duration) -> Self {
         Self { commit: Some(time), ..self }

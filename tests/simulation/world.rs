@@ -550,4 +550,8 @@ impl BlobStore for Remote {
     async fn persist(&self, under: &BlobKey) -> StoreResult<()> {
         self.read("persist", Some(under), self.store().persist(under)).await
     }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default().with_remounts(self.store().capabilities().can_be_remounted())
+    }
 }

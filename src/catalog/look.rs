@@ -1,0 +1,170 @@
+//! Looks at the log: what other writers have committed.
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+use futures::stream::{self, Stream, StreamExt, TryStreamExt};
+
+use super::entry::{log_key, log_number};
+use super::frame::failed;
+use super::log::{Catalog, ReadEntry, hole, log_folder, read_entry};
+use super::state::State;
+use crate::error::{Error, Result};
+use crate::store::{BlobMeta, BlobStore};
+
+/// The most entries that are read at once.
+const AT_ONCE: usize = 16;
+
+/// The most bytes of entries that are read at once, unless a single one is larger.
+const BYTES_AT_ONCE: u64 = 64 << 20;
+
+/// The longest page of a listing of the log.
+const PAGE: usize = 1_000;
+
+impl Catalog {
+    /// Reads the commits of other writers, and returns the newest state. It has every commit that was acknowledged before
+    /// this call.
+    pub(crate) async fn refresh(self: &Arc<Self>) -> Result<Arc<State>> {
+        let catalog = self.clone();
+        let look = async {
+            match self.looks.ask(move || async move { catalog.look().await.ok() }).await.flatten() {
+                Some(state) => Ok(state),
+                // An error is not shared: each caller meets its own.
+                None => self.look().await,
+            }
+        };
+        self.beside_a_checkpoint(look).await
+    }
+
+    async fn look(&self) -> Result<Arc<State>> {
+        self.read_on(0).await?;
+        let state = self.snapshot();
+        // ORDER: persist, then answer. The other way round, another writer's entry is read -> an answer relies
+        // on it -> power cut: the entry is gone.
+        self.make_durable(state.number()).await?;
+        Ok(state)
+    }
+
+    /// Reads entries until one is absent, more at a time the more there are; `found` were read just now.
+    pub(super) async fn read_on(&self, mut found: usize) -> Result<()> {
+        loop {
+            let wanted = found.clamp(1, AT_ONCE);
+            let read = self.read_entries(self.snapshot().number() + 1, wanted).await?;
+            read.iter().try_for_each(|read| self.follow(read))?;
+            if read.len() < wanted {
+                return Ok(());
+            }
+            found += wanted;
+        }
+    }
+
+    /// Reads some entries at once, up to the first that is absent.
+    pub(super) async fn read_entries(&self, first: u64, count: usize) -> Result<Vec<ReadEntry>> {
+        let mut entries = Vec::with_capacity(count);
+        for read in join_all((first..).take(count).map(|number| self.read_entry(number))).await {
+            match read {
+                Ok(Some(read)) => entries.push(read),
+                // It is met again if the entries up to it are wanted.
+                Err(_) if !entries.is_empty() => break,
+                Err(error) => return Err(error),
+                Ok(None) => break,
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Reads every commit, and checks against a listing that none after the known state is missing: the first absent
+    /// number is the log's end only if nothing comes after it.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` with the name of the missing entry.
+    pub(crate) async fn read_to_the_end(&self) -> Result<Arc<State>> {
+        self.read_listed(None).await?;
+        let state = self.snapshot();
+        self.make_durable(state.number()).await?;
+        Ok(state)
+    }
+
+    /// Reads the entries of a listing after the known state, page by page; the first page may be there already.
+    pub(super) async fn read_listed(&self, first: Option<LogPage>) -> Result<()> {
+        let mut page = match first {
+            Some(page) => page,
+            None => LogPage::after(&*self.store, self.snapshot().number()).await?,
+        };
+        loop {
+            let last = page.last();
+            let mut entries = page.entries(&*self.store);
+            while let Some(read) = entries.try_next().await? {
+                self.follow(&read)?;
+            }
+            drop(entries);
+            if !page.more {
+                return Ok(());
+            }
+            page = LogPage::after(&*self.store, last).await?;
+        }
+    }
+}
+
+/// A part of a listing of the log, without a hole.
+#[derive(Debug)]
+pub(super) struct LogPage {
+    after: u64,
+    blobs: Vec<BlobMeta>,
+    more: bool,
+}
+
+impl LogPage {
+    /// Lists the entries after `after`. Fails if one of them is missing, or is none.
+    pub(super) async fn after(store: &dyn BlobStore, after: u64) -> Result<Self> {
+        let page = store.list(Some(&log_folder()?), Some(&log_key(after)?), PAGE).await.map_err(failed)?;
+        for (number, blob) in (after + 1..).zip(&page.blobs) {
+            match log_number(&blob.key) {
+                Some(there) if there == number => {}
+                Some(there) => return Err(hole(number, there)),
+                None => {
+                    let what = "it was not written by a gallery: move it away";
+                    return Err(Error::corrupt(format!("catalog blob {}", blob.key), what));
+                }
+            }
+        }
+        Ok(Self { after, more: page.more && !page.blobs.is_empty(), blobs: page.blobs })
+    }
+
+    /// Returns the number of the last entry of the page, or the one that it begins after.
+    pub(super) fn last(&self) -> u64 {
+        self.after + self.blobs.len() as u64
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.blobs.is_empty()
+    }
+
+    /// Takes the first entries off, as many as may be read at once beside something else.
+    pub(super) fn split(self) -> (Self, Self) {
+        let mut bytes = 0;
+        let is_within = |blob: &&BlobMeta| {
+            bytes += blob.size;
+            bytes <= BYTES_AT_ONCE
+        };
+        let count = self.blobs.iter().take_while(is_within).count();
+        let mut first = self.blobs;
+        let rest = first.split_off(count);
+        let middle = self.after + first.len() as u64;
+        let first = Self { after: self.after, blobs: first, more: false };
+        (first, Self { after: middle, blobs: rest, more: self.more })
+    }
+
+    /// Reads the entries, in order.
+    pub(super) fn entries<'s>(&self, store: &'s dyn BlobStore) -> impl Stream<Item = Result<ReadEntry>> + use<'s> {
+        let largest = self.blobs.iter().map(|blob| blob.size).max().unwrap_or(0).max(1);
+        let at_once = usize::try_from(BYTES_AT_ONCE / largest).unwrap_or(AT_ONCE).clamp(1, AT_ONCE);
+        let (first, last) = (self.after + 1, self.last());
+        let read = move |number| async move {
+            // Everything that a listing shows was written before and can be read.
+            read_entry(store, number).await?.ok_or_else(|| hole(number, last))
+        };
+        stream::iter(first..=last).map(read).buffered(at_once)
+    }
+}

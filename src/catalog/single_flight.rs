@@ -1,0 +1,89 @@
+//! One piece of work for all who ask for the same at the same time.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+
+use super::driver::{Driver, WeakDriver};
+use crate::host::sync::Mutex;
+
+/// Work whose answer is shared by all who asked before it began. Who asks later waits for the next, which begins when this one
+/// is over: so an answer is never older than its question, and two are never under way at once.
+pub(super) struct SingleFlight<T>(Mutex<Option<Flight<T>>>);
+
+struct Flight<T> {
+    driver: WeakDriver,
+    shared: Arc<Shared<T>>,
+}
+
+struct Shared<T> {
+    has_begun: AtomicBool,
+    answer: Mutex<Option<T>>,
+}
+
+impl<T> Default for SingleFlight<T> {
+    fn default() -> Self {
+        Self(Mutex::new(None))
+    }
+}
+
+impl<T> fmt::Debug for SingleFlight<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SingleFlight")
+    }
+}
+
+impl<T: Clone + Send + 'static> SingleFlight<T> {
+    /// Returns the answer of work that begins after this call. `None` if it has panicked.
+    pub(super) async fn ask<F>(&self, work: impl FnOnce() -> F) -> Option<T>
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        let (driver, shared) = self.board(work);
+        // Those that ask in the same turn come on board, too.
+        take_turns().await;
+        driver.await;
+        let answer = shared.answer.lock();
+        answer.clone()
+    }
+
+    fn board<F>(&self, work: impl FnOnce() -> F) -> (Driver, Arc<Shared<T>>)
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        let mut newest = self.0.lock();
+        let under_way = newest.as_ref().and_then(|flight| Some((flight.driver.upgrade()?, flight.shared.clone())));
+        let before = match under_way {
+            Some((driver, shared)) if !shared.has_begun.load(Ordering::SeqCst) => return (driver, shared),
+            Some((driver, _)) => Some(driver),
+            None => None,
+        };
+        let shared = Arc::new(Shared { has_begun: AtomicBool::new(false), answer: Mutex::new(None) });
+        let (of_work, work) = (shared.clone(), work());
+        let driver = Driver::new(Box::pin(async move {
+            if let Some(before) = before {
+                before.await;
+            }
+            of_work.has_begun.store(true, Ordering::SeqCst);
+            let answer = work.await;
+            *of_work.answer.lock() = Some(answer);
+        }));
+        *newest = Some(Flight { driver: driver.downgrade(), shared: shared.clone() });
+        (driver, shared)
+    }
+}
+
+/// Lets everything else that is runnable have a turn.
+async fn take_turns() {
+    let mut is_over = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut is_over, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
