@@ -11,12 +11,16 @@ use super::targets::ready_in;
 use crate::catalog::{Catalog, State, VersionRecord};
 use crate::content::names::SlotId;
 use crate::error::{Error, Problem, Result};
+use crate::host::in_flight::{all_of, together};
 use crate::host::sync::Mutex;
 use crate::host::{Clock, Entropy};
 use crate::model::{Region, StorageAccountType};
 use crate::replica::copies::{ZoneCopies, answers_of_most};
-use crate::replica::slot::Slot;
-use crate::store::{BlobKey, BlobStore, Prefixed};
+use crate::replica::slot::{Contents, Slot};
+use crate::store::{BlobKey, BlobMeta, BlobStore, Prefixed};
+
+/// The blobs of a page.
+const PAGE: usize = 1_000;
 
 /// The stores of the regions: one each, one for each zone, or a prefix of a common store.
 #[derive(Debug)]
@@ -165,18 +169,16 @@ impl Regions {
         Ok(regions)
     }
 
-    /// Returns every nonempty slot of a region. Zones that do not answer are left out. Fails if none answers.
-    pub(crate) async fn slots(&self, state: &State, region: &Region) -> Result<Vec<(SlotId, Slot)>> {
-        let (zones, mut slots, mut silent) = (self.zones(region)?, Vec::new(), None);
-        let mut answered = false;
-        for (zone, store) in zones.into_iter().enumerate() {
-            match names(&*store, &"slots".parse()?, &store.site().to_string()).await {
-                Ok(names) => {
+    /// Lists a region: every nonempty slot, with what it has. Zones that do not answer are left out. Fails if none answers.
+    pub(crate) async fn list(&self, state: &State, region: &Region) -> Result<Vec<(SlotId, Slot, Contents)>> {
+        let zones = self.zones(region)?;
+        let listing = zones.iter().enumerate().map(|(zone, store)| list_zone(store, state, zone));
+        let (mut slots, mut silent, mut answered) = (Vec::new(), None, false);
+        for listed in together(listing.collect()).await {
+            match listed {
+                Ok(listed) => {
                     answered = true;
-                    for number in names.iter().filter_map(|name| name.parse().ok()) {
-                        let id = SlotId { zone, number };
-                        slots.push((id, slot(&store, state, id)?));
-                    }
+                    slots.extend(listed);
                 }
                 Err(error) => silent = silent.or(Some(error)),
             }
@@ -253,6 +255,31 @@ pub(crate) fn another_store(region: &Region) -> Error {
 fn slot(store: &Arc<RegionStore>, state: &State, id: SlotId) -> Result<Slot> {
     let (site, incarnations) = (store.site(), state.incarnations(&store.site().region, id));
     Slot::new(store.clone(), &site.to_string(), id.number, incarnations)
+}
+
+/// Lists the slots of a zone. A zone of few blobs fits on one page; otherwise each slot is listed by itself.
+async fn list_zone(store: &Arc<RegionStore>, state: &State, zone: usize) -> Result<Vec<(SlotId, Slot, Contents)>> {
+    let (site, folder) = (store.site().to_string(), "slots".parse()?);
+    let page = store.list(Some(&folder), None, PAGE).await.map_err(|error| error.at(&site))?;
+    let mut listed: BTreeMap<u32, Option<Vec<BlobMeta>>> = BTreeMap::new();
+    if page.more {
+        let names = names(&**store, &folder, &site).await?;
+        listed.extend(names.iter().filter_map(|name| Some((name.parse().ok()?, None))));
+    } else {
+        for blob in page.blobs {
+            let mut segments = blob.key.segments().skip(1);
+            let Some(Ok(number)) = segments.next().map(str::parse) else { continue };
+            let Ok(key) = segments.collect::<Vec<_>>().join("/").parse() else { continue };
+            listed.entry(number).or_default().get_or_insert_default().push(BlobMeta { key, ..blob });
+        }
+    }
+    let reading = listed.into_iter().map(|(number, listed)| async move {
+        let id = SlotId { zone, number };
+        let slot = slot(store, state, id)?;
+        let contents = slot.all_contents(listed).await?;
+        Ok((id, slot, contents))
+    });
+    all_of(reading.collect()).await
 }
 
 /// Returns the regions with content in a common store.

@@ -1,7 +1,7 @@
 //! The engine: fetches, verifies, puts and copies several packs at once. One region's failure does not affect the
 //! others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use super::tracker::Tracker;
 use crate::content::manifest::Manifest;
 use crate::content::names::{ManifestId, UploadId};
 use crate::error::{Error, ErrorKind, Result};
+use crate::host::in_flight::together;
 use crate::host::{Clock, Workers};
 use crate::model::Region;
 use crate::replica::holders::Holders;
@@ -68,19 +69,25 @@ pub(crate) async fn inspect(
     needs: &Needs,
 ) -> Result<RegionRun> {
     let (count, mut slots, mut holdings, mut away) = (replicas.len() as u32, Vec::new(), Vec::new(), Vec::new());
-    for (number, copies) in (0..).zip(replicas) {
+    let uploads = uploads(manifest);
+    let copies = (0..).zip(replicas).flat_map(|(number, copies)| {
         let can_do_without = copies.len() > 1;
-        for slot in copies {
-            match slot.holdings(uploads(manifest)).await {
-                Ok(held) => holdings.push(held),
-                Err(error) if can_do_without => {
-                    away.push((slots.len(), error));
-                    holdings.push(Holdings::new());
-                }
-                Err(error) => return Err(error),
+        copies.into_iter().map(move |slot| (number, slot, can_do_without))
+    });
+    let listing = copies.map(|(number, slot, can_do_without)| {
+        let uploads = &uploads;
+        async move { (slot.holdings(uploads).await, number, slot, can_do_without) }
+    });
+    for (held, number, slot, can_do_without) in together(listing.collect()).await {
+        match held {
+            Ok(held) => holdings.push(held),
+            Err(error) if can_do_without => {
+                away.push((slots.len(), error));
+                holdings.push(Holdings::new());
             }
-            slots.push((number, slot));
+            Err(error) => return Err(error),
         }
+        slots.push((number, slot));
     }
     let lacking = compare(&manifest.packs, needs, &holdings);
     let run = RegionRun { region, replicas: count, slots, lacking, away, bytes_per_second: None };
@@ -94,7 +101,7 @@ fn no_replica() -> Error {
     Error::corrupt("replica", "the replica has no slot")
 }
 
-fn uploads(manifest: &Manifest) -> std::collections::BTreeSet<UploadId> {
+fn uploads(manifest: &Manifest) -> BTreeSet<UploadId> {
     manifest.packs.iter().map(|pack| pack.id.upload).collect()
 }
 

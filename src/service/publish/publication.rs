@@ -440,7 +440,7 @@ impl<T: Send + 'static> PublicationWork<T> {
         }
         let held = copies.in_each(|slot| {
             let old = old.clone();
-            async move { slot.holdings(old).await }
+            async move { slot.holdings(&old).await }
         });
         let held = held.await?;
         let mut packs = manifest.packs.iter().filter(|pack| old.contains(&pack.id.upload));
