@@ -37,9 +37,9 @@ const SINGLE: &[Line] = &[
     ("publish, 1 MiB changed", 24, 17, 3),
     ("publish, unchanged", 24, 16, 3),
     ("publish from a managed image", 18, 13, 3),
-    ("replicate 64 MiB to 2 slots", 58, 25, 6),
-    ("replicate 1 MiB of news", 33, 16, 10),
-    ("replication status", 17, 6, 0),
+    ("replicate 64 MiB to 2 slots", 51, 18, 6),
+    ("replicate 1 MiB of news", 30, 13, 10),
+    ("replication status", 17, 4, 0),
     ("deploy 64 MiB", 40, 15, 0),
     ("open a reader", 2, 2, 0),
     ("its first 4 KiB", 3, 3, 0),
@@ -50,8 +50,8 @@ const SINGLE: &[Line] = &[
 
 #[rustfmt::skip]
 const CHAIN: &[Line] = &[
-    ("replicate 64 KiB, chain of 60", 30, 16, 242),
-    ("replication status, chain of 60", 11, 6, 0),
+    ("replicate 64 KiB, chain of 60", 26, 12, 242),
+    ("replication status, chain of 60", 11, 4, 0),
     ("deploy 24 MiB, newest of 60", 133, 12, 0),
     ("collect, nothing in 60 versions", 193, 7, 0),
 ];

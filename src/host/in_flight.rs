@@ -151,7 +151,7 @@ mod tests {
             async move {
                 running.set(running.get() + 1);
                 most.set(most.get().max(running.get()));
-                let mut turns = number % 7;
+                let mut turns = 2 + number % 7;
                 poll_fn(|context| {
                     context.waker().wake_by_ref();
                     turns = turns.saturating_sub(1);
