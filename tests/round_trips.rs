@@ -40,7 +40,7 @@ const SINGLE: &[Line] = &[
     ("replicate 64 MiB to 2 slots", 51, 18, 6),
     ("replicate 1 MiB of news", 30, 13, 10),
     ("replication status", 17, 4, 0),
-    ("deploy 64 MiB", 40, 15, 0),
+    ("deploy 64 MiB", 24, 6, 0),
     ("open a reader", 2, 2, 0),
     ("its first 4 KiB", 3, 3, 0),
     ("its next 4 KiB", 1, 1, 0),
@@ -52,7 +52,7 @@ const SINGLE: &[Line] = &[
 const CHAIN: &[Line] = &[
     ("replicate 64 KiB, chain of 60", 26, 12, 242),
     ("replication status, chain of 60", 11, 4, 0),
-    ("deploy 24 MiB, newest of 60", 133, 12, 0),
+    ("deploy 24 MiB, newest of 60", 71, 9, 0),
     ("collect, nothing in 60 versions", 193, 7, 0),
 ];
 

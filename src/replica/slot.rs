@@ -25,8 +25,8 @@ use crate::store::{
     BlobKey, BlobMeta, BlobStore, BlobStoreExt, MAX_BLOB_BYTES, Prefixed, PutMode, StoreError, StoreErrorKind, StoreResult,
 };
 
-/// Records with a smaller gap than this between them are fetched with one read.
-const MAX_GAP: u64 = 16 << 10;
+/// Records with at most this gap between them, that of one chunk that was replaced since, are fetched with one read.
+const MAX_GAP: u64 = 64 << 10;
 
 /// The most packs whose parts are cached: a few MiB.
 const MAX_KNOWN_PARTS: usize = 64;
