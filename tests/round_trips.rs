@@ -34,9 +34,9 @@ const SINGLE: &[Line] = &[
     ("refresh, nothing new", 1, 1, 0),
     ("a change of the catalog", 3, 2, 0),
     ("publish 64 MiB", 25, 16, 3),
-    ("publish, 1 MiB changed", 24, 17, 3),
-    ("publish, unchanged", 24, 16, 3),
-    ("publish from a managed image", 18, 13, 3),
+    ("publish, 1 MiB changed", 26, 12, 3),
+    ("publish, unchanged", 25, 11, 3),
+    ("publish from a managed image", 16, 11, 3),
     ("replicate 64 MiB to 2 slots", 51, 18, 6),
     ("replicate 1 MiB of news", 30, 13, 10),
     ("replication status", 17, 4, 0),
@@ -44,8 +44,8 @@ const SINGLE: &[Line] = &[
     ("open a reader", 2, 2, 0),
     ("its first 4 KiB", 3, 3, 0),
     ("its next 4 KiB", 1, 1, 0),
-    ("scrub 64 MiB", 56, 43, 0),
-    ("collect, one of 4 versions", 68, 20, 0),
+    ("scrub 64 MiB", 56, 8, 0),
+    ("collect, one of 4 versions", 66, 20, 0),
 ];
 
 #[rustfmt::skip]
@@ -53,7 +53,7 @@ const CHAIN: &[Line] = &[
     ("replicate 64 KiB, chain of 60", 26, 12, 242),
     ("replication status, chain of 60", 11, 4, 0),
     ("deploy 24 MiB, newest of 60", 71, 9, 0),
-    ("collect, nothing in 60 versions", 193, 7, 0),
+    ("collect, nothing in 60 versions", 161, 8, 0),
 ];
 
 /// The time of a call.

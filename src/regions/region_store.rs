@@ -148,7 +148,7 @@ impl RegionStore {
     }
 
     /// Checks ownership before a read.
-    async fn is_not_anothers(&self) -> StoreResult<()> {
+    pub(super) async fn is_not_anothers(&self) -> StoreResult<()> {
         if self.proven() == Proven::Nothing {
             self.check().await?;
             self.note(Proven::NotAnothers);

@@ -93,6 +93,14 @@ impl Regions {
         self.zones(region).into_iter().flatten().for_each(|store| store.recheck());
     }
 
+    /// As [`recheck`](Self::recheck), and checks at once, so that many reads that begin together find it done.
+    pub(crate) async fn recheck_now(&self, region: &Region) {
+        self.recheck(region);
+        let zones = self.zones(region).unwrap_or_default();
+        // A zone that fails is asked again by the first read of it, which reports the failure.
+        together(zones.iter().map(|store| store.is_not_anothers()).collect()).await;
+    }
+
     /// Records in the zones that keep replicas on `account` that they have seen the log up to `state`: they refuse an
     /// older log from then on. Most of the zones must succeed.
     pub(crate) async fn witness(&self, region: &Region, account: StorageAccountType, state: &State) -> Result<()> {

@@ -283,7 +283,7 @@ impl CollectionWork {
 
     /// Frees what a region does not need. `state` was just read.
     async fn free(&self, region: &Region, state: Arc<State>, freed: &mut Freed<'_>) -> Result<()> {
-        self.session.inner.regions.recheck(region);
+        self.session.inner.regions.recheck_now(region).await;
         let state = self.finish_removal(region, state, freed).await?;
         // ORDER: the state is read before the list, for the condemnations of then; users of the list read the state again, so
         // that it has the announcement of every blob on the list.
