@@ -95,10 +95,13 @@ impl Regions {
 
     /// As [`recheck`](Self::recheck), and checks at once, so that many reads that begin together find it done.
     pub(crate) async fn recheck_now(&self, region: &Region) {
-        self.recheck(region);
-        let zones = self.zones(region).unwrap_or_default();
-        // A zone that fails is asked again by the first read of it, which reports the failure.
-        together(zones.iter().map(|store| store.is_not_anothers()).collect()).await;
+        check_now(self.zones(region).unwrap_or_default()).await;
+    }
+
+    /// As [`recheck_now`](Self::recheck_now), for all stores that this service has used.
+    pub(crate) async fn recheck_all_now(&self) {
+        let shares: Vec<Arc<RegionStore>> = self.shares.lock().values().cloned().collect();
+        check_now(self.own.values().flatten().cloned().chain(shares).collect()).await;
     }
 
     /// Records in the zones that keep replicas on `account` that they have seen the log up to `state`: they refuse an
@@ -258,6 +261,12 @@ pub(crate) fn another_store(region: &Region) -> Error {
         "another store was adopted for region `{region}` during the operation, and the content went to the previous one: try again"
     );
     Error::busy(region.to_string(), what)
+}
+
+async fn check_now(stores: Vec<Arc<RegionStore>>) {
+    stores.iter().for_each(|store| store.recheck());
+    // One that fails is asked again by the first read of it, which reports the failure.
+    together(stores.iter().map(|store| store.is_not_anothers()).collect()).await;
 }
 
 fn slot(store: &Arc<RegionStore>, state: &State, id: SlotId) -> Result<Slot> {

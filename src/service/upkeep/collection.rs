@@ -225,7 +225,11 @@ impl Work for CollectionWork {
     async fn run(self) -> Result<CollectionReport> {
         self.session.require_administrator("collect")?;
         // Not by this process's clock alone: a purged version cannot be restored.
-        let (now, state) = futures::join!(self.session.inner.catalog.agreed_time(), self.session.state());
+        let (now, state, ()) = futures::join!(
+            self.session.inner.catalog.agreed_time(),
+            self.session.state(),
+            self.session.inner.regions.recheck_all_now(),
+        );
         let (now, mut state) = (now?, state?);
         let overdue = self.overdue(&state, now);
         if !overdue.is_empty() {
@@ -283,7 +287,6 @@ impl CollectionWork {
 
     /// Frees what a region does not need. `state` was just read.
     async fn free(&self, region: &Region, state: Arc<State>, freed: &mut Freed<'_>) -> Result<()> {
-        self.session.inner.regions.recheck_now(region).await;
         let state = self.finish_removal(region, state, freed).await?;
         // ORDER: the state is read before the list, for the condemnations of then; users of the list read the state again, so
         // that it has the announcement of every blob on the list.
