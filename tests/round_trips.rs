@@ -6,11 +6,12 @@
 #![cfg(feature = "testkit")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of a test may fail as the test does")]
 
+#[path = "round_trips/virtual_time.rs"]
+mod virtual_time;
+
 use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use compute_gallery::host::Clock;
@@ -99,25 +100,8 @@ impl Meter {
         self.clock.now().timestamp_millis() % 1_000_000
     }
 
-    /// Runs `work` to its end. Time moves only when everything waits.
     fn run<T>(&self, work: impl Future<Output = T>) -> T {
-        struct Woken(AtomicBool);
-        impl Wake for Woken {
-            fn wake(self: Arc<Self>) {
-                self.0.store(true, Ordering::Relaxed);
-            }
-        }
-        let woken = Arc::new(Woken(AtomicBool::new(false)));
-        let (mut work, waker) = (pin!(work), Waker::from(woken.clone()));
-        loop {
-            if let Poll::Ready(done) = work.as_mut().poll(&mut Context::from_waker(&waker)) {
-                return done;
-            }
-            if !woken.0.swap(false, Ordering::Relaxed) {
-                assert!(self.clock.advance_to_next().is_some(), "it waits for nothing");
-                woken.0.store(false, Ordering::Relaxed);
-            }
-        }
+        virtual_time::run(&self.clock, work)
     }
 
     /// Runs and measures `work`.

@@ -23,6 +23,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::host::sync::Mutex;
 use crate::host::{Entropy, draw};
 use crate::model::Region;
+use crate::replica::health::Health;
 use crate::store::{
     BlobKey, BlobMeta, BlobStore, BlobStoreExt, Page, PutMode, StoreError, StoreErrorKind, StoreResult,
 };
@@ -82,6 +83,7 @@ pub(crate) struct RegionStore {
     site: Site,
     catalog: Arc<Catalog>,
     entropy: Arc<dyn Entropy>,
+    health: Health,
     proven: Mutex<Proven>,
     /// The newest witness that was found in the log: a log never changes, so it is not looked up again.
     found: Mutex<Option<(u64, Digest)>>,
@@ -102,8 +104,18 @@ fn key(text: &str) -> StoreResult<BlobKey> {
 }
 
 impl RegionStore {
-    pub(crate) fn new(inner: Arc<dyn BlobStore>, site: Site, catalog: Arc<Catalog>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { inner, site, catalog, entropy, proven: Mutex::default(), found: Mutex::default() }
+    pub(crate) fn new(
+        inner: Arc<dyn BlobStore>,
+        site: Site,
+        catalog: Arc<Catalog>,
+        entropy: Arc<dyn Entropy>,
+        health: Health,
+    ) -> Self {
+        Self { inner, site, catalog, entropy, health, proven: Mutex::default(), found: Mutex::default() }
+    }
+
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
     }
 
     pub(crate) fn site(&self) -> &Site {

@@ -16,6 +16,7 @@ use crate::host::sync::Mutex;
 use crate::host::{Clock, Entropy};
 use crate::model::{Region, StorageAccountType};
 use crate::replica::copies::{ZoneCopies, answers_of_most};
+use crate::replica::health::Health;
 use crate::replica::slot::{Contents, Slot};
 use crate::store::{BlobKey, BlobMeta, BlobStore, Prefixed};
 
@@ -51,7 +52,8 @@ impl Regions {
             let is_zonal = stores.len() > 1;
             let zones = (1..).zip(stores).map(|(zone, store)| {
                 let site = Site { region: region.clone(), zone: is_zonal.then_some(zone) };
-                Arc::new(RegionStore::new(store, site, catalog.clone(), entropy.clone()))
+                let health = Health::new(clock.clone());
+                Arc::new(RegionStore::new(store, site, catalog.clone(), entropy.clone(), health))
             });
             let zones = zones.collect();
             (region, zones)
@@ -166,7 +168,9 @@ impl Regions {
         }
         let share = Arc::new(Prefixed::new(common.clone(), format!("regions/{region}").parse()?));
         let site = Site { region: region.clone(), zone: None };
-        let share = Arc::new(RegionStore::new(share, site, self.catalog.clone(), self.entropy.clone()));
+        let health = Health::new(self.clock.clone());
+        let share = RegionStore::new(share, site, self.catalog.clone(), self.entropy.clone(), health);
+        let share = Arc::new(share);
         shares.insert(region.clone(), share.clone());
         Ok(vec![share])
     }
@@ -271,7 +275,7 @@ async fn check_now(stores: Vec<Arc<RegionStore>>) {
 
 fn slot(store: &Arc<RegionStore>, state: &State, id: SlotId) -> Result<Slot> {
     let (site, incarnations) = (store.site(), state.incarnations(&store.site().region, id));
-    Slot::new(store.clone(), &site.to_string(), id.number, incarnations)
+    Slot::new(store.clone(), &site.to_string(), id.number, incarnations, store.health().clone())
 }
 
 /// Lists the slots of a zone. A zone of few blobs fits on one page; otherwise each slot is listed by itself.

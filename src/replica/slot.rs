@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::health::Health;
 use super::holding::Holding;
 use super::parcel::{Parcel, ParcelRequest};
 use crate::content::blob_name::{BlobName, Incarnations};
@@ -62,6 +63,8 @@ pub(crate) struct Slot {
     good: Arc<Mutex<HashSet<BlobKey>>>,
     /// The reads of ranges that are under way.
     requests: Budget,
+    /// The health of the store that the slot is in.
+    health: Health,
 }
 
 /// The bytes of a record, with its index in the answer.
@@ -98,6 +101,7 @@ impl Slot {
         site: &str,
         number: u32,
         incarnations: Arc<Incarnations>,
+        health: Health,
     ) -> Result<Self> {
         let key: BlobKey = format!("slots/{number}").parse()?;
         let (site, label) = (site.into(), format!("{site} slot {number}").into());
@@ -112,12 +116,17 @@ impl Slot {
             parts,
             good,
             requests: Budget::new(REQUESTS as u64),
+            health,
         })
     }
 
     /// Returns the slot's name in errors, which is unique in the gallery.
     pub(crate) fn label(&self) -> &str {
         &self.label
+    }
+
+    pub(super) fn health(&self) -> &Health {
+        &self.health
     }
 
     /// Returns whether both slots are in one store, which copies between them by itself.
