@@ -1,13 +1,16 @@
-//! Work in flight: one bound for all that an operation asks of the stores at a time.
+//! Work in flight: one bound for all that an operation asks of the stores at a time, and budgets that operations share.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
+use super::clock::Clock;
+use super::deadlines::within;
 use super::sync::Mutex;
 
 /// Requests of one operation in flight. A round trip to a bucket takes as long as a few MiB of transfer, so the bound comes from
@@ -16,6 +19,15 @@ pub(crate) const REQUESTS: usize = 16;
 
 /// Bytes of one operation in flight.
 pub(crate) const BYTES: u64 = 64 << 20;
+
+/// Bytes of one operation that are in flight even if all operations of the service together have no more to spare.
+const LEAST_BYTES: u64 = 8 << 20;
+
+/// The bytes that an operation has in flight: as many as the service's `memory` can spare, at most [`BYTES`].
+pub(crate) fn bytes_of(memory: &Budget) -> (u64, Taken) {
+    let more = memory.take_up_to(BYTES - LEAST_BYTES);
+    (LEAST_BYTES + more.units(), more)
+}
 
 /// Runs `work`, at most [`REQUESTS`] at a time, and returns the outputs in its order, so that the first error does not depend on
 /// which one answers first.
@@ -42,6 +54,9 @@ pub(crate) async fn all_of<T, E, F: Future<Output = Result<T, E>>>(work: Vec<F>)
     together(work).await.into_iter().collect()
 }
 
+/// How long all who hold units may show no progress before one who waits for units goes on without.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// A number of units that those who take some give back. Clones share it.
 ///
 /// Units that are free are offered to those who wait in their order, but whoever asks first gets them. So one that waits and is not
@@ -54,6 +69,8 @@ struct Units {
     all: u64,
     free: u64,
     asked: u64,
+    /// Counts what shows that those who hold units are at work.
+    progress: u64,
     /// Those who wait: a number, the units and the waker.
     waiting: VecDeque<(u64, u64, Waker)>,
 }
@@ -67,7 +84,7 @@ pub(crate) struct Taken {
 
 impl Budget {
     pub(crate) fn new(units: u64) -> Self {
-        Self(Arc::new(Mutex::new(Units { all: units, free: units, asked: 0, waiting: VecDeque::new() })))
+        Self(Arc::new(Mutex::new(Units { all: units, free: units, asked: 0, progress: 0, waiting: VecDeque::new() })))
     }
 
     /// Takes units, and waits for them. More than there are of all count as all.
@@ -93,6 +110,29 @@ impl Budget {
             Poll::Ready(Taken { of: self.clone(), units })
         })
         .await
+    }
+
+    /// As [`take`](Self::take). Those who hold all units may be alive and not polled: if they have shown no progress for half a minute,
+    /// it goes on without units, and the budget is exceeded.
+    pub(crate) async fn take_patiently(&self, units: u64, clock: &dyn Clock) -> Taken {
+        let mut taking = std::pin::pin!(self.take(units));
+        loop {
+            let before = self.0.lock().progress;
+            if let Some(taken) = within(clock, Some(PATIENCE), &mut taking).await {
+                return taken;
+            }
+            if self.0.lock().progress == before {
+                return Taken { of: self.clone(), units: 0 };
+            }
+        }
+    }
+
+    /// Takes as many of `units` as are free, and leaves half of the free ones to the next. Never waits.
+    pub(crate) fn take_up_to(&self, units: u64) -> Taken {
+        let mut inner = self.0.lock();
+        let units = units.min(inner.free / 2);
+        inner.free -= units;
+        Taken { of: self.clone(), units }
     }
 
     /// Wakes those who wait, in their order, as far as the free units go.
@@ -126,9 +166,22 @@ impl Drop for Place<'_> {
     }
 }
 
+impl Taken {
+    pub(crate) fn units(&self) -> u64 {
+        self.units
+    }
+
+    /// Shows that the work that holds the units goes on.
+    pub(crate) fn goes_on(&self) {
+        self.of.0.lock().progress += 1;
+    }
+}
+
 impl Drop for Taken {
     fn drop(&mut self) {
-        self.of.0.lock().free += self.units;
+        let mut inner = self.of.0.lock();
+        (inner.free, inner.progress) = (inner.free + self.units, inner.progress + 1);
+        drop(inner);
         self.of.offer();
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Batches of chunks are fetched from the store, verified and written by several workers at once, in any order for a
 //! file, in disk order for a writer. How much is fetched ahead is a budget in bytes and does not depend on the number of workers.
-//! Memory: one span of the index (12 MiB at most), 64 MiB of batches under way, and 4 MiB for each worker, whatever the disk's size.
+//! Memory: one span of the index (12 MiB at most), 64 MiB of batches under way, and 4 MiB for each worker, whatever the disk's size. For
+//! a writer, a batch under way is there packed and unpacked.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -22,7 +23,7 @@ use crate::disk::ending::Ending;
 use crate::disk::partial_file::PartialFile;
 use crate::error::{Error, Result};
 use crate::host::Workers;
-use crate::host::in_flight::{BYTES, Budget};
+use crate::host::in_flight::{Budget, bytes_of};
 use crate::progress::{OnProgress, Progress};
 use crate::replica::holders::{Holders, Rejected};
 use crate::replica::index_walk::{IndexWalk, Span};
@@ -30,8 +31,8 @@ use crate::replica::index_walk::{IndexWalk, Span};
 /// Chunks fetched, verified and written together: 4 MiB of disk.
 const BATCH_CHUNKS: usize = 64;
 
-/// Batches under way.
-const BATCHES: usize = BYTES as usize / (BATCH_CHUNKS * CHUNK_BYTES);
+/// The bytes of a batch.
+const BATCH_BYTES: usize = BATCH_CHUNKS * CHUNK_BYTES;
 
 /// One disk of a version, read from the slots that hold it whole.
 pub(crate) struct Export<'a> {
@@ -39,6 +40,8 @@ pub(crate) struct Export<'a> {
     pub(crate) workers: &'a Workers,
     pub(crate) disk: &'a ManifestDisk,
     pub(crate) on_progress: &'a OnProgress,
+    /// The bytes that all operations share.
+    pub(crate) memory: &'a Budget,
 }
 
 impl Export<'_> {
@@ -49,6 +52,7 @@ impl Export<'_> {
         let size = self.disk.size + ending.bytes().len() as u64;
         let partial = self.workers.run(move || PartialFile::create(target, &content, size)).await?;
         let file = partial.file();
+        let (bytes, _more) = bytes_of(self.memory);
         let (unpackers, turns) = (BufferPool::default(), self.turns());
         let turns = &turns;
         let jobs = self.batches().map_ok(|span| {
@@ -81,7 +85,7 @@ impl Export<'_> {
                 Ok::<u64, Error>(self.end_of(&positions))
             }
         });
-        let mut jobs = Box::pin(jobs.try_buffer_unordered(BATCHES));
+        let mut jobs = Box::pin(jobs.try_buffer_unordered(bytes as usize / BATCH_BYTES));
         let mut done = 0;
         while let Some(end) = jobs.try_next().await? {
             done = done.max(end);
@@ -100,6 +104,7 @@ impl Export<'_> {
 
     /// Writes the disk, including its zeros, to `writer`, and returns the writer.
     pub(crate) async fn to_writer<W: Write + Send + 'static>(&self, writer: W, ending: Ending) -> Result<W> {
+        let (bytes, _more) = bytes_of(self.memory);
         let (unpackers, turns) = (BufferPool::default(), self.turns());
         let turns = &turns;
         let jobs = self.batches().map_ok(|span| {
@@ -119,7 +124,7 @@ impl Export<'_> {
                 Ok::<_, Error>((self.end_of(&positions), verified.await?))
             }
         });
-        let mut jobs = Box::pin(jobs.try_buffered(BATCHES));
+        let mut jobs = Box::pin(jobs.try_buffered(bytes as usize / (2 * BATCH_BYTES)));
         let mut sequential = Sequential { writer, at: 0 };
         let target = Path::new("writer");
         while let Some((end, (batch, unpacker))) = jobs.try_next().await? {

@@ -33,8 +33,9 @@ use crate::disk::note::DiskNote;
 use crate::disk::read_at::SharedDisk;
 use crate::disk::source::{OpenSource, reading_failed};
 use crate::error::{Error, Result};
-use crate::host::Workers;
+use crate::host::in_flight::{Budget, Taken};
 use crate::host::sync::Mutex;
+use crate::host::{Clock, Workers};
 use crate::progress::{OnProgress, Progress};
 use crate::replica::copies::ZoneCopies;
 use crate::replica::index_walk::{IndexWalk, Span};
@@ -43,6 +44,12 @@ use crate::replica::slot::PutOutcome;
 /// Packs on their way to the store while the next one fills: with fewer, a store that makes each durable idles between
 /// them.
 const PACKS_IN_FLIGHT: usize = 4;
+
+/// The bytes that an import holds in any case, with one pack on its way: two packs, and the groups under way.
+const LEAST_BYTES: u64 = 48 << 20;
+
+/// The bytes of a pack.
+const PACK_BYTES: u64 = 16 << 20;
 
 /// Groups found at a time: one hand-over between threads for each 64 MiB.
 const GROUPS_AHEAD: usize = 64;
@@ -78,6 +85,9 @@ pub(crate) struct Import<'a> {
     /// A version whose chunks are in the slot and are not stored again.
     pub(crate) base: Option<&'a Manifest>,
     pub(crate) on_progress: &'a OnProgress,
+    /// The bytes that all operations share.
+    pub(crate) memory: &'a Budget,
+    pub(crate) clock: &'a dyn Clock,
 }
 
 /// The outcome of an import.
@@ -102,6 +112,7 @@ impl Import<'_> {
     /// Imports `disks`. `learned` is what is known of the base, if it was read before.
     pub(crate) async fn run(&self, disks: Vec<OpenDisk>, learned: Option<Learned>) -> Result<Imported> {
         let total = disks.iter().map(OpenDisk::size).sum();
+        let held = self.memory.take_patiently(LEAST_BYTES.min(3 * total), self.clock).await;
         // An earlier attempt of this process may have read the disks already, so only the increase counts.
         let hidden: Vec<u64> = disks.iter().map(|disk| disk.source.disk.hidden_bytes()).collect();
         let sources: Vec<OpenSource> = disks.iter().map(|disk| disk.source.clone()).collect();
@@ -148,12 +159,19 @@ impl Import<'_> {
                 }
                 buffer_pool.give(group.buffers);
                 while let Some(pack) = writer.finished.pop_front() {
-                    while sending.len() >= PACKS_IN_FLIGHT {
+                    held.goes_on();
+                    let more = loop {
+                        // The first is of what is held in any case.
+                        let more = self.memory.take_up_to(if sending.is_empty() { 0 } else { PACK_BYTES });
+                        if sending.len() < PACKS_IN_FLIGHT && (sending.is_empty() || more.units() == PACK_BYTES) {
+                            break more;
+                        }
+                        drop(more);
                         if let Some(stored) = sending.next().await {
                             differs |= writer.note_stored(stored?);
                         }
-                    }
-                    sending.push(self.send(pack));
+                    };
+                    sending.push(self.send(pack, more));
                 }
                 (self.on_progress)(Progress { done: before + group.end.min(size), total });
             }
@@ -163,7 +181,8 @@ impl Import<'_> {
             (self.on_progress)(Progress { done: before, total });
         }
         writer.close();
-        sending.extend(writer.finished.drain(..).map(|pack| self.send(pack)));
+        // There are two at most: the last of the chunks, and the last of the nodes, which are few.
+        sending.extend(writer.finished.drain(..).map(|pack| self.send(pack, self.memory.take_up_to(0))));
         while let Some(stored) = sending.next().await {
             differs |= writer.note_stored(stored?);
         }
@@ -177,7 +196,8 @@ impl Import<'_> {
         Ok(Imported::Done(manifest, writer.stats, self.workers.run(notes).await?))
     }
 
-    async fn send(&self, pack: FinishedPack) -> Result<(FinishedPack, PutOutcome)> {
+    /// Sends a pack, which holds `_more` bytes of the shared ones.
+    async fn send(&self, pack: FinishedPack, _more: Taken) -> Result<(FinishedPack, PutOutcome)> {
         let (sent, resumed) = (&pack, self.resumed);
         let stored = self.copies.in_each(|slot| async move { slot.put_new_pack(sent, resumed).await }).await?;
         // One copy that differs is enough to start again.

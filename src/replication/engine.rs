@@ -17,7 +17,7 @@ use super::tracker::Tracker;
 use crate::content::manifest::Manifest;
 use crate::content::names::{ManifestId, UploadId};
 use crate::error::{Error, ErrorKind, Result};
-use crate::host::in_flight::{BYTES, REQUESTS, together};
+use crate::host::in_flight::{Budget, REQUESTS, bytes_of, together};
 use crate::host::sync::Mutex;
 use crate::host::{Clock, Workers};
 use crate::model::Region;
@@ -176,6 +176,8 @@ pub(crate) struct Engine<'a> {
     /// The slots of all regions where the version is whole.
     pub(crate) sources: &'a Holders,
     pub(crate) workers: &'a Workers,
+    /// The bytes that all operations share.
+    pub(crate) memory: &'a Budget,
     pub(crate) clock: &'a Arc<dyn Clock>,
     pub(crate) control: &'a ReplicationControl,
     pub(crate) tracker: &'a Tracker,
@@ -246,6 +248,7 @@ impl Engine<'_> {
     ) -> Vec<(Moved, Result<()>)> {
         let mut jobs: Vec<Job<'_>> = regions.iter().map(|run| self.job(run)).collect();
         let mut under_way: FuturesUnordered<BoxFuture<'_, News>> = FuturesUnordered::new();
+        let (most_bytes, _more) = bytes_of(self.memory);
         let (mut crossing, mut bytes, mut turn) = (0, 0, 0);
         let mut time_is_up = time_is_up(self.clock, self.deadline);
         loop {
@@ -280,7 +283,7 @@ impl Engine<'_> {
                 for index in (0..jobs.len()).map(|number| (turn + number) % jobs.len().max(1)).collect::<Vec<_>>() {
                     let Some(job) = jobs.get_mut(index).filter(|job| job.outcome.is_none()) else { continue };
                     // Whatever the others have under way, each region has one transfer.
-                    if job.under_way >= REQUESTS || (bytes >= BYTES && job.under_way > 0) {
+                    if job.under_way >= REQUESTS || (bytes >= most_bytes && job.under_way > 0) {
                         continue;
                     }
                     // A region with its own rate limit does not use up the shared limit while it waits.

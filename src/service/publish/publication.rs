@@ -531,6 +531,8 @@ impl<T: Send + 'static> PublicationWork<T> {
                     resumed: upload.resumed,
                     base: base.map(|base| &base.manifest),
                     on_progress: &self.on_progress,
+                    memory: &self.session.inner.memory,
+                    clock: &*self.session.inner.clock,
                 };
                 match import.run(disks.clone(), learned).await? {
                     Imported::Done(manifest, stats, notes) => (manifest, ImportReport::new(stats, notes)),

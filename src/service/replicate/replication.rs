@@ -644,6 +644,7 @@ impl Session {
             manifest_id: record.content.manifest_id(),
             sources: &content.sources,
             workers: &self.inner.workers,
+            memory: &self.inner.memory,
             clock,
             control: &terms.control,
             tracker: &tracker,

@@ -13,7 +13,7 @@ use crate::content::names::PackId;
 use crate::content::pack::PackInfo;
 use crate::catalog::State;
 use crate::error::{Error, Result};
-use crate::host::in_flight::{BYTES, REQUESTS, together};
+use crate::host::in_flight::{REQUESTS, bytes_of, together};
 use crate::host::sync::Mutex;
 use crate::model::{Region, ResourceId, StorageAccountType, given};
 use crate::progress::{OnProgress, Progress};
@@ -252,10 +252,11 @@ impl Work for ScrubWork {
         let (work, checked) = (&self, &checked);
         // With a rate, one after the other.
         let most = if self.bytes_per_second.is_some() { 1 } else { REQUESTS };
+        let (most_bytes, _more) = bytes_of(&self.session.inner.memory);
         let (mut waiting, mut under_way, mut bytes) = (round.packs.values(), FuturesUnordered::new(), 0);
         let mut next = waiting.next();
         loop {
-            while let Some(pack) = next.filter(|_| under_way.len() < most && bytes < BYTES) {
+            while let Some(pack) = next.filter(|_| under_way.len() < most && bytes < most_bytes) {
                 bytes += pack.info.length;
                 under_way.push(async move { (pack, work.mend(pack, checked).await) });
                 next = waiting.next();
