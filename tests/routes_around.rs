@@ -35,7 +35,8 @@ struct World {
 impl World {
     fn new(retries: RetryPolicy) -> Self {
         let clock = ManualClock::new("2026-01-02T12:00:00Z".parse().unwrap());
-        let (mood, from, asked) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
+        let (mood, from, asked) =
+            (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
         let store = {
             let (clock, mood, from, asked) = (clock.clone(), mood.clone(), from.clone(), asked.clone());
             HookedStore::new(MemoryStore::new(), move |_| {

@@ -60,7 +60,8 @@ impl Survey {
     pub(crate) async fn list(regions: &Arc<Regions>, state: &State, region: &Region) -> Result<Self> {
         let (manifests, live, unreadable) = Default::default();
         let (regions, region, seen) = (regions.clone(), region.clone(), state.number());
-        let mut survey = Self { regions, region, inventory: Inventory::default(), seen, read: 0, manifests, live, unreadable };
+        let mut survey =
+            Self { regions, region, inventory: Inventory::default(), seen, read: 0, manifests, live, unreadable };
         survey.list_again(state).await?;
         Ok(survey)
     }
@@ -161,7 +162,8 @@ impl Survey {
             }
         }
         for wave in builds_on_others.chunks(MANIFESTS) {
-            let versions: Vec<(&Manifest, &Holders)> = wave.iter().map(|(manifest, holders)| (&***manifest, holders)).collect();
+            let versions: Vec<(&Manifest, &Holders)> =
+                wave.iter().map(|(manifest, holders)| (&***manifest, holders)).collect();
             for (outcome, (manifest, _)) in builder.add_versions(&versions).await.into_iter().zip(versions) {
                 match outcome {
                     // Its index is damaged, so all records of its packs are kept.
@@ -176,7 +178,11 @@ impl Survey {
     /// Returns whether no slot needs more in `state` than when its needs were read. Then what was garbage is garbage: imports that have
     /// ended stay so, and only images that were published or updated since may need something else.
     pub(crate) fn still_holds(&self, state: &State) -> bool {
-        let new = if state.number() == self.read { Vec::new() } else { kept_since(&self.regions, state, &self.region, Some(self.read)) };
+        let new = if state.number() == self.read {
+            Vec::new()
+        } else {
+            kept_since(&self.regions, state, &self.region, Some(self.read))
+        };
         self.inventory.slots.keys().all(|slot| {
             let counted = self.live.get(slot).map(|(counted, _)| counted);
             counted.is_some_and(|counted| new.iter().all(|kept| !kept.is_in(*slot) || counted.contains(&kept.manifest)))

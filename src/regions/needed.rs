@@ -71,9 +71,11 @@ pub(crate) fn kept_since(regions: &Regions, state: &State, region: &Region, sinc
         let (manifest, stored_bytes) = (content.manifest_id(), content.stored_bytes);
         Kept { id, manifest, stored_bytes, published, replicas: 1, ready: 1, account, zones, holders }
     };
-    let images = state.managed_images(None).filter(|record| record.resource.location() == region && is_new(record.created));
+    let images =
+        state.managed_images(None).filter(|record| record.resource.location() == region && is_new(record.created));
     kept.extend(images.map(|record| one(record.resource.id().into(), &record.content, record.created)));
-    let snapshots = state.snapshots(None).filter(|record| record.resource.location() == region && is_new(record.created));
+    let snapshots =
+        state.snapshots(None).filter(|record| record.resource.location() == region && is_new(record.created));
     kept.extend(snapshots.map(|record| one(record.resource.id().into(), &record.content, record.created)));
     kept
 }

@@ -84,7 +84,9 @@ impl Holders {
         let slot = self.slots.get(number)?;
         let (health, began) = (slot.health(), slot.health().clock().now());
         let is_elsewhere = |other: &&usize| {
-            self.slots.get(**other).is_some_and(|other| !other.health().is_of_the_same(health) && !other.health().rests())
+            self.slots
+                .get(**other)
+                .is_some_and(|other| !other.health().is_of_the_same(health) && !other.health().rests())
         };
         let other = queue.iter().find(is_elsewhere).and_then(|other| Some((*other, self.slots.get(*other)?)));
         let mut reading = read(slot);

@@ -23,7 +23,8 @@ use crate::host::Workers;
 use crate::host::in_flight::{Budget, REQUESTS, all_of, together};
 use crate::host::sync::Mutex;
 use crate::store::{
-    BlobKey, BlobMeta, BlobStore, BlobStoreExt, MAX_BLOB_BYTES, Prefixed, PutMode, StoreError, StoreErrorKind, StoreResult,
+    BlobKey, BlobMeta, BlobStore, BlobStoreExt, MAX_BLOB_BYTES, Prefixed, PutMode, StoreError, StoreErrorKind,
+    StoreResult,
 };
 
 /// Records with at most this gap between them, that of one chunk that was replaced since, are fetched with one read.
@@ -591,11 +592,14 @@ impl Slot {
             if page.blobs.is_sorted_by(|one, next| one.key < next.key) {
                 let is_in = |upload: &UploadId| last.is_none_or(|last| last.is_some_and(|last| *upload < last));
                 rest.retain(|upload| !is_in(upload));
-                let in_page = |blob: &BlobMeta| upload_of(&blob.key).is_some_and(|upload| uploads.contains(&upload) && is_in(&upload));
+                let in_page = |blob: &BlobMeta| {
+                    upload_of(&blob.key).is_some_and(|upload| uploads.contains(&upload) && is_in(&upload))
+                };
                 found = page.blobs.into_iter().filter(in_page).collect();
             }
         }
-        let keys: Vec<BlobKey> = rest.iter().map(|upload| format!("{folder}/{upload}").parse()).collect::<Result<_>>()?;
+        let keys: Vec<BlobKey> =
+            rest.iter().map(|upload| format!("{folder}/{upload}").parse()).collect::<Result<_>>()?;
         let apart = all_of(keys.iter().map(|key| self.list(key)).collect()).await?;
         found.extend(apart.into_iter().flatten());
         Ok(found)

@@ -26,8 +26,8 @@ use crate::regions::targets::targets;
 use crate::replica::holders::Holders;
 use crate::replica::needs::{Needs, needs};
 use crate::replication::{
-    ANOTHER_FAILED, CANCELLED, Engine, Listed, Moved, OUT_OF_TIME, RegionRun, RegionalReplicationStatus, ReplicationControl,
-    ReplicationState, ReplicationStatus, Tracker, stopped, time_is_up,
+    ANOTHER_FAILED, CANCELLED, Engine, Listed, Moved, OUT_OF_TIME, RegionRun, RegionalReplicationStatus,
+    ReplicationControl, ReplicationState, ReplicationStatus, Tracker, stopped, time_is_up,
 };
 use crate::service::rules::refusals::missing;
 use crate::service::session::pending::{Pending, Work};

@@ -344,7 +344,9 @@ impl CollectionWork {
                 let request = ParcelRequest { pack: *pack, extents: live.clone(), whole: false };
                 Some(async move {
                     // An unreadable pack is left to a scrub.
-                    let Ok((parcel, bytes)) = Holders::one(slot).fetch(&request, workers).await else { return Ok(None) };
+                    let Ok((parcel, bytes)) = Holders::one(slot).fetch(&request, workers).await else {
+                        return Ok(None);
+                    };
                     let length = bytes.len() as u64;
                     let placed = slot.as_kept_here(&parcel);
                     let is_new = slot.put_parcel(&parcel, bytes).await?;

@@ -7,11 +7,11 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
+use crate::catalog::State;
 use crate::content::extents::Extents;
 use crate::content::manifest::Manifest;
 use crate::content::names::PackId;
 use crate::content::pack::PackInfo;
-use crate::catalog::State;
 use crate::error::{Error, Result};
 use crate::host::in_flight::{REQUESTS, bytes_of, together};
 use crate::host::sync::Mutex;
