@@ -107,7 +107,8 @@ impl Meter {
     /// Runs and measures `work`.
     fn measure<T>(&self, told: &mut Vec<Line>, name: &'static str, work: impl Future<Output = Result<T>>) -> T {
         let before = self.clock.now();
-        (self.calls.store(0, Ordering::Relaxed), self.persists.store(0, Ordering::Relaxed));
+        self.calls.store(0, Ordering::Relaxed);
+        self.persists.store(0, Ordering::Relaxed);
         if std::env::var_os("ROUND_TRIPS_TRACE").is_some() {
             println!("--- {name}");
         }

@@ -130,6 +130,8 @@ impl RegionStore {
     /// Refuses a store of another catalog or site, or one that has seen a newer log. A store that does not answer is
     /// checked when it is used.
     pub(crate) async fn refuse_a_wrong_one(&self) -> Result<()> {
+        // What follows cannot be undone, so the log is read again.
+        *self.found.lock() = None;
         match self.check().await {
             Err(error) if error.kind() == StoreErrorKind::WrongStore => Err(self.at_site(error)),
             _ => Ok(()),

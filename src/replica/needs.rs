@@ -103,3 +103,20 @@ fn next_batch<T>(ahead: &mut BTreeMap<u8, Vec<T>>) -> Option<(u8, Vec<T>)> {
     let nodes = ahead.get_mut(&level)?;
     Some((level, nodes.split_off(nodes.len().saturating_sub(NODES))))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_that_fills_a_batch_goes_before_the_ones_above_it() {
+        let mut ahead = BTreeMap::from([(0, vec![0; NODES - 1]), (1, vec![1; 3]), (2, vec![2; NODES + 5])]);
+        let mut next = || next_batch(&mut ahead).map(|(level, nodes)| (level, nodes.len()));
+        assert_eq!(next(), Some((2, NODES)));
+        assert_eq!(next(), Some((2, 5)));
+        assert_eq!(next(), Some((1, 3)));
+        assert_eq!((next(), next()), (Some((0, NODES - 1)), None));
+        let mut ahead = BTreeMap::from([(0, vec![0; NODES]), (1, vec![1; NODES])]);
+        assert_eq!(next_batch(&mut ahead).map(|(level, _)| level), Some(0));
+    }
+}

@@ -68,6 +68,9 @@ pub(crate) struct Slot {
     health: Health,
 }
 
+/// A record's range in its pack, with its index in the answer.
+type Wanted = (usize, Range<u32>);
+
 /// The bytes of a record, with its index in the answer.
 type Found = (usize, Bytes);
 
@@ -185,7 +188,7 @@ impl Slot {
     pub(crate) async fn read_records(&self, records: &[RecordRef]) -> Result<Vec<Bytes>> {
         let mut order: Vec<(usize, &RecordRef)> = records.iter().enumerate().collect();
         order.sort_unstable_by_key(|(_, record)| (record.pack, record.offset));
-        let of_packs: Vec<(PackId, Vec<(usize, Range<u32>)>)> = order
+        let of_packs: Vec<(PackId, Vec<Wanted>)> = order
             .chunk_by(|(_, a), (_, b)| a.pack == b.pack)
             .filter_map(|of_pack| {
                 let ranges = of_pack.iter().map(|(number, record)| (*number, record.range())).collect();
@@ -196,7 +199,7 @@ impl Slot {
         Ok(in_order(records.len(), all_of(reading).await?))
     }
 
-    async fn read_of_pack(&self, pack: &PackId, ranges: &[(usize, Range<u32>)]) -> Result<Vec<Found>> {
+    async fn read_of_pack(&self, pack: &PackId, ranges: &[Wanted]) -> Result<Vec<Found>> {
         // The cached parts may have been replaced since, by other parts or the whole pack.
         if self.known_parts(pack).is_some()
             && let Some(found) = self.read_of_parts(pack, ranges).await?
@@ -223,7 +226,7 @@ impl Slot {
     }
 
     /// Reads records from the cached parts; `None` if one of the records is in none of them.
-    async fn read_of_parts(&self, pack: &PackId, ranges: &[(usize, Range<u32>)]) -> Result<Option<Vec<Found>>> {
+    async fn read_of_parts(&self, pack: &PackId, ranges: &[Wanted]) -> Result<Option<Vec<Found>>> {
         let parts = self.known_parts(pack).unwrap_or_default();
         let mut wanted: BTreeMap<usize, Vec<RecordRead>> = BTreeMap::new();
         for (number, range) in ranges {
@@ -691,4 +694,52 @@ fn upload_of(key: &BlobKey) -> Option<UploadId> {
 /// damage, and must not overflow a sum.
 fn size_of(blob: &BlobMeta) -> u64 {
     blob.size.min(MAX_BLOB_BYTES + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::executor::block_on;
+
+    use super::*;
+    use crate::host::SystemClock;
+    use crate::store::MemoryStore;
+
+    const PACKS: u32 = 300;
+
+    fn upload(number: u8) -> UploadId {
+        UploadId::from_bytes([number; 16])
+    }
+
+    /// A slot with 300 packs of each of 10 uploads: more than two pages.
+    async fn slot() -> Slot {
+        let store: Arc<dyn BlobStore> = Arc::new(MemoryStore::new());
+        for pack in (0..10).flat_map(|of| (0..PACKS).map(move |number| PackId { upload: upload(of), number })) {
+            let key = format!("slots/0/{}", pack.key().unwrap()).parse().unwrap();
+            store.put(&key, Bytes::from_static(b"x"), PutMode::Create).await.unwrap();
+        }
+        Slot::new(store, "region here", 0, Arc::default(), Health::new(Arc::new(SystemClock))).unwrap()
+    }
+
+    #[test]
+    fn what_a_page_over_many_uploads_does_not_reach_is_listed_by_itself() {
+        block_on(async {
+            let slot = slot().await;
+            for chosen in [
+                vec![],
+                vec![7],
+                vec![0, 9],
+                vec![0, 1, 2, 3, 9],
+                vec![1, 3, 5, 6, 8],
+                (0..10).collect(),
+                (0..30).collect(),
+            ] {
+                let uploads: BTreeSet<UploadId> = chosen.iter().copied().map(upload).collect();
+                let found = slot.holdings(&uploads).await.unwrap();
+                let there = chosen.iter().filter(|number| **number < 10).count();
+                assert_eq!(found.len(), there * PACKS as usize, "{chosen:?}");
+                assert!(found.iter().all(|(pack, holding)| uploads.contains(&pack.upload) && holding.whole == Some(1)));
+            }
+            assert_eq!(slot.all_contents(None).await.unwrap().holdings.len(), 10 * PACKS as usize);
+        });
+    }
 }
