@@ -32,10 +32,10 @@ struct Noise {
 impl Read for Noise {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let length = buffer.len().min((self.size - self.at) as usize);
-        for byte in &mut buffer[..length] {
+        for byte in buffer.iter_mut().take(length) {
             let word = (self.at / 8 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ self.seed;
             let mixed = (word ^ (word >> 31)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            *byte = (mixed ^ (mixed >> 29)).to_le_bytes()[(self.at % 8) as usize];
+            *byte = ((mixed ^ (mixed >> 29)) >> (8 * (self.at % 8))) as u8;
             self.at += 1;
         }
         Ok(length)
