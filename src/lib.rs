@@ -77,7 +77,7 @@
 //!
 //! # Not yet
 //!
-//! - Stores for S3, Azure Blob Storage and Google Cloud Storage: implement [`store::BlobStore`] (seven methods).
+//! - Stores for S3, Azure Blob Storage and Google Cloud Storage: implement [`store::BlobStore`] (six methods).
 //! - Azure's wire protocol: its request bodies are read and written, and there is no HTTP server.
 //! - Disks as qcow2, VHDX or VMDK: raw and VHD are read and written; others are refused with the command that converts them.
 //! - Booting a VM without a copy, over a block device: [`Deployment::open`] gives random access.

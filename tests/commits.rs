@@ -154,7 +154,6 @@ impl Distant {
 }
 
 #[async_trait]
-#[deny(clippy::missing_trait_methods)]
 impl BlobStore for Distant {
     async fn put(&self, key: &BlobKey, bytes: Bytes, mode: PutMode) -> StoreResult<()> {
         self.call("put", Some(key), self.inner.put(key, bytes, mode)).await
@@ -184,8 +183,8 @@ impl BlobStore for Distant {
         self.inner.persist(under).await
     }
 
-    fn can_be_remounted(&self) -> bool {
-        self.can_be_remounted
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default().with_remounts(self.can_be_remounted)
     }
 }
 

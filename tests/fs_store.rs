@@ -388,3 +388,127 @@ fn a_read_only_place_is_reported_by_its_path() {
     let told = error.to_string();
     assert!(told.contains(&path.display().to_string()) && told.contains("mount it writable"), "{told}");
 }
+
+/// What is in the directory of a store, without its own files.
+fn entries(root: &Path) -> Vec<String> {
+    let all = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    all.filter(|name| name != ".staging").collect()
+}
+
+#[test]
+fn a_directory_goes_with_its_last_blob_and_no_sooner() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FsStore::open_or_create(directory.path()).unwrap();
+    for at in ["a/b/c/1", "a/b/c/2", "a/d", "e/1", "e/2"] {
+        put(&store, at, PutMode::Create).unwrap();
+    }
+    let is_there = |at: &str| directory.path().join(at).exists();
+    block_on(store.delete(&key("a/b/c/1"))).unwrap();
+    assert!(is_there("a/b/c/2"));
+    block_on(store.delete(&key("a/b/c/2"))).unwrap();
+    assert!(!is_there("a/b") && is_there("a/d"));
+    for answer in block_on(store.delete_many(&[key("e/1"), key("a/d"), key("e/2")])) {
+        answer.unwrap();
+    }
+    assert!(entries(directory.path()).is_empty() && is_there(".staging"));
+    // A blob may have the name now.
+    put(&store, "a/b", PutMode::Create).unwrap();
+    // What a crash has left empty goes with the next deletion; a stranger's files stay.
+    fs::create_dir_all(directory.path().join("left/empty")).unwrap();
+    block_on(store.delete(&key("left/empty/1"))).unwrap();
+    assert!(!is_there("left"));
+    put(&store, "f/1", PutMode::Create).unwrap();
+    fs::write(directory.path().join("f/Foreign"), b"x").unwrap();
+    block_on(store.delete(&key("f/1"))).unwrap();
+    assert!(is_there("f/Foreign"));
+}
+
+/// Each writer has a handle of its own, as a process has, and puts and deletes its blob in directories that others empty.
+#[test]
+fn a_put_beside_deletes_that_remove_its_directory_is_never_lost() {
+    for durability in [Durability::LostOnPowerCut, Durability::Full] {
+        let directory = tempfile::tempdir().unwrap();
+        FsStore::open_or_create_with(directory.path(), durability).unwrap();
+        let rounds = if durability == Durability::Full { 40 } else { 400 };
+        std::thread::scope(|scope| {
+            for who in 0..6 {
+                let store = FsStore::open_with(directory.path(), durability).unwrap();
+                scope.spawn(move || {
+                    for round in 0..rounds {
+                        let at = key(&format!("a/{}/{who}", round % 2));
+                        let bytes = Bytes::from(format!("{who} in {round}"));
+                        let mode = if round % 3 == 0 { PutMode::Overwrite } else { PutMode::Create };
+                        block_on(store.put(&at, bytes.clone(), mode)).unwrap();
+                        assert_eq!(block_on(store.get(&at, None)).unwrap(), bytes);
+                        let under = at.parent();
+                        let listed = block_on(store.list_all(under.as_ref())).unwrap();
+                        assert!(listed.iter().any(|meta| meta.key == at), "{at} in {round}");
+                        block_on(store.delete(&at)).unwrap();
+                        assert_eq!(block_on(store.get(&at, None)).unwrap_err().kind(), StoreErrorKind::NotFound);
+                    }
+                });
+            }
+        });
+        assert!(entries(directory.path()).is_empty(), "{:?}", entries(directory.path()));
+        assert_eq!(staged(directory.path()), 0);
+    }
+}
+
+#[test]
+fn processes_that_empty_each_others_directories_lose_no_put() {
+    const ROOT: &str = "FS_STORE_EMPTYING_ROOT";
+    if let Some(root) = std::env::var_os(ROOT) {
+        let store = FsStore::open_with(root, Durability::LostOnPowerCut).unwrap();
+        let who = std::process::id();
+        for round in 0..300 {
+            let at = key(&format!("a/{}/{who}", round % 2));
+            put(&store, at.as_str(), PutMode::Create).unwrap();
+            assert_eq!(block_on(store.get(&at, None)).unwrap(), "new", "{at} in {round}");
+            block_on(store.delete(&at)).unwrap();
+        }
+        put(&store, &format!("done/{who}"), PutMode::Create).unwrap();
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let store = FsStore::open_or_create_with(directory.path(), Durability::LostOnPowerCut).unwrap();
+    let start = || {
+        Command::new(std::env::current_exe().unwrap())
+            .args(["processes_that_empty_each_others_directories_lose_no_put", "--exact"])
+            .env(ROOT, directory.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    let children: Vec<_> = (0..4).map(|_| start()).collect();
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    assert_eq!(entries(directory.path()), ["done"]);
+    assert_eq!(listed(&store).len(), 4);
+}
+
+/// Each page read and sorted the whole directory again.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_listing_by_pages_goes_on_in_the_directories_that_it_has_opened() {
+    use futures::TryStreamExt;
+
+    let directory = tempfile::tempdir().unwrap();
+    let store = FsStore::open_or_create_with(directory.path(), Durability::LostOnPowerCut).unwrap();
+    fs::create_dir_all(directory.path().join("a/b")).unwrap();
+    for number in 0..3_500 {
+        File::create(directory.path().join(format!("a/b/{number:04}"))).unwrap();
+    }
+    block_on(async {
+        let mut pages = store.list_pages(None, None);
+        let mut all = pages.try_next().await.unwrap().unwrap();
+        assert!(all.len() < 3_500);
+        // By path nothing is found any more.
+        fs::rename(directory.path().join("a"), directory.path().join("z")).unwrap();
+        while let Some(page) = pages.try_next().await.unwrap() {
+            all.extend(page);
+        }
+        let keys: Vec<String> = all.iter().map(|meta| meta.key.to_string()).collect();
+        assert_eq!(keys, (0..3_500).map(|number| format!("a/b/{number:04}")).collect::<Vec<_>>());
+    });
+}

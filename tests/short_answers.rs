@@ -44,8 +44,8 @@ impl Wrong {
     }
 }
 
+/// The provided methods are made of these, and so are as wrong.
 #[async_trait]
-#[deny(clippy::missing_trait_methods)]
 impl BlobStore for Wrong {
     async fn put(&self, key: &BlobKey, bytes: Bytes, mode: PutMode) -> StoreResult<()> {
         self.store.put(key, bytes, mode).await
@@ -82,8 +82,8 @@ impl BlobStore for Wrong {
         self.store.persist(under).await
     }
 
-    fn can_be_remounted(&self) -> bool {
-        self.store.can_be_remounted()
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default().with_remounts(self.store.capabilities().can_be_remounted())
     }
 }
 

@@ -91,6 +91,22 @@ fn a_hung_store_call_ends() {
     ends(seconds(60), Unavailable, store.head(&at).map(|got| got.map(drop)).boxed());
     ends(seconds(60), Unavailable, store.list(None, None, 1).map(|got| got.map(drop)).boxed());
     ends(seconds(60), Unavailable, store.persist(&at));
+    let version = BlobVersion::new("1");
+    let parts = [Bytes::from(vec![0; 8 << 20]), Bytes::from(vec![0; 8 << 20])];
+    ends(seconds(60 + 32), Unknown, store.put_parts(&at, &parts, PutMode::Create));
+    ends(seconds(60 + 2), Unknown, store.replace_if(&at, Bytes::from_static(b"x"), &version));
+    ends(seconds(60), Unknown, store.delete_if(&at, &version));
+    ends(seconds(60 + 128), Unknown, store.copy_from(&store, &at, &at, PutMode::Create));
+    ends(seconds(60), Unavailable, store.list_folders(None, None, 1).map(|got| got.map(drop)).boxed());
+    ends(seconds(60), Unavailable, store.list_all(None).map(|got| got.map(drop)).boxed());
+    ends(seconds(60 + 2), Unavailable, store.get_ranges(&at, &[0..9, 20..30]).map(|got| got.map(drop)).boxed());
+    // As many rounds as requests are made one after the other.
+    let keys = vec![at.clone(); 33];
+    let first = |mut answers: Vec<StoreResult<()>>| match answers.len() {
+        33 => answers.swap_remove(32),
+        other => panic!("{other} answers for 33 keys"),
+    };
+    ends(seconds(3 * 60), Unknown, store.delete_many(&keys).map(first).boxed());
 }
 
 #[test]
@@ -339,6 +355,126 @@ fn a_retry_never_turns_its_own_success_into_exists_nor_anothers_into_its_own() {
         // A sync that failed is not made again.
         faults.fail_call(0, Fault::Before(StoreErrorKind::Unavailable));
         assert_eq!(store.persist(&at).await.unwrap_err().kind(), StoreErrorKind::Unavailable);
+    });
+}
+
+fn retrying(inner: FaultyStore<MemoryStore>) -> Retrying<FaultyStore<MemoryStore>> {
+    Retrying::new(inner, RetryPolicy::default(), Arc::new(jumping()), Arc::new(SeededEntropy::new(1)))
+}
+
+#[test]
+fn a_conditional_change_whose_answer_was_lost_is_unknown_and_not_anothers() {
+    block_on(async {
+        let memory = MemoryStore::new();
+        let faulty = FaultyStore::new(memory.clone());
+        let (faults, store, at) = (faulty.faults(), retrying(faulty), key());
+        let version = || async { memory.head(&at).await.unwrap().version.unwrap() };
+        memory.put(&at, Bytes::from_static(b"0"), PutMode::Create).await.unwrap();
+
+        // It was replaced, the answer was lost, and the second attempt finds the new version.
+        let first = version().await;
+        faults.fail_call(0, Fault::After);
+        let error = store.replace_if(&at, Bytes::from_static(b"1"), &first).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Unknown, "{error}");
+        assert!(format!("{error:#}").contains("asked 2 times") && format!("{error:#}").contains("another version"));
+        assert_eq!(memory.get(&at, None).await.unwrap(), "1");
+
+        // Nothing happened for certain: then the version is another's.
+        faults.fail_call(0, Fault::Before(StoreErrorKind::Unavailable));
+        let error = store.replace_if(&at, Bytes::from_static(b"2"), &first).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Changed, "{error}");
+        assert!(store.delete_if(&at, &first).await.is_err_and(|error| error.kind() == StoreErrorKind::Changed));
+
+        // It did not happen, and another replaced it before the second attempt.
+        let second = version().await;
+        faults.fail_call(0, Fault::Before(StoreErrorKind::Unknown));
+        store.replace_if(&at, Bytes::from_static(b"3"), &second).await.unwrap();
+        faults.fail_call(0, Fault::Before(StoreErrorKind::Unknown));
+        let error = store.delete_if(&at, &second).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Unknown, "{error}");
+        assert_eq!(memory.get(&at, None).await.unwrap(), "3");
+
+        // A deletion that happened is done, whoever did it.
+        let third = version().await;
+        faults.fail_call(0, Fault::After);
+        store.delete_if(&at, &third).await.unwrap();
+        assert!(memory.head(&at).await.is_err());
+    });
+}
+
+#[test]
+fn of_many_deletions_only_those_that_failed_are_made_again() {
+    block_on(async {
+        let memory = MemoryStore::new();
+        let faulty = FaultyStore::new(memory.clone());
+        let (faults, store) = (faulty.faults(), retrying(faulty));
+        let keys: Vec<BlobKey> = (0..5).map(|number| format!("a/{number}").parse().unwrap()).collect();
+        for key in &keys {
+            memory.put(key, Bytes::new(), PutMode::Create).await.unwrap();
+        }
+        faults.fail_call(1, Fault::Before(StoreErrorKind::Unavailable));
+        faults.fail_call(2, Fault::Before(StoreErrorKind::PermissionDenied));
+        faults.fail_call(3, Fault::After);
+        let kinds: Vec<_> =
+            store.delete_many(&keys).await.into_iter().map(|answer| answer.map_err(|error| error.kind())).collect();
+        assert_eq!(kinds, [Ok(()), Ok(()), Err(StoreErrorKind::PermissionDenied), Ok(()), Ok(())]);
+        let asked: Vec<BlobKey> = faults.record().into_iter().filter_map(|call| call.key).collect();
+        assert_eq!(asked, ["a/0", "a/1", "a/2", "a/3", "a/4", "a/1", "a/3"].map(|key| key.parse().unwrap()));
+
+        // One that may have happened stays unknown, whatever comes later; the others have their own answers.
+        faults.fail_call(0, Fault::Before(StoreErrorKind::Unknown));
+        faults.fail_call(2, Fault::Before(StoreErrorKind::PermissionDenied));
+        let answers = store.delete_many(&keys[2..4]).await;
+        assert!(answers[0].as_ref().is_err_and(|error| error.kind() == StoreErrorKind::Unknown), "{answers:?}");
+        assert!(answers[1].is_ok());
+        assert!(store.delete_many(&[]).await.is_empty());
+    });
+}
+
+#[test]
+fn a_listing_goes_on_after_the_page_that_failed() {
+    block_on(async {
+        let memory = MemoryStore::new();
+        let faulty = FaultyStore::new(memory.clone());
+        let (faults, store) = (faulty.faults(), retrying(faulty));
+        let keys: Vec<BlobKey> = (0..2_500).map(|number| format!("a/{number:04}").parse().unwrap()).collect();
+        for key in &keys {
+            memory.put(key, Bytes::new(), PutMode::Create).await.unwrap();
+        }
+        for fault in TRANSIENT {
+            faults.fail_call(1, fault);
+            faults.forget_record();
+            let listed = store.list_all(Some(&"a".parse().unwrap())).await.unwrap();
+            assert!(listed.iter().map(|meta| &meta.key).eq(&keys), "{fault:?}");
+            assert!(faults.record().len() <= 6, "{fault:?}: {:?}", faults.record());
+        }
+        faults.fail_from(1, Fault::Before(StoreErrorKind::PermissionDenied));
+        let error = store.list_all(None).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::PermissionDenied, "half a listing is none");
+    });
+}
+
+#[test]
+fn the_pauses_between_attempts_are_spread_from_nothing_to_their_bound() {
+    block_on(async {
+        let (clock, faulty) = (jumping(), FaultyStore::new(MemoryStore::new()));
+        let faults = faulty.faults();
+        let pause = Duration::from_secs(8);
+        let policy = RetryPolicy::default().with_pauses(pause, pause);
+        let store = Retrying::new(faulty, policy, Arc::new(clock.clone()), Arc::new(SeededEntropy::new(3)));
+        let mut pauses: Vec<f64> = Vec::new();
+        for _ in 0..400 {
+            faults.fail_call(0, Fault::Before(StoreErrorKind::Unavailable));
+            let before = clock.now();
+            store.delete(&key()).await.unwrap();
+            pauses.push(clock.now().signed_duration_since(before).as_seconds_f64());
+        }
+        assert!(pauses.iter().all(|pause| (0.0..=8.0).contains(pause)));
+        for quarter in 0..4 {
+            let from = f64::from(quarter) * 2.0;
+            let share = pauses.iter().filter(|pause| (from..from + 2.0).contains(*pause)).count();
+            assert!((70..=130).contains(&share), "{share} of 400 in quarter {quarter}");
+        }
     });
 }
 

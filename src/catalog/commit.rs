@@ -244,7 +244,7 @@ impl Catalog {
     }
 
     async fn look_into_the_same_store(self: &Arc<Self>) -> Result<()> {
-        if !self.store.can_be_remounted() {
+        if !self.store.capabilities().can_be_remounted() {
             return self.refresh().await.map(drop);
         }
         let (newest, same) = futures::join!(self.refresh(), self.refuse_another_store());
@@ -256,7 +256,7 @@ impl Catalog {
     async fn put(&self, draft: &Draft, lost: u32) -> Result<Fate> {
         // ORDER: whose is the store, then put. The other way round, another store is mounted -> put: the entry is in the log
         // of another catalog.
-        if self.store.can_be_remounted() {
+        if self.store.capabilities().can_be_remounted() {
             self.refuse_another_store().await?;
         }
         let (key, begun) = (log_key(draft.number)?, self.clock.now());

@@ -74,8 +74,8 @@ pub(crate) struct VersionRecord {
     #[serde(default)]
     pub(super) changed: u64,
     /// How far it is in each region that anything became of, by region.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    regions: Vec<InRegion>,
+    #[serde(default, skip_serializing_if = "<[InRegion]>::is_empty")]
+    regions: Box<[InRegion]>,
     /// The identity that its source VM left in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     carried: Option<Box<CarriedIdentity>>,
@@ -137,7 +137,7 @@ impl VersionRecord {
             content,
             published: changed,
             changed,
-            regions: Vec::new(),
+            regions: Box::default(),
             carried: carried.map(Box::new),
             soft_deleted: None,
             deleted: None,
@@ -166,12 +166,13 @@ impl VersionRecord {
 
     /// Changes what became of a region.
     fn change_in(&mut self, region: &Region, change: impl Fn(&mut InRegion)) {
-        let at = self.regions.partition_point(|one| one.region < *region);
-        if self.regions.get(at).is_none_or(|one| one.region != *region) {
-            self.regions.reserve_exact(1);
-            self.regions.insert(at, InRegion { region: region.clone(), ready: None, crossed: 0, failed: None });
+        let mut regions = std::mem::take(&mut self.regions).into_vec();
+        let at = regions.partition_point(|one| one.region < *region);
+        if regions.get(at).is_none_or(|one| one.region != *region) {
+            regions.insert(at, InRegion { region: region.clone(), ready: None, crossed: 0, failed: None });
         }
-        self.regions.get_mut(at).into_iter().for_each(change);
+        regions.get_mut(at).into_iter().for_each(change);
+        self.regions = regions.into();
         self.share_regions();
     }
 
@@ -203,7 +204,9 @@ impl VersionRecord {
                 one.failed = None;
             }
         }
-        self.regions.retain(|one| one.ready.is_some() || one.crossed > 0 || one.failed.is_some());
+        let mut regions = std::mem::take(&mut self.regions).into_vec();
+        regions.retain(|one| one.ready.is_some() || one.crossed > 0 || one.failed.is_some());
+        self.regions = regions.into();
         self.version = Arc::new(version);
         self.changed = number;
         self.share_regions();

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::stream::{self, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use crate::access::Caller;
@@ -22,8 +23,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::host::sync::Mutex;
 use crate::host::{Entropy, draw};
 use crate::model::Region;
+use crate::store::derived;
 use crate::store::{
-    BlobKey, BlobMeta, BlobStore, BlobStoreExt, Page, PutMode, StoreError, StoreErrorKind, StoreResult,
+    BlobKey, BlobMeta, BlobPlace, BlobStore, BlobStoreExt, BlobVersion, Capabilities, Folders, Page, Pages, PutMode,
+    StoreError, StoreErrorKind, StoreResult,
 };
 
 const FORMAT: u32 = 1;
@@ -530,7 +533,62 @@ impl BlobStore for RegionStore {
         self.inner.persist(under).await
     }
 
-    fn can_be_remounted(&self) -> bool {
-        self.inner.can_be_remounted()
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn put_parts(&self, key: &BlobKey, parts: &[Bytes], mode: PutMode) -> StoreResult<()> {
+        self.is_claimed().await?;
+        self.inner.put_parts(key, parts, mode).await
+    }
+
+    async fn get_ranges(&self, key: &BlobKey, ranges: &[Range<u64>]) -> StoreResult<Vec<Bytes>> {
+        self.is_not_anothers().await?;
+        self.inner.get_ranges(key, ranges).await
+    }
+
+    async fn delete_many(&self, keys: &[BlobKey]) -> Vec<StoreResult<()>> {
+        // A store that can be another one between two deletions is looked at before each of them.
+        if self.capabilities().can_be_remounted() || self.is_ours().await.is_err() {
+            return derived::at_once(keys.iter().map(|key| self.delete(key)).collect(), self.capabilities()).await;
+        }
+        self.inner.delete_many(keys).await
+    }
+
+    fn list_pages(&self, under: Option<&BlobKey>, after: Option<&BlobKey>) -> Pages<'_> {
+        let start = self.inner.list_pages(under, after);
+        Box::pin(stream::try_unfold(start, move |mut pages| async move {
+            self.is_not_anothers().await?;
+            Ok(pages.try_next().await?.map(|page| (page, pages)))
+        }))
+    }
+
+    async fn list_folders(
+        &self,
+        under: Option<&BlobKey>,
+        after: Option<&BlobKey>,
+        limit: usize,
+    ) -> StoreResult<Folders> {
+        self.is_not_anothers().await?;
+        self.inner.list_folders(under, after, limit).await
+    }
+
+    async fn replace_if(&self, key: &BlobKey, bytes: Bytes, version: &BlobVersion) -> StoreResult<()> {
+        self.is_claimed().await?;
+        self.inner.replace_if(key, bytes, version).await
+    }
+
+    async fn delete_if(&self, key: &BlobKey, version: &BlobVersion) -> StoreResult<()> {
+        self.is_ours().await?;
+        self.inner.delete_if(key, version).await
+    }
+
+    async fn copy_from(&self, store: &dyn BlobStore, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
+        self.is_claimed().await?;
+        self.inner.copy_from(store, from, to, mode).await
+    }
+
+    fn place_of(&self, key: &BlobKey) -> Option<BlobPlace<'_>> {
+        self.inner.place_of(key)
     }
 }

@@ -5,98 +5,15 @@ use std::ops::Range;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
+use futures::future::FutureExt;
 
-use super::error::StoreResult;
+use super::blob::{BlobMeta, Folders, Page, Pages, PutMode};
+use super::blob_place::BlobPlace;
+use super::blob_version::BlobVersion;
+use super::capabilities::Capabilities;
+use super::derived::{self, Reads};
+use super::error::{StoreError, StoreErrorKind, StoreResult};
 use super::key::BlobKey;
-
-/// The largest blob that a store must accept: 64 MiB.
-pub const MAX_BLOB_BYTES: u64 = 64 << 20;
-
-/// Whether a put may replace a blob.
-///
-/// ```
-/// use bytes::Bytes;
-/// use compute_gallery::store::{BlobStore, MemoryStore, PutMode, StoreErrorKind};
-///
-/// # futures::executor::block_on(async {
-/// let (store, key) = (MemoryStore::new(), "a".parse()?);
-/// store.put(&key, Bytes::from_static(b"1"), PutMode::Create).await?;
-/// let refused = store.put(&key, Bytes::from_static(b"2"), PutMode::Create).await.unwrap_err();
-/// assert_eq!(refused.kind(), StoreErrorKind::AlreadyExists);
-/// store.put(&key, Bytes::from_static(b"3"), PutMode::Overwrite).await?;
-/// assert_eq!(store.get(&key, None).await?, "3");
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// # }).unwrap();
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PutMode {
-    /// Stores the blob only if the key is free. Of any number of concurrent callers, in any number of processes, exactly one
-    /// succeeds.
-    Create,
-    /// Stores the blob, in place of the one that has the key.
-    Overwrite,
-}
-
-/// What a store knows of a blob without reading it.
-///
-/// ```
-/// use compute_gallery::store::BlobMeta;
-///
-/// let meta = BlobMeta::new("a/b".parse()?, 5).with_modified("2026-01-01T00:00:00Z".parse()?);
-/// assert_eq!((meta.key.as_str(), meta.size), ("a/b", 5));
-/// assert!(meta.modified.is_some());
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct BlobMeta {
-    /// The blob's name.
-    pub key: BlobKey,
-    /// The blob's length in bytes.
-    pub size: u64,
-    /// The time of the last write, by the store's own clock. `None` if the store does not record it, or leaves it out of a
-    /// listing: [`BlobStore::head`] has it if the store has.
-    pub modified: Option<DateTime<Utc>>,
-}
-
-impl BlobMeta {
-    /// Describes a blob of `size` bytes, for the implementor of a store.
-    pub fn new(key: BlobKey, size: u64) -> Self {
-        Self { key, size, modified: None }
-    }
-
-    /// Adds the time of the last write, by the store's own clock.
-    #[must_use]
-    pub fn with_modified(self, modified: DateTime<Utc>) -> Self {
-        Self { modified: Some(modified), ..self }
-    }
-}
-
-/// A part of a listing.
-///
-/// ```
-/// use compute_gallery::store::{BlobMeta, Page};
-///
-/// let page = Page::new(vec![BlobMeta::new("a".parse()?, 1)], true);
-/// assert!(page.more, "the next page starts after `a`");
-/// # Ok::<(), compute_gallery::Error>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Page {
-    /// The blobs, in ascending order of their keys as bytes.
-    pub blobs: Vec<BlobMeta>,
-    /// Whether there may be more blobs after the last one. An empty page is always the last.
-    pub more: bool,
-}
-
-impl Page {
-    /// Makes a page, for the implementor of a store.
-    pub fn new(blobs: Vec<BlobMeta>, more: bool) -> Self {
-        Self { blobs, more }
-    }
-}
 
 /// A container of blobs: a directory, a bucket, a map in memory.
 ///
@@ -107,32 +24,41 @@ impl Page {
 /// - **Durable.** An acknowledged `put` or `copy` survives a power cut. (A store may offer less, if its documentation says so.) A
 ///   blob whose put is not yet acknowledged may be visible before it is durable: see [`persist`](Self::persist).
 /// - **One creator.** [`PutMode::Create`] has one winner as long as the blob exists; all others get
-///   [`AlreadyExists`](super::StoreErrorKind::AlreadyExists) and change nothing.
-/// - **Honest errors.** After [`Unknown`](super::StoreErrorKind::Unknown) the change may have happened, or happen yet; after
-///   any other error it has not. An implementation that retries internally must not turn its own success into `AlreadyExists`.
-///   The answer that another change of the key is in progress is `Unknown`. Every call may be repeated after an `Unknown`.
+///   [`AlreadyExists`](StoreErrorKind::AlreadyExists) and change nothing.
+/// - **Honest errors.** After [`Unknown`](StoreErrorKind::Unknown) the change may have happened, or happen yet; after any other
+///   error it has not. The answer that another change of the key is in progress (a status of 409) is `Unknown`. Every call may be
+///   repeated after an `Unknown`.
 /// - **Cancellation.** A caller may drop the future of a call at any time. A change then is as after an `Unknown`.
-/// - **Time.** A call may take long. The gallery gives it up and retries it ([`WithDeadline`](super::WithDeadline),
-///   [`Retrying`](super::Retrying)), so an implementation need do neither.
+/// - **Who retries.** The gallery does, and gives up calls that take too long: it wraps each store in [`WithDeadline`] and
+///   [`Retrying`]. An implementation need do neither; name each failure by its kind. One that retries internally must not turn its
+///   own success into `AlreadyExists` or [`Changed`](StoreErrorKind::Changed): what it cannot tell apart is `Unknown`.
+/// - **Any thread, no runtime.** Calls are made, and futures polled and dropped, from any thread, also outside of every async
+///   runtime. An implementation whose client needs a runtime enters that itself, such as by `Handle::spawn` of tokio.
+/// - **Foreign blobs.** What has a name that is not a [`BlobKey`] is not of the store: listings leave it out.
+///
+/// [`WithDeadline`]: super::WithDeadline
+/// [`Retrying`]: super::Retrying
 ///
 /// # Errors
 ///
 /// Each method lists the kinds of error with a meaning of their own. Every method may also return
 ///
-/// - [`PermissionDenied`](super::StoreErrorKind::PermissionDenied), [`Obstructed`](super::StoreErrorKind::Obstructed),
-///   [`Unavailable`](super::StoreErrorKind::Unavailable) and [`Throttled`](super::StoreErrorKind::Throttled);
-/// - [`Unsupported`](super::StoreErrorKind::Unsupported) for a key that the store cannot hold, such as one that is too long
+/// - [`PermissionDenied`](StoreErrorKind::PermissionDenied), [`Obstructed`](StoreErrorKind::Obstructed),
+///   [`Unavailable`](StoreErrorKind::Unavailable) and [`Throttled`](StoreErrorKind::Throttled);
+/// - [`Unsupported`](StoreErrorKind::Unsupported) for a key that the store cannot hold, such as one that is too long
 ///   below a [prefix](super::Prefixed);
-/// - [`WrongStore`](super::StoreErrorKind::WrongStore), from a store that checks whose it is.
+/// - [`WrongStore`](StoreErrorKind::WrongStore), from a store that checks whose it is.
 ///
 /// # Implementing
 ///
-/// The functions of `testkit::conformance` (feature `testkit`) check an implementation against the contract.
+/// Six methods are required; the others are made of them, unless the store has something better. The functions of
+/// `testkit::conformance` (feature `testkit`) check an implementation against the contract: all of it, and what
+/// [`capabilities`](Self::capabilities) claims.
 ///
 /// A wrapper forwards every method: put `#[deny(clippy::missing_trait_methods)]` on its `impl`.
 #[async_trait]
 pub trait BlobStore: Debug + Send + Sync + 'static {
-    /// Stores a blob of at most [`MAX_BLOB_BYTES`]. An empty blob is a blob.
+    /// Stores a blob of at most [`MAX_BLOB_BYTES`](super::MAX_BLOB_BYTES). An empty blob is a blob.
     ///
     /// # Errors
     ///
@@ -222,6 +148,9 @@ pub trait BlobStore: Debug + Send + Sync + 'static {
 
     /// Lists at most `limit` blobs (at least 1) in ascending order of the whole key as bytes.
     ///
+    /// A page may be shorter than `limit`, because services have limits of their own: [`Page::more`] says whether it is the last.
+    /// [`list_pages`](Self::list_pages) reads them all.
+    ///
     /// `under` selects the keys below it: `a/b` is under `a`; `a` and `ab` are not; `None` selects all. `after` excludes the
     /// keys up to and including it. A blob that exists during the whole of a listing is in it exactly once; one that is put or
     /// deleted meanwhile may be in it or not.
@@ -249,37 +178,10 @@ pub trait BlobStore: Debug + Send + Sync + 'static {
     /// ```
     async fn list(&self, under: Option<&BlobKey>, after: Option<&BlobKey>, limit: usize) -> StoreResult<Page>;
 
-    /// Copies a blob inside the store.
-    ///
-    /// Afterwards both exist. They share nothing that damage to one could take from the other, as far as the store can tell. (A
-    /// store may offer less, if its documentation says so.)
-    ///
-    /// An overwriting copy onto itself changes nothing; a creating one finds that the blob exists.
-    ///
-    /// # Errors
-    ///
-    /// `NotFound` if `from` does not exist, and those of [`put`](Self::put).
-    ///
-    /// ```
-    /// use bytes::Bytes;
-    /// use compute_gallery::store::{BlobStore, MemoryStore, PutMode};
-    ///
-    /// # futures::executor::block_on(async {
-    /// let store = MemoryStore::new();
-    /// let (from, to) = ("a".parse()?, "b".parse()?);
-    /// store.put(&from, Bytes::from_static(b"bytes"), PutMode::Create).await?;
-    /// store.copy(&from, &to, PutMode::Create).await?;
-    /// store.delete(&from).await?;
-    /// assert_eq!(store.get(&to, None).await?, "bytes");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// # }).unwrap();
-    /// ```
-    async fn copy(&self, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()>;
-
     /// Makes durable every blob under `under` that any call has shown to exist: one that another caller put, or one whose put was
     /// `Unknown` and that was then found. Call it before you record that such a blob exists.
     ///
-    /// It succeeds if there is no blob under `under`.
+    /// It succeeds if there is no blob under `under`. Object stores have nothing to do: there, what can be seen is durable.
     ///
     /// # Errors
     ///
@@ -302,17 +204,299 @@ pub trait BlobStore: Debug + Send + Sync + 'static {
     /// ```
     async fn persist(&self, under: &BlobKey) -> StoreResult<()>;
 
-    /// Returns whether the same handle can be another container from one call to the next, as a directory is when another disk is
-    /// mounted there. The catalog then reads whose the store is before each commit: one more request.
+    /// Tells what the store can do, and how it is best asked: a conservative default.
     ///
-    /// True by default, which is always safe.
+    /// It makes no request, and the answer stays the same.
     ///
     /// ```
-    /// use compute_gallery::store::{BlobStore, MemoryStore};
+    /// use compute_gallery::store::{BlobStore, FsStore, MemoryStore};
     ///
-    /// assert!(!MemoryStore::new().can_be_remounted());
+    /// assert!(MemoryStore::new().capabilities().changes_conditionally());
+    /// # let directory = tempfile::tempdir()?;
+    /// assert!(!FsStore::create(directory.path())?.capabilities().changes_conditionally());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    fn can_be_remounted(&self) -> bool {
-        true
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default()
+    }
+
+    /// Copies a blob inside the store.
+    ///
+    /// Afterwards both exist. They share nothing that damage to one could take from the other, as far as the store can tell. (A
+    /// store may offer less, if its documentation says so.)
+    ///
+    /// An overwriting copy onto itself changes nothing; a creating one finds that the blob exists. If `from` does not exist, that
+    /// is the answer, whatever `to` is.
+    ///
+    /// By default the bytes are read and put.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if `from` does not exist, and those of [`put`](Self::put).
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use compute_gallery::store::{BlobStore, MemoryStore, PutMode};
+    ///
+    /// # futures::executor::block_on(async {
+    /// let store = MemoryStore::new();
+    /// let (from, to) = ("a".parse()?, "b".parse()?);
+    /// store.put(&from, Bytes::from_static(b"bytes"), PutMode::Create).await?;
+    /// store.copy(&from, &to, PutMode::Create).await?;
+    /// store.delete(&from).await?;
+    /// assert_eq!(store.get(&to, None).await?, "bytes");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    async fn copy(&self, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
+        let during = |error: StoreError| error.during("copy");
+        if from == to && mode == PutMode::Overwrite {
+            // Putting it again could undo the change of another.
+            return self.head(from).await.map(drop).map_err(during);
+        }
+        let bytes = self.get(from, None).await.map_err(during)?;
+        self.put(to, bytes, mode).await.map_err(during)
+    }
+
+    /// Stores a blob of several parts, one after the other: [`put`](Self::put) for bytes that do not lie in one piece.
+    ///
+    /// By default they are put together in memory.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`put`](Self::put).
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use compute_gallery::store::{BlobStore, MemoryStore, PutMode};
+    ///
+    /// # futures::executor::block_on(async {
+    /// let (store, key) = (MemoryStore::new(), "a".parse()?);
+    /// let parts = [Bytes::from_static(b"head"), Bytes::from_static(b"er")];
+    /// store.put_parts(&key, &parts, PutMode::Create).await?;
+    /// assert_eq!(store.get(&key, None).await?, "header");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    async fn put_parts(&self, key: &BlobKey, parts: &[Bytes], mode: PutMode) -> StoreResult<()> {
+        self.put(key, derived::joined(key, parts)?, mode).await
+    }
+
+    /// Reads several ranges of a blob, and returns their bytes in the order of `ranges`. Each range is as for [`get`](Self::get);
+    /// for no ranges the store is not asked.
+    ///
+    /// By default near neighbours are read by one request, and requests are made at once, both as
+    /// [`capabilities`](Self::capabilities) say.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`get`](Self::get), for the whole call.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use compute_gallery::store::{BlobStore, MemoryStore, PutMode};
+    ///
+    /// # futures::executor::block_on(async {
+    /// let (store, key) = (MemoryStore::new(), "a".parse()?);
+    /// store.put(&key, Bytes::from_static(b"0123456789"), PutMode::Create).await?;
+    /// assert_eq!(store.get_ranges(&key, &[7..9, 0..2]).await?, ["78", "01"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    async fn get_ranges(&self, key: &BlobKey, ranges: &[Range<u64>]) -> StoreResult<Vec<Bytes>> {
+        let reads = Reads::new(ranges, self.capabilities());
+        let asked = reads.requests().map(|range| self.get(key, Some(range))).collect();
+        reads.answers(key, derived::at_once(asked, self.capabilities()).await)
+    }
+
+    /// Removes blobs, and returns the outcome of each in the order of `keys`, as [`delete`](Self::delete) does for one.
+    ///
+    /// By default they are removed one by one, as many at once as [`capabilities`](Self::capabilities) say.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use compute_gallery::store::{BlobKey, BlobStore, MemoryStore, PutMode};
+    ///
+    /// # futures::executor::block_on(async {
+    /// let store = MemoryStore::new();
+    /// let keys: [BlobKey; 2] = ["a".parse()?, "b".parse()?];
+    /// store.put(&keys[0], Bytes::new(), PutMode::Create).await?;
+    /// assert!(store.delete_many(&keys).await.iter().all(Result::is_ok));
+    /// assert!(store.list(None, None, 1).await?.blobs.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    async fn delete_many(&self, keys: &[BlobKey]) -> Vec<StoreResult<()>> {
+        derived::at_once(keys.iter().map(|key| self.delete(key)).collect(), self.capabilities()).await
+    }
+
+    /// Returns all pages of a listing, as [`list`](Self::list) does, one request after the other.
+    ///
+    /// By default it is that: a page is asked for after the last key of the one before. A store for which that is slow has a
+    /// listing of its own.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` if the store does not list in order after the given key, because the listing might then never end.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use compute_gallery::store::{BlobStore, MemoryStore, PutMode};
+    /// use futures::TryStreamExt;
+    ///
+    /// # futures::executor::block_on(async {
+    /// let store = MemoryStore::new();
+    /// for key in ["a/1", "a/2", "b"] {
+    ///     store.put(&key.parse()?, Bytes::new(), PutMode::Create).await?;
+    /// }
+    /// let under = "a".parse()?;
+    /// let mut pages = store.list_pages(Some(&under), None);
+    /// let mut count = 0;
+    /// while let Some(page) = pages.try_next().await? {
+    ///     count += page.len();
+    /// }
+    /// assert_eq!(count, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    fn list_pages(&self, under: Option<&BlobKey>, after: Option<&BlobKey>) -> Pages<'_> {
+        derived::pages(under, after, move |under, after| {
+            async move { self.list(under.as_ref(), after.as_ref(), derived::PAGE).await }.boxed()
+        })
+    }
+
+    /// Lists at most `limit` folders (at least 1) directly under `under`: the keys of one more segment that blobs are under.
+    ///
+    /// `after` excludes that folder and those before it. A page may be shorter than `limit`.
+    ///
+    /// By default blobs are listed, and what is left of a folder is skipped.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`list_pages`](Self::list_pages).
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use compute_gallery::store::{BlobStore, MemoryStore, PutMode};
+    ///
+    /// # futures::executor::block_on(async {
+    /// let store = MemoryStore::new();
+    /// for key in ["slots/0/a", "slots/0/b", "slots/1/a/b", "slots/owner"] {
+    ///     store.put(&key.parse()?, Bytes::new(), PutMode::Create).await?;
+    /// }
+    /// let folders = store.list_folders(Some(&"slots".parse()?), None, 10).await?;
+    /// assert_eq!(folders.keys, ["slots/0".parse()?, "slots/1".parse()?]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    async fn list_folders(
+        &self,
+        under: Option<&BlobKey>,
+        after: Option<&BlobKey>,
+        limit: usize,
+    ) -> StoreResult<Folders> {
+        derived::folders(under, after, limit, |after, limit| {
+            async move { self.list(under, after.as_ref(), limit).await }.boxed()
+        })
+        .await
+    }
+
+    /// Stores a blob in place of the one that has the key, if that is `version`. Of any number of concurrent callers with one
+    /// version, exactly one succeeds (unless the bytes that it puts have the same version again).
+    ///
+    /// Read the version first and then the bytes: a change in between is then noticed.
+    ///
+    /// # Errors
+    ///
+    /// `Changed` if another version is there, or no blob; `TooLarge`, `Full`, `Unknown`; `Unsupported` unless
+    /// [`Capabilities::changes_conditionally`].
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use compute_gallery::store::{BlobStore, MemoryStore, PutMode, StoreErrorKind};
+    ///
+    /// # futures::executor::block_on(async {
+    /// let (store, key) = (MemoryStore::new(), "boundary".parse()?);
+    /// store.put(&key, Bytes::from_static(b"1"), PutMode::Create).await?;
+    /// let version = store.head(&key).await?.version.expect("a `MemoryStore` has versions");
+    /// store.replace_if(&key, Bytes::from_static(b"2"), &version).await?;
+    /// let late = store.replace_if(&key, Bytes::from_static(b"3"), &version).await.unwrap_err();
+    /// assert_eq!(late.kind(), StoreErrorKind::Changed);
+    /// assert_eq!(store.get(&key, None).await?, "2");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    async fn replace_if(&self, key: &BlobKey, bytes: Bytes, version: &BlobVersion) -> StoreResult<()> {
+        let _ = (bytes, version);
+        Err(StoreError::new(StoreErrorKind::Unsupported, "replace_if", Some(key)))
+    }
+
+    /// Removes a blob if it is `version`. To remove a blob that does not exist is a success.
+    ///
+    /// # Errors
+    ///
+    /// `Changed` if another version is there; `Unknown`; `Unsupported` unless [`Capabilities::changes_conditionally`].
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use compute_gallery::store::{BlobStore, MemoryStore, PutMode, StoreErrorKind};
+    ///
+    /// # futures::executor::block_on(async {
+    /// let (store, key) = (MemoryStore::new(), "a".parse()?);
+    /// store.put(&key, Bytes::from_static(b"damaged"), PutMode::Create).await?;
+    /// let damaged = store.head(&key).await?.version.expect("a `MemoryStore` has versions");
+    /// store.put(&key, Bytes::from_static(b"mended"), PutMode::Overwrite).await?;
+    /// let refused = store.delete_if(&key, &damaged).await.unwrap_err();
+    /// assert_eq!(refused.kind(), StoreErrorKind::Changed);
+    /// assert_eq!(store.get(&key, None).await?, "mended");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    async fn delete_if(&self, key: &BlobKey, version: &BlobVersion) -> StoreResult<()> {
+        let _ = version;
+        Err(StoreError::new(StoreErrorKind::Unsupported, "delete_if", Some(key)))
+    }
+
+    /// Copies a blob of another store on the same service, without moving its bytes through this process. As for
+    /// [`copy`](Self::copy), the two blobs share nothing afterwards.
+    ///
+    /// An implementation asks `store` for the [place](Self::place_of) of the blob, and copies from there if it can.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`copy`](Self::copy); `Unsupported` if the store cannot copy from `store`, or not in this mode: read the blob
+    /// and put it.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use compute_gallery::store::{BlobStore, MemoryStore, Prefixed, PutMode, StoreErrorKind};
+    ///
+    /// # futures::executor::block_on(async {
+    /// let bucket = MemoryStore::new();
+    /// let west = Prefixed::new(bucket.clone(), "westeurope".parse()?);
+    /// let east = Prefixed::new(bucket, "eastus".parse()?);
+    /// let key = "a".parse()?;
+    /// west.put(&key, Bytes::from_static(b"bytes"), PutMode::Create).await?;
+    /// east.copy_from(&west, &key, &key, PutMode::Create).await?;
+    /// assert_eq!(east.get(&key, None).await?, "bytes");
+    ///
+    /// let elsewhere = MemoryStore::new();
+    /// let refused = elsewhere.copy_from(&west, &key, &key, PutMode::Create).await.unwrap_err();
+    /// assert_eq!(refused.kind(), StoreErrorKind::Unsupported);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    async fn copy_from(&self, store: &dyn BlobStore, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
+        let _ = (store, from, mode);
+        Err(StoreError::new(StoreErrorKind::Unsupported, "copy_from", Some(to)))
+    }
+
+    /// Tells the store that a blob with this key is really in, below all wrappers, and its key there: for
+    /// [`copy_from`](Self::copy_from). It makes no request, and the blob need not exist.
+    ///
+    /// By default `None`: nothing is copied from this store. A store that can copy from its like answers with itself.
+    fn place_of(&self, key: &BlobKey) -> Option<BlobPlace<'_>> {
+        let _ = key;
+        None
     }
 }

@@ -2,8 +2,11 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::stream::TryStreamExt;
 
-use super::blob_store::{BlobMeta, BlobStore};
+use super::blob::{BlobMeta, Folders};
+use super::blob_store::BlobStore;
+use super::derived;
 use super::error::{StoreError, StoreErrorKind, StoreResult};
 use super::key::BlobKey;
 
@@ -20,6 +23,7 @@ use super::key::BlobKey;
 /// assert_eq!(store.find(&key).await?, Some(Bytes::from_static(b"bytes")));
 /// assert_eq!(store.find_meta(&key).await?.map(|meta| meta.size), Some(5));
 /// assert_eq!(store.list_all(Some(&"a".parse()?)).await?.len(), 1);
+/// assert_eq!(store.list_all_folders(None).await?, ["a".parse()?]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # }).unwrap();
 /// ```
@@ -43,25 +47,36 @@ pub trait BlobStoreExt: BlobStore {
         absent_as_none(self.head(key).await)
     }
 
-    /// Returns every blob under `under`, read page by page.
+    /// Returns every blob under `under`.
     ///
     /// # Errors
     ///
-    /// As [`BlobStore::list`]; `Unsupported` if the store does not list in order after the given key, because the listing might
-    /// then never end.
+    /// As [`BlobStore::list_pages`].
     async fn list_all(&self, under: Option<&BlobKey>) -> StoreResult<Vec<BlobMeta>> {
-        let mut all: Vec<BlobMeta> = Vec::new();
+        self.list_pages(under, None).try_concat().await
+    }
+
+    /// Returns every folder directly under `under`, read page by page, in the order of [`Folders::keys`].
+    ///
+    /// # Errors
+    ///
+    /// As [`BlobStore::list_folders`].
+    async fn list_all_folders(&self, under: Option<&BlobKey>) -> StoreResult<Vec<BlobKey>> {
+        let mut all: Vec<BlobKey> = Vec::new();
         loop {
-            let after = all.last().map(|last| last.key.clone());
-            let page = self.list(under, after.as_ref(), 1_000).await?;
-            let done = page.blobs.is_empty() || !page.more;
-            let keys = after.iter().chain(page.blobs.iter().map(|blob| &blob.key));
-            if !keys.clone().zip(keys.skip(1)).all(|(one, next)| one < next) {
-                let what = "the store's listing is not in ascending order, or does not continue after the given key";
-                return Err(StoreError::new(StoreErrorKind::Unsupported, "list", under).with_source(what));
+            let Folders { keys, more } = self.list_folders(under, all.last(), derived::PAGE).await?;
+            let is_last = keys.is_empty() || !more;
+            let in_order = |(one, next): (&BlobKey, &BlobKey)| {
+                let in_it = |folder: &BlobKey| format!("{folder}/");
+                in_it(one) < in_it(next)
+            };
+            let listed = all.last().into_iter().chain(&keys);
+            if !listed.clone().zip(listed.skip(1)).all(in_order) {
+                let what = "the store's listing of folders is not in ascending order, or does not continue after the given one";
+                return Err(StoreError::new(StoreErrorKind::Unsupported, "list_folders", under).with_source(what));
             }
-            all.extend(page.blobs);
-            if done {
+            all.extend(keys);
+            if is_last {
                 return Ok(all);
             }
         }

@@ -31,6 +31,9 @@ pub enum StoreErrorKind {
     NotFound,
     /// The blob exists, and the mode is `Create`; nothing was changed.
     AlreadyExists,
+    /// The change was for another version of the blob than the one that is there, or no blob is there; nothing was changed: read
+    /// the blob, and decide anew.
+    Changed,
     /// The range does not lie within the blob.
     InvalidRange,
     /// The blob is larger than [`MAX_BLOB_BYTES`](super::MAX_BLOB_BYTES).
@@ -107,6 +110,17 @@ impl StoreError {
         self
     }
 
+    /// Makes it an error of the call that made the failed one.
+    pub(super) fn during(self, operation: &'static str) -> Self {
+        Self { operation, ..self }
+    }
+
+    /// Makes it an error of a copy from another store, with the keys that its caller gave.
+    pub(in crate::store) fn of_copy(self, from: &BlobKey, to: &BlobKey) -> Self {
+        let key = if self.kind == StoreErrorKind::NotFound { from } else { to }.clone();
+        self.about(Some(key)).during("copy_from")
+    }
+
     /// Makes it the last of `times` answers.
     pub(super) fn after(self, times: u32) -> Self {
         Self { times, ..self }
@@ -133,6 +147,7 @@ impl fmt::Display for StoreError {
         let what = match self.kind {
             StoreErrorKind::NotFound => "it does not exist",
             StoreErrorKind::AlreadyExists => "it exists already",
+            StoreErrorKind::Changed => "another version is there, or none",
             StoreErrorKind::InvalidRange => "the range does not lie within the blob",
             StoreErrorKind::TooLarge => "the blob is larger than 64 MiB",
             StoreErrorKind::PermissionDenied => "permission denied",
@@ -198,6 +213,10 @@ impl StoreError {
             StoreErrorKind::AlreadyExists => {
                 (ErrorKind::Conflict, "its store has another blob of that name: read the state, then call again")
             }
+            StoreErrorKind::Changed => (
+                ErrorKind::Conflict,
+                "another process has changed a blob of its store: read the state, then call again",
+            ),
             StoreErrorKind::PermissionDenied => {
                 (ErrorKind::Unavailable, "its store refuses this process's user: give it the right, then call again")
             }

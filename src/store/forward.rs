@@ -6,7 +6,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::blob_store::{BlobMeta, BlobStore, Page, PutMode};
+use super::blob::{BlobMeta, Folders, Page, Pages, PutMode};
+use super::blob_place::BlobPlace;
+use super::blob_store::BlobStore;
+use super::blob_version::BlobVersion;
+use super::capabilities::Capabilities;
 use super::error::StoreResult;
 use super::key::BlobKey;
 
@@ -43,8 +47,55 @@ macro_rules! forward {
                 T::persist(self, under).await
             }
 
-            fn can_be_remounted(&self) -> bool {
-                T::can_be_remounted(self)
+            fn capabilities(&self) -> Capabilities {
+                T::capabilities(self)
+            }
+
+            async fn put_parts(&self, key: &BlobKey, parts: &[Bytes], mode: PutMode) -> StoreResult<()> {
+                T::put_parts(self, key, parts, mode).await
+            }
+
+            async fn get_ranges(&self, key: &BlobKey, ranges: &[Range<u64>]) -> StoreResult<Vec<Bytes>> {
+                T::get_ranges(self, key, ranges).await
+            }
+
+            async fn delete_many(&self, keys: &[BlobKey]) -> Vec<StoreResult<()>> {
+                T::delete_many(self, keys).await
+            }
+
+            fn list_pages(&self, under: Option<&BlobKey>, after: Option<&BlobKey>) -> Pages<'_> {
+                T::list_pages(self, under, after)
+            }
+
+            async fn list_folders(
+                &self,
+                under: Option<&BlobKey>,
+                after: Option<&BlobKey>,
+                limit: usize,
+            ) -> StoreResult<Folders> {
+                T::list_folders(self, under, after, limit).await
+            }
+
+            async fn replace_if(&self, key: &BlobKey, bytes: Bytes, version: &BlobVersion) -> StoreResult<()> {
+                T::replace_if(self, key, bytes, version).await
+            }
+
+            async fn delete_if(&self, key: &BlobKey, version: &BlobVersion) -> StoreResult<()> {
+                T::delete_if(self, key, version).await
+            }
+
+            async fn copy_from(
+                &self,
+                store: &dyn BlobStore,
+                from: &BlobKey,
+                to: &BlobKey,
+                mode: PutMode,
+            ) -> StoreResult<()> {
+                T::copy_from(self, store, from, to, mode).await
+            }
+
+            fn place_of(&self, key: &BlobKey) -> Option<BlobPlace<'_>> {
+                T::place_of(self, key)
             }
         }
     };

@@ -60,6 +60,28 @@ impl BlobKey {
         self.0.rsplit_once('/').map(|(parent, _)| Self(parent.into()))
     }
 
+    /// Returns the greatest key under this one; `None` if this one is too long to have any.
+    pub(crate) fn last_under(&self) -> Option<Self> {
+        let mut last = self.0.to_string();
+        // One more segment takes a slash and a character.
+        while last.len() + 2 <= Self::MAX_BYTES {
+            let room = (Self::MAX_BYTES - last.len() - 1).min(Self::MAX_SEGMENT_BYTES);
+            last.push('/');
+            last.extend(std::iter::repeat_n('z', room));
+        }
+        (last.len() > self.0.len()).then(|| Self(last.into()))
+    }
+
+    /// Returns the key directly under `under` that this key is under, if any: for `a/b/c`, `a/b` under `a`, and `a` under `None`.
+    pub(crate) fn folder(&self, under: Option<&BlobKey>) -> Option<Self> {
+        let start = under.map_or(0, |under| under.0.len() + 1);
+        if under.is_some_and(|under| !self.is_under(under)) {
+            return None;
+        }
+        let length = self.0.get(start..)?.find('/')?;
+        Some(Self(self.0.get(..start + length)?.into()))
+    }
+
     /// Returns whether this key is under `parent`: `a/b` is under `a`; `a` and `ab` are not.
     pub fn is_under(&self, parent: &BlobKey) -> bool {
         self.0.strip_prefix(parent.as_str()).is_some_and(|rest| rest.starts_with('/'))
@@ -110,5 +132,49 @@ impl<'de> Deserialize<'de> for BlobKey {
 impl fmt::Debug for BlobKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{self}`")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> BlobKey {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_last_key_under_another_is_a_key_and_greater_than_every_other_one_under_it() {
+        for length in [1, 2, 127, 128] {
+            for above in [key(&"a".repeat(length)), key(&format!("b/{}", "-".repeat(length).replacen('-', "0", 1)))] {
+                let last = above.last_under().unwrap();
+                assert_eq!(last.as_str().parse::<BlobKey>().unwrap(), last);
+                assert!(last.is_under(&above));
+                for below in ["0", "z", "z0", "zz/z", &"z".repeat(128), &format!("{0}/{0}/{0}", "z".repeat(127))] {
+                    // Some of them are too long to be keys.
+                    assert!(
+                        above.join(below).is_ok_and(|below| below <= last) || above.join(below).is_err(),
+                        "{below}"
+                    );
+                }
+                assert!(last.as_str() < format!("{above}0").as_str());
+            }
+        }
+        let segment = "z".repeat(127);
+        let longest = key(&format!("{segment}/{segment}/{segment}/{segment}z"));
+        assert_eq!(longest.last_under(), None);
+        let one_less = key(&format!("{segment}/{segment}/{segment}/{segment}"));
+        assert_eq!(one_less.last_under(), None);
+        let two_less = key(&format!("{segment}/{segment}/{segment}/{}", "z".repeat(126)));
+        assert_eq!(two_less.last_under().map(|last| last.as_str().len()), Some(512));
+    }
+
+    #[test]
+    fn a_folder_is_the_next_segment_with_something_below() {
+        assert_eq!(key("a/b/c").folder(Some(&key("a"))), Some(key("a/b")));
+        assert_eq!(key("a/b/c").folder(None), Some(key("a")));
+        for (at, under) in [("a", None), ("a/b", Some("a")), ("a/b", Some("a/b")), ("ab/c/d", Some("a"))] {
+            assert_eq!(key(at).folder(under.map(key).as_ref()), None, "{at} under {under:?}");
+        }
     }
 }

@@ -8,7 +8,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
-use super::blob_store::{BlobMeta, BlobStore, MAX_BLOB_BYTES, Page, PutMode};
+use super::blob::{BlobMeta, MAX_BLOB_BYTES, Page, PutMode};
+use super::blob_place::BlobPlace;
+use super::blob_store::BlobStore;
+use super::blob_version::BlobVersion;
+use super::capabilities::{Capabilities, Latency};
 use super::error::{StoreError, StoreErrorKind, StoreResult};
 use super::key::BlobKey;
 use crate::host::sync::RwLock;
@@ -35,21 +39,30 @@ use crate::host::{Clock, Workers};
 /// A copy shares the immutable bytes of its source and costs nothing, unless [`with_deep_copies`](Self::with_deep_copies) is set.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore {
-    blobs: Arc<RwLock<BTreeMap<BlobKey, Stored>>>,
+    blobs: Arc<RwLock<Blobs>>,
     copiers: Option<Workers>,
     clock: Option<Arc<dyn Clock>>,
+}
+
+#[derive(Debug, Default)]
+struct Blobs {
+    by_key: BTreeMap<BlobKey, Stored>,
+    /// The number of writes, which makes each version another one.
+    writes: u64,
 }
 
 #[derive(Clone, Debug)]
 struct Stored {
     bytes: Bytes,
+    version: BlobVersion,
     /// The time of the last write, by the store's clock.
     modified: Option<DateTime<Utc>>,
 }
 
 impl Stored {
     fn meta(&self, key: &BlobKey) -> BlobMeta {
-        BlobMeta { modified: self.modified, ..BlobMeta::new(key.clone(), self.bytes.len() as u64) }
+        let meta = BlobMeta::new(key.clone(), self.bytes.len() as u64).with_version(self.version.clone());
+        BlobMeta { modified: self.modified, ..meta }
     }
 }
 
@@ -100,37 +113,44 @@ impl MemoryStore {
         Self { clock: Some(Arc::new(clock)), ..self }
     }
 
-    fn stored(&self, bytes: Bytes) -> Stored {
-        Stored { bytes, modified: self.clock.as_ref().map(|clock| clock.now()) }
+    fn store(&self, blobs: &mut Blobs, key: &BlobKey, bytes: Bytes) {
+        blobs.writes += 1;
+        let version = BlobVersion::new(blobs.writes.to_string());
+        let modified = self.clock.as_ref().map(|clock| clock.now());
+        blobs.by_key.insert(key.clone(), Stored { bytes, version, modified });
     }
 
     // INVARIANT: each change of the map is one insert or remove, so a panic elsewhere leaves nothing half-done in it.
-    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<BlobKey, Stored>> {
+    fn read(&self) -> RwLockReadGuard<'_, Blobs> {
         self.blobs.read()
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<BlobKey, Stored>> {
+    fn write(&self) -> RwLockWriteGuard<'_, Blobs> {
         self.blobs.write()
     }
+}
+
+fn is_too_large(bytes: &Bytes) -> bool {
+    bytes.len() as u64 > MAX_BLOB_BYTES
 }
 
 #[async_trait]
 impl BlobStore for MemoryStore {
     async fn put(&self, key: &BlobKey, bytes: Bytes, mode: PutMode) -> StoreResult<()> {
-        if bytes.len() as u64 > MAX_BLOB_BYTES {
+        if is_too_large(&bytes) {
             return Err(StoreError::new(StoreErrorKind::TooLarge, "put", Some(key)));
         }
         let mut blobs = self.write();
-        if mode == PutMode::Create && blobs.contains_key(key) {
+        if mode == PutMode::Create && blobs.by_key.contains_key(key) {
             return Err(StoreError::new(StoreErrorKind::AlreadyExists, "put", Some(key)));
         }
-        blobs.insert(key.clone(), self.stored(bytes));
+        self.store(&mut blobs, key, bytes);
         Ok(())
     }
 
     async fn get(&self, key: &BlobKey, range: Option<Range<u64>>) -> StoreResult<Bytes> {
         let blobs = self.read();
-        let there = blobs.get(key).ok_or_else(|| StoreError::new(StoreErrorKind::NotFound, "get", Some(key)))?;
+        let there = blobs.by_key.get(key).ok_or_else(|| StoreError::new(StoreErrorKind::NotFound, "get", Some(key)))?;
         let bytes = &there.bytes;
         let Some(range) = range else { return Ok(bytes.clone()) };
         match (usize::try_from(range.start), usize::try_from(range.end)) {
@@ -140,14 +160,14 @@ impl BlobStore for MemoryStore {
     }
 
     async fn head(&self, key: &BlobKey) -> StoreResult<BlobMeta> {
-        match self.read().get(key) {
+        match self.read().by_key.get(key) {
             Some(there) => Ok(there.meta(key)),
             None => Err(StoreError::new(StoreErrorKind::NotFound, "head", Some(key))),
         }
     }
 
     async fn delete(&self, key: &BlobKey) -> StoreResult<()> {
-        self.write().remove(key);
+        self.write().by_key.remove(key);
         Ok(())
     }
 
@@ -158,6 +178,7 @@ impl BlobStore for MemoryStore {
         let limit = limit.max(1);
         let blobs = self.read();
         let mut found: Vec<BlobMeta> = blobs
+            .by_key
             .range::<BlobKey, _>((start, Bound::Unbounded))
             .take_while(|(key, _)| end.as_ref().is_none_or(|end| key.as_str() < end.as_str()))
             .filter(|(key, _)| under.is_none_or(|under| key.is_under(under)))
@@ -171,20 +192,21 @@ impl BlobStore for MemoryStore {
 
     async fn copy(&self, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
         let already_exists = || StoreError::new(StoreErrorKind::AlreadyExists, "copy", Some(to));
-        let Some(Stored { bytes, .. }) = self.read().get(from).cloned() else {
+        let Some(Stored { bytes, .. }) = self.read().by_key.get(from).cloned() else {
             return Err(StoreError::new(StoreErrorKind::NotFound, "copy", Some(from)));
         };
         let bytes = match &self.copiers {
             None => bytes,
             // The answer that most losers of a race get, without the cost of a body.
-            Some(_) if mode == PutMode::Create && self.read().contains_key(to) => return Err(already_exists()),
+            Some(_) if mode == PutMode::Create && self.read().by_key.contains_key(to) => return Err(already_exists()),
             Some(workers) => workers.run(move || Bytes::copy_from_slice(&bytes)).await,
         };
         let mut blobs = self.write();
-        if mode == PutMode::Create && blobs.contains_key(to) {
-            return Err(already_exists());
+        match mode {
+            PutMode::Create if blobs.by_key.contains_key(to) => return Err(already_exists()),
+            PutMode::Overwrite if from == to => {}
+            PutMode::Create | PutMode::Overwrite => self.store(&mut blobs, to, bytes),
         }
-        blobs.insert(to.clone(), self.stored(bytes));
         Ok(())
     }
 
@@ -192,7 +214,44 @@ impl BlobStore for MemoryStore {
         Ok(())
     }
 
-    fn can_be_remounted(&self) -> bool {
-        false
+    fn capabilities(&self) -> Capabilities {
+        let near = Capabilities::default().with_latency(Latency::Low).with_free_persist(true).with_remounts(false);
+        near.with_copies_inside(true).with_conditional_changes(true)
+    }
+
+    async fn replace_if(&self, key: &BlobKey, bytes: Bytes, version: &BlobVersion) -> StoreResult<()> {
+        if is_too_large(&bytes) {
+            return Err(StoreError::new(StoreErrorKind::TooLarge, "replace_if", Some(key)));
+        }
+        let mut blobs = self.write();
+        if blobs.by_key.get(key).map(|there| &there.version) != Some(version) {
+            return Err(StoreError::new(StoreErrorKind::Changed, "replace_if", Some(key)));
+        }
+        self.store(&mut blobs, key, bytes);
+        Ok(())
+    }
+
+    async fn delete_if(&self, key: &BlobKey, version: &BlobVersion) -> StoreResult<()> {
+        let mut blobs = self.write();
+        if blobs.by_key.get(key).is_some_and(|there| there.version != *version) {
+            return Err(StoreError::new(StoreErrorKind::Changed, "delete_if", Some(key)));
+        }
+        blobs.by_key.remove(key);
+        Ok(())
+    }
+
+    /// Copies between the parts of one store in memory.
+    async fn copy_from(&self, store: &dyn BlobStore, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
+        let place = store.place_of(from);
+        let here =
+            place.filter(|place| place.store::<Self>().is_some_and(|other| Arc::ptr_eq(&other.blobs, &self.blobs)));
+        let Some(here) = here else {
+            return Err(StoreError::new(StoreErrorKind::Unsupported, "copy_from", Some(to)));
+        };
+        self.copy(here.key(), to, mode).await.map_err(|error| error.of_copy(from, to))
+    }
+
+    fn place_of(&self, key: &BlobKey) -> Option<BlobPlace<'_>> {
+        Some(BlobPlace::new(self, key.clone()))
     }
 }

@@ -10,9 +10,18 @@
 //! | [`MemoryStore`] | tests, and galleries that end with the process |
 //! | [`Prefixed`] | several galleries in one bucket |
 //! | [`Retrying`], [`WithDeadline`] | calls that fail for a moment or hang; the gallery wraps its stores in both by itself |
+//!
+//! A store of your own implements six methods: `put`, `get`, `head`, `delete`, `list` and `persist`. The others are made of them, until
+//! it has something better. What only some services can do it claims by its [`Capabilities`]: changes that depend on a blob's
+//! [version](BlobVersion), copies inside the service, blobs that are durable as soon as they are seen.
 
+mod blob;
+mod blob_place;
 mod blob_store;
 mod blob_store_ext;
+mod blob_version;
+mod capabilities;
+pub(crate) mod derived;
 mod error;
 mod forward;
 mod fs;
@@ -22,8 +31,12 @@ mod prefixed;
 mod retrying;
 mod with_deadline;
 
-pub use blob_store::{BlobMeta, BlobStore, MAX_BLOB_BYTES, Page, PutMode};
+pub use blob::{BlobMeta, Folders, MAX_BLOB_BYTES, Page, Pages, PutMode};
+pub use blob_place::BlobPlace;
+pub use blob_store::BlobStore;
 pub use blob_store_ext::BlobStoreExt;
+pub use blob_version::BlobVersion;
+pub use capabilities::{Capabilities, Latency};
 pub use error::{StoreError, StoreErrorKind, StoreResult};
 pub use fs::{Durability, FsStore};
 pub use key::BlobKey;

@@ -1,11 +1,18 @@
 //! A store that is a part of another one.
 
+use std::future;
 use std::ops::Range;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::stream::{self, StreamExt, TryStreamExt};
 
-use super::blob_store::{BlobMeta, BlobStore, Page, PutMode};
+use super::blob::{BlobMeta, Folders, Page, Pages, PutMode};
+use super::blob_place::BlobPlace;
+use super::blob_store::BlobStore;
+use super::blob_version::BlobVersion;
+use super::capabilities::Capabilities;
+use super::derived;
 use super::error::{StoreError, StoreErrorKind, StoreResult};
 use super::key::BlobKey;
 
@@ -55,6 +62,12 @@ impl<S: BlobStore> Prefixed<S> {
         error.about(key)
     }
 
+    /// The blobs of a page of the inner store, without the few that are not after `after`.
+    fn page(&self, blobs: Vec<BlobMeta>, after: Option<&BlobKey>) -> Vec<BlobMeta> {
+        let outside = blobs.into_iter().filter_map(|meta| Some(BlobMeta { key: self.outside(&meta.key)?, ..meta }));
+        outside.filter(|meta| after.is_none_or(|after| meta.key > *after)).collect()
+    }
+
     /// The greatest key inside that is not greater than `after`; at most [`MADE_SMALLER`] keys lie between.
     fn inside_after(&self, after: &BlobKey) -> Option<BlobKey> {
         // A key has at most `MAX_BYTES`, so the rest decides no comparison with one. A key does not end in a slash, so a slash at
@@ -101,12 +114,7 @@ impl<S: BlobStore> BlobStore for Prefixed<S> {
         let from = after.and_then(|after| self.inside_after(after));
         let asked = limit.saturating_add(MADE_SMALLER);
         let page = self.inner.list(Some(&inside), from.as_ref(), asked).await.map_err(|error| self.error(error))?;
-        let mut blobs: Vec<BlobMeta> = page
-            .blobs
-            .into_iter()
-            .filter_map(|meta| Some(BlobMeta { key: self.outside(&meta.key)?, ..meta }))
-            .filter(|meta| after.is_none_or(|after| meta.key > *after))
-            .collect();
+        let mut blobs = self.page(page.blobs, after);
         let more = page.more || blobs.len() > limit;
         blobs.truncate(limit);
         Ok(Page::new(blobs, more))
@@ -122,8 +130,77 @@ impl<S: BlobStore> BlobStore for Prefixed<S> {
         self.inner.persist(&under).await.map_err(|error| self.error(error))
     }
 
-    fn can_be_remounted(&self) -> bool {
-        self.inner.can_be_remounted()
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn put_parts(&self, key: &BlobKey, parts: &[Bytes], mode: PutMode) -> StoreResult<()> {
+        let key = self.inside("put_parts", key)?;
+        self.inner.put_parts(&key, parts, mode).await.map_err(|error| self.error(error))
+    }
+
+    async fn get_ranges(&self, key: &BlobKey, ranges: &[Range<u64>]) -> StoreResult<Vec<Bytes>> {
+        let key = self.inside("get_ranges", key)?;
+        self.inner.get_ranges(&key, ranges).await.map_err(|error| self.error(error))
+    }
+
+    async fn delete_many(&self, keys: &[BlobKey]) -> Vec<StoreResult<()>> {
+        let inside: Vec<StoreResult<BlobKey>> = keys.iter().map(|key| self.inside("delete", key)).collect();
+        let possible: Vec<BlobKey> = inside.iter().flatten().cloned().collect();
+        let mut outcomes = self.inner.delete_many(&possible).await.into_iter();
+        let outcome = |key: StoreResult<BlobKey>| {
+            let key = key?;
+            outcomes.next().unwrap_or_else(|| Err(derived::unanswered(&key))).map_err(|error| self.error(error))
+        };
+        inside.into_iter().map(outcome).collect()
+    }
+
+    fn list_pages(&self, under: Option<&BlobKey>, after: Option<&BlobKey>) -> Pages<'_> {
+        let inside = match under.map_or_else(|| Ok(self.under.clone()), |under| self.inside("list", under)) {
+            Ok(inside) => inside,
+            Err(error) => return stream::iter([Err(error)]).boxed(),
+        };
+        let (from, after) = (after.and_then(|after| self.inside_after(after)), after.cloned());
+        let pages = self.inner.list_pages(Some(&inside), from.as_ref());
+        let pages = pages.map_ok(move |page| self.page(page, after.as_ref())).map_err(|error| self.error(error));
+        pages.try_filter(|page| future::ready(!page.is_empty())).boxed()
+    }
+
+    async fn list_folders(
+        &self,
+        under: Option<&BlobKey>,
+        after: Option<&BlobKey>,
+        limit: usize,
+    ) -> StoreResult<Folders> {
+        let inside = under.map_or_else(|| Ok(self.under.clone()), |under| self.inside("list_folders", under))?;
+        // No folder lies between a key and what is left of it: none is so long.
+        let from = after.and_then(|after| self.inside_after(after));
+        let found = self.inner.list_folders(Some(&inside), from.as_ref(), limit).await;
+        let Folders { keys, more } = found.map_err(|error| self.error(error))?;
+        Ok(Folders::new(keys.iter().filter_map(|key| self.outside(key)).collect(), more))
+    }
+
+    async fn replace_if(&self, key: &BlobKey, bytes: Bytes, version: &BlobVersion) -> StoreResult<()> {
+        let key = self.inside("replace_if", key)?;
+        self.inner.replace_if(&key, bytes, version).await.map_err(|error| self.error(error))
+    }
+
+    async fn delete_if(&self, key: &BlobKey, version: &BlobVersion) -> StoreResult<()> {
+        let key = self.inside("delete_if", key)?;
+        self.inner.delete_if(&key, version).await.map_err(|error| self.error(error))
+    }
+
+    async fn copy_from(&self, store: &dyn BlobStore, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
+        let to = self.inside("copy_from", to)?;
+        self.inner.copy_from(store, from, &to, mode).await.map_err(|error| match error.kind() {
+            // It names the key in the other store.
+            StoreErrorKind::NotFound => error,
+            _ => self.error(error),
+        })
+    }
+
+    fn place_of(&self, key: &BlobKey) -> Option<BlobPlace<'_>> {
+        self.inner.place_of(&self.inside("place_of", key).ok()?)
     }
 }
 

@@ -2,11 +2,19 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::blob_store::{BlobMeta, BlobStore, MAX_BLOB_BYTES, Page, PutMode};
+use futures::stream::{self, TryStreamExt};
+
+use super::blob::{BlobMeta, Folders, MAX_BLOB_BYTES, Page, Pages, PutMode};
+use super::blob_place::BlobPlace;
+use super::blob_store::BlobStore;
+use super::blob_version::BlobVersion;
+use super::capabilities::Capabilities;
+use super::derived;
 use super::error::{StoreError, StoreErrorKind, StoreResult};
 use super::key::BlobKey;
 use crate::host::{Clock, Deadlines, within};
@@ -17,7 +25,8 @@ use crate::host::{Clock, Deadlines, within};
 /// [`Unknown`](StoreErrorKind::Unknown): it may have happened, or happen yet.
 ///
 /// The deadline of a call grows with the bytes that it moves. A copy and a read of a whole blob have the deadline of the largest
-/// blob.
+/// blob. A call for several blobs or ranges has that of the requests that the store may make one after the other, and each page of
+/// a listing has its own.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -56,12 +65,20 @@ impl<S: BlobStore> WithDeadline<S> {
         let limit = self.deadlines.for_call(bytes);
         match within(&*self.clock, limit, call).await {
             Some(answer) => answer,
-            None => {
-                let waited = limit.unwrap_or_default().as_secs_f64();
-                Err(late().with_source(format!("no answer within {waited} s")))
-            }
+            None => Err(late().with_source(no_answer(limit))),
         }
     }
+
+    /// The deadline of as many requests, as many at once as the store serves well.
+    fn for_calls(&self, number: usize, bytes: u64) -> Option<Duration> {
+        let rounds = number.div_ceil(self.inner.capabilities().parallel_requests()).max(1);
+        let more = self.deadlines.for_call(0)?.saturating_mul(u32::try_from(rounds - 1).unwrap_or(u32::MAX));
+        Some(self.deadlines.for_call(bytes)?.saturating_add(more))
+    }
+}
+
+fn no_answer(limit: Option<Duration>) -> String {
+    format!("no answer within {} s", limit.unwrap_or_default().as_secs_f64())
 }
 
 fn not_done(operation: &'static str, key: Option<&BlobKey>) -> impl FnOnce() -> StoreError {
@@ -105,7 +122,64 @@ impl<S: BlobStore> BlobStore for WithDeadline<S> {
         self.end(0, not_done("persist", Some(under)), self.inner.persist(under)).await
     }
 
-    fn can_be_remounted(&self) -> bool {
-        self.inner.can_be_remounted()
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn put_parts(&self, key: &BlobKey, parts: &[Bytes], mode: PutMode) -> StoreResult<()> {
+        self.end(derived::size_of(parts), unclear("put_parts", key), self.inner.put_parts(key, parts, mode)).await
+    }
+
+    async fn get_ranges(&self, key: &BlobKey, ranges: &[Range<u64>]) -> StoreResult<Vec<Bytes>> {
+        // With what is read between them.
+        let start = ranges.iter().map(|range| range.start).min().unwrap_or(0);
+        let end = ranges.iter().map(|range| range.end).max().unwrap_or(0);
+        let limit = self.for_calls(ranges.len(), end.saturating_sub(start).min(MAX_BLOB_BYTES));
+        match within(&*self.clock, limit, self.inner.get_ranges(key, ranges)).await {
+            Some(answer) => answer,
+            None => Err(not_done("get_ranges", Some(key))().with_source(no_answer(limit))),
+        }
+    }
+
+    async fn delete_many(&self, keys: &[BlobKey]) -> Vec<StoreResult<()>> {
+        let limit = self.for_calls(keys.len(), 0);
+        match within(&*self.clock, limit, self.inner.delete_many(keys)).await {
+            Some(answers) => answers,
+            None => keys.iter().map(|key| Err(unclear("delete", key)().with_source(no_answer(limit)))).collect(),
+        }
+    }
+
+    fn list_pages(&self, under: Option<&BlobKey>, after: Option<&BlobKey>) -> Pages<'_> {
+        let start = (self.inner.list_pages(under, after), under.cloned());
+        Box::pin(stream::try_unfold(start, move |(mut pages, under)| async move {
+            let page = self.end(0, not_done("list", under.as_ref()), pages.try_next()).await?;
+            Ok(page.map(|page| (page, (pages, under))))
+        }))
+    }
+
+    async fn list_folders(
+        &self,
+        under: Option<&BlobKey>,
+        after: Option<&BlobKey>,
+        limit: usize,
+    ) -> StoreResult<Folders> {
+        self.end(0, not_done("list_folders", under), self.inner.list_folders(under, after, limit)).await
+    }
+
+    async fn replace_if(&self, key: &BlobKey, bytes: Bytes, version: &BlobVersion) -> StoreResult<()> {
+        let size = bytes.len() as u64;
+        self.end(size, unclear("replace_if", key), self.inner.replace_if(key, bytes, version)).await
+    }
+
+    async fn delete_if(&self, key: &BlobKey, version: &BlobVersion) -> StoreResult<()> {
+        self.end(0, unclear("delete_if", key), self.inner.delete_if(key, version)).await
+    }
+
+    async fn copy_from(&self, store: &dyn BlobStore, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
+        self.end(MAX_BLOB_BYTES, unclear("copy_from", to), self.inner.copy_from(store, from, to, mode)).await
+    }
+
+    fn place_of(&self, key: &BlobKey) -> Option<BlobPlace<'_>> {
+        self.inner.place_of(key)
     }
 }

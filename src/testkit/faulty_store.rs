@@ -8,8 +8,14 @@ use std::sync::{Arc, MutexGuard};
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use futures::stream::{self, TryStreamExt};
+
 use crate::host::sync::Mutex;
-use crate::store::{BlobKey, BlobMeta, BlobStore, Page, PutMode, StoreError, StoreErrorKind, StoreResult};
+use crate::store::derived::{self, Reads};
+use crate::store::{
+    BlobKey, BlobMeta, BlobPlace, BlobStore, BlobVersion, Capabilities, Folders, Page, Pages, PutMode, StoreError,
+    StoreErrorKind, StoreResult,
+};
 
 /// How a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +32,9 @@ pub enum Fault {
 }
 
 /// One call that reached a [`FaultyStore`], whether it failed or not.
+///
+/// `delete_many` is a `delete` of each key and `get_ranges` a `get` of each range that is read, so that one of them can fail; each
+/// page of `list_pages` is a `list`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Call {
@@ -33,7 +42,7 @@ pub struct Call {
     pub operation: &'static str,
     /// The blob's key; the new blob's of a copy, the prefix of a listing or `persist`.
     pub key: Option<BlobKey>,
-    /// The source of a copy.
+    /// The source of a copy; of `copy_from`, its key in the other store.
     pub copied_from: Option<BlobKey>,
 }
 
@@ -117,7 +126,7 @@ impl Faults {
         plan.onwards = Some((plan.calls.saturating_add(skipped), fault));
     }
 
-    /// After `skipped` more calls no space is left: every put and copy gets `Full`, all else goes on.
+    /// After `skipped` more calls no space is left: every put and copy of any kind gets `Full`, all else goes on.
     pub fn fill_from(&self, skipped: u64) {
         let mut plan = self.plan();
         plan.full = Some(plan.calls.saturating_add(skipped));
@@ -152,7 +161,7 @@ impl Faults {
             plan.calls += 1;
             plan.record.push(call);
             let onwards = plan.onwards.filter(|(from, _)| number >= *from).map(|(_, fault)| fault);
-            let full = plan.full.filter(|from| number >= *from && matches!(operation, "put" | "copy"));
+            let full = plan.full.filter(|from| number >= *from && takes_space(operation));
             plan.once.remove(&number).or(onwards).or(full.map(|_| Fault::Before(StoreErrorKind::Full)))
         };
         let kind = match fault {
@@ -161,9 +170,9 @@ impl Faults {
             Some(Fault::Hang) => std::future::pending().await,
             Some(Fault::After) => {
                 work.await?;
-                match operation {
-                    "put" | "copy" | "delete" => StoreErrorKind::Unknown,
-                    _ => StoreErrorKind::Unavailable,
+                match takes_space(operation) || matches!(operation, "delete" | "delete_if") {
+                    true => StoreErrorKind::Unknown,
+                    false => StoreErrorKind::Unavailable,
                 }
             }
         };
@@ -171,13 +180,17 @@ impl Faults {
     }
 }
 
+fn takes_space(operation: &str) -> bool {
+    matches!(operation, "put" | "put_parts" | "replace_if" | "copy" | "copy_from")
+}
+
 impl Call {
     pub(super) fn new(operation: &'static str, key: Option<&BlobKey>) -> Self {
         Self { operation, key: key.cloned(), copied_from: None }
     }
 
-    pub(super) fn copy(from: &BlobKey, to: &BlobKey) -> Self {
-        Self { copied_from: Some(from.clone()), ..Self::new("copy", Some(to)) }
+    pub(super) fn copy(operation: &'static str, from: &BlobKey, to: &BlobKey) -> Self {
+        Self { copied_from: Some(from.clone()), ..Self::new(operation, Some(to)) }
     }
 }
 
@@ -205,15 +218,63 @@ impl<S: BlobStore> BlobStore for FaultyStore<S> {
     }
 
     async fn copy(&self, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
-        self.faults.pass(Call::copy(from, to), self.inner.copy(from, to, mode)).await
+        self.faults.pass(Call::copy("copy", from, to), self.inner.copy(from, to, mode)).await
     }
 
     async fn persist(&self, under: &BlobKey) -> StoreResult<()> {
         self.faults.pass(Call::new("persist", Some(under)), self.inner.persist(under)).await
     }
 
-    fn can_be_remounted(&self) -> bool {
-        self.inner.can_be_remounted()
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn put_parts(&self, key: &BlobKey, parts: &[Bytes], mode: PutMode) -> StoreResult<()> {
+        self.faults.pass(Call::new("put_parts", Some(key)), self.inner.put_parts(key, parts, mode)).await
+    }
+
+    async fn get_ranges(&self, key: &BlobKey, ranges: &[Range<u64>]) -> StoreResult<Vec<Bytes>> {
+        let reads = Reads::new(ranges, self.capabilities());
+        let asked = reads.requests().map(|range| self.get(key, Some(range))).collect();
+        reads.answers(key, derived::at_once(asked, self.capabilities()).await)
+    }
+
+    async fn delete_many(&self, keys: &[BlobKey]) -> Vec<StoreResult<()>> {
+        derived::at_once(keys.iter().map(|key| self.delete(key)).collect(), self.capabilities()).await
+    }
+
+    fn list_pages(&self, under: Option<&BlobKey>, after: Option<&BlobKey>) -> Pages<'_> {
+        let start = (self.inner.list_pages(under, after), Call::new("list", under));
+        Box::pin(stream::try_unfold(start, move |(mut pages, call)| async move {
+            let page = self.faults.pass(call.clone(), pages.try_next()).await?;
+            Ok(page.map(|page| (page, (pages, call))))
+        }))
+    }
+
+    async fn list_folders(
+        &self,
+        under: Option<&BlobKey>,
+        after: Option<&BlobKey>,
+        limit: usize,
+    ) -> StoreResult<Folders> {
+        self.faults.pass(Call::new("list_folders", under), self.inner.list_folders(under, after, limit)).await
+    }
+
+    async fn replace_if(&self, key: &BlobKey, bytes: Bytes, version: &BlobVersion) -> StoreResult<()> {
+        self.faults.pass(Call::new("replace_if", Some(key)), self.inner.replace_if(key, bytes, version)).await
+    }
+
+    async fn delete_if(&self, key: &BlobKey, version: &BlobVersion) -> StoreResult<()> {
+        self.faults.pass(Call::new("delete_if", Some(key)), self.inner.delete_if(key, version)).await
+    }
+
+    async fn copy_from(&self, store: &dyn BlobStore, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
+        let call = Call::copy("copy_from", from, to);
+        self.faults.pass(call, self.inner.copy_from(store, from, to, mode)).await
+    }
+
+    fn place_of(&self, key: &BlobKey) -> Option<BlobPlace<'_>> {
+        self.inner.place_of(key)
     }
 }
 

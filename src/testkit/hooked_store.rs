@@ -11,7 +11,11 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::faulty_store::Call;
-use crate::store::{BlobKey, BlobMeta, BlobStore, Page, PutMode, StoreError, StoreErrorKind, StoreResult};
+use crate::store::derived::{self, Reads};
+use crate::store::{
+    BlobKey, BlobMeta, BlobPlace, BlobStore, BlobVersion, Capabilities, Folders, Page, Pages, PutMode, StoreError,
+    StoreErrorKind, StoreResult,
+};
 
 /// What becomes of a call that a [`HookedStore`]'s hook has seen.
 #[derive(Clone, Debug)]
@@ -116,7 +120,7 @@ impl BlobStore for HookedStore {
     }
 
     async fn copy(&self, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
-        let Some(store) = self.target(Call::copy(from, to)).await? else { return Ok(()) };
+        let Some(store) = self.target(Call::copy("copy", from, to)).await? else { return Ok(()) };
         store.copy(from, to, mode).await
     }
 
@@ -125,9 +129,60 @@ impl BlobStore for HookedStore {
         store.persist(under).await
     }
 
-    /// True, since a hook can redirect each call.
-    fn can_be_remounted(&self) -> bool {
-        true
+    /// Those of the store below; a hook may redirect calls to another one.
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities().with_remounts(true)
+    }
+
+    async fn put_parts(&self, key: &BlobKey, parts: &[Bytes], mode: PutMode) -> StoreResult<()> {
+        let Some(store) = self.target(Call::new("put_parts", Some(key))).await? else { return Ok(()) };
+        store.put_parts(key, parts, mode).await
+    }
+
+    async fn get_ranges(&self, key: &BlobKey, ranges: &[Range<u64>]) -> StoreResult<Vec<Bytes>> {
+        let reads = Reads::new(ranges, self.capabilities());
+        let asked = reads.requests().map(|range| self.get(key, Some(range))).collect();
+        reads.answers(key, derived::at_once(asked, self.capabilities()).await)
+    }
+
+    async fn delete_many(&self, keys: &[BlobKey]) -> Vec<StoreResult<()>> {
+        derived::at_once(keys.iter().map(|key| self.delete(key)).collect(), self.capabilities()).await
+    }
+
+    /// Each page is a `list` of its own, because each may go to another store.
+    fn list_pages(&self, under: Option<&BlobKey>, after: Option<&BlobKey>) -> Pages<'_> {
+        derived::pages(under, after, move |under, after| {
+            async move { self.list(under.as_ref(), after.as_ref(), derived::PAGE).await }.boxed()
+        })
+    }
+
+    async fn list_folders(
+        &self,
+        under: Option<&BlobKey>,
+        after: Option<&BlobKey>,
+        limit: usize,
+    ) -> StoreResult<Folders> {
+        self.read_target(Call::new("list_folders", under)).await?.list_folders(under, after, limit).await
+    }
+
+    async fn replace_if(&self, key: &BlobKey, bytes: Bytes, version: &BlobVersion) -> StoreResult<()> {
+        let Some(store) = self.target(Call::new("replace_if", Some(key))).await? else { return Ok(()) };
+        store.replace_if(key, bytes, version).await
+    }
+
+    async fn delete_if(&self, key: &BlobKey, version: &BlobVersion) -> StoreResult<()> {
+        let Some(store) = self.target(Call::new("delete_if", Some(key))).await? else { return Ok(()) };
+        store.delete_if(key, version).await
+    }
+
+    async fn copy_from(&self, store: &dyn BlobStore, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
+        let call = Call::copy("copy_from", from, to);
+        let Some(target) = self.target(call).await? else { return Ok(()) };
+        target.copy_from(store, from, to, mode).await
+    }
+
+    fn place_of(&self, key: &BlobKey) -> Option<BlobPlace<'_>> {
+        self.inner.place_of(key)
     }
 }
 

@@ -7,7 +7,11 @@ use std::task::Poll;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::store::{BlobKey, BlobMeta, BlobStore, Page, PutMode, StoreResult};
+use futures::stream::{self, TryStreamExt};
+
+use crate::store::{
+    BlobKey, BlobMeta, BlobPlace, BlobStore, BlobVersion, Capabilities, Folders, Page, Pages, PutMode, StoreResult,
+};
 
 /// A store that passes every call on to another, and lets other tasks go first before and after each: an executor that
 /// chooses the next task by a seed, or a test that polls its tasks itself, can then stop a task at every call, before it has
@@ -91,7 +95,52 @@ impl<S: BlobStore> BlobStore for YieldingStore<S> {
         slowly(self.inner.persist(under)).await
     }
 
-    fn can_be_remounted(&self) -> bool {
-        self.inner.can_be_remounted()
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn put_parts(&self, key: &BlobKey, parts: &[Bytes], mode: PutMode) -> StoreResult<()> {
+        slowly(self.inner.put_parts(key, parts, mode)).await
+    }
+
+    async fn get_ranges(&self, key: &BlobKey, ranges: &[Range<u64>]) -> StoreResult<Vec<Bytes>> {
+        slowly(self.inner.get_ranges(key, ranges)).await
+    }
+
+    async fn delete_many(&self, keys: &[BlobKey]) -> Vec<StoreResult<()>> {
+        slowly(self.inner.delete_many(keys)).await
+    }
+
+    fn list_pages(&self, under: Option<&BlobKey>, after: Option<&BlobKey>) -> Pages<'_> {
+        let start = self.inner.list_pages(under, after);
+        Box::pin(stream::try_unfold(start, |mut pages| async move {
+            let page = slowly(pages.try_next()).await?;
+            Ok(page.map(|page| (page, pages)))
+        }))
+    }
+
+    async fn list_folders(
+        &self,
+        under: Option<&BlobKey>,
+        after: Option<&BlobKey>,
+        limit: usize,
+    ) -> StoreResult<Folders> {
+        slowly(self.inner.list_folders(under, after, limit)).await
+    }
+
+    async fn replace_if(&self, key: &BlobKey, bytes: Bytes, version: &BlobVersion) -> StoreResult<()> {
+        slowly(self.inner.replace_if(key, bytes, version)).await
+    }
+
+    async fn delete_if(&self, key: &BlobKey, version: &BlobVersion) -> StoreResult<()> {
+        slowly(self.inner.delete_if(key, version)).await
+    }
+
+    async fn copy_from(&self, store: &dyn BlobStore, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
+        slowly(self.inner.copy_from(store, from, to, mode)).await
+    }
+
+    fn place_of(&self, key: &BlobKey) -> Option<BlobPlace<'_>> {
+        self.inner.place_of(key)
     }
 }

@@ -520,8 +520,8 @@ impl Remote {
     }
 }
 
+/// The provided methods are made of these, and so have their faults.
 #[async_trait]
-#[deny(clippy::missing_trait_methods)]
 impl BlobStore for Remote {
     async fn put(&self, key: &BlobKey, bytes: Bytes, mode: PutMode) -> StoreResult<()> {
         self.change("put", key, Change::Put(key.clone(), bytes, mode)).await
@@ -551,7 +551,7 @@ impl BlobStore for Remote {
         self.read("persist", Some(under), self.store().persist(under)).await
     }
 
-    fn can_be_remounted(&self) -> bool {
-        self.store().can_be_remounted()
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default().with_remounts(self.store().capabilities().can_be_remounted())
     }
 }

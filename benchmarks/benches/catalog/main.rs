@@ -19,6 +19,8 @@ use futures::future::try_join_all;
 
 mod scale;
 
+use scale::median;
+
 const GALLERY: &str = "/subscriptions/bench/resourceGroups/images/providers/Microsoft.Compute/galleries/Bench";
 const VERSIONS: u32 = 10_000;
 const PAGE: usize = 50;
@@ -120,9 +122,4 @@ async fn fill(session: &Session, image: &ImageDefinitionId, home: &Region) -> Re
         session.update_gallery(gallery).await?;
     }
     Ok(())
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

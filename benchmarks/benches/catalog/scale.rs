@@ -1,4 +1,4 @@
-//! A catalog as it grows: what a publish, an update and an opening cost, and what a version takes in memory.
+//! A catalog as it grows: what a publish, an update and an opening cost.
 
 use std::error::Error;
 use std::time::Instant;
@@ -10,8 +10,6 @@ use compute_gallery::store::MemoryStore;
 use compute_gallery::{GalleryService, NewImageVersion, Session};
 use futures::future::try_join_all;
 
-use crate::median;
-
 const GALLERY: &str = "/subscriptions/bench/resourceGroups/images/providers/Microsoft.Compute/galleries/Bench";
 
 /// Versions of one definition.
@@ -22,16 +20,13 @@ const AT_ONCE: u32 = 2_000;
 
 /// Prints the costs with each number of versions.
 pub(crate) async fn run(counts: &[u32]) -> Result<(), Box<dyn Error>> {
-    println!(
-        "{:>9} {:>12} {:>12} {:>12} {:>14} {:>10}",
-        "versions", "publish, us", "update, us", "open, ms", "state, B each", "filled, s"
-    );
+    println!("{:>9} {:>12} {:>12} {:>12} {:>10}", "versions", "publish, us", "update, us", "open, ms", "filled, s");
     for count in counts {
         let store = MemoryStore::new();
         let started = Instant::now();
         let source = fill(&store, *count).await?;
         let filled = started.elapsed().as_secs_f64();
-        let (mut opened, before) = (Vec::new(), resident()?);
+        let mut opened = Vec::new();
         for _ in 0..if *count > 100_000 { 3 } else { 9 } {
             let started = Instant::now();
             let session = open(&store).await?;
@@ -39,10 +34,9 @@ pub(crate) async fn run(counts: &[u32]) -> Result<(), Box<dyn Error>> {
             drop(session);
         }
         let session = open(&store).await?;
-        let state = resident()?.saturating_sub(before) / u64::from(*count);
         let (publish, update) = changes(&session, *count, &source).await?;
         let open = median(opened);
-        println!("{count:>9} {publish:>12.1} {update:>12.1} {open:>12.1} {state:>14} {filled:>10.1}");
+        println!("{count:>9} {publish:>12.1} {update:>12.1} {open:>12.1} {filled:>10.1}");
     }
     Ok(())
 }
@@ -77,13 +71,13 @@ fn version(image: &ImageDefinitionId, patch: u32, source: &ManagedImageId) -> co
     Ok(NewImageVersion::new(id, "westeurope".parse()?, profile, source.clone()))
 }
 
-async fn open(store: &MemoryStore) -> Result<Session, Box<dyn Error>> {
+pub(crate) async fn open(store: &MemoryStore) -> Result<Session, Box<dyn Error>> {
     let limits = Limits::default().with_image_versions(10_000_000).with_image_definitions(10_000_000);
     let service = GalleryService::builder().allow_all().store(store.clone()).limits(limits).open_or_create().await?;
     Ok(service.session("bench".parse()?))
 }
 
-async fn fill(store: &MemoryStore, count: u32) -> Result<ManagedImageId, Box<dyn Error>> {
+pub(crate) async fn fill(store: &MemoryStore, count: u32) -> Result<ManagedImageId, Box<dyn Error>> {
     let (session, home) = (open(store).await?, "westeurope".parse::<Region>()?);
     session.create_gallery(Gallery::new(GALLERY.parse()?, home.clone())).await?;
     let source: ManagedImageId =
@@ -116,9 +110,7 @@ async fn fill(store: &MemoryStore, count: u32) -> Result<ManagedImageId, Box<dyn
     Ok(source)
 }
 
-/// The bytes that the process has in memory.
-fn resident() -> Result<u64, Box<dyn Error>> {
-    let pages = std::fs::read_to_string("/proc/self/statm")?;
-    let resident: u64 = pages.split(' ').nth(1).unwrap_or_default().parse()?;
-    Ok(resident * 4096)
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -1,12 +1,13 @@
 //! Blobs of a store's directory: written, found, removed and made durable.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::super::blob_store::{MAX_BLOB_BYTES, PutMode};
+use super::super::blob::{MAX_BLOB_BYTES, PutMode};
 use super::super::error::{StoreErrorKind, StoreResult};
 use super::super::key::BlobKey;
 use super::call::{Call, not_what_it_should_be};
@@ -41,44 +42,105 @@ impl Place {
         }
         // ORDER: closed before it is published, because some file systems write on close.
         drop(file);
-        let (dir, name) = match self.create_parent(root, key).map_err(|error| call.failed(error))? {
-            Parent::Dir(dir, name) => (dir, name),
-            Parent::Absent | Parent::IsBlob => return Err(call.failed(not_what_it_should_be())),
+        let mut times = 0;
+        let dir = loop {
+            let (dir, name) = match self.create_parent(root, key).map_err(|error| call.failed(error))? {
+                Parent::Dir(dir, name) => (dir, name),
+                Parent::Absent if times < DIRECTORIES_LOST => {
+                    times += 1;
+                    continue;
+                }
+                Parent::Absent => return Err(call.failed(io::ErrorKind::NotFound.into())),
+                Parent::IsBlob => return Err(call.failed(not_what_it_should_be())),
+            };
+            let moved = match mode {
+                PutMode::Create => staged.move_new(&dir, name),
+                PutMode::Overwrite => staged.replace(&dir, name),
+            };
+            match moved {
+                Ok(()) => break dir,
+                // Another call has removed the directory, which was empty: nothing can be put in it any more.
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotFound && times < DIRECTORIES_LOST && staged.is_there() =>
+                {
+                    times += 1;
+                }
+                Err(error) if mode == PutMode::Create && error.kind() == io::ErrorKind::AlreadyExists => {
+                    return Err(match refuse(call, &dir, name, mode) {
+                        Err(refused) if refused.kind() == StoreErrorKind::Obstructed => refused,
+                        _ => call.is(StoreErrorKind::AlreadyExists),
+                    });
+                }
+                Err(error) => return Err(call.changing(error)),
+            }
         };
-        let moved = match mode {
-            PutMode::Create => staged.move_new(&dir, name),
-            PutMode::Overwrite => staged.replace(&dir, name),
-        };
-        if let Err(error) = moved {
-            return Err(match (mode, error.kind()) {
-                (PutMode::Create, io::ErrorKind::AlreadyExists) => match refuse(call, &dir, name, mode) {
-                    Err(refused) if refused.kind() == StoreErrorKind::Obstructed => refused,
-                    _ => call.is(StoreErrorKind::AlreadyExists),
-                },
-                _ => call.changing(error),
-            });
-        }
         // ORDER: the name is durable before it is acknowledged. It is there from here on, so a failure leaves open
         // whether it will stay.
         self.sync(&dir).map_err(|error| call.unknown(error))
     }
 
-    pub(super) fn delete(&self, call: Call<'_>, key: &BlobKey) -> StoreResult<()> {
-        let root = self.enter_root(call)?;
-        let Parent::Dir(dir, name) = self.parent(&root, key).map_err(|error| call.failed(error))? else {
-            return Ok(());
-        };
-        match dir.kind(name).map_err(|error| call.failed(error))? {
-            Some(Kind::File(_)) => match dir.remove_file(name) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(call.changing(error)),
-                _ => {}
-            },
-            Some(Kind::Directory) => return Ok(()),
-            Some(Kind::Other) => return Err(call.failed(not_what_it_should_be())),
-            None => {}
+    /// Removes blobs, those of each directory together. The outcomes are in the order of `keys`.
+    pub(super) fn delete_many(&self, call: Call<'_>, keys: &[BlobKey]) -> Vec<StoreResult<()>> {
+        let mut by_directory: BTreeMap<Option<BlobKey>, Vec<(usize, &BlobKey)>> = BTreeMap::new();
+        for (number, key) in keys.iter().enumerate() {
+            by_directory.entry(key.parent()).or_default().push((number, key));
         }
-        // Also if it was gone already: the process that removed it may not have synced yet.
-        self.sync(&dir).map_err(|error| call.unknown(error))
+        let mut outcomes: Vec<(usize, StoreResult<()>)> = Vec::with_capacity(keys.len());
+        for (at, numbered) in by_directory {
+            let (numbers, keys): (Vec<usize>, Vec<&BlobKey>) = numbered.into_iter().unzip();
+            outcomes.extend(numbers.into_iter().zip(self.delete_beside(call, at.as_ref(), &keys)));
+        }
+        outcomes.sort_unstable_by_key(|(number, _)| *number);
+        outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+    }
+
+    /// Removes blobs of the directory `at`, `None` being the root, and then the directory and those above it as far as they are
+    /// empty. The outcomes are those of `keys`, in their order.
+    pub(super) fn delete_beside(
+        &self,
+        call: Call<'_>,
+        at: Option<&BlobKey>,
+        keys: &[&BlobKey],
+    ) -> Vec<StoreResult<()>> {
+        let failed = |error: &io::Error| {
+            keys.iter().map(|key| Err(Call { key: Some(key), ..call }.failed(same(error)))).collect()
+        };
+        let root = match self.open_root() {
+            Ok(root) => root,
+            Err(error) => return failed(&error),
+        };
+        let way = match self.way(&root, at) {
+            Ok(Some(way)) => way,
+            // It is gone, or never was: it was emptied durably before it was removed.
+            Ok(None) => return keys.iter().map(|_| Ok(())).collect(),
+            Err(error) => return failed(&error),
+        };
+        let dir = way.last().map_or(&root.dir, |(dir, _)| dir);
+        let mut outcomes: Vec<StoreResult<()>> = keys.iter().map(|key| remove(call, dir, key)).collect();
+        // Also if all were gone already: the process that removed them may not have synced yet.
+        // ORDER: the directory is emptied durably before it is removed, so that its absence says that its blobs are gone.
+        let synced = self.sync(dir).and_then(|()| self.remove_empty(&root, &way));
+        if let Err(error) = synced {
+            for (outcome, key) in outcomes.iter_mut().zip(keys).filter(|(outcome, _)| outcome.is_ok()) {
+                *outcome = Err(Call { key: Some(key), ..call }.unknown(same(&error)));
+            }
+        }
+        outcomes
+    }
+
+    /// Removes the last directory of the way if it is empty, then the one above it, and so on.
+    fn remove_empty(&self, root: &Root, way: &[(Dir, &str)]) -> io::Result<()> {
+        for (number, (_, name)) in way.iter().enumerate().rev() {
+            let above = number.checked_sub(1).and_then(|above| way.get(above)).map_or(&root.dir, |(dir, _)| dir);
+            match above.remove_dir(name) {
+                Ok(()) => {}
+                // Another call removed it, before this one had synced what it removed from it: now the removal has to last.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => self.sync(above)?,
+                // It has blobs, or foreign files, or is a mount point, or this user may not: it stays.
+                Err(_) => break,
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn open_blob(&self, call: Call<'_>, root: &Root, key: &BlobKey) -> StoreResult<(File, u64)> {
@@ -102,6 +164,28 @@ impl Place {
             }
         }
         walk::sync_all(&dir, Some(under))
+    }
+}
+
+/// How many times in a row another call can remove the directory that a put has just found or made. Each time that call was done
+/// with a deletion, so this many are a fault of the file system.
+const DIRECTORIES_LOST: u32 = 1_000;
+
+/// The same error for one more key.
+fn same(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+}
+
+fn remove(call: Call<'_>, dir: &Dir, key: &BlobKey) -> StoreResult<()> {
+    let call = Call { key: Some(key), ..call };
+    let name = key.segments().next_back().unwrap_or_default();
+    match dir.kind(name).map_err(|error| call.failed(error))? {
+        Some(Kind::File(_)) => match dir.remove_file(name) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(call.changing(error)),
+            _ => Ok(()),
+        },
+        Some(Kind::Directory) | None => Ok(()),
+        Some(Kind::Other) => Err(call.failed(not_what_it_should_be())),
     }
 }
 

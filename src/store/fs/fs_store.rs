@@ -1,6 +1,7 @@
 //! The file store.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, IoSlice, Write};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,9 +9,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::stream;
 
-use super::super::blob_store::{BlobMeta, BlobStore, MAX_BLOB_BYTES, Page, PutMode};
-use super::super::error::{StoreErrorKind, StoreResult};
+use super::super::blob::{BlobMeta, Folders, MAX_BLOB_BYTES, Page, Pages, PutMode};
+use super::super::blob_place::BlobPlace;
+use super::super::blob_store::BlobStore;
+use super::super::capabilities::{Capabilities, Latency};
+use super::super::derived;
+use super::super::error::{StoreError, StoreErrorKind, StoreResult};
 use super::super::key::BlobKey;
 use super::blobs::read;
 use super::call::{Call, not_what_it_should_be};
@@ -18,7 +24,8 @@ use super::copy::{self, Blocks};
 use super::durability::Durability;
 use super::entry::Kind;
 use super::place::{Parent, Place};
-use super::{probe, staging, walk};
+use super::walk::{self, Walk};
+use super::{probe, staging};
 use crate::host::Workers;
 
 /// A store in a directory: the blob `a/b` is the file `b` in the directory `a`.
@@ -30,7 +37,7 @@ use crate::host::Workers;
 /// - Symbolic links below the directory are never followed: a call that meets one is
 ///   [`Obstructed`](StoreErrorKind::Obstructed), and a listing leaves it out.
 /// - A file system cannot have both `a` and `a/b`: the second of them is `Obstructed`, and the first stays.
-/// - Directories stay when their last blob goes, because removing one races with a put into it.
+/// - A directory goes with its last blob. (On Windows it stays. A crash may leave one that is empty, until a blob of it is deleted.)
 /// - A copy has its own blocks, also if the file system can share those of the source (btrfs, XFS): a bad sector damages one of
 ///   the two. [`with_shared_blocks`](Self::with_shared_blocks) changes that. Holes stay holes.
 /// - A directory without a `.staging` is not a store: [`open`](Self::open) refuses it, and every later call is
@@ -208,6 +215,51 @@ impl FsStore {
     }
 }
 
+/// Writes the parts one after the other, without putting them together.
+fn write_parts(file: &mut File, parts: &[Bytes]) -> io::Result<()> {
+    let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+    let mut rest = slices.as_mut_slice();
+    // Those without bytes go, because a write of nothing looks like a full disk.
+    IoSlice::advance_slices(&mut rest, 0);
+    while !rest.is_empty() {
+        match file.write_vectored(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut rest, written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// A listing by pages, before and after its first one.
+#[derive(Debug)]
+enum Listing {
+    New { under: Option<BlobKey>, after: Option<BlobKey> },
+    Open(Walk),
+}
+
+impl Listing {
+    fn next(self, place: &Place, call: Call<'_>) -> StoreResult<Option<(Vec<BlobMeta>, Walk)>> {
+        let mut walk = match self {
+            Self::Open(walk) => walk,
+            Self::New { under, after } => {
+                let root = place.enter_root(call)?;
+                let walk = place.enter(root.dir, under.as_ref()).and_then(|found| match found {
+                    Some(dir) => Walk::new(dir, under, after).map(Some),
+                    None => Ok(None),
+                });
+                match walk.map_err(|error| call.failed(error))? {
+                    Some(walk) => walk,
+                    None => return Ok(None),
+                }
+            }
+        };
+        let page = walk.next_page(derived::PAGE).map_err(|error| call.failed(error))?;
+        Ok((!page.is_empty()).then_some((page, walk)))
+    }
+}
+
 #[async_trait]
 impl BlobStore for FsStore {
     async fn put(&self, key: &BlobKey, bytes: Bytes, mode: PutMode) -> StoreResult<()> {
@@ -255,7 +307,10 @@ impl BlobStore for FsStore {
 
     async fn delete(&self, key: &BlobKey) -> StoreResult<()> {
         let at = key.clone();
-        self.run("delete", Some(key), move |place, call| place.delete(call, &at)).await
+        let beside = move |place: &Place, call: Call<'_>| {
+            place.delete_beside(call, at.parent().as_ref(), &[&at]).into_iter().collect()
+        };
+        self.run("delete", Some(key), beside).await
     }
 
     async fn list(&self, under: Option<&BlobKey>, after: Option<&BlobKey>, limit: usize) -> StoreResult<Page> {
@@ -264,7 +319,7 @@ impl BlobStore for FsStore {
             let root = place.enter_root(call)?;
             let listed = place.enter(root.dir, at.as_ref()).and_then(|found| match found {
                 // One more than the limit shows whether there are more.
-                Some(dir) => walk::list(&dir, at.as_ref(), after.as_ref(), limit.saturating_add(1)),
+                Some(dir) => Walk::new(dir, at, after)?.next_page(limit.saturating_add(1)),
                 None => Ok(Vec::new()),
             });
             let mut blobs = listed.map_err(|error| call.failed(error))?;
@@ -300,5 +355,76 @@ impl BlobStore for FsStore {
             place.persist(root.dir, &at).map_err(|error| call.failed(error))
         })
         .await
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let is_free = self.place.durability == Durability::LostOnPowerCut;
+        Capabilities::default().with_latency(Latency::Low).with_copies_inside(true).with_free_persist(is_free)
+    }
+
+    async fn put_parts(&self, key: &BlobKey, parts: &[Bytes], mode: PutMode) -> StoreResult<()> {
+        let (to, parts) = (key.clone(), parts.to_vec());
+        self.run("put_parts", Some(key), move |place, call| {
+            if derived::size_of(&parts) > MAX_BLOB_BYTES {
+                return Err(call.is(StoreErrorKind::TooLarge));
+            }
+            place.store(call, &place.enter_root(call)?, &to, mode, |file| write_parts(file, &parts))
+        })
+        .await
+    }
+
+    /// Removes the blobs of each directory together, and syncs it once.
+    async fn delete_many(&self, keys: &[BlobKey]) -> Vec<StoreResult<()>> {
+        let (place, all) = (Arc::clone(&self.place), keys.to_vec());
+        self.workers.run(move || place.delete_many(place.call("delete"), &all)).await
+    }
+
+    /// Reads each directory once.
+    fn list_pages(&self, under: Option<&BlobKey>, after: Option<&BlobKey>) -> Pages<'_> {
+        let start = Some(Listing::New { under: under.cloned(), after: after.cloned() });
+        let under = under.cloned();
+        Box::pin(stream::try_unfold((start, under), move |(listing, under)| async move {
+            let Some(listing) = listing else { return Ok(None) };
+            let next = move |place: &Place, call: Call<'_>| listing.next(place, call);
+            let page = self.run("list", under.as_ref(), next).await?;
+            Ok(page.map(|(page, walk)| (page, (Some(Listing::Open(walk)), under))))
+        }))
+    }
+
+    async fn list_folders(
+        &self,
+        under: Option<&BlobKey>,
+        after: Option<&BlobKey>,
+        limit: usize,
+    ) -> StoreResult<Folders> {
+        let (at, after, limit) = (under.cloned(), after.cloned(), limit.max(1));
+        self.run("list_folders", under, move |place, call| {
+            let root = place.enter_root(call)?;
+            let listed = place.enter(root.dir, at.as_ref()).and_then(|found| match found {
+                // One more than the limit shows whether there are more.
+                Some(dir) => walk::folders(&dir, at.as_ref(), after.as_ref(), limit.saturating_add(1)),
+                None => Ok(Vec::new()),
+            });
+            let mut keys = listed.map_err(|error| call.failed(error))?;
+            let more = keys.len() > limit;
+            keys.truncate(limit);
+            Ok(Folders::new(keys, more))
+        })
+        .await
+    }
+
+    /// Copies between the parts of one directory.
+    async fn copy_from(&self, store: &dyn BlobStore, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
+        let place = store.place_of(from);
+        let here =
+            place.filter(|place| place.store::<Self>().is_some_and(|other| other.place.root() == self.place.root()));
+        let Some(here) = here else {
+            return Err(StoreError::new(StoreErrorKind::Unsupported, "copy_from", Some(to)));
+        };
+        self.copy(here.key(), to, mode).await.map_err(|error| error.of_copy(from, to))
+    }
+
+    fn place_of(&self, key: &BlobKey) -> Option<BlobPlace<'_>> {
+        Some(BlobPlace::new(self, key.clone()))
     }
 }

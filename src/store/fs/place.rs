@@ -1,9 +1,9 @@
 //! The directory of a store, and the way to the parent of a blob.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::MutexGuard;
+use std::sync::{Arc, MutexGuard};
 
 use super::super::error::StoreResult;
 use super::super::key::BlobKey;
@@ -19,8 +19,9 @@ use crate::host::sync::Mutex;
 pub(super) struct Place {
     root: PathBuf,
     pub(super) durability: Durability,
-    /// INVARIANT: directories whose own names this process made durable. None is ever removed, so they stay so.
-    durable: Mutex<HashSet<BlobKey>>,
+    /// INVARIANT: directories whose own names this process made durable. Each is kept open, so that one that was removed and
+    /// made again, by any process, is seen to be another one, whose name may not be durable.
+    durable: Mutex<HashMap<BlobKey, Arc<Dir>>>,
 }
 
 /// The root and its staging directory, opened for one call.
@@ -39,8 +40,8 @@ pub(super) enum Parent<'a> {
     IsBlob,
 }
 
-/// The maximum number of remembered names. A forgotten one costs a sync when it is next needed.
-const DURABLE_NAMES: usize = 16 << 10;
+/// The maximum number of remembered directories, few because they are open. A forgotten one costs a sync when it is next needed.
+const DURABLE_NAMES: usize = 32;
 
 impl Place {
     pub(super) fn new(root: impl AsRef<Path>, durability: Durability) -> io::Result<Self> {
@@ -89,12 +90,13 @@ impl Place {
     }
 
     pub(super) fn enter_root(&self, call: Call<'_>) -> StoreResult<Root> {
-        let open = || {
-            let dir = Dir::open_root(&self.root)?;
-            let staging = dir.open_dir(STAGING)?;
-            Ok(Root { dir, staging })
-        };
-        open().map_err(|error| call.failed(error))
+        self.open_root().map_err(|error| call.failed(error))
+    }
+
+    pub(super) fn open_root(&self) -> io::Result<Root> {
+        let dir = Dir::open_root(&self.root)?;
+        let staging = dir.open_dir(STAGING)?;
+        Ok(Root { dir, staging })
     }
 
     pub(super) fn sync(&self, dir: &Dir) -> io::Result<()> {
@@ -104,8 +106,24 @@ impl Place {
         }
     }
 
-    fn durable(&self) -> MutexGuard<'_, HashSet<BlobKey>> {
+    fn durable(&self) -> MutexGuard<'_, HashMap<BlobKey, Arc<Dir>>> {
         self.durable.lock()
+    }
+
+    /// Returns whether this process has made the name of `dir` durable, which has the key `at`.
+    fn is_durable(&self, at: &BlobKey, dir: &Dir) -> io::Result<bool> {
+        let known = self.durable().get(at).cloned();
+        known.map_or(Ok(false), |known| known.is_same(dir))
+    }
+
+    fn remember_durable(&self, at: &BlobKey, dir: Dir) {
+        let mut durable = self.durable();
+        if durable.len() >= DURABLE_NAMES
+            && let Some(any) = durable.keys().next().cloned()
+        {
+            durable.remove(&any);
+        }
+        durable.insert(at.clone(), Arc::new(dir));
     }
 
     /// Opens the directory of the key `at`; `None` if there is none.
@@ -135,46 +153,55 @@ impl Place {
         Ok(Parent::Dir(dir, name))
     }
 
-    /// Opens the parent as [`parent`](Self::parent) does, and makes missing directories.
+    /// Opens the parent as [`parent`](Self::parent) does, and makes missing directories. It is absent if another call has just
+    /// removed one of them, empty.
     pub(super) fn create_parent<'k>(&self, root: &Root, key: &'k BlobKey) -> io::Result<Parent<'k>> {
         let (directories, name) = split(key);
         let mut dir = None;
         let mut at: Option<BlobKey> = None;
         for segment in directories {
             let above = dir.as_ref().unwrap_or(&root.dir);
-            let (next, created) = match step(above, segment)? {
-                Step::Dir(next) => (next, false),
-                Step::IsBlob => return Ok(Parent::IsBlob),
-                Step::Absent => {
-                    match above.create_dir(segment) {
-                        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                        result => result?,
-                    }
-                    match step(above, segment)? {
-                        Step::Dir(next) => (next, true),
-                        Step::IsBlob => return Ok(Parent::IsBlob),
-                        Step::Absent => return Err(io::ErrorKind::NotFound.into()),
-                    }
+            let mut found = step(above, segment)?;
+            if matches!(found, Step::Absent) {
+                match above.create_dir(segment) {
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                    // The directory above was empty, and is removed by now.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Parent::Absent),
+                    result => result?,
                 }
+                found = step(above, segment)?;
+            }
+            let next = match found {
+                Step::Dir(next) => next,
+                Step::IsBlob => return Ok(Parent::IsBlob),
+                Step::Absent => return Ok(Parent::Absent),
             };
             at = walk::key_of(at.as_ref(), segment);
             if self.durability == Durability::Full
                 && let Some(at) = &at
-                && (created || !self.durable().contains(at))
+                && !self.is_durable(at, &next)?
             {
                 // ORDER: a directory's own name is durable before anything in it is acknowledged. One that was found may be
                 // another process's that has not synced it yet, so finding it is not enough.
                 above.sync()?;
-                let mut durable = self.durable();
-                if durable.len() >= DURABLE_NAMES {
-                    durable.clear();
-                }
-                durable.insert(at.clone());
+                self.remember_durable(at, next.try_clone()?);
             }
             dir = Some(next);
         }
         let dir = dir.map_or_else(|| Dir::open_root(&self.root), Ok)?;
         Ok(Parent::Dir(dir, name))
+    }
+
+    /// Opens the directories with the name that each has in the one before, down to that of the key `at`; `None` if it is absent.
+    pub(super) fn way<'k>(&self, root: &Root, at: Option<&'k BlobKey>) -> io::Result<Option<Vec<(Dir, &'k str)>>> {
+        let mut way: Vec<(Dir, &str)> = Vec::new();
+        for segment in at.into_iter().flat_map(BlobKey::segments) {
+            match step(way.last().map_or(&root.dir, |(dir, _)| dir), segment)? {
+                Step::Dir(next) => way.push((next, segment)),
+                Step::Absent | Step::IsBlob => return Ok(None),
+            }
+        }
+        Ok(Some(way))
     }
 }
 
@@ -203,4 +230,43 @@ fn split(key: &BlobKey) -> (impl Iterator<Item = &str>, &str) {
     let mut segments = key.segments();
     let name = segments.next_back().unwrap_or_default();
     (segments, name)
+}
+
+#[cfg(all(test, unix, not(portable_fs)))]
+mod tests {
+    use super::*;
+
+    fn opened(place: &Place, at: &BlobKey) -> Dir {
+        place.enter(Dir::open_root(&place.root).unwrap(), Some(at)).unwrap().unwrap()
+    }
+
+    /// A file system gives the number of a removed directory to the next one.
+    #[test]
+    fn a_directory_that_was_removed_and_made_again_is_not_known_to_be_durable() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::new(directory.path(), Durability::Full).unwrap();
+        place.create_directories().unwrap();
+        let (key, at): (BlobKey, BlobKey) = ("a/b".parse().unwrap(), "a".parse().unwrap());
+        for _ in 0..20 {
+            let root = place.open_root().unwrap();
+            assert!(matches!(place.create_parent(&root, &key).unwrap(), Parent::Dir(..)));
+            assert!(place.is_durable(&at, &opened(&place, &at)).unwrap());
+            // By another process.
+            root.dir.remove_dir("a").unwrap();
+            root.dir.create_dir("a").unwrap();
+            assert!(!place.is_durable(&at, &opened(&place, &at)).unwrap());
+        }
+    }
+
+    #[test]
+    fn few_directories_stay_open() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::new(directory.path(), Durability::Full).unwrap();
+        place.create_directories().unwrap();
+        let root = place.open_root().unwrap();
+        for number in 0..2 * DURABLE_NAMES {
+            place.create_parent(&root, &format!("{number}/a").parse().unwrap()).unwrap();
+        }
+        assert_eq!(place.durable().len(), DURABLE_NAMES);
+    }
 }

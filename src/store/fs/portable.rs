@@ -5,6 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -29,8 +30,29 @@ impl Dir {
         }
     }
 
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self(self.0.clone()))
+    }
+
     pub(super) fn create_dir(&self, name: &str) -> io::Result<()> {
         fs::create_dir(self.0.join(name))
+    }
+
+    /// Removes an empty directory, and fails for any other.
+    #[cfg(unix)]
+    pub(super) fn remove_dir(&self, name: &str) -> io::Result<()> {
+        fs::remove_dir(self.0.join(name))
+    }
+
+    /// Directories stay here: a name that another process has open stays taken for a while after it is removed.
+    #[cfg(not(unix))]
+    pub(super) fn remove_dir(&self, _name: &str) -> io::Result<()> {
+        Err(io::ErrorKind::DirectoryNotEmpty.into())
+    }
+
+    /// Without an open directory there is nothing to tell it by.
+    pub(super) fn is_same(&self, _other: &Dir) -> io::Result<bool> {
+        Ok(false)
     }
 
     /// Makes the names in it durable.
@@ -99,14 +121,17 @@ impl Dir {
         fs::rename(self.0.join(name), to.0.join(new_name))
     }
 
-    /// Calls `each` with every UTF-8 name of a regular file or directory, and whether it is a directory.
-    pub(super) fn for_each(&self, each: &mut dyn FnMut(&str, bool)) -> io::Result<()> {
+    /// Calls `each` with the UTF-8 names of regular files and directories, and whether it is a directory, until it breaks.
+    pub(super) fn for_each(&self, each: &mut dyn FnMut(&str, bool) -> ControlFlow<()>) -> io::Result<()> {
         for entry in fs::read_dir(&self.0)? {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else { continue };
             match entry.file_type() {
-                Ok(kind) if kind.is_dir() => each(&name, true),
-                Ok(kind) if kind.is_file() => each(&name, false),
+                Ok(kind) if kind.is_dir() || kind.is_file() => {
+                    if each(&name, kind.is_dir()).is_break() {
+                        break;
+                    }
+                }
                 Ok(_) => {}
                 // Gone since it was read.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}

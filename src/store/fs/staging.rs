@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::ControlFlow;
 use std::time::{Duration, SystemTime};
 
 use super::system::Dir;
@@ -25,6 +26,11 @@ impl<'a> Staged<'a> {
 
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Returns whether the file is still under its own name, which a removal of leftovers takes from it.
+    pub(super) fn is_there(&self) -> bool {
+        matches!(self.dir.kind(&self.name), Ok(Some(_)))
     }
 
     pub(super) fn move_new(&mut self, to: &Dir, name: &str) -> io::Result<()> {
@@ -74,6 +80,7 @@ pub(super) fn remove_leftovers(dir: &Dir, age: Duration) -> io::Result<usize> {
         if !is_dir && is_staging_name(name) && name != probe.name {
             names.push(name.to_owned());
         }
+        ControlFlow::Continue(())
     })?;
     let mut removed = 0;
     for name in names {

@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -31,8 +32,23 @@ impl Dir {
         Ok(Self(retry_on_intr(|| rustix::fs::openat(&self.0, name, flags, Mode::empty())).map_err(plain)?))
     }
 
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self(self.0.try_clone()?))
+    }
+
     pub(super) fn create_dir(&self, name: &str) -> io::Result<()> {
         rustix::fs::mkdirat(&self.0, name, Mode::RWXU | Mode::RWXG | Mode::RWXO).map_err(plain)
+    }
+
+    /// Removes an empty directory, and fails for any other.
+    pub(super) fn remove_dir(&self, name: &str) -> io::Result<()> {
+        rustix::fs::unlinkat(&self.0, name, AtFlags::REMOVEDIR).map_err(plain)
+    }
+
+    /// Returns whether both are one directory: as long as one of them is open, no other directory takes its number.
+    pub(super) fn is_same(&self, other: &Dir) -> io::Result<bool> {
+        let (one, other) = (rustix::fs::fstat(&self.0).map_err(plain)?, rustix::fs::fstat(&other.0).map_err(plain)?);
+        Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
     }
 
     /// Makes the names in it durable.
@@ -133,20 +149,23 @@ impl Dir {
         rustix::fs::renameat(&self.0, name, &to.0, new_name).map_err(plain)
     }
 
-    /// Calls `each` with every UTF-8 name of a regular file or directory, and whether it is a directory.
-    pub(super) fn for_each(&self, each: &mut dyn FnMut(&str, bool)) -> io::Result<()> {
+    /// Calls `each` with the UTF-8 names of regular files and directories, and whether it is a directory, until it breaks.
+    pub(super) fn for_each(&self, each: &mut dyn FnMut(&str, bool) -> ControlFlow<()>) -> io::Result<()> {
         for entry in rustix::fs::Dir::read_from(&self.0).map_err(plain)? {
             let entry = entry.map_err(plain)?;
             let Ok(name) = entry.file_name().to_str() else { continue };
-            match entry.file_type() {
-                FileType::RegularFile => each(name, false),
-                FileType::Directory => each(name, true),
+            let is_dir = match entry.file_type() {
+                FileType::RegularFile => false,
+                FileType::Directory => true,
                 FileType::Unknown => match self.kind(name)? {
-                    Some(Kind::File(_)) => each(name, false),
-                    Some(Kind::Directory) => each(name, true),
-                    Some(Kind::Other) | None => {}
+                    Some(Kind::File(_)) => false,
+                    Some(Kind::Directory) => true,
+                    Some(Kind::Other) | None => continue,
                 },
-                _ => {}
+                _ => continue,
+            };
+            if each(name, is_dir).is_break() {
+                break;
             }
         }
         Ok(())

@@ -37,7 +37,7 @@ cases![
 ];
 
 /// In the order of their bytes: `-` and `.` come before `/`, digits and letters after.
-const KEYS: [&str; 18] = [
+pub(super) const KEYS: [&str; 18] = [
     "0",
     "a-",
     "a-b",
@@ -59,7 +59,7 @@ const KEYS: [&str; 18] = [
 ];
 
 /// All of [`KEYS`] that a store can have beside each other whose names are files and directories.
-async fn fill(store: &Store) -> Outcome<Vec<&'static str>> {
+pub(super) async fn fill(store: &Store) -> Outcome<Vec<&'static str>> {
     let kept: Vec<&str> =
         KEYS.into_iter().filter(|one| !KEYS.iter().any(|other| other.starts_with(&format!("{one}/")))).collect();
     for at in kept.iter().rev() {

@@ -86,7 +86,8 @@ pub(super) async fn holds(store: &Store, at: &str, bytes: &[u8]) -> Outcome {
     let found = store.get(&key, None).await?;
     ensure!(found == bytes, "`{at}` has {} bytes that differ from the {} expected", found.len(), bytes.len());
     let meta = store.head(&key).await?;
-    let told = BlobMeta { modified: meta.modified, ..BlobMeta::new(key, bytes.len() as u64) };
+    let expected = BlobMeta::new(key, bytes.len() as u64);
+    let told = BlobMeta { modified: meta.modified, version: meta.version.clone(), ..expected };
     ensure!(meta == told, "head of `{at}` tells {meta:?}");
     Ok(())
 }
