@@ -310,9 +310,9 @@ fn every_operation_survives_a_fault_at_every_call() {
 fn a_refusal_after_an_unclear_answer_is_unclear() {
     block_on(async {
         let world = World::new().await;
-        // Look for news and at the store's identity, put, look, put again.
-        world.faults.fail_call(2, Fault::Before(StoreErrorKind::Unknown));
-        world.faults.fail_call(4, Fault::Before(StoreErrorKind::Full));
+        // Put, look, put again.
+        world.faults.fail_call(0, Fault::Before(StoreErrorKind::Unknown));
+        world.faults.fail_call(2, Fault::Before(StoreErrorKind::Full));
         let error = world.session.create_image_definition(world.definition("other")).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unknown, "{error}");
         world.session.create_image_definition(world.definition("other")).await.unwrap();

@@ -73,7 +73,7 @@ impl Catalog {
             later: Vec::new(),
         };
         let (mut waiting, mut bytes) = (waiting.into_iter(), 0);
-        while let Some(mut pending) = waiting.next() {
+        for mut pending in waiting.by_ref() {
             if filled.members.len() == OPERATIONS {
                 filled.later.push(pending);
                 break;

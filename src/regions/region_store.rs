@@ -237,7 +237,15 @@ impl RegionStore {
                 let found = if self.claim_in(&state).is_some() { self.read_owner().await? } else { None };
                 match found {
                     Some(owner) => owner,
-                    None => return self.may_be_empty(&state).await.map(|()| None),
+                    None => {
+                        let Err(refusal) = self.may_be_empty(&state).await else { return Ok(None) };
+                        // ORDER: list the images, then read the owner again, which is written before the first image. With
+                        // only the first read: no owner read -> another caller writes it and sends an image -> image listed.
+                        match self.read_owner().await? {
+                            Some(owner) => owner,
+                            None => return Err(refusal),
+                        }
+                    }
                 }
             }
         };
