@@ -46,7 +46,7 @@ const SINGLE: &[Line] = &[
     ("its first 4 KiB", 3, 3, 0),
     ("its next 4 KiB", 1, 1, 0),
     ("scrub 64 MiB", 56, 8, 0),
-    ("collect, one of 4 versions", 60, 19, 0),
+    ("collect, one of 4 versions", 62, 19, 0),
 ];
 
 #[rustfmt::skip]
