@@ -17,7 +17,7 @@ use std::time::Duration;
 use compute_gallery::host::Clock;
 use compute_gallery::model::*;
 use compute_gallery::publish::NewManagedImage;
-use compute_gallery::store::MemoryStore;
+use compute_gallery::store::{Capabilities, MemoryStore};
 use compute_gallery::testkit::{HookedStore, ManualClock, Reaction, Sandbox, noise, raw, region};
 use compute_gallery::*;
 
@@ -77,7 +77,7 @@ impl Meter {
 
     fn store(&self) -> HookedStore {
         let meter = self.clone();
-        HookedStore::new(MemoryStore::new(), move |call| {
+        let store = HookedStore::new(MemoryStore::new(), move |call| {
             let meter = meter.clone();
             async move {
                 match meter.is_on.load(Ordering::Relaxed) {
@@ -93,7 +93,9 @@ impl Meter {
                 }
                 Reaction::Pass
             }
-        })
+        });
+        // As a bucket.
+        store.with_capabilities(Capabilities::default().with_remounts(false))
     }
 
     fn now(&self) -> i64 {
