@@ -1,6 +1,6 @@
 //! Stores that break one promise each: the conformance suite names it.
 #![cfg(feature = "testkit")]
-#![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test may fail as the test does")]
 
 use std::ops::Range;
 use std::sync::Arc;

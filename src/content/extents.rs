@@ -15,6 +15,11 @@ impl Extents {
         self.0.iter().map(|range| u64::from(range.end - range.start)).sum()
     }
 
+    /// Returns the ranges, ascending.
+    pub(crate) fn ranges(&self) -> &[Range<u32>] {
+        &self.0
+    }
+
     /// Returns whether all of `range` is in the set.
     pub(crate) fn covers(&self, range: &Range<u32>) -> bool {
         let after = self.0.partition_point(|one| one.start <= range.start);

@@ -6,6 +6,7 @@
 mod clock;
 mod deadlines;
 mod entropy;
+pub(crate) mod in_flight;
 pub(crate) mod sync;
 mod workers;
 

@@ -1,8 +1,9 @@
 //! Export: writes a version's disk from its index and packs.
 //!
 //! Batches of chunks are fetched from the store, verified and written by several workers at once, in any order for a
-//! file, in disk order for a writer. Memory: one span of the index (12 MiB at most) and for each batch under way, two more
-//! than there are workers, at most 8 MiB, whatever the disk's size.
+//! file, in disk order for a writer. How much is fetched ahead is a budget in bytes and does not depend on the number of workers.
+//! Memory: one span of the index (12 MiB at most), 64 MiB of batches under way, and 4 MiB for each worker, whatever the disk's size. For
+//! a writer, a batch under way is there packed and unpacked.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -22,15 +23,16 @@ use crate::disk::ending::Ending;
 use crate::disk::partial_file::PartialFile;
 use crate::error::{Error, Result};
 use crate::host::Workers;
+use crate::host::in_flight::{Budget, bytes_of};
 use crate::progress::{OnProgress, Progress};
 use crate::replica::holders::{Holders, Rejected};
 use crate::replica::index_walk::{IndexWalk, Span};
 
-/// Chunks fetched, verified and written together: 2 MiB of disk.
-const BATCH_CHUNKS: usize = 32;
+/// Chunks fetched, verified and written together: 4 MiB of disk.
+const BATCH_CHUNKS: usize = 64;
 
-/// Batches under way besides one for each worker, so that the next is ready when a worker becomes free.
-const BATCHES_AHEAD: usize = 2;
+/// The bytes of a batch.
+const BATCH_BYTES: usize = BATCH_CHUNKS * CHUNK_BYTES;
 
 /// One disk of a version, read from the slots that hold it whole.
 pub(crate) struct Export<'a> {
@@ -38,6 +40,8 @@ pub(crate) struct Export<'a> {
     pub(crate) workers: &'a Workers,
     pub(crate) disk: &'a ManifestDisk,
     pub(crate) on_progress: &'a OnProgress,
+    /// The bytes that all operations share.
+    pub(crate) memory: &'a Budget,
 }
 
 impl Export<'_> {
@@ -48,7 +52,9 @@ impl Export<'_> {
         let size = self.disk.size + ending.bytes().len() as u64;
         let partial = self.workers.run(move || PartialFile::create(target, &content, size)).await?;
         let file = partial.file();
-        let unpackers = BufferPool::default();
+        let (bytes, _more) = bytes_of(self.memory);
+        let (unpackers, turns) = (BufferPool::default(), self.turns());
+        let turns = &turns;
         let jobs = self.batches().map_ok(|span| {
             let (file, unpackers) = (file.try_clone(), unpackers.clone());
             async move {
@@ -70,13 +76,16 @@ impl Export<'_> {
                             unpackers.give(unpacker);
                             Ok::<_, Wrong>(())
                         };
-                        async move { self.workers.run(write).await.map_err(|wrong| wrong.at(path)) }
+                        async move {
+                            let _turn = turns.take(1).await;
+                            self.workers.run(write).await.map_err(|wrong| wrong.at(path))
+                        }
                     })
                     .await?;
                 Ok::<u64, Error>(self.end_of(&positions))
             }
         });
-        let mut jobs = Box::pin(jobs.try_buffer_unordered(self.workers.parallelism() + BATCHES_AHEAD));
+        let mut jobs = Box::pin(jobs.try_buffer_unordered(bytes as usize / BATCH_BYTES));
         let mut done = 0;
         while let Some(end) = jobs.try_next().await? {
             done = done.max(end);
@@ -95,7 +104,9 @@ impl Export<'_> {
 
     /// Writes the disk, including its zeros, to `writer`, and returns the writer.
     pub(crate) async fn to_writer<W: Write + Send + 'static>(&self, writer: W, ending: Ending) -> Result<W> {
-        let unpackers = BufferPool::default();
+        let (bytes, _more) = bytes_of(self.memory);
+        let (unpackers, turns) = (BufferPool::default(), self.turns());
+        let turns = &turns;
         let jobs = self.batches().map_ok(|span| {
             let unpackers = unpackers.clone();
             async move {
@@ -105,12 +116,15 @@ impl Export<'_> {
                     let batch = self.batch(&positions, &records, stored);
                     let mut unpacker: Unpacker = unpackers.take().unwrap_or_default();
                     let verify = move || batch.verify(&mut unpacker).map(|()| (batch, unpacker));
-                    async move { self.workers.run(verify).await.map_err(|wrong| wrong.at(target)) }
+                    async move {
+                        let _turn = turns.take(1).await;
+                        self.workers.run(verify).await.map_err(|wrong| wrong.at(target))
+                    }
                 });
                 Ok::<_, Error>((self.end_of(&positions), verified.await?))
             }
         });
-        let mut jobs = Box::pin(jobs.try_buffered(self.workers.parallelism() + BATCHES_AHEAD));
+        let mut jobs = Box::pin(jobs.try_buffered(bytes as usize / (2 * BATCH_BYTES)));
         let mut sequential = Sequential { writer, at: 0 };
         let target = Path::new("writer");
         while let Some((end, (batch, unpacker))) = jobs.try_next().await? {
@@ -152,6 +166,11 @@ impl Export<'_> {
         spans
             .map_ok(|span| stream::iter(span.chunks(BATCH_CHUNKS).map(|batch| Ok(batch.to_vec())).collect::<Vec<_>>()))
             .try_flatten()
+    }
+
+    /// The turns on the workers: one each, and one that is ready when a worker becomes free.
+    fn turns(&self) -> Budget {
+        Budget::new(self.workers.parallelism() as u64 + 1)
     }
 
     fn batch(&self, positions: &[u64], records: &[RecordRef], stored: Vec<Bytes>) -> Batch {

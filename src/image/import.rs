@@ -5,7 +5,7 @@
 //! may compress a chunk that another has just encoded, but the task stores it once: so the packs depend only on the
 //! disk, the base and the compression, and an attempt after a crash finds the packs of the one before.
 //!
-//! Memory: five packs of 16 MiB, the known chunks (32 MiB at most), one span of the base's index (12 MiB at most) and
+//! Memory: five packs of 16 MiB, the known chunks (32 MiB at most), two spans of the base's index (12 MiB at most) and
 //! three MiB for each group under way, two more than there are workers, whatever the disk's size.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -33,8 +33,9 @@ use crate::disk::note::DiskNote;
 use crate::disk::read_at::SharedDisk;
 use crate::disk::source::{OpenSource, reading_failed};
 use crate::error::{Error, Result};
-use crate::host::Workers;
+use crate::host::in_flight::{Budget, Taken};
 use crate::host::sync::Mutex;
+use crate::host::{Clock, Workers};
 use crate::progress::{OnProgress, Progress};
 use crate::replica::copies::ZoneCopies;
 use crate::replica::index_walk::{IndexWalk, Span};
@@ -43,6 +44,12 @@ use crate::replica::slot::PutOutcome;
 /// Packs on their way to the store while the next one fills: with fewer, a store that makes each durable idles between
 /// them.
 const PACKS_IN_FLIGHT: usize = 4;
+
+/// The bytes that an import holds in any case, with one pack on its way: two packs, and the groups under way.
+const LEAST_BYTES: u64 = 48 << 20;
+
+/// The bytes of a pack.
+const PACK_BYTES: u64 = 16 << 20;
 
 /// Groups found at a time: one hand-over between threads for each 64 MiB.
 const GROUPS_AHEAD: usize = 64;
@@ -78,6 +85,9 @@ pub(crate) struct Import<'a> {
     /// A version whose chunks are in the slot and are not stored again.
     pub(crate) base: Option<&'a Manifest>,
     pub(crate) on_progress: &'a OnProgress,
+    /// The bytes that all operations share.
+    pub(crate) memory: &'a Budget,
+    pub(crate) clock: &'a dyn Clock,
 }
 
 /// The outcome of an import.
@@ -99,13 +109,19 @@ pub(crate) struct ImportStats {
 }
 
 impl Import<'_> {
-    pub(crate) async fn run(&self, disks: Vec<OpenDisk>) -> Result<Imported> {
+    /// Imports `disks`. `learned` is what is known of the base, if it was read before.
+    pub(crate) async fn run(&self, disks: Vec<OpenDisk>, learned: Option<Learned>) -> Result<Imported> {
         let total = disks.iter().map(OpenDisk::size).sum();
+        let held = self.memory.take_patiently(LEAST_BYTES.min(3 * total), self.clock).await;
         // An earlier attempt of this process may have read the disks already, so only the increase counts.
         let hidden: Vec<u64> = disks.iter().map(|disk| disk.source.disk.hidden_bytes()).collect();
         let sources: Vec<OpenSource> = disks.iter().map(|disk| disk.source.clone()).collect();
-        let mut writer = PackWriter::new(self.upload);
-        self.learn_base(&writer.known).await?;
+        let Learned { known, mut first } = match (learned, self.base) {
+            (Some(learned), _) => learned,
+            (None, Some(base)) => Learned::of(self.copies, base).await?,
+            (None, None) => Learned::default(),
+        };
+        let mut writer = PackWriter::new(self.upload, known);
         let mut sending = FuturesUnordered::new();
         let (mut differs, mut before) = (false, 0);
         let mut done_disks = Vec::with_capacity(disks.len());
@@ -116,7 +132,7 @@ impl Import<'_> {
             let mut index = IndexBuilder::new(size);
             let buffer_pool = BufferPool::default();
             let mut groups =
-                Box::pin(self.encoded_groups(disk, target, self.base_of(lun), &buffer_pool, &writer.known));
+                Box::pin(self.encoded_groups(disk, target, self.base_of(lun, &mut first), &buffer_pool, &writer.known));
             loop {
                 // Packs under way progress while the next group is awaited.
                 let next = poll_fn(|context| {
@@ -143,12 +159,19 @@ impl Import<'_> {
                 }
                 buffer_pool.give(group.buffers);
                 while let Some(pack) = writer.finished.pop_front() {
-                    while sending.len() >= PACKS_IN_FLIGHT {
+                    held.goes_on();
+                    let more = loop {
+                        // The first is of what is held in any case.
+                        let more = self.memory.take_up_to(if sending.is_empty() { 0 } else { PACK_BYTES });
+                        if sending.len() < PACKS_IN_FLIGHT && (sending.is_empty() || more.units() == PACK_BYTES) {
+                            break more;
+                        }
+                        drop(more);
                         if let Some(stored) = sending.next().await {
                             differs |= writer.note_stored(stored?);
                         }
-                    }
-                    sending.push(self.send(pack));
+                    };
+                    sending.push(self.send(pack, more));
                 }
                 (self.on_progress)(Progress { done: before + group.end.min(size), total });
             }
@@ -158,7 +181,8 @@ impl Import<'_> {
             (self.on_progress)(Progress { done: before, total });
         }
         writer.close();
-        sending.extend(writer.finished.drain(..).map(|pack| self.send(pack)));
+        // There are two at most: the last of the chunks, and the last of the nodes, which are few.
+        sending.extend(writer.finished.drain(..).map(|pack| self.send(pack, self.memory.take_up_to(0))));
         while let Some(stored) = sending.next().await {
             differs |= writer.note_stored(stored?);
         }
@@ -172,30 +196,18 @@ impl Import<'_> {
         Ok(Imported::Done(manifest, writer.stats, self.workers.run(notes).await?))
     }
 
-    async fn send(&self, pack: FinishedPack) -> Result<(FinishedPack, PutOutcome)> {
+    /// Sends a pack, which holds `_more` bytes of the shared ones.
+    async fn send(&self, pack: FinishedPack, _more: Taken) -> Result<(FinishedPack, PutOutcome)> {
         let (sent, resumed) = (&pack, self.resumed);
         let stored = self.copies.in_each(|slot| async move { slot.put_new_pack(sent, resumed).await }).await?;
         // One copy that differs is enough to start again.
         Ok((pack, stored.into_iter().max().unwrap_or(PutOutcome::Sent)))
     }
 
-    /// Fills the set of known chunks from the base's indexes, until it is full.
-    async fn learn_base(&self, known: &SharedKnown) -> Result<()> {
-        for disk in self.base.iter().flat_map(|base| &base.disks) {
-            let mut walk = IndexWalk::new(self.copies.readers(), disk);
-            while let Some(span) = walk.next_span().await? {
-                let mut known = known.lock();
-                let chunks = span.iter().map(|(_, chunk)| chunk);
-                walk.entered().iter().chain(chunks).for_each(|record| known.insert(record));
-                if known.is_full() {
-                    return Ok(());
-                }
-            }
+    fn base_of(&self, lun: Option<u32>, first: &mut Option<(Option<u32>, BaseDisk)>) -> Option<BaseDisk> {
+        if let Some((_, disk)) = first.take_if(|(of, _)| *of == lun) {
+            return Some(disk);
         }
-        Ok(())
-    }
-
-    fn base_of(&self, lun: Option<u32>) -> Option<BaseDisk> {
         let disk = self.base?.disks.iter().find(|disk| disk.lun == lun)?;
         Some(BaseDisk { walk: IndexWalk::new(self.copies.readers(), disk), span: Vec::new() })
     }
@@ -360,6 +372,40 @@ impl SharedKnown {
     }
 }
 
+/// What is known of the version that an import compares with.
+#[derive(Default)]
+pub(crate) struct Learned {
+    /// Its chunks and index nodes, until the set is full.
+    known: SharedKnown,
+    /// Its first disk, with the first span of the index, so that it is read once.
+    first: Option<(Option<u32>, BaseDisk)>,
+}
+
+impl Learned {
+    /// Reads the indexes of `base`.
+    pub(crate) async fn of(copies: &ZoneCopies, base: &Manifest) -> Result<Self> {
+        let mut learned = Self::default();
+        for disk in &base.disks {
+            let mut walk = IndexWalk::new(copies.readers(), disk);
+            while let Some(span) = walk.next_span().await? {
+                let is_full = {
+                    let mut known = learned.known.lock();
+                    let chunks = span.iter().map(|(_, chunk)| chunk);
+                    walk.entered().iter().chain(chunks).for_each(|record| known.insert(record));
+                    known.is_full()
+                };
+                if learned.first.is_none() {
+                    learned.first = Some((disk.lun, BaseDisk { walk: walk.clone(), span }));
+                }
+                if is_full {
+                    return Ok(learned);
+                }
+            }
+        }
+        Ok(learned)
+    }
+}
+
 /// The same disk of the base version, asked for positions in ascending order.
 struct BaseDisk {
     walk: IndexWalk,
@@ -397,7 +443,7 @@ struct PackWriter {
 }
 
 impl PackWriter {
-    fn new(upload: UploadId) -> Self {
+    fn new(upload: UploadId, known: SharedKnown) -> Self {
         Self {
             upload,
             next_pack: 0,
@@ -407,7 +453,7 @@ impl PackWriter {
             spare: Vec::new(),
             stored: BTreeMap::new(),
             used: BTreeSet::new(),
-            known: SharedKnown::default(),
+            known,
             stats: ImportStats::default(),
         }
     }

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::inventory::{Blob, Blobs, Inventory};
-use super::needed::NeededManifests;
+use super::needed::{NeededManifests, kept_since};
 use super::stores::Regions;
 use crate::catalog::{State, UploadName};
 use crate::content::blob_name::BlobName;
 use crate::content::extents::Extents;
+use crate::content::manifest::Manifest;
 use crate::content::names::{ManifestId, PackId, SlotId, UploadId};
 use crate::content::pack::PackInfo;
 use crate::error::Result;
+use crate::host::in_flight::together;
 use crate::model::{Region, ResourceId};
 use crate::replica::holders::{Holders, is_damage};
 use crate::replica::holding::Holding;
@@ -22,6 +24,9 @@ use crate::replica::slot::Slot;
 /// A pack is rewritten if a smaller share than this of a slot's holding of it is needed.
 const LIVE_PERCENT: u64 = 50;
 
+/// Manifests and indexes that are read in one wave.
+const MANIFESTS: usize = 64;
+
 /// A listing of a region, with the manifests that it must keep. A collection makes one and works on it to its end.
 #[derive(Clone, Debug)]
 pub(crate) struct Survey {
@@ -30,7 +35,9 @@ pub(crate) struct Survey {
     inventory: Inventory,
     /// The number of the newest commit whose condemnations the listing takes into account.
     seen: u64,
-    packs: BTreeMap<ManifestId, Arc<BTreeMap<PackId, PackInfo>>>,
+    /// The number of the newest commit whose needs were read.
+    read: u64,
+    manifests: BTreeMap<ManifestId, Arc<Manifest>>,
     /// For each slot, the manifests that it must have, and their needs together.
     live: BTreeMap<SlotId, (BTreeSet<ManifestId>, Arc<Needs>)>,
     /// Manifests that no replica has intact, with the number of the commit that published their images. Their needs are
@@ -48,12 +55,24 @@ pub(crate) struct Rewrite {
 }
 
 impl Survey {
-    /// Lists the slots of `region`, and separates everything that was condemned up to `state`.
+    /// Lists the slots of `region`, and separates everything that was condemned up to `state`. Meanwhile it reads the manifests
+    /// that `state` needs there.
     pub(crate) async fn list(regions: &Arc<Regions>, state: &State, region: &Region) -> Result<Self> {
-        let inventory = Inventory::list(regions, state, region).await?;
-        let (packs, live, unreadable) = Default::default();
+        let (manifests, live, unreadable) = Default::default();
         let (regions, region, seen) = (regions.clone(), region.clone(), state.number());
-        Ok(Self { regions, region, inventory, seen, packs, live, unreadable })
+        let mut survey =
+            Self { regions, region, inventory: Inventory::default(), seen, read: 0, manifests, live, unreadable };
+        survey.list_again(state).await?;
+        Ok(survey)
+    }
+
+    /// Lists the region again, and keeps what was read of manifests.
+    pub(crate) async fn list_again(&mut self, state: &State) -> Result<()> {
+        let (regions, region) = (self.regions.clone(), self.region.clone());
+        let needed = NeededManifests::in_region(&regions, state, &region);
+        let (listed, read) = futures::join!(Inventory::list(&regions, state, &region), self.read_manifests(&needed));
+        (self.inventory, self.seen) = (listed?, state.number());
+        read
     }
 
     pub(crate) fn region(&self) -> &Region {
@@ -87,9 +106,11 @@ impl Survey {
         self.inventory.add(slot, parcel);
     }
 
-    /// Reads the manifests that the region must keep, and from their indexes the needs of each slot.
+    /// Reads the manifests that the region must keep, unless they were read before, and finds the needs of each slot.
     pub(crate) async fn read(&mut self, state: &State) -> Result<()> {
         let needed = NeededManifests::in_region(&self.regions, state, &self.region);
+        self.read_manifests(&needed).await?;
+        self.read = state.number();
         let mut read: BTreeMap<BTreeSet<ManifestId>, Arc<Needs>> = self.live.values().cloned().collect();
         for slot in self.inventory.slots.keys().copied().collect::<Vec<_>>() {
             let manifests = needed.in_slot(slot);
@@ -103,29 +124,69 @@ impl Survey {
         Ok(())
     }
 
-    async fn needs_of(&mut self, manifests: &BTreeSet<ManifestId>, needed: &NeededManifests) -> Result<Needs> {
-        let mut builder = NeedsBuilder::default();
-        for id in manifests {
-            let made_of = needed.made_of(id);
-            let holders = Holders::new(made_of.iter().flat_map(|kept| kept.holders.clone()).collect());
-            let manifest = match holders.manifest(id).await {
-                Ok(manifest) => manifest,
-                // One damaged manifest stops nothing else: everything that it may need is kept.
-                Err(error) if is_damage(&error) => {
-                    self.unreadable.insert(*id, made_of.iter().map(|kept| kept.published).max().unwrap_or(u64::MAX));
-                    continue;
+    /// Reads the manifests that were not read before, in waves.
+    async fn read_manifests(&mut self, needed: &NeededManifests) -> Result<()> {
+        let new = |id: &&ManifestId| !self.manifests.contains_key(id) && !self.unreadable.contains_key(id);
+        let new: Vec<ManifestId> = needed.ids().filter(new).copied().collect();
+        for wave in new.chunks(MANIFESTS) {
+            let reading = wave.iter().map(|id| async move { (*id, needed.holders_of(id).manifest(id).await) });
+            for (id, read) in together(reading.collect()).await {
+                match read {
+                    Ok(manifest) => drop(self.manifests.insert(id, Arc::new(manifest))),
+                    // One damaged manifest stops nothing else: everything that it may need is kept.
+                    Err(error) if is_damage(&error) => {
+                        let published = needed.made_of(&id).iter().map(|kept| kept.published).max();
+                        self.unreadable.insert(id, published.unwrap_or(u64::MAX));
+                    }
+                    Err(error) => return Err(error),
                 }
-                Err(error) => return Err(error),
-            };
-            match builder.add_version(&manifest, &holders).await {
-                // Its index is damaged, so all records of its packs are kept.
-                Err(error) if is_damage(&error) => builder.add_all_packs(&manifest),
-                added => added?,
             }
-            let packs = manifest.packs.iter().map(|pack| (pack.id, *pack)).collect();
-            self.packs.insert(*id, Arc::new(packs));
+        }
+        Ok(())
+    }
+
+    /// Returns what is needed of each pack for `manifests`.
+    ///
+    /// An import puts nothing into its packs that its own index does not refer to. So all of a pack is needed as long as the manifest of
+    /// its own import is, and only the index of a manifest that needs packs of others, which are gone, has to be read.
+    async fn needs_of(&self, manifests: &BTreeSet<ManifestId>, needed: &NeededManifests) -> Result<Needs> {
+        let mut builder = NeedsBuilder::default();
+        let read: Vec<(&ManifestId, &Arc<Manifest>)> =
+            manifests.iter().filter_map(|id| Some((id, self.manifests.get(id)?))).collect();
+        let own: BTreeSet<UploadId> = read.iter().map(|(id, _)| id.upload).collect();
+        let mut builds_on_others = Vec::new();
+        for (id, manifest) in read {
+            manifest.packs.iter().filter(|pack| pack.id.upload == id.upload).for_each(|pack| builder.add_pack(pack));
+            if manifest.packs.iter().any(|pack| !own.contains(&pack.id.upload)) {
+                builds_on_others.push((manifest, needed.holders_of(id)));
+            }
+        }
+        for wave in builds_on_others.chunks(MANIFESTS) {
+            let versions: Vec<(&Manifest, &Holders)> =
+                wave.iter().map(|(manifest, holders)| (&***manifest, holders)).collect();
+            for (outcome, (manifest, _)) in builder.add_versions(&versions).await.into_iter().zip(versions) {
+                match outcome {
+                    // Its index is damaged, so all records of its packs are kept.
+                    Err(error) if is_damage(&error) => builder.add_all_packs(manifest),
+                    added => added?,
+                }
+            }
         }
         Ok(builder.build())
+    }
+
+    /// Returns whether no slot needs more in `state` than when its needs were read. Then what was garbage is garbage: imports that have
+    /// ended stay so, and only images that were published or updated since may need something else.
+    pub(crate) fn still_holds(&self, state: &State) -> bool {
+        let new = if state.number() == self.read {
+            Vec::new()
+        } else {
+            kept_since(&self.regions, state, &self.region, Some(self.read))
+        };
+        self.inventory.slots.keys().all(|slot| {
+            let counted = self.live.get(slot).map(|(counted, _)| counted);
+            counted.is_some_and(|counted| new.iter().all(|kept| !kept.is_in(*slot) || counted.contains(&kept.manifest)))
+        })
     }
 
     /// Returns the blobs that nothing needs; `None` if a slot needs a manifest that was not read, and the manifests
@@ -180,8 +241,8 @@ impl Survey {
 
     /// Returns the packs of the manifests that were read.
     fn packs_of(&self, manifests: &BTreeSet<ManifestId>) -> BTreeMap<PackId, PackInfo> {
-        let read = manifests.iter().filter_map(|id| self.packs.get(id));
-        read.flat_map(|packs| packs.iter().map(|(id, pack)| (*id, *pack))).collect()
+        let read = manifests.iter().filter_map(|id| self.manifests.get(id));
+        read.flat_map(|manifest| manifest.packs.iter().map(|pack| (pack.id, *pack))).collect()
     }
 
     /// Returns the packs of which so little is needed that the rest is worth freeing: their live records are to be

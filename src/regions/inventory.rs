@@ -55,10 +55,9 @@ impl Inventory {
     /// Lists the region's slots, and separates the blobs that `state` has condemned.
     pub(crate) async fn list(regions: &Regions, state: &State, region: &Region) -> Result<Self> {
         let mut inventory = Self::default();
-        for (id, slot) in regions.slots(state, region).await? {
-            inventory.manifests.insert(id, slot.all_manifests().await?);
-            let holdings = slot.all_holdings().await?;
-            inventory.slots.insert(id, (slot, holdings));
+        for (id, slot, contents) in regions.list(state, region).await? {
+            inventory.manifests.insert(id, contents.manifests);
+            inventory.slots.insert(id, (slot, contents.holdings));
         }
         Ok(inventory)
     }

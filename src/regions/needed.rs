@@ -7,6 +7,7 @@ use super::targets::{ready_in, replicas_in};
 use crate::catalog::{ImageContent, State};
 use crate::content::names::{ManifestId, SlotId};
 use crate::model::{Region, ResourceId, StorageAccountType};
+use crate::replica::holders::Holders;
 use crate::replica::slot::Slot;
 
 /// An image that a region must keep.
@@ -28,10 +29,23 @@ pub(crate) struct Kept {
     pub(crate) holders: Vec<Slot>,
 }
 
+impl Kept {
+    /// Returns whether a slot of the region must have it.
+    pub(crate) fn is_in(&self, slot: SlotId) -> bool {
+        slot.number < self.replicas && slot.zone < self.zones
+    }
+}
+
 /// Returns every image that `region` must keep.
 pub(crate) fn kept_in(regions: &Regions, state: &State, region: &Region) -> Vec<Kept> {
+    kept_since(regions, state, region, None)
+}
+
+/// As [`kept_in`], and leaves out images that were not published or updated after commit `since`.
+pub(crate) fn kept_since(regions: &Regions, state: &State, region: &Region, since: Option<u64>) -> Vec<Kept> {
     let mut kept = Vec::new();
-    for record in state.all_versions() {
+    let is_new = |number: u64| since.is_none_or(|since| number > since);
+    for record in state.all_versions().filter(|record| since.is_none_or(|since| record.is_changed_since(since))) {
         let replicas = replicas_in(record, region);
         if replicas > 0 {
             let account = record.version.publishing_profile().storage_account_type_in(region);
@@ -57,9 +71,11 @@ pub(crate) fn kept_in(regions: &Regions, state: &State, region: &Region) -> Vec<
         let (manifest, stored_bytes) = (content.manifest_id(), content.stored_bytes);
         Kept { id, manifest, stored_bytes, published, replicas: 1, ready: 1, account, zones, holders }
     };
-    let images = state.managed_images(None).filter(|record| record.resource.location() == region);
+    let images =
+        state.managed_images(None).filter(|record| record.resource.location() == region && is_new(record.created));
     kept.extend(images.map(|record| one(record.resource.id().into(), &record.content, record.created)));
-    let snapshots = state.snapshots(None).filter(|record| record.resource.location() == region);
+    let snapshots =
+        state.snapshots(None).filter(|record| record.resource.location() == region && is_new(record.created));
     kept.extend(snapshots.map(|record| one(record.resource.id().into(), &record.content, record.created)));
     kept
 }
@@ -77,6 +93,15 @@ impl NeededManifests {
         Self(needed)
     }
 
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &ManifestId> {
+        self.0.keys()
+    }
+
+    /// Returns the slots to read a manifest and its content from.
+    pub(crate) fn holders_of(&self, manifest: &ManifestId) -> Holders {
+        Holders::new(self.made_of(manifest).iter().flat_map(|kept| kept.holders.clone()).collect())
+    }
+
     /// Returns the images of a manifest.
     pub(crate) fn made_of(&self, manifest: &ManifestId) -> &[Kept] {
         self.0.get(manifest).map_or(&[], Vec::as_slice)
@@ -84,8 +109,7 @@ impl NeededManifests {
 
     /// Returns the manifests that a slot must have.
     pub(crate) fn in_slot(&self, slot: SlotId) -> BTreeSet<ManifestId> {
-        let is_in = |kept: &Kept| slot.number < kept.replicas && slot.zone < kept.zones;
-        let needed = self.0.iter().filter(|(_, kept)| kept.iter().any(is_in));
+        let needed = self.0.iter().filter(|(_, kept)| kept.iter().any(|one| one.is_in(slot)));
         needed.map(|(id, _)| *id).collect()
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::join_all;
 use futures::stream::{self, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::host::sync::Mutex;
 use crate::host::{Entropy, draw};
 use crate::model::Region;
+use crate::replica::health::Health;
 use crate::store::derived;
 use crate::store::{
     BlobKey, BlobMeta, BlobPlace, BlobStore, BlobStoreExt, BlobVersion, Capabilities, Folders, Page, Pages, PutMode,
@@ -84,7 +86,10 @@ pub(crate) struct RegionStore {
     site: Site,
     catalog: Arc<Catalog>,
     entropy: Arc<dyn Entropy>,
+    health: Health,
     proven: Mutex<Proven>,
+    /// The newest witness that was found in the log: a log never changes, so it is not looked up again.
+    found: Mutex<Option<(u64, Digest)>>,
 }
 
 impl fmt::Debug for RegionStore {
@@ -102,8 +107,18 @@ fn key(text: &str) -> StoreResult<BlobKey> {
 }
 
 impl RegionStore {
-    pub(crate) fn new(inner: Arc<dyn BlobStore>, site: Site, catalog: Arc<Catalog>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { inner, site, catalog, entropy, proven: Mutex::default() }
+    pub(crate) fn new(
+        inner: Arc<dyn BlobStore>,
+        site: Site,
+        catalog: Arc<Catalog>,
+        entropy: Arc<dyn Entropy>,
+        health: Health,
+    ) -> Self {
+        Self { inner, site, catalog, entropy, health, proven: Mutex::default(), found: Mutex::default() }
+    }
+
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
     }
 
     pub(crate) fn site(&self) -> &Site {
@@ -118,6 +133,8 @@ impl RegionStore {
     /// Refuses a store of another catalog or site, or one that has seen a newer log. A store that does not answer is
     /// checked when it is used.
     pub(crate) async fn refuse_a_wrong_one(&self) -> Result<()> {
+        // What follows cannot be undone, so the log is read again.
+        *self.found.lock() = None;
         match self.check().await {
             Err(error) if error.kind() == StoreErrorKind::WrongStore => Err(self.at_site(error)),
             _ => Ok(()),
@@ -131,7 +148,7 @@ impl RegionStore {
 
     /// As [`refuse_a_wrong_one`](Self::refuse_a_wrong_one), and also fails if the store does not answer.
     async fn check(&self) -> StoreResult<()> {
-        self.owner(true).await.map(drop)
+        self.owner_and_witnesses().await.map(drop)
     }
 
     /// Returns whether the store has an `owner` blob, or does not answer.
@@ -148,7 +165,7 @@ impl RegionStore {
     }
 
     /// Checks ownership before a read.
-    async fn is_not_anothers(&self) -> StoreResult<()> {
+    pub(super) async fn is_not_anothers(&self) -> StoreResult<()> {
         if self.proven() == Proven::Nothing {
             self.check().await?;
             self.note(Proven::NotAnothers);
@@ -165,10 +182,17 @@ impl RegionStore {
     /// Checks ownership before a write. An unowned store becomes this catalog's.
     async fn is_claimed(&self) -> StoreResult<()> {
         self.refuse_change()?;
-        if self.proven() == Proven::Claimed {
-            return Ok(());
+        match self.proven() {
+            Proven::Claimed => Ok(()),
+            _ => self.become_claimed().await.map(drop),
         }
-        let store = match self.owner(true).await? {
+    }
+
+    /// Checks ownership, and makes an unowned store this catalog's. Returns the newest witnesses.
+    async fn become_claimed(&self) -> StoreResult<Vec<BlobMeta>> {
+        self.refuse_change()?;
+        let (owner, witnesses) = self.owner_and_witnesses().await?;
+        let store = match owner {
             Some(owner) => owner.store,
             None => self.create_owner().await?,
         };
@@ -176,22 +200,34 @@ impl RegionStore {
             self.claim(store).await?;
         }
         self.note(Proven::Claimed);
-        Ok(())
+        Ok(witnesses)
     }
 
     /// Checks ownership before a deletion, every time.
     async fn is_ours(&self) -> StoreResult<()> {
         self.refuse_change()?;
-        let owner = self.owner(false).await?;
+        let owner = self.owner(self.read_owner().await?).await?;
         match owner {
             Some(owner) if self.claim_in(&self.catalog.snapshot()) == Some(owner.store) => Ok(()),
             _ => Err(self.wrong("the catalog has not claimed this store, so nothing is deleted in it")),
         }
     }
 
-    /// Returns the store's owner if that is this catalog at this site; `None` for an empty store without an owner.
-    async fn owner(&self, and_witnesses: bool) -> StoreResult<Option<Owner>> {
-        let owner = match self.read_owner().await? {
+    /// Returns the store's owner if that is this catalog at this site, and the newest witnesses, which this catalog has.
+    async fn owner_and_witnesses(&self) -> StoreResult<(Option<Owner>, Vec<BlobMeta>)> {
+        let (found, witnesses) = futures::join!(self.read_owner(), self.witnesses());
+        // The owner is judged first: the witnesses of another's store say nothing.
+        let owner = self.owner(found?).await?;
+        let witnesses = witnesses?;
+        if owner.is_some() {
+            self.refuse_a_log_without_newest(&witnesses).await?;
+        }
+        Ok((owner, witnesses))
+    }
+
+    /// Returns the owner that was read if it is this catalog at this site; `None` for an empty store without an owner.
+    async fn owner(&self, found: Option<Owner>) -> StoreResult<Option<Owner>> {
+        let owner = match found {
             Some(owner) => owner,
             None => {
                 let state = self.catalog.refresh().await.map_err(failed)?;
@@ -240,9 +276,6 @@ impl RegionStore {
                 "the catalog has claimed another store for {}: mount that, or adopt this one with `adopt_region_store`",
                 self.site
             )));
-        }
-        if and_witnesses {
-            self.check_witness().await?;
         }
         Ok(Some(owner))
     }
@@ -296,18 +329,28 @@ impl RegionStore {
         }
     }
 
+    /// Returns the witnesses, the newest first; at most some more than are kept.
+    async fn witnesses(&self) -> StoreResult<Vec<BlobMeta>> {
+        Ok(self.inner.list(Some(&key("witnesses")?), None, 16).await?.blobs)
+    }
+
     /// Refuses a catalog that lacks the newest commit that the store has seen.
-    async fn check_witness(&self) -> StoreResult<()> {
-        let newest = self.inner.list(Some(&key("witnesses")?), None, 1).await?;
-        match newest.blobs.first().and_then(|blob| witness_of(&blob.key)) {
+    async fn refuse_a_log_without_newest(&self, witnesses: &[BlobMeta]) -> StoreResult<()> {
+        match witnesses.first().and_then(|blob| witness_of(&blob.key)) {
             Some((number, digest)) => self.refuse_a_log_without(number, digest).await,
             None => Ok(()),
         }
     }
 
     async fn refuse_a_log_without(&self, number: u64, digest: Digest) -> StoreResult<()> {
+        if *self.found.lock() == Some((number, digest)) {
+            return Ok(());
+        }
         match self.catalog.has_entry(number, &digest).await.map_err(failed)? {
-            Some(true) => Ok(()),
+            Some(true) => {
+                *self.found.lock() = Some((number, digest));
+                Ok(())
+            }
             Some(false) => Err(self.wrong(&format!(
                 "it has seen a commit {number} that differs from this catalog's: the catalog's log was replaced. Restore the right \
                  one, or go on with this one and adopt the store with `adopt_region_store`"
@@ -331,7 +374,7 @@ impl RegionStore {
             Ok(()) => Ok(store),
             // Another process was first, or the answer was lost.
             Err(error) if matches!(error.kind(), StoreErrorKind::AlreadyExists | StoreErrorKind::Unknown) => {
-                match self.owner(true).await? {
+                match self.owner_and_witnesses().await?.0 {
                     Some(owner) => {
                         self.inner.persist(&owner_key()?).await?;
                         Ok(owner.store)
@@ -379,7 +422,7 @@ impl RegionStore {
         if let Ok(Some(owner)) = &found {
             let claim = self.claim_in(&self.catalog.snapshot());
             let is_ours = owner.catalog == self.catalog.id() && owner.site() == self.site && claim == Some(owner.store);
-            if is_ours && self.check_witness().await.is_ok() {
+            if is_ours && self.refuse_a_log_without_newest(&self.witnesses().await?).await.is_ok() {
                 // It is this catalog's already: its witnesses stay.
                 return Ok(());
             }
@@ -408,7 +451,7 @@ impl RegionStore {
         for blob in self.inner.list_all(Some(&key("witnesses")?)).await? {
             self.inner.delete(&blob.key).await?;
         }
-        self.put_witness(state.number(), &state.head()).await?;
+        self.put_witness(state.number(), &state.head(), &[]).await?;
         self.recheck();
         self.check().await
     }
@@ -428,13 +471,15 @@ impl RegionStore {
 
     /// Records in the store that it has seen a commit, so that it refuses an older log from then on.
     pub(crate) async fn witness_commit(&self, number: u64, digest: &Digest) -> StoreResult<()> {
-        self.is_claimed().await?;
-        self.put_witness(number, digest).await
+        let there = match self.proven() {
+            Proven::Claimed => self.witnesses().await?,
+            _ => self.become_claimed().await?,
+        };
+        self.put_witness(number, digest, &there).await
     }
 
-    async fn put_witness(&self, number: u64, digest: &Digest) -> StoreResult<()> {
-        let folder = key("witnesses")?;
-        let there = self.inner.list(Some(&folder), None, 16).await?.blobs;
+    /// Puts a witness beside those that are `there`, and removes old ones.
+    async fn put_witness(&self, number: u64, digest: &Digest, there: &[BlobMeta]) -> StoreResult<()> {
         let newest = there.first().and_then(|blob| witness_of(&blob.key));
         if let Some((newest, digest)) = newest.filter(|(newest, _)| *newest >= number) {
             // It may have seen a newer log since the last check.
@@ -442,7 +487,10 @@ impl RegionStore {
         }
         // The newest sorts first. A new name for each commit needs no overwrite, which could move back.
         let witness = key(&format!("witnesses/{:020}-{digest}", u64::MAX - number))?;
-        match self.inner.put(&witness, Bytes::new(), PutMode::Create).await {
+        let put = self.inner.put(&witness, Bytes::new(), PutMode::Create);
+        // At the same time: the newest that is there stays in any case, and an old one that stays does no harm.
+        let old = there.iter().skip(WITNESSES_KEPT - 1).map(|blob| self.inner.delete(&blob.key));
+        match futures::join!(put, join_all(old)).0 {
             Ok(()) => {}
             Err(error) if error.kind() == StoreErrorKind::AlreadyExists => {}
             // No other content is ever put under that name.
@@ -450,10 +498,8 @@ impl RegionStore {
                 if error.kind() == StoreErrorKind::Unknown && self.inner.find_meta(&witness).await?.is_some() => {}
             Err(error) => return Err(error),
         }
-        for blob in there.iter().skip(WITNESSES_KEPT - 1) {
-            // An old witness that stays does no harm.
-            let _ = self.inner.delete(&blob.key).await;
-        }
+        // It is a commit of this catalog.
+        *self.found.lock() = Some((number, *digest));
         Ok(())
     }
 

@@ -11,12 +11,17 @@ use super::targets::ready_in;
 use crate::catalog::{Catalog, State, VersionRecord};
 use crate::content::names::SlotId;
 use crate::error::{Error, Problem, Result};
+use crate::host::in_flight::{all_of, together};
 use crate::host::sync::Mutex;
 use crate::host::{Clock, Entropy};
 use crate::model::{Region, StorageAccountType};
 use crate::replica::copies::{ZoneCopies, answers_of_most};
-use crate::replica::slot::Slot;
-use crate::store::{BlobKey, BlobStore, Prefixed};
+use crate::replica::health::Health;
+use crate::replica::slot::{Contents, Slot};
+use crate::store::{BlobKey, BlobMeta, BlobStore, Prefixed};
+
+/// The blobs of a page.
+const PAGE: usize = 1_000;
 
 /// The stores of the regions: one each, one for each zone, or a prefix of a common store.
 #[derive(Debug)]
@@ -47,7 +52,8 @@ impl Regions {
             let is_zonal = stores.len() > 1;
             let zones = (1..).zip(stores).map(|(zone, store)| {
                 let site = Site { region: region.clone(), zone: is_zonal.then_some(zone) };
-                Arc::new(RegionStore::new(store, site, catalog.clone(), entropy.clone()))
+                let health = Health::new(clock.clone());
+                Arc::new(RegionStore::new(store, site, catalog.clone(), entropy.clone(), health))
             });
             let zones = zones.collect();
             (region, zones)
@@ -87,6 +93,17 @@ impl Regions {
     /// mounts may have changed.
     pub(crate) fn recheck(&self, region: &Region) {
         self.zones(region).into_iter().flatten().for_each(|store| store.recheck());
+    }
+
+    /// As [`recheck`](Self::recheck), and checks at once, so that many reads that begin together find it done.
+    pub(crate) async fn recheck_now(&self, region: &Region) {
+        check_now(self.zones(region).unwrap_or_default()).await;
+    }
+
+    /// As [`recheck_now`](Self::recheck_now), for all stores that this service has used.
+    pub(crate) async fn recheck_all_now(&self) {
+        let shares: Vec<Arc<RegionStore>> = self.shares.lock().values().cloned().collect();
+        check_now(self.own.values().flatten().cloned().chain(shares).collect()).await;
     }
 
     /// Records in the zones that keep replicas on `account` that they have seen the log up to `state`: they refuse an
@@ -151,7 +168,9 @@ impl Regions {
         }
         let share = Arc::new(Prefixed::new(common.clone(), format!("regions/{region}").parse()?));
         let site = Site { region: region.clone(), zone: None };
-        let share = Arc::new(RegionStore::new(share, site, self.catalog.clone(), self.entropy.clone()));
+        let health = Health::new(self.clock.clone());
+        let share = RegionStore::new(share, site, self.catalog.clone(), self.entropy.clone(), health);
+        let share = Arc::new(share);
         shares.insert(region.clone(), share.clone());
         Ok(vec![share])
     }
@@ -165,18 +184,16 @@ impl Regions {
         Ok(regions)
     }
 
-    /// Returns every nonempty slot of a region. Zones that do not answer are left out. Fails if none answers.
-    pub(crate) async fn slots(&self, state: &State, region: &Region) -> Result<Vec<(SlotId, Slot)>> {
-        let (zones, mut slots, mut silent) = (self.zones(region)?, Vec::new(), None);
-        let mut answered = false;
-        for (zone, store) in zones.into_iter().enumerate() {
-            match names(&*store, &"slots".parse()?, &store.site().to_string()).await {
-                Ok(names) => {
+    /// Lists a region: every nonempty slot, with what it has. Zones that do not answer are left out. Fails if none answers.
+    pub(crate) async fn list(&self, state: &State, region: &Region) -> Result<Vec<(SlotId, Slot, Contents)>> {
+        let zones = self.zones(region)?;
+        let listing = zones.iter().enumerate().map(|(zone, store)| list_zone(store, state, zone));
+        let (mut slots, mut silent, mut answered) = (Vec::new(), None, false);
+        for listed in together(listing.collect()).await {
+            match listed {
+                Ok(listed) => {
                     answered = true;
-                    for number in names.iter().filter_map(|name| name.parse().ok()) {
-                        let id = SlotId { zone, number };
-                        slots.push((id, slot(&store, state, id)?));
-                    }
+                    slots.extend(listed);
                 }
                 Err(error) => silent = silent.or(Some(error)),
             }
@@ -250,9 +267,40 @@ pub(crate) fn another_store(region: &Region) -> Error {
     Error::busy(region.to_string(), what)
 }
 
+async fn check_now(stores: Vec<Arc<RegionStore>>) {
+    stores.iter().for_each(|store| store.recheck());
+    // One that fails is asked again by the first read of it, which reports the failure.
+    together(stores.iter().map(|store| store.is_not_anothers()).collect()).await;
+}
+
 fn slot(store: &Arc<RegionStore>, state: &State, id: SlotId) -> Result<Slot> {
     let (site, incarnations) = (store.site(), state.incarnations(&store.site().region, id));
-    Slot::new(store.clone(), &site.to_string(), id.number, incarnations)
+    Slot::new(store.clone(), &site.to_string(), id.number, incarnations, store.health().clone())
+}
+
+/// Lists the slots of a zone. A zone of few blobs fits on one page; otherwise each slot is listed by itself.
+async fn list_zone(store: &Arc<RegionStore>, state: &State, zone: usize) -> Result<Vec<(SlotId, Slot, Contents)>> {
+    let (site, folder) = (store.site().to_string(), "slots".parse()?);
+    let page = store.list(Some(&folder), None, PAGE).await.map_err(|error| error.at(&site))?;
+    let mut listed: BTreeMap<u32, Option<Vec<BlobMeta>>> = BTreeMap::new();
+    if page.more {
+        let names = names(&**store, &folder, &site).await?;
+        listed.extend(names.iter().filter_map(|name| Some((name.parse().ok()?, None))));
+    } else {
+        for blob in page.blobs {
+            let mut segments = blob.key.segments().skip(1);
+            let Some(Ok(number)) = segments.next().map(str::parse) else { continue };
+            let Ok(key) = segments.collect::<Vec<_>>().join("/").parse() else { continue };
+            listed.entry(number).or_default().get_or_insert_default().push(BlobMeta { key, ..blob });
+        }
+    }
+    let reading = listed.into_iter().map(|(number, listed)| async move {
+        let id = SlotId { zone, number };
+        let slot = slot(store, state, id)?;
+        let contents = slot.all_contents(listed).await?;
+        Ok((id, slot, contents))
+    });
+    all_of(reading.collect()).await
 }
 
 /// Returns the regions with content in a common store.

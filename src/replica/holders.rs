@@ -1,10 +1,13 @@
 //! Reads from several replicas: a record that is damaged in one is served by another, and mended.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures::FutureExt;
+use futures::future::{BoxFuture, Either, select};
 
 use super::parcel::{Parcel, ParcelRequest};
 use super::slot::Slot;
@@ -15,8 +18,8 @@ use crate::content::pack::PackInfo;
 use crate::content::part::Part;
 use crate::content::record::{RecordRef, TableLine};
 use crate::error::{Error, ErrorKind, Result};
-use crate::host::Workers;
 use crate::host::sync::Mutex;
+use crate::host::{Workers, within};
 
 /// Slots that each hold the same version whole, in the order of preference.
 #[derive(Clone, Debug)]
@@ -57,6 +60,90 @@ impl Holders {
         self.slots.first().map_or("no replica", Slot::label)
     }
 
+    /// Returns the indexes of the slots in the order in which they are to be read: those whose store failed lately come last.
+    fn queue(&self) -> VecDeque<usize> {
+        let (mut queue, mut last) = (VecDeque::with_capacity(self.slots.len()), Vec::new());
+        for (number, slot) in self.slots.iter().enumerate() {
+            let comes_now = if queue.is_empty() { slot.health().may_be_first() } else { !slot.health().rests() };
+            if comes_now { queue.push_back(number) } else { last.push(number) }
+        }
+        queue.extend(last);
+        queue
+    }
+
+    /// Asks the next slot of `queue`, and returns its answer with its index; `None` if none is left.
+    ///
+    /// If it is late, a slot in another store is asked, too, and the first good answer counts: each late read costs one more request at
+    /// most, and one read in twenty may be late.
+    async fn ask<'a, T>(
+        &'a self,
+        queue: &mut VecDeque<usize>,
+        read: impl Fn(&'a Slot) -> BoxFuture<'a, Result<T>>,
+    ) -> Option<(usize, &'a Slot, Result<T>)> {
+        let number = queue.pop_front()?;
+        let slot = self.slots.get(number)?;
+        let (health, began) = (slot.health(), slot.health().clock().now());
+        let is_elsewhere = |other: &&usize| {
+            self.slots
+                .get(**other)
+                .is_some_and(|other| !other.health().is_of_the_same(health) && !other.health().rests())
+        };
+        let other = queue.iter().find(is_elsewhere).and_then(|other| Some((*other, self.slots.get(*other)?)));
+        let mut reading = read(slot);
+        let Some((other, second)) = other else {
+            let answer = reading.await;
+            return Some((number, slot, self.noted(slot, began, answer, queue)));
+        };
+        let answer = loop {
+            match within(health.clock(), Some(health.late_after()), &mut reading).await {
+                None if !health.may_be_left() => {}
+                answer => break answer,
+            }
+        };
+        let answer = match answer {
+            Some(answer) => answer,
+            None => {
+                let also_began = second.health().clock().now();
+                match select(reading, read(second)).await {
+                    Either::Left((answer, _)) => answer,
+                    Either::Right((Ok(bytes), _)) => {
+                        second.health().answered(also_began);
+                        health.failed();
+                        queue.retain(|number| *number != other);
+                        // It was only late: if the other bytes are damaged, it is asked again.
+                        queue.push_back(number);
+                        return Some((other, second, Ok(bytes)));
+                    }
+                    Either::Right((Err(error), reading)) => {
+                        // It comes again in its turn, which tells its error.
+                        self.note_failure(second, &error, queue);
+                        reading.await
+                    }
+                }
+            }
+        };
+        Some((number, slot, self.noted(slot, began, answer, queue)))
+    }
+
+    /// Notes in the health of a slot's store whether a read that began at `began` was answered.
+    fn noted<T>(&self, slot: &Slot, began: DateTime<Utc>, answer: Result<T>, queue: &mut VecDeque<usize>) -> Result<T> {
+        match &answer {
+            Err(error) if !is_damage(error) => self.note_failure(slot, error, queue),
+            _ => slot.health().answered(began),
+        }
+        answer
+    }
+
+    /// Notes that a slot's store failed, and moves the others of its slots to the end of `queue`.
+    fn note_failure(&self, slot: &Slot, error: &Error, queue: &mut VecDeque<usize>) {
+        if is_damage(error) {
+            return;
+        }
+        slot.health().failed();
+        let rests = |number: &usize| self.slots.get(*number).is_some_and(|slot| slot.health().rests());
+        queue.make_contiguous().sort_by_key(rests);
+    }
+
     /// Passes the stored bytes of `records` to `using`: from the first slot whose bytes it does not reject as damaged,
     /// or, if every slot has some of them damaged, each record from a slot that has it good.
     pub(crate) async fn read<T, F: Future<Output = Result<T, Rejected>>>(
@@ -64,9 +151,9 @@ impl Holders {
         records: &[RecordRef],
         using: impl Fn(Vec<Bytes>) -> F,
     ) -> Result<T> {
-        let mut first = None;
-        for (number, slot) in self.slots.iter().enumerate() {
-            let error = match slot.read_records(records).await {
+        let (mut first, mut queue) = (None, self.queue());
+        while let Some((number, slot, answer)) = self.ask(&mut queue, |slot| slot.read_records(records).boxed()).await {
+            let error = match answer {
                 Ok(bytes) => match using(bytes).await {
                     Ok(done) => return Ok(done),
                     Err(Rejected::Failed(error)) => return Err(error),
@@ -105,7 +192,7 @@ impl Holders {
 
     /// Returns one record from the first slot that has it good.
     async fn read_one(&self, record: &RecordRef) -> Option<Bytes> {
-        for slot in self.slots.iter() {
+        for slot in self.queue().into_iter().filter_map(|number| self.slots.get(number)) {
             let read = slot.read_records(std::slice::from_ref(record)).await.ok().and_then(|mut bytes| bytes.pop());
             if let Some(bytes) = read.filter(|bytes| Unpacker::default().is_good(bytes, record)) {
                 return Some(bytes);
@@ -119,19 +206,20 @@ impl Holders {
         damaged.extend(packs.into_iter().map(|pack| (slot, pack)));
     }
 
-    /// Returns the manifest from the first slot that has it intact, and replaces it in the slots before that.
+    /// Returns the manifest from the first slot that has it intact, and replaces it in those where it was missing or damaged.
     pub(crate) async fn manifest(&self, id: &ManifestId) -> Result<Manifest> {
-        let mut first = None;
-        for (number, slot) in self.slots.iter().enumerate() {
-            match slot.read_manifest(id).await {
+        let (mut first, mut damaged, mut queue) = (None, Vec::new(), self.queue());
+        while let Some((_, slot, answer)) = self.ask(&mut queue, |slot| slot.read_manifest(id).boxed()).await {
+            match answer {
                 Ok(manifest) => {
-                    for damaged in self.slots.iter().take(number) {
+                    for damaged in damaged {
                         // A failure here does not matter to the reader; a scrub reports it.
-                        let _ = damaged.replace_manifest(id, manifest.encode()?.1).await;
+                        let _ = Slot::replace_manifest(damaged, id, manifest.encode()?.1).await;
                     }
                     return Ok(manifest);
                 }
                 Err(error) => {
+                    damaged.extend(is_damage(&error).then_some(slot));
                     first.get_or_insert(error);
                 }
             }
@@ -151,10 +239,13 @@ impl Holders {
         }
         // Usually one slot has all of it, but each may have lost other records.
         let (mut found, mut missing) = (Vec::new(), request.extents.clone());
-        for slot in self.slots.iter() {
+        for slot in self.queue().into_iter().filter_map(|number| self.slots.get(number)) {
             match slot.good_records(&request.pack, &missing, workers).await {
                 Ok(records) => found.extend(records),
-                Err(error) => first = first.or(Some(error)),
+                Err(error) => {
+                    self.note_failure(slot, &error, &mut VecDeque::new());
+                    first = first.or(Some(error));
+                }
             }
             missing = missing.minus(&found.iter().map(|(line, _): &(TableLine, Bytes)| line.range()).collect());
             if missing.is_empty() {
@@ -169,10 +260,13 @@ impl Holders {
     /// Returns a whole pack, verified, from the first slot that has it.
     pub(super) async fn whole(&self, pack: &PackInfo, workers: &Workers) -> Result<Bytes> {
         let mut first = None;
-        for slot in self.slots.iter() {
+        for slot in self.queue().into_iter().filter_map(|number| self.slots.get(number)) {
             match slot.verified(&Parcel::Pack(*pack), workers).await {
                 Ok(bytes) => return Ok(bytes),
-                Err(error) => first = first.or(Some(error)),
+                Err(error) => {
+                    self.note_failure(slot, &error, &mut VecDeque::new());
+                    first = first.or(Some(error));
+                }
             }
         }
         Err(first.unwrap_or_else(|| Error::corrupt(format!("pack {}", pack.id), "no replica has the whole pack")))

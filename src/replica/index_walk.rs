@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 pub(crate) type Span = Vec<(u64, RecordRef)>;
 
 /// A walk over the index of a disk in a slot. Every node is verified.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct IndexWalk {
     holders: Holders,
     disk_size: u64,

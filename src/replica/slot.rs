@@ -1,12 +1,13 @@
 //! Slots: one replica's packs, parts and manifests in the store of a region or a zone.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::health::Health;
 use super::holding::Holding;
 use super::parcel::{Parcel, ParcelRequest};
 use crate::content::blob_name::{BlobName, Incarnations};
@@ -19,19 +20,27 @@ use crate::content::part::Part;
 use crate::content::record::{RecordRef, TableLine};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::Workers;
+use crate::host::in_flight::{Budget, REQUESTS, all_of, together};
 use crate::host::sync::Mutex;
 use crate::store::{
     BlobKey, BlobMeta, BlobStore, BlobStoreExt, MAX_BLOB_BYTES, Prefixed, PutMode, StoreError, StoreErrorKind,
+    StoreResult,
 };
 
-/// Records with a smaller gap than this between them are fetched with one read.
-const MAX_GAP: u64 = 16 << 10;
+/// Records with at most this gap between them, that of one chunk that was replaced since, are fetched with one read.
+const MAX_GAP: u64 = 64 << 10;
 
 /// The most packs whose parts are cached: a few MiB.
 const MAX_KNOWN_PARTS: usize = 64;
 
 /// The most packs and parts that are remembered as verified: a few hundred KiB.
 const MAX_KNOWN_GOOD: usize = 4096;
+
+/// Uploads that are listed one by one, instead of by a page over all of them.
+const MAX_LISTED_APART: usize = 4;
+
+/// The blobs of a page.
+const PAGE: usize = 1_000;
 
 /// The longest read.
 const MAX_READ: u64 = 4 << 20;
@@ -53,7 +62,17 @@ pub(crate) struct Slot {
     parts: Arc<Mutex<HashMap<PackId, Arc<[Part]>>>>,
     /// The keys of blobs that were verified as sources of copies, since this slot was opened.
     good: Arc<Mutex<HashSet<BlobKey>>>,
+    /// The reads of ranges that are under way.
+    requests: Budget,
+    /// The health of the store that the slot is in.
+    health: Health,
 }
+
+/// A record's range in its pack, with its index in the answer.
+type Wanted = (usize, Range<u32>);
+
+/// The bytes of a record, with its index in the answer.
+type Found = (usize, Bytes);
 
 /// The outcome of storing a new pack. The later variant wins when several copies differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,6 +92,12 @@ struct RecordRead {
     length: u32,
 }
 
+impl RecordRead {
+    fn of((number, range): (usize, &Range<u32>)) -> Self {
+        Self { number, start: range.start.into(), length: range.end - range.start }
+    }
+}
+
 impl Slot {
     /// Returns slot `number` of `store`. `site` is the store's label: a region, or a zone of one.
     pub(crate) fn new(
@@ -80,6 +105,7 @@ impl Slot {
         site: &str,
         number: u32,
         incarnations: Arc<Incarnations>,
+        health: Health,
     ) -> Result<Self> {
         let key: BlobKey = format!("slots/{number}").parse()?;
         let (site, label) = (site.into(), format!("{site} slot {number}").into());
@@ -93,12 +119,18 @@ impl Slot {
             incarnations,
             parts,
             good,
+            requests: Budget::new(REQUESTS as u64),
+            health,
         })
     }
 
     /// Returns the slot's name in errors, which is unique in the gallery.
     pub(crate) fn label(&self) -> &str {
         &self.label
+    }
+
+    pub(super) fn health(&self) -> &Health {
+        &self.health
     }
 
     /// Returns whether both slots are in one store, which copies between them by itself.
@@ -140,8 +172,9 @@ impl Slot {
     }
 
     /// Returns exactly the bytes of a range. A store that answers with another number of bytes breaks its contract.
-    async fn get_range(&self, key: &BlobKey, range: Range<u64>) -> std::result::Result<Bytes, StoreError> {
+    async fn get_range(&self, key: &BlobKey, range: Range<u64>) -> StoreResult<Bytes> {
         let asked = range.end.saturating_sub(range.start);
+        let _request = self.requests.take(1).await;
         let bytes = self.store.get(key, Some(range)).await?;
         if bytes.len() as u64 == asked {
             return Ok(bytes);
@@ -150,31 +183,32 @@ impl Slot {
         Err(StoreError::new(StoreErrorKind::InvalidRange, "get", Some(key)).with_source(what))
     }
 
-    /// Returns the stored bytes of `records`, in that order, unverified. Neighbors are fetched together.
+    /// Returns the stored bytes of `records`, in that order, unverified. Neighbors are fetched together, and all the rest at the
+    /// same time.
     pub(crate) async fn read_records(&self, records: &[RecordRef]) -> Result<Vec<Bytes>> {
         let mut order: Vec<(usize, &RecordRef)> = records.iter().enumerate().collect();
         order.sort_unstable_by_key(|(_, record)| (record.pack, record.offset));
-        let mut found = vec![Bytes::new(); records.len()];
-        for of_pack in order.chunk_by(|(_, a), (_, b)| a.pack == b.pack) {
-            let Some((_, first)) = of_pack.first() else { continue };
-            let ranges: Vec<_> = of_pack.iter().map(|(number, record)| (*number, record.range())).collect();
-            self.read_of_pack(&first.pack, &ranges, &mut found).await?;
-        }
-        Ok(found)
+        let of_packs: Vec<(PackId, Vec<Wanted>)> = order
+            .chunk_by(|(_, a), (_, b)| a.pack == b.pack)
+            .filter_map(|of_pack| {
+                let ranges = of_pack.iter().map(|(number, record)| (*number, record.range())).collect();
+                Some((of_pack.first()?.1.pack, ranges))
+            })
+            .collect();
+        let reading = of_packs.iter().map(|(pack, ranges)| self.read_of_pack(pack, ranges)).collect();
+        Ok(in_order(records.len(), all_of(reading).await?))
     }
 
-    async fn read_of_pack(&self, pack: &PackId, ranges: &[(usize, Range<u32>)], found: &mut [Bytes]) -> Result<()> {
+    async fn read_of_pack(&self, pack: &PackId, ranges: &[Wanted]) -> Result<Vec<Found>> {
         // The cached parts may have been replaced since, by other parts or the whole pack.
-        if self.known_parts(pack).is_some() && self.read_of_parts(pack, ranges, found).await? {
-            return Ok(());
+        if self.known_parts(pack).is_some()
+            && let Some(found) = self.read_of_parts(pack, ranges).await?
+        {
+            return Ok(found);
         }
         self.forget_parts(pack);
-        let wanted = ranges.iter().map(|(number, range)| RecordRead {
-            number: *number,
-            start: u64::from(range.start),
-            length: range.end - range.start,
-        });
-        match self.read_from(&self.key_of_pack(pack)?, &wanted.collect::<Vec<_>>(), found).await {
+        let wanted = ranges.iter().map(|(number, range)| RecordRead::of((*number, range)));
+        match self.read_from(&self.key_of_pack(pack)?, &wanted.collect::<Vec<_>>()).await {
             Err(error) if error.kind() == StoreErrorKind::NotFound => {
                 // The pack may be here in parts.
                 if self.list_parts(pack).await?.is_empty() {
@@ -183,41 +217,39 @@ impl Slot {
             }
             done => return done.map_err(|error| self.failed(error)),
         }
-        if self.read_of_parts(pack, ranges, found).await? {
-            return Ok(());
+        if let Some(found) = self.read_of_parts(pack, ranges).await? {
+            return Ok(found);
         }
         self.forget_parts(pack);
         let what = format!("the slot has only parts of pack {pack}, and a needed record is in none of them");
         Err(Error::new(Problem::new(ErrorKind::NotFound, "ContentMissing", self.label(), what)))
     }
 
-    /// Reads records from the cached parts; false if one of the records is in none of them.
-    async fn read_of_parts(&self, pack: &PackId, ranges: &[(usize, Range<u32>)], found: &mut [Bytes]) -> Result<bool> {
+    /// Reads records from the cached parts; `None` if one of the records is in none of them.
+    async fn read_of_parts(&self, pack: &PackId, ranges: &[Wanted]) -> Result<Option<Vec<Found>>> {
         let parts = self.known_parts(pack).unwrap_or_default();
         let mut wanted: BTreeMap<usize, Vec<RecordRead>> = BTreeMap::new();
         for (number, range) in ranges {
             let found = parts.iter().enumerate().find_map(|(at, part)| Some((at, part.start_of(range)?)));
-            let Some((at, start)) = found else { return Ok(false) };
+            let Some((at, start)) = found else { return Ok(None) };
             let length = range.end - range.start;
             wanted.entry(at).or_default().push(RecordRead { number: *number, start, length });
         }
+        let mut reading = Vec::new();
         for (at, wanted) in wanted {
             let Some(part) = parts.get(at) else { continue };
-            match self.read_from(&part.name().key()?, &wanted, found).await {
-                Err(error) if error.kind() == StoreErrorKind::NotFound => return Ok(false),
-                done => done.map_err(|error| self.failed(error))?,
-            }
+            let key = part.name().key()?;
+            reading.push(async move { self.read_from(&key, &wanted).await });
         }
-        Ok(true)
+        match all_of(reading).await {
+            Err(error) if error.kind() == StoreErrorKind::NotFound => Ok(None),
+            read => read.map(|found| Some(found.concat())).map_err(|error| self.failed(error)),
+        }
     }
 
     /// Reads records of one blob; `wanted` is ascending.
-    async fn read_from(
-        &self,
-        key: &BlobKey,
-        mut wanted: &[RecordRead],
-        found: &mut [Bytes],
-    ) -> std::result::Result<(), StoreError> {
+    async fn read_from(&self, key: &BlobKey, mut wanted: &[RecordRead]) -> StoreResult<Vec<Found>> {
+        let mut spans = Vec::new();
         while let Some(first) = wanted.first() {
             let (start, mut end, mut count) = (first.start, first.start, 0);
             for one in wanted {
@@ -228,17 +260,19 @@ impl Slot {
                 end = end.max(one_end);
                 count += 1;
             }
-            let span = self.get_range(key, start..end).await?;
             let (now, later) = wanted.split_at_checked(count).unwrap_or((wanted, &[]));
-            for one in now {
-                if let Some(target) = found.get_mut(one.number) {
-                    let from = (one.start - start) as usize;
-                    *target = span.slice(from..from + one.length as usize);
-                }
-            }
+            spans.push((start..end, now));
             wanted = later;
         }
-        Ok(())
+        let reading = spans.into_iter().map(|(range, of_span)| async move {
+            let (start, span) = (range.start, self.get_range(key, range).await?);
+            let record = |one: &RecordRead| {
+                let from = (one.start - start) as usize;
+                (one.number, span.slice(from..from + one.length as usize))
+            };
+            Ok(of_span.iter().map(record).collect::<Vec<_>>())
+        });
+        all_of(reading.collect()).await.map(|found| found.concat())
     }
 
     fn known_parts(&self, pack: &PackId) -> Option<Arc<[Part]>> {
@@ -251,8 +285,7 @@ impl Slot {
 
     /// Lists the readable parts of a pack that are here.
     async fn parts_of(&self, pack: &PackId) -> Result<Arc<[Part]>> {
-        let (parts, _) = self.parts_under(&PartId::keys_of(pack)?).await?;
-        Ok(parts.into_iter().filter_map(|(_, part, _)| part).collect())
+        Ok(self.listed_parts(pack).await?.parts.into())
     }
 
     /// As [`parts_of`](Self::parts_of), and caches them.
@@ -269,28 +302,54 @@ impl Slot {
         Ok(parts)
     }
 
-    /// Lists the parts below a key, with the length of each blob; the part is `None` if its table cannot be read.
-    /// Condemned parts are the second list.
-    async fn parts_under(&self, under: &BlobKey) -> Result<(Vec<ListedPart>, Vec<(BlobName, u64)>)> {
-        let (mut parts, mut dead) = (Vec::new(), Vec::new());
-        for blob in self.store.list_all(Some(under)).await.map_err(|error| self.failed(error))? {
-            let Some(name @ BlobName::Part(id, incarnation)) = BlobName::of_key(&blob.key) else { continue };
-            if self.incarnations.is_dead(name) {
-                dead.push((name, size_of(&blob)));
-                continue;
-            }
-            match self.get_range(&blob.key, 0..id.table_bytes()).await {
-                Ok(table) => parts.push((
-                    name,
-                    Part::of_table(id, &table).ok().map(|part| part.with_incarnation(incarnation)),
-                    size_of(&blob),
-                )),
-                Err(error) if error.kind() == StoreErrorKind::InvalidRange => parts.push((name, None, size_of(&blob))),
-                Err(error) if error.kind() == StoreErrorKind::NotFound => {}
-                Err(error) => return Err(self.failed(error)),
+    /// Lists what is here of a pack, except the whole pack.
+    async fn listed_parts(&self, pack: &PackId) -> Result<Holding> {
+        let parts = self.list(&PartId::keys_of(pack)?).await?;
+        Ok(self.contents(parts).await?.holdings.remove(pack).unwrap_or_default())
+    }
+
+    async fn list(&self, under: &BlobKey) -> Result<Vec<BlobMeta>> {
+        self.store.list_all(Some(under)).await.map_err(|error| self.failed(error))
+    }
+
+    /// Sorts listed blobs of the slot, and reads the tables of the parts among them.
+    async fn contents(&self, listed: Vec<BlobMeta>) -> Result<Contents> {
+        let (mut contents, mut parts) = (Contents::default(), Vec::new());
+        for blob in listed {
+            let (Some(name), size) = (BlobName::of_key(&blob.key), size_of(&blob)) else { continue };
+            match name {
+                BlobName::Pack(id, incarnation) => {
+                    let holding = contents.holdings.entry(id).or_default();
+                    match incarnation.cmp(&self.incarnations.of_pack(id)) {
+                        Ordering::Less => holding.dead.push((name, size)),
+                        Ordering::Equal => (holding.whole, holding.incarnation) = (Some(size), incarnation),
+                        // Written after a commit that this log lacks: it is neither read nor garbage.
+                        Ordering::Greater => holding.foreign.push((name, size)),
+                    }
+                }
+                BlobName::Part(id, _) if self.incarnations.is_dead(name) => {
+                    contents.holdings.entry(id.pack).or_default().dead.push((name, size));
+                }
+                BlobName::Part(id, incarnation) => parts.push((id, incarnation, name, blob.key, size)),
+                BlobName::Manifest(..) => drop(contents.manifests.insert(name, size)),
             }
         }
-        Ok((parts, dead))
+        let reading = parts.iter().map(|(id, _, _, key, _)| self.get_range(key, 0..id.table_bytes())).collect();
+        let tables = together(reading).await;
+        for ((id, incarnation, name, _, size), table) in parts.into_iter().zip(tables) {
+            let part = match table {
+                Ok(table) => Part::of_table(id, &table).ok().map(|part| part.with_incarnation(incarnation)),
+                Err(error) if error.kind() == StoreErrorKind::InvalidRange => None,
+                Err(error) if error.kind() == StoreErrorKind::NotFound => continue,
+                Err(error) => return Err(self.failed(error)),
+            };
+            let holding = contents.holdings.entry(id.pack).or_default();
+            match part.filter(|part| part.length() == size) {
+                Some(part) => holding.parts.push(part),
+                None => holding.broken.push(name),
+            }
+        }
+        Ok(contents)
     }
 
     /// Returns the table lines of a pack's records that are here; verified against the manifest if the pack is whole.
@@ -432,15 +491,26 @@ impl Slot {
         extents: &Extents,
         workers: &Workers,
     ) -> Result<Vec<(TableLine, Bytes)>> {
-        let lines = self.table_of(pack).await?;
-        let wanted: Vec<TableLine> = lines.into_iter().filter(|line| extents.covers(&line.range())).collect();
-        let mut bytes = vec![Bytes::new(); wanted.len()];
-        let ranges: Vec<_> = wanted.iter().enumerate().map(|(number, line)| (number, line.range())).collect();
-        self.read_of_pack(&pack.id, &ranges, &mut bytes).await?;
-        let good = move || {
-            let records = wanted.into_iter().zip(bytes);
-            records.filter(|(line, bytes)| Digest::of(bytes) == line.hash).collect()
+        // In a whole pack the records lie where the extents say, so they are read together with its table.
+        let ranges: Vec<Range<u32>> = extents.ranges().to_vec();
+        let wanted: Vec<RecordRead> = ranges.iter().enumerate().map(RecordRead::of).collect();
+        let key = self.key_of_pack(&pack.id)?;
+        let is_in_parts = self.known_parts(&pack.id).is_some();
+        let at_once = async { if is_in_parts { Ok(Vec::new()) } else { self.read_from(&key, &wanted).await } };
+        let (lines, read) = futures::join!(self.table_of(pack), at_once);
+        let lines: Vec<TableLine> = lines?.into_iter().filter(|line| extents.covers(&line.range())).collect();
+        let records: Vec<(TableLine, Bytes)> = match read {
+            Ok(found) if !is_in_parts => {
+                let found = in_order(ranges.len(), vec![found]);
+                lines.into_iter().filter_map(|line| Some((line, cut(&line, &ranges, &found)?))).collect()
+            }
+            _ => {
+                let wanted: Vec<_> = lines.iter().enumerate().map(|(number, line)| (number, line.range())).collect();
+                let found = in_order(lines.len(), vec![self.read_of_pack(&pack.id, &wanted).await?]);
+                lines.into_iter().zip(found).collect()
+            }
         };
+        let good = move || records.into_iter().filter(|(line, bytes)| Digest::of(bytes) == line.hash).collect();
         Ok(workers.run(good).await)
     }
 
@@ -499,81 +569,55 @@ impl Slot {
 
     /// Returns the slot's holding of a pack.
     pub(crate) async fn holding(&self, pack: &PackId) -> Result<Holding> {
-        let mut found = BTreeMap::new();
         self.forget_parts(pack);
-        self.add_parts(&PartId::keys_of(pack)?, &mut found).await?;
-        let mut holding: Holding = found.remove(pack).unwrap_or_default();
-        holding.incarnation = self.incarnations.of_pack(*pack);
-        holding.whole = self
-            .store
-            .find_meta(&self.key_of_pack(pack)?)
-            .await
-            .map_err(|error| self.failed(error))?
-            .map(|blob| size_of(&blob));
-        Ok(holding)
+        let key = self.key_of_pack(pack)?;
+        let (holding, whole) = futures::join!(self.listed_parts(pack), self.store.find_meta(&key));
+        let whole = whole.map_err(|error| self.failed(error))?.map(|blob| size_of(&blob));
+        Ok(Holding { whole, incarnation: self.incarnations.of_pack(*pack), ..holding? })
     }
 
     /// Returns the slot's holdings of the packs of `uploads`.
-    pub(crate) async fn holdings(
-        &self,
-        uploads: impl IntoIterator<Item = UploadId>,
-    ) -> Result<BTreeMap<PackId, Holding>> {
-        let mut found = BTreeMap::new();
-        for upload in uploads {
-            self.add_holdings(&format!("packs/{upload}").parse()?, &format!("parts/{upload}").parse()?, &mut found)
-                .await?;
+    pub(crate) async fn holdings(&self, uploads: &BTreeSet<UploadId>) -> Result<BTreeMap<PackId, Holding>> {
+        let folders = all_of(["packs", "parts"].map(|folder| self.list_uploads(folder, uploads)).into()).await?;
+        Ok(self.contents(folders.concat()).await?.holdings)
+    }
+
+    /// Lists the blobs of `uploads` in a folder: of many uploads, those on one page over all of them first, which mostly has
+    /// everything.
+    async fn list_uploads(&self, folder: &str, uploads: &BTreeSet<UploadId>) -> Result<Vec<BlobMeta>> {
+        let mut rest: Vec<UploadId> = uploads.iter().copied().collect();
+        let mut found = Vec::new();
+        if let Some(first) = rest.first().filter(|_| uploads.len() > MAX_LISTED_APART) {
+            let (under, before) = (folder.parse()?, format!("{folder}/{first}").parse()?);
+            let page = self.store.list(Some(&under), Some(&before), PAGE).await.map_err(|error| self.failed(error))?;
+            // An upload whose blobs may go on on the next page is listed by itself.
+            let last = page.blobs.last().filter(|_| page.more).map(|last| upload_of(&last.key));
+            if page.blobs.is_sorted_by(|one, next| one.key < next.key) {
+                let is_in = |upload: &UploadId| last.is_none_or(|last| last.is_some_and(|last| *upload < last));
+                rest.retain(|upload| !is_in(upload));
+                let in_page = |blob: &BlobMeta| {
+                    upload_of(&blob.key).is_some_and(|upload| uploads.contains(&upload) && is_in(&upload))
+                };
+                found = page.blobs.into_iter().filter(in_page).collect();
+            }
         }
+        let keys: Vec<BlobKey> =
+            rest.iter().map(|upload| format!("{folder}/{upload}").parse()).collect::<Result<_>>()?;
+        let apart = all_of(keys.iter().map(|key| self.list(key)).collect()).await?;
+        found.extend(apart.into_iter().flatten());
         Ok(found)
     }
 
-    /// Returns the slot's holdings of all packs.
-    pub(crate) async fn all_holdings(&self) -> Result<BTreeMap<PackId, Holding>> {
-        let mut found = BTreeMap::new();
-        self.add_holdings(&"packs".parse()?, &"parts".parse()?, &mut found).await?;
-        Ok(found)
-    }
-
-    async fn add_holdings(
-        &self,
-        packs: &BlobKey,
-        parts: &BlobKey,
-        found: &mut BTreeMap<PackId, Holding>,
-    ) -> Result<()> {
-        for blob in self.store.list_all(Some(packs)).await.map_err(|error| self.failed(error))? {
-            let Some(name @ BlobName::Pack(id, incarnation)) = BlobName::of_key(&blob.key) else { continue };
-            let holding = found.entry(id).or_default();
-            match incarnation.cmp(&self.incarnations.of_pack(id)) {
-                Ordering::Less => holding.dead.push((name, size_of(&blob))),
-                Ordering::Equal => (holding.whole, holding.incarnation) = (Some(size_of(&blob)), incarnation),
-                // Written after a commit that this log lacks: it is neither read nor garbage.
-                Ordering::Greater => holding.foreign.push((name, size_of(&blob))),
+    /// Returns everything that the slot has; `listed` is a listing of it, if there is one.
+    pub(crate) async fn all_contents(&self, listed: Option<Vec<BlobMeta>>) -> Result<Contents> {
+        let listed = match listed {
+            Some(listed) => listed,
+            None => {
+                let folders: [BlobKey; 3] = ["manifests".parse()?, "packs".parse()?, "parts".parse()?];
+                all_of(folders.iter().map(|folder| self.list(folder)).collect()).await?.concat()
             }
-        }
-        self.add_parts(parts, found).await
-    }
-
-    async fn add_parts(&self, under: &BlobKey, found: &mut BTreeMap<PackId, Holding>) -> Result<()> {
-        let (parts, dead) = self.parts_under(under).await?;
-        for (name, part, size) in parts {
-            let Some(pack) = name.pack() else { continue };
-            let holding: &mut Holding = found.entry(pack).or_default();
-            match part.filter(|part| part.length() == size) {
-                Some(part) => holding.parts.push(part),
-                None => holding.broken.push(name),
-            }
-        }
-        for (name, size) in dead {
-            let Some(pack) = name.pack() else { continue };
-            found.entry(pack).or_default().dead.push((name, size));
-        }
-        Ok(())
-    }
-
-    /// Lists all manifests that are here, with their lengths.
-    pub(crate) async fn all_manifests(&self) -> Result<BTreeMap<BlobName, u64>> {
-        let blobs = self.store.list_all(Some(&"manifests".parse()?)).await.map_err(|error| self.failed(error))?;
-        let named = blobs.into_iter().filter_map(|blob| Some((BlobName::of_key(&blob.key)?, size_of(&blob))));
-        Ok(named.filter(|(name, _)| matches!(name, BlobName::Manifest(..))).collect())
+        };
+        self.contents(listed).await
     }
 
     /// Returns whether a blob was condemned here.
@@ -596,10 +640,8 @@ impl Slot {
 
     /// Removes every pack of an abandoned upload.
     pub(crate) async fn remove_upload(&self, upload: UploadId) -> Result<()> {
-        for id in self.holdings([upload]).await?.into_keys() {
-            self.delete_pack(&id).await?;
-        }
-        Ok(())
+        let packs = self.holdings(&[upload].into()).await?;
+        all_of(packs.keys().map(|id| self.delete_pack(id)).collect()).await.map(drop)
     }
 
     /// Makes durable what any process has put here: packs and parts of `uploads`, and a manifest. To be called before a
@@ -610,18 +652,94 @@ impl Slot {
         manifest: Option<&ManifestId>,
     ) -> Result<()> {
         let packs = uploads.into_iter().flat_map(|upload| [format!("packs/{upload}"), format!("parts/{upload}")]);
-        for under in packs.chain(manifest.map(|manifest| format!("manifests/{}", manifest.upload))) {
-            self.store.persist(&under.parse()?).await.map_err(|error| self.failed(error))?;
-        }
-        Ok(())
+        let all = packs.chain(manifest.map(|manifest| format!("manifests/{}", manifest.upload)));
+        let all: Vec<BlobKey> = all.map(|under| under.parse()).collect::<Result<_>>()?;
+        let persisted = all_of(all.iter().map(|under| self.store.persist(under)).collect()).await;
+        persisted.map(drop).map_err(|error| self.failed(error))
     }
 }
 
-/// A listed part: its name, its contents if its table can be read, and its length.
-type ListedPart = (BlobName, Option<Part>, u64);
+/// What a slot has: its holdings of packs, and its manifests with their lengths.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Contents {
+    pub(crate) holdings: BTreeMap<PackId, Holding>,
+    pub(crate) manifests: BTreeMap<BlobName, u64>,
+}
+
+/// Returns the bytes in the order of their numbers, from 0 to `count`.
+fn in_order(count: usize, found: Vec<Vec<Found>>) -> Vec<Bytes> {
+    let mut ordered = vec![Bytes::new(); count];
+    for (number, bytes) in found.into_iter().flatten() {
+        if let Some(place) = ordered.get_mut(number) {
+            *place = bytes;
+        }
+    }
+    ordered
+}
+
+/// Returns the bytes of a record out of ranges of its pack that were read; `None` if it lies in none of them.
+fn cut(line: &TableLine, ranges: &[Range<u32>], found: &[Bytes]) -> Option<Bytes> {
+    let at = ranges.partition_point(|range| range.start <= line.offset).checked_sub(1)?;
+    let (range, bytes) = ranges.get(at).zip(found.get(at))?;
+    let from = (line.offset - range.start) as usize;
+    (line.range().end <= range.end).then(|| bytes.slice(from..from + line.length as usize))
+}
+
+/// Returns the upload of a blob, by its key in a slot.
+fn upload_of(key: &BlobKey) -> Option<UploadId> {
+    key.segments().nth(1)?.parse().ok()
+}
 
 /// Returns a blob's size as the store reports it, capped just above the largest blob: a reported size beyond that is
 /// damage, and must not overflow a sum.
 fn size_of(blob: &BlobMeta) -> u64 {
     blob.size.min(MAX_BLOB_BYTES + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::executor::block_on;
+
+    use super::*;
+    use crate::host::SystemClock;
+    use crate::store::MemoryStore;
+
+    const PACKS: u32 = 300;
+
+    fn upload(number: u8) -> UploadId {
+        UploadId::from_bytes([number; 16])
+    }
+
+    /// A slot with 300 packs of each of 10 uploads: more than two pages.
+    async fn slot() -> Slot {
+        let store: Arc<dyn BlobStore> = Arc::new(MemoryStore::new());
+        for pack in (0..10).flat_map(|of| (0..PACKS).map(move |number| PackId { upload: upload(of), number })) {
+            let key = format!("slots/0/{}", pack.key().unwrap()).parse().unwrap();
+            store.put(&key, Bytes::from_static(b"x"), PutMode::Create).await.unwrap();
+        }
+        Slot::new(store, "region here", 0, Arc::default(), Health::new(Arc::new(SystemClock))).unwrap()
+    }
+
+    #[test]
+    fn what_a_page_over_many_uploads_does_not_reach_is_listed_by_itself() {
+        block_on(async {
+            let slot = slot().await;
+            for chosen in [
+                vec![],
+                vec![7],
+                vec![0, 9],
+                vec![0, 1, 2, 3, 9],
+                vec![1, 3, 5, 6, 8],
+                (0..10).collect(),
+                (0..30).collect(),
+            ] {
+                let uploads: BTreeSet<UploadId> = chosen.iter().copied().map(upload).collect();
+                let found = slot.holdings(&uploads).await.unwrap();
+                let there = chosen.iter().filter(|number| **number < 10).count();
+                assert_eq!(found.len(), there * PACKS as usize, "{chosen:?}");
+                assert!(found.iter().all(|(pack, holding)| uploads.contains(&pack.upload) && holding.whole == Some(1)));
+            }
+            assert_eq!(slot.all_contents(None).await.unwrap().holdings.len(), 10 * PACKS as usize);
+        });
+    }
 }

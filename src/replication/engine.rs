@@ -1,7 +1,7 @@
 //! The engine: fetches, verifies, puts and copies several packs at once. One region's failure does not affect the
 //! others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ use super::tracker::Tracker;
 use crate::content::manifest::Manifest;
 use crate::content::names::{ManifestId, UploadId};
 use crate::error::{Error, ErrorKind, Result};
+use crate::host::in_flight::{Budget, REQUESTS, bytes_of, together};
+use crate::host::sync::Mutex;
 use crate::host::{Clock, Workers};
 use crate::model::Region;
 use crate::replica::holders::Holders;
@@ -24,11 +26,11 @@ use crate::replica::needs::Needs;
 use crate::replica::parcel::{Parcel, ParcelRequest};
 use crate::replica::slot::Slot;
 
-/// Packs that cross borders at a time, over all regions. Each takes up to 16 MiB of memory.
-const CROSSING: usize = 4;
+/// A parcel of at most this many bytes goes through this process: to have the store copy it takes a round trip more.
+const SMALL: u64 = 256 << 10;
 
-/// Transfers within a region at a time.
-const WITHIN_A_REGION: usize = 4;
+/// The most parcels that a run remembers.
+const MAX_KNOWN: usize = 1024;
 
 /// A region to complete.
 #[derive(Debug)]
@@ -43,6 +45,8 @@ pub(crate) struct RegionRun {
     pub(crate) away: Vec<(usize, Error)>,
     /// Cap on the traffic over its border.
     pub(crate) bytes_per_second: Option<u64>,
+    /// What this run has put: for a piece and a slot, by index, the parcel.
+    put: Mutex<BTreeMap<(usize, usize), Parcel>>,
 }
 
 /// The bytes that were moved for a region.
@@ -59,19 +63,31 @@ pub(crate) struct Moved {
     pub(crate) degraded: bool,
 }
 
-/// Lists the holdings of a region's slots and compares them with the needs of a version. `replicas` has the copies of
-/// each replica: one, or one in every zone, of which a majority must answer.
-pub(crate) async fn inspect(
+/// The listed slots of a region.
+pub(crate) struct Listed {
     region: Region,
-    replicas: Vec<Vec<Slot>>,
-    manifest: &Manifest,
-    needs: &Needs,
-) -> Result<RegionRun> {
-    let (count, mut slots, mut holdings, mut away) = (replicas.len() as u32, Vec::new(), Vec::new(), Vec::new());
-    for (number, copies) in (0..).zip(replicas) {
-        let can_do_without = copies.len() > 1;
-        for slot in copies {
-            match slot.holdings(uploads(manifest)).await {
+    replicas: u32,
+    slots: Vec<(u32, Slot)>,
+    holdings: Vec<Holdings>,
+    away: Vec<(usize, Error)>,
+}
+
+impl Listed {
+    /// Lists the holdings of a region's slots of the packs of a version. `replicas` has the copies of each replica: one, or one in
+    /// every zone, of which a majority must answer.
+    pub(crate) async fn read(region: Region, replicas: Vec<Vec<Slot>>, manifest: &Manifest) -> Result<Self> {
+        let (count, uploads) = (replicas.len() as u32, uploads(manifest));
+        let (mut slots, mut holdings, mut away) = (Vec::new(), Vec::new(), Vec::new());
+        let copies = (0..).zip(replicas).flat_map(|(number, copies)| {
+            let can_do_without = copies.len() > 1;
+            copies.into_iter().map(move |slot| (number, slot, can_do_without))
+        });
+        let listing = copies.map(|(number, slot, can_do_without)| {
+            let uploads = &uploads;
+            async move { (slot.holdings(uploads).await, number, slot, can_do_without) }
+        });
+        for (held, number, slot, can_do_without) in together(listing.collect()).await {
+            match held {
                 Ok(held) => holdings.push(held),
                 Err(error) if can_do_without => {
                     away.push((slots.len(), error));
@@ -81,20 +97,35 @@ pub(crate) async fn inspect(
             }
             slots.push((number, slot));
         }
+        let gone: Vec<usize> = away.iter().map(|(slot, _)| *slot).collect();
+        match replica_without(count, &slots, &gone) {
+            None => Ok(Self { region, replicas: count, slots, holdings, away }),
+            Some(_) => Err(away.into_iter().next().map_or_else(no_replica, |(_, error)| error)),
+        }
     }
-    let lacking = compare(&manifest.packs, needs, &holdings);
-    let run = RegionRun { region, replicas: count, slots, lacking, away, bytes_per_second: None };
-    match run.replica_without(&run.away.iter().map(|(slot, _)| *slot).collect::<Vec<_>>()) {
-        None => Ok(run),
-        Some(_) => Err(run.away.into_iter().next().map_or_else(no_replica, |(_, error)| error)),
+
+    /// Compares the holdings with the needs of the version.
+    pub(crate) fn compare(self, manifest: &Manifest, needs: &Needs) -> RegionRun {
+        let Self { region, replicas, slots, holdings, away } = self;
+        let lacking = compare(&manifest.packs, needs, &holdings);
+        RegionRun { region, replicas, slots, lacking, away, bytes_per_second: None, put: Mutex::default() }
     }
+}
+
+/// Returns a replica that is left without a majority of its copies when the slots `gone` are lost.
+fn replica_without(replicas: u32, slots: &[(u32, Slot)], gone: &[usize]) -> Option<u32> {
+    (0..replicas).find(|number| {
+        let copies = || slots.iter().enumerate().filter(|(_, (of, _))| of == number);
+        let left = copies().filter(|(slot, _)| !gone.contains(slot)).count();
+        left * 2 <= copies().count()
+    })
 }
 
 fn no_replica() -> Error {
     Error::corrupt("replica", "the replica has no slot")
 }
 
-fn uploads(manifest: &Manifest) -> std::collections::BTreeSet<UploadId> {
+fn uploads(manifest: &Manifest) -> BTreeSet<UploadId> {
     manifest.packs.iter().map(|pack| pack.id.upload).collect()
 }
 
@@ -114,13 +145,27 @@ impl RegionRun {
         (self.lacking.present_bytes, self.lacking.needed_bytes)
     }
 
-    /// Returns a replica that is left without a majority of its copies when the slots `gone` are lost.
     fn replica_without(&self, gone: &[usize]) -> Option<u32> {
-        (0..self.replicas).find(|number| {
-            let copies = || self.slots.iter().enumerate().filter(|(_, (of, _))| of == number);
-            let left = copies().filter(|(slot, _)| !gone.contains(slot)).count();
-            left * 2 <= copies().count()
-        })
+        replica_without(self.replicas, &self.slots, gone)
+    }
+
+    fn bytes_of(&self, transfer: Transfer) -> u64 {
+        self.lacking.pieces.get(transfer.item).map_or(0, ParcelRequest::bytes)
+    }
+
+    /// Returns what this run has put into a slot of a piece.
+    fn known_in(&self, piece: usize, slot: usize) -> Option<Parcel> {
+        self.put.lock().get(&(piece, slot)).cloned()
+    }
+
+    fn note_put(&self, transfer: Transfer, parcel: &Parcel) {
+        let Some((_, slot)) = self.slots.get(transfer.to) else { return };
+        let mut put = self.put.lock();
+        if put.len() >= MAX_KNOWN {
+            // Eviction order does not matter much: a miss costs a look at the slot.
+            put.clear();
+        }
+        put.insert((transfer.item, transfer.to), slot.as_kept_here(parcel));
     }
 }
 
@@ -131,6 +176,8 @@ pub(crate) struct Engine<'a> {
     /// The slots of all regions where the version is whole.
     pub(crate) sources: &'a Holders,
     pub(crate) workers: &'a Workers,
+    /// The bytes that all operations share.
+    pub(crate) memory: &'a Budget,
     pub(crate) clock: &'a Arc<dyn Clock>,
     pub(crate) control: &'a ReplicationControl,
     pub(crate) tracker: &'a Tracker,
@@ -201,7 +248,8 @@ impl Engine<'_> {
     ) -> Vec<(Moved, Result<()>)> {
         let mut jobs: Vec<Job<'_>> = regions.iter().map(|run| self.job(run)).collect();
         let mut under_way: FuturesUnordered<BoxFuture<'_, News>> = FuturesUnordered::new();
-        let (mut crossing, mut turn) = (0, 0);
+        let (most_bytes, _more) = bytes_of(self.memory);
+        let (mut crossing, mut bytes, mut turn) = (0, 0, 0);
         let mut time_is_up = time_is_up(self.clock, self.deadline);
         loop {
             // ORDER: take `changed`, then read the command. The other way round, command read -> `cancel()` ->
@@ -234,18 +282,20 @@ impl Engine<'_> {
                 issued = false;
                 for index in (0..jobs.len()).map(|number| (turn + number) % jobs.len().max(1)).collect::<Vec<_>>() {
                     let Some(job) = jobs.get_mut(index).filter(|job| job.outcome.is_none()) else { continue };
-                    if job.under_way >= WITHIN_A_REGION {
+                    // Whatever the others have under way, each region has one transfer.
+                    if job.under_way >= REQUESTS || (bytes >= most_bytes && job.under_way > 0) {
                         continue;
                     }
                     // A region with its own rate limit does not use up the shared limit while it waits.
                     let limited = job.run.bytes_per_second.is_some();
-                    let may_cross = if limited { job.crossing == 0 } else { crossing < CROSSING };
+                    let may_cross = if limited { job.crossing == 0 } else { crossing < REQUESTS };
                     let Some(transfer) = job.spread.next(may_cross) else { continue };
                     if transfer.from == Sender::Border {
                         job.crossing += 1;
                         crossing += usize::from(!limited);
                     }
                     job.under_way += 1;
+                    bytes += job.run.bytes_of(transfer);
                     let run = job.run;
                     under_way.push(Box::pin(async move {
                         News::Carried { index, transfer, carried: self.carry(run, transfer).await }
@@ -272,6 +322,7 @@ impl Engine<'_> {
             job.under_way -= 1;
             match news {
                 News::Carried { transfer, carried, .. } => {
+                    bytes -= job.run.bytes_of(transfer);
                     if transfer.from == Sender::Border {
                         job.crossing -= 1;
                         crossing -= usize::from(job.run.bytes_per_second.is_none());
@@ -292,7 +343,7 @@ impl Engine<'_> {
         let Lacking { pieces, has, wants, present_bytes, .. } = &run.lacking;
         let mut job = Job {
             run,
-            spread: Spread::new(pieces.len(), has, wants, WITHIN_A_REGION / has.len().max(1)),
+            spread: Spread::new(pieces.len(), has, wants, REQUESTS / has.len().max(1)),
             under_way: 0,
             crossing: 0,
             moved: Moved { present_bytes: *present_bytes, ..Moved::default() },
@@ -317,7 +368,7 @@ impl Engine<'_> {
         };
         let carried = async {
             match (request, run.slots.get(transfer.to)) {
-                (Some(request), Some((_, to))) => self.deliver(run, request, transfer.from, to).await,
+                (Some(request), Some((_, to))) => self.deliver(run, request, transfer, to).await,
                 _ => Err(Undelivered::Source(no_replica())),
             }
         };
@@ -328,30 +379,41 @@ impl Engine<'_> {
         &self,
         run: &RegionRun,
         request: &ParcelRequest,
-        from: Sender,
+        transfer: Transfer,
         to: &Slot,
     ) -> Result<Delivered, Undelivered> {
-        let delivered = |parcel: &Parcel, sent: bool, crossed: bool| Delivered {
-            crossed_bytes: if sent && crossed { parcel.length() } else { 0 },
-            local_bytes: if sent && !crossed { parcel.length() } else { 0 },
-            needed_bytes: request.extents.bytes(),
+        let delivered = |parcel: &Parcel, sent: bool, crossed: bool| {
+            run.note_put(transfer, parcel);
+            Delivered {
+                crossed_bytes: if sent && crossed { parcel.length() } else { 0 },
+                local_bytes: if sent && !crossed { parcel.length() } else { 0 },
+                needed_bytes: request.extents.bytes(),
+            }
         };
-        let Sender::Slot(from) = from else {
+        let Sender::Slot(number) = transfer.from else {
             let (parcel, bytes) = self.sources.fetch(request, self.workers).await.map_err(Undelivered::Source)?;
             let sent = to.put_parcel(&parcel, bytes).await.map_err(Undelivered::Target)?;
             return Ok(delivered(&parcel, sent, true));
         };
-        let Some((_, from)) = run.slots.get(from) else { return Err(Undelivered::NotThere(None)) };
+        let Some((_, from)) = run.slots.get(number) else { return Err(Undelivered::NotThere(None)) };
+        let absent = |error| Undelivered::NotThere(Some(error));
+        let known = run.known_in(transfer.item, number);
         // Within a store, the store makes the copy.
-        if from.is_beside(to) {
-            let there = from.find_parcel(request).await.map_err(|error| Undelivered::NotThere(Some(error)))?;
+        if from.is_beside(to) && request.bytes() > SMALL {
+            let there = match known {
+                Some(parcel) => Some(parcel),
+                None => from.find_parcel(request).await.map_err(absent)?,
+            };
             if let Some(parcel) = there {
                 let sent = to.copy_parcel(from, &parcel, self.workers).await.map_err(Undelivered::Target)?;
                 return sent.map(|sent| delivered(&parcel, sent, false)).ok_or(Undelivered::NotThere(None));
             }
+        } else if let Some(parcel) = known {
+            let bytes = from.verified(&parcel, self.workers).await.map_err(absent)?;
+            let sent = to.put_parcel(&parcel, bytes).await.map_err(Undelivered::Target)?;
+            return Ok(delivered(&parcel, sent, false));
         }
-        let fetched = Holders::one(from).fetch(request, self.workers).await;
-        let (parcel, bytes) = fetched.map_err(|error| Undelivered::NotThere(Some(error)))?;
+        let (parcel, bytes) = Holders::one(from).fetch(request, self.workers).await.map_err(absent)?;
         let sent = to.put_parcel(&parcel, bytes).await.map_err(Undelivered::Target)?;
         Ok(delivered(&parcel, sent, false))
     }

@@ -17,7 +17,7 @@ pub use control::ReplicationControl;
 pub use status::{AggregatedState, RegionalReplicationStatus, ReplicationState, ReplicationStatus};
 
 pub(crate) use engine::{
-    ANOTHER_FAILED, CANCELLED, Engine, Moved, OUT_OF_TIME, RegionRun, inspect, stopped, time_is_up,
+    ANOTHER_FAILED, CANCELLED, Engine, Listed, Moved, OUT_OF_TIME, RegionRun, stopped, time_is_up,
 };
 pub(crate) use tracker::Tracker;
 pub(crate) use under_way::UnderWay;

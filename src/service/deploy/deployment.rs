@@ -569,6 +569,7 @@ impl Source {
             workers: &deployment.session.inner.workers,
             disk: &self.disk,
             on_progress: &deployment.on_progress,
+            memory: &deployment.session.inner.memory,
         }
     }
 

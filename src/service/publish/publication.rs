@@ -17,7 +17,8 @@ use crate::content::manifest::Manifest;
 use crate::content::names::{ManifestId, UploadId};
 use crate::disk::source::OpenSource;
 use crate::error::{Error, ErrorKind, Problem, Result};
-use crate::image::import::{Import, Imported, OpenDisk};
+use crate::host::in_flight::all_of;
+use crate::image::import::{Import, Imported, Learned, OpenDisk};
 use crate::image::scan::Scan;
 use crate::model::{
     DataDiskImage, DiskImage, ImageVersion, ImageVersionId, ManagedImage, ResourceId, Snapshot, StorageAccountType,
@@ -202,6 +203,8 @@ struct Judged {
     disks: Option<Vec<OpenDisk>>,
     /// The sources that are stored already.
     stored: Vec<StoredSource>,
+    /// One manifest of all that is stored already, if nothing is imported.
+    gathered: Option<Manifest>,
 }
 
 impl<T: Send + 'static> Publication<T> {
@@ -290,10 +293,14 @@ impl<T: Send + 'static> Work for PublicationWork<T> {
         let state = self.session.state().await?;
         let judged = self.judge(&state).await.map_err(|problems| refused(&self.target.id(), problems))?;
         let copies = self.copies(&state)?;
-        let base = self.base(&state, &copies).await?;
-        let mut upload = self.announce(true).await?;
+        let (based, announced) = futures::join!(self.learn_base(&state, &copies), self.announce(true));
+        let (base, mut learned, mut upload) = match (based, announced) {
+            (Ok((base, learned)), Ok(upload)) => (base, learned, upload),
+            (Err(error), Ok(upload)) => return Err(self.given_up(&copies, &upload, error).await),
+            (Err(error), Err(_)) | (Ok(_), Err(error)) => return Err(error),
+        };
         loop {
-            let error = match self.store(&state, &copies, base.as_ref(), &upload, &judged).await {
+            let error = match self.store(&state, &copies, base.as_ref(), learned.take(), &upload, &judged).await {
                 Ok(Some(published)) => return Ok(published),
                 // The disk has changed since the attempt that announced the upload: it gets one of its own.
                 Ok(None) => {
@@ -302,16 +309,28 @@ impl<T: Send + 'static> Work for PublicationWork<T> {
                 }
                 Err(error) => error,
             };
-            if is_final(error.kind()) {
-                // The first failure is the one to tell; what can't be removed now is left to collection.
-                let _ = self.abandon(&copies, upload.name).await;
-            }
-            return Err(error);
+            return Err(self.given_up(&copies, &upload, error).await);
         }
     }
 }
 
 impl<T: Send + 'static> PublicationWork<T> {
+    /// Gives an upload up after an error that would repeat, and returns the error.
+    async fn given_up(&self, copies: &ZoneCopies, upload: &Upload, error: Error) -> Error {
+        if is_final(error.kind()) {
+            // The first failure is the one to tell; what can't be removed now is left to collection.
+            let _ = self.abandon(copies, upload.name).await;
+        }
+        error
+    }
+
+    /// Returns the version to compare with, and what its indexes say.
+    async fn learn_base(&self, state: &State, copies: &ZoneCopies) -> Result<(Option<Base>, Option<Learned>)> {
+        let Some(base) = self.base(state, copies).await? else { return Ok((None, None)) };
+        let learned = Learned::of(copies, &base.manifest).await?;
+        Ok((Some(base), Some(learned)))
+    }
+
     /// Opens the disks and looks at the source, or tells everything that is wrong.
     async fn judge(&self, state: &State) -> Result<Judged, Vec<Problem>> {
         // A caller without the rights learns nothing else.
@@ -319,14 +338,17 @@ impl<T: Send + 'static> PublicationWork<T> {
         let inner = &self.session.inner;
         let SourceState { stored, mut problems } = self.target.look_at(&self.source, inner, state);
         let opened = match self.open_disks().await {
-            Ok(disks) => self.storage_profile(disks.as_deref(), &stored).await.map(|storage| (storage, disks)),
+            Ok(disks) => {
+                let profile = self.storage_profile(state, disks.as_deref(), &stored).await;
+                profile.map(|(storage, gathered)| (storage, gathered, disks))
+            }
             Err(error) => Err(error),
         };
-        let wrong = self.target.problems(inner, state, opened.as_ref().ok().map(|(storage, _)| storage));
+        let wrong = self.target.problems(inner, state, opened.as_ref().ok().map(|(storage, ..)| storage));
         let is_missing = !problems.is_empty();
         problems.splice(0..0, wrong);
         match opened {
-            Ok((storage, disks)) if problems.is_empty() => Ok(Judged { storage, disks, stored }),
+            Ok((storage, gathered, disks)) if problems.is_empty() => Ok(Judged { storage, disks, stored, gathered }),
             // That a source is missing is told once.
             Err(error) if !is_missing => {
                 problems.extend(error.into_problems());
@@ -368,20 +390,24 @@ impl<T: Send + 'static> PublicationWork<T> {
     }
 
     /// The sizes of the disks; of those that are stored, by their manifests.
-    async fn storage_profile(&self, disks: Option<&[OpenDisk]>, stored: &[StoredSource]) -> Result<StorageProfile> {
-        let sizes: Vec<(Option<u32>, u64)> = match disks {
-            Some(disks) => disks.iter().map(|disk| (disk.lun, disk.size())).collect(),
+    async fn storage_profile(
+        &self,
+        state: &State,
+        disks: Option<&[OpenDisk]>,
+        stored: &[StoredSource],
+    ) -> Result<(StorageProfile, Option<Manifest>)> {
+        let gathered = match disks {
+            Some(_) => None,
             None if stored.is_empty() => return Err(closed(&self.target.id())),
-            None => {
-                let state = self.session.state().await?;
-                let manifest = gather(&self.copies(&state)?.readers(), stored).await?;
-                manifest.disks.iter().map(|disk| (disk.lun, disk.size)).collect()
-            }
+            None => Some(gather(&self.copies(state)?.readers(), stored).await?),
         };
+        let imported = disks.into_iter().flatten().map(|disk| (disk.lun, disk.size()));
+        let there = gathered.iter().flat_map(|manifest| &manifest.disks).map(|disk| (disk.lun, disk.size));
+        let sizes: Vec<(Option<u32>, u64)> = imported.chain(there).collect();
         let os_disk = sizes.iter().find(|(lun, _)| lun.is_none()).map_or(0, |(_, size)| *size);
         let data_disks =
             sizes.iter().filter_map(|(lun, size)| Some(DataDiskImage::new((*lun)?, DiskImage::new(*size))));
-        StorageProfile::new(DiskImage::new(os_disk), data_disks.collect())
+        Ok((StorageProfile::new(DiskImage::new(os_disk), data_disks.collect())?, gathered))
     }
 
     /// What its replicas are stored on, where it is imported.
@@ -440,7 +466,7 @@ impl<T: Send + 'static> PublicationWork<T> {
         }
         let held = copies.in_each(|slot| {
             let old = old.clone();
-            async move { slot.holdings(old).await }
+            async move { slot.holdings(&old).await }
         });
         let held = held.await?;
         let mut packs = manifest.packs.iter().filter(|pack| old.contains(&pack.id.upload));
@@ -489,11 +515,12 @@ impl<T: Send + 'static> PublicationWork<T> {
         state: &State,
         copies: &ZoneCopies,
         base: Option<&Base>,
+        learned: Option<Learned>,
         upload: &Upload,
         judged: &Judged,
     ) -> Result<Option<Published<T>>> {
-        // The sources may be others than when they were judged: the last commit compares them with these.
-        let stored = self.target.look_at(&self.source, &self.session.inner, state).stored;
+        // The last commit compares the sources with these.
+        let stored = judged.stored.clone();
         let (manifest, import) = match &judged.disks {
             Some(disks) => {
                 let import = Import {
@@ -504,13 +531,18 @@ impl<T: Send + 'static> PublicationWork<T> {
                     resumed: upload.resumed,
                     base: base.map(|base| &base.manifest),
                     on_progress: &self.on_progress,
+                    memory: &self.session.inner.memory,
+                    clock: &*self.session.inner.clock,
                 };
-                match import.run(disks.clone()).await? {
+                match import.run(disks.clone(), learned).await? {
                     Imported::Done(manifest, stats, notes) => (manifest, ImportReport::new(stats, notes)),
                     Imported::Differs => return Ok(None),
                 }
             }
-            None => (gather(&copies.readers(), &stored).await?, ImportReport::default()),
+            None => match &judged.gathered {
+                Some(manifest) => (manifest.clone(), ImportReport::default()),
+                None => return Err(closed(&self.target.id())),
+            },
         };
         if !stored.is_empty() && !self.is_there(state, copies, &manifest, Copied::ToOne).await? {
             let what = "its source is not in the store that the region has now: scrub the region, then publish again";
@@ -630,8 +662,9 @@ struct Upload {
 /// One manifest of all that is stored already.
 async fn gather(from: &Holders, stored: &[StoredSource]) -> Result<Manifest> {
     let (mut disks, mut packs) = (Vec::new(), BTreeMap::new());
-    for StoredSource { lun, content, .. } in stored {
-        let manifest = from.manifest(&content.manifest_id()).await?;
+    let ids: Vec<ManifestId> = stored.iter().map(|one| one.content.manifest_id()).collect();
+    let manifests = all_of(ids.iter().map(|id| from.manifest(id)).collect()).await?;
+    for (StoredSource { lun, .. }, manifest) in stored.iter().zip(manifests) {
         packs.extend(manifest.packs.iter().map(|pack| (pack.id, *pack)));
         // A snapshot has one disk, which gets the LUN that was asked for; all others keep theirs.
         disks.extend(

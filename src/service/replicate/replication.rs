@@ -18,6 +18,7 @@ use crate::content::manifest::Manifest;
 use crate::content::names::ManifestId;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::Clock;
+use crate::host::in_flight::together;
 use crate::model::{ImageVersionId, Region, given};
 use crate::progress::{OnProgress, Progress};
 use crate::regions::stores::another_store;
@@ -25,8 +26,8 @@ use crate::regions::targets::targets;
 use crate::replica::holders::Holders;
 use crate::replica::needs::{Needs, needs};
 use crate::replication::{
-    ANOTHER_FAILED, CANCELLED, Engine, Moved, OUT_OF_TIME, RegionRun, RegionalReplicationStatus, ReplicationControl,
-    ReplicationState, ReplicationStatus, Tracker, inspect, stopped, time_is_up,
+    ANOTHER_FAILED, CANCELLED, Engine, Listed, Moved, OUT_OF_TIME, RegionRun, RegionalReplicationStatus,
+    ReplicationControl, ReplicationState, ReplicationStatus, Tracker, stopped, time_is_up,
 };
 use crate::service::rules::refusals::missing;
 use crate::service::session::pending::{Pending, Work};
@@ -362,17 +363,19 @@ impl Work for ReplicationWork {
             Ok(record) => record,
             Err(error) => return Ok(Plan::refused(error.into_problems())),
         };
-        let content = self.session.content_of(view.state(), record).await?;
-        let (profile, home) = (record.version.publishing_profile(), record.version.location());
         let targets = targets(record);
+        let open: Vec<_> = targets.iter().filter(|(region, _)| !record.is_complete_in(region)).cloned().collect();
+        let sources = Holders::new(self.session.inner.regions.holders(view.state(), record));
+        let manifest = sources.manifest(&record.content.manifest_id()).await?;
+        let (needs, listed) =
+            futures::join!(needs(&manifest, &sources), self.session.list(view.state(), record, &open, &manifest));
+        let needs = needs?;
+        let (profile, home) = (record.version.publishing_profile(), record.version.location());
         let mut plan = Plan::refused(self.terms.problems(&self.version, &targets));
-        for (region, replicas) in targets {
-            if record.is_complete_in(&region) {
-                continue;
-            }
-            match self.session.look(view.state(), record, &region, replicas, &content).await {
-                Ok(run) => {
-                    let (crossing, stored) = run.missing_bytes();
+        for ((region, replicas), listed) in open.into_iter().zip(listed) {
+            match listed {
+                Ok(listed) => {
+                    let (crossing, stored) = listed.compare(&manifest, &needs).missing_bytes();
                     plan.regions.push(RegionPlan::new(
                         &self.session.inner,
                         home,
@@ -473,17 +476,26 @@ impl Session {
         content: &mut Option<(ManifestId, Content)>,
     ) -> Result<ReplicationStatus> {
         let (state, record) = self.readable(Action::ReadVersion, version).await?;
-        let manifest = record.content.manifest_id();
-        let content = match content {
-            Some((of, content)) if *of == manifest => content,
-            other => &mut other.insert((manifest, self.content_of(&state, &record).await?)).1,
-        };
         let targets = targets(&record);
+        let id = record.content.manifest_id();
+        let (content, listed) = match content {
+            Some((of, content)) if *of == id => {
+                let listed = self.list(&state, &record, &targets, &content.manifest).await;
+                (content, listed)
+            }
+            other => {
+                let sources = Holders::new(self.inner.regions.holders(&state, &record));
+                let manifest = sources.manifest(&id).await?;
+                let (needs, listed) =
+                    futures::join!(needs(&manifest, &sources), self.list(&state, &record, &targets, &manifest));
+                (&mut other.insert((id, Content { needs: needs?, manifest, sources })).1, listed)
+            }
+        };
         let lines = targets.iter().map(|(region, _)| self.line(&record, region));
         let tracker = Tracker::new(lines, &self.inner.clock);
-        for (region, replicas) in &targets {
-            match self.look(&state, &record, region, *replicas, content).await {
-                Ok(run) => run.observed_by(&tracker),
+        for ((region, _), listed) in targets.iter().zip(listed) {
+            match listed {
+                Ok(listed) => listed.compare(&content.manifest, &content.needs).observed_by(&tracker),
                 Err(error) => tracker.unreachable(region, &error),
             }
         }
@@ -550,25 +562,21 @@ impl Session {
         Ok((view.shared_state(), view.record(version)?.clone()))
     }
 
-    async fn content_of(&self, state: &State, record: &VersionRecord) -> Result<Content> {
-        let sources = Holders::new(self.inner.regions.holders(state, record));
-        let manifest = sources.manifest(&record.content.manifest_id()).await?;
-        let needs = needs(&manifest, &sources).await?;
-        Ok(Content { manifest, needs, sources })
-    }
-
-    /// Returns what a region has of a version and lacks.
-    async fn look(
+    /// Lists what each of `regions` has of the packs of a version.
+    async fn list(
         &self,
         state: &State,
         record: &VersionRecord,
-        region: &Region,
-        replicas: u32,
-        content: &Content,
-    ) -> Result<RegionRun> {
-        let account = record.version.publishing_profile().storage_account_type_in(region);
-        let slots = self.inner.regions.replicas(state, region, replicas, account)?;
-        inspect(region.clone(), slots, &content.manifest, &content.needs).await
+        regions: &[(Region, u32)],
+        manifest: &Manifest,
+    ) -> Vec<Result<Listed>> {
+        let profile = record.version.publishing_profile();
+        let listing = regions.iter().map(|(region, replicas)| async move {
+            let account = profile.storage_account_type_in(region);
+            let slots = self.inner.regions.replicas(state, region, *replicas, account)?;
+            Listed::read(region.clone(), slots, manifest).await
+        });
+        together(listing.collect()).await
     }
 
     async fn replicate_now(
@@ -637,6 +645,7 @@ impl Session {
             manifest_id: record.content.manifest_id(),
             sources: &content.sources,
             workers: &self.inner.workers,
+            memory: &self.inner.memory,
             clock,
             control: &terms.control,
             tracker: &tracker,
@@ -692,28 +701,39 @@ impl Session {
         targets: &[(Region, u32)],
         terms: &Terms,
     ) -> Result<(Content, Vec<RegionRun>, Vec<(Region, Error)>)> {
-        let content = self.content_of(began, record).await?;
-        let (mut open, mut failed) = (Vec::new(), Vec::new());
-        for (region, replicas) in targets {
-            if record.is_complete_in(region) {
-                continue;
-            }
+        let open: Vec<&(Region, u32)> = targets.iter().filter(|(region, _)| !record.is_complete_in(region)).collect();
+        let witnessing = open.iter().map(|(region, _)| async move {
             self.inner.regions.recheck(region);
             let account = record.version.publishing_profile().storage_account_type_in(region);
             // ORDER: before anything is read or written there. A log that does not know the version is refused from here on.
-            if let Err(error) = self.inner.regions.witness(region, account, began).await {
-                failed.push((region.clone(), error));
-                continue;
+            self.inner.regions.witness(region, account, began).await
+        });
+        let sources = Holders::new(self.inner.regions.holders(began, record));
+        let id = record.content.manifest_id();
+        let (manifest, witnessed) = futures::join!(sources.manifest(&id), together(witnessing.collect()));
+        let (manifest, mut there, mut outcomes) = (manifest?, Vec::new(), Vec::new());
+        for ((region, replicas), witnessed) in open.into_iter().zip(witnessed) {
+            match witnessed {
+                Ok(()) => there.push((region.clone(), *replicas)),
+                Err(error) => outcomes.push((region, Err(error))),
             }
-            match self.look(began, record, region, *replicas, &content).await {
-                Ok(mut run) => {
+        }
+        let (needs, listed) = futures::join!(needs(&manifest, &sources), self.list(began, record, &there, &manifest));
+        let content = Content { manifest, needs: needs?, sources };
+        outcomes.extend(there.iter().map(|(region, _)| region).zip(listed));
+        let (mut runs, mut failed) = (Vec::new(), Vec::new());
+        for (region, _) in targets {
+            let Some(at) = outcomes.iter().position(|(of, _)| *of == region) else { continue };
+            match outcomes.swap_remove(at).1 {
+                Ok(listed) => {
+                    let mut run = listed.compare(&content.manifest, &content.needs);
                     run.bytes_per_second = terms.bytes_per_second.get(region).copied();
-                    open.push(run);
+                    runs.push(run);
                 }
                 Err(error) => failed.push((region.clone(), error)),
             }
         }
-        Ok((content, open, failed))
+        Ok((content, runs, failed))
     }
 
     /// Commits that a region is complete, which makes it deployable.

@@ -9,6 +9,7 @@ use crate::access::{Caller, Directory};
 use crate::catalog::{Catalog, Mode};
 use crate::content::compression::Compression;
 use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::host::in_flight::Budget;
 use crate::host::{Clock, Deadlines, Entropy, SystemClock, SystemEntropy, Workers};
 use crate::image::random_access::ChunkCache;
 use crate::model::{Limits, Region, RegionCatalog, given};
@@ -38,6 +39,9 @@ use crate::store::{BlobStore, Prefixed, RetryPolicy, Retrying, WithDeadline};
 #[derive(Clone, Debug)]
 pub struct GalleryService(pub(crate) Arc<Inner>);
 
+/// The default memory of all operations.
+const MEMORY_BYTES: u64 = 256 << 20;
+
 /// Default size of the chunk cache that image readers share.
 const CHUNK_CACHE_BYTES: u64 = 64 << 20;
 
@@ -61,6 +65,7 @@ const CHUNK_CACHE_BYTES: u64 = 64 << 20;
 /// | [`placement_policy`](Self::placement_policy) | [`PlacementPolicy::default`] | what one replica serves at once |
 /// | [`azure_2026`](Self::azure_2026) | off | sets these three to Azure Compute Gallery's |
 /// | [`compression`](Self::compression) | [`Compression::Zstd`] | how new chunks are stored |
+/// | [`memory_bytes`](Self::memory_bytes) | 256 MiB | what all operations together keep in memory and in flight |
 /// | [`chunk_cache_bytes`](Self::chunk_cache_bytes) | 64 MiB | size of the cache that all [image readers](crate::ImageReader) share |
 /// | [`workers`](Self::workers) | as many threads as the machine runs at once | where blocking work runs |
 /// | [`deadlines`](Self::deadlines) | call: 60 s and 2 s per MiB; commit: 5 min; zone: 30 s | how long to wait for an answer |
@@ -88,6 +93,7 @@ pub struct GalleryServiceBuilder {
     directory: Option<Arc<dyn Directory>>,
     administrators: BTreeSet<Caller>,
     chunk_cache_bytes: Option<u64>,
+    memory_bytes: Option<u64>,
     compression: Compression,
     placement_policy: PlacementPolicy,
     common_store: Option<Arc<dyn BlobStore>>,
@@ -380,6 +386,27 @@ impl GalleryServiceBuilder {
     /// ```
     pub fn chunk_cache_bytes(mut self, bytes: u64) -> Self {
         self.chunk_cache_bytes = Some(bytes);
+        self
+    }
+
+    /// Sets how many bytes all operations of the service together keep in memory and in flight: 256 MiB by default.
+    ///
+    /// Imports wait for each other: one takes three times the size of its disks, at most 48 MiB, and up to 48 MiB more while they are
+    /// free. An import that is alive and not polled keeps its share; the others go on without theirs when nothing has moved for 30
+    /// seconds. Deployments, replications and scrubs never wait: they read 8 MiB ahead, and up to 64 MiB while these are free.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use compute_gallery::GalleryService;
+    /// use compute_gallery::store::MemoryStore;
+    ///
+    /// let builder = GalleryService::builder().store(MemoryStore::new()).allow_all();
+    /// assert!(builder.memory_bytes(1 << 30).create().await.is_ok());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn memory_bytes(mut self, bytes: u64) -> Self {
+        self.memory_bytes = Some(bytes);
         self
     }
 
@@ -778,6 +805,7 @@ impl GalleryServiceBuilder {
             clock: clock.clone(),
             entropy: entropy.clone(),
             chunks,
+            memory: Budget::new(self.memory_bytes.unwrap_or(MEMORY_BYTES)),
             compression,
             placement_policy,
             under_way,

@@ -11,6 +11,7 @@ use crate::access::{Caller, Directory};
 use crate::catalog::Catalog;
 use crate::content::compression::Compression;
 use crate::error::Result;
+use crate::host::in_flight::Budget;
 use crate::host::{Clock, Entropy, Workers, draw};
 use crate::image::random_access::ChunkCache;
 use crate::model::{Limits, RegionCatalog};
@@ -40,6 +41,8 @@ pub(crate) struct Inner {
     pub(crate) entropy: Arc<dyn Entropy>,
     /// The cache of all image readers.
     pub(crate) chunks: Arc<ChunkCache>,
+    /// Bytes that all operations together keep in memory and in flight.
+    pub(crate) memory: Budget,
     /// Of the chunks of new images.
     pub(crate) compression: Compression,
     pub(crate) computer_names: ComputerNames,

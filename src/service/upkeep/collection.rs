@@ -19,10 +19,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::catalog::{Changes, Event, State};
 use crate::content::names::{PackId, SlotId};
 use crate::error::{ErrorKind, Result};
+use crate::host::in_flight::{all_of, together};
+use crate::host::sync::Mutex;
 use crate::model::Region;
 use crate::progress::{OnProgress, Progress};
 use crate::regions::collection_report::CollectionReport;
-use crate::regions::garbage::Survey;
+use crate::regions::garbage::{Rewrite, Survey};
 use crate::regions::inventory::{Blob, Blobs, Inventory};
 use crate::replica::holders::Holders;
 use crate::replica::parcel::{Parcel, ParcelRequest};
@@ -36,7 +38,10 @@ const PACKS_AT_A_TIME: usize = 4096;
 /// Blobs removed between two looks at the log.
 const BETWEEN_LOOKS: usize = 32;
 
-/// Failed deletions before a collection skips a zone.
+/// Packs that are rewritten or verified at a time, of 16 MiB each.
+const REWRITES: usize = 4;
+
+/// Failed deletions after which a collection skips a zone.
 const FAILURES_OF_A_ZONE: usize = 16;
 
 /// Lost races in a row before a collection skips the region until the next run.
@@ -187,21 +192,27 @@ impl Work for CollectionWork {
         if let Err(refused) = self.session.require_administrator("collect") {
             return Ok(Plan::refused(refused.into_problems()));
         }
-        let state = self.session.state().await?;
-        let now = self.session.inner.catalog.agreed_time().await?;
+        let (now, state) = futures::join!(self.session.inner.catalog.agreed_time(), self.session.state());
+        let (now, state) = (now?, state?);
         let overdue = self.overdue(&state, now);
         let mut report = CollectionReport::of(&overdue);
         let mut state = State::clone(&state);
         overdue.iter().try_for_each(|event| state.apply(event, now))?;
-        for region in self.session.inner.regions.all(&state).await? {
-            let mut survey = Survey::list(&self.session.inner.regions, &state, &region).await?;
-            survey.read(&state).await?;
+        let regions = self.session.inner.regions.all(&state).await?;
+        let surveying = regions.iter().map(|region| {
+            let (regions, state) = (&self.session.inner.regions, &state);
+            async move {
+                let mut survey = Survey::list(regions, state, region).await?;
+                survey.read(state).await.map(|()| survey)
+            }
+        });
+        for (region, survey) in regions.iter().zip(all_of(surveying.collect()).await?) {
             let Some(unneeded) = survey.unneeded(&state) else { continue };
-            report.add(&region, &unneeded.garbage);
-            report.tell(&region, &unneeded);
+            report.add(region, &unneeded.garbage);
+            report.tell(region, &unneeded);
             for rewrite in survey.mostly_dead(&state) {
-                report.rewritten(&region, rewrite.live.bytes());
-                report.change(&region, |there| there.bytes += rewrite.held);
+                report.rewritten(region, rewrite.live.bytes());
+                report.change(region, |there| there.bytes += rewrite.held);
             }
         }
         let deletes = overdue.iter().filter_map(|event| match event {
@@ -215,34 +226,53 @@ impl Work for CollectionWork {
         self.session.require_administrator("collect")?;
         self.session.inner.catalog.refuse_change()?;
         // Not by this process's clock alone: a purged version cannot be restored.
-        let now = self.session.inner.catalog.agreed_time().await?;
-        let overdue = self.overdue(&*self.session.state().await?, now);
-        let mut freed = Freed { report: CollectionReport::of(&overdue), bytes: 0 };
+        let (now, state, ()) = futures::join!(
+            self.session.inner.catalog.agreed_time(),
+            self.session.state(),
+            self.session.inner.regions.recheck_all_now(),
+        );
+        let (now, mut state) = (now?, state?);
+        let overdue = self.overdue(&state, now);
         if !overdue.is_empty() {
             let again = self.clone();
             let check = move |state: &State| {
                 again.session.require_administrator("collect")?;
                 Ok(Changes { events: again.overdue(state, now), authorization: None })
             };
-            self.session.inner.catalog.commit(&self.session.caller, check).await?;
+            state = self.session.inner.catalog.commit(&self.session.caller, check).await?;
         }
-        let state = self.session.state().await?;
-        let mut first = None;
-        for region in self.session.inner.regions.all(&state).await? {
-            // A region that does not answer does not stop the others.
-            if let Err(error) = self.free(&region, &mut freed).await {
-                first.get_or_insert(error);
+        let regions = self.session.inner.regions.all(&state).await?;
+        let progress = Mutex::new(Progress { done: 0, total: 0 });
+        let freeing = regions.iter().map(|region| {
+            let (work, state, progress) = (&self, state.clone(), &progress);
+            async move {
+                let mut freed = Freed { report: CollectionReport::of(&[]), progress };
+                (work.free(region, state, &mut freed).await, freed.report)
             }
+        });
+        let (mut report, mut first) = (CollectionReport::of(&overdue), None);
+        // A region that does not answer does not stop the others.
+        for (outcome, freed) in together(freeing.collect()).await {
+            report.regions.extend(freed.regions);
+            first = first.or(outcome.err());
         }
-        first.map_or(Ok(freed.report), Err)
+        first.map_or(Ok(report), Err)
     }
 }
 
-/// What a running collection has freed.
-struct Freed {
+/// What a running collection has freed in a region.
+struct Freed<'a> {
     report: CollectionReport,
-    /// Of removed blobs.
-    bytes: u64,
+    /// Of all regions: the bytes of removed blobs, and of those that were found to be garbage.
+    progress: &'a Mutex<Progress>,
+}
+
+impl Freed<'_> {
+    fn change(&self, change: impl FnOnce(&mut Progress)) -> Progress {
+        let mut progress = self.progress.lock();
+        change(&mut progress);
+        *progress
+    }
 }
 
 impl CollectionWork {
@@ -256,29 +286,32 @@ impl CollectionWork {
         purged.chain(old.map(|(upload, _)| Event::UploadAbandoned { upload })).collect()
     }
 
-    async fn free(&self, region: &Region, freed: &mut Freed) -> Result<()> {
-        self.session.inner.regions.recheck(region);
-        self.finish_removal(region, freed).await?;
-        let mut survey = self.survey(region).await?;
+    /// Frees what a region does not need. `state` was just read.
+    async fn free(&self, region: &Region, state: Arc<State>, freed: &mut Freed<'_>) -> Result<()> {
+        let state = self.finish_removal(region, state, freed).await?;
+        // ORDER: the state is read before the list, for the condemnations of then; users of the list read the state again, so
+        // that it has the announcement of every blob on the list.
+        let mut survey = Survey::list(&self.session.inner.regions, &state, region).await?;
         // ORDER: first the garbage, which needs no space to remove; a full store has room for rewritten packs only then.
-        while self.remove_garbage(&mut survey, freed).await? == Round::More {}
-        self.rewrite(&mut survey, freed).await?;
-        while self.remove_garbage(&mut survey, freed).await? == Round::More {}
+        let state = self.remove_all_garbage(&mut survey, freed).await?;
+        if !survey.mostly_dead(&state).is_empty() {
+            self.rewrite(&mut survey, freed).await?;
+            self.remove_all_garbage(&mut survey, freed).await?;
+        }
         Ok(())
     }
 
-    /// Lists the region once. Later removals and writes are applied to the survey.
-    async fn survey(&self, region: &Region) -> Result<Survey> {
-        // ORDER: the state is read before the list, for the condemnations of then; users of the list read the state again, so
-        // that it has the announcement of every blob on the list.
-        let before = self.session.state().await?;
-        Survey::list(&self.session.inner.regions, &before, region).await
+    async fn remove_all_garbage(&self, survey: &mut Survey, freed: &mut Freed<'_>) -> Result<Arc<State>> {
+        loop {
+            if let Round::Done(state) = self.remove_garbage(survey, freed).await? {
+                return Ok(state);
+            }
+        }
     }
 
-    /// Removes blobs that an earlier or another collection has condemned and not removed.
-    async fn finish_removal(&self, region: &Region, freed: &mut Freed) -> Result<()> {
-        let state = self.session.state().await?;
-        let Some(before) = state.condemned(region) else { return Ok(()) };
+    /// Removes blobs that an earlier or another collection has condemned and not removed. Returns the state after that.
+    async fn finish_removal(&self, region: &Region, state: Arc<State>, freed: &mut Freed<'_>) -> Result<Arc<State>> {
+        let Some(before) = state.condemned(region) else { return Ok(state) };
         let (of_caller, place, epoch) = (self.session.clone(), region.clone(), before.epoch);
         let check = move |state: &State| {
             of_caller.require_administrator("collect")?;
@@ -290,46 +323,57 @@ impl CollectionWork {
         match state.condemned(region) {
             Some(condemned) if is_taken => {
                 let left = Inventory::list(&self.session.inner.regions, &state, region).await?.left_of(condemned);
-                self.remove(region, left, condemned.epoch, &state, freed).await.map(drop)
+                self.remove(region, left, condemned.epoch, &state, freed).await
             }
             // A third collection was faster and owns the region.
-            _ => Ok(()),
+            _ => Ok(state),
         }
     }
 
     /// Writes the live content of mostly dead packs. The rest of them is garbage from then on.
-    async fn rewrite(&self, survey: &mut Survey, freed: &mut Freed) -> Result<()> {
-        if survey.is_overtaken(&*self.session.state().await?) {
-            *survey = self.survey(&survey.region().clone()).await?;
+    async fn rewrite(&self, survey: &mut Survey, freed: &mut Freed<'_>) -> Result<()> {
+        let state = self.session.state().await?;
+        if survey.is_overtaken(&state) {
+            survey.list_again(&state).await?;
         }
         let state = self.session.state().await?;
         survey.read(&state).await?;
-        for rewrite in survey.mostly_dead(&state) {
-            let Some(slot) = survey.slot(rewrite.slot) else { continue };
-            let request = ParcelRequest { pack: rewrite.pack, extents: rewrite.live, whole: false };
-            // An unreadable pack is left to a scrub.
-            let fetched = Holders::one(slot).fetch(&request, &self.session.inner.workers).await;
-            let Ok((parcel, bytes)) = fetched else { continue };
-            let (written, placed) = (bytes.len() as u64, slot.as_kept_here(&parcel));
-            if slot.put_parcel(&parcel, bytes).await? {
-                freed.report.rewritten(survey.region(), written);
+        let workers = &self.session.inner.workers;
+        for wave in survey.mostly_dead(&state).chunks(REWRITES) {
+            let writing = wave.iter().filter_map(|Rewrite { slot: id, pack, live, .. }| {
+                let slot = survey.slot(*id)?;
+                let request = ParcelRequest { pack: *pack, extents: live.clone(), whole: false };
+                Some(async move {
+                    // An unreadable pack is left to a scrub.
+                    let Ok((parcel, bytes)) = Holders::one(slot).fetch(&request, workers).await else {
+                        return Ok(None);
+                    };
+                    let length = bytes.len() as u64;
+                    let placed = slot.as_kept_here(&parcel);
+                    let is_new = slot.put_parcel(&parcel, bytes).await?;
+                    Ok(Some((*id, placed, is_new.then_some(length))))
+                })
+            });
+            let written = together(writing.collect()).await;
+            for (slot, placed, length) in written.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten() {
+                length.into_iter().for_each(|length| freed.report.rewritten(survey.region(), length));
+                survey.written(slot, placed);
             }
-            survey.written(rewrite.slot, placed);
         }
         Ok(())
     }
 
     /// Condemns and removes a batch of a region's garbage.
-    async fn remove_garbage(&self, survey: &mut Survey, freed: &mut Freed) -> Result<Round> {
+    async fn remove_garbage(&self, survey: &mut Survey, freed: &mut Freed<'_>) -> Result<Round> {
         let (session, region) = (&self.session, &survey.region().clone());
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
                 // A race was lost: the list is stale.
-                *survey = self.survey(region).await?;
+                survey.list_again(&*session.state().await?).await?;
             }
             let state = session.state().await?;
             if state.condemned(region).is_some() {
-                return Ok(Round::Done);
+                return Ok(Round::Done(state));
             }
             if survey.is_overtaken(&state) {
                 continue;
@@ -337,26 +381,27 @@ impl CollectionWork {
             survey.read(&state).await?;
             let Some(unneeded) = survey.unneeded(&state) else { continue };
             freed.report.tell(region, &unneeded);
+            let is_all = unneeded.garbage.0.len() <= PACKS_AT_A_TIME;
             let garbage = unneeded.garbage.first(PACKS_AT_A_TIME);
             let garbage = self.without_the_doubtful(garbage, &unneeded.relied_on, survey).await?;
             if garbage.0.is_empty() {
-                return Ok(Round::Done);
+                return Ok(Round::Done(state));
             }
             // ORDER: nothing is condemned before it is proved that no later entry of the log is being overlooked, and
             // that the stores are the right ones and have not seen a newer log.
-            let head = session.inner.catalog.read_to_the_end().await?;
-            session.inner.regions.prove(region).await?;
+            let (head, stores) =
+                futures::join!(session.inner.catalog.read_to_the_end(), session.inner.regions.prove(region));
+            let head = head?;
+            stores?;
             if survey.is_overtaken(&head) {
                 continue;
             }
             let condemned = Event::ContentCondemned { region: region.clone(), blobs: garbage.names()? };
-            let (of_caller, wanted, surveyed) = (session.clone(), garbage.clone(), survey.clone());
+            let (of_caller, surveyed) = (session.clone(), survey.clone());
             let check = move |state: &State| {
                 of_caller.require_administrator("collect")?;
                 let is_new = state.condemned(surveyed.region()).is_some() || surveyed.is_overtaken(state);
-                let still = if is_new { None } else { surveyed.unneeded(state).map(|unneeded| unneeded.garbage) };
-                let same =
-                    still.is_some_and(|still| wanted.0.iter().all(|(blob, size)| still.0.get(blob) == Some(size)));
+                let same = !is_new && surveyed.still_holds(state);
                 let events = same.then(|| condemned.clone()).into_iter().collect();
                 Ok((Changes { events, authorization: None }, same))
             };
@@ -366,9 +411,10 @@ impl CollectionWork {
             }
             let Some(epoch) = state.condemned(region).map(|condemned| condemned.epoch) else { continue };
             survey.condemned(&garbage, &state)?;
-            return self.remove(region, garbage, epoch, &state, freed).await;
+            let state = self.remove(region, garbage, epoch, &state, freed).await?;
+            return Ok(if is_all { Round::Done(state) } else { Round::More });
         }
-        Ok(Round::Done)
+        Ok(Round::Done(session.inner.catalog.snapshot()))
     }
 
     /// Leaves out garbage that is garbage only because of another blob which turns out to be damaged, and makes the blobs
@@ -382,95 +428,104 @@ impl CollectionWork {
         let concerned: BTreeSet<(SlotId, PackId)> =
             garbage.0.keys().filter_map(|blob| Some((blob.slot, blob.name.pack()?))).collect();
         let mut durable = BTreeMap::new();
-        for (place, kept) in relied_on.iter().filter(|(place, _)| concerned.contains(place)) {
-            let Some(slot) = survey.slot(place.0) else { continue };
-            let workers = &self.session.inner.workers;
-            match slot.verified(kept, workers).await {
-                Ok(_) => {
+        let relied_on: Vec<_> = relied_on.iter().filter(|(place, _)| concerned.contains(place)).collect();
+        let workers = &self.session.inner.workers;
+        for wave in relied_on.chunks(REWRITES) {
+            let verifying = wave.iter().filter_map(|(place, kept)| {
+                let slot = survey.slot(place.0)?;
+                Some(async move { (*place, slot, slot.verified(kept, workers).await.is_ok()) })
+            });
+            for (place, slot, is_good) in together(verifying.collect()).await {
+                if is_good {
                     durable.entry(place.0).or_insert((slot, BTreeSet::new())).1.insert(place.1.upload);
+                } else {
+                    // Both are left to a scrub, which can choose.
+                    garbage.0.retain(|blob, _| blob.slot != place.0 || blob.name.pack() != Some(place.1));
                 }
-                // Both are left to a scrub, which can choose.
-                Err(_) => garbage.0.retain(|blob, _| blob.slot != place.0 || blob.name.pack() != Some(place.1)),
             }
         }
-        for (slot, uploads) in durable.into_values() {
-            slot.persist(uploads, None).await?;
-        }
+        let persisting = durable.into_values().map(|(slot, uploads)| async move { slot.persist(uploads, None).await });
+        all_of(persisting.collect()).await?;
         Ok(garbage)
     }
 
-    /// Removes condemned blobs until another collection takes over. `freed` has what was removed, also after an error.
+    /// Removes condemned blobs until another collection takes over, and returns the state after that. `freed` has what was removed, also
+    /// after an error.
     async fn remove(
         &self,
         region: &Region,
         garbage: Blobs,
         epoch: u64,
         condemned: &State,
-        freed: &mut Freed,
-    ) -> Result<Round> {
-        let total = freed.bytes + garbage.bytes();
+        freed: &mut Freed<'_>,
+    ) -> Result<Arc<State>> {
+        freed.change(|progress| progress.total += garbage.bytes());
         let parts = &self.session.inner;
         let (mut first, mut failures) = (None, BTreeMap::<usize, usize>::new());
         // ORDER: from here on the stores refuse a log that does not know of the condemnation.
-        for zone in garbage.0.keys().map(|blob| blob.slot.zone).collect::<BTreeSet<_>>() {
-            match parts.regions.witness_in(region, zone, condemned).await {
+        let zones: BTreeSet<usize> = garbage.0.keys().map(|blob| blob.slot.zone).collect();
+        let noting = zones.iter().map(|zone| parts.regions.witness_in(region, *zone, condemned));
+        for (zone, noted) in zones.iter().zip(together(noting.collect()).await) {
+            match noted {
                 Ok(()) => {}
                 // Freeing a full store needs no space.
                 Err(error) if error.kind() == ErrorKind::StorageFull => {}
                 Err(error) => {
-                    failures.insert(zone, FAILURES_OF_A_ZONE);
+                    failures.insert(*zone, FAILURES_OF_A_ZONE);
                     first.get_or_insert(error);
                 }
             }
         }
         let blobs: Vec<(Blob, u64)> = garbage.0.into_iter().collect();
         for batch in blobs.chunks(BETWEEN_LOOKS) {
+            // ORDER: the log is read, then the batch is removed, then the log is read again: at most one batch goes after another
+            // collection has taken over.
             let state = self.session.state().await?;
             if state.condemned(region).is_none_or(|now| now.epoch != epoch) {
-                return first.map_or(Ok(Round::Done), Err);
+                return first.map_or(Ok(state), Err);
+            }
+            let may_work = |zone: &usize| failures.get(zone).is_none_or(|failed| *failed < FAILURES_OF_A_ZONE);
+            let mut deleting = Vec::new();
+            for (blob, size) in batch.iter().filter(|(blob, _)| may_work(&blob.slot.zone)) {
+                let Some(slot) = parts.regions.slot(condemned, region, blob.slot)? else { continue };
+                // Each reads the store's owner first.
+                deleting.push(async move { (*blob, *size, slot.delete(blob.name).await) });
             }
             let mut removed = Blobs::default();
-            for (blob, size) in batch {
-                let failed = failures.entry(blob.slot.zone).or_default();
-                if *failed >= FAILURES_OF_A_ZONE {
-                    continue;
-                }
-                let Some(slot) = parts.regions.slot(condemned, region, blob.slot)? else { continue };
-                match slot.delete(blob.name).await {
-                    Ok(()) => drop(removed.0.insert(*blob, *size)),
+            for (blob, size, deleted) in together(deleting).await {
+                match deleted {
+                    Ok(()) => drop(removed.0.insert(blob, size)),
                     // A blob or a zone that cannot be written does not stop the others.
                     Err(error) => {
-                        *failed += 1;
+                        *failures.entry(blob.slot.zone).or_default() += 1;
                         first.get_or_insert(error);
                     }
                 }
             }
             freed.report.add(region, &removed);
-            freed.bytes += removed.bytes();
-            (self.on_progress)(Progress { done: freed.bytes, total });
+            (self.on_progress)(freed.change(|progress| progress.done += removed.bytes()));
         }
         // Blobs that are left are dead, and garbage to the next collection.
-        self.say_removed(region, epoch).await?;
-        first.map_or(Ok(Round::More), Err)
+        let state = self.say_removed(region, epoch).await?;
+        first.map_or(Ok(state), Err)
     }
 
     /// Records that the condemned blobs are removed.
-    async fn say_removed(&self, region: &Region, epoch: u64) -> Result<()> {
+    async fn say_removed(&self, region: &Region, epoch: u64) -> Result<Arc<State>> {
         let region = region.clone();
         let check = move |state: &State| {
             let same = state.condemned(&region).filter(|condemned| condemned.epoch == epoch);
             let removed = same.map(|_| Event::ContentRemoved { region: region.clone() });
             Ok(Changes { events: removed.into_iter().collect(), authorization: None })
         };
-        self.session.inner.catalog.commit(&self.session.caller, check).await.map(drop)
+        self.session.inner.catalog.commit(&self.session.caller, check).await
     }
 }
 
 /// The outcome of a round.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Round {
     /// There may be more to free.
     More,
-    /// Nothing is left, or another collection is at work.
-    Done,
+    /// Nothing is left, or another collection is at work, by this state.
+    Done(Arc<State>),
 }

@@ -4,11 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+
+use crate::catalog::State;
 use crate::content::extents::Extents;
 use crate::content::manifest::Manifest;
-use crate::content::names::{ManifestId, PackId};
+use crate::content::names::PackId;
 use crate::content::pack::PackInfo;
 use crate::error::{Error, Result};
+use crate::host::in_flight::{REQUESTS, bytes_of, together};
+use crate::host::sync::Mutex;
 use crate::model::{Region, ResourceId, StorageAccountType, given};
 use crate::progress::{OnProgress, Progress};
 use crate::regions::needed::{Kept, kept_in};
@@ -210,51 +216,57 @@ impl Work for ScrubWork {
         // It mends.
         self.session.inner.catalog.refuse_change()?;
         // What was read before the mounts were changed says nothing of now.
-        self.session.inner.regions.recheck(&self.region);
-        let state = self.session.state().await?;
+        let rechecked = self.session.inner.regions.recheck_now(&self.region);
+        let (state, ()) = futures::join!(self.session.state(), rechecked);
+        let state = state?;
         let (mut report, mut hit) = (ScrubReport::default(), BTreeSet::new());
         let mut round = Round::default();
         let kept = kept_in(&self.session.inner.regions, &state, &self.region);
-        for (number, one) in kept.iter().enumerate() {
-            let here = self.session.inner.regions.replicas(&state, &self.region, one.ready, one.account)?;
-            let here: Vec<Slot> = here.into_iter().flatten().collect();
-            let away = one.holders.iter().filter(|slot| !here.iter().any(|one| one.label() == slot.label()));
-            let all: Vec<Slot> = here.iter().chain(away).cloned().collect();
-            let Some(manifest) = manifest(&one.manifest, &all, here.len(), &mut report).await? else {
-                hit.insert(one.id.clone());
-                continue;
-            };
-            // Without a good index all of every pack is read, which finds the damage.
-            let needed = match needs(&manifest, &Holders::new(all.clone())).await {
-                Err(error) if is_damage(&error) => everything(&manifest),
-                needed => needed?,
-            };
-            if one.replicas > one.ready {
-                // Content that is not replicated yet is not missing, but what is there must stay.
-                let more = self.session.inner.regions.replicas(&state, &self.region, one.replicas, one.account)?;
-                round.may_need(&manifest, &needed, more.iter().flatten());
-            }
-            for pack in &manifest.packs {
-                if let Some(need) = needed.get(&pack.id) {
-                    round.add(pack, number, need, &here, &all);
+        for (wave, images) in kept.chunks(REQUESTS).enumerate() {
+            let reading = together(images.iter().map(|one| self.content(&state, one)).collect()).await;
+            for (number, (one, read)) in (wave * REQUESTS..).zip(images.iter().zip(reading)) {
+                let Content { here, all, manifest, mended } = read?;
+                mended.into_iter().for_each(|mended| report.count(mended));
+                let Some((manifest, needed)) = manifest else {
+                    hit.insert(one.id.clone());
+                    continue;
+                };
+                if one.replicas > one.ready {
+                    // Content that is not replicated yet is not missing, but what is there must stay.
+                    let more = self.session.inner.regions.replicas(&state, &self.region, one.replicas, one.account)?;
+                    round.may_need(&manifest, &needed, more.iter().flatten());
+                }
+                for pack in &manifest.packs {
+                    if let Some(need) = needed.get(&pack.id) {
+                        round.add(pack, number, need, &here, &all);
+                    }
                 }
             }
         }
         let needed = |pack: &Pack| pack.needed.values().map(|(_, need)| need.bytes()).sum::<u64>();
         let total = round.packs.values().map(needed).sum();
-        let mut done = 0;
-        for pack in round.packs.values() {
-            for (place, (slot, need)) in &pack.needed {
-                if let Some(rate) = self.bytes_per_second {
-                    let takes = Duration::from_secs_f64(need.bytes() as f64 / rate as f64);
-                    self.session.inner.clock.sleep(takes).await;
-                }
-                let others = pack.holders.iter().filter(|(other, _)| *other != *place).map(|(_, slot)| slot.clone());
-                let others = Holders::new(others.collect());
-                let all_needs = pack.may_need.get(place).map_or_else(|| need.clone(), |more| need.union(more));
-                let (info, workers) = (&pack.info, &self.session.inner.workers);
-                let mending = Mending { slot, others: &others, info, need, all_needs: Some(&all_needs), workers };
-                match mending.run().await {
+        let done = Mutex::new(0);
+        let checked = |bytes: u64| {
+            let mut done = done.lock();
+            *done += bytes;
+            (self.on_progress)(Progress { done: *done, total });
+        };
+        let (work, checked) = (&self, &checked);
+        // With a rate, one after the other.
+        let most = if self.bytes_per_second.is_some() { 1 } else { REQUESTS };
+        let (most_bytes, _more) = bytes_of(&self.session.inner.memory);
+        let (mut waiting, mut under_way, mut bytes) = (round.packs.values(), FuturesUnordered::new(), 0);
+        let mut next = waiting.next();
+        loop {
+            while let Some(pack) = next.filter(|_| under_way.len() < most && bytes < most_bytes) {
+                bytes += pack.info.length;
+                under_way.push(async move { (pack, work.mend(pack, checked).await) });
+                next = waiting.next();
+            }
+            let Some((pack, outcomes)) = under_way.next().await else { break };
+            bytes -= pack.info.length;
+            for outcome in outcomes {
+                match outcome {
                     MendOutcome::Good(bytes) => report.verified_bytes += bytes,
                     MendOutcome::Mended => report.count(true),
                     MendOutcome::Lost => {
@@ -262,8 +274,6 @@ impl Work for ScrubWork {
                         hit.extend(pack.of.iter().filter_map(|number| kept.get(*number)).map(|kept| kept.id.clone()));
                     }
                 }
-                done += need.bytes();
-                (self.on_progress)(Progress { done, total });
             }
         }
         report.damaged_versions = hit.into_iter().collect();
@@ -271,21 +281,63 @@ impl Work for ScrubWork {
     }
 }
 
-/// Returns the manifest after mending it in the first `here` slots, which must have it; `None` if no slot has a good one.
-async fn manifest(id: &ManifestId, slots: &[Slot], here: usize, report: &mut ScrubReport) -> Result<Option<Manifest>> {
-    let mut read = Vec::new();
-    for slot in slots {
-        read.push(slot.read_manifest(id).await.ok());
-    }
-    let good = read.iter().flatten().next().cloned();
-    for (slot, _) in slots.iter().zip(&read).take(here).filter(|(_, read)| read.is_none()) {
-        let mended = match &good {
-            Some(manifest) => slot.replace_manifest(id, manifest.encode()?.1).await.is_ok(),
-            None => false,
+/// What a scrub knows of an image before it reads its packs.
+struct Content {
+    /// The slots of the region that must have it whole.
+    here: Vec<Slot>,
+    /// All slots that have it whole.
+    all: Vec<Slot>,
+    /// The manifest and its needs; `None` if no slot has a good one.
+    manifest: Option<(Manifest, Needs)>,
+    /// For each slot of the region that had no good manifest, whether it has one now.
+    mended: Vec<bool>,
+}
+
+impl ScrubWork {
+    /// Reads the manifest of an image from each slot, mends it where it must be, and reads the index.
+    async fn content(&self, state: &State, one: &Kept) -> Result<Content> {
+        let here = self.session.inner.regions.replicas(state, &self.region, one.ready, one.account)?;
+        let here: Vec<Slot> = here.into_iter().flatten().collect();
+        let away = one.holders.iter().filter(|slot| !here.iter().any(|one| one.label() == slot.label()));
+        let all: Vec<Slot> = here.iter().chain(away).cloned().collect();
+        let read = together(all.iter().map(|slot| slot.read_manifest(&one.manifest)).collect()).await;
+        let read: Vec<Option<Manifest>> = read.into_iter().map(Result::ok).collect();
+        let good = read.iter().flatten().next().cloned();
+        let bad = here.iter().zip(&read).filter(|(_, read)| read.is_none()).map(|(slot, _)| slot);
+        let mut mended = Vec::new();
+        for slot in bad {
+            mended.push(match &good {
+                Some(manifest) => slot.replace_manifest(&one.manifest, manifest.encode()?.1).await.is_ok(),
+                None => false,
+            });
+        }
+        let Some(manifest) = good else { return Ok(Content { here, all, manifest: None, mended }) };
+        // Without a good index all of every pack is read, which finds the damage.
+        let needed = match needs(&manifest, &Holders::new(all.clone())).await {
+            Err(error) if is_damage(&error) => everything(&manifest),
+            needed => needed?,
         };
-        report.count(mended);
+        Ok(Content { here, all, manifest: Some((manifest, needed)), mended })
     }
-    Ok(good)
+
+    /// Checks and mends a pack in each slot that must have it: one after the other, because each may be mended from the others.
+    async fn mend(&self, pack: &Pack, checked: &(dyn Fn(u64) + Sync)) -> Vec<MendOutcome> {
+        let mut outcomes = Vec::new();
+        for (place, (slot, need)) in &pack.needed {
+            if let Some(rate) = self.bytes_per_second {
+                let takes = Duration::from_secs_f64(need.bytes() as f64 / rate as f64);
+                self.session.inner.clock.sleep(takes).await;
+            }
+            let others = pack.holders.iter().filter(|(other, _)| *other != *place).map(|(_, slot)| slot.clone());
+            let others = Holders::new(others.collect());
+            let all_needs = pack.may_need.get(place).map_or_else(|| need.clone(), |more| need.union(more));
+            let (info, workers) = (&pack.info, &self.session.inner.workers);
+            let mending = Mending { slot, others: &others, info, need, all_needs: Some(&all_needs), workers };
+            outcomes.push(mending.run().await);
+            checked(need.bytes());
+        }
+        outcomes
+    }
 }
 
 /// Needs all of every pack.

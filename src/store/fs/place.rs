@@ -232,7 +232,8 @@ fn split(key: &BlobKey) -> (impl Iterator<Item = &str>, &str) {
     (segments, name)
 }
 
-#[cfg(all(test, unix, not(portable_fs)))]
+#[cfg(all(unix, not(portable_fs)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
