@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --bench state -- --versions 1000,10000,1000000`
 
+#![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+
 use std::alloc::System;
 use std::error::Error;
 

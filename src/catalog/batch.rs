@@ -1,11 +1,10 @@
 //! Entries of the operations that wait.
 
-use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
-use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::entry::{Entry, EntryChange, Nonce};
 use super::frame::FORMAT;
@@ -38,11 +37,13 @@ impl Catalog {
     /// Makes one entry of the first of `waiting`. After an error, they have been answered.
     pub(super) fn prepare(&self, state: &Arc<State>, mut waiting: Vec<Pending>) -> Option<Prepared> {
         loop {
-            let Filled { changes, members, changing, later, .. } = self.fill(state, waiting);
+            // Later than the previous entry, whatever this machine's clock shows.
+            let time = self.clock.now().trunc_subsecs(6).max(state.time() + TimeDelta::microseconds(1));
+            let Filled { next, changes, members, changing, later } = fill(state, waiting, time);
             if changes.is_empty() {
                 return Some(Prepared::Nothing(members, later));
             }
-            let (nonce, bytes, next) = match self.entry_after(state, changes) {
+            let (nonce, bytes, next) = match self.entry_after(state, changes, next, time) {
                 Ok(entry) => entry,
                 Err(error) => {
                     members.into_iter().for_each(|(pending, _)| pending.answer(Err(error.clone())));
@@ -62,64 +63,26 @@ impl Catalog {
         }
     }
 
-    /// Checks the operations one after the other, each on the state after the one before, until an entry is full.
-    fn fill(&self, state: &State, waiting: Vec<Pending>) -> Filled {
-        let now = self.clock.now();
-        let mut filled = Filled {
-            next: state.clone(),
-            changes: Vec::new(),
-            members: Vec::with_capacity(waiting.len()),
-            changing: Vec::new(),
-            later: Vec::new(),
-        };
-        let (mut waiting, mut bytes) = (waiting.into_iter(), 0);
-        for mut pending in waiting.by_ref() {
-            if filled.members.len() == OPERATIONS {
-                filled.later.push(pending);
-                break;
-            }
-            let verdict = match change_of(&mut pending, &filled.next, now) {
-                Ok(Some(change)) if bytes > 0 && bytes + change.bytes > BYTES => {
-                    filled.later.push(pending);
-                    break;
-                }
-                Ok(Some(change)) => {
-                    filled.next = change.after;
-                    filled.changes.push(change.change);
-                    filled.changing.push(filled.members.len());
-                    bytes += change.bytes;
-                    Ok(())
-                }
-                Ok(None) => Ok(()),
-                Err(error) => Err(error),
-            };
-            filled.members.push((pending, verdict));
-        }
-        filled.later.extend(waiting);
-        filled
-    }
-
-    fn entry_after(&self, state: &State, changes: Vec<EntryChange>) -> Result<(Nonce, Bytes, State)> {
+    /// Encodes the entry whose changes lead from `state` to `next`.
+    fn entry_after(
+        &self,
+        state: &State,
+        changes: Vec<Box<RawValue>>,
+        next: State,
+        time: DateTime<Utc>,
+    ) -> Result<(Nonce, Bytes, State)> {
         let nonce = Nonce(UploadId::from_bytes(draw(&*self.entropy, "drawing a nonce")?));
-        let entry = Entry {
-            format: FORMAT,
-            number: state.number() + 1,
-            nonce,
-            previous: state.head(),
-            // Later than the previous entry, whatever this machine's clock shows.
-            time: self.clock.now().trunc_subsecs(6).max(state.time() + TimeDelta::microseconds(1)),
-            changes,
-        };
-        let (digest, bytes) = entry.encode()?;
-        let next = state.after(&entry, digest)?;
-        Ok((nonce, bytes, next))
+        let (number, previous) = (state.number() + 1, state.head());
+        let (digest, bytes) = Entry { format: FORMAT, number, nonce, previous, time, changes }.encode()?;
+        Ok((nonce, bytes, next.committed(digest, time)))
     }
 }
 
 /// An entry that is being filled.
 struct Filled {
     next: State,
-    changes: Vec<EntryChange>,
+    /// Encoded.
+    changes: Vec<Box<RawValue>>,
     /// The operations, each with the result of its check.
     members: Vec<(Pending, Result<()>)>,
     /// The positions of those that change something.
@@ -128,48 +91,75 @@ struct Filled {
     later: Vec<Pending>,
 }
 
+/// Checks the operations one after the other, each on the state after the one before, until an entry is full.
+fn fill(state: &State, waiting: Vec<Pending>, time: DateTime<Utc>) -> Filled {
+    let mut filled = Filled {
+        next: state.clone(),
+        changes: Vec::new(),
+        members: Vec::with_capacity(waiting.len()),
+        changing: Vec::new(),
+        later: Vec::new(),
+    };
+    let (mut waiting, mut bytes) = (waiting.into_iter(), 0);
+    for mut pending in waiting.by_ref() {
+        if filled.members.len() == OPERATIONS {
+            filled.later.push(pending);
+            break;
+        }
+        let verdict = match change_of(&mut pending, &filled.next, time) {
+            Ok(Some(change)) if bytes > 0 && bytes + change.bytes() > BYTES => {
+                filled.later.push(pending);
+                break;
+            }
+            Ok(Some(change)) => {
+                bytes += change.bytes();
+                filled.next = change.after;
+                filled.changes.push(change.encoded);
+                filled.changing.push(filled.members.len());
+                Ok(())
+            }
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        filled.members.push((pending, verdict));
+    }
+    filled.later.extend(waiting);
+    filled
+}
+
 /// What an operation changes.
 struct Change {
-    change: EntryChange,
-    /// Its encoded length.
-    bytes: u64,
+    encoded: Box<RawValue>,
     after: State,
 }
 
+impl Change {
+    fn bytes(&self) -> u64 {
+        self.encoded.get().len() as u64
+    }
+}
+
 /// Returns what an operation changes, if anything.
-fn change_of(pending: &mut Pending, state: &State, now: DateTime<Utc>) -> Result<Option<Change>> {
+fn change_of(pending: &mut Pending, state: &State, time: DateTime<Utc>) -> Result<Option<Change>> {
     let Changes { events, authorization } = (pending.check)(state)?;
     if events.is_empty() {
         return Ok(None);
     }
     // On a copy: if one of the events does not apply, none does.
     let mut after = state.clone();
-    events.iter().try_for_each(|event| after.apply(event, now))?;
+    events.iter().try_for_each(|event| after.apply(event, time))?;
     let change = EntryChange { caller: pending.caller.clone(), authorization, events };
-    let bytes = encoded_length(&change)?;
-    if bytes > LONGEST {
-        let what = format!("the operation changes {bytes} bytes at once, and a commit holds {LONGEST}: divide it");
-        return Err(Error::limit_reached("catalog", what));
-    }
-    Ok(Some(Change { change, bytes, after }))
-}
-
-fn encoded_length(value: &impl Serialize) -> Result<u64> {
-    struct Counted(u64);
-    impl io::Write for Counted {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0 += bytes.len() as u64;
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut counted = Counted(0);
-    serde_json::to_writer(&mut counted, value)
+    let encoded = serde_json::value::to_raw_value(&change)
         .map_err(|error| Error::corrupt("catalog", "an entry cannot be written").with_source(error))?;
-    Ok(counted.0)
+    let change = Change { encoded, after };
+    match change.bytes() > LONGEST {
+        true => {
+            let bytes = change.bytes();
+            let what = format!("the operation changes {bytes} bytes at once, and a commit holds {LONGEST}: divide it");
+            Err(Error::limit_reached("catalog", what))
+        }
+        false => Ok(Some(change)),
+    }
 }
 
 #[cfg(test)]

@@ -31,17 +31,17 @@ pub(crate) struct Commit {
 #[serde(transparent)]
 pub(super) struct Nonce(pub(super) crate::content::names::UploadId);
 
-/// An entry of the log.
+/// An entry of the log. Its writer has the changes encoded already.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Entry {
+pub(super) struct Entry<C = EntryChange> {
     pub(super) format: u32,
     pub(super) number: u64,
     pub(super) nonce: Nonce,
     /// The hash of the entry before, which makes the log a chain.
     pub(super) previous: Digest,
     pub(super) time: DateTime<Utc>,
-    pub(super) changes: Vec<EntryChange>,
+    pub(super) changes: Vec<C>,
 }
 
 /// What one operation changed.
@@ -55,11 +55,13 @@ pub(super) struct EntryChange {
     pub(super) events: Vec<Event>,
 }
 
-impl Entry {
+impl<C: Serialize> Entry<C> {
     pub(super) fn encode(&self) -> Result<(Digest, Bytes)> {
         frame::encode(self)
     }
+}
 
+impl Entry {
     pub(super) fn decode(bytes: &[u8], key: &BlobKey) -> Result<(Digest, Self)> {
         frame::decode(bytes, key)
     }

@@ -418,8 +418,12 @@ impl State {
         for event in entry.changes.iter().flat_map(|change| &change.events) {
             next.apply(event, entry.time)?;
         }
-        (next.number, next.head, next.time) = (entry.number, digest, entry.time);
-        Ok(next)
+        Ok(next.committed(digest, entry.time))
+    }
+
+    /// Returns the state after the next entry, whose events were applied.
+    pub(super) fn committed(self, digest: Digest, time: DateTime<Utc>) -> Self {
+        Self { number: self.number + 1, head: digest, time, ..self }
     }
 
     /// Applies one event. Whether it is allowed was checked before it was written.
