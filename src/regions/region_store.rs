@@ -90,6 +90,8 @@ pub(crate) struct RegionStore {
     proven: Mutex<Proven>,
     /// The newest witness that was found in the log: a log never changes, so it is not looked up again.
     found: Mutex<Option<(u64, Digest)>>,
+    /// The witnesses that were there at the last listing, the newest first.
+    listed: Mutex<Vec<BlobKey>>,
 }
 
 impl fmt::Debug for RegionStore {
@@ -114,7 +116,16 @@ impl RegionStore {
         entropy: Arc<dyn Entropy>,
         health: Health,
     ) -> Self {
-        Self { inner, site, catalog, entropy, health, proven: Mutex::default(), found: Mutex::default() }
+        Self {
+            inner,
+            site,
+            catalog,
+            entropy,
+            health,
+            proven: Mutex::default(),
+            found: Mutex::default(),
+            listed: Mutex::default(),
+        }
     }
 
     pub(crate) fn health(&self) -> &Health {
@@ -141,6 +152,14 @@ impl RegionStore {
         }
     }
 
+    /// Checks the ownership again, as [`recheck`](Self::recheck) lets the next call do, while calls that are under way go on.
+    pub(super) async fn check_anew(&self) {
+        if self.check().await.is_err() {
+            // The next call meets it, and reports it.
+            self.recheck();
+        }
+    }
+
     /// Turns an error of this store into one that names its site.
     pub(crate) fn at_site(&self, error: StoreError) -> Error {
         error.at(&self.site.to_string())
@@ -148,7 +167,10 @@ impl RegionStore {
 
     /// As [`refuse_a_wrong_one`](Self::refuse_a_wrong_one), and also fails if the store does not answer.
     async fn check(&self) -> StoreResult<()> {
-        self.owner_and_witnesses().await.map(drop)
+        let owner = self.proven_owner().await?;
+        let is_claimed = owner.is_some_and(|owner| self.claim_in(&self.catalog.snapshot()) == Some(owner.store));
+        self.note(if is_claimed { Proven::Claimed } else { Proven::NotAnothers });
+        Ok(())
     }
 
     /// Returns whether the store has an `owner` blob, or does not answer.
@@ -166,11 +188,10 @@ impl RegionStore {
 
     /// Checks ownership before a read.
     pub(super) async fn is_not_anothers(&self) -> StoreResult<()> {
-        if self.proven() == Proven::Nothing {
-            self.check().await?;
-            self.note(Proven::NotAnothers);
+        match self.proven() {
+            Proven::Nothing => self.check().await,
+            Proven::NotAnothers | Proven::Claimed => Ok(()),
         }
-        Ok(())
     }
 
     /// Refuses a write by a process that only reads.
@@ -184,15 +205,13 @@ impl RegionStore {
         self.refuse_change()?;
         match self.proven() {
             Proven::Claimed => Ok(()),
-            _ => self.become_claimed().await.map(drop),
+            Proven::Nothing | Proven::NotAnothers => self.become_claimed().await,
         }
     }
 
-    /// Checks ownership, and makes an unowned store this catalog's. Returns the newest witnesses.
-    async fn become_claimed(&self) -> StoreResult<Vec<BlobMeta>> {
-        self.refuse_change()?;
-        let (owner, witnesses) = self.owner_and_witnesses().await?;
-        let store = match owner {
+    /// Checks ownership, and makes an unowned store this catalog's.
+    async fn become_claimed(&self) -> StoreResult<()> {
+        let store = match self.proven_owner().await? {
             Some(owner) => owner.store,
             None => self.create_owner().await?,
         };
@@ -200,7 +219,7 @@ impl RegionStore {
             self.claim(store).await?;
         }
         self.note(Proven::Claimed);
-        Ok(witnesses)
+        Ok(())
     }
 
     /// Checks ownership before a deletion, every time.
@@ -213,16 +232,16 @@ impl RegionStore {
         }
     }
 
-    /// Returns the store's owner if that is this catalog at this site, and the newest witnesses, which this catalog has.
-    async fn owner_and_witnesses(&self) -> StoreResult<(Option<Owner>, Vec<BlobMeta>)> {
+    /// Returns the store's owner if that is this catalog at this site, and this catalog has the newest commit that the store has
+    /// seen; `None` for an empty store without an owner.
+    async fn proven_owner(&self) -> StoreResult<Option<Owner>> {
         let (found, witnesses) = futures::join!(self.read_owner(), self.witnesses());
         // The owner is judged first: the witnesses of another's store say nothing.
         let owner = self.owner(found?).await?;
-        let witnesses = witnesses?;
         if owner.is_some() {
-            self.refuse_a_log_without_newest(&witnesses).await?;
+            self.refuse_a_log_without_newest(&witnesses?).await?;
         }
-        Ok((owner, witnesses))
+        Ok(owner)
     }
 
     /// Returns the owner that was read if it is this catalog at this site; `None` for an empty store without an owner.
@@ -329,9 +348,11 @@ impl RegionStore {
         }
     }
 
-    /// Returns the witnesses, the newest first; at most some more than are kept.
+    /// Lists the witnesses, the newest first; at most some more than are kept.
     async fn witnesses(&self) -> StoreResult<Vec<BlobMeta>> {
-        Ok(self.inner.list(Some(&key("witnesses")?), None, 16).await?.blobs)
+        let there = self.inner.list(Some(&key("witnesses")?), None, 16).await?.blobs;
+        *self.listed.lock() = there.iter().map(|blob| blob.key.clone()).collect();
+        Ok(there)
     }
 
     /// Refuses a catalog that lacks the newest commit that the store has seen.
@@ -374,7 +395,7 @@ impl RegionStore {
             Ok(()) => Ok(store),
             // Another process was first, or the answer was lost.
             Err(error) if matches!(error.kind(), StoreErrorKind::AlreadyExists | StoreErrorKind::Unknown) => {
-                match self.owner_and_witnesses().await?.0 {
+                match self.proven_owner().await? {
                     Some(owner) => {
                         self.inner.persist(&owner_key()?).await?;
                         Ok(owner.store)
@@ -451,7 +472,8 @@ impl RegionStore {
         for blob in self.inner.list_all(Some(&key("witnesses")?)).await? {
             self.inner.delete(&blob.key).await?;
         }
-        self.put_witness(state.number(), &state.head(), &[]).await?;
+        self.listed.lock().clear();
+        self.put_witness(state.number(), &state.head()).await?;
         self.recheck();
         self.check().await
     }
@@ -471,25 +493,32 @@ impl RegionStore {
 
     /// Records in the store that it has seen a commit, so that it refuses an older log from then on.
     pub(crate) async fn witness_commit(&self, number: u64, digest: &Digest) -> StoreResult<()> {
-        let there = match self.proven() {
-            Proven::Claimed => self.witnesses().await?,
-            _ => self.become_claimed().await?,
-        };
-        self.put_witness(number, digest, &there).await
+        match self.proven() {
+            Proven::Claimed => {
+                // At the same time: it may have seen a newer log since the last check, whose witness stays the newest.
+                let (put, there) = futures::join!(self.put_witness(number, digest), self.witnesses());
+                self.refuse_a_log_without_newest(&there?).await?;
+                put
+            }
+            Proven::Nothing | Proven::NotAnothers => {
+                self.is_claimed().await?;
+                self.put_witness(number, digest).await
+            }
+        }
     }
 
-    /// Puts a witness beside those that are `there`, and removes old ones.
-    async fn put_witness(&self, number: u64, digest: &Digest, there: &[BlobMeta]) -> StoreResult<()> {
-        let newest = there.first().and_then(|blob| witness_of(&blob.key));
-        if let Some((newest, digest)) = newest.filter(|(newest, _)| *newest >= number) {
-            // It may have seen a newer log since the last check.
-            return self.refuse_a_log_without(newest, digest).await;
+    /// Puts a witness, and removes old ones.
+    async fn put_witness(&self, number: u64, digest: &Digest) -> StoreResult<()> {
+        let there = self.listed.lock().clone();
+        if there.first().and_then(witness_of).is_some_and(|(newest, _)| newest >= number) {
+            // A check has found it in this log.
+            return Ok(());
         }
         // The newest sorts first. A new name for each commit needs no overwrite, which could move back.
         let witness = key(&format!("witnesses/{:020}-{digest}", u64::MAX - number))?;
         let put = self.inner.put(&witness, Bytes::new(), PutMode::Create);
         // At the same time: the newest that is there stays in any case, and an old one that stays does no harm.
-        let old = there.iter().skip(WITNESSES_KEPT - 1).map(|blob| self.inner.delete(&blob.key));
+        let old = there.iter().skip(WITNESSES_KEPT - 1).map(|key| self.inner.delete(key));
         match futures::join!(put, join_all(old)).0 {
             Ok(()) => {}
             Err(error) if error.kind() == StoreErrorKind::AlreadyExists => {}

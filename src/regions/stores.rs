@@ -100,6 +100,12 @@ impl Regions {
         check_now(self.zones(region).unwrap_or_default()).await;
     }
 
+    /// As [`recheck_now`](Self::recheck_now), while reads go on that are verified by their hashes.
+    pub(crate) async fn recheck_beside_reads(&self, region: &Region) {
+        let zones = self.zones(region).unwrap_or_default();
+        together(zones.iter().map(|store| store.check_anew()).collect()).await;
+    }
+
     /// As [`recheck_now`](Self::recheck_now), for all stores that this service has used.
     pub(crate) async fn recheck_all_now(&self) {
         let shares: Vec<Arc<RegionStore>> = self.shares.lock().values().cloned().collect();

@@ -60,6 +60,7 @@ pub enum Reaction {
 pub struct HookedStore {
     inner: Arc<dyn BlobStore>,
     hook: Arc<dyn Fn(Call) -> BoxFuture<'static, Reaction> + Send + Sync>,
+    capabilities: Capabilities,
 }
 
 impl HookedStore {
@@ -69,7 +70,16 @@ impl HookedStore {
         F: Fn(Call) -> R + Send + Sync + 'static,
         R: Future<Output = Reaction> + Send + 'static,
     {
-        Self { inner: Arc::new(inner), hook: Arc::new(move |call| hook(call).boxed()) }
+        // The hook may redirect a call to another store.
+        let capabilities = inner.capabilities().with_remounts(true);
+        Self { inner: Arc::new(inner), hook: Arc::new(move |call| hook(call).boxed()), capabilities }
+    }
+
+    /// Sets what the store says of itself, such as that it is a bucket, which cannot be mounted anew. By default it is as `inner`
+    /// says, but for that: the hook may redirect a call.
+    #[must_use]
+    pub fn with_capabilities(self, capabilities: Capabilities) -> Self {
+        Self { capabilities, ..self }
     }
 
     /// The store that gets the call; `None` if no store does and the caller is to believe that one did.
@@ -131,7 +141,7 @@ impl BlobStore for HookedStore {
 
     /// Those of the store below; a hook may redirect calls to another one.
     fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities().with_remounts(true)
+        self.capabilities
     }
 
     async fn put_parts(&self, key: &BlobKey, parts: &[Bytes], mode: PutMode) -> StoreResult<()> {

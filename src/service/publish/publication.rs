@@ -290,14 +290,40 @@ impl<T: Send + 'static> Work for PublicationWork<T> {
 
     /// Judge, announce, store, record; give up what is refused for good.
     async fn run(self) -> Result<Published<T>> {
-        let state = self.session.state().await?;
-        let judged = self.judge(&state).await.map_err(|problems| refused(&self.target.id(), problems))?;
-        let copies = self.copies(&state)?;
-        let (based, announced) = futures::join!(self.learn_base(&state, &copies), self.announce(true));
-        let (base, mut learned, mut upload) = match (based, announced) {
-            (Ok((base, learned)), Ok(upload)) => (base, learned, upload),
-            (Err(error), Ok(upload)) => return Err(self.given_up(&copies, &upload, error).await),
-            (Err(error), Err(_)) | (Ok(_), Err(error)) => return Err(error),
+        // The state that is known will do: announcing finds out whether it is the newest.
+        let mut state = self.session.inner.catalog.snapshot();
+        let judged = match self.judge(&state).await {
+            Ok(judged) => Ok(judged),
+            Err(_) => {
+                state = self.session.state().await?;
+                self.judge(&state).await
+            }
+        };
+        let mut judged = judged.map_err(|problems| refused(&self.target.id(), problems))?;
+        let mut copies = self.copies(&state)?;
+        let (mut based, announced) = futures::join!(self.learn_base(&state, &copies), self.announce(true));
+        let mut upload = match (announced, &based) {
+            (Ok(upload), _) => upload,
+            // What keeps it from being read would be met again.
+            (Err(_), Err(error)) => return Err(error.clone()),
+            (Err(error), Ok(_)) => return Err(error),
+        };
+        if upload.state.number() != state.number() + 1 {
+            // Others have committed since: the base or the source may be another.
+            state = upload.state.clone();
+            judged = match self.judge(&state).await {
+                Ok(judged) => judged,
+                Err(problems) => {
+                    let error = refused(&self.target.id(), problems);
+                    return Err(self.given_up(&copies, &upload, error).await);
+                }
+            };
+            copies = self.copies(&state)?;
+            based = self.learn_base(&state, &copies).await;
+        }
+        let (base, mut learned) = match based {
+            Ok(based) => based,
+            Err(error) => return Err(self.given_up(&copies, &upload, error).await),
         };
         loop {
             let error = match self.store(&state, &copies, base.as_ref(), learned.take(), &upload, &judged).await {
@@ -481,8 +507,7 @@ impl<T: Send + 'static> PublicationWork<T> {
 
     /// Announces an upload, or finds one that an earlier attempt has announced, if that will do.
     async fn announce(&self, adopt: bool) -> Result<Upload> {
-        let session = &self.session;
-        session.inner.regions.recheck(self.target.location());
+        let (session, home) = (&self.session, self.target.location());
         let new = UploadName(UploadId::from_bytes(session.inner.draw()?));
         let target = self.target.clone();
         let (of_caller, needs) = (self.session.clone(), self.needs.clone());
@@ -498,14 +523,19 @@ impl<T: Send + 'static> PublicationWork<T> {
             // The state may have another's by the time that it is read.
             Ok((Changes { events: vec![event], authorization }, joined.unwrap_or(new)))
         };
-        let (state, name) = session.inner.catalog.commit_found(&session.caller, check).await?;
+        let commit = session.inner.catalog.commit_found(&session.caller, check);
+        let (announced, ()) = futures::join!(commit, session.inner.regions.recheck_beside_reads(home));
+        let (state, name) = announced?;
         if !state.is_open(name) {
             return Err(closed(&self.target.id()));
         }
-        // ORDER: before the first pack. A catalog that is older than this upload is refused by the stores from here on.
-        session.inner.regions.witness(self.target.location(), self.account(), &state).await?;
-        let claims = session.inner.catalog.snapshot().claims_of(self.target.location());
-        Ok(Upload { name, resumed: name != new, claims })
+        let mut claims = state.claims_of(home);
+        if claims.is_empty() {
+            // The first image of the region: its stores are claimed before anything is sent to them.
+            session.inner.regions.witness(home, self.account(), &state).await?;
+            claims = session.inner.catalog.snapshot().claims_of(home);
+        }
+        Ok(Upload { name, resumed: name != new, claims, state })
     }
 
     /// Imports, or gathers what is stored, and publishes; `None` where the disk is not the one that the upload began
@@ -521,45 +551,53 @@ impl<T: Send + 'static> PublicationWork<T> {
     ) -> Result<Option<Published<T>>> {
         // The last commit compares the sources with these.
         let stored = judged.stored.clone();
-        let (manifest, import) = match &judged.disks {
-            Some(disks) => {
-                let import = Import {
-                    copies,
-                    workers: &self.session.inner.workers,
-                    compression: self.session.inner.compression,
-                    upload: upload.name.0,
-                    resumed: upload.resumed,
-                    base: base.map(|base| &base.manifest),
-                    on_progress: &self.on_progress,
-                    memory: &self.session.inner.memory,
-                    clock: &*self.session.inner.clock,
-                };
-                match import.run(disks.clone(), learned).await? {
-                    Imported::Done(manifest, stats, notes) => (manifest, ImportReport::new(stats, notes)),
-                    Imported::Differs => return Ok(None),
+        let sent = async {
+            let (manifest, import) = match &judged.disks {
+                Some(disks) => {
+                    let import = Import {
+                        copies,
+                        workers: &self.session.inner.workers,
+                        compression: self.session.inner.compression,
+                        upload: upload.name.0,
+                        resumed: upload.resumed,
+                        base: base.map(|base| &base.manifest),
+                        on_progress: &self.on_progress,
+                        memory: &self.session.inner.memory,
+                        clock: &*self.session.inner.clock,
+                    };
+                    match import.run(disks.clone(), learned).await? {
+                        Imported::Done(manifest, stats, notes) => (manifest, ImportReport::new(stats, notes)),
+                        Imported::Differs => return Ok(None),
+                    }
                 }
+                None => match &judged.gathered {
+                    Some(manifest) => (manifest.clone(), ImportReport::default()),
+                    None => return Err(closed(&self.target.id())),
+                },
+            };
+            if !stored.is_empty() && !self.is_there(state, copies, &manifest, Copied::ToOne).await? {
+                let what =
+                    "its source is not in the store that the region has now: scrub the region, then publish again";
+                return Err(Error::unavailable(self.target.id().to_string(), what));
             }
-            None => match &judged.gathered {
-                Some(manifest) => (manifest.clone(), ImportReport::default()),
-                None => return Err(closed(&self.target.id())),
-            },
+            let (digest, bytes) = manifest.encode()?;
+            let name = ManifestId { upload: upload.name.0, digest };
+            copies
+                .in_each(|slot| {
+                    let bytes = bytes.clone();
+                    async move {
+                        slot.put_manifest(&name, bytes).await?;
+                        slot.persist([name.upload], Some(&name)).await
+                    }
+                })
+                .await?;
+            Ok(Some((manifest, digest, import)))
         };
-        if !stored.is_empty() && !self.is_there(state, copies, &manifest, Copied::ToOne).await? {
-            let what = "its source is not in the store that the region has now: scrub the region, then publish again";
-            return Err(Error::unavailable(self.target.id().to_string(), what));
-        }
-        let (digest, bytes) = manifest.encode()?;
-        let name = ManifestId { upload: upload.name.0, digest };
+        // Beside the bytes: until the upload is published, a catalog that is older than it calls them foreign and leaves them.
+        let witness = self.session.inner.regions.witness(self.target.location(), self.account(), &upload.state);
         // ORDER: all of it is durable before a commit says that it is there.
-        copies
-            .in_each(|slot| {
-                let bytes = bytes.clone();
-                async move {
-                    slot.put_manifest(&name, bytes).await?;
-                    slot.persist([name.upload], Some(&name)).await
-                }
-            })
-            .await?;
+        let ((), sent) = futures::try_join!(witness, sent)?;
+        let Some((manifest, digest, import)) = sent else { return Ok(None) };
         let os_disk_digest = manifest.disks.first().map(|disk| disk.digest).ok_or_else(|| closed(&self.target.id()))?;
         let content = ImageContent {
             upload: upload.name,
@@ -657,6 +695,8 @@ struct Upload {
     resumed: bool,
     /// The stores of the region that its packs go to.
     claims: Vec<StoreName>,
+    /// The state after its announcement.
+    state: Arc<State>,
 }
 
 /// One manifest of all that is stored already.
