@@ -133,7 +133,7 @@ fn an_import_under_way_keeps_its_packs_until_it_is_given_up() {
     block_on(async {
         let world = World::new().await;
         // The packs of an import that met an error are kept for the next attempt, for a week.
-        world.faults.fail_from(9, Fault::Before(StoreErrorKind::Unavailable));
+        world.faults.fail_from(7, Fault::Before(StoreErrorKind::Unavailable));
         world.session.publish(world.new_version(0, "westeurope")).await.unwrap_err();
         world.faults.heal();
         let kept = world.bytes("regions").await;

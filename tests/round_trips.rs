@@ -34,7 +34,7 @@ const SINGLE: &[Line] = &[
     ("open, 27 entries", 41, 7, 1),
     ("refresh, nothing new", 1, 1, 0),
     ("a change of the catalog", 1, 1, 0),
-    ("publish 64 MiB", 24, 13, 3),
+    ("publish 64 MiB", 18, 11, 3),
     ("publish, 1 MiB changed", 18, 8, 3),
     ("publish, unchanged", 17, 7, 3),
     ("publish from a managed image", 12, 5, 3),

@@ -50,7 +50,7 @@ pub(crate) struct Catalog {
     pub(super) durable: AtomicU64,
     pub(super) pace: Mutex<Pace>,
     /// The look for new entries that callers share.
-    pub(super) looks: SingleFlight<Option<Arc<State>>>,
+    pub(super) looks: SingleFlight<Result<Arc<State>>>,
     pub(super) backlog: Arc<Mutex<Backlog>>,
     /// The checkpoint that is being written. Callers drive it beside their own work.
     pub(super) checkpoint: Mutex<Option<Driver>>,

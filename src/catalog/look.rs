@@ -27,10 +27,10 @@ impl Catalog {
     pub(crate) async fn refresh(self: &Arc<Self>) -> Result<Arc<State>> {
         let catalog = self.clone();
         let look = async {
-            match self.looks.ask(move || async move { catalog.look().await.ok() }).await.flatten() {
-                Some(state) => Ok(state),
+            match self.looks.ask(move || async move { catalog.look().await }).await {
                 // An error is not shared: each caller meets its own.
-                None => self.look().await,
+                Some((Err(_), true)) | None => self.look().await,
+                Some((answer, _)) => answer,
             }
         };
         self.beside_a_checkpoint(look).await

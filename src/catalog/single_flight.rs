@@ -20,6 +20,8 @@ struct Flight<T> {
 
 struct Shared<T> {
     has_begun: AtomicBool,
+    /// Whether others asked too, or wait for its end: then any of them may have driven it.
+    is_shared: AtomicBool,
     answer: Mutex<Option<T>>,
 }
 
@@ -36,8 +38,8 @@ impl<T> fmt::Debug for SingleFlight<T> {
 }
 
 impl<T: Clone + Send + 'static> SingleFlight<T> {
-    /// Returns the answer of work that begins after this call. `None` if it has panicked.
-    pub(super) async fn ask<F>(&self, work: impl FnOnce() -> F) -> Option<T>
+    /// Returns the answer of work that begins after this call, and whether others shared it. `None` if it has panicked.
+    pub(super) async fn ask<F>(&self, work: impl FnOnce() -> F) -> Option<(T, bool)>
     where
         F: Future<Output = T> + Send + 'static,
     {
@@ -46,7 +48,7 @@ impl<T: Clone + Send + 'static> SingleFlight<T> {
         take_turns().await;
         driver.await;
         let answer = shared.answer.lock();
-        answer.clone()
+        answer.clone().map(|answer| (answer, shared.is_shared.load(Ordering::SeqCst)))
     }
 
     fn board<F>(&self, work: impl FnOnce() -> F) -> (Driver, Arc<Shared<T>>)
@@ -55,12 +57,19 @@ impl<T: Clone + Send + 'static> SingleFlight<T> {
     {
         let mut newest = self.0.lock();
         let under_way = newest.as_ref().and_then(|flight| Some((flight.driver.upgrade()?, flight.shared.clone())));
+        if let Some((_, shared)) = &under_way {
+            shared.is_shared.store(true, Ordering::SeqCst);
+        }
         let before = match under_way {
             Some((driver, shared)) if !shared.has_begun.load(Ordering::SeqCst) => return (driver, shared),
             Some((driver, _)) => Some(driver),
             None => None,
         };
-        let shared = Arc::new(Shared { has_begun: AtomicBool::new(false), answer: Mutex::new(None) });
+        let shared = Arc::new(Shared {
+            has_begun: AtomicBool::new(false),
+            is_shared: AtomicBool::new(false),
+            answer: Mutex::new(None),
+        });
         let (of_work, work) = (shared.clone(), work());
         let driver = Driver::new(Box::pin(async move {
             if let Some(before) = before {

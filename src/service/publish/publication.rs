@@ -524,18 +524,27 @@ impl<T: Send + 'static> PublicationWork<T> {
             Ok((Changes { events: vec![event], authorization }, joined.unwrap_or(new)))
         };
         let commit = session.inner.catalog.commit_found(&session.caller, check);
-        let (announced, ()) = futures::join!(commit, session.inner.regions.recheck_beside_reads(home));
+        let regions = &session.inner.regions;
+        let is_first = session.inner.catalog.snapshot().claims_of(home).is_empty();
+        let recheck = async {
+            match is_first {
+                true => regions.recheck(home),
+                false => regions.recheck_beside_reads(home).await,
+            }
+        };
+        let (announced, ()) = futures::join!(commit, recheck);
         let (state, name) = announced?;
         if !state.is_open(name) {
             return Err(closed(&self.target.id()));
         }
         let mut claims = state.claims_of(home);
-        if claims.is_empty() {
+        let is_witnessed = claims.is_empty();
+        if is_witnessed {
             // The first image of the region: its stores are claimed before anything is sent to them.
-            session.inner.regions.witness(home, self.account(), &state).await?;
+            regions.witness(home, self.account(), &state).await?;
             claims = session.inner.catalog.snapshot().claims_of(home);
         }
-        Ok(Upload { name, resumed: name != new, claims, state })
+        Ok(Upload { name, resumed: name != new, claims, state, is_witnessed })
     }
 
     /// Imports, or gathers what is stored, and publishes; `None` where the disk is not the one that the upload began
@@ -594,7 +603,15 @@ impl<T: Send + 'static> PublicationWork<T> {
             Ok(Some((manifest, digest, import)))
         };
         // Beside the bytes: until the upload is published, a catalog that is older than it calls them foreign and leaves them.
-        let witness = self.session.inner.regions.witness(self.target.location(), self.account(), &upload.state);
+        let witness = async {
+            match upload.is_witnessed {
+                true => Ok(()),
+                false => {
+                    let regions = &self.session.inner.regions;
+                    regions.witness(self.target.location(), self.account(), &upload.state).await
+                }
+            }
+        };
         // ORDER: all of it is durable before a commit says that it is there.
         let ((), sent) = futures::try_join!(witness, sent)?;
         let Some((manifest, digest, import)) = sent else { return Ok(None) };
@@ -697,6 +714,8 @@ struct Upload {
     claims: Vec<StoreName>,
     /// The state after its announcement.
     state: Arc<State>,
+    /// Whether the stores have seen that state.
+    is_witnessed: bool,
 }
 
 /// One manifest of all that is stored already.
