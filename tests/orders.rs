@@ -713,6 +713,33 @@ fn an_image_is_durable_before_its_commit() {
     });
 }
 
+/// Two of three zones answer, and take no image.
+#[test]
+fn an_image_in_one_zone_of_three_is_not_acknowledged() {
+    block_on(async {
+        for refusing in 1..=2 {
+            let zone = |number: usize| {
+                HookedStore::new(MemoryStore::new(), move |call| {
+                    let fails = number <= refusing && is_put(&call) && is_below(&call, "slots");
+                    async move { if fails { Reaction::Fail(StoreErrorKind::PermissionDenied) } else { Reaction::Pass } }
+                })
+            };
+            let zones = [zone(1), zone(2), zone(3)];
+            let sandbox = settings().zone_stores("westeurope", zones).regions(["westeurope"]).build().await.unwrap();
+            let account = StorageAccountType::StandardZrs;
+            let profile = PublishingProfile::new("westeurope".parse().unwrap()).with_storage_account_type(account);
+            let id = sandbox.version("1.0.0");
+            let new = NewImageVersion::new(id.clone(), region("westeurope"), profile, raw(disk(0)));
+            let published = sandbox.session().publish(new).await.map(|published| published.degraded);
+            let view = sandbox.session().refresh().await.unwrap();
+            match refusing {
+                1 => assert!(published.unwrap() && view.image_version(&id).is_ok()),
+                _ => assert!(published.is_err() && view.image_version(&id).is_err(), "{published:?}"),
+            }
+        }
+    });
+}
+
 // Mending.
 
 /// Two regions: at home a whole pack of which a shared record is damaged, away only a part of that pack, with that record.
