@@ -266,6 +266,27 @@ fn an_operation_that_came_during_a_look_is_not_judged_by_it() {
     }
 }
 
+#[test]
+fn a_look_that_began_before_the_question_does_not_answer_it() {
+    for steps in 0.. {
+        let is_over = block_on(async {
+            let [slow, fast] = slow_and_fast().await;
+            let session = slow.session().clone();
+            let mut earlier = Box::pin(async move { session.refresh().await.map(drop) });
+            let is_over = goes_on(&mut earlier, steps);
+            fast.session().create_gallery(gallery(&fast, "new")).await.unwrap();
+            let later = slow.session().refresh();
+            let view = if is_over { later.await } else { futures::join!(later, earlier).0 }.unwrap();
+            assert!(view.gallery(gallery(&fast, "new").id()).is_ok(), "stopped after {steps} steps");
+            is_over
+        });
+        if is_over {
+            assert!(steps > 2, "{steps}");
+            return;
+        }
+    }
+}
+
 /// A look reads another process's entry, which nobody can make durable, while this process's own entry makes a checkpoint due.
 #[test]
 fn a_checkpoint_is_not_ahead_of_what_is_durable_of_the_log() {
