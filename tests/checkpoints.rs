@@ -2,6 +2,8 @@
 #![cfg(feature = "testkit")]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test may fail as the test does")]
 
+use std::collections::BTreeSet;
+
 use compute_gallery::access::{BuiltInRole, RoleAssignment};
 use compute_gallery::model::*;
 use compute_gallery::read::ListScope;
@@ -210,6 +212,23 @@ fn a_large_catalog_is_the_same_from_its_ranges_and_deltas() {
             assert_eq!(seen(&reopened(&sandbox).await), seen(&sandbox.session().view()));
         }
         assert!(parts > 4, "the catalog is too small for this test");
+    });
+}
+#[test]
+fn the_segments_of_the_two_newest_checkpoints_stay() {
+    block_on(async {
+        let sandbox = Sandbox::new().await.unwrap();
+        filled(&sandbox).await;
+        let mut older = BTreeSet::new();
+        for _ in 0..3 {
+            pass_checkpoint(&sandbox).await;
+            let newest = named(&sandbox).await;
+            let there = blobs(&sandbox, "segments").await;
+            let lacking: Vec<_> = newest.iter().chain(&older).filter(|segment| !there.contains(segment)).collect();
+            assert!(lacking.is_empty(), "{lacking:?}");
+            assert!(newest.len() > 4, "the catalog is too small for this test");
+            older = newest.into_iter().collect();
+        }
     });
 }
 
