@@ -653,6 +653,8 @@ fn nothing_is_condemned_beside_a_hole_in_the_log() {
         let error = behind.session().collect().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
         assert_eq!(blobs(&memory, "regions/westeurope/slots").await, images);
+        let is_condemned = |entry: &Bytes| String::from_utf8_lossy(entry).contains("contentCondemned");
+        assert!(!blobs(&memory, "catalog/log").await.values().any(is_condemned));
     });
 }
 
@@ -765,6 +767,23 @@ fn an_image_is_durable_before_its_commit() {
                 }
             }
         }
+    });
+}
+
+/// A region that was taken out and put in again has a pack that was cut off meanwhile.
+#[test]
+fn a_pack_of_another_length_is_sent_again() {
+    block_on(async {
+        let sandbox = settings().regions(["westeurope", "eastus"]).build().await.unwrap();
+        sandbox.publish("1.0.0", disk(0)).await.unwrap();
+        sends(&sandbox, "westeurope").await;
+        let away = sandbox.store("eastus");
+        for (key, bytes) in blobs(away.inner(), "slots/0/packs").await {
+            away.inner().put(&key, bytes.slice(..bytes.len() / 2), PutMode::Overwrite).await.unwrap();
+        }
+        sends(&sandbox, "westeurope,eastus").await;
+        sandbox.session().replicate(sandbox.version("1.0.0")).await.unwrap();
+        assert!(is_whole(&sandbox, &[0], "eastus").await);
     });
 }
 

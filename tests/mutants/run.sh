@@ -11,7 +11,7 @@
 # status is 0 only if each mutant was caught. A patch that does not apply any more, that does not build, or whose test does not
 # exist, counts as a failure: such a mutant has to be written anew.
 #
-# It takes about ten seconds a mutant on two cores, after a first build of some minutes. The copy and its build are in
+# It takes about fifteen seconds a mutant on two cores, after a first build of some minutes. The copy and its build are in
 # `target/mutants` (or in $MUTANTS_DIR) and are used again by the next run; the tree itself is not touched.
 #
 # The header of a patch:
