@@ -30,11 +30,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         let (store, count) = (MemoryStore::new(), count.parse::<u32>()?);
         let bytes = block_on(async {
             scale::fill(&store, count).await?;
-            let before = ALLOCATED.allocated();
             let session = scale::open(&store).await?;
-            let after = ALLOCATED.allocated();
+            let opened = ALLOCATED.allocated();
             drop(session);
-            Ok::<_, Box<dyn Error>>(after - before)
+            Ok::<_, Box<dyn Error>>(opened.saturating_sub(ALLOCATED.allocated()))
         })?;
         println!("{count:>9} {:>14}", bytes / count as usize);
     }

@@ -6,6 +6,7 @@
 //! the store that it has claimed. Every call goes through [`RegionStore`], which compares the three: before the first
 //! read, before the first write, at the start of each operation that writes, and before every deletion.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -88,8 +89,8 @@ pub(crate) struct RegionStore {
     entropy: Arc<dyn Entropy>,
     health: Health,
     proven: Mutex<Proven>,
-    /// The newest witness that was found in the log: a log never changes, so it is not looked up again.
-    found: Mutex<Option<(u64, Digest)>>,
+    /// The last witnesses that were found in the log: a log never changes, so they are not looked up again.
+    found: Mutex<VecDeque<(u64, Digest)>>,
     /// The witnesses that were there at the last listing, the newest first.
     listed: Mutex<Vec<BlobKey>>,
 }
@@ -145,7 +146,7 @@ impl RegionStore {
     /// checked when it is used.
     pub(crate) async fn refuse_a_wrong_one(&self) -> Result<()> {
         // What follows cannot be undone, so the log is read again.
-        *self.found.lock() = None;
+        self.found.lock().clear();
         match self.check().await {
             Err(error) if error.kind() == StoreErrorKind::WrongStore => Err(self.at_site(error)),
             _ => Ok(()),
@@ -363,13 +364,21 @@ impl RegionStore {
         }
     }
 
+    fn note_found(&self, number: u64, digest: Digest) {
+        let mut found = self.found.lock();
+        found.push_back((number, digest));
+        if found.len() > 2 * WITNESSES_KEPT {
+            found.pop_front();
+        }
+    }
+
     async fn refuse_a_log_without(&self, number: u64, digest: Digest) -> StoreResult<()> {
-        if *self.found.lock() == Some((number, digest)) {
+        if self.found.lock().contains(&(number, digest)) {
             return Ok(());
         }
         match self.catalog.has_entry(number, &digest).await.map_err(failed)? {
             Some(true) => {
-                *self.found.lock() = Some((number, digest));
+                self.note_found(number, digest);
                 Ok(())
             }
             Some(false) => Err(self.wrong(&format!(
@@ -497,7 +506,9 @@ impl RegionStore {
             Proven::Claimed => {
                 // At the same time: it may have seen a newer log since the last check, whose witness stays the newest.
                 let (put, there) = futures::join!(self.put_witness(number, digest), self.witnesses());
-                self.refuse_a_log_without_newest(&there?).await?;
+                let mut others = there?;
+                others.retain(|blob| witness_of(&blob.key) != Some((number, *digest)));
+                self.refuse_a_log_without_newest(&others).await?;
                 put
             }
             Proven::Nothing | Proven::NotAnothers => {
@@ -528,7 +539,7 @@ impl RegionStore {
             Err(error) => return Err(error),
         }
         // It is a commit of this catalog.
-        *self.found.lock() = Some((number, *digest));
+        self.note_found(number, *digest);
         Ok(())
     }
 

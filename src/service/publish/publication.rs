@@ -353,8 +353,12 @@ impl<T: Send + 'static> PublicationWork<T> {
     /// Returns the version to compare with, and what its indexes say.
     async fn learn_base(&self, state: &State, copies: &ZoneCopies) -> Result<(Option<Base>, Option<Learned>)> {
         let Some(base) = self.base(state, copies).await? else { return Ok((None, None)) };
-        let learned = Learned::of(copies, &base.manifest).await?;
-        Ok((Some(base), Some(learned)))
+        match Learned::of(copies, &base.manifest).await {
+            Ok(learned) => Ok((Some(base), Some(learned))),
+            // A damaged version is no base, nor is one that is deleted and collected meanwhile.
+            Err(error) if is_damage(&error) => Ok((None, None)),
+            Err(error) => Err(error),
+        }
     }
 
     /// Opens the disks and looks at the source, or tells everything that is wrong.

@@ -234,6 +234,9 @@ impl Work for CollectionWork {
         let (now, mut state) = (now?, state?);
         let overdue = self.overdue(&state, now);
         if !overdue.is_empty() {
+            // ORDER: prove that the log has no hole, then purge. The other way round, an entry is lost -> its number is free ->
+            // the purge takes it, and what came after, such as a restoration, is another log's.
+            self.session.inner.catalog.read_to_the_end().await?;
             let again = self.clone();
             let check = move |state: &State| {
                 again.session.require_administrator("collect")?;
