@@ -395,6 +395,7 @@ fn entries(root: &Path) -> Vec<String> {
     all.filter(|name| name != ".staging").collect()
 }
 
+#[cfg(all(unix, not(portable_fs)))]
 #[test]
 fn a_directory_goes_with_its_last_blob_and_no_sooner() {
     let directory = tempfile::tempdir().unwrap();
@@ -449,7 +450,10 @@ fn a_put_beside_deletes_that_remove_its_directory_is_never_lost() {
                 });
             }
         });
-        assert!(entries(directory.path()).is_empty(), "{:?}", entries(directory.path()));
+        // The portable half keeps directories.
+        let left = entries(directory.path());
+        assert!(left.is_empty() || cfg!(any(not(unix), portable_fs)), "{left:?}");
+        assert!(listed(&FsStore::open(directory.path()).unwrap()).is_empty());
         assert_eq!(staged(directory.path()), 0);
     }
 }
@@ -483,12 +487,14 @@ fn processes_that_empty_each_others_directories_lose_no_put() {
     for mut child in children {
         assert!(child.wait().unwrap().success());
     }
-    assert_eq!(entries(directory.path()), ["done"]);
+    if cfg!(all(unix, not(portable_fs))) {
+        assert_eq!(entries(directory.path()), ["done"]);
+    }
     assert_eq!(listed(&store).len(), 4);
 }
 
 /// Each page read and sorted the whole directory again.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(portable_fs)))]
 #[test]
 fn a_listing_by_pages_goes_on_in_the_directories_that_it_has_opened() {
     use futures::TryStreamExt;

@@ -37,7 +37,7 @@ use crate::host::Workers;
 /// - Symbolic links below the directory are never followed: a call that meets one is
 ///   [`Obstructed`](StoreErrorKind::Obstructed), and a listing leaves it out.
 /// - A file system cannot have both `a` and `a/b`: the second of them is `Obstructed`, and the first stays.
-/// - A directory goes with its last blob. (On Windows it stays. A crash may leave one that is empty, until a blob of it is deleted.)
+/// - A directory goes with its last blob. (On other systems than Unix it stays. A crash may leave one that is empty, until a blob of it is deleted.)
 /// - A copy has its own blocks, also if the file system can share those of the source (btrfs, XFS): a bad sector damages one of
 ///   the two. [`with_shared_blocks`](Self::with_shared_blocks) changes that. Holes stay holes.
 /// - A directory without a `.staging` is not a store: [`open`](Self::open) refuses it, and every later call is

@@ -38,14 +38,8 @@ impl Dir {
         fs::create_dir(self.0.join(name))
     }
 
-    /// Removes an empty directory, and fails for any other.
-    #[cfg(unix)]
-    pub(super) fn remove_dir(&self, name: &str) -> io::Result<()> {
-        fs::remove_dir(self.0.join(name))
-    }
-
-    /// Directories stay here: a name that another process has open stays taken for a while after it is removed.
-    #[cfg(not(unix))]
+    /// Directories stay here: a directory that is named by its path may be removed by another call while it is read, and on Windows a
+    /// name that another process has open stays taken for a while after it is removed.
     pub(super) fn remove_dir(&self, _name: &str) -> io::Result<()> {
         Err(io::ErrorKind::DirectoryNotEmpty.into())
     }
