@@ -16,11 +16,10 @@ use futures::executor::block_on;
 use futures::future::BoxFuture;
 use futures::{FutureExt, TryStreamExt};
 
-/// A second gallery.
-fn gallery(sandbox: &Sandbox, name: &str) -> Gallery {
-    let id = sandbox.image().gallery().to_string().replace("/galleries/g", &format!("/galleries/{name}"));
-    Gallery::new(id.parse().unwrap(), region("westeurope"))
-}
+#[path = "interleavings/steps.rs"]
+mod steps;
+
+use steps::{gallery, goes_on, sends};
 
 fn publish(sandbox: &Sandbox, number: &str, regions: &str, disk: &'static [u8]) -> Publication<ImageVersion> {
     sandbox.session().publish(sandbox.new_version(number, regions, raw(disk)))
@@ -35,11 +34,6 @@ async fn processes() -> [Sandbox; 3] {
     [slow.clone().build().await.unwrap(), slow.build().await.unwrap(), fast]
 }
 
-/// Goes on for some steps; whether it is over then.
-fn goes_on<F: Future + Unpin>(work: &mut F, steps: usize) -> bool {
-    (0..steps).any(|_| work.now_or_never().is_some())
-}
-
 /// Lets a collection go on until it has condemned something, and not removed it.
 async fn until_it_condemns<F: Future + Unpin>(collection: &mut F, fast: &Sandbox) {
     let condemns = |entry: &HistoryEntry| entry.event.kind == EventKind::ContentCondemned;
@@ -51,15 +45,6 @@ async fn until_it_condemns<F: Future + Unpin>(collection: &mut F, fast: &Sandbox
 async fn is_whole(sandbox: &Sandbox, place: &str) -> bool {
     let report = sandbox.session().scrub(region(place)).await.unwrap();
     (report.mended, report.damaged) == (0, 0)
-}
-
-async fn sends(sandbox: &Sandbox, regions: &str) {
-    let (id, view) = (sandbox.version("1.0.0"), sandbox.session().refresh().await.unwrap());
-    let there = ImageVersion::clone(&*view.image_version(&id).unwrap());
-    let profile = there.publishing_profile().clone().with_target_regions(regions.parse().unwrap());
-    let safety = SafetyProfile::default().with_deletion_of_replicated_locations(true);
-    let new = there.with_publishing_profile(profile).unwrap().with_safety_profile(safety);
-    sandbox.session().update_image_version(new).await.unwrap();
 }
 
 /// A version whose region was taken out and put in again looked as if nothing had happened, and was recorded as complete there

@@ -32,6 +32,11 @@ use compute_gallery::*;
 use futures::executor::block_on;
 use futures::{FutureExt, TryStreamExt};
 
+#[path = "interleavings/steps.rs"]
+mod steps;
+
+use steps::{gallery, goes_on, sends};
+
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -52,25 +57,10 @@ async fn slow_and_fast() -> [Sandbox; 2] {
     [fast.reopen().catalog_store(yielding.clone()).one_store(yielding).build().await.unwrap(), fast]
 }
 
-fn gallery(sandbox: &Sandbox, name: &str) -> Gallery {
-    let id = sandbox.image().gallery().to_string().replace("/galleries/g", &format!("/galleries/{name}"));
-    Gallery::new(id.parse().unwrap(), region("westeurope"))
-}
-
 /// The sandbox's own gallery, changed.
 async fn describe(sandbox: &Sandbox, description: &str) -> Result<()> {
     let own = Gallery::new(sandbox.image().gallery().clone(), region("westeurope"));
     sandbox.session().update_gallery(own.with_description(description)).await.map(drop)
-}
-
-/// Gives the first version other regions.
-async fn sends(sandbox: &Sandbox, regions: &str) {
-    let (id, view) = (sandbox.version("1.0.0"), sandbox.session().refresh().await.unwrap());
-    let there = ImageVersion::clone(&*view.image_version(&id).unwrap());
-    let profile = there.publishing_profile().clone().with_target_regions(regions.parse().unwrap());
-    let safety = SafetyProfile::default().with_deletion_of_replicated_locations(true);
-    let new = there.with_publishing_profile(profile).unwrap().with_safety_profile(safety);
-    sandbox.session().update_image_version(new).await.unwrap();
 }
 
 /// A disk of which the first 128 KiB are those of all others.
@@ -92,11 +82,6 @@ async fn is_whole(sandbox: &Sandbox, numbers: &[u64], place: &str) -> bool {
         }
     }
     (report.mended, report.damaged) == (0, 0)
-}
-
-/// Goes on for some steps; whether it is over then.
-fn goes_on<F: Future + Unpin>(work: &mut F, steps: usize) -> bool {
-    (0..steps).any(|_| work.now_or_never().is_some())
 }
 
 async fn events(sandbox: &Sandbox) -> Vec<EventKind> {

@@ -23,6 +23,7 @@ use super::state::State;
 use crate::content::digest::Digest;
 use crate::content::names::UploadId;
 use crate::error::{ErrorKind, Result};
+use crate::host::in_flight::REQUESTS;
 use crate::host::{Entropy, Workers, draw};
 use crate::store::{BlobKey, BlobStore, BlobStoreExt, PutMode, StoreErrorKind};
 
@@ -37,9 +38,6 @@ const DELTAS: usize = 64;
 
 /// The most ranges that a checkpoint merges.
 const MERGED: usize = 4;
-
-/// Requests at once.
-const AT_ONCE: usize = 16;
 
 /// The root of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -158,7 +156,7 @@ impl Checkpoints {
         };
         let mut state = State::of_checkpoint(root.number, root.head, root.time, root.numbered, root.features.clone());
         let segments: Vec<Segment> = root.segments().cloned().collect();
-        let mut segments = stream::iter(segments.into_iter().map(read)).buffered(AT_ONCE);
+        let mut segments = stream::iter(segments.into_iter().map(read)).buffered(REQUESTS);
         for _ in &root.ranges {
             let Some(Some(lines)) = segments.try_next().await? else { return Ok(None) };
             lines.into_iter().for_each(|line| state.take(line));
@@ -196,7 +194,7 @@ impl Checkpoints {
         let put = |(name, blob): (SegmentName, Bytes)| async move {
             self.store.put(&name.key()?, blob, PutMode::Create).await.map_err(failed)
         };
-        stream::iter(blobs.into_iter().map(put)).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+        stream::iter(blobs.into_iter().map(put)).buffer_unordered(REQUESTS).try_collect::<()>().await?;
         let (_, bytes) = frame::encode(&root)?;
         match self.store.put(&key(root.number)?, bytes, PutMode::Create).await {
             Ok(()) => {}

@@ -10,13 +10,8 @@ use super::frame::failed;
 use super::log::{Catalog, ReadEntry, hole, log_folder, read_entry};
 use super::state::State;
 use crate::error::{Error, Result};
+use crate::host::in_flight::{BYTES, REQUESTS};
 use crate::store::{BlobMeta, BlobStore};
-
-/// The most entries that are read at once.
-const AT_ONCE: usize = 16;
-
-/// The most bytes of entries that are read at once, unless a single one is larger.
-const BYTES_AT_ONCE: u64 = 64 << 20;
 
 /// The longest page of a listing of the log.
 const PAGE: usize = 1_000;
@@ -48,7 +43,7 @@ impl Catalog {
     /// Reads entries until one is absent, more at a time the more there are; `found` were read just now.
     pub(super) async fn read_on(&self, mut found: usize) -> Result<()> {
         loop {
-            let wanted = found.clamp(1, AT_ONCE);
+            let wanted = found.clamp(1, REQUESTS);
             let read = self.read_entries(self.snapshot().number() + 1, wanted).await?;
             read.iter().try_for_each(|read| self.follow(read))?;
             if read.len() < wanted {
@@ -146,7 +141,7 @@ impl LogPage {
         let mut bytes = 0;
         let is_within = |blob: &&BlobMeta| {
             bytes += blob.size;
-            bytes <= BYTES_AT_ONCE
+            bytes <= BYTES
         };
         let count = self.blobs.iter().take_while(is_within).count();
         let mut first = self.blobs;
@@ -159,7 +154,7 @@ impl LogPage {
     /// Reads the entries, in order.
     pub(super) fn entries<'s>(&self, store: &'s dyn BlobStore) -> impl Stream<Item = Result<ReadEntry>> + use<'s> {
         let largest = self.blobs.iter().map(|blob| blob.size).max().unwrap_or(0).max(1);
-        let at_once = usize::try_from(BYTES_AT_ONCE / largest).unwrap_or(AT_ONCE).clamp(1, AT_ONCE);
+        let at_once = usize::try_from(BYTES / largest).unwrap_or(REQUESTS).clamp(1, REQUESTS);
         let (first, last) = (self.after + 1, self.last());
         let read = move |number| async move {
             // Everything that a listing shows was written before and can be read.
