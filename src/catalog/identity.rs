@@ -1,34 +1,16 @@
 //! The identity of a catalog: a random id, drawn once, that every region's store is bound to.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use super::features::Features;
 use super::frame::FORMAT;
 use crate::catalog::frame;
 use crate::content::digest::Digest;
+pub(crate) use crate::content::names::CatalogId;
 use crate::content::names::UploadId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::{Entropy, draw};
 use crate::store::{BlobKey, BlobStore, BlobStoreExt, PutMode, StoreErrorKind};
-
-/// The random id of a catalog.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub(crate) struct CatalogId(pub(crate) UploadId);
-
-impl fmt::Display for CatalogId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Debug for CatalogId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// The blob that makes a store a catalog. The first entry of the log follows its hash, so that no log can be put under
 /// another catalog's name.

@@ -3,7 +3,7 @@
 use super::chunk::{BLOCK_BYTES, CHUNK_BYTES};
 use super::compression::{Compressor, Decompressor};
 use super::digest::Digest;
-use super::record::{Encoding, RecordRef};
+use super::record::{Encoding, Line, StoredRecord};
 use crate::error::{Error, Result};
 
 /// Compression must save at least one byte of this number; a chunk that saves less reads faster plain.
@@ -22,13 +22,12 @@ pub(crate) fn encode(chunk: &[u8], occupied: u16, compressor: &mut Compressor, r
     if occupied == u16::MAX {
         return Encoding::Plain;
     }
-    records.extend_from_slice(&occupied.to_le_bytes());
     for (number, block) in chunk.chunks(BLOCK_BYTES).enumerate() {
         if occupied & (1 << number) != 0 {
             records.extend_from_slice(block);
         }
     }
-    Encoding::Sparse
+    Encoding::Sparse { occupied }
 }
 
 /// Decodes records. It keeps the decoded chunks, by a number that the caller assigns. Reused, so that its memory is set
@@ -40,25 +39,45 @@ pub(crate) struct Unpacker {
 }
 
 impl Unpacker {
-    /// Decodes and verifies the record of a chunk; [`chunk`](Self::chunk) then returns it.
-    pub(crate) fn unpack(&mut self, number: usize, record: &[u8], encoding: Encoding, expected: &Digest) -> Result<()> {
-        let content = self.content(number, record, encoding).filter(|content| content.len() == CHUNK_BYTES);
-        verify(content, expected)
+    /// Verifies the record of a chunk by its seal, and decodes it; [`chunk`](Self::chunk) then returns it.
+    ///
+    /// The seal is of the stored bytes and of the digest that the index names. If the line says that they were compared
+    /// before, that is enough; otherwise the decoded content is hashed, too.
+    pub(crate) fn unpack(&mut self, number: usize, record: &StoredRecord, expected: &Digest) -> Result<()> {
+        if !record.line.seals(expected, &record.bytes) {
+            return Err(damaged(expected, "its seal differs"));
+        }
+        let is_checked = record.line.is_checked;
+        let content = self.content(number, &record.bytes, record.line.encoding);
+        let Some(content) = content.filter(|content| content.len() == CHUNK_BYTES) else {
+            return Err(damaged(expected, "it is malformed"));
+        };
+        match is_checked || Digest::of(content) == *expected {
+            true => Ok(()),
+            false => Err(damaged(expected, "its content is another")),
+        }
     }
 
-    /// Returns whether `bytes` hold the content that `record`, of a chunk or an index node, refers to.
-    pub(crate) fn is_good(&mut self, bytes: &[u8], record: &RecordRef) -> bool {
-        verify(self.content(0, bytes, record.encoding), &record.digest).is_ok()
+    /// Returns whether a record, of a chunk or an index node, is sealed and decodes to the content that its line names.
+    pub(crate) fn is_good(&mut self, line: &Line, bytes: &[u8]) -> bool {
+        line.seals(&line.content, bytes)
+            && self.content(0, bytes, line.encoding).is_some_and(|content| Digest::of(content) == line.content)
     }
 
     /// Returns a decoded chunk.
-    pub(crate) fn chunk<'a>(&'a self, number: usize, record: &'a [u8], encoding: Encoding) -> &'a [u8] {
-        match encoding {
-            Encoding::Plain => record,
-            Encoding::Sparse | Encoding::Zstd => {
+    pub(crate) fn chunk<'a>(&'a self, number: usize, record: &'a StoredRecord) -> &'a [u8] {
+        match record.line.encoding {
+            Encoding::Plain => &record.bytes,
+            Encoding::Sparse { .. } | Encoding::Zstd => {
                 self.unpacked.chunks_exact(CHUNK_BYTES).nth(number).unwrap_or_default()
             }
         }
+    }
+
+    /// Returns the content of a record, unverified, for a fuzzer.
+    #[cfg(feature = "testkit")]
+    pub(super) fn decode<'a>(&'a mut self, stored: &'a [u8], encoding: Encoding) -> Option<&'a [u8]> {
+        self.content(0, stored, encoding)
     }
 
     /// Returns the content of a record, unverified; `None` if it is malformed.
@@ -73,27 +92,20 @@ impl Unpacker {
         let chunk = self.unpacked.get_mut(range)?;
         let whole = match encoding {
             Encoding::Plain => false,
-            Encoding::Sparse => spread(record, chunk),
+            Encoding::Sparse { occupied } => spread(record, occupied, chunk),
             Encoding::Zstd => self.zstd.decompress(record, chunk),
         };
         whole.then_some(chunk)
     }
 }
 
-fn verify(content: Option<&[u8]>, expected: &Digest) -> Result<()> {
-    let what = match content {
-        Some(content) if Digest::of(content) == *expected => return Ok(()),
-        Some(_) => "its hash differs",
-        None => "it is malformed",
-    };
-    Err(Error::corrupt("record", format!("record `{expected}` is damaged: {what}")))
+fn damaged(expected: &Digest, what: &str) -> Error {
+    Error::corrupt("record", format!("record `{expected}` is damaged: {what}"))
 }
 
 /// Puts the blocks of a sparse record at their offsets, and zeros elsewhere; false if their number differs from the
 /// mask's.
-fn spread(record: &[u8], chunk: &mut [u8]) -> bool {
-    let Some((mask, blocks)) = record.split_first_chunk() else { return false };
-    let occupied = u16::from_le_bytes(*mask);
+fn spread(blocks: &[u8], occupied: u16, chunk: &mut [u8]) -> bool {
     if blocks.len() != occupied.count_ones() as usize * BLOCK_BYTES {
         return false;
     }
@@ -109,6 +121,8 @@ fn spread(record: &[u8], chunk: &mut [u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use crate::content::chunk::occupied_blocks;
     #[cfg(feature = "_properties")]
     use crate::content::chunk::occupied_runs;
@@ -136,6 +150,12 @@ mod tests {
         (encoding, if encoding == Encoding::Plain { chunk.to_vec() } else { record })
     }
 
+    /// A record as it is read, with the line of one whose content was checked, or was not.
+    fn stored(record: &[u8], encoding: Encoding, content: &Digest) -> StoredRecord {
+        let line = Line::new(3, *content, encoding, (0, record.len() as u32), &Digest::of(record));
+        StoredRecord { line, bytes: Bytes::copy_from_slice(record) }
+    }
+
     #[test]
     fn a_full_chunk_is_stored_as_it_is_where_it_can_not_be_made_smaller() {
         let chunk = chunk_with(u16::MAX, true);
@@ -151,7 +171,7 @@ mod tests {
         chunk[CHUNK_BYTES - 1] = 1;
         assert_eq!(occupied_blocks(&chunk), 1 << 15);
         let (encoding, record) = record_of(&chunk, Compression::None);
-        assert_eq!((encoding, record.len()), (Encoding::Sparse, 2 + BLOCK_BYTES));
+        assert_eq!((encoding, record.len()), (Encoding::Sparse { occupied: 1 << 15 }, BLOCK_BYTES));
         let (encoding, record) = record_of(&chunk, Compression::Zstd);
         assert_eq!(encoding, Encoding::Zstd);
         assert!(record.len() < 64, "{}", record.len());
@@ -174,27 +194,34 @@ mod tests {
             let chunk = chunk_with(0b1010, false);
             let (digest, mut unpacker) = (Digest::of(&chunk), Unpacker::default());
             let (encoding, record) = record_of(&chunk, compression);
-            let mut damaged = |record: &[u8], encoding| match unpacker.unpack(0, record, encoding, &digest) {
-                Ok(()) => assert_eq!(unpacker.chunk(0, record, encoding), chunk, "good, but not the chunk"),
-                Err(error) => assert_eq!(error.kind(), crate::ErrorKind::Corrupt),
+            let good = stored(&record, encoding, &digest);
+            let mut refused = |bytes: &[u8]| {
+                let bytes = Bytes::copy_from_slice(bytes);
+                // As it was sealed, and as a writer would have sealed it that did not compare.
+                let sealed = stored(&bytes, encoding, &digest);
+                for damaged in [StoredRecord { bytes, ..good.clone() }, sealed] {
+                    if let Ok(()) = unpacker.unpack(0, &damaged, &digest) {
+                        assert_eq!(unpacker.chunk(0, &damaged), chunk, "good, but not the chunk");
+                        assert!(damaged.line != good.line, "the seal differs");
+                    }
+                }
             };
             for (at, bit) in (0..record.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
                 let mut flipped = record.clone();
                 flipped[at] ^= 1 << bit;
-                damaged(&flipped, encoding);
+                refused(&flipped);
             }
-            let mut refused = |record: &[u8], encoding| unpacker.unpack(0, record, encoding, &digest).unwrap_err();
-            for length in 0..record.len() {
-                refused(&record[..length], encoding);
-            }
-            refused(&[&record[..], b"more"].concat(), encoding);
-            for other in [Encoding::Plain, Encoding::Sparse, Encoding::Zstd] {
+            (0..record.len()).for_each(|length| refused(&record[..length]));
+            refused(&[&record[..], b"more"].concat());
+            for other in [Encoding::Plain, Encoding::Sparse { occupied: 0b1010 }, Encoding::Sparse { occupied: 0b0101 }, Encoding::Zstd] {
                 if other != encoding {
-                    refused(&record, other);
+                    unpacker.unpack(0, &stored(&record, other, &digest), &digest).unwrap_err();
+                    let unsealed = StoredRecord { line: Line { encoding: other, ..good.line }, ..good.clone() };
+                    unpacker.unpack(0, &unsealed, &digest).unwrap_err();
                 }
             }
             // What was damaged before does not matter to what is good.
-            unpacker.unpack(0, &record, encoding, &digest).unwrap();
+            unpacker.unpack(0, &good, &digest).unwrap();
         }
     }
 
@@ -206,26 +233,41 @@ mod tests {
             let content = vec![1; length];
             let mut frame = vec![0; zstd_safe::compress_bound(length)];
             let end = zstd_safe::compress(&mut frame[..], &content, 1).unwrap();
-            unpacker.unpack(0, &frame[..end], Encoding::Zstd, &Digest::of(&content)).unwrap_err();
+            let digest = Digest::of(&content);
+            unpacker.unpack(0, &stored(&frame[..end], Encoding::Zstd, &digest), &digest).unwrap_err();
             assert_eq!(unpacker.unpacked.len(), CHUNK_BYTES, "{length}");
         }
         // Two frames that only together are a chunk, and one that says it has 2^62 bytes.
         let half = vec![1; CHUNK_BYTES / 2];
         let mut frame = vec![0; 1000];
         let end = zstd_safe::compress(&mut frame[..], &half, 1).unwrap();
-        let twice = [&frame[..end], &frame[..end]].concat();
         let digest = Digest::of(&[&half[..], &half[..]].concat());
-        if unpacker.unpack(0, &twice, Encoding::Zstd, &digest).is_ok() {
-            assert!(unpacker.chunk(0, &twice, Encoding::Zstd).iter().all(|byte| *byte == 1));
+        let twice = stored(&[&frame[..end], &frame[..end]].concat(), Encoding::Zstd, &digest);
+        if unpacker.unpack(0, &twice, &digest).is_ok() {
+            assert!(unpacker.chunk(0, &twice).iter().all(|byte| *byte == 1));
         }
         let huge = [&[0x28, 0xb5, 0x2f, 0xfd, 0xe0][..], &(1_u64 << 62).to_le_bytes(), &frame[9..end]].concat();
-        unpacker.unpack(0, &huge, Encoding::Zstd, &digest).unwrap_err();
+        unpacker.unpack(0, &stored(&huge, Encoding::Zstd, &digest), &digest).unwrap_err();
     }
 
     #[test]
     fn a_node_is_no_chunk() {
-        let mut unpacker = Unpacker::default();
-        unpacker.unpack(0, b"a node", Encoding::Plain, &Digest::of(b"a node")).unwrap_err();
+        let digest = Digest::of(b"a node");
+        Unpacker::default().unpack(0, &stored(b"a node", Encoding::Plain, &digest), &digest).unwrap_err();
+    }
+
+    /// A record that a writer sealed without looking: a reader hashes what it decodes, and a scrub does.
+    #[test]
+    fn a_sealed_record_of_other_content_is_found() {
+        let (one, other) = (chunk_with(0b1010, false), chunk_with(0b0101, false));
+        let (digest, mut unpacker) = (Digest::of(&one), Unpacker::default());
+        for compression in [Compression::None, Compression::Zstd] {
+            let (encoding, record) = record_of(&other, compression);
+            let wrong = stored(&record, encoding, &digest);
+            assert!(wrong.line.seals(&digest, &wrong.bytes));
+            unpacker.unpack(0, &wrong, &digest).unwrap_err();
+            assert!(!unpacker.is_good(&wrong.line, &wrong.bytes));
+        }
     }
 
     #[cfg(feature = "_properties")]
@@ -237,12 +279,13 @@ mod tests {
             let chunk = chunk_with(occupied, noise);
             let (encoding, record) = record_of(&chunk, if compressed { Compression::Zstd } else { Compression::None });
             prop_assert!(compressed || encoding != Encoding::Zstd);
-            prop_assert!(record.len() <= 2 + occupied.count_ones() as usize * BLOCK_BYTES);
+            prop_assert!(record.len() <= occupied.count_ones() as usize * BLOCK_BYTES);
             let (mut unpacker, mut back) = (Unpacker::default(), vec![0; CHUNK_BYTES]);
             // Whatever lay in its place before.
             unpacker.unpacked.resize(4 * CHUNK_BYTES, 9);
-            unpacker.unpack(number, &record, encoding, &Digest::of(&chunk)).unwrap();
-            let unpacked = unpacker.chunk(number, &record, encoding);
+            let stored = stored(&record, encoding, &Digest::of(&chunk));
+            unpacker.unpack(number, &stored, &Digest::of(&chunk)).unwrap();
+            let unpacked = unpacker.chunk(number, &stored);
             let mut last = None;
             for (offset, run) in occupied_runs(unpacked) {
                 back[offset..offset + run.len()].copy_from_slice(run);

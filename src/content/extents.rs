@@ -1,8 +1,8 @@
-//! Sets of byte ranges of a pack.
+//! Sets of records of a pack.
 
 use std::ops::Range;
 
-/// Ranges of a pack's bytes, ascending; no two of them touch or overlap.
+/// Ranges of the ordinals of a pack's records, ascending; no two of them touch or overlap.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Extents(Vec<Range<u32>>);
 
@@ -11,7 +11,8 @@ impl Extents {
         self.0.is_empty()
     }
 
-    pub(crate) fn bytes(&self) -> u64 {
+    /// Returns the number of records.
+    pub(crate) fn count(&self) -> u64 {
         self.0.iter().map(|range| u64::from(range.end - range.start)).sum()
     }
 
@@ -36,7 +37,7 @@ impl Extents {
         self.0.iter().chain(&other.0).cloned().collect()
     }
 
-    /// Returns the bytes that are not in `other`.
+    /// Returns the records that are not in `other`.
     pub(crate) fn minus(&self, other: &Self) -> Self {
         let (mut left, mut taken) = (Vec::new(), other.0.iter().peekable());
         for range in &self.0 {
@@ -121,7 +122,7 @@ mod tests {
 
     use super::*;
 
-    fn bytes(extents: &Extents) -> BTreeSet<u32> {
+    fn ordinals(extents: &Extents) -> BTreeSet<u32> {
         extents.0.iter().cloned().flatten().collect()
     }
 
@@ -131,18 +132,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn they_are_sets_of_bytes(a in ranges(), b in ranges(), one in (0_u32..60, 0_u32..8)) {
+        fn they_are_sets(a in ranges(), b in ranges(), one in (0_u32..60, 0_u32..8)) {
             let (one, sets) = (one.0..one.0 + one.1, [&a, &b].map(|ranges| ranges.iter().cloned().flatten().collect::<BTreeSet<u32>>()));
             let [a, b] = [a, b].map(Extents::from_iter);
             let [in_a, in_b] = sets;
-            prop_assert_eq!(bytes(&a), in_a.clone());
-            prop_assert_eq!(a.bytes(), in_a.len() as u64);
+            prop_assert_eq!(ordinals(&a), in_a.clone());
+            prop_assert_eq!(a.count(), in_a.len() as u64);
             prop_assert_eq!(a.is_empty(), in_a.is_empty());
             prop_assert!(a.0.windows(2).all(|pair| pair[0].end < pair[1].start));
-            prop_assert_eq!(bytes(&a.union(&b)), &in_a | &in_b);
-            prop_assert_eq!(bytes(&a.minus(&b)), &in_a - &in_b);
+            prop_assert_eq!(ordinals(&a.union(&b)), &in_a | &in_b);
+            prop_assert_eq!(ordinals(&a.minus(&b)), &in_a - &in_b);
             prop_assert_eq!(a.contains(&b), in_b.is_subset(&in_a));
-            prop_assert_eq!(a.covers(&one), one.clone().all(|byte| in_a.contains(&byte)));
+            prop_assert_eq!(a.covers(&one), one.clone().all(|ordinal| in_a.contains(&ordinal)));
         }
     }
 

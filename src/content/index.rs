@@ -2,24 +2,22 @@
 //!
 //! Every node has up to 256 children. A node of level 0, a leaf, refers to the chunks of 16 MiB of disk; one of level 1
 //! to the leaves of 4 GiB; level 2 spans 1 TiB. Children that are all zero are absent, so a disk that is mostly holes
-//! has a small index. Nodes are records in packs, named by their hash, so versions share the nodes that did not change.
+//! has a small index. Nodes are records in packs, named by their hash, so versions share the nodes that did not change. The
+//! root is in the manifest.
 
 use super::chunk::CHUNK_BYTES;
 use super::digest::Digest;
-use super::names::{PackId, UploadId};
-use super::record::{Encoding, RecordRef};
-use crate::error::{Error, Result};
+use super::names::{MAX_RECORDS, PackId, UploadId};
+use super::record::RecordRef;
+use crate::error::{Error, ErrorKind, Problem, Result};
 
 /// Children of a node.
 pub(crate) const FAN_OUT: u64 = 256;
 
-const MAGIC: [u8; 4] = *b"cgn1";
+const MAGIC: [u8; 4] = *b"cgn2";
 const HEADER_BYTES: usize = 4 + 4 + 32;
 const PACK_ENTRY_BYTES: usize = 20;
-const CHILD_BYTES: usize = 44;
-
-/// The length of the longest node: 256 children in 256 packs.
-pub(crate) const MAX_NODE_BYTES: usize = HEADER_BYTES + 256 * (PACK_ENTRY_BYTES + CHILD_BYTES);
+const CHILD_BYTES: usize = 36;
 
 /// Returns the level of the root of a disk's index: the lowest that spans the disk.
 pub(crate) fn root_level(disk_size: u64) -> u8 {
@@ -54,10 +52,9 @@ impl Node {
                 packs.len() - 1
             });
             lines.extend_from_slice(child.digest.as_bytes());
-            lines.extend_from_slice(&child.offset.to_le_bytes());
-            lines.extend_from_slice(&child.length.to_le_bytes());
             // At most 256 children, so at most 256 packs.
-            lines.extend_from_slice(&[pack as u8, child.encoding.code(), 0, 0]);
+            lines.extend_from_slice(&(pack as u16).to_le_bytes());
+            lines.extend_from_slice(&child.ordinal.to_le_bytes());
         }
         let mut bytes = Vec::with_capacity(HEADER_BYTES + packs.len() * PACK_ENTRY_BYTES + lines.len());
         bytes.extend_from_slice(&MAGIC);
@@ -73,8 +70,14 @@ impl Node {
     }
 
     /// Parses a node strictly: [`encode`](Self::encode) returns the same bytes for every node that it accepts.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported`: its hash is right, so a newer build has written it.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self> {
-        Self::try_parse(bytes).ok_or_else(|| Error::corrupt("index node", "an index node is malformed"))
+        let what = "an index node has a form that this build does not know: use the build that wrote it, or a newer one";
+        let newer = || Error::new(Problem::new(ErrorKind::Unsupported, "NotSupported", "index node", what));
+        Self::try_parse(bytes).ok_or_else(newer)
     }
 
     fn try_parse(bytes: &[u8]) -> Option<Self> {
@@ -97,23 +100,15 @@ impl Node {
         let (mut children, mut seen) = (Vec::with_capacity(count), 0);
         for (number, line) in numbers.zip(lines.chunks_exact(CHILD_BYTES)) {
             let (digest, rest) = line.split_first_chunk::<32>()?;
-            let (offset, rest) = rest.split_first_chunk::<4>()?;
-            let (length, rest) = rest.split_first_chunk::<4>()?;
-            let [pack, encoding, 0, 0] = *rest else { return None };
+            let &[low, high, ordinal_low, ordinal_high] = rest.first_chunk::<4>()?;
+            let pack = usize::from(u16::from_le_bytes([low, high]));
             // Packs are listed in the order of their first use, each once.
-            seen = seen.max(usize::from(pack) + 1);
-            let child = RecordRef {
-                digest: Digest::from_bytes(*digest),
-                pack: *packs.get(usize::from(pack))?,
-                offset: u32::from_le_bytes(*offset),
-                length: u32::from_le_bytes(*length),
-                encoding: Encoding::from_code(encoding)?,
-            };
-            let longest = if level == 0 { CHUNK_BYTES } else { MAX_NODE_BYTES };
-            if child.length == 0 || child.length as usize > longest || child.offset.checked_add(child.length).is_none()
-            {
+            seen = seen.max(pack + 1);
+            let ordinal = u16::from_le_bytes([ordinal_low, ordinal_high]);
+            if u32::from(ordinal) >= MAX_RECORDS {
                 return None;
             }
+            let child = RecordRef { digest: Digest::from_bytes(*digest), pack: *packs.get(pack)?, ordinal };
             children.push((number, child));
         }
         let node = Self { level, children };
@@ -170,18 +165,18 @@ impl IndexBuilder {
         Ok(())
     }
 
-    /// Completes the tree and returns its root; `None` for a disk of zeros.
-    pub(crate) fn finish(mut self, store: &mut impl FnMut(&Node) -> RecordRef) -> Result<Option<RecordRef>> {
+    /// Completes the tree and returns its root, which a manifest carries; `None` for a disk of zeros.
+    pub(crate) fn finish(mut self, store: &mut impl FnMut(&Node) -> RecordRef) -> Result<Option<Node>> {
         let root = self.open.len().saturating_sub(1);
         for level in 0..=root {
             let Some((number, node)) = self.open.get_mut(level).filter(|(_, node)| !node.children.is_empty()) else {
                 continue;
             };
-            let (number, node) = (*number, std::mem::take(node));
-            let stored = store(&Node { level: level as u8, ..node });
+            let (number, node) = (*number, Node { level: level as u8, ..std::mem::take(node) });
             if level == root {
-                return Ok(Some(stored));
+                return Ok(Some(node));
             }
+            let stored = store(&node);
             self.add(level + 1, number, stored, store)?;
         }
         Ok(None)
@@ -201,20 +196,17 @@ mod tests {
         RecordRef {
             digest: Digest::of(&seed.to_le_bytes()),
             pack: PackId { upload: UploadId::from_bytes([1; 16]), number: pack },
-            offset: 8 + seed as u32 % 1000,
-            length: 1 + (seed % CHUNK_BYTES as u64) as u32,
-            encoding: if seed.is_multiple_of(2) { Encoding::Plain } else { Encoding::Sparse },
+            ordinal: (seed % 1000) as u16,
         }
     }
 
-    fn chunks_below(nodes: &HashMap<Digest, Node>, at: &RecordRef, number: u64, found: &mut BTreeMap<u64, RecordRef>) {
-        let node = &nodes[&at.digest];
+    fn chunks_below(nodes: &HashMap<Digest, Node>, node: &Node, number: u64, found: &mut BTreeMap<u64, RecordRef>) {
         for (child, reference) in &node.children {
             let number = number * FAN_OUT + u64::from(*child);
             if node.level == 0 {
                 found.insert(number, *reference);
             } else {
-                chunks_below(nodes, reference, number, found);
+                chunks_below(nodes, &nodes[&reference.digest], number, found);
             }
         }
     }
@@ -246,10 +238,10 @@ mod tests {
             let mut store = |node: &Node| {
                 let bytes = node.encode();
                 assert_eq!(&Node::parse(&bytes).unwrap(), node);
-                assert!(bytes.len() <= MAX_NODE_BYTES);
+                assert!(bytes.len() <= HEADER_BYTES + 256 * (PACK_ENTRY_BYTES + CHILD_BYTES));
                 let digest = Digest::of(&bytes);
                 nodes.insert(digest, node.clone());
-                RecordRef { digest, encoding: Encoding::Plain, ..record(5, 9) }
+                RecordRef { digest, ..record(5, 9) }
             };
             let expected: BTreeMap<u64, RecordRef> =
                 positions.iter().map(|at| (*at, record(*at, *at as u32 % packs))).collect();
@@ -257,6 +249,7 @@ mod tests {
                 builder.push(*position, *chunk, &mut store).unwrap();
             }
             let root = builder.finish(&mut store).unwrap().unwrap();
+            assert_eq!(root.level, 2);
             let mut found = BTreeMap::new();
             chunks_below(&nodes, &root, 0, &mut found);
             prop_assert_eq!(found, expected);

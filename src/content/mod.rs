@@ -8,6 +8,7 @@ pub(crate) mod digest;
 pub(crate) mod extents;
 #[cfg(feature = "testkit")]
 pub(crate) mod fuzz;
+pub(crate) mod head;
 pub(crate) mod index;
 pub(crate) mod manifest;
 pub(crate) mod names;

@@ -1,4 +1,4 @@
-//! The names of uploads, and of the slots, packs, parts and manifests that belong to them.
+//! The names of catalogs and uploads, and of the slots, packs, parts and manifests that belong to them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,8 +9,8 @@ use super::digest::Digest;
 use crate::error::{Error, Result};
 use crate::store::BlobKey;
 
-/// More records than any pack has: one for each byte of the smallest that a record can be.
-pub(super) const MAX_RECORDS: u32 = 1 << 20;
+/// The most records of a pack: a bitmap of them has 2 KiB.
+pub(crate) const MAX_RECORDS: u32 = 1 << 14;
 
 /// One import of one version. It owns the packs that it writes until the version is published, so an abandoned import
 /// can be removed without regard to any other.
@@ -65,6 +65,23 @@ impl<'de> Deserialize<'de> for UploadId {
     }
 }
 
+/// The random id of a catalog.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct CatalogId(pub(crate) UploadId);
+
+impl fmt::Display for CatalogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for CatalogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// The name of a pack: the upload that wrote it, and a number within that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct PackId {
@@ -85,18 +102,18 @@ impl fmt::Display for PackId {
     }
 }
 
-/// The name of a part: its pack, and the hash of its table.
+/// The name of a part: its pack, the number of its records, and the hash of its head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct PartId {
     pub(crate) pack: PackId,
     pub(super) records: u32,
-    pub(super) table: Digest,
+    pub(super) head: Digest,
 }
 
 impl PartId {
     /// Returns its key within a slot, without incarnation.
     pub(crate) fn key(&self) -> Result<BlobKey> {
-        Self::keys_of(&self.pack)?.join(&format!("{:010}-{}", self.records, self.table))
+        Self::keys_of(&self.pack)?.join(&format!("{:010}-{}", self.records, self.head))
     }
 
     /// Returns the key prefix of all parts of a pack.
@@ -106,14 +123,14 @@ impl PartId {
 
     /// Parses the name of a part of `pack`.
     pub(crate) fn of_name(pack: PackId, name: &str) -> Option<Self> {
-        let (records, table) = name.split_once('-')?;
-        let (records, table) = (records.parse().ok().filter(|count| *count <= MAX_RECORDS)?, table.parse().ok()?);
-        Some(Self { pack, records, table })
+        let (records, head) = name.split_once('-')?;
+        let (records, head) = (records.parse().ok().filter(|count| *count <= MAX_RECORDS)?, head.parse().ok()?);
+        Some(Self { pack, records, head })
     }
 
     /// Returns an id that sorts before every part of `pack`.
     pub(crate) fn first_of(pack: PackId) -> Self {
-        Self { pack, records: 0, table: Digest::from_bytes([0; 32]) }
+        Self { pack, records: 0, head: Digest::from_bytes([0; 32]) }
     }
 }
 

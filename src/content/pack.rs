@@ -1,169 +1,136 @@
-//! Packs: records appended one after the other, with a table of their hashes at the end.
+//! Packs: up to 16 MiB of records of one import, in one blob.
 //!
 //! One blob for each chunk would be too slow: writing a thousand files takes several times as long as writing one of
 //! their total size.
 
-use std::ops::Range;
-
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
+use super::chunk::BLOCK_BYTES;
 use super::digest::Digest;
 use super::extents::Extents;
-use super::names::PackId;
-use super::record::{Encoding, RecordRef, TableLine};
-use crate::error::{Error, Result};
-use crate::store::MAX_BLOB_BYTES;
+use super::head::{Described, Head, place_after};
+use super::names::{CatalogId, MAX_RECORDS, PackId};
+use super::record::{Encoding, Line, RecordRef};
+use crate::error::{Error, ErrorKind, Result};
 
-/// A pack is closed before it grows beyond this: small enough that several on their way bound the memory of an import
+/// A pack is closed before its records grow beyond this: small enough that several on their way bound the memory of an import
 /// and that the last one is not long in the making, large enough that a store is asked for few (`docs/decisions/0004`).
 pub(crate) const PACK_BYTES: usize = 16 << 20;
 
 /// A part with at least this share of a pack's records is sent as the whole pack.
 const WHOLE_PERCENT: u64 = 95;
 
-const MAGIC: [u8; 8] = *b"cgpack01";
-const END_MAGIC: [u8; 4] = *b"cgpe";
-const TABLE_ENTRY_BYTES: usize = 36;
-/// Magic and the number of table entries.
-const TRAILER_BYTES: usize = 8;
-
 /// A pack that is being filled.
 #[derive(Debug)]
 pub(crate) struct PackBuilder {
-    id: PackId,
+    of: Described,
+    /// The records.
     bytes: Vec<u8>,
-    table: Vec<u8>,
+    /// With offsets from the first record.
+    lines: Vec<Line>,
 }
 
 /// A finished pack, with its line for the manifest.
 #[derive(Clone, Debug)]
 pub(crate) struct FinishedPack {
     pub(crate) info: PackInfo,
-    pub(crate) bytes: Bytes,
+    /// Up to the first record. It tells everything that is in the pack.
+    pub(crate) head: Bytes,
+    pub(crate) records: Bytes,
 }
 
 /// A pack's line in a manifest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PackInfo {
-    #[serde(flatten)]
     pub(crate) id: PackId,
-    /// In bytes.
+    /// In bytes, as the import wrote it.
     pub(crate) length: u64,
     /// The number of records.
     pub(crate) records: u32,
-    /// The hash of the table, and so of everything in the pack.
-    pub(crate) table: Digest,
+    /// The hash of the digests of its records, in their order. It does not depend on how they are stored.
+    pub(crate) content: Digest,
 }
 
 impl PackBuilder {
     /// Reuses `spare`, the buffer of an earlier pack: fresh memory would cost a page fault for each 4 KiB.
-    pub(crate) fn new(id: PackId, spare: Option<Vec<u8>>) -> Self {
+    pub(crate) fn new(of: Described, spare: Option<Vec<u8>>) -> Self {
         let mut bytes = spare.unwrap_or_else(|| Vec::with_capacity(PACK_BYTES));
         bytes.clear();
-        bytes.extend_from_slice(&MAGIC);
-        Self { id, bytes, table: Vec::new() }
+        Self { of, bytes, lines: Vec::new() }
     }
 
     /// Returns whether a record of `length` bytes still fits.
     pub(crate) fn has_room(&self, length: usize) -> bool {
-        self.bytes.len() + length + self.table.len() + TABLE_ENTRY_BYTES + TRAILER_BYTES <= PACK_BYTES
+        self.lines.len() < MAX_RECORDS as usize && self.bytes.len().next_multiple_of(BLOCK_BYTES) + length <= PACK_BYTES
     }
 
     /// Appends a record, for which there must be room. `hash` is that of the stored bytes.
-    pub(crate) fn append(&mut self, digest: Digest, encoding: Encoding, record: &[u8], hash: Digest) -> RecordRef {
-        // A builder is closed before it passes 16 MiB, so both fit.
-        let (offset, length) = (self.bytes.len() as u32, record.len() as u32);
+    pub(crate) fn append(&mut self, content: Digest, encoding: Encoding, record: &[u8], hash: &Digest) -> RecordRef {
+        self.bytes.resize(place_after(self.bytes.len() as u64, record.len() as u64) as usize, 0);
+        // A builder is closed before it passes 16 MiB and 16,384 records, so all of them fit.
+        let (ordinal, place) = (self.lines.len() as u16, (self.bytes.len() as u32, record.len() as u32));
         self.bytes.extend_from_slice(record);
-        self.table.extend_from_slice(hash.as_bytes());
-        self.table.extend_from_slice(&length.to_le_bytes());
-        RecordRef { digest, pack: self.id, offset, length, encoding }
+        self.lines.push(Line::new(ordinal, content, encoding, place, hash));
+        RecordRef { digest: content, pack: self.of.pack, ordinal }
     }
 
-    pub(crate) fn finish(mut self) -> FinishedPack {
-        let table = Digest::of(&self.table);
-        self.bytes.extend_from_slice(&self.table);
-        let records = (self.table.len() / TABLE_ENTRY_BYTES) as u32;
-        self.bytes.extend_from_slice(&records.to_le_bytes());
-        self.bytes.extend_from_slice(&END_MAGIC);
-        let info = PackInfo { id: self.id, length: self.bytes.len() as u64, records, table };
-        FinishedPack { info, bytes: self.bytes.into() }
+    pub(crate) fn finish(self) -> FinishedPack {
+        let (records, content) = (self.lines.len() as u32, content_of(&self.lines));
+        let (head, bytes) = Head::build(self.of, content, self.lines);
+        let info = PackInfo { id: self.of.pack, length: head.length(), records, content };
+        FinishedPack { info, head: bytes, records: self.bytes.into() }
     }
 }
 
-impl FinishedPack {
-    /// Returns the end of the blob: table, count and magic, which identify everything in it.
-    pub(crate) fn tail(&self) -> Bytes {
-        let table_bytes = table_of(&self.bytes).map_or(0, <[u8]>::len);
-        self.bytes.slice(self.bytes.len().saturating_sub(table_bytes + TRAILER_BYTES)..)
+/// Returns the hash of the digests of records.
+fn content_of(lines: &[Line]) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    for line in lines {
+        hasher.update(line.content.as_bytes());
     }
+    Digest::from_bytes(*hasher.finalize().as_bytes())
 }
 
 impl PackInfo {
-    /// Verifies a whole pack: its table against the manifest, and every record against the table.
-    pub(crate) fn verify(&self, pack: &[u8]) -> Result<()> {
-        if pack.len() as u64 != self.length || self.length > MAX_BLOB_BYTES {
-            return Err(self.damaged(&format!("it has {} bytes, the manifest says {}", pack.len(), self.length)));
+    /// Reads the head of the pack. `blob` is the pack, or at least its head.
+    pub(crate) fn head(&self, catalog: CatalogId, blob: &[u8]) -> Result<Head> {
+        let head = Head::parse(Described { catalog, pack: self.id }, self.records, blob)?;
+        if head.length() != self.length || head.content() != self.content || content_of(head.lines()) != self.content {
+            return Err(self.damaged("its records are not those that the manifest names"));
         }
-        if !pack.starts_with(&MAGIC) {
-            return Err(self.damaged("it does not start as a pack"));
-        }
-        for line in self.table(pack)? {
-            if line.good_in(pack, line.offset as usize).is_none() {
-                return Err(self.damaged(&format!("the hash of the record at `{}` differs", line.offset)));
-            }
-        }
-        Ok(())
+        Ok(head)
     }
 
-    /// Returns the lines of the table. `tail` is the pack, or at least its last `tail_bytes`.
-    pub(crate) fn table(&self, tail: &[u8]) -> Result<Vec<TableLine>> {
-        let table = table_of(tail).ok_or_else(|| self.damaged("it does not end as a pack"))?;
-        if Digest::of(table) != self.table {
-            return Err(self.damaged("the hash of its table differs"));
-        }
-        let mut offset = MAGIC.len() as u64;
-        let mut lines = Vec::with_capacity(table.len() / TABLE_ENTRY_BYTES);
-        for line in table.chunks_exact(TABLE_ENTRY_BYTES) {
-            let (hash, rest) = line.split_first_chunk().ok_or_else(|| self.damaged("its table is cut short"))?;
-            let length = rest.first_chunk().ok_or_else(|| self.damaged("its table is cut short"))?;
-            let (hash, length) = (Digest::from_bytes(*hash), u32::from_le_bytes(*length));
-            // A pack is at most as long as a blob may be; the check below compares the end of the last record with its
-            // length.
-            lines.push(TableLine { hash, offset: offset as u32, length });
-            offset += u64::from(length);
-        }
-        if offset + (table.len() + TRAILER_BYTES) as u64 != self.length || self.length > MAX_BLOB_BYTES {
-            return Err(self.damaged("its table does not add up to its length"));
-        }
-        Ok(lines)
+    /// Returns the records of a damaged pack that are still good.
+    pub(crate) fn good_records_in(&self, catalog: CatalogId, blob: &Bytes) -> Vec<(Line, Bytes)> {
+        self.head_or_rest(catalog, blob).map(|head| head.records_in(blob)).unwrap_or_default()
     }
 
-    /// Returns the length of the table and the trailer at the pack's end.
-    pub(crate) fn tail_bytes(&self) -> u64 {
-        (u64::from(self.records) * TABLE_ENTRY_BYTES as u64 + TRAILER_BYTES as u64).min(self.length)
+    /// Reads the head of the pack, or what is left of it if it is damaged.
+    pub(crate) fn head_or_rest(&self, catalog: CatalogId, blob: &[u8]) -> Result<Head> {
+        match self.head(catalog, blob) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(Head::salvage(self.records, blob)),
+            head => head,
+        }
     }
 
-    /// Returns the range of all its records.
-    pub(crate) fn record_range(&self) -> Range<u32> {
-        let start = MAGIC.len() as u32;
-        start..start + u32::try_from(self.record_bytes()).unwrap_or(0)
+    /// Verifies a whole pack: its head against the manifest, and every record against the head.
+    pub(crate) fn verify(&self, catalog: CatalogId, pack: &Bytes) -> Result<()> {
+        match self.head(catalog, pack)?.fault_in(pack) {
+            None => Ok(()),
+            Some(what) => Err(self.damaged(&what)),
+        }
     }
 
-    /// Returns the length of all its records.
-    pub(crate) fn record_bytes(&self) -> u64 {
-        self.length.saturating_sub(self.tail_bytes() + MAGIC.len() as u64)
+    /// Returns the bytes that `extents` take, as a share of its length: what they really take is in the head of each blob.
+    pub(crate) fn bytes_of(&self, extents: &Extents) -> u64 {
+        let share = u128::from(self.length) * u128::from(extents.count()) / u128::from(self.records.max(1));
+        u64::try_from(share).unwrap_or(u64::MAX)
     }
 
     /// Returns whether `extents` are so much of the pack that it is sent whole: a part would save next to nothing.
     pub(crate) fn is_mostly(&self, extents: &Extents) -> bool {
-        extents.bytes() * 100 >= self.record_bytes() * WHOLE_PERCENT
-    }
-
-    /// Returns the records of a damaged pack that are still good. Fails if its table is damaged.
-    pub(crate) fn records_in(&self, blob: &Bytes) -> Result<Vec<(TableLine, Bytes)>> {
-        let record = |line: TableLine| Some((line, blob.slice(line.good_in(blob, line.offset as usize)?)));
-        Ok(self.table(blob)?.into_iter().filter_map(record).collect())
+        extents.count() * 100 >= u64::from(self.records) * WHOLE_PERCENT
     }
 
     fn damaged(&self, what: &str) -> Error {
@@ -171,70 +138,138 @@ impl PackInfo {
     }
 }
 
-/// Returns the table of a pack, found by its trailer; unverified.
-pub(super) fn table_of(pack: &[u8]) -> Option<&[u8]> {
-    let (body, count) = pack.strip_suffix(&END_MAGIC)?.split_last_chunk::<4>()?;
-    let table_bytes = (u32::from_le_bytes(*count) as usize).checked_mul(TABLE_ENTRY_BYTES)?;
-    body.get(body.len().checked_sub(table_bytes)?..)
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::content::chunk::{CHUNK_BYTES, occupied_blocks};
     use crate::content::codec::encode;
     use crate::content::compression::{Compression, Compressor};
     use crate::content::names::UploadId;
 
-    const ID: PackId = PackId { upload: UploadId::from_bytes([7; 16]), number: 3 };
+    pub(in crate::content) const CATALOG: CatalogId = CatalogId(UploadId::from_bytes([5; 16]));
+    pub(in crate::content) const ID: PackId = PackId { upload: UploadId::from_bytes([7; 16]), number: 3 };
+    const OF: Described = Described { catalog: CATALOG, pack: ID };
+
+    fn whole(pack: &FinishedPack) -> Bytes {
+        [&pack.head[..], &pack.records[..]].concat().into()
+    }
 
     fn pack(compression: Compression) -> FinishedPack {
-        let (mut builder, mut compressor) = (PackBuilder::new(ID, None), Compressor::new(compression));
+        let (mut builder, mut compressor) = (PackBuilder::new(OF, None), Compressor::new(compression));
         for seed in 1..4_u8 {
             let (mut chunk, mut record) = (vec![0; CHUNK_BYTES], Vec::new());
             chunk[..usize::from(seed) * 5000].fill(seed);
             let encoding = encode(&chunk, occupied_blocks(&chunk), &mut compressor, &mut record);
-            builder.append(Digest::of(&chunk), encoding, &record, Digest::of(&record));
+            builder.append(Digest::of(&chunk), encoding, &record, &Digest::of(&record));
         }
-        builder.append(Digest::of(b"a node"), Encoding::Plain, b"a node", Digest::of(b"a node"));
+        builder.append(Digest::of(b"a node"), Encoding::Plain, b"a node", &Digest::of(b"a node"));
         builder.finish()
     }
 
+    /// zstd does not notice every flipped bit of a frame; the seal does.
     #[test]
-    fn a_pack_verifies_and_no_byte_of_it_can_change() {
+    fn a_pack_verifies_and_no_bit_of_it_can_change() {
+        for (compression, step) in [(Compression::None, 97), (Compression::Zstd, 1)] {
+            let pack = pack(compression);
+            let (info, blob) = (pack.info, whole(&pack));
+            info.verify(CATALOG, &blob).unwrap();
+            let bits = (0..blob.len() * 8).filter(|bit| bit / 8 < 600 || bit % step == 0);
+            for bit in bits {
+                let mut flipped = blob.to_vec();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                assert!(info.verify(CATALOG, &flipped.into()).is_err(), "bit {bit}");
+            }
+            for length in (0..blob.len()).step_by(step) {
+                assert!(info.verify(CATALOG, &blob.slice(..length)).is_err(), "cut to {length}");
+            }
+        }
+    }
+
+    #[test]
+    fn records_of_whole_blocks_begin_at_a_multiple_of_4_kib() {
         let pack = pack(Compression::None);
-        pack.info.verify(&pack.bytes).unwrap();
-        let step = 97;
-        for at in (0..pack.bytes.len()).step_by(step).chain(pack.bytes.len() - pack.tail().len()..pack.bytes.len()) {
-            let mut flipped = pack.bytes.to_vec();
-            flipped[at] ^= 0x10;
-            assert!(pack.info.verify(&flipped).is_err(), "byte {at}");
-        }
-        for length in (0..pack.bytes.len()).step_by(step) {
-            assert!(pack.info.verify(&pack.bytes[..length]).is_err(), "cut to {length}");
-        }
+        let head = pack.info.head(CATALOG, &pack.head).unwrap();
+        let places: Vec<(u32, u32)> = head.lines().iter().map(|line| (line.offset, line.length)).collect();
+        assert_eq!(places, [(4096, 8192), (12288, 12288), (24576, 16384), (40960, 6)]);
+        assert_eq!(pack.head.len(), 4096);
     }
 
-    /// zstd does not notice every flipped bit of a frame; the table does.
     #[test]
-    fn a_compressed_pack_verifies_and_no_bit_of_it_can_change() {
+    fn a_blob_under_another_name_is_found_at_once() {
+        let pack = pack(Compression::None);
+        let elsewhere = PackInfo { id: PackId { number: 4, ..ID }, ..pack.info };
+        let error = elsewhere.head(CATALOG, &pack.head).unwrap_err().to_string();
+        assert!(error.contains("lies under another name"), "{error}");
+        let other = CatalogId(UploadId::from_bytes([6; 16]));
+        assert!(pack.info.head(other, &pack.head).is_err());
+        // A pack of the same name and length with other content, as two imports might write it.
+        let mut other = PackBuilder::new(OF, None);
+        for seed in 0..4 {
+            other.append(Digest::of(&[seed]), Encoding::Plain, &[seed], &Digest::of(&[seed]));
+        }
+        let other = other.finish();
+        let claimed = PackInfo { length: other.info.length, ..pack.info };
+        let error = claimed.head(CATALOG, &other.head).unwrap_err().to_string();
+        assert!(error.contains("not those that the manifest names"), "{error}");
+    }
+
+    /// The head is whole, but two of its lines were exchanged before it was written.
+    #[test]
+    fn a_line_that_describes_another_record_is_found() {
         let pack = pack(Compression::Zstd);
-        pack.info.verify(&pack.bytes).unwrap();
-        assert!(pack.bytes.len() < 500, "{}", pack.bytes.len());
-        for bit in 0..pack.bytes.len() * 8 {
-            let mut flipped = pack.bytes.to_vec();
-            flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(pack.info.verify(&flipped).is_err(), "bit {bit}");
-        }
-        assert!((0..pack.bytes.len()).all(|length| pack.info.verify(&pack.bytes[..length]).is_err()));
+        let blob = whole(&pack);
+        let lines = pack.info.head(CATALOG, &pack.head).unwrap().lines().to_vec();
+        let (one, two) = (lines[0], lines[1]);
+        // The contents exchanged, as a reader meets it, who compares with the index.
+        assert!(!two.seals(&one.content, &blob[two.offset as usize..][..two.length as usize]));
+        // The places exchanged, as a copy meets it, which has no index.
+        let moved = Line { offset: two.offset, length: two.length, ..one };
+        assert!(one.good_in(&blob).is_some() && moved.good_in(&blob).is_none());
+        // The encodings exchanged.
+        assert!(Line { encoding: Encoding::Plain, ..one }.good_in(&blob).is_none());
     }
 
+    /// The seal of each line proves it, so the damage of a head costs the lines that it hits.
     #[test]
-    fn the_tail_tells_packs_apart() {
-        let (pack, mut other) = (pack(Compression::None), PackBuilder::new(ID, None));
-        other.append(Digest::of(b"a mode"), Encoding::Plain, b"a mode", Digest::of(b"a mode"));
-        assert_eq!(pack.tail().len(), 4 * TABLE_ENTRY_BYTES + TRAILER_BYTES);
-        assert!(pack.bytes.ends_with(&pack.tail()));
-        assert_ne!(other.finish().tail(), pack.tail());
+    fn a_damaged_head_loses_only_the_records_of_its_damaged_lines() {
+        let pack = pack(Compression::Zstd);
+        let blob = whole(&pack);
+        let all = pack.info.good_records_in(CATALOG, &blob);
+        assert_eq!(all.len(), 4);
+        for at in (0..HEADER + 52 + 4 * 80).step_by(3) {
+            let mut damaged = blob.to_vec();
+            damaged[at] ^= 0x11;
+            let left = pack.info.good_records_in(CATALOG, &damaged.into());
+            let hit = at.checked_sub(HEADER + 52).map(|at| at / 80);
+            let expected: Vec<_> = all.iter().enumerate().filter(|(number, _)| Some(*number) != hit).map(|(_, record)| record).collect();
+            // A flipped bit of an unused field hits none of what a line means.
+            assert!(left.iter().collect::<Vec<_>>() == expected, "byte {at}");
+        }
     }
+
+    /// With a right hash, what this build does not know is of a newer one: a mend must not replace it.
+    #[test]
+    fn a_newer_head_is_unsupported_and_not_damaged() {
+        let pack = pack(Compression::None);
+        for at in [8, 10, 12, 32, 48, 52, 54, 72] {
+            let mut newer = pack.head.to_vec();
+            newer[at] ^= 2;
+            assert_eq!(pack.info.head(CATALOG, &newer).unwrap_err().kind(), ErrorKind::Corrupt, "byte {at}");
+            let hash = Digest::of(&newer[..80]);
+            newer[80..96].copy_from_slice(&hash.as_bytes()[..16]);
+            // The rest may have any form.
+            newer[96..200].fill(7);
+            assert_eq!(pack.info.head(CATALOG, &newer).unwrap_err().kind(), ErrorKind::Unsupported, "byte {at}");
+        }
+        for at in [76, 77] {
+            let mut newer = pack.head.to_vec();
+            newer[HEADER + 52 + at] = 9;
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(&newer[..96]).update(&newer[HEADER..HEADER + 52 + 4 * 80]);
+            newer[96..HEADER].copy_from_slice(hasher.finalize().as_bytes());
+            assert_eq!(pack.info.head(CATALOG, &newer).unwrap_err().kind(), ErrorKind::Unsupported, "byte {at} of a line");
+        }
+    }
+
+    const HEADER: usize = 128;
 }

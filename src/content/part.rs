@@ -1,84 +1,65 @@
-//! Parts of packs: some of the records of a pack, for a slot that does not need it whole.
+//! Parts of packs: some of the records of a pack, for a slot that does not need it whole, or all of them in another form.
 //!
-//! A record has the same name everywhere: its pack and its offset in the pack. A slot that does not need most of a pack
-//! holds parts of it: some of the records, with a table of their offsets in the pack. So versions share one index
-//! whatever each slot holds, a region with only the newest of many versions holds only that version's records, and a
-//! mostly dead pack is rewritten without changing an index.
+//! A record has the same name everywhere: its pack and its ordinal in the pack. So versions share one index whatever each
+//! slot holds, a region with only the newest of many versions holds only that version's records, and a mostly dead pack is
+//! rewritten without changing an index.
 
-use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
 use super::blob_name::BlobName;
-use super::digest::Digest;
 use super::extents::Extents;
-use super::names::{PackId, PartId};
-use super::record::TableLine;
+use super::head::{Described, Head, head_bytes, place_after};
+use super::names::{CatalogId, PartId};
+use super::pack::PackInfo;
+use super::record::Line;
 use crate::error::{Error, Result};
 
-const MAGIC: [u8; 8] = *b"cgpart01";
-const LINE_BYTES: usize = 40;
-
 impl PartId {
-    /// Returns the length of the table at the blob's start.
-    pub(crate) fn table_bytes(&self) -> u64 {
-        MAGIC.len() as u64 + u64::from(self.records) * LINE_BYTES as u64
+    /// Returns the length of the head of its blob.
+    pub(crate) fn head_bytes(&self) -> u64 {
+        head_bytes(self.records)
     }
 }
 
-/// A part, as described by its table.
+/// A part, as described by its head.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Part {
     pub(crate) id: PartId,
     /// Its incarnation in the slot that it was found in.
     pub(crate) incarnation: u64,
-    /// Ascending, with offsets in the pack.
-    lines: Vec<TableLine>,
-    /// The offset of each record in the part's blob, and the end of the last.
-    starts: Vec<u64>,
+    head: Arc<Head>,
 }
 
 impl Part {
-    fn new(pack: PackId, lines: Vec<TableLine>) -> (Self, Vec<u8>) {
-        let mut table = Vec::with_capacity(MAGIC.len() + lines.len() * LINE_BYTES);
-        table.extend_from_slice(&MAGIC);
-        for line in &lines {
-            table.extend_from_slice(line.hash.as_bytes());
-            table.extend_from_slice(&line.offset.to_le_bytes());
-            table.extend_from_slice(&line.length.to_le_bytes());
-        }
-        let id = PartId { pack, records: lines.len() as u32, table: Digest::of(&table) };
-        (Self { id, incarnation: 0, starts: starts(table.len(), &lines), lines }, table)
-    }
-
     /// Builds a part of `records`, each of `pack` and given once. Returns it with the blob to store.
-    pub(crate) fn build(pack: PackId, mut records: Vec<(TableLine, Bytes)>) -> (Self, Bytes) {
-        records.sort_unstable_by_key(|(line, _)| line.offset);
-        let (part, table) = Self::new(pack, records.iter().map(|(line, _)| *line).collect());
-        let mut blob = BytesMut::with_capacity(part.length() as usize);
-        blob.extend_from_slice(&table);
-        records.iter().for_each(|(_, bytes)| blob.extend_from_slice(bytes));
-        (part, blob.freeze())
-    }
-
-    /// Returns the good records in the part's blob.
-    pub(crate) fn records_in(&self, blob: &Bytes) -> Vec<(TableLine, Bytes)> {
-        let record =
-            |(line, start): (&TableLine, &u64)| Some((*line, blob.slice(line.good_in(blob, *start as usize)?)));
-        self.lines.iter().zip(&self.starts).filter_map(record).collect()
-    }
-
-    /// Reads a table back, and verifies it against the part's name.
-    pub(crate) fn of_table(id: PartId, table: &[u8]) -> Result<Self> {
-        let damaged = || Error::corrupt(format!("part of pack {}", id.pack), "its table is damaged");
-        if Digest::of(table) != id.table {
-            return Err(damaged());
+    pub(crate) fn build(catalog: CatalogId, pack: &PackInfo, mut records: Vec<(Line, Bytes)>) -> (Self, Bytes) {
+        records.sort_unstable_by_key(|(line, _)| line.ordinal);
+        let mut end = 0;
+        let lines = records.iter().map(|(line, bytes)| {
+            let offset = place_after(end, bytes.len() as u64);
+            end = offset + bytes.len() as u64;
+            Line { offset: offset as u32, ..*line }
+        });
+        let (head, bytes) = Head::build(Described { catalog, pack: pack.id }, pack.content, lines.collect());
+        let mut blob = BytesMut::with_capacity(head.length() as usize);
+        blob.extend_from_slice(&bytes);
+        for (line, (_, bytes)) in head.lines().iter().zip(&records) {
+            blob.resize(line.offset as usize, 0);
+            blob.extend_from_slice(bytes);
         }
-        let lines = table.strip_prefix(&MAGIC).ok_or_else(damaged)?.chunks_exact(LINE_BYTES);
-        let (part, same) = Self::new(id.pack, lines.map_while(parse_line).collect());
-        // Only the canonical form is accepted: ascending, without overlap.
-        let apart = part.lines.windows(2).all(|pair| matches!(pair, [a, b] if a.range().end <= b.offset));
-        if part.id == id && same == table && apart { Ok(part) } else { Err(damaged()) }
+        let id = PartId { pack: pack.id, records: records.len() as u32, head: head.digest() };
+        (Self { id, incarnation: 0, head: Arc::new(head) }, blob.freeze())
+    }
+
+    /// Reads a head back, and verifies it against the part's name. `blob` is the part's blob, or at least its head.
+    pub(crate) fn of_head(catalog: CatalogId, id: PartId, blob: &[u8]) -> Result<Self> {
+        let head = Head::parse(Described { catalog, pack: id.pack }, id.records, blob)?;
+        match head.digest() == id.head {
+            true => Ok(Self { id, incarnation: 0, head: Arc::new(head) }),
+            false => Err(damaged(&id, "its head is not the one that its name has")),
+        }
     }
 
     /// Returns the part under another incarnation.
@@ -91,104 +72,88 @@ impl Part {
         BlobName::Part(self.id, self.incarnation)
     }
 
+    pub(crate) fn head(&self) -> &Arc<Head> {
+        &self.head
+    }
+
     /// Returns the length of the blob.
     pub(crate) fn length(&self) -> u64 {
-        self.starts.last().copied().unwrap_or(0)
+        self.head.length()
     }
 
-    pub(crate) fn lines(&self) -> &[TableLine] {
-        &self.lines
+    /// Returns whether it was made of that pack, and not of another one of its name.
+    pub(crate) fn is_of(&self, pack: &PackInfo) -> bool {
+        self.head.content() == pack.content
     }
 
-    /// Returns the extents of the pack that the part holds.
+    /// Returns the good records of its blob, which may be damaged.
+    pub(crate) fn good_records_in(&self, blob: &Bytes) -> Vec<(Line, Bytes)> {
+        self.head.records_in(blob)
+    }
+
+    /// Returns the records of the pack that the part holds.
     pub(crate) fn extents(&self) -> Extents {
-        self.lines.iter().map(TableLine::range).collect()
+        self.head.extents()
     }
 
-    /// Returns the offset in the part's blob of a record of the pack.
-    pub(crate) fn start_of(&self, record: &Range<u32>) -> Option<u64> {
-        let at = self.lines.binary_search_by_key(&record.start, |line| line.offset).ok()?;
-        self.lines.get(at).filter(|line| line.range() == *record)?;
-        self.starts.get(at).copied()
-    }
-
-    /// Verifies a whole blob: its table against its name, and every record against the table.
-    pub(crate) fn verify(&self, blob: &[u8]) -> Result<()> {
-        let damaged = || Error::corrupt(format!("part of pack {}", self.id.pack), "the part is damaged");
-        let table = blob.get(..self.id.table_bytes() as usize).ok_or_else(damaged)?;
-        if blob.len() as u64 != self.length()
-            || Self::of_table(self.id, table)?.with_incarnation(self.incarnation) != *self
-        {
-            return Err(damaged());
+    /// Verifies a whole blob: its head against its name, and every record against the head.
+    pub(crate) fn verify(&self, catalog: CatalogId, blob: &Bytes) -> Result<()> {
+        let read = Self::of_head(catalog, self.id, blob)?;
+        match read.head.fault_in(blob) {
+            None => Ok(()),
+            Some(what) => Err(damaged(&self.id, &what)),
         }
-        let good = |(line, start): (&TableLine, &u64)| line.good_in(blob, *start as usize).is_some();
-        if self.lines.iter().zip(&self.starts).all(good) { Ok(()) } else { Err(damaged()) }
     }
 }
 
-fn starts(table_bytes: usize, lines: &[TableLine]) -> Vec<u64> {
-    let mut at = table_bytes as u64;
-    let ends = lines.iter().map(|line| {
-        at += u64::from(line.length);
-        at
-    });
-    std::iter::once(table_bytes as u64).chain(ends).collect()
-}
-
-fn parse_line(line: &[u8]) -> Option<TableLine> {
-    let (hash, rest) = line.split_first_chunk::<32>()?;
-    let (offset, rest) = rest.split_first_chunk::<4>()?;
-    let (offset, length) = (u32::from_le_bytes(*offset), u32::from_le_bytes(*rest.first_chunk()?));
-    offset.checked_add(length)?;
-    Some(TableLine { hash: Digest::from_bytes(*hash), offset, length })
+fn damaged(id: &PartId, what: &str) -> Error {
+    Error::corrupt(format!("part of pack {}", id.pack), format!("the part is damaged: {what}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::content::names::UploadId;
-
-    const PACK: PackId = PackId { upload: UploadId::from_bytes([7; 16]), number: 3 };
+    use crate::content::digest::Digest;
+    use crate::content::pack::tests::{CATALOG, ID};
+    use crate::content::record::Encoding;
 
     fn part() -> (Part, Bytes) {
         let contents: Vec<Bytes> =
-            [5, 300, 1].iter().zip(1_u8..).map(|(length, seed)| vec![seed; *length].into()).collect();
-        let mut offset = 1000;
-        let lines: Vec<TableLine> = contents
-            .iter()
-            .map(|bytes| {
-                offset -= 310;
-                TableLine { hash: Digest::of(bytes), offset, length: bytes.len() as u32 }
-            })
-            .collect();
-        Part::build(PACK, lines.into_iter().zip(contents).collect())
+            [5, 4096, 300, 1].iter().zip(1_u8..).map(|(length, seed)| vec![seed; *length].into()).collect();
+        let lines = contents.iter().zip(0..).map(|(bytes, number)| {
+            let digest = Digest::of(bytes);
+            Line::new(1000 - 31 * number, digest, Encoding::Plain, (0, bytes.len() as u32), &digest)
+        });
+        let lines: Vec<Line> = lines.collect();
+        let info = PackInfo { id: ID, length: 9000, records: 2000, content: Digest::of(b"all") };
+        Part::build(CATALOG, &info, lines.into_iter().zip(contents).collect())
     }
 
     #[test]
-    fn a_part_is_found_by_its_name_and_its_records_by_their_place_in_the_pack() {
+    fn a_part_is_found_by_its_name_and_its_records_by_their_ordinal() {
         let (part, blob) = part();
         let Some(BlobName::Part(id, 0)) = BlobName::of_key(&part.id.key().unwrap()) else { panic!("a part") };
         assert_eq!(id, part.id);
-        let read = Part::of_table(id, &blob[..id.table_bytes() as usize]).unwrap();
+        let read = Part::of_head(CATALOG, id, &blob[..id.head_bytes() as usize]).unwrap();
         assert_eq!(read, part);
         assert_eq!(read.length(), blob.len() as u64);
-        for line in read.lines() {
-            let start = read.start_of(&line.range()).unwrap() as usize;
-            assert_eq!(Digest::of(&blob[start..start + line.length as usize]), line.hash);
-            assert!(read.extents().covers(&line.range()));
+        for line in read.head().lines() {
+            assert_eq!(Digest::of(&line.good_in(&blob).unwrap()), line.content);
+            assert!(read.extents().covers(&line.ordinals()));
         }
-        assert_eq!(read.start_of(&(71..76)), None);
+        assert_eq!(read.head().line(999), None);
+        assert_eq!(read.head().records_in(&blob).len(), 4);
     }
 
     #[test]
     fn no_byte_of_it_can_change() {
         let (part, blob) = part();
-        part.verify(&blob).unwrap();
+        part.verify(CATALOG, &blob).unwrap();
         for at in 0..blob.len() {
             let mut flipped = blob.to_vec();
             flipped[at] ^= 0x10;
-            assert!(part.verify(&flipped).is_err(), "byte {at}");
-            assert!(part.verify(&blob[..at]).is_err(), "cut to {at}");
+            assert!(part.verify(CATALOG, &flipped.into()).is_err(), "byte {at}");
+            assert!(part.verify(CATALOG, &blob.slice(..at)).is_err(), "cut to {at}");
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use bytes::Bytes;
+
 use super::digest::Digest;
 use super::names::PackId;
 
@@ -10,67 +12,123 @@ use super::names::PackId;
 pub(crate) enum Encoding {
     /// The bytes themselves.
     Plain,
-    /// A chunk without its zero blocks: a 16-bit mask of the blocks that follow, then those blocks.
-    Sparse,
+    /// The blocks of a chunk that are not all zero: block i if bit i of `occupied` is set.
+    Sparse { occupied: u16 },
     /// A chunk as one zstd frame. Its zero blocks are in it: they cost a few bytes.
     Zstd,
 }
 
 impl Encoding {
-    pub(crate) fn code(self) -> u8 {
+    /// Returns the code and the detail that a line of a head has.
+    pub(super) fn written(self) -> (u8, u16) {
         match self {
-            Self::Plain => 0,
-            Self::Sparse => 1,
-            Self::Zstd => 2,
+            Self::Plain => (0, 0),
+            Self::Sparse { occupied } => (1, occupied),
+            Self::Zstd => (2, 0),
         }
     }
 
-    pub(crate) fn from_code(code: u8) -> Option<Self> {
-        match code {
-            0 => Some(Self::Plain),
-            1 => Some(Self::Sparse),
-            2 => Some(Self::Zstd),
+    pub(super) fn read(code: u8, detail: u16) -> Option<Self> {
+        match (code, detail) {
+            (0, 0) => Some(Self::Plain),
+            (1, occupied) => Some(Self::Sparse { occupied }),
+            (2, 0) => Some(Self::Zstd),
             _ => None,
         }
     }
 }
 
-/// A reference to a record: its pack, its bytes in the pack, and the digest of its content.
+/// A reference to a record: its content, its pack, and its ordinal in the pack. Where it lies, and how it is encoded, is
+/// in the head of the blob that a slot has it in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RecordRef {
+    /// Of the content.
     pub(crate) digest: Digest,
     pub(crate) pack: PackId,
-    pub(crate) offset: u32,
-    pub(crate) length: u32,
-    pub(crate) encoding: Encoding,
+    pub(crate) ordinal: u16,
 }
 
 impl RecordRef {
-    /// Returns the range of its bytes in the pack.
-    pub(crate) fn range(&self) -> Range<u32> {
-        self.offset..self.offset.saturating_add(self.length)
+    /// Returns its ordinal as a range.
+    pub(crate) fn ordinals(&self) -> Range<u32> {
+        let ordinal = u32::from(self.ordinal);
+        ordinal..ordinal + 1
     }
 }
 
-/// A record's line in the table of its pack: the hash of the stored bytes, so a reader verifies them without
-/// decompressing.
+/// A record's line in the head of a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TableLine {
-    /// Of the stored bytes; for a plain record, equal to the digest of its content.
-    pub(crate) hash: Digest,
+pub(crate) struct Line {
+    /// In the pack.
+    pub(crate) ordinal: u16,
+    /// Of the content.
+    pub(crate) content: Digest,
+    /// See [`seal_of`](Self::seal_of).
+    pub(super) seal: Digest,
+    pub(crate) encoding: Encoding,
+    /// Whether the record was decoded, and compared with the digest, before this line was written. Always so for a plain one, whose
+    /// bytes are the content.
+    pub(super) is_checked: bool,
+    /// In the blob.
     pub(crate) offset: u32,
+    /// Of the stored bytes.
     pub(crate) length: u32,
 }
 
-impl TableLine {
-    /// Returns the range of its bytes in the pack.
-    pub(crate) fn range(&self) -> Range<u32> {
-        self.offset..self.offset.saturating_add(self.length)
+impl Line {
+    /// Returns the line of a record whose stored bytes have the hash `stored`. A chunk that was encoded just now is not checked.
+    pub(super) fn new(
+        ordinal: u16,
+        content: Digest,
+        encoding: Encoding,
+        (offset, length): (u32, u32),
+        stored: &Digest,
+    ) -> Self {
+        let (seal, is_checked) = (content, encoding == Encoding::Plain);
+        let line = Self { ordinal, content, seal, encoding, is_checked, offset, length };
+        Self { seal: line.seal_of(&content, stored), ..line }
     }
 
-    /// Returns the range of its bytes in `blob`, from `start` on; `None` if their hash differs.
-    pub(crate) fn good_in(&self, blob: &[u8], start: usize) -> Option<Range<usize>> {
-        let range = start..start.checked_add(self.length as usize)?;
-        (Digest::of(blob.get(range.clone())?) == self.hash).then_some(range)
+    /// Returns the seal: a hash of the digest of the content, the rest of the line but for its place, and the hash of the stored
+    /// bytes.
+    ///
+    /// A reader forms it with the digest that the index names and with the bytes that it has read. So it hashes what is stored,
+    /// not what it unpacks, and finds out a line that describes another record. Each line proves itself, also where
+    /// another line of its head is damaged.
+    fn seal_of(&self, content: &Digest, stored: &Digest) -> Digest {
+        let (code, detail) = self.encoding.written();
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(content.as_bytes()).update(&[code, u8::from(self.is_checked)]);
+        hasher.update(&detail.to_le_bytes()).update(&self.ordinal.to_le_bytes()).update(stored.as_bytes());
+        Digest::from_bytes(*hasher.finalize().as_bytes())
     }
+
+    /// Returns its ordinal as a range.
+    pub(crate) fn ordinals(&self) -> Range<u32> {
+        let ordinal = u32::from(self.ordinal);
+        ordinal..ordinal + 1
+    }
+
+    /// Returns the range of its bytes in the blob.
+    pub(crate) fn range(&self) -> Range<u64> {
+        u64::from(self.offset)..u64::from(self.offset) + u64::from(self.length)
+    }
+
+    /// Returns whether `stored` are the stored bytes of `content`.
+    pub(crate) fn seals(&self, content: &Digest, stored: &[u8]) -> bool {
+        self.seal_of(content, &Digest::of(stored)) == self.seal
+    }
+
+    /// Returns its stored bytes in a blob; `None` if they are not those that were sealed.
+    pub(crate) fn good_in(&self, blob: &Bytes) -> Option<Bytes> {
+        let range = self.offset as usize..(self.offset as usize).checked_add(self.length as usize)?;
+        self.seals(&self.content, blob.get(range.clone())?).then(|| blob.slice(range))
+    }
+}
+
+/// The stored bytes of a record, unverified, with the line that describes them.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredRecord {
+    pub(crate) line: Line,
+    pub(crate) bytes: Bytes,
 }

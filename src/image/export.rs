@@ -10,7 +10,6 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures::stream::{self, Stream, TryStreamExt};
 
 use super::buffers::BufferPool;
@@ -18,15 +17,15 @@ use super::image_digest::ImageDigest;
 use crate::content::chunk::{CHUNK_BYTES, occupied_runs};
 use crate::content::codec::Unpacker;
 use crate::content::manifest::ManifestDisk;
-use crate::content::record::RecordRef;
+use crate::content::record::{RecordRef, StoredRecord};
 use crate::disk::ending::Ending;
 use crate::disk::partial_file::PartialFile;
 use crate::error::{Error, Result};
 use crate::host::Workers;
 use crate::host::in_flight::{Budget, bytes_of};
 use crate::progress::{OnProgress, Progress};
-use crate::replica::holders::{Holders, Rejected};
 use crate::replica::index_walk::{IndexWalk, Span};
+use crate::replica::records::{Records, Rejected};
 
 /// Chunks fetched, verified and written together: 4 MiB of disk.
 const BATCH_CHUNKS: usize = 64;
@@ -36,7 +35,7 @@ const BATCH_BYTES: usize = BATCH_CHUNKS * CHUNK_BYTES;
 
 /// One disk of a version, read from the slots that hold it whole.
 pub(crate) struct Export<'a> {
-    pub(crate) holders: &'a Holders,
+    pub(crate) content: &'a Records,
     pub(crate) workers: &'a Workers,
     pub(crate) disk: &'a ManifestDisk,
     pub(crate) on_progress: &'a OnProgress,
@@ -60,7 +59,7 @@ impl Export<'_> {
             async move {
                 let file = Arc::new(file.map_err(|error| writing(path, error))?);
                 let (positions, records): (Vec<u64>, Vec<RecordRef>) = span.into_iter().unzip();
-                self.holders
+                self.content
                     .read(&records, |stored| {
                         let batch = self.batch(&positions, &records, stored);
                         let (file, unpackers) = (file.clone(), unpackers.clone());
@@ -112,7 +111,7 @@ impl Export<'_> {
             async move {
                 let (positions, records): (Vec<u64>, Vec<RecordRef>) = span.into_iter().unzip();
                 let target = Path::new("writer");
-                let verified = self.holders.read(&records, |stored| {
+                let verified = self.content.read(&records, |stored| {
                     let batch = self.batch(&positions, &records, stored);
                     let mut unpacker: Unpacker = unpackers.take().unwrap_or_default();
                     let verify = move || batch.verify(&mut unpacker).map(|()| (batch, unpacker));
@@ -150,7 +149,7 @@ impl Export<'_> {
 
     /// Returns the chunk references in disk order. Fails at the end if their digest is not the disk's.
     fn batches(&self) -> impl Stream<Item = Result<Span>> {
-        let walk = (IndexWalk::new(self.holders.clone(), self.disk), ImageDigest::new(self.disk.size));
+        let walk = (IndexWalk::new(self.content.clone(), self.disk), ImageDigest::new(self.disk.size));
         let expected = self.disk.digest;
         let spans = stream::try_unfold(Some(walk), move |state| async move {
             let Some((mut walk, mut digest)) = state else { return Ok(None) };
@@ -160,7 +159,7 @@ impl Export<'_> {
                     Ok(Some((span, Some((walk, digest)))))
                 }
                 None if digest.finish() == expected => Ok(None),
-                None => Err(Error::corrupt(self.holders.label(), "the index does not match the digest of the disk")),
+                None => Err(Error::corrupt(self.content.label(), "the index does not match the digest of the disk")),
             }
         });
         spans
@@ -173,7 +172,7 @@ impl Export<'_> {
         Budget::new(self.workers.parallelism() as u64 + 1)
     }
 
-    fn batch(&self, positions: &[u64], records: &[RecordRef], stored: Vec<Bytes>) -> Batch {
+    fn batch(&self, positions: &[u64], records: &[RecordRef], stored: Vec<StoredRecord>) -> Batch {
         let (positions, records) = (positions.to_vec(), records.to_vec());
         Batch { positions, records, stored, disk_size: self.disk.size }
     }
@@ -192,7 +191,7 @@ fn writing(path: &Path, error: io::Error) -> Error {
 struct Batch {
     positions: Vec<u64>,
     records: Vec<RecordRef>,
-    stored: Vec<Bytes>,
+    stored: Vec<StoredRecord>,
     disk_size: u64,
 }
 
@@ -220,8 +219,8 @@ struct Run<'a> {
 impl Batch {
     /// Verifies every chunk of the batch: nothing is written before all of it is verified.
     fn verify(&self, unpacker: &mut Unpacker) -> Result<(), Wrong> {
-        for (number, (record, bytes)) in self.records.iter().zip(&self.stored).enumerate() {
-            let verified = unpacker.unpack(number, bytes, record.encoding, &record.digest);
+        for (number, (record, stored)) in self.records.iter().zip(&self.stored).enumerate() {
+            let verified = unpacker.unpack(number, stored, &record.digest);
             verified.map_err(|error| Wrong::Damaged(*record, error))?;
         }
         Ok(())
@@ -230,22 +229,18 @@ impl Batch {
     /// Verifies one chunk and returns its runs that are not all zero, ascending.
     fn chunk<'a>(&'a self, number: usize, unpacker: &'a mut Unpacker) -> Result<impl Iterator<Item = Run<'a>>, Wrong> {
         let all = self.positions.get(number).zip(self.records.get(number)).zip(self.stored.get(number));
-        if let Some(((_, record), bytes)) = all {
-            let verified = unpacker.unpack(0, bytes, record.encoding, &record.digest);
+        if let Some(((_, record), stored)) = all {
+            let verified = unpacker.unpack(0, stored, &record.digest);
             verified.map_err(|error| Wrong::Damaged(*record, error))?;
         }
         let unpacker = &*unpacker;
-        Ok(all.into_iter().flat_map(move |((position, record), bytes)| {
-            self.runs_of(*position, unpacker.chunk(0, bytes, record.encoding))
-        }))
+        Ok(all.into_iter().flat_map(move |((position, _), stored)| self.runs_of(*position, unpacker.chunk(0, stored))))
     }
 
     /// Returns the runs of a verified batch that are not all zero, ascending.
     fn runs<'a>(&'a self, unpacker: &'a Unpacker) -> impl Iterator<Item = Run<'a>> {
-        let chunks = self.positions.iter().zip(&self.records).zip(&self.stored).enumerate();
-        chunks.flat_map(move |(number, ((position, record), bytes))| {
-            self.runs_of(*position, unpacker.chunk(number, bytes, record.encoding))
-        })
+        let chunks = self.positions.iter().zip(&self.stored).enumerate();
+        chunks.flat_map(move |(number, (position, stored))| self.runs_of(*position, unpacker.chunk(number, stored)))
     }
 
     fn runs_of<'a>(&self, position: u64, chunk: &'a [u8]) -> impl Iterator<Item = Run<'a>> + use<'a> {

@@ -8,7 +8,7 @@
 //! Memory: five packs of 16 MiB, the known chunks (32 MiB at most), two spans of the base's index (12 MiB at most) and
 //! three MiB for each group under way, two more than there are workers, whatever the disk's size.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
 use std::ops::Range;
 use std::sync::{Arc, MutexGuard};
@@ -24,9 +24,11 @@ use crate::content::chunk::{CHUNK_BYTES, occupied_blocks};
 use crate::content::codec::encode;
 use crate::content::compression::{Compression, Compressor};
 use crate::content::digest::Digest;
+use crate::content::extents::{Extents, Gathering};
+use crate::content::head::Described;
 use crate::content::index::{IndexBuilder, Node};
 use crate::content::manifest::{Manifest, ManifestDisk};
-use crate::content::names::{PackId, UploadId};
+use crate::content::names::{CatalogId, PackId, UploadId};
 use crate::content::pack::{FinishedPack, PackBuilder, PackInfo};
 use crate::content::record::{Encoding, RecordRef};
 use crate::disk::note::DiskNote;
@@ -39,6 +41,7 @@ use crate::host::{Clock, Workers};
 use crate::progress::{OnProgress, Progress};
 use crate::replica::copies::ZoneCopies;
 use crate::replica::index_walk::{IndexWalk, Span};
+use crate::replica::records::Records;
 use crate::replica::slot::PutOutcome;
 
 /// Packs on their way to the store while the next one fills: with fewer, a store that makes each durable idles between
@@ -79,6 +82,7 @@ pub(crate) struct Import<'a> {
     pub(crate) copies: &'a ZoneCopies,
     pub(crate) workers: &'a Workers,
     pub(crate) compression: Compression,
+    pub(crate) catalog: CatalogId,
     pub(crate) upload: UploadId,
     /// True if an earlier attempt at this upload may have stored packs.
     pub(crate) resumed: bool,
@@ -121,7 +125,7 @@ impl Import<'_> {
             (None, Some(base)) => Learned::of(self.copies, base).await?,
             (None, None) => Learned::default(),
         };
-        let mut writer = PackWriter::new(self.upload, known);
+        let mut writer = PackWriter::new(self.catalog, self.upload, known);
         let mut sending = FuturesUnordered::new();
         let (mut differs, mut before) = (false, 0);
         let mut done_disks = Vec::with_capacity(disks.len());
@@ -176,7 +180,7 @@ impl Import<'_> {
                 (self.on_progress)(Progress { done: before + group.end.min(size), total });
             }
             let root = index.finish(&mut |node| writer.store_node(node))?;
-            done_disks.push(ManifestDisk { lun, size, digest: digest.finish(), root: root.map(Into::into) });
+            done_disks.push(ManifestDisk { lun, size, digest: digest.finish(), root: root.map(Arc::new) });
             before += size;
             (self.on_progress)(Progress { done: before, total });
         }
@@ -189,7 +193,9 @@ impl Import<'_> {
         if differs {
             return Ok(Imported::Differs);
         }
-        let manifest = Manifest::new(done_disks, writer.packs_used(self.base)?);
+        let lines = writer.packs_used(self.base)?;
+        let pages = self.base.iter().flat_map(|base| base.pages()).collect();
+        let manifest = Manifest::new(self.catalog, self.upload, done_disks, lines, &pages);
         // ORDER: read the last byte, then compare the stamps. The other way round, stamps equal -> disk is written to
         // -> its last chunks are read: a torn image is published.
         let notes = move || notes_of(&sources, &hidden);
@@ -209,7 +215,8 @@ impl Import<'_> {
             return Some(disk);
         }
         let disk = self.base?.disks.iter().find(|disk| disk.lun == lun)?;
-        Some(BaseDisk { walk: IndexWalk::new(self.copies.readers(), disk), span: Vec::new() })
+        let records = Records::new(self.copies.readers(), self.base?);
+        Some(BaseDisk { walk: IndexWalk::new(records, disk), span: Vec::new() })
     }
 
     /// Returns the disk's chunks that are not all zero, in order: references to stored ones, and records of those that
@@ -385,8 +392,9 @@ impl Learned {
     /// Reads the indexes of `base`.
     pub(crate) async fn of(copies: &ZoneCopies, base: &Manifest) -> Result<Self> {
         let mut learned = Self::default();
+        let records = Records::new(copies.readers(), base);
         for disk in &base.disks {
-            let mut walk = IndexWalk::new(copies.readers(), disk);
+            let mut walk = IndexWalk::new(records.clone(), disk);
             while let Some(span) = walk.next_span().await? {
                 let is_full = {
                     let mut known = learned.known.lock();
@@ -429,6 +437,7 @@ impl BaseDisk {
 
 /// Puts new records into packs, and tracks all packs in use.
 struct PackWriter {
+    catalog: CatalogId,
     upload: UploadId,
     next_pack: u32,
     chunks: Option<PackBuilder>,
@@ -437,14 +446,15 @@ struct PackWriter {
     /// Buffers of packs that were sent.
     spare: Vec<Vec<u8>>,
     stored: BTreeMap<PackId, PackInfo>,
-    used: BTreeSet<PackId>,
+    used: BTreeMap<PackId, Gathering>,
     known: SharedKnown,
     stats: ImportStats,
 }
 
 impl PackWriter {
-    fn new(upload: UploadId, known: SharedKnown) -> Self {
+    fn new(catalog: CatalogId, upload: UploadId, known: SharedKnown) -> Self {
         Self {
+            catalog,
             upload,
             next_pack: 0,
             chunks: None,
@@ -452,14 +462,14 @@ impl PackWriter {
             finished: VecDeque::new(),
             spare: Vec::new(),
             stored: BTreeMap::new(),
-            used: BTreeSet::new(),
+            used: BTreeMap::new(),
             known,
             stats: ImportStats::default(),
         }
     }
 
     fn reuse(&mut self, record: RecordRef) -> RecordRef {
-        self.used.insert(record.pack);
+        self.used.entry(record.pack).or_default().add(record.ordinals());
         record
     }
 
@@ -491,9 +501,10 @@ impl PackWriter {
         if let Some(known) = known {
             return (self.reuse(known), 0);
         }
-        let record = self.builder(kind, record.len()).append(digest, encoding, record, hash);
+        let bytes = record.len() as u64;
+        let record = self.builder(kind, record.len()).append(digest, encoding, record, &hash);
         self.known.lock().insert(&record);
-        (self.reuse(record), u64::from(record.length))
+        (self.reuse(record), bytes)
     }
 
     /// Returns the open pack of a kind, with room for `length` more bytes. Chunks and nodes have separate packs, so
@@ -509,7 +520,8 @@ impl PackWriter {
         } else {
             None
         };
-        kind(self).get_or_insert_with(|| PackBuilder::new(id, spare))
+        let of = Described { catalog: self.catalog, pack: id };
+        kind(self).get_or_insert_with(|| PackBuilder::new(of, spare))
     }
 
     fn close(&mut self) {
@@ -518,24 +530,23 @@ impl PackWriter {
     }
 
     /// Notes the outcome of a pack; true if another pack of its name was there.
-    fn note_stored(&mut self, (FinishedPack { info, bytes }, stored): (FinishedPack, PutOutcome)) -> bool {
+    fn note_stored(&mut self, (FinishedPack { info, records, .. }, stored): (FinishedPack, PutOutcome)) -> bool {
         if stored == PutOutcome::Sent {
             self.stats.sent_bytes += info.length;
         }
         self.stored.insert(info.id, info);
         // A store in memory keeps the bytes; others have released them.
-        if bytes.is_unique() {
-            self.spare.push(bytes.into());
+        if records.is_unique() {
+            self.spare.push(records.into());
         }
         stored == PutOutcome::Differs
     }
 
-    /// Returns the manifest lines of every pack that the new version needs.
-    fn packs_used(&self, base: Option<&Manifest>) -> Result<Vec<PackInfo>> {
-        let of_base: BTreeMap<PackId, PackInfo> =
-            base.iter().flat_map(|base| &base.packs).map(|pack| (pack.id, *pack)).collect();
-        let info = |id: &PackId| self.stored.get(id).or_else(|| of_base.get(id)).copied();
+    /// Returns every pack that the new version needs, with the records that it needs of it.
+    fn packs_used(&mut self, base: Option<&Manifest>) -> Result<Vec<(PackInfo, Extents)>> {
+        let used = std::mem::take(&mut self.used).into_iter();
+        let info = |id: &PackId| self.stored.get(id).or_else(|| base?.packs.get(id)).copied();
         let missing = || Error::corrupt("index", "the base version's index refers to a pack that its manifest lacks");
-        self.used.iter().map(|id| info(id).ok_or_else(missing)).collect()
+        used.map(|(id, needed)| Ok((info(&id).ok_or_else(missing)?, needed.finish()))).collect()
     }
 }

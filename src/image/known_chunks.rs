@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::content::digest::Digest;
 use crate::content::names::PackId;
-use crate::content::record::{Encoding, RecordRef};
+use crate::content::record::RecordRef;
 
 /// The capacity of the set: the first 28 GiB of distinct data, in at most 32 MiB of memory.
 ///
@@ -16,16 +16,17 @@ const CAPACITY: usize = 458_752;
 /// that collide in a shorter key.
 #[derive(Debug, Default)]
 pub(crate) struct KnownChunks {
-    records: HashMap<Digest, CompactRef>,
+    records: HashMap<Digest, Place>,
     packs: Vec<PackId>,
+    /// The places of the packs in `packs`.
+    numbers: HashMap<PackId, u32>,
 }
 
+/// The place of a record: its pack, by number, and its ordinal.
 #[derive(Debug)]
-struct CompactRef {
+struct Place {
     pack: u32,
-    offset: u32,
-    length: u32,
-    encoding: Encoding,
+    ordinal: u16,
 }
 
 impl KnownChunks {
@@ -37,26 +38,17 @@ impl KnownChunks {
         if self.is_full() {
             return;
         }
-        let pack = self.packs.iter().rposition(|pack| *pack == record.pack).unwrap_or_else(|| {
+        let pack = *self.numbers.entry(record.pack).or_insert_with(|| {
             self.packs.push(record.pack);
-            self.packs.len() - 1
+            (self.packs.len() - 1) as u32
         });
-        let compact =
-            CompactRef { pack: pack as u32, offset: record.offset, length: record.length, encoding: record.encoding };
         // The first record stays, so that two versions refer to the same one and share their index nodes.
-        self.records.entry(record.digest).or_insert(compact);
+        self.records.entry(record.digest).or_insert(Place { pack, ordinal: record.ordinal });
     }
 
     pub(crate) fn find(&self, digest: &Digest) -> Option<RecordRef> {
-        let compact = self.records.get(digest)?;
-        let pack = *self.packs.get(compact.pack as usize)?;
-        Some(RecordRef {
-            digest: *digest,
-            pack,
-            offset: compact.offset,
-            length: compact.length,
-            encoding: compact.encoding,
-        })
+        let Place { pack, ordinal } = self.records.get(digest)?;
+        Some(RecordRef { digest: *digest, pack: *self.packs.get(*pack as usize)?, ordinal: *ordinal })
     }
 }
 
@@ -76,15 +68,13 @@ mod tests {
             known.insert(&RecordRef {
                 digest: Digest::from_bytes(digest),
                 pack: PackId { upload, number: chunk / 256 },
-                offset: (chunk % 256) << 16,
-                length: 1 << 16,
-                encoding: Encoding::Plain,
+                ordinal: (chunk % 256) as u16,
             });
         }
         assert_eq!((known.records.len(), known.packs.len()), (CAPACITY, CAPACITY / 256));
         // A table has a byte of its own for each record, and an eighth of the records stay free.
-        let table = known.records.capacity().div_ceil(7) * 8 * (size_of::<(Digest, CompactRef)>() + 1);
-        let packs = known.packs.capacity() * size_of::<PackId>();
+        let table = known.records.capacity().div_ceil(7) * 8 * (size_of::<(Digest, Place)>() + 1);
+        let packs = known.packs.capacity() * (2 * size_of::<PackId>() + size_of::<u32>() + 1) * 8 / 7;
         assert!(table + packs <= 32 << 20, "{table} and {packs}");
     }
 }

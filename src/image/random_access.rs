@@ -12,11 +12,12 @@ use crate::content::codec::Unpacker;
 use crate::content::digest::Digest;
 use crate::content::index::{FAN_OUT, Node};
 use crate::content::manifest::ManifestDisk;
-use crate::content::record::RecordRef;
+use crate::content::record::{RecordRef, StoredRecord};
 use crate::error::{Error, Result};
 use crate::host::Workers;
 use crate::host::sync::Mutex;
-use crate::replica::holders::{Holders, Rejected};
+use crate::replica::index_walk::node_of;
+use crate::replica::records::{Records, Rejected};
 
 /// A cache of verified chunks, by digest: versions often share chunks. Evicts the least recently used first.
 #[derive(Debug)]
@@ -76,7 +77,7 @@ const MAX_NODES: usize = 128;
 /// Random access to a disk of a version.
 #[derive(Debug)]
 pub(crate) struct RandomAccess {
-    holders: Holders,
+    content: Records,
     disk: ManifestDisk,
     workers: Workers,
     chunks: Arc<ChunkCache>,
@@ -85,8 +86,8 @@ pub(crate) struct RandomAccess {
 }
 
 impl RandomAccess {
-    pub(crate) fn new(holders: Holders, disk: ManifestDisk, workers: Workers, chunks: Arc<ChunkCache>) -> Self {
-        Self { holders, disk, workers, chunks, nodes: Mutex::default(), unpackers: BufferPool::default() }
+    pub(crate) fn new(content: Records, disk: ManifestDisk, workers: Workers, chunks: Arc<ChunkCache>) -> Self {
+        Self { content, disk, workers, chunks, nodes: Mutex::default(), unpackers: BufferPool::default() }
     }
 
     pub(crate) fn disk(&self) -> &ManifestDisk {
@@ -133,17 +134,17 @@ impl RandomAccess {
         }
         let (positions, records): (Vec<u64>, Vec<RecordRef>) = wanted.into_iter().unzip();
         let chunks = self
-            .holders
+            .content
             .read(&records, |stored| {
                 let (records, unpackers) = (records.clone(), self.unpackers.clone());
                 let unpack = move || {
                     let mut unpacker: Unpacker = unpackers.take().unwrap_or_default();
-                    let chunks = records.iter().zip(&stored).map(|(record, bytes)| {
+                    let chunks = records.iter().zip(&stored).map(|(record, stored)| {
                         unpacker
-                            .unpack(0, bytes, record.encoding, &record.digest)
+                            .unpack(0, stored, &record.digest)
                             .map_err(|error| Rejected::Damaged(*record, error))?;
                         // A copy: a slice of a plain record would keep the whole read alive.
-                        Ok(Bytes::copy_from_slice(unpacker.chunk(0, bytes, record.encoding)))
+                        Ok(Bytes::copy_from_slice(unpacker.chunk(0, stored)))
                     });
                     let chunks = chunks.collect::<Result<Vec<_>, Rejected>>();
                     unpackers.give(unpacker);
@@ -158,16 +159,14 @@ impl RandomAccess {
 
     /// Returns the record of the chunk at a position; `None` if the chunk is all zero.
     async fn record_at(&self, position: u64) -> Result<Option<RecordRef>> {
-        let Some(root) = self.disk.root else { return Ok(None) };
-        let (mut record, mut level): (RecordRef, u8) = (root.into(), self.disk.root_level());
+        let Some(mut node) = self.disk.root.clone() else { return Ok(None) };
         loop {
-            let node = self.node(level, &record).await?;
-            let number = position / FAN_OUT.saturating_pow(u32::from(level)) % FAN_OUT;
+            let number = position / FAN_OUT.saturating_pow(u32::from(node.level)) % FAN_OUT;
             let child = node.children.binary_search_by_key(&number, |(child, _)| u64::from(*child));
             let Some((_, below)) = child.ok().and_then(|at| node.children.get(at)) else { return Ok(None) };
-            match level {
-                0 => return Ok(Some(*below)),
-                _ => (record, level) = (*below, level - 1),
+            match node.level.checked_sub(1) {
+                None => return Ok(Some(*below)),
+                Some(level) => node = self.node(level, below).await?,
             }
         }
     }
@@ -177,16 +176,12 @@ impl RandomAccess {
         if let Some(node) = kept(&self.nodes.lock()) {
             return Ok(node);
         }
-        let verified = |stored: Vec<Bytes>| {
-            let bytes = stored.into_iter().next().unwrap_or_default();
-            let node = if Digest::of(&bytes) == record.digest { Node::parse(&bytes).ok() } else { None };
-            let node = node.filter(|node| node.level == level).ok_or_else(|| {
-                let what = format!("index node `{}` is damaged", record.digest);
-                Rejected::Damaged(*record, Error::corrupt("index", what))
-            });
+        let verified = |stored: Vec<StoredRecord>| {
+            let missing = || Rejected::Failed(Error::corrupt("index", "no record was read"));
+            let node = stored.first().ok_or_else(missing).and_then(|stored| node_of(level, record, stored));
             std::future::ready(node.map(Arc::new))
         };
-        let node = self.holders.read(std::slice::from_ref(record), verified).await?;
+        let node = self.content.read(std::slice::from_ref(record), verified).await?;
         let mut nodes = self.nodes.lock();
         if nodes.len() >= MAX_NODES {
             // Eviction order does not matter much: a miss is served by the store's own cache.

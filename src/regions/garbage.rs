@@ -9,19 +9,18 @@ use super::stores::Regions;
 use crate::catalog::{State, UploadName};
 use crate::content::blob_name::BlobName;
 use crate::content::extents::Extents;
-use crate::content::manifest::Manifest;
+use crate::content::manifest::{Manifest, Needs};
 use crate::content::names::{ManifestId, PackId, SlotId, UploadId};
 use crate::content::pack::PackInfo;
 use crate::error::Result;
 use crate::host::in_flight::together;
 use crate::model::{Region, ResourceId};
-use crate::replica::holders::{Holders, is_damage};
+use crate::replica::holders::is_damage;
 use crate::replica::holding::Holding;
-use crate::replica::needs::{Needs, NeedsBuilder};
 use crate::replica::parcel::Parcel;
 use crate::replica::slot::Slot;
 
-/// A pack is rewritten if a smaller share than this of a slot's holding of it is needed.
+/// A pack is rewritten if a smaller share than this of the records that a slot has of it is needed.
 const LIVE_PERCENT: u64 = 50;
 
 /// Manifests and indexes that are read in one wave.
@@ -116,7 +115,7 @@ impl Survey {
             let manifests = needed.in_slot(slot);
             let live = match read.get(&manifests) {
                 Some(live) => live.clone(),
-                None => Arc::new(self.needs_of(&manifests, &needed).await?),
+                None => Arc::new(self.needs_of(&manifests)),
             };
             read.insert(manifests.clone(), live.clone());
             self.live.insert(slot, (manifests, live));
@@ -146,33 +145,15 @@ impl Survey {
     }
 
     /// Returns what is needed of each pack for `manifests`.
-    ///
-    /// An import puts nothing into its packs that its own index does not refer to. So all of a pack is needed as long as the manifest of
-    /// its own import is, and only the index of a manifest that needs packs of others, which are gone, has to be read.
-    async fn needs_of(&self, manifests: &BTreeSet<ManifestId>, needed: &NeededManifests) -> Result<Needs> {
-        let mut builder = NeedsBuilder::default();
-        let read: Vec<(&ManifestId, &Arc<Manifest>)> =
-            manifests.iter().filter_map(|id| Some((id, self.manifests.get(id)?))).collect();
-        let own: BTreeSet<UploadId> = read.iter().map(|(id, _)| id.upload).collect();
-        let mut builds_on_others = Vec::new();
-        for (id, manifest) in read {
-            manifest.packs.iter().filter(|pack| pack.id.upload == id.upload).for_each(|pack| builder.add_pack(pack));
-            if manifest.packs.iter().any(|pack| !own.contains(&pack.id.upload)) {
-                builds_on_others.push((manifest, needed.holders_of(id)));
+    fn needs_of(&self, manifests: &BTreeSet<ManifestId>) -> Needs {
+        let mut needs = Needs::new();
+        for manifest in manifests.iter().filter_map(|id| self.manifests.get(id)) {
+            for (pack, needed) in &manifest.needs {
+                let all = needs.entry(*pack).or_default();
+                *all = all.union(needed);
             }
         }
-        for wave in builds_on_others.chunks(MANIFESTS) {
-            let versions: Vec<(&Manifest, &Holders)> =
-                wave.iter().map(|(manifest, holders)| (&***manifest, holders)).collect();
-            for (outcome, (manifest, _)) in builder.add_versions(&versions).await.into_iter().zip(versions) {
-                match outcome {
-                    // Its index is damaged, so all records of its packs are kept.
-                    Err(error) if is_damage(&error) => builder.add_all_packs(manifest),
-                    added => added?,
-                }
-            }
-        }
-        Ok(builder.build())
+        needs
     }
 
     /// Returns whether no slot needs more in `state` than when its needs were read. Then what was garbage is garbage: imports that have
@@ -200,7 +181,7 @@ impl Survey {
         for (id, (slot, holdings)) in &self.inventory.slots {
             let manifests = needed.in_slot(*id);
             let (_, live) = self.live.get(id).filter(|(counted, _)| manifests.is_subset(counted))?;
-            let packs = self.packs_of(&manifests);
+            let (packs, pages) = (self.packs_of(&manifests), self.blobs_of(&manifests));
             // The needs of an unreadable manifest were announced before it was published.
             let doubtful = self.doubtful_until(&manifests);
             for (pack, holding) in holdings {
@@ -224,9 +205,16 @@ impl Survey {
             }
             for (name, bytes) in self.inventory.manifests.get(id).into_iter().flatten() {
                 let BlobName::Manifest(manifest, _) = name else { continue };
-                if state.announced(UploadName(manifest.upload)).is_none() {
+                let Some(announced) = state.announced(UploadName(manifest.upload)) else {
                     unneeded.foreign.0.insert(Blob { slot: *id, name: *name }, *bytes);
-                } else if slot.is_dead(*name) || !(manifests.contains(manifest) || open.contains(&manifest.upload)) {
+                    continue;
+                };
+                // A page of an unreadable manifest was announced before that was published.
+                let is_kept = pages.contains(manifest)
+                    || manifests.contains(manifest)
+                    || open.contains(&manifest.upload)
+                    || announced <= doubtful;
+                if slot.is_dead(*name) || !is_kept {
                     unneeded.garbage.0.insert(Blob { slot: *id, name: *name }, *bytes);
                 }
             }
@@ -245,6 +233,12 @@ impl Survey {
         read.flat_map(|manifest| manifest.packs.iter().map(|pack| (pack.id, *pack))).collect()
     }
 
+    /// Returns the roots and pages of the manifests that were read.
+    fn blobs_of(&self, manifests: &BTreeSet<ManifestId>) -> BTreeSet<ManifestId> {
+        let read = manifests.iter().filter_map(|id| self.manifests.get(id));
+        read.flat_map(|manifest| manifest.blobs().iter().map(|(id, _)| *id)).collect()
+    }
+
     /// Returns the packs of which so little is needed that the rest is worth freeing: their live records are to be
     /// written as parts.
     pub(crate) fn mostly_dead(&self, state: &State) -> Vec<Rewrite> {
@@ -259,7 +253,7 @@ impl Survey {
                 }
                 let (_, garbage) = classify(holding, Some((pack, live)), *id);
                 let held = holding.bytes() - garbage.iter().map(|(_, bytes)| bytes).sum::<u64>();
-                if live.bytes() * 100 < held * LIVE_PERCENT && holding.lacks(pack, live).is_empty() {
+                if live.count() * 100 < holding.records_of(pack) * LIVE_PERCENT && holding.lacks(pack, live).is_empty() {
                     found.push(Rewrite { slot: *slot, pack: *pack, live: live.clone(), held });
                 }
             }

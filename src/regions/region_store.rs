@@ -133,6 +133,10 @@ impl RegionStore {
         &self.health
     }
 
+    pub(crate) fn catalog(&self) -> CatalogId {
+        self.catalog.id()
+    }
+
     pub(crate) fn site(&self) -> &Site {
         &self.site
     }

@@ -281,7 +281,7 @@ async fn check_now(stores: Vec<Arc<RegionStore>>) {
 
 fn slot(store: &Arc<RegionStore>, state: &State, id: SlotId) -> Result<Slot> {
     let (site, incarnations) = (store.site(), state.incarnations(&store.site().region, id));
-    Slot::new(store.clone(), &site.to_string(), id.number, incarnations, store.health().clone())
+    Slot::new(store.clone(), &site.to_string(), id.number, store.catalog(), incarnations, store.health().clone())
 }
 
 /// Lists the slots of a zone. A zone of few blobs fits on one page; otherwise each slot is listed by itself.

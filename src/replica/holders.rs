@@ -1,7 +1,6 @@
 //! Reads from several replicas: a record that is damaged in one is served by another, and mended.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,13 +10,13 @@ use futures::future::{BoxFuture, Either, select};
 
 use super::parcel::{Parcel, ParcelRequest};
 use super::slot::Slot;
-use crate::content::codec::Unpacker;
-use crate::content::manifest::Manifest;
-use crate::content::names::{ManifestId, PackId};
+use crate::content::manifest::{Manifest, ManifestReader};
+use crate::content::names::{CatalogId, ManifestId, PackId};
 use crate::content::pack::PackInfo;
 use crate::content::part::Part;
-use crate::content::record::{RecordRef, TableLine};
+use crate::content::record::Line;
 use crate::error::{Error, ErrorKind, Result};
+use crate::host::in_flight::all_of;
 use crate::host::sync::Mutex;
 use crate::host::{Workers, within};
 
@@ -27,14 +26,6 @@ pub(crate) struct Holders {
     slots: Arc<[Slot]>,
     /// Packs that were found damaged or missing, with the index of the slot.
     damaged: Arc<Mutex<BTreeSet<(usize, PackId)>>>,
-}
-
-/// The reason why records could not be used.
-pub(crate) enum Rejected {
-    /// This record is damaged.
-    Damaged(RecordRef, Error),
-    /// The records are good; using them failed.
-    Failed(Error),
 }
 
 impl Holders {
@@ -61,7 +52,7 @@ impl Holders {
     }
 
     /// Returns the indexes of the slots in the order in which they are to be read: those whose store failed lately come last.
-    fn queue(&self) -> VecDeque<usize> {
+    pub(super) fn queue(&self) -> VecDeque<usize> {
         let (mut queue, mut last) = (VecDeque::with_capacity(self.slots.len()), Vec::new());
         for (number, slot) in self.slots.iter().enumerate() {
             let comes_now = if queue.is_empty() { slot.health().may_be_first() } else { !slot.health().rests() };
@@ -75,7 +66,7 @@ impl Holders {
     ///
     /// If it is late, a slot in another store is asked, too, and the first good answer counts: each late read costs one more request at
     /// most, and one read in twenty may be late.
-    async fn ask<'a, T>(
+    pub(super) async fn ask<'a, T>(
         &'a self,
         queue: &mut VecDeque<usize>,
         read: impl Fn(&'a Slot) -> BoxFuture<'a, Result<T>>,
@@ -144,79 +135,48 @@ impl Holders {
         queue.make_contiguous().sort_by_key(rests);
     }
 
-    /// Passes the stored bytes of `records` to `using`: from the first slot whose bytes it does not reject as damaged,
-    /// or, if every slot has some of them damaged, each record from a slot that has it good.
-    pub(crate) async fn read<T, F: Future<Output = Result<T, Rejected>>>(
-        &self,
-        records: &[RecordRef],
-        using: impl Fn(Vec<Bytes>) -> F,
-    ) -> Result<T> {
-        let (mut first, mut queue) = (None, self.queue());
-        while let Some((number, slot, answer)) = self.ask(&mut queue, |slot| slot.read_records(records).boxed()).await {
-            let error = match answer {
-                Ok(bytes) => match using(bytes).await {
-                    Ok(done) => return Ok(done),
-                    Err(Rejected::Failed(error)) => return Err(error),
-                    Err(Rejected::Damaged(record, error)) => {
-                        self.note(number, [record.pack]);
-                        let pack = format!("{}, pack {}", slot.label(), record.pack);
-                        let what = format!("a record at offset `{}` cannot be used", record.offset);
-                        Error::corrupt(pack, what).with_source(error)
-                    }
-                },
-                Err(error) => {
-                    if is_damage(&error) {
-                        self.note(number, records.iter().map(|record| record.pack));
-                    }
-                    error
-                }
-            };
-            first.get_or_insert(error);
-        }
-        let first = first.unwrap_or_else(|| Error::corrupt("replica", "the version has no replica to read from"));
-        if self.slots.len() < 2 || records.len() < 2 {
-            return Err(first);
-        }
-        let mut bytes = Vec::with_capacity(records.len());
-        for record in records {
-            match self.read_one(record).await {
-                Some(one) => bytes.push(one),
-                None => return Err(first),
-            }
-        }
-        using(bytes).await.map_err(|rejected| match rejected {
-            Rejected::Failed(error) => error,
-            Rejected::Damaged(..) => first,
-        })
-    }
-
-    /// Returns one record from the first slot that has it good.
-    async fn read_one(&self, record: &RecordRef) -> Option<Bytes> {
-        for slot in self.queue().into_iter().filter_map(|number| self.slots.get(number)) {
-            let read = slot.read_records(std::slice::from_ref(record)).await.ok().and_then(|mut bytes| bytes.pop());
-            if let Some(bytes) = read.filter(|bytes| Unpacker::default().is_good(bytes, record)) {
-                return Some(bytes);
-            }
-        }
-        None
-    }
-
-    fn note(&self, slot: usize, packs: impl IntoIterator<Item = PackId>) {
+    pub(super) fn note(&self, slot: usize, packs: impl IntoIterator<Item = PackId>) {
         let mut damaged = self.damaged.lock();
         damaged.extend(packs.into_iter().map(|pack| (slot, pack)));
     }
 
-    /// Returns the manifest from the first slot that has it intact, and replaces it in those where it was missing or damaged.
+    /// Returns a manifest: each of its blobs from the first slot that has it intact. Replaces it in those where it was missing or
+    /// damaged.
     pub(crate) async fn manifest(&self, id: &ManifestId) -> Result<Manifest> {
+        self.read_manifest(id, true).await
+    }
+
+    /// As [`manifest`](Self::manifest), and leaves the slots as they are.
+    pub(crate) async fn intact_manifest(&self, id: &ManifestId) -> Result<Manifest> {
+        self.read_manifest(id, false).await
+    }
+
+    async fn read_manifest(&self, id: &ManifestId, mends: bool) -> Result<Manifest> {
+        let mut reader = ManifestReader::new(self.catalog()?, *id, self.manifest_blob(id, mends).await?)?;
+        loop {
+            let wanted = reader.wanted();
+            if wanted.is_empty() {
+                return reader.finish();
+            }
+            reader.add(all_of(wanted.iter().map(|page| self.manifest_blob(page, mends)).collect()).await?)?;
+        }
+    }
+
+    fn catalog(&self) -> Result<CatalogId> {
+        self.slots.first().map(Slot::catalog).ok_or_else(no_replica)
+    }
+
+    /// Returns the root or a page of a manifest.
+    async fn manifest_blob(&self, id: &ManifestId, mends: bool) -> Result<Bytes> {
         let (mut first, mut damaged, mut queue) = (None, Vec::new(), self.queue());
-        while let Some((_, slot, answer)) = self.ask(&mut queue, |slot| slot.read_manifest(id).boxed()).await {
+        while let Some((_, slot, answer)) = self.ask(&mut queue, |slot| slot.read_manifest_blob(id).boxed()).await {
             match answer {
-                Ok(manifest) => {
-                    for damaged in damaged {
+                Ok(bytes) => {
+                    for damaged in damaged.into_iter().filter(|_| mends) {
                         // A failure here does not matter to the reader; a scrub reports it.
-                        let _ = Slot::replace_manifest(damaged, id, manifest.encode()?.1).await;
+                        let _ = Slot::replace_manifest_blob(damaged, id, bytes.clone()).await;
                     }
-                    return Ok(manifest);
+                    return Ok(bytes);
                 }
                 Err(error) => {
                     damaged.extend(is_damage(&error).then_some(slot));
@@ -224,7 +184,7 @@ impl Holders {
                 }
             }
         }
-        Err(first.unwrap_or_else(|| Error::corrupt("replica", "the version has no replica to read from")))
+        Err(first.unwrap_or_else(no_replica))
     }
 
     /// Returns the requested parcel, verified: from the first slot that has it good, as a whole pack if that is
@@ -247,9 +207,9 @@ impl Holders {
                     first = first.or(Some(error));
                 }
             }
-            missing = missing.minus(&found.iter().map(|(line, _): &(TableLine, Bytes)| line.range()).collect());
+            missing = missing.minus(&found.iter().map(|(line, _): &(Line, Bytes)| line.ordinals()).collect());
             if missing.is_empty() {
-                let (part, bytes) = Part::build(request.pack.id, found);
+                let (part, bytes) = Part::build(slot.catalog(), &request.pack, found);
                 return Ok((Parcel::Part(part), bytes));
             }
         }
@@ -271,6 +231,10 @@ impl Holders {
         }
         Err(first.unwrap_or_else(|| Error::corrupt(format!("pack {}", pack.id), "no replica has the whole pack")))
     }
+}
+
+pub(super) fn no_replica() -> Error {
+    Error::corrupt("replica", "the version has no replica to read from")
 }
 
 /// Returns whether an error means that bytes are damaged or missing.

@@ -15,7 +15,7 @@ pub(crate) struct Holding {
     pub(crate) incarnation: u64,
     /// The readable parts.
     pub(crate) parts: Vec<Part>,
-    /// Part blobs whose table cannot be read.
+    /// Part blobs whose head cannot be read.
     pub(crate) broken: Vec<BlobName>,
     /// Blobs with a later incarnation than the log knows, with their sizes: nothing may rely on them or remove them.
     pub(crate) foreign: Vec<(BlobName, u64)>,
@@ -34,11 +34,22 @@ impl Holding {
         self.has_whole(pack) || !self.parts.is_empty()
     }
 
-    /// Returns the extents of `need` that are missing.
+    /// Returns the number of records that are here: those of the whole pack, or of all parts together.
+    pub(crate) fn records_of(&self, pack: &PackInfo) -> u64 {
+        match self.has_whole(pack) {
+            true => pack.records.into(),
+            false => self.parts.iter().map(|part| part.extents().count()).sum(),
+        }
+    }
+
+    /// Returns the records of `need` that are missing.
     pub(crate) fn lacks(&self, pack: &PackInfo, need: &Extents) -> Extents {
         match self.has_whole(pack) {
             true => Extents::default(),
-            false => self.parts.iter().fold(need.clone(), |lacking, part| lacking.minus(&part.extents())),
+            false => {
+                let parts = self.parts.iter().filter(|part| part.is_of(pack));
+                parts.fold(need.clone(), |lacking, part| lacking.minus(&part.extents()))
+            }
         }
     }
 

@@ -1,13 +1,13 @@
 //! Reads an index in disk order, with at most 4 GiB of disk's references in memory.
 
-use bytes::Bytes;
+use std::sync::Arc;
 
-use super::holders::{Holders, Rejected};
+use super::records::{Records, Rejected};
 use crate::content::chunk::CHUNK_BYTES;
 use crate::content::digest::Digest;
 use crate::content::index::{FAN_OUT, Node};
 use crate::content::manifest::ManifestDisk;
-use crate::content::record::RecordRef;
+use crate::content::record::{RecordRef, StoredRecord};
 use crate::error::{Error, Result};
 
 /// The chunk references below one node of level 1 (or 0, for a small disk), with their positions, ascending: at most
@@ -17,8 +17,10 @@ pub(crate) type Span = Vec<(u64, RecordRef)>;
 /// A walk over the index of a disk in a slot. Every node is verified.
 #[derive(Clone, Debug)]
 pub(crate) struct IndexWalk {
-    holders: Holders,
+    records: Records,
     disk_size: u64,
+    /// The root, until it is entered.
+    root: Option<Arc<Node>>,
     /// Nodes not yet read, the next one last: level, number within the level, reference.
     ahead: Vec<(u8, u64, RecordRef)>,
     /// The nodes of the last span.
@@ -26,17 +28,23 @@ pub(crate) struct IndexWalk {
 }
 
 impl IndexWalk {
-    pub(crate) fn new(holders: Holders, disk: &ManifestDisk) -> Self {
-        let ahead = disk.root.map(|root| (disk.root_level(), 0, root.into())).into_iter().collect();
-        Self { holders, disk_size: disk.size, ahead, entered: Vec::new() }
+    pub(crate) fn new(records: Records, disk: &ManifestDisk) -> Self {
+        Self { records, disk_size: disk.size, root: disk.root.clone(), ahead: Vec::new(), entered: Vec::new() }
     }
 
     /// Returns the next chunk references; `None` at the end.
     pub(crate) async fn next_span(&mut self) -> Result<Option<Span>> {
         self.entered.clear();
-        while let Some((level, number, record)) = self.ahead.pop() {
-            let node = self.nodes(level, &[record]).await?.pop().unwrap_or_default();
-            self.entered.push(record);
+        loop {
+            let (level, number, node) = match self.root.take() {
+                Some(root) => (root.level, 0, (*root).clone()),
+                None => {
+                    let Some((level, number, record)) = self.ahead.pop() else { return Ok(None) };
+                    let node = self.nodes(level, &[record]).await?.pop().unwrap_or_default();
+                    self.entered.push(record);
+                    (level, number, node)
+                }
+            };
             let children =
                 node.children.into_iter().map(|(child, record)| (number * FAN_OUT + u64::from(child), record));
             let span: Span = match level {
@@ -63,13 +71,12 @@ impl IndexWalk {
             let past_end = |(position, _): &(u64, RecordRef)| *position >= self.disk_size.div_ceil(CHUNK_BYTES as u64);
             if span.last().is_some_and(past_end) {
                 return Err(Error::corrupt(
-                    self.holders.label(),
+                    self.records.label(),
                     "an index refers to a chunk past the end of its disk",
                 ));
             }
             return Ok(Some(span));
         }
-        Ok(None)
     }
 
     /// Returns the nodes that the last span was read from. An import learns them like chunks, so that it stores no node
@@ -89,25 +96,29 @@ impl IndexWalk {
         }
     }
 
+    /// Reads nodes of one level, verified.
     async fn nodes(&self, level: u8, records: &[RecordRef]) -> Result<Vec<Node>> {
-        read_nodes(&self.holders, level, records).await
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        let verified = |stored: Vec<StoredRecord>| {
+            let nodes = records.iter().zip(&stored).map(|(record, stored)| node_of(level, record, stored));
+            std::future::ready(nodes.collect())
+        };
+        self.records.read(records, verified).await
     }
 }
 
-/// Reads nodes of one level, verified.
-pub(super) async fn read_nodes(holders: &Holders, level: u8, records: &[RecordRef]) -> Result<Vec<Node>> {
-    if records.is_empty() {
-        return Ok(Vec::new());
+/// Returns the index node that is stored as a record.
+pub(crate) fn node_of(level: u8, record: &RecordRef, stored: &StoredRecord) -> Result<Node, Rejected> {
+    if Digest::of(&stored.bytes) != record.digest {
+        let what = format!("index node `{}` is damaged", record.digest);
+        return Err(Rejected::Damaged(*record, Error::corrupt("index", what)));
     }
-    let verified = |stored: Vec<Bytes>| {
-        let nodes = records.iter().zip(&stored).map(|(record, bytes)| {
-            let node = if Digest::of(bytes) == record.digest { Node::parse(bytes).ok() } else { None };
-            node.filter(|node| node.level == level).ok_or_else(|| {
-                let what = format!("index node `{}` is damaged", record.digest);
-                Rejected::Damaged(*record, Error::corrupt("index", what))
-            })
-        });
-        std::future::ready(nodes.collect())
-    };
-    holders.read(records, verified).await
+    // It is what was written: no slot has another.
+    let node = Node::parse(&stored.bytes).map_err(Rejected::Failed)?;
+    match node.level == level {
+        true => Ok(node),
+        false => Err(Rejected::Failed(Error::corrupt("index", "an index node is of another level than its parent says"))),
+    }
 }

@@ -3,14 +3,13 @@
 use bytes::Bytes;
 
 use super::holders::{Holders, is_damage};
-use super::needs::needs;
 use super::parcel::{Parcel, ParcelRequest};
 use super::slot::Slot;
 use crate::content::extents::Extents;
 use crate::content::manifest::Manifest;
 use crate::content::pack::PackInfo;
 use crate::content::part::Part;
-use crate::content::record::TableLine;
+use crate::content::record::Line;
 use crate::error::Result;
 use crate::host::Workers;
 
@@ -30,7 +29,7 @@ pub(crate) struct Mending<'a> {
     pub(crate) slot: &'a Slot,
     pub(crate) others: &'a Holders,
     pub(crate) info: &'a PackInfo,
-    /// The extents that must be there.
+    /// The records that must be there.
     pub(crate) need: &'a Extents,
     /// `need`, and everything else that may be needed of the pack in that slot; `None` if unknown.
     pub(crate) all_needs: Option<&'a Extents>,
@@ -52,7 +51,7 @@ impl Mending<'_> {
         let (mut there, mut read, mut bad) = (Extents::default(), 0, Vec::new());
         // Every record that is still good goes into the part that replaces the damaged blobs: other versions may need
         // it.
-        let mut saved: Vec<(TableLine, Bytes)> = Vec::new();
+        let mut saved: Vec<(Line, Bytes)> = Vec::new();
         for part in &holding.parts {
             let parcel = Parcel::Part(part.clone());
             if unless_damaged(slot.verified(&parcel, workers).await)?.is_some() {
@@ -79,10 +78,10 @@ impl Mending<'_> {
             return Ok(MendOutcome::Lost);
         }
         let need = self.all_needs.filter(|_| blind).unwrap_or(self.need);
-        saved.sort_unstable_by_key(|(line, _)| line.offset);
-        saved.dedup_by_key(|(line, _)| line.offset);
-        saved.retain(|(line, _)| !there.covers(&line.range()));
-        let missing = need.minus(&there).minus(&saved.iter().map(|(line, _)| line.range()).collect());
+        saved.sort_unstable_by_key(|(line, _)| line.ordinal);
+        saved.dedup_by_key(|(line, _)| line.ordinal);
+        saved.retain(|(line, _)| !there.covers(&line.ordinals()));
+        let missing = need.minus(&there).minus(&saved.iter().map(|(line, _)| line.ordinals()).collect());
         if bad.is_empty() && holding.broken.is_empty() && holding.whole.is_none() && missing.is_empty() {
             return Ok(MendOutcome::Good(read));
         }
@@ -96,11 +95,11 @@ impl Mending<'_> {
                     slot.replace(&parcel, bytes).await?;
                     return Ok(MendOutcome::Mended);
                 }
-                Parcel::Part(part) => saved.extend(part.records_in(&bytes)),
+                Parcel::Part(part) => saved.extend(part.good_records_in(&bytes)),
             }
         }
         if !saved.is_empty() {
-            let (part, bytes) = Part::build(info.id, saved);
+            let (part, bytes) = Part::build(slot.catalog(), info, saved);
             if let Parcel::Part(part) = slot.replace(&Parcel::Part(part), bytes).await? {
                 written = Some(part.name());
             }
@@ -131,11 +130,10 @@ impl Holders {
         if damaged.is_empty() {
             return 0;
         }
-        let Ok(needs) = needs(manifest, self).await else { return 0 };
         let mut mended = 0;
         for (number, id) in damaged {
             let info = manifest.packs.iter().find(|pack| pack.id == id);
-            let (Some(info), Some(need), Some(slot)) = (info, needs.get(&id), self.slots().get(number)) else {
+            let (Some(info), Some(need), Some(slot)) = (info, manifest.needs.get(&id), self.slots().get(number)) else {
                 continue;
             };
             let others = self.slots().iter().enumerate().filter(|(at, _)| *at != number);

@@ -6,6 +6,7 @@ pub(crate) mod holders;
 pub(crate) mod holding;
 pub(crate) mod index_walk;
 pub(crate) mod mending;
-pub(crate) mod needs;
 pub(crate) mod parcel;
+mod located;
+pub(crate) mod records;
 pub(crate) mod slot;

@@ -3,13 +3,13 @@
 use bytes::Bytes;
 
 use crate::content::extents::Extents;
-use crate::content::names::PackId;
+use crate::content::names::{CatalogId, PackId};
 use crate::content::pack::PackInfo;
 use crate::content::part::Part;
-use crate::content::record::TableLine;
+use crate::content::record::Line;
 use crate::error::Result;
 
-/// A request for some extents of a pack.
+/// A request for some records of a pack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ParcelRequest {
     pub(crate) pack: PackInfo,
@@ -19,9 +19,9 @@ pub(crate) struct ParcelRequest {
 }
 
 impl ParcelRequest {
-    /// Returns the bytes to send, without the table of a part.
+    /// Returns the bytes to send: of a part, about.
     pub(crate) fn bytes(&self) -> u64 {
-        if self.whole { self.pack.length } else { self.extents.bytes() }
+        if self.whole { self.pack.length } else { self.pack.bytes_of(&self.extents) }
     }
 }
 
@@ -41,18 +41,18 @@ impl Parcel {
     }
 
     /// Verifies the parcel's blob.
-    pub(super) fn verify(&self, blob: &[u8]) -> Result<()> {
+    pub(super) fn verify(&self, catalog: CatalogId, blob: &Bytes) -> Result<()> {
         match self {
-            Self::Pack(info) => info.verify(blob),
-            Self::Part(part) => part.verify(blob),
+            Self::Pack(info) => info.verify(catalog, blob),
+            Self::Part(part) => part.verify(catalog, blob),
         }
     }
 
     /// Returns the records of a damaged blob that are still good.
-    pub(super) fn records_in(&self, blob: &Bytes) -> Result<Vec<(TableLine, Bytes)>> {
+    pub(super) fn records_in(&self, catalog: CatalogId, blob: &Bytes) -> Vec<(Line, Bytes)> {
         match self {
-            Self::Pack(info) => info.records_in(blob),
-            Self::Part(part) => Ok(part.records_in(blob)),
+            Self::Pack(info) => info.good_records_in(catalog, blob),
+            Self::Part(part) => part.good_records_in(blob),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Slots: one replica's packs, parts and manifests in the store of a region or a zone.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -9,29 +9,29 @@ use bytes::Bytes;
 
 use super::health::Health;
 use super::holding::Holding;
+use super::located::LocatedPacks;
 use super::parcel::{Parcel, ParcelRequest};
 use crate::content::blob_name::{BlobName, Incarnations};
 use crate::content::digest::Digest;
-use crate::content::extents::Extents;
+use crate::content::head::{Head, head_bytes};
 use crate::content::manifest::Manifest;
-use crate::content::names::{ManifestId, PackId, PartId, UploadId};
+use crate::content::names::{CatalogId, ManifestId, PackId, PartId, UploadId};
 use crate::content::pack::{FinishedPack, PackInfo};
 use crate::content::part::Part;
-use crate::content::record::{RecordRef, TableLine};
-use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::content::record::Line;
+use crate::error::{Error, ErrorKind, Result};
 use crate::host::Workers;
 use crate::host::in_flight::{Budget, REQUESTS, all_of, together};
 use crate::host::sync::Mutex;
+use crate::store::derived::Reads;
 use crate::store::{
     BlobKey, BlobMeta, BlobStore, BlobStoreExt, MAX_BLOB_BYTES, Prefixed, PutMode, StoreError, StoreErrorKind,
     StoreResult,
 };
 
-/// Records with at most this gap between them, that of one chunk that was replaced since, are fetched with one read.
-const MAX_GAP: u64 = 64 << 10;
-
-/// The most packs whose parts are cached: a few MiB.
-const MAX_KNOWN_PARTS: usize = 64;
+/// Records with at most this gap between them, that of one chunk that was replaced since, are fetched with one read, and those of
+/// a store far away also with a larger one.
+const LEAST_GAP: u64 = 64 << 10;
 
 /// The most packs and parts that are remembered as verified: a few hundred KiB.
 const MAX_KNOWN_GOOD: usize = 4096;
@@ -42,8 +42,8 @@ const MAX_LISTED_APART: usize = 4;
 /// The blobs of a page.
 const PAGE: usize = 1_000;
 
-/// The longest read.
-const MAX_READ: u64 = 4 << 20;
+/// A read is of at most this length, and of a store far away also longer.
+const LEAST_READ: u64 = 4 << 20;
 
 /// One replica of a region, in the store of the region or of one of its zones.
 #[derive(Clone, Debug)]
@@ -56,10 +56,12 @@ pub(crate) struct Slot {
     site: Arc<str>,
     key: BlobKey,
     label: Arc<str>,
+    /// The catalog that the store belongs to.
+    catalog: CatalogId,
     /// The condemned names, and the incarnations of new blobs.
     incarnations: Arc<Incarnations>,
-    /// Cache of the parts of packs that are not whole here.
-    parts: Arc<Mutex<HashMap<PackId, Arc<[Part]>>>>,
+    /// Where the records of packs lie that were read.
+    pub(super) located: LocatedPacks,
     /// The keys of blobs that were verified as sources of copies, since this slot was opened.
     good: Arc<Mutex<HashSet<BlobKey>>>,
     /// The reads of ranges that are under way.
@@ -67,12 +69,6 @@ pub(crate) struct Slot {
     /// The health of the store that the slot is in.
     health: Health,
 }
-
-/// A record's range in its pack, with its index in the answer.
-type Wanted = (usize, Range<u32>);
-
-/// The bytes of a record, with its index in the answer.
-type Found = (usize, Bytes);
 
 /// The outcome of storing a new pack. The later variant wins when several copies differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,48 +81,46 @@ pub(crate) enum PutOutcome {
     Differs,
 }
 
-/// A record to read: its index in the answer, and its bytes in a blob.
-struct RecordRead {
-    number: usize,
-    start: u64,
-    length: u32,
-}
-
-impl RecordRead {
-    fn of((number, range): (usize, &Range<u32>)) -> Self {
-        Self { number, start: range.start.into(), length: range.end - range.start }
-    }
-}
-
 impl Slot {
     /// Returns slot `number` of `store`. `site` is the store's label: a region, or a zone of one.
     pub(crate) fn new(
         store: Arc<dyn BlobStore>,
         site: &str,
         number: u32,
+        catalog: CatalogId,
         incarnations: Arc<Incarnations>,
         health: Health,
     ) -> Result<Self> {
         let key: BlobKey = format!("slots/{number}").parse()?;
         let (site, label) = (site.into(), format!("{site} slot {number}").into());
-        let (parts, good) = (Arc::default(), Arc::default());
-        Ok(Self {
+                Ok(Self {
             store: Prefixed::new(store.clone(), key.clone()),
             of: store,
             site,
             key,
             label,
+            catalog,
             incarnations,
-            parts,
-            good,
+            located: LocatedPacks::default(),
+            good: Arc::default(),
             requests: Budget::new(REQUESTS as u64),
             health,
         })
     }
 
+    /// Returns the slot with a cache of its own, which does not hold itself in what it is finding.
+    pub(super) fn without_located(&self) -> Self {
+        Self { located: LocatedPacks::default(), ..self.clone() }
+    }
+
     /// Returns the slot's name in errors, which is unique in the gallery.
     pub(crate) fn label(&self) -> &str {
         &self.label
+    }
+
+    /// Returns the catalog that the slot's content belongs to.
+    pub(crate) fn catalog(&self) -> CatalogId {
+        self.catalog
     }
 
     pub(super) fn health(&self) -> &Health {
@@ -138,12 +132,24 @@ impl Slot {
         self.site == other.site
     }
 
-    fn failed(&self, error: StoreError) -> Error {
+    pub(super) fn failed(&self, error: StoreError) -> Error {
         error.at(&self.label)
     }
 
+    /// Returns the error of a blob of this slot that is not as it must be.
+    fn damaged(&self, error: Error) -> Error {
+        match error.kind() {
+            ErrorKind::Corrupt => {
+                let target = format!("{}, {}", self.label, error.target());
+                Error::corrupt(target, "the pack is damaged").with_source(error)
+            }
+            // A newer build's is not damaged.
+            _ => error,
+        }
+    }
+
     /// Returns the key of a whole pack here, whether or not it is there.
-    fn key_of_pack(&self, id: &PackId) -> Result<BlobKey> {
+    pub(super) fn key_of_pack(&self, id: &PackId) -> Result<BlobKey> {
         BlobName::Pack(*id, self.incarnations.of_pack(*id)).key()
     }
 
@@ -183,136 +189,33 @@ impl Slot {
         Err(StoreError::new(StoreErrorKind::InvalidRange, "get", Some(key)).with_source(what))
     }
 
-    /// Returns the stored bytes of `records`, in that order, unverified. Neighbors are fetched together, and all the rest at the
-    /// same time.
-    pub(crate) async fn read_records(&self, records: &[RecordRef]) -> Result<Vec<Bytes>> {
-        let mut order: Vec<(usize, &RecordRef)> = records.iter().enumerate().collect();
-        order.sort_unstable_by_key(|(_, record)| (record.pack, record.offset));
-        let of_packs: Vec<(PackId, Vec<Wanted>)> = order
-            .chunk_by(|(_, a), (_, b)| a.pack == b.pack)
-            .filter_map(|of_pack| {
-                let ranges = of_pack.iter().map(|(number, record)| (*number, record.range())).collect();
-                Some((of_pack.first()?.1.pack, ranges))
-            })
-            .collect();
-        let reading = of_packs.iter().map(|(pack, ranges)| self.read_of_pack(pack, ranges)).collect();
-        Ok(in_order(records.len(), all_of(reading).await?))
-    }
-
-    async fn read_of_pack(&self, pack: &PackId, ranges: &[Wanted]) -> Result<Vec<Found>> {
-        // The cached parts may have been replaced since, by other parts or the whole pack.
-        if self.known_parts(pack).is_some()
-            && let Some(found) = self.read_of_parts(pack, ranges).await?
-        {
-            return Ok(found);
-        }
-        self.forget_parts(pack);
-        let wanted = ranges.iter().map(|(number, range)| RecordRead::of((*number, range)));
-        match self.read_from(&self.key_of_pack(pack)?, &wanted.collect::<Vec<_>>()).await {
-            Err(error) if error.kind() == StoreErrorKind::NotFound => {
-                // The pack may be here in parts.
-                if self.list_parts(pack).await?.is_empty() {
-                    return Err(self.failed(error));
-                }
-            }
-            done => return done.map_err(|error| self.failed(error)),
-        }
-        if let Some(found) = self.read_of_parts(pack, ranges).await? {
-            return Ok(found);
-        }
-        self.forget_parts(pack);
-        let what = format!("the slot has only parts of pack {pack}, and a needed record is in none of them");
-        Err(Error::new(Problem::new(ErrorKind::NotFound, "ContentMissing", self.label(), what)))
-    }
-
-    /// Reads records from the cached parts; `None` if one of the records is in none of them.
-    async fn read_of_parts(&self, pack: &PackId, ranges: &[Wanted]) -> Result<Option<Vec<Found>>> {
-        let parts = self.known_parts(pack).unwrap_or_default();
-        let mut wanted: BTreeMap<usize, Vec<RecordRead>> = BTreeMap::new();
-        for (number, range) in ranges {
-            let found = parts.iter().enumerate().find_map(|(at, part)| Some((at, part.start_of(range)?)));
-            let Some((at, start)) = found else { return Ok(None) };
-            let length = range.end - range.start;
-            wanted.entry(at).or_default().push(RecordRead { number: *number, start, length });
-        }
-        let mut reading = Vec::new();
-        for (at, wanted) in wanted {
-            let Some(part) = parts.get(at) else { continue };
-            let key = part.name().key()?;
-            reading.push(async move { self.read_from(&key, &wanted).await });
-        }
-        match all_of(reading).await {
-            Err(error) if error.kind() == StoreErrorKind::NotFound => Ok(None),
-            read => read.map(|found| Some(found.concat())).map_err(|error| self.failed(error)),
-        }
-    }
-
-    /// Reads records of one blob; `wanted` is ascending.
-    async fn read_from(&self, key: &BlobKey, mut wanted: &[RecordRead]) -> StoreResult<Vec<Found>> {
-        let mut spans = Vec::new();
-        while let Some(first) = wanted.first() {
-            let (start, mut end, mut count) = (first.start, first.start, 0);
-            for one in wanted {
-                let one_end = one.start + u64::from(one.length);
-                if count > 0 && (one.start > end + MAX_GAP || one_end - start > MAX_READ) {
-                    break;
-                }
-                end = end.max(one_end);
-                count += 1;
-            }
-            let (now, later) = wanted.split_at_checked(count).unwrap_or((wanted, &[]));
-            spans.push((start..end, now));
-            wanted = later;
-        }
-        let reading = spans.into_iter().map(|(range, of_span)| async move {
-            let (start, span) = (range.start, self.get_range(key, range).await?);
-            let record = |one: &RecordRead| {
-                let from = (one.start - start) as usize;
-                (one.number, span.slice(from..from + one.length as usize))
-            };
-            Ok(of_span.iter().map(record).collect::<Vec<_>>())
-        });
-        all_of(reading.collect()).await.map(|found| found.concat())
-    }
-
-    fn known_parts(&self, pack: &PackId) -> Option<Arc<[Part]>> {
-        self.parts.lock().get(pack).cloned()
-    }
-
-    fn forget_parts(&self, pack: &PackId) {
-        self.parts.lock().remove(pack);
-    }
-
-    /// Lists the readable parts of a pack that are here.
-    async fn parts_of(&self, pack: &PackId) -> Result<Arc<[Part]>> {
-        Ok(self.listed_parts(pack).await?.parts.into())
-    }
-
-    /// As [`parts_of`](Self::parts_of), and caches them.
-    async fn list_parts(&self, pack: &PackId) -> Result<Arc<[Part]>> {
-        let parts = self.parts_of(pack).await?;
-        if !parts.is_empty() {
-            let mut known = self.parts.lock();
-            if known.len() >= MAX_KNOWN_PARTS {
-                // Eviction order does not matter much: a miss costs one listing.
-                known.clear();
-            }
-            known.insert(*pack, parts.clone());
-        }
-        Ok(parts)
-    }
-
     /// Lists what is here of a pack, except the whole pack.
-    async fn listed_parts(&self, pack: &PackId) -> Result<Holding> {
+    pub(super) async fn listed_parts(&self, pack: &PackId) -> Result<Holding> {
         let parts = self.list(&PartId::keys_of(pack)?).await?;
         Ok(self.contents(parts).await?.holdings.remove(pack).unwrap_or_default())
+    }
+
+    /// Reads the head of a whole pack, or what is left of it. `NotFound` if the slot does not have it whole.
+    pub(super) async fn read_head(&self, info: &PackInfo) -> Result<Head> {
+        let range = 0..head_bytes(info.records);
+        let head = self.get_range(&self.key_of_pack(&info.id)?, range).await.map_err(|error| self.failed(error))?;
+        info.head_or_rest(self.catalog, &head)
+    }
+
+    /// Reads ranges of a blob: neighbours together, and the rest at the same time.
+    pub(super) async fn get_ranges(&self, key: &BlobKey, ranges: &[Range<u64>]) -> StoreResult<Vec<Bytes>> {
+        let of_store = self.store.capabilities();
+        let (best, gap) = (of_store.best_read_bytes().max(LEAST_READ), of_store.merged_gap_bytes().max(LEAST_GAP));
+        let reads = Reads::new(ranges, of_store.with_reads(best, gap));
+        let answers = together(reads.requests().map(|range| self.get_range(key, range)).collect()).await;
+        reads.answers(key, answers)
     }
 
     async fn list(&self, under: &BlobKey) -> Result<Vec<BlobMeta>> {
         self.store.list_all(Some(under)).await.map_err(|error| self.failed(error))
     }
 
-    /// Sorts listed blobs of the slot, and reads the tables of the parts among them.
+    /// Sorts listed blobs of the slot, and reads the heads of the parts among them.
     async fn contents(&self, listed: Vec<BlobMeta>) -> Result<Contents> {
         let (mut contents, mut parts) = (Contents::default(), Vec::new());
         for blob in listed {
@@ -334,11 +237,16 @@ impl Slot {
                 BlobName::Manifest(..) => drop(contents.manifests.insert(name, size)),
             }
         }
-        let reading = parts.iter().map(|(id, _, _, key, _)| self.get_range(key, 0..id.table_bytes())).collect();
-        let tables = together(reading).await;
-        for ((id, incarnation, name, _, size), table) in parts.into_iter().zip(tables) {
-            let part = match table {
-                Ok(table) => Part::of_table(id, &table).ok().map(|part| part.with_incarnation(incarnation)),
+        let reading = parts.iter().map(|(id, _, _, key, _)| self.get_range(key, 0..id.head_bytes())).collect();
+        let heads = together(reading).await;
+        for ((id, incarnation, name, _, size), head) in parts.into_iter().zip(heads) {
+            let part = match head {
+                Ok(head) => match Part::of_head(self.catalog, id, &head) {
+                    Ok(part) => Some(part.with_incarnation(incarnation)),
+                    // A newer build's is not damaged.
+                    Err(error) if error.kind() == ErrorKind::Unsupported => return Err(error),
+                    Err(_) => None,
+                },
                 Err(error) if error.kind() == StoreErrorKind::InvalidRange => None,
                 Err(error) if error.kind() == StoreErrorKind::NotFound => continue,
                 Err(error) => return Err(self.failed(error)),
@@ -352,42 +260,46 @@ impl Slot {
         Ok(contents)
     }
 
-    /// Returns the table lines of a pack's records that are here; verified against the manifest if the pack is whole.
-    async fn table_of(&self, info: &PackInfo) -> Result<Vec<TableLine>> {
-        let key = self.key_of_pack(&info.id)?;
-        match self.get_range(&key, info.length - info.tail_bytes()..info.length).await {
-            Ok(tail) => info.table(&tail),
-            Err(error) if error.kind() == StoreErrorKind::NotFound => {
-                let parts = self.parts_of(&info.id).await?;
-                if parts.is_empty() {
-                    return Err(self.failed(error));
-                }
-                let mut lines: Vec<TableLine> = parts.iter().flat_map(|part| part.lines().to_vec()).collect();
-                lines.sort_unstable_by_key(|line| line.offset);
-                lines.dedup_by_key(|line| line.offset);
-                Ok(lines)
+    /// Reads a root or a page of a manifest, and verifies it.
+    pub(crate) async fn read_manifest_blob(&self, id: &ManifestId) -> Result<Bytes> {
+        let bytes = self.store.get(&self.key_of_manifest(id)?, None).await.map_err(|error| self.failed(error))?;
+        match Digest::of(&bytes) == id.digest {
+            true => Ok(bytes),
+            false => {
+                let what = "the manifest is damaged: its hash differs";
+                Err(Error::corrupt(format!("{}, manifest {}", self.label, id.digest), what))
             }
-            Err(error) => Err(self.failed(error)),
         }
     }
 
-    /// Reads a manifest and verifies it.
-    pub(crate) async fn read_manifest(&self, id: &ManifestId) -> Result<Manifest> {
-        let bytes = self.store.get(&self.key_of_manifest(id)?, None).await.map_err(|error| self.failed(error))?;
-        Manifest::decode(&bytes, &id.digest)
+    /// Stores a manifest: its pages, and then its root. An existing blob is read back, and replaced if it is damaged.
+    pub(crate) async fn put_manifest(&self, manifest: &Manifest) -> Result<()> {
+        self.put_manifest_blobs(manifest.blobs()).await
     }
 
-    /// Stores a manifest. An existing one is read back, and replaced if it is damaged.
-    pub(crate) async fn put_manifest(&self, id: &ManifestId, bytes: Bytes) -> Result<()> {
+    /// As [`put_manifest`](Self::put_manifest), and leaves out the pages that other uploads have written.
+    pub(crate) async fn put_new_manifest(&self, manifest: &Manifest) -> Result<()> {
+        let own = manifest.id().map(|id| id.upload);
+        let new: Vec<(ManifestId, Bytes)> =
+            manifest.blobs().iter().filter(|(id, _)| Some(id.upload) == own).cloned().collect();
+        self.put_manifest_blobs(&new).await
+    }
+
+    async fn put_manifest_blobs(&self, blobs: &[(ManifestId, Bytes)]) -> Result<()> {
+        // In any order: nothing reads a root before a commit names it.
+        all_of(blobs.iter().map(|(id, bytes)| self.put_manifest_blob(id, bytes)).collect()).await.map(drop)
+    }
+
+    async fn put_manifest_blob(&self, id: &ManifestId, bytes: &Bytes) -> Result<()> {
         let key = self.key_of_manifest(id)?;
         match self.store.put(&key, bytes.clone(), PutMode::Create).await {
             Ok(()) => Ok(()),
             Err(error) if matches!(error.kind(), StoreErrorKind::AlreadyExists | StoreErrorKind::Unknown) => {
                 match self.store.find(&key).await.map_err(|error| self.failed(error))? {
-                    Some(there) if there == bytes => Ok(()),
+                    Some(there) if there == *bytes => Ok(()),
                     // The answer was lost, and the manifest is not there.
                     None if error.kind() == StoreErrorKind::Unknown => Err(self.failed(error)),
-                    _ => self.replace_manifest(id, bytes).await,
+                    _ => self.replace_manifest_blob(id, bytes.clone()).await,
                 }
             }
             Err(error) => Err(self.failed(error)),
@@ -404,7 +316,8 @@ impl Slot {
         if check_first && self.holds(&key).await? {
             return self.compare_pack(pack).await;
         }
-        match self.store.put(&key, pack.bytes.clone(), PutMode::Create).await {
+        let parts = [pack.head.clone(), pack.records.clone()];
+        match self.store.put_parts(&key, &parts, PutMode::Create).await {
             Ok(()) => Ok(PutOutcome::Sent),
             Err(error) if error.kind() == StoreErrorKind::AlreadyExists => self.compare_pack(pack).await,
             // The answer was lost: the pack is there whole or not at all.
@@ -415,16 +328,15 @@ impl Slot {
         }
     }
 
-    /// Compares the stored pack's length and table with `pack`; packs are written whole, so that is enough.
+    /// Compares the stored pack's length and head with `pack`; packs are written whole, so that is enough.
     async fn compare_pack(&self, pack: &FinishedPack) -> Result<PutOutcome> {
-        let (key, tail) = (self.key_of_pack(&pack.info.id)?, pack.tail());
+        let (key, head) = (self.key_of_pack(&pack.info.id)?, &pack.head);
         let stored = self.store.head(&key).await.map_err(|error| self.failed(error))?;
         if stored.size != pack.info.length {
             return Ok(PutOutcome::Differs);
         }
-        let range = pack.info.length - tail.len() as u64..pack.info.length;
-        let stored_tail = self.get_range(&key, range).await.map_err(|error| self.failed(error))?;
-        Ok(if stored_tail == tail { PutOutcome::AlreadyThere } else { PutOutcome::Differs })
+        let stored_head = self.get_range(&key, 0..head.len() as u64).await.map_err(|error| self.failed(error))?;
+        Ok(if stored_head == *head { PutOutcome::AlreadyThere } else { PutOutcome::Differs })
     }
 
     /// Stores verified bytes of another slot; true if this call wrote them.
@@ -432,6 +344,7 @@ impl Slot {
         let parcel = self.as_kept_here(parcel);
         let key = self.key_of(&parcel)?;
         let put = self.create(&parcel, |mode| self.store.put(&key, bytes.clone(), mode)).await?;
+        self.located.forget(&parcel.pack());
         put.map_err(|error| self.failed(error))
     }
 
@@ -458,7 +371,7 @@ impl Slot {
         if request.whole && self.is_whole(&whole).await? {
             return Ok(Some(whole));
         }
-        let parts = self.parts_of(&request.pack.id).await?;
+        let parts = self.listed_parts(&request.pack.id).await?.parts;
         let same = parts.iter().find(|part| part.extents() == request.extents);
         Ok(same.cloned().map(Parcel::Part))
     }
@@ -472,59 +385,27 @@ impl Slot {
     /// Reads a whole pack or part and verifies every record.
     pub(crate) async fn verified(&self, parcel: &Parcel, workers: &Workers) -> Result<Bytes> {
         let bytes = self.store.get(&self.key_of(parcel)?, None).await.map_err(|error| self.failed(error))?;
-        let (whole, copy) = (parcel.clone(), bytes.clone());
-        workers.run(move || whole.verify(&copy)).await.map_err(|error| {
-            Error::corrupt(format!("{}, {}", self.label, error.target()), "the pack is damaged").with_source(error)
-        })?;
+        let (whole, copy, catalog) = (parcel.clone(), bytes.clone(), self.catalog);
+        workers.run(move || whole.verify(catalog, &copy)).await.map_err(|error| self.damaged(error))?;
         Ok(bytes)
     }
 
-    /// Replaces a damaged manifest by a verified one.
-    pub(crate) async fn replace_manifest(&self, id: &ManifestId, bytes: Bytes) -> Result<()> {
+    /// Replaces a damaged root or page of a manifest by a verified one.
+    pub(crate) async fn replace_manifest_blob(&self, id: &ManifestId, bytes: Bytes) -> Result<()> {
         self.store.put(&self.key_of_manifest(id)?, bytes, PutMode::Overwrite).await.map_err(|error| self.failed(error))
     }
 
-    /// Returns the records of a pack within `extents` that are here and good.
-    pub(crate) async fn good_records(
-        &self,
-        pack: &PackInfo,
-        extents: &Extents,
-        workers: &Workers,
-    ) -> Result<Vec<(TableLine, Bytes)>> {
-        // In a whole pack the records lie where the extents say, so they are read together with its table.
-        let ranges: Vec<Range<u32>> = extents.ranges().to_vec();
-        let wanted: Vec<RecordRead> = ranges.iter().enumerate().map(RecordRead::of).collect();
-        let key = self.key_of_pack(&pack.id)?;
-        let is_in_parts = self.known_parts(&pack.id).is_some();
-        let at_once = async { if is_in_parts { Ok(Vec::new()) } else { self.read_from(&key, &wanted).await } };
-        let (lines, read) = futures::join!(self.table_of(pack), at_once);
-        let lines: Vec<TableLine> = lines?.into_iter().filter(|line| extents.covers(&line.range())).collect();
-        let records: Vec<(TableLine, Bytes)> = match read {
-            Ok(found) if !is_in_parts => {
-                let found = in_order(ranges.len(), vec![found]);
-                lines.into_iter().filter_map(|line| Some((line, cut(&line, &ranges, &found)?))).collect()
-            }
-            _ => {
-                let wanted: Vec<_> = lines.iter().enumerate().map(|(number, line)| (number, line.range())).collect();
-                let found = in_order(lines.len(), vec![self.read_of_pack(&pack.id, &wanted).await?]);
-                lines.into_iter().zip(found).collect()
-            }
-        };
-        let good = move || records.into_iter().filter(|(line, bytes)| Digest::of(bytes) == line.hash).collect();
-        Ok(workers.run(good).await)
-    }
-
-    /// Returns the records of a damaged pack or part that are still good. Fails if its table cannot be read.
-    pub(crate) async fn good_records_of(&self, parcel: &Parcel) -> Result<Vec<(TableLine, Bytes)>> {
+    /// Returns the records of a damaged pack or part that are still good.
+    pub(crate) async fn good_records_of(&self, parcel: &Parcel) -> Result<Vec<(Line, Bytes)>> {
         let blob = self.store.get(&self.key_of(parcel)?, None).await.map_err(|error| self.failed(error))?;
-        parcel.records_in(&blob)
+        Ok(parcel.records_in(self.catalog, &blob))
     }
 
     /// Writes verified bytes, over damaged ones if there are any. Returns the parcel as stored here.
     pub(crate) async fn replace(&self, parcel: &Parcel, bytes: Bytes) -> Result<Parcel> {
         let parcel = self.as_kept_here(parcel);
         let done = self.store.put(&self.key_of(&parcel)?, bytes, PutMode::Overwrite).await;
-        self.forget_parts(&parcel.pack());
+        self.located.forget(&parcel.pack());
         done.map(|()| parcel).map_err(|error| self.failed(error))
     }
 
@@ -537,7 +418,9 @@ impl Slot {
         let target_parcel = self.as_kept_here(parcel);
         let source = from.key.join(from.key_of(parcel)?.as_str())?;
         let target = self.key.join(self.key_of(&target_parcel)?.as_str())?;
-        match self.create(&target_parcel, |mode| self.of.copy(&source, &target, mode)).await? {
+        let copied = self.create(&target_parcel, |mode| self.of.copy(&source, &target, mode)).await?;
+        self.located.forget(&parcel.pack());
+        match copied {
             // The store reports success, but the copy may be short.
             Ok(true) if !self.is_whole(&target_parcel).await? => {
                 let what = format!("the store's copy of {target} is shorter or longer than its source");
@@ -569,7 +452,7 @@ impl Slot {
 
     /// Returns the slot's holding of a pack.
     pub(crate) async fn holding(&self, pack: &PackId) -> Result<Holding> {
-        self.forget_parts(pack);
+        self.located.forget(pack);
         let key = self.key_of_pack(pack)?;
         let (holding, whole) = futures::join!(self.listed_parts(pack), self.store.find_meta(&key));
         let whole = whole.map_err(|error| self.failed(error))?.map(|blob| size_of(&blob));
@@ -628,7 +511,7 @@ impl Slot {
     /// Removes a blob; it may be missing.
     pub(crate) async fn delete(&self, name: BlobName) -> Result<()> {
         if let Some(pack) = name.pack() {
-            self.forget_parts(&pack);
+            self.located.forget(&pack);
         }
         self.store.delete(&name.key()?).await.map_err(|error| self.failed(error))
     }
@@ -644,15 +527,15 @@ impl Slot {
         all_of(packs.keys().map(|id| self.delete_pack(id)).collect()).await.map(drop)
     }
 
-    /// Makes durable what any process has put here: packs and parts of `uploads`, and a manifest. To be called before a
-    /// commit announces them.
+    /// Makes durable what any process has put here: packs and parts of `uploads`, and manifests that `manifests` wrote. To be called
+    /// before a commit announces them.
     pub(crate) async fn persist(
         &self,
         uploads: impl IntoIterator<Item = UploadId>,
-        manifest: Option<&ManifestId>,
+        manifests: impl IntoIterator<Item = UploadId>,
     ) -> Result<()> {
         let packs = uploads.into_iter().flat_map(|upload| [format!("packs/{upload}"), format!("parts/{upload}")]);
-        let all = packs.chain(manifest.map(|manifest| format!("manifests/{}", manifest.upload)));
+        let all = packs.chain(manifests.into_iter().map(|upload| format!("manifests/{upload}")));
         let all: Vec<BlobKey> = all.map(|under| under.parse()).collect::<Result<_>>()?;
         let persisted = all_of(all.iter().map(|under| self.store.persist(under)).collect()).await;
         persisted.map(drop).map_err(|error| self.failed(error))
@@ -664,25 +547,6 @@ impl Slot {
 pub(crate) struct Contents {
     pub(crate) holdings: BTreeMap<PackId, Holding>,
     pub(crate) manifests: BTreeMap<BlobName, u64>,
-}
-
-/// Returns the bytes in the order of their numbers, from 0 to `count`.
-fn in_order(count: usize, found: Vec<Vec<Found>>) -> Vec<Bytes> {
-    let mut ordered = vec![Bytes::new(); count];
-    for (number, bytes) in found.into_iter().flatten() {
-        if let Some(place) = ordered.get_mut(number) {
-            *place = bytes;
-        }
-    }
-    ordered
-}
-
-/// Returns the bytes of a record out of ranges of its pack that were read; `None` if it lies in none of them.
-fn cut(line: &TableLine, ranges: &[Range<u32>], found: &[Bytes]) -> Option<Bytes> {
-    let at = ranges.partition_point(|range| range.start <= line.offset).checked_sub(1)?;
-    let (range, bytes) = ranges.get(at).zip(found.get(at))?;
-    let from = (line.offset - range.start) as usize;
-    (line.range().end <= range.end).then(|| bytes.slice(from..from + line.length as usize))
 }
 
 /// Returns the upload of a blob, by its key in a slot.
@@ -717,7 +581,7 @@ mod tests {
             let key = format!("slots/0/{}", pack.key().unwrap()).parse().unwrap();
             store.put(&key, Bytes::from_static(b"x"), PutMode::Create).await.unwrap();
         }
-        Slot::new(store, "region here", 0, Arc::default(), Health::new(Arc::new(SystemClock))).unwrap()
+        Slot::new(store, "region here", 0, CatalogId(upload(5)), Arc::default(), Health::new(Arc::new(SystemClock))).unwrap()
     }
 
     #[test]

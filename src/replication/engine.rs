@@ -15,14 +15,13 @@ use super::lacking::{Holdings, Lacking, compare};
 use super::spread::{Sender, Spread, Transfer};
 use super::tracker::Tracker;
 use crate::content::manifest::Manifest;
-use crate::content::names::{ManifestId, UploadId};
+use crate::content::names::UploadId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::in_flight::{Budget, REQUESTS, bytes_of, together};
 use crate::host::sync::Mutex;
 use crate::host::{Clock, Workers};
 use crate::model::Region;
 use crate::replica::holders::Holders;
-use crate::replica::needs::Needs;
 use crate::replica::parcel::{Parcel, ParcelRequest};
 use crate::replica::slot::Slot;
 
@@ -105,9 +104,9 @@ impl Listed {
     }
 
     /// Compares the holdings with the needs of the version.
-    pub(crate) fn compare(self, manifest: &Manifest, needs: &Needs) -> RegionRun {
+    pub(crate) fn compare(self, manifest: &Manifest) -> RegionRun {
         let Self { region, replicas, slots, holdings, away } = self;
-        let lacking = compare(&manifest.packs, needs, &holdings);
+        let lacking = compare(manifest.packs.iter(), &manifest.needs, &holdings);
         RegionRun { region, replicas, slots, lacking, away, bytes_per_second: None, put: Mutex::default() }
     }
 }
@@ -172,7 +171,6 @@ impl RegionRun {
 /// The engine for one version.
 pub(crate) struct Engine<'a> {
     pub(crate) manifest: &'a Manifest,
-    pub(crate) manifest_id: ManifestId,
     /// The slots of all regions where the version is whole.
     pub(crate) sources: &'a Holders,
     pub(crate) workers: &'a Workers,
@@ -387,7 +385,7 @@ impl Engine<'_> {
             Delivered {
                 crossed_bytes: if sent && crossed { parcel.length() } else { 0 },
                 local_bytes: if sent && !crossed { parcel.length() } else { 0 },
-                needed_bytes: request.extents.bytes(),
+                needed_bytes: request.pack.bytes_of(&request.extents),
             }
         };
         let Sender::Slot(number) = transfer.from else {
@@ -441,10 +439,10 @@ impl Engine<'_> {
     }
 
     async fn settle(&self, slot: &Slot) -> Result<()> {
-        slot.put_manifest(&self.manifest_id, self.manifest.encode()?.1).await?;
+        slot.put_manifest(self.manifest).await?;
         // ORDER: persist, then commit. The other way round, the region is committed as complete -> power cut: packs
         // that an earlier run wrote and did not persist are gone.
-        slot.persist(uploads(self.manifest), Some(&self.manifest_id)).await
+        slot.persist(uploads(self.manifest), self.manifest.written_by()).await
     }
 }
 

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::content::extents::Extents;
+use crate::content::manifest::Needs;
 use crate::content::names::PackId;
 use crate::content::pack::PackInfo;
 use crate::replica::holding::Holding;
-use crate::replica::needs::Needs;
 use crate::replica::parcel::ParcelRequest;
 
 /// The holdings of one slot.
@@ -21,13 +21,13 @@ pub(crate) struct Lacking {
     pub(crate) has: Vec<BTreeSet<usize>>,
     /// For each slot, the pieces that it needs and lacks.
     pub(crate) wants: Vec<BTreeSet<usize>>,
-    /// The bytes of records that all slots together must have, and those that they have.
+    /// The bytes that all slots together must have, and those that they have: each pack's share of its length.
     pub(crate) needed_bytes: u64,
     pub(crate) present_bytes: u64,
 }
 
 impl Lacking {
-    /// Returns the bytes that are to cross the region's border, and those that are to be stored, both without tables.
+    /// Returns the bytes that are to cross the region's border, and those that are to be stored, both about.
     pub(crate) fn sizes(&self) -> (u64, u64) {
         let (mut crossing, mut stored) = (0, 0);
         for (number, piece) in self.pieces.iter().enumerate() {
@@ -41,7 +41,11 @@ impl Lacking {
 
 /// Compares the holdings of a region's slots with the needs of a version. Only pieces that no slot has cross the
 /// border; the others come from a slot of the region.
-pub(crate) fn compare(packs: &[PackInfo], needs: &Needs, slots: &[Holdings]) -> Lacking {
+pub(crate) fn compare<'a>(
+    packs: impl IntoIterator<Item = &'a PackInfo>,
+    needs: &Needs,
+    slots: &[Holdings],
+) -> Lacking {
     let sets = || vec![BTreeSet::new(); slots.len()];
     let mut lacking = Lacking { has: sets(), wants: sets(), ..Lacking::default() };
     let nothing = Holding::default();
@@ -49,8 +53,9 @@ pub(crate) fn compare(packs: &[PackInfo], needs: &Needs, slots: &[Holdings]) -> 
         let Some(need) = needs.get(&pack.id) else { continue };
         let holdings: Vec<&Holding> = slots.iter().map(|slot| slot.get(&pack.id).unwrap_or(&nothing)).collect();
         let missing: Vec<Extents> = holdings.iter().map(|holding| holding.lacks(pack, need)).collect();
-        lacking.needed_bytes += need.bytes() * slots.len() as u64;
-        lacking.present_bytes += missing.iter().map(|missing| need.bytes() - missing.bytes()).sum::<u64>();
+        lacking.needed_bytes += pack.bytes_of(need) * slots.len() as u64;
+        let present = |missing: &Extents| pack.bytes_of(need).saturating_sub(pack.bytes_of(missing));
+        lacking.present_bytes += missing.iter().map(present).sum::<u64>();
         // Split so that every slot has or lacks each piece as a whole.
         let apart = missing.iter().fold(vec![need.clone()], |pieces, missing| {
             let split = |piece: Extents| {
@@ -84,41 +89,38 @@ mod tests {
 
     use super::*;
     use crate::content::digest::Digest;
-    use crate::content::names::UploadId;
+    use crate::content::head::Described;
+    use crate::content::names::{CatalogId, UploadId};
     use crate::content::pack::PackBuilder;
     use crate::content::part::Part;
-    use crate::content::record::{Encoding, RecordRef, TableLine};
+    use crate::content::record::{Encoding, Line};
 
     const RECORDS: usize = 12;
 
-    fn pack(number: u32) -> (PackInfo, Vec<RecordRef>, Vec<Bytes>) {
+    type TestPack = (PackInfo, Vec<(Line, Bytes)>);
+
+    fn pack(number: u32) -> TestPack {
         let id = PackId { upload: UploadId::from_bytes([0; 16]), number };
-        let mut builder = PackBuilder::new(id, None);
-        let contents: Vec<Vec<u8>> = (0..RECORDS).map(|record| vec![record as u8; 100 + record]).collect();
-        let records = contents
-            .iter()
-            .map(|bytes| builder.append(Digest::of(bytes), Encoding::Plain, bytes, Digest::of(bytes)))
-            .collect();
-        (builder.finish().info, records, contents.into_iter().map(Bytes::from).collect())
+        let mut builder = PackBuilder::new(Described { catalog: CATALOG, pack: id }, None);
+        for record in 0..RECORDS as u8 {
+            let bytes = vec![record; 100];
+            builder.append(Digest::of(&bytes), Encoding::Plain, &bytes, &Digest::of(&bytes));
+        }
+        let pack = builder.finish();
+        let blob = [&pack.head[..], &pack.records[..]].concat().into();
+        (pack.info, pack.info.head(CATALOG, &pack.head).unwrap().records_in(&blob))
     }
 
+    const CATALOG: CatalogId = CatalogId(UploadId::from_bytes([5; 16]));
+
     /// Some of a pack's records: 0 is none, 1 is the whole pack, any other value is a mask.
-    fn holding(chosen: u16, (info, records, contents): &(PackInfo, Vec<RecordRef>, Vec<Bytes>)) -> Holding {
+    fn holding(chosen: u16, (info, records): &TestPack) -> Holding {
         match chosen {
             0 => Holding::default(),
             1 => Holding { whole: Some(info.length), ..Holding::default() },
             _ => {
-                let is_in = |at: &usize| chosen >> at & 1 == 1;
-                let line = |at: usize| {
-                    let RecordRef { digest, offset, length, .. } = records[at];
-                    TableLine { hash: digest, offset, length }
-                };
-                let lines: Vec<TableLine> = (0..RECORDS).filter(is_in).map(line).collect();
-                let contents: Vec<Bytes> = (0..RECORDS).filter(is_in).map(|at| contents[at].clone()).collect();
-                Holding {
-                    parts: vec![Part::build(info.id, lines.into_iter().zip(contents).collect()).0],
-                    ..Holding::default()
-                }
+                let records = records.iter().filter(|(line, _)| chosen >> line.ordinal & 1 == 1).cloned().collect();
+                Holding { parts: vec![Part::build(CATALOG, info, records).0], ..Holding::default() }
             }
         }
     }
@@ -144,7 +146,7 @@ mod tests {
             let needs: Needs = needed
                 .iter()
                 .zip(&packs)
-                .map(|(chosen, pack)| (pack.0.id, (0..RECORDS).filter(|at| chosen >> at & 1 == 1).map(|at| pack.1[at].range()).collect()))
+                .map(|(chosen, pack)| (pack.0.id, (0..RECORDS).filter(|at| chosen >> at & 1 == 1).map(|at| at as u32..at as u32 + 1).collect()))
                 .collect();
             let lacking = compare(&infos, &needs, &holdings);
             for info in &infos {

@@ -19,6 +19,7 @@ use crate::model::{ImageDefinitionId, ImageVersionId, Region, ResourceId, given}
 use crate::placement::{Lease, PlacementRequest, Pool, ReplicaId};
 use crate::progress::{OnProgress, Progress};
 use crate::replica::holders::Holders;
+use crate::replica::records::Records;
 use crate::replica::slot::Slot;
 use crate::service::read::shared::not_shared;
 use crate::service::read::view::CatalogView;
@@ -386,9 +387,9 @@ impl Deployment {
     /// ```
     pub async fn open(self) -> Result<ImageReader> {
         let work = self.0?;
-        let Source { replicas, disk, lease, .. } = work.source().await?;
+        let Source { content, disk, lease, .. } = work.source().await?;
         let inner = &work.session.inner;
-        let disk = RandomAccess::new(replicas, disk, inner.workers.clone(), inner.chunks.clone());
+        let disk = RandomAccess::new(content, disk, inner.workers.clone(), inner.chunks.clone());
         Ok(ImageReader::new(disk, lease))
     }
 
@@ -549,13 +550,15 @@ impl DeploymentWork {
         let replicas = Holders::new(self.slots(view, &id, chosen, &placed)?);
         let manifest = replicas.manifest(&placed.content.manifest_id()).await?;
         let disk = self.disk_of(&id, &manifest)?;
-        Ok(Source { replicas, manifest, disk, chosen, lease })
+        let content = Records::new(replicas.clone(), &manifest);
+        Ok(Source { replicas, content, manifest, disk, chosen, lease })
     }
 }
 
 /// A disk and the slots that serve it.
 struct Source {
     replicas: Holders,
+    content: Records,
     manifest: Manifest,
     disk: ManifestDisk,
     chosen: u32,
@@ -565,7 +568,7 @@ struct Source {
 impl Source {
     fn export<'a>(&'a self, deployment: &'a DeploymentWork) -> Export<'a> {
         Export {
-            holders: &self.replicas,
+            content: &self.content,
             workers: &deployment.session.inner.workers,
             disk: &self.disk,
             on_progress: &deployment.on_progress,

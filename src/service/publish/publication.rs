@@ -13,8 +13,11 @@ use super::report::{ImportReport, Published};
 use super::source::{ImageSource, LocalDisks, Source, SourceState, StoredSource};
 use super::target::{ManagedImageTarget, SnapshotTarget, Target, VersionTarget};
 use crate::catalog::{Changes, Event, ImageContent, State, StoreName, UploadName, VersionRecord};
-use crate::content::manifest::Manifest;
-use crate::content::names::{ManifestId, UploadId};
+use crate::content::digest::Digest;
+use crate::content::extents::Extents;
+use crate::content::manifest::{Manifest, ManifestDisk};
+use crate::content::names::{CatalogId, ManifestId, PackId, UploadId};
+use crate::content::pack::PackInfo;
 use crate::disk::source::OpenSource;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::in_flight::all_of;
@@ -204,7 +207,7 @@ struct Judged {
     /// The sources that are stored already.
     stored: Vec<StoredSource>,
     /// One manifest of all that is stored already, if nothing is imported.
-    gathered: Option<Manifest>,
+    gathered: Option<Gathered>,
 }
 
 impl<T: Send + 'static> Publication<T> {
@@ -425,14 +428,14 @@ impl<T: Send + 'static> PublicationWork<T> {
         state: &State,
         disks: Option<&[OpenDisk]>,
         stored: &[StoredSource],
-    ) -> Result<(StorageProfile, Option<Manifest>)> {
+    ) -> Result<(StorageProfile, Option<Gathered>)> {
         let gathered = match disks {
             Some(_) => None,
             None if stored.is_empty() => return Err(closed(&self.target.id())),
-            None => Some(gather(&self.copies(state)?.readers(), stored).await?),
+            None => Some(Gathered::of(&self.copies(state)?.readers(), stored).await?),
         };
         let imported = disks.into_iter().flatten().map(|disk| (disk.lun, disk.size()));
-        let there = gathered.iter().flat_map(|manifest| &manifest.disks).map(|disk| (disk.lun, disk.size));
+        let there = gathered.iter().flat_map(|gathered| &gathered.disks).map(|disk| (disk.lun, disk.size));
         let sizes: Vec<(Option<u32>, u64)> = imported.chain(there).collect();
         let os_disk = sizes.iter().find(|(lun, _)| lun.is_none()).map_or(0, |(_, size)| *size);
         let data_disks =
@@ -571,6 +574,7 @@ impl<T: Send + 'static> PublicationWork<T> {
                         copies,
                         workers: &self.session.inner.workers,
                         compression: self.session.inner.compression,
+                        catalog: self.session.inner.catalog.id(),
                         upload: upload.name.0,
                         resumed: upload.resumed,
                         base: base.map(|base| &base.manifest),
@@ -584,7 +588,10 @@ impl<T: Send + 'static> PublicationWork<T> {
                     }
                 }
                 None => match &judged.gathered {
-                    Some(manifest) => (manifest.clone(), ImportReport::default()),
+                    Some(gathered) => {
+                        let catalog = self.session.inner.catalog.id();
+                        (gathered.clone().manifest(catalog, upload.name.0), ImportReport::default())
+                    }
                     None => return Err(closed(&self.target.id())),
                 },
             };
@@ -593,18 +600,15 @@ impl<T: Send + 'static> PublicationWork<T> {
                     "its source is not in the store that the region has now: scrub the region, then publish again";
                 return Err(Error::unavailable(self.target.id().to_string(), what));
             }
-            let (digest, bytes) = manifest.encode()?;
-            let name = ManifestId { upload: upload.name.0, digest };
+            let id = manifest.id().ok_or_else(|| closed(&self.target.id()))?;
+            let new = &manifest;
             copies
-                .in_each(|slot| {
-                    let bytes = bytes.clone();
-                    async move {
-                        slot.put_manifest(&name, bytes).await?;
-                        slot.persist([name.upload], Some(&name)).await
-                    }
+                .in_each(|slot| async move {
+                    slot.put_new_manifest(new).await?;
+                    slot.persist([id.upload], [id.upload]).await
                 })
                 .await?;
-            Ok(Some((manifest, digest, import)))
+            Ok(Some((manifest, id.digest, import)))
         };
         // Beside the bytes: until the upload is published, a catalog that is older than it calls them foreign and leaves them.
         let witness = async {
@@ -722,23 +726,38 @@ struct Upload {
     is_witnessed: bool,
 }
 
-/// One manifest of all that is stored already.
-async fn gather(from: &Holders, stored: &[StoredSource]) -> Result<Manifest> {
-    let (mut disks, mut packs) = (Vec::new(), BTreeMap::new());
-    let ids: Vec<ManifestId> = stored.iter().map(|one| one.content.manifest_id()).collect();
-    let manifests = all_of(ids.iter().map(|id| from.manifest(id)).collect()).await?;
-    for (StoredSource { lun, .. }, manifest) in stored.iter().zip(manifests) {
-        packs.extend(manifest.packs.iter().map(|pack| (pack.id, *pack)));
-        // A snapshot has one disk, which gets the LUN that was asked for; all others keep theirs.
-        disks.extend(
-            manifest
-                .disks
-                .into_iter()
-                .map(|disk| crate::content::manifest::ManifestDisk { lun: lun.or(disk.lun), ..disk }),
-        );
+/// What is stored already of an image that is made of others.
+#[derive(Clone, Default)]
+struct Gathered {
+    disks: Vec<ManifestDisk>,
+    packs: BTreeMap<PackId, (PackInfo, Extents)>,
+    /// The pages of their manifests, each with the upload that wrote it.
+    pages: BTreeMap<Digest, UploadId>,
+}
+
+impl Gathered {
+    async fn of(from: &Holders, stored: &[StoredSource]) -> Result<Self> {
+        let mut gathered = Self::default();
+        let ids: Vec<ManifestId> = stored.iter().map(|one| one.content.manifest_id()).collect();
+        let manifests = all_of(ids.iter().map(|id| from.manifest(id)).collect()).await?;
+        for (StoredSource { lun, .. }, manifest) in stored.iter().zip(manifests) {
+            for (pack, needed) in manifest.lines() {
+                let (_, all) = gathered.packs.entry(pack.id).or_insert((pack, Extents::default()));
+                *all = all.union(&needed);
+            }
+            gathered.pages.extend(manifest.pages());
+            // A snapshot has one disk, which gets the LUN that was asked for; all others keep theirs.
+            let disks = manifest.disks.into_iter().map(|disk| ManifestDisk { lun: lun.or(disk.lun), ..disk });
+            gathered.disks.extend(disks);
+        }
+        gathered.disks.sort_by_key(|disk| disk.lun);
+        Ok(gathered)
     }
-    disks.sort_by_key(|disk| disk.lun);
-    Ok(Manifest::new(disks, packs.into_values().collect()))
+
+    /// Returns the one manifest of it all.
+    fn manifest(self, catalog: CatalogId, upload: UploadId) -> Manifest {
+        Manifest::new(catalog, upload, self.disks, self.packs.into_values().collect(), &self.pages)
+    }
 }
 
 /// Whether publishing the same again would fail again, so that nobody has a use for what is stored of it. After anything else

@@ -24,7 +24,6 @@ use crate::progress::{OnProgress, Progress};
 use crate::regions::stores::another_store;
 use crate::regions::targets::targets;
 use crate::replica::holders::Holders;
-use crate::replica::needs::{Needs, needs};
 use crate::replication::{
     ANOTHER_FAILED, CANCELLED, Engine, Listed, Moved, OUT_OF_TIME, RegionRun, RegionalReplicationStatus,
     ReplicationControl, ReplicationState, ReplicationStatus, Tracker, stopped, time_is_up,
@@ -367,15 +366,13 @@ impl Work for ReplicationWork {
         let open: Vec<_> = targets.iter().filter(|(region, _)| !record.is_complete_in(region)).cloned().collect();
         let sources = Holders::new(self.session.inner.regions.holders(view.state(), record));
         let manifest = sources.manifest(&record.content.manifest_id()).await?;
-        let (needs, listed) =
-            futures::join!(needs(&manifest, &sources), self.session.list(view.state(), record, &open, &manifest));
-        let needs = needs?;
+        let listed = self.session.list(view.state(), record, &open, &manifest).await;
         let (profile, home) = (record.version.publishing_profile(), record.version.location());
         let mut plan = Plan::refused(self.terms.problems(&self.version, &targets));
         for ((region, replicas), listed) in open.into_iter().zip(listed) {
             match listed {
                 Ok(listed) => {
-                    let (crossing, stored) = listed.compare(&manifest, &needs).missing_bytes();
+                    let (crossing, stored) = listed.compare(&manifest).missing_bytes();
                     plan.regions.push(RegionPlan::new(
                         &self.session.inner,
                         home,
@@ -486,16 +483,15 @@ impl Session {
             other => {
                 let sources = Holders::new(self.inner.regions.holders(&state, &record));
                 let manifest = sources.manifest(&id).await?;
-                let (needs, listed) =
-                    futures::join!(needs(&manifest, &sources), self.list(&state, &record, &targets, &manifest));
-                (&mut other.insert((id, Content { needs: needs?, manifest, sources })).1, listed)
+                let listed = self.list(&state, &record, &targets, &manifest).await;
+                (&mut other.insert((id, Content { manifest, sources })).1, listed)
             }
         };
         let lines = targets.iter().map(|(region, _)| self.line(&record, region));
         let tracker = Tracker::new(lines, &self.inner.clock);
         for ((region, _), listed) in targets.iter().zip(listed) {
             match listed {
-                Ok(listed) => listed.compare(&content.manifest, &content.needs).observed_by(&tracker),
+                Ok(listed) => listed.compare(&content.manifest).observed_by(&tracker),
                 Err(error) => tracker.unreachable(region, &error),
             }
         }
@@ -642,7 +638,6 @@ impl Session {
         tell(&tracker);
         let engine = Engine {
             manifest: &content.manifest,
-            manifest_id: record.content.manifest_id(),
             sources: &content.sources,
             workers: &self.inner.workers,
             memory: &self.inner.memory,
@@ -718,15 +713,15 @@ impl Session {
                 Err(error) => outcomes.push((region, Err(error))),
             }
         }
-        let (needs, listed) = futures::join!(needs(&manifest, &sources), self.list(began, record, &there, &manifest));
-        let content = Content { manifest, needs: needs?, sources };
+        let listed = self.list(began, record, &there, &manifest).await;
+        let content = Content { manifest, sources };
         outcomes.extend(there.iter().map(|(region, _)| region).zip(listed));
         let (mut runs, mut failed) = (Vec::new(), Vec::new());
         for (region, _) in targets {
             let Some(at) = outcomes.iter().position(|(of, _)| *of == region) else { continue };
             match outcomes.swap_remove(at).1 {
                 Ok(listed) => {
-                    let mut run = listed.compare(&content.manifest, &content.needs);
+                    let mut run = listed.compare(&content.manifest);
                     run.bytes_per_second = terms.bytes_per_second.get(region).copied();
                     runs.push(run);
                 }
@@ -796,6 +791,5 @@ fn at_work(record: &VersionRecord, targets: &[(Region, u32)], clock: &Arc<dyn Cl
 /// The content of a version, and its holders.
 struct Content {
     manifest: Manifest,
-    needs: Needs,
     sources: Holders,
 }

@@ -211,7 +211,7 @@ impl Work for CollectionWork {
             report.add(region, &unneeded.garbage);
             report.tell(region, &unneeded);
             for rewrite in survey.mostly_dead(&state) {
-                report.rewritten(region, rewrite.live.bytes());
+                report.rewritten(region, rewrite.pack.bytes_of(&rewrite.live));
                 report.change(region, |there| there.bytes += rewrite.held);
             }
         }
@@ -447,7 +447,7 @@ impl CollectionWork {
                 }
             }
         }
-        let persisting = durable.into_values().map(|(slot, uploads)| async move { slot.persist(uploads, None).await });
+        let persisting = durable.into_values().map(|(slot, uploads)| async move { slot.persist(uploads, []).await });
         all_of(persisting.collect()).await?;
         Ok(garbage)
     }

@@ -20,7 +20,6 @@ use crate::progress::{OnProgress, Progress};
 use crate::regions::needed::{Kept, kept_in};
 use crate::replica::holders::{Holders, is_damage};
 use crate::replica::mending::{MendOutcome, Mending};
-use crate::replica::needs::{Needs, needs};
 use crate::replica::slot::Slot;
 use crate::service::session::pending::{Pending, Work, awaited};
 use crate::service::session::plan::{Plan, RegionPlan};
@@ -227,23 +226,23 @@ impl Work for ScrubWork {
             for (number, (one, read)) in (wave * REQUESTS..).zip(images.iter().zip(reading)) {
                 let Content { here, all, manifest, mended } = read?;
                 mended.into_iter().for_each(|mended| report.count(mended));
-                let Some((manifest, needed)) = manifest else {
+                let Some(manifest) = manifest else {
                     hit.insert(one.id.clone());
                     continue;
                 };
                 if one.replicas > one.ready {
                     // Content that is not replicated yet is not missing, but what is there must stay.
                     let more = self.session.inner.regions.replicas(&state, &self.region, one.replicas, one.account)?;
-                    round.may_need(&manifest, &needed, more.iter().flatten());
+                    round.may_need(&manifest, more.iter().flatten());
                 }
-                for pack in &manifest.packs {
-                    if let Some(need) = needed.get(&pack.id) {
+                for pack in manifest.packs.iter() {
+                    if let Some(need) = manifest.needs.get(&pack.id) {
                         round.add(pack, number, need, &here, &all);
                     }
                 }
             }
         }
-        let needed = |pack: &Pack| pack.needed.values().map(|(_, need)| need.bytes()).sum::<u64>();
+        let needed = |pack: &Pack| pack.needed.values().map(|(_, need)| pack.info.bytes_of(need)).sum::<u64>();
         let total = round.packs.values().map(needed).sum();
         let done = Mutex::new(0);
         let checked = |bytes: u64| {
@@ -287,37 +286,47 @@ struct Content {
     here: Vec<Slot>,
     /// All slots that have it whole.
     all: Vec<Slot>,
-    /// The manifest and its needs; `None` if no slot has a good one.
-    manifest: Option<(Manifest, Needs)>,
-    /// For each slot of the region that had no good manifest, whether it has one now.
+    /// `None` if no slot has a good one.
+    manifest: Option<Manifest>,
+    /// For each blob of the manifest that was damaged or missing in a slot of the region, whether it is there now.
     mended: Vec<bool>,
 }
 
 impl ScrubWork {
-    /// Reads the manifest of an image from each slot, mends it where it must be, and reads the index.
+    /// Reads the manifest of an image, and mends it in each slot of the region.
     async fn content(&self, state: &State, one: &Kept) -> Result<Content> {
         let here = self.session.inner.regions.replicas(state, &self.region, one.ready, one.account)?;
         let here: Vec<Slot> = here.into_iter().flatten().collect();
         let away = one.holders.iter().filter(|slot| !here.iter().any(|one| one.label() == slot.label()));
         let all: Vec<Slot> = here.iter().chain(away).cloned().collect();
-        let read = together(all.iter().map(|slot| slot.read_manifest(&one.manifest)).collect()).await;
-        let read: Vec<Option<Manifest>> = read.into_iter().map(Result::ok).collect();
-        let good = read.iter().flatten().next().cloned();
-        let bad = here.iter().zip(&read).filter(|(_, read)| read.is_none()).map(|(slot, _)| slot);
-        let mut mended = Vec::new();
-        for slot in bad {
-            mended.push(match &good {
-                Some(manifest) => slot.replace_manifest(&one.manifest, manifest.encode()?.1).await.is_ok(),
-                None => false,
-            });
-        }
-        let Some(manifest) = good else { return Ok(Content { here, all, manifest: None, mended }) };
-        // Without a good index all of every pack is read, which finds the damage.
-        let needed = match needs(&manifest, &Holders::new(all.clone())).await {
-            Err(error) if is_damage(&error) => everything(&manifest),
-            needed => needed?,
+        let holders = Holders::new(all.clone());
+        let (manifest, root) = futures::join!(holders.intact_manifest(&one.manifest), self.check_root(&here, one));
+        let manifest = match manifest {
+            Ok(manifest) => manifest,
+            // Whatever it may need stays, and whoever mends must know that.
+            Err(error) if !is_damage(&error) => return Err(error),
+            Err(_) => {
+                let mended = vec![false; root.len()];
+                return Ok(Content { mended, here, all, manifest: None });
+            }
         };
-        Ok(Content { here, all, manifest: Some((manifest, needed)), mended })
+        let pages = manifest.blobs().iter().filter(|(id, _)| *id != one.manifest);
+        let checking = pages.flat_map(|(id, bytes)| here.iter().map(move |slot| (slot, id, bytes))).map(|(slot, id, bytes)| async move {
+            (slot.read_manifest_blob(id).await.is_err(), slot, id, bytes)
+        });
+        let checked = together(checking.collect()).await;
+        let bad_pages = checked.into_iter().filter(|(is_bad, ..)| *is_bad).map(|(_, slot, id, bytes)| (slot, id, bytes));
+        let bad_roots = manifest.blobs().last().map(|(id, bytes)| root.iter().map(move |slot| (*slot, id, bytes)));
+        let replacing = bad_roots.into_iter().flatten().chain(bad_pages);
+        let replacing = replacing.map(|(slot, id, bytes)| slot.replace_manifest_blob(id, bytes.clone()));
+        let mended = together(replacing.collect()).await.into_iter().map(|replaced| replaced.is_ok()).collect();
+        Ok(Content { here, all, manifest: Some(manifest), mended })
+    }
+
+    /// Returns the slots where the root of a manifest is damaged or missing.
+    async fn check_root<'s>(&self, here: &'s [Slot], one: &Kept) -> Vec<&'s Slot> {
+        let read = together(here.iter().map(|slot| slot.read_manifest_blob(&one.manifest)).collect()).await;
+        here.iter().zip(read).filter(|(_, read)| read.is_err()).map(|(slot, _)| slot).collect()
     }
 
     /// Checks and mends a pack in each slot that must have it: one after the other, because each may be mended from the others.
@@ -325,7 +334,7 @@ impl ScrubWork {
         let mut outcomes = Vec::new();
         for (place, (slot, need)) in &pack.needed {
             if let Some(rate) = self.bytes_per_second {
-                let takes = Duration::from_secs_f64(need.bytes() as f64 / rate as f64);
+                let takes = Duration::from_secs_f64(pack.info.bytes_of(need) as f64 / rate as f64);
                 self.session.inner.clock.sleep(takes).await;
             }
             let others = pack.holders.iter().filter(|(other, _)| *other != *place).map(|(_, slot)| slot.clone());
@@ -334,16 +343,10 @@ impl ScrubWork {
             let (info, workers) = (&pack.info, &self.session.inner.workers);
             let mending = Mending { slot, others: &others, info, need, all_needs: Some(&all_needs), workers };
             outcomes.push(mending.run().await);
-            checked(need.bytes());
+            checked(pack.info.bytes_of(need));
         }
         outcomes
     }
-}
-
-/// Needs all of every pack.
-fn everything(manifest: &Manifest) -> Needs {
-    let all = |pack: &PackInfo| (pack.id, std::iter::once(pack.record_range()).collect());
-    manifest.packs.iter().map(all).collect()
 }
 
 /// The packs to read.
@@ -372,9 +375,9 @@ impl Pack {
 }
 
 impl Round {
-    fn may_need<'s>(&mut self, manifest: &Manifest, needs: &Needs, slots: impl Iterator<Item = &'s Slot> + Clone) {
-        for info in &manifest.packs {
-            let Some(need) = needs.get(&info.id) else { continue };
+    fn may_need<'s>(&mut self, manifest: &Manifest, slots: impl Iterator<Item = &'s Slot> + Clone) {
+        for info in manifest.packs.iter() {
+            let Some(need) = manifest.needs.get(&info.id) else { continue };
             let pack = self.packs.entry(info.id).or_insert_with(|| Pack::new(info));
             for slot in slots.clone() {
                 let more = pack.may_need.entry(slot.label().to_owned()).or_default();

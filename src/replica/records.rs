@@ -1,0 +1,97 @@
+//! Reads the records of a version: one that is damaged in a slot is served by another.
+
+use std::future::Future;
+
+use futures::FutureExt;
+
+use super::holders::{Holders, is_damage, no_replica};
+use crate::content::codec::Unpacker;
+use crate::content::manifest::{Manifest, Packs};
+use crate::content::record::{RecordRef, StoredRecord};
+use crate::error::{Error, Result};
+
+/// The slots that hold a version whole, and the packs that its manifest names.
+#[derive(Clone, Debug)]
+pub(crate) struct Records {
+    holders: Holders,
+    packs: Packs,
+}
+
+/// The reason why records could not be used.
+pub(crate) enum Rejected {
+    /// This record is damaged.
+    Damaged(RecordRef, Error),
+    /// The records are good; using them failed.
+    Failed(Error),
+}
+
+impl Records {
+    pub(crate) fn new(holders: Holders, manifest: &Manifest) -> Self {
+        Self { holders, packs: manifest.packs.clone() }
+    }
+
+    /// Returns the label of the first slot, for errors.
+    pub(crate) fn label(&self) -> &str {
+        self.holders.label()
+    }
+
+    /// Passes the stored `records` to `using`: from the first slot whose bytes it does not reject as damaged,
+    /// or, if every slot has some of them damaged, each record from a slot that has it good.
+    pub(crate) async fn read<T, F: Future<Output = Result<T, Rejected>>>(
+        &self,
+        records: &[RecordRef],
+        using: impl Fn(Vec<StoredRecord>) -> F,
+    ) -> Result<T> {
+        let (mut first, mut queue) = (None, self.holders.queue());
+        while let Some((number, slot, answer)) = self.holders.ask(&mut queue, |slot| slot.read_records(&self.packs, records).boxed()).await {
+            let error = match answer {
+                Ok(bytes) => match using(bytes).await {
+                    Ok(done) => return Ok(done),
+                    Err(Rejected::Failed(error)) => return Err(error),
+                    Err(Rejected::Damaged(record, error)) => {
+                        self.holders.note(number, [record.pack]);
+                        let pack = format!("{}, pack {}", slot.label(), record.pack);
+                        let what = format!("record `{}` cannot be used", record.ordinal);
+                        Error::corrupt(pack, what).with_source(error)
+                    }
+                },
+                Err(error) => {
+                    if is_damage(&error) {
+                        self.holders.note(number, records.iter().map(|record| record.pack));
+                    }
+                    error
+                }
+            };
+            first.get_or_insert(error);
+        }
+        let first = first.unwrap_or_else(no_replica);
+        if self.holders.slots().len() < 2 || records.len() < 2 {
+            return Err(first);
+        }
+        let mut bytes = Vec::with_capacity(records.len());
+        for record in records {
+            match self.read_one(record).await {
+                Some(one) => bytes.push(one),
+                None => return Err(first),
+            }
+        }
+        using(bytes).await.map_err(|rejected| match rejected {
+            Rejected::Failed(error) => error,
+            Rejected::Damaged(..) => first,
+        })
+    }
+
+    /// Returns one record from the first slot that has it good.
+    async fn read_one(&self, record: &RecordRef) -> Option<StoredRecord> {
+        for slot in self.holders.queue().into_iter().filter_map(|number| self.holders.slots().get(number)) {
+            let read = slot.read_records(&self.packs, std::slice::from_ref(record)).await.ok().and_then(|mut bytes| bytes.pop());
+            let is_good = |read: &StoredRecord| {
+                read.line.content == record.digest && Unpacker::default().is_good(&read.line, &read.bytes)
+            };
+            if let Some(read) = read.filter(is_good) {
+                return Some(read);
+            }
+        }
+        None
+    }
+}
