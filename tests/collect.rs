@@ -232,7 +232,8 @@ fn a_pack_that_is_mostly_dead_is_rewritten() {
         let freed = world.session.collect().await.unwrap();
         let after = world.bytes("regions").await;
         assert_eq!(before - after, freed.bytes());
-        assert!(plan.bytes().abs_diff(freed.bytes()) < 4096, "{plan:?} {freed:?}");
+        // A part begins with a head of 4 KiB, and the plan counts each of three by its share of the pack.
+        assert!(plan.bytes().abs_diff(freed.bytes()) < 3 * 4096, "{plan:?} {freed:?}");
         let packs: Vec<usize> = freed.regions.iter().map(|one| one.rewritten_packs).collect();
         assert_eq!(packs, [1, 2], "one for each replica that the second version has");
         // Three replicas of 2 MiB each, and what they need besides.

@@ -80,20 +80,14 @@ async fn packs(store: &MemoryStore) -> BTreeMap<String, Bytes> {
     packs
 }
 
-/// The encodings that the leaves of all indexes name, as `docs/format.md` lays them down.
+/// The encodings of all chunks, in the heads of the packs as `docs/format.md` lays them down.
 async fn encodings(store: &MemoryStore) -> BTreeSet<u8> {
     let mut found = BTreeSet::new();
+    let field = |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
     for pack in packs(store).await.values() {
-        let (body, count) = pack[..pack.len() - 4].split_last_chunk::<4>().unwrap();
-        let (mut record, table) = (8, body.len() - 36 * u32::from_le_bytes(*count) as usize);
-        for line in body[table..].chunks(36) {
-            let end = record + u32::from_le_bytes(*line.last_chunk().unwrap()) as usize;
-            if let Some([0, 0, low, high, node @ ..]) = body[record..end].strip_prefix(b"cgn1") {
-                let packs = usize::from(u16::from_le_bytes([*low, *high]));
-                found.extend(node[32 + packs * 20..].chunks(44).map(|child| child[41]));
-            }
-            record = end;
-        }
+        let lines = pack[128 + 52..].chunks(80).take(field(pack, 56));
+        let chunks = lines.filter(|line| !pack[field(line, 64)..].starts_with(b"cgn2"));
+        found.extend(chunks.map(|line| line[76]));
     }
     found
 }
@@ -163,7 +157,7 @@ fn an_import_is_taken_up_again_after_the_switch_was_changed() {
         let hanging = HookedStore::new(store.clone(), {
             let packs_put = packs_put.clone();
             move |call| {
-                let is_pack = call.operation == "put" && call.key.is_some_and(|key| key.as_str().contains("/packs/"));
+                let is_pack = call.operation == "put_parts" && call.key.is_some_and(|key| key.as_str().contains("/packs/"));
                 let hangs = is_pack && packs_put.fetch_add(1, Ordering::SeqCst) > 0;
                 async move { if hangs { std::future::pending().await } else { Reaction::Pass } }
             }

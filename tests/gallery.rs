@@ -270,7 +270,7 @@ fn a_pack_that_arrived_whole_is_not_sent_again() {
         drop(replication);
         session.replicate(sandbox.version("1.0.0")).await.unwrap();
         let mut sent: BTreeMap<String, usize> = BTreeMap::new();
-        for call in faults.record().into_iter().filter(|call| matches!(call.operation, "put" | "copy")) {
+        for call in faults.record().into_iter().filter(|call| matches!(call.operation, "put" | "put_parts" | "copy")) {
             if let Some(key) = call.key.filter(|key| key.as_str().contains("/packs/")) {
                 *sent.entry(key.to_string()).or_default() += 1;
             }
@@ -289,7 +289,7 @@ fn an_import_that_was_interrupted_goes_on_where_it_was() {
         let hanging = HookedStore::new(store.clone(), {
             let packs = packs.clone();
             move |call| {
-                let is_pack = call.operation == "put" && call.key.is_some_and(|key| key.as_str().contains("/packs/"));
+                let is_pack = call.operation == "put_parts" && call.key.is_some_and(|key| key.as_str().contains("/packs/"));
                 let hangs = is_pack && packs.fetch_add(1, Ordering::SeqCst) > 1;
                 async move { if hangs { std::future::pending().await } else { Reaction::Pass } }
             }

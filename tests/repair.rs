@@ -11,8 +11,12 @@ use compute_gallery::*;
 use futures::executor::block_on;
 use futures::io::{AsyncReadExt, AsyncSeekExt, SeekFrom};
 
+/// 300 KiB of noise, and a chunk so far behind that the index has nodes below its root.
 fn disk() -> Vec<u8> {
-    noise(1, 300 << 10)
+    let mut disk = noise(1, 300 << 10);
+    disk.resize(17 << 20, 0);
+    disk.extend(noise(2, 64 << 10));
+    disk
 }
 
 /// A version of a disk, in `regions`, and the store of them all.
@@ -113,11 +117,11 @@ fn any_part_of_a_disk_can_be_read_where_it_lies() {
         let wanted = disk();
         let mut reader = deployment(&sandbox).open().await.unwrap();
         assert_eq!(reader.size(), wanted.len() as u64);
-        for (start, end) in [(0, 1), (65_535, 65_537), (100, 200_000), (300 << 10, 300 << 10), (0, 300 << 10)] {
+        for (start, end) in [(0, 1), (65_535, 65_537), (100, 200_000), (300 << 10, 300 << 10), (0, 17 << 20)] {
             let bytes = reader.read_at(start..end).await.unwrap();
             assert_eq!(bytes.as_ref(), wanted.get(start as usize..end as usize).unwrap(), "{start}..{end}");
         }
-        assert_eq!(reader.read_at(0..(300 << 10) + 1).await.unwrap_err().kind(), ErrorKind::Invalid);
+        assert_eq!(reader.read_at(0..(17 << 20) + (64 << 10) + 1).await.unwrap_err().kind(), ErrorKind::Invalid);
         // As a stream, from a position.
         reader.seek(SeekFrom::End(-100_000)).await.unwrap();
         let mut end = Vec::new();

@@ -189,7 +189,7 @@ fn a_catalog_that_hangs_does_not_hold_back_the_report_of_a_failure() {
         let hangs = Arc::new(AtomicBool::new(false));
         let is_hanging = hangs.clone();
         let hanging = HookedStore::new(sandbox.catalog_store(), move |call| {
-            let hangs = call.operation == "put" && is_hanging.load(Ordering::SeqCst);
+            let hangs = call.operation.starts_with("put") && is_hanging.load(Ordering::SeqCst);
             async move { if hangs { std::future::pending().await } else { Reaction::Pass } }
         });
         let sandbox = sandbox.reopen().catalog_store(hanging).build().await.unwrap();

@@ -182,7 +182,7 @@ const TRANSIENT: [Fault; 4] = [
 fn a_503_costs_one_pack() {
     let puts = |faults: &Faults| {
         let record = faults.record();
-        record.iter().filter(|call| call.operation == "put").count()
+        record.iter().filter(|call| call.operation.starts_with("put")).count()
     };
     let (calls, usual) = block_on(async {
         let sandbox = sandbox(RetryPolicy::default()).await;
@@ -233,7 +233,7 @@ fn an_import_that_met_an_error_is_taken_up_and_not_sent_again() {
         sandbox.catalog_faults().record()
     });
     let is_pack = |call: &compute_gallery::testkit::Call| {
-        call.operation == "put" && call.key.as_ref().is_some_and(|key| key.as_str().contains("/packs/"))
+        call.operation == "put_parts" && call.key.as_ref().is_some_and(|key| key.as_str().contains("/packs/"))
     };
     for kind in [StoreErrorKind::Unavailable, StoreErrorKind::Full, StoreErrorKind::Throttled { after: None }] {
         let mut stored = 0;

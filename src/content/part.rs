@@ -21,6 +21,11 @@ impl PartId {
     pub(crate) fn head_bytes(&self) -> u64 {
         head_bytes(self.records)
     }
+
+    /// Returns what is left of a damaged head.
+    pub(crate) fn salvage(&self, blob: &[u8]) -> Head {
+        Head::salvage(self.records, blob)
+    }
 }
 
 /// A part, as described by its head.

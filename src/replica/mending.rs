@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::holders::{Holders, is_damage};
 use super::parcel::{Parcel, ParcelRequest};
 use super::slot::Slot;
+use crate::content::codec::Unpacker;
 use crate::content::extents::Extents;
 use crate::content::manifest::Manifest;
 use crate::content::pack::PackInfo;
@@ -31,8 +32,6 @@ pub(crate) struct Mending<'a> {
     pub(crate) info: &'a PackInfo,
     /// The records that must be there.
     pub(crate) need: &'a Extents,
-    /// `need`, and everything else that may be needed of the pack in that slot; `None` if unknown.
-    pub(crate) all_needs: Option<&'a Extents>,
     pub(crate) workers: &'a Workers,
 }
 
@@ -45,7 +44,7 @@ impl Mending<'_> {
         let Self { slot, info, workers, .. } = *self;
         let holding = slot.holding(&info.id).await?;
         let whole = Parcel::Pack(*info);
-        if holding.has_whole(info) && unless_damaged(slot.verified(&whole, workers).await)?.is_some() {
+        if holding.has_whole(info) && unless_damaged(slot.checked(&whole, workers).await)?.is_some() {
             return Ok(MendOutcome::Good(info.length));
         }
         let (mut there, mut read, mut bad) = (Extents::default(), 0, Vec::new());
@@ -54,7 +53,7 @@ impl Mending<'_> {
         let mut saved: Vec<(Line, Bytes)> = Vec::new();
         for part in &holding.parts {
             let parcel = Parcel::Part(part.clone());
-            if unless_damaged(slot.verified(&parcel, workers).await)?.is_some() {
+            if part.is_of(info) && unless_damaged(slot.checked(&parcel, workers).await)?.is_some() {
                 there = there.union(&part.extents());
                 read += part.length();
             } else {
@@ -62,26 +61,23 @@ impl Mending<'_> {
                 bad.push(parcel);
             }
         }
-        let mut blind = false;
+        for name in &holding.broken {
+            saved.extend(unless_damaged(slot.good_records_of_broken(*name).await)?.unwrap_or_default());
+        }
         if holding.whole.is_some() {
-            if let Ok(bytes) = self.others.whole(info, workers).await {
+            if let Ok(bytes) = self.others.whole(info, workers).await
+                && self.is_checked(&whole, &bytes).await
+            {
                 slot.replace(&whole, bytes).await?;
                 return Ok(MendOutcome::Mended);
             }
-            match unless_damaged(slot.good_records_of(&whole).await)? {
-                Some(records) => saved.extend(records),
-                None => blind = true,
-            }
+            saved.extend(unless_damaged(slot.good_records_of(&whole).await)?.unwrap_or_default());
         }
-        if blind && self.all_needs.is_none() {
-            // Its good records cannot be told from the damaged ones, so the blob has to stay.
-            return Ok(MendOutcome::Lost);
-        }
-        let need = self.all_needs.filter(|_| blind).unwrap_or(self.need);
+        let mut saved = self.checked(saved).await;
         saved.sort_unstable_by_key(|(line, _)| line.ordinal);
         saved.dedup_by_key(|(line, _)| line.ordinal);
         saved.retain(|(line, _)| !there.covers(&line.ordinals()));
-        let missing = need.minus(&there).minus(&saved.iter().map(|(line, _)| line.ordinals()).collect());
+        let missing = self.need.minus(&there).minus(&saved.iter().map(|(line, _)| line.ordinals()).collect());
         if bad.is_empty() && holding.broken.is_empty() && holding.whole.is_none() && missing.is_empty() {
             return Ok(MendOutcome::Good(read));
         }
@@ -91,11 +87,19 @@ impl Mending<'_> {
             let (parcel, bytes) =
                 self.others.fetch(&ParcelRequest { pack: *info, extents: missing, whole }, workers).await?;
             match parcel {
-                Parcel::Pack(_) => {
+                Parcel::Pack(_) if self.is_checked(&parcel, &bytes).await => {
                     slot.replace(&parcel, bytes).await?;
                     return Ok(MendOutcome::Mended);
                 }
-                Parcel::Part(part) => saved.extend(part.good_records_in(&bytes)),
+                Parcel::Pack(_) => return Ok(MendOutcome::Lost),
+                Parcel::Part(part) => {
+                    let fetched = self.checked(part.good_records_in(&bytes)).await;
+                    if (fetched.len() as u64) < part.extents().count() {
+                        // The others have the same wrong content: what is here stays as it is.
+                        return Ok(MendOutcome::Lost);
+                    }
+                    saved.extend(fetched);
+                }
             }
         }
         if !saved.is_empty() {
@@ -113,12 +117,26 @@ impl Mending<'_> {
         for parcel in &bad {
             // Another mending may have replaced it by a good one since: so it is verified again right before the
             // deletion.
-            if written != Some(slot.name_of(parcel)) && unless_damaged(slot.verified(parcel, workers).await)?.is_none()
-            {
+            if written != Some(slot.name_of(parcel)) && unless_damaged(slot.checked(parcel, workers).await)?.is_none() {
                 slot.delete(slot.name_of(parcel)).await?;
             }
         }
         Ok(MendOutcome::Mended)
+    }
+
+    /// Returns whether each record of a blob decodes to the content that it is named by.
+    async fn is_checked(&self, parcel: &Parcel, blob: &Bytes) -> bool {
+        let (parcel, blob, catalog) = (parcel.clone(), blob.clone(), self.slot.catalog());
+        self.workers.run(move || parcel.check(catalog, &blob)).await.is_ok()
+    }
+
+    /// Returns the records that decode to the content that they are named by.
+    async fn checked(&self, records: Vec<(Line, Bytes)>) -> Vec<(Line, Bytes)> {
+        let check = move || {
+            let mut unpacker = Unpacker::default();
+            records.into_iter().filter(|(line, bytes)| unpacker.is_good(line, bytes)).collect()
+        };
+        self.workers.run(check).await
     }
 }
 
@@ -138,8 +156,7 @@ impl Holders {
             };
             let others = self.slots().iter().enumerate().filter(|(at, _)| *at != number);
             let others = Self::new(others.map(|(_, slot)| slot.clone()).collect());
-            // The other needs of the pack are not known here.
-            let mending = Mending { slot, others: &others, info, need, all_needs: None, workers };
+            let mending = Mending { slot, others: &others, info, need, workers };
             mended += usize::from(matches!(mending.run().await, MendOutcome::Mended));
         }
         mended

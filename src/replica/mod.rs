@@ -8,5 +8,6 @@ pub(crate) mod index_walk;
 pub(crate) mod mending;
 pub(crate) mod parcel;
 mod located;
+mod reading;
 pub(crate) mod records;
 pub(crate) mod slot;

@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 
+use crate::content::codec::Unpacker;
 use crate::content::extents::Extents;
 use crate::content::names::{CatalogId, PackId};
 use crate::content::pack::PackInfo;
 use crate::content::part::Part;
 use crate::content::record::Line;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A request for some records of a pack.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +46,19 @@ impl Parcel {
         match self {
             Self::Pack(info) => info.verify(catalog, blob),
             Self::Part(part) => part.verify(catalog, blob),
+        }
+    }
+
+    /// As [`verify`](Self::verify), and decodes every record and compares it with the content that it is named by.
+    pub(super) fn check(&self, catalog: CatalogId, blob: &Bytes) -> Result<()> {
+        self.verify(catalog, blob)?;
+        let (mut unpacker, records) = (Unpacker::default(), self.records_in(catalog, blob));
+        match records.into_iter().find(|(line, bytes)| !unpacker.is_good(line, bytes)) {
+            None => Ok(()),
+            Some((line, _)) => {
+                let what = format!("record `{}` is sealed, and decodes to other content", line.ordinal);
+                Err(Error::corrupt(format!("pack {}", self.pack()), what))
+            }
         }
     }
 

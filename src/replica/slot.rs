@@ -195,11 +195,13 @@ impl Slot {
         Ok(self.contents(parts).await?.holdings.remove(pack).unwrap_or_default())
     }
 
-    /// Reads the head of a whole pack, or what is left of it. `NotFound` if the slot does not have it whole.
-    pub(super) async fn read_head(&self, info: &PackInfo) -> Result<Head> {
-        let range = 0..head_bytes(info.records);
-        let head = self.get_range(&self.key_of_pack(&info.id)?, range).await.map_err(|error| self.failed(error))?;
-        info.head_or_rest(self.catalog, &head)
+    /// Reads the head of a whole pack, or what is left of it. The inner error says that the slot does not have it whole.
+    pub(super) async fn read_head(&self, info: &PackInfo) -> Result<Result<Head, Error>> {
+        match self.get_range(&self.key_of_pack(&info.id)?, 0..head_bytes(info.records)).await {
+            Ok(head) => info.head_or_rest(self.catalog, &head).map(Ok),
+            Err(error) if error.kind() == StoreErrorKind::NotFound => Ok(Err(self.failed(error))),
+            Err(error) => Err(self.failed(error)),
+        }
     }
 
     /// Reads ranges of a blob: neighbours together, and the rest at the same time.
@@ -382,11 +384,25 @@ impl Slot {
         Ok(there.is_some_and(|blob| blob.size == parcel.length()))
     }
 
-    /// Reads a whole pack or part and verifies every record.
+    /// Reads a whole pack or part and verifies every record by its seal.
     pub(crate) async fn verified(&self, parcel: &Parcel, workers: &Workers) -> Result<Bytes> {
+        self.read_parcel(parcel, workers, Parcel::verify).await
+    }
+
+    /// As [`verified`](Self::verified), and decodes every record and compares it with the content that it is named by.
+    pub(super) async fn checked(&self, parcel: &Parcel, workers: &Workers) -> Result<Bytes> {
+        self.read_parcel(parcel, workers, Parcel::check).await
+    }
+
+    async fn read_parcel(
+        &self,
+        parcel: &Parcel,
+        workers: &Workers,
+        look_at: fn(&Parcel, CatalogId, &Bytes) -> Result<()>,
+    ) -> Result<Bytes> {
         let bytes = self.store.get(&self.key_of(parcel)?, None).await.map_err(|error| self.failed(error))?;
         let (whole, copy, catalog) = (parcel.clone(), bytes.clone(), self.catalog);
-        workers.run(move || whole.verify(catalog, &copy)).await.map_err(|error| self.damaged(error))?;
+        workers.run(move || look_at(&whole, catalog, &copy)).await.map_err(|error| self.damaged(error))?;
         Ok(bytes)
     }
 
@@ -399,6 +415,13 @@ impl Slot {
     pub(crate) async fn good_records_of(&self, parcel: &Parcel) -> Result<Vec<(Line, Bytes)>> {
         let blob = self.store.get(&self.key_of(parcel)?, None).await.map_err(|error| self.failed(error))?;
         Ok(parcel.records_in(self.catalog, &blob))
+    }
+
+    /// Returns the records of a part that are good although its head is damaged.
+    pub(super) async fn good_records_of_broken(&self, name: BlobName) -> Result<Vec<(Line, Bytes)>> {
+        let BlobName::Part(id, _) = name else { return Ok(Vec::new()) };
+        let blob = self.store.get(&name.key()?, None).await.map_err(|error| self.failed(error))?;
+        Ok(id.salvage(&blob).records_in(&blob))
     }
 
     /// Writes verified bytes, over damaged ones if there are any. Returns the parcel as stored here.

@@ -9,25 +9,24 @@ use futures::executor::block_on;
 /// The name of a pack within a slot: its upload and its number.
 pub type Pack = String;
 
-/// Where a record lies in its pack, and how long it is.
-type Place = (u32, u32);
+/// The ordinal of a record in its pack.
+type Ordinal = u16;
 
 /// Every record that something needs of each pack.
-pub type Records = BTreeMap<Pack, BTreeSet<Place>>;
+pub type Records = BTreeMap<Pack, BTreeSet<Ordinal>>;
 
 /// Whether a blob of a store was condemned: nothing may rely on it any more.
 pub type IsDead<'a> = &'a dyn Fn(&BlobKey) -> bool;
 
 /// Whether all of some records of a pack are in a slot: in the whole pack, or in parts of it.
-pub fn has(store: &MemoryStore, slot: u32, pack: &str, records: &BTreeSet<Place>, is_dead: IsDead<'_>) -> bool {
+pub fn has(store: &MemoryStore, slot: u32, pack: &str, records: &BTreeSet<Ordinal>, is_dead: IsDead<'_>) -> bool {
     if whole(store, slot, pack).into_iter().any(|key| !is_dead(&key)) {
         return true;
     }
     let parts = block_on(store.list_all(Some(&key(&format!("slots/{slot}/parts/{pack}"))))).unwrap();
     let mut there = BTreeSet::new();
     for part in parts.into_iter().filter(|part| !is_dead(&part.key)) {
-        let (lines, part) = read_part(store, &part.key);
-        there.extend((0..lines).map(|line| place(&part, line)));
+        there.extend(lines(&read(store, &part.key)).into_iter().map(|line| line.ordinal));
     }
     records.is_subset(&there)
 }
@@ -54,23 +53,17 @@ fn lives(store: &MemoryStore, under: &str, name: &str) -> Vec<BlobKey> {
 }
 
 /// Every record that a manifest leads to, read from slot 0 of its home.
-pub fn reach(home: &MemoryStore, manifest: &serde_json::Value) -> Records {
-    let mut records = Records::new();
-    let pack = |value: &serde_json::Value| {
-        format!("{}/{:010}", value["upload"].as_str().unwrap(), value["number"].as_u64().unwrap())
-    };
-    let mut nodes = Vec::new();
-    for disk in manifest["disks"].as_array().unwrap() {
-        let root = &disk["root"];
-        if !root.is_null() {
-            let number = |name: &str| root[name].as_u64().unwrap() as u32;
-            nodes.push((pack(&root["pack"]), (number("offset"), number("length"))));
-        }
+pub fn reach(home: &MemoryStore, root: &[u8]) -> Records {
+    let (mut records, mut nodes) = (Records::new(), Vec::new());
+    assert!(root.starts_with(b"cgmani01") && root[32] == 1, "a root");
+    let mut at = 36;
+    for _ in 0..u16::from_le_bytes([root[34], root[35]]) {
+        let node = at + 1 + 4 + 8 + 32 + 4;
+        at = node + u32_at(root, node - 4) as usize;
+        nodes.extend((at > node).then(|| Bytes::copy_from_slice(&root[node..at])));
     }
-    while let Some((pack, place)) = nodes.pop() {
-        let node = record(home, &pack, place);
-        records.entry(pack).or_default().insert(place);
-        assert_eq!(&node[..4], b"cgn1");
+    while let Some(node) = nodes.pop() {
+        assert_eq!(&node[..4], b"cgn2");
         let packs: Vec<Pack> = (0..usize::from(u16::from_le_bytes([node[6], node[7]])))
             .map(|number| {
                 let at = 40 + number * 20;
@@ -78,11 +71,11 @@ pub fn reach(home: &MemoryStore, manifest: &serde_json::Value) -> Records {
                 format!("{upload}/{:010}", u32_at(&node, at + 16))
             })
             .collect();
-        for line in node[40 + packs.len() * 20..].chunks_exact(44) {
-            let child = (packs[usize::from(line[40])].clone(), (u32_at(line, 32), u32_at(line, 36)));
-            match node[4] {
-                0 => drop(records.entry(child.0).or_default().insert(child.1)),
-                _ => nodes.push(child),
+        for line in node[40 + packs.len() * 20..].chunks_exact(36) {
+            let pack = &packs[usize::from(u16_at(line, 32))];
+            records.entry(pack.clone()).or_default().insert(u16_at(line, 34));
+            if node[4] > 0 {
+                nodes.push(record(home, pack, u16_at(line, 34)));
             }
         }
     }
@@ -90,32 +83,41 @@ pub fn reach(home: &MemoryStore, manifest: &serde_json::Value) -> Records {
 }
 
 /// The bytes of a record in slot 0.
-fn record(store: &MemoryStore, pack: &str, (offset, length): Place) -> Bytes {
-    if let Some(whole) = whole(store, 0, pack).first() {
-        let whole = block_on(store.find(whole)).unwrap().unwrap();
-        return whole.slice(offset as usize..(offset + length) as usize);
-    }
-    for part in block_on(store.list_all(Some(&key(&format!("slots/0/parts/{pack}"))))).unwrap() {
-        let (lines, part) = read_part(store, &part.key);
-        let mut at = 8 + lines * 40;
-        for there in (0..lines).map(|line| place(&part, line)) {
-            if there == (offset, length) {
-                return part.slice(at..at + length as usize);
-            }
-            at += there.1 as usize;
+fn record(store: &MemoryStore, pack: &str, ordinal: Ordinal) -> Bytes {
+    let parts = block_on(store.list_all(Some(&key(&format!("slots/0/parts/{pack}"))))).unwrap();
+    for key in whole(store, 0, pack).into_iter().chain(parts.into_iter().map(|part| part.key)) {
+        let blob = read(store, &key);
+        if let Some(line) = lines(&blob).into_iter().find(|line| line.ordinal == ordinal) {
+            return blob.slice(line.offset..line.offset + line.length);
         }
     }
-    panic!("record {offset} of {pack} was never there")
+    panic!("record {ordinal} of {pack} was never there")
 }
 
-/// A part, and how many lines its table has.
-fn read_part(store: &MemoryStore, key: &BlobKey) -> (usize, Bytes) {
-    let name = key.as_str().rsplit('/').next().unwrap();
-    (name.split('-').next().unwrap().parse().unwrap(), block_on(store.find(key)).unwrap().unwrap())
+fn read(store: &MemoryStore, key: &BlobKey) -> Bytes {
+    block_on(store.find(key)).unwrap().unwrap()
 }
 
-fn place(part: &[u8], line: usize) -> Place {
-    (u32_at(part, 8 + line * 40 + 32), u32_at(part, 8 + line * 40 + 36))
+/// A record's line in the head of a pack or part.
+struct Line {
+    ordinal: Ordinal,
+    offset: usize,
+    length: usize,
+}
+
+fn lines(blob: &[u8]) -> Vec<Line> {
+    assert!(blob.starts_with(b"cgblob01"));
+    let lines = blob[128 + 52..].chunks(80).take(u32_at(blob, 56) as usize);
+    let line = |line: &[u8]| Line {
+        ordinal: u16_at(line, 72),
+        offset: u32_at(line, 64) as usize,
+        length: u32_at(line, 68) as usize,
+    };
+    lines.map(line).collect()
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes(bytes[at..at + 2].try_into().unwrap())
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {

@@ -230,11 +230,6 @@ impl Work for ScrubWork {
                     hit.insert(one.id.clone());
                     continue;
                 };
-                if one.replicas > one.ready {
-                    // Content that is not replicated yet is not missing, but what is there must stay.
-                    let more = self.session.inner.regions.replicas(&state, &self.region, one.replicas, one.account)?;
-                    round.may_need(&manifest, more.iter().flatten());
-                }
                 for pack in manifest.packs.iter() {
                     if let Some(need) = manifest.needs.get(&pack.id) {
                         round.add(pack, number, need, &here, &all);
@@ -339,9 +334,8 @@ impl ScrubWork {
             }
             let others = pack.holders.iter().filter(|(other, _)| *other != *place).map(|(_, slot)| slot.clone());
             let others = Holders::new(others.collect());
-            let all_needs = pack.may_need.get(place).map_or_else(|| need.clone(), |more| need.union(more));
             let (info, workers) = (&pack.info, &self.session.inner.workers);
-            let mending = Mending { slot, others: &others, info, need, all_needs: Some(&all_needs), workers };
+            let mending = Mending { slot, others: &others, info, need, workers };
             outcomes.push(mending.run().await);
             checked(pack.info.bytes_of(need));
         }
@@ -359,8 +353,6 @@ struct Pack {
     info: PackInfo,
     /// Slots of the region that need the pack, by their name in errors, and what each needs of it.
     needed: BTreeMap<String, (Slot, Extents)>,
-    /// What versions that are not replicated yet may need of it.
-    may_need: BTreeMap<String, Extents>,
     /// Every slot of any region that must have it, those of this region first.
     holders: Vec<(String, Slot)>,
     /// The versions that are made of it, by their position.
@@ -369,23 +361,12 @@ struct Pack {
 
 impl Pack {
     fn new(info: &PackInfo) -> Self {
-        let (needed, may_need, holders, of) = Default::default();
-        Self { info: *info, needed, may_need, holders, of }
+        let (needed, holders, of) = Default::default();
+        Self { info: *info, needed, holders, of }
     }
 }
 
 impl Round {
-    fn may_need<'s>(&mut self, manifest: &Manifest, slots: impl Iterator<Item = &'s Slot> + Clone) {
-        for info in manifest.packs.iter() {
-            let Some(need) = manifest.needs.get(&info.id) else { continue };
-            let pack = self.packs.entry(info.id).or_insert_with(|| Pack::new(info));
-            for slot in slots.clone() {
-                let more = pack.may_need.entry(slot.label().to_owned()).or_default();
-                *more = more.union(need);
-            }
-        }
-    }
-
     fn add(&mut self, info: &PackInfo, of: usize, need: &Extents, here: &[Slot], all: &[Slot]) {
         let pack = self.packs.entry(info.id).or_insert_with(|| Pack::new(info));
         pack.of.insert(of);

@@ -1,0 +1,189 @@
+//! Reads the records of a slot: where a pack is whole, from it, and otherwise from its parts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::FutureExt;
+
+use super::located::{Blobs, Locating};
+use super::slot::Slot;
+use crate::content::extents::Extents;
+use crate::content::manifest::Packs;
+use crate::content::pack::PackInfo;
+use crate::content::record::{Line, RecordRef, StoredRecord};
+use crate::error::{Error, ErrorKind, Problem, Result};
+use crate::host::Workers;
+use crate::host::in_flight::{all_of, together};
+use crate::store::{BlobKey, StoreErrorKind};
+
+/// The heads of at most this many packs are read together, before the first record of a version: what reads some of a small version
+/// mostly reads more.
+const MAX_AHEAD: usize = 16;
+
+/// Why records were not read.
+enum Unread {
+    /// They are not where they were found, or not here.
+    Gone(Error),
+    Failed(Error),
+}
+
+impl Unread {
+    fn into_error(self) -> Error {
+        match self {
+            Self::Gone(error) | Self::Failed(error) => error,
+        }
+    }
+}
+
+/// A record to read, with its index in the answer.
+type Wanted<'a> = (usize, &'a RecordRef);
+
+impl Slot {
+    /// Returns the stored `records`, in that order, unverified. `packs` has the packs that they are in. All are fetched at
+    /// the same time, neighbours with one read.
+    pub(super) async fn read_records(&self, packs: &Packs, records: &[RecordRef]) -> Result<Vec<StoredRecord>> {
+        if packs.iter().len() <= MAX_AHEAD {
+            // Each tells its failure to those who need it.
+            together(packs.iter().map(|pack| self.locate(pack)).collect()).await;
+        }
+        let mut order: Vec<Wanted<'_>> = records.iter().enumerate().collect();
+        order.sort_unstable_by_key(|(_, record)| (record.pack, record.ordinal));
+        let mut reading = Vec::new();
+        for of_pack in order.chunk_by(|(_, a), (_, b)| a.pack == b.pack) {
+            let Some((_, first)) = of_pack.first() else { continue };
+            let unknown = || Error::corrupt("index", format!("the index refers to pack {}, which the manifest lacks", first.pack));
+            reading.push(self.read_of_pack(packs.get(&first.pack).ok_or_else(unknown)?, of_pack));
+        }
+        let mut found = all_of(reading).await?.concat();
+        found.sort_unstable_by_key(|(number, _)| *number);
+        Ok(found.into_iter().map(|(_, record)| record).collect())
+    }
+
+    async fn read_of_pack(&self, pack: &PackInfo, wanted: &[Wanted<'_>]) -> Result<Vec<(usize, StoredRecord)>> {
+        // What is cached may have been replaced since, by other parts or the whole pack.
+        if let Some(known) = self.located.known(&pack.id) {
+            match self.read_from(known.await, pack, wanted).await {
+                Err(Unread::Gone(_)) => self.located.forget(&pack.id),
+                read => return read.map_err(Unread::into_error),
+            }
+        }
+        let read = self.read_from(self.locate(pack).await, pack, wanted).await;
+        read.map_err(|unread| {
+            self.located.forget(&pack.id);
+            unread.into_error()
+        })
+    }
+
+    /// Finds the blobs of a pack. Callers at the same time share the requests.
+    fn locate(&self, pack: &PackInfo) -> Locating {
+        let locate = || {
+            let (slot, info) = (self.without_located(), *pack);
+            async move { slot.blobs_of(&info).await }.boxed()
+        };
+        self.located.find(&pack.id, locate)
+    }
+
+    async fn blobs_of(&self, pack: &PackInfo) -> Result<Blobs> {
+        let missing = match self.read_head(pack).await? {
+            Ok(head) => return Ok([(self.key_of_pack(&pack.id)?, Arc::new(head))].into()),
+            Err(missing) => missing,
+        };
+        // The pack may be here in parts.
+        let parts = self.listed_parts(&pack.id).await?.parts;
+        if parts.is_empty() {
+            return Err(missing);
+        }
+        parts.iter().map(|part| Ok((part.name().key()?, part.head().clone()))).collect()
+    }
+
+    /// Reads ranges of a blob that was located.
+    async fn read_located(&self, key: &BlobKey, lines: &[Line]) -> Result<Vec<Bytes>, Unread> {
+        let ranges: Vec<_> = lines.iter().map(Line::range).collect();
+        self.get_ranges(key, &ranges).await.map_err(|error| match error.kind() {
+            StoreErrorKind::NotFound => Unread::Gone(self.failed(error)),
+            _ => Unread::Failed(self.failed(error)),
+        })
+    }
+
+    /// Reads records from the blobs of their pack.
+    async fn read_from(
+        &self,
+        blobs: Result<Blobs>,
+        pack: &PackInfo,
+        wanted: &[Wanted<'_>],
+    ) -> Result<Vec<(usize, StoredRecord)>, Unread> {
+        let blobs = blobs.map_err(Unread::Failed)?;
+        let mut of_blobs: BTreeMap<usize, (Vec<usize>, Vec<Line>)> = BTreeMap::new();
+        for (number, record) in wanted {
+            let lines = || blobs.iter().enumerate().filter_map(|(at, (_, head))| Some((at, *head.line(record.ordinal)?)));
+            let found = lines().find(|(_, line)| line.content == record.digest);
+            let lacks = || Unread::Gone(self.lacks(pack, record, lines().next().is_some()));
+            let (at, line) = found.ok_or_else(lacks)?;
+            let (numbers, lines) = of_blobs.entry(at).or_default();
+            numbers.push(*number);
+            lines.push(line);
+        }
+        let reading = of_blobs.iter().filter_map(|(at, (numbers, lines))| {
+            let (key, _) = blobs.get(*at)?;
+            Some(async move {
+                let read = self.read_located(key, lines).await?;
+                let records = lines.iter().zip(read).map(|(line, bytes)| StoredRecord { line: *line, bytes });
+                Ok(numbers.iter().copied().zip(records).collect::<Vec<_>>())
+            })
+        });
+        Ok(all_of(reading.collect()).await?.concat())
+    }
+
+    fn lacks(&self, pack: &PackInfo, record: &RecordRef, is_other: bool) -> Error {
+        if is_other {
+            let what = format!("record `{}` of pack {} is not the one that the index names", record.ordinal, pack.id);
+            return Error::corrupt(self.label(), what);
+        }
+        let what = format!("the slot has only parts of pack {}, and a needed record is in none of them", pack.id);
+        Error::new(Problem::new(ErrorKind::NotFound, "ContentMissing", self.label(), what))
+    }
+
+    /// Returns the records of a pack within `extents` that are here and good.
+    pub(super) async fn good_records(
+        &self,
+        pack: &PackInfo,
+        extents: &Extents,
+        workers: &Workers,
+    ) -> Result<Vec<(Line, Bytes)>> {
+        let read = match self.read_good(self.locate(pack).await, extents, workers).await {
+            // It was replaced since.
+            Err(Unread::Gone(_)) => {
+                self.located.forget(&pack.id);
+                self.read_good(self.locate(pack).await, extents, workers).await
+            }
+            read => read,
+        };
+        read.map_err(|unread| {
+            self.located.forget(&pack.id);
+            unread.into_error()
+        })
+    }
+
+    async fn read_good(
+        &self,
+        blobs: Result<Blobs>,
+        extents: &Extents,
+        workers: &Workers,
+    ) -> Result<Vec<(Line, Bytes)>, Unread> {
+        let (blobs, mut left, mut found) = (blobs.map_err(Unread::Failed)?, extents.clone(), Vec::new());
+        for (key, head) in blobs.iter() {
+            let lines: Vec<Line> = head.lines().iter().filter(|line| left.covers(&line.ordinals())).copied().collect();
+            if lines.is_empty() {
+                continue;
+            }
+            let read = self.read_located(key, &lines).await?;
+            let records = lines.into_iter().zip(read);
+            let good = move || records.filter(|(line, bytes)| line.seals(&line.content, bytes)).collect::<Vec<_>>();
+            let good = workers.run(good).await;
+            left = left.minus(&good.iter().map(|(line, _)| line.ordinals()).collect());
+            found.extend(good);
+        }
+        Ok(found)
+    }
+}
