@@ -142,7 +142,7 @@ fn any_part_of_a_disk_can_be_read_where_it_lies() {
                 }),
             }
             // Chunks that were read before are in the cache.
-            assert!(reader.read_at(0..300 << 10).await.unwrap() == wanted);
+            assert!(reader.read_at(0..300 << 10).await.unwrap() == wanted.get(..300 << 10).unwrap());
         }
     });
 }
