@@ -39,6 +39,18 @@ mod log;
 #[path = "simulation/model.rs"]
 #[expect(unreachable_pub, reason = "a test has no public face")]
 mod model;
+#[path = "simulation/clock.rs"]
+#[expect(unreachable_pub, reason = "a test has no public face")]
+mod clock;
+#[path = "simulation/disk.rs"]
+#[expect(unreachable_pub, reason = "a test has no public face")]
+mod disk;
+#[path = "simulation/network.rs"]
+#[expect(unreachable_pub, reason = "a test has no public face")]
+mod network;
+#[path = "simulation/operator.rs"]
+#[expect(unreachable_pub, reason = "a test has no public face")]
+mod operator;
 #[path = "simulation/world.rs"]
 #[expect(unreachable_pub, reason = "a test has no public face")]
 mod world;
@@ -47,7 +59,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::{DISKS, client, definition, gallery};
+use client::{DISKS, client, definition, furnish, gallery};
 use compute_gallery::GalleryService;
 use compute_gallery::model::*;
 use compute_gallery::placement::ReplicaId;
@@ -77,6 +89,7 @@ struct Figures {
     calls: u64,
     faults: u64,
     crashes: u64,
+    power_cuts: u64,
     mistakes: u64,
     parked: u64,
     commits: u64,
@@ -99,17 +112,6 @@ impl Drop for Replay<'_> {
 impl Simulation {
     fn new(seed: u64) -> Self {
         let world = Arc::new(World::new(seed));
-        let session = block_on(world.observer()).session("observer".parse().unwrap());
-        block_on(async {
-            let home: Region = REGIONS[0].parse().unwrap();
-            let new = Gallery::new(gallery(), home.clone());
-            let policy = SoftDeletePolicy::enabled().with_retention_period_in_days(1);
-            let new = if world.one_in(3) { new.with_soft_delete_policy(policy) } else { new };
-            session.create_gallery(new).await.unwrap();
-            let identifier = ImageIdentifier::new("Contoso", "Web", "Frontend").unwrap();
-            let new = ImageDefinition::new(definition(), home, OsType::Linux, OsState::Generalized, identifier);
-            session.create_image_definition(new).await.unwrap();
-        });
         let mut simulation = Self { world, executor: Executor::default(), services: vec![None; PROCESSES], waited: 0 };
         (0..PROCESSES).for_each(|process| simulation.start(process));
         simulation
@@ -121,7 +123,9 @@ impl Simulation {
         self.services[process] = None;
         let open = async move {
             loop {
-                if let Ok(service) = builder(&world, process).open_or_create().await {
+                if let Ok(service) = builder(&world, process).open_or_create().await
+                    && furnish(&world, &service).await.is_ok()
+                {
                     world.opened(process, service);
                     return;
                 }
@@ -186,10 +190,7 @@ impl Simulation {
                     }
                 }
             }
-            14..18 => {
-                let place = *world.of(&[REGIONS[0], REGIONS[1], REGIONS[2], CATALOG]);
-                world.outage(place, 20 + world.below(150) as u64);
-            }
+            14..18 => world.outage(20 + world.below(150) as u64),
             18..22 => {
                 let minutes = *world.of(&[11, 60, 25 * 60, 8 * 24 * 60]);
                 world.say(format!("-- {minutes} minutes pass"));
@@ -204,6 +205,14 @@ impl Simulation {
                 world.mistake();
                 figures.mistakes += 1;
             }
+            34..37 if world.conditions.power_fails => {
+                (0..PROCESSES).for_each(|process| self.executor.kill(process));
+                world.power_cut();
+                world.model.lock().unwrap().after_power_cut(&world);
+                (0..PROCESSES).for_each(|process| self.start(process));
+                figures.power_cuts += 1;
+            }
+            37..41 => world.set_clock(world.below(PROCESSES)),
             _ => {}
         }
     }
@@ -229,13 +238,16 @@ impl Simulation {
 /// From the stores alone, by a process that begins now: all that was acknowledged is there, can be made complete, deployed
 /// from every replica, and deleted without a trace.
 async fn converges(world: &World, figures: &mut Figures) {
-    let fresh = world.observer().await.session("fresh".parse().unwrap());
+    let observer = world.observer().await;
+    furnish(world, &observer).await.unwrap();
+    let fresh = observer.session("fresh".parse().unwrap());
+    world.model.lock().unwrap().catch_up(world);
     let images = world.model.lock().unwrap().images.clone();
     let view = fresh.refresh().await.unwrap();
     let versions = view.image_versions(definition(), None, usize::MAX).unwrap().items;
-    let there: usize = images.iter().filter(|(id, image)| is_version(id) && !image.soft_deleted).count();
+    let there: usize = images.iter().filter(|(id, image)| is_version(id) && image.soft_deleted.is_none()).count();
     assert_eq!(versions.len(), there, "the versions that were acknowledged");
-    for (id, image) in images.iter().filter(|(_, image)| !image.soft_deleted) {
+    for (id, image) in images.iter().filter(|(_, image)| image.soft_deleted.is_none()) {
         if let ResourceId::ImageVersion(version) = id {
             let there = view.image_content(version).unwrap();
             assert_eq!(there.os_disk_digest, image.content.os_disk_digest, "{id}");
@@ -243,10 +255,13 @@ async fn converges(world: &World, figures: &mut Figures) {
         }
     }
     for region in REGIONS {
+        // A zone that was away is filled.
+        let lacks = if world.zones(region).len() > 1 { fresh.scrub(region).await.unwrap().damaged } else { 0 };
         let report = fresh.scrub(region).await.unwrap();
-        assert_eq!((report.mended, report.damaged), (0, 0), "nothing reachable is missing in {region}: {report:?}");
+        let found = (lacks, report.mended, report.damaged);
+        assert_eq!(found, (0, 0, 0), "nothing reachable is missing in {region}: {report:?}");
     }
-    for (id, image) in images.iter().filter(|(_, image)| !image.soft_deleted) {
+    for (id, image) in images.iter().filter(|(_, image)| image.soft_deleted.is_none()) {
         let (wanted, _) = DISKS.iter().find(|(_, digest)| *digest == image.content.os_disk_digest).unwrap();
         for (region, count) in &image.wanted {
             let pool = fresh.pool(id.clone(), region).await.unwrap();
@@ -282,7 +297,7 @@ fn is_version(id: &ResourceId) -> bool {
 }
 
 async fn is_empty(world: &World) -> bool {
-    for region in REGIONS {
+    for region in world.places() {
         if !world.store(region).list_all(Some(&"slots".parse().unwrap())).await.unwrap().is_empty() {
             return false;
         }
@@ -323,6 +338,7 @@ fn run_all(remainder: u64) {
         let figures = run(*seed, steps);
         (all.calls, all.faults) = (all.calls + figures.calls, all.faults + figures.faults);
         (all.crashes, all.commits) = (all.crashes + figures.crashes, all.commits + figures.commits);
+        all.power_cuts += figures.power_cuts;
         (all.mistakes, all.parked) = (all.mistakes + figures.mistakes, all.parked + figures.parked);
         all.collections = all.collections.max(figures.collections);
         for (what, count) in figures.succeeded {
@@ -330,11 +346,12 @@ fn run_all(remainder: u64) {
         }
     }
     eprintln!(
-        "{} seeds, {} calls, {} faults, {} crashes, {} mistakes, {} parked, {} commits, at most {} collections; succeeded: {:?}",
+        "{} seeds, {} calls, {} faults, {} crashes, {} power cuts, {} mistakes, {} parked, {} commits, at most {} collections; succeeded: {:?}",
         seeds.len(),
         all.calls,
         all.faults,
         all.crashes,
+        all.power_cuts,
         all.mistakes,
         all.parked,
         all.commits,

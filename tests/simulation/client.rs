@@ -2,7 +2,6 @@
 
 use std::io::Cursor;
 use std::sync::{Arc, LazyLock};
-use std::task::Poll;
 
 use compute_gallery::content::Digest;
 use compute_gallery::disk::{DiskFormat, DiskSource};
@@ -11,6 +10,7 @@ use compute_gallery::model::*;
 use compute_gallery::publish::{NewManagedImage, NewSnapshot, SnapshotDisks};
 use compute_gallery::*;
 
+use crate::executor::others_go_first;
 use crate::log::Event;
 use crate::world::{REGIONS, World};
 
@@ -63,6 +63,26 @@ fn disk(number: usize) -> DiskSource {
     DiskSource::bytes(DISKS[number].0.as_slice(), DiskFormat::Raw)
 }
 
+/// Makes the gallery and its definition, if they are not there.
+pub async fn furnish(world: &World, service: &GalleryService) -> Result<()> {
+    let session = service.session("furnisher".parse().unwrap());
+    let home: Region = REGIONS[0].parse().unwrap();
+    let new = Gallery::new(gallery(), home.clone());
+    let policy = SoftDeletePolicy::enabled().with_retention_period_in_days(1);
+    let new = if world.conditions.keeps_deleted { new.with_soft_delete_policy(policy) } else { new };
+    let is_there = |outcome: Result<()>| match outcome {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        outcome => outcome,
+    };
+    is_there(session.create_gallery(new).await.map(drop))?;
+    let identifier = ImageIdentifier::new("Contoso", "Web", "Frontend").unwrap();
+    let new = ImageDefinition::new(definition(), home, OsType::Linux, OsState::Generalized, identifier);
+    is_there(session.create_image_definition(new).await.map(drop))?;
+    let view = session.refresh().await?;
+    world.model.lock().unwrap().rests_on(view.number());
+    Ok(())
+}
+
 /// Does one thing after another until the end.
 pub async fn client(world: Arc<World>, service: GalleryService) {
     while !world.is_ending() {
@@ -106,7 +126,7 @@ impl<'a> Call<'a> {
     }
 
     fn any_version(&self) -> ImageVersionId {
-        version(self.world.below(self.world.versions))
+        version(self.world.below(self.world.conditions.versions))
     }
 
     /// An image and a region of it, mostly one where it is complete.
@@ -125,7 +145,13 @@ impl<'a> Call<'a> {
 
     /// A change's answer must be the truth: it is committed, or it is not.
     fn holds<T>(&self, what: &str, outcome: &Result<T>, is_it: impl Fn(&Event) -> bool) {
-        let committed = self.world.model.lock().unwrap().has_committed(&self.caller(), is_it);
+        let mut model = self.world.model.lock().unwrap();
+        let committed = model.committed(&self.caller(), is_it);
+        if let (Ok(_), Some(number)) = (outcome, committed) {
+            model.rests_on(number);
+        }
+        drop(model);
+        let committed = committed.is_some();
         match outcome {
             Ok(_) => assert!(committed, "{}: {what} was acknowledged, and is not in the log", self.caller()),
             Err(error) if error.kind() == ErrorKind::Unknown => self.may_be_unknown(what, error),
@@ -138,6 +164,13 @@ impl<'a> Call<'a> {
             Ok(_) => self.world.succeeded(what),
             Err(error) => self.say(format!("{what}: {error}")),
         }
+    }
+
+    /// A power cut takes nothing of what this call was told that it has done.
+    fn rests_on_its_commits(&self) {
+        let mut model = self.world.model.lock().unwrap();
+        let number = model.committed(&self.caller(), |_| true).unwrap_or(0);
+        model.rests_on(number);
     }
 
     fn may_be_unknown(&self, what: &str, error: &Error) {
@@ -163,7 +196,8 @@ impl<'a> Call<'a> {
     async fn publish(&self) {
         let (world, id) = (self.world, self.any_version());
         let (home, targets) = world.of(&TARGETS);
-        let profile = PublishingProfile::new(world.of(targets).parse().unwrap());
+        let storage = *world.of(&[StorageAccountType::StandardLrs, StorageAccountType::StandardZrs]);
+        let profile = PublishingProfile::new(world.of(targets).parse().unwrap()).with_storage_account_type(storage);
         let disks = world.below(DISKS.len());
         let (source, name): (ImageSource, _) = match world.below(10) {
             0 | 1 => (managed_image(world.below(2)).into(), "a managed image"),
@@ -213,12 +247,7 @@ impl<'a> Call<'a> {
         self.say(format!("replicate {id}"));
         let outcome = self.session.replicate(&id).await;
         // The regions of one replication are under way side by side, so the last commit may be of this very step.
-        let mut looked = false;
-        std::future::poll_fn(|context| {
-            context.waker().wake_by_ref();
-            if std::mem::replace(&mut looked, true) { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
+        others_go_first().await;
         let model = self.world.model.lock().unwrap();
         let image = model.images.get(&ResourceId::from(&id)).filter(|_| self.is_the_same(&model, &(&id).into()));
         match &outcome {
@@ -252,7 +281,7 @@ impl<'a> Call<'a> {
     /// Whether it can be deployed there: one that was deleted can be until it can't be restored any more.
     fn is_complete(&self, id: &ResourceId, region: &Region) -> bool {
         let model = self.world.model.lock().unwrap();
-        model.images.get(id).is_some_and(|image| image.complete.contains_key(region) && !image.soft_deleted)
+        model.images.get(id).is_some_and(|image| image.complete.contains_key(region) && image.soft_deleted.is_none())
     }
 
     /// The contents that the image's disk may have.
@@ -307,10 +336,11 @@ impl<'a> Call<'a> {
         let there = self.world.model.lock().unwrap().images.contains_key(&id);
         let deletion = self.session.delete(id.clone());
         let deletion = if self.world.one_in(2) { deletion.bypass_soft_delete() } else { deletion };
+        self.world.model.lock().unwrap().may_delete(self.caller());
         let outcome = deletion.await;
         if outcome.as_ref().is_ok_and(|deleted| deleted.is_empty()) {
             let model = self.world.model.lock().unwrap();
-            let always = there && self.is_the_same(&model, &id) && !model.images[&id].soft_deleted;
+            let always = there && self.is_the_same(&model, &id) && model.images[&id].soft_deleted.is_none();
             assert!(!always, "{}: {id} is there, and was not deleted", self.caller());
             return;
         }
@@ -326,7 +356,10 @@ impl<'a> Call<'a> {
         let id = self.any_version();
         self.say(format!("restore {id}"));
         match self.session.restore(&id).await {
-            Ok(()) => self.world.succeeded("restore"),
+            Ok(()) => {
+                self.rests_on_its_commits();
+                self.world.succeeded("restore");
+            }
             Err(error) if error.kind() == ErrorKind::Unknown => self.may_be_unknown("restore", &error),
             Err(error) => self.may_fail("restore", &error),
         }
@@ -336,6 +369,7 @@ impl<'a> Call<'a> {
     async fn update(&self) {
         let id = self.any_version();
         let Ok(view) = self.session.refresh().await else { return };
+        self.world.model.lock().unwrap().rests_on(view.number());
         let Ok(there) = view.image_version(&id) else { return };
         let home = there.location().as_str();
         let (_, targets) = TARGETS.iter().find(|(region, _)| *region == home).unwrap();
@@ -345,7 +379,7 @@ impl<'a> Call<'a> {
         let safety = SafetyProfile::default().with_deletion_of_replicated_locations(true);
         let new = ImageVersion::clone(&there).with_publishing_profile(profile).unwrap().with_safety_profile(safety);
         let outcome = self.session.update_image_version(new.clone()).await;
-        let changed = self.world.model.lock().unwrap().has_committed(&self.caller(), |_| true);
+        let changed = self.world.model.lock().unwrap().committed(&self.caller(), |_| true).is_some();
         if outcome.is_ok() && !changed {
             // It was so already.
             return;
@@ -358,6 +392,7 @@ impl<'a> Call<'a> {
         self.say("collect".to_owned());
         match self.session.collect().await {
             Ok(report) => {
+                self.rests_on_its_commits();
                 self.world.succeeded("collect");
                 self.say(format!("collected {report:?}"));
             }

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use compute_gallery::store::{BlobKey, BlobStoreExt, MemoryStore};
-use futures::executor::block_on;
+
+use crate::executor::at_once;
 
 /// The name of a pack within a slot: its upload and its number.
 pub type Pack = String;
 
 /// Where a record lies in its pack, and how long it is.
-type Place = (u32, u32);
+pub type Place = (u32, u32);
 
 /// Every record that something needs of each pack.
 pub type Records = BTreeMap<Pack, BTreeSet<Place>>;
@@ -18,18 +19,33 @@ pub type Records = BTreeMap<Pack, BTreeSet<Place>>;
 /// Whether a blob of a store was condemned: nothing may rely on it any more.
 pub type IsDead<'a> = &'a dyn Fn(&BlobKey) -> bool;
 
-/// Whether all of some records of a pack are in a slot: in the whole pack, or in parts of it.
-pub fn has(store: &MemoryStore, slot: u32, pack: &str, records: &BTreeSet<Place>, is_dead: IsDead<'_>) -> bool {
-    if whole(store, slot, pack).into_iter().any(|key| !is_dead(&key)) {
-        return true;
+/// What a slot has of a pack.
+pub enum Holding {
+    Whole,
+    Some(BTreeSet<Place>),
+}
+
+impl Holding {
+    pub fn has(&self, record: &Place) -> bool {
+        match self {
+            Self::Whole => true,
+            Self::Some(records) => records.contains(record),
+        }
     }
-    let parts = block_on(store.list_all(Some(&key(&format!("slots/{slot}/parts/{pack}"))))).unwrap();
+}
+
+/// What is in a slot of a pack: the whole pack, or what parts of it have.
+pub fn holding(store: &MemoryStore, slot: u32, pack: &str, is_dead: IsDead<'_>) -> Holding {
+    if whole(store, slot, pack).into_iter().any(|key| !is_dead(&key)) {
+        return Holding::Whole;
+    }
+    let parts = at_once(store.list_all(Some(&key(&format!("slots/{slot}/parts/{pack}"))))).unwrap();
     let mut there = BTreeSet::new();
     for part in parts.into_iter().filter(|part| !is_dead(&part.key)) {
         let (lines, part) = read_part(store, &part.key);
         there.extend((0..lines).map(|line| place(&part, line)));
     }
-    records.is_subset(&there)
+    Holding::Some(there)
 }
 
 /// Every life of a manifest in a slot.
@@ -45,7 +61,7 @@ fn whole(store: &MemoryStore, slot: u32, pack: &str) -> Vec<BlobKey> {
 
 /// A blob has a name, or that and the number of the commit that condemned the one before.
 fn lives(store: &MemoryStore, under: &str, name: &str) -> Vec<BlobKey> {
-    let blobs = block_on(store.list_all(Some(&key(under)))).unwrap();
+    let blobs = at_once(store.list_all(Some(&key(under)))).unwrap();
     let is_one = |key: &BlobKey| {
         let last = key.as_str().rsplit('/').next().unwrap();
         last == name || last.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'))
@@ -53,8 +69,8 @@ fn lives(store: &MemoryStore, under: &str, name: &str) -> Vec<BlobKey> {
     blobs.into_iter().map(|blob| blob.key).filter(is_one).collect()
 }
 
-/// Every record that a manifest leads to, read from slot 0 of its home.
-pub fn reach(home: &MemoryStore, manifest: &serde_json::Value) -> Records {
+/// Every record that a manifest leads to, read from slot 0 of its home, in any zone.
+pub fn reach(home: &[&MemoryStore], manifest: &serde_json::Value) -> Records {
     let mut records = Records::new();
     let pack = |value: &serde_json::Value| {
         format!("{}/{:010}", value["upload"].as_str().unwrap(), value["number"].as_u64().unwrap())
@@ -68,7 +84,8 @@ pub fn reach(home: &MemoryStore, manifest: &serde_json::Value) -> Records {
         }
     }
     while let Some((pack, place)) = nodes.pop() {
-        let node = record(home, &pack, place);
+        let node = home.iter().find_map(|zone| record(zone, &pack, place));
+        let node = node.unwrap_or_else(|| panic!("record {place:?} of {pack} was never there"));
         records.entry(pack).or_default().insert(place);
         assert_eq!(&node[..4], b"cgn1");
         let packs: Vec<Pack> = (0..usize::from(u16::from_le_bytes([node[6], node[7]])))
@@ -90,28 +107,28 @@ pub fn reach(home: &MemoryStore, manifest: &serde_json::Value) -> Records {
 }
 
 /// The bytes of a record in slot 0.
-fn record(store: &MemoryStore, pack: &str, (offset, length): Place) -> Bytes {
+fn record(store: &MemoryStore, pack: &str, (offset, length): Place) -> Option<Bytes> {
     if let Some(whole) = whole(store, 0, pack).first() {
-        let whole = block_on(store.find(whole)).unwrap().unwrap();
-        return whole.slice(offset as usize..(offset + length) as usize);
+        let whole = at_once(store.find(whole)).unwrap().unwrap();
+        return Some(whole.slice(offset as usize..(offset + length) as usize));
     }
-    for part in block_on(store.list_all(Some(&key(&format!("slots/0/parts/{pack}"))))).unwrap() {
+    for part in at_once(store.list_all(Some(&key(&format!("slots/0/parts/{pack}"))))).unwrap() {
         let (lines, part) = read_part(store, &part.key);
         let mut at = 8 + lines * 40;
         for there in (0..lines).map(|line| place(&part, line)) {
             if there == (offset, length) {
-                return part.slice(at..at + length as usize);
+                return Some(part.slice(at..at + length as usize));
             }
             at += there.1 as usize;
         }
     }
-    panic!("record {offset} of {pack} was never there")
+    None
 }
 
 /// A part, and how many lines its table has.
 fn read_part(store: &MemoryStore, key: &BlobKey) -> (usize, Bytes) {
     let name = key.as_str().rsplit('/').next().unwrap();
-    (name.split('-').next().unwrap().parse().unwrap(), block_on(store.find(key)).unwrap().unwrap())
+    (name.split('-').next().unwrap().parse().unwrap(), at_once(store.find(key)).unwrap().unwrap())
 }
 
 fn place(part: &[u8], line: usize) -> Place {

@@ -1,0 +1,50 @@
+//! What a power cut may take from a store, by the contract of the trait and nothing more.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use compute_gallery::store::BlobKey;
+
+/// The changes of a store that are visible and not yet durable.
+///
+/// After a power cut each key has, independently of all others, any of the states that it had since it was durable last: so changes
+/// are lost in any order. An acknowledged put or copy is durable, and so is each blob that was there when a `persist` of it took
+/// effect. A deletion promises nothing: even an acknowledged one may be undone.
+#[derive(Default)]
+pub struct Disk {
+    /// For each key that a cut may change, its states and the changes that made them; the last is what is visible.
+    unsynced: BTreeMap<BlobKey, Vec<(u64, Option<Bytes>)>>,
+    changes: u64,
+}
+
+impl Disk {
+    /// A change took effect; returns its number.
+    pub fn changed(&mut self, key: &BlobKey, before: Option<Bytes>, after: Option<Bytes>) -> u64 {
+        self.changes += 1;
+        let states = self.unsynced.entry(key.clone()).or_insert_with(|| vec![(0, before)]);
+        states.push((self.changes, after));
+        self.changes
+    }
+
+    /// The caller of a put or a copy was told that it is done.
+    pub fn acknowledged(&mut self, key: &BlobKey, change: u64) {
+        if let Some(states) = self.unsynced.get_mut(key) {
+            states.retain(|(number, _)| *number >= change);
+            if states.len() < 2 {
+                self.unsynced.remove(key);
+            }
+        }
+    }
+
+    /// What is there at `under` and below is durable.
+    pub fn persisted(&mut self, under: &BlobKey) {
+        let is_gone = |states: &[(u64, Option<Bytes>)]| states.last().is_some_and(|(_, last)| last.is_none());
+        self.unsynced.retain(|key, states| !(key == under || key.is_under(under)) || is_gone(states));
+    }
+
+    /// The power fails: returns each key that may be another from here on, with a state that `choose` picks of as many.
+    pub fn cut(&mut self, mut choose: impl FnMut(usize) -> usize) -> Vec<(BlobKey, Option<Bytes>)> {
+        let lost = std::mem::take(&mut self.unsynced).into_iter();
+        lost.map(|(key, mut states)| (key, states.swap_remove(choose(states.len())).1)).collect()
+    }
+}
