@@ -45,6 +45,9 @@ mod clock;
 #[path = "simulation/disk.rs"]
 #[expect(unreachable_pub, reason = "a test has no public face")]
 mod disk;
+#[path = "simulation/neighbour.rs"]
+#[expect(unreachable_pub, reason = "a test has no public face")]
+mod neighbour;
 #[path = "simulation/network.rs"]
 #[expect(unreachable_pub, reason = "a test has no public face")]
 mod network;
@@ -113,13 +116,16 @@ impl Simulation {
     fn new(seed: u64) -> Self {
         let world = Arc::new(World::new(seed));
         let mut simulation = Self { world, executor: Executor::default(), services: vec![None; PROCESSES], waited: 0 };
-        (0..PROCESSES).for_each(|process| simulation.start(process));
+        (0..simulation.world.processes()).for_each(|process| simulation.start(process));
         simulation
     }
 
     /// A process opens the stores.
     fn start(&mut self, process: usize) {
         let world = self.world.clone();
+        if let Some(name) = process.checked_sub(PROCESSES) {
+            return self.executor.spawn(process, Box::pin(neighbour::live(world, neighbour::NAMES[name])));
+        }
         self.services[process] = None;
         let open = async move {
             loop {
@@ -161,6 +167,9 @@ impl Simulation {
     fn look(&self) {
         for (place, key) in self.world.effects() {
             let mut model = self.world.model.lock().unwrap();
+            if place == neighbour::CONTESTED {
+                continue;
+            }
             if place == CATALOG {
                 model.catch_up(&self.world);
             } else {
@@ -175,7 +184,7 @@ impl Simulation {
         world.pass_time(Duration::from_millis(world.below(200) as u64));
         match world.below(3_000) {
             0..4 => {
-                let process = world.below(PROCESSES);
+                let process = world.below(world.processes());
                 world.say(format!("-- process {process} is killed"));
                 self.executor.kill(process);
                 self.start(process);
@@ -184,9 +193,9 @@ impl Simulation {
             4..14 => {
                 if let Some(process) = self.executor.drop_one(&world) {
                     world.say(format!("-- a caller of process {process} goes away"));
-                    match &self.services[process] {
-                        Some(_) => self.add_client(process),
-                        None => self.start(process),
+                    match self.services.get(process) {
+                        Some(Some(_)) => self.add_client(process),
+                        Some(None) | None => self.start(process),
                     }
                 }
             }
@@ -206,13 +215,13 @@ impl Simulation {
                 figures.mistakes += 1;
             }
             34..37 if world.conditions.power_fails => {
-                (0..PROCESSES).for_each(|process| self.executor.kill(process));
+                (0..world.processes()).for_each(|process| self.executor.kill(process));
                 world.power_cut();
                 world.model.lock().unwrap().after_power_cut(&world);
-                (0..PROCESSES).for_each(|process| self.start(process));
+                (0..world.processes()).for_each(|process| self.start(process));
                 figures.power_cuts += 1;
             }
-            37..41 => world.set_clock(world.below(PROCESSES)),
+            37..41 => world.set_clock(world.below(world.processes())),
             _ => {}
         }
     }
@@ -222,7 +231,7 @@ impl Simulation {
         self.world.end();
         self.executor.unpark();
         if self.world.one_in(2) {
-            (0..PROCESSES).for_each(|process| self.executor.kill(process));
+            (0..self.world.processes()).for_each(|process| self.executor.kill(process));
         }
         self.world.deliver_late(true);
         let mut turns = 0;
@@ -319,6 +328,9 @@ fn run(seed: u64, steps: u64) -> Figures {
     (figures.trace, figures.succeeded) = (world.trace_hash(), world.all_succeeded());
     figures.commits = world.model.lock().unwrap().number;
     block_on(converges(&world, &mut figures));
+    if world.processes() > PROCESSES {
+        neighbour::NAMES.iter().for_each(|name| block_on(neighbour::is_intact(&world, name)));
+    }
     figures
 }
 

@@ -45,7 +45,7 @@ pub fn definition() -> ImageDefinitionId {
     gallery().image("web".parse().unwrap())
 }
 
-fn version(number: usize) -> ImageVersionId {
+pub fn version(number: usize) -> ImageVersionId {
     definition().version(VersionNumber::new(1, 0, number as u32).unwrap())
 }
 
@@ -59,17 +59,24 @@ fn snapshot(number: usize) -> SnapshotId {
     format!("/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/snapshots/s{number}").parse().unwrap()
 }
 
-fn disk(number: usize) -> DiskSource {
+pub fn disk(number: usize) -> DiskSource {
     DiskSource::bytes(DISKS[number].0.as_slice(), DiskFormat::Raw)
 }
 
 /// Makes the gallery and its definition, if they are not there.
 pub async fn furnish(world: &World, service: &GalleryService) -> Result<()> {
     let session = service.session("furnisher".parse().unwrap());
+    create_definition(&session, world.conditions.keeps_deleted).await?;
+    let view = session.refresh().await?;
+    world.model.lock().unwrap().rests_on(view.number());
+    Ok(())
+}
+
+pub async fn create_definition(session: &Session, keeps_deleted: bool) -> Result<()> {
     let home: Region = REGIONS[0].parse().unwrap();
     let new = Gallery::new(gallery(), home.clone());
     let policy = SoftDeletePolicy::enabled().with_retention_period_in_days(1);
-    let new = if world.conditions.keeps_deleted { new.with_soft_delete_policy(policy) } else { new };
+    let new = if keeps_deleted { new.with_soft_delete_policy(policy) } else { new };
     let is_there = |outcome: Result<()>| match outcome {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         outcome => outcome,
@@ -77,10 +84,7 @@ pub async fn furnish(world: &World, service: &GalleryService) -> Result<()> {
     is_there(session.create_gallery(new).await.map(drop))?;
     let identifier = ImageIdentifier::new("Contoso", "Web", "Frontend").unwrap();
     let new = ImageDefinition::new(definition(), home, OsType::Linux, OsState::Generalized, identifier);
-    is_there(session.create_image_definition(new).await.map(drop))?;
-    let view = session.refresh().await?;
-    world.model.lock().unwrap().rests_on(view.number());
-    Ok(())
+    is_there(session.create_image_definition(new).await.map(drop))
 }
 
 /// Does one thing after another until the end.

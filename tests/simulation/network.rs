@@ -80,7 +80,7 @@ impl Fate {
 pub struct Remote {
     pub world: Arc<World>,
     pub place: &'static str,
-    /// Where the catalog is of the gallery whose process it is.
+    /// The store of the catalog of the gallery whose process it is, and that gallery's name; ours has none.
     pub catalog: (&'static str, &'static str),
 }
 

@@ -3,11 +3,12 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use compute_gallery::GalleryServiceBuilder;
+use compute_gallery::{GalleryService, GalleryServiceBuilder};
 use compute_gallery::host::Clock;
 use compute_gallery::store::*;
 use compute_gallery::testkit::ManualClock;
 
+use crate::neighbour::NAMES;
 use crate::world::{CATALOG, REGIONS, World};
 
 static LOG: LazyLock<BlobKey> = LazyLock::new(|| "catalog/log".parse().unwrap());
@@ -22,21 +23,38 @@ impl World {
                 return;
             }
             let before = self.regions().await;
-            match self.below(4) {
+            match self.below(5) {
                 0 => {
                     self.say("-- an operator makes a new catalog over the regions".to_owned());
                     let made = self.operator(MemoryStore::new(), false).create().await;
-                    assert!(made.is_err() || before.is_empty(), "another catalog's stores are taken");
+                    let is_owned = self.places().any(|place| self.owner(place, "").is_some());
+                    assert!(made.is_err() || !is_owned, "another catalog's stores are taken");
                 }
                 1 => {
                     self.say("-- an operator swaps two regions".to_owned());
                     if before.iter().any(|(place, key, _)| REGIONS[..2].contains(place) && key.as_str() == "owner") {
-                        let opened = self.operator(self.copy_of_catalog().await, true).open().await;
+                        let opened = self.operator(self.copy_of(CATALOG).await, true).open().await;
                         assert!(opened.is_err(), "two regions are swapped");
                     }
                 }
                 2 => {
-                    let copy = self.copy_of_catalog().await;
+                    self.say("-- an operator mounts a region of another gallery".to_owned());
+                    let theirs = Prefixed::new(self.store(REGIONS[0]).clone(), format!("{}/regions/westeurope", NAMES[0]).parse().unwrap());
+                    let clock = ManualClock::auto_advancing(self.observing_clock().now());
+                    if theirs.find(&"owner".parse().unwrap()).await.unwrap().is_some() {
+                        let copy = self.copy_of(CATALOG).await;
+                        let builder = self.mounted(copy, |place| self.store(place).clone()).region_store("eastus", theirs);
+                        assert!(self.as_observer(builder, &clock).open().await.is_err(), "a neighbour's region is ours");
+                    }
+                    if self.owner("eastus", "").is_some() {
+                        let copy = self.copy_of(REGIONS[0]).await;
+                        let builder = GalleryService::builder().allow_all().store(Prefixed::new(copy, NAMES[0].parse().unwrap()));
+                        let builder = builder.region_store("eastus", self.store("eastus").clone());
+                        assert!(self.as_observer(builder, &clock).open().await.is_err(), "our region is a neighbour's");
+                    }
+                }
+                3 => {
+                    let copy = self.copy_of(CATALOG).await;
                     let log = copy.list_all(Some(&LOG)).await.unwrap();
                     let Some(lost) = log.get(self.below(log.len().max(1))) else { return };
                     copy.delete(&lost.key).await.unwrap();
@@ -49,7 +67,7 @@ impl World {
                     assert!(opened.is_err() || !is_hole, "a hole is taken for the end: {} of {}", lost.key, log.len());
                 }
                 _ => {
-                    let copy = self.copy_of_catalog().await;
+                    let copy = self.copy_of(CATALOG).await;
                     let log = copy.list_all(Some(&LOG)).await.unwrap();
                     let kept = self.below(log.len() + 1);
                     for blob in log.iter().skip(kept) {
@@ -85,10 +103,10 @@ impl World {
         all
     }
 
-    async fn copy_of_catalog(&self) -> MemoryStore {
+    async fn copy_of(&self, place: &str) -> MemoryStore {
         let copy = MemoryStore::new();
-        for blob in self.store(CATALOG).list_all(None).await.unwrap() {
-            let bytes = self.store(CATALOG).get(&blob.key, None).await.unwrap();
+        for blob in self.store(place).list_all(None).await.unwrap() {
+            let bytes = self.store(place).get(&blob.key, None).await.unwrap();
             copy.put(&blob.key, bytes, PutMode::Create).await.unwrap();
         }
         copy
@@ -101,6 +119,6 @@ impl World {
             place => place,
         };
         let builder = self.mounted(catalog, |place| self.store(at(place)).clone());
-        builder.clock(ManualClock::auto_advancing(self.observing_clock().now()))
+        self.as_observer(builder, &ManualClock::auto_advancing(self.observing_clock().now()))
     }
 }

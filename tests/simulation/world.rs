@@ -15,7 +15,9 @@ use compute_gallery::testkit::{ManualClock, SeededEntropy};
 use compute_gallery::{GalleryService, GalleryServiceBuilder};
 
 use crate::clock::WrongClock;
+use crate::executor::at_once;
 use crate::model::Model;
+use crate::neighbour::{self, Expected};
 use crate::network::{Network, Remote};
 
 pub const CATALOG: &str = "catalog";
@@ -47,6 +49,8 @@ pub struct Conditions {
     /// The first region has three zones.
     is_zonal: bool,
     pub power_fails: bool,
+    /// Other galleries share a store with ours.
+    has_neighbours: bool,
 }
 
 pub struct World {
@@ -58,7 +62,9 @@ pub struct World {
     stores: BTreeMap<&'static str, MemoryStore>,
     /// The stores' time.
     truth: ManualClock,
-    clocks: [WrongClock; PROCESSES],
+    clocks: [WrongClock; PROCESSES + neighbour::NAMES.len()],
+    /// What the neighbours were told that they have.
+    pub neighbours: BTreeMap<&'static str, neighbour::Expected>,
     /// Services that have been opened.
     opened: Mutex<Vec<(usize, GalleryService)>>,
     succeeded: Mutex<BTreeMap<String, u64>>,
@@ -90,6 +96,7 @@ impl Conditions {
             hangs: one_in(3),
             is_zonal: one_in(3),
             power_fails: one_in(2),
+            has_neighbours: one_in(3),
         }
     }
 }
@@ -106,7 +113,7 @@ impl World {
             let store = MemoryStore::new();
             (place, if told { store.with_clock(truth.clone()) } else { store })
         };
-        let stores = REGIONS.into_iter().chain(ZONES).chain([CATALOG]).map(store).collect();
+        let stores = REGIONS.into_iter().chain(ZONES).chain([CATALOG, neighbour::CONTESTED]).map(store).collect();
         let clocks = std::array::from_fn(|_| WrongClock::new(truth.clone()));
         let world = Self {
             chance,
@@ -117,6 +124,7 @@ impl World {
             stores,
             truth,
             clocks,
+            neighbours: neighbour::NAMES.map(|name| (name, Expected::default())).into(),
             opened: Mutex::default(),
             succeeded: Mutex::default(),
             new_calls: AtomicUsize::new(0),
@@ -124,12 +132,17 @@ impl World {
         };
         lock(&world.trace).is_printed = std::env::var_os("SIMULATION_TRACE").is_some();
         world.say(format!("-- {:?}", world.conditions));
-        (0..PROCESSES).for_each(|process| world.set_clock(process));
+        (0..world.processes()).for_each(|process| world.set_clock(process));
         let mut network = lock(&world.network);
         // Some runs see no fault at all: there, nothing but the callers' own doings excuses a failure.
         (network.rate, network.hangs) = ([0, 3, 10, 40][world.below(4)], world.conditions.hangs);
         drop(network);
         world
+    }
+
+    /// How many processes there are, of all galleries.
+    pub fn processes(&self) -> usize {
+        if self.conditions.has_neighbours { self.clocks.len() } else { PROCESSES }
     }
 
     pub fn below(&self, end: usize) -> usize {
@@ -232,7 +245,7 @@ impl World {
 
     /// A store goes away for some calls.
     pub fn outage(&self, calls: u64) {
-        let places: Vec<_> = REGIONS.iter().flat_map(|region| self.zones(region)).chain([&CATALOG]).copied().collect();
+        let places: Vec<_> = REGIONS.iter().flat_map(|region| self.zones(region)).chain([&CATALOG, &neighbour::CONTESTED]).copied().collect();
         let place = *self.of(&places);
         let mut network = lock(&self.network);
         if network.rate > 0 {
@@ -305,9 +318,39 @@ impl World {
         std::mem::take(&mut lock(&self.network).effects)
     }
 
-    /// Who makes a change in a store owns it.
+    /// Who changes anything in a region's store owns it, and nobody changes anything of another's catalog.
     pub fn is_its_own(&self, remote: &Remote, key: &BlobKey) {
-        let _ = (remote, key);
+        let Remote { place, catalog: (catalog_place, name), .. } = remote;
+        let segments: Vec<&str> = key.segments().collect();
+        let is_own = match segments.as_slice() {
+            ["owner"] | [_, "regions", _, "owner"] => true,
+            [whose, "catalog", ..] if *place == REGIONS[0] => whose == name,
+            ["catalog", ..] => *place == CATALOG && name.is_empty(),
+            below => {
+                let prefix = match below {
+                    [whose, "regions", region, ..] => format!("{whose}/regions/{region}/"),
+                    _ => String::new(),
+                };
+                let owner = self.owner(place, &prefix).unwrap_or_else(|| panic!("{place} has no owner, and gets {key}"));
+                self.catalog_id(catalog_place, name).is_some_and(|id| owner["catalog"] == *id)
+            }
+        };
+        assert!(is_own, "{key} of {place} is changed by a process of another gallery, {name:?}");
+    }
+
+    /// What the owner blob says of the store that begins at `prefix`.
+    pub fn owner(&self, place: &str, prefix: &str) -> Option<serde_json::Value> {
+        let bytes = at_once(self.store(place).find(&format!("{prefix}owner").parse().unwrap())).unwrap()?;
+        Some(serde_json::from_slice(&bytes).unwrap())
+    }
+
+    /// The id of the catalog of the gallery `name`, or of ours, which has no name.
+    pub fn catalog_id(&self, place: &str, name: &str) -> Option<String> {
+        let key = if name.is_empty() { "catalog/identity".to_owned() } else { format!("{name}/catalog/identity") };
+        let bytes = at_once(self.store(place).find(&key.parse().unwrap())).unwrap()?;
+        let line = bytes.split(|byte| *byte == b'\n').next()?;
+        let identity: serde_json::Value = serde_json::from_slice(line).unwrap();
+        identity["catalog"].as_str().map(str::to_owned)
     }
 
     /// A service whose regions' stores are what `at` says of each place.
@@ -319,7 +362,7 @@ impl World {
                 _ => builder.region_store(region, at(region)),
             };
         }
-        builder.entropy(SeededEntropy::new(self.chance.number())).workers(Workers::inline())
+        builder
     }
 
     /// A service over the same stores that meets no fault and whose calls do not count.
@@ -329,9 +372,32 @@ impl World {
 
     /// The same with its clock.
     pub async fn observer_with_clock(&self) -> (GalleryService, ManualClock) {
-        let builder = self.mounted(self.stores[CATALOG].clone(), |place| self.stores[place].clone());
+        let builder = self.mounted(self.store(CATALOG).clone(), |place| self.store(place).clone());
         let clock = self.observing_clock();
-        (builder.clock(clock.clone()).open_or_create().await.unwrap(), clock)
+        (self.as_observer(builder, &clock).open_or_create().await.unwrap(), clock)
+    }
+
+    /// The settings of a service that meets no fault.
+    pub fn as_observer(&self, builder: GalleryServiceBuilder, clock: &ManualClock) -> GalleryServiceBuilder {
+        let entropy = SeededEntropy::new(self.chance.number());
+        builder.clock(clock.clone()).entropy(entropy).workers(Workers::inline())
+    }
+
+    /// The settings of a process's service.
+    pub fn as_process(&self, process: usize, builder: GalleryServiceBuilder) -> GalleryServiceBuilder {
+        let builder = builder.clock(self.clocks[process].clone()).workers(Workers::inline());
+        let builder = builder.entropy(SeededEntropy::new(self.chance.number()));
+        // Faults are to be met.
+        let retries = if self.conditions.retries { RetryPolicy::default() } else { RetryPolicy::none() };
+        builder.retries(retries).deadlines(match self.conditions.hangs {
+            true => Deadlines::default()
+                .with_call(Duration::from_secs(30))
+                .with_call_per_mebibyte(Duration::ZERO)
+                .with_commit(Duration::from_secs(120))
+                .with_zone(Duration::from_secs(10)),
+            // None is to come of the time that passes at once.
+            false => Deadlines::none(),
+        })
     }
 
     pub fn observing_clock(&self) -> ManualClock {
@@ -346,19 +412,8 @@ impl fmt::Debug for World {
     }
 }
 
-/// The settings of a process's service.
+/// A service of a process of our gallery.
 pub fn builder(world: &Arc<World>, process: usize) -> GalleryServiceBuilder {
     let remote = |place| Remote { world: world.clone(), place, catalog: (CATALOG, "") };
-    let builder = world.mounted(remote(CATALOG), remote).clock(world.clocks[process].clone());
-    // Faults are to be met.
-    let retries = if world.conditions.retries { RetryPolicy::default() } else { RetryPolicy::none() };
-    builder.retries(retries).deadlines(match world.conditions.hangs {
-        true => Deadlines::default()
-            .with_call(Duration::from_secs(30))
-            .with_call_per_mebibyte(Duration::ZERO)
-            .with_commit(Duration::from_secs(120))
-            .with_zone(Duration::from_secs(10)),
-        // None is to come of the time that passes at once.
-        false => Deadlines::none(),
-    })
+    world.as_process(process, world.mounted(remote(CATALOG), remote))
 }
