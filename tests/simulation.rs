@@ -48,6 +48,9 @@ mod disk;
 #[path = "simulation/neighbour.rs"]
 #[expect(unreachable_pub, reason = "a test has no public face")]
 mod neighbour;
+#[path = "simulation/newer_build.rs"]
+#[expect(unreachable_pub, reason = "a test has no public face")]
+mod newer_build;
 #[path = "simulation/network.rs"]
 #[expect(unreachable_pub, reason = "a test has no public face")]
 mod network;
@@ -130,7 +133,7 @@ impl Simulation {
         let open = async move {
             loop {
                 if let Ok(service) = builder(&world, process).open_or_create().await
-                    && furnish(&world, &service).await.is_ok()
+                    && (furnish(&world, &service).await.is_ok() || world.is_read_only())
                 {
                     world.opened(process, service);
                     return;
@@ -221,6 +224,7 @@ impl Simulation {
                 (0..world.processes()).for_each(|process| self.start(process));
                 figures.power_cuts += 1;
             }
+            41..43 if !world.is_read_only() => newer_build::commits(&world),
             37..41 => world.set_clock(world.below(world.processes())),
             _ => {}
         }
@@ -250,7 +254,10 @@ async fn converges(world: &World, figures: &mut Figures) {
     let observer = world.observer().await;
     furnish(world, &observer).await.unwrap();
     let fresh = observer.session("fresh".parse().unwrap());
-    world.model.lock().unwrap().catch_up(world);
+    let mut model = world.model.lock().unwrap();
+    model.catch_up(world);
+    model.is_of_this_log(world);
+    drop(model);
     let images = world.model.lock().unwrap().images.clone();
     let view = fresh.refresh().await.unwrap();
     let versions = view.image_versions(definition(), None, usize::MAX).unwrap().items;
@@ -323,11 +330,22 @@ fn run(seed: u64, steps: u64) -> Figures {
         simulation.disturb(&mut figures);
         simulation.step();
     }
+    let feature = if world.conditions.ends_read_only { newer_build::enables_a_feature(&world) } else { None };
+    if feature.is_some() {
+        world.becomes_read_only();
+        while world.calls() < steps + steps / 8 {
+            simulation.disturb(&mut figures);
+            simulation.step();
+        }
+    }
     simulation.rest();
     (figures.calls, figures.faults) = (world.calls(), world.faults());
     (figures.trace, figures.succeeded) = (world.trace_hash(), world.all_succeeded());
     figures.commits = world.model.lock().unwrap().number;
-    block_on(converges(&world, &mut figures));
+    match feature {
+        Some(number) => block_on(newer_build::is_obeyed(&world, number)),
+        None => block_on(converges(&world, &mut figures)),
+    }
     if world.processes() > PROCESSES {
         neighbour::NAMES.iter().for_each(|name| block_on(neighbour::is_intact(&world, name)));
     }

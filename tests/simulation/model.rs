@@ -138,6 +138,12 @@ impl Model {
         assert!(number >= acknowledged, "commit {acknowledged} was acknowledged, and the log ends at {number}");
     }
 
+    /// No entry was ever changed.
+    pub fn is_of_this_log(&self, world: &World) {
+        let log = log::after(world.store(CATALOG), 0);
+        assert!(log.iter().map(|commit| &commit.hash).eq(&self.hashes), "an entry of the log was changed");
+    }
+
     /// An answer rests on this commit: no power cut may take it.
     pub fn rests_on(&mut self, number: u64) {
         self.acknowledged = self.acknowledged.max(number);

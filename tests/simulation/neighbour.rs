@@ -5,12 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use compute_gallery::model::*;
 use compute_gallery::store::*;
 use compute_gallery::testkit::ManualClock;
 use compute_gallery::*;
 
-use crate::client::{DISKS, create_definition, disk, gallery, version};
+use crate::client::{DISKS, create_definition, gallery, new_version, version};
 use crate::network::Remote;
 use crate::world::{PROCESSES, REGIONS, World, lock};
 
@@ -95,8 +94,7 @@ async fn publish(world: &World, name: &str, session: &Session, number: usize) {
         ("northeurope", "northeurope=1,westeurope=1"),
     ]);
     let disk_number = world.below(DISKS.len());
-    let profile = PublishingProfile::new(targets.parse().unwrap());
-    let new = NewImageVersion::new(version(number), home.parse().unwrap(), profile, disk(disk_number));
+    let new = new_version(number, home, targets, disk_number);
     world.say(format!("{name}: publish {number} in {home}"));
     let before = begins(expected, number, Some(disk_number));
     let outcome = session.publish(new).await;
@@ -133,7 +131,7 @@ async fn opened(world: &World, name: &str, clock: &ManualClock) -> Session {
         let builder = mounted(name, is_contested, |place| world.store(place).clone());
         if let Ok(service) = world.as_observer(builder, clock).open_or_create().await {
             let session = service.session("last".parse().unwrap());
-            if session.scrub(CONTESTED_REGION).await.is_ok() {
+            if session.collect().await.is_ok() {
                 return session;
             }
         }

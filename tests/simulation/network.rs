@@ -181,6 +181,13 @@ impl World {
     }
 }
 
+/// A put of a process that is not simulated took effect and is durable, with all that is beside it.
+pub fn take_persisted(world: &World, place: &'static str, key: &BlobKey) {
+    let mut network = lock(&world.network);
+    network.disks.entry(place).or_default().persisted(&key.parent().unwrap());
+    network.effects.push((place, key.clone()));
+}
+
 impl Remote {
     fn store(&self) -> &MemoryStore {
         self.world.store(self.place)

@@ -93,8 +93,17 @@ impl World {
 
     /// Every blob of every region.
     async fn regions(&self) -> Vec<(&'static str, BlobKey, Bytes)> {
+        self.blobs_of(self.places()).await
+    }
+
+    /// Every blob of the gallery.
+    pub async fn everything(&self) -> Vec<(&'static str, BlobKey, Bytes)> {
+        self.blobs_of(self.places().chain([CATALOG])).await
+    }
+
+    async fn blobs_of(&self, places: impl Iterator<Item = &'static str>) -> Vec<(&'static str, BlobKey, Bytes)> {
         let mut all = Vec::new();
-        for region in self.places() {
+        for region in places {
             for blob in self.store(region).list_all(None).await.unwrap() {
                 let bytes = self.store(region).get(&blob.key, None).await.unwrap();
                 all.push((region, blob.key, bytes));

@@ -49,6 +49,8 @@ pub struct Conditions {
     /// The first region has three zones.
     is_zonal: bool,
     pub power_fails: bool,
+    /// A newer build enables a feature at the end that this build does not know.
+    pub ends_read_only: bool,
     /// Other galleries share a store with ours.
     has_neighbours: bool,
 }
@@ -69,6 +71,7 @@ pub struct World {
     opened: Mutex<Vec<(usize, GalleryService)>>,
     succeeded: Mutex<BTreeMap<String, u64>>,
     new_calls: AtomicUsize,
+    read_only: AtomicBool,
     ending: AtomicBool,
 }
 
@@ -96,6 +99,7 @@ impl Conditions {
             hangs: one_in(3),
             is_zonal: one_in(3),
             power_fails: one_in(2),
+            ends_read_only: one_in(8),
             has_neighbours: one_in(3),
         }
     }
@@ -128,6 +132,7 @@ impl World {
             opened: Mutex::default(),
             succeeded: Mutex::default(),
             new_calls: AtomicUsize::new(0),
+            read_only: AtomicBool::new(false),
             ending: AtomicBool::new(false),
         };
         lock(&world.trace).is_printed = std::env::var_os("SIMULATION_TRACE").is_some();
@@ -265,6 +270,15 @@ impl World {
         self.ending.store(true, Ordering::Relaxed);
         let mut network = lock(&self.network);
         (network.rate, network.outages) = (0, BTreeMap::new());
+    }
+
+    /// From here on this build may write nothing.
+    pub fn becomes_read_only(&self) {
+        self.read_only.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_read_only(&self) -> bool {
+        self.read_only.load(Ordering::Relaxed)
     }
 
     pub fn is_ending(&self) -> bool {
