@@ -170,7 +170,7 @@ impl<'a> Call<'a> {
             }
         }
         match outcome {
-            Ok(_) => self.world.succeeded(what),
+            Ok(_) => self.world.count(what),
             Err(error) => self.say(format!("{what}: {error}")),
         }
     }
@@ -265,7 +265,7 @@ impl<'a> Call<'a> {
             Ok(_) => {
                 let whole = image.is_none_or(|image| image.is_complete());
                 assert!(whole, "{}: {id} is replicated, and is not complete", self.caller());
-                self.world.succeeded("replicate");
+                self.world.count("replicate");
             }
             Err(error) => {
                 drop(model);
@@ -309,7 +309,7 @@ impl<'a> Call<'a> {
             Ok((_, bytes)) => {
                 let bytes = bytes.into_inner();
                 assert!(self.possible(&id).contains(&bytes.as_slice()), "{}: wrong bytes of {id}", self.caller());
-                self.world.succeeded("deploy");
+                self.world.count("deploy");
             }
             Err(error) => self.must_succeed(&id, &region, complete, "deploy", &error),
         }
@@ -330,7 +330,7 @@ impl<'a> Call<'a> {
                 Ok(bytes) => {
                     let is_it = |disk: &&[u8]| disk.get(start..end).is_some_and(|wanted| *bytes == *wanted);
                     assert!(self.possible(&id).iter().any(is_it), "{}: wrong bytes of {id}", self.caller());
-                    self.world.succeeded("read");
+                    self.world.count("read");
                 }
                 Err(error) => return self.must_succeed(&id, &region, complete, "read", &error),
             }
@@ -369,7 +369,7 @@ impl<'a> Call<'a> {
         match self.session.restore(&id).await {
             Ok(()) => {
                 self.rests_on_its_commits();
-                self.world.succeeded("restore");
+                self.world.count("restore");
             }
             Err(error) if error.kind() == ErrorKind::Unknown => self.may_be_unknown("restore", &error),
             Err(error) => self.may_fail("restore", &error),
@@ -404,7 +404,7 @@ impl<'a> Call<'a> {
         match self.session.collect().await {
             Ok(report) => {
                 self.rests_on_its_commits();
-                self.world.succeeded("collect");
+                self.world.count("collect");
                 self.say(format!("collected {report:?}"));
             }
             Err(error) if error.kind() == ErrorKind::Unknown => self.may_be_unknown("collect", &error),
@@ -419,7 +419,7 @@ impl<'a> Call<'a> {
         let region = *self.world.of(&REGIONS);
         self.say(format!("scrub {region}"));
         match self.session.scrub(region).await {
-            Ok(_) => self.world.succeeded("scrub"),
+            Ok(_) => self.world.count("scrub"),
             Err(error) => self.may_fail("scrub", &error),
         }
     }

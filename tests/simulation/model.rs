@@ -7,6 +7,7 @@ use compute_gallery::content::Digest;
 use compute_gallery::model::{Region, ResourceId, StorageAccountType};
 use compute_gallery::store::{BlobKey, BlobStoreExt, MemoryStore};
 
+use crate::client::DISKS;
 use crate::content::{self, Pack, Place, Records};
 use crate::executor::at_once;
 use crate::log::{self, Commit, Content, Event, ZoneBlobs};
@@ -89,6 +90,12 @@ impl Image {
         Self { content, home, wanted, complete, soft_deleted: None, is_zone_redundant: false }
     }
 
+    /// The bytes of its OS disk.
+    pub fn disk(&self) -> &'static [u8] {
+        let disk = DISKS.iter().find(|(_, digest)| *digest == self.content.os_disk_digest);
+        disk.unwrap().0.as_slice()
+    }
+
     pub fn is_complete(&self) -> bool {
         self.wanted.iter().all(|(region, wanted)| self.complete.get(region).is_some_and(|there| there >= wanted))
     }
@@ -142,6 +149,12 @@ impl Model {
     pub fn is_of_this_log(&self, world: &World) {
         let log = log::after(world.store(CATALOG), 0);
         assert!(log.iter().map(|commit| &commit.hash).eq(&self.hashes), "an entry of the log was changed");
+    }
+
+    /// The images as they are when all are complete.
+    pub fn completed(&self) -> BTreeMap<ResourceId, Image> {
+        let complete = |image: &Image| Image { complete: image.wanted.clone(), ..image.clone() };
+        self.images.iter().map(|(id, image)| (id.clone(), complete(image))).collect()
     }
 
     /// An answer rests on this commit: no power cut may take it.

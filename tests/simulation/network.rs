@@ -18,7 +18,6 @@ use crate::world::{World, lock};
 #[derive(Default)]
 pub struct Network {
     pub calls: u64,
-    pub faults: u64,
     /// Calls of a thousand that fail.
     pub rate: usize,
     /// Whether calls may get no answer at all; their callers have deadlines.
@@ -119,23 +118,25 @@ impl World {
             return Fate { happens: When::Now, answer: Answer::True };
         }
         let (process, task) = network.turn;
-        network.faults += 1;
         *network.faults_of_process.entry(process).or_default() += 1;
         *network.faults_of_task.entry(task).or_default() += 1;
         let after = *self.of(&[None, Some(Duration::from_secs(1)), Some(Duration::from_secs(20))]);
-        match self.below(10) {
-            _ if is_away => Fate::failed(When::Never, StoreErrorKind::Unavailable),
-            0 | 1 if is_change => Fate::failed(When::Now, StoreErrorKind::Unknown),
-            2 | 3 if is_change => Fate::failed(When::Late, StoreErrorKind::Unknown),
-            4 if is_change => Fate::failed(When::Never, StoreErrorKind::Unknown),
-            0 => Fate::failed(When::Now, StoreErrorKind::Unavailable),
-            5 if is_change && operation != "delete" => Fate::failed(When::Never, StoreErrorKind::Full),
-            6 => Fate::failed(When::Never, StoreErrorKind::Throttled { after }),
+        let (what, fate) = match self.below(10) {
+            _ if is_away => ("away", Fate::failed(When::Never, StoreErrorKind::Unavailable)),
+            0 | 1 if is_change => ("answer lost", Fate::failed(When::Now, StoreErrorKind::Unknown)),
+            2 | 3 if is_change => ("late", Fate::failed(When::Late, StoreErrorKind::Unknown)),
+            4 if is_change => ("request lost", Fate::failed(When::Never, StoreErrorKind::Unknown)),
+            0 => ("unanswered read", Fate::failed(When::Now, StoreErrorKind::Unavailable)),
+            5 if is_change && operation != "delete" => ("full", Fate::failed(When::Never, StoreErrorKind::Full)),
+            6 => ("throttled", Fate::failed(When::Never, StoreErrorKind::Throttled { after })),
             7 | 8 if network.hangs => {
-                Fate { happens: *self.of(&[When::Now, When::Late, When::Never]), answer: Answer::Hangs }
+                let happens = *self.of(&[When::Now, When::Late, When::Never]);
+                ("hangs", Fate { happens, answer: Answer::Hangs })
             }
-            _ => Fate::failed(When::Never, StoreErrorKind::Unavailable),
-        }
+            _ => ("unavailable", Fate::failed(When::Never, StoreErrorKind::Unavailable)),
+        };
+        self.count(&format!("fault: {what}"));
+        fate
     }
 
     /// Lets late changes arrive whose time has come, or all of them.
@@ -167,7 +168,9 @@ impl World {
                 if there == state {
                     continue;
                 }
-                self.say(format!("-- {place}: {key} is {}", if state.is_some() { "as before" } else { "lost" }));
+                let what = if there.is_some() && state.is_none() { "lost to" } else { "undone by" };
+                self.say(format!("-- {place}: {key} is {what} the power cut"));
+                self.count(&format!("{what} a power cut"));
                 at_once(async {
                     match state {
                         Some(bytes) => store.put(&key, bytes, PutMode::Overwrite).await,
@@ -201,6 +204,7 @@ impl Remote {
 
     fn arrives_late(&self, change: &Change) {
         let outcome = self.take_effect(change);
+        self.world.count(if matches!(change, Change::Delete(_)) { "late deletion" } else { "late put" });
         self.world.say(format!(
             "-- late in {}: {change}: {}",
             self.place,

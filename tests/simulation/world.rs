@@ -69,7 +69,7 @@ pub struct World {
     pub neighbours: BTreeMap<&'static str, neighbour::Expected>,
     /// Services that have been opened.
     opened: Mutex<Vec<(usize, GalleryService)>>,
-    succeeded: Mutex<BTreeMap<String, u64>>,
+    counts: Mutex<BTreeMap<String, u64>>,
     new_calls: AtomicUsize,
     read_only: AtomicBool,
     ending: AtomicBool,
@@ -130,7 +130,7 @@ impl World {
             clocks,
             neighbours: neighbour::NAMES.map(|name| (name, Expected::default())).into(),
             opened: Mutex::default(),
-            succeeded: Mutex::default(),
+            counts: Mutex::default(),
             new_calls: AtomicUsize::new(0),
             read_only: AtomicBool::new(false),
             ending: AtomicBool::new(false),
@@ -194,10 +194,6 @@ impl World {
         lock(&self.network).calls
     }
 
-    pub fn faults(&self) -> u64 {
-        lock(&self.network).faults
-    }
-
     /// The faults that the task whose turn it is has met, and those of its process.
     pub fn faults_met(&self) -> (u64, u64) {
         let network = lock(&self.network);
@@ -243,6 +239,7 @@ impl World {
         let ahead = minutes + TimeDelta::milliseconds(self.below(18 * 60_000) as i64) - TimeDelta::minutes(9);
         self.say(format!("-- the clock of process {process} is {ahead} ahead"));
         self.clocks[process].set_ahead(ahead);
+        self.count("clock that is set");
         if self.conditions.hangs || self.conditions.retries {
             lock(&self.network).faults_of_all += 1;
         }
@@ -290,12 +287,13 @@ impl World {
         self.new_calls.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub fn succeeded(&self, what: &str) {
-        *lock(&self.succeeded).entry(what.to_owned()).or_default() += 1;
+    /// Something has happened: a fault, or the success of an operation.
+    pub fn count(&self, what: &str) {
+        *lock(&self.counts).entry(what.to_owned()).or_default() += 1;
     }
 
-    pub fn all_succeeded(&self) -> BTreeMap<String, u64> {
-        lock(&self.succeeded).clone()
+    pub fn counts(&self) -> BTreeMap<String, u64> {
+        lock(&self.counts).clone()
     }
 
     pub fn opened(&self, process: usize, service: GalleryService) {
