@@ -80,7 +80,7 @@ const CLIENTS: usize = 4;
 
 /// By default so many seeds are run, each until its stores have been asked so many times.
 const SEEDS: u64 = 200;
-const CALLS: u64 = 2_000;
+const CALLS: u64 = 1_500;
 
 /// What happens at least once in a hundred seeds: each fault, and the success of each operation.
 const HAPPENS: [&str; 37] = [
