@@ -1,21 +1,43 @@
 //! A simulation that repeats: processes, callers that publish, replicate, deploy, read, change, delete, collect and scrub at
 //! the same time, over stores behind a network that fails, with crashes, in an order that a seed decides.
 //!
-//! A step is one call of a store; before and after each, chance decides who goes on. The invariants are kept by a model
-//! that is folded from the log alone:
+//! A step is one call of a store; before and after each, chance decides who goes on.
 //!
-//! - an acknowledged change is in the log and stays there; a refused one is not; an unknown one is one or the other;
-//! - a record that something needs is there at every moment, in every slot;
+//! # Faults
+//!
+//! - A call fails before it takes effect or after; it is throttled; the store is full, or away for a while; its answer never comes, and
+//!   its caller has a deadline. A put, copy or deletion arrives late: after its caller gave up or was killed.
+//! - Callers go away or are parked, alive and not polled; processes are killed, and open the stores again.
+//! - The power of all stores and processes fails at any moment. Of what is visible and not durable by the store's contract each blob is
+//!   lost or not, independently of all others (`disk.rs`).
+//! - Zones: one store of three fails and comes back, is lost in the end, and an empty one is adopted in its place.
+//! - Clocks differ by minutes or hours, or by up to a year if stores have no times, and jump both ways; hours and days pass at once.
+//! - Neighbours (`neighbour.rs`): two more galleries have a prefix each in one of our stores, and race for one more.
+//! - A newer build (`newer_build.rs`) commits events that this build skips, and enables a feature that it does not know.
+//! - An operator makes a new catalog over the regions, swaps two of them or mounts a neighbour's, opens a log with a hole or from a backup.
+//!
+//! # Promises
+//!
+//! A model that is folded from the log alone (`model.rs`) keeps them at every step, and what must hold at the end is in
+//! `convergence.rs`:
+//!
+//! - an acknowledged change is in the log and stays there, also after a power cut; a refused one is not; an unknown one is one or the
+//!   other; no entry is ever changed, and there is no hole;
+//! - a record that something needs is there at every moment, in every slot, in most zones if it is zone-redundant, and a power cut
+//!   takes none: so a collection removes only garbage;
 //! - no caller ever gets a wrong byte, and one whose own calls do not fail gets all of them;
-//! - a caller that is parked, alive and not polled, stops no other;
-//! - an operator who makes a new catalog over the regions, swaps two of them, or opens a log with a hole or from a backup is
-//!   refused, and changes nothing;
-//! - once the faults stop, everything comes to rest: every version can be made complete and deployed from each replica, and
-//!   when all is deleted, nothing is left.
+//! - a retention ends no sooner than by the stores' time, if they have one;
+//! - a caller that is parked stops no other;
+//! - who changes anything in a store owns it; a mistake of an operator is refused, and changes nothing;
+//! - who does not know a feature commits nothing after it was enabled, and deploys everything;
+//! - once the faults stop, everything comes to rest: every version can be made complete and deployed from each replica, and without any
+//!   one zone; each neighbour has what it was told that it has; and when all is deleted, nothing is left.
+//!
+//! # Running
 //!
 //! A failure prints its seed and the end of its trace. `SIMULATION_SEED=17` runs that seed alone, `SIMULATION_TRACE=1` with
-//! all of its trace; `SIMULATION_SEEDS=20000 SIMULATION_STEPS=5000` makes a longer run. In half of the runs the clocks of the
-//! processes differ by minutes, in the others by up to a year.
+//! all of its trace; `SIMULATION_SEEDS=5000` runs more of them, `SIMULATION_SEEDS=300..400` these, and `SIMULATION_CALLS=5000` makes
+//! longer runs. At the end counters tell what has happened: each fault and each operation at least once in a hundred seeds.
 #![cfg(feature = "testkit")]
 #![expect(
     clippy::unwrap_used,
@@ -27,9 +49,18 @@
 #[path = "simulation/client.rs"]
 #[expect(unreachable_pub, reason = "a test has no public face")]
 mod client;
+#[path = "simulation/clock.rs"]
+#[expect(unreachable_pub, reason = "a test has no public face")]
+mod clock;
 #[path = "simulation/content.rs"]
 #[expect(unreachable_pub, reason = "a test has no public face")]
 mod content;
+#[path = "simulation/convergence.rs"]
+#[expect(unreachable_pub, reason = "a test has no public face")]
+mod convergence;
+#[path = "simulation/disk.rs"]
+#[expect(unreachable_pub, reason = "a test has no public face")]
+mod disk;
 #[path = "simulation/executor.rs"]
 #[expect(unreachable_pub, reason = "a test has no public face")]
 mod executor;
@@ -39,24 +70,15 @@ mod log;
 #[path = "simulation/model.rs"]
 #[expect(unreachable_pub, reason = "a test has no public face")]
 mod model;
-#[path = "simulation/clock.rs"]
-#[expect(unreachable_pub, reason = "a test has no public face")]
-mod clock;
-#[path = "simulation/convergence.rs"]
-#[expect(unreachable_pub, reason = "a test has no public face")]
-mod convergence;
-#[path = "simulation/disk.rs"]
-#[expect(unreachable_pub, reason = "a test has no public face")]
-mod disk;
 #[path = "simulation/neighbour.rs"]
 #[expect(unreachable_pub, reason = "a test has no public face")]
 mod neighbour;
-#[path = "simulation/newer_build.rs"]
-#[expect(unreachable_pub, reason = "a test has no public face")]
-mod newer_build;
 #[path = "simulation/network.rs"]
 #[expect(unreachable_pub, reason = "a test has no public face")]
 mod network;
+#[path = "simulation/newer_build.rs"]
+#[expect(unreachable_pub, reason = "a test has no public face")]
+mod newer_build;
 #[path = "simulation/operator.rs"]
 #[expect(unreachable_pub, reason = "a test has no public face")]
 mod operator;

@@ -81,7 +81,8 @@ async fn survives_a_zone(world: &World, images: &BTreeMap<ResourceId, Image>) {
     let [_, _, _] = world.zones(REGIONS[0]) else { return };
     let region: Region = REGIONS[0].parse().unwrap();
     let lost = *world.of(world.zones(REGIONS[0]));
-    let faulty: BTreeMap<_, _> = world.places().map(|place| (place, FaultyStore::new(world.store(place).clone()))).collect();
+    let faulty: BTreeMap<_, _> =
+        world.places().map(|place| (place, FaultyStore::new(world.store(place).clone()))).collect();
     let builder = world.mounted(world.store(CATALOG).clone(), |place| faulty[place].clone());
     let service = world.as_observer(builder, &world.observing_clock()).open().await.unwrap();
     faulty[lost].faults().fail_from(0, Fault::Before(StoreErrorKind::Unavailable));

@@ -77,7 +77,13 @@ fn begins(expected: &Expected, number: usize, new: Option<usize>) -> BTreeSet<Op
 }
 
 /// What it may be after an answer: the change, or what was before; both if that is unknown.
-fn ends<T>(expected: &Expected, number: usize, outcome: &Result<T>, before: BTreeSet<Option<usize>>, new: Option<usize>) {
+fn ends<T>(
+    expected: &Expected,
+    number: usize,
+    outcome: &Result<T>,
+    before: BTreeSet<Option<usize>>,
+    new: Option<usize>,
+) {
     let possible = match outcome {
         Ok(_) => [new].into(),
         Err(error) if error.kind() == ErrorKind::Unknown => return,
@@ -181,5 +187,6 @@ async fn is_empty(world: &World, name: &str) -> bool {
     let blobs = world.store(REGIONS[0]).list_all(Some(&regions)).await.unwrap();
     let slots = "slots".parse().unwrap();
     let contested = world.store(CONTESTED).list_all(Some(&slots)).await.unwrap();
-    !blobs.iter().any(|blob| blob.key.as_str().contains("/slots/")) && (contested.is_empty() || !has_contested(world, name))
+    !blobs.iter().any(|blob| blob.key.as_str().contains("/slots/"))
+        && (contested.is_empty() || !has_contested(world, name))
 }

@@ -3,10 +3,10 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use compute_gallery::{GalleryService, GalleryServiceBuilder};
 use compute_gallery::host::Clock;
 use compute_gallery::store::*;
 use compute_gallery::testkit::ManualClock;
+use compute_gallery::{GalleryService, GalleryServiceBuilder};
 
 use crate::neighbour::NAMES;
 use crate::world::{CATALOG, REGIONS, World};
@@ -39,16 +39,24 @@ impl World {
                 }
                 2 => {
                     self.say("-- an operator mounts a region of another gallery".to_owned());
-                    let theirs = Prefixed::new(self.store(REGIONS[0]).clone(), format!("{}/regions/westeurope", NAMES[0]).parse().unwrap());
+                    let theirs = Prefixed::new(
+                        self.store(REGIONS[0]).clone(),
+                        format!("{}/regions/westeurope", NAMES[0]).parse().unwrap(),
+                    );
                     let clock = ManualClock::auto_advancing(self.observing_clock().now());
                     if theirs.find(&"owner".parse().unwrap()).await.unwrap().is_some() {
                         let copy = self.copy_of(CATALOG).await;
-                        let builder = self.mounted(copy, |place| self.store(place).clone()).region_store("eastus", theirs);
-                        assert!(self.as_observer(builder, &clock).open().await.is_err(), "a neighbour's region is ours");
+                        let builder =
+                            self.mounted(copy, |place| self.store(place).clone()).region_store("eastus", theirs);
+                        assert!(
+                            self.as_observer(builder, &clock).open().await.is_err(),
+                            "a neighbour's region is ours"
+                        );
                     }
                     if self.owner("eastus", "").is_some() {
                         let copy = self.copy_of(REGIONS[0]).await;
-                        let builder = GalleryService::builder().allow_all().store(Prefixed::new(copy, NAMES[0].parse().unwrap()));
+                        let builder =
+                            GalleryService::builder().allow_all().store(Prefixed::new(copy, NAMES[0].parse().unwrap()));
                         let builder = builder.region_store("eastus", self.store("eastus").clone());
                         assert!(self.as_observer(builder, &clock).open().await.is_err(), "our region is a neighbour's");
                     }

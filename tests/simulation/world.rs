@@ -198,7 +198,8 @@ impl World {
     pub fn faults_met(&self) -> (u64, u64) {
         let network = lock(&self.network);
         let (process, task) = network.turn;
-        let of = |faults: &BTreeMap<usize, u64>, whose| faults.get(&whose).copied().unwrap_or(0) + network.faults_of_all;
+        let of =
+            |faults: &BTreeMap<usize, u64>, whose| faults.get(&whose).copied().unwrap_or(0) + network.faults_of_all;
         (of(&network.faults_of_task, task), of(&network.faults_of_process, process))
     }
 
@@ -247,7 +248,12 @@ impl World {
 
     /// A store goes away for some calls.
     pub fn outage(&self, calls: u64) {
-        let places: Vec<_> = REGIONS.iter().flat_map(|region| self.zones(region)).chain([&CATALOG, &neighbour::CONTESTED]).copied().collect();
+        let places: Vec<_> = REGIONS
+            .iter()
+            .flat_map(|region| self.zones(region))
+            .chain([&CATALOG, &neighbour::CONTESTED])
+            .copied()
+            .collect();
         let place = *self.of(&places);
         let mut network = lock(&self.network);
         if network.rate > 0 {
@@ -343,7 +349,8 @@ impl World {
                     [whose, "regions", region, ..] => format!("{whose}/regions/{region}/"),
                     _ => String::new(),
                 };
-                let owner = self.owner(place, &prefix).unwrap_or_else(|| panic!("{place} has no owner, and gets {key}"));
+                let owner =
+                    self.owner(place, &prefix).unwrap_or_else(|| panic!("{place} has no owner, and gets {key}"));
                 self.catalog_id(catalog_place, name).is_some_and(|id| owner["catalog"] == *id)
             }
         };
@@ -366,7 +373,11 @@ impl World {
     }
 
     /// A service whose regions' stores are what `at` says of each place.
-    pub fn mounted<S: BlobStore>(&self, catalog: impl BlobStore, at: impl Fn(&'static str) -> S) -> GalleryServiceBuilder {
+    pub fn mounted<S: BlobStore>(
+        &self,
+        catalog: impl BlobStore,
+        at: impl Fn(&'static str) -> S,
+    ) -> GalleryServiceBuilder {
         let mut builder = GalleryService::builder().allow_all().one_store_for_all_zones().catalog_store(catalog);
         for region in REGIONS {
             builder = match *self.zones(region) {
