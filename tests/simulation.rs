@@ -163,7 +163,8 @@ impl Drop for Replay {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let Self(seed, world) = self;
-            eprintln!("{}\nseed {seed} failed at call {}: SIMULATION_SEED={seed}", world.trace_tail(), world.calls());
+            let again = format!("SIMULATION_SEED={seed} cargo test --features testkit --test simulation");
+            eprintln!("{}\nseed {seed} failed at call {}: {again}", world.trace_tail(), world.calls());
         }
     }
 }

@@ -18,11 +18,12 @@ pub async fn converges(world: &World) {
     let observer = world.observer().await;
     furnish(world, &observer).await.unwrap();
     let fresh = observer.session("fresh".parse().unwrap());
-    let mut model = world.model.lock().unwrap();
-    model.catch_up(world);
-    model.is_of_this_log(world);
-    drop(model);
-    let images = world.model.lock().unwrap().images.clone();
+    let images = {
+        let mut model = world.model.lock().unwrap();
+        model.catch_up(world);
+        model.is_of_this_log(world);
+        model.images.clone()
+    };
     survives_a_zone(world, &images).await;
     let view = fresh.refresh().await.unwrap();
     let versions = view.image_versions(definition(), None, usize::MAX).unwrap().items;

@@ -48,3 +48,24 @@ impl Disk {
         lost.map(|(key, mut states)| (key, states.swap_remove(choose(states.len())).1)).collect()
     }
 }
+
+#[test]
+fn a_cut_takes_any_of_what_is_neither_acknowledged_nor_persisted() {
+    let key = |name: &str| -> BlobKey { name.parse().unwrap() };
+    let bytes = |text: &'static str| Some(Bytes::from_static(text.as_bytes()));
+    let mut disk = Disk::default();
+    let acknowledged = disk.changed(&key("a/1"), None, bytes("1"));
+    disk.acknowledged(&key("a/1"), acknowledged);
+    let first = disk.changed(&key("a/2"), bytes("0"), bytes("1"));
+    disk.changed(&key("a/2"), bytes("1"), bytes("2"));
+    disk.acknowledged(&key("a/2"), first);
+    disk.changed(&key("a/3"), None, bytes("3"));
+    disk.changed(&key("b/1"), None, bytes("4"));
+    disk.persisted(&key("b"));
+    // A deletion may be undone, whatever is persisted.
+    disk.changed(&key("b/2"), bytes("5"), None);
+    disk.persisted(&key("b"));
+    let oldest = disk.cut(|_| 0);
+    assert_eq!(oldest, [(key("a/2"), bytes("1")), (key("a/3"), None), (key("b/2"), bytes("5"))]);
+    assert!(disk.cut(|_| 0).is_empty(), "what was lost is lost");
+}
