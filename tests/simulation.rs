@@ -23,8 +23,9 @@
 //!
 //! - an acknowledged change is in the log and stays there, also after a power cut; a refused one is not; an unknown one is one or the
 //!   other; no entry is ever changed, and there is no hole;
-//! - a record that something needs is there at every moment, in every slot, in most zones if it is zone-redundant, and a power cut
-//!   takes none: so a collection removes only garbage;
+//! - a record that something needs is there at every moment, in every slot, in most zones if it is zone-redundant, and durable: so
+//!   a collection removes only garbage;
+//! - what an entry follows and names is durable before it is put: the entry before, a store's owner, all content;
 //! - no caller ever gets a wrong byte, and one whose own calls do not fail gets all of them;
 //! - a retention ends no sooner than by the stores' time, if they have one;
 //! - a caller that is parked stops no other;
@@ -257,7 +258,7 @@ impl Simulation {
                     }
                 }
             }
-            14..18 => world.outage(20 + world.below(150) as u64),
+            14..18 => world.outage(),
             18..22 => {
                 let minutes = *world.of(&[11, 60, 25 * 60, 8 * 24 * 60]);
                 world.say(format!("-- {minutes} minutes pass"));
@@ -298,7 +299,7 @@ impl Simulation {
         while !self.executor.is_idle() {
             self.step();
             turns += 1;
-            assert!(turns < ENDING, "it does not come to rest");
+            assert!(turns < ENDING, "it does not come to rest: {:?}", self.executor.left());
         }
         self.look();
     }

@@ -42,6 +42,14 @@ impl Disk {
         self.unsynced.retain(|key, states| !(key == under || key.is_under(under)) || is_gone(states));
     }
 
+    /// Whether a blob is there that a power cut may take.
+    pub fn may_lose(&self, key: &BlobKey) -> bool {
+        self.unsynced.get(key).is_some_and(|states| {
+            let is_there = states.last().is_some_and(|(_, last)| last.is_some());
+            is_there && states.iter().any(|(_, state)| state.is_none())
+        })
+    }
+
     /// The power fails: returns each key that may be another from here on, with a state that `choose` picks of as many.
     pub fn cut(&mut self, mut choose: impl FnMut(usize) -> usize) -> Vec<(BlobKey, Option<Bytes>)> {
         let lost = std::mem::take(&mut self.unsynced).into_iter();
@@ -65,6 +73,7 @@ fn a_cut_takes_any_of_what_is_neither_acknowledged_nor_persisted() {
     // A deletion may be undone, whatever is persisted.
     disk.changed(&key("b/2"), bytes("5"), None);
     disk.persisted(&key("b"));
+    assert!(disk.may_lose(&key("a/3")) && !disk.may_lose(&key("a/1")) && !disk.may_lose(&key("a/2")));
     let oldest = disk.cut(|_| 0);
     assert_eq!(oldest, [(key("a/2"), bytes("1")), (key("a/3"), None), (key("b/2"), bytes("5"))]);
     assert!(disk.cut(|_| 0).is_empty(), "what was lost is lost");

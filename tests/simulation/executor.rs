@@ -103,6 +103,12 @@ impl Executor {
         parked > 0 && parked < self.tasks.len()
     }
 
+    /// The tasks that are left, each with its process and whether it can go on.
+    pub fn left(&self) -> Vec<(usize, usize, bool)> {
+        let left = |task: &Task| (task.process, task.number, task.ready.0.load(Ordering::Relaxed));
+        self.tasks.iter().map(left).collect()
+    }
+
     /// Polls all again.
     pub fn unpark(&mut self) {
         self.parked.clear();

@@ -54,6 +54,8 @@ pub enum Event {
     },
     RegionStoreClaimed {
         region: Region,
+        /// From 1; `None` where one store is all of the region.
+        zone: Option<usize>,
         store: String,
     },
     ContentCondemned {

@@ -111,9 +111,16 @@ impl Model {
         for Commit { number, hash, events } in commits {
             self.number = number;
             self.hashes.push(hash);
+            let before = if number == 1 { "catalog/identity".parse().unwrap() } else { log::log_key(number - 1) };
+            assert!(!world.may_lose(CATALOG, &before), "commit {number} follows {before}, which a power cut may take");
             for (caller, event) in events {
                 world.say(format!("-- commit {number} of {caller}: {}", name(&event)));
                 self.is_not_too_early(world, &caller, &event);
+                if let Event::RegionStoreClaimed { region, zone, .. } = &event {
+                    let place = world.zones(region.as_str())[zone.unwrap_or(1) - 1];
+                    let owner = "owner".parse().unwrap();
+                    assert!(!world.may_lose(place, &owner), "{place} is claimed, and a power cut may take its owner");
+                }
                 self.apply(world, &event);
                 self.committed.entry(caller).or_default().push((number, event));
             }
@@ -218,12 +225,17 @@ impl Model {
         }
     }
 
+    /// Whether nothing may rely on a blob: it was condemned, or a power cut may take it.
+    fn is_dead(&self, world: &World, place: &'static str, key: &BlobKey) -> bool {
+        self.dead.contains(&(place, key.clone())) || world.may_lose(place, key)
+    }
+
     /// Which zones have a manifest.
     fn has_manifest(&self, world: &World, region: &Region, slot: u32, manifest: &Manifest, zones: Zones) -> bool {
         let (upload, digest) = manifest;
         let is_there = |place: &&'static str| {
             let there = content::manifests(world.store(place), slot, upload, digest);
-            there.into_iter().any(|key| !self.dead.contains(&(*place, key)))
+            there.into_iter().any(|key| !self.is_dead(world, place, &key))
         };
         zones.are_enough(&world.zones(region.as_str()).iter().map(is_there).collect::<Vec<_>>())
     }
@@ -238,7 +250,7 @@ impl Model {
         records: &BTreeSet<(Place, Zones)>,
     ) -> Result<(), Place> {
         let holding = |place: &&'static str| {
-            content::holding(world.store(place), slot, pack, &|key| self.dead.contains(&(*place, key.clone())))
+            content::holding(world.store(place), slot, pack, &|key| self.is_dead(world, place, key))
         };
         let holdings: Vec<_> = world.zones(region.as_str()).iter().map(holding).collect();
         let is_there = |(record, zones): &&(Place, Zones)| {
@@ -375,7 +387,7 @@ fn name(event: &Event) -> String {
         }
         Event::ContentCondemned { region, blobs } => format!("condemned in {region}: {blobs:?}"),
         Event::RemovalTakenOver { region } => format!("removal taken over in {region}"),
-        Event::RegionStoreClaimed { region, store } => format!("{region} is store {store}"),
+        Event::RegionStoreClaimed { region, store, .. } => format!("{region} is store {store}"),
         Event::ContentRemoved { region } => format!("removed in {region}"),
         other => format!("{other:?}"),
     }

@@ -139,6 +139,11 @@ impl World {
         fate
     }
 
+    /// Whether a power cut may take a blob that is there.
+    pub fn may_lose(&self, place: &str, key: &BlobKey) -> bool {
+        lock(&self.network).disks.get(place).is_some_and(|disk| disk.may_lose(key))
+    }
+
     /// Lets late changes arrive whose time has come, or all of them.
     pub fn deliver_late(&self, all: bool) {
         let (due, later) = {

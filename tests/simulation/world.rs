@@ -246,21 +246,20 @@ impl World {
         }
     }
 
-    /// A store goes away for some calls.
-    pub fn outage(&self, calls: u64) {
-        let places: Vec<_> = REGIONS
-            .iter()
-            .flat_map(|region| self.zones(region))
-            .chain([&CATALOG, &neighbour::CONTESTED])
-            .copied()
-            .collect();
-        let place = *self.of(&places);
-        let mut network = lock(&self.network);
-        if network.rate > 0 {
-            let until = network.calls + calls;
-            network.outages.insert(place, until);
-            drop(network);
-            self.say(format!("-- {place} is away until call {until}"));
+    /// A store goes away for some calls; of a region with zones one or two do, not always at once.
+    pub fn outage(&self) {
+        let regions = REGIONS.iter().map(|region| self.zones(region));
+        let together: Vec<&[&str]> = regions.chain([&[CATALOG][..], &[neighbour::CONTESTED]]).collect();
+        let together = *self.of(&together);
+        for _ in 0..if together.len() > 1 { 1 + self.below(2) } else { 1 } {
+            let place = *self.of(together);
+            let mut network = lock(&self.network);
+            if network.rate > 0 {
+                let until = network.calls + 20 + self.below(150) as u64;
+                network.outages.insert(place, until);
+                drop(network);
+                self.say(format!("-- {place} is away until call {until}"));
+            }
         }
     }
 
