@@ -147,6 +147,83 @@ fn an_entry_that_was_found_by_reading_is_acknowledged_only_when_it_is_durable() 
     });
 }
 
+/// A store whose `persist` fails while the flag is set.
+fn not_persisting(inner: impl BlobStore) -> (HookedStore, Arc<AtomicBool>) {
+    let is_failing = Arc::new(AtomicBool::new(false));
+    let failing = is_failing.clone();
+    let store = HookedStore::new(inner, move |call| {
+        let fails = call.operation == "persist" && failing.load(Ordering::Relaxed);
+        async move { if fails { Reaction::Fail(StoreErrorKind::Unavailable) } else { Reaction::Pass } }
+    });
+    (store, is_failing)
+}
+
+/// An identity is read, and nobody has said that it is durable: the first entry would outlive it in a power cut.
+#[test]
+fn an_identity_that_was_found_by_reading_is_durable_before_the_first_entry() {
+    block_on(async {
+        let memory = MemoryStore::new();
+        let creator = settings().catalog_store(memory.clone()).empty().build().await.unwrap();
+        let (store, is_failing) = not_persisting(memory.clone());
+        is_failing.store(true, Ordering::Relaxed);
+        creator.reopen().catalog_store(store.clone()).build().await.unwrap_err();
+        assert!(blobs(&memory, "catalog/log").await.is_empty());
+        is_failing.store(false, Ordering::Relaxed);
+        let opened = creator.reopen().catalog_store(store).build().await.unwrap();
+        opened.session().create_gallery(gallery(&opened, "one")).await.unwrap();
+    });
+}
+
+/// An owner is read, and nobody has said that it is durable: a claim would outlive it in a power cut, and the region be refused.
+#[test]
+fn an_owner_that_was_found_by_reading_is_durable_before_it_is_claimed() {
+    block_on(async {
+        let new = |sandbox: &Sandbox| sandbox.new_version("1.0.0", "westeurope", raw(disk(0)));
+        let usual = settings().regions(["westeurope"]).build().await.unwrap();
+        usual.faults("westeurope").forget_record();
+        usual.session().publish(new(&usual)).await.unwrap();
+        let mut calls = usual.faults("westeurope").record().into_iter();
+        let put = calls.position(|call| is_put(&call) && is_below(&call, "owner")).unwrap();
+
+        let (store, is_failing) = not_persisting(MemoryStore::new());
+        let sandbox = settings().regions(["westeurope"]).store("westeurope", store).build().await.unwrap();
+        is_failing.store(true, Ordering::Relaxed);
+        // The owner is created, and the answer is lost; the second publish finds it.
+        sandbox.faults("westeurope").fail_call(put as u64, Fault::After);
+        sandbox.session().publish(new(&sandbox)).await.unwrap_err();
+        sandbox.store("westeurope").head(&"owner".parse().unwrap()).await.unwrap();
+        sandbox.session().publish(new(&sandbox)).await.unwrap_err();
+        assert!(!events(&sandbox).await.contains(&EventKind::RegionStoreClaimed));
+        is_failing.store(false, Ordering::Relaxed);
+        sandbox.session().publish(new(&sandbox)).await.unwrap();
+        assert!(is_whole(&sandbox, &[0], "westeurope").await);
+    });
+}
+
+/// The store's time is asked for, and no answer comes. Of the change nothing was sent: that is no unknown outcome.
+#[test]
+fn a_change_whose_probe_gets_no_answer_is_known_to_be_not_committed() {
+    block_on(async {
+        let clock = clock().compared_with_stores();
+        let memory = MemoryStore::new().with_clock(clock.clone());
+        let is_failing = Arc::new(AtomicBool::new(false));
+        let failing = is_failing.clone();
+        let store = HookedStore::new(memory, move |call| {
+            let fails = failing.load(Ordering::Relaxed) && is_put(&call) && is_below(&call, "catalog/probes");
+            async move { if fails { Reaction::Fail(StoreErrorKind::Unknown) } else { Reaction::Pass } }
+        });
+        let sandbox = settings().catalog_store(store).clock(clock.clone()).build().await.unwrap();
+        let before = events(&sandbox).await.len();
+        clock.advance(DAY);
+        is_failing.store(true, Ordering::Relaxed);
+        let error = sandbox.session().create_gallery(gallery(&sandbox, "one")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        is_failing.store(false, Ordering::Relaxed);
+        assert_eq!(events(&sandbox).await.len(), before);
+        sandbox.session().create_gallery(gallery(&sandbox, "one")).await.unwrap();
+    });
+}
+
 /// Another's entry is read, and nobody has said that it is durable: neither a view nor a refusal rests on it before it is.
 #[test]
 fn what_was_read_of_other_writers_is_durable_before_an_answer_rests_on_it() {
@@ -853,6 +930,36 @@ fn a_mending_that_cannot_write_deletes_nothing() {
         faults.heal();
         let report = world.sandbox.session().scrub("westeurope").await.unwrap();
         assert_eq!((report.mended, report.damaged), (1, 0), "{report:?}");
+        assert!(is_whole(&world.sandbox, &[0, 1], "westeurope").await);
+    });
+}
+
+/// A part that another mending has just put is good, and nobody has said that it is durable: the damaged pack, which has the same
+/// records but for one, stays until it is.
+#[test]
+fn a_mending_deletes_nothing_that_another_is_replacing_before_the_replacement_is_durable() {
+    block_on(async {
+        let (dies, is_failing) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
+        let (dying, failing) = (dies.clone(), is_failing.clone());
+        let world = Damaged::new(move |call, _| match call.operation {
+            "delete" if dying.load(Ordering::Relaxed) && is_below(call, "slots") => {
+                Reaction::Fail(StoreErrorKind::Unavailable)
+            }
+            "persist" if failing.load(Ordering::Relaxed) => Reaction::Fail(StoreErrorKind::Unavailable),
+            _ => Reaction::Pass,
+        });
+        let world = world.await;
+        // The first mending puts the part, and ends before it deletes the pack.
+        world.sandbox.session().scrub("westeurope").await.unwrap();
+        let before = blobs(&world.west, "slots").await;
+        assert!(before.keys().any(|key| key.as_str().contains("/parts/")) && before.contains_key(&world.pack));
+        dies.store(false, Ordering::Relaxed);
+        is_failing.store(true, Ordering::Relaxed);
+        world.sandbox.session().scrub("westeurope").await.unwrap();
+        assert_eq!(blobs(&world.west, "slots").await, before);
+        is_failing.store(false, Ordering::Relaxed);
+        world.sandbox.session().scrub("westeurope").await.unwrap();
+        assert!(!blobs(&world.west, "slots").await.contains_key(&world.pack));
         assert!(is_whole(&world.sandbox, &[0, 1], "westeurope").await);
     });
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use compute_gallery::content::Compression;
 use compute_gallery::disk::{DiskFormat, DiskSource};
-use compute_gallery::host::{Clock, Deadlines};
+use compute_gallery::host::{Clock, Deadlines, Workers};
 use compute_gallery::model::*;
 use compute_gallery::store::*;
 use compute_gallery::testkit::{
@@ -107,6 +107,30 @@ fn a_hung_store_call_ends() {
         other => panic!("{other} answers for 33 keys"),
     };
     ends(seconds(3 * 60), Unknown, store.delete_many(&keys).map(first).boxed());
+}
+
+/// Whose the regions' stores are was asked without a deadline before a catalog was created: one that hung stopped that for ever.
+#[test]
+fn a_call_that_hangs_stops_the_creation_of_a_catalog_no_longer_than_its_deadline() {
+    for of_region in [true, false] {
+        for skipped in 0.. {
+            let (clock, common) = (start(), FaultyStore::new(MemoryStore::new()));
+            let region = FaultyStore::new(MemoryStore::new());
+            let faults = if of_region { region.faults() } else { common.faults() };
+            faults.fail_call(skipped, Fault::Hang);
+            let builder = GalleryService::builder().allow_all().store(common).region_store("westeurope", region);
+            let builder = builder.clock(clock.clone()).retries(RetryPolicy::none()).workers(Workers::inline());
+            let mut opening = builder.open_or_create().boxed();
+            let ended = (0..10).find_map(|_| {
+                clock.advance(Duration::from_secs(60));
+                (0..100).find_map(|_| (&mut opening).now_or_never())
+            });
+            assert!(ended.is_some(), "call {skipped} hangs for ever, of a region: {of_region}");
+            if faults.calls() <= skipped {
+                break;
+            }
+        }
+    }
 }
 
 #[test]

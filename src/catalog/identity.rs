@@ -60,7 +60,7 @@ impl Identity {
                     Some((there, digest)) if there == identity => {
                         // ORDER: persist, then return. Found by reading, so perhaps not durable yet: entries that
                         // follow it would outlive it in a power cut.
-                        store.persist(&key).await.map_err(|error| error.at("catalog"))?;
+                        persist(store).await?;
                         Ok((identity, digest))
                     }
                     Some((there, _)) => Err(already(there.catalog)),
@@ -70,6 +70,11 @@ impl Identity {
             Err(error) => Err(error.at("catalog")),
         }
     }
+}
+
+/// Makes an identity durable that was found by reading.
+pub(super) async fn persist(store: &dyn BlobStore) -> Result<()> {
+    store.persist(&key()?).await.map_err(|error| error.at("catalog"))
 }
 
 /// Returns the error of a store that has a catalog already.

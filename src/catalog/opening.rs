@@ -76,7 +76,13 @@ impl Catalog {
         let probed = async { if is_changed { probe(&*store, &*entropy).await } else { Ok(None) } };
         let opened = Opened { checkpoints, mode, before: State::empty(root, identity.features) };
         let (probed, found) = futures::join!(probed, opened.find(listed?));
-        Self::start(opened, clock, probed?, found?).await
+        let found = found?;
+        if is_changed && found.root.is_none() && found.durable == 0 {
+            // ORDER: persist, then commit. The other way round, another process creates the identity, and is not told so ->
+            // read here -> the first entry -> power cut: a log without an identity.
+            identity::persist(&*store).await?;
+        }
+        Self::start(opened, clock, probed?, found).await
     }
 
     async fn start(

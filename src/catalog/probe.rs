@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
-use super::frame::failed;
+use super::frame;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::{Entropy, draw};
-use crate::store::{BlobKey, BlobStore, BlobStoreExt, PutMode, StoreErrorKind};
+use crate::store::{BlobKey, BlobStore, BlobStoreExt, PutMode, StoreError, StoreErrorKind};
 
 /// Refuses a store that lets two callers create the same key: two writers would both believe that they committed.
 /// Returns the store's time, if it reports one.
@@ -47,6 +47,17 @@ async fn create_probe(store: &dyn BlobStore, key: &BlobKey, bytes: Bytes) -> Res
             }
         }
         done => done.map_err(failed),
+    }
+}
+
+/// Whether the probe is there is of no concern to a caller who asked for a change: of that, nothing has happened.
+fn failed(error: StoreError) -> Error {
+    match error.kind() {
+        StoreErrorKind::Unknown => {
+            let what = "its store gave no clear answer to a probe, and nothing was committed: call again";
+            Error::busy("catalog", what).with_source(error)
+        }
+        _ => frame::failed(error),
     }
 }
 

@@ -217,7 +217,7 @@ impl RegionStore {
     /// Checks ownership, and makes an unowned store this catalog's.
     async fn become_claimed(&self) -> StoreResult<()> {
         let store = match self.proven_owner().await? {
-            Some(owner) => owner.store,
+            Some(owner) => self.durable(&owner).await?,
             None => self.create_owner().await?,
         };
         if self.claim_in(&self.catalog.snapshot()) != Some(store) {
@@ -409,15 +409,22 @@ impl RegionStore {
             // Another process was first, or the answer was lost.
             Err(error) if matches!(error.kind(), StoreErrorKind::AlreadyExists | StoreErrorKind::Unknown) => {
                 match self.proven_owner().await? {
-                    Some(owner) => {
-                        self.inner.persist(&owner_key()?).await?;
-                        Ok(owner.store)
-                    }
+                    Some(owner) => self.durable(&owner).await,
                     None => Err(error),
                 }
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Returns the store's name by an owner that was found, made durable unless it is claimed.
+    async fn durable(&self, owner: &Owner) -> StoreResult<StoreName> {
+        if self.claim_in(&self.catalog.snapshot()) != Some(owner.store) {
+            // ORDER: persist, then claim. The other way round, another process creates the owner, and is not told so -> read
+            // here -> claimed -> power cut: the claim names a store that has no owner any more, and the region is refused.
+            self.inner.persist(&owner_key()?).await?;
+        }
+        Ok(owner.store)
     }
 
     fn draw(&self) -> StoreResult<StoreName> {
@@ -478,7 +485,8 @@ impl RegionStore {
             Err(error) if error.kind() != StoreErrorKind::Unknown || !self.is_owned_as(store).await? => {
                 return Err(error);
             }
-            _ => {}
+            Err(_) => self.inner.persist(&owner_key()?).await?,
+            Ok(()) => {}
         }
         // ORDER: write the owner, then delete the witnesses. The other way round, witnesses deleted -> crash: the old
         // owner's catalog, restored from an old backup, finds no witness that refuses it.

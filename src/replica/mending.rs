@@ -109,7 +109,11 @@ impl Mending<'_> {
             }
         }
         // ORDER: write the replacement, then delete. The other way round, delete a damaged part -> the write fails: its
-        // good records are lost.
+        // good records are lost. And persist before: a good part that was found may be that of another mending, who does not
+        // know yet that it is durable -> delete the damaged one -> power cut: neither is there.
+        if !there.is_empty() {
+            slot.persist([info.id.upload], []).await?;
+        }
         for name in holding.broken.iter().filter(|name| Some(**name) != written) {
             slot.delete(*name).await?;
         }

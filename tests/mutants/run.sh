@@ -16,7 +16,7 @@
 #
 # The header of a patch:
 #   # breaks: the promise
-#   # caught by: tests/FILE.rs NAME [seed N]      the seed is one of the simulation
+#   # caught by: tests/FILE.rs NAME [seeds A..B]      the seeds are those of the simulation, one of which must fail
 set -uo pipefail
 shopt -s nullglob
 
@@ -27,8 +27,8 @@ tree=$work/tree
 export CARGO_TARGET_DIR=$work/target CARGO_PROFILE_DEV_DEBUG=0 CARGO_INCREMENTAL=1
 # The copy may lie inside of the repository, and is none itself: patches apply to it all the same.
 export GIT_CEILING_DIRECTORIES=$work
-# A mutant may hang: that is a failure of its test.
-longest=300
+# A mutant may hang: that is a failure of its test. On a machine that does more than this, MUTANTS_LONGEST sets more seconds.
+longest=${MUTANTS_LONGEST:-300}
 
 die() { echo "$*" >&2; exit 2; }
 
@@ -71,8 +71,8 @@ build() { (cd "$tree" && cargo test --locked --features testkit --test "$1" --no
 
 # Runs a test: 0 where it passed, 1 where it failed, 3 where there is no such test.
 run() {
-    local test=$1 name=$2 seed=$3
-    (cd "$tree" && SIMULATION_SEED=$seed && { [ -z "$seed" ] || export SIMULATION_SEED; } \
+    local test=$1 name=$2 seeds=$3
+    (cd "$tree" && SIMULATION_SEEDS=$seeds && { [ -z "$seeds" ] || export SIMULATION_SEEDS; } \
         && timeout "$longest" cargo test --locked --features testkit --test "$test" -- --exact "$name") >"$log" 2>&1
     local status=$?
     grep -q '^running 0 tests' "$log" && return 3
@@ -84,13 +84,13 @@ run() {
     return 3
 }
 
-# Sets test, name and seed from a patch's header.
+# Sets test, name and seeds from a patch's header.
 parse() {
     local caught
     caught=$(header "$1" 'caught by')
-    read -r file name word seed <<<"$caught"
+    read -r file name word seeds <<<"$caught"
     test=$(basename "$file" .rs)
-    seed=${seed:-}
+    seeds=${seeds:-}
     [ -n "$(header "$1" breaks)" ] && [ -n "${name:-}" ] && [ -f "$root/tests/$test.rs" ]
 }
 
@@ -106,13 +106,13 @@ for patch in "${patches[@]}"; do
     if ! parse "$patch"; then
         tell "$label" 'NO HEADER' 'it needs "# breaks: ..." and "# caught by: tests/FILE.rs NAME"'; failed=1; continue
     fi
-    what="tests/$test.rs $name${seed:+ seed $seed}"
+    what="tests/$test.rs $name${seeds:+ seeds $seeds}"
     if ! (cd "$tree" && git apply --check "$patch") 2>"$log"; then
         tell "$label" 'STALE' "the patch does not apply any more"; cat "$log"; failed=1; continue
     fi
     if [ -n "$sound" ] && [ -z "${passes[$what]:-}" ]; then
         if ! build "$test"; then tail -n 30 "$log"; die "tests/$test.rs does not build without a mutant"; fi
-        run "$test" "$name" "$seed"
+        run "$test" "$name" "$seeds"
         case $? in
             0) passes[$what]=yes ;;
             1) tail -n 30 "$log"; die "$what fails without a mutant" ;;
@@ -127,7 +127,7 @@ for patch in "${patches[@]}"; do
     if ! build "$test"; then
         tell "$label" 'NO BUILD' "$what"; grep -A 12 '^error' "$log" | head -n 30; failed=1
     else
-        run "$test" "$name" "$seed"
+        run "$test" "$name" "$seeds"
         case $? in
             1) tell "$label" 'caught' "$what" ;;
             0) tell "$label" 'NOT CAUGHT' "$what"; failed=1 ;;

@@ -2,7 +2,6 @@
 
 use std::io::Cursor;
 use std::sync::{Arc, LazyLock};
-use std::task::Poll;
 
 use compute_gallery::content::Digest;
 use compute_gallery::disk::{DiskFormat, DiskSource};
@@ -11,6 +10,7 @@ use compute_gallery::model::*;
 use compute_gallery::publish::{NewManagedImage, NewSnapshot, SnapshotDisks};
 use compute_gallery::*;
 
+use crate::executor::others_go_first;
 use crate::log::Event;
 use crate::world::{REGIONS, World};
 
@@ -45,7 +45,7 @@ pub fn definition() -> ImageDefinitionId {
     gallery().image("web".parse().unwrap())
 }
 
-fn version(number: usize) -> ImageVersionId {
+pub fn version(number: usize) -> ImageVersionId {
     definition().version(VersionNumber::new(1, 0, number as u32).unwrap())
 }
 
@@ -61,6 +61,35 @@ fn snapshot(number: usize) -> SnapshotId {
 
 fn disk(number: usize) -> DiskSource {
     DiskSource::bytes(DISKS[number].0.as_slice(), DiskFormat::Raw)
+}
+
+pub fn new_version(number: usize, home: &str, targets: &str, disk_number: usize) -> NewImageVersion {
+    let profile = PublishingProfile::new(targets.parse().unwrap());
+    NewImageVersion::new(version(number), home.parse().unwrap(), profile, disk(disk_number))
+}
+
+/// Makes the gallery and its definition, if they are not there.
+pub async fn furnish(world: &World, service: &GalleryService) -> Result<()> {
+    let session = service.session("furnisher".parse().unwrap());
+    create_definition(&session, world.conditions.keeps_deleted).await?;
+    let view = session.refresh().await?;
+    world.model.lock().unwrap().rests_on(view.number());
+    Ok(())
+}
+
+pub async fn create_definition(session: &Session, keeps_deleted: bool) -> Result<()> {
+    let home: Region = REGIONS[0].parse().unwrap();
+    let new = Gallery::new(gallery(), home.clone());
+    let policy = SoftDeletePolicy::enabled().with_retention_period_in_days(1);
+    let new = if keeps_deleted { new.with_soft_delete_policy(policy) } else { new };
+    let is_there = |outcome: Result<()>| match outcome {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        outcome => outcome,
+    };
+    is_there(session.create_gallery(new).await.map(drop))?;
+    let identifier = ImageIdentifier::new("Contoso", "Web", "Frontend").unwrap();
+    let new = ImageDefinition::new(definition(), home, OsType::Linux, OsState::Generalized, identifier);
+    is_there(session.create_image_definition(new).await.map(drop))
 }
 
 /// Does one thing after another until the end.
@@ -106,7 +135,7 @@ impl<'a> Call<'a> {
     }
 
     fn any_version(&self) -> ImageVersionId {
-        version(self.world.below(self.world.versions))
+        version(self.world.below(self.world.conditions.versions))
     }
 
     /// An image and a region of it, mostly one where it is complete.
@@ -125,7 +154,13 @@ impl<'a> Call<'a> {
 
     /// A change's answer must be the truth: it is committed, or it is not.
     fn holds<T>(&self, what: &str, outcome: &Result<T>, is_it: impl Fn(&Event) -> bool) {
-        let committed = self.world.model.lock().unwrap().has_committed(&self.caller(), is_it);
+        let mut model = self.world.model.lock().unwrap();
+        let committed = model.committed(&self.caller(), is_it);
+        if let (Ok(_), Some(number)) = (outcome, committed) {
+            model.rests_on(number);
+        }
+        drop(model);
+        let committed = committed.is_some();
         match outcome {
             Ok(_) => assert!(committed, "{}: {what} was acknowledged, and is not in the log", self.caller()),
             Err(error) if error.kind() == ErrorKind::Unknown => self.may_be_unknown(what, error),
@@ -135,9 +170,16 @@ impl<'a> Call<'a> {
             }
         }
         match outcome {
-            Ok(_) => self.world.succeeded(what),
+            Ok(_) => self.world.count(what),
             Err(error) => self.say(format!("{what}: {error}")),
         }
+    }
+
+    /// A power cut takes nothing of what this call was told that it has done.
+    fn rests_on_its_commits(&self) {
+        let mut model = self.world.model.lock().unwrap();
+        let number = model.committed(&self.caller(), |_| true).unwrap_or(0);
+        model.rests_on(number);
     }
 
     fn may_be_unknown(&self, what: &str, error: &Error) {
@@ -155,15 +197,18 @@ impl<'a> Call<'a> {
                 | ErrorKind::Conflict
                 | ErrorKind::Corrupt
                 | ErrorKind::Unavailable
+                | ErrorKind::Throttled { .. }
                 | ErrorKind::Invalid
         );
+        let others = others || error.kind() == ErrorKind::Unsupported && self.world.is_read_only();
         assert!(others || faults.1 > self.faults.1, "{}: {what} failed without a fault: {error}", self.caller());
     }
 
     async fn publish(&self) {
         let (world, id) = (self.world, self.any_version());
         let (home, targets) = world.of(&TARGETS);
-        let profile = PublishingProfile::new(world.of(targets).parse().unwrap());
+        let storage = *world.of(&[StorageAccountType::StandardLrs, StorageAccountType::StandardZrs]);
+        let profile = PublishingProfile::new(world.of(targets).parse().unwrap()).with_storage_account_type(storage);
         let disks = world.below(DISKS.len());
         let (source, name): (ImageSource, _) = match world.below(10) {
             0 | 1 => (managed_image(world.below(2)).into(), "a managed image"),
@@ -213,19 +258,14 @@ impl<'a> Call<'a> {
         self.say(format!("replicate {id}"));
         let outcome = self.session.replicate(&id).await;
         // The regions of one replication are under way side by side, so the last commit may be of this very step.
-        let mut looked = false;
-        std::future::poll_fn(|context| {
-            context.waker().wake_by_ref();
-            if std::mem::replace(&mut looked, true) { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
+        others_go_first().await;
         let model = self.world.model.lock().unwrap();
         let image = model.images.get(&ResourceId::from(&id)).filter(|_| self.is_the_same(&model, &(&id).into()));
         match &outcome {
             Ok(_) => {
                 let whole = image.is_none_or(|image| image.is_complete());
                 assert!(whole, "{}: {id} is replicated, and is not complete", self.caller());
-                self.world.succeeded("replicate");
+                self.world.count("replicate");
             }
             Err(error) => {
                 drop(model);
@@ -252,7 +292,7 @@ impl<'a> Call<'a> {
     /// Whether it can be deployed there: one that was deleted can be until it can't be restored any more.
     fn is_complete(&self, id: &ResourceId, region: &Region) -> bool {
         let model = self.world.model.lock().unwrap();
-        model.images.get(id).is_some_and(|image| image.complete.contains_key(region) && !image.soft_deleted)
+        model.images.get(id).is_some_and(|image| image.complete.contains_key(region) && image.soft_deleted.is_none())
     }
 
     /// The contents that the image's disk may have.
@@ -269,7 +309,7 @@ impl<'a> Call<'a> {
             Ok((_, bytes)) => {
                 let bytes = bytes.into_inner();
                 assert!(self.possible(&id).contains(&bytes.as_slice()), "{}: wrong bytes of {id}", self.caller());
-                self.world.succeeded("deploy");
+                self.world.count("deploy");
             }
             Err(error) => self.must_succeed(&id, &region, complete, "deploy", &error),
         }
@@ -290,7 +330,7 @@ impl<'a> Call<'a> {
                 Ok(bytes) => {
                     let is_it = |disk: &&[u8]| disk.get(start..end).is_some_and(|wanted| *bytes == *wanted);
                     assert!(self.possible(&id).iter().any(is_it), "{}: wrong bytes of {id}", self.caller());
-                    self.world.succeeded("read");
+                    self.world.count("read");
                 }
                 Err(error) => return self.must_succeed(&id, &region, complete, "read", &error),
             }
@@ -307,10 +347,11 @@ impl<'a> Call<'a> {
         let there = self.world.model.lock().unwrap().images.contains_key(&id);
         let deletion = self.session.delete(id.clone());
         let deletion = if self.world.one_in(2) { deletion.bypass_soft_delete() } else { deletion };
+        self.world.model.lock().unwrap().may_delete(self.caller());
         let outcome = deletion.await;
         if outcome.as_ref().is_ok_and(|deleted| deleted.is_empty()) {
             let model = self.world.model.lock().unwrap();
-            let always = there && self.is_the_same(&model, &id) && !model.images[&id].soft_deleted;
+            let always = there && self.is_the_same(&model, &id) && model.images[&id].soft_deleted.is_none();
             assert!(!always, "{}: {id} is there, and was not deleted", self.caller());
             return;
         }
@@ -326,7 +367,10 @@ impl<'a> Call<'a> {
         let id = self.any_version();
         self.say(format!("restore {id}"));
         match self.session.restore(&id).await {
-            Ok(()) => self.world.succeeded("restore"),
+            Ok(()) => {
+                self.rests_on_its_commits();
+                self.world.count("restore");
+            }
             Err(error) if error.kind() == ErrorKind::Unknown => self.may_be_unknown("restore", &error),
             Err(error) => self.may_fail("restore", &error),
         }
@@ -336,6 +380,7 @@ impl<'a> Call<'a> {
     async fn update(&self) {
         let id = self.any_version();
         let Ok(view) = self.session.refresh().await else { return };
+        self.world.model.lock().unwrap().rests_on(view.number());
         let Ok(there) = view.image_version(&id) else { return };
         let home = there.location().as_str();
         let (_, targets) = TARGETS.iter().find(|(region, _)| *region == home).unwrap();
@@ -345,7 +390,7 @@ impl<'a> Call<'a> {
         let safety = SafetyProfile::default().with_deletion_of_replicated_locations(true);
         let new = ImageVersion::clone(&there).with_publishing_profile(profile).unwrap().with_safety_profile(safety);
         let outcome = self.session.update_image_version(new.clone()).await;
-        let changed = self.world.model.lock().unwrap().has_committed(&self.caller(), |_| true);
+        let changed = self.world.model.lock().unwrap().committed(&self.caller(), |_| true).is_some();
         if outcome.is_ok() && !changed {
             // It was so already.
             return;
@@ -358,7 +403,8 @@ impl<'a> Call<'a> {
         self.say("collect".to_owned());
         match self.session.collect().await {
             Ok(report) => {
-                self.world.succeeded("collect");
+                self.rests_on_its_commits();
+                self.world.count("collect");
                 self.say(format!("collected {report:?}"));
             }
             Err(error) if error.kind() == ErrorKind::Unknown => self.may_be_unknown("collect", &error),
@@ -373,7 +419,7 @@ impl<'a> Call<'a> {
         let region = *self.world.of(&REGIONS);
         self.say(format!("scrub {region}"));
         match self.session.scrub(region).await {
-            Ok(_) => self.world.succeeded("scrub"),
+            Ok(_) => self.world.count("scrub"),
             Err(error) => self.may_fail("scrub", &error),
         }
     }

@@ -1,10 +1,12 @@
 //! One thread, many tasks, and chance choosing which of them goes on next.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::world::World;
@@ -33,6 +35,24 @@ impl Wake for Ready {
     fn wake(self: Arc<Self>) {
         self.0.store(true, Ordering::Relaxed);
     }
+}
+
+/// The answer of a store in memory, which has it at once.
+pub fn at_once<T>(answer: impl Future<Output = T>) -> T {
+    answer.now_or_never().unwrap()
+}
+
+/// Lets other tasks go first.
+pub async fn others_go_first() {
+    let mut is_later = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut is_later, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 impl Executor {
@@ -70,8 +90,10 @@ impl Executor {
     /// Polls one task no more for some steps: it is alive, and holds what it holds.
     pub fn park_one(&mut self, world: &World) {
         if !self.tasks.is_empty() {
-            let number = self.tasks[world.below(self.tasks.len())].number;
+            let Task { number, process, .. } = self.tasks[world.below(self.tasks.len())];
             self.parked.insert(number, 20 + world.below(400));
+            // Its deadlines go on.
+            world.excuse(process, number);
         }
     }
 
@@ -79,6 +101,12 @@ impl Executor {
     pub fn do_others_wait(&self) -> bool {
         let parked = self.tasks.iter().filter(|task| self.parked.contains_key(&task.number)).count();
         parked > 0 && parked < self.tasks.len()
+    }
+
+    /// The tasks that are left, each with its process and whether it can go on.
+    pub fn left(&self) -> Vec<(usize, usize, bool)> {
+        let left = |task: &Task| (task.process, task.number, task.ready.0.load(Ordering::Relaxed));
+        self.tasks.iter().map(left).collect()
     }
 
     /// Polls all again.

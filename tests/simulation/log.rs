@@ -1,12 +1,16 @@
 //! The log, read by its documented format: what happened, in the fields that the model follows.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use chrono::{DateTime, Utc};
 use compute_gallery::content::Digest;
 use compute_gallery::model::{
     ImageVersion, ImageVersionId, ManagedImage, ManagedImageId, Region, ResourceId, Snapshot, SnapshotId,
 };
 use compute_gallery::store::{BlobKey, BlobStoreExt, MemoryStore};
-use futures::executor::block_on;
 use serde::Deserialize;
+
+use crate::executor::at_once;
 
 /// What happened.
 #[derive(Clone, Debug, Deserialize)]
@@ -29,7 +33,7 @@ pub enum Event {
     },
     ImageVersionDeleted {
         version: ImageVersionId,
-        restorable_until: Option<String>,
+        restorable_until: Option<DateTime<Utc>>,
     },
     ImageVersionRestored {
         version: ImageVersionId,
@@ -50,6 +54,8 @@ pub enum Event {
     },
     RegionStoreClaimed {
         region: Region,
+        /// From 1; `None` where one store is all of the region.
+        zone: Option<usize>,
         store: String,
     },
     ContentCondemned {
@@ -82,6 +88,8 @@ pub struct Content {
 
 #[derive(Clone, Debug, Deserialize)]
 pub struct ZoneBlobs {
+    /// From 1.
+    pub zone: usize,
     pub keys: Vec<BlobKey>,
 }
 
@@ -97,19 +105,33 @@ struct Change {
     events: Vec<Event>,
 }
 
-/// The events of the entries after `number`, each with its entry's number and its caller.
-pub fn after(store: &MemoryStore, number: u64) -> Vec<(u64, String, Event)> {
+/// A commit as the log has it.
+pub struct Commit {
+    pub number: u64,
+    /// A hash of the entry's bytes.
+    pub hash: u64,
+    /// Each event, with its caller.
+    pub events: Vec<(String, Event)>,
+}
+
+/// The entries after `number`.
+pub fn after(store: &MemoryStore, number: u64) -> Vec<Commit> {
     let mut found = Vec::new();
     for number in number + 1.. {
-        let key: BlobKey = format!("catalog/log/{number:020}").parse().unwrap();
-        let Some(bytes) = block_on(store.find(&key)).unwrap() else { break };
+        let Some(bytes) = at_once(store.find(&log_key(number))).unwrap() else { break };
         // The first line is the entry, the second its hash.
         let line = bytes.split(|byte| *byte == b'\n').next().unwrap();
         let entry: Entry = serde_json::from_slice(line).unwrap();
         assert_eq!(entry.number, number);
-        let of =
-            |Change { caller, events }| events.into_iter().map(move |event| (number, Clone::clone(&caller), event));
-        found.extend(entry.changes.into_iter().flat_map(of));
+        let of = |Change { caller, events }| events.into_iter().map(move |event| (Clone::clone(&caller), event));
+        let mut hash = DefaultHasher::new();
+        bytes.hash(&mut hash);
+        let events = entry.changes.into_iter().flat_map(of).collect();
+        found.push(Commit { number, hash: hash.finish(), events });
     }
     found
+}
+
+pub fn log_key(number: u64) -> BlobKey {
+    format!("catalog/log/{number:020}").parse().unwrap()
 }

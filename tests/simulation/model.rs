@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::{DateTime, Utc};
 use compute_gallery::content::Digest;
-use compute_gallery::model::{Region, ResourceId};
-use compute_gallery::store::{BlobKey, BlobStoreExt};
-use futures::executor::block_on;
+use compute_gallery::model::{Region, ResourceId, StorageAccountType};
+use compute_gallery::store::{BlobKey, BlobStoreExt, MemoryStore};
 
-use crate::content::{self, Records};
-use crate::log::{self, Content, Event};
+use crate::client::DISKS;
+use crate::content::{self, Pack, Ordinal, Records};
+use crate::executor::at_once;
+use crate::log::{self, Commit, Content, Event, ZoneBlobs};
 use crate::world::{CATALOG, World};
 
 /// The state by the log.
@@ -20,23 +22,51 @@ pub struct Model {
     /// For each resource, after which commits it was another one or was gone; and what it held since.
     past: BTreeMap<ResourceId, Vec<(u64, Option<Digest>)>>,
     /// Each caller's commits.
-    committed: BTreeMap<String, Vec<Event>>,
-    /// The content needed in each slot, by the name of its store.
-    needed: BTreeMap<(String, u32), Needed>,
+    committed: BTreeMap<String, Vec<(u64, Event)>>,
+    /// The hash of each entry.
+    hashes: Vec<u64>,
+    /// The newest commit that an answer rests on: no power cut may take it.
+    acknowledged: u64,
+    /// Callers that delete for good.
+    deleting: BTreeSet<String>,
+    /// The content needed in each slot.
+    needed: BTreeMap<(Region, u32), Needed>,
     /// The content that each manifest leads to.
     reach: BTreeMap<Manifest, Records>,
     /// Content that was ever condemned in each store: nothing may rely on it.
-    dead: BTreeSet<(String, BlobKey)>,
+    dead: BTreeSet<(&'static str, BlobKey)>,
 }
 
 /// A manifest by its upload and its hash.
 type Manifest = (String, String);
 
-/// The content needed in a slot.
+/// How many of a region's zones must have something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Zones {
+    /// The first: what is not zone-redundant. A region with one store has no other.
+    First,
+    /// Any: zone-redundant, and not complete yet.
+    Any,
+    /// More than half.
+    Most,
+}
+
+impl Zones {
+    fn are_enough(self, there: &[bool]) -> bool {
+        let count = there.iter().filter(|is_there| **is_there).count();
+        match self {
+            Self::First => there.first() == Some(&true),
+            Self::Any => count > 0,
+            Self::Most => count * 2 > there.len(),
+        }
+    }
+}
+
+/// The content needed in a slot, each with the zones that must have it.
 #[derive(Default)]
 struct Needed {
-    manifests: BTreeSet<Manifest>,
-    records: Records,
+    manifests: BTreeSet<(Manifest, Zones)>,
+    records: BTreeMap<Pack, BTreeSet<(Ordinal, Zones)>>,
 }
 
 /// A version, a managed image or a snapshot.
@@ -48,13 +78,22 @@ pub struct Image {
     pub wanted: BTreeMap<Region, u32>,
     /// How many are there, where all were once.
     pub complete: BTreeMap<Region, u32>,
-    pub soft_deleted: bool,
+    /// Until when it can be restored.
+    pub soft_deleted: Option<DateTime<Utc>>,
+    pub is_zone_redundant: bool,
 }
 
 impl Image {
     fn new(content: &Content, home: &Region) -> Self {
-        let complete = BTreeMap::new();
-        Self { content: content.clone(), home: home.clone(), wanted: BTreeMap::new(), complete, soft_deleted: false }
+        let (wanted, complete) = (BTreeMap::new(), BTreeMap::new());
+        let (content, home) = (content.clone(), home.clone());
+        Self { content, home, wanted, complete, soft_deleted: None, is_zone_redundant: false }
+    }
+
+    /// The bytes of its OS disk.
+    pub fn disk(&self) -> &'static [u8] {
+        let disk = DISKS.iter().find(|(_, digest)| *digest == self.content.os_disk_digest);
+        disk.unwrap().0.as_slice()
     }
 
     pub fn is_complete(&self) -> bool {
@@ -69,31 +108,90 @@ impl Model {
         if commits.is_empty() {
             return;
         }
-        for (number, caller, event) in commits {
-            world.say(format!("-- commit {number} of {caller}: {}", name(&event)));
+        for Commit { number, hash, events } in commits {
             self.number = number;
-            self.apply(&event);
-            self.committed.entry(caller).or_default().push(event);
+            self.hashes.push(hash);
+            let before = if number == 1 { "catalog/identity".parse().unwrap() } else { log::log_key(number - 1) };
+            assert!(!world.may_lose(CATALOG, &before), "commit {number} follows {before}, which a power cut may take");
+            for (caller, event) in events {
+                world.say(format!("-- commit {number} of {caller}: {}", name(&event)));
+                self.is_not_too_early(world, &caller, &event);
+                if let Event::RegionStoreClaimed { region, zone, .. } = &event {
+                    let place = world.zones(region.as_str())[zone.unwrap_or(1) - 1];
+                    let owner = "owner".parse().unwrap();
+                    assert!(!world.may_lose(place, &owner), "{place} is claimed, and a power cut may take its owner");
+                }
+                self.apply(world, &event);
+                self.committed.entry(caller).or_default().push((number, event));
+            }
         }
         self.needed = self.all_needed(world);
-        for ((store, slot), needed) in &self.needed {
-            for manifest in &needed.manifests {
-                let there = self.has_manifest(world, store, *slot, manifest);
-                assert!(there, "after commit {}: {manifest:?} is needed in {store} and is not there", self.number);
+        for ((region, slot), needed) in &self.needed {
+            for (manifest, zones) in &needed.manifests {
+                let there = self.has_manifest(world, region, *slot, manifest, *zones);
+                assert!(there, "after commit {}: {manifest:?} is needed in {region} and is not there", self.number);
             }
-            let is_dead = |key: &BlobKey| self.dead.contains(&(store.clone(), key.clone()));
             for (pack, records) in &needed.records {
-                let there = content::has(world.store(store), *slot, pack, records, &is_dead);
-                assert!(there, "after commit {}: {pack} is needed in {store} slot {slot}: {records:?}", self.number);
+                self.has_records(world, region, *slot, pack, records).unwrap_or_else(|record| {
+                    panic!("after commit {}: {pack} is needed in {region} slot {slot}: {record:?}", self.number)
+                });
             }
         }
     }
 
-    fn apply(&mut self, event: &Event) {
+    /// After a power cut the log is as it was, but for its last entries that no answer rests on; and what it needs is there.
+    pub fn after_power_cut(&mut self, world: &World) {
+        let before = std::mem::take(self);
+        (self.reach, self.acknowledged, self.deleting) = (before.reach, before.acknowledged, before.deleting);
+        self.catch_up(world);
+        let there = at_once(world.store(CATALOG).list_all(Some(&"catalog/log".parse().unwrap()))).unwrap();
+        assert_eq!(there.len() as u64, self.number, "the log has a hole after commit {}", self.number);
+        let is_known = self.hashes.iter().zip(&before.hashes).all(|(after, before)| after == before);
+        assert!(is_known && self.hashes.len() <= before.hashes.len(), "the log was changed by a power cut");
+        let Self { number, acknowledged, .. } = self;
+        assert!(number >= acknowledged, "commit {acknowledged} was acknowledged, and the log ends at {number}");
+    }
+
+    /// No entry was ever changed.
+    pub fn is_of_this_log(&self, world: &World) {
+        let log = log::after(world.store(CATALOG), 0);
+        assert!(log.iter().map(|commit| &commit.hash).eq(&self.hashes), "an entry of the log was changed");
+    }
+
+    /// The images as they are when all are complete.
+    pub fn completed(&self) -> BTreeMap<ResourceId, Image> {
+        let complete = |image: &Image| Image { complete: image.wanted.clone(), ..image.clone() };
+        self.images.iter().map(|(id, image)| (id.clone(), complete(image))).collect()
+    }
+
+    /// An answer rests on this commit: no power cut may take it.
+    pub fn rests_on(&mut self, number: u64) {
+        self.acknowledged = self.acknowledged.max(number);
+    }
+
+    /// A caller deletes a version for good, before its retention is over.
+    pub fn may_delete(&mut self, caller: String) {
+        self.deleting.insert(caller);
+    }
+
+    /// A retention ends no sooner than by the stores' time, however wrong the clocks are.
+    fn is_not_too_early(&self, world: &World, caller: &str, event: &Event) {
+        if let Event::ImageVersionDeleted { version, restorable_until: None } = event
+            && let Some(until) = self.images.get(&version.into()).and_then(|image| image.soft_deleted)
+            && !self.deleting.contains(caller)
+        {
+            let is_over = world.store_time().is_none_or(|now| now >= until);
+            assert!(is_over, "{version} is restorable until {until}, and {caller} has ended it before");
+        }
+    }
+
+    fn apply(&mut self, world: &World, event: &Event) {
         match event {
             Event::ImageVersionPublished { version, content } => {
                 let mut image = Image::new(content, version.location());
                 image.wanted = wanted(version);
+                let storage = version.publishing_profile().storage_account_type_in(version.location());
+                image.is_zone_redundant = storage == StorageAccountType::StandardZrs;
                 self.put(version.id().into(), Some(image));
             }
             Event::ManagedImageCreated { image, content } => self.put_at_home(image.id(), content, image.location()),
@@ -103,10 +201,10 @@ impl Model {
             Event::ManagedImageDeleted { image } => self.put(image.into(), None),
             Event::SnapshotDeleted { snapshot } => self.put(snapshot.into(), None),
             Event::ImageVersionDeleted { version, restorable_until: None } => self.put(version.into(), None),
-            Event::ImageVersionDeleted { version, restorable_until: Some(_) } => {
-                self.change(version.into(), |image| image.soft_deleted = true);
+            Event::ImageVersionDeleted { version, restorable_until: Some(until) } => {
+                self.change(version.into(), |image| image.soft_deleted = Some(*until));
             }
-            Event::ImageVersionRestored { version } => self.change(version.into(), |image| image.soft_deleted = false),
+            Event::ImageVersionRestored { version } => self.change(version.into(), |image| image.soft_deleted = None),
             Event::ImageVersionUpdated { version } => self.change(version.id().into(), |image| {
                 image.wanted = wanted(version);
                 image.complete.retain(|region, _| image.wanted.contains_key(region));
@@ -118,16 +216,47 @@ impl Model {
                 image.complete.insert(region.clone(), *replicas);
             }
             Event::ContentCondemned { region, blobs } => {
-                let store = region.to_string();
-                self.dead.extend(blobs.iter().flat_map(|zone| &zone.keys).map(|key| (store.clone(), key.clone())));
+                let zones = world.zones(region.as_str());
+                let place = |zone: &ZoneBlobs| zones[zone.zone - 1];
+                let keys = blobs.iter().flat_map(|zone| zone.keys.iter().map(move |key| (place(zone), key.clone())));
+                self.dead.extend(keys);
             }
             _ => {}
         }
     }
 
-    fn has_manifest(&self, world: &World, store: &str, slot: u32, (upload, digest): &Manifest) -> bool {
-        let there = content::manifests(world.store(store), slot, upload, digest);
-        there.into_iter().any(|key| !self.dead.contains(&(store.to_owned(), key)))
+    /// Whether nothing may rely on a blob: it was condemned, or a power cut may take it.
+    fn is_dead(&self, world: &World, place: &'static str, key: &BlobKey) -> bool {
+        self.dead.contains(&(place, key.clone())) || world.may_lose(place, key)
+    }
+
+    /// Which zones have a manifest.
+    fn has_manifest(&self, world: &World, region: &Region, slot: u32, manifest: &Manifest, zones: Zones) -> bool {
+        let (upload, digest) = manifest;
+        let is_there = |place: &&'static str| {
+            let there = content::manifests(world.store(place), slot, upload, digest);
+            there.into_iter().any(|key| !self.is_dead(world, place, &key))
+        };
+        zones.are_enough(&world.zones(region.as_str()).iter().map(is_there).collect::<Vec<_>>())
+    }
+
+    /// The first record that too few zones have.
+    fn has_records(
+        &self,
+        world: &World,
+        region: &Region,
+        slot: u32,
+        pack: &str,
+        records: &BTreeSet<(Ordinal, Zones)>,
+    ) -> Result<(), Ordinal> {
+        let holding = |place: &&'static str| {
+            content::holding(world.store(place), slot, pack, &|key| self.is_dead(world, place, key))
+        };
+        let holdings: Vec<_> = world.zones(region.as_str()).iter().map(holding).collect();
+        let is_there = |(record, zones): &&(Ordinal, Zones)| {
+            zones.are_enough(&holdings.iter().map(|holding| holding.has(record)).collect::<Vec<_>>())
+        };
+        records.iter().find(|record| !is_there(record)).map_or(Ok(()), |(record, _)| Err(*record))
     }
 
     fn put(&mut self, id: ResourceId, image: Option<Image>) {
@@ -152,26 +281,35 @@ impl Model {
     }
 
     /// Everything that something needs. From the moment that it exists an image is whole in the first slot of its home.
-    fn all_needed(&mut self, world: &World) -> BTreeMap<(String, u32), Needed> {
-        let mut needed: BTreeMap<(String, u32), Needed> = BTreeMap::new();
+    fn all_needed(&mut self, world: &World) -> BTreeMap<(Region, u32), Needed> {
+        let mut needed: BTreeMap<(Region, u32), Needed> = BTreeMap::new();
         for (id, image) in &self.images {
             let manifest = manifest(&image.content);
             let reach = self.reach.entry(manifest.clone()).or_insert_with(|| {
-                let home = world.store(image.home.as_str());
-                let lives = content::manifests(home, 0, &manifest.0, &manifest.1);
-                let key = lives.first().unwrap_or_else(|| panic!("the manifest of {id} was never there: {manifest:?}"));
-                let bytes = block_on(home.find(key)).unwrap().unwrap();
-                content::reach(home, &bytes)
+                let home: Vec<_> = world.zones(image.home.as_str()).iter().map(|place| world.store(place)).collect();
+                let read = |zone: &&MemoryStore| {
+                    let lives = content::manifests(zone, 0, &manifest.0, &manifest.1);
+                    at_once(zone.find(lives.first()?)).unwrap()
+                };
+                let bytes = home.iter().find_map(read);
+                let bytes = bytes.unwrap_or_else(|| panic!("the manifest of {id} was never there: {manifest:?}"));
+                content::reach(&home, &bytes)
             });
             let mut slots = image.complete.clone();
             slots.entry(image.home.clone()).or_insert(1);
-            for (region, slot) in
-                slots.into_iter().flat_map(|(region, count)| (0..count).map(move |slot| (region.clone(), slot)))
-            {
-                let of_slot = needed.entry((region.to_string(), slot)).or_default();
-                of_slot.manifests.insert(manifest.clone());
-                for (pack, records) in &*reach {
-                    of_slot.records.entry(pack.clone()).or_default().extend(records);
+            for (region, count) in slots {
+                let zones = match image.is_zone_redundant && world.zones(region.as_str()).len() > 1 {
+                    true if image.complete.contains_key(&region) => Zones::Most,
+                    true => Zones::Any,
+                    false => Zones::First,
+                };
+                for slot in 0..count {
+                    let of_slot = needed.entry((region.clone(), slot)).or_default();
+                    of_slot.manifests.insert((manifest.clone(), zones));
+                    for (pack, records) in &*reach {
+                        let records = records.iter().map(|record| (*record, zones));
+                        of_slot.records.entry(pack.clone()).or_default().extend(records);
+                    }
                 }
             }
         }
@@ -179,24 +317,24 @@ impl Model {
     }
 
     /// What is needed of a pack or manifest is there, after something of it was removed.
-    pub fn check(&self, world: &World, store: &str, key: &BlobKey) {
+    pub fn check(&self, world: &World, place: &str, key: &BlobKey) {
         let names: Vec<&str> = key.segments().collect();
         let ["slots", slot, what, name, rest @ ..] = names.as_slice() else { return };
-        let slot = slot.parse().unwrap();
-        let Some(needed) = self.needed.get(&(store.to_owned(), slot)) else { return };
+        let (slot, region) = (slot.parse().unwrap(), world.region_of(place));
+        let Some(needed) = self.needed.get(&(region.clone(), slot)) else { return };
         let is_there = match *what {
             "manifests" => {
                 let manifest = ((*name).to_owned(), rest[0].split('-').next().unwrap().to_owned());
-                !needed.manifests.contains(&manifest) || self.has_manifest(world, store, slot, &manifest)
+                let mut wanted = needed.manifests.iter().filter(|(one, _)| *one == manifest);
+                wanted.all(|(_, zones)| self.has_manifest(world, &region, slot, &manifest, *zones))
             }
             _ => {
                 let pack = format!("{name}/{}", rest[0].split('-').next().unwrap());
-                let is_dead = |key: &BlobKey| self.dead.contains(&(store.to_owned(), key.clone()));
-                let has = |records| content::has(world.store(store), slot, &pack, records, &is_dead);
-                needed.records.get(&pack).is_none_or(has)
+                let records = needed.records.get(&pack);
+                records.is_none_or(|records| self.has_records(world, &region, slot, &pack, records).is_ok())
             }
         };
-        assert!(is_there, "{key} was removed from {store}, and something of it is needed");
+        assert!(is_there, "{key} was removed from {place}, and something of it is needed");
     }
 
     /// Whether a resource is still what it was after commit `number`, more replicas apart.
@@ -211,9 +349,10 @@ impl Model {
         past[before..].iter().filter_map(|(_, digest)| *digest).collect()
     }
 
-    /// Whether `caller` has committed an event like that.
-    pub fn has_committed(&self, caller: &str, what: impl Fn(&Event) -> bool) -> bool {
-        self.committed.get(caller).is_some_and(|events| events.iter().any(what))
+    /// The newest commit of `caller` that has an event like that.
+    pub fn committed(&self, caller: &str, what: impl Fn(&Event) -> bool) -> Option<u64> {
+        let of_caller = self.committed.get(caller)?.iter();
+        of_caller.filter(|(_, event)| what(event)).map(|(number, _)| *number).next_back()
     }
 }
 
@@ -248,7 +387,7 @@ fn name(event: &Event) -> String {
         }
         Event::ContentCondemned { region, blobs } => format!("condemned in {region}: {blobs:?}"),
         Event::RemovalTakenOver { region } => format!("removal taken over in {region}"),
-        Event::RegionStoreClaimed { region, store } => format!("{region} is store {store}"),
+        Event::RegionStoreClaimed { region, store, .. } => format!("{region} is store {store}"),
         Event::ContentRemoved { region } => format!("removed in {region}"),
         other => format!("{other:?}"),
     }

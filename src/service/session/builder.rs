@@ -753,6 +753,10 @@ impl GalleryServiceBuilder {
             let ending = WithDeadline::new(store, deadlines, clock.clone());
             Arc::new(Retrying::new(ending, retries, clock.clone(), entropy.clone()))
         };
+        let zones = |(region, zones): (Region, Vec<_>)| (region, zones.into_iter().map(steady).collect());
+        // Before any of them is asked anything.
+        self.region_stores = std::mem::take(&mut self.region_stores).into_iter().map(zones).collect();
+        self.common_store = self.common_store.take().map(steady);
         let store: Arc<dyn BlobStore> = Arc::new(Prefixed::new(steady(store), "catalog".parse()?));
         let open_as = |mode| Catalog::open(store.clone(), clock.clone(), entropy.clone(), self.workers.clone(), mode);
         let open = || open_as(Mode::ReadWrite);
@@ -778,8 +782,6 @@ impl GalleryServiceBuilder {
         let Self {
             common_store, region_stores, region_catalog, limits, workers, compression, placement_policy, ..
         } = self;
-        let zones = |(region, zones): (Region, Vec<_>)| (region, zones.into_iter().map(steady).collect());
-        let (region_stores, common_store) = (region_stores.into_iter().map(zones).collect(), common_store.map(steady));
         let mut regions = Regions::new(
             region_stores,
             common_store,
