@@ -70,9 +70,9 @@ fn a_hundred_imports_at_once_share_one_budget() {
 fn imports_that_are_alive_and_not_polled_stop_the_others_for_half_a_minute() {
     let world = World::new();
     let mut parked: Vec<_> = (0..2).map(|number| Box::pin(world.publish(number))).collect();
-    // They are polled until their packs are on their way, and never again.
+    // They are polled until their pack is on its way, and never again.
     for import in &mut parked {
-        while world.most.load(Ordering::Relaxed) < 2 {
+        while world.most.load(Ordering::Relaxed) < 1 {
             assert!(import.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         }
         world.most.store(0, Ordering::Relaxed);

@@ -30,30 +30,30 @@ const VERSIONS: usize = 60;
 
 #[rustfmt::skip]
 const SINGLE: &[Line] = &[
-    ("open, empty", 14, 7, 0),
+    ("open, empty", 14, 7, 1),
     ("open, 27 entries", 41, 7, 1),
     ("refresh, nothing new", 1, 1, 0),
     ("a change of the catalog", 1, 1, 0),
-    ("publish 64 MiB", 18, 11, 3),
-    ("publish, 1 MiB changed", 18, 8, 3),
-    ("publish, unchanged", 17, 7, 3),
+    ("publish 64 MiB", 17, 11, 3),
+    ("publish, 1 MiB changed", 22, 8, 3),
+    ("publish, unchanged", 23, 7, 3),
     ("publish from a managed image", 12, 5, 3),
-    ("replicate 64 MiB to 2 slots", 47, 16, 6),
-    ("replicate 1 MiB of news", 28, 12, 10),
-    ("replication status", 17, 4, 0),
-    ("deploy 64 MiB", 24, 6, 0),
+    ("replicate 64 MiB to 2 slots", 40, 15, 6),
+    ("replicate 1 MiB of news", 25, 11, 10),
+    ("replication status", 14, 3, 0),
+    ("deploy 64 MiB", 24, 5, 0),
     ("open a reader", 2, 2, 0),
-    ("its first 4 KiB", 3, 3, 0),
+    ("its first 4 KiB", 7, 3, 0),
     ("its next 4 KiB", 1, 1, 0),
-    ("scrub 64 MiB", 56, 8, 0),
-    ("collect, one of 4 versions", 48, 14, 0),
+    ("scrub 64 MiB", 37, 6, 0),
+    ("collect, one of 4 versions", 41, 12, 0),
 ];
 
 #[rustfmt::skip]
 const CHAIN: &[Line] = &[
-    ("replicate 64 KiB, chain of 60", 24, 11, 242),
-    ("replication status, chain of 60", 11, 4, 0),
-    ("deploy 24 MiB, newest of 60", 71, 9, 0),
+    ("replicate 64 KiB, chain of 60", 21, 10, 242),
+    ("replication status, chain of 60", 8, 3, 0),
+    ("deploy 24 MiB, newest of 60", 132, 12, 0),
     ("collect, nothing in 60 versions", 128, 6, 0),
 ];
 
