@@ -157,7 +157,8 @@ fn an_import_is_taken_up_again_after_the_switch_was_changed() {
         let hanging = HookedStore::new(store.clone(), {
             let packs_put = packs_put.clone();
             move |call| {
-                let is_pack = call.operation == "put_parts" && call.key.is_some_and(|key| key.as_str().contains("/packs/"));
+                let is_pack =
+                    call.operation == "put_parts" && call.key.is_some_and(|key| key.as_str().contains("/packs/"));
                 let hangs = is_pack && packs_put.fetch_add(1, Ordering::SeqCst) > 0;
                 async move { if hangs { std::future::pending().await } else { Reaction::Pass } }
             }

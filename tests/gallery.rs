@@ -289,7 +289,8 @@ fn an_import_that_was_interrupted_goes_on_where_it_was() {
         let hanging = HookedStore::new(store.clone(), {
             let packs = packs.clone();
             move |call| {
-                let is_pack = call.operation == "put_parts" && call.key.is_some_and(|key| key.as_str().contains("/packs/"));
+                let is_pack =
+                    call.operation == "put_parts" && call.key.is_some_and(|key| key.as_str().contains("/packs/"));
                 let hangs = is_pack && packs.fetch_add(1, Ordering::SeqCst) > 1;
                 async move { if hangs { std::future::pending().await } else { Reaction::Pass } }
             }

@@ -213,7 +213,12 @@ mod tests {
             }
             (0..record.len()).for_each(|length| refused(&record[..length]));
             refused(&[&record[..], b"more"].concat());
-            for other in [Encoding::Plain, Encoding::Sparse { occupied: 0b1010 }, Encoding::Sparse { occupied: 0b0101 }, Encoding::Zstd] {
+            for other in [
+                Encoding::Plain,
+                Encoding::Sparse { occupied: 0b1010 },
+                Encoding::Sparse { occupied: 0b0101 },
+                Encoding::Zstd,
+            ] {
                 if other != encoding {
                     unpacker.unpack(0, &stored(&record, other, &digest), &digest).unwrap_err();
                     let unsealed = StoredRecord { line: Line { encoding: other, ..good.line }, ..good.clone() };

@@ -19,7 +19,8 @@ pub(crate) fn fuzz(data: &[u8]) {
     // Neither a hash nor a seal is what stands between a fuzzer and the parsers behind it.
     let mut blob = data.to_vec();
     let mut hasher = blake3::Hasher::new();
-    let records = blob.get(56..60).and_then(|count| count.first_chunk()).map_or(0, |count| u32::from_le_bytes(*count)).min(64);
+    let records =
+        blob.get(56..60).and_then(|count| count.first_chunk()).map_or(0, |count| u32::from_le_bytes(*count)).min(64);
     let head = 148 + 80 * records as usize;
     if let (Some(start), Some(lines)) = (data.get(..96), data.get(128..head)) {
         hasher.update(start).update(lines);

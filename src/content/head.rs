@@ -137,7 +137,8 @@ impl Head {
         }
         let (mut lines, mut end) = (Vec::with_capacity(records as usize), records_at(records as usize));
         for line in bytes.get(HEADER_BYTES + PACK_BYTES..).unwrap_or_default().chunks_exact(LINE_BYTES) {
-            let line = parse_line(line).ok_or_else(|| newer("a record has an encoding that this build does not know".to_owned()))?;
+            let line = parse_line(line)
+                .ok_or_else(|| newer("a record has an encoding that this build does not know".to_owned()))?;
             // One blob has one form: ascending, each record in its place.
             let follows = lines.last().is_none_or(|last: &Line| last.ordinal < line.ordinal);
             if !follows || u64::from(line.offset) != place_after(end, line.length.into()) || line.length == 0 {
@@ -155,7 +156,8 @@ impl Head {
     /// Reads what is left of a damaged head: the lines that can be read. A record of one is what it seems only if its seal says
     /// so.
     pub(crate) fn salvage(records: u32, blob: &[u8]) -> Self {
-        let bytes = blob.get(HEADER_BYTES + PACK_BYTES..(head_bytes(records) as usize).min(blob.len())).unwrap_or_default();
+        let bytes =
+            blob.get(HEADER_BYTES + PACK_BYTES..(head_bytes(records) as usize).min(blob.len())).unwrap_or_default();
         let mut lines: Vec<Line> = bytes.chunks_exact(LINE_BYTES).filter_map(parse_line).collect();
         lines.sort_unstable_by_key(|line| line.ordinal);
         lines.dedup_by_key(|line| line.ordinal);

@@ -75,7 +75,8 @@ impl Node {
     ///
     /// `Unsupported`: its hash is right, so a newer build has written it.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self> {
-        let what = "an index node has a form that this build does not know: use the build that wrote it, or a newer one";
+        let what =
+            "an index node has a form that this build does not know: use the build that wrote it, or a newer one";
         let newer = || Error::new(Problem::new(ErrorKind::Unsupported, "NotSupported", "index node", what));
         Self::try_parse(bytes).ok_or_else(newer)
     }

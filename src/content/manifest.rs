@@ -513,7 +513,9 @@ impl<'a> Reader<'a> {
             }
             BITMAP => {
                 let bitmap = self.bytes(records.div_ceil(8) as usize)?;
-                let is_set = |ordinal: &u32| bitmap.get(*ordinal as usize / 8).is_some_and(|byte| byte >> (ordinal % 8) & 1 == 1);
+                let is_set = |ordinal: &u32| {
+                    bitmap.get(*ordinal as usize / 8).is_some_and(|byte| byte >> (ordinal % 8) & 1 == 1)
+                };
                 (0..records).filter(is_set).map(|ordinal| ordinal..ordinal + 1).collect()
             }
             _ => return None,
@@ -579,7 +581,11 @@ mod tests {
             flipped[bit / 8] ^= 1 << (bit % 8);
             if let Ok(read) = parse(CATALOG, true, &flipped) {
                 let level = read.lines.level();
-                assert_eq!(encode(CATALOG, Some(&read.disks), level, &read.lines), flipped, "bit {bit} has another form");
+                assert_eq!(
+                    encode(CATALOG, Some(&read.disks), level, &read.lines),
+                    flipped,
+                    "bit {bit} has another form"
+                );
             }
         }
         (0..root.len()).for_each(|length| drop(parse(CATALOG, true, &root[..length]).unwrap_err()));
@@ -589,7 +595,12 @@ mod tests {
     fn a_newer_or_another_catalogs_manifest_is_told() {
         let manifest = Manifest::new(CATALOG, upload(9), vec![disk(None)], Vec::new(), &BTreeMap::new());
         let (_, root) = &manifest.blobs()[0];
-        for (at, kind) in [(8, ErrorKind::Unsupported), (10, ErrorKind::Unsupported), (12, ErrorKind::Unsupported), (16, ErrorKind::Corrupt)] {
+        for (at, kind) in [
+            (8, ErrorKind::Unsupported),
+            (10, ErrorKind::Unsupported),
+            (12, ErrorKind::Unsupported),
+            (16, ErrorKind::Corrupt),
+        ] {
             let mut other = root.to_vec();
             other[at] ^= 1;
             assert_eq!(parse(CATALOG, true, &other).unwrap_err().kind(), kind, "byte {at}");
@@ -626,7 +637,8 @@ mod tests {
         let manifest = Manifest::new(CATALOG, upload(1), vec![disk(None)], lines, &BTreeMap::new());
         let (id, root) = manifest.blobs().last().cloned().unwrap();
         let mut reader = ManifestReader::new(CATALOG, id, root).unwrap();
-        let mut pages: Vec<Bytes> = manifest.blobs().iter().take(reader.wanted().len()).map(|(_, page)| page.clone()).collect();
+        let mut pages: Vec<Bytes> =
+            manifest.blobs().iter().take(reader.wanted().len()).map(|(_, page)| page.clone()).collect();
         pages.swap(0, 1);
         reader.add(pages).unwrap_err();
     }

@@ -241,7 +241,8 @@ pub(super) mod tests {
             damaged[at] ^= 0x11;
             let left = pack.info.good_records_in(CATALOG, &damaged.into());
             let hit = at.checked_sub(HEADER + 52).map(|at| at / 80);
-            let expected: Vec<_> = all.iter().enumerate().filter(|(number, _)| Some(*number) != hit).map(|(_, record)| record).collect();
+            let expected: Vec<_> =
+                all.iter().enumerate().filter(|(number, _)| Some(*number) != hit).map(|(_, record)| record).collect();
             // A flipped bit of an unused field hits none of what a line means.
             assert!(left.iter().collect::<Vec<_>>() == expected, "byte {at}");
         }
@@ -267,7 +268,11 @@ pub(super) mod tests {
             let mut hasher = blake3::Hasher::new();
             hasher.update(&newer[..96]).update(&newer[HEADER..HEADER + 52 + 4 * 80]);
             newer[96..HEADER].copy_from_slice(hasher.finalize().as_bytes());
-            assert_eq!(pack.info.head(CATALOG, &newer).unwrap_err().kind(), ErrorKind::Unsupported, "byte {at} of a line");
+            assert_eq!(
+                pack.info.head(CATALOG, &newer).unwrap_err().kind(),
+                ErrorKind::Unsupported,
+                "byte {at} of a line"
+            );
         }
     }
 

@@ -253,7 +253,8 @@ impl Survey {
                 }
                 let (_, garbage) = classify(holding, Some((pack, live)), *id);
                 let held = holding.bytes() - garbage.iter().map(|(_, bytes)| bytes).sum::<u64>();
-                if live.count() * 100 < holding.records_of(pack) * LIVE_PERCENT && holding.lacks(pack, live).is_empty() {
+                if live.count() * 100 < holding.records_of(pack) * LIVE_PERCENT && holding.lacks(pack, live).is_empty()
+                {
                     found.push(Rewrite { slot: *slot, pack: *pack, live: live.clone(), held });
                 }
             }

@@ -119,6 +119,8 @@ pub(crate) fn node_of(level: u8, record: &RecordRef, stored: &StoredRecord) -> R
     let node = Node::parse(&stored.bytes).map_err(Rejected::Failed)?;
     match node.level == level {
         true => Ok(node),
-        false => Err(Rejected::Failed(Error::corrupt("index", "an index node is of another level than its parent says"))),
+        false => {
+            Err(Rejected::Failed(Error::corrupt("index", "an index node is of another level than its parent says")))
+        }
     }
 }

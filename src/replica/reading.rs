@@ -52,7 +52,9 @@ impl Slot {
         let mut reading = Vec::new();
         for of_pack in order.chunk_by(|(_, a), (_, b)| a.pack == b.pack) {
             let Some((_, first)) = of_pack.first() else { continue };
-            let unknown = || Error::corrupt("index", format!("the index refers to pack {}, which the manifest lacks", first.pack));
+            let unknown = || {
+                Error::corrupt("index", format!("the index refers to pack {}, which the manifest lacks", first.pack))
+            };
             reading.push(self.read_of_pack(packs.get(&first.pack).ok_or_else(unknown)?, of_pack));
         }
         let mut found = all_of(reading).await?.concat();
@@ -116,7 +118,8 @@ impl Slot {
         let blobs = blobs.map_err(Unread::Failed)?;
         let mut of_blobs: BTreeMap<usize, (Vec<usize>, Vec<Line>)> = BTreeMap::new();
         for (number, record) in wanted {
-            let lines = || blobs.iter().enumerate().filter_map(|(at, (_, head))| Some((at, *head.line(record.ordinal)?)));
+            let lines =
+                || blobs.iter().enumerate().filter_map(|(at, (_, head))| Some((at, *head.line(record.ordinal)?)));
             let found = lines().find(|(_, line)| line.content == record.digest);
             let lacks = || Unread::Gone(self.lacks(pack, record, lines().next().is_some()));
             let (at, line) = found.ok_or_else(lacks)?;

@@ -43,7 +43,9 @@ impl Records {
         using: impl Fn(Vec<StoredRecord>) -> F,
     ) -> Result<T> {
         let (mut first, mut queue) = (None, self.holders.queue());
-        while let Some((number, slot, answer)) = self.holders.ask(&mut queue, |slot| slot.read_records(&self.packs, records).boxed()).await {
+        while let Some((number, slot, answer)) =
+            self.holders.ask(&mut queue, |slot| slot.read_records(&self.packs, records).boxed()).await
+        {
             let error = match answer {
                 Ok(bytes) => match using(bytes).await {
                     Ok(done) => return Ok(done),
@@ -84,7 +86,11 @@ impl Records {
     /// Returns one record from the first slot that has it good.
     async fn read_one(&self, record: &RecordRef) -> Option<StoredRecord> {
         for slot in self.holders.queue().into_iter().filter_map(|number| self.holders.slots().get(number)) {
-            let read = slot.read_records(&self.packs, std::slice::from_ref(record)).await.ok().and_then(|mut bytes| bytes.pop());
+            let read = slot
+                .read_records(&self.packs, std::slice::from_ref(record))
+                .await
+                .ok()
+                .and_then(|mut bytes| bytes.pop());
             let is_good = |read: &StoredRecord| {
                 read.line.content == record.digest && Unpacker::default().is_good(&read.line, &read.bytes)
             };

@@ -93,7 +93,7 @@ impl Slot {
     ) -> Result<Self> {
         let key: BlobKey = format!("slots/{number}").parse()?;
         let (site, label) = (site.into(), format!("{site} slot {number}").into());
-                Ok(Self {
+        Ok(Self {
             store: Prefixed::new(store.clone(), key.clone()),
             of: store,
             site,
@@ -604,7 +604,8 @@ mod tests {
             let key = format!("slots/0/{}", pack.key().unwrap()).parse().unwrap();
             store.put(&key, Bytes::from_static(b"x"), PutMode::Create).await.unwrap();
         }
-        Slot::new(store, "region here", 0, CatalogId(upload(5)), Arc::default(), Health::new(Arc::new(SystemClock))).unwrap()
+        Slot::new(store, "region here", 0, CatalogId(upload(5)), Arc::default(), Health::new(Arc::new(SystemClock)))
+            .unwrap()
     }
 
     #[test]

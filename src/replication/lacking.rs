@@ -41,11 +41,7 @@ impl Lacking {
 
 /// Compares the holdings of a region's slots with the needs of a version. Only pieces that no slot has cross the
 /// border; the others come from a slot of the region.
-pub(crate) fn compare<'a>(
-    packs: impl IntoIterator<Item = &'a PackInfo>,
-    needs: &Needs,
-    slots: &[Holdings],
-) -> Lacking {
+pub(crate) fn compare<'a>(packs: impl IntoIterator<Item = &'a PackInfo>, needs: &Needs, slots: &[Holdings]) -> Lacking {
     let sets = || vec![BTreeSet::new(); slots.len()];
     let mut lacking = Lacking { has: sets(), wants: sets(), ..Lacking::default() };
     let nothing = Holding::default();

@@ -8,7 +8,7 @@ use compute_gallery::model::{Region, ResourceId, StorageAccountType};
 use compute_gallery::store::{BlobKey, BlobStoreExt, MemoryStore};
 
 use crate::client::DISKS;
-use crate::content::{self, Pack, Ordinal, Records};
+use crate::content::{self, Ordinal, Pack, Records};
 use crate::executor::at_once;
 use crate::log::{self, Commit, Content, Event, ZoneBlobs};
 use crate::world::{CATALOG, World};

@@ -306,11 +306,12 @@ impl ScrubWork {
             }
         };
         let pages = manifest.blobs().iter().filter(|(id, _)| *id != one.manifest);
-        let checking = pages.flat_map(|(id, bytes)| here.iter().map(move |slot| (slot, id, bytes))).map(|(slot, id, bytes)| async move {
-            (slot.read_manifest_blob(id).await.is_err(), slot, id, bytes)
-        });
+        let checking = pages
+            .flat_map(|(id, bytes)| here.iter().map(move |slot| (slot, id, bytes)))
+            .map(|(slot, id, bytes)| async move { (slot.read_manifest_blob(id).await.is_err(), slot, id, bytes) });
         let checked = together(checking.collect()).await;
-        let bad_pages = checked.into_iter().filter(|(is_bad, ..)| *is_bad).map(|(_, slot, id, bytes)| (slot, id, bytes));
+        let bad_pages =
+            checked.into_iter().filter(|(is_bad, ..)| *is_bad).map(|(_, slot, id, bytes)| (slot, id, bytes));
         let bad_roots = manifest.blobs().last().map(|(id, bytes)| root.iter().map(move |slot| (*slot, id, bytes)));
         let replacing = bad_roots.into_iter().flatten().chain(bad_pages);
         let replacing = replacing.map(|(slot, id, bytes)| slot.replace_manifest_blob(id, bytes.clone()));
