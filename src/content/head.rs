@@ -231,6 +231,16 @@ fn digest_of(head: &[u8]) -> Digest {
     Digest::from_bytes(*hasher.finalize().as_bytes())
 }
 
+/// Puts the hashes into a blob whose head has so many bytes: for a fuzzer.
+#[cfg(feature = "testkit")]
+pub(super) fn sealed(mut blob: Vec<u8>, head: usize) -> Vec<u8> {
+    let header_hash = header_hash_of(&blob);
+    blob.iter_mut().skip(HEADER_HASH_AT).zip(header_hash).for_each(|(place, byte)| *place = byte);
+    let digest = digest_of(blob.get(..head).unwrap_or(&blob));
+    blob.iter_mut().skip(HASH_AT).zip(digest.as_bytes()).for_each(|(place, byte)| *place = *byte);
+    blob
+}
+
 fn header_hash_of(header: &[u8]) -> [u8; 16] {
     let hash = Digest::of(header.get(..HEADER_HASH_AT).unwrap_or_default());
     hash.as_bytes().first_chunk().copied().unwrap_or_default()
