@@ -642,4 +642,85 @@ mod tests {
         pages.swap(0, 1);
         reader.add(pages).unwrap_err();
     }
+
+    /// What an upload writes of a disk of 1 TiB: the index nodes that are new, and the manifest.
+    struct Written {
+        node_bytes: u64,
+        records: u64,
+        manifest: Manifest,
+    }
+
+    /// The nodes that are stored, by their digest.
+    type Stored = std::collections::HashMap<Digest, RecordRef>;
+
+    const CHUNKS: u64 = 1 << 24;
+    /// Nodes of 9 KiB fill a pack.
+    const NODES_A_PACK: u32 = 1_800;
+
+    /// Writes the index and the manifest of a disk whose chunks `chunk_at` names, as an import does.
+    fn write(
+        upload: UploadId,
+        chunk_at: impl Fn(u64) -> RecordRef,
+        stored: &mut Stored,
+        pages: &BTreeMap<Digest, UploadId>,
+    ) -> Written {
+        let mut needed: BTreeMap<PackId, crate::content::extents::Gathering> = BTreeMap::new();
+        let (mut nodes, mut node_bytes, mut records) = (0, 0, 0);
+        let mut builder = index::IndexBuilder::new(1 << 40);
+        let mut entered = Vec::new();
+        let mut store = |node: &Node| {
+            let bytes = node.encode();
+            let digest = Digest::of(&bytes);
+            let record = *stored.entry(digest).or_insert_with(|| {
+                node_bytes += bytes.len() as u64;
+                nodes += 1;
+                let pack = PackId { upload, number: 1 << 20 | (nodes - 1) / NODES_A_PACK };
+                RecordRef { digest, pack, ordinal: ((nodes - 1) % NODES_A_PACK) as u16 }
+            });
+            entered.push(record);
+            record
+        };
+        for position in 0..CHUNKS {
+            let chunk = chunk_at(position);
+            needed.entry(chunk.pack).or_default().add(chunk.ordinals());
+            records += u64::from(chunk.pack.upload == upload);
+            builder.push(position, chunk, &mut store).unwrap();
+        }
+        let root = builder.finish(&mut store).unwrap();
+        for node in entered {
+            needed.entry(node.pack).or_default().add(node.ordinals());
+        }
+        let lines = needed.into_iter().map(|(id, needed)| {
+            let records = if id.number < 1 << 20 { 256 } else { NODES_A_PACK };
+            (PackInfo { id, length: 1 << 24, records, content: Digest::of(&id.number.to_le_bytes()) }, needed.finish())
+        });
+        let disk = ManifestDisk { root: root.map(Arc::new), size: 1 << 40, ..disk(None) };
+        let manifest = Manifest::new(CATALOG, upload, vec![disk], lines.collect(), pages);
+        Written { node_bytes, records: records + u64::from(nodes), manifest }
+    }
+
+    fn made_up(upload: UploadId, number: u64) -> RecordRef {
+        let digest = Digest::of(&[&number.to_le_bytes()[..], upload.as_bytes()].concat());
+        RecordRef { digest, pack: PackId { upload, number: (number / 256) as u32 }, ordinal: (number % 256) as u16 }
+    }
+
+    /// 1 TiB of chunks that all differ; then a mebibyte of it changes.
+    #[test]
+    fn a_mebibyte_of_a_tebibyte_costs_less_than_96_kib() {
+        let (first, second) = (upload(3), upload(9));
+        let mut stored = Stored::new();
+        let base = write(first, |position| made_up(first, position), &mut stored, &BTreeMap::new());
+        let pages = base.manifest.pages().collect();
+        let changed = CHUNKS / 3..CHUNKS / 3 + 16;
+        let chunk_at = |position| match changed.contains(&position) {
+            true => made_up(second, position - changed.start),
+            false => made_up(first, position),
+        };
+        let change = write(second, chunk_at, &mut stored, &pages);
+        let own = change.manifest.blobs().iter().filter(|(id, _)| id.upload == second);
+        let page_bytes: u64 = own.map(|(_, blob)| blob.len() as u64).sum();
+        let lines = change.records * 80 + 2 * 4096;
+        let all = change.node_bytes + page_bytes + lines;
+        assert!(all <= 96 << 10, "{} of nodes, {page_bytes} of pages, {lines} of heads", change.node_bytes);
+    }
 }
