@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use compute_gallery::store::{BlobKey, BlobStoreExt, MemoryStore};
+use compute_gallery::store::{BlobKey, BlobMeta, BlobStoreExt, MemoryStore};
 
 use crate::executor::at_once;
 
@@ -35,8 +35,8 @@ impl Holding {
 }
 
 /// What is in a slot of a pack: the whole pack, or what parts of it have.
-pub fn holding(store: &MemoryStore, slot: u32, pack: &str, is_dead: IsDead<'_>) -> Holding {
-    if whole(store, slot, pack).into_iter().any(|key| !is_dead(&key)) {
+pub fn holding(store: &MemoryStore, slot: u32, pack: &str, length: u64, is_dead: IsDead<'_>) -> Holding {
+    if whole(store, slot, pack, length).into_iter().any(|key| !is_dead(&key)) {
         return Holding::Whole;
     }
     let parts = at_once(store.list_all(Some(&key(&format!("slots/{slot}/parts/{pack}"))))).unwrap();
@@ -50,41 +50,51 @@ pub fn holding(store: &MemoryStore, slot: u32, pack: &str, is_dead: IsDead<'_>) 
 
 /// Every life of a manifest in a slot.
 pub fn manifests(store: &MemoryStore, slot: u32, upload: &str, digest: &str) -> Vec<BlobKey> {
-    lives(store, &format!("slots/{slot}/manifests/{upload}"), digest)
+    let lives = lives(store, &format!("slots/{slot}/manifests/{upload}"), digest);
+    lives.into_iter().map(|blob| blob.key).collect()
 }
 
-/// Every life of a whole pack in a slot.
-fn whole(store: &MemoryStore, slot: u32, pack: &str) -> Vec<BlobKey> {
+/// Every life of a whole pack in a slot. A blob of another length is none: two publishers of one version may put different disks
+/// into the zones of one upload, and the one who is late in a zone goes on without it.
+fn whole(store: &MemoryStore, slot: u32, pack: &str, length: u64) -> Vec<BlobKey> {
     let (upload, number) = pack.split_once('/').unwrap();
-    lives(store, &format!("slots/{slot}/packs/{upload}"), number)
+    let lives = lives(store, &format!("slots/{slot}/packs/{upload}"), number);
+    lives.into_iter().filter(|blob| blob.size == length).map(|blob| blob.key).collect()
 }
 
 /// A blob has a name, or that and the number of the commit that condemned the one before.
-fn lives(store: &MemoryStore, under: &str, name: &str) -> Vec<BlobKey> {
+fn lives(store: &MemoryStore, under: &str, name: &str) -> Vec<BlobMeta> {
     let blobs = at_once(store.list_all(Some(&key(under)))).unwrap();
     let is_one = |key: &BlobKey| {
         let last = key.as_str().rsplit('/').next().unwrap();
         last == name || last.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'))
     };
-    blobs.into_iter().map(|blob| blob.key).filter(is_one).collect()
+    blobs.into_iter().filter(|blob| is_one(&blob.key)).collect()
+}
+
+fn pack_of(value: &serde_json::Value) -> Pack {
+    format!("{}/{:010}", value["upload"].as_str().unwrap(), value["number"].as_u64().unwrap())
+}
+
+/// The packs that a manifest names, with their lengths.
+pub fn lengths(manifest: &serde_json::Value) -> BTreeMap<Pack, u64> {
+    let packs = manifest["packs"].as_array().unwrap().iter();
+    packs.map(|pack| (pack_of(pack), pack["length"].as_u64().unwrap())).collect()
 }
 
 /// Every record that a manifest leads to, read from slot 0 of its home, in any zone.
 pub fn reach(home: &[&MemoryStore], manifest: &serde_json::Value) -> Records {
-    let mut records = Records::new();
-    let pack = |value: &serde_json::Value| {
-        format!("{}/{:010}", value["upload"].as_str().unwrap(), value["number"].as_u64().unwrap())
-    };
+    let (mut records, lengths) = (Records::new(), lengths(manifest));
     let mut nodes = Vec::new();
     for disk in manifest["disks"].as_array().unwrap() {
         let root = &disk["root"];
         if !root.is_null() {
             let number = |name: &str| root[name].as_u64().unwrap() as u32;
-            nodes.push((pack(&root["pack"]), (number("offset"), number("length"))));
+            nodes.push((pack_of(&root["pack"]), (number("offset"), number("length"))));
         }
     }
     while let Some((pack, place)) = nodes.pop() {
-        let node = home.iter().find_map(|zone| record(zone, &pack, place));
+        let node = home.iter().find_map(|zone| record(zone, &pack, lengths[&pack], place));
         let node = node.unwrap_or_else(|| panic!("record {place:?} of {pack} was never there"));
         records.entry(pack).or_default().insert(place);
         assert_eq!(&node[..4], b"cgn1");
@@ -107,8 +117,8 @@ pub fn reach(home: &[&MemoryStore], manifest: &serde_json::Value) -> Records {
 }
 
 /// The bytes of a record in slot 0.
-fn record(store: &MemoryStore, pack: &str, (offset, length): Place) -> Option<Bytes> {
-    if let Some(whole) = whole(store, 0, pack).first() {
+fn record(store: &MemoryStore, pack: &str, whole_length: u64, (offset, length): Place) -> Option<Bytes> {
+    if let Some(whole) = whole(store, 0, pack, whole_length).first() {
         let whole = at_once(store.find(whole)).unwrap().unwrap();
         return Some(whole.slice(offset as usize..(offset + length) as usize));
     }
