@@ -30,7 +30,7 @@ const VERSIONS: usize = 60;
 
 #[rustfmt::skip]
 const SINGLE: &[Line] = &[
-    ("open, empty", 14, 7, 0),
+    ("open, empty", 14, 7, 1),
     ("open, 27 entries", 41, 7, 1),
     ("refresh, nothing new", 1, 1, 0),
     ("a change of the catalog", 1, 1, 0),
