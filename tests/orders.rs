@@ -147,6 +147,36 @@ fn an_entry_that_was_found_by_reading_is_acknowledged_only_when_it_is_durable() 
     });
 }
 
+/// Several entries are read at once, and one of them cannot be read: those before it are no end of the log, and no view and no
+/// refusal rests on them.
+#[test]
+fn an_entry_that_cannot_be_read_is_no_end_of_the_log() {
+    block_on(async {
+        const NAMES: [&str; 5] = ["one", "two", "three", "four", "five"];
+        for unreadable in 1..=NAMES.len() {
+            let memory = MemoryStore::new();
+            let other = settings().regions(["westeurope"]).one_store(memory.clone()).build().await.unwrap();
+            let fails = format!("catalog/log/{:020}", blobs(&memory, "catalog/log").await.len() + unreadable);
+            let is_failing = Arc::new(AtomicBool::new(true));
+            let failing = is_failing.clone();
+            let store = HookedStore::new(memory, move |call| {
+                let fails = failing.load(Ordering::Relaxed) && call.operation == "get" && is_below(&call, &fails);
+                async move { if fails { Reaction::Fail(StoreErrorKind::Unavailable) } else { Reaction::Pass } }
+            });
+            let sandbox = other.reopen().catalog_store(store.clone()).one_store(store).build().await.unwrap();
+            for name in NAMES {
+                other.session().create_gallery(gallery(&other, name)).await.unwrap();
+            }
+            let last = gallery(&other, "five");
+            let refused = sandbox.session().delete(last.id()).await.unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Unavailable, "entry {unreadable} was not read: {refused}");
+            assert!(sandbox.session().refresh().await.is_err(), "entry {unreadable} was not read");
+            is_failing.store(false, Ordering::Relaxed);
+            sandbox.session().refresh().await.unwrap().gallery(last.id()).unwrap();
+        }
+    });
+}
+
 /// A store whose `persist` fails while the flag is set.
 fn not_persisting(inner: impl BlobStore) -> (HookedStore, Arc<AtomicBool>) {
     let is_failing = Arc::new(AtomicBool::new(false));

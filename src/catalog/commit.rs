@@ -271,7 +271,7 @@ impl Catalog {
             _ if lost.is_multiple_of(PEEK) => 2,
             _ => 1,
         };
-        let (answer, beside) = futures::join!(put, self.read_entries(draft.number, wanted));
+        let (answer, (mut there, _)) = futures::join!(put, self.read_entries(draft.number, wanted));
         match answer {
             Ok(()) => {
                 // The entries before it are durable, and so is it.
@@ -282,10 +282,13 @@ impl Catalog {
             Err(error) if matches!(error.kind(), StoreErrorKind::AlreadyExists | StoreErrorKind::Unknown) => {}
             Err(error) => return Err(failed(error)),
         }
-        let mut there = beside.unwrap_or_default();
         if there.is_empty() {
             let wanted = if lost > 0 || self.pace.lock().is_busy(begun) { 1 } else { 2 };
-            there = self.read_entries(draft.number, wanted).await.map_err(unknown)?;
+            let (read, failed) = self.read_entries(draft.number, wanted).await;
+            if let Some(error) = failed.filter(|_| read.is_empty()) {
+                return Err(unknown(error));
+            }
+            there = read;
         }
         let Some(first) = there.first() else { return Ok(Fate::Absent) };
         if first.entry.nonce == draft.nonce {

@@ -44,28 +44,29 @@ impl Catalog {
     pub(super) async fn read_on(&self, mut found: usize) -> Result<()> {
         loop {
             let wanted = found.clamp(1, REQUESTS);
-            let read = self.read_entries(self.snapshot().number() + 1, wanted).await?;
+            let (read, failed) = self.read_entries(self.snapshot().number() + 1, wanted).await;
             read.iter().try_for_each(|read| self.follow(read))?;
-            if read.len() < wanted {
-                return Ok(());
+            match failed {
+                // What was not read may be there: it is no end of the log.
+                Some(error) => return Err(error),
+                None if read.len() < wanted => return Ok(()),
+                None => {}
             }
             found += wanted;
         }
     }
 
-    /// Reads some entries at once, up to the first that is absent.
-    pub(super) async fn read_entries(&self, first: u64, count: usize) -> Result<Vec<ReadEntry>> {
+    /// Reads some entries at once, up to the first that is absent or cannot be read; in that case with the error.
+    pub(super) async fn read_entries(&self, first: u64, count: usize) -> (Vec<ReadEntry>, Option<Error>) {
         let mut entries = Vec::with_capacity(count);
         for read in join_all((first..).take(count).map(|number| self.read_entry(number))).await {
             match read {
                 Ok(Some(read)) => entries.push(read),
-                // It is met again if the entries up to it are wanted.
-                Err(_) if !entries.is_empty() => break,
-                Err(error) => return Err(error),
                 Ok(None) => break,
+                Err(error) => return (entries, Some(error)),
             }
         }
-        Ok(entries)
+        (entries, None)
     }
 
     /// Reads every commit, and checks against a listing that none after the known state is missing: the first absent

@@ -539,6 +539,10 @@ mod tests {
         UploadId::from_bytes([number; 16])
     }
 
+    fn all_of(of: UploadId, number: u32) -> Line {
+        line(of, number, &[0..100, 100..256])
+    }
+
     fn line(of: UploadId, number: u32, needed: &[std::ops::Range<u32>]) -> Line {
         let id = PackId { upload: of, number };
         let content = Digest::of(&number.to_le_bytes());
@@ -567,7 +571,7 @@ mod tests {
     #[test]
     fn a_manifest_comes_back_and_no_bit_of_it_can_change() {
         let lines = vec![
-            line(upload(1), 0, &[0..256]),
+            all_of(upload(1), 0),
             line(upload(1), 1, &[3..9, 200..201]),
             line(upload(2), 0, &(0..128).map(|at| at * 2..at * 2 + 1).collect::<Vec<_>>()),
         ];
@@ -613,7 +617,7 @@ mod tests {
     /// 1 TiB of packs, then one more: all pages but those on its path are shared.
     #[test]
     fn a_change_costs_the_pages_on_its_path() {
-        let lines: Vec<Line> = (0..65_536).map(|number| line(upload(1), number, &[0..256])).collect();
+        let lines: Vec<Line> = (0..65_536).map(|number| all_of(upload(1), number)).collect();
         let first = Manifest::new(CATALOG, upload(1), vec![disk(None)], lines.clone(), &BTreeMap::new());
         assert_eq!(read_back(&first).unwrap(), first);
         let pages: BTreeMap<Digest, UploadId> = first.pages().collect();
@@ -621,7 +625,7 @@ mod tests {
         for (new, changed) in [(upload(0), 0), (upload(2), 40_000)] {
             let mut next = lines.clone();
             next[changed].1 = [0..100, 116..256].into_iter().collect();
-            next.push(line(new, 0, &[0..18]));
+            next.push(line(new, 0, &[0..10, 10..18]));
             next.sort_by_key(|(pack, _)| pack.id);
             let next = Manifest::new(CATALOG, new, vec![disk(None)], next, &pages);
             let written = next.blobs().iter().filter(|(id, _)| id.upload == new);
@@ -633,7 +637,7 @@ mod tests {
 
     #[test]
     fn a_page_under_another_name_is_refused() {
-        let lines: Vec<Line> = (0..2_000).map(|number| line(upload(1), number, &[0..256])).collect();
+        let lines: Vec<Line> = (0..2_000).map(|number| all_of(upload(1), number)).collect();
         let manifest = Manifest::new(CATALOG, upload(1), vec![disk(None)], lines, &BTreeMap::new());
         let (id, root) = manifest.blobs().last().cloned().unwrap();
         let mut reader = ManifestReader::new(CATALOG, id, root).unwrap();
@@ -674,7 +678,7 @@ mod tests {
             let record = *stored.entry(digest).or_insert_with(|| {
                 node_bytes += bytes.len() as u64;
                 nodes += 1;
-                let pack = PackId { upload, number: 1 << 20 | (nodes - 1) / NODES_A_PACK };
+                let pack = PackId { upload, number: (1 << 20) + (nodes - 1) / NODES_A_PACK };
                 RecordRef { digest, pack, ordinal: ((nodes - 1) % NODES_A_PACK) as u16 }
             });
             entered.push(record);

@@ -197,10 +197,12 @@ impl<'a> Call<'a> {
                 | ErrorKind::Conflict
                 | ErrorKind::Corrupt
                 | ErrorKind::Unavailable
-                | ErrorKind::Throttled { .. }
                 | ErrorKind::Invalid
         );
-        let others = others || error.kind() == ErrorKind::Unsupported && self.world.is_read_only();
+        // A request that calls share may have failed just before this one began.
+        let shared = matches!(error.kind(), ErrorKind::Throttled { .. } | ErrorKind::StorageFull) && faults.1 > 0;
+        let read_only = error.kind() == ErrorKind::Unsupported && self.world.is_read_only();
+        let others = others || shared || read_only;
         assert!(others || faults.1 > self.faults.1, "{}: {what} failed without a fault: {error}", self.caller());
     }
 

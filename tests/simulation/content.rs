@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use compute_gallery::store::{BlobKey, BlobStoreExt, MemoryStore};
+use compute_gallery::store::{BlobKey, BlobMeta, BlobStoreExt, MemoryStore};
 
 use crate::executor::at_once;
 
@@ -35,8 +35,8 @@ impl Holding {
 }
 
 /// What is in a slot of a pack: the whole pack, or what parts of it have.
-pub fn holding(store: &MemoryStore, slot: u32, pack: &str, is_dead: IsDead<'_>) -> Holding {
-    if whole(store, slot, pack).into_iter().any(|key| !is_dead(&key)) {
+pub fn holding(store: &MemoryStore, slot: u32, pack: &str, length: u64, is_dead: IsDead<'_>) -> Holding {
+    if whole(store, slot, pack, length).into_iter().any(|key| !is_dead(&key)) {
         return Holding::Whole;
     }
     let parts = at_once(store.list_all(Some(&key(&format!("slots/{slot}/parts/{pack}"))))).unwrap();
@@ -49,49 +49,80 @@ pub fn holding(store: &MemoryStore, slot: u32, pack: &str, is_dead: IsDead<'_>) 
 
 /// Every life of a manifest in a slot.
 pub fn manifests(store: &MemoryStore, slot: u32, upload: &str, digest: &str) -> Vec<BlobKey> {
-    lives(store, &format!("slots/{slot}/manifests/{upload}"), digest)
+    let lives = lives(store, &format!("slots/{slot}/manifests/{upload}"), digest);
+    lives.into_iter().map(|blob| blob.key).collect()
 }
 
-/// Every life of a whole pack in a slot.
-fn whole(store: &MemoryStore, slot: u32, pack: &str) -> Vec<BlobKey> {
+/// Every life of a whole pack in a slot. A blob of another length is none: two publishers of one version may put different disks
+/// into the zones of one upload, and the one who is late in a zone goes on without it.
+fn whole(store: &MemoryStore, slot: u32, pack: &str, length: u64) -> Vec<BlobKey> {
     let (upload, number) = pack.split_once('/').unwrap();
-    lives(store, &format!("slots/{slot}/packs/{upload}"), number)
+    let lives = lives(store, &format!("slots/{slot}/packs/{upload}"), number);
+    lives.into_iter().filter(|blob| blob.size == length).map(|blob| blob.key).collect()
 }
 
 /// A blob has a name, or that and the number of the commit that condemned the one before.
-fn lives(store: &MemoryStore, under: &str, name: &str) -> Vec<BlobKey> {
+fn lives(store: &MemoryStore, under: &str, name: &str) -> Vec<BlobMeta> {
     let blobs = at_once(store.list_all(Some(&key(under)))).unwrap();
     let is_one = |key: &BlobKey| {
         let last = key.as_str().rsplit('/').next().unwrap();
         last == name || last.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'))
     };
-    blobs.into_iter().map(|blob| blob.key).filter(is_one).collect()
+    blobs.into_iter().filter(|blob| is_one(&blob.key)).collect()
 }
 
-/// Every record that a manifest leads to, by its root, read from slot 0 of its home, in any zone.
-pub fn reach(home: &[&MemoryStore], root: &[u8]) -> Records {
-    let (mut records, mut nodes) = (Records::new(), Vec::new());
-    assert!(root.starts_with(b"cgmani01") && root[32] == 1, "a root");
-    let mut at = 36;
+fn pack_of(value: &serde_json::Value) -> Pack {
+    format!("{}/{:010}", value["upload"].as_str().unwrap(), value["number"].as_u64().unwrap())
+}
+
+/// The root nodes of a manifest's disks, and where the packs begin.
+fn roots(root: &[u8]) -> (Vec<Bytes>, usize) {
+    assert!(root.starts_with(b"cgmani01") && root[32] == 1 && root[33] == 0, "a root without pages");
+    let (mut nodes, mut at) = (Vec::new(), 36);
     for _ in 0..u16_at(root, 34) {
         let node = at + 1 + 4 + 8 + 32 + 4;
         at = node + u32_at(root, node - 4) as usize;
         nodes.extend((at > node).then(|| Bytes::copy_from_slice(&root[node..at])));
     }
+    (nodes, at)
+}
+
+/// The packs that a manifest names, with their lengths.
+pub fn lengths(root: &[u8]) -> BTreeMap<Pack, u64> {
+    let (_, at) = roots(root);
+    let (mut lengths, mut line) = (BTreeMap::new(), at + 4);
+    for _ in 0..u32_at(root, at) {
+        lengths.insert(pack_of(&root[line..]), u64::from_le_bytes(root[line + 24..line + 32].try_into().unwrap()));
+        let needed = line + 65;
+        line = needed
+            + match root[needed - 1] {
+                0 => 0,
+                1 => 2 + 4 * usize::from(u16_at(root, needed)),
+                _ => u32_at(root, line + 20).div_ceil(8) as usize,
+            };
+    }
+    assert_eq!(line, root.len());
+    lengths
+}
+
+/// A pack's id: its upload and its number.
+fn pack_of(id: &[u8]) -> Pack {
+    let upload: String = id[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{upload}/{:010}", u32_at(id, 16))
+}
+
+/// Every record that a manifest leads to, by its root, read from slot 0 of its home, in any zone.
+pub fn reach(home: &[&MemoryStore], root: &[u8]) -> Records {
+    let (mut records, lengths, (mut nodes, _)) = (Records::new(), lengths(root), roots(root));
     while let Some(node) = nodes.pop() {
         assert_eq!(&node[..4], b"cgn2");
-        let packs: Vec<Pack> = (0..usize::from(u16_at(&node, 6)))
-            .map(|number| {
-                let at = 40 + number * 20;
-                let upload: String = node[at..at + 16].iter().map(|byte| format!("{byte:02x}")).collect();
-                format!("{upload}/{:010}", u32_at(&node, at + 16))
-            })
-            .collect();
+        let packs: Vec<Pack> =
+            (0..usize::from(u16_at(&node, 6))).map(|number| pack_of(&node[40 + number * 20..])).collect();
         for line in node[40 + packs.len() * 20..].chunks_exact(36) {
             let (pack, ordinal) = (&packs[usize::from(u16_at(line, 32))], u16_at(line, 34));
             records.entry(pack.clone()).or_default().insert(ordinal);
             if node[4] > 0 {
-                let below = home.iter().find_map(|zone| record(zone, pack, ordinal));
+                let below = home.iter().find_map(|zone| record(zone, pack, lengths[pack], ordinal));
                 nodes.push(below.unwrap_or_else(|| panic!("record {ordinal} of {pack} was never there")));
             }
         }
@@ -100,9 +131,9 @@ pub fn reach(home: &[&MemoryStore], root: &[u8]) -> Records {
 }
 
 /// The bytes of a record in slot 0.
-fn record(store: &MemoryStore, pack: &str, ordinal: Ordinal) -> Option<Bytes> {
+fn record(store: &MemoryStore, pack: &str, length: u64, ordinal: Ordinal) -> Option<Bytes> {
     let parts = at_once(store.list_all(Some(&key(&format!("slots/0/parts/{pack}"))))).unwrap();
-    whole(store, 0, pack).into_iter().chain(parts.into_iter().map(|part| part.key)).find_map(|key| {
+    whole(store, 0, pack, length).into_iter().chain(parts.into_iter().map(|part| part.key)).find_map(|key| {
         let blob = read(store, &key);
         let line = lines(&blob).into_iter().find(|line| line.ordinal == ordinal)?;
         Some(blob.slice(line.offset..line.offset + line.length))

@@ -33,6 +33,8 @@ pub struct Model {
     needed: BTreeMap<(Region, u32), Needed>,
     /// The content that each manifest leads to.
     reach: BTreeMap<Manifest, Records>,
+    /// The length of each pack.
+    lengths: BTreeMap<Pack, u64>,
     /// Content that was ever condemned in each store: nothing may rely on it.
     dead: BTreeSet<(&'static str, BlobKey)>,
 }
@@ -142,7 +144,8 @@ impl Model {
     /// After a power cut the log is as it was, but for its last entries that no answer rests on; and what it needs is there.
     pub fn after_power_cut(&mut self, world: &World) {
         let before = std::mem::take(self);
-        (self.reach, self.acknowledged, self.deleting) = (before.reach, before.acknowledged, before.deleting);
+        (self.reach, self.lengths) = (before.reach, before.lengths);
+        (self.acknowledged, self.deleting) = (before.acknowledged, before.deleting);
         self.catch_up(world);
         let there = at_once(world.store(CATALOG).list_all(Some(&"catalog/log".parse().unwrap()))).unwrap();
         assert_eq!(there.len() as u64, self.number, "the log has a hole after commit {}", self.number);
@@ -250,7 +253,7 @@ impl Model {
         records: &BTreeSet<(Ordinal, Zones)>,
     ) -> Result<(), Ordinal> {
         let holding = |place: &&'static str| {
-            content::holding(world.store(place), slot, pack, &|key| self.is_dead(world, place, key))
+            content::holding(world.store(place), slot, pack, self.lengths[pack], &|key| self.is_dead(world, place, key))
         };
         let holdings: Vec<_> = world.zones(region.as_str()).iter().map(holding).collect();
         let is_there = |(record, zones): &&(Ordinal, Zones)| {
@@ -293,6 +296,7 @@ impl Model {
                 };
                 let bytes = home.iter().find_map(read);
                 let bytes = bytes.unwrap_or_else(|| panic!("the manifest of {id} was never there: {manifest:?}"));
+                self.lengths.extend(content::lengths(&bytes));
                 content::reach(&home, &bytes)
             });
             let mut slots = image.complete.clone();

@@ -165,6 +165,7 @@ impl World {
         for (_, remote, change) in late.into_iter().filter(|_| self.one_in(2)) {
             remote.arrives_late(&change);
         }
+        lock(&self.model).catch_up(self);
         let disks = std::mem::take(&mut lock(&self.network).disks);
         for (place, mut disk) in disks {
             for (key, state) in disk.cut(|states| self.below(states)) {

@@ -301,7 +301,8 @@ impl ScrubWork {
             // Whatever it may need stays, and whoever mends must know that.
             Err(error) if !is_damage(&error) => return Err(error),
             Err(_) => {
-                let mended = vec![false; root.len()];
+                // The root of it, or a page.
+                let mended = vec![false; root.len().max(1)];
                 return Ok(Content { mended, here, all, manifest: None });
             }
         };
