@@ -1,11 +1,6 @@
 //! Manifests in pages: a version that needs records of more packs than a root names.
 #![cfg(feature = "testkit")]
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a helper of a test may fail as the test does"
-)]
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 
 use compute_gallery::store::{BlobKey, BlobStore, BlobStoreExt, MemoryStore, PutMode};
 use compute_gallery::testkit::{Sandbox, noise};

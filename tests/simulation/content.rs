@@ -71,10 +71,6 @@ fn lives(store: &MemoryStore, under: &str, name: &str) -> Vec<BlobMeta> {
     blobs.into_iter().filter(|blob| is_one(&blob.key)).collect()
 }
 
-fn pack_of(value: &serde_json::Value) -> Pack {
-    format!("{}/{:010}", value["upload"].as_str().unwrap(), value["number"].as_u64().unwrap())
-}
-
 /// The root nodes of a manifest's disks, and where the packs begin.
 fn roots(root: &[u8]) -> (Vec<Bytes>, usize) {
     assert!(root.starts_with(b"cgmani01") && root[32] == 1 && root[33] == 0, "a root without pages");
