@@ -145,6 +145,14 @@ impl<K: Ord + Clone, V: Clone> Node<K, V> {
         }
     }
 
+    /// Appends the leaves below and including a node, each with its smallest key.
+    fn leaves(self: Arc<Self>, leaves: &mut Vec<(K, Arc<Self>)>) {
+        match &*self {
+            Self::Leaf(entries) => leaves.extend(entries.first().map(|(key, _)| (key.clone(), self.clone()))),
+            Self::Inner(children) => children.iter().for_each(|(_, child)| child.clone().leaves(leaves)),
+        }
+    }
+
     /// Merges a small child with its smaller neighbour.
     fn merge(children: &mut Vec<(K, Arc<Self>)>, at: usize) {
         let size = |at: Option<usize>| at.and_then(|at| Some((children.get(at)?.1.len(), at)));
@@ -171,10 +179,6 @@ impl<K: Ord, V> PersistentMap<K, V> {
     #[cfg(feature = "_properties")]
     pub(crate) fn len(&self) -> usize {
         self.len
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     pub(crate) fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
@@ -307,12 +311,67 @@ impl<K: Ord + Clone, V: Clone> PersistentMap<K, V> {
 }
 
 impl<K: Ord + Clone, V: Clone> FromIterator<(K, V)> for PersistentMap<K, V> {
+    /// Entries in ascending order cost O(1) each.
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
-        let mut map = Self::default();
+        let mut entries = entries.into_iter().peekable();
+        let (mut leaves, mut len) = (Vec::new(), 0);
+        while let Some((first, _)) = entries.peek() {
+            let (first, mut leaf) = (first.clone(), Vec::with_capacity(MOST));
+            while leaf.len() < MOST
+                && let Some((key, value)) = entries.next_if(|(key, _)| leaf.last().is_none_or(|(last, _)| last < key))
+            {
+                leaf.push((key, value));
+            }
+            leaf.shrink_to_fit();
+            let is_next_greater = entries.peek().is_none_or(|(next, _)| leaf.last().is_some_and(|(last, _)| last < next));
+            len += leaf.len();
+            leaves.push((first, Arc::new(Node::Leaf(leaf))));
+            if !is_next_greater {
+                break;
+            }
+        }
+        let mut map = Self { root: Self::above(leaves), len };
+        // What does not ascend.
         for (key, value) in entries {
             map.insert(key, value);
         }
         map
+    }
+}
+
+impl<K: Ord + Clone, V: Clone> PersistentMap<K, V> {
+    /// Joins maps, each of whose keys are greater than those of the one before, in O(1) for each leaf.
+    pub(crate) fn joined(maps: impl IntoIterator<Item = Self>) -> Self {
+        let (mut leaves, mut len, mut others) = (Vec::new(), 0, Vec::new());
+        let mut greatest: Option<K> = None;
+        for map in maps {
+            let (Some(first), Some(last)) = (map.keys().next(), map.keys().next_back().cloned()) else { continue };
+            if greatest.as_ref().is_some_and(|greatest| greatest >= first) {
+                others.push(map);
+                continue;
+            }
+            (greatest, len) = (Some(last), len + map.len);
+            map.root.into_iter().for_each(|root| root.leaves(&mut leaves));
+        }
+        let mut joined = Self { root: Self::above(leaves), len };
+        for (key, value) in others.iter().flat_map(Self::iter) {
+            joined.insert(key.clone(), value.clone());
+        }
+        joined
+    }
+
+    /// Returns the root above leaves.
+    fn above(mut nodes: Vec<(K, Arc<Node<K, V>>)>) -> Option<Arc<Node<K, V>>> {
+        while nodes.len() > 1 {
+            let mut below = nodes.into_iter().peekable();
+            nodes = Vec::new();
+            while below.peek().is_some() {
+                let children: Vec<_> = below.by_ref().take(MOST).collect();
+                let first = children.first().map(|(first, _)| first.clone());
+                nodes.extend(first.map(|first| (first, Arc::new(Node::Inner(children)))));
+            }
+        }
+        nodes.pop().map(|(_, root)| root)
     }
 }
 

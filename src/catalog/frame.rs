@@ -82,6 +82,8 @@ pub(super) enum Unknown {
     Unreadable(serde_json::Error),
     /// It has more than was read, or is written in another way.
     HasMore,
+    /// It has something that no build up to this one writes.
+    Foreign(&'static str),
 }
 
 impl Unknown {
@@ -92,6 +94,7 @@ impl Unknown {
             Self::Unreadable(error) => {
                 Error::unsupported(target, format!("{what} ({error}): {needs}")).with_source(error)
             }
+            Self::Foreign(it) => Error::unsupported(target, format!("{what}, {it}: {needs}")),
             Self::HasMore => Error::unsupported(target, format!("{what}, a field or a form of one: {needs}")),
         }
     }

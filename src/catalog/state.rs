@@ -9,9 +9,10 @@ use chrono::{DateTime, Utc};
 use super::entry::Entry;
 use super::event::{Event, StoreName, UploadName};
 use super::features::Features;
-use super::indexes::{Counts, Indexes};
+use super::indexes::{Counts, Indexes, OfVersions};
 use super::record::{Condemned, DefinitionRecord, GalleryRecord, ImageRecord, Number, Upload, VersionRecord};
 use super::record_key::RecordKey;
+use super::rows::RangeRecords;
 use super::touched::Touched;
 use crate::access::{AccessPolicy, AccessScope, DenyAssignment, GallerySharing, RoleAssignment};
 use crate::content::blob_name::Incarnations;
@@ -86,8 +87,27 @@ impl State {
         }
     }
 
-    /// Returns a state without records, to take those of a checkpoint.
-    pub(super) fn of_checkpoint(
+    /// Returns a state that has only these records of ranges, to take the others of a checkpoint.
+    pub(super) fn of_ranges(before: Self, records: Vec<RangeRecords>) -> Self {
+        let (mut versions, mut announced, mut of_versions, mut others) = <(Vec<_>, Vec<_>, OfVersions, Vec<_>)>::default();
+        for range in records {
+            versions.push(range.versions);
+            announced.push(range.announced);
+            of_versions.append(range.of_versions);
+            others.extend(range.others);
+        }
+        let mut state = Self {
+            versions: PersistentMap::joined(versions),
+            announced: PersistentMap::joined(announced),
+            indexes: Indexes::of_versions(of_versions),
+            ..before
+        };
+        others.into_iter().for_each(|row| state.take(row));
+        state
+    }
+
+    /// Returns the state before the records of a checkpoint.
+    pub(super) fn before_checkpoint(
         number: u64,
         head: Digest,
         time: DateTime<Utc>,
@@ -97,18 +117,15 @@ impl State {
         Self { number, time, numbered, touched: Touched::since(number), ..Self::empty(head, features) }
     }
 
-    /// Returns the state with its indexes, once it has all records of a checkpoint. They come in the order of their keys and not
-    /// of their changes: until then, two may have one name.
-    pub(super) fn indexed(mut self) -> Self {
+    /// Returns the state with the indexes of names, once it has all records of a checkpoint. They come in the order of their
+    /// keys and not of their changes: until then, two may have one name.
+    pub(super) fn named(mut self) -> Self {
         for (id, record) in self.galleries.iter() {
             self.indexes.add_gallery(&record.gallery);
             self.indexes.name_publicly(id, None, record.sharing.public_name.as_ref());
         }
         for ((gallery, _), record) in self.definitions.iter() {
             self.indexes.add_definition(*gallery, &record.definition);
-        }
-        for ((definition, _), record) in self.versions.iter() {
-            self.indexes.add_version(*definition, record);
         }
         for (name, upload) in self.uploads.iter() {
             self.indexes.add_upload(*name, &upload.target);
@@ -692,7 +709,13 @@ impl State {
     }
 
     /// Inserts a version, or replaces the one of the same number.
-    fn put_version(&mut self, definition: Number, mut record: VersionRecord) {
+    fn put_version(&mut self, definition: Number, record: VersionRecord) {
+        let number = record.version.id().number();
+        self.insert_version(definition, record);
+        self.touch(RecordKey::Version(definition, number));
+    }
+
+    pub(super) fn insert_version(&mut self, definition: Number, mut record: VersionRecord) {
         let key = (definition, record.version.id().number());
         self.share_with_neighbour(key, &mut record);
         match self.versions.get(&key) {
@@ -700,11 +723,10 @@ impl State {
             None => self.indexes.add_version(definition, &record),
         }
         self.versions.insert(key, Arc::new(record));
-        self.touch(RecordKey::Version(key.0, key.1));
     }
 
     /// Lets a record share memory with the one that it replaces, or the one before it of the same definition.
-    pub(super) fn share_with_neighbour(&self, key: (Number, VersionNumber), record: &mut VersionRecord) {
+    fn share_with_neighbour(&self, key: (Number, VersionNumber), record: &mut VersionRecord) {
         let until = self.versions.range((key.0, VersionNumber::LEAST)..=key);
         if let Some((_, neighbour)) = until.into_iter().next_back() {
             record.share(neighbour);
@@ -712,9 +734,14 @@ impl State {
     }
 
     fn remove_version(&mut self, key: (Number, VersionNumber)) {
-        let Some(old) = self.versions.remove(&key) else { return };
-        self.indexes.remove_version(key.0, &old);
+        self.drop_version(key);
         self.touch(RecordKey::Version(key.0, key.1));
+    }
+
+    pub(super) fn drop_version(&mut self, key: (Number, VersionNumber)) {
+        if let Some(old) = self.versions.remove(&key) {
+            self.indexes.remove_version(key.0, &old);
+        }
     }
 
     fn put_upload(&mut self, name: UploadName, upload: Upload) {

@@ -1,7 +1,4 @@
-//! The records of a state as lines of text, in one order of keys: what a segment of a checkpoint is made of.
-//!
-//! A line is an object with one field, the kind of the record: `{"version":{"of":2,"record":{…}}}`. A record that went is
-//! `{"removed":<its key>}`.
+//! The records of a state as rows, in one order of keys: what a segment of a checkpoint is made of.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -9,22 +6,23 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::event::{StoreName, UploadName};
+use super::indexes::OfVersions;
 use super::record::{Condemned, DefinitionRecord, GalleryRecord, ImageRecord, Number, Upload, VersionRecord};
 use super::record_key::RecordKey;
 use super::state::State;
 use crate::access::{DenyAssignment, GallerySharing, RoleAssignment, RoleDefinition};
 use crate::content::blob_name::Incarnations;
 use crate::content::names::SlotId;
-use crate::error::{Error, Result};
 use crate::model::{
     Gallery, GalleryId, ImageDefinition, ImageName, ManagedImage, ManagedImageId, Region, ResourceId, Snapshot,
     SnapshotId, VersionNumber,
 };
+use crate::persistent_map::PersistentMap;
 
-/// A record, as a line has it.
+/// A record, as a segment has it. [`encoding`](super::encoding) says which kinds are JSON.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) enum Line {
+pub(super) enum Row {
     Gallery {
         number: Number,
         #[serde(serialize_with = "Gallery::compact")]
@@ -38,6 +36,7 @@ pub(super) enum Line {
         #[serde(serialize_with = "ImageDefinition::compact")]
         definition: Arc<ImageDefinition>,
     },
+    #[serde(skip)]
     Version {
         of: Number,
         record: Arc<VersionRecord>,
@@ -45,6 +44,7 @@ pub(super) enum Line {
     ManagedImage(Arc<ImageRecord<ManagedImage>>),
     Snapshot(Arc<ImageRecord<Snapshot>>),
     Upload(UploadName, Upload),
+    #[serde(skip)]
     Announced(UploadName, u64),
     Role(Arc<RoleDefinition>),
     Assignment(Arc<RoleAssignment>),
@@ -58,7 +58,7 @@ pub(super) enum Line {
     Removed(RecordKey),
 }
 
-impl Line {
+impl Row {
     pub(super) fn key(&self) -> RecordKey {
         match self {
             Self::Gallery { gallery, .. } => RecordKey::Gallery(gallery.id().clone()),
@@ -80,6 +80,32 @@ impl Line {
             Self::Extras(of, _) => RecordKey::Extras(of.clone()),
             Self::Removed(key) => key.clone(),
         }
+    }
+}
+
+/// The records of a range: those that there are many of as parts of a state, which cost little to join.
+#[derive(Default)]
+pub(super) struct RangeRecords {
+    pub(super) versions: PersistentMap<(Number, VersionNumber), Arc<VersionRecord>>,
+    pub(super) announced: PersistentMap<UploadName, u64>,
+    pub(super) of_versions: OfVersions,
+    pub(super) others: Vec<Row>,
+}
+
+impl FromIterator<Row> for RangeRecords {
+    fn from_iter<I: IntoIterator<Item = Row>>(rows: I) -> Self {
+        let (mut records, mut versions, mut announced) = (Self::default(), Vec::new(), Vec::new());
+        for row in rows {
+            match row {
+                Row::Version { of, record } => {
+                    records.of_versions.add(of, &record);
+                    versions.push(((of, record.version.id().number()), record));
+                }
+                Row::Announced(name, number) => announced.push((name, number)),
+                other => records.others.push(other),
+            }
+        }
+        Self { versions: versions.into_iter().collect(), announced: announced.into_iter().collect(), ..records }
     }
 }
 
@@ -159,93 +185,85 @@ impl State {
             .chain(extras)
     }
 
-    /// Appends the line of a record, also of one that is gone.
-    pub(super) fn write_line(&self, key: &RecordKey, lines: &mut Vec<u8>) -> Result<()> {
-        let line = self.line(key).unwrap_or_else(|| Line::Removed(key.clone()));
-        serde_json::to_writer(&mut *lines, &line)
-            .map_err(|error| Error::corrupt("catalog checkpoint", "a record cannot be written").with_source(error))?;
-        lines.push(b'\n');
-        Ok(())
+    /// Returns the row of a record, also of one that is gone.
+    pub(super) fn row(&self, key: &RecordKey) -> Row {
+        self.record(key).unwrap_or_else(|| Row::Removed(key.clone()))
     }
 
-    fn line(&self, key: &RecordKey) -> Option<Line> {
+    fn record(&self, key: &RecordKey) -> Option<Row> {
         Some(match key {
             RecordKey::Gallery(id) => {
                 let GalleryRecord { number, gallery, sharing } = &**self.galleries.get(id)?;
-                Line::Gallery { number: *number, gallery: gallery.clone(), sharing: sharing.clone() }
+                Row::Gallery { number: *number, gallery: gallery.clone(), sharing: sharing.clone() }
             }
             RecordKey::Definition(gallery, name) => {
                 let record = self.definitions.get(&(*gallery, Some(name.clone())))?;
-                Line::Definition { gallery: *gallery, number: record.number, definition: record.definition.clone() }
+                Row::Definition { gallery: *gallery, number: record.number, definition: record.definition.clone() }
             }
             RecordKey::Version(of, number) => {
-                Line::Version { of: *of, record: self.versions.get(&(*of, *number))?.clone() }
+                Row::Version { of: *of, record: self.versions.get(&(*of, *number))?.clone() }
             }
-            RecordKey::ManagedImage(id) => Line::ManagedImage(self.managed_images.get(id)?.clone()),
-            RecordKey::Snapshot(id) => Line::Snapshot(self.snapshots.get(id)?.clone()),
-            RecordKey::Upload(name) => Line::Upload(*name, self.uploads.get(name)?.clone()),
-            RecordKey::Announced(name) => Line::Announced(*name, *self.announced.get(name)?),
-            RecordKey::Role(id) => Line::Role(self.access().custom_role(id)?.clone()),
-            RecordKey::Assignment(scope, id) => Line::Assignment(self.access().assignment(scope, id)?.clone()),
-            RecordKey::Denial(scope, id) => Line::Denial(self.access().denial(scope, id)?.clone()),
+            RecordKey::ManagedImage(id) => Row::ManagedImage(self.managed_images.get(id)?.clone()),
+            RecordKey::Snapshot(id) => Row::Snapshot(self.snapshots.get(id)?.clone()),
+            RecordKey::Upload(name) => Row::Upload(*name, self.uploads.get(name)?.clone()),
+            RecordKey::Announced(name) => Row::Announced(*name, *self.announced.get(name)?),
+            RecordKey::Role(id) => Row::Role(self.access().custom_role(id)?.clone()),
+            RecordKey::Assignment(scope, id) => Row::Assignment(self.access().assignment(scope, id)?.clone()),
+            RecordKey::Denial(scope, id) => Row::Denial(self.access().denial(scope, id)?.clone()),
             RecordKey::Claim(region, zone) => {
                 let (store, number) = self.claims.get(&(region.clone(), *zone))?;
-                Line::Claim(region.clone(), *zone, *store, *number)
+                Row::Claim(region.clone(), *zone, *store, *number)
             }
-            RecordKey::Condemned(region) => Line::Condemned(region.clone(), self.condemned.get(region)?.clone()),
+            RecordKey::Condemned(region) => Row::Condemned(region.clone(), self.condemned.get(region)?.clone()),
             RecordKey::Incarnations(region, slot) => {
                 let of_slot = self.incarnations.get(&(region.clone(), *slot))?;
-                Line::Incarnations(region.clone(), *slot, of_slot.clone())
+                Row::Incarnations(region.clone(), *slot, of_slot.clone())
             }
-            RecordKey::LastCondemned(region) => Line::LastCondemned(region.clone(), *self.last_condemned.get(region)?),
-            RecordKey::Extras(of) => Line::Extras(of.clone(), self.extras.get(of)?.clone()),
+            RecordKey::LastCondemned(region) => Row::LastCondemned(region.clone(), *self.last_condemned.get(region)?),
+            RecordKey::Extras(of) => Row::Extras(of.clone(), self.extras.get(of)?.clone()),
         })
     }
 
-    /// Inserts the record of a line, or removes it. [`indexed`](Self::indexed) follows when all are there.
-    pub(super) fn take(&mut self, line: Line) {
-        match line {
-            Line::Gallery { number, gallery, sharing } => {
+    /// Inserts the record of a row, or removes it. [`named`](Self::named) follows when all are there.
+    pub(super) fn take(&mut self, row: Row) {
+        match row {
+            Row::Gallery { number, gallery, sharing } => {
                 self.galleries.insert(gallery.id().clone(), Arc::new(GalleryRecord { number, gallery, sharing }));
             }
-            Line::Definition { gallery, number, definition } => {
+            Row::Definition { gallery, number, definition } => {
                 let name = definition.id().name().clone();
                 self.definitions.insert((gallery, Some(name)), Arc::new(DefinitionRecord { number, definition }));
             }
-            Line::Version { of, mut record } => {
-                let key = (of, record.version.id().number());
-                self.share_with_neighbour(key, Arc::make_mut(&mut record));
-                self.versions.insert(key, record);
-            }
-            Line::ManagedImage(record) => {
+            Row::Version { of, record } => self.insert_version(of, Arc::unwrap_or_clone(record)),
+            Row::ManagedImage(record) => {
                 self.managed_images.insert(record.resource.id().clone(), record);
             }
-            Line::Snapshot(record) => {
+            Row::Snapshot(record) => {
                 self.snapshots.insert(record.resource.id().clone(), record);
             }
-            Line::Upload(name, upload) => {
+            Row::Upload(name, upload) => {
                 self.uploads.insert(name, upload);
             }
-            Line::Announced(name, number) => {
+            Row::Announced(name, number) => {
                 self.announced.insert(name, number);
             }
-            Line::Role(role) => self.access_mut().put_role(Arc::unwrap_or_clone(role)),
-            Line::Assignment(assignment) => self.access_mut().assign(Arc::unwrap_or_clone(assignment)),
-            Line::Denial(denial) => self.access_mut().deny(Arc::unwrap_or_clone(denial)),
-            Line::Claim(region, zone, store, number) => {
+            Row::Role(role) => self.access_mut().put_role(Arc::unwrap_or_clone(role)),
+            Row::Assignment(assignment) => self.access_mut().assign(Arc::unwrap_or_clone(assignment)),
+            Row::Denial(denial) => self.access_mut().deny(Arc::unwrap_or_clone(denial)),
+            Row::Claim(region, zone, store, number) => {
                 self.claims.insert((region, zone), (store, number));
             }
-            Line::Condemned(region, condemned) => {
+            Row::Condemned(region, condemned) => {
                 self.condemned.insert(region, condemned);
             }
-            Line::Incarnations(region, slot, of_slot) => {
+            Row::Incarnations(region, slot, of_slot) => {
                 self.incarnations.insert((region, slot), of_slot);
             }
-            Line::LastCondemned(region, number) => {
+            Row::LastCondemned(region, number) => {
                 self.last_condemned.insert(region, number);
             }
-            Line::Extras(of, extras) => drop(self.extras.insert(of, extras)),
-            Line::Removed(key) => self.remove(&key),
+            Row::Extras(of, extras) => drop(self.extras.insert(of, extras)),
+            Row::Removed(key) => self.remove(&key),
         }
     }
 
@@ -253,7 +271,7 @@ impl State {
         match key {
             RecordKey::Gallery(id) => drop(self.galleries.remove(id)),
             RecordKey::Definition(gallery, name) => drop(self.definitions.remove(&(*gallery, Some(name.clone())))),
-            RecordKey::Version(of, number) => drop(self.versions.remove(&(*of, *number))),
+            RecordKey::Version(of, number) => self.drop_version((*of, *number)),
             RecordKey::ManagedImage(id) => drop(self.managed_images.remove(id)),
             RecordKey::Snapshot(id) => drop(self.snapshots.remove(id)),
             RecordKey::Upload(name) => drop(self.uploads.remove(name)),
