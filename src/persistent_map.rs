@@ -8,8 +8,9 @@ use std::cmp::Ordering;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
-/// The most entries or children of a node.
-const MOST: usize = 32;
+/// The most entries or children of a node. A copy of a node counts one more owner of each of its children: half as many cost
+/// fewer misses of the processor's cache in a large map, and a quarter as many more depth.
+const MOST: usize = 16;
 
 /// A node with fewer entries is merged with a neighbour, if both fit into one node and leave room.
 const FEW: usize = MOST / 4;
@@ -622,7 +623,7 @@ mod tests {
         changed.insert(50_000, Arc::new(0));
         changed.remove(&50_001);
         let copied = nodes(&changed).into_iter().filter(|node| !before.contains(node)).count();
-        assert_eq!(copied, 4);
+        assert_eq!(copied, 5);
         assert_eq!((map.get(&50_000), map.len()), (Some(&Arc::new(50_000)), 100_000));
     }
 

@@ -7,6 +7,7 @@
 
 mod backlog;
 mod batch;
+mod boundary;
 mod checkpoint;
 mod checkpointing;
 mod commit;
@@ -32,7 +33,9 @@ mod rows;
 mod segment;
 mod single_flight;
 mod state;
+mod tombstone;
 mod touched;
+mod truncation;
 
 pub use event::ImageContent;
 
@@ -43,11 +46,12 @@ pub(crate) use log::{Catalog, Mode};
 pub(crate) use pending::Changes;
 pub(crate) use record::{Condemned, VersionRecord};
 pub(crate) use state::State;
+pub(crate) use truncation::Truncation;
 
 /// Reads bytes as a catalog entry and as a checkpoint, for the fuzzer.
 #[cfg(feature = "testkit")]
 pub(crate) fn fuzz(data: &[u8]) {
     let key = checkpoint::fuzz_key();
-    let _ = entry::Entry::decode(data, &key);
+    let _ = tombstone::LogBlob::decode(data, &key);
     let _ = checkpoint::decode(data, &key);
 }

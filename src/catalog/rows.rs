@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::event::{StoreName, UploadName};
-use super::indexes::OfVersions;
+use super::indexes::{Indexes, OfVersions};
 use super::record::{Condemned, DefinitionRecord, GalleryRecord, ImageRecord, Number, Upload, VersionRecord};
 use super::record_key::RecordKey;
 use super::state::State;
@@ -122,6 +122,22 @@ macro_rules! keys {
 }
 
 impl State {
+    /// Returns a state that has no records yet with those of ranges, to take the others of a checkpoint.
+    pub(super) fn of_ranges(mut state: Self, records: Vec<RangeRecords>) -> Self {
+        let (mut versions, mut announced, mut of_versions, mut others) = <(Vec<_>, Vec<_>, OfVersions, Vec<_>)>::default();
+        for range in records {
+            versions.push(range.versions);
+            announced.push(range.announced);
+            of_versions.append(range.of_versions);
+            others.extend(range.others);
+        }
+        state.versions = PersistentMap::joined(versions);
+        state.announced = PersistentMap::joined(announced);
+        state.indexes = Indexes::of_versions(of_versions);
+        others.into_iter().for_each(|row| state.take(row));
+        state
+    }
+
     /// Returns the keys of all records from `from` on, in order.
     pub(super) fn keys_from<'a>(&'a self, from: Option<&RecordKey>) -> impl Iterator<Item = RecordKey> + 'a {
         use RecordKey as Key;

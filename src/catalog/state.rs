@@ -9,10 +9,9 @@ use chrono::{DateTime, Utc};
 use super::entry::Entry;
 use super::event::{Event, StoreName, UploadName};
 use super::features::Features;
-use super::indexes::{Counts, Indexes, OfVersions};
+use super::indexes::{Counts, Indexes};
 use super::record::{Condemned, DefinitionRecord, GalleryRecord, ImageRecord, Number, Upload, VersionRecord};
 use super::record_key::RecordKey;
-use super::rows::RangeRecords;
 use super::touched::Touched;
 use crate::access::{AccessPolicy, AccessScope, DenyAssignment, GallerySharing, RoleAssignment};
 use crate::content::blob_name::Incarnations;
@@ -56,7 +55,7 @@ pub(crate) struct State {
     pub(super) last_condemned: PersistentMap<Region, u64>,
     /// What later builds keep of resources.
     pub(super) extras: PersistentMap<ResourceId, Arc<str>>,
-    indexes: Indexes,
+    pub(super) indexes: Indexes,
     touched: Touched,
 }
 
@@ -85,25 +84,6 @@ impl State {
             indexes: Indexes::default(),
             touched: Touched::default(),
         }
-    }
-
-    /// Returns a state that has only these records of ranges, to take the others of a checkpoint.
-    pub(super) fn of_ranges(before: Self, records: Vec<RangeRecords>) -> Self {
-        let (mut versions, mut announced, mut of_versions, mut others) = <(Vec<_>, Vec<_>, OfVersions, Vec<_>)>::default();
-        for range in records {
-            versions.push(range.versions);
-            announced.push(range.announced);
-            of_versions.append(range.of_versions);
-            others.extend(range.others);
-        }
-        let mut state = Self {
-            versions: PersistentMap::joined(versions),
-            announced: PersistentMap::joined(announced),
-            indexes: Indexes::of_versions(of_versions),
-            ..before
-        };
-        others.into_iter().for_each(|row| state.take(row));
-        state
     }
 
     /// Returns the state before the records of a checkpoint.
