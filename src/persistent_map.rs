@@ -237,6 +237,25 @@ impl<K: Ord, V> PersistentMap<K, V> {
     }
 }
 
+#[cfg(test)]
+impl<K, V> PersistentMap<K, V> {
+    fn nodes(&self) -> std::collections::BTreeSet<usize> {
+        let (mut all, mut open) = (std::collections::BTreeSet::new(), self.root.iter().collect::<Vec<_>>());
+        while let Some(node) = open.pop() {
+            all.insert(Arc::as_ptr(node).addr());
+            if let Node::Inner(children) = &**node {
+                open.extend(children.iter().map(|(_, child)| child));
+            }
+        }
+        all
+    }
+
+    /// The number of nodes that it does not share with the map that it was changed from.
+    pub(crate) fn nodes_copied_from(&self, before: &Self) -> usize {
+        self.nodes().difference(&before.nodes()).count()
+    }
+}
+
 impl<K: Ord + Clone, V: Clone> PersistentMap<K, V> {
     /// Inserts, and returns the value that was there.
     pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
@@ -612,29 +631,47 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn entries_in_any_order_and_maps_that_are_joined_are_what_insertion_makes_of_them(
+            parts in prop::collection::vec(prop::collection::vec((0_u16..500, any::<u8>()), 0..120), 0..6), ascend in any::<bool>(),
+        ) {
+            let mut entries = parts.concat();
+            let map: PersistentMap<u16, u8> = entries.iter().copied().collect();
+            same(&map, &entries.iter().copied().collect());
+            if ascend {
+                entries.sort_by_key(|(key, _)| *key);
+                entries.dedup_by_key(|(key, _)| *key);
+            }
+            let chunks: Vec<_> = entries.chunks(50).collect();
+            let joined = PersistentMap::joined(chunks.iter().map(|chunk| chunk.iter().copied().collect()));
+            let mut model = BTreeMap::new();
+            let mut greatest = None;
+            // Those that do not ascend come after all others.
+            let maps = chunks.iter().map(|chunk| chunk.iter().copied().collect::<BTreeMap<_, _>>());
+            let (first, later): (Vec<_>, Vec<_>) = maps.partition(|map| {
+                let Some((least, _)) = map.first_key_value() else { return true };
+                let ascends = greatest.is_none_or(|greatest| greatest < *least);
+                if ascends {
+                    greatest = map.last_key_value().map(|(key, _)| *key);
+                }
+                ascends
+            });
+            first.into_iter().chain(later).for_each(|map| model.extend(map));
+            same(&joined, &model);
+        }
+    }
+
     #[test]
     fn a_change_copies_one_path_and_maps_filled_in_order_are_dense() {
         let map: PersistentMap<u32, Arc<u32>> = (0..100_000).map(|key| (key, Arc::new(key))).collect();
-        let before: Vec<usize> = nodes(&map);
         // Leaves, and the nodes above them, are full.
         let levels = std::iter::successors(Some(100_000), |below: &usize| (*below > 1).then(|| below.div_ceil(MOST)));
-        assert_eq!(before.len(), levels.skip(1).sum::<usize>());
+        assert_eq!(map.nodes().len(), levels.skip(1).sum::<usize>());
         let mut changed = map.clone();
         changed.insert(50_000, Arc::new(0));
         changed.remove(&50_001);
-        let copied = nodes(&changed).into_iter().filter(|node| !before.contains(node)).count();
-        assert_eq!(copied, 5);
+        assert_eq!(changed.nodes_copied_from(&map), 5);
         assert_eq!((map.get(&50_000), map.len()), (Some(&Arc::new(50_000)), 100_000));
-    }
-
-    fn nodes<K, V>(map: &PersistentMap<K, V>) -> Vec<usize> {
-        let (mut all, mut open) = (Vec::new(), map.root.iter().collect::<Vec<_>>());
-        while let Some(node) = open.pop() {
-            all.push(Arc::as_ptr(node).addr());
-            if let Node::Inner(children) = &**node {
-                open.extend(children.iter().map(|(_, child)| child));
-            }
-        }
-        all
     }
 }

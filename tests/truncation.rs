@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use compute_gallery::access::MemoryDirectory;
+use compute_gallery::host::Workers;
 use compute_gallery::model::*;
 use compute_gallery::read::{EventKind, HistoryEntry, ListScope};
 use compute_gallery::store::*;
@@ -28,7 +29,7 @@ async fn sandbox() -> (Sandbox, MemoryStore) {
     let store = MemoryStore::new();
     let sandbox = Sandbox::builder()
         .catalog_store(store.clone())
-        .service(|builder| builder.retries(RetryPolicy::none()))
+        .service(|builder| builder.retries(RetryPolicy::none()).workers(Workers::inline()))
         .build()
         .await
         .unwrap();
@@ -49,15 +50,15 @@ async fn describes(sandbox: &Sandbox, what: &str) -> Result<()> {
 }
 
 async fn goes_past_two_checkpoints(sandbox: &Sandbox) {
+    let first = sandbox.session().refresh().await.unwrap().number();
     for number in 0..192 {
-        let number = sandbox.session().view().number() + number % 2;
-        describes(sandbox, &format!("after commit {number}")).await.unwrap();
+        describes(sandbox, &format!("{number} after {first}")).await.unwrap();
     }
 }
 
 async fn blobs(store: &MemoryStore, under: &str) -> BTreeMap<BlobKey, Bytes> {
     let mut blobs = BTreeMap::new();
-    for blob in store.list_all(Some(&format!("catalog/{under}").parse().unwrap())).await.unwrap() {
+    for blob in store.list_all(Some(&under.parse().unwrap())).await.unwrap() {
         blobs.insert(blob.key.clone(), store.get(&blob.key, None).await.unwrap());
     }
     blobs
@@ -65,7 +66,7 @@ async fn blobs(store: &MemoryStore, under: &str) -> BTreeMap<BlobKey, Bytes> {
 
 /// The numbers of the entries that were truncated.
 async fn truncated(store: &MemoryStore) -> Vec<u64> {
-    let log = blobs(store, "log").await;
+    let log = blobs(store, "catalog/log").await;
     let is_tombstone = |bytes: &Bytes| !bytes.windows(9).any(|part| part == b"\"changes\"");
     log.iter().zip(1..).filter(|((_, bytes), _)| is_tombstone(bytes)).map(|(_, number)| number).collect()
 }
@@ -124,7 +125,7 @@ fn what_two_checkpoints_do_not_have_is_kept() {
         let all = sandbox.session().truncate_history(u64::MAX).await.unwrap();
         let last = sandbox.session().view().number();
         assert!(all.begins_after > 64 && all.begins_after + 64 < last, "{all:?} of {last}");
-        let roots = blobs(&store, "checkpoints").await;
+        let roots = blobs(&store, "catalog/checkpoints").await;
         let older = roots.keys().next_back().unwrap().as_str().rsplit('/').next().unwrap().parse::<u64>().unwrap();
         assert_eq!(all.begins_after, u64::MAX - older - 1);
         assert_eq!(truncated(&store).await.len() as u64, all.begins_after);
@@ -152,12 +153,12 @@ fn a_process_that_was_suspended_at_any_step_of_a_commit_loses_the_race_for_a_tru
             goes_past_two_checkpoints(&fast).await;
             goes_past_two_checkpoints(&fast).await;
             fast.session().truncate_history(u64::MAX).await.unwrap();
-            let log = blobs(&store, "log").await;
+            let log = blobs(&store, "catalog/log").await;
             if !is_over {
                 commit.await.unwrap();
             }
             // Nothing that was there is another now.
-            let after = blobs(&store, "log").await;
+            let after = blobs(&store, "catalog/log").await;
             assert!(log.iter().all(|(key, bytes)| after.get(key) == Some(bytes)), "after {steps} steps");
             commits += after.len() - log.len();
             let (slow, fast) = (slow.session().refresh().await.unwrap(), fast.session().refresh().await.unwrap());
@@ -222,10 +223,10 @@ fn a_late_tombstone_changes_nothing() {
         assert!(!goes_on(&mut truncation, 2_000));
         assert_eq!(sandbox.session().truncate_history(50).await.unwrap().begins_after, 50);
         goes_past_two_checkpoints(&sandbox).await;
-        let before = blobs(&store, "").await;
+        let before = blobs(&store, "catalog").await;
         *is_late.lock().unwrap() = false;
         assert_eq!(truncation.await.unwrap().begins_after, 20);
-        assert_eq!(blobs(&store, "").await, before);
+        assert_eq!(blobs(&store, "catalog").await, before);
         assert_eq!(sandbox.session().history_begins_after().await.unwrap(), 50);
     });
 }
@@ -235,7 +236,7 @@ fn a_truncation_that_ends_at_any_call_changes_nothing_that_exists_and_the_next_o
     block_on(async {
         let (first, store) = sandbox().await;
         let expected = seen(&first.session().view());
-        let blobs_before = blobs(&store, "").await;
+        let blobs_before = blobs(&store, "catalog").await;
         for fault in [Fault::Before(StoreErrorKind::Unavailable), Fault::After] {
             for call in 0.. {
                 let copy = MemoryStore::new();
@@ -287,7 +288,7 @@ fn a_truncated_log_without_a_whole_checkpoint_is_refused_and_nothing_is_deleted(
         let (sandbox, store) = sandbox().await;
         sandbox.session().truncate_history(u64::MAX).await.unwrap();
         let expected = seen(&sandbox.session().view());
-        let roots: Vec<BlobKey> = blobs(&store, "checkpoints").await.into_keys().collect();
+        let roots: Vec<BlobKey> = blobs(&store, "catalog/checkpoints").await.into_keys().collect();
         for damages in [true, false] {
             let mut kept = Vec::new();
             for (number, key) in roots.iter().enumerate() {
@@ -297,7 +298,7 @@ fn a_truncated_log_without_a_whole_checkpoint_is_refused_and_nothing_is_deleted(
                     false => store.delete(key).await.unwrap(),
                 }
                 kept.push((key, root));
-                let before = blobs(&store, "").await;
+                let before = blobs(&store, "catalog").await;
                 let opened = sandbox.reopen().build().await;
                 if number + 1 < roots.len() {
                     assert_eq!(seen(&opened.unwrap().session().view()), expected);
@@ -305,7 +306,7 @@ fn a_truncated_log_without_a_whole_checkpoint_is_refused_and_nothing_is_deleted(
                     let error = opened.unwrap_err();
                     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
                     assert!(error.to_string().contains("no checkpoint from there on is whole: restore one"), "{error}");
-                    assert_eq!(blobs(&store, "").await, before);
+                    assert_eq!(blobs(&store, "catalog").await, before);
                 }
             }
             for (key, root) in kept {
@@ -320,16 +321,16 @@ fn a_truncated_log_without_a_whole_checkpoint_is_refused_and_nothing_is_deleted(
 fn nothing_is_truncated_unless_both_checkpoints_can_be_opened() {
     block_on(async {
         let (sandbox, store) = sandbox().await;
-        let needed = [blobs(&store, "checkpoints").await, blobs(&store, "segments").await];
+        let needed = [blobs(&store, "catalog/checkpoints").await, blobs(&store, "catalog/segments").await];
         for (key, bytes) in needed.iter().flatten() {
             let mut damaged = bytes.to_vec();
             *damaged.last_mut().unwrap() ^= 1;
             store.put(key, damaged.into(), PutMode::Overwrite).await.unwrap();
-            let before = blobs(&store, "").await;
+            let before = blobs(&store, "catalog").await;
             let error = sandbox.session().truncate_history(20).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
             assert!(error.to_string().contains("nothing was truncated"), "{error}");
-            assert_eq!(blobs(&store, "").await, before, "with a flipped bit in {key}");
+            assert_eq!(blobs(&store, "catalog").await, before, "with a flipped bit in {key}");
             store.put(key, bytes.clone(), PutMode::Overwrite).await.unwrap();
         }
         // An entry that is lost cannot be replaced.
@@ -337,7 +338,7 @@ fn nothing_is_truncated_unless_both_checkpoints_can_be_opened() {
         store.delete(&third).await.unwrap();
         let error = sandbox.session().truncate_history(20).await.unwrap_err();
         assert!(error.to_string().contains("entry `3` is missing"), "{error}");
-        assert!(!blobs(&store, "log").await.contains_key(&third));
+        assert!(!blobs(&store, "catalog/log").await.contains_key(&third));
     });
 }
 

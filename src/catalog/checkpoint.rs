@@ -159,11 +159,14 @@ impl Checkpoints {
                 None => return Ok(None),
             }
         }
-        let before =
-            State::before_checkpoint(root.number, root.head, root.time, root.numbered, root.features.clone());
-        let mut state = State::of_ranges(before, ranges);
-        deltas.into_iter().flatten().for_each(|row| state.take(row));
-        Ok(Some(state.named()))
+        let assemble = move || {
+            let before =
+                State::before_checkpoint(root.number, root.head, root.time, root.numbered, root.features.clone());
+            let mut state = State::of_ranges(before, ranges);
+            deltas.into_iter().flatten().for_each(|row| state.take(row));
+            state.named()
+        };
+        Ok(Some(self.workers.run(assemble).await))
     }
 
     /// Reads a range, or the delta of a commit; `None` if it is absent or damaged.

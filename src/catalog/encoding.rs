@@ -332,3 +332,105 @@ fn refers<T: Serialize + DeserializeOwned>(rest: &mut &[u8], read: &mut Vec<T>) 
         place => usize::try_from(place - 1).map_err(|_large| Unknown::Foreign("a reference")),
     }
 }
+
+#[cfg(feature = "testkit")]
+pub(super) fn fuzz(data: &[u8]) {
+    let Ok(rows) = RowReader::new(data).collect::<Read<Vec<Row>>>() else { return };
+    let mut writer = RowWriter::default();
+    #[expect(clippy::unwrap_used, reason = "only for tests: what was read can be written")]
+    rows.iter().for_each(|row| writer.push(row).unwrap());
+    let again = RowReader::new(&writer.take()).collect::<Read<Vec<Row>>>();
+    assert!(again.is_ok_and(|again| again == rows), "{rows:?}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record_key::RecordKey;
+    use super::*;
+    use crate::model::{DiskImage, PublishingProfile, StorageProfile};
+
+    fn version(definition: &str, number: &str, regions: &str) -> VersionRecord {
+        let id = "/subscriptions/s/resourceGroups/r/providers/Microsoft.Compute/galleries/g/images";
+        let id = format!("{id}/{definition}/versions/{number}").parse().unwrap();
+        let profile = PublishingProfile::new(regions.parse().unwrap())
+            .with_published_date(DateTime::from_timestamp(1_800_000_000, 123_456_789).unwrap());
+        let disks = StorageProfile::new(DiskImage::new(1 << 30), vec![]).unwrap();
+        let home = regions.split([',', '=']).next().unwrap().parse().unwrap();
+        let version = ImageVersion::new(id, home, profile, disks).unwrap();
+        let digest = Digest::of(number.as_bytes());
+        let upload = UploadName(UploadId::from_bytes([7; 16]));
+        let content = ImageContent { upload, manifest: digest, os_disk_digest: digest, stored_bytes: u64::MAX };
+        VersionRecord::new(version, content, None, 300)
+    }
+
+    fn written(rows: &[Row]) -> Vec<u8> {
+        let mut writer = RowWriter::default();
+        rows.iter().for_each(|row| writer.push(row).unwrap());
+        writer.take()
+    }
+
+    fn read(bytes: &[u8]) -> Read<Vec<Row>> {
+        RowReader::new(bytes).collect()
+    }
+
+    fn row(of: Number, record: VersionRecord) -> Row {
+        Row::Version { of, record: Arc::new(record) }
+    }
+
+    /// Versions of two definitions, with all that a version can have, and rows of the other kinds.
+    fn rows() -> Vec<Row> {
+        let mut one = version("web", "1.0.0", "West Europe=2,eastus");
+        one.complete_in(&"eastus".parse().unwrap(), 3, 1 << 40);
+        one.fail_in(&"West Europe".parse().unwrap(), "no reason");
+        one.soft_deleted = DateTime::from_timestamp(-1, 999_999_999);
+        one.deleted = DateTime::from_timestamp(1_700_000_000, 0);
+        let same = version("web", "2022.01.08", "West Europe=2,eastus");
+        let spelled = version("Web", "2022.2.8", "westeurope=2,eastus");
+        let other = version("db", "0.0.0", "eastus");
+        let key = RecordKey::Version(8, "9.9.9".parse().unwrap());
+        let upload = UploadName(UploadId::from_bytes([1; 16]));
+        vec![row(7, one), row(7, same), row(7, spelled), row(9, other), Row::Announced(upload, 128), Row::Removed(key)]
+    }
+
+    #[test]
+    fn rows_are_read_as_they_were_written_also_in_the_spelling_of_their_names() {
+        let (rows, bytes) = (rows(), written(&rows()));
+        let again = read(&bytes).unwrap();
+        assert_eq!(again, rows);
+        assert_eq!(format!("{again:?}"), format!("{rows:?}"));
+        let json = |row: &Row| match row {
+            Row::Version { record, .. } => serde_json::to_string(&*record.version).unwrap(),
+            _ => String::new(),
+        };
+        assert_eq!(again.iter().map(json).collect::<Vec<_>>(), rows.iter().map(json).collect::<Vec<_>>());
+        assert_eq!(written(&again), bytes);
+    }
+
+    #[test]
+    fn what_versions_have_in_common_is_written_once() {
+        let of = |count: u32| written(&(0..count).map(|at| row(7, version("web", &format!("1.0.{at}"), "eastus"))).collect::<Vec<_>>());
+        let (one, many) = (of(1).len(), of(101).len());
+        assert!(one > 300 && many < one + 100 * 128, "{one}, {many}");
+    }
+
+    #[test]
+    fn a_row_that_is_cut_off_or_has_an_unknown_kind_flag_or_reference_is_refused() {
+        let bytes = written(&rows());
+        let ends: Vec<usize> = (1..=rows().len()).map(|count| written(&rows()[..count]).len()).collect();
+        for end in (1..bytes.len()).filter(|end| !ends.contains(end)) {
+            assert!(read(&bytes[..end]).is_err(), "cut off at {end}");
+        }
+        let changed = |at: usize, to: u8| {
+            let mut bytes = bytes.clone();
+            bytes[at] = to;
+            read(&bytes).unwrap_err().refused("it".into(), "use a newer build").to_string()
+        };
+        assert!(changed(0, 3).contains("a kind of row: use a newer build"));
+        assert!(changed(1, 0x80).contains("a flag of a version"));
+        assert!(changed(2, 5).contains("does not know"));
+        assert!(read_number(&mut &[0xff; 10][..]).is_err());
+        let mut greatest = Vec::new();
+        write_number(&mut greatest, u64::MAX);
+        assert!(matches!(read_number(&mut &greatest[..]), Ok(u64::MAX)));
+    }
+}

@@ -75,6 +75,14 @@ fn folded(identifier: &ImageIdentifier) -> Arc<str> {
 }
 
 impl Indexes {
+    #[cfg(test)]
+    pub(super) fn nodes_copied_from(&self, before: &Self) -> usize {
+        self.candidates.nodes_copied_from(&before.candidates)
+            + self.retained.nodes_copied_from(&before.retained)
+            + self.uploads.nodes_copied_from(&before.uploads)
+            + self.usage.nodes_copied_from(&before.usage)
+    }
+
     /// Returns the indexes of a state that has only these versions.
     pub(super) fn of_versions(OfVersions { mut candidates, mut retained, usage }: OfVersions) -> Self {
         // Mostly they are in order.

@@ -55,3 +55,9 @@ pub(crate) fn fuzz(data: &[u8]) {
     let _ = tombstone::LogBlob::decode(data, &key);
     let _ = checkpoint::decode(data, &key);
 }
+
+/// Reads bytes as the rows of a segment, for the fuzzer.
+#[cfg(feature = "testkit")]
+pub(crate) fn fuzz_rows(data: &[u8]) {
+    encoding::fuzz(data);
+}

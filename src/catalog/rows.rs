@@ -20,7 +20,7 @@ use crate::model::{
 use crate::persistent_map::PersistentMap;
 
 /// A record, as a segment has it. [`encoding`](super::encoding) says which kinds are JSON.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Row {
     Gallery {
@@ -308,5 +308,97 @@ impl State {
             }
             RecordKey::Extras(of) => drop(self.extras.remove(of)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::event::{Event, ImageContent};
+    use super::super::features::Features;
+    use super::*;
+    use crate::content::digest::Digest;
+    use crate::content::names::UploadId;
+    use crate::model::{
+        DiskImage, ImageDefinitionId, ImageIdentifier, ImageVersion, OsState, OsType, PublishingProfile, StorageProfile,
+    };
+
+    const OF_A_DEFINITION: u32 = 100;
+
+    fn upload(number: u32) -> UploadName {
+        let bytes = Digest::of(&number.to_le_bytes());
+        UploadName(UploadId::from_bytes(*bytes.as_bytes().first_chunk().unwrap()))
+    }
+
+    fn content() -> ImageContent {
+        let digest = Digest::of(b"disk");
+        ImageContent { upload: upload(0), manifest: digest, os_disk_digest: digest, stored_bytes: 1 }
+    }
+
+    fn definition(number: u32) -> ImageDefinitionId {
+        let gallery = "/subscriptions/s/resourceGroups/r/providers/Microsoft.Compute/galleries/g";
+        gallery.parse::<GalleryId>().unwrap().image(format!("image-{number}").parse().unwrap())
+    }
+
+    fn version(image: &ImageDefinitionId, patch: u32) -> ImageVersion {
+        let id = image.version(VersionNumber::new(1, 0, patch).unwrap());
+        let (home, profile) = ("eastus".parse().unwrap(), PublishingProfile::new("eastus,westus".parse().unwrap()));
+        ImageVersion::new(id, home, profile, StorageProfile::new(DiskImage::new(1 << 30), vec![]).unwrap()).unwrap()
+    }
+
+    /// A state with so many versions, each announced.
+    fn state(count: u32) -> State {
+        let rows = (0..count).map(|number| {
+            let of = number / OF_A_DEFINITION;
+            let version = version(&definition(of), number % OF_A_DEFINITION);
+            let mut record = VersionRecord::new(version, content(), None, 1);
+            record.complete_in(&"eastus".parse().unwrap(), 1, 0);
+            Row::Version { of: Number::from(of) + 2, record: Arc::new(record) }
+        });
+        let rows = rows.chain((0..count).map(|number| Row::Announced(upload(number), 1)));
+        let home: Region = "eastus".parse().unwrap();
+        let gallery = Gallery::new(definition(0).gallery().clone(), home.clone());
+        let definitions = (0..count.div_ceil(OF_A_DEFINITION)).map(|of| {
+            let identifier = ImageIdentifier::new("p", "o", &format!("s{of}")).unwrap();
+            let (os, state) = (OsType::Linux, OsState::Generalized);
+            let definition = ImageDefinition::new(definition(of), home.clone(), os, state, identifier);
+            Row::Definition { gallery: 1, number: Number::from(of) + 2, definition: Arc::new(definition) }
+        });
+        let gallery = Row::Gallery { number: 1, gallery: Arc::new(gallery), sharing: GallerySharing::default() };
+        let empty = State::empty(Digest::of(b""), Features::default());
+        State::of_ranges(empty, vec![[gallery].into_iter().chain(definitions).chain(rows).collect()]).named()
+    }
+
+    /// The nodes of all maps that a commit copies.
+    fn copied_by(state: &mut State, event: &Event) -> usize {
+        let mut next = state.clone();
+        next.apply(event, "2026-01-02T03:04:05Z".parse().unwrap()).unwrap();
+        let copied = next.versions.nodes_copied_from(&state.versions)
+            + next.announced.nodes_copied_from(&state.announced)
+            + next.definitions.nodes_copied_from(&state.definitions)
+            + next.galleries.nodes_copied_from(&state.galleries)
+            + next.uploads.nodes_copied_from(&state.uploads)
+            + next.indexes.nodes_copied_from(&state.indexes);
+        *state = next.committed(Digest::of(b""), "2026-01-02T03:04:05Z".parse().unwrap());
+        copied
+    }
+
+    #[test]
+    fn a_commit_among_a_hundred_thousand_versions_copies_at_most_twice_the_nodes_of_one_among_a_thousand() {
+        let [few, many] = [1_000, 100_000].map(|count| {
+            let mut state = state(count);
+            assert_eq!(state.all_versions().count(), count as usize);
+            let image = definition(count / OF_A_DEFINITION / 2);
+            let (version, region) = (version(&image, 1_000), "eastus".parse::<Region>().unwrap());
+            let (target, id) = (version.id().clone().into(), version.id().clone());
+            let started = Event::UploadStarted { upload: upload(u32::MAX), target, region: region.clone() };
+            let published = Event::ImageVersionPublished { version, content: content(), carried: None };
+            let completed = Event::RegionCompleted { version: id, region: region.clone(), replicas: 1, cross_region_bytes: 0 };
+            let copied = [started, published, completed].map(|event| copied_by(&mut state, &event));
+            let latest = state.latest(&image, &region).unwrap().version.id().number();
+            assert_eq!(latest, VersionNumber::new(1, 0, 1_000).unwrap());
+            copied
+        });
+        println!("nodes copied by an announcement, a publish and a completed region: {few:?}, {many:?}");
+        assert!(few.iter().zip(&many).all(|(few, many)| *many <= 2 * few), "{few:?}, {many:?}");
     }
 }
