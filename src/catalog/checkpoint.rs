@@ -159,6 +159,7 @@ impl Checkpoints {
                 None => return Ok(None),
             }
         }
+        drop(parts);
         let assemble = move || {
             let before =
                 State::before_checkpoint(root.number, root.head, root.time, root.numbered, root.features.clone());
