@@ -343,7 +343,8 @@ impl<K: Ord + Clone, V: Clone> FromIterator<(K, V)> for PersistentMap<K, V> {
                 leaf.push((key, value));
             }
             leaf.shrink_to_fit();
-            let is_next_greater = entries.peek().is_none_or(|(next, _)| leaf.last().is_some_and(|(last, _)| last < next));
+            let is_next_greater =
+                entries.peek().is_none_or(|(next, _)| leaf.last().is_some_and(|(last, _)| last < next));
             len += leaf.len();
             leaves.push((first, Arc::new(Node::Leaf(leaf))));
             if !is_next_greater {

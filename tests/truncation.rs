@@ -193,41 +193,68 @@ fn a_process_that_is_far_behind_goes_on_from_the_newest_checkpoint() {
     });
 }
 
+/// A store on which the tombstone of entry 7 is on its way while the flag is set.
+fn slow_tombstone(store: &MemoryStore, is_late: &Arc<Mutex<bool>>) -> HookedStore {
+    let late = is_late.clone();
+    HookedStore::new(store.clone(), move |call| {
+        let late = late.clone();
+        let is_tombstone = ["put", "replace_if"].contains(&call.operation)
+            && call.key.is_some_and(|key| key.as_str().ends_with("/00000000000000000007"));
+        async move {
+            while is_tombstone && *late.lock().unwrap() {
+                let mut was_polled = false;
+                std::future::poll_fn(|context| {
+                    context.waker().wake_by_ref();
+                    match std::mem::replace(&mut was_polled, true) {
+                        true => std::task::Poll::Ready(()),
+                        false => std::task::Poll::Pending,
+                    }
+                })
+                .await;
+            }
+            Reaction::Pass
+        }
+    })
+}
+
 #[test]
 fn a_late_tombstone_changes_nothing() {
     block_on(async {
+        for is_conditional in [true, false] {
+            let (sandbox, store) = sandbox().await;
+            let is_late = Arc::new(Mutex::new(true));
+            let hooked = slow_tombstone(&store, &is_late);
+            let capabilities = hooked.capabilities().with_conditional_changes(is_conditional);
+            let hooked = hooked.with_capabilities(capabilities);
+            let slow = sandbox.reopen().catalog_store(hooked).build().await.unwrap();
+            let mut truncation = pin!(async { slow.session().truncate_history(20).await });
+            assert!(!goes_on(&mut truncation, 2_000));
+            assert_eq!(sandbox.session().truncate_history(50).await.unwrap().begins_after, 50);
+            goes_past_two_checkpoints(&sandbox).await;
+            let before = blobs(&store, "catalog").await;
+            *is_late.lock().unwrap() = false;
+            assert_eq!(truncation.await.unwrap().begins_after, 20);
+            assert_eq!(blobs(&store, "catalog").await, before);
+            assert_eq!(sandbox.session().history_begins_after().await.unwrap(), 50);
+        }
+    });
+}
+
+#[test]
+fn a_late_tombstone_replaces_no_other_entry_than_the_one_that_was_read() {
+    block_on(async {
         let (sandbox, store) = sandbox().await;
-        // The first tombstone of one process is on its way for long.
         let is_late = Arc::new(Mutex::new(true));
-        let late = is_late.clone();
-        let hooked = HookedStore::new(store.clone(), move |call| {
-            let late = late.clone();
-            let is_tombstone = call.operation == "put" && call.key.as_ref().is_some_and(|key| key.as_str().ends_with("/00000000000000000007"));
-            async move {
-                while is_tombstone && *late.lock().unwrap() {
-                    let mut was_polled = false;
-                    std::future::poll_fn(|context| {
-                        context.waker().wake_by_ref();
-                        match std::mem::replace(&mut was_polled, true) {
-                            true => std::task::Poll::Ready(()),
-                            false => std::task::Poll::Pending,
-                        }
-                    })
-                    .await;
-                }
-                Reaction::Pass
-            }
-        });
-        let slow = sandbox.reopen().catalog_store(hooked).build().await.unwrap();
+        let slow = sandbox.reopen().catalog_store(slow_tombstone(&store, &is_late)).build().await.unwrap();
         let mut truncation = pin!(async { slow.session().truncate_history(20).await });
         assert!(!goes_on(&mut truncation, 2_000));
-        assert_eq!(sandbox.session().truncate_history(50).await.unwrap().begins_after, 50);
-        goes_past_two_checkpoints(&sandbox).await;
-        let before = blobs(&store, "catalog").await;
+        // Meanwhile an operator puts something else there.
+        let seventh: BlobKey = "catalog/log/00000000000000000007".parse().unwrap();
+        let restored = Bytes::from_static(b"an entry of another log");
+        store.put(&seventh, restored.clone(), PutMode::Overwrite).await.unwrap();
         *is_late.lock().unwrap() = false;
-        assert_eq!(truncation.await.unwrap().begins_after, 20);
-        assert_eq!(blobs(&store, "catalog").await, before);
-        assert_eq!(sandbox.session().history_begins_after().await.unwrap(), 50);
+        assert_eq!(truncation.await.unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(store.get(&seventh, None).await.unwrap(), restored);
     });
 }
 
@@ -269,7 +296,8 @@ fn two_processes_truncate_at_once() {
         for (one, other) in [(30, 30), (20, 45), (45, 20)] {
             let (sandbox, store) = sandbox().await;
             let yielding = |sandbox: &Sandbox| sandbox.reopen().catalog_store(YieldingStore::new(store.clone()));
-            let [first, second] = [yielding(&sandbox).build().await.unwrap(), yielding(&sandbox).build().await.unwrap()];
+            let [first, second] =
+                [yielding(&sandbox).build().await.unwrap(), yielding(&sandbox).build().await.unwrap()];
             let expected = seen(&sandbox.session().view());
             let (a, b) =
                 futures::join!(first.session().truncate_history(one), second.session().truncate_history(other));

@@ -57,7 +57,9 @@ pub(super) async fn create_boundary(
     match store.put(&key, frame::encode(&boundary)?.1, PutMode::Create).await {
         Ok(()) => Ok(()),
         // Another process's, or our own after a lost answer: found by reading, so perhaps not durable yet.
-        Err(error) if matches!(error.kind(), StoreErrorKind::AlreadyExists) => store.persist(&key).await.map_err(failed),
+        Err(error) if matches!(error.kind(), StoreErrorKind::AlreadyExists) => {
+            store.persist(&key).await.map_err(failed)
+        }
         Err(error) => Err(failed(error)),
     }
 }

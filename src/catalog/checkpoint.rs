@@ -12,11 +12,11 @@ use chrono::{DateTime, Utc};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
+use super::encoding::RowWriter;
 use super::features::Features;
 use super::frame::{self, FORMAT, failed};
 use super::identity::CatalogId;
 use super::record::Number;
-use super::encoding::RowWriter;
 use super::record_key::RecordKey;
 use super::rows::{RangeRecords, Row};
 use super::segment::{self, Segment, SegmentName};

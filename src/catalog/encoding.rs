@@ -114,7 +114,7 @@ impl RowWriter {
         self.bytes.extend_from_slice(os_disk_digest.as_bytes());
         [*stored_bytes, *published, *changed, regions.len() as u64].into_iter().for_each(|number| self.number(number));
         for InRegion { region, ready, crossed, failed } in regions {
-            let flags = u8::from(ready.is_some()) * READY | u8::from(failed.is_some()) * FAILED;
+            let flags = u8::from(ready.is_some()) * READY + u8::from(failed.is_some()) * FAILED;
             self.bytes.push(flags);
             refer(&mut self.bytes, &mut self.regions, region)?;
             ready.iter().for_each(|ready| self.number((*ready).into()));
@@ -235,8 +235,7 @@ impl<'a> RowReader<'a> {
         let ((of, definition), Alike(alike)) =
             self.definitions.get(at).zip(self.alike.get(alike)).ok_or(Unknown::Foreign("a reference"))?;
         let version = Arc::new(alike.published_as_another(definition.version(number), date));
-        let record =
-            VersionRecord { version, content, published, changed, regions, carried, soft_deleted, deleted };
+        let record = VersionRecord { version, content, published, changed, regions, carried, soft_deleted, deleted };
         Ok(Row::Version { of: *of, record: Arc::new(record) })
     }
 
@@ -408,7 +407,9 @@ mod tests {
 
     #[test]
     fn what_versions_have_in_common_is_written_once() {
-        let of = |count: u32| written(&(0..count).map(|at| row(7, version("web", &format!("1.0.{at}"), "eastus"))).collect::<Vec<_>>());
+        let of = |count: u32| {
+            written(&(0..count).map(|at| row(7, version("web", &format!("1.0.{at}"), "eastus"))).collect::<Vec<_>>())
+        };
         let (one, many) = (of(1).len(), of(101).len());
         assert!(one > 300 && many < one + 100 * 128, "{one}, {many}");
     }

@@ -8,8 +8,8 @@ use chrono::{DateTime, Utc};
 use futures::stream::{self, Stream};
 
 use super::backlog::Backlog;
-use super::driver::Driver;
 use super::boundary::{begins_later, boundary};
+use super::driver::Driver;
 use super::entry::{Commit, log_key};
 use super::frame::failed;
 use super::identity::CatalogId;

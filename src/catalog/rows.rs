@@ -124,7 +124,8 @@ macro_rules! keys {
 impl State {
     /// Returns a state that has no records yet with those of ranges, to take the others of a checkpoint.
     pub(super) fn of_ranges(mut state: Self, records: Vec<RangeRecords>) -> Self {
-        let (mut versions, mut announced, mut of_versions, mut others) = <(Vec<_>, Vec<_>, OfVersions, Vec<_>)>::default();
+        let (mut versions, mut announced, mut of_versions, mut others) =
+            <(Vec<_>, Vec<_>, OfVersions, Vec<_>)>::default();
         for range in records {
             versions.push(range.versions);
             announced.push(range.announced);
@@ -392,7 +393,8 @@ mod tests {
             let (target, id) = (version.id().clone().into(), version.id().clone());
             let started = Event::UploadStarted { upload: upload(u32::MAX), target, region: region.clone() };
             let published = Event::ImageVersionPublished { version, content: content(), carried: None };
-            let completed = Event::RegionCompleted { version: id, region: region.clone(), replicas: 1, cross_region_bytes: 0 };
+            let completed =
+                Event::RegionCompleted { version: id, region: region.clone(), replicas: 1, cross_region_bytes: 0 };
             let copied = [started, published, completed].map(|event| copied_by(&mut state, &event));
             let latest = state.latest(&image, &region).unwrap().version.id().number();
             assert_eq!(latest, VersionNumber::new(1, 0, 1_000).unwrap());

@@ -17,7 +17,7 @@ use super::tombstone::LogBlob;
 use crate::access::Caller;
 use crate::error::{Error, Result};
 use crate::host::in_flight::REQUESTS;
-use crate::store::PutMode;
+use crate::store::{PutMode, StoreErrorKind};
 
 /// What a truncation has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,15 +111,35 @@ impl Catalog {
         Ok(replaced)
     }
 
+    /// Replaces an entry. Each truncation puts the same bytes, so a late one changes nothing; where the store can, none replaces
+    /// anything but the entry that was read.
     async fn replace_one(&self, number: u64) -> Result<u64> {
-        match self.read_entry(number).await? {
-            Some(LogBlob::Entry(read)) => {
-                // Each truncation puts the same bytes, so a late one changes nothing.
-                let put = self.store.put(&log_key(number)?, read.tombstone()?, PutMode::Overwrite).await;
-                put.map_err(failed).map(|()| 1)
+        let key = log_key(number)?;
+        loop {
+            // ORDER: version, then bytes. The other way round, bytes -> the log is restored from a copy -> version: what was
+            // restored is replaced by what is left of another entry.
+            let version = match self.store.capabilities().changes_conditionally() {
+                true => match self.store.head(&key).await {
+                    Ok(blob) => blob.version,
+                    Err(error) if error.kind() == StoreErrorKind::NotFound => None,
+                    Err(error) => return Err(failed(error)),
+                },
+                false => None,
+            };
+            let tombstone = match self.read_entry(number).await? {
+                Some(LogBlob::Entry(read)) => read.tombstone()?,
+                Some(LogBlob::Tombstone(_)) => return Ok(0),
+                None => return Err(hole(number, self.snapshot().number())),
+            };
+            let put = match &version {
+                Some(version) => self.store.replace_if(&key, tombstone, version).await,
+                None => self.store.put(&key, tombstone, PutMode::Overwrite).await,
+            };
+            match put {
+                Ok(()) => return Ok(1),
+                Err(error) if error.kind() == StoreErrorKind::Changed => {}
+                Err(error) => return Err(failed(error)),
             }
-            Some(LogBlob::Tombstone(_)) => Ok(0),
-            None => Err(hole(number, self.snapshot().number())),
         }
     }
 }
