@@ -30,8 +30,9 @@ impl Session {
     ///
     /// ```
     /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::host::Workers;
     /// # use compute_gallery::testkit::Sandbox;
-    /// # let sandbox = Sandbox::new().await?;
+    /// # let sandbox = Sandbox::builder().service(|builder| builder.workers(Workers::inline())).build().await?;
     /// # let session = sandbox.session();
     /// # let image = sandbox.image();
     /// use futures::TryStreamExt;
