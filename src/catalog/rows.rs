@@ -348,15 +348,17 @@ mod tests {
 
     /// A state with so many versions, each announced.
     fn state(count: u32) -> State {
-        let rows = (0..count).map(|number| {
-            let of = number / OF_A_DEFINITION;
-            let version = version(&definition(of), number % OF_A_DEFINITION);
-            let mut record = VersionRecord::new(version, content(), None, 1);
-            record.complete_in(&"eastus".parse().unwrap(), 1, 0);
-            Row::Version { of: Number::from(of) + 2, record: Arc::new(record) }
+        let (home, first) = ("eastus".parse::<Region>().unwrap(), version(&definition(0), 0));
+        let rows = (0..count.div_ceil(OF_A_DEFINITION)).flat_map(|of| {
+            let (image, home, first) = (definition(of), home.clone(), first.clone());
+            (0..OF_A_DEFINITION).map(move |patch| {
+                let id = image.version(VersionNumber::new(1, 0, patch).unwrap());
+                let mut record = VersionRecord::new(first.published_as_another(id, None), content(), None, 1);
+                record.complete_in(&home, 1, 0);
+                Row::Version { of: Number::from(of) + 2, record: Arc::new(record) }
+            })
         });
         let rows = rows.chain((0..count).map(|number| Row::Announced(upload(number), 1)));
-        let home: Region = "eastus".parse().unwrap();
         let gallery = Gallery::new(definition(0).gallery().clone(), home.clone());
         let definitions = (0..count.div_ceil(OF_A_DEFINITION)).map(|of| {
             let identifier = ImageIdentifier::new("p", "o", &format!("s{of}")).unwrap();
@@ -383,6 +385,7 @@ mod tests {
         copied
     }
 
+    /// The maps of a million versions are as deep as those of a hundred thousand.
     #[test]
     fn a_commit_among_a_hundred_thousand_versions_copies_at_most_twice_the_nodes_of_one_among_a_thousand() {
         let [few, many] = [1_000, 100_000].map(|count| {
