@@ -197,7 +197,7 @@ async fn filled(sandbox: &Sandbox) {
         let definition = ImageDefinition::new(image, home, OsType::Linux, OsState::Generalized, identifier);
         sandbox.session().create_image_definition(definition.with_tags(tags.clone()))
     };
-    try_join_all((0..600).map(create)).await.unwrap();
+    try_join_all((0..150).map(create)).await.unwrap();
 }
 
 #[test]

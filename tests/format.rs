@@ -109,7 +109,9 @@ async fn written() -> Result<Blobs> {
     let breaks = |what| *broken.lock().unwrap() = what;
     let clock = ManualClock::new("2026-01-02T03:04:05Z".parse().unwrap());
     let sandbox = Sandbox::builder().regions(["westeurope", "eastus"]).one_store(hooked).clock(clock).seed(2);
-    let sandbox = sandbox.service(|builder| builder.retries(RetryPolicy::none())).build().await?;
+    // Inline, so that a collection goes as far as its first deletion.
+    let settings = |builder: GalleryServiceBuilder| builder.retries(RetryPolicy::none()).workers(Workers::inline());
+    let sandbox = sandbox.service(settings).build().await?;
     let session = sandbox.session();
 
     let group = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute";
@@ -190,7 +192,10 @@ async fn written() -> Result<Blobs> {
     session.delete(sandbox.version("1.0.2")).await?;
     sandbox.clock().advance(8 * DAY);
     breaks(Some(("delete", "regions/westeurope/slots")));
-    assert!(session.collect().now_or_never().is_none(), "it stands still, and is dropped");
+    {
+        let mut collection = std::pin::pin!(session.collect().into_future());
+        assert!((0..1_000).all(|_| collection.as_mut().now_or_never().is_none()), "it stands still, and is dropped");
+    }
     breaks(None);
     session.collect().await?;
     // A checkpoint comes after 64 entries.
@@ -308,6 +313,36 @@ fn line_of(blob: &Bytes) -> (&str, &str) {
 fn last_entry(blobs: &Blobs) -> u64 {
     let last = blobs.keys().rfind(|key| key.starts_with("catalog/log/")).unwrap();
     last.strip_prefix("catalog/log/").unwrap().parse().unwrap()
+}
+
+#[test]
+fn this_build_reads_a_golden_log_that_was_truncated_up_to_its_checkpoint() {
+    block_on(async {
+        let mut blobs = golden_blobs();
+        let root = blobs.keys().rfind(|key| key.starts_with("catalog/checkpoints/")).unwrap();
+        let checkpoint = u64::MAX - root.rsplit('/').next().unwrap().parse::<u64>().unwrap();
+        assert!(checkpoint > 1);
+        for number in 1..checkpoint {
+            let entry = blobs.get_mut(&format!("catalog/log/{number:020}")).unwrap();
+            let (line, hash) = line_of(entry);
+            let nonce = line.split("\"nonce\":\"").nth(1).unwrap().split('"').next().unwrap();
+            let tombstone = format!(r#"{{"format":2,"number":{number},"nonce":"{nonce}","hash":"{hash}"}}"#);
+            *entry = framed(&tombstone);
+        }
+        let expected = fs::read_to_string(golden().with_extension("txt")).unwrap();
+        let (store, session) = opened(&blobs).await;
+        assert_eq!(seen(&session.unwrap()).await, expected);
+        let expected = blobs_of(&store).await;
+        // Something in a tombstone that this build does not know is not dropped either.
+        let first = "catalog/log/00000000000000000001".to_owned();
+        let unknown = line_of(&blobs[&first]).0.replace("{\"format\"", "{\"since\":1,\"format\"");
+        blobs.insert(first.clone(), framed(&unknown));
+        blobs.retain(|key, _| !key.starts_with("catalog/checkpoints/"));
+        refusal(&blobs).await;
+        blobs.insert(first.clone(), expected[&first].clone());
+        let error = opened(&blobs).await.1.unwrap_err();
+        assert!(error.kind() == ErrorKind::Corrupt && error.to_string().contains("entry `1` was truncated"), "{error}");
+    });
 }
 
 /// Adds an entry of a newer build, with these events.
@@ -499,14 +534,16 @@ fn what_a_newer_build_keeps_of_a_resource_survives_updates_and_checkpoints() {
         let again = builder(store.clone()).open().await.unwrap().session("test".parse().unwrap());
         drop(again.view());
         let kept = |blobs: &Blobs| {
-            let lines =
-                blobs.iter().filter(|(key, _)| key.starts_with("catalog/segments/")).flat_map(|(_, segment)| {
-                    let length = u32::from_le_bytes(segment[56..60].try_into().unwrap());
-                    let mut lines = vec![0; length as usize];
-                    zstd_safe::decompress(lines.as_mut_slice(), &segment[64..]).unwrap();
-                    String::from_utf8(lines).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
-                });
-            lines.filter(|line| line.starts_with(r#"{"extras":"#)).collect::<std::collections::BTreeSet<_>>()
+            let of_segment = |(_, segment): (&String, &Bytes)| {
+                let length = u32::from_le_bytes(segment[56..60].try_into().unwrap());
+                let mut rows = vec![0; length as usize];
+                zstd_safe::decompress(rows.as_mut_slice(), &segment[64..]).unwrap();
+                let rows = String::from_utf8_lossy(&rows).into_owned();
+                let texts = rows.split(r#"{"extras":"#).skip(1).filter_map(|rest| rest.split_once("\"]}"));
+                texts.map(|(text, _)| format!(r#"{{"extras":{text}"]}}"#)).collect::<Vec<_>>()
+            };
+            let segments = blobs.iter().filter(|(key, _)| key.starts_with("catalog/segments/"));
+            segments.flat_map(of_segment).collect::<std::collections::BTreeSet<_>>()
         };
         let expected = |id: &str| format!(r#"{{"extras":["{id}","{extras}"]}}"#);
         assert_eq!(kept(&blobs_of(&store).await), [expected(GALLERY), expected(&image)].into());

@@ -36,3 +36,8 @@ fn catalog_entry() {
 fn content_index() {
     replay("content_index", fuzz::content_index);
 }
+
+#[test]
+fn catalog_segment() {
+    replay("catalog_segment", fuzz::catalog_segment);
+}

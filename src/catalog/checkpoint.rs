@@ -12,12 +12,13 @@ use chrono::{DateTime, Utc};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
+use super::encoding::RowWriter;
 use super::features::Features;
 use super::frame::{self, FORMAT, failed};
 use super::identity::CatalogId;
-use super::lines::Line;
 use super::record::Number;
 use super::record_key::RecordKey;
+use super::rows::{RangeRecords, Row};
 use super::segment::{self, Segment, SegmentName};
 use super::state::State;
 use crate::content::digest::Digest;
@@ -30,8 +31,8 @@ use crate::store::{BlobKey, BlobStore, BlobStoreExt, PutMode, StoreErrorKind};
 /// The number of newest roots that are kept, in case the newest is damaged.
 pub(super) const KEPT: usize = 2;
 
-/// The lines of a range, before they are compressed: about 200 KiB afterwards.
-const RANGE_BYTES: usize = 3 << 19;
+/// The rows of a range, before they are compressed: so few that a checkpoint, which merges some, puts at most 2 MiB.
+const RANGE_BYTES: usize = 3 << 17;
 
 /// The most deltas, unless there are more ranges than can be merged in as many checkpoints.
 const DELTAS: usize = 64;
@@ -145,30 +146,48 @@ impl Checkpoints {
 
     /// Reads the segments of a root; `None` if one is absent or damaged.
     pub(super) async fn load(&self, root: &Root) -> Result<Option<State>> {
-        let read = |segment: Segment| async move {
-            let Some(blob) = self.store.find(&segment.name.key()?).await.map_err(failed)? else { return Ok(None) };
-            let catalog = self.catalog;
-            match self.workers.run(move || segment::decode(catalog, &segment, &blob)).await {
-                Ok(lines) => Ok(Some(lines)),
-                Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
-                Err(error) => Err(error),
+        let root = Arc::new(root.clone());
+        let ranges = root.ranges.iter().map(|range| (range.segment.clone(), None));
+        let deltas = root.deltas.iter().map(|delta| (delta.segment.clone(), Some(delta.number)));
+        let parts: Vec<_> = ranges.chain(deltas).map(|(segment, delta)| self.part(&root, segment, delta)).collect();
+        let mut parts = stream::iter(parts).buffered(REQUESTS);
+        let (mut ranges, mut deltas) = (Vec::with_capacity(root.ranges.len()), Vec::new());
+        while let Some(part) = parts.try_next().await? {
+            match part {
+                Some(Part::Range(records)) => ranges.push(records),
+                Some(Part::Delta(rows)) => deltas.push(rows),
+                None => return Ok(None),
+            }
+        }
+        drop(parts);
+        let assemble = move || {
+            let before =
+                State::before_checkpoint(root.number, root.head, root.time, root.numbered, root.features.clone());
+            let mut state = State::of_ranges(before, ranges);
+            deltas.into_iter().flatten().for_each(|row| state.take(row));
+            state.named()
+        };
+        Ok(Some(self.workers.run(assemble).await))
+    }
+
+    /// Reads a range, or the delta of a commit; `None` if it is absent or damaged.
+    async fn part(&self, root: &Arc<Root>, segment: Segment, delta: Option<u64>) -> Result<Option<Part>> {
+        let Some(blob) = self.store.find(&segment.name.key()?).await.map_err(failed)? else { return Ok(None) };
+        let (catalog, root) = (self.catalog, root.clone());
+        let decode = move || match delta {
+            None => segment::decode(catalog, &segment, &blob).map(Part::Range),
+            Some(number) => {
+                let mut rows: Vec<Row> = segment::decode(catalog, &segment, &blob)?;
+                // What a range has taken in already is older than the range.
+                rows.retain(|row| range_of(&root.ranges, &row.key()).is_none_or(|range| range.number < number));
+                Ok(Part::Delta(rows))
             }
         };
-        let mut state = State::of_checkpoint(root.number, root.head, root.time, root.numbered, root.features.clone());
-        let segments: Vec<Segment> = root.segments().cloned().collect();
-        let mut segments = stream::iter(segments.into_iter().map(read)).buffered(REQUESTS);
-        for _ in &root.ranges {
-            let Some(Some(lines)) = segments.try_next().await? else { return Ok(None) };
-            lines.into_iter().for_each(|line| state.take(line));
+        match self.workers.run(decode).await {
+            Ok(part) => Ok(Some(part)),
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
+            Err(error) => Err(error),
         }
-        for delta in &root.deltas {
-            let Some(Some(lines)) = segments.try_next().await? else { return Ok(None) };
-            // What a range has taken in already is older than the range.
-            let is_newer =
-                |line: &Line| range_of(&root.ranges, &line.key()).is_none_or(|range| range.number < delta.number);
-            lines.into_iter().filter(is_newer).for_each(|line| state.take(line));
-        }
-        Ok(Some(state.indexed()))
     }
 
     /// Returns the newest root, if it is whole; else `known`, the newest one that this process knows. Another process may have
@@ -255,6 +274,13 @@ impl Checkpoints {
     }
 }
 
+/// What was read of a checkpoint.
+enum Part {
+    Range(RangeRecords),
+    /// What no range has yet.
+    Delta(Vec<Row>),
+}
+
 /// What a checkpoint puts.
 type Built = (Root, Vec<(SegmentName, Bytes)>);
 
@@ -267,27 +293,24 @@ fn build(catalog: CatalogId, state: &State, base: Option<&Root>, random: [u8; 16
         Segments { catalog, number: state.number(), random: u128::from_be_bytes(random), blobs: Vec::new() };
     let old = base.map_or(&[][..], |base| &base.ranges);
     let merged = to_merge(old);
-    let mut ranges = if old.is_empty() { segments.ranges(state, None, None)? } else { Vec::new() };
-    for (at, range) in old.iter().enumerate() {
-        if merged.contains(&at) {
-            let to = old.get(at + 1).and_then(|next| next.from.as_ref());
-            ranges.extend(segments.ranges(state, range.from.as_ref(), to)?);
-        } else {
-            ranges.push(range.clone());
-        }
-    }
-    let mut lines = Vec::new();
+    let (before, after) = (old.get(..merged.start).unwrap_or_default(), old.get(merged.end..).unwrap_or_default());
+    let from = old.get(merged.start).and_then(|first| first.from.as_ref());
+    let to = after.first().and_then(|next| next.from.as_ref());
+    let mut ranges = before.to_vec();
+    ranges.extend(segments.ranges(state, from, to)?);
+    ranges.extend_from_slice(after);
+    let mut rows = RowWriter::default();
     for key in touched.into_iter().flatten() {
         // What was merged just now has it.
         if range_of(&ranges, key).is_some_and(|range| range.number < state.number()) {
-            state.write_line(key, &mut lines)?;
+            rows.push(&state.row(key))?;
         }
     }
     let oldest = ranges.iter().map(|range| range.number).min().unwrap_or(state.number());
     let deltas = base.into_iter().flat_map(|base| &base.deltas).filter(|delta| delta.number > oldest);
     let mut deltas: Vec<Delta> = deltas.cloned().collect();
-    if !lines.is_empty() {
-        deltas.push(Delta { number: state.number(), segment: segments.add(&lines)? });
+    if !rows.is_empty() {
+        deltas.push(Delta { number: state.number(), segment: segments.add(rows.take())? });
     }
     let root = Root {
         format: FORMAT,
@@ -326,27 +349,26 @@ struct Segments {
 }
 
 impl Segments {
-    fn add(&mut self, lines: &[u8]) -> Result<Segment> {
+    fn add(&mut self, rows: Vec<u8>) -> Result<Segment> {
         // One draw a checkpoint: its segments count on from there.
         self.random = self.random.wrapping_add(1);
         let name = SegmentName { number: self.number, random: UploadId::from_bytes(self.random.to_be_bytes()) };
-        let (segment, blob) = segment::encode(self.catalog, name, lines)?;
+        let (segment, blob) = segment::encode(self.catalog, name, &rows)?;
         self.blobs.push((name, blob));
         Ok(segment)
     }
 
     /// Makes ranges of all records from a key up to another.
     fn ranges(&mut self, state: &State, from: Option<&RecordKey>, to: Option<&RecordKey>) -> Result<Vec<Range>> {
-        let (mut ranges, mut lines, mut first) = (Vec::new(), Vec::new(), from.cloned());
+        let (mut ranges, mut rows, mut first) = (Vec::new(), RowWriter::default(), from.cloned());
         for key in state.keys_from(from).take_while(|key| to.is_none_or(|to| key < to)) {
-            if lines.len() >= RANGE_BYTES {
+            if rows.len() >= RANGE_BYTES {
                 let from = first.replace(key.clone());
-                ranges.push(Range { from, number: self.number, segment: self.add(&lines)? });
-                lines.clear();
+                ranges.push(Range { from, number: self.number, segment: self.add(rows.take())? });
             }
-            state.write_line(&key, &mut lines)?;
+            rows.push(&state.row(&key))?;
         }
-        ranges.push(Range { from: first, number: self.number, segment: self.add(&lines)? });
+        ranges.push(Range { from: first, number: self.number, segment: self.add(rows.take())? });
         Ok(ranges)
     }
 }

@@ -17,6 +17,15 @@ use super::state::State;
 use crate::host::sync::RwLock;
 
 impl Catalog {
+    pub(super) fn checkpoints(&self) -> Checkpoints {
+        Checkpoints {
+            store: self.store.clone(),
+            catalog: self.id(),
+            entropy: self.entropy.clone(),
+            workers: self.workers.clone(),
+        }
+    }
+
     /// Begins the checkpoint that is due, unless one is being written.
     pub(super) fn begin_checkpoint(&self) {
         let mut under_way = self.checkpoint.lock();
@@ -45,12 +54,7 @@ impl Catalog {
 
     /// Writes the checkpoint that is due, on top of the newest one, if it still is due then.
     pub(super) fn write_checkpoint(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
-        let checkpoints = Checkpoints {
-            store: self.store.clone(),
-            catalog: self.id(),
-            entropy: self.entropy.clone(),
-            workers: self.workers.clone(),
-        };
+        let checkpoints = self.checkpoints();
         let (state, newest, backlog) = (self.snapshot(), self.state.clone(), self.backlog.clone());
         let is_durable = self.durable.load(Ordering::Relaxed) >= state.number();
         async move {

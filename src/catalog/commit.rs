@@ -12,6 +12,7 @@ use super::entry::log_key;
 use super::frame::failed;
 use super::identity::Identity;
 use super::log::Catalog;
+use super::look::Followed;
 use super::pending::{Changes, Draft, Fate, Pending, Stage, Writer};
 use super::state::State;
 use crate::access::Caller;
@@ -243,7 +244,7 @@ impl Catalog {
         Ok(state)
     }
 
-    async fn look_into_the_same_store(self: &Arc<Self>) -> Result<()> {
+    pub(super) async fn look_into_the_same_store(self: &Arc<Self>) -> Result<()> {
         if !self.store.capabilities().can_be_remounted() {
             return self.refresh().await.map(drop);
         }
@@ -291,21 +292,21 @@ impl Catalog {
             there = read;
         }
         let Some(first) = there.first() else { return Ok(Fate::Absent) };
-        if first.entry.nonce == draft.nonce {
+        if first.nonce() == draft.nonce {
             // ORDER: persist, then acknowledge. The other way round, entry found by reading -> acknowledged ->
             // power cut: the acknowledged commit is gone.
             self.make_durable(draft.number).await.map_err(unknown)?;
             return Ok(Fate::Committed);
         }
-        there.iter().try_for_each(|read| self.follow(read))?;
-        if there.len() > 1 {
+        let followed = self.follow_all(&there).await?;
+        if there.len() > 1 || followed == Followed::FromACheckpoint {
             self.read_on(there.len()).await?;
         }
         Ok(Fate::Lost)
     }
 
     /// Refuses a store that is not the one that was opened: its mount was changed, or its identity is gone.
-    async fn refuse_another_store(&self) -> Result<()> {
+    pub(super) async fn refuse_another_store(&self) -> Result<()> {
         let there = Identity::find(&*self.store).await?.map(|(identity, _)| identity.catalog);
         if there == Some(self.id()) {
             return Ok(());

@@ -62,10 +62,6 @@ impl<C: Serialize> Entry<C> {
 }
 
 impl Entry {
-    pub(super) fn decode(bytes: &[u8], key: &BlobKey) -> Result<(Digest, Self)> {
-        frame::decode(bytes, key)
-    }
-
     pub(super) fn commits(self) -> impl Iterator<Item = Commit> {
         let (number, time) = (self.number, self.time);
         self.changes.into_iter().flat_map(move |EntryChange { caller, authorization, events }| {

@@ -40,12 +40,42 @@ struct Header {
     needs: Option<String>,
 }
 
+/// A line whose hash is right, of the format that this build reads.
+pub(super) struct Line<'a> {
+    line: &'a [u8],
+    pub(super) digest: Digest,
+    target: String,
+    needs: String,
+}
+
+impl Line<'_> {
+    /// Parses the line, as this build would write it.
+    pub(super) fn parse<T: Serialize + DeserializeOwned>(&self) -> std::result::Result<T, Unknown> {
+        known(self.line)
+    }
+
+    /// Returns the error of a line that is as it was written, and that this build does not know.
+    pub(super) fn refused(&self, unknown: Unknown) -> Error {
+        unknown.refused(self.target.clone(), &self.needs)
+    }
+}
+
 /// Decodes and verifies a blob, and returns the hash of its line too.
 ///
 /// # Errors
 ///
 /// `Corrupt` if it is damaged; `Unsupported` if it is as it was written, and another build wrote it.
 pub(super) fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8], key: &BlobKey) -> Result<(Digest, T)> {
+    let line = verified(bytes, key)?;
+    Ok((line.digest, line.parse().map_err(|unknown| line.refused(unknown))?))
+}
+
+/// Verifies a blob.
+///
+/// # Errors
+///
+/// `Corrupt` if it is damaged; `Unsupported` if it is as it was written, in another format.
+pub(super) fn verified<'a>(bytes: &'a [u8], key: &BlobKey) -> Result<Line<'a>> {
     let target = || format!("catalog blob {key}");
     let damaged = |what: &str| Error::corrupt(target(), format!("it is damaged: {what}: restore it from a copy"));
     let body = bytes.strip_suffix(b"\n").ok_or_else(|| damaged("its last line is incomplete"))?;
@@ -60,7 +90,7 @@ pub(super) fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8], key: &BlobKe
         serde_json::from_slice(line).map_err(|error| damaged("its line names no format").with_source(error))?;
     let needs = newer(header.needs.as_deref());
     match header.format {
-        FORMAT => Ok((digest, known(line).map_err(|error| error.refused(target(), &needs))?)),
+        FORMAT => Ok(Line { line, digest, target: target(), needs }),
         older if older < FORMAT => {
             let what = format!(
                 "it has format `{older}`, of a build before 0.1.0, and this build reads `{FORMAT}`: create a new catalog, and \
@@ -82,6 +112,8 @@ pub(super) enum Unknown {
     Unreadable(serde_json::Error),
     /// It has more than was read, or is written in another way.
     HasMore,
+    /// It has something that no build up to this one writes.
+    Foreign(&'static str),
 }
 
 impl Unknown {
@@ -92,6 +124,7 @@ impl Unknown {
             Self::Unreadable(error) => {
                 Error::unsupported(target, format!("{what} ({error}): {needs}")).with_source(error)
             }
+            Self::Foreign(it) => Error::unsupported(target, format!("{what}, {it}: {needs}")),
             Self::HasMore => Error::unsupported(target, format!("{what}, a field or a form of one: {needs}")),
         }
     }

@@ -1,6 +1,7 @@
 //! The indexes of a state: answers that would otherwise take a walk over all records. They follow from the records, and are
 //! never stored.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -16,6 +17,39 @@ use crate::persistent_map::PersistentMap;
 /// The counts of a subscription's galleries, definitions and versions in a region.
 pub(super) type Counts = [usize; 3];
 
+type Candidate = (Number, Region, VersionNumber);
+
+type Retained = (DateTime<Utc>, Number, VersionNumber);
+
+/// What versions add to the indexes: found where they are read, many at once, and in no order.
+#[derive(Debug, Default)]
+pub(super) struct OfVersions {
+    candidates: Vec<(Candidate, ())>,
+    retained: Vec<(Retained, ())>,
+    usage: BTreeMap<(SubscriptionId, Region), usize>,
+}
+
+impl OfVersions {
+    /// Adds a version.
+    pub(super) fn add(&mut self, definition: Number, record: &VersionRecord) {
+        let number = record.version.id().number();
+        let regions = record.ready_regions().filter(|region| record.is_candidate_in(region));
+        self.candidates.extend(regions.map(|region| ((definition, region.clone(), number), ())));
+        self.retained.extend(record.soft_deleted.map(|until| ((until, definition, number), ())));
+        let subscription = record.version.id().definition().gallery().subscription();
+        *self.usage.entry((subscription.clone(), record.version.location().clone())).or_default() += 1;
+    }
+
+    /// Adds others.
+    pub(super) fn append(&mut self, more: Self) {
+        self.candidates.extend(more.candidates);
+        self.retained.extend(more.retained);
+        for (place, count) in more.usage {
+            *self.usage.entry(place).or_default() += count;
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Indexes {
     /// Galleries by name; a name is used once in a subscription.
@@ -27,9 +61,9 @@ pub(super) struct Indexes {
     /// Definitions by identifier, which is used once in a gallery.
     pub(super) identifiers: PersistentMap<(Number, Arc<str>), ImageName>,
     /// For each definition and region, the versions that can be the latest there.
-    candidates: PersistentMap<(Number, Region), PersistentMap<VersionNumber, ()>>,
+    candidates: PersistentMap<Candidate, ()>,
     /// Soft-deleted versions by the end of their retention.
-    retained: PersistentMap<(DateTime<Utc>, Number, VersionNumber), ()>,
+    retained: PersistentMap<Retained, ()>,
     /// Open imports by target.
     uploads: PersistentMap<ResourceId, Vec<UploadName>>,
     usage: PersistentMap<(SubscriptionId, Region), Counts>,
@@ -41,6 +75,27 @@ fn folded(identifier: &ImageIdentifier) -> Arc<str> {
 }
 
 impl Indexes {
+    #[cfg(test)]
+    pub(super) fn nodes_copied_from(&self, before: &Self) -> usize {
+        self.candidates.nodes_copied_from(&before.candidates)
+            + self.retained.nodes_copied_from(&before.retained)
+            + self.uploads.nodes_copied_from(&before.uploads)
+            + self.usage.nodes_copied_from(&before.usage)
+    }
+
+    /// Returns the indexes of a state that has only these versions.
+    pub(super) fn of_versions(OfVersions { mut candidates, mut retained, usage }: OfVersions) -> Self {
+        // Mostly they are in order.
+        candidates.sort();
+        retained.sort();
+        Self {
+            candidates: candidates.into_iter().collect(),
+            retained: retained.into_iter().collect(),
+            usage: usage.into_iter().map(|(place, versions)| (place, [0, 0, versions])).collect(),
+            ..Self::default()
+        }
+    }
+
     pub(super) fn usage(&self, subscription: &SubscriptionId, region: &Region) -> Counts {
         self.usage.get(&(subscription.clone(), region.clone())).copied().unwrap_or_default()
     }
@@ -110,7 +165,7 @@ impl Indexes {
     pub(super) fn add_version(&mut self, definition: Number, record: &VersionRecord) {
         let number = record.version.id().number();
         for region in record.ready_regions().filter(|region| record.is_candidate_in(region)) {
-            self.add_candidate((definition, region.clone()), number);
+            self.candidates.insert((definition, region.clone(), number), ());
         }
         if let Some(until) = record.soft_deleted {
             self.retained.insert((until, definition, number), ());
@@ -122,7 +177,7 @@ impl Indexes {
     pub(super) fn remove_version(&mut self, definition: Number, record: &VersionRecord) {
         let number = record.version.id().number();
         for region in record.ready_regions().filter(|region| record.is_candidate_in(region)) {
-            self.remove_candidate(&(definition, region.clone()), number);
+            self.candidates.remove(&(definition, region.clone(), number));
         }
         if let Some(until) = record.soft_deleted {
             self.retained.remove(&(until, definition, number));
@@ -139,10 +194,10 @@ impl Indexes {
             can_be.filter(|region| !other.is_candidate_in(region)).cloned().collect()
         };
         for region in are(new, old) {
-            self.add_candidate((definition, region), number);
+            self.candidates.insert((definition, region, number), ());
         }
         for region in are(old, new) {
-            self.remove_candidate(&(definition, region), number);
+            self.candidates.remove(&(definition, region, number));
         }
         if old.soft_deleted != new.soft_deleted {
             if let Some(until) = old.soft_deleted {
@@ -160,23 +215,11 @@ impl Indexes {
         }
     }
 
-    fn add_candidate(&mut self, key: (Number, Region), number: VersionNumber) {
-        if let Some(candidates) = self.candidates.get_or_default(key) {
-            candidates.insert(number, ());
-        }
-    }
-
-    fn remove_candidate(&mut self, key: &(Number, Region), number: VersionNumber) {
-        let Some(candidates) = self.candidates.get_mut(key) else { return };
-        candidates.remove(&number);
-        if candidates.is_empty() {
-            self.candidates.remove(key);
-        }
-    }
-
     /// Returns the number of the latest version of a definition in a region.
     pub(super) fn latest(&self, definition: Number, region: &Region) -> Option<VersionNumber> {
-        self.candidates.get(&(definition, region.clone()))?.keys().next_back().copied()
+        let at = |number| (definition, region.clone(), number);
+        let mut candidates = self.candidates.range(at(VersionNumber::LEAST)..=at(VersionNumber::GREATEST));
+        candidates.next_back().map(|((.., number), ())| *number)
     }
 
     /// Returns the soft-deleted versions whose retention is over.

@@ -8,8 +8,9 @@ use chrono::{DateTime, Utc};
 use futures::stream::{self, Stream};
 
 use super::backlog::Backlog;
+use super::boundary::{begins_later, boundary};
 use super::driver::Driver;
-use super::entry::{Commit, Entry, log_key};
+use super::entry::{Commit, log_key};
 use super::frame::failed;
 use super::identity::CatalogId;
 use super::log_time::LogTime;
@@ -17,6 +18,7 @@ use super::pace::Pace;
 use super::pending::Writer;
 use super::single_flight::SingleFlight;
 use super::state::State;
+use super::tombstone::{LogBlob, ReadEntry};
 use crate::content::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::sync::{Mutex, RwLock};
@@ -56,21 +58,16 @@ pub(crate) struct Catalog {
     pub(super) checkpoint: Mutex<Option<Driver>>,
 }
 
-/// An entry, as it was read.
-#[derive(Debug)]
-pub(super) struct ReadEntry {
-    pub(super) digest: Digest,
-    pub(super) entry: Entry,
-    /// The length of its blob.
-    pub(super) bytes: u64,
-}
-
-/// Reads an entry; `None` if it is absent.
-pub(super) async fn read_entry(store: &dyn BlobStore, number: u64) -> Result<Option<ReadEntry>> {
+/// Reads what lies at a number; `None` if that is free.
+pub(super) async fn read_entry(store: &dyn BlobStore, number: u64) -> Result<Option<LogBlob>> {
     let key = log_key(number)?;
     let Some(blob) = store.find(&key).await.map_err(failed)? else { return Ok(None) };
-    match Entry::decode(&blob, &key) {
-        Ok((digest, entry)) => Ok(Some(ReadEntry { digest, entry, bytes: blob.len() as u64 })),
+    match LogBlob::decode(&blob, &key) {
+        Ok(logged) if logged.number() == number => Ok(Some(logged)),
+        Ok(logged) => {
+            let what = format!("it is entry `{}`: restore entry `{number}` from a copy", logged.number());
+            Err(Error::corrupt(format!("catalog blob {key}"), what))
+        }
         Err(error) if error.kind() == ErrorKind::Corrupt => Err(unreadable(&key, error)),
         Err(error) => Err(error),
     }
@@ -131,7 +128,7 @@ impl Catalog {
             return Ok((state.number() == number).then(|| state.head() == *digest));
         }
         match self.read_entry(number).await? {
-            Some(read) => Ok(Some(read.digest == *digest)),
+            Some(logged) => Ok(Some(logged.digest() == *digest)),
             None => Err(hole(number, state.number())),
         }
     }
@@ -193,19 +190,23 @@ impl Catalog {
         Ok(self.log_time())
     }
 
-    pub(super) async fn read_entry(&self, number: u64) -> Result<Option<ReadEntry>> {
+    pub(super) async fn read_entry(&self, number: u64) -> Result<Option<LogBlob>> {
         read_entry(&*self.store, number).await
     }
 
     /// Returns every commit after number `after`, oldest first, read from the log.
+    ///
+    /// An item is `NotFound` where the log was truncated.
     pub(crate) fn history(&self, after: u64) -> impl Stream<Item = Result<Commit>> {
         let commits = stream::try_unfold(after, move |number| async move {
             let read = self.read_entry(number + 1).await?;
             let last = self.snapshot().number();
-            if read.is_none() && number < last {
-                return Err(hole(number + 1, last));
+            match read {
+                Some(LogBlob::Entry(read)) => Ok(Some((stream::iter(read.entry.commits().map(Ok)), number + 1))),
+                Some(LogBlob::Tombstone(_)) => Err(begins_later(number, boundary(&*self.store).await?)),
+                None if number < last => Err(hole(number + 1, last)),
+                None => Ok::<_, Error>(None),
             }
-            Ok::<_, Error>(read.map(|read| (stream::iter(read.entry.commits().map(Ok)), number + 1)))
         });
         futures::stream::TryStreamExt::try_flatten(commits)
     }

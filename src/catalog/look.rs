@@ -7,8 +7,9 @@ use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 
 use super::entry::{log_key, log_number};
 use super::frame::failed;
-use super::log::{Catalog, ReadEntry, hole, log_folder, read_entry};
+use super::log::{Catalog, hole, log_folder, read_entry};
 use super::state::State;
+use super::tombstone::LogBlob;
 use crate::error::{Error, Result};
 use crate::host::in_flight::{BYTES, REQUESTS};
 use crate::store::{BlobMeta, BlobStore};
@@ -45,19 +46,36 @@ impl Catalog {
         loop {
             let wanted = found.clamp(1, REQUESTS);
             let (read, failed) = self.read_entries(self.snapshot().number() + 1, wanted).await;
-            read.iter().try_for_each(|read| self.follow(read))?;
+            let are_all = read.len() < wanted;
+            let followed = self.follow_all(&read).await?;
             match failed {
                 // What was not read may be there: it is no end of the log.
-                Some(error) => return Err(error),
-                None if read.len() < wanted => return Ok(()),
-                None => {}
+                Some(error) if followed == Followed::ToTheEnd => return Err(error),
+                None if followed == Followed::ToTheEnd && are_all => return Ok(()),
+                _ => {}
             }
             found += wanted;
         }
     }
 
+    /// Makes the state after entries that were read the newest. If one of them was truncated, the newest checkpoint takes their
+    /// place, and there is more to read after that.
+    pub(super) async fn follow_all(&self, read: &[LogBlob]) -> Result<Followed> {
+        for blob in read {
+            match blob {
+                LogBlob::Entry(read) => self.follow(read)?,
+                LogBlob::Tombstone(tombstone) if tombstone.number <= self.snapshot().number() => {}
+                LogBlob::Tombstone(tombstone) => {
+                    self.open_again(tombstone.number).await?;
+                    return Ok(Followed::FromACheckpoint);
+                }
+            }
+        }
+        Ok(Followed::ToTheEnd)
+    }
+
     /// Reads some entries at once, up to the first that is absent or cannot be read; in that case with the error.
-    pub(super) async fn read_entries(&self, first: u64, count: usize) -> (Vec<ReadEntry>, Option<Error>) {
+    pub(super) async fn read_entries(&self, first: u64, count: usize) -> (Vec<LogBlob>, Option<Error>) {
         let mut entries = Vec::with_capacity(count);
         for read in join_all((first..).take(count).map(|number| self.read_entry(number))).await {
             match read {
@@ -89,18 +107,31 @@ impl Catalog {
             None => LogPage::after(&*self.store, self.snapshot().number()).await?,
         };
         loop {
-            let last = page.last();
+            let mut last = page.last();
             let mut entries = page.entries(&*self.store);
-            while let Some(read) = entries.try_next().await? {
-                self.follow(&read)?;
+            let mut followed = Followed::ToTheEnd;
+            while followed == Followed::ToTheEnd
+                && let Some(read) = entries.try_next().await?
+            {
+                followed = self.follow_all(&[read]).await?;
             }
             drop(entries);
-            if !page.more {
-                return Ok(());
+            match followed {
+                Followed::ToTheEnd if !page.more => return Ok(()),
+                Followed::ToTheEnd => {}
+                Followed::FromACheckpoint => last = self.snapshot().number(),
             }
             page = LogPage::after(&*self.store, last).await?;
         }
     }
+}
+
+/// How entries that were read were followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Followed {
+    ToTheEnd,
+    /// Up to one that was truncated.
+    FromACheckpoint,
 }
 
 /// A part of a listing of the log, without a hole.
@@ -153,7 +184,7 @@ impl LogPage {
     }
 
     /// Reads the entries, in order.
-    pub(super) fn entries<'s>(&self, store: &'s dyn BlobStore) -> impl Stream<Item = Result<ReadEntry>> + use<'s> {
+    pub(super) fn entries<'s>(&self, store: &'s dyn BlobStore) -> impl Stream<Item = Result<LogBlob>> + use<'s> {
         let largest = self.blobs.iter().map(|blob| blob.size).max().unwrap_or(0).max(1);
         let at_once = usize::try_from(BYTES / largest).unwrap_or(REQUESTS).clamp(1, REQUESTS);
         let (first, last) = (self.after + 1, self.last());

@@ -7,17 +7,18 @@
 
 mod backlog;
 mod batch;
+mod boundary;
 mod checkpoint;
 mod checkpointing;
 mod commit;
 mod driver;
+mod encoding;
 mod entry;
 mod event;
 mod features;
 mod frame;
 mod identity;
 mod indexes;
-mod lines;
 mod log;
 mod log_time;
 mod logged;
@@ -28,10 +29,13 @@ mod pending;
 mod probe;
 mod record;
 mod record_key;
+mod rows;
 mod segment;
 mod single_flight;
 mod state;
+mod tombstone;
 mod touched;
+mod truncation;
 
 pub use event::ImageContent;
 
@@ -42,11 +46,18 @@ pub(crate) use log::{Catalog, Mode};
 pub(crate) use pending::Changes;
 pub(crate) use record::{Condemned, VersionRecord};
 pub(crate) use state::State;
+pub(crate) use truncation::Truncation;
 
 /// Reads bytes as a catalog entry and as a checkpoint, for the fuzzer.
 #[cfg(feature = "testkit")]
 pub(crate) fn fuzz(data: &[u8]) {
     let key = checkpoint::fuzz_key();
-    let _ = entry::Entry::decode(data, &key);
+    let _ = tombstone::LogBlob::decode(data, &key);
     let _ = checkpoint::decode(data, &key);
+}
+
+/// Reads bytes as the rows of a segment, for the fuzzer.
+#[cfg(feature = "testkit")]
+pub(crate) fn fuzz_rows(data: &[u8]) {
+    encoding::fuzz(data);
 }

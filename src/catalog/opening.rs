@@ -10,7 +10,7 @@ use super::backlog::Backlog;
 use super::checkpoint::{self, Checkpoints, KEPT, Root};
 use super::entry::log_key;
 use super::identity::{self, Identity};
-use super::log::{Catalog, Mode, ReadEntry, persist_log, read_entry};
+use super::log::{Catalog, Mode, persist_log, read_entry};
 use super::log_time::LogTime;
 use super::look::LogPage;
 use super::pace::Pace;
@@ -18,6 +18,7 @@ use super::pending::Writer;
 use super::probe::probe;
 use super::single_flight::SingleFlight;
 use super::state::State;
+use super::tombstone::{LogBlob, without_checkpoint};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::sync::{Mutex, RwLock};
 use crate::host::{Clock, Entropy, Workers, within};
@@ -32,7 +33,7 @@ struct Found {
     state: State,
     root: Option<Root>,
     /// The first entries after it, and the listing of the others.
-    entries: Vec<ReadEntry>,
+    entries: Vec<LogBlob>,
     rest: LogPage,
     /// The newest entry that survives a power cut if they were persisted.
     durable: u64,
@@ -85,6 +86,23 @@ impl Catalog {
         Self::start(opened, clock, probed?, found).await
     }
 
+    /// Opens the newest checkpoint: entry `truncated` follows the state that is known, and says no more what it changed.
+    pub(super) async fn open_again(&self, truncated: u64) -> Result<()> {
+        self.refuse_another_store().await?;
+        let listed = checkpoint::listed(&*self.store, KEPT).await?;
+        // Without a checkpoint it ends at the truncated entry.
+        let before = State::clone(&self.snapshot());
+        let opened = Opened { checkpoints: self.checkpoints(), mode: self.mode, before };
+        let Found { state, root, .. } = opened.find(listed).await?;
+        if state.number() < truncated {
+            return Err(without_checkpoint(truncated));
+        }
+        self.time.read_of_another(&*self.clock, state.time());
+        self.backlog.lock().has(root);
+        self.advance(Arc::new(state));
+        Ok(())
+    }
+
     async fn start(
         Opened { checkpoints, mode, .. }: Opened,
         clock: Arc<dyn Clock>,
@@ -110,7 +128,7 @@ impl Catalog {
             checkpoint: Mutex::new(None),
             workers,
         };
-        entries.iter().try_for_each(|read| catalog.follow(read))?;
+        catalog.follow_all(&entries).await?;
         // A process that only reads may lack the permission.
         if catalog.refuse_change().is_ok() {
             persisted?;
@@ -153,14 +171,19 @@ impl Opened {
         }
         let page = LogPage::after(self.store(), 0).await?;
         let First { entries, rest, durable, persisted } = read_first(self.store(), page).await;
-        Ok(Found { state: self.before.clone(), root: None, entries: entries?, rest, durable, persisted })
+        let entries = entries?;
+        if let Some(truncated) = entries.iter().find(|blob| blob.is_tombstone()) {
+            return Err(without_checkpoint(truncated.number()));
+        }
+        Ok(Found { state: self.before.clone(), root: None, entries, rest, durable, persisted })
     }
 
     fn store(&self) -> &dyn BlobStore {
         &*self.checkpoints.store
     }
 
-    /// Reads the checkpoint of commit `number` and the log after it; `None` if the checkpoint is not whole.
+    /// Reads the checkpoint of commit `number` and the log after it; `None` if the checkpoint is not whole, or so old that the
+    /// log was truncated after it.
     async fn find_from(&self, number: u64) -> Result<Option<Found>> {
         let (root, page) = futures::join!(self.checkpoints.root(number), LogPage::after(self.store(), number));
         let Some(root) = root? else { return Ok(None) };
@@ -175,13 +198,17 @@ impl Opened {
         let Some(state) = state? else { return Ok(None) };
         refuse_a_checkpoint_of_another_log(&state, own)?;
         let First { entries, rest, durable, persisted } = read?;
-        Ok(Some(Found { state, root: Some(root), entries: entries?, rest, durable, persisted }))
+        let entries = entries?;
+        if entries.iter().any(LogBlob::is_tombstone) {
+            return Ok(None);
+        }
+        Ok(Some(Found { state, root: Some(root), entries, rest, durable, persisted }))
     }
 }
 
 /// The first entries of a page.
 struct First {
-    entries: Result<Vec<ReadEntry>>,
+    entries: Result<Vec<LogBlob>>,
     rest: LogPage,
     durable: u64,
     persisted: Result<()>,
@@ -199,9 +226,9 @@ async fn read_first(store: &dyn BlobStore, page: LogPage) -> First {
 
 /// Refuses a checkpoint that is ahead of a log that lost its end, or that belongs to another log. `own` is the entry of the
 /// checkpoint's commit.
-fn refuse_a_checkpoint_of_another_log(state: &State, own: Result<Option<ReadEntry>>) -> Result<()> {
+fn refuse_a_checkpoint_of_another_log(state: &State, own: Result<Option<LogBlob>>) -> Result<()> {
     let what = match own {
-        Ok(Some(read)) if read.digest == state.head() => return Ok(()),
+        Ok(Some(read)) if read.digest() == state.head() => return Ok(()),
         // A damaged entry is reported when it is read.
         Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(()),
         Err(error) => return Err(error),

@@ -61,50 +61,35 @@ pub(crate) struct ImageRecord<T> {
 }
 
 /// A version, with its progress in each region.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct VersionRecord {
-    #[serde(serialize_with = "ImageVersion::compact")]
     pub(crate) version: Arc<ImageVersion>,
     pub(crate) content: ImageContent,
     /// The number of the commit that published it.
     pub(crate) published: u64,
     /// The number of the commit that published it or last changed it: a record that equals an earlier one may have been
     /// different in between.
-    #[serde(default)]
     pub(super) changed: u64,
     /// How far it is in each region that anything became of, by region.
-    #[serde(default, skip_serializing_if = "<[InRegion]>::is_empty")]
-    regions: Box<[InRegion]>,
+    pub(super) regions: Box<[InRegion]>,
     /// The identity that its source VM left in it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    carried: Option<Box<CarriedIdentity>>,
+    pub(super) carried: Option<Box<CarriedIdentity>>,
     /// The end of its retention, if it was deleted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) soft_deleted: Option<DateTime<Utc>>,
     /// The time of its deletion, if it was deleted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) deleted: Option<DateTime<Utc>>,
 }
 
 /// How far a version is in a region.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct InRegion {
-    region: Region,
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct InRegion {
+    pub(super) region: Region,
     /// The number of complete replicas that are still wanted; `None` before the first completion.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    ready: Option<u32>,
+    pub(super) ready: Option<u32>,
     /// The bytes that crossed the region's border.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    crossed: u64,
+    pub(super) crossed: u64,
     /// The reason of the last failure, if the last attempt failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    failed: Option<Box<str>>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-fn is_zero(count: &u64) -> bool {
-    *count == 0
+    pub(super) failed: Option<Box<str>>,
 }
 
 /// An open import.

@@ -1,6 +1,6 @@
 //! Segments: records of a checkpoint in one blob, compressed.
 //!
-//! A header of 64 bytes, then one zstd frame of [lines](super::lines) in the order of their keys.
+//! A header of 64 bytes, then one zstd frame of [rows](super::encoding) in the order of their keys.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,9 +8,10 @@ use std::str::FromStr;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::frame;
+use super::encoding::RowReader;
+use super::frame::Unknown;
 use super::identity::CatalogId;
-use super::lines::Line;
+use super::rows::Row;
 use crate::content::digest::Digest;
 use crate::content::names::UploadId;
 use crate::error::{Error, Result};
@@ -66,11 +67,11 @@ pub(super) struct Segment {
     pub(super) digest: Digest,
 }
 
-/// Writes lines into a segment.
-pub(super) fn encode(catalog: CatalogId, name: SegmentName, lines: &[u8]) -> Result<(Segment, Bytes)> {
+/// Writes rows into a segment.
+pub(super) fn encode(catalog: CatalogId, name: SegmentName, rows: &[u8]) -> Result<(Segment, Bytes)> {
     let failed = |what: &str| Error::corrupt("catalog checkpoint", format!("a segment cannot be written: {what}"));
-    let raw = u32::try_from(lines.len()).map_err(|_large| failed("it is larger than 4 GiB"))?;
-    let mut blob = Vec::with_capacity(HEADER_BYTES + zstd_safe::compress_bound(lines.len()));
+    let raw = u32::try_from(rows.len()).map_err(|_large| failed("it is larger than 4 GiB"))?;
+    let mut blob = Vec::with_capacity(HEADER_BYTES + zstd_safe::compress_bound(rows.len()));
     blob.extend_from_slice(MAGIC);
     blob.extend_from_slice(&(HEADER_BYTES as u16).to_le_bytes());
     // Version, and flags of which none is known.
@@ -82,8 +83,8 @@ pub(super) fn encode(catalog: CatalogId, name: SegmentName, lines: &[u8]) -> Res
     blob.extend_from_slice(&raw.to_le_bytes());
     // The key that it is encrypted with: none.
     blob.extend_from_slice(&0_u32.to_le_bytes());
-    let mut frame = vec![0; zstd_safe::compress_bound(lines.len())];
-    let length = zstd_safe::compress(frame.as_mut_slice(), lines, ZSTD_LEVEL);
+    let mut frame = vec![0; zstd_safe::compress_bound(rows.len())];
+    let length = zstd_safe::compress(frame.as_mut_slice(), rows, ZSTD_LEVEL);
     frame.truncate(length.map_err(|code| failed(zstd_safe::get_error_name(code)))?);
     blob.extend_from_slice(&frame);
     if blob.len() as u64 > MAX_BLOB_BYTES {
@@ -93,12 +94,15 @@ pub(super) fn encode(catalog: CatalogId, name: SegmentName, lines: &[u8]) -> Res
     Ok((segment, blob.into()))
 }
 
-/// Reads the lines of a segment.
+/// Reads the rows of a segment, and collects them.
 ///
 /// # Errors
 ///
 /// `Corrupt` if it is damaged or another segment; `Unsupported` if it is whole and a newer build wrote it.
-pub(super) fn decode(catalog: CatalogId, segment: &Segment, blob: &[u8]) -> Result<Vec<Line>> {
+pub(super) fn decode<C>(catalog: CatalogId, segment: &Segment, blob: &[u8]) -> Result<C>
+where
+    C: FromIterator<Row>,
+{
     let target = || format!("catalog blob segments/{}", segment.name);
     let damaged = |what: &str| Error::corrupt(target(), format!("it is damaged, {what}: restore it from a copy"));
     if blob.len() as u64 != segment.bytes || Digest::of(blob) != segment.digest {
@@ -122,13 +126,13 @@ pub(super) fn decode(catalog: CatalogId, segment: &Segment, blob: &[u8]) -> Resu
         return Err(damaged("it has another segment's name"));
     }
     let frame = usize::try_from(header).ok().and_then(|header| blob.get(header..)).unwrap_or_default();
-    let mut lines = vec![0; number(56, 4)? as usize];
-    let length = zstd_safe::decompress(lines.as_mut_slice(), frame);
+    let mut rows = vec![0; number(56, 4)? as usize];
+    let length = zstd_safe::decompress(rows.as_mut_slice(), frame);
     let length = length.map_err(|code| damaged(zstd_safe::get_error_name(code)))?;
-    if length != lines.len() {
-        return Err(damaged("its lines are incomplete"));
+    if length != rows.len() {
+        return Err(damaged("its rows are incomplete"));
     }
-    let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     // Its hash is right, so it is as it was written.
-    lines.map(|line| frame::known(line).map_err(|unknown| unknown.refused(target(), "use a newer build"))).collect()
+    let known = |row: std::result::Result<Row, Unknown>| row.map_err(|row| row.refused(target(), "use a newer build"));
+    RowReader::new(&rows).map(known).collect()
 }

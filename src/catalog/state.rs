@@ -55,7 +55,7 @@ pub(crate) struct State {
     pub(super) last_condemned: PersistentMap<Region, u64>,
     /// What later builds keep of resources.
     pub(super) extras: PersistentMap<ResourceId, Arc<str>>,
-    indexes: Indexes,
+    pub(super) indexes: Indexes,
     touched: Touched,
 }
 
@@ -86,8 +86,8 @@ impl State {
         }
     }
 
-    /// Returns a state without records, to take those of a checkpoint.
-    pub(super) fn of_checkpoint(
+    /// Returns the state before the records of a checkpoint.
+    pub(super) fn before_checkpoint(
         number: u64,
         head: Digest,
         time: DateTime<Utc>,
@@ -97,18 +97,15 @@ impl State {
         Self { number, time, numbered, touched: Touched::since(number), ..Self::empty(head, features) }
     }
 
-    /// Returns the state with its indexes, once it has all records of a checkpoint. They come in the order of their keys and not
-    /// of their changes: until then, two may have one name.
-    pub(super) fn indexed(mut self) -> Self {
+    /// Returns the state with the indexes of names, once it has all records of a checkpoint. They come in the order of their
+    /// keys and not of their changes: until then, two may have one name.
+    pub(super) fn named(mut self) -> Self {
         for (id, record) in self.galleries.iter() {
             self.indexes.add_gallery(&record.gallery);
             self.indexes.name_publicly(id, None, record.sharing.public_name.as_ref());
         }
         for ((gallery, _), record) in self.definitions.iter() {
             self.indexes.add_definition(*gallery, &record.definition);
-        }
-        for ((definition, _), record) in self.versions.iter() {
-            self.indexes.add_version(*definition, record);
         }
         for (name, upload) in self.uploads.iter() {
             self.indexes.add_upload(*name, &upload.target);
@@ -692,7 +689,13 @@ impl State {
     }
 
     /// Inserts a version, or replaces the one of the same number.
-    fn put_version(&mut self, definition: Number, mut record: VersionRecord) {
+    fn put_version(&mut self, definition: Number, record: VersionRecord) {
+        let number = record.version.id().number();
+        self.insert_version(definition, record);
+        self.touch(RecordKey::Version(definition, number));
+    }
+
+    pub(super) fn insert_version(&mut self, definition: Number, mut record: VersionRecord) {
         let key = (definition, record.version.id().number());
         self.share_with_neighbour(key, &mut record);
         match self.versions.get(&key) {
@@ -700,11 +703,10 @@ impl State {
             None => self.indexes.add_version(definition, &record),
         }
         self.versions.insert(key, Arc::new(record));
-        self.touch(RecordKey::Version(key.0, key.1));
     }
 
     /// Lets a record share memory with the one that it replaces, or the one before it of the same definition.
-    pub(super) fn share_with_neighbour(&self, key: (Number, VersionNumber), record: &mut VersionRecord) {
+    fn share_with_neighbour(&self, key: (Number, VersionNumber), record: &mut VersionRecord) {
         let until = self.versions.range((key.0, VersionNumber::LEAST)..=key);
         if let Some((_, neighbour)) = until.into_iter().next_back() {
             record.share(neighbour);
@@ -712,9 +714,14 @@ impl State {
     }
 
     fn remove_version(&mut self, key: (Number, VersionNumber)) {
-        let Some(old) = self.versions.remove(&key) else { return };
-        self.indexes.remove_version(key.0, &old);
+        self.drop_version(key);
         self.touch(RecordKey::Version(key.0, key.1));
+    }
+
+    pub(super) fn drop_version(&mut self, key: (Number, VersionNumber)) {
+        if let Some(old) = self.versions.remove(&key) {
+            self.indexes.remove_version(key.0, &old);
+        }
     }
 
     fn put_upload(&mut self, name: UploadName, upload: Upload) {

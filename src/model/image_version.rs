@@ -1,5 +1,6 @@
 //! Image versions.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::body::{Fields, FromBody, from_body};
@@ -114,6 +115,13 @@ impl ImageVersion {
     pub(crate) fn published_as(&self, other: &Self) -> Self {
         let mut version = self.clone();
         let date = other.properties.publishing_profile.published_date();
+        version.properties.publishing_profile.set_published_date(date);
+        version
+    }
+
+    /// Returns a version that has everything in common with this one but its id and its date of publication.
+    pub(crate) fn published_as_another(&self, id: ImageVersionId, date: Option<DateTime<Utc>>) -> Self {
+        let mut version = Self { id, ..self.clone() };
         version.properties.publishing_profile.set_published_date(date);
         version
     }

@@ -43,6 +43,9 @@ impl VersionNumber {
     /// The least number: `0.0.0`.
     pub(crate) const LEAST: Self = Self { parts: [0; 3], digits: [1; 3] };
 
+    /// The greatest number.
+    pub(crate) const GREATEST: Self = Self { parts: [MAX; 3], digits: [1; 3] };
+
     /// Returns a number of three parts.
     ///
     /// ```

@@ -22,6 +22,11 @@ pub fn catalog_entry(data: &[u8]) {
     crate::catalog::fuzz(data);
 }
 
+/// The rows of a segment; what is read must be written and read again as it was.
+pub fn catalog_segment(data: &[u8]) {
+    crate::catalog::fuzz_rows(data);
+}
+
 /// An index node, a manifest, and the table of a pack.
 pub fn content_index(data: &[u8]) {
     crate::content::fuzz::fuzz(data);

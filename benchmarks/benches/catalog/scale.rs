@@ -6,7 +6,7 @@ use std::time::Instant;
 use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::publish::NewManagedImage;
-use compute_gallery::store::MemoryStore;
+use compute_gallery::store::{BlobMeta, BlobStoreExt, MemoryStore};
 use compute_gallery::{GalleryService, NewImageVersion, Session};
 use futures::future::try_join_all;
 
@@ -20,7 +20,10 @@ const AT_ONCE: u32 = 2_000;
 
 /// Prints the costs with each number of versions.
 pub(crate) async fn run(counts: &[u32]) -> Result<(), Box<dyn Error>> {
-    println!("{:>9} {:>12} {:>12} {:>12} {:>10}", "versions", "publish, us", "update, us", "open, ms", "filled, s");
+    println!(
+        "{:>9} {:>12} {:>12} {:>12} {:>16} {:>10}",
+        "versions", "publish, us", "update, us", "open, ms", "checkpoint, KiB", "filled, s"
+    );
     for count in counts {
         let store = MemoryStore::new();
         let started = Instant::now();
@@ -35,10 +38,21 @@ pub(crate) async fn run(counts: &[u32]) -> Result<(), Box<dyn Error>> {
         }
         let session = open(&store).await?;
         let (publish, update) = changes(&session, *count, &source).await?;
-        let open = median(opened);
-        println!("{count:>9} {publish:>12.1} {update:>12.1} {open:>12.1} {filled:>10.1}");
+        let (open, checkpoint) = (median(opened), checkpoint_bytes(&store).await? / 1024);
+        println!("{count:>9} {publish:>12.1} {update:>12.1} {open:>12.1} {checkpoint:>16} {filled:>10.1}");
     }
     Ok(())
+}
+
+/// Returns what the newest checkpoint has put: its root, and the segments that were written for it.
+async fn checkpoint_bytes(store: &MemoryStore) -> Result<u64, Box<dyn Error>> {
+    let roots = store.list_all(Some(&"catalog/checkpoints".parse()?)).await?;
+    let root = roots.first().ok_or("there is no checkpoint")?;
+    let name = |blob: &BlobMeta| blob.key.as_str().rsplit('/').next().unwrap_or_default().to_owned();
+    let of_root = format!("{:020}-", u64::MAX - name(root).parse::<u64>()?);
+    let segments = store.list_all(Some(&"catalog/segments".parse()?)).await?;
+    let written = segments.iter().filter(|segment| name(segment).starts_with(&of_root)).map(|segment| segment.size);
+    Ok(root.size + written.sum::<u64>())
 }
 
 /// Returns the medians of a publish and of an update, in microseconds.

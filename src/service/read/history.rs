@@ -262,7 +262,8 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// An item is an error where the log cannot be read: `Unavailable`, or `Corrupt` with the blob to restore.
+    /// An item is an error where the log cannot be read: `Unavailable`, or `Corrupt` with the blob to restore. It is `NotFound`
+    /// where the history begins later: see [`history_begins_after`](Self::history_begins_after).
     ///
     /// ```
     /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {

@@ -1,9 +1,11 @@
-//! Maintenance of regions: collection and scrubs.
+//! Maintenance: collection and scrubs of regions, truncation of the history.
 
 pub(crate) mod collection;
 pub(crate) mod scrub;
+pub(crate) mod truncation;
 
 pub use collection::Collection;
 pub use scrub::{Scrub, ScrubReport};
+pub use truncation::HistoryTruncation;
 
 pub use crate::regions::collection_report::{CollectionReport, RegionCollection};
