@@ -20,6 +20,8 @@ mod blob_place;
 mod blob_store;
 mod blob_store_ext;
 mod blob_version;
+#[cfg(feature = "object-store")]
+mod buckets;
 mod capabilities;
 pub(crate) mod derived;
 mod error;
@@ -36,6 +38,8 @@ pub use blob_place::BlobPlace;
 pub use blob_store::BlobStore;
 pub use blob_store_ext::BlobStoreExt;
 pub use blob_version::BlobVersion;
+#[cfg(feature = "object-store")]
+pub use buckets::ObjectStoreBlobs;
 pub use capabilities::{Capabilities, Latency};
 pub use error::{StoreError, StoreErrorKind, StoreResult};
 pub use fs::{Durability, FsStore};

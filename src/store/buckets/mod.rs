@@ -1,0 +1,13 @@
+//! Buckets: the gallery on S3, Azure Blob Storage and Google Cloud Storage, by the crate `object_store`.
+
+mod answer;
+mod bucket;
+mod fault;
+mod listing;
+mod open;
+mod probe;
+mod runtime;
+#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
+mod wire;
+
+pub use bucket::ObjectStoreBlobs;
