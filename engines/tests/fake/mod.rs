@@ -18,7 +18,7 @@ use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 
-pub use http::{Answer, Request};
+use http::Answer;
 use objects::Objects;
 
 /// The protocols.

@@ -32,7 +32,7 @@ use crate::store::key::BlobKey;
 /// The longest name that the services allow.
 const MAX_NAME_BYTES: usize = 1_024;
 /// How often a change is asked for while another one of the key is in progress, or a copy is asked after.
-const ASKED_AGAIN: u32 = 6;
+const ASKED_AGAIN: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(30);
 
 /// A bucket of a service that the crate `object_store` speaks to, or a part of one: what is below a prefix.
