@@ -2,6 +2,7 @@
 //! blobs. What it does is decided by the test, request by request.
 #![expect(clippy::panic, clippy::indexing_slicing, clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
+#![expect(clippy::disallowed_methods, reason = "a server has a clock and threads")]
 
 mod http;
 mod objects;

@@ -4,15 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+
 use super::http::{Answer, Request, decoded};
 
 #[derive(Clone, Debug)]
 pub struct Object {
     pub bytes: Arc<Vec<u8>>,
     generation: u64,
+    modified: DateTime<Utc>,
 }
 
 impl Object {
+    fn date(&self) -> String {
+        self.modified.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
+    }
+
     fn tag(&self) -> String {
         format!("\"0x{:X}\"", self.generation)
     }
@@ -27,8 +34,6 @@ pub struct Objects {
     pending: BTreeMap<(String, String), (Arc<Vec<u8>>, u32)>,
 }
 
-const DATE: &str = "Thu, 01 Jan 2026 00:00:00 GMT";
-
 impl Objects {
     pub fn with_buckets(names: &[&str]) -> Self {
         let buckets = names.iter().map(|name| ((*name).to_owned(), BTreeMap::new())).collect();
@@ -41,7 +46,7 @@ impl Objects {
 
     fn store(&mut self, bucket: &str, key: &str, bytes: Arc<Vec<u8>>) -> Object {
         self.generation += 1;
-        let object = Object { bytes, generation: self.generation };
+        let object = Object { bytes, generation: self.generation, modified: Utc::now() };
         self.buckets.entry(bucket.to_owned()).or_default().insert(key.to_owned(), object.clone());
         object
     }
@@ -129,7 +134,7 @@ impl Objects {
         };
         let answer = answer
             .with("ETag", object.tag())
-            .with("Last-Modified", DATE)
+            .with("Last-Modified", object.date())
             .with("x-goog-generation", object.generation);
         match copy {
             Some(status) => answer.with("x-ms-copy-status", status),
@@ -264,13 +269,14 @@ impl Objects {
         let mut body = String::new();
         for (key, object) in page {
             let (tag, size) = (object.tag().replace('"', "&quot;"), object.bytes.len());
+            let (date, time) = (object.date(), object.modified.format("%Y-%m-%dT%H:%M:%S%.3fZ"));
             body.push_str(&match request.is_azure() {
                 true => format!(
-                    "<Blob><Name>{key}</Name><Properties><Last-Modified>{DATE}</Last-Modified><Etag>{tag}</Etag>\
+                    "<Blob><Name>{key}</Name><Properties><Last-Modified>{date}</Last-Modified><Etag>{tag}</Etag>\
                      <Content-Length>{size}</Content-Length><Content-Type>x/y</Content-Type></Properties></Blob>"
                 ),
                 false => format!(
-                    "<Contents><Key>{key}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>{tag}</ETag>\
+                    "<Contents><Key>{key}</Key><LastModified>{time}</LastModified><ETag>{tag}</ETag>\
                      <Size>{size}</Size></Contents>"
                 ),
             });
