@@ -272,8 +272,10 @@ impl Objects {
             let (date, time) = (object.date(), object.modified.format("%Y-%m-%dT%H:%M:%S%.3fZ"));
             body.push_str(&match request.is_azure() {
                 true => format!(
-                    "<Blob><Name>{key}</Name><Properties><Last-Modified>{date}</Last-Modified><Etag>{tag}</Etag>\
-                     <Content-Length>{size}</Content-Length><Content-Type>x/y</Content-Type></Properties></Blob>"
+                    "<Blob><Name>{key}</Name><Properties><Last-Modified>{date}</Last-Modified><Etag>{}</Etag>\
+                     <Content-Length>{size}</Content-Length><Content-Type>x/y</Content-Type></Properties></Blob>",
+                    // Without the marks that it has elsewhere.
+                    object.tag().trim_matches('"')
                 ),
                 false => format!(
                     "<Contents><Key>{key}</Key><LastModified>{time}</LastModified><ETag>{tag}</ETag>\

@@ -293,14 +293,14 @@ impl ObjectStoreBlobs {
             let (meta, there) = (found.meta.clone(), found.range.clone());
             Ok((found.bytes().await?, meta, there))
         };
-        let ((bytes, meta, there), _) = self.ask(Asked::Read, Call::default(), read).await?;
+        let ((bytes, meta, there), answer) = self.ask(Asked::Read, Call::default(), read).await?;
         if range.is_some_and(|range| range != there) {
             return Err(Fault::of(StoreErrorKind::InvalidRange));
         }
         // A part of a body is no body.
         match bytes.len() as u64 == there.end.saturating_sub(there.start) {
             true => Ok((bytes, meta)),
-            false => Err(Fault::of(StoreErrorKind::Unavailable)),
+            false => Err(Fault::of_answer(answer)),
         }
     }
 
@@ -310,11 +310,15 @@ impl ObjectStoreBlobs {
             let lies_within = range.start == range.end && range.end <= size;
             return if lies_within { Ok(Bytes::new()) } else { Err(Fault::of(StoreErrorKind::InvalidRange)) };
         }
-        match self.read(name, Some(range.clone())).await {
-            Err(fault) if fault.may_be_of_the_range() && self.head_of(name).await?.size < range.end => {
+        let fault = match self.read(name, Some(range.clone())).await {
+            Ok((bytes, _)) => return Ok(bytes),
+            Err(fault) => fault,
+        };
+        match fault.may_be_of_the_range(self.bucket.service.is_known()) {
+            true if self.head_of(name).await.is_ok_and(|meta| meta.size < range.end) => {
                 Err(Fault::of(StoreErrorKind::InvalidRange))
             }
-            read => read.map(|(bytes, _)| bytes),
+            _ => Err(fault),
         }
     }
 
@@ -327,7 +331,7 @@ impl ObjectStoreBlobs {
             return self.head_of(name).await;
         }
         match self.read(name, Some(0..1)).await {
-            Err(fault) if fault.is(StoreErrorKind::InvalidRange) => self.head_of(name).await,
+            Err(fault) if fault.may_be_of_the_range(true) => self.head_of(name).await,
             read => read.map(|(_, meta)| meta),
         }
     }
@@ -342,8 +346,12 @@ impl ObjectStoreBlobs {
     }
 
     pub(super) fn version(&self, meta: &ObjectMeta) -> Option<BlobVersion> {
-        let text = if self.bucket.service.has_generations() { &meta.version } else { &meta.e_tag };
-        text.as_deref().map(BlobVersion::new)
+        if self.bucket.service.has_generations() {
+            return meta.version.as_deref().map(BlobVersion::new);
+        }
+        // Azure leaves the quotation marks out of listings.
+        let quoted = |tag: &str| if tag.ends_with('"') { tag.to_owned() } else { format!("\"{tag}\"") };
+        meta.e_tag.as_deref().map(quoted).map(BlobVersion::new)
     }
 
     fn described(&self, key: BlobKey, meta: &ObjectMeta) -> BlobMeta {

@@ -59,9 +59,19 @@ impl Fault {
         self.meaning == Meaning::Kind(kind)
     }
 
-    /// Whether the range that was asked for may lie outside of the blob.
-    pub(super) fn may_be_of_the_range(&self) -> bool {
-        self.is(StoreErrorKind::InvalidRange) || (self.answer == Answer::default() && self.is(StoreErrorKind::Unavailable))
+    /// An answer that is not what was asked for.
+    pub(super) fn of_answer(answer: Answer) -> Self {
+        Self { meaning: Meaning::Kind(StoreErrorKind::Unavailable), answer, source: None }
+    }
+
+    /// Whether the range that was asked for may lie outside of the blob: services say so in several ways, and `object_store` has
+    /// none.
+    pub(super) fn may_be_of_the_range(&self, are_answers_seen: bool) -> bool {
+        let is_answered = match self.answer.status {
+            Some(status) => (200..300).contains(&status),
+            None => !are_answers_seen,
+        };
+        self.is(StoreErrorKind::InvalidRange) || (is_answered && self.is(StoreErrorKind::Unavailable))
     }
 
     /// The error of a call of the trait.
