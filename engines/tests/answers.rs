@@ -1,4 +1,6 @@
 //! What a service's answers mean: each test scripts the service, and looks at what the store says.
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
+#![expect(clippy::disallowed_methods, reason = "the client's waits are real")]
 
 mod fake;
 
@@ -62,9 +64,11 @@ fn each_call_is_one_request() {
 #[test]
 fn a_create_that_was_done_and_failed_is_unclear_and_never_another_s() {
     each(|fake, protocol, store| {
-        for (at, trouble) in
-            [("a", Trouble::DoneAndFailed(500, "InternalError")), ("b", Trouble::DoneAndClosed), ("c", Trouble::DoneAndFailed(503, ""))]
-        {
+        for (at, trouble) in [
+            ("a", Trouble::DoneAndFailed(500, "InternalError")),
+            ("b", Trouble::DoneAndClosed),
+            ("c", Trouble::DoneAndFailed(503, "")),
+        ] {
             fake.once("PUT", "p/", trouble.clone());
             assert_eq!(kind(create(&store, at, "mine")), StoreErrorKind::Unknown, "{protocol:?} {trouble:?}");
         }
@@ -154,7 +158,8 @@ fn a_read_that_fails_is_no_blob_and_no_loss() {
 #[test]
 fn silence_ends_with_the_deadline_of_the_call() {
     each(|fake, protocol, store| {
-        let deadlines = Deadlines::default().with_call(Duration::from_millis(300));
+        let time = Duration::from_millis(300);
+        let deadlines = Deadlines::default().with_call(time).with_call_per_mebibyte(time);
         let store = WithDeadline::new(store, deadlines, Arc::new(SystemClock));
         let started = Instant::now();
         fake.script(|asked| (!asked.key.contains("done")).then_some(Trouble::Silent));
@@ -272,7 +277,11 @@ fn foreign_names_in_the_bucket_are_left_out() {
         assert_eq!(keys(block_on(store.list(Some(&key("b")), None, 1)).unwrap().blobs), ["b/c"]);
         assert_eq!(keys(block_on(store.list_all(None)).unwrap()), ["a", "b/c"], "{protocol:?}");
         let whole = fake.open(protocol, "west", "");
-        assert_eq!(keys(block_on(whole.list_all(None)).unwrap()), ["other", "p", "p/a", "p/b/c", "q/a"], "{protocol:?}");
+        assert_eq!(
+            keys(block_on(whole.list_all(None)).unwrap()),
+            ["other", "p", "p/a", "p/b/c", "q/a"],
+            "{protocol:?}"
+        );
     });
 }
 

@@ -1,4 +1,5 @@
 //! The whole job on the scripted service, in each protocol: as it is, with refusals, and with answers that are lost.
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 
 mod fake;
 mod service;
@@ -123,7 +124,10 @@ fn credentials_that_run_out_stop_the_work_and_new_ones_finish_it() {
             let disk = noise(5, 40 << 20);
             let version = || sandbox.new_version("1.0.0", "westeurope=2,eastus=1", raw(disk.clone()));
             // They run out in the middle of an upload.
-            fake.script(|asked| (asked.bucket == "west" && asked.key.contains("packs/")).then_some(Trouble::Refused(403, "ExpiredToken")));
+            fake.script(|asked| {
+                (asked.bucket == "west" && asked.key.contains("packs/"))
+                    .then_some(Trouble::Refused(403, "ExpiredToken"))
+            });
             let error = sandbox.session().publish(version()).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unavailable, "{protocol:?}: {error:#}");
             assert!(error.to_string().contains("refuses this process's user"), "{error:#}");

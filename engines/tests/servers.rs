@@ -1,4 +1,5 @@
 //! The gallery on servers: moto for S3, azurite for Azure. `engines/servers` starts them, and runs these tests.
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "servers take real time")]
 
 mod fake;
 mod processes;
@@ -66,7 +67,8 @@ fn the_whole_job() {
     for service in Service::servers("job") {
         let stores = ["catalog", "west", "east"].map(|bucket| service.open(bucket));
         let watched = stores.clone();
-        let job = Job::new(format!("{:?}", service.protocol), move || watched.iter().map(|store| store.requests()).sum());
+        let job =
+            Job::new(format!("{:?}", service.protocol), move || watched.iter().map(|store| store.requests()).sum());
         block_on(job.run(service.gallery_in(stores), 40)).unwrap();
     }
 }
@@ -80,7 +82,11 @@ fn the_whole_job_while_one_call_in_a_hundred_is_refused() {
             let number = number.clone();
             HookedStore::new(service.open(bucket), move |_| {
                 let is_refused = number.fetch_add(1, Ordering::Relaxed) % 100 == 42;
-                ready(if is_refused { Reaction::Fail(StoreErrorKind::Throttled { after: None }) } else { Reaction::Pass })
+                ready(if is_refused {
+                    Reaction::Fail(StoreErrorKind::Throttled { after: None })
+                } else {
+                    Reaction::Pass
+                })
             })
         });
         let policy = RetryPolicy::default();

@@ -49,7 +49,7 @@ fn take_over_on(test: &str, protocol: Protocol) {
         let is_pack = asked.method == "PUT" && asked.key.contains("/packs/");
         is_pack.then_some(Trouble::Slow(Duration::from_millis(50 * (1 + asked.number % 4))))
     });
-    take_over(test, || Service::of(&fake, protocol), 160);
+    take_over(test, || Service::of(&fake, protocol), 96);
 }
 
 #[test]

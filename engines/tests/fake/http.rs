@@ -35,8 +35,7 @@ pub(super) fn read(stream: &mut TcpStream, rest: &mut Vec<u8>) -> std::io::Resul
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.trim().to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let mut request =
-        Request { method, path: path.to_owned(), query: query.to_owned(), headers, body: Vec::new() };
+    let mut request = Request { method, path: path.to_owned(), query: query.to_owned(), headers, body: Vec::new() };
     let length: usize = request.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     while rest.len() < head + length {
         match stream.read(&mut buffer)? {

@@ -1,6 +1,11 @@
 //! A scripted service on the loopback address, with the protocols of S3, Azure Blob Storage and Google Cloud Storage on one set of
 //! blobs. What it does is decided by the test, request by request.
-#![expect(clippy::panic, clippy::indexing_slicing, clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
+#![expect(
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a helper of a test may fail as the test does"
+)]
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
 #![expect(clippy::disallowed_methods, reason = "a server has a clock and threads")]
 
@@ -12,6 +17,7 @@ use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use compute_gallery::store::ObjectStoreBlobs;
@@ -87,6 +93,7 @@ struct Shared {
 pub struct Fake {
     shared: Arc<Shared>,
     port: u16,
+    listener: Option<JoinHandle<()>>,
 }
 
 impl Fake {
@@ -104,7 +111,7 @@ impl Fake {
             is_over: AtomicBool::new(false),
         });
         let of_listener = shared.clone();
-        std::thread::spawn(move || {
+        let listener = std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if of_listener.is_over.load(Ordering::SeqCst) {
                     return;
@@ -114,7 +121,7 @@ impl Fake {
                 std::thread::spawn(move || drop(serve(&shared, stream)));
             }
         });
-        Self { shared, port }
+        Self { shared, port, listener: Some(listener) }
     }
 
     pub fn address(&self) -> String {
@@ -213,6 +220,9 @@ impl Drop for Fake {
         self.shared.is_over.store(true, Ordering::SeqCst);
         // The listener looks up.
         drop(TcpStream::connect(("127.0.0.1", self.port)));
+        if let Some(listener) = self.listener.take() {
+            listener.join().unwrap();
+        }
     }
 }
 

@@ -25,13 +25,16 @@ impl Object {
     }
 }
 
+/// The source's bytes, and how often the copy is asked after before it is done.
+type Pending = (Arc<Vec<u8>>, u32);
+
 #[derive(Debug, Default)]
 pub struct Objects {
     buckets: BTreeMap<String, BTreeMap<String, Object>>,
     hidden: BTreeSet<String>,
     generation: u64,
-    /// Copies that are answered and not done: the source's bytes, and how often they are asked after.
-    pending: BTreeMap<(String, String), (Arc<Vec<u8>>, u32)>,
+    /// Copies that are answered and not done.
+    pending: BTreeMap<(String, String), Pending>,
 }
 
 impl Objects {
@@ -156,7 +159,11 @@ impl Objects {
             && wanted != there.map_or(0, |object| object.generation)
         {
             let is_gone = request.method == "DELETE" && there.is_none();
-            return Some(if is_gone { Self::missing(request) } else { Answer::refusal(request, 412, "PreconditionFailed") });
+            return Some(if is_gone {
+                Self::missing(request)
+            } else {
+                Answer::refusal(request, 412, "PreconditionFailed")
+            });
         }
         if let Some(wanted) = request.header("if-match") {
             return match there {
@@ -290,7 +297,9 @@ impl Objects {
             ),
             (false, None) => format!("<ListBucketResult>{body}</ListBucketResult>"),
             (false, Some(token)) => {
-                format!("<ListBucketResult>{body}<NextContinuationToken>{token}</NextContinuationToken></ListBucketResult>")
+                format!(
+                    "<ListBucketResult>{body}<NextContinuationToken>{token}</NextContinuationToken></ListBucketResult>"
+                )
             }
         };
         Answer::new(200, body)

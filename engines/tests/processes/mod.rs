@@ -1,15 +1,16 @@
 //! Several processes on one bucket. A test runs itself again for them.
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
+#![expect(clippy::disallowed_methods, reason = "processes and servers take real time")]
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
 
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use compute_gallery::ErrorKind;
 use compute_gallery::model::Limits;
 use compute_gallery::read::ListScope;
 use compute_gallery::store::{BlobStoreExt, ObjectStoreBlobs};
 use compute_gallery::testkit::{Sandbox, SandboxBuilder, noise, raw};
-use compute_gallery::ErrorKind;
 use futures::executor::block_on;
 
 use crate::service::{Service, commits, figures};
@@ -119,6 +120,9 @@ pub fn take_over(test: &str, service: impl FnOnce() -> Service, mebibytes: usize
         sandbox.session().replicate(sandbox.version("1.0.0")).await.unwrap();
         let disk = noise(9, mebibytes << 20);
         assert!(sandbox.deployed("1.0.0", "eastus").await.unwrap() == disk);
-        println!("| {:?} | killed with {found} packs sent | published by another in {published:.2?} |", service.protocol);
+        println!(
+            "| {:?} | killed with {found} packs sent | published by another in {published:.2?} |",
+            service.protocol
+        );
     });
 }

@@ -1,5 +1,11 @@
 //! A service that a gallery is kept on: the scripted one of this process, or a server.
-#![expect(clippy::panic, clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a helper of a test may fail as the test does"
+)]
+#![expect(clippy::disallowed_methods, reason = "processes and servers take real time")]
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
 
 use std::collections::BTreeMap;
@@ -67,7 +73,8 @@ impl Service {
             "az" => Protocol::Azure,
             _ => Protocol::Google,
         };
-        let environment = std::env::vars().filter(|(name, _)| ["AWS_", "AZUR", "GOOG"].iter().any(|start| name.starts_with(start)));
+        let environment =
+            std::env::vars().filter(|(name, _)| ["AWS_", "AZUR", "GOOG"].iter().any(|start| name.starts_with(start)));
         Some(Self { protocol, environment: environment.collect(), prefix: std::env::var(PREFIX).unwrap() })
     }
 
@@ -203,7 +210,8 @@ impl<'a> Job<'a> {
                 }
             }
             let left = left.unwrap();
-            let left: Vec<&str> = left.iter().map(|blob| blob.key.as_str()).filter(|key| key.contains("slots/")).collect();
+            let left: Vec<&str> =
+                left.iter().map(|blob| blob.key.as_str()).filter(|key| key.contains("slots/")).collect();
             assert!(left.is_empty(), "{region}: {left:?}");
         }
         Ok(())

@@ -13,7 +13,8 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use object_store::list::PaginatedListStore;
 use object_store::path::Path;
 use object_store::{
-    CopyMode, CopyOptions, GetOptions, GetRange, ObjectMeta, ObjectStore, PutMode as TheirMode, PutPayload, UpdateVersion,
+    CopyMode, CopyOptions, GetOptions, GetRange, ObjectMeta, ObjectStore, PutMode as TheirMode, PutPayload,
+    UpdateVersion,
 };
 use tokio::runtime::Handle;
 
@@ -406,7 +407,8 @@ impl ObjectStoreBlobs {
         // The request failed, for all.
         let failed = failed.error("delete", None);
         let of_each = |key| {
-            Err(StoreError::new(failed.kind(), "delete", Some(key)).with_source(format!("the request for several: {failed:#}")))
+            Err(StoreError::new(failed.kind(), "delete", Some(key))
+                .with_source(format!("the request for several: {failed:#}")))
         };
         keys.iter().map(of_each).collect()
     }
@@ -416,7 +418,13 @@ impl ObjectStoreBlobs {
     }
 
     /// Copies inside the service, by a client that takes `from` for a name of its own.
-    async fn copy_inside(&self, client: Arc<dyn ObjectStore>, from: &Path, to: &Path, mode: CopyMode) -> Result<(), Fault> {
+    async fn copy_inside(
+        &self,
+        client: Arc<dyn ObjectStore>,
+        from: &Path,
+        to: &Path,
+        mode: CopyMode,
+    ) -> Result<(), Fault> {
         let asked = if mode == CopyMode::Create { Asked::CreateCopy } else { Asked::Copy };
         let (source, target) = (from.clone(), to.clone());
         let options = CopyOptions { mode, ..CopyOptions::default() };
@@ -600,7 +608,8 @@ impl BlobStore for ObjectStoreBlobs {
         let place = store.place_of(from).ok_or_else(unsupported)?;
         let source = place.store::<Self>().ok_or_else(unsupported)?;
         let client = self.copier(source).ok_or_else(unsupported)?;
-        let can = self.capabilities.copies_inside() && (mode == PutMode::Overwrite || self.bucket.service.creates_copies());
+        let can =
+            self.capabilities.copies_inside() && (mode == PutMode::Overwrite || self.bucket.service.creates_copies());
         let ours = self.path(to).map_err(|fault| fault.error("copy_from", Some(to)))?;
         let theirs = source.path(place.key()).map_err(|fault| fault.error("copy_from", Some(from)))?;
         if !can || ours == theirs {

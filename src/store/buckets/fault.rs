@@ -31,7 +31,7 @@ pub(super) struct Fault {
     pub(super) meaning: Meaning,
     answer: Answer,
     /// `None` if the call panicked.
-    source: Option<Error>,
+    source: Option<Box<Error>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl Fault {
             Some(error) => meaning(asked, error, &answer),
             None => Meaning::Kind(unclear(asked)),
         };
-        Self { meaning, answer, source }
+        Self { meaning, answer, source: source.map(Box::new) }
     }
 
     /// One that the service did not cause.
@@ -87,7 +87,7 @@ impl Fault {
             error = error.with_detail("another change of it is in progress");
         }
         match self.source {
-            Some(source) => error.with_source(source),
+            Some(source) => error.with_source(*source),
             None => error,
         }
     }
@@ -103,7 +103,8 @@ fn unclear(asked: Asked) -> StoreErrorKind {
 
 /// The bucket is gone, or going, and with it a blob that "does not exist".
 fn is_of_the_bucket(answer: &Answer) -> bool {
-    let codes = ["NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted", "ContainerDisabled", "FilesystemNotFound"];
+    let codes =
+        ["NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted", "ContainerDisabled", "FilesystemNotFound"];
     answer.code.as_deref().is_some_and(|code| codes.contains(&code))
 }
 

@@ -108,7 +108,8 @@ impl ObjectStoreBlobs {
             reading.under.as_ref().is_none_or(|under| key.is_under(under))
                 && reading.after.as_ref().is_none_or(|after| key > after)
         };
-        let mut blobs: Vec<BlobMeta> = all.iter().filter_map(|meta| self.listed(meta)).filter(|blob| is_asked(&blob.key)).collect();
+        let mut blobs: Vec<BlobMeta> =
+            all.iter().filter_map(|meta| self.listed(meta)).filter(|blob| is_asked(&blob.key)).collect();
         blobs.sort_unstable_by(|one, other| one.key.cmp(&other.key));
         Ok(blobs)
     }

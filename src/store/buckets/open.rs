@@ -35,7 +35,8 @@ impl ObjectStoreBlobs {
     /// [`Unavailable`](crate::ErrorKind::Unavailable) if no thread can be started.
     pub fn new(store: Arc<dyn ObjectStore>, prefix: &str) -> Result<Self> {
         let name = store.to_string();
-        for (client, builder) in [("AmazonS3(", "s3"), ("MicrosoftAzure {", "azure"), ("GoogleCloudStorage(", "google")] {
+        for (client, builder) in [("AmazonS3(", "s3"), ("MicrosoftAzure {", "azure"), ("GoogleCloudStorage(", "google")]
+        {
             if name.contains(client) {
                 let what = format!(
                     "`{name}` repeats requests by itself, and would take its own success for another's: use \
@@ -83,7 +84,8 @@ impl ObjectStoreBlobs {
     /// without the feature of the service, or for a kind of bucket that lacks what a gallery needs.
     pub fn from_url(url: &str) -> Result<Self> {
         let wrong = || {
-            let what = format!("`{url}` is not the address of a bucket: write `s3://BUCKET/PREFIX`, `az://…` or `gs://…`");
+            let what =
+                format!("`{url}` is not the address of a bucket: write `s3://BUCKET/PREFIX`, `az://…` or `gs://…`");
             Error::invalid("url", what)
         };
         let (scheme, rest) = url.split_once("://").ok_or_else(wrong)?;
@@ -227,7 +229,10 @@ fn s3_at(bucket: &str, _prefix: &str) -> Result<ObjectStoreBlobs> {
 
 #[cfg(feature = "azure")]
 fn azure_at(container: &str, prefix: &str) -> Result<ObjectStoreBlobs> {
-    ObjectStoreBlobs::azure(object_store::azure::MicrosoftAzureBuilder::from_env().with_container_name(container), prefix)
+    ObjectStoreBlobs::azure(
+        object_store::azure::MicrosoftAzureBuilder::from_env().with_container_name(container),
+        prefix,
+    )
 }
 
 #[cfg(not(feature = "azure"))]

@@ -81,14 +81,21 @@ impl ObjectStoreBlobs {
     }
 
     /// Whether changes of `right` are made, and changes of `wrong` refused.
-    async fn has_versions(&self, name: &Path, right: &BlobVersion, wrong: &BlobVersion) -> std::result::Result<bool, Fault> {
+    async fn has_versions(
+        &self,
+        name: &Path,
+        right: &BlobVersion,
+        wrong: &BlobVersion,
+    ) -> std::result::Result<bool, Fault> {
         let replaced = async |version| self.replace(name, Bytes::from_static(b"next"), version).await;
         if !is_refused(replaced(wrong).await)? || !is_refused(self.remove(name, Some(wrong)).await)? {
             return Ok(false);
         }
         replaced(right).await?;
         let Some(next) = self.version(&self.head_of(name).await?) else { return Ok(false) };
-        Ok(next != *right && is_refused(self.remove(name, Some(right)).await)? && self.remove(name, Some(&next)).await.is_ok())
+        Ok(next != *right
+            && is_refused(self.remove(name, Some(right)).await)?
+            && self.remove(name, Some(&next)).await.is_ok())
     }
 }
 
