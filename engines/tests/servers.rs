@@ -161,3 +161,14 @@ fn a_bucket_that_does_not_exist_is_unavailable() {
         assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{:?}: {error:#}", service.protocol);
     }
 }
+
+#[test]
+#[ignore = "needs the servers of `engines/servers`"]
+fn moto_copies_between_buckets() {
+    let service = server(Protocol::S3, "copies");
+    let (west, east) = (service.open("west"), service.open("east"));
+    let (from, to) = ("a/b".parse().unwrap(), "c".parse().unwrap());
+    block_on(west.put(&from, "bytes".into(), PutMode::Create)).unwrap();
+    block_on(east.copy_from(&west, &from, &to, PutMode::Overwrite)).unwrap();
+    assert_eq!(block_on(east.get(&to, None)).unwrap(), "bytes");
+}

@@ -13,6 +13,8 @@ tokio::task_local! {
 pub(super) struct Call {
     /// A header that makes a deletion depend on a version, which `object_store` has no word for.
     condition: Option<(&'static str, String)>,
+    /// The bucket that a copy is from, if it is another one: `object_store` copies inside a bucket alone.
+    source: Option<String>,
     answer: Mutex<Answer>,
 }
 
@@ -36,6 +38,12 @@ impl Call {
         Self { condition: Some((header, version.to_owned())), ..Self::default() }
     }
 
+    /// A copy from another bucket.
+    #[cfg(feature = "gcp")]
+    pub(super) fn from_bucket(bucket: &str) -> Self {
+        Self { source: Some(bucket.to_owned()), ..Self::default() }
+    }
+
     pub(super) fn answer(&self) -> Answer {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -43,6 +51,13 @@ impl Call {
     #[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
     pub(super) fn condition(&self) -> Option<(&'static str, &str)> {
         self.condition.as_ref().map(|(header, version)| (*header, version.as_str()))
+    }
+}
+
+#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
+impl Call {
+    pub(super) fn source(&self) -> Option<&str> {
+        self.source.as_deref()
     }
 }
 

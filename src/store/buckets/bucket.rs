@@ -1,5 +1,6 @@
 //! A bucket as a store.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use tokio::runtime::Handle;
 use super::answer::{Answer, Call, during};
 use super::fault::{Asked, Fault, Meaning};
 use super::runtime;
+use crate::host::sync::Mutex;
 use crate::store::blob::{BlobMeta, MAX_BLOB_BYTES, Page, Pages, PutMode};
 use crate::store::blob_place::BlobPlace;
 use crate::store::blob_store::BlobStore;
@@ -90,6 +92,37 @@ pub(super) struct Bucket {
     pub(super) home: Option<Home>,
     pub(super) runtime: Handle,
     pub(super) requests: Arc<AtomicU64>,
+    /// Clients of this bucket that take a name for one of another bucket, by that bucket's name: for copies.
+    pub(super) copiers: Copiers,
+}
+
+/// See [`Bucket::copiers`].
+#[derive(Default)]
+pub(super) struct Copiers {
+    /// Makes one; `None` where the service has another way, or none.
+    new: Option<NewCopier>,
+    made: Mutex<BTreeMap<String, Arc<dyn ObjectStore>>>,
+}
+
+/// Makes a client that copies from the bucket of this name.
+pub(super) type NewCopier = Box<dyn Fn(&str) -> object_store::Result<Arc<dyn ObjectStore>> + Send + Sync>;
+
+impl Copiers {
+    #[cfg(feature = "aws")]
+    pub(super) fn made_by(new: Option<NewCopier>) -> Self {
+        Self { new, made: Mutex::default() }
+    }
+
+    fn of(&self, bucket: &str) -> Option<Arc<dyn ObjectStore>> {
+        let new = self.new.as_ref()?;
+        let mut made = self.made.lock();
+        if let Some(made) = made.get(bucket) {
+            return Some(made.clone());
+        }
+        let copier = new(bucket).ok()?;
+        made.insert(bucket.to_owned(), copier.clone());
+        Some(copier)
+    }
 }
 
 /// Where a bucket is: two buckets of one service can copy from each other.
@@ -156,6 +189,10 @@ impl Service {
             Self::Google => true,
             _ => false,
         }
+    }
+
+    fn is_like(self, other: Self) -> bool {
+        std::mem::discriminant(&self) == std::mem::discriminant(&other)
     }
 
     fn is_known(self) -> bool {
@@ -420,7 +457,7 @@ impl ObjectStoreBlobs {
     /// Copies inside the service, by a client that takes `from` for a name of its own.
     async fn copy_inside(
         &self,
-        client: Arc<dyn ObjectStore>,
+        (client, call): (Arc<dyn ObjectStore>, Call),
         from: &Path,
         to: &Path,
         mode: CopyMode,
@@ -429,7 +466,7 @@ impl ObjectStoreBlobs {
         let (source, target) = (from.clone(), to.clone());
         let options = CopyOptions { mode, ..CopyOptions::default() };
         let copy = async move { client.copy_opts(&source, &target, options).await };
-        let ((), mut answer) = self.ask(asked, Call::default(), copy).await?;
+        let ((), mut answer) = self.ask(asked, call, copy).await?;
         // Azure may answer before it is done.
         let mut times = 0;
         while answer.copy.as_deref() == Some("pending") {
@@ -453,7 +490,7 @@ impl ObjectStoreBlobs {
     /// Copies, and says which of the two blobs a fault is about.
     async fn copy_names(
         &self,
-        client: &Arc<dyn ObjectStore>,
+        copier: (Arc<dyn ObjectStore>, Call),
         source: &Self,
         from: &Path,
         to: &Path,
@@ -464,10 +501,8 @@ impl ObjectStoreBlobs {
             false => (fault, Side::Target),
         };
         match mode {
-            PutMode::Overwrite => {
-                self.copy_inside(client.clone(), from, to, CopyMode::Overwrite).await.map_err(of_target)
-            }
-            PutMode::Create => match self.copy_inside(client.clone(), from, to, CopyMode::Create).await {
+            PutMode::Overwrite => self.copy_inside(copier, from, to, CopyMode::Overwrite).await.map_err(of_target),
+            PutMode::Create => match self.copy_inside(copier, from, to, CopyMode::Create).await {
                 Err(fault) if fault.meaning == Meaning::InProgress || fault.is(StoreErrorKind::AlreadyExists) => {
                     // If there is nothing to copy, that is the answer.
                     source.meta(from).await.map_err(|fault| (fault, Side::Source))?;
@@ -483,13 +518,24 @@ impl ObjectStoreBlobs {
         }
     }
 
-    /// A client of this bucket that copies from `source`.
-    fn copier(&self, source: &Self) -> Option<Arc<dyn ObjectStore>> {
+    /// A client of this bucket that copies from `source`, and what its request has to carry for that.
+    fn copier(&self, source: &Self) -> Option<(Arc<dyn ObjectStore>, Call)> {
+        let ours = self.bucket.store.clone();
         if Arc::ptr_eq(&self.bucket, &source.bucket) {
-            return Some(self.bucket.store.clone());
+            return Some((ours, Call::default()));
         }
         let (here, there) = (self.bucket.home.as_ref()?, source.bucket.home.as_ref()?);
-        (here == there && self.bucket.service == source.bucket.service).then(|| self.bucket.store.clone())
+        if here.at != there.at {
+            return None;
+        }
+        match (self.bucket.service, source.bucket.service) {
+            (one, other) if one.is_like(other) && here.bucket == there.bucket => Some((ours, Call::default())),
+            #[cfg(feature = "aws")]
+            (Service::S3 { .. }, Service::S3 { .. }) => Some((self.bucket.copiers.of(&there.bucket)?, Call::default())),
+            #[cfg(feature = "gcp")]
+            (Service::Google, Service::Google) => Some((ours, Call::from_bucket(&there.bucket))),
+            _ => None,
+        }
     }
 }
 
@@ -562,7 +608,8 @@ impl BlobStore for ObjectStoreBlobs {
             return self.put(to, bytes, mode).await.map_err(during);
         }
         let name = |key| self.path(key).map_err(|fault| fault.error("copy", Some(key)));
-        let copied = self.copy_names(&self.bucket.store, self, &name(from)?, &name(to)?, mode).await;
+        let copied =
+            self.copy_names((self.bucket.store.clone(), Call::default()), self, &name(from)?, &name(to)?, mode).await;
         copied.map_err(|(fault, side)| fault.error("copy", Some(if side == Side::Source { from } else { to })))
     }
 
@@ -607,7 +654,7 @@ impl BlobStore for ObjectStoreBlobs {
         let unsupported = || StoreError::new(StoreErrorKind::Unsupported, "copy_from", Some(to));
         let place = store.place_of(from).ok_or_else(unsupported)?;
         let source = place.store::<Self>().ok_or_else(unsupported)?;
-        let client = self.copier(source).ok_or_else(unsupported)?;
+        let copier = self.copier(source).ok_or_else(unsupported)?;
         let can =
             self.capabilities.copies_inside() && (mode == PutMode::Overwrite || self.bucket.service.creates_copies());
         let ours = self.path(to).map_err(|fault| fault.error("copy_from", Some(to)))?;
@@ -615,7 +662,7 @@ impl BlobStore for ObjectStoreBlobs {
         if !can || ours == theirs {
             return Err(unsupported());
         }
-        let copied = self.copy_names(&client, source, &theirs, &ours, mode).await;
+        let copied = self.copy_names(copier, source, &theirs, &ours, mode).await;
         copied.map_err(|(fault, side)| fault.error("copy_from", Some(if side == Side::Source { from } else { to })))
     }
 

@@ -7,7 +7,7 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 use tokio::runtime::Handle;
 
-use super::bucket::{Bucket, ObjectStoreBlobs, Service};
+use super::bucket::{Bucket, Copiers, ObjectStoreBlobs, Service};
 use super::runtime;
 use crate::error::{Error, Result};
 
@@ -53,6 +53,7 @@ impl ObjectStoreBlobs {
             home: None,
             runtime: started()?,
             requests: Arc::default(),
+            copiers: Copiers::default(),
         };
         Ok(Self::of(bucket, parsed(prefix)?))
     }
@@ -134,7 +135,8 @@ impl ObjectStoreBlobs {
             .with_config(Key::Client(ClientConfigKey::Timeout), LONGEST_REQUEST)
             .with_http_connector(Connector(requests.clone()));
         let one_by_one = builder.clone().with_disable_bulk_delete(true).build().map_err(unopened)?;
-        let store = Arc::new(builder.build().map_err(unopened)?);
+        let store = Arc::new(builder.clone().build().map_err(unopened)?);
+        let copiers = Copiers::made_by(s3_copiers(builder));
         let bucket = Bucket {
             pages: Some(store.clone() as Arc<dyn PaginatedListStore>),
             store,
@@ -143,6 +145,7 @@ impl ObjectStoreBlobs {
             home,
             runtime: started()?,
             requests,
+            copiers,
         };
         Ok(Self::of(bucket, parsed(prefix)?))
     }
@@ -178,6 +181,7 @@ impl ObjectStoreBlobs {
             home,
             runtime: started()?,
             requests,
+            copiers: Copiers::default(),
         };
         Ok(Self::of(bucket, parsed(prefix)?))
     }
@@ -212,6 +216,7 @@ impl ObjectStoreBlobs {
             home,
             runtime: started()?,
             requests,
+            copiers: Copiers::default(),
         };
         Ok(Self::of(bucket, parsed(prefix)?))
     }
@@ -254,6 +259,29 @@ fn google_at(bucket: &str, _prefix: &str) -> Result<ObjectStoreBlobs> {
 fn without(scheme: &str, bucket: &str, feature: &str) -> Error {
     let what = format!("`{scheme}://{bucket}` needs the feature `{feature}` of this crate, which is off: turn it on");
     Error::unsupported("url", what)
+}
+
+/// A client says which bucket a name is in, and that may be another one than it sends its requests to: of an address that has the
+/// bucket in it, as virtual hosts have, the name is not looked at.
+#[cfg(feature = "aws")]
+fn s3_copiers(builder: object_store::aws::AmazonS3Builder) -> Option<super::bucket::NewCopier> {
+    use object_store::aws::AmazonS3ConfigKey as Key;
+
+    let value = |key| builder.get_config_value(&key);
+    let bucket = value(Key::Bucket)?;
+    let is_virtual = value(Key::VirtualHostedStyleRequest).is_some_and(|is| is.eq_ignore_ascii_case("true"));
+    let region = value(Key::Region).unwrap_or_else(|| "us-east-1".to_owned());
+    let address = match (value(Key::S3Endpoint).or(value(Key::Endpoint)), is_virtual) {
+        (Some(endpoint), true) => endpoint,
+        (Some(endpoint), false) => format!("{}/{bucket}", endpoint.trim_end_matches('/')),
+        (None, true) => format!("https://{bucket}.s3.{region}.amazonaws.com"),
+        (None, false) => format!("https://s3.{region}.amazonaws.com/{bucket}"),
+    };
+    Some(Box::new(move |source| {
+        let to_us =
+            builder.clone().with_config(Key::S3Endpoint, address.clone()).with_virtual_hosted_style_request(true);
+        Ok(Arc::new(to_us.with_bucket_name(source).build()?))
+    }))
 }
 
 fn started() -> Result<Handle> {

@@ -25,6 +25,9 @@ impl HttpConnector for Connector {
     }
 }
 
+/// Google's requests carry a token, which covers no header.
+const COPY_SOURCE: &str = "x-goog-copy-source";
+
 #[derive(Debug)]
 struct Wire {
     client: HttpClient,
@@ -44,6 +47,12 @@ impl HttpService for Wire {
                 HttpError::new::<<object_store::HeaderValue as std::str::FromStr>::Err>(HttpErrorKind::Unknown, error)
             })?;
             request.headers_mut().insert(header, version);
+        }
+        if let Some(bucket) = call.as_ref().and_then(|call| call.source())
+            && let Some((_, name)) = text(request.headers(), COPY_SOURCE).and_then(|source| source.split_once('/'))
+            && let Ok(source) = format!("{bucket}/{name}").parse()
+        {
+            request.headers_mut().insert(COPY_SOURCE, source);
         }
         let query = request.uri().query().unwrap_or_default();
         let is_listing = query.contains("list-type=2") || query.contains("comp=list");
