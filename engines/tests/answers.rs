@@ -197,20 +197,22 @@ fn a_listing_in_another_order_is_refused_by_name() {
 }
 
 #[test]
-fn a_bucket_that_vanished_is_unavailable_and_its_blobs_are_not_lost() {
+fn a_bucket_that_vanished_is_the_wrong_store_and_its_blobs_are_not_lost() {
     each(|fake, protocol, store| {
         create(&store, "a", "x").unwrap();
         fake.remove_bucket("west");
-        let unavailable = StoreErrorKind::Unavailable;
-        assert_eq!(kind(block_on(store.get(&key("a"), None))), unavailable, "{protocol:?}");
-        assert_eq!(kind(block_on(store.get(&key("a"), Some(0..1)))), unavailable, "{protocol:?}");
-        assert_eq!(kind(block_on(store.head(&key("a")))), unavailable, "{protocol:?}");
-        assert_eq!(kind(block_on(store.list(None, None, 1))), unavailable, "{protocol:?}");
-        assert_eq!(kind(create(&store, "b", "x")), unavailable, "{protocol:?}");
-        assert_ne!(block_on(store.delete(&key("a"))).ok(), Some(()), "{protocol:?}");
-        assert_eq!(kind(block_on(store.copy(&key("a"), &key("b"), PutMode::Overwrite))), unavailable, "{protocol:?}");
+        let gone = StoreErrorKind::WrongStore;
+        assert_eq!(kind(block_on(store.get(&key("a"), None))), gone, "{protocol:?}");
+        assert_eq!(kind(block_on(store.get(&key("a"), Some(0..1)))), gone, "{protocol:?}");
+        assert_eq!(kind(block_on(store.head(&key("a")))), gone, "{protocol:?}");
+        assert_eq!(kind(block_on(store.list(None, None, 1))), gone, "{protocol:?}");
+        assert_eq!(kind(create(&store, "b", "x")), gone, "{protocol:?}");
+        assert_eq!(kind(block_on(store.delete(&key("a")))), gone, "{protocol:?}");
+        let both = block_on(store.delete_many(&[key("a"), key("b")]));
+        assert!(both.into_iter().all(|outcome| kind(outcome) == gone), "{protocol:?}");
+        assert_eq!(kind(block_on(store.copy(&key("a"), &key("b"), PutMode::Overwrite))), gone, "{protocol:?}");
         let error = create(&store, "b", "x").unwrap_err();
-        assert!(error.to_string().contains("the bucket does not exist"), "{error}");
+        assert!(format!("{error:#}").contains("the bucket does not exist"), "{error:#}");
         fake.restore_bucket("west");
         assert_eq!(block_on(store.get(&key("a"), None)).unwrap(), "x");
         assert_eq!(kind(block_on(store.get(&key("absent"), None))), StoreErrorKind::NotFound);

@@ -145,20 +145,20 @@ fn a_publish_that_was_killed_is_taken_up_on_azurite() {
 
 #[test]
 #[ignore = "needs the servers of `engines/servers`"]
-fn a_bucket_that_does_not_exist_is_unavailable() {
+fn a_bucket_that_does_not_exist_is_the_wrong_store() {
     for service in Service::servers("absent") {
         let store = service.open("no-such-bucket");
         let key = "a".parse().unwrap();
         for range in [None, Some(0..1)] {
             let error = block_on(store.get(&key, range)).unwrap_err();
-            assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{:?}: {error:#}", service.protocol);
+            assert_eq!(error.kind(), StoreErrorKind::WrongStore, "{:?}: {error:#}", service.protocol);
         }
         let error = block_on(store.head(&key)).unwrap_err();
-        assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{:?}: {error:#}", service.protocol);
+        assert_eq!(error.kind(), StoreErrorKind::WrongStore, "{:?}: {error:#}", service.protocol);
         let error = block_on(store.put(&key, "x".into(), PutMode::Create)).unwrap_err();
-        assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{:?}: {error:#}", service.protocol);
+        assert_eq!(error.kind(), StoreErrorKind::WrongStore, "{:?}: {error:#}", service.protocol);
         let error = block_on(store.list(None, None, 1)).unwrap_err();
-        assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{:?}: {error:#}", service.protocol);
+        assert_eq!(error.kind(), StoreErrorKind::WrongStore, "{:?}: {error:#}", service.protocol);
     }
 }
 

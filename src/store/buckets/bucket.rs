@@ -68,7 +68,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(30);
 ///   taken back: its connection is closed.
 /// - Requests run on threads of their own, at most four in a process, which all buckets share: a runtime of `tokio` that starts with the
 ///   first bucket and lives as long as the process. So calls may be made from any thread, with any executor or none.
-/// - A blob of a bucket that does not exist is [`Unavailable`](StoreErrorKind::Unavailable), not
+/// - A call to a bucket that does not exist is [`WrongStore`](StoreErrorKind::WrongStore), not
 ///   [`NotFound`](StoreErrorKind::NotFound): no blob is taken for lost because its bucket is. Credentials that ran out are
 ///   [`PermissionDenied`](StoreErrorKind::PermissionDenied).
 /// - A creating copy inside S3 moves the bytes through this process: S3's own way leaves an unfinished upload behind when it is

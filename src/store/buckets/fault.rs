@@ -81,9 +81,13 @@ impl Fault {
             Meaning::InProgress => StoreErrorKind::Unknown,
         };
         let mut error = StoreError::new(kind, operation, key);
-        if is_of_the_bucket(&self.answer) {
-            error = error.with_detail("the bucket does not exist, or is being deleted");
-        } else if self.meaning == Meaning::InProgress {
+        if kind == StoreErrorKind::WrongStore {
+            let code = self.answer.code.unwrap_or_default();
+            let what =
+                format!("the bucket does not exist, or is being deleted (`{code}`): create it, or correct its name");
+            return error.with_source(what);
+        }
+        if self.meaning == Meaning::InProgress {
             error = error.with_detail("another change of it is in progress");
         }
         match self.source {
@@ -111,7 +115,7 @@ fn is_of_the_bucket(answer: &Answer) -> bool {
 fn meaning(asked: Asked, error: &Error, answer: &Answer) -> Meaning {
     let code = answer.code.as_deref().unwrap_or_default();
     if is_of_the_bucket(answer) {
-        return Meaning::Kind(StoreErrorKind::Unavailable);
+        return Meaning::Kind(StoreErrorKind::WrongStore);
     }
     let kind = match error {
         Error::NotFound { .. } => match asked {
@@ -256,7 +260,7 @@ mod tests {
         let gone = Error::NotFound { path: "a".into(), source: "words".into() };
         for code in ["NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted"] {
             let meant = of(Asked::Read, &gone, &said(404, code));
-            assert_eq!(meant, Meaning::Kind(StoreErrorKind::Unavailable), "{code}");
+            assert_eq!(meant, Meaning::Kind(StoreErrorKind::WrongStore), "{code}");
         }
         assert_eq!(of(Asked::Read, &gone, &said(404, "NoSuchKey")), Meaning::Kind(StoreErrorKind::NotFound));
     }
