@@ -83,9 +83,9 @@ struct Shared {
     /// How often each kind of request was made.
     counts: Mutex<BTreeMap<String, u64>>,
     number: AtomicU64,
-    /// The most requests that were answered at the same time.
-    at_once: Mutex<(u64, u64)>,
     latency: Mutex<Duration>,
+    /// Bytes a second of a request; unlimited at zero.
+    rate: AtomicU64,
     is_over: AtomicBool,
 }
 
@@ -106,8 +106,8 @@ impl Fake {
             script: Mutex::new(Arc::new(Box::new(|_: &Asked| None))),
             counts: Mutex::default(),
             number: AtomicU64::new(0),
-            at_once: Mutex::default(),
             latency: Mutex::new(Duration::ZERO),
+            rate: AtomicU64::new(0),
             is_over: AtomicBool::new(false),
         });
         let of_listener = shared.clone();
@@ -150,6 +150,11 @@ impl Fake {
     /// Each answer takes at least so long.
     pub fn latency(&self, latency: Duration) {
         *self.shared.latency.lock().unwrap() = latency;
+    }
+
+    /// A request moves at most so many bytes a second.
+    pub fn rate(&self, bytes_per_second: u64) {
+        self.shared.rate.store(bytes_per_second, Ordering::SeqCst);
     }
 
     /// The number of requests, and of each kind, since the last look.
@@ -274,7 +279,9 @@ fn serve(shared: &Shared, mut stream: TcpStream) -> std::io::Result<()> {
             Some(Trouble::Careless) => perform(true),
             Some(Trouble::Truncated) | None => perform(false),
         };
-        std::thread::sleep(latency.saturating_sub(started.elapsed()));
+        let moved = (request.body.len() + answer.body.len()) as u64;
+        let moving = moved.saturating_mul(1_000_000).checked_div(shared.rate.load(Ordering::SeqCst)).unwrap_or(0);
+        std::thread::sleep((latency + Duration::from_micros(moving)).saturating_sub(started.elapsed()));
         let mut bytes = answer.bytes(&request);
         if trouble == Some(Trouble::Truncated) {
             bytes.truncate(bytes.len() - answer.body.len() / 2 - 1);
