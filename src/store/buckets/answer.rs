@@ -39,25 +39,20 @@ impl Call {
     }
 
     /// A copy from another bucket.
-    #[cfg(feature = "gcp")]
     pub(super) fn from_bucket(bucket: &str) -> Self {
         Self { source: Some(bucket.to_owned()), ..Self::default() }
+    }
+
+    pub(super) fn source(&self) -> Option<&str> {
+        self.source.as_deref()
     }
 
     pub(super) fn answer(&self) -> Answer {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    #[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
     pub(super) fn condition(&self) -> Option<(&'static str, &str)> {
         self.condition.as_ref().map(|(header, version)| (*header, version.as_str()))
-    }
-}
-
-#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
-impl Call {
-    pub(super) fn source(&self) -> Option<&str> {
-        self.source.as_deref()
     }
 }
 
@@ -67,13 +62,11 @@ pub(super) async fn during<T>(call: Arc<Call>, requests: impl Future<Output = T>
 }
 
 /// The call that the running task makes requests for, if it is one of a store.
-#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
 pub(super) fn current() -> Option<Arc<Call>> {
     CALL.try_with(Arc::clone).ok()
 }
 
 /// Keeps an answer for the call.
-#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
 pub(super) fn note(call: Option<&Arc<Call>>, answer: Answer) {
     if let Some(call) = call {
         *call.answer.lock().unwrap_or_else(PoisonError::into_inner) = answer;

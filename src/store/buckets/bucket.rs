@@ -108,7 +108,6 @@ pub(super) struct Copiers {
 pub(super) type NewCopier = Box<dyn Fn(&str) -> object_store::Result<Arc<dyn ObjectStore>> + Send + Sync>;
 
 impl Copiers {
-    #[cfg(feature = "aws")]
     pub(super) fn made_by(new: Option<NewCopier>) -> Self {
         Self { new, made: Mutex::default() }
     }
@@ -136,14 +135,11 @@ pub(super) struct Home {
 /// What differs from service to service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Service {
-    #[cfg(feature = "aws")]
     S3 {
         /// Whether one request removes several blobs.
         deletes_many: bool,
     },
-    #[cfg(feature = "azure")]
     Azure,
-    #[cfg(feature = "gcp")]
     Google,
     /// One that another crate brings: nothing is known of it.
     Other,
@@ -153,9 +149,7 @@ impl Service {
     /// The most blobs that one request removes.
     fn batch(self) -> usize {
         match self {
-            #[cfg(feature = "aws")]
             Self::S3 { deletes_many: true } => 1_000,
-            #[cfg(feature = "azure")]
             Self::Azure => 256,
             _ => 1,
         }
@@ -164,9 +158,7 @@ impl Service {
     /// The header by which a deletion depends on a version.
     pub(super) fn delete_condition(self) -> Option<&'static str> {
         match self {
-            #[cfg(feature = "aws")]
             Self::S3 { .. } => Some("if-match"),
-            #[cfg(feature = "gcp")]
             Self::Google => Some("x-goog-if-generation-match"),
             // Azure's signature of a request covers its condition, and `object_store` signs none.
             _ => None,
@@ -175,20 +167,12 @@ impl Service {
 
     /// Whether a copy can be made only where no blob is.
     fn creates_copies(self) -> bool {
-        match self {
-            #[cfg(feature = "aws")]
-            Self::S3 { .. } => false,
-            _ => true,
-        }
+        !matches!(self, Self::S3 { .. })
     }
 
     /// Whether a version is a number of the service, and not a hash of what was put.
     fn has_generations(self) -> bool {
-        match self {
-            #[cfg(feature = "gcp")]
-            Self::Google => true,
-            _ => false,
-        }
+        self == Self::Google
     }
 
     fn is_like(self, other: Self) -> bool {
@@ -203,7 +187,6 @@ impl Service {
         let of_all = Capabilities::default().with_free_persist(true);
         match self {
             Self::Other => of_all,
-            #[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
             _ => of_all.with_copies_inside(true).with_remounts(false).with_conditional_changes(self.has_generations()),
         }
     }
@@ -530,9 +513,7 @@ impl ObjectStoreBlobs {
         }
         match (self.bucket.service, source.bucket.service) {
             (one, other) if one.is_like(other) && here.bucket == there.bucket => Some((ours, Call::default())),
-            #[cfg(feature = "aws")]
             (Service::S3 { .. }, Service::S3 { .. }) => Some((self.bucket.copiers.of(&there.bucket)?, Call::default())),
-            #[cfg(feature = "gcp")]
             (Service::Google, Service::Google) => Some((ours, Call::from_bucket(&there.bucket))),
             _ => None,
         }

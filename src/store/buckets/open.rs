@@ -1,7 +1,6 @@
 //! Opening a bucket.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use object_store::ObjectStore;
 use object_store::path::Path;
@@ -16,6 +15,7 @@ use {
     super::bucket::Home,
     super::wire::Connector,
     object_store::{ClientConfigKey, RetryConfig, list::PaginatedListStore},
+    std::sync::atomic::AtomicU64,
 };
 
 /// The time of a request in the client, which bounds what the gallery's own deadlines do not.
