@@ -18,3 +18,4 @@
 #![doc = include_str!("../../docs/decisions/0017-rooms-by-what-is-known.md")]
 #![doc = include_str!("../../docs/decisions/0018-formats-that-can-grow.md")]
 #![doc = include_str!("../../docs/decisions/0019-put-first-then-rest.md")]
+#![doc = include_str!("../../docs/decisions/0022-buckets-by-object-store-each-request-once.md")]

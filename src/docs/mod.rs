@@ -3,6 +3,7 @@
 //! They are the files in `docs/` of the repository and of the packed crate. This module exists in rustdoc only.
 
 pub mod benchmarks;
+pub mod buckets;
 pub mod commit_protocol;
 // Its code uses the sandbox, so the documentation tests run it with `testkit`.
 #[cfg(any(not(doctest), feature = "testkit"))]

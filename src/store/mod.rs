@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`FsStore`] | a directory of a local or network file system |
 //! | [`MemoryStore`] | tests, and galleries that end with the process |
+//! | `ObjectStoreBlobs` | a bucket of S3, Azure or Google (features `aws`, `azure`, `gcp`, `object-store`) |
 //! | [`Prefixed`] | several galleries in one bucket |
 //! | [`Retrying`], [`WithDeadline`] | calls that fail for a moment or hang; the gallery wraps its stores in both by itself |
 //!
@@ -20,6 +21,8 @@ mod blob_place;
 mod blob_store;
 mod blob_store_ext;
 mod blob_version;
+#[cfg(feature = "object-store")]
+mod buckets;
 mod capabilities;
 pub(crate) mod derived;
 mod error;
@@ -36,6 +39,8 @@ pub use blob_place::BlobPlace;
 pub use blob_store::BlobStore;
 pub use blob_store_ext::BlobStoreExt;
 pub use blob_version::BlobVersion;
+#[cfg(feature = "object-store")]
+pub use buckets::ObjectStoreBlobs;
 pub use capabilities::{Capabilities, Latency};
 pub use error::{StoreError, StoreErrorKind, StoreResult};
 pub use fs::{Durability, FsStore};

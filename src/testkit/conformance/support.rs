@@ -41,7 +41,7 @@ impl fmt::Display for Failure {
 
 impl<E: std::error::Error> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self(format!("an unexpected error: {error}"))
+        Self(format!("an unexpected error: {error:#}"))
     }
 }
 
