@@ -384,6 +384,8 @@ async fn perform(session: &Session, step: &Step) -> Result<()> {
         Step::Undeny(at, id) => session.undeny(scope(*at), *id).await,
         Step::Collect => session.collect().await.map(drop),
         Step::Scrub => session.scrub(region()).await.map(drop),
+        Step::Truncate => session.truncate_history(0).await.map(drop),
+        Step::BeginsAfter => session.history_begins_after().await.map(drop),
     }
 }
 
@@ -410,6 +412,8 @@ fn name_of(step: &Step) -> Name {
         Step::Undeny(..) => "undeny",
         Step::Collect => "collect",
         Step::Scrub => "scrub",
+        Step::Truncate => "truncate_history",
+        Step::BeginsAfter => "history_begins_after",
     }
 }
 
@@ -754,7 +758,11 @@ impl History {
                 ]);
                 Step::Delete { at, cascade: random.one_in(2), bypass: random.one_in(3) }
             }
-            44 => Step::Scrub,
+            44 => match random.below(3) {
+                0 => Step::Scrub,
+                1 => Step::Truncate,
+                _ => Step::BeginsAfter,
+            },
             _ => Step::Collect,
         }
     }

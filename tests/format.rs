@@ -489,7 +489,8 @@ fn a_feature_that_writing_needs_leaves_the_gallery_readable_and_nothing_is_writt
         for version in ["1.0.1", "1.0.3"] {
             let id: ImageVersionId = format!("{GALLERY}/images/web/versions/{version}").parse().unwrap();
             let deployed = session.deploy(&id, "westeurope").to_writer(Vec::new()).await.unwrap();
-            assert_eq!(deployed.1.len(), 69_632);
+            let bytes = if version == "1.0.1" { 69_632 + (16 << 20) + 4_096 } else { 69_632 };
+            assert_eq!(deployed.1.len(), bytes);
             let _ = session.deploy(&id, "eastus").to_writer(Vec::new()).await;
         }
         for error in refused_changes(&session).await {

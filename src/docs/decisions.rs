@@ -18,4 +18,6 @@
 #![doc = include_str!("../../docs/decisions/0017-rooms-by-what-is-known.md")]
 #![doc = include_str!("../../docs/decisions/0018-formats-that-can-grow.md")]
 #![doc = include_str!("../../docs/decisions/0019-put-first-then-rest.md")]
+#![doc = include_str!("../../docs/decisions/0020-rows-of-a-segment.md")]
+#![doc = include_str!("../../docs/decisions/0021-records-by-ordinal-places-in-the-slot.md")]
 #![doc = include_str!("../../docs/decisions/0022-buckets-by-object-store-each-request-once.md")]

@@ -103,6 +103,8 @@ pub enum Step {
     Undeny(At, Name),
     Collect,
     Scrub,
+    Truncate,
+    BeginsAfter,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -603,7 +605,7 @@ impl Model {
             Step::Unassign(at, _) => may("Microsoft.Authorization/roleAssignments/delete", *at),
             Step::Deny(at, ..) => may("Microsoft.Authorization/denyAssignments/write", *at),
             Step::Undeny(at, _) => may("Microsoft.Authorization/denyAssignments/delete", *at),
-            Step::Collect | Step::Scrub => caller == ROOT,
+            Step::Collect | Step::Scrub | Step::Truncate | Step::BeginsAfter => caller == ROOT,
         }
     }
 
@@ -746,7 +748,9 @@ impl Model {
             | Step::UpdateVersion(..)
             | Step::Replicate(..)
             | Step::Lifecycle(..)
-            | Step::Scrub => {}
+            | Step::Scrub
+            | Step::Truncate
+            | Step::BeginsAfter => {}
         }
     }
 

@@ -58,7 +58,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// `Unavailable` where the store fails.
+    /// `Forbidden` for callers who are not administrators; `Unavailable` where the store fails.
     ///
     /// ```
     /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
@@ -69,6 +69,7 @@ impl Session {
     /// # }).unwrap();
     /// ```
     pub async fn history_begins_after(&self) -> Result<u64> {
+        self.require_administrator("see where the history begins")?;
         self.inner.catalog.boundary().await
     }
 }
