@@ -380,7 +380,7 @@ const BITMAP: u8 = 2;
 /// Reads a root or a page strictly: [`encode`] returns the same bytes for all that it accepts.
 pub(crate) fn parse(catalog: CatalogId, is_root: bool, bytes: &[u8]) -> Result<Root> {
     let mut reader = Reader(bytes);
-    let header = reader.header().ok_or_else(|| malformed("it does not start as one"))?;
+    let header = reader.header().ok_or_else(|| unknown("it does not start as one"))?;
     if !header.is_known {
         return Err(unknown("it has another version, or a flag"));
     }
@@ -611,7 +611,7 @@ mod tests {
         }
         // What 2b4cd95 wrote.
         let old = br#"{"format":1,"disks":[],"packs":[]}"#;
-        assert_eq!(parse(CATALOG, true, old).unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(parse(CATALOG, true, old).unwrap_err().kind(), ErrorKind::Unsupported);
     }
 
     /// 1 TiB of packs, then one more: all pages but those on its path are shared.
