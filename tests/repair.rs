@@ -104,6 +104,24 @@ fn every_damage_is_served_and_mended(regions: &str) {
     });
 }
 
+/// Once a reader remembered that it had not found a pack.
+#[test]
+fn a_reader_finds_a_pack_that_comes_back() {
+    block_on(async {
+        let (sandbox, store) = world_with("westeurope=1", far_disk()).await;
+        let reader = deployment(&sandbox).open().await.unwrap();
+        let packs = blobs(&store, "regions/westeurope/slots/0/packs").await;
+        for (key, _) in &packs {
+            store.delete(key).await.unwrap();
+        }
+        assert_eq!(reader.read_at(0..1000).await.unwrap_err().kind(), ErrorKind::Corrupt);
+        for (key, bytes) in packs {
+            store.put(&key, bytes, PutMode::Create).await.unwrap();
+        }
+        assert!(reader.read_at(0..1000).await.unwrap() == disk().get(..1000).unwrap());
+    });
+}
+
 /// The pack of index nodes: its head, a node, its end.
 #[test]
 fn a_damaged_index_is_served_by_another_replica_and_mended() {

@@ -65,8 +65,12 @@ impl Slot {
     async fn read_of_pack(&self, pack: &PackInfo, wanted: &[Wanted<'_>]) -> Result<Vec<(usize, StoredRecord)>> {
         // What is cached may have been replaced since, by other parts or the whole pack.
         if let Some(known) = self.located.known(&pack.id) {
-            match self.read_from(known.await, pack, wanted).await {
-                Err(Unread::Gone(_)) => self.located.forget(&pack.id),
+            let known = known.await;
+            let was_found = known.is_ok();
+            match self.read_from(known, pack, wanted).await {
+                Err(Unread::Failed(error)) if was_found => return Err(error),
+                // What could not be found before may be there now.
+                Err(_) => self.located.forget(&pack.id),
                 read => return read.map_err(Unread::into_error),
             }
         }
