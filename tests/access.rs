@@ -682,6 +682,8 @@ async fn without_rights(world: &World, stored: &ImageVersion, name: &str) -> Opt
         // About no resource.
         "collect" => session.collect().await.err(),
         "scrub" => session.scrub(&home).await.err(),
+        "truncate_history" => session.truncate_history(0).await.err(),
+        "history_begins_after" => session.history_begins_after().await.err(),
         "caller" | "view" | "refresh" | "number" => None,
         other => panic!("`{other}` is a new operation: say here how it is refused to a caller without rights"),
     }
