@@ -42,8 +42,9 @@ pub(crate) struct Manifest {
     pub(crate) packs: Packs,
     /// Of each of them, the records that the disks need: those of their indexes, and their chunks.
     pub(crate) needs: Needs,
-    /// As it is stored: the pages, then the root.
-    blobs: Arc<[(ManifestId, Bytes)]>,
+    /// As they are stored.
+    pages: Arc<[(ManifestId, Bytes)]>,
+    root: (ManifestId, Bytes),
 }
 
 /// Every pack that an index or a chunk of the disks of a version lies in, in ascending order.
@@ -105,7 +106,7 @@ pub(crate) struct ManifestReader {
     catalog: CatalogId,
     disks: Vec<ManifestDisk>,
     lines: Vec<Line>,
-    blobs: Vec<(ManifestId, Bytes)>,
+    pages: Vec<(ManifestId, Bytes)>,
     /// The pages to read next, in order.
     wanted: Vec<PageRef>,
     /// Their level.
@@ -130,42 +131,51 @@ impl Manifest {
             Packs(lines.iter().map(|(pack, _)| *pack).collect()),
             lines.iter().map(|(pack, needed)| (pack.id, needed.clone())).collect(),
         );
-        let (mut top, mut blobs) = (Lines::Packs(lines), Vec::new());
+        let (mut top, mut pages) = (Lines::Packs(lines), Vec::new());
         while top.len() > ROOT_LINES {
-            let (level, pages) = top.into_pages();
-            let mut references = Vec::with_capacity(pages.len());
-            for page in pages {
+            let (level, of_level) = top.into_pages();
+            let mut references = Vec::with_capacity(of_level.len());
+            for page in of_level {
                 let (last, bytes) = (page.last(), encode(catalog, None, level, &page));
                 let id = id_of(&bytes);
                 references.push(PageRef { last, id });
-                blobs.push((id, bytes));
+                pages.push((id, bytes));
             }
             top = Lines::Pages(level, references);
         }
         let bytes = encode(catalog, Some(&disks), top.level(), &top);
-        blobs.push((ManifestId { upload, digest: Digest::of(&bytes) }, bytes));
-        Self { disks, packs, needs, blobs: blobs.into() }
+        let root = (ManifestId { upload, digest: Digest::of(&bytes) }, bytes);
+        Self { disks, packs, needs, pages: pages.into(), root }
     }
 
     /// Returns the name of its root.
-    pub(crate) fn id(&self) -> Option<ManifestId> {
-        self.blobs.last().map(|(id, _)| *id)
+    pub(crate) fn id(&self) -> ManifestId {
+        self.root.0
+    }
+
+    /// Returns its root.
+    pub(crate) fn root(&self) -> &Bytes {
+        &self.root.1
+    }
+
+    /// Returns its pages.
+    pub(crate) fn pages(&self) -> &[(ManifestId, Bytes)] {
+        &self.pages
     }
 
     /// Returns the blobs that it consists of: its pages, then its root.
-    pub(crate) fn blobs(&self) -> &[(ManifestId, Bytes)] {
-        &self.blobs
+    pub(crate) fn blobs(&self) -> impl Iterator<Item = &(ManifestId, Bytes)> {
+        self.pages.iter().chain(std::iter::once(&self.root))
     }
 
     /// Returns the uploads that wrote its root and pages.
     pub(crate) fn written_by(&self) -> BTreeSet<UploadId> {
-        self.blobs.iter().map(|(id, _)| id.upload).collect()
+        self.blobs().map(|(id, _)| id.upload).collect()
     }
 
-    /// Returns its pages, each with the upload that wrote it.
-    pub(crate) fn pages(&self) -> impl Iterator<Item = (Digest, UploadId)> {
-        let (_, pages) = self.blobs.split_last().map_or((None, &[][..]), |(root, pages)| (Some(root), pages));
-        pages.iter().map(|(id, _)| (id.digest, id.upload))
+    /// Returns its pages by their hashes, each with the upload that wrote it.
+    pub(crate) fn known_pages(&self) -> impl Iterator<Item = (Digest, UploadId)> {
+        self.pages.iter().map(|(id, _)| (id.digest, id.upload))
     }
 
     /// Returns its packs, each with the records that are needed of it.
@@ -187,7 +197,7 @@ impl ManifestReader {
             catalog,
             disks,
             lines: Vec::new(),
-            blobs: Vec::new(),
+            pages: Vec::new(),
             wanted: Vec::new(),
             level: 0,
             root: (id, bytes),
@@ -224,21 +234,20 @@ impl ManifestReader {
             }
             all.push(lines);
         }
-        self.blobs.extend(self.wanted.iter().map(|page| page.id).zip(pages));
+        self.pages.extend(self.wanted.iter().map(|page| page.id).zip(pages));
         self.take(all);
         Ok(())
     }
 
     /// Returns the manifest when all pages are read.
     pub(crate) fn finish(self) -> Result<Manifest> {
-        let Self { disks, lines, mut blobs, root, .. } = self;
+        let Self { disks, lines, pages, root, .. } = self;
         if !lines.is_sorted_by(|(one, _), (next, _)| one.id < next.id) {
             return Err(malformed("its packs are not in order"));
         }
-        blobs.push(root);
         let packs = Packs(lines.iter().map(|(pack, _)| *pack).collect());
         let needs = lines.into_iter().map(|(pack, needed)| (pack.id, needed)).collect();
-        Ok(Manifest { disks, packs, needs, blobs: blobs.into() })
+        Ok(Manifest { disks, packs, needs, pages: pages.into(), root })
     }
 }
 
@@ -556,16 +565,16 @@ mod tests {
     }
 
     fn read_back(manifest: &Manifest) -> Result<Manifest> {
-        let blobs: BTreeMap<ManifestId, Bytes> = manifest.blobs().iter().cloned().collect();
-        let (id, root) = manifest.blobs().last().cloned().unwrap();
+        let blobs: BTreeMap<ManifestId, Bytes> = manifest.blobs().cloned().collect();
+        let (id, root) = (manifest.id(), manifest.root().clone());
         let mut reader = ManifestReader::new(CATALOG, id, root)?;
         while !reader.wanted().is_empty() {
             let pages = reader.wanted().iter().map(|id| blobs[id].clone()).collect();
             reader.add(pages)?;
         }
         let read = reader.finish()?;
-        // Its blobs come in the order of reading.
-        Ok(Manifest { blobs: manifest.blobs.clone(), ..read })
+        // Its pages come in the order of reading.
+        Ok(Manifest { pages: manifest.pages.clone(), ..read })
     }
 
     #[test]
@@ -578,8 +587,8 @@ mod tests {
         let disks = vec![disk(None), ManifestDisk { root: None, ..disk(Some(7)) }];
         let manifest = Manifest::new(CATALOG, upload(9), disks, lines, &BTreeMap::new());
         assert_eq!(read_back(&manifest).unwrap(), manifest);
-        let (id, root) = manifest.blobs()[0].clone();
-        assert_eq!(manifest.id(), Some(id));
+        let (id, root) = manifest.blobs().next().cloned().unwrap();
+        assert_eq!(manifest.id(), id);
         for bit in 0..root.len() * 8 {
             let mut flipped = root.to_vec();
             flipped[bit / 8] ^= 1 << (bit % 8);
@@ -598,7 +607,7 @@ mod tests {
     #[test]
     fn a_newer_or_another_catalogs_manifest_is_told() {
         let manifest = Manifest::new(CATALOG, upload(9), vec![disk(None)], Vec::new(), &BTreeMap::new());
-        let (_, root) = &manifest.blobs()[0];
+        let root = manifest.root();
         for (at, kind) in [
             (8, ErrorKind::Unsupported),
             (10, ErrorKind::Unsupported),
@@ -620,7 +629,7 @@ mod tests {
         let lines: Vec<Line> = (0..65_536).map(|number| all_of(upload(1), number)).collect();
         let first = Manifest::new(CATALOG, upload(1), vec![disk(None)], lines.clone(), &BTreeMap::new());
         assert_eq!(read_back(&first).unwrap(), first);
-        let pages: BTreeMap<Digest, UploadId> = first.pages().collect();
+        let pages: BTreeMap<Digest, UploadId> = first.known_pages().collect();
         assert!(pages.len() > 500, "{}", pages.len());
         for (new, changed) in [(upload(0), 0), (upload(2), 40_000)] {
             let mut next = lines.clone();
@@ -628,7 +637,7 @@ mod tests {
             next.push(line(new, 0, &[0..10, 10..18]));
             next.sort_by_key(|(pack, _)| pack.id);
             let next = Manifest::new(CATALOG, new, vec![disk(None)], next, &pages);
-            let written = next.blobs().iter().filter(|(id, _)| id.upload == new);
+            let written = next.blobs().filter(|(id, _)| id.upload == new);
             let (count, bytes) = written.fold((0, 0), |(count, bytes), (_, blob)| (count + 1, bytes + blob.len()));
             assert!(count <= 5 && bytes < 40_000, "{count} blobs, {bytes} bytes");
             assert_eq!(read_back(&next).unwrap(), next);
@@ -639,10 +648,10 @@ mod tests {
     fn a_page_under_another_name_is_refused() {
         let lines: Vec<Line> = (0..2_000).map(|number| all_of(upload(1), number)).collect();
         let manifest = Manifest::new(CATALOG, upload(1), vec![disk(None)], lines, &BTreeMap::new());
-        let (id, root) = manifest.blobs().last().cloned().unwrap();
+        let (id, root) = (manifest.id(), manifest.root().clone());
         let mut reader = ManifestReader::new(CATALOG, id, root).unwrap();
         let mut pages: Vec<Bytes> =
-            manifest.blobs().iter().take(reader.wanted().len()).map(|(_, page)| page.clone()).collect();
+            manifest.blobs().take(reader.wanted().len()).map(|(_, page)| page.clone()).collect();
         pages.swap(0, 1);
         reader.add(pages).unwrap_err();
     }
@@ -713,14 +722,14 @@ mod tests {
         let (first, second) = (upload(3), upload(9));
         let mut stored = Stored::new();
         let base = write(first, |position| made_up(first, position), chunks, &mut stored, &BTreeMap::new());
-        let pages = base.manifest.pages().collect();
+        let pages = base.manifest.known_pages().collect();
         let changed = chunks / 3..chunks / 3 + 16;
         let chunk_at = |position| match changed.contains(&position) {
             true => made_up(second, position - changed.start),
             false => made_up(first, position),
         };
         let change = write(second, chunk_at, chunks, &mut stored, &pages);
-        let own = change.manifest.blobs().iter().filter(|(id, _)| id.upload == second);
+        let own = change.manifest.blobs().filter(|(id, _)| id.upload == second);
         let page_bytes: u64 = own.map(|(_, blob)| blob.len() as u64).sum();
         let heads = change.records * 80 + 2 * 4096;
         println!("{chunks} chunks: {} of nodes, {page_bytes} of manifest, {heads} of heads", change.node_bytes);

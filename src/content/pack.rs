@@ -114,10 +114,11 @@ impl PackInfo {
         }
     }
 
-    /// Verifies a whole pack: its head against the manifest, and every record against the head.
-    pub(crate) fn verify(&self, catalog: CatalogId, pack: &Bytes) -> Result<()> {
-        match self.head(catalog, pack)?.fault_in(pack) {
-            None => Ok(()),
+    /// Verifies a whole pack: its head, which it returns, against the manifest, and every record against the head.
+    pub(crate) fn verify(&self, catalog: CatalogId, pack: &Bytes) -> Result<Head> {
+        let head = self.head(catalog, pack)?;
+        match head.fault_in(pack) {
+            None => Ok(head),
             Some(what) => Err(self.damaged(&what)),
         }
     }

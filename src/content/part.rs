@@ -91,21 +91,16 @@ impl Part {
         self.head.content() == pack.content
     }
 
-    /// Returns the good records of its blob, which may be damaged.
-    pub(crate) fn good_records_in(&self, blob: &Bytes) -> Vec<(Line, Bytes)> {
-        self.head.records_in(blob)
-    }
-
     /// Returns the records of the pack that the part holds.
     pub(crate) fn extents(&self) -> Extents {
         self.head.extents()
     }
 
-    /// Verifies a whole blob: its head against its name, and every record against the head.
-    pub(crate) fn verify(&self, catalog: CatalogId, blob: &Bytes) -> Result<()> {
+    /// Verifies a whole blob: its head, which it returns, against its name, and every record against the head.
+    pub(crate) fn verify(&self, catalog: CatalogId, blob: &Bytes) -> Result<Arc<Head>> {
         let read = Self::of_head(catalog, self.id, blob)?;
         match read.head.fault_in(blob) {
-            None => Ok(()),
+            None => Ok(read.head),
             Some(what) => Err(damaged(&self.id, &what)),
         }
     }

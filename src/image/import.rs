@@ -97,7 +97,7 @@ pub(crate) struct Import<'a> {
 /// The outcome of an import.
 pub(crate) enum Imported {
     /// The packs are in the slot.
-    Done(Manifest, ImportStats, Vec<Noted>),
+    Done(Box<Manifest>, ImportStats, Vec<Noted>),
     /// The disk differs from that of an earlier attempt at this upload.
     Differs,
 }
@@ -194,12 +194,12 @@ impl Import<'_> {
             return Ok(Imported::Differs);
         }
         let lines = writer.packs_used(self.base)?;
-        let pages = self.base.iter().flat_map(|base| base.pages()).collect();
+        let pages = self.base.iter().flat_map(|base| base.known_pages()).collect();
         let manifest = Manifest::new(self.catalog, self.upload, done_disks, lines, &pages);
         // ORDER: read the last byte, then compare the stamps. The other way round, stamps equal -> disk is written to
         // -> its last chunks are read: a torn image is published.
         let notes = move || notes_of(&sources, &hidden);
-        Ok(Imported::Done(manifest, writer.stats, self.workers.run(notes).await?))
+        Ok(Imported::Done(Box::new(manifest), writer.stats, self.workers.run(notes).await?))
     }
 
     /// Sends a pack, which holds `_more` bytes of the shared ones.

@@ -236,7 +236,7 @@ impl Survey {
     /// Returns the roots and pages of the manifests that were read.
     fn blobs_of(&self, manifests: &BTreeSet<ManifestId>) -> BTreeSet<ManifestId> {
         let read = manifests.iter().filter_map(|id| self.manifests.get(id));
-        read.flat_map(|manifest| manifest.blobs().iter().map(|(id, _)| *id)).collect()
+        read.flat_map(|manifest| manifest.blobs().map(|(id, _)| *id)).collect()
     }
 
     /// Returns the packs of which so little is needed that the rest is worth freeing: their live records are to be

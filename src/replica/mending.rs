@@ -93,7 +93,7 @@ impl Mending<'_> {
                 }
                 Parcel::Pack(_) => return Ok(MendOutcome::Lost),
                 Parcel::Part(part) => {
-                    let fetched = self.checked(part.good_records_in(&bytes)).await;
+                    let fetched = self.checked(part.head().records_in(&bytes)).await;
                     if (fetched.len() as u64) < part.extents().count() {
                         // The others have the same wrong content: what is here stays as it is.
                         return Ok(MendOutcome::Lost);

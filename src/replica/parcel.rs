@@ -1,9 +1,12 @@
 //! Parcels: the unit that is sent to a slot, a whole pack or a part of one.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::content::codec::Unpacker;
 use crate::content::extents::Extents;
+use crate::content::head::Head;
 use crate::content::names::{CatalogId, PackId};
 use crate::content::pack::PackInfo;
 use crate::content::part::Part;
@@ -41,21 +44,29 @@ impl Parcel {
         }
     }
 
-    /// Verifies the parcel's blob.
-    pub(super) fn verify(&self, catalog: CatalogId, blob: &Bytes) -> Result<()> {
+    /// Verifies the parcel's blob. Returns its head.
+    fn verified(&self, catalog: CatalogId, blob: &Bytes) -> Result<Arc<Head>> {
         match self {
-            Self::Pack(info) => info.verify(catalog, blob),
+            Self::Pack(info) => info.verify(catalog, blob).map(Arc::new),
             Self::Part(part) => part.verify(catalog, blob),
         }
     }
 
+    /// Verifies the parcel's blob.
+    pub(super) fn verify(&self, catalog: CatalogId, blob: &Bytes) -> Result<()> {
+        self.verified(catalog, blob).map(drop)
+    }
+
     /// As [`verify`](Self::verify), and decodes every record and compares it with the content that it is named by.
     pub(super) fn check(&self, catalog: CatalogId, blob: &Bytes) -> Result<()> {
-        self.verify(catalog, blob)?;
-        let (mut unpacker, records) = (Unpacker::default(), self.records_in(catalog, blob));
-        match records.into_iter().find(|(line, bytes)| !unpacker.is_good(line, bytes)) {
+        let (head, mut unpacker) = (self.verified(catalog, blob)?, Unpacker::default());
+        let mut is_good = |line: &Line| {
+            let range = line.range().start as usize..line.range().end as usize;
+            blob.get(range).is_some_and(|stored| unpacker.decodes(line, stored))
+        };
+        match head.lines().iter().find(|line| !is_good(line)) {
             None => Ok(()),
-            Some((line, _)) => {
+            Some(line) => {
                 let what = format!("record `{}` is sealed, and decodes to other content", line.ordinal);
                 Err(Error::corrupt(format!("pack {}", self.pack()), what))
             }
@@ -66,7 +77,7 @@ impl Parcel {
     pub(super) fn records_in(&self, catalog: CatalogId, blob: &Bytes) -> Vec<(Line, Bytes)> {
         match self {
             Self::Pack(info) => info.good_records_in(catalog, blob),
-            Self::Part(part) => part.good_records_in(blob),
+            Self::Part(part) => part.head().records_in(blob),
         }
     }
 

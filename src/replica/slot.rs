@@ -274,22 +274,20 @@ impl Slot {
         }
     }
 
-    /// Stores a manifest: its pages, and then its root. An existing blob is read back, and replaced if it is damaged.
+    /// Stores the pages and the root of a manifest. An existing blob is read back, and replaced if it is damaged.
     pub(crate) async fn put_manifest(&self, manifest: &Manifest) -> Result<()> {
         self.put_manifest_blobs(manifest.blobs()).await
     }
 
     /// As [`put_manifest`](Self::put_manifest), and leaves out the pages that other uploads have written.
     pub(crate) async fn put_new_manifest(&self, manifest: &Manifest) -> Result<()> {
-        let own = manifest.id().map(|id| id.upload);
-        let new: Vec<(ManifestId, Bytes)> =
-            manifest.blobs().iter().filter(|(id, _)| Some(id.upload) == own).cloned().collect();
-        self.put_manifest_blobs(&new).await
+        let own = manifest.id().upload;
+        self.put_manifest_blobs(manifest.blobs().filter(|(id, _)| id.upload == own)).await
     }
 
-    async fn put_manifest_blobs(&self, blobs: &[(ManifestId, Bytes)]) -> Result<()> {
+    async fn put_manifest_blobs(&self, blobs: impl Iterator<Item = &(ManifestId, Bytes)>) -> Result<()> {
         // In any order: nothing reads a root before a commit names it.
-        all_of(blobs.iter().map(|(id, bytes)| self.put_manifest_blob(id, bytes)).collect()).await.map(drop)
+        all_of(blobs.map(|(id, bytes)| self.put_manifest_blob(id, bytes)).collect()).await.map(drop)
     }
 
     async fn put_manifest_blob(&self, id: &ManifestId, bytes: &Bytes) -> Result<()> {

@@ -583,7 +583,7 @@ impl<T: Send + 'static> PublicationWork<T> {
                         clock: &*self.session.inner.clock,
                     };
                     match import.run(disks.clone(), learned).await? {
-                        Imported::Done(manifest, stats, notes) => (manifest, ImportReport::new(stats, notes)),
+                        Imported::Done(manifest, stats, notes) => (*manifest, ImportReport::new(stats, notes)),
                         Imported::Differs => return Ok(None),
                     }
                 }
@@ -600,7 +600,7 @@ impl<T: Send + 'static> PublicationWork<T> {
                     "its source is not in the store that the region has now: scrub the region, then publish again";
                 return Err(Error::unavailable(self.target.id().to_string(), what));
             }
-            let id = manifest.id().ok_or_else(|| closed(&self.target.id()))?;
+            let id = manifest.id();
             let new = &manifest;
             copies
                 .in_each(|slot| async move {
@@ -745,7 +745,7 @@ impl Gathered {
                 let (_, all) = gathered.packs.entry(pack.id).or_insert((pack, Extents::default()));
                 *all = all.union(&needed);
             }
-            gathered.pages.extend(manifest.pages());
+            gathered.pages.extend(manifest.known_pages());
             // A snapshot has one disk, which gets the LUN that was asked for; all others keep theirs.
             let disks = manifest.disks.into_iter().map(|disk| ManifestDisk { lun: lun.or(disk.lun), ..disk });
             gathered.disks.extend(disks);

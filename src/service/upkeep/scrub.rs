@@ -306,15 +306,16 @@ impl ScrubWork {
                 return Ok(Content { mended, here, all, manifest: None });
             }
         };
-        let pages = manifest.blobs().iter().filter(|(id, _)| *id != one.manifest);
-        let checking = pages
+        let checking = manifest
+            .pages()
+            .iter()
             .flat_map(|(id, bytes)| here.iter().map(move |slot| (slot, id, bytes)))
             .map(|(slot, id, bytes)| async move { (slot.read_manifest_blob(id).await.is_err(), slot, id, bytes) });
         let checked = together(checking.collect()).await;
         let bad_pages =
             checked.into_iter().filter(|(is_bad, ..)| *is_bad).map(|(_, slot, id, bytes)| (slot, id, bytes));
-        let bad_roots = manifest.blobs().last().map(|(id, bytes)| root.iter().map(move |slot| (*slot, id, bytes)));
-        let replacing = bad_roots.into_iter().flatten().chain(bad_pages);
+        let bad_roots = root.iter().map(|slot| (*slot, &one.manifest, manifest.root()));
+        let replacing = bad_roots.chain(bad_pages);
         let replacing = replacing.map(|(slot, id, bytes)| slot.replace_manifest_blob(id, bytes.clone()));
         let mended = together(replacing.collect()).await.into_iter().map(|replaced| replaced.is_ok()).collect();
         Ok(Content { here, all, manifest: Some(manifest), mended })
