@@ -17,7 +17,9 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::catalog::{Changes, Event, State};
+use crate::content::compression::Compression;
 use crate::content::names::{PackId, SlotId};
+use crate::content::recode::Recoding;
 use crate::error::{ErrorKind, Result};
 use crate::host::in_flight::{all_of, together};
 use crate::host::sync::Mutex;
@@ -26,11 +28,11 @@ use crate::progress::{OnProgress, Progress};
 use crate::regions::collection_report::CollectionReport;
 use crate::regions::garbage::{Rewrite, Survey};
 use crate::regions::inventory::{Blob, Blobs, Inventory};
-use crate::replica::holders::Holders;
-use crate::replica::parcel::{Parcel, ParcelRequest};
+use crate::replica::parcel::Parcel;
 use crate::service::session::pending::{Pending, Work, awaited};
 use crate::service::session::plan::Plan;
 use crate::service::session::session::Session;
+use crate::service::upkeep::compression::Compressing;
 
 /// The most packs that one commit condemns.
 const PACKS_AT_A_TIME: usize = 4096;
@@ -39,7 +41,7 @@ const PACKS_AT_A_TIME: usize = 4096;
 const BETWEEN_LOOKS: usize = 32;
 
 /// Packs that are rewritten or verified at a time, of 16 MiB each.
-const REWRITES: usize = 4;
+pub(super) const REWRITES: usize = 4;
 
 /// Failed deletions after which a collection skips a zone.
 const FAILURES_OF_A_ZONE: usize = 16;
@@ -70,10 +72,12 @@ const ATTEMPTS: usize = 5;
 pub struct Collection(Pending<CollectionWork>);
 
 #[derive(Clone)]
-struct CollectionWork {
-    session: Session,
-    abandon_after: TimeDelta,
-    on_progress: OnProgress,
+pub(super) struct CollectionWork {
+    pub(super) session: Session,
+    pub(super) abandon_after: TimeDelta,
+    /// What it compresses at its end.
+    pub(super) compresses: Option<Compressing>,
+    pub(super) on_progress: OnProgress,
 }
 
 impl std::fmt::Debug for Collection {
@@ -85,7 +89,8 @@ impl std::fmt::Debug for Collection {
 impl Session {
     /// Frees the bytes of deleted resources, removed regions and replicas, and interrupted imports that were given up. Safe
     /// beside publishing, replicating and deploying, in this process and in others; a deployment of a version that is
-    /// deleted meanwhile may fail.
+    /// deleted meanwhile may fail. If the service compresses later, it then does what [`compress`](Self::compress) does with content
+    /// that has rested for an hour.
     ///
     /// # Errors
     ///
@@ -105,8 +110,9 @@ impl Session {
     /// # }).unwrap();
     /// ```
     pub fn collect(&self) -> Collection {
-        let (session, on_progress) = (self.clone(), Arc::new(|_| {}));
-        Collection(Pending::new(Ok(CollectionWork { session, abandon_after: TimeDelta::days(7), on_progress })))
+        let compresses = (self.inner.compression == Compression::Later).then(Compressing::default);
+        let (session, abandon_after, on_progress) = (self.clone(), TimeDelta::days(7), Arc::new(|_| {}));
+        Collection(Pending::new(Ok(CollectionWork { session, abandon_after, compresses, on_progress })))
     }
 }
 
@@ -214,6 +220,9 @@ impl Work for CollectionWork {
                 report.rewritten(region, rewrite.pack.bytes_of(&rewrite.live));
                 report.change(region, |there| there.bytes += rewrite.held);
             }
+            if let Some(compressing) = &self.compresses {
+                report.add_uncompressed(region, compressing.found_in(&survey, &state, now).len());
+            }
         }
         let deletes = overdue.iter().filter_map(|event| match event {
             Event::ImageVersionDeleted { version, .. } => Some(version.into()),
@@ -264,14 +273,14 @@ impl Work for CollectionWork {
 }
 
 /// What a running collection has freed in a region.
-struct Freed<'a> {
-    report: CollectionReport,
+pub(super) struct Freed<'a> {
+    pub(super) report: CollectionReport,
     /// Of all regions: the bytes of removed blobs, and of those that were found to be garbage.
-    progress: &'a Mutex<Progress>,
+    pub(super) progress: &'a Mutex<Progress>,
 }
 
 impl Freed<'_> {
-    fn change(&self, change: impl FnOnce(&mut Progress)) -> Progress {
+    pub(super) fn change(&self, change: impl FnOnce(&mut Progress)) -> Progress {
         let mut progress = self.progress.lock();
         change(&mut progress);
         *progress
@@ -301,10 +310,13 @@ impl CollectionWork {
             self.rewrite(&mut survey, freed).await?;
             self.remove_all_garbage(&mut survey, freed).await?;
         }
-        Ok(())
+        match &self.compresses {
+            Some(compressing) => self.compress(&mut survey, compressing, freed).await,
+            None => Ok(()),
+        }
     }
 
-    async fn remove_all_garbage(&self, survey: &mut Survey, freed: &mut Freed<'_>) -> Result<Arc<State>> {
+    pub(super) async fn remove_all_garbage(&self, survey: &mut Survey, freed: &mut Freed<'_>) -> Result<Arc<State>> {
         loop {
             if let Round::Done(state) = self.remove_garbage(survey, freed).await? {
                 return Ok(state);
@@ -313,7 +325,12 @@ impl CollectionWork {
     }
 
     /// Removes blobs that an earlier or another collection has condemned and not removed. Returns the state after that.
-    async fn finish_removal(&self, region: &Region, state: Arc<State>, freed: &mut Freed<'_>) -> Result<Arc<State>> {
+    pub(super) async fn finish_removal(
+        &self,
+        region: &Region,
+        state: Arc<State>,
+        freed: &mut Freed<'_>,
+    ) -> Result<Arc<State>> {
         let Some(before) = state.condemned(region) else { return Ok(state) };
         let (of_caller, place, epoch) = (self.session.clone(), region.clone(), before.epoch);
         let check = move |state: &State| {
@@ -345,10 +362,10 @@ impl CollectionWork {
         for wave in survey.mostly_dead(&state).chunks(REWRITES) {
             let writing = wave.iter().filter_map(|Rewrite { slot: id, pack, live, .. }| {
                 let slot = survey.slot(*id)?;
-                let request = ParcelRequest { pack: *pack, extents: live.clone(), whole: false };
+                let how = self.compresses.as_ref().map(|_| Recoding::Rested);
                 Some(async move {
                     // An unreadable pack is left to a scrub.
-                    let Ok((parcel, bytes)) = Holders::one(slot).fetch(&request, workers).await else {
+                    let Ok((parcel, bytes)) = slot.recoded(pack, live, how, workers).await else {
                         return Ok(None);
                     };
                     let length = bytes.len() as u64;
