@@ -763,9 +763,9 @@ impl History {
             44 => match random.below(3) {
                 0 => Step::Scrub,
                 1 => Step::Truncate,
-                2 => Step::Compress,
                 _ => Step::BeginsAfter,
             },
+            _ if random.one_in(3) => Step::Compress,
             _ => Step::Collect,
         }
     }

@@ -2,6 +2,8 @@
 
 pub(crate) mod collection;
 pub(crate) mod compression;
+mod freeing;
+mod rewriting;
 pub(crate) mod scrub;
 pub(crate) mod truncation;
 
