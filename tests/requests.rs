@@ -92,7 +92,7 @@ async fn put(session: &Session, kind: &str, request: Request) -> Result<(Effect,
 }
 
 async fn sandbox() -> Sandbox {
-    Sandbox::builder().regions(["westus", "eastus", "eastus2"]).build().await.unwrap()
+    Sandbox::builder().regions(["westus", "eastus", "eastus2"]).zones("eastus").zones("eastus2").build().await.unwrap()
 }
 
 fn definition_body() -> Value {
@@ -265,7 +265,7 @@ fn a_request_is_refused_with_all_its_problems_and_their_targets() {
         let mut body = definition_body();
         body["properties"]["osType"] = json!("linux");
         body["properties"]["eula"] = json!("eula");
-        let error = session.put_image_definition(super_image(), body.clone()).await.unwrap_err();
+        let error = session.put_image_definition(image_id(), body.clone()).await.unwrap_err();
         let wrong: Vec<_> = error.problems().map(|one| (one.code().to_owned(), one.target().to_owned())).collect();
         let changed = |name: &str| ("PropertyChangeNotAllowed".to_owned(), format!("{image}.{name}"));
         assert_eq!(wrong, [changed("eula"), changed("osType")]);
@@ -276,18 +276,18 @@ fn a_request_is_refused_with_all_its_problems_and_their_targets() {
         let features = json!([{"name": "IsHibernateSupported", "value": "True"}]);
         let patch = |allowed: bool| {
             let properties = json!({"features": features, "allowUpdateImage": allowed});
-            session.put_image_definition(super_image(), Request::patch(json!({"properties": properties})))
+            session.put_image_definition(image_id(), Request::patch(json!({"properties": properties})))
         };
         assert_eq!(patch(false).await.unwrap_err().code(), "PropertyChangeNotAllowed");
         assert_eq!(patch(true).await.unwrap().effect, Effect::Updated);
         let mut body = definition_body();
         body["properties"]["description"] = json!("d");
-        let kept = session.put_image_definition(super_image(), body).await.unwrap().resource;
+        let kept = session.put_image_definition(image_id(), body).await.unwrap().resource;
         assert_eq!((kept.features().len(), kept.description()), (1, Some("d")));
     });
 }
 
-fn super_image() -> ImageDefinitionId {
+fn image_id() -> ImageDefinitionId {
     image()
 }
 
@@ -339,7 +339,7 @@ fn a_version_is_there_from_its_announcement_and_completed_from_its_source() {
         let published = session.complete_version(&id).await.unwrap().resource;
         assert_eq!(published.storage_profile().os_disk_image().size_in_bytes(), 4096);
         assert_eq!(published.storage_profile().os_disk_image().host_caching(), HostCaching::ReadOnly);
-        assert_eq!(published.tags().get("a"), Some("b"));
+        assert_eq!(published.tags().iter().next(), Some(("a", "b")));
         assert!(published.security_profile().is_some() && published.publishing_profile().published_date().is_some());
         let view = session.view();
         assert_eq!((state(&view), used(&view)), (ProvisioningState::Succeeded, 1));

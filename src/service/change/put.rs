@@ -249,7 +249,7 @@ impl Session {
     ///
     /// let id = sandbox.image().gallery();
     /// let put = session.put_gallery(id, Request::patch(json!({"tags": {"team": "web"}}))).await?;
-    /// assert_eq!(put.resource.tags().get("team"), Some("web"));
+    /// assert_eq!(put.resource.tags().iter().next(), Some(("team", "web")));
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
