@@ -529,7 +529,6 @@ impl GalleryServiceBuilder {
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
-    #[must_use]
     pub fn require_resource_groups(mut self) -> Self {
         self.requires_groups = true;
         self
@@ -810,7 +809,15 @@ impl GalleryServiceBuilder {
         };
         let catalog = Arc::new(catalog.with_commit_limit(deadlines.for_commit()));
         let Self {
-            common_store, region_stores, region_catalog, limits, requires_groups, workers, compression, placement_policy, ..
+            common_store,
+            region_stores,
+            region_catalog,
+            limits,
+            requires_groups,
+            workers,
+            compression,
+            placement_policy,
+            ..
         } = self;
         let mut regions = Regions::new(
             region_stores,
