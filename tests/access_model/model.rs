@@ -115,6 +115,7 @@ pub enum Step {
     Deny(At, Name, Denial),
     Undeny(At, Name),
     Collect,
+    Compress,
     Scrub,
     Truncate,
     BeginsAfter,
@@ -732,7 +733,7 @@ impl Model {
             Step::Unassign(at, _) => may("Microsoft.Authorization/roleAssignments/delete", *at),
             Step::Deny(at, ..) => may("Microsoft.Authorization/denyAssignments/write", *at),
             Step::Undeny(at, _) => may("Microsoft.Authorization/denyAssignments/delete", *at),
-            Step::Collect | Step::Scrub | Step::Truncate | Step::BeginsAfter => caller == ROOT,
+            Step::Collect | Step::Compress | Step::Scrub | Step::Truncate | Step::BeginsAfter => caller == ROOT,
         }
     }
 
@@ -906,6 +907,7 @@ impl Model {
             | Step::UpdateVersion(..)
             | Step::Replicate(..)
             | Step::Lifecycle(..)
+            | Step::Compress
             | Step::Scrub
             | Step::Truncate
             | Step::BeginsAfter => {}
