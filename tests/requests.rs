@@ -364,6 +364,7 @@ fn a_version_is_there_from_its_announcement_and_completed_from_its_source() {
         assert_eq!(session.put_image_version(&id, echo).await.unwrap().effect, Effect::Unchanged);
         let mut other = body.clone();
         other["properties"]["storageProfile"] = json!({});
+        other["properties"]["publishingProfile"] = json!({"targetRegions": []});
         assert_eq!(session.put_image_version(&id, other.clone()).await.unwrap().effect, Effect::Unchanged);
         other["properties"]["storageProfile"] = json!({"source": {"id": golden.replace("golden", "silver")}});
         let error = session.put_image_version(&id, other).await.unwrap_err();
