@@ -89,6 +89,8 @@
 struct Readme;
 
 pub mod access;
+#[cfg(feature = "arm")]
+pub mod arm;
 pub mod billing;
 mod catalog;
 pub mod content;
@@ -107,6 +109,8 @@ mod progress;
 mod regions;
 mod replica;
 mod replication;
+#[cfg(feature = "serve")]
+pub mod serve;
 mod service;
 pub mod store;
 #[cfg(feature = "testkit")]

@@ -1,0 +1,41 @@
+//! Azure's wire protocol over a [`GalleryService`](crate::GalleryService): a [`tower_service::Service`] for a host to mount, and
+//! [`Arm::answer`] for tests in process. It decides nothing: every rule is the service's, and this room reads requests and
+//! writes answers as Azure Resource Manager does.
+//!
+//! | part | what it does |
+//! |---|---|
+//! | [`Arm`], [`ArmBuilder`] | the face and its settings |
+//! | [`Authenticator`] | makes callers of bearer tokens: [`AnyToken`], [`OneToken`], [`UntrustedClaims`], or a host's own |
+//! | [`ApiVersion`] | the versions of the gallery's types; each answer has the fields of the version that was asked for |
+//!
+//! Long-running operations, resource groups, managed disks and the calls of `/_test/` are kept in memory by the face.
+
+mod answer;
+mod face;
+mod authenticator;
+mod body;
+mod builder;
+mod call;
+mod galleries;
+mod groups;
+mod lenient;
+mod neighbours;
+mod operations;
+mod phantom;
+mod projection;
+mod roles;
+mod shape;
+mod shared;
+mod test_endpoints;
+mod text;
+mod versions;
+
+pub(crate) use answer::refusal;
+pub use face::Arm;
+pub use authenticator::{AnyToken, Authenticator, OneToken, UntrustedClaims};
+pub use body::ArmBody;
+pub use builder::ArmBuilder;
+pub(crate) use call::base_of;
+pub use test_endpoints::{TestClock, TestEndpoints};
+pub(crate) use text::{base64_url, percent_decoded};
+pub use versions::ApiVersion;
