@@ -220,7 +220,7 @@ fn keep(rows: &HashMap<String, Row>, version: ApiVersion, path: &mut String, fie
         }
         path.push_str(name);
         let row = rows.get(path.as_str()).filter(|row| row.is_in(version));
-        if let Some(row) = row.filter(|row| !row.is_opaque) {
+        if row.is_some_and(|row| !row.is_opaque) {
             match value {
                 Value::Object(below) => keep(rows, version, path, below),
                 Value::Array(items) => {
