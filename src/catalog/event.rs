@@ -55,6 +55,29 @@ pub(crate) enum Event {
         /// The definition.
         definition: ImageDefinitionId,
     },
+    /// An image version is to be made of its source: it is there from here on, and has no content yet. Announced again, it has
+    /// other properties, or is tried again.
+    ImageVersionAnnounced {
+        /// As it is to be.
+        #[serde(serialize_with = "ImageVersion::compact")]
+        version: ImageVersion,
+    },
+    /// An image version that was announced could not be made of its source: it stays so until it is announced again.
+    ImageVersionFailed {
+        /// The version.
+        version: ImageVersionId,
+        /// The error's code.
+        code: String,
+        /// The error with its causes.
+        reason: String,
+    },
+    /// A resource has properties of Azure's that the model does not have.
+    UnmodelledSet {
+        /// The resource.
+        of: ResourceId,
+        /// The properties as JSON, as they came; an empty text ends them.
+        properties: String,
+    },
     /// An import begins: from here on its packs belong to it, and nothing else may remove them.
     UploadStarted {
         /// The import.
@@ -266,11 +289,20 @@ impl Event {
                 (Action::ReadImage, definition.id().into())
             }
             Self::ImageDefinitionDeleted { definition } => (Action::ReadImage, definition.into()),
-            Self::ImageVersionPublished { version, .. } | Self::ImageVersionUpdated { version } => {
-                (Action::ReadVersion, version.id().into())
-            }
+            Self::ImageVersionPublished { version, .. }
+            | Self::ImageVersionUpdated { version }
+            | Self::ImageVersionAnnounced { version } => (Action::ReadVersion, version.id().into()),
+            Self::UnmodelledSet { of, .. } => match of {
+                ResourceId::Gallery(_) => (Action::ReadGallery, of.clone().into()),
+                ResourceId::ImageDefinition(_) => (Action::ReadImage, of.clone().into()),
+                ResourceId::ImageVersion(_) => (Action::ReadVersion, of.clone().into()),
+                ResourceId::ManagedImage(_) => (Action::ReadManagedImage, of.clone().into()),
+                ResourceId::Snapshot(_) => (Action::ReadSnapshot, of.clone().into()),
+                ResourceId::Disk(_) | ResourceId::VirtualMachine(_) | ResourceId::StorageAccount(_) => return None,
+            },
             Self::ImageVersionDeleted { version, .. }
             | Self::ImageVersionRestored { version }
+            | Self::ImageVersionFailed { version, .. }
             | Self::RegionCompleted { version, .. }
             | Self::RegionFailed { version, .. }
             | Self::RegionRetried { version, .. } => (Action::ReadVersion, version.into()),

@@ -29,6 +29,9 @@ pub(super) enum RecordKey {
     Incarnations(Region, SlotId),
     LastCondemned(Region),
     Extras(ResourceId),
+    /// Of a definition, by its number.
+    Incomplete(Number, VersionNumber),
+    Unmodelled(ResourceId),
 }
 
 impl RecordKey {
@@ -50,6 +53,8 @@ impl RecordKey {
             Self::Incarnations(..) => 12,
             Self::LastCondemned(_) => 13,
             Self::Extras(_) => 14,
+            Self::Incomplete(..) => 15,
+            Self::Unmodelled(_) => 16,
         }
     }
 }

@@ -43,6 +43,7 @@ mod publishing_profile;
 mod recommended_machine;
 mod region;
 mod region_catalog;
+mod request;
 mod resource;
 mod resource_id;
 mod safety_profile;
@@ -78,6 +79,8 @@ pub use publishing_profile::{
 pub use recommended_machine::{RecommendedMachine, ResourceRange};
 pub use region::Region;
 pub use region_catalog::{Cloud, RegionCatalog, RegionInfo};
+pub use request::Request;
+pub(crate) use request::{Answer, Readable, Requested};
 pub(crate) use resource::differences;
 pub use resource_id::{GalleryId, ImageDefinitionId, ImageVersionId, ResourceId};
 pub use safety_profile::SafetyProfile;

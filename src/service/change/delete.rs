@@ -6,7 +6,7 @@ use super::pending::Change;
 use super::resources::may_not_switch_soft_delete;
 use crate::catalog::{Event, State, VersionRecord};
 use crate::error::{Error, Problem, Result};
-use crate::model::{GalleryId, ImageDefinitionId, ResourceId, SoftDeletePolicy, given};
+use crate::model::{GalleryId, ImageDefinitionId, ImageVersionId, ResourceId, SoftDeletePolicy, given};
 use crate::service::rules;
 use crate::service::rules::refusals::has_children;
 use crate::service::session::inner::Inner;
@@ -209,6 +209,8 @@ impl Judge<'_> {
                 let there = self.state.version(version).filter(|record| !self.state.is_gone(record, self.now));
                 if let Some(record) = there {
                     self.version(record, self.how.bypass_soft_delete, &mut plan);
+                } else if self.state.incomplete(version).is_some() {
+                    self.incomplete(version, &mut plan);
                 }
             }
             ResourceId::ManagedImage(image) => {
@@ -261,13 +263,22 @@ impl Judge<'_> {
         if self.how.cascade {
             // A version cannot be restored into a deleted definition.
             children().for_each(|record| self.version(record, true, plan));
+            self.state.incomplete_of(id, None).for_each(|record| self.incomplete(record.version.id(), plan));
         } else {
-            let children: Vec<ResourceId> = children().map(|record| record.version.id().clone().into()).collect();
+            let children = children().map(|record| record.version.id());
+            let incomplete = self.state.incomplete_of(id, None).map(|record| record.version.id());
+            let children: Vec<ResourceId> = children.chain(incomplete).map(|id| id.clone().into()).collect();
             let (count, seen) = self.seen(children);
             plan.problems.extend(has_children(id, count, &seen));
         }
         self.may_delete(&id.into(), plan);
         plan.delete(id.clone().into(), Event::ImageDefinitionDeleted { definition: id.clone() });
+    }
+
+    /// Deletes a version that has no content yet: there is nothing to restore.
+    fn incomplete(&self, id: &ImageVersionId, plan: &mut Plan) {
+        self.may_delete(&id.into(), plan);
+        plan.delete(id.into(), Event::ImageVersionDeleted { version: id.clone(), restorable_until: None });
     }
 
     fn version(&self, record: &VersionRecord, for_good: bool, plan: &mut Plan) {

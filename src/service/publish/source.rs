@@ -173,6 +173,12 @@ impl SnapshotDisks {
     }
 }
 
+impl From<DiskSource> for LocalDisks {
+    fn from(disk: DiskSource) -> Self {
+        Self::new(disk)
+    }
+}
+
 impl From<DiskSource> for ImageSource {
     fn from(disk: DiskSource) -> Self {
         LocalDisks::new(disk).into()
@@ -258,6 +264,28 @@ pub(crate) struct SourceState {
 }
 
 impl Source {
+    /// Returns the source of a name: what the catalog may know, or disks whose bytes are elsewhere.
+    pub(crate) fn named(name: &VersionSource) -> Self {
+        match name {
+            VersionSource::ManagedImage(id) => Self::ManagedImage(id.clone()),
+            VersionSource::ImageVersion(id) => Self::ImageVersion(id.clone()),
+            VersionSource::Disks(disks) => {
+                let snapshot = |disk: &SourceDisk| match disk.reference() {
+                    DiskReference::Snapshot(id) => Some(id.clone()),
+                    DiskReference::Disk(_) | DiskReference::Vhd { .. } => None,
+                };
+                let data_disks = disks.data_disks().iter().map(|(lun, disk)| Some((*lun, snapshot(disk)?))).collect();
+                match snapshot(disks.os_disk()).zip(data_disks) {
+                    Some((os_disk, data_disks)) => Self::Snapshots(SnapshotDisks { os_disk, data_disks }),
+                    None => Self::Disks(Box::default(), Some(name.clone())),
+                }
+            }
+            VersionSource::VirtualMachine(_) | VersionSource::CommunityGalleryImage(_) => {
+                Self::Disks(Box::default(), Some(name.clone()))
+            }
+        }
+    }
+
     /// What is to be recorded of it.
     pub(crate) fn name(&self) -> Result<Option<VersionSource>> {
         Ok(match self {
@@ -411,7 +439,7 @@ pub(crate) fn trusted_launch(source: &Source, definition: &ImageDefinition) -> O
 
 const SOURCE: &str = "galleryImageVersion.properties.storageProfile.source";
 
-fn not_found(id: &dyn std::fmt::Display) -> Problem {
+pub(crate) fn not_found(id: &dyn std::fmt::Display) -> Problem {
     let what = format!(
         "Source '{id}' is not found. Please check source exists, and is in the same region as gallery image version being \
          created."
