@@ -4,21 +4,23 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Answered, Refusal};
-use super::face::{Inner, only};
 use super::call::Call;
+use super::face::{Inner, only};
 use super::operations::{Begun, Kind as Change};
 use super::projection::{Kind, check};
-use super::text::{percent_encoded, base64_url, base64_url_decoded};
+use super::shape::Shape;
+use super::text::{base64_url, base64_url_decoded, percent_encoded};
 use super::versions::ApiVersion;
-use super::{groups, lenient, phantom};
+use super::{groups, phantom, shape};
 use crate::access::SharingUpdate;
 use crate::error::{Error, ErrorKind};
 use crate::model::{
-    DiskReference, Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageVersion, ImageVersionId,
-    ImageVersionRequest, ResourceGroupName, ResourceId, SubscriptionId, VersionSource,
+    DiskReference, GalleryId, ImageDefinitionId, ImageVersion, ImageVersionId, Region, Request as PutRequest,
+    ResourceGroupName, ResourceId, SourceDisk, SourceDisks, SubscriptionId, VersionSource,
 };
-use crate::service::publish::{ImageSource, LocalDisks, NewImageVersion, SnapshotDisks, SourceMachine, VhdBlob};
-use crate::service::read::{CatalogView, ListScope};
+use crate::service::change::Effect;
+use crate::service::publish::LocalDisks;
+use crate::service::read::{CatalogView, ListScope, ProvisioningState};
 
 /// A request below `…/providers/Microsoft.Compute/galleries`.
 struct Request<'a> {
@@ -100,11 +102,23 @@ impl Request<'_> {
 
     // Galleries.
 
-    fn gallery_json(&self, view: &CatalogView, gallery: &Gallery) -> Value {
-        let sharing = view.gallery_sharing(gallery.id()).unwrap_or_default();
+    fn shape(&self) -> Shape<'_> {
+        self.inner.shape(self.version)
+    }
+
+    fn gallery_json(&self, view: &CatalogView, gallery: &GalleryId) -> Result<Value, Refusal> {
         let with_groups = self.call.asks_for("$select", "Permissions")
             || self.call.asks_for("$expand", "SharingProfile/Groups");
-        self.inner.shape(self.version).gallery(gallery, &sharing, with_groups)
+        let sharing = view.gallery_sharing(gallery)?;
+        Ok(self.shape().gallery(view.json(gallery)?, &sharing, with_groups))
+    }
+
+    fn image_json(&self, view: &CatalogView, image: &ImageDefinitionId) -> Result<Value, Refusal> {
+        Ok(self.shape().resource(Kind::Image, view.json(image)?))
+    }
+
+    fn version_json(&self, view: &CatalogView, version: &ImageVersionId, status: Option<Value>) -> Result<Value, Refusal> {
+        Ok(self.shape().image_version(view.json(version)?, status))
     }
 
     async fn galleries(&self, in_group: bool) -> Answered {
@@ -120,7 +134,7 @@ impl Request<'_> {
         let view = self.view().await?;
         let after = self.after()?.map(|after| after.parse::<GalleryId>()).transpose()?;
         let page = view.galleries(&scope, after.as_ref(), self.limit());
-        let items = page.items.iter().map(|gallery| self.gallery_json(&view, gallery)).collect();
+        let items = page.items.iter().map(|gallery| self.gallery_json(&view, gallery.id())).collect::<Result<_, _>>()?;
         Ok(self.page(items, page.next.map(|next| next.to_string())))
     }
 
@@ -130,8 +144,8 @@ impl Request<'_> {
             Method::GET => {
                 let id = self.read_id(self.gallery_id()).await?;
                 let view = self.view().await?;
-                let gallery = view.gallery(&id)?;
-                Ok(Answer::ok(self.gallery_json(&view, &gallery)))
+                view.gallery(&id)?;
+                Ok(Answer::ok(self.gallery_json(&view, &id)?))
             }
             Method::DELETE => self.delete(self.gallery_id().map(ResourceId::from)).await,
             _ => self.put_gallery().await,
@@ -139,25 +153,20 @@ impl Request<'_> {
     }
 
     async fn put_gallery(&self) -> Answered {
-        let (id, is_patch, body) = (self.gallery_id(), self.is_patch()?, self.call.body()?);
-        check(Kind::Gallery, self.version, &body)?;
+        let request = self.request(Kind::Gallery).await?;
+        let put = self.call.session.put_gallery(self.gallery_id()?, request).await?;
+        let (id, region) = (put.resource.id(), put.resource.location());
+        let body = self.gallery_json(&self.view().await?, id)?;
+        Ok(self.changed(put.effect, id.to_string(), region, body, None))
+    }
+
+    /// Reads the body of a PUT or PATCH, and requires the group.
+    async fn request(&self, kind: Kind) -> Result<PutRequest, Refusal> {
+        let is_patch = self.is_patch()?;
+        let body = self.call.body()?;
+        check(kind, self.version, &body)?;
         groups::require(self.inner, self.call).await?;
-        let id = id?;
-        let body = lenient::read(Kind::Gallery, &body, is_patch);
-        let old = self.old(self.view().await?.gallery(&id))?;
-        let is_new = old.is_none();
-        let session = &self.call.session;
-        let gallery = match (old, is_patch) {
-            (None, true) => return Err(self.view().await?.gallery(&id).map_or_else(Refusal::from, |_| groups::unknown(self.call))),
-            (None, false) => session.create_gallery(Gallery::from_body(id, &body)?).await?,
-            (Some(old), true) => session.update_gallery(old.patched(&body)?).await?,
-            (Some(_), false) => session.update_gallery(Gallery::from_body(id, &body)?).await?,
-        };
-        let region = gallery.location().to_string();
-        let resource = gallery.id().to_string();
-        let sharing = self.view().await?.gallery_sharing(gallery.id()).unwrap_or_default();
-        let answer = || self.inner.shape(self.version).gallery(&gallery, &sharing, false);
-        Ok(self.changed(is_new, resource, region, None, answer))
+        Ok(if is_patch { PutRequest::patch(body) } else { PutRequest::put(body) })
     }
 
     /// Answers a share: its body comes back.
@@ -191,9 +200,9 @@ impl Request<'_> {
         only(self.call, &[Method::GET])?;
         let gallery = self.read_id(self.gallery_id()).await?;
         let after = self.after()?.map(|after| after.parse()).transpose()?;
-        let page = self.view().await?.image_definitions(&gallery, after.as_ref(), self.limit())?;
-        let shape = self.inner.shape(self.version);
-        let items = page.items.iter().map(|image| shape.image(image)).collect();
+        let view = self.view().await?;
+        let page = view.image_definitions(&gallery, after.as_ref(), self.limit())?;
+        let items = page.items.iter().map(|image| self.image_json(&view, image.id())).collect::<Result<_, _>>()?;
         Ok(self.page(items, page.next.map(|next| next.to_string())))
     }
 
@@ -202,8 +211,9 @@ impl Request<'_> {
         match self.call.method {
             Method::GET => {
                 let id = self.read_id(self.image_id()).await?;
-                let image = self.view().await?.image_definition(&id)?;
-                Ok(Answer::ok(self.inner.shape(self.version).image(&image)))
+                let view = self.view().await?;
+                view.image_definition(&id)?;
+                Ok(Answer::ok(self.image_json(&view, &id)?))
             }
             Method::DELETE => self.delete(self.image_id().map(ResourceId::from)).await,
             _ => self.put_image().await,
@@ -211,25 +221,11 @@ impl Request<'_> {
     }
 
     async fn put_image(&self) -> Answered {
-        let (id, is_patch, body) = (self.image_id(), self.is_patch()?, self.call.body()?);
-        check(Kind::Image, self.version, &body)?;
-        groups::require(self.inner, self.call).await?;
-        let id = id?;
-        let body = lenient::read(Kind::Image, &body, is_patch);
-        let old = self.old(self.view().await?.image_definition(&id))?;
-        let is_new = old.is_none();
-        let session = &self.call.session;
-        let image = match (old, is_patch) {
-            (None, true) => {
-                let missing = self.view().await?.image_definition(&id);
-                return Err(missing.map_or_else(Refusal::from, |_| groups::unknown(self.call)));
-            }
-            (None, false) => session.create_image_definition(ImageDefinition::from_body(id, &body)?).await?,
-            (Some(old), true) => session.update_image_definition(old.patched(&body)?).await?,
-            (Some(_), false) => session.update_image_definition(ImageDefinition::from_body(id, &body)?).await?,
-        };
-        let (resource, region) = (image.id().to_string(), image.location().to_string());
-        Ok(self.changed(is_new, resource, region, None, || self.inner.shape(self.version).image(&image)))
+        let request = self.request(Kind::Image).await?;
+        let put = self.call.session.put_image_definition(self.image_id()?, request).await?;
+        let (id, region) = (put.resource.id(), put.resource.location());
+        let body = self.image_json(&self.view().await?, id)?;
+        Ok(self.changed(put.effect, id.to_string(), region, body, None))
     }
 
     // Image versions.
@@ -244,9 +240,8 @@ impl Request<'_> {
         let after = self.after()?.map(|after| after.parse()).transpose()?;
         let view = self.view().await?;
         let page = view.image_versions(&image, after, self.limit())?;
-        let shape = self.inner.shape(self.version);
-        let shown = page.items.iter().filter(|version| !is_soft_deleted(&view, version.id()));
-        let items = shown.map(|version| shape.image_version(version, None, false)).collect();
+        let shown = page.items.iter().map(|version| version.id()).filter(|id| !is_soft_deleted(&view, id));
+        let items = shown.map(|id| self.version_json(&view, id, None)).collect::<Result<_, _>>()?;
         Ok(self.page(items, page.next.map(|next| next.to_string())))
     }
 
@@ -256,18 +251,17 @@ impl Request<'_> {
             Method::GET => {
                 let id = self.read_id(self.version_id()).await?;
                 let view = self.view().await?;
-                let version = view.image_version(&id)?;
+                view.image_version(&id)?;
                 if is_soft_deleted(&view, &id) {
                     return Err(self.not_there());
                 }
+                // A version that is being created has none yet.
                 let status = match self.call.asks_for("$expand", "ReplicationStatus") {
-                    true => Some(self.call.session.replication_status(&id).await?),
+                    true => self.call.session.replication_status(&id).await.ok(),
                     false => None,
                 };
-                let shape = self.inner.shape(self.version);
-                let status = status.map(|status| shape.replication(&status));
-                let with_uefi = self.call.asks_for("$expand", "UefiSettings");
-                Ok(Answer::ok(shape.image_version(&version, status, with_uefi)))
+                let status = status.map(|status| self.shape().replication(&status));
+                Ok(Answer::ok(self.version_json(&view, &id, status)?))
             }
             Method::DELETE => self.delete(self.version_id().map(ResourceId::from)).await,
             _ => self.put_version().await,
@@ -275,137 +269,80 @@ impl Request<'_> {
     }
 
     async fn put_version(&self) -> Answered {
-        let (id, is_patch, body) = (self.version_id(), self.is_patch()?, self.call.body()?);
-        check(Kind::Version, self.version, &body)?;
-        groups::require(self.inner, self.call).await?;
-        let id = id?;
-        let restores = body.pointer("/properties/restore") == Some(&Value::Bool(true));
-        let mut body = lenient::read(Kind::Version, &body, is_patch);
-        if let Some(Value::Object(properties)) = body.get_mut("properties") {
-            properties.remove("restore");
-        }
+        let request = self.request(Kind::Version).await?;
         let session = &self.call.session;
+        let put = session.put_image_version(self.version_id()?, request).await?;
+        let (id, region) = (put.resource.id(), put.resource.location());
+        let error = self.carry_through(&put.resource, put.effect).await?;
+        if let (true, Some(error)) = (self.inner.operations.is_instant(), error.clone()) {
+            return Err(error);
+        }
+        let body = self.version_json(&self.view().await?, id, None)?;
+        Ok(self.changed(put.effect, id.to_string(), region, body, error))
+    }
+
+    /// Fills a version and its regions: nothing else would. Returns what the operation fails with.
+    async fn carry_through(&self, version: &ImageVersion, effect: Effect) -> Result<Option<Refusal>, Refusal> {
+        let (session, id) = (&self.call.session, version.id());
         let view = self.view().await?;
-        if is_soft_deleted(&view, &id) {
-            if !restores && body.pointer("/properties/storageProfile/source").is_some() {
-                let what = format!("A soft-deleted image version '{}' exists. Restore it, or delete it for good first.", id.number());
-                return Err(Refusal::new(StatusCode::CONFLICT, "OperationNotAllowed", what));
+        if view.provisioning(id)?.state == ProvisioningState::Creating {
+            let completion = session.complete_version(id);
+            let completed = match self.phantom(&view, version)? {
+                Some(disks) => completion.from_disks(disks).await,
+                None => completion.await,
+            };
+            if let Err(error) = completed {
+                // Another request may have carried it through meanwhile.
+                let state = self.view().await?.provisioning(id)?.state;
+                let is_done = matches!(state, ProvisioningState::Succeeded | ProvisioningState::Updating);
+                return if is_done { Ok(None) } else { Ok(Some(error.into())) };
             }
-            session.restore(&id).await?;
-            let version = self.view().await?.image_version(&id)?;
-            return Ok(self.version_changed(false, &version, None));
+        } else if effect == Effect::Unchanged {
+            return Ok(None);
         }
-        let old = self.old(view.image_version(&id))?;
-        let (is_new, version) = match old {
-            None if is_patch => return Err(self.not_there()),
-            None => (true, self.publish(&view, id, &body).await?),
-            Some(old) => (false, session.update_image_version(old.patched(&patch_of(&body, is_patch))?).await?),
-        };
-        // The other regions are filled here: nothing else would.
-        let replicated = session.replicate(version.id()).await.err().map(Refusal::from);
-        Ok(self.version_changed(is_new, &version, replicated))
+        Ok(session.replicate(id).await.err().map(Refusal::from))
     }
 
-    fn version_changed(&self, is_new: bool, version: &ImageVersion, error: Option<Refusal>) -> Answer {
-        let (resource, region) = (version.id().to_string(), version.location().to_string());
-        self.changed(is_new, resource, region, error, || {
-            self.inner.shape(self.version).image_version(version, None, false)
-        })
-    }
-
-    /// Makes a version of the source that the body names.
-    async fn publish(&self, view: &CatalogView, id: ImageVersionId, body: &Value) -> Result<ImageVersion, Refusal> {
-        let request = ImageVersionRequest::from_body(body)?;
-        let definition = view.image_definition(id.definition())?;
-        let (location, profile, source, tags, safety) = request.into_parts();
-        let source = self.source(view, &source, &definition, &location)?;
-        let new = NewImageVersion::new(id, location, profile, source).with_tags(tags);
-        let new = new.with_safety_profile(safety.unwrap_or_default());
-        Ok(self.call.session.publish(new).await?.resource)
-    }
-
-    /// Returns the source that is named: what is stored, or zeros that stand for it.
-    fn source(
-        &self,
-        view: &CatalogView,
-        named: &VersionSource,
-        definition: &ImageDefinition,
-        location: &crate::model::Region,
-    ) -> Result<ImageSource, Refusal> {
+    /// Returns zeros for a source that is only named; `None` where the source is stored, or must be.
+    fn phantom(&self, view: &CatalogView, version: &ImageVersion) -> Result<Option<LocalDisks>, Refusal> {
         let size = self.inner.settings.named_sources;
-        let machine = |id: crate::model::VirtualMachineId, bytes: u64| SourceMachine {
-            id,
-            location: location.clone(),
-            os_type: definition.os_type(),
-            os_state: definition.os_state(),
-            hyper_v_generation: definition.hyper_v_generation(),
-            architecture: definition.architecture(),
-            purchase_plan: definition.purchase_plan().cloned(),
-            disks: LocalDisks::new(phantom::disk(bytes)),
+        let zeros = |bytes: u64| LocalDisks::new(phantom::disk(bytes));
+        let is_absent = |found: Option<ErrorKind>| found == Some(ErrorKind::NotFound);
+        let absent = match version.storage_profile().source() {
+            Some(VersionSource::ManagedImage(id)) => is_absent(view.managed_image(id).err().map(|error| error.kind())),
+            Some(VersionSource::ImageVersion(id)) => is_absent(view.image_version(id).err().map(|error| error.kind())),
+            Some(VersionSource::VirtualMachine(_) | VersionSource::CommunityGalleryImage(_)) => true,
+            Some(VersionSource::Disks(disks)) => return self.disks(view, disks),
+            None => false,
         };
-        match named {
-            VersionSource::ManagedImage(id) => match (view.managed_image(id), size) {
-                (Err(error), Some(bytes)) if error.kind() == ErrorKind::NotFound => {
-                    Ok(LocalDisks::new(phantom::disk(bytes)).into())
-                }
-                _ => Ok(id.clone().into()),
-            },
-            VersionSource::ImageVersion(id) => match (view.image_version(id), size) {
-                (Err(error), Some(bytes)) if error.kind() == ErrorKind::NotFound => {
-                    Ok(LocalDisks::new(phantom::disk(bytes)).into())
-                }
-                _ => Ok(id.clone().into()),
-            },
-            VersionSource::VirtualMachine(id) => match size {
-                Some(bytes) => Ok(machine(id.clone(), bytes).into()),
-                None => Err(no_source(&id.to_string())),
-            },
-            VersionSource::Disks(disks) => self.disks(view, disks),
-            _ => Err(no_source("the community image")),
-        }
+        Ok(size.filter(|_| absent).map(zeros))
     }
 
-    fn disks(&self, view: &CatalogView, disks: &crate::model::SourceDisks) -> Result<ImageSource, Refusal> {
-        let all = || std::iter::once((None, disks.os_disk())).chain(disks.data_disks().iter().map(|(lun, disk)| (Some(*lun), disk)));
-        let stored = |reference: &DiskReference| match reference {
-            DiskReference::Snapshot(id) => view.snapshot(id).is_ok().then(|| id.clone()),
-            _ => None,
+    /// Returns zeros for disks of which not all are stored.
+    fn disks(&self, view: &CatalogView, disks: &SourceDisks) -> Result<Option<LocalDisks>, Refusal> {
+        let all = || std::iter::once(disks.os_disk()).chain(disks.data_disks().iter().map(|(_, disk)| disk));
+        let is_stored = |disk: &SourceDisk| match disk.reference() {
+            DiskReference::Snapshot(id) => view.snapshot(id).is_ok(),
+            DiskReference::Disk(_) | DiskReference::Vhd { .. } => false,
         };
-        let snapshots: Option<Vec<_>> = all().map(|(lun, disk)| Some((lun, stored(disk.reference())?))).collect();
-        if let Some(snapshots) = snapshots {
-            let mut snapshots = snapshots.into_iter();
-            if let Some((_, os_disk)) = snapshots.next() {
-                let source = snapshots.fold(SnapshotDisks::new(os_disk), |source, (lun, snapshot)| {
-                    source.with_data_disk(lun.unwrap_or_default(), snapshot)
-                });
-                return Ok(source.into());
-            }
+        if all().all(is_stored) {
+            return Ok(None);
         }
-        let size = |reference: &DiskReference| {
-            let known = match reference {
+        let size = |disk: &SourceDisk| {
+            let known = match disk.reference() {
                 DiskReference::Disk(id) => groups::disk_size(self.inner, &id.to_string()),
                 DiskReference::Snapshot(id) => view.snapshot(id).ok().map(|snapshot| snapshot.disk_size_bytes()),
-                _ => None,
+                DiskReference::Vhd { .. } => None,
             };
-            let name = || match reference {
-                DiskReference::Disk(id) => id.to_string(),
-                DiskReference::Snapshot(id) => id.to_string(),
-                DiskReference::Vhd { uri, .. } => uri.clone(),
-            };
-            known.or(self.inner.settings.named_sources).ok_or_else(|| no_source(&name()))
+            known.or(self.inner.settings.named_sources)
         };
-        let os_bytes = size(disks.os_disk().reference())?;
-        if let (DiskReference::Vhd { uri, storage_account: Some(account) }, []) =
-            (disks.os_disk().reference(), disks.data_disks())
-        {
-            let disk = phantom::disk(os_bytes);
-            return Ok(VhdBlob { uri: uri.clone(), storage_account: account.clone(), disk }.into());
-        }
+        let Some(os_bytes) = size(disks.os_disk()) else { return Ok(None) };
         let mut local = LocalDisks::new(phantom::disk(os_bytes));
         for (lun, disk) in disks.data_disks() {
-            local = local.with_data_disk(*lun, phantom::disk(size(disk.reference())?));
+            let Some(bytes) = size(disk) else { return Ok(None) };
+            local = local.with_data_disk(*lun, phantom::disk(bytes));
         }
-        Ok(local.into())
+        Ok(Some(local))
     }
 
     async fn soft_deleted(&self, kind: &str) -> Answered {
@@ -489,50 +426,18 @@ impl Request<'_> {
         Refusal::not_found("ResourceNotFound", what)
     }
 
-    /// Returns what is there; who may not read it may yet create it.
-    fn old<T>(&self, read: Result<std::sync::Arc<T>, Error>) -> Result<Option<T>, Refusal>
-    where
-        T: Clone,
-    {
-        match read {
-            Ok(old) => Ok(Some((*old).clone())),
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Forbidden) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
     /// Answers a PUT or PATCH that was done.
-    fn changed(
-        &self,
-        is_new: bool,
-        resource: String,
-        region: String,
-        error: Option<Refusal>,
-        answer: impl Fn() -> Value,
-    ) -> Answer {
+    fn changed(&self, effect: Effect, resource: String, region: &Region, body: Value, error: Option<Refusal>) -> Answer {
+        let is_new = effect == Effect::Created;
         let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
         if self.inner.operations.is_instant() {
-            return Answer::new(status, answer());
+            return Answer::new(status, body);
         }
         let kind = if is_new { Change::Create } else { Change::Update };
-        let mut body = answer();
-        let mut result = body.clone();
-        if let Some(Value::Object(properties)) = result.get_mut("properties") {
-            properties.insert("provisioningState".into(), json!("Succeeded"));
-        }
-        let begun = Begun { id: self.id.to_owned(), kind, resource, region, result: Some(result), error };
-        let mut answered = self.inner.operations.begin(self.call, begun, self.inner.now(), Answer::empty(status));
-        // As it is while the operation goes on.
-        let state = if is_new { "Creating" } else { "Updating" };
-        if let Some(Value::Object(properties)) = body.get_mut("properties") {
-            properties.insert("provisioningState".into(), json!(state));
-            if let (true, Some(Value::Object(storage))) = (is_new, properties.get_mut("storageProfile")) {
-                storage.remove("osDiskImage");
-                storage.remove("dataDiskImages");
-            }
-        }
-        answered.body = Some(body);
-        answered
+        let (id, region) = (self.id.to_owned(), region.to_string());
+        let begun = Begun { id, kind, resource, region, result: Some(body.clone()), error };
+        let answer = Answer::new(status, shape::in_progress(body, kind));
+        self.inner.operations.begin(self.call, begun, self.inner.now(), answer)
     }
 
     async fn delete(&self, id: Result<ResourceId, Error>) -> Answered {
@@ -581,29 +486,6 @@ fn name_problem(whole: Error, name: Option<Error>) -> Error {
 fn is_soft_deleted(view: &CatalogView, id: &ImageVersionId) -> bool {
     view.soft_deleted_versions(id.definition())
         .is_ok_and(|deleted| deleted.iter().any(|deleted| deleted.version.id() == id))
-}
-
-/// A PUT over a version is a patch of its whole body.
-fn patch_of(body: &Value, is_patch: bool) -> Value {
-    let mut patch = body.clone();
-    if let (false, Value::Object(fields)) = (is_patch, &mut patch) {
-        fields.entry("tags").or_insert(Value::Null);
-    }
-    let storage = patch.pointer_mut("/properties/storageProfile").and_then(Value::as_object_mut);
-    if storage.is_some_and(|storage| storage.is_empty()) {
-        if let Some(Value::Object(properties)) = patch.get_mut("properties") {
-            properties.remove("storageProfile");
-        }
-    }
-    patch
-}
-
-fn no_source(id: &str) -> Refusal {
-    let what = format!(
-        "Source '{id}' is not found. Please check source exists, and is in the same region as gallery image version being \
-         created."
-    );
-    Refusal::not_found("NotFound", what).at("galleryImageVersion.properties.storageProfile")
 }
 
 /// Reads the body of a share.

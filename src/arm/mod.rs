@@ -18,7 +18,6 @@ mod builder;
 mod call;
 mod galleries;
 mod groups;
-mod lenient;
 mod neighbours;
 mod operations;
 mod phantom;

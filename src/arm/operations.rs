@@ -135,17 +135,15 @@ impl Operations {
         }
     }
 
-    /// Returns the word for a resource's state while an operation on it goes on.
-    pub(super) fn state(&self, resource: &str, now: DateTime<Utc>) -> Option<&'static str> {
+    /// Returns what goes on with a resource that is there. Asking counts as a poll.
+    pub(super) fn going_on(&self, resource: &str, now: DateTime<Utc>) -> Option<Kind> {
+        self.retry_after?;
         let mut records = self.records.lock();
         let id = records.of_resource.get(&resource.to_ascii_lowercase())?.clone();
         let operation = records.by_id.get_mut(&id)?;
-        let is_done = self.is_done(operation, now);
-        match (is_done, operation.kind) {
-            (true, _) | (_, Kind::Delete) => None,
-            (false, Kind::Create) => Some("Creating"),
-            (false, Kind::Update | Kind::Share) => Some("Updating"),
-        }
+        // A failure is told by the service.
+        let is_told = operation.error.is_some() || operation.kind == Kind::Delete;
+        (!self.is_done(operation, now) && !is_told).then_some(operation.kind)
     }
 
     /// Whether an operation is done. The first to ask is told no.

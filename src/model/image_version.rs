@@ -320,12 +320,6 @@ impl ImageVersionRequest {
         Ok(Self { tags, safety_profile, security_profile, legacy, ..request })
     }
 
-    /// Returns what it asks for: where, how published, of what, with which tags and safety.
-    #[cfg(feature = "arm")]
-    pub(crate) fn into_parts(self) -> (Region, PublishingProfile, VersionSource, Tags, Option<SafetyProfile>) {
-        (self.location, self.publishing_profile, self.source, self.tags, self.safety_profile)
-    }
-
     /// Returns the body of the request.
     pub fn body(&self) -> serde_json::Value {
         let storage = self.source.write();
