@@ -609,6 +609,11 @@ fn gone(id: &str) -> AssignmentId {
     id.parse().unwrap()
 }
 
+/// The body of a request that says little.
+fn body(location: &Region) -> Request {
+    serde_json::json!({"location": location}).into()
+}
+
 /// The kind of error that each public operation of a session or view ends with for a caller without rights; `None` where
 /// it answers with nothing, because it lists, or is not about any resource.
 async fn without_rights(world: &World, stored: &ImageVersion, name: &str) -> Option<Error> {
@@ -617,6 +622,14 @@ async fn without_rights(world: &World, stored: &ImageVersion, name: &str) -> Opt
     let public: PublicImageId = "/SharedGalleries/dev-G/Images/web".parse().unwrap();
     let shared = PublicGallery::Shared("dev-G".into());
     match name {
+        "put_gallery" => session.put_gallery(gallery_id(), body(&home)).await.err(),
+        "put_image_definition" => session.put_image_definition(image_id(), body(&home)).await.err(),
+        "put_image_version" => session.put_image_version(version_id(), body(&home)).await.err(),
+        "complete_version" => session.complete_version(version_id()).await.err(),
+        "json" => view.json(version_id()).err(),
+        "provisioning" => view.provisioning(version_id()).err(),
+        "revision" => view.revision(version_id()).err(),
+        "incomplete_versions" => nothing(view.incomplete_versions().len()),
         "create_gallery" => session.create_gallery(Gallery::new(gallery_id(), home)).await.err(),
         "create_image_definition" => session.create_image_definition(definition()).await.err(),
         "publish" => session.publish(version(version_id(), disk())).await.err(),

@@ -40,7 +40,7 @@ use compute_gallery::*;
 use futures::StreamExt;
 use futures::executor::block_on;
 use model::{
-    Answer, At, BUILT_IN, DAY, Denial, GALLERIES, GROUP, Kind, Model, Name, ROOT, Role, Share, Source, Step, Verdict,
+    ANNOUNCED, Answer, At, BUILT_IN, DAY, Denial, GALLERIES, GROUP, Kind, Model, Name, ROOT, Role, Share, Source, Step, Verdict,
 };
 
 const HISTORIES: u64 = 500;
@@ -321,6 +321,25 @@ async fn perform(session: &Session, step: &Step) -> Result<()> {
             let version = ImageVersion::new(id, region(), profile(), disks)?.with_tags(tags);
             session.update_image_version(version).await.map(drop)
         }
+        Step::PutGallery(id, soft) => {
+            let mut body = gallery(*id, *soft).body();
+            body["properties"]["softDeletePolicy"] = serde_json::json!({"isSoftDeleteEnabled": soft});
+            session.put_gallery(gallery_id(*id), body).await.map(drop)
+        }
+        Step::PutImage(gallery, image) => {
+            let body = definition(*gallery, image).with_description("y").body();
+            session.put_image_definition(image_id(*gallery, image), body).await.map(drop)
+        }
+        Step::Announce(gallery, image) => {
+            let machine = resource(At::Machine).to_string();
+            let storage = serde_json::json!({"source": {"virtualMachineId": machine}});
+            let body = serde_json::json!({"location": region(), "properties": {"storageProfile": storage}});
+            session.put_image_version(version_id(*gallery, image, ANNOUNCED), body).await.map(drop)
+        }
+        Step::Complete(gallery, image) => {
+            let completion = session.complete_version(version_id(*gallery, image, ANNOUNCED));
+            completion.from_disks(LocalDisks::new(disk())).await.map(drop)
+        }
         Step::Restore(gallery, image, number) => session.restore(version_id(*gallery, image, *number)).await,
         Step::Replicate(gallery, image, number) => {
             session.replicate(version_id(*gallery, image, *number)).await.map(drop)
@@ -397,6 +416,10 @@ fn name_of(step: &Step) -> Name {
         Step::UpdateImage(..) => "update_image_definition",
         Step::Publish(..) => "publish",
         Step::UpdateVersion(..) => "update_image_version",
+        Step::PutGallery(..) => "put_gallery",
+        Step::PutImage(..) => "put_image_definition",
+        Step::Announce(..) => "put_image_version",
+        Step::Complete(..) => "complete_version",
         Step::Restore(..) => "restore",
         Step::Replicate(..) => "replicate",
         Step::Lifecycle(..) => "apply_lifecycle",
@@ -701,7 +724,7 @@ impl History {
         let (gallery, image) = random.pick(&IMAGES);
         let number = random.pick(&NUMBERS);
         let key = (gallery, image, number);
-        match random.below(46) {
+        match random.below(52) {
             0..=8 => self.assignment(),
             9..=11 => {
                 let (at, id) = self.known(&self.model.assignments.clone()).unwrap_or((At::Gallery(gallery), "1"));
@@ -758,6 +781,10 @@ impl History {
                 ]);
                 Step::Delete { at, cascade: random.one_in(2), bypass: random.one_in(3) }
             }
+            46 => Step::PutGallery(gallery, random.one_in(2)),
+            47 => Step::PutImage(gallery, image),
+            48 | 49 => Step::Announce(gallery, image),
+            50 | 51 => Step::Complete(gallery, image),
             44 => match random.below(3) {
                 0 => Step::Scrub,
                 1 => Step::Truncate,
@@ -798,6 +825,8 @@ impl History {
         for gallery in 0..GALLERIES.len() {
             let (at, id) = (At::Gallery(gallery), gallery_id(gallery));
             self.same(caller, "gallery", &at, &model.read(caller, at), &answer(view.gallery(&id)));
+            self.same(caller, "json", &at, &model.read(caller, at), &answer(view.json(&id)));
+            self.same(caller, "revision", &at, &model.read(caller, at), &answer(view.revision(&id)));
             self.same(caller, "gallery_sharing", &at, &model.read(caller, at), &answer(view.gallery_sharing(&id)));
             let images = view.image_definitions(&id, None, 9);
             let images = images.map(|page| page.items.iter().map(|one| one.id().name().to_string()).collect());
@@ -832,6 +861,11 @@ impl History {
         let (model, view, at) = (self.model.clone(), session.view(), At::Image(gallery, image));
         let id = image_id(gallery, image);
         self.same(caller, "image_definition", &at, &model.read(caller, at), &answer(view.image_definition(&id)));
+        self.same(caller, "json", &at, &model.read(caller, at), &answer(view.json(&id)));
+        let announced = At::Version(gallery, image, ANNOUNCED);
+        let (number_of, expected) = (version_id(gallery, image, ANNOUNCED), model.read(caller, announced));
+        self.same(caller, "provisioning", &announced, &expected, &answer(view.provisioning(&number_of)));
+        self.same(caller, "json", &announced, &expected, &answer(view.json(&number_of)));
         let versions = view.image_versions(&id, None, 9);
         let versions = list(versions.map(|page| page.items.iter().map(|one| number(one)).collect()));
         self.same(caller, "image_versions", &at, &model.image_versions(caller, gallery, image), &versions);
@@ -847,6 +881,9 @@ impl History {
             let (at, id) = (At::Version(gallery, image, patch), version_id(gallery, image, patch));
             let expected = model.read(caller, at);
             self.same(caller, "image_version", &at, &expected, &answer(view.image_version(&id)));
+            self.same(caller, "provisioning", &at, &expected, &answer(view.provisioning(&id)));
+            self.same(caller, "revision", &at, &expected, &answer(view.revision(&id)));
+            self.same(caller, "json", &at, &expected, &answer(view.json(&id)));
             self.same(caller, "image_content", &at, &expected, &answer(view.image_content(&id)));
             self.same(caller, "cost", &at, &expected, &answer(view.cost(&Prices::new(1, 1), [&id])));
             let status = answer(session.replication_status(&id).await);
@@ -910,6 +947,12 @@ impl History {
         let galleries = view.galleries(&ListScope::All, None, 9).items;
         let galleries = galleries.iter().map(|one| one.id().name().to_string()).collect();
         self.same_list(caller, "galleries", model.galleries(caller), galleries);
+        let incomplete = view.incomplete_versions().into_iter().map(|one| {
+            let id = one.version.id().definition().clone();
+            let place = (0..GALLERIES.len()).find(|gallery| gallery_id(*gallery) == *id.gallery());
+            format!("{} {}", place.unwrap(), id.name())
+        });
+        self.same_list(caller, "incomplete_versions", model.incomplete_versions(caller), incomplete.collect());
         let one = |there: bool| -> BTreeSet<String> { there.then(|| "x".to_owned()).into_iter().collect() };
         let managed = view.managed_images(&ListScope::All, None, 9).items;
         self.same_list(caller, "managed_images", one(model.flat(caller, At::Managed)), one(!managed.is_empty()));

@@ -79,12 +79,20 @@ actions! {
     WriteVirtualMachine = "Microsoft.Compute/virtualMachines/write",
     /// Publishing from a VHD in a storage account.
     ListStorageKeys = "Microsoft.Storage/storageAccounts/listKeys/action",
+    /// Seeing a resource group.
+    ReadResourceGroup = "Microsoft.Resources/subscriptions/resourceGroups/read",
+    /// Creating or changing a resource group.
+    WriteResourceGroup = "Microsoft.Resources/subscriptions/resourceGroups/write",
+    /// Deleting a resource group with everything in it.
+    DeleteResourceGroup = "Microsoft.Resources/subscriptions/resourceGroups/delete",
     /// Seeing the role assignments at a scope.
     ReadRoleAssignment = "Microsoft.Authorization/roleAssignments/read",
     /// Assigning a role.
     WriteRoleAssignment = "Microsoft.Authorization/roleAssignments/write",
     /// Deleting a role assignment.
     DeleteRoleAssignment = "Microsoft.Authorization/roleAssignments/delete",
+    /// Seeing the roles that can be assigned at a scope.
+    ReadRoleDefinition = "Microsoft.Authorization/roleDefinitions/read",
     /// Creating or changing a custom role.
     WriteRoleDefinition = "Microsoft.Authorization/roleDefinitions/write",
     /// Deleting a custom role.

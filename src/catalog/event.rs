@@ -13,7 +13,7 @@ use crate::content::digest::Digest;
 use crate::content::names::{ManifestId, UploadId};
 use crate::model::{
     CarriedIdentity, Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageVersion, ImageVersionId,
-    ManagedImage, ManagedImageId, Region, ResourceId, Snapshot, SnapshotId,
+    ManagedImage, ManagedImageId, Region, ResourceGroup, ResourceGroupId, ResourceId, Snapshot, SnapshotId,
 };
 use crate::store::BlobKey;
 
@@ -70,6 +70,20 @@ pub(crate) enum Event {
         code: String,
         /// The error with its causes.
         reason: String,
+    },
+    /// A resource group exists, or has other tags.
+    ResourceGroupPut {
+        /// As it is now.
+        #[serde(serialize_with = "ResourceGroup::compact")]
+        group: ResourceGroup,
+        /// The properties of Azure's that the model does not have, as JSON.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        unmodelled: String,
+    },
+    /// A resource group is gone, and what was assigned and denied there has ended. What was in it was deleted before.
+    ResourceGroupDeleted {
+        /// The group.
+        group: ResourceGroupId,
     },
     /// A resource has properties of Azure's that the model does not have.
     UnmodelledSet {
@@ -292,6 +306,8 @@ impl Event {
             Self::ImageVersionPublished { version, .. }
             | Self::ImageVersionUpdated { version }
             | Self::ImageVersionAnnounced { version } => (Action::ReadVersion, version.id().into()),
+            Self::ResourceGroupPut { group, .. } => (Action::ReadResourceGroup, AccessScope::of_group(group.id())),
+            Self::ResourceGroupDeleted { group } => (Action::ReadResourceGroup, AccessScope::of_group(group)),
             Self::UnmodelledSet { of, .. } => match of {
                 ResourceId::Gallery(_) => (Action::ReadGallery, of.clone().into()),
                 ResourceId::ImageDefinition(_) => (Action::ReadImage, of.clone().into()),

@@ -9,7 +9,7 @@ use super::event::{ImageContent, ZoneBlobs};
 use crate::access::GallerySharing;
 use crate::content::blob_name::BlobName;
 use crate::content::names::SlotId;
-use crate::model::{CarriedIdentity, Gallery, ImageDefinition, ImageVersion, Region, ResourceId};
+use crate::model::{CarriedIdentity, Gallery, ImageDefinition, ImageVersion, Region, ResourceGroup, ResourceId};
 use crate::store::BlobKey;
 
 /// The condemned blobs of a region that are not yet removed.
@@ -97,6 +97,18 @@ pub(crate) struct IncompleteRecord {
     /// Why it could not be made, if the last attempt failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) failure: Option<Failure>,
+}
+
+/// A resource group.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct GroupRecord {
+    #[serde(serialize_with = "ResourceGroup::compact")]
+    pub(crate) group: Arc<ResourceGroup>,
+    /// The number of the commit that created it or last changed it.
+    pub(crate) revision: u64,
+    /// The properties that the model does not have, as JSON.
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub(crate) unmodelled: Box<str>,
 }
 
 /// Why a version could not be made.

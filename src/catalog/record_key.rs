@@ -6,7 +6,7 @@ use super::event::UploadName;
 use super::record::Number;
 use crate::access::{AccessScope, AssignmentId, RoleId};
 use crate::content::names::SlotId;
-use crate::model::{GalleryId, ImageName, ManagedImageId, Region, ResourceId, SnapshotId, VersionNumber};
+use crate::model::{GalleryId, ImageName, ManagedImageId, Region, ResourceGroupId, ResourceId, SnapshotId, VersionNumber};
 
 /// The key of a record. The order of the kinds is that of the lines: parents come first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -32,6 +32,7 @@ pub(super) enum RecordKey {
     /// Of a definition, by its number.
     Incomplete(Number, VersionNumber),
     Unmodelled(ResourceId),
+    ResourceGroup(ResourceGroupId),
 }
 
 impl RecordKey {
@@ -55,6 +56,7 @@ impl RecordKey {
             Self::Extras(_) => 14,
             Self::Incomplete(..) => 15,
             Self::Unmodelled(_) => 16,
+            Self::ResourceGroup(_) => 17,
         }
     }
 }

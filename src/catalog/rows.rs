@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::event::{StoreName, UploadName};
 use super::indexes::{Indexes, OfVersions};
 use super::record::{
-    Condemned, DefinitionRecord, GalleryRecord, ImageRecord, IncompleteRecord, Number, Upload, VersionRecord,
+    Condemned, DefinitionRecord, GalleryRecord, GroupRecord, ImageRecord, IncompleteRecord, Number, Upload, VersionRecord,
 };
 use super::record_key::RecordKey;
 use super::state::State;
@@ -16,7 +16,7 @@ use crate::access::{DenyAssignment, GallerySharing, RoleAssignment, RoleDefiniti
 use crate::content::blob_name::Incarnations;
 use crate::content::names::SlotId;
 use crate::model::{
-    Gallery, GalleryId, ImageDefinition, ImageName, ManagedImage, ManagedImageId, Region, ResourceId, Snapshot,
+    Gallery, GalleryId, ImageDefinition, ImageName, ManagedImage, ManagedImageId, Region, ResourceGroupId, ResourceId, Snapshot,
     SnapshotId, VersionNumber,
 };
 use crate::persistent_map::PersistentMap;
@@ -60,6 +60,7 @@ pub(super) enum Row {
     Extras(ResourceId, Arc<str>),
     Incomplete(Number, Arc<IncompleteRecord>),
     Unmodelled(ResourceId, Arc<str>),
+    ResourceGroup(Arc<GroupRecord>),
     /// The record is gone.
     Removed(RecordKey),
 }
@@ -86,6 +87,7 @@ impl Row {
             Self::Extras(of, _) => RecordKey::Extras(of.clone()),
             Self::Incomplete(of, record) => RecordKey::Incomplete(*of, record.version.id().number()),
             Self::Unmodelled(of, _) => RecordKey::Unmodelled(of.clone()),
+            Self::ResourceGroup(record) => RecordKey::ResourceGroup(record.group.id().clone()),
             Self::Removed(key) => key.clone(),
         }
     }
@@ -199,7 +201,13 @@ impl State {
             from.clone(), 15, self.incomplete, Key::Incomplete(of, number) => (of, number),
             |(of, number): &(Number, VersionNumber)| Key::Incomplete(*of, *number)
         );
-        let unmodelled = keys!(from, 16, self.unmodelled, Key::Unmodelled(of) => of, |of: &ResourceId| Key::Unmodelled(of.clone()));
+        let unmodelled = keys!(
+            from.clone(), 16, self.unmodelled, Key::Unmodelled(of) => of,
+            |of: &ResourceId| Key::Unmodelled(of.clone())
+        );
+        let groups = keys!(
+            from, 17, self.groups, Key::ResourceGroup(id) => id, |id: &ResourceGroupId| Key::ResourceGroup(id.clone())
+        );
         galleries
             .chain(definitions.flatten())
             .chain(versions)
@@ -215,6 +223,7 @@ impl State {
             .chain(extras)
             .chain(incomplete)
             .chain(unmodelled)
+            .chain(groups)
     }
 
     /// Returns the row of a record, also of one that is gone.
@@ -258,6 +267,7 @@ impl State {
             RecordKey::Extras(of) => Row::Extras(of.clone(), self.extras.get(of)?.clone()),
             RecordKey::Incomplete(of, number) => Row::Incomplete(*of, self.incomplete.get(&(*of, *number))?.clone()),
             RecordKey::Unmodelled(of) => Row::Unmodelled(of.clone(), self.unmodelled.get(of)?.clone()),
+            RecordKey::ResourceGroup(id) => Row::ResourceGroup(self.groups.get(id)?.clone()),
         })
     }
 
@@ -304,6 +314,7 @@ impl State {
             Row::Extras(of, extras) => drop(self.extras.insert(of, extras)),
             Row::Incomplete(of, record) => self.insert_incomplete(of, record),
             Row::Unmodelled(of, properties) => drop(self.unmodelled.insert(of, properties)),
+            Row::ResourceGroup(record) => drop(self.groups.insert(record.group.id().clone(), record)),
             Row::Removed(key) => self.remove(&key),
         }
     }
@@ -334,6 +345,7 @@ impl State {
             RecordKey::Extras(of) => drop(self.extras.remove(of)),
             RecordKey::Incomplete(of, number) => drop(self.drop_incomplete((*of, *number))),
             RecordKey::Unmodelled(of) => drop(self.unmodelled.remove(of)),
+            RecordKey::ResourceGroup(id) => drop(self.groups.remove(id)),
         }
     }
 }

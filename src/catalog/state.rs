@@ -11,7 +11,7 @@ use super::event::{Event, StoreName, UploadName};
 use super::features::Features;
 use super::indexes::{Counts, Indexes};
 use super::record::{
-    Condemned, DefinitionRecord, Failure, GalleryRecord, ImageRecord, IncompleteRecord, Number, Upload, VersionRecord,
+    Condemned, DefinitionRecord, Failure, GalleryRecord, GroupRecord, ImageRecord, IncompleteRecord, Number, Upload, VersionRecord,
 };
 use super::record_key::RecordKey;
 use super::touched::Touched;
@@ -22,7 +22,7 @@ use crate::content::names::SlotId;
 use crate::error::{Error, Result};
 use crate::model::{
     Gallery, GalleryId, GalleryName, ImageDefinition, ImageDefinitionId, ImageIdentifier, ImageName, ImageVersionId,
-    ManagedImage, ManagedImageId, Region, ResourceId, Snapshot, SnapshotId, SubscriptionId, VersionNumber,
+    ManagedImage, ManagedImageId, Region, ResourceGroupId, ResourceId, Snapshot, SnapshotId, SubscriptionId, VersionNumber,
 };
 use crate::persistent_map::PersistentMap;
 
@@ -61,6 +61,7 @@ pub(crate) struct State {
     pub(super) incomplete: PersistentMap<(Number, VersionNumber), Arc<IncompleteRecord>>,
     /// The properties of resources that the model does not have, as JSON.
     pub(super) unmodelled: PersistentMap<ResourceId, Arc<str>>,
+    pub(super) groups: PersistentMap<ResourceGroupId, Arc<GroupRecord>>,
     pub(super) indexes: Indexes,
     touched: Touched,
 }
@@ -89,6 +90,7 @@ impl State {
             extras: PersistentMap::default(),
             incomplete: PersistentMap::default(),
             unmodelled: PersistentMap::default(),
+            groups: PersistentMap::default(),
             indexes: Indexes::default(),
             touched: Touched::default(),
         }
@@ -354,6 +356,17 @@ impl State {
         self.unmodelled.get(id).map(|properties| &**properties)
     }
 
+    /// Returns a resource group.
+    pub(crate) fn resource_group(&self, id: &ResourceGroupId) -> Option<&Arc<GroupRecord>> {
+        self.groups.get(id)
+    }
+
+    /// Returns the resource groups after `after`, by id.
+    pub(crate) fn resource_groups(&self, after: Option<&ResourceGroupId>) -> impl Iterator<Item = &Arc<GroupRecord>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.groups.range::<ResourceGroupId, _>((from, Bound::Unbounded)).map(|(_, record)| record)
+    }
+
     /// Returns the number of the commit that created a resource or last changed it.
     pub(crate) fn revision(&self, id: &ResourceId) -> Option<u64> {
         match id {
@@ -554,6 +567,17 @@ impl State {
                 let failure = Some(Failure { code: code.clone(), reason: reason.clone() });
                 let record = IncompleteRecord { failure, revision: number, ..IncompleteRecord::clone(there) };
                 self.put_incomplete(of, record);
+            }
+            Event::ResourceGroupPut { group, unmodelled } => {
+                let (group, unmodelled) = (Arc::new(group.clone()), unmodelled.as_str().into());
+                let id = group.id().clone();
+                self.groups.insert(id.clone(), Arc::new(GroupRecord { group, revision: number, unmodelled }));
+                self.touch(RecordKey::ResourceGroup(id));
+            }
+            Event::ResourceGroupDeleted { group } => {
+                self.groups.remove(group);
+                self.touch(RecordKey::ResourceGroup(group.clone()));
+                self.end(AccessScope::of_group(group));
             }
             Event::UnmodelledSet { of, properties } => {
                 if self.is_missing(&of.clone().into()) {

@@ -88,6 +88,11 @@ pub enum Step {
     UpdateImage(usize, Name),
     Publish(usize, Name, u32, Source),
     UpdateVersion(usize, Name, u32),
+    PutGallery(usize, bool),
+    PutImage(usize, Name),
+    /// A version with a number that no other step has.
+    Announce(usize, Name),
+    Complete(usize, Name),
     Restore(usize, Name, u32),
     Replicate(usize, Name, u32),
     Lifecycle(usize, Name),
@@ -146,9 +151,16 @@ pub struct Model {
     pub images: BTreeSet<(usize, Name)>,
     /// Until when it can be restored, if it was deleted.
     pub versions: BTreeMap<(usize, Name, u32), Option<u64>>,
+    /// Those that were announced and are not complete.
+    pub incomplete: BTreeSet<(usize, Name)>,
     pub managed: bool,
     pub snapshot: bool,
 }
+
+/// The number of the versions that are announced.
+pub const ANNOUNCED: u32 = 9;
+
+const DELETE_VERSION: Name = "Microsoft.Compute/galleries/images/versions/delete";
 
 /// The service's built-in roles, from its list: name, actions, not actions.
 pub const BUILT_IN: [(Name, &[Name], &[Name]); 7] = [
@@ -418,6 +430,7 @@ impl Model {
         match at {
             At::Gallery(gallery) => self.galleries.contains_key(&gallery),
             At::Image(gallery, image) => self.images.contains(&(gallery, image)),
+            At::Version(gallery, image, ANNOUNCED) if self.incomplete.contains(&(gallery, image)) => true,
             At::Version(gallery, image, number) => self.kept(gallery, image).contains(&number),
             At::Managed => self.managed,
             At::Snapshot => self.snapshot,
@@ -452,6 +465,13 @@ impl Model {
         if self.may(caller, READ_GALLERY, At::Subscription(subscription)) { seen() } else { Answer::Forbidden }
     }
 
+    pub fn incomplete_versions(&self, caller: Name) -> BTreeSet<String> {
+        let may = |(gallery, image): &&(usize, Name)| {
+            self.may(caller, READ_VERSION, At::Version(*gallery, image, ANNOUNCED))
+        };
+        self.incomplete.iter().filter(may).map(|(gallery, image)| format!("{gallery} {image}")).collect()
+    }
+
     pub fn galleries(&self, caller: Name) -> BTreeSet<String> {
         let there = (0..GALLERIES.len()).filter(|gallery| self.readable(caller, At::Gallery(*gallery)));
         there.map(|gallery| GALLERIES[gallery].1.to_owned()).collect()
@@ -480,8 +500,10 @@ impl Model {
     }
 
     pub fn image_versions(&self, caller: Name, gallery: usize, image: Name) -> Answer {
-        let kept = self.numbers(caller, gallery, image, self.kept(gallery, image));
-        let live = self.numbers(caller, gallery, image, self.live(gallery, image));
+        let announced = || self.incomplete.contains(&(gallery, image)).then_some(ANNOUNCED);
+        let with_announced = |numbers: Vec<u32>| numbers.into_iter().chain(announced()).collect();
+        let kept = self.numbers(caller, gallery, image, with_announced(self.kept(gallery, image)));
+        let live = self.numbers(caller, gallery, image, with_announced(self.live(gallery, image)));
         match self.read(caller, At::Image(gallery, image)) {
             refused if kept.is_empty() && refused != seen() => refused,
             _ => Answer::Seen(names(live.into_iter())),
@@ -574,7 +596,23 @@ impl Model {
                 may("Microsoft.Compute/galleries/write", At::Gallery(*gallery))
                     && (!switches || may(SHARE, At::Gallery(*gallery)))
             }
-            Step::CreateImage(gallery, image) | Step::UpdateImage(gallery, image) => {
+            Step::PutGallery(gallery, soft) => {
+                let switches = self.galleries.get(gallery).map_or(*soft, |there| there.soft != *soft);
+                may("Microsoft.Compute/galleries/write", At::Gallery(*gallery))
+                    && (!switches || may(SHARE, At::Gallery(*gallery)))
+            }
+            Step::Announce(gallery, image) => {
+                // The source is used only where a version is announced that is not there.
+                let is_there = self.is_there(At::Version(*gallery, image, ANNOUNCED));
+                may(WRITE_VERSION, At::Version(*gallery, image, ANNOUNCED))
+                    && (is_there || self.may_use(caller, Source::Machine))
+            }
+            Step::Complete(gallery, image) => {
+                let is_announced = self.incomplete.contains(&(*gallery, *image));
+                may(WRITE_VERSION, At::Version(*gallery, image, ANNOUNCED))
+                    && (!is_announced || self.may_use(caller, Source::Machine))
+            }
+            Step::CreateImage(gallery, image) | Step::UpdateImage(gallery, image) | Step::PutImage(gallery, image) => {
                 may("Microsoft.Compute/galleries/images/write", At::Image(*gallery, image))
             }
             Step::Publish(gallery, image, number, source) => {
@@ -639,7 +677,9 @@ impl Model {
         let image = |gallery: usize, image: Name| {
             may("Microsoft.Compute/galleries/images/delete", At::Image(gallery, image))
                 && (!cascade
-                    || self.kept(gallery, image).into_iter().all(|number| version(gallery, image, number, true)))
+                    || (self.kept(gallery, image).into_iter().all(|number| version(gallery, image, number, true))
+                        && (!self.incomplete.contains(&(gallery, image))
+                            || may(DELETE_VERSION, At::Version(gallery, image, ANNOUNCED)))))
         };
         match at {
             At::Version(gallery, of, number) => match self.kept(gallery, of).contains(&number) {
@@ -689,8 +729,21 @@ impl Model {
                 self.galleries.entry(*gallery).or_insert_with(|| Gallery { soft: *soft, ..Gallery::default() });
             }
             Step::UpdateGallery(gallery, soft) => self.galleries.get_mut(gallery).unwrap().soft = *soft,
-            Step::CreateImage(gallery, image) => {
+            Step::PutGallery(gallery, soft) => {
+                self.galleries.entry(*gallery).or_default().soft = *soft;
+            }
+            Step::CreateImage(gallery, image) | Step::PutImage(gallery, image) => {
                 self.images.insert((*gallery, image));
+            }
+            Step::Announce(gallery, image) => {
+                if !self.is_there(At::Version(*gallery, image, ANNOUNCED)) {
+                    self.end(|at| at == At::Version(*gallery, image, ANNOUNCED));
+                    self.incomplete.insert((*gallery, image));
+                }
+            }
+            Step::Complete(gallery, image) => {
+                self.incomplete.remove(&(*gallery, *image));
+                self.versions.insert((*gallery, image, ANNOUNCED), None);
             }
             Step::Publish(gallery, image, number, _) => {
                 self.end(|at| at == At::Version(*gallery, image, *number));
@@ -772,12 +825,14 @@ impl Model {
             }
             At::Image(gallery, image) => {
                 self.images.remove(&(gallery, image));
+                self.incomplete.remove(&(gallery, image));
                 self.versions.retain(|key, _| (key.0, key.1) != (gallery, image));
                 self.end(|one| matches!(one, At::Image(of, name) | At::Version(of, name, _) if (of, name) == (gallery, image)));
             }
             At::Gallery(gallery) => {
                 self.galleries.remove(&gallery);
                 self.images.retain(|(of, _)| *of != gallery);
+                self.incomplete.retain(|(of, _)| *of != gallery);
                 self.versions.retain(|key, _| key.0 != gallery);
                 self.end(
                     |one| matches!(one, At::Gallery(of) | At::Image(of, _) | At::Version(of, ..) if of == gallery),

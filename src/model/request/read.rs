@@ -10,6 +10,7 @@ use crate::model::gallery::Gallery;
 use crate::model::image_definition::ImageDefinition;
 use crate::model::image_version::ImageVersion;
 use crate::model::resource::{merge, prepared};
+use crate::model::resource_group::ResourceGroup;
 use crate::model::tags::Tags;
 
 /// A resource that a request can be read for.
@@ -180,6 +181,8 @@ readable!(
     shapes::GALLERY,
     &["/properties/sharingProfile", "/properties/softDeletePolicy"]
 );
+
+readable!(ResourceGroup, crate::model::resource_group::ResourceGroupId, shapes::RESOURCE_GROUP, &[]);
 
 readable!(
     ImageDefinition,

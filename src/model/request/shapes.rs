@@ -69,6 +69,8 @@ pub(super) const IMAGE_DEFINITION: Properties = envelope!(&[
     ("provisioningState", ReadOnly),
 ]);
 
+pub(super) const RESOURCE_GROUP: Properties = envelope!(&[("provisioningState", ReadOnly)]);
+
 const STORAGE_ACCOUNT_TYPE: Shape = Word(&["Standard_LRS", "Standard_ZRS", "Premium_LRS"]);
 
 const HOST_CACHING: Shape = Word(&["None", "ReadOnly", "ReadWrite"]);

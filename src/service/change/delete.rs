@@ -6,7 +6,10 @@ use super::pending::Change;
 use super::resources::may_not_switch_soft_delete;
 use crate::catalog::{Event, State, VersionRecord};
 use crate::error::{Error, Problem, Result};
-use crate::model::{GalleryId, ImageDefinitionId, ImageVersionId, ResourceId, SoftDeletePolicy, given};
+use crate::model::{
+    GalleryId, ImageDefinitionId, ImageVersionId, ResourceGroupId, ResourceGroupName, ResourceId, SoftDeletePolicy,
+    SubscriptionId, given,
+};
 use crate::service::rules;
 use crate::service::rules::refusals::has_children;
 use crate::service::session::inner::Inner;
@@ -49,9 +52,9 @@ impl std::fmt::Debug for Deletion {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct How {
-    cascade: bool,
-    bypass_soft_delete: bool,
+pub(super) struct How {
+    pub(super) cascade: bool,
+    pub(super) bypass_soft_delete: bool,
 }
 
 /// # Deleting
@@ -153,8 +156,7 @@ impl DeletionWork {
         let (id, how, session) = (self.id.clone(), self.how, self.session.clone());
         let needs = vec![Need::new(delete_action(&id), id.clone())];
         let judge = move |state: &State, inner: &Inner| {
-            Judge { state, now: inner.log_time(), clock: inner.catalog.latest_time(), how, rights: session.rights() }
-                .delete(&id)
+            Judge::new(state, inner, how, session.rights()).delete(&id)
         };
         Change::new(&self.session, needs, judge, |plan| plan.deletes)
     }
@@ -172,7 +174,7 @@ impl Work for DeletionWork {
     }
 }
 
-struct Judge<'a> {
+pub(super) struct Judge<'a> {
     state: &'a State,
     /// A time that has surely passed.
     now: DateTime<Utc>,
@@ -180,6 +182,42 @@ struct Judge<'a> {
     clock: DateTime<Utc>,
     how: How,
     rights: Rights,
+}
+
+impl<'a> Judge<'a> {
+    pub(super) fn new(state: &'a State, inner: &Inner, how: How, rights: Rights) -> Self {
+        Self { state, now: inner.log_time(), clock: inner.catalog.latest_time(), how, rights }
+    }
+
+    /// Deletes a resource group with what the catalog has in it.
+    pub(super) fn group(&self, id: &ResourceGroupId) -> Plan {
+        let mut plan = Plan::default();
+        let inside = |subscription: &SubscriptionId, name: &ResourceGroupName| {
+            (subscription, name) == (id.subscription(), id.name())
+        };
+        let galleries = self.state.galleries(None).map(|gallery| gallery.id());
+        let galleries: Vec<_> =
+            galleries.filter(|gallery| inside(gallery.subscription(), gallery.resource_group())).collect();
+        for gallery in galleries {
+            self.may_delete(&gallery.into(), &mut plan);
+            self.gallery(gallery, &mut plan);
+        }
+        let images = self.state.managed_images(None).map(|record| record.resource.id());
+        for image in images.filter(|image| inside(image.subscription(), image.resource_group())) {
+            self.may_delete(&image.into(), &mut plan);
+            plan.delete(image.into(), Event::ManagedImageDeleted { image: image.clone() });
+        }
+        let snapshots = self.state.snapshots(None).map(|record| record.resource.id());
+        for snapshot in snapshots.filter(|snapshot| inside(snapshot.subscription(), snapshot.resource_group())) {
+            self.may_delete(&snapshot.into(), &mut plan);
+            plan.delete(snapshot.into(), Event::SnapshotDeleted { snapshot: snapshot.clone() });
+        }
+        plan.events.push(Event::ResourceGroupDeleted { group: id.clone() });
+        if !plan.problems.is_empty() {
+            (plan.events, plan.deletes) = (Vec::new(), Vec::new());
+        }
+        plan
+    }
 }
 
 impl Judge<'_> {

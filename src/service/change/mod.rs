@@ -1,6 +1,7 @@
 //! Changes of the catalog: galleries, definitions, versions, roles, lifecycles.
 
 pub(crate) mod delete;
+pub(crate) mod groups;
 pub(crate) mod lifecycle;
 pub(crate) mod pending;
 pub(crate) mod put;

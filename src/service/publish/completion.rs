@@ -17,7 +17,7 @@ use crate::model::{
 };
 use crate::progress::{OnProgress, Progress};
 use crate::service::rules;
-use crate::service::rules::refusals::missing;
+use crate::service::rules::refusals::{missing, reason_of};
 use crate::service::session::inner::Inner;
 use crate::service::session::pending::{Pending, Work, awaited};
 use crate::service::session::plan::Plan;
@@ -199,7 +199,7 @@ impl CompletionWork {
     /// Records that the version cannot be made, if it is still as it was.
     async fn fail(&self, record: &IncompleteRecord, error: &Error) -> Result<()> {
         let (id, revision) = (self.id.clone(), record.revision);
-        let (code, reason) = (error.code().to_owned(), shortened(format!("{error:#}")));
+        let (code, reason) = (error.code().to_owned(), reason_of(error));
         let check = move |state: &State| {
             let is_same = state.incomplete(&id).is_some_and(|now| now.revision == revision && now.failure.is_none());
             let (code, reason) = (code.clone(), reason.clone());
@@ -230,15 +230,6 @@ impl PublicationWork<ImageVersion> {
 fn first(problems: Vec<Problem>) -> Problem {
     let none = || Problem::forbidden("complete", "it is not allowed");
     problems.into_iter().next().unwrap_or_else(none)
-}
-
-/// A reason in the catalog is as long as one of a region.
-fn shortened(mut reason: String) -> String {
-    const REASON_BYTES: usize = 2_000;
-    if reason.len() > REASON_BYTES {
-        reason.truncate(reason.floor_char_boundary(REASON_BYTES));
-    }
-    reason
 }
 
 /// A version that was announced.

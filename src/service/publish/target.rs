@@ -190,6 +190,9 @@ impl Target for ManagedImageTarget {
     }
 
     fn problems(&self, inner: &Inner, state: &State, storage: Option<&StorageProfile>) -> Vec<Problem> {
+        if let Some(nowhere) = rules::group::place(state, inner, &self.id) {
+            return vec![nowhere];
+        }
         let there = state.managed_image(&self.id).map(|_| already_exists(&self.id, ANOTHER_NAME));
         there.into_iter().chain(in_one_region(inner, &self.location, ManagedImage::TARGET, storage)).collect()
     }
@@ -249,6 +252,9 @@ impl Target for SnapshotTarget {
     }
 
     fn problems(&self, inner: &Inner, state: &State, storage: Option<&StorageProfile>) -> Vec<Problem> {
+        if let Some(nowhere) = rules::group::place(state, inner, &self.id) {
+            return vec![nowhere];
+        }
         let there = state.snapshot(&self.id).map(|_| already_exists(&self.id, ANOTHER_NAME));
         there.into_iter().chain(in_one_region(inner, &self.location, Snapshot::TARGET, storage)).collect()
     }

@@ -154,6 +154,10 @@ kinds! {
     RegionRetried "regionRetried",
     /// A newer build enabled features of the catalog's format.
     FeaturesEnabled "featuresEnabled",
+    /// A resource group was created, or got other tags.
+    ResourceGroupPut "resourceGroupPut",
+    /// A resource group was deleted.
+    ResourceGroupDeleted "resourceGroupDeleted",
     /// A resource got properties of Azure's that the model does not have.
     UnmodelledSet "unmodelledSet",
     /// A newer build keeps something of a resource.
@@ -207,6 +211,8 @@ impl From<&Event> for RecordedEvent {
                 let failed = Self::of(Kind::ImageVersionFailed, version);
                 Self { reason: Some(format!("{code}: {reason}")), ..failed }
             }
+            Event::ResourceGroupPut { group, .. } => Self::at(Kind::ResourceGroupPut, &AccessScope::of_group(group.id())),
+            Event::ResourceGroupDeleted { group } => Self::at(Kind::ResourceGroupDeleted, &AccessScope::of_group(group)),
             Event::UnmodelledSet { of, .. } => Self::of(Kind::UnmodelledSet, of.clone()),
             Event::ImageVersionPublished { version, .. } => Self::of(Kind::ImageVersionPublished, version.id()),
             Event::ImageVersionUpdated { version } => Self::of(Kind::ImageVersionUpdated, version.id()),

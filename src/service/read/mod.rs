@@ -1,5 +1,6 @@
 //! Reading the catalog: views, lists, the latest version, shared galleries.
 
+pub(crate) mod groups;
 pub(crate) mod history;
 pub(crate) mod latest;
 pub(crate) mod resource;

@@ -110,7 +110,7 @@ pub struct ListPage<T, K> {
 }
 
 impl<T, K> ListPage<T, K> {
-    fn of<'a>(items: impl Iterator<Item = &'a Arc<T>>, limit: usize, key: impl Fn(&T) -> K) -> Self
+    pub(crate) fn of<'a>(items: impl Iterator<Item = &'a Arc<T>>, limit: usize, key: impl Fn(&T) -> K) -> Self
     where
         T: 'a,
     {

@@ -3,7 +3,7 @@
 use super::inner::{Authority, Inner};
 use crate::access::{
     AccessScope, Action, Authorization, BuiltInRole, Caller, Decision, GallerySharing, Grant, Membership,
-    PrincipalKind, Principals, TenantId, with_above,
+    PrincipalKind, Principals, RoleAssignment, TenantId, with_above,
 };
 use crate::catalog::State;
 use crate::error::{Error, ErrorKind, Problem, Result};
@@ -98,6 +98,13 @@ impl Rights {
         let scopes = with_above(&**directory, &scope);
         !administrators.contains(&self.caller)
             && state.access().denies(&self.principals, action, &scopes, self.stands(state, &scope))
+    }
+
+    /// Whether a role is assigned to them, or to a group of theirs.
+    pub(crate) fn is_theirs(&self, assignment: &RoleAssignment) -> bool {
+        self.principals.0.iter().any(|account| {
+            assignment.principal == account.principal || account.groups.contains(&assignment.principal)
+        })
     }
 
     /// Whether they may do everything.
