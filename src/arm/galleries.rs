@@ -127,7 +127,7 @@ impl Request<'_> {
         let scope = match in_group {
             false => ListScope::Subscription(subscription),
             true => {
-                groups::require(self.inner, self.call).await?;
+                groups::require(self.call, &self.view().await?)?;
                 ListScope::ResourceGroup(subscription, self.call.segment(3).parse::<ResourceGroupName>()?)
             }
         };
@@ -153,19 +153,18 @@ impl Request<'_> {
     }
 
     async fn put_gallery(&self) -> Answered {
-        let request = self.request(Kind::Gallery).await?;
+        let request = self.request(Kind::Gallery)?;
         let put = self.call.session.put_gallery(self.gallery_id()?, request).await?;
         let (id, region) = (put.resource.id(), put.resource.location());
         let body = self.gallery_json(&self.view().await?, id)?;
         Ok(self.changed(put.effect, id.to_string(), region, body, None))
     }
 
-    /// Reads the body of a PUT or PATCH, and requires the group.
-    async fn request(&self, kind: Kind) -> Result<PutRequest, Refusal> {
+    /// Reads the body of a PUT or PATCH.
+    fn request(&self, kind: Kind) -> Result<PutRequest, Refusal> {
         let is_patch = self.is_patch()?;
         let body = self.call.body()?;
         check(kind, self.version, &body)?;
-        groups::require(self.inner, self.call).await?;
         Ok(if is_patch { PutRequest::patch(body) } else { PutRequest::put(body) })
     }
 
@@ -173,7 +172,7 @@ impl Request<'_> {
     async fn share(&self) -> Answered {
         only(self.call, &[Method::POST])?;
         let body = self.call.body()?;
-        groups::require(self.inner, self.call).await?;
+        groups::require(self.call, &self.view().await?)?;
         let id = self.gallery_id()?;
         let update = sharing_update(&body)?;
         let gallery = self.call.session.refresh().await?.gallery(&id);
@@ -221,7 +220,7 @@ impl Request<'_> {
     }
 
     async fn put_image(&self) -> Answered {
-        let request = self.request(Kind::Image).await?;
+        let request = self.request(Kind::Image)?;
         let put = self.call.session.put_image_definition(self.image_id()?, request).await?;
         let (id, region) = (put.resource.id(), put.resource.location());
         let body = self.image_json(&self.view().await?, id)?;
@@ -269,7 +268,7 @@ impl Request<'_> {
     }
 
     async fn put_version(&self) -> Answered {
-        let request = self.request(Kind::Version).await?;
+        let request = self.request(Kind::Version)?;
         let session = &self.call.session;
         let put = session.put_image_version(self.version_id()?, request).await?;
         let (id, region) = (put.resource.id(), put.resource.location());
@@ -408,7 +407,7 @@ impl Request<'_> {
 
     /// A name that no resource can have names none: a read of it finds nothing.
     async fn read_id<I>(&self, id: Result<I, Error>) -> Result<I, Refusal> {
-        groups::require(self.inner, self.call).await?;
+        groups::require(self.call, &self.view().await?)?;
         id.map_err(|_no_such_name| self.not_there())
     }
 
@@ -441,7 +440,7 @@ impl Request<'_> {
     }
 
     async fn delete(&self, id: Result<ResourceId, Error>) -> Answered {
-        groups::require(self.inner, self.call).await?;
+        groups::require(self.call, &self.view().await?)?;
         let Ok(id) = id else { return Ok(Answer::empty(StatusCode::NO_CONTENT)) };
         let mut deletion = self.call.session.delete(id.clone());
         if self.call.asks_for("bypasssoftdelete", "true") {

@@ -10,11 +10,12 @@ use super::face::{Inner, only};
 use super::operations::{Begun, Kind as Change};
 use super::phantom;
 use super::versions::ApiVersion;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::model::{
-    HyperVGeneration, ManagedImage, ManagedImageId, OsType, Region, ResourceGroupName, ResourceId, Snapshot, SnapshotId,
-    SubscriptionId, Tags,
+    HyperVGeneration, ManagedImage, ManagedImageId, OsType, Region, Request, ResourceGroupId, ResourceGroupName, Snapshot,
+    SnapshotId, SubscriptionId, Tags,
 };
+use crate::service::change::Effect;
 use crate::service::publish::{ImageSource, LocalDisks, NewManagedImage, NewSnapshot};
 use crate::service::read::{CatalogView, ListScope};
 
@@ -28,7 +29,10 @@ pub(super) async fn answer(inner: &Inner, call: &Call, path: &[&str], id: &str) 
     let get = || only(call, &[Method::GET]);
     call.any_version()?;
     match path {
-        ["subscriptions"] => get().and(subscriptions(inner, call).await),
+        ["subscriptions"] => {
+            get()?;
+            subscriptions(call).await
+        }
         ["tenants"] => {
             get()?;
             let tenant = json!({
@@ -54,7 +58,10 @@ pub(super) async fn answer(inner: &Inner, call: &Call, path: &[&str], id: &str) 
             only(call, &[Method::POST])?;
             provider_named(inner, call, name)
         }
-        ["subscriptions", _, "resourcegroups"] => get().and(list(inner, call).await),
+        ["subscriptions", _, "resourcegroups"] => {
+            get()?;
+            list(call).await
+        }
         ["subscriptions", _, "resourcegroups", _] => group(inner, call, id).await,
         ["subscriptions", _, "resourcegroups", _, "resources"] | ["subscriptions", _, "resources"] => {
             get()?;
@@ -74,12 +81,12 @@ pub(super) async fn answer(inner: &Inner, call: &Call, path: &[&str], id: &str) 
         }
         [_, _, "providers", "microsoft.compute", kind @ ("images" | "snapshots" | "disks" | "virtualmachines")] => {
             get()?;
-            neighbours(inner, call, kind, false).await
+            neighbours(inner, call, kind).await
         }
         [_, _, "resourcegroups", _, "providers", "microsoft.compute", kind @ ("images" | "snapshots" | "disks" | "virtualmachines")] => {
             get()?;
-            require(inner, call).await?;
-            neighbours(inner, call, kind, true).await
+            require(call, &call.session.refresh().await?)?;
+            neighbours(inner, call, kind).await
         }
         [_, _, "resourcegroups", _, "providers", "microsoft.compute", kind @ ("images" | "snapshots" | "disks"), _] => {
             neighbour(inner, call, kind, id).await
@@ -120,15 +127,14 @@ fn subscription_json(id: &str) -> Value {
     })
 }
 
-async fn subscriptions(inner: &Inner, call: &Call) -> Answered {
+async fn subscriptions(call: &Call) -> Answered {
     let view = call.session.refresh().await?;
-    let mut ids: Vec<String> = galleries(&view, &ListScope::All).map(|(id, _)| segment_of(&id, 1)).collect();
-    let groups = inner.neighbours.below("/subscriptions/", GROUP);
-    ids.extend(groups.iter().filter_map(|group| Some(segment_of(group.get("id")?.as_str()?, 1))));
-    ids.push(FIRST_SUBSCRIPTION.to_owned());
-    ids.sort_by_key(|id| id.to_ascii_lowercase());
-    ids.dedup_by(|a, b| a.eq_ignore_ascii_case(b));
-    Ok(Answer::list(ids.iter().map(|id| subscription_json(id)).collect()))
+    let known = view.subscriptions();
+    let mut ids: Vec<&str> = known.iter().map(|subscription| subscription.id.as_str()).collect();
+    if ids.is_empty() {
+        ids.push(FIRST_SUBSCRIPTION);
+    }
+    Ok(Answer::list(ids.into_iter().map(subscription_json).collect()))
 }
 
 fn segment_of(id: &str, at: usize) -> String {
@@ -204,8 +210,6 @@ async fn usages(call: &Call) -> Answered {
 
 // Resource groups.
 
-const GROUP: &str = "Microsoft.Resources/resourceGroups";
-
 fn group_id(call: &Call) -> String {
     format!("/subscriptions/{}/resourceGroups/{}", call.segment(1), call.segment(3))
 }
@@ -215,18 +219,18 @@ fn no_group(name: &str) -> Refusal {
 }
 
 /// Returns the ids and regions of the galleries in a scope.
-fn galleries(view: &CatalogView, scope: &ListScope) -> impl Iterator<Item = (String, Region)> {
-    let page = view.galleries(scope, None, usize::MAX);
+fn galleries(view: &CatalogView, scope: &ListScope, most: usize) -> impl Iterator<Item = (String, Region)> {
+    let page = view.galleries(scope, None, most);
     page.items.into_iter().map(|gallery| (gallery.id().to_string(), gallery.location().clone()))
 }
 
-/// Returns the ids and regions of all that the service has in a scope.
-fn all_in<'a>(view: &'a CatalogView, scope: &'a ListScope) -> impl Iterator<Item = (String, Region)> + 'a {
-    let images = view.managed_images(scope, None, usize::MAX).items;
+/// Returns the ids and regions of what the service has in a scope, at most so many of each kind.
+fn all_in(view: &CatalogView, scope: &ListScope, most: usize) -> impl Iterator<Item = (String, Region)> {
+    let images = view.managed_images(scope, None, most).items;
     let images = images.into_iter().map(|image| (image.id().to_string(), image.location().clone()));
-    let snapshots = view.snapshots(scope, None, usize::MAX).items;
+    let snapshots = view.snapshots(scope, None, most).items;
     let snapshots = snapshots.into_iter().map(|snapshot| (snapshot.id().to_string(), snapshot.location().clone()));
-    galleries(view, scope).chain(images).chain(snapshots)
+    galleries(view, scope, most).chain(images).chain(snapshots)
 }
 
 fn scope_of(call: &Call) -> Result<ListScope, Error> {
@@ -237,46 +241,42 @@ fn scope_of(call: &Call) -> Result<ListScope, Error> {
     }
 }
 
-/// Returns a group: as it was put, or as the resources that are in it tell.
-async fn found(inner: &Inner, call: &Call) -> Result<Option<Value>, Refusal> {
-    let id = group_id(call);
-    if let Some(group) = inner.neighbours.get(&id) {
-        return Ok(Some(group));
+/// Returns a group: its record, or as the first resource in it tells where a service needs no groups.
+fn found(call: &Call, view: &CatalogView) -> Result<Option<Value>, Refusal> {
+    let Ok(id) = group_id(call).parse::<ResourceGroupId>() else { return Ok(None) };
+    match view.resource_group_json(&id) {
+        Ok(group) => return Ok(Some(group)),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error.into()),
     }
-    let Ok(scope) = scope_of(call) else { return Ok(None) };
-    let view = call.session.refresh().await?;
-    let first = all_in(&view, &scope).next();
-    Ok(first.map(|(resource, region)| {
-        let name = segment_of(&resource, 3);
-        group_json(&id, &name, region.as_str(), &json!({}))
-    }))
+    let scope = ListScope::ResourceGroup(id.subscription().clone(), id.name().clone());
+    let first = all_in(view, &scope, 1).next();
+    Ok(first.map(|(resource, region)| implied(&id.to_string(), &segment_of(&resource, 3), region.as_str())))
 }
 
-/// Requires the group that the request's resource is in.
-pub(super) async fn require(inner: &Inner, call: &Call) -> Result<(), Refusal> {
-    match found(inner, call).await? {
-        Some(_) => Ok(()),
-        None => Err(no_group(call.segment(3))),
-    }
+/// Requires the group that a resource is read in.
+pub(super) fn require(call: &Call, view: &CatalogView) -> Result<(), Refusal> {
+    found(call, view)?.map(drop).ok_or_else(|| no_group(call.segment(3)))
 }
 
-fn group_json(id: &str, name: &str, location: &str, tags: &Value) -> Value {
+fn implied(id: &str, name: &str, location: &str) -> Value {
     json!({
-        "id": id, "name": name, "type": GROUP, "location": location, "tags": tags,
+        "id": id, "name": name, "type": "Microsoft.Resources/resourceGroups", "location": location, "tags": {},
         "properties": {"provisioningState": "Succeeded"},
     })
 }
 
-async fn list(inner: &Inner, call: &Call) -> Answered {
+async fn list(call: &Call) -> Answered {
     let view = call.session.refresh().await?;
-    let mut groups = inner.neighbours.below(&format!("/subscriptions/{}/", call.segment(1)), GROUP);
-    let scope = scope_of(call)?;
-    for (resource, region) in all_in(&view, &scope) {
+    let subscription: SubscriptionId = call.segment(1).parse()?;
+    let page = view.resource_groups(&subscription, None, usize::MAX);
+    let mut groups = page.items.iter().map(|group| view.resource_group_json(group.id())).collect::<Result<Vec<_>, _>>()?;
+    for (resource, region) in all_in(&view, &ListScope::Subscription(subscription), usize::MAX) {
         let name = segment_of(&resource, 3);
         let has = |group: &Value| group.get("name").and_then(Value::as_str).is_some_and(|of| of.eq_ignore_ascii_case(&name));
         if !groups.iter().any(has) {
             let id = format!("/subscriptions/{}/resourceGroups/{name}", call.segment(1));
-            groups.push(group_json(&id, &name, region.as_str(), &json!({})));
+            groups.push(implied(&id, &name, region.as_str()));
         }
     }
     Ok(Answer::list(groups))
@@ -285,89 +285,41 @@ async fn list(inner: &Inner, call: &Call) -> Answered {
 async fn group(inner: &Inner, call: &Call, operation: &str) -> Answered {
     only(call, &[Method::GET, Method::HEAD, Method::PUT, Method::PATCH, Method::DELETE])?;
     let (id, name) = (group_id(call), call.segment(3));
-    let there = found(inner, call).await?;
+    let view = call.session.refresh().await?;
     match call.method {
-        Method::HEAD => Ok(Answer::empty(if there.is_some() { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND })),
-        Method::GET => there.map(Answer::ok).ok_or_else(|| no_group(name)),
+        Method::HEAD => {
+            let is_there = found(call, &view)?.is_some();
+            Ok(Answer::empty(if is_there { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }))
+        }
+        Method::GET => found(call, &view)?.map(Answer::ok).ok_or_else(|| no_group(name)),
         Method::DELETE => {
-            if there.is_none() {
-                return Err(no_group(name));
-            }
-            delete_group(inner, call, &id).await?;
+            require(call, &view)?;
+            call.session.delete_resource_group(id.as_str()).await?;
+            inner.neighbours.clear_below(&format!("{id}/"));
             if inner.operations.is_instant() {
                 return Ok(Answer::empty(StatusCode::OK));
             }
-            let (region, result, error) = (String::new(), None, None);
-            let begun = Begun { id: operation.to_owned(), kind: Change::Delete, resource: id, region, result, error };
-            let mut answer =
-                inner.operations.begin(call, begun, inner.now(), Answer::empty(StatusCode::ACCEPTED));
+            let answer = begin(inner, call, operation, Change::Delete, &id, Answer::empty(StatusCode::ACCEPTED));
             // Of a group, Azure tells the location alone.
-            answer.headers.retain(|(name, _)| *name == http::header::RETRY_AFTER);
-            let subscription = call.segment(1);
+            let retry = answer.headers.into_iter().filter(|(name, _)| *name == http::header::RETRY_AFTER);
             let at = format!(
-                "{}/subscriptions/{subscription}/operationresults/{operation}?monitor=true&api-version={}",
-                call.base, call.api_version
+                "{}/subscriptions/{}/operationresults/{operation}?monitor=true&api-version={}",
+                call.base,
+                call.segment(1),
+                call.api_version
             );
+            let answer = Answer { status: StatusCode::ACCEPTED, headers: retry.collect(), body: None };
             Ok(answer.with(LOCATION, at))
         }
         _ => {
-            name.parse::<ResourceGroupName>()?;
-            call.segment(1).parse::<SubscriptionId>()?;
             let body = call.body()?;
-            let tags = body.get("tags").filter(|tags| tags.is_object()).cloned();
-            if call.method == Method::PATCH {
-                let mut group = there.ok_or_else(|| no_group(name))?;
-                if let (Some(tags), Value::Object(group)) = (tags, &mut group) {
-                    group.insert("tags".into(), tags);
-                }
-                inner.neighbours.put(&id, group.clone());
-                return Ok(Answer::ok(group));
-            }
-            let location = body.get("location").and_then(Value::as_str).unwrap_or_default();
-            if location.is_empty() {
-                return Err(Refusal::bad_request("LocationRequired", "The location property is required for this definition."));
-            }
-            let region: Region = location.parse()?;
-            let before = there.as_ref().and_then(|group| group.get("location")).and_then(Value::as_str);
-            if let Some(before) = before.filter(|before| *before != region.as_str()) {
-                let what = format!(
-                    "Invalid resource group location '{region}'. The Resource group already exists in location '{before}'."
-                );
-                return Err(Refusal::new(StatusCode::CONFLICT, "InvalidResourceGroupLocation", what));
-            }
-            if inner.regions.get(&region).is_none() {
-                let all: Vec<&str> = inner.regions.iter().map(|info| info.region().as_str()).collect();
-                let what = format!(
-                    "The provided location '{region}' is not available for resource group. List of available regions is '{}'.",
-                    all.join(",")
-                );
-                return Err(Refusal::bad_request("LocationNotAvailableForResourceGroup", what));
-            }
-            let kept = there.as_ref().and_then(|group| group.get("name")).and_then(Value::as_str).unwrap_or(name);
-            let id = format!("/subscriptions/{}/resourceGroups/{kept}", call.segment(1));
-            let group = group_json(&id, kept, region.as_str(), &tags.unwrap_or_else(|| json!({})));
-            inner.neighbours.put(&id, group.clone());
-            Ok(Answer::new(if there.is_some() { StatusCode::OK } else { StatusCode::CREATED }, group))
+            let request = if call.method == Method::PATCH { Request::patch(body) } else { Request::put(body) };
+            let put = call.session.put_resource_group(id.as_str(), request).await?;
+            let group = call.session.refresh().await?.resource_group_json(put.resource.id())?;
+            let is_new = put.effect == Effect::Created;
+            Ok(Answer::new(if is_new { StatusCode::CREATED } else { StatusCode::OK }, group))
         }
     }
-}
-
-/// Deletes all that is in a group, and the group.
-async fn delete_group(inner: &Inner, call: &Call, id: &str) -> Result<(), Refusal> {
-    let view = call.session.refresh().await?;
-    let scope = scope_of(call)?;
-    let all: Vec<String> = all_in(&view, &scope).map(|(resource, _)| resource).collect();
-    for resource in all {
-        let id: ResourceId = resource.parse()?;
-        let deletion = call.session.delete(id.clone());
-        match id {
-            ResourceId::Gallery(_) => deletion.cascade().bypass_soft_delete().await?,
-            _ => deletion.await?,
-        };
-    }
-    inner.neighbours.clear_below(&format!("{id}/"));
-    inner.neighbours.remove(id);
-    Ok(())
 }
 
 async fn resources(inner: &Inner, call: &Call) -> Answered {
@@ -380,7 +332,7 @@ async fn resources(inner: &Inner, call: &Call) -> Answered {
         let name = id.rsplit('/').next().unwrap_or_default();
         json!({"id": id, "name": name, "type": format!("Microsoft.Compute/{kind}"), "location": region})
     };
-    let mut items: Vec<Value> = all_in(&view, &scope).map(item).collect();
+    let mut items: Vec<Value> = all_in(&view, &scope, usize::MAX).map(item).collect();
     let disks = inner.neighbours.below(&format!("{}/", call.id(call.segments.len().saturating_sub(1))), "Microsoft.Compute/disks");
     items.extend(disks.into_iter().map(|disk| {
         let of = |name: &str| disk.get(name).cloned().unwrap_or_default();
@@ -403,7 +355,7 @@ fn azure_type(kind: &str) -> String {
     }
 }
 
-async fn neighbours(inner: &Inner, call: &Call, kind: &str, _in_group: bool) -> Answered {
+async fn neighbours(inner: &Inner, call: &Call, kind: &str) -> Answered {
     let scope = scope_of(call)?;
     let view = call.session.refresh().await?;
     let items = match kind {
@@ -433,7 +385,8 @@ pub(super) fn disk_size(inner: &Inner, id: &str) -> Option<u64> {
 
 async fn neighbour(inner: &Inner, call: &Call, kind: &str, operation: &str) -> Answered {
     only(call, &[Method::GET, Method::PUT, Method::DELETE])?;
-    require(inner, call).await?;
+    let view = call.session.refresh().await?;
+    require(call, &view)?;
     let id = call.id(8);
     let not_there = || {
         let what = format!(
@@ -444,7 +397,6 @@ async fn neighbour(inner: &Inner, call: &Call, kind: &str, operation: &str) -> A
         );
         Refusal::not_found("ResourceNotFound", what)
     };
-    let view = call.session.refresh().await?;
     match call.method {
         Method::GET => match kind {
             "images" => Ok(Answer::ok(image_json(inner, &*view.managed_image(id.as_str())?))),
