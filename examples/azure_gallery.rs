@@ -118,7 +118,7 @@ async fn serve(arguments: Arguments) -> Result<(), Failure> {
     let settings = {
         let (regions, clock) = (regions.clone(), clock.clone());
         move || -> GalleryServiceBuilder {
-            GalleryService::builder().allow_all().require_resource_groups().azure_2026().region_catalog(regions.clone()).clock(clock.clone())
+            GalleryService::builder().allow_all().one_store_for_all_zones().require_resource_groups().azure_2026().region_catalog(regions.clone()).clock(clock.clone())
         }
     };
     let service = match &arguments.store {
