@@ -254,9 +254,13 @@ fn found(call: &Call, view: &CatalogView) -> Result<Option<Value>, Refusal> {
     Ok(first.map(|(resource, region)| implied(&id.to_string(), &segment_of(&resource, 3), region.as_str())))
 }
 
-/// Requires the group that a resource is read in.
+/// Requires the group that a resource is in. Who may not see the group may yet see the resource.
 pub(super) fn require(call: &Call, view: &CatalogView) -> Result<(), Refusal> {
-    found(call, view)?.map(drop).ok_or_else(|| no_group(call.segment(3)))
+    match found(call, view) {
+        Ok(None) => Err(no_group(call.segment(3))),
+        Ok(Some(_)) | Err(Refusal { status: StatusCode::FORBIDDEN, .. }) => Ok(()),
+        Err(refusal) => Err(refusal),
+    }
 }
 
 fn implied(id: &str, name: &str, location: &str) -> Value {
