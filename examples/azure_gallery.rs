@@ -118,13 +118,17 @@ async fn serve(arguments: Arguments) -> Result<(), Failure> {
     let settings = {
         let (regions, clock) = (regions.clone(), clock.clone());
         move || -> GalleryServiceBuilder {
-            GalleryService::builder().allow_all().one_store_for_all_zones().require_resource_groups().azure_2026().region_catalog(regions.clone()).clock(clock.clone())
+            GalleryService::builder()
+                .allow_all()
+                .one_store_for_all_zones()
+                .require_resource_groups()
+                .azure_2026()
+                .region_catalog(regions.clone())
+                .clock(clock.clone())
         }
     };
     let service = match &arguments.store {
-        Some(folder) => {
-            settings().store(FsStore::open_or_create(folder)?).open_or_create().await?
-        }
+        Some(folder) => settings().store(FsStore::open_or_create(folder)?).open_or_create().await?,
         None => settings().store(MemoryStore::new()).create().await?,
     };
     let mut arm = ArmBuilder::new(service).region_catalog(regions).clock(clock.clone());
@@ -163,16 +167,28 @@ async fn serve(arguments: Arguments) -> Result<(), Failure> {
     if let Some(address) = arguments.proxy {
         let at = server.proxy(address).await?;
         println!("proxy http://{at}");
-        println!("az:     HTTPS_PROXY=http://{at} REQUESTS_CA_BUNDLE={ca} AZURE_CORE_INSTANCE_DISCOVERY=false az login --service-principal -u gallery -p any --tenant 11111111-1111-1111-1111-111111111111");
+        println!(
+            "az:     HTTPS_PROXY=http://{at} REQUESTS_CA_BUNDLE={ca} AZURE_CORE_INSTANCE_DISCOVERY=false az login --service-principal -u gallery -p any --tenant 11111111-1111-1111-1111-111111111111"
+        );
         println!("Python: HTTPS_PROXY=http://{at} REQUESTS_CA_BUNDLE={ca} python your_program.py");
         println!("JS:     HTTPS_PROXY=http://{at} NODE_EXTRA_CA_CERTS={ca} node your_program.js");
     } else if let Some(address) = arguments.https {
-        println!("az:     az cloud register -n gallery --skip-endpoint-discovery --endpoint-resource-manager https://{address} (docs/azure-clients.md has the rest; REQUESTS_CA_BUNDLE={ca})");
-        println!("Python: ComputeManagementClient(credential, subscription, base_url=\"https://{address}\"), with REQUESTS_CA_BUNDLE={ca}");
-        println!("JS:     new ComputeManagementClient(credential, subscription, {{endpoint: \"https://{address}\"}}), with NODE_EXTRA_CA_CERTS={ca}");
+        println!(
+            "az:     az cloud register -n gallery --skip-endpoint-discovery --endpoint-resource-manager https://{address} (docs/azure-clients.md has the rest; REQUESTS_CA_BUNDLE={ca})"
+        );
+        println!(
+            "Python: ComputeManagementClient(credential, subscription, base_url=\"https://{address}\"), with REQUESTS_CA_BUNDLE={ca}"
+        );
+        println!(
+            "JS:     new ComputeManagementClient(credential, subscription, {{endpoint: \"https://{address}\"}}), with NODE_EXTRA_CA_CERTS={ca}"
+        );
     } else if let Some(address) = arguments.http {
-        println!("Python: ComputeManagementClient(credential, subscription, base_url=\"http://{address}\", authentication_policy=HeadersPolicy({{\"Authorization\": \"Bearer x\"}}))");
-        println!("JS:     new ComputeManagementClient(credential, subscription, {{endpoint: \"http://{address}\", allowInsecureConnection: true}}), with a bearer policy of your own");
+        println!(
+            "Python: ComputeManagementClient(credential, subscription, base_url=\"http://{address}\", authentication_policy=HeadersPolicy({{\"Authorization\": \"Bearer x\"}}))"
+        );
+        println!(
+            "JS:     new ComputeManagementClient(credential, subscription, {{endpoint: \"http://{address}\", allowInsecureConnection: true}}), with a bearer policy of your own"
+        );
         println!("curl:   curl -H 'Authorization: Bearer x' http://{address}/subscriptions?api-version=2022-12-01");
     }
     println!("ready");

@@ -40,7 +40,8 @@ use compute_gallery::*;
 use futures::StreamExt;
 use futures::executor::block_on;
 use model::{
-    ANNOUNCED, Answer, At, BUILT_IN, DAY, Denial, GALLERIES, GROUP, Kind, Model, Name, ROOT, Role, Share, Source, Step, Verdict,
+    ANNOUNCED, Answer, At, BUILT_IN, DAY, Denial, GALLERIES, GROUP, Kind, Model, Name, ROOT, Role, Share, Source, Step,
+    Verdict,
 };
 
 const HISTORIES: u64 = 500;

@@ -1,6 +1,5 @@
 //! The ARM face in process: requests and answers as Azure has them, without a socket.
 
-
 use bytes::Bytes;
 use compute_gallery::GalleryService;
 use compute_gallery::arm::{ApiVersion, Arm, ArmBody, ArmBuilder, OneToken, TestClock, TestEndpoints, UntrustedClaims};
@@ -40,7 +39,8 @@ impl Got {
 }
 
 fn service() -> GalleryService {
-    let builder = GalleryService::builder().allow_all().one_store_for_all_zones().require_resource_groups().azure_2026();
+    let builder =
+        GalleryService::builder().allow_all().one_store_for_all_zones().require_resource_groups().azure_2026();
     block_on(builder.store(MemoryStore::new()).create()).unwrap()
 }
 
@@ -102,7 +102,8 @@ fn a_long_running_operation_is_in_progress_once_and_then_done() {
     assert_eq!((created.header("retry-after"), created.header("location")), ("1", ""));
     let operation = created.header("azure-asyncoperation").to_owned();
     let id = created.header("x-ms-request-id");
-    let prefix = "http://gallery.example:8443/subscriptions/dev/providers/Microsoft.Compute/locations/westus/capsOperations/";
+    let prefix =
+        "http://gallery.example:8443/subscriptions/dev/providers/Microsoft.Compute/locations/westus/capsOperations/";
     assert_eq!(operation, format!("{prefix}{id}?api-version={NEWEST}"));
     let poll = |url: &str| send(&arm, request("GET", url.strip_prefix("http://gallery.example:8443").unwrap(), None));
     let first = poll(&operation);
@@ -142,7 +143,8 @@ fn a_version_of_a_source_that_is_not_there_fails_in_its_operation() {
     let path = format!("{IMAGE}/versions/1.0.0");
     let created = put(&arm, &path, version_of("golden"));
     assert_eq!(created.status, 201);
-    let operation = created.header("azure-asyncoperation").strip_prefix("http://gallery.example:8443").unwrap().to_owned();
+    let operation =
+        created.header("azure-asyncoperation").strip_prefix("http://gallery.example:8443").unwrap().to_owned();
     let poll = || send(&arm, request("GET", &operation, None)).body;
     poll();
     let ended = poll();
@@ -179,18 +181,27 @@ fn errors_have_azures_status_code_and_target() {
     check(call(&arm, "DELETE", GALLERY, NEWEST, None), (409, "CannotDeleteResource", ""));
     check(call(&arm, "DELETE", IMAGE, NEWEST, None), (409, "CannotDeleteResource", ""));
     // E3: the same identifier.
-    check(put(&arm, &format!("{GALLERY}/images/twin"), definition("A")), (409, "OperationNotAllowed", "galleryImage.properties.identifier"));
+    check(
+        put(&arm, &format!("{GALLERY}/images/twin"), definition("A")),
+        (409, "OperationNotAllowed", "galleryImage.properties.identifier"),
+    );
     // E4: another region.
     check(put(&arm, GALLERY, json!({"location": "eastus"})), (409, "InvalidResourceLocation", "gallery.location"));
     // E5, E6: names.
-    check(put(&arm, &format!("{IMAGE}/versions/1.0"), version_of("golden")), (400, "InvalidParameter", "galleryImageVersion.name"));
+    check(
+        put(&arm, &format!("{IMAGE}/versions/1.0"), version_of("golden")),
+        (400, "InvalidParameter", "galleryImageVersion.name"),
+    );
     check(put(&arm, &format!("{GALLERY}/images/a%20b"), definition("b")).status_only(), (400, "", ""));
     // E10, E11: regions.
     let twice = json!([{"name": "West US"}, {"name": "westus"}]);
     let regions = "/properties/publishingProfile/targetRegions";
     let v2 = format!("{IMAGE}/versions/2.0.0");
     let target = "galleryImageVersion.properties.publishingProfile.targetRegions";
-    check(put(&arm, &v2, with(version_of("golden"), regions, twice)), (400, "InvalidParameter", &format!("{target}[1].name")));
+    check(
+        put(&arm, &v2, with(version_of("golden"), regions, twice)),
+        (400, "InvalidParameter", &format!("{target}[1].name")),
+    );
     let away = json!([{"name": "eastus2"}]);
     check(put(&arm, &v2, with(version_of("golden"), regions, away)), (400, "InvalidParameter", target));
     // E12: a region fewer.
@@ -203,7 +214,10 @@ fn errors_have_azures_status_code_and_target() {
     assert!(got.message().contains("out of range"));
     // E14: a field that the version has not.
     let policy = json!({"location": "westus", "properties": {"softDeletePolicy": {"isSoftDeleteEnabled": true}}});
-    check(call(&arm, "PUT", GALLERY, "2019-12-01", policy), (400, "InvalidParameter", "gallery.properties.softDeletePolicy"));
+    check(
+        call(&arm, "PUT", GALLERY, "2019-12-01", policy),
+        (400, "InvalidParameter", "gallery.properties.softDeletePolicy"),
+    );
     // E31, E32, E33: what is not there.
     let orphan = format!("{GROUP}/providers/Microsoft.Compute/galleries/absent/images/web");
     check(put(&arm, &orphan, definition("c")), (404, "ParentResourceNotFound", ""));
@@ -222,7 +236,10 @@ fn errors_have_azures_status_code_and_target() {
     let bad = Request::put(format!("{GALLERY}?api-version={NEWEST}")).header("Authorization", "Bearer x");
     check(send(&arm, bad.body(Bytes::from("{\"location\": ")).unwrap()), (400, "InvalidRequestContent", ""));
     check(call(&arm, "POST", GALLERY, NEWEST, json!({})), (405, "MethodNotAllowed", ""));
-    check(call(&arm, "GET", &format!("{GROUP}/providers/Microsoft.Compute/unknown"), NEWEST, None), (404, "InvalidResourceType", ""));
+    check(
+        call(&arm, "GET", &format!("{GROUP}/providers/Microsoft.Compute/unknown"), NEWEST, None),
+        (404, "InvalidResourceType", ""),
+    );
     assert!(differences.is_empty(), "{differences:#?}");
 }
 
@@ -338,7 +355,8 @@ fn who_lacks_a_role_gets_403_with_azures_words() {
     let reader = "acdd72a7-3385-48ef-bd42-f606fba81ae7";
     let role = format!("/subscriptions/dev/providers/Microsoft.Authorization/roleDefinitions/{reader}");
     let body = json!({"properties": {"roleDefinitionId": role, "principalId": "ben", "principalType": "User"}});
-    let path = format!("{GALLERY}/providers/Microsoft.Authorization/roleAssignments/11111111-0000-0000-0000-000000000000");
+    let path =
+        format!("{GALLERY}/providers/Microsoft.Authorization/roleAssignments/11111111-0000-0000-0000-000000000000");
     assert_eq!(ask(ann, "PUT", &path, Some(body)).status, 201);
     assert_eq!(ask(ben, "GET", GALLERY, None).status, 200);
     assert_eq!(ask(ben, "DELETE", GALLERY, None).error().0, 403);
@@ -354,7 +372,10 @@ fn what_a_gallery_has_and_this_has_not_is_empty() {
     let arm = with_image(builder().instant());
     for kind in ["applications", "scripts", "inVMAccessControlProfiles"] {
         assert_eq!(call(&arm, "GET", &format!("{GALLERY}/{kind}"), NEWEST, None).body, json!({"value": []}));
-        assert_eq!(call(&arm, "GET", &format!("{GALLERY}/{kind}/x"), NEWEST, None).error(), (404, "ResourceNotFound", ""));
+        assert_eq!(
+            call(&arm, "GET", &format!("{GALLERY}/{kind}/x"), NEWEST, None).error(),
+            (404, "ResourceNotFound", "")
+        );
         assert_eq!(call(&arm, "PUT", &format!("{GALLERY}/{kind}/x"), NEWEST, json!({})).status, 400);
         assert_eq!(call(&arm, "DELETE", &format!("{GALLERY}/{kind}/x"), NEWEST, None).status, 204);
     }
@@ -370,7 +391,9 @@ fn the_double_moves_time_seeds_fails_and_tells_what_was_called() {
     };
     let arm = ArmBuilder::new(block_on(make()).unwrap()).named_sources(1 << 20).instant();
     let arm = arm.test_endpoints(TestEndpoints::new(clock, make)).build();
-    let test = |method: &str, path: &str, body: Option<Value>| send(&arm, request(method, &format!("/_test/{path}"), body.as_ref()));
+    let test = |method: &str, path: &str, body: Option<Value>| {
+        send(&arm, request(method, &format!("/_test/{path}"), body.as_ref()))
+    };
     let seed = json!([{"id": GALLERY, "body": {"location": "westus"}}, {"id": IMAGE, "body": definition("a")}]);
     assert_eq!(test("POST", "seed", Some(seed)).status, 204);
     assert_eq!(call(&arm, "GET", IMAGE, NEWEST, None).status, 200);

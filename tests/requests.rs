@@ -116,7 +116,8 @@ async fn prepare(session: &Session, kind: &str, body: &Value) {
         session.put_image_definition(image(), definition).await.unwrap();
     }
     if kind == "galleryImageVersion" && is_patch {
-        let id = "/subscriptions/subscriptionId/resourceGroups/resourceGroup/providers/Microsoft.Compute/images/imageName";
+        let id =
+            "/subscriptions/subscriptionId/resourceGroups/resourceGroup/providers/Microsoft.Compute/images/imageName";
         let id = id.replace("subscriptionId", "s");
         let created = json!({"location": "westus", "properties": {"storageProfile": {"source": {"id": id}}}});
         session.put_image_version(version(), created).await.unwrap();
@@ -235,7 +236,8 @@ fn a_request_is_refused_with_all_its_problems_and_their_targets() {
         session.put_gallery(gallery(), json!({"location": "westus"})).await.unwrap();
         session.put_image_definition(image(), definition_body()).await.unwrap();
         let targets = |problems: &[Problem]| problems.iter().map(|one| one.target().to_owned()).collect::<Vec<_>>();
-        let body = json!({"properties": {"osType": "Plan9", "endOfLifeDate": "tomorrow", "identifier": {"offer": "o"}}});
+        let body =
+            json!({"properties": {"osType": "Plan9", "endOfLifeDate": "tomorrow", "identifier": {"offer": "o"}}});
         let plan = session.put_image_definition(gallery().image("x".parse().unwrap()), body).plan().await.unwrap();
         let image = "galleryImage.properties";
         assert_eq!(
@@ -412,9 +414,8 @@ fn a_put_can_be_made_on_what_was_read() {
     block_on(async {
         let sandbox = Sandbox::new().await.unwrap();
         let (session, id) = (sandbox.session(), sandbox.image().gallery().clone());
-        let describe = |text: &str| {
-            session.put_gallery(&id, Request::patch(json!({"properties": {"description": text}})))
-        };
+        let describe =
+            |text: &str| session.put_gallery(&id, Request::patch(json!({"properties": {"description": text}})));
         let read = session.view().revision(&id).unwrap();
         let first = describe("one").if_unchanged_since(read).await.unwrap();
         assert!(first.revision > read);

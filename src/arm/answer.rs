@@ -22,8 +22,15 @@ pub(super) type Answered = Result<Answer, Refusal>;
 #[derive(Clone, Debug)]
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
-    pub(super) code: String,
-    pub(super) message: String,
+    /// Boxed, because most results are no refusals.
+    words: Box<Words>,
+}
+
+/// What a refusal says.
+#[derive(Clone, Debug)]
+struct Words {
+    code: String,
+    message: String,
     target: Option<String>,
     details: Vec<Value>,
     /// What Azure does not say: the value, the rule, the fix.
@@ -76,17 +83,9 @@ impl Answer {
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, code: impl Into<String>, message: impl Into<String>) -> Self {
-        let (details, headers, by_gateway) = (Vec::new(), Vec::new(), true);
-        Self {
-            status,
-            code: code.into(),
-            message: message.into(),
-            target: None,
-            details,
-            advice: None,
-            headers,
-            by_gateway,
-        }
+        let (code, message) = (code.into(), message.into());
+        let (target, details, advice, headers, by_gateway) = (None, Vec::new(), None, Vec::new(), true);
+        Self { status, words: Box::new(Words { code, message, target, details, advice, headers, by_gateway }) }
     }
 
     pub(super) fn bad_request(code: &str, message: impl Into<String>) -> Self {
@@ -98,27 +97,27 @@ impl Refusal {
     }
 
     pub(super) fn at(mut self, target: impl Into<String>) -> Self {
-        self.target = Some(target.into());
+        self.words.target = Some(target.into());
         self
     }
 
     pub(super) fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
-        self.headers.push((name, value.into()));
+        self.words.headers.push((name, value.into()));
         self
     }
 
     /// Returns what stands below `error`, in an answer or in an operation.
     pub(super) fn error(&self) -> Value {
         let mut error = Map::new();
-        error.insert("code".into(), json!(self.code));
-        error.insert("message".into(), json!(self.message));
-        if let Some(target) = &self.target {
+        error.insert("code".into(), json!(self.words.code));
+        error.insert("message".into(), json!(self.words.message));
+        if let Some(target) = &self.words.target {
             error.insert("target".into(), json!(target));
         }
-        if !self.details.is_empty() {
-            error.insert("details".into(), json!(self.details));
+        if !self.words.details.is_empty() {
+            error.insert("details".into(), json!(self.words.details));
         }
-        if let Some(advice) = &self.advice {
+        if let Some(advice) = &self.words.advice {
             error.insert("innererror".into(), json!({"errordetail": advice}));
         }
         Value::Object(error)
@@ -127,9 +126,9 @@ impl Refusal {
 
 impl From<Refusal> for Answer {
     fn from(refusal: Refusal) -> Self {
-        let cause = if refusal.by_gateway { "gateway" } else { "service" };
+        let cause = if refusal.words.by_gateway { "gateway" } else { "service" };
         let mut answer = Self::new(refusal.status, json!({"error": refusal.error()}));
-        answer.headers = refusal.headers;
+        answer.headers = refusal.words.headers;
         answer.with(HeaderName::from_static("x-ms-failure-cause"), cause)
     }
 }
@@ -168,9 +167,9 @@ impl From<Error> for Refusal {
             return Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", error.to_string());
         };
         let mut refusal = Self::new(status(first), first.code(), first.message());
-        refusal.by_gateway = false;
-        refusal.target = target(first);
-        refusal.advice = first.advice().map(str::to_owned);
+        refusal.words.by_gateway = false;
+        refusal.words.target = target(first);
+        refusal.words.advice = first.advice().map(str::to_owned);
         if let ErrorKind::Throttled { after } = first.kind() {
             let seconds = after.map_or(1, |after| after.as_secs().max(1));
             refusal = refusal.with(http::header::RETRY_AFTER, seconds.to_string());
@@ -182,7 +181,7 @@ impl From<Error> for Refusal {
             }
             detail
         };
-        refusal.details = problems.map(detail).collect();
+        refusal.words.details = problems.map(detail).collect();
         refusal
     }
 }

@@ -3,8 +3,8 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use super::face::{Arm, Inner};
 use super::authenticator::{AnyToken, Authenticator};
+use super::face::{Arm, Inner};
 use super::neighbours::Neighbours;
 use super::operations::Operations;
 use super::test_endpoints::{TestEndpoints, Tests};

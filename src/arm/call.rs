@@ -129,7 +129,8 @@ impl Call {
     /// that, too.
     pub(super) fn gallery_version(&self, kind: &str, strict: bool) -> Result<ApiVersion, Refusal> {
         let reads = self.method == Method::GET || self.method == Method::HEAD;
-        let nearest = || Some(&self.api_version).filter(|_| reads && !strict).and_then(|text| ApiVersion::nearest(text));
+        let nearest =
+            || Some(&self.api_version).filter(|_| reads && !strict).and_then(|text| ApiVersion::nearest(text));
         ApiVersion::of(&self.api_version).filter(|_| is_well_formed(&self.api_version)).or_else(nearest).ok_or_else(|| {
             let versions: Vec<&str> = ApiVersion::ALL.iter().map(|version| version.as_str()).collect();
             let what = format!(

@@ -207,7 +207,8 @@ impl Inner {
             scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
         };
         let refused = |error: &str, code: &str, what: &str| {
-            let challenge = format!("Bearer authorization_uri=\"https://login.microsoftonline.com/common\", error=\"{error}\"");
+            let challenge =
+                format!("Bearer authorization_uri=\"https://login.microsoftonline.com/common\", error=\"{error}\"");
             Refusal::new(StatusCode::UNAUTHORIZED, code, what).with(WWW_AUTHENTICATE, challenge)
         };
         let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(bearer);
@@ -218,7 +219,8 @@ impl Inner {
         let invalid = || refused("invalid_token", "InvalidAuthenticationToken", "The access token is invalid.");
         let caller = self.authenticator.caller(&token).ok_or_else(invalid)?;
         for auxiliary in headers.get_all(AUXILIARY) {
-            let tokens = auxiliary.to_str().unwrap_or_default().split([',', ';']).filter(|text| !text.trim().is_empty());
+            let tokens =
+                auxiliary.to_str().unwrap_or_default().split([',', ';']).filter(|text| !text.trim().is_empty());
             for token in tokens {
                 bearer(token).and_then(|token| self.authenticator.caller(&token)).ok_or_else(invalid)?;
             }
@@ -240,9 +242,16 @@ impl Inner {
                     only(call, &[Method::GET])?;
                     self.operations.poll(call, operation, self.now())
                 }
-                [_, _, "providers", "microsoft.compute", "locations", _, "sharedgalleries" | "communitygalleries", ..] => {
-                    shared::answer(self, call, &path).await
-                }
+                [
+                    _,
+                    _,
+                    "providers",
+                    "microsoft.compute",
+                    "locations",
+                    _,
+                    "sharedgalleries" | "communitygalleries",
+                    ..,
+                ] => shared::answer(self, call, &path).await,
                 [_, _, "providers", "microsoft.compute", "galleries", ..]
                 | [_, _, "resourcegroups", _, "providers", "microsoft.compute", "galleries", ..] => {
                     galleries::answer(self, call, &path, id).await

@@ -91,7 +91,8 @@ impl Request<'_> {
     fn after(&self) -> Result<Option<String>, Refusal> {
         let Some(token) = self.call.parameter("$skiptoken") else { return Ok(None) };
         let read = base64_url_decoded(token).and_then(|bytes| String::from_utf8(bytes).ok());
-        let wrong = || Refusal::bad_request("InvalidSkipToken", "The skip token is invalid: ask for the first page again.");
+        let wrong =
+            || Refusal::bad_request("InvalidSkipToken", "The skip token is invalid: ask for the first page again.");
         read.map(Some).ok_or_else(wrong)
     }
 
@@ -107,8 +108,8 @@ impl Request<'_> {
     }
 
     fn gallery_json(&self, view: &CatalogView, gallery: &GalleryId) -> Result<Value, Refusal> {
-        let with_groups = self.call.asks_for("$select", "Permissions")
-            || self.call.asks_for("$expand", "SharingProfile/Groups");
+        let with_groups =
+            self.call.asks_for("$select", "Permissions") || self.call.asks_for("$expand", "SharingProfile/Groups");
         let sharing = view.gallery_sharing(gallery)?;
         Ok(self.shape().gallery(view.json(gallery)?, &sharing, with_groups))
     }
@@ -117,7 +118,12 @@ impl Request<'_> {
         Ok(self.shape().resource(Kind::Image, view.json(image)?))
     }
 
-    fn version_json(&self, view: &CatalogView, version: &ImageVersionId, status: Option<Value>) -> Result<Value, Refusal> {
+    fn version_json(
+        &self,
+        view: &CatalogView,
+        version: &ImageVersionId,
+        status: Option<Value>,
+    ) -> Result<Value, Refusal> {
         Ok(self.shape().image_version(view.json(version)?, status))
     }
 
@@ -134,7 +140,8 @@ impl Request<'_> {
         let view = self.view().await?;
         let after = self.after()?.map(|after| after.parse::<GalleryId>()).transpose()?;
         let page = view.galleries(&scope, after.as_ref(), self.limit());
-        let items = page.items.iter().map(|gallery| self.gallery_json(&view, gallery.id())).collect::<Result<_, _>>()?;
+        let items =
+            page.items.iter().map(|gallery| self.gallery_json(&view, gallery.id())).collect::<Result<_, _>>()?;
         Ok(self.page(items, page.next.map(|next| next.to_string())))
     }
 
@@ -414,7 +421,9 @@ impl Request<'_> {
     fn not_there(&self) -> Refusal {
         let segments = self.call.segments.iter().skip(6);
         let (kinds, names): (Vec<_>, Vec<_>) = segments.enumerate().partition(|(at, _)| at % 2 == 0);
-        let join = |parts: Vec<(usize, &String)>| parts.into_iter().map(|(_, part)| part.as_str()).collect::<Vec<_>>().join("/");
+        let join = |parts: Vec<(usize, &String)>| {
+            parts.into_iter().map(|(_, part)| part.as_str()).collect::<Vec<_>>().join("/")
+        };
         let what = format!(
             "The Resource 'Microsoft.Compute/{}/{}' under resource group '{}' was not found. For more details please go to \
              https://aka.ms/ARMResourceNotFoundFix",
@@ -426,7 +435,14 @@ impl Request<'_> {
     }
 
     /// Answers a PUT or PATCH that was done.
-    fn changed(&self, effect: Effect, resource: String, region: &Region, body: Value, error: Option<Refusal>) -> Answer {
+    fn changed(
+        &self,
+        effect: Effect,
+        resource: String,
+        region: &Region,
+        body: Value,
+        error: Option<Refusal>,
+    ) -> Answer {
         let is_new = effect == Effect::Created;
         let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
         if self.inner.operations.is_instant() {

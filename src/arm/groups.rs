@@ -12,8 +12,8 @@ use super::phantom;
 use super::versions::ApiVersion;
 use crate::error::{Error, ErrorKind};
 use crate::model::{
-    HyperVGeneration, ManagedImage, ManagedImageId, OsType, Region, Request, ResourceGroupId, ResourceGroupName, Snapshot,
-    SnapshotId, SubscriptionId, Tags,
+    HyperVGeneration, ManagedImage, ManagedImageId, OsType, Region, Request, ResourceGroupId, ResourceGroupName,
+    Snapshot, SnapshotId, SubscriptionId, Tags,
 };
 use crate::service::change::Effect;
 use crate::service::publish::{ImageSource, LocalDisks, NewManagedImage, NewSnapshot};
@@ -83,7 +83,15 @@ pub(super) async fn answer(inner: &Inner, call: &Call, path: &[&str], id: &str) 
             get()?;
             neighbours(inner, call, kind).await
         }
-        [_, _, "resourcegroups", _, "providers", "microsoft.compute", kind @ ("images" | "snapshots" | "disks" | "virtualmachines")] => {
+        [
+            _,
+            _,
+            "resourcegroups",
+            _,
+            "providers",
+            "microsoft.compute",
+            kind @ ("images" | "snapshots" | "disks" | "virtualmachines"),
+        ] => {
             get()?;
             require(call, &call.session.refresh().await?)?;
             neighbours(inner, call, kind).await
@@ -181,7 +189,9 @@ fn provider(inner: &Inner, call: &Call, name: &str) -> Value {
             kind("disks", &others),
         ],
         "Microsoft.Resources" => vec![kind("resourceGroups", &["2024-11-01", "2021-04-01"])],
-        "Microsoft.Authorization" => vec![kind("roleAssignments", &["2022-04-01"]), kind("roleDefinitions", &["2022-04-01"])],
+        "Microsoft.Authorization" => {
+            vec![kind("roleAssignments", &["2022-04-01"]), kind("roleDefinitions", &["2022-04-01"])]
+        }
         _ => Vec::new(),
     };
     let above = if call.segments.len() > 2 { format!("/subscriptions/{}", call.segment(1)) } else { String::new() };
@@ -274,10 +284,12 @@ async fn list(call: &Call) -> Answered {
     let view = call.session.refresh().await?;
     let subscription: SubscriptionId = call.segment(1).parse()?;
     let page = view.resource_groups(&subscription, None, usize::MAX);
-    let mut groups = page.items.iter().map(|group| view.resource_group_json(group.id())).collect::<Result<Vec<_>, _>>()?;
+    let mut groups =
+        page.items.iter().map(|group| view.resource_group_json(group.id())).collect::<Result<Vec<_>, _>>()?;
     for (resource, region) in all_in(&view, &ListScope::Subscription(subscription), usize::MAX) {
         let name = segment_of(&resource, 3);
-        let has = |group: &Value| group.get("name").and_then(Value::as_str).is_some_and(|of| of.eq_ignore_ascii_case(&name));
+        let has =
+            |group: &Value| group.get("name").and_then(Value::as_str).is_some_and(|of| of.eq_ignore_ascii_case(&name));
         if !groups.iter().any(has) {
             let id = format!("/subscriptions/{}/resourceGroups/{name}", call.segment(1));
             groups.push(implied(&id, &name, region.as_str()));
@@ -337,7 +349,9 @@ async fn resources(inner: &Inner, call: &Call) -> Answered {
         json!({"id": id, "name": name, "type": format!("Microsoft.Compute/{kind}"), "location": region})
     };
     let mut items: Vec<Value> = all_in(&view, &scope, usize::MAX).map(item).collect();
-    let disks = inner.neighbours.below(&format!("{}/", call.id(call.segments.len().saturating_sub(1))), "Microsoft.Compute/disks");
+    let disks = inner
+        .neighbours
+        .below(&format!("{}/", call.id(call.segments.len().saturating_sub(1))), "Microsoft.Compute/disks");
     items.extend(disks.into_iter().map(|disk| {
         let of = |name: &str| disk.get(name).cloned().unwrap_or_default();
         json!({"id": of("id"), "name": of("name"), "type": of("type"), "location": of("location")})
@@ -416,7 +430,9 @@ async fn neighbour(inner: &Inner, call: &Call, kind: &str, operation: &str) -> A
             match (deleted, inner.operations.is_instant()) {
                 (false, _) => Ok(Answer::empty(StatusCode::NO_CONTENT)),
                 (true, true) => Ok(Answer::empty(StatusCode::OK)),
-                (true, false) => Ok(begin(inner, call, operation, Change::Delete, &id, Answer::empty(StatusCode::ACCEPTED))),
+                (true, false) => {
+                    Ok(begin(inner, call, operation, Change::Delete, &id, Answer::empty(StatusCode::ACCEPTED)))
+                }
             }
         }
         _ => {
@@ -448,12 +464,17 @@ async fn put(
     let location: Region = match body.get("location").and_then(Value::as_str) {
         Some(location) => location.parse()?,
         None => {
-            return Err(Refusal::bad_request("LocationRequired", "The location property is required for this definition."));
+            return Err(Refusal::bad_request(
+                "LocationRequired",
+                "The location property is required for this definition.",
+            ));
         }
     };
-    let tags: Tags = body.get("tags").filter(|tags| tags.is_object()).cloned().map_or_else(Default::default, |tags| {
-        serde_json::from_value(tags).unwrap_or_default()
-    });
+    let tags: Tags = body
+        .get("tags")
+        .filter(|tags| tags.is_object())
+        .cloned()
+        .map_or_else(Default::default, |tags| serde_json::from_value(tags).unwrap_or_default());
     let text = |path: &str| body.pointer(path).and_then(Value::as_str);
     match kind {
         "images" => {
@@ -488,7 +509,9 @@ async fn put(
                 None => NewSnapshot::of_data_disk(id.clone(), location, disk),
             };
             let snapshot = call.session.create_snapshot(new.with_tags(tags)).await?.resource;
-            inner.neighbours.put(&id.to_string(), json!({"properties": body.get("properties"), "sku": body.get("sku")}));
+            inner
+                .neighbours
+                .put(&id.to_string(), json!({"properties": body.get("properties"), "sku": body.get("sku")}));
             Ok((snapshot_json(inner, &snapshot), StatusCode::CREATED))
         }
         _ => {
@@ -536,7 +559,8 @@ fn created_size(inner: &Inner, body: &Value) -> Result<u64, Refusal> {
     if let Some(bytes) = gib("/properties/diskSizeGB") {
         return Ok(bytes);
     }
-    let source = text("/properties/creationData/sourceResourceId").or_else(|| text("/properties/creationData/sourceUri"));
+    let source =
+        text("/properties/creationData/sourceResourceId").or_else(|| text("/properties/creationData/sourceUri"));
     let source = source.or_else(|| text("/properties/creationData/imageReference/id"));
     let source = source.or_else(|| text("/properties/creationData/galleryImageReference/id"));
     match source {

@@ -11,11 +11,11 @@
 //! Long-running operations, resource groups, managed disks and the calls of `/_test/` are kept in memory by the face.
 
 mod answer;
-mod face;
 mod authenticator;
 mod body;
 mod builder;
 mod call;
+mod face;
 mod galleries;
 mod groups;
 mod neighbours;
@@ -30,11 +30,11 @@ mod text;
 mod versions;
 
 pub(crate) use answer::refusal;
-pub use face::Arm;
 pub use authenticator::{AnyToken, Authenticator, OneToken, UntrustedClaims};
 pub use body::ArmBody;
 pub use builder::ArmBuilder;
 pub(crate) use call::base_of;
+pub use face::Arm;
 pub use test_endpoints::{TestClock, TestEndpoints};
 pub(crate) use text::{base64_url, percent_decoded};
 pub use versions::ApiVersion;

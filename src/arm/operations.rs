@@ -112,10 +112,9 @@ impl Operations {
         records.order.push_back(id);
         while records.order.len() > KEPT {
             let Some(oldest) = records.order.pop_front() else { break };
-            if let Some(gone) = records.by_id.remove(&oldest) {
-                if records.of_resource.get(&gone.resource) == Some(&oldest) {
-                    records.of_resource.remove(&gone.resource);
-                }
+            let gone = records.by_id.remove(&oldest).map(|gone| gone.resource);
+            if let Some(gone) = gone.filter(|gone| records.of_resource.get(gone) == Some(&oldest)) {
+                records.of_resource.remove(&gone);
             }
         }
         let mut answer = answer

@@ -45,10 +45,8 @@ impl Kind {
 }
 
 /// Fields of the envelope have a dot before them; all below a field with a star is opaque.
-const ENVELOPE: &[(ApiVersion, &str)] = &[
-    (V2018_06_01, ".id .name .type .location .tags* .properties"),
-    (V2024_03_03, ".systemData*"),
-];
+const ENVELOPE: &[(ApiVersion, &str)] =
+    &[(V2018_06_01, ".id .name .type .location .tags* .properties"), (V2024_03_03, ".systemData*")];
 
 const GALLERY: &[(ApiVersion, &str)] = &[
     (V2018_06_01, "description identifier identifier.uniqueName provisioningState"),
@@ -332,7 +330,8 @@ mod tests {
     fn a_younger_field_is_refused_with_its_path_unless_it_says_nothing() {
         let body = json!({"properties": {"softDeletePolicy": {"isSoftDeleteEnabled": true}}});
         let refusal = check(Kind::Gallery, V2020_09_30, &body).unwrap_err();
-        assert_eq!(refusal.message, "Parameter 'gallery.properties.softDeletePolicy' is not allowed.");
+        let error = refusal.error();
+        assert_eq!(error["message"], "Parameter 'gallery.properties.softDeletePolicy' is not allowed.");
         assert!(check(Kind::Gallery, V2021_07_01, &body).is_ok());
         let echo = json!({"properties": {"softDeletePolicy": {}, "unknown": 1}});
         assert!(check(Kind::Gallery, V2018_06_01, &echo).is_ok());

@@ -8,7 +8,8 @@ use super::call::Call;
 use super::face::{Inner, only};
 use super::groups;
 use crate::access::{
-    AccessScope, AssignmentId, BuiltInRole, DenyAssignment, PrincipalId, RoleAssignment, RoleDefinition, RoleId, TenantId,
+    AccessScope, AssignmentId, BuiltInRole, DenyAssignment, PrincipalId, RoleAssignment, RoleDefinition, RoleId,
+    TenantId,
 };
 use crate::model::ResourceId;
 
@@ -43,8 +44,12 @@ pub(super) async fn answer(inner: &Inner, call: &Call, at: usize, path: &[&str])
             let shown = view.deny_assignments().into_iter().filter(|denial| concerns(call, &here, &denial.scope));
             Ok(Answer::list(shown.map(|denial| denial_json(&denial)).collect()))
         }
-        ["locks"] | ["permissions"] | ["policyassignments"] | ["classicadministrators"]
-        | ["roleeligibilityschedules"] | ["roleassignmentscheduleinstances"] => {
+        ["locks"]
+        | ["permissions"]
+        | ["policyassignments"]
+        | ["classicadministrators"]
+        | ["roleeligibilityschedules"]
+        | ["roleassignmentscheduleinstances"] => {
             only(call, &[Method::GET])?;
             Ok(Answer::list(Vec::new()))
         }
@@ -146,7 +151,8 @@ async fn assignment(inner: &Inner, call: &Call, scope: &AccessScope, name: &str)
     let there = view.role_assignments().into_iter().find(|known| known.id == id && known.scope == *scope);
     match call.method {
         Method::GET => {
-            let what = || Refusal::not_found("RoleAssignmentNotFound", format!("The role assignment '{id}' is not found."));
+            let what =
+                || Refusal::not_found("RoleAssignmentNotFound", format!("The role assignment '{id}' is not found."));
             there.map(|there| Answer::ok(assignment_json(&there, "ServicePrincipal"))).ok_or_else(what)
         }
         Method::DELETE => match there {
@@ -158,7 +164,9 @@ async fn assignment(inner: &Inner, call: &Call, scope: &AccessScope, name: &str)
         },
         _ => {
             let body = call.body()?;
-            let text = |name: &str| body.pointer(&format!("/properties/{name}")).or_else(|| body.get(name)).and_then(Value::as_str);
+            let text = |name: &str| {
+                body.pointer(&format!("/properties/{name}")).or_else(|| body.get(name)).and_then(Value::as_str)
+            };
             let missing = |name: &str| {
                 Refusal::bad_request("InvalidRequestContent", format!("The request's property '{name}' is missing."))
             };
@@ -173,7 +181,11 @@ async fn assignment(inner: &Inner, call: &Call, scope: &AccessScope, name: &str)
             }
             let twin = view.role_assignments().into_iter().find(|known| known.scope == new.scope && same(known));
             if twin.is_some() {
-                return Err(Refusal::new(StatusCode::CONFLICT, "RoleAssignmentExists", "The role assignment already exists."));
+                return Err(Refusal::new(
+                    StatusCode::CONFLICT,
+                    "RoleAssignmentExists",
+                    "The role assignment already exists.",
+                ));
             }
             let made = call.session.assign_role(new).await?;
             let _ = inner;

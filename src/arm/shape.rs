@@ -37,7 +37,8 @@ impl Shape<'_> {
             }
         }
         if !sharing.is_empty() {
-            let region: Option<Region> = body.get("location").and_then(Value::as_str).and_then(|name| name.parse().ok());
+            let region: Option<Region> =
+                body.get("location").and_then(Value::as_str).and_then(|name| name.parse().ok());
             let region = region.map(|region| self.display(&region)).unwrap_or_default();
             let summary = json!([{"region": region, "state": "Succeeded", "details": ""}]);
             insert(&mut body, "sharingStatus", json!({"aggregatedState": "Succeeded", "summary": summary}));

@@ -57,7 +57,10 @@ pub(super) async fn answer(inner: &Inner, call: &Call, path: &[&str]) -> Answere
 
 fn not_there(call: &Call) -> Refusal {
     let name = call.segments.iter().skip(7).step_by(2).map(String::as_str).collect::<Vec<_>>().join("/");
-    let what = format!("The gallery image '{name}' is not available in region '{}', or it is not shared with you.", call.segment(5));
+    let what = format!(
+        "The gallery image '{name}' is not available in region '{}', or it is not shared with you.",
+        call.segment(5)
+    );
     Refusal::not_found("GalleryImageNotFound", what)
 }
 
@@ -131,8 +134,10 @@ impl Look<'_> {
             }
             if self.has(ApiVersion::V2022_03_03) {
                 let gib = |bytes: u64| bytes.div_ceil(GIB);
-                let disk = |(lun, bytes): &(u32, u64)| json!({"lun": lun, "diskSizeGB": gib(*bytes), "hostCaching": "None"});
-                let mut storage = json!({"osDiskImage": {"diskSizeGB": gib(version.os_disk_bytes), "hostCaching": "None"}});
+                let disk =
+                    |(lun, bytes): &(u32, u64)| json!({"lun": lun, "diskSizeGB": gib(*bytes), "hostCaching": "None"});
+                let mut storage =
+                    json!({"osDiskImage": {"diskSizeGB": gib(version.os_disk_bytes), "hostCaching": "None"}});
                 if let (false, Value::Object(storage)) = (version.data_disks.is_empty(), &mut storage) {
                     storage.insert("dataDiskImages".into(), version.data_disks.iter().map(disk).collect());
                 }

@@ -154,7 +154,8 @@ impl Fault {
         let text = |name: &str| fault.get(name).and_then(Value::as_str);
         let number = |name: &str| fault.get(name).and_then(Value::as_u64);
         let wrong = |what: &str| Refusal::bad_request("InvalidFault", what);
-        let status = number("status").map(|status| u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok()));
+        let status = number("status")
+            .map(|status| u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok()));
         if status == Some(None) {
             return Err(wrong("'status' is no status of HTTP."));
         }
@@ -210,7 +211,8 @@ impl Tests {
             return self.control(inner, request, of_test).await.unwrap_or_else(Answer::from);
         }
         let (method, whole) = (request.method().to_string(), request.uri().to_string());
-        let fault = self.state.lock().faults.iter_mut().find_map(|fault| fault.hits(&method, &path).then(|| fault.clone()));
+        let fault =
+            self.state.lock().faults.iter_mut().find_map(|fault| fault.hits(&method, &path).then(|| fault.clone()));
         if let Some(delay) = fault.as_ref().map(|fault| fault.delay).filter(|delay| !delay.is_zero()) {
             SystemClock.sleep(delay).await;
         }
@@ -219,7 +221,8 @@ impl Tests {
             Some(refusal) => refusal.into(),
             None => inner.answer(request, id).await,
         };
-        let mut call = json!({"method": method, "url": whole, "status": answer.status.as_u16(), "fault": fault.is_some()});
+        let mut call =
+            json!({"method": method, "url": whole, "status": answer.status.as_u16(), "fault": fault.is_some()});
         if let (false, Value::Object(call)) = (body.is_null(), &mut call) {
             call.insert("body".into(), body);
         }
@@ -233,8 +236,9 @@ impl Tests {
 
     async fn control(&self, inner: &Inner, request: Request<Bytes>, what: &str) -> Answered {
         let body = || -> std::result::Result<Value, Refusal> {
-            serde_json::from_slice(request.body())
-                .map_err(|error| Refusal::bad_request("InvalidRequestContent", format!("The body is no JSON: {error}.")))
+            serde_json::from_slice(request.body()).map_err(|error| {
+                Refusal::bad_request("InvalidRequestContent", format!("The body is no JSON: {error}."))
+            })
         };
         let clock = &self.settings.clock;
         let time = || Answer::ok(json!({"now": clock.now()}));
@@ -244,7 +248,8 @@ impl Tests {
                 let body = body()?;
                 let now = body.get("now").filter(|now| !now.is_null());
                 let read = now.map(|now| serde_json::from_value::<DateTime<Utc>>(now.clone())).transpose();
-                let wrong = |error| Refusal::bad_request("InvalidRequestContent", format!("'now' is no time: {error}."));
+                let wrong =
+                    |error| Refusal::bad_request("InvalidRequestContent", format!("'now' is no time: {error}."));
                 clock.set(read.map_err(wrong)?);
                 Ok(time())
             }

@@ -110,6 +110,7 @@ fn date(text: &str) -> &str {
 pub(super) fn is_well_formed(text: &str) -> bool {
     let (date, rest) = text.split_at_checked(10).unwrap_or((text, ""));
     let digits = |char: (usize, u8)| if matches!(char.0, 4 | 7) { char.1 == b'-' } else { char.1.is_ascii_digit() };
-    let rest_is = |rest: &str| rest.strip_prefix('-').is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+    let rest_is =
+        |rest: &str| rest.strip_prefix('-').is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_alphanumeric()));
     date.len() == 10 && date.bytes().enumerate().all(digits) && (rest.is_empty() || rest_is(rest))
 }

@@ -11,7 +11,8 @@ use super::event::{Event, StoreName, UploadName};
 use super::features::Features;
 use super::indexes::{Counts, Indexes};
 use super::record::{
-    Condemned, DefinitionRecord, Failure, GalleryRecord, GroupRecord, ImageRecord, IncompleteRecord, Number, Upload, VersionRecord,
+    Condemned, DefinitionRecord, Failure, GalleryRecord, GroupRecord, ImageRecord, IncompleteRecord, Number, Upload,
+    VersionRecord,
 };
 use super::record_key::RecordKey;
 use super::touched::Touched;
@@ -22,7 +23,8 @@ use crate::content::names::SlotId;
 use crate::error::{Error, Result};
 use crate::model::{
     Gallery, GalleryId, GalleryName, ImageDefinition, ImageDefinitionId, ImageIdentifier, ImageName, ImageVersionId,
-    ManagedImage, ManagedImageId, Region, ResourceGroupId, ResourceId, Snapshot, SnapshotId, SubscriptionId, VersionNumber,
+    ManagedImage, ManagedImageId, Region, ResourceGroupId, ResourceId, Snapshot, SnapshotId, SubscriptionId,
+    VersionNumber,
 };
 use crate::persistent_map::PersistentMap;
 

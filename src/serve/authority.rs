@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use chrono::{Datelike, Utc};
+use chrono::Datelike;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
@@ -14,6 +14,7 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{self, crypto};
 
 use crate::error::{Error, Result};
+use crate::host::{Clock, SystemClock};
 
 /// Certificates that are kept: a client can ask for any number of names.
 const KEPT: usize = 256;
@@ -52,7 +53,7 @@ impl Authority {
     pub fn new() -> Result<Self> {
         let wrong = |error: rcgen::Error| failed(&error);
         let mut params = CertificateParams::new(Vec::new()).map_err(wrong)?;
-        let year = Utc::now().year();
+        let year = SystemClock.now().year();
         params.not_before = rcgen::date_time_ymd(year - 1, 1, 1);
         params.not_after = rcgen::date_time_ymd(year + 10, 1, 1);
         params.distinguished_name.push(DnType::CommonName, "compute-gallery");
@@ -96,7 +97,7 @@ impl Authority {
         let mut names = vec![host.to_owned()];
         names.extend(["localhost", "127.0.0.1", "::1"].into_iter().filter(|name| *name != host).map(str::to_owned));
         let mut params = CertificateParams::new(names).map_err(wrong)?;
-        let year = Utc::now().year();
+        let year = SystemClock.now().year();
         params.not_before = rcgen::date_time_ymd(year - 1, 7, 1);
         params.not_after = rcgen::date_time_ymd(year + 1, 7, 1);
         params.distinguished_name.push(DnType::CommonName, host);

@@ -263,7 +263,9 @@ async fn whole(mut body: Incoming, most: usize) -> std::result::Result<Bytes, St
 /// A refusal after which the rest of the body is not read.
 fn closing(status: StatusCode) -> Response<ArmBody> {
     let (code, message) = match status {
-        StatusCode::PAYLOAD_TOO_LARGE => ("RequestEntityTooLarge", "The request body is larger than the server accepts."),
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            ("RequestEntityTooLarge", "The request body is larger than the server accepts.")
+        }
         StatusCode::REQUEST_TIMEOUT => ("RequestTimeout", "The request body did not arrive in time."),
         _ => ("BadRequest", "The request body ended before its announced length."),
     };

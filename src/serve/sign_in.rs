@@ -1,12 +1,12 @@
 //! What clients ask of the sign-in service, of managed identity and of the metadata endpoints before their first request.
 
 use bytes::Bytes;
-use chrono::Utc;
 use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::arm::{base_of, base64_url};
+use crate::host::{Clock, SystemClock};
 
 /// Seconds until a token expires.
 const LIFE: i64 = 24 * 60 * 60;
@@ -137,7 +137,7 @@ fn device_code(base: &str, tenant: &str) -> Value {
 
 /// A token with three parts, as clients decode it; its signature is none.
 fn token(base: &str, tenant: &str, parameters: &Parameters) -> Value {
-    let now = Utc::now().timestamp();
+    let now = SystemClock.now().timestamp();
     let tenant = if matches!(tenant, "common" | "organizations") { TENANT } else { tenant };
     let principal = parameters.get("client_id").or_else(|| parameters.get("username")).unwrap_or(PRINCIPAL);
     let resource = parameters.get("resource").or_else(|| parameters.get("scope")).unwrap_or_default();

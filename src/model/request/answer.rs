@@ -44,7 +44,8 @@ impl Answer<'_> {
     /// Writes the common values into each region, and regions as they are displayed.
     fn resolve(&self, profile: &mut Map<String, Value>) {
         let default = |name: &str, default: Value| profile.get(name).cloned().unwrap_or(default);
-        let (count, account) = (default("replicaCount", json!(1)), default("storageAccountType", json!("Standard_LRS")));
+        let (count, account) =
+            (default("replicaCount", json!(1)), default("storageAccountType", json!("Standard_LRS")));
         profile.entry("replicaCount").or_insert(json!(1));
         profile.entry("excludeFromLatest").or_insert(json!(false));
         let regions = profile.get_mut("targetRegions").and_then(Value::as_array_mut);

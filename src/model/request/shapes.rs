@@ -157,10 +157,7 @@ pub(super) const IMAGE_VERSION: Properties = envelope!(&[
             "uefiSettings",
             Object(&[
                 ("signatureTemplateNames", Whole),
-                (
-                    "additionalSignatures",
-                    Object(&[("pk", Whole), ("kek", Whole), ("db", Whole), ("dbx", Whole)]),
-                ),
+                ("additionalSignatures", Object(&[("pk", Whole), ("kek", Whole), ("db", Whole), ("dbx", Whole)]),),
             ]),
         )]),
     ),

@@ -23,7 +23,8 @@ pub(super) fn renew(body: &mut Value) -> Result<()> {
         *storage = json!({});
     }
     if has_source(storage) {
-        let advice = "name the source once: in storageProfile, or in publishingProfile as api-versions until 2019-03-01 did";
+        let advice =
+            "name the source once: in storageProfile, or in publishingProfile as api-versions until 2019-03-01 did";
         return Err(Error::new(one_source(SOURCE, advice)));
     }
     if let Value::Object(storage) = storage {

@@ -211,8 +211,12 @@ impl From<&Event> for RecordedEvent {
                 let failed = Self::of(Kind::ImageVersionFailed, version);
                 Self { reason: Some(format!("{code}: {reason}")), ..failed }
             }
-            Event::ResourceGroupPut { group, .. } => Self::at(Kind::ResourceGroupPut, &AccessScope::of_group(group.id())),
-            Event::ResourceGroupDeleted { group } => Self::at(Kind::ResourceGroupDeleted, &AccessScope::of_group(group)),
+            Event::ResourceGroupPut { group, .. } => {
+                Self::at(Kind::ResourceGroupPut, &AccessScope::of_group(group.id()))
+            }
+            Event::ResourceGroupDeleted { group } => {
+                Self::at(Kind::ResourceGroupDeleted, &AccessScope::of_group(group))
+            }
             Event::UnmodelledSet { of, .. } => Self::of(Kind::UnmodelledSet, of.clone()),
             Event::ImageVersionPublished { version, .. } => Self::of(Kind::ImageVersionPublished, version.id()),
             Event::ImageVersionUpdated { version } => Self::of(Kind::ImageVersionUpdated, version.id()),
