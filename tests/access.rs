@@ -609,6 +609,8 @@ fn gone(id: &str) -> AssignmentId {
     id.parse().unwrap()
 }
 
+const GROUP: &str = "/subscriptions/dev/resourceGroups/images";
+
 /// The body of a request that says little.
 fn body(location: &Region) -> Request {
     serde_json::json!({"location": location}).into()
@@ -626,6 +628,14 @@ async fn without_rights(world: &World, stored: &ImageVersion, name: &str) -> Opt
         "put_image_definition" => session.put_image_definition(image_id(), body(&home)).await.err(),
         "put_image_version" => session.put_image_version(version_id(), body(&home)).await.err(),
         "complete_version" => session.complete_version(version_id()).await.err(),
+        "put_resource_group" => session.put_resource_group(GROUP, body(&home)).await.err(),
+        "delete_resource_group" => session.delete_resource_group(GROUP).await.err(),
+        "resource_group" => view.resource_group(GROUP).err(),
+        "resource_group_json" => view.resource_group_json(GROUP).err(),
+        "resource_groups" => nothing(view.resource_groups(&"dev".parse().unwrap(), None, 9).items.len()),
+        "subscriptions" => nothing(view.subscriptions().len()),
+        "role_definitions" => view.role_definitions(gallery_id()).err(),
+        "role_assignments_at" => nothing(view.role_assignments_at(gallery_id()).len()),
         "json" => view.json(version_id()).err(),
         "provisioning" => view.provisioning(version_id()).err(),
         "revision" => view.revision(version_id()).err(),

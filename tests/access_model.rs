@@ -33,7 +33,7 @@ use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::publish::VhdBlob;
 use compute_gallery::publish::{LocalDisks, NewManagedImage, NewSnapshot, SourceMachine};
-use compute_gallery::read::{HistoryEntry, RecordedEvent};
+use compute_gallery::read::{EventKind, HistoryEntry, RecordedEvent};
 use compute_gallery::read::{ListScope, PublicGallery};
 use compute_gallery::testkit::{ManualClock, Sandbox, SeededEntropy};
 use compute_gallery::*;
@@ -292,6 +292,10 @@ fn image_source(source: Source) -> ImageSource {
     }
 }
 
+fn group_id(subscription: Name) -> ResourceGroupId {
+    ResourceGroupId::new(subscription.parse().unwrap(), GROUP.parse().unwrap())
+}
+
 fn principals(names: &[Name]) -> Vec<PrincipalId> {
     names.iter().map(|name| name.parse().unwrap()).collect()
 }
@@ -341,6 +345,11 @@ async fn perform(session: &Session, step: &Step) -> Result<()> {
             let completion = session.complete_version(version_id(*gallery, image, ANNOUNCED));
             completion.from_disks(LocalDisks::new(disk())).await.map(drop)
         }
+        Step::PutGroup(subscription) => {
+            let body = serde_json::json!({"location": region()});
+            session.put_resource_group(group_id(subscription), body).await.map(drop)
+        }
+        Step::DeleteGroup(subscription) => session.delete_resource_group(group_id(subscription)).await.map(drop),
         Step::Restore(gallery, image, number) => session.restore(version_id(*gallery, image, *number)).await,
         Step::Replicate(gallery, image, number) => {
             session.replicate(version_id(*gallery, image, *number)).await.map(drop)
@@ -421,6 +430,8 @@ fn name_of(step: &Step) -> Name {
         Step::PutImage(..) => "put_image_definition",
         Step::Announce(..) => "put_image_version",
         Step::Complete(..) => "complete_version",
+        Step::PutGroup(..) => "put_resource_group",
+        Step::DeleteGroup(..) => "delete_resource_group",
         Step::Restore(..) => "restore",
         Step::Replicate(..) => "replicate",
         Step::Lifecycle(..) => "apply_lifecycle",
@@ -725,7 +736,7 @@ impl History {
         let (gallery, image) = random.pick(&IMAGES);
         let number = random.pick(&NUMBERS);
         let key = (gallery, image, number);
-        match random.below(52) {
+        match random.below(55) {
             0..=8 => self.assignment(),
             9..=11 => {
                 let (at, id) = self.known(&self.model.assignments.clone()).unwrap_or((At::Gallery(gallery), "1"));
@@ -782,6 +793,8 @@ impl History {
                 ]);
                 Step::Delete { at, cascade: random.one_in(2), bypass: random.one_in(3) }
             }
+            52 | 53 => Step::PutGroup(random.pick(&["dev", "lab"])),
+            54 => Step::DeleteGroup(random.pick(&["dev", "lab"])),
             46 => Step::PutGallery(gallery, random.one_in(2)),
             47 => Step::PutImage(gallery, image),
             48 | 49 => Step::Announce(gallery, image),
@@ -826,6 +839,12 @@ impl History {
         for gallery in 0..GALLERIES.len() {
             let (at, id) = (At::Gallery(gallery), gallery_id(gallery));
             self.same(caller, "gallery", &at, &model.read(caller, at), &answer(view.gallery(&id)));
+            let roles = answer(view.role_definitions(&id));
+            self.same(caller, "role_definitions", &at, &model.role_definitions(caller, at), &roles);
+            let places = places();
+            let assigned = view.role_assignments_at(&id);
+            let assigned = assigned.iter().map(|one| format!("{} at {:?}", one.id, places[&one.scope])).collect();
+            self.same_list(caller, "role_assignments_at", model.role_assignments_at(caller, at), assigned);
             self.same(caller, "json", &at, &model.read(caller, at), &answer(view.json(&id)));
             self.same(caller, "revision", &at, &model.read(caller, at), &answer(view.revision(&id)));
             self.same(caller, "gallery_sharing", &at, &model.read(caller, at), &answer(view.gallery_sharing(&id)));
@@ -948,6 +967,17 @@ impl History {
         let galleries = view.galleries(&ListScope::All, None, 9).items;
         let galleries = galleries.iter().map(|one| one.id().name().to_string()).collect();
         self.same_list(caller, "galleries", model.galleries(caller), galleries);
+        let subscriptions = view.subscriptions().into_iter().map(|one| one.id.to_string()).collect();
+        self.same_list(caller, "subscriptions", model.subscriptions(caller), subscriptions);
+        for subscription in ["dev", "lab"] {
+            let (expected, id) = (model.resource_group(caller, subscription), group_id(subscription));
+            self.same(caller, "resource_group", &id, &expected, &answer(view.resource_group(&id)));
+            self.same(caller, "resource_group_json", &id, &expected, &answer(view.resource_group_json(&id)));
+            let groups = view.resource_groups(&subscription.parse().unwrap(), None, 9).items;
+            let groups = groups.iter().map(|group| group.id().subscription().to_string()).collect();
+            let there = (expected == model::seen()).then(|| subscription.to_owned());
+            self.same_list(caller, "resource_groups", there.into_iter().collect(), groups);
+        }
         let incomplete = view.incomplete_versions().into_iter().map(|one| {
             let id = one.version.id().definition().clone();
             let place = (0..GALLERIES.len()).find(|gallery| gallery_id(*gallery) == *id.gallery());
@@ -1032,7 +1062,8 @@ fn gallery_id_name(gallery: usize) -> String {
 }
 
 fn places() -> BTreeMap<AccessScope, At> {
-    scopes().into_iter().map(|at| (scope(at), at)).collect()
+    let announced = IMAGES.map(|(gallery, image)| At::Version(gallery, image, ANNOUNCED));
+    scopes().into_iter().chain(announced).map(|at| (scope(at), at)).collect()
 }
 
 fn number(version: &ImageVersion) -> String {
@@ -1065,7 +1096,11 @@ fn concerns(event: &RecordedEvent) -> Option<(Name, AccessScope)> {
         };
         Some((action, AccessScope::from(id.clone())))
     };
-    let assigned = |scope: &AccessScope| Some((model::READ_ASSIGNMENTS, scope.clone()));
+    let action = match event.kind {
+        EventKind::ResourceGroupPut | EventKind::ResourceGroupDeleted => model::READ_GROUP,
+        _ => model::READ_ASSIGNMENTS,
+    };
+    let assigned = |scope: &AccessScope| Some((action, scope.clone()));
     // An import is seen by those who see what it becomes; its later steps by administrators.
     event.resource.as_ref().and_then(of).or_else(|| event.scope.as_ref().and_then(assigned))
 }

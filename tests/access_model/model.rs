@@ -93,6 +93,8 @@ pub enum Step {
     /// A version with a number that no other step has.
     Announce(usize, Name),
     Complete(usize, Name),
+    PutGroup(Name),
+    DeleteGroup(Name),
     Restore(usize, Name, u32),
     Replicate(usize, Name, u32),
     Lifecycle(usize, Name),
@@ -157,6 +159,8 @@ pub struct Model {
     pub versions: BTreeMap<(usize, Name, u32), Option<u64>>,
     /// Those that were announced and are not complete.
     pub incomplete: BTreeSet<(usize, Name)>,
+    /// The resource groups that were created, by their subscription.
+    pub resource_groups: BTreeSet<Name>,
     pub managed: bool,
     pub snapshot: bool,
 }
@@ -189,6 +193,7 @@ pub const BUILT_IN: [(Name, &[Name], &[Name]); 7] = [
             "Microsoft.Compute/virtualMachines/write",
             "Microsoft.Compute/disks/write",
             "Microsoft.Authorization/*/read",
+            "Microsoft.Resources/subscriptions/resourceGroups/read",
         ],
         &["Microsoft.Compute/galleries/share/action"],
     ),
@@ -203,6 +208,8 @@ pub const BUILT_IN: [(Name, &[Name], &[Name]); 7] = [
 const SHARE: Name = "Microsoft.Compute/galleries/share/action";
 const SEE_SHARED: Name = "Microsoft.Compute/locations/sharedGalleries/read";
 pub const READ_ASSIGNMENTS: Name = "Microsoft.Authorization/roleAssignments/read";
+pub const READ_GROUP: Name = "Microsoft.Resources/subscriptions/resourceGroups/read";
+const READ_ROLES: Name = "Microsoft.Authorization/roleDefinitions/read";
 const READ_GALLERY: Name = "Microsoft.Compute/galleries/read";
 const READ_IMAGE: Name = "Microsoft.Compute/galleries/images/read";
 const READ_VERSION: Name = "Microsoft.Compute/galleries/images/versions/read";
@@ -469,6 +476,37 @@ impl Model {
         if self.may(caller, READ_GALLERY, At::Subscription(subscription)) { seen() } else { Answer::Forbidden }
     }
 
+    pub fn resource_group(&self, caller: Name, subscription: Name) -> Answer {
+        match self.may(caller, READ_GROUP, At::Group(subscription)) {
+            false => Answer::Forbidden,
+            true if self.resource_groups.contains(subscription) => seen(),
+            true => Answer::Absent,
+        }
+    }
+
+    pub fn role_definitions(&self, caller: Name, at: At) -> Answer {
+        if self.may(caller, READ_ROLES, at) { seen() } else { Answer::Forbidden }
+    }
+
+    /// The assignments at a scope and above it.
+    pub fn role_assignments_at(&self, caller: Name, at: At) -> BTreeSet<String> {
+        let chain = self.chain(at);
+        let holds = self.assignments.iter().filter(|((scope, _), _)| chain.contains(scope));
+        self.visible(caller, &holds.map(|(key, value)| (*key, *value)).collect())
+    }
+
+    /// The subscriptions in which a caller may see resource groups, or has a role somewhere.
+    pub fn subscriptions(&self, caller: Name) -> BTreeSet<String> {
+        let accounts = self.accounts.get(caller).into_iter().flatten();
+        let theirs: BTreeSet<Name> = accounts.flat_map(|account| self.principals(account.1)).collect();
+        let has_role = |id: Name| {
+            let inside = |at: At| self.chain(at).contains(&At::Subscription(id));
+            self.assignments.iter().any(|((at, _), (principal, _))| theirs.contains(principal) && inside(*at))
+        };
+        let sees = |id: &&Name| self.may(caller, READ_GROUP, At::Subscription(id)) || has_role(id);
+        self.subscriptions.keys().filter(sees).map(|id| (*id).to_owned()).collect()
+    }
+
     pub fn incomplete_versions(&self, caller: Name) -> BTreeSet<String> {
         let may =
             |(gallery, image): &&(usize, Name)| self.may(caller, READ_VERSION, At::Version(*gallery, image, ANNOUNCED));
@@ -604,6 +642,19 @@ impl Model {
                 may("Microsoft.Compute/galleries/write", At::Gallery(*gallery))
                     && (!switches || may(SHARE, At::Gallery(*gallery)))
             }
+            Step::PutGroup(subscription) => {
+                may("Microsoft.Resources/subscriptions/resourceGroups/write", At::Group(subscription))
+            }
+            Step::DeleteGroup(subscription) => {
+                let galleries = self.galleries.keys().filter(|gallery| GALLERIES[**gallery].0 == *subscription);
+                let of_group = galleries.map(|gallery| At::Gallery(*gallery));
+                let flat = [(self.managed, At::Managed), (self.snapshot, At::Snapshot)];
+                let flat = flat.into_iter().filter(|(is_there, _)| *is_there && *subscription == "dev");
+                let mut all = of_group.chain(flat.map(|(_, at)| at));
+                may("Microsoft.Resources/subscriptions/resourceGroups/delete", At::Group(subscription))
+                    && (!self.resource_groups.contains(subscription)
+                        || all.all(|at| self.may_delete(caller, at, true, true)))
+            }
             Step::Announce(gallery, image) => {
                 // The source is used only where a version is announced that is not there.
                 let is_there = self.is_there(At::Version(*gallery, image, ANNOUNCED));
@@ -734,6 +785,20 @@ impl Model {
             Step::UpdateGallery(gallery, soft) => self.galleries.get_mut(gallery).unwrap().soft = *soft,
             Step::PutGallery(gallery, soft) => {
                 self.galleries.entry(*gallery).or_default().soft = *soft;
+            }
+            Step::PutGroup(subscription) => {
+                self.resource_groups.insert(subscription);
+            }
+            Step::DeleteGroup(subscription) => {
+                self.resource_groups.remove(subscription);
+                let of_group = |gallery: &usize| GALLERIES[*gallery].0 == *subscription;
+                let galleries: Vec<usize> = self.galleries.keys().copied().filter(of_group).collect();
+                galleries.into_iter().for_each(|gallery| self.delete(At::Gallery(gallery), true));
+                if *subscription == "dev" {
+                    self.delete(At::Managed, true);
+                    self.delete(At::Snapshot, true);
+                }
+                self.end(|at| at == At::Group(subscription));
             }
             Step::CreateImage(gallery, image) | Step::PutImage(gallery, image) => {
                 self.images.insert((*gallery, image));
