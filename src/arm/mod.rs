@@ -29,12 +29,15 @@ mod test_endpoints;
 mod text;
 mod versions;
 
+#[cfg(feature = "serve")]
 pub(crate) use answer::refusal;
 pub use authenticator::{AnyToken, Authenticator, OneToken, UntrustedClaims};
 pub use body::ArmBody;
 pub use builder::ArmBuilder;
+#[cfg(feature = "serve")]
 pub(crate) use call::base_of;
 pub use face::Arm;
 pub use test_endpoints::{TestClock, TestEndpoints};
+#[cfg(feature = "serve")]
 pub(crate) use text::{base64_url, percent_decoded};
 pub use versions::ApiVersion;
