@@ -347,4 +347,32 @@ mod tests {
             }
         }
     }
+
+    /// The table of `docs/azure-fields.md`.
+    fn page() -> String {
+        let mut page = "# Fields of each api-version\n\nA field is in answers and requests of the api-version that it begins with and of all later ones, but for \
+                        those that say when they ended. Generated from the table in `src/arm/projection.rs`.\n"
+            .to_owned();
+        for kind in Kind::ALL {
+            page.push_str(&format!("\n## {}\n\n| field | from | to before |\n|---|---|---|\n", kind.target()));
+            for (path, since, until) in fields(kind) {
+                let until = until.map(|until| until.to_string()).unwrap_or_default();
+                page.push_str(&format!("| `{path}` | {since} | {until} |\n"));
+            }
+        }
+        page
+    }
+
+    #[test]
+    fn the_page_of_fields_is_the_tables() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/azure-fields.md");
+        let written = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(written == page(), "docs/azure-fields.md is old: run the ignored test `write_the_page_of_fields`");
+    }
+
+    #[test]
+    #[ignore = "writes docs/azure-fields.md"]
+    fn write_the_page_of_fields() {
+        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/azure-fields.md"), page()).unwrap();
+    }
 }
