@@ -40,8 +40,7 @@ use compute_gallery::*;
 use futures::StreamExt;
 use futures::executor::block_on;
 use model::{
-    ANNOUNCED, Answer, At, BUILT_IN, DAY, Denial, GALLERIES, GROUP, Kind, Model, Name, ROOT, Role, Share, Source, Step,
-    Verdict,
+    ANNOUNCED, Answer, At, BUILT_IN, DAY, Denial, GALLERIES, GROUP, Kind, Model, NAMED, Name, ROOT, Role, Share, Source, Step, Verdict,
 };
 
 const HISTORIES: u64 = 500;
@@ -292,6 +291,10 @@ fn image_source(source: Source) -> ImageSource {
     }
 }
 
+fn named_id(kind: Name) -> ResourceId {
+    format!("/subscriptions/dev/resourceGroups/{GROUP}/providers/Microsoft.Compute/{kind}/named").parse().unwrap()
+}
+
 fn group_id(subscription: Name) -> ResourceGroupId {
     ResourceGroupId::new(subscription.parse().unwrap(), GROUP.parse().unwrap())
 }
@@ -344,6 +347,18 @@ async fn perform(session: &Session, step: &Step) -> Result<()> {
         Step::Complete(gallery, image) => {
             let completion = session.complete_version(version_id(*gallery, image, ANNOUNCED));
             completion.from_disks(LocalDisks::new(disk())).await.map(drop)
+        }
+        Step::PutNamed(kind) => {
+            let disk = serde_json::json!({"osDisk": {"osType": "Linux"}});
+            let creation = serde_json::json!({"createOption": "Empty"});
+            let properties = serde_json::json!({"storageProfile": disk, "creationData": creation});
+            let (id, body) = (named_id(kind), serde_json::json!({"location": region(), "properties": properties}));
+            match id {
+                ResourceId::ManagedImage(id) => session.put_managed_image(id, body).await.map(drop),
+                ResourceId::Snapshot(id) => session.put_snapshot(id, body).await.map(drop),
+                ResourceId::Disk(id) => session.put_disk(id, body).await.map(drop),
+                other => unreachable!("{other} is no source"),
+            }
         }
         Step::PutGroup(subscription) => {
             let body = serde_json::json!({"location": region()});
@@ -430,6 +445,9 @@ fn name_of(step: &Step) -> Name {
         Step::PutImage(..) => "put_image_definition",
         Step::Announce(..) => "put_image_version",
         Step::Complete(..) => "complete_version",
+        Step::PutNamed("images") => "put_managed_image",
+        Step::PutNamed("snapshots") => "put_snapshot",
+        Step::PutNamed(..) => "put_disk",
         Step::PutGroup(..) => "put_resource_group",
         Step::DeleteGroup(..) => "delete_resource_group",
         Step::Restore(..) => "restore",
@@ -736,7 +754,7 @@ impl History {
         let (gallery, image) = random.pick(&IMAGES);
         let number = random.pick(&NUMBERS);
         let key = (gallery, image, number);
-        match random.below(55) {
+        match random.below(57) {
             0..=8 => self.assignment(),
             9..=11 => {
                 let (at, id) = self.known(&self.model.assignments.clone()).unwrap_or((At::Gallery(gallery), "1"));
@@ -793,6 +811,7 @@ impl History {
                 ]);
                 Step::Delete { at, cascade: random.one_in(2), bypass: random.one_in(3) }
             }
+            55 | 56 => Step::PutNamed(random.pick(&NAMED).0),
             52 | 53 => Step::PutGroup(random.pick(&["dev", "lab"])),
             54 => Step::DeleteGroup(random.pick(&["dev", "lab"])),
             46 => Step::PutGallery(gallery, random.one_in(2)),
@@ -969,6 +988,17 @@ impl History {
         self.same_list(caller, "galleries", model.galleries(caller), galleries);
         let subscriptions = view.subscriptions().into_iter().map(|one| one.id.to_string()).collect();
         self.same_list(caller, "subscriptions", model.subscriptions(caller), subscriptions);
+        for (kind, ..) in NAMED {
+            let (expected, id) = (model.named_source(caller, kind), named_id(kind));
+            self.same(caller, "named_source", &id, &expected, &answer(view.named_source(&id)));
+            self.same(caller, "json", &id, &expected, &answer(view.json(&id)));
+        }
+        let named = view.named_sources(&ListScope::All, None, 9).items;
+        let named = named.iter().map(|source| {
+            let is = |(kind, ..): &&(Name, Name, Name, Name)| named_id(kind) == *source.id();
+            NAMED.iter().find(is).unwrap().0.to_owned()
+        });
+        self.same_list(caller, "named_sources", model.named_sources(caller), named.collect());
         for subscription in ["dev", "lab"] {
             let (expected, id) = (model.resource_group(caller, subscription), group_id(subscription));
             self.same(caller, "resource_group", &id, &expected, &answer(view.resource_group(&id)));
@@ -1063,7 +1093,9 @@ fn gallery_id_name(gallery: usize) -> String {
 
 fn places() -> BTreeMap<AccessScope, At> {
     let announced = IMAGES.map(|(gallery, image)| At::Version(gallery, image, ANNOUNCED));
-    scopes().into_iter().chain(announced).map(|at| (scope(at), at)).collect()
+    // Nothing is assigned at a source by name.
+    let named = NAMED.map(|(kind, ..)| (AccessScope::from(named_id(kind)), At::Group("dev")));
+    scopes().into_iter().chain(announced).map(|at| (scope(at), at)).chain(named).collect()
 }
 
 fn number(version: &ImageVersion) -> String {
@@ -1092,6 +1124,7 @@ fn concerns(event: &RecordedEvent) -> Option<(Name, AccessScope)> {
             ResourceId::ImageVersion(_) => "Microsoft.Compute/galleries/images/versions/read",
             ResourceId::ManagedImage(_) => "Microsoft.Compute/images/read",
             ResourceId::Snapshot(_) => "Microsoft.Compute/snapshots/read",
+            ResourceId::Disk(_) => "Microsoft.Compute/disks/read",
             other => unreachable!("nothing happens to {other}"),
         };
         Some((action, AccessScope::from(id.clone())))

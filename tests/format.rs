@@ -205,6 +205,12 @@ async fn written() -> Result<Blobs> {
         session.put_resource_group(format!("/subscriptions/dev/resourceGroups/{name}"), body).await?;
     }
     session.delete_resource_group("/subscriptions/dev/resourceGroups/gone").await?;
+    let properties = json!({"creationData": {"createOption": "Empty"}});
+    for name in ["kept", "gone"] {
+        let body = json!({"location": "westeurope", "properties": properties});
+        session.put_disk(format!("{group}/disks/{name}"), body).await?;
+    }
+    session.delete(format!("{group}/disks/gone")).await?;
     let identity = Request::patch(json!({"identity": {"type": "SystemAssigned"}}));
     session.put_gallery(sandbox.image().gallery(), identity).await?;
     for number in ["8.0.0", "8.0.1"] {
@@ -251,6 +257,8 @@ async fn seen(session: &Session) -> String {
     }
     seen.extend(view.role_assignments().iter().map(|one| format!("{one:?}")));
     seen.extend(view.deny_assignments().iter().map(|one| format!("{one:?}")));
+    let named = view.named_sources(&ListScope::All, None, 100).items;
+    seen.extend(named.iter().map(|source| view.json(source.id()).unwrap().to_string()));
     let groups = view.resource_groups(&"dev".parse().unwrap(), None, 100).items;
     seen.extend(groups.iter().map(|group| view.resource_group_json(group.id()).unwrap().to_string()));
     seen.push(format!("{:?}", view.usage("dev", "westeurope").unwrap()));

@@ -5,11 +5,15 @@
 #![cfg(feature = "testkit")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of a test may fail as the test does")]
 
+use std::time::Duration;
+
+use compute_gallery::access::{AccessScope, BuiltInRole, MemoryDirectory, RoleAssignment, RoleDefinition};
 use compute_gallery::change::Effect;
 use compute_gallery::model::*;
 use compute_gallery::publish::{LocalDisks, NewManagedImage};
 use compute_gallery::read::{EventKind, ListScope, ProvisioningState};
-use compute_gallery::testkit::{Sandbox, raw};
+use compute_gallery::store::StoreErrorKind;
+use compute_gallery::testkit::{Fault, Sandbox, raw};
 use compute_gallery::*;
 use futures::executor::block_on;
 use serde_json::{Value, json};
@@ -432,4 +436,242 @@ fn a_put_can_be_made_on_what_was_read() {
         let gone = session.put_gallery(&id, body).if_unchanged_since(first.revision).await.unwrap_err();
         assert_eq!(gone.code(), "PreconditionFailed");
     });
+}
+
+#[test]
+fn a_request_restores_a_version() {
+    block_on(async {
+        let sandbox = Sandbox::new().await.unwrap();
+        let (session, id) = (sandbox.session(), sandbox.version("1.0.0"));
+        sandbox.publish("1.0.0", vec![7; 4096]).await.unwrap();
+        let policy = json!({"properties": {"softDeletePolicy": {"isSoftDeleteEnabled": true}}});
+        session.put_gallery(sandbox.image().gallery(), Request::patch(policy)).await.unwrap();
+        // A PUT that says nothing of it leaves it on.
+        session.put_gallery(sandbox.image().gallery(), json!({"location": "westeurope"})).await.unwrap();
+        session.delete(&id).await.unwrap();
+        let tags = Request::patch(json!({"tags": {"a": "b"}}));
+        assert_eq!(session.put_image_version(&id, tags).await.unwrap_err().code(), "OperationNotAllowed");
+        let restore = Request::patch(json!({"properties": {"restore": true, "storageProfile": {}}}));
+        assert_eq!(session.put_image_version(&id, restore).await.unwrap().effect, Effect::Updated);
+        assert_eq!(session.view().latest(sandbox.image(), "westeurope").unwrap().id(), &id);
+    });
+}
+
+/// The bytes of a disk that is not all alike.
+fn disk(seed: u8) -> Vec<u8> {
+    (0..204_800_u32).map(|at| (at / 1_000) as u8 ^ seed).collect()
+}
+
+#[test]
+fn an_announced_version_is_completed_after_any_time_and_any_interruption() {
+    block_on(async {
+        let vm = "/subscriptions/dev/resourceGroups/r/providers/Microsoft.Compute/virtualMachines/vm";
+        let storage = json!({"source": {"virtualMachineId": vm}});
+        let body = json!({"location": "westeurope", "properties": {"storageProfile": storage}});
+        let mut calls = 0;
+        for broken in 0.. {
+            let sandbox = Sandbox::new().await.unwrap();
+            let (session, id) = (sandbox.session(), sandbox.version("1.0.0"));
+            session.put_image_version(&id, body.clone()).await.unwrap();
+            let faults = sandbox.faults("westeurope");
+            faults.fail_from(broken, Fault::Before(StoreErrorKind::Unavailable));
+            let completed = session.complete_version(&id).from_disks(LocalDisks::new(raw(disk(1)))).await;
+            faults.heal();
+            if completed.is_ok() {
+                calls = broken;
+                break;
+            }
+            // It is as it was, and what it has stored stays, though nobody came for a month.
+            assert_eq!(session.view().provisioning(&id).unwrap().state, ProvisioningState::Creating);
+            sandbox.clock().advance(Duration::from_secs(30 * 24 * 3_600));
+            let report = session.collect().await.unwrap();
+            assert_eq!(report.abandoned_uploads, 0, "broken at call {broken}");
+            let again = sandbox.reopen().build().await.unwrap();
+            let [unfinished] = &again.session().view().incomplete_versions()[..] else { panic!("one is unfinished") };
+            let disks = LocalDisks::new(raw(disk(1)));
+            again.session().complete_version(unfinished.version.id()).from_disks(disks).await.unwrap();
+            assert_eq!(again.deployed("1.0.0", "westeurope").await.unwrap(), disk(1));
+        }
+        assert!(calls > 2, "{calls} calls");
+        // One that has failed, or was deleted, is given up by age as ever.
+        let sandbox = Sandbox::new().await.unwrap();
+        let (session, id) = (sandbox.session(), sandbox.version("1.0.0"));
+        session.put_image_version(&id, body.clone()).await.unwrap();
+        let faults = sandbox.faults("westeurope");
+        faults.fail_from(2, Fault::Before(StoreErrorKind::Unavailable));
+        session.complete_version(&id).from_disks(LocalDisks::new(raw(disk(1)))).await.unwrap_err();
+        faults.heal();
+        session.delete(&id).await.unwrap();
+        session.collect().await.unwrap();
+        let state = session.view().image_version(&id);
+        assert_eq!(state.unwrap_err().kind(), ErrorKind::NotFound);
+    });
+}
+
+#[test]
+fn of_two_completions_one_makes_the_version_and_a_deletion_ends_both() {
+    block_on(async {
+        let sandbox = Sandbox::new().await.unwrap();
+        let (session, id) = (sandbox.session(), sandbox.version("1.0.0"));
+        sandbox.publish("0.1.0", disk(1)).await.unwrap();
+        let storage = json!({"source": {"id": sandbox.version("0.1.0").to_string()}});
+        let body = json!({"location": "westeurope", "properties": {"storageProfile": storage}});
+        session.put_image_version(&id, body.clone()).await.unwrap();
+        let other = sandbox.reopen().build().await.unwrap();
+        let (one, two) =
+            futures::join!(session.complete_version(&id), other.session().complete_version(&id));
+        let outcomes = [one.map(drop), two.map(drop)];
+        let lost: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
+        assert!(lost.len() <= 1 && lost.iter().all(|error| error.kind() == ErrorKind::Conflict), "{lost:?}");
+        let view = session.refresh().await.unwrap();
+        assert_eq!(view.provisioning(&id).unwrap().state, ProvisioningState::Succeeded);
+        assert_eq!(sandbox.deployed("1.0.0", "westeurope").await.unwrap(), disk(1));
+
+        let id = sandbox.version("1.0.1");
+        session.put_image_version(&id, body).await.unwrap();
+        let (completed, deleted) = futures::join!(session.complete_version(&id), session.delete(&id));
+        deleted.unwrap();
+        let view = session.refresh().await.unwrap();
+        let state = view.provisioning(&id);
+        // Whichever came first: it was deleted as announced or as published.
+        assert!(completed.is_ok() || completed.is_err_and(|error| error.kind() == ErrorKind::Conflict));
+        assert_eq!(state.unwrap_err().kind(), ErrorKind::NotFound);
+    });
+}
+
+#[test]
+fn a_resource_group_is_deleted_with_what_is_in_it() {
+    block_on(async {
+        let sandbox = Sandbox::new().await.unwrap();
+        let session = sandbox.session();
+        let gallery = sandbox.image().gallery();
+        let id = ResourceGroupId::new(gallery.subscription().clone(), gallery.resource_group().clone());
+        let body = json!({"location": "West Europe", "tags": {"a": "b"}, "managedBy": "/x", "properties": null});
+        assert_eq!(session.put_resource_group(&id, body.clone()).await.unwrap().effect, Effect::Created);
+        assert_eq!(session.put_resource_group(&id, body).await.unwrap().effect, Effect::Unchanged);
+        let json = session.view().resource_group_json(&id).unwrap();
+        assert_eq!((&json["managedBy"], &json["properties"]["provisioningState"]), (&json!("/x"), &json!("Succeeded")));
+        let moved = session.put_resource_group(&id, json!({"location": "eastus"})).await.unwrap_err();
+        assert_eq!((moved.kind(), moved.code()), (ErrorKind::Conflict, "InvalidResourceGroupLocation"));
+        let patched = session.put_resource_group(&id, Request::patch(json!({"tags": {"a": null, "c": "d"}}))).await;
+        assert_eq!(patched.unwrap().resource.tags().iter().collect::<Vec<_>>(), [("c", "d")]);
+
+        sandbox.publish("1.0.0", disk(1)).await.unwrap();
+        let elsewhere = gallery.to_string().replace(gallery.resource_group().as_str(), "other") + "2";
+        session.put_gallery(&*elsewhere, json!({"location": "westeurope"})).await.unwrap();
+        let deletion = session.delete_resource_group(&id);
+        let all = [sandbox.version("1.0.0").into(), sandbox.image().into(), ResourceId::from(gallery)];
+        assert_eq!(deletion.plan().await.unwrap().deletes, all);
+        assert_eq!(deletion.await.unwrap(), all);
+        let left = session.view().galleries(&ListScope::All, None, 9).items;
+        assert_eq!(left.iter().map(|gallery| gallery.id().to_string()).collect::<Vec<_>>(), [elsewhere]);
+        let again = session.delete_resource_group(&id).await.unwrap_err();
+        assert_eq!((again.kind(), again.code()), (ErrorKind::NotFound, "ResourceGroupNotFound"));
+    });
+}
+
+#[test]
+fn groups_and_subscriptions_can_be_required() {
+    block_on(async {
+        let directory = MemoryDirectory::new();
+        directory.add_subscription("s".parse().unwrap(), "contoso".parse().unwrap(), None).unwrap();
+        directory.add_user("ann", &"contoso".parse().unwrap()).unwrap();
+        let settings = Sandbox::builder().directory(directory).empty();
+        let settings = settings.service(|builder| builder.administrator("root".parse().unwrap()).require_resource_groups());
+        let sandbox = settings.build().await.unwrap();
+        let session = sandbox.session_of("root");
+        let put = |id: String| session.put_gallery(id, json!({"location": "westeurope"}));
+        assert_eq!(put(GALLERY.to_owned()).await.unwrap_err().code(), "ResourceGroupNotFound");
+        assert_eq!(put(GALLERY.replace("/s/", "/t/")).await.unwrap_err().code(), "SubscriptionNotFound");
+        let group = |subscription: &str| {
+            let id = format!("/subscriptions/{subscription}/resourceGroups/r");
+            session.put_resource_group(id, json!({"location": "westeurope"}))
+        };
+        assert_eq!(group("t").await.unwrap_err().code(), "SubscriptionNotFound");
+        group("s").await.unwrap();
+        session.put_gallery(GALLERY, json!({"location": "westeurope"})).await.unwrap();
+        let known: Vec<_> = session.view().subscriptions().iter().map(|one| one.json()["tenantId"].clone()).collect();
+        assert_eq!(known, [json!("contoso")]);
+        // Who has no role sees no subscription; who has one in it, does.
+        let ann = sandbox.session_of("ann");
+        assert!(ann.view().subscriptions().is_empty());
+        let reader = RoleAssignment::new("r", "ann".parse().unwrap(), BuiltInRole::Reader.id(), gallery()).unwrap();
+        session.assign_role(reader).await.unwrap();
+        assert_eq!(ann.view().subscriptions().len(), 1);
+        let at_version = ann.view().role_assignments_at(version());
+        assert_eq!(at_version[0].json()["properties"]["scope"], GALLERY);
+        let custom = RoleDefinition::new("own", "Own").unwrap().with_assignable_scopes(vec![gallery().into()]);
+        session.define_role(custom).await.unwrap();
+        let named = |scope: AccessScope| {
+            let roles = session.view().role_definitions(scope).unwrap();
+            roles.iter().any(|role| role.role_name() == "Own")
+        };
+        assert!(named(version().into()) && !named(AccessScope::Subscription("s".parse().unwrap())));
+    });
+}
+
+#[test]
+fn a_source_by_name_is_put_read_and_stands_for_its_bytes() {
+    block_on(async {
+        let sandbox = Sandbox::new().await.unwrap();
+        let session = sandbox.session();
+        let group = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute";
+        let (image, disk, snapshot) =
+            (format!("{group}/images/golden"), format!("{group}/disks/os"), format!("{group}/snapshots/nightly"));
+        let os_disk = json!({"osType": "windows", "osState": "generalized", "blobUri": "https://x/y.vhd", "n": 0.1});
+        let properties = json!({"storageProfile": {"osDisk": os_disk, "zoneResilient": null}, "hyperVGeneration": "v1"});
+        let body = json!({"location": "West Europe", "properties": properties, "tags": {"a": "b"}});
+        assert_eq!(session.put_managed_image(&*image, body.clone()).await.unwrap().effect, Effect::Created);
+        assert_eq!(session.put_managed_image(&*image, body.clone()).await.unwrap().effect, Effect::Unchanged);
+        let json = session.view().json(&*image).unwrap();
+        assert_eq!(session.put_managed_image(&*image, json.clone()).await.unwrap().effect, Effect::Unchanged);
+        let expected = json!({"osType": "Windows", "osState": "Generalized", "blobUri": "https://x/y.vhd", "n": 0.1});
+        assert_eq!(json["properties"]["storageProfile"]["osDisk"], expected);
+        assert_eq!((&json["type"], &json["name"]), (&json!("Microsoft.Compute/images"), &json!("golden")));
+        let patch = Request::patch(json!({"properties": {"hyperVGeneration": "V2"}}));
+        let error = session.put_managed_image(&*image, patch).await.unwrap_err();
+        assert_eq!((error.code(), error.target()), ("PropertyChangeNotAllowed", "image.properties.hyperVGeneration"));
+        let creation = |size: u64| {
+            let properties = json!({"creationData": {"createOption": "Empty"}, "diskSizeGB": size});
+            json!({"location": "westeurope", "sku": {"name": "Premium_LRS"}, "properties": properties})
+        };
+        for (size, effect) in [(4, Effect::Created), (8, Effect::Updated)] {
+            assert_eq!(session.put_disk(&*disk, creation(size)).await.unwrap().effect, effect);
+            assert_eq!(session.put_snapshot(&*snapshot, creation(size)).await.unwrap().effect, effect);
+        }
+        assert_eq!(session.view().json(&*disk).unwrap()["sku"]["name"], "Premium_LRS");
+        let error = session.put_disk(&*disk, json!({})).plan().await.unwrap().problems;
+        let targets: Vec<_> = error.iter().map(|problem| problem.target()).collect();
+        assert_eq!(targets, ["disk.location", "disk.properties.creationData.createOption"]);
+
+        // A version that names it has its bytes from disks at hand, if they fit what is known of it.
+        let version = |number: &str, source: Value| {
+            let body = json!({"location": "westeurope", "properties": {"storageProfile": source}});
+            session.put_image_version(sandbox.version(number), body)
+        };
+        version("1.0.0", json!({"source": {"id": image}})).await.unwrap();
+        assert_eq!(session.complete_version(sandbox.version("1.0.0")).plan().await.unwrap().problems[0].code(), "NotFound");
+        let bytes = || LocalDisks::new(raw(disk_bytes()));
+        let error = session.complete_version(sandbox.version("1.0.0")).from_disks(bytes()).await.unwrap_err();
+        // Windows, in a definition of Linux.
+        assert!(error.to_string().contains("different OS type"), "{error}");
+        version("1.0.1", json!({"osDiskImage": {"source": {"id": disk}}})).await.unwrap();
+        session.complete_version(sandbox.version("1.0.1")).from_disks(bytes()).await.unwrap();
+        assert_eq!(sandbox.deployed("1.0.1", "westeurope").await.unwrap(), disk_bytes());
+
+        // With bytes it takes the place of its name.
+        let new = NewManagedImage::new(image.parse().unwrap(), "westeurope".parse().unwrap(), OsType::Linux, raw(vec![7; 4096]));
+        session.create_managed_image(new).await.unwrap();
+        assert!(session.view().named_source(&*image).is_err() && session.view().managed_image(&*image).is_ok());
+        assert_eq!(session.put_managed_image(&*image, body).await.unwrap_err().kind(), ErrorKind::AlreadyExists);
+        let left = session.view().named_sources(&ListScope::All, None, 9).items;
+        assert_eq!(left.iter().map(|source| source.id().to_string()).collect::<Vec<_>>(), [snapshot.clone(), disk.clone()]);
+        session.delete(&*disk).await.unwrap();
+        session.delete(&*snapshot).await.unwrap();
+        assert!(session.view().named_sources(&ListScope::All, None, 9).items.is_empty());
+    });
+}
+
+fn disk_bytes() -> Vec<u8> {
+    disk(3)
 }

@@ -73,7 +73,11 @@ actions! {
     WriteSnapshot = "Microsoft.Compute/snapshots/write",
     /// Deleting a snapshot.
     DeleteSnapshot = "Microsoft.Compute/snapshots/delete",
-    /// Publishing from a disk.
+    /// Seeing a disk.
+    ReadDisk = "Microsoft.Compute/disks/read",
+    /// Deleting a disk.
+    DeleteDisk = "Microsoft.Compute/disks/delete",
+    /// Creating or changing a disk; publishing from it.
     WriteDisk = "Microsoft.Compute/disks/write",
     /// Publishing from a VM.
     WriteVirtualMachine = "Microsoft.Compute/virtualMachines/write",

@@ -13,7 +13,7 @@ use crate::content::digest::Digest;
 use crate::content::names::{ManifestId, UploadId};
 use crate::model::{
     CarriedIdentity, Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageVersion, ImageVersionId,
-    ManagedImage, ManagedImageId, Region, ResourceGroup, ResourceGroupId, ResourceId, Snapshot, SnapshotId,
+    ManagedImage, ManagedImageId, NamedSource, Region, ResourceGroup, ResourceGroupId, ResourceId, Snapshot, SnapshotId,
 };
 use crate::store::BlobKey;
 
@@ -70,6 +70,16 @@ pub(crate) enum Event {
         code: String,
         /// The error with its causes.
         reason: String,
+    },
+    /// A managed image, a snapshot or a disk is there by name, without bytes, or has other properties.
+    SourceNamed {
+        /// As it is now.
+        source: NamedSource,
+    },
+    /// A source by name is gone, and what was assigned and denied there has ended.
+    SourceForgotten {
+        /// The managed image, the snapshot or the disk.
+        source: ResourceId,
     },
     /// A resource group exists, or has other tags.
     ResourceGroupPut {
@@ -308,6 +318,8 @@ impl Event {
             | Self::ImageVersionAnnounced { version } => (Action::ReadVersion, version.id().into()),
             Self::ResourceGroupPut { group, .. } => (Action::ReadResourceGroup, AccessScope::of_group(group.id())),
             Self::ResourceGroupDeleted { group } => (Action::ReadResourceGroup, AccessScope::of_group(group)),
+            Self::SourceNamed { source } => return seen_source(source.id()),
+            Self::SourceForgotten { source } => return seen_source(source),
             Self::UnmodelledSet { of, .. } => match of {
                 ResourceId::Gallery(_) => (Action::ReadGallery, of.clone().into()),
                 ResourceId::ImageDefinition(_) => (Action::ReadImage, of.clone().into()),
@@ -349,6 +361,15 @@ impl Event {
             | Self::Newer(_) => return None,
         })
     }
+}
+
+fn seen_source(id: &ResourceId) -> Option<(Action, AccessScope)> {
+    let action = match id {
+        ResourceId::ManagedImage(_) => Action::ReadManagedImage,
+        ResourceId::Snapshot(_) => Action::ReadSnapshot,
+        _ => Action::ReadDisk,
+    };
+    Some((action, id.clone().into()))
 }
 
 /// What the disks of a version hold, in short.

@@ -9,7 +9,9 @@ use super::event::{ImageContent, ZoneBlobs};
 use crate::access::GallerySharing;
 use crate::content::blob_name::BlobName;
 use crate::content::names::SlotId;
-use crate::model::{CarriedIdentity, Gallery, ImageDefinition, ImageVersion, Region, ResourceGroup, ResourceId};
+use crate::model::{
+    CarriedIdentity, Gallery, ImageDefinition, ImageVersion, NamedSource, Region, ResourceGroup, ResourceId,
+};
 use crate::store::BlobKey;
 
 /// The condemned blobs of a region that are not yet removed.
@@ -109,6 +111,14 @@ pub(crate) struct GroupRecord {
     /// The properties that the model does not have, as JSON.
     #[serde(default, skip_serializing_if = "str::is_empty")]
     pub(crate) unmodelled: Box<str>,
+}
+
+/// A source by name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct NamedRecord {
+    pub(crate) source: Arc<NamedSource>,
+    /// The number of the commit that named it or last changed it.
+    pub(crate) revision: u64,
 }
 
 /// Why a version could not be made.

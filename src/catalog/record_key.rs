@@ -35,6 +35,7 @@ pub(super) enum RecordKey {
     Incomplete(Number, VersionNumber),
     Unmodelled(ResourceId),
     ResourceGroup(ResourceGroupId),
+    Named(ResourceId),
 }
 
 impl RecordKey {
@@ -59,6 +60,7 @@ impl RecordKey {
             Self::Incomplete(..) => 15,
             Self::Unmodelled(_) => 16,
             Self::ResourceGroup(_) => 17,
+            Self::Named(_) => 18,
         }
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::event::{StoreName, UploadName};
 use super::indexes::{Indexes, OfVersions};
 use super::record::{
-    Condemned, DefinitionRecord, GalleryRecord, GroupRecord, ImageRecord, IncompleteRecord, Number, Upload,
+    Condemned, DefinitionRecord, GalleryRecord, GroupRecord, ImageRecord, IncompleteRecord, NamedRecord, Number, Upload,
     VersionRecord,
 };
 use super::record_key::RecordKey;
@@ -17,8 +17,8 @@ use crate::access::{DenyAssignment, GallerySharing, RoleAssignment, RoleDefiniti
 use crate::content::blob_name::Incarnations;
 use crate::content::names::SlotId;
 use crate::model::{
-    Gallery, GalleryId, ImageDefinition, ImageName, ManagedImage, ManagedImageId, Region, ResourceGroupId, ResourceId,
-    Snapshot, SnapshotId, VersionNumber,
+    Gallery, GalleryId, ImageDefinition, ImageName, ManagedImage, ManagedImageId, Region, ResourceGroupId, ResourceId, Snapshot,
+    SnapshotId, VersionNumber,
 };
 use crate::persistent_map::PersistentMap;
 
@@ -62,6 +62,7 @@ pub(super) enum Row {
     Incomplete(Number, Arc<IncompleteRecord>),
     Unmodelled(ResourceId, Arc<str>),
     ResourceGroup(Arc<GroupRecord>),
+    Named(Arc<NamedRecord>),
     /// The record is gone.
     Removed(RecordKey),
 }
@@ -89,6 +90,7 @@ impl Row {
             Self::Incomplete(of, record) => RecordKey::Incomplete(*of, record.version.id().number()),
             Self::Unmodelled(of, _) => RecordKey::Unmodelled(of.clone()),
             Self::ResourceGroup(record) => RecordKey::ResourceGroup(record.group.id().clone()),
+            Self::Named(record) => RecordKey::Named(record.source.id().clone()),
             Self::Removed(key) => key.clone(),
         }
     }
@@ -197,8 +199,7 @@ impl State {
             from.clone(), 13, self.last_condemned, Key::LastCondemned(region) => region,
             |region: &Region| Key::LastCondemned(region.clone())
         );
-        let extras =
-            keys!(from.clone(), 14, self.extras, Key::Extras(of) => of, |of: &ResourceId| Key::Extras(of.clone()));
+        let extras = keys!(from.clone(), 14, self.extras, Key::Extras(of) => of, |of: &ResourceId| Key::Extras(of.clone()));
         let incomplete = keys!(
             from.clone(), 15, self.incomplete, Key::Incomplete(of, number) => (of, number),
             |(of, number): &(Number, VersionNumber)| Key::Incomplete(*of, *number)
@@ -208,8 +209,9 @@ impl State {
             |of: &ResourceId| Key::Unmodelled(of.clone())
         );
         let groups = keys!(
-            from, 17, self.groups, Key::ResourceGroup(id) => id, |id: &ResourceGroupId| Key::ResourceGroup(id.clone())
+            from.clone(), 17, self.groups, Key::ResourceGroup(id) => id, |id: &ResourceGroupId| Key::ResourceGroup(id.clone())
         );
+        let named = keys!(from, 18, self.named, Key::Named(id) => id, |id: &ResourceId| Key::Named(id.clone()));
         galleries
             .chain(definitions.flatten())
             .chain(versions)
@@ -226,6 +228,7 @@ impl State {
             .chain(incomplete)
             .chain(unmodelled)
             .chain(groups)
+            .chain(named)
     }
 
     /// Returns the row of a record, also of one that is gone.
@@ -270,6 +273,7 @@ impl State {
             RecordKey::Incomplete(of, number) => Row::Incomplete(*of, self.incomplete.get(&(*of, *number))?.clone()),
             RecordKey::Unmodelled(of) => Row::Unmodelled(of.clone(), self.unmodelled.get(of)?.clone()),
             RecordKey::ResourceGroup(id) => Row::ResourceGroup(self.groups.get(id)?.clone()),
+            RecordKey::Named(id) => Row::Named(self.named.get(id)?.clone()),
         })
     }
 
@@ -317,6 +321,7 @@ impl State {
             Row::Incomplete(of, record) => self.insert_incomplete(of, record),
             Row::Unmodelled(of, properties) => drop(self.unmodelled.insert(of, properties)),
             Row::ResourceGroup(record) => drop(self.groups.insert(record.group.id().clone(), record)),
+            Row::Named(record) => drop(self.named.insert(record.source.id().clone(), record)),
             Row::Removed(key) => self.remove(&key),
         }
     }
@@ -348,6 +353,7 @@ impl State {
             RecordKey::Incomplete(of, number) => drop(self.drop_incomplete((*of, *number))),
             RecordKey::Unmodelled(of) => drop(self.unmodelled.remove(of)),
             RecordKey::ResourceGroup(id) => drop(self.groups.remove(id)),
+            RecordKey::Named(id) => drop(self.named.remove(id)),
         }
     }
 }

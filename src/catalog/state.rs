@@ -11,8 +11,8 @@ use super::event::{Event, StoreName, UploadName};
 use super::features::Features;
 use super::indexes::{Counts, Indexes};
 use super::record::{
-    Condemned, DefinitionRecord, Failure, GalleryRecord, GroupRecord, ImageRecord, IncompleteRecord, Number, Upload,
-    VersionRecord,
+    Condemned, DefinitionRecord, Failure, GalleryRecord, GroupRecord, ImageRecord, IncompleteRecord, NamedRecord,
+    Number, Upload, VersionRecord,
 };
 use super::record_key::RecordKey;
 use super::touched::Touched;
@@ -23,8 +23,7 @@ use crate::content::names::SlotId;
 use crate::error::{Error, Result};
 use crate::model::{
     Gallery, GalleryId, GalleryName, ImageDefinition, ImageDefinitionId, ImageIdentifier, ImageName, ImageVersionId,
-    ManagedImage, ManagedImageId, Region, ResourceGroupId, ResourceId, Snapshot, SnapshotId, SubscriptionId,
-    VersionNumber,
+    ManagedImage, ManagedImageId, Region, ResourceGroupId, ResourceId, Snapshot, SnapshotId, SubscriptionId, VersionNumber,
 };
 use crate::persistent_map::PersistentMap;
 
@@ -64,6 +63,8 @@ pub(crate) struct State {
     /// The properties of resources that the model does not have, as JSON.
     pub(super) unmodelled: PersistentMap<ResourceId, Arc<str>>,
     pub(super) groups: PersistentMap<ResourceGroupId, Arc<GroupRecord>>,
+    /// Managed images, snapshots and disks without bytes. None is in `managed_images` or `snapshots`.
+    pub(super) named: PersistentMap<ResourceId, Arc<NamedRecord>>,
     pub(super) indexes: Indexes,
     touched: Touched,
 }
@@ -93,6 +94,7 @@ impl State {
             incomplete: PersistentMap::default(),
             unmodelled: PersistentMap::default(),
             groups: PersistentMap::default(),
+            named: PersistentMap::default(),
             indexes: Indexes::default(),
             touched: Touched::default(),
         }
@@ -358,6 +360,17 @@ impl State {
         self.unmodelled.get(id).map(|properties| &**properties)
     }
 
+    /// Returns a managed image, a snapshot or a disk without bytes.
+    pub(crate) fn named_source(&self, id: &ResourceId) -> Option<&Arc<NamedRecord>> {
+        self.named.get(id)
+    }
+
+    /// Returns the managed images, snapshots and disks without bytes after `after`, by id.
+    pub(crate) fn all_named(&self, after: Option<&ResourceId>) -> impl Iterator<Item = &Arc<NamedRecord>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.named.range::<ResourceId, _>((from, Bound::Unbounded)).map(|(_, record)| record)
+    }
+
     /// Returns a resource group.
     pub(crate) fn resource_group(&self, id: &ResourceGroupId) -> Option<&Arc<GroupRecord>> {
         self.groups.get(id)
@@ -378,10 +391,18 @@ impl State {
                 let incomplete = self.incomplete(id).map(|record| record.revision);
                 incomplete.or_else(|| self.version(id).map(|record| record.revision()))
             }
-            ResourceId::ManagedImage(id) => self.managed_image(id).map(|record| record.created),
-            ResourceId::Snapshot(id) => self.snapshot(id).map(|record| record.created),
-            ResourceId::Disk(_) | ResourceId::VirtualMachine(_) | ResourceId::StorageAccount(_) => None,
+            ResourceId::ManagedImage(image) => {
+                self.managed_image(image).map(|record| record.created).or_else(|| self.named_at(id))
+            }
+            ResourceId::Snapshot(snapshot) => {
+                self.snapshot(snapshot).map(|record| record.created).or_else(|| self.named_at(id))
+            }
+            ResourceId::Disk(_) | ResourceId::VirtualMachine(_) | ResourceId::StorageAccount(_) => self.named_at(id),
         }
+    }
+
+    fn named_at(&self, id: &ResourceId) -> Option<u64> {
+        self.named.get(id).map(|record| record.revision)
     }
 
     /// Returns whether the catalog's resource at `scope` does not exist. Scopes outside of the catalog are the host's,
@@ -392,8 +413,8 @@ impl State {
             ResourceId::Gallery(id) => self.gallery(id).is_none(),
             ResourceId::ImageDefinition(id) => self.definition(id).is_none(),
             ResourceId::ImageVersion(id) => self.version(id).is_none() && self.incomplete(id).is_none(),
-            ResourceId::ManagedImage(id) => self.managed_image(id).is_none(),
-            ResourceId::Snapshot(id) => self.snapshot(id).is_none(),
+            ResourceId::ManagedImage(image) => self.managed_image(image).is_none() && self.named_source(id).is_none(),
+            ResourceId::Snapshot(snapshot) => self.snapshot(snapshot).is_none() && self.named_source(id).is_none(),
             ResourceId::Disk(_) | ResourceId::VirtualMachine(_) | ResourceId::StorageAccount(_) => false,
         }
     }
@@ -570,6 +591,15 @@ impl State {
                 let record = IncompleteRecord { failure, revision: number, ..IncompleteRecord::clone(there) };
                 self.put_incomplete(of, record);
             }
+            Event::SourceNamed { source } => {
+                let (id, source) = (source.id().clone(), Arc::new(source.clone()));
+                self.named.insert(id.clone(), Arc::new(NamedRecord { source, revision: number }));
+                self.touch(RecordKey::Named(id));
+            }
+            Event::SourceForgotten { source } => {
+                self.forget_named(source);
+                self.end(source.clone());
+            }
             Event::ResourceGroupPut { group, unmodelled } => {
                 let (group, unmodelled) = (Arc::new(group.clone()), unmodelled.as_str().into());
                 let id = group.id().clone();
@@ -643,6 +673,7 @@ impl State {
                 let record =
                     ImageRecord { resource: Arc::new(image.clone()), content: content.clone(), created: number };
                 self.managed_images.insert(image.id().clone(), Arc::new(record));
+                self.forget_named(&image.id().into());
                 self.touch(RecordKey::ManagedImage(image.id().clone()));
             }
             Event::ManagedImageDeleted { image } => {
@@ -655,6 +686,7 @@ impl State {
                 let (resource, content) = (Arc::new(snapshot.clone()), content.clone());
                 let record = ImageRecord { resource, content, created: number };
                 self.snapshots.insert(snapshot.id().clone(), Arc::new(record));
+                self.forget_named(&snapshot.id().into());
                 self.touch(RecordKey::Snapshot(snapshot.id().clone()));
             }
             Event::SnapshotDeleted { snapshot } => {
@@ -889,6 +921,13 @@ impl State {
         let Some(old) = self.incomplete.remove(&key) else { return false };
         self.indexes.remove_incomplete(&old.version);
         true
+    }
+
+    /// Removes a source by name: it is gone, or has bytes now.
+    fn forget_named(&mut self, id: &ResourceId) {
+        if self.named.remove(id).is_some() {
+            self.touch(RecordKey::Named(id.clone()));
+        }
     }
 
     fn put_upload(&mut self, name: UploadName, upload: Upload) {

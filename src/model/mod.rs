@@ -39,6 +39,7 @@ mod limits;
 mod machine_name;
 mod managed_image;
 mod name;
+mod named_source;
 mod publishing_profile;
 mod recommended_machine;
 mod region;
@@ -72,6 +73,7 @@ pub use image_version::{ImageVersion, ImageVersionRequest};
 pub use limits::Limits;
 pub use machine_name::MachineName;
 pub use managed_image::ManagedImage;
+pub use named_source::NamedSource;
 pub use name::{GalleryName, ImageName, ResourceGroupName, SubscriptionId};
 pub(crate) use publishing_profile::out_of_range;
 pub use publishing_profile::{

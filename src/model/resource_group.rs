@@ -12,7 +12,7 @@ use super::region::Region;
 use super::resource::{NoMore, resource, updatable};
 use super::tags::Tags;
 use super::text::{from_text, serde_as_text};
-use crate::error::{Error, Problem, Result};
+use crate::error::{Error, Result};
 
 /// The id of a resource group: `/subscriptions/{subscription}/resourceGroups/{name}`.
 ///
@@ -65,9 +65,9 @@ impl FromStr for ResourceGroupId {
                 Ok(Self { subscription: subscription.parse()?, name: name.parse()? })
             }
             _ => {
-                let what = format!("The value '{}' of parameter 'id' is invalid.", text.escape_debug());
-                let form = "write it as `/subscriptions/{subscription}/resourceGroups/{name}`";
-                Err(Error::new(Problem::invalid("id", what).with_advice(form)))
+                let shown = text.escape_debug();
+                let form = "`/subscriptions/{subscription}/resourceGroups/{name}`";
+                Err(Error::invalid("id", format!("`{shown}` is no id of a resource group: write it as {form}")))
             }
         }
     }

@@ -94,6 +94,8 @@ pub enum Step {
     Announce(usize, Name),
     Complete(usize, Name),
     PutGroup(Name),
+    /// A source by name: an image, a snapshot or a disk.
+    PutNamed(Name),
     DeleteGroup(Name),
     Restore(usize, Name, u32),
     Replicate(usize, Name, u32),
@@ -161,6 +163,7 @@ pub struct Model {
     pub incomplete: BTreeSet<(usize, Name)>,
     /// The resource groups that were created, by their subscription.
     pub resource_groups: BTreeSet<Name>,
+    pub named: BTreeSet<Name>,
     pub managed: bool,
     pub snapshot: bool,
 }
@@ -204,6 +207,22 @@ pub const BUILT_IN: [(Name, &[Name], &[Name]); 7] = [
     ),
     ("1ef6a3be-d0ac-425d-8c01-acb62866290b", &["Microsoft.Compute/galleries/share/action"], &[]),
 ];
+
+/// Sources by name, which stand in one group: their kind, and what is needed to see, write and delete one.
+pub const NAMED: [(Name, Name, Name, Name); 3] = [
+    ("images", "Microsoft.Compute/images/read", "Microsoft.Compute/images/write", "Microsoft.Compute/images/delete"),
+    (
+        "snapshots",
+        "Microsoft.Compute/snapshots/read",
+        "Microsoft.Compute/snapshots/write",
+        "Microsoft.Compute/snapshots/delete",
+    ),
+    ("disks", "Microsoft.Compute/disks/read", "Microsoft.Compute/disks/write", "Microsoft.Compute/disks/delete"),
+];
+
+fn kind_at(kind: Name) -> usize {
+    NAMED.iter().position(|(of, ..)| *of == kind).unwrap()
+}
 
 const SHARE: Name = "Microsoft.Compute/galleries/share/action";
 const SEE_SHARED: Name = "Microsoft.Compute/locations/sharedGalleries/read";
@@ -484,6 +503,19 @@ impl Model {
         }
     }
 
+    pub fn named_source(&self, caller: Name, kind: Name) -> Answer {
+        match self.may(caller, NAMED[kind_at(kind)].1, At::Group("dev")) {
+            false => Answer::Forbidden,
+            true if self.named.contains(kind) => seen(),
+            true => Answer::Absent,
+        }
+    }
+
+    pub fn named_sources(&self, caller: Name) -> BTreeSet<String> {
+        let sees = |kind: &&Name| self.named_source(caller, kind) == seen();
+        self.named.iter().filter(sees).map(|kind| (*kind).to_owned()).collect()
+    }
+
     pub fn role_definitions(&self, caller: Name, at: At) -> Answer {
         if self.may(caller, READ_ROLES, at) { seen() } else { Answer::Forbidden }
     }
@@ -642,6 +674,7 @@ impl Model {
                 may("Microsoft.Compute/galleries/write", At::Gallery(*gallery))
                     && (!switches || may(SHARE, At::Gallery(*gallery)))
             }
+            Step::PutNamed(kind) => may(NAMED[kind_at(kind)].2, At::Group("dev")),
             Step::PutGroup(subscription) => {
                 may("Microsoft.Resources/subscriptions/resourceGroups/write", At::Group(subscription))
             }
@@ -653,7 +686,9 @@ impl Model {
                 let mut all = of_group.chain(flat.map(|(_, at)| at));
                 may("Microsoft.Resources/subscriptions/resourceGroups/delete", At::Group(subscription))
                     && (!self.resource_groups.contains(subscription)
-                        || all.all(|at| self.may_delete(caller, at, true, true)))
+                        || (all.all(|at| self.may_delete(caller, at, true, true))
+                            && (*subscription != "dev"
+                                || self.named.iter().all(|kind| may(NAMED[kind_at(kind)].3, At::Group("dev"))))))
             }
             Step::Announce(gallery, image) => {
                 // The source is used only where a version is announced that is not there.
@@ -786,6 +821,7 @@ impl Model {
             Step::PutGallery(gallery, soft) => {
                 self.galleries.entry(*gallery).or_default().soft = *soft;
             }
+            Step::PutNamed(kind) => drop(self.named.insert(kind)),
             Step::PutGroup(subscription) => {
                 self.resource_groups.insert(subscription);
             }
@@ -797,6 +833,7 @@ impl Model {
                 if *subscription == "dev" {
                     self.delete(At::Managed, true);
                     self.delete(At::Snapshot, true);
+                    self.named.clear();
                 }
                 self.end(|at| at == At::Group(subscription));
             }

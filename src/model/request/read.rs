@@ -9,8 +9,10 @@ use crate::error::{Error, Result};
 use crate::model::gallery::Gallery;
 use crate::model::image_definition::ImageDefinition;
 use crate::model::image_version::ImageVersion;
+use crate::model::named_source::NamedSource;
 use crate::model::resource::{merge, prepared};
 use crate::model::resource_group::ResourceGroup;
+use crate::model::resource_id::ResourceId;
 use crate::model::tags::Tags;
 
 /// A resource that a request can be read for.
@@ -62,6 +64,18 @@ impl Request {
 
     /// Reads the request, for a resource that is `there` with properties that the model does not have.
     pub(crate) fn read<T: Readable>(&self, id: T::Id, there: Option<(&T, Option<&str>)>) -> Result<Requested<T>> {
+        let Parted { mut modelled, kept } = self.parted(there)?;
+        let completed = T::complete(&mut modelled, there.map(|(resource, _)| resource));
+        let read = T::from_strict(id, &modelled);
+        let problems = [completed.err(), read.as_ref().err().cloned()];
+        Error::from_problems(problems.into_iter().flatten().flat_map(Error::into_problems).collect())?;
+        let resource = read?;
+        let unmodelled = if kept.is_empty() { String::new() } else { Value::Object(kept).to_string() };
+        Ok(Requested { resource, unmodelled })
+    }
+
+    /// Parts the body that the resource is to have.
+    fn parted<T: Readable>(&self, there: Option<(&T, Option<&str>)>) -> Result<Parted> {
         let Value::Object(given) = &self.body else {
             return Err(Error::invalid(T::KIND, format!("`{}` is not an object: write an object", self.body)));
         };
@@ -93,13 +107,7 @@ impl Request {
                 }
             }
         }
-        let completed = T::complete(&mut modelled, there.map(|(resource, _)| resource));
-        let read = T::from_strict(id, &modelled);
-        let problems = [completed.err(), read.as_ref().err().cloned()];
-        Error::from_problems(problems.into_iter().flatten().flat_map(Error::into_problems).collect())?;
-        let resource = read?;
-        let unmodelled = if kept.is_empty() { String::new() } else { Value::Object(kept).to_string() };
-        Ok(Requested { resource, unmodelled })
+        Ok(Parted { modelled, kept })
     }
 }
 
@@ -181,6 +189,40 @@ readable!(
     shapes::GALLERY,
     &["/properties/sharingProfile", "/properties/softDeletePolicy"]
 );
+
+impl Readable for NamedSource {
+    type Id = ResourceId;
+
+    const SHAPE: Shaped = Shaped(shapes::NAMED_SOURCE);
+
+    const KIND: &'static str = "resource";
+
+    const STAYS: &'static [&'static str] = &[];
+
+    fn from_strict(id: ResourceId, body: &Value) -> Result<Self> {
+        let kind = Self::target(&id);
+        Self::from_canonical(id, kind, body)
+    }
+
+    fn strict(&self) -> Value {
+        self.body()
+    }
+
+    fn tags(&self) -> &Tags {
+        Self::tags(self)
+    }
+}
+
+impl Request {
+    /// Reads the request for a source by name, which keeps all that the body has.
+    pub(crate) fn read_named(&self, id: ResourceId, there: Option<&NamedSource>) -> Result<NamedSource> {
+        let Parted { modelled: mut body, kept } = self.parted(there.map(|there| (there, None)))?;
+        if let Value::Object(body) = &mut body {
+            join(shapes::NAMED_SOURCE, body, &kept);
+        }
+        NamedSource::from_strict(id, &body)
+    }
+}
 
 readable!(ResourceGroup, crate::model::resource_group::ResourceGroupId, shapes::RESOURCE_GROUP, &[]);
 

@@ -71,6 +71,24 @@ pub(super) const IMAGE_DEFINITION: Properties = envelope!(&[
 
 pub(super) const RESOURCE_GROUP: Properties = envelope!(&[("provisioningState", ReadOnly)]);
 
+const OS_TYPE: Shape = Word(&["Windows", "Linux"]);
+
+const GENERATION: Shape = Word(&["V1", "V2"]);
+
+/// Of a source by name the words alone are read that a version is compared with.
+pub(super) const NAMED_SOURCE: Properties = envelope!(&[
+    ("osType", OS_TYPE),
+    ("hyperVGeneration", GENERATION),
+    ("provisioningState", ReadOnly),
+    ("timeCreated", ReadOnly),
+    ("diskState", ReadOnly),
+    ("uniqueId", ReadOnly),
+    (
+        "storageProfile",
+        Object(&[("osDisk", Object(&[("osType", OS_TYPE), ("osState", Word(&["Generalized", "Specialized"]))]))]),
+    ),
+]);
+
 const STORAGE_ACCOUNT_TYPE: Shape = Word(&["Standard_LRS", "Standard_ZRS", "Premium_LRS"]);
 
 const HOST_CACHING: Shape = Word(&["None", "ReadOnly", "ReadWrite"]);

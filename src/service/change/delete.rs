@@ -210,6 +210,11 @@ impl<'a> Judge<'a> {
             self.may_delete(&snapshot.into(), &mut plan);
             plan.delete(snapshot.into(), Event::SnapshotDeleted { snapshot: snapshot.clone() });
         }
+        let named = self.state.all_named(None).map(|record| record.source.id());
+        for id in named.filter(|id| inside(id.resource_group().0, id.resource_group().1)) {
+            self.may_delete(id, &mut plan);
+            self.named(id, &mut plan);
+        }
         plan.events.push(Event::ResourceGroupDeleted { group: id.clone() });
         if !plan.problems.is_empty() {
             (plan.events, plan.deletes) = (Vec::new(), Vec::new());
@@ -252,16 +257,21 @@ impl Judge<'_> {
             ResourceId::ManagedImage(image) => {
                 if self.state.managed_image(image).is_some() {
                     plan.delete(id.clone(), Event::ManagedImageDeleted { image: image.clone() });
+                } else {
+                    self.named(id, &mut plan);
                 }
             }
             ResourceId::Snapshot(snapshot) => {
                 if self.state.snapshot(snapshot).is_some() {
                     plan.delete(id.clone(), Event::SnapshotDeleted { snapshot: snapshot.clone() });
+                } else {
+                    self.named(id, &mut plan);
                 }
             }
-            ResourceId::Disk(_) | ResourceId::VirtualMachine(_) | ResourceId::StorageAccount(_) => {
+            ResourceId::Disk(_) => self.named(id, &mut plan),
+            ResourceId::VirtualMachine(_) | ResourceId::StorageAccount(_) => {
                 let what =
-                    "the gallery keeps no disks, VMs and storage accounts: delete it with the service that keeps it";
+                    "the gallery keeps no VMs and storage accounts: delete it with the service that keeps it";
                 plan.problems.push(Problem::unsupported(id.to_string(), what));
             }
         }
@@ -309,6 +319,12 @@ impl Judge<'_> {
         }
         self.may_delete(&id.into(), plan);
         plan.delete(id.clone().into(), Event::ImageDefinitionDeleted { definition: id.clone() });
+    }
+
+    fn named(&self, id: &ResourceId, plan: &mut Plan) {
+        if self.state.named_source(id).is_some() {
+            plan.delete(id.clone(), Event::SourceForgotten { source: id.clone() });
+        }
     }
 
     /// Deletes a version that has no content yet: there is nothing to restore.

@@ -3,6 +3,7 @@
 pub(crate) mod delete;
 pub(crate) mod groups;
 pub(crate) mod lifecycle;
+pub(crate) mod named;
 pub(crate) mod pending;
 pub(crate) mod put;
 pub(crate) mod resources;

@@ -181,7 +181,7 @@ impl CompletionWork {
         }
         let named = record.version.storage_profile().source();
         let source = match named {
-            Some(named) if self.has_disks => Source::Disks(Box::default(), Some(named.clone())),
+            Some(named) if self.has_disks => Source::standing_for(state, named),
             Some(named) => Source::named(named),
             None => Source::Disks(Box::default(), None),
         };

@@ -5,7 +5,7 @@ use crate::catalog::{ImageContent, State};
 use crate::disk::source::DiskSource;
 use crate::error::{ErrorKind, Problem, Result};
 use crate::model::{
-    Architecture, CarriedIdentity, DiskReference, HyperVGeneration, ImageDefinition, ImageVersionId, ManagedImageId,
+    Architecture, CarriedIdentity, DiskReference, HyperVGeneration, ImageDefinition, ImageVersionId, ManagedImageId, NamedSource,
     OsState, OsType, PurchasePlan, Region, ResourceId, SnapshotId, SourceDisk, SourceDisks, StorageAccountId,
     SubscriptionId, VersionSource, VirtualMachineId,
 };
@@ -263,7 +263,37 @@ pub(crate) struct SourceState {
     pub(crate) problems: Vec<Problem>,
 }
 
+impl Facts {
+    /// What is known of a source by name.
+    fn of_named(source: &NamedSource) -> Self {
+        Self {
+            id: source.id().to_string(),
+            location: Some(source.location().clone()),
+            os_type: source.os_type(),
+            os_state: source.os_state(),
+            hyper_v_generation: source.hyper_v_generation(),
+            ..Self::default()
+        }
+    }
+}
+
 impl Source {
+    /// Returns the source of disks at hand that stand for a name.
+    pub(crate) fn standing_for(state: &State, name: &VersionSource) -> Self {
+        let id: Option<ResourceId> = match name {
+            VersionSource::ManagedImage(id) => Some(id.into()),
+            VersionSource::Disks(disks) => match disks.os_disk().reference() {
+                DiskReference::Snapshot(id) => Some(id.into()),
+                DiskReference::Disk(id) => Some(id.into()),
+                DiskReference::Vhd { .. } => None,
+            },
+            _ => None,
+        };
+        let known = id.and_then(|id| state.named_source(&id));
+        let facts = known.map(|record| Facts::of_named(&record.source)).unwrap_or_default();
+        Self::Disks(Box::new(facts), Some(name.clone()))
+    }
+
     /// Returns the source of a name: what the catalog may know, or disks whose bytes are elsewhere.
     pub(crate) fn named(name: &VersionSource) -> Self {
         match name {

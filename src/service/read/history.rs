@@ -154,6 +154,10 @@ kinds! {
     RegionRetried "regionRetried",
     /// A newer build enabled features of the catalog's format.
     FeaturesEnabled "featuresEnabled",
+    /// A managed image, a snapshot or a disk was named as a source, or got other properties.
+    SourceNamed "sourceNamed",
+    /// A source by name was deleted.
+    SourceForgotten "sourceForgotten",
     /// A resource group was created, or got other tags.
     ResourceGroupPut "resourceGroupPut",
     /// A resource group was deleted.
@@ -211,12 +215,10 @@ impl From<&Event> for RecordedEvent {
                 let failed = Self::of(Kind::ImageVersionFailed, version);
                 Self { reason: Some(format!("{code}: {reason}")), ..failed }
             }
-            Event::ResourceGroupPut { group, .. } => {
-                Self::at(Kind::ResourceGroupPut, &AccessScope::of_group(group.id()))
-            }
-            Event::ResourceGroupDeleted { group } => {
-                Self::at(Kind::ResourceGroupDeleted, &AccessScope::of_group(group))
-            }
+            Event::SourceNamed { source } => Self::of(Kind::SourceNamed, source.id().clone()),
+            Event::SourceForgotten { source } => Self::of(Kind::SourceForgotten, source.clone()),
+            Event::ResourceGroupPut { group, .. } => Self::at(Kind::ResourceGroupPut, &AccessScope::of_group(group.id())),
+            Event::ResourceGroupDeleted { group } => Self::at(Kind::ResourceGroupDeleted, &AccessScope::of_group(group)),
             Event::UnmodelledSet { of, .. } => Self::of(Kind::UnmodelledSet, of.clone()),
             Event::ImageVersionPublished { version, .. } => Self::of(Kind::ImageVersionPublished, version.id()),
             Event::ImageVersionUpdated { version } => Self::of(Kind::ImageVersionUpdated, version.id()),

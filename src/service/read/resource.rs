@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::view::CatalogView;
+use super::view::{CatalogView, ListPage, ListScope};
 use crate::access::Action;
 use crate::catalog::{IncompleteRecord, VersionRecord};
 use crate::error::{Error, Result};
-use crate::model::{Answer, ImageVersion, ResourceId, given};
+use crate::model::{Answer, ImageVersion, NamedSource, ResourceId, given};
 use crate::service::rules::refusals::missing;
 use crate::service::session::rights::read_action;
 
@@ -94,7 +94,7 @@ impl Provisioning {
             Some(format!("{{region: {}, detail: {why}}}", target.region()))
         });
         if let Some(reason) = reason {
-            let message = format!("Gallery replication jobs failed in one or more regions: {reason}");
+            let message = format!("replication failed in one or more regions: {reason}");
             let error = ProvisioningError { code: "ReplicationJobFailed".to_owned(), message };
             return Self { state: ProvisioningState::Failed, error: Some(error) };
         }
@@ -137,6 +137,7 @@ impl CatalogView {
             ResourceId::Gallery(id) => self.gallery(id).map(|gallery| answer.json(&*gallery)),
             ResourceId::ImageDefinition(id) => self.image_definition(id).map(|definition| answer.json(&*definition)),
             ResourceId::ImageVersion(id) => self.image_version(id).map(|version| answer.json(&*version)),
+            named if self.state().named_source(named).is_some() => self.named_source(named).map(|source| source.json()),
             ResourceId::ManagedImage(id) => self.managed_image(id).map(|image| plain(&*image)),
             ResourceId::Snapshot(id) => self.snapshot(id).map(|snapshot| plain(&*snapshot)),
             ResourceId::Disk(_) | ResourceId::VirtualMachine(_) | ResourceId::StorageAccount(_) => {
@@ -199,6 +200,55 @@ impl CatalogView {
             self.record(version)?;
         }
         self.state().revision(&id).ok_or_else(|| Error::new(missing(id)))
+    }
+
+    /// Returns a managed image, a snapshot or a disk that is a source by name, without bytes here.
+    ///
+    /// # Errors
+    ///
+    /// As [`json`](Self::json).
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// let id = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/disks/os";
+    /// assert_eq!(sandbox.session().view().named_source(id).unwrap_err().code(), "ResourceNotFound");
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn named_source(&self, id: impl TryInto<ResourceId, Error: Into<Error>>) -> Result<Arc<NamedSource>> {
+        let id = given(id)?;
+        self.require(read_action(&id), id.clone())?;
+        let record = self.state().named_source(&id).ok_or_else(|| Error::new(missing(id.clone())))?;
+        Ok(record.source.clone())
+    }
+
+    /// Returns at most `limit` managed images, snapshots and disks without bytes after `after`, by id: those that the caller may see.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// use compute_gallery::read::ListScope;
+    ///
+    /// assert!(sandbox.session().view().named_sources(&ListScope::All, None, 10).items.is_empty());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn named_sources(
+        &self,
+        scope: &ListScope,
+        after: Option<&ResourceId>,
+        limit: usize,
+    ) -> ListPage<NamedSource, ResourceId> {
+        let named = self.state().all_named(after).map(|record| &record.source);
+        let inside = |source: &&Arc<NamedSource>| {
+            let (subscription, group) = source.id().resource_group();
+            scope.holds(subscription, group)
+        };
+        let readable = |source: &&Arc<NamedSource>| self.may(read_action(source.id()), source.id().clone());
+        ListPage::of(named.filter(inside).filter(readable), limit, |source| source.id().clone())
     }
 
     /// Returns the versions that were announced and have no content, of those that the caller may read: `Creating` or `Failed`.

@@ -73,7 +73,7 @@ pub enum ListScope {
 }
 
 impl ListScope {
-    fn holds(&self, subscription: &SubscriptionId, group: &ResourceGroupName) -> bool {
+    pub(crate) fn holds(&self, subscription: &SubscriptionId, group: &ResourceGroupName) -> bool {
         match self {
             Self::All => true,
             Self::Subscription(wanted) => wanted == subscription,

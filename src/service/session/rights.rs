@@ -237,7 +237,7 @@ pub(crate) fn read_action(id: &ResourceId) -> Action {
         ResourceId::ImageVersion(_) => Action::ReadVersion,
         ResourceId::ManagedImage(_) => Action::ReadManagedImage,
         ResourceId::Snapshot(_) => Action::ReadSnapshot,
-        ResourceId::Disk(_) => Action::WriteDisk,
+        ResourceId::Disk(_) => Action::ReadDisk,
         ResourceId::VirtualMachine(_) => Action::WriteVirtualMachine,
         ResourceId::StorageAccount(_) => Action::ListStorageKeys,
     }
@@ -265,7 +265,7 @@ pub(crate) fn delete_action(id: &ResourceId) -> Action {
         ResourceId::ImageVersion(_) => Action::DeleteVersion,
         ResourceId::ManagedImage(_) => Action::DeleteManagedImage,
         ResourceId::Snapshot(_) => Action::DeleteSnapshot,
-        ResourceId::Disk(_) => Action::WriteDisk,
+        ResourceId::Disk(_) => Action::DeleteDisk,
         ResourceId::VirtualMachine(_) => Action::WriteVirtualMachine,
         ResourceId::StorageAccount(_) => Action::ListStorageKeys,
     }
