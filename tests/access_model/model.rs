@@ -102,11 +102,7 @@ pub enum Step {
     Lifecycle(usize, Name),
     CreateManaged,
     CreateSnapshot,
-    Delete {
-        at: At,
-        cascade: bool,
-        bypass: bool,
-    },
+    Delete { at: At, cascade: bool, bypass: bool },
     Share(usize, Share),
     DefineRole(Name, Role),
     DeleteRole(Name),
@@ -540,8 +536,9 @@ impl Model {
     }
 
     pub fn incomplete_versions(&self, caller: Name) -> BTreeSet<String> {
-        let may =
-            |(gallery, image): &&(usize, Name)| self.may(caller, READ_VERSION, At::Version(*gallery, image, ANNOUNCED));
+        let may = |(gallery, image): &&(usize, Name)| {
+            self.may(caller, READ_VERSION, At::Version(*gallery, image, ANNOUNCED))
+        };
         self.incomplete.iter().filter(may).map(|(gallery, image)| format!("{gallery} {image}")).collect()
     }
 

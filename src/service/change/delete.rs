@@ -155,7 +155,9 @@ impl DeletionWork {
     fn change(&self) -> Change<Vec<ResourceId>> {
         let (id, how, session) = (self.id.clone(), self.how, self.session.clone());
         let needs = vec![Need::new(delete_action(&id), id.clone())];
-        let judge = move |state: &State, inner: &Inner| Judge::new(state, inner, how, session.rights()).delete(&id);
+        let judge = move |state: &State, inner: &Inner| {
+            Judge::new(state, inner, how, session.rights()).delete(&id)
+        };
         Change::new(&self.session, needs, judge, |plan| plan.deletes)
     }
 }

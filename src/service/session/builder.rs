@@ -810,15 +810,7 @@ impl GalleryServiceBuilder {
         };
         let catalog = Arc::new(catalog.with_commit_limit(deadlines.for_commit()));
         let Self {
-            common_store,
-            region_stores,
-            region_catalog,
-            limits,
-            requires_groups,
-            workers,
-            compression,
-            placement_policy,
-            ..
+            common_store, region_stores, region_catalog, limits, requires_groups, workers, compression, placement_policy, ..
         } = self;
         let mut regions = Regions::new(
             region_stores,
