@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::authenticator::{AnyToken, Authenticator};
 use super::face::{Arm, Inner};
-use super::neighbours::Neighbours;
 use super::operations::Operations;
 use super::test_endpoints::{TestEndpoints, Tests};
 use crate::error::Result;
@@ -145,9 +144,9 @@ impl ArmBuilder {
     pub fn build(self) -> Arm {
         let Self { service, authenticator, clock, regions, settings, tests } = self;
         let clock = tests.as_ref().map_or(clock, |tests| Arc::new(tests.clock().clone()));
-        let (operations, neighbours) = (Operations::new(settings.retry_after), Neighbours::default());
+        let operations = Operations::new(settings.retry_after);
         let (service, tests) = (crate::host::sync::RwLock::new(service), tests.map(Tests::new));
-        Arm(Arc::new(Inner { service, authenticator, clock, regions, settings, operations, neighbours, tests }))
+        Arm(Arc::new(Inner { service, authenticator, clock, regions, settings, operations, tests }))
     }
 }
 

@@ -19,7 +19,6 @@ use super::authenticator::Authenticator;
 use super::body::ArmBody;
 use super::builder::{ArmBuilder, Settings, guid};
 use super::call::{Address, Call};
-use super::neighbours::Neighbours;
 use super::operations::Operations;
 use super::shape::Shape;
 use super::test_endpoints::Tests;
@@ -81,7 +80,6 @@ pub(super) struct Inner {
     pub(super) regions: RegionCatalog,
     pub(super) settings: Settings,
     pub(super) operations: Operations,
-    pub(super) neighbours: Neighbours,
     pub(super) tests: Option<Tests>,
 }
 

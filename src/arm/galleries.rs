@@ -293,7 +293,7 @@ impl Request<'_> {
         let view = self.view().await?;
         if view.provisioning(id)?.state == ProvisioningState::Creating {
             let completion = session.complete_version(id);
-            let completed = match self.phantom(&view, version)? {
+            let completed = match self.phantom(&view, version) {
                 Some(disks) => completion.from_disks(disks).await,
                 None => completion.await,
             };
@@ -310,45 +310,38 @@ impl Request<'_> {
     }
 
     /// Returns zeros for a source that is only named; `None` where the source is stored, or must be.
-    fn phantom(&self, view: &CatalogView, version: &ImageVersion) -> Result<Option<LocalDisks>, Refusal> {
-        let size = self.inner.settings.named_sources;
-        let zeros = |bytes: u64| LocalDisks::new(phantom::disk(bytes));
-        let is_absent = |found: Option<ErrorKind>| found == Some(ErrorKind::NotFound);
-        let absent = match version.storage_profile().source() {
-            Some(VersionSource::ManagedImage(id)) => is_absent(view.managed_image(id).err().map(|error| error.kind())),
-            Some(VersionSource::ImageVersion(id)) => is_absent(view.image_version(id).err().map(|error| error.kind())),
-            Some(VersionSource::VirtualMachine(_) | VersionSource::CommunityGalleryImage(_)) => true,
-            Some(VersionSource::Disks(disks)) => return self.disks(view, disks),
-            None => false,
-        };
-        Ok(size.filter(|_| absent).map(zeros))
+    fn phantom(&self, view: &CatalogView, version: &ImageVersion) -> Option<LocalDisks> {
+        let unknown = || self.inner.settings.named_sources.map(|bytes| LocalDisks::new(phantom::disk(bytes)));
+        let is_absent = |error: Option<Error>| error.is_some_and(|error| error.kind() == ErrorKind::NotFound);
+        match version.storage_profile().source()? {
+            VersionSource::ManagedImage(id) if is_absent(view.managed_image(id).err()) => groups::zeros(self.inner, view, id),
+            VersionSource::ImageVersion(id) if is_absent(view.image_version(id).err()) => unknown(),
+            VersionSource::VirtualMachine(_) | VersionSource::CommunityGalleryImage(_) => unknown(),
+            VersionSource::ManagedImage(_) | VersionSource::ImageVersion(_) => None,
+            VersionSource::Disks(disks) => self.disks(view, disks),
+        }
     }
 
     /// Returns zeros for disks of which not all are stored.
-    fn disks(&self, view: &CatalogView, disks: &SourceDisks) -> Result<Option<LocalDisks>, Refusal> {
-        let all = || std::iter::once(disks.os_disk()).chain(disks.data_disks().iter().map(|(_, disk)| disk));
-        let is_stored = |disk: &SourceDisk| match disk.reference() {
-            DiskReference::Snapshot(id) => view.snapshot(id).is_ok(),
-            DiskReference::Disk(_) | DiskReference::Vhd { .. } => false,
-        };
-        if all().all(is_stored) {
-            return Ok(None);
+    fn disks(&self, view: &CatalogView, disks: &SourceDisks) -> Option<LocalDisks> {
+        let mut all = std::iter::once(disks.os_disk()).chain(disks.data_disks().iter().map(|(_, disk)| disk));
+        let is_stored = |disk: &SourceDisk| matches!(disk.reference(), DiskReference::Snapshot(id) if view.snapshot(id).is_ok());
+        if all.all(is_stored) {
+            return None;
         }
-        let size = |disk: &SourceDisk| {
-            let known = match disk.reference() {
-                DiskReference::Disk(id) => groups::disk_size(self.inner, &id.to_string()),
-                DiskReference::Snapshot(id) => view.snapshot(id).ok().map(|snapshot| snapshot.disk_size_bytes()),
-                DiskReference::Vhd { .. } => None,
+        let zeros = |disk: &SourceDisk| {
+            let size = match disk.reference() {
+                DiskReference::Disk(id) => groups::size(self.inner, view, &id.into()),
+                DiskReference::Snapshot(id) => groups::size(self.inner, view, &id.into()),
+                DiskReference::Vhd { .. } => self.inner.settings.named_sources,
             };
-            known.or(self.inner.settings.named_sources)
+            size.map(phantom::disk)
         };
-        let Some(os_bytes) = size(disks.os_disk()) else { return Ok(None) };
-        let mut local = LocalDisks::new(phantom::disk(os_bytes));
+        let mut local = LocalDisks::new(zeros(disks.os_disk())?);
         for (lun, disk) in disks.data_disks() {
-            let Some(bytes) = size(disk) else { return Ok(None) };
-            local = local.with_data_disk(*lun, phantom::disk(bytes));
+            local = local.with_data_disk(*lun, zeros(disk)?);
         }
-        Ok(Some(local))
+        Some(local)
     }
 
     async fn soft_deleted(&self, kind: &str) -> Answered {

@@ -2,7 +2,7 @@
 
 use http::header::LOCATION;
 use http::{Method, StatusCode};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::answer::{Answer, Answered, Refusal};
 use super::call::Call;
@@ -12,11 +12,11 @@ use super::phantom;
 use super::versions::ApiVersion;
 use crate::error::{Error, ErrorKind};
 use crate::model::{
-    HyperVGeneration, ManagedImage, ManagedImageId, OsType, Region, Request, ResourceGroupId, ResourceGroupName,
-    Snapshot, SnapshotId, SubscriptionId, Tags,
+    DataDiskImage, ManagedImage, ManagedImageId, NamedSource, Region, Request, ResourceGroupId, ResourceGroupName,
+    ResourceId, Snapshot, SubscriptionId,
 };
 use crate::service::change::Effect;
-use crate::service::publish::{ImageSource, LocalDisks, NewManagedImage, NewSnapshot};
+use crate::service::publish::LocalDisks;
 use crate::service::read::{CatalogView, ListScope};
 
 /// The subscription that is listed before there is any.
@@ -65,7 +65,7 @@ pub(super) async fn answer(inner: &Inner, call: &Call, path: &[&str], id: &str) 
         ["subscriptions", _, "resourcegroups", _] => group(inner, call, id).await,
         ["subscriptions", _, "resourcegroups", _, "resources"] | ["subscriptions", _, "resources"] => {
             get()?;
-            resources(inner, call).await
+            resources(call).await
         }
         ["subscriptions", _, "operationresults", operation] => {
             get()?;
@@ -81,7 +81,7 @@ pub(super) async fn answer(inner: &Inner, call: &Call, path: &[&str], id: &str) 
         }
         [_, _, "providers", "microsoft.compute", kind @ ("images" | "snapshots" | "disks" | "virtualmachines")] => {
             get()?;
-            neighbours(inner, call, kind).await
+            neighbours(call, kind).await
         }
         [
             _,
@@ -94,10 +94,10 @@ pub(super) async fn answer(inner: &Inner, call: &Call, path: &[&str], id: &str) 
         ] => {
             get()?;
             require(call, &call.session.refresh().await?)?;
-            neighbours(inner, call, kind).await
+            neighbours(call, kind).await
         }
-        [_, _, "resourcegroups", _, "providers", "microsoft.compute", kind @ ("images" | "snapshots" | "disks"), _] => {
-            neighbour(inner, call, kind, id).await
+        [_, _, "resourcegroups", _, "providers", "microsoft.compute", "images" | "snapshots" | "disks", _] => {
+            neighbour(inner, call, id).await
         }
         _ => Err(unknown(call)),
     }
@@ -311,7 +311,6 @@ async fn group(inner: &Inner, call: &Call, operation: &str) -> Answered {
         Method::DELETE => {
             require(call, &view)?;
             call.session.delete_resource_group(id.as_str()).await?;
-            inner.neighbours.clear_below(&format!("{id}/"));
             if inner.operations.is_instant() {
                 return Ok(Answer::empty(StatusCode::OK));
             }
@@ -338,7 +337,7 @@ async fn group(inner: &Inner, call: &Call, operation: &str) -> Answered {
     }
 }
 
-async fn resources(inner: &Inner, call: &Call) -> Answered {
+async fn resources(call: &Call) -> Answered {
     let scope = scope_of(call)?;
     let view = call.session.refresh().await?;
     let filter = call.parameter("$filter").unwrap_or_default().to_ascii_lowercase();
@@ -349,13 +348,8 @@ async fn resources(inner: &Inner, call: &Call) -> Answered {
         json!({"id": id, "name": name, "type": format!("Microsoft.Compute/{kind}"), "location": region})
     };
     let mut items: Vec<Value> = all_in(&view, &scope, usize::MAX).map(item).collect();
-    let disks = inner
-        .neighbours
-        .below(&format!("{}/", call.id(call.segments.len().saturating_sub(1))), "Microsoft.Compute/disks");
-    items.extend(disks.into_iter().map(|disk| {
-        let of = |name: &str| disk.get(name).cloned().unwrap_or_default();
-        json!({"id": of("id"), "name": of("name"), "type": of("type"), "location": of("location")})
-    }));
+    let named = view.named_sources(&scope, None, usize::MAX).items;
+    items.extend(named.iter().map(|source| item((source.id().to_string(), source.location().clone()))));
     let is_wanted = |item: &Value| {
         let kind = item.get("type").and_then(Value::as_str).unwrap_or_default();
         wanted.is_none_or(|wanted| kind.eq_ignore_ascii_case(wanted))
@@ -366,80 +360,73 @@ async fn resources(inner: &Inner, call: &Call) -> Answered {
 
 // Managed images, snapshots, disks.
 
-fn azure_type(kind: &str) -> String {
-    match kind {
-        "virtualmachines" => "Microsoft.Compute/virtualMachines".to_owned(),
-        kind => format!("Microsoft.Compute/{kind}"),
-    }
-}
-
-async fn neighbours(inner: &Inner, call: &Call, kind: &str) -> Answered {
+async fn neighbours(call: &Call, kind: &str) -> Answered {
     let scope = scope_of(call)?;
     let view = call.session.refresh().await?;
-    let items = match kind {
-        "images" => {
-            let images = view.managed_images(&scope, None, usize::MAX).items;
-            images.iter().map(|image| image_json(inner, image)).collect()
-        }
-        "snapshots" => {
-            let snapshots = view.snapshots(&scope, None, usize::MAX).items;
-            snapshots.iter().map(|snapshot| snapshot_json(inner, snapshot)).collect()
-        }
-        _ => {
-            let above = call.path();
-            let above = above.to_ascii_lowercase();
-            let above = above.split("/providers/").next().unwrap_or_default();
-            inner.neighbours.below(&format!("{above}/"), &azure_type(kind))
-        }
+    let named = view.named_sources(&scope, None, usize::MAX).items;
+    let is_kind = |source: &&std::sync::Arc<NamedSource>| match source.id() {
+        ResourceId::ManagedImage(_) => kind == "images",
+        ResourceId::Snapshot(_) => kind == "snapshots",
+        ResourceId::Disk(_) => kind == "disks",
+        _ => false,
     };
+    let named = named.iter().filter(is_kind).map(|source| view.json(source.id()));
+    let mut items = named.collect::<Result<Vec<Value>, _>>()?;
+    match kind {
+        "images" => items.extend(view.managed_images(&scope, None, usize::MAX).items.iter().map(|image| image_json(image))),
+        "snapshots" => {
+            items.extend(view.snapshots(&scope, None, usize::MAX).items.iter().map(|snapshot| snapshot_json(snapshot)));
+        }
+        _ => {}
+    }
     Ok(Answer::list(items))
 }
 
-/// Returns the size of a disk that was put.
-pub(super) fn disk_size(inner: &Inner, id: &str) -> Option<u64> {
-    let disk = inner.neighbours.get(id)?;
-    disk.pointer("/properties/diskSizeBytes").and_then(Value::as_u64)
+/// Returns one as Azure answers it: what was put, or what the service knows of one with bytes.
+fn neighbour_json(view: &CatalogView, id: &ResourceId) -> Result<Value, Refusal> {
+    Ok(match id {
+        ResourceId::ManagedImage(image) if view.named_source(id).is_err() => image_json(&*view.managed_image(image)?),
+        ResourceId::Snapshot(snapshot) if view.named_source(id).is_err() => snapshot_json(&*view.snapshot(snapshot)?),
+        id => view.json(id)?,
+    })
 }
 
-async fn neighbour(inner: &Inner, call: &Call, kind: &str, operation: &str) -> Answered {
-    only(call, &[Method::GET, Method::PUT, Method::DELETE])?;
+async fn neighbour(inner: &Inner, call: &Call, operation: &str) -> Answered {
+    only(call, &[Method::GET, Method::PUT, Method::PATCH, Method::DELETE])?;
     let view = call.session.refresh().await?;
     require(call, &view)?;
-    let id = call.id(8);
-    let not_there = || {
-        let what = format!(
-            "The Resource 'Microsoft.Compute/{kind}/{}' under resource group '{}' was not found. For more details please go to \
-             https://aka.ms/ARMResourceNotFoundFix",
-            call.segment(7),
-            call.segment(3)
-        );
-        Refusal::not_found("ResourceNotFound", what)
-    };
+    let id: ResourceId = call.id(8).parse()?;
     match call.method {
-        Method::GET => match kind {
-            "images" => Ok(Answer::ok(image_json(inner, &*view.managed_image(id.as_str())?))),
-            "snapshots" => Ok(Answer::ok(snapshot_json(inner, &*view.snapshot(id.as_str())?))),
-            _ => inner.neighbours.get(&id).map(Answer::ok).ok_or_else(not_there),
-        },
+        Method::GET => neighbour_json(&view, &id).map(Answer::ok),
         Method::DELETE => {
-            let document = inner.neighbours.remove(&id).is_some();
-            let deleted = match kind {
-                "disks" => document,
-                _ => !call.session.delete(id.as_str()).await?.is_empty(),
-            };
-            match (deleted, inner.operations.is_instant()) {
+            let is_deleted = !call.session.delete(id.clone()).await?.is_empty();
+            match (is_deleted, inner.operations.is_instant()) {
                 (false, _) => Ok(Answer::empty(StatusCode::NO_CONTENT)),
                 (true, true) => Ok(Answer::empty(StatusCode::OK)),
                 (true, false) => {
-                    Ok(begin(inner, call, operation, Change::Delete, &id, Answer::empty(StatusCode::ACCEPTED)))
+                    let answer = Answer::empty(StatusCode::ACCEPTED);
+                    Ok(begin(inner, call, operation, Change::Delete, &id.to_string(), answer))
                 }
             }
         }
         _ => {
-            let (body, status) = put(inner, call, &view, kind, &id).await?;
-            match inner.operations.is_instant() || status == StatusCode::OK {
-                true => Ok(Answer::new(status, body)),
-                false => Ok(begin(inner, call, operation, Change::Create, &id, Answer::new(status, body))),
+            let (body, session) = (call.body()?, &call.session);
+            let request = if call.method == Method::PATCH { Request::patch(body) } else { Request::put(body) };
+            let put = match &id {
+                ResourceId::ManagedImage(id) => session.put_managed_image(id, request).await?,
+                ResourceId::Snapshot(id) => session.put_snapshot(id, request).await?,
+                ResourceId::Disk(id) => session.put_disk(id, request).await?,
+                _ => return Err(unknown(call)),
+            };
+            let body = neighbour_json(&session.refresh().await?, put.resource.id())?;
+            let (status, kind) = match put.effect {
+                Effect::Created => (StatusCode::CREATED, Change::Create),
+                Effect::Updated | Effect::Unchanged => (StatusCode::OK, Change::Update),
+            };
+            let answer = Answer::new(status, body);
+            match inner.operations.is_instant() {
+                true => Ok(answer),
+                false => Ok(begin(inner, call, operation, kind, &id.to_string(), answer)),
             }
         }
     }
@@ -452,202 +439,73 @@ fn begin(inner: &Inner, call: &Call, operation: &str, kind: Change, id: &str, an
     inner.operations.begin(call, begun, inner.now(), answer)
 }
 
-/// Puts a managed image, snapshot or disk.
-async fn put(
-    inner: &Inner,
-    call: &Call,
-    view: &CatalogView,
-    kind: &str,
-    id: &str,
-) -> Result<(Value, StatusCode), Refusal> {
-    let body = call.body()?;
-    let location: Region = match body.get("location").and_then(Value::as_str) {
-        Some(location) => location.parse()?,
-        None => {
-            return Err(Refusal::bad_request(
-                "LocationRequired",
-                "The location property is required for this definition.",
-            ));
-        }
-    };
-    let tags: Tags = body
-        .get("tags")
-        .filter(|tags| tags.is_object())
-        .cloned()
-        .map_or_else(Default::default, |tags| serde_json::from_value(tags).unwrap_or_default());
-    let text = |path: &str| body.pointer(path).and_then(Value::as_str);
-    match kind {
-        "images" => {
-            let id: ManagedImageId = id.parse()?;
-            let disk = "/properties/storageProfile/osDisk";
-            if let Ok(there) = view.managed_image(&id) {
-                return Ok((image_json(inner, &there), StatusCode::OK));
-            }
-            let os_type: OsType = word(text(&format!("{disk}/osType")).unwrap_or("Linux"))?;
-            let source = match body.pointer("/properties/sourceVirtualMachine/id").and_then(Value::as_str) {
-                Some(vm) => ImageSource::from(LocalDisks::new(phantom::disk(named(inner, vm)?))),
-                None => image_source(inner, view, body.pointer("/properties/storageProfile"))?,
-            };
-            let mut new = NewManagedImage::new(id.clone(), location, os_type, source).with_tags(tags);
-            if let Some(generation) = text("/properties/hyperVGeneration") {
-                new = new.with_hyper_v_generation(word::<HyperVGeneration>(generation)?);
-            }
-            let image = call.session.create_managed_image(new).await?.resource;
-            inner.neighbours.put(&id.to_string(), json!({"properties": body.get("properties")}));
-            Ok((image_json(inner, &image), StatusCode::CREATED))
-        }
-        "snapshots" => {
-            let id: SnapshotId = id.parse()?;
-            if let Ok(there) = view.snapshot(&id) {
-                return Ok((snapshot_json(inner, &there), StatusCode::OK));
-            }
-            let bytes = created_size(inner, &body)?;
-            let generation = text("/properties/hyperVGeneration").map(word).transpose()?.unwrap_or_default();
-            let disk = phantom::disk(bytes);
-            let new = match text("/properties/osType").map(word).transpose()? {
-                Some(os_type) => NewSnapshot::of_os_disk(id.clone(), location, disk, os_type, generation),
-                None => NewSnapshot::of_data_disk(id.clone(), location, disk),
-            };
-            let snapshot = call.session.create_snapshot(new.with_tags(tags)).await?.resource;
-            inner
-                .neighbours
-                .put(&id.to_string(), json!({"properties": body.get("properties"), "sku": body.get("sku")}));
-            Ok((snapshot_json(inner, &snapshot), StatusCode::CREATED))
-        }
-        _ => {
-            let bytes = created_size(inner, &body)?;
-            let mut disk = Map::new();
-            disk.insert("id".into(), json!(id));
-            disk.insert("name".into(), json!(call.segment(7)));
-            disk.insert("type".into(), json!("Microsoft.Compute/disks"));
-            disk.insert("location".into(), json!(location));
-            disk.insert("tags".into(), json!(tags));
-            disk.insert("sku".into(), body.get("sku").cloned().unwrap_or_else(|| json!({"name": "Standard_LRS"})));
-            let mut properties = body.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
-            properties.insert("diskSizeGB".into(), json!(bytes.div_ceil(GIB)));
-            properties.insert("diskSizeBytes".into(), json!(bytes));
-            properties.insert("diskState".into(), json!("Unattached"));
-            properties.insert("provisioningState".into(), json!("Succeeded"));
-            disk.insert("properties".into(), Value::Object(properties));
-            let disk = Value::Object(disk);
-            let is_new = inner.neighbours.put(id, disk.clone());
-            Ok((disk, if is_new { StatusCode::CREATED } else { StatusCode::OK }))
-        }
-    }
-}
-
-/// Reads a word of an enum in any case.
-fn word<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Refusal> {
-    let spelled = ["Linux", "Windows", "V1", "V2"].into_iter().find(|known| known.eq_ignore_ascii_case(text));
-    let read = serde_json::from_value(json!(spelled.unwrap_or(text)));
-    read.map_err(|error| Refusal::bad_request("InvalidParameter", format!("'{}': {error}", text.escape_debug())))
-}
-
-/// Returns the size of a source that is named alone.
-fn named(inner: &Inner, id: &str) -> Result<u64, Refusal> {
-    let no_such = || {
-        let what = format!("Resource {} is not found.", id.escape_debug());
-        Refusal::not_found("NotFound", what)
-    };
-    disk_size(inner, id).or(inner.settings.named_sources).ok_or_else(no_such)
-}
-
-/// Returns the size of a disk or snapshot that is created.
-fn created_size(inner: &Inner, body: &Value) -> Result<u64, Refusal> {
-    let gib = |path: &str| body.pointer(path).and_then(Value::as_u64).map(|gib| gib.saturating_mul(GIB));
-    let text = |path: &str| body.pointer(path).and_then(Value::as_str);
-    if let Some(bytes) = gib("/properties/diskSizeGB") {
-        return Ok(bytes);
-    }
-    let source =
-        text("/properties/creationData/sourceResourceId").or_else(|| text("/properties/creationData/sourceUri"));
-    let source = source.or_else(|| text("/properties/creationData/imageReference/id"));
-    let source = source.or_else(|| text("/properties/creationData/galleryImageReference/id"));
-    match source {
-        Some(source) => named(inner, source),
-        None => {
-            let what = "Required parameter 'disk.diskSizeGB' is missing (null).";
-            Err(Refusal::bad_request("InvalidParameter", what).at("disk.diskSizeGB"))
-        }
-    }
-}
-
-/// Returns the source of a managed image of disks.
-fn image_source(inner: &Inner, view: &CatalogView, storage: Option<&Value>) -> Result<ImageSource, Refusal> {
-    let missing = || {
-        let what = "Required parameter 'storageProfile.osDisk' is missing (null).";
-        Refusal::bad_request("InvalidParameter", what).at("image.properties.storageProfile.osDisk")
-    };
-    let size = |disk: &Value| {
-        let id = ["/managedDisk/id", "/snapshot/id", "/blobUri"].iter().find_map(|path| disk.pointer(path)?.as_str());
-        let snapshot = |id: &str| Some(view.snapshot(id).ok()?.disk_size_bytes());
-        let given = disk.get("diskSizeGB").and_then(Value::as_u64).map(|gib| gib.saturating_mul(GIB));
-        match (id, given) {
-            (Some(id), given) => snapshot(id).map_or_else(|| named(inner, id).map(|named| given.unwrap_or(named)), Ok),
-            (None, _) => Err(missing()),
-        }
-    };
-    let os_disk = storage.and_then(|storage| storage.get("osDisk")).ok_or_else(missing)?;
-    let mut disks = LocalDisks::new(phantom::disk(size(os_disk)?));
-    for disk in storage.and_then(|storage| storage.get("dataDisks")).and_then(Value::as_array).into_iter().flatten() {
-        let lun = disk.get("lun").and_then(Value::as_u64).and_then(|lun| u32::try_from(lun).ok()).unwrap_or_default();
-        disks = disks.with_data_disk(lun, phantom::disk(size(disk)?));
-    }
-    Ok(disks.into())
-}
-
-/// Returns a managed image in Azure's form: what was put, and what the service knows.
-fn image_json(inner: &Inner, image: &ManagedImage) -> Value {
-    let id = image.id().to_string();
-    let mut properties = put_before(inner, &id);
+/// Returns a managed image with bytes in Azure's form.
+fn image_json(image: &ManagedImage) -> Value {
     let storage = image.storage_profile();
-    let of_os = json!({
-        "osType": image.os_type(), "osState": "Generalized", "caching": storage.os_disk_image().host_caching(),
-        "diskSizeGB": storage.os_disk_image().size_in_bytes().div_ceil(GIB), "storageAccountType": "Standard_LRS",
+    let disk = |disk: &DataDiskImage| json!({"lun": disk.lun(), "diskSizeGB": disk.size_in_bytes().div_ceil(GIB)});
+    json!({
+        "id": image.id(), "name": image.id().name(), "type": "Microsoft.Compute/images", "location": image.location(),
+        "tags": image.tags(),
+        "properties": {
+            "storageProfile": {
+                "osDisk": {
+                    "osType": image.os_type(), "osState": image.os_state(), "caching": storage.os_disk_image().host_caching(),
+                    "diskSizeGB": storage.os_disk_image().size_in_bytes().div_ceil(GIB), "storageAccountType": "Standard_LRS",
+                },
+                "dataDisks": storage.data_disk_images().iter().map(disk).collect::<Vec<_>>(),
+                "zoneResilient": false,
+            },
+            "hyperVGeneration": image.hyper_v_generation(), "provisioningState": "Succeeded",
+        },
+    })
+}
+
+/// Returns a snapshot with bytes in Azure's form.
+fn snapshot_json(snapshot: &Snapshot) -> Value {
+    let mut properties = json!({
+        "diskSizeBytes": snapshot.disk_size_bytes(), "diskSizeGB": snapshot.disk_size_bytes().div_ceil(GIB),
+        "diskState": "Unattached", "provisioningState": "Succeeded", "creationData": {"createOption": "Upload"},
     });
-    let profile = properties.entry("storageProfile").or_insert_with(|| json!({}));
-    if let Value::Object(profile) = profile {
-        merge(profile.entry("osDisk").or_insert_with(|| json!({})), &of_os);
-        profile.entry("dataDisks").or_insert_with(|| {
-            let disk = |disk: &crate::model::DataDiskImage| json!({"lun": disk.lun(), "diskSizeGB": disk.size_in_bytes().div_ceil(GIB)});
-            storage.data_disk_images().iter().map(disk).collect()
-        });
-        profile.entry("zoneResilient").or_insert(json!(false));
+    if let Value::Object(properties) = &mut properties {
+        properties.extend(snapshot.os_type().map(|os_type| ("osType".to_owned(), json!(os_type))));
+        let generation = snapshot.hyper_v_generation();
+        properties.extend(generation.map(|generation| ("hyperVGeneration".to_owned(), json!(generation))));
     }
-    properties.insert("hyperVGeneration".into(), json!(image.hyper_v_generation()));
-    properties.insert("provisioningState".into(), json!("Succeeded"));
     json!({
-        "id": id, "name": image.id().name(), "type": "Microsoft.Compute/images", "location": image.location(),
-        "tags": image.tags(), "properties": properties,
+        "id": snapshot.id(), "name": snapshot.id().name(), "type": "Microsoft.Compute/snapshots",
+        "location": snapshot.location(), "tags": snapshot.tags(), "sku": {"name": "Standard_LRS", "tier": "Standard"},
+        "properties": properties,
     })
 }
 
-fn snapshot_json(inner: &Inner, snapshot: &Snapshot) -> Value {
-    let id = snapshot.id().to_string();
-    let mut properties = put_before(inner, &id);
-    if let Some(os_type) = snapshot.os_type() {
-        properties.insert("osType".into(), json!(os_type));
+/// Returns zeros for a managed image that has no bytes; `None` if its size is not known.
+pub(super) fn zeros(inner: &Inner, view: &CatalogView, id: &ManagedImageId) -> Option<LocalDisks> {
+    let one = || inner.settings.named_sources.map(|bytes| LocalDisks::new(phantom::disk(bytes)));
+    let Ok(image) = view.named_source(id) else { return one() };
+    let body = image.body();
+    let Some(storage) = body.pointer("/properties/storageProfile") else { return one() };
+    let of_disk = |disk: &Value| {
+        let given = disk.get("diskSizeGB").and_then(Value::as_u64).map(|gib| gib.saturating_mul(GIB));
+        let of = ["/managedDisk/id", "/snapshot/id"].iter().find_map(|path| disk.pointer(path)?.as_str()?.parse().ok());
+        given.or_else(|| size(inner, view, &of?)).or(inner.settings.named_sources)
+    };
+    let mut disks = LocalDisks::new(phantom::disk(of_disk(storage.get("osDisk")?)?));
+    for disk in storage.get("dataDisks").and_then(Value::as_array).into_iter().flatten() {
+        let lun = disk.get("lun").and_then(Value::as_u64).and_then(|lun| u32::try_from(lun).ok())?;
+        disks = disks.with_data_disk(lun, phantom::disk(of_disk(disk)?));
     }
-    if let Some(generation) = snapshot.hyper_v_generation() {
-        properties.insert("hyperVGeneration".into(), json!(generation));
-    }
-    properties.insert("diskSizeBytes".into(), json!(snapshot.disk_size_bytes()));
-    properties.insert("diskSizeGB".into(), json!(snapshot.disk_size_bytes().div_ceil(GIB)));
-    properties.insert("diskState".into(), json!("Unattached"));
-    properties.insert("provisioningState".into(), json!("Succeeded"));
-    json!({
-        "id": id, "name": snapshot.id().name(), "type": "Microsoft.Compute/snapshots", "location": snapshot.location(),
-        "tags": snapshot.tags(), "sku": {"name": "Standard_LRS", "tier": "Standard"}, "properties": properties,
-    })
+    Some(disks)
 }
 
-fn put_before(inner: &Inner, id: &str) -> Map<String, Value> {
-    let document = inner.neighbours.get(id).unwrap_or_default();
-    document.get("properties").and_then(Value::as_object).cloned().unwrap_or_default()
-}
-
-fn merge(into: &mut Value, from: &Value) {
-    if let (Value::Object(into), Value::Object(from)) = (into, from) {
-        into.extend(from.iter().map(|(name, value)| (name.clone(), value.clone())));
-    }
+/// Returns the size of a snapshot or disk.
+pub(super) fn size(inner: &Inner, view: &CatalogView, id: &ResourceId) -> Option<u64> {
+    let of_snapshot = match id {
+        ResourceId::Snapshot(id) => view.snapshot(id).ok().map(|snapshot| snapshot.disk_size_bytes()),
+        _ => None,
+    };
+    let named = || {
+        let body = view.named_source(id).ok()?.body();
+        body.pointer("/properties/diskSizeGB")?.as_u64().map(|gib| gib.saturating_mul(GIB))
+    };
+    of_snapshot.or_else(named).or(inner.settings.named_sources)
 }

@@ -18,7 +18,6 @@ mod call;
 mod face;
 mod galleries;
 mod groups;
-mod neighbours;
 mod operations;
 mod phantom;
 mod projection;

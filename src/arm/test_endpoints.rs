@@ -280,7 +280,6 @@ impl Tests {
                 let service = (self.settings.make)().await?;
                 *inner.service.write() = service;
                 inner.operations.clear();
-                inner.neighbours.clear_below("");
                 clock.set(None);
                 *self.state.lock() = State::default();
                 Ok(Answer::empty(StatusCode::NO_CONTENT))
