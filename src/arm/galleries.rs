@@ -149,8 +149,7 @@ impl Request<'_> {
         only(self.call, &[Method::GET, Method::PUT, Method::PATCH, Method::DELETE])?;
         match self.call.method {
             Method::GET => {
-                let id = self.read_id(self.gallery_id()).await?;
-                let view = self.view().await?;
+                let (id, view) = self.read_id(self.gallery_id()).await?;
                 view.gallery(&id)?;
                 Ok(Answer::ok(self.gallery_json(&view, &id)?))
             }
@@ -204,9 +203,8 @@ impl Request<'_> {
 
     async fn images(&self) -> Answered {
         only(self.call, &[Method::GET])?;
-        let gallery = self.read_id(self.gallery_id()).await?;
+        let (gallery, view) = self.read_id(self.gallery_id()).await?;
         let after = self.after()?.map(|after| after.parse()).transpose()?;
-        let view = self.view().await?;
         let page = view.image_definitions(&gallery, after.as_ref(), self.limit())?;
         let items = page.items.iter().map(|image| self.image_json(&view, image.id())).collect::<Result<_, _>>()?;
         Ok(self.page(items, page.next.map(|next| next.to_string())))
@@ -216,8 +214,7 @@ impl Request<'_> {
         only(self.call, &[Method::GET, Method::PUT, Method::PATCH, Method::DELETE])?;
         match self.call.method {
             Method::GET => {
-                let id = self.read_id(self.image_id()).await?;
-                let view = self.view().await?;
+                let (id, view) = self.read_id(self.image_id()).await?;
                 view.image_definition(&id)?;
                 Ok(Answer::ok(self.image_json(&view, &id)?))
             }
@@ -242,9 +239,8 @@ impl Request<'_> {
 
     async fn versions(&self) -> Answered {
         only(self.call, &[Method::GET])?;
-        let image = self.read_id(self.image_id()).await?;
+        let (image, view) = self.read_id(self.image_id()).await?;
         let after = self.after()?.map(|after| after.parse()).transpose()?;
-        let view = self.view().await?;
         let page = view.image_versions(&image, after, self.limit())?;
         let shown = page.items.iter().map(|version| version.id()).filter(|id| !is_soft_deleted(&view, id));
         let items = shown.map(|id| self.version_json(&view, id, None)).collect::<Result<_, _>>()?;
@@ -255,8 +251,7 @@ impl Request<'_> {
         only(self.call, &[Method::GET, Method::PUT, Method::PATCH, Method::DELETE])?;
         match self.call.method {
             Method::GET => {
-                let id = self.read_id(self.version_id()).await?;
-                let view = self.view().await?;
+                let (id, view) = self.read_id(self.version_id()).await?;
                 view.image_version(&id)?;
                 if is_soft_deleted(&view, &id) {
                     return Err(self.not_there());
@@ -314,7 +309,9 @@ impl Request<'_> {
         let unknown = || self.inner.settings.named_sources.map(|bytes| LocalDisks::new(phantom::disk(bytes)));
         let is_absent = |error: Option<Error>| error.is_some_and(|error| error.kind() == ErrorKind::NotFound);
         match version.storage_profile().source()? {
-            VersionSource::ManagedImage(id) if is_absent(view.managed_image(id).err()) => groups::zeros(self.inner, view, id),
+            VersionSource::ManagedImage(id) if is_absent(view.managed_image(id).err()) => {
+                groups::zeros(self.inner, view, id)
+            }
             VersionSource::ImageVersion(id) if is_absent(view.image_version(id).err()) => unknown(),
             VersionSource::VirtualMachine(_) | VersionSource::CommunityGalleryImage(_) => unknown(),
             VersionSource::ManagedImage(_) | VersionSource::ImageVersion(_) => None,
@@ -325,7 +322,8 @@ impl Request<'_> {
     /// Returns zeros for disks of which not all are stored.
     fn disks(&self, view: &CatalogView, disks: &SourceDisks) -> Option<LocalDisks> {
         let mut all = std::iter::once(disks.os_disk()).chain(disks.data_disks().iter().map(|(_, disk)| disk));
-        let is_stored = |disk: &SourceDisk| matches!(disk.reference(), DiskReference::Snapshot(id) if view.snapshot(id).is_ok());
+        let is_stored =
+            |disk: &SourceDisk| matches!(disk.reference(), DiskReference::Snapshot(id) if view.snapshot(id).is_ok());
         if all.all(is_stored) {
             return None;
         }
@@ -346,8 +344,7 @@ impl Request<'_> {
 
     async fn soft_deleted(&self, kind: &str) -> Answered {
         only(self.call, &[Method::GET])?;
-        let gallery = self.read_id(self.gallery_id()).await?;
-        let view = self.view().await?;
+        let (gallery, view) = self.read_id(self.gallery_id()).await?;
         view.gallery(&gallery)?;
         if kind != "images" {
             return Ok(Answer::list(Vec::new()));
@@ -382,8 +379,8 @@ impl Request<'_> {
 
     /// Answers for what a gallery of Azure has, and this has not.
     async fn absent(&self, is_list: bool) -> Answered {
-        let gallery = self.read_id(self.gallery_id()).await?;
-        self.view().await?.gallery(&gallery)?;
+        let (gallery, view) = self.read_id(self.gallery_id()).await?;
+        view.gallery(&gallery)?;
         match (&self.call.method, is_list) {
             (&Method::GET, true) => Ok(Answer::list(Vec::new())),
             (&Method::GET, false) => Err(self.not_there()),
@@ -406,9 +403,10 @@ impl Request<'_> {
     }
 
     /// A name that no resource can have names none: a read of it finds nothing.
-    async fn read_id<I>(&self, id: Result<I, Error>) -> Result<I, Refusal> {
-        groups::require(self.call, &self.view().await?)?;
-        id.map_err(|_no_such_name| self.not_there())
+    async fn read_id<I>(&self, id: Result<I, Error>) -> Result<(I, CatalogView), Refusal> {
+        let view = self.view().await?;
+        groups::require(self.call, &view)?;
+        id.map(|id| (id, view)).map_err(|_no_such_name| self.not_there())
     }
 
     fn not_there(&self) -> Refusal {
