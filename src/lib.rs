@@ -52,7 +52,7 @@
 //! - The **catalog** is a log of commits, folded into one immutable state. A [`CatalogView`] is such a state: it reads without I/O,
 //!   and its answers agree with each other. Any number of processes may use one catalog.
 //! - A [`GalleryService`] is built from stores; a [`Session`] is one caller's way into it. [`access`] decides what the caller may do.
-//! - **Pending work** does nothing before it is awaited: [`Publication`], [`Replication`], [`Deployment`], [`Change`], [`Deletion`],
+//! - **Pending work** does nothing before it is awaited: [`Publication`], [`Replication`], [`Deployment`], [`Change`], [`Deletion`], [`Put`](change::Put), [`Completion`](publish::Completion),
 //!   [`Collection`], [`Scrub`]. A [`Plan`](Change::plan) makes the same checks and reports the outcome or all problems.
 //! - An [`Error`] has a [kind](ErrorKind) to act on, Azure's code and sentence, the place, and the fix.
 //! - [`placement`] chooses the replica that serves a creation; it works without a service, too.

@@ -40,7 +40,8 @@ use compute_gallery::*;
 use futures::StreamExt;
 use futures::executor::block_on;
 use model::{
-    ANNOUNCED, Answer, At, BUILT_IN, DAY, Denial, GALLERIES, GROUP, Kind, Model, NAMED, Name, ROOT, Role, Share, Source, Step, Verdict,
+    ANNOUNCED, Answer, At, BUILT_IN, DAY, Denial, GALLERIES, GROUP, Kind, Model, NAMED, Name, ROOT, Role, Share,
+    Source, Step, Verdict,
 };
 
 const HISTORIES: u64 = 500;
@@ -427,6 +428,7 @@ async fn perform(session: &Session, step: &Step) -> Result<()> {
         }
         Step::Undeny(at, id) => session.undeny(scope(*at), *id).await,
         Step::Collect => session.collect().await.map(drop),
+        Step::Compress => session.compress().await.map(drop),
         Step::Scrub => session.scrub(region()).await.map(drop),
         Step::Truncate => session.truncate_history(0).await.map(drop),
         Step::BeginsAfter => session.history_begins_after().await.map(drop),
@@ -464,6 +466,7 @@ fn name_of(step: &Step) -> Name {
         Step::Deny(..) => "deny",
         Step::Undeny(..) => "undeny",
         Step::Collect => "collect",
+        Step::Compress => "compress",
         Step::Scrub => "scrub",
         Step::Truncate => "truncate_history",
         Step::BeginsAfter => "history_begins_after",
@@ -823,6 +826,7 @@ impl History {
                 1 => Step::Truncate,
                 _ => Step::BeginsAfter,
             },
+            _ if random.one_in(3) => Step::Compress,
             _ => Step::Collect,
         }
     }

@@ -13,7 +13,8 @@ use crate::content::digest::Digest;
 use crate::content::names::{ManifestId, UploadId};
 use crate::model::{
     CarriedIdentity, Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageVersion, ImageVersionId,
-    ManagedImage, ManagedImageId, NamedSource, Region, ResourceGroup, ResourceGroupId, ResourceId, Snapshot, SnapshotId,
+    ManagedImage, ManagedImageId, NamedSource, Region, ResourceGroup, ResourceGroupId, ResourceId, Snapshot,
+    SnapshotId,
 };
 use crate::store::BlobKey;
 

@@ -6,7 +6,9 @@ use super::event::UploadName;
 use super::record::Number;
 use crate::access::{AccessScope, AssignmentId, RoleId};
 use crate::content::names::SlotId;
-use crate::model::{GalleryId, ImageName, ManagedImageId, Region, ResourceGroupId, ResourceId, SnapshotId, VersionNumber};
+use crate::model::{
+    GalleryId, ImageName, ManagedImageId, Region, ResourceGroupId, ResourceId, SnapshotId, VersionNumber,
+};
 
 /// The key of a record. The order of the kinds is that of the lines: parents come first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

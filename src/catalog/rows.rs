@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::event::{StoreName, UploadName};
 use super::indexes::{Indexes, OfVersions};
 use super::record::{
-    Condemned, DefinitionRecord, GalleryRecord, GroupRecord, ImageRecord, IncompleteRecord, NamedRecord, Number, Upload,
-    VersionRecord,
+    Condemned, DefinitionRecord, GalleryRecord, GroupRecord, ImageRecord, IncompleteRecord, NamedRecord, Number,
+    Upload, VersionRecord,
 };
 use super::record_key::RecordKey;
 use super::state::State;
@@ -17,8 +17,8 @@ use crate::access::{DenyAssignment, GallerySharing, RoleAssignment, RoleDefiniti
 use crate::content::blob_name::Incarnations;
 use crate::content::names::SlotId;
 use crate::model::{
-    Gallery, GalleryId, ImageDefinition, ImageName, ManagedImage, ManagedImageId, Region, ResourceGroupId, ResourceId, Snapshot,
-    SnapshotId, VersionNumber,
+    Gallery, GalleryId, ImageDefinition, ImageName, ManagedImage, ManagedImageId, Region, ResourceGroupId, ResourceId,
+    Snapshot, SnapshotId, VersionNumber,
 };
 use crate::persistent_map::PersistentMap;
 
@@ -199,7 +199,8 @@ impl State {
             from.clone(), 13, self.last_condemned, Key::LastCondemned(region) => region,
             |region: &Region| Key::LastCondemned(region.clone())
         );
-        let extras = keys!(from.clone(), 14, self.extras, Key::Extras(of) => of, |of: &ResourceId| Key::Extras(of.clone()));
+        let extras =
+            keys!(from.clone(), 14, self.extras, Key::Extras(of) => of, |of: &ResourceId| Key::Extras(of.clone()));
         let incomplete = keys!(
             from.clone(), 15, self.incomplete, Key::Incomplete(of, number) => (of, number),
             |(of, number): &(Number, VersionNumber)| Key::Incomplete(*of, *number)

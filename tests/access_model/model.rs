@@ -102,7 +102,11 @@ pub enum Step {
     Lifecycle(usize, Name),
     CreateManaged,
     CreateSnapshot,
-    Delete { at: At, cascade: bool, bypass: bool },
+    Delete {
+        at: At,
+        cascade: bool,
+        bypass: bool,
+    },
     Share(usize, Share),
     DefineRole(Name, Role),
     DeleteRole(Name),
@@ -111,6 +115,7 @@ pub enum Step {
     Deny(At, Name, Denial),
     Undeny(At, Name),
     Collect,
+    Compress,
     Scrub,
     Truncate,
     BeginsAfter,
@@ -536,9 +541,8 @@ impl Model {
     }
 
     pub fn incomplete_versions(&self, caller: Name) -> BTreeSet<String> {
-        let may = |(gallery, image): &&(usize, Name)| {
-            self.may(caller, READ_VERSION, At::Version(*gallery, image, ANNOUNCED))
-        };
+        let may =
+            |(gallery, image): &&(usize, Name)| self.may(caller, READ_VERSION, At::Version(*gallery, image, ANNOUNCED));
         self.incomplete.iter().filter(may).map(|(gallery, image)| format!("{gallery} {image}")).collect()
     }
 
@@ -729,7 +733,7 @@ impl Model {
             Step::Unassign(at, _) => may("Microsoft.Authorization/roleAssignments/delete", *at),
             Step::Deny(at, ..) => may("Microsoft.Authorization/denyAssignments/write", *at),
             Step::Undeny(at, _) => may("Microsoft.Authorization/denyAssignments/delete", *at),
-            Step::Collect | Step::Scrub | Step::Truncate | Step::BeginsAfter => caller == ROOT,
+            Step::Collect | Step::Compress | Step::Scrub | Step::Truncate | Step::BeginsAfter => caller == ROOT,
         }
     }
 
@@ -903,6 +907,7 @@ impl Model {
             | Step::UpdateVersion(..)
             | Step::Replicate(..)
             | Step::Lifecycle(..)
+            | Step::Compress
             | Step::Scrub
             | Step::Truncate
             | Step::BeginsAfter => {}

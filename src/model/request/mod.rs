@@ -5,11 +5,11 @@
 
 mod answer;
 mod read;
-mod request;
+mod request_body;
 mod shape;
 mod shapes;
 mod version;
 
 pub(crate) use answer::Answer;
 pub(crate) use read::{Readable, Requested};
-pub use request::Request;
+pub use request_body::Request;

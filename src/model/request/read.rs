@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::request::Request;
+use super::request_body::Request;
 use super::shape::{Parted, Properties, join, part};
 use super::shapes;
 use crate::error::{Error, Result};
@@ -96,8 +96,8 @@ impl Request {
         }
         let object = body.as_object().cloned().unwrap_or_default();
         let Parted { mut modelled, mut kept } = part(shape, &object);
-        if modelled.get("properties").is_none_or(Value::is_null) {
-            modelled["properties"] = json!({});
+        if let Value::Object(modelled) = &mut modelled {
+            modelled.entry("properties").or_insert_with(|| json!({}));
         }
         if let (false, Some((strict, kept_before))) = (self.is_patch, &before) {
             for path in T::STAYS {

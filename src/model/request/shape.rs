@@ -31,7 +31,7 @@ pub(super) struct Parted {
     pub(super) kept: Map<String, Value>,
 }
 
-/// Parts an object. `null` is absent, and so is an object of the model without a property.
+/// Parts an object. `null` is absent, and so is an object of the model without a property and a list without an item.
 pub(super) fn part(properties: Properties, object: &Map<String, Value>) -> Parted {
     let (mut modelled, mut kept) = (Map::new(), Map::new());
     for (name, value) in object.iter().filter(|(_, value)| !value.is_null()) {
@@ -41,7 +41,11 @@ pub(super) fn part(properties: Properties, object: &Map<String, Value>) -> Parte
             continue;
         };
         let (value, rest) = shape.part(value);
-        let is_empty = matches!(shape, Shape::Object(_)) && value.as_object().is_some_and(Map::is_empty);
+        let is_empty = match shape {
+            Shape::Object(_) => value.as_object().is_some_and(Map::is_empty),
+            Shape::List(..) => value.as_array().is_some_and(Vec::is_empty),
+            _ => false,
+        };
         if !matches!(shape, Shape::ReadOnly) && !is_empty {
             modelled.insert((*name).to_owned(), value);
         }

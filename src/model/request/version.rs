@@ -39,10 +39,7 @@ pub(super) fn complete(body: &mut Value, there: Option<&ImageVersion>) -> Result
     let Some(Value::Object(properties)) = body.get_mut("properties") else { return Ok(()) };
     let profile = properties.entry("publishingProfile").or_insert_with(|| json!({}));
     if let (Value::Object(profile), Some(location)) = (profile, location) {
-        let regions = profile.get("targetRegions");
-        if regions.is_none_or(|regions| regions.as_array().is_some_and(Vec::is_empty)) {
-            profile.insert("targetRegions".to_owned(), json!([{"name": location}]));
-        }
+        profile.entry("targetRegions").or_insert_with(|| json!([{"name": location}]));
     }
     let storage = properties.entry("storageProfile").or_insert_with(|| json!({}));
     match there.map(ImageVersion::body) {

@@ -155,9 +155,7 @@ impl DeletionWork {
     fn change(&self) -> Change<Vec<ResourceId>> {
         let (id, how, session) = (self.id.clone(), self.how, self.session.clone());
         let needs = vec![Need::new(delete_action(&id), id.clone())];
-        let judge = move |state: &State, inner: &Inner| {
-            Judge::new(state, inner, how, session.rights()).delete(&id)
-        };
+        let judge = move |state: &State, inner: &Inner| Judge::new(state, inner, how, session.rights()).delete(&id);
         Change::new(&self.session, needs, judge, |plan| plan.deletes)
     }
 }
@@ -272,8 +270,7 @@ impl Judge<'_> {
             }
             ResourceId::Disk(_) => self.named(id, &mut plan),
             ResourceId::VirtualMachine(_) | ResourceId::StorageAccount(_) => {
-                let what =
-                    "the gallery keeps no VMs and storage accounts: delete it with the service that keeps it";
+                let what = "the gallery keeps no VMs and storage accounts: delete it with the service that keeps it";
                 plan.problems.push(Problem::unsupported(id.to_string(), what));
             }
         }

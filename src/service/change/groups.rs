@@ -98,7 +98,8 @@ impl Session {
         id: impl TryInto<ResourceGroupId, Error: Into<Error>>,
     ) -> Change<Vec<ResourceId>> {
         Change::of(given(id), |id: ResourceGroupId| {
-            let (session, needs) = (self.clone(), vec![Need::new(Action::DeleteResourceGroup, AccessScope::of_group(&id))]);
+            let (session, needs) =
+                (self.clone(), vec![Need::new(Action::DeleteResourceGroup, AccessScope::of_group(&id))]);
             let judge = move |state: &State, inner: &Inner| {
                 if state.resource_group(&id).is_none() {
                     return Plan::refused(vec![group_missing(&id)]);

@@ -7,7 +7,8 @@ use crate::access::Action;
 use crate::catalog::{Changes, Event, State};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::model::{
-    Gallery, GalleryId, ImageDefinition, ImageDefinitionId, Readable, Request, Requested, ResourceId, differences, given,
+    Gallery, GalleryId, ImageDefinition, ImageDefinitionId, Readable, Request, Requested, ResourceId, differences,
+    given,
 };
 use crate::service::rules;
 use crate::service::rules::refusals::missing;
@@ -212,12 +213,7 @@ impl Plan {
 
 impl Request {
     /// Reads the request for a resource that is `there` in a state; a PATCH of an absent one is refused.
-    pub(crate) fn judged<T: Readable>(
-        &self,
-        state: &State,
-        id: &T::Id,
-        there: Option<&T>,
-    ) -> Result<Requested<T>>
+    pub(crate) fn judged<T: Readable>(&self, state: &State, id: &T::Id, there: Option<&T>) -> Result<Requested<T>>
     where
         T::Id: Into<ResourceId>,
     {
@@ -352,7 +348,9 @@ impl Session {
 }
 
 /// The revision of a resource in a state.
-pub(crate) fn revision_of<I: Into<ResourceId> + Clone>(id: &I) -> impl Fn(&State) -> Option<u64> + Send + Sync + 'static {
+pub(crate) fn revision_of<I: Into<ResourceId> + Clone>(
+    id: &I,
+) -> impl Fn(&State) -> Option<u64> + Send + Sync + 'static {
     let id: ResourceId = id.clone().into();
     move |state| state.revision(&id)
 }

@@ -165,10 +165,7 @@ impl Work for CompletionWork {
 
 impl CompletionWork {
     /// Returns the publication of the version that was announced.
-    fn publication(
-        &self,
-        state: &State,
-    ) -> Result<(PublicationWork<ImageVersion>, Arc<IncompleteRecord>), Problem> {
+    fn publication(&self, state: &State) -> Result<(PublicationWork<ImageVersion>, Arc<IncompleteRecord>), Problem> {
         let (session, id) = (&self.session, &self.id);
         let needs = [Need::new(Action::WriteVersion, id)];
         session.rights().require(state, &needs).map_err(first)?;

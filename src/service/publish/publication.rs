@@ -24,8 +24,8 @@ use crate::host::in_flight::all_of;
 use crate::image::import::{Import, Imported, Learned, OpenDisk};
 use crate::image::scan::Scan;
 use crate::model::{
-    CarriedIdentity, DataDiskImage, DiskImage, ImageVersion, ImageVersionId, ManagedImage, ResourceId, Snapshot, StorageAccountType,
-    StorageProfile,
+    CarriedIdentity, DataDiskImage, DiskImage, ImageVersion, ImageVersionId, ManagedImage, ResourceId, Snapshot,
+    StorageAccountType, StorageProfile,
 };
 use crate::progress::{OnProgress, Progress};
 use crate::regions::stores::another_store;

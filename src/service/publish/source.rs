@@ -5,9 +5,9 @@ use crate::catalog::{ImageContent, State};
 use crate::disk::source::DiskSource;
 use crate::error::{ErrorKind, Problem, Result};
 use crate::model::{
-    Architecture, CarriedIdentity, DiskReference, HyperVGeneration, ImageDefinition, ImageVersionId, ManagedImageId, NamedSource,
-    OsState, OsType, PurchasePlan, Region, ResourceId, SnapshotId, SourceDisk, SourceDisks, StorageAccountId,
-    SubscriptionId, VersionSource, VirtualMachineId,
+    Architecture, CarriedIdentity, DiskReference, HyperVGeneration, ImageDefinition, ImageVersionId, ManagedImageId,
+    NamedSource, OsState, OsType, PurchasePlan, Region, ResourceId, SnapshotId, SourceDisk, SourceDisks,
+    StorageAccountId, SubscriptionId, VersionSource, VirtualMachineId,
 };
 use crate::service::session::inner::Inner;
 use crate::service::session::rights::Need;

@@ -217,8 +217,12 @@ impl From<&Event> for RecordedEvent {
             }
             Event::SourceNamed { source } => Self::of(Kind::SourceNamed, source.id().clone()),
             Event::SourceForgotten { source } => Self::of(Kind::SourceForgotten, source.clone()),
-            Event::ResourceGroupPut { group, .. } => Self::at(Kind::ResourceGroupPut, &AccessScope::of_group(group.id())),
-            Event::ResourceGroupDeleted { group } => Self::at(Kind::ResourceGroupDeleted, &AccessScope::of_group(group)),
+            Event::ResourceGroupPut { group, .. } => {
+                Self::at(Kind::ResourceGroupPut, &AccessScope::of_group(group.id()))
+            }
+            Event::ResourceGroupDeleted { group } => {
+                Self::at(Kind::ResourceGroupDeleted, &AccessScope::of_group(group))
+            }
             Event::UnmodelledSet { of, .. } => Self::of(Kind::UnmodelledSet, of.clone()),
             Event::ImageVersionPublished { version, .. } => Self::of(Kind::ImageVersionPublished, version.id()),
             Event::ImageVersionUpdated { version } => Self::of(Kind::ImageVersionUpdated, version.id()),

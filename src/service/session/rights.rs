@@ -102,9 +102,10 @@ impl Rights {
 
     /// Whether a role is assigned to them, or to a group of theirs.
     pub(crate) fn is_theirs(&self, assignment: &RoleAssignment) -> bool {
-        self.principals.0.iter().any(|account| {
-            assignment.principal == account.principal || account.groups.contains(&assignment.principal)
-        })
+        self.principals
+            .0
+            .iter()
+            .any(|account| assignment.principal == account.principal || account.groups.contains(&assignment.principal))
     }
 
     /// Whether they may do everything.
