@@ -74,11 +74,12 @@
 //! | feature | by default | adds |
 //! |---|---|---|
 //! | `testkit` | off | the module `testkit`, for tests: a gallery in one line (`Sandbox`), stores with faults, a clock that the test moves, seeded randomness, and the conformance suite for a store of your own |
+//! | `arm` | off | the module `arm`: Azure's wire protocol, for a web server of yours |
+//! | `serve` | off | the module `serve`: a small server for it, with https and a proxy |
 //!
 //! # Not yet
 //!
 //! - Stores for S3, Azure Blob Storage and Google Cloud Storage: implement [`store::BlobStore`] (six methods).
-//! - Azure's wire protocol: its request bodies are read and written, and there is no HTTP server.
 //! - Disks as qcow2, VHDX or VMDK: raw and VHD are read and written; others are refused with the command that converts them.
 //! - Booting a VM without a copy, over a block device: [`Deployment::open`] gives random access.
 //! - Encryption: it is left to the store.
@@ -89,6 +90,8 @@
 struct Readme;
 
 pub mod access;
+#[cfg(feature = "arm")]
+pub mod arm;
 pub mod billing;
 mod catalog;
 pub mod content;
@@ -107,6 +110,8 @@ mod progress;
 mod regions;
 mod replica;
 mod replication;
+#[cfg(feature = "serve")]
+pub mod serve;
 mod service;
 pub mod store;
 #[cfg(feature = "testkit")]

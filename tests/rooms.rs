@@ -17,7 +17,8 @@ use sources::House;
 const FLOORS: &[&[&str]] = &[
     &["lib", "docs"],
     &["prelude"],
-    &["testkit"],
+    &["testkit", "serve"],
+    &["arm"],
     &["service"],
     &["service/publish", "service/replicate"],
     &["service/deploy", "service/change"],

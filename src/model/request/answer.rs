@@ -30,6 +30,11 @@ impl Answer<'_> {
             if let Some(Value::Object(profile)) = properties.get_mut("publishingProfile") {
                 self.resolve(profile);
             }
+            if properties.contains_key("osState") {
+                // As Azure's service fills them in.
+                properties.entry("hyperVGeneration").or_insert(json!("V1"));
+                properties.entry("architecture").or_insert(json!("x64"));
+            }
         }
         let Shaped(shape) = T::SHAPE;
         join(shape, object, &parsed(self.unmodelled));
