@@ -17,7 +17,7 @@ use sources::House;
 const FLOORS: &[&[&str]] = &[
     &["lib", "docs"],
     &["prelude"],
-    &["testkit"],
+    &["testkit", "nbd"],
     &["service"],
     &["service/publish", "service/replicate"],
     &["service/deploy", "service/change"],
