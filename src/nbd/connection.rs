@@ -196,7 +196,7 @@ impl Agreed {
 /// Notices that a client reads on and on.
 #[derive(Debug, Default)]
 struct Ahead {
-    /// Where the last reads end, and up to where it is fetched.
+    /// The furthest byte that was read, and up to where it is fetched.
     end: u64,
     fetched: u64,
 }
@@ -209,12 +209,15 @@ impl Ahead {
         }
         let end = request.offset.saturating_add(request.length.into());
         // Requests that are under way together come in any order.
-        let goes_on = request.offset.abs_diff(self.end) <= AHEAD_BYTES / 4 && self.end > 0;
-        self.end = end;
-        if !goes_on {
-            self.fetched = end;
+        let near = request.offset.abs_diff(self.end) <= AHEAD_BYTES / 4;
+        if !near || self.end == 0 {
+            (self.end, self.fetched) = (end, end);
             return None;
         }
+        if end <= self.end {
+            return None;
+        }
+        self.end = end;
         // Half of it at a time, so that one fetch covers many requests.
         let wanted = end.saturating_add(AHEAD_BYTES).min(size);
         let from = self.fetched.max(end);
