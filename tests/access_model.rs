@@ -383,6 +383,7 @@ async fn perform(session: &Session, step: &Step) -> Result<()> {
         }
         Step::Undeny(at, id) => session.undeny(scope(*at), *id).await,
         Step::Collect => session.collect().await.map(drop),
+        Step::Compress => session.compress().await.map(drop),
         Step::Scrub => session.scrub(region()).await.map(drop),
         Step::Truncate => session.truncate_history(0).await.map(drop),
         Step::BeginsAfter => session.history_begins_after().await.map(drop),
@@ -411,6 +412,7 @@ fn name_of(step: &Step) -> Name {
         Step::Deny(..) => "deny",
         Step::Undeny(..) => "undeny",
         Step::Collect => "collect",
+        Step::Compress => "compress",
         Step::Scrub => "scrub",
         Step::Truncate => "truncate_history",
         Step::BeginsAfter => "history_begins_after",
@@ -763,6 +765,7 @@ impl History {
                 1 => Step::Truncate,
                 _ => Step::BeginsAfter,
             },
+            _ if random.one_in(3) => Step::Compress,
             _ => Step::Collect,
         }
     }

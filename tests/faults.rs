@@ -191,6 +191,7 @@ fn scenarios() -> Vec<Scenario> {
                 })
             })
         },
+        simple("compress", |world| Box::pin(async { world.session.compress().await.map(drop) })),
         Scenario {
             gone: &["1.0.1"],
             ..simple("delete and collect", |world| {

@@ -49,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-const COMPRESSIONS: [Compression; 2] = [Compression::Zstd, Compression::None];
+const COMPRESSIONS: [Compression; 3] = [Compression::Zstd, Compression::Later, Compression::None];
 
 fn beside_cp(disk: &Path, place: &Path, rounds: usize) -> Result<(), Box<dyn Error>> {
     let mut times = vec![Vec::new(); 2 + COMPRESSIONS.len() * STEPS.len()];
@@ -94,6 +94,9 @@ async fn slot_bytes(disks: &[PathBuf], place: &Path, compression: Compression) -
         let mib = bytes_below(&place.join("all/regions"))? as f64 / f64::from(1 << 20);
         println!("{compression:?}: {mib:>8.1} MiB in the slot after {}", disk.display());
     }
+    session.compress().await?;
+    let mib = bytes_below(&place.join("all/regions"))? as f64 / f64::from(1 << 20);
+    println!("{compression:?}: {mib:>8.1} MiB in the slot when all is compressed");
     Ok(std::fs::remove_dir_all(place)?)
 }
 
@@ -109,7 +112,16 @@ fn bytes_below(directory: &Path) -> std::io::Result<u64> {
     Ok(bytes)
 }
 
-const STEPS: [&str; 4] = ["import, durable", "re-import, unchanged, durable", "deploy", "import, lost on a power cut"];
+const STEPS: [&str; 8] = [
+    "import, durable",
+    "re-import, unchanged, durable",
+    "deploy, durable",
+    "deploy, lost on a power cut",
+    "the same again",
+    "compress",
+    "deploy of that, lost on a power cut",
+    "import, lost on a power cut",
+];
 
 fn copy(disk: &Path, to: &Path, sync: bool) -> Result<f64, Box<dyn Error>> {
     settle(disk, to.parent().unwrap_or(to))?;
@@ -141,16 +153,44 @@ async fn gallery(disk: &Path, place: &Path, compression: Compression) -> Result<
     let session = service.session("bench".parse()?);
     let import = publish(&session, "1.0.0", disk, place).await?;
     let again = publish(&session, "1.0.1", disk, place).await?;
-    settle(disk, place)?;
+    let durable = deploy(&session, &home, disk, place, true).await?;
+    // As another process finds it.
+    let service = open_again(&place.join("durable"), compression).await?;
+    let session = service.session("bench".parse()?);
+    let first = deploy(&session, &home, disk, place, false).await?;
+    let second = deploy(&session, &home, disk, place, false).await?;
     let started = Instant::now();
-    session.deploy(image()?.version("1.0.0".parse()?), &home).to_path(place.join("deployed.raw")).await?;
-    let deploy = started.elapsed().as_secs_f64();
+    session.compress().await?;
+    let compress = started.elapsed().as_secs_f64();
+    let service = open_again(&place.join("durable"), compression).await?;
+    let compressed = deploy(&service.session("bench".parse()?), &home, disk, place, false).await?;
     std::fs::remove_dir_all(place.join("durable"))?;
-    std::fs::remove_file(place.join("deployed.raw"))?;
     let service = open(&place.join("loose"), Durability::LostOnPowerCut, compression).await?;
     let loose = publish(&service.session("bench".parse()?), "1.0.0", disk, place).await?;
     std::fs::remove_dir_all(place.join("loose"))?;
-    Ok([import, again, deploy, loose])
+    Ok([import, again, durable, first, second, compress, compressed, loose])
+}
+
+async fn deploy(
+    session: &Session,
+    home: &Region,
+    disk: &Path,
+    place: &Path,
+    durable: bool,
+) -> Result<f64, Box<dyn Error>> {
+    settle(disk, place)?;
+    let to = place.join("deployed.raw");
+    let started = Instant::now();
+    let deployment = session.deploy(image()?.version("1.0.0".parse()?), home);
+    deployment.sync(durable).to_path(&to).await?;
+    let seconds = started.elapsed().as_secs_f64();
+    std::fs::remove_file(to)?;
+    Ok(seconds)
+}
+
+async fn open_again(store: &Path, compression: Compression) -> Result<GalleryService, Box<dyn Error>> {
+    let builder = GalleryService::builder().allow_all().store(FsStore::open(store)?);
+    Ok(builder.compression(compression).open().await?)
 }
 
 fn image() -> Result<ImageDefinitionId, Box<dyn Error>> {

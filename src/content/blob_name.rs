@@ -46,7 +46,7 @@ impl BlobName {
                 Self::Pack(PackId { upload: upload.parse().ok()?, number: number.parse().ok()? }, incarnation)
             }
             ["parts", upload, number, name] => {
-                let (name, incarnation) = split_incarnation(name, 1)?;
+                let (name, incarnation) = split_incarnation(name, 3)?;
                 let pack = PackId { upload: upload.parse().ok()?, number: number.parse().ok()? };
                 Self::Part(PartId::of_name(pack, name)?, incarnation)
             }
@@ -191,7 +191,7 @@ mod tests {
     }
 
     fn part(number: u32) -> PartId {
-        PartId::of_name(pack(number), &format!("0000000003-{}", Digest::of(b"table"))).unwrap()
+        PartId::of_name(pack(number), &format!("00003-00009-0123456789abcdef-{}", Digest::of(b"table"))).unwrap()
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Encodes chunks as records, and back.
 
+use bytes::Bytes;
+
 use super::chunk::{BLOCK_BYTES, CHUNK_BYTES};
 use super::compression::{Compressor, Decompressor};
 use super::digest::Digest;
-use super::record::{Encoding, Line, StoredRecord};
+use super::record::{Encoding, Hashed, Line, StoredRecord};
 use crate::error::{Error, Result};
 
 /// Compression must save at least one byte of this number; a chunk that saves less reads faster plain.
@@ -14,8 +16,7 @@ const LEAST_SAVING: usize = 8;
 ///
 /// Deterministic: a resumed import finds its packs because equal chunks give equal records.
 pub(crate) fn encode(chunk: &[u8], occupied: u16, compressor: &mut Compressor, records: &mut Vec<u8>) -> Encoding {
-    let blocks = occupied.count_ones() as usize * BLOCK_BYTES;
-    if let Some(frame) = compressor.compress(chunk, blocks - blocks / LEAST_SAVING) {
+    if let Some(frame) = compressor.compress(chunk, worthwhile(occupied.count_ones() as usize * BLOCK_BYTES)) {
         records.extend_from_slice(frame);
         return Encoding::Zstd;
     }
@@ -30,24 +31,42 @@ pub(crate) fn encode(chunk: &[u8], occupied: u16, compressor: &mut Compressor, r
     Encoding::Sparse { occupied }
 }
 
+/// Returns the most bytes of a frame that is written in place of `bytes`.
+pub(super) fn worthwhile(bytes: usize) -> usize {
+    bytes - bytes / LEAST_SAVING
+}
+
 /// Decodes records. It keeps the decoded chunks, by a number that the caller assigns. Reused, so that its memory is set
 /// up once.
 #[derive(Default)]
 pub(crate) struct Unpacker {
     zstd: Decompressor,
     unpacked: Vec<u8>,
+    hashed: Hashed,
+    group: Group,
+}
+
+/// The chunks of the last group that was decoded: its records mostly come one after the other.
+#[derive(Default)]
+struct Group {
+    /// The frame, if there is a well-formed one. It is held, so no other one can have its place in memory.
+    frame: Option<Bytes>,
+    chunks: Vec<u8>,
 }
 
 impl Unpacker {
     /// Verifies the record of a chunk by its seal, and decodes it; [`chunk`](Self::chunk) then returns it.
     ///
     /// The seal is of the stored bytes and of the digest that the index names. If the line says that they were compared
-    /// before, that is enough; otherwise the decoded content is hashed, too.
+    /// before, that is enough; otherwise the decoded content is hashed, too. A record that this process has verified before is only
+    /// decoded.
     pub(crate) fn unpack(&mut self, number: usize, record: &StoredRecord, expected: &Digest) -> Result<()> {
-        if !record.line.seals(expected, &record.bytes) {
+        let is_named = record.line.content == *expected;
+        let is_verified = record.is_verified && is_named;
+        if !is_verified && !record.line.seals(expected, &record.bytes, &mut self.hashed) {
             return Err(damaged(expected, "its seal differs"));
         }
-        let is_checked = record.line.is_checked;
+        let is_checked = is_verified || record.line.is_checked;
         let content = self.content(number, &record.bytes, record.line.encoding);
         let Some(content) = content.filter(|content| content.len() == CHUNK_BYTES) else {
             return Err(damaged(expected, "it is malformed"));
@@ -59,20 +78,30 @@ impl Unpacker {
     }
 
     /// Returns whether a record, of a chunk or an index node, is sealed and decodes to the content that its line names.
-    pub(crate) fn is_good(&mut self, line: &Line, bytes: &[u8]) -> bool {
-        line.seals(&line.content, bytes) && self.decodes(line, bytes)
+    pub(crate) fn is_good(&mut self, line: &Line, bytes: &Bytes) -> bool {
+        line.seals(&line.content, bytes, &mut self.hashed) && self.decodes(line, bytes)
     }
 
     /// Returns whether a record whose seal was verified decodes to the content that its line names.
-    pub(crate) fn decodes(&mut self, line: &Line, bytes: &[u8]) -> bool {
-        self.content(0, bytes, line.encoding).is_some_and(|content| Digest::of(content) == line.content)
+    pub(crate) fn decodes(&mut self, line: &Line, bytes: &Bytes) -> bool {
+        self.content_of(line, bytes).is_some()
+    }
+
+    /// Returns the hash of stored bytes.
+    pub(super) fn hash_of(&mut self, stored: &Bytes) -> Digest {
+        self.hashed.hash_of(stored)
+    }
+
+    /// Returns the content of a record whose seal was verified; `None` if it is not what its line names.
+    pub(super) fn content_of<'a>(&'a mut self, line: &Line, bytes: &'a Bytes) -> Option<&'a [u8]> {
+        self.content(0, bytes, line.encoding).filter(|content| Digest::of(content) == line.content)
     }
 
     /// Returns a decoded chunk.
     pub(crate) fn chunk<'a>(&'a self, number: usize, record: &'a StoredRecord) -> &'a [u8] {
         match record.line.encoding {
             Encoding::Plain => &record.bytes,
-            Encoding::Sparse { .. } | Encoding::Zstd => {
+            Encoding::Sparse { .. } | Encoding::Zstd | Encoding::Group { .. } => {
                 self.unpacked.chunks_exact(CHUNK_BYTES).nth(number).unwrap_or_default()
             }
         }
@@ -80,12 +109,12 @@ impl Unpacker {
 
     /// Returns the content of a record, unverified, for a fuzzer.
     #[cfg(feature = "testkit")]
-    pub(super) fn decode<'a>(&'a mut self, stored: &'a [u8], encoding: Encoding) -> Option<&'a [u8]> {
+    pub(super) fn decode<'a>(&'a mut self, stored: &'a Bytes, encoding: Encoding) -> Option<&'a [u8]> {
         self.content(0, stored, encoding)
     }
 
     /// Returns the content of a record, unverified; `None` if it is malformed.
-    fn content<'a>(&'a mut self, number: usize, record: &'a [u8], encoding: Encoding) -> Option<&'a [u8]> {
+    fn content<'a>(&'a mut self, number: usize, record: &'a Bytes, encoding: Encoding) -> Option<&'a [u8]> {
         if encoding == Encoding::Plain {
             return Some(record);
         }
@@ -98,8 +127,29 @@ impl Unpacker {
             Encoding::Plain => false,
             Encoding::Sparse { occupied } => spread(record, occupied, chunk),
             Encoding::Zstd => self.zstd.decompress(record, chunk),
+            Encoding::Group { place, of } => {
+                let chunks = self.group.decoded(record, of.into(), &mut self.zstd);
+                let found = chunks.and_then(|chunks| chunks.chunks_exact(CHUNK_BYTES).nth(place.into()));
+                found.map(|found| chunk.copy_from_slice(found)).is_some()
+            }
         };
         whole.then_some(chunk)
+    }
+}
+
+impl Group {
+    /// Returns the chunks of a frame of `of` chunks; `None` if it is malformed.
+    fn decoded(&mut self, frame: &Bytes, of: usize, zstd: &mut Decompressor) -> Option<&[u8]> {
+        let is_this = |held: &Bytes| held.as_ptr() == frame.as_ptr() && held.len() == frame.len();
+        if !self.frame.as_ref().is_some_and(is_this) || self.chunks.len() != of * CHUNK_BYTES {
+            self.frame = None;
+            self.chunks.resize(of * CHUNK_BYTES, 0);
+            if !zstd.decompress(frame, &mut self.chunks) {
+                return None;
+            }
+            self.frame = Some(frame.clone());
+        }
+        Some(&self.chunks)
     }
 }
 
@@ -157,7 +207,7 @@ mod tests {
     /// A record as it is read, with the line of one whose content was checked, or was not.
     fn stored(record: &[u8], encoding: Encoding, content: &Digest) -> StoredRecord {
         let line = Line::new(3, *content, encoding, (0, record.len() as u32), &Digest::of(record));
-        StoredRecord { line, bytes: Bytes::copy_from_slice(record) }
+        StoredRecord { line, bytes: Bytes::copy_from_slice(record), is_verified: false }
     }
 
     #[test]
@@ -273,7 +323,7 @@ mod tests {
         for compression in [Compression::None, Compression::Zstd] {
             let (encoding, record) = record_of(&other, compression);
             let wrong = stored(&record, encoding, &digest);
-            assert!(wrong.line.seals(&digest, &wrong.bytes));
+            assert!(wrong.line.seals(&digest, &wrong.bytes, &mut Hashed::default()));
             unpacker.unpack(0, &wrong, &digest).unwrap_err();
             assert!(!unpacker.is_good(&wrong.line, &wrong.bytes));
         }

@@ -30,9 +30,10 @@ pub(crate) fn fuzz(data: &[u8]) {
         Err(_) => Head::salvage(records, &blob),
     };
     let _ = (head.fault_in(&blob), head.records_in(&blob));
+    let mut unpacker = Unpacker::default();
     for line in head.lines() {
-        let stored = blob.get(line.range().start as usize..line.range().end as usize).unwrap_or_default();
-        let _ = Unpacker::default().decode(stored, line.encoding).map(Digest::of);
+        let stored = line.stored_in(&blob).unwrap_or_default();
+        let _ = unpacker.decode(&stored, line.encoding).map(Digest::of);
     }
 }
 
@@ -47,6 +48,8 @@ mod tests {
     use crate::content::compression::{Compression, Compressor};
     use crate::content::manifest::{Manifest, ManifestDisk};
     use crate::content::pack::{FinishedPack, PackBuilder, PackInfo};
+    use crate::content::part::Part;
+    use crate::content::recode::{Recoding, recode};
     use crate::content::record::{Encoding, RecordRef};
 
     fn pack(records: &[(Encoding, &[u8])]) -> FinishedPack {
@@ -95,6 +98,13 @@ mod tests {
         chunk[..9000].fill(7);
         encode(&chunk, occupied_blocks(&chunk), &mut Compressor::new(Compression::Zstd), &mut frame);
         let zstd = blob(&pack(&[(Encoding::Zstd, &frame), (Encoding::Plain, b"node")]));
+        let plain = pack(&[
+            (Encoding::Plain, &chunk),
+            (Encoding::Plain, &chunk.iter().map(|byte| byte * 2).collect::<Vec<_>>()),
+        ]);
+        let head = plain.info.head(CATALOG, &plain.head).unwrap();
+        let grouped = recode(head.records_in(&blob(&plain).into()), Recoding::Rested).unwrap();
+        let group = Part::build(CATALOG, &plain.info, grouped).1.to_vec();
         let twice = [&frame[..], &frame[..]].concat();
         let huge = [&[0x28, 0xb5, 0x2f, 0xfd, 0xe0][..], &(1_u64 << 62).to_le_bytes(), &frame[9..]].concat();
         let changed = |bytes: &[u8], at: usize, to: &[u8]| {
@@ -120,6 +130,12 @@ mod tests {
             ("pack-zstd-cut", zstd[..zstd.len() - 9].to_vec()),
             ("pack-zstd-two-chunks", blob(&pack(&[(Encoding::Zstd, &twice)]))),
             ("pack-zstd-huge-size", blob(&pack(&[(Encoding::Zstd, &huge)]))),
+            ("part-group", group.clone()),
+            ("part-group-cut", group[..group.len() - 9].to_vec()),
+            // The second line's place is the first one's, and beyond the group.
+            ("part-group-one-place", changed(&group, 180 + 80 + 78, &[0])),
+            ("part-group-place-out-of-range", changed(&group, 180 + 80 + 78, &[7])),
+            ("part-group-of-nine", changed(&group, 180 + 79, &[9])),
             ("pack-huge-count", changed(&zstd, 56, &[0xff; 4])),
             ("pack-places-overlap", changed(&zstd, 180 + 80 + 64, &[0; 4])),
             ("pack-unknown-encoding", changed(&zstd, 180 + 76, &[9])),

@@ -9,7 +9,7 @@ use super::chunk::BLOCK_BYTES;
 use super::digest::Digest;
 use super::extents::Extents;
 use super::names::{CatalogId, MAX_RECORDS, PackId, UploadId};
-use super::record::{Encoding, Line};
+use super::record::{Encoding, Hashed, Line};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::store::MAX_BLOB_BYTES;
 
@@ -141,7 +141,9 @@ impl Head {
                 .ok_or_else(|| newer("a record has an encoding that this build does not know".to_owned()))?;
             // One blob has one form: ascending, each record in its place.
             let follows = lines.last().is_none_or(|last: &Line| last.ordinal < line.ordinal);
-            if !follows || u64::from(line.offset) != place_after(end, line.length.into()) || line.length == 0 {
+            let is_there = u64::from(line.offset) == place_after(end, line.length.into())
+                || lines.last().is_some_and(|last| line.shares_with(last));
+            if !follows || !is_there || line.length == 0 {
                 return Err(damaged("its records do not follow one another"));
             }
             end = line.range().end;
@@ -197,7 +199,8 @@ impl Head {
 
     /// Returns the good records in the blob.
     pub(crate) fn records_in(&self, blob: &Bytes) -> Vec<(Line, Bytes)> {
-        self.lines.iter().filter_map(|line| Some((*line, line.good_in(blob)?))).collect()
+        let mut hashed = Hashed::default();
+        self.lines.iter().filter_map(|line| Some((*line, line.good_in(blob, &mut hashed)?))).collect()
     }
 
     /// Returns what is wrong with a blob whose head this is, as it was read from the blob: with its length, a record, or what lies
@@ -206,13 +209,13 @@ impl Head {
         if blob.len() as u64 != self.length {
             return Some(format!("it has {} bytes, and its head says {}", blob.len(), self.length));
         }
-        let mut end = head_bytes(self.lines.len() as u32);
+        let (mut end, mut hashed) = (head_bytes(self.lines.len() as u32), Hashed::default());
         for line in &self.lines {
             let between = blob.get(end as usize..line.offset as usize).unwrap_or_default();
             if between.iter().any(|byte| *byte != 0) {
                 return Some(format!("the bytes before `{}` are not zero", line.offset));
             }
-            if line.good_in(blob).is_none() {
+            if line.good_in(blob, &mut hashed).is_none() {
                 return Some(format!("the seal of the record at `{}` differs", line.offset));
             }
             end = line.range().end;

@@ -14,6 +14,7 @@ pub(crate) mod manifest;
 pub(crate) mod names;
 pub(crate) mod pack;
 pub(crate) mod part;
+pub(crate) mod recode;
 pub(crate) mod record;
 
 pub use compression::Compression;

@@ -102,18 +102,22 @@ impl fmt::Display for PackId {
     }
 }
 
-/// The name of a part: its pack, the number of its records, and the hash of its head.
+/// The name of a part: its pack, the number of its records and of those of the pack, the start of the hash of the latter's digests,
+/// and the hash of its head. So a listing tells which parts have all of a pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct PartId {
     pub(crate) pack: PackId,
     pub(super) records: u32,
+    pub(super) of: u32,
+    pub(super) content: [u8; 8],
     pub(super) head: Digest,
 }
 
 impl PartId {
     /// Returns its key within a slot, without incarnation.
     pub(crate) fn key(&self) -> Result<BlobKey> {
-        Self::keys_of(&self.pack)?.join(&format!("{:010}-{}", self.records, self.head))
+        let Self { pack, records, of, content, head } = self;
+        Self::keys_of(pack)?.join(&format!("{records:05}-{of:05}-{:016x}-{head}", u64::from_be_bytes(*content)))
     }
 
     /// Returns the key prefix of all parts of a pack.
@@ -123,14 +127,17 @@ impl PartId {
 
     /// Parses the name of a part of `pack`.
     pub(crate) fn of_name(pack: PackId, name: &str) -> Option<Self> {
-        let (records, head) = name.split_once('-')?;
-        let (records, head) = (records.parse().ok().filter(|count| *count <= MAX_RECORDS)?, head.parse().ok()?);
-        Some(Self { pack, records, head })
+        let mut fields = name.split('-');
+        let mut count = || fields.next()?.parse().ok().filter(|count| *count <= MAX_RECORDS);
+        let (records, of) = (count()?, count()?);
+        let content = u64::from_str_radix(fields.next()?, 16).ok()?.to_be_bytes();
+        let head = fields.next()?.parse().ok()?;
+        (records <= of && fields.next().is_none()).then_some(Self { pack, records, of, content, head })
     }
 
     /// Returns an id that sorts before every part of `pack`.
     pub(crate) fn first_of(pack: PackId) -> Self {
-        Self { pack, records: 0, head: Digest::from_bytes([0; 32]) }
+        Self { pack, records: 0, of: 0, content: [0; 8], head: Digest::from_bytes([0; 32]) }
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::blob_name::BlobName;
+use super::digest::Digest;
 use super::extents::Extents;
 use super::head::{Described, Head, head_bytes, place_after};
 use super::names::{CatalogId, PartId};
@@ -26,15 +27,26 @@ impl PartId {
     pub(crate) fn salvage(&self, blob: &[u8]) -> Head {
         Head::salvage(self.records, blob)
     }
+
+    /// Returns whether it has all records of its pack.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.records == self.of
+    }
 }
 
-/// A part, as described by its head.
+fn start_of(content: &Digest) -> [u8; 8] {
+    content.as_bytes().first_chunk().copied().unwrap_or_default()
+}
+
+/// A part, as described by its name and, unless it has all records of its pack, by its head.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Part {
     pub(crate) id: PartId,
     /// Its incarnation in the slot that it was found in.
     pub(crate) incarnation: u64,
-    head: Arc<Head>,
+    /// Of its blob.
+    length: u64,
+    head: Option<Arc<Head>>,
 }
 
 impl Part {
@@ -42,29 +54,43 @@ impl Part {
     pub(crate) fn build(catalog: CatalogId, pack: &PackInfo, mut records: Vec<(Line, Bytes)>) -> (Self, Bytes) {
         records.sort_unstable_by_key(|(line, _)| line.ordinal);
         let mut end = 0;
-        let lines = records.iter().map(|(line, bytes)| {
+        let mut placed: Vec<Line> = Vec::with_capacity(records.len());
+        let mut before: Option<&Bytes> = None;
+        for (line, bytes) in &records {
             let offset = place_after(end, bytes.len() as u64);
-            end = offset + bytes.len() as u64;
-            Line { offset: offset as u32, ..*line }
-        });
-        let (head, bytes) = Head::build(Described { catalog, pack: pack.id }, pack.content, lines.collect());
+            let mut line = Line { offset: offset as u32, ..*line };
+            // The chunks of a group have the same bytes, which are written once.
+            if let (Some(last), Some(before)) = (placed.last(), before) {
+                let beside = Line { offset: last.offset, ..line };
+                line = if beside.shares_with(last) && before == bytes { beside } else { line };
+            }
+            end = line.range().end;
+            before = Some(bytes);
+            placed.push(line);
+        }
+        let (head, bytes) = Head::build(Described { catalog, pack: pack.id }, pack.content, placed);
         let mut blob = BytesMut::with_capacity(head.length() as usize);
         blob.extend_from_slice(&bytes);
         for (line, (_, bytes)) in head.lines().iter().zip(&records) {
-            blob.resize(line.offset as usize, 0);
-            blob.extend_from_slice(bytes);
+            if line.range().end > blob.len() as u64 {
+                blob.resize(line.offset as usize, 0);
+                blob.extend_from_slice(bytes);
+            }
         }
-        let id = PartId { pack: pack.id, records: records.len() as u32, head: head.digest() };
-        (Self { id, incarnation: 0, head: Arc::new(head) }, blob.freeze())
+        let (records, of, content) = (records.len() as u32, pack.records, start_of(&pack.content));
+        let id = PartId { pack: pack.id, records, of, content, head: head.digest() };
+        (Self { id, incarnation: 0, length: head.length(), head: Some(Arc::new(head)) }, blob.freeze())
+    }
+
+    /// Returns a part that has all records of its pack, which its name tells, without its head. `length` is that of its blob.
+    pub(crate) fn named(id: PartId, incarnation: u64, length: u64) -> Option<Self> {
+        id.is_complete().then_some(Self { id, incarnation, length, head: None })
     }
 
     /// Reads a head back, and verifies it against the part's name. `blob` is the part's blob, or at least its head.
     pub(crate) fn of_head(catalog: CatalogId, id: PartId, blob: &[u8]) -> Result<Self> {
-        let head = Head::parse(Described { catalog, pack: id.pack }, id.records, blob)?;
-        match head.digest() == id.head {
-            true => Ok(Self { id, incarnation: 0, head: Arc::new(head) }),
-            false => Err(damaged(&id, "its head is not the one that its name has")),
-        }
+        let head = head_in(catalog, id, blob)?;
+        Ok(Self { id, incarnation: 0, length: head.length(), head: Some(Arc::new(head)) })
     }
 
     /// Returns the part under another incarnation.
@@ -77,32 +103,52 @@ impl Part {
         BlobName::Part(self.id, self.incarnation)
     }
 
-    pub(crate) fn head(&self) -> &Arc<Head> {
-        &self.head
+    /// Returns its head, if it was read.
+    pub(crate) fn head(&self) -> Option<&Arc<Head>> {
+        self.head.as_ref()
     }
 
     /// Returns the length of the blob.
     pub(crate) fn length(&self) -> u64 {
-        self.head.length()
+        self.length
     }
 
     /// Returns whether it was made of that pack, and not of another one of its name.
     pub(crate) fn is_of(&self, pack: &PackInfo) -> bool {
-        self.head.content() == pack.content
+        (self.id.of, self.id.content) == (pack.records, start_of(&pack.content))
     }
 
     /// Returns the records of the pack that the part holds.
     pub(crate) fn extents(&self) -> Extents {
-        self.head.extents()
+        match &self.head {
+            Some(head) => head.extents(),
+            None => std::iter::once(0..self.id.of).collect(),
+        }
     }
 
     /// Verifies a whole blob: its head, which it returns, against its name, and every record against the head.
-    pub(crate) fn verify(&self, catalog: CatalogId, blob: &Bytes) -> Result<Arc<Head>> {
-        let read = Self::of_head(catalog, self.id, blob)?;
-        match read.head.fault_in(blob) {
-            None => Ok(read.head),
+    pub(crate) fn verify(&self, catalog: CatalogId, blob: &Bytes) -> Result<Head> {
+        let head = head_in(catalog, self.id, blob)?;
+        match head.fault_in(blob) {
+            None => Ok(head),
             Some(what) => Err(damaged(&self.id, &what)),
         }
+    }
+
+    /// Returns the records of a damaged blob that are still good.
+    pub(crate) fn good_records_in(&self, catalog: CatalogId, blob: &Bytes) -> Vec<(Line, Bytes)> {
+        let head = head_in(catalog, self.id, blob).unwrap_or_else(|_| self.id.salvage(blob));
+        head.records_in(blob)
+    }
+}
+
+/// Reads the head of a part, and compares it with the part's name.
+fn head_in(catalog: CatalogId, id: PartId, blob: &[u8]) -> Result<Head> {
+    let head = Head::parse(Described { catalog, pack: id.pack }, id.records, blob)?;
+    let is_of_pack = head.lines().last().is_none_or(|line| u32::from(line.ordinal) < id.of);
+    match is_of_pack && head.digest() == id.head && start_of(&head.content()) == id.content {
+        true => Ok(head),
+        false => Err(damaged(&id, "its head is not the one that its name has")),
     }
 }
 
@@ -113,9 +159,8 @@ fn damaged(id: &PartId, what: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::content::digest::Digest;
     use crate::content::pack::tests::{CATALOG, ID};
-    use crate::content::record::Encoding;
+    use crate::content::record::{Encoding, Hashed};
 
     fn part() -> (Part, Bytes) {
         let contents: Vec<Bytes> =
@@ -137,12 +182,12 @@ mod tests {
         let read = Part::of_head(CATALOG, id, &blob[..id.head_bytes() as usize]).unwrap();
         assert_eq!(read, part);
         assert_eq!(read.length(), blob.len() as u64);
-        for line in read.head().lines() {
-            assert_eq!(Digest::of(&line.good_in(&blob).unwrap()), line.content);
+        for line in read.head().unwrap().lines() {
+            assert_eq!(Digest::of(&line.good_in(&blob, &mut Hashed::default()).unwrap()), line.content);
             assert!(read.extents().covers(&line.ordinals()));
         }
-        assert_eq!(read.head().line(999), None);
-        assert_eq!(read.head().records_in(&blob).len(), 4);
+        assert_eq!(read.head().unwrap().line(999), None);
+        assert_eq!(read.head().unwrap().records_in(&blob).len(), 4);
     }
 
     #[test]

@@ -16,7 +16,13 @@ pub(crate) enum Encoding {
     Sparse { occupied: u16 },
     /// A chunk as one zstd frame. Its zero blocks are in it: they cost a few bytes.
     Zstd,
+    /// A chunk in a zstd frame of `of` chunks, from 2 to [`GROUP_CHUNKS`]: number `place` of them. The lines of one group have one
+    /// range, which is stored once.
+    Group { place: u8, of: u8 },
 }
+
+/// The most chunks of a group: a reader of one of them fetches and unpacks them all, 512 KiB of disk.
+pub(crate) const GROUP_CHUNKS: usize = 8;
 
 impl Encoding {
     /// Returns the code and the detail that a line of a head has.
@@ -25,6 +31,7 @@ impl Encoding {
             Self::Plain => (0, 0),
             Self::Sparse { occupied } => (1, occupied),
             Self::Zstd => (2, 0),
+            Self::Group { place, of } => (3, u16::from_le_bytes([place, of])),
         }
     }
 
@@ -33,7 +40,25 @@ impl Encoding {
             (0, 0) => Some(Self::Plain),
             (1, occupied) => Some(Self::Sparse { occupied }),
             (2, 0) => Some(Self::Zstd),
+            (3, detail) => {
+                let [place, of] = detail.to_le_bytes();
+                let is_group = (2..=GROUP_CHUNKS).contains(&usize::from(of)) && place < of;
+                is_group.then_some(Self::Group { place, of })
+            }
             _ => None,
+        }
+    }
+
+    /// Returns whether the record is a part of a group.
+    pub(crate) fn is_in_group(self) -> bool {
+        matches!(self, Self::Group { .. })
+    }
+
+    /// Returns whether a record that follows one of `self` can be in the same group.
+    fn is_before(self, next: Self) -> bool {
+        match (self, next) {
+            (Self::Group { place, of }, Self::Group { place: next, of: same }) => of == same && place < next,
+            _ => false,
         }
     }
 }
@@ -85,8 +110,16 @@ impl Line {
         stored: &Digest,
     ) -> Self {
         let (seal, is_checked) = (content, encoding == Encoding::Plain);
-        let line = Self { ordinal, content, seal, encoding, is_checked, offset, length };
-        Self { seal: line.seal_of(&content, stored), ..line }
+        Self { ordinal, content, seal, encoding, is_checked, offset, length }.sealed(stored)
+    }
+
+    /// Returns the line of the same content in another encoding, which was decoded and compared.
+    pub(super) fn checked_as(self, encoding: Encoding, length: u32, stored: &Digest) -> Self {
+        Self { encoding, length, is_checked: true, ..self }.sealed(stored)
+    }
+
+    fn sealed(self, stored: &Digest) -> Self {
+        Self { seal: self.seal_of(&self.content, stored), ..self }
     }
 
     /// Returns the seal: a hash of the digest of the content, the rest of the line but for its place, and the hash of the stored
@@ -115,20 +148,51 @@ impl Line {
     }
 
     /// Returns whether `stored` are the stored bytes of `content`.
-    pub(crate) fn seals(&self, content: &Digest, stored: &[u8]) -> bool {
-        self.seal_of(content, &Digest::of(stored)) == self.seal
+    pub(crate) fn seals(&self, content: &Digest, stored: &Bytes, hashed: &mut Hashed) -> bool {
+        self.seal_of(content, &hashed.hash_of(stored)) == self.seal
+    }
+
+    /// Returns whether the record has the same group as the one of the line before, and so the same stored bytes.
+    pub(super) fn shares_with(&self, before: &Self) -> bool {
+        before.encoding.is_before(self.encoding) && before.range() == self.range()
+    }
+
+    /// Returns its stored bytes in a blob, unverified.
+    pub(crate) fn stored_in(&self, blob: &Bytes) -> Option<Bytes> {
+        let range = self.offset as usize..(self.offset as usize).checked_add(self.length as usize)?;
+        (range.end <= blob.len()).then(|| blob.slice(range))
     }
 
     /// Returns its stored bytes in a blob; `None` if they are not those that were sealed.
-    pub(crate) fn good_in(&self, blob: &Bytes) -> Option<Bytes> {
-        let range = self.offset as usize..(self.offset as usize).checked_add(self.length as usize)?;
-        self.seals(&self.content, blob.get(range.clone())?).then(|| blob.slice(range))
+    pub(crate) fn good_in(&self, blob: &Bytes, hashed: &mut Hashed) -> Option<Bytes> {
+        self.stored_in(blob).filter(|stored| self.seals(&self.content, stored, hashed))
     }
 }
 
-/// The stored bytes of a record, unverified, with the line that describes them.
+/// The hash of the last stored bytes that were hashed: the records of a group have the same ones, one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Hashed(Option<(Bytes, Digest)>);
+
+impl Hashed {
+    /// Returns the hash of `stored`.
+    pub(super) fn hash_of(&mut self, stored: &Bytes) -> Digest {
+        match &self.0 {
+            // They are held, so no other bytes can have their place in memory.
+            Some((held, hash)) if held.as_ptr() == stored.as_ptr() && held.len() == stored.len() => *hash,
+            _ => {
+                let hash = Digest::of(stored);
+                self.0 = Some((stored.clone(), hash));
+                hash
+            }
+        }
+    }
+}
+
+/// The stored bytes of a record, with the line that describes them.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredRecord {
     pub(crate) line: Line,
     pub(crate) bytes: Bytes,
+    /// Whether this process has verified the record before, in the same blob.
+    pub(crate) is_verified: bool,
 }

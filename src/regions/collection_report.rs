@@ -60,8 +60,12 @@ pub struct RegionCollection {
     pub bytes: u64,
     /// The number of packs that were mostly dead: what is needed of them was written anew.
     pub rewritten_packs: usize,
-    /// The bytes that this took.
+    /// The number of packs that were compressed after they had rested, each in its replica.
+    pub compressed_packs: usize,
+    /// The bytes that what was rewritten and compressed takes.
     pub rewritten_bytes: u64,
+    /// The number of packs that are left to compress: by a plan, or after a budget was used up.
+    pub uncompressed_packs: usize,
     /// Blobs that this catalog has never announced: of a newer catalog, where this one was restored from a backup, or of another
     /// one. They stay.
     pub foreign_blobs: usize,
@@ -93,7 +97,9 @@ impl CollectionReport {
                 blobs: 0,
                 bytes: 0,
                 rewritten_packs: 0,
+                compressed_packs: 0,
                 rewritten_bytes: 0,
+                uncompressed_packs: 0,
                 foreign_blobs: 0,
                 foreign_bytes: 0,
                 unreadable: Vec::new(),
@@ -122,6 +128,19 @@ impl CollectionReport {
                 there.unreadable = unreadable.iter().cloned().collect();
             });
         }
+    }
+
+    pub(crate) fn add_uncompressed(&mut self, region: &Region, packs: usize) {
+        if packs > 0 {
+            self.change(region, |there| there.uncompressed_packs += packs);
+        }
+    }
+
+    pub(crate) fn compressed(&mut self, region: &Region, written: u64) {
+        self.change(region, |there| {
+            there.compressed_packs += 1;
+            there.rewritten_bytes += written;
+        });
     }
 
     pub(crate) fn rewritten(&mut self, region: &Region, written: u64) {

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+
 use super::inventory::{Blob, Blobs, Inventory};
 use super::needed::{NeededManifests, kept_since};
 use super::stores::Regions;
@@ -39,12 +41,14 @@ pub(crate) struct Survey {
     manifests: BTreeMap<ManifestId, Arc<Manifest>>,
     /// For each slot, the manifests that it must have, and their needs together.
     live: BTreeMap<SlotId, (BTreeSet<ManifestId>, Arc<Needs>)>,
+    /// When the newest version of each manifest was published.
+    published: BTreeMap<ManifestId, DateTime<Utc>>,
     /// Manifests that no replica has intact, with the number of the commit that published their images. Their needs are
     /// not known, but were all announced before that commit.
     unreadable: BTreeMap<ManifestId, u64>,
 }
 
-/// A pack in a slot of which only `live` is needed.
+/// A pack in a slot, of which `live` is to be written anew.
 pub(crate) struct Rewrite {
     pub(crate) slot: SlotId,
     pub(crate) pack: PackInfo,
@@ -57,10 +61,17 @@ impl Survey {
     /// Lists the slots of `region`, and separates everything that was condemned up to `state`. Meanwhile it reads the manifests
     /// that `state` needs there.
     pub(crate) async fn list(regions: &Arc<Regions>, state: &State, region: &Region) -> Result<Self> {
-        let (manifests, live, unreadable) = Default::default();
-        let (regions, region, seen) = (regions.clone(), region.clone(), state.number());
-        let mut survey =
-            Self { regions, region, inventory: Inventory::default(), seen, read: 0, manifests, live, unreadable };
+        let mut survey = Self {
+            regions: regions.clone(),
+            region: region.clone(),
+            inventory: Inventory::default(),
+            seen: state.number(),
+            read: 0,
+            manifests: BTreeMap::new(),
+            live: BTreeMap::new(),
+            published: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
+        };
         survey.list_again(state).await?;
         Ok(survey)
     }
@@ -110,6 +121,8 @@ impl Survey {
         let needed = NeededManifests::in_region(&self.regions, state, &self.region);
         self.read_manifests(&needed).await?;
         self.read = state.number();
+        let newest = |id| needed.made_of(id).iter().filter_map(|kept| kept.published_date).max();
+        self.published = needed.ids().filter_map(|id| Some((*id, newest(id)?))).collect();
         let mut read: BTreeMap<BTreeSet<ManifestId>, Arc<Needs>> = self.live.values().cloned().collect();
         for slot in self.inventory.slots.keys().copied().collect::<Vec<_>>() {
             let manifests = needed.in_slot(slot);
@@ -242,6 +255,34 @@ impl Survey {
     /// Returns the packs of which so little is needed that the rest is worth freeing: their live records are to be
     /// written as parts.
     pub(crate) fn mostly_dead(&self, state: &State) -> Vec<Rewrite> {
+        self.to_rewrite(state, |holding, pack, live| {
+            let is_mostly_dead = live.count() * 100 < holding.records_of(pack) * LIVE_PERCENT;
+            (is_mostly_dead && holding.lacks(pack, live).is_empty()).then(|| live.clone())
+        })
+    }
+
+    /// Returns the packs that slots have as imports wrote them, and that no version published after `rested` needs: what is needed of
+    /// them is to be compressed.
+    pub(crate) fn uncompressed(&self, state: &State, rested: DateTime<Utc>) -> Vec<Rewrite> {
+        let young = self.published.iter().filter(|(_, published)| **published > rested);
+        let young: BTreeSet<PackId> = young
+            .filter_map(|(id, _)| self.manifests.get(id))
+            .flat_map(|manifest| manifest.packs.iter().map(|pack| pack.id))
+            .collect();
+        self.to_rewrite(state, |holding, pack, live| {
+            let is_as_written = holding.has_whole(pack) && holding.parts.is_empty() && !young.contains(&pack.id);
+            let all = || std::iter::once(0..pack.records).collect();
+            is_as_written.then(|| if pack.is_mostly(live) { all() } else { live.clone() })
+        })
+    }
+
+    /// Returns the packs of which `chosen` wants some records to be written anew. It is given what a slot has of a pack, and the records
+    /// that are needed.
+    fn to_rewrite(
+        &self,
+        state: &State,
+        chosen: impl Fn(&Holding, &PackInfo, &Extents) -> Option<Extents>,
+    ) -> Vec<Rewrite> {
         let mut found = Vec::new();
         for (slot, (_, holdings)) in &self.inventory.slots {
             let Some((manifests, live)) = self.live.get(slot) else { continue };
@@ -253,9 +294,8 @@ impl Survey {
                 }
                 let (_, garbage) = classify(holding, Some((pack, live)), *id);
                 let held = holding.bytes() - garbage.iter().map(|(_, bytes)| bytes).sum::<u64>();
-                if live.count() * 100 < holding.records_of(pack) * LIVE_PERCENT && holding.lacks(pack, live).is_empty()
-                {
-                    found.push(Rewrite { slot: *slot, pack: *pack, live: live.clone(), held });
+                if let Some(live) = chosen(holding, pack, live) {
+                    found.push(Rewrite { slot: *slot, pack: *pack, live, held });
                 }
             }
         }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::{DateTime, Utc};
+
 use super::stores::Regions;
 use super::targets::{ready_in, replicas_in};
 use crate::catalog::{ImageContent, State};
@@ -19,6 +21,8 @@ pub(crate) struct Kept {
     pub(crate) stored_bytes: u64,
     /// The number of the commit that published it.
     pub(crate) published: u64,
+    /// When it was published, if it is a version.
+    pub(crate) published_date: Option<DateTime<Utc>>,
     /// The number of replicas that the region must have. Each is kept in `zones` zones.
     pub(crate) replicas: u32,
     /// The number of replicas that the catalog reports as whole; at most `replicas`.
@@ -54,6 +58,7 @@ pub(crate) fn kept_since(regions: &Regions, state: &State, region: &Region, sinc
                 manifest: record.content.manifest_id(),
                 stored_bytes: record.content.stored_bytes,
                 published: record.published,
+                published_date: record.version.publishing_profile().published_date(),
                 replicas,
                 ready: ready_in(record, region).min(replicas),
                 account,
@@ -69,7 +74,18 @@ pub(crate) fn kept_since(regions: &Regions, state: &State, region: &Region, sinc
     let one = |id: ResourceId, content: &ImageContent, published| {
         let holders = holders.clone();
         let (manifest, stored_bytes) = (content.manifest_id(), content.stored_bytes);
-        Kept { id, manifest, stored_bytes, published, replicas: 1, ready: 1, account, zones, holders }
+        Kept {
+            id,
+            manifest,
+            stored_bytes,
+            published,
+            published_date: None,
+            replicas: 1,
+            ready: 1,
+            account,
+            zones,
+            holders,
+        }
     };
     let images =
         state.managed_images(None).filter(|record| record.resource.location() == region && is_new(record.created));

@@ -26,6 +26,7 @@ use crate::host::sync::Mutex;
 use crate::host::{Entropy, draw};
 use crate::model::Region;
 use crate::replica::health::Health;
+use crate::replica::verified::Verified;
 use crate::store::derived;
 use crate::store::{
     BlobKey, BlobMeta, BlobPlace, BlobStore, BlobStoreExt, BlobVersion, Capabilities, Folders, Page, Pages, PutMode,
@@ -88,6 +89,7 @@ pub(crate) struct RegionStore {
     catalog: Arc<Catalog>,
     entropy: Arc<dyn Entropy>,
     health: Health,
+    verified: Verified,
     proven: Mutex<Proven>,
     /// The last witnesses that were found in the log: a log never changes, so they are not looked up again.
     found: Mutex<VecDeque<(u64, Digest)>>,
@@ -115,7 +117,7 @@ impl RegionStore {
         site: Site,
         catalog: Arc<Catalog>,
         entropy: Arc<dyn Entropy>,
-        health: Health,
+        (health, verified): (Health, Verified),
     ) -> Self {
         Self {
             inner,
@@ -123,6 +125,7 @@ impl RegionStore {
             catalog,
             entropy,
             health,
+            verified,
             proven: Mutex::default(),
             found: Mutex::default(),
             listed: Mutex::default(),
@@ -131,6 +134,10 @@ impl RegionStore {
 
     pub(crate) fn health(&self) -> &Health {
         &self.health
+    }
+
+    pub(crate) fn verified(&self) -> &Verified {
+        &self.verified
     }
 
     pub(crate) fn catalog(&self) -> CatalogId {

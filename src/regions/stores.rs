@@ -18,6 +18,7 @@ use crate::model::{Region, StorageAccountType};
 use crate::replica::copies::{ZoneCopies, answers_of_most};
 use crate::replica::health::Health;
 use crate::replica::slot::{Contents, Slot};
+use crate::replica::verified::Verified;
 use crate::store::{BlobKey, BlobMeta, BlobStore, Prefixed};
 
 /// The blobs of a page.
@@ -35,6 +36,8 @@ pub(crate) struct Regions {
     clock: Arc<dyn Clock>,
     /// The time that a zone has left after most zones are done; `None` is unlimited.
     grace: Option<Duration>,
+    /// What this process has verified.
+    verified: Verified,
     /// Accepts `Standard_ZRS` for a region with one store.
     pub(crate) one_store_for_all_zones: bool,
 }
@@ -47,20 +50,31 @@ impl Regions {
         entropy: Arc<dyn Entropy>,
         clock: Arc<dyn Clock>,
         grace: Option<Duration>,
+        verified: Verified,
     ) -> Self {
         let of_region = |(region, stores): (Region, Vec<Arc<dyn BlobStore>>)| {
             let is_zonal = stores.len() > 1;
             let zones = (1..).zip(stores).map(|(zone, store)| {
                 let site = Site { region: region.clone(), zone: is_zonal.then_some(zone) };
-                let health = Health::new(clock.clone());
-                Arc::new(RegionStore::new(store, site, catalog.clone(), entropy.clone(), health))
+                let known = (Health::new(clock.clone()), verified.clone());
+                Arc::new(RegionStore::new(store, site, catalog.clone(), entropy.clone(), known))
             });
             let zones = zones.collect();
             (region, zones)
         };
         let own = own.into_iter().map(of_region).collect();
         let one_store_for_all_zones = false;
-        Self { own, common, shares: Mutex::default(), catalog, entropy, clock, grace, one_store_for_all_zones }
+        Self {
+            own,
+            common,
+            shares: Mutex::default(),
+            catalog,
+            entropy,
+            clock,
+            grace,
+            verified,
+            one_store_for_all_zones,
+        }
     }
 
     /// Refuses a store that belongs to another region or catalog, or has seen a newer log.
@@ -174,8 +188,8 @@ impl Regions {
         }
         let share = Arc::new(Prefixed::new(common.clone(), format!("regions/{region}").parse()?));
         let site = Site { region: region.clone(), zone: None };
-        let health = Health::new(self.clock.clone());
-        let share = RegionStore::new(share, site, self.catalog.clone(), self.entropy.clone(), health);
+        let known = (Health::new(self.clock.clone()), self.verified.clone());
+        let share = RegionStore::new(share, site, self.catalog.clone(), self.entropy.clone(), known);
         let share = Arc::new(share);
         shares.insert(region.clone(), share.clone());
         Ok(vec![share])
@@ -281,7 +295,8 @@ async fn check_now(stores: Vec<Arc<RegionStore>>) {
 
 fn slot(store: &Arc<RegionStore>, state: &State, id: SlotId) -> Result<Slot> {
     let (site, incarnations) = (store.site(), state.incarnations(&store.site().region, id));
-    Slot::new(store.clone(), &site.to_string(), id.number, store.catalog(), incarnations, store.health().clone())
+    let known = (store.health().clone(), store.verified().clone());
+    Slot::new(store.clone(), &site.to_string(), id.number, store.catalog(), incarnations, known)
 }
 
 /// Lists the slots of a zone. A zone of few blobs fits on one page; otherwise each slot is listed by itself.

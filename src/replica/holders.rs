@@ -9,11 +9,14 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Either, select};
 
 use super::parcel::{Parcel, ParcelRequest};
+use super::recoding::part_of;
 use super::slot::Slot;
+use crate::content::extents::Extents;
 use crate::content::manifest::{Manifest, ManifestReader};
 use crate::content::names::{CatalogId, ManifestId, PackId};
 use crate::content::pack::PackInfo;
 use crate::content::part::Part;
+use crate::content::recode::Recoding;
 use crate::content::record::Line;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::in_flight::all_of;
@@ -193,14 +196,46 @@ impl Holders {
         let mut first = None;
         if request.whole {
             match self.whole(&request.pack, workers).await {
-                Ok(bytes) => return Ok((Parcel::Pack(request.pack), bytes)),
+                Ok(found) => return Ok(found),
                 Err(error) => first = Some(error),
             }
         }
-        // Usually one slot has all of it, but each may have lost other records.
-        let (mut found, mut missing) = (Vec::new(), request.extents.clone());
+        let (catalog, found) = self.gather(&request.pack, &request.extents, first, workers).await?;
+        let (part, bytes) = Part::build(catalog, &request.pack, found);
+        Ok((Parcel::Part(part), bytes))
+    }
+
+    /// As [`fetch`](Self::fetch), in another encoding.
+    pub(crate) async fn fetch_recoded(
+        &self,
+        request: &ParcelRequest,
+        how: Recoding,
+        workers: &Workers,
+    ) -> Result<(Parcel, Bytes)> {
+        let all = || std::iter::once(0..request.pack.records).collect();
+        let mut extents = if request.whole { all() } else { request.extents.clone() };
+        let mut gathered = self.gather(&request.pack, &extents, None, workers).await;
+        if gathered.is_err() && request.whole {
+            // No slot may have more than what is needed.
+            extents = request.extents.clone();
+            gathered = self.gather(&request.pack, &extents, None, workers).await;
+        }
+        let ((catalog, records), pack) = (gathered?, request.pack);
+        workers.run(move || part_of(catalog, &pack, records, Some(how))).await
+    }
+
+    /// Returns good records of a pack. Usually one slot has all of them, but each may have lost others. `first` is an error of
+    /// before.
+    async fn gather(
+        &self,
+        pack: &PackInfo,
+        extents: &Extents,
+        mut first: Option<Error>,
+        workers: &Workers,
+    ) -> Result<(CatalogId, Vec<(Line, Bytes)>)> {
+        let (mut found, mut missing) = (Vec::new(), extents.clone());
         for slot in self.queue().into_iter().filter_map(|number| self.slots.get(number)) {
-            match slot.good_records(&request.pack, &missing, workers).await {
+            match slot.good_records(pack, &missing, workers).await {
                 Ok(records) => found.extend(records),
                 Err(error) => {
                     self.note_failure(slot, &error, &mut VecDeque::new());
@@ -209,20 +244,19 @@ impl Holders {
             }
             missing = missing.minus(&found.iter().map(|(line, _): &(Line, Bytes)| line.ordinals()).collect());
             if missing.is_empty() {
-                let (part, bytes) = Part::build(slot.catalog(), &request.pack, found);
-                return Ok((Parcel::Part(part), bytes));
+                return Ok((slot.catalog(), found));
             }
         }
-        let nobody = || Error::corrupt(format!("pack {}", request.pack.id), "no replica has all needed records of it");
+        let nobody = || Error::corrupt(format!("pack {}", pack.id), "no replica has all needed records of it");
         Err(first.unwrap_or_else(nobody))
     }
 
-    /// Returns a whole pack, verified, from the first slot that has it.
-    pub(super) async fn whole(&self, pack: &PackInfo, workers: &Workers) -> Result<Bytes> {
+    /// Returns all of a pack in one blob, verified, from the first slot that has it: as the import wrote it, or a part.
+    pub(super) async fn whole(&self, pack: &PackInfo, workers: &Workers) -> Result<(Parcel, Bytes)> {
         let mut first = None;
         for slot in self.queue().into_iter().filter_map(|number| self.slots.get(number)) {
-            match slot.verified(&Parcel::Pack(*pack), workers).await {
-                Ok(bytes) => return Ok(bytes),
+            match slot.verified_whole(pack, workers).await {
+                Ok(found) => return Ok(found),
                 Err(error) => {
                     self.note_failure(slot, &error, &mut VecDeque::new());
                     first = first.or(Some(error));

@@ -65,7 +65,7 @@ impl Mending<'_> {
             saved.extend(unless_damaged(slot.good_records_of_broken(*name).await)?.unwrap_or_default());
         }
         if holding.whole.is_some() {
-            if let Ok(bytes) = self.others.whole(info, workers).await
+            if let Ok((Parcel::Pack(_), bytes)) = self.others.whole(info, workers).await
                 && self.is_checked(&whole, &bytes).await
             {
                 slot.replace(&whole, bytes).await?;
@@ -93,7 +93,7 @@ impl Mending<'_> {
                 }
                 Parcel::Pack(_) => return Ok(MendOutcome::Lost),
                 Parcel::Part(part) => {
-                    let fetched = self.checked(part.head().records_in(&bytes)).await;
+                    let fetched = self.checked(part.good_records_in(slot.catalog(), &bytes)).await;
                     if (fetched.len() as u64) < part.extents().count() {
                         // The others have the same wrong content: what is here stays as it is.
                         return Ok(MendOutcome::Lost);

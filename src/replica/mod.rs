@@ -9,5 +9,7 @@ mod located;
 pub(crate) mod mending;
 pub(crate) mod parcel;
 mod reading;
+pub(crate) mod recoding;
 pub(crate) mod records;
 pub(crate) mod slot;
+pub(crate) mod verified;

@@ -1,7 +1,5 @@
 //! Parcels: the unit that is sent to a slot, a whole pack or a part of one.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 
 use crate::content::codec::Unpacker;
@@ -18,7 +16,7 @@ use crate::error::{Error, Result};
 pub(crate) struct ParcelRequest {
     pub(crate) pack: PackInfo,
     pub(crate) extents: Extents,
-    /// Prefer the whole pack, if any holder has it.
+    /// Prefer all of the pack, if any holder has it in one blob.
     pub(crate) whole: bool,
 }
 
@@ -45,9 +43,9 @@ impl Parcel {
     }
 
     /// Verifies the parcel's blob. Returns its head.
-    fn verified(&self, catalog: CatalogId, blob: &Bytes) -> Result<Arc<Head>> {
+    fn verified(&self, catalog: CatalogId, blob: &Bytes) -> Result<Head> {
         match self {
-            Self::Pack(info) => info.verify(catalog, blob).map(Arc::new),
+            Self::Pack(info) => info.verify(catalog, blob),
             Self::Part(part) => part.verify(catalog, blob),
         }
     }
@@ -60,10 +58,7 @@ impl Parcel {
     /// As [`verify`](Self::verify), and decodes every record and compares it with the content that it is named by.
     pub(super) fn check(&self, catalog: CatalogId, blob: &Bytes) -> Result<()> {
         let (head, mut unpacker) = (self.verified(catalog, blob)?, Unpacker::default());
-        let mut is_good = |line: &Line| {
-            let range = line.range().start as usize..line.range().end as usize;
-            blob.get(range).is_some_and(|stored| unpacker.decodes(line, stored))
-        };
+        let mut is_good = |line: &Line| line.stored_in(blob).is_some_and(|stored| unpacker.decodes(line, &stored));
         match head.lines().iter().find(|line| !is_good(line)) {
             None => Ok(()),
             Some(line) => {
@@ -77,7 +72,7 @@ impl Parcel {
     pub(super) fn records_in(&self, catalog: CatalogId, blob: &Bytes) -> Vec<(Line, Bytes)> {
         match self {
             Self::Pack(info) => info.good_records_in(catalog, blob),
-            Self::Part(part) => part.head().records_in(blob),
+            Self::Part(part) => part.good_records_in(catalog, blob),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Reads the records of a slot: where a pack is whole, from it, and otherwise from its parts.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,14 +9,16 @@ use futures::FutureExt;
 
 use super::located::{Blobs, Locating};
 use super::slot::Slot;
+use super::verified::Observed;
 use crate::content::extents::Extents;
 use crate::content::manifest::Packs;
 use crate::content::pack::PackInfo;
-use crate::content::record::{Line, RecordRef, StoredRecord};
+use crate::content::part::Part;
+use crate::content::record::{Hashed, Line, RecordRef, StoredRecord};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::Workers;
 use crate::host::in_flight::{all_of, together};
-use crate::store::{BlobKey, StoreErrorKind};
+use crate::store::{BlobKey, Latency, StoreErrorKind};
 
 /// The heads of at most this many packs are read together, before the first record of a version: what reads some of a small version
 /// mostly reads more.
@@ -39,10 +42,20 @@ impl Unread {
 /// A record to read, with its index in the answer.
 type Wanted<'a> = (usize, &'a RecordRef);
 
+/// A record that was read, with its index in the answer, and its blob as it was before.
+type Found = (usize, StoredRecord, Option<Arc<Observed>>);
+
+/// The records that were read.
+pub(super) struct Read {
+    pub(super) records: Vec<StoredRecord>,
+    /// Those that are not verified yet, in blobs of which it is remembered.
+    pub(super) to_verify: Vec<(Arc<Observed>, Range<u32>)>,
+}
+
 impl Slot {
-    /// Returns the stored `records`, in that order, unverified. `packs` has the packs that they are in. All are fetched at
+    /// Returns the stored `records`, in that order. `packs` has the packs that they are in. All are fetched at
     /// the same time, neighbours with one read.
-    pub(super) async fn read_records(&self, packs: &Packs, records: &[RecordRef]) -> Result<Vec<StoredRecord>> {
+    pub(super) async fn read_records(&self, packs: &Packs, records: &[RecordRef]) -> Result<Read> {
         if packs.iter().len() <= MAX_AHEAD {
             // Each tells its failure to those who need it.
             together(packs.iter().map(|pack| self.locate(pack)).collect()).await;
@@ -58,11 +71,35 @@ impl Slot {
             reading.push(self.read_of_pack(packs.get(&first.pack).ok_or_else(unknown)?, of_pack));
         }
         let mut found = all_of(reading).await?.concat();
-        found.sort_unstable_by_key(|(number, _)| *number);
-        Ok(found.into_iter().map(|(_, record)| record).collect())
+        found.sort_unstable_by_key(|(number, _, _)| *number);
+        let mut read = Read { records: Vec::with_capacity(found.len()), to_verify: Vec::new() };
+        for (_, record, observed) in found {
+            read.to_verify.extend(observed.filter(|_| !record.is_verified).map(|blob| (blob, record.line.ordinals())));
+            read.records.push(record);
+        }
+        Ok(read)
     }
 
-    async fn read_of_pack(&self, pack: &PackInfo, wanted: &[Wanted<'_>]) -> Result<Vec<(usize, StoredRecord)>> {
+    /// Notes that what was read turned out to be good.
+    pub(super) fn note_verified(&self, to_verify: &[(Arc<Observed>, Range<u32>)]) {
+        for of_blob in to_verify.chunk_by(|(one, _), (next, _)| Arc::ptr_eq(one, next)) {
+            if let Some((blob, _)) = of_blob.first() {
+                self.verified.note(blob, of_blob.iter().map(|(_, record)| record.clone()).collect());
+            }
+        }
+    }
+
+    /// Returns the blob as it is before it is read, if what is verified of it is remembered.
+    async fn observe(&self, key: &BlobKey) -> Option<Arc<Observed>> {
+        // A service on a network would be asked once more, which takes longer than hashing.
+        if !self.verified.is_on() || self.capabilities().latency() != Latency::Low {
+            return None;
+        }
+        let blob = self.meta(key).await?;
+        self.verified.observed(self.shared_label(), blob).map(Arc::new)
+    }
+
+    async fn read_of_pack(&self, pack: &PackInfo, wanted: &[Wanted<'_>]) -> Result<Vec<Found>> {
         // What is cached may have been replaced since, by other parts or the whole pack.
         if let Some(known) = self.located.known(&pack.id) {
             let known = known.await;
@@ -100,7 +137,10 @@ impl Slot {
         if parts.is_empty() {
             return Err(missing);
         }
-        parts.iter().map(|part| Ok((part.name().key()?, part.head().clone()))).collect()
+        let parts: Vec<Part> = parts.into_iter().filter(|part| part.is_of(pack)).collect();
+        let heads = all_of(parts.iter().map(|part| self.head_of_part(part)).collect()).await?;
+        let found = parts.iter().zip(heads).filter_map(|(part, head)| Some((part, head?)));
+        found.map(|(part, head)| Ok((part.name().key()?, head))).collect()
     }
 
     /// Reads ranges of a blob that was located.
@@ -118,7 +158,7 @@ impl Slot {
         blobs: Result<Blobs>,
         pack: &PackInfo,
         wanted: &[Wanted<'_>],
-    ) -> Result<Vec<(usize, StoredRecord)>, Unread> {
+    ) -> Result<Vec<Found>, Unread> {
         let blobs = blobs.map_err(Unread::Failed)?;
         let mut of_blobs: BTreeMap<usize, (Vec<usize>, Vec<Line>)> = BTreeMap::new();
         for (number, record) in wanted {
@@ -134,9 +174,17 @@ impl Slot {
         let reading = of_blobs.iter().filter_map(|(at, (numbers, lines))| {
             let (key, _) = blobs.get(*at)?;
             Some(async move {
+                // ORDER: look at the blob, then read it. The other way round, read -> replaced -> looked at: what was read
+                // is taken for what has replaced it.
+                let observed = self.observe(key).await;
+                let known = observed.as_ref().map(|blob| self.verified.of(blob)).unwrap_or_default();
                 let read = self.read_located(key, lines).await?;
-                let records = lines.iter().zip(read).map(|(line, bytes)| StoredRecord { line: *line, bytes });
-                Ok(numbers.iter().copied().zip(records).collect::<Vec<_>>())
+                let records = lines.iter().zip(read).map(|(line, bytes)| {
+                    let is_verified = known.covers(&line.ordinals());
+                    StoredRecord { line: *line, bytes, is_verified }
+                });
+                let found = numbers.iter().zip(records).map(|(number, record)| (*number, record, observed.clone()));
+                Ok(found.collect::<Vec<_>>())
             })
         });
         Ok(all_of(reading.collect()).await?.concat())
@@ -186,7 +234,10 @@ impl Slot {
             }
             let read = self.read_located(key, &lines).await?;
             let records = lines.into_iter().zip(read);
-            let good = move || records.filter(|(line, bytes)| line.seals(&line.content, bytes)).collect::<Vec<_>>();
+            let good = move || {
+                let mut hashed = Hashed::default();
+                records.filter(|(line, bytes)| line.seals(&line.content, bytes, &mut hashed)).collect::<Vec<_>>()
+            };
             let good = workers.run(good).await;
             left = left.minus(&good.iter().map(|(line, _)| line.ordinals()).collect());
             found.extend(good);

@@ -5,6 +5,7 @@ use std::future::Future;
 use futures::FutureExt;
 
 use super::holders::{Holders, is_damage, no_replica};
+use super::reading::Read;
 use crate::content::codec::Unpacker;
 use crate::content::manifest::{Manifest, Packs};
 use crate::content::record::{RecordRef, StoredRecord};
@@ -47,8 +48,11 @@ impl Records {
             self.holders.ask(&mut queue, |slot| slot.read_records(&self.packs, records).boxed()).await
         {
             let error = match answer {
-                Ok(bytes) => match using(bytes).await {
-                    Ok(done) => return Ok(done),
+                Ok(Read { records: stored, to_verify }) => match using(stored).await {
+                    Ok(done) => {
+                        slot.note_verified(&to_verify);
+                        return Ok(done);
+                    }
                     Err(Rejected::Failed(error)) => return Err(error),
                     Err(Rejected::Damaged(record, error)) => {
                         self.holders.note(number, [record.pack]);
@@ -90,7 +94,7 @@ impl Records {
                 .read_records(&self.packs, std::slice::from_ref(record))
                 .await
                 .ok()
-                .and_then(|mut bytes| bytes.pop());
+                .and_then(|mut read| read.records.pop());
             let is_good = |read: &StoredRecord| {
                 read.line.content == record.digest && Unpacker::default().is_good(&read.line, &read.bytes)
             };

@@ -11,6 +11,7 @@ use super::health::Health;
 use super::holding::Holding;
 use super::located::LocatedPacks;
 use super::parcel::{Parcel, ParcelRequest};
+use super::verified::Verified;
 use crate::content::blob_name::{BlobName, Incarnations};
 use crate::content::digest::Digest;
 use crate::content::head::{Head, head_bytes};
@@ -25,8 +26,8 @@ use crate::host::in_flight::{Budget, REQUESTS, all_of, together};
 use crate::host::sync::Mutex;
 use crate::store::derived::Reads;
 use crate::store::{
-    BlobKey, BlobMeta, BlobStore, BlobStoreExt, MAX_BLOB_BYTES, Prefixed, PutMode, StoreError, StoreErrorKind,
-    StoreResult,
+    BlobKey, BlobMeta, BlobStore, BlobStoreExt, Capabilities, MAX_BLOB_BYTES, Prefixed, PutMode, StoreError,
+    StoreErrorKind, StoreResult,
 };
 
 /// Records with at most this gap between them, that of one chunk that was replaced since, are fetched with one read, and those of
@@ -68,6 +69,8 @@ pub(crate) struct Slot {
     requests: Budget,
     /// The health of the store that the slot is in.
     health: Health,
+    /// What this process has verified.
+    pub(super) verified: Verified,
 }
 
 /// The outcome of storing a new pack. The later variant wins when several copies differ.
@@ -89,7 +92,7 @@ impl Slot {
         number: u32,
         catalog: CatalogId,
         incarnations: Arc<Incarnations>,
-        health: Health,
+        (health, verified): (Health, Verified),
     ) -> Result<Self> {
         let key: BlobKey = format!("slots/{number}").parse()?;
         let (site, label) = (site.into(), format!("{site} slot {number}").into());
@@ -105,6 +108,7 @@ impl Slot {
             good: Arc::default(),
             requests: Budget::new(REQUESTS as u64),
             health,
+            verified,
         })
     }
 
@@ -121,6 +125,19 @@ impl Slot {
     /// Returns the catalog that the slot's content belongs to.
     pub(crate) fn catalog(&self) -> CatalogId {
         self.catalog
+    }
+
+    pub(super) fn shared_label(&self) -> &Arc<str> {
+        &self.label
+    }
+
+    pub(super) fn capabilities(&self) -> Capabilities {
+        self.store.capabilities()
+    }
+
+    /// Returns a blob's length and what tells it from another one in its place, if the store answers.
+    pub(super) async fn meta(&self, key: &BlobKey) -> Option<BlobMeta> {
+        self.store.head(key).await.ok()
     }
 
     pub(super) fn health(&self) -> &Health {
@@ -239,6 +256,14 @@ impl Slot {
                 BlobName::Manifest(..) => drop(contents.manifests.insert(name, size)),
             }
         }
+        // The name of a part that has all of its pack says so, as that of a pack does.
+        parts.retain(|(id, incarnation, _, _, size)| match Part::named(*id, *incarnation, *size) {
+            Some(part) => {
+                contents.holdings.entry(id.pack).or_default().parts.push(part);
+                false
+            }
+            None => true,
+        });
         let reading = parts.iter().map(|(id, _, _, key, _)| self.get_range(key, 0..id.head_bytes())).collect();
         let heads = together(reading).await;
         for ((id, incarnation, name, _, size), head) in parts.into_iter().zip(heads) {
@@ -372,8 +397,27 @@ impl Slot {
             return Ok(Some(whole));
         }
         let parts = self.listed_parts(&request.pack.id).await?.parts;
-        let same = parts.iter().find(|part| part.extents() == request.extents);
-        Ok(same.cloned().map(Parcel::Part))
+        let mut same = parts.into_iter().filter(|part| part.is_of(&request.pack));
+        let is_it = |part: &Part| part.extents() == request.extents || request.whole && part.id.is_complete();
+        Ok(same.find(is_it).map(Parcel::Part))
+    }
+
+    /// Returns the head of a part, or what is left of it; `None` if it is not there any more.
+    pub(super) async fn head_of_part(&self, part: &Part) -> Result<Option<Arc<Head>>> {
+        if let Some(head) = part.head() {
+            return Ok(Some(head.clone()));
+        }
+        match self.get_range(&part.name().key()?, 0..part.id.head_bytes()).await {
+            Ok(bytes) => match Part::of_head(self.catalog, part.id, &bytes) {
+                Ok(read) => Ok(read.head().cloned()),
+                // What is left of it: each of its lines proves itself.
+                Err(error) if error.kind() == ErrorKind::Corrupt => Ok(Some(Arc::new(part.id.salvage(&bytes)))),
+                Err(error) => Err(error),
+            },
+            // It was removed since, or is shorter than its head.
+            Err(error) if matches!(error.kind(), StoreErrorKind::NotFound | StoreErrorKind::InvalidRange) => Ok(None),
+            Err(error) => Err(self.failed(error)),
+        }
     }
 
     /// Returns whether the blob is there with the right length.
@@ -385,6 +429,22 @@ impl Slot {
     /// Reads a whole pack or part and verifies every record by its seal.
     pub(crate) async fn verified(&self, parcel: &Parcel, workers: &Workers) -> Result<Bytes> {
         self.read_parcel(parcel, workers, Parcel::verify).await
+    }
+
+    /// As [`verified`](Self::verified), of all of a pack in one blob.
+    pub(super) async fn verified_whole(&self, pack: &PackInfo, workers: &Workers) -> Result<(Parcel, Bytes)> {
+        let missing = match self.verified(&Parcel::Pack(*pack), workers).await {
+            Ok(bytes) => return Ok((Parcel::Pack(*pack), bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => error,
+            Err(error) => return Err(error),
+        };
+        let parts = self.listed_parts(&pack.id).await?.parts;
+        let Some(part) = parts.into_iter().find(|part| part.id.is_complete() && part.is_of(pack)) else {
+            return Err(missing);
+        };
+        let parcel = Parcel::Part(part);
+        let bytes = self.verified(&parcel, workers).await?;
+        Ok((parcel, bytes))
     }
 
     /// As [`verified`](Self::verified), and decodes every record and compares it with the content that it is named by.
@@ -602,8 +662,15 @@ mod tests {
             let key = format!("slots/0/{}", pack.key().unwrap()).parse().unwrap();
             store.put(&key, Bytes::from_static(b"x"), PutMode::Create).await.unwrap();
         }
-        Slot::new(store, "region here", 0, CatalogId(upload(5)), Arc::default(), Health::new(Arc::new(SystemClock)))
-            .unwrap()
+        Slot::new(
+            store,
+            "region here",
+            0,
+            CatalogId(upload(5)),
+            Arc::default(),
+            (Health::new(Arc::new(SystemClock)), Verified::new(Arc::new(SystemClock), true)),
+        )
+        .unwrap()
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Either, join_all, select};
@@ -16,6 +17,7 @@ use super::spread::{Sender, Spread, Transfer};
 use super::tracker::Tracker;
 use crate::content::manifest::Manifest;
 use crate::content::names::UploadId;
+use crate::content::recode::Recoding;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::in_flight::{Budget, REQUESTS, bytes_of, together};
 use crate::host::sync::Mutex;
@@ -27,6 +29,9 @@ use crate::replica::slot::Slot;
 
 /// A parcel of at most this many bytes goes through this process: to have the store copy it takes a round trip more.
 const SMALL: u64 = 256 << 10;
+
+/// Parcels that are read and encoded while one is on its way over a border that has a rate, and that one.
+const PREPARED: usize = 3;
 
 /// The most parcels that a run remembers.
 const MAX_KNOWN: usize = 1024;
@@ -44,6 +49,8 @@ pub(crate) struct RegionRun {
     pub(crate) away: Vec<(usize, Error)>,
     /// Cap on the traffic over its border.
     pub(crate) bytes_per_second: Option<u64>,
+    /// One parcel is on its way over a border that has a rate.
+    line: Budget,
     /// What this run has put: for a piece and a slot, by index, the parcel.
     put: Mutex<BTreeMap<(usize, usize), Parcel>>,
 }
@@ -107,7 +114,8 @@ impl Listed {
     pub(crate) fn compare(self, manifest: &Manifest) -> RegionRun {
         let Self { region, replicas, slots, holdings, away } = self;
         let lacking = compare(manifest.packs.iter(), &manifest.needs, &holdings);
-        RegionRun { region, replicas, slots, lacking, away, bytes_per_second: None, put: Mutex::default() }
+        let (bytes_per_second, line, put) = (None, Budget::new(1), Mutex::default());
+        RegionRun { region, replicas, slots, lacking, away, bytes_per_second, line, put }
     }
 }
 
@@ -176,6 +184,8 @@ pub(crate) struct Engine<'a> {
     pub(crate) workers: &'a Workers,
     /// The bytes that all operations share.
     pub(crate) memory: &'a Budget,
+    /// How what crosses a border is encoded anew on its way.
+    pub(crate) recoding: Option<Recoding>,
     pub(crate) clock: &'a Arc<dyn Clock>,
     pub(crate) control: &'a ReplicationControl,
     pub(crate) tracker: &'a Tracker,
@@ -286,7 +296,7 @@ impl Engine<'_> {
                     }
                     // A region with its own rate limit does not use up the shared limit while it waits.
                     let limited = job.run.bytes_per_second.is_some();
-                    let may_cross = if limited { job.crossing == 0 } else { crossing < REQUESTS };
+                    let may_cross = if limited { job.crossing < PREPARED } else { crossing < REQUESTS };
                     let Some(transfer) = job.spread.next(may_cross) else { continue };
                     if transfer.from == Sender::Border {
                         job.crossing += 1;
@@ -355,22 +365,23 @@ impl Engine<'_> {
 
     /// Carries one pack to one slot, at most at the region's rate if it crosses the border.
     async fn carry(&self, run: &RegionRun, transfer: Transfer) -> Result<Delivered, Undelivered> {
-        let request = run.lacking.pieces.get(transfer.item);
-        let limit = run.bytes_per_second.filter(|_| transfer.from == Sender::Border);
-        let takes = limit.zip(request).map(|(rate, request)| request.bytes() as f64 / rate.max(1) as f64);
-        let takes = takes.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        match (run.lacking.pieces.get(transfer.item), run.slots.get(transfer.to)) {
+            (Some(request), Some((_, to))) => self.deliver(run, request, transfer, to).await,
+            _ => Err(Undelivered::Source(no_replica())),
+        }
+    }
+
+    /// Puts a parcel that crosses the border. If the region has a rate, it has the line for as long as it takes at that rate.
+    async fn cross(&self, run: &RegionRun, to: &Slot, parcel: &Parcel, bytes: Bytes) -> Result<bool> {
+        let Some(rate) = run.bytes_per_second else { return to.put_parcel(parcel, bytes).await };
+        let _line = run.line.take(1).await;
+        let takes = Duration::try_from_secs_f64(parcel.length() as f64 / rate.max(1) as f64).ok();
         let pace = async {
             if let Some(takes) = takes {
                 self.clock.sleep(takes).await;
             }
         };
-        let carried = async {
-            match (request, run.slots.get(transfer.to)) {
-                (Some(request), Some((_, to))) => self.deliver(run, request, transfer, to).await,
-                _ => Err(Undelivered::Source(no_replica())),
-            }
-        };
-        futures::join!(carried, pace).0
+        futures::join!(to.put_parcel(parcel, bytes), pace).0
     }
 
     async fn deliver(
@@ -389,8 +400,12 @@ impl Engine<'_> {
             }
         };
         let Sender::Slot(number) = transfer.from else {
-            let (parcel, bytes) = self.sources.fetch(request, self.workers).await.map_err(Undelivered::Source)?;
-            let sent = to.put_parcel(&parcel, bytes).await.map_err(Undelivered::Target)?;
+            let fetched = match self.recoding {
+                Some(how) => self.sources.fetch_recoded(request, how, self.workers).await,
+                None => self.sources.fetch(request, self.workers).await,
+            };
+            let (parcel, bytes) = fetched.map_err(Undelivered::Source)?;
+            let sent = self.cross(run, to, &parcel, bytes).await.map_err(Undelivered::Target)?;
             return Ok(delivered(&parcel, sent, true));
         };
         let Some((_, from)) = run.slots.get(number) else { return Err(Undelivered::NotThere(None)) };

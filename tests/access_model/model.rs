@@ -102,6 +102,7 @@ pub enum Step {
     Deny(At, Name, Denial),
     Undeny(At, Name),
     Collect,
+    Compress,
     Scrub,
     Truncate,
     BeginsAfter,
@@ -605,7 +606,7 @@ impl Model {
             Step::Unassign(at, _) => may("Microsoft.Authorization/roleAssignments/delete", *at),
             Step::Deny(at, ..) => may("Microsoft.Authorization/denyAssignments/write", *at),
             Step::Undeny(at, _) => may("Microsoft.Authorization/denyAssignments/delete", *at),
-            Step::Collect | Step::Scrub | Step::Truncate | Step::BeginsAfter => caller == ROOT,
+            Step::Collect | Step::Compress | Step::Scrub | Step::Truncate | Step::BeginsAfter => caller == ROOT,
         }
     }
 
@@ -748,6 +749,7 @@ impl Model {
             | Step::UpdateVersion(..)
             | Step::Replicate(..)
             | Step::Lifecycle(..)
+            | Step::Compress
             | Step::Scrub
             | Step::Truncate
             | Step::BeginsAfter => {}

@@ -14,8 +14,10 @@ use futures::stream::{self, Stream};
 use super::report::{RegionReport, ReplicationReport};
 use crate::access::Action;
 use crate::catalog::{Changes, Event, State, StoreName, VersionRecord};
+use crate::content::compression::Compression;
 use crate::content::manifest::Manifest;
 use crate::content::names::ManifestId;
+use crate::content::recode::Recoding;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::Clock;
 use crate::host::in_flight::together;
@@ -640,6 +642,7 @@ impl Session {
             manifest: &content.manifest,
             sources: &content.sources,
             workers: &self.inner.workers,
+            recoding: (self.inner.compression == Compression::Later).then_some(Recoding::Crossing),
             memory: &self.inner.memory,
             clock,
             control: &terms.control,

@@ -16,6 +16,7 @@ use crate::model::{Limits, Region, RegionCatalog, given};
 use crate::placement::PlacementPolicy;
 use crate::regions::region_store;
 use crate::regions::stores::{Regions, in_common};
+use crate::replica::verified::Verified;
 use crate::store::{BlobStore, Prefixed, RetryPolicy, Retrying, WithDeadline};
 
 /// A Shared Image Gallery. A clone is cheap and is the same service. Services in any number of processes may work on the
@@ -64,7 +65,8 @@ const CHUNK_CACHE_BYTES: u64 = 64 << 20;
 /// | [`limits`](Self::limits) | [`Limits::default`] | quotas, disk size, replica and scale-set maxima |
 /// | [`placement_policy`](Self::placement_policy) | [`PlacementPolicy::default`] | what one replica serves at once |
 /// | [`azure_2026`](Self::azure_2026) | off | sets these three to Azure Compute Gallery's |
-/// | [`compression`](Self::compression) | [`Compression::Zstd`] | how new chunks are stored |
+/// | [`compression`](Self::compression) | [`Compression::Zstd`] | how and when content is compressed |
+/// | [`remember_verified`](Self::remember_verified) | `true` | hashes what it reads of a local file once |
 /// | [`memory_bytes`](Self::memory_bytes) | 256 MiB | what all operations together keep in memory and in flight |
 /// | [`chunk_cache_bytes`](Self::chunk_cache_bytes) | 64 MiB | size of the cache that all [image readers](crate::ImageReader) share |
 /// | [`workers`](Self::workers) | as many threads as the machine runs at once | where blocking work runs |
@@ -95,6 +97,7 @@ pub struct GalleryServiceBuilder {
     chunk_cache_bytes: Option<u64>,
     memory_bytes: Option<u64>,
     compression: Compression,
+    forgets_verified: bool,
     placement_policy: PlacementPolicy,
     common_store: Option<Arc<dyn BlobStore>>,
     region_stores: BTreeMap<Region, Vec<Arc<dyn BlobStore>>>,
@@ -410,8 +413,8 @@ impl GalleryServiceBuilder {
         self
     }
 
-    /// Sets whether the chunks of new images are compressed: by default they are. Stored chunks stay as they are and are
-    /// readable with either setting.
+    /// Sets how and when content is compressed: by default while it is imported. Stored chunks stay as they are and are
+    /// readable with any setting.
     ///
     /// ```
     /// # futures::executor::block_on(async {
@@ -426,6 +429,26 @@ impl GalleryServiceBuilder {
     /// ```
     pub fn compression(mut self, compression: Compression) -> Self {
         self.compression = compression;
+        self
+    }
+
+    /// Sets whether the service remembers, as long as it lives, which stored content it has verified: by default it does. A file of a
+    /// local store is hashed again when its length or its time of modification has changed, and otherwise not: so a bit
+    /// that flips on the disk between two deployments of one service is found by a scrub, not by the second deployment. A store on a
+    /// network is hashed each time.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use compute_gallery::GalleryService;
+    /// use compute_gallery::store::MemoryStore;
+    ///
+    /// let builder = GalleryService::builder().store(MemoryStore::new()).allow_all();
+    /// assert!(builder.remember_verified(false).create().await.is_ok());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn remember_verified(mut self, remembers: bool) -> Self {
+        self.forgets_verified = !remembers;
         self
     }
 
@@ -789,6 +812,7 @@ impl GalleryServiceBuilder {
             entropy.clone(),
             clock.clone(),
             deadlines.for_zone(),
+            Verified::new(clock.clone(), !self.forgets_verified),
         );
         regions.one_store_for_all_zones = self.one_store_for_all_zones;
         for region in &self.adopted {

@@ -1,10 +1,14 @@
-//! Maintenance: collection and scrubs of regions, truncation of the history.
+//! Maintenance: collection, compression and scrubs of regions, truncation of the history.
 
 pub(crate) mod collection;
+pub(crate) mod compression;
+mod freeing;
+mod rewriting;
 pub(crate) mod scrub;
 pub(crate) mod truncation;
 
 pub use collection::Collection;
+pub use compression::CompressionLater;
 pub use scrub::{Scrub, ScrubReport};
 pub use truncation::HistoryTruncation;
 
