@@ -21,5 +21,5 @@
 #![doc = include_str!("../../docs/decisions/0020-rows-of-a-segment.md")]
 #![doc = include_str!("../../docs/decisions/0021-records-by-ordinal-places-in-the-slot.md")]
 #![doc = include_str!("../../docs/decisions/0022-buckets-by-object-store-each-request-once.md")]
-#![doc = include_str!("../../docs/decisions/0025-readers-of-disk-formats-are-our-own.md")]
 #![doc = include_str!("../../docs/decisions/0023-compressed-after-it-has-rested.md")]
+#![doc = include_str!("../../docs/decisions/0025-readers-of-disk-formats-are-our-own.md")]
