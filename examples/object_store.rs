@@ -1,6 +1,6 @@
 //! The main job in a bucket: publishes a disk, replicates it, deploys it and compares digests.
 //!
-//! `cargo run --release --features aws --example on_buckets -- --url s3://BUCKET/PREFIX`; `azure` and `az://CONTAINER/PREFIX`, or `gcp`
+//! `cargo run --release --features aws --example object_store -- --url s3://BUCKET/PREFIX`; `azure` and `az://CONTAINER/PREFIX`, or `gcp`
 //! and `gs://BUCKET/PREFIX`. Credentials and address come from each service's usual environment variables: see `docs/buckets.md`. Without
 //! `--url` it uses a temporary directory, and without `--image` a disk that it makes. `--help` lists all options.
 #![allow(clippy::disallowed_methods, reason = "a program may read the clock")]
@@ -24,7 +24,7 @@ use lexopt::ValueExt;
 const USAGE: &str = "\
 Publishes a disk into a gallery in a bucket, replicates it, deploys it again and compares.
 
-usage: on_buckets [options]
+usage: object_store [options]
 
   --url URL               s3://BUCKET/PREFIX, az://CONTAINER/PREFIX, gs://BUCKET/PREFIX or file:///DIR (default: a temporary one)
   --image PATH            the disk (default: one of 64 MiB is made)
@@ -44,7 +44,7 @@ struct Arguments {
 }
 
 fn main() {
-    let scratch = std::env::temp_dir().join(format!("on-buckets-{}", std::process::id()));
+    let scratch = std::env::temp_dir().join(format!("object-store-{}", std::process::id()));
     let done = futures::executor::block_on(run(&scratch));
     // It is there only if something had no place of its own.
     let _ = std::fs::remove_dir_all(&scratch);
@@ -68,7 +68,7 @@ async fn run(scratch: &Path) -> Result<(), Box<dyn Error>> {
     };
     let requests = || bucket.as_ref().map_or(0, ObjectStoreBlobs::requests);
     let service = builder.open_or_create().await?;
-    let session = service.session("on-buckets".parse()?);
+    let session = service.session("object-store".parse()?);
     let home =
         arguments.regions.iter().next().map(|target| target.region().clone()).ok_or("--regions: none is given")?;
     let definition = definition(&session, &home).await?;
