@@ -52,7 +52,7 @@
 //! - The **catalog** is a log of commits, folded into one immutable state. A [`CatalogView`] is such a state: it reads without I/O,
 //!   and its answers agree with each other. Any number of processes may use one catalog.
 //! - A [`GalleryService`] is built from stores; a [`Session`] is one caller's way into it. [`access`] decides what the caller may do.
-//! - **Pending work** does nothing before it is awaited: [`Publication`], [`Replication`], [`Deployment`], [`Change`], [`Deletion`],
+//! - **Pending work** does nothing before it is awaited: [`Publication`], [`Replication`], [`Deployment`], [`Change`], [`Deletion`], [`Put`](change::Put), [`Completion`](publish::Completion),
 //!   [`Collection`], [`Scrub`]. A [`Plan`](Change::plan) makes the same checks and reports the outcome or all problems.
 //! - An [`Error`] has a [kind](ErrorKind) to act on, Azure's code and sentence, the place, and the fix.
 //! - [`placement`] chooses the replica that serves a creation; it works without a service, too.
@@ -75,12 +75,13 @@
 //! | feature | by default | adds |
 //! |---|---|---|
 //! | `testkit` | off | the module `testkit`, for tests: a gallery in one line (`Sandbox`), stores with faults, a clock that the test moves, seeded randomness, and the conformance suite for a store of your own |
+//! | `object-store`, `aws`, `azure`, `gcp` | off | `store::ObjectStoreBlobs`: the gallery in [buckets](docs::buckets), with a client of your own or of one service |
+//! | `arm` | off | the module `arm`: Azure's wire protocol, for a web server of yours |
+//! | `serve` | off | the module `serve`: a small server for it, with https and a proxy |
 //! | `nbd` | off | the module `nbd`: a block device server, from which a hypervisor boots without a copy (3 more crates) |
 //!
 //! # Not yet
 //!
-//! - Stores for S3, Azure Blob Storage and Google Cloud Storage: implement [`store::BlobStore`] (six methods).
-//! - Azure's wire protocol: its request bodies are read and written, and there is no HTTP server.
 //! - A boot set: the chunks that a boot reads, fetched first the next time. Today a boot over [`nbd`](docs::hypervisors) fetches what it reads.
 //! - Encryption: it is left to the store.
 
@@ -90,6 +91,8 @@
 struct Readme;
 
 pub mod access;
+#[cfg(feature = "arm")]
+pub mod arm;
 pub mod billing;
 mod catalog;
 pub mod content;
@@ -110,6 +113,8 @@ mod progress;
 mod regions;
 mod replica;
 mod replication;
+#[cfg(feature = "serve")]
+pub mod serve;
 mod service;
 pub mod store;
 #[cfg(feature = "testkit")]

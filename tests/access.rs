@@ -609,6 +609,13 @@ fn gone(id: &str) -> AssignmentId {
     id.parse().unwrap()
 }
 
+const GROUP: &str = "/subscriptions/dev/resourceGroups/images";
+
+/// The body of a request that says little.
+fn body(location: &Region) -> Request {
+    serde_json::json!({"location": location}).into()
+}
+
 /// The kind of error that each public operation of a session or view ends with for a caller without rights; `None` where
 /// it answers with nothing, because it lists, or is not about any resource.
 async fn without_rights(world: &World, stored: &ImageVersion, name: &str) -> Option<Error> {
@@ -617,6 +624,27 @@ async fn without_rights(world: &World, stored: &ImageVersion, name: &str) -> Opt
     let public: PublicImageId = "/SharedGalleries/dev-G/Images/web".parse().unwrap();
     let shared = PublicGallery::Shared("dev-G".into());
     match name {
+        "put_gallery" => session.put_gallery(gallery_id(), body(&home)).await.err(),
+        "put_image_definition" => session.put_image_definition(image_id(), body(&home)).await.err(),
+        "put_image_version" => session.put_image_version(version_id(), body(&home)).await.err(),
+        "complete_version" => session.complete_version(version_id()).await.err(),
+        "put_resource_group" => session.put_resource_group(GROUP, body(&home)).await.err(),
+        "delete_resource_group" => session.delete_resource_group(GROUP).await.err(),
+        "resource_group" => view.resource_group(GROUP).err(),
+        "resource_group_json" => view.resource_group_json(GROUP).err(),
+        "resource_groups" => nothing(view.resource_groups(&"dev".parse().unwrap(), None, 9).items.len()),
+        "subscriptions" => nothing(view.subscriptions().len()),
+        "role_definitions" => view.role_definitions(gallery_id()).err(),
+        "role_assignments_at" => nothing(view.role_assignments_at(gallery_id()).len()),
+        "put_managed_image" => session.put_managed_image(flat::<ManagedImageId>("images"), body(&home)).await.err(),
+        "put_snapshot" => session.put_snapshot(flat::<SnapshotId>("snapshots"), body(&home)).await.err(),
+        "put_disk" => session.put_disk(flat::<DiskId>("disks"), body(&home)).await.err(),
+        "named_source" => view.named_source(flat::<DiskId>("disks")).err(),
+        "named_sources" => nothing(view.named_sources(&ListScope::All, None, 9).items.len()),
+        "json" => view.json(version_id()).err(),
+        "provisioning" => view.provisioning(version_id()).err(),
+        "revision" => view.revision(version_id()).err(),
+        "incomplete_versions" => nothing(view.incomplete_versions().len()),
         "create_gallery" => session.create_gallery(Gallery::new(gallery_id(), home)).await.err(),
         "create_image_definition" => session.create_image_definition(definition()).await.err(),
         "publish" => session.publish(version(version_id(), disk())).await.err(),

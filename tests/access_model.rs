@@ -33,14 +33,15 @@ use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::publish::VhdBlob;
 use compute_gallery::publish::{LocalDisks, NewManagedImage, NewSnapshot, SourceMachine};
-use compute_gallery::read::{HistoryEntry, RecordedEvent};
+use compute_gallery::read::{EventKind, HistoryEntry, RecordedEvent};
 use compute_gallery::read::{ListScope, PublicGallery};
 use compute_gallery::testkit::{ManualClock, Sandbox, SeededEntropy};
 use compute_gallery::*;
 use futures::StreamExt;
 use futures::executor::block_on;
 use model::{
-    Answer, At, BUILT_IN, DAY, Denial, GALLERIES, GROUP, Kind, Model, Name, ROOT, Role, Share, Source, Step, Verdict,
+    ANNOUNCED, Answer, At, BUILT_IN, DAY, Denial, GALLERIES, GROUP, Kind, Model, NAMED, Name, ROOT, Role, Share,
+    Source, Step, Verdict,
 };
 
 const HISTORIES: u64 = 500;
@@ -291,6 +292,14 @@ fn image_source(source: Source) -> ImageSource {
     }
 }
 
+fn named_id(kind: Name) -> ResourceId {
+    format!("/subscriptions/dev/resourceGroups/{GROUP}/providers/Microsoft.Compute/{kind}/named").parse().unwrap()
+}
+
+fn group_id(subscription: Name) -> ResourceGroupId {
+    ResourceGroupId::new(subscription.parse().unwrap(), GROUP.parse().unwrap())
+}
+
 fn principals(names: &[Name]) -> Vec<PrincipalId> {
     names.iter().map(|name| name.parse().unwrap()).collect()
 }
@@ -321,6 +330,42 @@ async fn perform(session: &Session, step: &Step) -> Result<()> {
             let version = ImageVersion::new(id, region(), profile(), disks)?.with_tags(tags);
             session.update_image_version(version).await.map(drop)
         }
+        Step::PutGallery(id, soft) => {
+            let mut body = gallery(*id, *soft).body();
+            body["properties"]["softDeletePolicy"] = serde_json::json!({"isSoftDeleteEnabled": soft});
+            session.put_gallery(gallery_id(*id), body).await.map(drop)
+        }
+        Step::PutImage(gallery, image) => {
+            let body = definition(*gallery, image).with_description("y").body();
+            session.put_image_definition(image_id(*gallery, image), body).await.map(drop)
+        }
+        Step::Announce(gallery, image) => {
+            let machine = resource(At::Machine).to_string();
+            let storage = serde_json::json!({"source": {"virtualMachineId": machine}});
+            let body = serde_json::json!({"location": region(), "properties": {"storageProfile": storage}});
+            session.put_image_version(version_id(*gallery, image, ANNOUNCED), body).await.map(drop)
+        }
+        Step::Complete(gallery, image) => {
+            let completion = session.complete_version(version_id(*gallery, image, ANNOUNCED));
+            completion.from_disks(LocalDisks::new(disk())).await.map(drop)
+        }
+        Step::PutNamed(kind) => {
+            let disk = serde_json::json!({"osDisk": {"osType": "Linux"}});
+            let creation = serde_json::json!({"createOption": "Empty"});
+            let properties = serde_json::json!({"storageProfile": disk, "creationData": creation});
+            let (id, body) = (named_id(kind), serde_json::json!({"location": region(), "properties": properties}));
+            match id {
+                ResourceId::ManagedImage(id) => session.put_managed_image(id, body).await.map(drop),
+                ResourceId::Snapshot(id) => session.put_snapshot(id, body).await.map(drop),
+                ResourceId::Disk(id) => session.put_disk(id, body).await.map(drop),
+                other => unreachable!("{other} is no source"),
+            }
+        }
+        Step::PutGroup(subscription) => {
+            let body = serde_json::json!({"location": region()});
+            session.put_resource_group(group_id(subscription), body).await.map(drop)
+        }
+        Step::DeleteGroup(subscription) => session.delete_resource_group(group_id(subscription)).await.map(drop),
         Step::Restore(gallery, image, number) => session.restore(version_id(*gallery, image, *number)).await,
         Step::Replicate(gallery, image, number) => {
             session.replicate(version_id(*gallery, image, *number)).await.map(drop)
@@ -398,6 +443,15 @@ fn name_of(step: &Step) -> Name {
         Step::UpdateImage(..) => "update_image_definition",
         Step::Publish(..) => "publish",
         Step::UpdateVersion(..) => "update_image_version",
+        Step::PutGallery(..) => "put_gallery",
+        Step::PutImage(..) => "put_image_definition",
+        Step::Announce(..) => "put_image_version",
+        Step::Complete(..) => "complete_version",
+        Step::PutNamed("images") => "put_managed_image",
+        Step::PutNamed("snapshots") => "put_snapshot",
+        Step::PutNamed(..) => "put_disk",
+        Step::PutGroup(..) => "put_resource_group",
+        Step::DeleteGroup(..) => "delete_resource_group",
         Step::Restore(..) => "restore",
         Step::Replicate(..) => "replicate",
         Step::Lifecycle(..) => "apply_lifecycle",
@@ -703,7 +757,7 @@ impl History {
         let (gallery, image) = random.pick(&IMAGES);
         let number = random.pick(&NUMBERS);
         let key = (gallery, image, number);
-        match random.below(46) {
+        match random.below(57) {
             0..=8 => self.assignment(),
             9..=11 => {
                 let (at, id) = self.known(&self.model.assignments.clone()).unwrap_or((At::Gallery(gallery), "1"));
@@ -760,6 +814,13 @@ impl History {
                 ]);
                 Step::Delete { at, cascade: random.one_in(2), bypass: random.one_in(3) }
             }
+            55 | 56 => Step::PutNamed(random.pick(&NAMED).0),
+            52 | 53 => Step::PutGroup(random.pick(&["dev", "lab"])),
+            54 => Step::DeleteGroup(random.pick(&["dev", "lab"])),
+            46 => Step::PutGallery(gallery, random.one_in(2)),
+            47 => Step::PutImage(gallery, image),
+            48 | 49 => Step::Announce(gallery, image),
+            50 | 51 => Step::Complete(gallery, image),
             44 => match random.below(3) {
                 0 => Step::Scrub,
                 1 => Step::Truncate,
@@ -801,6 +862,14 @@ impl History {
         for gallery in 0..GALLERIES.len() {
             let (at, id) = (At::Gallery(gallery), gallery_id(gallery));
             self.same(caller, "gallery", &at, &model.read(caller, at), &answer(view.gallery(&id)));
+            let roles = answer(view.role_definitions(&id));
+            self.same(caller, "role_definitions", &at, &model.role_definitions(caller, at), &roles);
+            let places = places();
+            let assigned = view.role_assignments_at(&id);
+            let assigned = assigned.iter().map(|one| format!("{} at {:?}", one.id, places[&one.scope])).collect();
+            self.same_list(caller, "role_assignments_at", model.role_assignments_at(caller, at), assigned);
+            self.same(caller, "json", &at, &model.read(caller, at), &answer(view.json(&id)));
+            self.same(caller, "revision", &at, &model.read(caller, at), &answer(view.revision(&id)));
             self.same(caller, "gallery_sharing", &at, &model.read(caller, at), &answer(view.gallery_sharing(&id)));
             let images = view.image_definitions(&id, None, 9);
             let images = images.map(|page| page.items.iter().map(|one| one.id().name().to_string()).collect());
@@ -835,6 +904,11 @@ impl History {
         let (model, view, at) = (self.model.clone(), session.view(), At::Image(gallery, image));
         let id = image_id(gallery, image);
         self.same(caller, "image_definition", &at, &model.read(caller, at), &answer(view.image_definition(&id)));
+        self.same(caller, "json", &at, &model.read(caller, at), &answer(view.json(&id)));
+        let announced = At::Version(gallery, image, ANNOUNCED);
+        let (number_of, expected) = (version_id(gallery, image, ANNOUNCED), model.read(caller, announced));
+        self.same(caller, "provisioning", &announced, &expected, &answer(view.provisioning(&number_of)));
+        self.same(caller, "json", &announced, &expected, &answer(view.json(&number_of)));
         let versions = view.image_versions(&id, None, 9);
         let versions = list(versions.map(|page| page.items.iter().map(|one| number(one)).collect()));
         self.same(caller, "image_versions", &at, &model.image_versions(caller, gallery, image), &versions);
@@ -850,6 +924,9 @@ impl History {
             let (at, id) = (At::Version(gallery, image, patch), version_id(gallery, image, patch));
             let expected = model.read(caller, at);
             self.same(caller, "image_version", &at, &expected, &answer(view.image_version(&id)));
+            self.same(caller, "provisioning", &at, &expected, &answer(view.provisioning(&id)));
+            self.same(caller, "revision", &at, &expected, &answer(view.revision(&id)));
+            self.same(caller, "json", &at, &expected, &answer(view.json(&id)));
             self.same(caller, "image_content", &at, &expected, &answer(view.image_content(&id)));
             self.same(caller, "cost", &at, &expected, &answer(view.cost(&Prices::new(1, 1), [&id])));
             let status = answer(session.replication_status(&id).await);
@@ -913,6 +990,34 @@ impl History {
         let galleries = view.galleries(&ListScope::All, None, 9).items;
         let galleries = galleries.iter().map(|one| one.id().name().to_string()).collect();
         self.same_list(caller, "galleries", model.galleries(caller), galleries);
+        let subscriptions = view.subscriptions().into_iter().map(|one| one.id.to_string()).collect();
+        self.same_list(caller, "subscriptions", model.subscriptions(caller), subscriptions);
+        for (kind, ..) in NAMED {
+            let (expected, id) = (model.named_source(caller, kind), named_id(kind));
+            self.same(caller, "named_source", &id, &expected, &answer(view.named_source(&id)));
+            self.same(caller, "json", &id, &expected, &answer(view.json(&id)));
+        }
+        let named = view.named_sources(&ListScope::All, None, 9).items;
+        let named = named.iter().map(|source| {
+            let is = |(kind, ..): &&(Name, Name, Name, Name)| named_id(kind) == *source.id();
+            NAMED.iter().find(is).unwrap().0.to_owned()
+        });
+        self.same_list(caller, "named_sources", model.named_sources(caller), named.collect());
+        for subscription in ["dev", "lab"] {
+            let (expected, id) = (model.resource_group(caller, subscription), group_id(subscription));
+            self.same(caller, "resource_group", &id, &expected, &answer(view.resource_group(&id)));
+            self.same(caller, "resource_group_json", &id, &expected, &answer(view.resource_group_json(&id)));
+            let groups = view.resource_groups(&subscription.parse().unwrap(), None, 9).items;
+            let groups = groups.iter().map(|group| group.id().subscription().to_string()).collect();
+            let there = (expected == model::seen()).then(|| subscription.to_owned());
+            self.same_list(caller, "resource_groups", there.into_iter().collect(), groups);
+        }
+        let incomplete = view.incomplete_versions().into_iter().map(|one| {
+            let id = one.version.id().definition().clone();
+            let place = (0..GALLERIES.len()).find(|gallery| gallery_id(*gallery) == *id.gallery());
+            format!("{} {}", place.unwrap(), id.name())
+        });
+        self.same_list(caller, "incomplete_versions", model.incomplete_versions(caller), incomplete.collect());
         let one = |there: bool| -> BTreeSet<String> { there.then(|| "x".to_owned()).into_iter().collect() };
         let managed = view.managed_images(&ListScope::All, None, 9).items;
         self.same_list(caller, "managed_images", one(model.flat(caller, At::Managed)), one(!managed.is_empty()));
@@ -991,7 +1096,10 @@ fn gallery_id_name(gallery: usize) -> String {
 }
 
 fn places() -> BTreeMap<AccessScope, At> {
-    scopes().into_iter().map(|at| (scope(at), at)).collect()
+    let announced = IMAGES.map(|(gallery, image)| At::Version(gallery, image, ANNOUNCED));
+    // Nothing is assigned at a source by name.
+    let named = NAMED.map(|(kind, ..)| (AccessScope::from(named_id(kind)), At::Group("dev")));
+    scopes().into_iter().chain(announced).map(|at| (scope(at), at)).chain(named).collect()
 }
 
 fn number(version: &ImageVersion) -> String {
@@ -1020,11 +1128,16 @@ fn concerns(event: &RecordedEvent) -> Option<(Name, AccessScope)> {
             ResourceId::ImageVersion(_) => "Microsoft.Compute/galleries/images/versions/read",
             ResourceId::ManagedImage(_) => "Microsoft.Compute/images/read",
             ResourceId::Snapshot(_) => "Microsoft.Compute/snapshots/read",
+            ResourceId::Disk(_) => "Microsoft.Compute/disks/read",
             other => unreachable!("nothing happens to {other}"),
         };
         Some((action, AccessScope::from(id.clone())))
     };
-    let assigned = |scope: &AccessScope| Some((model::READ_ASSIGNMENTS, scope.clone()));
+    let action = match event.kind {
+        EventKind::ResourceGroupPut | EventKind::ResourceGroupDeleted => model::READ_GROUP,
+        _ => model::READ_ASSIGNMENTS,
+    };
+    let assigned = |scope: &AccessScope| Some((action, scope.clone()));
     // An import is seen by those who see what it becomes; its later steps by administrators.
     event.resource.as_ref().and_then(of).or_else(|| event.scope.as_ref().and_then(assigned))
 }

@@ -23,6 +23,7 @@ use compute_gallery::testkit::{HookedStore, ManualClock, Reaction, Sandbox, raw,
 use compute_gallery::*;
 use futures::executor::block_on;
 use futures::{FutureExt, TryStreamExt};
+use serde_json::json;
 
 /// A gallery's blobs.
 type Blobs = BTreeMap<String, Bytes>;
@@ -198,6 +199,28 @@ async fn written() -> Result<Blobs> {
     }
     breaks(None);
     session.collect().await?;
+    // Resource groups, what the model does not have, and versions that have no content: one of them failed.
+    for name in ["kept", "gone"] {
+        let body = json!({"location": "westeurope", "managedBy": "/x"});
+        session.put_resource_group(format!("/subscriptions/dev/resourceGroups/{name}"), body).await?;
+    }
+    session.delete_resource_group("/subscriptions/dev/resourceGroups/gone").await?;
+    let properties = json!({"creationData": {"createOption": "Empty"}});
+    for name in ["kept", "gone"] {
+        let body = json!({"location": "westeurope", "properties": properties});
+        session.put_disk(format!("{group}/disks/{name}"), body).await?;
+    }
+    session.delete(format!("{group}/disks/gone")).await?;
+    let identity = Request::patch(json!({"identity": {"type": "SystemAssigned"}}));
+    session.put_gallery(sandbox.image().gallery(), identity).await?;
+    for number in ["8.0.0", "8.0.1"] {
+        let source = json!({"source": {"id": managed}});
+        let profile = json!({"targetRegions": [{"name": "westeurope", "additionalReplicaSets": []}]});
+        let properties = json!({"storageProfile": source, "publishingProfile": profile});
+        let body = json!({"location": "westeurope", "properties": properties});
+        session.put_image_version(sandbox.version(number), body).await?;
+    }
+    session.complete_version(sandbox.version("8.0.1")).await.unwrap_err();
     // A checkpoint comes after 64 entries.
     for number in 0..20 {
         let updated = Gallery::new(sandbox.image().gallery().clone(), region("westeurope"));
@@ -214,11 +237,17 @@ async fn seen(session: &Session) -> String {
     let mut seen = Vec::new();
     for gallery in view.galleries(&ListScope::All, None, 100).items {
         seen.push(serde_json::to_string(&*gallery).unwrap());
+        seen.push(view.json(gallery.id()).unwrap().to_string());
         seen.push(format!("{:?}", view.gallery_sharing(gallery.id()).unwrap()));
         for definition in view.image_definitions(gallery.id(), None, 100).unwrap().items {
             seen.push(serde_json::to_string(&*definition).unwrap());
             for version in view.image_versions(definition.id(), None, 100).unwrap().items {
                 seen.push(serde_json::to_string(&*version).unwrap());
+                let provisioning = view.provisioning(version.id()).unwrap();
+                if view.image_content(version.id()).is_err() {
+                    seen.push(format!("{} {provisioning:?}", view.json(version.id()).unwrap()));
+                    continue;
+                }
                 for region in version.publishing_profile().target_regions().iter() {
                     let (_, bytes) = session.deploy(version.id(), region.region()).to_writer(Vec::new()).await.unwrap();
                     seen.push(format!("{}: {} bytes, {:?}", region.region(), bytes.len(), bytes.iter().max()));
@@ -228,6 +257,10 @@ async fn seen(session: &Session) -> String {
     }
     seen.extend(view.role_assignments().iter().map(|one| format!("{one:?}")));
     seen.extend(view.deny_assignments().iter().map(|one| format!("{one:?}")));
+    let named = view.named_sources(&ListScope::All, None, 100).items;
+    seen.extend(named.iter().map(|source| view.json(source.id()).unwrap().to_string()));
+    let groups = view.resource_groups(&"dev".parse().unwrap(), None, 100).items;
+    seen.extend(groups.iter().map(|group| view.resource_group_json(group.id()).unwrap().to_string()));
     seen.push(format!("{:?}", view.usage("dev", "westeurope").unwrap()));
     seen.join("\n") + "\n"
 }

@@ -95,3 +95,45 @@ fn content_index() {
 fn catalog_segment() {
     replay("catalog_segment", fuzz::catalog_segment);
 }
+
+#[cfg(feature = "arm")]
+#[test]
+fn arm_request() {
+    replay("arm_request", fuzz::arm_request);
+}
+
+/// Requests that are nearly good reach further than random ones.
+#[cfg(feature = "arm")]
+#[test]
+fn ten_thousand_mutated_requests_are_answered() {
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/arm_request");
+    let mut files: Vec<_> = std::fs::read_dir(corpus).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    let seeds: Vec<Vec<u8>> = files.iter().map(|path| std::fs::read(path).unwrap()).collect();
+    let mut state = 7_u64;
+    let mut draw = |most: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % most.max(1)
+    };
+    for _ in 0..10_000 {
+        let mut request = seeds.get(draw(seeds.len())).unwrap().clone();
+        for _ in 0..draw(4) {
+            let at = draw(request.len());
+            match draw(4) {
+                0 => request[at] = b"/?&={}[]\",:0aZ%.- \n"[draw(19)],
+                1 => drop(request.remove(at)),
+                2 => request.truncate(at.max(1)),
+                _ => {
+                    let other = &seeds[draw(seeds.len())];
+                    let from = draw(other.len());
+                    let part = &other[from..(from + draw(30)).min(other.len())];
+                    request.splice(at..at, part.iter().copied());
+                }
+            }
+            if request.is_empty() {
+                break;
+            }
+        }
+        fuzz::arm_request(&request);
+    }
+}

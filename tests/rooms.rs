@@ -17,7 +17,8 @@ use sources::House;
 const FLOORS: &[&[&str]] = &[
     &["lib", "docs"],
     &["prelude"],
-    &["testkit", "nbd"],
+    &["testkit", "serve", "nbd"],
+    &["arm"],
     &["service"],
     &["service/publish", "service/replicate"],
     &["service/deploy", "service/change"],

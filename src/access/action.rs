@@ -73,18 +73,30 @@ actions! {
     WriteSnapshot = "Microsoft.Compute/snapshots/write",
     /// Deleting a snapshot.
     DeleteSnapshot = "Microsoft.Compute/snapshots/delete",
-    /// Publishing from a disk.
+    /// Seeing a disk.
+    ReadDisk = "Microsoft.Compute/disks/read",
+    /// Deleting a disk.
+    DeleteDisk = "Microsoft.Compute/disks/delete",
+    /// Creating or changing a disk; publishing from it.
     WriteDisk = "Microsoft.Compute/disks/write",
     /// Publishing from a VM.
     WriteVirtualMachine = "Microsoft.Compute/virtualMachines/write",
     /// Publishing from a VHD in a storage account.
     ListStorageKeys = "Microsoft.Storage/storageAccounts/listKeys/action",
+    /// Seeing a resource group.
+    ReadResourceGroup = "Microsoft.Resources/subscriptions/resourceGroups/read",
+    /// Creating or changing a resource group.
+    WriteResourceGroup = "Microsoft.Resources/subscriptions/resourceGroups/write",
+    /// Deleting a resource group with everything in it.
+    DeleteResourceGroup = "Microsoft.Resources/subscriptions/resourceGroups/delete",
     /// Seeing the role assignments at a scope.
     ReadRoleAssignment = "Microsoft.Authorization/roleAssignments/read",
     /// Assigning a role.
     WriteRoleAssignment = "Microsoft.Authorization/roleAssignments/write",
     /// Deleting a role assignment.
     DeleteRoleAssignment = "Microsoft.Authorization/roleAssignments/delete",
+    /// Seeing the roles that can be assigned at a scope.
+    ReadRoleDefinition = "Microsoft.Authorization/roleDefinitions/read",
     /// Creating or changing a custom role.
     WriteRoleDefinition = "Microsoft.Authorization/roleDefinitions/write",
     /// Deleting a custom role.

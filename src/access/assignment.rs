@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::action::{ActionPattern, ActionSet};
 use super::principal::{AssignmentId, PrincipalId};
-use super::role::RoleId;
+use super::role::{RoleId, id_at};
 use super::scope::AccessScope;
 use crate::error::{Error, Result};
 
@@ -40,6 +40,29 @@ impl RoleAssignment {
     /// `Invalid` for an `id` that is not an [`AssignmentId`].
     pub fn new(id: &str, principal: PrincipalId, role: RoleId, scope: impl Into<AccessScope>) -> Result<Self> {
         Ok(Self { id: id.parse()?, principal, role, scope: scope.into() })
+    }
+
+    /// Returns the assignment as Azure's GET answers it, without the principal's type, which the directory knows.
+    ///
+    /// ```
+    /// use compute_gallery::access::{AccessScope, BuiltInRole, RoleAssignment};
+    ///
+    /// let dev = AccessScope::Subscription("dev".parse()?);
+    /// let json = RoleAssignment::new("a", "ann".parse()?, BuiltInRole::Reader.id(), dev)?.json();
+    /// assert_eq!(json["id"], "/subscriptions/dev/providers/Microsoft.Authorization/roleAssignments/a");
+    /// assert_eq!(json["properties"]["scope"], "/subscriptions/dev");
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
+    pub fn json(&self) -> serde_json::Value {
+        let Self { id, principal, role, scope } = self;
+        let path = scope.path();
+        let below = if path == "/" { "" } else { &path };
+        serde_json::json!({
+            "id": format!("{below}/providers/Microsoft.Authorization/roleAssignments/{id}"),
+            "name": id,
+            "type": "Microsoft.Authorization/roleAssignments",
+            "properties": { "principalId": principal, "roleDefinitionId": id_at(scope, role), "scope": path },
+        })
     }
 }
 

@@ -98,4 +98,49 @@ pub trait Directory: std::fmt::Debug + Send + Sync + 'static {
 
     /// Returns the management groups above one, from the nearest upwards, and the tenant that it belongs to.
     fn above_management_group(&self, group: &ManagementGroupId) -> (Vec<ManagementGroupId>, Option<TenantId>);
+
+    /// Returns all subscriptions, by id; none where the directory does not list them.
+    fn subscriptions(&self) -> Vec<Subscription> {
+        Vec::new()
+    }
+}
+
+/// A subscription, as a directory lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Subscription {
+    /// Its id.
+    pub id: SubscriptionId,
+    /// The tenant that it belongs to, if that is known.
+    pub tenant: Option<TenantId>,
+    /// The name for people: the id by default.
+    pub display_name: String,
+}
+
+impl Subscription {
+    /// Returns a subscription whose name for people is its id.
+    pub fn new(id: SubscriptionId, tenant: Option<TenantId>) -> Self {
+        let display_name = id.to_string();
+        Self { id, tenant, display_name }
+    }
+
+    /// Returns the subscription as Azure's GET answers it.
+    ///
+    /// ```
+    /// use compute_gallery::access::Subscription;
+    ///
+    /// let json = Subscription::new("dev".parse()?, Some("contoso".parse()?)).json();
+    /// assert_eq!((&json["id"], &json["state"]), (&"/subscriptions/dev".into(), &"Enabled".into()));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
+    pub fn json(&self) -> serde_json::Value {
+        let Self { id, tenant, display_name } = self;
+        let mut json = serde_json::json!({
+            "id": format!("/subscriptions/{id}"), "subscriptionId": id, "displayName": display_name, "state": "Enabled",
+        });
+        if let (Some(tenant), Some(json)) = (tenant, json.as_object_mut()) {
+            json.insert("tenantId".to_owned(), tenant.to_string().into());
+        }
+        json
+    }
 }

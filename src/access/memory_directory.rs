@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, RwLockReadGuard, RwLockWriteGuard};
 
 use super::caller::Caller;
-use super::directory::{Directory, Membership};
+use super::directory::{Directory, Membership, Subscription};
 use super::principal::{ManagementGroupId, PrincipalId, PrincipalKind, TenantId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::sync::RwLock;
@@ -297,6 +297,12 @@ impl Directory for MemoryDirectory {
 
     fn tenant_of(&self, subscription: &SubscriptionId) -> Option<TenantId> {
         self.read().subscriptions.get(subscription).map(|(tenant, _)| tenant.clone())
+    }
+
+    fn subscriptions(&self) -> Vec<Subscription> {
+        let inner = self.read();
+        let all = inner.subscriptions.iter();
+        all.map(|(id, (tenant, _))| Subscription::new(id.clone(), Some(tenant.clone()))).collect()
     }
 
     fn management_groups_of(&self, subscription: &SubscriptionId) -> Vec<ManagementGroupId> {

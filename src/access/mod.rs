@@ -37,7 +37,7 @@ pub use assignment::{DeniedTo, DenyAssignment, RoleAssignment, SomePrincipals};
 pub use authorization::Authorization;
 pub use caller::Caller;
 pub use decision::{Decision, Denial, Grant};
-pub use directory::{Directory, Membership};
+pub use directory::{Directory, Membership, Subscription};
 pub use matrix::{SharingMatrix, SharingRow};
 pub use memory_directory::MemoryDirectory;
 pub use policy::AccessPolicy;

@@ -75,6 +75,12 @@ impl From<Written> for RoleDefinition {
     }
 }
 
+/// The id of a role definition at a scope: below its subscription, as Azure has it.
+pub(super) fn id_at(scope: &AccessScope, role: &RoleId) -> String {
+    let subscription = scope.subscription().map(|subscription| format!("/subscriptions/{subscription}"));
+    format!("{}/providers/Microsoft.Authorization/roleDefinitions/{role}", subscription.unwrap_or_default())
+}
+
 fn patterns<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Vec<ActionPattern>> {
     texts.into_iter().map(str::parse).collect()
 }
@@ -164,6 +170,41 @@ impl RoleDefinition {
     /// Returns whether the role allows an action.
     pub fn allows(&self, action: Action) -> bool {
         self.set.contains(action)
+    }
+
+    /// Returns the role as Azure's GET answers it at a scope.
+    ///
+    /// ```
+    /// use compute_gallery::access::{AccessScope, BuiltInRole};
+    ///
+    /// let json = BuiltInRole::Owner.definition().json(&AccessScope::Subscription("dev".parse()?));
+    /// assert_eq!(json["properties"]["type"], "BuiltInRole");
+    /// assert!(json["id"].as_str().unwrap().starts_with("/subscriptions/dev/providers/Microsoft.Authorization/roleDefinitions/"));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
+    pub fn json(&self, scope: &AccessScope) -> serde_json::Value {
+        let Written { id, role_name, actions, not_actions, data_actions, not_data_actions, assignable_scopes } =
+            &self.written;
+        let is_built_in = BuiltInRole::ALL.iter().any(|role| role.id() == *id);
+        let scopes: Vec<String> = match assignable_scopes.is_empty() {
+            true => vec!["/".to_owned()],
+            false => assignable_scopes.iter().map(AccessScope::path).collect(),
+        };
+        let permissions = serde_json::json!([{
+            "actions": actions, "notActions": not_actions,
+            "dataActions": data_actions, "notDataActions": not_data_actions,
+        }]);
+        serde_json::json!({
+            "id": id_at(scope, id),
+            "name": id,
+            "type": "Microsoft.Authorization/roleDefinitions",
+            "properties": {
+                "roleName": role_name,
+                "type": if is_built_in { "BuiltInRole" } else { "CustomRole" },
+                "assignableScopes": scopes,
+                "permissions": permissions,
+            },
+        })
     }
 
     pub(super) fn set(&self) -> ActionSet {

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::principal::{ManagementGroupId, TenantId};
-use crate::model::{ResourceGroupName, ResourceId, SubscriptionId};
+use crate::model::{ResourceGroupId, ResourceGroupName, ResourceId, SubscriptionId};
 
 /// The place that a role or denial holds at: it holds there and in everything below.
 ///
@@ -40,6 +40,19 @@ pub enum AccessScope {
 }
 
 impl AccessScope {
+    /// Returns the scope as Azure writes it: `/` for a tenant's root.
+    pub(super) fn path(&self) -> String {
+        match self {
+            Self::TenantRoot(_) => "/".to_owned(),
+            other => other.to_string(),
+        }
+    }
+
+    /// Returns the scope of a resource group.
+    pub fn of_group(group: &ResourceGroupId) -> Self {
+        Self::ResourceGroup(group.subscription().clone(), group.name().clone())
+    }
+
     /// Returns the scope right above; `None` from a subscription on, where the directory knows it.
     pub fn parent(&self) -> Option<Self> {
         match self {

@@ -13,7 +13,8 @@ use crate::content::digest::Digest;
 use crate::content::names::{ManifestId, UploadId};
 use crate::model::{
     CarriedIdentity, Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageVersion, ImageVersionId,
-    ManagedImage, ManagedImageId, Region, ResourceId, Snapshot, SnapshotId,
+    ManagedImage, ManagedImageId, NamedSource, Region, ResourceGroup, ResourceGroupId, ResourceId, Snapshot,
+    SnapshotId,
 };
 use crate::store::BlobKey;
 
@@ -54,6 +55,53 @@ pub(crate) enum Event {
     ImageDefinitionDeleted {
         /// The definition.
         definition: ImageDefinitionId,
+    },
+    /// An image version is to be made of its source: it is there from here on, and has no content yet. Announced again, it has
+    /// other properties, or is tried again.
+    ImageVersionAnnounced {
+        /// As it is to be.
+        #[serde(serialize_with = "ImageVersion::compact")]
+        version: ImageVersion,
+    },
+    /// An image version that was announced could not be made of its source: it stays so until it is announced again.
+    ImageVersionFailed {
+        /// The version.
+        version: ImageVersionId,
+        /// The error's code.
+        code: String,
+        /// The error with its causes.
+        reason: String,
+    },
+    /// A managed image, a snapshot or a disk is there by name, without bytes, or has other properties.
+    SourceNamed {
+        /// As it is now.
+        source: NamedSource,
+    },
+    /// A source by name is gone, and what was assigned and denied there has ended.
+    SourceForgotten {
+        /// The managed image, the snapshot or the disk.
+        source: ResourceId,
+    },
+    /// A resource group exists, or has other tags.
+    ResourceGroupPut {
+        /// As it is now.
+        #[serde(serialize_with = "ResourceGroup::compact")]
+        group: ResourceGroup,
+        /// The properties of Azure's that the model does not have, as JSON.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        unmodelled: String,
+    },
+    /// A resource group is gone, and what was assigned and denied there has ended. What was in it was deleted before.
+    ResourceGroupDeleted {
+        /// The group.
+        group: ResourceGroupId,
+    },
+    /// A resource has properties of Azure's that the model does not have.
+    UnmodelledSet {
+        /// The resource.
+        of: ResourceId,
+        /// The properties as JSON, as they came; an empty text ends them.
+        properties: String,
     },
     /// An import begins: from here on its packs belong to it, and nothing else may remove them.
     UploadStarted {
@@ -266,11 +314,24 @@ impl Event {
                 (Action::ReadImage, definition.id().into())
             }
             Self::ImageDefinitionDeleted { definition } => (Action::ReadImage, definition.into()),
-            Self::ImageVersionPublished { version, .. } | Self::ImageVersionUpdated { version } => {
-                (Action::ReadVersion, version.id().into())
-            }
+            Self::ImageVersionPublished { version, .. }
+            | Self::ImageVersionUpdated { version }
+            | Self::ImageVersionAnnounced { version } => (Action::ReadVersion, version.id().into()),
+            Self::ResourceGroupPut { group, .. } => (Action::ReadResourceGroup, AccessScope::of_group(group.id())),
+            Self::ResourceGroupDeleted { group } => (Action::ReadResourceGroup, AccessScope::of_group(group)),
+            Self::SourceNamed { source } => return seen_source(source.id()),
+            Self::SourceForgotten { source } => return seen_source(source),
+            Self::UnmodelledSet { of, .. } => match of {
+                ResourceId::Gallery(_) => (Action::ReadGallery, of.clone().into()),
+                ResourceId::ImageDefinition(_) => (Action::ReadImage, of.clone().into()),
+                ResourceId::ImageVersion(_) => (Action::ReadVersion, of.clone().into()),
+                ResourceId::ManagedImage(_) => (Action::ReadManagedImage, of.clone().into()),
+                ResourceId::Snapshot(_) => (Action::ReadSnapshot, of.clone().into()),
+                ResourceId::Disk(_) | ResourceId::VirtualMachine(_) | ResourceId::StorageAccount(_) => return None,
+            },
             Self::ImageVersionDeleted { version, .. }
             | Self::ImageVersionRestored { version }
+            | Self::ImageVersionFailed { version, .. }
             | Self::RegionCompleted { version, .. }
             | Self::RegionFailed { version, .. }
             | Self::RegionRetried { version, .. } => (Action::ReadVersion, version.into()),
@@ -301,6 +362,15 @@ impl Event {
             | Self::Newer(_) => return None,
         })
     }
+}
+
+fn seen_source(id: &ResourceId) -> Option<(Action, AccessScope)> {
+    let action = match id {
+        ResourceId::ManagedImage(_) => Action::ReadManagedImage,
+        ResourceId::Snapshot(_) => Action::ReadSnapshot,
+        _ => Action::ReadDisk,
+    };
+    Some((action, id.clone().into()))
 }
 
 /// What the disks of a version hold, in short.

@@ -9,8 +9,8 @@ use chrono::{DateTime, Utc};
 use super::event::UploadName;
 use super::record::{Number, VersionRecord};
 use crate::model::{
-    Gallery, GalleryId, GalleryName, ImageDefinition, ImageIdentifier, ImageName, Region, ResourceId, SubscriptionId,
-    VersionNumber,
+    Gallery, GalleryId, GalleryName, ImageDefinition, ImageIdentifier, ImageName, ImageVersion, Region, ResourceId,
+    SubscriptionId, VersionNumber,
 };
 use crate::persistent_map::PersistentMap;
 
@@ -172,6 +172,17 @@ impl Indexes {
         }
         let subscription = record.version.id().definition().gallery().subscription();
         self.count(subscription, record.version.location(), |[_, _, versions]| *versions += 1);
+    }
+
+    /// A version that has no content yet counts as one that has.
+    pub(super) fn add_incomplete(&mut self, version: &ImageVersion) {
+        let subscription = version.id().definition().gallery().subscription();
+        self.count(subscription, version.location(), |[_, _, versions]| *versions += 1);
+    }
+
+    pub(super) fn remove_incomplete(&mut self, version: &ImageVersion) {
+        let subscription = version.id().definition().gallery().subscription();
+        self.count(subscription, version.location(), |[_, _, versions]| *versions = versions.saturating_sub(1));
     }
 
     pub(super) fn remove_version(&mut self, definition: Number, record: &VersionRecord) {

@@ -9,7 +9,9 @@ use super::event::{ImageContent, ZoneBlobs};
 use crate::access::GallerySharing;
 use crate::content::blob_name::BlobName;
 use crate::content::names::SlotId;
-use crate::model::{CarriedIdentity, Gallery, ImageDefinition, ImageVersion, Region, ResourceId};
+use crate::model::{
+    CarriedIdentity, Gallery, ImageDefinition, ImageVersion, NamedSource, Region, ResourceGroup, ResourceId,
+};
 use crate::store::BlobKey;
 
 /// The condemned blobs of a region that are not yet removed.
@@ -41,6 +43,8 @@ pub(super) type Number = u64;
 #[derive(Clone, Debug)]
 pub(super) struct GalleryRecord {
     pub(super) number: Number,
+    /// The number of the commit that created it or last changed it.
+    pub(super) revision: u64,
     pub(super) gallery: Arc<Gallery>,
     pub(super) sharing: GallerySharing,
 }
@@ -48,6 +52,8 @@ pub(super) struct GalleryRecord {
 #[derive(Clone, Debug)]
 pub(super) struct DefinitionRecord {
     pub(super) number: Number,
+    /// The number of the commit that created it or last changed it.
+    pub(super) revision: u64,
     pub(super) definition: Arc<ImageDefinition>,
 }
 
@@ -78,6 +84,48 @@ pub(crate) struct VersionRecord {
     pub(crate) soft_deleted: Option<DateTime<Utc>>,
     /// The time of its deletion, if it was deleted.
     pub(crate) deleted: Option<DateTime<Utc>>,
+}
+
+/// A version that was announced and has no content yet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct IncompleteRecord {
+    #[serde(serialize_with = "ImageVersion::compact")]
+    pub(crate) version: Arc<ImageVersion>,
+    /// The time of its first announcement.
+    pub(crate) announced: DateTime<Utc>,
+    /// The number of the commit that announced it or last changed it.
+    pub(crate) revision: u64,
+    /// Why it could not be made, if the last attempt failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) failure: Option<Failure>,
+}
+
+/// A resource group.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct GroupRecord {
+    #[serde(serialize_with = "ResourceGroup::compact")]
+    pub(crate) group: Arc<ResourceGroup>,
+    /// The number of the commit that created it or last changed it.
+    pub(crate) revision: u64,
+    /// The properties that the model does not have, as JSON.
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub(crate) unmodelled: Box<str>,
+}
+
+/// A source by name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct NamedRecord {
+    pub(crate) source: Arc<NamedSource>,
+    /// The number of the commit that named it or last changed it.
+    pub(crate) revision: u64,
+}
+
+/// Why a version could not be made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Failure {
+    pub(crate) code: String,
+    pub(crate) reason: String,
 }
 
 /// How far a version is in a region.
@@ -200,6 +248,11 @@ impl VersionRecord {
     /// Returns the identity that its source VM left in it.
     pub(crate) fn carried(&self) -> Option<&CarriedIdentity> {
         self.carried.as_deref()
+    }
+
+    /// Returns the number of the commit that published it or last changed it.
+    pub(crate) fn revision(&self) -> u64 {
+        self.changed
     }
 
     /// Returns whether it was published or updated after commit `number`.

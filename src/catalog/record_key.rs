@@ -6,7 +6,9 @@ use super::event::UploadName;
 use super::record::Number;
 use crate::access::{AccessScope, AssignmentId, RoleId};
 use crate::content::names::SlotId;
-use crate::model::{GalleryId, ImageName, ManagedImageId, Region, ResourceId, SnapshotId, VersionNumber};
+use crate::model::{
+    GalleryId, ImageName, ManagedImageId, Region, ResourceGroupId, ResourceId, SnapshotId, VersionNumber,
+};
 
 /// The key of a record. The order of the kinds is that of the lines: parents come first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -29,6 +31,11 @@ pub(super) enum RecordKey {
     Incarnations(Region, SlotId),
     LastCondemned(Region),
     Extras(ResourceId),
+    /// Of a definition, by its number.
+    Incomplete(Number, VersionNumber),
+    Unmodelled(ResourceId),
+    ResourceGroup(ResourceGroupId),
+    Named(ResourceId),
 }
 
 impl RecordKey {
@@ -50,6 +57,10 @@ impl RecordKey {
             Self::Incarnations(..) => 12,
             Self::LastCondemned(_) => 13,
             Self::Extras(_) => 14,
+            Self::Incomplete(..) => 15,
+            Self::Unmodelled(_) => 16,
+            Self::ResourceGroup(_) => 17,
+            Self::Named(_) => 18,
         }
     }
 }

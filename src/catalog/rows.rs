@@ -7,15 +7,18 @@ use serde::{Deserialize, Serialize};
 
 use super::event::{StoreName, UploadName};
 use super::indexes::{Indexes, OfVersions};
-use super::record::{Condemned, DefinitionRecord, GalleryRecord, ImageRecord, Number, Upload, VersionRecord};
+use super::record::{
+    Condemned, DefinitionRecord, GalleryRecord, GroupRecord, ImageRecord, IncompleteRecord, NamedRecord, Number,
+    Upload, VersionRecord,
+};
 use super::record_key::RecordKey;
 use super::state::State;
 use crate::access::{DenyAssignment, GallerySharing, RoleAssignment, RoleDefinition};
 use crate::content::blob_name::Incarnations;
 use crate::content::names::SlotId;
 use crate::model::{
-    Gallery, GalleryId, ImageDefinition, ImageName, ManagedImage, ManagedImageId, Region, ResourceId, Snapshot,
-    SnapshotId, VersionNumber,
+    Gallery, GalleryId, ImageDefinition, ImageName, ManagedImage, ManagedImageId, Region, ResourceGroupId, ResourceId,
+    Snapshot, SnapshotId, VersionNumber,
 };
 use crate::persistent_map::PersistentMap;
 
@@ -25,6 +28,7 @@ use crate::persistent_map::PersistentMap;
 pub(super) enum Row {
     Gallery {
         number: Number,
+        revision: u64,
         #[serde(serialize_with = "Gallery::compact")]
         gallery: Arc<Gallery>,
         #[serde(default, skip_serializing_if = "GallerySharing::is_empty")]
@@ -33,6 +37,7 @@ pub(super) enum Row {
     Definition {
         gallery: Number,
         number: Number,
+        revision: u64,
         #[serde(serialize_with = "ImageDefinition::compact")]
         definition: Arc<ImageDefinition>,
     },
@@ -54,6 +59,10 @@ pub(super) enum Row {
     Incarnations(Region, SlotId, Arc<Incarnations>),
     LastCondemned(Region, u64),
     Extras(ResourceId, Arc<str>),
+    Incomplete(Number, Arc<IncompleteRecord>),
+    Unmodelled(ResourceId, Arc<str>),
+    ResourceGroup(Arc<GroupRecord>),
+    Named(Arc<NamedRecord>),
     /// The record is gone.
     Removed(RecordKey),
 }
@@ -78,6 +87,10 @@ impl Row {
             Self::Incarnations(region, slot, _) => RecordKey::Incarnations(region.clone(), *slot),
             Self::LastCondemned(region, _) => RecordKey::LastCondemned(region.clone()),
             Self::Extras(of, _) => RecordKey::Extras(of.clone()),
+            Self::Incomplete(of, record) => RecordKey::Incomplete(*of, record.version.id().number()),
+            Self::Unmodelled(of, _) => RecordKey::Unmodelled(of.clone()),
+            Self::ResourceGroup(record) => RecordKey::ResourceGroup(record.group.id().clone()),
+            Self::Named(record) => RecordKey::Named(record.source.id().clone()),
             Self::Removed(key) => key.clone(),
         }
     }
@@ -186,7 +199,20 @@ impl State {
             from.clone(), 13, self.last_condemned, Key::LastCondemned(region) => region,
             |region: &Region| Key::LastCondemned(region.clone())
         );
-        let extras = keys!(from, 14, self.extras, Key::Extras(of) => of, |of: &ResourceId| Key::Extras(of.clone()));
+        let extras =
+            keys!(from.clone(), 14, self.extras, Key::Extras(of) => of, |of: &ResourceId| Key::Extras(of.clone()));
+        let incomplete = keys!(
+            from.clone(), 15, self.incomplete, Key::Incomplete(of, number) => (of, number),
+            |(of, number): &(Number, VersionNumber)| Key::Incomplete(*of, *number)
+        );
+        let unmodelled = keys!(
+            from.clone(), 16, self.unmodelled, Key::Unmodelled(of) => of,
+            |of: &ResourceId| Key::Unmodelled(of.clone())
+        );
+        let groups = keys!(
+            from.clone(), 17, self.groups, Key::ResourceGroup(id) => id, |id: &ResourceGroupId| Key::ResourceGroup(id.clone())
+        );
+        let named = keys!(from, 18, self.named, Key::Named(id) => id, |id: &ResourceId| Key::Named(id.clone()));
         galleries
             .chain(definitions.flatten())
             .chain(versions)
@@ -200,6 +226,10 @@ impl State {
             .chain(incarnations)
             .chain(last_condemned)
             .chain(extras)
+            .chain(incomplete)
+            .chain(unmodelled)
+            .chain(groups)
+            .chain(named)
     }
 
     /// Returns the row of a record, also of one that is gone.
@@ -210,12 +240,15 @@ impl State {
     fn record(&self, key: &RecordKey) -> Option<Row> {
         Some(match key {
             RecordKey::Gallery(id) => {
-                let GalleryRecord { number, gallery, sharing } = &**self.galleries.get(id)?;
-                Row::Gallery { number: *number, gallery: gallery.clone(), sharing: sharing.clone() }
+                let GalleryRecord { number, revision, gallery, sharing } = &**self.galleries.get(id)?;
+                let (number, revision) = (*number, *revision);
+                Row::Gallery { number, revision, gallery: gallery.clone(), sharing: sharing.clone() }
             }
             RecordKey::Definition(gallery, name) => {
                 let record = self.definitions.get(&(*gallery, Some(name.clone())))?;
-                Row::Definition { gallery: *gallery, number: record.number, definition: record.definition.clone() }
+                let DefinitionRecord { number, revision, definition } = &**record;
+                let (number, revision) = (*number, *revision);
+                Row::Definition { gallery: *gallery, number, revision, definition: definition.clone() }
             }
             RecordKey::Version(of, number) => {
                 Row::Version { of: *of, record: self.versions.get(&(*of, *number))?.clone() }
@@ -238,18 +271,24 @@ impl State {
             }
             RecordKey::LastCondemned(region) => Row::LastCondemned(region.clone(), *self.last_condemned.get(region)?),
             RecordKey::Extras(of) => Row::Extras(of.clone(), self.extras.get(of)?.clone()),
+            RecordKey::Incomplete(of, number) => Row::Incomplete(*of, self.incomplete.get(&(*of, *number))?.clone()),
+            RecordKey::Unmodelled(of) => Row::Unmodelled(of.clone(), self.unmodelled.get(of)?.clone()),
+            RecordKey::ResourceGroup(id) => Row::ResourceGroup(self.groups.get(id)?.clone()),
+            RecordKey::Named(id) => Row::Named(self.named.get(id)?.clone()),
         })
     }
 
     /// Inserts the record of a row, or removes it. [`named`](Self::named) follows when all are there.
     pub(super) fn take(&mut self, row: Row) {
         match row {
-            Row::Gallery { number, gallery, sharing } => {
-                self.galleries.insert(gallery.id().clone(), Arc::new(GalleryRecord { number, gallery, sharing }));
+            Row::Gallery { number, revision, gallery, sharing } => {
+                let (id, record) = (gallery.id().clone(), GalleryRecord { number, revision, gallery, sharing });
+                self.galleries.insert(id, Arc::new(record));
             }
-            Row::Definition { gallery, number, definition } => {
+            Row::Definition { gallery, number, revision, definition } => {
                 let name = definition.id().name().clone();
-                self.definitions.insert((gallery, Some(name)), Arc::new(DefinitionRecord { number, definition }));
+                let record = DefinitionRecord { number, revision, definition };
+                self.definitions.insert((gallery, Some(name)), Arc::new(record));
             }
             Row::Version { of, record } => self.insert_version(of, Arc::unwrap_or_clone(record)),
             Row::ManagedImage(record) => {
@@ -280,6 +319,10 @@ impl State {
                 self.last_condemned.insert(region, number);
             }
             Row::Extras(of, extras) => drop(self.extras.insert(of, extras)),
+            Row::Incomplete(of, record) => self.insert_incomplete(of, record),
+            Row::Unmodelled(of, properties) => drop(self.unmodelled.insert(of, properties)),
+            Row::ResourceGroup(record) => drop(self.groups.insert(record.group.id().clone(), record)),
+            Row::Named(record) => drop(self.named.insert(record.source.id().clone(), record)),
             Row::Removed(key) => self.remove(&key),
         }
     }
@@ -308,6 +351,10 @@ impl State {
                 self.last_condemned.remove(region);
             }
             RecordKey::Extras(of) => drop(self.extras.remove(of)),
+            RecordKey::Incomplete(of, number) => drop(self.drop_incomplete((*of, *number))),
+            RecordKey::Unmodelled(of) => drop(self.unmodelled.remove(of)),
+            RecordKey::ResourceGroup(id) => drop(self.groups.remove(id)),
+            RecordKey::Named(id) => drop(self.named.remove(id)),
         }
     }
 }
@@ -364,9 +411,11 @@ mod tests {
             let identifier = ImageIdentifier::new("p", "o", &format!("s{of}")).unwrap();
             let (os, state) = (OsType::Linux, OsState::Generalized);
             let definition = ImageDefinition::new(definition(of), home.clone(), os, state, identifier);
-            Row::Definition { gallery: 1, number: Number::from(of) + 2, definition: Arc::new(definition) }
+            let number = Number::from(of) + 2;
+            Row::Definition { gallery: 1, number, revision: 1, definition: Arc::new(definition) }
         });
-        let gallery = Row::Gallery { number: 1, gallery: Arc::new(gallery), sharing: GallerySharing::default() };
+        let sharing = GallerySharing::default();
+        let gallery = Row::Gallery { number: 1, revision: 1, gallery: Arc::new(gallery), sharing };
         let empty = State::empty(Digest::of(b""), Features::default());
         State::of_ranges(empty, vec![[gallery].into_iter().chain(definitions).chain(rows).collect()]).named()
     }

@@ -10,7 +10,10 @@ use super::entry::Entry;
 use super::event::{Event, StoreName, UploadName};
 use super::features::Features;
 use super::indexes::{Counts, Indexes};
-use super::record::{Condemned, DefinitionRecord, GalleryRecord, ImageRecord, Number, Upload, VersionRecord};
+use super::record::{
+    Condemned, DefinitionRecord, Failure, GalleryRecord, GroupRecord, ImageRecord, IncompleteRecord, NamedRecord,
+    Number, Upload, VersionRecord,
+};
 use super::record_key::RecordKey;
 use super::touched::Touched;
 use crate::access::{AccessPolicy, AccessScope, DenyAssignment, GallerySharing, RoleAssignment};
@@ -20,7 +23,8 @@ use crate::content::names::SlotId;
 use crate::error::{Error, Result};
 use crate::model::{
     Gallery, GalleryId, GalleryName, ImageDefinition, ImageDefinitionId, ImageIdentifier, ImageName, ImageVersionId,
-    ManagedImage, ManagedImageId, Region, ResourceId, Snapshot, SnapshotId, SubscriptionId, VersionNumber,
+    ManagedImage, ManagedImageId, Region, ResourceGroupId, ResourceId, Snapshot, SnapshotId, SubscriptionId,
+    VersionNumber,
 };
 use crate::persistent_map::PersistentMap;
 
@@ -55,6 +59,13 @@ pub(crate) struct State {
     pub(super) last_condemned: PersistentMap<Region, u64>,
     /// What later builds keep of resources.
     pub(super) extras: PersistentMap<ResourceId, Arc<str>>,
+    /// The versions that were announced and have no content yet, by the number of their definition. None is in `versions`.
+    pub(super) incomplete: PersistentMap<(Number, VersionNumber), Arc<IncompleteRecord>>,
+    /// The properties of resources that the model does not have, as JSON.
+    pub(super) unmodelled: PersistentMap<ResourceId, Arc<str>>,
+    pub(super) groups: PersistentMap<ResourceGroupId, Arc<GroupRecord>>,
+    /// Managed images, snapshots and disks without bytes. None is in `managed_images` or `snapshots`.
+    pub(super) named: PersistentMap<ResourceId, Arc<NamedRecord>>,
     pub(super) indexes: Indexes,
     touched: Touched,
 }
@@ -81,6 +92,10 @@ impl State {
             incarnations: PersistentMap::default(),
             last_condemned: PersistentMap::default(),
             extras: PersistentMap::default(),
+            incomplete: PersistentMap::default(),
+            unmodelled: PersistentMap::default(),
+            groups: PersistentMap::default(),
+            named: PersistentMap::default(),
             indexes: Indexes::default(),
             touched: Touched::default(),
         }
@@ -301,6 +316,96 @@ impl State {
         self.versions.get(&(self.definition_record(id.definition())?.number, id.number()))
     }
 
+    /// Returns a version that was announced and has no content yet.
+    pub(crate) fn incomplete(&self, id: &ImageVersionId) -> Option<&Arc<IncompleteRecord>> {
+        self.incomplete.get(&(self.definition_record(id.definition())?.number, id.number()))
+    }
+
+    /// Returns the versions of a definition that have no content yet, after `after`, in numeric order; empty for an unknown
+    /// definition.
+    pub(crate) fn incomplete_of(
+        &self,
+        definition: &ImageDefinitionId,
+        after: Option<VersionNumber>,
+    ) -> impl Iterator<Item = &Arc<IncompleteRecord>> {
+        let of = self.definition_record(definition).map(|record| self.incomplete_in(record.number, after));
+        of.into_iter().flatten()
+    }
+
+    fn incomplete_in(
+        &self,
+        definition: Number,
+        after: Option<VersionNumber>,
+    ) -> impl Iterator<Item = &Arc<IncompleteRecord>> {
+        let from = match after {
+            Some(after) => Bound::Excluded((definition, after)),
+            None => Bound::Included((definition, VersionNumber::LEAST)),
+        };
+        let range = (from, Bound::Excluded((definition + 1, VersionNumber::LEAST)));
+        self.incomplete.range(range).map(|(_, record)| record)
+    }
+
+    /// Returns whether the target of an import was announced and has not failed: its packs stay.
+    pub(crate) fn is_creating(&self, target: &ResourceId) -> bool {
+        let ResourceId::ImageVersion(id) = target else { return false };
+        self.incomplete(id).is_some_and(|record| record.failure.is_none())
+    }
+
+    /// Returns every version that has no content yet.
+    pub(crate) fn all_incomplete(&self) -> impl Iterator<Item = &Arc<IncompleteRecord>> {
+        self.incomplete.values()
+    }
+
+    /// Returns the properties of a resource that the model does not have.
+    pub(crate) fn unmodelled(&self, id: &ResourceId) -> Option<&str> {
+        self.unmodelled.get(id).map(|properties| &**properties)
+    }
+
+    /// Returns a managed image, a snapshot or a disk without bytes.
+    pub(crate) fn named_source(&self, id: &ResourceId) -> Option<&Arc<NamedRecord>> {
+        self.named.get(id)
+    }
+
+    /// Returns the managed images, snapshots and disks without bytes after `after`, by id.
+    pub(crate) fn all_named(&self, after: Option<&ResourceId>) -> impl Iterator<Item = &Arc<NamedRecord>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.named.range::<ResourceId, _>((from, Bound::Unbounded)).map(|(_, record)| record)
+    }
+
+    /// Returns a resource group.
+    pub(crate) fn resource_group(&self, id: &ResourceGroupId) -> Option<&Arc<GroupRecord>> {
+        self.groups.get(id)
+    }
+
+    /// Returns the resource groups after `after`, by id.
+    pub(crate) fn resource_groups(&self, after: Option<&ResourceGroupId>) -> impl Iterator<Item = &Arc<GroupRecord>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.groups.range::<ResourceGroupId, _>((from, Bound::Unbounded)).map(|(_, record)| record)
+    }
+
+    /// Returns the number of the commit that created a resource or last changed it.
+    pub(crate) fn revision(&self, id: &ResourceId) -> Option<u64> {
+        match id {
+            ResourceId::Gallery(id) => self.galleries.get(id).map(|record| record.revision),
+            ResourceId::ImageDefinition(id) => self.definition_record(id).map(|record| record.revision),
+            ResourceId::ImageVersion(id) => {
+                let incomplete = self.incomplete(id).map(|record| record.revision);
+                incomplete.or_else(|| self.version(id).map(|record| record.revision()))
+            }
+            ResourceId::ManagedImage(image) => {
+                self.managed_image(image).map(|record| record.created).or_else(|| self.named_at(id))
+            }
+            ResourceId::Snapshot(snapshot) => {
+                self.snapshot(snapshot).map(|record| record.created).or_else(|| self.named_at(id))
+            }
+            ResourceId::Disk(_) | ResourceId::VirtualMachine(_) | ResourceId::StorageAccount(_) => self.named_at(id),
+        }
+    }
+
+    fn named_at(&self, id: &ResourceId) -> Option<u64> {
+        self.named.get(id).map(|record| record.revision)
+    }
+
     /// Returns whether the catalog's resource at `scope` does not exist. Scopes outside of the catalog are the host's,
     /// and never missing.
     pub(crate) fn is_missing(&self, scope: &AccessScope) -> bool {
@@ -308,9 +413,9 @@ impl State {
         match id {
             ResourceId::Gallery(id) => self.gallery(id).is_none(),
             ResourceId::ImageDefinition(id) => self.definition(id).is_none(),
-            ResourceId::ImageVersion(id) => self.version(id).is_none(),
-            ResourceId::ManagedImage(id) => self.managed_image(id).is_none(),
-            ResourceId::Snapshot(id) => self.snapshot(id).is_none(),
+            ResourceId::ImageVersion(id) => self.version(id).is_none() && self.incomplete(id).is_none(),
+            ResourceId::ManagedImage(image) => self.managed_image(image).is_none() && self.named_source(id).is_none(),
+            ResourceId::Snapshot(snapshot) => self.snapshot(snapshot).is_none() && self.named_source(id).is_none(),
             ResourceId::Disk(_) | ResourceId::VirtualMachine(_) | ResourceId::StorageAccount(_) => false,
         }
     }
@@ -464,6 +569,59 @@ impl State {
                     self.end_definition(gallery, &record);
                 }
             }
+            Event::ImageVersionAnnounced { version } => {
+                let id = version.id();
+                let of = self.definition_record(id.definition()).ok_or_else(|| missing(id.definition()))?.number;
+                let key = (of, id.number());
+                let before = self.incomplete.get(&key).map(|record| record.announced);
+                if before.is_none() {
+                    // It takes the place of a version whose retention is over; assignments do not carry over.
+                    if self.versions.get(&key).is_some() {
+                        self.remove_version(key);
+                    }
+                    self.end(id);
+                }
+                let (version, announced) = (Arc::new(version.clone()), before.unwrap_or(time));
+                let record = IncompleteRecord { version, announced, revision: number, failure: None };
+                self.put_incomplete(of, record);
+            }
+            Event::ImageVersionFailed { version, code, reason } => {
+                let of = self.definition_record(version.definition()).ok_or_else(|| missing(version))?.number;
+                let there = self.incomplete.get(&(of, version.number())).ok_or_else(|| missing(version))?;
+                let failure = Some(Failure { code: code.clone(), reason: reason.clone() });
+                let record = IncompleteRecord { failure, revision: number, ..IncompleteRecord::clone(there) };
+                self.put_incomplete(of, record);
+            }
+            Event::SourceNamed { source } => {
+                let (id, source) = (source.id().clone(), Arc::new(source.clone()));
+                self.named.insert(id.clone(), Arc::new(NamedRecord { source, revision: number }));
+                self.touch(RecordKey::Named(id));
+            }
+            Event::SourceForgotten { source } => {
+                self.forget_named(source);
+                self.end(source.clone());
+            }
+            Event::ResourceGroupPut { group, unmodelled } => {
+                let (group, unmodelled) = (Arc::new(group.clone()), unmodelled.as_str().into());
+                let id = group.id().clone();
+                self.groups.insert(id.clone(), Arc::new(GroupRecord { group, revision: number, unmodelled }));
+                self.touch(RecordKey::ResourceGroup(id));
+            }
+            Event::ResourceGroupDeleted { group } => {
+                self.groups.remove(group);
+                self.touch(RecordKey::ResourceGroup(group.clone()));
+                self.end(AccessScope::of_group(group));
+            }
+            Event::UnmodelledSet { of, properties } => {
+                if self.is_missing(&of.clone().into()) {
+                    return Err(missing(of));
+                }
+                match properties.as_str() {
+                    "" => drop(self.unmodelled.remove(of)),
+                    properties => drop(self.unmodelled.insert(of.clone(), properties.into())),
+                }
+                self.touch(RecordKey::Unmodelled(of.clone()));
+            }
             Event::UploadStarted { upload, target, region } => {
                 let (target, region) = (target.clone(), region.clone());
                 self.put_upload(*upload, Upload { target, region, started: time, joined: None });
@@ -481,9 +639,12 @@ impl State {
                 self.close_uploads(&version.id().clone().into());
                 let definition = version.id().definition();
                 let of = self.definition_record(definition).ok_or_else(|| missing(definition))?.number;
+                let was_announced = self.remove_incomplete((of, version.id().number()));
                 self.put_version(of, VersionRecord::new(version.clone(), content.clone(), carried.clone(), number));
-                // Assignments of an earlier version whose retention is over do not carry over.
-                self.end(version.id());
+                if !was_announced {
+                    // Assignments of an earlier version whose retention is over do not carry over.
+                    self.end(version.id());
+                }
             }
             Event::ImageVersionUpdated { version } => {
                 let change = |record: &mut VersionRecord| record.update(version.clone(), number);
@@ -496,7 +657,12 @@ impl State {
             }
             Event::ImageVersionDeleted { version, restorable_until: None } => {
                 let of = self.definition_record(version.definition()).ok_or_else(|| missing(version))?.number;
-                self.remove_version((of, version.number()));
+                let key = (of, version.number());
+                if self.remove_incomplete(key) {
+                    self.close_uploads(&version.clone().into());
+                } else {
+                    self.remove_version(key);
+                }
                 self.end(version);
             }
             Event::ImageVersionRestored { version } => {
@@ -508,6 +674,7 @@ impl State {
                 let record =
                     ImageRecord { resource: Arc::new(image.clone()), content: content.clone(), created: number };
                 self.managed_images.insert(image.id().clone(), Arc::new(record));
+                self.forget_named(&image.id().into());
                 self.touch(RecordKey::ManagedImage(image.id().clone()));
             }
             Event::ManagedImageDeleted { image } => {
@@ -520,6 +687,7 @@ impl State {
                 let (resource, content) = (Arc::new(snapshot.clone()), content.clone());
                 let record = ImageRecord { resource, content, created: number };
                 self.snapshots.insert(snapshot.id().clone(), Arc::new(record));
+                self.forget_named(&snapshot.id().into());
                 self.touch(RecordKey::Snapshot(snapshot.id().clone()));
             }
             Event::SnapshotDeleted { snapshot } => {
@@ -654,7 +822,8 @@ impl State {
             Some(old) => self.indexes.replace_gallery(&old.gallery, &gallery),
             None => self.indexes.add_gallery(&gallery),
         }
-        self.galleries.insert(id.clone(), Arc::new(GalleryRecord { number, gallery: Arc::new(gallery), sharing }));
+        let record = GalleryRecord { number, revision: self.number + 1, gallery: Arc::new(gallery), sharing };
+        self.galleries.insert(id.clone(), Arc::new(record));
         self.touch(RecordKey::Gallery(id));
     }
 
@@ -675,7 +844,8 @@ impl State {
             None => self.indexes.add_definition(gallery, &definition),
         }
         self.touch(RecordKey::Definition(gallery, definition.id().name().clone()));
-        self.definitions.insert(key, Arc::new(DefinitionRecord { number, definition: Arc::new(definition) }));
+        let record = DefinitionRecord { number, revision: self.number + 1, definition: Arc::new(definition) };
+        self.definitions.insert(key, Arc::new(record));
     }
 
     /// Removes a definition, and not its versions.
@@ -724,6 +894,43 @@ impl State {
         }
     }
 
+    /// Inserts a version that has no content yet, or replaces it.
+    fn put_incomplete(&mut self, definition: Number, record: IncompleteRecord) {
+        self.touch(RecordKey::Incomplete(definition, record.version.id().number()));
+        self.insert_incomplete(definition, Arc::new(record));
+    }
+
+    pub(super) fn insert_incomplete(&mut self, definition: Number, record: Arc<IncompleteRecord>) {
+        let key = (definition, record.version.id().number());
+        if let Some(old) = self.incomplete.get(&key) {
+            self.indexes.remove_incomplete(&old.version);
+        }
+        self.indexes.add_incomplete(&record.version);
+        self.incomplete.insert(key, record);
+    }
+
+    /// Removes a version that has no content yet. Returns whether there was one.
+    fn remove_incomplete(&mut self, key: (Number, VersionNumber)) -> bool {
+        let is_there = self.drop_incomplete(key);
+        if is_there {
+            self.touch(RecordKey::Incomplete(key.0, key.1));
+        }
+        is_there
+    }
+
+    pub(super) fn drop_incomplete(&mut self, key: (Number, VersionNumber)) -> bool {
+        let Some(old) = self.incomplete.remove(&key) else { return false };
+        self.indexes.remove_incomplete(&old.version);
+        true
+    }
+
+    /// Removes a source by name: it is gone, or has bytes now.
+    fn forget_named(&mut self, id: &ResourceId) {
+        if self.named.remove(id).is_some() {
+            self.touch(RecordKey::Named(id.clone()));
+        }
+    }
+
     fn put_upload(&mut self, name: UploadName, upload: Upload) {
         self.remove_upload(name);
         self.indexes.add_upload(name, &upload.target);
@@ -744,18 +951,27 @@ impl State {
             self.remove_version((record.number, version.version.id().number()));
             self.end(version.version.id());
         }
+        let incomplete: Vec<_> = self.incomplete_in(record.number, None).map(|one| one.version.id().clone()).collect();
+        for id in incomplete {
+            self.remove_incomplete((record.number, id.number()));
+            self.close_uploads(&id.clone().into());
+            self.end(id);
+        }
         let id = record.definition.id();
         self.remove_definition((gallery, Some(id.name().clone())));
         self.end(id);
     }
 
-    /// Ends the assignments and denials at a resource, and what later builds keep of it.
+    /// Ends the assignments and denials at a resource, and what is kept of it beside its record.
     fn end(&mut self, id: impl Into<AccessScope>) {
         let scope = id.into();
-        if let AccessScope::Resource(id) = &scope
-            && self.extras.remove(id).is_some()
-        {
-            self.touch(RecordKey::Extras(id.clone()));
+        if let AccessScope::Resource(id) = &scope {
+            if self.extras.remove(id).is_some() {
+                self.touch(RecordKey::Extras(id.clone()));
+            }
+            if self.unmodelled.remove(id).is_some() {
+                self.touch(RecordKey::Unmodelled(id.clone()));
+            }
         }
         if self.access.stands_at(&scope) {
             let [assignments, denials] = self.access.ids_at(&scope);

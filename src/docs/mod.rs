@@ -2,6 +2,9 @@
 //!
 //! They are the files in `docs/` of the repository and of the packed crate. This module exists in rustdoc only.
 
+// Its links lead to the room.
+#[cfg(feature = "arm")]
+pub mod azure_clients;
 pub mod benchmarks;
 pub mod buckets;
 pub mod commit_protocol;

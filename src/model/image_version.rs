@@ -126,6 +126,12 @@ impl ImageVersion {
         version
     }
 
+    /// Replaces the disks.
+    pub(crate) fn with_storage_profile(mut self, storage_profile: StorageProfile) -> Self {
+        self.properties.storage_profile = storage_profile;
+        self
+    }
+
     /// Returns the regions that the version goes to, with their replica counts and flags.
     pub fn publishing_profile(&self) -> &PublishingProfile {
         &self.properties.publishing_profile

@@ -39,11 +39,14 @@ mod limits;
 mod machine_name;
 mod managed_image;
 mod name;
+mod named_source;
 mod publishing_profile;
 mod recommended_machine;
 mod region;
 mod region_catalog;
+mod request;
 mod resource;
+mod resource_group;
 mod resource_id;
 mod safety_profile;
 mod security_profile;
@@ -71,6 +74,7 @@ pub use limits::Limits;
 pub use machine_name::MachineName;
 pub use managed_image::ManagedImage;
 pub use name::{GalleryName, ImageName, ResourceGroupName, SubscriptionId};
+pub use named_source::NamedSource;
 pub(crate) use publishing_profile::out_of_range;
 pub use publishing_profile::{
     PublishingProfile, ReplicaCount, ReplicationMode, StorageAccountType, TargetRegion, TargetRegions,
@@ -78,7 +82,10 @@ pub use publishing_profile::{
 pub use recommended_machine::{RecommendedMachine, ResourceRange};
 pub use region::Region;
 pub use region_catalog::{Cloud, RegionCatalog, RegionInfo};
+pub use request::Request;
+pub(crate) use request::{Answer, Readable, Requested};
 pub(crate) use resource::differences;
+pub use resource_group::{ResourceGroup, ResourceGroupId};
 pub use resource_id::{GalleryId, ImageDefinitionId, ImageVersionId, ResourceId};
 pub use safety_profile::SafetyProfile;
 pub use security_profile::{SecurityProfile, UefiKey, UefiKeyType, UefiSettings, UefiSignatures};

@@ -145,6 +145,17 @@ impl StorageProfile {
         self
     }
 
+    /// Returns the disks, made of the source of `announced` and cached by hosts as its disks are.
+    pub(crate) fn made_as(mut self, announced: &Self) -> Self {
+        self.os_disk_image.host_caching = announced.os_disk_image.host_caching;
+        for disk in &mut self.data_disk_images {
+            let wanted = announced.data_disk_images.iter().find(|wanted| wanted.lun == disk.lun);
+            disk.image.host_caching = wanted.map_or(disk.image.host_caching, |wanted| wanted.image.host_caching);
+        }
+        self.source = announced.source.clone();
+        self
+    }
+
     /// Lets an equal source of two profiles share memory.
     pub(super) fn share(&mut self, other: &Self) {
         self.source.share(&other.source);

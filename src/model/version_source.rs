@@ -134,6 +134,18 @@ impl SourceDisk {
     }
 }
 
+impl fmt::Display for VersionSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ManagedImage(id) => id.fmt(f),
+            Self::ImageVersion(id) => id.fmt(f),
+            Self::VirtualMachine(id) => id.fmt(f),
+            Self::CommunityGalleryImage(id) => f.write_str(id),
+            Self::Disks(disks) => disks.os_disk.reference.fmt(f),
+        }
+    }
+}
+
 impl Spelled for VersionSource {
     fn is_spelled_as(&self, other: &Self) -> bool {
         match (self, other) {

@@ -42,6 +42,48 @@ pub fn catalog_segment(data: &[u8]) {
     crate::catalog::fuzz_rows(data);
 }
 
+/// A request of Azure's wire protocol: `METHOD address`, and its body after the first line. The answer must be one of HTTP, with
+/// JSON or nothing as its body, and an error of the server is a bug.
+#[cfg(feature = "arm")]
+pub fn arm_request(data: &[u8]) {
+    static FACE: std::sync::OnceLock<crate::arm::Arm> = std::sync::OnceLock::new();
+    let face = FACE.get_or_init(|| {
+        let builder = crate::GalleryService::builder().allow_all().workers(crate::host::Workers::inline());
+        let service = blocked(builder.store(crate::store::MemoryStore::new()).create()).ok();
+        let service = service.unwrap_or_else(|| std::process::abort());
+        crate::arm::ArmBuilder::new(service).named_sources(1 << 20).build()
+    });
+    let end = data.iter().position(|byte| *byte == b'\n').unwrap_or(data.len());
+    let (line, body) = data.split_at(end);
+    let Some((method, address)) = std::str::from_utf8(line).ok().and_then(|line| line.split_once(' ')) else { return };
+    let request = http::Request::builder().method(method).uri(address).header("Authorization", "Bearer x");
+    let body = bytes::Bytes::copy_from_slice(body.strip_prefix(b"\n").unwrap_or(body));
+    // What is no request of HTTP never reaches the face.
+    let Ok(request) = request.body(body) else { return };
+    let answer = blocked(face.answer(request));
+    let is_json = answer.body().is_empty() || serde_json::from_slice::<serde_json::Value>(answer.body()).is_ok();
+    assert!(is_json && !answer.status().is_server_error(), "{}: {:?}", answer.status(), answer.body());
+}
+
+/// Waits for a future on this thread.
+#[cfg(feature = "arm")]
+fn blocked<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
+    let (mut context, mut future) = (std::task::Context::from_waker(&waker), std::pin::pin!(future));
+    loop {
+        match future.as_mut().poll(&mut context) {
+            std::task::Poll::Ready(done) => return done,
+            std::task::Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
 /// An index node, a manifest, and the table of a pack.
 pub fn content_index(data: &[u8]) {
     crate::content::fuzz::fuzz(data);

@@ -88,12 +88,25 @@ pub enum Step {
     UpdateImage(usize, Name),
     Publish(usize, Name, u32, Source),
     UpdateVersion(usize, Name, u32),
+    PutGallery(usize, bool),
+    PutImage(usize, Name),
+    /// A version with a number that no other step has.
+    Announce(usize, Name),
+    Complete(usize, Name),
+    PutGroup(Name),
+    /// A source by name: an image, a snapshot or a disk.
+    PutNamed(Name),
+    DeleteGroup(Name),
     Restore(usize, Name, u32),
     Replicate(usize, Name, u32),
     Lifecycle(usize, Name),
     CreateManaged,
     CreateSnapshot,
-    Delete { at: At, cascade: bool, bypass: bool },
+    Delete {
+        at: At,
+        cascade: bool,
+        bypass: bool,
+    },
     Share(usize, Share),
     DefineRole(Name, Role),
     DeleteRole(Name),
@@ -147,9 +160,19 @@ pub struct Model {
     pub images: BTreeSet<(usize, Name)>,
     /// Until when it can be restored, if it was deleted.
     pub versions: BTreeMap<(usize, Name, u32), Option<u64>>,
+    /// Those that were announced and are not complete.
+    pub incomplete: BTreeSet<(usize, Name)>,
+    /// The resource groups that were created, by their subscription.
+    pub resource_groups: BTreeSet<Name>,
+    pub named: BTreeSet<Name>,
     pub managed: bool,
     pub snapshot: bool,
 }
+
+/// The number of the versions that are announced.
+pub const ANNOUNCED: u32 = 9;
+
+const DELETE_VERSION: Name = "Microsoft.Compute/galleries/images/versions/delete";
 
 /// The service's built-in roles, from its list: name, actions, not actions.
 pub const BUILT_IN: [(Name, &[Name], &[Name]); 7] = [
@@ -174,6 +197,7 @@ pub const BUILT_IN: [(Name, &[Name], &[Name]); 7] = [
             "Microsoft.Compute/virtualMachines/write",
             "Microsoft.Compute/disks/write",
             "Microsoft.Authorization/*/read",
+            "Microsoft.Resources/subscriptions/resourceGroups/read",
         ],
         &["Microsoft.Compute/galleries/share/action"],
     ),
@@ -185,9 +209,27 @@ pub const BUILT_IN: [(Name, &[Name], &[Name]); 7] = [
     ("1ef6a3be-d0ac-425d-8c01-acb62866290b", &["Microsoft.Compute/galleries/share/action"], &[]),
 ];
 
+/// Sources by name, which stand in one group: their kind, and what is needed to see, write and delete one.
+pub const NAMED: [(Name, Name, Name, Name); 3] = [
+    ("images", "Microsoft.Compute/images/read", "Microsoft.Compute/images/write", "Microsoft.Compute/images/delete"),
+    (
+        "snapshots",
+        "Microsoft.Compute/snapshots/read",
+        "Microsoft.Compute/snapshots/write",
+        "Microsoft.Compute/snapshots/delete",
+    ),
+    ("disks", "Microsoft.Compute/disks/read", "Microsoft.Compute/disks/write", "Microsoft.Compute/disks/delete"),
+];
+
+fn kind_at(kind: Name) -> usize {
+    NAMED.iter().position(|(of, ..)| *of == kind).unwrap()
+}
+
 const SHARE: Name = "Microsoft.Compute/galleries/share/action";
 const SEE_SHARED: Name = "Microsoft.Compute/locations/sharedGalleries/read";
 pub const READ_ASSIGNMENTS: Name = "Microsoft.Authorization/roleAssignments/read";
+pub const READ_GROUP: Name = "Microsoft.Resources/subscriptions/resourceGroups/read";
+const READ_ROLES: Name = "Microsoft.Authorization/roleDefinitions/read";
 const READ_GALLERY: Name = "Microsoft.Compute/galleries/read";
 const READ_IMAGE: Name = "Microsoft.Compute/galleries/images/read";
 const READ_VERSION: Name = "Microsoft.Compute/galleries/images/versions/read";
@@ -419,6 +461,7 @@ impl Model {
         match at {
             At::Gallery(gallery) => self.galleries.contains_key(&gallery),
             At::Image(gallery, image) => self.images.contains(&(gallery, image)),
+            At::Version(gallery, image, ANNOUNCED) if self.incomplete.contains(&(gallery, image)) => true,
             At::Version(gallery, image, number) => self.kept(gallery, image).contains(&number),
             At::Managed => self.managed,
             At::Snapshot => self.snapshot,
@@ -453,6 +496,56 @@ impl Model {
         if self.may(caller, READ_GALLERY, At::Subscription(subscription)) { seen() } else { Answer::Forbidden }
     }
 
+    pub fn resource_group(&self, caller: Name, subscription: Name) -> Answer {
+        match self.may(caller, READ_GROUP, At::Group(subscription)) {
+            false => Answer::Forbidden,
+            true if self.resource_groups.contains(subscription) => seen(),
+            true => Answer::Absent,
+        }
+    }
+
+    pub fn named_source(&self, caller: Name, kind: Name) -> Answer {
+        match self.may(caller, NAMED[kind_at(kind)].1, At::Group("dev")) {
+            false => Answer::Forbidden,
+            true if self.named.contains(kind) => seen(),
+            true => Answer::Absent,
+        }
+    }
+
+    pub fn named_sources(&self, caller: Name) -> BTreeSet<String> {
+        let sees = |kind: &&Name| self.named_source(caller, kind) == seen();
+        self.named.iter().filter(sees).map(|kind| (*kind).to_owned()).collect()
+    }
+
+    pub fn role_definitions(&self, caller: Name, at: At) -> Answer {
+        if self.may(caller, READ_ROLES, at) { seen() } else { Answer::Forbidden }
+    }
+
+    /// The assignments at a scope and above it.
+    pub fn role_assignments_at(&self, caller: Name, at: At) -> BTreeSet<String> {
+        let chain = self.chain(at);
+        let holds = self.assignments.iter().filter(|((scope, _), _)| chain.contains(scope));
+        self.visible(caller, &holds.map(|(key, value)| (*key, *value)).collect())
+    }
+
+    /// The subscriptions in which a caller may see resource groups, or has a role somewhere.
+    pub fn subscriptions(&self, caller: Name) -> BTreeSet<String> {
+        let accounts = self.accounts.get(caller).into_iter().flatten();
+        let theirs: BTreeSet<Name> = accounts.flat_map(|account| self.principals(account.1)).collect();
+        let has_role = |id: Name| {
+            let inside = |at: At| self.chain(at).contains(&At::Subscription(id));
+            self.assignments.iter().any(|((at, _), (principal, _))| theirs.contains(principal) && inside(*at))
+        };
+        let sees = |id: &&Name| self.may(caller, READ_GROUP, At::Subscription(id)) || has_role(id);
+        self.subscriptions.keys().filter(sees).map(|id| (*id).to_owned()).collect()
+    }
+
+    pub fn incomplete_versions(&self, caller: Name) -> BTreeSet<String> {
+        let may =
+            |(gallery, image): &&(usize, Name)| self.may(caller, READ_VERSION, At::Version(*gallery, image, ANNOUNCED));
+        self.incomplete.iter().filter(may).map(|(gallery, image)| format!("{gallery} {image}")).collect()
+    }
+
     pub fn galleries(&self, caller: Name) -> BTreeSet<String> {
         let there = (0..GALLERIES.len()).filter(|gallery| self.readable(caller, At::Gallery(*gallery)));
         there.map(|gallery| GALLERIES[gallery].1.to_owned()).collect()
@@ -481,8 +574,10 @@ impl Model {
     }
 
     pub fn image_versions(&self, caller: Name, gallery: usize, image: Name) -> Answer {
-        let kept = self.numbers(caller, gallery, image, self.kept(gallery, image));
-        let live = self.numbers(caller, gallery, image, self.live(gallery, image));
+        let announced = || self.incomplete.contains(&(gallery, image)).then_some(ANNOUNCED);
+        let with_announced = |numbers: Vec<u32>| numbers.into_iter().chain(announced()).collect();
+        let kept = self.numbers(caller, gallery, image, with_announced(self.kept(gallery, image)));
+        let live = self.numbers(caller, gallery, image, with_announced(self.live(gallery, image)));
         match self.read(caller, At::Image(gallery, image)) {
             refused if kept.is_empty() && refused != seen() => refused,
             _ => Answer::Seen(names(live.into_iter())),
@@ -575,7 +670,39 @@ impl Model {
                 may("Microsoft.Compute/galleries/write", At::Gallery(*gallery))
                     && (!switches || may(SHARE, At::Gallery(*gallery)))
             }
-            Step::CreateImage(gallery, image) | Step::UpdateImage(gallery, image) => {
+            Step::PutGallery(gallery, soft) => {
+                let switches = self.galleries.get(gallery).map_or(*soft, |there| there.soft != *soft);
+                may("Microsoft.Compute/galleries/write", At::Gallery(*gallery))
+                    && (!switches || may(SHARE, At::Gallery(*gallery)))
+            }
+            Step::PutNamed(kind) => may(NAMED[kind_at(kind)].2, At::Group("dev")),
+            Step::PutGroup(subscription) => {
+                may("Microsoft.Resources/subscriptions/resourceGroups/write", At::Group(subscription))
+            }
+            Step::DeleteGroup(subscription) => {
+                let galleries = self.galleries.keys().filter(|gallery| GALLERIES[**gallery].0 == *subscription);
+                let of_group = galleries.map(|gallery| At::Gallery(*gallery));
+                let flat = [(self.managed, At::Managed), (self.snapshot, At::Snapshot)];
+                let flat = flat.into_iter().filter(|(is_there, _)| *is_there && *subscription == "dev");
+                let mut all = of_group.chain(flat.map(|(_, at)| at));
+                may("Microsoft.Resources/subscriptions/resourceGroups/delete", At::Group(subscription))
+                    && (!self.resource_groups.contains(subscription)
+                        || (all.all(|at| self.may_delete(caller, at, true, true))
+                            && (*subscription != "dev"
+                                || self.named.iter().all(|kind| may(NAMED[kind_at(kind)].3, At::Group("dev"))))))
+            }
+            Step::Announce(gallery, image) => {
+                // The source is used only where a version is announced that is not there.
+                let is_there = self.is_there(At::Version(*gallery, image, ANNOUNCED));
+                may(WRITE_VERSION, At::Version(*gallery, image, ANNOUNCED))
+                    && (is_there || self.may_use(caller, Source::Machine))
+            }
+            Step::Complete(gallery, image) => {
+                let is_announced = self.incomplete.contains(&(*gallery, *image));
+                may(WRITE_VERSION, At::Version(*gallery, image, ANNOUNCED))
+                    && (!is_announced || self.may_use(caller, Source::Machine))
+            }
+            Step::CreateImage(gallery, image) | Step::UpdateImage(gallery, image) | Step::PutImage(gallery, image) => {
                 may("Microsoft.Compute/galleries/images/write", At::Image(*gallery, image))
             }
             Step::Publish(gallery, image, number, source) => {
@@ -640,7 +767,9 @@ impl Model {
         let image = |gallery: usize, image: Name| {
             may("Microsoft.Compute/galleries/images/delete", At::Image(gallery, image))
                 && (!cascade
-                    || self.kept(gallery, image).into_iter().all(|number| version(gallery, image, number, true)))
+                    || (self.kept(gallery, image).into_iter().all(|number| version(gallery, image, number, true))
+                        && (!self.incomplete.contains(&(gallery, image))
+                            || may(DELETE_VERSION, At::Version(gallery, image, ANNOUNCED)))))
         };
         match at {
             At::Version(gallery, of, number) => match self.kept(gallery, of).contains(&number) {
@@ -690,8 +819,37 @@ impl Model {
                 self.galleries.entry(*gallery).or_insert_with(|| Gallery { soft: *soft, ..Gallery::default() });
             }
             Step::UpdateGallery(gallery, soft) => self.galleries.get_mut(gallery).unwrap().soft = *soft,
-            Step::CreateImage(gallery, image) => {
+            Step::PutGallery(gallery, soft) => {
+                self.galleries.entry(*gallery).or_default().soft = *soft;
+            }
+            Step::PutNamed(kind) => drop(self.named.insert(kind)),
+            Step::PutGroup(subscription) => {
+                self.resource_groups.insert(subscription);
+            }
+            Step::DeleteGroup(subscription) => {
+                self.resource_groups.remove(subscription);
+                let of_group = |gallery: &usize| GALLERIES[*gallery].0 == *subscription;
+                let galleries: Vec<usize> = self.galleries.keys().copied().filter(of_group).collect();
+                galleries.into_iter().for_each(|gallery| self.delete(At::Gallery(gallery), true));
+                if *subscription == "dev" {
+                    self.delete(At::Managed, true);
+                    self.delete(At::Snapshot, true);
+                    self.named.clear();
+                }
+                self.end(|at| at == At::Group(subscription));
+            }
+            Step::CreateImage(gallery, image) | Step::PutImage(gallery, image) => {
                 self.images.insert((*gallery, image));
+            }
+            Step::Announce(gallery, image) => {
+                if !self.is_there(At::Version(*gallery, image, ANNOUNCED)) {
+                    self.end(|at| at == At::Version(*gallery, image, ANNOUNCED));
+                    self.incomplete.insert((*gallery, image));
+                }
+            }
+            Step::Complete(gallery, image) => {
+                self.incomplete.remove(&(*gallery, *image));
+                self.versions.insert((*gallery, image, ANNOUNCED), None);
             }
             Step::Publish(gallery, image, number, _) => {
                 self.end(|at| at == At::Version(*gallery, image, *number));
@@ -774,12 +932,14 @@ impl Model {
             }
             At::Image(gallery, image) => {
                 self.images.remove(&(gallery, image));
+                self.incomplete.remove(&(gallery, image));
                 self.versions.retain(|key, _| (key.0, key.1) != (gallery, image));
                 self.end(|one| matches!(one, At::Image(of, name) | At::Version(of, name, _) if (of, name) == (gallery, image)));
             }
             At::Gallery(gallery) => {
                 self.galleries.remove(&gallery);
                 self.images.retain(|(of, _)| *of != gallery);
+                self.incomplete.retain(|(of, _)| *of != gallery);
                 self.versions.retain(|key, _| key.0 != gallery);
                 self.end(
                     |one| matches!(one, At::Gallery(of) | At::Image(of, _) | At::Version(of, ..) if of == gallery),

@@ -6,7 +6,10 @@ use super::pending::Change;
 use super::resources::may_not_switch_soft_delete;
 use crate::catalog::{Event, State, VersionRecord};
 use crate::error::{Error, Problem, Result};
-use crate::model::{GalleryId, ImageDefinitionId, ResourceId, SoftDeletePolicy, given};
+use crate::model::{
+    GalleryId, ImageDefinitionId, ImageVersionId, ResourceGroupId, ResourceGroupName, ResourceId, SoftDeletePolicy,
+    SubscriptionId, given,
+};
 use crate::service::rules;
 use crate::service::rules::refusals::has_children;
 use crate::service::session::inner::Inner;
@@ -49,9 +52,9 @@ impl std::fmt::Debug for Deletion {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct How {
-    cascade: bool,
-    bypass_soft_delete: bool,
+pub(super) struct How {
+    pub(super) cascade: bool,
+    pub(super) bypass_soft_delete: bool,
 }
 
 /// # Deleting
@@ -152,10 +155,7 @@ impl DeletionWork {
     fn change(&self) -> Change<Vec<ResourceId>> {
         let (id, how, session) = (self.id.clone(), self.how, self.session.clone());
         let needs = vec![Need::new(delete_action(&id), id.clone())];
-        let judge = move |state: &State, inner: &Inner| {
-            Judge { state, now: inner.log_time(), clock: inner.catalog.latest_time(), how, rights: session.rights() }
-                .delete(&id)
-        };
+        let judge = move |state: &State, inner: &Inner| Judge::new(state, inner, how, session.rights()).delete(&id);
         Change::new(&self.session, needs, judge, |plan| plan.deletes)
     }
 }
@@ -172,7 +172,7 @@ impl Work for DeletionWork {
     }
 }
 
-struct Judge<'a> {
+pub(super) struct Judge<'a> {
     state: &'a State,
     /// A time that has surely passed.
     now: DateTime<Utc>,
@@ -180,6 +180,47 @@ struct Judge<'a> {
     clock: DateTime<Utc>,
     how: How,
     rights: Rights,
+}
+
+impl<'a> Judge<'a> {
+    pub(super) fn new(state: &'a State, inner: &Inner, how: How, rights: Rights) -> Self {
+        Self { state, now: inner.log_time(), clock: inner.catalog.latest_time(), how, rights }
+    }
+
+    /// Deletes a resource group with what the catalog has in it.
+    pub(super) fn group(&self, id: &ResourceGroupId) -> Plan {
+        let mut plan = Plan::default();
+        let inside = |subscription: &SubscriptionId, name: &ResourceGroupName| {
+            (subscription, name) == (id.subscription(), id.name())
+        };
+        let galleries = self.state.galleries(None).map(|gallery| gallery.id());
+        let galleries: Vec<_> =
+            galleries.filter(|gallery| inside(gallery.subscription(), gallery.resource_group())).collect();
+        for gallery in galleries {
+            self.may_delete(&gallery.into(), &mut plan);
+            self.gallery(gallery, &mut plan);
+        }
+        let images = self.state.managed_images(None).map(|record| record.resource.id());
+        for image in images.filter(|image| inside(image.subscription(), image.resource_group())) {
+            self.may_delete(&image.into(), &mut plan);
+            plan.delete(image.into(), Event::ManagedImageDeleted { image: image.clone() });
+        }
+        let snapshots = self.state.snapshots(None).map(|record| record.resource.id());
+        for snapshot in snapshots.filter(|snapshot| inside(snapshot.subscription(), snapshot.resource_group())) {
+            self.may_delete(&snapshot.into(), &mut plan);
+            plan.delete(snapshot.into(), Event::SnapshotDeleted { snapshot: snapshot.clone() });
+        }
+        let named = self.state.all_named(None).map(|record| record.source.id());
+        for id in named.filter(|id| inside(id.resource_group().0, id.resource_group().1)) {
+            self.may_delete(id, &mut plan);
+            self.named(id, &mut plan);
+        }
+        plan.events.push(Event::ResourceGroupDeleted { group: id.clone() });
+        if !plan.problems.is_empty() {
+            (plan.events, plan.deletes) = (Vec::new(), Vec::new());
+        }
+        plan
+    }
 }
 
 impl Judge<'_> {
@@ -209,21 +250,27 @@ impl Judge<'_> {
                 let there = self.state.version(version).filter(|record| !self.state.is_gone(record, self.now));
                 if let Some(record) = there {
                     self.version(record, self.how.bypass_soft_delete, &mut plan);
+                } else if self.state.incomplete(version).is_some() {
+                    self.incomplete(version, &mut plan);
                 }
             }
             ResourceId::ManagedImage(image) => {
                 if self.state.managed_image(image).is_some() {
                     plan.delete(id.clone(), Event::ManagedImageDeleted { image: image.clone() });
+                } else {
+                    self.named(id, &mut plan);
                 }
             }
             ResourceId::Snapshot(snapshot) => {
                 if self.state.snapshot(snapshot).is_some() {
                     plan.delete(id.clone(), Event::SnapshotDeleted { snapshot: snapshot.clone() });
+                } else {
+                    self.named(id, &mut plan);
                 }
             }
-            ResourceId::Disk(_) | ResourceId::VirtualMachine(_) | ResourceId::StorageAccount(_) => {
-                let what =
-                    "the gallery keeps no disks, VMs and storage accounts: delete it with the service that keeps it";
+            ResourceId::Disk(_) => self.named(id, &mut plan),
+            ResourceId::VirtualMachine(_) | ResourceId::StorageAccount(_) => {
+                let what = "the gallery keeps no VMs and storage accounts: delete it with the service that keeps it";
                 plan.problems.push(Problem::unsupported(id.to_string(), what));
             }
         }
@@ -261,13 +308,28 @@ impl Judge<'_> {
         if self.how.cascade {
             // A version cannot be restored into a deleted definition.
             children().for_each(|record| self.version(record, true, plan));
+            self.state.incomplete_of(id, None).for_each(|record| self.incomplete(record.version.id(), plan));
         } else {
-            let children: Vec<ResourceId> = children().map(|record| record.version.id().clone().into()).collect();
+            let children = children().map(|record| record.version.id());
+            let incomplete = self.state.incomplete_of(id, None).map(|record| record.version.id());
+            let children: Vec<ResourceId> = children.chain(incomplete).map(|id| id.clone().into()).collect();
             let (count, seen) = self.seen(children);
             plan.problems.extend(has_children(id, count, &seen));
         }
         self.may_delete(&id.into(), plan);
         plan.delete(id.clone().into(), Event::ImageDefinitionDeleted { definition: id.clone() });
+    }
+
+    fn named(&self, id: &ResourceId, plan: &mut Plan) {
+        if self.state.named_source(id).is_some() {
+            plan.delete(id.clone(), Event::SourceForgotten { source: id.clone() });
+        }
+    }
+
+    /// Deletes a version that has no content yet: there is nothing to restore.
+    fn incomplete(&self, id: &ImageVersionId, plan: &mut Plan) {
+        self.may_delete(&id.into(), plan);
+        plan.delete(id.into(), Event::ImageVersionDeleted { version: id.clone(), restorable_until: None });
     }
 
     fn version(&self, record: &VersionRecord, for_good: bool, plan: &mut Plan) {

@@ -24,8 +24,8 @@ use crate::host::in_flight::all_of;
 use crate::image::import::{Import, Imported, Learned, OpenDisk};
 use crate::image::scan::Scan;
 use crate::model::{
-    DataDiskImage, DiskImage, ImageVersion, ImageVersionId, ManagedImage, ResourceId, Snapshot, StorageAccountType,
-    StorageProfile,
+    CarriedIdentity, DataDiskImage, DiskImage, ImageVersion, ImageVersionId, ManagedImage, ResourceId, Snapshot,
+    StorageAccountType, StorageProfile,
 };
 use crate::progress::{OnProgress, Progress};
 use crate::regions::stores::another_store;
@@ -57,13 +57,13 @@ use crate::service::session::session::Session;
 #[must_use = "nothing is published before it is awaited"]
 pub struct Publication<T: Send + 'static>(Pending<PublicationWork<T>>);
 
-struct PublicationWork<T> {
-    session: Session,
-    target: Arc<dyn Target<Resource = T>>,
-    source: Source,
-    needs: Vec<Need>,
-    disks: Arc<Mutex<Disks>>,
-    on_progress: OnProgress,
+pub(super) struct PublicationWork<T> {
+    pub(super) session: Session,
+    pub(super) target: Arc<dyn Target<Resource = T>>,
+    pub(super) source: Source,
+    pub(super) needs: Vec<Need>,
+    pub(super) disks: Arc<Mutex<Disks>>,
+    pub(super) on_progress: OnProgress,
 }
 
 impl<T> Clone for PublicationWork<T> {
@@ -80,7 +80,7 @@ impl<T> Clone for PublicationWork<T> {
 }
 
 /// Disks to import; opened at the latest when they are read.
-enum Disks {
+pub(super) enum Disks {
     Closed(LocalDisks),
     Open(Vec<OpenDisk>),
     /// One can't be opened, as was found out before.
@@ -200,7 +200,7 @@ impl Session {
 }
 
 /// What is to be published, and how it looks at the moment.
-struct Judged {
+pub(super) struct Judged {
     storage: StorageProfile,
     /// Disks to import.
     disks: Option<Vec<OpenDisk>>,
@@ -365,7 +365,7 @@ impl<T: Send + 'static> PublicationWork<T> {
     }
 
     /// Opens the disks and looks at the source, or tells everything that is wrong.
-    async fn judge(&self, state: &State) -> Result<Judged, Vec<Problem>> {
+    pub(super) async fn judge(&self, state: &State) -> Result<Judged, Vec<Problem>> {
         // A caller without the rights learns nothing else.
         self.session.rights().require(state, &self.needs)?;
         let inner = &self.session.inner;
@@ -631,14 +631,11 @@ impl<T: Send + 'static> PublicationWork<T> {
             stored_bytes: manifest.stored_bytes(),
         };
         let inherited = stored.iter().find_map(|one| one.carried.clone());
-        let (resource, mut events) =
-            self.target.make(&self.session.inner, judged.storage.clone(), content.clone(), inherited)?;
-        if copies.are_several() && !stored.is_empty() {
-            // What is stored already may lie in one zone alone: replicating brings it to all.
-            events.retain(|event| !matches!(event, Event::RegionCompleted { .. }));
-        }
+        // What is stored already may lie in one zone alone: replicating brings it to all.
+        let is_everywhere = !copies.are_several() || stored.is_empty();
         let base = base.map(|base| (base.id.clone(), base.content.clone()));
-        let state = self.record(&judged.storage, events, upload, base, stored).await?;
+        let made = Made { storage: judged.storage.clone(), content: content.clone(), inherited, is_everywhere };
+        let (state, resource) = self.record(made, upload, base, stored).await?;
         // A log that ends before it is refused from here on. It is published all the same.
         let _ = self.session.inner.regions.witness(self.target.location(), self.account(), &state).await;
         Ok(Some(Published { resource, content, import, degraded: copies.have_lost_one() }))
@@ -647,19 +644,18 @@ impl<T: Send + 'static> PublicationWork<T> {
     /// The commit that makes it exist.
     async fn record(
         &self,
-        storage: &StorageProfile,
-        events: Vec<Event>,
+        made: Made,
         upload: &Upload,
         base: Option<(ImageVersionId, ImageContent)>,
         stored: Vec<StoredSource>,
-    ) -> Result<Arc<State>> {
-        let (target, source, storage) = (self.target.clone(), self.source.clone(), storage.clone());
+    ) -> Result<(Arc<State>, T)> {
+        let (target, source) = (self.target.clone(), self.source.clone());
         let (of_caller, needs) = (self.session.clone(), self.needs.clone());
         let (upload, claims) = (upload.name, upload.claims.clone());
         let check = move |state: &State| {
             let authorization = of_caller.authorize(state, &needs)?;
             let inner = &of_caller.inner;
-            Error::from_problems(target.problems(inner, state, Some(&storage)))?;
+            Error::from_problems(target.problems(inner, state, Some(&made.storage)))?;
             if !state.still_claims(target.location(), &claims) {
                 return Err(another_store(target.location()));
             }
@@ -674,9 +670,14 @@ impl<T: Send + 'static> PublicationWork<T> {
             if !state.is_open(upload) || !based || now.stored != stored {
                 return Err(closed(&target.id()));
             }
-            Ok(Changes { events: events.clone(), authorization })
+            let Made { storage, content, inherited, is_everywhere } = made.clone();
+            let (resource, mut events) = target.make(inner, state, storage, content, inherited)?;
+            if !is_everywhere {
+                events.retain(|event| !matches!(event, Event::RegionCompleted { .. }));
+            }
+            Ok((Changes { events, authorization }, resource))
         };
-        self.session.inner.catalog.commit(&self.session.caller, check).await
+        self.session.inner.catalog.commit_found(&self.session.caller, check).await
     }
 
     /// Gives an upload up, if no other publisher has joined it: first in the catalog, so that nobody can publish it, then
@@ -697,6 +698,17 @@ impl<T: Send + 'static> PublicationWork<T> {
 /// The error of what is wrong before the first byte moves.
 fn refused(id: &ResourceId, problems: Vec<Problem>) -> Error {
     Error::from_problems(problems).err().unwrap_or_else(|| closed(id))
+}
+
+/// What was stored, to be recorded.
+#[derive(Clone)]
+struct Made {
+    storage: StorageProfile,
+    content: ImageContent,
+    /// The identity that a stored source carries.
+    inherited: Option<CarriedIdentity>,
+    /// Whether it is in every place of its region.
+    is_everywhere: bool,
 }
 
 /// The version that an import compares with.

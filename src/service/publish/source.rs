@@ -6,8 +6,8 @@ use crate::disk::source::DiskSource;
 use crate::error::{ErrorKind, Problem, Result};
 use crate::model::{
     Architecture, CarriedIdentity, DiskReference, HyperVGeneration, ImageDefinition, ImageVersionId, ManagedImageId,
-    OsState, OsType, PurchasePlan, Region, ResourceId, SnapshotId, SourceDisk, SourceDisks, StorageAccountId,
-    SubscriptionId, VersionSource, VirtualMachineId,
+    NamedSource, OsState, OsType, PurchasePlan, Region, ResourceId, SnapshotId, SourceDisk, SourceDisks,
+    StorageAccountId, SubscriptionId, VersionSource, VirtualMachineId,
 };
 use crate::service::session::inner::Inner;
 use crate::service::session::rights::Need;
@@ -173,6 +173,12 @@ impl SnapshotDisks {
     }
 }
 
+impl From<DiskSource> for LocalDisks {
+    fn from(disk: DiskSource) -> Self {
+        Self::new(disk)
+    }
+}
+
 impl From<DiskSource> for ImageSource {
     fn from(disk: DiskSource) -> Self {
         LocalDisks::new(disk).into()
@@ -257,7 +263,59 @@ pub(crate) struct SourceState {
     pub(crate) problems: Vec<Problem>,
 }
 
+impl Facts {
+    /// What is known of a source by name.
+    fn of_named(source: &NamedSource) -> Self {
+        Self {
+            id: source.id().to_string(),
+            location: Some(source.location().clone()),
+            os_type: source.os_type(),
+            os_state: source.os_state(),
+            hyper_v_generation: source.hyper_v_generation(),
+            ..Self::default()
+        }
+    }
+}
+
 impl Source {
+    /// Returns the source of disks at hand that stand for a name.
+    pub(crate) fn standing_for(state: &State, name: &VersionSource) -> Self {
+        let id: Option<ResourceId> = match name {
+            VersionSource::ManagedImage(id) => Some(id.into()),
+            VersionSource::Disks(disks) => match disks.os_disk().reference() {
+                DiskReference::Snapshot(id) => Some(id.into()),
+                DiskReference::Disk(id) => Some(id.into()),
+                DiskReference::Vhd { .. } => None,
+            },
+            _ => None,
+        };
+        let known = id.and_then(|id| state.named_source(&id));
+        let facts = known.map(|record| Facts::of_named(&record.source)).unwrap_or_default();
+        Self::Disks(Box::new(facts), Some(name.clone()))
+    }
+
+    /// Returns the source of a name: what the catalog may know, or disks whose bytes are elsewhere.
+    pub(crate) fn named(name: &VersionSource) -> Self {
+        match name {
+            VersionSource::ManagedImage(id) => Self::ManagedImage(id.clone()),
+            VersionSource::ImageVersion(id) => Self::ImageVersion(id.clone()),
+            VersionSource::Disks(disks) => {
+                let snapshot = |disk: &SourceDisk| match disk.reference() {
+                    DiskReference::Snapshot(id) => Some(id.clone()),
+                    DiskReference::Disk(_) | DiskReference::Vhd { .. } => None,
+                };
+                let data_disks = disks.data_disks().iter().map(|(lun, disk)| Some((*lun, snapshot(disk)?))).collect();
+                match snapshot(disks.os_disk()).zip(data_disks) {
+                    Some((os_disk, data_disks)) => Self::Snapshots(SnapshotDisks { os_disk, data_disks }),
+                    None => Self::Disks(Box::default(), Some(name.clone())),
+                }
+            }
+            VersionSource::VirtualMachine(_) | VersionSource::CommunityGalleryImage(_) => {
+                Self::Disks(Box::default(), Some(name.clone()))
+            }
+        }
+    }
+
     /// What is to be recorded of it.
     pub(crate) fn name(&self) -> Result<Option<VersionSource>> {
         Ok(match self {
@@ -411,7 +469,7 @@ pub(crate) fn trusted_launch(source: &Source, definition: &ImageDefinition) -> O
 
 const SOURCE: &str = "galleryImageVersion.properties.storageProfile.source";
 
-fn not_found(id: &dyn std::fmt::Display) -> Problem {
+pub(crate) fn not_found(id: &dyn std::fmt::Display) -> Problem {
     let what = format!(
         "Source '{id}' is not found. Please check source exists, and is in the same region as gallery image version being \
          created."

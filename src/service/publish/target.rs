@@ -37,6 +37,7 @@ pub(crate) trait Target: Send + Sync {
     fn make(
         &self,
         inner: &Inner,
+        state: &State,
         storage: StorageProfile,
         content: ImageContent,
         inherited: Option<CarriedIdentity>,
@@ -78,6 +79,31 @@ impl VersionTarget {
     }
 }
 
+/// Looks at the source of a version.
+pub(super) fn look_at_version(
+    id: &ImageVersionId,
+    location: &Region,
+    source: &Source,
+    inner: &Inner,
+    state: &State,
+) -> SourceState {
+    let definition = state.definition(id.definition());
+    let expected = definition.map(|definition| Expected::from(&**definition));
+    let mut looked = source.look_at(state, inner, location, expected.as_ref());
+    looked.problems.extend(same_subscription(source, id.definition().gallery().subscription()));
+    looked.problems.extend(definition.and_then(|definition| trusted_launch(source, definition)));
+    looked
+}
+
+/// Returns the events of a version that is stored whole where it is at home.
+pub(super) fn published(version: ImageVersion, content: ImageContent, carried: Option<CarriedIdentity>) -> Vec<Event> {
+    let (id, region) = (version.id().clone(), version.location().clone());
+    let is_complete = version.publishing_profile().replicas_in(&region) == Some(1);
+    let published = Event::ImageVersionPublished { version, content, carried };
+    let completed = Event::RegionCompleted { version: id, region, replicas: 1, cross_region_bytes: 0 };
+    std::iter::once(published).chain(is_complete.then_some(completed)).collect()
+}
+
 impl Target for VersionTarget {
     type Resource = ImageVersion;
 
@@ -112,17 +138,13 @@ impl Target for VersionTarget {
     }
 
     fn look_at(&self, source: &Source, inner: &Inner, state: &State) -> SourceState {
-        let definition = state.definition(self.id.definition());
-        let expected = definition.map(|definition| Expected::from(&**definition));
-        let mut looked = source.look_at(state, inner, &self.location, expected.as_ref());
-        looked.problems.extend(same_subscription(source, self.id.definition().gallery().subscription()));
-        looked.problems.extend(definition.and_then(|definition| trusted_launch(source, definition)));
-        looked
+        look_at_version(&self.id, &self.location, source, inner, state)
     }
 
     fn make(
         &self,
         inner: &Inner,
+        _: &State,
         storage: StorageProfile,
         content: ImageContent,
         inherited: Option<CarriedIdentity>,
@@ -134,12 +156,7 @@ impl Target for VersionTarget {
             None => version,
         };
         let carried = self.carried.clone().or(inherited);
-        let mut events = vec![Event::ImageVersionPublished { version: version.clone(), content, carried }];
-        if version.publishing_profile().replicas_in(&self.location) == Some(1) {
-            let (version, region) = (self.id.clone(), self.location.clone());
-            events.push(Event::RegionCompleted { version, region, replicas: 1, cross_region_bytes: 0 });
-        }
-        Ok((version, events))
+        Ok((version.clone(), published(version, content, carried)))
     }
 }
 
@@ -173,6 +190,9 @@ impl Target for ManagedImageTarget {
     }
 
     fn problems(&self, inner: &Inner, state: &State, storage: Option<&StorageProfile>) -> Vec<Problem> {
+        if let Some(nowhere) = rules::group::place(state, inner, &self.id) {
+            return vec![nowhere];
+        }
         let there = state.managed_image(&self.id).map(|_| already_exists(&self.id, ANOTHER_NAME));
         there.into_iter().chain(in_one_region(inner, &self.location, ManagedImage::TARGET, storage)).collect()
     }
@@ -192,6 +212,7 @@ impl Target for ManagedImageTarget {
     fn make(
         &self,
         _: &Inner,
+        _: &State,
         storage: StorageProfile,
         content: ImageContent,
         _: Option<CarriedIdentity>,
@@ -231,6 +252,9 @@ impl Target for SnapshotTarget {
     }
 
     fn problems(&self, inner: &Inner, state: &State, storage: Option<&StorageProfile>) -> Vec<Problem> {
+        if let Some(nowhere) = rules::group::place(state, inner, &self.id) {
+            return vec![nowhere];
+        }
         let there = state.snapshot(&self.id).map(|_| already_exists(&self.id, ANOTHER_NAME));
         there.into_iter().chain(in_one_region(inner, &self.location, Snapshot::TARGET, storage)).collect()
     }
@@ -242,6 +266,7 @@ impl Target for SnapshotTarget {
     fn make(
         &self,
         _: &Inner,
+        _: &State,
         storage: StorageProfile,
         content: ImageContent,
         _: Option<CarriedIdentity>,

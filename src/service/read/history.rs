@@ -58,7 +58,7 @@ pub struct RecordedEvent {
     pub scope: Option<AccessScope>,
     /// The region, for what happens in one.
     pub region: Option<Region>,
-    /// Why a replication failed: the error's code and text, with its causes.
+    /// Why a replication or the making of a version failed: the error's code and text, with its causes.
     pub reason: Option<String>,
 }
 
@@ -106,6 +106,10 @@ kinds! {
     UploadJoined "uploadJoined",
     /// An import was given up.
     UploadAbandoned "uploadAbandoned",
+    /// A version is to be made of its source; announced again, it has other properties or is tried again.
+    ImageVersionAnnounced "imageVersionAnnounced",
+    /// A version could not be made of its source.
+    ImageVersionFailed "imageVersionFailed",
     /// A version was published.
     ImageVersionPublished "imageVersionPublished",
     /// A version got other properties.
@@ -150,6 +154,16 @@ kinds! {
     RegionRetried "regionRetried",
     /// A newer build enabled features of the catalog's format.
     FeaturesEnabled "featuresEnabled",
+    /// A managed image, a snapshot or a disk was named as a source, or got other properties.
+    SourceNamed "sourceNamed",
+    /// A source by name was deleted.
+    SourceForgotten "sourceForgotten",
+    /// A resource group was created, or got other tags.
+    ResourceGroupPut "resourceGroupPut",
+    /// A resource group was deleted.
+    ResourceGroupDeleted "resourceGroupDeleted",
+    /// A resource got properties of Azure's that the model does not have.
+    UnmodelledSet "unmodelledSet",
     /// A newer build keeps something of a resource.
     ExtrasSet "extrasSet",
     /// An event of a newer build, which this build skips.
@@ -196,6 +210,20 @@ impl From<&Event> for RecordedEvent {
             }
             Event::UploadJoined { .. } => Self::new(Kind::UploadJoined),
             Event::UploadAbandoned { .. } => Self::new(Kind::UploadAbandoned),
+            Event::ImageVersionAnnounced { version } => Self::of(Kind::ImageVersionAnnounced, version.id()),
+            Event::ImageVersionFailed { version, code, reason } => {
+                let failed = Self::of(Kind::ImageVersionFailed, version);
+                Self { reason: Some(format!("{code}: {reason}")), ..failed }
+            }
+            Event::SourceNamed { source } => Self::of(Kind::SourceNamed, source.id().clone()),
+            Event::SourceForgotten { source } => Self::of(Kind::SourceForgotten, source.clone()),
+            Event::ResourceGroupPut { group, .. } => {
+                Self::at(Kind::ResourceGroupPut, &AccessScope::of_group(group.id()))
+            }
+            Event::ResourceGroupDeleted { group } => {
+                Self::at(Kind::ResourceGroupDeleted, &AccessScope::of_group(group))
+            }
+            Event::UnmodelledSet { of, .. } => Self::of(Kind::UnmodelledSet, of.clone()),
             Event::ImageVersionPublished { version, .. } => Self::of(Kind::ImageVersionPublished, version.id()),
             Event::ImageVersionUpdated { version } => Self::of(Kind::ImageVersionUpdated, version.id()),
             Event::ImageVersionDeleted { version, .. } => Self::of(Kind::ImageVersionDeleted, version),

@@ -1,12 +1,15 @@
 //! Reading the catalog: views, lists, the latest version, shared galleries.
 
+pub(crate) mod groups;
 pub(crate) mod history;
 pub(crate) mod latest;
+pub(crate) mod resource;
 pub(crate) mod shared;
 pub(crate) mod view;
 
 pub use history::{EventKind, HistoryEntry, RecordedEvent};
 pub use latest::{LatestCandidate, LatestVerdict};
+pub use resource::{IncompleteVersion, Provisioning, ProvisioningError, ProvisioningState};
 pub use shared::{PublicGallery, PublicImageId, SharedGallery, SharedImage, SharedImageVersion};
 pub use view::{CatalogView, ListPage, ListScope, SoftDeletedVersion, Usage};
 

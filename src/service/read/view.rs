@@ -73,7 +73,7 @@ pub enum ListScope {
 }
 
 impl ListScope {
-    fn holds(&self, subscription: &SubscriptionId, group: &ResourceGroupName) -> bool {
+    pub(crate) fn holds(&self, subscription: &SubscriptionId, group: &ResourceGroupName) -> bool {
         match self {
             Self::All => true,
             Self::Subscription(wanted) => wanted == subscription,
@@ -110,7 +110,7 @@ pub struct ListPage<T, K> {
 }
 
 impl<T, K> ListPage<T, K> {
-    fn of<'a>(items: impl Iterator<Item = &'a Arc<T>>, limit: usize, key: impl Fn(&T) -> K) -> Self
+    pub(crate) fn of<'a>(items: impl Iterator<Item = &'a Arc<T>>, limit: usize, key: impl Fn(&T) -> K) -> Self
     where
         T: 'a,
     {
@@ -409,13 +409,15 @@ impl CatalogView {
         // A caller may see a version and not its definition.
         let readable = |record: &&Arc<VersionRecord>| self.may(Action::ReadVersion, record.version.id());
         let now = self.inner.log_time();
+        let readable_one = |version: &&Arc<ImageVersion>| self.may(Action::ReadVersion, version.id());
+        let incomplete = |after| self.state.incomplete_of(definition, after).map(|record| &record.version);
         let mut kept = self.state.versions(definition, None).filter(|record| !self.state.is_gone(record, now));
-        if kept.find(readable).is_none() {
+        if kept.find(readable).is_none() && incomplete(None).find(readable_one).is_none() {
             self.image_definition(definition)?;
         }
         let there = self.state.versions(definition, after).filter(|record| record.soft_deleted.is_none());
-        let there = there.filter(readable);
-        Ok(ListPage::of(there.map(|record| &record.version), limit, |version| version.id().number()))
+        let there = merged(there.map(|record| &record.version), incomplete(after)).filter(readable_one);
+        Ok(ListPage::of(there, limit, |version| version.id().number()))
     }
 
     /// Returns the deleted versions of a definition that can be restored, in numeric order.
@@ -472,7 +474,10 @@ impl CatalogView {
     pub fn image_version(&self, id: impl TryInto<ImageVersionId, Error: Into<Error>>) -> Result<Arc<ImageVersion>> {
         let id = &given(id)?;
         self.require(Action::ReadVersion, id)?;
-        self.record(id).map(|record| record.version.clone())
+        match self.state.incomplete(id) {
+            Some(record) => Ok(record.version.clone()),
+            None => self.record(id).map(|record| record.version.clone()),
+        }
     }
 
     /// Returns the digests and the stored size of a version's disks.
@@ -692,4 +697,17 @@ impl CatalogView {
             Usage { name: "imageVersions", current_value: versions, limit: limits.image_versions() },
         ])
     }
+}
+
+/// Merges two lists of versions in numeric order.
+fn merged<'a>(
+    one: impl Iterator<Item = &'a Arc<ImageVersion>>,
+    other: impl Iterator<Item = &'a Arc<ImageVersion>>,
+) -> impl Iterator<Item = &'a Arc<ImageVersion>> {
+    let (mut one, mut other) = (one.peekable(), other.peekable());
+    std::iter::from_fn(move || match (one.peek(), other.peek()) {
+        (Some(first), Some(second)) if second.id().number() < first.id().number() => other.next(),
+        (Some(_), _) => one.next(),
+        (None, _) => other.next(),
+    })
 }

@@ -15,14 +15,12 @@ use crate::access::Action;
 use crate::catalog::{Changes, Event, State, VersionRecord};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::model::Region;
+use crate::service::rules::refusals::reason_of;
 use crate::service::session::rights::Need;
 use crate::service::session::session::Session;
 
 /// How long the report of a failure waits for the catalog, by the service's clock.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// The longest recorded reason.
-const REASON_BYTES: usize = 1 << 10;
 
 /// Failed regions, and why.
 pub(crate) type Failures = mpsc::UnboundedReceiver<(Region, Error)>;
@@ -64,7 +62,7 @@ impl Session {
 
     /// Commits that a region has failed, or is tried again.
     async fn commit_of(&self, record: &Arc<VersionRecord>, region: &Region, failure: Option<&Error>) -> Result<()> {
-        let failure = failure.map(|error| (error.code().to_owned(), shortened(format!("{error:#}"))));
+        let failure = failure.map(|error| (error.code().to_owned(), reason_of(error)));
         let (session, region, content) = (self.clone(), region.clone(), record.content.clone());
         let version = record.version.id().clone();
         let check = move |state: &State| {
@@ -89,11 +87,3 @@ impl Session {
 }
 
 const UNTOLD: &str = "the failure could not be recorded in the catalog, so the replication status does not show it";
-
-/// Truncates a reason to [`REASON_BYTES`].
-fn shortened(mut reason: String) -> String {
-    if reason.len() > REASON_BYTES {
-        reason.truncate(reason.floor_char_boundary(REASON_BYTES));
-    }
-    reason
-}

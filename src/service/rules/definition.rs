@@ -92,7 +92,22 @@ pub(crate) const DEFINITION: &[&str] = &[
 
 /// Returns the problems with changing a definition.
 pub(crate) fn update_definition(old: &ImageDefinition, new: &ImageDefinition, now: DateTime<Utc>) -> Vec<Problem> {
-    let mut problems = unchangeable(ImageDefinition::TARGET, DEFINITION, &differences(old, new));
+    change_definition(old, new, now, false)
+}
+
+/// Returns the problems with changing a definition, with its `features` if that is asked for.
+pub(crate) fn change_definition(
+    old: &ImageDefinition,
+    new: &ImageDefinition,
+    now: DateTime<Utc>,
+    features: bool,
+) -> Vec<Problem> {
+    let mut allowed = DEFINITION.to_vec();
+    if features {
+        allowed.push("properties.features");
+    }
+    let mut problems = unchangeable(ImageDefinition::TARGET, &allowed, &differences(old, new));
+    problems.extend(security_type(new).filter(|_| features));
     problems.extend(moved(&old.id().into(), old.location(), new.location()));
     let (before, after) = (old.end_of_life_date(), new.end_of_life_date());
     problems.extend(changed_end_of_life("galleryImage.properties", before, after, now));

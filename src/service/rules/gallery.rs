@@ -12,6 +12,9 @@ use crate::service::session::rights::Rights;
 /// Returns the problems with creating a gallery.
 pub(crate) fn create_gallery(state: &State, inner: &Inner, rights: &Rights, gallery: &Gallery) -> Vec<Problem> {
     let (id, location) = (gallery.id(), gallery.location());
+    if let Some(nowhere) = super::group::place(state, inner, id) {
+        return vec![nowhere];
+    }
     if let Some(there) = state.gallery(id) {
         return vec![taken(id, there.location(), location)];
     }

@@ -2,5 +2,6 @@
 
 pub(crate) mod definition;
 pub(crate) mod gallery;
+pub(crate) mod group;
 pub(crate) mod refusals;
 pub(crate) mod version;

@@ -1,6 +1,6 @@
 //! Refusals that several resources share.
 
-use crate::error::{ErrorKind, Problem};
+use crate::error::{Error, ErrorKind, Problem};
 use crate::model::{Gallery, ImageDefinition, ImageVersion, Region, ResourceId, SubscriptionId};
 use chrono::{DateTime, Utc};
 use std::fmt::Display;
@@ -133,4 +133,16 @@ pub(crate) fn has_children(id: &dyn Display, count: usize, seen: &[ResourceId]) 
         };
         Problem::new(ErrorKind::Conflict, "CannotDeleteResource", id.to_string(), what).with_advice(advice)
     })
+}
+
+/// The longest reason of a failure that the catalog keeps.
+const REASON_BYTES: usize = 1 << 10;
+
+/// Returns the reason of a failure as the catalog keeps it: the error with its causes, at most [`REASON_BYTES`] of it.
+pub(crate) fn reason_of(error: &Error) -> String {
+    let mut reason = format!("{error:#}");
+    if reason.len() > REASON_BYTES {
+        reason.truncate(reason.floor_char_boundary(REASON_BYTES));
+    }
+    reason
 }

@@ -141,6 +141,10 @@ pub(crate) fn place_for_version(state: &State, inner: &Inner, id: &ImageVersionI
             }
         }];
     }
+    if state.incomplete(id).is_some() {
+        let what = "it was announced and is not complete: complete it, or delete it first";
+        return vec![already_exists(id, what)];
+    }
     let subscription = id.definition().gallery().subscription();
     let [_, _, usage] = state.usage(subscription, location, now);
     let room = room_for("image versions", usage, inner.limits.image_versions(), subscription, location);
@@ -232,7 +236,7 @@ pub(crate) fn update_version(
     new: &ImageVersion,
     protection: RegionProtection,
 ) -> Vec<Problem> {
-    let (id, was) = (new.id(), &old.version);
+    let id = new.id();
     if old.soft_deleted.is_some() {
         let what = format!(
             "Operation 'Update Gallery Image Version' is not allowed on {} since it is marked for deletion. You can only \
@@ -242,7 +246,19 @@ pub(crate) fn update_version(
         let problem = Problem::conflict(id.to_string(), what);
         return vec![problem.with_advice("it can be restored here: restore it first")];
     }
-    let mut problems = unchangeable(ImageVersion::TARGET, VERSION, &differences(&**was, new));
+    change_version(state, inner, &old.version, new, protection)
+}
+
+/// Returns the problems with giving a version other properties.
+pub(crate) fn change_version(
+    state: &State,
+    inner: &Inner,
+    was: &ImageVersion,
+    new: &ImageVersion,
+    protection: RegionProtection,
+) -> Vec<Problem> {
+    let id = new.id();
+    let mut problems = unchangeable(ImageVersion::TARGET, VERSION, &differences(was, new));
     problems.extend(moved(&was.id().into(), was.location(), new.location()));
     let (before, after) = (was.publishing_profile(), new.publishing_profile());
     let disks = Some(was.storage_profile());

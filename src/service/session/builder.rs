@@ -62,6 +62,7 @@ const CHUNK_CACHE_BYTES: u64 = 64 << 20;
 /// | [`allow_all`](Self::allow_all) | off | lets every caller do everything |
 /// | [`administrator`](Self::administrator) | none | lets one caller do everything |
 /// | [`region_catalog`](Self::region_catalog) | [`RegionCatalog::default`] | the regions that exist |
+/// | [`require_resource_groups`](Self::require_resource_groups) | off | refuses resources in groups and subscriptions that are not there |
 /// | [`limits`](Self::limits) | [`Limits::default`] | quotas, disk size, replica and scale-set maxima |
 /// | [`placement_policy`](Self::placement_policy) | [`PlacementPolicy::default`] | what one replica serves at once |
 /// | [`azure_2026`](Self::azure_2026) | off | sets these three to Azure Compute Gallery's |
@@ -107,6 +108,7 @@ pub struct GalleryServiceBuilder {
     one_store_for_all_zones: bool,
     region_catalog: RegionCatalog,
     limits: Limits,
+    requires_groups: bool,
     workers: Workers,
     clock: Option<Arc<dyn Clock>>,
     entropy: Option<Arc<dyn Entropy>>,
@@ -528,6 +530,33 @@ impl GalleryServiceBuilder {
         self
     }
 
+    /// Refuses new galleries, managed images and snapshots in a resource group that was not
+    /// [created](Session::put_resource_group) (`ResourceGroupNotFound`), or in a subscription that the directory does not know
+    /// (`SubscriptionNotFound`), as Azure does. By default a resource group is a part of an id.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use compute_gallery::GalleryService;
+    /// use compute_gallery::store::MemoryStore;
+    /// use serde_json::json;
+    ///
+    /// let builder = GalleryService::builder().store(MemoryStore::new()).allow_all();
+    /// let service = builder.require_resource_groups().create().await?;
+    /// let session = service.session("ann".parse()?);
+    /// let (group, body) = ("/subscriptions/dev/resourceGroups/images", json!({"location": "westeurope"}));
+    /// let gallery = format!("{group}/providers/Microsoft.Compute/galleries/Contoso");
+    /// let error = session.put_gallery(&*gallery, body.clone()).await.unwrap_err();
+    /// assert_eq!(error.code(), "ResourceGroupNotFound");
+    /// session.put_resource_group(group, body.clone()).await?;
+    /// session.put_gallery(&*gallery, body).await?;
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn require_resource_groups(mut self) -> Self {
+        self.requires_groups = true;
+        self
+    }
+
     /// Sets the limits, the placement policy and the regions of Azure Compute Gallery as of 2026, in place of the original
     /// Shared Image Gallery's. [`limits`](Self::limits), [`placement_policy`](Self::placement_policy) and
     /// [`region_catalog`](Self::region_catalog) override it when they are called after it.
@@ -803,7 +832,15 @@ impl GalleryServiceBuilder {
         };
         let catalog = Arc::new(catalog.with_commit_limit(deadlines.for_commit()));
         let Self {
-            common_store, region_stores, region_catalog, limits, workers, compression, placement_policy, ..
+            common_store,
+            region_stores,
+            region_catalog,
+            limits,
+            requires_groups,
+            workers,
+            compression,
+            placement_policy,
+            ..
         } = self;
         let mut regions = Regions::new(
             region_stores,
@@ -827,6 +864,7 @@ impl GalleryServiceBuilder {
             regions: Arc::new(regions),
             region_catalog,
             limits,
+            requires_groups,
             workers,
             clock: clock.clone(),
             entropy: entropy.clone(),

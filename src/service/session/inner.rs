@@ -36,6 +36,8 @@ pub(crate) struct Inner {
     pub(crate) regions: Arc<Regions>,
     pub(crate) region_catalog: RegionCatalog,
     pub(crate) limits: Limits,
+    /// Whether a resource needs a resource group that is there.
+    pub(crate) requires_groups: bool,
     pub(crate) workers: Workers,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,

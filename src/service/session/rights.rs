@@ -3,7 +3,7 @@
 use super::inner::{Authority, Inner};
 use crate::access::{
     AccessScope, Action, Authorization, BuiltInRole, Caller, Decision, GallerySharing, Grant, Membership,
-    PrincipalKind, Principals, TenantId, with_above,
+    PrincipalKind, Principals, RoleAssignment, TenantId, with_above,
 };
 use crate::catalog::State;
 use crate::error::{Error, ErrorKind, Problem, Result};
@@ -98,6 +98,14 @@ impl Rights {
         let scopes = with_above(&**directory, &scope);
         !administrators.contains(&self.caller)
             && state.access().denies(&self.principals, action, &scopes, self.stands(state, &scope))
+    }
+
+    /// Whether a role is assigned to them, or to a group of theirs.
+    pub(crate) fn is_theirs(&self, assignment: &RoleAssignment) -> bool {
+        self.principals
+            .0
+            .iter()
+            .any(|account| assignment.principal == account.principal || account.groups.contains(&assignment.principal))
     }
 
     /// Whether they may do everything.
@@ -229,7 +237,7 @@ pub(crate) fn read_action(id: &ResourceId) -> Action {
         ResourceId::ImageVersion(_) => Action::ReadVersion,
         ResourceId::ManagedImage(_) => Action::ReadManagedImage,
         ResourceId::Snapshot(_) => Action::ReadSnapshot,
-        ResourceId::Disk(_) => Action::WriteDisk,
+        ResourceId::Disk(_) => Action::ReadDisk,
         ResourceId::VirtualMachine(_) => Action::WriteVirtualMachine,
         ResourceId::StorageAccount(_) => Action::ListStorageKeys,
     }
@@ -257,7 +265,7 @@ pub(crate) fn delete_action(id: &ResourceId) -> Action {
         ResourceId::ImageVersion(_) => Action::DeleteVersion,
         ResourceId::ManagedImage(_) => Action::DeleteManagedImage,
         ResourceId::Snapshot(_) => Action::DeleteSnapshot,
-        ResourceId::Disk(_) => Action::WriteDisk,
+        ResourceId::Disk(_) => Action::DeleteDisk,
         ResourceId::VirtualMachine(_) => Action::WriteVirtualMachine,
         ResourceId::StorageAccount(_) => Action::ListStorageKeys,
     }

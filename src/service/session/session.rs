@@ -11,6 +11,7 @@ use crate::error::Result;
 ///
 /// | purpose | methods |
 /// |---|---|
+/// | create or update, as Azure | [`put_gallery`](Self::put_gallery), [`put_image_definition`](Self::put_image_definition), [`put_image_version`](Self::put_image_version), [`complete_version`](Self::complete_version), [`put_resource_group`](Self::put_resource_group), … |
 /// | change resources | [`create_gallery`](Self::create_gallery), [`create_image_definition`](Self::create_image_definition), [`update_image_version`](Self::update_image_version), [`delete`](Self::delete), … |
 /// | add images | [`publish`](Self::publish), [`replicate`](Self::replicate), [`create_managed_image`](Self::create_managed_image), [`create_snapshot`](Self::create_snapshot) |
 /// | use images | [`deploy`](Self::deploy), [`boot_image`](Self::boot_image), [`pool`](Self::pool) |

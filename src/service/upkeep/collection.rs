@@ -260,8 +260,10 @@ impl CollectionWork {
         let gone = state.gone(now);
         let purged = gone
             .map(|record| Event::ImageVersionDeleted { version: record.version.id().clone(), restorable_until: None });
-        let old =
-            state.uploads().filter(|(_, upload)| now.signed_duration_since(upload.taken_up()) >= self.abandon_after);
+        // A version that was announced is carried through at any later time.
+        let old = state.uploads().filter(|(_, upload)| {
+            now.signed_duration_since(upload.taken_up()) >= self.abandon_after && !state.is_creating(&upload.target)
+        });
         purged.chain(old.map(|(upload, _)| Event::UploadAbandoned { upload })).collect()
     }
 

@@ -1,0 +1,525 @@
+//! Galleries, image definitions and image versions.
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::answer::{Answer, Answered, Refusal};
+use super::call::Call;
+use super::face::{Inner, only};
+use super::operations::{Begun, Kind as Change};
+use super::projection::{Kind, check};
+use super::shape::Shape;
+use super::text::{base64_url, base64_url_decoded, percent_encoded};
+use super::versions::ApiVersion;
+use super::{groups, phantom, shape};
+use crate::access::SharingUpdate;
+use crate::error::{Error, ErrorKind};
+use crate::model::{
+    DiskReference, GalleryId, ImageDefinitionId, ImageVersion, ImageVersionId, Region, Request as PutRequest,
+    ResourceGroupName, ResourceId, SourceDisk, SourceDisks, SubscriptionId, VersionSource,
+};
+use crate::service::change::Effect;
+use crate::service::publish::LocalDisks;
+use crate::service::read::{CatalogView, ListScope, ProvisioningState};
+
+/// A request below `…/providers/Microsoft.Compute/galleries`.
+struct Request<'a> {
+    inner: &'a Inner,
+    call: &'a Call,
+    /// The id of the request, which becomes its operation's.
+    id: &'a str,
+    version: ApiVersion,
+}
+
+pub(super) async fn answer(inner: &Inner, call: &Call, path: &[&str], id: &str) -> Answered {
+    let (in_group, rest) = match path {
+        [_, _, "providers", _, _, rest @ ..] => (false, rest),
+        [_, _, _, _, "providers", _, _, rest @ ..] => (true, rest),
+        _ => return Err(groups::unknown(call)),
+    };
+    let kind = match rest {
+        [_, "images", _, "versions", ..] => "galleries/images/versions",
+        [_, "images", ..] => "galleries/images",
+        _ => "galleries",
+    };
+    let version = call.gallery_version(kind, inner.settings.strict_versions)?;
+    let request = Request { inner, call, id, version };
+    match (in_group, rest) {
+        (_, []) => request.galleries(in_group).await,
+        (false, _) => Err(groups::unknown(call)),
+        (true, [_]) => request.gallery().await,
+        (true, [_, "share"]) => request.share().await,
+        (true, [_, "images"]) => request.images().await,
+        (true, [_, "images", _]) => request.image().await,
+        (true, [_, "images", _, "versions"]) => request.versions().await,
+        (true, [_, "images", _, "versions", _]) => request.image_version().await,
+        (true, [_, "softdeletedartifacttypes", kind, "artifacts", _, "versions"]) => request.soft_deleted(kind).await,
+        (true, [_, "applications" | "scripts" | "invmaccesscontrolprofiles" | "remotecontainerimages", more @ ..]) => {
+            request.absent(more.len() % 2 == 0).await
+        }
+        _ => Err(groups::unknown(call)),
+    }
+}
+
+impl Request<'_> {
+    fn subscription(&self) -> Result<SubscriptionId, Error> {
+        self.call.segment(1).parse()
+    }
+
+    fn gallery_id(&self) -> Result<GalleryId, Error> {
+        self.call.id(8).parse()
+    }
+
+    fn image_id(&self) -> Result<ImageDefinitionId, Error> {
+        let name = self.call.segment(9);
+        self.call.id(10).parse().map_err(|error| name_problem(error, name.parse::<crate::model::ImageName>().err()))
+    }
+
+    async fn view(&self) -> Result<CatalogView, Refusal> {
+        Ok(self.call.session.refresh().await?)
+    }
+
+    /// Returns a page, and the address of the next one.
+    fn page(&self, items: Vec<Value>, next: Option<String>) -> Answer {
+        let Some(next) = next else { return Answer::list(items) };
+        let mut query = format!("api-version={}", percent_encoded(&self.call.api_version));
+        query.push_str(&format!("&$skiptoken={}", base64_url(next.as_bytes())));
+        let next = format!("{}{}?{query}", self.call.base, self.call.path());
+        Answer::ok(json!({"value": items, "nextLink": next}))
+    }
+
+    fn after(&self) -> Result<Option<String>, Refusal> {
+        let Some(token) = self.call.parameter("$skiptoken") else { return Ok(None) };
+        let read = base64_url_decoded(token).and_then(|bytes| String::from_utf8(bytes).ok());
+        let wrong =
+            || Refusal::bad_request("InvalidSkipToken", "The skip token is invalid: ask for the first page again.");
+        read.map(Some).ok_or_else(wrong)
+    }
+
+    fn limit(&self) -> usize {
+        let top = self.call.parameter("$top").and_then(|top| top.parse().ok());
+        top.unwrap_or(self.inner.settings.page).clamp(1, 1000)
+    }
+
+    // Galleries.
+
+    fn shape(&self) -> Shape<'_> {
+        self.inner.shape(self.version)
+    }
+
+    fn gallery_json(&self, view: &CatalogView, gallery: &GalleryId) -> Result<Value, Refusal> {
+        let with_groups =
+            self.call.asks_for("$select", "Permissions") || self.call.asks_for("$expand", "SharingProfile/Groups");
+        let sharing = view.gallery_sharing(gallery)?;
+        Ok(self.shape().gallery(view.json(gallery)?, &sharing, with_groups))
+    }
+
+    fn image_json(&self, view: &CatalogView, image: &ImageDefinitionId) -> Result<Value, Refusal> {
+        Ok(self.shape().resource(Kind::Image, view.json(image)?))
+    }
+
+    fn version_json(
+        &self,
+        view: &CatalogView,
+        version: &ImageVersionId,
+        status: Option<Value>,
+    ) -> Result<Value, Refusal> {
+        Ok(self.shape().image_version(view.json(version)?, status))
+    }
+
+    async fn galleries(&self, in_group: bool) -> Answered {
+        only(self.call, &[Method::GET])?;
+        let subscription = self.subscription()?;
+        let scope = match in_group {
+            false => ListScope::Subscription(subscription),
+            true => {
+                groups::require(self.call, &self.view().await?)?;
+                ListScope::ResourceGroup(subscription, self.call.segment(3).parse::<ResourceGroupName>()?)
+            }
+        };
+        let view = self.view().await?;
+        let after = self.after()?.map(|after| after.parse::<GalleryId>()).transpose()?;
+        let page = view.galleries(&scope, after.as_ref(), self.limit());
+        let items =
+            page.items.iter().map(|gallery| self.gallery_json(&view, gallery.id())).collect::<Result<_, _>>()?;
+        Ok(self.page(items, page.next.map(|next| next.to_string())))
+    }
+
+    async fn gallery(&self) -> Answered {
+        only(self.call, &[Method::GET, Method::PUT, Method::PATCH, Method::DELETE])?;
+        match self.call.method {
+            Method::GET => {
+                let (id, view) = self.read_id(self.gallery_id()).await?;
+                view.gallery(&id)?;
+                Ok(Answer::ok(self.gallery_json(&view, &id)?))
+            }
+            Method::DELETE => self.delete(self.gallery_id().map(ResourceId::from)).await,
+            _ => self.put_gallery().await,
+        }
+    }
+
+    async fn put_gallery(&self) -> Answered {
+        let request = self.request(Kind::Gallery)?;
+        let put = self.call.session.put_gallery(self.gallery_id()?, request).await?;
+        let (id, region) = (put.resource.id(), put.resource.location());
+        let body = self.gallery_json(&self.view().await?, id)?;
+        Ok(self.changed(put.effect, id.to_string(), region, body, None))
+    }
+
+    /// Reads the body of a PUT or PATCH.
+    fn request(&self, kind: Kind) -> Result<PutRequest, Refusal> {
+        let is_patch = self.is_patch()?;
+        let body = self.call.body()?;
+        check(kind, self.version, &body)?;
+        Ok(if is_patch { PutRequest::patch(body) } else { PutRequest::put(body) })
+    }
+
+    /// Answers a share: its body comes back.
+    async fn share(&self) -> Answered {
+        only(self.call, &[Method::POST])?;
+        let body = self.call.body()?;
+        groups::require(self.call, &self.view().await?)?;
+        let id = self.gallery_id()?;
+        let update = sharing_update(&body)?;
+        let gallery = self.call.session.refresh().await?.gallery(&id);
+        self.call.session.share_gallery(&id, update).await?;
+        let answer = Answer::ok(body.clone());
+        if self.inner.operations.is_instant() {
+            return Ok(answer);
+        }
+        let region = gallery.map(|gallery| gallery.location().to_string()).unwrap_or_default();
+        let begun = Begun {
+            id: self.id.to_owned(),
+            kind: Change::Share,
+            resource: id.to_string(),
+            region,
+            result: Some(body.clone()),
+            error: None,
+        };
+        Ok(self.inner.operations.begin(self.call, begun, self.inner.now(), Answer::new(StatusCode::ACCEPTED, body)))
+    }
+
+    // Image definitions.
+
+    async fn images(&self) -> Answered {
+        only(self.call, &[Method::GET])?;
+        let (gallery, view) = self.read_id(self.gallery_id()).await?;
+        let after = self.after()?.map(|after| after.parse()).transpose()?;
+        let page = view.image_definitions(&gallery, after.as_ref(), self.limit())?;
+        let items = page.items.iter().map(|image| self.image_json(&view, image.id())).collect::<Result<_, _>>()?;
+        Ok(self.page(items, page.next.map(|next| next.to_string())))
+    }
+
+    async fn image(&self) -> Answered {
+        only(self.call, &[Method::GET, Method::PUT, Method::PATCH, Method::DELETE])?;
+        match self.call.method {
+            Method::GET => {
+                let (id, view) = self.read_id(self.image_id()).await?;
+                view.image_definition(&id)?;
+                Ok(Answer::ok(self.image_json(&view, &id)?))
+            }
+            Method::DELETE => self.delete(self.image_id().map(ResourceId::from)).await,
+            _ => self.put_image().await,
+        }
+    }
+
+    async fn put_image(&self) -> Answered {
+        let request = self.request(Kind::Image)?;
+        let put = self.call.session.put_image_definition(self.image_id()?, request).await?;
+        let (id, region) = (put.resource.id(), put.resource.location());
+        let body = self.image_json(&self.view().await?, id)?;
+        Ok(self.changed(put.effect, id.to_string(), region, body, None))
+    }
+
+    // Image versions.
+
+    fn version_id(&self) -> Result<ImageVersionId, Error> {
+        Ok(self.image_id()?.version(self.call.segment(11).parse()?))
+    }
+
+    async fn versions(&self) -> Answered {
+        only(self.call, &[Method::GET])?;
+        let (image, view) = self.read_id(self.image_id()).await?;
+        let after = self.after()?.map(|after| after.parse()).transpose()?;
+        let page = view.image_versions(&image, after, self.limit())?;
+        let shown = page.items.iter().map(|version| version.id()).filter(|id| !is_soft_deleted(&view, id));
+        let items = shown.map(|id| self.version_json(&view, id, None)).collect::<Result<_, _>>()?;
+        Ok(self.page(items, page.next.map(|next| next.to_string())))
+    }
+
+    async fn image_version(&self) -> Answered {
+        only(self.call, &[Method::GET, Method::PUT, Method::PATCH, Method::DELETE])?;
+        match self.call.method {
+            Method::GET => {
+                let (id, view) = self.read_id(self.version_id()).await?;
+                view.image_version(&id)?;
+                if is_soft_deleted(&view, &id) {
+                    return Err(self.not_there());
+                }
+                // A version that is being created has none yet.
+                let status = match self.call.asks_for("$expand", "ReplicationStatus") {
+                    true => self.call.session.replication_status(&id).await.ok(),
+                    false => None,
+                };
+                let status = status.map(|status| self.shape().replication(&status));
+                Ok(Answer::ok(self.version_json(&view, &id, status)?))
+            }
+            Method::DELETE => self.delete(self.version_id().map(ResourceId::from)).await,
+            _ => self.put_version().await,
+        }
+    }
+
+    async fn put_version(&self) -> Answered {
+        let request = self.request(Kind::Version)?;
+        let session = &self.call.session;
+        let put = session.put_image_version(self.version_id()?, request).await?;
+        let (id, region) = (put.resource.id(), put.resource.location());
+        let error = self.carry_through(&put.resource, put.effect).await?;
+        if let (true, Some(error)) = (self.inner.operations.is_instant(), error.clone()) {
+            return Err(error);
+        }
+        let body = self.version_json(&self.view().await?, id, None)?;
+        Ok(self.changed(put.effect, id.to_string(), region, body, error))
+    }
+
+    /// Fills a version and its regions: nothing else would. Returns what the operation fails with.
+    async fn carry_through(&self, version: &ImageVersion, effect: Effect) -> Result<Option<Refusal>, Refusal> {
+        let (session, id) = (&self.call.session, version.id());
+        let view = self.view().await?;
+        if view.provisioning(id)?.state == ProvisioningState::Creating {
+            let completion = session.complete_version(id);
+            let completed = match self.phantom(&view, version) {
+                Some(disks) => completion.from_disks(disks).await,
+                None => completion.await,
+            };
+            if let Err(error) = completed {
+                // Another request may have carried it through meanwhile.
+                let state = self.view().await?.provisioning(id)?.state;
+                let is_done = matches!(state, ProvisioningState::Succeeded | ProvisioningState::Updating);
+                return if is_done { Ok(None) } else { Ok(Some(error.into())) };
+            }
+        } else if effect == Effect::Unchanged {
+            return Ok(None);
+        }
+        Ok(session.replicate(id).await.err().map(Refusal::from))
+    }
+
+    /// Returns zeros for a source that is only named; `None` where the source is stored, or must be.
+    fn phantom(&self, view: &CatalogView, version: &ImageVersion) -> Option<LocalDisks> {
+        let unknown = || self.inner.settings.named_sources.map(|bytes| LocalDisks::new(phantom::disk(bytes)));
+        let is_absent = |error: Option<Error>| error.is_some_and(|error| error.kind() == ErrorKind::NotFound);
+        match version.storage_profile().source()? {
+            VersionSource::ManagedImage(id) if is_absent(view.managed_image(id).err()) => {
+                groups::zeros(self.inner, view, id)
+            }
+            VersionSource::ImageVersion(id) if is_absent(view.image_version(id).err()) => unknown(),
+            VersionSource::VirtualMachine(_) | VersionSource::CommunityGalleryImage(_) => unknown(),
+            VersionSource::ManagedImage(_) | VersionSource::ImageVersion(_) => None,
+            VersionSource::Disks(disks) => self.disks(view, disks),
+        }
+    }
+
+    /// Returns zeros for disks of which not all are stored.
+    fn disks(&self, view: &CatalogView, disks: &SourceDisks) -> Option<LocalDisks> {
+        let mut all = std::iter::once(disks.os_disk()).chain(disks.data_disks().iter().map(|(_, disk)| disk));
+        let is_stored =
+            |disk: &SourceDisk| matches!(disk.reference(), DiskReference::Snapshot(id) if view.snapshot(id).is_ok());
+        if all.all(is_stored) {
+            return None;
+        }
+        let zeros = |disk: &SourceDisk| {
+            let size = match disk.reference() {
+                DiskReference::Disk(id) => groups::size(self.inner, view, &id.into()),
+                DiskReference::Snapshot(id) => groups::size(self.inner, view, &id.into()),
+                DiskReference::Vhd { .. } => self.inner.settings.named_sources,
+            };
+            size.map(phantom::disk)
+        };
+        let mut local = LocalDisks::new(zeros(disks.os_disk())?);
+        for (lun, disk) in disks.data_disks() {
+            local = local.with_data_disk(*lun, zeros(disk)?);
+        }
+        Some(local)
+    }
+
+    async fn soft_deleted(&self, kind: &str) -> Answered {
+        only(self.call, &[Method::GET])?;
+        let (gallery, view) = self.read_id(self.gallery_id()).await?;
+        view.gallery(&gallery)?;
+        if kind != "images" {
+            return Ok(Answer::list(Vec::new()));
+        }
+        let name = self.call.segment(11);
+        let image = gallery.image(name.parse()?);
+        let deleted = view.soft_deleted_versions(&image)?;
+        let written = |time: chrono::DateTime<chrono::Utc>| time.to_rfc3339_opts(chrono::SecondsFormat::Micros, false);
+        let newest = self.version >= ApiVersion::V2026_03_03;
+        let items = deleted.iter().map(|deleted| {
+            let (id, number) = (deleted.version.id(), deleted.version.id().number());
+            let gallery = id.definition().gallery();
+            let mut properties = json!({
+                "resourceArmId": id.to_string(),
+                "softDeletedArtifactType": "Images",
+                "softDeletedTime": written(deleted.soft_deleted_time),
+            });
+            if let (true, Value::Object(properties)) = (newest, &mut properties) {
+                properties.insert("consumptionEndTime".into(), json!(written(deleted.restorable_until)));
+                properties.insert("hardDeletionTargetTime".into(), json!(written(deleted.restorable_until)));
+            }
+            json!({
+                "id": format!("{gallery}/softDeletedArtifactTypes/Images/artifacts/{name}/versions/{number}"),
+                "name": number.to_string(),
+                "type": "Microsoft.Compute/galleries/softDeletedArtifactTypes/artifacts/versions",
+                "location": deleted.version.location(),
+                "properties": properties,
+            })
+        });
+        Ok(Answer::list(items.collect()))
+    }
+
+    /// Answers for what a gallery of Azure has, and this has not.
+    async fn absent(&self, is_list: bool) -> Answered {
+        let (gallery, view) = self.read_id(self.gallery_id()).await?;
+        view.gallery(&gallery)?;
+        match (&self.call.method, is_list) {
+            (&Method::GET, true) => Ok(Answer::list(Vec::new())),
+            (&Method::GET, false) => Err(self.not_there()),
+            (&Method::DELETE, false) => Ok(Answer::empty(StatusCode::NO_CONTENT)),
+            _ => {
+                let what = format!("The resource type '{}' is not supported by this gallery.", self.call.segment(8));
+                Err(Refusal::bad_request("InvalidResourceType", what))
+            }
+        }
+    }
+
+    // What all three have in common.
+
+    fn is_patch(&self) -> Result<bool, Refusal> {
+        let is_patch = self.call.method == Method::PATCH;
+        if is_patch && self.version < ApiVersion::V2019_07_01 {
+            only(self.call, &[Method::GET, Method::PUT, Method::DELETE])?;
+        }
+        Ok(is_patch)
+    }
+
+    /// A name that no resource can have names none: a read of it finds nothing.
+    async fn read_id<I>(&self, id: Result<I, Error>) -> Result<(I, CatalogView), Refusal> {
+        let view = self.view().await?;
+        groups::require(self.call, &view)?;
+        id.map(|id| (id, view)).map_err(|_no_such_name| self.not_there())
+    }
+
+    fn not_there(&self) -> Refusal {
+        let segments = self.call.segments.iter().skip(6);
+        let (kinds, names): (Vec<_>, Vec<_>) = segments.enumerate().partition(|(at, _)| at % 2 == 0);
+        let join = |parts: Vec<(usize, &String)>| {
+            parts.into_iter().map(|(_, part)| part.as_str()).collect::<Vec<_>>().join("/")
+        };
+        let what = format!(
+            "The Resource 'Microsoft.Compute/{}/{}' under resource group '{}' was not found. For more details please go to \
+             https://aka.ms/ARMResourceNotFoundFix",
+            join(kinds),
+            join(names),
+            self.call.segment(3)
+        );
+        Refusal::not_found("ResourceNotFound", what)
+    }
+
+    /// Answers a PUT or PATCH that was done.
+    fn changed(
+        &self,
+        effect: Effect,
+        resource: String,
+        region: &Region,
+        body: Value,
+        error: Option<Refusal>,
+    ) -> Answer {
+        let is_new = effect == Effect::Created;
+        let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+        if self.inner.operations.is_instant() {
+            return Answer::new(status, body);
+        }
+        let kind = if is_new { Change::Create } else { Change::Update };
+        let (id, region) = (self.id.to_owned(), region.to_string());
+        let begun = Begun { id, kind, resource, region, result: Some(body.clone()), error };
+        let answer = Answer::new(status, shape::in_progress(body, kind));
+        self.inner.operations.begin(self.call, begun, self.inner.now(), answer)
+    }
+
+    async fn delete(&self, id: Result<ResourceId, Error>) -> Answered {
+        groups::require(self.call, &self.view().await?)?;
+        let Ok(id) = id else { return Ok(Answer::empty(StatusCode::NO_CONTENT)) };
+        let mut deletion = self.call.session.delete(id.clone());
+        if self.call.asks_for("bypasssoftdelete", "true") {
+            deletion = deletion.bypass_soft_delete();
+        }
+        let region = self.region_of(&id).await?;
+        let deleted = deletion.await?;
+        if deleted.is_empty() {
+            return Ok(Answer::empty(StatusCode::NO_CONTENT));
+        }
+        if self.inner.operations.is_instant() {
+            return Ok(Answer::empty(StatusCode::OK));
+        }
+        let begun = Begun {
+            id: self.id.to_owned(),
+            kind: Change::Delete,
+            resource: id.to_string(),
+            region,
+            result: None,
+            error: None,
+        };
+        Ok(self.inner.operations.begin(self.call, begun, self.inner.now(), Answer::empty(StatusCode::ACCEPTED)))
+    }
+
+    async fn region_of(&self, id: &ResourceId) -> Result<String, Refusal> {
+        let view = self.view().await?;
+        let region = match id {
+            ResourceId::Gallery(id) => view.gallery(id).map(|found| found.location().to_string()),
+            ResourceId::ImageDefinition(id) => view.image_definition(id).map(|found| found.location().to_string()),
+            ResourceId::ImageVersion(id) => view.image_version(id).map(|found| found.location().to_string()),
+            _ => Ok(String::new()),
+        };
+        Ok(region.unwrap_or_default())
+    }
+}
+
+/// A name's own problem is told as Azure tells it.
+fn name_problem(whole: Error, name: Option<Error>) -> Error {
+    name.unwrap_or(whole)
+}
+
+fn is_soft_deleted(view: &CatalogView, id: &ImageVersionId) -> bool {
+    view.soft_deleted_versions(id.definition())
+        .is_ok_and(|deleted| deleted.iter().any(|deleted| deleted.version.id() == id))
+}
+
+/// Reads the body of a share.
+fn sharing_update(body: &Value) -> Result<SharingUpdate, Refusal> {
+    let wrong = |path: &str, what: &str| {
+        let target = format!("sharingUpdate.{path}");
+        Refusal::bad_request("InvalidParameter", what).at(target)
+    };
+    let kind = body.get("operationType").and_then(Value::as_str).unwrap_or_default().to_ascii_lowercase();
+    let (mut subscriptions, mut tenants) = (Vec::new(), Vec::new());
+    for group in body.get("groups").and_then(Value::as_array).into_iter().flatten() {
+        let of = group.get("type").and_then(Value::as_str).unwrap_or_default().to_ascii_lowercase();
+        for id in group.get("ids").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+            match of.as_str() {
+                "subscriptions" => subscriptions.push(id.parse()?),
+                "aadtenants" => tenants.push(id.parse()?),
+                _ => return Err(wrong("groups.type", "The group's type must be 'Subscriptions' or 'AADTenants'.")),
+            }
+        }
+    }
+    match kind.as_str() {
+        "add" => Ok(SharingUpdate::Add { subscriptions, tenants }),
+        "remove" => Ok(SharingUpdate::Remove { subscriptions, tenants }),
+        "reset" => Ok(SharingUpdate::Reset),
+        "enablecommunity" => Ok(SharingUpdate::EnableCommunity),
+        _ => {
+            let what = "Required parameter 'operationType' must be 'Add', 'Remove', 'Reset' or 'EnableCommunity'.";
+            Err(wrong("operationType", what))
+        }
+    }
+}

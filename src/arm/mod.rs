@@ -1,0 +1,42 @@
+//! Azure's wire protocol over a [`GalleryService`](crate::GalleryService): a [`tower_service::Service`] for a host to mount, and
+//! [`Arm::answer`] for tests in process. It decides nothing: every rule is the service's, and this room reads requests and
+//! writes answers as Azure Resource Manager does.
+//!
+//! | part | what it does |
+//! |---|---|
+//! | [`Arm`], [`ArmBuilder`] | the face and its settings |
+//! | [`Authenticator`] | makes callers of bearer tokens: [`AnyToken`], [`OneToken`], [`UntrustedClaims`], or a host's own |
+//! | [`ApiVersion`] | the versions of the gallery's types; each answer has the fields of the version that was asked for |
+//!
+//! Long-running operations, resource groups, managed disks and the calls of `/_test/` are kept in memory by the face.
+
+mod answer;
+mod authenticator;
+mod body;
+mod builder;
+mod call;
+mod face;
+mod galleries;
+mod groups;
+mod operations;
+mod phantom;
+mod projection;
+mod roles;
+mod shape;
+mod shared;
+mod test_endpoints;
+mod text;
+mod versions;
+
+#[cfg(feature = "serve")]
+pub(crate) use answer::refusal;
+pub use authenticator::{AnyToken, Authenticator, OneToken, UntrustedClaims};
+pub use body::ArmBody;
+pub use builder::ArmBuilder;
+#[cfg(feature = "serve")]
+pub(crate) use call::base_of;
+pub use face::Arm;
+pub use test_endpoints::{TestClock, TestEndpoints};
+#[cfg(feature = "serve")]
+pub(crate) use text::{base64_url, percent_decoded};
+pub use versions::ApiVersion;

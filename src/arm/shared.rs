@@ -1,0 +1,156 @@
+//! Shared and community galleries by location, as their consumers see them.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use super::answer::{Answer, Answered, Refusal};
+use super::call::Call;
+use super::face::{Inner, only};
+use super::groups;
+use super::versions::ApiVersion;
+use crate::PublicImageId;
+use crate::model::Region;
+use crate::service::read::{CatalogView, PublicGallery, SharedGallery, SharedImage, SharedImageVersion};
+
+const GIB: u64 = 1 << 30;
+
+pub(super) async fn answer(inner: &Inner, call: &Call, path: &[&str]) -> Answered {
+    let is_community = path.get(6) == Some(&"communitygalleries");
+    let kind = if is_community { "locations/communityGalleries" } else { "locations/sharedGalleries" };
+    let version = call.gallery_version(kind, inner.settings.strict_versions)?;
+    only(call, &[Method::GET])?;
+    let region: Region = call.segment(5).parse()?;
+    let view = call.session.refresh().await?;
+    let name = call.segment(7).to_owned();
+    let gallery = if is_community { PublicGallery::Community(name) } else { PublicGallery::Shared(name) };
+    let look = Look { view: &view, gallery, region, is_community, version };
+    let named = |name: &str| Ok::<_, Refusal>(PublicImageId::new(look.gallery.clone(), name.parse()?));
+    match path.get(7..).unwrap_or_default() {
+        [] if !is_community => {
+            let shared = view.shared_galleries();
+            Ok(Answer::list(shared.iter().map(|gallery| look.gallery(gallery)).collect()))
+        }
+        [_] => Ok(Answer::ok(look.gallery(&view.public_gallery(&look.gallery)?))),
+        [_, "images"] => {
+            let images = view.public_images(&look.gallery)?;
+            Ok(Answer::list(images.iter().filter(|image| look.is_here(image)).map(|image| look.image(image)).collect()))
+        }
+        [_, "images", _] => {
+            let images = view.public_images(&look.gallery)?;
+            let name = call.segment(9);
+            let image = images.iter().find(|image| image.name.eq_ignore_ascii_case(name));
+            let image = image.filter(|image| look.is_here(image)).ok_or_else(|| not_there(call))?;
+            Ok(Answer::ok(look.image(image)))
+        }
+        [_, "images", _, "versions"] => {
+            let versions = view.public_versions(named(call.segment(9))?, &look.region)?;
+            Ok(Answer::list(versions.iter().map(|version| look.version(version)).collect()))
+        }
+        [_, "images", _, "versions", number] => {
+            let versions = view.public_versions(named(call.segment(9))?, &look.region)?;
+            let version = versions.iter().find(|version| version.name == *number).ok_or_else(|| not_there(call))?;
+            Ok(Answer::ok(look.version(version)))
+        }
+        _ => Err(groups::unknown(call)),
+    }
+}
+
+fn not_there(call: &Call) -> Refusal {
+    let name = call.segments.iter().skip(7).step_by(2).map(String::as_str).collect::<Vec<_>>().join("/");
+    let what = format!(
+        "The gallery image '{name}' is not available in region '{}', or it is not shared with you.",
+        call.segment(5)
+    );
+    Refusal::not_found("GalleryImageNotFound", what)
+}
+
+/// How the answers of one request are made.
+struct Look<'a> {
+    view: &'a CatalogView,
+    gallery: PublicGallery,
+    region: Region,
+    is_community: bool,
+    version: ApiVersion,
+}
+
+impl Look<'_> {
+    /// Whether a region has a version of the image: a proxy is only there.
+    fn is_here(&self, image: &SharedImage) -> bool {
+        let id = image.name.parse().map(|name| PublicImageId::new(self.gallery.clone(), name));
+        id.and_then(|id| self.view.public_versions(id, &self.region)).is_ok_and(|versions| !versions.is_empty())
+    }
+
+    fn envelope(&self, name: &str, unique_id: &str, kind: &str, properties: Value) -> Value {
+        let mut item = json!({"name": name, "location": self.region, "identifier": {"uniqueId": unique_id}});
+        if let Value::Object(item) = &mut item {
+            if self.is_community {
+                item.insert("type".into(), json!(format!("Microsoft.Compute/locations/{kind}")));
+            }
+            if properties.as_object().is_some_and(|properties| !properties.is_empty()) {
+                item.insert("properties".into(), properties);
+            }
+        }
+        item
+    }
+
+    fn has(&self, since: ApiVersion) -> bool {
+        self.version >= since
+    }
+
+    fn gallery(&self, gallery: &SharedGallery) -> Value {
+        let mut properties = json!({});
+        if let Value::Object(properties) = &mut properties {
+            if self.has(ApiVersion::V2022_08_03) {
+                properties.insert("artifactTags".into(), json!({}));
+            }
+            if self.is_community && self.has(ApiVersion::V2022_08_03) {
+                properties.insert("disclaimer".into(), json!(""));
+                let metadata = json!({
+                    "publisherUri": gallery.publisher_uri, "publisherContact": gallery.publisher_contact,
+                    "eula": gallery.eula, "publicNames": [gallery.name],
+                });
+                properties.insert("communityMetadata".into(), metadata);
+            }
+        }
+        self.envelope(&gallery.name, &gallery.unique_id, "communityGalleries", properties)
+    }
+
+    fn image(&self, image: &SharedImage) -> Value {
+        let mut properties = json!({
+            "osType": image.os_type, "osState": image.os_state, "identifier": image.identifier,
+            "hyperVGeneration": image.hyper_v_generation,
+        });
+        if let (true, Value::Object(properties)) = (self.has(ApiVersion::V2021_10_01), &mut properties) {
+            properties.insert("architecture".into(), json!(image.architecture));
+        }
+        self.envelope(&image.name, &image.unique_id, "communityGalleryImages", properties)
+    }
+
+    fn version(&self, version: &SharedImageVersion) -> Value {
+        let mut properties = json!({"publishedDate": version.published_date});
+        if let Value::Object(properties) = &mut properties {
+            if let Some(date) = version.end_of_life_date {
+                properties.insert("endOfLifeDate".into(), json!(date));
+            }
+            if self.has(ApiVersion::V2022_03_03) {
+                let gib = |bytes: u64| bytes.div_ceil(GIB);
+                let disk =
+                    |(lun, bytes): &(u32, u64)| json!({"lun": lun, "diskSizeGB": gib(*bytes), "hostCaching": "None"});
+                let mut storage =
+                    json!({"osDiskImage": {"diskSizeGB": gib(version.os_disk_bytes), "hostCaching": "None"}});
+                if let (false, Value::Object(storage)) = (version.data_disks.is_empty(), &mut storage) {
+                    storage.insert("dataDiskImages".into(), version.data_disks.iter().map(disk).collect());
+                }
+                properties.insert("excludeFromLatest".into(), json!(version.exclude_from_latest));
+                properties.insert("storageProfile".into(), storage);
+            }
+            if self.has(ApiVersion::V2022_08_03) {
+                properties.insert("artifactTags".into(), json!({}));
+            }
+            if self.has(ApiVersion::V2026_03_03) {
+                properties.insert("imageState".into(), json!("Active"));
+            }
+        }
+        self.envelope(&version.name, &version.unique_id, "communityGalleryImageVersions", properties)
+    }
+}

@@ -1,0 +1,74 @@
+#!/bin/sh
+# A whole life of a gallery through az, by the proxy: az is configured with nothing but HTTPS_PROXY and a CA file.
+#
+#   az.sh AZ PROXY CA        AZ is the program, PROXY http://127.0.0.1:PORT, CA the file that the server wrote
+set -eu
+AZ=$1
+export HTTPS_PROXY=$2 REQUESTS_CA_BUNDLE=$3
+AZURE_CONFIG_DIR=$(mktemp -d)
+export AZURE_CONFIG_DIR AZURE_CORE_COLLECT_TELEMETRY=0 AZURE_CORE_NO_COLOR=1 AZURE_CORE_ONLY_SHOW_ERRORS=1
+trap 'rm -rf "$AZURE_CONFIG_DIR"' EXIT
+
+step=0
+# Runs az and compares what it prints.
+is() {
+    step=$((step + 1)); expected=$1; shift
+    got=$("$AZ" "$@" -o tsv 2>&1) || { echo "step $step failed: az $*: $got"; exit 1; }
+    [ "$got" = "$expected" ] || { echo "step $step: az $*: expected '$expected', got '$got'"; exit 1; }
+}
+# Runs az, which must fail with a code.
+fails() {
+    step=$((step + 1)); exit=$1 code=$2; shift 2
+    set +e; got=$("$AZ" "$@" 2>&1); status=$?; set -e
+    [ "$status" = "$exit" ] || { echo "step $step: az $*: exit $exit expected, got $status: $got"; exit 1; }
+    case $got in *"($code)"*) ;; *) echo "step $step: az $*: $code expected, got '$got'"; exit 1 ;; esac
+}
+
+SUB=00000000-0000-0000-0000-000000000000
+is "$SUB" login --service-principal -u gallery -p any --tenant 11111111-1111-1111-1111-111111111111 --query "[0].id"
+is false group exists -n azgroup
+fails 3 ResourceGroupNotFound sig create -g azgroup -r azgallery -l westus2
+is Succeeded group create -n azgroup -l westus2 --query properties.provisioningState
+is Succeeded sig create -g azgroup -r azgallery --query provisioningState
+is "$SUB-AZGALLERY" sig show -g azgroup -r azgallery --query identifier.uniqueName
+is "" sig update -g azgroup -r azgallery --set description=mine --query "nothing"
+is mine sig show -g azgroup -r azgallery --query description
+is azgallery sig list -g azgroup --query "[].name"
+is Succeeded sig image-definition create -g azgroup -r azgallery -i web --os-type linux --os-state generalized \
+    -p Contoso -f Web -s Frontend --query provisioningState
+is "V2 x64" sig image-definition show -g azgroup -r azgallery -i web --query "join(' ', [hyperVGeneration, architecture])"
+is "a server" sig image-definition update -g azgroup -r azgallery -i web --set description="a server" --query description
+IMAGE=/subscriptions/$SUB/resourceGroups/azgroup/providers/Microsoft.Compute/images/golden
+is Succeeded sig image-version create -g azgroup -r azgallery -i web -e 1.0.0 --managed-image "$IMAGE" \
+    --target-regions westus2=2=standard_zrs eastus2 --query provisioningState
+is "Standard_ZRS" sig image-version show -g azgroup -r azgallery -i web -e 1.0.0 \
+    --query "publishingProfile.targetRegions[0].storageAccountType"
+is Completed sig image-version show -g azgroup -r azgallery -i web -e 1.0.0 --expand ReplicationStatus \
+    --query replicationStatus.aggregatedState
+is 3 sig image-version update -g azgroup -r azgallery -i web -e 1.0.0 --add publishingProfile.targetRegions name=northeurope \
+    --query "length(publishingProfile.targetRegions)"
+is Succeeded sig image-version create -g azgroup -r azgallery -i web -e 1.0.1 --managed-image "$IMAGE" --query provisioningState
+is "" sig image-version wait -g azgroup -r azgallery -i web -e 1.0.1 --created
+is "1.0.0
+1.0.1" sig image-version list -g azgroup -r azgallery -i web --query "[].name"
+fails 1 CannotDeleteResource sig delete -g azgroup -r azgallery
+fails 3 ResourceNotFound sig image-version show -g azgroup -r azgallery -i web -e 9.9.9
+is "" sig image-version delete -g azgroup -r azgallery -i web -e 1.0.0
+is "" sig image-version delete -g azgroup -r azgallery -i web -e 1.0.1
+is "" sig image-definition delete -g azgroup -r azgallery -i web
+is "" sig delete -g azgroup -r azgallery
+
+is Groups sig create -g azgroup -r azshared --permissions groups --query sharingProfile.permissions
+is "" sig share add -g azgroup -r azshared --subscription-ids 00000000-0000-0000-0000-000000000009 --query nothing
+is 00000000-0000-0000-0000-000000000009 sig show -g azgroup -r azshared --select permissions --query "sharingProfile.groups[0].ids[0]"
+is "" sig share reset -g azgroup -r azshared --query nothing
+is "" sig list-shared -l westus2
+ROLE=$("$AZ" role definition list -n Reader --query "[0].roleName" -o tsv)
+[ "$ROLE" = Reader ] || { echo "role definitions: $ROLE"; exit 1; }
+SCOPE=/subscriptions/$SUB/resourceGroups/azgroup/providers/Microsoft.Compute/galleries/azshared
+is "$SCOPE" role assignment create --role Reader --assignee-object-id 33333333-3333-3333-3333-333333333333 \
+    --assignee-principal-type ServicePrincipal --scope "$SCOPE" --query scope
+is Reader role assignment list --scope "$SCOPE" --fill-principal-name false --query "[0].roleDefinitionName"
+is "" group delete -n azgroup --yes
+is false group exists -n azgroup
+echo "ok: $step steps"

@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Real clients against the example server: each is installed from its registry and goes through a whole life of a gallery.
+#
+#   tests/clients/run.sh [python] [python_old] [js] [az]       all of them without an argument; `python` takes half a minute
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+home=${CLIENTS:-target/clients}
+mkdir -p "$home"
+home=$(cd "$home" && pwd)
+[ $# -gt 0 ] || set -- python python_old js az
+
+# CI has built it with more features.
+# shellcheck disable=SC2086
+cargo build --locked ${FEATURES:---features serve} --example azure_gallery
+port=${PORT:-28080}
+log=$home/server.log
+"${CARGO_TARGET_DIR:-target}"/debug/examples/azure_gallery --http "127.0.0.1:$port" --https "127.0.0.1:$((port + 1))" \
+  --proxy "127.0.0.1:$((port + 2))" --ca "$home/ca.pem" --named-sources 30GiB ${INSTANT:+--instant} >"$log" &
+server=$!
+trap 'kill $server' EXIT
+for _ in $(seq 100); do grep -q '^ready$' "$log" && break; sleep 0.1; done
+grep -q '^ready$' "$log"
+
+# A virtual environment with these packages.
+venv() {
+  local at=$home/$1
+  shift
+  [ -x "$at/bin/python" ] || python3 -m venv "$at"
+  "$at/bin/pip" install --quiet --disable-pip-version-check "$@"
+}
+
+for client in "$@"; do
+  echo "== $client"
+  case $client in
+    python)
+      venv python azure-mgmt-compute==39.0.0
+      "$home/python/bin/python" tests/clients/python_sdk.py "http://127.0.0.1:$port"
+      ;;
+    python_old)
+      venv python_old azure-mgmt-compute==23.1.0 six
+      "$home/python_old/bin/python" tests/clients/python_old_sdk.py "http://127.0.0.1:$port"
+      ;;
+    js)
+      mkdir -p "$home/js"
+      cp tests/clients/js_sdk.mjs "$home/js"
+      (cd "$home/js" && { [ -e package.json ] || npm init --yes >/dev/null; } && npm install --silent @azure/arm-compute@24 &&
+        NODE_EXTRA_CA_CERTS=$home/ca.pem node js_sdk.mjs "https://127.0.0.1:$((port + 1))")
+      ;;
+    az)
+      venv az azure-cli==2.91.0
+      tests/clients/az.sh "$home/az/bin/az" "http://127.0.0.1:$((port + 2))" "$home/ca.pem"
+      ;;
+    *) echo "unknown client: $client" && exit 1 ;;
+  esac
+done
