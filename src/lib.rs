@@ -78,7 +78,7 @@
 //! | `object-store`, `aws`, `azure`, `gcp` | off | `store::ObjectStoreBlobs`: the gallery in [buckets](docs::buckets), with a client of your own or of one service |
 //! | `arm` | off | the module `arm`: Azure's wire protocol, for a web server of yours |
 //! | `serve` | off | the module `serve`: a small server for it, with https and a proxy |
-//! | `nbd` | off | the module `nbd`: a block device server, from which a hypervisor boots without a copy (3 more crates) |
+//! | `nbd` | off | the module `nbd`: a block device server, from which a hypervisor boots without a copy (2 more crates) |
 //!
 //! # Not yet
 //!

@@ -408,3 +408,29 @@ fn an_overlay_shows_its_backing_disk_and_keeps_writes_for_itself() {
         assert_eq!(create_overlay(folder.path().join("b"), size, backing).unwrap_err().kind(), ErrorKind::Invalid);
     }
 }
+
+/// By hand, as root: `DEVICE=$(losetup -f --show FILE) cargo test --features testkit --test formats device -- --ignored`. It overwrites
+/// the device, of at least 32 MiB.
+#[test]
+#[ignore = "it overwrites a block device"]
+fn a_device_holds_the_disk_and_no_old_bytes() {
+    let device = PathBuf::from(std::env::var("DEVICE").unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let mut dice = Dice(11);
+    let mut disk: Vec<u8> = (0..(20 << 20) + 1536).map(|_| dice.roll() as u8).collect();
+    disk[3 << 20..9 << 20].fill(0);
+    disk[(12 << 20) + 512..(12 << 20) + 4096].fill(0);
+    fs::write(folder.path().join("disk.raw"), &disk).unwrap();
+    fs::write(&device, vec![0x55; 32 << 20]).unwrap();
+    block_on(async {
+        let sandbox = Sandbox::new().await.unwrap();
+        publish(&sandbox, "1.0.0", &folder.path().join("disk.raw")).await;
+        let deployment = || sandbox.session().deploy(sandbox.version("1.0.0"), "eastus");
+        deployment().to_device(&device).await.unwrap();
+        let held = fs::read(&device).unwrap();
+        assert!(held[..disk.len()] == disk);
+        assert!(held[disk.len()..32 << 20].iter().all(|&byte| byte == 0x55), "what lies behind the disk stays");
+        let error = deployment().format(WrittenFormat::Vhd).to_device(&device).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    });
+}

@@ -17,6 +17,45 @@ fn replay(target: &str, run: fn(&[u8])) {
     assert!(count >= 5, "{target} has only {count} inputs");
 }
 
+/// Replays a corpus with some bytes changed, from a fixed seed: `FUZZ_ROUNDS=5000` for a longer run.
+fn replay_changed(target: &str, run: fn(&[u8])) {
+    let rounds = std::env::var("FUZZ_ROUNDS").map_or(10, |rounds| rounds.parse().unwrap());
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut roll = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) as usize % below
+    };
+    for file in std::fs::read_dir(corpus).unwrap() {
+        let input = std::fs::read(file.unwrap().path()).unwrap();
+        for _ in 0..if input.is_empty() { 0 } else { rounds } {
+            let mut changed = input.clone();
+            for _ in 0..=roll(6) {
+                // Most of what is claimed is claimed early.
+                let end = if roll(2) == 0 { changed.len() } else { changed.len().min(600) };
+                let at = roll(end);
+                let values = [0, 1, 2, 0x7f, 0x80, 0xff, roll(256) as u8];
+                let value = values.get(roll(7)).copied().unwrap_or(0);
+                changed.iter_mut().skip(at).take(1 + roll(9)).for_each(|byte| *byte = value);
+            }
+            if roll(8) == 0 {
+                changed.truncate(roll(input.len()));
+            }
+            run(&changed);
+        }
+    }
+}
+
+#[test]
+fn disk_files_with_changed_bytes() {
+    replay_changed("vhd", fuzz::vhd);
+    replay_changed("qcow2", fuzz::qcow2);
+    replay_changed("vhdx", fuzz::vhdx);
+    replay_changed("vmdk", fuzz::vmdk);
+}
+
 #[test]
 fn vhd() {
     replay("vhd", fuzz::vhd);
