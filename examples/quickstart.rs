@@ -1,7 +1,7 @@
 //! The main job, end to end: imports a disk, replicates it, resolves "latest", deploys it and compares digests.
 //!
 //! Without arguments it makes a disk in a new temporary directory. For an existing disk:
-//! `-- --image PATH --format raw|vhd --store DIR --regions westeurope=2,eastus=1 --deploy OUT.raw [--json]`; `--help` lists all
+//! `-- --image PATH --format raw|vhd|vhdx|qcow2|vmdk --store DIR --regions westeurope=2,eastus=1 --deploy OUT --to raw|vhd|vhd-dynamic|vhdx|qcow2 [--json]`; `--help` lists all
 //! options. Run it again with a changed disk on the same store: it publishes the next patch version, and stores only the
 //! change. Versions that an earlier run left unfinished are replicated first. If another run takes a number, this one takes the next.
 #![allow(clippy::disallowed_methods, reason = "a program may read the clock")]
@@ -12,7 +12,7 @@ use std::io::{IsTerminal, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use compute_gallery::disk::{DiskFormat, DiskSource};
+use compute_gallery::disk::{DiskFormat, DiskSource, WrittenFormat};
 use compute_gallery::image::ImageDigest;
 use compute_gallery::model::{
     Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageIdentifier, ImageVersion, ImageVersionId, OsState,
@@ -33,6 +33,7 @@ struct Arguments {
     store: PathBuf,
     regions: TargetRegions,
     deploy: PathBuf,
+    to: WrittenFormat,
     json: bool,
     /// The version to publish, in place of the next patch version.
     number: Option<VersionNumber>,
@@ -92,6 +93,7 @@ async fn publish_and_deploy(arguments: &Arguments) -> Result<(), Box<dyn Error>>
     let is_latest = session.refresh().await?.latest(&definition, &home)?.id() == &id;
     let deployed = session
         .deploy(&id, &home)
+        .format(arguments.to)
         .on_progress({
             let bar = bar.clone();
             move |progress| show(&bar, progress.done, progress.total)
@@ -102,7 +104,13 @@ async fn publish_and_deploy(arguments: &Arguments) -> Result<(), Box<dyn Error>>
     let deploy_seconds = started.elapsed().as_secs_f64();
 
     // The digest of the written file, not the gallery's word for it. The guest's first bytes may look like another format.
-    let written = DiskSource::path(&arguments.deploy, DiskFormat::Raw).with_any_raw_content();
+    let read_as = match arguments.to {
+        WrittenFormat::Vhd | WrittenFormat::VhdDynamic => DiskFormat::Vhd,
+        WrittenFormat::Vhdx => DiskFormat::Vhdx,
+        WrittenFormat::Qcow2 => DiskFormat::Qcow2,
+        _ => DiskFormat::Raw,
+    };
+    let written = DiskSource::path(&arguments.deploy, read_as).with_any_raw_content();
     let written = ImageDigest::of(written)?;
     let verified = written == published.content.os_disk_digest;
 
@@ -134,10 +142,14 @@ async fn publish_and_deploy(arguments: &Arguments) -> Result<(), Box<dyn Error>>
     println!("  replicated     in {replicate_seconds:.2} s");
     let which = if is_latest { "latest".to_owned() } else { number.to_string() };
     println!("  deployed       {which} to {} in {deploy_seconds:.2} s", arguments.deploy.display());
+    for note in &deployed.notes {
+        println!("  note           {note}");
+    }
     println!("  digests        {}", if verified { "equal: the disk came back as it was" } else { "DIFFER" });
     if arguments.json {
         let line = serde_json::json!({
             "version": number,
+            "version_id": id,
             "image_digest": published.content.os_disk_digest,
             "virtual_size": virtual_size,
             "stored_bytes": published.content.stored_bytes,
@@ -283,7 +295,7 @@ impl Arguments {
     /// Reads the command line; `None` after `--help`.
     fn parse() -> Result<Option<Self>, Box<dyn Error>> {
         let (mut image, mut format, mut store, mut deploy, mut json) = (None, DiskFormat::Raw, None, None, false);
-        let mut number = None;
+        let (mut number, mut to) = (None, WrittenFormat::Raw);
         let mut regions: TargetRegions = "westeurope=2,eastus=1".parse()?;
         let mut arguments = lexopt::Parser::from_env();
         while let Some(argument) = arguments.next()? {
@@ -294,6 +306,19 @@ impl Arguments {
                 lexopt::Arg::Long("regions") => regions = arguments.value()?.string()?.parse()?,
                 lexopt::Arg::Long("json") => json = true,
                 lexopt::Arg::Long("version-number") => number = Some(arguments.value()?.string()?.parse()?),
+                lexopt::Arg::Long("to") => {
+                    to = match arguments.value()?.string()?.as_str() {
+                        "raw" => WrittenFormat::Raw,
+                        "vhd" => WrittenFormat::Vhd,
+                        "vhd-dynamic" => WrittenFormat::VhdDynamic,
+                        "vhdx" => WrittenFormat::Vhdx,
+                        "qcow2" => WrittenFormat::Qcow2,
+                        other => {
+                            let known = "`raw`, `vhd`, `vhd-dynamic`, `vhdx` or `qcow2`";
+                            return Err(format!("--to: `{other}` is not a format to write: write {known}").into());
+                        }
+                    }
+                }
                 lexopt::Arg::Long("help") | lexopt::Arg::Short('h') => {
                     println!("{USAGE}");
                     return Ok(None);
@@ -302,7 +327,13 @@ impl Arguments {
                     format = match arguments.value()?.string()?.as_str() {
                         "raw" => DiskFormat::Raw,
                         "vhd" => DiskFormat::Vhd,
-                        other => return Err(format!("`{other}` is not a disk format: write `raw` or `vhd`").into()),
+                        "vhdx" => DiskFormat::Vhdx,
+                        "qcow2" => DiskFormat::Qcow2,
+                        "vmdk" => DiskFormat::Vmdk,
+                        other => {
+                            let known = "`raw`, `vhd`, `vhdx`, `qcow2` or `vmdk`";
+                            return Err(format!("--format: `{other}` is not a disk format: write {known}").into());
+                        }
                     }
                 }
                 other => return Err(format!("{}\n{USAGE}", other.unexpected()).into()),
@@ -324,7 +355,7 @@ impl Arguments {
         };
         let (store, deploy) =
             (store.unwrap_or_else(|| place("store")), deploy.unwrap_or_else(|| place("deployed.raw")));
-        Ok(Some(Self { image, format, store, regions, deploy, json, number, scratch }))
+        Ok(Some(Self { image, format, store, regions, deploy, to, json, number, scratch }))
     }
 }
 
@@ -334,10 +365,11 @@ Imports a disk into a gallery, replicates it, deploys it again and compares.
 usage: quickstart [options]
 
   --image PATH            the disk (default: one of 1 GiB is made)
-  --format raw|vhd        the disk's format (default: raw)
+  --format FORMAT         the disk's format: raw, vhd, vhdx, qcow2 or vmdk (default: raw)
   --store DIR             the gallery's directory (default: a temporary directory that is removed)
   --regions LIST          regions and replicas, the source region first (default: westeurope=2,eastus=1)
-  --deploy OUT.raw        the file to deploy to (default: a temporary file)
+  --deploy OUT            the file to deploy to (default: a temporary file)
+  --to FORMAT             its format: raw, vhd, vhd-dynamic, vhdx or qcow2 (default: raw)
   --version-number N      publish as this version, such as 1.2.0 (default: the next patch version)
   --json                  print a last line of JSON
   -h, --help              this text";

@@ -66,6 +66,7 @@
 //! | which of Azure's rules hold, and what is Azure's code for them? | the [rule book](docs::rules) |
 //! | what does a crash leave at each step? | the [commit protocol](docs::commit_protocol) |
 //! | which bytes and keys are on disk? | the [format](docs::format) |
+//! | what do I type for QEMU, Hyper-V, Azure, VMware? | [your hypervisor](docs::hypervisors) |
 //! | how fast is it, and how much memory does it take? | the [benchmarks](docs::benchmarks) |
 //! | why is it as it is? | the [decisions](docs::decisions) |
 //!
@@ -74,14 +75,14 @@
 //! | feature | by default | adds |
 //! |---|---|---|
 //! | `testkit` | off | the module `testkit`, for tests: a gallery in one line (`Sandbox`), stores with faults, a clock that the test moves, seeded randomness, and the conformance suite for a store of your own |
+//! | `object-store`, `aws`, `azure`, `gcp` | off | `store::ObjectStoreBlobs`: the gallery in [buckets](docs::buckets), with a client of your own or of one service |
 //! | `arm` | off | the module `arm`: Azure's wire protocol, for a web server of yours |
 //! | `serve` | off | the module `serve`: a small server for it, with https and a proxy |
+//! | `nbd` | off | the module `nbd`: a block device server, from which a hypervisor boots without a copy (3 more crates) |
 //!
 //! # Not yet
 //!
-//! - Stores for S3, Azure Blob Storage and Google Cloud Storage: implement [`store::BlobStore`] (six methods).
-//! - Disks as qcow2, VHDX or VMDK: raw and VHD are read and written; others are refused with the command that converts them.
-//! - Booting a VM without a copy, over a block device: [`Deployment::open`] gives random access.
+//! - A boot set: the chunks that a boot reads, fetched first the next time. Today a boot over [`nbd`](docs::hypervisors) fetches what it reads.
 //! - Encryption: it is left to the store.
 
 /// Compiles and runs the README's code.
@@ -103,6 +104,8 @@ mod holes;
 pub mod host;
 pub mod image;
 pub mod model;
+#[cfg(feature = "nbd")]
+pub mod nbd;
 mod persistent_map;
 pub mod placement;
 pub mod prelude;

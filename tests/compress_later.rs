@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use compute_gallery::GalleryService;
 use compute_gallery::content::Compression;
 use compute_gallery::host::Clock;
-use compute_gallery::model::Region;
-use compute_gallery::store::{BlobStore, BlobStoreExt, MemoryStore};
+use compute_gallery::model::{Gallery, ImageDefinition, ImageIdentifier, OsState, OsType, Region};
+use compute_gallery::store::{BlobStore, BlobStoreExt, FsStore, MemoryStore};
 use compute_gallery::testkit::{Call, HookedStore, Reaction, Sandbox, noise, raw};
 use futures::StreamExt;
 use futures::executor::block_on;
@@ -269,4 +270,26 @@ fn what_crosses_a_border_is_compressed_on_its_way() {
         });
     }
     assert!(seconds[1] * 18 < seconds[0] * 10, "{seconds:?}");
+}
+
+/// On a file system, by its own time, right after the publication.
+#[test]
+fn what_was_published_just_now_is_compressed_by_hand() {
+    block_on(async {
+        let directory = tempfile::tempdir().unwrap();
+        let store = FsStore::create(directory.path().join("store")).unwrap();
+        let service = GalleryService::builder().allow_all().store(store.clone());
+        let service = service.compression(Compression::Later).create().await.unwrap();
+        let session = service.session("ci".parse().unwrap());
+        let sandbox = sandbox_of(MemoryStore::new(), Compression::Later).await;
+        let (gallery, image) = (sandbox.image().gallery().clone(), sandbox.image().clone());
+        let home: Region = "westeurope".parse().unwrap();
+        session.create_gallery(Gallery::new(gallery, home.clone())).await.unwrap();
+        let identifier = ImageIdentifier::new("Contoso", "Web", "web").unwrap();
+        let definition = ImageDefinition::new(image, home, OsType::Linux, OsState::Generalized, identifier);
+        session.create_image_definition(definition).await.unwrap();
+        session.publish(sandbox.new_version("1.0.0", "westeurope", raw(disk(30, 8)))).await.unwrap();
+        assert_eq!(session.compress().await.unwrap().regions[0].compressed_packs, 1);
+        assert!(session.compress().await.unwrap().regions.is_empty());
+    });
 }

@@ -23,6 +23,21 @@ fn vhd() {
 }
 
 #[test]
+fn qcow2() {
+    replay("qcow2", fuzz::qcow2);
+}
+
+#[test]
+fn vhdx() {
+    replay("vhdx", fuzz::vhdx);
+}
+
+#[test]
+fn vmdk() {
+    replay("vmdk", fuzz::vmdk);
+}
+
+#[test]
 fn resource_id() {
     replay("resource_id", fuzz::resource_id);
 }

@@ -17,7 +17,7 @@ use sources::House;
 const FLOORS: &[&[&str]] = &[
     &["lib", "docs"],
     &["prelude"],
-    &["testkit", "serve"],
+    &["testkit", "serve", "nbd"],
     &["arm"],
     &["service"],
     &["service/publish", "service/replicate"],

@@ -1,5 +1,7 @@
 //! The formats of disk files.
 
+use crate::error::Error;
+
 /// The format of a disk file. The caller always states it: a guest can write a header of any format into its own disk,
 /// so a guess would let the guest choose how its bytes are read.
 ///
@@ -22,6 +24,57 @@ pub enum DiskFormat {
     /// A Virtual Hard Disk: fixed or dynamic when read, fixed when written. Differencing disks are refused: backing
     /// files are never followed.
     Vhd,
+    /// Hyper-V's VHDX, fixed or dynamic. Its log is replayed in memory. Differencing disks and disks with sectors of 4 KiB are
+    /// refused.
+    Vhdx,
+    /// QEMU's qcow2, version 2 or 3, with clusters that are compressed or not. Backing files, external data files, encrypted
+    /// disks and extended L2 entries are refused; one that is marked dirty or corrupt is, unless
+    /// [`DiskSource::with_unclean_close`](crate::disk::DiskSource::with_unclean_close) accepts it.
+    Qcow2,
+    /// VMware's VMDK: one sparse file (`monolithicSparse`, `streamOptimized`), or the descriptor of a flat one beside it. Deltas and
+    /// disks of several extents are refused. Only read.
+    Vmdk,
+}
+
+/// The format of a disk file that a deployment writes. A [`DiskFormat`] converts into it, but for VMDK, which is only read.
+///
+/// ```
+/// use compute_gallery::disk::{DiskFormat, WrittenFormat};
+///
+/// assert_eq!(WrittenFormat::try_from(DiskFormat::Vhd)?, WrittenFormat::Vhd);
+/// assert!(WrittenFormat::try_from(DiskFormat::Vmdk).is_err());
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WrittenFormat {
+    /// The guest's bytes and nothing else; a file has holes in place of zeros.
+    Raw,
+    /// A fixed VHD, which Azure takes.
+    Vhd,
+    /// A dynamic VHD, of at most 2,040 GiB: blocks of 2 MiB that are all zero are left out.
+    VhdDynamic,
+    /// A dynamic VHDX, with sectors of 512 bytes: blocks of 1 MiB (of 32 MiB above 4 TiB) that are all zero are left out.
+    Vhdx,
+    /// A qcow2 of version 3: clusters of 64 KiB that are all zero are left out.
+    Qcow2,
+}
+
+impl TryFrom<DiskFormat> for WrittenFormat {
+    type Error = Error;
+
+    fn try_from(format: DiskFormat) -> Result<Self, Error> {
+        match format {
+            DiskFormat::Raw => Ok(Self::Raw),
+            DiskFormat::Vhd => Ok(Self::Vhd),
+            DiskFormat::Vhdx => Ok(Self::Vhdx),
+            DiskFormat::Qcow2 => Ok(Self::Qcow2),
+            DiskFormat::Vmdk => {
+                let what = "VMDK is read and not written: write a raw file, then `qemu-img convert -f raw -O vmdk`";
+                Err(Error::unsupported("format", what))
+            }
+        }
+    }
 }
 
 /// Selects the footer of a dynamic VHD: the file ends with one and begins with a copy of it. A fixed VHD has only the

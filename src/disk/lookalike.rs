@@ -2,6 +2,7 @@
 //!
 //! It only refuses: the bytes may be a guest's, so they never choose how a disk is read.
 
+use super::format::DiskFormat;
 use super::vhd::footer::is_footer;
 
 /// A file format that wraps a disk.
@@ -14,7 +15,8 @@ pub(super) struct Lookalike {
 /// The way from a file of a format to a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum How {
-    IsVhd,
+    /// It is read as it is.
+    Is(DiskFormat),
     /// By `qemu-img`, under this name of the format.
     Qemu(&'static str),
     /// By a command that writes the disk to its output.
@@ -28,13 +30,13 @@ pub(super) const HEAD_BYTES: usize = 512;
 
 /// Formats with their magic bytes and the offset of these.
 const FORMATS: [(usize, &[u8], Lookalike); 20] = [
-    (0, b"vhdxfile", Lookalike { name: "VHDX", how: How::Qemu("vhdx") }),
-    (0, b"QFI\xfb", Lookalike { name: "qcow2", how: How::Qemu("qcow2") }),
+    (0, b"vhdxfile", Lookalike { name: "VHDX", how: How::Is(DiskFormat::Vhdx) }),
+    (0, b"QFI\xfb", Lookalike { name: "qcow2", how: How::Is(DiskFormat::Qcow2) }),
     (0, b"QED\0", Lookalike { name: "QED", how: How::Qemu("qed") }),
-    (0, b"KDMV", Lookalike { name: "VMDK", how: How::Qemu("vmdk") }),
+    (0, b"KDMV", Lookalike { name: "VMDK", how: How::Is(DiskFormat::Vmdk) }),
     (0, b"COWD", Lookalike { name: "VMDK", how: How::Qemu("vmdk") }),
     (0, b"\xbe\xba\xfe\xca\0\0\0\0", Lookalike { name: "VMDK", how: How::Qemu("vmdk") }),
-    (0, b"# Disk DescriptorFile", Lookalike { name: "VMDK", how: How::Qemu("vmdk") }),
+    (0, b"# Disk DescriptorFile", Lookalike { name: "VMDK", how: How::Is(DiskFormat::Vmdk) }),
     (64, b"\x7f\x10\xda\xbe", Lookalike { name: "VDI", how: How::Qemu("vdi") }),
     (0, b"WithoutFreeSpace", Lookalike { name: "Parallels", how: How::Qemu("parallels") }),
     (0, b"WithouFreSpacExt", Lookalike { name: "Parallels", how: How::Qemu("parallels") }),
@@ -50,7 +52,7 @@ const FORMATS: [(usize, &[u8], Lookalike); 20] = [
     (0, b"\x3a\xff\x26\xed", Lookalike { name: "Android sparse image", how: How::Extract("simg2img") }),
 ];
 
-const VHD: Lookalike = Lookalike { name: "VHD", how: How::IsVhd };
+const VHD: Lookalike = Lookalike { name: "VHD", how: How::Is(DiskFormat::Vhd) };
 
 impl Lookalike {
     /// Returns the format that `head`, the start of a file, looks like.
@@ -68,7 +70,11 @@ impl Lookalike {
     /// Returns the fix for a file that was declared raw.
     pub(super) fn instead_of_raw(&self, file: &str) -> String {
         match self.how {
-            How::IsVhd => "state `DiskFormat::Vhd`".into(),
+            How::Is(DiskFormat::Vhd) => "state `DiskFormat::Vhd`".into(),
+            How::Is(format) => format!(
+                "state `DiskFormat::{format:?}`, or convert it: `qemu-img convert -f {} -O raw {file} disk.raw`",
+                self.name.to_lowercase()
+            ),
             How::Qemu(format) => format!("convert it: `qemu-img convert -f {format} -O raw {file} disk.raw`"),
             How::Unpack(command) => format!("unpack it: `{command} {file} > disk.raw`"),
             How::Extract(command) => format!("take the disk out of it: `{command} {file}`"),
@@ -77,11 +83,24 @@ impl Lookalike {
 
     /// Returns the fix for a file that was declared a VHD.
     pub(super) fn instead_of_vhd(&self, file: &str) -> String {
-        match self.how {
-            How::Qemu(format) => format!(
+        let convert = |format: &str| {
+            format!(
                 "convert it: `qemu-img convert -f {format} -O vpc -o subformat=fixed,force_size=on {file} disk.vhd`"
-            ),
-            How::IsVhd | How::Unpack(_) | How::Extract(_) => self.instead_of_raw(file).replace("disk.raw", "disk.vhd"),
+            )
+        };
+        match self.how {
+            How::Is(DiskFormat::Vhd) => self.instead_of_raw(file),
+            How::Is(format) => format!("state `DiskFormat::{format:?}`, or {}", convert(&self.name.to_lowercase())),
+            How::Qemu(format) => convert(format),
+            How::Unpack(_) | How::Extract(_) => self.instead_of_raw(file).replace("disk.raw", "disk.vhd"),
+        }
+    }
+
+    /// Returns the format, if it is one that is read.
+    pub(super) fn format(&self) -> Option<DiskFormat> {
+        match self.how {
+            How::Is(format) => Some(format),
+            How::Qemu(_) | How::Unpack(_) | How::Extract(_) => None,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::disk::format::{DiskFormat, VhdFooter};
+use crate::disk::format::{VhdFooter, WrittenFormat};
 
 /// A fact about a disk that stopped neither its import nor its deployment, and that its owner wants to know.
 ///
@@ -46,6 +46,12 @@ pub enum DiskNote {
         /// The name of that format.
         looks_like: &'static str,
     },
+    /// The file is marked as not closed, or as damaged, and was accepted, by
+    /// [`DiskSource::with_unclean_close`](crate::disk::DiskSource::with_unclean_close).
+    Unclean {
+        /// The mark: `dirty`, `corrupt` or `in use`.
+        marked: &'static str,
+    },
     /// The disk changed while it was read and was accepted, by
     /// [`DiskSource::with_changes_while_read`](crate::disk::DiskSource::with_changes_while_read).
     ChangedWhileRead {
@@ -83,6 +89,7 @@ impl fmt::Display for DiskNote {
             }
             Self::OneFooterBelieved(_) => f.write_str("its footer was believed and not the copy at the file's start"),
             Self::TakenAsRaw { looks_like } => write!(f, "it looks like {looks_like} and was taken as a raw disk"),
+            Self::Unclean { marked } => write!(f, "it is marked {marked} and was taken as it is"),
             Self::ChangedWhileRead { before, after } => {
                 write!(f, "it changed while it was read: it had {before}, and has {after} now")
             }
@@ -91,10 +98,10 @@ impl fmt::Display for DiskNote {
 }
 
 /// Returns the notes on a disk of `size` bytes that is written in `format`.
-pub(crate) fn notes_when_written(format: DiskFormat, size: u64) -> Vec<DiskNote> {
+pub(crate) fn notes_when_written(format: WrittenFormat, size: u64) -> Vec<DiskNote> {
     match format {
-        DiskFormat::Raw => Vec::new(),
-        DiskFormat::Vhd => of_size(size).into_iter().collect(),
+        WrittenFormat::Raw | WrittenFormat::Qcow2 | WrittenFormat::Vhdx => Vec::new(),
+        WrittenFormat::Vhd | WrittenFormat::VhdDynamic => of_size(size).into_iter().collect(),
     }
 }
 

@@ -1,8 +1,8 @@
 //! A file that is being written, beside the file that it will replace.
 //!
 //! It is named after that file and its content, and locked while it is written, so the leftover of a killed process is
-//! recognized. The next deployment to the same file removes leftovers, and never a file that another process is
-//! writing.
+//! recognized. The next deployment of the same content to the same file goes on with it; one of other content removes it. Neither
+//! touches a file that another process is writing.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions, TryLockError};
@@ -24,11 +24,14 @@ pub(crate) struct PartialFile {
     file: File,
     temporary: PathBuf,
     path: PathBuf,
+    /// Whether it is the leftover of a killed process, which may hold any bytes.
+    taken_over: bool,
     finished: bool,
 }
 
 impl PartialFile {
-    /// Creates a file of `size` zeros that will become `path`. `content` is the digest of what it will hold. Blocks.
+    /// Creates a file of `size` zeros that will become `path`, or takes over the one that a killed process left. `content` is the
+    /// digest of what it will hold. Blocks.
     pub(crate) fn create(path: PathBuf, content: &Digest, size: u64) -> Result<Self> {
         let name = path.file_name().ok_or_else(|| {
             Error::invalid(
@@ -42,8 +45,12 @@ impl PartialFile {
         let mut own_name = partial_of(name);
         own_name.push(content.to_string().get(..DIGITS).unwrap_or_default());
         let temporary = path.with_file_name(&own_name);
-        let partial = Self { file: create_locked(&path, &temporary)?, temporary, path, finished: false };
+        let (file, taken_over) = create_locked(&path, &temporary, size)?;
+        let partial = Self { file, temporary, path, taken_over, finished: false };
         remove_leftovers(&partial.path, &own_name);
+        if taken_over {
+            return Ok(partial);
+        }
         // All holes to begin with: only what is not zero is written.
         partial.file.set_len(size).map_err(|error| partial.failed("setting the file's size", error))?;
         Ok(partial)
@@ -53,9 +60,9 @@ impl PartialFile {
         &self.file
     }
 
-    /// Returns its final path.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+    /// Returns whether it may hold the bytes of an earlier attempt, right or wrong.
+    pub(crate) fn is_taken_over(&self) -> bool {
+        self.taken_over
     }
 
     /// Gives the file its final name: readers see the old file, no file, or all of this one. With `sync`, it is durable
@@ -109,18 +116,21 @@ fn conflict(path: &Path, what: &str) -> Error {
     Error::conflict(path.display().to_string(), what)
 }
 
-/// Creates a new file that only this process writes. An existing one is never written to: another process may have it
-/// open.
-fn create_locked(path: &Path, temporary: &Path) -> Result<File> {
+/// Creates a new file that only this process writes, or takes over a leftover; true for the latter. Any other existing file is never
+/// written to: another process may have it open.
+fn create_locked(path: &Path, temporary: &Path, size: u64) -> Result<(File, bool)> {
     let failed = |error| Error::from_io(path.display().to_string(), "creating the file", error);
     for _ in 0..ATTEMPTS {
-        let created = OpenOptions::new().write(true).create_new(true).open(temporary);
+        if let Some(file) = take_over(temporary, size) {
+            return Ok((file, true));
+        }
+        let created = OpenOptions::new().read(true).write(true).create_new(true).open(temporary);
         match created {
             Ok(file) => {
                 // On file systems without locks, the exclusive creation of the name has to suffice.
                 let locked = !matches!(file.try_lock(), Err(TryLockError::WouldBlock));
                 if locked && is_at(&file, temporary) {
-                    return Ok(file);
+                    return Ok((file, false));
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -137,6 +147,26 @@ fn create_locked(path: &Path, temporary: &Path) -> Result<File> {
     let what =
         "another deployment of the same content to this file is under way: wait for it, or deploy to another file";
     Err(conflict(path, what))
+}
+
+/// Opens the leftover of a killed deployment of the same content: a regular file under this one name, of the right size, that nobody has
+/// locked. What it holds is checked by the caller.
+#[cfg(unix)]
+fn take_over(temporary: &Path, size: u64) -> Option<File> {
+    use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+
+    use rustix::fs::OFlags;
+
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+    let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(temporary).ok()?;
+    let metadata = file.metadata().ok()?;
+    let is_leftover = metadata.is_file() && metadata.nlink() == 1 && metadata.len() == size;
+    (is_leftover && file.try_lock().is_ok() && is_at(&file, temporary)).then_some(file)
+}
+
+#[cfg(not(unix))]
+fn take_over(_: &Path, _: u64) -> Option<File> {
+    None
 }
 
 /// Removes the leftovers of killed deployments to `path`, except `own_name`.
@@ -233,6 +263,32 @@ mod tests {
             std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["out.raw"]);
         create(&path, 1).unwrap().finish(false).unwrap();
+    }
+
+    #[test]
+    fn the_leftover_of_a_killed_process_is_taken_over_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("out.raw");
+        let left = create(&path, 1).unwrap();
+        let (temporary, bytes) = (left.temporary.clone(), [7; 100]);
+        std::fs::write(&temporary, bytes).unwrap();
+        // While it is written, it is nobody else's.
+        assert!(take_over(&temporary, 100).is_none());
+        // As a killed process leaves it: unlocked, and not removed.
+        drop(std::mem::replace(&mut { left }.file, tempfile::tempfile().unwrap()));
+        std::fs::write(&temporary, bytes).unwrap();
+        assert!(take_over(&temporary, 99).is_none(), "of another size");
+        let next = create(&path, 1).unwrap();
+        assert!(next.is_taken_over());
+        assert_eq!(std::fs::read(&temporary).unwrap(), bytes);
+        next.finish(true).unwrap();
+        assert!(!create(&path, 2).unwrap().is_taken_over());
+        #[cfg(unix)]
+        {
+            std::fs::write(&temporary, bytes).unwrap();
+            std::fs::hard_link(&temporary, directory.path().join("other")).unwrap();
+            assert!(take_over(&temporary, 100).is_none(), "it has another name");
+        }
     }
 
     #[test]

@@ -1,17 +1,21 @@
 //! Disk sources: a file, a reader or bytes, opened and checked against its stated format.
 
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::fields::Damaged;
 use super::file::FileDisk;
 use super::format::{DiskFormat, VhdFooter};
 use super::lookalike::{HEAD_BYTES, Lookalike};
 use super::note::{self, DiskNote};
+use super::qcow2::open::open as open_qcow2;
 use super::read_at::{EndedEarly, ReadAt, SharedDisk, Stamp};
 use super::vhd::open::open as open_vhd;
+use super::vhdx::open::open as open_vhdx;
+use super::vmdk::open::{flat, open as open_vmdk};
 use crate::error::{Error, Result};
 use crate::holes::Doubt;
 use crate::host::sync::Mutex;
@@ -47,6 +51,7 @@ struct Choices {
     holes_read: bool,
     changes: bool,
     any_content: bool,
+    unclean: bool,
     footer: VhdFooter,
 }
 
@@ -127,24 +132,50 @@ impl DiskSource {
         self
     }
 
+    /// Accepts a qcow2 that is marked dirty or corrupt, or a VMDK that is marked in use: a VM has it open, or did not close it. The
+    /// disk is then as after a power cut.
+    ///
+    /// ```
+    /// use compute_gallery::disk::{DiskFormat, DiskSource};
+    ///
+    /// let after_a_crash = DiskSource::path("web.qcow2", DiskFormat::Qcow2).with_unclean_close();
+    /// assert_eq!(format!("{after_a_crash:?}"), "DiskSource(web.qcow2, Qcow2)");
+    /// ```
+    #[must_use]
+    pub fn with_unclean_close(mut self) -> Self {
+        self.choices.unclean = true;
+        self
+    }
+
     /// Opens the source and checks everything that headers and sizes show. Blocks.
     pub(crate) fn open(self) -> Result<OpenSource> {
-        let Self { input, format, target, choices } = self;
-        let failed = |error| Error::from_io(target.as_str(), "opening the disk", error);
+        let Self { input, mut format, mut target, mut choices } = self;
+        let failed = |target: &str, error| Error::from_io(target, "opening the disk", error);
         let mut notes = Vec::new();
-        let file: SharedDisk = match input {
-            Input::Path(path) => {
-                let file = FileDisk::open(&path, choices.holes_read)?;
-                notes.extend(file.doubt().map(|doubt| match doubt {
-                    Doubt::Contradiction { at } => DiskNote::HolesContradict { at },
-                    Doubt::Allocated { allocated, data } => DiskNote::MoreAllocatedThanData { allocated, data },
-                }));
-                Arc::new(file)
-            }
+        let path = if let Input::Path(path) = &input { Some(path.clone()) } else { None };
+        let mut file: SharedDisk = match input {
+            Input::Path(path) => open_file(&path, choices.holes_read, &mut notes)?,
             Input::Bytes(bytes) => Arc::new(bytes),
-            Input::Reader(reader) => Arc::new(ReaderDisk::new(reader.into_inner()).map_err(failed)?),
+            Input::Reader(reader) => {
+                Arc::new(ReaderDisk::new(reader.into_inner()).map_err(|error| failed(&target, error))?)
+            }
         };
-        let before = file.first_stamp().map_err(failed)?;
+        if format == DiskFormat::Vmdk
+            && let Some(flat) = flat(&*file, path.as_deref(), &target)?
+        {
+            let descriptor = target;
+            target = flat.path.display().to_string();
+            file = open_file(&flat.path, choices.holes_read, &mut notes)?;
+            if file.size() != flat.size {
+                let what =
+                    format!("it has `{}` bytes, and its descriptor `{descriptor}` says {}", file.size(), flat.size);
+                return Err(Error::corrupt(target, what));
+            }
+            // The guest's bytes and nothing else, whatever they look like.
+            format = DiskFormat::Raw;
+            choices.any_content = true;
+        }
+        let before = file.first_stamp().map_err(|error| failed(&target, error))?;
         let disk = match format {
             DiskFormat::Raw => {
                 notes.extend(check_raw(&*file, choices.any_content, &target)?);
@@ -152,6 +183,17 @@ impl DiskSource {
             }
             DiskFormat::Vhd => {
                 let (disk, note) = open_vhd(file.clone(), choices.footer, &target)?;
+                notes.extend(note);
+                disk
+            }
+            DiskFormat::Vhdx => open_vhdx(file.clone(), &target)?,
+            DiskFormat::Qcow2 => {
+                let (disk, note) = open_qcow2(file.clone(), choices.unclean, &target)?;
+                notes.extend(note);
+                disk
+            }
+            DiskFormat::Vmdk => {
+                let (disk, note) = open_vmdk(file.clone(), choices.unclean, &target)?;
                 notes.extend(note);
                 disk
             }
@@ -164,6 +206,16 @@ impl DiskSource {
         notes.extend(note::of_size(size));
         Ok(OpenSource { disk, file, before, may_change: choices.changes, target, notes })
     }
+}
+
+/// Opens a file, and notes what is doubtful about its holes.
+fn open_file(path: &Path, holes_read: bool, notes: &mut Vec<DiskNote>) -> Result<SharedDisk> {
+    let file = FileDisk::open(path, holes_read)?;
+    notes.extend(file.doubt().map(|doubt| match doubt {
+        Doubt::Contradiction { at } => DiskNote::HolesContradict { at },
+        Doubt::Allocated { allocated, data } => DiskNote::MoreAllocatedThanData { allocated, data },
+    }));
+    Ok(Arc::new(file))
 }
 
 /// Refuses a raw disk that looks like another format, or returns a note if `any_content` accepts it.
@@ -238,6 +290,9 @@ fn changed(target: &str, what: String) -> Error {
 
 /// Returns the error of a failed read of an open disk.
 pub(crate) fn reading_failed(target: &str, error: io::Error) -> Error {
+    if error.get_ref().is_some_and(|inner| inner.is::<Damaged>()) {
+        return Error::corrupt(target, error.to_string()).with_source(error);
+    }
     match error.get_ref().is_some_and(|inner| inner.is::<EndedEarly>()) {
         true => changed(
             target,

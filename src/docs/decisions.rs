@@ -23,4 +23,5 @@
 #![doc = include_str!("../../docs/decisions/0022-buckets-by-object-store-each-request-once.md")]
 #![doc = include_str!("../../docs/decisions/0023-compressed-after-it-has-rested.md")]
 #![doc = include_str!("../../docs/decisions/0024-requests-and-announced-versions.md")]
+#![doc = include_str!("../../docs/decisions/0025-readers-of-disk-formats-are-our-own.md")]
 #![doc = include_str!("../../docs/decisions/0026-the-wire-without-a-framework.md")]

@@ -13,4 +13,5 @@ pub mod commit_protocol;
 pub mod cookbook;
 pub mod decisions;
 pub mod format;
+pub mod hypervisors;
 pub mod rules;

@@ -1,4 +1,4 @@
-//! Export: writes a version's disk from its index and packs.
+//! Export: writes a version's disk from its index and packs, as a raw disk or in another format's layout.
 //!
 //! Batches of chunks are fetched from the store, verified and written by several workers at once, in any order for a
 //! file, in disk order for a writer. How much is fetched ahead is a budget in bytes and does not depend on the number of workers.
@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,11 +15,13 @@ use futures::stream::{self, Stream, TryStreamExt};
 
 use super::buffers::BufferPool;
 use super::image_digest::ImageDigest;
+use super::target_file::{is_there, write_all_at, zero};
 use crate::content::chunk::{CHUNK_BYTES, occupied_runs};
 use crate::content::codec::Unpacker;
 use crate::content::manifest::ManifestDisk;
 use crate::content::record::{RecordRef, StoredRecord};
-use crate::disk::ending::Ending;
+use crate::disk::format::WrittenFormat;
+use crate::disk::layout::{Layout, Occupied};
 use crate::disk::partial_file::PartialFile;
 use crate::error::{Error, Result};
 use crate::host::Workers;
@@ -44,32 +47,74 @@ pub(crate) struct Export<'a> {
 }
 
 impl Export<'_> {
+    /// Returns the layout of the disk's file in a format: for one that leaves zeros out, the index is read for it.
+    pub(crate) async fn layout(&self, format: WrittenFormat, created: i64, uuid: [u8; 16]) -> Result<Layout> {
+        let occupied = match format.block_bytes(self.disk.size) {
+            None => None,
+            Some(block_bytes) => {
+                let mut occupied = Occupied::new(self.disk.size, block_bytes);
+                let mut walk = IndexWalk::new(self.content.clone(), self.disk);
+                while let Some(span) = walk.next_span().await? {
+                    span.iter().for_each(|(position, _)| occupied.mark(position * CHUNK_BYTES as u64));
+                }
+                Some(occupied.counted())
+            }
+        };
+        Layout::of(format, self.disk.size, created, uuid, occupied)
+    }
+
     /// Writes the disk to a new file beside `path`, then renames it: readers see the old file, no file,
-    /// or the whole new one. `sync` makes it durable before it returns.
-    pub(crate) async fn to_path(&self, path: &Path, ending: Ending, sync: bool) -> Result<()> {
-        let (target, content) = (path.to_owned(), ending.content(&self.disk.digest));
-        let size = self.disk.size + ending.bytes().len() as u64;
+    /// or the whole new one. `sync` makes it durable before it returns. What a killed process has written of the same file is checked and
+    /// not fetched again.
+    pub(crate) async fn to_path(&self, path: &Path, layout: &Layout, sync: bool) -> Result<()> {
+        let (target, content, size) = (path.to_owned(), layout.content(&self.disk.digest), layout.file_bytes());
         let partial = self.workers.run(move || PartialFile::create(target, &content, size)).await?;
-        let file = partial.file();
+        let before = if partial.is_taken_over() { Before::Checked } else { Before::Zeros };
+        self.fill(partial.file(), path, layout, before).await?;
+        self.workers.run(move || partial.finish(sync)).await?;
+        (self.on_progress)(Progress { done: self.disk.size, total: self.disk.size });
+        Ok(())
+    }
+
+    /// Writes the raw disk over the bytes of an open device. What the device has behind the disk stays.
+    pub(crate) async fn to_device(&self, file: File, path: &Path, layout: &Layout, sync: bool) -> Result<()> {
+        self.fill(&file, path, layout, Before::Anything).await?;
+        let synced = self.workers.run(move || if sync { file.sync_all() } else { Ok(()) }).await;
+        synced.map_err(|error| Error::from_io(path.display().to_string(), "syncing the device", error))?;
+        (self.on_progress)(Progress { done: self.disk.size, total: self.disk.size });
+        Ok(())
+    }
+
+    /// Writes the disk into an open file.
+    async fn fill(&self, file: &File, path: &Path, layout: &Layout, before: Before) -> Result<()> {
         let (bytes, _more) = bytes_of(self.memory);
         let (unpackers, turns) = (BufferPool::default(), self.turns());
         let turns = &turns;
+        // Where the chunks of the batches so far end in the file.
+        let mut end_of_last = 0;
         let jobs = self.batches().map_ok(|span| {
             let (file, unpackers) = (file.try_clone(), unpackers.clone());
+            let places = span.iter().map(|(position, _)| self.place(layout, *position));
+            let gaps = before.gaps(places, &mut end_of_last);
             async move {
                 let file = Arc::new(file.map_err(|error| writing(path, error))?);
-                let (positions, records): (Vec<u64>, Vec<RecordRef>) = span.into_iter().unzip();
+                let end = span.last().map_or(0, |(position, _)| self.end_of(*position));
+                let missing = self.missing(span, layout, &file, path, before, gaps).await?;
+                let (positions, records): (Vec<u64>, Vec<RecordRef>) = missing.into_iter().unzip();
+                if records.is_empty() {
+                    return Ok(end);
+                }
                 self.content
                     .read(&records, |stored| {
                         let batch = self.batch(&positions, &records, stored);
-                        let (file, unpackers) = (file.clone(), unpackers.clone());
+                        let (file, unpackers, layout) = (file.clone(), unpackers.clone(), layout.clone());
                         let write = move || {
                             let mut unpacker = unpackers.take().unwrap_or_default();
                             // Each chunk is written while it is in the processor's cache. The file has no name before
                             // all of it is verified.
                             for number in 0..batch.records.len() {
-                                let mut runs = batch.chunk(number, &mut unpacker)?;
-                                runs.try_for_each(|run| write_all_at(&file, run.bytes, run.offset))
+                                let mut runs = batch.chunk(number, before, &mut unpacker)?;
+                                runs.try_for_each(|run| write_all_at(&file, run.bytes, layout.place(run.offset)))
                                     .map_err(Wrong::Writing)?;
                             }
                             unpackers.give(unpacker);
@@ -81,7 +126,7 @@ impl Export<'_> {
                         }
                     })
                     .await?;
-                Ok::<u64, Error>(self.end_of(&positions))
+                Ok::<u64, Error>(end)
             }
         });
         let mut jobs = Box::pin(jobs.try_buffer_unordered(bytes as usize / BATCH_BYTES));
@@ -91,18 +136,53 @@ impl Export<'_> {
             (self.on_progress)(Progress { done, total: self.disk.size });
         }
         drop(jobs);
-        let size = self.disk.size;
+        let rest = before.gaps([(layout.file_bytes(), 0)].into_iter(), &mut end_of_last);
+        let (layout, open) = (layout.clone(), file.try_clone().map_err(|error| writing(path, error))?);
+        // ORDER: zeros, then pieces. The other way round, pieces -> zeros of a gap: a bitmap between two blocks is gone.
         let finish = move || {
-            let ended = write_all_at(partial.file(), ending.bytes(), size);
-            ended.map_err(|error| writing(partial.path(), error)).and_then(|()| partial.finish(sync))
+            rest.into_iter().try_for_each(|gap| zero(&open, gap))?;
+            let mut pieces = (0..).map_while(|number| layout.piece(number));
+            pieces.try_for_each(|(at, bytes)| write_all_at(&open, &bytes, at))
         };
-        self.workers.run(finish).await?;
-        (self.on_progress)(Progress { done: size, total: size });
-        Ok(())
+        self.workers.run(finish).await.map_err(|error| writing(path, error))
+    }
+
+    /// The place of a chunk in the file, and its length there.
+    fn place(&self, layout: &Layout, position: u64) -> (u64, u64) {
+        let start = position * CHUNK_BYTES as u64;
+        (layout.place(start), self.end_of(position) - start)
+    }
+
+    /// Zeros the gaps between chunks, and returns the chunks that are not in the file yet.
+    async fn missing(
+        &self,
+        span: Span,
+        layout: &Layout,
+        file: &Arc<File>,
+        path: &Path,
+        before: Before,
+        gaps: Vec<Range<u64>>,
+    ) -> Result<Span> {
+        if before == Before::Zeros {
+            return Ok(span);
+        }
+        let places: Vec<(u64, u64)> = span.iter().map(|(position, _)| self.place(layout, *position)).collect();
+        let file = file.clone();
+        let check = move || {
+            gaps.into_iter().try_for_each(|gap| zero(&file, gap))?;
+            let mut missing = Vec::with_capacity(span.len());
+            for (chunk, (at, length)) in span.into_iter().zip(places) {
+                if before == Before::Anything || !is_there(&file, at, length, &chunk.1.digest)? {
+                    missing.push(chunk);
+                }
+            }
+            Ok(missing)
+        };
+        self.workers.run(check).await.map_err(|error| writing(path, error))
     }
 
     /// Writes the disk, including its zeros, to `writer`, and returns the writer.
-    pub(crate) async fn to_writer<W: Write + Send + 'static>(&self, writer: W, ending: Ending) -> Result<W> {
+    pub(crate) async fn to_writer<W: Write + Send + 'static>(&self, writer: W, layout: &Layout) -> Result<W> {
         let (bytes, _more) = bytes_of(self.memory);
         let (unpackers, turns) = (BufferPool::default(), self.turns());
         let turns = &turns;
@@ -120,16 +200,17 @@ impl Export<'_> {
                         self.workers.run(verify).await.map_err(|wrong| wrong.at(target))
                     }
                 });
-                Ok::<_, Error>((self.end_of(&positions), verified.await?))
+                let end = positions.last().map_or(0, |last| self.end_of(*last));
+                Ok::<_, Error>((end, verified.await?))
             }
         });
         let mut jobs = Box::pin(jobs.try_buffered(bytes as usize / (2 * BATCH_BYTES)));
-        let mut sequential = Sequential { writer, at: 0 };
+        let mut sequential = Sequential { writer, at: 0, layout: layout.clone(), pieces: 0 };
         let target = Path::new("writer");
         while let Some((end, (batch, unpacker))) = jobs.try_next().await? {
             let unpackers = unpackers.clone();
             let write = move || {
-                batch.runs(&unpacker).try_for_each(|run| sequential.write_at(run.offset, run.bytes))?;
+                batch.runs(&unpacker).try_for_each(|run| sequential.write_run(&run))?;
                 unpackers.give(unpacker);
                 Ok(sequential)
             };
@@ -138,7 +219,7 @@ impl Export<'_> {
         }
         let size = self.disk.size;
         let finish = move || {
-            sequential.write_at(size, ending.bytes())?;
+            sequential.finish()?;
             sequential.writer.flush()?;
             Ok(sequential.writer)
         };
@@ -177,14 +258,39 @@ impl Export<'_> {
         Batch { positions, records, stored, disk_size: self.disk.size }
     }
 
-    /// Returns the disk offset at which a batch ends.
-    fn end_of(&self, positions: &[u64]) -> u64 {
-        positions.last().map_or(0, |last| (last + 1) * CHUNK_BYTES as u64).min(self.disk.size)
+    /// Returns the disk offset at which a chunk ends.
+    fn end_of(&self, position: u64) -> u64 {
+        ((position + 1) * CHUNK_BYTES as u64).min(self.disk.size)
     }
 }
 
 fn writing(path: &Path, error: io::Error) -> Error {
     Error::from_io(path.display().to_string(), "writing the disk", error)
+}
+
+/// What a file holds before it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Before {
+    /// Zeros: only what is not zero is written.
+    Zeros,
+    /// What a killed process left: chunks that are there are kept.
+    Checked,
+    /// Any bytes.
+    Anything,
+}
+
+impl Before {
+    /// Returns the ranges of the file between chunks, which are to be made zeros. `places` are the chunks' offsets and lengths.
+    fn gaps(self, places: impl Iterator<Item = (u64, u64)>, end_of_last: &mut u64) -> Vec<Range<u64>> {
+        if self == Self::Zeros {
+            return Vec::new();
+        }
+        let gaps = places.filter_map(|(at, length)| {
+            let gap = std::mem::replace(end_of_last, at + length)..at;
+            (!gap.is_empty()).then_some(gap)
+        });
+        gaps.collect()
+    }
 }
 
 /// Records to verify and write.
@@ -226,15 +332,27 @@ impl Batch {
         Ok(())
     }
 
-    /// Verifies one chunk and returns its runs that are not all zero, ascending.
-    fn chunk<'a>(&'a self, number: usize, unpacker: &'a mut Unpacker) -> Result<impl Iterator<Item = Run<'a>>, Wrong> {
+    /// Verifies one chunk and returns its runs that are to be written, ascending: those that are not all zero, or all of it where the
+    /// file may hold other bytes.
+    fn chunk<'a>(
+        &'a self,
+        number: usize,
+        before: Before,
+        unpacker: &'a mut Unpacker,
+    ) -> Result<impl Iterator<Item = Run<'a>>, Wrong> {
         let all = self.positions.get(number).zip(self.records.get(number)).zip(self.stored.get(number));
         if let Some(((_, record), stored)) = all {
             let verified = unpacker.unpack(0, stored, &record.digest);
             verified.map_err(|error| Wrong::Damaged(*record, error))?;
         }
         let unpacker = &*unpacker;
-        Ok(all.into_iter().flat_map(move |((position, _), stored)| self.runs_of(*position, unpacker.chunk(0, stored))))
+        let zeros_too = before != Before::Zeros;
+        Ok(all.into_iter().flat_map(move |((position, _), stored)| {
+            let chunk = unpacker.chunk(0, stored);
+            let whole = zeros_too.then(|| self.inside(*position, 0, chunk));
+            let runs = (!zeros_too).then(|| self.runs_of(*position, chunk));
+            whole.into_iter().chain(runs.into_iter().flatten())
+        }))
     }
 
     /// Returns the runs of a verified batch that are not all zero, ascending.
@@ -245,22 +363,50 @@ impl Batch {
 
     fn runs_of<'a>(&self, position: u64, chunk: &'a [u8]) -> impl Iterator<Item = Run<'a>> + use<'a> {
         let disk_size = self.disk_size;
-        occupied_runs(chunk).map(move |(offset, run)| {
-            let offset = position * CHUNK_BYTES as u64 + offset as u64;
-            // The last chunk of a disk is padded with zeros.
-            let inside = usize::try_from(disk_size.saturating_sub(offset)).unwrap_or(usize::MAX);
-            Run { offset, bytes: run.get(..inside.min(run.len())).unwrap_or_default() }
-        })
+        occupied_runs(chunk).map(move |(offset, run)| inside(disk_size, position, offset, run))
+    }
+
+    fn inside<'a>(&self, position: u64, offset: usize, run: &'a [u8]) -> Run<'a> {
+        inside(self.disk_size, position, offset, run)
     }
 }
 
-/// A writer with a position, which fills gaps with zeros.
+/// The part of a chunk's run that is on the disk: the last chunk is padded with zeros.
+fn inside(disk_size: u64, position: u64, offset: usize, run: &[u8]) -> Run<'_> {
+    let offset = position * CHUNK_BYTES as u64 + offset as u64;
+    let inside = usize::try_from(disk_size.saturating_sub(offset)).unwrap_or(usize::MAX);
+    Run { offset, bytes: run.get(..inside.min(run.len())).unwrap_or_default() }
+}
+
+/// A writer with a position, which fills gaps with zeros and puts the pieces of the layout where they belong.
 struct Sequential<W> {
     writer: W,
     at: u64,
+    layout: Layout,
+    /// The pieces that are written.
+    pieces: u64,
 }
 
 impl<W: Write> Sequential<W> {
+    fn write_run(&mut self, run: &Run<'_>) -> io::Result<()> {
+        let at = self.layout.place(run.offset);
+        self.pieces_before(at)?;
+        self.write_at(at, run.bytes)
+    }
+
+    fn pieces_before(&mut self, end: u64) -> io::Result<()> {
+        while let Some((at, bytes)) = self.layout.piece(self.pieces).filter(|(at, _)| *at < end) {
+            self.write_at(at, &bytes)?;
+            self.pieces += 1;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.pieces_before(u64::MAX)?;
+        self.write_at(self.layout.file_bytes(), &[])
+    }
+
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
         while self.at < offset {
@@ -272,19 +418,4 @@ impl<W: Write> Sequential<W> {
         self.at += bytes.len() as u64;
         Ok(())
     }
-}
-
-#[cfg(unix)]
-fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
-}
-
-#[cfg(windows)]
-fn write_all_at(file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let written = std::os::windows::fs::FileExt::seek_write(file, bytes, offset)?;
-        bytes = bytes.get(written..).unwrap_or_default();
-        offset += written as u64;
-    }
-    Ok(())
 }

@@ -7,5 +7,6 @@ pub(crate) mod import;
 mod known_chunks;
 pub(crate) mod random_access;
 pub(crate) mod scan;
+mod target_file;
 
 pub use image_digest::ImageDigest;

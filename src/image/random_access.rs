@@ -127,6 +127,36 @@ impl RandomAccess {
         Ok(bytes.freeze())
     }
 
+    /// Reads the chunks of a range that are not in the cache yet.
+    #[cfg(feature = "nbd")]
+    pub(crate) async fn fetch_ahead(&self, range: Range<u64>) -> Result<()> {
+        let positions = range.start / CHUNK_BYTES as u64..range.end.min(self.disk.size).div_ceil(CHUNK_BYTES as u64);
+        let mut missing = Vec::new();
+        for position in positions {
+            let record = self.record_at(position).await?;
+            missing.extend(
+                record.filter(|record| self.chunks.get(&record.digest).is_none()).map(|record| (position, record)),
+            );
+        }
+        self.fetch(missing).await.map(drop)
+    }
+
+    /// Returns the parts of a range inside of the disk, in order, and of each whether it may hold data; the others are zero.
+    #[cfg(feature = "nbd")]
+    pub(crate) async fn extents(&self, range: Range<u64>) -> Result<Vec<(Range<u64>, bool)>> {
+        const CHUNK: u64 = CHUNK_BYTES as u64;
+        let mut extents: Vec<(Range<u64>, bool)> = Vec::new();
+        for position in range.start / CHUNK..range.end.div_ceil(CHUNK) {
+            let is_data = self.record_at(position).await?.is_some();
+            let part = range.start.max(position * CHUNK)..range.end.min((position + 1) * CHUNK);
+            match extents.last_mut().filter(|(_, before)| *before == is_data) {
+                Some((last, _)) => last.end = part.end,
+                None => extents.push((part, is_data)),
+            }
+        }
+        Ok(extents)
+    }
+
     /// Reads chunks, verified, and caches them.
     async fn fetch(&self, wanted: Vec<(u64, RecordRef)>) -> Result<Vec<(u64, Bytes)>> {
         if wanted.is_empty() {

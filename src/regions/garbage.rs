@@ -261,10 +261,10 @@ impl Survey {
         })
     }
 
-    /// Returns the packs that slots have as imports wrote them, and that no version published after `rested` needs: what is needed of
-    /// them is to be compressed.
-    pub(crate) fn uncompressed(&self, state: &State, rested: DateTime<Utc>) -> Vec<Rewrite> {
-        let young = self.published.iter().filter(|(_, published)| **published > rested);
+    /// Returns the packs that slots have as imports wrote them, and that no version published after `rested`, if that is given, needs: what is
+    /// needed of them is to be compressed.
+    pub(crate) fn uncompressed(&self, state: &State, rested: Option<DateTime<Utc>>) -> Vec<Rewrite> {
+        let young = self.published.iter().filter(|(_, published)| rested.is_some_and(|rested| **published > rested));
         let young: BTreeSet<PackId> = young
             .filter_map(|(id, _)| self.manifests.get(id))
             .flat_map(|manifest| manifest.packs.iter().map(|pack| pack.id))

@@ -5,7 +5,22 @@ use crate::model::ResourceId;
 
 /// A VHD file, opened and read from.
 pub fn vhd(data: &[u8]) {
-    crate::disk::vhd::fuzz(data);
+    crate::disk::fuzz::vhd(data);
+}
+
+/// A qcow2 file, opened and read from.
+pub fn qcow2(data: &[u8]) {
+    crate::disk::fuzz::qcow2(data);
+}
+
+/// The parts of a VHDX file, put in their places, opened and read from.
+pub fn vhdx(data: &[u8]) {
+    crate::disk::fuzz::vhdx(data);
+}
+
+/// A VMDK file, opened and read from.
+pub fn vmdk(data: &[u8]) {
+    crate::disk::fuzz::vmdk(data);
 }
 
 /// A resource id; what parses must be written as it was read, but for the case of its literals.

@@ -10,7 +10,9 @@ mkdir -p "$home"
 home=$(cd "$home" && pwd)
 [ $# -gt 0 ] || set -- python python_old js az
 
-cargo build --locked --features serve --example azure_gallery
+# CI has built it with more features.
+# shellcheck disable=SC2086
+cargo build --locked ${FEATURES:---features serve} --example azure_gallery
 port=${PORT:-28080}
 log=$home/server.log
 "${CARGO_TARGET_DIR:-target}"/debug/examples/azure_gallery --http "127.0.0.1:$port" --https "127.0.0.1:$((port + 1))" \

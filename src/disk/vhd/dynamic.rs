@@ -8,8 +8,9 @@ use std::iter;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::fields::{SECTOR_BYTES, check_read, field, read, unsupported, verify_checksum};
-use super::footer::{FOOTER_BYTES, Footer, VERSION_1};
+use super::fields::{SECTOR_BYTES, checksum, verify_checksum};
+use super::footer::{FOOTER_BYTES, Footer, NO_OFFSET, VERSION_1};
+use crate::disk::fields::{check_read, field, read, unsupported};
 use crate::disk::read_at::{ReadAt, SharedDisk};
 use crate::error::{Error, Result};
 
@@ -93,6 +94,21 @@ impl Header {
         }
         Ok(blocks)
     }
+}
+
+/// Returns the header of a table of `entries` at an offset of the file.
+pub(in crate::disk) fn header_of_table(table_offset: u64, entries: u64, block_bytes: u64) -> Vec<u8> {
+    let mut bytes = vec![0; HEADER_BYTES as usize];
+    let mut put = |at: usize, value: &[u8]| bytes.iter_mut().skip(at).zip(value).for_each(|(to, from)| *to = *from);
+    put(0, &COOKIE);
+    put(8, &NO_OFFSET.to_be_bytes());
+    put(16, &table_offset.to_be_bytes());
+    put(24, &VERSION_1.to_be_bytes());
+    put(28, &(entries as u32).to_be_bytes());
+    put(32, &(block_bytes as u32).to_be_bytes());
+    let sum = checksum(&bytes, CHECKSUM_AT).to_be_bytes();
+    bytes.iter_mut().skip(CHECKSUM_AT).zip(sum).for_each(|(to, from)| *to = from);
+    bytes
 }
 
 /// A part of the file outside of the blocks.

@@ -3,8 +3,8 @@
 use std::io;
 use std::ops::Range;
 
-use super::fields::check_read;
 use super::footer::{FOOTER_BYTES, Footer};
+use crate::disk::fields::check_read;
 use crate::disk::read_at::{ReadAt, SharedDisk};
 use crate::error::{Error, Result};
 

@@ -1,6 +1,7 @@
 //! The 512 bytes at the end of every VHD.
 
-use super::fields::{SECTOR_BYTES, checksum, field, unsupported};
+use super::fields::{SECTOR_BYTES, checksum};
+use crate::disk::fields::{field, unsupported};
 use crate::error::{Error, Result};
 
 pub(super) const FOOTER_BYTES: u64 = 512;
@@ -179,9 +180,25 @@ pub(crate) fn is_footer(bytes: &[u8; 512]) -> bool {
 /// `subformat=fixed,force_size=on`, which is what Azure's documentation has its users upload.
 pub(crate) fn fixed_footer(size: u64, created: u32, uuid: [u8; 16]) -> Result<[u8; 512]> {
     check_size(size, "disk")?;
-    let footer = Footer {
+    Ok(new_footer(size, created, uuid, DiskType::Fixed, NO_OFFSET).to_bytes())
+}
+
+/// As [`fixed_footer`], of a dynamic VHD whose header follows the copy of the footer.
+pub(crate) fn dynamic_footer(size: u64, created: u32, uuid: [u8; 16]) -> Result<[u8; 512]> {
+    check_size(size, "disk")?;
+    if size > MAX_DYNAMIC_BYTES {
+        let what = format!(
+            "the disk's size is `{size}` bytes, but a dynamic VHD has at most 2040 GiB; write a fixed one, or a VHDX"
+        );
+        return Err(Error::invalid("disk", what));
+    }
+    Ok(new_footer(size, created, uuid, DiskType::Dynamic, FOOTER_BYTES).to_bytes())
+}
+
+fn new_footer(size: u64, created: u32, uuid: [u8; 16], disk_type: DiskType, data_offset: u64) -> Footer {
+    Footer {
         features: FEATURES_RESERVED,
-        data_offset: NO_OFFSET,
+        data_offset,
         time_stamp: created,
         creator_application: *b"cgal",
         creator_version: 0x0005_0003,
@@ -189,11 +206,10 @@ pub(crate) fn fixed_footer(size: u64, created: u32, uuid: [u8; 16]) -> Result<[u
         original_size: size,
         current_size: size,
         geometry: Geometry::LARGEST,
-        disk_type: DiskType::Fixed,
+        disk_type,
         unique_id: uuid,
         saved_state: 0,
-    };
-    Ok(footer.to_bytes())
+    }
 }
 
 fn check_size(size: u64, target: &str) -> Result<()> {

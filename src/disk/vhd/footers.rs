@@ -3,8 +3,8 @@
 //! If the two disagree, either can be wrong, and a wrong size drops half a disk. So disagreement is refused, unless the
 //! caller selects one. A fixed VHD has one footer; its first bytes are the guest's.
 
-use super::fields::{field, read};
 use super::footer::{DiskType, FOOTER_BYTES, Footer, Found};
+use crate::disk::fields::{field, read};
 use crate::disk::format::VhdFooter;
 use crate::disk::lookalike::Lookalike;
 use crate::disk::note::DiskNote;

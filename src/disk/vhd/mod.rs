@@ -5,7 +5,7 @@
 //! (`footers` chooses between the two). A file may be hostile: every claim of its headers is checked on opening, and a
 //! later read is bounded by its buffer.
 
-mod dynamic;
+pub(super) mod dynamic;
 mod fields;
 mod fixed;
 pub(super) mod footer;
@@ -13,6 +13,3 @@ mod footers;
 pub(super) mod open;
 #[cfg(test)]
 mod tests;
-
-#[cfg(feature = "testkit")]
-pub(crate) use open::fuzz;

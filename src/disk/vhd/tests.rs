@@ -605,6 +605,6 @@ fn the_fuzz_target_takes_anything() {
     let mut fixed = noise(512, 0);
     fixed.extend(fixed_footer(512, 0, [0; 16]).unwrap());
     for file in [Vec::new(), noise(3000, 1), sample(), fixed] {
-        crate::disk::vhd::fuzz(&file);
+        crate::disk::fuzz::vhd(&file);
     }
 }

@@ -9,8 +9,9 @@ use super::pool::{Deployable, deployable};
 use super::reader::ImageReader;
 use crate::content::digest::Digest;
 use crate::content::manifest::{Manifest, ManifestDisk};
-use crate::disk::ending::Ending;
-use crate::disk::format::DiskFormat;
+use crate::disk::device::open_device;
+use crate::disk::format::WrittenFormat;
+use crate::disk::layout::Layout;
 use crate::disk::note::{DiskNote, notes_when_written};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::image::export::Export;
@@ -48,7 +49,7 @@ use crate::service::session::session::Session;
 /// # Ok::<(), compute_gallery::Error>(())
 /// # }).unwrap();
 /// ```
-#[must_use = "nothing is written before `to_path` or `to_writer`"]
+#[must_use = "nothing is written before `to_path`, `to_device` or `to_writer`"]
 pub struct Deployment(Result<DeploymentWork>);
 
 #[derive(Clone)]
@@ -58,7 +59,7 @@ struct DeploymentWork {
     region: Region,
     lun: Option<u32>,
     replica: Option<ReplicaId>,
-    format: DiskFormat,
+    format: WrittenFormat,
     sync: bool,
     on_progress: OnProgress,
 }
@@ -239,7 +240,11 @@ impl Deployment {
         self.set(|work| work.replica = Some(replica))
     }
 
-    /// Sets the format to write: [`Raw`](DiskFormat::Raw) by default, or [`Vhd`](DiskFormat::Vhd) for a fixed VHD.
+    /// Sets the format to write: [`Raw`](WrittenFormat::Raw) by default. A [`DiskFormat`](crate::disk::DiskFormat) says it as well: `Vhd`
+    /// is a fixed one.
+    ///
+    /// A format that leaves zeros out (all but raw and a fixed VHD) has its tables before its data: the index of the image is read
+    /// once more, and nothing else.
     ///
     /// ```
     /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
@@ -255,8 +260,8 @@ impl Deployment {
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
-    pub fn format(self, format: DiskFormat) -> Self {
-        self.set(|work| work.format = format)
+    pub fn format(self, format: impl TryInto<WrittenFormat, Error: Into<Error>>) -> Self {
+        Self(self.0.and_then(|work| Ok(DeploymentWork { format: given(format)?, ..work })))
     }
 
     /// Sets whether a file is made durable before the deployment completes: by default it is, and a power cut leaves no
@@ -307,7 +312,8 @@ impl Deployment {
 
     /// Writes a file with holes in place of zeros, and replaces an existing file once the new one is whole. Dropping the
     /// future stops the deployment and leaves no file. An unfinished file is `<name>.partial-<16 digits>` in the same
-    /// directory; the next deployment to the same path removes what a killed process left.
+    /// directory. After a kill, the next deployment of the same disk in the same format to the same path goes on with it: each chunk
+    /// that is there is checked against its hash, and the others are read from the gallery. A deployment of something else removes it.
     ///
     /// # Errors
     ///
@@ -335,8 +341,44 @@ impl Deployment {
     pub async fn to_path(self, path: impl AsRef<Path>) -> Result<Deployed> {
         let work = self.0?;
         let source = work.source().await?;
-        let ending = work.ending(&source.disk)?;
-        source.export(&work).to_path(path.as_ref(), ending, work.sync).await?;
+        let layout = source.layout(&work).await?;
+        source.export(&work).to_path(path.as_ref(), &layout, work.sync).await?;
+        Ok(source.deployed(&work).await)
+    }
+
+    /// Writes over a block device, such as a logical volume, as raw. Where the disk is zero, the device reads as zeros afterwards: it is
+    /// discarded where that is so, or zeros are written. What the device has behind the disk stays. The device must not be in use by
+    /// the system (mounted, a member of an array). After an error or a kill, its content is undefined: deploy again.
+    ///
+    /// # Errors
+    ///
+    /// As [`to_path`](Self::to_path), and `Conflict` if the path is no block device or it is in use; `Invalid` if it is smaller than the
+    /// disk, or another format than raw was set.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// let error = session.deploy(&version, "eastus").to_device("/dev/null").await.unwrap_err();
+    /// assert!(error.to_string().contains("no block device"));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn to_device(self, path: impl AsRef<Path>) -> Result<Deployed> {
+        let work = self.0?;
+        if work.format != WrittenFormat::Raw {
+            let what =
+                format!("the format is `{:?}`, and a device takes the disk as raw: leave the format out", work.format);
+            return Err(Error::invalid("format", what));
+        }
+        let source = work.source().await?;
+        let (device, size) = (path.as_ref().to_owned(), source.disk.size);
+        let device = work.session.inner.workers.run(move || open_device(&device, size)).await?;
+        let layout = source.layout(&work).await?;
+        source.export(&work).to_device(device, path.as_ref(), &layout, work.sync).await?;
         Ok(source.deployed(&work).await)
     }
 
@@ -361,8 +403,8 @@ impl Deployment {
     pub async fn to_writer<W: Write + Send + 'static>(self, writer: W) -> Result<(Deployed, W)> {
         let work = self.0?;
         let source = work.source().await?;
-        let ending = work.ending(&source.disk)?;
-        let writer = source.export(&work).to_writer(writer, ending).await?;
+        let layout = source.layout(&work).await?;
+        let writer = source.export(&work).to_writer(writer, &layout).await?;
         Ok((source.deployed(&work).await, writer))
     }
 
@@ -430,15 +472,10 @@ impl DeploymentWork {
             region,
             lun: None,
             replica: None,
-            format: DiskFormat::Raw,
+            format: WrittenFormat::Raw,
             sync: true,
             on_progress: Arc::new(|_| {}),
         }
-    }
-
-    fn ending(&self, disk: &ManifestDisk) -> Result<Ending> {
-        let inner = &self.session.inner;
-        Ending::of(self.format, disk.size, inner.clock.now().timestamp(), inner.draw()?)
     }
 
     /// Returns the slots to read from: the chosen replica, then the region's others, then those of other regions.
@@ -574,6 +611,12 @@ impl Source {
             on_progress: &deployment.on_progress,
             memory: &deployment.session.inner.memory,
         }
+    }
+
+    /// The layout of the file to write.
+    async fn layout(&self, deployment: &DeploymentWork) -> Result<Layout> {
+        let inner = &deployment.session.inner;
+        self.export(deployment).layout(deployment.format, inner.clock.now().timestamp(), inner.draw()?).await
     }
 
     /// Mends replicas that were found damaged, and reports.

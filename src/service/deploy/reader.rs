@@ -100,6 +100,17 @@ impl ImageReader {
     pub async fn read_at(&self, range: Range<u64>) -> Result<Bytes> {
         self.disk.0.read(range).await
     }
+
+    #[cfg(feature = "nbd")]
+    pub(crate) async fn fetch_ahead(&self, range: Range<u64>) -> Result<()> {
+        self.disk.0.fetch_ahead(range).await
+    }
+
+    /// The parts of a range inside of the disk, and of each whether it may hold data.
+    #[cfg(feature = "nbd")]
+    pub(crate) async fn extents(&self, range: Range<u64>) -> Result<Vec<(Range<u64>, bool)>> {
+        self.disk.0.extents(range).await
+    }
 }
 
 fn failed(error: Error) -> io::Error {

@@ -1,0 +1,161 @@
+//! The numbers of the protocol, and its frames.
+
+use std::io;
+
+use futures::io::{AsyncRead, AsyncReadExt};
+
+pub(super) const NBD_MAGIC: u64 = 0x4e42_444d_4147_4943;
+pub(super) const OPTION_MAGIC: u64 = 0x4948_4156_454f_5054;
+pub(super) const OPTION_REPLY_MAGIC: u64 = 0x0003_e889_0455_65a9;
+pub(super) const REQUEST_MAGIC: u32 = 0x2560_9513;
+const SIMPLE_REPLY_MAGIC: u32 = 0x6744_6698;
+const CHUNK_MAGIC: u32 = 0x668e_33ef;
+
+/// Handshake flags, of both sides.
+pub(super) const FIXED_NEWSTYLE: u16 = 1;
+pub(super) const NO_ZEROES: u16 = 2;
+
+pub(super) mod option {
+    pub(in crate::nbd) const EXPORT_NAME: u32 = 1;
+    pub(in crate::nbd) const ABORT: u32 = 2;
+    pub(in crate::nbd) const LIST: u32 = 3;
+    pub(in crate::nbd) const INFO: u32 = 6;
+    pub(in crate::nbd) const GO: u32 = 7;
+    pub(in crate::nbd) const STRUCTURED_REPLY: u32 = 8;
+    pub(in crate::nbd) const LIST_META_CONTEXT: u32 = 9;
+    pub(in crate::nbd) const SET_META_CONTEXT: u32 = 10;
+}
+
+pub(super) mod answer {
+    pub(in crate::nbd) const ACK: u32 = 1;
+    pub(in crate::nbd) const SERVER: u32 = 2;
+    pub(in crate::nbd) const INFO: u32 = 3;
+    pub(in crate::nbd) const META_CONTEXT: u32 = 4;
+    pub(in crate::nbd) const UNSUPPORTED: u32 = (1 << 31) + 1;
+    pub(in crate::nbd) const INVALID: u32 = (1 << 31) + 3;
+    pub(in crate::nbd) const UNKNOWN: u32 = (1 << 31) + 6;
+    pub(in crate::nbd) const TOO_BIG: u32 = (1 << 31) + 9;
+}
+
+pub(super) mod command {
+    pub(in crate::nbd) const READ: u16 = 0;
+    pub(in crate::nbd) const WRITE: u16 = 1;
+    pub(in crate::nbd) const DISCONNECT: u16 = 2;
+    pub(in crate::nbd) const FLUSH: u16 = 3;
+    pub(in crate::nbd) const TRIM: u16 = 4;
+    pub(in crate::nbd) const CACHE: u16 = 5;
+    pub(in crate::nbd) const WRITE_ZEROES: u16 = 6;
+    pub(in crate::nbd) const BLOCK_STATUS: u16 = 7;
+    /// Flags: one piece of data only; one extent only.
+    pub(in crate::nbd) const DONT_FRAGMENT: u16 = 1 << 2;
+    pub(in crate::nbd) const ONE_EXTENT: u16 = 1 << 3;
+}
+
+/// Errors of requests, as numbers of Linux.
+pub(super) mod errno {
+    pub(in crate::nbd) const PERMISSION: u32 = 1;
+    pub(in crate::nbd) const IO: u32 = 5;
+    pub(in crate::nbd) const INVALID: u32 = 22;
+    pub(in crate::nbd) const OVERFLOW: u32 = 75;
+}
+
+/// A request: its data, if it has any, follow it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request {
+    pub(super) flags: u16,
+    pub(super) command: u16,
+    pub(super) cookie: u64,
+    pub(super) offset: u64,
+    pub(super) length: u32,
+}
+
+pub(super) async fn number<const N: usize>(from: &mut (impl AsyncRead + Unpin)) -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    from.read_exact(&mut bytes).await?;
+    Ok(bytes)
+}
+
+/// Reads `length` bytes and forgets them.
+pub(super) async fn skip(from: &mut (impl AsyncRead + Unpin), length: u32) -> io::Result<()> {
+    let skipped = futures::io::copy(from.take(length.into()), &mut futures::io::sink()).await?;
+    if skipped == u64::from(length) { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+pub(super) fn wrong(what: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+/// What goes to the client for a request, in pieces that are written one behind the other.
+pub(super) type Reply = Vec<bytes::Bytes>;
+
+pub(super) fn simple_reply(cookie: u64, error: u32, data: Option<bytes::Bytes>) -> Reply {
+    let mut head = Vec::with_capacity(16);
+    head.extend(SIMPLE_REPLY_MAGIC.to_be_bytes());
+    head.extend(error.to_be_bytes());
+    head.extend(cookie.to_be_bytes());
+    std::iter::once(head.into()).chain(data).collect()
+}
+
+/// The kinds of chunks of a structured reply.
+pub(super) enum Chunk {
+    /// No more than that it is done.
+    Nothing,
+    Data {
+        offset: u64,
+        data: bytes::Bytes,
+    },
+    Hole {
+        offset: u64,
+        length: u32,
+    },
+    /// The context's number, then lengths and flags.
+    Status {
+        context: u32,
+        extents: Vec<(u32, u32)>,
+    },
+    Error {
+        error: u32,
+        message: String,
+    },
+}
+
+pub(super) fn chunk(cookie: u64, last: bool, chunk: Chunk) -> Reply {
+    let mut body = Vec::new();
+    let (kind, data) = match chunk {
+        Chunk::Nothing => (0, None),
+        Chunk::Data { offset, data } => {
+            body.extend(offset.to_be_bytes());
+            (1, Some(data))
+        }
+        Chunk::Hole { offset, length } => {
+            body.extend(offset.to_be_bytes());
+            body.extend(length.to_be_bytes());
+            (2, None)
+        }
+        Chunk::Status { context, extents } => {
+            body.extend(context.to_be_bytes());
+            for (length, flags) in extents {
+                body.extend(length.to_be_bytes());
+                body.extend(flags.to_be_bytes());
+            }
+            (5, None)
+        }
+        Chunk::Error { error, message } => {
+            let message = message.as_bytes();
+            let message = message.get(..message.len().min(4096)).unwrap_or_default();
+            body.extend(error.to_be_bytes());
+            body.extend((message.len() as u16).to_be_bytes());
+            body.extend(message);
+            ((1 << 15) + 1, None)
+        }
+    };
+    let length = body.len() + data.as_ref().map_or(0, bytes::Bytes::len);
+    let mut head = Vec::with_capacity(20 + body.len());
+    head.extend(CHUNK_MAGIC.to_be_bytes());
+    head.extend(u16::from(last).to_be_bytes());
+    head.extend((kind as u16).to_be_bytes());
+    head.extend(cookie.to_be_bytes());
+    head.extend((length as u32).to_be_bytes());
+    head.extend(body);
+    std::iter::once(head.into()).chain(data).collect()
+}

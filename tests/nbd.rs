@@ -1,0 +1,319 @@
+//! The block device server, as `qemu-img` and clients of any kind meet it.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a helper of a test may fail as the test does"
+)]
+#![expect(clippy::disallowed_methods, reason = "a server has a thread of its own")]
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use compute_gallery::ErrorKind;
+use compute_gallery::nbd::NbdServer;
+use compute_gallery::testkit::Sandbox;
+use futures::executor::block_on;
+
+/// A disk with data, zeros and data, not of whole chunks.
+fn disk() -> Vec<u8> {
+    let mut disk: Vec<u8> = (0..(9 << 20) + 1536_u32).map(|at| (at / 512 % 251 + at % 3) as u8 | 1).collect();
+    disk[1 << 20..5 << 20].fill(0);
+    disk
+}
+
+struct Served {
+    folder: tempfile::TempDir,
+    socket: PathBuf,
+    faults: compute_gallery::testkit::Faults,
+}
+
+/// Serves the disk on a Unix socket, by a thread that lives as long as the test.
+fn serve() -> Served {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("web.sock");
+    let sandbox = block_on(Sandbox::new()).unwrap();
+    block_on(sandbox.publish("1.0.0", disk())).unwrap();
+    let faults = sandbox.faults("eastus");
+    let path = socket.clone();
+    std::thread::spawn(move || {
+        block_on(async {
+            let reader = sandbox.session().deploy(sandbox.version("1.0.0"), "eastus").open().await.unwrap();
+            NbdServer::new("web", reader).listen_unix(path).await.unwrap();
+        });
+    });
+    while UnixStream::connect(&socket).is_err() {
+        std::thread::yield_now();
+    }
+    Served { folder, socket, faults }
+}
+
+fn qemu_img(arguments: &[&str]) -> String {
+    let output = Command::new("qemu-img").args(arguments).output();
+    let output = output.expect("this test needs `qemu-img` (Debian's package `qemu-utils`) on the PATH");
+    assert!(output.status.success(), "qemu-img {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn uri(socket: &Path, name: &str) -> String {
+    format!("nbd+unix:///{name}?socket={}", socket.display())
+}
+
+#[test]
+fn qemu_reads_the_disk_and_its_holes_by_its_name_and_without() {
+    let served = serve();
+    let raw = served.folder.path().join("disk.raw");
+    std::fs::write(&raw, disk()).unwrap();
+    for name in ["", "web"] {
+        qemu_img(&["compare", "-f", "raw", "-F", "raw", &uri(&served.socket, name), raw.to_str().unwrap()]);
+    }
+    let map = qemu_img(&["map", "--output=json", "-f", "raw", &uri(&served.socket, "")]);
+    assert!(
+        map.contains(
+            r#""start": 1048576, "length": 4194304, "depth": 0, "present": true, "zero": true, "data": false"#
+        ),
+        "{map}"
+    );
+    let copy = served.folder.path().join("copy.qcow2");
+    qemu_img(&[
+        "convert",
+        "-f",
+        "raw",
+        "-O",
+        "qcow2",
+        "-m",
+        "16",
+        "-W",
+        &uri(&served.socket, ""),
+        copy.to_str().unwrap(),
+    ]);
+    qemu_img(&["compare", "-f", "qcow2", "-F", "raw", copy.to_str().unwrap(), raw.to_str().unwrap()]);
+    let none = Command::new("qemu-img").args(["info", "-f", "raw", &uri(&served.socket, "other")]).output().unwrap();
+    assert!(!none.status.success());
+}
+
+#[test]
+fn a_vm_writes_into_an_overlay_on_the_served_disk() {
+    let served = serve();
+    let overlay = served.folder.path().join("vm.qcow2");
+    let backing = uri(&served.socket, "");
+    compute_gallery::disk::create_overlay(&overlay, disk().len() as u64, &backing).unwrap();
+    let path = overlay.to_str().unwrap();
+    let written = Command::new("qemu-io")
+        .args(["-f", "qcow2", "-c", "write -P 9 1M 64k", "-c", "read -P 9 1M 64k", path])
+        .output();
+    assert!(written.unwrap().status.success());
+    let flat = served.folder.path().join("flat.raw");
+    qemu_img(&["convert", "-f", "qcow2", "-O", "raw", path, flat.to_str().unwrap()]);
+    let mut expected = disk();
+    expected[1 << 20..(1 << 20) + (64 << 10)].fill(9);
+    assert!(std::fs::read(&flat).unwrap() == expected);
+}
+
+/// A client that speaks the protocol by hand.
+struct Client(UnixStream);
+
+const GO: u32 = 7;
+
+impl Client {
+    fn connect(served: &Served) -> Self {
+        let stream = UnixStream::connect(&served.socket).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut client = Self(stream);
+        assert_eq!(client.take::<8>(), *b"NBDMAGIC");
+        assert_eq!(client.take::<8>(), *b"IHAVEOPT");
+        assert_eq!(client.take::<2>(), [0, 3]);
+        client.put(&3_u32.to_be_bytes());
+        client
+    }
+
+    /// Up to the transmission of requests, with simple replies.
+    fn ready(served: &Served) -> Self {
+        let mut client = Self::connect(served);
+        client.option(GO, &[0, 0, 0, 0, 0, 0]);
+        loop {
+            let (kind, _) = client.answer();
+            assert!(kind < 1 << 31, "{kind:#x}");
+            if kind == 1 {
+                return client;
+            }
+        }
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).unwrap();
+    }
+
+    fn take<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.0.read_exact(&mut bytes).unwrap();
+        bytes
+    }
+
+    fn option(&mut self, option: u32, data: &[u8]) {
+        let length = (data.len() as u32).to_be_bytes();
+        self.put(&[&b"IHAVEOPT"[..], &option.to_be_bytes(), &length, data].concat());
+    }
+
+    fn answer(&mut self) -> (u32, Vec<u8>) {
+        assert_eq!(self.take::<8>(), 0x0003_e889_0455_65a9_u64.to_be_bytes());
+        let [_, kind, length] = [self.take(), self.take(), self.take()].map(u32::from_be_bytes);
+        let mut data = vec![0; length as usize];
+        self.0.read_exact(&mut data).unwrap();
+        (kind, data)
+    }
+
+    fn request(&mut self, command: u16, cookie: u64, offset: u64, length: u32) {
+        let magic = 0x2560_9513_u32.to_be_bytes();
+        let [flags, command] = [0, command].map(u16::to_be_bytes);
+        let [cookie, offset] = [cookie, offset].map(u64::to_be_bytes);
+        self.put(&[&magic[..], &flags, &command, &cookie, &offset, &length.to_be_bytes()].concat());
+    }
+
+    /// The error and the cookie of a simple reply.
+    fn reply(&mut self) -> (u32, u64) {
+        assert_eq!(self.take::<4>(), 0x6744_6698_u32.to_be_bytes());
+        (u32::from_be_bytes(self.take()), u64::from_be_bytes(self.take()))
+    }
+
+    /// Whether the server has closed the connection.
+    fn is_closed(&mut self) -> bool {
+        let mut rest = Vec::new();
+        self.0.read_to_end(&mut rest).is_ok_and(|_| rest.is_empty())
+    }
+
+    fn reads(&mut self) {
+        self.request(0, 99, 0, 4096);
+        assert_eq!(self.reply(), (0, 99));
+        assert!(self.take::<4096>() == disk()[..4096]);
+    }
+}
+
+#[test]
+fn requests_that_can_not_be_met_are_refused_and_the_next_is_met() {
+    let served = serve();
+    let mut client = Client::ready(&served);
+    let size = disk().len() as u64;
+    for (command, offset, length, error) in [
+        (0, 0, 0, 22),
+        (0, size, 512, 22),
+        (0, size - 511, 512, 22),
+        (0, u64::MAX, 512, 22),
+        (0, 0, u32::MAX, 22),
+        (4, 0, 512, 1),
+        (6, 0, 512, 1),
+        // Not agreed upon: block status.
+        (7, 0, 512, 22),
+        (77, 0, 512, 22),
+        (3, 0, 0, 0),
+        (5, 0, 65_536, 0),
+    ] {
+        client.request(command, 5, offset, length);
+        assert_eq!(client.reply(), (error, 5), "command {command} at {offset} of {length}");
+    }
+    // The bytes of a write are taken, and not done.
+    client.request(1, 6, 0, 100_000);
+    client.put(&[7; 100_000]);
+    assert_eq!(client.reply(), (1, 6));
+    client.reads();
+    // Many at once, in any order.
+    for cookie in 0..100 {
+        client.request(0, cookie, 5_242_880 + cookie * 512, 512);
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..100 {
+        let (error, cookie) = client.reply();
+        let at = 5_242_880 + cookie as usize * 512;
+        assert!(error == 0 && client.take::<512>() == disk()[at..at + 512] && seen.insert(cookie));
+    }
+    client.request(2, 0, 0, 0);
+    assert!(client.is_closed());
+}
+
+#[test]
+fn clients_that_talk_rubbish_or_stop_half_way_harm_no_other() {
+    let served = serve();
+    let mut good = Client::ready(&served);
+    let mut state = 1_u64;
+    for round in 0..40_u64 {
+        let mut client = if round % 2 == 0 { Client::connect(&served) } else { Client::ready(&served) };
+        let mut bytes: Vec<u8> = Vec::new();
+        for _ in 0..round * 3 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            bytes.push((state >> 40) as u8);
+        }
+        // The server may have gone away before all is written.
+        let _ = client.0.write_all(&bytes);
+        let _ = client.0.shutdown(std::net::Shutdown::Write);
+        drop(client);
+        good.reads();
+    }
+    // A reply that nobody takes.
+    let mut deaf = Client::ready(&served);
+    for cookie in 0..8 {
+        deaf.request(0, cookie, 0, 8 << 20);
+    }
+    good.reads();
+    drop(deaf);
+    good.reads();
+    for magic in [b"IHAVEOPX", b"NBDMAGIC"] {
+        let mut client = Client::connect(&served);
+        client.put(magic);
+        assert!(client.is_closed());
+    }
+    // Lengths that do not add up, and too long ones.
+    let mut client = Client::connect(&served);
+    for data in [&[][..], &[0, 0, 0, 9, 1], &[0xff; 64], &[0, 0, 0, 0, 0, 9, 0]] {
+        client.option(GO, data);
+        assert_eq!(client.answer().0, (1 << 31) + 3, "{data:?}");
+    }
+    client.option(GO, &[&[0, 0, 0, 5][..], b"other", &[0, 0]].concat());
+    assert_eq!(client.answer().0, (1 << 31) + 6);
+    client.option(GO, &vec![0; 100_000]);
+    assert_eq!(client.answer().0, (1 << 31) + 9);
+    client.option(5, &[]);
+    assert_eq!(client.answer().0, (1 << 31) + 1, "TLS is left to the host");
+    client.option(10, &[0; 8]);
+    assert_eq!(client.answer().0, (1 << 31) + 3, "before structured replies");
+    client.option(3, &[]);
+    assert_eq!(client.answer(), (2, [&[0, 0, 0, 3][..], b"web"].concat()));
+    assert_eq!(client.answer().0, 1);
+    client.option(2, &[]);
+    assert_eq!(client.answer().0, 1);
+    assert!(client.is_closed());
+    good.reads();
+}
+
+#[test]
+fn what_was_read_is_not_read_again() {
+    let served = serve();
+    let mut client = Client::ready(&served);
+    client.reads();
+    let begun = served.faults.calls();
+    client.reads();
+    Client::ready(&served).reads();
+    assert_eq!(served.faults.calls(), begun, "the cache is everyone's");
+}
+
+#[test]
+fn an_address_that_others_can_reach_and_a_socket_in_use_are_refused() {
+    let served = serve();
+    let sandbox = block_on(Sandbox::new()).unwrap();
+    block_on(sandbox.publish("1.0.0", vec![7; 4096])).unwrap();
+    let deployment = sandbox.session().deploy(sandbox.version("1.0.0"), "eastus");
+    let server = NbdServer::new("web", block_on(deployment.open()).unwrap());
+    let error = block_on(server.listen_tcp("0.0.0.0:10809".parse().unwrap())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    let error = block_on(server.listen_unix(&served.socket)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    let file = served.folder.path().join("file");
+    std::fs::write(&file, b"precious").unwrap();
+    let error = block_on(server.listen_unix(&file)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    assert_eq!(std::fs::read(&file).unwrap(), b"precious");
+    Client::ready(&served).reads();
+}
