@@ -1,5 +1,7 @@
 //! The ARM face in process: requests and answers as Azure has them, without a socket.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test may fail as the test does")]
+
 use bytes::Bytes;
 use compute_gallery::GalleryService;
 use compute_gallery::arm::{ApiVersion, Arm, ArmBody, ArmBuilder, OneToken, TestClock, TestEndpoints, UntrustedClaims};

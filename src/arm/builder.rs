@@ -4,10 +4,11 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::authenticator::{AnyToken, Authenticator};
-use super::face::{Arm, Inner};
+use super::face::Arm;
+use super::inner::{Inner, Settings};
 use super::operations::Operations;
 use super::test_endpoints::{TestEndpoints, Tests};
-use crate::error::Result;
+use crate::host::sync::RwLock;
 use crate::host::{Clock, SystemClock};
 use crate::model::RegionCatalog;
 use crate::service::session::GalleryService;
@@ -39,18 +40,6 @@ pub struct ArmBuilder {
     regions: RegionCatalog,
     settings: Settings,
     tests: Option<TestEndpoints>,
-}
-
-/// The plain settings.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Settings {
-    /// `None`: operations are done when they are answered.
-    pub(super) retry_after: Option<NonZeroU32>,
-    pub(super) strict_versions: bool,
-    /// Bytes of a disk that is only named.
-    pub(super) named_sources: Option<u64>,
-    pub(super) body_bytes: usize,
-    pub(super) page: usize,
 }
 
 impl ArmBuilder {
@@ -145,19 +134,15 @@ impl ArmBuilder {
         let Self { service, authenticator, clock, regions, settings, tests } = self;
         let clock = tests.as_ref().map_or(clock, |tests| Arc::new(tests.clock().clone()));
         let operations = Operations::new(settings.retry_after);
-        let (service, tests) = (crate::host::sync::RwLock::new(service), tests.map(Tests::new));
-        Arm(Arc::new(Inner { service, authenticator, clock, regions, settings, operations, tests }))
+        let (service, tests) = (RwLock::new(service), tests.map(Tests::new).map(Arc::new));
+        let inner = Arc::new(Inner { service, authenticator, clock, regions, settings, operations });
+        Arm { inner, tests }
     }
 }
 
-/// Returns a fresh GUID.
-pub(super) fn guid() -> Result<String> {
-    let [a, b, c, d, e, f, g, h, rest @ ..] =
-        crate::host::draw::<16>(&crate::host::SystemEntropy, "drawing the id of a request")?;
-    let time_high = u16::from_be_bytes([g, h]) & 0x0FFF | 0x4000;
-    let [i, j, node @ ..] = rest;
-    let variant = u16::from_be_bytes([i, j]) & 0x3FFF | 0x8000;
-    let node = node.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let (first, second) = (u32::from_be_bytes([a, b, c, d]), u16::from_be_bytes([e, f]));
-    Ok(format!("{first:08x}-{second:04x}-{time_high:04x}-{variant:04x}-{node}"))
+impl Arm {
+    /// Returns a face with the [default settings](ArmBuilder::new): any token is the caller `admin`'s.
+    pub fn new(service: GalleryService) -> Self {
+        ArmBuilder::new(service).build()
+    }
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, Answered, Refusal};
 use super::call::Call;
-use super::face::{Inner, only};
+use super::inner::{Inner, only};
 use super::operations::{Begun, Kind as Change};
 use super::projection::{Kind, check};
 use super::shape::Shape;

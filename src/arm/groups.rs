@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, Answered, Refusal};
 use super::call::Call;
-use super::face::{Inner, only};
+use super::inner::{Inner, only};
 use super::operations::{Begun, Kind as Change};
 use super::phantom;
 use super::versions::ApiVersion;

@@ -8,7 +8,7 @@
 //! | [`Authenticator`] | makes callers of bearer tokens: [`AnyToken`], [`OneToken`], [`UntrustedClaims`], or a host's own |
 //! | [`ApiVersion`] | the versions of the gallery's types; each answer has the fields of the version that was asked for |
 //!
-//! Long-running operations, resource groups, managed disks and the calls of `/_test/` are kept in memory by the face.
+//! Long-running operations and the calls that `/_test/` tells are kept in memory by the face.
 
 mod answer;
 mod authenticator;
@@ -18,10 +18,12 @@ mod call;
 mod face;
 mod galleries;
 mod groups;
+mod inner;
 mod operations;
 mod phantom;
 mod projection;
 mod roles;
+mod route;
 mod shape;
 mod shared;
 mod test_endpoints;

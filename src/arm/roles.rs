@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, Answered, Refusal};
 use super::call::Call;
-use super::face::{Inner, only};
 use super::groups;
+use super::inner::{Inner, only};
 use crate::access::{
     AccessScope, AssignmentId, BuiltInRole, DenyAssignment, PrincipalId, RoleAssignment, RoleDefinition, RoleId,
     TenantId,

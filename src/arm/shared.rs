@@ -5,12 +5,11 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, Answered, Refusal};
 use super::call::Call;
-use super::face::{Inner, only};
 use super::groups;
+use super::inner::{Inner, only};
 use super::versions::ApiVersion;
-use crate::PublicImageId;
 use crate::model::Region;
-use crate::service::read::{CatalogView, PublicGallery, SharedGallery, SharedImage, SharedImageVersion};
+use crate::service::read::{CatalogView, PublicGallery, PublicImageId, SharedGallery, SharedImage, SharedImageVersion};
 
 const GIB: u64 = 1 << 30;
 

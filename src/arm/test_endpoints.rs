@@ -13,7 +13,7 @@ use http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Answered, Refusal};
-use super::face::Inner;
+use super::inner::{Inner, guid};
 use crate::error::Result;
 use crate::host::sync::Mutex;
 use crate::host::{Clock, SystemClock};
@@ -299,7 +299,7 @@ impl Tests {
             let put = Request::put(format!("{id}?api-version={version}")).header("Authorization", "Bearer seed");
             let bytes = Bytes::from(resource.get("body").cloned().unwrap_or_default().to_string());
             let put = put.body(bytes).map_err(|error| wrong(format!("Resource {at}: {error}.")))?;
-            let id = super::builder::guid()?;
+            let id = guid()?;
             let answer = inner.answer(put, &id).await;
             if !answer.status.is_success() {
                 return Ok(answer);

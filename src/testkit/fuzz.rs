@@ -48,7 +48,8 @@ pub fn catalog_segment(data: &[u8]) {
 pub fn arm_request(data: &[u8]) {
     static FACE: std::sync::OnceLock<crate::arm::Arm> = std::sync::OnceLock::new();
     let face = FACE.get_or_init(|| {
-        let builder = crate::GalleryService::builder().allow_all().workers(crate::host::Workers::inline());
+        let builder =
+            crate::service::session::GalleryService::builder().allow_all().workers(crate::host::Workers::inline());
         let service = blocked(builder.store(crate::store::MemoryStore::new()).create()).ok();
         let service = service.unwrap_or_else(|| std::process::abort());
         crate::arm::ArmBuilder::new(service).named_sources(1 << 20).build()

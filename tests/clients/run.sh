@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Real clients against the example server: each is installed from its registry and goes through a whole life of a gallery.
 #
-#   tests/clients/run.sh [python] [python_old] [js] [az]       all of them without an argument; `python` takes half a minute
+#   tests/clients/run.sh [python] [python_old] [js] [az] [ansible]
+#
+# All but Ansible (ten minutes to install) without an argument; `python` takes half a minute.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -50,6 +52,14 @@ for client in "$@"; do
     az)
       venv az azure-cli==2.91.0
       tests/clients/az.sh "$home/az/bin/az" "http://127.0.0.1:$((port + 2))" "$home/ca.pem"
+      ;;
+    ansible)
+      venv ansible ansible==12.3.0
+      venv ansible -r "$home"/ansible/lib/python3*/site-packages/ansible_collections/azure/azcollection/requirements.txt
+      HTTPS_PROXY=http://127.0.0.1:$((port + 2)) REQUESTS_CA_BUNDLE=$home/ca.pem AZURE_CLIENT_ID=x AZURE_SECRET=x \
+        AZURE_TENANT=11111111-1111-1111-1111-111111111111 AZURE_SUBSCRIPTION_ID=00000000-0000-0000-0000-000000000005 \
+        "$home/ansible/bin/ansible-playbook" -i localhost, -c local \
+        -e "ansible_python_interpreter=$home/ansible/bin/python" tests/clients/ansible.yml
       ;;
     *) echo "unknown client: $client" && exit 1 ;;
   esac

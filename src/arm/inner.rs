@@ -1,0 +1,74 @@
+//! What the routes of a face share.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use http::{Method, StatusCode};
+
+use super::answer::Refusal;
+use super::authenticator::Authenticator;
+use super::call::Call;
+use super::operations::Operations;
+use super::shape::Shape;
+use super::versions::ApiVersion;
+use crate::error::Result;
+use crate::host::sync::RwLock;
+use crate::host::{Clock, SystemEntropy, draw};
+use crate::model::RegionCatalog;
+use crate::service::session::GalleryService;
+
+/// The plain settings.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settings {
+    /// `None`: operations are done when they are answered.
+    pub(super) retry_after: Option<NonZeroU32>,
+    pub(super) strict_versions: bool,
+    /// Bytes of a disk that is only named.
+    pub(super) named_sources: Option<u64>,
+    pub(super) body_bytes: usize,
+    pub(super) page: usize,
+}
+
+/// What the routes share.
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) service: RwLock<GalleryService>,
+    pub(super) authenticator: Arc<dyn Authenticator>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) regions: RegionCatalog,
+    pub(super) settings: Settings,
+    pub(super) operations: Operations,
+}
+
+impl Inner {
+    pub(super) fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+
+    pub(super) fn shape(&self, version: ApiVersion) -> Shape<'_> {
+        Shape { version, regions: &self.regions, operations: &self.operations, now: self.now() }
+    }
+}
+
+/// Refuses another method than these.
+pub(super) fn only(call: &Call, methods: &[Method]) -> Result<(), Refusal> {
+    if methods.contains(&call.method) {
+        return Ok(());
+    }
+    let allowed: Vec<&str> = methods.iter().map(Method::as_str).collect();
+    let what = format!("The requested resource does not support http method '{}'.", call.method);
+    let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", what);
+    Err(refusal.with(http::header::ALLOW, allowed.join(", ")))
+}
+
+/// Returns a fresh GUID.
+pub(super) fn guid() -> Result<String> {
+    let [a, b, c, d, e, f, g, h, rest @ ..] = draw::<16>(&SystemEntropy, "drawing the id of a request")?;
+    let time_high = u16::from_be_bytes([g, h]) & 0x0FFF | 0x4000;
+    let [i, j, node @ ..] = rest;
+    let variant = u16::from_be_bytes([i, j]) & 0x3FFF | 0x8000;
+    let node = node.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let (first, second) = (u32::from_be_bytes([a, b, c, d]), u16::from_be_bytes([e, f]));
+    Ok(format!("{first:08x}-{second:04x}-{time_high:04x}-{variant:04x}-{node}"))
+}

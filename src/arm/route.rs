@@ -1,0 +1,93 @@
+//! From a request to the one who answers it.
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::header::{AUTHORIZATION, HeaderName, WWW_AUTHENTICATE};
+use http::{HeaderMap, Method, Request, StatusCode};
+
+use super::answer::{Answer, Answered, Refusal};
+use super::call::{Address, Call};
+use super::inner::{Inner, only};
+use super::{galleries, groups, roles, shared};
+use crate::access::Caller;
+
+const AUXILIARY: HeaderName = HeaderName::from_static("x-ms-authorization-auxiliary");
+
+impl Inner {
+    /// Answers a request; a refusal is an answer.
+    pub(super) async fn answer(&self, request: Request<Bytes>, id: &str) -> Answer {
+        let call = match self.call(request) {
+            Ok(call) => call,
+            Err(refusal) => return refusal.into(),
+        };
+        self.route(&call, id).await.unwrap_or_else(Answer::from)
+    }
+
+    fn call(&self, request: Request<Bytes>) -> Result<Call, Refusal> {
+        let caller = self.caller(request.headers())?;
+        let session = self.service.read().session(caller);
+        let address = Address::of(&request);
+        Call::new(request, address, session)
+    }
+
+    /// Makes a caller of the request's token. Those of other tenants must be good, too.
+    fn caller(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
+        let bearer = |text: &str| {
+            let (scheme, token) = text.trim().split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+        };
+        let refused = |error: &str, code: &str, what: &str| {
+            let challenge =
+                format!("Bearer authorization_uri=\"https://login.microsoftonline.com/common\", error=\"{error}\"");
+            Refusal::new(StatusCode::UNAUTHORIZED, code, what).with(WWW_AUTHENTICATE, challenge)
+        };
+        let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(bearer);
+        let Some(token) = given else {
+            let what = "Authentication failed. The 'Authorization' header is missing or has no bearer token.";
+            return Err(refused("invalid_request", "AuthenticationFailed", what));
+        };
+        let invalid = || refused("invalid_token", "InvalidAuthenticationToken", "The access token is invalid.");
+        let caller = self.authenticator.caller(&token).ok_or_else(invalid)?;
+        for auxiliary in headers.get_all(AUXILIARY) {
+            let tokens =
+                auxiliary.to_str().unwrap_or_default().split([',', ';']).filter(|text| !text.trim().is_empty());
+            for token in tokens {
+                bearer(token).and_then(|token| self.authenticator.caller(&token)).ok_or_else(invalid)?;
+            }
+        }
+        Ok(caller)
+    }
+
+    /// Finds who answers.
+    fn route<'a>(&'a self, call: &'a Call, id: &'a str) -> BoxFuture<'a, Answered> {
+        Box::pin(async move {
+            let lower = call.lower();
+            let path: Vec<&str> = lower.iter().map(String::as_str).collect();
+            if let Some(at) = path.windows(2).rposition(|two| two == ["providers", "microsoft.authorization"]) {
+                return roles::answer(self, call, at, &path).await;
+            }
+            match path.as_slice() {
+                [_, _, "providers", "microsoft.compute", "locations", _, "capsoperations", operation] => {
+                    call.any_version()?;
+                    only(call, &[Method::GET])?;
+                    self.operations.poll(call, operation, self.now())
+                }
+                [
+                    _,
+                    _,
+                    "providers",
+                    "microsoft.compute",
+                    "locations",
+                    _,
+                    "sharedgalleries" | "communitygalleries",
+                    ..,
+                ] => shared::answer(self, call, &path).await,
+                [_, _, "providers", "microsoft.compute", "galleries", ..]
+                | [_, _, "resourcegroups", _, "providers", "microsoft.compute", "galleries", ..] => {
+                    galleries::answer(self, call, &path, id).await
+                }
+                _ => groups::answer(self, call, &path, id).await,
+            }
+        })
+    }
+}
