@@ -8,7 +8,9 @@ use futures::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::negotiation::{ALLOCATION_NUMBER, Agreed, MAX_REQUEST_BYTES};
-use super::wire::{Chunk, REQUEST_MAGIC, Reply, Request, chunk, command, errno, number, simple_reply, skip, wrong};
+use super::wire::{Chunk, REQUEST_MAGIC, Reply, Request, chunk, number, simple_reply, skip, wrong};
+use super::{command, errno};
+use crate::error::Error;
 
 /// The bytes of a client's requests that are under way at a time, and their number.
 const BYTES_UNDER_WAY: u64 = 64 << 20;
@@ -159,7 +161,7 @@ impl Agreed {
         if request.length > MAX_REQUEST_BYTES {
             return Err((errno::OVERFLOW, format!("{} bytes are more than {MAX_REQUEST_BYTES}", request.length)));
         }
-        let failed = |error: crate::Error| (errno::IO, error.to_string());
+        let failed = |error: Error| (errno::IO, error.to_string());
         if !self.structured {
             return Ok(simple_reply(cookie, 0, Some(self.disk.read_at(range).await.map_err(failed)?)));
         }

@@ -4,9 +4,14 @@
 //! It has no users and no encryption: it listens on a Unix socket, which the file system protects, or on loopback; for anything else a
 //! host opens its own streams, with TLS, and hands them to [`NbdServer::serve`].
 
+mod answer;
+mod command;
 mod connection;
+mod errno;
 mod listen;
 mod negotiation;
+mod option;
+mod serve;
 mod server;
 mod wire;
 

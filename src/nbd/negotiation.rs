@@ -5,9 +5,8 @@ use std::io;
 use futures::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::server::NbdServer;
-use super::wire::{
-    FIXED_NEWSTYLE, NBD_MAGIC, NO_ZEROES, OPTION_MAGIC, OPTION_REPLY_MAGIC, answer, number, option, skip, wrong,
-};
+use super::wire::{FIXED_NEWSTYLE, NBD_MAGIC, NO_ZEROES, OPTION_MAGIC, OPTION_REPLY_MAGIC, number, skip, wrong};
+use super::{answer, option};
 use crate::service::deploy::reader::ImageReader;
 
 /// The most bytes of an option: a name of 4 KiB, and many contexts.

@@ -1,11 +1,5 @@
 //! The server: names and disks.
 
-use std::io;
-
-use futures::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-
-use super::connection::transmit;
-use super::negotiation::negotiate;
 use crate::service::deploy::reader::ImageReader;
 
 /// Serves disks of images as network block devices, read-only. Every byte is verified, and kept in the cache that all readers of the
@@ -49,20 +43,5 @@ impl NbdServer {
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.exports.iter().map(|(name, _)| name.as_str())
-    }
-
-    /// Serves one client until it goes away. At most 64 MiB of its requests are under way at a time; what is larger than 32 MiB is
-    /// refused.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidData` if the client does not speak the protocol, `UnexpectedEof` if it stops half-way, and those of the stream. The
-    /// server goes on.
-    pub async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
-        let (mut input, mut output) = stream.split();
-        match negotiate(self, &mut input, &mut output).await? {
-            Some(agreed) => transmit(agreed, input, output).await,
-            None => Ok(()),
-        }
     }
 }

@@ -15,50 +15,6 @@ const CHUNK_MAGIC: u32 = 0x668e_33ef;
 pub(super) const FIXED_NEWSTYLE: u16 = 1;
 pub(super) const NO_ZEROES: u16 = 2;
 
-pub(super) mod option {
-    pub(in crate::nbd) const EXPORT_NAME: u32 = 1;
-    pub(in crate::nbd) const ABORT: u32 = 2;
-    pub(in crate::nbd) const LIST: u32 = 3;
-    pub(in crate::nbd) const INFO: u32 = 6;
-    pub(in crate::nbd) const GO: u32 = 7;
-    pub(in crate::nbd) const STRUCTURED_REPLY: u32 = 8;
-    pub(in crate::nbd) const LIST_META_CONTEXT: u32 = 9;
-    pub(in crate::nbd) const SET_META_CONTEXT: u32 = 10;
-}
-
-pub(super) mod answer {
-    pub(in crate::nbd) const ACK: u32 = 1;
-    pub(in crate::nbd) const SERVER: u32 = 2;
-    pub(in crate::nbd) const INFO: u32 = 3;
-    pub(in crate::nbd) const META_CONTEXT: u32 = 4;
-    pub(in crate::nbd) const UNSUPPORTED: u32 = (1 << 31) + 1;
-    pub(in crate::nbd) const INVALID: u32 = (1 << 31) + 3;
-    pub(in crate::nbd) const UNKNOWN: u32 = (1 << 31) + 6;
-    pub(in crate::nbd) const TOO_BIG: u32 = (1 << 31) + 9;
-}
-
-pub(super) mod command {
-    pub(in crate::nbd) const READ: u16 = 0;
-    pub(in crate::nbd) const WRITE: u16 = 1;
-    pub(in crate::nbd) const DISCONNECT: u16 = 2;
-    pub(in crate::nbd) const FLUSH: u16 = 3;
-    pub(in crate::nbd) const TRIM: u16 = 4;
-    pub(in crate::nbd) const CACHE: u16 = 5;
-    pub(in crate::nbd) const WRITE_ZEROES: u16 = 6;
-    pub(in crate::nbd) const BLOCK_STATUS: u16 = 7;
-    /// Flags: one piece of data only; one extent only.
-    pub(in crate::nbd) const DONT_FRAGMENT: u16 = 1 << 2;
-    pub(in crate::nbd) const ONE_EXTENT: u16 = 1 << 3;
-}
-
-/// Errors of requests, as numbers of Linux.
-pub(super) mod errno {
-    pub(in crate::nbd) const PERMISSION: u32 = 1;
-    pub(in crate::nbd) const IO: u32 = 5;
-    pub(in crate::nbd) const INVALID: u32 = 22;
-    pub(in crate::nbd) const OVERFLOW: u32 = 75;
-}
-
 /// A request: its data, if it has any, follow it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Request {

@@ -3,7 +3,9 @@
 //! A format that leaves zeros out needs to know before the first byte which blocks are not all zero; then every offset is fixed. So a
 //! file can be written in any order, in order to a pipe, and again from where a killed process stopped.
 
+mod blocks;
 mod occupied;
+mod piece;
 mod qcow2;
 mod vhd;
 mod vhdx;
@@ -13,13 +15,11 @@ use std::sync::Arc;
 pub(crate) use occupied::Occupied;
 pub(crate) use qcow2::overlay;
 
+use self::piece::Piece;
 use super::format::WrittenFormat;
 use super::vhd::footer::{TIME_ZERO_SECONDS, fixed_footer};
 use crate::content::digest::Digest;
 use crate::error::{Error, Result};
-
-/// A part of the file that is not the disk's: its offset and its bytes.
-pub(crate) type Piece = (u64, Vec<u8>);
 
 /// The layout of one file; clones share it.
 #[derive(Clone, Debug)]
@@ -35,28 +35,6 @@ enum Kind {
     Vhd(Box<vhd::DynamicVhd>),
     Vhdx(vhdx::Vhdx),
     Qcow2(qcow2::Qcow2),
-}
-
-/// The places of blocks that are not all zero: one behind the other.
-#[derive(Debug)]
-struct Blocks {
-    occupied: Occupied,
-    /// The offset of the first one's data.
-    first: u64,
-    /// From the data of one to that of the next.
-    stride: u64,
-}
-
-impl Blocks {
-    fn place(&self, offset: u64) -> u64 {
-        let length = self.occupied.block_bytes();
-        self.first + self.occupied.rank(offset / length) * self.stride + offset % length
-    }
-
-    /// The offset behind the last one, stride included.
-    fn end(&self) -> u64 {
-        self.first + self.occupied.count() * self.stride
-    }
 }
 
 impl WrittenFormat {
@@ -142,9 +120,4 @@ impl Layout {
             Kind::Qcow2(disk) => disk.piece(number),
         }
     }
-}
-
-/// Writes a field of a piece.
-fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
-    bytes.iter_mut().skip(at).zip(value).for_each(|(to, from)| *to = *from);
 }

@@ -1,6 +1,8 @@
 //! A qcow2 of version 3: the header, the reference counts, the two levels of the table, and the clusters that are not all zero.
 
-use super::{Blocks, Occupied, Piece, put};
+use super::blocks::Blocks;
+use super::occupied::Occupied;
+use super::piece::{Piece, put};
 use crate::error::{Error, Result};
 
 /// A chunk's size: a cluster is written when a chunk is.

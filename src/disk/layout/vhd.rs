@@ -1,6 +1,8 @@
 //! A dynamic VHD: the copy of the footer, the header, the table, blocks with a bitmap before each, the footer.
 
-use super::{Blocks, Occupied, Piece, put};
+use super::blocks::Blocks;
+use super::occupied::Occupied;
+use super::piece::{Piece, put};
 use crate::disk::vhd::dynamic::header_of_table;
 use crate::disk::vhd::footer::dynamic_footer;
 use crate::error::Result;

@@ -1,6 +1,8 @@
 //! A dynamic VHDX with an empty log.
 
-use super::{Blocks, Occupied, Piece, put};
+use super::blocks::Blocks;
+use super::occupied::Occupied;
+use super::piece::{Piece, put};
 use crate::disk::vhdx::checksum::crc32c;
 use crate::disk::vhdx::header::{Guid, MAGIC, METADATA, TABLE};
 use crate::disk::vhdx::metadata::{DISK_ID, DISK_SIZE, FILE_PARAMETERS, LOGICAL_SECTOR, PHYSICAL_SECTOR};
