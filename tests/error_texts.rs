@@ -58,7 +58,7 @@ const MAKERS: &[&[&str]] = &[
 ];
 
 /// Words that a text may begin with although they have a capital.
-const PROPER_NAMES: &[&str] = &["Azure", "VHD", "VM", "VMs", "URI", "ID", "BLAKE3", "UTC", "EULA", "OS", "LUN"];
+const PROPER_NAMES: &[&str] = &["Azure", "VHD", "VM", "VMs", "URI", "ID", "BLAKE3", "UTC", "EULA", "OS", "LUN", "VMDK"];
 
 /// Azure's own sentences, which stay as Azure writes them: how they begin.
 const OF_AZURE: &[&str] = &[

@@ -21,9 +21,12 @@ const TICK: TimeDelta = TimeDelta::seconds(1);
 #[derive(Clone, Debug)]
 pub(crate) struct Verified {
     /// `None` remembers nothing.
-    blobs: Option<Arc<Mutex<HashMap<Place, (Identity, Extents)>>>>,
+    blobs: Option<Arc<Mutex<Blobs>>>,
     clock: Arc<dyn Clock>,
 }
+
+/// Each blob as it was when records of it were verified.
+type Blobs = HashMap<Place, (Identity, Extents)>;
 
 /// A slot's label, and a key in it.
 type Place = (Arc<str>, BlobKey);

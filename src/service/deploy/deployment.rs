@@ -370,8 +370,7 @@ impl Deployment {
     pub async fn to_device(self, path: impl AsRef<Path>) -> Result<Deployed> {
         let work = self.0?;
         if work.format != WrittenFormat::Raw {
-            let what =
-                format!("the format is `{:?}`, and a device takes the disk as raw: leave the format out", work.format);
+            let what = "a device takes the disk as raw, and another format is asked for: leave the format out";
             return Err(Error::invalid("format", what));
         }
         let source = work.source().await?;
