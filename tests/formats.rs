@@ -6,7 +6,6 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
-    clippy::panic,
     reason = "a helper of a test may fail as the test does"
 )]
 
@@ -256,7 +255,7 @@ async fn publish(sandbox: &Sandbox, number: &str, raw: &Path) {
     let source = DiskSource::path(raw, DiskFormat::Raw).with_any_raw_content();
     let version = sandbox.new_version(number, "westeurope,eastus", source);
     sandbox.session().publish(version).await.unwrap();
-    sandbox.session().replicate(&sandbox.version(number)).await.unwrap();
+    sandbox.session().replicate(sandbox.version(number)).await.unwrap();
 }
 
 /// What is written: our format, the one that reads it here, qemu's name of it, and whether qemu can check it.
