@@ -46,7 +46,9 @@ const SINGLE: &[Line] = &[
     ("its first 4 KiB", 7, 3, 0),
     ("its next 4 KiB", 1, 1, 0),
     ("scrub 64 MiB", 37, 6, 0),
-    ("collect, one of 4 versions", 41, 12, 0),
+    ("collect, one of 4 versions", 40, 12, 0),
+    ("deploy 64 MiB, compressed", 30, 7, 0),
+    ("collect, nothing, all compressed", 15, 3, 0),
 ];
 
 #[rustfmt::skip]
@@ -193,6 +195,9 @@ fn the_round_trips_of_each_operation_are_what_the_table_says() {
     meter.measure(&mut told, "scrub 64 MiB", session.scrub("westeurope"));
     meter.run(session.delete(version("1.0.1"))).unwrap();
     meter.measure(&mut told, "collect, one of 4 versions", session.collect());
+    meter.run(session.compress()).unwrap();
+    meter.measure(&mut told, "deploy 64 MiB, compressed", deploy().sync(false).to_path(&path));
+    meter.measure(&mut told, "collect, nothing, all compressed", session.collect());
     compare(&told, SINGLE);
 }
 

@@ -7,18 +7,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::FutureExt;
 
-use super::located::{Blobs, Locating};
+use super::located::{Blobs, Listing, Locating};
 use super::slot::Slot;
 use super::verified::Observed;
 use crate::content::extents::Extents;
 use crate::content::manifest::Packs;
+use crate::content::names::PartId;
 use crate::content::pack::PackInfo;
 use crate::content::part::Part;
 use crate::content::record::{Hashed, Line, RecordRef, StoredRecord};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::Workers;
 use crate::host::in_flight::{all_of, together};
-use crate::store::{BlobKey, Latency, StoreErrorKind};
+use crate::store::{BlobKey, BlobMeta, Latency, StoreErrorKind};
 
 /// The heads of at most this many packs are read together, before the first record of a version: what reads some of a small version
 /// mostly reads more.
@@ -121,22 +122,51 @@ impl Slot {
     /// Finds the blobs of a pack. Callers at the same time share the requests.
     fn locate(&self, pack: &PackInfo) -> Locating {
         let locate = || {
-            let (slot, info) = (self.without_located(), *pack);
+            let (slot, info) = (self.clone_of_parts(), *pack);
             async move { slot.blobs_of(&info).await }.boxed()
         };
         self.located.find(&pack.id, locate)
     }
 
     async fn blobs_of(&self, pack: &PackInfo) -> Result<Blobs> {
+        // Who has found one pack of an upload compressed finds the others so, mostly.
+        let known = match self.located.known_parts(&pack.id.upload) {
+            Some(listing) => self.parts_in(listing, pack).await?,
+            None => Vec::new(),
+        };
+        if known.iter().any(|part| part.id.is_complete()) {
+            let blobs = self.blobs_of_parts(pack, known).await?;
+            if !blobs.is_empty() {
+                return Ok(blobs);
+            }
+        }
         let missing = match self.read_head(pack).await? {
             Ok(head) => return Ok([(self.key_of_pack(&pack.id)?, Arc::new(head))].into()),
             Err(missing) => missing,
         };
-        // The pack may be here in parts.
-        let parts = self.listed_parts(&pack.id).await?.parts;
+        // The pack may be here in parts. Those of all packs of the upload are listed together.
+        let (slot, upload) = (self.without_located(), pack.id.upload);
+        let list = || async move { slot.listed_parts_of(&upload).await }.boxed();
+        let mut parts = self.parts_in(self.located.parts(&upload, list), pack).await?;
         if parts.is_empty() {
-            return Err(missing);
+            // Since they were listed, the whole pack may have become a part.
+            parts = self.listed_parts(&pack.id).await?.parts;
         }
+        match self.blobs_of_parts(pack, parts).await? {
+            blobs if blobs.is_empty() => Err(missing),
+            blobs => Ok(blobs),
+        }
+    }
+
+    /// Returns the parts of a pack among the listed ones of its upload.
+    async fn parts_in(&self, listing: Listing, pack: &PackInfo) -> Result<Vec<Part>> {
+        let under = PartId::keys_of(&pack.id)?;
+        let listed = listing.await?;
+        let of_pack: Vec<BlobMeta> = listed.iter().filter(|blob| blob.key.is_under(&under)).cloned().collect();
+        Ok(self.contents(of_pack).await?.holdings.remove(&pack.id).unwrap_or_default().parts)
+    }
+
+    async fn blobs_of_parts(&self, pack: &PackInfo, parts: Vec<Part>) -> Result<Blobs> {
         let parts: Vec<Part> = parts.into_iter().filter(|part| part.is_of(pack)).collect();
         let heads = all_of(parts.iter().map(|part| self.head_of_part(part)).collect()).await?;
         let found = parts.iter().zip(heads).filter_map(|(part, head)| Some((part, head?)));

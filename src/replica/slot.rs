@@ -117,6 +117,11 @@ impl Slot {
         Self { located: LocatedPacks::default(), ..self.clone() }
     }
 
+    /// Returns the slot with a cache that knows the listed parts, and no packs.
+    pub(super) fn clone_of_parts(&self) -> Self {
+        Self { located: self.located.of_parts(), ..self.clone() }
+    }
+
     /// Returns the slot's name in errors, which is unique in the gallery.
     pub(crate) fn label(&self) -> &str {
         &self.label
@@ -206,6 +211,11 @@ impl Slot {
         Err(StoreError::new(StoreErrorKind::InvalidRange, "get", Some(key)).with_source(what))
     }
 
+    /// Lists the parts of all packs of an upload.
+    pub(super) async fn listed_parts_of(&self, upload: &UploadId) -> Result<Arc<[BlobMeta]>> {
+        self.list(&format!("parts/{upload}").parse()?).await.map(Arc::from)
+    }
+
     /// Lists what is here of a pack, except the whole pack.
     pub(super) async fn listed_parts(&self, pack: &PackId) -> Result<Holding> {
         let parts = self.list(&PartId::keys_of(pack)?).await?;
@@ -235,7 +245,7 @@ impl Slot {
     }
 
     /// Sorts listed blobs of the slot, and reads the heads of the parts among them.
-    async fn contents(&self, listed: Vec<BlobMeta>) -> Result<Contents> {
+    pub(super) async fn contents(&self, listed: Vec<BlobMeta>) -> Result<Contents> {
         let (mut contents, mut parts) = (Contents::default(), Vec::new());
         for blob in listed {
             let (Some(name), size) = (BlobName::of_key(&blob.key), size_of(&blob)) else { continue };
@@ -595,6 +605,17 @@ impl Slot {
             self.located.forget(&pack);
         }
         self.store.delete(&name.key()?).await.map_err(|error| self.failed(error))
+    }
+
+    /// Returns the key of a blob in the store that the slot is in.
+    pub(crate) fn key_in_store(&self, name: BlobName) -> Result<BlobKey> {
+        self.key.join(name.key()?.as_str())
+    }
+
+    /// Removes blobs of any slots of the store that this one is in, with as few requests as the store can; they may be missing.
+    pub(crate) async fn delete_in_store(&self, keys: &[BlobKey]) -> Vec<Result<()>> {
+        let deleted = self.of.delete_many(keys).await;
+        deleted.into_iter().map(|deleted| deleted.map_err(|error| self.failed(error))).collect()
     }
 
     /// Removes a whole pack; it may be missing.

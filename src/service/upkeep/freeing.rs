@@ -16,7 +16,9 @@ use crate::regions::collection_report::CollectionReport;
 use crate::regions::garbage::Survey;
 use crate::regions::inventory::{Blob, Blobs, Inventory};
 use crate::replica::parcel::Parcel;
+use crate::replica::slot::Slot;
 use crate::service::session::session::Session;
+use crate::store::BlobKey;
 
 /// The most packs that one commit condemns.
 const PACKS_AT_A_TIME: usize = 4096;
@@ -211,14 +213,21 @@ impl Freeing<'_> {
                 return first.map_or(Ok(state), Err);
             }
             let may_work = |zone: &usize| failures.get(zone).is_none_or(|failed| *failed < FAILURES_OF_A_ZONE);
-            let mut deleting = Vec::new();
+            let mut zones = BTreeMap::<usize, (Vec<(Blob, u64)>, Vec<BlobKey>, Slot)>::new();
             for (blob, size) in batch.iter().filter(|(blob, _)| may_work(&blob.slot.zone)) {
                 let Some(slot) = parts.regions.slot(condemned, region, blob.slot)? else { continue };
-                // Each reads the store's owner first.
-                deleting.push(async move { (*blob, *size, slot.delete(blob.name).await) });
+                let key = slot.key_in_store(blob.name)?;
+                let (blobs, keys, _) = zones.entry(blob.slot.zone).or_insert_with(|| (Vec::new(), Vec::new(), slot));
+                blobs.push((*blob, *size));
+                keys.push(key);
             }
+            let deleting = zones.into_values().map(|(blobs, keys, slot)| async move {
+                // Each store reads its owner first.
+                let deleted = slot.delete_in_store(&keys).await;
+                blobs.into_iter().zip(deleted).collect::<Vec<_>>()
+            });
             let mut removed = Blobs::default();
-            for (blob, size, deleted) in together(deleting).await {
+            for ((blob, size), deleted) in together(deleting.collect()).await.into_iter().flatten() {
                 match deleted {
                     Ok(()) => drop(removed.0.insert(blob, size)),
                     // A blob or a zone that cannot be written does not stop the others.
