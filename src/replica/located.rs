@@ -1,6 +1,7 @@
 //! Where the records of a pack lie in a slot: in the whole pack, or in parts of it.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -12,24 +13,61 @@ use crate::error::Result;
 use crate::host::sync::Mutex;
 use crate::store::{BlobKey, BlobMeta};
 
-/// The most packs of a slot whose heads are cached: a few MiB.
+/// The most packs of a slot whose heads are cached, a few MiB, and the most uploads whose parts are.
 const MAX_LOCATED: usize = 256;
 
 /// The blobs of one pack in a slot, with their heads.
 pub(super) type Blobs = Arc<[(BlobKey, Arc<Head>)]>;
 
-/// The blobs of a pack, found once for all who ask at the same time.
-pub(super) type Locating = Shared<BoxFuture<'static, Result<Blobs>>>;
+/// What is looked up, once for all who ask at the same time.
+pub(super) type Looking<T> = Shared<BoxFuture<'static, Result<T>>>;
 
-/// The parts of an upload's packs, listed once for all who ask at the same time.
-pub(super) type Listing = Shared<BoxFuture<'static, Result<Arc<[BlobMeta]>>>>;
+/// What was looked up, or is being looked up. Clones share it.
+pub(super) struct Lookups<K, T: Clone>(Arc<Mutex<HashMap<K, Looking<T>>>>);
 
-/// The packs of a slot whose heads were read, or are being read. Clones share them.
+impl<K, T: Clone> Clone for Lookups<K, T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<K, T: Clone> Default for Lookups<K, T> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<K: Copy + Eq + Hash, T: Clone> Lookups<K, T> {
+    pub(super) fn known(&self, key: &K) -> Option<Looking<T>> {
+        self.0.lock().get(key).cloned()
+    }
+
+    /// Returns what is known, or looks it up.
+    pub(super) fn find(&self, key: &K, look_up: impl FnOnce() -> BoxFuture<'static, Result<T>>) -> Looking<T> {
+        let mut lookups = self.0.lock();
+        if let Some(known) = lookups.get(key) {
+            return known.clone();
+        }
+        if lookups.len() >= MAX_LOCATED {
+            // Eviction order does not matter much: a miss costs one request.
+            lookups.clear();
+        }
+        let looking = look_up().shared();
+        lookups.insert(*key, looking.clone());
+        looking
+    }
+
+    fn forget(&self, key: &K) {
+        self.0.lock().remove(key);
+    }
+}
+
+/// Where the packs of a slot lie. Clones share it.
 #[derive(Clone, Default)]
 pub(super) struct LocatedPacks {
-    packs: Arc<Mutex<HashMap<PackId, Locating>>>,
+    pub(super) packs: Lookups<PackId, Blobs>,
     /// The listed parts of uploads of which a pack was not found whole. By itself: what finds a pack keeps it.
-    parts: Arc<Mutex<HashMap<UploadId, Listing>>>,
+    pub(super) parts: Lookups<UploadId, Arc<[BlobMeta]>>,
 }
 
 impl std::fmt::Debug for LocatedPacks {
@@ -41,53 +79,11 @@ impl std::fmt::Debug for LocatedPacks {
 impl LocatedPacks {
     /// Returns those that know the same listed parts, and no packs.
     pub(super) fn of_parts(&self) -> Self {
-        Self { packs: Arc::default(), parts: self.parts.clone() }
+        Self { packs: Lookups::default(), parts: self.parts.clone() }
     }
 
     pub(super) fn forget(&self, pack: &PackId) {
-        self.packs.lock().remove(pack);
-        self.parts.lock().remove(&pack.upload);
-    }
-
-    pub(super) fn known(&self, pack: &PackId) -> Option<Locating> {
-        self.packs.lock().get(pack).cloned()
-    }
-
-    /// Returns what is known of a pack, or finds it with `locate`.
-    pub(super) fn find(&self, pack: &PackId, locate: impl FnOnce() -> BoxFuture<'static, Result<Blobs>>) -> Locating {
-        let mut packs = self.packs.lock();
-        if let Some(known) = packs.get(pack) {
-            return known.clone();
-        }
-        if packs.len() >= MAX_LOCATED {
-            // Eviction order does not matter much: a miss costs one read.
-            packs.clear();
-        }
-        let locating = locate().shared();
-        packs.insert(*pack, locating.clone());
-        locating
-    }
-
-    /// Returns the parts of an upload's packs if they were listed, or are being listed.
-    pub(super) fn known_parts(&self, upload: &UploadId) -> Option<Listing> {
-        self.parts.lock().get(upload).cloned()
-    }
-
-    /// Returns the parts of an upload's packs, or lists them with `list`.
-    pub(super) fn parts(
-        &self,
-        upload: &UploadId,
-        list: impl FnOnce() -> BoxFuture<'static, Result<Arc<[BlobMeta]>>>,
-    ) -> Listing {
-        let mut parts = self.parts.lock();
-        if let Some(known) = parts.get(upload) {
-            return known.clone();
-        }
-        if parts.len() >= MAX_LOCATED {
-            parts.clear();
-        }
-        let listing = list().shared();
-        parts.insert(*upload, listing.clone());
-        listing
+        self.packs.forget(pack);
+        self.parts.forget(&pack.upload);
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::FutureExt;
 
-use super::located::{Blobs, Listing, Locating};
+use super::located::{Blobs, Looking};
 use super::slot::Slot;
 use super::verified::Observed;
 use crate::content::extents::Extents;
@@ -24,6 +24,9 @@ use crate::store::{BlobKey, BlobMeta, Latency, StoreErrorKind};
 /// The heads of at most this many packs are read together, before the first record of a version: what reads some of a small version
 /// mostly reads more.
 const MAX_AHEAD: usize = 16;
+
+/// To hash fewer records takes no longer than to ask for the state of their blob.
+const LEAST_OBSERVED: usize = 8;
 
 /// Why records were not read.
 enum Unread {
@@ -102,7 +105,7 @@ impl Slot {
 
     async fn read_of_pack(&self, pack: &PackInfo, wanted: &[Wanted<'_>]) -> Result<Vec<Found>> {
         // What is cached may have been replaced since, by other parts or the whole pack.
-        if let Some(known) = self.located.known(&pack.id) {
+        if let Some(known) = self.located.packs.known(&pack.id) {
             let known = known.await;
             let was_found = known.is_ok();
             match self.read_from(known, pack, wanted).await {
@@ -120,22 +123,22 @@ impl Slot {
     }
 
     /// Finds the blobs of a pack. Callers at the same time share the requests.
-    fn locate(&self, pack: &PackInfo) -> Locating {
+    fn locate(&self, pack: &PackInfo) -> Looking<Blobs> {
         let locate = || {
             let (slot, info) = (self.clone_of_parts(), *pack);
             async move { slot.blobs_of(&info).await }.boxed()
         };
-        self.located.find(&pack.id, locate)
+        self.located.packs.find(&pack.id, locate)
     }
 
     async fn blobs_of(&self, pack: &PackInfo) -> Result<Blobs> {
         // Who has found one pack of an upload compressed finds the others so, mostly.
-        let known = match self.located.known_parts(&pack.id.upload) {
-            Some(listing) => self.parts_in(listing, pack).await?,
-            None => Vec::new(),
+        let mut listed = match self.located.parts.known(&pack.id.upload) {
+            Some(listing) => Some(self.parts_in(listing, pack).await?),
+            None => None,
         };
-        if known.iter().any(|part| part.id.is_complete()) {
-            let blobs = self.blobs_of_parts(pack, known).await?;
+        if let Some(parts) = listed.take_if(|parts| parts.iter().any(|part| part.id.is_complete())) {
+            let blobs = self.blobs_of_parts(pack, parts).await?;
             if !blobs.is_empty() {
                 return Ok(blobs);
             }
@@ -145,9 +148,14 @@ impl Slot {
             Err(missing) => missing,
         };
         // The pack may be here in parts. Those of all packs of the upload are listed together.
-        let (slot, upload) = (self.without_located(), pack.id.upload);
-        let list = || async move { slot.listed_parts_of(&upload).await }.boxed();
-        let mut parts = self.parts_in(self.located.parts(&upload, list), pack).await?;
+        let mut parts = match listed {
+            Some(parts) => parts,
+            None => {
+                let (slot, upload) = (self.without_located(), pack.id.upload);
+                let list = || async move { slot.listed_parts_of(&upload).await }.boxed();
+                self.parts_in(self.located.parts.find(&upload, list), pack).await?
+            }
+        };
         if parts.is_empty() {
             // Since they were listed, the whole pack may have become a part.
             parts = self.listed_parts(&pack.id).await?.parts;
@@ -159,7 +167,7 @@ impl Slot {
     }
 
     /// Returns the parts of a pack among the listed ones of its upload.
-    async fn parts_in(&self, listing: Listing, pack: &PackInfo) -> Result<Vec<Part>> {
+    async fn parts_in(&self, listing: Looking<Arc<[BlobMeta]>>, pack: &PackInfo) -> Result<Vec<Part>> {
         let under = PartId::keys_of(&pack.id)?;
         let listed = listing.await?;
         let of_pack: Vec<BlobMeta> = listed.iter().filter(|blob| blob.key.is_under(&under)).cloned().collect();
@@ -206,7 +214,7 @@ impl Slot {
             Some(async move {
                 // ORDER: look at the blob, then read it. The other way round, read -> replaced -> looked at: what was read
                 // is taken for what has replaced it.
-                let observed = self.observe(key).await;
+                let observed = if lines.len() < LEAST_OBSERVED { None } else { self.observe(key).await };
                 let known = observed.as_ref().map(|blob| self.verified.of(blob)).unwrap_or_default();
                 let read = self.read_located(key, lines).await?;
                 let records = lines.iter().zip(read).map(|(line, bytes)| {

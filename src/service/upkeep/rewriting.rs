@@ -13,7 +13,7 @@ use crate::catalog::State;
 use crate::content::names::{PackId, SlotId};
 use crate::content::recode::Recoding;
 use crate::error::{Error, Result};
-use crate::host::in_flight::{all_of, together};
+use crate::host::in_flight::all_of;
 use crate::progress::{OnProgress, Progress};
 use crate::regions::garbage::{Rewrite, Survey};
 
@@ -64,25 +64,9 @@ impl Freeing<'_> {
         }
         let state = self.session.state().await?;
         survey.read(&state).await?;
-        let workers = &self.session.inner.workers;
         for wave in survey.mostly_dead(&state).chunks(REWRITES) {
-            let writing = wave.iter().filter_map(|Rewrite { slot: id, pack, live, .. }| {
-                let slot = survey.slot(*id)?;
-                Some(async move {
-                    // An unreadable pack is left to a scrub.
-                    let Ok((parcel, bytes)) = slot.recoded(pack, live, how, workers).await else {
-                        return Ok(None);
-                    };
-                    let length = bytes.len() as u64;
-                    let placed = slot.as_kept_here(&parcel);
-                    let is_new = slot.put_parcel(&parcel, bytes).await?;
-                    Ok(Some((*id, placed, is_new.then_some(length))))
-                })
-            });
-            let written = together(writing.collect()).await;
-            for (slot, placed, length) in written.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten() {
-                length.into_iter().for_each(|length| freed.report.rewritten(survey.region(), length));
-                survey.written(slot, placed);
+            for written in self.write_anew(survey, wave, how).await? {
+                written.new_bytes().into_iter().for_each(|bytes| freed.report.rewritten(survey.region(), bytes));
             }
         }
         Ok(())
@@ -123,7 +107,9 @@ impl Freeing<'_> {
             }
             tried.extend(found.iter().map(|rewrite| (rewrite.slot, rewrite.pack.id)));
             for wave in found.chunks(REWRITES) {
-                self.compress_packs(survey, wave, freed).await?;
+                for written in self.write_anew(survey, wave, Some(Recoding::Rested)).await? {
+                    freed.report.compressed(survey.region(), written.length);
+                }
                 read += wave.iter().map(|rewrite| rewrite.pack.length).sum::<u64>();
                 on_progress(Progress { done: read, total: read.max(bytes) });
             }
@@ -131,24 +117,39 @@ impl Freeing<'_> {
         }
     }
 
-    async fn compress_packs(&self, survey: &mut Survey, packs: &[Rewrite], freed: &mut Freed<'_>) -> Result<()> {
+    /// Writes what is live of some packs as parts, and adds these to the survey.
+    async fn write_anew(&self, survey: &mut Survey, packs: &[Rewrite], how: Option<Recoding>) -> Result<Vec<Written>> {
         let workers = &self.session.inner.workers;
         let writing = packs.iter().filter_map(|Rewrite { slot: id, pack, live, .. }| {
             let slot = survey.slot(*id)?;
             Some(async move {
                 // A damaged pack is left to a scrub, a slot that does not answer to the next time.
-                let Ok((parcel, bytes)) = slot.recoded(pack, live, Some(Recoding::Rested), workers).await else {
+                let Ok((parcel, bytes)) = slot.recoded(pack, live, how, workers).await else {
                     return Ok::<_, Error>(None);
                 };
                 let (placed, length) = (slot.as_kept_here(&parcel), bytes.len() as u64);
-                slot.put_parcel(&parcel, bytes).await?;
-                Ok(Some((*id, placed, length)))
+                let is_new = slot.put_parcel(&parcel, bytes).await?;
+                Ok(Some((*id, placed, Written { length, is_new })))
             })
         });
-        for (slot, placed, length) in all_of(writing.collect()).await?.into_iter().flatten() {
-            freed.report.compressed(survey.region(), length);
+        let mut all = Vec::new();
+        for (slot, placed, written) in all_of(writing.collect()).await?.into_iter().flatten() {
             survey.written(slot, placed);
+            all.push(written);
         }
-        Ok(())
+        Ok(all)
+    }
+}
+
+/// A part that was written.
+struct Written {
+    length: u64,
+    /// Whether it was not there before.
+    is_new: bool,
+}
+
+impl Written {
+    fn new_bytes(&self) -> Option<u64> {
+        self.is_new.then_some(self.length)
     }
 }
