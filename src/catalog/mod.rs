@@ -24,6 +24,7 @@ mod log_time;
 mod logged;
 mod look;
 mod opening;
+mod operation;
 mod pace;
 mod pending;
 mod probe;
@@ -38,13 +39,15 @@ mod touched;
 mod truncation;
 
 pub use event::ImageContent;
+pub use operation::{Duty, OperationId, OperationKind, OperationStatus};
 
 pub(crate) use entry::Commit;
 pub(crate) use event::{Event, StoreName, UploadName, ZoneBlobs};
 pub(crate) use identity::CatalogId;
 pub(crate) use log::{Catalog, Mode};
+pub(crate) use operation::{BadEnd, DriverId, DutyRecord, OperationRecord};
 pub(crate) use pending::Changes;
-pub(crate) use record::{Condemned, IncompleteRecord, VersionRecord};
+pub(crate) use record::{Condemned, Failure, IncompleteRecord, VersionRecord};
 pub(crate) use state::State;
 pub(crate) use truncation::Truncation;
 

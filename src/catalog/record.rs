@@ -272,6 +272,12 @@ impl VersionRecord {
         wanted.is_some_and(|wanted| self.replicas_ready(region) >= wanted)
     }
 
+    /// Returns whether a target region lacks replicas, of a version that is not deleted.
+    pub(crate) fn lacks_replicas(&self) -> bool {
+        let targets = self.version.publishing_profile().target_regions();
+        self.soft_deleted.is_none() && targets.iter().any(|target| !self.is_complete_in(target.region()))
+    }
+
     /// Returns the regions in which it can be deployed.
     pub(crate) fn ready_regions(&self) -> impl Iterator<Item = &Region> {
         self.regions.iter().filter(|one| one.ready.is_some()).map(|one| &one.region)
