@@ -58,6 +58,14 @@ impl FromStr for OperationId {
     }
 }
 
+impl TryFrom<&str> for OperationId {
+    type Error = Error;
+
+    fn try_from(text: &str) -> Result<Self> {
+        text.parse()
+    }
+}
+
 /// What an operation does to its resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -201,6 +201,11 @@ impl State {
         self.claims.iter().filter(|((of, _), _)| of == region).map(|(_, (store, _))| *store).collect()
     }
 
+    /// Returns the regions whose stores are claimed.
+    pub(crate) fn claimed_regions(&self) -> BTreeSet<Region> {
+        self.claims.keys().map(|(region, _)| region.clone()).collect()
+    }
+
     /// Returns whether none of these stores of a region was replaced.
     pub(crate) fn still_claims(&self, region: &Region, stores: &[StoreName]) -> bool {
         let now = self.claims_of(region);
