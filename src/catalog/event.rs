@@ -388,7 +388,7 @@ impl Event {
             Self::RoleUnassigned { scope, .. } | Self::DenyUnassigned { scope, .. } => {
                 (Action::ReadRoleAssignment, scope.clone())
             }
-            Self::OperationBegun { resource, .. } => (Action::ReadOperation, resource.into()),
+            Self::OperationBegun { resource, .. } => (Action::ReadVersion, resource.into()),
             Self::OperationEnded { .. }
             | Self::DutyTaken { .. }
             | Self::DutyLaidDown { .. }

@@ -15,6 +15,7 @@ mod driver;
 mod encoding;
 mod entry;
 mod event;
+mod failure;
 mod features;
 mod frame;
 mod identity;

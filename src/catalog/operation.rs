@@ -6,7 +6,7 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::record::Failure;
+use super::failure::Failure;
 use crate::content::names::UploadId;
 use crate::error::{Error, Result};
 use crate::model::{ImageVersionId, Region};

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::event::{ImageContent, ZoneBlobs};
+use super::failure::Failure;
 use crate::access::GallerySharing;
 use crate::content::blob_name::BlobName;
 use crate::content::names::SlotId;
@@ -119,13 +120,6 @@ pub(crate) struct NamedRecord {
     pub(crate) source: Arc<NamedSource>,
     /// The number of the commit that named it or last changed it.
     pub(crate) revision: u64,
-}
-
-/// Why a version could not be made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Failure {
-    pub(crate) code: String,
-    pub(crate) reason: String,
 }
 
 /// How far a version is in a region.

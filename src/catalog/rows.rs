@@ -220,7 +220,8 @@ impl State {
         let operations = keys!(
             from.clone(), 19, self.operations, Key::Operation(id) => id, |id: &OperationId| Key::Operation(*id)
         );
-        let duties = keys!(from.clone(), 20, self.duties, Key::Duty(duty) => duty, |duty: &Duty| Key::Duty(duty.clone()));
+        let duties =
+            keys!(from.clone(), 20, self.duties, Key::Duty(duty) => duty, |duty: &Duty| Key::Duty(duty.clone()));
         let named = keys!(from, 18, self.named, Key::Named(id) => id, |id: &ResourceId| Key::Named(id.clone()));
         galleries
             .chain(definitions.flatten())

@@ -8,12 +8,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::entry::Entry;
 use super::event::{Event, StoreName, UploadName};
+use super::failure::Failure;
 use super::features::Features;
 use super::indexes::{Counts, Indexes};
 use super::operation::{BadEnd, Duty, DutyRecord, Ended, OperationId, OperationRecord};
 use super::record::{
-    Condemned, DefinitionRecord, Failure, GalleryRecord, GroupRecord, ImageRecord, IncompleteRecord, NamedRecord,
-    Number, Upload, VersionRecord,
+    Condemned, DefinitionRecord, GalleryRecord, GroupRecord, ImageRecord, IncompleteRecord, NamedRecord, Number,
+    Upload, VersionRecord,
 };
 use super::record_key::RecordKey;
 use super::touched::Touched;
@@ -634,7 +635,8 @@ impl State {
                 let of = self.definition_record(version.definition()).ok_or_else(|| missing(version))?.number;
                 let there = self.incomplete.get(&(of, version.number())).ok_or_else(|| missing(version))?;
                 let failure = Some(Failure { code: code.clone(), reason: reason.clone() });
-                let record = IncompleteRecord { failure: failure.clone(), revision: number, ..IncompleteRecord::clone(there) };
+                let record =
+                    IncompleteRecord { failure: failure.clone(), revision: number, ..IncompleteRecord::clone(there) };
                 self.put_incomplete(of, record);
                 if let Some(operation) = self.indexes.operation_of(version) {
                     self.end_operation(operation, failure.map(|failure| (BadEnd::Failed, failure)), time);

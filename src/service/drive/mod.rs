@@ -2,8 +2,8 @@
 
 mod board;
 pub(crate) mod driver;
-mod work;
 mod watch;
+mod work;
 
 pub use board::Done;
 pub use driver::{Driver, Step};
