@@ -13,7 +13,8 @@ use crate::model::{
 /// Says what a source is that the catalog only knows by name: a VM, a managed image, a disk, a snapshot, a VHD at a URI, a community image.
 ///
 /// [`complete_version`](crate::Session::complete_version), and with it a [`Driver`](crate::drive::Driver), asks it for the source of an announced
-/// version that is not stored here: once for a VM or an image, and once for each disk of a list, which may be of different kinds.
+/// version that is not stored here: once for a VM or an image, and once for each disk of a list, which may be of different kinds. Of a list
+/// that has one disk which is not stored here, it is asked for all.
 ///
 /// ```
 /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
@@ -122,7 +123,7 @@ impl ResolvedSource {
 /// while !session.driver().step().await?.is_idle() {}
 /// // 30 GiB that cost some hundred bytes.
 /// let content = session.view().image_content(&id)?;
-/// assert!(content.stored_bytes() < 4096, "{}", content.stored_bytes());
+/// assert!(content.stored_bytes < 4096, "{}", content.stored_bytes);
 /// # Ok::<(), compute_gallery::Error>(())
 /// # }).unwrap();
 /// ```
