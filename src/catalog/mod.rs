@@ -48,7 +48,7 @@ pub(crate) use identity::CatalogId;
 pub(crate) use log::{Catalog, Mode};
 pub(crate) use operation::{BadEnd, DriverId, DutyRecord, OperationRecord};
 pub(crate) use pending::Changes;
-pub(crate) use record::{Condemned, IncompleteRecord, VersionRecord};
+pub(crate) use record::{Condemned, ImageRecord, IncompleteRecord, VersionRecord};
 pub(crate) use state::State;
 pub(crate) use truncation::Truncation;
 
