@@ -12,7 +12,7 @@ use compute_gallery::model::*;
 use compute_gallery::read::{OperationKind, OperationStatus, ProvisioningState};
 use compute_gallery::replicate::ReplicationState;
 use compute_gallery::store::{MemoryStore, StoreErrorKind};
-use compute_gallery::testkit::{Fault, Sandbox, YieldingStore, noise, raw};
+use compute_gallery::testkit::{Fault, ManualClock, Sandbox, YieldingStore, noise, raw};
 use compute_gallery::*;
 use futures::FutureExt;
 use futures::executor::block_on;
@@ -520,5 +520,44 @@ fn operations_that_ended_are_kept_for_a_week_and_at_most_a_thousand() {
         // Checkpoints have them.
         let other = sandbox.reopen().build().await.unwrap();
         assert_eq!(other.session().view().operation(last).unwrap().status, OperationStatus::Succeeded);
+    });
+}
+
+#[test]
+fn a_driver_that_reaches_the_regions_and_not_the_catalog_stops_before_another_may_begin() {
+    block_on(async {
+        let clock = ManualClock::new("2026-01-02T03:04:05Z".parse().unwrap());
+        let sandbox = Sandbox::builder().clock(clock).build().await.unwrap();
+        let lacking = sandbox.new_version("1.0.0", "westeurope,eastus", raw(noise(1, 1 << 20)));
+        sandbox.session().publish(lacking).await.unwrap();
+        // At this rate it takes hours.
+        let mut driver = driver(&sandbox).bytes_per_second(30);
+        let mut held_at = Vec::new();
+        for hangs in [false, true] {
+            let mut step = Box::pin(driver.step());
+            assert!((&mut step).now_or_never().is_none());
+            if hangs {
+                sandbox.catalog_faults().fail_from(0, Fault::Hang);
+            }
+            for _ in 0..70 {
+                sandbox.clock().advance(Duration::from_secs(1));
+                assert!((&mut step).now_or_never().is_none());
+            }
+            drop(step);
+            held_at.push(format!("{driver:?}"));
+        }
+        assert!(held_at[0].contains("eastus"), "it is renewed: {held_at:?}");
+        assert!(!held_at[1].contains("eastus"), "it is given up: {held_at:?}");
+    });
+}
+
+#[test]
+fn a_host_spawns_a_driver_on_any_runtime() {
+    fn spawned<T: Send + 'static>(future: T) {
+        drop(future);
+    }
+    block_on(async {
+        let sandbox = Sandbox::new().await.unwrap();
+        spawned(sandbox.session().driver().run());
     });
 }
