@@ -1,5 +1,7 @@
 //! Galleries, image definitions and image versions.
 
+use std::collections::BTreeSet;
+
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -306,17 +308,26 @@ impl Request<'_> {
 
     /// Returns zeros for a source that is only named; `None` where the source is stored, or must be.
     fn phantom(&self, view: &CatalogView, version: &ImageVersion) -> Option<LocalDisks> {
-        let unknown = || self.inner.settings.named_sources.map(|bytes| LocalDisks::new(phantom::disk(bytes)));
+        let unknown = || self.unknown(version);
         let is_absent = |error: Option<Error>| error.is_some_and(|error| error.kind() == ErrorKind::NotFound);
         match version.storage_profile().source()? {
             VersionSource::ManagedImage(id) if is_absent(view.managed_image(id).err()) => {
-                groups::zeros(self.inner, view, id)
+                if view.named_source(id).is_ok() { groups::zeros(self.inner, view, id) } else { unknown() }
             }
             VersionSource::ImageVersion(id) if is_absent(view.image_version(id).err()) => unknown(),
             VersionSource::VirtualMachine(_) | VersionSource::CommunityGalleryImage(_) => unknown(),
             VersionSource::ManagedImage(_) | VersionSource::ImageVersion(_) => None,
             VersionSource::Disks(disks) => self.disks(view, disks),
         }
+    }
+
+    /// Returns zeros for a source of which nothing is known but what the request says of it: the data disks that it encrypts.
+    fn unknown(&self, version: &ImageVersion) -> Option<LocalDisks> {
+        let bytes = self.inner.settings.named_sources?;
+        let encrypted = version.publishing_profile().target_regions().iter().filter_map(|target| target.encryption());
+        let luns: BTreeSet<u32> = encrypted.flat_map(|disks| disks.luns()).collect();
+        let os_disk = LocalDisks::new(phantom::disk(bytes));
+        Some(luns.into_iter().fold(os_disk, |disks, lun| disks.with_data_disk(lun, phantom::disk(bytes))))
     }
 
     /// Returns zeros for disks of which not all are stored.

@@ -51,6 +51,15 @@ impl Shape<'_> {
         if let Some(status) = status {
             insert(&mut body, "replicationStatus", status);
         }
+        if let Some(Value::Object(properties)) = body.get_mut("properties") {
+            let safety = properties.entry("safetyProfile").or_insert_with(|| json!({}));
+            if let Value::Object(safety) = safety {
+                for name in ["allowDeletionOfReplicatedLocations", "blockDeletionBeforeEndOfLife"] {
+                    safety.entry(name).or_insert(json!(false));
+                }
+                safety.insert("reportedForPolicyViolation".into(), json!(false));
+            }
+        }
         self.resource(Kind::Version, body)
     }
 

@@ -1,0 +1,1 @@
+//! Each error row of the reference, over HTTP.
