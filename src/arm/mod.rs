@@ -29,6 +29,7 @@ mod shared;
 mod test_endpoints;
 mod text;
 mod versions;
+mod words;
 
 #[cfg(feature = "serve")]
 pub(crate) use answer::refusal;

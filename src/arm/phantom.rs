@@ -1,4 +1,4 @@
-//! A disk of zeros that costs nothing: a dynamic VHD without a block.
+//! A disk of zeros that costs nothing: a dynamic VHD without a block, or a qcow2 where it is larger than a VHD can be.
 
 use bytes::Bytes;
 
@@ -7,11 +7,39 @@ use crate::disk::{DiskFormat, DiskSource};
 /// Bytes of a block that is not there.
 const BLOCK: u64 = 2 << 20;
 /// The largest dynamic VHD.
-const MOST: u64 = 2040 << 30;
+const LARGEST_VHD: u64 = 2040 << 30;
+/// Azure has no larger disk.
+const LARGEST: u64 = 64 << 40;
+/// Bytes of a qcow2's cluster.
+const CLUSTER: u64 = 64 << 10;
 
 /// Returns a disk of at least one block and `bytes` zeros.
 pub(super) fn disk(bytes: u64) -> DiskSource {
-    DiskSource::bytes(vhd(bytes.clamp(512, MOST).next_multiple_of(512)), DiskFormat::Vhd)
+    let size = bytes.clamp(512, LARGEST).next_multiple_of(512);
+    match size <= LARGEST_VHD {
+        true => DiskSource::bytes(vhd(size), DiskFormat::Vhd),
+        false => DiskSource::bytes(qcow2(size), DiskFormat::Qcow2),
+    }
+}
+
+/// Writes the format's parts: the header, a table of refcounts that are all none, and a table of tables that are all absent.
+fn qcow2(size: u64) -> Bytes {
+    let tables = size.div_ceil(CLUSTER * CLUSTER / 8);
+    let mut disk = Vec::new();
+    disk.extend_from_slice(b"QFI\xfb");
+    disk.extend_from_slice(&2_u32.to_be_bytes());
+    // No backing file.
+    disk.extend_from_slice(&[0; 12]);
+    disk.extend_from_slice(&CLUSTER.trailing_zeros().to_be_bytes());
+    disk.extend_from_slice(&size.to_be_bytes());
+    // Not encrypted.
+    disk.extend_from_slice(&0_u32.to_be_bytes());
+    disk.extend_from_slice(&(tables as u32).to_be_bytes());
+    disk.extend_from_slice(&(2 * CLUSTER).to_be_bytes());
+    disk.extend_from_slice(&CLUSTER.to_be_bytes());
+    disk.extend_from_slice(&1_u32.to_be_bytes());
+    disk.resize((2 * CLUSTER + (tables * 8).next_multiple_of(CLUSTER)) as usize, 0);
+    disk.into()
 }
 
 /// Writes the format's parts: the footer's copy, the header, a table of blocks that are all absent, and the footer.
@@ -64,6 +92,8 @@ mod tests {
     #[test]
     fn a_phantom_has_its_size_and_zeros_alone() {
         let zeros = DiskSource::bytes(vec![0; 5 << 20], DiskFormat::Raw);
-        assert_eq!(ImageDigest::of(disk(5 << 20)).unwrap(), ImageDigest::of(zeros).unwrap());
+        let digest = ImageDigest::of(zeros).unwrap();
+        assert_eq!(ImageDigest::of(disk(5 << 20)).unwrap(), digest);
+        assert_eq!(ImageDigest::of(DiskSource::bytes(qcow2(5 << 20), DiskFormat::Qcow2)).unwrap(), digest);
     }
 }

@@ -86,6 +86,7 @@ impl Inner {
                 | [_, _, "resourcegroups", _, "providers", "microsoft.compute", "galleries", ..] => {
                     galleries::answer(self, call, &path, id).await
                 }
+                ["providers", "microsoft.resourcegraph", "resources"] => shared::graph(call).await,
                 _ => groups::answer(self, call, &path, id).await,
             }
         })
