@@ -26,6 +26,7 @@ mod roles;
 mod route;
 mod shape;
 mod shared;
+mod template;
 mod test_endpoints;
 mod text;
 mod versions;

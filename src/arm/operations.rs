@@ -152,6 +152,12 @@ impl Operations {
         (!self.is_done(operation, now) && !is_told).then_some(operation.kind)
     }
 
+    /// Returns what the newest operation on a resource fails with.
+    pub(super) fn failure(&self, resource: &str) -> Option<Value> {
+        let records = self.records.lock();
+        records.by_id.get(records.of_resource.get(&resource.to_ascii_lowercase())?)?.error.clone()
+    }
+
     /// Whether an operation is done. The first to ask is told no.
     fn is_done(&self, operation: &mut Operation, now: DateTime<Utc>) -> bool {
         let Some(seconds) = self.retry_after else { return true };

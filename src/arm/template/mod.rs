@@ -1,0 +1,9 @@
+//! Deployments of compiled ARM templates (JSON) in a resource group.
+
+mod deployments;
+mod evaluate;
+mod expression;
+mod functions;
+mod plan;
+
+pub(super) use deployments::{Deployments, answer};
