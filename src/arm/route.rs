@@ -86,7 +86,8 @@ impl Inner {
                 | [_, _, "resourcegroups", _, "providers", "microsoft.compute", "galleries", ..] => {
                     galleries::answer(self, call, &path, id).await
                 }
-                [_, _, "resourcegroups", _, "providers", "microsoft.resources", "deployments", ..] => {
+                [_, _, "resourcegroups", _, "providers", "microsoft.resources", "deployments", ..]
+                | [_, _, "resourcegroups", _, "deployments", _, "operations", ..] => {
                     template::answer(self, call, &path, id).await
                 }
                 ["providers", "microsoft.resourcegraph", "resources"] => shared::graph(call).await,

@@ -9,6 +9,7 @@ use http::{HeaderName, Method, Request, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::evaluate::{Scope, Stop};
+use super::jsonc::plain;
 use super::plan::{Planned, parameters, planned, variables};
 use crate::arm::answer::{Answer, Answered, Refusal};
 use crate::arm::call::{Address, Call};
@@ -81,11 +82,15 @@ pub(in crate::arm) async fn answer(inner: &Inner, call: &Call, path: &[&str], id
     call.any_version()?;
     let get = || only(call, &[Method::GET]);
     let post = || only(call, &[Method::POST]);
-    let request = Deploying { inner, call, id, at: at(call) };
+    // Its operations are asked for by an older path as well, without the provider.
+    let place = if path.get(4) == Some(&"providers") { 7 } else { 5 };
+    let name = call.segment(place);
+    let at = format!("{}/providers/Microsoft.Resources/deployments/{name}", group_of(call));
+    let request = Deploying { inner, call, id, name, at };
     // Who may not see the group sees no deployment of it.
     let group = request.send(&Method::GET, &request.group(), "2024-11-01", None).await?;
     let there = || inner.deployments.get(&request.at).ok_or_else(|| request.not_there());
-    match path.get(7..).unwrap_or_default() {
+    match path.get(place..).unwrap_or_default() {
         [] => {
             get()?;
             Ok(Answer::list(inner.deployments.all_in(&request.group())))
@@ -133,10 +138,8 @@ pub(in crate::arm) async fn answer(inner: &Inner, call: &Call, path: &[&str], id
     }
 }
 
-/// Returns the id of the deployment, as Azure writes it.
-fn at(call: &Call) -> String {
-    let group = format!("/subscriptions/{}/resourceGroups/{}", call.segment(1), call.segment(3));
-    format!("{group}/providers/Microsoft.Resources/deployments/{}", call.segment(7))
+fn group_of(call: &Call) -> String {
+    format!("/subscriptions/{}/resourceGroups/{}", call.segment(1), call.segment(3))
 }
 
 fn invalid(what: impl Into<String>) -> Refusal {
@@ -158,6 +161,7 @@ struct Deploying<'a> {
     call: &'a Call,
     /// The id of the request.
     id: &'a str,
+    name: &'a str,
     /// The id of the deployment.
     at: String,
 }
@@ -172,11 +176,11 @@ struct Outcome {
 
 impl Deploying<'_> {
     fn group(&self) -> String {
-        format!("/subscriptions/{}/resourceGroups/{}", self.call.segment(1), self.call.segment(3))
+        group_of(self.call)
     }
 
     fn not_there(&self) -> Refusal {
-        let what = format!("Deployment '{}' could not be found.", self.call.segment(7));
+        let what = format!("Deployment '{}' could not be found.", self.name);
         Refusal::not_found("DeploymentNotFound", what)
     }
 
@@ -197,7 +201,8 @@ impl Deploying<'_> {
 
     /// Reads the body: the template, its scope and its resources.
     fn read(&self, group: Value, is_dry: bool) -> Result<(Value, Scope, Vec<Planned>), Refusal> {
-        let body = self.call.body()?;
+        // az sends the template as its file has it.
+        let body = Call::parsed(plain(&String::from_utf8_lossy(self.call.raw())).as_bytes())?;
         let properties = body.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
         if properties.get("mode").and_then(Value::as_str).is_some_and(|mode| !mode.eq_ignore_ascii_case("incremental"))
         {
@@ -214,7 +219,8 @@ impl Deploying<'_> {
         let template = properties.get("template").filter(|template| template.is_object()).cloned();
         let template =
             template.ok_or_else(|| invalid("Deployment template validation failed: the request has no template."))?;
-        let deployment = json!({"name": self.call.segment(7), "properties": {"mode": "Incremental", "provisioningState": "Running"}});
+        let deployment =
+            json!({"name": self.name, "properties": {"mode": "Incremental", "provisioningState": "Running"}});
         let mut scope = Scope {
             subscription: self.call.segment(1).to_owned(),
             group,
@@ -408,7 +414,7 @@ impl Deploying<'_> {
         let providers =
             providers.into_iter().map(|(namespace, kinds)| json!({"namespace": namespace, "resourceTypes": kinds}));
         json!({
-            "id": self.at, "name": self.call.segment(7), "type": "Microsoft.Resources/deployments",
+            "id": self.at, "name": self.name, "type": "Microsoft.Resources/deployments",
             "properties": {
                 "parameters": Value::Object(shown.collect()), "mode": "Incremental", "provisioningState": state,
                 "timestamp": self.inner.now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true), "duration": "PT0S",

@@ -4,6 +4,7 @@ mod deployments;
 mod evaluate;
 mod expression;
 mod functions;
+mod jsonc;
 mod plan;
 
 pub(super) use deployments::{Deployments, answer};
