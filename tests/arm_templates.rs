@@ -141,7 +141,7 @@ fn a_template_is_deployed_in_the_order_of_its_dependencies() {
     assert_eq!(exported["template"], good);
     let list = DEPLOYMENT.trim_end_matches("/first");
     assert_eq!(call(&arm, "GET", list, &Value::Null).2["value"][0]["name"], "first");
-    assert_eq!(call(&arm, "DELETE", DEPLOYMENT, &Value::Null).0, 200);
+    assert_eq!(call(&arm, "DELETE", DEPLOYMENT, &Value::Null).0, 204);
     assert_eq!(call(&arm, "GET", DEPLOYMENT, &Value::Null).2["error"]["code"], "DeploymentNotFound");
 }
 

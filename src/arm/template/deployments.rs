@@ -50,10 +50,10 @@ impl Deployments {
         self.0.lock().by_id.get(&id.to_ascii_lowercase()).cloned()
     }
 
-    fn remove(&self, id: &str) -> Option<Deployment> {
+    fn remove(&self, id: &str) {
         let (mut kept, id) = (self.0.lock(), id.to_ascii_lowercase());
         kept.order.retain(|known| *known != id);
-        kept.by_id.remove(&id)
+        kept.by_id.remove(&id);
     }
 
     /// Keeps one; returns whether it is a new one.
@@ -104,8 +104,8 @@ pub(in crate::arm) async fn answer(inner: &Inner, call: &Call, path: &[&str], id
                     Ok(Answer::empty(if is_there { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }))
                 }
                 Method::DELETE => {
-                    let is_there = inner.deployments.remove(&request.at).is_some();
-                    Ok(Answer::empty(if is_there { StatusCode::OK } else { StatusCode::NO_CONTENT }))
+                    inner.deployments.remove(&request.at);
+                    Ok(Answer::empty(StatusCode::NO_CONTENT))
                 }
                 _ => request.put(group).await,
             }
