@@ -30,7 +30,7 @@ const FLOORS: &[&[&str]] = &[
     &["catalog"],
     &["image"],
     &["replica"],
-    &["disk", "access", "billing", "placement"],
+    &["disk", "access", "billing", "cache", "placement"],
     &["content"],
     &["store"],
     &["model", "holes"],
