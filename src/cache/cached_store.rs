@@ -246,11 +246,7 @@ impl<S: BlobStore> CachedStore<S> {
             return;
         }
         let path = file.clone();
-        self.with_folder(move |folder| {
-            block_file::write(&path, start, &bytes, is_whole)?;
-            folder.written(length)
-        })
-        .await;
+        self.with_folder(move |folder| folder.write(&path, start, &bytes, is_whole)).await;
         if self.changes.load(Ordering::SeqCst) != changes {
             self.drop_file(file).await;
         }

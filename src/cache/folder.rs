@@ -21,6 +21,8 @@ pub(super) struct Folder {
     root: PathBuf,
     limit: u64,
     since: Mutex<Since>,
+    /// Held while a file is written: of two threads that end in one block, the one that has less of it must see the other.
+    writing: Mutex<()>,
 }
 
 /// What this process has done since it looked the cache over.
@@ -35,7 +37,7 @@ impl Folder {
     /// Makes the directory, and removes what is above the limit.
     pub(super) fn open(root: &Path, limit: u64) -> io::Result<Self> {
         fs::create_dir_all(root)?;
-        let folder = Self { root: root.canonicalize()?, limit, since: Mutex::default() };
+        let folder = Self { root: root.canonicalize()?, limit, since: Mutex::default(), writing: Mutex::default() };
         folder.make_room()?;
         Ok(folder)
     }
@@ -62,11 +64,15 @@ impl Folder {
         bytes <= self.limit / PARTS
     }
 
-    /// Notes that bytes were written, and makes room now and then.
-    pub(super) fn written(&self, bytes: u64) -> io::Result<()> {
+    /// Writes bytes of a blob from a block's start on, and makes room now and then.
+    pub(super) fn write(&self, file: &Path, start: u64, bytes: &[u8], is_whole: bool) -> io::Result<()> {
+        {
+            let _one = self.writing.lock();
+            block_file::write(file, start, bytes, is_whole)?;
+        }
         let is_much = {
             let mut since = self.since.lock();
-            since.written += bytes;
+            since.written += bytes.len() as u64;
             since.written >= self.limit / PARTS
         };
         if is_much { self.make_room() } else { Ok(()) }
