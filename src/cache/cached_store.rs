@@ -113,7 +113,8 @@ impl<S: BlobStore> CachedStore<S> {
     /// Puts a cache of at most `limit` bytes in the directory `directory` in front of `store`.
     ///
     /// The directory is made if it does not exist, and what a smaller limit has no room for goes. Two stores need two directories,
-    /// because blobs of one name may differ in them.
+    /// because blobs of one name may differ in them. A read of more than a thirty-second of the limit is not kept: give it 1 GiB at
+    /// least. Whoever may read the directory may read the disks.
     ///
     /// # Errors
     ///
