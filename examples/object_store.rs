@@ -94,7 +94,9 @@ async fn run(scratch: &Path) -> Result<(), Box<dyn Error>> {
     let versions = session.refresh().await?.image_versions(&definition, None, usize::MAX)?.items;
     let number = match (arguments.number, versions.last()) {
         (Some(number), _) => number,
-        (None, Some(last)) => last.id().number().next_patch().ok_or("there is no patch number after the last version's")?,
+        (None, Some(last)) => {
+            last.id().number().next_patch().ok_or("there is no patch number after the last version's")?
+        }
         (None, None) => VersionNumber::new(1, 0, 0)?,
     };
     let id = definition.version(number);
@@ -114,7 +116,8 @@ async fn run(scratch: &Path) -> Result<(), Box<dyn Error>> {
     let replicate = Step { seconds: started.elapsed().as_secs_f64(), requests: requests() - before };
 
     let (started, before) = (Instant::now(), requests());
-    let deployment = session.deploy(&id, &home).format(arguments.to).on_progress(|now| show("deploy", now.done, now.total));
+    let deployment =
+        session.deploy(&id, &home).format(arguments.to).on_progress(|now| show("deploy", now.done, now.total));
     deployment.to_path(&arguments.deploy).await?;
     let deploy = Step { seconds: started.elapsed().as_secs_f64(), requests: requests() - before };
 

@@ -250,10 +250,14 @@ fn the_cache_never_has_what_changes() {
         for blob in bucket.store.list_all(None).await.unwrap() {
             let before = cached.used();
             for _ in 0..2 {
-                assert_eq!(cached.get(&blob.key, None).await.unwrap(), bucket.store.get(&blob.key, None).await.unwrap());
+                assert_eq!(
+                    cached.get(&blob.key, None).await.unwrap(),
+                    bucket.store.get(&blob.key, None).await.unwrap()
+                );
             }
             let is_kept = cached.distrust(&blob.key).await;
-            let may_be = ["packs", "parts", "manifests"].iter().any(|of| blob.key.as_str().contains(&format!("/{of}/")));
+            let may_be =
+                ["packs", "parts", "manifests"].iter().any(|of| blob.key.as_str().contains(&format!("/{of}/")));
             assert!(may_be || !is_kept && before == cached.used(), "{}", blob.key);
             *if is_kept { &mut kept } else { &mut asked } += 1;
         }

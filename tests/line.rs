@@ -61,15 +61,21 @@ fn measure<T>(line: &Line, told: &mut Vec<Told>, name: &'static str, work: impl 
 #[test]
 fn operations_take_as_long_as_the_line_and_not_as_the_latency() {
     let clock = ManualClock::new("2026-01-02T12:00:00Z".parse().unwrap());
-    let line =
-        Line { clock, round_trip: Duration::from_millis(30), rate: 80_000_000, requests: Arc::default(), bytes: Arc::default() };
+    let line = Line {
+        clock,
+        round_trip: Duration::from_millis(30),
+        rate: 80_000_000,
+        requests: Arc::default(),
+        bytes: Arc::default(),
+    };
     // 300 MiB of data, of which little compresses, in 512 MiB.
     let mut disk = noise(1, 300 << 20);
     disk.resize(512 << 20, 0);
     let mut told = Vec::new();
     let settings = Sandbox::builder().regions(["westeurope", "eastus"]).clock(line.clock.clone());
     let [catalog, west, east] = [(); 3].map(|()| line.store());
-    let settings = settings.catalog_store(catalog.clone()).store("westeurope", west.clone()).store("eastus", east.clone());
+    let settings =
+        settings.catalog_store(catalog.clone()).store("westeurope", west.clone()).store("eastus", east.clone());
     measure(&line, &mut told, "open, empty", settings.clone().empty().build());
     let sandbox = virtual_time::run(&line.clock, settings.build()).unwrap();
     let session = sandbox.session();

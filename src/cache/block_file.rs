@@ -102,7 +102,8 @@ pub(super) fn write(path: &Path, start: u64, bytes: &[u8], is_whole: bool) -> io
         Some((blocks, rest)) if !rest.is_empty() && !is_whole && has_more(&mut file, start + last, end) => blocks,
         _ => bytes,
     };
-    let entries = (first..).zip(bytes.chunks(BLOCK as usize)).flat_map(|(number, block)| Entry::of(number, block).encoded());
+    let entries =
+        (first..).zip(bytes.chunks(BLOCK as usize)).flat_map(|(number, block)| Entry::of(number, block).encoded());
     let entries: Vec<u8> = entries.collect();
     write_at(&mut file, BYTES + start, bytes)?;
     write_at(&mut file, ENTRY * (first + 1), &entries)?;

@@ -135,12 +135,7 @@ impl<S: BlobStore> CachedStore<S> {
         Self::open_for(store, directory.as_ref(), limit, lasting)
     }
 
-    fn open_for(
-        store: S,
-        directory: &Path,
-        limit: u64,
-        lasting: fn(&BlobKey) -> Option<Lasting>,
-    ) -> StoreResult<Self> {
+    fn open_for(store: S, directory: &Path, limit: u64, lasting: fn(&BlobKey) -> Option<Lasting>) -> StoreResult<Self> {
         let folder = Folder::open(directory, limit).map_err(|error| {
             let kind = match error.kind() {
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => StoreErrorKind::PermissionDenied,
@@ -278,7 +273,12 @@ impl<S: BlobStore> CachedStore<S> {
     }
 
     /// As [`change`](Self::change). What creates a blob changes nothing that was read before.
-    async fn put_by(&self, key: &BlobKey, mode: PutMode, put: impl Future<Output = StoreResult<()>>) -> StoreResult<()> {
+    async fn put_by(
+        &self,
+        key: &BlobKey,
+        mode: PutMode,
+        put: impl Future<Output = StoreResult<()>>,
+    ) -> StoreResult<()> {
         match mode {
             PutMode::Create => put.await,
             PutMode::Overwrite => self.change(&[key], put).await,

@@ -100,7 +100,8 @@ impl Folder {
     /// Returns the files with the time of their last use and the room that they take.
     fn files(&self) -> io::Result<Vec<(SystemTime, u64, PathBuf)>> {
         let mut files = Vec::new();
-        for folder in fs::read_dir(&self.root)?.filter_map(Result::ok).filter(|folder| is_name(&folder.file_name(), 2)) {
+        for folder in fs::read_dir(&self.root)?.filter_map(Result::ok).filter(|folder| is_name(&folder.file_name(), 2))
+        {
             let Ok(there) = fs::read_dir(folder.path()) else { continue };
             for file in there.filter_map(Result::ok).filter(|file| is_name(&file.file_name(), 62)) {
                 // One that another process has removed since takes no room.

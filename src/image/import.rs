@@ -127,7 +127,8 @@ impl Import<'_> {
         };
         let mut writer = PackWriter::new(self.catalog, self.upload, known);
         let mut sending = FuturesUnordered::new();
-        let most = usize::try_from(self.memory.share() / PACK_BYTES).unwrap_or(REQUESTS).clamp(PACKS_IN_FLIGHT, REQUESTS);
+        let most =
+            usize::try_from(self.memory.share() / PACK_BYTES).unwrap_or(REQUESTS).clamp(PACKS_IN_FLIGHT, REQUESTS);
         let (mut differs, mut before) = (false, 0);
         let mut done_disks = Vec::with_capacity(disks.len());
         for OpenDisk { lun, source } in disks {
