@@ -21,8 +21,10 @@ pub(crate) enum MendOutcome {
     Good(u64),
     /// Something was damaged or missing, and was replaced.
     Mended,
-    /// Something is damaged or missing, and either no other slot has it or this slot cannot be read or written.
+    /// Something is damaged or missing, and either no other slot has it or this slot cannot be written.
     Lost,
+    /// This slot cannot be read: nothing is known of what it has.
+    Unreachable,
 }
 
 /// The check of one pack in one slot, and the replacement of what is damaged or missing.
@@ -37,10 +39,16 @@ pub(crate) struct Mending<'a> {
 
 impl Mending<'_> {
     pub(crate) async fn run(&self) -> MendOutcome {
-        self.try_to().await.unwrap_or(MendOutcome::Lost)
+        let mut is_damaged = false;
+        match self.try_to(&mut is_damaged).await {
+            Ok(outcome) => outcome,
+            Err(error) if !is_damaged && !is_damage(&error) => MendOutcome::Unreachable,
+            Err(_) => MendOutcome::Lost,
+        }
     }
 
-    async fn try_to(&self) -> Result<MendOutcome> {
+    /// `is_damaged` tells, also after an error, that something was found to be damaged or missing.
+    async fn try_to(&self, is_damaged: &mut bool) -> Result<MendOutcome> {
         let Self { slot, info, workers, .. } = *self;
         let holding = slot.holding(&info.id).await?;
         let whole = Parcel::Pack(*info);
@@ -57,6 +65,7 @@ impl Mending<'_> {
                 there = there.union(&part.extents());
                 read += part.length();
             } else {
+                *is_damaged = true;
                 saved.extend(unless_damaged(slot.good_records_of(&parcel).await)?.unwrap_or_default());
                 bad.push(parcel);
             }
@@ -65,6 +74,7 @@ impl Mending<'_> {
             saved.extend(unless_damaged(slot.good_records_of_broken(*name).await)?.unwrap_or_default());
         }
         if holding.whole.is_some() {
+            *is_damaged = true;
             if let Ok((Parcel::Pack(_), bytes)) = self.others.whole(info, workers).await
                 && self.is_checked(&whole, &bytes).await
             {
@@ -81,6 +91,7 @@ impl Mending<'_> {
         if bad.is_empty() && holding.broken.is_empty() && holding.whole.is_none() && missing.is_empty() {
             return Ok(MendOutcome::Good(read));
         }
+        *is_damaged = true;
         let mut written = None;
         if !missing.is_empty() {
             let whole = holding.is_empty() && info.is_mostly(&missing);
