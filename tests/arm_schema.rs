@@ -100,7 +100,7 @@ fn is_of(form: &str, value: &Value) -> bool {
         "integer" => value.as_i64().is_some_and(|number| i32::try_from(number).is_ok()),
         "boolean" => value.is_boolean(),
         "date" => value.as_str().is_some_and(|text| chrono::DateTime::parse_from_rfc3339(text).is_ok()),
-        other => panic!("unknown form {other}"),
+        _ => false,
     }
 }
 

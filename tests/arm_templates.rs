@@ -1,6 +1,6 @@
 //! Deployments of templates, over HTTP in process.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test may fail as the test does")]
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 
 use bytes::Bytes;
 use compute_gallery::GalleryService;

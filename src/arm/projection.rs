@@ -363,7 +363,7 @@ mod tests {
                     panic!("{row}")
                 };
                 let opaque = |path: &str| rows(kind).get(path).is_some_and(|row| row.is_opaque);
-                let is_below = path.match_indices('.').any(|(dot, _)| opaque(&path[..dot]));
+                let is_below = path.match_indices('.').any(|(dot, _)| path.get(..dot).is_some_and(opaque));
                 // No version of the service took it, and this does not.
                 if name != of || is_below || path == "properties.storageProfile.source.uri" {
                     continue;
