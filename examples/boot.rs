@@ -5,14 +5,23 @@
 use std::error::Error;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
 
 use compute_gallery::GalleryService;
 use compute_gallery::deploy::ImageRef;
 use compute_gallery::disk::create_overlay;
 use compute_gallery::model::{Region, RegionCatalog};
 use compute_gallery::nbd::NbdServer;
-use compute_gallery::store::FsStore;
+use compute_gallery::store::{
+    BlobKey, BlobMeta, BlobStore, Capabilities, FsStore, Latency, Page, PutMode, StoreResult,
+};
 use lexopt::ValueExt;
 
 const USAGE: &str = "\
@@ -27,6 +36,9 @@ usage: boot --store DIR --image ID --region R (--socket PATH | --tcp ADDR:PORT) 
   --tcp ADDR:PORT   listen on a port of the loopback interface
   --overlay PATH    make a qcow2 on top of the served disk, for one VM's writes
   --cache MIB       memory for verified chunks (default: 1024)
+  --no-record       leave the boot set as it is: what this boot reads is not stored for the next ones
+  --far MS          try a store that is far away: each of its answers takes so much longer
+  --count           tell the requests to the store on standard error, each second that has some
   -h, --help        this text";
 
 enum Listen {
@@ -43,7 +55,7 @@ fn main() {
 
 async fn run() -> Result<(), Box<dyn Error>> {
     let (mut store, mut image, mut region, mut listen, mut overlay) = (None, None, None, None, None);
-    let mut cache = 1024_u64;
+    let (mut cache, mut records, mut far, mut counts) = (1024_u64, true, Duration::ZERO, false);
     let mut arguments = lexopt::Parser::from_env();
     while let Some(argument) = arguments.next()? {
         match argument {
@@ -54,6 +66,9 @@ async fn run() -> Result<(), Box<dyn Error>> {
             lexopt::Arg::Long("tcp") => listen = Some(Listen::Tcp(arguments.value()?.parse()?)),
             lexopt::Arg::Long("overlay") => overlay = Some(PathBuf::from(arguments.value()?)),
             lexopt::Arg::Long("cache") => cache = arguments.value()?.parse()?,
+            lexopt::Arg::Long("no-record") => records = false,
+            lexopt::Arg::Long("far") => far = Duration::from_millis(arguments.value()?.parse()?),
+            lexopt::Arg::Long("count") => counts = true,
             lexopt::Arg::Long("help") | lexopt::Arg::Short('h') => {
                 println!("{USAGE}");
                 return Ok(());
@@ -67,9 +82,14 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let listen = listen.ok_or_else(|| missing("socket, or --tcp,"))?;
 
     let builder = GalleryService::builder().allow_all().region_catalog(RegionCatalog::azure_2026());
+    let store = Watched { store, far, requests: Arc::default() };
+    if counts {
+        tell_requests(store.requests.clone());
+    }
     let service = builder.store(store).chunk_cache_bytes(cache << 20).open().await?;
     let session = service.session("boot".parse()?);
-    let disk = session.deploy(image, &region).open().await?;
+    let deployment = session.deploy(image, &region);
+    let disk = if records { deployment.record_boot() } else { deployment }.open().await?;
     let (size, address) = (
         disk.size(),
         match &listen {
@@ -89,4 +109,73 @@ async fn run() -> Result<(), Box<dyn Error>> {
         Listen::Tcp(address) => server.listen_tcp(address).await?,
     }
     Ok(())
+}
+
+/// The store, as far away as it is told to be, with its requests counted.
+#[derive(Debug)]
+struct Watched {
+    store: FsStore,
+    far: Duration,
+    requests: Arc<AtomicU64>,
+}
+
+impl Watched {
+    async fn ask(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        if !self.far.is_zero() {
+            async_io::Timer::after(self.far).await;
+        }
+    }
+}
+
+#[async_trait]
+impl BlobStore for Watched {
+    async fn put(&self, key: &BlobKey, bytes: Bytes, mode: PutMode) -> StoreResult<()> {
+        self.ask().await;
+        self.store.put(key, bytes, mode).await
+    }
+
+    async fn get(&self, key: &BlobKey, range: Option<Range<u64>>) -> StoreResult<Bytes> {
+        self.ask().await;
+        self.store.get(key, range).await
+    }
+
+    async fn head(&self, key: &BlobKey) -> StoreResult<BlobMeta> {
+        self.ask().await;
+        self.store.head(key).await
+    }
+
+    async fn delete(&self, key: &BlobKey) -> StoreResult<()> {
+        self.ask().await;
+        self.store.delete(key).await
+    }
+
+    async fn list(&self, under: Option<&BlobKey>, after: Option<&BlobKey>, limit: usize) -> StoreResult<Page> {
+        self.ask().await;
+        self.store.list(under, after, limit).await
+    }
+
+    async fn persist(&self, under: &BlobKey) -> StoreResult<()> {
+        self.store.persist(under).await
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let near = self.store.capabilities();
+        if self.far.is_zero() { near } else { near.with_latency(Latency::High) }
+    }
+}
+
+/// Tells on standard error how many requests there were, each second that has some.
+fn tell_requests(requests: Arc<AtomicU64>) {
+    std::thread::spawn(move || {
+        let mut told = 0;
+        loop {
+            std::thread::sleep(Duration::from_secs(1));
+            let now = requests.load(Ordering::Relaxed);
+            if now != told {
+                eprintln!("requests: {now}");
+                told = now;
+            }
+        }
+    });
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::boot_sets;
 use super::health::Health;
 use super::holding::Holding;
 use super::located::LocatedPacks;
@@ -50,7 +51,7 @@ const LEAST_READ: u64 = 4 << 20;
 #[derive(Clone, Debug)]
 pub(crate) struct Slot {
     /// Keys relative to the slot.
-    store: Prefixed<Arc<dyn BlobStore>>,
+    pub(super) store: Prefixed<Arc<dyn BlobStore>>,
     /// The store that the slot is in.
     of: Arc<dyn BlobStore>,
     /// The name of that store: a region, and a zone of it.
@@ -248,7 +249,11 @@ impl Slot {
     pub(super) async fn contents(&self, listed: Vec<BlobMeta>) -> Result<Contents> {
         let (mut contents, mut parts) = (Contents::default(), Vec::new());
         for blob in listed {
-            let (Some(name), size) = (BlobName::of_key(&blob.key), size_of(&blob)) else { continue };
+            let size = size_of(&blob);
+            if let Some(manifest) = boot_sets::manifest_of(&blob.key) {
+                contents.boot_sets.insert(manifest, size);
+            }
+            let Some(name) = BlobName::of_key(&blob.key) else { continue };
             match name {
                 BlobName::Pack(id, incarnation) => {
                     let holding = contents.holdings.entry(id).or_default();
@@ -587,7 +592,8 @@ impl Slot {
         let listed = match listed {
             Some(listed) => listed,
             None => {
-                let folders: [BlobKey; 3] = ["manifests".parse()?, "packs".parse()?, "parts".parse()?];
+                let folders: [BlobKey; 4] =
+                    [boot_sets::FOLDER.parse()?, "manifests".parse()?, "packs".parse()?, "parts".parse()?];
                 all_of(folders.iter().map(|folder| self.list(folder)).collect()).await?.concat()
             }
         };
@@ -649,6 +655,8 @@ impl Slot {
 pub(crate) struct Contents {
     pub(crate) holdings: BTreeMap<PackId, Holding>,
     pub(crate) manifests: BTreeMap<BlobName, u64>,
+    /// By their manifests, with their lengths.
+    pub(crate) boot_sets: BTreeMap<ManifestId, u64>,
 }
 
 /// Returns the upload of a blob, by its key in a slot.

@@ -1,5 +1,6 @@
 //! Deploying images: disks, readers, VMs and scale sets.
 
+mod boots;
 pub(crate) mod deployment;
 pub(crate) mod image_ref;
 pub(crate) mod machines;
