@@ -2,14 +2,15 @@
 //!
 //! `-- --store DIR --image IMAGE_ID[/versions/N] --region R --socket PATH` (or `--tcp 127.0.0.1:10809`). With `--overlay VM.qcow2` it makes
 //! a file for one VM's writes, on top of the served disk. `docs/hypervisors.md` has what to type then.
+#![allow(clippy::disallowed_methods, reason = "a program may read the clock, and start a thread")]
+
 use std::error::Error;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -82,10 +83,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let listen = listen.ok_or_else(|| missing("socket, or --tcp,"))?;
 
     let builder = GalleryService::builder().allow_all().region_catalog(RegionCatalog::azure_2026());
-    let store = Watched { store, far, requests: Arc::default() };
-    if counts {
-        tell_requests(store.requests.clone());
-    }
+    let store = Watched { store, far, asked: Arc::default() };
+    let asked = store.asked.clone();
     let service = builder.store(store).chunk_cache_bytes(cache << 20).open().await?;
     let session = service.session("boot".parse()?);
     let deployment = session.deploy(image, &region);
@@ -100,6 +99,9 @@ async fn run() -> Result<(), Box<dyn Error>> {
     if let Some(overlay) = &overlay {
         create_overlay(overlay, size, &address)?;
         println!("made {}, on top of it", overlay.display());
+    }
+    if counts {
+        tell_requests(asked, far);
     }
     println!("serving {size} bytes at {address}");
     std::io::stdout().flush()?;
@@ -116,43 +118,64 @@ async fn run() -> Result<(), Box<dyn Error>> {
 struct Watched {
     store: FsStore,
     far: Duration,
-    requests: Arc<AtomicU64>,
+    asked: Arc<Mutex<Asked>>,
+}
+
+#[derive(Debug, Default)]
+struct Asked {
+    requests: u64,
+    under_way: u64,
+    /// The times at which there was a request and none before it.
+    waits: u64,
+    since: Option<Instant>,
+    waited: Duration,
 }
 
 impl Watched {
-    async fn ask(&self) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
+    async fn ask<T>(&self, request: impl Future<Output = T>) -> T {
+        let change = |change: fn(&mut Asked)| change(&mut self.asked.lock().unwrap_or_else(PoisonError::into_inner));
+        change(|asked| {
+            asked.requests += 1;
+            asked.under_way += 1;
+            if asked.under_way == 1 {
+                asked.waits += 1;
+                asked.since = Some(Instant::now());
+            }
+        });
         if !self.far.is_zero() {
             async_io::Timer::after(self.far).await;
         }
+        let answer = request.await;
+        change(|asked| {
+            asked.under_way -= 1;
+            if asked.under_way == 0 {
+                asked.waited += asked.since.take().map(|since| since.elapsed()).unwrap_or_default();
+            }
+        });
+        answer
     }
 }
 
 #[async_trait]
 impl BlobStore for Watched {
     async fn put(&self, key: &BlobKey, bytes: Bytes, mode: PutMode) -> StoreResult<()> {
-        self.ask().await;
-        self.store.put(key, bytes, mode).await
+        self.ask(self.store.put(key, bytes, mode)).await
     }
 
     async fn get(&self, key: &BlobKey, range: Option<Range<u64>>) -> StoreResult<Bytes> {
-        self.ask().await;
-        self.store.get(key, range).await
+        self.ask(self.store.get(key, range)).await
     }
 
     async fn head(&self, key: &BlobKey) -> StoreResult<BlobMeta> {
-        self.ask().await;
-        self.store.head(key).await
+        self.ask(self.store.head(key)).await
     }
 
     async fn delete(&self, key: &BlobKey) -> StoreResult<()> {
-        self.ask().await;
-        self.store.delete(key).await
+        self.ask(self.store.delete(key)).await
     }
 
     async fn list(&self, under: Option<&BlobKey>, after: Option<&BlobKey>, limit: usize) -> StoreResult<Page> {
-        self.ask().await;
-        self.store.list(under, after, limit).await
+        self.ask(self.store.list(under, after, limit)).await
     }
 
     async fn persist(&self, under: &BlobKey) -> StoreResult<()> {
@@ -165,16 +188,24 @@ impl BlobStore for Watched {
     }
 }
 
-/// Tells on standard error how many requests there were, each second that has some.
-fn tell_requests(requests: Arc<AtomicU64>) {
+/// Tells on standard error how many requests there were since now, each second that has some, and how many round trips they took:
+/// the times at which some were waited for, and of a store that is far away the waiting in its units.
+fn tell_requests(asked: Arc<Mutex<Asked>>, far: Duration) {
     std::thread::spawn(move || {
-        let mut told = 0;
+        let state = || {
+            let asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
+            (asked.requests, asked.waits, asked.waited)
+        };
+        let (before, mut told) = (state(), 0);
         loop {
             std::thread::sleep(Duration::from_secs(1));
-            let now = requests.load(Ordering::Relaxed);
-            if now != told {
-                eprintln!("requests: {now}");
-                told = now;
+            let now = state();
+            let (requests, waits, waited) = (now.0 - before.0, now.1 - before.1, now.2 - before.2);
+            let round_trips =
+                if far.is_zero() { waits } else { waits.max((waited.as_millis() / far.as_millis()) as u64) };
+            if requests != told {
+                eprintln!("requests: {requests}, round trips: {round_trips}");
+                told = requests;
             }
         }
     });

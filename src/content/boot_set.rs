@@ -32,23 +32,39 @@ pub(crate) const MAX_BYTES: u64 = (HEADER_BYTES + MAX_CHUNKS * RUN_BYTES + HASH_
 /// Chunks of the OS disk of a manifest, by their numbers, in the order in which a boot read them. INVARIANT: each once, at most
 /// [`MAX_CHUNKS`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct BootSet(Vec<u32>);
+pub(crate) struct BootSet {
+    order: Vec<u32>,
+    /// The same.
+    chunks: HashSet<u32>,
+}
 
 impl BootSet {
     /// Returns the set of the first chunks of `order`.
     pub(crate) fn of(order: impl IntoIterator<Item = u32>) -> Self {
-        let mut seen = HashSet::new();
-        Self(order.into_iter().filter(|chunk| seen.insert(*chunk)).take(MAX_CHUNKS).collect())
+        let mut set = Self::default();
+        for chunk in order {
+            if set.order.len() == MAX_CHUNKS {
+                break;
+            }
+            if set.chunks.insert(chunk) {
+                set.order.push(chunk);
+            }
+        }
+        set
     }
 
     pub(crate) fn chunks(&self) -> &[u32] {
-        &self.0
+        &self.order
+    }
+
+    pub(crate) fn has(&self, chunk: u32) -> bool {
+        self.chunks.contains(&chunk)
     }
 
     /// Returns its stored form, for the disk of a manifest.
     pub(crate) fn encode(&self, catalog: CatalogId, manifest: &ManifestId) -> Vec<u8> {
         let mut runs: Vec<(u32, u32)> = Vec::new();
-        for chunk in &self.0 {
+        for chunk in &self.order {
             match runs.last_mut() {
                 Some((first, count)) if first.checked_add(*count) == Some(*chunk) => *count += 1,
                 _ => runs.push((*chunk, 1)),
@@ -100,19 +116,18 @@ impl BootSet {
         let u32_at = |run: &[u8], at: usize| {
             run.get(at..).and_then(<[u8]>::first_chunk).copied().map(u32::from_le_bytes).unwrap_or_default()
         };
-        let (mut chunks, mut seen) = (Vec::new(), HashSet::new());
+        let mut set = Self::default();
         for run in runs {
             let (first, count) = (u32_at(run, 0), u32_at(run, 4));
-            let end = first.checked_add(count).filter(|_| count > 0 && count as usize <= MAX_CHUNKS - chunks.len());
+            let end = first.checked_add(count).filter(|_| count > 0 && count as usize <= MAX_CHUNKS - set.order.len());
             let end = end.ok_or_else(|| wrong("a run is empty, or there are too many chunks"))?;
             for chunk in first..end {
-                if !seen.insert(chunk) {
+                if !set.chunks.insert(chunk) {
                     return Err(wrong("a chunk is there twice"));
                 }
-                chunks.push(chunk);
+                set.order.push(chunk);
             }
         }
-        let set = Self(chunks);
         // The hash is right: a newer build has written another form.
         match set.encode(catalog, manifest) == bytes {
             true => Ok(set),

@@ -36,6 +36,11 @@ impl ChunkFetch {
         Self { content, workers, chunks, unpackers: BufferPool::default(), under_way: Arc::default() }
     }
 
+    /// Returns the same, with fewer and larger requests; what is under way and cached is shared.
+    pub(super) fn widely(&self) -> Self {
+        Self { content: self.content.read_widely(), ..self.clone() }
+    }
+
     /// Returns chunks that are not in the cache.
     pub(super) async fn fetch(&self, wanted: &[RecordRef]) -> Result<HashMap<Digest, Bytes>> {
         if wanted.is_empty() {

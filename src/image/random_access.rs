@@ -27,7 +27,10 @@ const CHUNK: u64 = CHUNK_BYTES as u64;
 
 /// Chunks of a set that are fetched at a time: at first few, since a boot waits for them.
 const FIRST_WAVE: usize = 64;
-const WAVE: usize = 512;
+const WAVE: usize = 1024;
+
+/// Chunks of a set are fetched in groups of so many that lie beside one another: boots differ in what they read ahead.
+const GROUP: u64 = 4;
 
 /// Random access to a disk of a version.
 #[derive(Debug)]
@@ -134,12 +137,15 @@ impl RandomAccess {
     /// first are there first.
     pub(crate) async fn fetch_chunks(&self, chunks: &[u32]) -> Result<()> {
         let (end, most) = (self.disk.size.div_ceil(CHUNK), self.fetch.chunks.capacity() / 2 / CHUNK);
-        let inside = chunks.iter().copied().map(u64::from).filter(|position| *position < end);
-        let positions: Vec<u64> = inside.take(usize::try_from(most).unwrap_or(usize::MAX)).collect();
+        let (most, mut seen) = (usize::try_from(most).unwrap_or(usize::MAX), HashSet::new());
+        let groups = chunks.iter().map(|chunk| u64::from(*chunk) / GROUP).filter(|group| seen.insert(*group));
+        let positions = groups.flat_map(|group| group * GROUP..((group + 1) * GROUP).min(end));
+        let positions: Vec<u64> = positions.take(most).collect();
         let records = self.records_at(&positions).await?;
+        let fetch = self.fetch.widely();
         let (first, rest) = records.split_at(FIRST_WAVE.min(records.len()));
         for wave in std::iter::once(first).chain(rest.chunks(WAVE)) {
-            self.fetch.fetch(&self.not_cached(wave.iter().copied())).await?;
+            fetch.fetch(&self.not_cached(wave.iter().copied())).await?;
         }
         Ok(())
     }

@@ -35,6 +35,9 @@ use crate::store::{
 /// a store far away also with a larger one.
 const LEAST_GAP: u64 = 64 << 10;
 
+/// As the gap, of what many requests are saved for: about as long as a request takes.
+const WIDE_GAP: u64 = 2 << 20;
+
 /// The most packs and parts that are remembered as verified: a few hundred KiB.
 const MAX_KNOWN_GOOD: usize = 4096;
 
@@ -68,6 +71,8 @@ pub(crate) struct Slot {
     good: Arc<Mutex<HashSet<BlobKey>>>,
     /// The reads of ranges that are under way.
     requests: Budget,
+    /// Reads of one blob that are so near are made together, also from a store that is near.
+    gap: u64,
     /// The health of the store that the slot is in.
     health: Health,
     /// What this process has verified.
@@ -108,6 +113,7 @@ impl Slot {
             located: LocatedPacks::default(),
             good: Arc::default(),
             requests: Budget::new(REQUESTS as u64),
+            gap: LEAST_GAP,
             health,
             verified,
         })
@@ -121,6 +127,11 @@ impl Slot {
     /// Returns the slot with a cache that knows the listed parts, and no packs.
     pub(super) fn clone_of_parts(&self) -> Self {
         Self { located: self.located.of_parts(), ..self.clone() }
+    }
+
+    /// Returns the slot, read with fewer and larger requests: of what is wanted in many places, most is wanted.
+    pub(super) fn read_widely(&self) -> Self {
+        Self { gap: WIDE_GAP, ..self.clone() }
     }
 
     /// Returns the slot's name in errors, which is unique in the gallery.
@@ -235,7 +246,7 @@ impl Slot {
     /// Reads ranges of a blob: neighbours together, and the rest at the same time.
     pub(super) async fn get_ranges(&self, key: &BlobKey, ranges: &[Range<u64>]) -> StoreResult<Vec<Bytes>> {
         let of_store = self.store.capabilities();
-        let (best, gap) = (of_store.best_read_bytes().max(LEAST_READ), of_store.merged_gap_bytes().max(LEAST_GAP));
+        let (best, gap) = (of_store.best_read_bytes().max(LEAST_READ), of_store.merged_gap_bytes().max(self.gap));
         let reads = Reads::new(ranges, of_store.with_reads(best, gap));
         let answers = together(reads.requests().map(|range| self.get_range(key, range)).collect()).await;
         reads.answers(key, answers)

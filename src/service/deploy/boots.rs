@@ -1,6 +1,5 @@
 //! What boots from a disk read: recorded by one, and fetched first by the next.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 #[cfg(feature = "nbd")]
 use std::time::Duration;
@@ -10,6 +9,8 @@ use super::reader::ImageReader;
 use super::reader::Opened;
 use crate::access::Action;
 use crate::content::boot_set::BootSet;
+#[cfg(feature = "nbd")]
+use crate::content::chunk::CHUNK_BYTES;
 use crate::content::names::ManifestId;
 use crate::error::{ErrorKind, Result};
 use crate::host::Clock;
@@ -22,9 +23,6 @@ use crate::service::read::view::CatalogView;
 /// A boot is over after this time.
 #[cfg(feature = "nbd")]
 const BOOT: Duration = Duration::from_secs(180);
-
-/// A set is written again if it lacks one chunk in so many.
-const NEW_CHUNKS: usize = 64;
 
 /// The boot set of a disk in a region.
 pub(super) struct Boots {
@@ -142,9 +140,7 @@ impl ImageReader {
             return Ok(false);
         }
         let Known::Set(before) = boots.known().await else { return Ok(false) };
-        let there: HashSet<u32> = before.chunks().iter().copied().collect();
-        let new = recorded.iter().filter(|chunk| !there.contains(chunk)).count();
-        if new == 0 || new * NEW_CHUNKS < there.len() {
+        if recorded.iter().all(|chunk| before.has(*chunk)) {
             return Ok(false);
         }
         // What this boot has read comes first, and stays if there is too much.
@@ -152,6 +148,16 @@ impl ImageReader {
         all_of(boots.slots.iter().map(|slot| slot.put_boot_set(&boots.manifest, &set)).collect()).await?;
         *boots.known.lock() = Some(Known::Set(Arc::new(set)));
         Ok(true)
+    }
+
+    /// Whether the read of a byte is one that a known boot does: then nothing is to be guessed.
+    #[cfg(feature = "nbd")]
+    pub(crate) fn is_of_known_boot(&self, at: u64) -> bool {
+        let Some(boots) = &self.opened().boots else { return false };
+        match &*boots.known.lock() {
+            Some(Known::Set(set)) => u32::try_from(at / CHUNK_BYTES as u64).is_ok_and(|chunk| set.has(chunk)),
+            _ => false,
+        }
     }
 
     /// Serves a boot beside the client's requests: fetches ahead, and stores what was read once the boot is over.
