@@ -10,6 +10,24 @@ use super::chunk::CHUNK_BYTES;
 use super::digest::Digest;
 use super::names::{CatalogId, ManifestId};
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::BlobKey;
+
+/// The folder of a slot that has them.
+pub(crate) const FOLDER: &str = "boots";
+
+/// Returns the key of the boot set of a manifest, within a slot.
+pub(crate) fn key_of(manifest: &ManifestId) -> Result<BlobKey> {
+    format!("{FOLDER}/{}/{}", manifest.upload, manifest.digest).parse()
+}
+
+/// Returns the manifest whose boot set has that key.
+pub(crate) fn manifest_of(key: &BlobKey) -> Option<ManifestId> {
+    let segments: Vec<&str> = key.segments().collect();
+    let [FOLDER, upload, digest] = segments.as_slice() else { return None };
+    let id = ManifestId { upload: upload.parse().ok()?, digest: digest.parse().ok()? };
+    // One name has one form.
+    (key_of(&id).ok()? == *key).then_some(id)
+}
 
 /// The most chunks of a boot set: 256 MiB of disk.
 pub(crate) const MAX_CHUNKS: usize = (256 << 20) / CHUNK_BYTES;

@@ -49,7 +49,7 @@ impl ChunkFetch {
         let (fetch, others, awaited) = self.begin(wanted);
         let (fetched, others) = futures::join!(OptionFuture::from(fetch), together(others));
         let mut found = HashMap::new();
-        for fetched in fetched.into_iter().map(|fetched| Ok(fetched?)).chain(others.into_iter().filter(Result::is_ok)) {
+        for fetched in fetched.into_iter().chain(others.into_iter().filter(Result::is_ok)) {
             found.extend(fetched?.iter().map(|(digest, chunk)| (*digest, chunk.clone())));
         }
         // Another's fetch has failed: this one fails with an error of its own.

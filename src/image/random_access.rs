@@ -138,8 +138,10 @@ impl RandomAccess {
     pub(crate) async fn fetch_chunks(&self, chunks: &[u32]) -> Result<()> {
         let (end, most) = (self.disk.size.div_ceil(CHUNK), self.fetch.chunks.capacity() / 2 / CHUNK);
         let (most, mut seen) = (usize::try_from(most).unwrap_or(usize::MAX), HashSet::new());
-        let groups = chunks.iter().map(|chunk| u64::from(*chunk) / GROUP).filter(|group| seen.insert(*group));
-        let positions = groups.flat_map(|group| group * GROUP..((group + 1) * GROUP).min(end));
+        // Neighbours come only where there is room for all.
+        let size = if chunks.len() as u64 * GROUP <= most as u64 { GROUP } else { 1 };
+        let groups = chunks.iter().map(|chunk| u64::from(*chunk) / size).filter(|group| seen.insert(*group));
+        let positions = groups.flat_map(|group| group * size..((group + 1) * size).min(end));
         let positions: Vec<u64> = positions.take(most).collect();
         let records = self.records_at(&positions).await?;
         let fetch = self.fetch.widely();

@@ -3,27 +3,10 @@
 use bytes::Bytes;
 
 use super::slot::Slot;
-use crate::content::boot_set::{BootSet, MAX_BYTES};
+use crate::content::boot_set::{BootSet, MAX_BYTES, key_of};
 use crate::content::names::ManifestId;
 use crate::error::Result;
-use crate::store::{BlobKey, BlobStore, PutMode};
-
-/// The folder of a slot.
-pub(super) const FOLDER: &str = "boots";
-
-/// Returns the key of the boot set of a manifest, within a slot.
-fn key_of(manifest: &ManifestId) -> Result<BlobKey> {
-    format!("{FOLDER}/{}/{}", manifest.upload, manifest.digest).parse()
-}
-
-/// Returns the manifest whose boot set has that key.
-pub(super) fn manifest_of(key: &BlobKey) -> Option<ManifestId> {
-    let segments: Vec<&str> = key.segments().collect();
-    let [FOLDER, upload, digest] = segments.as_slice() else { return None };
-    let id = ManifestId { upload: upload.parse().ok()?, digest: digest.parse().ok()? };
-    // One name has one form.
-    (key_of(&id).ok()? == *key).then_some(id)
-}
+use crate::store::{BlobStore, PutMode};
 
 impl Slot {
     /// Reads the boot set of a manifest.

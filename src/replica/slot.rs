@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::boot_sets;
 use super::health::Health;
 use super::holding::Holding;
 use super::located::LocatedPacks;
 use super::parcel::{Parcel, ParcelRequest};
 use super::verified::Verified;
 use crate::content::blob_name::{BlobName, Incarnations};
+use crate::content::boot_set;
 use crate::content::digest::Digest;
 use crate::content::head::{Head, head_bytes};
 use crate::content::manifest::Manifest;
@@ -261,7 +261,7 @@ impl Slot {
         let (mut contents, mut parts) = (Contents::default(), Vec::new());
         for blob in listed {
             let size = size_of(&blob);
-            if let Some(manifest) = boot_sets::manifest_of(&blob.key) {
+            if let Some(manifest) = boot_set::manifest_of(&blob.key) {
                 contents.boot_sets.insert(manifest, size);
             }
             let Some(name) = BlobName::of_key(&blob.key) else { continue };
@@ -604,7 +604,7 @@ impl Slot {
             Some(listed) => listed,
             None => {
                 let folders: [BlobKey; 4] =
-                    [boot_sets::FOLDER.parse()?, "manifests".parse()?, "packs".parse()?, "parts".parse()?];
+                    [boot_set::FOLDER.parse()?, "manifests".parse()?, "packs".parse()?, "parts".parse()?];
                 all_of(folders.iter().map(|folder| self.list(folder)).collect()).await?.concat()
             }
         };

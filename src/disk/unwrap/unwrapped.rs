@@ -38,7 +38,7 @@ pub(in crate::disk) fn unwrapped(
         block.clear();
         (&mut reader).take(BLOCK as u64).read_to_end(&mut block)?;
         if block.is_empty() {
-            return Ok(spool.finish()?);
+            return spool.finish();
         }
         if spool.written() + block.len() as u64 > most {
             let what = format!(
