@@ -213,7 +213,7 @@ fn a_collection_keeps_a_boot_set_as_long_as_its_disk() {
         assert_eq!(fresh.fetch_boot_set().await.unwrap(), 300, "also of a disk that was compressed since");
         read(&fresh, &boot()).await;
 
-        one.session().delete(&one.version("1.0.0")).await.unwrap();
+        one.session().delete(one.version("1.0.0")).await.unwrap();
         let planned = one.session().collect().plan().await.unwrap().collection.unwrap();
         let report = one.session().collect().await.unwrap();
         assert_eq!(report, planned);
