@@ -31,7 +31,7 @@ const FLOORS: &[&[&str]] = &[
     &["catalog"],
     &["image"],
     &["replica"],
-    &["disk", "access", "billing", "placement"],
+    &["disk", "access", "billing", "cache", "placement"],
     &["content"],
     &["store"],
     &["model", "holes"],

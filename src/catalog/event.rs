@@ -432,6 +432,11 @@ pub struct ImageContent {
 }
 
 impl ImageContent {
+    /// Returns whether its disks are zeros alone, of which nothing but the size is kept.
+    pub fn is_zeros(&self) -> bool {
+        self.stored_bytes == 0
+    }
+
     /// The name of the manifest.
     pub(crate) fn manifest_id(&self) -> ManifestId {
         ManifestId { upload: self.upload.0, digest: self.manifest }

@@ -22,6 +22,7 @@ mod unwrap;
 pub(crate) mod vhd;
 mod vhdx;
 mod vmdk;
+mod zeros;
 
 pub use detect::Detected;
 pub use format::{DiskFormat, VhdFooter, WrittenFormat};

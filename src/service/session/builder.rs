@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::inner::{Authority, Inner};
 use super::session::Session;
+use super::sources::SourceResolver;
 use crate::access::{Caller, Directory};
 use crate::catalog::{Catalog, Mode};
 use crate::content::compression::Compression;
@@ -17,7 +18,7 @@ use crate::placement::PlacementPolicy;
 use crate::regions::region_store;
 use crate::regions::stores::{Regions, in_common};
 use crate::replica::verified::Verified;
-use crate::store::{BlobStore, Prefixed, RetryPolicy, Retrying, WithDeadline};
+use crate::store::{BlobStore, Latency, Prefixed, RetryPolicy, Retrying, WithDeadline};
 
 /// A Shared Image Gallery. A clone is cheap and is the same service. Services in any number of processes may work on the
 /// same stores at the same time.
@@ -42,6 +43,9 @@ pub struct GalleryService(pub(crate) Arc<Inner>);
 
 /// The default memory of all operations.
 const MEMORY_BYTES: u64 = 256 << 20;
+
+/// The default memory of all operations if a region is far away: sixteen packs of 16 MiB in flight are a quarter of it.
+const FAR_MEMORY_BYTES: u64 = 1 << 30;
 
 /// Default size of the chunk cache that image readers share.
 const CHUNK_CACHE_BYTES: u64 = 64 << 20;
@@ -68,13 +72,14 @@ const CHUNK_CACHE_BYTES: u64 = 64 << 20;
 /// | [`azure_2026`](Self::azure_2026) | off | sets these three to Azure Compute Gallery's |
 /// | [`compression`](Self::compression) | [`Compression::Zstd`] | how and when content is compressed |
 /// | [`remember_verified`](Self::remember_verified) | `true` | hashes what it reads of a local file once |
-/// | [`memory_bytes`](Self::memory_bytes) | 256 MiB | what all operations together keep in memory and in flight |
+/// | [`memory_bytes`](Self::memory_bytes) | 256 MiB, or 1 GiB with a region in a bucket | what all operations together keep in memory and in flight |
 /// | [`chunk_cache_bytes`](Self::chunk_cache_bytes) | 64 MiB | size of the cache that all [image readers](crate::ImageReader) share |
 /// | [`workers`](Self::workers) | as many threads as the machine runs at once | where blocking work runs |
 /// | [`deadlines`](Self::deadlines) | call: 60 s and 2 s per MiB; commit: 5 min; zone: 30 s | how long to wait for an answer |
 /// | [`retries`](Self::retries) | for 30 s, with pauses of up to 100 ms, doubling to 5 s | how long to repeat a failed store call |
 /// | [`clock`](Self::clock) | [`SystemClock`] | time and timers |
 /// | [`entropy`](Self::entropy) | [`SystemEntropy`] | randomness |
+/// | [`sources`](Self::sources) | none | says what a source is that the catalog only knows by name |
 ///
 /// ```
 /// use compute_gallery::store::MemoryStore;
@@ -112,6 +117,7 @@ pub struct GalleryServiceBuilder {
     workers: Workers,
     clock: Option<Arc<dyn Clock>>,
     entropy: Option<Arc<dyn Entropy>>,
+    sources: Option<Arc<dyn SourceResolver>>,
     deadlines: Deadlines,
     retries: RetryPolicy,
 }
@@ -394,11 +400,13 @@ impl GalleryServiceBuilder {
         self
     }
 
-    /// Sets how many bytes all operations of the service together keep in memory and in flight: 256 MiB by default.
+    /// Sets how many bytes all operations of the service together keep in memory and in flight: 256 MiB by default, and 1 GiB if the
+    /// store of a region is [far away](crate::store::Latency::High). One operation has at most a quarter of it in flight. A line of
+    /// 16 requests is full with 256 MiB.
     ///
-    /// Imports wait for each other: one takes three times the size of its disks, at most 48 MiB, and up to 48 MiB more while they are
-    /// free. An import that is alive and not polled keeps its share; the others go on without theirs when nothing has moved for 30
-    /// seconds. Deployments, replications and scrubs never wait: they read 8 MiB ahead, and up to 64 MiB while these are free.
+    /// Imports wait for each other: one takes three times the size of its disks, at most 48 MiB, and packs on their way up to a quarter
+    /// while they are free. An import that is alive and not polled keeps its share; the others go on without theirs when nothing has
+    /// moved for 30 seconds. Deployments, replications and scrubs never wait: they read 8 MiB ahead, and up to a quarter while it is free.
     ///
     /// ```
     /// # futures::executor::block_on(async {
@@ -637,6 +645,13 @@ impl GalleryServiceBuilder {
         self
     }
 
+    /// Sets what says what a source is that the catalog only knows by name: [`SourceResolver`] has an example. By default such a
+    /// version is completed [from disks at hand](crate::publish::Completion::from_disks) alone.
+    pub fn sources(mut self, sources: impl SourceResolver) -> Self {
+        self.sources = Some(Arc::new(sources));
+        self
+    }
+
     /// Sets how long to wait for a store call, a commit and a zone: see [`Deadlines`] for the defaults.
     ///
     /// ```
@@ -831,6 +846,10 @@ impl GalleryServiceBuilder {
             },
         };
         let catalog = Arc::new(catalog.with_commit_limit(deadlines.for_commit()));
+        let is_far = |store: &Arc<dyn BlobStore>| store.capabilities().latency() == Latency::High;
+        let has_far = self.region_stores.values().flatten().chain(&self.common_store).any(is_far);
+        let least = if has_far { FAR_MEMORY_BYTES } else { MEMORY_BYTES };
+        let memory = Budget::new(self.memory_bytes.unwrap_or(least));
         let Self {
             common_store,
             region_stores,
@@ -869,10 +888,11 @@ impl GalleryServiceBuilder {
             clock: clock.clone(),
             entropy: entropy.clone(),
             chunks,
-            memory: Budget::new(self.memory_bytes.unwrap_or(MEMORY_BYTES)),
+            memory,
             compression,
             placement_policy,
             under_way,
+            sources: self.sources.clone(),
             pools,
             computer_names,
         })))
