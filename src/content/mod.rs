@@ -1,6 +1,7 @@
 //! The stored form of a disk, as bytes without a store: chunks, packs, indexes and manifests.
 
 pub(crate) mod blob_name;
+pub(crate) mod boot_set;
 pub(crate) mod chunk;
 pub(crate) mod codec;
 pub(crate) mod compression;

@@ -54,7 +54,7 @@ pub struct CollectionReport {
 pub struct RegionCollection {
     /// The region.
     pub region: Region,
-    /// The number of packs and manifests that are freed, over all replicas.
+    /// The number of packs, manifests and boot sets that are freed, over all replicas.
     pub blobs: usize,
     /// Their bytes.
     pub bytes: u64,
@@ -128,6 +128,14 @@ impl CollectionReport {
                 there.unreadable = unreadable.iter().cloned().collect();
             });
         }
+    }
+
+    /// Adds a boot set that is removed.
+    pub(crate) fn add_boot_set(&mut self, region: &Region, bytes: u64) {
+        self.change(region, |there| {
+            there.blobs += 1;
+            there.bytes += bytes;
+        });
     }
 
     pub(crate) fn add_uncompressed(&mut self, region: &Region, packs: usize) {

@@ -235,6 +235,18 @@ impl Survey {
         Some(unneeded)
     }
 
+    /// Returns the listed boot sets of disks that their slots need not have, with their lengths.
+    pub(crate) fn unneeded_boot_sets(&self, state: &State) -> Vec<(SlotId, ManifestId, u64)> {
+        let needed = NeededManifests::in_region(&self.regions, state, &self.region);
+        let mut unneeded = Vec::new();
+        for (slot, sets) in &self.inventory.boot_sets {
+            let manifests = needed.in_slot(*slot);
+            let without = sets.iter().filter(|(manifest, _)| !manifests.contains(manifest));
+            unneeded.extend(without.map(|(manifest, bytes)| (*slot, *manifest, *bytes)));
+        }
+        unneeded
+    }
+
     /// Returns the number of the commit up to which an announced import may be needed by an unreadable manifest.
     fn doubtful_until(&self, manifests: &BTreeSet<ManifestId>) -> u64 {
         manifests.iter().filter_map(|id| self.unreadable.get(id)).max().copied().unwrap_or(0)

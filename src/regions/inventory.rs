@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::stores::Regions;
 use crate::catalog::{Condemned, State, ZoneBlobs};
 use crate::content::blob_name::BlobName;
-use crate::content::names::{PackId, SlotId};
+use crate::content::names::{ManifestId, PackId, SlotId};
 use crate::error::Result;
 use crate::model::Region;
 use crate::replica::holding::Holding;
@@ -49,6 +49,7 @@ impl Blobs {
 pub(crate) struct Inventory {
     pub(crate) slots: BTreeMap<SlotId, (Slot, BTreeMap<PackId, Holding>)>,
     pub(crate) manifests: BTreeMap<SlotId, BTreeMap<BlobName, u64>>,
+    pub(crate) boot_sets: BTreeMap<SlotId, BTreeMap<ManifestId, u64>>,
 }
 
 impl Inventory {
@@ -57,6 +58,7 @@ impl Inventory {
         let mut inventory = Self::default();
         for (id, slot, contents) in regions.list(state, region).await? {
             inventory.manifests.insert(id, contents.manifests);
+            inventory.boot_sets.insert(id, contents.boot_sets);
             inventory.slots.insert(id, (slot, contents.holdings));
         }
         Ok(inventory)

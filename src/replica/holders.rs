@@ -40,6 +40,11 @@ impl Holders {
         Self::new(vec![slot.clone()])
     }
 
+    /// Returns the same slots, read with fewer and larger requests.
+    pub(super) fn read_widely(&self) -> Self {
+        Self { slots: self.slots.iter().map(Slot::read_widely).collect(), damaged: self.damaged.clone() }
+    }
+
     pub(super) fn slots(&self) -> &[Slot] {
         &self.slots
     }

@@ -1,5 +1,6 @@
 //! Content in a store: slots, their holdings, and reading and mending them.
 
+mod boot_sets;
 pub(crate) mod copies;
 pub(crate) mod health;
 pub(crate) mod holders;

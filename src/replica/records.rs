@@ -33,6 +33,11 @@ impl Records {
         Self { holders, packs: manifest.packs.clone() }
     }
 
+    /// Returns the same records, read with fewer and larger requests.
+    pub(crate) fn read_widely(&self) -> Self {
+        Self { holders: self.holders.read_widely(), packs: self.packs.clone() }
+    }
+
     /// Returns the label of the first slot, for errors.
     pub(crate) fn label(&self) -> &str {
         self.holders.label()

@@ -13,6 +13,7 @@ use super::located::LocatedPacks;
 use super::parcel::{Parcel, ParcelRequest};
 use super::verified::Verified;
 use crate::content::blob_name::{BlobName, Incarnations};
+use crate::content::boot_set;
 use crate::content::digest::Digest;
 use crate::content::head::{Head, head_bytes};
 use crate::content::manifest::Manifest;
@@ -34,6 +35,9 @@ use crate::store::{
 /// a store far away also with a larger one.
 const LEAST_GAP: u64 = 64 << 10;
 
+/// As the gap, of what many requests are saved for: about as long as a request takes.
+const WIDE_GAP: u64 = 2 << 20;
+
 /// The most packs and parts that are remembered as verified: a few hundred KiB.
 const MAX_KNOWN_GOOD: usize = 4096;
 
@@ -50,7 +54,7 @@ const LEAST_READ: u64 = 4 << 20;
 #[derive(Clone, Debug)]
 pub(crate) struct Slot {
     /// Keys relative to the slot.
-    store: Prefixed<Arc<dyn BlobStore>>,
+    pub(super) store: Prefixed<Arc<dyn BlobStore>>,
     /// The store that the slot is in.
     of: Arc<dyn BlobStore>,
     /// The name of that store: a region, and a zone of it.
@@ -67,6 +71,8 @@ pub(crate) struct Slot {
     good: Arc<Mutex<HashSet<BlobKey>>>,
     /// The reads of ranges that are under way.
     requests: Budget,
+    /// Reads of one blob that are so near are made together, also from a store that is near.
+    gap: u64,
     /// The health of the store that the slot is in.
     health: Health,
     /// What this process has verified.
@@ -107,6 +113,7 @@ impl Slot {
             located: LocatedPacks::default(),
             good: Arc::default(),
             requests: Budget::new(REQUESTS as u64),
+            gap: LEAST_GAP,
             health,
             verified,
         })
@@ -120,6 +127,11 @@ impl Slot {
     /// Returns the slot with a cache that knows the listed parts, and no packs.
     pub(super) fn clone_of_parts(&self) -> Self {
         Self { located: self.located.of_parts(), ..self.clone() }
+    }
+
+    /// Returns the slot, read with fewer and larger requests: of what is wanted in many places, most is wanted.
+    pub(super) fn read_widely(&self) -> Self {
+        Self { gap: WIDE_GAP, ..self.clone() }
     }
 
     /// Returns the slot's name in errors, which is unique in the gallery.
@@ -234,7 +246,7 @@ impl Slot {
     /// Reads ranges of a blob: neighbours together, and the rest at the same time.
     pub(super) async fn get_ranges(&self, key: &BlobKey, ranges: &[Range<u64>]) -> StoreResult<Vec<Bytes>> {
         let of_store = self.store.capabilities();
-        let (best, gap) = (of_store.best_read_bytes().max(LEAST_READ), of_store.merged_gap_bytes().max(LEAST_GAP));
+        let (best, gap) = (of_store.best_read_bytes().max(LEAST_READ), of_store.merged_gap_bytes().max(self.gap));
         let reads = Reads::new(ranges, of_store.with_reads(best, gap));
         let answers = together(reads.requests().map(|range| self.get_range(key, range)).collect()).await;
         reads.answers(key, answers)
@@ -248,7 +260,11 @@ impl Slot {
     pub(super) async fn contents(&self, listed: Vec<BlobMeta>) -> Result<Contents> {
         let (mut contents, mut parts) = (Contents::default(), Vec::new());
         for blob in listed {
-            let (Some(name), size) = (BlobName::of_key(&blob.key), size_of(&blob)) else { continue };
+            let size = size_of(&blob);
+            if let Some(manifest) = boot_set::manifest_of(&blob.key) {
+                contents.boot_sets.insert(manifest, size);
+            }
+            let Some(name) = BlobName::of_key(&blob.key) else { continue };
             match name {
                 BlobName::Pack(id, incarnation) => {
                     let holding = contents.holdings.entry(id).or_default();
@@ -612,7 +628,8 @@ impl Slot {
         let listed = match listed {
             Some(listed) => listed,
             None => {
-                let folders: [BlobKey; 3] = ["manifests".parse()?, "packs".parse()?, "parts".parse()?];
+                let folders: [BlobKey; 4] =
+                    [boot_set::FOLDER.parse()?, "manifests".parse()?, "packs".parse()?, "parts".parse()?];
                 all_of(folders.iter().map(|folder| self.list(folder)).collect()).await?.concat()
             }
         };
@@ -674,6 +691,8 @@ impl Slot {
 pub(crate) struct Contents {
     pub(crate) holdings: BTreeMap<PackId, Holding>,
     pub(crate) manifests: BTreeMap<BlobName, u64>,
+    /// By their manifests, with their lengths.
+    pub(crate) boot_sets: BTreeMap<ManifestId, u64>,
 }
 
 /// Returns the upload of a blob, by its key in a slot.

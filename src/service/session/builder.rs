@@ -12,7 +12,7 @@ use crate::content::compression::Compression;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::in_flight::Budget;
 use crate::host::{Clock, Deadlines, Entropy, SystemClock, SystemEntropy, Workers};
-use crate::image::random_access::ChunkCache;
+use crate::image::chunk_cache::ChunkCache;
 use crate::model::{Limits, Region, RegionCatalog, given};
 use crate::placement::PlacementPolicy;
 use crate::regions::region_store;

@@ -14,7 +14,7 @@ use crate::content::compression::Compression;
 use crate::error::Result;
 use crate::host::in_flight::Budget;
 use crate::host::{Clock, Entropy, Workers, draw};
-use crate::image::random_access::ChunkCache;
+use crate::image::chunk_cache::ChunkCache;
 use crate::model::{Limits, RegionCatalog};
 use crate::placement::PlacementPolicy;
 use crate::regions::stores::Regions;

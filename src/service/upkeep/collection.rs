@@ -202,6 +202,7 @@ impl Work for CollectionWork {
                 report.rewritten(region, rewrite.pack.bytes_of(&rewrite.live));
                 report.change(region, |there| there.bytes += rewrite.held);
             }
+            survey.unneeded_boot_sets(&state).iter().for_each(|(_, _, bytes)| report.add_boot_set(region, *bytes));
             if let Some(compressing) = &self.compresses {
                 report.add_uncompressed(region, compressing.found_in(&survey, &state, now).len());
             }
@@ -281,12 +282,11 @@ impl CollectionWork {
             freeing.rewrite(&mut survey, how, freed).await?;
             freeing.remove_all_garbage(&mut survey, freed).await?;
         }
-        match &self.compresses {
-            Some(compressing) => {
-                let silent: OnProgress = Arc::new(|_| {});
-                freeing.compress(&mut survey, compressing, freed, &silent).await.map(drop)
-            }
-            None => Ok(()),
+        let boot_sets = freeing.remove_boot_sets(&survey, &state, freed).await;
+        if let Some(compressing) = &self.compresses {
+            let silent: OnProgress = Arc::new(|_| {});
+            freeing.compress(&mut survey, compressing, freed, &silent).await?;
         }
+        boot_sets
     }
 }

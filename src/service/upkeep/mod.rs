@@ -1,5 +1,6 @@
 //! Maintenance: collection, compression and scrubs of regions, truncation of the history.
 
+mod boot_sets;
 pub(crate) mod collection;
 pub(crate) mod compression;
 mod freeing;
