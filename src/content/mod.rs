@@ -1,7 +1,9 @@
 //! The stored form of a disk, as bytes without a store: chunks, packs, indexes and manifests.
 
+mod aead;
 pub(crate) mod blob_name;
 pub(crate) mod chunk;
+pub(crate) mod cipher;
 pub(crate) mod codec;
 pub(crate) mod compression;
 pub(crate) mod digest;
@@ -12,6 +14,7 @@ pub(crate) mod head;
 pub(crate) mod index;
 pub(crate) mod manifest;
 pub(crate) mod names;
+pub(crate) mod naming;
 pub(crate) mod pack;
 pub(crate) mod part;
 pub(crate) mod recode;

@@ -8,13 +8,15 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+use super::aead::TAG_BYTES;
 use super::blob_name::BlobName;
+use super::cipher::{DataKey, encrypt};
 use super::digest::Digest;
 use super::extents::Extents;
-use super::head::{Described, Head, head_bytes, place_after};
+use super::head::{Described, Head, head_bytes, place_after, records_at};
 use super::names::{CatalogId, PartId};
 use super::pack::PackInfo;
-use super::record::Line;
+use super::record::{Hashed, Line};
 use crate::error::{Error, Result};
 
 impl PartId {
@@ -24,8 +26,8 @@ impl PartId {
     }
 
     /// Returns what is left of a damaged head.
-    pub(crate) fn salvage(&self, blob: &[u8]) -> Head {
-        Head::salvage(self.records, blob)
+    pub(crate) fn salvage(&self, catalog: CatalogId, blob: &[u8]) -> Head {
+        Head::salvage(Described { catalog, pack: self.pack }, self.records, blob)
     }
 
     /// Returns whether it has all records of its pack.
@@ -50,36 +52,23 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// Builds a part of `records`, each of `pack` and given once. Returns it with the blob to store.
-    pub(crate) fn build(catalog: CatalogId, pack: &PackInfo, mut records: Vec<(Line, Bytes)>) -> (Self, Bytes) {
-        records.sort_unstable_by_key(|(line, _)| line.ordinal);
-        let mut end = 0;
-        let mut placed: Vec<Line> = Vec::with_capacity(records.len());
-        let mut before: Option<&Bytes> = None;
-        for (line, bytes) in &records {
-            let offset = place_after(end, bytes.len() as u64);
-            let mut line = Line { offset: offset as u32, ..*line };
-            // The chunks of a group have the same bytes, which are written once.
-            if let (Some(last), Some(before)) = (placed.last(), before) {
-                let beside = Line { offset: last.offset, ..line };
-                line = if beside.shares_with(last) && before == bytes { beside } else { line };
-            }
-            end = line.range().end;
-            before = Some(bytes);
-            placed.push(line);
-        }
-        let (head, bytes) = Head::build(Described { catalog, pack: pack.id }, pack.content, placed);
-        let mut blob = BytesMut::with_capacity(head.length() as usize);
-        blob.extend_from_slice(&bytes);
-        for (line, (_, bytes)) in head.lines().iter().zip(&records) {
-            if line.range().end > blob.len() as u64 {
-                blob.resize(line.offset as usize, 0);
-                blob.extend_from_slice(bytes);
-            }
-        }
-        let (records, of, content) = (records.len() as u32, pack.records, start_of(&pack.content));
+    /// Builds a part of `records`, each of `pack` and given once, as they are: to be put into a slot, which encrypts it if it must. Returns
+    /// it with the blob.
+    pub(crate) fn build(catalog: CatalogId, pack: &PackInfo, records: Vec<(Line, Bytes)>) -> Result<(Self, Bytes)> {
+        Self::build_with(catalog, pack, records, None)
+    }
+
+    /// As [`build`](Self::build), encrypted with `key`, if it is given.
+    pub(crate) fn build_with(
+        catalog: CatalogId,
+        pack: &PackInfo,
+        records: Vec<(Line, Bytes)>,
+        key: Option<&DataKey>,
+    ) -> Result<(Self, Bytes)> {
+        let (head, blob) = assembled(catalog, pack, records, key)?;
+        let (records, of, content) = (head.lines().len() as u32, pack.records, start_of(&pack.content));
         let id = PartId { pack: pack.id, records, of, content, head: head.digest() };
-        (Self { id, incarnation: 0, length: head.length(), head: Some(Arc::new(head)) }, blob.freeze())
+        Ok((Self { id, incarnation: 0, length: head.length(), head: Some(Arc::new(head)) }, blob))
     }
 
     /// Returns a part that has all records of its pack, which its name tells, without its head. `length` is that of its blob.
@@ -135,11 +124,59 @@ impl Part {
         }
     }
 
-    /// Returns the records of a damaged blob that are still good.
-    pub(crate) fn good_records_in(&self, catalog: CatalogId, blob: &Bytes) -> Vec<(Line, Bytes)> {
-        let head = head_in(catalog, self.id, blob).unwrap_or_else(|_| self.id.salvage(blob));
-        head.records_in(blob)
+    /// Returns the head in a blob, or what is left of it.
+    pub(crate) fn head_or_rest(&self, catalog: CatalogId, blob: &[u8]) -> Head {
+        head_in(catalog, self.id, blob).unwrap_or_else(|_| self.id.salvage(catalog, blob))
     }
+}
+
+/// Returns a blob of records of a pack, with its head. The same records, with the same key, give the same bytes.
+pub(super) fn assembled(
+    catalog: CatalogId,
+    pack: &PackInfo,
+    mut records: Vec<(Line, Bytes)>,
+    key: Option<&DataKey>,
+) -> Result<(Head, Bytes)> {
+    let of = Described { catalog, pack: pack.id };
+    records.sort_unstable_by_key(|(line, _)| line.ordinal);
+    let (start, tag_bytes) = (records_at(records.len()) as usize, if key.is_some() { TAG_BYTES } else { 0 });
+    let mut blob = BytesMut::with_capacity(start + records.iter().map(|(_, bytes)| bytes.len() + 4096).sum::<usize>());
+    blob.resize(start, 0);
+    let (mut end, mut lines, mut before) = (0, Vec::<Line>::with_capacity(records.len()), None::<&Bytes>);
+    let mut hashed = Hashed::default();
+    for (line, bytes) in &records {
+        let length = (bytes.len() + tag_bytes) as u32;
+        let mut line = Line { length, offset: place_after(end, length.into()) as u32, ..*line };
+        if key.is_some() {
+            // The salt is chosen by the seals: they are of these bytes, whatever they were before.
+            line = line.sealed(&hashed.hash_of(bytes));
+        }
+        // The chunks of a group have the same bytes, which are written once.
+        let beside = lines.last().map(|last| Line { offset: last.offset, ..line });
+        let shared = lines.last().zip(beside).filter(|(last, beside)| beside.shares_with(last) && before == Some(bytes));
+        let line = match shared {
+            Some((_, beside)) => beside,
+            None => {
+                blob.resize(start + line.offset as usize, 0);
+                blob.extend_from_slice(bytes);
+                blob.resize(blob.len() + tag_bytes, 0);
+                line
+            }
+        };
+        (end, before) = (line.range().end, Some(bytes));
+        lines.push(line);
+    }
+    let encryption = match key {
+        Some(key) => {
+            Some((key.number(), encrypt(of, key, &mut lines, blob.get_mut(start..).unwrap_or_default())?))
+        }
+        None => None,
+    };
+    let (head, bytes) = Head::build(of, pack.content, lines, encryption);
+    if let Some(place) = blob.get_mut(..start) {
+        place.copy_from_slice(&bytes);
+    }
+    Ok((head, blob.freeze()))
 }
 
 /// Reads the head of a part, and compares it with the part's name.
@@ -171,7 +208,7 @@ mod tests {
         });
         let lines: Vec<Line> = lines.collect();
         let info = PackInfo { id: ID, length: 9000, records: 2000, content: Digest::of(b"all") };
-        Part::build(CATALOG, &info, lines.into_iter().zip(contents).collect())
+        Part::build(CATALOG, &info, lines.into_iter().zip(contents).collect()).unwrap()
     }
 
     #[test]

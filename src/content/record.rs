@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::cipher::Encrypted;
 use super::digest::Digest;
 use super::names::PackId;
 
@@ -118,7 +119,7 @@ impl Line {
         Self { encoding, length, is_checked: true, ..self }.sealed(stored)
     }
 
-    fn sealed(self, stored: &Digest) -> Self {
+    pub(super) fn sealed(self, stored: &Digest) -> Self {
         Self { seal: self.seal_of(&self.content, stored), ..self }
     }
 
@@ -195,4 +196,16 @@ pub(crate) struct StoredRecord {
     pub(crate) bytes: Bytes,
     /// Whether this process has verified the record before, in the same blob.
     pub(crate) is_verified: bool,
+    /// How the bytes are decrypted, if they are encrypted.
+    pub(crate) encrypted: Option<Encrypted>,
+}
+
+impl StoredRecord {
+    /// Returns the bytes that the encoding has given; `None` if they can't be decrypted.
+    pub(crate) fn encoded(&self) -> Option<Bytes> {
+        match &self.encrypted {
+            None => Some(self.bytes.clone()),
+            Some(encrypted) => encrypted.decrypted(&self.bytes),
+        }
+    }
 }
