@@ -30,6 +30,7 @@ const FLOORS: &[&[&str]] = &[
     &["catalog"],
     &["image"],
     &["replica"],
+    &["keys"],
     &["disk", "access", "billing", "placement"],
     &["content"],
     &["store"],

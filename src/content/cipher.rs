@@ -137,3 +137,33 @@ impl Encrypted {
 pub(super) fn plain_length(stored: &[u8]) -> Option<usize> {
     stored.len().checked_sub(TAG_BYTES)
 }
+
+/// Returns what wraps secrets under the salt.
+#[cfg(feature = "encryption")]
+fn wrapping(key: &[u8; 32], salt: &Salt) -> Result<Aead> {
+    let mut hasher = blake3::Hasher::new_keyed(&blake3::derive_key("compute-gallery 2026 wrapping keys v1", key));
+    Aead::new(hasher.update(salt).finalize().as_bytes())
+}
+
+/// Encrypts a secret with a key of the host: salt 16 | secret 32 | tag 16. As for a blob, the salt is a keyed hash of what is encrypted.
+#[cfg(feature = "encryption")]
+pub(crate) fn wrap_secret(key: &[u8; 32], secret: &[u8; 32], context: &[u8]) -> Result<Vec<u8>> {
+    let salts = blake3::derive_key("compute-gallery 2026 salts of wraps v1", key);
+    let mut hasher = blake3::Hasher::new_keyed(&salts);
+    let salt: Salt = *hasher.update(secret).update(context).finalize().as_bytes().first_chunk().unwrap_or(&[0; 16]);
+    let mut bytes = *secret;
+    let tag = wrapping(key, &salt)?.seal(0, context, &mut bytes).ok_or_else(|| Error::corrupt("key", "it is too long"))?;
+    Ok([&salt[..], &bytes, &tag].concat())
+}
+
+/// Decrypts a secret; `None` if the key or the context is another one.
+#[cfg(feature = "encryption")]
+pub(crate) fn unwrap_secret(key: &[u8; 32], wrapped: &[u8], context: &[u8]) -> Result<Option<[u8; 32]>> {
+    let parts = || {
+        let (salt, rest) = wrapped.split_first_chunk::<16>()?;
+        let (secret, tag) = rest.split_first_chunk::<32>()?;
+        Some((salt, *secret, <[u8; TAG_BYTES]>::try_from(tag).ok()?))
+    };
+    let Some((salt, mut secret, tag)) = parts() else { return Ok(None) };
+    Ok(wrapping(key, salt)?.open(0, context, tag, &mut secret).then_some(secret))
+}

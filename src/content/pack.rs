@@ -12,6 +12,7 @@ use super::digest::Digest;
 use super::extents::Extents;
 use super::head::{Described, Head, place_after};
 use super::names::{CatalogId, MAX_RECORDS, PackId};
+use super::part::assembled;
 use super::record::{Encoding, Line, RecordRef};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -142,6 +143,15 @@ impl PackInfo {
     #[cfg(test)]
     pub(crate) fn good_records_in(&self, catalog: CatalogId, blob: &Bytes) -> Vec<(Line, Bytes)> {
         self.head_or_rest(catalog, blob).map(|head| head.records_in(blob)).unwrap_or_default()
+    }
+
+    /// Returns the pack of all its records, which are not encrypted, encrypted with `key`: of the same length and places as with any other.
+    pub(crate) fn encrypted(&self, catalog: CatalogId, records: Vec<(Line, Bytes)>, key: &DataKey) -> Result<Bytes> {
+        let (head, blob) = assembled(catalog, self, records, Some(key))?;
+        match head.length() == self.length && head.lines().len() as u64 == u64::from(self.records) {
+            true => Ok(blob),
+            false => Err(self.damaged("encrypted anew it has another length")),
+        }
     }
 
     /// Reads the head of the pack, or what is left of it if it is damaged.

@@ -124,6 +124,16 @@ impl Part {
         }
     }
 
+    /// Reads the head of its blob.
+    pub(crate) fn head_in(&self, catalog: CatalogId, blob: &[u8]) -> Result<Head> {
+        head_in(catalog, self.id, blob)
+    }
+
+    /// Returns what its name and its head tell of its pack; not the length, which no part depends on.
+    pub(crate) fn pack_info(&self, head: &Head) -> PackInfo {
+        PackInfo { id: self.id.pack, length: 0, records: self.id.of, content: head.content() }
+    }
+
     /// Returns the head in a blob, or what is left of it.
     pub(crate) fn head_or_rest(&self, catalog: CatalogId, blob: &[u8]) -> Head {
         head_in(catalog, self.id, blob).unwrap_or_else(|_| self.id.salvage(catalog, blob))

@@ -89,7 +89,7 @@ impl Export<'_> {
     async fn fill(&self, file: &File, path: &Path, layout: &Layout, before: Before) -> Result<()> {
         let (bytes, _more) = bytes_of(self.memory);
         let (unpackers, turns) = (BufferPool::default(), self.turns());
-        let turns = &turns;
+        let (turns, naming) = (&turns, self.content.naming());
         // Where the chunks of the batches so far end in the file.
         let mut end_of_last = 0;
         let jobs = self.batches().map_ok(|span| {
@@ -109,7 +109,7 @@ impl Export<'_> {
                         let batch = self.batch(&positions, &records, stored);
                         let (file, unpackers, layout) = (file.clone(), unpackers.clone(), layout.clone());
                         let write = move || {
-                            let mut unpacker = unpackers.take().unwrap_or_default();
+                            let mut unpacker = unpackers.take().unwrap_or_else(|| Unpacker::new(naming));
                             // Each chunk is written while it is in the processor's cache. The file has no name before
                             // all of it is verified.
                             for number in 0..batch.records.len() {
@@ -167,12 +167,12 @@ impl Export<'_> {
             return Ok(span);
         }
         let places: Vec<(u64, u64)> = span.iter().map(|(position, _)| self.place(layout, *position)).collect();
-        let file = file.clone();
+        let (file, naming) = (file.clone(), self.content.naming());
         let check = move || {
             gaps.into_iter().try_for_each(|gap| zero(&file, gap))?;
             let mut missing = Vec::with_capacity(span.len());
             for (chunk, (at, length)) in span.into_iter().zip(places) {
-                if before == Before::Anything || !is_there(&file, at, length, &chunk.1.digest)? {
+                if before == Before::Anything || !is_there(&file, at, length, &chunk.1.digest, naming)? {
                     missing.push(chunk);
                 }
             }
@@ -193,7 +193,7 @@ impl Export<'_> {
                 let target = Path::new("writer");
                 let verified = self.content.read(&records, |stored| {
                     let batch = self.batch(&positions, &records, stored);
-                    let mut unpacker: Unpacker = unpackers.take().unwrap_or_default();
+                    let mut unpacker = unpackers.take().unwrap_or_else(|| Unpacker::new(self.content.naming()));
                     let verify = move || batch.verify(&mut unpacker).map(|()| (batch, unpacker));
                     async move {
                         let _turn = turns.take(1).await;

@@ -166,9 +166,9 @@ impl RandomAccess {
         let chunks = self
             .content
             .read(&records, |stored| {
-                let (records, unpackers) = (records.clone(), self.unpackers.clone());
+                let (records, unpackers, naming) = (records.clone(), self.unpackers.clone(), self.content.naming());
                 let unpack = move || {
-                    let mut unpacker: Unpacker = unpackers.take().unwrap_or_default();
+                    let mut unpacker: Unpacker = unpackers.take().unwrap_or_else(|| Unpacker::new(naming));
                     let chunks = records.iter().zip(&stored).map(|(record, stored)| {
                         unpacker
                             .unpack(0, stored, &record.digest)
@@ -206,9 +206,10 @@ impl RandomAccess {
         if let Some(node) = kept(&self.nodes.lock()) {
             return Ok(node);
         }
+        let naming = self.content.naming();
         let verified = |stored: Vec<StoredRecord>| {
             let missing = || Rejected::Failed(Error::corrupt("index", "no record was read"));
-            let node = stored.first().ok_or_else(missing).and_then(|stored| node_of(level, record, stored));
+            let node = stored.first().ok_or_else(missing).and_then(|stored| node_of(level, record, stored, naming));
             std::future::ready(node.map(Arc::new))
         };
         let node = self.content.read(std::slice::from_ref(record), verified).await?;

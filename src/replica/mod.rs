@@ -1,6 +1,7 @@
 //! Content in a store: slots, their holdings, and reading and mending them.
 
 pub(crate) mod copies;
+mod encrypting;
 pub(crate) mod health;
 pub(crate) mod holders;
 pub(crate) mod holding;

@@ -8,6 +8,7 @@ use super::holders::{Holders, is_damage, no_replica};
 use super::reading::Read;
 use crate::content::codec::Unpacker;
 use crate::content::manifest::{Manifest, Packs};
+use crate::content::naming::Naming;
 use crate::content::record::{RecordRef, StoredRecord};
 use crate::error::{Error, Result};
 
@@ -29,6 +30,11 @@ pub(crate) enum Rejected {
 impl Records {
     pub(crate) fn new(holders: Holders, manifest: &Manifest) -> Self {
         Self { holders, packs: manifest.packs.clone() }
+    }
+
+    /// Returns how the catalog names content.
+    pub(crate) fn naming(&self) -> Naming {
+        self.holders.naming()
     }
 
     /// Returns the label of the first slot, for errors.
@@ -96,7 +102,7 @@ impl Records {
                 .ok()
                 .and_then(|mut read| read.records.pop());
             let is_good = |read: &StoredRecord| {
-                read.line.content == record.digest && Unpacker::default().is_good(&read.line, &read.bytes)
+                read.line.content == record.digest && Unpacker::new(self.naming()).is_good_stored(read)
             };
             if let Some(read) = read.filter(is_good) {
                 return Some(read);
