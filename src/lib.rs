@@ -103,7 +103,7 @@ mod error;
 mod holes;
 pub mod host;
 pub mod image;
-mod keys;
+pub mod keys;
 pub mod model;
 #[cfg(feature = "nbd")]
 pub mod nbd;

@@ -12,7 +12,8 @@ use crate::host::{KeyProvider, Secret, Wrapped, key_missing};
 ///
 /// ```
 /// use compute_gallery::GalleryService;
-/// use compute_gallery::host::{LocalKeys, Secret};
+/// use compute_gallery::host::Secret;
+/// use compute_gallery::keys::LocalKeys;
 /// use compute_gallery::store::MemoryStore;
 ///
 /// # futures::executor::block_on(async {
