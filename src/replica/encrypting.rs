@@ -63,6 +63,19 @@ impl Slot {
         workers.run(encrypt).await
     }
 
+    /// Returns whether a pack or part of this slot is under another key than the region's current one. Reads its head.
+    pub(crate) async fn is_under_old_key(&self, parcel: &Parcel) -> Result<bool> {
+        let Some(key) = self.keys.current().await? else { return Ok(false) };
+        let number = match parcel {
+            Parcel::Pack(info) => self.read_head(info).await??.key(),
+            Parcel::Part(part) => match self.head_of_part(part).await? {
+                Some(head) => head.key(),
+                None => return Ok(false),
+            },
+        };
+        Ok(number != Some(key.number()))
+    }
+
     /// Returns a pack or part of this slot as a part under the region's key; `None` if it is under that already.
     pub(crate) async fn under_new_key(&self, parcel: &Parcel, workers: &Workers) -> Result<Option<(Part, Bytes)>> {
         let Some(key) = self.keys.current().await? else { return Ok(None) };

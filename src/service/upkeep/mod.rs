@@ -4,11 +4,13 @@ pub(crate) mod collection;
 pub(crate) mod compression;
 mod freeing;
 mod rewriting;
+pub(crate) mod rotation;
 pub(crate) mod scrub;
 pub(crate) mod truncation;
 
 pub use collection::Collection;
 pub use compression::CompressionLater;
+pub use rotation::KeyRotation;
 pub use scrub::{Scrub, ScrubReport};
 pub use truncation::HistoryTruncation;
 
