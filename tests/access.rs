@@ -710,6 +710,7 @@ async fn without_rights(world: &World, stored: &ImageVersion, name: &str) -> Opt
         // About no resource.
         "collect" => session.collect().await.err(),
         "compress" => session.compress().await.err(),
+        "rotate_keys" => session.rotate_keys().await.err(),
         "scrub" => session.scrub(&home).await.err(),
         "truncate_history" => session.truncate_history(0).await.err(),
         "history_begins_after" => session.history_begins_after().await.err(),

@@ -100,3 +100,16 @@ pub fn key_missing(key_id: &str, why: &str) -> Error {
     let what = format!("key `{key_id}` can't be used: {why}. Give the key provider this key; nothing was changed");
     Error::of(ErrorKind::KeyMissing, "KeyVaultKeyNotFound", format!("key {key_id}"), what)
 }
+
+/// Returns the error of keys that can't be reached now.
+///
+/// ```
+/// use compute_gallery::ErrorKind;
+/// use compute_gallery::host::keys_unavailable;
+///
+/// assert_eq!(keys_unavailable("the service does not answer").kind(), ErrorKind::Unavailable);
+/// ```
+pub fn keys_unavailable(why: &str) -> Error {
+    let what = format!("the keys of the catalog can't be reached: {why}. Call again; nothing was changed");
+    Error::of(ErrorKind::Unavailable, "KeyVaultUnreachable", "key provider", what)
+}

@@ -16,5 +16,5 @@ pub use deadlines::Deadlines;
 pub(crate) use deadlines::within;
 pub(crate) use entropy::draw;
 pub use entropy::{Entropy, SystemEntropy};
-pub use keys::{KeyProvider, Secret, Wrapped, key_missing};
+pub use keys::{KeyProvider, Secret, Wrapped, key_missing, keys_unavailable};
 pub use workers::Workers;

@@ -441,7 +441,7 @@ impl GalleryServiceBuilder {
 
     /// Sets what wraps the keys of the catalog. A catalog that is created with it is encrypted in all its regions, from then on and for ever, and
     /// opens only with it; one that was created without it does not open with it. Names of content and digests of disks are keyed: the
-    /// [digest](crate::Published::digest) of a disk is one in all regions of the catalog, and another one than
+    /// digest of a disk is one in all regions of the catalog, and another one than
     /// [`ImageDigest::of`](crate::image::ImageDigest::of) gives. The [format](crate::docs::format) says what encryption hides.
     ///
     /// It needs the feature `encryption`: without it, opening fails as `Unsupported`. If the keys are lost, so is the content.
