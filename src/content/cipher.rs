@@ -152,7 +152,8 @@ pub(crate) fn wrap_secret(key: &[u8; 32], secret: &[u8; 32], context: &[u8]) -> 
     let mut hasher = blake3::Hasher::new_keyed(&salts);
     let salt: Salt = *hasher.update(secret).update(context).finalize().as_bytes().first_chunk().unwrap_or(&[0; 16]);
     let mut bytes = *secret;
-    let tag = wrapping(key, &salt)?.seal(0, context, &mut bytes).ok_or_else(|| Error::corrupt("key", "it is too long"))?;
+    let tag =
+        wrapping(key, &salt)?.seal(0, context, &mut bytes).ok_or_else(|| Error::corrupt("key", "it is too long"))?;
     Ok([&salt[..], &bytes, &tag].concat())
 }
 

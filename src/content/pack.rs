@@ -75,7 +75,8 @@ impl PackBuilder {
 
     /// Returns whether a record of `length` bytes still fits.
     pub(crate) fn has_room(&self, length: usize) -> bool {
-        self.lines.len() < MAX_RECORDS as usize && self.bytes.len().next_multiple_of(BLOCK_BYTES) + length + self.tag_bytes <= PACK_BYTES
+        self.lines.len() < MAX_RECORDS as usize
+            && self.bytes.len().next_multiple_of(BLOCK_BYTES) + length + self.tag_bytes <= PACK_BYTES
     }
 
     /// Appends a record, for which there must be room. `hash` is that of the stored bytes.

@@ -163,7 +163,8 @@ pub(super) fn assembled(
         }
         // The chunks of a group have the same bytes, which are written once.
         let beside = lines.last().map(|last| Line { offset: last.offset, ..line });
-        let shared = lines.last().zip(beside).filter(|(last, beside)| beside.shares_with(last) && before == Some(bytes));
+        let shared =
+            lines.last().zip(beside).filter(|(last, beside)| beside.shares_with(last) && before == Some(bytes));
         let line = match shared {
             Some((_, beside)) => beside,
             None => {
@@ -177,9 +178,7 @@ pub(super) fn assembled(
         lines.push(line);
     }
     let encryption = match key {
-        Some(key) => {
-            Some((key.number(), encrypt(of, key, &mut lines, blob.get_mut(start..).unwrap_or_default())?))
-        }
+        Some(key) => Some((key.number(), encrypt(of, key, &mut lines, blob.get_mut(start..).unwrap_or_default())?)),
         None => None,
     };
     let (head, bytes) = Head::build(of, pack.content, lines, encryption);

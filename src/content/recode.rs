@@ -199,7 +199,12 @@ mod tests {
             for numbers in [(0..contents.len()).collect::<Vec<_>>(), (0..contents.len()).rev().collect()] {
                 for number in numbers {
                     let line = *head.line(number as u16).unwrap();
-                    let stored = StoredRecord { line, bytes: line.stored_in(&bytes).unwrap(), is_verified: false, encrypted: None };
+                    let stored = StoredRecord {
+                        line,
+                        bytes: line.stored_in(&bytes).unwrap(),
+                        is_verified: false,
+                        encrypted: None,
+                    };
                     if contents[number].len() == CHUNK_BYTES {
                         unpacker.unpack(0, &stored, &Digest::of(&contents[number])).unwrap();
                         assert!(unpacker.chunk(0, &stored) == contents[number]);

@@ -6,8 +6,8 @@
 mod clock;
 mod deadlines;
 mod entropy;
-mod keys;
 pub(crate) mod in_flight;
+mod keys;
 pub(crate) mod sync;
 mod workers;
 

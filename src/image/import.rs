@@ -470,12 +470,7 @@ struct PackWriter {
 }
 
 impl PackWriter {
-    fn new(
-        catalog: CatalogId,
-        upload: UploadId,
-        known: SharedKnown,
-        (naming, encrypts): (Naming, bool),
-    ) -> Self {
+    fn new(catalog: CatalogId, upload: UploadId, known: SharedKnown, (naming, encrypts): (Naming, bool)) -> Self {
         Self {
             catalog,
             upload,

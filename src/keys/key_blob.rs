@@ -38,7 +38,8 @@ impl KeyBlob {
     pub(super) fn new(catalog: CatalogId, number: u32, scope: &str, secret: &Secret, wrapped: Wrapped) -> Result<Self> {
         let lengths = [scope.len(), wrapped.key_id.len(), wrapped.bytes.len()];
         if lengths.iter().zip(MOST).any(|(length, most)| *length > most) {
-            let what = format!("key `{}` wraps a secret in more than 8 KiB, or has an id of more than 1 KiB", wrapped.key_id);
+            let what =
+                format!("key `{}` wraps a secret in more than 8 KiB, or has an id of more than 1 KiB", wrapped.key_id);
             return Err(Error::unsupported("key provider", what));
         }
         Ok(Self { number, scope: scope.to_owned(), check: check_of(catalog, number, scope, secret), wrapped })

@@ -119,7 +119,9 @@ impl Keyring {
             let key_id = &blob.wrapped.key_id;
             match self.provider.unwrap(&blob.wrapped, &context(self.catalog, number, &blob.scope)).await {
                 Ok(secret) if blob.is_of(self.catalog, &secret) => return Ok(secret),
-                Ok(_) => missing = missing.or(Some(key_missing(key_id, "it is another key than the one of this id was"))),
+                Ok(_) => {
+                    missing = missing.or(Some(key_missing(key_id, "it is another key than the one of this id was")))
+                }
                 Err(error) if error.kind() == ErrorKind::KeyMissing => missing = missing.or(Some(error)),
                 Err(error) => return Err(error),
             }
@@ -147,7 +149,12 @@ impl Keyring {
     /// Returns the newest data key of a region.
     fn newest_of(&self, scope: &str) -> Option<u32> {
         let of_scope = |wraps: &Vec<KeyBlob>| wraps.first().is_some_and(|blob| blob.scope == scope);
-        self.known.lock().iter().rev().find(|(number, wraps)| **number != NAMES && of_scope(wraps)).map(|(number, _)| *number)
+        self.known
+            .lock()
+            .iter()
+            .rev()
+            .find(|(number, wraps)| **number != NAMES && of_scope(wraps))
+            .map(|(number, _)| *number)
     }
 
     async fn make_of(&self, scope: &str, is_old: impl Fn(u32) -> bool) -> Result<u32> {

@@ -128,7 +128,9 @@ impl Holders {
     /// Notes in the health of a slot's store whether a read that began at `began` was answered.
     fn noted<T>(&self, slot: &Slot, began: DateTime<Utc>, answer: Result<T>, queue: &mut VecDeque<usize>) -> Result<T> {
         match &answer {
-            Err(error) if !is_damage(error) && error.kind() != ErrorKind::KeyMissing => self.note_failure(slot, error, queue),
+            Err(error) if !is_damage(error) && error.kind() != ErrorKind::KeyMissing => {
+                self.note_failure(slot, error, queue)
+            }
             _ => slot.health().answered(began),
         }
         answer

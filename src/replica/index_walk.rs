@@ -111,12 +111,7 @@ impl IndexWalk {
 }
 
 /// Returns the index node that is stored as a record.
-pub(crate) fn node_of(
-    level: u8,
-    record: &RecordRef,
-    stored: &StoredRecord,
-    naming: Naming,
-) -> Result<Node, Rejected> {
+pub(crate) fn node_of(level: u8, record: &RecordRef, stored: &StoredRecord, naming: Naming) -> Result<Node, Rejected> {
     let named = stored.encoded().filter(|bytes| naming.name(bytes) == record.digest);
     let Some(bytes) = named else {
         let what = format!("index node `{}` is damaged", record.digest);

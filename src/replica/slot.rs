@@ -428,7 +428,7 @@ impl Slot {
                 // What is left of it: each of its lines proves itself.
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
                     Ok(Some(Arc::new(part.id.salvage(self.catalog, &bytes))))
-                },
+                }
                 Err(error) => Err(error),
             },
             // It was removed since, or is shorter than its head.
@@ -702,11 +702,7 @@ mod tests {
             0,
             CatalogId(upload(5)),
             Arc::default(),
-            (
-                Health::new(Arc::new(SystemClock)),
-                Verified::new(Arc::new(SystemClock), true),
-                RegionKeys::default(),
-            ),
+            (Health::new(Arc::new(SystemClock)), Verified::new(Arc::new(SystemClock), true), RegionKeys::default()),
         )
         .unwrap()
     }

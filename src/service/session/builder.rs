@@ -895,7 +895,8 @@ impl GalleryServiceBuilder {
                 Some(Arc::new(Keyring::open(store, id, provider, entropy.clone(), workers, rights).await?))
             }
             (true, None) => {
-                let what = "the catalog is encrypted: open it with its key provider, by `encryption`; nothing was changed";
+                let what =
+                    "the catalog is encrypted: open it with its key provider, by `encryption`; nothing was changed";
                 return Err(Error::of(ErrorKind::KeyMissing, "KeyVaultKeyNotFound", "encryption", what));
             }
             (false, Some(_)) => {

@@ -206,7 +206,8 @@ impl RotationWork {
                 looked_at.extend(looks.iter().map(|relied| (relied.slot, relied.pack.id)));
                 for wave in under_old_keys(survey, looks).await?.chunks(REWRITES) {
                     let bytes: u64 = wave.iter().flat_map(|(_, relied)| &relied.blobs).map(Parcel::length).sum();
-                    let late = self.within.is_some_and(|within| inner.clock.now().signed_duration_since(began) >= within);
+                    let late =
+                        self.within.is_some_and(|within| inner.clock.now().signed_duration_since(began) >= within);
                     if late || written.saturating_add(bytes) > self.at_most {
                         left += wave.len();
                         continue;
