@@ -8,10 +8,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::aead::{Aead, TAG_BYTES};
-use super::digest::Digest;
-use super::head::{Described, records_at};
-use super::record::Line;
-use crate::error::{Error, Result};
+#[cfg(feature = "encryption")]
+use crate::error::Error;
+use crate::error::Result;
 
 /// The salt of a blob.
 pub(crate) type Salt = [u8; 16];
@@ -40,24 +39,15 @@ impl DataKey {
         self.number
     }
 
-    /// Returns the salt of a blob of these lines, whose seals are those of the bytes before encryption: so the lines say all that is
-    /// encrypted, and where.
-    fn salt_of(&self, of: Described, lines: &[Line]) -> Salt {
-        let mut hasher = blake3::Hasher::new_keyed(&self.salts);
-        of.hash_into(&mut hasher);
-        for line in lines {
-            hasher.update(line.content.as_bytes()).update(line.seal.as_bytes());
-            hasher.update(&line.offset.to_le_bytes()).update(&line.length.to_le_bytes());
-            hasher.update(&line.ordinal.to_le_bytes());
-        }
-        hasher.finalize().as_bytes().first_chunk().copied().unwrap_or_default()
+    /// Returns what hashes a blob to its salt.
+    pub(super) fn salt_hasher(&self) -> blake3::Hasher {
+        blake3::Hasher::new_keyed(&self.salts)
     }
 
-    /// Returns what encrypts the blob of that salt.
-    pub(crate) fn cipher(&self, of: Described, salt: &Salt) -> Result<BlobCipher> {
+    /// Returns what encrypts the blob of that description and salt.
+    pub(super) fn cipher(&self, described: &[u8], salt: &Salt) -> Result<BlobCipher> {
         let mut hasher = blake3::Hasher::new_keyed(&self.blobs);
-        of.hash_into(&mut hasher);
-        hasher.update(salt);
+        hasher.update(described).update(salt);
         Ok(BlobCipher(Aead::new(hasher.finalize().as_bytes())?))
     }
 }
@@ -71,34 +61,11 @@ impl std::fmt::Debug for BlobCipher {
     }
 }
 
-/// What the tag of a range is bound to besides its key and place: what the lines that share it say of its records.
-fn bound_to(lines: &[Line]) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    for line in lines {
-        let (code, detail) = line.encoding.written();
-        hasher.update(line.content.as_bytes()).update(&line.ordinal.to_le_bytes());
-        hasher.update(&[code, u8::from(line.is_checked)]).update(&detail.to_le_bytes());
+impl BlobCipher {
+    /// Encrypts the record at an offset in place, and returns what authenticates it.
+    pub(super) fn seal(&self, offset: u64, bound: &[u8; 32], record: &mut [u8]) -> Option<[u8; TAG_BYTES]> {
+        self.0.seal(offset, bound, record)
     }
-    *hasher.finalize().as_bytes()
-}
-
-/// Encrypts records in place. `records` begin with the first one; behind each range is room for its tag, which its line counts. Seals the
-/// lines anew, and returns the blob's salt.
-pub(super) fn encrypt(of: Described, key: &DataKey, lines: &mut [Line], records: &mut [u8]) -> Result<Salt> {
-    let salt = key.salt_of(of, lines);
-    let (cipher, start) = (key.cipher(of, &salt)?, records_at(lines.len()));
-    let broken = || Error::corrupt(format!("pack {}", of.pack), "a record has no room for what authenticates it");
-    for sharing in lines.chunk_by_mut(|one, next| next.shares_with(one)) {
-        let bound = bound_to(sharing);
-        let Some(first) = sharing.first() else { continue };
-        let range = first.offset as usize..first.range().end as usize;
-        let stored = records.get_mut(range).ok_or_else(broken)?;
-        let (record, place) = stored.split_last_chunk_mut::<TAG_BYTES>().ok_or_else(broken)?;
-        *place = cipher.0.seal(start + u64::from(first.offset), &bound, record).ok_or_else(broken)?;
-        let hash = Digest::of(stored);
-        sharing.iter_mut().for_each(|line| *line = line.sealed(&hash));
-    }
-    Ok(salt)
 }
 
 /// How the stored bytes of one record are decrypted.
@@ -110,13 +77,11 @@ pub(crate) struct Encrypted {
 }
 
 impl Encrypted {
-    /// Of the record whose stored bytes `sharing` share.
-    pub(super) fn new(cipher: &Arc<BlobCipher>, sharing: &[Line]) -> Self {
-        let offset = sharing.first().map_or(0, |line| line.offset.into());
-        Self { cipher: cipher.clone(), offset, bound: bound_to(sharing) }
+    pub(super) fn new(cipher: &Arc<BlobCipher>, offset: u64, bound: [u8; 32]) -> Self {
+        Self { cipher: cipher.clone(), offset, bound }
     }
 
-    /// Fills `plain`, which has [`plain_length`], from stored bytes; false if they are not what was encrypted.
+    /// Fills `plain`, which has the length of [`plain_length`], from stored bytes; false if they are not what was encrypted.
     pub(super) fn decrypt(&self, stored: &[u8], plain: &mut [u8]) -> bool {
         let Some((record, tag)) = stored.split_last_chunk::<TAG_BYTES>() else { return false };
         if record.len() != plain.len() {

@@ -12,7 +12,7 @@ use super::cipher::{BlobCipher, DataKey, Encrypted, Salt};
 use super::digest::Digest;
 use super::extents::Extents;
 use super::names::{CatalogId, MAX_RECORDS, PackId, UploadId};
-use super::record::{Encoding, Hashed, Line};
+use super::record::{Encoding, Hashed, Line, bound_to};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::store::MAX_BLOB_BYTES;
 
@@ -39,9 +39,9 @@ pub(crate) struct Described {
 }
 
 impl Described {
-    pub(super) fn hash_into(&self, hasher: &mut blake3::Hasher) {
-        hasher.update(self.catalog.0.as_bytes()).update(self.pack.upload.as_bytes());
-        hasher.update(&self.pack.number.to_le_bytes());
+    /// Returns the catalog's id, and the pack's upload and number.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        [&self.catalog.0.as_bytes()[..], self.pack.upload.as_bytes(), &self.pack.number.to_le_bytes()].concat()
     }
 }
 
@@ -204,7 +204,7 @@ impl Head {
     pub(crate) fn cipher(&self, key: Option<&DataKey>) -> Result<Option<Arc<BlobCipher>>> {
         match (self.encryption, key) {
             (Some((number, salt)), Some(key)) if key.number() == number => {
-                key.cipher(self.of, &salt).map(|cipher| Some(Arc::new(cipher)))
+                key.cipher(&self.of.bytes(), &salt).map(|cipher| Some(Arc::new(cipher)))
             }
             (None, None) => Ok(None),
             _ => Err(Error::corrupt(format!("pack {}", self.of.pack), "its records are encrypted with another key")),
@@ -216,7 +216,7 @@ impl Head {
         let first = self.lines.partition_point(|other| other.offset < line.offset);
         let from = self.lines.get(first..).unwrap_or_default();
         let count = from.iter().take_while(|other| other.offset == line.offset).count();
-        Encrypted::new(cipher, from.get(..count).unwrap_or_default())
+        Encrypted::new(cipher, line.offset.into(), bound_to(from.get(..count).unwrap_or_default()))
     }
 
     /// Returns records of the blob as they were before they were encrypted, without those that are not what was encrypted. Their lines are

@@ -1,6 +1,7 @@
 //! The stored form of a disk, as bytes without a store: chunks, packs, indexes and manifests.
 
 mod aead;
+mod blob;
 pub(crate) mod blob_name;
 pub(crate) mod chunk;
 pub(crate) mod cipher;

@@ -6,13 +6,13 @@
 use bytes::Bytes;
 
 use super::aead::TAG_BYTES;
+use super::blob::{assembled, encrypt};
 use super::chunk::BLOCK_BYTES;
-use super::cipher::{DataKey, encrypt};
+use super::cipher::DataKey;
 use super::digest::Digest;
 use super::extents::Extents;
 use super::head::{Described, Head, place_after};
 use super::names::{CatalogId, MAX_RECORDS, PackId};
-use super::part::assembled;
 use super::record::{Encoding, Line, RecordRef};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -148,7 +148,7 @@ impl PackInfo {
 
     /// Returns the pack of all its records, which are not encrypted, encrypted with `key`: of the same length and places as with any other.
     pub(crate) fn encrypted(&self, catalog: CatalogId, records: Vec<(Line, Bytes)>, key: &DataKey) -> Result<Bytes> {
-        let (head, blob) = assembled(catalog, self, records, Some(key))?;
+        let (head, blob) = assembled(Described { catalog, pack: self.id }, self.content, records, Some(key))?;
         match head.length() == self.length && head.lines().len() as u64 == u64::from(self.records) {
             true => Ok(blob),
             false => Err(self.damaged("encrypted anew it has another length")),

@@ -6,17 +6,17 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
-use super::aead::TAG_BYTES;
+use super::blob::assembled;
 use super::blob_name::BlobName;
-use super::cipher::{DataKey, encrypt};
+use super::cipher::DataKey;
 use super::digest::Digest;
 use super::extents::Extents;
-use super::head::{Described, Head, head_bytes, place_after, records_at};
+use super::head::{Described, Head, head_bytes};
 use super::names::{CatalogId, PartId};
 use super::pack::PackInfo;
-use super::record::{Hashed, Line};
+use super::record::Line;
 use crate::error::{Error, Result};
 
 impl PartId {
@@ -65,7 +65,7 @@ impl Part {
         records: Vec<(Line, Bytes)>,
         key: Option<&DataKey>,
     ) -> Result<(Self, Bytes)> {
-        let (head, blob) = assembled(catalog, pack, records, key)?;
+        let (head, blob) = assembled(Described { catalog, pack: pack.id }, pack.content, records, key)?;
         let (records, of, content) = (head.lines().len() as u32, pack.records, start_of(&pack.content));
         let id = PartId { pack: pack.id, records, of, content, head: head.digest() };
         Ok((Self { id, incarnation: 0, length: head.length(), head: Some(Arc::new(head)) }, blob))
@@ -138,54 +138,6 @@ impl Part {
     pub(crate) fn head_or_rest(&self, catalog: CatalogId, blob: &[u8]) -> Head {
         head_in(catalog, self.id, blob).unwrap_or_else(|_| self.id.salvage(catalog, blob))
     }
-}
-
-/// Returns a blob of records of a pack, with its head. The same records, with the same key, give the same bytes.
-pub(super) fn assembled(
-    catalog: CatalogId,
-    pack: &PackInfo,
-    mut records: Vec<(Line, Bytes)>,
-    key: Option<&DataKey>,
-) -> Result<(Head, Bytes)> {
-    let of = Described { catalog, pack: pack.id };
-    records.sort_unstable_by_key(|(line, _)| line.ordinal);
-    let (start, tag_bytes) = (records_at(records.len()) as usize, if key.is_some() { TAG_BYTES } else { 0 });
-    let mut blob = BytesMut::with_capacity(start + records.iter().map(|(_, bytes)| bytes.len() + 4096).sum::<usize>());
-    blob.resize(start, 0);
-    let (mut end, mut lines, mut before) = (0, Vec::<Line>::with_capacity(records.len()), None::<&Bytes>);
-    let mut hashed = Hashed::default();
-    for (line, bytes) in &records {
-        let length = (bytes.len() + tag_bytes) as u32;
-        let mut line = Line { length, offset: place_after(end, length.into()) as u32, ..*line };
-        if key.is_some() {
-            // The salt is chosen by the seals: they are of these bytes, whatever they were before.
-            line = line.sealed(&hashed.hash_of(bytes));
-        }
-        // The chunks of a group have the same bytes, which are written once.
-        let beside = lines.last().map(|last| Line { offset: last.offset, ..line });
-        let shared =
-            lines.last().zip(beside).filter(|(last, beside)| beside.shares_with(last) && before == Some(bytes));
-        let line = match shared {
-            Some((_, beside)) => beside,
-            None => {
-                blob.resize(start + line.offset as usize, 0);
-                blob.extend_from_slice(bytes);
-                blob.resize(blob.len() + tag_bytes, 0);
-                line
-            }
-        };
-        (end, before) = (line.range().end, Some(bytes));
-        lines.push(line);
-    }
-    let encryption = match key {
-        Some(key) => Some((key.number(), encrypt(of, key, &mut lines, blob.get_mut(start..).unwrap_or_default())?)),
-        None => None,
-    };
-    let (head, bytes) = Head::build(of, pack.content, lines, encryption);
-    if let Some(place) = blob.get_mut(..start) {
-        place.copy_from_slice(&bytes);
-    }
-    Ok((head, blob.freeze()))
 }
 
 /// Reads the head of a part, and compares it with the part's name.

@@ -170,6 +170,17 @@ impl Line {
     }
 }
 
+/// What the tag of an encrypted range is bound to besides its key and place: what the lines that share it say of its records.
+pub(super) fn bound_to(lines: &[Line]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    for line in lines {
+        let (code, detail) = line.encoding.written();
+        hasher.update(line.content.as_bytes()).update(&line.ordinal.to_le_bytes());
+        hasher.update(&[code, u8::from(line.is_checked)]).update(&detail.to_le_bytes());
+    }
+    *hasher.finalize().as_bytes()
+}
+
 /// The hash of the last stored bytes that were hashed: the records of a group have the same ones, one after the other.
 #[derive(Debug, Default)]
 pub(crate) struct Hashed(Option<(Bytes, Digest)>);
