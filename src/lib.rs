@@ -131,4 +131,4 @@ pub use service::read::{CatalogView, PublicImageId};
 pub use service::replicate::{Replication, ReplicationStatus};
 pub use service::session::{GalleryService, GalleryServiceBuilder, Session};
 pub use service::upkeep::{Collection, Scrub};
-pub use service::{change, deploy, publish, read, replicate, upkeep};
+pub use service::{change, deploy, drive, publish, read, replicate, upkeep};

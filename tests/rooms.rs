@@ -20,6 +20,7 @@ const FLOORS: &[&[&str]] = &[
     &["testkit", "serve", "nbd"],
     &["arm"],
     &["service"],
+    &["service/drive"],
     &["service/publish", "service/replicate"],
     &["service/deploy", "service/change"],
     &["service/read"],

@@ -15,6 +15,7 @@ mod driver;
 mod encoding;
 mod entry;
 mod event;
+mod failure;
 mod features;
 mod frame;
 mod identity;
@@ -24,6 +25,7 @@ mod log_time;
 mod logged;
 mod look;
 mod opening;
+mod operation;
 mod pace;
 mod pending;
 mod probe;
@@ -38,13 +40,15 @@ mod touched;
 mod truncation;
 
 pub use event::ImageContent;
+pub use operation::{Duty, OperationId, OperationKind, OperationStatus};
 
 pub(crate) use entry::Commit;
 pub(crate) use event::{Event, StoreName, UploadName, ZoneBlobs};
 pub(crate) use identity::CatalogId;
 pub(crate) use log::{Catalog, Mode};
+pub(crate) use operation::{BadEnd, DriverId, DutyRecord, OperationRecord};
 pub(crate) use pending::Changes;
-pub(crate) use record::{Condemned, IncompleteRecord, VersionRecord};
+pub(crate) use record::{Condemned, ImageRecord, IncompleteRecord, VersionRecord};
 pub(crate) use state::State;
 pub(crate) use truncation::Truncation;
 

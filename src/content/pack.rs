@@ -69,7 +69,7 @@ impl PackBuilder {
     }
 
     /// Leaves room to encrypt the records.
-    pub(crate) fn to_encrypt(self) -> Self {
+    pub(crate) fn with_room_for_tags(self) -> Self {
         Self { tag_bytes: TAG_BYTES, ..self }
     }
 

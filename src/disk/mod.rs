@@ -20,6 +20,7 @@ mod unpack;
 pub(crate) mod vhd;
 mod vhdx;
 mod vmdk;
+mod zeros;
 
 pub use detect::Detected;
 pub use format::{DiskFormat, VhdFooter, WrittenFormat};

@@ -543,7 +543,7 @@ impl PackWriter {
         let (of, encrypts) = (Described { catalog: self.catalog, pack: id }, self.encrypts);
         let new = || {
             let new = PackBuilder::new(of, spare);
-            if encrypts { new.to_encrypt() } else { new }
+            if encrypts { new.with_room_for_tags() } else { new }
         };
         kind(self).get_or_insert_with(new)
     }

@@ -11,6 +11,7 @@ use crate::content::manifest::{Manifest, Packs};
 use crate::content::naming::Naming;
 use crate::content::record::{RecordRef, StoredRecord};
 use crate::error::{Error, Result};
+use crate::store::Latency;
 
 /// The slots that hold a version whole, and the packs that its manifest names.
 #[derive(Clone, Debug)]
@@ -40,6 +41,11 @@ impl Records {
     /// Returns the label of the first slot, for errors.
     pub(crate) fn label(&self) -> &str {
         self.holders.label()
+    }
+
+    /// Returns whether all slots are in stores that answer within less than the time of a disk's access.
+    pub(crate) fn are_near(&self) -> bool {
+        self.holders.slots().iter().all(|slot| slot.capabilities().latency() == Latency::Low)
     }
 
     /// Passes the stored `records` to `using`: from the first slot whose bytes it does not reject as damaged,

@@ -193,6 +193,7 @@ pub const BUILT_IN: [(Name, &[Name], &[Name]); 7] = [
         "85a2d0d9-2eba-4c9c-b355-11c2cc0788ab",
         &[
             "Microsoft.Compute/galleries/*",
+            "Microsoft.Compute/locations/capsOperations/read",
             "Microsoft.Compute/locations/sharedGalleries/*",
             "Microsoft.Compute/images/*",
             "Microsoft.Compute/virtualMachines/write",
@@ -233,6 +234,7 @@ pub const READ_GROUP: Name = "Microsoft.Resources/subscriptions/resourceGroups/r
 const READ_ROLES: Name = "Microsoft.Authorization/roleDefinitions/read";
 const READ_GALLERY: Name = "Microsoft.Compute/galleries/read";
 const READ_IMAGE: Name = "Microsoft.Compute/galleries/images/read";
+const READ_OPERATION: Name = "Microsoft.Compute/locations/capsOperations/read";
 const READ_VERSION: Name = "Microsoft.Compute/galleries/images/versions/read";
 const WRITE_VERSION: Name = "Microsoft.Compute/galleries/images/versions/write";
 
@@ -544,6 +546,24 @@ impl Model {
     pub fn incomplete_versions(&self, caller: Name) -> BTreeSet<String> {
         let may =
             |(gallery, image): &&(usize, Name)| self.may(caller, READ_VERSION, At::Version(*gallery, image, ANNOUNCED));
+        self.incomplete.iter().filter(may).map(|(gallery, image)| format!("{gallery} {image}")).collect()
+    }
+
+    pub fn operation(&self, caller: Name, at: At) -> Answer {
+        if self.may(caller, READ_OPERATION, at) { seen() } else { Answer::Absent }
+    }
+
+    pub fn cancel(&self, caller: Name, at: At) -> Answer {
+        match self.operation(caller, at) {
+            Answer::Seen(_) if !self.may(caller, WRITE_VERSION, at) => Answer::Forbidden,
+            answer => answer,
+        }
+    }
+
+    /// Those that are under way, by their version.
+    pub fn operations(&self, caller: Name) -> BTreeSet<String> {
+        let at = |gallery: &usize, image: &Name| At::Version(*gallery, image, ANNOUNCED);
+        let may = |(gallery, image): &&(usize, Name)| self.may(caller, READ_OPERATION, at(gallery, image));
         self.incomplete.iter().filter(may).map(|(gallery, image)| format!("{gallery} {image}")).collect()
     }
 

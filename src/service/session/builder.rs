@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::inner::{Authority, Inner};
 use super::session::Session;
+use super::sources::SourceResolver;
 use crate::access::{Caller, Directory};
 use crate::catalog::{Catalog, Mode};
 use crate::content::compression::Compression;
@@ -78,6 +79,7 @@ const CHUNK_CACHE_BYTES: u64 = 64 << 20;
 /// | [`retries`](Self::retries) | for 30 s, with pauses of up to 100 ms, doubling to 5 s | how long to repeat a failed store call |
 /// | [`clock`](Self::clock) | [`SystemClock`] | time and timers |
 /// | [`entropy`](Self::entropy) | [`SystemEntropy`] | randomness |
+/// | [`sources`](Self::sources) | none | says what a source is that the catalog only knows by name |
 ///
 /// ```
 /// use compute_gallery::store::MemoryStore;
@@ -117,6 +119,7 @@ pub struct GalleryServiceBuilder {
     workers: Workers,
     clock: Option<Arc<dyn Clock>>,
     entropy: Option<Arc<dyn Entropy>>,
+    sources: Option<Arc<dyn SourceResolver>>,
     deadlines: Deadlines,
     retries: RetryPolicy,
 }
@@ -686,6 +689,13 @@ impl GalleryServiceBuilder {
         self
     }
 
+    /// Sets what says what a source is that the catalog only knows by name: [`SourceResolver`] has an example. By default such a
+    /// version is completed [from disks at hand](crate::publish::Completion::from_disks) alone.
+    pub fn sources(mut self, sources: impl SourceResolver) -> Self {
+        self.sources = Some(Arc::new(sources));
+        self
+    }
+
     /// Sets how long to wait for a store call, a commit and a zone: see [`Deadlines`] for the defaults.
     ///
     /// ```
@@ -948,6 +958,7 @@ impl GalleryServiceBuilder {
             records_encryption_sets: self.records_encryption_sets,
             placement_policy,
             under_way,
+            sources: self.sources.clone(),
             pools,
             computer_names,
         })))

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::computer_names::ComputerNames;
 use super::pools::Pools;
+use super::sources::SourceResolver;
 use crate::access::{Caller, Directory};
 use crate::catalog::Catalog;
 use crate::content::compression::Compression;
@@ -53,6 +54,8 @@ pub(crate) struct Inner {
     pub(crate) placement_policy: PlacementPolicy,
     /// The replications that run in this process.
     pub(crate) under_way: UnderWay,
+    /// Knows the sources that the catalog only knows by name.
+    pub(crate) sources: Option<Arc<dyn SourceResolver>>,
     /// The load of each replica in this process.
     pub(crate) pools: Pools,
 }
