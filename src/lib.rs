@@ -94,6 +94,7 @@ pub mod access;
 #[cfg(feature = "arm")]
 pub mod arm;
 pub mod billing;
+pub mod cache;
 mod catalog;
 pub mod content;
 pub mod disk;

@@ -32,7 +32,7 @@ const FLOORS: &[&[&str]] = &[
     &["image"],
     &["replica"],
     &["keys"],
-    &["disk", "access", "billing", "placement"],
+    &["disk", "access", "billing", "cache", "placement"],
     &["content"],
     &["store"],
     &["model", "holes"],

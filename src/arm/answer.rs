@@ -101,6 +101,11 @@ impl Refusal {
         self
     }
 
+    pub(super) fn detailed(mut self, detail: Value) -> Self {
+        self.words.details.push(detail);
+        self
+    }
+
     pub(super) fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
         self.words.headers.push((name, value.into()));
         self

@@ -1,4 +1,4 @@
-//! A disk of zeros that costs nothing: a dynamic VHD without a block.
+//! A disk of zeros that costs nothing: a dynamic VHD without a block, or a qcow2 where it is larger than a VHD can be.
 
 use bytes::Bytes;
 
@@ -8,15 +8,21 @@ use crate::error::{Error, Result};
 
 /// Bytes of a block that is not there.
 const BLOCK: u64 = 2 << 20;
+/// Azure has no larger disk.
+const MOST: u64 = 64 << 40;
+
 /// The largest dynamic VHD.
-const MOST: u64 = 2040 << 30;
+const LARGEST_VHD: u64 = 2040 << 30;
+
+/// Bytes of a qcow2's cluster.
+const CLUSTER: u64 = 64 << 10;
 
 impl DiskSource {
     /// Returns a disk of zeros, of which only the size is kept: it stands for a disk whose bytes nobody needs, as in an emulator or a test.
     ///
     /// # Errors
     ///
-    /// `Invalid` unless `bytes` is a multiple of 512, from 512 to 2040 GiB.
+    /// `Invalid` unless `bytes` is a multiple of 512, from 512 to 64 TiB.
     ///
     /// ```
     /// use compute_gallery::disk::DiskSource;
@@ -37,7 +43,11 @@ impl DiskSource {
 
     /// Returns a disk of zeros of the next size that there is.
     pub(crate) fn about_zeros(bytes: u64) -> Self {
-        Self::bytes(vhd(bytes.clamp(512, MOST).next_multiple_of(512)), DiskFormat::Vhd)
+        let size = bytes.clamp(512, MOST).next_multiple_of(512);
+        match size <= LARGEST_VHD {
+            true => Self::bytes(vhd(size), DiskFormat::Vhd),
+            false => Self::bytes(qcow2(size), DiskFormat::Qcow2),
+        }
     }
 }
 
@@ -75,6 +85,26 @@ fn vhd(size: u64) -> Bytes {
     disk.into()
 }
 
+/// Writes the format's parts: the header, a table of refcounts that are all none, and a table of tables that are all absent.
+fn qcow2(size: u64) -> Bytes {
+    let tables = size.div_ceil(CLUSTER * CLUSTER / 8);
+    let mut disk = Vec::new();
+    disk.extend_from_slice(b"QFI\xfb");
+    disk.extend_from_slice(&2_u32.to_be_bytes());
+    // No backing file.
+    disk.extend_from_slice(&[0; 12]);
+    disk.extend_from_slice(&CLUSTER.trailing_zeros().to_be_bytes());
+    disk.extend_from_slice(&size.to_be_bytes());
+    // Not encrypted.
+    disk.extend_from_slice(&0_u32.to_be_bytes());
+    disk.extend_from_slice(&(tables as u32).to_be_bytes());
+    disk.extend_from_slice(&(2 * CLUSTER).to_be_bytes());
+    disk.extend_from_slice(&CLUSTER.to_be_bytes());
+    disk.extend_from_slice(&1_u32.to_be_bytes());
+    disk.resize((2 * CLUSTER + (tables * 8).next_multiple_of(CLUSTER)) as usize, 0);
+    disk.into()
+}
+
 /// Adds the checksum, and zeros up to `length`.
 fn summed(mut part: Vec<u8>, length: usize) -> Vec<u8> {
     let sum = !part.iter().map(|byte| u32::from(*byte)).sum::<u32>();
@@ -90,8 +120,9 @@ mod tests {
 
     #[test]
     fn zeros_have_their_size_and_zeros_alone() {
-        let zeros = DiskSource::bytes(vec![0; 5 << 20], DiskFormat::Raw);
+        let zeros = || DiskSource::bytes(vec![0; 5 << 20], DiskFormat::Raw);
         let of = |disk| ImageDigest::of(disk).unwrap();
-        assert_eq!(of(DiskSource::zeros(5 << 20).unwrap()), of(zeros));
+        assert_eq!(of(DiskSource::zeros(5 << 20).unwrap()), of(zeros()));
+        assert_eq!(of(DiskSource::bytes(qcow2(5 << 20), DiskFormat::Qcow2)), of(zeros()));
     }
 }

@@ -37,7 +37,7 @@ use crate::disk::note::DiskNote;
 use crate::disk::read_at::SharedDisk;
 use crate::disk::source::{OpenSource, reading_failed};
 use crate::error::{Error, Result};
-use crate::host::in_flight::{Budget, Taken};
+use crate::host::in_flight::{Budget, REQUESTS, Taken};
 use crate::host::sync::Mutex;
 use crate::host::{Clock, Workers};
 use crate::progress::{OnProgress, Progress};
@@ -46,8 +46,8 @@ use crate::replica::index_walk::{IndexWalk, Span};
 use crate::replica::records::Records;
 use crate::replica::slot::PutOutcome;
 
-/// Packs on their way to the store while the next one fills: with fewer, a store that makes each durable idles between
-/// them.
+/// The least packs on their way to the store while the next one fills: with fewer, a store that makes each durable idles between
+/// them. With more memory there are more, for a store that is far away.
 const PACKS_IN_FLIGHT: usize = 4;
 
 /// The bytes that an import holds in any case, with one pack on its way: two packs, and the groups under way.
@@ -133,6 +133,8 @@ impl Import<'_> {
         let key = keys.current().await?;
         let mut writer = PackWriter::new(self.catalog, self.upload, known, (keys.naming(), key.is_some()));
         let mut sending = FuturesUnordered::new();
+        let most =
+            usize::try_from(self.memory.share() / PACK_BYTES).unwrap_or(REQUESTS).clamp(PACKS_IN_FLIGHT, REQUESTS);
         let (mut differs, mut before) = (false, 0);
         let mut done_disks = Vec::with_capacity(disks.len());
         for OpenDisk { lun, source } in disks {
@@ -173,7 +175,7 @@ impl Import<'_> {
                     let more = loop {
                         // The first is of what is held in any case.
                         let more = self.memory.take_up_to(if sending.is_empty() { 0 } else { PACK_BYTES });
-                        if sending.len() < PACKS_IN_FLIGHT && (sending.is_empty() || more.units() == PACK_BYTES) {
+                        if sending.len() < most && (sending.is_empty() || more.units() == PACK_BYTES) {
                             break more;
                         }
                         drop(more);

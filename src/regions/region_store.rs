@@ -711,4 +711,8 @@ impl BlobStore for RegionStore {
     fn place_of(&self, key: &BlobKey) -> Option<BlobPlace<'_>> {
         self.inner.place_of(key)
     }
+
+    async fn distrust(&self, key: &BlobKey) -> bool {
+        self.inner.distrust(key).await
+    }
 }

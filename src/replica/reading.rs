@@ -262,6 +262,11 @@ impl Slot {
             }
             read => read,
         };
+        let good = |read: &Vec<(Line, Bytes)>| read.iter().map(|(line, _)| line.ordinals()).collect();
+        if read.as_ref().is_ok_and(|read| !extents.minus(&good(read)).is_empty()) {
+            // What a cache has of it may be damaged.
+            self.distrust(&pack.id).await;
+        }
         read.map_err(|unread| {
             self.located.forget(&pack.id);
             unread.into_error()

@@ -1,5 +1,6 @@
 //! Reads the records of a version: one that is damaged in a slot is served by another.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 
 use futures::FutureExt;
@@ -55,7 +56,7 @@ impl Records {
         records: &[RecordRef],
         using: impl Fn(Vec<StoredRecord>) -> F,
     ) -> Result<T> {
-        let (mut first, mut queue) = (None, self.holders.queue());
+        let (mut first, mut queue, mut is_again) = (None, self.holders.queue(), BTreeSet::new());
         while let Some((number, slot, answer)) =
             self.holders.ask(&mut queue, |slot| slot.read_records(&self.packs, records).boxed()).await
         {
@@ -66,6 +67,13 @@ impl Records {
                         return Ok(done);
                     }
                     Err(Rejected::Failed(error)) => return Err(error),
+                    // What a cache had was damaged when it was read, or has been mended since.
+                    Err(Rejected::Damaged(record, _))
+                        if is_again.insert((number, record.pack)) && slot.distrust(&record.pack).await =>
+                    {
+                        queue.push_front(number);
+                        continue;
+                    }
                     Err(Rejected::Damaged(record, error)) => {
                         self.holders.note(number, [record.pack]);
                         let pack = format!("{}, pack {}", slot.label(), record.pack);

@@ -303,7 +303,13 @@ impl Slot {
 
     /// Reads a root or a page of a manifest, and verifies it.
     pub(crate) async fn read_manifest_blob(&self, id: &ManifestId) -> Result<Bytes> {
-        let bytes = self.store.get(&self.key_of_manifest(id)?, None).await.map_err(|error| self.failed(error))?;
+        let key = self.key_of_manifest(id)?;
+        let read = || async { self.store.get(&key, None).await.map_err(|error| self.failed(error)) };
+        let mut bytes = read().await?;
+        // What a cache has may have been mended since.
+        if Digest::of(&bytes) != id.digest && self.store.distrust(&key).await {
+            bytes = read().await?;
+        }
         match Digest::of(&bytes) == id.digest {
             true => Ok(bytes),
             false => {
@@ -311,6 +317,24 @@ impl Slot {
                 Err(Error::corrupt(format!("{}, manifest {}", self.label, id.digest), what))
             }
         }
+    }
+
+    /// As [`read_manifest_blob`](Self::read_manifest_blob), from the store itself.
+    pub(crate) async fn check_manifest_blob(&self, id: &ManifestId) -> Result<Bytes> {
+        self.store.distrust(&self.key_of_manifest(id)?).await;
+        self.read_manifest_blob(id).await
+    }
+
+    /// Drops what a cache has of a pack and its parts, and returns whether there was anything.
+    pub(super) async fn distrust(&self, pack: &PackId) -> bool {
+        let located = match self.located.packs.known(pack) {
+            Some(located) => located.await.ok(),
+            None => None,
+        };
+        let parts = located.iter().flat_map(|blobs| blobs.iter()).map(|(key, _)| key.clone());
+        let keys = self.key_of_pack(pack).into_iter().chain(parts).collect::<BTreeSet<_>>();
+        self.located.forget(pack);
+        together(keys.iter().map(|key| self.store.distrust(key)).collect()).await.contains(&true)
     }
 
     /// Stores the pages and the root of a manifest. An existing blob is read back, and replaced if it is damaged.
@@ -370,6 +394,7 @@ impl Slot {
     /// Compares the stored pack's length and head with `pack`; packs are written whole, so that is enough.
     async fn compare_pack(&self, pack: &FinishedPack) -> Result<PutOutcome> {
         let (key, head) = (self.key_of_pack(&pack.info.id)?, &pack.head);
+        self.store.distrust(&key).await;
         let stored = self.store.head(&key).await.map_err(|error| self.failed(error))?;
         if stored.size != pack.info.length {
             return Ok(PutOutcome::Differs);

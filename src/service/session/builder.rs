@@ -19,7 +19,7 @@ use crate::placement::PlacementPolicy;
 use crate::regions::region_store;
 use crate::regions::stores::{Regions, in_common};
 use crate::replica::verified::Verified;
-use crate::store::{BlobStore, Prefixed, RetryPolicy, Retrying, WithDeadline};
+use crate::store::{BlobStore, Latency, Prefixed, RetryPolicy, Retrying, WithDeadline};
 
 /// A Shared Image Gallery. A clone is cheap and is the same service. Services in any number of processes may work on the
 /// same stores at the same time.
@@ -44,6 +44,9 @@ pub struct GalleryService(pub(crate) Arc<Inner>);
 
 /// The default memory of all operations.
 const MEMORY_BYTES: u64 = 256 << 20;
+
+/// The default memory of all operations if a region is far away: sixteen packs of 16 MiB in flight are a quarter of it.
+const FAR_MEMORY_BYTES: u64 = 1 << 30;
 
 /// Default size of the chunk cache that image readers share.
 const CHUNK_CACHE_BYTES: u64 = 64 << 20;
@@ -72,7 +75,7 @@ const CHUNK_CACHE_BYTES: u64 = 64 << 20;
 /// | [`encryption`](Self::encryption) | none | encrypts the content of a new catalog, and reads that of an encrypted one |
 /// | [`record_disk_encryption_sets`](Self::record_disk_encryption_sets) | off | accepts disk encryption sets in a catalog that is not encrypted |
 /// | [`remember_verified`](Self::remember_verified) | `true` | hashes what it reads of a local file once |
-/// | [`memory_bytes`](Self::memory_bytes) | 256 MiB | what all operations together keep in memory and in flight |
+/// | [`memory_bytes`](Self::memory_bytes) | 256 MiB, or 1 GiB with a region in a bucket | what all operations together keep in memory and in flight |
 /// | [`chunk_cache_bytes`](Self::chunk_cache_bytes) | 64 MiB | size of the cache that all [image readers](crate::ImageReader) share |
 /// | [`workers`](Self::workers) | as many threads as the machine runs at once | where blocking work runs |
 /// | [`deadlines`](Self::deadlines) | call: 60 s and 2 s per MiB; commit: 5 min; zone: 30 s | how long to wait for an answer |
@@ -402,11 +405,13 @@ impl GalleryServiceBuilder {
         self
     }
 
-    /// Sets how many bytes all operations of the service together keep in memory and in flight: 256 MiB by default.
+    /// Sets how many bytes all operations of the service together keep in memory and in flight: 256 MiB by default, and 1 GiB if the
+    /// store of a region is [far away](crate::store::Latency::High). One operation has at most a quarter of it in flight. A line of
+    /// 16 requests is full with 256 MiB.
     ///
-    /// Imports wait for each other: one takes three times the size of its disks, at most 48 MiB, and up to 48 MiB more while they are
-    /// free. An import that is alive and not polled keeps its share; the others go on without theirs when nothing has moved for 30
-    /// seconds. Deployments, replications and scrubs never wait: they read 8 MiB ahead, and up to 64 MiB while these are free.
+    /// Imports wait for each other: one takes three times the size of its disks, at most 48 MiB, and packs on their way up to a quarter
+    /// while they are free. An import that is alive and not polled keeps its share; the others go on without theirs when nothing has
+    /// moved for 30 seconds. Deployments, replications and scrubs never wait: they read 8 MiB ahead, and up to a quarter while it is free.
     ///
     /// ```
     /// # futures::executor::block_on(async {
@@ -915,6 +920,10 @@ impl GalleryServiceBuilder {
                 return Err(Error::invalid("encryption", what));
             }
         };
+        let is_far = |store: &Arc<dyn BlobStore>| store.capabilities().latency() == Latency::High;
+        let has_far = self.region_stores.values().flatten().chain(&self.common_store).any(is_far);
+        let least = if has_far { FAR_MEMORY_BYTES } else { MEMORY_BYTES };
+        let memory = Budget::new(self.memory_bytes.unwrap_or(least));
         let Self {
             common_store,
             region_stores,
@@ -953,7 +962,7 @@ impl GalleryServiceBuilder {
             clock: clock.clone(),
             entropy: entropy.clone(),
             chunks,
-            memory: Budget::new(self.memory_bytes.unwrap_or(MEMORY_BYTES)),
+            memory,
             compression,
             records_encryption_sets: self.records_encryption_sets,
             placement_policy,

@@ -442,7 +442,7 @@ impl ScrubWork {
             .pages()
             .iter()
             .flat_map(|(id, bytes)| here.iter().map(move |slot| (slot, id, bytes)))
-            .map(|(slot, id, bytes)| async move { (slot.read_manifest_blob(id).await.is_err(), slot, id, bytes) });
+            .map(|(slot, id, bytes)| async move { (slot.check_manifest_blob(id).await.is_err(), slot, id, bytes) });
         let checked = together(checking.collect()).await;
         let bad_pages =
             checked.into_iter().filter(|(is_bad, ..)| *is_bad).map(|(_, slot, id, bytes)| (slot, id, bytes));
@@ -455,7 +455,7 @@ impl ScrubWork {
 
     /// Returns the slots where the root of a manifest is damaged or missing.
     async fn check_root<'s>(&self, here: &'s [Slot], one: &Kept) -> Vec<&'s Slot> {
-        let read = together(here.iter().map(|slot| slot.read_manifest_blob(&one.manifest)).collect()).await;
+        let read = together(here.iter().map(|slot| slot.check_manifest_blob(&one.manifest)).collect()).await;
         here.iter().zip(read).filter(|(_, read)| read.is_err()).map(|(slot, _)| slot).collect()
     }
 
