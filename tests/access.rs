@@ -715,6 +715,7 @@ async fn without_rights(world: &World, (stored, operation): (&ImageVersion, Oper
         "driver" => session.driver().step().await.err(),
         "collect" => session.collect().await.err(),
         "compress" => session.compress().await.err(),
+        "rotate_keys" => session.rotate_keys().await.err(),
         "scrub" => session.scrub(&home).await.err(),
         "truncate_history" => session.truncate_history(0).await.err(),
         "history_begins_after" => session.history_begins_after().await.err(),

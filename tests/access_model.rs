@@ -429,6 +429,7 @@ async fn perform(session: &Session, step: &Step) -> Result<()> {
         Step::Undeny(at, id) => session.undeny(scope(*at), *id).await,
         Step::Collect => session.collect().await.map(drop),
         Step::Compress => session.compress().await.map(drop),
+        Step::RotateKeys => session.rotate_keys().await.map(drop),
         Step::Scrub => session.scrub(region()).await.map(drop),
         Step::Truncate => session.truncate_history(0).await.map(drop),
         Step::BeginsAfter => session.history_begins_after().await.map(drop),
@@ -467,6 +468,7 @@ fn name_of(step: &Step) -> Name {
         Step::Undeny(..) => "undeny",
         Step::Collect => "collect",
         Step::Compress => "compress",
+        Step::RotateKeys => "rotate_keys",
         Step::Scrub => "scrub",
         Step::Truncate => "truncate_history",
         Step::BeginsAfter => "history_begins_after",
@@ -827,6 +829,7 @@ impl History {
                 _ => Step::BeginsAfter,
             },
             _ if random.one_in(3) => Step::Compress,
+            _ if random.one_in(3) => Step::RotateKeys,
             _ => Step::Collect,
         }
     }

@@ -31,6 +31,7 @@ const FLOORS: &[&[&str]] = &[
     &["catalog"],
     &["image"],
     &["replica"],
+    &["keys"],
     &["disk", "access", "billing", "cache", "placement"],
     &["content"],
     &["store"],

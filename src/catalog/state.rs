@@ -145,6 +145,11 @@ impl State {
         self.features.refuse_change()
     }
 
+    /// Returns whether the content of the catalog is encrypted.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.features.is_encrypted()
+    }
+
     /// Returns the number of its last commit.
     pub(crate) fn number(&self) -> u64 {
         self.number

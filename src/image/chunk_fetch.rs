@@ -89,9 +89,9 @@ impl ChunkFetch {
 
     async fn fetch_now(self, records: Vec<RecordRef>) -> Result<Arc<HashMap<Digest, Bytes>>> {
         let read = self.content.read(&records, |stored| {
-            let (records, unpackers) = (records.clone(), self.unpackers.clone());
+            let (records, unpackers, naming) = (records.clone(), self.unpackers.clone(), self.content.naming());
             let unpack = move || {
-                let mut unpacker: Unpacker = unpackers.take().unwrap_or_default();
+                let mut unpacker: Unpacker = unpackers.take().unwrap_or_else(|| Unpacker::new(naming));
                 let chunks = records.iter().zip(&stored).map(|(record, stored)| {
                     unpacker.unpack(0, stored, &record.digest).map_err(|error| Rejected::Damaged(*record, error))?;
                     // A copy: a slice of a plain record would keep the whole read alive.

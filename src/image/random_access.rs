@@ -203,10 +203,11 @@ impl RandomAccess {
         if missing.is_empty() {
             return Ok(found);
         }
+        let naming = self.fetch.content.naming();
         let missing: Vec<RecordRef> = missing.into_values().collect();
         let verified = |stored: Vec<StoredRecord>| {
             let nodes = missing.iter().zip(&stored).map(|(record, stored)| {
-                let node = node_of(level, record, stored)?;
+                let node = node_of(level, record, stored, naming)?;
                 Ok((record.digest, Arc::new(node)))
             });
             std::future::ready(nodes.collect::<Result<Vec<_>, Rejected>>())

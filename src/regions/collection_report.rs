@@ -66,6 +66,10 @@ pub struct RegionCollection {
     pub rewritten_bytes: u64,
     /// The number of packs that are left to compress: by a plan, or after a budget was used up.
     pub uncompressed_packs: usize,
+    /// The number of packs that were encrypted with a new key, each in its replica.
+    pub reencrypted_packs: usize,
+    /// The number of packs that are left under an old key: by a plan, or after a budget was used up.
+    pub packs_under_old_keys: usize,
     /// Blobs that this catalog has never announced: of a newer catalog, where this one was restored from a backup, or of another
     /// one. They stay.
     pub foreign_blobs: usize,
@@ -100,6 +104,8 @@ impl CollectionReport {
                 compressed_packs: 0,
                 rewritten_bytes: 0,
                 uncompressed_packs: 0,
+                reencrypted_packs: 0,
+                packs_under_old_keys: 0,
                 foreign_blobs: 0,
                 foreign_bytes: 0,
                 unreadable: Vec::new(),
@@ -147,6 +153,19 @@ impl CollectionReport {
     pub(crate) fn compressed(&mut self, region: &Region, written: u64) {
         self.change(region, |there| {
             there.compressed_packs += 1;
+            there.rewritten_bytes += written;
+        });
+    }
+
+    pub(crate) fn add_under_old_keys(&mut self, region: &Region, packs: usize) {
+        if packs > 0 {
+            self.change(region, |there| there.packs_under_old_keys += packs);
+        }
+    }
+
+    pub(crate) fn reencrypted(&mut self, region: &Region, written: u64) {
+        self.change(region, |there| {
+            there.reencrypted_packs += 1;
             there.rewritten_bytes += written;
         });
     }

@@ -46,6 +46,17 @@ pub(crate) struct Survey {
     /// Manifests that no replica has intact, with the number of the commit that published their images. Their needs are
     /// not known, but were all announced before that commit.
     unreadable: BTreeMap<ManifestId, u64>,
+    /// Blobs that others replace which have another key: these are kept, where both would do.
+    superseded: BTreeSet<Blob>,
+}
+
+/// What a slot relies on of a pack that is needed.
+pub(crate) struct Relied {
+    pub(crate) slot: SlotId,
+    pub(crate) pack: PackInfo,
+    pub(crate) live: Extents,
+    /// The one blob that suffices, or several that are needed together.
+    pub(crate) blobs: Vec<Parcel>,
 }
 
 /// A pack in a slot, of which `live` is to be written anew.
@@ -71,6 +82,7 @@ impl Survey {
             live: BTreeMap::new(),
             published: BTreeMap::new(),
             unreadable: BTreeMap::new(),
+            superseded: BTreeSet::new(),
         };
         survey.list_again(state).await?;
         Ok(survey)
@@ -207,7 +219,7 @@ impl Survey {
                 let (keep, garbage) = match (open.contains(&pack.upload), announced <= doubtful) {
                     (true, _) => continue,
                     (false, true) => (Keep::All, Vec::new()),
-                    (false, false) => classify(holding, packs.get(pack).zip(live.get(pack)), *pack),
+                    (false, false) => self.classify(*id, holding, packs.get(pack).zip(live.get(pack)), *pack),
                 };
                 if let Keep::One(kept) = keep {
                     unneeded.relied_on.insert((*id, *pack), kept);
@@ -288,6 +300,46 @@ impl Survey {
         })
     }
 
+    /// Prefers what replaces a blob to the blob.
+    pub(crate) fn supersede(&mut self, slot: SlotId, name: BlobName) {
+        self.superseded.insert(Blob { slot, name });
+    }
+
+    fn classify(
+        &self,
+        slot: SlotId,
+        holding: &Holding,
+        need: Option<(&PackInfo, &Extents)>,
+        pack: PackId,
+    ) -> (Keep, Vec<(BlobName, u64)>) {
+        classify(holding, need, pack, |name| self.superseded.contains(&Blob { slot, name }))
+    }
+
+    /// Returns what slots rely on, of packs that are needed and whole as far as they are.
+    pub(crate) fn relied_on(&self, state: &State) -> Vec<Relied> {
+        let mut found = Vec::new();
+        for (slot, (_, holdings)) in &self.inventory.slots {
+            let Some((manifests, live)) = self.live.get(slot) else { continue };
+            let (packs, doubtful) = (self.packs_of(manifests), self.doubtful_until(manifests));
+            for (id, holding) in holdings {
+                let Some((pack, live)) = packs.get(id).zip(live.get(id)) else { continue };
+                if state.announced(UploadName(id.upload)).is_none_or(|announced| announced <= doubtful) {
+                    continue;
+                }
+                let (keep, _) = self.classify(*slot, holding, Some((pack, live)), *id);
+                let blobs = match keep {
+                    Keep::One(parcel) => vec![parcel],
+                    Keep::All if holding.lacks(pack, live).is_empty() => {
+                        holding.parts.iter().cloned().map(Parcel::Part).collect()
+                    }
+                    Keep::All | Keep::Nothing => continue,
+                };
+                found.push(Relied { slot: *slot, pack: *pack, live: live.clone(), blobs });
+            }
+        }
+        found
+    }
+
     /// Returns the packs of which `chosen` wants some records to be written anew. It is given what a slot has of a pack, and the records
     /// that are needed.
     fn to_rewrite(
@@ -304,7 +356,7 @@ impl Survey {
                 if state.announced(UploadName(id.upload)).is_none_or(|announced| announced <= doubtful) {
                     continue;
                 }
-                let (_, garbage) = classify(holding, Some((pack, live)), *id);
+                let (_, garbage) = self.classify(*slot, holding, Some((pack, live)), *id);
                 let held = holding.bytes() - garbage.iter().map(|(_, bytes)| bytes).sum::<u64>();
                 if let Some(live) = chosen(holding, pack, live) {
                     found.push(Rewrite { slot: *slot, pack: *pack, live, held });
@@ -345,9 +397,15 @@ enum Keep {
 
 /// Returns what a slot keeps of a pack, and its garbage: everything if nothing needs it, everything but one part if
 /// that suffices, every part if the whole pack is there.
-fn classify(holding: &Holding, need: Option<(&PackInfo, &Extents)>, pack: PackId) -> (Keep, Vec<(BlobName, u64)>) {
+fn classify(
+    holding: &Holding,
+    need: Option<(&PackInfo, &Extents)>,
+    pack: PackId,
+    is_superseded: impl Fn(BlobName) -> bool,
+) -> (Keep, Vec<(BlobName, u64)>) {
     let keep = need.map_or(Keep::Nothing, |(info, live)| {
-        let enough = holding.parts.iter().filter(|part| part.extents().contains(live)).min_by_key(|part| part.length());
+        let enough = holding.parts.iter().filter(|part| part.extents().contains(live));
+        let enough = enough.min_by_key(|part| (is_superseded(part.name()), part.length()));
         match enough {
             Some(part) => Keep::One(Parcel::Part(part.clone())),
             None if holding.has_whole(info) => Keep::One(Parcel::Pack(*info)),

@@ -104,7 +104,8 @@ impl Mending<'_> {
                 }
                 Parcel::Pack(_) => return Ok(MendOutcome::Lost),
                 Parcel::Part(part) => {
-                    let fetched = self.checked(part.good_records_in(slot.catalog(), &bytes)).await;
+                    // It was built in memory, and is not encrypted.
+                    let fetched = self.checked(part.head_or_rest(slot.catalog(), &bytes).records_in(&bytes)).await;
                     if (fetched.len() as u64) < part.extents().count() {
                         // The others have the same wrong content: what is here stays as it is.
                         return Ok(MendOutcome::Lost);
@@ -114,7 +115,7 @@ impl Mending<'_> {
             }
         }
         if !saved.is_empty() {
-            let (part, bytes) = Part::build(slot.catalog(), info, saved);
+            let (part, bytes) = Part::build(slot.catalog(), info, saved)?;
             if let Parcel::Part(part) = slot.replace(&Parcel::Part(part), bytes).await? {
                 written = Some(part.name());
             }
@@ -141,14 +142,14 @@ impl Mending<'_> {
 
     /// Returns whether each record of a blob decodes to the content that it is named by.
     async fn is_checked(&self, parcel: &Parcel, blob: &Bytes) -> bool {
-        let (parcel, blob, catalog) = (parcel.clone(), blob.clone(), self.slot.catalog());
-        self.workers.run(move || parcel.check(catalog, &blob)).await.is_ok()
+        self.slot.check(parcel, blob, self.workers).await.is_ok()
     }
 
     /// Returns the records that decode to the content that they are named by.
     async fn checked(&self, records: Vec<(Line, Bytes)>) -> Vec<(Line, Bytes)> {
+        let naming = self.slot.naming();
         let check = move || {
-            let mut unpacker = Unpacker::default();
+            let mut unpacker = Unpacker::new(naming);
             records.into_iter().filter(|(line, bytes)| unpacker.is_good(line, bytes)).collect()
         };
         self.workers.run(check).await

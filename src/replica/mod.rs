@@ -2,6 +2,7 @@
 
 mod boot_sets;
 pub(crate) mod copies;
+mod encrypting;
 pub(crate) mod health;
 pub(crate) mod holders;
 pub(crate) mod holding;

@@ -10,7 +10,9 @@ use futures::FutureExt;
 use super::located::{Blobs, Looking};
 use super::slot::Slot;
 use super::verified::Observed;
+use crate::content::cipher::BlobCipher;
 use crate::content::extents::Extents;
+use crate::content::head::Head;
 use crate::content::manifest::Packs;
 use crate::content::names::PartId;
 use crate::content::pack::PackInfo;
@@ -181,6 +183,12 @@ impl Slot {
         found.map(|(part, head)| Ok((part.name().key()?, head))).collect()
     }
 
+    /// Returns what decrypts the records of a blob, if it is encrypted.
+    async fn cipher_of(&self, head: &Head) -> Result<Option<Arc<BlobCipher>>, Unread> {
+        let key = self.keys.of_blob(head.key()).await.map_err(Unread::Failed)?;
+        head.cipher(key.as_deref()).map_err(Unread::Failed)
+    }
+
     /// Reads ranges of a blob that was located.
     async fn read_located(&self, key: &BlobKey, lines: &[Line]) -> Result<Vec<Bytes>, Unread> {
         let ranges: Vec<_> = lines.iter().map(Line::range).collect();
@@ -210,16 +218,18 @@ impl Slot {
             lines.push(line);
         }
         let reading = of_blobs.iter().filter_map(|(at, (numbers, lines))| {
-            let (key, _) = blobs.get(*at)?;
+            let (key, head) = blobs.get(*at)?;
             Some(async move {
                 // ORDER: look at the blob, then read it. The other way round, read -> replaced -> looked at: what was read
                 // is taken for what has replaced it.
                 let observed = if lines.len() < LEAST_OBSERVED { None } else { self.observe(key).await };
                 let known = observed.as_ref().map(|blob| self.verified.of(blob)).unwrap_or_default();
+                let cipher = self.cipher_of(head).await?;
                 let read = self.read_located(key, lines).await?;
                 let records = lines.iter().zip(read).map(|(line, bytes)| {
                     let is_verified = known.covers(&line.ordinals());
-                    StoredRecord { line: *line, bytes, is_verified }
+                    let encrypted = cipher.as_ref().map(|cipher| head.encrypted(line, cipher));
+                    StoredRecord { line: *line, bytes, is_verified, encrypted }
                 });
                 let found = numbers.iter().zip(records).map(|(number, record)| (*number, record, observed.clone()));
                 Ok(found.collect::<Vec<_>>())
@@ -275,11 +285,13 @@ impl Slot {
             if lines.is_empty() {
                 continue;
             }
+            let cipher = self.cipher_of(head).await?;
             let read = self.read_located(key, &lines).await?;
-            let records = lines.into_iter().zip(read);
+            let (records, head) = (lines.into_iter().zip(read), head.clone());
             let good = move || {
                 let mut hashed = Hashed::default();
-                records.filter(|(line, bytes)| line.seals(&line.content, bytes, &mut hashed)).collect::<Vec<_>>()
+                let good = records.filter(|(line, bytes)| line.seals(&line.content, bytes, &mut hashed));
+                head.decrypted(good.collect(), cipher.as_ref())
             };
             let good = workers.run(good).await;
             left = left.minus(&good.iter().map(|(line, _)| line.ordinals()).collect());

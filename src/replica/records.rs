@@ -9,6 +9,7 @@ use super::holders::{Holders, is_damage, no_replica};
 use super::reading::Read;
 use crate::content::codec::Unpacker;
 use crate::content::manifest::{Manifest, Packs};
+use crate::content::naming::Naming;
 use crate::content::record::{RecordRef, StoredRecord};
 use crate::error::{Error, Result};
 use crate::store::Latency;
@@ -36,6 +37,11 @@ impl Records {
     /// Returns the same records, read with fewer and larger requests.
     pub(crate) fn read_widely(&self) -> Self {
         Self { holders: self.holders.read_widely(), packs: self.packs.clone() }
+    }
+
+    /// Returns how the catalog names content.
+    pub(crate) fn naming(&self) -> Naming {
+        self.holders.naming()
     }
 
     /// Returns the label of the first slot, for errors.
@@ -115,7 +121,7 @@ impl Records {
                 .ok()
                 .and_then(|mut read| read.records.pop());
             let is_good = |read: &StoredRecord| {
-                read.line.content == record.digest && Unpacker::default().is_good(&read.line, &read.bytes)
+                read.line.content == record.digest && Unpacker::new(self.naming()).is_good_stored(read)
             };
             if let Some(read) = read.filter(is_good) {
                 return Some(read);

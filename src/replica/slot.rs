@@ -25,6 +25,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::host::Workers;
 use crate::host::in_flight::{Budget, REQUESTS, all_of, together};
 use crate::host::sync::Mutex;
+use crate::keys::keyring::RegionKeys;
 use crate::store::derived::Reads;
 use crate::store::{
     BlobKey, BlobMeta, BlobStore, BlobStoreExt, Capabilities, MAX_BLOB_BYTES, Prefixed, PutMode, StoreError,
@@ -77,6 +78,8 @@ pub(crate) struct Slot {
     health: Health,
     /// What this process has verified.
     pub(super) verified: Verified,
+    /// What the blobs are encrypted with.
+    pub(super) keys: RegionKeys,
 }
 
 /// The outcome of storing a new pack. The later variant wins when several copies differ.
@@ -98,7 +101,7 @@ impl Slot {
         number: u32,
         catalog: CatalogId,
         incarnations: Arc<Incarnations>,
-        (health, verified): (Health, Verified),
+        (health, verified, keys): (Health, Verified, RegionKeys),
     ) -> Result<Self> {
         let key: BlobKey = format!("slots/{number}").parse()?;
         let (site, label) = (site.into(), format!("{site} slot {number}").into());
@@ -116,6 +119,7 @@ impl Slot {
             gap: LEAST_GAP,
             health,
             verified,
+            keys,
         })
     }
 
@@ -415,13 +419,14 @@ impl Slot {
         Ok(if stored_head == *head { PutOutcome::AlreadyThere } else { PutOutcome::Differs })
     }
 
-    /// Stores verified bytes of another slot; true if this call wrote them.
-    pub(crate) async fn put_parcel(&self, parcel: &Parcel, bytes: Bytes) -> Result<bool> {
-        let parcel = self.as_kept_here(parcel);
+    /// Stores verified bytes of another slot. Returns the parcel as it is stored here, and true if this call wrote it.
+    pub(crate) async fn put_parcel(&self, parcel: &Parcel, bytes: Bytes) -> Result<(Parcel, bool)> {
+        let (parcel, bytes) = self.encrypted_for_here(parcel, bytes).await?;
+        let parcel = self.as_kept_here(&parcel);
         let key = self.key_of(&parcel)?;
         let put = self.create(&parcel, |mode| self.store.put(&key, bytes.clone(), mode)).await?;
         self.located.forget(&parcel.pack());
-        put.map_err(|error| self.failed(error))
+        put.map(|is_new| (parcel, is_new)).map_err(|error| self.failed(error))
     }
 
     /// Writes a blob that is missing or has another length; true if this call wrote it.
@@ -462,7 +467,9 @@ impl Slot {
             Ok(bytes) => match Part::of_head(self.catalog, part.id, &bytes) {
                 Ok(read) => Ok(read.head().cloned()),
                 // What is left of it: each of its lines proves itself.
-                Err(error) if error.kind() == ErrorKind::Corrupt => Ok(Some(Arc::new(part.id.salvage(&bytes)))),
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    Ok(Some(Arc::new(part.id.salvage(self.catalog, &bytes))))
+                }
                 Err(error) => Err(error),
             },
             // It was removed since, or is shorter than its head.
@@ -500,7 +507,9 @@ impl Slot {
 
     /// As [`verified`](Self::verified), and decodes every record and compares it with the content that it is named by.
     pub(super) async fn checked(&self, parcel: &Parcel, workers: &Workers) -> Result<Bytes> {
-        self.read_parcel(parcel, workers, Parcel::check).await
+        let bytes = self.verified(parcel, workers).await?;
+        self.check(parcel, &bytes, workers).await.map_err(|error| self.damaged(error))?;
+        Ok(bytes)
     }
 
     async fn read_parcel(
@@ -523,19 +532,23 @@ impl Slot {
     /// Returns the records of a damaged pack or part that are still good.
     pub(crate) async fn good_records_of(&self, parcel: &Parcel) -> Result<Vec<(Line, Bytes)>> {
         let blob = self.store.get(&self.key_of(parcel)?, None).await.map_err(|error| self.failed(error))?;
-        Ok(parcel.records_in(self.catalog, &blob))
+        match parcel.head_or_rest(self.catalog, &blob) {
+            Ok(head) => self.decrypted_records(&head, &blob).await,
+            Err(_) => Ok(Vec::new()),
+        }
     }
 
     /// Returns the records of a part that are good although its head is damaged.
     pub(super) async fn good_records_of_broken(&self, name: BlobName) -> Result<Vec<(Line, Bytes)>> {
         let BlobName::Part(id, _) = name else { return Ok(Vec::new()) };
         let blob = self.store.get(&name.key()?, None).await.map_err(|error| self.failed(error))?;
-        Ok(id.salvage(&blob).records_in(&blob))
+        self.decrypted_records(&id.salvage(self.catalog, &blob), &blob).await
     }
 
     /// Writes verified bytes, over damaged ones if there are any. Returns the parcel as stored here.
     pub(crate) async fn replace(&self, parcel: &Parcel, bytes: Bytes) -> Result<Parcel> {
-        let parcel = self.as_kept_here(parcel);
+        let (parcel, bytes) = self.encrypted_for_here(parcel, bytes).await?;
+        let parcel = self.as_kept_here(&parcel);
         let done = self.store.put(&self.key_of(&parcel)?, bytes, PutMode::Overwrite).await;
         self.located.forget(&parcel.pack());
         done.map(|()| parcel).map_err(|error| self.failed(error))
@@ -733,7 +746,7 @@ mod tests {
             0,
             CatalogId(upload(5)),
             Arc::default(),
-            (Health::new(Arc::new(SystemClock)), Verified::new(Arc::new(SystemClock), true)),
+            (Health::new(Arc::new(SystemClock)), Verified::new(Arc::new(SystemClock), true), RegionKeys::default()),
         )
         .unwrap()
     }

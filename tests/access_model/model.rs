@@ -116,6 +116,7 @@ pub enum Step {
     Undeny(At, Name),
     Collect,
     Compress,
+    RotateKeys,
     Scrub,
     Truncate,
     BeginsAfter,
@@ -753,7 +754,9 @@ impl Model {
             Step::Unassign(at, _) => may("Microsoft.Authorization/roleAssignments/delete", *at),
             Step::Deny(at, ..) => may("Microsoft.Authorization/denyAssignments/write", *at),
             Step::Undeny(at, _) => may("Microsoft.Authorization/denyAssignments/delete", *at),
-            Step::Collect | Step::Compress | Step::Scrub | Step::Truncate | Step::BeginsAfter => caller == ROOT,
+            Step::Collect | Step::Compress | Step::RotateKeys | Step::Scrub | Step::Truncate | Step::BeginsAfter => {
+                caller == ROOT
+            }
         }
     }
 
@@ -928,6 +931,7 @@ impl Model {
             | Step::Replicate(..)
             | Step::Lifecycle(..)
             | Step::Compress
+            | Step::RotateKeys
             | Step::Scrub
             | Step::Truncate
             | Step::BeginsAfter => {}

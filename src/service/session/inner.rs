@@ -48,6 +48,8 @@ pub(crate) struct Inner {
     pub(crate) memory: Budget,
     /// Of the chunks of new images.
     pub(crate) compression: Compression,
+    /// Accepts disk encryption sets where nothing is encrypted.
+    pub(crate) records_encryption_sets: bool,
     pub(crate) computer_names: ComputerNames,
     pub(crate) placement_policy: PlacementPolicy,
     /// The replications that run in this process.

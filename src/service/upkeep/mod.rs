@@ -5,12 +5,14 @@ pub(crate) mod collection;
 pub(crate) mod compression;
 mod freeing;
 mod rewriting;
+pub(crate) mod rotation;
 pub(crate) mod scrub;
 mod scrub_wave;
 pub(crate) mod truncation;
 
 pub use collection::Collection;
 pub use compression::CompressionLater;
+pub use rotation::KeyRotation;
 pub use scrub::{Scrub, ScrubCursor, ScrubReport};
 pub use truncation::HistoryTruncation;
 
