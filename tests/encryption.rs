@@ -1,10 +1,5 @@
 //! Encrypted content: what is stored shows nothing of the disks, no nonce is used twice, and a key that is away damages nothing.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a helper of a test may fail as the test does"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test may fail as the test does")]
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -427,7 +422,7 @@ fn a_replication_that_is_killed_goes_on() {
     killed_anywhere(|sandbox, _| async move {
         let regions: TargetRegions = "westeurope,eastus".parse().unwrap();
         let state = sandbox.session().refresh().await.unwrap();
-        let version = state.image_version(&sandbox.version("1.0.1")).unwrap();
+        let version = state.image_version(sandbox.version("1.0.1")).unwrap();
         let profile = version.publishing_profile().clone().with_target_regions(regions);
         let changed = (*version).clone().with_publishing_profile(profile).unwrap();
         sandbox.session().update_image_version(changed).await.unwrap();
