@@ -16,7 +16,12 @@ const NEWEST: &str = "2026-03-03";
 const GROUP: &str = "/subscriptions/dev/resourceGroups/Images";
 
 fn settings() -> GalleryServiceBuilder {
-    GalleryService::builder().allow_all().one_store_for_all_zones().require_resource_groups().azure_2026()
+    GalleryService::builder()
+        .allow_all()
+        .one_store_for_all_zones()
+        .require_resource_groups()
+        .record_disk_encryption_sets()
+        .azure_2026()
 }
 
 fn face(settings: GalleryServiceBuilder) -> ArmBuilder {

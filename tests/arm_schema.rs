@@ -105,8 +105,12 @@ fn is_of(form: &str, value: &Value) -> bool {
 }
 
 fn face(instant: bool) -> Arm {
-    let service =
-        GalleryService::builder().allow_all().one_store_for_all_zones().require_resource_groups().azure_2026();
+    let service = GalleryService::builder()
+        .allow_all()
+        .one_store_for_all_zones()
+        .require_resource_groups()
+        .record_disk_encryption_sets()
+        .azure_2026();
     let service = block_on(service.store(MemoryStore::new()).create()).unwrap();
     let builder = ArmBuilder::new(service).named_sources(4 << 20);
     if instant { builder.instant().build() } else { builder.build() }

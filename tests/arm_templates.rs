@@ -14,8 +14,12 @@ const GROUP: &str = "/subscriptions/dev/resourceGroups/images";
 const DEPLOYMENT: &str = "/subscriptions/dev/resourcegroups/images/providers/Microsoft.Resources/deployments/first";
 
 fn builder() -> ArmBuilder {
-    let settings =
-        GalleryService::builder().allow_all().one_store_for_all_zones().require_resource_groups().azure_2026();
+    let settings = GalleryService::builder()
+        .allow_all()
+        .one_store_for_all_zones()
+        .require_resource_groups()
+        .record_disk_encryption_sets()
+        .azure_2026();
     ArmBuilder::new(block_on(settings.store(MemoryStore::new()).create()).unwrap()).named_sources(4 << 20)
 }
 
