@@ -17,15 +17,25 @@ const FEW: usize = MOST / 4;
 
 /// An ordered map whose clones share their nodes.
 pub(crate) struct PersistentMap<K, V> {
-    root: Option<Arc<Node<K, V>>>,
+    root: Node<K, V>,
     len: usize,
 }
 
-#[derive(Clone)]
+/// The entries or children of a node, which has no room for more: most nodes stay as they are for long. It is one allocation, and
+/// the step to a child one miss of the processor's cache.
 enum Node<K, V> {
-    Leaf(Vec<(K, V)>),
+    Leaf(Arc<[(K, V)]>),
     /// Each child with its smallest key.
-    Inner(Vec<(K, Arc<Node<K, V>>)>),
+    Inner(Arc<[(K, Self)]>),
+}
+
+impl<K, V> Clone for Node<K, V> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Leaf(entries) => Self::Leaf(entries.clone()),
+            Self::Inner(children) => Self::Inner(children.clone()),
+        }
+    }
 }
 
 impl<K, V> Clone for PersistentMap<K, V> {
@@ -36,7 +46,7 @@ impl<K, V> Clone for PersistentMap<K, V> {
 
 impl<K, V> Default for PersistentMap<K, V> {
     fn default() -> Self {
-        Self { root: None, len: 0 }
+        Self { root: Node::Leaf(Arc::default()), len: 0 }
     }
 }
 
@@ -59,24 +69,32 @@ fn child_of<K: Borrow<Q>, Q: Ord + ?Sized, T>(items: &[(K, T)], key: &Q) -> usiz
     position(items, key).unwrap_or_else(|after| after.saturating_sub(1))
 }
 
-/// Inserts with room for what is there and no more: most nodes stay as they are for long.
-fn insert_at<T>(items: &mut Vec<T>, at: usize, item: T) {
-    items.reserve_exact(1);
-    items.insert(at, item);
-}
-
-/// Parts an overfull list. A list that has just grown at its end keeps all but that: maps that are filled in order are dense.
-fn part<T>(items: &mut Vec<T>, grown_at: usize) -> Option<Vec<T>> {
-    if items.len() <= MOST {
+/// Inserts, and returns what no longer fits. A list that grows at its end keeps all but that: maps that are filled in order are
+/// dense.
+fn insert_at<T: Clone>(items: &mut Arc<[T]>, at: usize, item: T) -> Option<Arc<[T]>> {
+    let (before, after) = items.split_at_checked(at)?;
+    let all = before.iter().cloned().chain([item]).chain(after.iter().cloned());
+    if items.len() < MOST {
+        *items = all.collect();
         return None;
     }
-    let at = if grown_at + 1 == items.len() { items.len() - 1 } else { items.len() / 2 };
-    let rest = items.split_off(at);
-    items.shrink_to_fit();
+    let middle = if after.is_empty() { at } else { items.len().div_ceil(2) };
+    let mut all: Vec<T> = all.collect();
+    let rest = all.split_off(middle).into();
+    *items = all.into();
     Some(rest)
 }
 
-impl<K: Ord + Clone, V: Clone> Node<K, V> {
+/// Removes, and returns what was there.
+fn remove_at<T: Clone>(items: &mut Arc<[T]>, at: usize) -> Option<T> {
+    let (before, rest) = items.split_at_checked(at)?;
+    let (item, after) = rest.split_first()?;
+    let item = item.clone();
+    *items = before.iter().chain(after).cloned().collect();
+    Some(item)
+}
+
+impl<K, V> Node<K, V> {
     fn len(&self) -> usize {
         match self {
             Self::Leaf(entries) => entries.len(),
@@ -90,28 +108,29 @@ impl<K: Ord + Clone, V: Clone> Node<K, V> {
             Self::Inner(children) => children.first().map(|(key, _)| key),
         }
     }
+}
 
+impl<K: Ord + Clone, V: Clone> Node<K, V> {
     /// Inserts, and returns the value that was there, and the node that was parted from this one.
     fn insert(&mut self, key: K, value: V) -> (Option<V>, Option<Self>) {
         match self {
             Self::Leaf(entries) => match position(entries, &key) {
-                Ok(at) => (entries.get_mut(at).map(|(_, there)| std::mem::replace(there, value)), None),
-                Err(at) => {
-                    insert_at(entries, at, (key, value));
-                    (None, part(entries, at).map(Self::Leaf))
+                Ok(at) => {
+                    let there = Arc::make_mut(entries).get_mut(at);
+                    (there.map(|(_, there)| std::mem::replace(there, value)), None)
                 }
+                Err(at) => (None, insert_at(entries, at, (key, value)).map(Self::Leaf)),
             },
             Self::Inner(children) => {
                 let at = child_of(children, &key);
-                let Some((first, child)) = children.get_mut(at) else { return (None, None) };
+                let Some((first, child)) = Arc::make_mut(children).get_mut(at) else { return (None, None) };
                 if key < *first {
                     first.clone_from(&key);
                 }
-                let (there, parted) = Arc::make_mut(child).insert(key, value);
+                let (there, parted) = child.insert(key, value);
                 let parted = parted.and_then(|node| {
                     let first = node.first_key()?.clone();
-                    insert_at(children, at + 1, (first, Arc::new(node)));
-                    part(children, at + 1).map(Self::Inner)
+                    insert_at(children, at + 1, (first, node)).map(Self::Inner)
                 });
                 (there, parted)
             }
@@ -125,12 +144,12 @@ impl<K: Ord + Clone, V: Clone> Node<K, V> {
         match self {
             Self::Leaf(entries) => {
                 let at = position(entries, key).ok()?;
-                Some(entries.remove(at).1)
+                remove_at(entries, at).map(|(_, value)| value)
             }
             Self::Inner(children) => {
                 let at = child_of(children, key);
-                let (first, child) = children.get_mut(at)?;
-                let removed = Arc::make_mut(child).remove(key)?;
+                let (first, child) = Arc::make_mut(children).get_mut(at)?;
+                let removed = child.remove(key)?;
                 match child.first_key() {
                     Some(now) => {
                         first.clone_from(now);
@@ -139,7 +158,7 @@ impl<K: Ord + Clone, V: Clone> Node<K, V> {
                             Self::merge(children, at);
                         }
                     }
-                    None => drop(children.remove(at)),
+                    None => drop(remove_at(children, at)),
                 }
                 Some(removed)
             }
@@ -147,15 +166,15 @@ impl<K: Ord + Clone, V: Clone> Node<K, V> {
     }
 
     /// Appends the leaves below and including a node, each with its smallest key.
-    fn leaves(self: Arc<Self>, leaves: &mut Vec<(K, Arc<Self>)>) {
-        match &*self {
+    fn leaves(&self, leaves: &mut Vec<(K, Self)>) {
+        match self {
             Self::Leaf(entries) => leaves.extend(entries.first().map(|(key, _)| (key.clone(), self.clone()))),
-            Self::Inner(children) => children.iter().for_each(|(_, child)| child.clone().leaves(leaves)),
+            Self::Inner(children) => children.iter().for_each(|(_, child)| child.leaves(leaves)),
         }
     }
 
     /// Merges a small child with its smaller neighbour.
-    fn merge(children: &mut Vec<(K, Arc<Self>)>, at: usize) {
+    fn merge(children: &mut Arc<[(K, Self)]>, at: usize) {
         let size = |at: Option<usize>| at.and_then(|at| Some((children.get(at)?.1.len(), at)));
         let neighbour = [at.checked_sub(1), Some(at + 1)].into_iter().filter_map(size).min();
         let Some((_, other)) = neighbour else { return };
@@ -164,11 +183,11 @@ impl<K: Ord + Clone, V: Clone> Node<K, V> {
         if sizes.iter().sum::<usize>() > MOST - FEW {
             return;
         }
-        let (_, right) = children.remove(right);
-        let Some((_, left)) = children.get_mut(left) else { return };
-        match (Arc::make_mut(left), Arc::unwrap_or_clone(right)) {
-            (Self::Leaf(entries), Self::Leaf(more)) => entries.extend(more),
-            (Self::Inner(children), Self::Inner(more)) => children.extend(more),
+        let Some((_, right)) = remove_at(children, right) else { return };
+        let Some((_, left)) = Arc::make_mut(children).get_mut(left) else { return };
+        match (left, right) {
+            (Self::Leaf(entries), Self::Leaf(more)) => *entries = entries.iter().chain(&*more).cloned().collect(),
+            (Self::Inner(children), Self::Inner(more)) => *children = children.iter().chain(&*more).cloned().collect(),
             // Siblings are of one height.
             (Self::Leaf(_), Self::Inner(_)) | (Self::Inner(_), Self::Leaf(_)) => {}
         }
@@ -184,7 +203,7 @@ impl<K: Ord, V> PersistentMap<K, V> {
     where
         K: Borrow<Q>,
     {
-        let mut node = self.root.as_deref()?;
+        let mut node = &self.root;
         loop {
             match node {
                 Node::Leaf(entries) => return entries.get(position(entries, key).ok()?).map(|(_, value)| value),
@@ -217,7 +236,6 @@ impl<K: Ord, V> PersistentMap<K, V> {
     where
         K: Borrow<Q>,
     {
-        let Some(root) = self.root.as_deref() else { return Range::empty() };
         let before = |key: &K| match range.start_bound() {
             Bound::Unbounded => false,
             Bound::Included(start) => key.borrow() < start,
@@ -228,7 +246,7 @@ impl<K: Ord, V> PersistentMap<K, V> {
             Bound::Included(end) => key.borrow() > end,
             Bound::Excluded(end) => key.borrow() >= end,
         };
-        let (front, back) = (Path::first(root, &before), Path::last(root, &after));
+        let (front, back) = (Path::first(&self.root, &before), Path::last(&self.root, &after));
         let ends = front.entry().zip(back.entry());
         let is_over = ends.is_none_or(|((first, _), (last, _))| first.cmp(last) == Ordering::Greater);
         Range { front, back, is_over }
@@ -238,11 +256,14 @@ impl<K: Ord, V> PersistentMap<K, V> {
 #[cfg(test)]
 impl<K, V> PersistentMap<K, V> {
     fn nodes(&self) -> std::collections::BTreeSet<usize> {
-        let (mut all, mut open) = (std::collections::BTreeSet::new(), self.root.iter().collect::<Vec<_>>());
+        let (mut all, mut open) = (std::collections::BTreeSet::new(), vec![&self.root]);
         while let Some(node) = open.pop() {
-            all.insert(Arc::as_ptr(node).addr());
-            if let Node::Inner(children) = &**node {
-                open.extend(children.iter().map(|(_, child)| child));
+            match node {
+                Node::Leaf(entries) => drop(all.insert(Arc::as_ptr(entries).addr())),
+                Node::Inner(children) => {
+                    all.insert(Arc::as_ptr(children).addr());
+                    open.extend(children.iter().map(|(_, child)| child));
+                }
             }
         }
         all
@@ -257,17 +278,11 @@ impl<K, V> PersistentMap<K, V> {
 impl<K: Ord + Clone, V: Clone> PersistentMap<K, V> {
     /// Inserts, and returns the value that was there.
     pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
-        let Some(root) = &mut self.root else {
-            self.root = Some(Arc::new(Node::Leaf(vec![(key, value)])));
-            self.len = 1;
-            return None;
-        };
-        let (there, parted) = Arc::make_mut(root).insert(key, value);
+        let (there, parted) = self.root.insert(key, value);
         if let Some(parted) = parted
-            && let (Some(first), Some(second)) = (root.first_key().cloned(), parted.first_key().cloned())
+            && let (Some(first), Some(second)) = (self.root.first_key().cloned(), parted.first_key().cloned())
         {
-            let children = vec![(first, root.clone()), (second, Arc::new(parted))];
-            self.root = Some(Arc::new(Node::Inner(children)));
+            self.root = Node::Inner([(first, self.root.clone()), (second, parted)].into());
         }
         self.len += usize::from(there.is_none());
         there
@@ -279,21 +294,14 @@ impl<K: Ord + Clone, V: Clone> PersistentMap<K, V> {
     {
         // Nothing is copied for a key that is not there.
         self.get(key)?;
-        let root = self.root.as_mut()?;
-        let removed = Arc::make_mut(root).remove(key)?;
+        let removed = self.root.remove(key)?;
         self.len -= 1;
-        loop {
-            let only = match &**root {
-                Node::Leaf(entries) if entries.is_empty() => {
-                    self.root = None;
-                    return Some(removed);
-                }
-                Node::Inner(children) if children.len() == 1 => children.first().map(|(_, child)| child.clone()),
-                Node::Leaf(_) | Node::Inner(_) => None,
-            };
-            let Some(only) = only else { return Some(removed) };
-            *root = only;
+        while let Node::Inner(children) = &self.root
+            && let [(_, only)] = &**children
+        {
+            self.root = only.clone();
         }
+        Some(removed)
     }
 
     pub(crate) fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
@@ -301,16 +309,16 @@ impl<K: Ord + Clone, V: Clone> PersistentMap<K, V> {
         K: Borrow<Q>,
     {
         self.get(key)?;
-        let mut node = Arc::make_mut(self.root.as_mut()?);
+        let mut node = &mut self.root;
         loop {
             match node {
                 Node::Leaf(entries) => {
                     let at = position(entries, key).ok()?;
-                    return entries.get_mut(at).map(|(_, value)| value);
+                    return Arc::make_mut(entries).get_mut(at).map(|(_, value)| value);
                 }
                 Node::Inner(children) => {
                     let at = child_of(children, key);
-                    node = Arc::make_mut(&mut children.get_mut(at)?.1);
+                    node = &mut Arc::make_mut(children).get_mut(at)?.1;
                 }
             }
         }
@@ -332,19 +340,18 @@ impl<K: Ord + Clone, V: Clone> FromIterator<(K, V)> for PersistentMap<K, V> {
     /// Entries in ascending order cost O(1) each.
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
         let mut entries = entries.into_iter().peekable();
-        let (mut leaves, mut len) = (Vec::new(), 0);
+        let (mut leaves, mut leaf, mut len) = (Vec::new(), Vec::with_capacity(MOST), 0);
         while let Some((first, _)) = entries.peek() {
-            let (first, mut leaf) = (first.clone(), Vec::with_capacity(MOST));
+            let first = first.clone();
             while leaf.len() < MOST
                 && let Some((key, value)) = entries.next_if(|(key, _)| leaf.last().is_none_or(|(last, _)| last < key))
             {
                 leaf.push((key, value));
             }
-            leaf.shrink_to_fit();
             let is_next_greater =
                 entries.peek().is_none_or(|(next, _)| leaf.last().is_some_and(|(last, _)| last < next));
             len += leaf.len();
-            leaves.push((first, Arc::new(Node::Leaf(leaf))));
+            leaves.push((first, Node::Leaf(leaf.drain(..).collect())));
             if !is_next_greater {
                 break;
             }
@@ -370,7 +377,7 @@ impl<K: Ord + Clone, V: Clone> PersistentMap<K, V> {
                 continue;
             }
             (greatest, len) = (Some(last), len + map.len);
-            map.root.into_iter().for_each(|root| root.leaves(&mut leaves));
+            map.root.leaves(&mut leaves);
         }
         let mut joined = Self { root: Self::above(leaves), len };
         for (key, value) in others.iter().flat_map(Self::iter) {
@@ -380,17 +387,12 @@ impl<K: Ord + Clone, V: Clone> PersistentMap<K, V> {
     }
 
     /// Returns the root above leaves.
-    fn above(mut nodes: Vec<(K, Arc<Node<K, V>>)>) -> Option<Arc<Node<K, V>>> {
+    fn above(mut nodes: Vec<(K, Node<K, V>)>) -> Node<K, V> {
         while nodes.len() > 1 {
-            let mut below = nodes.into_iter().peekable();
-            nodes = Vec::new();
-            while below.peek().is_some() {
-                let children: Vec<_> = below.by_ref().take(MOST).collect();
-                let first = children.first().map(|(first, _)| first.clone());
-                nodes.extend(first.map(|first| (first, Arc::new(Node::Inner(children)))));
-            }
+            let above = |children: &[(K, Node<K, V>)]| Some((children.first()?.0.clone(), Node::Inner(children.into())));
+            nodes = nodes.chunks(MOST).filter_map(above).collect();
         }
-        nodes.pop().map(|(_, root)| root)
+        nodes.pop().map_or_else(|| Self::default().root, |(_, root)| root)
     }
 }
 
@@ -467,7 +469,7 @@ impl<'a, K: Ord, V> Path<'a, K, V> {
                 Node::Inner(children) => match children.get(at) {
                     Some((_, child)) => {
                         self.0.push((node, at));
-                        &**child
+                        child
                     }
                     None => continue,
                 },
