@@ -1,7 +1,8 @@
 //! Publishing: disks become a version, a managed image or a snapshot.
 //!
 //! Intent first, then bytes, then publish: the upload is announced before its first pack, the image exists only when all
-//! of it is stored, and an upload that is given up is closed in the catalog before its packs are removed.
+//! of it is stored, and an upload that is given up is closed in the catalog before its packs are removed. An image of one that
+//! is stored is that one's content: nothing is sent, so nothing is announced.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -210,6 +211,17 @@ pub(super) struct Judged {
     gathered: Option<Gathered>,
 }
 
+impl Judged {
+    /// Returns the content, if it is that of one source, which is stored.
+    fn whole(&self) -> Option<&ImageContent> {
+        match (&self.disks, &*self.stored) {
+            // With another LUN it is another image.
+            (None, [StoredSource { lun: None, content, .. }]) => Some(content),
+            _ => None,
+        }
+    }
+}
+
 impl<T: Send + 'static> Publication<T> {
     /// Calls `on_progress` about once for each MiB of the disks.
     ///
@@ -303,6 +315,19 @@ impl<T: Send + 'static> Work for PublicationWork<T> {
             }
         };
         let mut judged = judged.map_err(|problems| refused(&self.target.id(), problems))?;
+        while let Some(whole) = judged.whole().filter(|_| !state.claims_of(self.target.location()).is_empty()) {
+            let error = match self.publish_stored(&state, &judged, whole).await {
+                Ok(published) => return Ok(published),
+                Err(error) => error,
+            };
+            let newest = self.session.state().await?;
+            if error.kind() != ErrorKind::Conflict || newest.number() == state.number() {
+                return Err(error);
+            }
+            // Others have committed since: the source may be another.
+            judged = self.judge(&newest).await.map_err(|problems| refused(&self.target.id(), problems))?;
+            state = newest;
+        }
         let mut copies = self.copies(&state)?;
         let (mut based, announced) = futures::join!(self.learn_base(&state, &copies), self.announce(true));
         let mut upload = match (announced, &based) {
@@ -344,6 +369,45 @@ impl<T: Send + 'static> Work for PublicationWork<T> {
 }
 
 impl<T: Send + 'static> PublicationWork<T> {
+    /// Publishes the content of another image as this one's.
+    async fn publish_stored(&self, state: &State, judged: &Judged, content: &ImageContent) -> Result<Published<T>> {
+        let (copies, home, stored) = (self.copies(state)?, self.target.location(), judged.stored.clone());
+        let packs: Vec<PackInfo> = judged.gathered.iter().flat_map(Gathered::packs).copied().collect();
+        self.require_there(state, &copies, &packs).await?;
+        let made = self.made(judged, &copies, content.clone());
+        let regions = &self.session.inner.regions;
+        // The catalog has the claims, and the content is the source's: a look at the stores only keeps the witness from a wrong one.
+        let (recorded, ()) = futures::join!(
+            self.record(made, None, state.claims_of(home), None, stored),
+            regions.recheck_beside_reads(home)
+        );
+        let (state, resource) = recorded?;
+        // A log that ends before it is refused from here on. It is published all the same.
+        let _ = regions.witness(home, self.account(), &state).await;
+        let (content, import) = (content.clone(), ImportReport::default());
+        Ok(Published { resource, content, import, degraded: copies.have_lost_one() })
+    }
+
+    /// Refuses sources that are not in the store that the region has now.
+    async fn require_there(&self, state: &State, copies: &ZoneCopies, packs: &[PackInfo]) -> Result<()> {
+        if self.is_there(state, copies, packs, Copied::ToOne).await? {
+            return Ok(());
+        }
+        let what = "its source is not in the store that the region has now: scrub the region, then publish again";
+        Err(Error::unavailable(self.target.id().to_string(), what))
+    }
+
+    /// What is to be recorded of `content`.
+    fn made(&self, judged: &Judged, copies: &ZoneCopies, content: ImageContent) -> Made {
+        Made {
+            storage: judged.storage.clone(),
+            content,
+            inherited: judged.stored.iter().find_map(|one| one.carried.clone()),
+            // What is stored already may lie in one zone alone: replicating brings it to all.
+            is_everywhere: !copies.are_several() || judged.stored.is_empty(),
+        }
+    }
+
     /// Gives an upload up after an error that would repeat, and returns the error.
     async fn given_up(&self, copies: &ZoneCopies, upload: &Upload, error: Error) -> Error {
         if is_final(error.kind()) {
@@ -482,18 +546,18 @@ impl<T: Send + 'static> PublicationWork<T> {
             Err(error) if is_damage(&error) => return Ok(None),
             Err(error) => return Err(error),
         };
-        if !self.is_there(state, copies, &manifest, Copied::ToAll).await? {
+        if !self.is_there(state, copies, &manifest.packs, Copied::ToAll).await? {
             return Ok(None);
         }
         Ok(Some(Base { id: base.version.id().clone(), content: base.content.clone(), manifest }))
     }
 
-    /// Whether a manifest's packs are in the store of the region: what was announced before the store was claimed may be in
-    /// another one, which was lost.
-    async fn is_there(&self, state: &State, copies: &ZoneCopies, manifest: &Manifest, to: Copied) -> Result<bool> {
+    /// Whether packs are in the store of the region: what was announced before the store was claimed may be in another one,
+    /// which was lost.
+    async fn is_there(&self, state: &State, copies: &ZoneCopies, packs: &[PackInfo], to: Copied) -> Result<bool> {
         let claimed = state.claimed_at(self.target.location());
         let is_old = |upload: &UploadId| state.announced(UploadName(*upload)).is_none_or(|number| number < claimed);
-        let old: BTreeSet<UploadId> = manifest.packs.iter().map(|pack| pack.id.upload).filter(is_old).collect();
+        let old: BTreeSet<UploadId> = packs.iter().map(|pack| pack.id.upload).filter(is_old).collect();
         if old.is_empty() {
             return Ok(true);
         }
@@ -502,7 +566,7 @@ impl<T: Send + 'static> PublicationWork<T> {
             async move { slot.holdings(&old).await }
         });
         let held = held.await?;
-        let mut packs = manifest.packs.iter().filter(|pack| old.contains(&pack.id.upload));
+        let mut packs = packs.iter().filter(|pack| old.contains(&pack.id.upload));
         Ok(packs.all(|pack| {
             let mut there = held.iter().map(|held| held.get(&pack.id).is_some_and(|there| there.has_any_of(pack)));
             match to {
@@ -595,10 +659,8 @@ impl<T: Send + 'static> PublicationWork<T> {
                     None => return Err(closed(&self.target.id())),
                 },
             };
-            if !stored.is_empty() && !self.is_there(state, copies, &manifest, Copied::ToOne).await? {
-                let what =
-                    "its source is not in the store that the region has now: scrub the region, then publish again";
-                return Err(Error::unavailable(self.target.id().to_string(), what));
+            if !stored.is_empty() {
+                self.require_there(state, copies, &manifest.packs).await?;
             }
             let id = manifest.id();
             let new = &manifest;
@@ -630,28 +692,25 @@ impl<T: Send + 'static> PublicationWork<T> {
             os_disk_digest,
             stored_bytes: manifest.stored_bytes(),
         };
-        let inherited = stored.iter().find_map(|one| one.carried.clone());
-        // What is stored already may lie in one zone alone: replicating brings it to all.
-        let is_everywhere = !copies.are_several() || stored.is_empty();
         let base = base.map(|base| (base.id.clone(), base.content.clone()));
-        let made = Made { storage: judged.storage.clone(), content: content.clone(), inherited, is_everywhere };
-        let (state, resource) = self.record(made, upload, base, stored).await?;
+        let made = self.made(judged, copies, content.clone());
+        let (state, resource) = self.record(made, Some(upload.name), upload.claims.clone(), base, stored).await?;
         // A log that ends before it is refused from here on. It is published all the same.
         let _ = self.session.inner.regions.witness(self.target.location(), self.account(), &state).await;
         Ok(Some(Published { resource, content, import, degraded: copies.have_lost_one() }))
     }
 
-    /// The commit that makes it exist.
+    /// The commit that makes it exist, of an upload or without one.
     async fn record(
         &self,
         made: Made,
-        upload: &Upload,
+        upload: Option<UploadName>,
+        claims: Vec<StoreName>,
         base: Option<(ImageVersionId, ImageContent)>,
         stored: Vec<StoredSource>,
     ) -> Result<(Arc<State>, T)> {
         let (target, source) = (self.target.clone(), self.source.clone());
         let (of_caller, needs) = (self.session.clone(), self.needs.clone());
-        let (upload, claims) = (upload.name, upload.claims.clone());
         let check = move |state: &State| {
             let authorization = of_caller.authorize(state, &needs)?;
             let inner = &of_caller.inner;
@@ -667,7 +726,8 @@ impl<T: Send + 'static> PublicationWork<T> {
                 state.version(id).is_some_and(|record| record.content == *content)
             };
             let based = base.as_ref().is_none_or(is_base);
-            if !state.is_open(upload) || !based || now.stored != stored {
+            let is_open = upload.is_none_or(|upload| state.is_open(upload));
+            if !is_open || !based || now.stored != stored {
                 return Err(closed(&target.id()));
             }
             let Made { storage, content, inherited, is_everywhere } = made.clone();
@@ -764,6 +824,10 @@ impl Gathered {
         }
         gathered.disks.sort_by_key(|disk| disk.lun);
         Ok(gathered)
+    }
+
+    fn packs(&self) -> impl Iterator<Item = &PackInfo> {
+        self.packs.values().map(|(pack, _)| pack)
     }
 
     /// Returns the one manifest of it all.
