@@ -389,7 +389,8 @@ impl<K: Ord + Clone, V: Clone> PersistentMap<K, V> {
     /// Returns the root above leaves.
     fn above(mut nodes: Vec<(K, Node<K, V>)>) -> Node<K, V> {
         while nodes.len() > 1 {
-            let above = |children: &[(K, Node<K, V>)]| Some((children.first()?.0.clone(), Node::Inner(children.into())));
+            let above =
+                |children: &[(K, Node<K, V>)]| Some((children.first()?.0.clone(), Node::Inner(children.into())));
             nodes = nodes.chunks(MOST).filter_map(above).collect();
         }
         nodes.pop().map_or_else(|| Self::default().root, |(_, root)| root)
@@ -499,12 +500,6 @@ pub(crate) struct Range<'a, K, V> {
     front: Path<'a, K, V>,
     back: Path<'a, K, V>,
     is_over: bool,
-}
-
-impl<K, V> Range<'_, K, V> {
-    fn empty() -> Self {
-        Self { front: Path(Vec::new()), back: Path(Vec::new()), is_over: true }
-    }
 }
 
 impl<'a, K: Ord, V> Range<'a, K, V> {

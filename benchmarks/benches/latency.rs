@@ -125,7 +125,11 @@ fn make_disk(path: &Path) -> std::io::Result<()> {
 }
 
 /// Returns the seconds of a publish and of a deployment in a new gallery.
-async fn job<S: BlobStore + 'static>(store: impl Fn() -> S, disk: &Path, out: &Path) -> Result<[f64; 2], Box<dyn Error>> {
+async fn job<S: BlobStore + 'static>(
+    store: impl Fn() -> S,
+    disk: &Path,
+    out: &Path,
+) -> Result<[f64; 2], Box<dyn Error>> {
     let home: Region = "westeurope".parse()?;
     let builder = GalleryService::builder().allow_all().catalog_store(store());
     let session = builder.region_store(home.clone(), store()).create().await?.session("bench".parse()?);

@@ -546,7 +546,7 @@ impl<T: Send + 'static> PublicationWork<T> {
             Err(error) if is_damage(&error) => return Ok(None),
             Err(error) => return Err(error),
         };
-        if !self.is_there(state, copies, &manifest.packs, Copied::ToAll).await? {
+        if !self.is_there(state, copies, manifest.packs.iter().as_slice(), Copied::ToAll).await? {
             return Ok(None);
         }
         Ok(Some(Base { id: base.version.id().clone(), content: base.content.clone(), manifest }))
@@ -660,7 +660,7 @@ impl<T: Send + 'static> PublicationWork<T> {
                 },
             };
             if !stored.is_empty() {
-                self.require_there(state, copies, &manifest.packs).await?;
+                self.require_there(state, copies, manifest.packs.iter().as_slice()).await?;
             }
             let id = manifest.id();
             let new = &manifest;
