@@ -20,7 +20,7 @@ use crate::replica::copies::{ZoneCopies, answers_of_most};
 use crate::replica::health::Health;
 use crate::replica::slot::{Contents, Slot};
 use crate::replica::verified::Verified;
-use crate::store::{BlobKey, BlobMeta, BlobStore, Prefixed};
+use crate::store::{BlobMeta, BlobStore, BlobStoreExt, Prefixed};
 
 /// The blobs of a page.
 const PAGE: usize = 1_000;
@@ -316,8 +316,8 @@ async fn list_zone(store: &Arc<RegionStore>, state: &State, zone: usize) -> Resu
     let page = store.list(Some(&folder), None, PAGE).await.map_err(|error| error.at(&site))?;
     let mut listed: BTreeMap<u32, Option<Vec<BlobMeta>>> = BTreeMap::new();
     if page.more {
-        let names = names(&**store, &folder, &site).await?;
-        listed.extend(names.iter().filter_map(|name| Some((name.parse().ok()?, None))));
+        let slots = store.list_all_folders(Some(&folder)).await.map_err(|error| error.at(&site))?;
+        listed.extend(slots.iter().filter_map(|slot| Some((slot.segments().nth(1)?.parse().ok()?, None))));
     } else {
         for blob in page.blobs {
             let mut segments = blob.key.segments().skip(1);
@@ -337,18 +337,6 @@ async fn list_zone(store: &Arc<RegionStore>, state: &State, zone: usize) -> Resu
 
 /// Returns the regions with content in a common store.
 pub(crate) async fn in_common(common: &dyn BlobStore) -> Result<Vec<Region>> {
-    let names = names(common, &"regions".parse()?, "regions").await?;
-    names.iter().map(|name| name.parse()).collect()
-}
-
-/// Lists the names right below a key.
-async fn names(store: &dyn BlobStore, under: &BlobKey, site: &str) -> Result<Vec<String>> {
-    let (mut names, mut after): (Vec<String>, Option<BlobKey>) = (Vec::new(), None);
-    // Jumps from one name to the next, whatever is below it.
-    loop {
-        let page = store.list(Some(under), after.as_ref(), 1).await.map_err(|error| error.at(site))?;
-        let Some(name) = page.blobs.first().and_then(|blob| blob.key.segments().nth(1)) else { return Ok(names) };
-        after = Some(format!("{under}/{name}/zzzz").parse()?);
-        names.push(name.to_owned());
-    }
+    let folders = common.list_all_folders(Some(&"regions".parse()?)).await.map_err(|error| error.at("regions"))?;
+    folders.iter().filter_map(|folder| folder.segments().nth(1)).map(str::parse).collect()
 }
