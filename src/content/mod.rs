@@ -11,6 +11,7 @@ pub(crate) mod fuzz;
 pub(crate) mod head;
 pub(crate) mod index;
 pub(crate) mod manifest;
+pub(crate) mod merged;
 pub(crate) mod names;
 pub(crate) mod pack;
 pub(crate) mod part;

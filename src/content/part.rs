@@ -12,7 +12,7 @@ use super::blob_name::BlobName;
 use super::digest::Digest;
 use super::extents::Extents;
 use super::head::{Described, Head, head_bytes, place_after};
-use super::names::{CatalogId, PartId};
+use super::names::{CatalogId, MemberPlace, PartId};
 use super::pack::PackInfo;
 use super::record::Line;
 use crate::error::{Error, Result};
@@ -78,7 +78,7 @@ impl Part {
             }
         }
         let (records, of, content) = (records.len() as u32, pack.records, start_of(&pack.content));
-        let id = PartId { pack: pack.id, records, of, content, head: head.digest() };
+        let id = PartId { pack: pack.id, records, of, content, head: head.digest(), place: None };
         (Self { id, incarnation: 0, length: head.length(), head: Some(Arc::new(head)) }, blob.freeze())
     }
 
@@ -96,6 +96,11 @@ impl Part {
     /// Returns the part under another incarnation.
     pub(crate) fn with_incarnation(self, incarnation: u64) -> Self {
         Self { incarnation, ..self }
+    }
+
+    /// Returns the part as a member of a merged blob, or as a blob of its own.
+    pub(crate) fn placed(self, place: Option<MemberPlace>) -> Self {
+        Self { id: self.id.placed(place), ..self }
     }
 
     /// Returns the name of its blob in that slot.

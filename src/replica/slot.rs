@@ -16,7 +16,8 @@ use crate::content::blob_name::{BlobName, Incarnations};
 use crate::content::digest::Digest;
 use crate::content::head::{Head, head_bytes};
 use crate::content::manifest::Manifest;
-use crate::content::names::{CatalogId, ManifestId, PackId, PartId, UploadId};
+use crate::content::merged::{Member, Merged, members_of};
+use crate::content::names::{CatalogId, FamilyId, ManifestId, MergedId, PackId, PartId, UploadId};
 use crate::content::pack::{FinishedPack, PackInfo};
 use crate::content::part::Part;
 use crate::content::record::Line;
@@ -59,6 +60,8 @@ pub(crate) struct Slot {
     label: Arc<str>,
     /// The catalog that the store belongs to.
     catalog: CatalogId,
+    /// The versions of which it is read, if it is one image definition's.
+    family: Option<FamilyId>,
     /// The condemned names, and the incarnations of new blobs.
     incarnations: Arc<Incarnations>,
     /// Where the records of packs lie that were read.
@@ -103,6 +106,7 @@ impl Slot {
             key,
             label,
             catalog,
+            family: None,
             incarnations,
             located: LocatedPacks::default(),
             good: Arc::default(),
@@ -110,6 +114,15 @@ impl Slot {
             health,
             verified,
         })
+    }
+
+    /// Returns the slot as it is read for versions of a definition: what they need may be merged.
+    pub(crate) fn in_family(self, family: FamilyId) -> Self {
+        Self { family: Some(family), ..self }
+    }
+
+    pub(super) fn family(&self) -> Option<FamilyId> {
+        self.family
     }
 
     /// Returns the slot with a cache of its own, which does not hold itself in what it is finding.
@@ -195,7 +208,103 @@ impl Slot {
     pub(crate) fn as_kept_here(&self, parcel: &Parcel) -> Parcel {
         match parcel {
             Parcel::Pack(info) => Parcel::Pack(*info),
-            Parcel::Part(part) => Parcel::Part(part.clone().with_incarnation(self.incarnations.of_parts(part.id.pack))),
+            // In a blob of its own: it is a member only where it was merged.
+            Parcel::Part(part) => {
+                let incarnation = self.incarnations.of_parts(part.id.pack);
+                Parcel::Part(part.clone().placed(None).with_incarnation(incarnation))
+            }
+        }
+    }
+
+    /// Reads the blob of a pack or part: of a member, its range of the merged blob.
+    async fn blob_of(&self, parcel: &Parcel) -> Result<Bytes> {
+        let BlobName::Part(id, _) = self.name_of(parcel) else {
+            let read = self.store.get(&self.key_of(parcel)?, None).await;
+            return read.map_err(|error| self.failed(error));
+        };
+        self.blob_of_part(id, &self.key_of(parcel)?).await
+    }
+
+    async fn blob_of_part(&self, id: PartId, key: &BlobKey) -> Result<Bytes> {
+        let read = match id.place() {
+            Some(place) => self.get_range(&place.merged.key()?, place.range()).await,
+            None => self.store.get(key, None).await,
+        };
+        // A merged blob that is shorter than it was has lost the member.
+        read.map_err(|error| match error.kind() {
+            StoreErrorKind::InvalidRange if id.place().is_some() => {
+                let target = format!("{}, part of pack {}", self.label, id.pack);
+                Error::corrupt(target, "the merged blob that it is in is cut short").with_source(error)
+            }
+            _ => self.failed(error),
+        })
+    }
+
+    /// Reads the head of a part's blob.
+    async fn head_bytes_of(&self, id: &PartId, key: &BlobKey) -> StoreResult<Bytes> {
+        let Some(place) = id.place() else { return self.get_range(key, 0..id.head_bytes()).await };
+        let merged = place.merged.key().map_err(|error| {
+            StoreError::new(StoreErrorKind::InvalidRange, "get", Some(key)).with_source(error)
+        })?;
+        let range = place.range();
+        self.get_range(&merged, range.start..(range.start + id.head_bytes()).min(range.end)).await
+    }
+
+    /// Reads the members of a merged blob, by its front; `None` if it is not there any more, or its front is damaged: links tell where its
+    /// members are.
+    pub(super) async fn members(&self, id: MergedId) -> Result<Option<Vec<Member>>> {
+        match self.get_range(&id.key()?, 0..id.front_bytes()).await {
+            Ok(front) => Ok(members_of(self.catalog, id, &front).ok()),
+            Err(error) if matches!(error.kind(), StoreErrorKind::NotFound | StoreErrorKind::InvalidRange) => Ok(None),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    /// Lists the merged blobs of a family that may be relied on, the newest first.
+    pub(super) async fn listed_merged(&self, family: FamilyId) -> Result<Vec<MergedId>> {
+        let listed = self.list(&family.keys()?).await?;
+        let merged = listed.iter().filter_map(|blob| match BlobName::of_key(&blob.key) {
+            Some(name @ BlobName::Merged(id)) if !self.incarnations.is_dead(name) => Some(id),
+            _ => None,
+        });
+        Ok(merged.collect())
+    }
+
+    /// Stores a merged blob, and then the links that make its members parts of this slot. Returns these.
+    pub(crate) async fn put_merged(&self, merged: Merged) -> Result<Vec<Parcel>> {
+        let key = merged.id.key()?;
+        match self.store.put_parts(&key, &merged.pieces, PutMode::Create).await {
+            Ok(()) => {}
+            // The same members were merged before, or the answer was lost: what is there is read back before anything relies on it.
+            Err(error) if matches!(error.kind(), StoreErrorKind::AlreadyExists | StoreErrorKind::Unknown) => {
+                let length = merged.pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+                let there = self.store.find_meta(&key).await.map_err(|error| self.failed(error))?;
+                if there.is_none_or(|blob| blob.size != length) {
+                    return Err(self.failed(error));
+                }
+            }
+            Err(error) => return Err(self.failed(error)),
+        }
+        // ORDER: the merged blob is durable, then its links are put. The other way round, link -> power cut: a part that is listed and not
+        // there.
+        self.store.persist(&merged.id.family().keys()?).await.map_err(|error| self.failed(error))?;
+        let linked = merged.parts.into_iter().map(|part| {
+            let incarnation = self.incarnations.of_parts(part.id.pack);
+            Parcel::Part(part.with_incarnation(incarnation))
+        });
+        let linked: Vec<Parcel> = linked.collect();
+        all_of(linked.iter().map(|parcel| self.put_link(parcel)).collect()).await?;
+        Ok(linked)
+    }
+
+    async fn put_link(&self, parcel: &Parcel) -> Result<()> {
+        let put = self.store.put(&self.key_of(parcel)?, Bytes::new(), PutMode::Create).await;
+        self.located.forget(&parcel.pack());
+        match put {
+            Ok(()) => Ok(()),
+            // There is no other content of that name. One that is not there after all is not listed.
+            Err(error) if matches!(error.kind(), StoreErrorKind::AlreadyExists) => Ok(()),
+            Err(error) => Err(self.failed(error)),
         }
     }
 
@@ -262,8 +371,12 @@ impl Slot {
                 BlobName::Part(id, _) if self.incarnations.is_dead(name) => {
                     contents.holdings.entry(id.pack).or_default().dead.push((name, size));
                 }
-                BlobName::Part(id, incarnation) => parts.push((id, incarnation, name, blob.key, size)),
+                BlobName::Part(id, incarnation) => {
+                    let size = id.place().map_or(size, |place| place.length.into());
+                    parts.push((id, incarnation, name, blob.key, size));
+                }
                 BlobName::Manifest(..) => drop(contents.manifests.insert(name, size)),
+                BlobName::Merged(id) => drop(contents.merged.insert(id, size)),
             }
         }
         // The name of a part that has all of its pack says so, as that of a pack does.
@@ -274,7 +387,7 @@ impl Slot {
             }
             None => true,
         });
-        let reading = parts.iter().map(|(id, _, _, key, _)| self.get_range(key, 0..id.head_bytes())).collect();
+        let reading = parts.iter().map(|(id, _, _, key, _)| self.head_bytes_of(id, key)).collect();
         let heads = together(reading).await;
         for ((id, incarnation, name, _, size), head) in parts.into_iter().zip(heads) {
             let part = match head {
@@ -417,7 +530,7 @@ impl Slot {
         if let Some(head) = part.head() {
             return Ok(Some(head.clone()));
         }
-        match self.get_range(&part.name().key()?, 0..part.id.head_bytes()).await {
+        match self.head_bytes_of(&part.id, &part.name().key()?).await {
             Ok(bytes) => match Part::of_head(self.catalog, part.id, &bytes) {
                 Ok(read) => Ok(read.head().cloned()),
                 // What is left of it: each of its lines proves itself.
@@ -468,7 +581,7 @@ impl Slot {
         workers: &Workers,
         look_at: fn(&Parcel, CatalogId, &Bytes) -> Result<()>,
     ) -> Result<Bytes> {
-        let bytes = self.store.get(&self.key_of(parcel)?, None).await.map_err(|error| self.failed(error))?;
+        let bytes = self.blob_of(parcel).await?;
         let (whole, copy, catalog) = (parcel.clone(), bytes.clone(), self.catalog);
         workers.run(move || look_at(&whole, catalog, &copy)).await.map_err(|error| self.damaged(error))?;
         Ok(bytes)
@@ -481,14 +594,14 @@ impl Slot {
 
     /// Returns the records of a damaged pack or part that are still good.
     pub(crate) async fn good_records_of(&self, parcel: &Parcel) -> Result<Vec<(Line, Bytes)>> {
-        let blob = self.store.get(&self.key_of(parcel)?, None).await.map_err(|error| self.failed(error))?;
+        let blob = self.blob_of(parcel).await?;
         Ok(parcel.records_in(self.catalog, &blob))
     }
 
     /// Returns the records of a part that are good although its head is damaged.
     pub(super) async fn good_records_of_broken(&self, name: BlobName) -> Result<Vec<(Line, Bytes)>> {
         let BlobName::Part(id, _) = name else { return Ok(Vec::new()) };
-        let blob = self.store.get(&name.key()?, None).await.map_err(|error| self.failed(error))?;
+        let blob = self.blob_of_part(id, &name.key()?).await?;
         Ok(id.salvage(&blob).records_in(&blob))
     }
 
@@ -503,6 +616,11 @@ impl Slot {
     /// Copies a parcel from another slot of the same store; true if this call wrote it. Returns `None` if it is missing
     /// or damaged there: a store would copy the damage unnoticed.
     pub(crate) async fn copy_parcel(&self, from: &Slot, parcel: &Parcel, workers: &Workers) -> Result<Option<bool>> {
+        if matches!(parcel, Parcel::Part(part) if part.id.place().is_some()) {
+            // No store copies a range.
+            let Ok(bytes) = from.verified(parcel, workers).await else { return Ok(None) };
+            return self.put_parcel(parcel, bytes).await.map(Some);
+        }
         if !from.is_good(parcel, workers).await? {
             return Ok(None);
         }
@@ -587,7 +705,8 @@ impl Slot {
         let listed = match listed {
             Some(listed) => listed,
             None => {
-                let folders: [BlobKey; 3] = ["manifests".parse()?, "packs".parse()?, "parts".parse()?];
+                let folders: [BlobKey; 4] =
+                    ["manifests".parse()?, "merged".parse()?, "packs".parse()?, "parts".parse()?];
                 all_of(folders.iter().map(|folder| self.list(folder)).collect()).await?.concat()
             }
         };
@@ -644,11 +763,12 @@ impl Slot {
     }
 }
 
-/// What a slot has: its holdings of packs, and its manifests with their lengths.
+/// What a slot has: its holdings of packs, and its manifests and merged blobs with their lengths.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Contents {
     pub(crate) holdings: BTreeMap<PackId, Holding>,
     pub(crate) manifests: BTreeMap<BlobName, u64>,
+    pub(crate) merged: BTreeMap<MergedId, u64>,
 }
 
 /// Returns the upload of a blob, by its key in a slot.
