@@ -16,6 +16,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::freeing::{Freed, Freeing};
+use super::merging::Merging;
 use super::rewriting::Compressing;
 use crate::catalog::{Changes, Event, State};
 use crate::content::compression::Compression;
@@ -281,12 +282,15 @@ impl CollectionWork {
             freeing.rewrite(&mut survey, how, freed).await?;
             freeing.remove_all_garbage(&mut survey, freed).await?;
         }
+        let silent: OnProgress = Arc::new(|_| {});
         match &self.compresses {
             Some(compressing) => {
-                let silent: OnProgress = Arc::new(|_| {});
-                freeing.compress(&mut survey, compressing, freed, &silent).await.map(drop)
+                freeing.compress(&mut survey, compressing, freed, &silent).await?;
+                let now = self.session.inner.catalog.agreed_time().await?;
+                freeing.merge(&mut survey, Merging::of(compressing, now), freed, &silent).await.map(drop)
             }
-            None => Ok(()),
+            // At most half of a merged blob is dead, whoever merged it.
+            None => freeing.merge(&mut survey, Merging::MOSTLY_DEAD, freed, &silent).await.map(drop),
         }
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod collection;
 pub(crate) mod compression;
 mod freeing;
+mod merging;
 mod rewriting;
 pub(crate) mod scrub;
 pub(crate) mod truncation;

@@ -43,10 +43,15 @@ impl Default for Compressing {
 impl Compressing {
     /// Returns the packs that are to be compressed.
     pub(super) fn found_in(&self, survey: &Survey, state: &State, now: DateTime<Utc>) -> Vec<Rewrite> {
+        survey.uncompressed(state, self.rested(now))
+    }
+
+    /// Returns the time before which a version must have been published, if that counts.
+    pub(super) fn rested(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         // Without a rest no clock counts: that of a store may be a tick behind the one that a publication has its date from.
         let has_to_rest = self.rested_for > TimeDelta::zero();
         let rested = now.checked_sub_signed(self.rested_for).unwrap_or(DateTime::<Utc>::MIN_UTC);
-        survey.uncompressed(state, has_to_rest.then_some(rested))
+        has_to_rest.then_some(rested)
     }
 }
 
