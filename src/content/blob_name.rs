@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
-use super::names::{ManifestId, MergedId, PackId, PartId, UploadId};
+use super::names::{ManifestId, MemberPlace, MergedId, PackId, PartId, UploadId};
 use crate::error::Result;
 use crate::store::BlobKey;
 
@@ -48,10 +48,15 @@ impl BlobName {
                 let (number, incarnation) = split_incarnation(name, 0)?;
                 Self::Pack(PackId { upload: upload.parse().ok()?, number: number.parse().ok()? }, incarnation)
             }
-            ["parts", upload, number, name] => {
+            ["parts", upload, number, place @ .., name] => {
                 let (name, incarnation) = split_incarnation(name, 3)?;
                 let pack = PackId { upload: upload.parse().ok()?, number: number.parse().ok()? };
-                Self::Part(PartId::of_name(pack, name)?, incarnation)
+                let place = match place {
+                    [] => None,
+                    [place] => Some(MemberPlace::of_name(place)?),
+                    _ => return None,
+                };
+                Self::Part(PartId::of_name(pack, name)?.placed(place), incarnation)
             }
             ["manifests", upload, name] => {
                 let (digest, incarnation) = split_incarnation(name, 0)?;
@@ -206,7 +211,7 @@ impl From<WrittenIncarnations> for Incarnations {
 
 #[cfg(test)]
 mod tests {
-    use super::super::names::{FamilyId, MemberPlace};
+    use super::super::names::FamilyId;
     use super::*;
 
     fn pack(number: u32) -> PackId {
@@ -239,7 +244,8 @@ mod tests {
         let BlobName::Part(id, _) = member else { panic!("a part") };
         let later = BlobName::Part(id, 12);
         assert_eq!(BlobName::of_key(&later.key().unwrap()), Some(later));
-        assert!(later.key().unwrap().as_str().rsplit('/').next().unwrap().len() <= 255);
+        let last = BlobName::Part(id, u64::MAX);
+        assert_eq!(BlobName::of_key(&last.key().unwrap()), Some(last));
     }
 
     #[test]

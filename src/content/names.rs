@@ -195,11 +195,10 @@ impl PartId {
     pub(crate) fn key(&self) -> Result<BlobKey> {
         let Self { pack, records, of, content, head, place } = self;
         let name = format!("{records:05}-{of:05}-{:016x}-{head}", u64::from_be_bytes(*content));
-        let link = place.map_or_else(String::new, |MemberPlace { merged, offset, length }| {
-            let MergedId { family, number, front, hash } = merged;
-            format!(".{:016x}.{number:020}.{front:08}.{hash:016x}.{offset:08}.{length:08}", family.0)
-        });
-        Self::keys_of(pack)?.join(&format!("{name}{link}"))
+        let Some(MemberPlace { merged, offset, length }) = place else { return Self::keys_of(pack)?.join(&name) };
+        let MergedId { family, number, front, hash } = merged;
+        let place = format!("{:016x}-{number:020}-{front:08}-{hash:016x}-{offset:08}-{length:08}", family.0);
+        Self::keys_of(pack)?.join(&format!("{place}/{name}"))
     }
 
     /// Returns the key prefix of all parts of a pack.
@@ -209,17 +208,13 @@ impl PartId {
 
     /// Parses the name of a part of `pack`.
     pub(crate) fn of_name(pack: PackId, name: &str) -> Option<Self> {
-        let (name, link) = name.split_once('.').map_or((name, None), |(name, link)| (name, Some(link)));
         let mut fields = name.split('-');
         let mut count = || fields.next()?.parse().ok().filter(|count| *count <= MAX_RECORDS);
         let (records, of) = (count()?, count()?);
         let content = u64::from_str_radix(fields.next()?, 16).ok()?.to_be_bytes();
         let head = fields.next()?.parse().ok()?;
-        let place = match link {
-            None => None,
-            Some(link) => Some(place_of(link)?),
-        };
-        (records <= of && fields.next().is_none()).then_some(Self { pack, records, of, content, head, place })
+        let id = Self { pack, records, of, content, head, place: None };
+        (records <= of && fields.next().is_none()).then_some(id)
     }
 
     /// Returns an id that sorts before every part of `pack`.
@@ -238,16 +233,17 @@ impl PartId {
     }
 }
 
-/// Parses the place that the name of a member ends with.
-fn place_of(link: &str) -> Option<MemberPlace> {
-    let mut fields = link.split('.');
-    let mut hexadecimal = || u64::from_str_radix(fields.next()?, 16).ok();
-    let family = FamilyId(hexadecimal()?);
-    let (number, front) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-    let hash = u64::from_str_radix(fields.next()?, 16).ok()?;
-    let (offset, length) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-    let merged = MergedId { family, number, front, hash };
-    fields.next().is_none().then_some(MemberPlace { merged, offset, length })
+impl MemberPlace {
+    /// Parses the place before the name of a member.
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
+        let mut fields = name.split('-');
+        let family = FamilyId(u64::from_str_radix(fields.next()?, 16).ok()?);
+        let (number, front) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        let hash = u64::from_str_radix(fields.next()?, 16).ok()?;
+        let (offset, length) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        let merged = MergedId { family, number, front, hash };
+        fields.next().is_none().then_some(Self { merged, offset, length })
+    }
 }
 
 /// The address of a slot in a region: a zone, from 0, and a number within it.
