@@ -5,6 +5,7 @@ use std::hash::Hash;
 use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 
@@ -15,7 +16,7 @@ use crate::error::Result;
 use crate::host::sync::Mutex;
 use crate::store::{BlobKey, BlobMeta};
 
-/// The most packs of a slot whose heads are cached, a few MiB, and the most uploads whose parts are.
+/// The most packs of a slot whose heads are cached, a few MiB, or 24 MiB with small packs, and the most uploads whose parts are.
 const MAX_LOCATED: usize = 256;
 
 /// A pack or part, where it lies.
@@ -28,6 +29,8 @@ pub(super) struct Located {
     pub(super) start: u64,
     /// The key that no other pack or part of the slot has.
     pub(super) key: BlobKey,
+    /// All of it, if it is small: up to 96 KiB.
+    pub(super) bytes: Option<Bytes>,
 }
 
 impl Located {

@@ -126,7 +126,7 @@ impl Slot {
             let (start, pack) = (member.place.range().start, member.pack);
             let key = blob.join(&format!("{start}"))?;
             // The newest comes first.
-            members.entry(pack).or_insert(Located { head: member.head, blob, start, key });
+            members.entry(pack).or_insert(Located { head: member.head, blob, start, key, bytes: None });
         }
         Ok(members.into())
     }
@@ -185,7 +185,9 @@ impl Slot {
 
     /// As [`observe`](Self::observe), if so many records are read that it is worth it.
     async fn observe_for(&self, located: &Located, lines: &[Line]) -> Option<Arc<Observed>> {
-        if lines.len() < LEAST_OBSERVED { None } else { self.observe(located).await }
+        // What was read when it was found may be of another blob than the one that is there now.
+        let is_few = lines.len() < LEAST_OBSERVED || located.bytes.is_some();
+        if is_few { None } else { self.observe(located).await }
     }
 
     /// Returns the blob as it is before it is read, if what is verified of it is remembered.
@@ -246,9 +248,9 @@ impl Slot {
             }
         }
         let missing = match self.read_head(pack).await? {
-            Ok(head) => {
+            Ok((head, bytes)) => {
                 let blob = self.key_of_pack(&pack.id)?;
-                return Ok([Located { head: Arc::new(head), start: 0, key: blob.clone(), blob }].into());
+                return Ok([Located { head: Arc::new(head), start: 0, key: blob.clone(), blob, bytes }].into());
             }
             Err(missing) => missing,
         };
@@ -283,19 +285,24 @@ impl Slot {
         let parts: Vec<Part> = parts.into_iter().filter(|part| part.is_of(pack)).collect();
         let heads = all_of(parts.iter().map(|part| self.head_of_part(part)).collect()).await?;
         let found = parts.iter().zip(heads).filter_map(|(part, head)| Some((part, head?)));
-        let located = found.map(|(part, head)| {
+        let located = found.map(|(part, (head, bytes))| {
             let key = part.name().key()?;
             let (blob, start) = match part.id.place() {
                 Some(place) => (place.merged.key()?, place.range().start),
                 None => (key.clone(), 0),
             };
-            Ok(Located { head, blob, start, key })
+            Ok(Located { head, blob, start, key, bytes })
         });
         located.collect()
     }
 
     /// Reads ranges of a blob that was located.
     async fn read_located(&self, located: &Located, lines: &[Line]) -> Result<Vec<Bytes>, Unread> {
+        if let Some(bytes) = &located.bytes {
+            let records = lines.iter().map(|line| line.stored_in(bytes)).collect::<Option<Vec<Bytes>>>();
+            let cut = || Error::corrupt(self.label(), format!("a record of `{}` is past its end", located.key));
+            return records.ok_or_else(cut).map_err(Unread::Failed);
+        }
         let ranges: Vec<_> = lines.iter().map(|line| located.range(line)).collect();
         self.get_ranges(&located.blob, &ranges).await.map_err(|error| match error.kind() {
             StoreErrorKind::NotFound => Unread::Gone(self.failed(error)),

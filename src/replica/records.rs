@@ -77,6 +77,8 @@ impl Records {
                     Err(Rejected::Failed(error)) => return Err(error),
                     Err(Rejected::Damaged(record, error)) => {
                         self.holders.note(number, [record.pack]);
+                        // What was read may be kept.
+                        slot.located.forget(&record.pack);
                         let pack = format!("{}, pack {}", slot.label(), record.pack);
                         let what = format!("record `{}` cannot be used", record.ordinal);
                         Error::corrupt(pack, what).with_source(error)

@@ -17,7 +17,7 @@ use crate::content::digest::Digest;
 use crate::content::head::{Head, head_bytes};
 use crate::content::manifest::Manifest;
 use crate::content::merged::{Member, Merged, members_of};
-use crate::content::names::{CatalogId, FamilyId, ManifestId, MergedId, PackId, PartId, UploadId};
+use crate::content::names::{CatalogId, FamilyId, ManifestId, MemberPlace, MergedId, PackId, PartId, UploadId};
 use crate::content::pack::{FinishedPack, PackInfo};
 use crate::content::part::Part;
 use crate::content::record::Line;
@@ -34,6 +34,9 @@ use crate::store::{
 /// Records with at most this gap between them, that of one chunk that was replaced since, are fetched with one read, and those of
 /// a store far away also with a larger one.
 const LEAST_GAP: u64 = 64 << 10;
+
+/// A pack of at most this length, such as an index or a chunk, is read whole when it is found.
+const SMALL_PACK: u64 = 96 << 10;
 
 /// The most packs and parts that are remembered as verified: a few hundred KiB.
 const MAX_KNOWN_GOOD: usize = 4096;
@@ -331,10 +334,21 @@ impl Slot {
         Ok(self.contents(parts).await?.holdings.remove(pack).unwrap_or_default())
     }
 
-    /// Reads the head of a whole pack, or what is left of it. The inner error says that the slot does not have it whole.
-    pub(super) async fn read_head(&self, info: &PackInfo) -> Result<Result<Head, Error>> {
-        match self.get_range(&self.key_of_pack(&info.id)?, 0..head_bytes(info.records)).await {
-            Ok(head) => info.head_or_rest(self.catalog, &head).map(Ok),
+    /// Reads the head of a whole pack, or what is left of it, and of a small pack all of it. The inner error says that the slot does not
+    /// have it whole.
+    pub(super) async fn read_head(&self, info: &PackInfo) -> Result<Result<(Head, Option<Bytes>), Error>> {
+        let (key, head) = (self.key_of_pack(&info.id)?, 0..head_bytes(info.records));
+        let mut read = match info.length <= SMALL_PACK {
+            true => self.get_range(&key, 0..info.length).await,
+            false => self.get_range(&key, head.clone()).await,
+        };
+        let mut is_all = info.length <= SMALL_PACK;
+        // It is damaged: what is left of it may still be good.
+        if is_all && matches!(&read, Err(error) if error.kind() == StoreErrorKind::InvalidRange) {
+            (read, is_all) = (self.get_range(&key, head).await, false);
+        }
+        match read {
+            Ok(bytes) => info.head_or_rest(self.catalog, &bytes).map(|head| Ok((head, is_all.then_some(bytes)))),
             Err(error) if error.kind() == StoreErrorKind::NotFound => Ok(Err(self.failed(error))),
             Err(error) => Err(self.failed(error)),
         }
@@ -525,16 +539,36 @@ impl Slot {
         Ok(same.find(is_it).map(Parcel::Part))
     }
 
-    /// Returns the head of a part, or what is left of it; `None` if it is not there any more.
-    pub(super) async fn head_of_part(&self, part: &Part) -> Result<Option<Arc<Head>>> {
+    /// Returns the head of a part, or what is left of it, and of a small part all of it; `None` if it is not there any more.
+    pub(super) async fn head_of_part(&self, part: &Part) -> Result<Option<(Arc<Head>, Option<Bytes>)>> {
         if let Some(head) = part.head() {
-            return Ok(Some(head.clone()));
+            return Ok(Some((head.clone(), None)));
         }
-        match self.head_bytes_of(&part.id, &part.name().key()?).await {
+        let key = part.name().key()?;
+        let mut all = None;
+        if part.length() <= SMALL_PACK {
+            let place = part.id.place();
+            let blob = place.map_or_else(|| Ok(key.clone()), |place| place.merged.key())?;
+            let range = place.map_or(0..part.length(), MemberPlace::range);
+            match self.get_range(&blob, range).await {
+                Ok(bytes) => all = Some(bytes),
+                // It is shorter than it was: it is read up to the end of its head.
+                Err(error) if error.kind() == StoreErrorKind::InvalidRange => {}
+                Err(error) if error.kind() == StoreErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(self.failed(error)),
+            }
+        }
+        let read = match &all {
+            Some(bytes) => Ok(bytes.clone()),
+            None => self.head_bytes_of(&part.id, &key).await,
+        };
+        match read {
             Ok(bytes) => match Part::of_head(self.catalog, part.id, &bytes) {
-                Ok(read) => Ok(read.head().cloned()),
+                Ok(read) => Ok(read.head().map(|head| (head.clone(), all))),
                 // What is left of it: each of its lines proves itself.
-                Err(error) if error.kind() == ErrorKind::Corrupt => Ok(Some(Arc::new(part.id.salvage(&bytes)))),
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    Ok(Some((Arc::new(part.id.salvage(&bytes)), all)))
+                }
                 Err(error) => Err(error),
             },
             // It was removed since, or is shorter than its head.
