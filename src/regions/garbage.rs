@@ -378,7 +378,9 @@ impl Survey {
             let (packs, families) = (self.packs_of(manifests), self.families_of(manifests));
             let (mut loose, mut members) = (BTreeMap::<_, Vec<Small>>::new(), BTreeMap::<MergedId, Vec<_>>::new());
             for (id, holding) in holdings {
-                let Some(((info, live), family)) = packs.get(id).zip(live.get(id)).zip(families.get(id)) else { continue };
+                let Some(((info, live), family)) = packs.get(id).zip(live.get(id)).zip(families.get(id)) else {
+                    continue;
+                };
                 let announced = state.announced(UploadName(id.upload)).filter(|announced| *announced > doubtful);
                 let (Keep::One(kept), _) = classify(holding, Some((info, live)), *id) else { continue };
                 let Some(announced) = announced else { continue };
@@ -388,25 +390,33 @@ impl Survey {
                     // It is to be compressed first, which makes it a part.
                     Parcel::Pack(_) => continue,
                 };
-                let may = !rule.tried.contains(&(*slot, *id)) && !young.contains(id) && kept.length() <= SMALL;
-                let small = may.then_some(Small { pack: *info, kept, announced });
+                let is_new = !rule.tried.contains(&(*slot, *id));
+                let may_be_merged = is_new && kept.length() <= SMALL && !young.contains(id);
+                let small = Small { pack: *info, kept, announced };
                 match place {
-                    Some(place) => members.entry(place.merged).or_default().push((needed, small)),
-                    None => loose.entry(*family).or_default().extend(small),
+                    Some(place) => {
+                        members.entry(place.merged).or_default().push((needed, is_new.then_some(small)));
+                    }
+                    None => loose.entry(*family).or_default().extend(may_be_merged.then_some(small)),
                 }
             }
             if rule.only_mostly_dead {
                 loose.clear();
             }
-            loose.retain(|_, packs| packs.len() >= SEVERAL);
             let sizes = self.inventory.merged.get(slot);
-            for (merged, members) in members {
-                let Some(size) = sizes.and_then(|sizes| sizes.get(&merged)) else { continue };
+            let size_of = |merged: &MergedId| sizes.and_then(|sizes| sizes.get(merged)).copied().unwrap_or(0);
+            let is_mostly_dead = |merged: &MergedId, members: &[(u64, Option<Small>)]| {
                 let needed = members.iter().map(|(needed, _)| needed).sum::<u64>();
-                let family = merged.family();
-                let grows = *size < MERGED_BYTES / 2 && loose.contains_key(&family);
-                if grows || needed * 100 < size * LIVE_PERCENT {
-                    loose.entry(family).or_default().extend(members.into_iter().filter_map(|(_, small)| small));
+                needed * 100 < size_of(merged) * LIVE_PERCENT && members.iter().any(|(_, small)| small.is_some())
+            };
+            let rewritten = members.iter().filter(|(merged, members)| is_mostly_dead(merged, members));
+            let rewritten: BTreeSet<FamilyId> = rewritten.map(|(merged, _)| merged.family()).collect();
+            loose.retain(|family, packs| packs.len() >= SEVERAL || rewritten.contains(family));
+            for (merged, members) in members {
+                let grows = size_of(&merged) < MERGED_BYTES / 2 && loose.contains_key(&merged.family());
+                if grows || is_mostly_dead(&merged, &members) {
+                    let members = members.into_iter().filter_map(|(_, small)| small);
+                    loose.entry(merged.family()).or_default().extend(members);
                 }
             }
             for (family, packs) in loose {

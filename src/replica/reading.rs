@@ -110,7 +110,8 @@ impl Slot {
         let Some(family) = self.family() else { return Members::default() };
         let look = || {
             let (slot, is_of_many) = (self.without_located(), is_of_many_uploads(packs));
-            async move { if is_of_many { slot.members_of_family(family).await } else { Ok(Members::default()) } }.boxed()
+            async move { if is_of_many { slot.members_of_family(family).await } else { Ok(Members::default()) } }
+                .boxed()
         };
         // Without them, each pack is found by itself.
         self.located.merged.find(&family, look).await.unwrap_or_default()
@@ -320,8 +321,7 @@ impl Slot {
         let blobs = blobs.map_err(Unread::Failed)?;
         let mut of_blobs: BTreeMap<usize, (Vec<usize>, Vec<Line>)> = BTreeMap::new();
         for (number, record) in wanted {
-            let lines =
-                || blobs.iter().enumerate().filter_map(|(at, one)| Some((at, *one.head.line(record.ordinal)?)));
+            let lines = || blobs.iter().enumerate().filter_map(|(at, one)| Some((at, *one.head.line(record.ordinal)?)));
             let found = lines().find(|(_, line)| line.content == record.digest);
             let lacks = || Unread::Gone(self.lacks(pack, record, lines().next().is_some()));
             let (at, line) = found.ok_or_else(lacks)?;
@@ -386,7 +386,8 @@ impl Slot {
     ) -> Result<Vec<(Line, Bytes)>, Unread> {
         let (blobs, mut left, mut found) = (blobs.map_err(Unread::Failed)?, extents.clone(), Vec::new());
         for located in blobs.iter() {
-            let lines: Vec<Line> = located.head.lines().iter().filter(|line| left.covers(&line.ordinals())).copied().collect();
+            let lines: Vec<Line> =
+                located.head.lines().iter().filter(|line| left.covers(&line.ordinals())).copied().collect();
             if lines.is_empty() {
                 continue;
             }

@@ -246,9 +246,10 @@ impl Slot {
     /// Reads the head of a part's blob.
     async fn head_bytes_of(&self, id: &PartId, key: &BlobKey) -> StoreResult<Bytes> {
         let Some(place) = id.place() else { return self.get_range(key, 0..id.head_bytes()).await };
-        let merged = place.merged.key().map_err(|error| {
-            StoreError::new(StoreErrorKind::InvalidRange, "get", Some(key)).with_source(error)
-        })?;
+        let merged = place
+            .merged
+            .key()
+            .map_err(|error| StoreError::new(StoreErrorKind::InvalidRange, "get", Some(key)).with_source(error))?;
         let range = place.range();
         self.get_range(&merged, range.start..(range.start + id.head_bytes()).min(range.end)).await
     }
@@ -566,9 +567,7 @@ impl Slot {
             Ok(bytes) => match Part::of_head(self.catalog, part.id, &bytes) {
                 Ok(read) => Ok(read.head().map(|head| (head.clone(), all))),
                 // What is left of it: each of its lines proves itself.
-                Err(error) if error.kind() == ErrorKind::Corrupt => {
-                    Ok(Some((Arc::new(part.id.salvage(&bytes)), all)))
-                }
+                Err(error) if error.kind() == ErrorKind::Corrupt => Ok(Some((Arc::new(part.id.salvage(&bytes)), all))),
                 Err(error) => Err(error),
             },
             // It was removed since, or is shorter than its head.

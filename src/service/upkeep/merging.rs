@@ -47,12 +47,7 @@ impl Merging {
         Self { only_mostly_dead: false, rested: compressing.rested(now), at_most, until: None }
     }
 
-    pub(super) fn found_in(
-        &self,
-        survey: &Survey,
-        state: &State,
-        tried: &BTreeSet<(SlotId, PackId)>,
-    ) -> Vec<Merge> {
+    pub(super) fn found_in(&self, survey: &Survey, state: &State, tried: &BTreeSet<(SlotId, PackId)>) -> Vec<Merge> {
         let Self { only_mostly_dead, rested, .. } = *self;
         survey.to_merge(state, &MergeRule { only_mostly_dead, rested, tried })
     }
