@@ -300,3 +300,45 @@ fn a_thousand_flips_and_every_truncation_are_found_and_mended() {
         println!("1000 flips and {cuts} truncations of {} blobs: all found, all mended, no wrong byte", whole.len());
     });
 }
+
+/// A region is scrubbed in shares, each by a service that knows only where the last one ended.
+#[test]
+fn a_scrub_goes_on_where_it_has_ended_and_reads_nothing_twice() {
+    block_on(async {
+        let store = MemoryStore::new();
+        let sandbox = Sandbox::builder().one_store(store.clone()).build().await.unwrap();
+        for number in 0..6 {
+            let mut disk = noise(1, 2 << 20);
+            disk[number << 16..][..64 << 10].copy_from_slice(&noise(number as u64 + 10, 64 << 10));
+            sandbox.publish_to(&format!("1.0.{number}"), "westeurope=2", disk).await.unwrap();
+        }
+        let whole = scrub(&sandbox, "westeurope").await;
+        assert_eq!((whole.mended, whole.damaged, whole.next), (0, 0, None));
+        // One record of each upload's last pack is damaged in the first replica.
+        let mut damaged = 0;
+        for (key, bytes) in blobs(&store, "regions/westeurope/slots/0/packs").await {
+            let mut bytes = bytes.to_vec();
+            *bytes.last_mut().unwrap() ^= 1;
+            store.put(&key, bytes.into(), PutMode::Overwrite).await.unwrap();
+            damaged += 1;
+        }
+        assert!(damaged >= 6);
+        let (mut cursor, mut mended, mut shares) = (Some(upkeep::ScrubCursor::default()), 0, 0);
+        while let Some(after) = cursor {
+            let kept: upkeep::ScrubCursor = after.to_string().parse().unwrap();
+            let share = sandbox.session().scrub("westeurope").at_most_bytes(1).after(kept).await.unwrap();
+            (cursor, mended, shares) = (share.next, mended + share.mended, shares + 1);
+            assert!(share.damaged_versions.is_empty());
+        }
+        assert_eq!((mended, shares), (damaged, 6));
+        // All is good again, and the shares together read what one scrub reads.
+        let (mut cursor, mut verified) = (Some(upkeep::ScrubCursor::default()), 0);
+        while let Some(after) = cursor {
+            let share = sandbox.session().scrub("westeurope").at_most_bytes(1 << 20).after(after).await.unwrap();
+            (cursor, verified) = (share.next, verified + share.verified_bytes);
+        }
+        assert_eq!(verified, whole.verified_bytes);
+        let nothing = sandbox.session().scrub("westeurope").at_most_bytes(0).await.unwrap_err();
+        assert_eq!(nothing.kind(), ErrorKind::Invalid);
+    });
+}

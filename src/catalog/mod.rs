@@ -44,7 +44,7 @@ pub(crate) use event::{Event, StoreName, UploadName, ZoneBlobs};
 pub(crate) use identity::CatalogId;
 pub(crate) use log::{Catalog, Mode};
 pub(crate) use pending::Changes;
-pub(crate) use record::{Condemned, IncompleteRecord, VersionRecord};
+pub(crate) use record::{Condemned, ImageRecord, IncompleteRecord, VersionRecord};
 pub(crate) use state::State;
 pub(crate) use truncation::Truncation;
 

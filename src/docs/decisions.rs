@@ -25,3 +25,4 @@
 #![doc = include_str!("../../docs/decisions/0024-requests-and-announced-versions.md")]
 #![doc = include_str!("../../docs/decisions/0025-readers-of-disk-formats-are-our-own.md")]
 #![doc = include_str!("../../docs/decisions/0026-the-wire-without-a-framework.md")]
+#![doc = include_str!("../../docs/decisions/0028-small-parts-are-merged.md")]

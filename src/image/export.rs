@@ -88,8 +88,8 @@ impl Export<'_> {
     /// Writes the disk into an open file.
     async fn fill(&self, file: &File, path: &Path, layout: &Layout, before: Before) -> Result<()> {
         let (bytes, _more) = bytes_of(self.memory);
-        let (unpackers, turns) = (BufferPool::default(), self.turns());
-        let turns = &turns;
+        let (unpackers, turns, writing_turn) = (BufferPool::default(), self.turns(), Budget::new(1));
+        let (turns, writing_turn) = (&turns, &writing_turn);
         // Where the chunks of the batches so far end in the file.
         let mut end_of_last = 0;
         let order = match before {
@@ -108,32 +108,22 @@ impl Export<'_> {
                 if records.is_empty() {
                     return Ok(share);
                 }
-                self.content
-                    .read(&records, |stored| {
-                        let batch = self.batch(&positions, &records, stored);
-                        let (file, unpackers, layout) = (file.clone(), unpackers.clone(), layout.clone());
-                        let write = move || {
-                            let mut unpacker = unpackers.take().unwrap_or_default();
-                            // Each chunk is written while it is in the processor's cache. The file has no name before
-                            // all of it is verified.
-                            for number in 0..batch.records.len() {
-                                let mut runs = batch.chunk(number, before, &mut unpacker)?;
-                                runs.try_for_each(|run| write_all_at(&file, run.bytes, layout.place(run.offset)))
-                                    .map_err(Wrong::Writing)?;
-                            }
-                            unpackers.give(unpacker);
-                            Ok::<_, Wrong>(())
-                        };
-                        async move {
-                            let _turn = turns.take(1).await;
-                            self.workers.run(write).await.map_err(|wrong| wrong.at(path))
-                        }
-                    })
-                    .await?;
+                let (batch, unpacker) = self.verified(&positions, &records, &unpackers, turns).await?;
+                // One batch after the other: a file takes one write at a time, and a worker that waits for another's could verify.
+                let _turn = writing_turn.take(1).await;
+                let (layout, unpackers) = (layout.clone(), unpackers.clone());
+                let write = move || {
+                    let mut runs = batch.runs(&unpacker, before);
+                    runs.try_for_each(|run| write_all_at(&file, run.bytes, layout.place(run.offset)))?;
+                    drop(runs);
+                    unpackers.give(unpacker);
+                    Ok(())
+                };
+                self.workers.run(write).await.map_err(|error| writing(path, error))?;
                 Ok::<u64, Error>(share)
             }
         });
-        let mut jobs = Box::pin(jobs.try_buffer_unordered(bytes as usize / BATCH_BYTES));
+        let mut jobs = Box::pin(jobs.try_buffer_unordered(self.under_way(bytes, BATCH_BYTES)));
         let mut done = 0;
         while let Some(share) = jobs.try_next().await? {
             done += share;
@@ -194,27 +184,18 @@ impl Export<'_> {
             let unpackers = unpackers.clone();
             async move {
                 let (positions, records): (Vec<u64>, Vec<RecordRef>) = span.into_iter().unzip();
-                let target = Path::new("writer");
-                let verified = self.content.read(&records, |stored| {
-                    let batch = self.batch(&positions, &records, stored);
-                    let mut unpacker: Unpacker = unpackers.take().unwrap_or_default();
-                    let verify = move || batch.verify(&mut unpacker).map(|()| (batch, unpacker));
-                    async move {
-                        let _turn = turns.take(1).await;
-                        self.workers.run(verify).await.map_err(|wrong| wrong.at(target))
-                    }
-                });
                 let end = positions.last().map_or(0, |last| self.end_of(*last));
+                let verified = self.verified(&positions, &records, &unpackers, turns);
                 Ok::<_, Error>((end, verified.await?))
             }
         });
-        let mut jobs = Box::pin(jobs.try_buffered(bytes as usize / (2 * BATCH_BYTES)));
+        let mut jobs = Box::pin(jobs.try_buffered(self.under_way(bytes, 2 * BATCH_BYTES)));
         let mut sequential = Sequential { writer, at: 0, layout: layout.clone(), pieces: 0 };
         let target = Path::new("writer");
         while let Some((end, (batch, unpacker))) = jobs.try_next().await? {
             let unpackers = unpackers.clone();
             let write = move || {
-                batch.runs(&unpacker).try_for_each(|run| sequential.write_run(&run))?;
+                batch.runs(&unpacker, Before::Zeros).try_for_each(|run| sequential.write_run(&run))?;
                 unpackers.give(unpacker);
                 Ok(sequential)
             };
@@ -232,6 +213,26 @@ impl Export<'_> {
         Ok(writer)
     }
 
+    /// Reads and verifies a batch.
+    async fn verified(
+        &self,
+        positions: &[u64],
+        records: &[RecordRef],
+        unpackers: &BufferPool<Unpacker>,
+        turns: &Budget,
+    ) -> Result<(Batch, Unpacker)> {
+        let verified = self.content.read(records, |stored| {
+            let batch = self.batch(positions, records, stored);
+            let mut unpacker: Unpacker = unpackers.take().unwrap_or_default();
+            let verify = move || batch.verify(&mut unpacker).map(|()| (batch, unpacker));
+            async move {
+                let _turn = turns.take(1).await;
+                self.workers.run(verify).await
+            }
+        });
+        verified.await
+    }
+
     /// Returns the chunk references in batches, each with the bytes of the disk that it stands for. Fails at the end if their digest is not
     /// the disk's.
     fn batches(&self, order: Order) -> impl Stream<Item = Result<(Span, u64)>> {
@@ -247,9 +248,11 @@ impl Export<'_> {
                         Order::Disk => span.chunks(BATCH_CHUNKS).map(<[_]>::to_vec).collect(),
                         Order::Stored => self.as_stored(span).await,
                     };
-                    let share = |batch: &Span| (end - start) * batch.len() as u64 / chunks;
-                    let batches: Vec<_> = batches.into_iter().map(|batch| Ok((share(&batch), batch))).collect();
-                    let batches = batches.into_iter().map(|batch| batch.map(|(share, batch)| (batch, share)));
+                    let with_share = |batch: Span| {
+                        let share = (end - start) * batch.len() as u64 / chunks;
+                        Ok((batch, share))
+                    };
+                    let batches: Vec<Result<(Span, u64)>> = batches.into_iter().map(with_share).collect();
                     Ok(Some((stream::iter(batches), Some((walk, digest, end)))))
                 }
                 None if digest.finish() == self.disk.digest => Ok(None),
@@ -284,6 +287,13 @@ impl Export<'_> {
             }
         }
         batches
+    }
+
+    /// Returns how many batches of `of_each` bytes are under way at most. What is near comes as fast as it is written: more would wait in
+    /// memory, each byte of which is fresh, at the cost of a page fault for each 4 KiB, and gone from the processor's cache.
+    fn under_way(&self, bytes: u64, of_each: usize) -> usize {
+        let most = (bytes as usize / of_each).max(1);
+        if self.content.are_near() { most.min(self.workers.parallelism() + 2) } else { most }
     }
 
     /// The turns on the workers: one each, and one that is ready when a worker becomes free.
@@ -348,21 +358,6 @@ struct Batch {
     disk_size: u64,
 }
 
-/// The failure of a batch.
-enum Wrong {
-    Damaged(RecordRef, Error),
-    Writing(io::Error),
-}
-
-impl Wrong {
-    fn at(self, path: &Path) -> Rejected {
-        match self {
-            Self::Damaged(record, error) => Rejected::Damaged(record, error),
-            Self::Writing(error) => Rejected::Failed(writing(path, error)),
-        }
-    }
-}
-
 /// A run of bytes of a disk that are not all zero.
 struct Run<'a> {
     offset: u64,
@@ -371,41 +366,25 @@ struct Run<'a> {
 
 impl Batch {
     /// Verifies every chunk of the batch: nothing is written before all of it is verified.
-    fn verify(&self, unpacker: &mut Unpacker) -> Result<(), Wrong> {
+    fn verify(&self, unpacker: &mut Unpacker) -> Result<(), Rejected> {
         for (number, (record, stored)) in self.records.iter().zip(&self.stored).enumerate() {
             let verified = unpacker.unpack(number, stored, &record.digest);
-            verified.map_err(|error| Wrong::Damaged(*record, error))?;
+            verified.map_err(|error| Rejected::Damaged(*record, error))?;
         }
         Ok(())
     }
 
-    /// Verifies one chunk and returns its runs that are to be written, ascending: those that are not all zero, or all of it where the
+    /// Returns the runs of a verified batch that are to be written, ascending: those that are not all zero, or all of each chunk where the
     /// file may hold other bytes.
-    fn chunk<'a>(
-        &'a self,
-        number: usize,
-        before: Before,
-        unpacker: &'a mut Unpacker,
-    ) -> Result<impl Iterator<Item = Run<'a>>, Wrong> {
-        let all = self.positions.get(number).zip(self.records.get(number)).zip(self.stored.get(number));
-        if let Some(((_, record), stored)) = all {
-            let verified = unpacker.unpack(0, stored, &record.digest);
-            verified.map_err(|error| Wrong::Damaged(*record, error))?;
-        }
-        let unpacker = &*unpacker;
+    fn runs<'a>(&'a self, unpacker: &'a Unpacker, before: Before) -> impl Iterator<Item = Run<'a>> {
         let zeros_too = before != Before::Zeros;
-        Ok(all.into_iter().flat_map(move |((position, _), stored)| {
-            let chunk = unpacker.chunk(0, stored);
+        let chunks = self.positions.iter().zip(&self.stored).enumerate();
+        chunks.flat_map(move |(number, (position, stored))| {
+            let chunk = unpacker.chunk(number, stored);
             let whole = zeros_too.then(|| self.inside(*position, 0, chunk));
             let runs = (!zeros_too).then(|| self.runs_of(*position, chunk));
             whole.into_iter().chain(runs.into_iter().flatten())
-        }))
-    }
-
-    /// Returns the runs of a verified batch that are not all zero, ascending.
-    fn runs<'a>(&'a self, unpacker: &'a Unpacker) -> impl Iterator<Item = Run<'a>> {
-        let chunks = self.positions.iter().zip(&self.stored).enumerate();
-        chunks.flat_map(move |(number, (position, stored))| self.runs_of(*position, unpacker.chunk(number, stored)))
+        })
     }
 
     fn runs_of<'a>(&self, position: u64, chunk: &'a [u8]) -> impl Iterator<Item = Run<'a>> + use<'a> {

@@ -254,7 +254,7 @@ impl Survey {
         let new = if state.number() == self.read {
             Vec::new()
         } else {
-            kept_since(&self.regions, state, &self.region, Some(self.read))
+            kept_since(&self.regions, state, &self.region, self.read).collect()
         };
         self.inventory.slots.keys().all(|slot| {
             let counted = self.live.get(slot).map(|(counted, _)| counted);

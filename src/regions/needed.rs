@@ -6,9 +6,9 @@ use chrono::{DateTime, Utc};
 
 use super::stores::Regions;
 use super::targets::{ready_in, replicas_in};
-use crate::catalog::{ImageContent, State};
+use crate::catalog::{ImageContent, ImageRecord, State, VersionRecord};
 use crate::content::names::{ManifestId, SlotId};
-use crate::model::{Region, ResourceId, StorageAccountType};
+use crate::model::{ManagedImage, Region, ResourceId, Snapshot, StorageAccountType};
 use crate::replica::holders::Holders;
 use crate::replica::slot::Slot;
 
@@ -34,66 +34,107 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
+    /// Returns the bytes that the region reads of it, if all its replicas and zones are read.
+    pub(crate) fn read_bytes(&self) -> u64 {
+        self.stored_bytes * u64::from(self.ready) * self.zones as u64
+    }
+
     /// Returns whether a slot of the region must have it.
     pub(crate) fn is_in(&self, slot: SlotId) -> bool {
         slot.number < self.replicas && slot.zone < self.zones
     }
 }
 
-/// Returns every image that `region` must keep.
-pub(crate) fn kept_in(regions: &Regions, state: &State, region: &Region) -> Vec<Kept> {
-    kept_since(regions, state, region, None)
+/// The record of an image that a region must keep.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Stored<'s> {
+    Version(&'s VersionRecord),
+    ManagedImage(&'s ImageRecord<ManagedImage>),
+    Snapshot(&'s ImageRecord<Snapshot>),
 }
 
-/// As [`kept_in`], and leaves out images that were not published or updated after commit `since`.
-pub(crate) fn kept_since(regions: &Regions, state: &State, region: &Region, since: Option<u64>) -> Vec<Kept> {
-    let mut kept = Vec::new();
-    let is_new = |number: u64| since.is_none_or(|since| number > since);
-    for record in state.all_versions().filter(|record| since.is_none_or(|since| record.is_changed_since(since))) {
-        let replicas = replicas_in(record, region);
-        if replicas > 0 {
-            let account = record.version.publishing_profile().storage_account_type_in(region);
-            kept.push(Kept {
-                id: record.version.id().into(),
-                manifest: record.content.manifest_id(),
-                stored_bytes: record.content.stored_bytes,
-                published: record.published,
-                published_date: record.version.publishing_profile().published_date(),
-                replicas,
-                ready: ready_in(record, region).min(replicas),
-                account,
-                zones: regions.zones_of(region, account),
-                holders: regions.holders(state, record),
-            });
+impl Stored<'_> {
+    /// Returns the number of the commit that published it.
+    pub(crate) fn published(self) -> u64 {
+        match self {
+            Self::Version(record) => record.published,
+            Self::ManagedImage(record) => record.created,
+            Self::Snapshot(record) => record.created,
         }
     }
-    // Managed images and snapshots have one replica, in their own region.
-    let account = StorageAccountType::default();
-    let (zones, holders) =
-        (regions.zones_of(region, account), regions.copies(state, region, 0, account).unwrap_or_default());
-    let one = |id: ResourceId, content: &ImageContent, published| {
-        let holders = holders.clone();
-        let (manifest, stored_bytes) = (content.manifest_id(), content.stored_bytes);
-        Kept {
-            id,
-            manifest,
-            stored_bytes,
-            published,
-            published_date: None,
-            replicas: 1,
-            ready: 1,
-            account,
-            zones,
-            holders,
+
+    pub(crate) fn kept(self, regions: &Regions, state: &State, region: &Region) -> Kept {
+        // Managed images and snapshots have one replica, in their own region.
+        let one = |id: ResourceId, content: &ImageContent| {
+            let account = StorageAccountType::default();
+            Kept {
+                id,
+                manifest: content.manifest_id(),
+                stored_bytes: content.stored_bytes,
+                published: self.published(),
+                published_date: None,
+                replicas: 1,
+                ready: 1,
+                account,
+                zones: regions.zones_of(region, account),
+                holders: regions.copies(state, region, 0, account).unwrap_or_default(),
+            }
+        };
+        match self {
+            Self::Version(record) => {
+                let (replicas, profile) = (replicas_in(record, region), record.version.publishing_profile());
+                let account = profile.storage_account_type_in(region);
+                Kept {
+                    id: record.version.id().into(),
+                    manifest: record.content.manifest_id(),
+                    stored_bytes: record.content.stored_bytes,
+                    published: record.published,
+                    published_date: profile.published_date(),
+                    replicas,
+                    ready: ready_in(record, region).min(replicas),
+                    account,
+                    zones: regions.zones_of(region, account),
+                    holders: regions.holders(state, record),
+                }
+            }
+            Self::ManagedImage(record) => one(record.resource.id().into(), &record.content),
+            Self::Snapshot(record) => one(record.resource.id().into(), &record.content),
         }
+    }
+}
+
+/// Returns every image that `region` must keep, by its record.
+pub(crate) fn stored_in<'s>(state: &'s State, region: &'s Region) -> impl Iterator<Item = Stored<'s>> {
+    let versions = state.all_versions().filter(move |record| replicas_in(record, region) > 0);
+    let images = state.managed_images(None).filter(move |record| record.resource.location() == region);
+    let snapshots = state.snapshots(None).filter(move |record| record.resource.location() == region);
+    versions
+        .map(|record| Stored::Version(record))
+        .chain(images.map(|record| Stored::ManagedImage(record)))
+        .chain(snapshots.map(|record| Stored::Snapshot(record)))
+}
+
+/// Returns every image that `region` must keep.
+pub(crate) fn kept_in<'s>(
+    regions: &'s Regions,
+    state: &'s State,
+    region: &'s Region,
+) -> impl Iterator<Item = Kept> + 's {
+    stored_in(state, region).map(|stored| stored.kept(regions, state, region))
+}
+
+/// As [`kept_in`], without images that were neither published nor updated after commit `since`.
+pub(crate) fn kept_since<'s>(
+    regions: &'s Regions,
+    state: &'s State,
+    region: &'s Region,
+    since: u64,
+) -> impl Iterator<Item = Kept> + 's {
+    let is_new = move |stored: &Stored<'_>| match stored {
+        Stored::Version(record) => record.is_changed_since(since),
+        stored => stored.published() > since,
     };
-    let images =
-        state.managed_images(None).filter(|record| record.resource.location() == region && is_new(record.created));
-    kept.extend(images.map(|record| one(record.resource.id().into(), &record.content, record.created)));
-    let snapshots =
-        state.snapshots(None).filter(|record| record.resource.location() == region && is_new(record.created));
-    kept.extend(snapshots.map(|record| one(record.resource.id().into(), &record.content, record.created)));
-    kept
+    stored_in(state, region).filter(is_new).map(|stored| stored.kept(regions, state, region))
 }
 
 /// The manifests that a region must keep, each with its images.

@@ -12,7 +12,7 @@ use crate::content::manifest::{Manifest, Packs};
 use crate::content::names::PackId;
 use crate::content::record::{RecordRef, StoredRecord};
 use crate::error::{Error, Result};
-use crate::store::BlobKey;
+use crate::store::{BlobKey, Latency};
 
 /// The slots that hold a version whole, and the packs that its manifest names.
 #[derive(Clone, Debug)]
@@ -55,6 +55,11 @@ impl Records {
             Some(slot) => PlacedMembers(slot.members_for(&self.packs).await),
             None => PlacedMembers(Members::default()),
         }
+    }
+
+    /// Returns whether all slots are in stores that answer within less than the time of a disk's access.
+    pub(crate) fn are_near(&self) -> bool {
+        self.holders.slots().iter().all(|slot| slot.capabilities().latency() == Latency::Low)
     }
 
     /// Passes the stored `records` to `using`: from the first slot whose bytes it does not reject as damaged,

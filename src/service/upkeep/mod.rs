@@ -6,11 +6,12 @@ mod freeing;
 mod merging;
 mod rewriting;
 pub(crate) mod scrub;
+mod scrub_wave;
 pub(crate) mod truncation;
 
 pub use collection::Collection;
 pub use compression::CompressionLater;
-pub use scrub::{Scrub, ScrubReport};
+pub use scrub::{Scrub, ScrubCursor, ScrubReport};
 pub use truncation::HistoryTruncation;
 
 pub use crate::regions::collection_report::{CollectionReport, RegionCollection};

@@ -1,6 +1,6 @@
 //! Scrubs: read everything that a region keeps, and mend damage.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,22 +8,20 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
 use crate::catalog::State;
-use crate::content::extents::Extents;
 use crate::content::manifest::Manifest;
-use crate::content::names::PackId;
-use crate::content::pack::PackInfo;
 use crate::error::{Error, Result};
 use crate::host::in_flight::{REQUESTS, bytes_of, together};
 use crate::host::sync::Mutex;
 use crate::model::{Region, ResourceId, StorageAccountType, given};
 use crate::progress::{OnProgress, Progress};
-use crate::regions::needed::{Kept, kept_in};
+use crate::regions::needed::{Kept, Stored, stored_in};
 use crate::replica::holders::{Holders, is_damage};
 use crate::replica::mending::{MendOutcome, Mending};
 use crate::replica::slot::Slot;
 use crate::service::session::pending::{Pending, Work, awaited};
 use crate::service::session::plan::{Plan, RegionPlan};
 use crate::service::session::session::Session;
+use crate::service::upkeep::scrub_wave::{MAX_PACKS, Pack, Places, Scrubbed, Wave};
 
 /// A scrub that has not started. Await it to run it.
 ///
@@ -48,7 +46,41 @@ struct ScrubWork {
     session: Session,
     region: Region,
     bytes_per_second: Option<u64>,
+    after: ScrubCursor,
+    at_most_bytes: Option<u64>,
     on_progress: OnProgress,
+}
+
+/// The place up to which a region was scrubbed, to go on from there, also in another process: a host keeps it as text.
+///
+/// ```
+/// use compute_gallery::upkeep::ScrubCursor;
+///
+/// let kept = ScrubCursor::default().to_string();
+/// assert_eq!(kept.parse::<ScrubCursor>()?, ScrubCursor::default());
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ScrubCursor(u64);
+
+impl std::fmt::Display for ScrubCursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::str::FromStr for ScrubCursor {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let not_one = |_| {
+            Error::invalid(
+                "cursor",
+                format!("`{text}` is not the cursor of a scrub: pass what `ScrubReport::next` had"),
+            )
+        };
+        text.parse().map(Self).map_err(not_one)
+    }
 }
 
 impl std::fmt::Debug for Scrub {
@@ -82,6 +114,8 @@ pub struct ScrubReport {
     pub damaged: usize,
     /// Resources that need the damaged ones: they cannot be deployed from every replica, or from none.
     pub damaged_versions: Vec<ResourceId>,
+    /// Where the next scrub goes on; `None` if all is scrubbed.
+    pub next: Option<ScrubCursor>,
 }
 
 /// # Scrubs
@@ -109,7 +143,14 @@ impl Session {
     /// ```
     pub fn scrub(&self, region: impl TryInto<Region, Error: Into<Error>>) -> Scrub {
         let on_progress = Arc::new(|_| {});
-        let work = |region| ScrubWork { session: self.clone(), region, bytes_per_second: None, on_progress };
+        let work = |region| ScrubWork {
+            session: self.clone(),
+            region,
+            bytes_per_second: None,
+            after: ScrubCursor::default(),
+            at_most_bytes: None,
+            on_progress,
+        };
         Scrub(Pending::new(given(region).map(work)))
     }
 }
@@ -134,7 +175,50 @@ impl Scrub {
         self
     }
 
-    /// Calls `on_progress` after each pack.
+    /// Ends after about `bytes` bytes, at the end of an image; [`ScrubReport::next`] tells where to go on. By default it reads everything.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// # sandbox.publish("1.0.1", vec![8; 4096]).await?;
+    /// // An hour's share each night.
+    /// let first = session.scrub("eastus").at_most_bytes(1).await?;
+    /// let second = session.scrub("eastus").at_most_bytes(1).after(first.next.unwrap_or_default()).await?;
+    /// assert!(first.next.is_some() && second.next.is_none());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn at_most_bytes(mut self, bytes: u64) -> Self {
+        self.0.set(|work| work.at_most_bytes = Some(bytes));
+        self
+    }
+
+    /// Goes on where an earlier scrub has ended: images that it has scrubbed are left out. Images are scrubbed in the order of their
+    /// publication, so those that were published since come last. What they share with such an image is left out, too.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// let all = session.scrub("eastus").after(Default::default()).await?;
+    /// assert_eq!(all, session.scrub("eastus").await?);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn after(mut self, cursor: ScrubCursor) -> Self {
+        self.0.set(|work| work.after = cursor);
+        self
+    }
+
+    /// Calls `on_progress` after each pack. The total of a region with more than 16,384 packs falls as it goes on: what images share
+    /// counts for each of those that are still to come.
     ///
     /// ```
     /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
@@ -190,6 +274,9 @@ impl ScrubWork {
             let what = "a rate of `0` bytes per second would never end: set at least 1";
             return Err(Error::invalid("bytes_per_second", what));
         }
+        if self.at_most_bytes == Some(0) {
+            return Err(Error::invalid("at_most_bytes", "a scrub of `0` bytes would go on nowhere: set at least 1"));
+        }
         Ok(())
     }
 }
@@ -202,10 +289,9 @@ impl Work for ScrubWork {
             return Ok(Plan::refused(refused.into_problems()));
         }
         let state = self.session.state().await?;
-        let kept = kept_in(&self.session.inner.regions, &state, &self.region);
-        let read = |one: &Kept| one.stored_bytes * u64::from(one.ready) * one.zones as u64;
-        let bytes = kept.iter().map(read).sum();
-        let replicas = kept.iter().map(|one| one.ready).max().unwrap_or(0);
+        let kept = || self.stored(&state).into_iter().map(|stored| self.kept(&state, stored));
+        let bytes = kept().map(|one| one.read_bytes()).sum::<u64>().min(self.at_most_bytes.unwrap_or(u64::MAX));
+        let replicas = kept().map(|one| one.ready).max().unwrap_or(0);
         let region = RegionPlan::read(&self.region, StorageAccountType::default(), replicas, bytes);
         Ok(Plan { regions: vec![region], ..Plan::default() })
     }
@@ -219,42 +305,91 @@ impl Work for ScrubWork {
         let (state, ()) = futures::join!(self.session.state(), rechecked);
         let state = state?;
         let (mut report, mut hit) = (ScrubReport::default(), BTreeSet::new());
-        let mut round = Round::default();
-        let kept = kept_in(&self.session.inner.regions, &state, &self.region);
-        for (wave, images) in kept.chunks(REQUESTS).enumerate() {
-            let reading = together(images.iter().map(|one| self.content(&state, one)).collect()).await;
-            for (number, (one, read)) in (wave * REQUESTS..).zip(images.iter().zip(reading)) {
-                let Content { here, all, manifest, mended } = read?;
-                mended.into_iter().for_each(|mended| report.count(mended));
-                let Some(manifest) = manifest else {
-                    hit.insert(one.id.clone());
-                    continue;
-                };
-                for pack in manifest.packs.iter() {
-                    if let Some(need) = manifest.needs.get(&pack.id) {
-                        round.add(pack, number, need, &here, &all);
+        let (mut scrubbed, mut read) = (self.scrubbed_before(&state), 0);
+        let stored = self.stored(&state);
+        let mut rest = stored.as_slice();
+        let mut to_come: u64 = rest.iter().map(|stored| self.kept(&state, *stored).read_bytes()).sum();
+        while let Some(first) = rest.first().filter(|_| self.at_most_bytes.is_none_or(|most| read < most)) {
+            let (mut wave, mut last) = (Wave::default(), first.published());
+            let has_room = |wave: &Wave| {
+                wave.packs.len() < MAX_PACKS && self.at_most_bytes.is_none_or(|most| read + wave.bytes < most)
+            };
+            while !rest.is_empty() && has_room(&wave) {
+                let (images, later) = rest.split_at(self.step(rest));
+                rest = later;
+                last = images.last().map_or(last, |stored| stored.published());
+                let kept: Vec<Kept> = images.iter().map(|stored| self.kept(&state, *stored)).collect();
+                to_come = to_come.saturating_sub(kept.iter().map(Kept::read_bytes).sum());
+                let content = together(kept.iter().map(|one| self.content(&state, one)).collect()).await;
+                for (one, content) in kept.iter().zip(content) {
+                    let Content { places, manifest, mended } = content?;
+                    mended.into_iter().for_each(|mended| report.count(mended));
+                    let place = scrubbed.place(places);
+                    if manifest.is_none_or(|manifest| scrubbed.add(&mut wave, one, &manifest, place)) {
+                        hit.insert(one.id.clone());
                     }
                 }
             }
+            hit.extend(self.wave(&mut scrubbed, &wave, (read, read + wave.bytes + to_come), &mut report).await);
+            read += wave.bytes;
+            report.next = (!rest.is_empty()).then_some(ScrubCursor(last));
         }
-        let needed = |pack: &Pack| pack.needed.values().map(|(_, need)| pack.info.bytes_of(need)).sum::<u64>();
-        let total = round.packs.values().map(needed).sum();
-        let done = Mutex::new(0);
+        report.damaged_versions = hit.into_iter().collect();
+        Ok(report)
+    }
+}
+
+impl ScrubWork {
+    /// Returns the images to scrub, in the order of their publication.
+    fn stored<'s>(&'s self, state: &'s State) -> Vec<Stored<'s>> {
+        let later = stored_in(state, &self.region).filter(|stored| stored.published() > self.after.0);
+        let mut stored: Vec<Stored<'_>> = later.collect();
+        stored.sort_by_key(|stored| stored.published());
+        stored
+    }
+
+    /// Returns what the scrubs up to the cursor have read.
+    fn scrubbed_before(&self, state: &State) -> Scrubbed {
+        let earlier = stored_in(state, &self.region).filter(|stored| stored.published() <= self.after.0);
+        Scrubbed::by(earlier.map(|stored| self.kept(state, stored)))
+    }
+
+    fn kept(&self, state: &State, stored: Stored<'_>) -> Kept {
+        stored.kept(&self.session.inner.regions, state, &self.region)
+    }
+
+    /// Returns how many images are read together: those of one commit are, so that a cursor is between two.
+    fn step(&self, rest: &[Stored<'_>]) -> usize {
+        let most = if self.at_most_bytes.is_some() { 1 } else { REQUESTS };
+        let last = rest.get(most - 1).map(|stored| stored.published());
+        last.map_or(rest.len(), |last| rest.partition_point(|stored| stored.published() <= last))
+    }
+
+    /// Reads the packs of a wave, and returns the images that have lost one. `progress` is what was read before, and what is to be read in
+    /// all.
+    async fn wave(
+        &self,
+        scrubbed: &mut Scrubbed,
+        wave: &Wave,
+        (before, total): (u64, u64),
+        report: &mut ScrubReport,
+    ) -> Vec<ResourceId> {
+        let done = Mutex::new(before);
         let checked = |bytes: u64| {
             let mut done = done.lock();
             *done += bytes;
             (self.on_progress)(Progress { done: *done, total });
         };
-        let (work, checked) = (&self, &checked);
+        let (known, checked) = (&*scrubbed, &checked);
         // With a rate, one after the other.
         let most = if self.bytes_per_second.is_some() { 1 } else { REQUESTS };
         let (most_bytes, _more) = bytes_of(&self.session.inner.memory);
-        let (mut waiting, mut under_way, mut bytes) = (round.packs.values(), FuturesUnordered::new(), 0);
-        let mut next = waiting.next();
+        let (mut waiting, mut under_way, mut bytes) = (wave.packs.values(), FuturesUnordered::new(), 0);
+        let (mut next, mut lost) = (waiting.next(), Vec::new());
         loop {
             while let Some(pack) = next.filter(|_| under_way.len() < most && bytes < most_bytes) {
                 bytes += pack.info.length;
-                under_way.push(async move { (pack, work.mend(pack, checked).await) });
+                under_way.push(async move { (pack, self.mend(known, pack, checked).await) });
                 next = waiting.next();
             }
             let Some((pack, outcomes)) = under_way.next().await else { break };
@@ -265,22 +400,19 @@ impl Work for ScrubWork {
                     MendOutcome::Mended => report.count(true),
                     MendOutcome::Lost => {
                         report.count(false);
-                        hit.extend(pack.of.iter().filter_map(|number| kept.get(*number)).map(|kept| kept.id.clone()));
+                        lost.push(pack.info.id);
                     }
                 }
             }
         }
-        report.damaged_versions = hit.into_iter().collect();
-        Ok(report)
+        drop(under_way);
+        lost.iter().flat_map(|pack| scrubbed.lose(wave, pack)).collect()
     }
 }
 
 /// What a scrub knows of an image before it reads its packs.
 struct Content {
-    /// The slots of the region that must have it whole.
-    here: Vec<Slot>,
-    /// All slots that have it whole.
-    all: Vec<Slot>,
+    places: Places,
     /// `None` if no slot has a good one.
     manifest: Option<Manifest>,
     /// For each blob of the manifest that was damaged or missing in a slot of the region, whether it is there now.
@@ -303,7 +435,7 @@ impl ScrubWork {
             Err(_) => {
                 // The root of it, or a page.
                 let mended = vec![false; root.len().max(1)];
-                return Ok(Content { mended, here, all, manifest: None });
+                return Ok(Content { places: Places { here, all }, manifest: None, mended });
             }
         };
         let checking = manifest
@@ -318,7 +450,7 @@ impl ScrubWork {
         let replacing = bad_roots.chain(bad_pages);
         let replacing = replacing.map(|(slot, id, bytes)| slot.replace_manifest_blob(id, bytes.clone()));
         let mended = together(replacing.collect()).await.into_iter().map(|replaced| replaced.is_ok()).collect();
-        Ok(Content { here, all, manifest: Some(manifest), mended })
+        Ok(Content { places: Places { here, all }, manifest: Some(manifest), mended })
     }
 
     /// Returns the slots where the root of a manifest is damaged or missing.
@@ -328,14 +460,14 @@ impl ScrubWork {
     }
 
     /// Checks and mends a pack in each slot that must have it: one after the other, because each may be mended from the others.
-    async fn mend(&self, pack: &Pack, checked: &(dyn Fn(u64) + Sync)) -> Vec<MendOutcome> {
-        let mut outcomes = Vec::new();
-        for (place, (slot, need)) in &pack.needed {
+    async fn mend(&self, scrubbed: &Scrubbed, pack: &Pack, checked: &(dyn Fn(u64) + Sync)) -> Vec<MendOutcome> {
+        let (mut outcomes, holders) = (Vec::new(), scrubbed.holders(pack));
+        for (slot, need) in &scrubbed.needed(pack) {
             if let Some(rate) = self.bytes_per_second {
                 let takes = Duration::from_secs_f64(pack.info.bytes_of(need) as f64 / rate as f64);
                 self.session.inner.clock.sleep(takes).await;
             }
-            let others = pack.holders.iter().filter(|(other, _)| *other != *place).map(|(_, slot)| slot.clone());
+            let others = holders.iter().filter(|other| other.label() != slot.label()).map(|slot| (*slot).clone());
             let others = Holders::new(others.collect());
             let (info, workers) = (&pack.info, &self.session.inner.workers);
             let mending = Mending { slot, others: &others, info, need, workers };
@@ -343,46 +475,6 @@ impl ScrubWork {
             checked(pack.info.bytes_of(need));
         }
         outcomes
-    }
-}
-
-/// The packs to read.
-#[derive(Default)]
-struct Round {
-    packs: BTreeMap<PackId, Pack>,
-}
-
-struct Pack {
-    info: PackInfo,
-    /// Slots of the region that need the pack, by their name in errors, and what each needs of it.
-    needed: BTreeMap<String, (Slot, Extents)>,
-    /// Every slot of any region that must have it, those of this region first.
-    holders: Vec<(String, Slot)>,
-    /// The versions that are made of it, by their position.
-    of: BTreeSet<usize>,
-}
-
-impl Pack {
-    fn new(info: &PackInfo) -> Self {
-        let (needed, holders, of) = Default::default();
-        Self { info: *info, needed, holders, of }
-    }
-}
-
-impl Round {
-    fn add(&mut self, info: &PackInfo, of: usize, need: &Extents, here: &[Slot], all: &[Slot]) {
-        let pack = self.packs.entry(info.id).or_insert_with(|| Pack::new(info));
-        pack.of.insert(of);
-        for slot in here {
-            let new = || (slot.clone(), Extents::default());
-            let (_, needed) = pack.needed.entry(slot.label().to_owned()).or_insert_with(new);
-            *needed = needed.union(need);
-        }
-        for slot in all {
-            if !pack.holders.iter().any(|(place, _)| place == slot.label()) {
-                pack.holders.push((slot.label().to_owned(), slot.clone()));
-            }
-        }
     }
 }
 

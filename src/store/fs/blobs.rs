@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::super::blob::{MAX_BLOB_BYTES, PutMode};
 use super::super::error::{StoreErrorKind, StoreResult};
 use super::super::key::BlobKey;
+use super::buffers::Buffers;
 use super::call::{Call, not_what_it_should_be};
 use super::durability::Durability;
 use super::entry::Kind;
@@ -197,19 +198,18 @@ fn refuse(call: Call<'_>, dir: &Dir, name: &str, mode: PutMode) -> StoreResult<(
     }
 }
 
-pub(super) fn read(mut file: File, range: Range<u64>) -> io::Result<Bytes> {
+pub(super) fn read(mut file: File, range: Range<u64>, buffers: &Buffers) -> io::Result<Bytes> {
     let length = range.end.saturating_sub(range.start);
     if length > MAX_BLOB_BYTES {
         // No store has put this, and it may be larger than memory.
         return Err(not_what_it_should_be());
     }
     let capacity = usize::try_from(length).map_err(io::Error::other)?;
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(capacity).map_err(io::Error::other)?;
+    let mut bytes = buffers.take(capacity)?;
     file.seek(SeekFrom::Start(range.start))?;
     file.take(length).read_to_end(&mut bytes)?;
     if bytes.len() < capacity {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    Ok(bytes.into())
+    Ok(buffers.bytes(bytes))
 }

@@ -19,6 +19,7 @@ use super::super::derived;
 use super::super::error::{StoreError, StoreErrorKind, StoreResult};
 use super::super::key::BlobKey;
 use super::blobs::read;
+use super::buffers::Buffers;
 use super::call::{Call, not_what_it_should_be};
 use super::copy::{self, Blocks};
 use super::durability::Durability;
@@ -64,6 +65,7 @@ pub struct FsStore {
     place: Arc<Place>,
     workers: Workers,
     blocks: Blocks,
+    buffers: Buffers,
 }
 
 /// No put takes this long, however slow the disk.
@@ -167,7 +169,12 @@ impl FsStore {
         probe::file_system(&place, &opened.staging, place.call(operation))?;
         // A read-only store is of use, too: its leftovers stay.
         let _ = staging::remove_leftovers(&opened.staging, LEFTOVER_AGE);
-        Ok(Self { place: Arc::new(place), workers: Workers::default(), blocks: Blocks::OfItsOwn })
+        Ok(Self {
+            place: Arc::new(place),
+            workers: Workers::default(),
+            blocks: Blocks::OfItsOwn,
+            buffers: Buffers::default(),
+        })
     }
 
     /// Lets a copy share its source's blocks if the file system can (btrfs, XFS). The copy then takes no time and no space,
@@ -274,14 +281,14 @@ impl BlobStore for FsStore {
     }
 
     async fn get(&self, key: &BlobKey, range: Option<Range<u64>>) -> StoreResult<Bytes> {
-        let from = key.clone();
+        let (from, buffers) = (key.clone(), self.buffers.clone());
         self.run("get", Some(key), move |place, call| {
             let (file, size) = place.open_blob(call, &place.enter_root(call)?, &from)?;
             let range = range.unwrap_or(0..size);
             if range.start > range.end || range.end > size {
                 return Err(call.is(StoreErrorKind::InvalidRange));
             }
-            read(file, range).map_err(|error| call.failed(error))
+            read(file, range, &buffers).map_err(|error| call.failed(error))
         })
         .await
     }

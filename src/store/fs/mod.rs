@@ -1,6 +1,7 @@
 //! Blobs as files.
 
 mod blobs;
+mod buffers;
 mod call;
 mod copy;
 mod durability;

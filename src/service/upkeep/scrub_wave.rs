@@ -1,0 +1,152 @@
+//! The packs that a scrub reads next: those of some images together, each once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::content::extents::Extents;
+use crate::content::manifest::Manifest;
+use crate::content::names::{PackId, UploadId};
+use crate::content::pack::PackInfo;
+use crate::model::ResourceId;
+use crate::regions::needed::Kept;
+use crate::replica::slot::Slot;
+
+/// The packs of a wave, about: what they hold is 256 GiB, and what is known of them a few MiB.
+pub(super) const MAX_PACKS: usize = 16_384;
+
+/// The packs of earlier waves that are remembered. One that is forgotten may be read once more.
+const MAX_SEEN: usize = 4 * MAX_PACKS;
+
+/// The slots of an image.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    /// Those of the region, which must have it whole.
+    pub(super) here: Vec<Slot>,
+    /// Every slot that has it whole, those of the region first.
+    pub(super) all: Vec<Slot>,
+}
+
+/// The images of all waves so far. Most images lie in the same slots, which are here once.
+#[derive(Default)]
+pub(super) struct Scrubbed {
+    places: Vec<Places>,
+    /// What was read of a pack, for each of the places.
+    seen: BTreeMap<(PackId, usize), Extents>,
+    /// The packs that could not be mended.
+    lost: BTreeSet<PackId>,
+    /// The uploads of images that an earlier scrub has read, each with the replicas and the zones where it has.
+    before: BTreeMap<UploadId, (u32, usize)>,
+}
+
+/// Packs to read.
+#[derive(Default)]
+pub(super) struct Wave {
+    pub(super) packs: BTreeMap<PackId, Pack>,
+    /// The images that are made of them.
+    images: Vec<ResourceId>,
+    /// What is to be read, in bytes.
+    pub(super) bytes: u64,
+}
+
+pub(super) struct Pack {
+    pub(super) info: PackInfo,
+    /// What is needed of it, for each of the places.
+    needs: Vec<(usize, Extents)>,
+    /// The images that are made of it, by their position in the wave.
+    of: Vec<usize>,
+}
+
+impl Scrubbed {
+    /// Those that earlier scrubs have read.
+    pub(super) fn by(earlier: impl Iterator<Item = Kept>) -> Self {
+        // An image needs every record that its own import has written.
+        let before = earlier.map(|one| (one.manifest.upload, (one.ready, one.zones))).collect();
+        Self { before, ..Self::default() }
+    }
+
+    /// Returns the number of these places.
+    pub(super) fn place(&mut self, places: Places) -> usize {
+        let labels = |slots: &[Slot]| slots.iter().map(|slot| slot.label().to_owned()).collect::<Vec<_>>();
+        let same = |known: &Places| {
+            known.here.len() == places.here.len()
+                && known.all.len() == places.all.len()
+                && labels(&known.here) == labels(&places.here)
+                && labels(&known.all) == labels(&places.all)
+        };
+        self.places.iter().position(same).unwrap_or_else(|| {
+            self.places.push(places);
+            self.places.len() - 1
+        })
+    }
+
+    /// Adds to the wave what no earlier one has read of an image. Returns whether a pack of it is lost, by an earlier one.
+    pub(super) fn add(&mut self, wave: &mut Wave, image: &Kept, manifest: &Manifest, place: usize) -> bool {
+        let mut has_lost = false;
+        let slots = self.places.get(place).map_or(0, |places| places.here.len()) as u64;
+        let number = wave.images.len();
+        wave.images.push(image.id.clone());
+        for info in manifest.packs.iter() {
+            let Some(needed) = manifest.needs.get(&info.id) else { continue };
+            let is_in = |(replicas, zones): &(u32, usize)| *replicas >= image.ready && *zones >= image.zones;
+            if self.before.get(&info.id.upload).is_some_and(is_in) {
+                continue;
+            }
+            has_lost |= self.lost.contains(&info.id);
+            if self.seen.len() >= MAX_SEEN {
+                self.seen.clear();
+            }
+            let seen = self.seen.entry((info.id, place)).or_default();
+            let new = needed.minus(seen);
+            if !new.is_empty() {
+                *seen = seen.union(needed);
+                wave.bytes += info.bytes_of(&new) * slots;
+                let pack = wave.packs.entry(info.id);
+                pack.or_insert_with(|| Pack { info: *info, needs: Vec::new(), of: Vec::new() }).need(place, &new);
+            }
+            // Also who needs no more of it than others is hit if it is lost.
+            if let Some(pack) = wave.packs.get_mut(&info.id) {
+                pack.of.push(number);
+            }
+        }
+        has_lost
+    }
+
+    /// Returns the slots that need a pack, with what each needs of it.
+    pub(super) fn needed(&self, pack: &Pack) -> Vec<(&Slot, Extents)> {
+        let mut needed = BTreeMap::<&str, (&Slot, Extents)>::new();
+        for (place, extents) in &pack.needs {
+            for slot in self.places.get(*place).map(|places| &places.here).into_iter().flatten() {
+                let (_, all) = needed.entry(slot.label()).or_insert_with(|| (slot, Extents::default()));
+                *all = all.union(extents);
+            }
+        }
+        needed.into_values().collect()
+    }
+
+    /// Returns every slot that must have a pack, those of the region first.
+    pub(super) fn holders<'s>(&'s self, pack: &Pack) -> Vec<&'s Slot> {
+        let mut holders: Vec<&Slot> = Vec::new();
+        let places = pack.needs.iter().filter_map(|(place, _)| self.places.get(*place));
+        for slot in places.flat_map(|places| &places.all) {
+            if !holders.iter().any(|one| one.label() == slot.label()) {
+                holders.push(slot);
+            }
+        }
+        holders
+    }
+
+    /// Notes that a pack could not be mended, and returns the images that are made of it.
+    pub(super) fn lose(&mut self, wave: &Wave, pack: &PackId) -> Vec<ResourceId> {
+        self.lost.insert(*pack);
+        let of = wave.packs.get(pack).into_iter().flat_map(|pack| &pack.of);
+        of.filter_map(|number| wave.images.get(*number)).cloned().collect()
+    }
+}
+
+impl Pack {
+    fn need(&mut self, place: usize, new: &Extents) {
+        match self.needs.iter_mut().find(|(one, _)| *one == place) {
+            Some((_, all)) => *all = all.union(new),
+            None => self.needs.push((place, new.clone())),
+        }
+    }
+}
