@@ -31,9 +31,6 @@ const LIVE_PERCENT: u64 = 50;
 /// Packs of at most this length are merged.
 const SMALL: u64 = 4 << 20;
 
-/// Packs of a family that lie by themselves are merged if they are at least so many.
-const SEVERAL: usize = 8;
-
 /// A merged blob is of about this length.
 const MERGED_BYTES: u64 = 32 << 20;
 
@@ -95,6 +92,8 @@ impl Merge {
 pub(crate) struct MergeRule<'a> {
     /// Only members of mostly dead merged blobs.
     pub(crate) only_mostly_dead: bool,
+    /// Packs that lie by themselves are merged if they are at least so many.
+    pub(crate) several: usize,
     /// Without those that a version needs which was published later.
     pub(crate) rested: Option<DateTime<Utc>>,
     /// Those that were tried already.
@@ -411,7 +410,7 @@ impl Survey {
             };
             let rewritten = members.iter().filter(|(merged, members)| is_mostly_dead(merged, members));
             let rewritten: BTreeSet<FamilyId> = rewritten.map(|(merged, _)| merged.family()).collect();
-            loose.retain(|family, packs| packs.len() >= SEVERAL || rewritten.contains(family));
+            loose.retain(|family, packs| packs.len() >= rule.several || rewritten.contains(family));
             for (merged, members) in members {
                 let grows = size_of(&merged) < MERGED_BYTES / 2 && loose.contains_key(&merged.family());
                 if grows || is_mostly_dead(&merged, &members) {

@@ -149,6 +149,26 @@ impl CompressionLater {
         self
     }
 
+    /// Merges small packs that the versions of a definition need if they are at least `packs` in a replica: 8 by default. Fewer are merged
+    /// sooner, and rewritten more often.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::{Sandbox, noise};
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// sandbox.publish("1.0.0", noise(1, 1 << 20)).await?;
+    /// sandbox.publish("1.0.1", noise(2, 1 << 20)).await?;
+    /// assert_eq!(session.compress().await?.regions[0].merged_packs, 0);
+    /// assert!(session.compress().merged_from(2).await?.regions[0].merged_packs >= 2);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn merged_from(mut self, packs: usize) -> Self {
+        self.0.set(|work| work.compressing.several = packs.max(2));
+        self
+    }
+
     /// Calls `on_progress` for each few packs, with the stored bytes that were read and those that are to be. `total` grows as regions
     /// are listed.
     ///

@@ -30,6 +30,7 @@ const BETWEEN_REMOVALS: usize = 4;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Merging {
     pub(super) only_mostly_dead: bool,
+    pub(super) several: usize,
     pub(super) rested: Option<DateTime<Utc>>,
     /// The bytes to read.
     pub(super) at_most: u64,
@@ -39,17 +40,18 @@ pub(super) struct Merging {
 
 impl Merging {
     /// Writes anew what is needed of mostly dead merged blobs, and nothing else.
-    pub(super) const MOSTLY_DEAD: Self = Self { only_mostly_dead: true, rested: None, at_most: u64::MAX, until: None };
+    pub(super) const MOSTLY_DEAD: Self =
+        Self { only_mostly_dead: true, several: usize::MAX, rested: None, at_most: u64::MAX, until: None };
 
     /// Merges what has rested.
     pub(super) fn of(compressing: &Compressing, now: DateTime<Utc>) -> Self {
-        let Compressing { at_most, .. } = *compressing;
-        Self { only_mostly_dead: false, rested: compressing.rested(now), at_most, until: None }
+        let Compressing { at_most, several, .. } = *compressing;
+        Self { only_mostly_dead: false, several, rested: compressing.rested(now), at_most, until: None }
     }
 
     pub(super) fn found_in(&self, survey: &Survey, state: &State, tried: &BTreeSet<(SlotId, PackId)>) -> Vec<Merge> {
-        let Self { only_mostly_dead, rested, .. } = *self;
-        survey.to_merge(state, &MergeRule { only_mostly_dead, rested, tried })
+        let Self { only_mostly_dead, several, rested, .. } = *self;
+        survey.to_merge(state, &MergeRule { only_mostly_dead, several, rested, tried })
     }
 }
 

@@ -32,11 +32,16 @@ pub(super) struct Compressing {
     pub(super) at_most: u64,
     /// The time after which no further pack is begun.
     pub(super) within: Option<TimeDelta>,
+    /// Small packs of a definition are merged if they are at least so many.
+    pub(super) several: usize,
 }
+
+/// The number of small packs from which on they are merged, unless another is given: each merge rewrites what the last ones left small.
+const SEVERAL: usize = 8;
 
 impl Default for Compressing {
     fn default() -> Self {
-        Self { rested_for: TimeDelta::hours(1), at_most: u64::MAX, within: None }
+        Self { rested_for: TimeDelta::hours(1), at_most: u64::MAX, within: None, several: SEVERAL }
     }
 }
 
