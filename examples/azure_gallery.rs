@@ -123,6 +123,8 @@ async fn serve(arguments: Arguments) -> Result<(), Failure> {
                 .one_store_for_all_zones()
                 .require_resource_groups()
                 .azure_2026()
+                // The host of the double encrypts, or nothing does.
+                .record_disk_encryption_sets()
                 .region_catalog(regions.clone())
                 .clock(clock.clone())
         }

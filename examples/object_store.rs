@@ -8,15 +8,17 @@
 use std::error::Error;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
-use compute_gallery::disk::{DiskFormat, DiskSource};
+use compute_gallery::cache::CachedStore;
+use compute_gallery::disk::{DiskFormat, DiskSource, WrittenFormat};
 use compute_gallery::image::ImageDigest;
 use compute_gallery::model::{
     Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageIdentifier, OsState, OsType, PublishingProfile,
     Region, RegionCatalog, TargetRegions, VersionNumber,
 };
-use compute_gallery::store::{FsStore, ObjectStoreBlobs};
+use compute_gallery::store::{BlobStore, FsStore, ObjectStoreBlobs};
 use compute_gallery::{ErrorKind, GalleryService, NewImageVersion, Session};
 use futures::StreamExt;
 use lexopt::ValueExt;
@@ -28,11 +30,17 @@ usage: object_store [options]
 
   --url URL               s3://BUCKET/PREFIX, az://CONTAINER/PREFIX, gs://BUCKET/PREFIX or file:///DIR (default: a temporary one)
   --image PATH            the disk (default: one of 64 MiB is made)
-  --format raw|vhd        the disk's format (default: raw)
+  --format FORMAT         the disk's format: raw, vhd, vhdx, qcow2 or vmdk (default: raw)
   --regions LIST          regions and replicas, the source region first (default: westeurope=2,eastus=1)
-  --deploy OUT.raw        the file to deploy to (default: a temporary file)
+  --deploy OUT            the file to deploy to (default: a temporary file)
+  --to FORMAT             its format: raw, vhd, vhd-dynamic, vhdx or qcow2 (default: raw)
+  --version-number N      publish as this version, such as 1.2.0 (default: the next patch version)
+  --cache DIR             a directory of at most 64 GiB in front of the regions (default: none)
   --json                  print a last line of JSON
   -h, --help              this text";
+
+/// What a cache takes of a disk at most.
+const CACHE_BYTES: u64 = 64 << 30;
 
 struct Arguments {
     url: String,
@@ -40,6 +48,9 @@ struct Arguments {
     format: DiskFormat,
     regions: TargetRegions,
     deploy: PathBuf,
+    to: WrittenFormat,
+    number: Option<VersionNumber>,
+    cache: Option<PathBuf>,
     json: bool,
 }
 
@@ -59,12 +70,19 @@ async fn run(scratch: &Path) -> Result<(), Box<dyn Error>> {
     let builder = GalleryService::builder().allow_all().region_catalog(RegionCatalog::azure_2026());
     // One bucket for all: the catalog and each region have a part of it. A region can as well have a bucket, a service or a disk of
     // its own, by `catalog_store` and `region_store`.
-    let (builder, bucket) = match arguments.url.strip_prefix("file://") {
-        Some(directory) => (builder.store(FsStore::open_or_create(directory)?), None),
+    let (store, bucket): (Arc<dyn BlobStore>, _) = match arguments.url.strip_prefix("file://") {
+        Some(directory) => (Arc::new(FsStore::open_or_create(directory)?), None),
         None => {
             let bucket = ObjectStoreBlobs::from_url(&arguments.url)?;
-            (builder.store(bucket.clone()), Some(bucket))
+            (Arc::new(bucket.clone()), Some(bucket))
         }
+    };
+    let (builder, cache) = match &arguments.cache {
+        Some(directory) => {
+            let cache = Arc::new(CachedStore::open(store, directory, CACHE_BYTES)?);
+            (builder.store(cache.clone()), Some(cache))
+        }
+        None => (builder.store(store), None),
     };
     let requests = || bucket.as_ref().map_or(0, ObjectStoreBlobs::requests);
     let service = builder.open_or_create().await?;
@@ -74,9 +92,12 @@ async fn run(scratch: &Path) -> Result<(), Box<dyn Error>> {
     let definition = definition(&session, &home).await?;
 
     let versions = session.refresh().await?.image_versions(&definition, None, usize::MAX)?.items;
-    let number = match versions.last() {
-        Some(last) => last.id().number().next_patch().ok_or("there is no patch number after the last version's")?,
-        None => VersionNumber::new(1, 0, 0)?,
+    let number = match (arguments.number, versions.last()) {
+        (Some(number), _) => number,
+        (None, Some(last)) => {
+            last.id().number().next_patch().ok_or("there is no patch number after the last version's")?
+        }
+        (None, None) => VersionNumber::new(1, 0, 0)?,
     };
     let id = definition.version(number);
     let source = DiskSource::path(&arguments.image, arguments.format);
@@ -95,11 +116,19 @@ async fn run(scratch: &Path) -> Result<(), Box<dyn Error>> {
     let replicate = Step { seconds: started.elapsed().as_secs_f64(), requests: requests() - before };
 
     let (started, before) = (Instant::now(), requests());
-    let deployment = session.deploy(&id, &home).on_progress(|now| show("deploy", now.done, now.total));
+    let deployment =
+        session.deploy(&id, &home).format(arguments.to).on_progress(|now| show("deploy", now.done, now.total));
     deployment.to_path(&arguments.deploy).await?;
     let deploy = Step { seconds: started.elapsed().as_secs_f64(), requests: requests() - before };
 
-    let written = DiskSource::path(&arguments.deploy, DiskFormat::Raw).with_any_raw_content();
+    // The guest's first bytes may look like another format.
+    let read_as = match arguments.to {
+        WrittenFormat::Vhd | WrittenFormat::VhdDynamic => DiskFormat::Vhd,
+        WrittenFormat::Vhdx => DiskFormat::Vhdx,
+        WrittenFormat::Qcow2 => DiskFormat::Qcow2,
+        _ => DiskFormat::Raw,
+    };
+    let written = DiskSource::path(&arguments.deploy, read_as).with_any_raw_content();
     let is_equal = ImageDigest::of(written)? == published.content.os_disk_digest;
     if std::io::stderr().is_terminal() {
         eprint!("\r\x1b[K");
@@ -107,6 +136,9 @@ async fn run(scratch: &Path) -> Result<(), Box<dyn Error>> {
     println!("{} in {}", id.number(), arguments.url);
     for (name, step) in [("published", &publish), ("replicated", &replicate), ("deployed", &deploy)] {
         println!("  {name:<12} in {:.2} s, {} requests", step.seconds, step.requests);
+    }
+    if let Some(used) = cache.as_ref().map(|cache| cache.used()) {
+        println!("  cache        {} bytes read from it, {} fetched into it", used.cached_bytes, used.fetched_bytes);
     }
     println!("  digests      {}", if is_equal { "equal: the disk came back as it was" } else { "DIFFER" });
     if arguments.json {
@@ -119,6 +151,7 @@ async fn run(scratch: &Path) -> Result<(), Box<dyn Error>> {
             "publish": of(&publish),
             "replicate": of(&replicate),
             "deploy": of(&deploy),
+            "cached_bytes": cache.as_ref().map(|cache| cache.used().cached_bytes),
             "verified": is_equal,
         });
         println!("{line}");
@@ -159,6 +192,7 @@ impl Arguments {
     /// Reads the command line; `None` after `--help`.
     fn parse(scratch: &Path) -> Result<Option<Self>, Box<dyn Error>> {
         let (mut url, mut image, mut format, mut deploy, mut json) = (None, None, DiskFormat::Raw, None, false);
+        let (mut to, mut number, mut cache) = (WrittenFormat::Raw, None, None);
         let mut regions: TargetRegions = "westeurope=2,eastus=1".parse()?;
         let mut arguments = lexopt::Parser::from_env();
         while let Some(argument) = arguments.next()? {
@@ -168,6 +202,21 @@ impl Arguments {
                 lexopt::Arg::Long("deploy") => deploy = Some(PathBuf::from(arguments.value()?)),
                 lexopt::Arg::Long("regions") => regions = arguments.value()?.string()?.parse()?,
                 lexopt::Arg::Long("json") => json = true,
+                lexopt::Arg::Long("version-number") => number = Some(arguments.value()?.string()?.parse()?),
+                lexopt::Arg::Long("cache") => cache = Some(PathBuf::from(arguments.value()?)),
+                lexopt::Arg::Long("to") => {
+                    to = match arguments.value()?.string()?.as_str() {
+                        "raw" => WrittenFormat::Raw,
+                        "vhd" => WrittenFormat::Vhd,
+                        "vhd-dynamic" => WrittenFormat::VhdDynamic,
+                        "vhdx" => WrittenFormat::Vhdx,
+                        "qcow2" => WrittenFormat::Qcow2,
+                        other => {
+                            let known = "`raw`, `vhd`, `vhd-dynamic`, `vhdx` or `qcow2`";
+                            return Err(format!("--to: `{other}` is not a format to write: write {known}").into());
+                        }
+                    }
+                }
                 lexopt::Arg::Long("help") | lexopt::Arg::Short('h') => {
                     println!("{USAGE}");
                     return Ok(None);
@@ -176,7 +225,13 @@ impl Arguments {
                     format = match arguments.value()?.string()?.as_str() {
                         "raw" => DiskFormat::Raw,
                         "vhd" => DiskFormat::Vhd,
-                        other => return Err(format!("`{other}` is not a disk format: write `raw` or `vhd`").into()),
+                        "vhdx" => DiskFormat::Vhdx,
+                        "qcow2" => DiskFormat::Qcow2,
+                        "vmdk" => DiskFormat::Vmdk,
+                        other => {
+                            let known = "`raw`, `vhd`, `vhdx`, `qcow2` or `vmdk`";
+                            return Err(format!("--format: `{other}` is not a disk format: write {known}").into());
+                        }
                     }
                 }
                 other => return Err(format!("{}\n{USAGE}", other.unexpected()).into()),
@@ -194,7 +249,8 @@ impl Arguments {
             }
         };
         let url = url.unwrap_or_else(|| format!("file://{}", scratch.join("store").display()));
-        Ok(Some(Self { url, image, format, regions, deploy: deploy.unwrap_or_else(|| scratch.join("out.raw")), json }))
+        let deploy = deploy.unwrap_or_else(|| scratch.join("deployed"));
+        Ok(Some(Self { url, image, format, regions, deploy, to, number, cache, json }))
     }
 }
 

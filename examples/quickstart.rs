@@ -12,7 +12,7 @@ use std::io::{IsTerminal, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use compute_gallery::disk::{DiskFormat, DiskSource, WrittenFormat};
+use compute_gallery::disk::{DiskFormat, DiskSource, Wrapping, WrittenFormat};
 use compute_gallery::image::ImageDigest;
 use compute_gallery::model::{
     Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageIdentifier, ImageVersion, ImageVersionId, OsState,
@@ -30,6 +30,8 @@ const GALLERY: &str =
 struct Arguments {
     image: PathBuf,
     format: DiskFormat,
+    /// The outermost first.
+    wrappings: Vec<Wrapping>,
     store: PathBuf,
     regions: TargetRegions,
     deploy: PathBuf,
@@ -227,7 +229,7 @@ async fn publish(
             (None, None) => VersionNumber::new(1, 0, 0)?,
         };
         let id = definition.version(number);
-        let source = DiskSource::path(&arguments.image, arguments.format);
+        let source = DiskSource::path(&arguments.image, arguments.format).with_wrapping(arguments.wrappings.clone());
         let profile = PublishingProfile::new(arguments.regions.clone());
         let progress = bar.clone();
         let published = session
@@ -295,7 +297,7 @@ impl Arguments {
     /// Reads the command line; `None` after `--help`.
     fn parse() -> Result<Option<Self>, Box<dyn Error>> {
         let (mut image, mut format, mut store, mut deploy, mut json) = (None, DiskFormat::Raw, None, None, false);
-        let (mut number, mut to) = (None, WrittenFormat::Raw);
+        let (mut number, mut to, mut wrappings) = (None, WrittenFormat::Raw, Vec::new());
         let mut regions: TargetRegions = "westeurope=2,eastus=1".parse()?;
         let mut arguments = lexopt::Parser::from_env();
         while let Some(argument) = arguments.next()? {
@@ -324,7 +326,12 @@ impl Arguments {
                     return Ok(None);
                 }
                 lexopt::Arg::Long("format") => {
-                    format = match arguments.value()?.string()?.as_str() {
+                    let value = arguments.value()?.string()?;
+                    // `raw.tar.gz` is a raw disk in an archive that is compressed.
+                    let mut parts = value.split('.');
+                    let name = parts.next().unwrap_or_default();
+                    wrappings = parts.rev().map(str::parse).collect::<Result<_, _>>()?;
+                    format = match name {
                         "raw" => DiskFormat::Raw,
                         "vhd" => DiskFormat::Vhd,
                         "vhdx" => DiskFormat::Vhdx,
@@ -355,7 +362,7 @@ impl Arguments {
         };
         let (store, deploy) =
             (store.unwrap_or_else(|| place("store")), deploy.unwrap_or_else(|| place("deployed.raw")));
-        Ok(Some(Self { image, format, store, regions, deploy, to, json, number, scratch }))
+        Ok(Some(Self { image, format, store, regions, deploy, to, json, number, scratch, wrappings }))
     }
 }
 
@@ -365,7 +372,8 @@ Imports a disk into a gallery, replicates it, deploys it again and compares.
 usage: quickstart [options]
 
   --image PATH            the disk (default: one of 1 GiB is made)
-  --format FORMAT         the disk's format: raw, vhd, vhdx, qcow2 or vmdk (default: raw)
+  --format FORMAT         the disk's format: raw, vhd, vhdx, qcow2 or vmdk (default: raw); of a wrapped file with what wraps it:
+                          raw.gz, qcow2.zst, raw.tar.gz, and raw.xz with the feature `xz`
   --store DIR             the gallery's directory (default: a temporary directory that is removed)
   --regions LIST          regions and replicas, the source region first (default: westeurope=2,eastus=1)
   --deploy OUT            the file to deploy to (default: a temporary file)

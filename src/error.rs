@@ -65,6 +65,9 @@ pub enum ErrorKind {
     Cancelled,
     /// Stored or given bytes fail their check: restore them from another copy.
     Corrupt,
+    /// Content is encrypted with a key that the key provider does not have, or has another one for: give it the key that the message
+    /// names. Nothing is damaged, and nothing was changed.
+    KeyMissing,
     /// This build, or this variant of the input, is not supported: the message names what is.
     Unsupported,
 }
@@ -84,6 +87,7 @@ impl ErrorKind {
             | Self::Unknown
             | Self::Cancelled
             | Self::Corrupt
+            | Self::KeyMissing
             | Self::Unsupported => false,
         }
     }

@@ -76,6 +76,7 @@
 //! |---|---|---|
 //! | `testkit` | off | the module `testkit`, for tests: a gallery in one line (`Sandbox`), stores with faults, a clock that the test moves, seeded randomness, and the conformance suite for a store of your own |
 //! | `object-store`, `aws`, `azure`, `gcp` | off | `store::ObjectStoreBlobs`: the gallery in [buckets](docs::buckets), with a client of your own or of one service |
+//! | `encryption` | off | `GalleryServiceBuilder::encryption`: content is encrypted with keys that the host wraps, by `ring` |
 //! | `arm` | off | the module `arm`: Azure's wire protocol, for a web server of yours |
 //! | `serve` | off | the module `serve`: a small server for it, with https and a proxy |
 //! | `nbd` | off | the module `nbd`: a block device server, from which a hypervisor boots without a copy (2 more crates) |
@@ -83,7 +84,6 @@
 //! # Not yet
 //!
 //! - A boot set: the chunks that a boot reads, fetched first the next time. Today a boot over [`nbd`](docs::hypervisors) fetches what it reads.
-//! - Encryption: it is left to the store.
 
 /// Compiles and runs the README's code.
 #[cfg(doctest)]
@@ -94,6 +94,7 @@ pub mod access;
 #[cfg(feature = "arm")]
 pub mod arm;
 pub mod billing;
+pub mod cache;
 mod catalog;
 pub mod content;
 pub mod disk;
@@ -103,6 +104,7 @@ mod error;
 mod holes;
 pub mod host;
 pub mod image;
+pub mod keys;
 pub mod model;
 #[cfg(feature = "nbd")]
 pub mod nbd;
@@ -130,4 +132,4 @@ pub use service::read::{CatalogView, PublicImageId};
 pub use service::replicate::{Replication, ReplicationStatus};
 pub use service::session::{GalleryService, GalleryServiceBuilder, Session};
 pub use service::upkeep::{Collection, Scrub};
-pub use service::{change, deploy, publish, read, replicate, upkeep};
+pub use service::{change, deploy, drive, publish, read, replicate, upkeep};

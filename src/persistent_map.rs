@@ -176,8 +176,6 @@ impl<K: Ord + Clone, V: Clone> Node<K, V> {
 }
 
 impl<K: Ord, V> PersistentMap<K, V> {
-    #[cfg(test)]
-    #[cfg(feature = "_properties")]
     pub(crate) fn len(&self) -> usize {
         self.len
     }

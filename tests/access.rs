@@ -17,7 +17,7 @@ use compute_gallery::deploy::OsProfile;
 use compute_gallery::model::*;
 use compute_gallery::publish::{NewManagedImage, NewSnapshot, VhdBlob};
 use compute_gallery::read::HistoryEntry;
-use compute_gallery::read::{ListScope, PublicGallery};
+use compute_gallery::read::{ListScope, OperationId, PublicGallery};
 use compute_gallery::*;
 use futures::StreamExt;
 use futures::executor::block_on;
@@ -618,7 +618,7 @@ fn body(location: &Region) -> Request {
 
 /// The kind of error that each public operation of a session or view ends with for a caller without rights; `None` where
 /// it answers with nothing, because it lists, or is not about any resource.
-async fn without_rights(world: &World, stored: &ImageVersion, name: &str) -> Option<Error> {
+async fn without_rights(world: &World, (stored, operation): (&ImageVersion, OperationId), name: &str) -> Option<Error> {
     let (session, view) = (world.session("bob"), world.session("bob").view());
     let home = region();
     let public: PublicImageId = "/SharedGalleries/dev-G/Images/web".parse().unwrap();
@@ -644,6 +644,10 @@ async fn without_rights(world: &World, stored: &ImageVersion, name: &str) -> Opt
         "json" => view.json(version_id()).err(),
         "provisioning" => view.provisioning(version_id()).err(),
         "revision" => view.revision(version_id()).err(),
+        "operation" => view.operation(operation).err(),
+        "operations" => nothing(view.operations().len()),
+        "cancel_operation" => session.cancel_operation(operation).await.err(),
+        "wait_for_operation" => session.wait_for_operation(operation).await.err(),
         "incomplete_versions" => nothing(view.incomplete_versions().len()),
         "create_gallery" => session.create_gallery(Gallery::new(gallery_id(), home)).await.err(),
         "create_image_definition" => session.create_image_definition(definition()).await.err(),
@@ -708,8 +712,10 @@ async fn without_rights(world: &World, stored: &ImageVersion, name: &str) -> Opt
             nothing(usize::from(session.explain_access(Action::ReadGallery, &gallery_id().into()).is_allowed()))
         }
         // About no resource.
+        "driver" => session.driver().step().await.err(),
         "collect" => session.collect().await.err(),
         "compress" => session.compress().await.err(),
+        "rotate_keys" => session.rotate_keys().await.err(),
         "scrub" => session.scrub(&home).await.err(),
         "truncate_history" => session.truncate_history(0).await.err(),
         "history_begins_after" => session.history_begins_after().await.err(),
@@ -754,13 +760,18 @@ fn every_operation_is_refused_to_a_caller_without_rights_and_changes_nothing() {
         let empty = World::new().await;
         let operations = operations();
         assert!(operations.len() > 45, "{operations:?}");
+        let body = serde_json::json!({"location": region(), "tags": {"put": "again"}});
+        let put = world.session("root").put_image_version(version_id(), body).await.unwrap();
+        let operation = put.operation.unwrap();
         let before = world.session("root").refresh().await.unwrap().number();
         let stored = world.session("root").view().image_version(version_id()).unwrap();
         for name in &operations {
-            let Some(error) = without_rights(&world, &stored, name).await else { continue };
-            let expected = if name.contains("public") { ErrorKind::NotFound } else { ErrorKind::Forbidden };
+            let Some(error) = without_rights(&world, (&stored, operation), name).await else { continue };
+            // Their ids do not tell where they are.
+            let is_hidden = name.contains("public") || name.contains("operation");
+            let expected = if is_hidden { ErrorKind::NotFound } else { ErrorKind::Forbidden };
             assert_eq!(error.kind(), expected, "{name}: {error}");
-            let absent = without_rights(&empty, &stored, name).await.unwrap();
+            let absent = without_rights(&empty, (&stored, operation), name).await.unwrap();
             assert_eq!(absent.to_string(), error.to_string(), "{name} tells what exists");
         }
         assert_eq!(world.session("root").refresh().await.unwrap().number(), before, "something has changed");

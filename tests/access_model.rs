@@ -33,7 +33,7 @@ use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
 use compute_gallery::publish::VhdBlob;
 use compute_gallery::publish::{LocalDisks, NewManagedImage, NewSnapshot, SourceMachine};
-use compute_gallery::read::{EventKind, HistoryEntry, RecordedEvent};
+use compute_gallery::read::{EventKind, HistoryEntry, OperationStatus, RecordedEvent};
 use compute_gallery::read::{ListScope, PublicGallery};
 use compute_gallery::testkit::{ManualClock, Sandbox, SeededEntropy};
 use compute_gallery::*;
@@ -429,6 +429,7 @@ async fn perform(session: &Session, step: &Step) -> Result<()> {
         Step::Undeny(at, id) => session.undeny(scope(*at), *id).await,
         Step::Collect => session.collect().await.map(drop),
         Step::Compress => session.compress().await.map(drop),
+        Step::RotateKeys => session.rotate_keys().await.map(drop),
         Step::Scrub => session.scrub(region()).await.map(drop),
         Step::Truncate => session.truncate_history(0).await.map(drop),
         Step::BeginsAfter => session.history_begins_after().await.map(drop),
@@ -467,6 +468,7 @@ fn name_of(step: &Step) -> Name {
         Step::Undeny(..) => "undeny",
         Step::Collect => "collect",
         Step::Compress => "compress",
+        Step::RotateKeys => "rotate_keys",
         Step::Scrub => "scrub",
         Step::Truncate => "truncate_history",
         Step::BeginsAfter => "history_begins_after",
@@ -827,6 +829,7 @@ impl History {
                 _ => Step::BeginsAfter,
             },
             _ if random.one_in(3) => Step::Compress,
+            _ if random.one_in(3) => Step::RotateKeys,
             _ => Step::Collect,
         }
     }
@@ -859,6 +862,7 @@ impl History {
         let view = session.view();
         self.compare_decisions(caller, &session);
         self.compare_lists(caller, &view);
+        self.compare_operations(caller, &session).await;
         for gallery in 0..GALLERIES.len() {
             let (at, id) = (At::Gallery(gallery), gallery_id(gallery));
             self.same(caller, "gallery", &at, &model.read(caller, at), &answer(view.gallery(&id)));
@@ -1018,6 +1022,14 @@ impl History {
             format!("{} {}", place.unwrap(), id.name())
         });
         self.same_list(caller, "incomplete_versions", model.incomplete_versions(caller), incomplete.collect());
+        let mut under_way = view.operations();
+        under_way.retain(|operation| operation.status == OperationStatus::InProgress);
+        let under_way = under_way.iter().map(|operation| {
+            let id = operation.resource.definition();
+            let place = (0..GALLERIES.len()).find(|gallery| gallery_id(*gallery) == *id.gallery());
+            format!("{} {}", place.unwrap(), id.name())
+        });
+        self.same_list(caller, "operations", model.operations(caller), under_way.collect());
         let one = |there: bool| -> BTreeSet<String> { there.then(|| "x".to_owned()).into_iter().collect() };
         let managed = view.managed_images(&ListScope::All, None, 9).items;
         self.same_list(caller, "managed_images", one(model.flat(caller, At::Managed)), one(!managed.is_empty()));
@@ -1033,6 +1045,31 @@ impl History {
         let shared = view.shared_galleries().into_iter().map(|one| one.name.to_lowercase());
         let shared = shared.map(|name| name.split('-').next_back().unwrap().to_owned()).collect();
         self.same_list(caller, "shared_galleries", model.shared_galleries(caller), shared);
+    }
+
+    /// Operations by their id, and drivers. Nothing is changed but replicas.
+    async fn compare_operations(&mut self, caller: Name, session: &Session) {
+        let (view, model) = (session.view(), self.model.clone());
+        for operation in self.session(model::ROOT).view().operations().into_iter().take(5) {
+            let is_over = operation.status != OperationStatus::InProgress;
+            let at = places().get(&operation.resource.clone().into()).copied();
+            let Some(at) = at else { continue };
+            let (read, cancel) = (model.operation(caller, at), model.cancel(caller, at));
+            self.same(caller, "operation", &at, &read, &answer(view.operation(operation.id)));
+            if is_over || read == Answer::Absent {
+                let waited = answer(session.wait_for_operation(operation.id).await);
+                self.same(caller, "wait_for_operation", &at, &read, &waited);
+            }
+            if is_over || !matches!(cancel, Answer::Seen(_)) {
+                let cancelled = answer(session.cancel_operation(operation.id).await);
+                self.same(caller, "cancel_operation", &at, &cancel, &cancelled);
+            }
+        }
+        if caller != model::ROOT || model.incomplete.is_empty() {
+            let expected = if caller == model::ROOT { model::seen() } else { Answer::Forbidden };
+            let driven = answer(session.driver().collect_every(None).step().await);
+            self.same(caller, "driver", &"all", &expected, &driven);
+        }
     }
 
     /// Decisions as callers see them.

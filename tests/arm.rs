@@ -43,6 +43,7 @@ impl Got {
 fn service() -> GalleryService {
     let builder =
         GalleryService::builder().allow_all().one_store_for_all_zones().require_resource_groups().azure_2026();
+    let builder = builder.record_disk_encryption_sets();
     block_on(builder.store(MemoryStore::new()).create()).unwrap()
 }
 

@@ -221,6 +221,22 @@ async fn written() -> Result<Blobs> {
         session.put_image_version(sandbox.version(number), body).await?;
     }
     session.complete_version(sandbox.version("8.0.1")).await.unwrap_err();
+    // Operations, one of which is cancelled, and duties: one is finished, and one is held by a driver that is gone.
+    let source = json!({"source": {"id": kept.to_string()}});
+    let body = json!({"location": "westeurope", "properties": {"storageProfile": source}});
+    let put = session.put_image_version(sandbox.version("8.0.2"), body.clone()).await?;
+    session.cancel_operation(put.operation.unwrap()).await?;
+    let tags = json!({"location": "westeurope", "tags": {"put": "again"}});
+    session.put_image_version(sandbox.version("1.0.1"), tags).await?;
+    session.publish(sandbox.new_version("6.0.0", "westeurope,eastus", disk())).await?;
+    session.replicate(sandbox.version("1.0.3")).await?;
+    {
+        let driver = session.driver().at_once(9).bytes_per_second(1);
+        let mut driving = std::pin::pin!(driver.run());
+        assert!((0..1_000).all(|_| driving.as_mut().now_or_never().is_none()), "it stands still, and is dropped");
+    }
+    session.replicate(sandbox.version("6.0.0")).await?;
+    session.put_image_version(sandbox.version("8.0.3"), body).await?;
     // A checkpoint comes after 64 entries.
     for number in 0..20 {
         let updated = Gallery::new(sandbox.image().gallery().clone(), region("westeurope"));
@@ -261,6 +277,7 @@ async fn seen(session: &Session) -> String {
     seen.extend(named.iter().map(|source| view.json(source.id()).unwrap().to_string()));
     let groups = view.resource_groups(&"dev".parse().unwrap(), None, 100).items;
     seen.extend(groups.iter().map(|group| view.resource_group_json(group.id()).unwrap().to_string()));
+    seen.extend(view.operations().iter().map(|operation| format!("{operation:?}")));
     seen.push(format!("{:?}", view.usage("dev", "westeurope").unwrap()));
     seen.join("\n") + "\n"
 }

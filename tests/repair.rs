@@ -4,8 +4,8 @@
 
 use bytes::Bytes;
 use compute_gallery::deploy::Deployed;
-use compute_gallery::store::{BlobKey, BlobStore, BlobStoreExt, MemoryStore, PutMode};
-use compute_gallery::testkit::{Sandbox, SeededEntropy, noise, region};
+use compute_gallery::store::{BlobKey, BlobStore, BlobStoreExt, MemoryStore, PutMode, StoreErrorKind};
+use compute_gallery::testkit::{Fault, Sandbox, SeededEntropy, noise, region};
 use compute_gallery::upkeep::ScrubReport;
 use compute_gallery::*;
 use futures::executor::block_on;
@@ -340,5 +340,28 @@ fn a_scrub_goes_on_where_it_has_ended_and_reads_nothing_twice() {
         assert_eq!(verified, whole.verified_bytes);
         let nothing = sandbox.session().scrub("westeurope").at_most_bytes(0).await.unwrap_err();
         assert_eq!(nothing.kind(), ErrorKind::Invalid);
+    });
+}
+
+#[test]
+fn a_scrub_calls_nothing_damaged_that_it_could_not_read() {
+    block_on(async {
+        let sandbox = Sandbox::builder().regions(["westeurope", "eastus"]).build().await.unwrap();
+        sandbox.publish_to("1.0.0", "westeurope=1,eastus=2", disk()).await.unwrap();
+        let before = scrub(&sandbox, "eastus").await;
+        let faults = sandbox.faults("eastus");
+        let mut seen = 0;
+        for skipped in 0..12 {
+            faults.fail_from(skipped, Fault::Before(StoreErrorKind::PermissionDenied));
+            if let Ok(report) = sandbox.session().scrub(region("eastus")).await {
+                assert_eq!((report.damaged, report.mended), (0, 0), "after {skipped} calls: {report:?}");
+                assert!(report.damaged_versions.is_empty());
+                assert!(report.unreachable > 0 || report == before, "after {skipped} calls: {report:?}");
+                seen += report.unreachable;
+            }
+            faults.heal();
+            assert_eq!(scrub(&sandbox, "eastus").await, before, "it goes on when the store answers");
+        }
+        assert!(seen > 0);
     });
 }

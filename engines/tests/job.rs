@@ -4,11 +4,14 @@
 mod fake;
 mod service;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use compute_gallery::ErrorKind;
 use compute_gallery::store::RetryPolicy;
 use compute_gallery::testkit::{Sandbox, SandboxBuilder, noise, raw};
+use compute_gallery::upkeep::ScrubReport;
 use fake::{Fake, Protocol, Trouble};
 use futures::executor::block_on;
 use service::{Job, Service};
@@ -92,7 +95,12 @@ fn a_bucket_that_vanishes_stops_the_work_and_loses_nothing() {
             }
             let scrubbed = sandbox.session().scrub("eastus").await;
             println!("{protocol:?}: a scrub of a bucket that is gone: {scrubbed:?}");
-            assert!(!scrubbed.is_ok_and(|report| report.damaged == 0), "{protocol:?}: it looked at nothing");
+            // What does not answer is neither good nor damaged.
+            let looked = |report: &ScrubReport| report.damaged == 0 && report.unreachable == 0;
+            assert!(!scrubbed.as_ref().is_ok_and(looked), "{protocol:?}: it looked at nothing");
+            if let Ok(report) = scrubbed {
+                assert_eq!((report.damaged, report.damaged_versions.len()), (0, 0), "{protocol:?}: {report:?}");
+            }
             let version = sandbox.new_version("1.0.1", "westeurope=2,eastus=1", raw(noise(4, 1 << 20)));
             sandbox.session().publish(version).await.unwrap();
             let error = sandbox.session().replicate(sandbox.version("1.0.1")).await.unwrap_err();
@@ -137,6 +145,22 @@ fn credentials_that_run_out_stop_the_work_and_new_ones_finish_it() {
             fake.script(|_| None);
             sandbox.session().publish(version()).await.unwrap();
             sandbox.session().replicate(sandbox.version("1.0.0")).await.unwrap();
+            // In the middle of a scrub: nothing counts as damaged, and nothing is written.
+            let (before, seen) = (fake.keys("east"), Arc::<AtomicU64>::default());
+            fake.script(move |asked| {
+                let is_late = asked.bucket == "east" && seen.fetch_add(1, Ordering::Relaxed) > 8;
+                is_late.then_some(Trouble::Refused(403, "ExpiredToken"))
+            });
+            let report = sandbox.session().scrub("eastus").await;
+            println!("{protocol:?}: a scrub whose credentials ran out: {report:?}");
+            if let Ok(report) = &report {
+                assert_eq!((report.damaged, report.mended), (0, 0), "{protocol:?}: {report:?}");
+                assert!(report.unreachable > 0, "{protocol:?}: {report:?}");
+            }
+            fake.script(|_| None);
+            assert_eq!(fake.keys("east"), before, "{protocol:?}");
+            let report = sandbox.session().scrub("eastus").await.unwrap();
+            assert_eq!((report.damaged, report.mended, report.unreachable), (0, 0, 0), "{protocol:?}: {report:?}");
             assert!(sandbox.deployed("1.0.0", "eastus").await.unwrap() == disk);
         });
     }

@@ -59,6 +59,8 @@ actions! {
     WriteVersion = "Microsoft.Compute/galleries/images/versions/write",
     /// Deleting a version.
     DeleteVersion = "Microsoft.Compute/galleries/images/versions/delete",
+    /// Seeing what becomes of an operation.
+    ReadOperation = "Microsoft.Compute/locations/capsOperations/read",
     /// Seeing the galleries that are shared with a subscription.
     ReadSharedGallery = "Microsoft.Compute/locations/sharedGalleries/read",
     /// Seeing a managed image; deploying it; publishing from it.

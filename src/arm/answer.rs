@@ -101,6 +101,11 @@ impl Refusal {
         self
     }
 
+    pub(super) fn detailed(mut self, detail: Value) -> Self {
+        self.words.details.push(detail);
+        self
+    }
+
     pub(super) fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
         self.words.headers.push((name, value.into()));
         self
@@ -144,6 +149,8 @@ fn status(problem: &Problem) -> StatusCode {
         (_, ErrorKind::AlreadyExists | ErrorKind::Conflict | ErrorKind::LimitReached | ErrorKind::Cancelled) => {
             StatusCode::CONFLICT
         }
+        // As where a disk encryption set has lost its key.
+        (_, ErrorKind::KeyMissing) => StatusCode::CONFLICT,
         (_, ErrorKind::Forbidden) => StatusCode::FORBIDDEN,
         (_, ErrorKind::Throttled { .. }) => StatusCode::TOO_MANY_REQUESTS,
         (_, ErrorKind::StorageFull) => StatusCode::INSUFFICIENT_STORAGE,

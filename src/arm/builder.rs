@@ -7,6 +7,7 @@ use super::authenticator::{AnyToken, Authenticator};
 use super::face::Arm;
 use super::inner::{Inner, Settings};
 use super::operations::Operations;
+use super::template::Deployments;
 use super::test_endpoints::{TestEndpoints, Tests};
 use crate::host::sync::RwLock;
 use crate::host::{Clock, SystemClock};
@@ -135,7 +136,15 @@ impl ArmBuilder {
         let clock = tests.as_ref().map_or(clock, |tests| Arc::new(tests.clock().clone()));
         let operations = Operations::new(settings.retry_after);
         let (service, tests) = (RwLock::new(service), tests.map(Tests::new).map(Arc::new));
-        let inner = Arc::new(Inner { service, authenticator, clock, regions, settings, operations });
+        let inner = Arc::new(Inner {
+            service,
+            authenticator,
+            clock,
+            regions,
+            settings,
+            operations,
+            deployments: Deployments::default(),
+        });
         Arm { inner, tests }
     }
 }

@@ -105,9 +105,19 @@ impl Call {
         format!("/{}", parts.join("/"))
     }
 
+    /// Returns the bytes of the body.
+    pub(super) fn raw(&self) -> &[u8] {
+        &self.body
+    }
+
     /// Reads the body.
     pub(super) fn body(&self) -> Result<Value, Refusal> {
-        let body = self.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&self.body);
+        Self::parsed(&self.body)
+    }
+
+    /// Reads a body.
+    pub(super) fn parsed(body: &[u8]) -> Result<Value, Refusal> {
+        let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
         if body.iter().all(u8::is_ascii_whitespace) {
             let what = "The request content was invalid and could not be deserialized: 'A body is required.'.";
             return Err(Refusal::bad_request("InvalidRequestContent", what));

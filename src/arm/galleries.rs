@@ -1,5 +1,7 @@
 //! Galleries, image definitions and image versions.
 
+use std::collections::BTreeSet;
+
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -11,7 +13,7 @@ use super::projection::{Kind, check};
 use super::shape::Shape;
 use super::text::{base64_url, base64_url_decoded, percent_encoded};
 use super::versions::ApiVersion;
-use super::{groups, phantom, shape};
+use super::{groups, phantom, shape, words};
 use crate::access::SharingUpdate;
 use crate::error::{Error, ErrorKind};
 use crate::model::{
@@ -67,7 +69,8 @@ impl Request<'_> {
     }
 
     fn gallery_id(&self) -> Result<GalleryId, Error> {
-        self.call.id(8).parse()
+        let name = self.call.segment(7);
+        self.call.id(8).parse().map_err(|error| name_problem(error, name.parse::<crate::model::GalleryName>().err()))
     }
 
     fn image_id(&self) -> Result<ImageDefinitionId, Error> {
@@ -169,8 +172,9 @@ impl Request<'_> {
     /// Reads the body of a PUT or PATCH.
     fn request(&self, kind: Kind) -> Result<PutRequest, Refusal> {
         let is_patch = self.is_patch()?;
-        let body = self.call.body()?;
+        let mut body = self.call.body()?;
         check(kind, self.version, &body)?;
+        words::spell(&mut body);
         Ok(if is_patch { PutRequest::patch(body) } else { PutRequest::put(body) })
     }
 
@@ -270,9 +274,12 @@ impl Request<'_> {
     }
 
     async fn put_version(&self) -> Answered {
-        let request = self.request(Kind::Version)?;
-        let session = &self.call.session;
-        let put = session.put_image_version(self.version_id()?, request).await?;
+        let (id, session) = (self.version_id()?, &self.call.session);
+        let request = match self.undeletes(&id).await? {
+            true => PutRequest::patch(json!({"properties": {"restore": true}})),
+            false => self.request(Kind::Version)?,
+        };
+        let put = session.put_image_version(id, request).await?;
         let (id, region) = (put.resource.id(), put.resource.location());
         let error = self.carry_through(&put.resource, put.effect).await?;
         if let (true, Some(error)) = (self.inner.operations.is_instant(), error.clone()) {
@@ -280,6 +287,17 @@ impl Request<'_> {
         }
         let body = self.version_json(&self.view().await?, id, None)?;
         Ok(self.changed(put.effect, id.to_string(), region, body, error))
+    }
+
+    /// Whether a PUT of a version that was deleted softly restores it, as az does: it names no source.
+    async fn undeletes(&self, id: &ImageVersionId) -> Result<bool, Refusal> {
+        let is_put = self.call.method == Method::PUT && self.version >= ApiVersion::V2024_03_03;
+        if !is_put
+            || self.call.body()?.pointer("/properties/storageProfile").is_some_and(|storage| *storage != json!({}))
+        {
+            return Ok(false);
+        }
+        Ok(is_soft_deleted(&self.view().await?, id))
     }
 
     /// Fills a version and its regions: nothing else would. Returns what the operation fails with.
@@ -306,17 +324,26 @@ impl Request<'_> {
 
     /// Returns zeros for a source that is only named; `None` where the source is stored, or must be.
     fn phantom(&self, view: &CatalogView, version: &ImageVersion) -> Option<LocalDisks> {
-        let unknown = || self.inner.settings.named_sources.map(|bytes| LocalDisks::new(phantom::disk(bytes)));
+        let unknown = || self.unknown(version);
         let is_absent = |error: Option<Error>| error.is_some_and(|error| error.kind() == ErrorKind::NotFound);
         match version.storage_profile().source()? {
             VersionSource::ManagedImage(id) if is_absent(view.managed_image(id).err()) => {
-                groups::zeros(self.inner, view, id)
+                if view.named_source(id).is_ok() { groups::zeros(self.inner, view, id) } else { unknown() }
             }
             VersionSource::ImageVersion(id) if is_absent(view.image_version(id).err()) => unknown(),
             VersionSource::VirtualMachine(_) | VersionSource::CommunityGalleryImage(_) => unknown(),
             VersionSource::ManagedImage(_) | VersionSource::ImageVersion(_) => None,
             VersionSource::Disks(disks) => self.disks(view, disks),
         }
+    }
+
+    /// Returns zeros for a source of which nothing is known but what the request says of it: the data disks that it encrypts.
+    fn unknown(&self, version: &ImageVersion) -> Option<LocalDisks> {
+        let bytes = self.inner.settings.named_sources?;
+        let encrypted = version.publishing_profile().target_regions().iter().filter_map(|target| target.encryption());
+        let luns: BTreeSet<u32> = encrypted.flat_map(|disks| disks.luns()).collect();
+        let os_disk = LocalDisks::new(phantom::disk(bytes));
+        Some(luns.into_iter().fold(os_disk, |disks, lun| disks.with_data_disk(lun, phantom::disk(bytes))))
     }
 
     /// Returns zeros for disks of which not all are stored.
@@ -410,16 +437,10 @@ impl Request<'_> {
     }
 
     fn not_there(&self) -> Refusal {
-        let segments = self.call.segments.iter().skip(6);
-        let (kinds, names): (Vec<_>, Vec<_>) = segments.enumerate().partition(|(at, _)| at % 2 == 0);
-        let join = |parts: Vec<(usize, &String)>| {
-            parts.into_iter().map(|(_, part)| part.as_str()).collect::<Vec<_>>().join("/")
-        };
         let what = format!(
-            "The Resource 'Microsoft.Compute/{}/{}' under resource group '{}' was not found. For more details please go to \
+            "The Resource 'Microsoft.Compute/{}' under resource group '{}' was not found. For more details please go to \
              https://aka.ms/ARMResourceNotFoundFix",
-            join(kinds),
-            join(names),
+            self.call.segments.get(6..).unwrap_or_default().join("/"),
             self.call.segment(3)
         );
         Refusal::not_found("ResourceNotFound", what)
@@ -439,7 +460,7 @@ impl Request<'_> {
         if self.inner.operations.is_instant() {
             return Answer::new(status, body);
         }
-        let kind = if is_new { Change::Create } else { Change::Update };
+        let kind = effect.into();
         let (id, region) = (self.id.to_owned(), region.to_string());
         let begun = Begun { id, kind, resource, region, result: Some(body.clone()), error };
         let answer = Answer::new(status, shape::in_progress(body, kind));

@@ -15,7 +15,6 @@ use crate::model::{
     DataDiskImage, ManagedImage, ManagedImageId, NamedSource, Region, Request, ResourceGroupId, ResourceGroupName,
     ResourceId, Snapshot, SubscriptionId,
 };
-use crate::service::change::Effect;
 use crate::service::publish::LocalDisks;
 use crate::service::read::{CatalogView, ListScope};
 
@@ -336,7 +335,7 @@ async fn group(inner: &Inner, call: &Call, operation: &str) -> Answered {
             let request = if call.method == Method::PATCH { Request::patch(body) } else { Request::put(body) };
             let put = call.session.put_resource_group(id.as_str(), request).await?;
             let group = call.session.refresh().await?.resource_group_json(put.resource.id())?;
-            let is_new = put.effect == Effect::Created;
+            let is_new = Change::from(put.effect) == Change::Create;
             Ok(Answer::new(if is_new { StatusCode::CREATED } else { StatusCode::OK }, group))
         }
     }
@@ -426,12 +425,15 @@ async fn neighbour(inner: &Inner, call: &Call, operation: &str) -> Answered {
                 _ => return Err(unknown(call)),
             };
             let body = neighbour_json(&session.refresh().await?, put.resource.id())?;
-            let (status, kind) = match put.effect {
-                Effect::Created => (StatusCode::CREATED, Change::Create),
-                Effect::Updated | Effect::Unchanged => (StatusCode::OK, Change::Update),
+            let (kind, is_instant) = (put.effect.into(), inner.operations.is_instant());
+            let status = match (&id, kind) {
+                // Azure's disks and snapshots answer 202, and its images 201 or 200.
+                (ResourceId::Disk(_) | ResourceId::Snapshot(_), _) if !is_instant => StatusCode::ACCEPTED,
+                (ResourceId::ManagedImage(_), Change::Create) => StatusCode::CREATED,
+                _ => StatusCode::OK,
             };
             let answer = Answer::new(status, body);
-            match inner.operations.is_instant() {
+            match is_instant {
                 true => Ok(answer),
                 false => Ok(begin(inner, call, operation, kind, &id.to_string(), answer)),
             }

@@ -11,6 +11,7 @@ use super::authenticator::Authenticator;
 use super::call::Call;
 use super::operations::Operations;
 use super::shape::Shape;
+use super::template::Deployments;
 use super::versions::ApiVersion;
 use crate::error::Result;
 use crate::host::sync::RwLock;
@@ -39,6 +40,7 @@ pub(super) struct Inner {
     pub(super) regions: RegionCatalog,
     pub(super) settings: Settings,
     pub(super) operations: Operations,
+    pub(super) deployments: Deployments,
 }
 
 impl Inner {

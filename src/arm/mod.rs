@@ -26,9 +26,11 @@ mod roles;
 mod route;
 mod shape;
 mod shared;
+mod template;
 mod test_endpoints;
 mod text;
 mod versions;
+mod words;
 
 #[cfg(feature = "serve")]
 pub(crate) use answer::refusal;

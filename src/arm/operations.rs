@@ -15,6 +15,7 @@ use super::answer::{Answer, Answered, Refusal};
 use super::call::Call;
 use crate::access::Caller;
 use crate::host::sync::Mutex;
+use crate::service::change::Effect;
 
 /// Records that are kept. The oldest makes room.
 const KEPT: usize = 10_000;
@@ -26,6 +27,12 @@ pub(super) enum Kind {
     Update,
     Delete,
     Share,
+}
+
+impl From<Effect> for Kind {
+    fn from(effect: Effect) -> Self {
+        if effect == Effect::Created { Self::Create } else { Self::Update }
+    }
 }
 
 /// A record.
@@ -120,7 +127,7 @@ impl Operations {
         let mut answer = answer
             .with(HeaderName::from_static("azure-asyncoperation"), status)
             .with(HeaderName::from_static("azure-asyncnotification"), "Enabled");
-        if matches!(kind, Kind::Delete | Kind::Share) {
+        if matches!(kind, Kind::Delete | Kind::Share) || answer.status == StatusCode::ACCEPTED {
             answer = answer.with(LOCATION, location);
         }
         self.delayed(answer)
@@ -143,6 +150,12 @@ impl Operations {
         // A failure is told by the service.
         let is_told = operation.error.is_some() || operation.kind == Kind::Delete;
         (!self.is_done(operation, now) && !is_told).then_some(operation.kind)
+    }
+
+    /// Returns what the newest operation on a resource fails with.
+    pub(super) fn failure(&self, resource: &str) -> Option<Value> {
+        let records = self.records.lock();
+        records.by_id.get(records.of_resource.get(&resource.to_ascii_lowercase())?)?.error.clone()
     }
 
     /// Whether an operation is done. The first to ask is told no.

@@ -1,69 +1,8 @@
-//! A disk of zeros that costs nothing: a dynamic VHD without a block.
+//! A disk of zeros that costs nothing.
 
-use bytes::Bytes;
+use crate::disk::DiskSource;
 
-use crate::disk::{DiskFormat, DiskSource};
-
-/// Bytes of a block that is not there.
-const BLOCK: u64 = 2 << 20;
-/// The largest dynamic VHD.
-const MOST: u64 = 2040 << 30;
-
-/// Returns a disk of at least one block and `bytes` zeros.
+/// Returns a disk of about `bytes` zeros.
 pub(super) fn disk(bytes: u64) -> DiskSource {
-    DiskSource::bytes(vhd(bytes.clamp(512, MOST).next_multiple_of(512)), DiskFormat::Vhd)
-}
-
-/// Writes the format's parts: the footer's copy, the header, a table of blocks that are all absent, and the footer.
-fn vhd(size: u64) -> Bytes {
-    let blocks = size.div_ceil(BLOCK) as u32;
-    let table = (u64::from(blocks) * 4).next_multiple_of(512) as usize;
-    let mut footer = Vec::with_capacity(512);
-    footer.extend_from_slice(b"conectix");
-    footer.extend_from_slice(&2_u32.to_be_bytes());
-    footer.extend_from_slice(&0x0001_0000_u32.to_be_bytes());
-    footer.extend_from_slice(&512_u64.to_be_bytes());
-    footer.extend_from_slice(&0_u32.to_be_bytes());
-    footer.extend_from_slice(b"cgal\0\x01\0\0Wi2k");
-    footer.extend_from_slice(&size.to_be_bytes());
-    footer.extend_from_slice(&size.to_be_bytes());
-    footer.extend_from_slice(&[0xFF, 0xFF, 16, 255]);
-    footer.extend_from_slice(&3_u32.to_be_bytes());
-    let footer = summed(footer, 512);
-
-    let mut header = Vec::with_capacity(1024);
-    header.extend_from_slice(b"cxsparse");
-    header.extend_from_slice(&u64::MAX.to_be_bytes());
-    header.extend_from_slice(&1536_u64.to_be_bytes());
-    header.extend_from_slice(&0x0001_0000_u32.to_be_bytes());
-    header.extend_from_slice(&blocks.to_be_bytes());
-    header.extend_from_slice(&(BLOCK as u32).to_be_bytes());
-    let header = summed(header, 1024);
-
-    let mut disk = Vec::with_capacity(2048 + table);
-    disk.extend_from_slice(&footer);
-    disk.extend_from_slice(&header);
-    disk.resize(disk.len() + table, 0xFF);
-    disk.extend_from_slice(&footer);
-    disk.into()
-}
-
-/// Adds the checksum, and zeros up to `length`.
-fn summed(mut part: Vec<u8>, length: usize) -> Vec<u8> {
-    let sum = !part.iter().map(|byte| u32::from(*byte)).sum::<u32>();
-    part.extend_from_slice(&sum.to_be_bytes());
-    part.resize(length, 0);
-    part
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::image::ImageDigest;
-
-    #[test]
-    fn a_phantom_has_its_size_and_zeros_alone() {
-        let zeros = DiskSource::bytes(vec![0; 5 << 20], DiskFormat::Raw);
-        assert_eq!(ImageDigest::of(disk(5 << 20)).unwrap(), ImageDigest::of(zeros).unwrap());
-    }
+    DiskSource::about_zeros(bytes)
 }

@@ -348,6 +348,37 @@ mod tests {
         }
     }
 
+    /// `tests/azure/fields.tsv` is derived from Azure's descriptions of all versions (`tests/azure/derive.py`).
+    #[test]
+    fn the_table_is_azures() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/azure/fields.tsv");
+        let described = std::fs::read_to_string(file).unwrap();
+        let mut differences = Vec::new();
+        for kind in Kind::ALL {
+            let of = ["Gallery", "GalleryImage", "GalleryImageVersion"][kind as usize];
+            let mut ours: std::collections::BTreeMap<_, _> =
+                fields(kind).into_iter().map(|(path, since, until)| (path, (since, until))).collect();
+            for row in described.lines() {
+                let [name, path, _, since, until, ..] = row.split('\t').collect::<Vec<_>>()[..] else {
+                    panic!("{row}")
+                };
+                let opaque = |path: &str| rows(kind).get(path).is_some_and(|row| row.is_opaque);
+                let is_below = path.match_indices('.').any(|(dot, _)| path.get(..dot).is_some_and(opaque));
+                // No version of the service took it, and this does not.
+                if name != of || is_below || path == "properties.storageProfile.source.uri" {
+                    continue;
+                }
+                let theirs = (ApiVersion::of(since).unwrap(), ApiVersion::of(until));
+                match ours.remove(path) {
+                    Some(of) if of == theirs => {}
+                    other => differences.push(format!("{name} {path}: {theirs:?} expected, and not {other:?}")),
+                }
+            }
+            differences.extend(ours.into_keys().map(|path| format!("{of} {path} is in no version")));
+        }
+        assert!(differences.is_empty(), "{differences:#?}");
+    }
+
     /// The table of `docs/azure-fields.md`.
     fn page() -> String {
         let mut page = "# Fields of each api-version\n\nA field is in answers and requests of the api-version that it begins with and of all later ones, but for \

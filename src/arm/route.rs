@@ -8,7 +8,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use super::answer::{Answer, Answered, Refusal};
 use super::call::{Address, Call};
 use super::inner::{Inner, only};
-use super::{galleries, groups, roles, shared};
+use super::{galleries, groups, roles, shared, template};
 use crate::access::Caller;
 
 const AUXILIARY: HeaderName = HeaderName::from_static("x-ms-authorization-auxiliary");
@@ -59,7 +59,7 @@ impl Inner {
     }
 
     /// Finds who answers.
-    fn route<'a>(&'a self, call: &'a Call, id: &'a str) -> BoxFuture<'a, Answered> {
+    pub(super) fn route<'a>(&'a self, call: &'a Call, id: &'a str) -> BoxFuture<'a, Answered> {
         Box::pin(async move {
             let lower = call.lower();
             let path: Vec<&str> = lower.iter().map(String::as_str).collect();
@@ -86,6 +86,11 @@ impl Inner {
                 | [_, _, "resourcegroups", _, "providers", "microsoft.compute", "galleries", ..] => {
                     galleries::answer(self, call, &path, id).await
                 }
+                [_, _, "resourcegroups", _, "providers", "microsoft.resources", "deployments", ..]
+                | [_, _, "resourcegroups", _, "deployments", _, "operations", ..] => {
+                    template::answer(self, call, &path, id).await
+                }
+                ["providers", "microsoft.resourcegraph", "resources"] => shared::graph(call).await,
                 _ => groups::answer(self, call, &path, id).await,
             }
         })

@@ -51,6 +51,18 @@ impl Shape<'_> {
         if let Some(status) = status {
             insert(&mut body, "replicationStatus", status);
         }
+        if let Some(Value::String(date)) = body.pointer_mut("/properties/publishingProfile/publishedDate") {
+            *date = dated(date);
+        }
+        if let Some(Value::Object(properties)) = body.get_mut("properties") {
+            let safety = properties.entry("safetyProfile").or_insert_with(|| json!({}));
+            if let Value::Object(safety) = safety {
+                for name in ["allowDeletionOfReplicatedLocations", "blockDeletionBeforeEndOfLife"] {
+                    safety.entry(name).or_insert(json!(false));
+                }
+                safety.insert("reportedForPolicyViolation".into(), json!(false));
+            }
+        }
         self.resource(Kind::Version, body)
     }
 
@@ -81,6 +93,14 @@ impl Shape<'_> {
     fn display(&self, region: &Region) -> String {
         self.regions.get(region).map_or_else(|| region.to_string(), |info| info.display_name().to_owned())
     }
+}
+
+/// Writes a time with the seven digits after the second that Azure has.
+fn dated(date: &str) -> String {
+    let written = |time: chrono::DateTime<chrono::FixedOffset>| {
+        format!("{}.{:07}+00:00", time.naive_utc().format("%Y-%m-%dT%H:%M:%S"), time.timestamp_subsec_nanos() / 100)
+    };
+    chrono::DateTime::parse_from_rfc3339(date).map_or_else(|_| date.to_owned(), written)
 }
 
 /// Returns a resource as it is while an operation on it goes on. A version that is being created has no disks yet.

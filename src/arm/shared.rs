@@ -9,7 +9,9 @@ use super::groups;
 use super::inner::{Inner, only};
 use super::versions::ApiVersion;
 use crate::model::Region;
-use crate::service::read::{CatalogView, PublicGallery, PublicImageId, SharedGallery, SharedImage, SharedImageVersion};
+use crate::service::read::{
+    CatalogView, ListScope, PublicGallery, PublicImageId, SharedGallery, SharedImage, SharedImageVersion,
+};
 
 const GIB: u64 = 1 << 30;
 
@@ -54,10 +56,50 @@ pub(super) async fn answer(inner: &Inner, call: &Call, path: &[&str]) -> Answere
     }
 }
 
+/// Answers the one query of Resource Graph that az asks: for the community galleries, of those that the caller may read.
+pub(super) async fn graph(call: &Call) -> Answered {
+    call.any_version()?;
+    only(call, &[Method::POST])?;
+    let body = call.body()?;
+    let query = body.get("query").and_then(Value::as_str).unwrap_or_default().to_ascii_lowercase();
+    if !query.starts_with("communitygalleryresources") {
+        let what = "The query is not supported: the table 'communitygalleryresources' alone is there.";
+        return Err(Refusal::bad_request("InvalidQuery", what));
+    }
+    let location = query.split("location == '").nth(1).and_then(|rest| rest.split('\'').next());
+    let view = call.session.refresh().await?;
+    let mut found = Vec::new();
+    for gallery in view.galleries(&ListScope::All, None, usize::MAX).items {
+        let Some(name) = view.gallery_sharing(gallery.id())?.public_name.clone() else { continue };
+        let region = gallery.location().clone();
+        if location.is_some_and(|wanted| wanted != region.as_str()) {
+            continue;
+        }
+        let gallery = PublicGallery::Community(name);
+        let of = view.public_gallery(&gallery)?;
+        let look = Look { view: &view, gallery, region, is_community: true, version: ApiVersion::LATEST };
+        let mut item = look.gallery(&of);
+        let place = format!("/providers/Microsoft.Compute/locations/{}", look.region);
+        if let Value::Object(item) = &mut item {
+            let identifier = item.remove("identifier").unwrap_or_default();
+            item.insert("id".into(), json!(format!("{place}/communityGalleries/{}", of.name)));
+            if let Some(Value::Object(properties)) = item.get_mut("properties") {
+                properties.insert("identifier".into(), identifier);
+            }
+        }
+        found.push(item);
+    }
+    let count = found.len();
+    Ok(Answer::ok(json!({
+        "totalRecords": count, "count": count, "data": found, "facets": [], "resultTruncated": "false",
+    })))
+}
+
 fn not_there(call: &Call) -> Refusal {
-    let name = call.segments.iter().skip(7).step_by(2).map(String::as_str).collect::<Vec<_>>().join("/");
+    let name = format!("/{}", call.segments.iter().skip(6).map(String::as_str).collect::<Vec<_>>().join("/"));
     let what = format!(
-        "The gallery image '{name}' is not available in region '{}', or it is not shared with you.",
+        "The gallery image {name} is not available in {} region. Please contact image owner to replicate to this region, or \
+         change your requested region.",
         call.segment(5)
     );
     Refusal::not_found("GalleryImageNotFound", what)

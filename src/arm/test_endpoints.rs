@@ -280,6 +280,7 @@ impl Tests {
                 let service = (self.settings.make)().await?;
                 *inner.service.write() = service;
                 inner.operations.clear();
+                inner.deployments.clear();
                 clock.set(None);
                 *self.state.lock() = State::default();
                 Ok(Answer::empty(StatusCode::NO_CONTENT))

@@ -2,87 +2,65 @@
 
 use std::fmt;
 
-/// An api-version of `Microsoft.Compute/galleries` and the types below it, in the order of time.
-///
-/// ```
-/// # #[cfg(feature = "arm")] {
-/// use compute_gallery::arm::ApiVersion;
-///
-/// assert_eq!(ApiVersion::of("2023-07-03"), Some(ApiVersion::V2023_07_03));
-/// // Another one is read as the nearest older.
-/// assert_eq!(ApiVersion::of("2024-01-01"), None);
-/// assert_eq!(ApiVersion::nearest("2024-01-01"), Some(ApiVersion::V2023_07_03));
-/// # }
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-#[expect(missing_docs, reason = "a name says which it is")]
-pub enum ApiVersion {
-    V2018_06_01,
-    V2019_03_01,
-    V2019_07_01,
-    V2019_12_01,
-    V2020_09_30,
-    V2021_03_01,
-    V2021_07_01,
-    V2021_10_01,
-    V2022_01_03,
-    V2022_03_03,
-    V2022_08_03,
-    V2023_07_03,
-    V2024_03_03,
-    V2025_03_03,
-    V2025_12_03,
-    V2026_03_03,
+/// Declares the versions from one list, the oldest first.
+macro_rules! api_versions {
+    ($(#[$doc:meta])* $($variant:ident $text:literal,)+) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        #[expect(missing_docs, reason = "a name says which it is")]
+        pub enum ApiVersion {
+            $($variant,)+
+        }
+
+        impl ApiVersion {
+            /// All of them, the oldest first.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// Returns it as it stands in a query.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)+
+                }
+            }
+        }
+    };
 }
 
-use ApiVersion::*;
+api_versions! {
+    /// An api-version of `Microsoft.Compute/galleries` and the types below it, in the order of time.
+    ///
+    /// ```
+    /// # #[cfg(feature = "arm")] {
+    /// use compute_gallery::arm::ApiVersion;
+    ///
+    /// assert_eq!(ApiVersion::of("2023-07-03"), Some(ApiVersion::V2023_07_03));
+    /// // Another one is read as the nearest older.
+    /// assert_eq!(ApiVersion::of("2024-01-01"), None);
+    /// assert_eq!(ApiVersion::nearest("2024-01-01"), Some(ApiVersion::V2023_07_03));
+    /// # }
+    /// ```
+    V2018_06_01 "2018-06-01",
+    V2019_03_01 "2019-03-01",
+    V2019_07_01 "2019-07-01",
+    V2019_12_01 "2019-12-01",
+    V2020_09_30 "2020-09-30",
+    V2021_03_01 "2021-03-01",
+    V2021_07_01 "2021-07-01",
+    V2021_10_01 "2021-10-01",
+    V2022_01_03 "2022-01-03",
+    V2022_03_03 "2022-03-03",
+    V2022_08_03 "2022-08-03",
+    V2023_07_03 "2023-07-03",
+    V2024_03_03 "2024-03-03",
+    V2025_03_03 "2025-03-03",
+    V2025_12_03 "2025-12-03",
+    V2026_03_03 "2026-03-03",
+}
 
 impl ApiVersion {
-    /// All of them, the oldest first.
-    pub const ALL: &[Self] = &[
-        V2018_06_01,
-        V2019_03_01,
-        V2019_07_01,
-        V2019_12_01,
-        V2020_09_30,
-        V2021_03_01,
-        V2021_07_01,
-        V2021_10_01,
-        V2022_01_03,
-        V2022_03_03,
-        V2022_08_03,
-        V2023_07_03,
-        V2024_03_03,
-        V2025_03_03,
-        V2025_12_03,
-        V2026_03_03,
-    ];
-
     /// The newest.
-    pub const LATEST: Self = V2026_03_03;
-
-    /// Returns it as it stands in a query.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            V2018_06_01 => "2018-06-01",
-            V2019_03_01 => "2019-03-01",
-            V2019_07_01 => "2019-07-01",
-            V2019_12_01 => "2019-12-01",
-            V2020_09_30 => "2020-09-30",
-            V2021_03_01 => "2021-03-01",
-            V2021_07_01 => "2021-07-01",
-            V2021_10_01 => "2021-10-01",
-            V2022_01_03 => "2022-01-03",
-            V2022_03_03 => "2022-03-03",
-            V2022_08_03 => "2022-08-03",
-            V2023_07_03 => "2023-07-03",
-            V2024_03_03 => "2024-03-03",
-            V2025_03_03 => "2025-03-03",
-            V2025_12_03 => "2025-12-03",
-            V2026_03_03 => "2026-03-03",
-        }
-    }
+    pub const LATEST: Self = Self::V2026_03_03;
 
     /// Returns the version with this name. `-preview` makes no difference.
     pub fn of(text: &str) -> Option<Self> {

@@ -184,7 +184,7 @@ mod tests {
     fn an_operation_that_is_too_large_fails_alone_and_those_of_a_large_entry_follow_each_other() {
         block_on(async {
             let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
-            let catalog = Catalog::create(Arc::new(MemoryStore::new()), clock, entropy, Workers::inline()).await;
+            let catalog = Catalog::create(Arc::new(MemoryStore::new()), clock, entropy, Workers::inline(), false).await;
             let (catalog, caller) = (Arc::new(catalog.unwrap()), "test".parse().unwrap());
             let commit = |number, bytes| catalog.commit(&caller, create(number, "x".repeat(bytes)));
             let large = 3 << 20;

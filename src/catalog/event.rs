@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::features::Features;
+use super::operation::{BadEnd, DriverId, Duty, OperationId, OperationKind};
 use crate::access::{
     AccessScope, Action, AssignmentId, DenyAssignment, GallerySharing, RoleAssignment, RoleDefinition, RoleId,
 };
@@ -279,6 +280,44 @@ pub(crate) enum Event {
         /// The region.
         region: Region,
     },
+    /// A version was put, and an operation tells what becomes of it: whatever completes, fails or deletes the version ends it.
+    OperationBegun {
+        /// The operation.
+        operation: OperationId,
+        /// What it does.
+        kind: OperationKind,
+        /// The version.
+        resource: ImageVersionId,
+    },
+    /// An operation was cancelled or given up.
+    OperationEnded {
+        /// The operation.
+        operation: OperationId,
+        /// Which of both.
+        status: BadEnd,
+        /// The error's code.
+        code: String,
+        /// The error with its causes.
+        reason: String,
+    },
+    /// A driver is at work on a duty from here on, or still.
+    DutyTaken {
+        /// The duty.
+        duty: Duty,
+        /// The driver.
+        driver: DriverId,
+        /// The version that is worked on, and how far it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<(ImageVersionId, u8)>,
+    },
+    /// No driver is at work on a duty any more.
+    DutyLaidDown {
+        /// The duty.
+        duty: Duty,
+        /// Whether it is done for now.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        finished: bool,
+    },
     /// The catalog's format has more features from here on.
     FeaturesEnabled {
         /// The features.
@@ -349,7 +388,11 @@ impl Event {
             Self::RoleUnassigned { scope, .. } | Self::DenyUnassigned { scope, .. } => {
                 (Action::ReadRoleAssignment, scope.clone())
             }
-            Self::UploadJoined { .. }
+            Self::OperationBegun { resource, .. } => (Action::ReadVersion, resource.into()),
+            Self::OperationEnded { .. }
+            | Self::DutyTaken { .. }
+            | Self::DutyLaidDown { .. }
+            | Self::UploadJoined { .. }
             | Self::UploadAbandoned { .. }
             | Self::RegionStoreClaimed { .. }
             | Self::ContentCondemned { .. }
@@ -389,6 +432,11 @@ pub struct ImageContent {
 }
 
 impl ImageContent {
+    /// Returns whether its disks are zeros alone, of which nothing but the size is kept.
+    pub fn is_zeros(&self) -> bool {
+        self.stored_bytes == 0
+    }
+
     /// The name of the manifest.
     pub(crate) fn manifest_id(&self) -> ManifestId {
         ManifestId { upload: self.upload.0, digest: self.manifest }

@@ -6,8 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// The features that this build knows, by name: none yet.
-const KNOWN: &[&str] = &[];
+/// Content is encrypted, and named by keyed hashes.
+const ENCRYPTION: &str = "encryption";
+
+/// The features that this build knows, by name.
+const KNOWN: &[&str] = &[ENCRYPTION];
 
 /// The features that a catalog has, each with the first build that knows it. None is ever taken back.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +36,16 @@ pub(super) fn newer(build: Option<&str>) -> String {
 }
 
 impl Features {
+    /// Returns those of an encrypted catalog.
+    pub(super) fn encrypted() -> Self {
+        let read = [(ENCRYPTION.to_owned(), "0.1.0".to_owned())].into();
+        Self { read, write: BTreeMap::new() }
+    }
+
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.read.contains_key(ENCRYPTION)
+    }
+
     /// Refuses a catalog that this build cannot read.
     ///
     /// # Errors

@@ -28,9 +28,9 @@ fn key() -> Result<BlobKey> {
 }
 
 impl Identity {
-    fn new(entropy: &dyn Entropy) -> Result<Self> {
+    fn new(entropy: &dyn Entropy, features: Features) -> Result<Self> {
         let catalog = CatalogId(UploadId::from_bytes(draw(entropy, "drawing a catalog's id")?));
-        Ok(Self { format: FORMAT, catalog, features: Features::default() })
+        Ok(Self { format: FORMAT, catalog, features })
     }
 
     /// Returns the identity of the catalog on `store`, with the hash that its log starts from; `None` if there is no
@@ -48,9 +48,13 @@ impl Identity {
     /// # Errors
     ///
     /// `AlreadyExists` if there is one.
-    pub(super) async fn create(store: &dyn BlobStore, entropy: &dyn Entropy) -> Result<(Self, Digest)> {
+    pub(super) async fn create(
+        store: &dyn BlobStore,
+        entropy: &dyn Entropy,
+        features: Features,
+    ) -> Result<(Self, Digest)> {
         refuse_remains(store).await?;
-        let (key, identity) = (key()?, Self::new(entropy)?);
+        let (key, identity) = (key()?, Self::new(entropy, features)?);
         let (digest, bytes) = frame::encode(&identity)?;
         match store.put(&key, bytes, PutMode::Create).await {
             Ok(()) => Ok((identity, digest)),

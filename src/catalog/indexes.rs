@@ -7,10 +7,11 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::event::UploadName;
+use super::operation::{OperationId, OperationRecord};
 use super::record::{Number, VersionRecord};
 use crate::model::{
-    Gallery, GalleryId, GalleryName, ImageDefinition, ImageIdentifier, ImageName, ImageVersion, Region, ResourceId,
-    SubscriptionId, VersionNumber,
+    Gallery, GalleryId, GalleryName, ImageDefinition, ImageIdentifier, ImageName, ImageVersion, ImageVersionId, Region,
+    ResourceId, SubscriptionId, VersionNumber,
 };
 use crate::persistent_map::PersistentMap;
 
@@ -26,6 +27,7 @@ type Retained = (DateTime<Utc>, Number, VersionNumber);
 pub(super) struct OfVersions {
     candidates: Vec<(Candidate, ())>,
     retained: Vec<(Retained, ())>,
+    lacking: Vec<((Number, VersionNumber), ())>,
     usage: BTreeMap<(SubscriptionId, Region), usize>,
 }
 
@@ -36,6 +38,7 @@ impl OfVersions {
         let regions = record.ready_regions().filter(|region| record.is_candidate_in(region));
         self.candidates.extend(regions.map(|region| ((definition, region.clone(), number), ())));
         self.retained.extend(record.soft_deleted.map(|until| ((until, definition, number), ())));
+        self.lacking.extend(record.lacks_replicas().then_some(((definition, number), ())));
         let subscription = record.version.id().definition().gallery().subscription();
         *self.usage.entry((subscription.clone(), record.version.location().clone())).or_default() += 1;
     }
@@ -44,6 +47,7 @@ impl OfVersions {
     pub(super) fn append(&mut self, more: Self) {
         self.candidates.extend(more.candidates);
         self.retained.extend(more.retained);
+        self.lacking.extend(more.lacking);
         for (place, count) in more.usage {
             *self.usage.entry(place).or_default() += count;
         }
@@ -64,6 +68,12 @@ pub(super) struct Indexes {
     candidates: PersistentMap<Candidate, ()>,
     /// Soft-deleted versions by the end of their retention.
     retained: PersistentMap<Retained, ()>,
+    /// Versions that lack replicas in a region.
+    lacking: PersistentMap<(Number, VersionNumber), ()>,
+    /// The open operation of each version that has one.
+    operations: PersistentMap<ImageVersionId, OperationId>,
+    /// The operations that ended, by the commit.
+    ended: PersistentMap<(u64, OperationId), ()>,
     /// Open imports by target.
     uploads: PersistentMap<ResourceId, Vec<UploadName>>,
     usage: PersistentMap<(SubscriptionId, Region), Counts>,
@@ -79,18 +89,21 @@ impl Indexes {
     pub(super) fn nodes_copied_from(&self, before: &Self) -> usize {
         self.candidates.nodes_copied_from(&before.candidates)
             + self.retained.nodes_copied_from(&before.retained)
+            + self.lacking.nodes_copied_from(&before.lacking)
             + self.uploads.nodes_copied_from(&before.uploads)
             + self.usage.nodes_copied_from(&before.usage)
     }
 
     /// Returns the indexes of a state that has only these versions.
-    pub(super) fn of_versions(OfVersions { mut candidates, mut retained, usage }: OfVersions) -> Self {
+    pub(super) fn of_versions(OfVersions { mut candidates, mut retained, mut lacking, usage }: OfVersions) -> Self {
         // Mostly they are in order.
         candidates.sort();
         retained.sort();
+        lacking.sort();
         Self {
             candidates: candidates.into_iter().collect(),
             retained: retained.into_iter().collect(),
+            lacking: lacking.into_iter().collect(),
             usage: usage.into_iter().map(|(place, versions)| (place, [0, 0, versions])).collect(),
             ..Self::default()
         }
@@ -170,6 +183,7 @@ impl Indexes {
         if let Some(until) = record.soft_deleted {
             self.retained.insert((until, definition, number), ());
         }
+        self.note_lack(definition, record);
         let subscription = record.version.id().definition().gallery().subscription();
         self.count(subscription, record.version.location(), |[_, _, versions]| *versions += 1);
     }
@@ -193,6 +207,7 @@ impl Indexes {
         if let Some(until) = record.soft_deleted {
             self.retained.remove(&(until, definition, number));
         }
+        self.lacking.remove(&(definition, number));
         let subscription = record.version.id().definition().gallery().subscription();
         let less = |[_, _, versions]: &mut Counts| *versions = versions.saturating_sub(1);
         self.count(subscription, record.version.location(), less);
@@ -218,12 +233,54 @@ impl Indexes {
                 self.retained.insert((until, definition, number), ());
             }
         }
+        self.note_lack(definition, new);
         let (from, to) = (old.version.location(), new.version.location());
         if from != to {
             let subscription = new.version.id().definition().gallery().subscription();
             self.count(subscription, from, |[_, _, versions]| *versions = versions.saturating_sub(1));
             self.count(subscription, to, |[_, _, versions]| *versions += 1);
         }
+    }
+
+    /// Notes whether a version lacks replicas.
+    fn note_lack(&mut self, definition: Number, record: &VersionRecord) {
+        let key = (definition, record.version.id().number());
+        match (record.lacks_replicas(), self.lacking.contains_key(&key)) {
+            (true, false) => drop(self.lacking.insert(key, ())),
+            (false, true) => drop(self.lacking.remove(&key)),
+            _ => {}
+        }
+    }
+
+    /// Returns the versions that lack replicas in a region.
+    pub(super) fn lacking(&self) -> impl Iterator<Item = &(Number, VersionNumber)> {
+        self.lacking.keys()
+    }
+
+    pub(super) fn add_operation(&mut self, record: &OperationRecord) {
+        match &record.ended {
+            Some(ended) => drop(self.ended.insert((ended.number, record.id), ())),
+            None => drop(self.operations.insert(record.resource.clone(), record.id)),
+        }
+    }
+
+    pub(super) fn remove_operation(&mut self, record: &OperationRecord) {
+        if self.operations.get(&record.resource) == Some(&record.id) {
+            self.operations.remove(&record.resource);
+        }
+        if let Some(ended) = &record.ended {
+            self.ended.remove(&(ended.number, record.id));
+        }
+    }
+
+    /// Returns the open operation of a version.
+    pub(super) fn operation_of(&self, version: &ImageVersionId) -> Option<OperationId> {
+        self.operations.get(version).copied()
+    }
+
+    /// Returns the operation that ended first, and how many have ended.
+    pub(super) fn first_ended(&self) -> Option<(OperationId, usize)> {
+        self.ended.keys().next().map(|(_, id)| (*id, self.ended.len()))
     }
 
     /// Returns the number of the latest version of a definition in a region.

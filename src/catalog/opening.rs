@@ -9,6 +9,7 @@ use futures::TryStreamExt;
 use super::backlog::Backlog;
 use super::checkpoint::{self, Checkpoints, KEPT, Root};
 use super::entry::log_key;
+use super::features::Features;
 use super::identity::{self, Identity};
 use super::log::{Catalog, Mode, persist_log, read_entry};
 use super::log_time::LogTime;
@@ -47,9 +48,11 @@ impl Catalog {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         workers: Workers,
+        is_encrypted: bool,
     ) -> Result<Self> {
+        let features = if is_encrypted { Features::encrypted() } else { Features::default() };
         let probed = probe(&*store, &*entropy).await?;
-        let (identity, root) = Identity::create(&*store, &*entropy).await?;
+        let (identity, root) = Identity::create(&*store, &*entropy, features).await?;
         let checkpoints =
             Checkpoints { store, catalog: identity.catalog, entropy: entropy.clone(), workers: workers.clone() };
         let opened = Opened { checkpoints, mode: Mode::ReadWrite, before: State::empty(root, identity.features) };

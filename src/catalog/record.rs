@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::event::{ImageContent, ZoneBlobs};
+use super::failure::Failure;
 use crate::access::GallerySharing;
 use crate::content::blob_name::BlobName;
 use crate::content::names::SlotId;
@@ -119,13 +120,6 @@ pub(crate) struct NamedRecord {
     pub(crate) source: Arc<NamedSource>,
     /// The number of the commit that named it or last changed it.
     pub(crate) revision: u64,
-}
-
-/// Why a version could not be made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Failure {
-    pub(crate) code: String,
-    pub(crate) reason: String,
 }
 
 /// How far a version is in a region.
@@ -270,6 +264,12 @@ impl VersionRecord {
     pub(crate) fn is_complete_in(&self, region: &Region) -> bool {
         let wanted = self.version.publishing_profile().replicas_in(region);
         wanted.is_some_and(|wanted| self.replicas_ready(region) >= wanted)
+    }
+
+    /// Returns whether a target region lacks replicas, of a version that is not deleted.
+    pub(crate) fn lacks_replicas(&self) -> bool {
+        let targets = self.version.publishing_profile().target_regions();
+        self.soft_deleted.is_none() && targets.iter().any(|target| !self.is_complete_in(target.region()))
     }
 
     /// Returns the regions in which it can be deployed.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::event::UploadName;
+use super::operation::{Duty, OperationId};
 use super::record::Number;
 use crate::access::{AccessScope, AssignmentId, RoleId};
 use crate::content::names::SlotId;
@@ -36,6 +37,8 @@ pub(super) enum RecordKey {
     Unmodelled(ResourceId),
     ResourceGroup(ResourceGroupId),
     Named(ResourceId),
+    Operation(OperationId),
+    Duty(Duty),
 }
 
 impl RecordKey {
@@ -61,6 +64,8 @@ impl RecordKey {
             Self::Unmodelled(_) => 16,
             Self::ResourceGroup(_) => 17,
             Self::Named(_) => 18,
+            Self::Operation(_) => 19,
+            Self::Duty(_) => 20,
         }
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event::{StoreName, UploadName};
 use super::indexes::{Indexes, OfVersions};
+use super::operation::{Duty, DutyRecord, OperationId, OperationRecord};
 use super::record::{
     Condemned, DefinitionRecord, GalleryRecord, GroupRecord, ImageRecord, IncompleteRecord, NamedRecord, Number,
     Upload, VersionRecord,
@@ -63,6 +64,8 @@ pub(super) enum Row {
     Unmodelled(ResourceId, Arc<str>),
     ResourceGroup(Arc<GroupRecord>),
     Named(Arc<NamedRecord>),
+    Operation(Arc<OperationRecord>),
+    Duty(Arc<DutyRecord>),
     /// The record is gone.
     Removed(RecordKey),
 }
@@ -91,6 +94,8 @@ impl Row {
             Self::Unmodelled(of, _) => RecordKey::Unmodelled(of.clone()),
             Self::ResourceGroup(record) => RecordKey::ResourceGroup(record.group.id().clone()),
             Self::Named(record) => RecordKey::Named(record.source.id().clone()),
+            Self::Operation(record) => RecordKey::Operation(record.id),
+            Self::Duty(record) => RecordKey::Duty(record.duty.clone()),
             Self::Removed(key) => key.clone(),
         }
     }
@@ -212,6 +217,11 @@ impl State {
         let groups = keys!(
             from.clone(), 17, self.groups, Key::ResourceGroup(id) => id, |id: &ResourceGroupId| Key::ResourceGroup(id.clone())
         );
+        let operations = keys!(
+            from.clone(), 19, self.operations, Key::Operation(id) => id, |id: &OperationId| Key::Operation(*id)
+        );
+        let duties =
+            keys!(from.clone(), 20, self.duties, Key::Duty(duty) => duty, |duty: &Duty| Key::Duty(duty.clone()));
         let named = keys!(from, 18, self.named, Key::Named(id) => id, |id: &ResourceId| Key::Named(id.clone()));
         galleries
             .chain(definitions.flatten())
@@ -230,6 +240,8 @@ impl State {
             .chain(unmodelled)
             .chain(groups)
             .chain(named)
+            .chain(operations)
+            .chain(duties)
     }
 
     /// Returns the row of a record, also of one that is gone.
@@ -275,6 +287,8 @@ impl State {
             RecordKey::Unmodelled(of) => Row::Unmodelled(of.clone(), self.unmodelled.get(of)?.clone()),
             RecordKey::ResourceGroup(id) => Row::ResourceGroup(self.groups.get(id)?.clone()),
             RecordKey::Named(id) => Row::Named(self.named.get(id)?.clone()),
+            RecordKey::Operation(id) => Row::Operation(self.operations.get(id)?.clone()),
+            RecordKey::Duty(duty) => Row::Duty(self.duties.get(duty)?.clone()),
         })
     }
 
@@ -323,6 +337,8 @@ impl State {
             Row::Unmodelled(of, properties) => drop(self.unmodelled.insert(of, properties)),
             Row::ResourceGroup(record) => drop(self.groups.insert(record.group.id().clone(), record)),
             Row::Named(record) => drop(self.named.insert(record.source.id().clone(), record)),
+            Row::Operation(record) => self.insert_operation(record),
+            Row::Duty(record) => drop(self.duties.insert(record.duty.clone(), record)),
             Row::Removed(key) => self.remove(&key),
         }
     }
@@ -355,6 +371,8 @@ impl State {
             RecordKey::Unmodelled(of) => drop(self.unmodelled.remove(of)),
             RecordKey::ResourceGroup(id) => drop(self.groups.remove(id)),
             RecordKey::Named(id) => drop(self.named.remove(id)),
+            RecordKey::Operation(id) => self.drop_operation(*id),
+            RecordKey::Duty(duty) => drop(self.duties.remove(duty)),
         }
     }
 }

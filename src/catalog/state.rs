@@ -4,15 +4,17 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::entry::Entry;
 use super::event::{Event, StoreName, UploadName};
+use super::failure::Failure;
 use super::features::Features;
 use super::indexes::{Counts, Indexes};
+use super::operation::{BadEnd, Duty, DutyRecord, Ended, OperationId, OperationRecord};
 use super::record::{
-    Condemned, DefinitionRecord, Failure, GalleryRecord, GroupRecord, ImageRecord, IncompleteRecord, NamedRecord,
-    Number, Upload, VersionRecord,
+    Condemned, DefinitionRecord, GalleryRecord, GroupRecord, ImageRecord, IncompleteRecord, NamedRecord, Number,
+    Upload, VersionRecord,
 };
 use super::record_key::RecordKey;
 use super::touched::Touched;
@@ -27,6 +29,12 @@ use crate::model::{
     VersionNumber,
 };
 use crate::persistent_map::PersistentMap;
+
+/// The most operations that have ended and are kept.
+const KEPT_OPERATIONS: usize = 1_000;
+
+/// How long an operation that has ended is kept, by the log's time.
+const KEPT_FOR: TimeDelta = TimeDelta::days(7);
 
 /// Everything that exists after a commit. Immutable once shared; the next state shares the unchanged parts.
 #[derive(Clone, Debug)]
@@ -66,6 +74,8 @@ pub(crate) struct State {
     pub(super) groups: PersistentMap<ResourceGroupId, Arc<GroupRecord>>,
     /// Managed images, snapshots and disks without bytes. None is in `managed_images` or `snapshots`.
     pub(super) named: PersistentMap<ResourceId, Arc<NamedRecord>>,
+    pub(super) operations: PersistentMap<OperationId, Arc<OperationRecord>>,
+    pub(super) duties: PersistentMap<Duty, Arc<DutyRecord>>,
     pub(super) indexes: Indexes,
     touched: Touched,
 }
@@ -96,6 +106,8 @@ impl State {
             unmodelled: PersistentMap::default(),
             groups: PersistentMap::default(),
             named: PersistentMap::default(),
+            operations: PersistentMap::default(),
+            duties: PersistentMap::default(),
             indexes: Indexes::default(),
             touched: Touched::default(),
         }
@@ -131,6 +143,11 @@ impl State {
     /// Refuses a change if the format has a feature that this build does not know.
     pub(super) fn refuse_change(&self) -> Result<()> {
         self.features.refuse_change()
+    }
+
+    /// Returns whether the content of the catalog is encrypted.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.features.is_encrypted()
     }
 
     /// Returns the number of its last commit.
@@ -188,6 +205,11 @@ impl State {
     /// there.
     pub(crate) fn claims_of(&self, region: &Region) -> Vec<StoreName> {
         self.claims.iter().filter(|((of, _), _)| of == region).map(|(_, (store, _))| *store).collect()
+    }
+
+    /// Returns the regions whose stores are claimed.
+    pub(crate) fn claimed_regions(&self) -> BTreeSet<Region> {
+        self.claims.keys().map(|(region, _)| region.clone()).collect()
     }
 
     /// Returns whether none of these stores of a region was replaced.
@@ -354,6 +376,35 @@ impl State {
     /// Returns every version that has no content yet.
     pub(crate) fn all_incomplete(&self) -> impl Iterator<Item = &Arc<IncompleteRecord>> {
         self.incomplete.values()
+    }
+
+    /// Returns the versions that lack replicas in a target region.
+    pub(crate) fn lacking(&self) -> impl Iterator<Item = &Arc<VersionRecord>> {
+        self.indexes.lacking().filter_map(|key| self.versions.get(key))
+    }
+
+    /// Returns an operation that is under way, or ended not long ago.
+    pub(crate) fn operation(&self, id: OperationId) -> Option<&Arc<OperationRecord>> {
+        self.operations.get(&id)
+    }
+
+    /// Returns the operations that are under way or ended not long ago, by id.
+    pub(crate) fn operations(&self) -> impl Iterator<Item = &Arc<OperationRecord>> {
+        self.operations.values()
+    }
+
+    /// Returns the operation of a version that is under way.
+    pub(crate) fn operation_of(&self, version: &ImageVersionId) -> Option<OperationId> {
+        self.indexes.operation_of(version)
+    }
+
+    /// Returns the duties that drivers hold, and those that are finished and come again.
+    pub(crate) fn duties(&self) -> impl Iterator<Item = &Arc<DutyRecord>> {
+        self.duties.values()
+    }
+
+    pub(crate) fn duty(&self, duty: &Duty) -> Option<&Arc<DutyRecord>> {
+        self.duties.get(duty)
     }
 
     /// Returns the properties of a resource that the model does not have.
@@ -548,8 +599,8 @@ impl State {
             Event::GalleryDeleted { gallery } => {
                 let Some(record) = self.remove_gallery(gallery) else { return Ok(()) };
                 let definitions: Vec<_> = self.definitions_of(record.number, None).cloned().collect();
-                definitions.iter().for_each(|definition| self.end_definition(record.number, definition));
-                self.end(gallery);
+                definitions.iter().for_each(|definition| self.end_definition(record.number, definition, time));
+                self.end(gallery, time);
             }
             Event::ImageDefinitionCreated { definition } => {
                 let id = definition.id();
@@ -566,7 +617,7 @@ impl State {
             Event::ImageDefinitionDeleted { definition } => {
                 let gallery = self.galleries.get(definition.gallery()).ok_or_else(|| missing(definition))?.number;
                 if let Some(record) = self.definition_record(definition).cloned() {
-                    self.end_definition(gallery, &record);
+                    self.end_definition(gallery, &record, time);
                 }
             }
             Event::ImageVersionAnnounced { version } => {
@@ -579,7 +630,7 @@ impl State {
                     if self.versions.get(&key).is_some() {
                         self.remove_version(key);
                     }
-                    self.end(id);
+                    self.end(id, time);
                 }
                 let (version, announced) = (Arc::new(version.clone()), before.unwrap_or(time));
                 let record = IncompleteRecord { version, announced, revision: number, failure: None };
@@ -589,8 +640,12 @@ impl State {
                 let of = self.definition_record(version.definition()).ok_or_else(|| missing(version))?.number;
                 let there = self.incomplete.get(&(of, version.number())).ok_or_else(|| missing(version))?;
                 let failure = Some(Failure { code: code.clone(), reason: reason.clone() });
-                let record = IncompleteRecord { failure, revision: number, ..IncompleteRecord::clone(there) };
+                let record =
+                    IncompleteRecord { failure: failure.clone(), revision: number, ..IncompleteRecord::clone(there) };
                 self.put_incomplete(of, record);
+                if let Some(operation) = self.indexes.operation_of(version) {
+                    self.end_operation(operation, failure.map(|failure| (BadEnd::Failed, failure)), time);
+                }
             }
             Event::SourceNamed { source } => {
                 let (id, source) = (source.id().clone(), Arc::new(source.clone()));
@@ -599,7 +654,7 @@ impl State {
             }
             Event::SourceForgotten { source } => {
                 self.forget_named(source);
-                self.end(source.clone());
+                self.end(source.clone(), time);
             }
             Event::ResourceGroupPut { group, unmodelled } => {
                 let (group, unmodelled) = (Arc::new(group.clone()), unmodelled.as_str().into());
@@ -610,7 +665,7 @@ impl State {
             Event::ResourceGroupDeleted { group } => {
                 self.groups.remove(group);
                 self.touch(RecordKey::ResourceGroup(group.clone()));
-                self.end(AccessScope::of_group(group));
+                self.end(AccessScope::of_group(group), time);
             }
             Event::UnmodelledSet { of, properties } => {
                 if self.is_missing(&of.clone().into()) {
@@ -643,17 +698,20 @@ impl State {
                 self.put_version(of, VersionRecord::new(version.clone(), content.clone(), carried.clone(), number));
                 if !was_announced {
                     // Assignments of an earlier version whose retention is over do not carry over.
-                    self.end(version.id());
+                    self.end(version.id(), time);
                 }
+                self.succeed(version.id(), time);
             }
             Event::ImageVersionUpdated { version } => {
                 let change = |record: &mut VersionRecord| record.update(version.clone(), number);
                 self.change_version(version.id(), change).ok_or_else(|| missing(version.id()))?;
+                self.succeed(version.id(), time);
             }
             Event::ImageVersionDeleted { version, restorable_until: Some(until) } => {
                 let change =
                     |record: &mut VersionRecord| (record.soft_deleted, record.deleted) = (Some(*until), Some(time));
                 self.change_version(version, change).ok_or_else(|| missing(version))?;
+                self.preempt(version, "the version was deleted", time);
             }
             Event::ImageVersionDeleted { version, restorable_until: None } => {
                 let of = self.definition_record(version.definition()).ok_or_else(|| missing(version))?.number;
@@ -663,7 +721,7 @@ impl State {
                 } else {
                     self.remove_version(key);
                 }
-                self.end(version);
+                self.end(version, time);
             }
             Event::ImageVersionRestored { version } => {
                 let change = |record: &mut VersionRecord| (record.soft_deleted, record.deleted) = (None, None);
@@ -680,7 +738,7 @@ impl State {
             Event::ManagedImageDeleted { image } => {
                 self.managed_images.remove(image);
                 self.touch(RecordKey::ManagedImage(image.clone()));
-                self.end(image);
+                self.end(image, time);
             }
             Event::SnapshotCreated { snapshot, content } => {
                 self.close_uploads(&snapshot.id().clone().into());
@@ -693,7 +751,7 @@ impl State {
             Event::SnapshotDeleted { snapshot } => {
                 self.snapshots.remove(snapshot);
                 self.touch(RecordKey::Snapshot(snapshot.clone()));
-                self.end(snapshot);
+                self.end(snapshot, time);
             }
             Event::RegionStoreClaimed { region, zone, store } => {
                 // One store for the whole region replaces three zones' stores, and the other way round.
@@ -764,6 +822,7 @@ impl State {
             Event::RegionCompleted { version, region, replicas, cross_region_bytes } => {
                 let change = |record: &mut VersionRecord| record.complete_in(region, *replicas, *cross_region_bytes);
                 self.change_version(version, change).ok_or_else(|| missing(version))?;
+                self.succeed(version, time);
             }
             Event::RegionFailed { version, region, reason, .. } => {
                 let change = |record: &mut VersionRecord| record.fail_in(region, reason);
@@ -772,6 +831,32 @@ impl State {
             Event::RegionRetried { version, region } => {
                 let change = |record: &mut VersionRecord| record.retry_in(region);
                 self.change_version(version, change).ok_or_else(|| missing(version))?;
+            }
+            Event::OperationBegun { operation, kind, resource } => {
+                self.preempt(resource, "the version was put again", time);
+                let (id, kind, resource) = (*operation, *kind, resource.clone());
+                self.put_operation(OperationRecord { id, kind, resource: resource.clone(), began: time, ended: None });
+                self.succeed(&resource, time);
+            }
+            Event::OperationEnded { operation, status, code, reason } => {
+                let failure = Failure { code: code.clone(), reason: reason.clone() };
+                self.end_operation(*operation, Some((*status, failure)), time);
+            }
+            Event::DutyTaken { duty, driver, at } => {
+                let finished = self.duties.get(duty).and_then(|record| record.finished);
+                let (driver, at, of) = (Some(*driver), at.clone(), duty.clone());
+                let record = DutyRecord { duty: of, driver, beat: number, at, finished };
+                self.duties.insert(duty.clone(), Arc::new(record));
+                self.touch(RecordKey::Duty(duty.clone()));
+            }
+            Event::DutyLaidDown { duty, finished } => {
+                let before = self.duties.remove(duty).and_then(|record| record.finished);
+                if let Some(finished) = if *finished { Some(time) } else { before } {
+                    let (of, finished) = (duty.clone(), Some(finished));
+                    let record = DutyRecord { duty: of, driver: None, beat: number, at: None, finished };
+                    self.duties.insert(duty.clone(), Arc::new(record));
+                }
+                self.touch(RecordKey::Duty(duty.clone()));
             }
             Event::FeaturesEnabled { features } => {
                 self.features.enable(features);
@@ -924,6 +1009,53 @@ impl State {
         true
     }
 
+    fn put_operation(&mut self, record: OperationRecord) {
+        self.touch(RecordKey::Operation(record.id));
+        self.insert_operation(Arc::new(record));
+    }
+
+    pub(super) fn insert_operation(&mut self, record: Arc<OperationRecord>) {
+        self.drop_operation(record.id);
+        self.indexes.add_operation(&record);
+        self.operations.insert(record.id, record);
+    }
+
+    pub(super) fn drop_operation(&mut self, id: OperationId) {
+        if let Some(record) = self.operations.remove(&id) {
+            self.indexes.remove_operation(&record);
+        }
+    }
+
+    /// Ends the open operation of a version that has all its replicas.
+    fn succeed(&mut self, version: &ImageVersionId, time: DateTime<Utc>) {
+        let Some(operation) = self.indexes.operation_of(version) else { return };
+        if self.version(version).is_some_and(|record| record.soft_deleted.is_none() && !record.lacks_replicas()) {
+            self.end_operation(operation, None, time);
+        }
+    }
+
+    /// Ends the open operation of a version that another request has overtaken.
+    fn preempt(&mut self, version: &ImageVersionId, reason: &str, time: DateTime<Utc>) {
+        let Some(operation) = self.indexes.operation_of(version) else { return };
+        let failure = Failure { code: "OperationPreempted".to_owned(), reason: reason.to_owned() };
+        self.end_operation(operation, Some((BadEnd::Canceled, failure)), time);
+    }
+
+    /// Ends an operation that is open, and forgets those that ended long ago.
+    fn end_operation(&mut self, id: OperationId, bad: Option<(BadEnd, Failure)>, time: DateTime<Utc>) {
+        let Some(open) = self.operations.get(&id).filter(|record| record.ended.is_none()) else { return };
+        let ended = Some(Ended { at: time, number: self.number + 1, bad });
+        self.put_operation(OperationRecord { ended, ..OperationRecord::clone(open) });
+        while let Some((first, count)) = self.indexes.first_ended() {
+            let ended = self.operations.get(&first).and_then(|record| record.ended.as_ref());
+            if count <= KEPT_OPERATIONS && ended.is_some_and(|ended| time - ended.at <= KEPT_FOR) {
+                break;
+            }
+            self.drop_operation(first);
+            self.touch(RecordKey::Operation(first));
+        }
+    }
+
     /// Removes a source by name: it is gone, or has bytes now.
     fn forget_named(&mut self, id: &ResourceId) {
         if self.named.remove(id).is_some() {
@@ -945,26 +1077,29 @@ impl State {
     }
 
     /// Removes a definition with its versions, and ends the assignments there.
-    fn end_definition(&mut self, gallery: Number, record: &DefinitionRecord) {
+    fn end_definition(&mut self, gallery: Number, record: &DefinitionRecord, time: DateTime<Utc>) {
         let versions: Vec<_> = self.versions_of(record.number, None).cloned().collect();
         for version in versions {
             self.remove_version((record.number, version.version.id().number()));
-            self.end(version.version.id());
+            self.end(version.version.id(), time);
         }
         let incomplete: Vec<_> = self.incomplete_in(record.number, None).map(|one| one.version.id().clone()).collect();
         for id in incomplete {
             self.remove_incomplete((record.number, id.number()));
             self.close_uploads(&id.clone().into());
-            self.end(id);
+            self.end(id, time);
         }
         let id = record.definition.id();
         self.remove_definition((gallery, Some(id.name().clone())));
-        self.end(id);
+        self.end(id, time);
     }
 
     /// Ends the assignments and denials at a resource, and what is kept of it beside its record.
-    fn end(&mut self, id: impl Into<AccessScope>) {
+    fn end(&mut self, id: impl Into<AccessScope>, time: DateTime<Utc>) {
         let scope = id.into();
+        if let AccessScope::Resource(ResourceId::ImageVersion(version)) = &scope {
+            self.preempt(version, "the version was deleted", time);
+        }
         if let AccessScope::Resource(id) = &scope {
             if self.extras.remove(id).is_some() {
                 self.touch(RecordKey::Extras(id.clone()));

@@ -3,8 +3,10 @@
 use bytes::Bytes;
 
 use super::chunk::{BLOCK_BYTES, CHUNK_BYTES};
+use super::cipher::{Encrypted, plain_length};
 use super::compression::{Compressor, Decompressor};
 use super::digest::Digest;
+use super::naming::Naming;
 use super::record::{Encoding, Hashed, Line, StoredRecord};
 use crate::error::{Error, Result};
 
@@ -40,10 +42,13 @@ pub(super) fn worthwhile(bytes: usize) -> usize {
 /// up once.
 #[derive(Default)]
 pub(crate) struct Unpacker {
+    naming: Naming,
     zstd: Decompressor,
     unpacked: Vec<u8>,
     hashed: Hashed,
     group: Group,
+    /// The bytes of the last encrypted record.
+    decrypted: Vec<u8>,
 }
 
 /// The chunks of the last group that was decoded: its records mostly come one after the other.
@@ -55,6 +60,11 @@ struct Group {
 }
 
 impl Unpacker {
+    /// Returns one for the content of a catalog that names it so.
+    pub(crate) fn new(naming: Naming) -> Self {
+        Self { naming, ..Self::default() }
+    }
+
     /// Verifies the record of a chunk by its seal, and decodes it; [`chunk`](Self::chunk) then returns it.
     ///
     /// The seal is of the stored bytes and of the digest that the index names. If the line says that they were compared
@@ -66,18 +76,29 @@ impl Unpacker {
         if !is_verified && !record.line.seals(expected, &record.bytes, &mut self.hashed) {
             return Err(damaged(expected, "its seal differs"));
         }
-        let is_checked = is_verified || record.line.is_checked;
-        let content = self.content(number, &record.bytes, record.line.encoding);
+        let (is_checked, naming) = (is_verified || record.line.is_checked, self.naming);
+        let content = self.content(number, &record.bytes, record.line.encoding, record.encrypted.as_ref());
         let Some(content) = content.filter(|content| content.len() == CHUNK_BYTES) else {
             return Err(damaged(expected, "it is malformed"));
         };
-        match is_checked || Digest::of(content) == *expected {
+        match is_checked || naming.name(content) == *expected {
             true => Ok(()),
             false => Err(damaged(expected, "its content is another")),
         }
     }
 
-    /// Returns whether a record, of a chunk or an index node, is sealed and decodes to the content that its line names.
+    /// Returns whether a stored record is sealed and decodes to the content that its line names.
+    pub(crate) fn is_good_stored(&mut self, record: &StoredRecord) -> bool {
+        let StoredRecord { line, bytes, encrypted, .. } = record;
+        let naming = self.naming;
+        line.seals(&line.content, bytes, &mut self.hashed)
+            && self
+                .content(0, bytes, line.encoding, encrypted.as_ref())
+                .is_some_and(|content| naming.name(content) == line.content)
+    }
+
+    /// Returns whether a record, of a chunk or an index node, is sealed and decodes to the content that its line names. It is not
+    /// encrypted, or not any more.
     pub(crate) fn is_good(&mut self, line: &Line, bytes: &Bytes) -> bool {
         line.seals(&line.content, bytes, &mut self.hashed) && self.decodes(line, bytes)
     }
@@ -94,14 +115,15 @@ impl Unpacker {
 
     /// Returns the content of a record whose seal was verified; `None` if it is not what its line names.
     pub(super) fn content_of<'a>(&'a mut self, line: &Line, bytes: &'a Bytes) -> Option<&'a [u8]> {
-        self.content(0, bytes, line.encoding).filter(|content| Digest::of(content) == line.content)
+        let naming = self.naming;
+        self.content(0, bytes, line.encoding, None).filter(|content| naming.name(content) == line.content)
     }
 
     /// Returns a decoded chunk.
     pub(crate) fn chunk<'a>(&'a self, number: usize, record: &'a StoredRecord) -> &'a [u8] {
         match record.line.encoding {
-            Encoding::Plain => &record.bytes,
-            Encoding::Sparse { .. } | Encoding::Zstd | Encoding::Group { .. } => {
+            Encoding::Plain if record.encrypted.is_none() => &record.bytes,
+            Encoding::Plain | Encoding::Sparse { .. } | Encoding::Zstd | Encoding::Group { .. } => {
                 self.unpacked.chunks_exact(CHUNK_BYTES).nth(number).unwrap_or_default()
             }
         }
@@ -110,12 +132,18 @@ impl Unpacker {
     /// Returns the content of a record, unverified, for a fuzzer.
     #[cfg(feature = "testkit")]
     pub(super) fn decode<'a>(&'a mut self, stored: &'a Bytes, encoding: Encoding) -> Option<&'a [u8]> {
-        self.content(0, stored, encoding)
+        self.content(0, stored, encoding, None)
     }
 
-    /// Returns the content of a record, unverified; `None` if it is malformed.
-    fn content<'a>(&'a mut self, number: usize, record: &'a Bytes, encoding: Encoding) -> Option<&'a [u8]> {
-        if encoding == Encoding::Plain {
+    /// Returns the content of a record, unverified but for what decryption verifies; `None` if it is malformed.
+    fn content<'a>(
+        &'a mut self,
+        number: usize,
+        record: &'a Bytes,
+        encoding: Encoding,
+        encrypted: Option<&Encrypted>,
+    ) -> Option<&'a [u8]> {
+        if encoding == Encoding::Plain && encrypted.is_none() {
             return Some(record);
         }
         let range = number * CHUNK_BYTES..(number + 1) * CHUNK_BYTES;
@@ -123,30 +151,46 @@ impl Unpacker {
             self.unpacked.resize(range.end, 0);
         }
         let chunk = self.unpacked.get_mut(range)?;
+        if let Encoding::Group { place, of } = encoding {
+            let (zstd, decrypted) = (&mut self.zstd, &mut self.decrypted);
+            let chunks = self.group.decoded(record, of.into(), |group| {
+                zstd.decompress(plain(record, encrypted, decrypted)?, group).then_some(())
+            });
+            let found = chunks?.chunks_exact(CHUNK_BYTES).nth(place.into())?;
+            chunk.copy_from_slice(found);
+            return Some(chunk);
+        }
+        if let (Encoding::Plain, Some(encrypted)) = (encoding, encrypted)
+            && plain_length(record) == Some(CHUNK_BYTES)
+        {
+            return encrypted.decrypt(record, chunk).then_some(chunk);
+        }
+        let record = plain(record, encrypted, &mut self.decrypted)?;
         let whole = match encoding {
-            Encoding::Plain => false,
             Encoding::Sparse { occupied } => spread(record, occupied, chunk),
             Encoding::Zstd => self.zstd.decompress(record, chunk),
-            Encoding::Group { place, of } => {
-                let chunks = self.group.decoded(record, of.into(), &mut self.zstd);
-                let found = chunks.and_then(|chunks| chunks.chunks_exact(CHUNK_BYTES).nth(place.into()));
-                found.map(|found| chunk.copy_from_slice(found)).is_some()
-            }
+            // An index node.
+            Encoding::Plain | Encoding::Group { .. } => return Some(record),
         };
         whole.then_some(chunk)
     }
 }
 
+/// Returns the bytes that the encoding has given, in `decrypted` if they are encrypted.
+fn plain<'a>(record: &'a [u8], encrypted: Option<&Encrypted>, decrypted: &'a mut Vec<u8>) -> Option<&'a [u8]> {
+    let Some(encrypted) = encrypted else { return Some(record) };
+    decrypted.resize(plain_length(record)?, 0);
+    encrypted.decrypt(record, decrypted).then_some(decrypted)
+}
+
 impl Group {
-    /// Returns the chunks of a frame of `of` chunks; `None` if it is malformed.
-    fn decoded(&mut self, frame: &Bytes, of: usize, zstd: &mut Decompressor) -> Option<&[u8]> {
+    /// Returns the chunks of a frame of `of` chunks, which `decode` fills; `None` if it is malformed.
+    fn decoded(&mut self, frame: &Bytes, of: usize, decode: impl FnOnce(&mut [u8]) -> Option<()>) -> Option<&[u8]> {
         let is_this = |held: &Bytes| held.as_ptr() == frame.as_ptr() && held.len() == frame.len();
         if !self.frame.as_ref().is_some_and(is_this) || self.chunks.len() != of * CHUNK_BYTES {
             self.frame = None;
             self.chunks.resize(of * CHUNK_BYTES, 0);
-            if !zstd.decompress(frame, &mut self.chunks) {
-                return None;
-            }
+            decode(&mut self.chunks)?;
             self.frame = Some(frame.clone());
         }
         Some(&self.chunks)
@@ -207,7 +251,7 @@ mod tests {
     /// A record as it is read, with the line of one whose content was checked, or was not.
     fn stored(record: &[u8], encoding: Encoding, content: &Digest) -> StoredRecord {
         let line = Line::new(3, *content, encoding, (0, record.len() as u32), &Digest::of(record));
-        StoredRecord { line, bytes: Bytes::copy_from_slice(record), is_verified: false }
+        StoredRecord { line, bytes: Bytes::copy_from_slice(record), is_verified: false, encrypted: None }
     }
 
     #[test]

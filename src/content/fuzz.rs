@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::cipher::DataKey;
 use super::codec::Unpacker;
 use super::digest::Digest;
 use super::head::{Described, Head, head_bytes, sealed};
@@ -27,11 +28,18 @@ pub(crate) fn fuzz(data: &[u8]) {
     let count = data.get(56..60).and_then(|count| count.first_chunk());
     let records = count.map_or(0, |count| u32::from_le_bytes(*count)).min(RECORDS);
     let blob = Bytes::from(sealed(data.to_vec(), head_bytes(records) as usize));
-    let head = match Head::parse(Described { catalog: CATALOG, pack: PACK }, records, &blob) {
+    let of = Described { catalog: CATALOG, pack: PACK };
+    let head = match Head::parse(of, records, &blob) {
         Ok(head) => head,
-        Err(_) => Head::salvage(records, &blob),
+        Err(_) => Head::salvage(of, records, &blob),
     };
     let _ = (head.fault_in(&blob), head.records_in(&blob));
+    // Also where nothing has authenticated what is decrypted.
+    let key = head.key().map(|number| DataKey::new(number, &[7; 32]));
+    if let Ok(cipher) = head.cipher(key.as_ref()) {
+        let stored = head.lines().iter().filter_map(|line| Some((*line, line.stored_in(&blob)?)));
+        let _ = head.decrypted(stored.collect(), cipher.as_ref());
+    }
     let mut unpacker = Unpacker::default();
     for line in head.lines() {
         let stored = line.stored_in(&blob).unwrap_or_default();
@@ -49,6 +57,7 @@ mod tests {
     use crate::content::codec::encode;
     use crate::content::compression::{Compression, Compressor};
     use crate::content::manifest::{Manifest, ManifestDisk};
+    use crate::content::naming::Naming;
     use crate::content::pack::{FinishedPack, PackBuilder, PackInfo};
     use crate::content::part::Part;
     use crate::content::recode::{Recoding, recode};
@@ -105,8 +114,8 @@ mod tests {
             (Encoding::Plain, &chunk.iter().map(|byte| byte * 2).collect::<Vec<_>>()),
         ]);
         let head = plain.info.head(CATALOG, &plain.head).unwrap();
-        let grouped = recode(head.records_in(&blob(&plain).into()), Recoding::Rested).unwrap();
-        let group = Part::build(CATALOG, &plain.info, grouped).1.to_vec();
+        let grouped = recode(head.records_in(&blob(&plain).into()), Recoding::Rested, Naming::Plain).unwrap();
+        let group = Part::build(CATALOG, &plain.info, grouped).unwrap().1.to_vec();
         let twice = [&frame[..], &frame[..]].concat();
         let huge = [&[0x28, 0xb5, 0x2f, 0xfd, 0xe0][..], &(1_u64 << 62).to_le_bytes(), &frame[9..]].concat();
         let changed = |bytes: &[u8], at: usize, to: &[u8]| {

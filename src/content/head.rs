@@ -3,13 +3,16 @@
 //! Both have one form. A pack is all records of one import's pack, as that import wrote them; a part is some of them, or all
 //! in another encoding. So an index can name a record by its ordinal in the pack alone, and each slot may store it otherwise.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::chunk::BLOCK_BYTES;
+use super::cipher::{BlobCipher, DataKey, Encrypted, Salt};
 use super::digest::Digest;
 use super::extents::Extents;
 use super::names::{CatalogId, MAX_RECORDS, PackId, UploadId};
-use super::record::{Encoding, Hashed, Line};
+use super::record::{Encoding, Hashed, Line, bound_to};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::store::MAX_BLOB_BYTES;
 
@@ -35,9 +38,19 @@ pub(crate) struct Described {
     pub(crate) pack: PackId,
 }
 
+impl Described {
+    /// Returns the catalog's id, and the pack's upload and number.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        [&self.catalog.0.as_bytes()[..], self.pack.upload.as_bytes(), &self.pack.number.to_le_bytes()].concat()
+    }
+}
+
 /// The head of a blob. Its lines are in the order of their ordinals, and of their places.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
+    of: Described,
+    /// The number of the data key that its records are encrypted with, and the salt of the blob's own.
+    encryption: Option<(u32, Salt)>,
     /// The hash of the digests of all records of the pack.
     content: Digest,
     lines: Vec<Line>,
@@ -52,7 +65,7 @@ pub(crate) fn head_bytes(records: u32) -> u64 {
 }
 
 /// Returns the offset at which the records of a blob begin.
-fn records_at(records: usize) -> u64 {
+pub(super) fn records_at(records: usize) -> u64 {
     head_bytes(records as u32).next_multiple_of(BLOCK_BYTES as u64)
 }
 
@@ -64,7 +77,14 @@ pub(super) fn place_after(end: u64, length: u64) -> u64 {
 
 impl Head {
     /// Builds the head of a blob of records that are placed relative to the first. Returns it with its bytes, up to the first record.
-    pub(super) fn build(of: Described, content: Digest, mut lines: Vec<Line>) -> (Self, Bytes) {
+    /// If the records are encrypted, `encryption` has the number of the data key, and the salt.
+    pub(super) fn build(
+        of: Described,
+        content: Digest,
+        mut lines: Vec<Line>,
+        encryption: Option<(u32, Salt)>,
+    ) -> (Self, Bytes) {
+        let (key, salt) = encryption.unwrap_or_default();
         let start = records_at(lines.len());
         // A blob is shorter than 4 GiB by far.
         lines.iter_mut().for_each(|line| line.offset += start as u32);
@@ -75,7 +95,8 @@ impl Head {
         bytes.extend_from_slice(&VERSION.to_le_bytes());
         bytes.extend_from_slice(&[0; 4]);
         bytes.extend_from_slice(of.catalog.0.as_bytes());
-        bytes.extend_from_slice(&[0; 16 + 4]);
+        bytes.extend_from_slice(&salt);
+        bytes.extend_from_slice(&key.to_le_bytes());
         bytes.extend_from_slice(&1_u16.to_le_bytes());
         bytes.extend_from_slice(&[0; 2]);
         bytes.extend_from_slice(&(lines.len() as u32).to_le_bytes());
@@ -105,7 +126,7 @@ impl Head {
             place.copy_from_slice(digest.as_bytes());
         }
         bytes.resize(start as usize, 0);
-        (Self { content, lines, digest, length }, bytes.into())
+        (Self { of, encryption, content, lines, digest, length }, bytes.into())
     }
 
     /// Reads a head back. `blob` is the blob, or at least its head.
@@ -121,7 +142,7 @@ impl Head {
             Error::new(Problem::new(ErrorKind::Unsupported, "NotSupported", format!("pack {}", of.pack), what))
         };
         if !fields.is_known {
-            return Err(newer("its header has a version, flag or key that this build does not know".to_owned()));
+            return Err(newer("its header has a version or flag that this build does not know".to_owned()));
         }
         if (fields.records, u64::from(fields.head)) != (records, head_bytes(records)) {
             return Err(damaged(&format!("it has {} records, and {records} are expected", fields.records)));
@@ -152,24 +173,75 @@ impl Head {
         if end != fields.length || end > MAX_BLOB_BYTES {
             return Err(damaged("its records do not add up to its length"));
         }
-        Ok(Self { content, lines, digest: fields.digest, length: fields.length })
+        let encryption = fields.encryption;
+        Ok(Self { of, encryption, content, lines, digest: fields.digest, length: fields.length })
     }
 
     /// Reads what is left of a damaged head: the lines that can be read. A record of one is what it seems only if its seal says
-    /// so.
-    pub(crate) fn salvage(records: u32, blob: &[u8]) -> Self {
+    /// so, and an encrypted one can be read only if the header is whole.
+    pub(crate) fn salvage(of: Described, records: u32, blob: &[u8]) -> Self {
         let bytes =
             blob.get(HEADER_BYTES + PACK_BYTES..(head_bytes(records) as usize).min(blob.len())).unwrap_or_default();
         let mut lines: Vec<Line> = bytes.chunks_exact(LINE_BYTES).filter_map(parse_line).collect();
         lines.sort_unstable_by_key(|line| line.ordinal);
         lines.dedup_by_key(|line| line.ordinal);
         let nothing = Digest::from_bytes([0; 32]);
-        Self { content: nothing, lines, digest: nothing, length: blob.len() as u64 }
+        let encryption = Fields::of(blob).and_then(|fields| fields.encryption);
+        Self { of, encryption, content: nothing, lines, digest: nothing, length: blob.len() as u64 }
     }
 
     /// Returns the hash of the digests of all records of its pack.
     pub(crate) fn content(&self) -> Digest {
         self.content
+    }
+
+    /// Returns the number of the data key that the records are encrypted with, if they are.
+    pub(crate) fn key(&self) -> Option<u32> {
+        self.encryption.map(|(key, _)| key)
+    }
+
+    /// Returns what decrypts the records, if they are encrypted. `key` is the data key of that number.
+    pub(crate) fn cipher(&self, key: Option<&DataKey>) -> Result<Option<Arc<BlobCipher>>> {
+        match (self.encryption, key) {
+            (Some((number, salt)), Some(key)) if key.number() == number => {
+                key.cipher(&self.of.bytes(), &salt).map(|cipher| Some(Arc::new(cipher)))
+            }
+            (None, None) => Ok(None),
+            _ => Err(Error::corrupt(format!("pack {}", self.of.pack), "its records are encrypted with another key")),
+        }
+    }
+
+    /// Returns how the record of a line is decrypted.
+    pub(crate) fn encrypted(&self, line: &Line, cipher: &Arc<BlobCipher>) -> Encrypted {
+        let first = self.lines.partition_point(|other| other.offset < line.offset);
+        let from = self.lines.get(first..).unwrap_or_default();
+        let count = from.iter().take_while(|other| other.offset == line.offset).count();
+        Encrypted::new(cipher, line.offset.into(), bound_to(from.get(..count).unwrap_or_default()))
+    }
+
+    /// Returns records of the blob as they were before they were encrypted, without those that are not what was encrypted. Their lines are
+    /// sealed anew.
+    pub(crate) fn decrypted(
+        &self,
+        records: Vec<(Line, Bytes)>,
+        cipher: Option<&Arc<BlobCipher>>,
+    ) -> Vec<(Line, Bytes)> {
+        let Some(cipher) = cipher else { return records };
+        // The records of a group have the same bytes.
+        let mut last: Option<(u32, Option<(Bytes, Digest)>)> = None;
+        let decrypted = records.into_iter().filter_map(|(line, stored)| {
+            let plain = match last.take().filter(|(offset, _)| *offset == line.offset) {
+                Some((_, plain)) => plain,
+                None => {
+                    let plain = self.encrypted(&line, cipher).decrypted(&stored);
+                    plain.map(|plain| (plain.clone(), Digest::of(&plain)))
+                }
+            };
+            last = Some((line.offset, plain.clone()));
+            let (plain, hash) = plain?;
+            Some((Line { length: plain.len() as u32, ..line }.sealed(&hash), plain))
+        });
+        decrypted.collect()
     }
 
     /// Returns the hash of the head, and so of everything in the blob.
@@ -267,7 +339,8 @@ struct Fields {
     /// The length of the head.
     head: u32,
     digest: Digest,
-    /// Whether this build knows the version, the flags and the key.
+    encryption: Option<(u32, Salt)>,
+    /// Whether this build knows the version and the flags.
     is_known: bool,
 }
 
@@ -292,7 +365,9 @@ impl Fields {
         if *hash != header_hash_of(blob) {
             return None;
         }
-        let zeros: [&[u8]; 5] = [flags, salt, key, zero, more];
+        let encryption = Some((u32::from_le_bytes(*key), *salt)).filter(|(key, _)| *key != 0);
+        // What is not encrypted has no salt.
+        let zeros: [&[u8]; 4] = [flags, zero, more, if encryption.is_none() { salt } else { &[] }];
         let is_known = usize::from(u16::from_le_bytes(*header)) == HEADER_BYTES
             && u16::from_le_bytes(*version) == VERSION
             && u16::from_le_bytes(*packs) == 1
@@ -303,6 +378,7 @@ impl Fields {
             length: u64::from_le_bytes(*length),
             head: u32::from_le_bytes(*head),
             digest: Digest::from_bytes(*digest),
+            encryption,
             is_known,
         })
     }

@@ -1,7 +1,11 @@
 //! The stored form of a disk, as bytes without a store: chunks, packs, indexes and manifests.
 
+mod aead;
+mod blob;
 pub(crate) mod blob_name;
+pub(crate) mod boot_set;
 pub(crate) mod chunk;
+pub(crate) mod cipher;
 pub(crate) mod codec;
 pub(crate) mod compression;
 pub(crate) mod digest;
@@ -13,6 +17,7 @@ pub(crate) mod index;
 pub(crate) mod manifest;
 pub(crate) mod merged;
 pub(crate) mod names;
+pub(crate) mod naming;
 pub(crate) mod pack;
 pub(crate) mod part;
 pub(crate) mod recode;

@@ -6,12 +6,14 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
+use super::blob::assembled;
 use super::blob_name::BlobName;
+use super::cipher::DataKey;
 use super::digest::Digest;
 use super::extents::Extents;
-use super::head::{Described, Head, head_bytes, place_after};
+use super::head::{Described, Head, head_bytes};
 use super::names::{CatalogId, MemberPlace, PartId};
 use super::pack::PackInfo;
 use super::record::Line;
@@ -24,8 +26,8 @@ impl PartId {
     }
 
     /// Returns what is left of a damaged head.
-    pub(crate) fn salvage(&self, blob: &[u8]) -> Head {
-        Head::salvage(self.records, blob)
+    pub(crate) fn salvage(&self, catalog: CatalogId, blob: &[u8]) -> Head {
+        Head::salvage(Described { catalog, pack: self.pack }, self.records, blob)
     }
 
     /// Returns whether it has all records of its pack.
@@ -50,36 +52,23 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// Builds a part of `records`, each of `pack` and given once. Returns it with the blob to store.
-    pub(crate) fn build(catalog: CatalogId, pack: &PackInfo, mut records: Vec<(Line, Bytes)>) -> (Self, Bytes) {
-        records.sort_unstable_by_key(|(line, _)| line.ordinal);
-        let mut end = 0;
-        let mut placed: Vec<Line> = Vec::with_capacity(records.len());
-        let mut before: Option<&Bytes> = None;
-        for (line, bytes) in &records {
-            let offset = place_after(end, bytes.len() as u64);
-            let mut line = Line { offset: offset as u32, ..*line };
-            // The chunks of a group have the same bytes, which are written once.
-            if let (Some(last), Some(before)) = (placed.last(), before) {
-                let beside = Line { offset: last.offset, ..line };
-                line = if beside.shares_with(last) && before == bytes { beside } else { line };
-            }
-            end = line.range().end;
-            before = Some(bytes);
-            placed.push(line);
-        }
-        let (head, bytes) = Head::build(Described { catalog, pack: pack.id }, pack.content, placed);
-        let mut blob = BytesMut::with_capacity(head.length() as usize);
-        blob.extend_from_slice(&bytes);
-        for (line, (_, bytes)) in head.lines().iter().zip(&records) {
-            if line.range().end > blob.len() as u64 {
-                blob.resize(line.offset as usize, 0);
-                blob.extend_from_slice(bytes);
-            }
-        }
-        let (records, of, content) = (records.len() as u32, pack.records, start_of(&pack.content));
+    /// Builds a part of `records`, each of `pack` and given once, as they are: to be put into a slot, which encrypts it if it must. Returns
+    /// it with the blob.
+    pub(crate) fn build(catalog: CatalogId, pack: &PackInfo, records: Vec<(Line, Bytes)>) -> Result<(Self, Bytes)> {
+        Self::build_with(catalog, pack, records, None)
+    }
+
+    /// As [`build`](Self::build), encrypted with `key`, if it is given.
+    pub(crate) fn build_with(
+        catalog: CatalogId,
+        pack: &PackInfo,
+        records: Vec<(Line, Bytes)>,
+        key: Option<&DataKey>,
+    ) -> Result<(Self, Bytes)> {
+        let (head, blob) = assembled(Described { catalog, pack: pack.id }, pack.content, records, key)?;
+        let (records, of, content) = (head.lines().len() as u32, pack.records, start_of(&pack.content));
         let id = PartId { pack: pack.id, records, of, content, head: head.digest(), place: None };
-        (Self { id, incarnation: 0, length: head.length(), head: Some(Arc::new(head)) }, blob.freeze())
+        Ok((Self { id, incarnation: 0, length: head.length(), head: Some(Arc::new(head)) }, blob))
     }
 
     /// Returns a part that has all records of its pack, which its name tells, without its head. `length` is that of its blob.
@@ -140,10 +129,19 @@ impl Part {
         }
     }
 
-    /// Returns the records of a damaged blob that are still good.
-    pub(crate) fn good_records_in(&self, catalog: CatalogId, blob: &Bytes) -> Vec<(Line, Bytes)> {
-        let head = head_in(catalog, self.id, blob).unwrap_or_else(|_| self.id.salvage(blob));
-        head.records_in(blob)
+    /// Reads the head of its blob.
+    pub(crate) fn head_in(&self, catalog: CatalogId, blob: &[u8]) -> Result<Head> {
+        head_in(catalog, self.id, blob)
+    }
+
+    /// Returns what its name and its head tell of its pack; not the length, which no part depends on.
+    pub(crate) fn pack_info(&self, head: &Head) -> PackInfo {
+        PackInfo { id: self.id.pack, length: 0, records: self.id.of, content: head.content() }
+    }
+
+    /// Returns the head in a blob, or what is left of it.
+    pub(crate) fn head_or_rest(&self, catalog: CatalogId, blob: &[u8]) -> Head {
+        head_in(catalog, self.id, blob).unwrap_or_else(|_| self.id.salvage(catalog, blob))
     }
 }
 
@@ -176,7 +174,7 @@ mod tests {
         });
         let lines: Vec<Line> = lines.collect();
         let info = PackInfo { id: ID, length: 9000, records: 2000, content: Digest::of(b"all") };
-        Part::build(CATALOG, &info, lines.into_iter().zip(contents).collect())
+        Part::build(CATALOG, &info, lines.into_iter().zip(contents).collect()).unwrap()
     }
 
     #[test]

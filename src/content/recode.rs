@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::chunk::{BLOCK_BYTES, CHUNK_BYTES, occupied_blocks};
 use super::codec::{Unpacker, encode, worthwhile};
 use super::compression::{CROSSING_LEVEL, Compressor, RESTED_LEVEL};
+use super::naming::Naming;
 use super::record::{Encoding, GROUP_CHUNKS, Line};
 use crate::error::{Error, Result};
 
@@ -32,9 +33,9 @@ impl Recoding {
 /// # Errors
 ///
 /// `Corrupt` if a record is sealed and decodes to other content than its line names.
-pub(crate) fn recode(mut records: Vec<(Line, Bytes)>, how: Recoding) -> Result<Vec<(Line, Bytes)>> {
+pub(crate) fn recode(mut records: Vec<(Line, Bytes)>, how: Recoding, naming: Naming) -> Result<Vec<(Line, Bytes)>> {
     records.sort_unstable_by_key(|(line, _)| line.ordinal);
-    let (mut recoder, mut unpacker) = (Recoder::new(how, records.len()), Unpacker::default());
+    let (mut recoder, mut unpacker) = (Recoder::new(how, records.len(), naming), Unpacker::new(naming));
     for (line, stored) in records {
         let Some(content) = unpacker.content_of(&line, &stored) else {
             let what = format!("record `{}` is sealed, and decodes to other content", line.ordinal);
@@ -63,13 +64,13 @@ struct Recoder {
 }
 
 impl Recoder {
-    fn new(how: Recoding, records: usize) -> Self {
+    fn new(how: Recoding, records: usize, naming: Naming) -> Self {
         Self {
             compressor: Compressor::of_groups(how.level()),
             lines: Vec::with_capacity(GROUP_CHUNKS),
             chunks: Vec::with_capacity(GROUP_CHUNKS * CHUNK_BYTES),
             done: Vec::with_capacity(records),
-            unpacked: Unpacker::default(),
+            unpacked: Unpacker::new(naming),
         }
     }
 
@@ -175,8 +176,8 @@ mod tests {
 
     fn recoded(info: &PackInfo, blob: &Bytes, how: Recoding) -> (Part, Bytes, Vec<(Line, Bytes)>) {
         let head = info.head(CATALOG, blob).unwrap();
-        let records = recode(head.records_in(blob), how).unwrap();
-        let (part, bytes) = Part::build(CATALOG, info, records.clone());
+        let records = recode(head.records_in(blob), how, Naming::Plain).unwrap();
+        let (part, bytes) = Part::build(CATALOG, info, records.clone()).unwrap();
         (part, bytes, records)
     }
 
@@ -198,7 +199,12 @@ mod tests {
             for numbers in [(0..contents.len()).collect::<Vec<_>>(), (0..contents.len()).rev().collect()] {
                 for number in numbers {
                     let line = *head.line(number as u16).unwrap();
-                    let stored = StoredRecord { line, bytes: line.stored_in(&bytes).unwrap(), is_verified: false };
+                    let stored = StoredRecord {
+                        line,
+                        bytes: line.stored_in(&bytes).unwrap(),
+                        is_verified: false,
+                        encrypted: None,
+                    };
                     if contents[number].len() == CHUNK_BYTES {
                         unpacker.unpack(0, &stored, &Digest::of(&contents[number])).unwrap();
                         assert!(unpacker.chunk(0, &stored) == contents[number]);
@@ -209,9 +215,9 @@ mod tests {
             }
             assert!((bytes.len() as u64) < blob.len() as u64 * 3 / 4, "{} of {}", bytes.len(), blob.len());
             // Encoded once more, by what is in the part.
-            let again = recode(head.records_in(&bytes), how).unwrap();
+            let again = recode(head.records_in(&bytes), how, Naming::Plain).unwrap();
             assert_eq!(again.len(), records.len());
-            assert_eq!(Part::build(CATALOG, &pack.info, again).1, bytes);
+            assert_eq!(Part::build(CATALOG, &pack.info, again).unwrap().1, bytes);
         }
     }
 
@@ -220,10 +226,10 @@ mod tests {
         let (pack, blob, contents) = pack_of(&[0; 16]);
         let (_, _, mut records) = recoded(&pack.info, &blob, Recoding::Rested);
         records.retain(|(line, _)| [1, 2, 9, 15].contains(&line.ordinal));
-        let (left, bytes) = Part::build(CATALOG, &pack.info, records.clone());
+        let (left, bytes) = Part::build(CATALOG, &pack.info, records.clone()).unwrap();
         let head = left.verify(CATALOG, &bytes).unwrap();
-        let anew = recode(head.records_in(&bytes), Recoding::Rested).unwrap();
-        let (anew, smaller) = Part::build(CATALOG, &pack.info, anew);
+        let anew = recode(head.records_in(&bytes), Recoding::Rested, Naming::Plain).unwrap();
+        let (anew, smaller) = Part::build(CATALOG, &pack.info, anew).unwrap();
         assert!(smaller.len() < bytes.len(), "{} of {}", smaller.len(), bytes.len());
         for (part, bytes) in [(left, bytes), (anew, smaller)] {
             assert_eq!(part.extents().count(), 4);
@@ -242,7 +248,7 @@ mod tests {
         let mut records = pack.info.head(CATALOG, &blob).unwrap().records_in(&blob);
         let wrong = Digest::of(b"other content");
         records[1].0.content = wrong;
-        assert_eq!(recode(records, Recoding::Rested).unwrap_err().kind(), crate::ErrorKind::Corrupt);
+        assert_eq!(recode(records, Recoding::Rested, Naming::Plain).unwrap_err().kind(), crate::ErrorKind::Corrupt);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::cipher::Encrypted;
 use super::digest::Digest;
 use super::names::PackId;
 
@@ -118,7 +119,7 @@ impl Line {
         Self { encoding, length, is_checked: true, ..self }.sealed(stored)
     }
 
-    fn sealed(self, stored: &Digest) -> Self {
+    pub(super) fn sealed(self, stored: &Digest) -> Self {
         Self { seal: self.seal_of(&self.content, stored), ..self }
     }
 
@@ -169,6 +170,17 @@ impl Line {
     }
 }
 
+/// What the tag of an encrypted range is bound to besides its key and place: what the lines that share it say of its records.
+pub(super) fn bound_to(lines: &[Line]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    for line in lines {
+        let (code, detail) = line.encoding.written();
+        hasher.update(line.content.as_bytes()).update(&line.ordinal.to_le_bytes());
+        hasher.update(&[code, u8::from(line.is_checked)]).update(&detail.to_le_bytes());
+    }
+    *hasher.finalize().as_bytes()
+}
+
 /// The hash of the last stored bytes that were hashed: the records of a group have the same ones, one after the other.
 #[derive(Debug, Default)]
 pub(crate) struct Hashed(Option<(Bytes, Digest)>);
@@ -195,4 +207,16 @@ pub(crate) struct StoredRecord {
     pub(crate) bytes: Bytes,
     /// Whether this process has verified the record before, in the same blob.
     pub(crate) is_verified: bool,
+    /// How the bytes are decrypted, if they are encrypted.
+    pub(crate) encrypted: Option<Encrypted>,
+}
+
+impl StoredRecord {
+    /// Returns the bytes that the encoding has given; `None` if they can't be decrypted.
+    pub(crate) fn encoded(&self) -> Option<Bytes> {
+        match &self.encrypted {
+            None => Some(self.bytes.clone()),
+            Some(encrypted) => encrypted.decrypted(&self.bytes),
+        }
+    }
 }

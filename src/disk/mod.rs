@@ -16,13 +16,17 @@ pub(crate) mod partial_file;
 mod qcow2;
 pub(crate) mod read_at;
 pub(crate) mod source;
+mod spool;
 mod unpack;
+mod unwrap;
 pub(crate) mod vhd;
 mod vhdx;
 mod vmdk;
+mod zeros;
 
 pub use detect::Detected;
 pub use format::{DiskFormat, VhdFooter, WrittenFormat};
 pub use note::DiskNote;
 pub use overlay::create_overlay;
 pub use source::DiskSource;
+pub use unwrap::Wrapping;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::io::{AsyncRead, AsyncReadExt};
 
 use super::fields::Damaged;
 use super::file::FileDisk;
@@ -13,11 +14,14 @@ use super::lookalike::{HEAD_BYTES, Lookalike};
 use super::note::{self, DiskNote};
 use super::qcow2::open::open as open_qcow2;
 use super::read_at::{EndedEarly, ReadAt, SharedDisk, Stamp};
+use super::spool::{BLOCK, Spool};
+use super::unwrap::{Wrapping, unwrapped};
 use super::vhd::open::open as open_vhd;
 use super::vhdx::open::open as open_vhdx;
 use super::vmdk::open::{flat, open as open_vmdk};
 use crate::error::{Error, Result};
 use crate::holes::Doubt;
+use crate::host::Workers;
 use crate::host::sync::Mutex;
 
 /// A disk to import: a file, a reader or bytes, with its format.
@@ -43,6 +47,10 @@ pub struct DiskSource {
     format: DiskFormat,
     target: String,
     choices: Choices,
+    /// The outermost first.
+    wrappings: Vec<Wrapping>,
+    unwrapped_limit: u64,
+    spool: Option<PathBuf>,
 }
 
 /// The caller's exceptions to the default checks.
@@ -59,14 +67,19 @@ enum Input {
     Path(PathBuf),
     Bytes(Bytes),
     Reader(Mutex<Box<dyn ReadSeek>>),
+    Spooled(SharedDisk),
 }
+
+/// What a wrapped file may unwrap to, unless the caller says otherwise: the largest disk of [`Limits::azure_2026`](crate::model::Limits::azure_2026).
+const UNWRAPPED_LIMIT: u64 = 2 << 40;
 
 trait ReadSeek: Read + Seek + Send {}
 impl<R: Read + Seek + Send> ReadSeek for R {}
 
 impl DiskSource {
     fn new(input: Input, format: DiskFormat, target: String) -> Self {
-        Self { input, format, target, choices: Choices::default() }
+        let (choices, wrappings) = (Choices::default(), Vec::new());
+        Self { input, format, target, choices, wrappings, unwrapped_limit: UNWRAPPED_LIMIT, spool: None }
     }
 
     /// Returns a source that reads a regular file or block device; anything else (a pipe, a directory, a character
@@ -83,10 +96,103 @@ impl DiskSource {
         Self::new(Input::Bytes(bytes.into()), format, "disk".into())
     }
 
-    /// Returns a source that reads from anything seekable. Write a pipe to a file first, or read it whole and pass it
-    /// as [`bytes`](Self::bytes).
+    /// Returns a source that reads from anything seekable. A stream goes through [`spooled`](Self::spooled).
     pub fn reader(reader: impl Read + Seek + Send + 'static, format: DiskFormat) -> Self {
         Self::new(Input::Reader(Mutex::new(Box::new(reader))), format, "disk".into())
+    }
+
+    /// Returns a source of a stream that can be read once, such as the body of a request or a pipe, of any length: reads it now, to its
+    /// end, into a file without a name in `folder`, with holes where it is zero. It takes as much space there as the stream has data, until
+    /// the source is dropped. What the stream is wrapped in is unwrapped later, by [`with_wrapping`](Self::with_wrapping).
+    ///
+    /// # Errors
+    ///
+    /// `StorageFull`; `Invalid` if the stream has more than `most` bytes; `Unavailable`, also if the stream fails.
+    ///
+    /// ```
+    /// use compute_gallery::disk::{DiskFormat, DiskSource};
+    /// use compute_gallery::image::ImageDigest;
+    ///
+    /// # futures::executor::block_on(async {
+    /// let body = futures::io::Cursor::new(vec![7; 4096]);
+    /// let source = DiskSource::spooled(body, DiskFormat::Raw, std::env::temp_dir(), 1 << 40).await?;
+    /// let in_memory = DiskSource::bytes(vec![7; 4096], DiskFormat::Raw);
+    /// assert_eq!(ImageDigest::of(source)?, ImageDigest::of(in_memory)?);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn spooled(
+        mut stream: impl AsyncRead + Send + Unpin,
+        format: DiskFormat,
+        folder: impl Into<PathBuf>,
+        most: u64,
+    ) -> Result<Self> {
+        let (folder, workers) = (folder.into(), Workers::default());
+        let target = "stream".to_owned();
+        let failed = |doing: &str, error| Error::from_io("stream", doing, error);
+        let place = folder.clone();
+        let created = workers.run(move || Spool::create(&place)).await;
+        let mut spool = created.map_err(|error| Error::from_io(folder.display().to_string(), "spooling", error))?;
+        let mut block = Vec::new();
+        loop {
+            let mut part = (&mut stream).take(BLOCK as u64);
+            part.read_to_end(&mut block).await.map_err(|error| failed("reading the stream", error))?;
+            if block.is_empty() {
+                break;
+            }
+            if spool.written() + block.len() as u64 > most {
+                return Err(Error::invalid(
+                    target,
+                    format!("the stream has more than `{most}` bytes: raise the limit"),
+                ));
+            }
+            let appended = workers.run(move || {
+                let appended = spool.append(&block);
+                block.clear();
+                (spool, block, appended)
+            });
+            let (same, emptied, appended) = appended.await;
+            (spool, block) = (same, emptied);
+            appended.map_err(|error| failed("spooling", error))?;
+        }
+        let disk = workers.run(move || spool.finish()).await.map_err(|error| failed("spooling", error))?;
+        Ok(Self { spool: Some(folder), ..Self::new(Input::Spooled(disk), format, target) })
+    }
+
+    /// Unwraps the file before it is read as a disk: it is compressed, or alone in an archive. Of several wrappings, the outermost comes
+    /// first: `[Gzip, Tar]` for `disk.tar.gz`. The disk is written to a file without a name ([`with_spool`](Self::with_spool)),
+    /// with holes where it is zero.
+    ///
+    /// What is cut short, damaged, or followed by something else is refused, with the offset.
+    ///
+    /// ```
+    /// use compute_gallery::disk::{DiskFormat, DiskSource, Wrapping};
+    /// use compute_gallery::image::ImageDigest;
+    ///
+    /// let wrapped = DiskSource::path("web.raw.gz", DiskFormat::Raw).with_wrapping([Wrapping::Gzip]);
+    /// # let _ = wrapped;
+    /// let wrong = DiskSource::bytes(vec![7; 4096], DiskFormat::Raw).with_wrapping([Wrapping::Zstd]);
+    /// assert!(ImageDigest::of(wrong).unwrap_err().to_string().contains("at byte `0`"));
+    /// ```
+    #[must_use]
+    pub fn with_wrapping(mut self, wrappings: impl IntoIterator<Item = Wrapping>) -> Self {
+        self.wrappings.extend(wrappings);
+        self
+    }
+
+    /// Sets the most bytes that a wrapped file may unwrap to: 2 TiB by default. Zeros take time, and no space.
+    #[must_use]
+    pub fn with_unwrapped_limit(mut self, bytes: u64) -> Self {
+        self.unwrapped_limit = bytes;
+        self
+    }
+
+    /// Sets the folder for what is unwrapped: that of the system for temporary files by default, or that of the
+    /// [`spooled`](Self::spooled) stream.
+    #[must_use]
+    pub fn with_spool(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.spool = Some(folder.into());
+        self
     }
 
     /// Reads every byte, including reported holes: for a file system that reports holes wrongly. Reading takes as long
@@ -149,17 +255,27 @@ impl DiskSource {
 
     /// Opens the source and checks everything that headers and sizes show. Blocks.
     pub(crate) fn open(self) -> Result<OpenSource> {
-        let Self { input, mut format, mut target, mut choices } = self;
+        let Self { input, mut format, mut target, mut choices, wrappings, unwrapped_limit, spool } = self;
         let failed = |target: &str, error| Error::from_io(target, "opening the disk", error);
         let mut notes = Vec::new();
         let path = if let Input::Path(path) = &input { Some(path.clone()) } else { None };
         let mut file: SharedDisk = match input {
             Input::Path(path) => open_file(&path, choices.holes_read, &mut notes)?,
             Input::Bytes(bytes) => Arc::new(bytes),
+            Input::Spooled(disk) => disk,
             Input::Reader(reader) => {
                 Arc::new(ReaderDisk::new(reader.into_inner()).map_err(|error| failed(&target, error))?)
             }
         };
+        // What it is unwrapped from must not change, either.
+        let given = file.clone();
+        let before = given.first_stamp().map_err(|error| failed(&target, error))?;
+        if !wrappings.is_empty() {
+            let folder = spool.unwrap_or_else(std::env::temp_dir);
+            file = unwrapped(file, &wrappings, &folder, unwrapped_limit)
+                .map_err(|error| reading_failed(&target, error))?;
+        }
+        let path = path.filter(|_| wrappings.is_empty());
         if format == DiskFormat::Vmdk
             && let Some(flat) = flat(&*file, path.as_deref(), &target)?
         {
@@ -175,7 +291,10 @@ impl DiskSource {
             format = DiskFormat::Raw;
             choices.any_content = true;
         }
-        let before = file.first_stamp().map_err(|error| failed(&target, error))?;
+        let (stamped, before) = match wrappings.is_empty() {
+            true => (file.clone(), file.first_stamp().map_err(|error| failed(&target, error))?),
+            false => (given, before),
+        };
         let disk = match format {
             DiskFormat::Raw => {
                 notes.extend(check_raw(&*file, choices.any_content, &target)?);
@@ -204,7 +323,7 @@ impl DiskSource {
             return Err(Error::invalid(target, format!("the disk has `{size}` bytes: {fix}")));
         }
         notes.extend(note::of_size(size));
-        Ok(OpenSource { disk, file, before, may_change: choices.changes, target, notes })
+        Ok(OpenSource { disk, file: stamped, before, may_change: choices.changes, target, notes })
     }
 }
 

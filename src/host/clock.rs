@@ -1,7 +1,8 @@
 //! Time.
 
 use std::fmt::Debug;
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use futures::FutureExt;
@@ -35,6 +36,13 @@ pub trait Clock: Debug + Send + Sync + 'static {
     /// Returns the current time; it may jump in both directions.
     fn now(&self) -> DateTime<Utc>;
 
+    /// Returns the time since any fixed moment, by a clock that never jumps: differences are time that has passed.
+    ///
+    /// By default it is the time since the process first asked. A clock whose time is artificial overrides it.
+    fn monotonic(&self) -> Duration {
+        monotonic()
+    }
+
     /// Waits for at least `duration`.
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
 
@@ -50,6 +58,12 @@ pub trait Clock: Debug + Send + Sync + 'static {
     fn timeout(&self, duration: Duration) -> BoxFuture<'static, ()> {
         self.sleep(duration)
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the seam that all time comes through")]
+fn monotonic() -> Duration {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed()
 }
 
 /// The operating system's clock. Its timers need no particular async runtime.

@@ -17,15 +17,18 @@ use super::sync::Mutex;
 /// the network and not from the number of cores.
 pub(crate) const REQUESTS: usize = 16;
 
-/// Bytes of one operation in flight.
+/// Bytes of one operation in flight, of the catalog and of a service with the least memory.
 pub(crate) const BYTES: u64 = 64 << 20;
+
+/// An operation has at most this part of all memory in flight.
+const SHARE: u64 = 4;
 
 /// Bytes of one operation that are in flight even if all operations of the service together have no more to spare.
 const LEAST_BYTES: u64 = 8 << 20;
 
-/// The bytes that an operation has in flight: as many as the service's `memory` can spare, at most [`BYTES`].
+/// The bytes that an operation has in flight: as many as the service's `memory` can spare, at most [its share](Budget::share).
 pub(crate) fn bytes_of(memory: &Budget) -> (u64, Taken) {
-    let more = memory.take_up_to(BYTES - LEAST_BYTES);
+    let more = memory.take_up_to(memory.share().saturating_sub(LEAST_BYTES));
     (LEAST_BYTES + more.units(), more)
 }
 
@@ -85,6 +88,11 @@ pub(crate) struct Taken {
 impl Budget {
     pub(crate) fn new(units: u64) -> Self {
         Self(Arc::new(Mutex::new(Units { all: units, free: units, asked: 0, progress: 0, waiting: VecDeque::new() })))
+    }
+
+    /// Returns the most units that one operation has.
+    pub(crate) fn share(&self) -> u64 {
+        self.0.lock().all / SHARE
     }
 
     /// Takes units, and waits for them. More than there are of all count as all.

@@ -7,6 +7,7 @@ mod clock;
 mod deadlines;
 mod entropy;
 pub(crate) mod in_flight;
+mod keys;
 pub(crate) mod sync;
 mod workers;
 
@@ -15,4 +16,5 @@ pub use deadlines::Deadlines;
 pub(crate) use deadlines::within;
 pub(crate) use entropy::draw;
 pub use entropy::{Entropy, SystemEntropy};
+pub use keys::{KeyProvider, Secret, Wrapped, key_missing, keys_unavailable};
 pub use workers::Workers;

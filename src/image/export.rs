@@ -161,12 +161,12 @@ impl Export<'_> {
             return Ok(span);
         }
         let places: Vec<(u64, u64)> = span.iter().map(|(position, _)| self.place(layout, *position)).collect();
-        let file = file.clone();
+        let (file, naming) = (file.clone(), self.content.naming());
         let check = move || {
             gaps.into_iter().try_for_each(|gap| zero(&file, gap))?;
             let mut missing = Vec::with_capacity(span.len());
             for (chunk, (at, length)) in span.into_iter().zip(places) {
-                if before == Before::Anything || !is_there(&file, at, length, &chunk.1.digest)? {
+                if before == Before::Anything || !is_there(&file, at, length, &chunk.1.digest, naming)? {
                     missing.push(chunk);
                 }
             }
@@ -223,7 +223,7 @@ impl Export<'_> {
     ) -> Result<(Batch, Unpacker)> {
         let verified = self.content.read(records, |stored| {
             let batch = self.batch(positions, records, stored);
-            let mut unpacker: Unpacker = unpackers.take().unwrap_or_default();
+            let mut unpacker: Unpacker = unpackers.take().unwrap_or_else(|| Unpacker::new(self.content.naming()));
             let verify = move || batch.verify(&mut unpacker).map(|()| (batch, unpacker));
             async move {
                 let _turn = turns.take(1).await;

@@ -21,6 +21,7 @@ use super::image_digest::ImageDigest;
 use super::known_chunks::KnownChunks;
 use super::scan::{Group, Scan};
 use crate::content::chunk::{CHUNK_BYTES, occupied_blocks};
+use crate::content::cipher::DataKey;
 use crate::content::codec::encode;
 use crate::content::compression::{Compression, Compressor};
 use crate::content::digest::Digest;
@@ -29,13 +30,14 @@ use crate::content::head::Described;
 use crate::content::index::{IndexBuilder, Node};
 use crate::content::manifest::{Manifest, ManifestDisk};
 use crate::content::names::{CatalogId, PackId, UploadId};
-use crate::content::pack::{FinishedPack, PackBuilder, PackInfo};
+use crate::content::naming::Naming;
+use crate::content::pack::{FilledPack, FinishedPack, PackBuilder, PackInfo};
 use crate::content::record::{Encoding, RecordRef};
 use crate::disk::note::DiskNote;
 use crate::disk::read_at::SharedDisk;
 use crate::disk::source::{OpenSource, reading_failed};
 use crate::error::{Error, Result};
-use crate::host::in_flight::{Budget, Taken};
+use crate::host::in_flight::{Budget, REQUESTS, Taken};
 use crate::host::sync::Mutex;
 use crate::host::{Clock, Workers};
 use crate::progress::{OnProgress, Progress};
@@ -44,8 +46,8 @@ use crate::replica::index_walk::{IndexWalk, Span};
 use crate::replica::records::Records;
 use crate::replica::slot::PutOutcome;
 
-/// Packs on their way to the store while the next one fills: with fewer, a store that makes each durable idles between
-/// them.
+/// The least packs on their way to the store while the next one fills: with fewer, a store that makes each durable idles between
+/// them. With more memory there are more, for a store that is far away.
 const PACKS_IN_FLIGHT: usize = 4;
 
 /// The bytes that an import holds in any case, with one pack on its way: two packs, and the groups under way.
@@ -125,8 +127,14 @@ impl Import<'_> {
             (None, Some(base)) => Learned::of(self.copies, base).await?,
             (None, None) => Learned::default(),
         };
-        let mut writer = PackWriter::new(self.catalog, self.upload, known);
+        let keys = self.copies.keys();
+        // Another process may have rotated them.
+        keys.refresh().await?;
+        let key = keys.current().await?;
+        let mut writer = PackWriter::new(self.catalog, self.upload, known, (keys.naming(), key.is_some()));
         let mut sending = FuturesUnordered::new();
+        let most =
+            usize::try_from(self.memory.share() / PACK_BYTES).unwrap_or(REQUESTS).clamp(PACKS_IN_FLIGHT, REQUESTS);
         let (mut differs, mut before) = (false, 0);
         let mut done_disks = Vec::with_capacity(disks.len());
         for OpenDisk { lun, source } in disks {
@@ -167,7 +175,7 @@ impl Import<'_> {
                     let more = loop {
                         // The first is of what is held in any case.
                         let more = self.memory.take_up_to(if sending.is_empty() { 0 } else { PACK_BYTES });
-                        if sending.len() < PACKS_IN_FLIGHT && (sending.is_empty() || more.units() == PACK_BYTES) {
+                        if sending.len() < most && (sending.is_empty() || more.units() == PACK_BYTES) {
                             break more;
                         }
                         drop(more);
@@ -175,7 +183,7 @@ impl Import<'_> {
                             differs |= writer.note_stored(stored?);
                         }
                     };
-                    sending.push(self.send(pack, more));
+                    sending.push(self.send(pack, &key, more));
                 }
                 (self.on_progress)(Progress { done: before + group.end.min(size), total });
             }
@@ -186,7 +194,7 @@ impl Import<'_> {
         }
         writer.close();
         // There are two at most: the last of the chunks, and the last of the nodes, which are few.
-        sending.extend(writer.finished.drain(..).map(|pack| self.send(pack, self.memory.take_up_to(0))));
+        sending.extend(writer.finished.drain(..).map(|pack| self.send(pack, &key, self.memory.take_up_to(0))));
         while let Some(stored) = sending.next().await {
             differs |= writer.note_stored(stored?);
         }
@@ -203,7 +211,16 @@ impl Import<'_> {
     }
 
     /// Sends a pack, which holds `_more` bytes of the shared ones.
-    async fn send(&self, pack: FinishedPack, _more: Taken) -> Result<(FinishedPack, PutOutcome)> {
+    async fn send(
+        &self,
+        pack: FilledPack,
+        key: &Option<Arc<DataKey>>,
+        _more: Taken,
+    ) -> Result<(FinishedPack, PutOutcome)> {
+        let pack = match key.clone() {
+            None => pack.finish(None)?,
+            Some(key) => self.workers.run(move || pack.finish(Some(&key))).await?,
+        };
         let (sent, resumed) = (&pack, self.resumed);
         let stored = self.copies.in_each(|slot| async move { slot.put_new_pack(sent, resumed).await }).await?;
         // One copy that differs is enough to start again.
@@ -261,12 +278,13 @@ impl Import<'_> {
         });
         let under_way = workers.parallelism() + GROUPS_WAITING;
         let (buffer_pool, known, compression) = (buffer_pool.clone(), known.clone(), self.compression);
+        let naming = self.copies.keys().naming();
         let encoded = groups.map_ok(stream::iter).try_flatten().map_ok(move |(group, before)| {
             let (reader, workers, known, failed) = (reader.clone(), workers.clone(), known.clone(), failed.clone());
             let buffers = buffer_pool.take();
             let encode = move || {
                 let buffers = buffers.unwrap_or_else(|| EncodeBuffers::new(compression));
-                EncodedGroup::read(&reader, &group, &before, &known, buffers)
+                EncodedGroup::read(&reader, &group, &before, (&known, naming), buffers)
             };
             async move { workers.run(encode).await.map_err(failed) }
         });
@@ -312,7 +330,7 @@ impl EncodedGroup {
         disk: &SharedDisk,
         group: &Group,
         before: &[(u64, RecordRef)],
-        known: &SharedKnown,
+        (known, naming): (&SharedKnown, Naming),
         mut buffers: EncodeBuffers,
     ) -> std::io::Result<Self> {
         let (mut chunks, mut before) = (Vec::new(), before.iter().peekable());
@@ -323,7 +341,7 @@ impl EncodedGroup {
             if occupied == 0 {
                 continue;
             }
-            let digest = Digest::of(chunk);
+            let digest = naming.name(chunk);
             // The same position goes first: it alone recognizes the chunks of a base that has outgrown the set.
             let stored = old.filter(|old| old.digest == digest).or_else(|| known.lock().find(&digest));
             let content = stored.map_or_else(
@@ -442,17 +460,19 @@ struct PackWriter {
     next_pack: u32,
     chunks: Option<PackBuilder>,
     nodes: Option<PackBuilder>,
-    finished: VecDeque<FinishedPack>,
+    finished: VecDeque<FilledPack>,
     /// Buffers of packs that were sent.
     spare: Vec<Vec<u8>>,
     stored: BTreeMap<PackId, PackInfo>,
     used: BTreeMap<PackId, Gathering>,
     known: SharedKnown,
+    naming: Naming,
+    encrypts: bool,
     stats: ImportStats,
 }
 
 impl PackWriter {
-    fn new(catalog: CatalogId, upload: UploadId, known: SharedKnown) -> Self {
+    fn new(catalog: CatalogId, upload: UploadId, known: SharedKnown, (naming, encrypts): (Naming, bool)) -> Self {
         Self {
             catalog,
             upload,
@@ -464,6 +484,8 @@ impl PackWriter {
             stored: BTreeMap::new(),
             used: BTreeMap::new(),
             known,
+            naming,
+            encrypts,
             stats: ImportStats::default(),
         }
     }
@@ -482,7 +504,7 @@ impl PackWriter {
 
     fn store_node(&mut self, node: &Node) -> RecordRef {
         let bytes = node.encode();
-        let digest = Digest::of(&bytes);
+        let digest = self.naming.name(&bytes);
         let (record, new_bytes) = self.store(digest, Encoding::Plain, (&bytes, digest), |writer| &mut writer.nodes);
         self.stats.new_index_bytes += new_bytes;
         record
@@ -511,7 +533,7 @@ impl PackWriter {
     /// that an index is read without chunks in between.
     fn builder(&mut self, kind: impl Fn(&mut Self) -> &mut Option<PackBuilder>, length: usize) -> &mut PackBuilder {
         if let Some(full) = kind(self).take_if(|pack| !pack.has_room(length)) {
-            self.finished.push_back(full.finish());
+            self.finished.push_back(full.fill());
         }
         let id = PackId { upload: self.upload, number: self.next_pack };
         let spare = if kind(self).is_none() {
@@ -520,13 +542,17 @@ impl PackWriter {
         } else {
             None
         };
-        let of = Described { catalog: self.catalog, pack: id };
-        kind(self).get_or_insert_with(|| PackBuilder::new(of, spare))
+        let (of, encrypts) = (Described { catalog: self.catalog, pack: id }, self.encrypts);
+        let new = || {
+            let new = PackBuilder::new(of, spare);
+            if encrypts { new.with_room_for_tags() } else { new }
+        };
+        kind(self).get_or_insert_with(new)
     }
 
     fn close(&mut self) {
         let open = self.chunks.take().into_iter().chain(self.nodes.take());
-        self.finished.extend(open.map(PackBuilder::finish));
+        self.finished.extend(open.map(PackBuilder::fill));
     }
 
     /// Notes the outcome of a pack; true if another pack of its name was there.

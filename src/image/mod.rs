@@ -1,6 +1,8 @@
 //! The pipeline from a disk into slots, and back.
 
 mod buffers;
+pub(crate) mod chunk_cache;
+mod chunk_fetch;
 pub(crate) mod export;
 pub(crate) mod image_digest;
 pub(crate) mod import;

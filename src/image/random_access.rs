@@ -1,14 +1,15 @@
 //! Reads any part of a disk from its replicas, without writing it out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::buffers::BufferPool;
+use super::chunk_cache::ChunkCache;
+use super::chunk_fetch::ChunkFetch;
+use crate::content::boot_set::MAX_CHUNKS;
 use crate::content::chunk::CHUNK_BYTES;
-use crate::content::codec::Unpacker;
 use crate::content::digest::Digest;
 use crate::content::index::{FAN_OUT, Node};
 use crate::content::manifest::ManifestDisk;
@@ -19,79 +20,75 @@ use crate::host::sync::Mutex;
 use crate::replica::index_walk::node_of;
 use crate::replica::records::{Records, Rejected};
 
-/// A cache of verified chunks, by digest: versions often share chunks. Evicts the least recently used first.
-#[derive(Debug)]
-pub(crate) struct ChunkCache {
-    capacity: u64,
-    inner: Mutex<Cached>,
-}
+/// The number of index nodes that are cached, a few MiB: at least eight gigabytes of disk.
+const MAX_NODES: usize = 512;
 
-#[derive(Debug, Default)]
-struct Cached {
-    chunks: HashMap<Digest, (Bytes, u64)>,
-    /// By the tick of the last use.
-    order: BTreeMap<u64, Digest>,
-    used: u64,
-    tick: u64,
-}
+const CHUNK: u64 = CHUNK_BYTES as u64;
 
-impl ChunkCache {
-    /// Returns a cache of at most `capacity` bytes.
-    pub(crate) fn new(capacity: u64) -> Self {
-        Self { capacity, inner: Mutex::default() }
-    }
+/// Chunks of a set that are fetched at a time: at first few, since a boot waits for them.
+const FIRST_WAVE: usize = 64;
+const WAVE: usize = 1024;
 
-    fn get(&self, digest: &Digest) -> Option<Bytes> {
-        let mut cached = self.inner.lock();
-        cached.tick += 1;
-        let tick = cached.tick;
-        let (bytes, last) = cached.chunks.get_mut(digest)?;
-        let (bytes, last) = (bytes.clone(), std::mem::replace(last, tick));
-        cached.order.remove(&last);
-        cached.order.insert(tick, *digest);
-        Some(bytes)
-    }
-
-    fn put(&self, digest: Digest, bytes: Bytes) {
-        let mut cached = self.inner.lock();
-        cached.tick += 1;
-        let tick = cached.tick;
-        cached.used += bytes.len() as u64;
-        if let Some((old, last)) = cached.chunks.insert(digest, (bytes, tick)) {
-            cached.used -= old.len() as u64;
-            cached.order.remove(&last);
-        }
-        cached.order.insert(tick, digest);
-        while cached.used > self.capacity {
-            let Some((_, oldest)) = cached.order.pop_first() else { break };
-            if let Some((gone, _)) = cached.chunks.remove(&oldest) {
-                cached.used -= gone.len() as u64;
-            }
-        }
-    }
-}
-
-/// The number of index nodes that are cached: at least a gigabyte of disk.
-const MAX_NODES: usize = 128;
+/// Chunks of a set are fetched in groups of so many that lie beside one another: boots differ in what they read ahead.
+const GROUP: u64 = 4;
 
 /// Random access to a disk of a version.
 #[derive(Debug)]
 pub(crate) struct RandomAccess {
-    content: Records,
+    fetch: ChunkFetch,
     disk: ManifestDisk,
-    workers: Workers,
-    chunks: Arc<ChunkCache>,
     nodes: Mutex<HashMap<Digest, Arc<Node>>>,
-    unpackers: BufferPool<Unpacker>,
+    recorded: Mutex<Option<Recorded>>,
+}
+
+/// The chunks that were read, each once, in the order of the first reads.
+#[derive(Debug, Default)]
+struct Recorded {
+    order: Vec<u32>,
+    seen: HashSet<u32>,
+}
+
+impl Recorded {
+    fn add(&mut self, position: u64) {
+        if let Ok(chunk) = u32::try_from(position)
+            && self.order.len() < MAX_CHUNKS
+            && self.seen.insert(chunk)
+        {
+            self.order.push(chunk);
+        }
+    }
 }
 
 impl RandomAccess {
     pub(crate) fn new(content: Records, disk: ManifestDisk, workers: Workers, chunks: Arc<ChunkCache>) -> Self {
-        Self { content, disk, workers, chunks, nodes: Mutex::default(), unpackers: BufferPool::default() }
+        let fetch = ChunkFetch::new(content, workers, chunks);
+        Self { fetch, disk, nodes: Mutex::default(), recorded: Mutex::default() }
     }
 
     pub(crate) fn disk(&self) -> &ManifestDisk {
         &self.disk
+    }
+
+    /// Notes from now on which chunks are read, as many as a boot set has.
+    pub(crate) fn record(self) -> Self {
+        *self.recorded.lock() = Some(Recorded::default());
+        self
+    }
+
+    /// Returns the chunks that were read.
+    pub(crate) fn recorded(&self) -> Vec<u32> {
+        self.recorded.lock().as_ref().map(|recorded| recorded.order.clone()).unwrap_or_default()
+    }
+
+    /// Whether it notes what is read.
+    #[cfg(feature = "nbd")]
+    pub(crate) fn is_recording(&self) -> bool {
+        self.recorded.lock().is_some()
+    }
+
+    #[cfg(feature = "nbd")]
+    pub(crate) fn stop_recording(&self) {
+        *self.recorded.lock() = None;
     }
 
     /// Reads a range of the disk.
@@ -100,23 +97,24 @@ impl RandomAccess {
             let what = format!("`{}..{}` is not within the disk of {} bytes", range.start, range.end, self.disk.size);
             return Err(Error::invalid("range", what));
         }
-        const CHUNK: u64 = CHUNK_BYTES as u64;
         let positions: Vec<u64> = (range.start / CHUNK..range.end.div_ceil(CHUNK)).collect();
+        let records = self.records_at(&positions).await?;
+        if let Some(recorded) = &mut *self.recorded.lock() {
+            let read = positions.iter().zip(&records).filter(|(_, record)| record.is_some());
+            read.for_each(|(position, _)| recorded.add(*position));
+        }
         let (mut found, mut missing) = (HashMap::new(), Vec::new());
-        for position in &positions {
-            if let Some(record) = self.record_at(*position).await? {
-                match self.chunks.get(&record.digest) {
-                    Some(bytes) => {
-                        found.insert(*position, bytes);
-                    }
-                    None => missing.push((*position, record)),
-                }
+        for record in records.iter().flatten() {
+            match self.fetch.chunks.get(&record.digest) {
+                Some(chunk) => drop(found.insert(record.digest, chunk)),
+                None => missing.push(*record),
             }
         }
-        found.extend(self.fetch(missing).await?);
+        found.extend(self.fetch.fetch(&missing).await?);
         let mut bytes = BytesMut::zeroed((range.end - range.start) as usize);
-        for position in positions {
-            let (Some(chunk), start) = (found.get(&position), position * CHUNK) else { continue };
+        for (position, record) in positions.into_iter().zip(records) {
+            let Some(chunk) = record.and_then(|record| found.get(&record.digest)) else { continue };
+            let start = position * CHUNK;
             let (from, to) = (range.start.max(start), range.end.min(start + CHUNK));
             let source = chunk.get((from - start) as usize..(to - start) as usize);
             let target = bytes.get_mut((from - range.start) as usize..(to - range.start) as usize);
@@ -130,24 +128,42 @@ impl RandomAccess {
     /// Reads the chunks of a range that are not in the cache yet.
     #[cfg(feature = "nbd")]
     pub(crate) async fn fetch_ahead(&self, range: Range<u64>) -> Result<()> {
-        let positions = range.start / CHUNK_BYTES as u64..range.end.min(self.disk.size).div_ceil(CHUNK_BYTES as u64);
-        let mut missing = Vec::new();
-        for position in positions {
-            let record = self.record_at(position).await?;
-            missing.extend(
-                record.filter(|record| self.chunks.get(&record.digest).is_none()).map(|record| (position, record)),
-            );
+        let positions: Vec<u64> = (range.start / CHUNK..range.end.min(self.disk.size).div_ceil(CHUNK)).collect();
+        let records = self.records_at(&positions).await?;
+        self.fetch.fetch(&self.not_cached(records)).await.map(drop)
+    }
+
+    /// Reads the first of `chunks` that are not in the cache yet, at most half of what the cache holds, and in waves: those that come
+    /// first are there first.
+    pub(crate) async fn fetch_chunks(&self, chunks: &[u32]) -> Result<()> {
+        let (end, most) = (self.disk.size.div_ceil(CHUNK), self.fetch.chunks.capacity() / 2 / CHUNK);
+        let (most, mut seen) = (usize::try_from(most).unwrap_or(usize::MAX), HashSet::new());
+        // Neighbours come only where there is room for all.
+        let size = if chunks.len() as u64 * GROUP <= most as u64 { GROUP } else { 1 };
+        let groups = chunks.iter().map(|chunk| u64::from(*chunk) / size).filter(|group| seen.insert(*group));
+        let positions = groups.flat_map(|group| group * size..((group + 1) * size).min(end));
+        let positions: Vec<u64> = positions.take(most).collect();
+        let records = self.records_at(&positions).await?;
+        let fetch = self.fetch.widely();
+        let (first, rest) = records.split_at(FIRST_WAVE.min(records.len()));
+        for wave in std::iter::once(first).chain(rest.chunks(WAVE)) {
+            fetch.fetch(&self.not_cached(wave.iter().copied())).await?;
         }
-        self.fetch(missing).await.map(drop)
+        Ok(())
+    }
+
+    fn not_cached(&self, records: impl IntoIterator<Item = Option<RecordRef>>) -> Vec<RecordRef> {
+        records.into_iter().flatten().filter(|record| self.fetch.chunks.get(&record.digest).is_none()).collect()
     }
 
     /// Returns the parts of a range inside of the disk, in order, and of each whether it may hold data; the others are zero.
     #[cfg(feature = "nbd")]
     pub(crate) async fn extents(&self, range: Range<u64>) -> Result<Vec<(Range<u64>, bool)>> {
-        const CHUNK: u64 = CHUNK_BYTES as u64;
+        let positions: Vec<u64> = (range.start / CHUNK..range.end.div_ceil(CHUNK)).collect();
+        let records = self.records_at(&positions).await?;
         let mut extents: Vec<(Range<u64>, bool)> = Vec::new();
-        for position in range.start / CHUNK..range.end.div_ceil(CHUNK) {
-            let is_data = self.record_at(position).await?.is_some();
+        for (position, record) in positions.into_iter().zip(records) {
+            let is_data = record.is_some();
             let part = range.start.max(position * CHUNK)..range.end.min((position + 1) * CHUNK);
             match extents.last_mut().filter(|(_, before)| *before == is_data) {
                 Some((last, _)) => last.end = part.end,
@@ -157,86 +173,60 @@ impl RandomAccess {
         Ok(extents)
     }
 
-    /// Reads chunks, verified, and caches them.
-    async fn fetch(&self, wanted: Vec<(u64, RecordRef)>) -> Result<Vec<(u64, Bytes)>> {
-        if wanted.is_empty() {
-            return Ok(Vec::new());
+    /// Returns the records of the chunks at positions; `None` for a chunk that is all zero. The nodes of a level are read together.
+    async fn records_at(&self, positions: &[u64]) -> Result<Vec<Option<RecordRef>>> {
+        let mut nodes: Vec<Option<Arc<Node>>> = vec![self.disk.root.clone(); positions.len()];
+        let Some(root) = &self.disk.root else { return Ok(vec![None; positions.len()]) };
+        let mut level = root.level;
+        loop {
+            let below = positions.iter().zip(&nodes).map(|(position, node)| child_of(node.as_ref()?, *position));
+            let below: Vec<Option<RecordRef>> = below.collect();
+            let Some(next) = level.checked_sub(1) else { return Ok(below) };
+            let found = self.nodes(next, &below).await?;
+            nodes = below.iter().map(|record| found.get(&record.as_ref()?.digest).cloned()).collect();
+            level = next;
         }
-        let (positions, records): (Vec<u64>, Vec<RecordRef>) = wanted.into_iter().unzip();
-        let chunks = self
-            .content
-            .read(&records, |stored| {
-                let (records, unpackers) = (records.clone(), self.unpackers.clone());
-                let unpack = move || {
-                    let mut unpacker: Unpacker = unpackers.take().unwrap_or_default();
-                    let chunks = records.iter().zip(&stored).map(|(record, stored)| {
-                        unpacker
-                            .unpack(0, stored, &record.digest)
-                            .map_err(|error| Rejected::Damaged(*record, error))?;
-                        // A copy: a slice of a plain record would keep the whole read alive.
-                        Ok(Bytes::copy_from_slice(unpacker.chunk(0, stored)))
-                    });
-                    let chunks = chunks.collect::<Result<Vec<_>, Rejected>>();
-                    unpackers.give(unpacker);
-                    chunks
-                };
-                self.workers.run(unpack)
-            })
-            .await?;
-        records.iter().zip(&chunks).for_each(|(record, chunk)| self.chunks.put(record.digest, chunk.clone()));
-        Ok(positions.into_iter().zip(chunks).collect())
     }
 
-    /// Returns the record of the chunk at a position; `None` if the chunk is all zero.
-    async fn record_at(&self, position: u64) -> Result<Option<RecordRef>> {
-        let Some(mut node) = self.disk.root.clone() else { return Ok(None) };
-        loop {
-            let number = position / FAN_OUT.saturating_pow(u32::from(node.level)) % FAN_OUT;
-            let child = node.children.binary_search_by_key(&number, |(child, _)| u64::from(*child));
-            let Some((_, below)) = child.ok().and_then(|at| node.children.get(at)) else { return Ok(None) };
-            match node.level.checked_sub(1) {
-                None => return Ok(Some(*below)),
-                Some(level) => node = self.node(level, below).await?,
+    /// Returns the nodes of a level.
+    async fn nodes(&self, level: u8, records: &[Option<RecordRef>]) -> Result<HashMap<Digest, Arc<Node>>> {
+        let (mut found, mut missing) = (HashMap::new(), BTreeMap::new());
+        {
+            let known = self.nodes.lock();
+            for record in records.iter().flatten() {
+                match known.get(&record.digest) {
+                    Some(node) => drop(found.insert(record.digest, node.clone())),
+                    None => drop(missing.insert(record.digest, *record)),
+                }
             }
         }
-    }
-
-    async fn node(&self, level: u8, record: &RecordRef) -> Result<Arc<Node>> {
-        let kept = |nodes: &HashMap<Digest, Arc<Node>>| nodes.get(&record.digest).cloned();
-        if let Some(node) = kept(&self.nodes.lock()) {
-            return Ok(node);
+        if missing.is_empty() {
+            return Ok(found);
         }
+        let naming = self.fetch.content.naming();
+        let missing: Vec<RecordRef> = missing.into_values().collect();
         let verified = |stored: Vec<StoredRecord>| {
-            let missing = || Rejected::Failed(Error::corrupt("index", "no record was read"));
-            let node = stored.first().ok_or_else(missing).and_then(|stored| node_of(level, record, stored));
-            std::future::ready(node.map(Arc::new))
+            let nodes = missing.iter().zip(&stored).map(|(record, stored)| {
+                let node = node_of(level, record, stored, naming)?;
+                Ok((record.digest, Arc::new(node)))
+            });
+            std::future::ready(nodes.collect::<Result<Vec<_>, Rejected>>())
         };
-        let node = self.content.read(std::slice::from_ref(record), verified).await?;
-        let mut nodes = self.nodes.lock();
-        if nodes.len() >= MAX_NODES {
+        let read = self.fetch.content.read(&missing, verified).await?;
+        let mut kept = self.nodes.lock();
+        if kept.len() + read.len() > MAX_NODES {
             // Eviction order does not matter much: a miss is served by the store's own cache.
-            nodes.clear();
+            kept.clear();
         }
-        nodes.insert(record.digest, node.clone());
-        Ok(node)
+        kept.extend(read.iter().take(MAX_NODES).cloned());
+        found.extend(read);
+        Ok(found)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_least_recently_used_goes_first() {
-        let cache = ChunkCache::new(3 * 10);
-        let (digest, chunk) = (|byte: u8| Digest::of(&[byte]), |byte: u8| Bytes::from(vec![byte; 10]));
-        (0..3).for_each(|byte| cache.put(digest(byte), chunk(byte)));
-        assert!(cache.get(&digest(0)).is_some());
-        cache.put(digest(3), chunk(3));
-        cache.put(digest(3), chunk(3));
-        let there = (0..4).map(|byte| cache.get(&digest(byte)).is_some()).collect::<Vec<_>>();
-        assert_eq!(there, [true, false, true, true]);
-        cache.put(digest(4), Bytes::from(vec![4; 31]));
-        assert!(cache.get(&digest(4)).is_none(), "larger than the cache");
-    }
+/// Returns what a node has for the chunk at a position.
+fn child_of(node: &Node, position: u64) -> Option<RecordRef> {
+    let number = position / FAN_OUT.saturating_pow(u32::from(node.level)) % FAN_OUT;
+    let child = node.children.binary_search_by_key(&number, |(child, _)| u64::from(*child));
+    child.ok().and_then(|at| node.children.get(at)).map(|(_, below)| *below)
 }

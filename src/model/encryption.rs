@@ -10,8 +10,9 @@ use super::name::SubscriptionId;
 use super::text::{from_text, serde_as_text};
 use crate::error::{Error, Problem, Result};
 
-/// The keys that a host encrypts a region's replicas with (Azure: `EncryptionImages`). The gallery keeps them for the host, and
-/// leaves encryption to the store.
+/// The keys that a host encrypts a region's replicas with (Azure: `EncryptionImages`). The gallery keeps them for the host: it encrypts
+/// with the keys of its own [provider](crate::GalleryServiceBuilder::encryption), and without one refuses a version that names a set, unless it
+/// is to [record](crate::GalleryServiceBuilder::record_disk_encryption_sets) it.
 ///
 /// ```
 /// use compute_gallery::model::{DiskEncryptionSetId, EncryptionImages, TargetRegion};

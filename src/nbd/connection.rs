@@ -58,7 +58,9 @@ pub(super) async fn transmit(
                 let length = u64::from(request.length.min(MAX_REQUEST_BYTES));
                 let counts = if request.command == command::READ { length } else { 0 };
                 bytes += counts;
-                if let Some(range) = ahead.after(&request, agreed.disk.size()) {
+                if !agreed.disk.is_of_known_boot(request.offset)
+                    && let Some(range) = ahead.after(&request, agreed.disk.size())
+                {
                     // The client's own requests report what fails.
                     let fetch = agreed.disk.fetch_ahead(range).map(|_| (0, Reply::new()));
                     under_way.push(fetch.boxed());

@@ -1,7 +1,9 @@
 //! One client, from the handshake to its end.
 
 use std::io;
+use std::pin::pin;
 
+use futures::future::{Either, select};
 use futures::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
 use super::connection::transmit;
@@ -19,7 +21,17 @@ impl NbdServer {
     pub async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
         let (mut input, mut output) = stream.split();
         match negotiate(self, &mut input, &mut output).await? {
-            Some(agreed) => transmit(agreed, input, output).await,
+            Some(agreed) => {
+                let disk = agreed.disk.clone();
+                let served = transmit(agreed, input, output);
+                let served = match select(pin!(served), pin!(disk.attend_boot())).await {
+                    Either::Left((served, _)) => served,
+                    Either::Right(((), served)) => served.await,
+                };
+                // A boot is as good without it.
+                let _ = disk.save_boot_set().await;
+                served
+            }
             None => Ok(()),
         }
     }

@@ -54,7 +54,7 @@ pub struct CollectionReport {
 pub struct RegionCollection {
     /// The region.
     pub region: Region,
-    /// The number of packs and manifests that are freed, over all replicas.
+    /// The number of packs, manifests and boot sets that are freed, over all replicas.
     pub blobs: usize,
     /// Their bytes.
     pub bytes: u64,
@@ -68,6 +68,10 @@ pub struct RegionCollection {
     pub rewritten_bytes: u64,
     /// The number of packs that are left to compress: by a plan, or after a budget was used up.
     pub uncompressed_packs: usize,
+    /// The number of packs that were encrypted with a new key, each in its replica.
+    pub reencrypted_packs: usize,
+    /// The number of packs that are left under an old key: by a plan, or after a budget was used up.
+    pub packs_under_old_keys: usize,
     /// Blobs that this catalog has never announced: of a newer catalog, where this one was restored from a backup, or of another
     /// one. They stay.
     pub foreign_blobs: usize,
@@ -103,6 +107,8 @@ impl CollectionReport {
                 merged_packs: 0,
                 rewritten_bytes: 0,
                 uncompressed_packs: 0,
+                reencrypted_packs: 0,
+                packs_under_old_keys: 0,
                 foreign_blobs: 0,
                 foreign_bytes: 0,
                 unreadable: Vec::new(),
@@ -133,6 +139,14 @@ impl CollectionReport {
         }
     }
 
+    /// Adds a boot set that is removed.
+    pub(crate) fn add_boot_set(&mut self, region: &Region, bytes: u64) {
+        self.change(region, |there| {
+            there.blobs += 1;
+            there.bytes += bytes;
+        });
+    }
+
     pub(crate) fn add_uncompressed(&mut self, region: &Region, packs: usize) {
         if packs > 0 {
             self.change(region, |there| there.uncompressed_packs += packs);
@@ -153,6 +167,19 @@ impl CollectionReport {
                 there.rewritten_bytes += written;
             });
         }
+    }
+
+    pub(crate) fn add_under_old_keys(&mut self, region: &Region, packs: usize) {
+        if packs > 0 {
+            self.change(region, |there| there.packs_under_old_keys += packs);
+        }
+    }
+
+    pub(crate) fn reencrypted(&mut self, region: &Region, written: u64) {
+        self.change(region, |there| {
+            there.reencrypted_packs += 1;
+            there.rewritten_bytes += written;
+        });
     }
 
     pub(crate) fn rewritten(&mut self, region: &Region, written: u64) {

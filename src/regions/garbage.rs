@@ -63,6 +63,8 @@ pub(crate) struct Survey {
     unreadable: BTreeMap<ManifestId, u64>,
     /// The image definitions that each manifest is of, one of them.
     families: BTreeMap<ManifestId, FamilyId>,
+    /// Blobs that others replace which have another key: these are kept, where both would do.
+    superseded: BTreeSet<Blob>,
 }
 
 /// A small pack in a slot.
@@ -100,6 +102,15 @@ pub(crate) struct MergeRule<'a> {
     pub(crate) tried: &'a BTreeSet<(SlotId, PackId)>,
 }
 
+/// What a slot relies on of a pack that is needed.
+pub(crate) struct Relied {
+    pub(crate) slot: SlotId,
+    pub(crate) pack: PackInfo,
+    pub(crate) live: Extents,
+    /// The one blob that suffices, or several that are needed together.
+    pub(crate) blobs: Vec<Parcel>,
+}
+
 /// A pack in a slot, of which `live` is to be written anew.
 pub(crate) struct Rewrite {
     pub(crate) slot: SlotId,
@@ -124,6 +135,7 @@ impl Survey {
             published: BTreeMap::new(),
             unreadable: BTreeMap::new(),
             families: BTreeMap::new(),
+            superseded: BTreeSet::new(),
         };
         survey.list_again(state).await?;
         Ok(survey)
@@ -285,7 +297,7 @@ impl Survey {
                 let (keep, garbage) = match (open.contains(&pack.upload), announced <= doubtful) {
                     (true, _) => continue,
                     (false, true) => (Keep::All, Vec::new()),
-                    (false, false) => classify(holding, packs.get(pack).zip(live.get(pack)), *pack),
+                    (false, false) => self.classify(*id, holding, packs.get(pack).zip(live.get(pack)), *pack),
                 };
                 if let Keep::One(kept) = keep {
                     unneeded.relied_on.insert((*id, *pack), kept);
@@ -321,6 +333,18 @@ impl Survey {
             }
         }
         Some(unneeded)
+    }
+
+    /// Returns the listed boot sets of disks that their slots need not have, with their lengths.
+    pub(crate) fn unneeded_boot_sets(&self, state: &State) -> Vec<(SlotId, ManifestId, u64)> {
+        let needed = NeededManifests::in_region(&self.regions, state, &self.region);
+        let mut unneeded = Vec::new();
+        for (slot, sets) in &self.inventory.boot_sets {
+            let manifests = needed.in_slot(*slot);
+            let without = sets.iter().filter(|(manifest, _)| !manifests.contains(manifest));
+            unneeded.extend(without.map(|(manifest, bytes)| (*slot, *manifest, *bytes)));
+        }
+        unneeded
     }
 
     /// Returns the number of the commit up to which an announced import may be needed by an unreadable manifest.
@@ -381,7 +405,7 @@ impl Survey {
                     continue;
                 };
                 let announced = state.announced(UploadName(id.upload)).filter(|announced| *announced > doubtful);
-                let (Keep::One(kept), _) = classify(holding, Some((info, live)), *id) else { continue };
+                let (Keep::One(kept), _) = self.classify(*slot, holding, Some((info, live)), *id) else { continue };
                 let Some(announced) = announced else { continue };
                 let needed = kept.length() * live.count() / holding.records_of(info).max(live.count()).max(1);
                 let place = match &kept {
@@ -438,6 +462,46 @@ impl Survey {
         families
     }
 
+    /// Prefers what replaces a blob to the blob.
+    pub(crate) fn supersede(&mut self, slot: SlotId, name: BlobName) {
+        self.superseded.insert(Blob { slot, name });
+    }
+
+    fn classify(
+        &self,
+        slot: SlotId,
+        holding: &Holding,
+        need: Option<(&PackInfo, &Extents)>,
+        pack: PackId,
+    ) -> (Keep, Vec<(BlobName, u64)>) {
+        classify(holding, need, pack, |name| self.superseded.contains(&Blob { slot, name }))
+    }
+
+    /// Returns what slots rely on, of packs that are needed and whole as far as they are.
+    pub(crate) fn relied_on(&self, state: &State) -> Vec<Relied> {
+        let mut found = Vec::new();
+        for (slot, (_, holdings)) in &self.inventory.slots {
+            let Some((manifests, live)) = self.live.get(slot) else { continue };
+            let (packs, doubtful) = (self.packs_of(manifests), self.doubtful_until(manifests));
+            for (id, holding) in holdings {
+                let Some((pack, live)) = packs.get(id).zip(live.get(id)) else { continue };
+                if state.announced(UploadName(id.upload)).is_none_or(|announced| announced <= doubtful) {
+                    continue;
+                }
+                let (keep, _) = self.classify(*slot, holding, Some((pack, live)), *id);
+                let blobs = match keep {
+                    Keep::One(parcel) => vec![parcel],
+                    Keep::All if holding.lacks(pack, live).is_empty() => {
+                        holding.parts.iter().cloned().map(Parcel::Part).collect()
+                    }
+                    Keep::All | Keep::Nothing => continue,
+                };
+                found.push(Relied { slot: *slot, pack: *pack, live: live.clone(), blobs });
+            }
+        }
+        found
+    }
+
     /// Returns the packs of which `chosen` wants some records to be written anew. It is given what a slot has of a pack, and the records
     /// that are needed.
     fn to_rewrite(
@@ -454,7 +518,7 @@ impl Survey {
                 if state.announced(UploadName(id.upload)).is_none_or(|announced| announced <= doubtful) {
                     continue;
                 }
-                let (_, garbage) = classify(holding, Some((pack, live)), *id);
+                let (_, garbage) = self.classify(*slot, holding, Some((pack, live)), *id);
                 let held = holding.bytes() - garbage.iter().map(|(_, bytes)| bytes).sum::<u64>();
                 if let Some(live) = chosen(holding, pack, live) {
                     found.push(Rewrite { slot: *slot, pack: *pack, live, held });
@@ -512,12 +576,17 @@ enum Keep {
 
 /// Returns what a slot keeps of a pack, and its garbage: everything if nothing needs it, everything but one part if
 /// that suffices, every part if the whole pack is there.
-fn classify(holding: &Holding, need: Option<(&PackInfo, &Extents)>, pack: PackId) -> (Keep, Vec<(BlobName, u64)>) {
+fn classify(
+    holding: &Holding,
+    need: Option<(&PackInfo, &Extents)>,
+    pack: PackId,
+    is_superseded: impl Fn(BlobName) -> bool,
+) -> (Keep, Vec<(BlobName, u64)>) {
     let keep = need.map_or(Keep::Nothing, |(info, live)| {
         let enough = holding.parts.iter().filter(|part| part.extents().contains(live));
         // Of equal ones the member of the newest merged blob.
         let newest = |part: &Part| part.id.place().map(|place| place.merged.number());
-        let enough = enough.min_by_key(|part| (part.length(), Reverse(newest(part))));
+        let enough = enough.min_by_key(|part| (is_superseded(part.name()), part.length(), Reverse(newest(part))));
         match enough {
             Some(part) => Keep::One(Parcel::Part(part.clone())),
             None if holding.has_whole(info) => Keep::One(Parcel::Pack(*info)),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::stores::Regions;
 use crate::catalog::{Condemned, State, ZoneBlobs};
 use crate::content::blob_name::BlobName;
-use crate::content::names::{MergedId, PackId, SlotId};
+use crate::content::names::{ManifestId, MergedId, PackId, SlotId};
 use crate::error::Result;
 use crate::model::Region;
 use crate::replica::holding::Holding;
@@ -50,6 +50,7 @@ pub(crate) struct Inventory {
     pub(crate) slots: BTreeMap<SlotId, (Slot, BTreeMap<PackId, Holding>)>,
     pub(crate) manifests: BTreeMap<SlotId, BTreeMap<BlobName, u64>>,
     pub(crate) merged: BTreeMap<SlotId, BTreeMap<MergedId, u64>>,
+    pub(crate) boot_sets: BTreeMap<SlotId, BTreeMap<ManifestId, u64>>,
 }
 
 impl Inventory {
@@ -59,6 +60,7 @@ impl Inventory {
         for (id, slot, contents) in regions.list(state, region).await? {
             inventory.manifests.insert(id, contents.manifests);
             inventory.merged.insert(id, contents.merged);
+            inventory.boot_sets.insert(id, contents.boot_sets);
             inventory.slots.insert(id, (slot, contents.holdings));
         }
         Ok(inventory)

@@ -24,6 +24,7 @@ use crate::content::names::UploadId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::sync::Mutex;
 use crate::host::{Entropy, draw};
+use crate::keys::keyring::RegionKeys;
 use crate::model::Region;
 use crate::replica::health::Health;
 use crate::replica::verified::Verified;
@@ -90,6 +91,7 @@ pub(crate) struct RegionStore {
     entropy: Arc<dyn Entropy>,
     health: Health,
     verified: Verified,
+    keys: RegionKeys,
     proven: Mutex<Proven>,
     /// The last witnesses that were found in the log: a log never changes, so they are not looked up again.
     found: Mutex<VecDeque<(u64, Digest)>>,
@@ -117,7 +119,7 @@ impl RegionStore {
         site: Site,
         catalog: Arc<Catalog>,
         entropy: Arc<dyn Entropy>,
-        (health, verified): (Health, Verified),
+        (health, verified, keys): (Health, Verified, RegionKeys),
     ) -> Self {
         Self {
             inner,
@@ -126,6 +128,7 @@ impl RegionStore {
             entropy,
             health,
             verified,
+            keys,
             proven: Mutex::default(),
             found: Mutex::default(),
             listed: Mutex::default(),
@@ -138,6 +141,10 @@ impl RegionStore {
 
     pub(crate) fn verified(&self) -> &Verified {
         &self.verified
+    }
+
+    pub(crate) fn keys(&self) -> &RegionKeys {
+        &self.keys
     }
 
     pub(crate) fn catalog(&self) -> CatalogId {
@@ -703,5 +710,9 @@ impl BlobStore for RegionStore {
 
     fn place_of(&self, key: &BlobKey) -> Option<BlobPlace<'_>> {
         self.inner.place_of(key)
+    }
+
+    async fn distrust(&self, key: &BlobKey) -> bool {
+        self.inner.distrust(key).await
     }
 }

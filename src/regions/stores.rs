@@ -14,6 +14,7 @@ use crate::error::{Error, Problem, Result};
 use crate::host::in_flight::{all_of, together};
 use crate::host::sync::Mutex;
 use crate::host::{Clock, Entropy};
+use crate::keys::keyring::{Keyring, RegionKeys};
 use crate::model::{Region, StorageAccountType};
 use crate::replica::copies::{ZoneCopies, answers_of_most};
 use crate::replica::health::Health;
@@ -38,6 +39,8 @@ pub(crate) struct Regions {
     grace: Option<Duration>,
     /// What this process has verified.
     verified: Verified,
+    /// The keys of an encrypted catalog.
+    keyring: Option<Arc<Keyring>>,
     /// Accepts `Standard_ZRS` for a region with one store.
     pub(crate) one_store_for_all_zones: bool,
 }
@@ -50,13 +53,14 @@ impl Regions {
         entropy: Arc<dyn Entropy>,
         clock: Arc<dyn Clock>,
         grace: Option<Duration>,
-        verified: Verified,
+        (verified, keyring): (Verified, Option<Arc<Keyring>>),
     ) -> Self {
         let of_region = |(region, stores): (Region, Vec<Arc<dyn BlobStore>>)| {
             let is_zonal = stores.len() > 1;
             let zones = (1..).zip(stores).map(|(zone, store)| {
                 let site = Site { region: region.clone(), zone: is_zonal.then_some(zone) };
-                let known = (Health::new(clock.clone()), verified.clone());
+                let keys = RegionKeys::new(keyring.clone(), region.as_str());
+                let known = (Health::new(clock.clone()), verified.clone(), keys);
                 Arc::new(RegionStore::new(store, site, catalog.clone(), entropy.clone(), known))
             });
             let zones = zones.collect();
@@ -73,8 +77,14 @@ impl Regions {
             clock,
             grace,
             verified,
+            keyring,
             one_store_for_all_zones,
         }
+    }
+
+    /// Returns the keys of the catalog, if it is encrypted.
+    pub(crate) fn keyring(&self) -> Option<&Arc<Keyring>> {
+        self.keyring.as_ref()
     }
 
     /// Refuses a store that belongs to another region or catalog, or has seen a newer log.
@@ -188,7 +198,8 @@ impl Regions {
         }
         let share = Arc::new(Prefixed::new(common.clone(), format!("regions/{region}").parse()?));
         let site = Site { region: region.clone(), zone: None };
-        let known = (Health::new(self.clock.clone()), self.verified.clone());
+        let keys = RegionKeys::new(self.keyring.clone(), region.as_str());
+        let known = (Health::new(self.clock.clone()), self.verified.clone(), keys);
         let share = RegionStore::new(share, site, self.catalog.clone(), self.entropy.clone(), known);
         let share = Arc::new(share);
         shares.insert(region.clone(), share.clone());
@@ -297,7 +308,7 @@ async fn check_now(stores: Vec<Arc<RegionStore>>) {
 
 fn slot(store: &Arc<RegionStore>, state: &State, id: SlotId) -> Result<Slot> {
     let (site, incarnations) = (store.site(), state.incarnations(&store.site().region, id));
-    let known = (store.health().clone(), store.verified().clone());
+    let known = (store.health().clone(), store.verified().clone(), store.keys().clone());
     Slot::new(store.clone(), &site.to_string(), id.number, store.catalog(), incarnations, known)
 }
 

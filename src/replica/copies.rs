@@ -12,6 +12,7 @@ use super::slot::Slot;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::sync::Mutex;
 use crate::host::{Clock, within};
+use crate::keys::keyring::RegionKeys;
 
 /// The copies of one replica. A write goes to every copy and succeeds when a majority has it. A copy that fails once,
 /// or is late after the majority is done, is left out from then on; a scrub completes it.
@@ -42,6 +43,11 @@ impl ZoneCopies {
     /// Returns the copies as holders to read from.
     pub(crate) fn readers(&self) -> Holders {
         Holders::new(self.slots.to_vec())
+    }
+
+    /// Returns the keys of the region.
+    pub(crate) fn keys(&self) -> RegionKeys {
+        self.slots.first().map(|slot| slot.keys().clone()).unwrap_or_default()
     }
 
     pub(crate) fn slots(&self) -> &[Slot] {

@@ -14,6 +14,7 @@ use super::slot::Slot;
 use crate::content::extents::Extents;
 use crate::content::manifest::{Manifest, ManifestReader};
 use crate::content::names::{CatalogId, ManifestId, PackId};
+use crate::content::naming::Naming;
 use crate::content::pack::PackInfo;
 use crate::content::part::Part;
 use crate::content::recode::Recoding;
@@ -40,6 +41,11 @@ impl Holders {
         Self::new(vec![slot.clone()])
     }
 
+    /// Returns the same slots, read with fewer and larger requests.
+    pub(super) fn read_widely(&self) -> Self {
+        Self { slots: self.slots.iter().map(Slot::read_widely).collect(), damaged: self.damaged.clone() }
+    }
+
     pub(super) fn slots(&self) -> &[Slot] {
         &self.slots
     }
@@ -47,6 +53,11 @@ impl Holders {
     /// Takes the damage found since the last call: the index of a slot, and a pack.
     pub(super) fn take_damaged(&self) -> BTreeSet<(usize, PackId)> {
         std::mem::take(&mut *self.damaged.lock())
+    }
+
+    /// Returns how the catalog of the slots names content.
+    pub(crate) fn naming(&self) -> Naming {
+        self.slots.first().map(Slot::naming).unwrap_or_default()
     }
 
     /// Returns the label of the first slot, for errors.
@@ -122,7 +133,9 @@ impl Holders {
     /// Notes in the health of a slot's store whether a read that began at `began` was answered.
     fn noted<T>(&self, slot: &Slot, began: DateTime<Utc>, answer: Result<T>, queue: &mut VecDeque<usize>) -> Result<T> {
         match &answer {
-            Err(error) if !is_damage(error) => self.note_failure(slot, error, queue),
+            Err(error) if !is_damage(error) && error.kind() != ErrorKind::KeyMissing => {
+                self.note_failure(slot, error, queue)
+            }
             _ => slot.health().answered(began),
         }
         answer
@@ -130,7 +143,8 @@ impl Holders {
 
     /// Notes that a slot's store failed, and moves the others of its slots to the end of `queue`.
     fn note_failure(&self, slot: &Slot, error: &Error, queue: &mut VecDeque<usize>) {
-        if is_damage(error) {
+        // A store whose key is away is well.
+        if is_damage(error) || error.kind() == ErrorKind::KeyMissing {
             return;
         }
         slot.health().failed();
@@ -200,8 +214,8 @@ impl Holders {
                 Err(error) => first = Some(error),
             }
         }
-        let (catalog, found) = self.gather(&request.pack, &request.extents, first, workers).await?;
-        let (part, bytes) = Part::build(catalog, &request.pack, found);
+        let ((catalog, _), found) = self.gather(&request.pack, &request.extents, first, workers).await?;
+        let (part, bytes) = Part::build(catalog, &request.pack, found)?;
         Ok((Parcel::Part(part), bytes))
     }
 
@@ -220,8 +234,8 @@ impl Holders {
             extents = request.extents.clone();
             gathered = self.gather(&request.pack, &extents, None, workers).await;
         }
-        let ((catalog, records), pack) = (gathered?, request.pack);
-        workers.run(move || part_of(catalog, &pack, records, Some(how))).await
+        let ((of, records), pack) = (gathered?, request.pack);
+        workers.run(move || part_of(of, &pack, records, Some(how))).await
     }
 
     /// Returns good records of a pack. Usually one slot has all of them, but each may have lost others. `first` is an error of
@@ -232,7 +246,7 @@ impl Holders {
         extents: &Extents,
         mut first: Option<Error>,
         workers: &Workers,
-    ) -> Result<(CatalogId, Vec<(Line, Bytes)>)> {
+    ) -> Result<((CatalogId, Naming), Vec<(Line, Bytes)>)> {
         let (mut found, mut missing) = (Vec::new(), extents.clone());
         for slot in self.queue().into_iter().filter_map(|number| self.slots.get(number)) {
             match slot.good_records(pack, &missing, workers).await {
@@ -244,7 +258,7 @@ impl Holders {
             }
             missing = missing.minus(&found.iter().map(|(line, _): &(Line, Bytes)| line.ordinals()).collect());
             if missing.is_empty() {
-                return Ok((slot.catalog(), found));
+                return Ok(((slot.catalog(), slot.naming()), found));
             }
         }
         let nobody = || Error::corrupt(format!("pack {}", pack.id), "no replica has all needed records of it");

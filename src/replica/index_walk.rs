@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::records::{Records, Rejected};
 use crate::content::chunk::CHUNK_BYTES;
-use crate::content::digest::Digest;
 use crate::content::index::{FAN_OUT, Node};
 use crate::content::manifest::ManifestDisk;
+use crate::content::naming::Naming;
 use crate::content::record::{RecordRef, StoredRecord};
 use crate::error::{Error, Result};
 
@@ -101,8 +101,9 @@ impl IndexWalk {
         if records.is_empty() {
             return Ok(Vec::new());
         }
+        let naming = self.records.naming();
         let verified = |stored: Vec<StoredRecord>| {
-            let nodes = records.iter().zip(&stored).map(|(record, stored)| node_of(level, record, stored));
+            let nodes = records.iter().zip(&stored).map(|(record, stored)| node_of(level, record, stored, naming));
             std::future::ready(nodes.collect())
         };
         self.records.read(records, verified).await
@@ -110,13 +111,14 @@ impl IndexWalk {
 }
 
 /// Returns the index node that is stored as a record.
-pub(crate) fn node_of(level: u8, record: &RecordRef, stored: &StoredRecord) -> Result<Node, Rejected> {
-    if Digest::of(&stored.bytes) != record.digest {
+pub(crate) fn node_of(level: u8, record: &RecordRef, stored: &StoredRecord, naming: Naming) -> Result<Node, Rejected> {
+    let named = stored.encoded().filter(|bytes| naming.name(bytes) == record.digest);
+    let Some(bytes) = named else {
         let what = format!("index node `{}` is damaged", record.digest);
         return Err(Rejected::Damaged(*record, Error::corrupt("index", what)));
-    }
+    };
     // It is what was written: no slot has another.
-    let node = Node::parse(&stored.bytes).map_err(Rejected::Failed)?;
+    let node = Node::parse(&bytes).map_err(Rejected::Failed)?;
     match node.level == level {
         true => Ok(node),
         false => {

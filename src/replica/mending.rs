@@ -21,8 +21,10 @@ pub(crate) enum MendOutcome {
     Good(u64),
     /// Something was damaged or missing, and was replaced.
     Mended,
-    /// Something is damaged or missing, and either no other slot has it or this slot cannot be read or written.
+    /// Something is damaged or missing, and either no other slot has it or this slot cannot be written.
     Lost,
+    /// This slot cannot be read: nothing is known of what it has.
+    Unreachable,
 }
 
 /// The check of one pack in one slot, and the replacement of what is damaged or missing.
@@ -37,10 +39,16 @@ pub(crate) struct Mending<'a> {
 
 impl Mending<'_> {
     pub(crate) async fn run(&self) -> MendOutcome {
-        self.try_to().await.unwrap_or(MendOutcome::Lost)
+        let mut is_damaged = false;
+        match self.try_to(&mut is_damaged).await {
+            Ok(outcome) => outcome,
+            Err(error) if !is_damaged && !is_damage(&error) => MendOutcome::Unreachable,
+            Err(_) => MendOutcome::Lost,
+        }
     }
 
-    async fn try_to(&self) -> Result<MendOutcome> {
+    /// `is_damaged` tells, also after an error, that something was found to be damaged or missing.
+    async fn try_to(&self, is_damaged: &mut bool) -> Result<MendOutcome> {
         let Self { slot, info, workers, .. } = *self;
         let holding = slot.holding(&info.id).await?;
         let whole = Parcel::Pack(*info);
@@ -57,6 +65,7 @@ impl Mending<'_> {
                 there = there.union(&part.extents());
                 read += part.length();
             } else {
+                *is_damaged = true;
                 saved.extend(unless_damaged(slot.good_records_of(&parcel).await)?.unwrap_or_default());
                 bad.push(parcel);
             }
@@ -65,6 +74,7 @@ impl Mending<'_> {
             saved.extend(unless_damaged(slot.good_records_of_broken(*name).await)?.unwrap_or_default());
         }
         if holding.whole.is_some() {
+            *is_damaged = true;
             if let Ok((Parcel::Pack(_), bytes)) = self.others.whole(info, workers).await
                 && self.is_checked(&whole, &bytes).await
             {
@@ -81,6 +91,7 @@ impl Mending<'_> {
         if bad.is_empty() && holding.broken.is_empty() && holding.whole.is_none() && missing.is_empty() {
             return Ok(MendOutcome::Good(read));
         }
+        *is_damaged = true;
         let mut written = None;
         if !missing.is_empty() {
             let whole = holding.is_empty() && info.is_mostly(&missing);
@@ -93,7 +104,8 @@ impl Mending<'_> {
                 }
                 Parcel::Pack(_) => return Ok(MendOutcome::Lost),
                 Parcel::Part(part) => {
-                    let fetched = self.checked(part.good_records_in(slot.catalog(), &bytes)).await;
+                    // It was built in memory, and is not encrypted.
+                    let fetched = self.checked(part.head_or_rest(slot.catalog(), &bytes).records_in(&bytes)).await;
                     if (fetched.len() as u64) < part.extents().count() {
                         // The others have the same wrong content: what is here stays as it is.
                         return Ok(MendOutcome::Lost);
@@ -103,7 +115,7 @@ impl Mending<'_> {
             }
         }
         if !saved.is_empty() {
-            let (part, bytes) = Part::build(slot.catalog(), info, saved);
+            let (part, bytes) = Part::build(slot.catalog(), info, saved)?;
             if let Parcel::Part(part) = slot.replace(&Parcel::Part(part), bytes).await? {
                 written = Some(part.name());
             }
@@ -130,14 +142,14 @@ impl Mending<'_> {
 
     /// Returns whether each record of a blob decodes to the content that it is named by.
     async fn is_checked(&self, parcel: &Parcel, blob: &Bytes) -> bool {
-        let (parcel, blob, catalog) = (parcel.clone(), blob.clone(), self.slot.catalog());
-        self.workers.run(move || parcel.check(catalog, &blob)).await.is_ok()
+        self.slot.check(parcel, blob, self.workers).await.is_ok()
     }
 
     /// Returns the records that decode to the content that they are named by.
     async fn checked(&self, records: Vec<(Line, Bytes)>) -> Vec<(Line, Bytes)> {
+        let naming = self.slot.naming();
         let check = move || {
-            let mut unpacker = Unpacker::default();
+            let mut unpacker = Unpacker::new(naming);
             records.into_iter().filter(|(line, bytes)| unpacker.is_good(line, bytes)).collect()
         };
         self.workers.run(check).await

@@ -1,6 +1,8 @@
 //! Content in a store: slots, their holdings, and reading and mending them.
 
+mod boot_sets;
 pub(crate) mod copies;
+mod encrypting;
 pub(crate) mod health;
 pub(crate) mod holders;
 pub(crate) mod holding;

@@ -10,7 +10,9 @@ use futures::FutureExt;
 use super::located::{Blobs, Located, Looking, Members};
 use super::slot::Slot;
 use super::verified::Observed;
+use crate::content::cipher::BlobCipher;
 use crate::content::extents::Extents;
+use crate::content::head::Head;
 use crate::content::manifest::Packs;
 use crate::content::names::{FamilyId, PartId};
 use crate::content::pack::PackInfo;
@@ -154,18 +156,20 @@ impl Slot {
             }
         }
         let reading = of_blobs.iter().map(|(blob, of_members)| async move {
-            let mut observed = Vec::new();
+            let (mut observed, mut ciphers) = (Vec::new(), Vec::new());
             for (member, lines, _) in of_members {
                 observed.push(self.observe_for(member, lines).await);
+                ciphers.push(self.cipher_of(&member.head).await.ok()?);
             }
             let places = of_members.iter().flat_map(|(member, lines, _)| lines.iter().map(|line| member.range(line)));
-            (observed, self.get_ranges(blob, &places.collect::<Vec<_>>()).await)
+            let read = self.get_ranges(blob, &places.collect::<Vec<_>>()).await.ok()?;
+            Some((observed, ciphers, read))
         });
         let read = together(reading.collect()).await;
         let mut found = Vec::new();
-        for ((_, of_members), (observed, read)) in of_blobs.into_iter().zip(read) {
-            let Ok(read) = read else {
-                // It was merged again, or does not answer: each is looked for by itself.
+        for ((_, of_members), read) in of_blobs.into_iter().zip(read) {
+            let Some((observed, ciphers, read)) = read else {
+                // It was merged again, does not answer, or its key is away: each is looked for by itself.
                 for (_, _, wanted) in of_members {
                     wanted.first().into_iter().for_each(|(_, record)| self.located.forget(&record.pack));
                     rest.push(wanted);
@@ -173,11 +177,14 @@ impl Slot {
                 continue;
             };
             let mut read = read.into_iter();
-            for ((_, lines, wanted), observed) in of_members.into_iter().zip(observed) {
+            for ((member, lines, wanted), (observed, cipher)) in
+                of_members.into_iter().zip(observed.into_iter().zip(ciphers))
+            {
                 let known = observed.as_ref().map(|blob| self.verified.of(blob)).unwrap_or_default();
                 found.extend(lines.iter().zip(wanted).zip(read.by_ref()).map(|((line, (number, _)), bytes)| {
                     let is_verified = known.covers(&line.ordinals());
-                    (*number, StoredRecord { line: *line, bytes, is_verified }, observed.clone())
+                    let encrypted = cipher.as_ref().map(|cipher| member.head.encrypted(line, cipher));
+                    (*number, StoredRecord { line: *line, bytes, is_verified, encrypted }, observed.clone())
                 }));
             }
         }
@@ -297,6 +304,12 @@ impl Slot {
         located.collect()
     }
 
+    /// Returns what decrypts the records of a blob, if it is encrypted.
+    async fn cipher_of(&self, head: &Head) -> Result<Option<Arc<BlobCipher>>, Unread> {
+        let key = self.keys.of_blob(head.key()).await.map_err(Unread::Failed)?;
+        head.cipher(key.as_deref()).map_err(Unread::Failed)
+    }
+
     /// Reads ranges of a blob that was located.
     async fn read_located(&self, located: &Located, lines: &[Line]) -> Result<Vec<Bytes>, Unread> {
         if let Some(bytes) = &located.bytes {
@@ -336,10 +349,12 @@ impl Slot {
                 // is taken for what has replaced it.
                 let observed = self.observe_for(located, lines).await;
                 let known = observed.as_ref().map(|blob| self.verified.of(blob)).unwrap_or_default();
+                let cipher = self.cipher_of(&located.head).await?;
                 let read = self.read_located(located, lines).await?;
                 let records = lines.iter().zip(read).map(|(line, bytes)| {
                     let is_verified = known.covers(&line.ordinals());
-                    StoredRecord { line: *line, bytes, is_verified }
+                    let encrypted = cipher.as_ref().map(|cipher| located.head.encrypted(line, cipher));
+                    StoredRecord { line: *line, bytes, is_verified, encrypted }
                 });
                 let found = numbers.iter().zip(records).map(|(number, record)| (*number, record, observed.clone()));
                 Ok(found.collect::<Vec<_>>())
@@ -372,6 +387,11 @@ impl Slot {
             }
             read => read,
         };
+        let good = |read: &Vec<(Line, Bytes)>| read.iter().map(|(line, _)| line.ordinals()).collect();
+        if read.as_ref().is_ok_and(|read| !extents.minus(&good(read)).is_empty()) {
+            // What a cache has of it may be damaged.
+            self.distrust(&pack.id).await;
+        }
         read.map_err(|unread| {
             self.located.forget(&pack.id);
             unread.into_error()
@@ -391,11 +411,13 @@ impl Slot {
             if lines.is_empty() {
                 continue;
             }
+            let cipher = self.cipher_of(&located.head).await?;
             let read = self.read_located(located, &lines).await?;
-            let records = lines.into_iter().zip(read);
+            let (records, head) = (lines.into_iter().zip(read), located.head.clone());
             let good = move || {
                 let mut hashed = Hashed::default();
-                records.filter(|(line, bytes)| line.seals(&line.content, bytes, &mut hashed)).collect::<Vec<_>>()
+                let good = records.filter(|(line, bytes)| line.seals(&line.content, bytes, &mut hashed));
+                head.decrypted(good.collect(), cipher.as_ref())
             };
             let good = workers.run(good).await;
             left = left.minus(&good.iter().map(|(line, _)| line.ordinals()).collect());

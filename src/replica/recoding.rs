@@ -6,6 +6,7 @@ use super::parcel::Parcel;
 use super::slot::Slot;
 use crate::content::extents::Extents;
 use crate::content::names::CatalogId;
+use crate::content::naming::Naming;
 use crate::content::pack::PackInfo;
 use crate::content::part::Part;
 use crate::content::recode::{Recoding, recode};
@@ -34,14 +35,14 @@ impl Slot {
                 "a needed record is damaged or missing",
             ));
         }
-        let (catalog, pack) = (self.catalog(), *pack);
-        workers.run(move || part_of(catalog, &pack, records, how)).await
+        let (catalog, naming, pack) = (self.catalog(), self.naming(), *pack);
+        workers.run(move || part_of((catalog, naming), &pack, records, how)).await
     }
 }
 
 /// Builds a part of records, in the encodings of `how`.
 pub(crate) fn part_of(
-    catalog: CatalogId,
+    (catalog, naming): (CatalogId, Naming),
     pack: &PackInfo,
     records: Vec<(Line, Bytes)>,
     how: Option<Recoding>,
@@ -49,7 +50,7 @@ pub(crate) fn part_of(
     // What is left of a group would be stored with what is not needed of it.
     let has_groups = records.iter().any(|(line, _)| line.encoding.is_in_group());
     let mut records = match how.or(has_groups.then_some(Recoding::Rested)) {
-        Some(how) => recode(records, how)?,
+        Some(how) => recode(records, how, naming)?,
         None => records,
     };
     records.sort_unstable_by_key(|(line, _)| line.ordinal);
@@ -57,6 +58,6 @@ pub(crate) fn part_of(
     if !pack.can_have(&lines) {
         return Err(Error::corrupt(format!("pack {}", pack.id), "its records are not those that the manifest names"));
     }
-    let (part, bytes) = Part::build(catalog, pack, records);
+    let (part, bytes) = Part::build(catalog, pack, records)?;
     Ok((Parcel::Part(part), bytes))
 }

@@ -1,5 +1,6 @@
 //! Reads the records of a version: one that is damaged in a slot is served by another.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 
 use futures::FutureExt;
@@ -10,6 +11,7 @@ use super::reading::Read;
 use crate::content::codec::Unpacker;
 use crate::content::manifest::{Manifest, Packs};
 use crate::content::names::PackId;
+use crate::content::naming::Naming;
 use crate::content::record::{RecordRef, StoredRecord};
 use crate::error::{Error, Result};
 use crate::store::{BlobKey, Latency};
@@ -44,6 +46,16 @@ impl Records {
         Self { holders, packs: manifest.packs.clone() }
     }
 
+    /// Returns the same records, read with fewer and larger requests.
+    pub(crate) fn read_widely(&self) -> Self {
+        Self { holders: self.holders.read_widely(), packs: self.packs.clone() }
+    }
+
+    /// Returns how the catalog names content.
+    pub(crate) fn naming(&self) -> Naming {
+        self.holders.naming()
+    }
+
     /// Returns the label of the first slot, for errors.
     pub(crate) fn label(&self) -> &str {
         self.holders.label()
@@ -69,7 +81,7 @@ impl Records {
         records: &[RecordRef],
         using: impl Fn(Vec<StoredRecord>) -> F,
     ) -> Result<T> {
-        let (mut first, mut queue) = (None, self.holders.queue());
+        let (mut first, mut queue, mut is_again) = (None, self.holders.queue(), BTreeSet::new());
         while let Some((number, slot, answer)) =
             self.holders.ask(&mut queue, |slot| slot.read_records(&self.packs, records).boxed()).await
         {
@@ -80,6 +92,13 @@ impl Records {
                         return Ok(done);
                     }
                     Err(Rejected::Failed(error)) => return Err(error),
+                    // What a cache had was damaged when it was read, or has been mended since.
+                    Err(Rejected::Damaged(record, _))
+                        if is_again.insert((number, record.pack)) && slot.distrust(&record.pack).await =>
+                    {
+                        queue.push_front(number);
+                        continue;
+                    }
                     Err(Rejected::Damaged(record, error)) => {
                         self.holders.note(number, [record.pack]);
                         // What was read may be kept.
@@ -124,7 +143,7 @@ impl Records {
                 .ok()
                 .and_then(|mut read| read.records.pop());
             let is_good = |read: &StoredRecord| {
-                read.line.content == record.digest && Unpacker::default().is_good(&read.line, &read.bytes)
+                read.line.content == record.digest && Unpacker::new(self.naming()).is_good_stored(read)
             };
             if let Some(read) = read.filter(is_good) {
                 return Some(read);

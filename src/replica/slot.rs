@@ -13,6 +13,7 @@ use super::located::LocatedPacks;
 use super::parcel::{Parcel, ParcelRequest};
 use super::verified::Verified;
 use crate::content::blob_name::{BlobName, Incarnations};
+use crate::content::boot_set;
 use crate::content::digest::Digest;
 use crate::content::head::{Head, head_bytes};
 use crate::content::manifest::Manifest;
@@ -25,6 +26,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::host::Workers;
 use crate::host::in_flight::{Budget, REQUESTS, all_of, together};
 use crate::host::sync::Mutex;
+use crate::keys::keyring::RegionKeys;
 use crate::store::derived::Reads;
 use crate::store::{
     BlobKey, BlobMeta, BlobStore, BlobStoreExt, Capabilities, MAX_BLOB_BYTES, Prefixed, PutMode, StoreError,
@@ -37,6 +39,9 @@ const LEAST_GAP: u64 = 64 << 10;
 
 /// A pack of at most this length, such as an index or a chunk, is read whole when it is found.
 const SMALL_PACK: u64 = 96 << 10;
+
+/// As the gap, of what many requests are saved for: about as long as a request takes.
+const WIDE_GAP: u64 = 2 << 20;
 
 /// The most packs and parts that are remembered as verified: a few hundred KiB.
 const MAX_KNOWN_GOOD: usize = 4096;
@@ -54,7 +59,7 @@ const LEAST_READ: u64 = 4 << 20;
 #[derive(Clone, Debug)]
 pub(crate) struct Slot {
     /// Keys relative to the slot.
-    store: Prefixed<Arc<dyn BlobStore>>,
+    pub(super) store: Prefixed<Arc<dyn BlobStore>>,
     /// The store that the slot is in.
     of: Arc<dyn BlobStore>,
     /// The name of that store: a region, and a zone of it.
@@ -73,10 +78,14 @@ pub(crate) struct Slot {
     good: Arc<Mutex<HashSet<BlobKey>>>,
     /// The reads of ranges that are under way.
     requests: Budget,
+    /// Reads of one blob that are so near are made together, also from a store that is near.
+    gap: u64,
     /// The health of the store that the slot is in.
     health: Health,
     /// What this process has verified.
     pub(super) verified: Verified,
+    /// What the blobs are encrypted with.
+    pub(super) keys: RegionKeys,
 }
 
 /// The outcome of storing a new pack. The later variant wins when several copies differ.
@@ -98,7 +107,7 @@ impl Slot {
         number: u32,
         catalog: CatalogId,
         incarnations: Arc<Incarnations>,
-        (health, verified): (Health, Verified),
+        (health, verified, keys): (Health, Verified, RegionKeys),
     ) -> Result<Self> {
         let key: BlobKey = format!("slots/{number}").parse()?;
         let (site, label) = (site.into(), format!("{site} slot {number}").into());
@@ -114,8 +123,10 @@ impl Slot {
             located: LocatedPacks::default(),
             good: Arc::default(),
             requests: Budget::new(REQUESTS as u64),
+            gap: LEAST_GAP,
             health,
             verified,
+            keys,
         })
     }
 
@@ -136,6 +147,11 @@ impl Slot {
     /// Returns the slot with a cache that knows the listed parts, and no packs.
     pub(super) fn clone_of_parts(&self) -> Self {
         Self { located: self.located.of_parts(), ..self.clone() }
+    }
+
+    /// Returns the slot, read with fewer and larger requests: of what is wanted in many places, most is wanted.
+    pub(super) fn read_widely(&self) -> Self {
+        Self { gap: WIDE_GAP, ..self.clone() }
     }
 
     /// Returns the slot's name in errors, which is unique in the gallery.
@@ -358,7 +374,7 @@ impl Slot {
     /// Reads ranges of a blob: neighbours together, and the rest at the same time.
     pub(super) async fn get_ranges(&self, key: &BlobKey, ranges: &[Range<u64>]) -> StoreResult<Vec<Bytes>> {
         let of_store = self.store.capabilities();
-        let (best, gap) = (of_store.best_read_bytes().max(LEAST_READ), of_store.merged_gap_bytes().max(LEAST_GAP));
+        let (best, gap) = (of_store.best_read_bytes().max(LEAST_READ), of_store.merged_gap_bytes().max(self.gap));
         let reads = Reads::new(ranges, of_store.with_reads(best, gap));
         let answers = together(reads.requests().map(|range| self.get_range(key, range)).collect()).await;
         reads.answers(key, answers)
@@ -372,7 +388,11 @@ impl Slot {
     pub(super) async fn contents(&self, listed: Vec<BlobMeta>) -> Result<Contents> {
         let (mut contents, mut parts) = (Contents::default(), Vec::new());
         for blob in listed {
-            let (Some(name), size) = (BlobName::of_key(&blob.key), size_of(&blob)) else { continue };
+            let size = size_of(&blob);
+            if let Some(manifest) = boot_set::manifest_of(&blob.key) {
+                contents.boot_sets.insert(manifest, size);
+            }
+            let Some(name) = BlobName::of_key(&blob.key) else { continue };
             match name {
                 BlobName::Pack(id, incarnation) => {
                     let holding = contents.holdings.entry(id).or_default();
@@ -427,7 +447,13 @@ impl Slot {
 
     /// Reads a root or a page of a manifest, and verifies it.
     pub(crate) async fn read_manifest_blob(&self, id: &ManifestId) -> Result<Bytes> {
-        let bytes = self.store.get(&self.key_of_manifest(id)?, None).await.map_err(|error| self.failed(error))?;
+        let key = self.key_of_manifest(id)?;
+        let read = || async { self.store.get(&key, None).await.map_err(|error| self.failed(error)) };
+        let mut bytes = read().await?;
+        // What a cache has may have been mended since.
+        if Digest::of(&bytes) != id.digest && self.store.distrust(&key).await {
+            bytes = read().await?;
+        }
         match Digest::of(&bytes) == id.digest {
             true => Ok(bytes),
             false => {
@@ -435,6 +461,29 @@ impl Slot {
                 Err(Error::corrupt(format!("{}, manifest {}", self.label, id.digest), what))
             }
         }
+    }
+
+    /// As [`read_manifest_blob`](Self::read_manifest_blob), from the store itself.
+    pub(crate) async fn check_manifest_blob(&self, id: &ManifestId) -> Result<Bytes> {
+        self.store.distrust(&self.key_of_manifest(id)?).await;
+        self.read_manifest_blob(id).await
+    }
+
+    /// Drops what a cache has of a pack and its parts, and returns whether there was anything.
+    pub(super) async fn distrust(&self, pack: &PackId) -> bool {
+        let located = match self.located.packs.known(pack) {
+            Some(located) => located.await.ok(),
+            None => None,
+        };
+        let merged = match self.family.and_then(|family| self.located.merged.known(&family)) {
+            Some(members) => members.await.ok(),
+            None => None,
+        };
+        let member = merged.iter().filter_map(|members| members.get(pack));
+        let parts = located.iter().flat_map(|blobs| blobs.iter()).chain(member).map(|one| one.blob.clone());
+        let keys = self.key_of_pack(pack).into_iter().chain(parts).collect::<BTreeSet<_>>();
+        self.located.forget(pack);
+        together(keys.iter().map(|key| self.store.distrust(key)).collect()).await.contains(&true)
     }
 
     /// Stores the pages and the root of a manifest. An existing blob is read back, and replaced if it is damaged.
@@ -494,6 +543,7 @@ impl Slot {
     /// Compares the stored pack's length and head with `pack`; packs are written whole, so that is enough.
     async fn compare_pack(&self, pack: &FinishedPack) -> Result<PutOutcome> {
         let (key, head) = (self.key_of_pack(&pack.info.id)?, &pack.head);
+        self.store.distrust(&key).await;
         let stored = self.store.head(&key).await.map_err(|error| self.failed(error))?;
         if stored.size != pack.info.length {
             return Ok(PutOutcome::Differs);
@@ -502,13 +552,14 @@ impl Slot {
         Ok(if stored_head == *head { PutOutcome::AlreadyThere } else { PutOutcome::Differs })
     }
 
-    /// Stores verified bytes of another slot; true if this call wrote them.
-    pub(crate) async fn put_parcel(&self, parcel: &Parcel, bytes: Bytes) -> Result<bool> {
-        let parcel = self.as_kept_here(parcel);
+    /// Stores verified bytes of another slot. Returns the parcel as it is stored here, and true if this call wrote it.
+    pub(crate) async fn put_parcel(&self, parcel: &Parcel, bytes: Bytes) -> Result<(Parcel, bool)> {
+        let (parcel, bytes) = self.encrypted_for_here(parcel, bytes).await?;
+        let parcel = self.as_kept_here(&parcel);
         let key = self.key_of(&parcel)?;
         let put = self.create(&parcel, |mode| self.store.put(&key, bytes.clone(), mode)).await?;
         self.located.forget(&parcel.pack());
-        put.map_err(|error| self.failed(error))
+        put.map(|is_new| (parcel, is_new)).map_err(|error| self.failed(error))
     }
 
     /// Writes a blob that is missing or has another length; true if this call wrote it.
@@ -567,7 +618,9 @@ impl Slot {
             Ok(bytes) => match Part::of_head(self.catalog, part.id, &bytes) {
                 Ok(read) => Ok(read.head().map(|head| (head.clone(), all))),
                 // What is left of it: each of its lines proves itself.
-                Err(error) if error.kind() == ErrorKind::Corrupt => Ok(Some((Arc::new(part.id.salvage(&bytes)), all))),
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    Ok(Some((Arc::new(part.id.salvage(self.catalog, &bytes)), all)))
+                }
                 Err(error) => Err(error),
             },
             // It was removed since, or is shorter than its head.
@@ -605,7 +658,9 @@ impl Slot {
 
     /// As [`verified`](Self::verified), and decodes every record and compares it with the content that it is named by.
     pub(super) async fn checked(&self, parcel: &Parcel, workers: &Workers) -> Result<Bytes> {
-        self.read_parcel(parcel, workers, Parcel::check).await
+        let bytes = self.verified(parcel, workers).await?;
+        self.check(parcel, &bytes, workers).await.map_err(|error| self.damaged(error))?;
+        Ok(bytes)
     }
 
     async fn read_parcel(
@@ -628,19 +683,23 @@ impl Slot {
     /// Returns the records of a damaged pack or part that are still good.
     pub(crate) async fn good_records_of(&self, parcel: &Parcel) -> Result<Vec<(Line, Bytes)>> {
         let blob = self.blob_of(parcel).await?;
-        Ok(parcel.records_in(self.catalog, &blob))
+        match parcel.head_or_rest(self.catalog, &blob) {
+            Ok(head) => self.decrypted_records(&head, &blob).await,
+            Err(_) => Ok(Vec::new()),
+        }
     }
 
     /// Returns the records of a part that are good although its head is damaged.
     pub(super) async fn good_records_of_broken(&self, name: BlobName) -> Result<Vec<(Line, Bytes)>> {
         let BlobName::Part(id, _) = name else { return Ok(Vec::new()) };
         let blob = self.blob_of_part(id, &name.key()?).await?;
-        Ok(id.salvage(&blob).records_in(&blob))
+        self.decrypted_records(&id.salvage(self.catalog, &blob), &blob).await
     }
 
     /// Writes verified bytes, over damaged ones if there are any. Returns the parcel as stored here.
     pub(crate) async fn replace(&self, parcel: &Parcel, bytes: Bytes) -> Result<Parcel> {
-        let parcel = self.as_kept_here(parcel);
+        let (parcel, bytes) = self.encrypted_for_here(parcel, bytes).await?;
+        let parcel = self.as_kept_here(&parcel);
         let done = self.store.put(&self.key_of(&parcel)?, bytes, PutMode::Overwrite).await;
         self.located.forget(&parcel.pack());
         done.map(|()| parcel).map_err(|error| self.failed(error))
@@ -652,7 +711,7 @@ impl Slot {
         if matches!(parcel, Parcel::Part(part) if part.id.place().is_some()) {
             // No store copies a range.
             let Ok(bytes) = from.verified(parcel, workers).await else { return Ok(None) };
-            return self.put_parcel(parcel, bytes).await.map(Some);
+            return self.put_parcel(parcel, bytes).await.map(|(_, is_new)| Some(is_new));
         }
         if !from.is_good(parcel, workers).await? {
             return Ok(None);
@@ -738,8 +797,13 @@ impl Slot {
         let listed = match listed {
             Some(listed) => listed,
             None => {
-                let folders: [BlobKey; 4] =
-                    ["manifests".parse()?, "merged".parse()?, "packs".parse()?, "parts".parse()?];
+                let folders: [BlobKey; 5] = [
+                    boot_set::FOLDER.parse()?,
+                    "manifests".parse()?,
+                    "merged".parse()?,
+                    "packs".parse()?,
+                    "parts".parse()?,
+                ];
                 all_of(folders.iter().map(|folder| self.list(folder)).collect()).await?.concat()
             }
         };
@@ -802,6 +866,8 @@ pub(crate) struct Contents {
     pub(crate) holdings: BTreeMap<PackId, Holding>,
     pub(crate) manifests: BTreeMap<BlobName, u64>,
     pub(crate) merged: BTreeMap<MergedId, u64>,
+    /// By their manifests, with their lengths.
+    pub(crate) boot_sets: BTreeMap<ManifestId, u64>,
 }
 
 /// Returns the upload of a blob, by its key in a slot.
@@ -842,7 +908,7 @@ mod tests {
             0,
             CatalogId(upload(5)),
             Arc::default(),
-            (Health::new(Arc::new(SystemClock)), Verified::new(Arc::new(SystemClock), true)),
+            (Health::new(Arc::new(SystemClock)), Verified::new(Arc::new(SystemClock), true), RegionKeys::default()),
         )
         .unwrap()
     }

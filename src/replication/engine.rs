@@ -156,8 +156,15 @@ impl RegionRun {
         replica_without(self.replicas, &self.slots, gone)
     }
 
+    /// Returns the memory that a transfer takes. What a store copies by itself is here while it is verified, half of the time.
     fn bytes_of(&self, transfer: Transfer) -> u64 {
-        self.lacking.pieces.get(transfer.item).map_or(0, ParcelRequest::bytes)
+        let bytes = self.lacking.pieces.get(transfer.item).map_or(0, ParcelRequest::bytes);
+        let slot = |number: usize| self.slots.get(number).map(|(_, slot)| slot);
+        let is_copied = match transfer.from {
+            Sender::Slot(from) => slot(from).zip(slot(transfer.to)).is_some_and(|(from, to)| from.is_beside(to)),
+            Sender::Border => false,
+        };
+        if is_copied && bytes > SMALL { bytes / 2 } else { bytes }
     }
 
     /// Returns what this run has put into a slot of a piece.
@@ -372,7 +379,7 @@ impl Engine<'_> {
     }
 
     /// Puts a parcel that crosses the border. If the region has a rate, it has the line for as long as it takes at that rate.
-    async fn cross(&self, run: &RegionRun, to: &Slot, parcel: &Parcel, bytes: Bytes) -> Result<bool> {
+    async fn cross(&self, run: &RegionRun, to: &Slot, parcel: &Parcel, bytes: Bytes) -> Result<(Parcel, bool)> {
         let Some(rate) = run.bytes_per_second else { return to.put_parcel(parcel, bytes).await };
         let _line = run.line.take(1).await;
         let takes = Duration::try_from_secs_f64(parcel.length() as f64 / rate.max(1) as f64).ok();
@@ -405,7 +412,7 @@ impl Engine<'_> {
                 None => self.sources.fetch(request, self.workers).await,
             };
             let (parcel, bytes) = fetched.map_err(Undelivered::Source)?;
-            let sent = self.cross(run, to, &parcel, bytes).await.map_err(Undelivered::Target)?;
+            let (parcel, sent) = self.cross(run, to, &parcel, bytes).await.map_err(Undelivered::Target)?;
             return Ok(delivered(&parcel, sent, true));
         };
         let Some((_, from)) = run.slots.get(number) else { return Err(Undelivered::NotThere(None)) };
@@ -423,11 +430,11 @@ impl Engine<'_> {
             }
         } else if let Some(parcel) = known {
             let bytes = from.verified(&parcel, self.workers).await.map_err(absent)?;
-            let sent = to.put_parcel(&parcel, bytes).await.map_err(Undelivered::Target)?;
+            let (parcel, sent) = to.put_parcel(&parcel, bytes).await.map_err(Undelivered::Target)?;
             return Ok(delivered(&parcel, sent, false));
         }
         let (parcel, bytes) = Holders::one(from).fetch(request, self.workers).await.map_err(absent)?;
-        let sent = to.put_parcel(&parcel, bytes).await.map_err(Undelivered::Target)?;
+        let (parcel, sent) = to.put_parcel(&parcel, bytes).await.map_err(Undelivered::Target)?;
         Ok(delivered(&parcel, sent, false))
     }
 

@@ -116,7 +116,7 @@ mod tests {
             1 => Holding { whole: Some(info.length), ..Holding::default() },
             _ => {
                 let records = records.iter().filter(|(line, _)| chosen >> line.ordinal & 1 == 1).cloned().collect();
-                Holding { parts: vec![Part::build(CATALOG, info, records).0], ..Holding::default() }
+                Holding { parts: vec![Part::build(CATALOG, info, records).unwrap().0], ..Holding::default() }
             }
         }
     }

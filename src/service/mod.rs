@@ -2,6 +2,7 @@
 
 pub mod change;
 pub mod deploy;
+pub mod drive;
 pub mod publish;
 pub mod read;
 pub mod replicate;

@@ -499,4 +499,13 @@ pub trait BlobStore: Debug + Send + Sync + 'static {
         let _ = key;
         None
     }
+
+    /// Drops what a cache has of a blob, so that the next read asks the store itself, and returns whether there was anything. The
+    /// gallery calls it before it reads a blob to check it, and where bytes turned out to be damaged.
+    ///
+    /// It makes no request. By default there is nothing: a store is no cache.
+    async fn distrust(&self, key: &BlobKey) -> bool {
+        let _ = key;
+        false
+    }
 }

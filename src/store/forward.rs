@@ -97,6 +97,10 @@ macro_rules! forward {
             fn place_of(&self, key: &BlobKey) -> Option<BlobPlace<'_>> {
                 T::place_of(self, key)
             }
+
+            async fn distrust(&self, key: &BlobKey) -> bool {
+                T::distrust(self, key).await
+            }
         }
     };
 }

@@ -9,6 +9,7 @@
 //! | [`FsStore`] | a directory of a local or network file system |
 //! | [`MemoryStore`] | tests, and galleries that end with the process |
 //! | `ObjectStoreBlobs` | a bucket of S3, Azure or Google (features `aws`, `azure`, `gcp`, `object-store`) |
+//! | [`CachedStore`](crate::cache::CachedStore) | a directory of a host in front of a bucket |
 //! | [`Prefixed`] | several galleries in one bucket |
 //! | [`Retrying`], [`WithDeadline`] | calls that fail for a moment or hang; the gallery wraps its stores in both by itself |
 //!

@@ -202,6 +202,13 @@ impl<S: BlobStore> BlobStore for Prefixed<S> {
     fn place_of(&self, key: &BlobKey) -> Option<BlobPlace<'_>> {
         self.inner.place_of(&self.inside("place_of", key).ok()?)
     }
+
+    async fn distrust(&self, key: &BlobKey) -> bool {
+        match self.inside("distrust", key) {
+            Ok(key) => self.inner.distrust(&key).await,
+            Err(_) => false,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -276,6 +276,10 @@ impl<S: BlobStore> BlobStore for FaultyStore<S> {
     fn place_of(&self, key: &BlobKey) -> Option<BlobPlace<'_>> {
         self.inner.place_of(key)
     }
+
+    async fn distrust(&self, key: &BlobKey) -> bool {
+        self.inner.distrust(key).await
+    }
 }
 
 #[cfg(test)]

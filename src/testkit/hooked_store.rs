@@ -194,6 +194,10 @@ impl BlobStore for HookedStore {
     fn place_of(&self, key: &BlobKey) -> Option<BlobPlace<'_>> {
         self.inner.place_of(key)
     }
+
+    async fn distrust(&self, key: &BlobKey) -> bool {
+        self.inner.distrust(key).await
+    }
 }
 
 #[cfg(test)]

@@ -141,6 +141,10 @@ impl Clock for ManualClock {
         self.lock().now
     }
 
+    fn monotonic(&self) -> Duration {
+        self.lock().now.signed_duration_since(DateTime::<Utc>::MIN_UTC).to_std().unwrap_or_default()
+    }
+
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
         let mut state = self.lock();
         let (until, number) = (after(state.now, duration), state.begun);

@@ -391,6 +391,7 @@ impl SandboxBuilder {
         self.catalog = Some(catalog.clone());
         let process = self.processes.fetch_add(1, Ordering::Relaxed);
         let mut builder = GalleryService::builder()
+            .record_disk_encryption_sets()
             .clock(self.clock.clone())
             .entropy(SeededEntropy::new(self.seed.wrapping_add(process)))
             .workers(Workers::inline())

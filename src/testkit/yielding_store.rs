@@ -143,4 +143,8 @@ impl<S: BlobStore> BlobStore for YieldingStore<S> {
     fn place_of(&self, key: &BlobKey) -> Option<BlobPlace<'_>> {
         self.inner.place_of(key)
     }
+
+    async fn distrust(&self, key: &BlobKey) -> bool {
+        self.inner.distrust(key).await
+    }
 }

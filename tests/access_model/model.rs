@@ -116,6 +116,7 @@ pub enum Step {
     Undeny(At, Name),
     Collect,
     Compress,
+    RotateKeys,
     Scrub,
     Truncate,
     BeginsAfter,
@@ -192,6 +193,7 @@ pub const BUILT_IN: [(Name, &[Name], &[Name]); 7] = [
         "85a2d0d9-2eba-4c9c-b355-11c2cc0788ab",
         &[
             "Microsoft.Compute/galleries/*",
+            "Microsoft.Compute/locations/capsOperations/read",
             "Microsoft.Compute/locations/sharedGalleries/*",
             "Microsoft.Compute/images/*",
             "Microsoft.Compute/virtualMachines/write",
@@ -232,6 +234,7 @@ pub const READ_GROUP: Name = "Microsoft.Resources/subscriptions/resourceGroups/r
 const READ_ROLES: Name = "Microsoft.Authorization/roleDefinitions/read";
 const READ_GALLERY: Name = "Microsoft.Compute/galleries/read";
 const READ_IMAGE: Name = "Microsoft.Compute/galleries/images/read";
+const READ_OPERATION: Name = "Microsoft.Compute/locations/capsOperations/read";
 const READ_VERSION: Name = "Microsoft.Compute/galleries/images/versions/read";
 const WRITE_VERSION: Name = "Microsoft.Compute/galleries/images/versions/write";
 
@@ -546,6 +549,24 @@ impl Model {
         self.incomplete.iter().filter(may).map(|(gallery, image)| format!("{gallery} {image}")).collect()
     }
 
+    pub fn operation(&self, caller: Name, at: At) -> Answer {
+        if self.may(caller, READ_OPERATION, at) { seen() } else { Answer::Absent }
+    }
+
+    pub fn cancel(&self, caller: Name, at: At) -> Answer {
+        match self.operation(caller, at) {
+            Answer::Seen(_) if !self.may(caller, WRITE_VERSION, at) => Answer::Forbidden,
+            answer => answer,
+        }
+    }
+
+    /// Those that are under way, by their version.
+    pub fn operations(&self, caller: Name) -> BTreeSet<String> {
+        let at = |gallery: &usize, image: &Name| At::Version(*gallery, image, ANNOUNCED);
+        let may = |(gallery, image): &&(usize, Name)| self.may(caller, READ_OPERATION, at(gallery, image));
+        self.incomplete.iter().filter(may).map(|(gallery, image)| format!("{gallery} {image}")).collect()
+    }
+
     pub fn galleries(&self, caller: Name) -> BTreeSet<String> {
         let there = (0..GALLERIES.len()).filter(|gallery| self.readable(caller, At::Gallery(*gallery)));
         there.map(|gallery| GALLERIES[gallery].1.to_owned()).collect()
@@ -733,7 +754,9 @@ impl Model {
             Step::Unassign(at, _) => may("Microsoft.Authorization/roleAssignments/delete", *at),
             Step::Deny(at, ..) => may("Microsoft.Authorization/denyAssignments/write", *at),
             Step::Undeny(at, _) => may("Microsoft.Authorization/denyAssignments/delete", *at),
-            Step::Collect | Step::Compress | Step::Scrub | Step::Truncate | Step::BeginsAfter => caller == ROOT,
+            Step::Collect | Step::Compress | Step::RotateKeys | Step::Scrub | Step::Truncate | Step::BeginsAfter => {
+                caller == ROOT
+            }
         }
     }
 
@@ -908,6 +931,7 @@ impl Model {
             | Step::Replicate(..)
             | Step::Lifecycle(..)
             | Step::Compress
+            | Step::RotateKeys
             | Step::Scrub
             | Step::Truncate
             | Step::BeginsAfter => {}

@@ -69,6 +69,49 @@ SCOPE=/subscriptions/$SUB/resourceGroups/azgroup/providers/Microsoft.Compute/gal
 is "$SCOPE" role assignment create --role Reader --assignee-object-id 33333333-3333-3333-3333-333333333333 \
     --assignee-principal-type ServicePrincipal --scope "$SCOPE" --query scope
 is Reader role assignment list --scope "$SCOPE" --fill-principal-name false --query "[0].roleDefinitionName"
+is "" role assignment delete --role Reader --assignee-object-id 33333333-3333-3333-3333-333333333333 --scope "$SCOPE"
+
+# Sources of a version's disks, and az's flags.
+is Succeeded disk create -g azgroup -n disk1 --size-gb 8 --query provisioningState
+is Succeeded snapshot create -g azgroup -n snap --source disk1 --query provisioningState
+is Succeeded image create -g azgroup -n img --os-type Linux --source https://a.blob.core.windows.net/v/os.vhd --query provisioningState
+is true sig create -g azgroup -r azsoft --soft-delete true --query softDeletePolicy.isSoftDeleteEnabled
+is web sig image-definition create -g azgroup -r azsoft -i web --os-type Linux --os-state Generalized -p P -f O -s S \
+    --hyper-v-generation V1 --features SecurityType=Standard --end-of-life-date 2099-01-01 --query name
+is "Succeeded Standard_LRS" sig image-version create -g azgroup -r azsoft -i web -e 1.0.0 --os-snapshot snap \
+    --target-edge-zones westus=microsoftlosangeles1=1=standard_lrs \
+    --query "join(' ', [provisioningState, publishingProfile.targetExtendedLocations[0].storageAccountType])"
+is "Succeeded Standard_ZRS" sig image-version create -g azgroup -r azsoft -i web -e 1.0.1 --replica-count 2 \
+    --os-vhd-uri https://a.blob.core.windows.net/v/os.vhd --os-vhd-storage-account sa --storage-account-type Standard_ZRS \
+    --exclude-from-latest true --end-of-life-date 2099-01-01 \
+    --query "join(' ', [provisioningState, publishingProfile.storageAccountType])"
+is Shallow sig image-version create -g azgroup -r azsoft -i web -e 1.0.2 --managed-image img --replication-mode shallow \
+    --query publishingProfile.replicationMode
+is "" sig image-version delete -g azgroup -r azsoft -i web -e 1.0.0
+is 1.0.0 sig image-version list-soft-deleted -g azgroup -r azsoft -i web --query "[].name"
+is Succeeded sig image-version undelete -g azgroup -r azsoft -i web -e 1.0.0 --query provisioningState
+
+# A template, with its validation.
+cat >"$AZURE_CONFIG_DIR/gallery.json" <<'TEMPLATE'
+{
+  // Comments are taken.
+  "$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#", "contentVersion": "1.0.0.0",
+  "parameters": {"name": {"type": "string"}, "location": {"type": "string", "defaultValue": "[resourceGroup().location]"}},
+  "resources": [{
+    "type": "Microsoft.Compute/galleries/images", "apiVersion": "2022-03-03", "name": "[format('{0}/web', parameters('name'))]",
+    "location": "[parameters('location')]", "dependsOn": ["[resourceId('Microsoft.Compute/galleries', parameters('name'))]"],
+    "properties": {"osType": "Linux", "osState": "Generalized", "identifier": {"publisher": "p", "offer": "o", "sku": "s"}}
+  }, {
+    "type": "Microsoft.Compute/galleries", "apiVersion": "2022-03-03", "name": "[parameters('name')]", "location": "[parameters('location')]"
+  }]
+}
+TEMPLATE
+is Succeeded deployment group create -g azgroup -n first --template-file "$AZURE_CONFIG_DIR/gallery.json" --parameters name=aztemplate \
+    --query properties.provisioningState
+is "aztemplate
+aztemplate/web" deployment operation group list -g azgroup -n first --query "[].properties.targetResource.resourceName"
+is web sig image-definition list -g azgroup -r aztemplate --query "[].name"
+is "" deployment group delete -g azgroup -n first
 is "" group delete -n azgroup --yes
 is false group exists -n azgroup
 echo "ok: $step steps"

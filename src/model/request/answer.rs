@@ -48,6 +48,11 @@ impl Answer<'_> {
             (default("replicaCount", json!(1)), default("storageAccountType", json!("Standard_LRS")));
         profile.entry("replicaCount").or_insert(json!(1));
         profile.entry("excludeFromLatest").or_insert(json!(false));
+        profile.entry("replicationMode").or_insert(json!("Full"));
+        // A version has either the type or the strategy.
+        if !self.unmodelled.is_some_and(|kept| kept.contains("\"storageAccountStrategy\"")) {
+            profile.entry("storageAccountType").or_insert(account.clone());
+        }
         let regions = profile.get_mut("targetRegions").and_then(Value::as_array_mut);
         for target in regions.into_iter().flatten().filter_map(Value::as_object_mut) {
             target.entry("regionalReplicaCount").or_insert_with(|| count.clone());

@@ -40,6 +40,11 @@ pub(super) fn complete(body: &mut Value, there: Option<&ImageVersion>) -> Result
     let profile = properties.entry("publishingProfile").or_insert_with(|| json!({}));
     if let (Value::Object(profile), Some(location)) = (profile, location) {
         profile.entry("targetRegions").or_insert_with(|| json!([{"name": location}]));
+        if let Some(before) = there.map(ImageVersion::body) {
+            let before = before.pointer("/properties/publishingProfile");
+            drop_echo(profile, before, "storageAccountType", "Standard_LRS");
+            drop_echo(profile, before, "replicationMode", "Full");
+        }
     }
     let storage = properties.entry("storageProfile").or_insert_with(|| json!({}));
     match there.map(ImageVersion::body) {
@@ -58,6 +63,14 @@ pub(super) fn complete(body: &mut Value, there: Option<&ImageVersion>) -> Result
             let advice = "the body has no source: name a managed image, version, VM or disks";
             Err(Error::new(one_source(SOURCE, advice)))
         }
+    }
+}
+
+/// Takes a default out of a request for a version that does not say it: answers have it, and it comes back.
+fn drop_echo(profile: &mut Map<String, Value>, before: Option<&Value>, name: &str, default: &str) {
+    let is_unsaid = before.is_some_and(|before| before.get(name).is_none());
+    if is_unsaid && profile.get(name).and_then(Value::as_str) == Some(default) {
+        profile.remove(name);
     }
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod delete;
 pub(crate) mod groups;
 pub(crate) mod lifecycle;
 pub(crate) mod named;
+pub(crate) mod operations;
 pub(crate) mod pending;
 pub(crate) mod put;
 pub(crate) mod resources;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::resources::may_not_switch_soft_delete;
 use crate::access::Action;
-use crate::catalog::{Changes, Event, State};
+use crate::catalog::{Changes, Event, OperationId, State};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::model::{
     Gallery, GalleryId, ImageDefinition, ImageDefinitionId, Readable, Request, Requested, ResourceId, differences,
@@ -54,6 +54,8 @@ pub struct Applied<T> {
     pub effect: Effect,
     /// The number of the commit that created it or last changed it.
     pub revision: u64,
+    /// What tells how far it is, for a version that is not [`Unchanged`](Effect::Unchanged), or is under way.
+    pub operation: Option<OperationId>,
 }
 
 /// What became of a resource.
@@ -194,7 +196,8 @@ impl<T: Send + 'static> Work for PutWork<T> {
                 Effect::Unchanged => (work.revision)(state).unwrap_or(next),
                 Effect::Created | Effect::Updated => next,
             };
-            Ok((Changes { events: plan.events, authorization }, Applied { resource, effect, revision }))
+            let operation = plan.operation;
+            Ok((Changes { events: plan.events, authorization }, Applied { resource, effect, revision, operation }))
         };
         let (_, applied) = session.inner.catalog.commit_found(&session.caller, check).await?;
         Ok(applied)

@@ -4,9 +4,10 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::boots::{Boots, may_record};
 use super::image_ref::{ImageRef, Named};
 use super::pool::{Deployable, deployable};
-use super::reader::ImageReader;
+use super::reader::{ImageReader, Opened};
 use crate::content::digest::Digest;
 use crate::content::manifest::{Manifest, ManifestDisk};
 use crate::content::names::FamilyId;
@@ -62,6 +63,7 @@ struct DeploymentWork {
     replica: Option<ReplicaId>,
     format: WrittenFormat,
     sync: bool,
+    records_boot: bool,
     on_progress: OnProgress,
 }
 
@@ -408,6 +410,34 @@ impl Deployment {
         Ok((source.deployed(&work).await, writer))
     }
 
+    /// Notes which chunks are read first from the disk that [`open`](Self::open) returns, so that
+    /// [`ImageReader::save_boot_set`] can store them for the boots to come; an [`NbdServer`](crate::nbd::NbdServer) does so. It has
+    /// no effect on copies and data disks.
+    ///
+    /// The caller needs the permission to change the image
+    /// ([`WriteVersion`](crate::access::Action::WriteVersion) for a version), since what is stored is read ahead by every host of the
+    /// region.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 1 << 20]).await?;
+    /// let reader = session.deploy(&version, "eastus").record_boot().open().await?;
+    /// reader.read_at(0..4096).await?;
+    /// assert!(reader.save_boot_set().await?);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn record_boot(mut self) -> Self {
+        if let Ok(work) = &mut self.0 {
+            work.records_boot = true;
+        }
+        self
+    }
+
     /// Opens the disk for reads in place, without writing it out. Access is decided now: the reader outlives a permission
     /// that is removed later, as a copy would.
     ///
@@ -429,10 +459,12 @@ impl Deployment {
     /// ```
     pub async fn open(self) -> Result<ImageReader> {
         let work = self.0?;
-        let Source { content, disk, lease, .. } = work.source().await?;
+        let Source { content, disk, lease, boots, .. } = work.source().await?;
         let inner = &work.session.inner;
+        let boots = boots.filter(|_| disk.lun.is_none());
         let disk = RandomAccess::new(content, disk, inner.workers.clone(), inner.chunks.clone());
-        Ok(ImageReader::new(disk, lease))
+        let disk = if work.records_boot { disk.record() } else { disk };
+        Ok(ImageReader::new(Opened { disk, boots, _lease: lease }))
     }
 
     /// Returns what it would read: the disk of which image version, from how many replicas. No replica is taken for it.
@@ -474,6 +506,7 @@ impl DeploymentWork {
             replica: None,
             format: WrittenFormat::Raw,
             sync: true,
+            records_boot: false,
             on_progress: Arc::new(|_| {}),
         }
     }
@@ -508,6 +541,7 @@ impl DeploymentWork {
         let view = self.session.refresh().await?;
         let planned = async {
             let id = self.named(&view)?;
+            self.may_record(&view, &id)?;
             let placed = deployable(&view, &id, &self.region)?;
             let holders = Holders::new(self.slots(&view, &id, 0, &placed)?);
             let manifest = holders.manifest(&placed.content.manifest_id()).await?;
@@ -569,11 +603,24 @@ impl DeploymentWork {
         Ok(disk.clone())
     }
 
+    /// Requires what a recorded boot needs.
+    fn may_record(&self, view: &CatalogView, id: &ResourceId) -> Result<()> {
+        match &self.image {
+            _ if !self.records_boot => Ok(()),
+            Named::Public(image) => {
+                let what = "a boot of a shared image is recorded by its owner alone: leave `record_boot` out";
+                Err(Error::of(ErrorKind::Forbidden, "AuthorizationFailed", image.to_string(), what))
+            }
+            _ => may_record(view, id),
+        }
+    }
+
     /// The replica to read from.
     async fn source(&self) -> Result<Source> {
         let view = self.session.refresh().await?;
         // Whether it is shared is told as it is; what is wrong behind that is the owner's.
         let id = self.named(&view)?;
+        self.may_record(&view, &id)?;
         self.source_of(&view, id).await.map_err(|error| self.told(error))
     }
 
@@ -590,7 +637,10 @@ impl DeploymentWork {
         let manifest = replicas.manifest(&placed.content.manifest_id()).await?;
         let disk = self.disk_of(&id, &manifest)?;
         let content = Records::new(replicas.clone(), &manifest);
-        Ok(Source { replicas, content, manifest, disk, chosen, lease })
+        // That of a region lies with its first replica.
+        let slots = self.session.inner.regions.copies(view.state(), &self.region, 0, placed.account)?;
+        let boots = Some(Boots::new(slots, placed.content.manifest_id(), self.session.inner.clock.clone()));
+        Ok(Source { replicas, content, manifest, disk, chosen, lease, boots })
     }
 }
 
@@ -602,6 +652,7 @@ struct Source {
     disk: ManifestDisk,
     chosen: u32,
     lease: Option<Lease>,
+    boots: Option<Boots>,
 }
 
 impl Source {

@@ -1,5 +1,7 @@
 //! Deploying images: disks, readers, VMs and scale sets.
 
+mod booting;
+mod boots;
 pub(crate) mod deployment;
 pub(crate) mod image_ref;
 pub(crate) mod machines;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::io::{AsyncRead, AsyncSeek, SeekFrom};
 
+use super::boots::Boots;
 use crate::content::digest::Digest;
 use crate::error::{Error, Result};
 use crate::host::sync::Mutex;
@@ -44,11 +45,19 @@ const MAX_READ: usize = 1 << 20;
 /// # }).unwrap();
 /// ```
 pub struct ImageReader {
-    disk: Arc<(RandomAccess, Option<Lease>)>,
+    disk: Arc<Opened>,
     position: u64,
     /// Behind a mutex that is never locked: it makes the reader `Sync`, so that the future of [`read_at`](Self::read_at) can
     /// go from thread to thread.
     reading: Option<Mutex<BoxFuture<'static, Result<Bytes>>>>,
+}
+
+/// A disk of an image, and the replica that is leased for it.
+pub(super) struct Opened {
+    pub(super) disk: RandomAccess,
+    /// `None` for a data disk.
+    pub(super) boots: Option<Boots>,
+    pub(super) _lease: Option<Lease>,
 }
 
 impl std::fmt::Debug for ImageReader {
@@ -64,18 +73,22 @@ impl Clone for ImageReader {
 }
 
 impl ImageReader {
-    pub(crate) fn new(disk: RandomAccess, lease: Option<Lease>) -> Self {
-        Self { disk: Arc::new((disk, lease)), position: 0, reading: None }
+    pub(super) fn new(opened: Opened) -> Self {
+        Self { disk: Arc::new(opened), position: 0, reading: None }
+    }
+
+    pub(super) fn opened(&self) -> &Opened {
+        &self.disk
     }
 
     /// Returns the size of the disk in bytes.
     pub fn size(&self) -> u64 {
-        self.disk.0.disk().size
+        self.disk.disk.disk().size
     }
 
     /// Returns the digest of the disk's content.
     pub fn digest(&self) -> Digest {
-        self.disk.0.disk().digest
+        self.disk.disk.disk().digest
     }
 
     /// Reads the bytes of a range.
@@ -98,18 +111,18 @@ impl ImageReader {
     /// # }).unwrap();
     /// ```
     pub async fn read_at(&self, range: Range<u64>) -> Result<Bytes> {
-        self.disk.0.read(range).await
+        self.disk.disk.read(range).await
     }
 
     #[cfg(feature = "nbd")]
     pub(crate) async fn fetch_ahead(&self, range: Range<u64>) -> Result<()> {
-        self.disk.0.fetch_ahead(range).await
+        self.disk.disk.fetch_ahead(range).await
     }
 
     /// The parts of a range inside of the disk, and of each whether it may hold data.
     #[cfg(feature = "nbd")]
     pub(crate) async fn extents(&self, range: Range<u64>) -> Result<Vec<(Range<u64>, bool)>> {
-        self.disk.0.extents(range).await
+        self.disk.disk.extents(range).await
     }
 }
 
@@ -126,7 +139,7 @@ impl AsyncRead for ImageReader {
         }
         if self.reading.is_none() {
             let (disk, range) = (self.disk.clone(), self.position..self.position + length as u64);
-            self.reading = Some(Mutex::new(Box::pin(async move { disk.0.read(range).await })));
+            self.reading = Some(Mutex::new(Box::pin(async move { disk.disk.read(range).await })));
         }
         let Some(reading) = &mut self.reading else { return Poll::Ready(Ok(0)) };
         let reading = reading.get_mut();

@@ -1,7 +1,7 @@
 //! Announcing a version: it is there from its PUT, and its bytes come later.
 
 use crate::access::Action;
-use crate::catalog::{Event, State, VersionRecord};
+use crate::catalog::{Event, OperationKind, State, VersionRecord};
 use crate::error::{Error, Result};
 use crate::model::{
     Answer, DiskReference, ImageVersion, ImageVersionId, Request, Requested, VersionSource, differences, given,
@@ -79,12 +79,12 @@ impl Judge {
             let Requested { resource, unmodelled } = self.request.judged(state, id, Some(&*record.version))?;
             let version = resource.spelled_as(&record.version);
             if record.failure.is_none() && self.is_as(state, inner, &record.version, &version, &unmodelled) {
-                return Ok(Judged::unchanged(ImageVersion::clone(&record.version)));
+                return Ok(self.unchanged(state, &record.version));
             }
             let held = RegionProtection::Lifted;
             let problems = rules::version::change_version(state, inner, &record.version, &version, held);
             let plan = Plan::of_event(problems, Event::ImageVersionAnnounced { version: version.clone() });
-            let plan = plan.keeping(state, id.into(), &unmodelled);
+            let plan = plan.keeping(state, id.into(), &unmodelled).beginning(inner, OperationKind::Create, id)?;
             return Ok(Judged { resource: version, effect: Effect::Updated, plan });
         }
         match state.version(id).filter(|record| !state.is_gone(record, inner.log_time())) {
@@ -109,11 +109,12 @@ impl Judge {
         // Callers cannot set the date that the service sets.
         let version = resource.published_as(&old.version).spelled_as(&old.version);
         if old.soft_deleted.is_none() && self.is_as(state, inner, &old.version, &version, &unmodelled) {
-            return Ok(Judged::unchanged(ImageVersion::clone(&old.version)));
+            return Ok(self.unchanged(state, &old.version));
         }
         let problems = rules::version::update_version(state, inner, old, &version, RegionProtection::Held);
         let plan = Plan::of_event(problems, Event::ImageVersionUpdated { version: version.clone() });
         let plan = plan.keeping(state, (&self.id).into(), &unmodelled);
+        let plan = plan.beginning(inner, OperationKind::Update, &self.id)?;
         let regions = moves(inner, old, &version);
         Ok(Judged { resource: version, effect: Effect::Updated, plan: Plan { regions, ..plan } })
     }
@@ -136,8 +137,14 @@ impl Judge {
             problems.extend(definition.and_then(|definition| trusted_launch(&source, definition)));
         }
         let plan = Plan::of_event(problems, Event::ImageVersionAnnounced { version: version.clone() });
-        let plan = plan.keeping(state, id.into(), &unmodelled);
+        let plan = plan.keeping(state, id.into(), &unmodelled).beginning(inner, OperationKind::Create, id)?;
         Ok(Judged { resource: version, effect: Effect::Created, plan })
+    }
+
+    /// Nothing is to be done; what was asked for before may be under way.
+    fn unchanged(&self, state: &State, version: &ImageVersion) -> Judged<ImageVersion> {
+        let plan = Plan { operation: state.operation_of(&self.id), ..Plan::default() };
+        Judged { resource: version.clone(), effect: Effect::Unchanged, plan }
     }
 }
 

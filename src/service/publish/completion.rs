@@ -7,7 +7,8 @@ use futures::lock::Mutex;
 use super::announce::needs_of;
 use super::publication::{Disks, PublicationWork};
 use super::report::Published;
-use super::source::{LocalDisks, Source, SourceState, not_found};
+use super::resolver::resolve;
+use super::source::{Facts, LocalDisks, Source, SourceState, not_found};
 use super::target::{Target, look_at_version, published};
 use crate::access::Action;
 use crate::catalog::{Changes, Event, ImageContent, IncompleteRecord, State};
@@ -60,6 +61,8 @@ struct CompletionWork {
     id: ImageVersionId,
     disks: Arc<Mutex<Disks>>,
     has_disks: bool,
+    /// What the host's resolver knows of the source.
+    facts: Option<Box<Facts>>,
     on_progress: OnProgress,
 }
 
@@ -95,7 +98,7 @@ impl Session {
     pub fn complete_version(&self, id: impl TryInto<ImageVersionId, Error: Into<Error>>) -> Completion {
         let work = |id| {
             let (disks, on_progress) = (Arc::new(Mutex::new(Disks::None)), Arc::new(|_| {}));
-            CompletionWork { session: self.clone(), id, disks, has_disks: false, on_progress }
+            CompletionWork { session: self.clone(), id, disks, has_disks: false, facts: None, on_progress }
         };
         Completion(Pending::new(given(id).map(work)))
     }
@@ -148,9 +151,12 @@ impl Work for CompletionWork {
         }
     }
 
-    async fn run(self) -> Result<Published<ImageVersion>> {
+    async fn run(mut self) -> Result<Published<ImageVersion>> {
         let state = self.session.state().await?;
-        let (publication, record) = self.publication(&state).map_err(Error::new)?;
+        let (mut publication, record) = self.publication(&state).map_err(Error::new)?;
+        if self.resolve(&state, &record).await? {
+            (publication, _) = self.publication(&state).map_err(Error::new)?;
+        }
         let error = match publication.clone().run().await {
             Ok(published) => return Ok(published),
             Err(error) => error,
@@ -181,7 +187,10 @@ impl CompletionWork {
         }
         let named = record.version.storage_profile().source();
         let source = match named {
-            Some(named) if self.has_disks => Source::standing_for(state, named),
+            Some(named) if self.has_disks => match &self.facts {
+                Some(facts) => Source::Disks(facts.clone(), Some(named.clone())),
+                None => Source::standing_for(state, named),
+            },
             Some(named) => Source::named(named),
             None => Source::Disks(Box::default(), None),
         };
@@ -191,6 +200,17 @@ impl CompletionWork {
         let (disks, on_progress) = (self.disks.clone(), self.on_progress.clone());
         let (session, target) = (session.clone(), Arc::new(target));
         Ok((PublicationWork { session, target, source, needs, disks, on_progress }, record.clone()))
+    }
+
+    /// Asks the host for the source, if the catalog has no bytes of it. Returns whether it is known.
+    async fn resolve(&mut self, state: &State, record: &IncompleteRecord) -> Result<bool> {
+        let resolver = self.session.inner.sources.clone().filter(|_| !self.has_disks);
+        let named = record.version.storage_profile().source().filter(|named| !Source::is_stored(state, named));
+        let Some((resolver, named)) = resolver.zip(named) else { return Ok(false) };
+        let Some((facts, disks)) = resolve(&*resolver, named).await? else { return Ok(false) };
+        (self.facts, self.has_disks) = (Some(Box::new(facts)), true);
+        self.disks = Arc::new(Mutex::new(Disks::Closed(disks)));
+        Ok(true)
     }
 
     /// Records that the version cannot be made, if it is still as it was.

@@ -789,6 +789,7 @@ fn is_final(kind: ErrorKind) -> bool {
         | ErrorKind::StorageFull
         | ErrorKind::Cancelled
         | ErrorKind::Corrupt
+        | ErrorKind::KeyMissing
         | ErrorKind::Unsupported => false,
     }
 }

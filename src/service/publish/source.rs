@@ -56,14 +56,14 @@ pub(crate) enum Source {
 /// What is known of a source, to be compared with the definition.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Facts {
-    id: String,
-    location: Option<Region>,
-    os_type: Option<OsType>,
-    os_state: Option<OsState>,
-    hyper_v_generation: Option<HyperVGeneration>,
-    architecture: Option<Architecture>,
+    pub(super) id: String,
+    pub(super) location: Option<Region>,
+    pub(super) os_type: Option<OsType>,
+    pub(super) os_state: Option<OsState>,
+    pub(super) hyper_v_generation: Option<HyperVGeneration>,
+    pub(super) architecture: Option<Architecture>,
     /// The plan under which it was bought, or that it was not bought.
-    purchase_plan: Option<Option<PurchasePlan>>,
+    pub(super) purchase_plan: Option<Option<PurchasePlan>>,
 }
 
 /// What a source must be, as far as it is known.
@@ -278,6 +278,16 @@ impl Facts {
 }
 
 impl Source {
+    /// Returns whether the catalog has the bytes of a name.
+    pub(super) fn is_stored(state: &State, name: &VersionSource) -> bool {
+        match Self::named(name) {
+            Self::Disks(..) => false,
+            Self::ManagedImage(id) => state.managed_image(&id).is_some(),
+            Self::ImageVersion(id) => state.version(&id).is_some(),
+            Self::Snapshots(snapshots) => snapshots.all().all(|(_, id)| state.snapshot(id).is_some()),
+        }
+    }
+
     /// Returns the source of disks at hand that stand for a name.
     pub(crate) fn standing_for(state: &State, name: &VersionSource) -> Self {
         let id: Option<ResourceId> = match name {

@@ -152,6 +152,14 @@ kinds! {
     RegionFailed "regionFailed",
     /// A replication that failed is tried again.
     RegionRetried "regionRetried",
+    /// The put of a version began an operation.
+    OperationBegun "operationBegun",
+    /// An operation was cancelled or given up.
+    OperationEnded "operationEnded",
+    /// A driver took a duty, or renewed it.
+    DutyTaken "dutyTaken",
+    /// A driver laid a duty down.
+    DutyLaidDown "dutyLaidDown",
     /// A newer build enabled features of the catalog's format.
     FeaturesEnabled "featuresEnabled",
     /// A managed image, a snapshot or a disk was named as a source, or got other properties.
@@ -250,6 +258,13 @@ impl From<&Event> for RecordedEvent {
                 Self { reason: Some(format!("{code}: {reason}")), ..failed }
             }
             Event::RegionRetried { version, region } => Self::of(Kind::RegionRetried, version).in_region(region),
+            Event::OperationBegun { resource, .. } => Self::of(Kind::OperationBegun, resource),
+            Event::OperationEnded { code, reason, .. } => {
+                let reason = Some(format!("{code}: {reason}"));
+                Self { reason, ..Self::new(Kind::OperationEnded) }
+            }
+            Event::DutyTaken { .. } => Self::new(Kind::DutyTaken),
+            Event::DutyLaidDown { .. } => Self::new(Kind::DutyLaidDown),
             Event::FeaturesEnabled { .. } => Self::new(Kind::FeaturesEnabled),
             Event::ExtrasSet { of, .. } => Self::of(Kind::ExtrasSet, of.clone()),
             Event::Newer(_) => Self::new(Kind::Newer),

@@ -95,12 +95,24 @@ struct Terms {
     within: Option<Duration>,
     on_failure: OnFailure,
     control: ReplicationControl,
+    /// The only region to work on.
+    only: Option<Region>,
 }
 
 impl Terms {
+    /// Returns the target regions of a version that it works on, with their counts.
+    fn targets(&self, record: &VersionRecord) -> Vec<(Region, u32)> {
+        let is_meant = |region: &Region| self.only.as_ref().is_none_or(|only| only == region);
+        targets(record).into_iter().filter(|(region, _)| is_meant(region)).collect()
+    }
+
     /// Returns the problems with the settings.
     fn problems(&self, version: &ImageVersionId, targets: &[(Region, u32)]) -> Vec<Problem> {
         let mut problems = Vec::new();
+        if let Some(region) = self.only.as_ref().filter(|_| targets.is_empty()) {
+            let what = format!("`{region}` is not a target region of `{version}`: add it to its target regions");
+            problems.push(Problem::invalid("in_region", what));
+        }
         for (region, rate) in &self.bytes_per_second {
             if !targets.iter().any(|(target, _)| target == region) {
                 let what = format!("`{region}` is not a target region of `{version}`: set the rate of a target region");
@@ -198,6 +210,27 @@ impl Replication {
         self.pending.try_set(given(region), |work, region| {
             work.terms.bytes_per_second.insert(region, rate);
         });
+        self
+    }
+
+    /// Brings the version to one of its target regions alone; by default to all.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// use compute_gallery::testkit::raw;
+    ///
+    /// session.publish(sandbox.new_version("1.0.0", "westeurope,eastus,northeurope", raw(vec![7; 4096]))).await?;
+    /// let report = session.replicate(&sandbox.version("1.0.0")).in_region("eastus").await?;
+    /// assert_eq!(report.regions.len(), 1);
+    /// assert!(sandbox.deployed("1.0.0", "northeurope").await.is_err());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn in_region(mut self, region: impl TryInto<Region, Error: Into<Error>>) -> Self {
+        self.pending.try_set(given(region), |work, region| work.terms.only = Some(region));
         self
     }
 
@@ -364,7 +397,7 @@ impl Work for ReplicationWork {
             Ok(record) => record,
             Err(error) => return Ok(Plan::refused(error.into_problems())),
         };
-        let targets = targets(record);
+        let targets = self.terms.targets(record);
         let open: Vec<_> = targets.iter().filter(|(region, _)| !record.is_complete_in(region)).cloned().collect();
         let sources = Holders::new(self.session.inner.regions.holders(view.state(), record));
         let manifest = sources.manifest(&record.content.manifest_id()).await?;
@@ -589,7 +622,7 @@ impl Session {
         let view = self.refresh().await?;
         view.require(Action::WriteVersion, version)?;
         let (record, began) = (view.record(version)?.clone(), view.shared_state());
-        let targets = targets(&record);
+        let targets = terms.targets(&record);
         Error::from_problems(terms.problems(version, &targets))?;
         let tracker = at_work(&record, &targets, clock);
         let _attempt = self.inner.under_way.enter(version, &tracker);

@@ -116,6 +116,26 @@ fn encryption(
     problems
 }
 
+/// A region that asks for a disk encryption set in a catalog that encrypts nothing. One that was accepted before stays.
+fn unencrypted(profile: &PublishingProfile, before: Option<&PublishingProfile>) -> Vec<Problem> {
+    let asks = |profile: &PublishingProfile, region: &Region| {
+        let keys = profile.target_regions().find(region).and_then(|target| target.encryption());
+        keys.is_some_and(|keys| keys.disk_encryption_sets().next().is_some())
+    };
+    let asked = profile.target_regions().iter().enumerate().filter(|(_, target)| {
+        asks(profile, target.region()) && before.is_none_or(|before| !asks(before, target.region()))
+    });
+    let refused = asked.map(|(position, target)| {
+        let what = format!(
+            "region `{}` asks for a disk encryption set, and the catalog is not encrypted: open it with a key provider, \
+             leave the set out, or let the service record it with `record_disk_encryption_sets`",
+            target.region()
+        );
+        Problem::invalid(format!("{TARGET_REGIONS}[{position}].encryption"), what)
+    });
+    refused.collect()
+}
+
 /// Returns the key of a data disk, or of the OS disk.
 fn key_of(keys: &EncryptionImages, lun: Option<u32>) -> Option<&DiskEncryptionSetId> {
     lun.map_or_else(|| keys.os_disk_encryption_set(), |lun| keys.data_disk_encryption_set(lun))
@@ -192,6 +212,9 @@ pub(crate) fn publishing_profile(
     let was = before.and_then(PublishingProfile::end_of_life_date);
     problems.extend(changed_end_of_life(target, was, profile.end_of_life_date(), now));
     problems.extend(encryption(subscription, profile, luns.as_ref()));
+    if !inner.records_encryption_sets && inner.regions.keyring().is_none() {
+        problems.extend(unencrypted(profile, before));
+    }
     if let Some(gallery) = state.gallery(id.definition().gallery()) {
         problems.extend(shared_version(gallery, home, profile));
     }

@@ -5,19 +5,21 @@ use std::sync::Arc;
 
 use super::inner::{Authority, Inner};
 use super::session::Session;
+use super::sources::SourceResolver;
 use crate::access::{Caller, Directory};
 use crate::catalog::{Catalog, Mode};
 use crate::content::compression::Compression;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::in_flight::Budget;
-use crate::host::{Clock, Deadlines, Entropy, SystemClock, SystemEntropy, Workers};
-use crate::image::random_access::ChunkCache;
+use crate::host::{Clock, Deadlines, Entropy, KeyProvider, SystemClock, SystemEntropy, Workers};
+use crate::image::chunk_cache::ChunkCache;
+use crate::keys::keyring::Keyring;
 use crate::model::{Limits, Region, RegionCatalog, given};
 use crate::placement::PlacementPolicy;
 use crate::regions::region_store;
 use crate::regions::stores::{Regions, in_common};
 use crate::replica::verified::Verified;
-use crate::store::{BlobStore, Prefixed, RetryPolicy, Retrying, WithDeadline};
+use crate::store::{BlobStore, Latency, Prefixed, RetryPolicy, Retrying, WithDeadline};
 
 /// A Shared Image Gallery. A clone is cheap and is the same service. Services in any number of processes may work on the
 /// same stores at the same time.
@@ -43,6 +45,9 @@ pub struct GalleryService(pub(crate) Arc<Inner>);
 /// The default memory of all operations.
 const MEMORY_BYTES: u64 = 256 << 20;
 
+/// The default memory of all operations if a region is far away: sixteen packs of 16 MiB in flight are a quarter of it.
+const FAR_MEMORY_BYTES: u64 = 1 << 30;
+
 /// Default size of the chunk cache that image readers share.
 const CHUNK_CACHE_BYTES: u64 = 64 << 20;
 
@@ -67,14 +72,17 @@ const CHUNK_CACHE_BYTES: u64 = 64 << 20;
 /// | [`placement_policy`](Self::placement_policy) | [`PlacementPolicy::default`] | what one replica serves at once |
 /// | [`azure_2026`](Self::azure_2026) | off | sets these three to Azure Compute Gallery's |
 /// | [`compression`](Self::compression) | [`Compression::Zstd`] | how and when content is compressed |
+/// | [`encryption`](Self::encryption) | none | encrypts the content of a new catalog, and reads that of an encrypted one |
+/// | [`record_disk_encryption_sets`](Self::record_disk_encryption_sets) | off | accepts disk encryption sets in a catalog that is not encrypted |
 /// | [`remember_verified`](Self::remember_verified) | `true` | hashes what it reads of a local file once |
-/// | [`memory_bytes`](Self::memory_bytes) | 256 MiB | what all operations together keep in memory and in flight |
+/// | [`memory_bytes`](Self::memory_bytes) | 256 MiB, or 1 GiB with a region in a bucket | what all operations together keep in memory and in flight |
 /// | [`chunk_cache_bytes`](Self::chunk_cache_bytes) | 64 MiB | size of the cache that all [image readers](crate::ImageReader) share |
 /// | [`workers`](Self::workers) | as many threads as the machine runs at once | where blocking work runs |
 /// | [`deadlines`](Self::deadlines) | call: 60 s and 2 s per MiB; commit: 5 min; zone: 30 s | how long to wait for an answer |
 /// | [`retries`](Self::retries) | for 30 s, with pauses of up to 100 ms, doubling to 5 s | how long to repeat a failed store call |
 /// | [`clock`](Self::clock) | [`SystemClock`] | time and timers |
 /// | [`entropy`](Self::entropy) | [`SystemEntropy`] | randomness |
+/// | [`sources`](Self::sources) | none | says what a source is that the catalog only knows by name |
 ///
 /// ```
 /// use compute_gallery::store::MemoryStore;
@@ -98,6 +106,8 @@ pub struct GalleryServiceBuilder {
     chunk_cache_bytes: Option<u64>,
     memory_bytes: Option<u64>,
     compression: Compression,
+    encryption: Option<Arc<dyn KeyProvider>>,
+    records_encryption_sets: bool,
     forgets_verified: bool,
     placement_policy: PlacementPolicy,
     common_store: Option<Arc<dyn BlobStore>>,
@@ -112,6 +122,7 @@ pub struct GalleryServiceBuilder {
     workers: Workers,
     clock: Option<Arc<dyn Clock>>,
     entropy: Option<Arc<dyn Entropy>>,
+    sources: Option<Arc<dyn SourceResolver>>,
     deadlines: Deadlines,
     retries: RetryPolicy,
 }
@@ -394,11 +405,13 @@ impl GalleryServiceBuilder {
         self
     }
 
-    /// Sets how many bytes all operations of the service together keep in memory and in flight: 256 MiB by default.
+    /// Sets how many bytes all operations of the service together keep in memory and in flight: 256 MiB by default, and 1 GiB if the
+    /// store of a region is [far away](crate::store::Latency::High). One operation has at most a quarter of it in flight. A line of
+    /// 16 requests is full with 256 MiB.
     ///
-    /// Imports wait for each other: one takes three times the size of its disks, at most 48 MiB, and up to 48 MiB more while they are
-    /// free. An import that is alive and not polled keeps its share; the others go on without theirs when nothing has moved for 30
-    /// seconds. Deployments, replications and scrubs never wait: they read 8 MiB ahead, and up to 64 MiB while these are free.
+    /// Imports wait for each other: one takes three times the size of its disks, at most 48 MiB, and packs on their way up to a quarter
+    /// while they are free. An import that is alive and not polled keeps its share; the others go on without theirs when nothing has
+    /// moved for 30 seconds. Deployments, replications and scrubs never wait: they read 8 MiB ahead, and up to a quarter while it is free.
     ///
     /// ```
     /// # futures::executor::block_on(async {
@@ -431,6 +444,50 @@ impl GalleryServiceBuilder {
     /// ```
     pub fn compression(mut self, compression: Compression) -> Self {
         self.compression = compression;
+        self
+    }
+
+    /// Sets what wraps the keys of the catalog. A catalog that is created with it is encrypted in all its regions, from then on and for ever, and
+    /// opens only with it; one that was created without it does not open with it. Names of content and digests of disks are keyed: the
+    /// digest of a disk is one in all regions of the catalog, and another one than
+    /// [`ImageDigest::of`](crate::image::ImageDigest::of) gives. The [format](crate::docs::format) says what encryption hides.
+    ///
+    /// It needs the feature `encryption`: without it, opening fails as `Unsupported`. If the keys are lost, so is the content.
+    ///
+    /// ```
+    /// # #[cfg(feature = "encryption")] futures::executor::block_on(async {
+    /// use compute_gallery::{ErrorKind, GalleryService};
+    /// use compute_gallery::host::Secret;
+    /// use compute_gallery::keys::LocalKeys;
+    /// use compute_gallery::store::MemoryStore;
+    ///
+    /// let store = MemoryStore::new();
+    /// let builder = || GalleryService::builder().store(store.clone()).allow_all();
+    /// builder().encryption(LocalKeys::new("2026", Secret([7; 32]))).create().await?;
+    /// assert_eq!(builder().open().await.unwrap_err().kind(), ErrorKind::KeyMissing);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn encryption(mut self, provider: impl KeyProvider) -> Self {
+        self.encryption = Some(Arc::new(provider));
+        self
+    }
+
+    /// Accepts versions that name disk encryption sets in a catalog that is not encrypted, and keeps the names: for a host that encrypts by
+    /// other means. By default such a version is refused there.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use compute_gallery::GalleryService;
+    /// use compute_gallery::store::MemoryStore;
+    ///
+    /// let builder = GalleryService::builder().store(MemoryStore::new()).allow_all();
+    /// assert!(builder.record_disk_encryption_sets().create().await.is_ok());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn record_disk_encryption_sets(mut self) -> Self {
+        self.records_encryption_sets = true;
         self
     }
 
@@ -637,6 +694,13 @@ impl GalleryServiceBuilder {
         self
     }
 
+    /// Sets what says what a source is that the catalog only knows by name: [`SourceResolver`] has an example. By default such a
+    /// version is completed [from disks at hand](crate::publish::Completion::from_disks) alone.
+    pub fn sources(mut self, sources: impl SourceResolver) -> Self {
+        self.sources = Some(Arc::new(sources));
+        self
+    }
+
     /// Sets how long to wait for a store call, a commit and a zone: see [`Deadlines`] for the defaults.
     ///
     /// ```
@@ -798,6 +862,10 @@ impl GalleryServiceBuilder {
                 return Err(Error::invalid("directory", fix));
             }
         };
+        if self.encryption.is_some() && cfg!(not(feature = "encryption")) {
+            let what = "this build lacks the feature `encryption` of the crate: build with it";
+            return Err(Error::unsupported("encryption", what));
+        }
         let clock = self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock));
         let entropy = self.entropy.clone().unwrap_or_else(|| Arc::new(SystemEntropy));
         let (deadlines, retries) = (self.deadlines, self.retries);
@@ -815,7 +883,8 @@ impl GalleryServiceBuilder {
         let create = async || {
             // ORDER: before anything is created. A mistyped catalog leaves no second one behind.
             self.refuse_stores_of_others().await?;
-            Catalog::create(store.clone(), clock.clone(), entropy.clone(), self.workers.clone()).await
+            let is_encrypted = self.encryption.is_some();
+            Catalog::create(store.clone(), clock.clone(), entropy.clone(), self.workers.clone(), is_encrypted).await
         };
         let catalog = match start {
             Start::Open => open().await?,
@@ -831,6 +900,30 @@ impl GalleryServiceBuilder {
             },
         };
         let catalog = Arc::new(catalog.with_commit_limit(deadlines.for_commit()));
+        let keyring = match (catalog.snapshot().is_encrypted(), self.encryption.take()) {
+            (false, None) => None,
+            (true, Some(provider)) => {
+                let (id, workers) = (catalog.id(), self.workers.clone());
+                let may_write = catalog.refuse_change().is_ok();
+                let is_new = catalog.snapshot().number() == 0;
+                let rights = (is_new, may_write);
+                Some(Arc::new(Keyring::open(store, id, provider, entropy.clone(), workers, rights).await?))
+            }
+            (true, None) => {
+                let what =
+                    "the catalog is encrypted: open it with its key provider, by `encryption`; nothing was changed";
+                return Err(Error::of(ErrorKind::KeyMissing, "KeyVaultKeyNotFound", "encryption", what));
+            }
+            (false, Some(_)) => {
+                let what = "the catalog was created without encryption, which can't be turned on later: open it without a key \
+                            provider, or create a new catalog with one and publish its images there";
+                return Err(Error::invalid("encryption", what));
+            }
+        };
+        let is_far = |store: &Arc<dyn BlobStore>| store.capabilities().latency() == Latency::High;
+        let has_far = self.region_stores.values().flatten().chain(&self.common_store).any(is_far);
+        let least = if has_far { FAR_MEMORY_BYTES } else { MEMORY_BYTES };
+        let memory = Budget::new(self.memory_bytes.unwrap_or(least));
         let Self {
             common_store,
             region_stores,
@@ -849,7 +942,7 @@ impl GalleryServiceBuilder {
             entropy.clone(),
             clock.clone(),
             deadlines.for_zone(),
-            Verified::new(clock.clone(), !self.forgets_verified),
+            (Verified::new(clock.clone(), !self.forgets_verified), keyring),
         );
         regions.one_store_for_all_zones = self.one_store_for_all_zones;
         for region in &self.adopted {
@@ -869,10 +962,12 @@ impl GalleryServiceBuilder {
             clock: clock.clone(),
             entropy: entropy.clone(),
             chunks,
-            memory: Budget::new(self.memory_bytes.unwrap_or(MEMORY_BYTES)),
+            memory,
             compression,
+            records_encryption_sets: self.records_encryption_sets,
             placement_policy,
             under_way,
+            sources: self.sources.clone(),
             pools,
             computer_names,
         })))

@@ -7,13 +7,14 @@ use chrono::{DateTime, Utc};
 
 use super::computer_names::ComputerNames;
 use super::pools::Pools;
+use super::sources::SourceResolver;
 use crate::access::{Caller, Directory};
 use crate::catalog::Catalog;
 use crate::content::compression::Compression;
 use crate::error::Result;
 use crate::host::in_flight::Budget;
 use crate::host::{Clock, Entropy, Workers, draw};
-use crate::image::random_access::ChunkCache;
+use crate::image::chunk_cache::ChunkCache;
 use crate::model::{Limits, RegionCatalog};
 use crate::placement::PlacementPolicy;
 use crate::regions::stores::Regions;
@@ -47,10 +48,14 @@ pub(crate) struct Inner {
     pub(crate) memory: Budget,
     /// Of the chunks of new images.
     pub(crate) compression: Compression,
+    /// Accepts disk encryption sets where nothing is encrypted.
+    pub(crate) records_encryption_sets: bool,
     pub(crate) computer_names: ComputerNames,
     pub(crate) placement_policy: PlacementPolicy,
     /// The replications that run in this process.
     pub(crate) under_way: UnderWay,
+    /// Knows the sources that the catalog only knows by name.
+    pub(crate) sources: Option<Arc<dyn SourceResolver>>,
     /// The load of each replica in this process.
     pub(crate) pools: Pools,
 }

@@ -2,9 +2,9 @@
 
 use super::inner::Inner;
 use crate::billing::{Cost, Item, Prices};
-use crate::catalog::Event;
+use crate::catalog::{Event, OperationId, OperationKind};
 use crate::error::{Error, Problem, Result};
-use crate::model::{PublishingProfile, Region, ResourceId, StorageAccountType};
+use crate::model::{ImageVersionId, PublishingProfile, Region, ResourceId, StorageAccountType};
 use crate::regions::collection_report::CollectionReport;
 
 /// The plan of an operation: every problem with it, or its effects. Running the operation repeats the checks on the state
@@ -32,6 +32,8 @@ pub struct Plan {
     pub problems: Vec<Problem>,
     /// What would be written into the catalog; empty where nothing would change.
     pub(crate) events: Vec<Event>,
+    /// The operation that tells what becomes of it.
+    pub(crate) operation: Option<OperationId>,
     /// What would be moved, for each region that is concerned.
     pub regions: Vec<RegionPlan>,
     /// The resources to delete, children first.
@@ -107,6 +109,16 @@ impl RegionPlan {
 }
 
 impl Plan {
+    /// Adds the beginning of an operation on a version.
+    pub(crate) fn beginning(mut self, inner: &Inner, kind: OperationKind, version: &ImageVersionId) -> Result<Self> {
+        if self.is_possible() {
+            let (operation, resource) = (OperationId::from_bytes(inner.draw()?), version.clone());
+            self.events.push(Event::OperationBegun { operation, kind, resource });
+            self.operation = Some(operation);
+        }
+        Ok(self)
+    }
+
     /// Returns whether the plan has no problems.
     ///
     /// ```

@@ -203,6 +203,7 @@ impl Work for CollectionWork {
                 report.rewritten(region, rewrite.pack.bytes_of(&rewrite.live));
                 report.change(region, |there| there.bytes += rewrite.held);
             }
+            survey.unneeded_boot_sets(&state).iter().for_each(|(_, _, bytes)| report.add_boot_set(region, *bytes));
             if let Some(compressing) = &self.compresses {
                 report.add_uncompressed(region, compressing.found_in(&survey, &state, now).len());
             }
@@ -282,15 +283,17 @@ impl CollectionWork {
             freeing.rewrite(&mut survey, how, freed).await?;
             freeing.remove_all_garbage(&mut survey, freed).await?;
         }
+        let boot_sets = freeing.remove_boot_sets(&survey, &state, freed).await;
         let silent: OnProgress = Arc::new(|_| {});
         match &self.compresses {
             Some(compressing) => {
                 freeing.compress(&mut survey, compressing, freed, &silent).await?;
                 let now = self.session.inner.catalog.agreed_time().await?;
-                freeing.merge(&mut survey, Merging::of(compressing, now), freed, &silent).await.map(drop)
+                freeing.merge(&mut survey, Merging::of(compressing, now), freed, &silent).await?;
             }
             // At most half of a merged blob is dead, whoever merged it.
-            None => freeing.merge(&mut survey, Merging::MOSTLY_DEAD, freed, &silent).await.map(drop),
+            None => freeing.merge(&mut survey, Merging::MOSTLY_DEAD, freed, &silent).await.map(drop)?,
         }
+        boot_sets
     }
 }

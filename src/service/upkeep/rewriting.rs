@@ -137,8 +137,8 @@ impl Freeing<'_> {
                 let Ok((parcel, bytes)) = slot.recoded(pack, live, how, workers).await else {
                     return Ok::<_, Error>(None);
                 };
-                let (placed, length) = (slot.as_kept_here(&parcel), bytes.len() as u64);
-                let is_new = slot.put_parcel(&parcel, bytes).await?;
+                let (placed, is_new) = slot.put_parcel(&parcel, bytes).await?;
+                let length = placed.length();
                 Ok(Some((*id, placed, Written { length, is_new })))
             })
         });

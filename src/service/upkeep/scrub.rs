@@ -112,6 +112,9 @@ pub struct ScrubReport {
     pub mended: usize,
     /// Packs and manifests that could not be mended: no replica has a good one, or the store refused the write.
     pub damaged: usize,
+    /// Packs and manifests of which nothing is known, because their store does not answer: they may be as they must. Scrub again when it
+    /// does.
+    pub unreachable: usize,
     /// Resources that need the damaged ones: they cannot be deployed from every replica, or from none.
     pub damaged_versions: Vec<ResourceId>,
     /// Where the next scrub goes on; `None` if all is scrubbed.
@@ -322,7 +325,8 @@ impl Work for ScrubWork {
                 to_come = to_come.saturating_sub(kept.iter().map(Kept::read_bytes).sum());
                 let content = together(kept.iter().map(|one| self.content(&state, one)).collect()).await;
                 for (one, content) in kept.iter().zip(content) {
-                    let Content { places, manifest, mended } = content?;
+                    let Content { places, manifest, mended, unreachable } = content?;
+                    report.unreachable += unreachable;
                     mended.into_iter().for_each(|mended| report.count(mended));
                     let place = scrubbed.place(places);
                     if manifest.is_none_or(|manifest| scrubbed.add(&mut wave, one, &manifest, place)) {
@@ -398,6 +402,7 @@ impl ScrubWork {
                 match outcome {
                     MendOutcome::Good(bytes) => report.verified_bytes += bytes,
                     MendOutcome::Mended => report.count(true),
+                    MendOutcome::Unreachable => report.unreachable += 1,
                     MendOutcome::Lost => {
                         report.count(false);
                         lost.push(pack.info.id);
@@ -417,6 +422,8 @@ struct Content {
     manifest: Option<Manifest>,
     /// For each blob of the manifest that was damaged or missing in a slot of the region, whether it is there now.
     mended: Vec<bool>,
+    /// The blobs of the manifest in slots that do not answer.
+    unreachable: usize,
 }
 
 impl ScrubWork {
@@ -427,7 +434,8 @@ impl ScrubWork {
         let away = one.holders.iter().filter(|slot| !here.iter().any(|one| one.label() == slot.label()));
         let all: Vec<Slot> = here.iter().chain(away).cloned().collect();
         let holders = Holders::new(all.clone());
-        let (manifest, root) = futures::join!(holders.intact_manifest(&one.manifest), self.check_root(&here, one));
+        let (manifest, (root, mut unreachable)) =
+            futures::join!(holders.intact_manifest(&one.manifest), self.check_root(&here, one));
         let manifest = match manifest {
             Ok(manifest) => manifest,
             // Whatever it may need stays, and whoever mends must know that.
@@ -435,28 +443,36 @@ impl ScrubWork {
             Err(_) => {
                 // The root of it, or a page.
                 let mended = vec![false; root.len().max(1)];
-                return Ok(Content { places: Places { here, all }, manifest: None, mended });
+                return Ok(Content { places: Places { here, all }, manifest: None, mended, unreachable });
             }
         };
         let checking = manifest
             .pages()
             .iter()
             .flat_map(|(id, bytes)| here.iter().map(move |slot| (slot, id, bytes)))
-            .map(|(slot, id, bytes)| async move { (slot.read_manifest_blob(id).await.is_err(), slot, id, bytes) });
+            .map(|(slot, id, bytes)| async move { (slot.check_manifest_blob(id).await.err(), slot, id, bytes) });
         let checked = together(checking.collect()).await;
+        let failed = |error: &Option<Error>| error.as_ref().is_some_and(|error| !is_damage(error));
+        unreachable += checked.iter().filter(|(error, ..)| failed(error)).count();
+        let is_bad = |error: &Option<Error>| error.as_ref().is_some_and(is_damage);
         let bad_pages =
-            checked.into_iter().filter(|(is_bad, ..)| *is_bad).map(|(_, slot, id, bytes)| (slot, id, bytes));
+            checked.into_iter().filter(|(error, ..)| is_bad(error)).map(|(_, slot, id, bytes)| (slot, id, bytes));
         let bad_roots = root.iter().map(|slot| (*slot, &one.manifest, manifest.root()));
         let replacing = bad_roots.chain(bad_pages);
         let replacing = replacing.map(|(slot, id, bytes)| slot.replace_manifest_blob(id, bytes.clone()));
         let mended = together(replacing.collect()).await.into_iter().map(|replaced| replaced.is_ok()).collect();
-        Ok(Content { places: Places { here, all }, manifest: Some(manifest), mended })
+        Ok(Content { places: Places { here, all }, manifest: Some(manifest), mended, unreachable })
     }
 
-    /// Returns the slots where the root of a manifest is damaged or missing.
-    async fn check_root<'s>(&self, here: &'s [Slot], one: &Kept) -> Vec<&'s Slot> {
-        let read = together(here.iter().map(|slot| slot.read_manifest_blob(&one.manifest)).collect()).await;
-        here.iter().zip(read).filter(|(_, read)| read.is_err()).map(|(slot, _)| slot).collect()
+    /// Returns the slots where the root of a manifest is damaged or missing, and the number of those that do not answer.
+    async fn check_root<'s>(&self, here: &'s [Slot], one: &Kept) -> (Vec<&'s Slot>, usize) {
+        let read = together(here.iter().map(|slot| slot.check_manifest_blob(&one.manifest)).collect()).await;
+        let failed: Vec<(&Slot, Error)> =
+            here.iter().zip(read).filter_map(|(slot, read)| Some((slot, read.err()?))).collect();
+        let all = failed.len();
+        let bad: Vec<&Slot> = failed.into_iter().filter(|(_, error)| is_damage(error)).map(|(slot, _)| slot).collect();
+        let unreachable = all - bad.len();
+        (bad, unreachable)
     }
 
     /// Checks and mends a pack in each slot that must have it: one after the other, because each may be mended from the others.

@@ -1,0 +1,9 @@
+//! The keys of a catalog: the secret of its names, and data keys of its regions, each wrapped by the host.
+
+mod key_blob;
+pub(crate) mod keyring;
+#[cfg(feature = "encryption")]
+mod local_keys;
+
+#[cfg(feature = "encryption")]
+pub use local_keys::LocalKeys;

@@ -1,0 +1,109 @@
+//! Cancelling operations, and waiting for them.
+
+use std::time::Duration;
+
+use crate::access::Action;
+use crate::catalog::{BadEnd, Changes, Event, OperationId, OperationStatus, State};
+use crate::error::{Error, Result};
+use crate::model::given;
+use crate::service::read::operations::{Operation, no_operation};
+use crate::service::session::rights::Need;
+use crate::service::session::session::Session;
+
+/// The code of what was cancelled.
+pub(crate) const CANCELED: &str = "OperationCanceled";
+
+/// The time between two looks of one who waits.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// # Operations
+impl Session {
+    /// Cancels an operation. Whatever carries it on stops at its next look; what has arrived stays.
+    ///
+    /// A version without content is `Failed` then, and putting it again tries it again. One that lacks replicas keeps those that it has: no
+    /// driver goes on with it while the operation is kept, unless the version is put again with other properties. An operation that has
+    /// ended stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, as for [`operation`](crate::CatalogView::operation); `Forbidden` for callers who may not write the version.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// use compute_gallery::read::{OperationStatus, ProvisioningState};
+    /// use serde_json::json;
+    ///
+    /// let (id, vm) = (sandbox.version("1.0.0"), "/subscriptions/dev/resourceGroups/r/providers/Microsoft.Compute/virtualMachines/vm");
+    /// let body = json!({"location": "westeurope", "properties": {"storageProfile": {"source": {"virtualMachineId": vm}}}});
+    /// let put = session.put_image_version(&id, body).await?;
+    /// let operation = session.cancel_operation(put.operation.unwrap()).await?;
+    /// assert_eq!(operation.status, OperationStatus::Canceled);
+    /// assert_eq!(session.view().provisioning(&id)?.state, ProvisioningState::Failed);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn cancel_operation(&self, id: impl TryInto<OperationId, Error: Into<Error>>) -> Result<Operation> {
+        let (id, session) = (given(id)?, self.clone());
+        let check = move |state: &State| {
+            let seen = |resource: &_| session.rights().require_one(state, Action::ReadOperation, resource).is_ok();
+            let record = state.operation(id).filter(|record| seen(&record.resource)).ok_or_else(|| no_operation(id))?;
+            let version = &record.resource;
+            let authorization = session.authorize(state, &[Need::new(Action::WriteVersion, version)])?;
+            if record.ended.is_some() {
+                return Ok(Changes { events: Vec::new(), authorization });
+            }
+            let (code, reason) = (CANCELED.to_owned(), "its operation was cancelled".to_owned());
+            let (operation, status) = (id, BadEnd::Canceled);
+            let mut events =
+                vec![Event::OperationEnded { operation, status, code: code.clone(), reason: reason.clone() }];
+            if state.incomplete(version).is_some_and(|record| record.failure.is_none()) {
+                events.push(Event::ImageVersionFailed { version: version.clone(), code, reason });
+            }
+            Ok(Changes { events, authorization })
+        };
+        let state = self.inner.catalog.commit(&self.caller, check).await?;
+        state.operation(id).map(|record| Operation::of(record, &state)).ok_or_else(|| no_operation(id))
+    }
+
+    /// Waits for the end of an operation, which this call does not carry on: it looks once a second.
+    ///
+    /// # Errors
+    ///
+    /// As [`operation`](crate::CatalogView::operation), and `Unavailable`, `Corrupt` if the catalog cannot be read. How the operation ended is
+    /// in its status.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// use compute_gallery::read::OperationStatus;
+    /// use futures::future::{Either, select};
+    /// use serde_json::json;
+    /// use std::pin::pin;
+    ///
+    /// sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// let source = sandbox.version("1.0.0").to_string();
+    /// let body = json!({"location": "westeurope", "properties": {"storageProfile": {"source": {"id": source}}}});
+    /// let put = session.put_image_version(sandbox.version("2.0.0"), body).await?;
+    /// let other = sandbox.reopen().build().await?;
+    /// let (driving, waiting) = (pin!(other.session().driver().run()), pin!(session.wait_for_operation(put.operation.unwrap())));
+    /// let Either::Right((operation, _)) = select(driving, waiting).await else { unreachable!() };
+    /// assert_eq!(operation?.status, OperationStatus::Succeeded);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn wait_for_operation(&self, id: impl TryInto<OperationId, Error: Into<Error>>) -> Result<Operation> {
+        let id = given(id)?;
+        loop {
+            let operation = self.refresh().await?.operation(id)?;
+            if operation.status != OperationStatus::InProgress {
+                return Ok(operation);
+            }
+            self.inner.clock.sleep(LOOK_EVERY).await;
+        }
+    }
+}

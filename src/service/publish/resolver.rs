@@ -1,0 +1,31 @@
+//! Sources that the host resolves: their facts and disks.
+
+use super::source::{Facts, LocalDisks};
+use crate::error::Result;
+use crate::model::{SourceDisk, VersionSource};
+use crate::service::session::sources::{ResolvedSource, SourceName, SourceResolver};
+
+fn parted(source: ResolvedSource, id: String) -> (Facts, LocalDisks) {
+    let ResolvedSource { location, os_type, os_state, hyper_v_generation, architecture, purchase_plan, .. } = source;
+    let facts = Facts { id, location, os_type, os_state, hyper_v_generation, architecture, purchase_plan };
+    (facts, LocalDisks { os_disk: source.disk, data_disks: source.data_disks })
+}
+
+/// Resolves a source, and each disk of a list by itself. Returns `None` if one is not known.
+pub(super) async fn resolve(
+    resolver: &dyn SourceResolver,
+    name: &VersionSource,
+) -> Result<Option<(Facts, LocalDisks)>> {
+    let VersionSource::Disks(disks) = name else {
+        let whole = resolver.resolve(SourceName::Whole(name)).await?;
+        return Ok(whole.map(|source| parted(source, name.to_string())));
+    };
+    let resolved = async |disk: &SourceDisk| resolver.resolve(SourceName::Disk(disk.reference())).await;
+    let Some(os_disk) = resolved(disks.os_disk()).await? else { return Ok(None) };
+    let (facts, mut all) = parted(os_disk, disks.os_disk().reference().to_string());
+    for (lun, disk) in disks.data_disks() {
+        let Some(source) = resolved(disk).await? else { return Ok(None) };
+        all = all.with_data_disk(*lun, source.disk);
+    }
+    Ok(Some((facts, all)))
+}

@@ -1,0 +1,502 @@
+//! Encrypted content: what is stored shows nothing of the disks, no nonce is used twice, and a key that is away damages nothing.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test may fail as the test does")]
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use compute_gallery::content::{Compression, Digest};
+use compute_gallery::host::{KeyProvider, Secret, Wrapped, key_missing, keys_unavailable};
+use compute_gallery::image::ImageDigest;
+use compute_gallery::keys::LocalKeys;
+use compute_gallery::model::{
+    DiskEncryptionSetId, EncryptionImages, PublishingProfile, Region, TargetRegion, TargetRegions,
+};
+use compute_gallery::store::{BlobStore, BlobStoreExt, FsStore, MemoryStore, PutMode};
+use compute_gallery::testkit::{Call, HookedStore, Reaction, Sandbox, noise, raw};
+use compute_gallery::{ErrorKind, GalleryService, Result};
+use futures::StreamExt;
+use futures::executor::block_on;
+use futures::future::{Either, select};
+
+const CHUNK: usize = 64 << 10;
+const MARKER: &[u8] = b"the secret of the machine";
+
+/// Keys that a test takes away, exchanges and rotates.
+#[derive(Clone, Debug)]
+struct Keys(Arc<Mutex<Option<LocalKeys>>>);
+
+fn key(byte: u8) -> Secret {
+    Secret([byte; 32])
+}
+
+impl Keys {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(Some(LocalKeys::new("one", key(1))))))
+    }
+
+    fn become_(&self, keys: Option<LocalKeys>) {
+        *self.0.lock().unwrap() = keys;
+    }
+
+    fn now(&self) -> Result<LocalKeys> {
+        self.0.lock().unwrap().clone().ok_or_else(|| keys_unavailable("the test took them away"))
+    }
+}
+
+#[async_trait::async_trait]
+impl KeyProvider for Keys {
+    async fn current(&self) -> Result<String> {
+        self.now()?.current().await
+    }
+
+    async fn wrap(&self, secret: &Secret, context: &[u8]) -> Result<Wrapped> {
+        self.now()?.wrap(secret, context).await
+    }
+
+    async fn unwrap(&self, wrapped: &Wrapped, context: &[u8]) -> Result<Secret> {
+        self.now()?.unwrap(wrapped, context).await
+    }
+}
+
+/// Chunks that shrink and have the marker all over; one of ten is noise, one of ten is half zeros, one of ten is zeros.
+fn disk(chunks: usize, seed: u64) -> Vec<u8> {
+    let mut bytes = noise(seed, chunks * CHUNK);
+    for (number, chunk) in bytes.chunks_mut(CHUNK).enumerate() {
+        match number % 10 {
+            3 => {}
+            7 => chunk.fill(0),
+            kind => {
+                chunk.iter_mut().for_each(|byte| *byte = b"the disk of a machine "[usize::from(*byte & 15)]);
+                if kind == 5 {
+                    chunk[CHUNK / 2..].fill(0);
+                }
+            }
+        }
+        if number % 10 != 7 {
+            chunk[100..100 + MARKER.len()].copy_from_slice(MARKER);
+        }
+    }
+    bytes
+}
+
+async fn sandbox_of(keys: &Keys, west: impl BlobStore, east: impl BlobStore, compression: Compression) -> Sandbox {
+    let keys = keys.clone();
+    let sandbox = Sandbox::builder().regions(["westeurope", "eastus"]).store("westeurope", west).store("eastus", east);
+    let settings = move |builder: compute_gallery::GalleryServiceBuilder| {
+        builder.compression(compression).encryption(keys.clone())
+    };
+    sandbox.service(settings).build().await.unwrap()
+}
+
+async fn publish(sandbox: &Sandbox, number: &str, regions: &str, disk: &[u8]) -> (Digest, u64) {
+    let new = sandbox.new_version(number, regions, raw(disk.to_vec()));
+    let published = sandbox.session().publish(new).await.unwrap();
+    sandbox.session().replicate(sandbox.version(number)).await.unwrap();
+    (published.content.os_disk_digest, published.import.new_bytes)
+}
+
+async fn comes_back(sandbox: &Sandbox, number: &str, region: &str, disk: &[u8]) {
+    assert!(sandbox.deployed(number, region).await.unwrap() == disk, "{number} deployed in {region}");
+    let region: Region = region.parse().unwrap();
+    let reader = sandbox.session().deploy(sandbox.version(number), &region).open().await.unwrap();
+    let read = reader.read_at(5 * CHUNK as u64 + 9..6 * CHUNK as u64 + 100).await.unwrap();
+    assert!(read == disk[5 * CHUNK + 9..6 * CHUNK + 100], "{number} read in {region}");
+}
+
+async fn blobs(store: &impl BlobStore) -> BTreeMap<String, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    for blob in store.list_all(None).await.unwrap() {
+        all.insert(blob.key.to_string(), store.get(&blob.key, None).await.unwrap().to_vec());
+    }
+    all
+}
+
+/// The key and the salt of a blob of records.
+fn salt_of(blob: &[u8]) -> Option<(u32, [u8; 16])> {
+    blob.starts_with(b"cgblob01").then(|| {
+        let key = u32::from_le_bytes(blob[48..52].try_into().unwrap());
+        (key, blob[32..48].try_into().unwrap())
+    })
+}
+
+/// Every blob that was seen with a key and a salt.
+#[derive(Default)]
+struct Salts(BTreeMap<(u32, [u8; 16]), Vec<u8>>);
+
+impl Salts {
+    async fn look_at(&mut self, store: &impl BlobStore) {
+        for (name, blob) in blobs(store).await {
+            let Some((key, salt)) = salt_of(&blob) else { continue };
+            assert!(key > 0 && salt != [0; 16], "{name} is encrypted");
+            let there = self.0.entry((key, salt)).or_insert_with(|| blob.clone());
+            assert!(*there == blob, "{name} has the salt of another blob");
+        }
+    }
+}
+
+#[test]
+fn no_stored_byte_shows_a_disk_and_every_disk_comes_back() {
+    for compression in [Compression::None, Compression::Zstd, Compression::Later] {
+        block_on(async {
+            let (keys, west, east) = (Keys::new(), MemoryStore::new(), MemoryStore::new());
+            let sandbox = sandbox_of(&keys, west.clone(), east.clone(), compression).await;
+            let (first, mut second) = (disk(60, 1), disk(60, 1));
+            second[9 * CHUNK..10 * CHUNK].copy_from_slice(&noise(77, CHUNK));
+            let (digest, all) = publish(&sandbox, "1.0.0", "westeurope=2,eastus", &first).await;
+            let (other, new) = publish(&sandbox, "1.0.1", "westeurope=2,eastus", &second).await;
+            // Versions share chunks, and a digest is keyed, and one in all regions.
+            assert!(new * 10 < all, "{new} of {all}");
+            assert!(digest != other && digest != ImageDigest::of(raw(first.clone())).unwrap());
+            if compression == Compression::Later {
+                assert!(!sandbox.session().compress().await.unwrap().regions.is_empty());
+            }
+            let mut keys_of_regions = Vec::new();
+            for store in [&west, &east] {
+                let mut of_region = Vec::new();
+                for (name, blob) in blobs(store).await {
+                    // Words of the disk, a whole chunk's name, and the first bytes of its noise.
+                    for secret in [MARKER, b"disk of a", &first[3 * CHUNK..3 * CHUNK + 16]] {
+                        assert!(blob.windows(secret.len()).all(|window| window != secret), "{name} shows the disk");
+                    }
+                    let plain_name = Digest::of(&first[3 * CHUNK..4 * CHUNK]);
+                    assert!(blob.windows(32).all(|window| window != plain_name.as_bytes()), "{name} names a guess");
+                    of_region.extend(salt_of(&blob).map(|(key, _)| key));
+                }
+                of_region.sort_unstable();
+                of_region.dedup();
+                assert_eq!(of_region.len(), 1);
+                keys_of_regions.extend(of_region);
+            }
+            assert_ne!(keys_of_regions[0], keys_of_regions[1], "each region has a key of its own");
+            for (name, blob) in blobs(&sandbox.catalog_store()).await {
+                assert!(blob.windows(MARKER.len()).all(|window| window != MARKER), "{name} shows the disk");
+            }
+            for region in ["westeurope", "eastus"] {
+                comes_back(&sandbox, "1.0.0", region, &first).await;
+                comes_back(&sandbox, "1.0.1", region, &second).await;
+                let scrubbed = sandbox.session().scrub(region).await.unwrap();
+                assert_eq!(scrubbed.damaged, 0);
+            }
+            // Another process, with nothing in memory.
+            let again = sandbox.reopen().build().await.unwrap();
+            comes_back(&again, "1.0.1", "eastus", &second).await;
+        });
+    }
+}
+
+#[test]
+fn a_catalog_is_encrypted_from_its_creation_or_never() {
+    block_on(async {
+        let (plain, encrypted) = (MemoryStore::new(), MemoryStore::new());
+        let builder = |store: &MemoryStore| GalleryService::builder().allow_all().store(store.clone());
+        builder(&plain).create().await.unwrap();
+        let refused = builder(&plain).encryption(LocalKeys::new("one", key(1))).open().await.unwrap_err();
+        assert_eq!((refused.kind(), refused.target()), (ErrorKind::Invalid, "encryption"));
+        builder(&encrypted).encryption(LocalKeys::new("one", key(1))).create().await.unwrap();
+        assert_eq!(builder(&encrypted).open().await.unwrap_err().kind(), ErrorKind::KeyMissing);
+        // Read only, with the key.
+        builder(&encrypted).encryption(LocalKeys::new("one", key(1))).open_read_only().await.unwrap();
+        let before = blobs(&encrypted).await;
+        for wrong in [LocalKeys::new("one", key(2)), LocalKeys::new("two", key(1))] {
+            let error = builder(&encrypted).encryption(wrong).open().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::KeyMissing);
+            assert!(error.to_string().contains("`one`"), "{error}");
+        }
+        assert!(before == blobs(&encrypted).await);
+    });
+}
+
+/// The keys go away while a service is at work, and come back.
+#[test]
+fn a_key_that_is_away_damages_nothing() {
+    block_on(async {
+        let (keys, west, east) = (Keys::new(), MemoryStore::new(), MemoryStore::new());
+        let sandbox = sandbox_of(&keys, west.clone(), east.clone(), Compression::None).await;
+        let disk = disk(30, 2);
+        publish(&sandbox, "1.0.0", "westeurope=2,eastus", &disk).await;
+        for (away, kind) in [
+            (None, ErrorKind::Unavailable),
+            (Some(LocalKeys::new("two", key(1))), ErrorKind::KeyMissing),
+            (Some(LocalKeys::new("one", key(2))), ErrorKind::KeyMissing),
+        ] {
+            keys.become_(Some(LocalKeys::new("one", key(1))));
+            // It knows the names, and has unwrapped no data key yet.
+            let other = sandbox.reopen().build().await.unwrap();
+            let before = (blobs(&west).await, blobs(&east).await);
+            keys.become_(away);
+            let error = other.deployed("1.0.0", "eastus").await.unwrap_err();
+            assert_eq!((error.kind(), error.is_retryable()), (kind, kind == ErrorKind::Unavailable), "{error}");
+            let new = other.new_version("1.0.1", "westeurope", raw(disk.clone()));
+            assert_eq!(other.session().publish(new).await.unwrap_err().kind(), kind);
+            assert_eq!(other.session().rotate_keys().await.unwrap_err().kind(), kind);
+            for region in ["westeurope", "eastus"] {
+                let scrubbed = other.session().scrub(region).await;
+                assert!(scrubbed.is_err() || scrubbed.unwrap().mended == 0);
+            }
+            // A collection needs no key.
+            other.session().collect().await.unwrap();
+            let packs = |blobs: &BTreeMap<String, Vec<u8>>| -> Vec<_> {
+                blobs.iter().filter(|(name, _)| name.contains("slots/")).map(|(a, b)| (a.clone(), b.clone())).collect()
+            };
+            assert!(packs(&before.0) == packs(&blobs(&west).await), "nothing is changed in the west");
+            assert!(packs(&before.1) == packs(&blobs(&east).await), "nothing is changed in the east");
+            keys.become_(Some(LocalKeys::new("one", key(1))));
+            comes_back(&other, "1.0.0", "eastus", &disk).await;
+        }
+    });
+}
+
+/// A flipped bit or a cut is damage, and is mended from another replica, also one under another key.
+#[test]
+fn damage_is_found_and_mended_under_the_key_of_the_region() {
+    block_on(async {
+        let (keys, west, east) = (Keys::new(), MemoryStore::new(), MemoryStore::new());
+        let sandbox = sandbox_of(&keys, west.clone(), east.clone(), Compression::Zstd).await;
+        let disk = disk(30, 3);
+        publish(&sandbox, "1.0.0", "westeurope,eastus", &disk).await;
+        let whole = blobs(&east).await;
+        let records: Vec<_> = whole.iter().filter(|(_, blob)| salt_of(blob).is_some()).collect();
+        assert!(!records.is_empty());
+        for (name, blob) in records {
+            let name = name.parse().unwrap();
+            let middle = blob.len() / 2;
+            for damage in [0, 33, 49, 100, 150, 200, middle, blob.len() - 1] {
+                let mut flipped = blob.clone();
+                flipped[damage] ^= 0x10;
+                east.put(&name, flipped.into(), PutMode::Overwrite).await.unwrap();
+                comes_back(&sandbox, "1.0.0", "eastus", &disk).await;
+                assert_eq!(sandbox.session().scrub("eastus").await.unwrap().damaged, 0);
+                comes_back(&sandbox, "1.0.0", "eastus", &disk).await;
+            }
+            east.put(&name, blob[..middle].to_vec().into(), PutMode::Overwrite).await.unwrap();
+            comes_back(&sandbox, "1.0.0", "eastus", &disk).await;
+            assert_eq!(sandbox.session().scrub("eastus").await.unwrap().damaged, 0);
+        }
+        Salts::default().look_at(&east).await;
+        let east_only: Vec<_> = blobs(&east).await.values().filter_map(|blob| salt_of(blob)).collect();
+        assert!(east_only.iter().all(|(key, _)| *key == east_only[0].0), "what was mended is under the region's key");
+    });
+}
+
+#[test]
+fn rotation_writes_all_anew_and_the_old_key_can_go() {
+    block_on(async {
+        let (keys, west, east) = (Keys::new(), MemoryStore::new(), MemoryStore::new());
+        let sandbox = sandbox_of(&keys, west.clone(), east.clone(), Compression::Later).await;
+        let (first, second) = (disk(60, 4), disk(50, 5));
+        publish(&sandbox, "1.0.0", "westeurope=2,eastus", &first).await;
+        sandbox.session().compress().await.unwrap();
+        publish(&sandbox, "1.0.1", "westeurope,eastus", &second).await;
+        assert!(sandbox.session().rotate_keys().await.unwrap().regions.is_empty(), "the key is the current one");
+        let of_keys = |blobs: &BTreeMap<String, Vec<u8>>| -> Vec<u32> {
+            blobs.values().filter_map(|blob| Some(salt_of(blob)?.0)).collect()
+        };
+        let (before, size) = (of_keys(&blobs(&west).await), blobs(&west).await.len());
+        keys.become_(Some(LocalKeys::new("two", key(2)).with_old("one", key(1))));
+        // A budget stops it, and the rest is told.
+        let report = sandbox.session().rotate_keys().at_most_bytes(0).await.unwrap();
+        assert!(report.regions.iter().all(|region| region.reencrypted_packs == 0 && region.packs_under_old_keys > 0));
+        assert_eq!(before, of_keys(&blobs(&west).await));
+        let left = sandbox.session().rotate_keys().plan().await.unwrap().collection.unwrap();
+        assert!(left.regions.iter().all(|region| region.packs_under_old_keys > 0));
+        // From here on the old key is not needed, also for what is not written anew.
+        keys.become_(Some(LocalKeys::new("two", key(2))));
+        let other = sandbox.reopen().build().await.unwrap();
+        comes_back(&other, "1.0.0", "westeurope", &first).await;
+        let report = other.session().rotate_keys().await.unwrap();
+        assert!(report.regions.iter().all(|region| region.reencrypted_packs > 0 && region.packs_under_old_keys == 0));
+        let after = blobs(&west).await;
+        assert!(of_keys(&after).iter().all(|key| !before.contains(key)), "{before:?} {:?}", of_keys(&after));
+        assert_eq!(size, after.len());
+        for (number, disk) in [("1.0.0", &first), ("1.0.1", &second)] {
+            for region in ["westeurope", "eastus"] {
+                comes_back(&other, number, region, disk).await;
+                comes_back(&sandbox, number, region, disk).await;
+            }
+        }
+        assert!(other.session().rotate_keys().await.unwrap().regions.is_empty());
+        assert_eq!(other.session().scrub("westeurope").await.unwrap().damaged, 0);
+        let mut salts = Salts::default();
+        salts.look_at(&west).await;
+        salts.look_at(&east).await;
+    });
+}
+
+/// Work that is killed at each store call, in turn.
+fn killed_anywhere<F>(work: impl Fn(Arc<Sandbox>, Keys) -> F)
+where
+    F: Future<Output = bool>,
+{
+    let (first, second) = (disk(20, 6), disk(20, 7));
+    let (mut salts, mut calls_of_all) = (Salts::default(), 0);
+    for kill in 0.. {
+        let (store, calls, armed) = (MemoryStore::new(), Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let (killed, mut kills) = futures::channel::mpsc::unbounded();
+        let hook = {
+            let (calls, armed) = (calls.clone(), armed.clone());
+            move |_: Call| {
+                let dies = armed.load(Ordering::SeqCst) && calls.fetch_add(1, Ordering::SeqCst) >= kill;
+                let killed = killed.clone();
+                async move {
+                    if dies {
+                        killed.unbounded_send(()).unwrap();
+                        std::future::pending::<()>().await;
+                    }
+                    Reaction::Pass
+                }
+            }
+        };
+        let ended = block_on(async {
+            let (keys, east) = (Keys::new(), MemoryStore::new());
+            let hooked = [&store, &east].map(|store| HookedStore::new(store.clone(), hook.clone()));
+            let [west, hooked_east] = hooked;
+            let sandbox = Arc::new(sandbox_of(&keys, west, hooked_east, Compression::Later).await);
+            publish(&sandbox, "1.0.0", "westeurope,eastus", &first).await;
+            publish(&sandbox, "1.0.1", "westeurope", &second).await;
+            armed.store(true, Ordering::SeqCst);
+            let working = Box::pin(work(sandbox.clone(), keys.clone()));
+            let ended = match select(working, kills.next()).await {
+                Either::Left((done, _)) => {
+                    assert!(done);
+                    true
+                }
+                Either::Right((_, working)) => {
+                    drop(working);
+                    false
+                }
+            };
+            armed.store(false, Ordering::SeqCst);
+            salts.look_at(&store).await;
+            salts.look_at(&east).await;
+            comes_back(&sandbox, "1.0.1", "westeurope", &second).await;
+            // The same work, and other content in its place.
+            assert!(work(sandbox.clone(), keys.clone()).await, "killed at {kill}");
+            let _ = sandbox.session().publish(sandbox.new_version("1.0.2", "westeurope", raw(first.clone()))).await;
+            salts.look_at(&store).await;
+            salts.look_at(&east).await;
+            comes_back(&sandbox, "1.0.0", "eastus", &first).await;
+            comes_back(&sandbox, "1.0.1", "westeurope", &second).await;
+            assert_eq!(sandbox.session().scrub("westeurope").await.unwrap().damaged, 0);
+            // Salts are of data keys, and those of each round are others.
+            salts.0.clear();
+            ended
+        });
+        calls_of_all += 1;
+        if ended {
+            break;
+        }
+    }
+    assert!(calls_of_all > 10, "{calls_of_all} calls");
+}
+
+/// An import is killed, and goes on with another disk under the same name.
+#[test]
+fn an_import_that_is_killed_uses_no_nonce_twice() {
+    let attempts = AtomicU64::new(0);
+    killed_anywhere(|sandbox, _| {
+        let seed = 20 + attempts.fetch_add(1, Ordering::SeqCst);
+        async move {
+            let new = sandbox.new_version("1.0.2", "westeurope", raw(disk(20, seed)));
+            match sandbox.session().publish(new).await {
+                Ok(_) => true,
+                // It was committed before it was killed.
+                Err(error) => error.kind() == ErrorKind::AlreadyExists,
+            }
+        }
+    });
+}
+
+#[test]
+fn a_rotation_that_is_killed_goes_on() {
+    killed_anywhere(|sandbox, keys| async move {
+        keys.become_(Some(LocalKeys::new("two", key(2)).with_old("one", key(1))));
+        let done = sandbox.session().rotate_keys().await.is_ok();
+        keys.become_(Some(LocalKeys::new("two", key(2))));
+        done
+    });
+}
+
+#[test]
+fn a_replication_that_is_killed_goes_on() {
+    killed_anywhere(|sandbox, _| async move {
+        let regions: TargetRegions = "westeurope,eastus".parse().unwrap();
+        let state = sandbox.session().refresh().await.unwrap();
+        let version = state.image_version(sandbox.version("1.0.1")).unwrap();
+        let profile = version.publishing_profile().clone().with_target_regions(regions);
+        let changed = (*version).clone().with_publishing_profile(profile).unwrap();
+        sandbox.session().update_image_version(changed).await.unwrap();
+        sandbox.session().replicate(sandbox.version("1.0.1")).await.is_ok()
+    });
+}
+
+#[test]
+fn a_disk_encryption_set_is_refused_where_nothing_is_encrypted() {
+    block_on(async {
+        let set: DiskEncryptionSetId =
+            "/subscriptions/dev/resourceGroups/keys/providers/Microsoft.Compute/diskEncryptionSets/web"
+                .parse()
+                .unwrap();
+        let profile = || {
+            let target = TargetRegion::new("westeurope".parse().unwrap());
+            let target = target.with_encryption(EncryptionImages::new().with_os_disk(set.clone()));
+            PublishingProfile::new(TargetRegions::new(vec![target]).unwrap())
+        };
+        for encrypted in [false, true] {
+            let store = MemoryStore::new();
+            let builder = GalleryService::builder().allow_all().store(store.clone());
+            let builder = if encrypted { builder.encryption(LocalKeys::new("one", key(1))) } else { builder };
+            let service = builder.create().await.unwrap();
+            let session = service.session("ci".parse().unwrap());
+            let sandbox = Sandbox::new().await.unwrap();
+            let image = sandbox.image().clone();
+            let view = sandbox.session().view();
+            session.create_gallery((*view.gallery(image.gallery()).unwrap()).clone()).await.unwrap();
+            session.create_image_definition((*view.image_definition(&image).unwrap()).clone()).await.unwrap();
+            let new = compute_gallery::NewImageVersion::new(
+                sandbox.version("1.0.0"),
+                "westeurope".parse().unwrap(),
+                profile(),
+                raw(vec![7; 1 << 20]),
+            );
+            match (encrypted, session.publish(new).await) {
+                (true, published) => drop(published.unwrap()),
+                (false, Err(error)) => {
+                    assert_eq!(error.kind(), ErrorKind::Invalid);
+                    assert!(error.to_string().contains("not encrypted"), "{error}");
+                }
+                (false, Ok(_)) => panic!("a promise that nothing keeps"),
+            }
+        }
+    });
+}
+
+#[test]
+fn a_key_that_is_missing_says_which() {
+    let error = key_missing("2026-01", "it was destroyed");
+    assert!(!error.is_retryable() && error.to_string().contains("2026-01"));
+}
+
+/// On files, in a process of its own.
+#[test]
+fn files_show_nothing_and_are_deployed() {
+    block_on(async {
+        let directory = tempfile::tempdir().unwrap();
+        let store = FsStore::create(directory.path().join("store")).unwrap();
+        let keys = Keys::new();
+        let sandbox = sandbox_of(&keys, store.clone(), MemoryStore::new(), Compression::Zstd).await;
+        // More chunks than the root refers to: with index nodes in a pack.
+        let bytes = disk(300, 9);
+        publish(&sandbox, "1.0.0", "westeurope", &bytes).await;
+        for (name, blob) in blobs(&store).await {
+            assert!(blob.windows(MARKER.len()).all(|window| window != MARKER), "{name} shows the disk");
+        }
+        let target = directory.path().join("disk.raw");
+        let region: Region = "westeurope".parse().unwrap();
+        for _ in 0..2 {
+            let session = sandbox.session();
+            session.deploy(sandbox.version("1.0.0"), &region).to_path(&target).await.unwrap();
+            assert!(std::fs::read(&target).unwrap() == bytes);
+        }
+    });
+}
