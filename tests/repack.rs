@@ -140,14 +140,19 @@ async fn figures(bytes: usize, changed: impl Fn(usize) -> Vec<Range<usize>>) -> 
 
 #[test]
 fn the_newest_of_sixty_versions_is_read_with_hardly_more_requests_than_one_alone() {
-    // A mebibyte in another place each time; sixteen chunks over the disk; the same mebibyte each time; nearly all of the disk.
+    // A mebibyte in another place each time; sixteen chunks anywhere; the same mebibyte each time; nearly all of the disk.
     let apart = |version: usize| vec![2 * MIB * version..2 * MIB * version + MIB];
-    let scattered = |version: usize| (0..16).map(|at| (at * 60 + version) * CHUNK).map(|at| at..at + CHUNK).collect();
+    let scattered = |version: usize| {
+        let at = |number: u64| {
+            (noise(version as u64 * 16 + number, 8)[0] as usize * 8 + noise(number, 8)[1] as usize % 8) * CHUNK
+        };
+        (0..16).map(at).map(|at| at..at + CHUNK).collect()
+    };
     let same = |_: usize| vec![9 * MIB..10 * MIB];
     let all = |version: usize| vec![version * MIB..(version + 1) * MIB];
     let told = [
         ("apart", block_on(figures(128 * MIB, apart))),
-        ("scattered", block_on(figures(64 * MIB, scattered))),
+        ("scattered", block_on(figures(128 * MIB, scattered))),
         ("same", block_on(figures(64 * MIB, same))),
         ("all", block_on(figures(64 * MIB, all))),
     ];
