@@ -1,7 +1,7 @@
 //! `Microsoft.Resources/deployments` in a resource group: each resource of a template becomes a PUT to the face itself.
 
 use std::cell::Cell;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use http::header::HOST;
@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::evaluate::{Scope, Stop};
 use super::jsonc::plain;
+use super::kept::Deployment;
 use super::plan::{Planned, parameters, planned, variables};
 use crate::arm::answer::{Answer, Answered, Refusal};
 use crate::arm::call::{Address, Call};
@@ -18,65 +19,6 @@ use crate::arm::inner::{Inner, guid, only};
 use crate::arm::operations::{Begun, Kind as Change};
 use crate::arm::text::percent_encoded;
 use crate::arm::versions::ApiVersion;
-use crate::host::sync::Mutex;
-
-/// Deployments that are kept. The oldest makes room, as in Azure.
-const KEPT: usize = 800;
-
-/// The deployments of a face, kept in memory.
-#[derive(Debug, Default)]
-pub(in crate::arm) struct Deployments(Mutex<Kept>);
-
-#[derive(Debug, Default)]
-struct Kept {
-    /// By id in lower case.
-    by_id: HashMap<String, Deployment>,
-    order: VecDeque<String>,
-}
-
-#[derive(Clone, Debug)]
-struct Deployment {
-    body: Value,
-    template: Value,
-    operations: Vec<Value>,
-}
-
-impl Deployments {
-    pub(in crate::arm) fn clear(&self) {
-        *self.0.lock() = Kept::default();
-    }
-
-    fn get(&self, id: &str) -> Option<Deployment> {
-        self.0.lock().by_id.get(&id.to_ascii_lowercase()).cloned()
-    }
-
-    fn remove(&self, id: &str) {
-        let (mut kept, id) = (self.0.lock(), id.to_ascii_lowercase());
-        kept.order.retain(|known| *known != id);
-        kept.by_id.remove(&id);
-    }
-
-    /// Keeps one; returns whether it is a new one.
-    fn put(&self, id: &str, deployment: Deployment) -> bool {
-        let (mut kept, id) = (self.0.lock(), id.to_ascii_lowercase());
-        let is_new = kept.by_id.insert(id.clone(), deployment).is_none();
-        if is_new {
-            kept.order.push_back(id);
-        }
-        if kept.order.len() > KEPT
-            && let Some(oldest) = kept.order.pop_front()
-        {
-            kept.by_id.remove(&oldest);
-        }
-        is_new
-    }
-
-    fn all_in(&self, group: &str) -> Vec<Value> {
-        let (kept, group) = (self.0.lock(), format!("{}/", group.to_ascii_lowercase()));
-        let ids = kept.order.iter().filter(|id| id.starts_with(&group));
-        ids.filter_map(|id| kept.by_id.get(id)).map(|deployment| deployment.body.clone()).collect()
-    }
-}
 
 pub(in crate::arm) async fn answer(inner: &Inner, call: &Call, path: &[&str], id: &str) -> Answered {
     call.any_version()?;

@@ -5,6 +5,8 @@ mod evaluate;
 mod expression;
 mod functions;
 mod jsonc;
+mod kept;
 mod plan;
 
-pub(super) use deployments::{Deployments, answer};
+pub(super) use deployments::answer;
+pub(super) use kept::Deployments;

@@ -258,9 +258,10 @@ impl GalleryServiceBuilder {
     /// // The disk of East US was lost. The new one is not used before it is adopted.
     /// let replaced = || sandbox.reopen().store("eastus", MemoryStore::new());
     /// let refused = replaced().build().await?;
-    /// assert_ne!(refused.session().scrub("eastus").await?.damaged, 0);
+    /// assert_ne!(refused.session().scrub("eastus").await?.unreachable, 0);
     /// let adopted = replaced().service(|builder| builder.adopt_region_store("eastus")).build().await?;
-    /// assert_eq!(adopted.session().scrub("eastus").await?.damaged, 0);
+    /// let report = adopted.session().scrub("eastus").await?;
+    /// assert_eq!((report.unreachable, report.damaged), (0, 0));
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
