@@ -218,7 +218,7 @@ mod tests {
         let lines: Vec<Line> = lines.collect();
         let id = PackId { number, ..ID };
         let info = PackInfo { id, length: 9000, records: 2000, content: Digest::of(b"all") };
-        Part::build(CATALOG, &info, lines.into_iter().zip(contents).collect())
+        Part::build(CATALOG, &info, lines.into_iter().zip(contents).collect()).unwrap()
     }
 
     fn merged() -> (Merged, Bytes, Vec<(Part, Bytes)>) {
