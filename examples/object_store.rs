@@ -204,35 +204,13 @@ impl Arguments {
                 lexopt::Arg::Long("json") => json = true,
                 lexopt::Arg::Long("version-number") => number = Some(arguments.value()?.string()?.parse()?),
                 lexopt::Arg::Long("cache") => cache = Some(PathBuf::from(arguments.value()?)),
-                lexopt::Arg::Long("to") => {
-                    to = match arguments.value()?.string()?.as_str() {
-                        "raw" => WrittenFormat::Raw,
-                        "vhd" => WrittenFormat::Vhd,
-                        "vhd-dynamic" => WrittenFormat::VhdDynamic,
-                        "vhdx" => WrittenFormat::Vhdx,
-                        "qcow2" => WrittenFormat::Qcow2,
-                        other => {
-                            let known = "`raw`, `vhd`, `vhd-dynamic`, `vhdx` or `qcow2`";
-                            return Err(format!("--to: `{other}` is not a format to write: write {known}").into());
-                        }
-                    }
-                }
+                lexopt::Arg::Long("to") => to = arguments.value()?.string()?.parse()?,
                 lexopt::Arg::Long("help") | lexopt::Arg::Short('h') => {
                     println!("{USAGE}");
                     return Ok(None);
                 }
                 lexopt::Arg::Long("format") => {
-                    format = match arguments.value()?.string()?.as_str() {
-                        "raw" => DiskFormat::Raw,
-                        "vhd" => DiskFormat::Vhd,
-                        "vhdx" => DiskFormat::Vhdx,
-                        "qcow2" => DiskFormat::Qcow2,
-                        "vmdk" => DiskFormat::Vmdk,
-                        other => {
-                            let known = "`raw`, `vhd`, `vhdx`, `qcow2` or `vmdk`";
-                            return Err(format!("--format: `{other}` is not a disk format: write {known}").into());
-                        }
-                    }
+                    format = arguments.value()?.string()?.parse()?;
                 }
                 other => return Err(format!("{}\n{USAGE}", other.unexpected()).into()),
             }

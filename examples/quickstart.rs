@@ -308,19 +308,7 @@ impl Arguments {
                 lexopt::Arg::Long("regions") => regions = arguments.value()?.string()?.parse()?,
                 lexopt::Arg::Long("json") => json = true,
                 lexopt::Arg::Long("version-number") => number = Some(arguments.value()?.string()?.parse()?),
-                lexopt::Arg::Long("to") => {
-                    to = match arguments.value()?.string()?.as_str() {
-                        "raw" => WrittenFormat::Raw,
-                        "vhd" => WrittenFormat::Vhd,
-                        "vhd-dynamic" => WrittenFormat::VhdDynamic,
-                        "vhdx" => WrittenFormat::Vhdx,
-                        "qcow2" => WrittenFormat::Qcow2,
-                        other => {
-                            let known = "`raw`, `vhd`, `vhd-dynamic`, `vhdx` or `qcow2`";
-                            return Err(format!("--to: `{other}` is not a format to write: write {known}").into());
-                        }
-                    }
-                }
+                lexopt::Arg::Long("to") => to = arguments.value()?.string()?.parse()?,
                 lexopt::Arg::Long("help") | lexopt::Arg::Short('h') => {
                     println!("{USAGE}");
                     return Ok(None);
@@ -331,17 +319,7 @@ impl Arguments {
                     let mut parts = value.split('.');
                     let name = parts.next().unwrap_or_default();
                     wrappings = parts.rev().map(str::parse).collect::<Result<_, _>>()?;
-                    format = match name {
-                        "raw" => DiskFormat::Raw,
-                        "vhd" => DiskFormat::Vhd,
-                        "vhdx" => DiskFormat::Vhdx,
-                        "qcow2" => DiskFormat::Qcow2,
-                        "vmdk" => DiskFormat::Vmdk,
-                        other => {
-                            let known = "`raw`, `vhd`, `vhdx`, `qcow2` or `vmdk`";
-                            return Err(format!("--format: `{other}` is not a disk format: write {known}").into());
-                        }
-                    }
+                    format = name.parse()?;
                 }
                 other => return Err(format!("{}\n{USAGE}", other.unexpected()).into()),
             }

@@ -1,5 +1,7 @@
 //! The formats of disk files.
 
+use std::str::FromStr;
+
 use crate::error::Error;
 
 /// The format of a disk file. The caller always states it: a guest can write a header of any format into its own disk,
@@ -14,6 +16,9 @@ use crate::error::Error;
 /// assert!(ImageDigest::of(DiskSource::bytes(bytes.clone(), DiskFormat::Raw)).is_ok());
 /// let error = ImageDigest::of(DiskSource::bytes(bytes, DiskFormat::Vhd)).unwrap_err();
 /// assert_eq!(error.kind(), compute_gallery::ErrorKind::Corrupt);
+///
+/// assert_eq!("qcow2".parse::<DiskFormat>()?, DiskFormat::Qcow2);
+/// # Ok::<(), compute_gallery::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -36,6 +41,25 @@ pub enum DiskFormat {
     Vmdk,
 }
 
+impl FromStr for DiskFormat {
+    type Err = Error;
+
+    /// Reads `raw`, `vhd`, `vhdx`, `qcow2` or `vmdk`.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "raw" => Ok(Self::Raw),
+            "vhd" => Ok(Self::Vhd),
+            "vhdx" => Ok(Self::Vhdx),
+            "qcow2" => Ok(Self::Qcow2),
+            "vmdk" => Ok(Self::Vmdk),
+            other => {
+                let known = "`raw`, `vhd`, `vhdx`, `qcow2` or `vmdk`";
+                Err(Error::invalid("format", format!("`{}` is not a disk format: write {known}", other.escape_debug())))
+            }
+        }
+    }
+}
+
 /// The format of a disk file that a deployment writes. A [`DiskFormat`] converts into it, but for VMDK, which is only read.
 ///
 /// ```
@@ -43,6 +67,7 @@ pub enum DiskFormat {
 ///
 /// assert_eq!(WrittenFormat::try_from(DiskFormat::Vhd)?, WrittenFormat::Vhd);
 /// assert!(WrittenFormat::try_from(DiskFormat::Vmdk).is_err());
+/// assert_eq!("vhd-dynamic".parse::<WrittenFormat>()?, WrittenFormat::VhdDynamic);
 /// # Ok::<(), compute_gallery::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,6 +83,25 @@ pub enum WrittenFormat {
     Vhdx,
     /// A qcow2 of version 3: clusters of 64 KiB that are all zero are left out.
     Qcow2,
+}
+
+impl FromStr for WrittenFormat {
+    type Err = Error;
+
+    /// Reads `raw`, `vhd`, `vhd-dynamic`, `vhdx` or `qcow2`.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "raw" => Ok(Self::Raw),
+            "vhd" => Ok(Self::Vhd),
+            "vhd-dynamic" => Ok(Self::VhdDynamic),
+            "vhdx" => Ok(Self::Vhdx),
+            "qcow2" => Ok(Self::Qcow2),
+            other => {
+                let known = "`raw`, `vhd`, `vhd-dynamic`, `vhdx` or `qcow2`";
+                Err(Error::invalid("to", format!("`{}` is not a format to write: write {known}", other.escape_debug())))
+            }
+        }
+    }
 }
 
 impl TryFrom<DiskFormat> for WrittenFormat {

@@ -477,27 +477,34 @@ impl Survey {
         classify(holding, need, pack, |name| self.superseded.contains(&Blob { slot, name }))
     }
 
+    /// Returns the packs of each slot that are needed, each with what the slot has of it and what is needed; without those that an unreadable
+    /// manifest may need more of.
+    fn needed_packs(&self, state: &State) -> impl Iterator<Item = (SlotId, &Holding, PackInfo, &Extents)> {
+        let slots = self.inventory.slots.iter();
+        let with_live = slots.filter_map(|(slot, (_, holdings))| Some((*slot, holdings, self.live.get(slot)?)));
+        with_live.flat_map(move |(slot, holdings, (manifests, live))| {
+            let (packs, doubtful) = (self.packs_of(manifests), self.doubtful_until(manifests));
+            holdings.iter().filter_map(move |(id, holding)| {
+                let (pack, live) = packs.get(id).zip(live.get(id))?;
+                let announced = state.announced(UploadName(id.upload))?;
+                (announced > doubtful).then_some((slot, holding, *pack, live))
+            })
+        })
+    }
+
     /// Returns what slots rely on, of packs that are needed and whole as far as they are.
     pub(crate) fn relied_on(&self, state: &State) -> Vec<Relied> {
         let mut found = Vec::new();
-        for (slot, (_, holdings)) in &self.inventory.slots {
-            let Some((manifests, live)) = self.live.get(slot) else { continue };
-            let (packs, doubtful) = (self.packs_of(manifests), self.doubtful_until(manifests));
-            for (id, holding) in holdings {
-                let Some((pack, live)) = packs.get(id).zip(live.get(id)) else { continue };
-                if state.announced(UploadName(id.upload)).is_none_or(|announced| announced <= doubtful) {
-                    continue;
+        for (slot, holding, pack, live) in self.needed_packs(state) {
+            let (keep, _) = self.classify(slot, holding, Some((&pack, live)), pack.id);
+            let blobs = match keep {
+                Keep::One(parcel) => vec![parcel],
+                Keep::All if holding.lacks(&pack, live).is_empty() => {
+                    holding.parts.iter().cloned().map(Parcel::Part).collect()
                 }
-                let (keep, _) = self.classify(*slot, holding, Some((pack, live)), *id);
-                let blobs = match keep {
-                    Keep::One(parcel) => vec![parcel],
-                    Keep::All if holding.lacks(pack, live).is_empty() => {
-                        holding.parts.iter().cloned().map(Parcel::Part).collect()
-                    }
-                    Keep::All | Keep::Nothing => continue,
-                };
-                found.push(Relied { slot: *slot, pack: *pack, live: live.clone(), blobs });
-            }
+                Keep::All | Keep::Nothing => continue,
+            };
+            found.push(Relied { slot, pack, live: live.clone(), blobs });
         }
         found
     }
@@ -509,23 +516,12 @@ impl Survey {
         state: &State,
         chosen: impl Fn(&Holding, &PackInfo, &Extents) -> Option<Extents>,
     ) -> Vec<Rewrite> {
-        let mut found = Vec::new();
-        for (slot, (_, holdings)) in &self.inventory.slots {
-            let Some((manifests, live)) = self.live.get(slot) else { continue };
-            let (packs, doubtful) = (self.packs_of(manifests), self.doubtful_until(manifests));
-            for (id, holding) in holdings {
-                let Some((pack, live)) = packs.get(id).zip(live.get(id)) else { continue };
-                if state.announced(UploadName(id.upload)).is_none_or(|announced| announced <= doubtful) {
-                    continue;
-                }
-                let (_, garbage) = self.classify(*slot, holding, Some((pack, live)), *id);
-                let held = holding.bytes() - garbage.iter().map(|(_, bytes)| bytes).sum::<u64>();
-                if let Some(live) = chosen(holding, pack, live) {
-                    found.push(Rewrite { slot: *slot, pack: *pack, live, held });
-                }
-            }
-        }
-        found
+        let rewrite = |(slot, holding, pack, live): (SlotId, &Holding, PackInfo, &Extents)| {
+            let (_, garbage) = self.classify(slot, holding, Some((&pack, live)), pack.id);
+            let held = holding.bytes() - garbage.iter().map(|(_, bytes)| bytes).sum::<u64>();
+            chosen(holding, &pack, live).map(|live| Rewrite { slot, pack, live, held })
+        };
+        self.needed_packs(state).filter_map(rewrite).collect()
     }
 }
 

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use super::stores::Regions;
 use super::targets::{ready_in, replicas_in};
 use crate::catalog::{ImageContent, ImageRecord, State, VersionRecord};
-use crate::content::names::{ManifestId, SlotId};
+use crate::content::names::{ManifestId, SlotId, UploadId};
 use crate::model::{ManagedImage, Region, ResourceId, Snapshot, StorageAccountType};
 use crate::replica::holders::Holders;
 use crate::replica::slot::Slot;
@@ -17,8 +17,6 @@ use crate::replica::slot::Slot;
 pub(crate) struct Kept {
     pub(crate) id: ResourceId,
     pub(crate) manifest: ManifestId,
-    /// The bytes that one replica takes, alone in its slot.
-    pub(crate) stored_bytes: u64,
     /// The number of the commit that published it.
     pub(crate) published: u64,
     /// When it was published, if it is a version.
@@ -34,11 +32,6 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// Returns the bytes that the region reads of it, if all its replicas and zones are read.
-    pub(crate) fn read_bytes(&self) -> u64 {
-        self.stored_bytes * u64::from(self.ready) * self.zones as u64
-    }
-
     /// Returns whether a slot of the region must have it.
     pub(crate) fn is_in(&self, slot: SlotId) -> bool {
         slot.number < self.replicas && slot.zone < self.zones
@@ -63,42 +56,66 @@ impl Stored<'_> {
         }
     }
 
+    /// Returns the upload that its own records are in.
+    pub(crate) fn upload(self) -> UploadId {
+        self.content().manifest_id().upload
+    }
+
+    /// Returns the number of its whole replicas in the region, and of the zones that each is kept in.
+    pub(crate) fn ready(self, regions: &Regions, region: &Region) -> (u32, usize) {
+        let (_, ready, account) = self.replicas(region);
+        (ready, regions.zones_of(region, account))
+    }
+
+    /// Returns the bytes that the region reads of it, if all its replicas and zones are read.
+    pub(crate) fn read_bytes(self, regions: &Regions, region: &Region) -> u64 {
+        let (ready, zones) = self.ready(regions, region);
+        // What one replica takes, alone in its slot.
+        self.content().stored_bytes * u64::from(ready) * zones as u64
+    }
+
     pub(crate) fn kept(self, regions: &Regions, state: &State, region: &Region) -> Kept {
-        // Managed images and snapshots have one replica, in their own region.
-        let one = |id: ResourceId, content: &ImageContent| {
-            let account = StorageAccountType::default();
-            Kept {
-                id,
-                manifest: content.manifest_id(),
-                stored_bytes: content.stored_bytes,
-                published: self.published(),
-                published_date: None,
-                replicas: 1,
-                ready: 1,
-                account,
-                zones: regions.zones_of(region, account),
-                holders: regions.copies(state, region, 0, account).unwrap_or_default(),
+        let (replicas, ready, account) = self.replicas(region);
+        let alone = || regions.copies(state, region, 0, account).unwrap_or_default();
+        let (id, published_date, holders) = match self {
+            Self::Version(record) => {
+                let published_date = record.version.publishing_profile().published_date();
+                (record.version.id().into(), published_date, regions.holders(state, record))
             }
+            Self::ManagedImage(record) => (record.resource.id().into(), None, alone()),
+            Self::Snapshot(record) => (record.resource.id().into(), None, alone()),
         };
+        Kept {
+            id,
+            manifest: self.content().manifest_id(),
+            published: self.published(),
+            published_date,
+            replicas,
+            ready,
+            account,
+            zones: regions.zones_of(region, account),
+            holders,
+        }
+    }
+
+    fn content(&self) -> &ImageContent {
+        match self {
+            Self::Version(record) => &record.content,
+            Self::ManagedImage(record) => &record.content,
+            Self::Snapshot(record) => &record.content,
+        }
+    }
+
+    /// Returns the replicas that the region must have and those that are whole, and their storage.
+    fn replicas(self, region: &Region) -> (u32, u32, StorageAccountType) {
         match self {
             Self::Version(record) => {
-                let (replicas, profile) = (replicas_in(record, region), record.version.publishing_profile());
-                let account = profile.storage_account_type_in(region);
-                Kept {
-                    id: record.version.id().into(),
-                    manifest: record.content.manifest_id(),
-                    stored_bytes: record.content.stored_bytes,
-                    published: record.published,
-                    published_date: profile.published_date(),
-                    replicas,
-                    ready: ready_in(record, region).min(replicas),
-                    account,
-                    zones: regions.zones_of(region, account),
-                    holders: regions.holders(state, record),
-                }
+                let replicas = replicas_in(record, region);
+                let account = record.version.publishing_profile().storage_account_type_in(region);
+                (replicas, ready_in(record, region).min(replicas), account)
             }
-            Self::ManagedImage(record) => one(record.resource.id().into(), &record.content),
-            Self::Snapshot(record) => one(record.resource.id().into(), &record.content),
+            // They have one replica, in their own region.
+            Self::ManagedImage(_) | Self::Snapshot(_) => (1, 1, StorageAccountType::default()),
         }
     }
 }

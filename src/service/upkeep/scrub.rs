@@ -292,9 +292,9 @@ impl Work for ScrubWork {
             return Ok(Plan::refused(refused.into_problems()));
         }
         let state = self.session.state().await?;
-        let kept = || self.stored(&state).into_iter().map(|stored| self.kept(&state, stored));
-        let bytes = kept().map(|one| one.read_bytes()).sum::<u64>().min(self.at_most_bytes.unwrap_or(u64::MAX));
-        let replicas = kept().map(|one| one.ready).max().unwrap_or(0);
+        let (stored, regions) = (self.stored(&state), &self.session.inner.regions);
+        let bytes = self.bytes_of(&stored).min(self.at_most_bytes.unwrap_or(u64::MAX));
+        let replicas = stored.iter().map(|stored| stored.ready(regions, &self.region).0).max().unwrap_or(0);
         let region = RegionPlan::read(&self.region, StorageAccountType::default(), replicas, bytes);
         Ok(Plan { regions: vec![region], ..Plan::default() })
     }
@@ -311,7 +311,7 @@ impl Work for ScrubWork {
         let (mut scrubbed, mut read) = (self.scrubbed_before(&state), 0);
         let stored = self.stored(&state);
         let mut rest = stored.as_slice();
-        let mut to_come: u64 = rest.iter().map(|stored| self.kept(&state, *stored).read_bytes()).sum();
+        let mut to_come = self.bytes_of(rest);
         while let Some(first) = rest.first().filter(|_| self.at_most_bytes.is_none_or(|most| read < most)) {
             let (mut wave, mut last) = (Wave::default(), first.published());
             let has_room = |wave: &Wave| {
@@ -322,7 +322,7 @@ impl Work for ScrubWork {
                 rest = later;
                 last = images.last().map_or(last, |stored| stored.published());
                 let kept: Vec<Kept> = images.iter().map(|stored| self.kept(&state, *stored)).collect();
-                to_come = to_come.saturating_sub(kept.iter().map(Kept::read_bytes).sum());
+                to_come = to_come.saturating_sub(self.bytes_of(images));
                 let content = together(kept.iter().map(|one| self.content(&state, one)).collect()).await;
                 for (one, content) in kept.iter().zip(content) {
                     let Content { places, manifest, mended, unreachable } = content?;
@@ -354,8 +354,14 @@ impl ScrubWork {
 
     /// Returns what the scrubs up to the cursor have read.
     fn scrubbed_before(&self, state: &State) -> Scrubbed {
-        let earlier = stored_in(state, &self.region).filter(|stored| stored.published() <= self.after.0);
-        Scrubbed::by(earlier.map(|stored| self.kept(state, stored)))
+        let (regions, region) = (&self.session.inner.regions, &self.region);
+        let earlier = stored_in(state, region).filter(|stored| stored.published() <= self.after.0);
+        Scrubbed::by(earlier.map(|stored| (stored.upload(), stored.ready(regions, region))))
+    }
+
+    /// Returns the bytes of images, in all their replicas and zones.
+    fn bytes_of(&self, images: &[Stored<'_>]) -> u64 {
+        images.iter().map(|stored| stored.read_bytes(&self.session.inner.regions, &self.region)).sum()
     }
 
     fn kept(&self, state: &State, stored: Stored<'_>) -> Kept {

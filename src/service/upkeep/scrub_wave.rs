@@ -25,6 +25,13 @@ pub(super) struct Places {
     pub(super) all: Vec<Slot>,
 }
 
+impl Places {
+    fn is_same(&self, other: &Self) -> bool {
+        let same = |one: &[Slot], other: &[Slot]| one.iter().map(Slot::label).eq(other.iter().map(Slot::label));
+        same(&self.here, &other.here) && same(&self.all, &other.all)
+    }
+}
+
 /// The images of all waves so far. Most images lie in the same slots, which are here once.
 #[derive(Default)]
 pub(super) struct Scrubbed {
@@ -56,23 +63,15 @@ pub(super) struct Pack {
 }
 
 impl Scrubbed {
-    /// Those that earlier scrubs have read.
-    pub(super) fn by(earlier: impl Iterator<Item = Kept>) -> Self {
+    /// Those that earlier scrubs have read: the upload of each, and the replicas and the zones where it has its records.
+    pub(super) fn by(earlier: impl Iterator<Item = (UploadId, (u32, usize))>) -> Self {
         // An image needs every record that its own import has written.
-        let before = earlier.map(|one| (one.manifest.upload, (one.ready, one.zones))).collect();
-        Self { before, ..Self::default() }
+        Self { before: earlier.collect(), ..Self::default() }
     }
 
     /// Returns the number of these places.
     pub(super) fn place(&mut self, places: Places) -> usize {
-        let labels = |slots: &[Slot]| slots.iter().map(|slot| slot.label().to_owned()).collect::<Vec<_>>();
-        let same = |known: &Places| {
-            known.here.len() == places.here.len()
-                && known.all.len() == places.all.len()
-                && labels(&known.here) == labels(&places.here)
-                && labels(&known.all) == labels(&places.all)
-        };
-        self.places.iter().position(same).unwrap_or_else(|| {
+        self.places.iter().position(|known| known.is_same(&places)).unwrap_or_else(|| {
             self.places.push(places);
             self.places.len() - 1
         })
