@@ -37,7 +37,7 @@ const SINGLE: &[Line] = &[
     ("publish 64 MiB", 17, 11, 3),
     ("publish, 1 MiB changed", 21, 7, 3),
     ("publish, unchanged", 21, 6, 3),
-    ("publish from a managed image", 12, 5, 3),
+    ("publish from a managed image", 7, 3, 0),
     ("replicate 64 MiB to 2 slots", 40, 15, 6),
     ("replicate 1 MiB of news", 25, 11, 10),
     ("replication status", 14, 3, 0),
@@ -46,9 +46,9 @@ const SINGLE: &[Line] = &[
     ("its first 4 KiB", 6, 2, 0),
     ("its next 4 KiB", 1, 1, 0),
     ("scrub 64 MiB", 37, 4, 0),
-    ("collect, one of 4 versions", 40, 12, 0),
+    ("collect, one of 4 versions", 39, 12, 0),
     ("deploy 64 MiB, compressed", 29, 6, 0),
-    ("collect, nothing, all compressed", 15, 3, 0),
+    ("collect, nothing, all compressed", 14, 3, 0),
 ];
 
 #[rustfmt::skip]
