@@ -47,6 +47,9 @@
     reason = "a helper of a test may fail as the test does"
 )]
 
+#[path = "simulation/bucket.rs"]
+#[expect(unreachable_pub, reason = "a test has no public face")]
+mod bucket;
 #[path = "simulation/client.rs"]
 #[expect(unreachable_pub, reason = "a test has no public face")]
 mod client;

@@ -14,6 +14,7 @@ use compute_gallery::store::*;
 use compute_gallery::testkit::{ManualClock, SeededEntropy};
 use compute_gallery::{GalleryService, GalleryServiceBuilder};
 
+use crate::bucket::{SERVICES, Service};
 use crate::clock::WrongClock;
 use crate::executor::at_once;
 use crate::model::Model;
@@ -53,6 +54,9 @@ pub struct Conditions {
     pub ends_read_only: bool,
     /// Other galleries share a store with ours.
     has_neighbours: bool,
+    /// The services that the catalog's store and all others are buckets of; `None` for disks.
+    catalog: Option<Service>,
+    regions: Option<Service>,
 }
 
 pub struct World {
@@ -101,7 +105,16 @@ impl Conditions {
             power_fails: one_in(2),
             ends_read_only: one_in(8),
             has_neighbours: one_in(3),
+            catalog: Self::service(chance),
+            regions: Self::service(chance),
         }
+    }
+
+    /// A third of all catalogs and regions are in buckets, or all with `SIMULATION_STORES=buckets`.
+    fn service(chance: &SeededEntropy) -> Option<Service> {
+        let (is_bucket, service) = (chance.below(3) == 0, SERVICES[chance.below(SERVICES.len())]);
+        let all = std::env::var("SIMULATION_STORES").is_ok_and(|stores| stores == "buckets");
+        (is_bucket || all).then_some(service)
     }
 }
 
@@ -256,9 +269,10 @@ impl World {
             let mut network = lock(&self.network);
             if network.rate > 0 {
                 let until = network.calls + 20 + self.below(150) as u64;
-                network.outages.insert(place, until);
+                let trouble = self.trouble(self.service(place).is_some());
+                network.outages.insert(place, (until, trouble));
                 drop(network);
-                self.say(format!("-- {place} is away until call {until}"));
+                self.say(format!("-- {place} is {} until call {until}", Self::name_of(trouble)));
             }
         }
     }
@@ -311,6 +325,11 @@ impl World {
 
     pub fn store(&self, place: &str) -> &MemoryStore {
         &self.stores[place]
+    }
+
+    /// The service that a store is a bucket of; `None` of a disk.
+    pub fn service(&self, place: &str) -> Option<Service> {
+        if place == CATALOG { self.conditions.catalog } else { self.conditions.regions }
     }
 
     /// The stores of a region: one, or one for each zone.
