@@ -41,7 +41,8 @@ pub fn holding(store: &MemoryStore, slot: u32, pack: &str, length: u64, is_dead:
     }
     let parts = at_once(store.list_all(Some(&key(&format!("slots/{slot}/parts/{pack}"))))).unwrap();
     let mut there = BTreeSet::new();
-    for part in parts.into_iter().filter(|part| !is_dead(&part.key)) {
+    // A copy that is not done is a blob without bytes.
+    for part in parts.into_iter().filter(|part| part.size > 0 && !is_dead(&part.key)) {
         there.extend(lines(&read(store, &part.key)).into_iter().map(|line| line.ordinal));
     }
     Holding::Some(there)
@@ -50,7 +51,7 @@ pub fn holding(store: &MemoryStore, slot: u32, pack: &str, length: u64, is_dead:
 /// Every life of a manifest in a slot.
 pub fn manifests(store: &MemoryStore, slot: u32, upload: &str, digest: &str) -> Vec<BlobKey> {
     let lives = lives(store, &format!("slots/{slot}/manifests/{upload}"), digest);
-    lives.into_iter().map(|blob| blob.key).collect()
+    lives.into_iter().filter(|blob| blob.size > 0).map(|blob| blob.key).collect()
 }
 
 /// Every life of a whole pack in a slot. A blob of another length is none: two publishers of one version may put different disks
@@ -129,7 +130,8 @@ pub fn reach(home: &[&MemoryStore], root: &[u8]) -> Records {
 /// The bytes of a record in slot 0.
 fn record(store: &MemoryStore, pack: &str, length: u64, ordinal: Ordinal) -> Option<Bytes> {
     let parts = at_once(store.list_all(Some(&key(&format!("slots/0/parts/{pack}"))))).unwrap();
-    whole(store, 0, pack, length).into_iter().chain(parts.into_iter().map(|part| part.key)).find_map(|key| {
+    let parts = parts.into_iter().filter(|part| part.size > 0).map(|part| part.key);
+    whole(store, 0, pack, length).into_iter().chain(parts).find_map(|key| {
         let blob = read(store, &key);
         let line = lines(&blob).into_iter().find(|line| line.ordinal == ordinal)?;
         Some(blob.slice(line.offset..line.offset + line.length))

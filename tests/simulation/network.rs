@@ -454,6 +454,7 @@ impl Remote {
         let mut all: Vec<UnderWay> = keys.iter().map(|key| UnderWay::new(self, Change::Delete(key.clone()))).collect();
         others_go_first().await;
         let changes: Vec<Change> = all.iter_mut().filter_map(UnderWay::ends).collect();
+        self.world.count("several deleted at once");
         let Fate { happens, answer } = self.world.fate(self.place, "delete");
         let mut outcomes = Vec::new();
         for change in changes {
@@ -571,6 +572,7 @@ impl BlobStore for Remote {
         let source = place.as_ref().and_then(|place| Some((place.store::<Self>()?.place, place.key().clone())));
         match source {
             Some((place, from)) if self.service().is_some_and(|service| service.copies(mode, true)) => {
+                self.world.count("copied between buckets");
                 self.change(Change::Copy(place, from, to.clone(), mode)).await
             }
             _ => Err(StoreError::new(StoreErrorKind::Unsupported, "copy_from", Some(to))),

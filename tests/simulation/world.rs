@@ -20,6 +20,7 @@ use crate::executor::at_once;
 use crate::model::Model;
 use crate::neighbour::{self, Expected};
 use crate::network::{Network, Remote};
+use crate::newer_build::Needed;
 
 pub const CATALOG: &str = "catalog";
 pub const REGIONS: [&str; 3] = ["westeurope", "eastus", "northeurope"];
@@ -50,8 +51,8 @@ pub struct Conditions {
     /// The first region has three zones.
     is_zonal: bool,
     pub power_fails: bool,
-    /// A newer build enables a feature at the end that this build does not know.
-    pub ends_read_only: bool,
+    /// A newer build enables a feature at the end that this build does not know, and must.
+    pub feature: Option<Needed>,
     /// Other galleries share a store with ours.
     has_neighbours: bool,
     /// The services that the catalog's store and all others are buckets of; `None` for disks.
@@ -76,6 +77,7 @@ pub struct World {
     counts: Mutex<BTreeMap<String, u64>>,
     new_calls: AtomicUsize,
     read_only: AtomicBool,
+    closed: AtomicBool,
     ending: AtomicBool,
 }
 
@@ -103,7 +105,7 @@ impl Conditions {
             hangs: one_in(3),
             is_zonal: one_in(3),
             power_fails: one_in(2),
-            ends_read_only: one_in(8),
+            feature: [Some(Needed::ToWrite), Some(Needed::ToRead)].get(chance.below(16)).copied().flatten(),
             has_neighbours: one_in(3),
             catalog: Self::service(chance),
             regions: Self::service(chance),
@@ -146,6 +148,7 @@ impl World {
             counts: Mutex::default(),
             new_calls: AtomicUsize::new(0),
             read_only: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             ending: AtomicBool::new(false),
         };
         lock(&world.trace).is_printed = std::env::var_os("SIMULATION_TRACE").is_some();
@@ -288,9 +291,15 @@ impl World {
         (network.rate, network.outages) = (0, BTreeMap::new());
     }
 
-    /// From here on this build may write nothing.
-    pub fn becomes_read_only(&self) {
+    /// From here on this build may write nothing, and perhaps read nothing.
+    pub fn has_feature(&self, needed: Needed) {
         self.read_only.store(true, Ordering::Relaxed);
+        self.closed.store(needed == Needed::ToRead, Ordering::Relaxed);
+    }
+
+    /// Whether this build is refused.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 
     pub fn is_read_only(&self) -> bool {
