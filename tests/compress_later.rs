@@ -314,14 +314,18 @@ fn a_copy_that_is_not_done_is_no_part() {
             }
         });
         let sandbox = Sandbox::builder().regions(["westeurope"]).store("westeurope", store);
-        let settings = |builder: GalleryServiceBuilder| builder.compression(Compression::Later).retries(RetryPolicy::none());
+        let settings =
+            |builder: GalleryServiceBuilder| builder.compression(Compression::Later).retries(RetryPolicy::none());
         let sandbox = sandbox.service(settings).build().await.unwrap();
         let (session, disk) = (sandbox.session(), disk(60, 5));
         publish(&sandbox, "1.0.0", "westeurope", &disk).await;
         session.compress().await.unwrap();
         let there = session.view().image_version(sandbox.version("1.0.0")).unwrap();
         let profile = PublishingProfile::new("westeurope=2".parse().unwrap());
-        session.update_image_version(ImageVersion::clone(&there).with_publishing_profile(profile).unwrap()).await.unwrap();
+        session
+            .update_image_version(ImageVersion::clone(&there).with_publishing_profile(profile).unwrap())
+            .await
+            .unwrap();
         is_slow.store(true, Ordering::Relaxed);
         session.replicate(sandbox.version("1.0.0")).await.unwrap_err();
         is_slow.store(false, Ordering::Relaxed);

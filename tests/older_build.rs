@@ -61,7 +61,11 @@ impl News {
         let line = format!(
             r#"{{"format":{format},"number":{number},"nonce":"{number:032x}","previous":"{hash}","time":"{time}","changes":[{{"caller":"newer","events":[{event}]}}]}}"#
         );
-        let line = if self == Self::Format { line.replacen("{\"format\":3", "{\"format\":3,\"needs\":\"0.4.0\"", 1) } else { line };
+        let line = if self == Self::Format {
+            line.replacen("{\"format\":3", "{\"format\":3,\"needs\":\"0.4.0\"", 1)
+        } else {
+            line
+        };
         format!("{line}\n{}\n", blake3::hash(line.as_bytes()).to_hex()).into()
     }
 
@@ -150,7 +154,7 @@ async fn is_whole(sandbox: &Sandbox, blobs: &Blobs, without: Option<u64>, what: 
         let version = copy.version(&format!("1.0.{number}"));
         let Ok(there) = view.image_version(&version) else { continue };
         assert!(number != 1, "{what}: a deleted version is back");
-        copy.session().replicate(&version).await.unwrap_or_else(|error| panic!("{what}: {version}: {error}"));
+        copy.session().replicate(&version).await.unwrap_or_else(|error| panic!("{what}: {version}: {error:#?} {:#?}", blobs.keys()));
         for target in there.publishing_profile().target_regions().iter() {
             let bytes = copy.deployed(&format!("1.0.{number}"), target.region().as_str()).await;
             assert!(bytes.is_ok_and(|bytes| bytes == disk(number)), "{what}: {version} in {}", target.region());
@@ -193,7 +197,8 @@ async fn meets(sandbox: &Sandbox, begun: &Blobs, name: &str, news: News, calls: 
             let _ = operation(name, &older).await;
         }
         let there = blobs_of(&memory).await;
-        let changed: Vec<_> = blobs.iter().filter(|(key, bytes)| there.get(*key) != Some(*bytes)).map(|(key, _)| key).collect();
+        let changed: Vec<_> =
+            blobs.iter().filter(|(key, bytes)| there.get(*key) != Some(*bytes)).map(|(key, _)| key).collect();
         let added: Vec<_> = there.keys().filter(|key| !blobs.contains_key(*key)).collect();
         assert!(changed.is_empty() && added.is_empty(), "{what}: changed {changed:?}, added {added:?}");
         // And one that begins now serves what it can read, or is refused by name.

@@ -20,7 +20,7 @@ pub const ASKED_AGAIN: usize = 4;
 pub enum Service {
     /// Versions are hashes of the bytes; a creating copy moves the bytes.
     S3,
-    /// Blobs have no version that a change could depend on; an interrupted copy leaves a blob without bytes.
+    /// Blobs have no version that a change could depend on; some copies are made by and by.
     Azure,
     /// Versions are numbers.
     Google,
@@ -47,17 +47,13 @@ impl Service {
         matches!(self, Self::S3 | Self::Azure)
     }
 
-    /// Whether the service copies by itself: within a bucket, and from another one.
-    pub fn copies(self, mode: PutMode, is_from_another: bool) -> bool {
-        match self {
-            Self::S3 => mode == PutMode::Overwrite,
-            Self::Google => true,
-            Self::Azure | Self::Other => !is_from_another,
-        }
+    /// Whether the service copies within a bucket by itself.
+    pub fn copies(self, mode: PutMode) -> bool {
+        self != Self::S3 || mode == PutMode::Overwrite
     }
 
-    /// Whether an interrupted copy leaves a blob without bytes.
-    pub fn leaves_empty_copies(self) -> bool {
+    /// Whether it makes some copies by and by: until then, and if it ends before, the copy is a blob without bytes.
+    pub fn copies_slowly(self) -> bool {
         self == Self::Azure
     }
 

@@ -45,10 +45,9 @@ pub struct Network {
 #[derive(Clone, Debug)]
 pub enum Change {
     Put(BlobKey, Bytes, PutMode),
-    /// From a store, which may be another one.
-    Copy(&'static str, BlobKey, BlobKey, PutMode),
+    Copy(BlobKey, BlobKey, PutMode),
     /// The rest of a copy that has made a blob without bytes.
-    Fill(&'static str, BlobKey, BlobKey),
+    Fill(BlobKey, BlobKey),
     Delete(BlobKey),
     ReplaceIf(BlobKey, Bytes, BlobVersion),
     DeleteIf(BlobKey, BlobVersion),
@@ -105,8 +104,8 @@ impl Change {
 
     fn key(&self) -> &BlobKey {
         let (Self::Put(key, ..)
-        | Self::Copy(_, _, key, _)
-        | Self::Fill(_, _, key)
+        | Self::Copy(_, key, _)
+        | Self::Fill(_, key)
         | Self::Delete(key)
         | Self::ReplaceIf(key, ..)
         | Self::DeleteIf(key, _)) = self;
@@ -131,12 +130,8 @@ impl Change {
         let changed = |key| Err(StoreError::new(StoreErrorKind::Changed, self.operation(), Some(key)));
         match self {
             Self::Put(key, bytes, mode) => store.put(key, bytes.clone(), *mode).await,
-            Self::Copy(place, from, to, mode) if *place == remote.place => store.copy(from, to, *mode).await,
-            Self::Copy(place, from, to, mode) => {
-                let bytes = remote.world.store(place).get(from, None).await?;
-                store.put(to, bytes, *mode).await
-            }
-            Self::Fill(place, from, to) => match (remote.world.store(place).find(from).await?, store.head(to).await) {
+            Self::Copy(from, to, mode) => store.copy(from, to, *mode).await,
+            Self::Fill(from, to) => match (store.find(from).await?, store.head(to).await) {
                 (Some(bytes), Ok(there)) if there.size == 0 => store.put(to, bytes, PutMode::Overwrite).await,
                 // It is not what the copy has made.
                 _ => Ok(()),
@@ -158,8 +153,8 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Put(key, bytes, mode) => write!(f, "put {key} ({} bytes, {mode:?})", bytes.len()),
-            Self::Copy(place, from, to, _) => write!(f, "copy {from} of {place} to {to}"),
-            Self::Fill(place, from, to) => write!(f, "finish the copy of {from} of {place} to {to}"),
+            Self::Copy(from, to, _) => write!(f, "copy {from} to {to}"),
+            Self::Fill(from, to) => write!(f, "finish the copy of {from} to {to}"),
             Self::Delete(key) => write!(f, "delete {key}"),
             Self::ReplaceIf(key, bytes, version) => write!(f, "replace {key} ({} bytes) if {version}", bytes.len()),
             Self::DeleteIf(key, version) => write!(f, "delete {key} if {version}"),
@@ -224,7 +219,9 @@ impl World {
             (2 | 3, _) if is_change => ("late", Fate::failed(When::Late, StoreErrorKind::Unknown)),
             (4, _) if is_change => ("request lost", Fate::failed(When::Never, StoreErrorKind::Unknown)),
             (0, _) => ("unanswered read", Fate::failed(When::Now, StoreErrorKind::Unavailable)),
-            (5, _) if is_change && !operation.starts_with("delete") => ("full", Fate::failed(When::Never, StoreErrorKind::Full)),
+            (5, _) if is_change && !operation.starts_with("delete") => {
+                ("full", Fate::failed(When::Never, StoreErrorKind::Full))
+            }
             (6, _) => ("throttled", Fate::failed(When::Never, StoreErrorKind::Throttled { after })),
             (7 | 8, _) if network.hangs => {
                 let happens = *self.of(&[When::Now, When::Late, When::Never]);
@@ -406,9 +403,9 @@ impl Remote {
         let (operation, key) = (change.operation(), change.key());
         let Fate { happens, answer } = self.world.fate(self.place, operation);
         let done = match happens {
-            When::Now => Some(self.take_effect(&change)),
+            When::Now => Some(self.happens(&change).await),
             When::Late => {
-                self.is_late(self.begun(&change));
+                self.is_late(self.begun(&change).unwrap_or_else(|| change.clone()));
                 None
             }
             When::Never => None,
@@ -434,19 +431,27 @@ impl Remote {
         Ok(())
     }
 
-    /// A copy that the service makes by and by has made a blob without bytes before.
-    fn begun(&self, change: &Change) -> Change {
-        let Change::Copy(place, from, to, mode) = change else { return change.clone() };
-        let empty = Change::Put(to.clone(), Bytes::new(), *mode);
-        let is_begun = self.service().is_some_and(Service::leaves_empty_copies)
-            && at_once(self.world.store(place).head(from)).is_ok()
-            && self.take_effect(&empty).is_ok();
-        if !is_begun {
-            return change.clone();
+    /// Makes a change; some copies by and by.
+    async fn happens(&self, change: &Change) -> StoreResult<u64> {
+        let Some(rest) = self.begun(change) else { return self.take_effect(change) };
+        let mut under_way = UnderWay::new(self, rest);
+        for _ in 0..1 + self.world.below(6) {
+            others_go_first().await;
         }
-        self.world.count("fault: copy without bytes");
+        under_way.ends().map_or(Ok(0), |rest| self.take_effect(&rest))
+    }
+
+    /// The rest of a copy that the service makes by and by, and has begun: it has made a blob without bytes.
+    fn begun(&self, change: &Change) -> Option<Change> {
+        let Change::Copy(from, to, mode) = change else { return None };
+        let is_slow = self.service().is_some_and(Service::copies_slowly) && self.world.one_in(2);
+        let empty = Change::Put(to.clone(), Bytes::new(), *mode);
+        if !is_slow || at_once(self.store().head(from)).is_err() || self.take_effect(&empty).is_err() {
+            return None;
+        }
+        self.world.count("copy that takes its time");
         self.world.say(format!("-- {}: {change} has begun", self.place));
-        Change::Fill(place, from.clone(), to.clone())
+        Some(Change::Fill(from.clone(), to.clone()))
     }
 
     /// One request for several deletions: it fails as a whole, or some of them do.
@@ -466,7 +471,8 @@ impl Remote {
                 // Each for itself.
                 When::Now | When::Late => *self.world.of(&[When::Now, When::Late, When::Never]),
             };
-            let one_fails = matches!(answer, Answer::True) && lock(&self.world.network).rate > 0 && self.world.one_in(20);
+            let one_fails =
+                matches!(answer, Answer::True) && lock(&self.world.network).rate > 0 && self.world.one_in(20);
             let outcome = match (when, answer) {
                 _ if one_fails => {
                     self.world.count("fault: one of several deletions");
@@ -484,7 +490,10 @@ impl Remote {
                 (_, Answer::Failed(kind)) => failed(kind),
                 _ => failed(StoreErrorKind::Unknown),
             };
-            self.say(&change, outcome.as_ref().map(drop).map_err(|error| StoreError::new(error.kind(), "delete", Some(key))));
+            self.say(
+                &change,
+                outcome.as_ref().map(drop).map_err(|error| StoreError::new(error.kind(), "delete", Some(key))),
+            );
             outcomes.push(outcome);
         }
         if matches!(answer, Answer::Hangs) {
@@ -529,11 +538,11 @@ impl BlobStore for Remote {
     }
 
     async fn copy(&self, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
-        if self.service().is_some_and(|service| !service.copies(mode, false)) {
+        if self.service().is_some_and(|service| !service.copies(mode)) {
             let bytes = self.get(from, None).await?;
             return self.put(to, bytes, mode).await;
         }
-        self.change(Change::Copy(self.place, from.clone(), to.clone(), mode)).await
+        self.change(Change::Copy(from.clone(), to.clone(), mode)).await
     }
 
     async fn persist(&self, under: &BlobKey) -> StoreResult<()> {
@@ -565,21 +574,5 @@ impl BlobStore for Remote {
 
     async fn delete_if(&self, key: &BlobKey, version: &BlobVersion) -> StoreResult<()> {
         self.change(Change::DeleteIf(key.clone(), version.clone())).await
-    }
-
-    async fn copy_from(&self, store: &dyn BlobStore, from: &BlobKey, to: &BlobKey, mode: PutMode) -> StoreResult<()> {
-        let place = store.place_of(from);
-        let source = place.as_ref().and_then(|place| Some((place.store::<Self>()?.place, place.key().clone())));
-        match source {
-            Some((place, from)) if self.service().is_some_and(|service| service.copies(mode, true)) => {
-                self.world.count("copied between buckets");
-                self.change(Change::Copy(place, from, to.clone(), mode)).await
-            }
-            _ => Err(StoreError::new(StoreErrorKind::Unsupported, "copy_from", Some(to))),
-        }
-    }
-
-    fn place_of(&self, key: &BlobKey) -> Option<BlobPlace<'_>> {
-        self.service().map(|_| BlobPlace::new(self, key.clone()))
     }
 }
