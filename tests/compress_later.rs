@@ -7,12 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use compute_gallery::GalleryService;
+use bytes::Bytes;
 use compute_gallery::content::Compression;
 use compute_gallery::host::Clock;
-use compute_gallery::model::{Gallery, ImageDefinition, ImageIdentifier, OsState, OsType, Region};
-use compute_gallery::store::{BlobStore, BlobStoreExt, FsStore, MemoryStore};
+use compute_gallery::model::{
+    Gallery, ImageDefinition, ImageIdentifier, ImageVersion, OsState, OsType, PublishingProfile, Region,
+};
+use compute_gallery::store::{BlobStore, BlobStoreExt, FsStore, MemoryStore, PutMode, RetryPolicy, StoreErrorKind};
 use compute_gallery::testkit::{Call, HookedStore, Reaction, Sandbox, noise, raw};
+use compute_gallery::{GalleryService, GalleryServiceBuilder};
 use futures::StreamExt;
 use futures::executor::block_on;
 use futures::future::{Either, select};
@@ -291,5 +294,50 @@ fn what_was_published_just_now_is_compressed_by_hand() {
         session.publish(sandbox.new_version("1.0.0", "westeurope", raw(disk(30, 8)))).await.unwrap();
         assert_eq!(session.compress().await.unwrap().regions[0].compressed_packs, 1);
         assert!(session.compress().await.unwrap().regions.is_empty());
+    });
+}
+
+/// Azure makes some copies by and by. Until then, and if it gives up, the copy is a blob without bytes, whose name says that it has all of
+/// a pack. It counts for nothing.
+#[test]
+fn a_copy_that_is_not_done_is_no_part() {
+    block_on(async {
+        let (west, is_slow) = (MemoryStore::new(), Arc::new(AtomicBool::new(false)));
+        let (target, slow) = (west.clone(), is_slow.clone());
+        let store = HookedStore::new(west.clone(), move |call| {
+            let key = call.key.filter(|_| call.operation == "copy" && slow.load(Ordering::Relaxed));
+            let target = target.clone();
+            async move {
+                let Some(key) = key else { return Reaction::Pass };
+                target.put(&key, Bytes::new(), PutMode::Overwrite).await.unwrap();
+                Reaction::Fail(StoreErrorKind::Unknown)
+            }
+        });
+        let sandbox = Sandbox::builder().regions(["westeurope"]).store("westeurope", store);
+        let settings =
+            |builder: GalleryServiceBuilder| builder.compression(Compression::Later).retries(RetryPolicy::none());
+        let sandbox = sandbox.service(settings).build().await.unwrap();
+        let (session, disk) = (sandbox.session(), disk(60, 5));
+        publish(&sandbox, "1.0.0", "westeurope", &disk).await;
+        session.compress().await.unwrap();
+        let there = session.view().image_version(sandbox.version("1.0.0")).unwrap();
+        let profile = PublishingProfile::new("westeurope=2".parse().unwrap());
+        session
+            .update_image_version(ImageVersion::clone(&there).with_publishing_profile(profile).unwrap())
+            .await
+            .unwrap();
+        is_slow.store(true, Ordering::Relaxed);
+        session.replicate(sandbox.version("1.0.0")).await.unwrap_err();
+        is_slow.store(false, Ordering::Relaxed);
+        let empty = async || {
+            let blobs = west.list_all(Some(&"slots/1/parts".parse().unwrap())).await.unwrap();
+            blobs.iter().filter(|blob| blob.size == 0).count()
+        };
+        assert!(empty().await > 0, "copies have begun");
+        session.replicate(sandbox.version("1.0.0")).await.unwrap();
+        assert_eq!(empty().await, 0, "they are made");
+        let scrubbed = session.scrub("westeurope").await.unwrap();
+        assert_eq!((scrubbed.damaged, scrubbed.mended), (0, 0));
+        comes_back(&sandbox, "1.0.0", "westeurope", &disk).await;
     });
 }

@@ -6,14 +6,16 @@
 //! # Faults
 //!
 //! - A call fails before it takes effect or after; it is throttled; the store is full, or away for a while; its answer never comes, and
-//!   its caller has a deadline. A put, copy or deletion arrives late: after its caller gave up or was killed.
+//!   its caller has a deadline. A put, copy or deletion arrives late: after its caller gave up, went away or was killed.
+//! - Stores are disks, or buckets of a service (`bucket.rs`): with and without versions, copies and deletions of several blobs.
 //! - Callers go away or are parked, alive and not polled; processes are killed, and open the stores again.
 //! - The power of all stores and processes fails at any moment. Of what is visible and not durable by the store's contract each blob is
 //!   lost or not, independently of all others (`disk.rs`).
 //! - Zones: one store of three fails and comes back, is lost in the end, and an empty one is adopted in its place.
 //! - Clocks differ by minutes or hours, or by up to a year if stores have no times, and jump both ways; hours and days pass at once.
 //! - Neighbours (`neighbour.rs`): two more galleries have a prefix each in one of our stores, and race for one more.
-//! - A newer build (`newer_build.rs`) commits events that this build skips, and enables a feature that it does not know.
+//! - A newer build (`newer_build.rs`) commits events that this build skips, and enables a feature that writers or readers must know, and
+//!   this build does not.
 //! - An operator makes a new catalog over the regions, swaps two of them or mounts a neighbour's, opens a log with a hole or from a backup.
 //!
 //! # Promises
@@ -30,7 +32,8 @@
 //! - a retention ends no sooner than by the stores' time, if they have one;
 //! - a caller that is parked stops no other;
 //! - who changes anything in a store owns it; a mistake of an operator is refused, and changes nothing;
-//! - who does not know a feature commits nothing after it was enabled, and deploys everything;
+//! - who does not know a feature commits nothing after it was enabled, deploys everything unless readers must know it, and leaves
+//!   everything whole for the newer build;
 //! - once the faults stop, everything comes to rest: every version can be made complete and deployed from each replica, and without any
 //!   one zone; each neighbour has what it was told that it has; and when all is deleted, nothing is left.
 //!
@@ -38,7 +41,8 @@
 //!
 //! A failure prints its seed and the end of its trace. `SIMULATION_SEED=17` runs that seed alone, `SIMULATION_TRACE=1` with
 //! all of its trace; `SIMULATION_SEEDS=5000` runs more of them, `SIMULATION_SEEDS=300..400` these, and `SIMULATION_CALLS=5000` makes
-//! longer runs. At the end counters tell what has happened: each fault and each operation at least once in a hundred seeds.
+//! longer runs. `SIMULATION_STORES=buckets` puts all stores in buckets. `tests/simulation/run.sh` runs many and goes on where it ended. At the
+//! end counters tell what has happened: each fault and each operation at least once in a hundred seeds.
 #![cfg(feature = "testkit")]
 #![expect(
     clippy::unwrap_used,
@@ -47,6 +51,9 @@
     reason = "a helper of a test may fail as the test does"
 )]
 
+#[path = "simulation/bucket.rs"]
+#[expect(unreachable_pub, reason = "a test has no public face")]
+mod bucket;
 #[path = "simulation/client.rs"]
 #[expect(unreachable_pub, reason = "a test has no public face")]
 mod client;
@@ -93,7 +100,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::{client, furnish};
-use compute_gallery::GalleryService;
+use compute_gallery::{ErrorKind, GalleryService};
 use executor::Executor;
 use futures::executor::block_on;
 use world::{CATALOG, PROCESSES, World, builder};
@@ -106,24 +113,30 @@ const SEEDS: u64 = 200;
 const CALLS: u64 = 1_500;
 
 /// What happens at least once in a hundred seeds: each fault, and the success of each operation.
-const HAPPENS: [&str; 37] = [
+const HAPPENS: [&str; 45] = [
     "caller that goes away",
     "clock that is set",
     "collect",
+    "copy that takes its time",
     "create a managed image",
     "create a snapshot",
     "delete",
     "deploy",
     "deployed without a zone",
+    "fault: another is under way",
     "fault: answer lost",
     "fault: away",
+    "fault: bucket is gone",
+    "fault: credentials ran out",
     "fault: full",
     "fault: hangs",
     "fault: late",
+    "fault: one of several deletions",
     "fault: request lost",
+    "fault: slowed down",
     "fault: throttled",
-    "fault: unavailable",
     "fault: unanswered read",
+    "fault: unavailable",
     "killed process",
     "late deletion",
     "late put",
@@ -141,6 +154,8 @@ const HAPPENS: [&str; 37] = [
     "replicate",
     "restore",
     "scrub",
+    "several deleted at once",
+    "taken over by a newer build",
     "undone by a power cut",
     "update",
     "zone replaced",
@@ -187,11 +202,12 @@ impl Simulation {
         self.services[process] = None;
         let open = async move {
             loop {
-                if let Ok(service) = builder(&world, process).open_or_create().await
-                    && (furnish(&world, &service).await.is_ok() || world.is_read_only())
-                {
-                    world.opened(process, service);
-                    return;
+                match builder(&world, process).open_or_create().await {
+                    Ok(service) if furnish(&world, &service).await.is_ok() || world.is_read_only() => {
+                        return world.opened(process, service);
+                    }
+                    Err(error) if error.kind() == ErrorKind::Unsupported && world.is_closed() => return,
+                    _ => {}
                 }
             }
         };
@@ -270,7 +286,7 @@ impl Simulation {
                 self.executor.park_one(&world);
                 world.count("parked caller");
             }
-            22..26 => {
+            22..26 if !world.is_closed() => {
                 world.mistake();
                 world.count("mistake of an operator");
             }
@@ -301,6 +317,7 @@ impl Simulation {
             turns += 1;
             assert!(turns < ENDING, "it does not come to rest: {:?}", self.executor.left());
         }
+        self.world.deliver_late(true);
         self.look();
     }
 }
@@ -314,19 +331,21 @@ fn run(seed: u64, calls: u64) -> Arc<World> {
         simulation.disturb();
         simulation.step();
     }
-    let feature = if world.conditions.ends_read_only { newer_build::enables_a_feature(&world) } else { None };
-    if feature.is_some() {
-        world.becomes_read_only();
+    let needed = world.conditions.feature;
+    let feature = needed.and_then(|needed| Some((newer_build::enables_a_feature(&world, needed)?, needed)));
+    if let Some((_, needed)) = feature {
+        world.has_feature(needed);
         while world.calls() < calls + calls / 8 {
             simulation.disturb();
             simulation.step();
         }
     }
     simulation.rest();
-    match feature {
-        Some(number) => block_on(newer_build::is_obeyed(&world, number)),
-        None => block_on(convergence::converges(&world)),
+    if let Some((number, needed)) = feature {
+        block_on(newer_build::is_obeyed(&world, number, needed));
+        block_on(newer_build::takes_over(&world, number));
     }
+    block_on(convergence::converges(&world));
     if world.processes() > PROCESSES {
         neighbour::NAMES.iter().for_each(|name| block_on(neighbour::is_intact(&world, name)));
     }

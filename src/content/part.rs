@@ -71,9 +71,10 @@ impl Part {
         Ok((Self { id, incarnation: 0, length: head.length(), head: Some(Arc::new(head)) }, blob))
     }
 
-    /// Returns a part that has all records of its pack, which its name tells, without its head. `length` is that of its blob.
+    /// Returns a part that has all records of its pack, which its name tells, without its head. `length` is that of its blob: one that is
+    /// not longer than its head is no part, such as the copy that a service has begun and not done.
     pub(crate) fn named(id: PartId, incarnation: u64, length: u64) -> Option<Self> {
-        id.is_complete().then_some(Self { id, incarnation, length, head: None })
+        (id.is_complete() && length > id.head_bytes()).then_some(Self { id, incarnation, length, head: None })
     }
 
     /// Reads a head back, and verifies it against the part's name. `blob` is the part's blob, or at least its head.

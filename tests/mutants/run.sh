@@ -67,13 +67,13 @@ fresh_tree() {
 }
 
 # Builds the test that a patch names. Output goes to $log.
-build() { (cd "$tree" && cargo test --locked --features testkit --test "$1" --no-run) >"$log" 2>&1; }
+build() { (cd "$tree" && cargo test --locked --features testkit,encryption --test "$1" --no-run) >"$log" 2>&1; }
 
 # Runs a test: 0 where it passed, 1 where it failed, 3 where there is no such test.
 run() {
     local test=$1 name=$2 seeds=$3
     (cd "$tree" && SIMULATION_SEEDS=$seeds && { [ -z "$seeds" ] || export SIMULATION_SEEDS; } \
-        && timeout "$longest" cargo test --locked --features testkit --test "$test" -- --exact "$name") >"$log" 2>&1
+        && timeout "$longest" cargo test --locked --features testkit,encryption --test "$test" -- --exact "$name") >"$log" 2>&1
     local status=$?
     grep -q '^running 0 tests' "$log" && return 3
     [ $status = 124 ] && { echo "(longer than $longest s)" >>"$log"; return 1; }

@@ -51,7 +51,10 @@ pub fn holding(store: &MemoryStore, slot: u32, pack: &str, length: u64, is_dead:
 /// The blob of a part: of a member, its bytes of the merged blob, unless that is dead or gone.
 fn part_of(store: &MemoryStore, slot: u32, part: &BlobKey, is_dead: IsDead<'_>) -> Option<Bytes> {
     let segments: Vec<&str> = part.as_str().split('/').collect();
-    let [_, _, "parts", _, _, place, _] = segments.as_slice() else { return Some(read(store, part)) };
+    let [_, _, "parts", _, _, place, _] = segments.as_slice() else {
+        // A copy that is not done is a blob without bytes.
+        return Some(read(store, part)).filter(|blob| !blob.is_empty());
+    };
     let fields: Vec<&str> = place.split('-').collect();
     let number = |at: usize| fields[at].parse::<u64>().unwrap();
     let newest_first = u64::MAX - number(1);
@@ -66,7 +69,7 @@ fn part_of(store: &MemoryStore, slot: u32, part: &BlobKey, is_dead: IsDead<'_>) 
 /// Every life of a manifest in a slot.
 pub fn manifests(store: &MemoryStore, slot: u32, upload: &str, digest: &str) -> Vec<BlobKey> {
     let lives = lives(store, &format!("slots/{slot}/manifests/{upload}"), digest);
-    lives.into_iter().map(|blob| blob.key).collect()
+    lives.into_iter().filter(|blob| blob.size > 0).map(|blob| blob.key).collect()
 }
 
 /// Every life of a whole pack in a slot. A blob of another length is none: two publishers of one version may put different disks

@@ -155,6 +155,13 @@ impl Model {
         assert!(number >= acknowledged, "commit {acknowledged} was acknowledged, and the log ends at {number}");
     }
 
+    /// The last commit, which changed nothing, is taken back.
+    pub fn forget_last(&mut self, number: u64) {
+        assert_eq!(number, self.number);
+        self.number -= 1;
+        self.hashes.pop();
+    }
+
     /// No entry was ever changed.
     pub fn is_of_this_log(&self, world: &World) {
         let log = log::after(world.store(CATALOG), 0);

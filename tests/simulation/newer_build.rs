@@ -14,8 +14,23 @@ use crate::world::{CATALOG, World};
 /// An event that may be skipped, and stays.
 const IGNORABLE: &str = r#"{"event":"galleryLiked","by":"ann","zzz":1.50,"ignorable":true}"#;
 
-/// From here on, who does not know the feature writes nothing.
-const FEATURE: &str = r#"{"event":"featuresEnabled","features":{"read":{},"write":{"pages":"0.3.0"}}}"#;
+/// What a feature must be known for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needed {
+    /// From here on, who does not know it writes nothing.
+    ToWrite,
+    /// From here on, who does not know it is refused.
+    ToRead,
+}
+
+impl Needed {
+    fn event(self) -> &'static str {
+        match self {
+            Self::ToWrite => r#"{"event":"featuresEnabled","features":{"read":{},"write":{"pages":"0.3.0"}}}"#,
+            Self::ToRead => r#"{"event":"featuresEnabled","features":{"read":{"pages":"0.3.0"},"write":{}}}"#,
+        }
+    }
+}
 
 /// Commits an event that this build skips, beside its own processes.
 pub fn commits(world: &World) {
@@ -25,10 +40,10 @@ pub fn commits(world: &World) {
     }
 }
 
-/// Enables a feature that writers must know; returns the number of its commit, unless there is no log yet.
-pub fn enables_a_feature(world: &World) -> Option<u64> {
-    let number = append(world, FEATURE);
-    world.say(format!("-- a newer build enables a feature: {number:?}"));
+/// Enables a feature; returns the number of its commit, unless there is no log yet.
+pub fn enables_a_feature(world: &World, needed: Needed) -> Option<u64> {
+    let number = append(world, needed.event());
+    world.say(format!("-- a newer build enables a feature, needed {needed:?}: {number:?}"));
     world.count("newer build's feature");
     number
 }
@@ -52,11 +67,30 @@ fn append(world: &World, event: &str) -> Option<u64> {
     Some(number)
 }
 
-/// After the feature was enabled this build commits nothing more, refuses every change, and deploys everything.
-pub async fn is_obeyed(world: &World, feature: u64) {
+/// After the feature was enabled this build commits nothing more, refuses every change, and deploys everything if it may read.
+pub async fn is_obeyed(world: &World, feature: u64, needed: Needed) {
     let log = world.store(CATALOG).list_all(Some(&"catalog/log".parse().unwrap())).await.unwrap();
     assert_eq!(log.len() as u64, feature, "this build has committed without knowing the feature");
     let before = world.everything().await;
+    match needed {
+        Needed::ToWrite => serves(world).await,
+        Needed::ToRead => {
+            let builder = world.mounted(world.store(CATALOG).clone(), |place| world.store(place).clone());
+            let refused = world.as_observer(builder, &world.observing_clock()).open().await.unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Unsupported, "{refused}");
+        }
+    }
+    assert!(world.everything().await == before, "this build has written without knowing the feature");
+}
+
+/// Goes on as the newer build, which knows the feature: as this one does without the commit that enabled it.
+pub async fn takes_over(world: &World, feature: u64) {
+    world.store(CATALOG).delete(&log_key(feature)).await.unwrap();
+    world.model.lock().unwrap().forget_last(feature);
+    world.count("taken over by a newer build");
+}
+
+async fn serves(world: &World) {
     let session = world.observer().await.session("older".parse().unwrap());
     let images = world.model.lock().unwrap().images.clone();
     for (id, image) in images.into_iter().filter(|(_, image)| image.soft_deleted.is_none()) {
@@ -80,5 +114,4 @@ pub async fn is_obeyed(world: &World, feature: u64) {
     for refused in refused {
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unsupported);
     }
-    assert!(world.everything().await == before, "this build has written without knowing the feature");
 }

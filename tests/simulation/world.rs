@@ -14,11 +14,13 @@ use compute_gallery::store::*;
 use compute_gallery::testkit::{ManualClock, SeededEntropy};
 use compute_gallery::{GalleryService, GalleryServiceBuilder};
 
+use crate::bucket::{SERVICES, Service};
 use crate::clock::WrongClock;
 use crate::executor::at_once;
 use crate::model::Model;
 use crate::neighbour::{self, Expected};
 use crate::network::{Network, Remote};
+use crate::newer_build::Needed;
 
 pub const CATALOG: &str = "catalog";
 pub const REGIONS: [&str; 3] = ["westeurope", "eastus", "northeurope"];
@@ -49,10 +51,13 @@ pub struct Conditions {
     /// The first region has three zones.
     is_zonal: bool,
     pub power_fails: bool,
-    /// A newer build enables a feature at the end that this build does not know.
-    pub ends_read_only: bool,
+    /// A newer build enables a feature at the end that this build does not know, and must.
+    pub feature: Option<Needed>,
     /// Other galleries share a store with ours.
     has_neighbours: bool,
+    /// The services that the catalog's store and all others are buckets of; `None` for disks.
+    catalog: Option<Service>,
+    regions: Option<Service>,
 }
 
 pub struct World {
@@ -72,6 +77,7 @@ pub struct World {
     counts: Mutex<BTreeMap<String, u64>>,
     new_calls: AtomicUsize,
     read_only: AtomicBool,
+    closed: AtomicBool,
     ending: AtomicBool,
 }
 
@@ -99,9 +105,18 @@ impl Conditions {
             hangs: one_in(3),
             is_zonal: one_in(3),
             power_fails: one_in(2),
-            ends_read_only: one_in(8),
+            feature: [Some(Needed::ToWrite), Some(Needed::ToRead)].get(chance.below(16)).copied().flatten(),
             has_neighbours: one_in(3),
+            catalog: Self::service(chance),
+            regions: Self::service(chance),
         }
+    }
+
+    /// A third of all catalogs and regions are in buckets, or all with `SIMULATION_STORES=buckets`.
+    fn service(chance: &SeededEntropy) -> Option<Service> {
+        let (is_bucket, service) = (chance.below(3) == 0, SERVICES[chance.below(SERVICES.len())]);
+        let all = std::env::var("SIMULATION_STORES").is_ok_and(|stores| stores == "buckets");
+        (is_bucket || all).then_some(service)
     }
 }
 
@@ -133,6 +148,7 @@ impl World {
             counts: Mutex::default(),
             new_calls: AtomicUsize::new(0),
             read_only: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             ending: AtomicBool::new(false),
         };
         lock(&world.trace).is_printed = std::env::var_os("SIMULATION_TRACE").is_some();
@@ -256,9 +272,10 @@ impl World {
             let mut network = lock(&self.network);
             if network.rate > 0 {
                 let until = network.calls + 20 + self.below(150) as u64;
-                network.outages.insert(place, until);
+                let trouble = self.trouble(self.service(place).is_some());
+                network.outages.insert(place, (until, trouble));
                 drop(network);
-                self.say(format!("-- {place} is away until call {until}"));
+                self.say(format!("-- {place} is {} until call {until}", Self::name_of(trouble)));
             }
         }
     }
@@ -274,9 +291,15 @@ impl World {
         (network.rate, network.outages) = (0, BTreeMap::new());
     }
 
-    /// From here on this build may write nothing.
-    pub fn becomes_read_only(&self) {
+    /// From here on this build may write nothing, and perhaps read nothing.
+    pub fn has_feature(&self, needed: Needed) {
         self.read_only.store(true, Ordering::Relaxed);
+        self.closed.store(needed == Needed::ToRead, Ordering::Relaxed);
+    }
+
+    /// Whether this build is refused.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 
     pub fn is_read_only(&self) -> bool {
@@ -311,6 +334,11 @@ impl World {
 
     pub fn store(&self, place: &str) -> &MemoryStore {
         &self.stores[place]
+    }
+
+    /// The service that a store is a bucket of; `None` of a disk.
+    pub fn service(&self, place: &str) -> Option<Service> {
+        if place == CATALOG { self.conditions.catalog } else { self.conditions.regions }
     }
 
     /// The stores of a region: one, or one for each zone.
