@@ -11,9 +11,10 @@ use super::needed::{NeededManifests, kept_since};
 use super::stores::Regions;
 use crate::catalog::{State, UploadName};
 use crate::content::blob_name::BlobName;
+use crate::content::chunk::BLOCK_BYTES;
 use crate::content::extents::Extents;
 use crate::content::manifest::{Manifest, Needs};
-use crate::content::merged::MAX_MEMBERS;
+use crate::content::merged::{LINE_BYTES, MAX_MEMBERS};
 use crate::content::names::{FamilyId, ManifestId, MergedId, PackId, SlotId, UploadId};
 use crate::content::pack::PackInfo;
 use crate::content::part::Part;
@@ -407,18 +408,16 @@ impl Survey {
                 let announced = state.announced(UploadName(id.upload)).filter(|announced| *announced > doubtful);
                 let (Keep::One(kept), _) = self.classify(*slot, holding, Some((info, live)), *id) else { continue };
                 let Some(announced) = announced else { continue };
-                let needed = kept.length() * live.count() / holding.records_of(info).max(live.count()).max(1);
-                let place = match &kept {
-                    Parcel::Part(part) => part.id.place().copied(),
-                    // It is to be compressed first, which makes it a part.
-                    Parcel::Pack(_) => continue,
-                };
+                // It is to be compressed first, which makes it a part.
+                let Parcel::Part(part) = &kept else { continue };
+                let (place, taken) = (part.id.place().copied(), room_of(part));
+                let needed = taken * live.count() / part.extents().count().max(live.count()).max(1);
                 let is_new = !rule.tried.contains(&(*slot, *id));
                 let may_be_merged = is_new && kept.length() <= SMALL && !young.contains(id);
                 let small = Small { pack: *info, kept, announced };
                 match place {
                     Some(place) => {
-                        members.entry(place.merged).or_default().push((needed, is_new.then_some(small)));
+                        members.entry(place.merged).or_default().push((needed, taken, is_new.then_some(small)));
                     }
                     None => loose.entry(*family).or_default().extend(may_be_merged.then_some(small)),
                 }
@@ -428,9 +427,13 @@ impl Survey {
             }
             let sizes = self.inventory.merged.get(slot);
             let size_of = |merged: &MergedId| sizes.and_then(|sizes| sizes.get(merged)).copied().unwrap_or(0);
-            let is_mostly_dead = |merged: &MergedId, members: &[(u64, Option<Small>)]| {
-                let needed = members.iter().map(|(needed, _)| needed).sum::<u64>();
-                needed * 100 < size_of(merged) * LIVE_PERCENT && members.iter().any(|(_, small)| small.is_some())
+            let is_mostly_dead = |merged: &MergedId, members: &[(u64, u64, Option<Small>)]| {
+                let (needed, taken) =
+                    members.iter().fold((0, 0), |(needed, taken), one| (needed + one.0, taken + one.1));
+                // Members are written anew as they are: unless some of them went, nothing would be freed.
+                let frees = taken + ROOM < size_of(merged);
+                let is_to_do = members.iter().any(|(_, _, small)| small.is_some());
+                frees && is_to_do && needed * 100 < size_of(merged) * LIVE_PERCENT
             };
             let rewritten = members.iter().filter(|(merged, members)| is_mostly_dead(merged, members));
             let rewritten: BTreeSet<FamilyId> = rewritten.map(|(merged, _)| merged.family()).collect();
@@ -438,7 +441,7 @@ impl Survey {
             for (merged, members) in members {
                 let grows = size_of(&merged) < MERGED_BYTES / 2 && loose.contains_key(&merged.family());
                 if grows || is_mostly_dead(&merged, &members) {
-                    let members = members.into_iter().filter_map(|(_, small)| small);
+                    let members = members.into_iter().filter_map(|(_, _, small)| small);
                     loose.entry(merged.family()).or_default().extend(members);
                 }
             }
@@ -523,6 +526,11 @@ impl Survey {
         };
         self.needed_packs(state).filter_map(rewrite).collect()
     }
+}
+
+/// Returns the bytes that a member takes of its merged blob, at most.
+fn room_of(part: &Part) -> u64 {
+    part.length().next_multiple_of(BLOCK_BYTES as u64) + LINE_BYTES as u64 + part.id.head_bytes()
 }
 
 /// Divides packs into groups of which each fits into a merged blob, in the order in which they lie there: indexes first, then by age.
