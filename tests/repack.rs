@@ -141,7 +141,8 @@ async fn figures(bytes: usize, changed: impl Fn(usize) -> Vec<Range<usize>>) -> 
 
 #[test]
 fn the_newest_of_sixty_versions_is_read_with_hardly_more_requests_than_one_alone() {
-    // A mebibyte in another place each time; sixteen chunks anywhere; the same mebibyte each time; nearly all of the disk.
+    // A mebibyte in another place each time; sixteen chunks anywhere; the same mebibyte each time; nearly all of the disk; sixteen chunks
+    // in steps, which leave little of the first version, each far from the next.
     let apart = |version: usize| vec![2 * MIB * version..2 * MIB * version + MIB];
     let scattered = |version: usize| {
         let at = |number: u64| {
@@ -151,7 +152,9 @@ fn the_newest_of_sixty_versions_is_read_with_hardly_more_requests_than_one_alone
     };
     let same = |_: usize| vec![9 * MIB..10 * MIB];
     let all = |version: usize| vec![version * MIB..(version + 1) * MIB];
+    let steps = |version: usize| (0..16).map(|at| (64 * at + version) * CHUNK).map(|at| at..at + CHUNK).collect();
     let told = [
+        ("steps", block_on(figures(64 * MIB, steps))),
         ("apart", block_on(figures(128 * MIB, apart))),
         ("scattered", block_on(figures(128 * MIB, scattered))),
         ("same", block_on(figures(64 * MIB, same))),
