@@ -638,7 +638,9 @@ fn what_is_merged_is_not_merged_again_for_nothing() {
         let memory = MemoryStore::new();
         let sandbox = sandbox_of(memory.clone()).await;
         for version in 0..60 {
-            publish(&sandbox, version, "westeurope", &number(version).repeat(800).into_bytes()).await;
+            let mut disk = number(version).repeat(800).into_bytes();
+            disk.resize(4096, 0);
+            publish(&sandbox, version, "westeurope", &disk).await;
         }
         assert!(compressed(sandbox.session()).await >= 60);
         let before = blobs(&memory, "").await;
