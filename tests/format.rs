@@ -711,7 +711,7 @@ where
     blobs
 }
 
-/// Which of the versions come back as they are; an error is none, and other bytes are not allowed.
+/// Which of some versions come back as they are; an error is none, and other bytes are not allowed.
 async fn coming_back(
     blobs: &Blobs,
     settings: impl FnOnce(GalleryServiceBuilder) -> GalleryServiceBuilder,
@@ -720,7 +720,7 @@ async fn coming_back(
     let Ok(service) = settings(builder(store)).open_read_only().await else { return Vec::new() };
     let (session, mut back) = (service.session("test".parse().unwrap()), Vec::new());
     let definition = session.view().galleries(&ListScope::All, None, 1).items[0].id().image("web".parse().unwrap());
-    for (version, disk) in disks().into_iter().enumerate().skip(1) {
+    for (version, disk) in disks().into_iter().enumerate().skip(4).step_by(6) {
         let id = definition.version(format!("1.0.{version}").parse().unwrap());
         let deployed = session.deploy(&id, "westeurope").to_writer(Vec::new()).await;
         assert!(deployed.as_ref().is_ok_and(|(_, bytes)| *bytes == disk) || deployed.is_err(), "version {version}");
@@ -744,17 +744,17 @@ async fn damaged<S>(blobs: &Blobs, settings: S)
 where
     S: Fn(GalleryServiceBuilder) -> GalleryServiceBuilder,
 {
-    let all = vec![true; 10];
+    let all = vec![true; 2];
     assert_eq!(coming_back(blobs, &settings).await, all);
     let content = blobs.keys().filter(|key| key.contains("/slots/") || key.contains("/keys/"));
     let (mut changed, mut found) = (0_usize, 0);
     for key in content.cloned().collect::<Vec<_>>() {
         let good = blobs[&key].clone();
         let places = [17, 60, 90, 150, 190, 300, 4090, 4100, 9000, 30_000];
-        // Of each kind of place every few blobs.
+        // Of each blob some places.
         for (number, at) in places.into_iter().enumerate().filter(|(_, at)| *at < good.len()) {
             changed += 1;
-            if (changed + number) % 4 > 0 {
+            if changed % 5 > 0 {
                 continue;
             }
             let mut bad = good.to_vec();
@@ -766,7 +766,7 @@ where
             found += usize::from(coming_back(&blobs, &settings).await != all);
         }
     }
-    assert!(found > 5, "{found} of {changed}");
+    assert!(found > 2, "{found} of {changed}");
 }
 
 #[test]
@@ -806,9 +806,8 @@ mod encrypted {
         let before = |builder: GalleryServiceBuilder| builder.encryption(LocalKeys::new("2026", Secret([7; 32])));
         written_content(before, async |sandbox| {
             let both = keys().with_old("2026", Secret([7; 32]));
-            let settings = move |builder: GalleryServiceBuilder| {
-                builder.compression(Compression::Later).encryption(both.clone())
-            };
+            let settings =
+                move |builder: GalleryServiceBuilder| builder.compression(Compression::Later).encryption(both.clone());
             let rotating = sandbox.reopen().service(settings).build().await.unwrap();
             rotating.session().rotate_keys().at_most_bytes(20_000).await.unwrap();
             rotating

@@ -195,8 +195,11 @@ fn start_of(hash: &Digest) -> u64 {
 
 /// Reads any bytes as a front: for a fuzzer. No hash stands between it and the parser.
 #[cfg(feature = "testkit")]
-pub(super) fn fuzz(catalog: CatalogId, data: &[u8]) {
-    let id = MergedId { family: FamilyId::of(""), number: 1, front: data.len() as u32, hash: 0 };
+pub(super) fn fuzz(data: &[u8]) {
+    // The catalog that it says to be of.
+    let of = data.get(16..32).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
+    let (catalog, front) = (CatalogId(UploadId::from_bytes(of)), data.len() as u32);
+    let id = MergedId { family: FamilyId::of(""), number: 1, front, hash: 0 };
     let Some(members) = parse(catalog, id, data) else { return };
     let mut end = id.front_bytes();
     for member in members {
@@ -279,7 +282,7 @@ mod tests {
             ("cut", front[..front.len() - 9].to_vec()),
         ];
         for (name, bytes) in seeds {
-            super::fuzz(CATALOG, &bytes);
+            super::fuzz(&bytes);
             std::fs::write(folder.join(name), bytes).unwrap();
         }
     }
