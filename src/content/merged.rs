@@ -252,7 +252,7 @@ mod tests {
         std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/format/merged-1")
     }
 
-    const GOLDEN_NAME: &str = "";
+    const GOLDEN_NAME: &str = "merged/18555bd62397b553/18446744073709551598-00001212-0b8fa7c61bafc6c2";
 
     #[test]
     #[ignore = "writes into the tree"]
