@@ -7,7 +7,7 @@
 //!
 //! After a deliberate change of the format before 0.1.0: `cargo test --features testkit,encryption --test format -- --ignored`.
 #![cfg(feature = "testkit")]
-#![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test may fail as the test does")]
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -607,7 +607,7 @@ mod tests {
     /// A manifest in pages of two levels, some of which an earlier upload has written.
     fn in_pages() -> Manifest {
         let needed = |number: u32| match number % 3 {
-            0 => vec![0..256],
+            0 => std::iter::once(0..256).collect(),
             1 => vec![3..9, 200..201],
             _ => (0..128).map(|at| at * 2..at * 2 + 1).collect(),
         };
