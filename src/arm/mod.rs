@@ -15,6 +15,7 @@ mod authenticator;
 mod body;
 mod builder;
 mod call;
+mod drive;
 mod face;
 mod galleries;
 mod groups;

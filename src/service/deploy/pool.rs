@@ -6,7 +6,7 @@ use crate::model::{Region, ResourceId, StorageAccountType};
 use crate::placement::Pool;
 use crate::service::read::latest::not_available;
 use crate::service::read::view::CatalogView;
-use crate::service::rules::refusals::missing;
+use crate::service::rules::refusals::{deleting, missing};
 use crate::service::session::inner::Inner;
 
 /// The content of an image and its replicas in a region.
@@ -19,6 +19,9 @@ pub(crate) struct Deployable {
 /// Returns the content of an image, and the number of replicas that a region can deploy from.
 pub(crate) fn deployable(view: &CatalogView, id: &ResourceId, region: &Region) -> Result<Deployable> {
     let state = view.state();
+    if let Some(deletion) = deleting(state, &id.clone().into()) {
+        return Err(Error::new(deletion));
+    }
     let (content, replicas, elsewhere) = match id {
         ResourceId::ImageVersion(id) => {
             let record = view.record(id).map_err(|_untold| {

@@ -24,7 +24,7 @@ use crate::service::session::session::Session;
 
 /// Carries on by itself what was asked for. Set it up, then take single [`step`](Self::step)s, or let it [`run`](Self::run).
 ///
-/// It completes announced versions, replicates into regions that lack replicas, tries again what has failed, ends retentions, collects, and
+/// It completes announced versions, deletes what is marked for deletion, replicates into regions that lack replicas, tries again what has failed, ends retentions, collects, and
 /// scrubs where that is asked for. Any number of drivers, in any number of processes, share the work of a catalog: each takes duties of
 /// a region, which others leave to it while it is alive.
 ///
@@ -353,7 +353,8 @@ impl Driver {
         }
         let canceled = canceled(state);
         self.works.board.stop(|version| {
-            state.version(version).is_some_and(|record| is_canceled(&canceled, record))
+            state.deletion_of(&version.into()).is_some()
+                || state.version(version).is_some_and(|record| is_canceled(&canceled, record))
                 || state.incomplete(version).is_some_and(|record| record.failure.is_some())
         });
     }

@@ -258,7 +258,7 @@ impl From<&Event> for RecordedEvent {
                 Self { reason: Some(format!("{code}: {reason}")), ..failed }
             }
             Event::RegionRetried { version, region } => Self::of(Kind::RegionRetried, version).in_region(region),
-            Event::OperationBegun { resource, .. } => Self::of(Kind::OperationBegun, resource),
+            Event::OperationBegun { resource, .. } => Self::at(Kind::OperationBegun, &resource.scope()),
             Event::OperationEnded { code, reason, .. } => {
                 let reason = Some(format!("{code}: {reason}"));
                 Self { reason, ..Self::new(Kind::OperationEnded) }

@@ -15,4 +15,4 @@ pub use resource::{IncompleteVersion, Provisioning, ProvisioningError, Provision
 pub use shared::{PublicGallery, PublicImageId, SharedGallery, SharedImage, SharedImageVersion};
 pub use view::{CatalogView, ListPage, ListScope, SoftDeletedVersion, Usage};
 
-pub use crate::catalog::{ImageContent, OperationId, OperationKind, OperationStatus};
+pub use crate::catalog::{ImageContent, OperationId, OperationKind, OperationStatus, OperationTarget};
