@@ -437,7 +437,11 @@ fn a_tower_service_reads_any_body_up_to_its_limit() {
 fn service_on(store: MemoryStore, clock: &TestClock, create: bool) -> GalleryService {
     use compute_gallery::publish::AnySource;
     let builder = GalleryService::builder().allow_all().one_store_for_all_zones().azure_2026();
-    let builder = builder.record_disk_encryption_sets().clock(clock.clone()).sources(AnySource::of_zeros(4 << 20).unwrap()).store(store);
+    let builder = builder
+        .record_disk_encryption_sets()
+        .clock(clock.clone())
+        .sources(AnySource::of_zeros(4 << 20).unwrap())
+        .store(store);
     block_on(async { if create { builder.create().await } else { builder.open().await } }).unwrap()
 }
 
@@ -508,7 +512,9 @@ fn a_driven_face_announces_and_marks_and_its_driver_carries_through() {
     assert!(changed.message().contains("is marked for deletion"), "{}", changed.message());
     let latest = session.view().latest(IMAGE, "westus").unwrap_err();
     assert!(latest.to_string().contains("1.0.0 is marked for deletion"), "{latest}");
-    assert!(block_on(session.deploy(path.as_str(), "westus").plan()).unwrap().problems[0].message().contains("deletion"));
+    assert!(
+        block_on(session.deploy(path.as_str(), "westus").plan()).unwrap().problems[0].message().contains("deletion")
+    );
     block_on(session.cancel_operation(operation_of(&marked))).unwrap();
     assert_eq!(state(), "Succeeded");
     assert_eq!(polled(&arm, marked.header("azure-asyncoperation")).body["status"], "InProgress", "its pace");

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::authenticator::{AnyToken, Authenticator};
-use super::drive::Drive;
+use super::driven::Drive;
 use super::face::Arm;
 use super::inner::{Inner, Settings};
 use super::operations::Operations;

@@ -3,27 +3,7 @@
 use futures::future::{AbortHandle, Abortable};
 
 use super::face::Arm;
-use crate::access::Caller;
 use crate::error::Error;
-use crate::host::sync::Mutex;
-
-/// Who drives, and what stops the driver of a service that is replaced.
-#[derive(Debug)]
-pub(super) struct Drive {
-    pub(super) caller: Option<Caller>,
-    running: Mutex<Vec<AbortHandle>>,
-}
-
-impl Drive {
-    pub(super) fn new(caller: Option<Caller>) -> Self {
-        Self { caller, running: Mutex::default() }
-    }
-
-    /// Stops the drivers of the service that was.
-    pub(super) fn restart(&self) {
-        self.running.lock().drain(..).for_each(|driver| driver.abort());
-    }
-}
 
 impl Arm {
     /// Drives the service of a face that is [`driven`](super::ArmBuilder::driven), for good: let the host's runtime poll it, and drop it to

@@ -199,13 +199,7 @@ impl Request<'_> {
             return Ok(Answer::ok(body));
         }
         let region = gallery.map(|gallery| gallery.location().to_string()).unwrap_or_default();
-        let begun = Begun {
-            id: self.id.to_owned(),
-            kind: Change::Share,
-            resource: id.to_string(),
-            region,
-            own: None,
-        };
+        let begun = Begun { id: self.id.to_owned(), kind: Change::Share, resource: id.to_string(), region, own: None };
         Ok(self.inner.operations.begin(self.call, begun, self.inner.now(), Answer::new(StatusCode::ACCEPTED, body)))
     }
 
@@ -404,7 +398,7 @@ impl Request<'_> {
                 "softDeletedTime": written(deleted.soft_deleted_time),
             });
             if let (true, Value::Object(properties)) = (newest, &mut properties) {
-                properties.insert("consumptionEndTime".into(), json!(written(deleted.restorable_until)));
+                properties.insert("consumptionEndTime".into(), json!(written(deleted.consumption_end)));
                 properties.insert("hardDeletionTargetTime".into(), json!(written(deleted.restorable_until)));
             }
             json!({
@@ -501,13 +495,8 @@ impl Request<'_> {
         if self.inner.operations.is_instant() {
             return Ok(Answer::empty(StatusCode::OK));
         }
-        let begun = Begun {
-            id: operation.to_string(),
-            kind: Change::Delete,
-            resource: id.to_string(),
-            region,
-            own: None,
-        };
+        let begun =
+            Begun { id: operation.to_string(), kind: Change::Delete, resource: id.to_string(), region, own: None };
         Ok(self.inner.operations.begin(self.call, begun, self.inner.now(), Answer::empty(StatusCode::ACCEPTED)))
     }
 

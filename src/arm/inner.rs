@@ -8,8 +8,8 @@ use http::{Method, StatusCode};
 
 use super::answer::Refusal;
 use super::authenticator::Authenticator;
-use super::drive::Drive;
 use super::call::Call;
+use super::driven::Drive;
 use super::operations::Operations;
 use super::shape::Shape;
 use super::template::Deployments;

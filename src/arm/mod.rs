@@ -16,6 +16,7 @@ mod body;
 mod builder;
 mod call;
 mod drive;
+mod driven;
 mod face;
 mod galleries;
 mod groups;

@@ -10,8 +10,8 @@ use super::event::UploadName;
 use super::operation::{OperationId, OperationRecord, OperationTarget};
 use super::record::{Number, VersionRecord};
 use crate::model::{
-    Gallery, GalleryId, GalleryName, ImageDefinition, ImageIdentifier, ImageName, ImageVersion, Region,
-    ResourceId, SubscriptionId, VersionNumber,
+    Gallery, GalleryId, GalleryName, ImageDefinition, ImageIdentifier, ImageName, ImageVersion, Region, ResourceId,
+    SubscriptionId, VersionNumber,
 };
 use crate::persistent_map::PersistentMap;
 

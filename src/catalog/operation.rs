@@ -7,9 +7,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
+use crate::access::AccessScope;
 use crate::content::names::UploadId;
 use crate::error::{Error, Result};
-use crate::access::AccessScope;
 use crate::model::{ImageVersionId, Region, ResourceGroupId, ResourceId};
 
 /// The random id of an operation: 32 hexadecimal digits, written as a UUID.

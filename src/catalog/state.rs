@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::model::{
     Gallery, GalleryId, GalleryName, ImageDefinition, ImageDefinitionId, ImageIdentifier, ImageName, ImageVersionId,
     ManagedImage, ManagedImageId, Region, ResourceGroupId, ResourceId, Snapshot, SnapshotId, SubscriptionId,
-    VersionNumber,
+    VersionNumber, VirtualMachineId,
 };
 use crate::persistent_map::PersistentMap;
 
@@ -433,6 +433,17 @@ impl State {
         self.unmodelled.get(id).map(|properties| &**properties)
     }
 
+    /// Returns the VMs that something is noted of, as JSON.
+    pub(crate) fn noted_machines(&self) -> impl Iterator<Item = (&VirtualMachineId, &str)> {
+        // VMs are among the last kinds of ids.
+        let last = self.unmodelled.iter().rev().map_while(|(id, noted)| match id {
+            ResourceId::VirtualMachine(id) => Some(Some((id, &**noted))),
+            ResourceId::StorageAccount(_) => Some(None),
+            _ => None,
+        });
+        last.flatten()
+    }
+
     /// Returns a managed image, a snapshot or a disk without bytes.
     pub(crate) fn named_source(&self, id: &ResourceId) -> Option<&Arc<NamedRecord>> {
         self.named.get(id)
@@ -501,6 +512,14 @@ impl State {
     /// Returns whether a version was deleted and its retention is over.
     pub(crate) fn is_gone(&self, record: &VersionRecord, now: DateTime<Utc>) -> bool {
         record.soft_deleted.is_some_and(|until| until <= now)
+    }
+
+    /// Returns until when a version that was deleted can be deployed: until the grace period begins, as its gallery has it now.
+    pub(crate) fn consumption_end(&self, record: &VersionRecord) -> Option<DateTime<Utc>> {
+        let (until, deleted) = record.soft_deleted.zip(record.deleted)?;
+        let gallery = self.gallery(record.version.id().definition().gallery())?;
+        let end = until.checked_sub_signed(gallery.soft_delete_policy().grace());
+        Some(end.unwrap_or(deleted).max(deleted))
     }
 
     /// Returns the version that "latest" means in a region.

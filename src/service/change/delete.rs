@@ -302,7 +302,7 @@ impl Judge<'_> {
         (count, children.into_iter().filter(|id| self.rights.may_see(self.state, id)).collect())
     }
 
-    fn delete(&self, id: &ResourceId) -> Plan {
+    pub(super) fn delete(&self, id: &ResourceId) -> Plan {
         let mut plan = Plan::default();
         match id {
             ResourceId::Gallery(id) => self.gallery(id, &mut plan),
@@ -408,7 +408,8 @@ impl Judge<'_> {
         }
         // Not by this machine's clock alone, which may be behind: late is safe, early is not.
         let from = self.clock.max(self.state.time());
-        let until = |policy: SoftDeletePolicy| from.checked_add_signed(policy.retention());
+        let until =
+            |policy: SoftDeletePolicy| from.checked_add_signed(policy.retention())?.checked_add_signed(policy.grace());
         let restorable_until = keeps.map(|policy| until(policy).unwrap_or(DateTime::<Utc>::MAX_UTC));
         self.may_delete(&id.into(), plan);
         plan.problems.extend(rules::version::delete_version(&record.version, self.now));

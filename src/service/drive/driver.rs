@@ -114,6 +114,7 @@ impl Session {
             bytes_per_second: None,
             collect_every: Some(Duration::from_secs(3_600)),
             scrub_every: None,
+            end_of_life: None,
         };
         Driver {
             works: Works { session: self.clone(), terms: Arc::new(terms), board: Arc::new(Board::default()) },
@@ -161,6 +162,12 @@ impl Driver {
     /// never. If the service compresses later, it does so then.
     pub fn collect_every(self, time: Option<Duration>) -> Self {
         self.set(|terms| terms.collect_every = time)
+    }
+
+    /// Deletes what has passed the end of its life for longer than `grace`, before each collection:
+    /// [`Session::delete_after_end_of_life`], whose plan tells what that would be. By default nothing is deleted.
+    pub fn delete_after_end_of_life(self, grace: chrono::TimeDelta) -> Self {
+        self.set(|terms| terms.end_of_life = Some(grace))
     }
 
     /// Sets how often the catalog's drivers [scrub](Session::scrub) each region; by default never.

@@ -32,6 +32,8 @@ pub(super) struct Terms {
     pub(super) bytes_per_second: Option<u64>,
     pub(super) collect_every: Option<Duration>,
     pub(super) scrub_every: Option<Duration>,
+    /// How long after the end of its life something is deleted.
+    pub(super) end_of_life: Option<TimeDelta>,
 }
 
 /// What the works of a driver share.
@@ -128,7 +130,7 @@ impl Works {
                 }
             }
             Duty::Delete => self.delete().await,
-            Duty::Collect => self.session.collect().await.map(drop),
+            Duty::Collect => self.collect().await,
             Duty::Scrub(region) => {
                 let scrub = self.session.scrub(region.clone());
                 let rate = self.terms.bytes_per_second;
@@ -177,6 +179,14 @@ impl Works {
             // What cannot be recorded is tried again with the next failure but four; the work goes on in any case.
             let _ = self.session.give_up(version.into(), &error).await;
         }
+    }
+
+    /// Collects, after deleting what has passed the end of its life, if that is asked for.
+    async fn collect(&self) -> Result<()> {
+        if let Some(grace) = self.terms.end_of_life {
+            while !self.session.delete_after_end_of_life(grace).await?.is_empty() {}
+        }
+        self.session.collect().await.map(drop)
     }
 
     /// Deletes what is marked for deletion. One that cannot be deleted after all is as it was.

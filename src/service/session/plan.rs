@@ -128,7 +128,8 @@ impl Plan {
         kind: OperationKind,
         scope: Option<&AccessScope>,
     ) -> Result<Self> {
-        let resource = scope.and_then(OperationTarget::of).filter(|_| !self.events.is_empty() && self.operation.is_none());
+        let resource =
+            scope.and_then(OperationTarget::of).filter(|_| !self.events.is_empty() && self.operation.is_none());
         let Some((operation, resource)) = operation.zip(resource) else { return Ok(self) };
         if state.operation(operation).is_some() {
             let what = "there is an operation of this id: draw another";
@@ -199,6 +200,9 @@ impl Plan {
             account: plan.storage_account_type,
             from: plan.from.clone(),
             replicas: plan.replicas,
+            // Not all disks are known yet: the most bytes are about the sizes of all.
+            disks: 1,
+            disk_bytes: plan.stored_bytes,
             stored_bytes: plan.stored_bytes,
             cross_region_bytes: plan.cross_region_bytes,
         });
