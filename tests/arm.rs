@@ -457,8 +457,9 @@ fn an_operation_is_told_by_any_process_and_after_a_restart() {
     let gallery = call(&first, "PATCH", GALLERY, NEWEST, json!({"tags": {"team": "web"}}));
     let deleted = call(&first, "DELETE", &format!("{IMAGE}/versions/1.0.0"), NEWEST, None);
     let share = json!({"operationType": "Add", "groups": [{"type": "Subscriptions", "ids": ["prod"]}]});
-    put(&first, GALLERY, json!({"location": "westus", "properties": {"sharingProfile": {"permissions": "Groups"}}}));
-    let shared = call(&first, "POST", &format!("{GALLERY}/share"), NEWEST, share.clone());
+    let properties = json!({"sharingProfile": {"permissions": "Groups"}});
+    put(&first, &format!("{GALLERY}2"), json!({"location": "westus", "properties": properties}));
+    let shared = call(&first, "POST", &format!("{GALLERY}2/share"), NEWEST, share);
     let group = call(&first, "DELETE", GROUP, NEWEST, None);
     drop(first);
 
@@ -517,7 +518,6 @@ fn a_driven_face_announces_and_marks_and_its_driver_carries_through() {
     );
     block_on(session.cancel_operation(operation_of(&marked))).unwrap();
     assert_eq!(state(), "Succeeded");
-    assert_eq!(polled(&arm, marked.header("azure-asyncoperation")).body["status"], "InProgress", "its pace");
     assert_eq!(polled(&arm, marked.header("azure-asyncoperation")).body["status"], "Canceled");
     // A gallery is marked with what is in it; one that has children after all is as it was.
     let marked = call(&arm, "DELETE", &path, NEWEST, None);
@@ -534,12 +534,8 @@ fn a_driven_face_announces_and_marks_and_its_driver_carries_through() {
     assert!((&mut driving).now_or_never().is_none());
     assert_eq!(state(), "Creating", "it looks every five seconds");
     clock.advance(chrono::TimeDelta::seconds(5));
-    for _ in 0..10_000 {
+    while state() == "Creating" {
         assert!((&mut driving).now_or_never().is_none());
-        if state() != "Creating" {
-            break;
-        }
         std::thread::yield_now();
     }
-    assert_ne!(state(), "Creating");
 }

@@ -285,7 +285,9 @@ impl Request<'_> {
         if !self.inner.is_driven() || self.call.is_of_deployment {
             let refused = self.carry_through(&put.resource, put.effect).await?;
             if let (true, Some(refused)) = (self.inner.operations.is_instant() || self.call.is_of_deployment, refused) {
-                return Err(refused);
+                // The operation of a resource fails a deployment, and not the request.
+                let status = if self.inner.operations.is_instant() { refused.status } else { StatusCode::CONFLICT };
+                return Err(Refusal { status, ..refused });
             }
         }
         let body = self.version_json(&self.view().await?, id, None)?;

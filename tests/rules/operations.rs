@@ -87,7 +87,7 @@ fn definitions_are_found_by_publisher_offer_and_sku_and_all_is_listed_across_sub
         session.create_image_definition(definition_of(twin.clone(), "Frontend")).await.unwrap();
         assert_eq!(found(&ListScope::All).len(), 2);
         let error = session.view().find_latest(&ListScope::All, &identifier, "westeurope").unwrap_err();
-        one(error, "OperationNotAllowed", "name a gallery");
+        one(error, "OperationNotAllowed", "2 image definitions have this publisher");
         let dev = ListScope::Subscription("dev".parse().unwrap());
         assert_eq!(*session.view().find_latest(&dev, &identifier, "westeurope").unwrap().id(), version_id("1.0.1"));
 
@@ -174,13 +174,14 @@ fn a_disk_of_a_shallow_version_has_a_limit_of_its_own() {
         let limits = Limits::default().with_max_disk_bytes(4096).with_max_shallow_disk_bytes(8192);
         let sandbox = built(settings().service(move |builder| builder.limits(limits.clone()))).await;
         let new = |number: &str, bytes, mode| {
-            let profile = profile("westeurope").with_replication_mode(mode);
+            let body = json!({"targetRegions": [{"name": "westeurope"}], "replicationMode": mode});
+            let profile: PublishingProfile = serde_json::from_value(body).unwrap();
             NewImageVersion::new(version_id(number), region("westeurope"), profile, raw(vec![1; bytes]))
         };
         let too_large = "GallerySourceResourceExceedsMaxSize";
         let session = sandbox.session();
-        session.publish(new("1.0.0", 8192, ReplicationMode::Shallow)).await.unwrap();
-        one(session.publish(new("1.0.1", 8192, ReplicationMode::Full)).await.unwrap_err(), too_large, "8192");
-        one(session.publish(new("1.0.1", 8704, ReplicationMode::Shallow)).await.unwrap_err(), too_large, "8704");
+        session.publish(new("1.0.0", 8192, "Shallow")).await.unwrap();
+        one(session.publish(new("1.0.1", 8192, "Full")).await.unwrap_err(), too_large, "8192");
+        one(session.publish(new("1.0.1", 8704, "Shallow")).await.unwrap_err(), too_large, "8704");
     });
 }
