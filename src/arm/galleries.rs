@@ -287,7 +287,7 @@ impl Request<'_> {
             if let (true, Some(refused)) = (self.inner.operations.is_instant() || self.call.is_of_deployment, refused) {
                 // The operation of a resource fails a deployment, and not the request.
                 let status = if self.inner.operations.is_instant() { refused.status } else { StatusCode::CONFLICT };
-                return Err(Refusal { status, ..refused });
+                return Err(refused.of_status(status));
             }
         }
         let body = self.version_json(&self.view().await?, id, None)?;
