@@ -395,7 +395,15 @@ impl Event {
             Self::RoleUnassigned { scope, .. } | Self::DenyUnassigned { scope, .. } => {
                 (Action::ReadRoleAssignment, scope.clone())
             }
-            Self::OperationBegun { resource, .. } => (Action::ReadOperation, resource.scope()),
+            Self::OperationBegun { resource: OperationTarget::ResourceGroup(group), .. } => {
+                (Action::ReadResourceGroup, AccessScope::of_group(group))
+            }
+            Self::OperationBegun { resource: OperationTarget::Resource(of), .. } => match of {
+                ResourceId::Gallery(_) => (Action::ReadGallery, of.clone().into()),
+                ResourceId::ImageDefinition(_) => (Action::ReadImage, of.clone().into()),
+                ResourceId::ImageVersion(_) => (Action::ReadVersion, of.clone().into()),
+                _ => return seen_source(of),
+            },
             Self::OperationEnded { .. }
             | Self::DutyTaken { .. }
             | Self::DutyLaidDown { .. }

@@ -30,8 +30,7 @@ pub(crate) fn already_exists(id: &dyn Display, what: &str) -> Problem {
 pub(crate) fn deleting(state: &State, scope: &AccessScope) -> Option<Problem> {
     let deletion = state.deletion_of(scope)?;
     let what = format!(
-        "The operation is not allowed on '{}' since it is marked for deletion. You can only retry the Delete operation (or wait for \
-         an ongoing one to complete).",
+        "`{}` is marked for deletion: it does not change, and takes no part in anything new",
         deletion.resource
     );
     let advice = format!("wait for operation `{}`, or cancel it", deletion.id);
