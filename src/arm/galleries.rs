@@ -168,7 +168,7 @@ impl Request<'_> {
 
     async fn put_gallery(&self) -> Answered {
         let request = self.request(Kind::Gallery)?;
-        let put = self.call.session.put_gallery(self.gallery_id()?, request).as_operation(self.operation()?).await?;
+        let put = self.call.session.put_gallery(self.gallery_id()?, request).recorded_as(self.operation()?).await?;
         let (id, region) = (put.resource.id(), put.resource.location());
         let body = self.gallery_json(&self.view().await?, id)?;
         Ok(self.changed(put.effect, put.operation, id.to_string(), region, body))
@@ -192,7 +192,7 @@ impl Request<'_> {
         let update = sharing_update(&body)?;
         let gallery = self.call.session.refresh().await?.gallery(&id);
         let operation = self.operation()?;
-        self.call.session.share_gallery(&id, update).as_operation(Some(operation)).await?;
+        self.call.session.share_gallery(&id, update).recorded_as(Some(operation)).await?;
         // Nothing was to be done.
         let is_recorded = self.view().await?.operation(operation).is_ok();
         if self.inner.operations.is_instant() || !is_recorded {
@@ -230,7 +230,7 @@ impl Request<'_> {
     async fn put_image(&self) -> Answered {
         let request = self.request(Kind::Image)?;
         let put = self.call.session.put_image_definition(self.image_id()?, request);
-        let put = put.as_operation(self.operation()?).await?;
+        let put = put.recorded_as(self.operation()?).await?;
         let (id, region) = (put.resource.id(), put.resource.location());
         let body = self.image_json(&self.view().await?, id)?;
         Ok(self.changed(put.effect, put.operation, id.to_string(), region, body))
@@ -490,7 +490,7 @@ impl Request<'_> {
             true => deletion.begin().await?,
             false => {
                 let operation = self.operation()?;
-                (!deletion.as_operation(operation).await?.is_empty()).then_some(operation)
+                (!deletion.recorded_as(operation).await?.is_empty()).then_some(operation)
             }
         };
         let Some(operation) = operation else { return Ok(Answer::empty(StatusCode::NO_CONTENT)) };

@@ -315,7 +315,7 @@ async fn group(inner: &Inner, call: &Call, operation: &str) -> Answered {
         Method::DELETE => {
             require(call, &view)?;
             let recorded = operation.parse()?;
-            call.session.delete_resource_group(id.as_str()).as_operation(Some(recorded)).await?;
+            call.session.delete_resource_group(id.as_str()).recorded_as(Some(recorded)).await?;
             if inner.operations.is_instant() {
                 return Ok(Answer::empty(StatusCode::OK));
             }
@@ -406,7 +406,7 @@ async fn neighbour(inner: &Inner, call: &Call, operation: &str) -> Answered {
     match call.method {
         Method::GET => neighbour_json(&view, &id).map(Answer::ok),
         Method::DELETE => {
-            let deletion = call.session.delete(id.clone()).as_operation(operation.parse()?);
+            let deletion = call.session.delete(id.clone()).recorded_as(operation.parse()?);
             let is_deleted = !deletion.await?.is_empty();
             match (is_deleted, inner.operations.is_instant()) {
                 (false, _) => Ok(Answer::empty(StatusCode::NO_CONTENT)),
@@ -426,7 +426,7 @@ async fn neighbour(inner: &Inner, call: &Call, operation: &str) -> Answered {
                 ResourceId::Disk(id) => session.put_disk(id, request),
                 _ => return Err(unknown(call)),
             };
-            let put = put.as_operation(operation.parse()?).await?;
+            let put = put.recorded_as(operation.parse()?).await?;
             let body = neighbour_json(&session.refresh().await?, put.resource.id())?;
             // Nothing is to be polled where nothing was to be done.
             let (kind, is_instant) = (put.effect.into(), inner.operations.is_instant() || put.operation.is_none());

@@ -128,7 +128,7 @@ impl Deletion {
 
     /// Records it as an operation, in the same commit, unless nothing is deleted.
     #[cfg(feature = "arm")]
-    pub(crate) fn as_operation(mut self, id: OperationId) -> Self {
+    pub(crate) fn recorded_as(mut self, id: OperationId) -> Self {
         self.0.set(|work| work.operation = Some(id));
         self
     }
@@ -217,7 +217,7 @@ impl DeletionWork {
         let needs = vec![Need::new(delete_action(&id), id.clone())];
         let judge = move |state: &State, inner: &Inner| Judge::new(state, inner, how, session.rights()).delete(&id);
         let change = Change::new(&self.session, needs, judge, |plan| plan.deletes).of_kind(OperationKind::Delete);
-        change.as_operation(self.operation)
+        change.recorded_as(self.operation)
     }
 }
 

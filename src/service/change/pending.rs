@@ -80,7 +80,7 @@ impl<T: Send + 'static> Change<T> {
     }
 
     /// Records it as an operation, in the same commit, unless nothing changes.
-    pub(crate) fn as_operation(mut self, id: Option<OperationId>) -> Self {
+    pub(crate) fn recorded_as(mut self, id: Option<OperationId>) -> Self {
         self.0.set(|work| work.operation = id);
         self
     }

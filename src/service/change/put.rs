@@ -136,7 +136,7 @@ impl<T: Send + 'static> Put<T> {
 
     /// Records it as an operation, in the same commit, unless nothing changes. The operation of a version has an id of its own.
     #[cfg(feature = "arm")]
-    pub(crate) fn as_operation(mut self, id: OperationId) -> Self {
+    pub(crate) fn recorded_as(mut self, id: OperationId) -> Self {
         self.0.set(|work| work.operation = Some(id));
         self
     }

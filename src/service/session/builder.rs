@@ -642,7 +642,6 @@ impl GalleryServiceBuilder {
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
-    #[must_use]
     pub fn refuse_deployments_after_end_of_life(mut self) -> Self {
         self.refuses_after_end_of_life = true;
         self
@@ -650,7 +649,6 @@ impl GalleryServiceBuilder {
 
     /// Deploys from replicas of the own region alone. By default a deployment that cannot read them goes on with those of other regions, which costs
     /// traffic between regions.
-    #[must_use]
     pub fn deploy_within_region(mut self) -> Self {
         self.within_region = true;
         self
