@@ -1088,7 +1088,7 @@ impl History {
             let found = found.iter().map(|one| told(one.id())).collect();
             self.same_list(caller, "find_images", model.found(caller, image), found);
             let scope = ListScope::Subscription(GALLERIES[gallery].0.parse().unwrap());
-            let latest = answer(view.find_latest(&scope, &identifier, &region()));
+            let latest = answer(view.find_latest(&scope, &identifier, region()));
             let at = At::Image(gallery, image);
             self.same(caller, "find_latest", &at, &model.found_latest(caller, gallery, image), &latest);
         }

@@ -56,7 +56,7 @@ fn what_passes_its_end_of_life_is_warned_of_refused_and_deleted_by_choice() {
         session.update_image_definition((*ends_soon).clone().with_end_of_life_date(date)).await.unwrap();
         let held = current(&sandbox, "1.0.2").await;
         let safety = SafetyProfile::default().with_block_deletion_before_end_of_life(true);
-        session.update_image_version((*held).clone().with_safety_profile(safety.clone())).await.unwrap();
+        session.update_image_version((*held).clone().with_safety_profile(safety)).await.unwrap();
         days_pass(&sandbox, 10).await;
         assert_eq!(dry(TimeDelta::zero()).await, [version_id("1.0.1").into()], "1.0.2 is protected");
         let held = current(&sandbox, "1.0.2").await;
