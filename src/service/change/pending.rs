@@ -109,6 +109,12 @@ impl<T: Send + 'static> Work for ChangeWork<T> {
         })
     }
 
+    fn refused(&self) -> Result<()> {
+        let Some(Need { action, scope, .. }) = self.needs.first() else { return Ok(()) };
+        let verb = if action.as_str().ends_with("/delete") { "delete" } else { "change" };
+        self.session.inner.refused(verb, || scope.to_string())
+    }
+
     async fn run(self) -> Result<T> {
         let Self { session, needs, judge, outcome } = self;
         let of_caller = session.clone();

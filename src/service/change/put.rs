@@ -186,6 +186,11 @@ impl<T: Send + 'static> Work for PutWork<T> {
         Ok(self.judge(&state).map_or_else(|error| Plan::refused(error.into_problems()), |judged| judged.plan))
     }
 
+    fn refused(&self) -> Result<()> {
+        let scope = || self.needs.first().map_or_else(String::new, |need| need.scope.to_string());
+        self.session.inner.refused("put", scope)
+    }
+
     async fn run(self) -> Result<Applied<T>> {
         let (session, work) = (self.session.clone(), self);
         let check = move |state: &State| {

@@ -60,6 +60,8 @@ struct DeploymentWork {
     region: Region,
     lun: Option<u32>,
     replica: Option<ReplicaId>,
+    /// A share of the replica that the caller has handed over.
+    lease: Option<Arc<Lease>>,
     format: WrittenFormat,
     sync: bool,
     records_boot: bool,
@@ -240,6 +242,29 @@ impl Deployment {
     /// ```
     pub fn on_replica(self, replica: ReplicaId) -> Self {
         self.set(|work| work.replica = Some(replica))
+    }
+
+    /// Reads from the replica of a lease first, and holds the lease for as long as the deployment takes: for as long as the disk is read, if
+    /// it is [opened](Self::open). A lease for several VMs is [split](Lease::split_vm) into those of each.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// let pool = session.pool(&version, "eastus").await?;
+    /// let deployment = session.deploy(&version, "eastus").on_lease(pool.place_vms(1)?);
+    /// let reader = deployment.open().await?;
+    /// assert_eq!(pool.replicas()[0].vms(), 1);
+    /// drop(reader);
+    /// assert_eq!(pool.replicas()[0].vms(), 0);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn on_lease(self, lease: Lease) -> Self {
+        self.set(|work| (work.replica, work.lease) = (Some(lease.replica()), Some(Arc::new(lease))))
     }
 
     /// Sets the format to write: [`Raw`](WrittenFormat::Raw) by default. A [`DiskFormat`](crate::disk::DiskFormat) says it as well: `Vhd`
@@ -503,6 +528,7 @@ impl DeploymentWork {
             region,
             lun: None,
             replica: None,
+            lease: None,
             format: WrittenFormat::Raw,
             sync: true,
             records_boot: false,
@@ -617,6 +643,7 @@ impl DeploymentWork {
         let view = self.session.refresh().await?;
         // Whether it is shared is told as it is; what is wrong behind that is the owner's.
         let id = self.named(&view)?;
+        self.session.inner.refused("deploy", || format!("{id} in {}", self.region))?;
         self.may_record(&view, &id)?;
         self.source_of(&view, id).await.map_err(|error| self.told(error))
     }
@@ -624,12 +651,13 @@ impl DeploymentWork {
     async fn source_of(&self, view: &CatalogView, id: ResourceId) -> Result<Source> {
         let placed = deployable(view, &id, &self.region)?;
         let lease = match self.replica {
-            Some(_) => None,
-            None => Some(
-                self.session.inner.pool(&id, &self.region, &placed).place(PlacementRequest::vm().with_throttling())?,
-            ),
+            Some(_) => self.lease.clone(),
+            None => {
+                let pool = self.session.inner.pool(&id, &self.region, &placed);
+                Some(Arc::new(pool.place(PlacementRequest::vm().with_throttling())?))
+            }
         };
-        let chosen = lease.as_ref().map(Lease::replica).or(self.replica).map_or(0, |replica| replica.number());
+        let chosen = lease.as_ref().map(|lease| lease.replica()).or(self.replica).map_or(0, |replica| replica.number());
         let replicas = Holders::new(self.slots(view, &id, chosen, &placed)?);
         let manifest = replicas.manifest(&placed.content.manifest_id()).await?;
         let disk = self.disk_of(&id, &manifest)?;
@@ -648,7 +676,7 @@ struct Source {
     manifest: Manifest,
     disk: ManifestDisk,
     chosen: u32,
-    lease: Option<Lease>,
+    lease: Option<Arc<Lease>>,
     boots: Option<Boots>,
 }
 

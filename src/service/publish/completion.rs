@@ -151,6 +151,10 @@ impl Work for CompletionWork {
         }
     }
 
+    fn refused(&self) -> Result<()> {
+        self.session.inner.refused("complete", || self.id.to_string())
+    }
+
     async fn run(mut self) -> Result<Published<ImageVersion>> {
         let state = self.session.state().await?;
         let (mut publication, record) = self.publication(&state).map_err(Error::new)?;

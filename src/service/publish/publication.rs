@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::lock::Mutex;
 
@@ -291,8 +292,12 @@ impl<T: Send + 'static> Work for PublicationWork<T> {
         Ok(plan)
     }
 
+    fn refused(&self) -> Result<()> {
+        self.session.inner.refused("publish", || self.target.id().to_string())
+    }
+
     /// Judge, announce, store, record; give up what is refused for good.
-    async fn run(self) -> Result<Published<T>> {
+    async fn run(mut self) -> Result<Published<T>> {
         // The state that is known will do: announcing finds out whether it is the newest.
         let mut state = self.session.inner.catalog.snapshot();
         let judged = match self.judge(&state).await {
@@ -303,6 +308,7 @@ impl<T: Send + 'static> Work for PublicationWork<T> {
             }
         };
         let mut judged = judged.map_err(|problems| refused(&self.target.id(), problems))?;
+        self.travel(&judged.storage).await?;
         let mut copies = self.copies(&state)?;
         let (mut based, announced) = futures::join!(self.learn_base(&state, &copies), self.announce(true));
         let mut upload = match (announced, &based) {
@@ -344,6 +350,24 @@ impl<T: Send + 'static> Work for PublicationWork<T> {
 }
 
 impl<T: Send + 'static> PublicationWork<T> {
+    /// Takes the time that a simulation wants; that has a progress of its own.
+    async fn travel(&mut self, disks: &StorageProfile) -> Result<()> {
+        if self.session.inner.simulation.is_none() {
+            return Ok(());
+        }
+        let on_progress = std::mem::replace(&mut self.on_progress, Arc::new(|_| {}));
+        let is_told = AtomicBool::new(false);
+        let tell = |done, total| {
+            is_told.store(true, Ordering::Relaxed);
+            on_progress(Progress { done, total });
+        };
+        let travelled = self.session.inner.travel(self.target.id(), self.target.location(), disks, &tell).await;
+        if !is_told.into_inner() {
+            self.on_progress = on_progress;
+        }
+        travelled
+    }
+
     /// Gives an upload up after an error that would repeat, and returns the error.
     async fn given_up(&self, copies: &ZoneCopies, upload: &Upload, error: Error) -> Error {
         if is_final(error.kind()) {

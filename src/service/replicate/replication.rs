@@ -526,6 +526,8 @@ impl Session {
         let tracker = Tracker::new(lines, &self.inner.clock);
         for ((region, _), listed) in targets.iter().zip(listed) {
             match listed {
+                // What is simulated is not in its stores.
+                Ok(_) if self.inner.simulation.is_some() && tracker.is_at_work(region) => {}
                 Ok(listed) => listed.compare(&content.manifest).observed_by(&tracker),
                 Err(error) => tracker.unreachable(region, &error),
             }
@@ -688,12 +690,23 @@ impl Session {
             tell(&tracker);
         };
         let seen = self.inner.catalog.snapshot();
+        let tracked = &tracker;
         let finish = |run: &RegionRun, moved: &Moved| {
             let (session, version, crossed) = (self.clone(), version.clone(), moved.cross_region_bytes);
             let (region, replicas) = (run.region.clone(), run.replicas);
-            let (began, claims) = (began.clone(), seen.claims_of(&region));
-            let finished = async move { session.complete(&began, &claims, version, region, replicas, crossed).await };
-            Box::pin(finished) as BoxFuture<'static, Result<()>>
+            let (record, began, claims) = (record.clone(), began.clone(), seen.claims_of(&region));
+            let finished = async move {
+                let told = region.clone();
+                let travelled = move |done, total| {
+                    tracked.travelled(&told, (done, total));
+                    tell(tracked);
+                };
+                let storage = record.version.storage_profile();
+                session.inner.refused("replicate", || format!("{version} in {region}"))?;
+                session.inner.travel((&version).into(), &region, storage, &travelled).await?;
+                session.complete(&began, &claims, version, region, replicas, crossed).await
+            };
+            Box::pin(finished) as BoxFuture<'_, Result<()>>
         };
         let working = pin!(engine.run(&runs, &on_news, &finish));
         let outcomes = match select(working, &mut recording).await {

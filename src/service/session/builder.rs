@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::inner::{Authority, Inner};
 use super::session::Session;
+use super::simulation::Simulation;
 use super::sources::SourceResolver;
 use crate::access::{Caller, Directory};
 use crate::catalog::{Catalog, Mode};
@@ -66,6 +67,7 @@ const CHUNK_CACHE_BYTES: u64 = 64 << 20;
 /// | [`directory`](Self::directory) | none | decides access by roles |
 /// | [`allow_all`](Self::allow_all) | off | lets every caller do everything |
 /// | [`administrator`](Self::administrator) | none | lets one caller do everything |
+/// | [`janitor`](Self::janitor) | none | lets one caller collect, compress and scrub |
 /// | [`region_catalog`](Self::region_catalog) | [`RegionCatalog::default`] | the regions that exist |
 /// | [`require_resource_groups`](Self::require_resource_groups) | off | refuses resources in groups and subscriptions that are not there |
 /// | [`limits`](Self::limits) | [`Limits::default`] | quotas, disk size, replica and scale-set maxima |
@@ -103,6 +105,7 @@ pub struct GalleryServiceBuilder {
     allow_all: bool,
     directory: Option<Arc<dyn Directory>>,
     administrators: BTreeSet<Caller>,
+    janitors: BTreeSet<Caller>,
     chunk_cache_bytes: Option<u64>,
     memory_bytes: Option<u64>,
     compression: Compression,
@@ -123,6 +126,7 @@ pub struct GalleryServiceBuilder {
     clock: Option<Arc<dyn Clock>>,
     entropy: Option<Arc<dyn Entropy>>,
     sources: Option<Arc<dyn SourceResolver>>,
+    simulation: Option<Arc<dyn Simulation>>,
     deadlines: Deadlines,
     retries: RetryPolicy,
 }
@@ -386,6 +390,27 @@ impl GalleryServiceBuilder {
     /// ```
     pub fn administrator(mut self, caller: Caller) -> Self {
         self.administrators.insert(caller);
+        self
+    }
+
+    /// Lets `caller`, such as the service principal of a nightly job, [collect](Session::collect), [compress](Session::compress) and
+    /// [scrub](Session::scrub) without a role, and do nothing else. May be called once for each.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use compute_gallery::access::MemoryDirectory;
+    /// use compute_gallery::store::MemoryStore;
+    /// use compute_gallery::{ErrorKind, GalleryService};
+    ///
+    /// let builder = GalleryService::builder().store(MemoryStore::new()).directory(MemoryDirectory::new());
+    /// let nightly = builder.janitor("nightly".parse()?).create().await?.session("nightly".parse()?);
+    /// nightly.collect().await?;
+    /// assert_eq!(nightly.define_role(compute_gallery::access::RoleDefinition::new("r", "r")?).await.unwrap_err().kind(), ErrorKind::Forbidden);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn janitor(mut self, caller: Caller) -> Self {
+        self.janitors.insert(caller);
         self
     }
 
@@ -702,6 +727,13 @@ impl GalleryServiceBuilder {
         self
     }
 
+    /// Sets what a simulation decides.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn simulation(mut self, simulation: Arc<dyn Simulation>) -> Self {
+        self.simulation = Some(simulation);
+        self
+    }
+
     /// Sets how long to wait for a store call, a commit and a zone: see [`Deadlines`] for the defaults.
     ///
     /// ```
@@ -853,7 +885,10 @@ impl GalleryServiceBuilder {
         };
         let authority = match (self.allow_all, self.directory.clone()) {
             (true, None) => Authority::AllowAll,
-            (false, Some(directory)) => Authority::Roles { directory, administrators: self.administrators.clone() },
+            (false, Some(directory)) => {
+                let (administrators, janitors) = (self.administrators.clone(), self.janitors.clone());
+                Authority::Roles { directory, administrators, janitors }
+            }
             (true, Some(_)) => {
                 let fix = "`directory` and `allow_all` exclude each other: leave one out";
                 return Err(Error::invalid("directory", fix));
@@ -969,6 +1004,7 @@ impl GalleryServiceBuilder {
             placement_policy,
             under_way,
             sources: self.sources.clone(),
+            simulation: self.simulation.clone(),
             pools,
             computer_names,
         })))

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::computer_names::ComputerNames;
 use super::pools::Pools;
+use super::simulation::Simulation;
 use super::sources::SourceResolver;
 use crate::access::{Caller, Directory};
 use crate::catalog::Catalog;
@@ -25,8 +26,8 @@ use crate::replication::UnderWay;
 pub(crate) enum Authority {
     /// Every caller may do everything: the host checks access itself.
     AllowAll,
-    /// Roles decide, of principals that the directory knows; administrators may do everything.
-    Roles { directory: Arc<dyn Directory>, administrators: BTreeSet<Caller> },
+    /// Roles decide, of principals that the directory knows; administrators may do everything, and janitors collect, compress and scrub.
+    Roles { directory: Arc<dyn Directory>, administrators: BTreeSet<Caller>, janitors: BTreeSet<Caller> },
 }
 
 /// The parts of the service.
@@ -56,6 +57,8 @@ pub(crate) struct Inner {
     pub(crate) under_way: UnderWay,
     /// Knows the sources that the catalog only knows by name.
     pub(crate) sources: Option<Arc<dyn SourceResolver>>,
+    /// Set by the double for tests.
+    pub(crate) simulation: Option<Arc<dyn Simulation>>,
     /// The load of each replica in this process.
     pub(crate) pools: Pools,
 }

@@ -10,6 +10,7 @@ pub(crate) mod pools;
 pub(crate) mod rights;
 #[expect(clippy::module_inception, reason = "the session is what the chamber is about")]
 pub(crate) mod session;
+pub(crate) mod simulation;
 pub(crate) mod sources;
 
 pub use builder::{GalleryService, GalleryServiceBuilder};

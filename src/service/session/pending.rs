@@ -16,6 +16,11 @@ pub(crate) trait Work: Clone + Send + Sync + 'static {
     fn plan(&self) -> impl Future<Output = Result<Plan>> + Send;
 
     fn run(self) -> impl Future<Output = Result<Self::Output>> + Send;
+
+    /// Refuses what a simulation wants to fail before it begins.
+    fn refused(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Work that starts when it is polled for the first time.
@@ -74,7 +79,11 @@ impl<W: Work> Pending<W> {
         let stage = self.stage.get_mut();
         if let Stage::NotBegun = stage {
             let work = self.work.clone();
-            *stage = Stage::Running(Box::pin(async move { work?.run().await }));
+            *stage = Stage::Running(Box::pin(async move {
+                let work = work?;
+                work.refused()?;
+                work.run().await
+            }));
         }
         if let Stage::Running(running) = stage {
             let outcome = std::task::ready!(Pin::new(running).poll(context));

@@ -197,7 +197,7 @@ impl Work for CompressionWork {
     type Output = CollectionReport;
 
     async fn plan(&self) -> Result<Plan> {
-        if let Err(refused) = self.session.require_administrator("compress") {
+        if let Err(refused) = self.session.require_janitor("compress") {
             return Ok(Plan::refused(refused.into_problems()));
         }
         let inner = &self.session.inner;
@@ -214,7 +214,7 @@ impl Work for CompressionWork {
     }
 
     async fn run(self) -> Result<CollectionReport> {
-        self.session.require_administrator("compress")?;
+        self.session.require_janitor("compress")?;
         self.session.inner.catalog.refuse_change()?;
         let inner = &self.session.inner;
         let (state, ()) = futures::join!(self.session.state(), inner.regions.recheck_all_now());

@@ -272,7 +272,7 @@ awaited!(Scrub, ScrubReport);
 
 impl ScrubWork {
     fn allowed(&self) -> Result<()> {
-        self.session.require_administrator("scrub")?;
+        self.session.require_janitor("scrub")?;
         if self.bytes_per_second == Some(0) {
             let what = "a rate of `0` bytes per second would never end: set at least 1";
             return Err(Error::invalid("bytes_per_second", what));
