@@ -3,8 +3,10 @@
 use super::pending::Change;
 use crate::access::Action;
 use crate::catalog::{Event, State, VersionRecord};
-use crate::error::{Error, Problem};
-use crate::model::{Gallery, GalleryId, ImageDefinition, ImageVersion, ImageVersionId, differences, given};
+use crate::error::{Error, Problem, Result};
+use crate::model::{
+    Gallery, GalleryId, ImageDefinition, ImageVersion, ImageVersionId, TargetRegion, TargetRegions, differences, given,
+};
 use crate::service::rules;
 use crate::service::rules::refusals::missing;
 use crate::service::rules::version::RegionProtection;

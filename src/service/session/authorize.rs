@@ -48,8 +48,10 @@ impl Session {
         if self.rights().is_janitor() {
             return Ok(());
         }
-        let refused =
-            format!("client `{}` does not have authorization to {what}: ask an administrator or a janitor", self.caller());
+        let refused = format!(
+            "client `{}` does not have authorization to {what}: ask an administrator or a janitor",
+            self.caller()
+        );
         Err(Error::forbidden(what, refused))
     }
 

@@ -76,6 +76,7 @@ const CHUNK_CACHE_BYTES: u64 = 64 << 20;
 /// | [`compression`](Self::compression) | [`Compression::Zstd`] | how and when content is compressed |
 /// | [`encryption`](Self::encryption) | none | encrypts the content of a new catalog, and reads that of an encrypted one |
 /// | [`record_disk_encryption_sets`](Self::record_disk_encryption_sets) | off | accepts disk encryption sets in a catalog that is not encrypted |
+/// | [`own_region_only`](Self::own_region_only) | off | keeps a deployment from reading the replicas of other regions |
 /// | [`remember_verified`](Self::remember_verified) | `true` | hashes what it reads of a local file once |
 /// | [`memory_bytes`](Self::memory_bytes) | 256 MiB, or 1 GiB with a region in a bucket | what all operations together keep in memory and in flight |
 /// | [`chunk_cache_bytes`](Self::chunk_cache_bytes) | 64 MiB | size of the cache that all [image readers](crate::ImageReader) share |
@@ -111,6 +112,7 @@ pub struct GalleryServiceBuilder {
     compression: Compression,
     encryption: Option<Arc<dyn KeyProvider>>,
     records_encryption_sets: bool,
+    own_region_only: bool,
     forgets_verified: bool,
     placement_policy: PlacementPolicy,
     common_store: Option<Arc<dyn BlobStore>>,
@@ -720,6 +722,30 @@ impl GalleryServiceBuilder {
         self
     }
 
+    /// Lets a deployment read the replicas of its own region alone. By default it reads on from another region where they are damaged or do
+    /// not answer, and mends them; that is traffic between regions, and Azure does not do it.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// use compute_gallery::store::StoreErrorKind;
+    /// use compute_gallery::testkit::{Calls, Fault, Sandbox};
+    ///
+    /// let sandbox = Sandbox::new().await?;
+    /// sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// sandbox.faults("eastus").on(Calls::of("get"), Fault::Before(StoreErrorKind::PermissionDenied));
+    /// assert_eq!(sandbox.deployed("1.0.0", "eastus").await?, [7; 4096]);
+    ///
+    /// let strict = sandbox.reopen().service(|builder| builder.own_region_only()).build().await?;
+    /// assert!(strict.deployed("1.0.0", "eastus").await.is_err());
+    /// assert_eq!(strict.deployed("1.0.0", "westeurope").await?, [7; 4096]);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn own_region_only(mut self) -> Self {
+        self.own_region_only = true;
+        self
+    }
+
     /// Sets what says what a source is that the catalog only knows by name: [`SourceResolver`] has an example. By default such a
     /// version is completed [from disks at hand](crate::publish::Completion::from_disks) alone.
     pub fn sources(mut self, sources: impl SourceResolver) -> Self {
@@ -1001,6 +1027,7 @@ impl GalleryServiceBuilder {
             memory,
             compression,
             records_encryption_sets: self.records_encryption_sets,
+            own_region_only: self.own_region_only,
             placement_policy,
             under_way,
             sources: self.sources.clone(),

@@ -51,6 +51,8 @@ pub(crate) struct Inner {
     pub(crate) compression: Compression,
     /// Accepts disk encryption sets where nothing is encrypted.
     pub(crate) records_encryption_sets: bool,
+    /// A deployment reads no replica of another region.
+    pub(crate) own_region_only: bool,
     pub(crate) computer_names: ComputerNames,
     pub(crate) placement_policy: PlacementPolicy,
     /// The replications that run in this process.
