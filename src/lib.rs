@@ -82,6 +82,7 @@
 //! | `arm` | off | the module `arm`: Azure's wire protocol, for a web server of yours |
 //! | `serve` | off | the module `serve`: a small server for it, with https and a proxy |
 //! | `blocking` | off | `blocking::Wait`: every operation for programs without async |
+//! | `tracing` | off | a span for each piece of work; `host::Metrics` needs no feature |
 //! | `nbd` | off | the module `nbd`: a block device server, from which a hypervisor boots without a copy (2 more crates) |
 //!
 //! # Not yet

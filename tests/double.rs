@@ -39,11 +39,11 @@ impl Releases {
     }
 
     /// Publishes a release, after as many pauses as the gallery asks for.
-    async fn publish(&self, number: &str, disk: &DiskSource) -> Result<ImageVersionId> {
+    async fn publish(&self, number: &str, disk: impl Fn() -> DiskSource) -> Result<ImageVersionId> {
         let id = self.image.version(number.parse()?);
         loop {
             let profile = PublishingProfile::new(REGIONS.parse()?);
-            let new = NewImageVersion::new(id.clone(), "westeurope".parse()?, profile, disk.clone());
+            let new = NewImageVersion::new(id.clone(), "westeurope".parse()?, profile, disk());
             match self.session.publish(new).await {
                 Err(error) => match error.kind() {
                     ErrorKind::Throttled { after } => self.clock.sleep(after.unwrap_or(MINUTE)).await,
@@ -94,7 +94,7 @@ fn a_release_that_fails_in_one_of_three_regions_is_tried_again_and_deployed() {
         let broken = Refusal::new(ErrorKind::Unavailable, "InternalServerError");
         sandbox.refuse(Calls::of("replicate").containing("in eastus").first(1), broken);
         let releases = Releases::of(&sandbox);
-        let version = releases.publish("1.0.0", &raw(noise(1, 1 << 16))).await.unwrap();
+        let version = releases.publish("1.0.0", || raw(noise(1, 1 << 16))).await.unwrap();
 
         let error = releases.session.replicate(&version).await.unwrap_err();
         assert_eq!((error.kind(), error.target()), (ErrorKind::Unavailable, "eastus"));
@@ -116,7 +116,7 @@ fn a_release_arrives_hour_by_hour_and_tells_each_percent() {
             .await
             .unwrap();
         let releases = Releases::of(&sandbox);
-        let (began, version) = (sandbox.now(), releases.publish("1.0.0", &large()).await.unwrap());
+        let (began, version) = (sandbox.now(), releases.publish("1.0.0", large).await.unwrap());
         let mut seen = Vec::new();
         for _ in 0..6 {
             seen.push((
@@ -130,7 +130,7 @@ fn a_release_arrives_hour_by_hour_and_tells_each_percent() {
         // Each percent is seen, by whoever looks often enough.
         let version = {
             drop(version);
-            releases.publish("1.0.1", &large()).await.unwrap()
+            releases.publish("1.0.1", large).await.unwrap()
         };
         let mut percents = std::collections::BTreeSet::new();
         sandbox
@@ -157,7 +157,7 @@ fn an_outage_of_twenty_minutes_delays_a_rollout_and_does_not_stop_it() {
         let (began, late) = (sandbox.now(), at(70));
         sandbox.outage("eastus", at(10)..at(30));
         let releases = Releases::of(&sandbox);
-        let version = releases.publish("1.0.0", &large()).await.unwrap();
+        let version = releases.publish("1.0.0", large).await.unwrap();
 
         let mut states = Vec::new();
         for _ in 0..3 {
@@ -178,7 +178,7 @@ fn a_region_that_stays_away_is_reported_after_an_hour() {
         let sandbox = Sandbox::new().await.unwrap();
         sandbox.faults("eastus").on(Calls::all(), Fault::Before(StoreErrorKind::Unavailable));
         let releases = Releases::of(&sandbox);
-        let version = releases.publish("1.0.0", &large()).await.unwrap();
+        let version = releases.publish("1.0.0", large).await.unwrap();
         let rollout = sandbox.run(releases.wait(&version)).await.unwrap().unwrap();
         assert_eq!(rollout, Rollout::Stuck { region: "eastus".to_owned() });
         // Repaired, it goes on by itself.
@@ -194,7 +194,7 @@ fn an_application_that_is_throttled_waits_as_long_as_it_is_told() {
         let sandbox = Sandbox::new().await.unwrap();
         sandbox.refuse(Calls::of("publish").first(2), Refusal::throttled(7 * MINUTE));
         let (releases, began) = (Releases::of(&sandbox), sandbox.now());
-        sandbox.run(releases.publish("1.0.0", &large())).await.unwrap().unwrap();
+        sandbox.run(releases.publish("1.0.0", large)).await.unwrap().unwrap();
         assert_eq!(sandbox.now() - began, chrono::TimeDelta::minutes(14));
     });
 }
@@ -207,9 +207,9 @@ fn the_third_release_of_a_day_meets_the_quota() {
         sandbox.refuse(Calls::of("publish").nth(3), quota);
         let releases = Releases::of(&sandbox);
         for number in ["1.0.0", "1.0.1"] {
-            releases.publish(number, &large()).await.unwrap();
+            releases.publish(number, large).await.unwrap();
         }
-        let error = releases.publish("1.0.2", &large()).await.unwrap_err();
+        let error = releases.publish("1.0.2", large).await.unwrap_err();
         assert_eq!((error.kind(), error.code()), (ErrorKind::LimitReached, "QuotaExceeded"));
         assert!(error.to_string().contains("Two releases a day."), "{error}");
         assert!(releases.session.view().image_version(sandbox.version("1.0.2")).is_err());
@@ -221,7 +221,7 @@ async fn over_a_bad_network(seed: u64) -> (Vec<String>, chrono::DateTime<chrono:
     let sandbox = Sandbox::builder().seed(seed).latency("eastus", Duration::from_millis(80)).build().await.unwrap();
     sandbox.faults("eastus").on(Calls::all().with_chance(0.3), Fault::Before(StoreErrorKind::Unavailable));
     let releases = Releases::of(&sandbox);
-    releases.publish("1.0.0", &raw(noise(1, 1 << 20))).await.unwrap();
+    releases.publish("1.0.0", || raw(noise(1, 1 << 20))).await.unwrap();
     let done = sandbox.run_until_idle().await.unwrap();
     assert_eq!(releases.machine("eastus").await.unwrap(), noise(1, 1 << 20));
     let calls = sandbox.faults("eastus").record().into_iter().map(|call| format!("{} {:?}", call.operation, call.key));
@@ -295,7 +295,7 @@ fn a_version_of_a_vm_that_is_only_named_is_made_in_the_time_of_its_disk() {
 fn a_release_goes_on_after_the_process_that_made_it_has_gone() {
     block_on(async {
         let sandbox = Sandbox::builder().bytes_per_second("eastus", in_hours(2)).build().await.unwrap();
-        let version = Releases::of(&sandbox).publish("1.0.0", &large()).await.unwrap();
+        let version = Releases::of(&sandbox).publish("1.0.0", large).await.unwrap();
         sandbox.advance(60 * MINUTE).await.unwrap();
         let again = sandbox.reopen().build().await.unwrap();
         drop(sandbox);

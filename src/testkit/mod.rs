@@ -20,6 +20,7 @@
 //! test about each call ([`HookedStore`]) or suspend at each call ([`YieldingStore`]). [`conformance`] proves that a store keeps
 //! the contract of [`BlobStore`](crate::store::BlobStore).
 
+mod background;
 mod calls;
 pub mod conformance;
 mod faulty_store;

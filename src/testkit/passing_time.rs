@@ -1,109 +1,20 @@
 //! Time of a sandbox, and what goes on in it by itself.
 
-use std::fmt;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use futures::task::{ArcWake, waker};
 
+use super::background::Flag;
 use super::sandbox::Sandbox;
 use crate::error::Result;
 use crate::host::Clock;
-use crate::host::sync::Mutex;
-use crate::service::drive::{Done, Driver};
+use crate::service::drive::Done;
 
 /// What has only failed for so long is left alone.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(3_600);
-
-/// The driver of a sandbox, at work while the sandbox's time passes.
-pub(super) struct Background {
-    work: Mutex<Option<BoxFuture<'static, Result<()>>>>,
-    done: Arc<Mutex<Vec<Done>>>,
-    driver: Arc<dyn Fn() -> Driver + Send + Sync>,
-}
-
-impl fmt::Debug for Background {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Background").field("is_at_work", &self.work.lock().is_some()).finish_non_exhaustive()
-    }
-}
-
-impl Background {
-    pub(super) fn new(driver: impl Fn() -> Driver + Send + Sync + 'static) -> Self {
-        Self { work: Mutex::default(), done: Arc::default(), driver: Arc::new(driver) }
-    }
-
-    /// Lets the driver look, if it is at rest.
-    fn wake(&self) {
-        self.work.lock().get_or_insert_with(|| {
-            let done = self.done.clone();
-            let mut driver = (self.driver)().on_done(move |one| done.lock().push(one.clone()));
-            async move { driver.run_until_idle().await }.boxed()
-        });
-    }
-
-    fn is_at_work(&self) -> bool {
-        self.work.lock().is_some()
-    }
-
-    fn take_done(&self) -> Vec<Done> {
-        std::mem::take(&mut self.done.lock())
-    }
-
-    fn poll(&self, context: &mut Context<'_>) -> Result<()> {
-        let mut work = self.work.lock();
-        let Some(at_work) = work.as_mut() else { return Ok(()) };
-        match at_work.poll_unpin(context) {
-            Poll::Pending => Ok(()),
-            Poll::Ready(ended) => {
-                *work = None;
-                ended
-            }
-        }
-    }
-
-    /// Lets it work until nothing more happens at this moment.
-    fn settle(&self, outer: &Waker) -> Result<()> {
-        loop {
-            let (flag, waker) = Flag::raised_by(outer);
-            self.poll(&mut Context::from_waker(&waker))?;
-            if !flag.is_raised() {
-                return Ok(());
-            }
-        }
-    }
-}
-
-/// Tells whether a task was woken, and wakes the one around it too.
-struct Flag {
-    is_raised: AtomicBool,
-    outer: Waker,
-}
-
-impl Flag {
-    fn raised_by(outer: &Waker) -> (Arc<Self>, Waker) {
-        let flag = Arc::new(Self { is_raised: AtomicBool::new(false), outer: outer.clone() });
-        (flag.clone(), waker(flag))
-    }
-
-    fn is_raised(&self) -> bool {
-        self.is_raised.load(Ordering::Acquire)
-    }
-}
-
-impl ArcWake for Flag {
-    fn wake_by_ref(flag: &Arc<Self>) {
-        flag.is_raised.store(true, Ordering::Release);
-        flag.outer.wake_by_ref();
-    }
-}
 
 /// # Time, and what goes on by itself
 ///
@@ -111,8 +22,8 @@ impl ArcWake for Flag {
 /// their regions, what has failed is tried again. It works while one of these is awaited, and time passes in them as fast as there is
 /// something to do. With the stores in memory that a sandbox has by default, the same seed makes the same run.
 ///
-/// Each returns what was done or has failed in it, in order, as [`Driver::step`] does. Errors are those of
-/// [`Driver::run`]: the sandbox was given settings of the service with which it may not go on.
+/// Each returns what was done or has failed in it, in order, as [`Driver::step`](crate::drive::Driver::step) does. Errors are those of
+/// [`Driver::run`](crate::drive::Driver::run): the sandbox was given settings of the service with which it may not go on.
 impl Sandbox {
     /// Returns the time.
     pub fn now(&self) -> DateTime<Utc> {

@@ -11,10 +11,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::background::Background;
 use super::calls::Calls;
 use super::faulty_store::{Fault, Faults, FaultyStore};
 use super::manual_clock::ManualClock;
-use super::passing_time::Background;
 use super::script::{Arrived, Late, Refusal, Script};
 use super::seeded_entropy::SeededEntropy;
 use crate::access::Directory;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::catalog::{Changes, State};
 use crate::error::{Error, Result};
+use crate::service::session::call::Call;
 use crate::service::session::inner::Inner;
 use crate::service::session::pending::{Pending, Work, awaited};
 use crate::service::session::plan::Plan;
@@ -109,10 +110,12 @@ impl<T: Send + 'static> Work for ChangeWork<T> {
         })
     }
 
-    fn refused(&self) -> Result<()> {
-        let Some(Need { action, scope, .. }) = self.needs.first() else { return Ok(()) };
+    fn call(&self) -> Option<Call> {
+        let Some(Need { action, scope, .. }) = self.needs.first() else {
+            return self.session.call("change", || "the catalog".to_owned());
+        };
         let verb = if action.as_str().ends_with("/delete") { "delete" } else { "change" };
-        self.session.inner.refused(verb, || scope.to_string())
+        self.session.call(verb, || scope.to_string())
     }
 
     async fn run(self) -> Result<T> {

@@ -367,11 +367,14 @@ impl Deployment {
     /// # }).unwrap();
     /// ```
     pub async fn to_path(self, path: impl AsRef<Path>) -> Result<Deployed> {
-        let work = self.0?;
-        let source = work.source().await?;
-        let layout = source.layout(&work).await?;
-        source.export(&work).to_path(path.as_ref(), &layout, work.sync).await?;
-        Ok(source.deployed(&work).await)
+        let (work, path) = (self.0?, path.as_ref());
+        let deploying = async {
+            let source = work.source().await?;
+            let layout = source.layout(&work).await?;
+            source.export(&work).to_path(path, &layout, work.sync).await?;
+            Ok(source.deployed(&work).await)
+        };
+        work.told_of(deploying).await
     }
 
     /// Writes over a block device, such as a logical volume, as raw. Where the disk is zero, the device reads as zeros afterwards: it is
@@ -401,12 +404,16 @@ impl Deployment {
             let what = "a device takes the disk as raw, and another format is asked for: leave the format out";
             return Err(Error::invalid("format", what));
         }
-        let source = work.source().await?;
-        let (device, size) = (path.as_ref().to_owned(), source.disk.size);
-        let device = work.session.inner.workers.run(move || open_device(&device, size)).await?;
-        let layout = source.layout(&work).await?;
-        source.export(&work).to_device(device, path.as_ref(), &layout, work.sync).await?;
-        Ok(source.deployed(&work).await)
+        let path = path.as_ref();
+        let deploying = async {
+            let source = work.source().await?;
+            let (device, size) = (path.to_owned(), source.disk.size);
+            let device = work.session.inner.workers.run(move || open_device(&device, size)).await?;
+            let layout = source.layout(&work).await?;
+            source.export(&work).to_device(device, path, &layout, work.sync).await?;
+            Ok(source.deployed(&work).await)
+        };
+        work.told_of(deploying).await
     }
 
     /// Writes to `writer`, including zeros, and returns it. A worker's thread does the writing.
@@ -428,11 +435,14 @@ impl Deployment {
     /// # }).unwrap();
     /// ```
     pub async fn to_writer<W: Write + Send + 'static>(self, writer: W) -> Result<(Deployed, W)> {
-        let work = self.0?;
-        let source = work.source().await?;
-        let layout = source.layout(&work).await?;
-        let writer = source.export(&work).to_writer(writer, &layout).await?;
-        Ok((source.deployed(&work).await, writer))
+        let work = &self.0?;
+        let deploying = async move {
+            let source = work.source().await?;
+            let layout = source.layout(work).await?;
+            let writer = source.export(work).to_writer(writer, &layout).await?;
+            Ok((source.deployed(work).await, writer))
+        };
+        work.told_of(deploying).await
     }
 
     /// Notes which chunks are read first from the disk that [`open`](Self::open) returns, so that
@@ -484,7 +494,7 @@ impl Deployment {
     /// ```
     pub async fn open(self) -> Result<ImageReader> {
         let work = self.0?;
-        let Source { content, disk, lease, boots, .. } = work.source().await?;
+        let Source { content, disk, lease, boots, .. } = work.told_of(work.source()).await?;
         let inner = &work.session.inner;
         let boots = boots.filter(|_| disk.lun.is_none());
         let disk = RandomAccess::new(content, disk, inner.workers.clone(), inner.chunks.clone());
@@ -534,6 +544,19 @@ impl DeploymentWork {
             sync: true,
             records_boot: false,
             on_progress: Arc::new(|_| {}),
+        }
+    }
+
+    /// Tells of the deployment those who watch the service.
+    async fn told_of<T>(&self, deploying: impl Future<Output = Result<T>>) -> Result<T> {
+        let image = || match &self.image {
+            Named::Id(id) => id.to_string(),
+            Named::Latest(_, version) => version.to_string(),
+            Named::Public(image) => image.to_string(),
+        };
+        match self.session.call("deploy", image) {
+            Some(call) => call.around(deploying).await,
+            None => deploying.await,
         }
     }
 

@@ -19,6 +19,7 @@ use crate::model::{
 use crate::progress::{OnProgress, Progress};
 use crate::service::rules;
 use crate::service::rules::refusals::{missing, reason_of};
+use crate::service::session::call::Call;
 use crate::service::session::inner::Inner;
 use crate::service::session::pending::{Pending, Work, awaited};
 use crate::service::session::plan::Plan;
@@ -151,8 +152,8 @@ impl Work for CompletionWork {
         }
     }
 
-    fn refused(&self) -> Result<()> {
-        self.session.inner.refused("complete", || self.id.to_string())
+    fn call(&self) -> Option<Call> {
+        self.session.call("complete", || self.id.to_string())
     }
 
     async fn run(mut self) -> Result<Published<ImageVersion>> {

@@ -32,6 +32,7 @@ use crate::progress::{OnProgress, Progress};
 use crate::regions::stores::another_store;
 use crate::replica::copies::ZoneCopies;
 use crate::replica::holders::{Holders, is_damage};
+use crate::service::session::call::Call;
 use crate::service::session::pending::{Pending, Work, awaited};
 use crate::service::session::plan::{Plan, RegionPlan};
 use crate::service::session::rights::{Need, write_action};
@@ -292,8 +293,8 @@ impl<T: Send + 'static> Work for PublicationWork<T> {
         Ok(plan)
     }
 
-    fn refused(&self) -> Result<()> {
-        self.session.inner.refused("publish", || self.target.id().to_string())
+    fn call(&self) -> Option<Call> {
+        self.session.call("publish", || self.target.id().to_string())
     }
 
     /// Judge, announce, store, record; give up what is refused for good.

@@ -31,6 +31,7 @@ use crate::replication::{
     ReplicationControl, ReplicationState, ReplicationStatus, Tracker, stopped, time_is_up,
 };
 use crate::service::rules::refusals::missing;
+use crate::service::session::call::Call;
 use crate::service::session::pending::{Pending, Work};
 use crate::service::session::plan::{Plan, RegionPlan};
 use crate::service::session::rights::Need;
@@ -420,6 +421,10 @@ impl Work for ReplicationWork {
             }
         }
         Ok(plan)
+    }
+
+    fn call(&self) -> Option<Call> {
+        self.session.call("replicate", || self.version.to_string())
     }
 
     async fn run(self) -> Result<ReplicationReport> {

@@ -12,7 +12,7 @@ use crate::catalog::{Catalog, Mode};
 use crate::content::compression::Compression;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::in_flight::Budget;
-use crate::host::{Clock, Deadlines, Entropy, KeyProvider, SystemClock, SystemEntropy, Workers};
+use crate::host::{Clock, Deadlines, Entropy, KeyProvider, Metrics, SystemClock, SystemEntropy, Workers};
 use crate::image::chunk_cache::ChunkCache;
 use crate::keys::keyring::Keyring;
 use crate::model::{Limits, Region, RegionCatalog, given};
@@ -85,6 +85,7 @@ const CHUNK_CACHE_BYTES: u64 = 64 << 20;
 /// | [`retries`](Self::retries) | for 30 s, with pauses of up to 100 ms, doubling to 5 s | how long to repeat a failed store call |
 /// | [`clock`](Self::clock) | [`SystemClock`] | time and timers |
 /// | [`entropy`](Self::entropy) | [`SystemEntropy`] | randomness |
+/// | [`metrics`](Self::metrics) | none | is told of each piece of work |
 /// | [`sources`](Self::sources) | none | says what a source is that the catalog only knows by name |
 ///
 /// ```
@@ -128,6 +129,7 @@ pub struct GalleryServiceBuilder {
     clock: Option<Arc<dyn Clock>>,
     entropy: Option<Arc<dyn Entropy>>,
     sources: Option<Arc<dyn SourceResolver>>,
+    metrics: Option<Arc<dyn Metrics>>,
     simulation: Option<Arc<dyn Simulation>>,
     deadlines: Deadlines,
     retries: RetryPolicy,
@@ -753,6 +755,12 @@ impl GalleryServiceBuilder {
         self
     }
 
+    /// Sets what is told of each piece of work that has ended: [`Metrics`] has an example. With the feature `tracing` each is a span, too.
+    pub fn metrics(mut self, metrics: impl Metrics) -> Self {
+        self.metrics = Some(Arc::new(metrics));
+        self
+    }
+
     /// Sets what a simulation decides.
     #[cfg(feature = "testkit")]
     pub(crate) fn simulation(mut self, simulation: Arc<dyn Simulation>) -> Self {
@@ -1031,6 +1039,7 @@ impl GalleryServiceBuilder {
             placement_policy,
             under_way,
             sources: self.sources.clone(),
+            metrics: self.metrics.clone(),
             simulation: self.simulation.clone(),
             pools,
             computer_names,

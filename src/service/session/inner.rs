@@ -14,7 +14,7 @@ use crate::catalog::Catalog;
 use crate::content::compression::Compression;
 use crate::error::Result;
 use crate::host::in_flight::Budget;
-use crate::host::{Clock, Entropy, Workers, draw};
+use crate::host::{Clock, Entropy, Metrics, Workers, draw};
 use crate::image::chunk_cache::ChunkCache;
 use crate::model::{Limits, RegionCatalog};
 use crate::placement::PlacementPolicy;
@@ -59,6 +59,8 @@ pub(crate) struct Inner {
     pub(crate) under_way: UnderWay,
     /// Knows the sources that the catalog only knows by name.
     pub(crate) sources: Option<Arc<dyn SourceResolver>>,
+    /// Is told of work that has ended.
+    pub(crate) metrics: Option<Arc<dyn Metrics>>,
     /// Set by the double for tests.
     pub(crate) simulation: Option<Arc<dyn Simulation>>,
     /// The load of each replica in this process.

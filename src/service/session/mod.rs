@@ -2,6 +2,7 @@
 
 pub(crate) mod authorize;
 pub(crate) mod builder;
+pub(crate) mod call;
 pub(crate) mod computer_names;
 pub(crate) mod inner;
 pub(crate) mod pending;

@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
 
+use super::call::Call;
 use super::plan::Plan;
 use crate::error::Result;
 use crate::host::sync::Mutex;
@@ -17,10 +18,8 @@ pub(crate) trait Work: Clone + Send + Sync + 'static {
 
     fn run(self) -> impl Future<Output = Result<Self::Output>> + Send;
 
-    /// Refuses what a simulation wants to fail before it begins.
-    fn refused(&self) -> Result<()> {
-        Ok(())
-    }
+    /// The call to tell of, if there is anybody to be told.
+    fn call(&self) -> Option<Call>;
 }
 
 /// Work that starts when it is polled for the first time.
@@ -81,8 +80,10 @@ impl<W: Work> Pending<W> {
             let work = self.work.clone();
             *stage = Stage::Running(Box::pin(async move {
                 let work = work?;
-                work.refused()?;
-                work.run().await
+                match work.call() {
+                    Some(call) => call.around(work.run()).await,
+                    None => work.run().await,
+                }
             }));
         }
         if let Stage::Running(running) = stage {

@@ -28,6 +28,7 @@ use crate::model::Region;
 use crate::progress::{OnProgress, Progress};
 use crate::regions::collection_report::CollectionReport;
 use crate::regions::garbage::Survey;
+use crate::service::session::call::Call;
 use crate::service::session::pending::{Pending, Work, awaited};
 use crate::service::session::plan::Plan;
 use crate::service::session::session::Session;
@@ -213,6 +214,10 @@ impl Work for CollectionWork {
             _ => None,
         });
         Ok(Plan { deletes: deletes.collect(), events: overdue, collection: Some(report), ..Plan::default() })
+    }
+
+    fn call(&self) -> Option<Call> {
+        self.session.call("collect", || "the catalog".to_owned())
     }
 
     async fn run(self) -> Result<CollectionReport> {

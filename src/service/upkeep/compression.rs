@@ -14,6 +14,7 @@ use crate::host::sync::Mutex;
 use crate::progress::{OnProgress, Progress};
 use crate::regions::collection_report::CollectionReport;
 use crate::regions::garbage::Survey;
+use crate::service::session::call::Call;
 use crate::service::session::pending::{Pending, Work, awaited};
 use crate::service::session::plan::Plan;
 use crate::service::session::session::Session;
@@ -236,6 +237,10 @@ impl Work for CompressionWork {
             report.merged(&region, merges.iter().map(|merge| merge.packs.len()).sum(), 0);
         }
         Ok(Plan { collection: Some(report), ..Plan::default() })
+    }
+
+    fn call(&self) -> Option<Call> {
+        self.session.call("compress", || "the catalog".to_owned())
     }
 
     async fn run(self) -> Result<CollectionReport> {
