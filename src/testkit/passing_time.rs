@@ -38,9 +38,9 @@ impl Sandbox {
     /// use std::time::Duration;
     ///
     /// # futures::executor::block_on(async {
-    /// // A disk of 30 GiB takes 2 hours to East US.
-    /// let sandbox = Sandbox::builder().bytes_per_second("eastus", (30 << 30) / 7_200).build().await?;
-    /// let version = sandbox.new_version("1.0.0", "westeurope,eastus", DiskSource::zeros(30 << 30)?);
+    /// // A disk of 36,000 MiB takes 2 hours to East US.
+    /// let sandbox = Sandbox::builder().bytes_per_second("eastus", 5 << 20).build().await?;
+    /// let version = sandbox.new_version("1.0.0", "westeurope,eastus", DiskSource::zeros(36_000 << 20)?);
     /// sandbox.session().publish(version).await?;
     ///
     /// sandbox.advance(Duration::from_secs(1_800)).await?;

@@ -583,7 +583,7 @@ impl SandboxBuilder {
         }
         let (of_driver, settings) = (session.clone(), self.driver.clone());
         let background = Background::new(move || {
-            let driver = of_driver.driver().collect_every(None);
+            let driver = of_driver.driver().collect_every(None).look_every(LOOKS_EVERY);
             match &settings {
                 Some(settings) => settings(driver),
                 None => driver,
@@ -661,6 +661,9 @@ pub fn region(name: &str) -> Region {
 pub fn raw(disk: impl Into<Bytes>) -> DiskSource {
     DiskSource::bytes(disk, DiskFormat::Raw)
 }
+
+/// How often the driver looks for something to do, and for a change of another process.
+const LOOKS_EVERY: Duration = Duration::from_secs(15);
 
 /// What a test has written down.
 #[track_caller]

@@ -121,7 +121,7 @@ impl Script {
         let mut there = self.arrived.lock().get(&at).copied().unwrap_or(0).min(bytes);
         tell(there);
         for percent in 1..=100 {
-            let next = u64::try_from(u128::from(bytes) * percent / 100).unwrap_or(bytes);
+            let next = u64::try_from((u128::from(bytes) * percent).div_ceil(100)).unwrap_or(bytes);
             if next <= there {
                 continue;
             }

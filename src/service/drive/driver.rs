@@ -220,9 +220,12 @@ impl Driver {
     #[cfg(feature = "testkit")]
     pub(crate) async fn run_until_idle(&mut self) -> Result<()> {
         loop {
+            // What has ended in a turn is looked at again in the next.
+            let was_at_rest = self.held.is_empty() && self.ended.is_empty();
             let turn = self.turn(true).await;
             drop(self.tell());
             match turn {
+                Ok(_) if !was_at_rest && self.held.is_empty() && self.ended.is_empty() => continue,
                 Ok(waiting) if waiting.is_empty() && self.held.is_empty() && self.ended.is_empty() => return Ok(()),
                 Err(error) if matches!(error.kind(), ErrorKind::Forbidden | ErrorKind::Unsupported) => {
                     return Err(error);
