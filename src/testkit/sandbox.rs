@@ -493,7 +493,7 @@ impl SandboxBuilder {
     #[expect(clippy::panic, reason = "it ends a test")]
     pub fn any_source(self, bytes: u64) -> Self {
         let any = AnySource::of_zeros(bytes).unwrap_or_else(|error| panic!("{error}"));
-        self.service(move |builder| builder.sources(any.clone()))
+        self.service(move |builder| builder.sources(any))
     }
 
     /// Lets what the session reads of the catalog be as old as this, as in a cache: a deleted version is still there for a while, and can be
@@ -583,7 +583,8 @@ impl SandboxBuilder {
         }
         let (of_driver, settings) = (session.clone(), self.driver.clone());
         let background = Background::new(move || {
-            let driver = of_driver.driver().collect_every(None).look_every(LOOKS_EVERY);
+            let driver = of_driver.driver().collect_every(None);
+            let driver = driver.look_every(LOOKS_EVERY).abandoned_after(ABANDONED_AFTER);
             match &settings {
                 Some(settings) => settings(driver),
                 None => driver,
@@ -663,7 +664,10 @@ pub fn raw(disk: impl Into<Bytes>) -> DiskSource {
 }
 
 /// How often the driver looks for something to do, and for a change of another process.
-const LOOKS_EVERY: Duration = Duration::from_secs(15);
+const LOOKS_EVERY: Duration = Duration::from_secs(30);
+
+/// A fourth of it passes between two commits of a driver that is at work, which tell of its percent.
+const ABANDONED_AFTER: Duration = Duration::from_secs(600);
 
 /// What a test has written down.
 #[track_caller]
