@@ -233,7 +233,7 @@ impl Sandbox {
     ///
     /// # futures::executor::block_on(async {
     /// let sandbox = Sandbox::new().await?;
-    /// let minutes = |minutes| sandbox.now() + Duration::from_secs(60 * minutes);
+    /// let minutes = |minutes: u64| sandbox.now() + Duration::from_secs(60 * minutes);
     /// sandbox.outage("eastus", minutes(10)..minutes(30));
     /// sandbox.publish("1.0.0", vec![7; 4096]).await?;
     /// sandbox.advance(Duration::from_secs(15 * 60)).await?;

@@ -125,7 +125,9 @@ impl Script {
             if next <= there {
                 continue;
             }
-            let takes = Duration::try_from_secs_f64((next - there) as f64 / rate as f64).unwrap_or(Duration::MAX);
+            // Rounded up: the whole never takes less than its bytes need.
+            let nanoseconds = (u128::from(next - there) * 1_000_000_000).div_ceil(u128::from(rate.max(1)));
+            let takes = u64::try_from(nanoseconds).map_or(Duration::MAX, Duration::from_nanos);
             self.clock.sleep(takes).await;
             self.reach(region).await?;
             there = next;

@@ -215,6 +215,8 @@ impl SharedGallery {
     /// # let id = sandbox.image().gallery();
     /// # let resource = Gallery::new(id.clone(), "westeurope".parse()?);
     /// # session.create_gallery(resource.with_sharing_profile(SharingProfile::new(SharingPermissions::Groups))).await?;
+    /// # let add = SharingUpdate::Add { subscriptions: vec!["fabrikam-dev".parse()?], tenants: vec![] };
+    /// # session.share_gallery(id, add).await?;
     /// # let unique_name = session.view().gallery(id)?.unique_name();
     /// # let gallery = session.view().public_gallery(&compute_gallery::read::PublicGallery::Shared(unique_name.clone()))?;
     /// assert_eq!(gallery.image("web")?.to_string(), format!("/SharedGalleries/{unique_name}/Images/web"));
