@@ -63,6 +63,8 @@
 //! | | |
 //! |---|---|
 //! | how do I …? | the [cookbook](docs::cookbook) |
+//! | how do I test my application against it? | [tests](docs::testing) |
+//! | what differs from Azure? | [differences](docs::azure_differences) |
 //! | which of Azure's rules hold, and what is Azure's code for them? | the [rule book](docs::rules) |
 //! | what does a crash leave at each step? | the [commit protocol](docs::commit_protocol) |
 //! | which bytes and keys are on disk? | the [format](docs::format) |
@@ -79,6 +81,8 @@
 //! | `encryption` | off | `GalleryServiceBuilder::encryption`: content is encrypted with keys that the host wraps, by `ring` |
 //! | `arm` | off | the module `arm`: Azure's wire protocol, for a web server of yours |
 //! | `serve` | off | the module `serve`: a small server for it, with https and a proxy |
+//! | `blocking` | off | `blocking::Wait`: every operation for programs without async |
+//! | `tracing` | off | a span for each piece of work; `host::Metrics` needs no feature |
 //! | `nbd` | off | the module `nbd`: a block device server, from which a hypervisor boots without a copy (2 more crates) |
 //!
 //! # Not yet
@@ -94,6 +98,8 @@ pub mod access;
 #[cfg(feature = "arm")]
 pub mod arm;
 pub mod billing;
+#[cfg(feature = "blocking")]
+pub mod blocking;
 pub mod cache;
 mod catalog;
 pub mod content;

@@ -662,6 +662,9 @@ async fn without_rights(world: &World, (stored, operation): (&ImageVersion, Oper
         "update_image_definition" => session.update_image_definition(definition().with_description("x")).await.err(),
         "update_image_version" => session.update_image_version(stored.clone()).await.err(),
         "restore" => session.restore(version_id()).await.err(),
+        "exclude_from_latest" => session.exclude_from_latest(version_id(), true).await.err(),
+        "publish_next" => session.publish_next(image_id(), |id| version(id, disk())).await.err(),
+        "replicate_all" => nothing(session.replicate_all().await.unwrap().len()),
         "apply_lifecycle" => {
             let policy = LifecyclePolicy::new(1, "westeurope".parse().unwrap());
             session.apply_lifecycle(&image_id(), policy).await.err()

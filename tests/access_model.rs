@@ -372,6 +372,10 @@ async fn perform(session: &Session, step: &Step) -> Result<()> {
         Step::Replicate(gallery, image, number) => {
             session.replicate(version_id(*gallery, image, *number)).await.map(drop)
         }
+        Step::Exclude(gallery, image, number) => {
+            // Planned only: what it changes is another model's.
+            session.exclude_from_latest(version_id(*gallery, image, *number), true).plan().await?.check()
+        }
         Step::Lifecycle(gallery, image) => {
             let policy = LifecyclePolicy::new(1, "westeurope=3".parse()?);
             // Planned only: what it changes is another model's.
@@ -457,6 +461,7 @@ fn name_of(step: &Step) -> Name {
         Step::DeleteGroup(..) => "delete_resource_group",
         Step::Restore(..) => "restore",
         Step::Replicate(..) => "replicate",
+        Step::Exclude(..) => "exclude_from_latest",
         Step::Lifecycle(..) => "apply_lifecycle",
         Step::CreateManaged => "create_managed_image",
         Step::CreateSnapshot => "create_snapshot",
@@ -802,6 +807,7 @@ impl History {
             }
             35 => Step::UpdateVersion(key.0, key.1, key.2),
             36 => Step::Restore(key.0, key.1, key.2),
+            37 if random.one_in(2) => Step::Exclude(key.0, key.1, key.2),
             37 => Step::Replicate(key.0, key.1, key.2),
             38 => Step::Lifecycle(gallery, image),
             39 => random.pick(&[Step::CreateManaged, Step::CreateSnapshot].each_ref()).clone(),

@@ -16,7 +16,7 @@ use sources::House;
 /// below, and from no other room of its floor.
 const FLOORS: &[&[&str]] = &[
     &["lib", "docs"],
-    &["prelude"],
+    &["prelude", "blocking"],
     &["testkit", "serve", "nbd"],
     &["arm"],
     &["service"],

@@ -5,6 +5,7 @@
 // Its links lead to the room.
 #[cfg(feature = "arm")]
 pub mod azure_clients;
+pub mod azure_differences;
 pub mod benchmarks;
 pub mod buckets;
 pub mod commit_protocol;
@@ -15,3 +16,5 @@ pub mod decisions;
 pub mod format;
 pub mod hypervisors;
 pub mod rules;
+#[cfg(any(not(doctest), feature = "testkit"))]
+pub mod testing;

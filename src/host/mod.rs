@@ -8,6 +8,7 @@ mod deadlines;
 mod entropy;
 pub(crate) mod in_flight;
 mod keys;
+mod metrics;
 pub(crate) mod sync;
 mod workers;
 
@@ -17,4 +18,5 @@ pub(crate) use deadlines::within;
 pub(crate) use entropy::draw;
 pub use entropy::{Entropy, SystemEntropy};
 pub use keys::{KeyProvider, Secret, Wrapped, key_missing, keys_unavailable};
+pub use metrics::{Metrics, Worked};
 pub use workers::Workers;

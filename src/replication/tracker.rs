@@ -88,6 +88,18 @@ impl Tracker {
         });
     }
 
+    /// Sets a region's progress to bytes that only a simulation counts.
+    pub(crate) fn travelled(&self, region: &Region, (done, total): (u64, u64)) {
+        self.change(region, |line| (line.at_first, line.needed) = (line.at_first.min(done), total));
+        self.present(region, done);
+    }
+
+    /// Returns whether this process is at work on a region.
+    pub(crate) fn is_at_work(&self, region: &Region) -> bool {
+        let regions = self.regions.lock();
+        regions.iter().any(|line| line.status.region == *region && line.status.state == ReplicationState::Replicating)
+    }
+
     pub(crate) fn complete(&self, region: &Region) {
         self.change(region, |line| {
             line.status.state = ReplicationState::Completed;

@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::Range;
 use std::sync::{Arc, MutexGuard};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use futures::stream::{self, TryStreamExt};
 
+use super::calls::{Calls, Rules, STORE_CALLS};
+use super::seeded_entropy::SeededEntropy;
 use crate::host::sync::Mutex;
+use crate::host::{Clock, SystemClock};
 use crate::store::derived::{self, Reads};
 use crate::store::{
     BlobKey, BlobMeta, BlobPlace, BlobStore, BlobVersion, Capabilities, Folders, Page, Pages, PutMode, StoreError,
@@ -29,6 +33,8 @@ pub enum Fault {
     After,
     /// Nothing happens, and no answer ever comes.
     Hang,
+    /// The call goes on after this time of the clock.
+    Slow(Duration),
 }
 
 /// One call that reached a [`FaultyStore`], whether it failed or not.
@@ -98,13 +104,26 @@ pub struct Faults {
     plan: Arc<Mutex<Plan>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Plan {
     record: Vec<Call>,
     calls: u64,
     once: BTreeMap<u64, Fault>,
     onwards: Option<(u64, Fault)>,
     full: Option<u64>,
+    rules: Rules<Fault>,
+    latency: Duration,
+    clock: Arc<dyn Clock>,
+    dice: SeededEntropy,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        let (once, rules) = Default::default();
+        let (clock, dice) = (Arc::new(SystemClock), SeededEntropy::new(0));
+        let (record, latency) = (Vec::new(), Duration::ZERO);
+        Self { record, calls: 0, once, onwards: None, full: None, rules, latency, clock, dice }
+    }
 }
 
 impl Faults {
@@ -132,11 +151,64 @@ impl Faults {
         plan.full = Some(plan.calls.saturating_add(skipped));
     }
 
-    /// No further call fails.
+    /// Fails the calls that are chosen by operation, key, number, chance and time. Of several faults that hit a call, the one that was
+    /// added first counts. An operation is the name of a method of [`BlobStore`]; a name that is none panics.
+    ///
+    /// ```
+    /// use compute_gallery::store::{BlobStore, MemoryStore, StoreErrorKind};
+    /// use compute_gallery::testkit::{Calls, Fault, FaultyStore};
+    /// use std::time::Duration;
+    ///
+    /// # futures::executor::block_on(async {
+    /// let store = FaultyStore::new(MemoryStore::new());
+    /// let busy = StoreErrorKind::Throttled { after: Some(Duration::from_secs(30)) };
+    /// store.faults().on(Calls::of("head").containing("packs/").nth(2), Fault::Before(busy));
+    /// let (pack, other) = ("packs/a".parse()?, "other".parse()?);
+    /// let mut kinds = Vec::new();
+    /// for key in [&pack, &other, &pack, &pack] {
+    ///     kinds.push(store.head(key).await.unwrap_err().kind());
+    /// }
+    /// assert_eq!(kinds, [StoreErrorKind::NotFound, StoreErrorKind::NotFound, busy, StoreErrorKind::NotFound]);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    #[track_caller]
+    pub fn on(&self, calls: Calls, fault: Fault) {
+        calls.check(STORE_CALLS, "a store");
+        self.plan().rules.add(calls, fault);
+    }
+
+    /// Lets every call take this time of the clock, beside what faults say; zero by default.
+    pub fn set_latency(&self, latency: Duration) {
+        self.plan().latency = latency;
+    }
+
+    /// Sets the clock of faults with times and of slow calls: the system's by default.
+    pub fn set_clock(&self, clock: impl Clock) {
+        self.plan().clock = Arc::new(clock);
+    }
+
+    /// Sets the seed of faults with a chance: 0 by default.
+    pub fn set_seed(&self, seed: u64) {
+        self.plan().dice = SeededEntropy::new(seed);
+    }
+
+    /// The last time at which a fault begins or ends.
+    pub(super) fn last_change(&self) -> Option<chrono::DateTime<chrono::Utc>> {
+        self.plan().rules.last_change()
+    }
+
+    /// No further call fails. The latency stays.
     pub fn heal(&self) {
         let mut plan = self.plan();
         plan.once.clear();
+        plan.rules = Rules::default();
         (plan.onwards, plan.full) = (None, None);
+    }
+
+    /// Makes a call that changes nothing, for bytes that are simulated.
+    pub(super) async fn simulate(&self, operation: &'static str, key: &BlobKey) -> StoreResult<()> {
+        self.pass(Call::new(operation, Some(key)), async { Ok(()) }).await
     }
 
     /// The calls so far, or since the last [`forget_record`](Self::forget_record).
@@ -155,17 +227,28 @@ impl Faults {
 
     async fn pass<T>(&self, call: Call, work: impl Future<Output = StoreResult<T>>) -> StoreResult<T> {
         let (operation, key) = (call.operation, call.key.clone());
-        let fault = {
+        let (fault, slow) = {
             let mut plan = self.plan();
+            let now = plan.clock.now();
             let number = plan.calls;
             plan.calls += 1;
             plan.record.push(call);
             let onwards = plan.onwards.filter(|(from, _)| number >= *from).map(|(_, fault)| fault);
             let full = plan.full.filter(|from| number >= *from && takes_space(operation));
-            plan.once.remove(&number).or(onwards).or(full.map(|_| Fault::Before(StoreErrorKind::Full)))
+            let Plan { rules, dice, .. } = &mut *plan;
+            let text = key.as_ref().map_or("", BlobKey::as_str);
+            let chosen = rules.hit(operation, text, now, dice);
+            let full = full.map(|_| Fault::Before(StoreErrorKind::Full));
+            let fault = plan.once.remove(&number).or(onwards).or(full).or(chosen);
+            let more = if let Some(Fault::Slow(more)) = fault { more } else { Duration::ZERO };
+            let time = plan.latency.saturating_add(more);
+            (fault, (!time.is_zero()).then(|| plan.clock.sleep(time)))
         };
+        if let Some(slow) = slow {
+            slow.await;
+        }
         let kind = match fault {
-            None => return work.await,
+            None | Some(Fault::Slow(_)) => return work.await,
             Some(Fault::Before(kind)) => kind,
             Some(Fault::Hang) => std::future::pending().await,
             Some(Fault::After) => {

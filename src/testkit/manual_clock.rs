@@ -55,6 +55,8 @@ struct State {
     begun: u64,
     /// How often a sleep has begun or ended, or the time has moved.
     changes: u64,
+    /// How many hold it: then it does not move by itself.
+    held: u32,
 }
 
 /// How often a sleep is polled in a row, with no change of the clock in between, before an auto-advancing clock moves:
@@ -64,7 +66,7 @@ const TURNS: u32 = 16;
 impl ManualClock {
     /// A clock that stands at `start`.
     pub fn new(start: DateTime<Utc>) -> Self {
-        let state = State { now: start, sleeps: BTreeMap::new(), begun: 0, changes: 0 };
+        let state = State { now: start, sleeps: BTreeMap::new(), begun: 0, changes: 0, held: 0 };
         Self { state: Arc::new(Mutex::new(state)), advances_by_itself: false, is_compared_with_stores: false }
     }
 
@@ -114,8 +116,33 @@ impl ManualClock {
         Some(next)
     }
 
+    /// Keeps the clock from moving by itself until the hold is dropped.
+    pub(super) fn hold(&self) -> Hold {
+        self.lock().held += 1;
+        Hold(self.clone())
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock()
+    }
+}
+
+/// Holds a clock.
+#[derive(Debug)]
+pub(super) struct Hold(ManualClock);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let woken: Vec<Waker> = {
+            let mut state = self.0.lock();
+            state.held -= 1;
+            match state.held == 0 && self.0.advances_by_itself {
+                true => state.sleeps.values().flatten().cloned().collect(),
+                false => Vec::new(),
+            }
+        };
+        // They move it from now on.
+        woken.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -190,7 +217,7 @@ impl Future for Sleep {
         if let Some(waker) = state.sleeps.get_mut(&(self.until, self.number)) {
             *waker = Some(context.waker().clone());
         }
-        if !clock.advances_by_itself {
+        if !clock.advances_by_itself || state.held > 0 {
             return Poll::Pending;
         }
         self.quiet = match self.quiet {

@@ -20,18 +20,24 @@
 //! test about each call ([`HookedStore`]) or suspend at each call ([`YieldingStore`]). [`conformance`] proves that a store keeps
 //! the contract of [`BlobStore`](crate::store::BlobStore).
 
+mod background;
+mod calls;
 pub mod conformance;
 mod faulty_store;
 pub mod fuzz;
 mod hooked_store;
 mod manual_clock;
+mod passing_time;
 mod sandbox;
+mod script;
 mod seeded_entropy;
 mod yielding_store;
 
+pub use calls::Calls;
 pub use faulty_store::{Call, Fault, Faults, FaultyStore};
 pub use hooked_store::{HookedStore, Reaction};
 pub use manual_clock::ManualClock;
 pub use sandbox::{Sandbox, SandboxBuilder, raw, region};
+pub use script::Refusal;
 pub use seeded_entropy::{SeededEntropy, noise};
 pub use yielding_store::YieldingStore;

@@ -2,15 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
+use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::{DateTime, TimeDelta};
+use chrono::{DateTime, TimeDelta, Utc};
 
-use super::faulty_store::{Faults, FaultyStore};
+use super::background::Background;
+use super::calls::Calls;
+use super::faulty_store::{Fault, Faults, FaultyStore};
 use super::manual_clock::ManualClock;
+use super::script::{Arrived, Late, Refusal, Script};
 use super::seeded_entropy::SeededEntropy;
 use crate::access::Directory;
 use crate::disk::{DiskFormat, DiskSource};
@@ -20,15 +25,19 @@ use crate::model::{
     Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageIdentifier, ImageVersion, ImageVersionId, OsState,
     OsType, PublishingProfile, Region,
 };
+use crate::service::drive::Driver;
+use crate::service::publish::AnySource;
 use crate::service::publish::{ImageSource, NewImageVersion, Published};
 use crate::service::session::{GalleryService, GalleryServiceBuilder, Session};
-use crate::store::{BlobStore, MemoryStore, Prefixed};
+use crate::store::{BlobStore, MemoryStore, Prefixed, StoreErrorKind};
 
 /// The store of a place in a [`Sandbox`]: `faults()` makes it fail, and `inner()` is the same store past the faults.
 type SandboxStore = FaultyStore<Arc<dyn BlobStore>>;
 
 /// A setting of the service, applied whenever the sandbox opens one.
 type Setting = Arc<dyn Fn(GalleryServiceBuilder) -> GalleryServiceBuilder + Send + Sync>;
+
+type DriverSetting = Arc<dyn Fn(Driver) -> Driver + Send + Sync>;
 
 /// A gallery service to test against: stores in memory, virtual time, randomness that repeats, a fault switch for every store, and a gallery with the definition of a generalized Linux image.
 ///
@@ -72,6 +81,8 @@ pub struct Sandbox {
     session: Session,
     image: ImageDefinitionId,
     catalog: SandboxStore,
+    script: Arc<Script>,
+    background: Background,
 }
 
 impl Sandbox {
@@ -173,6 +184,78 @@ impl Sandbox {
         Ok(deployment.to_writer(Vec::new()).await?.1)
     }
 
+    /// The percentage of a version that has arrived in a region, as the replication status says.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Session::replication_status`].
+    pub async fn progress(&self, number: &str, region: &str) -> Result<u8> {
+        let status = self.session.replication_status(self.version(number)).await?;
+        let region: Region = literal(region);
+        Ok(status.summary.iter().find(|line| line.region == region).map_or(0, |line| line.progress))
+    }
+
+    /// Fails what a session is asked for, in place of doing it: `publish`, `put`, `complete` (an announced version gets its bytes),
+    /// `replicate` (to one region), `deploy`, `delete`, and `change` (any other change of the catalog). Of several refusals of a call, the
+    /// one that was added first counts. A name that is none of these panics.
+    ///
+    /// ```
+    /// use compute_gallery::ErrorKind;
+    /// use compute_gallery::testkit::{Calls, Refusal, Sandbox};
+    ///
+    /// # futures::executor::block_on(async {
+    /// let sandbox = Sandbox::new().await?;
+    /// let full = Refusal::new(ErrorKind::LimitReached, "QuotaExceeded").with_message("No more than two.");
+    /// sandbox.refuse(Calls::of("publish").nth(3), full);
+    /// sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// sandbox.publish("1.0.1", vec![7; 4096]).await?;
+    /// let error = sandbox.publish("1.0.2", vec![7; 4096]).await.unwrap_err();
+    /// assert_eq!((error.kind(), error.code()), (ErrorKind::LimitReached, "QuotaExceeded"));
+    /// sandbox.publish("1.0.2", vec![7; 4096]).await?;
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    #[track_caller]
+    pub fn refuse(&self, calls: Calls, refusal: Refusal) {
+        self.script.refuse_on(calls, refusal);
+    }
+
+    /// Ends all [refusals](Self::refuse).
+    pub fn accept(&self) {
+        self.script.accept_all();
+    }
+
+    /// Takes a region's store away for a span of time: every call of it fails as `Unavailable`.
+    ///
+    /// ```
+    /// use compute_gallery::testkit::Sandbox;
+    /// use std::time::Duration;
+    ///
+    /// # futures::executor::block_on(async {
+    /// let sandbox = Sandbox::new().await?;
+    /// let minutes = |minutes: u64| sandbox.now() + Duration::from_secs(60 * minutes);
+    /// sandbox.outage("eastus", minutes(10)..minutes(30));
+    /// sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// sandbox.advance(Duration::from_secs(15 * 60)).await?;
+    /// assert!(sandbox.publish("1.0.1", vec![7; 4096]).await.is_err());
+    /// sandbox.run_until_idle().await?;
+    /// assert_eq!(sandbox.deployed("1.0.1", "eastus").await?, [7; 4096]);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    #[track_caller]
+    pub fn outage(&self, region: &str, times: Range<DateTime<Utc>>) {
+        self.faults(region).on(Calls::all().during(times), Fault::Before(StoreErrorKind::Unavailable));
+    }
+
+    pub(super) fn script(&self) -> &Script {
+        &self.script
+    }
+
+    pub(super) fn background(&self) -> &Background {
+        &self.background
+    }
+
     /// The service's clock.
     pub fn clock(&self) -> &ManualClock {
         &self.settings.clock
@@ -218,6 +301,9 @@ impl Sandbox {
 /// | stores | one in memory for the catalog and one for each region |
 /// | [`clock`](Self::clock) | auto-advancing from 2026-01-02T03:04:05Z: nothing waits |
 /// | [`seed`](Self::seed) | 0 |
+/// | [`bytes_per_second`](Self::bytes_per_second), [`latency`](Self::latency) | bytes arrive at once, and calls take no time |
+/// | [`any_source`](Self::any_source) | a source that is only named is not found |
+/// | [`driver`](Self::driver) | collects and scrubs nothing |
 /// | who may do what | everybody everything, or as the roles of a [`directory`](Self::directory) say |
 /// | work | on the thread that polls, so that a run repeats |
 /// | the [`service`](Self::service)'s other settings | those of [`GalleryServiceBuilder`] |
@@ -247,6 +333,11 @@ pub struct SandboxBuilder {
     seed: u64,
     access: Option<Setting>,
     service: Vec<Setting>,
+    bytes_per_second: BTreeMap<Region, u64>,
+    latencies: BTreeMap<Region, Duration>,
+    arrived: Arrived,
+    sees_late: Duration,
+    driver: Option<DriverSetting>,
     start: Start,
     /// Services that have been opened on these stores: each draws its own randomness.
     processes: Arc<AtomicU64>,
@@ -271,6 +362,11 @@ impl Default for SandboxBuilder {
             seed: 0,
             access: None,
             service: Vec::new(),
+            bytes_per_second: BTreeMap::new(),
+            latencies: BTreeMap::new(),
+            arrived: Arc::default(),
+            sees_late: Duration::ZERO,
+            driver: None,
             start: Start::Filled,
             processes: Arc::default(),
         }
@@ -372,6 +468,66 @@ impl SandboxBuilder {
         self
     }
 
+    /// Lets the disks of each version arrive in a region at this rate, by their size, whatever they store: a disk of 30 GiB of zeros costs
+    /// nothing and takes as long as any. Meanwhile its progress goes from 1 to 100 %, and faults of `put` in the region's store
+    /// hit it. In the source region it is the time of the publication. 0 counts as 1.
+    #[track_caller]
+    pub fn bytes_per_second(mut self, region: &str, rate: u64) -> Self {
+        self.bytes_per_second.insert(literal(region), rate.max(1));
+        self
+    }
+
+    /// Lets each call of a region's store take this time.
+    #[track_caller]
+    pub fn latency(mut self, region: &str, latency: Duration) -> Self {
+        self.latencies.insert(literal(region), latency);
+        self
+    }
+
+    /// Lets every source that is only named, such as a VM, stand for a disk of `bytes` zeros: see [`AnySource`].
+    ///
+    /// # Panics
+    ///
+    /// If `bytes` is the size of no disk: a multiple of 512, from 512 to 64 TiB.
+    #[track_caller]
+    #[expect(clippy::panic, reason = "it ends a test")]
+    pub fn any_source(self, bytes: u64) -> Self {
+        let any = AnySource::of_zeros(bytes).unwrap_or_else(|error| panic!("{error}"));
+        self.service(move |builder| builder.sources(any))
+    }
+
+    /// Lets what the session reads of the catalog be as old as this, as in a cache: a deleted version is still there for a while, and can be
+    /// deployed. For a sandbox that is [reopened](Sandbox::reopen), which is another process.
+    ///
+    /// ```
+    /// use compute_gallery::testkit::Sandbox;
+    /// use std::time::Duration;
+    ///
+    /// # futures::executor::block_on(async {
+    /// let sandbox = Sandbox::new().await?;
+    /// sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// let other = sandbox.reopen().sees_late(Duration::from_secs(60)).build().await?;
+    /// assert!(other.session().view().image_version(sandbox.version("1.0.0")).is_ok());
+    ///
+    /// sandbox.session().delete(sandbox.version("1.0.0")).await?;
+    /// assert!(other.session().refresh().await?.image_version(sandbox.version("1.0.0")).is_ok());
+    /// sandbox.clock().advance(Duration::from_secs(60));
+    /// assert!(other.session().refresh().await?.image_version(sandbox.version("1.0.0")).is_err());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn sees_late(mut self, by: Duration) -> Self {
+        self.sees_late = by;
+        self
+    }
+
+    /// Settings of the driver that [goes on by itself](Sandbox#time-and-what-goes-on-by-itself), such as
+    /// `|driver| driver.collect_every(Some(day))`.
+    pub fn driver(mut self, settings: impl Fn(Driver) -> Driver + Send + Sync + 'static) -> Self {
+        self.driver = Some(Arc::new(settings));
+        self
+    }
+
     /// Creates neither the gallery nor the definition.
     pub fn empty(mut self) -> Self {
         self.start = Start::Empty;
@@ -390,11 +546,13 @@ impl SandboxBuilder {
         let catalog = self.catalog.clone().or_else(|| self.common.clone()).unwrap_or_else(in_memory);
         self.catalog = Some(catalog.clone());
         let process = self.processes.fetch_add(1, Ordering::Relaxed);
+        let script = Arc::new(self.script(&catalog));
         let mut builder = GalleryService::builder()
             .record_disk_encryption_sets()
             .clock(self.clock.clone())
             .entropy(SeededEntropy::new(self.seed.wrapping_add(process)))
             .workers(Workers::inline())
+            .simulation(script.clone())
             .catalog_store(catalog.clone());
         if let Some(common) = &self.common {
             builder = builder.store(common.clone());
@@ -423,7 +581,16 @@ impl SandboxBuilder {
             let (os, state) = (OsType::Linux, OsState::Generalized);
             session.create_image_definition(ImageDefinition::new(image.clone(), home, os, state, identifier)).await?;
         }
-        Ok(Sandbox { settings: self, service, session, image, catalog })
+        let (of_driver, settings) = (session.clone(), self.driver.clone());
+        let background = Background::new(move || {
+            let driver = of_driver.driver().collect_every(None);
+            let driver = driver.look_every(LOOKS_EVERY).abandoned_after(ABANDONED_AFTER);
+            match &settings {
+                Some(settings) => settings(driver),
+                None => driver,
+            }
+        });
+        Ok(Sandbox { settings: self, service, session, image, catalog, script, background })
     }
 
     #[track_caller]
@@ -434,6 +601,32 @@ impl SandboxBuilder {
         }
         self.stores.insert(region, stores);
         self
+    }
+
+    /// What the service is to do beside its work; the stores get the clock, their seeds and latencies.
+    fn script(&self, catalog: &SandboxStore) -> Script {
+        let mut script = Script::new(self.clock.clone(), self.seed);
+        script.bytes_per_second = self.bytes_per_second.clone();
+        script.arrived = self.arrived.clone();
+        script.late = Late::by(self.sees_late);
+        let of_regions = self.stores.values().flatten();
+        for (number, store) in (0..).zip(of_regions.chain(&self.common).chain([catalog])) {
+            let faults = store.faults();
+            faults.set_clock(self.clock.clone());
+            if self.start != Start::Reopened {
+                faults.set_seed(self.seed.wrapping_add(number));
+            }
+        }
+        for (region, stores) in &self.stores {
+            let latency = self.latencies.get(region).copied().unwrap_or_default();
+            stores.iter().for_each(|store| store.faults().set_latency(latency));
+            script.stores.extend(stores.first().map(|store| (region.clone(), store.faults())));
+        }
+        let in_common = self.bytes_per_second.keys().filter(|region| !self.stores.contains_key(*region));
+        script.stores.extend(
+            in_common.zip(self.common.iter().cycle()).map(|(region, common)| (region.clone(), common.faults())),
+        );
+        script
     }
 
     fn home(&self) -> Region {
@@ -469,6 +662,12 @@ pub fn region(name: &str) -> Region {
 pub fn raw(disk: impl Into<Bytes>) -> DiskSource {
     DiskSource::bytes(disk, DiskFormat::Raw)
 }
+
+/// How often the driver looks for something to do, and for a change of another process.
+const LOOKS_EVERY: Duration = Duration::from_secs(30);
+
+/// A fourth of it passes between two commits of a driver that is at work, which tell of its percent.
+const ABANDONED_AFTER: Duration = Duration::from_secs(600);
 
 /// What a test has written down.
 #[track_caller]

@@ -99,6 +99,7 @@ pub enum Step {
     DeleteGroup(Name),
     Restore(usize, Name, u32),
     Replicate(usize, Name, u32),
+    Exclude(usize, Name, u32),
     Lifecycle(usize, Name),
     CreateManaged,
     CreateSnapshot,
@@ -790,6 +791,7 @@ impl Model {
             }
             Step::UpdateVersion(gallery, image, number)
             | Step::Restore(gallery, image, number)
+            | Step::Exclude(gallery, image, number)
             | Step::Replicate(gallery, image, number) => may(WRITE_VERSION, At::Version(*gallery, image, *number)),
             Step::Lifecycle(gallery, image) => {
                 let versions = self.live(*gallery, image).into_iter();
@@ -988,6 +990,7 @@ impl Model {
             Step::UpdateImage(..)
             | Step::UpdateVersion(..)
             | Step::Replicate(..)
+            | Step::Exclude(..)
             | Step::Lifecycle(..)
             | Step::Compress
             | Step::RotateKeys

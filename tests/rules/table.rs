@@ -50,3 +50,42 @@ fn the_table_of_rules_names_tests_that_exist() {
         assert!(known.contains(number.as_str()), "{number} is missing");
     }
 }
+
+/// The rows of the rule book without a test, as the page of differences tells them.
+#[expect(clippy::panic, reason = "a helper of a test may fail as the test does")]
+fn rules_that_are_not_kept() -> String {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let table = std::fs::read_to_string(root.join("docs/rules.md")).unwrap();
+    let mut rows = String::new();
+    for row in table.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| rule")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let [_, rule, source, _, test, _] = cells[..] else { panic!("{row}") };
+        if !test.starts_with('`') {
+            rows.push_str(&format!("| {rule} | {source} | {test} |\n"));
+        }
+    }
+    rows
+}
+
+/// The page of differences, before its generated rows and with them.
+fn page_of_differences() -> (std::path::PathBuf, String, String) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/azure-differences.md");
+    let written = std::fs::read_to_string(&path).unwrap();
+    let head = "| rule | source | why |\n|---|---|---|\n";
+    let (before, _) = written.split_once(head).unwrap();
+    let page = format!("{before}{head}{}", rules_that_are_not_kept());
+    (path, written, page)
+}
+
+#[test]
+fn the_page_of_differences_has_every_rule_that_is_not_kept() {
+    let (_, written, page) = page_of_differences();
+    assert!(written == page, "docs/azure-differences.md is old: run the ignored test `write_the_page_of_differences`");
+}
+
+#[test]
+#[ignore = "writes docs/azure-differences.md"]
+fn write_the_page_of_differences() {
+    let (path, _, page) = page_of_differences();
+    std::fs::write(path, page).unwrap();
+}

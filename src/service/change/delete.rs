@@ -12,6 +12,7 @@ use crate::model::{
 };
 use crate::service::rules;
 use crate::service::rules::refusals::has_children;
+use crate::service::session::call::Call;
 use crate::service::session::inner::Inner;
 use crate::service::session::pending::{Pending, Work, awaited};
 use crate::service::session::plan::Plan;
@@ -226,6 +227,11 @@ impl Work for DeletionWork {
 
     async fn plan(&self) -> Result<Plan> {
         self.change().plan().await
+    }
+
+    fn call(&self) -> Option<Call> {
+        // The change that it becomes is told of.
+        None
     }
 
     async fn run(self) -> Result<Self::Output> {

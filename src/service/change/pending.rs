@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::catalog::{Changes, OperationId, OperationKind, State};
 use crate::error::{Error, Result};
 use crate::service::rules::refusals::deleting;
+use crate::service::session::call::Call;
 use crate::service::session::inner::Inner;
 use crate::service::session::pending::{Pending, Work, awaited};
 use crate::service::session::plan::Plan;
@@ -136,6 +137,14 @@ impl<T: Send + 'static> Work for ChangeWork<T> {
             Ok(_) => self.judge(&state),
             Err(problems) => Plan::refused(problems),
         })
+    }
+
+    fn call(&self) -> Option<Call> {
+        let Some(Need { action, scope, .. }) = self.needs.first() else {
+            return self.session.call("change", || "the catalog".to_owned());
+        };
+        let verb = if action.as_str().ends_with("/delete") { "delete" } else { "change" };
+        self.session.call(verb, || scope.to_string())
     }
 
     async fn run(self) -> Result<T> {

@@ -12,6 +12,7 @@ use crate::model::{
 };
 use crate::service::rules;
 use crate::service::rules::refusals::{deleting, missing};
+use crate::service::session::call::Call;
 use crate::service::session::inner::Inner;
 use crate::service::session::pending::{Pending, Work, awaited};
 use crate::service::session::plan::Plan;
@@ -197,6 +198,11 @@ impl<T: Send + 'static> Work for PutWork<T> {
             return Ok(Plan::refused(problems));
         }
         Ok(self.judge(&state).map_or_else(|error| Plan::refused(error.into_problems()), |judged| judged.plan))
+    }
+
+    fn call(&self) -> Option<Call> {
+        let scope = || self.needs.first().map_or_else(String::new, |need| need.scope.to_string());
+        self.session.call("put", scope)
     }
 
     async fn run(self) -> Result<Applied<T>> {

@@ -3,8 +3,10 @@
 use super::pending::Change;
 use crate::access::Action;
 use crate::catalog::{Event, State, VersionRecord};
-use crate::error::{Error, Problem};
-use crate::model::{Gallery, GalleryId, ImageDefinition, ImageVersion, ImageVersionId, differences, given};
+use crate::error::{Error, Problem, Result};
+use crate::model::{
+    Gallery, GalleryId, ImageDefinition, ImageVersion, ImageVersionId, TargetRegion, TargetRegions, differences, given,
+};
 use crate::service::rules;
 use crate::service::rules::refusals::missing;
 use crate::service::rules::version::RegionProtection;
@@ -207,6 +209,50 @@ impl Session {
         Change::new(self, needs, judge, move |_| updated.clone())
     }
 
+    /// Excludes a version from being the latest, or ends that: in all regions, also in those that have a flag of their own.
+    ///
+    /// # Errors
+    ///
+    /// As [`update_image_version`](Self::update_image_version).
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// sandbox.publish("1.0.1", vec![8; 4096]).await?;
+    /// session.exclude_from_latest(sandbox.version("1.0.1"), true).await?;
+    /// assert_eq!(session.view().latest(sandbox.image(), "eastus")?.id(), &sandbox.version("1.0.0"));
+    /// session.exclude_from_latest(sandbox.version("1.0.1"), false).await?;
+    /// assert_eq!(session.view().latest(sandbox.image(), "eastus")?.id(), &sandbox.version("1.0.1"));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn exclude_from_latest(
+        &self,
+        version: impl TryInto<ImageVersionId, Error: Into<Error>>,
+        exclude: bool,
+    ) -> Change<()> {
+        Change::of(given(version), |id: ImageVersionId| {
+            let needs = vec![Need::new(Action::WriteVersion, &id)];
+            let judge = move |state: &crate::catalog::State, inner: &Inner| {
+                let there = state.version(&id).filter(|record| !state.is_gone(record, inner.log_time()));
+                let Some(old) = there else {
+                    return Plan::refused(vec![missing(&id)]);
+                };
+                let version = match excluded(&old.version, exclude) {
+                    Ok(version) if differences(&*old.version, &version).is_empty() => return Plan::default(),
+                    Ok(version) => version,
+                    Err(error) => return Plan::refused(error.into_problems()),
+                };
+                let problems = rules::version::update_version(state, inner, old, &version, RegionProtection::Held);
+                Plan::of_event(problems, Event::ImageVersionUpdated { version })
+            };
+            Change::new(self, needs, judge, |_| ())
+        })
+    }
+
     /// Restores a version that was deleted in a gallery with a soft-delete policy.
     ///
     /// # Errors
@@ -256,6 +302,17 @@ pub(crate) fn may_not_switch_soft_delete(rights: &Rights, state: &State, gallery
 }
 
 /// Returns the bytes that a changed version moves: everything to a new region, a copy for each new replica.
+fn excluded(version: &ImageVersion, exclude: bool) -> Result<ImageVersion> {
+    let profile = version.publishing_profile();
+    let own = |target: &TargetRegion| match target.exclude_from_latest() {
+        Some(_) => target.clone().with_exclude_from_latest(exclude),
+        None => target.clone(),
+    };
+    let regions = TargetRegions::new(profile.target_regions().iter().map(own).collect())?;
+    let profile = profile.clone().with_target_regions(regions).with_exclude_from_latest(exclude);
+    version.clone().with_publishing_profile(profile)
+}
+
 pub(crate) fn moves(inner: &Inner, old: &VersionRecord, new: &ImageVersion) -> Vec<RegionPlan> {
     let (profile, size) = (new.publishing_profile(), old.content.stored_bytes);
     let targets = profile.target_regions().iter().map(|target| target.region());

@@ -66,6 +66,8 @@ struct DeploymentWork {
     region: Region,
     lun: Option<u32>,
     replica: Option<ReplicaId>,
+    /// A share of the replica that the caller has handed over.
+    lease: Option<Arc<Lease>>,
     format: WrittenFormat,
     sync: bool,
     records_boot: bool,
@@ -248,6 +250,29 @@ impl Deployment {
         self.set(|work| work.replica = Some(replica))
     }
 
+    /// Reads from the replica of a lease first, and holds the lease for as long as the deployment takes: for as long as the disk is read, if
+    /// it is [opened](Self::open). A lease for several VMs is [split](Lease::split_vm) into those of each.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// let pool = session.pool(&version, "eastus").await?;
+    /// let deployment = session.deploy(&version, "eastus").on_lease(pool.place_vms(1)?);
+    /// let reader = deployment.open().await?;
+    /// assert_ne!(pool.replicas()[0].load, 0);
+    /// drop(reader);
+    /// assert_eq!(pool.replicas()[0].load, 0);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn on_lease(self, lease: Lease) -> Self {
+        self.set(|work| (work.replica, work.lease) = (Some(lease.replica()), Some(Arc::new(lease))))
+    }
+
     /// Sets the format to write: [`Raw`](WrittenFormat::Raw) by default. A [`DiskFormat`](crate::disk::DiskFormat) says it as well: `Vhd`
     /// is a fixed one.
     ///
@@ -347,11 +372,14 @@ impl Deployment {
     /// # }).unwrap();
     /// ```
     pub async fn to_path(self, path: impl AsRef<Path>) -> Result<Deployed> {
-        let work = self.0?;
-        let source = work.source().await?;
-        let layout = source.layout(&work).await?;
-        source.export(&work).to_path(path.as_ref(), &layout, work.sync).await?;
-        Ok(source.deployed(&work).await)
+        let (work, path) = (self.0?, path.as_ref());
+        let deploying = async {
+            let source = work.source().await?;
+            let layout = source.layout(&work).await?;
+            source.export(&work).to_path(path, &layout, work.sync).await?;
+            Ok(source.deployed(&work).await)
+        };
+        work.told_of(deploying).await
     }
 
     /// Writes over a block device, such as a logical volume, as raw. Where the disk is zero, the device reads as zeros afterwards: it is
@@ -381,12 +409,16 @@ impl Deployment {
             let what = "a device takes the disk as raw, and another format is asked for: leave the format out";
             return Err(Error::invalid("format", what));
         }
-        let source = work.source().await?;
-        let (device, size) = (path.as_ref().to_owned(), source.disk.size);
-        let device = work.session.inner.workers.run(move || open_device(&device, size)).await?;
-        let layout = source.layout(&work).await?;
-        source.export(&work).to_device(device, path.as_ref(), &layout, work.sync).await?;
-        Ok(source.deployed(&work).await)
+        let path = path.as_ref();
+        let deploying = async {
+            let source = work.source().await?;
+            let (device, size) = (path.to_owned(), source.disk.size);
+            let device = work.session.inner.workers.run(move || open_device(&device, size)).await?;
+            let layout = source.layout(&work).await?;
+            source.export(&work).to_device(device, path, &layout, work.sync).await?;
+            Ok(source.deployed(&work).await)
+        };
+        work.told_of(deploying).await
     }
 
     /// Writes to `writer`, including zeros, and returns it. A worker's thread does the writing.
@@ -408,11 +440,14 @@ impl Deployment {
     /// # }).unwrap();
     /// ```
     pub async fn to_writer<W: Write + Send + 'static>(self, writer: W) -> Result<(Deployed, W)> {
-        let work = self.0?;
-        let source = work.source().await?;
-        let layout = source.layout(&work).await?;
-        let writer = source.export(&work).to_writer(writer, &layout).await?;
-        Ok((source.deployed(&work).await, writer))
+        let work = &self.0?;
+        let deploying = async move {
+            let source = work.source().await?;
+            let layout = source.layout(work).await?;
+            let writer = source.export(work).to_writer(writer, &layout).await?;
+            Ok((source.deployed(work).await, writer))
+        };
+        work.told_of(deploying).await
     }
 
     /// Writes the disk as raw to an asynchronous writer, including zeros, and returns it: for the body of an answer, or a socket. A writer of
@@ -509,7 +544,7 @@ impl Deployment {
     /// ```
     pub async fn open(self) -> Result<ImageReader> {
         let work = self.0?;
-        let Source { content, disk, lease, boots, .. } = work.source().await?;
+        let Source { content, disk, lease, boots, .. } = work.told_of(work.source()).await?;
         let inner = &work.session.inner;
         let boots = boots.filter(|_| disk.lun.is_none());
         let disk = RandomAccess::new(content, disk, inner.workers.clone(), inner.chunks.clone());
@@ -554,10 +589,24 @@ impl DeploymentWork {
             region,
             lun: None,
             replica: None,
+            lease: None,
             format: WrittenFormat::Raw,
             sync: true,
             records_boot: false,
             on_progress: Arc::new(|_| {}),
+        }
+    }
+
+    /// Tells of the deployment those who watch the service.
+    async fn told_of<T>(&self, deploying: impl Future<Output = Result<T>>) -> Result<T> {
+        let image = || match &self.image {
+            Named::Id(id) => id.to_string(),
+            Named::Latest(_, version) => version.to_string(),
+            Named::Public(image) => image.to_string(),
+        };
+        match self.session.call("deploy", image) {
+            Some(call) => call.around(deploying).await,
+            None => deploying.await,
         }
     }
 
@@ -672,6 +721,7 @@ impl DeploymentWork {
         let view = self.session.refresh().await?;
         // Whether it is shared is told as it is; what is wrong behind that is the owner's.
         let id = self.named(&view)?;
+        self.session.inner.refused("deploy", || format!("{id} in {}", self.region))?;
         self.may_record(&view, &id)?;
         self.source_of(&view, id).await.map_err(|error| self.told(error))
     }
@@ -679,12 +729,13 @@ impl DeploymentWork {
     async fn source_of(&self, view: &CatalogView, id: ResourceId) -> Result<Source> {
         let placed = deployable(view, &id, &self.region)?;
         let lease = match self.replica {
-            Some(_) => None,
-            None => Some(
-                self.session.inner.pool(&id, &self.region, &placed).place(PlacementRequest::vm().with_throttling())?,
-            ),
+            Some(_) => self.lease.clone(),
+            None => {
+                let pool = self.session.inner.pool(&id, &self.region, &placed);
+                Some(Arc::new(pool.place(PlacementRequest::vm().with_throttling())?))
+            }
         };
-        let chosen = lease.as_ref().map(Lease::replica).or(self.replica).map_or(0, |replica| replica.number());
+        let chosen = lease.as_ref().map(|lease| lease.replica()).or(self.replica).map_or(0, |replica| replica.number());
         let replicas = Holders::new(self.slots(view, &id, chosen, &placed)?);
         let manifest = replicas.manifest(&placed.content.manifest_id()).await?;
         let disk = self.disk_of(&id, &manifest)?;
@@ -703,7 +754,7 @@ struct Source {
     manifest: Manifest,
     disk: ManifestDisk,
     chosen: u32,
-    lease: Option<Lease>,
+    lease: Option<Arc<Lease>>,
     boots: Option<Boots>,
 }
 

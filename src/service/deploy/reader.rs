@@ -57,7 +57,7 @@ pub(super) struct Opened {
     pub(super) disk: RandomAccess,
     /// `None` for a data disk.
     pub(super) boots: Option<Boots>,
-    pub(super) _lease: Option<Lease>,
+    pub(super) _lease: Option<Arc<Lease>>,
 }
 
 impl std::fmt::Debug for ImageReader {

@@ -219,6 +219,30 @@ impl Driver {
         }
     }
 
+    /// Runs until nothing is left to do, now or later: for as long as something fails, it tries again.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    #[cfg(feature = "testkit")]
+    pub(crate) async fn run_until_idle(&mut self) -> Result<()> {
+        loop {
+            // What has ended in a turn is looked at again in the next.
+            let was_at_rest = self.held.is_empty() && self.ended.is_empty();
+            let turn = self.turn(true).await;
+            drop(self.tell());
+            match turn {
+                Ok(_) if !was_at_rest && self.held.is_empty() && self.ended.is_empty() => continue,
+                Ok(waiting) if waiting.is_empty() && self.held.is_empty() && self.ended.is_empty() => return Ok(()),
+                Err(error) if matches!(error.kind(), ErrorKind::Forbidden | ErrorKind::Unsupported) => {
+                    return Err(error);
+                }
+                _ => {}
+            }
+            self.pause().await;
+        }
+    }
+
     /// Tells what is done.
     fn tell(&self) -> Vec<Done> {
         let done = self.works.board.take();

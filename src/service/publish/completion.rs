@@ -22,6 +22,7 @@ use crate::model::{
 use crate::progress::{OnProgress, Progress};
 use crate::service::rules;
 use crate::service::rules::refusals::{missing, reason_of};
+use crate::service::session::call::Call;
 use crate::service::session::inner::Inner;
 use crate::service::session::pending::{Pending, Work, awaited};
 use crate::service::session::plan::Plan;
@@ -153,6 +154,10 @@ impl Work for CompletionWork {
             Ok((publication, _)) => publication.plan().await,
             Err(problem) => Ok(Plan::refused(vec![problem])),
         }
+    }
+
+    fn call(&self) -> Option<Call> {
+        self.session.call("complete", || self.id.to_string())
     }
 
     async fn run(mut self) -> Result<Published<ImageVersion>> {

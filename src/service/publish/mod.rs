@@ -3,6 +3,7 @@
 pub(crate) mod announce;
 pub(crate) mod completion;
 pub(crate) mod new;
+pub(crate) mod next;
 pub(crate) mod publication;
 pub(crate) mod report;
 pub(crate) mod resolver;

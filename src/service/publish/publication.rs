@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::lock::Mutex;
 
@@ -33,6 +34,7 @@ use crate::regions::stores::another_store;
 use crate::replica::copies::ZoneCopies;
 use crate::replica::holders::{Holders, is_damage};
 use crate::service::rules::refusals::deleting;
+use crate::service::session::call::Call;
 use crate::service::session::pending::{Pending, Work, awaited};
 use crate::service::session::plan::{Plan, RegionPlan};
 use crate::service::session::rights::{Need, write_action};
@@ -304,8 +306,12 @@ impl<T: Send + 'static> Work for PublicationWork<T> {
         Ok(plan)
     }
 
+    fn call(&self) -> Option<Call> {
+        self.session.call("publish", || self.target.id().to_string())
+    }
+
     /// Judge, announce, store, record; give up what is refused for good.
-    async fn run(self) -> Result<Published<T>> {
+    async fn run(mut self) -> Result<Published<T>> {
         // The state that is known will do: announcing finds out whether it is the newest.
         let mut state = self.session.inner.catalog.snapshot();
         let judged = match self.judge(&state).await {
@@ -316,6 +322,7 @@ impl<T: Send + 'static> Work for PublicationWork<T> {
             }
         };
         let mut judged = judged.map_err(|problems| refused(&self.target.id(), problems))?;
+        self.travel(&judged.storage).await?;
         while let Some(whole) = judged.whole().filter(|_| !state.claims_of(self.target.location()).is_empty()) {
             let error = match self.publish_stored(&state, &judged, whole).await {
                 Ok(published) => return Ok(published),
@@ -407,6 +414,24 @@ impl<T: Send + 'static> PublicationWork<T> {
             // What is stored already may lie in one zone alone: replicating brings it to all.
             is_everywhere: !copies.are_several() || judged.stored.is_empty(),
         }
+    }
+
+    /// Takes the time that a simulation wants; that has a progress of its own.
+    async fn travel(&mut self, disks: &StorageProfile) -> Result<()> {
+        if self.session.inner.simulation.is_none() {
+            return Ok(());
+        }
+        let on_progress = std::mem::replace(&mut self.on_progress, Arc::new(|_| {}));
+        let is_told = AtomicBool::new(false);
+        let tell = |done, total| {
+            is_told.store(true, Ordering::Relaxed);
+            on_progress(Progress { done, total });
+        };
+        let travelled = self.session.inner.travel(self.target.id(), self.target.location(), disks, &tell).await;
+        if !is_told.into_inner() {
+            self.on_progress = on_progress;
+        }
+        travelled
     }
 
     /// Gives an upload up after an error that would repeat, and returns the error.

@@ -199,6 +199,39 @@ pub struct SharedGallery {
     pub eula: Option<String>,
 }
 
+impl SharedGallery {
+    /// Returns the id of the latest version of an image in the gallery, to deploy.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for text that is no name of an image.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # use compute_gallery::{access::*, model::*};
+    /// # let sandbox = Sandbox::builder().empty().build().await?;
+    /// # let session = sandbox.session();
+    /// # let id = sandbox.image().gallery();
+    /// # let resource = Gallery::new(id.clone(), "westeurope".parse()?);
+    /// # session.create_gallery(resource.with_sharing_profile(SharingProfile::new(SharingPermissions::Groups))).await?;
+    /// # let add = SharingUpdate::Add { subscriptions: vec!["fabrikam-dev".parse()?], tenants: vec![] };
+    /// # session.share_gallery(id, add).await?;
+    /// # let unique_name = session.view().gallery(id)?.unique_name();
+    /// # let gallery = session.view().public_gallery(&compute_gallery::read::PublicGallery::Shared(unique_name.clone()))?;
+    /// assert_eq!(gallery.image("web")?.to_string(), format!("/SharedGalleries/{unique_name}/Images/web"));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn image(&self, name: impl TryInto<ImageName, Error: Into<Error>>) -> Result<PublicImageId> {
+        let gallery = match self.unique_id.starts_with("/CommunityGalleries/") {
+            true => PublicGallery::Community(self.name.clone()),
+            false => PublicGallery::Shared(self.name.clone()),
+        };
+        Ok(PublicImageId::new(gallery, given(name)?))
+    }
+}
+
 /// An image definition as its consumers see it, from [`CatalogView::public_images`].
 ///
 /// ```

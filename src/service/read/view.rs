@@ -193,7 +193,11 @@ impl Session {
     /// # }).unwrap();
     /// ```
     pub fn view(&self) -> CatalogView {
-        CatalogView { state: self.inner.catalog.snapshot(), inner: self.inner.clone(), rights: self.rights() }
+        CatalogView {
+            state: self.inner.seen(self.inner.catalog.snapshot()),
+            inner: self.inner.clone(),
+            rights: self.rights(),
+        }
     }
 
     /// Returns the newest catalog: it has every change that was acknowledged before this call, in any process.
@@ -217,7 +221,11 @@ impl Session {
     /// # }).unwrap();
     /// ```
     pub async fn refresh(&self) -> Result<CatalogView> {
-        Ok(CatalogView { state: self.state().await?, inner: self.inner.clone(), rights: self.rights() })
+        Ok(CatalogView {
+            state: self.inner.seen(self.state().await?),
+            inner: self.inner.clone(),
+            rights: self.rights(),
+        })
     }
 }
 

@@ -1,9 +1,11 @@
 //! Replication of versions to their target regions.
 
+pub(crate) mod every;
 pub(crate) mod failures;
 pub(crate) mod replication;
 pub(crate) mod report;
 
+pub use every::Replicated;
 pub use replication::{OnFailure, Replication, Statuses};
 pub use report::{RegionReport, ReplicationReport};
 

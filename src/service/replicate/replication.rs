@@ -31,6 +31,7 @@ use crate::replication::{
     ReplicationControl, ReplicationState, ReplicationStatus, Tracker, stopped, time_is_up,
 };
 use crate::service::rules::refusals::missing;
+use crate::service::session::call::Call;
 use crate::service::session::pending::{Pending, Work};
 use crate::service::session::plan::{Plan, RegionPlan};
 use crate::service::session::rights::Need;
@@ -422,6 +423,10 @@ impl Work for ReplicationWork {
         Ok(plan)
     }
 
+    fn call(&self) -> Option<Call> {
+        self.session.call("replicate", || self.version.to_string())
+    }
+
     async fn run(self) -> Result<ReplicationReport> {
         let Self { session, version, terms, on_progress, news } = self;
         session.inner.catalog.refuse_change()?;
@@ -526,6 +531,8 @@ impl Session {
         let tracker = Tracker::new(lines, &self.inner.clock);
         for ((region, _), listed) in targets.iter().zip(listed) {
             match listed {
+                // What is simulated is not in its stores.
+                Ok(_) if self.inner.simulation.is_some() && tracker.is_at_work(region) => {}
                 Ok(listed) => listed.compare(&content.manifest).observed_by(&tracker),
                 Err(error) => tracker.unreachable(region, &error),
             }
@@ -688,12 +695,23 @@ impl Session {
             tell(&tracker);
         };
         let seen = self.inner.catalog.snapshot();
+        let tracked = &tracker;
         let finish = |run: &RegionRun, moved: &Moved| {
             let (session, version, crossed) = (self.clone(), version.clone(), moved.cross_region_bytes);
             let (region, replicas) = (run.region.clone(), run.replicas);
-            let (began, claims) = (began.clone(), seen.claims_of(&region));
-            let finished = async move { session.complete(&began, &claims, version, region, replicas, crossed).await };
-            Box::pin(finished) as BoxFuture<'static, Result<()>>
+            let (record, began, claims) = (record.clone(), began.clone(), seen.claims_of(&region));
+            let finished = async move {
+                let told = region.clone();
+                let travelled = move |done, total| {
+                    tracked.travelled(&told, (done, total));
+                    tell(tracked);
+                };
+                let storage = record.version.storage_profile();
+                session.inner.refused("replicate", || format!("{version} in {region}"))?;
+                session.inner.travel((&version).into(), &region, storage, &travelled).await?;
+                session.complete(&began, &claims, version, region, replicas, crossed).await
+            };
+            Box::pin(finished) as BoxFuture<'_, Result<()>>
         };
         let working = pin!(engine.run(&runs, &on_news, &finish));
         let outcomes = match select(working, &mut recording).await {

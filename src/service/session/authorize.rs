@@ -43,6 +43,18 @@ impl Session {
         Err(Error::forbidden(what, refused))
     }
 
+    /// As [`require_administrator`](Self::require_administrator), for what a janitor may do too.
+    pub(crate) fn require_janitor(&self, what: &str) -> Result<()> {
+        if self.rights().is_janitor() {
+            return Ok(());
+        }
+        let refused = format!(
+            "client `{}` does not have authorization to {what}: ask an administrator or a janitor",
+            self.caller()
+        );
+        Err(Error::forbidden(what, refused))
+    }
+
     /// Returns the problem with assigning to a principal at `scope`: it must exist, in the tenant of the scope.
     pub(crate) fn unknown_principal(&self, principal: &PrincipalId, scope: &AccessScope) -> Option<Problem> {
         let Authority::Roles { directory, .. } = &self.inner.authority else { return None };

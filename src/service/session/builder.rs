@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use super::inner::{Authority, Inner};
 use super::session::Session;
+use super::simulation::Simulation;
 use super::sources::SourceResolver;
 use crate::access::{Caller, Directory};
 use crate::catalog::{Catalog, Mode};
 use crate::content::compression::Compression;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::in_flight::Budget;
-use crate::host::{Clock, Deadlines, Entropy, KeyProvider, SystemClock, SystemEntropy, Workers};
+use crate::host::{Clock, Deadlines, Entropy, KeyProvider, Metrics, SystemClock, SystemEntropy, Workers};
 use crate::image::chunk_cache::ChunkCache;
 use crate::keys::keyring::Keyring;
 use crate::model::{Limits, Region, RegionCatalog, given};
@@ -66,6 +67,7 @@ const CHUNK_CACHE_BYTES: u64 = 64 << 20;
 /// | [`directory`](Self::directory) | none | decides access by roles |
 /// | [`allow_all`](Self::allow_all) | off | lets every caller do everything |
 /// | [`administrator`](Self::administrator) | none | lets one caller do everything |
+/// | [`janitor`](Self::janitor) | none | lets one caller collect, compress and scrub |
 /// | [`region_catalog`](Self::region_catalog) | [`RegionCatalog::default`] | the regions that exist |
 /// | [`refuse_deployments_after_end_of_life`](Self::refuse_deployments_after_end_of_life) | off | refuses deployments of what has passed its end of life |
 /// | [`deploy_within_region`](Self::deploy_within_region) | off | reads no replicas of other regions for a deployment |
@@ -84,6 +86,7 @@ const CHUNK_CACHE_BYTES: u64 = 64 << 20;
 /// | [`retries`](Self::retries) | for 30 s, with pauses of up to 100 ms, doubling to 5 s | how long to repeat a failed store call |
 /// | [`clock`](Self::clock) | [`SystemClock`] | time and timers |
 /// | [`entropy`](Self::entropy) | [`SystemEntropy`] | randomness |
+/// | [`metrics`](Self::metrics) | none | is told of each piece of work |
 /// | [`sources`](Self::sources) | none | says what a source is that the catalog only knows by name |
 ///
 /// ```
@@ -105,6 +108,7 @@ pub struct GalleryServiceBuilder {
     allow_all: bool,
     directory: Option<Arc<dyn Directory>>,
     administrators: BTreeSet<Caller>,
+    janitors: BTreeSet<Caller>,
     chunk_cache_bytes: Option<u64>,
     memory_bytes: Option<u64>,
     compression: Compression,
@@ -127,6 +131,8 @@ pub struct GalleryServiceBuilder {
     clock: Option<Arc<dyn Clock>>,
     entropy: Option<Arc<dyn Entropy>>,
     sources: Option<Arc<dyn SourceResolver>>,
+    metrics: Option<Arc<dyn Metrics>>,
+    simulation: Option<Arc<dyn Simulation>>,
     deadlines: Deadlines,
     retries: RetryPolicy,
 }
@@ -393,6 +399,27 @@ impl GalleryServiceBuilder {
         self
     }
 
+    /// Lets `caller`, such as the service principal of a nightly job, [collect](Session::collect), [compress](Session::compress) and
+    /// [scrub](Session::scrub) without a role, and do nothing else. May be called once for each.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use compute_gallery::access::MemoryDirectory;
+    /// use compute_gallery::store::MemoryStore;
+    /// use compute_gallery::{ErrorKind, GalleryService};
+    ///
+    /// let builder = GalleryService::builder().store(MemoryStore::new()).directory(MemoryDirectory::new());
+    /// let nightly = builder.janitor("nightly".parse()?).create().await?.session("nightly".parse()?);
+    /// nightly.collect().await?;
+    /// assert_eq!(nightly.define_role(compute_gallery::access::RoleDefinition::new("r", "r")?).await.unwrap_err().kind(), ErrorKind::Forbidden);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn janitor(mut self, caller: Caller) -> Self {
+        self.janitors.insert(caller);
+        self
+    }
+
     /// Sets the size of the chunk cache that all [image readers](crate::ImageReader) share, in bytes: 64 MiB by default.
     ///
     /// ```
@@ -647,8 +674,25 @@ impl GalleryServiceBuilder {
         self
     }
 
-    /// Deploys from replicas of the own region alone. By default a deployment that cannot read them goes on with those of other regions, which costs
-    /// traffic between regions.
+    /// Lets a deployment read the replicas of its own region alone. By default it reads on from another region where they are damaged or do
+    /// not answer, and mends them; that is traffic between regions, and Azure does not do it.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// use compute_gallery::store::StoreErrorKind;
+    /// use compute_gallery::testkit::{Calls, Fault, Sandbox};
+    ///
+    /// let sandbox = Sandbox::new().await?;
+    /// sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// sandbox.faults("eastus").on(Calls::of("get"), Fault::Before(StoreErrorKind::PermissionDenied));
+    /// assert_eq!(sandbox.deployed("1.0.0", "eastus").await?, [7; 4096]);
+    ///
+    /// let strict = sandbox.reopen().service(|builder| builder.deploy_within_region()).build().await?;
+    /// assert!(strict.deployed("1.0.0", "eastus").await.is_err());
+    /// assert_eq!(strict.deployed("1.0.0", "westeurope").await?, [7; 4096]);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn deploy_within_region(mut self) -> Self {
         self.within_region = true;
         self
@@ -738,6 +782,19 @@ impl GalleryServiceBuilder {
     /// version is completed [from disks at hand](crate::publish::Completion::from_disks) alone.
     pub fn sources(mut self, sources: impl SourceResolver) -> Self {
         self.sources = Some(Arc::new(sources));
+        self
+    }
+
+    /// Sets what is told of each piece of work that has ended: [`Metrics`] has an example. With the feature `tracing` each is a span, too.
+    pub fn metrics(mut self, metrics: impl Metrics) -> Self {
+        self.metrics = Some(Arc::new(metrics));
+        self
+    }
+
+    /// Sets what a simulation decides.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn simulation(mut self, simulation: Arc<dyn Simulation>) -> Self {
+        self.simulation = Some(simulation);
         self
     }
 
@@ -892,7 +949,10 @@ impl GalleryServiceBuilder {
         };
         let authority = match (self.allow_all, self.directory.clone()) {
             (true, None) => Authority::AllowAll,
-            (false, Some(directory)) => Authority::Roles { directory, administrators: self.administrators.clone() },
+            (false, Some(directory)) => {
+                let (administrators, janitors) = (self.administrators.clone(), self.janitors.clone());
+                Authority::Roles { directory, administrators, janitors }
+            }
             (true, Some(_)) => {
                 let fix = "`directory` and `allow_all` exclude each other: leave one out";
                 return Err(Error::invalid("directory", fix));
@@ -1012,6 +1072,8 @@ impl GalleryServiceBuilder {
             placement_policy,
             under_way,
             sources: self.sources.clone(),
+            metrics: self.metrics.clone(),
+            simulation: self.simulation.clone(),
             pools,
             computer_names,
         })))

@@ -9,13 +9,14 @@ use futures::future::BoxFuture;
 
 use super::computer_names::ComputerNames;
 use super::pools::Pools;
+use super::simulation::Simulation;
 use super::sources::SourceResolver;
 use crate::access::{Caller, Directory};
 use crate::catalog::Catalog;
 use crate::content::compression::Compression;
 use crate::error::Result;
 use crate::host::in_flight::Budget;
-use crate::host::{Clock, Entropy, Workers, draw};
+use crate::host::{Clock, Entropy, Metrics, Workers, draw};
 use crate::image::chunk_cache::ChunkCache;
 use crate::model::{Limits, RegionCatalog};
 use crate::placement::PlacementPolicy;
@@ -29,8 +30,8 @@ use crate::replication::UnderWay;
 pub(crate) enum Authority {
     /// Every caller may do everything: the host checks access itself.
     AllowAll,
-    /// Roles decide, of principals that the directory knows; administrators may do everything.
-    Roles { directory: Arc<dyn Directory>, administrators: BTreeSet<Caller> },
+    /// Roles decide, of principals that the directory knows; administrators may do everything, and janitors collect, compress and scrub.
+    Roles { directory: Arc<dyn Directory>, administrators: BTreeSet<Caller>, janitors: BTreeSet<Caller> },
 }
 
 /// The parts of the service.
@@ -64,6 +65,10 @@ pub(crate) struct Inner {
     pub(crate) under_way: UnderWay,
     /// Knows the sources that the catalog only knows by name.
     pub(crate) sources: Option<Arc<dyn SourceResolver>>,
+    /// Is told of work that has ended.
+    pub(crate) metrics: Option<Arc<dyn Metrics>>,
+    /// Set by the double for tests.
+    pub(crate) simulation: Option<Arc<dyn Simulation>>,
     /// The load of each replica in this process.
     pub(crate) pools: Pools,
 }

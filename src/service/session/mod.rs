@@ -2,6 +2,7 @@
 
 pub(crate) mod authorize;
 pub(crate) mod builder;
+pub(crate) mod call;
 pub(crate) mod computer_names;
 pub(crate) mod inner;
 pub(crate) mod pending;
@@ -10,6 +11,7 @@ pub(crate) mod pools;
 pub(crate) mod rights;
 #[expect(clippy::module_inception, reason = "the session is what the chamber is about")]
 pub(crate) mod session;
+pub(crate) mod simulation;
 pub(crate) mod sources;
 
 pub use builder::{GalleryService, GalleryServiceBuilder};

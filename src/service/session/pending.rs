@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
 
+use super::call::Call;
 use super::plan::Plan;
 use crate::error::Result;
 use crate::host::sync::Mutex;
@@ -16,6 +17,9 @@ pub(crate) trait Work: Clone + Send + Sync + 'static {
     fn plan(&self) -> impl Future<Output = Result<Plan>> + Send;
 
     fn run(self) -> impl Future<Output = Result<Self::Output>> + Send;
+
+    /// The call to tell of, if there is anybody to be told.
+    fn call(&self) -> Option<Call>;
 }
 
 /// Work that starts when it is polled for the first time.
@@ -79,7 +83,13 @@ impl<W: Work> Pending<W> {
         let stage = self.stage.get_mut();
         if let Stage::NotBegun = stage {
             let work = self.work.clone();
-            *stage = Stage::Running(Box::pin(async move { work?.run().await }));
+            *stage = Stage::Running(Box::pin(async move {
+                let work = work?;
+                match work.call() {
+                    Some(call) => call.around(work.run()).await,
+                    None => work.run().await,
+                }
+            }));
         }
         if let Stage::Running(running) = stage {
             let outcome = std::task::ready!(Pin::new(running).poll(context));

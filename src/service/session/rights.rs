@@ -93,7 +93,7 @@ impl Rights {
 
     /// Whether it is denied to them, though sharing may need no role: whether to them by name, or to everybody.
     pub(crate) fn is_denied(&self, state: &State, action: Action, scope: impl Into<AccessScope>) -> bool {
-        let Authority::Roles { directory, administrators } = &self.inner.authority else { return false };
+        let Authority::Roles { directory, administrators, .. } = &self.inner.authority else { return false };
         let scope = scope.into();
         let scopes = with_above(&**directory, &scope);
         !administrators.contains(&self.caller)
@@ -113,6 +113,16 @@ impl Rights {
         match &self.inner.authority {
             Authority::AllowAll => true,
             Authority::Roles { administrators, .. } => administrators.contains(&self.caller),
+        }
+    }
+
+    /// Whether they may do what keeps the stores in order.
+    pub(crate) fn is_janitor(&self) -> bool {
+        match &self.inner.authority {
+            Authority::AllowAll => true,
+            Authority::Roles { administrators, janitors, .. } => {
+                administrators.contains(&self.caller) || janitors.contains(&self.caller)
+            }
         }
     }
 

@@ -28,6 +28,7 @@ use crate::model::Region;
 use crate::progress::{OnProgress, Progress};
 use crate::regions::collection_report::CollectionReport;
 use crate::regions::garbage::Survey;
+use crate::service::session::call::Call;
 use crate::service::session::pending::{Pending, Work, awaited};
 use crate::service::session::plan::Plan;
 use crate::service::session::session::Session;
@@ -178,7 +179,7 @@ impl Work for CollectionWork {
     type Output = CollectionReport;
 
     async fn plan(&self) -> Result<Plan> {
-        if let Err(refused) = self.session.require_administrator("collect") {
+        if let Err(refused) = self.session.require_janitor("collect") {
             return Ok(Plan::refused(refused.into_problems()));
         }
         let (now, state) = futures::join!(self.session.inner.catalog.agreed_time(), self.session.state());
@@ -215,8 +216,12 @@ impl Work for CollectionWork {
         Ok(Plan { deletes: deletes.collect(), events: overdue, collection: Some(report), ..Plan::default() })
     }
 
+    fn call(&self) -> Option<Call> {
+        self.session.call("collect", || "the catalog".to_owned())
+    }
+
     async fn run(self) -> Result<CollectionReport> {
-        self.session.require_administrator("collect")?;
+        self.session.require_janitor("collect")?;
         self.session.inner.catalog.refuse_change()?;
         // Not by this process's clock alone: a purged version cannot be restored.
         let (now, state, ()) = futures::join!(
@@ -232,7 +237,7 @@ impl Work for CollectionWork {
             self.session.inner.catalog.read_to_the_end().await?;
             let again = self.clone();
             let check = move |state: &State| {
-                again.session.require_administrator("collect")?;
+                again.session.require_janitor("collect")?;
                 Ok(Changes { events: again.overdue(state, now), authorization: None })
             };
             state = self.session.inner.catalog.commit(&self.session.caller, check).await?;

@@ -14,6 +14,7 @@ use crate::host::sync::Mutex;
 use crate::progress::{OnProgress, Progress};
 use crate::regions::collection_report::CollectionReport;
 use crate::regions::garbage::Survey;
+use crate::service::session::call::Call;
 use crate::service::session::pending::{Pending, Work, awaited};
 use crate::service::session::plan::Plan;
 use crate::service::session::session::Session;
@@ -220,7 +221,7 @@ impl Work for CompressionWork {
     type Output = CollectionReport;
 
     async fn plan(&self) -> Result<Plan> {
-        if let Err(refused) = self.session.require_administrator("compress") {
+        if let Err(refused) = self.session.require_janitor("compress") {
             return Ok(Plan::refused(refused.into_problems()));
         }
         let inner = &self.session.inner;
@@ -238,8 +239,12 @@ impl Work for CompressionWork {
         Ok(Plan { collection: Some(report), ..Plan::default() })
     }
 
+    fn call(&self) -> Option<Call> {
+        self.session.call("compress", || "the catalog".to_owned())
+    }
+
     async fn run(self) -> Result<CollectionReport> {
-        self.session.require_administrator("compress")?;
+        self.session.require_janitor("compress")?;
         self.session.inner.catalog.refuse_change()?;
         let inner = &self.session.inner;
         let (state, ()) = futures::join!(self.session.state(), inner.regions.recheck_all_now());

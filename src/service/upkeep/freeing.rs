@@ -75,7 +75,7 @@ impl Freeing<'_> {
         let Some(before) = state.condemned(region) else { return Ok(state) };
         let (of_caller, place, epoch) = (self.session.clone(), region.clone(), before.epoch);
         let check = move |state: &State| {
-            of_caller.require_administrator("collect")?;
+            of_caller.require_janitor("collect")?;
             let same = state.condemned(&place).is_some_and(|condemned| condemned.epoch == epoch);
             let event = same.then(|| Event::RemovalTakenOver { region: place.clone() });
             Ok((Changes { events: event.into_iter().collect(), authorization: None }, same))
@@ -128,7 +128,7 @@ impl Freeing<'_> {
             let condemned = Event::ContentCondemned { region: region.clone(), blobs: garbage.names()? };
             let (of_caller, surveyed) = (session.clone(), survey.clone());
             let check = move |state: &State| {
-                of_caller.require_administrator("collect")?;
+                of_caller.require_janitor("collect")?;
                 let is_new = state.condemned(surveyed.region()).is_some() || surveyed.is_overtaken(state);
                 let same = !is_new && surveyed.still_holds(state);
                 let events = same.then(|| condemned.clone()).into_iter().collect();

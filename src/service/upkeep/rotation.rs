@@ -19,6 +19,7 @@ use crate::regions::garbage::{Relied, Survey};
 use crate::replica::holders::is_damage;
 use crate::replica::parcel::Parcel;
 use crate::replica::slot::Slot;
+use crate::service::session::call::Call;
 use crate::service::session::pending::{Pending, Work, awaited};
 use crate::service::session::plan::Plan;
 use crate::service::session::session::Session;
@@ -152,6 +153,10 @@ impl Work for RotationWork {
             }
         }
         Ok(Plan { collection: Some(report), ..Plan::default() })
+    }
+
+    fn call(&self) -> Option<Call> {
+        self.session.call("rotate keys", || "the catalog".to_owned())
     }
 
     async fn run(self) -> Result<CollectionReport> {

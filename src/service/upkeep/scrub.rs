@@ -18,6 +18,7 @@ use crate::regions::needed::{Kept, Stored, stored_in};
 use crate::replica::holders::{Holders, is_damage};
 use crate::replica::mending::{MendOutcome, Mending};
 use crate::replica::slot::Slot;
+use crate::service::session::call::Call;
 use crate::service::session::pending::{Pending, Work, awaited};
 use crate::service::session::plan::{Plan, RegionPlan};
 use crate::service::session::session::Session;
@@ -272,7 +273,7 @@ awaited!(Scrub, ScrubReport);
 
 impl ScrubWork {
     fn allowed(&self) -> Result<()> {
-        self.session.require_administrator("scrub")?;
+        self.session.require_janitor("scrub")?;
         if self.bytes_per_second == Some(0) {
             let what = "a rate of `0` bytes per second would never end: set at least 1";
             return Err(Error::invalid("bytes_per_second", what));
@@ -297,6 +298,10 @@ impl Work for ScrubWork {
         let replicas = stored.iter().map(|stored| stored.ready(regions, &self.region).0).max().unwrap_or(0);
         let region = RegionPlan::read(&self.region, StorageAccountType::default(), replicas, bytes);
         Ok(Plan { regions: vec![region], ..Plan::default() })
+    }
+
+    fn call(&self) -> Option<Call> {
+        self.session.call("scrub", || self.region.to_string())
     }
 
     async fn run(self) -> Result<ScrubReport> {
