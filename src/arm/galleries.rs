@@ -9,9 +9,9 @@ use super::answer::{Answer, Answered, Refusal};
 use super::call::Call;
 use super::inner::{Inner, only};
 use super::operations::{Begun, Kind as Change};
+use super::page::{Paging, key};
 use super::projection::{Kind, check};
 use super::shape::Shape;
-use super::text::{base64_url, base64_url_decoded, percent_encoded};
 use super::versions::ApiVersion;
 use super::{groups, phantom, shape, words};
 use crate::access::SharingUpdate;
@@ -82,26 +82,8 @@ impl Request<'_> {
         Ok(self.call.session.refresh().await?)
     }
 
-    /// Returns a page, and the address of the next one.
-    fn page(&self, items: Vec<Value>, next: Option<String>) -> Answer {
-        let Some(next) = next else { return Answer::list(items) };
-        let mut query = format!("api-version={}", percent_encoded(&self.call.api_version));
-        query.push_str(&format!("&$skiptoken={}", base64_url(next.as_bytes())));
-        let next = format!("{}{}?{query}", self.call.base, self.call.path());
-        Answer::ok(json!({"value": items, "nextLink": next}))
-    }
-
-    fn after(&self) -> Result<Option<String>, Refusal> {
-        let Some(token) = self.call.parameter("$skiptoken") else { return Ok(None) };
-        let read = base64_url_decoded(token).and_then(|bytes| String::from_utf8(bytes).ok());
-        let wrong =
-            || Refusal::bad_request("InvalidSkipToken", "The skip token is invalid: ask for the first page again.");
-        read.map(Some).ok_or_else(wrong)
-    }
-
-    fn limit(&self) -> usize {
-        let top = self.call.parameter("$top").and_then(|top| top.parse().ok());
-        top.unwrap_or(self.inner.settings.page).clamp(1, 1000)
+    fn paging(&self) -> Result<Paging<'_>, Refusal> {
+        Paging::of(self.call, &self.inner.settings)
     }
 
     // Galleries.
@@ -141,11 +123,12 @@ impl Request<'_> {
             }
         };
         let view = self.view().await?;
-        let after = self.after()?.map(|after| after.parse::<GalleryId>()).transpose()?;
-        let page = view.galleries(&scope, after.as_ref(), self.limit());
+        let paging = self.paging()?;
+        let after = paging.after().map(|after| after.parse::<GalleryId>()).transpose()?;
+        let page = view.galleries(&scope, after.as_ref(), paging.limit());
         let items =
             page.items.iter().map(|gallery| self.gallery_json(&view, gallery.id())).collect::<Result<_, _>>()?;
-        Ok(self.page(items, page.next.map(|next| next.to_string())))
+        Ok(paging.answer(items, page.next.map(|next| next.to_string())))
     }
 
     async fn gallery(&self) -> Answered {
@@ -208,10 +191,11 @@ impl Request<'_> {
     async fn images(&self) -> Answered {
         only(self.call, &[Method::GET])?;
         let (gallery, view) = self.read_id(self.gallery_id()).await?;
-        let after = self.after()?.map(|after| after.parse()).transpose()?;
-        let page = view.image_definitions(&gallery, after.as_ref(), self.limit())?;
+        let paging = self.paging()?;
+        let after = paging.after().map(str::parse).transpose()?;
+        let page = view.image_definitions(&gallery, after.as_ref(), paging.limit())?;
         let items = page.items.iter().map(|image| self.image_json(&view, image.id())).collect::<Result<_, _>>()?;
-        Ok(self.page(items, page.next.map(|next| next.to_string())))
+        Ok(paging.answer(items, page.next.map(|next| next.to_string())))
     }
 
     async fn image(&self) -> Answered {
@@ -244,11 +228,12 @@ impl Request<'_> {
     async fn versions(&self) -> Answered {
         only(self.call, &[Method::GET])?;
         let (image, view) = self.read_id(self.image_id()).await?;
-        let after = self.after()?.map(|after| after.parse()).transpose()?;
-        let page = view.image_versions(&image, after, self.limit())?;
+        let paging = self.paging()?;
+        let after = paging.after().map(str::parse).transpose()?;
+        let page = view.image_versions(&image, after, paging.limit())?;
         let shown = page.items.iter().map(|version| version.id()).filter(|id| !is_soft_deleted(&view, id));
         let items = shown.map(|id| self.version_json(&view, id, None)).collect::<Result<_, _>>()?;
-        Ok(self.page(items, page.next.map(|next| next.to_string())))
+        Ok(paging.answer(items, page.next.map(|next| next.to_string())))
     }
 
     async fn image_version(&self) -> Answered {
@@ -381,7 +366,7 @@ impl Request<'_> {
         let deleted = view.soft_deleted_versions(&image)?;
         let written = |time: chrono::DateTime<chrono::Utc>| time.to_rfc3339_opts(chrono::SecondsFormat::Micros, false);
         let newest = self.version >= ApiVersion::V2026_03_03;
-        let items = deleted.iter().map(|deleted| {
+        self.paging()?.of_all(deleted.iter().map(|deleted| (key(&deleted.version.id().number()), deleted)), |deleted| {
             let (id, number) = (deleted.version.id(), deleted.version.id().number());
             let gallery = id.definition().gallery();
             let mut properties = json!({
@@ -393,15 +378,14 @@ impl Request<'_> {
                 properties.insert("consumptionEndTime".into(), json!(written(deleted.restorable_until)));
                 properties.insert("hardDeletionTargetTime".into(), json!(written(deleted.restorable_until)));
             }
-            json!({
+            Ok(json!({
                 "id": format!("{gallery}/softDeletedArtifactTypes/Images/artifacts/{name}/versions/{number}"),
                 "name": number.to_string(),
                 "type": "Microsoft.Compute/galleries/softDeletedArtifactTypes/artifacts/versions",
                 "location": deleted.version.location(),
                 "properties": properties,
-            })
-        });
-        Ok(Answer::list(items.collect()))
+            }))
+        })
     }
 
     /// Answers for what a gallery of Azure has, and this has not.

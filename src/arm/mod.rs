@@ -20,6 +20,7 @@ mod galleries;
 mod groups;
 mod inner;
 mod operations;
+mod page;
 mod phantom;
 mod projection;
 mod roles;

@@ -17,6 +17,7 @@ use crate::arm::call::{Address, Call};
 use crate::arm::groups;
 use crate::arm::inner::{Inner, guid, only};
 use crate::arm::operations::{Begun, Kind as Change};
+use crate::arm::page::Paging;
 use crate::arm::text::percent_encoded;
 use crate::arm::versions::ApiVersion;
 
@@ -35,7 +36,8 @@ pub(in crate::arm) async fn answer(inner: &Inner, call: &Call, path: &[&str], id
     match path.get(place..).unwrap_or_default() {
         [] => {
             get()?;
-            Ok(Answer::list(inner.deployments.all_in(&request.group())))
+            let all = inner.deployments.all_in(&request.group());
+            Paging::of(call, &inner.settings)?.of_all(all, Ok)
         }
         [_] => {
             only(call, &[Method::GET, Method::HEAD, Method::PUT, Method::DELETE])?;
@@ -62,7 +64,9 @@ pub(in crate::arm) async fn answer(inner: &Inner, call: &Call, path: &[&str], id
         }
         [_, "operations"] => {
             get()?;
-            Ok(Answer::list(there()?.operations))
+            // In the order in which they were done.
+            let operations = there()?.operations.into_iter().enumerate();
+            Paging::of(call, &inner.settings)?.of_all(operations.map(|(at, of)| (format!("{at:08}"), of)), Ok)
         }
         [_, "operations", operation] => {
             get()?;
