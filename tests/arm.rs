@@ -305,6 +305,103 @@ fn lists_have_pages_whose_links_are_absolute() {
 }
 
 #[test]
+fn each_list_comes_whole_in_pages_of_one() {
+    let arm = with_image(builder().instant().page(1));
+    let compute = format!("{GROUP}/providers/Microsoft.Compute");
+    let soft = json!({"location": "westus", "properties": {"softDeletePolicy": {"isSoftDeleteEnabled": true}}});
+    put(&arm, GALLERY, soft);
+    // A tenth version: the order is that of numbers.
+    for number in ["1.0.2", "1.0.10", "1.0.1"] {
+        assert_eq!(put(&arm, &format!("{IMAGE}/versions/{number}"), version_of("golden")).status, 201);
+        assert_eq!(call(&arm, "DELETE", &format!("{IMAGE}/versions/{number}"), NEWEST, None).status, 200);
+        assert_eq!(put(&arm, &format!("{IMAGE}/versions/2{number}"), version_of("golden")).status, 201);
+    }
+    let info = json!({"publisherUri": "u", "publisherContact": "a@b.c", "eula": "e", "publicNamePrefix": "contoso"});
+    let community = json!({"permissions": "Community", "communityGalleryInfo": info});
+    let mut public = String::new();
+    for name in ["a", "B", "c"] {
+        assert_eq!(put(&arm, &format!("/subscriptions/dev/resourceGroups/g{name}"), json!({"location": "westus"})).status, 201);
+        let disk = json!({"location": "westus", "properties": {"creationData": {"createOption": "Empty"}, "diskSizeGB": 1}});
+        let image = json!({"location": "westus", "properties": {"storageProfile": {"osDisk": {"osType": "Linux", "osState": "Generalized", "diskSizeGB": 1}}}});
+        assert_eq!(put(&arm, &format!("{compute}/disks/{name}"), disk.clone()).status, 200);
+        assert_eq!(put(&arm, &format!("{compute}/snapshots/{name}"), disk).status, 200);
+        assert_eq!(put(&arm, &format!("{compute}/images/{name}"), image).status, 201);
+        let reader = "/subscriptions/dev/providers/Microsoft.Authorization/roleDefinitions/acdd72a7-3385-48ef-bd42-f606fba81ae7";
+        let role = json!({"properties": {"roleDefinitionId": reader, "principalId": name}});
+        let id = format!("1111111{}-0000-0000-0000-000000000000", name.to_ascii_lowercase());
+        assert_eq!(put(&arm, &format!("{GALLERY}/providers/Microsoft.Authorization/roleAssignments/{id}"), role).status, 201);
+        let shared = format!("{compute}/galleries/shared{name}");
+        let groups = json!({"location": "westus", "properties": {"sharingProfile": {"permissions": "Groups"}}});
+        assert_eq!(put(&arm, &shared, groups).status, 201);
+        let add = json!({"operationType": "Add", "groups": [{"type": "Subscriptions", "ids": ["other"]}]});
+        assert_eq!(call(&arm, "POST", &format!("{shared}/share"), NEWEST, add).status, 200);
+        let image = format!("{compute}/galleries/open/images/{name}");
+        if public.is_empty() {
+            put(&arm, &format!("{compute}/galleries/open"), json!({"location": "westus", "properties": {"sharingProfile": community}}));
+            call(&arm, "POST", &format!("{compute}/galleries/open/share"), NEWEST, json!({"operationType": "EnableCommunity"}));
+            let open = call(&arm, "GET", &format!("{compute}/galleries/open"), NEWEST, None).body;
+            public = open["properties"]["sharingProfile"]["communityGalleryInfo"]["publicNames"][0].as_str().unwrap().to_owned();
+        }
+        assert_eq!(put(&arm, &image, definition(name)).status, 201);
+        assert_eq!(put(&arm, &format!("{image}/versions/1.0.0"), version_of("golden")).status, 201);
+        assert_eq!(put(&arm, &format!("{image}/versions/1.0.1{}", name.len()), version_of("golden")).status, 201);
+        let template = json!({"properties": {"mode": "Incremental", "template": {"resources": []}}});
+        assert_eq!(put(&arm, &format!("{GROUP}/providers/Microsoft.Resources/deployments/{name}"), template).status, 201);
+    }
+    let location = "/subscriptions/dev/providers/Microsoft.Compute/locations/westus";
+    let community = format!("{location}/communityGalleries/{public}/images");
+    let shared = format!("{location}/sharedGalleries");
+    let rows = [
+        (format!("{compute}/galleries"), 5),
+        ("/subscriptions/dev/providers/Microsoft.Compute/galleries".to_owned(), 5),
+        (format!("{compute}/galleries/open/images"), 3),
+        (format!("{IMAGE}/versions"), 3),
+        (format!("{GALLERY}/softDeletedArtifactTypes/Images/artifacts/web/versions"), 3),
+        (shared, 3),
+        (community.clone(), 3),
+        (format!("{community}/a/versions"), 2),
+        ("/subscriptions/dev/resourceGroups".to_owned(), 4),
+        (format!("{GROUP}/resources"), 14),
+        (format!("{GROUP}/resources?$filter=resourceType eq 'Microsoft.Compute/disks'"), 3),
+        (format!("{compute}/images"), 3),
+        (format!("{compute}/disks"), 3),
+        (format!("{compute}/snapshots"), 3),
+        ("/subscriptions/dev/providers/Microsoft.Compute/snapshots".to_owned(), 3),
+        (format!("{GALLERY}/providers/Microsoft.Authorization/roleAssignments"), 3),
+        (format!("{GROUP}/providers/Microsoft.Resources/deployments"), 3),
+    ];
+    for (path, count) in rows {
+        let path = path.replace(' ', "%20");
+        let join = if path.contains('?') { '&' } else { '?' };
+        let whole = call(&arm, "GET", &format!("{path}{join}$top=1000"), NEWEST, None);
+        assert_eq!((whole.status.as_u16(), whole.body.get("nextLink")), (200, None), "{path}: {}", whole.body);
+        let (mut paged, mut next) = (Vec::new(), format!("{path}{join}api-version={NEWEST}"));
+        loop {
+            let page = send(&arm, request("GET", &next, None));
+            assert_eq!(page.status, 200, "{next}: {}", page.body);
+            let items = page.body["value"].as_array().unwrap();
+            assert_eq!(items.len(), 1, "{next}");
+            paged.extend(items.iter().cloned());
+            let Some(link) = page.body.get("nextLink") else { break };
+            next = link.as_str().unwrap().strip_prefix("http://gallery.example:8443").unwrap().to_owned();
+        }
+        assert_eq!((paged.len(), &json!(paged)), (count, &whole.body["value"]), "{path}");
+    }
+    let deleted = format!("{GALLERY}/softDeletedArtifactTypes/Images/artifacts/web/versions?$top=9");
+    let deleted = call(&arm, "GET", &deleted, NEWEST, None).body;
+    let names: Vec<&str> = deleted["value"].as_array().unwrap().iter().map(|of| of["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["1.0.1", "1.0.2", "1.0.10"]);
+    let roles = "/subscriptions/dev/providers/Microsoft.Authorization/roleDefinitions?$top=2";
+    assert!(call(&arm, "GET", roles, NEWEST, None).body.get("nextLink").is_some());
+    // What goes between two pages moves no other item.
+    let first = call(&arm, "GET", &format!("{compute}/disks"), NEWEST, None).body;
+    assert_eq!(first["value"][0]["name"], "a");
+    call(&arm, "DELETE", &format!("{compute}/disks/a"), NEWEST, None);
+    let link = first["nextLink"].as_str().unwrap().strip_prefix("http://gallery.example:8443").unwrap().to_owned();
+    assert_eq!(send(&arm, request("GET", &link, None)).body["value"][0]["name"], "B");
+}
+
+#[test]
 fn no_token_no_access() {
     let arm = builder().authenticator(OneToken::new("good", "ann".parse().unwrap())).build();
     let url = format!("{GROUP}?api-version=2024-11-01");

@@ -9,7 +9,7 @@ use super::call::Call;
 use super::inner::{Inner, only};
 use super::operations::{Begun, Kind as Change};
 use super::page::Paging;
-use super::phantom;
+use super::{machines, phantom};
 use super::versions::ApiVersion;
 use crate::error::{Error, ErrorKind};
 use crate::model::{
@@ -98,6 +98,9 @@ pub(super) async fn answer(inner: &Inner, call: &Call, path: &[&str], id: &str) 
         }
         [_, _, "resourcegroups", _, "providers", "microsoft.compute", "images" | "snapshots" | "disks", _] => {
             neighbour(inner, call, id).await
+        }
+        [_, _, "resourcegroups", _, "providers", "microsoft.compute", "virtualmachines" | "virtualmachinescalesets", _] => {
+            machines::answer(call).await
         }
         _ => Err(unknown(call)),
     }
@@ -423,7 +426,13 @@ async fn neighbour(inner: &Inner, call: &Call, operation: &str) -> Answered {
             }
         }
         _ => {
-            let (body, session) = (call.body()?, &call.session);
+            let (mut body, session) = (call.body()?, &call.session);
+            if call.method == Method::PUT && matches!(id, ResourceId::Disk(_)) {
+                let bytes = machines::disk_bytes(session, &body).await?;
+                if let (Some(bytes), Some(Value::Object(properties))) = (bytes, body.get_mut("properties")) {
+                    properties.entry("diskSizeGB").or_insert(json!(bytes.div_ceil(GIB)));
+                }
+            }
             let request = if call.method == Method::PATCH { Request::patch(body) } else { Request::put(body) };
             let put = match &id {
                 ResourceId::ManagedImage(id) => session.put_managed_image(id, request).await?,

@@ -19,6 +19,7 @@ mod face;
 mod galleries;
 mod groups;
 mod inner;
+mod machines;
 mod operations;
 mod page;
 mod phantom;
