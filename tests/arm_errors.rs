@@ -6,7 +6,8 @@ use bytes::Bytes;
 use compute_gallery::access::{MemoryDirectory, TenantId};
 use compute_gallery::arm::{Arm, ArmBuilder, UntrustedClaims};
 use compute_gallery::model::Limits;
-use compute_gallery::store::MemoryStore;
+use compute_gallery::store::{MemoryStore, StoreErrorKind};
+use compute_gallery::testkit::{Fault, FaultyStore};
 use compute_gallery::{GalleryService, GalleryServiceBuilder};
 use futures::executor::block_on;
 use http::Request;
@@ -647,6 +648,36 @@ fn a_source_that_is_not_there() {
         ),
     ]);
     check(&arm, rows);
+}
+
+/// E20, in the operation and beside the region, of a store that is away.
+#[test]
+fn a_replication_that_fails() {
+    let eastus = FaultyStore::new(MemoryStore::new());
+    let (faults, home) = (eastus.faults(), MemoryStore::new());
+    let stores = GalleryService::builder().allow_all().catalog_store(MemoryStore::new());
+    let stores = stores.region_store("westus", home).region_store("eastus", eastus);
+    let service = block_on(stores.create()).unwrap();
+    let arm = ArmBuilder::new(service).named_sources(4 << 20).build();
+    send(&arm, "x", "PUT", "./galleries/G", &located("westus"));
+    send(&arm, "x", "PUT", "./galleries/G/images/I", &definition("a", json!({})));
+    faults.fail_from(0, Fault::Before(StoreErrorKind::Unavailable));
+    let regions = json!({"targetRegions": [{"name": "westus"}, {"name": "eastus"}]});
+    let url = format!("{GROUP}/providers/Microsoft.Compute/galleries/G/images/I/versions/1.0.0?api-version={NEWEST}");
+    let request = Request::put(&url).header("Authorization", "Bearer x");
+    let request = request.body(Bytes::from(version("images/golden", regions).to_string())).unwrap();
+    let begun = block_on(arm.answer(request));
+    assert_eq!(begun.status(), 201);
+    let operation = begun.headers()["azure-asyncoperation"].to_str().unwrap().split_once("localhost").unwrap().1.to_owned();
+    let polls: Vec<Value> = (0..3).map(|_| send(&arm, "x", "GET", &operation, &Value::Null).1).collect();
+    let ended = polls.last().unwrap();
+    assert_eq!((&ended["status"], &ended["error"]["code"]), (&json!("Failed"), &json!("ReplicationJobFailed")), "{ended}");
+    let (_, made) = send(&arm, "x", "GET", &format!("{url}&$expand=ReplicationStatus"), &Value::Null);
+    let status = &made["properties"]["replicationStatus"];
+    let states: Vec<(&Value, &Value)> =
+        status["summary"].as_array().unwrap().iter().map(|of| (&of["region"], &of["state"])).collect();
+    let expected = [(&json!("West US"), &json!("Completed")), (&json!("East US"), &json!("Failed"))];
+    assert_eq!((states.as_slice(), &status["aggregatedState"]), (expected.as_slice(), &json!("Failed")), "{made}");
 }
 
 /// A VM of an image: what a gallery says of it comes before that VMs are not made.

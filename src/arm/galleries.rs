@@ -46,6 +46,9 @@ pub(super) async fn answer(inner: &Inner, call: &Call, path: &[&str], id: &str) 
     };
     let version = call.gallery_version(kind, inner.settings.strict_versions)?;
     let request = Request { inner, call, id, version };
+    if version < since(rest) {
+        return Err(groups::unknown(call));
+    }
     match (in_group, rest) {
         (_, []) => request.galleries(in_group).await,
         (false, _) => Err(groups::unknown(call)),
@@ -60,6 +63,19 @@ pub(super) async fn answer(inner: &Inner, call: &Call, path: &[&str], id: &str) 
             request.absent(more.len() % 2 == 0).await
         }
         _ => Err(groups::unknown(call)),
+    }
+}
+
+/// The first version that has what stands below `…/galleries`.
+fn since(rest: &[&str]) -> ApiVersion {
+    match rest {
+        [_, "share"] => ApiVersion::V2020_09_30,
+        [_, "applications", ..] => ApiVersion::V2019_03_01,
+        [_, "softdeletedartifacttypes" | "invmaccesscontrolprofiles" | "remotecontainerimages", ..] => {
+            ApiVersion::V2024_03_03
+        }
+        [_, "scripts", ..] => ApiVersion::V2025_03_03,
+        _ => ApiVersion::V2018_06_01,
     }
 }
 
@@ -390,6 +406,9 @@ impl Request<'_> {
 
     /// Answers for what a gallery of Azure has, and this has not.
     async fn absent(&self, is_list: bool) -> Answered {
+        if is_list {
+            only(self.call, &[Method::GET])?;
+        }
         let (gallery, view) = self.read_id(self.gallery_id()).await?;
         view.gallery(&gallery)?;
         match (&self.call.method, is_list) {

@@ -109,11 +109,12 @@ pub(super) async fn answer(inner: &Inner, call: &Call, path: &[&str], id: &str) 
 /// Refuses a path that leads nowhere.
 pub(super) fn unknown(call: &Call) -> Refusal {
     let at = call.segments.iter().position(|segment| segment.eq_ignore_ascii_case("providers"));
-    match at.map(|at| (call.segment(at + 1), call.segment(at + 2))) {
-        Some((namespace, kind)) if !kind.is_empty() => {
+    let kinds = |at: usize| call.segments.iter().skip(at + 2).step_by(2).map(String::as_str).collect::<Vec<_>>();
+    match at.map(|at| (call.segment(at + 1), kinds(at))) {
+        Some((namespace, kinds)) if !kinds.is_empty() => {
             let what = format!(
                 "The resource type '{}' could not be found in the namespace '{}' for api version '{}'.",
-                kind.escape_debug(),
+                kinds.join("/").escape_debug(),
                 namespace.escape_debug(),
                 call.api_version.escape_debug()
             );

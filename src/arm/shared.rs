@@ -20,6 +20,10 @@ pub(super) async fn answer(inner: &Inner, call: &Call, path: &[&str]) -> Answere
     let is_community = path.get(6) == Some(&"communitygalleries");
     let kind = if is_community { "locations/communityGalleries" } else { "locations/sharedGalleries" };
     let version = call.gallery_version(kind, inner.settings.strict_versions)?;
+    let since = if is_community { ApiVersion::V2021_07_01 } else { ApiVersion::V2020_09_30 };
+    if version < since {
+        return Err(groups::unknown(call));
+    }
     only(call, &[Method::GET])?;
     let region: Region = call.segment(5).parse()?;
     let view = call.session.refresh().await?;
