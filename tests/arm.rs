@@ -322,16 +322,24 @@ fn each_list_comes_whole_in_pages_of_one() {
     let community = json!({"permissions": "Community", "communityGalleryInfo": info});
     let mut public = String::new();
     for name in ["a", "B", "c"] {
-        assert_eq!(put(&arm, &format!("/subscriptions/dev/resourceGroups/g{name}"), json!({"location": "westus"})).status, 201);
-        let disk = json!({"location": "westus", "properties": {"creationData": {"createOption": "Empty"}, "diskSizeGB": 1}});
+        assert_eq!(
+            put(&arm, &format!("/subscriptions/dev/resourceGroups/g{name}"), json!({"location": "westus"})).status,
+            201
+        );
+        let disk =
+            json!({"location": "westus", "properties": {"creationData": {"createOption": "Empty"}, "diskSizeGB": 1}});
         let image = json!({"location": "westus", "properties": {"storageProfile": {"osDisk": {"osType": "Linux", "osState": "Generalized", "diskSizeGB": 1}}}});
         assert_eq!(put(&arm, &format!("{compute}/disks/{name}"), disk.clone()).status, 200);
         assert_eq!(put(&arm, &format!("{compute}/snapshots/{name}"), disk).status, 200);
         assert_eq!(put(&arm, &format!("{compute}/images/{name}"), image).status, 201);
-        let reader = "/subscriptions/dev/providers/Microsoft.Authorization/roleDefinitions/acdd72a7-3385-48ef-bd42-f606fba81ae7";
+        let reader =
+            "/subscriptions/dev/providers/Microsoft.Authorization/roleDefinitions/acdd72a7-3385-48ef-bd42-f606fba81ae7";
         let role = json!({"properties": {"roleDefinitionId": reader, "principalId": name}});
         let id = format!("1111111{}-0000-0000-0000-000000000000", name.to_ascii_lowercase());
-        assert_eq!(put(&arm, &format!("{GALLERY}/providers/Microsoft.Authorization/roleAssignments/{id}"), role).status, 201);
+        assert_eq!(
+            put(&arm, &format!("{GALLERY}/providers/Microsoft.Authorization/roleAssignments/{id}"), role).status,
+            201
+        );
         let shared = format!("{compute}/galleries/shared{name}");
         let groups = json!({"location": "westus", "properties": {"sharingProfile": {"permissions": "Groups"}}});
         assert_eq!(put(&arm, &shared, groups).status, 201);
@@ -339,16 +347,32 @@ fn each_list_comes_whole_in_pages_of_one() {
         assert_eq!(call(&arm, "POST", &format!("{shared}/share"), NEWEST, add).status, 200);
         let image = format!("{compute}/galleries/open/images/{name}");
         if public.is_empty() {
-            put(&arm, &format!("{compute}/galleries/open"), json!({"location": "westus", "properties": {"sharingProfile": community}}));
-            call(&arm, "POST", &format!("{compute}/galleries/open/share"), NEWEST, json!({"operationType": "EnableCommunity"}));
+            put(
+                &arm,
+                &format!("{compute}/galleries/open"),
+                json!({"location": "westus", "properties": {"sharingProfile": community}}),
+            );
+            call(
+                &arm,
+                "POST",
+                &format!("{compute}/galleries/open/share"),
+                NEWEST,
+                json!({"operationType": "EnableCommunity"}),
+            );
             let open = call(&arm, "GET", &format!("{compute}/galleries/open"), NEWEST, None).body;
-            public = open["properties"]["sharingProfile"]["communityGalleryInfo"]["publicNames"][0].as_str().unwrap().to_owned();
+            public = open["properties"]["sharingProfile"]["communityGalleryInfo"]["publicNames"][0]
+                .as_str()
+                .unwrap()
+                .to_owned();
         }
         assert_eq!(put(&arm, &image, definition(name)).status, 201);
         assert_eq!(put(&arm, &format!("{image}/versions/1.0.0"), version_of("golden")).status, 201);
         assert_eq!(put(&arm, &format!("{image}/versions/1.0.1{}", name.len()), version_of("golden")).status, 201);
         let template = json!({"properties": {"mode": "Incremental", "template": {"resources": []}}});
-        assert_eq!(put(&arm, &format!("{GROUP}/providers/Microsoft.Resources/deployments/{name}"), template).status, 201);
+        assert_eq!(
+            put(&arm, &format!("{GROUP}/providers/Microsoft.Resources/deployments/{name}"), template).status,
+            201
+        );
     }
     let location = "/subscriptions/dev/providers/Microsoft.Compute/locations/westus";
     let community = format!("{location}/communityGalleries/{public}/images");
@@ -553,7 +577,12 @@ const ROUTES: &[(&str, &str, &str, &str)] = &[
     ("{r}/galleries/{g}/images", "GET", "2018-06-01", "pages"),
     ("{r}/galleries/{g}/images/{i}", "GET PUT PATCH DELETE", "2018-06-01", ""),
     ("{r}/galleries/{g}/images/{i}/versions", "GET", "2018-06-01", "pages"),
-    ("{r}/galleries/{g}/images/{i}/versions/{v}", "GET PUT PATCH DELETE", "2018-06-01", "$expand=ReplicationStatus, bypassSoftDelete=true"),
+    (
+        "{r}/galleries/{g}/images/{i}/versions/{v}",
+        "GET PUT PATCH DELETE",
+        "2018-06-01",
+        "$expand=ReplicationStatus, bypassSoftDelete=true",
+    ),
     ("{r}/galleries/{g}/softDeletedArtifactTypes/Images/artifacts/{i}/versions", "GET", "2024-03-03", "pages"),
     ("{r}/galleries/{g}/applications", "GET", "2019-03-01", "empty"),
     ("{r}/galleries/{g}/scripts", "GET", "2025-03-03", "empty"),
@@ -607,8 +636,18 @@ fn address(route: &str) -> String {
     let start = [("{c}", compute), ("{r}/", &format!("{in_group}/")), ("{t}", &templates), ("{scope}", GALLERY)];
     let whole = start.iter().find_map(|(start, of)| Some(format!("{of}{}", route.strip_prefix(start)?)));
     let names = [
-        ("{s}", "dev"), ("{r}", "Images"), ("{g}", "Contoso"), ("{i}", "web"), ("{v}", "1.0.0"), ("{l}", "westus"), ("{u}", "dev-CONTOSO"),
-        ("{n}", "name"), ("{d}", "first"), ("{p}", "Microsoft.Compute"), ("{o}", id), ("{id}", id),
+        ("{s}", "dev"),
+        ("{r}", "Images"),
+        ("{g}", "Contoso"),
+        ("{i}", "web"),
+        ("{v}", "1.0.0"),
+        ("{l}", "westus"),
+        ("{u}", "dev-CONTOSO"),
+        ("{n}", "name"),
+        ("{d}", "first"),
+        ("{p}", "Microsoft.Compute"),
+        ("{o}", id),
+        ("{id}", id),
     ];
     names.iter().fold(whole.unwrap_or(route.to_owned()), |route, (name, value)| route.replace(name, value))
 }
@@ -664,7 +703,10 @@ fn page_of_routes() -> String {
 #[test]
 fn the_page_of_routes_is_the_table() {
     let written = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/azure-routes.md")).unwrap();
-    assert!(written == page_of_routes(), "docs/azure-routes.md is old: run the ignored test `write_the_page_of_routes`");
+    assert!(
+        written == page_of_routes(),
+        "docs/azure-routes.md is old: run the ignored test `write_the_page_of_routes`"
+    );
 }
 
 #[test]

@@ -668,10 +668,15 @@ fn a_replication_that_fails() {
     let request = request.body(Bytes::from(version("images/golden", regions).to_string())).unwrap();
     let begun = block_on(arm.answer(request));
     assert_eq!(begun.status(), 201);
-    let operation = begun.headers()["azure-asyncoperation"].to_str().unwrap().split_once("localhost").unwrap().1.to_owned();
+    let operation =
+        begun.headers()["azure-asyncoperation"].to_str().unwrap().split_once("localhost").unwrap().1.to_owned();
     let polls: Vec<Value> = (0..3).map(|_| send(&arm, "x", "GET", &operation, &Value::Null).1).collect();
     let ended = polls.last().unwrap();
-    assert_eq!((&ended["status"], &ended["error"]["code"]), (&json!("Failed"), &json!("ReplicationJobFailed")), "{ended}");
+    assert_eq!(
+        (&ended["status"], &ended["error"]["code"]),
+        (&json!("Failed"), &json!("ReplicationJobFailed")),
+        "{ended}"
+    );
     let (_, made) = send(&arm, "x", "GET", &format!("{url}&$expand=ReplicationStatus"), &Value::Null);
     let status = &made["properties"]["replicationStatus"];
     let states: Vec<(&Value, &Value)> =
@@ -746,7 +751,14 @@ fn vms_and_disks_of_an_image() {
         machine.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         json!({"properties": {"mode": "Incremental", "template": {"resources": [gallery, machine]}}})
     };
-    let absent = || Refused(400, "InvalidParameter", "imageReference", "In region westus, the following list of Shared Image Gallery images referenced from the deployment template were not found: '");
+    let absent = || {
+        Refused(
+            400,
+            "InvalidParameter",
+            "imageReference",
+            "In region westus, the following list of Shared Image Gallery images referenced from the deployment template were not found: '",
+        )
+    };
     const AT: &str = "/subscriptions/dev/resourceGroups/Images/providers/Microsoft.Resources/deployments/d";
     const VALIDATE: &str =
         "/subscriptions/dev/resourceGroups/Images/providers/Microsoft.Resources/deployments/d/validate";
@@ -778,7 +790,8 @@ fn what_cannot_happen_here() {
         let request = Request::put(format!("{path}?api-version={NEWEST}")).header("Authorization", "Bearer x");
         arm.answer(request.body(Bytes::from(source.to_string())).unwrap())
     });
-    let statuses: Vec<u16> = block_on(futures::future::join_all(puts)).iter().map(|made| made.status().as_u16()).collect();
+    let statuses: Vec<u16> =
+        block_on(futures::future::join_all(puts)).iter().map(|made| made.status().as_u16()).collect();
     assert_eq!(statuses, [201; 8]);
 }
 

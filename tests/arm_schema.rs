@@ -527,7 +527,9 @@ fn each_example_is_answered_in_the_schema_of_its_version() {
 #[ignore = "writes files into the folder `TRAFFIC`"]
 fn traffic_for_azures_validator() {
     let folder = std::path::PathBuf::from(std::env::var("TRAFFIC").unwrap());
-    for example in examples().iter().filter(|example| !example.name.contains("Create_WithVHD")) {
+    let examples = examples();
+    // Two files of a version may have one name.
+    for (at, example) in examples.iter().enumerate().filter(|(_, of)| !of.name.contains("Create_WithVHD")) {
         for instant in [true, false] {
             let arm = face(instant);
             let (url, body) = (example.prepare(&arm).replace(' ', "%20"), example.body());
@@ -551,8 +553,12 @@ fn traffic_for_azures_validator() {
             }
             let of = folder.join(&example.version);
             std::fs::create_dir_all(&of).unwrap();
-            let name = example.name.rsplit('/').next().unwrap().replace(".json", &format!("-{instant}.json"));
-            std::fs::write(of.join(name), json!({"liveRequest": sent, "liveResponse": got}).to_string()).unwrap();
+            let name = example.name.rsplit('/').next().unwrap();
+            std::fs::write(
+                of.join(format!("{at}-{instant}-{name}")),
+                json!({"liveRequest": sent, "liveResponse": got}).to_string(),
+            )
+            .unwrap();
         }
     }
 }

@@ -251,7 +251,12 @@ fn what_if_tells_what_would_change_and_changes_nothing() {
             "properties": {"description": description}})
     };
     let template = |resources: Value| deployment(&json!({"resources": resources}), &json!({}));
-    let (status, _, made) = call(&arm, "PUT", DEPLOYMENT, &template(json!([gallery("Same", "a"), gallery("Other", "a"), gallery("Left", "a")])));
+    let (status, _, made) = call(
+        &arm,
+        "PUT",
+        DEPLOYMENT,
+        &template(json!([gallery("Same", "a"), gallery("Other", "a"), gallery("Left", "a")])),
+    );
     assert_eq!(status, 201, "{made}");
     let asked = template(json!([gallery("same", "a"), gallery("Other", "b"), gallery("New", "a")]));
     let (status, _, answer) = call(&arm, "POST", &format!("{DEPLOYMENT}/whatIf"), &asked);
@@ -262,7 +267,8 @@ fn what_if_tells_what_would_change_and_changes_nothing() {
         .map(|of| (of["resourceId"].as_str().unwrap().rsplit('/').next().unwrap(), of["changeType"].as_str().unwrap()))
         .collect();
     assert_eq!(told, [("same", "NoChange"), ("Other", "Modify"), ("New", "Create"), ("Left", "Ignore")]);
-    let delta = json!([{"path": "properties.description", "propertyChangeType": "Modify", "before": "a", "after": "b"}]);
+    let delta =
+        json!([{"path": "properties.description", "propertyChangeType": "Modify", "before": "a", "after": "b"}]);
     assert_eq!(changes[1]["delta"], delta);
     assert_eq!((&changes[2]["after"]["location"], changes[2].get("before")), (&json!("westus2"), None));
     let mut short = asked;

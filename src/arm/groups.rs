@@ -9,8 +9,8 @@ use super::call::Call;
 use super::inner::{Inner, only};
 use super::operations::{Begun, Kind as Change};
 use super::page::Paging;
-use super::{machines, phantom};
 use super::versions::ApiVersion;
+use super::{machines, phantom};
 use crate::error::{Error, ErrorKind};
 use crate::model::{
     DataDiskImage, ManagedImage, ManagedImageId, NamedSource, Region, Request, ResourceGroupId, ResourceGroupName,
@@ -99,9 +99,16 @@ pub(super) async fn answer(inner: &Inner, call: &Call, path: &[&str], id: &str) 
         [_, _, "resourcegroups", _, "providers", "microsoft.compute", "images" | "snapshots" | "disks", _] => {
             neighbour(inner, call, id).await
         }
-        [_, _, "resourcegroups", _, "providers", "microsoft.compute", "virtualmachines" | "virtualmachinescalesets", _] => {
-            machines::answer(call).await
-        }
+        [
+            _,
+            _,
+            "resourcegroups",
+            _,
+            "providers",
+            "microsoft.compute",
+            "virtualmachines" | "virtualmachinescalesets",
+            _,
+        ] => machines::answer(call).await,
         _ => Err(unknown(call)),
     }
 }

@@ -224,8 +224,7 @@ fn rows(kind: Kind) -> Vec<(Vec<&'static str>, Row)> {
 /// Returns every path with its first version, and the first version without it.
 #[cfg(test)]
 pub(super) fn fields(kind: Kind) -> Vec<(String, ApiVersion, Option<ApiVersion>)> {
-    let mut fields: Vec<_> =
-        rows(kind).into_iter().map(|(path, row)| (path.join("."), row.since, row.until)).collect();
+    let mut fields: Vec<_> = rows(kind).into_iter().map(|(path, row)| (path.join("."), row.since, row.until)).collect();
     fields.sort();
     fields
 }
