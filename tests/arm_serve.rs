@@ -16,7 +16,7 @@ use compute_gallery::GalleryService;
 use compute_gallery::arm::ArmBuilder;
 use compute_gallery::model::Limits;
 use compute_gallery::serve::{Authority, Server, ServerLimits};
-use compute_gallery::store::MemoryStore;
+use compute_gallery::store::{BlobStore, FsStore, MemoryStore};
 use futures::future::join_all;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -26,9 +26,13 @@ const GALLERY: &str = "/subscriptions/dev/resourceGroups/images/providers/Micros
 const VERSION: &str = "2023-07-03";
 
 fn service() -> GalleryService {
+    service_on(MemoryStore::new())
+}
+
+fn service_on(store: impl BlobStore) -> GalleryService {
     let limits = Limits::azure_2026().with_image_definitions(1 << 20).with_galleries(1 << 20);
     let settings = GalleryService::builder().allow_all().one_store_for_all_zones().require_resource_groups();
-    futures::executor::block_on(settings.limits(limits).store(MemoryStore::new()).create()).unwrap()
+    futures::executor::block_on(settings.limits(limits).store(store).create()).unwrap()
 }
 
 /// Serves in a thread of its own, until the process ends.
@@ -329,5 +333,14 @@ fn rates_of_reads_and_writes() {
             2000.0 / started.elapsed().as_secs_f64()
         });
         println!("PUT: {ours:.0} a second, commits {commits:.0}: {:.2}", ours / commits);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let at = serve(service_on(FsStore::create(folder.path().join("store")).unwrap()), ServerLimits::default());
+    assert_eq!(ask(at, &request("PUT", GROUP, r#"{"location": "westus"}"#)).0, 201);
+    assert_eq!(ask(at, &request("PUT", GALLERY, r#"{"location": "westus"}"#)).0, 201);
+    for round in 0..3 {
+        let number = |number: usize| round * 10_000 + number;
+        let put = |at| request("PUT", &format!("{GALLERY}/images/i{}", number(at)), &definition(number(at)).to_string());
+        println!("PUT: {:.0} a second, on a durable store", runtime.block_on(rate(at, 50, 40, put)));
     }
 }

@@ -47,7 +47,7 @@ pub(super) fn image(body: &Value) -> Option<&str> {
         .find_map(|above| body.pointer(above)?.get("imageReference"))
         .or_else(|| body.pointer("/properties/creationData/galleryImageReference"))?;
     let text = |name: &&str| reference.get(*name).and_then(Value::as_str).filter(|id| !id.is_empty());
-    ["id", "sharedGalleryImageId", "communityGalleryImageId"].iter().find_map(|name| text(&name))
+    ["id", "sharedGalleryImageId", "communityGalleryImageId"].iter().find_map(text)
 }
 
 fn region(body: &Value) -> Result<Region, Refusal> {
