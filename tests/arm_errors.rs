@@ -7,7 +7,7 @@ use compute_gallery::access::{MemoryDirectory, TenantId};
 use compute_gallery::arm::{Arm, ArmBuilder, UntrustedClaims};
 use compute_gallery::model::Limits;
 use compute_gallery::store::{MemoryStore, StoreErrorKind};
-use compute_gallery::testkit::{Fault, FaultyStore};
+use compute_gallery::testkit::{Fault, FaultyStore, ManualClock};
 use compute_gallery::{GalleryService, GalleryServiceBuilder};
 use futures::executor::block_on;
 use http::Request;
@@ -657,6 +657,8 @@ fn a_replication_that_fails() {
     let (faults, home) = (eastus.faults(), MemoryStore::new());
     let stores = GalleryService::builder().allow_all().catalog_store(MemoryStore::new());
     let stores = stores.region_store("westus", home).region_store("eastus", eastus);
+    // The region is tried again by the clock.
+    let stores = stores.clock(ManualClock::auto_advancing(chrono::DateTime::UNIX_EPOCH));
     let service = block_on(stores.create()).unwrap();
     let arm = ArmBuilder::new(service).named_sources(4 << 20).build();
     send(&arm, "x", "PUT", "./galleries/G", &located("westus"));

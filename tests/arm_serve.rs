@@ -340,7 +340,8 @@ fn rates_of_reads_and_writes() {
     assert_eq!(ask(at, &request("PUT", GALLERY, r#"{"location": "westus"}"#)).0, 201);
     for round in 0..3 {
         let number = |number: usize| round * 10_000 + number;
-        let put = |at| request("PUT", &format!("{GALLERY}/images/i{}", number(at)), &definition(number(at)).to_string());
+        let put =
+            |at| request("PUT", &format!("{GALLERY}/images/i{}", number(at)), &definition(number(at)).to_string());
         println!("PUT: {:.0} a second, on a durable store", runtime.block_on(rate(at, 50, 40, put)));
     }
 }

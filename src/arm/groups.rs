@@ -108,7 +108,10 @@ pub(super) async fn answer(inner: &Inner, call: &Call, path: &[&str], id: &str) 
             "microsoft.compute",
             "virtualmachines" | "virtualmachinescalesets",
             _,
-        ] => machines::answer(call).await,
+        ] => {
+            require(call, &call.session.refresh().await?)?;
+            machines::answer(call).await
+        }
         _ => Err(unknown(call)),
     }
 }

@@ -5,7 +5,6 @@ use serde_json::Value;
 
 use super::answer::{Answer, Answered, Refusal};
 use super::call::Call;
-use super::groups;
 use super::inner::only;
 use crate::error::{Error, ErrorKind};
 use crate::model::{Region, SecurityType};
@@ -15,10 +14,9 @@ use crate::service::session::Session;
 /// Where a refused image stood in the request.
 const REFERENCE: &str = "imageReference";
 
-/// Answers for a VM or scale set. None is made here: what can be said of its image is said, and then it is refused.
+/// Answers for a VM or scale set of a group that is there. None is made here: what can be said of its image is said, and then it is refused.
 pub(super) async fn answer(call: &Call) -> Answered {
     only(call, &[Method::GET, Method::PUT, Method::PATCH, Method::DELETE])?;
-    groups::require(call, &call.session.refresh().await?)?;
     let (kind, name) = (call.segment(6), call.segment(7));
     match call.method {
         Method::GET => {
