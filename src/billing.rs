@@ -2,6 +2,9 @@
 //!
 //! Two things are billed: the storage of each replica in each region, and the bytes that cross a region's border. They cross it
 //! once, because further replicas are copied inside the region.
+//!
+//! Storage is billed by the bytes that are really kept, or as Azure does: each replica of each disk, of the OS and of data, is a managed disk of
+//! its size. Both are in each line, whatever is billed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,6 +30,7 @@ pub struct Prices {
     storage_of: BTreeMap<&'static str, u64>,
     storage_in: BTreeMap<(Region, &'static str), u64>,
     egress_from: BTreeMap<Region, u64>,
+    by_disk_size: bool,
 }
 
 fn key(account: StorageAccountType) -> &'static str {
@@ -41,7 +45,40 @@ impl Prices {
     /// Creates a price table with a general price of storage and of egress.
     pub fn new(storage_per_gib_month: u64, egress_per_gib: u64) -> Self {
         let (storage_of, storage_in, egress_from) = Default::default();
-        Self { storage: storage_per_gib_month, egress: egress_per_gib, storage_of, storage_in, egress_from }
+        let by_disk_size = false;
+        Self {
+            storage: storage_per_gib_month,
+            egress: egress_per_gib,
+            storage_of,
+            storage_in,
+            egress_from,
+            by_disk_size,
+        }
+    }
+
+    /// Bills the storage of managed disks by their size, as Azure does, in place of the bytes that are kept.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let (session, version) = (sandbox.session(), sandbox.version("1.0.0"));
+    /// use compute_gallery::billing::Prices;
+    ///
+    /// // A disk of 1 MiB, of which little is kept.
+    /// sandbox.publish_to("1.0.0", "westeurope=2", vec![7; 1 << 20]).await?;
+    /// let prices = Prices::new(1_024_000, 0);
+    /// let [kept, sizes] = [prices.clone(), prices.by_disk_size()].map(|prices| session.view().cost(&prices, [&version]));
+    /// let (kept, sizes) = (kept?, sizes?);
+    /// assert_eq!((sizes.disks, sizes.lines[0].disk_bytes, sizes.storage_per_month), (2, 2 << 20, 2_000));
+    /// assert!(kept.lines == sizes.lines || kept.storage_per_month < sizes.storage_per_month);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn by_disk_size(mut self) -> Self {
+        self.by_disk_size = true;
+        self
     }
 
     /// Sets the price of one kind of storage, per GiB and month.
@@ -96,6 +133,10 @@ pub(crate) struct Item {
     /// The source of the first replica.
     pub(crate) from: Region,
     pub(crate) replicas: u32,
+    /// The disks of a replica.
+    pub(crate) disks: u64,
+    /// The sizes of all disks, over all replicas.
+    pub(crate) disk_bytes: u64,
     /// Over all replicas.
     pub(crate) stored_bytes: u64,
     pub(crate) cross_region_bytes: u64,
@@ -142,7 +183,7 @@ pub struct Cost {
     pub storage_per_month: u64,
     /// The price of all egress, once.
     pub egress: u64,
-    /// The number of billed disks: one for each version, region and replica.
+    /// The number of billed disks: one for each version, region, replica and disk of the OS or of data.
     pub disks: u64,
     /// One line for each version and region.
     pub lines: Vec<CostLine>,
@@ -156,9 +197,13 @@ pub struct CostLine {
     pub region: Region,
     /// The number of its replicas there.
     pub replicas: u32,
-    /// The stored bytes of all these replicas.
+    /// The number of disks of all these replicas, of the OS and of data.
+    pub disks: u64,
+    /// The sizes of all these disks.
+    pub disk_bytes: u64,
+    /// The bytes that are kept for them. 0 marks disks that are nothing but zeros, such as those of a source that only has a size.
     pub stored_bytes: u64,
-    /// The price of these bytes per month.
+    /// The price of the storage per month.
     pub storage_per_month: u64,
     /// The bytes that crossed the region's border.
     pub cross_region_bytes: u64,
@@ -171,7 +216,12 @@ impl Cost {
         let mut cost = Self::default();
         for item in items {
             let line = CostLine {
-                storage_per_month: per_gib(item.stored_bytes, prices.storage(&item.region, item.account)),
+                storage_per_month: per_gib(
+                    if prices.by_disk_size { item.disk_bytes } else { item.stored_bytes },
+                    prices.storage(&item.region, item.account),
+                ),
+                disks: item.disks * u64::from(item.replicas),
+                disk_bytes: item.disk_bytes,
                 egress: per_gib(item.cross_region_bytes, prices.egress(&item.from)),
                 region: item.region,
                 replicas: item.replicas,
@@ -180,7 +230,7 @@ impl Cost {
             };
             cost.storage_per_month += line.storage_per_month;
             cost.egress += line.egress;
-            cost.disks += u64::from(line.replicas);
+            cost.disks += line.disks;
             cost.lines.push(line);
         }
         cost
@@ -230,12 +280,17 @@ mod tests {
             account: StorageAccountType::StandardLrs,
             from: regions[0].clone(),
             replicas: 1,
+            disks: 1,
+            disk_bytes: 4 << 30,
             stored_bytes: 1 << 30,
             cross_region_bytes: if *region == regions[0] { 0 } else { 1 << 30 },
         });
-        let cost = Cost::of(&Prices::new(50_000, 20_000), items);
+        let items: Vec<Item> = items.collect();
+        let cost = Cost::of(&Prices::new(50_000, 20_000), items.clone());
         assert_eq!((cost.disks, cost.storage_per_month, cost.egress), (6, 300_000, 80_000));
         assert_eq!(cost.to_string(), "0.300000 per month and 0.080000 once for 6 disks");
+        let of_size = Cost::of(&Prices::new(50_000, 20_000).by_disk_size(), items.clone());
+        assert_eq!((of_size.disks, of_size.storage_per_month, of_size.egress), (6, 1_200_000, 80_000));
         let line = "eastus: 0.050000 per month and 0.020000 once for 1 replica";
         assert_eq!(cost.lines[1].to_string(), line);
     }

@@ -714,3 +714,110 @@ fn the_page_of_routes_is_the_table() {
 fn write_the_page_of_routes() {
     std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/azure-routes.md"), page_of_routes()).unwrap();
 }
+
+/// A service on a store, with any source a disk of zeros, and the clock of a test.
+fn service_on(store: MemoryStore, clock: &TestClock, create: bool) -> GalleryService {
+    use compute_gallery::publish::AnySource;
+    let builder = GalleryService::builder().allow_all().one_store_for_all_zones().azure_2026();
+    let builder = builder
+        .record_disk_encryption_sets()
+        .clock(clock.clone())
+        .sources(AnySource::of_zeros(4 << 20).unwrap())
+        .store(store);
+    block_on(async { if create { builder.create().await } else { builder.open().await } }).unwrap()
+}
+
+fn polled(arm: &Arm, url: &str) -> Got {
+    send(arm, request("GET", url.strip_prefix("http://gallery.example:8443").unwrap(), None))
+}
+
+#[test]
+fn an_operation_is_told_by_any_process_and_after_a_restart() {
+    let (store, clock) = (MemoryStore::new(), TestClock::default());
+    let first = with_image(ArmBuilder::new(service_on(store.clone(), &clock, true)).clock(clock.clone()));
+    let created = put(&first, &format!("{IMAGE}/versions/1.0.0"), version_of("golden"));
+    let gallery = call(&first, "PATCH", GALLERY, NEWEST, json!({"tags": {"team": "web"}}));
+    let deleted = call(&first, "DELETE", &format!("{IMAGE}/versions/1.0.0"), NEWEST, None);
+    let share = json!({"operationType": "Add", "groups": [{"type": "Subscriptions", "ids": ["prod"]}]});
+    let properties = json!({"sharingProfile": {"permissions": "Groups"}});
+    put(&first, &format!("{GALLERY}2"), json!({"location": "westus", "properties": properties}));
+    let shared = call(&first, "POST", &format!("{GALLERY}2/share"), NEWEST, share);
+    let group = call(&first, "DELETE", GROUP, NEWEST, None);
+    drop(first);
+
+    let second = ArmBuilder::new(service_on(store, &clock, false)).clock(clock).build();
+    for began in [&created, &gallery, &deleted, &shared] {
+        let told = polled(&second, began.header("azure-asyncoperation")).body;
+        // Nothing paces what another process has begun.
+        assert_eq!(told["status"], "Succeeded", "{told}");
+        assert!(told["endTime"].as_str() >= told["startTime"].as_str());
+    }
+    assert_eq!(polled(&second, deleted.header("location")).status, 204);
+    // Its gallery is gone by now.
+    assert_eq!(polled(&second, shared.header("location")).status, 404);
+    assert_eq!(polled(&second, group.header("location")).status, 200);
+    let unknown = created.header("azure-asyncoperation").replace("capsOperations/", "capsOperations/0");
+    assert_eq!(polled(&second, &unknown).status, 404);
+}
+
+#[test]
+fn a_driven_face_announces_and_marks_and_its_driver_carries_through() {
+    use compute_gallery::read::OperationId;
+    use futures::FutureExt;
+    let (store, clock) = (MemoryStore::new(), TestClock::default());
+    let service = service_on(store, &clock, true);
+    let session = service.session("ann".parse().unwrap());
+    let arm = ArmBuilder::new(service).clock(clock.clone()).driven("driver".parse().unwrap());
+    let arm = with_image(arm);
+    let path = format!("{IMAGE}/versions/1.0.0");
+    let state = || call(&arm, "GET", &path, NEWEST, None).body["properties"]["provisioningState"].clone();
+    let operation_of = |got: &Got| -> OperationId {
+        let url = got.header("azure-asyncoperation");
+        url.split(['/', '?']).find_map(|part| part.parse().ok().filter(|_| part.len() == 36)).unwrap()
+    };
+    let step = || block_on(session.driver().collect_every(None).step()).unwrap();
+
+    let created = put(&arm, &path, version_of("golden"));
+    assert_eq!((created.status.as_u16(), state()), (201, json!("Creating")));
+    polled(&arm, created.header("azure-asyncoperation"));
+    let told = polled(&arm, created.header("azure-asyncoperation")).body;
+    assert_eq!((&told["status"], &told["percentComplete"]), (&json!("InProgress"), &json!(0)));
+    while !step().is_idle() {}
+    let told = polled(&arm, created.header("azure-asyncoperation")).body;
+    assert_eq!((&told["status"], state()), (&json!("Succeeded"), json!("Succeeded")), "{told}");
+    assert_eq!(call(&arm, "PUT", &path, NEWEST, version_of("golden")).header("azure-asyncoperation"), "");
+
+    // Marked, it does not change; cancelled, it is as it was; deleted, it is gone.
+    let marked = call(&arm, "DELETE", &path, NEWEST, None);
+    assert_eq!((marked.status.as_u16(), state()), (202, json!("Deleting")));
+    let changed = call(&arm, "PATCH", &path, NEWEST, json!({"tags": {"a": "b"}}));
+    assert_eq!(changed.error().0, 409);
+    assert!(changed.message().contains("is marked for deletion"), "{}", changed.message());
+    let latest = session.view().latest(IMAGE, "westus").unwrap_err();
+    assert!(latest.to_string().contains("1.0.0 is marked for deletion"), "{latest}");
+    assert!(
+        block_on(session.deploy(path.as_str(), "westus").plan()).unwrap().problems[0].message().contains("deletion")
+    );
+    block_on(session.cancel_operation(operation_of(&marked))).unwrap();
+    assert_eq!(state(), "Succeeded");
+    assert_eq!(polled(&arm, marked.header("azure-asyncoperation")).body["status"], "Canceled");
+    // A gallery is marked with what is in it; one that has children after all is as it was.
+    let marked = call(&arm, "DELETE", &path, NEWEST, None);
+    let again = call(&arm, "DELETE", &path, NEWEST, None);
+    assert_eq!(operation_of(&marked), operation_of(&again));
+    step();
+    assert_eq!(block_on(session.wait_for_operation(operation_of(&marked))).unwrap().status.to_string(), "Succeeded");
+    assert_eq!(call(&arm, "GET", &path, NEWEST, None).status, 404);
+
+    // The face's own driver waits on the clock that tests move.
+    let mut driving = Box::pin(arm.drive());
+    assert!((&mut driving).now_or_never().is_none());
+    put(&arm, &path, version_of("golden"));
+    assert!((&mut driving).now_or_never().is_none());
+    assert_eq!(state(), "Creating", "it looks every five seconds");
+    clock.advance(chrono::TimeDelta::seconds(5));
+    while state() == "Creating" {
+        assert!((&mut driving).now_or_never().is_none());
+        std::thread::yield_now();
+    }
+}

@@ -434,7 +434,7 @@ fn an_operation_is_read_by_who_may_from_another_service_and_is_cancelled_and_awa
         let other = sandbox.reopen().build().await.unwrap();
         let (ann, bob) = (other.session_of("ann"), other.session_of("bob"));
         let read = ann.refresh().await.unwrap().operation(operation.to_string().as_str()).unwrap();
-        assert_eq!((read.id, &read.resource), (operation, &id));
+        assert_eq!((read.id, read.resource.to_string()), (operation, id.to_string()));
         assert_eq!(ann.view().operations(), [read]);
         assert_eq!(bob.view().operation(operation).unwrap_err().kind(), ErrorKind::NotFound);
         assert!(bob.view().operations().is_empty());

@@ -1,5 +1,7 @@
 //! Random steps against the gallery and against a small model of its rules: both must accept and refuse the same, for
 //! the same reasons, and come to the same state.
+//!
+//! By hand: `RULEBOOK_SEQUENCES=300 RULEBOOK_STEPS=300 cargo test --features testkit --test rulebook`.
 #![cfg(feature = "testkit")]
 #![expect(
     clippy::unwrap_used,
@@ -19,7 +21,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::*;
-use compute_gallery::read::{LatestVerdict, ListScope};
+use compute_gallery::read::{LatestVerdict, ListScope, OperationStatus, ProvisioningState};
 use compute_gallery::store::MemoryStore;
 use compute_gallery::testkit::{ManualClock, Sandbox, SeededEntropy};
 use compute_gallery::*;
@@ -40,8 +42,10 @@ const WORDS: [Option<Name>; 3] = [None, Some("red"), Some("blue")];
 
 #[test]
 fn the_gallery_keeps_to_the_rules_whatever_is_done_with_it() {
-    for seed in 0..SEQUENCES {
-        block_on(run(seed));
+    let number = |name: &str, usual: u64| std::env::var(name).map_or(usual, |text| text.parse().unwrap());
+    let steps = number("RULEBOOK_STEPS", STEPS as u64) as usize;
+    for seed in 0..number("RULEBOOK_SEQUENCES", SEQUENCES) {
+        block_on(run(seed, steps));
     }
 }
 
@@ -49,13 +53,13 @@ fn start() -> DateTime<Utc> {
     "2026-01-02T03:04:05Z".parse().unwrap()
 }
 
-async fn run(seed: u64) {
+async fn run(seed: u64, steps: usize) {
     let clock = ManualClock::new(start()).compared_with_stores();
     let store = MemoryStore::new().with_clock(clock.clone());
     let gallery = RealGallery::open(&store, &clock, seed).await;
     let mut random = Random(SeededEntropy::new(seed));
     let mut model = Model::default();
-    for number in 0..STEPS {
+    for number in 0..steps {
         // No two steps share a time: the catalog's times are those of its commits, and all differ.
         clock.advance(Duration::from_secs(1));
         model.now += 1;
@@ -77,7 +81,7 @@ async fn run(seed: u64) {
         if number % COMPARED_EVERY == 0 {
             gallery.compare(&model).await;
         }
-        if number + 1 == STEPS {
+        if number + 1 == steps {
             gallery.compare(&model).await;
             // Who comes later reads the same.
             RealGallery::open(&store, &clock, seed + 1).await.compare(&model).await;
@@ -329,25 +333,29 @@ impl Random {
                 let key = known.unwrap_or_else(|| self.new_gallery_key());
                 let old = model.galleries.get(&key);
                 let gallery = old.map(|old| self.changed_gallery(old));
-                Step::CreateGallery(key, gallery.unwrap_or_else(|| self.new_gallery()))
+                let (gallery, put) = (gallery.unwrap_or_else(|| self.new_gallery()), self.one_in(2));
+                if put { Step::PutGallery(key, gallery) } else { Step::CreateGallery(key, gallery) }
             }
             8..=18 => {
                 let key = self.new_image_key(model);
                 let old = model.definitions.get(&key);
                 let definition = old.map(|old| self.changed_definition(old, now));
-                Step::CreateDefinition(key, definition.unwrap_or_else(|| self.new_definition(now)))
+                let (definition, put) = (definition.unwrap_or_else(|| self.new_definition(now)), self.one_in(2));
+                if put { Step::PutDefinition(key, definition) } else { Step::CreateDefinition(key, definition) }
             }
             19..=38 => Step::Publish(self.new_version_key(model), self.new_version(now)),
             39..=48 => Step::Replicate(self.version_key(model)),
             49..=54 => {
                 let key = self.gallery_key(model);
                 let gallery = model.galleries.get(&key).map(|old| self.changed_gallery(old));
-                Step::UpdateGallery(key, gallery.unwrap_or_else(|| self.new_gallery()))
+                let (gallery, put) = (gallery.unwrap_or_else(|| self.new_gallery()), self.one_in(2));
+                if put { Step::PutGallery(key, gallery) } else { Step::UpdateGallery(key, gallery) }
             }
             55..=60 => {
                 let key = self.image_key(model);
                 let definition = model.definitions.get(&key).map(|old| self.changed_definition(old, now));
-                Step::UpdateDefinition(key, definition.unwrap_or_else(|| self.new_definition(now)))
+                let (definition, put) = (definition.unwrap_or_else(|| self.new_definition(now)), self.one_in(2));
+                if put { Step::PutDefinition(key, definition) } else { Step::UpdateDefinition(key, definition) }
             }
             61..=75 => {
                 let key = self.version_key(model);
@@ -362,7 +370,8 @@ impl Random {
                 };
                 Step::Delete { thing, cascade: self.one_in(3), bypass: self.one_in(4) }
             }
-            90..=94 => Step::Restore(self.version_key(model)),
+            90..=91 => Step::Mark { key: self.version_key(model), cancel: self.one_in(2) },
+            92..=94 => Step::Restore(self.version_key(model)),
             _ => Step::Wait(self.wait(model)),
         }
     }
@@ -414,6 +423,15 @@ impl RealGallery {
             Step::CreateDefinition(key, one) => {
                 run!(session.create_image_definition(write.definition(key, one)), at).map(|_| nothing)
             }
+            Step::PutGallery(key, gallery) => {
+                let body = write.gallery(key, gallery).body();
+                run!(session.put_gallery(write.gallery_id(key), body), at).map(|_| nothing)
+            }
+            Step::PutDefinition(key, one) => {
+                let body = write.definition(key, one).body();
+                run!(session.put_image_definition(write.image_id(key), body), at).map(|_| nothing)
+            }
+            Step::Mark { key, cancel } => self.mark(&write.version_id(key), *cancel).await,
             Step::Publish(key, version) => {
                 let source = DiskSource::bytes(vec![7; 512 * version.sectors as usize], DiskFormat::Raw);
                 let location = write.region(version.location);
@@ -452,6 +470,26 @@ impl RealGallery {
         }
     }
 
+    /// Marks a version for deletion, and deletes it, or cancels that.
+    async fn mark(&self, id: &ImageVersionId, cancel: bool) -> Result<BTreeSet<Thing>> {
+        let session = &self.session;
+        let Some(operation) = session.delete(id).begin().await? else { return Ok(BTreeSet::new()) };
+        let state = || session.view().provisioning(id).map(|of| of.state);
+        assert_eq!(state().unwrap(), ProvisioningState::Deleting);
+        let body = serde_json::json!({"location": "westeurope", "tags": {"colour": "green"}});
+        let refused = session.put_image_version(id, body).await.unwrap_err();
+        assert_eq!(refused.code(), "OperationNotAllowed");
+        assert_eq!(session.delete(id).begin().await.unwrap(), Some(operation));
+        if cancel {
+            session.cancel_operation(operation).await.unwrap();
+            assert_ne!(state().unwrap(), ProvisioningState::Deleting);
+            return Ok(BTreeSet::new());
+        }
+        let deleted = session.delete(id).await.unwrap();
+        assert_eq!(session.view().operation(operation).unwrap().status, OperationStatus::Succeeded);
+        Ok(deleted.iter().map(read_id).collect())
+    }
+
     /// The whole state is the model's.
     async fn compare(&self, model: &Model) {
         let view = self.session.refresh().await.unwrap();
@@ -460,6 +498,8 @@ impl RealGallery {
         let expected: Vec<Gallery> = model.galleries.iter().map(|(key, one)| write.gallery(key, one)).collect();
         assert_eq!(contents(&galleries), Vec::from_iter(&expected), "galleries");
         for key in model.galleries.keys() {
+            let state = view.provisioning(ask.gallery_id(key)).unwrap().state;
+            assert_eq!(state, ProvisioningState::Succeeded, "{key:?}");
             let definitions = view.image_definitions(ask.gallery_id(key), None, usize::MAX).unwrap().items;
             let expected = model.definitions.iter().filter(|(image, _)| image.0 == *key);
             let expected: Vec<_> = expected.map(|(key, one)| write.definition(key, one)).collect();

@@ -157,3 +157,40 @@ fn a_size_without_bytes_goes_through_every_layer_and_costs_none() {
     });
     assert_eq!(DiskSource::zeros(0).unwrap_err().kind(), ErrorKind::Invalid);
 }
+
+/// A host whose disks are streams of unknown length.
+#[derive(Clone, Debug)]
+struct Streams;
+
+#[async_trait]
+impl SourceResolver for Streams {
+    async fn resolve(&self, source: SourceName<'_>) -> Result<Option<ResolvedSource>> {
+        let SourceName::Disk(DiskReference::Disk(_)) = source else { return Ok(None) };
+        let stream = futures::io::Cursor::new(noise(6, 1 << 20));
+        let folder = std::env::temp_dir();
+        let disk = DiskSource::spooled(stream, compute_gallery::disk::DiskFormat::Raw, folder, 1 << 30).await?;
+        Ok(Some(ResolvedSource::new(disk)))
+    }
+}
+
+#[test]
+fn a_stream_of_the_host_and_a_snapshot_that_is_stored_become_one_version() {
+    block_on(async {
+        let sandbox = Sandbox::builder().service(|builder| builder.sources(Streams)).build().await.unwrap();
+        let (session, id) = (sandbox.session(), sandbox.version("1.0.0"));
+        let snapshot: SnapshotId = format!("{GROUP}/snapshots/stored").parse().unwrap();
+        let new =
+            publish::NewSnapshot::of_data_disk(snapshot.clone(), "westeurope".parse().unwrap(), raw(noise(7, 1 << 20)));
+        session.create_snapshot(new).await.unwrap();
+        let storage = json!({
+            "osDiskImage": {"source": {"id": format!("{GROUP}/disks/os")}},
+            "dataDiskImages": [{"lun": 4, "source": {"id": snapshot}}],
+        });
+        session.put_image_version(&id, body(storage)).await.unwrap();
+        let mut driver = session.driver();
+        while !driver.step().await.unwrap().is_idle() {}
+        assert_eq!(session.deploy(&id, "westeurope").to_async_writer(Vec::new()).await.unwrap(), noise(6, 1 << 20));
+        let data = session.deploy(&id, "westeurope").data_disk(4).to_async_writer(Vec::new()).await.unwrap();
+        assert_eq!(data, noise(7, 1 << 20));
+    });
+}

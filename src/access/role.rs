@@ -247,6 +247,10 @@ pub enum BuiltInRole {
     Reader,
     /// Allows assigning roles and seeing everything.
     UserAccessAdministrator,
+    /// Allows assigning roles, and seeing everything: without the other rights of a user access administrator.
+    RoleBasedAccessControlAdministrator,
+    /// Allows VMs, and no galleries: deploying takes a role that reads the image, too.
+    VirtualMachineContributor,
     /// Allows everything in galleries but sharing them.
     ComputeGalleryArtifactsPublisher,
     /// Allows seeing and deploying definitions and versions.
@@ -262,6 +266,8 @@ impl BuiltInRole {
         Self::Contributor,
         Self::Reader,
         Self::UserAccessAdministrator,
+        Self::RoleBasedAccessControlAdministrator,
+        Self::VirtualMachineContributor,
         Self::ComputeGalleryArtifactsPublisher,
         Self::ComputeGalleryImageReader,
         Self::ComputeGallerySharingAdmin,
@@ -289,6 +295,67 @@ impl BuiltInRole {
                 "User Access Administrator",
                 "18d7d88d-d35e-4fb5-a5c3-7773c20a72d9",
                 &["*/read", "Microsoft.Authorization/*", "Microsoft.Support/*"],
+                &[],
+            ),
+            Self::RoleBasedAccessControlAdministrator => (
+                "Role Based Access Control Administrator",
+                "f58310d9-a9f6-439a-9e8d-f62e7b41a168",
+                &[
+                    "Microsoft.Authorization/roleAssignments/write",
+                    "Microsoft.Authorization/roleAssignments/delete",
+                    "*/read",
+                    "Microsoft.Support/*",
+                ],
+                &[],
+            ),
+            Self::VirtualMachineContributor => (
+                "Virtual Machine Contributor",
+                "9980e02c-c2be-4d73-94e8-173b1dc7cf3c",
+                &[
+                    "Microsoft.Authorization/*/read",
+                    "Microsoft.Compute/availabilitySets/*",
+                    "Microsoft.Compute/locations/*",
+                    "Microsoft.Compute/virtualMachines/*",
+                    "Microsoft.Compute/virtualMachineScaleSets/*",
+                    "Microsoft.Compute/cloudServices/*",
+                    "Microsoft.Compute/disks/write",
+                    "Microsoft.Compute/disks/read",
+                    "Microsoft.Compute/disks/delete",
+                    "Microsoft.DevTestLab/schedules/*",
+                    "Microsoft.Insights/alertRules/*",
+                    "Microsoft.Network/applicationGateways/backendAddressPools/join/action",
+                    "Microsoft.Network/loadBalancers/backendAddressPools/join/action",
+                    "Microsoft.Network/loadBalancers/inboundNatPools/join/action",
+                    "Microsoft.Network/loadBalancers/inboundNatRules/join/action",
+                    "Microsoft.Network/loadBalancers/probes/join/action",
+                    "Microsoft.Network/loadBalancers/read",
+                    "Microsoft.Network/locations/*",
+                    "Microsoft.Network/networkInterfaces/*",
+                    "Microsoft.Network/networkSecurityGroups/join/action",
+                    "Microsoft.Network/networkSecurityGroups/read",
+                    "Microsoft.Network/publicIPAddresses/join/action",
+                    "Microsoft.Network/publicIPAddresses/read",
+                    "Microsoft.Network/virtualNetworks/read",
+                    "Microsoft.Network/virtualNetworks/subnets/join/action",
+                    "Microsoft.RecoveryServices/locations/*",
+                    "Microsoft.RecoveryServices/Vaults/backupFabrics/backupProtectionIntent/write",
+                    "Microsoft.RecoveryServices/Vaults/backupFabrics/protectionContainers/protectedItems/*/read",
+                    "Microsoft.RecoveryServices/Vaults/backupFabrics/protectionContainers/protectedItems/read",
+                    "Microsoft.RecoveryServices/Vaults/backupFabrics/protectionContainers/protectedItems/write",
+                    "Microsoft.RecoveryServices/Vaults/backupPolicies/read",
+                    "Microsoft.RecoveryServices/Vaults/backupPolicies/write",
+                    "Microsoft.RecoveryServices/Vaults/read",
+                    "Microsoft.RecoveryServices/Vaults/usages/read",
+                    "Microsoft.RecoveryServices/Vaults/write",
+                    "Microsoft.ResourceHealth/availabilityStatuses/read",
+                    "Microsoft.Resources/deployments/*",
+                    "Microsoft.Resources/subscriptions/resourceGroups/read",
+                    "Microsoft.SerialConsole/serialPorts/connect/action",
+                    "Microsoft.SqlVirtualMachine/*",
+                    "Microsoft.Storage/storageAccounts/listKeys/action",
+                    "Microsoft.Storage/storageAccounts/read",
+                    "Microsoft.Support/*",
+                ],
                 &[],
             ),
             Self::ComputeGalleryArtifactsPublisher => (
@@ -374,6 +441,11 @@ mod tests {
         assert!(Role::Contributor.definition().allows(Action::ReadRoleAssignment));
         assert!(Role::UserAccessAdministrator.definition().allows(Action::WriteRoleAssignment));
         assert!(!Role::UserAccessAdministrator.definition().allows(Action::WriteGallery));
+        let vms = Role::VirtualMachineContributor.definition();
+        assert!(vms.allows(Action::WriteVirtualMachine) && vms.allows(Action::ReadSharedGallery));
+        assert!(![Action::ReadGallery, Action::ReadImage, Action::ReadVersion].iter().any(|read| vms.allows(*read)));
+        let rbac = Role::RoleBasedAccessControlAdministrator.definition();
+        assert!(rbac.allows(Action::WriteRoleAssignment) && !rbac.allows(Action::WriteRoleDefinition));
         assert!(!Role::ComputeGalleryArtifactsPublisher.definition().allows(Action::ShareGallery));
         assert_eq!(Role::least_for(Action::ReadVersion), Some(Role::ComputeGalleryImageReader));
         for role in Role::ALL.iter().copied() {

@@ -96,6 +96,10 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, code, message)
     }
 
+    pub(super) fn of_status(self, status: StatusCode) -> Self {
+        Self { status, ..self }
+    }
+
     pub(super) fn at(mut self, target: impl Into<String>) -> Self {
         self.words.target = Some(target.into());
         self

@@ -4,11 +4,13 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::authenticator::{AnyToken, Authenticator};
+use super::driven::Drive;
 use super::face::Arm;
 use super::inner::{Inner, Settings};
 use super::operations::Operations;
 use super::template::Deployments;
 use super::test_endpoints::{TestEndpoints, Tests};
+use crate::access::Caller;
 use crate::host::sync::RwLock;
 use crate::host::{Clock, SystemClock};
 use crate::model::RegionCatalog;
@@ -40,6 +42,7 @@ pub struct ArmBuilder {
     clock: Arc<dyn Clock>,
     regions: RegionCatalog,
     settings: Settings,
+    driver: Option<Caller>,
     tests: Option<TestEndpoints>,
 }
 
@@ -54,6 +57,7 @@ impl ArmBuilder {
             clock: Arc::new(SystemClock),
             regions: RegionCatalog::azure_2026(),
             settings: Settings { retry_after, strict_versions, named_sources, body_bytes, page },
+            driver: None,
             tests: None,
         }
     }
@@ -116,6 +120,18 @@ impl ArmBuilder {
         self
     }
 
+    /// Leaves the work to a driver with the rights of `caller`, an administrator: a PUT of a version announces it, and a DELETE of a
+    /// gallery, a definition or a version marks it. Spawn [`Arm::drive`], in this process or in another one of the same catalog; without, nothing is done.
+    ///
+    /// By default a request does what it asks for before it is answered. Deployments of templates do so in any case, and so does an
+    /// [`instant`](Self::instant) face with deletions. The driver asks the service's [`sources`](crate::GalleryServiceBuilder::sources) for what it has no bytes of, and not
+    /// [`named_sources`](Self::named_sources).
+    #[must_use]
+    pub fn driven(mut self, caller: Caller) -> Self {
+        self.driver = Some(caller);
+        self
+    }
+
     /// The resources on a page of a list; 100 by default.
     #[must_use]
     pub fn page(mut self, items: usize) -> Self {
@@ -132,7 +148,7 @@ impl ArmBuilder {
 
     /// Returns the face.
     pub fn build(self) -> Arm {
-        let Self { service, authenticator, clock, regions, settings, tests } = self;
+        let Self { service, authenticator, clock, regions, settings, driver, tests } = self;
         let clock = tests.as_ref().map_or(clock, |tests| Arc::new(tests.clock().clone()));
         let operations = Operations::new(settings.retry_after);
         let (service, tests) = (RwLock::new(service), tests.map(Tests::new).map(Arc::new));
@@ -144,6 +160,7 @@ impl ArmBuilder {
             settings,
             operations,
             deployments: Deployments::default(),
+            drive: Drive::new(driver),
         });
         Arm { inner, tests }
     }

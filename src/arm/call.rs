@@ -6,7 +6,7 @@ use http::{Method, Request};
 use serde_json::Value;
 
 use super::answer::Refusal;
-use super::text::percent_decoded;
+use super::text::{percent_decoded, percent_encoded};
 use super::versions::{ApiVersion, is_well_formed};
 use crate::service::session::Session;
 
@@ -25,6 +25,8 @@ pub(super) struct Call {
     /// What the body is, or why it is not JSON.
     body: Bytes,
     pub(super) session: Session,
+    /// Whether a deployment sends it, which goes on with what it makes.
+    pub(super) is_of_deployment: bool,
 }
 
 /// The address of a request, without its session.
@@ -60,7 +62,24 @@ impl Call {
         let base = base_of(&request);
         let (head, body) = request.into_parts();
         let Address { segments, query } = address;
-        Ok(Self { method: head.method, segments, query, base, api_version, body, session })
+        let is_of_deployment = false;
+        Ok(Self { method: head.method, segments, query, base, api_version, body, session, is_of_deployment })
+    }
+
+    /// The same, sent by a deployment.
+    pub(super) fn of_deployment(self) -> Self {
+        Self { is_of_deployment: true, ..self }
+    }
+
+    /// Returns a read of another resource by the same caller.
+    pub(super) fn get(&self, path: &str) -> Result<Self, Refusal> {
+        let encoded: Vec<String> = path.split('/').map(percent_encoded).collect();
+        let url = format!("{}?api-version={}", encoded.join("/"), percent_encoded(&self.api_version));
+        let request = Request::builder().uri(url).body(Bytes::new());
+        let wrong = |error| Refusal::bad_request("InvalidResourceId", format!("'{path}' is no address: {error}"));
+        let request = request.map_err(wrong)?;
+        let address = Address::of(&request);
+        Ok(Self { base: self.base.clone(), ..Self::new(request, address, self.session.clone())? })
     }
 
     /// Returns a parameter of the query.

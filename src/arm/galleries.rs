@@ -22,7 +22,7 @@ use crate::model::{
 };
 use crate::service::change::Effect;
 use crate::service::publish::LocalDisks;
-use crate::service::read::{CatalogView, ListScope, ProvisioningState};
+use crate::service::read::{CatalogView, ListScope, OperationId, ProvisioningState};
 
 /// A request below `…/providers/Microsoft.Compute/galleries`.
 struct Request<'a> {
@@ -94,6 +94,11 @@ impl Request<'_> {
         self.call.id(10).parse().map_err(|error| name_problem(error, name.parse::<crate::model::ImageName>().err()))
     }
 
+    /// The operation that the request becomes, if it changes anything.
+    fn operation(&self) -> Result<OperationId, Error> {
+        self.id.parse()
+    }
+
     async fn view(&self) -> Result<CatalogView, Refusal> {
         Ok(self.call.session.refresh().await?)
     }
@@ -162,10 +167,10 @@ impl Request<'_> {
 
     async fn put_gallery(&self) -> Answered {
         let request = self.request(Kind::Gallery)?;
-        let put = self.call.session.put_gallery(self.gallery_id()?, request).await?;
+        let put = self.call.session.put_gallery(self.gallery_id()?, request).recorded_as(self.operation()?).await?;
         let (id, region) = (put.resource.id(), put.resource.location());
         let body = self.gallery_json(&self.view().await?, id)?;
-        Ok(self.changed(put.effect, id.to_string(), region, body, None))
+        Ok(self.changed(put.effect, put.operation, id.to_string(), region, body))
     }
 
     /// Reads the body of a PUT or PATCH.
@@ -185,20 +190,15 @@ impl Request<'_> {
         let id = self.gallery_id()?;
         let update = sharing_update(&body)?;
         let gallery = self.call.session.refresh().await?.gallery(&id);
-        self.call.session.share_gallery(&id, update).await?;
-        let answer = Answer::ok(body.clone());
-        if self.inner.operations.is_instant() {
-            return Ok(answer);
+        let operation = self.operation()?;
+        self.call.session.share_gallery(&id, update).recorded_as(Some(operation)).await?;
+        // Nothing was to be done.
+        let is_recorded = self.view().await?.operation(operation).is_ok();
+        if self.inner.operations.is_instant() || !is_recorded {
+            return Ok(Answer::ok(body));
         }
         let region = gallery.map(|gallery| gallery.location().to_string()).unwrap_or_default();
-        let begun = Begun {
-            id: self.id.to_owned(),
-            kind: Change::Share,
-            resource: id.to_string(),
-            region,
-            result: Some(body.clone()),
-            error: None,
-        };
+        let begun = Begun { id: self.id.to_owned(), kind: Change::Share, resource: id.to_string(), region, own: None };
         Ok(self.inner.operations.begin(self.call, begun, self.inner.now(), Answer::new(StatusCode::ACCEPTED, body)))
     }
 
@@ -229,10 +229,11 @@ impl Request<'_> {
 
     async fn put_image(&self) -> Answered {
         let request = self.request(Kind::Image)?;
-        let put = self.call.session.put_image_definition(self.image_id()?, request).await?;
+        let put = self.call.session.put_image_definition(self.image_id()?, request);
+        let put = put.recorded_as(self.operation()?).await?;
         let (id, region) = (put.resource.id(), put.resource.location());
         let body = self.image_json(&self.view().await?, id)?;
-        Ok(self.changed(put.effect, id.to_string(), region, body, None))
+        Ok(self.changed(put.effect, put.operation, id.to_string(), region, body))
     }
 
     // Image versions.
@@ -282,12 +283,16 @@ impl Request<'_> {
         };
         let put = session.put_image_version(id, request).await?;
         let (id, region) = (put.resource.id(), put.resource.location());
-        let error = self.carry_through(&put.resource, put.effect).await?;
-        if let (true, Some(error)) = (self.inner.operations.is_instant(), error.clone()) {
-            return Err(error);
+        if !self.inner.is_driven() || self.call.is_of_deployment {
+            let refused = self.carry_through(&put.resource, put.effect).await?;
+            if let (true, Some(refused)) = (self.inner.operations.is_instant() || self.call.is_of_deployment, refused) {
+                // The operation of a resource fails a deployment, and not the request.
+                let status = if self.inner.operations.is_instant() { refused.status } else { StatusCode::CONFLICT };
+                return Err(refused.of_status(status));
+            }
         }
         let body = self.version_json(&self.view().await?, id, None)?;
-        Ok(self.changed(put.effect, id.to_string(), region, body, error))
+        Ok(self.changed(put.effect, put.operation, id.to_string(), region, body))
     }
 
     /// Whether a PUT of a version that was deleted softly restores it, as az does: it names no source.
@@ -301,7 +306,7 @@ impl Request<'_> {
         Ok(is_soft_deleted(&self.view().await?, id))
     }
 
-    /// Fills a version and its regions: nothing else would. Returns what the operation fails with.
+    /// Fills a version and its regions, where no driver does. Returns what the operation fails with.
     async fn carry_through(&self, version: &ImageVersion, effect: Effect) -> Result<Option<Refusal>, Refusal> {
         let (session, id) = (&self.call.session, version.id());
         let view = self.view().await?;
@@ -314,13 +319,18 @@ impl Request<'_> {
             if let Err(error) = completed {
                 // Another request may have carried it through meanwhile.
                 let state = self.view().await?.provisioning(id)?.state;
-                let is_done = matches!(state, ProvisioningState::Succeeded | ProvisioningState::Updating);
-                return if is_done { Ok(None) } else { Ok(Some(error.into())) };
+                if matches!(state, ProvisioningState::Succeeded | ProvisioningState::Updating) {
+                    return Ok(None);
+                }
+                session.give_up(id.into(), &error).await?;
+                return Ok(Some(error.into()));
             }
         } else if effect == Effect::Unchanged {
             return Ok(None);
         }
-        Ok(session.replicate(id).await.err().map(Refusal::from))
+        let Err(error) = session.replicate(id).await else { return Ok(None) };
+        session.give_up(id.into(), &error).await?;
+        Ok(Some(error.into()))
     }
 
     /// Returns zeros for a source that is only named; `None` where the source is stored, or must be.
@@ -391,7 +401,7 @@ impl Request<'_> {
                 "softDeletedTime": written(deleted.soft_deleted_time),
             });
             if let (true, Value::Object(properties)) = (newest, &mut properties) {
-                properties.insert("consumptionEndTime".into(), json!(written(deleted.restorable_until)));
+                properties.insert("consumptionEndTime".into(), json!(written(deleted.consumption_end)));
                 properties.insert("hardDeletionTargetTime".into(), json!(written(deleted.restorable_until)));
             }
             Ok(json!({
@@ -453,19 +463,19 @@ impl Request<'_> {
     fn changed(
         &self,
         effect: Effect,
+        operation: Option<OperationId>,
         resource: String,
         region: &Region,
         body: Value,
-        error: Option<Refusal>,
     ) -> Answer {
         let is_new = effect == Effect::Created;
         let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
-        if self.inner.operations.is_instant() {
+        let Some(operation) = operation.filter(|_| !self.inner.operations.is_instant()) else {
             return Answer::new(status, body);
-        }
+        };
         let kind = effect.into();
-        let (id, region) = (self.id.to_owned(), region.to_string());
-        let begun = Begun { id, kind, resource, region, result: Some(body.clone()), error };
+        let (id, region) = (operation.to_string(), region.to_string());
+        let begun = Begun { id, kind, resource, region, own: None };
         let answer = Answer::new(status, shape::in_progress(body, kind));
         self.inner.operations.begin(self.call, begun, self.inner.now(), answer)
     }
@@ -478,21 +488,20 @@ impl Request<'_> {
             deletion = deletion.bypass_soft_delete();
         }
         let region = self.region_of(&id).await?;
-        let deleted = deletion.await?;
-        if deleted.is_empty() {
-            return Ok(Answer::empty(StatusCode::NO_CONTENT));
-        }
+        let is_driven = self.inner.is_driven() && !self.inner.operations.is_instant();
+        let operation = match is_driven {
+            true => deletion.begin().await?,
+            false => {
+                let operation = self.operation()?;
+                (!deletion.recorded_as(operation).await?.is_empty()).then_some(operation)
+            }
+        };
+        let Some(operation) = operation else { return Ok(Answer::empty(StatusCode::NO_CONTENT)) };
         if self.inner.operations.is_instant() {
             return Ok(Answer::empty(StatusCode::OK));
         }
-        let begun = Begun {
-            id: self.id.to_owned(),
-            kind: Change::Delete,
-            resource: id.to_string(),
-            region,
-            result: None,
-            error: None,
-        };
+        let begun =
+            Begun { id: operation.to_string(), kind: Change::Delete, resource: id.to_string(), region, own: None };
         Ok(self.inner.operations.begin(self.call, begun, self.inner.now(), Answer::empty(StatusCode::ACCEPTED)))
     }
 

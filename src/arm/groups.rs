@@ -69,7 +69,7 @@ pub(super) async fn answer(inner: &Inner, call: &Call, path: &[&str], id: &str) 
         }
         ["subscriptions", _, "operationresults", operation] => {
             get()?;
-            match inner.operations.poll(call, operation, inner.now())? {
+            match inner.poll(call, operation).await? {
                 answer if answer.status == StatusCode::ACCEPTED => Ok(answer),
                 answer if answer.status == StatusCode::CONFLICT => Ok(answer),
                 _ => Ok(Answer::empty(StatusCode::OK)),
@@ -335,7 +335,8 @@ async fn group(inner: &Inner, call: &Call, operation: &str) -> Answered {
         Method::GET => found(call, &view)?.map(Answer::ok).ok_or_else(|| no_group(name)),
         Method::DELETE => {
             require(call, &view)?;
-            call.session.delete_resource_group(id.as_str()).await?;
+            let recorded = operation.parse()?;
+            call.session.delete_resource_group(id.as_str()).recorded_as(Some(recorded)).await?;
             if inner.operations.is_instant() {
                 return Ok(Answer::empty(StatusCode::OK));
             }
@@ -426,7 +427,8 @@ async fn neighbour(inner: &Inner, call: &Call, operation: &str) -> Answered {
     match call.method {
         Method::GET => neighbour_json(&view, &id).map(Answer::ok),
         Method::DELETE => {
-            let is_deleted = !call.session.delete(id.clone()).await?.is_empty();
+            let deletion = call.session.delete(id.clone()).recorded_as(operation.parse()?);
+            let is_deleted = !deletion.await?.is_empty();
             match (is_deleted, inner.operations.is_instant()) {
                 (false, _) => Ok(Answer::empty(StatusCode::NO_CONTENT)),
                 (true, true) => Ok(Answer::empty(StatusCode::OK)),
@@ -446,13 +448,15 @@ async fn neighbour(inner: &Inner, call: &Call, operation: &str) -> Answered {
             }
             let request = if call.method == Method::PATCH { Request::patch(body) } else { Request::put(body) };
             let put = match &id {
-                ResourceId::ManagedImage(id) => session.put_managed_image(id, request).await?,
-                ResourceId::Snapshot(id) => session.put_snapshot(id, request).await?,
-                ResourceId::Disk(id) => session.put_disk(id, request).await?,
+                ResourceId::ManagedImage(id) => session.put_managed_image(id, request),
+                ResourceId::Snapshot(id) => session.put_snapshot(id, request),
+                ResourceId::Disk(id) => session.put_disk(id, request),
                 _ => return Err(unknown(call)),
             };
+            let put = put.recorded_as(operation.parse()?).await?;
             let body = neighbour_json(&session.refresh().await?, put.resource.id())?;
-            let (kind, is_instant) = (put.effect.into(), inner.operations.is_instant());
+            // Nothing is to be polled where nothing was to be done.
+            let (kind, is_instant) = (put.effect.into(), inner.operations.is_instant() || put.operation.is_none());
             let status = match (&id, kind) {
                 // Azure's disks and snapshots answer 202, and its images 201 or 200.
                 (ResourceId::Disk(_) | ResourceId::Snapshot(_), _) if !is_instant => StatusCode::ACCEPTED,
@@ -469,9 +473,8 @@ async fn neighbour(inner: &Inner, call: &Call, operation: &str) -> Answered {
 }
 
 fn begin(inner: &Inner, call: &Call, operation: &str, kind: Change, id: &str, answer: Answer) -> Answer {
-    let result = answer.body.clone();
-    let (resource, region, error) = (id.to_owned(), String::new(), None);
-    let begun = Begun { id: operation.to_owned(), kind, resource, region, result, error };
+    let (resource, region) = (id.to_owned(), String::new());
+    let begun = Begun { id: operation.to_owned(), kind, resource, region, own: None };
     inner.operations.begin(call, begun, inner.now(), answer)
 }
 

@@ -9,6 +9,7 @@ use http::{Method, StatusCode};
 use super::answer::Refusal;
 use super::authenticator::Authenticator;
 use super::call::Call;
+use super::driven::Drive;
 use super::operations::Operations;
 use super::shape::Shape;
 use super::template::Deployments;
@@ -41,9 +42,15 @@ pub(super) struct Inner {
     pub(super) settings: Settings,
     pub(super) operations: Operations,
     pub(super) deployments: Deployments,
+    pub(super) drive: Drive,
 }
 
 impl Inner {
+    /// Whether a driver carries on what is asked for.
+    pub(super) fn is_driven(&self) -> bool {
+        self.drive.caller.is_some()
+    }
+
     pub(super) fn now(&self) -> DateTime<Utc> {
         self.clock.now()
     }

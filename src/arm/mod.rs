@@ -15,6 +15,8 @@ mod authenticator;
 mod body;
 mod builder;
 mod call;
+mod drive;
+mod driven;
 mod face;
 mod galleries;
 mod groups;

@@ -1,7 +1,8 @@
-//! Long-running operations: their records, kept in memory.
+//! Long-running operations, as clients poll them.
 //!
-//! An operation's work is done when its request is answered, so a record tells when Azure would say so: at the second poll, or
-//! after the time of a poll.
+//! An operation is the catalog's: whatever process answers, and after a restart, it is as the catalog says. A face adds a pace: of what
+//! it began itself, it says at the first poll that it is in progress, as Azure would; and the operations of deployments, which no
+//! catalog knows.
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
@@ -14,10 +15,12 @@ use serde_json::{Value, json};
 use super::answer::{Answer, Answered, Refusal};
 use super::call::Call;
 use crate::access::Caller;
+use crate::error::ErrorKind;
 use crate::host::sync::Mutex;
 use crate::service::change::Effect;
+use crate::service::read::{Operation, OperationId, OperationStatus};
 
-/// Records that are kept. The oldest makes room.
+/// Operations whose pace is kept. The oldest makes room.
 const KEPT: usize = 10_000;
 
 /// What an operation does to its resource.
@@ -35,22 +38,28 @@ impl From<Effect> for Kind {
     }
 }
 
-/// A record.
+/// The pace of an operation.
 #[derive(Clone, Debug)]
-struct Operation {
+struct Paced {
     kind: Kind,
-    caller: Caller,
     started: DateTime<Utc>,
     /// In lower case.
     resource: String,
-    /// What `monitor=true` answers in the end.
-    result: Option<Value>,
-    error: Option<Value>,
     is_asked: bool,
     ended: Option<DateTime<Utc>>,
+    own: Option<Own>,
 }
 
-/// The records of a face.
+/// An operation of the face's own: a deployment's.
+#[derive(Clone, Debug)]
+pub(super) struct Own {
+    pub(super) caller: Caller,
+    /// What `monitor=true` answers in the end.
+    pub(super) result: Value,
+    pub(super) error: Option<Value>,
+}
+
+/// The operations of a face.
 #[derive(Debug)]
 pub(super) struct Operations {
     retry_after: Option<NonZeroU32>,
@@ -59,7 +68,7 @@ pub(super) struct Operations {
 
 #[derive(Debug, Default)]
 struct Records {
-    by_id: HashMap<String, Operation>,
+    by_id: HashMap<String, Paced>,
     /// The newest operation of a resource.
     of_resource: HashMap<String, String>,
     order: VecDeque<String>,
@@ -73,8 +82,13 @@ pub(super) struct Begun {
     /// The id of the resource.
     pub(super) resource: String,
     pub(super) region: String,
-    pub(super) result: Option<Value>,
-    pub(super) error: Option<Refusal>,
+    pub(super) own: Option<Own>,
+}
+
+/// How far an operation is.
+enum Poll {
+    InProgress { started: DateTime<Utc>, percent: Option<u8> },
+    Ended { started: DateTime<Utc>, ended: DateTime<Utc>, status: OperationStatus, error: Option<Value> },
 }
 
 impl Operations {
@@ -91,9 +105,9 @@ impl Operations {
         *self.records.lock() = Records::default();
     }
 
-    /// Records an operation, and adds its headers to the answer that began it.
+    /// Notes the pace of an operation, and adds its headers to the answer that began it.
     pub(super) fn begin(&self, call: &Call, begun: Begun, now: DateTime<Utc>, answer: Answer) -> Answer {
-        let Begun { id, kind, resource, region, result, error } = begun;
+        let Begun { id, kind, resource, region, own } = begun;
         let url = |monitor: &str| {
             let subscription = call.segment(1);
             let region = if region.is_empty() { "global" } else { &region };
@@ -102,19 +116,10 @@ impl Operations {
         };
         let (status, location) = (url(""), url("monitor=true&"));
         let key = resource.to_ascii_lowercase();
-        let operation = Operation {
-            kind,
-            caller: call.session.caller().clone(),
-            started: now,
-            resource: key.clone(),
-            result,
-            error: error.as_ref().map(Refusal::error),
-            is_asked: false,
-            ended: None,
-        };
+        let paced = Paced { kind, started: now, resource: key.clone(), is_asked: false, ended: None, own };
         let mut records = self.records.lock();
         let records = &mut *records;
-        records.by_id.insert(id.clone(), operation);
+        records.by_id.insert(id.clone(), paced);
         records.of_resource.insert(key, id.clone());
         records.order.push_back(id);
         while records.order.len() > KEPT {
@@ -141,25 +146,19 @@ impl Operations {
         }
     }
 
-    /// Returns what goes on with a resource that is there. Asking counts as a poll.
+    /// Returns what goes on with a resource that is there, by the pace. Asking counts as a poll.
     pub(super) fn going_on(&self, resource: &str, now: DateTime<Utc>) -> Option<Kind> {
         self.retry_after?;
         let mut records = self.records.lock();
         let id = records.of_resource.get(&resource.to_ascii_lowercase())?.clone();
         let operation = records.by_id.get_mut(&id)?;
-        // A failure is told by the service.
-        let is_told = operation.error.is_some() || operation.kind == Kind::Delete;
-        (!self.is_done(operation, now) && !is_told).then_some(operation.kind)
+        let is_done = self.is_done(operation, now);
+        // That it is deleted, the service tells.
+        (!is_done && operation.kind != Kind::Delete).then_some(operation.kind)
     }
 
-    /// Returns what the newest operation on a resource fails with.
-    pub(super) fn failure(&self, resource: &str) -> Option<Value> {
-        let records = self.records.lock();
-        records.by_id.get(records.of_resource.get(&resource.to_ascii_lowercase())?)?.error.clone()
-    }
-
-    /// Whether an operation is done. The first to ask is told no.
-    fn is_done(&self, operation: &mut Operation, now: DateTime<Utc>) -> bool {
+    /// Whether the pace of an operation is over. The first to ask is told no.
+    fn is_done(&self, operation: &mut Paced, now: DateTime<Utc>) -> bool {
         let Some(seconds) = self.retry_after else { return true };
         if operation.ended.is_some() {
             return true;
@@ -173,40 +172,90 @@ impl Operations {
         true
     }
 
-    /// Answers a poll.
-    pub(super) fn poll(&self, call: &Call, id: &str, now: DateTime<Utc>) -> Answered {
-        let mut records = self.records.lock();
+    /// Answers a poll. `monitor=true` asks for what is there in the end, which `result` returns for an operation of the catalog.
+    pub(super) async fn poll(
+        &self,
+        call: &Call,
+        id: &str,
+        now: DateTime<Utc>,
+        result: impl AsyncFnOnce(&Operation) -> Answered,
+    ) -> Answered {
         let unknown = || {
             let what = format!("The entity was not found: no operation '{}' is known here.", id.escape_debug());
             Refusal::not_found("NotFound", what)
         };
-        let operation = records.by_id.get_mut(&id.to_ascii_lowercase()).ok_or_else(unknown)?;
-        if operation.caller != *call.session.caller() {
-            return Err(unknown());
-        }
-        let is_done = self.is_done(operation, now);
-        if call.asks_for("monitor", "true") {
-            return match (is_done, &operation.error, &operation.result) {
-                (false, ..) => {
-                    let here = format!("{}{}?monitor=true&api-version={}", call.base, call.path(), call.api_version);
-                    Ok(self.delayed(Answer::empty(StatusCode::ACCEPTED).with(LOCATION, here)))
+        let view = call.session.refresh().await?;
+        let known = match id.parse::<OperationId>().map(|id| view.operation(id)) {
+            Ok(Ok(operation)) => Some(operation),
+            Ok(Err(error)) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+            _ => None,
+        };
+        let (is_done, own) = {
+            let mut records = self.records.lock();
+            let paced = records.by_id.get_mut(&id.to_ascii_lowercase());
+            let own = paced.as_ref().and_then(|paced| paced.own.clone().map(|own| (own, paced.started)));
+            (paced.is_none_or(|paced| self.is_done(paced, now)), own)
+        };
+        let poll = match (&known, &own) {
+            (Some(operation), _) => {
+                let (started, percent) = (operation.start_time, Some(operation.percent));
+                match operation.end_time.filter(|_| is_done) {
+                    Some(ended) => {
+                        let error = operation.error.as_ref().map(|error| told(&error.code, &error.message));
+                        Poll::Ended { started, ended, status: operation.status, error }
+                    }
+                    None => Poll::InProgress { started, percent: percent.filter(|_| operation.end_time.is_none()) },
                 }
-                (true, Some(error), _) => Ok(Answer::new(StatusCode::CONFLICT, json!({"error": error}))),
-                (true, None, Some(result)) => Ok(Answer::ok(result.clone())),
-                (true, None, None) => Ok(Answer::empty(StatusCode::NO_CONTENT)),
-            };
-        }
-        let written = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Micros, false);
-        let started = written(operation.started);
-        if !is_done {
-            return Ok(self.delayed(Answer::ok(json!({"startTime": started, "status": "InProgress", "name": id}))));
-        }
-        let ended = written(operation.ended.unwrap_or(now));
-        Ok(Answer::ok(match &operation.error {
-            None => json!({"startTime": started, "endTime": ended, "status": "Succeeded", "name": id}),
-            Some(error) => {
-                json!({"startTime": started, "endTime": ended, "status": "Failed", "name": id, "error": error})
             }
-        }))
+            (None, Some((own, started))) if own.caller == *call.session.caller() => match is_done {
+                true => {
+                    let (started, error) = (*started, own.error.clone());
+                    let status = if error.is_some() { OperationStatus::Failed } else { OperationStatus::Succeeded };
+                    Poll::Ended { started, ended: now, status, error }
+                }
+                false => Poll::InProgress { started: *started, percent: None },
+            },
+            _ => return Err(unknown()),
+        };
+        let is_monitor = call.asks_for("monitor", "true");
+        let written = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Micros, false);
+        match poll {
+            Poll::InProgress { .. } if is_monitor => {
+                let here = format!("{}{}?monitor=true&api-version={}", call.base, call.path(), call.api_version);
+                Ok(self.delayed(Answer::empty(StatusCode::ACCEPTED).with(LOCATION, here)))
+            }
+            Poll::InProgress { started, percent } => {
+                let mut body = json!({"startTime": written(started), "status": "InProgress", "name": id});
+                if let (Some(percent), Value::Object(body)) = (percent, &mut body) {
+                    body.insert("percentComplete".into(), json!(percent));
+                }
+                Ok(self.delayed(Answer::ok(body)))
+            }
+            Poll::Ended { error: Some(error), .. } if is_monitor => {
+                Ok(Answer::new(StatusCode::CONFLICT, json!({"error": error})))
+            }
+            Poll::Ended { .. } if is_monitor => match (&known, own) {
+                (Some(operation), _) => result(operation).await,
+                (None, Some((own, _))) => Ok(Answer::ok(own.result)),
+                (None, None) => Err(unknown()),
+            },
+            Poll::Ended { started, ended, status, error } => {
+                let (started, ended, status) = (written(started), written(ended), status.to_string());
+                let mut body = json!({"startTime": started, "endTime": ended, "status": status, "name": id});
+                if let (Some(error), Value::Object(body)) = (error, &mut body) {
+                    body.insert("error".into(), error);
+                }
+                Ok(Answer::ok(body))
+            }
+        }
+    }
+}
+
+/// Returns an error of the catalog as Azure writes it: the catalog puts its target first.
+pub(super) fn told(code: &str, reason: &str) -> Value {
+    let parted = reason.strip_prefix('`').and_then(|rest| rest.split_once("`: "));
+    match parted {
+        Some((target, message)) => json!({"code": code, "message": message, "target": target}),
+        None => json!({"code": code, "message": reason}),
     }
 }

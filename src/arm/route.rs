@@ -8,8 +8,10 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use super::answer::{Answer, Answered, Refusal};
 use super::call::{Address, Call};
 use super::inner::{Inner, only};
-use super::{galleries, groups, roles, shared, template};
+use super::{galleries, groups, roles, shape, shared, template};
 use crate::access::Caller;
+use crate::model::ResourceId;
+use crate::service::read::{Operation, OperationKind, OperationTarget};
 
 const AUXILIARY: HeaderName = HeaderName::from_static("x-ms-authorization-auxiliary");
 
@@ -58,6 +60,27 @@ impl Inner {
         Ok(caller)
     }
 
+    /// Answers a poll of an operation.
+    pub(super) async fn poll(&self, call: &Call, operation: &str) -> Answered {
+        let result = async |operation: &Operation| self.result(call, operation).await;
+        self.operations.poll(call, operation, self.now(), result).await
+    }
+
+    /// Returns what an operation that has succeeded has come to: its resource, as a GET answers it.
+    async fn result(&self, call: &Call, operation: &Operation) -> Answered {
+        match operation.kind {
+            OperationKind::Delete => Ok(Answer::empty(StatusCode::NO_CONTENT)),
+            OperationKind::Share => {
+                let view = call.session.refresh().await?;
+                let OperationTarget::Resource(ResourceId::Gallery(gallery)) = &operation.resource else {
+                    return Ok(Answer::empty(StatusCode::NO_CONTENT));
+                };
+                Ok(Answer::ok(shape::sharing_update(&view.gallery_sharing(gallery)?)))
+            }
+            _ => self.route(&call.get(&operation.resource.to_string())?, "").await,
+        }
+    }
+
     /// Finds who answers.
     pub(super) fn route<'a>(&'a self, call: &'a Call, id: &'a str) -> BoxFuture<'a, Answered> {
         Box::pin(async move {
@@ -70,7 +93,7 @@ impl Inner {
                 [_, _, "providers", "microsoft.compute", "locations", _, "capsoperations", operation] => {
                     call.any_version()?;
                     only(call, &[Method::GET])?;
-                    self.operations.poll(call, operation, self.now())
+                    self.poll(call, operation).await
                 }
                 [
                     _,

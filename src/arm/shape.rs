@@ -69,7 +69,11 @@ impl Shape<'_> {
     /// Sets the state of an operation that goes on, and takes away what the version has not.
     pub(super) fn resource(&self, kind: Kind, mut body: Value) -> Value {
         let id = body.get("id").and_then(Value::as_str).unwrap_or_default();
-        if let Some(change) = self.operations.going_on(id, self.now) {
+        let state = body.pointer("/properties/provisioningState").and_then(Value::as_str);
+        // What is under way, failed or is deleted, the service tells.
+        if state.is_none_or(|state| state == "Succeeded")
+            && let Some(change) = self.operations.going_on(id, self.now)
+        {
             body = in_progress(body, change);
         }
         project(kind, self.version, &mut body);
@@ -93,6 +97,20 @@ impl Shape<'_> {
     fn display(&self, region: &Region) -> String {
         self.regions.get(region).map_or_else(|| region.to_string(), |info| info.display_name().to_owned())
     }
+}
+
+/// Returns a gallery's sharing in the form of the request that shares it so.
+pub(super) fn sharing_update(sharing: &GallerySharing) -> Value {
+    let group = |kind: &str, ids: Vec<&str>| (!ids.is_empty()).then(|| json!({"type": kind, "ids": ids}));
+    let subscriptions = group("Subscriptions", sharing.subscriptions.iter().map(|id| id.as_str()).collect());
+    let tenants = group("AADTenants", sharing.tenants.iter().map(|id| id.as_str()).collect());
+    let groups: Vec<Value> = subscriptions.into_iter().chain(tenants).collect();
+    let kind = match (&sharing.public_name, groups.is_empty()) {
+        (Some(_), _) => "EnableCommunity",
+        (None, true) => "Reset",
+        (None, false) => "Add",
+    };
+    json!({"operationType": kind, "groups": groups})
 }
 
 /// Writes a time with the seven digits after the second that Azure has.

@@ -1,12 +1,15 @@
 //! `/_test/`: the face as a test double over HTTP. Set the clock, seed, inject faults, reset, and read what was called.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::header::RETRY_AFTER;
 use http::{Method, Request, StatusCode};
@@ -22,7 +25,10 @@ use crate::service::session::GalleryService;
 /// Calls that are kept.
 const KEPT: usize = 10_000;
 
-/// A clock that tests move: the system's, with an offset, or one that stands. Sleepers wait in real time.
+/// A clock that tests move: the system's, with an offset, or one that stands.
+///
+/// Sleepers wait in real time, and for no longer than until the clock is moved past their end: so a driver that would try again in
+/// ten minutes does so when the clock is advanced by them. Time that is set, and not advanced, passes for no sleeper.
 ///
 /// ```
 /// # #[cfg(feature = "arm")] {
@@ -38,10 +44,15 @@ const KEPT: usize = 10_000;
 #[derive(Clone, Debug, Default)]
 pub struct TestClock(Arc<Mutex<Time>>);
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 struct Time {
     offset: TimeDelta,
     stands_at: Option<DateTime<Utc>>,
+    /// How far it was advanced, for those who measure time.
+    advanced: Duration,
+    /// Those who sleep, woken when it is advanced, and how many there ever were.
+    sleepers: BTreeMap<u64, Waker>,
+    slept: u64,
 }
 
 impl TestClock {
@@ -52,22 +63,70 @@ impl TestClock {
 
     /// Moves it on.
     pub fn advance(&self, by: TimeDelta) {
-        let mut time = self.0.lock();
-        match time.stands_at {
-            Some(at) => time.stands_at = at.checked_add_signed(by).or(Some(at)),
-            None => time.offset = time.offset.checked_add(&by).unwrap_or(time.offset),
-        }
+        let woken = {
+            let mut time = self.0.lock();
+            match time.stands_at {
+                Some(at) => time.stands_at = at.checked_add_signed(by).or(Some(at)),
+                None => time.offset = time.offset.checked_add(&by).unwrap_or(time.offset),
+            }
+            // Measured time never goes back.
+            time.advanced = time.advanced.saturating_add(by.to_std().unwrap_or_default());
+            std::mem::take(&mut time.sleepers)
+        };
+        woken.into_values().for_each(Waker::wake);
     }
 }
 
 impl Clock for TestClock {
     fn now(&self) -> DateTime<Utc> {
-        let time = *self.0.lock();
-        time.stands_at.unwrap_or_else(|| SystemClock.now().checked_add_signed(time.offset).unwrap_or_default())
+        let (stands_at, offset) = {
+            let time = self.0.lock();
+            (time.stands_at, time.offset)
+        };
+        stands_at.unwrap_or_else(|| SystemClock.now().checked_add_signed(offset).unwrap_or_default())
+    }
+
+    fn monotonic(&self) -> Duration {
+        SystemClock.monotonic().saturating_add(self.0.lock().advanced)
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        SystemClock.sleep(duration)
+        let until = self.monotonic().saturating_add(duration);
+        let number = {
+            let mut time = self.0.lock();
+            time.slept += 1;
+            time.slept
+        };
+        Sleep { clock: self.clone(), number, until, timer: SystemClock.sleep(duration) }.boxed()
+    }
+}
+
+/// A sleep that the system's timer or an advance ends.
+struct Sleep {
+    clock: TestClock,
+    number: u64,
+    until: Duration,
+    timer: BoxFuture<'static, ()>,
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        // Entered before the time is read: an advance in between wakes it.
+        self.clock.0.lock().sleepers.insert(self.number, context.waker().clone());
+        match self.clock.monotonic() >= self.until {
+            true => Poll::Ready(()),
+            false => self.timer.poll_unpin(context),
+        }
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        let waker = self.clock.0.lock().sleepers.remove(&self.number);
+        // Outside of the lock: it may own another sleep.
+        drop(waker);
     }
 }
 
@@ -279,6 +338,7 @@ impl Tests {
             (&Method::POST, "reset") => {
                 let service = (self.settings.make)().await?;
                 *inner.service.write() = service;
+                inner.drive.restart();
                 inner.operations.clear();
                 inner.deployments.clear();
                 clock.set(None);

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::features::Features;
-use super::operation::{BadEnd, DriverId, Duty, OperationId, OperationKind};
+use super::operation::{BadEnd, DriverId, Duty, Extent, OperationId, OperationKind, OperationTarget};
 use crate::access::{
     AccessScope, Action, AssignmentId, DenyAssignment, GallerySharing, RoleAssignment, RoleDefinition, RoleId,
 };
@@ -280,14 +280,21 @@ pub(crate) enum Event {
         /// The region.
         region: Region,
     },
-    /// A version was put, and an operation tells what becomes of it: whatever completes, fails or deletes the version ends it.
+    /// A resource was put, or is to be deleted, and an operation tells what becomes of it: whatever completes, fails or deletes the
+    /// resource ends it. A resource whose deletion is under way is marked for deletion: it does not change.
     OperationBegun {
         /// The operation.
         operation: OperationId,
         /// What it does.
         kind: OperationKind,
-        /// The version.
-        resource: ImageVersionId,
+        /// What it is on.
+        resource: OperationTarget,
+        /// What a deletion is to delete.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        extent: Option<Extent>,
+        /// Whether this commit has done it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        done: bool,
     },
     /// An operation was cancelled or given up.
     OperationEnded {
@@ -388,7 +395,15 @@ impl Event {
             Self::RoleUnassigned { scope, .. } | Self::DenyUnassigned { scope, .. } => {
                 (Action::ReadRoleAssignment, scope.clone())
             }
-            Self::OperationBegun { resource, .. } => (Action::ReadVersion, resource.into()),
+            Self::OperationBegun { resource: OperationTarget::ResourceGroup(group), .. } => {
+                (Action::ReadResourceGroup, AccessScope::of_group(group))
+            }
+            Self::OperationBegun { resource: OperationTarget::Resource(of), .. } => match of {
+                ResourceId::Gallery(_) => (Action::ReadGallery, of.clone().into()),
+                ResourceId::ImageDefinition(_) => (Action::ReadImage, of.clone().into()),
+                ResourceId::ImageVersion(_) => (Action::ReadVersion, of.clone().into()),
+                _ => return seen_source(of),
+            },
             Self::OperationEnded { .. }
             | Self::DutyTaken { .. }
             | Self::DutyLaidDown { .. }

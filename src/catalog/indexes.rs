@@ -7,11 +7,11 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::event::UploadName;
-use super::operation::{OperationId, OperationRecord};
+use super::operation::{OperationId, OperationRecord, OperationTarget};
 use super::record::{Number, VersionRecord};
 use crate::model::{
-    Gallery, GalleryId, GalleryName, ImageDefinition, ImageIdentifier, ImageName, ImageVersion, ImageVersionId, Region,
-    ResourceId, SubscriptionId, VersionNumber,
+    Gallery, GalleryId, GalleryName, ImageDefinition, ImageIdentifier, ImageName, ImageVersion, Region, ResourceId,
+    SubscriptionId, VersionNumber,
 };
 use crate::persistent_map::PersistentMap;
 
@@ -71,7 +71,7 @@ pub(super) struct Indexes {
     /// Versions that lack replicas in a region.
     lacking: PersistentMap<(Number, VersionNumber), ()>,
     /// The open operation of each version that has one.
-    operations: PersistentMap<ImageVersionId, OperationId>,
+    operations: PersistentMap<OperationTarget, OperationId>,
     /// The operations that ended, by the commit.
     ended: PersistentMap<(u64, OperationId), ()>,
     /// Open imports by target.
@@ -273,9 +273,14 @@ impl Indexes {
         }
     }
 
-    /// Returns the open operation of a version.
-    pub(super) fn operation_of(&self, version: &ImageVersionId) -> Option<OperationId> {
-        self.operations.get(version).copied()
+    /// Returns the open operation on a resource.
+    pub(super) fn operation_of(&self, target: &OperationTarget) -> Option<OperationId> {
+        self.operations.get(target).copied()
+    }
+
+    /// Returns the open operations.
+    pub(super) fn open_operations(&self) -> impl Iterator<Item = OperationId> {
+        self.operations.values().copied()
     }
 
     /// Returns the operation that ended first, and how many have ended.
@@ -283,11 +288,11 @@ impl Indexes {
         self.ended.keys().next().map(|(_, id)| (*id, self.ended.len()))
     }
 
-    /// Returns the number of the latest version of a definition in a region.
-    pub(super) fn latest(&self, definition: Number, region: &Region) -> Option<VersionNumber> {
+    /// Returns the numbers of the versions of a definition that may be the latest in a region, the highest first.
+    pub(super) fn candidates(&self, definition: Number, region: &Region) -> impl Iterator<Item = VersionNumber> {
         let at = |number| (definition, region.clone(), number);
-        let mut candidates = self.candidates.range(at(VersionNumber::LEAST)..=at(VersionNumber::GREATEST));
-        candidates.next_back().map(|((.., number), ())| *number)
+        let candidates = self.candidates.range(at(VersionNumber::LEAST)..=at(VersionNumber::GREATEST));
+        candidates.rev().map(|((.., number), ())| *number)
     }
 
     /// Returns the soft-deleted versions whose retention is over.

@@ -40,13 +40,13 @@ mod touched;
 mod truncation;
 
 pub use event::ImageContent;
-pub use operation::{Duty, OperationId, OperationKind, OperationStatus};
+pub use operation::{Duty, OperationId, OperationKind, OperationStatus, OperationTarget};
 
 pub(crate) use entry::Commit;
 pub(crate) use event::{Event, StoreName, UploadName, ZoneBlobs};
 pub(crate) use identity::CatalogId;
 pub(crate) use log::{Catalog, Mode};
-pub(crate) use operation::{BadEnd, DriverId, DutyRecord, OperationRecord};
+pub(crate) use operation::{BadEnd, DriverId, DutyRecord, Extent, OperationRecord};
 pub(crate) use pending::Changes;
 pub(crate) use record::{Condemned, ImageRecord, IncompleteRecord, VersionRecord};
 pub(crate) use state::State;

@@ -7,9 +7,10 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
+use crate::access::AccessScope;
 use crate::content::names::UploadId;
 use crate::error::{Error, Result};
-use crate::model::{ImageVersionId, Region};
+use crate::model::{ImageVersionId, Region, ResourceGroupId, ResourceId};
 
 /// The random id of an operation: 32 hexadecimal digits, written as a UUID.
 ///
@@ -71,10 +72,96 @@ impl TryFrom<&str> for OperationId {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum OperationKind {
-    /// A version is made of its source, and brought to its regions.
+    /// A resource is created; a version is made of its source, and brought to its regions.
     Create,
-    /// A version gets other properties, and is brought to regions that it lacks.
+    /// A resource gets other properties; a version is brought to regions that it lacks.
     Update,
+    /// A resource is deleted.
+    Delete,
+    /// A gallery is shared with others, or no longer.
+    Share,
+}
+
+/// What an operation is on.
+///
+/// ```
+/// use compute_gallery::model::GalleryId;
+/// use compute_gallery::read::OperationTarget;
+///
+/// let id = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/Contoso";
+/// let target = OperationTarget::from(id.parse::<GalleryId>()?);
+/// assert_eq!(target.to_string(), id);
+/// # Ok::<(), compute_gallery::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum OperationTarget {
+    /// A gallery, a definition, a version, a managed image, a snapshot or a disk.
+    Resource(ResourceId),
+    /// A resource group.
+    ResourceGroup(ResourceGroupId),
+}
+
+impl OperationTarget {
+    /// Returns the version, if it is one.
+    pub(crate) fn version(&self) -> Option<&ImageVersionId> {
+        match self {
+            Self::Resource(ResourceId::ImageVersion(version)) => Some(version),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn scope(&self) -> AccessScope {
+        match self {
+            Self::Resource(id) => id.clone().into(),
+            Self::ResourceGroup(group) => AccessScope::of_group(group),
+        }
+    }
+
+    /// Returns the target that is a scope; `None` for a subscription and above.
+    pub(crate) fn of(scope: &AccessScope) -> Option<Self> {
+        match scope {
+            AccessScope::Resource(id) => Some(Self::Resource(id.clone())),
+            AccessScope::ResourceGroup(subscription, group) => {
+                Some(Self::ResourceGroup(ResourceGroupId::new(subscription.clone(), group.clone())))
+            }
+            AccessScope::Subscription(_) | AccessScope::ManagementGroup(_) | AccessScope::TenantRoot(_) => None,
+        }
+    }
+}
+
+impl<T: Into<ResourceId>> From<T> for OperationTarget {
+    fn from(id: T) -> Self {
+        Self::Resource(id.into())
+    }
+}
+
+impl From<ResourceGroupId> for OperationTarget {
+    fn from(group: ResourceGroupId) -> Self {
+        Self::ResourceGroup(group)
+    }
+}
+
+impl fmt::Display for OperationTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Resource(id) => id.fmt(f),
+            Self::ResourceGroup(group) => group.fmt(f),
+        }
+    }
+}
+
+/// How much a deletion deletes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Extent {
+    /// Children, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) cascade: bool,
+    /// Versions permanently.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) bypass_soft_delete: bool,
 }
 
 /// The state of an operation, as Azure names it.
@@ -116,7 +203,10 @@ pub(crate) enum BadEnd {
 pub(crate) struct OperationRecord {
     pub(crate) id: OperationId,
     pub(crate) kind: OperationKind,
-    pub(crate) resource: ImageVersionId,
+    pub(crate) resource: OperationTarget,
+    /// What a deletion that is under way is to delete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) extent: Option<Extent>,
     /// The time of the commit that began it.
     pub(crate) began: DateTime<Utc>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -156,6 +246,8 @@ pub enum Duty {
     Complete(Region),
     /// Versions are replicated into this region.
     Replicate(Region),
+    /// What is marked for deletion is deleted.
+    Delete,
     /// Retentions end, and bytes that nothing needs are freed.
     Collect,
     /// All that this region keeps is read, and damage is mended.
@@ -167,6 +259,7 @@ impl fmt::Display for Duty {
         match self {
             Self::Complete(region) => write!(f, "complete versions in {region}"),
             Self::Replicate(region) => write!(f, "replicate into {region}"),
+            Self::Delete => f.write_str("delete"),
             Self::Collect => f.write_str("collect"),
             Self::Scrub(region) => write!(f, "scrub {region}"),
         }

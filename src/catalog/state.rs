@@ -11,7 +11,7 @@ use super::event::{Event, StoreName, UploadName};
 use super::failure::Failure;
 use super::features::Features;
 use super::indexes::{Counts, Indexes};
-use super::operation::{BadEnd, Duty, DutyRecord, Ended, OperationId, OperationRecord};
+use super::operation::{BadEnd, Duty, DutyRecord, Ended, OperationId, OperationKind, OperationRecord, OperationTarget};
 use super::record::{
     Condemned, DefinitionRecord, GalleryRecord, GroupRecord, ImageRecord, IncompleteRecord, NamedRecord, Number,
     Upload, VersionRecord,
@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::model::{
     Gallery, GalleryId, GalleryName, ImageDefinition, ImageDefinitionId, ImageIdentifier, ImageName, ImageVersionId,
     ManagedImage, ManagedImageId, Region, ResourceGroupId, ResourceId, Snapshot, SnapshotId, SubscriptionId,
-    VersionNumber,
+    VersionNumber, VirtualMachineId,
 };
 use crate::persistent_map::PersistentMap;
 
@@ -393,9 +393,30 @@ impl State {
         self.operations.values()
     }
 
-    /// Returns the operation of a version that is under way.
-    pub(crate) fn operation_of(&self, version: &ImageVersionId) -> Option<OperationId> {
-        self.indexes.operation_of(version)
+    /// Returns the operation on a resource that is under way.
+    pub(crate) fn operation_of(&self, target: impl Into<OperationTarget>) -> Option<&Arc<OperationRecord>> {
+        self.operations.get(&self.indexes.operation_of(&target.into())?)
+    }
+
+    /// Returns the deletions that are under way, the first first.
+    pub(crate) fn deletions(&self) -> Vec<&Arc<OperationRecord>> {
+        let open = self.indexes.open_operations().filter_map(|id| self.operations.get(&id));
+        let mut deletions: Vec<_> = open.filter(|record| record.kind == OperationKind::Delete).collect();
+        deletions.sort_by_key(|record| (record.began, record.id));
+        deletions
+    }
+
+    /// Returns the deletion that a scope is marked for: its own, or that of something that it is in.
+    pub(crate) fn deletion_of(&self, scope: &AccessScope) -> Option<&Arc<OperationRecord>> {
+        let mut at = self.indexes.open_operations().next().map(|_| scope.clone());
+        while let Some(scope) = at {
+            let open = OperationTarget::of(&scope).and_then(|target| self.operation_of(target));
+            if let Some(deletion) = open.filter(|record| record.kind == OperationKind::Delete) {
+                return Some(deletion);
+            }
+            at = scope.parent();
+        }
+        None
     }
 
     /// Returns the duties that drivers hold, and those that are finished and come again.
@@ -410,6 +431,17 @@ impl State {
     /// Returns the properties of a resource that the model does not have.
     pub(crate) fn unmodelled(&self, id: &ResourceId) -> Option<&str> {
         self.unmodelled.get(id).map(|properties| &**properties)
+    }
+
+    /// Returns the VMs that something is noted of, as JSON.
+    pub(crate) fn noted_machines(&self) -> impl Iterator<Item = (&VirtualMachineId, &str)> {
+        // VMs are among the last kinds of ids.
+        let last = self.unmodelled.iter().rev().map_while(|(id, noted)| match id {
+            ResourceId::VirtualMachine(id) => Some(Some((id, &**noted))),
+            ResourceId::StorageAccount(_) => Some(None),
+            _ => None,
+        });
+        last.flatten()
     }
 
     /// Returns a managed image, a snapshot or a disk without bytes.
@@ -482,10 +514,20 @@ impl State {
         record.soft_deleted.is_some_and(|until| until <= now)
     }
 
+    /// Returns until when a version that was deleted can be deployed: until the grace period begins, as its gallery has it now.
+    pub(crate) fn consumption_end(&self, record: &VersionRecord) -> Option<DateTime<Utc>> {
+        let (until, deleted) = record.soft_deleted.zip(record.deleted)?;
+        let gallery = self.gallery(record.version.id().definition().gallery())?;
+        let end = until.checked_sub_signed(gallery.soft_delete_policy().grace());
+        Some(end.unwrap_or(deleted).max(deleted))
+    }
+
     /// Returns the version that "latest" means in a region.
     pub(crate) fn latest(&self, definition: &ImageDefinitionId, region: &Region) -> Option<&Arc<VersionRecord>> {
         let number = self.definition_record(definition)?.number;
-        self.versions.get(&(number, self.indexes.latest(number, region)?))
+        let stays = |record: &&Arc<VersionRecord>| self.deletion_of(&record.version.id().into()).is_none();
+        let candidates = self.indexes.candidates(number, region);
+        candidates.filter_map(|of| self.versions.get(&(number, of))).find(stays)
     }
 
     pub(crate) fn managed_images(
@@ -643,7 +685,7 @@ impl State {
                 let record =
                     IncompleteRecord { failure: failure.clone(), revision: number, ..IncompleteRecord::clone(there) };
                 self.put_incomplete(of, record);
-                if let Some(operation) = self.indexes.operation_of(version) {
+                if let Some(operation) = self.made_by(version) {
                     self.end_operation(operation, failure.map(|failure| (BadEnd::Failed, failure)), time);
                 }
             }
@@ -711,7 +753,7 @@ impl State {
                 let change =
                     |record: &mut VersionRecord| (record.soft_deleted, record.deleted) = (Some(*until), Some(time));
                 self.change_version(version, change).ok_or_else(|| missing(version))?;
-                self.preempt(version, "the version was deleted", time);
+                self.deleted(&version.into(), time);
             }
             Event::ImageVersionDeleted { version, restorable_until: None } => {
                 let of = self.definition_record(version.definition()).ok_or_else(|| missing(version))?.number;
@@ -832,11 +874,17 @@ impl State {
                 let change = |record: &mut VersionRecord| record.retry_in(region);
                 self.change_version(version, change).ok_or_else(|| missing(version))?;
             }
-            Event::OperationBegun { operation, kind, resource } => {
-                self.preempt(resource, "the version was put again", time);
-                let (id, kind, resource) = (*operation, *kind, resource.clone());
-                self.put_operation(OperationRecord { id, kind, resource: resource.clone(), began: time, ended: None });
-                self.succeed(&resource, time);
+            Event::OperationBegun { operation, kind, resource, extent, done } => {
+                let why = if *kind == OperationKind::Delete { "it is deleted" } else { "it was put again" };
+                self.preempt(resource, why, time);
+                let (id, kind, resource, extent) = (*operation, *kind, resource.clone(), *extent);
+                let version = resource.version().cloned();
+                self.put_operation(OperationRecord { id, kind, resource, extent, began: time, ended: None });
+                if *done {
+                    self.end_operation(id, None, time);
+                } else if let Some(version) = version {
+                    self.succeed(&version, time);
+                }
             }
             Event::OperationEnded { operation, status, code, reason } => {
                 let failure = Failure { code: code.clone(), reason: reason.clone() };
@@ -1026,17 +1074,32 @@ impl State {
         }
     }
 
+    /// Returns the open operation that makes a version what it is to be.
+    fn made_by(&self, version: &ImageVersionId) -> Option<OperationId> {
+        let open = self.operation_of(version)?;
+        matches!(open.kind, OperationKind::Create | OperationKind::Update).then_some(open.id)
+    }
+
     /// Ends the open operation of a version that has all its replicas.
     fn succeed(&mut self, version: &ImageVersionId, time: DateTime<Utc>) {
-        let Some(operation) = self.indexes.operation_of(version) else { return };
+        let Some(operation) = self.made_by(version) else { return };
         if self.version(version).is_some_and(|record| record.soft_deleted.is_none() && !record.lacks_replicas()) {
             self.end_operation(operation, None, time);
         }
     }
 
-    /// Ends the open operation of a version that another request has overtaken.
-    fn preempt(&mut self, version: &ImageVersionId, reason: &str, time: DateTime<Utc>) {
-        let Some(operation) = self.indexes.operation_of(version) else { return };
+    /// Ends the open operation on a resource that is deleted: well, if that was the operation.
+    fn deleted(&mut self, target: &OperationTarget, time: DateTime<Utc>) {
+        let Some(operation) = self.indexes.operation_of(target) else { return };
+        match self.operations.get(&operation).is_some_and(|record| record.kind == OperationKind::Delete) {
+            true => self.end_operation(operation, None, time),
+            false => self.preempt(target, "it was deleted", time),
+        }
+    }
+
+    /// Ends the open operation on a resource that another request has overtaken.
+    fn preempt(&mut self, target: &OperationTarget, reason: &str, time: DateTime<Utc>) {
+        let Some(operation) = self.indexes.operation_of(target) else { return };
         let failure = Failure { code: "OperationPreempted".to_owned(), reason: reason.to_owned() };
         self.end_operation(operation, Some((BadEnd::Canceled, failure)), time);
     }
@@ -1097,8 +1160,8 @@ impl State {
     /// Ends the assignments and denials at a resource, and what is kept of it beside its record.
     fn end(&mut self, id: impl Into<AccessScope>, time: DateTime<Utc>) {
         let scope = id.into();
-        if let AccessScope::Resource(ResourceId::ImageVersion(version)) = &scope {
-            self.preempt(version, "the version was deleted", time);
+        if let Some(target) = OperationTarget::of(&scope) {
+            self.deleted(&target, time);
         }
         if let AccessScope::Resource(id) = &scope {
             if self.extras.remove(id).is_some() {

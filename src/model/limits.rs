@@ -18,6 +18,7 @@ pub struct Limits {
     image_definitions: usize,
     image_versions: usize,
     max_disk_bytes: u64,
+    max_shallow_disk_bytes: u64,
     replicas_per_region: u32,
     scale_set_instances_from_gallery: u32,
     scale_set_instances_from_managed_image: u32,
@@ -35,6 +36,7 @@ impl Default for Limits {
             image_definitions: 1_000,
             image_versions: 10_000,
             max_disk_bytes: 1 << 40,
+            max_shallow_disk_bytes: 32 << 40,
             replicas_per_region: 100,
             scale_set_instances_from_gallery: 1_000,
             scale_set_instances_from_managed_image: 600,
@@ -69,6 +71,11 @@ impl Limits {
     /// Returns the largest virtual size of a disk, in bytes.
     pub fn max_disk_bytes(&self) -> u64 {
         self.max_disk_bytes
+    }
+
+    /// Returns the largest virtual size of a disk of a version in replication mode `Shallow`, in bytes: 32 TiB by default.
+    pub fn max_shallow_disk_bytes(&self) -> u64 {
+        self.max_shallow_disk_bytes
     }
 
     /// Returns the most replicas of a version in a region, which autoscaling and sizing respect, too.
@@ -129,6 +136,13 @@ impl Limits {
     #[must_use]
     pub fn with_max_disk_bytes(mut self, max_disk_bytes: u64) -> Self {
         self.max_disk_bytes = max_disk_bytes;
+        self
+    }
+
+    /// Sets the largest virtual size of a disk of a version in replication mode `Shallow`, in bytes.
+    #[must_use]
+    pub fn with_max_shallow_disk_bytes(mut self, max_disk_bytes: u64) -> Self {
+        self.max_shallow_disk_bytes = max_disk_bytes;
         self
     }
 

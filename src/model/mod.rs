@@ -58,6 +58,7 @@ mod storage_profile;
 mod tags;
 mod text;
 mod top_level_id;
+mod vault_secret;
 mod version_number;
 mod version_source;
 
@@ -96,5 +97,6 @@ pub use storage_profile::{DataDiskImage, DiskImage, StorageProfile};
 pub use tags::Tags;
 pub(crate) use text::{cmp_ignoring_case, from_text, given, hash_ignoring_case, serde_as_text, text_newtype};
 pub use top_level_id::{DiskId, ManagedImageId, SnapshotId, StorageAccountId, VirtualMachineId};
+pub use vault_secret::VaultSecretUri;
 pub use version_number::VersionNumber;
 pub use version_source::{DiskReference, SourceDisk, SourceDisks, VersionSource};

@@ -7,8 +7,8 @@ use super::body::from_body;
 
 /// Whether the deleted versions of a gallery can be restored, and for how long (Azure: `softDeletePolicy`).
 ///
-/// During retention a deleted version still deploys by its id and can be restored; it is never the latest. By default a deleted
-/// version cannot be restored.
+/// During retention a deleted version still deploys by its id and can be restored; it is never the latest. During the grace period that
+/// follows it can be restored, and not be deployed. By default a deleted version cannot be restored, and there is no grace period.
 ///
 /// ```
 /// use chrono::TimeDelta;
@@ -25,11 +25,14 @@ pub struct SoftDeletePolicy {
     is_soft_delete_enabled: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     retention_period_in_days: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    grace_period_in_days: Option<u32>,
 }
 
 from_body!(SoftDeletePolicy {
     optional is_soft_delete_enabled: "isSoftDeleteEnabled",
     optional retention_period_in_days: "retentionPeriodInDays",
+    optional grace_period_in_days: "gracePeriodInDays",
 });
 
 /// Azure: fixed before api-version 2026-03-03 let a gallery choose.
@@ -38,7 +41,7 @@ const RETENTION_DAYS: u32 = 7;
 impl SoftDeletePolicy {
     /// Returns a policy with a retention of 7 days.
     pub fn enabled() -> Self {
-        Self { is_soft_delete_enabled: Some(true), retention_period_in_days: None }
+        Self { is_soft_delete_enabled: Some(true), retention_period_in_days: None, grace_period_in_days: None }
     }
 
     /// Sets the retention in days. 7 by default.
@@ -46,6 +49,27 @@ impl SoftDeletePolicy {
     pub fn with_retention_period_in_days(mut self, days: u32) -> Self {
         self.retention_period_in_days = Some(days);
         self
+    }
+
+    /// Sets the days after the retention in which a deleted version can be restored, and not be deployed. None by default.
+    ///
+    /// ```
+    /// use chrono::TimeDelta;
+    /// use compute_gallery::model::SoftDeletePolicy;
+    ///
+    /// let policy = SoftDeletePolicy::enabled().with_grace_period_in_days(30);
+    /// assert_eq!((policy.retention(), policy.grace()), (TimeDelta::days(7), TimeDelta::days(30)));
+    /// ```
+    #[must_use]
+    pub fn with_grace_period_in_days(mut self, days: u32) -> Self {
+        self.grace_period_in_days = Some(days);
+        self
+    }
+
+    /// Returns the grace period.
+    pub fn grace(&self) -> TimeDelta {
+        let days = self.grace_period_in_days.unwrap_or_default();
+        TimeDelta::try_days(i64::from(days)).unwrap_or(TimeDelta::MAX)
     }
 
     /// Returns whether deleted versions can be restored.

@@ -567,6 +567,65 @@ impl Model {
         self.incomplete.iter().filter(may).map(|(gallery, image)| format!("{gallery} {image}")).collect()
     }
 
+    /// The definitions of all galleries.
+    pub fn all_images(&self, caller: Name) -> BTreeSet<String> {
+        let there = self.images.iter().filter(|(gallery, image)| self.readable(caller, At::Image(*gallery, image)));
+        there.map(|(gallery, image)| format!("{gallery} {image}")).collect()
+    }
+
+    /// The versions of all galleries; some may be seen without their definition.
+    pub fn all_versions(&self, caller: Name) -> BTreeSet<String> {
+        let mut all = BTreeSet::new();
+        for (gallery, image) in &self.images {
+            let announced = self.incomplete.contains(&(*gallery, image)).then_some(ANNOUNCED);
+            let numbers = self.live(*gallery, image).into_iter().chain(announced).collect();
+            let seen = self.numbers(caller, *gallery, image, numbers);
+            all.extend(seen.iter().map(|number| format!("{gallery} {image} {number}")));
+        }
+        all
+    }
+
+    /// The definitions that are called `image`.
+    pub fn found(&self, caller: Name, image: Name) -> BTreeSet<String> {
+        let all = self.all_images(caller).into_iter();
+        all.filter(|one| one.split(' ').nth(1) == Some(image)).collect()
+    }
+
+    pub fn found_latest(&self, caller: Name, gallery: usize, image: Name) -> Answer {
+        match self.readable(caller, At::Image(gallery, image)) {
+            true => self.latest(caller, gallery, image),
+            // A name does not tell what it is refused to.
+            false => Answer::Absent,
+        }
+    }
+
+    /// What a caller could delete if all definitions had passed the end of their lives.
+    pub fn expired(&self, caller: Name) -> BTreeSet<String> {
+        let mut all = BTreeSet::new();
+        for (gallery, image) in &self.images {
+            let may = |number: &u32| self.may(caller, DELETE_VERSION, At::Version(*gallery, image, *number));
+            let goes: Vec<u32> = self.live(*gallery, image).into_iter().filter(may).collect();
+            let soft = self.galleries[gallery].soft;
+            let is_empty = match soft {
+                true => self.kept(*gallery, image).is_empty(),
+                false => self.kept(*gallery, image).iter().all(|number| goes.contains(number)),
+            };
+            all.extend(goes.iter().map(|number| format!("{gallery} {image} {number}")));
+            let may = self.may(caller, "Microsoft.Compute/galleries/images/delete", At::Image(*gallery, image));
+            if is_empty && may && !self.incomplete.contains(&(*gallery, image)) {
+                all.insert(format!("{gallery} {image}"));
+            }
+        }
+        all
+    }
+
+    pub fn forgets_machine(&self, caller: Name) -> Answer {
+        match self.may(caller, "Microsoft.Compute/virtualMachines/write", At::Machine) {
+            true => seen(),
+            false => Answer::Forbidden,
+        }
+    }
+
     pub fn galleries(&self, caller: Name) -> BTreeSet<String> {
         let there = (0..GALLERIES.len()).filter(|gallery| self.readable(caller, At::Gallery(*gallery)));
         there.map(|gallery| GALLERIES[gallery].1.to_owned()).collect()

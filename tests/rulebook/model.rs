@@ -96,12 +96,24 @@ pub enum Thing {
 pub enum Step {
     CreateGallery(GalleryKey, Gallery),
     CreateDefinition(ImageKey, Definition),
+    /// The body of a request that creates or changes it.
+    PutGallery(GalleryKey, Gallery),
+    PutDefinition(ImageKey, Definition),
     Publish(VersionKey, Version),
     Replicate(VersionKey),
     UpdateGallery(GalleryKey, Gallery),
     UpdateDefinition(ImageKey, Definition),
     UpdateVersion(VersionKey, Version),
-    Delete { thing: Thing, cascade: bool, bypass: bool },
+    Delete {
+        thing: Thing,
+        cascade: bool,
+        bypass: bool,
+    },
+    /// Marked for deletion, and then deleted, or not.
+    Mark {
+        key: VersionKey,
+        cancel: bool,
+    },
     Restore(VersionKey),
     Wait(Seconds),
 }
@@ -253,6 +265,8 @@ impl Model {
         match step {
             Step::CreateGallery(key, gallery) => self.create_gallery(key, gallery),
             Step::CreateDefinition(key, definition) => self.create_definition(key, definition),
+            Step::PutGallery(key, gallery) => self.put_gallery(key, gallery),
+            Step::PutDefinition(key, definition) => self.put_definition(key, definition),
             Step::Publish(key, version) => self.publish(key, version),
             Step::Replicate(key) => self.replicate(key),
             Step::UpdateGallery(key, gallery) => self.update_gallery(key, gallery),
@@ -261,6 +275,12 @@ impl Model {
             Step::Delete { thing: Thing::Gallery(key), cascade, .. } => self.delete_gallery(key, *cascade),
             Step::Delete { thing: Thing::Image(key), cascade, .. } => self.delete_definition(key, *cascade),
             Step::Delete { thing: Thing::Version(key), bypass, .. } => self.delete_version(key, *bypass),
+            Step::Mark { key, cancel: false } => self.delete_version(key, false),
+            Step::Mark { key, cancel: true } => {
+                // It is as it was, but for two commits.
+                let (is_marked, _) = self.clone().delete_version(key, false)?;
+                Ok((is_marked, BTreeSet::new()))
+            }
             Step::Restore(key) => self.restore(key),
             Step::Wait(seconds) => {
                 self.now += seconds;
@@ -281,6 +301,24 @@ impl Model {
         verdict(codes)?;
         self.galleries.insert(*key, gallery.clone());
         changed()
+    }
+
+    /// What a request leaves out stays: the retention, and the sharing.
+    fn put_gallery(&mut self, key: &GalleryKey, gallery: &Gallery) -> Result<Done, Codes> {
+        let Some(old) = self.galleries.get(key) else { return self.create_gallery(key, gallery) };
+        let soft_delete = gallery.soft_delete.or(old.soft_delete);
+        let shared = gallery.shared || old.shared;
+        self.update_gallery(key, &Gallery { soft_delete, shared, ..gallery.clone() })
+    }
+
+    /// What cannot be changed and is left out stays, and so does an end of life.
+    fn put_definition(&mut self, key: &ImageKey, definition: &Definition) -> Result<Done, Codes> {
+        let Some(old) = self.definitions.get(key) else { return self.create_definition(key, definition) };
+        let end_of_life = definition.end_of_life.or(old.end_of_life);
+        // The plain kind says nothing of these.
+        let stays = definition.kind == "linux" && ["eula", "privacy", "feature", "plan"].contains(&old.kind);
+        let kind = if stays { old.kind } else { definition.kind };
+        self.update_definition(key, &Definition { end_of_life, kind, ..definition.clone() })
     }
 
     fn create_definition(&mut self, key: &ImageKey, definition: &Definition) -> Result<Done, Codes> {

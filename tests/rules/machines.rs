@@ -117,3 +117,105 @@ fn a_pool_follows_its_regions_replica_count_and_an_autoscalers_advice_is_an_upda
         assert_eq!(serving(&grown), 1);
     });
 }
+
+async fn specialized(sandbox: &Sandbox) {
+    sandbox.session().create_gallery(gallery()).await.unwrap();
+    let identifier = ImageIdentifier::new("a", "b", "c").unwrap();
+    let (os, state) = (OsType::Linux, OsState::Specialized);
+    let definition = ImageDefinition::new(image_id(), region("westeurope"), os, state, identifier);
+    sandbox.session().create_image_definition(definition).await.unwrap();
+}
+
+#[test]
+fn machines_of_one_computer_name_are_told_by_any_process() {
+    block_on(async {
+        let sandbox = empty().await;
+        specialized(&sandbox).await;
+        let carried = CarriedIdentity::new("Golden");
+        let new = version("1.0.0", "westeurope").with_carried_identity(carried);
+        sandbox.session().publish(new).await.unwrap();
+        let vm = |name: &str| flat::<VirtualMachineId>("virtualMachines", name);
+        let note = async |session: &Session, name: &str| {
+            let image = session.boot_image(image_id(), "westeurope").await.unwrap().specialized().unwrap();
+            image.vm(name.parse().unwrap()).note(vm(name)).await.unwrap()
+        };
+        assert!(note(sandbox.session(), "one").await.is_empty());
+        assert!(note(sandbox.session(), "one").await.is_empty(), "it does not collide with itself");
+        let later = sandbox.reopen().build().await.unwrap();
+        assert_eq!(note(later.session(), "two").await, [vm("one")]);
+        let collision = &later.session().view().name_collisions()[0];
+        assert_eq!(
+            (collision.computer_name.as_str(), &collision.machines[..]),
+            ("golden", &[vm("two"), vm("one")][..])
+        );
+        // One gets a name of its own, or is gone.
+        later.session().forget_vm(vm("one")).await.unwrap();
+        later.session().forget_vm(vm("one")).await.unwrap();
+        assert!(sandbox.session().refresh().await.unwrap().name_collisions().is_empty());
+        assert_eq!(note(sandbox.session(), "three").await, [vm("two")]);
+    });
+}
+
+#[test]
+fn secrets_are_references_and_a_specialized_image_takes_none() {
+    block_on(async {
+        let uri: VaultSecretUri = "https://contoso.vault.azure.net/secrets/winrm/4f0c".parse().unwrap();
+        for value in
+            ["P@ssw0rd", "http://contoso.vault.azure.net/secrets/a", "https://u:p@v/secrets/a", "https://v/secrets/a#b"]
+        {
+            let error = value.parse::<VaultSecretUri>().unwrap_err();
+            assert!(!error.to_string().contains(value), "what is given by value is not repeated: {error}");
+        }
+        let profile = OsProfile::new("admin").unwrap().with_secrets(vec![uri.clone()]);
+        let sandbox = filled().await;
+        publish(&sandbox, "1.0.0", "westeurope").await;
+        let image = sandbox.session().boot_image(image_id(), "westeurope").await.unwrap();
+        let vm = image.clone().vm("web".parse().unwrap(), Some(profile.clone())).unwrap();
+        assert_eq!(vm.os_profile.unwrap().secrets(), [uri]);
+        one(image.vm("web".parse().unwrap(), None).unwrap_err(), "InvalidParameter", "'osProfile' is missing");
+
+        let sandbox = empty().await;
+        specialized(&sandbox).await;
+        sandbox.session().publish(version("1.0.0", "westeurope")).await.unwrap();
+        let image = sandbox.session().boot_image(image_id(), "westeurope").await.unwrap();
+        let refused = image.clone().vm("web".parse().unwrap(), Some(profile)).unwrap_err();
+        one(refused, "InvalidParameter", "'osProfile' is not allowed");
+        assert!(image.vm("web".parse().unwrap(), None).unwrap().os_profile.is_none());
+    });
+}
+
+#[test]
+fn a_specialized_version_of_snapshots_carries_its_identity() {
+    block_on(async {
+        let sandbox = empty().await;
+        specialized(&sandbox).await;
+        let session = sandbox.session();
+        let os: SnapshotId = flat("snapshots", "os");
+        let data: SnapshotId = flat("snapshots", "data");
+        let home = region("westeurope");
+        let os_disk =
+            publish::NewSnapshot::of_os_disk(os.clone(), home.clone(), disk(3), OsType::Linux, HyperVGeneration::V1);
+        session.create_snapshot(os_disk).await.unwrap();
+        session.create_snapshot(publish::NewSnapshot::of_data_disk(data.clone(), home.clone(), disk(4))).await.unwrap();
+        let source = publish::SnapshotDisks::new(os).with_data_disk(1, data);
+        let carried = CarriedIdentity::new("golden").with_accounts(["root".to_owned()]);
+        let new = NewImageVersion::new(version_id("1.0.0"), home, profile("westeurope"), source);
+        session.publish(new.with_carried_identity(carried.clone())).await.unwrap();
+        let image = session.boot_image(image_id(), "westeurope").await.unwrap().specialized().unwrap();
+        assert_eq!(image.carried(), Some(&carried));
+        assert_eq!(bytes_of(session, version_id("1.0.0"), Some(1)).await, [4; 4096]);
+    });
+}
+
+#[test]
+fn an_instance_is_deployed_by_its_number() {
+    block_on(async {
+        let sandbox = filled().await;
+        publish(&sandbox, "1.0.0", "westeurope").await;
+        let image = sandbox.session().boot_image(image_id(), "westeurope").await.unwrap().generalized().unwrap();
+        let set = image.scale_set("web".parse().unwrap(), OsProfile::new("admin").unwrap(), 40).unwrap();
+        assert_eq!(set.computer_name(39).as_deref(), Some("web000013"), "six digits of base 36");
+        assert_eq!(set.deploy_instance(39).unwrap().to_writer(Vec::new()).await.unwrap().1, [1; 4096]);
+        one(set.deploy_instance(40).unwrap_err(), "InvalidParameter", "from 0");
+    });
+}

@@ -4,12 +4,15 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 
 mod deletion;
+mod end_of_life;
 mod galleries;
 mod limits;
 mod lists;
 mod machines;
 mod names;
+mod operations;
 mod regions;
+mod scenarios;
 mod sources;
 mod table;
 mod updates;

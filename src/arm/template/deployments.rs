@@ -17,7 +17,7 @@ use crate::arm::call::{Address, Call};
 use crate::arm::groups;
 use crate::arm::inner::{Inner, guid, only};
 use crate::arm::machines;
-use crate::arm::operations::{Begun, Kind as Change};
+use crate::arm::operations::{Begun, Kind as Change, Own};
 use crate::arm::page::Paging;
 use crate::arm::text::percent_encoded;
 use crate::arm::versions::ApiVersion;
@@ -83,7 +83,7 @@ pub(in crate::arm) async fn answer(inner: &Inner, call: &Call, path: &[&str], id
         }
         [_, "operationstatuses", operation] => {
             get()?;
-            inner.operations.poll(call, operation, inner.now())
+            inner.poll(call, operation).await
         }
         _ => Err(groups::unknown(call)),
     }
@@ -152,6 +152,7 @@ impl Deploying<'_> {
         let request = request.body(body).map_err(|error| invalid(format!("'{path}' is no address: {error}")))?;
         let address = Address::of(&request);
         let call = Call::new(request, address, self.call.session.clone())?;
+        let call = call.of_deployment();
         let answer = self.inner.route(&call, &guid()?).await?;
         Ok(answer.body.unwrap_or_default())
     }
@@ -271,8 +272,11 @@ impl Deploying<'_> {
             kind: if is_new { Change::Create } else { Change::Update },
             resource: self.at.clone(),
             region: String::new(),
-            result: Some(body.clone()),
-            error,
+            own: Some(Own {
+                caller: self.call.session.caller().clone(),
+                result: body.clone(),
+                error: error.as_ref().map(Refusal::error),
+            }),
         };
         if let Some(Value::Object(properties)) = body.get_mut("properties") {
             properties.insert("provisioningState".into(), json!("Accepted"));
@@ -325,9 +329,6 @@ impl Deploying<'_> {
                 Err(stop) => Err(stop.into()),
                 Ok(body) => self.send(&Method::PUT, &resource.id, &resource.api_version, Some(&body)).await,
             };
-            // A version's source may fail in its operation.
-            let failed = || self.inner.operations.failure(&resource.id).map(|error| told(&error));
-            let result = result.and_then(|made| failed().map_or(Ok(made), Err));
             operations.push(self.operation(&resource, result.as_ref().err()));
             match result {
                 Ok(made) => {
@@ -434,12 +435,6 @@ fn outputs(template: &Value, scope: &Scope) -> Result<Value, Stop> {
         made.insert(name.clone(), json!({"type": of.get("type").cloned().unwrap_or(json!("String")), "value": value}));
     }
     Ok(made.into())
-}
-
-/// Returns the refusal that an operation told.
-fn told(error: &Value) -> Refusal {
-    let text = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default();
-    Refusal::new(StatusCode::CONFLICT, text("code"), text("message")).at(text("target"))
 }
 
 /// Returns the refusal of a deployment of which a resource was refused.

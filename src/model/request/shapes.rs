@@ -41,7 +41,10 @@ pub(super) const GALLERY: Properties = envelope!(&[
             ),
         ]),
     ),
-    ("softDeletePolicy", Object(&[("isSoftDeleteEnabled", Whole), ("retentionPeriodInDays", Whole)])),
+    (
+        "softDeletePolicy",
+        Object(&[("isSoftDeleteEnabled", Whole), ("retentionPeriodInDays", Whole), ("gracePeriodInDays", Whole)])
+    ),
 ]);
 
 pub(super) const IMAGE_DEFINITION: Properties = envelope!(&[

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::pending::Change;
 use super::resources::may_not_switch_soft_delete;
-use crate::catalog::{Event, State, VersionRecord};
+use crate::catalog::{Changes, Event, Extent, OperationId, OperationKind, State, VersionRecord};
 use crate::error::{Error, Problem, Result};
 use crate::model::{
     GalleryId, ImageDefinitionId, ImageVersionId, ResourceGroupId, ResourceGroupName, ResourceId, SoftDeletePolicy,
@@ -42,19 +42,15 @@ pub struct Deletion(Pending<DeletionWork>);
 struct DeletionWork {
     session: Session,
     id: ResourceId,
-    how: How,
+    how: Extent,
+    /// The id of the operation that it is recorded as.
+    operation: Option<OperationId>,
 }
 
 impl std::fmt::Debug for Deletion {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Deletion").field(&self.0.work().map(|work| (&work.id, work.how))).finish()
     }
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct How {
-    pub(super) cascade: bool,
-    pub(super) bypass_soft_delete: bool,
 }
 
 /// # Deleting
@@ -79,7 +75,7 @@ impl Session {
     /// # }).unwrap();
     /// ```
     pub fn delete(&self, id: impl TryInto<ResourceId, Error: Into<Error>>) -> Deletion {
-        let work = |id| DeletionWork { session: self.clone(), id, how: How::default() };
+        let work = |id| DeletionWork { session: self.clone(), id, how: Extent::default(), operation: None };
         Deletion(Pending::new(given(id).map(work)))
     }
 }
@@ -124,6 +120,70 @@ impl Deletion {
         self
     }
 
+    /// Sets how much it deletes.
+    pub(crate) fn of_extent(mut self, extent: Extent) -> Self {
+        self.0.set(|work| work.how = extent);
+        self
+    }
+
+    /// Records it as an operation, in the same commit, unless nothing is deleted.
+    #[cfg(feature = "arm")]
+    pub(crate) fn recorded_as(mut self, id: OperationId) -> Self {
+        self.0.set(|work| work.operation = Some(id));
+        self
+    }
+
+    /// Marks the resource for deletion, and returns the operation that tells what becomes of it: `None` if there is no such resource.
+    /// A [driver](crate::drive::Driver) deletes it.
+    ///
+    /// Until then it is `Deleting`, with all that is in it: it is read and listed, it does not change, nothing is created in it, and it is
+    /// neither the latest nor deployed. If it cannot be deleted after all, the operation fails, and it is as it was.
+    ///
+    /// # Errors
+    ///
+    /// Those of the deletion.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// use compute_gallery::read::{OperationStatus, ProvisioningState};
+    ///
+    /// let version = sandbox.version("1.0.0");
+    /// sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// let operation = session.delete(&version).begin().await?.unwrap();
+    /// assert_eq!(session.view().provisioning(&version)?.state, ProvisioningState::Deleting);
+    /// session.driver().step().await?;
+    /// assert_eq!(session.view().operation(operation)?.status, OperationStatus::Succeeded);
+    /// assert!(session.view().image_version(&version).is_err());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn begin(self) -> Result<Option<OperationId>> {
+        let work = self.0.into_work()?;
+        let (session, drawn) = (work.session.clone(), OperationId::from_bytes(work.session.inner.draw()?));
+        let check = move |state: &State| {
+            let needs = vec![Need::new(delete_action(&work.id), work.id.clone())];
+            let authorization = work.session.authorize(state, &needs)?;
+            let none = Changes { events: Vec::new(), authorization: authorization.clone() };
+            let open = state.operation_of(work.id.clone()).filter(|open| open.kind == OperationKind::Delete);
+            if let Some(open) = open {
+                return Ok((none, Some(open.id)));
+            }
+            let plan = Judge::new(state, &work.session.inner, work.how, work.session.rights()).delete(&work.id);
+            plan.check()?;
+            if plan.deletes.is_empty() {
+                return Ok((none, None));
+            }
+            let (kind, resource, extent) = (OperationKind::Delete, work.id.clone().into(), Some(work.how));
+            let begun = Event::OperationBegun { operation: drawn, kind, resource, extent, done: false };
+            Ok((Changes { events: vec![begun], authorization }, Some(drawn)))
+        };
+        let (_, operation) = session.inner.catalog.commit_found(&session.caller, check).await?;
+        Ok(operation)
+    }
+
     /// Returns the resources that would be deleted, or every problem.
     ///
     /// # Errors
@@ -156,7 +216,8 @@ impl DeletionWork {
         let (id, how, session) = (self.id.clone(), self.how, self.session.clone());
         let needs = vec![Need::new(delete_action(&id), id.clone())];
         let judge = move |state: &State, inner: &Inner| Judge::new(state, inner, how, session.rights()).delete(&id);
-        Change::new(&self.session, needs, judge, |plan| plan.deletes)
+        let change = Change::new(&self.session, needs, judge, |plan| plan.deletes).of_kind(OperationKind::Delete);
+        change.recorded_as(self.operation)
     }
 }
 
@@ -178,12 +239,12 @@ pub(super) struct Judge<'a> {
     now: DateTime<Utc>,
     /// The latest time of any clock.
     clock: DateTime<Utc>,
-    how: How,
+    how: Extent,
     rights: Rights,
 }
 
 impl<'a> Judge<'a> {
-    pub(super) fn new(state: &'a State, inner: &Inner, how: How, rights: Rights) -> Self {
+    pub(super) fn new(state: &'a State, inner: &Inner, how: Extent, rights: Rights) -> Self {
         Self { state, now: inner.log_time(), clock: inner.catalog.latest_time(), how, rights }
     }
 
@@ -241,7 +302,7 @@ impl Judge<'_> {
         (count, children.into_iter().filter(|id| self.rights.may_see(self.state, id)).collect())
     }
 
-    fn delete(&self, id: &ResourceId) -> Plan {
+    pub(super) fn delete(&self, id: &ResourceId) -> Plan {
         let mut plan = Plan::default();
         match id {
             ResourceId::Gallery(id) => self.gallery(id, &mut plan),
@@ -347,7 +408,8 @@ impl Judge<'_> {
         }
         // Not by this machine's clock alone, which may be behind: late is safe, early is not.
         let from = self.clock.max(self.state.time());
-        let until = |policy: SoftDeletePolicy| from.checked_add_signed(policy.retention());
+        let until =
+            |policy: SoftDeletePolicy| from.checked_add_signed(policy.retention())?.checked_add_signed(policy.grace());
         let restorable_until = keeps.map(|policy| until(policy).unwrap_or(DateTime::<Utc>::MAX_UTC));
         self.may_delete(&id.into(), plan);
         plan.problems.extend(rules::version::delete_version(&record.version, self.now));

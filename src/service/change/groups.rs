@@ -1,10 +1,10 @@
 //! Resource groups: created, changed, and deleted with everything in them.
 
-use super::delete::{How, Judge};
+use super::delete::Judge;
 use super::pending::Change;
 use super::put::{Effect, Judged, Put};
 use crate::access::{AccessScope, Action};
-use crate::catalog::{Event, State};
+use crate::catalog::{Event, Extent, OperationKind, State};
 use crate::error::Error;
 use crate::model::{Request, Requested, ResourceGroup, ResourceGroupId, ResourceId, differences, given};
 use crate::service::rules::group::{group_missing, moved, subscription_missing};
@@ -104,10 +104,10 @@ impl Session {
                 if state.resource_group(&id).is_none() {
                     return Plan::refused(vec![group_missing(&id)]);
                 }
-                let how = How { cascade: true, bypass_soft_delete: true };
+                let how = Extent { cascade: true, bypass_soft_delete: true };
                 Judge::new(state, inner, how, session.rights()).group(&id)
             };
-            Change::new(self, needs, judge, |plan| plan.deletes)
+            Change::new(self, needs, judge, |plan| plan.deletes).of_kind(OperationKind::Delete)
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Changes of the catalog: galleries, definitions, versions, roles, lifecycles.
 
 pub(crate) mod delete;
+mod end_of_life;
 pub(crate) mod groups;
 pub(crate) mod lifecycle;
 pub(crate) mod named;

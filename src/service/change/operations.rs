@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use crate::access::Action;
-use crate::catalog::{BadEnd, Changes, Event, OperationId, OperationStatus, State};
+use crate::access::{AccessScope, Action};
+use crate::catalog::{BadEnd, Changes, Event, OperationId, OperationKind, OperationStatus, OperationTarget, State};
 use crate::error::{Error, Result};
 use crate::model::given;
 use crate::service::read::operations::{Operation, no_operation};
-use crate::service::session::rights::Need;
+use crate::service::rules::refusals::reason_of;
+use crate::service::session::rights::{Need, write_action};
 use crate::service::session::session::Session;
 
 /// The code of what was cancelled.
@@ -20,13 +21,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 impl Session {
     /// Cancels an operation. Whatever carries it on stops at its next look; what has arrived stays.
     ///
-    /// A version without content is `Failed` then, and putting it again tries it again. One that lacks replicas keeps those that it has: no
+    /// What is marked for deletion stays as it is. A version without content is `Failed` then, and putting it again tries it again. One that lacks replicas keeps those that it has: no
     /// driver goes on with it while the operation is kept, unless the version is put again with other properties. An operation that has
     /// ended stays as it is.
     ///
     /// # Errors
     ///
-    /// `NotFound`, as for [`operation`](crate::CatalogView::operation); `Forbidden` for callers who may not write the version.
+    /// `NotFound`, as for [`operation`](crate::CatalogView::operation); `Forbidden` for callers who may not write what it is on.
     ///
     /// ```
     /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
@@ -48,10 +49,15 @@ impl Session {
     pub async fn cancel_operation(&self, id: impl TryInto<OperationId, Error: Into<Error>>) -> Result<Operation> {
         let (id, session) = (given(id)?, self.clone());
         let check = move |state: &State| {
-            let seen = |resource: &_| session.rights().require_one(state, Action::ReadOperation, resource).is_ok();
+            let seen = |of: &OperationTarget| session.rights().may(state, Action::ReadOperation, &of.scope());
             let record = state.operation(id).filter(|record| seen(&record.resource)).ok_or_else(|| no_operation(id))?;
-            let version = &record.resource;
-            let authorization = session.authorize(state, &[Need::new(Action::WriteVersion, version)])?;
+            let need = match &record.resource {
+                OperationTarget::Resource(resource) => Need::new(write_action(resource), resource.clone()),
+                OperationTarget::ResourceGroup(group) => {
+                    Need::new(Action::WriteResourceGroup, AccessScope::of_group(group))
+                }
+            };
+            let authorization = session.authorize(state, &[need])?;
             if record.ended.is_some() {
                 return Ok(Changes { events: Vec::new(), authorization });
             }
@@ -59,13 +65,25 @@ impl Session {
             let (operation, status) = (id, BadEnd::Canceled);
             let mut events =
                 vec![Event::OperationEnded { operation, status, code: code.clone(), reason: reason.clone() }];
-            if state.incomplete(version).is_some_and(|record| record.failure.is_none()) {
-                events.push(Event::ImageVersionFailed { version: version.clone(), code, reason });
-            }
+            let made = record.resource.version().filter(|_| record.kind != OperationKind::Delete);
+            let open = made.filter(|version| state.incomplete(version).is_some_and(|record| record.failure.is_none()));
+            events.extend(open.map(|version| Event::ImageVersionFailed { version: version.clone(), code, reason }));
             Ok(Changes { events, authorization })
         };
         let state = self.inner.catalog.commit(&self.caller, check).await?;
         state.operation(id).map(|record| Operation::of(record, &state)).ok_or_else(|| no_operation(id))
+    }
+
+    /// Records that an operation on a resource has failed for now, if one is under way.
+    pub(crate) async fn give_up(&self, target: OperationTarget, error: &Error) -> Result<()> {
+        let (code, reason) = (error.code().to_owned(), reason_of(error));
+        let check = move |state: &State| {
+            let (code, reason) = (code.clone(), reason.clone());
+            let open = state.operation_of(target.clone()).map(|record| record.id);
+            let ended = open.map(|operation| Event::OperationEnded { operation, status: BadEnd::Failed, code, reason });
+            Ok(Changes { events: ended.into_iter().collect(), authorization: None })
+        };
+        self.inner.catalog.commit(&self.caller, check).await.map(drop)
     }
 
     /// Waits for the end of an operation, which this call does not carry on: it looks once a second.

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::catalog::{Changes, State};
+use crate::catalog::{Changes, OperationId, OperationKind, State};
 use crate::error::{Error, Result};
+use crate::service::rules::refusals::deleting;
 use crate::service::session::inner::Inner;
 use crate::service::session::pending::{Pending, Work, awaited};
 use crate::service::session::plan::Plan;
@@ -38,12 +39,17 @@ struct ChangeWork<T> {
     needs: Vec<Need>,
     judge: Arc<Judge>,
     outcome: Arc<dyn Fn(Plan) -> T + Send + Sync>,
+    /// What it does to the resource of its first need.
+    kind: OperationKind,
+    /// The id of the operation that it is recorded as.
+    operation: Option<OperationId>,
 }
 
 impl<T> Clone for ChangeWork<T> {
     fn clone(&self) -> Self {
-        let Self { session, needs, judge, outcome } = self;
-        Self { session: session.clone(), needs: needs.clone(), judge: judge.clone(), outcome: outcome.clone() }
+        let Self { session, needs, judge, outcome, kind, operation } = self;
+        let (session, needs, judge, outcome) = (session.clone(), needs.clone(), judge.clone(), outcome.clone());
+        Self { session, needs, judge, outcome, kind: *kind, operation: *operation }
     }
 }
 
@@ -63,7 +69,20 @@ impl<T: Send + 'static> Change<T> {
         outcome: impl Fn(Plan) -> T + Send + Sync + 'static,
     ) -> Self {
         let (session, judge, outcome) = (session.clone(), Arc::new(judge), Arc::new(outcome));
-        Self(Pending::new(Ok(ChangeWork { session, needs, judge, outcome })))
+        let (kind, operation) = (OperationKind::Update, None);
+        Self(Pending::new(Ok(ChangeWork { session, needs, judge, outcome, kind, operation })))
+    }
+
+    /// Makes it one of this kind. A deletion goes on where another is under way; other changes are refused there.
+    pub(crate) fn of_kind(mut self, kind: OperationKind) -> Self {
+        self.0.set(|work| work.kind = kind);
+        self
+    }
+
+    /// Records it as an operation, in the same commit, unless nothing changes.
+    pub(crate) fn recorded_as(mut self, id: Option<OperationId>) -> Self {
+        self.0.set(|work| work.operation = id);
+        self
     }
 
     /// Makes a change of a resource whose id may have been given as text.
@@ -98,24 +117,34 @@ impl<T: Send + 'static> Change<T> {
 
 awaited!(Change<T>, T);
 
+impl<T> ChangeWork<T> {
+    fn judge(&self, state: &State) -> Plan {
+        let held = self.needs.first().filter(|_| self.kind != OperationKind::Delete);
+        match held.and_then(|need| deleting(state, &need.scope)) {
+            Some(deletion) => Plan::refused(vec![deletion]),
+            None => (self.judge)(state, &self.session.inner),
+        }
+    }
+}
+
 impl<T: Send + 'static> Work for ChangeWork<T> {
     type Output = T;
 
     async fn plan(&self) -> Result<Plan> {
         let state = self.session.state().await?;
         Ok(match self.session.rights().require(&state, &self.needs) {
-            Ok(_) => (self.judge)(&state, &self.session.inner),
+            Ok(_) => self.judge(&state),
             Err(problems) => Plan::refused(problems),
         })
     }
 
     async fn run(self) -> Result<T> {
-        let Self { session, needs, judge, outcome } = self;
-        let of_caller = session.clone();
+        let (session, outcome) = (self.session.clone(), self.outcome.clone());
         let check = move |state: &State| {
-            let authorization = of_caller.authorize(state, &needs)?;
-            let plan = judge(state, &of_caller.inner);
+            let authorization = self.session.authorize(state, &self.needs)?;
+            let plan = self.judge(state);
             plan.check()?;
+            let plan = plan.recording(state, self.operation, self.kind, self.needs.first().map(|need| &need.scope))?;
             let events = plan.events.clone();
             Ok((Changes { events, authorization }, plan))
         };

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use super::resources::may_not_switch_soft_delete;
 use crate::access::Action;
-use crate::catalog::{Changes, Event, OperationId, State};
+use crate::catalog::{Changes, Event, OperationId, OperationKind, State};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::model::{
     Gallery, GalleryId, ImageDefinition, ImageDefinitionId, Readable, Request, Requested, ResourceId, differences,
     given,
 };
 use crate::service::rules;
-use crate::service::rules::refusals::missing;
+use crate::service::rules::refusals::{deleting, missing};
 use crate::service::session::inner::Inner;
 use crate::service::session::pending::{Pending, Work, awaited};
 use crate::service::session::plan::Plan;
@@ -54,7 +54,7 @@ pub struct Applied<T> {
     pub effect: Effect,
     /// The number of the commit that created it or last changed it.
     pub revision: u64,
-    /// What tells how far it is, for a version that is not [`Unchanged`](Effect::Unchanged), or is under way.
+    /// What tells how far it is, for a version that is not [`Unchanged`](Effect::Unchanged), or is under way. Other resources are there at once.
     pub operation: Option<OperationId>,
 }
 
@@ -88,14 +88,16 @@ struct PutWork<T> {
     revision: Arc<Revision>,
     target: Arc<str>,
     unchanged_since: Option<u64>,
+    /// The id of the operation that it is recorded as.
+    operation: Option<OperationId>,
 }
 
 impl<T> Clone for PutWork<T> {
     fn clone(&self) -> Self {
-        let Self { session, needs, judge, revision, target, unchanged_since } = self;
+        let Self { session, needs, judge, revision, target, unchanged_since, operation } = self;
         let (judge, revision, target) = (judge.clone(), revision.clone(), target.clone());
         let (session, needs, unchanged_since) = (session.clone(), needs.clone(), *unchanged_since);
-        Self { session, needs, judge, revision, target, unchanged_since }
+        Self { session, needs, judge, revision, target, unchanged_since, operation: *operation }
     }
 }
 
@@ -116,7 +118,8 @@ impl<T: Send + 'static> Put<T> {
     ) -> Self {
         let (session, target) = (session.clone(), target.to_string().into());
         let (judge, revision) = (Arc::new(judge), Arc::new(revision));
-        Self(Pending::new(Ok(PutWork { session, needs, judge, revision, target, unchanged_since: None })))
+        let (unchanged_since, operation) = (None, None);
+        Self(Pending::new(Ok(PutWork { session, needs, judge, revision, target, unchanged_since, operation })))
     }
 
     /// Makes a put of a resource whose id may have been given as text.
@@ -128,6 +131,13 @@ impl<T: Send + 'static> Put<T> {
     /// Azure has no such condition.
     pub fn if_unchanged_since(mut self, revision: u64) -> Self {
         self.0.set(|work| work.unchanged_since = Some(revision));
+        self
+    }
+
+    /// Records it as an operation, in the same commit, unless nothing changes. The operation of a version has an id of its own.
+    #[cfg(feature = "arm")]
+    pub(crate) fn recorded_as(mut self, id: OperationId) -> Self {
+        self.0.set(|work| work.operation = Some(id));
         self
     }
 
@@ -169,6 +179,9 @@ impl<T: Send + 'static> PutWork<T> {
                 return Err(Error::new(problem.with_advice("read it again, and decide anew")));
             }
         }
+        if let Some(deletion) = self.needs.first().and_then(|need| deleting(state, &need.scope)) {
+            return Err(Error::new(deletion));
+        }
         let judged = (self.judge)(state, &self.session.inner)?;
         judged.plan.check()?;
         Ok(judged)
@@ -196,6 +209,8 @@ impl<T: Send + 'static> Work for PutWork<T> {
                 Effect::Unchanged => (work.revision)(state).unwrap_or(next),
                 Effect::Created | Effect::Updated => next,
             };
+            let kind = if effect == Effect::Created { OperationKind::Create } else { OperationKind::Update };
+            let plan = plan.recording(state, work.operation, kind, work.needs.first().map(|need| &need.scope))?;
             let operation = plan.operation;
             Ok((Changes { events: plan.events, authorization }, Applied { resource, effect, revision, operation }))
         };

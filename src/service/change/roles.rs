@@ -7,7 +7,7 @@ use crate::access::{
     AccessScope, Action, AssignmentId, DenyAssignment, GallerySharing, RoleAssignment, RoleDefinition, RoleId,
     SharingUpdate,
 };
-use crate::catalog::{Event, State};
+use crate::catalog::{Event, OperationKind, State};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::model::{Gallery, GalleryId, SharingPermissions, SharingProfile, given};
 use crate::service::read::view::CatalogView;
@@ -346,7 +346,7 @@ impl Session {
             });
             shared.unwrap_or_else(|| session.inner.catalog.snapshot().sharing(&id).cloned().unwrap_or_default())
         };
-        Change::new(self, needs, judge, now)
+        Change::new(self, needs, judge, now).of_kind(OperationKind::Share)
     }
 }
 

@@ -4,6 +4,8 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
+use futures::io::{AsyncWrite, AsyncWriteExt};
+
 use super::boots::{Boots, may_record};
 use super::image_ref::{ImageRef, Named};
 use super::pool::{Deployable, deployable};
@@ -28,6 +30,9 @@ use crate::service::read::shared::not_shared;
 use crate::service::read::view::CatalogView;
 use crate::service::session::plan::{Plan, RegionPlan};
 use crate::service::session::session::Session;
+
+/// What is read at a time for an asynchronous writer.
+const PART_BYTES: u64 = 4 << 20;
 
 /// A deployment that has not started. By default it writes the OS disk as raw.
 ///
@@ -410,6 +415,51 @@ impl Deployment {
         Ok((source.deployed(&work).await, writer))
     }
 
+    /// Writes the disk as raw to an asynchronous writer, including zeros, and returns it: for the body of an answer, or a socket. A writer of
+    /// tokio's goes through `tokio_util::compat`. The next part is read while one is written.
+    ///
+    /// # Errors
+    ///
+    /// As [`to_path`](Self::to_path); `Invalid` if another format than raw was set. After an error, part of the disk has been written.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// let body = session.deploy(&version, "eastus").to_async_writer(Vec::new()).await?;
+    /// assert_eq!(body, [7; 4096]);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn to_async_writer<W: AsyncWrite + Unpin>(self, mut writer: W) -> Result<W> {
+        let (format, on_progress) = match &self.0 {
+            Ok(work) => (work.format, work.on_progress.clone()),
+            Err(error) => return Err(error.clone()),
+        };
+        if format != WrittenFormat::Raw {
+            let what =
+                "an asynchronous writer takes the disk as raw, and another format is asked for: leave the format out";
+            return Err(Error::invalid("format", what));
+        }
+        let reader = self.open().await?;
+        let failed = |error| Error::from_io("writer", "writing the disk", error);
+        let (mut at, total) = (0, reader.size());
+        let part = |from: u64| from..(from + PART_BYTES).min(total);
+        let mut read = reader.read_at(part(0)).await?;
+        while at < total {
+            let next = at + read.len() as u64;
+            let (written, ahead) = futures::join!(writer.write_all(&read), reader.read_at(part(next)));
+            written.map_err(failed)?;
+            (at, read) = (next, ahead?);
+            on_progress(Progress { done: at, total });
+        }
+        writer.flush().await.map_err(failed)?;
+        Ok(writer)
+    }
+
     /// Notes which chunks are read first from the disk that [`open`](Self::open) returns, so that
     /// [`ImageReader::save_boot_set`] can store them for the boots to come; an [`NbdServer`](crate::nbd::NbdServer) does so. It has
     /// no effect on copies and data disks.
@@ -523,7 +573,9 @@ impl DeploymentWork {
             copies.rotate_left(number as usize % zones);
             slots.extend(copies);
         }
-        if let ResourceId::ImageVersion(id) = id {
+        if let ResourceId::ImageVersion(id) = id
+            && !self.session.inner.within_region
+        {
             let elsewhere = regions.holders(view.state(), view.record(id)?);
             slots.extend(
                 elsewhere

@@ -6,7 +6,8 @@ use super::deployment::Deployment;
 use super::pool::deployable;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::model::{
-    CarriedIdentity, ImageDefinitionId, ImageVersionId, MachineName, OsState, Region, ResourceId, SecurityType, given,
+    CarriedIdentity, ImageDefinitionId, ImageVersionId, MachineName, OsState, Region, ResourceId, SecurityType,
+    VaultSecretUri, given,
 };
 use crate::service::read::latest::not_available;
 use crate::service::read::view::CatalogView;
@@ -18,6 +19,7 @@ pub struct OsProfile {
     /// `None` means the VM's name.
     pub computer_name: Option<MachineName>,
     admin_username: String,
+    secrets: Vec<VaultSecretUri>,
 }
 
 impl OsProfile {
@@ -33,7 +35,29 @@ impl OsProfile {
             let rule = "an account's name has 1 to 64 characters, without blanks and control characters";
             return Err(Error::invalid("osProfile.adminUsername", format!("`{}`: {rule}", name.escape_debug())));
         }
-        Ok(Self { computer_name: None, admin_username: name })
+        Ok(Self { computer_name: None, admin_username: name, secrets: Vec::new() })
+    }
+
+    /// Sets the secrets and certificates that the host puts into the VM, as references to a key vault. A VM of a specialized image has no OS
+    /// profile, and so no secrets: it takes them by a managed identity.
+    ///
+    /// ```
+    /// use compute_gallery::deploy::OsProfile;
+    ///
+    /// let winrm = "https://contoso.vault.azure.net/secrets/winrm/4f0c".parse()?;
+    /// let profile = OsProfile::new("azureuser")?.with_secrets(vec![winrm]);
+    /// assert_eq!(profile.secrets().len(), 1);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_secrets(mut self, secrets: Vec<VaultSecretUri>) -> Self {
+        self.secrets = secrets;
+        self
+    }
+
+    /// Returns the references to secrets.
+    pub fn secrets(&self) -> &[VaultSecretUri] {
+        &self.secrets
     }
 
     /// Returns the name of the first account.
@@ -127,6 +151,31 @@ impl BootImage {
             Self::Specialized(image) => {
                 Err(image.other_state("Parameter 'osProfile' is not allowed.", OsState::Specialized))
             }
+        }
+    }
+
+    /// Returns a VM of the image, whose OS state is known when it runs: a generalized image needs an OS profile, a specialized one takes
+    /// none, and so no secrets.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid`, in Azure's words, if it has a profile and may not, or the other way round.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
+    /// let image = sandbox.session().boot_image(sandbox.image(), "eastus").await?;
+    /// let error = image.vm("web-01".parse()?, None).unwrap_err();
+    /// assert!(error.to_string().contains("Required parameter 'osProfile' is missing (null)"));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn vm(self, name: MachineName, os_profile: Option<OsProfile>) -> Result<NewVm> {
+        match os_profile {
+            Some(os_profile) => self.generalized().map(|image| image.vm(name, os_profile)),
+            None => self.specialized().map(|image| image.vm(name)),
         }
     }
 
@@ -240,7 +289,8 @@ pub struct NewVm {
 ///
 /// let image = session.boot_image(&version, "eastus").await?.generalized()?;
 /// let set = image.scale_set("web".parse()?, OsProfile::new("azureuser")?, 3)?;
-/// let (_, disk) = set.deploy_instance().to_writer(Vec::new()).await?;
+/// let (_, disk) = set.deploy_instance(0)?.to_writer(Vec::new()).await?;
+/// assert_eq!(set.computer_name(2).as_deref(), Some("web000002"));
 /// assert_eq!((set.instances(), disk), (3, vec![7; 4096]));
 /// # Ok::<(), compute_gallery::Error>(())
 /// # }).unwrap();
@@ -469,6 +519,14 @@ impl Image<Specialized> {
 }
 
 impl NewVm {
+    pub(super) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    pub(super) fn image(&self) -> &ResourceId {
+        &self.id
+    }
+
     /// Returns the security type: by default the image's only one, or the standard one.
     pub fn security_type(&self) -> SecurityType {
         self.security_type
@@ -541,12 +599,35 @@ impl<S> ScaleSet<S> {
         Ok(())
     }
 
-    /// Returns the deployment of one instance's OS disk.
-    pub fn deploy_instance(&self) -> Deployment {
+    /// Returns the computer name of an instance: as Azure makes it, of the set's prefix and its number in six digits of base 36. `None` for a
+    /// specialized image whose computer name is unknown.
+    pub fn computer_name(&self, number: u32) -> Option<String> {
+        let Some(profile) = &self.os_profile else {
+            return self.image.known.carried.as_ref().map(|carried| carried.computer_name.clone());
+        };
+        let (mut digits, mut rest) = (Vec::new(), number);
+        while digits.len() < 6 {
+            digits.extend(char::from_digit(rest % 36, 36).map(|digit| digit.to_ascii_uppercase()));
+            rest /= 36;
+        }
+        let prefix = profile.computer_name.as_ref().unwrap_or(&self.name);
+        Some(format!("{prefix}{}", digits.iter().rev().collect::<String>()))
+    }
+
+    /// Returns the deployment of the OS disk of an instance, by its number: from 0.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a number that the set does not have.
+    pub fn deploy_instance(&self, number: u32) -> Result<Deployment> {
+        if number >= self.instances {
+            let what = format!("`{number}` is no instance of a scale set with {} instances, from 0", self.instances);
+            return Err(Error::invalid("instanceId", what));
+        }
         let Image { session, id, region, by_definition, .. } = &self.image;
-        match by_definition {
+        Ok(match by_definition {
             Some((definition, version)) => Deployment::of_latest(session, definition.clone(), version.clone(), region),
             None => session.deploy(id.clone(), region),
-        }
+        })
     }
 }

@@ -4,9 +4,10 @@ use crate::catalog::ImageContent;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Region, ResourceId, StorageAccountType};
 use crate::placement::Pool;
+use crate::service::read::end_of_life::end_of_life;
 use crate::service::read::latest::not_available;
 use crate::service::read::view::CatalogView;
-use crate::service::rules::refusals::missing;
+use crate::service::rules::refusals::{deleting, missing};
 use crate::service::session::inner::Inner;
 
 /// The content of an image and its replicas in a region.
@@ -19,12 +20,27 @@ pub(crate) struct Deployable {
 /// Returns the content of an image, and the number of replicas that a region can deploy from.
 pub(crate) fn deployable(view: &CatalogView, id: &ResourceId, region: &Region) -> Result<Deployable> {
     let state = view.state();
+    if let Some(deletion) = deleting(state, &id.clone().into()) {
+        return Err(Error::new(deletion));
+    }
     let (content, replicas, elsewhere) = match id {
         ResourceId::ImageVersion(id) => {
             let record = view.record(id).map_err(|_untold| {
                 let advice = "the version does not exist: publish it, or correct the number";
                 Error::new(not_available(id, region).with_advice(advice))
             })?;
+            let now = view.inner().log_time();
+            if let Some(end) = state.consumption_end(record).filter(|end| *end <= now) {
+                let advice = format!("it was deleted, and could be deployed until {end}: restore it");
+                return Err(Error::new(not_available(id, region).with_advice(advice)));
+            }
+            if view.inner().refuses_after_end_of_life
+                && let Some((of, date)) = end_of_life(state, record).filter(|(_, date)| *date <= now)
+            {
+                let advice =
+                    format!("its end of life, of the {of}, was {date}: deploy a later version, or set a later date");
+                return Err(Error::new(not_available(id, region).with_advice(advice)));
+            }
             let elsewhere = record.ready_regions().cloned().collect();
             (Some(record.content.clone()), record.replicas_ready(region), elsewhere)
         }

@@ -24,7 +24,7 @@ use crate::service::session::session::Session;
 
 /// Carries on by itself what was asked for. Set it up, then take single [`step`](Self::step)s, or let it [`run`](Self::run).
 ///
-/// It completes announced versions, replicates into regions that lack replicas, tries again what has failed, ends retentions, collects, and
+/// It completes announced versions, deletes what is marked for deletion, replicates into regions that lack replicas, tries again what has failed, ends retentions, collects, and
 /// scrubs where that is asked for. Any number of drivers, in any number of processes, share the work of a catalog: each takes duties of
 /// a region, which others leave to it while it is alive.
 ///
@@ -114,6 +114,7 @@ impl Session {
             bytes_per_second: None,
             collect_every: Some(Duration::from_secs(3_600)),
             scrub_every: None,
+            end_of_life: None,
         };
         Driver {
             works: Works { session: self.clone(), terms: Arc::new(terms), board: Arc::new(Board::default()) },
@@ -161,6 +162,12 @@ impl Driver {
     /// never. If the service compresses later, it does so then.
     pub fn collect_every(self, time: Option<Duration>) -> Self {
         self.set(|terms| terms.collect_every = time)
+    }
+
+    /// Deletes what has passed the end of its life for longer than `grace`, before each collection:
+    /// [`Session::delete_after_end_of_life`], whose plan tells what that would be. By default nothing is deleted.
+    pub fn delete_after_end_of_life(self, grace: chrono::TimeDelta) -> Self {
+        self.set(|terms| terms.end_of_life = Some(grace))
     }
 
     /// Sets how often the catalog's drivers [scrub](Session::scrub) each region; by default never.
@@ -353,7 +360,8 @@ impl Driver {
         }
         let canceled = canceled(state);
         self.works.board.stop(|version| {
-            state.version(version).is_some_and(|record| is_canceled(&canceled, record))
+            state.deletion_of(&version.into()).is_some()
+                || state.version(version).is_some_and(|record| is_canceled(&canceled, record))
                 || state.incomplete(version).is_some_and(|record| record.failure.is_some())
         });
     }

@@ -8,12 +8,13 @@ use chrono::TimeDelta;
 use futures::future::{AbortHandle, Abortable, BoxFuture};
 
 use super::board::{AtRevision, Board, cancelled};
-use crate::catalog::{BadEnd, Changes, Duty, Event, OperationStatus, State, VersionRecord};
-use crate::error::{Error, Result};
+use crate::catalog::{
+    Duty, IncompleteRecord, OperationKind, OperationRecord, OperationStatus, OperationTarget, State, VersionRecord,
+};
+use crate::error::{ErrorKind, Result};
 use crate::model::{ImageVersionId, Region};
 use crate::progress::Progress;
 use crate::service::change::operations::CANCELED;
-use crate::service::rules::refusals::reason_of;
 use crate::service::session::session::Session;
 
 /// After so many failures in a row the operation of a version has failed.
@@ -31,6 +32,8 @@ pub(super) struct Terms {
     pub(super) bytes_per_second: Option<u64>,
     pub(super) collect_every: Option<Duration>,
     pub(super) scrub_every: Option<Duration>,
+    /// How long after the end of its life something is deleted.
+    pub(super) end_of_life: Option<TimeDelta>,
 }
 
 /// What the works of a driver share.
@@ -50,11 +53,14 @@ impl Works {
     pub(super) fn all(&self, state: &State) -> BTreeSet<Duty> {
         let mut duties = BTreeSet::new();
         let canceled = canceled(state);
-        for record in state.all_incomplete().filter(|record| record.failure.is_none()) {
+        for record in open(state) {
             duties.insert(Duty::Complete(record.version.location().clone()));
         }
-        for record in state.lacking().filter(|record| !is_canceled(&canceled, record)) {
+        for record in state.lacking().filter(|record| goes_on(state, &canceled, record)) {
             duties.extend(lacked(record).map(|region| Duty::Replicate(region.clone())));
+        }
+        if !state.deletions().is_empty() {
+            duties.insert(Duty::Delete);
         }
         let time = self.session.inner.log_time();
         let is_due = |duty: &Duty, every: Duration| {
@@ -78,7 +84,7 @@ impl Works {
     pub(super) fn is_due(&self, state: &State, duty: &Duty) -> bool {
         match duty {
             Duty::Complete(_) | Duty::Replicate(_) => self.next(state, duty, &BTreeSet::new()).is_some(),
-            Duty::Collect | Duty::Scrub(_) => self.board.is_due(duty, None, self.now()),
+            Duty::Delete | Duty::Collect | Duty::Scrub(_) => self.board.is_due(duty, None, self.now()),
         }
     }
 
@@ -96,19 +102,18 @@ impl Works {
         let is_next = |one: &AtRevision| !tried.contains(one) && self.board.is_due(duty, Some(one), now);
         match duty {
             Duty::Complete(home) => {
-                let open = state.all_incomplete().filter(|record| record.failure.is_none());
-                let here = open.filter(|record| record.version.location() == home);
+                let here = open(state).filter(|record| record.version.location() == home);
                 let versions = here.map(|record| (record.version.id().clone(), record.revision));
                 versions.filter(is_next).min_by_key(|(_, revision)| *revision)
             }
             Duty::Replicate(region) => {
                 let canceled = canceled(state);
-                let open = state.lacking().filter(|record| !is_canceled(&canceled, record));
+                let open = state.lacking().filter(|record| goes_on(state, &canceled, record));
                 let here = open.filter(|record| lacked(record).any(|lacked| lacked == region));
                 let versions = here.map(|record| (record.version.id().clone(), record.revision()));
                 versions.filter(is_next).min_by_key(|(_, revision)| *revision)
             }
-            Duty::Collect | Duty::Scrub(_) => None,
+            Duty::Delete | Duty::Collect | Duty::Scrub(_) => None,
         }
     }
 
@@ -124,7 +129,8 @@ impl Works {
                     tried.insert(next);
                 }
             }
-            Duty::Collect => self.session.collect().await.map(drop),
+            Duty::Delete => self.delete().await,
+            Duty::Collect => self.collect().await,
             Duty::Scrub(region) => {
                 let scrub = self.session.scrub(region.clone());
                 let rate = self.terms.bytes_per_second;
@@ -171,21 +177,47 @@ impl Works {
         let failures = self.board.end(duty, Some(at), outcome, self.now());
         if let Some(error) = error.filter(|_| failures == ATTEMPTS) {
             // What cannot be recorded is tried again with the next failure but four; the work goes on in any case.
-            let _ = self.give_up(version.clone(), &error).await;
+            let _ = self.session.give_up(version.into(), &error).await;
         }
     }
 
-    /// Records that the operation of a version has failed. It is tried again, all the same.
-    async fn give_up(&self, version: ImageVersionId, error: &Error) -> Result<()> {
-        let (code, reason) = (error.code().to_owned(), reason_of(error));
-        let check = move |state: &State| {
-            let (code, reason) = (code.clone(), reason.clone());
-            let ended = |operation| Event::OperationEnded { operation, status: BadEnd::Failed, code, reason };
-            let events = state.operation_of(&version).map(ended).into_iter().collect();
-            Ok(Changes { events, authorization: None })
-        };
-        self.session.inner.catalog.commit(&self.session.caller, check).await.map(drop)
+    /// Collects, after deleting what has passed the end of its life, if that is asked for.
+    async fn collect(&self) -> Result<()> {
+        if let Some(grace) = self.terms.end_of_life {
+            while !self.session.delete_after_end_of_life(grace).await?.is_empty() {}
+        }
+        self.session.collect().await.map(drop)
     }
+
+    /// Deletes what is marked for deletion. One that cannot be deleted after all is as it was.
+    async fn delete(&self) -> Result<()> {
+        let marked: Vec<Arc<OperationRecord>> =
+            self.session.inner.catalog.snapshot().deletions().into_iter().cloned().collect();
+        let mut outcome = Ok(());
+        for deletion in marked {
+            let OperationTarget::Resource(id) = &deletion.resource else { continue };
+            let deleted = self.session.delete(id.clone()).of_extent(deletion.extent.unwrap_or_default()).await;
+            let Err(error) = deleted else { continue };
+            outcome = match error.kind() {
+                ErrorKind::Unavailable | ErrorKind::Unknown | ErrorKind::Throttled { .. } | ErrorKind::StorageFull => {
+                    Err(error)
+                }
+                _ => self.session.give_up(deletion.resource.clone(), &error).await.and(outcome),
+            };
+        }
+        outcome
+    }
+}
+
+/// The announced versions that are to get their content.
+fn open(state: &State) -> impl Iterator<Item = &Arc<IncompleteRecord>> {
+    let open = state.all_incomplete().filter(|record| record.failure.is_none());
+    open.filter(|record| state.deletion_of(&record.version.id().into()).is_none())
+}
+
+/// Whether a version that lacks replicas is to get them.
+fn goes_on(state: &State, canceled: &Canceled, record: &VersionRecord) -> bool {
+    !is_canceled(canceled, record) && state.deletion_of(&record.version.id().into()).is_none()
 }
 
 /// The target regions that lack replicas of a version.
@@ -199,10 +231,10 @@ pub(super) type Canceled = BTreeMap<ImageVersionId, u64>;
 
 pub(super) fn canceled(state: &State) -> Canceled {
     let ended = state.operations().filter(|record| record.status() == OperationStatus::Canceled);
-    let canceled = ended.filter_map(|record| {
-        let ended = record.ended.as_ref()?;
+    let canceled = ended.filter(|record| record.kind != OperationKind::Delete).filter_map(|record| {
+        let (version, ended) = (record.resource.version()?, record.ended.as_ref()?);
         let (_, why) = ended.bad.as_ref()?;
-        (why.code == CANCELED).then(|| (record.resource.clone(), ended.number))
+        (why.code == CANCELED).then(|| (version.clone(), ended.number))
     });
     let mut all = Canceled::new();
     for (version, number) in canceled {

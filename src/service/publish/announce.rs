@@ -143,7 +143,7 @@ impl Judge {
 
     /// Nothing is to be done; what was asked for before may be under way.
     fn unchanged(&self, state: &State, version: &ImageVersion) -> Judged<ImageVersion> {
-        let plan = Plan { operation: state.operation_of(&self.id), ..Plan::default() };
+        let plan = Plan { operation: state.operation_of(&self.id).map(|open| open.id), ..Plan::default() };
         Judged { resource: version.clone(), effect: Effect::Unchanged, plan }
     }
 }

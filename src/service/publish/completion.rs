@@ -12,9 +12,12 @@ use super::source::{Facts, LocalDisks, Source, SourceState, not_found};
 use super::target::{Target, look_at_version, published};
 use crate::access::Action;
 use crate::catalog::{Changes, Event, ImageContent, IncompleteRecord, State};
+use crate::disk::format::DiskFormat;
+use crate::disk::source::DiskSource;
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::model::{
-    CarriedIdentity, ImageVersion, ImageVersionId, PublishingProfile, Region, ResourceId, StorageProfile, given,
+    CarriedIdentity, DiskReference, ImageVersion, ImageVersionId, PublishingProfile, Region, ResourceId,
+    StorageProfile, VersionSource, given,
 };
 use crate::progress::{OnProgress, Progress};
 use crate::service::rules;
@@ -24,6 +27,7 @@ use crate::service::session::pending::{Pending, Work, awaited};
 use crate::service::session::plan::Plan;
 use crate::service::session::rights::Need;
 use crate::service::session::session::Session;
+use crate::service::session::sources::ResolvedSource;
 
 /// The work that gives an announced version its content. Await it to run it, or call [`plan`](Self::plan) first.
 ///
@@ -207,10 +211,31 @@ impl CompletionWork {
         let resolver = self.session.inner.sources.clone().filter(|_| !self.has_disks);
         let named = record.version.storage_profile().source().filter(|named| !Source::is_stored(state, named));
         let Some((resolver, named)) = resolver.zip(named) else { return Ok(false) };
-        let Some((facts, disks)) = resolve(&*resolver, named).await? else { return Ok(false) };
+        let mut stored = Vec::new();
+        if let VersionSource::Disks(disks) = named {
+            let data_disks = disks.data_disks().iter().map(|(lun, disk)| (Some(*lun), disk));
+            for (lun, disk) in std::iter::once((None, disks.os_disk())).chain(data_disks) {
+                stored.extend(self.stored(state, disk.reference()).await?.map(|source| (lun, source)));
+            }
+        }
+        let Some((facts, disks)) = resolve(&*resolver, named, stored).await? else { return Ok(false) };
         (self.facts, self.has_disks) = (Some(Box::new(facts)), true);
         self.disks = Arc::new(Mutex::new(Disks::Closed(disks)));
         Ok(true)
+    }
+
+    /// Returns a snapshot that the catalog has, beside disks that it has not: its bytes go through a file without a name.
+    async fn stored(&self, state: &State, disk: &DiskReference) -> Result<Option<ResolvedSource>> {
+        let DiskReference::Snapshot(id) = disk else { return Ok(None) };
+        let Some(snapshot) = state.snapshot(id).map(|record| &record.resource) else { return Ok(None) };
+        let reader = self.session.deploy(id, snapshot.location()).open().await?;
+        let size = reader.size();
+        let disk = DiskSource::spooled(reader, DiskFormat::Raw, std::env::temp_dir(), size).await?;
+        let mut source = ResolvedSource::new(disk.with_any_raw_content());
+        source.location = Some(snapshot.location().clone());
+        source.os_type = snapshot.os_type();
+        source.hyper_v_generation = snapshot.hyper_v_generation();
+        Ok(Some(source))
     }
 
     /// Records that the version cannot be made, if it is still as it was.
@@ -286,7 +311,7 @@ impl Target for Announced {
         let before = Some(profile);
         let mut problems = rules::version::publishing_profile(state, inner, id, home, profile, storage, before);
         let disks = storage.into_iter();
-        problems.extend(disks.flat_map(|disks| rules::version::disk_sizes(inner, ImageVersion::TARGET, disks)));
+        problems.extend(disks.flat_map(|disks| rules::version::disk_sizes(inner, ImageVersion::TARGET, disks, before)));
         problems
     }
 

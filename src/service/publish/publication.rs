@@ -31,6 +31,7 @@ use crate::progress::{OnProgress, Progress};
 use crate::regions::stores::another_store;
 use crate::replica::copies::ZoneCopies;
 use crate::replica::holders::{Holders, is_damage};
+use crate::service::rules::refusals::deleting;
 use crate::service::session::pending::{Pending, Work, awaited};
 use crate::service::session::plan::{Plan, RegionPlan};
 use crate::service::session::rights::{Need, write_action};
@@ -520,7 +521,8 @@ impl<T: Send + 'static> PublicationWork<T> {
         let (of_caller, needs) = (self.session.clone(), self.needs.clone());
         let check = move |state: &State| {
             let authorization = of_caller.authorize(state, &needs)?;
-            Error::from_problems(target.problems(&of_caller.inner, state, None))?;
+            let deletion = deleting(state, &target.id().into()).into_iter();
+            Error::from_problems(deletion.chain(target.problems(&of_caller.inner, state, None)).collect())?;
             let (id, region) = (target.id(), target.location().clone());
             let joined = state.upload_of(&id, &region).filter(|_| adopt);
             let event = match joined {
@@ -655,7 +657,8 @@ impl<T: Send + 'static> PublicationWork<T> {
         let check = move |state: &State| {
             let authorization = of_caller.authorize(state, &needs)?;
             let inner = &of_caller.inner;
-            Error::from_problems(target.problems(inner, state, Some(&made.storage)))?;
+            let deletion = deleting(state, &target.id().into()).into_iter();
+            Error::from_problems(deletion.chain(target.problems(inner, state, Some(&made.storage))).collect())?;
             if !state.still_claims(target.location(), &claims) {
                 return Err(another_store(target.location()));
             }

@@ -11,20 +11,25 @@ fn parted(source: ResolvedSource, id: String) -> (Facts, LocalDisks) {
     (facts, LocalDisks { os_disk: source.disk, data_disks: source.data_disks })
 }
 
-/// Resolves a source, and each disk of a list by itself. Returns `None` if one is not known.
+/// Resolves a source, and each disk of a list by itself: those that are `stored`, by their LUN, are not asked for. Returns `None` if one is
+/// not known.
 pub(super) async fn resolve(
     resolver: &dyn SourceResolver,
     name: &VersionSource,
+    mut stored: Vec<(Option<u32>, ResolvedSource)>,
 ) -> Result<Option<(Facts, LocalDisks)>> {
     let VersionSource::Disks(disks) = name else {
         let whole = resolver.resolve(SourceName::Whole(name)).await?;
         return Ok(whole.map(|source| parted(source, name.to_string())));
     };
-    let resolved = async |disk: &SourceDisk| resolver.resolve(SourceName::Disk(disk.reference())).await;
-    let Some(os_disk) = resolved(disks.os_disk()).await? else { return Ok(None) };
+    let mut resolved = async |lun: Option<u32>, disk: &SourceDisk| match stored.iter().position(|(of, _)| *of == lun) {
+        Some(at) => Ok(Some(stored.swap_remove(at).1)),
+        None => resolver.resolve(SourceName::Disk(disk.reference())).await,
+    };
+    let Some(os_disk) = resolved(None, disks.os_disk()).await? else { return Ok(None) };
     let (facts, mut all) = parted(os_disk, disks.os_disk().reference().to_string());
     for (lun, disk) in disks.data_disks() {
-        let Some(source) = resolved(disk).await? else { return Ok(None) };
+        let Some(source) = resolved(Some(*lun), disk).await? else { return Ok(None) };
         all = all.with_data_disk(*lun, source.disk);
     }
     Ok(Some((facts, all)))

@@ -50,7 +50,7 @@ const ANOTHER_NAME: &str = "it exists: choose another name, or delete it first";
 fn in_one_region(inner: &Inner, region: &Region, target: &str, storage: Option<&StorageProfile>) -> Vec<Problem> {
     let unknown = inner.region_catalog.problem_with_location("Microsoft.Compute/images", region);
     let refused = unknown.or_else(|| inner.regions.problem_with("location", region, StorageAccountType::default()));
-    let disks = storage.into_iter().flat_map(|disks| rules::version::disk_sizes(inner, target, disks));
+    let disks = storage.into_iter().flat_map(|disks| rules::version::disk_sizes(inner, target, disks, None));
     refused.into_iter().chain(disks).collect()
 }
 
@@ -128,7 +128,9 @@ impl Target for VersionTarget {
         let source = self.source.as_ref().err().cloned();
         problems.extend(version.err().into_iter().chain(source).flat_map(Error::into_problems));
         let disks = storage.into_iter();
-        problems.extend(disks.flat_map(|disks| rules::version::disk_sizes(inner, ImageVersion::TARGET, disks)));
+        problems.extend(
+            disks.flat_map(|disks| rules::version::disk_sizes(inner, ImageVersion::TARGET, disks, Some(profile))),
+        );
         let definition = state.definition(id.definition());
         if self.carried.is_some() && definition.is_some_and(|one| one.os_state() == OsState::Generalized) {
             let what = "a generalized image carries no accounts and no computer name: leave them out";

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use futures::stream::{Stream, TryStreamExt};
 
 use crate::access::{AccessScope, Action, Authorization, Caller};
-use crate::catalog::{Commit, Event, State};
+use crate::catalog::{Commit, Event, OperationTarget, State};
 use crate::error::Result;
 use crate::model::{Region, ResourceId};
 use crate::service::session::plan::Plan;
@@ -258,7 +258,12 @@ impl From<&Event> for RecordedEvent {
                 Self { reason: Some(format!("{code}: {reason}")), ..failed }
             }
             Event::RegionRetried { version, region } => Self::of(Kind::RegionRetried, version).in_region(region),
-            Event::OperationBegun { resource, .. } => Self::of(Kind::OperationBegun, resource),
+            Event::OperationBegun { resource: OperationTarget::Resource(of), .. } => {
+                Self::of(Kind::OperationBegun, of.clone())
+            }
+            Event::OperationBegun { resource: OperationTarget::ResourceGroup(group), .. } => {
+                Self::at(Kind::OperationBegun, &AccessScope::of_group(group))
+            }
             Event::OperationEnded { code, reason, .. } => {
                 let reason = Some(format!("{code}: {reason}"));
                 Self { reason, ..Self::new(Kind::OperationEnded) }

@@ -43,6 +43,8 @@ pub enum LatestVerdict {
     Incomplete,
     /// It was deleted and can be restored.
     SoftDeleted,
+    /// It is marked for deletion.
+    Deleting,
 }
 
 /// A version that was considered for the latest, from [`CatalogView::explain_latest`].
@@ -78,6 +80,7 @@ impl fmt::Display for LatestVerdict {
             Self::NotATarget => "does not go there",
             Self::Incomplete => "is not complete there yet",
             Self::SoftDeleted => "is deleted",
+            Self::Deleting => "is marked for deletion",
         })
     }
 }
@@ -164,6 +167,7 @@ impl CatalogView {
             let verdict = match (target, target.and_then(|target| target.exclude_from_latest())) {
                 _ if latest == Some(record.version.id().number()) => LatestVerdict::Latest,
                 _ if record.soft_deleted.is_some() => LatestVerdict::SoftDeleted,
+                _ if self.state().deletion_of(&record.version.id().into()).is_some() => LatestVerdict::Deleting,
                 (None, _) => LatestVerdict::NotATarget,
                 (Some(_), Some(true)) => LatestVerdict::ExcludedInRegion,
                 (Some(_), None) if profile.exclude_from_latest() => LatestVerdict::Excluded,

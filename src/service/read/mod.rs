@@ -1,5 +1,7 @@
 //! Reading the catalog: views, lists, the latest version, shared galleries.
 
+pub(crate) mod end_of_life;
+mod find;
 pub(crate) mod groups;
 pub(crate) mod history;
 pub(crate) mod latest;
@@ -8,6 +10,7 @@ pub(crate) mod resource;
 pub(crate) mod shared;
 pub(crate) mod view;
 
+pub use end_of_life::EndOfLife;
 pub use history::{EventKind, HistoryEntry, RecordedEvent};
 pub use latest::{LatestCandidate, LatestVerdict};
 pub use operations::Operation;
@@ -15,4 +18,4 @@ pub use resource::{IncompleteVersion, Provisioning, ProvisioningError, Provision
 pub use shared::{PublicGallery, PublicImageId, SharedGallery, SharedImage, SharedImageVersion};
 pub use view::{CatalogView, ListPage, ListScope, SoftDeletedVersion, Usage};
 
-pub use crate::catalog::{ImageContent, OperationId, OperationKind, OperationStatus};
+pub use crate::catalog::{ImageContent, OperationId, OperationKind, OperationStatus, OperationTarget};

@@ -1,15 +1,17 @@
 //! Operations as callers see them.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 
 use super::resource::ProvisioningError;
 use super::view::CatalogView;
 use crate::access::Action;
-use crate::catalog::{Duty, OperationId, OperationKind, OperationRecord, OperationStatus, State};
+use crate::catalog::{Duty, OperationId, OperationKind, OperationRecord, OperationStatus, OperationTarget, State};
 use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::model::{ImageVersionId, given};
 
-/// What becomes of a version that was put. It is kept in the catalog: for all processes, and for 7 days after its end, but not more than
+/// What becomes of a version that was put, or of a resource that is to be deleted. It is kept in the catalog: for all processes, and for 7 days after its end, but not more than
 /// the last 1,000.
 ///
 /// ```
@@ -36,11 +38,11 @@ pub struct Operation {
     pub id: OperationId,
     /// What it does.
     pub kind: OperationKind,
-    /// The version.
-    pub resource: ImageVersionId,
+    /// What it is on.
+    pub resource: OperationTarget,
     /// How far it is.
     pub status: OperationStatus,
-    /// The time of the put.
+    /// The time of the commit that began it.
     pub start_time: DateTime<Utc>,
     /// The time of its end.
     pub end_time: Option<DateTime<Utc>>,
@@ -62,7 +64,11 @@ impl Operation {
             start_time: record.began,
             end_time: record.ended.as_ref().map(|ended| ended.at),
             error,
-            percent: if record.status() == OperationStatus::Succeeded { 100 } else { percent(&record.resource, state) },
+            percent: match (record.status(), record.resource.version()) {
+                (OperationStatus::Succeeded, _) => 100,
+                (_, Some(version)) if record.kind != OperationKind::Delete => percent(version, state),
+                _ => 0,
+            },
         }
     }
 }
@@ -94,14 +100,16 @@ fn percent(version: &ImageVersionId, state: &State) -> u8 {
 
 /// # Operations
 impl CatalogView {
-    /// Returns an operation by its id. The caller needs `Microsoft.Compute/locations/capsOperations/read` at the version, or above it.
+    /// Returns an operation by its id. The caller needs `Microsoft.Compute/locations/capsOperations/read` at what it is on, or
+    /// above it: above it, once that is deleted.
     ///
     /// # Errors
     ///
     /// `NotFound` if there is none, it ended long ago, or the caller may not see it; `Invalid` for a malformed id.
     pub fn operation(&self, id: impl TryInto<OperationId, Error: Into<Error>>) -> Result<Operation> {
         let id = given(id)?;
-        let record = self.state().operation(id).filter(|record| self.may(Action::ReadOperation, &record.resource));
+        let seen = |record: &&Arc<OperationRecord>| self.may(Action::ReadOperation, record.resource.scope());
+        let record = self.state().operation(id).filter(seen);
         record.map(|record| Operation::of(record, self.state())).ok_or_else(|| no_operation(id))
     }
 
@@ -118,7 +126,7 @@ impl CatalogView {
     /// # }).unwrap();
     /// ```
     pub fn operations(&self) -> Vec<Operation> {
-        let seen = self.state().operations().filter(|record| self.may(Action::ReadOperation, &record.resource));
+        let seen = self.state().operations().filter(|record| self.may(Action::ReadOperation, record.resource.scope()));
         let mut operations: Vec<Operation> = seen.map(|record| Operation::of(record, self.state())).collect();
         operations.sort_by_key(|operation| std::cmp::Reverse((operation.start_time, operation.id)));
         operations

@@ -21,6 +21,8 @@ pub enum ProvisioningState {
     Creating,
     /// The regions or replica counts of a version were changed, and not all replicas are there yet.
     Updating,
+    /// It is marked for deletion, or what it is in: a driver deletes it.
+    Deleting,
     /// A version could not be made of its source, or not be brought to one of its regions.
     Failed,
     /// It is there.
@@ -32,6 +34,7 @@ impl fmt::Display for ProvisioningState {
         f.write_str(match self {
             Self::Creating => "Creating",
             Self::Updating => "Updating",
+            Self::Deleting => "Deleting",
             Self::Failed => "Failed",
             Self::Succeeded => "Succeeded",
         })
@@ -146,7 +149,8 @@ impl CatalogView {
         }
     }
 
-    /// Returns how far a resource is. Galleries, definitions, managed images and snapshots are there at once.
+    /// Returns how far a resource is. Galleries, definitions, managed images and snapshots are there at once, and
+    /// `Deleting` while a deletion is under way.
     ///
     /// # Errors
     ///
@@ -167,6 +171,9 @@ impl CatalogView {
         let id = given(id)?;
         self.require(read_action(&id), id.clone())?;
         self.state().revision(&id).ok_or_else(|| Error::new(missing(id.clone())))?;
+        if self.state().deletion_of(&id.clone().into()).is_some() {
+            return Ok(Provisioning::of(ProvisioningState::Deleting));
+        }
         let ResourceId::ImageVersion(version) = &id else { return Ok(Provisioning::of(ProvisioningState::Succeeded)) };
         match self.state().incomplete(version) {
             Some(record) => Ok(Provisioning::of_incomplete(record)),

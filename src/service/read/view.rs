@@ -173,7 +173,9 @@ pub struct SoftDeletedVersion {
     pub version: Arc<ImageVersion>,
     /// When it was deleted.
     pub soft_deleted_time: DateTime<Utc>,
-    /// Until then it can be restored, and deployed by its id.
+    /// Until then it is deployed by its id, as before.
+    pub consumption_end: DateTime<Utc>,
+    /// Until then it can be restored: later than `consumption_end` by the grace period.
     pub restorable_until: DateTime<Utc>,
 }
 
@@ -410,13 +412,12 @@ impl CatalogView {
         let readable = |record: &&Arc<VersionRecord>| self.may(Action::ReadVersion, record.version.id());
         let now = self.inner.log_time();
         let readable_one = |version: &&Arc<ImageVersion>| self.may(Action::ReadVersion, version.id());
-        let incomplete = |after| self.state.incomplete_of(definition, after).map(|record| &record.version);
+        let incomplete = || self.state.incomplete_of(definition, None).map(|record| &record.version);
         let mut kept = self.state.versions(definition, None).filter(|record| !self.state.is_gone(record, now));
-        if kept.find(readable).is_none() && incomplete(None).find(readable_one).is_none() {
+        if kept.find(readable).is_none() && incomplete().find(readable_one).is_none() {
             self.image_definition(definition)?;
         }
-        let there = self.state.versions(definition, after).filter(|record| record.soft_deleted.is_none());
-        let there = merged(there.map(|record| &record.version), incomplete(after)).filter(readable_one);
+        let there = self.versions_of(definition, after).filter(readable_one);
         Ok(ListPage::of(there, limit, |version| version.id().number()))
     }
 
@@ -448,7 +449,8 @@ impl CatalogView {
         let there = self.state.versions(definition, None).filter(readable);
         let deleted = there.filter(|record| !self.state.is_gone(record, now)).filter_map(|record| {
             let (soft_deleted_time, restorable_until) = record.deleted.zip(record.soft_deleted)?;
-            Some(SoftDeletedVersion { version: record.version.clone(), soft_deleted_time, restorable_until })
+            let (version, consumption_end) = (record.version.clone(), self.state.consumption_end(record)?);
+            Some(SoftDeletedVersion { version, soft_deleted_time, consumption_end, restorable_until })
         });
         Ok(deleted.collect())
     }
@@ -507,6 +509,17 @@ impl CatalogView {
         self.record(id).map(|record| record.content.clone())
     }
 
+    /// The versions of a definition after `after`, announced ones too, without deleted ones.
+    pub(super) fn versions_of(
+        &self,
+        definition: &ImageDefinitionId,
+        after: Option<VersionNumber>,
+    ) -> impl Iterator<Item = &Arc<ImageVersion>> {
+        let there = self.state.versions(definition, after).filter(|record| record.soft_deleted.is_none());
+        let incomplete = self.state.incomplete_of(definition, after).map(|record| &record.version);
+        merged(there.map(|record| &record.version), incomplete)
+    }
+
     pub(crate) fn record(&self, id: &ImageVersionId) -> Result<&Arc<VersionRecord>> {
         let now = self.inner.log_time();
         let record = self.state.version(id).filter(|record| !self.state.is_gone(record, now));
@@ -555,11 +568,17 @@ impl CatalogView {
             let profile = record.version.publishing_profile();
             for region in record.ready_regions() {
                 let replicas = record.replicas_ready(region);
+                let storage = record.version.storage_profile();
+                let data_disks = storage.data_disk_images().iter().map(|disk| disk.size_in_bytes());
+                let sizes: Vec<u64> =
+                    std::iter::once(storage.os_disk_image().size_in_bytes()).chain(data_disks).collect();
                 items.push(Item {
                     region: region.clone(),
                     account: self.inner.regions.kept_on(region, profile.storage_account_type_in(region)),
                     from: record.version.location().clone(),
                     replicas,
+                    disks: sizes.len() as u64,
+                    disk_bytes: sizes.iter().sum::<u64>().saturating_mul(u64::from(replicas)),
                     stored_bytes: record.content.stored_bytes * u64::from(replicas),
                     cross_region_bytes: record.crossed(region),
                 });

@@ -1,5 +1,7 @@
 //! Refusals that several resources share.
 
+use crate::access::AccessScope;
+use crate::catalog::State;
 use crate::error::{Error, ErrorKind, Problem};
 use crate::model::{Gallery, ImageDefinition, ImageVersion, Region, ResourceId, SubscriptionId};
 use chrono::{DateTime, Utc};
@@ -22,6 +24,17 @@ pub(crate) fn parent_missing(id: impl Into<ResourceId>) -> Problem {
 
 pub(crate) fn already_exists(id: &dyn Display, what: &str) -> Problem {
     Problem::new(ErrorKind::AlreadyExists, "Conflict", id.to_string(), what)
+}
+
+/// Returns the problem with a change of what is marked for deletion, or of something in it.
+pub(crate) fn deleting(state: &State, scope: &AccessScope) -> Option<Problem> {
+    let deletion = state.deletion_of(scope)?;
+    let what = format!(
+        "`{}` is marked for deletion: it does not change, and takes no part in anything new",
+        deletion.resource
+    );
+    let advice = format!("wait for operation `{}`, or cancel it", deletion.id);
+    Some(Problem::conflict(scope.to_string(), what).with_advice(advice))
 }
 
 /// Returns the problem with creating a resource that exists.

@@ -222,11 +222,19 @@ pub(crate) fn publishing_profile(
 }
 
 /// Returns the problems with the sizes of disks.
-pub(crate) fn disk_sizes(inner: &Inner, target: &str, storage: &StorageProfile) -> Vec<Problem> {
+pub(crate) fn disk_sizes(
+    inner: &Inner,
+    target: &str,
+    storage: &StorageProfile,
+    profile: Option<&PublishingProfile>,
+) -> Vec<Problem> {
     let os_disk = std::iter::once(("osDiskImage".to_owned(), storage.os_disk_image().size_in_bytes()));
     let data_disks = storage.data_disk_images().iter().enumerate();
     let data_disks = data_disks.map(|(place, disk)| (format!("dataDiskImages[{place}]"), disk.size_in_bytes()));
-    let most = inner.limits.max_disk_bytes();
+    let most = match profile.map(PublishingProfile::replication_mode) {
+        Some(ReplicationMode::Shallow) => inner.limits.max_shallow_disk_bytes(),
+        _ => inner.limits.max_disk_bytes(),
+    };
     let too_large = os_disk.chain(data_disks).filter(|(_, size)| *size > most);
     too_large.map(|(disk, size)| disk_size(&format!("{target}.properties.storageProfile.{disk}"), size, most)).collect()
 }

@@ -67,6 +67,8 @@ const CHUNK_CACHE_BYTES: u64 = 64 << 20;
 /// | [`allow_all`](Self::allow_all) | off | lets every caller do everything |
 /// | [`administrator`](Self::administrator) | none | lets one caller do everything |
 /// | [`region_catalog`](Self::region_catalog) | [`RegionCatalog::default`] | the regions that exist |
+/// | [`refuse_deployments_after_end_of_life`](Self::refuse_deployments_after_end_of_life) | off | refuses deployments of what has passed its end of life |
+/// | [`deploy_within_region`](Self::deploy_within_region) | off | reads no replicas of other regions for a deployment |
 /// | [`require_resource_groups`](Self::require_resource_groups) | off | refuses resources in groups and subscriptions that are not there |
 /// | [`limits`](Self::limits) | [`Limits::default`] | quotas, disk size, replica and scale-set maxima |
 /// | [`placement_policy`](Self::placement_policy) | [`PlacementPolicy::default`] | what one replica serves at once |
@@ -119,6 +121,8 @@ pub struct GalleryServiceBuilder {
     region_catalog: RegionCatalog,
     limits: Limits,
     requires_groups: bool,
+    refuses_after_end_of_life: bool,
+    within_region: bool,
     workers: Workers,
     clock: Option<Arc<dyn Clock>>,
     entropy: Option<Arc<dyn Entropy>>,
@@ -615,6 +619,41 @@ impl GalleryServiceBuilder {
         self
     }
 
+    /// Refuses new deployments of versions whose end of life, or that of their definition, has passed. Azure does not: there the date informs.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// use compute_gallery::testkit::raw;
+    /// use std::time::Duration;
+    ///
+    /// let sandbox = Sandbox::builder().service(|builder| builder.refuse_deployments_after_end_of_life()).build().await?;
+    /// let (session, id) = (sandbox.session(), sandbox.version("1.0.0"));
+    /// let profile = "westeurope".parse().map(compute_gallery::model::PublishingProfile::new)?;
+    /// let profile = profile.with_end_of_life_date("2026-02-01T00:00:00Z".parse().unwrap());
+    /// let new = compute_gallery::NewImageVersion::new(id.clone(), "westeurope".parse()?, profile, raw(vec![7; 4096]));
+    /// session.publish(new).await?;
+    /// assert!(session.deploy(&id, "westeurope").plan().await?.is_possible());
+    /// sandbox.clock().advance(Duration::from_secs(60 * 24 * 3600));
+    /// // The log's time passes with its commits.
+    /// sandbox.publish_to("1.0.1", "westeurope", vec![7; 4096]).await?;
+    /// let plan = session.deploy(&id, "westeurope").plan().await?;
+    /// assert!(plan.problems[0].to_string().contains("end of life"));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn refuse_deployments_after_end_of_life(mut self) -> Self {
+        self.refuses_after_end_of_life = true;
+        self
+    }
+
+    /// Deploys from replicas of the own region alone. By default a deployment that cannot read them goes on with those of other regions, which costs
+    /// traffic between regions.
+    pub fn deploy_within_region(mut self) -> Self {
+        self.within_region = true;
+        self
+    }
+
     /// Sets the limits, the placement policy and the regions of Azure Compute Gallery as of 2026, in place of the original
     /// Shared Image Gallery's. [`limits`](Self::limits), [`placement_policy`](Self::placement_policy) and
     /// [`region_catalog`](Self::region_catalog) override it when they are called after it.
@@ -931,6 +970,8 @@ impl GalleryServiceBuilder {
             region_catalog,
             limits,
             requires_groups,
+            refuses_after_end_of_life,
+            within_region,
             workers,
             compression,
             placement_policy,
@@ -959,6 +1000,8 @@ impl GalleryServiceBuilder {
             region_catalog,
             limits,
             requires_groups,
+            refuses_after_end_of_life,
+            within_region,
             workers,
             clock: clock.clone(),
             entropy: entropy.clone(),

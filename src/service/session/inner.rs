@@ -39,6 +39,10 @@ pub(crate) struct Inner {
     pub(crate) limits: Limits,
     /// Whether a resource needs a resource group that is there.
     pub(crate) requires_groups: bool,
+    /// Whether what has passed its end of life is not deployed.
+    pub(crate) refuses_after_end_of_life: bool,
+    /// Whether a deployment reads no replicas of other regions.
+    pub(crate) within_region: bool,
     pub(crate) workers: Workers,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,

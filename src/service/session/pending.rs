@@ -46,6 +46,11 @@ impl<W: Work> Pending<W> {
         self.work.as_ref().ok()
     }
 
+    /// Returns the work that is set up, to do something else with it.
+    pub(crate) fn into_work(self) -> Result<W> {
+        self.work
+    }
+
     /// Changes a setting. Work that has begun keeps those that it began with.
     pub(crate) fn set(&mut self, change: impl FnOnce(&mut W)) {
         if let Ok(work) = &mut self.work {

@@ -1,8 +1,9 @@
 //! The plan of an operation.
 
 use super::inner::Inner;
+use crate::access::AccessScope;
 use crate::billing::{Cost, Item, Prices};
-use crate::catalog::{Event, OperationId, OperationKind};
+use crate::catalog::{Event, OperationId, OperationKind, OperationTarget, State};
 use crate::error::{Error, Problem, Result};
 use crate::model::{ImageVersionId, PublishingProfile, Region, ResourceId, StorageAccountType};
 use crate::regions::collection_report::CollectionReport;
@@ -112,10 +113,30 @@ impl Plan {
     /// Adds the beginning of an operation on a version.
     pub(crate) fn beginning(mut self, inner: &Inner, kind: OperationKind, version: &ImageVersionId) -> Result<Self> {
         if self.is_possible() {
-            let (operation, resource) = (OperationId::from_bytes(inner.draw()?), version.clone());
-            self.events.push(Event::OperationBegun { operation, kind, resource });
+            let (operation, resource) = (OperationId::from_bytes(inner.draw()?), version.into());
+            self.events.push(Event::OperationBegun { operation, kind, resource, extent: None, done: false });
             self.operation = Some(operation);
         }
+        Ok(self)
+    }
+
+    /// Adds the record of an operation that the commit does, unless nothing changes or the plan has an operation of its own.
+    pub(crate) fn recording(
+        mut self,
+        state: &State,
+        operation: Option<OperationId>,
+        kind: OperationKind,
+        scope: Option<&AccessScope>,
+    ) -> Result<Self> {
+        let resource =
+            scope.and_then(OperationTarget::of).filter(|_| !self.events.is_empty() && self.operation.is_none());
+        let Some((operation, resource)) = operation.zip(resource) else { return Ok(self) };
+        if state.operation(operation).is_some() {
+            let what = "there is an operation of this id: draw another";
+            return Err(Error::new(Problem::conflict(operation.to_string(), what)));
+        }
+        self.events.push(Event::OperationBegun { operation, kind, resource, extent: None, done: true });
+        self.operation = Some(operation);
         Ok(self)
     }
 
@@ -179,6 +200,9 @@ impl Plan {
             account: plan.storage_account_type,
             from: plan.from.clone(),
             replicas: plan.replicas,
+            // Not all disks are known yet: the most bytes are about the sizes of all.
+            disks: 1,
+            disk_bytes: plan.stored_bytes,
             stored_bytes: plan.stored_bytes,
             cross_region_bytes: plan.cross_region_bytes,
         });
