@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test may fail as the test does")]
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use compute_gallery::GalleryService;
 use compute_gallery::arm::{ApiVersion, Arm, ArmBody, ArmBuilder, OneToken, TestClock, TestEndpoints, UntrustedClaims};
@@ -305,6 +307,127 @@ fn lists_have_pages_whose_links_are_absolute() {
 }
 
 #[test]
+fn each_list_comes_whole_in_pages_of_one() {
+    let arm = with_image(builder().instant().page(1));
+    let compute = format!("{GROUP}/providers/Microsoft.Compute");
+    let soft = json!({"location": "westus", "properties": {"softDeletePolicy": {"isSoftDeleteEnabled": true}}});
+    put(&arm, GALLERY, soft);
+    // A tenth version: the order is that of numbers.
+    for number in ["1.0.2", "1.0.10", "1.0.1"] {
+        assert_eq!(put(&arm, &format!("{IMAGE}/versions/{number}"), version_of("golden")).status, 201);
+        assert_eq!(call(&arm, "DELETE", &format!("{IMAGE}/versions/{number}"), NEWEST, None).status, 200);
+        assert_eq!(put(&arm, &format!("{IMAGE}/versions/2{number}"), version_of("golden")).status, 201);
+    }
+    let info = json!({"publisherUri": "u", "publisherContact": "a@b.c", "eula": "e", "publicNamePrefix": "contoso"});
+    let community = json!({"permissions": "Community", "communityGalleryInfo": info});
+    let mut public = String::new();
+    for name in ["a", "B", "c"] {
+        assert_eq!(
+            put(&arm, &format!("/subscriptions/dev/resourceGroups/g{name}"), json!({"location": "westus"})).status,
+            201
+        );
+        let disk =
+            json!({"location": "westus", "properties": {"creationData": {"createOption": "Empty"}, "diskSizeGB": 1}});
+        let image = json!({"location": "westus", "properties": {"storageProfile": {"osDisk": {"osType": "Linux", "osState": "Generalized", "diskSizeGB": 1}}}});
+        assert_eq!(put(&arm, &format!("{compute}/disks/{name}"), disk.clone()).status, 200);
+        assert_eq!(put(&arm, &format!("{compute}/snapshots/{name}"), disk).status, 200);
+        assert_eq!(put(&arm, &format!("{compute}/images/{name}"), image).status, 201);
+        let reader =
+            "/subscriptions/dev/providers/Microsoft.Authorization/roleDefinitions/acdd72a7-3385-48ef-bd42-f606fba81ae7";
+        let role = json!({"properties": {"roleDefinitionId": reader, "principalId": name}});
+        let id = format!("1111111{}-0000-0000-0000-000000000000", name.to_ascii_lowercase());
+        assert_eq!(
+            put(&arm, &format!("{GALLERY}/providers/Microsoft.Authorization/roleAssignments/{id}"), role).status,
+            201
+        );
+        let shared = format!("{compute}/galleries/shared{name}");
+        let groups = json!({"location": "westus", "properties": {"sharingProfile": {"permissions": "Groups"}}});
+        assert_eq!(put(&arm, &shared, groups).status, 201);
+        let add = json!({"operationType": "Add", "groups": [{"type": "Subscriptions", "ids": ["other"]}]});
+        assert_eq!(call(&arm, "POST", &format!("{shared}/share"), NEWEST, add).status, 200);
+        let image = format!("{compute}/galleries/open/images/{name}");
+        if public.is_empty() {
+            put(
+                &arm,
+                &format!("{compute}/galleries/open"),
+                json!({"location": "westus", "properties": {"sharingProfile": community}}),
+            );
+            call(
+                &arm,
+                "POST",
+                &format!("{compute}/galleries/open/share"),
+                NEWEST,
+                json!({"operationType": "EnableCommunity"}),
+            );
+            let open = call(&arm, "GET", &format!("{compute}/galleries/open"), NEWEST, None).body;
+            public = open["properties"]["sharingProfile"]["communityGalleryInfo"]["publicNames"][0]
+                .as_str()
+                .unwrap()
+                .to_owned();
+        }
+        assert_eq!(put(&arm, &image, definition(name)).status, 201);
+        assert_eq!(put(&arm, &format!("{image}/versions/1.0.0"), version_of("golden")).status, 201);
+        assert_eq!(put(&arm, &format!("{image}/versions/1.0.1{}", name.len()), version_of("golden")).status, 201);
+        let template = json!({"properties": {"mode": "Incremental", "template": {"resources": []}}});
+        assert_eq!(
+            put(&arm, &format!("{GROUP}/providers/Microsoft.Resources/deployments/{name}"), template).status,
+            201
+        );
+    }
+    let location = "/subscriptions/dev/providers/Microsoft.Compute/locations/westus";
+    let community = format!("{location}/communityGalleries/{public}/images");
+    let shared = format!("{location}/sharedGalleries");
+    let rows = [
+        (format!("{compute}/galleries"), 5),
+        ("/subscriptions/dev/providers/Microsoft.Compute/galleries".to_owned(), 5),
+        (format!("{compute}/galleries/open/images"), 3),
+        (format!("{IMAGE}/versions"), 3),
+        (format!("{GALLERY}/softDeletedArtifactTypes/Images/artifacts/web/versions"), 3),
+        (shared, 3),
+        (community.clone(), 3),
+        (format!("{community}/a/versions"), 2),
+        ("/subscriptions/dev/resourceGroups".to_owned(), 4),
+        (format!("{GROUP}/resources"), 14),
+        (format!("{GROUP}/resources?$filter=resourceType eq 'Microsoft.Compute/disks'"), 3),
+        (format!("{compute}/images"), 3),
+        (format!("{compute}/disks"), 3),
+        (format!("{compute}/snapshots"), 3),
+        ("/subscriptions/dev/providers/Microsoft.Compute/snapshots".to_owned(), 3),
+        (format!("{GALLERY}/providers/Microsoft.Authorization/roleAssignments"), 3),
+        (format!("{GROUP}/providers/Microsoft.Resources/deployments"), 3),
+    ];
+    for (path, count) in rows {
+        let path = path.replace(' ', "%20");
+        let join = if path.contains('?') { '&' } else { '?' };
+        let whole = call(&arm, "GET", &format!("{path}{join}$top=1000"), NEWEST, None);
+        assert_eq!((whole.status.as_u16(), whole.body.get("nextLink")), (200, None), "{path}: {}", whole.body);
+        let (mut paged, mut next) = (Vec::new(), format!("{path}{join}api-version={NEWEST}"));
+        loop {
+            let page = send(&arm, request("GET", &next, None));
+            assert_eq!(page.status, 200, "{next}: {}", page.body);
+            let items = page.body["value"].as_array().unwrap();
+            assert_eq!(items.len(), 1, "{next}");
+            paged.extend(items.iter().cloned());
+            let Some(link) = page.body.get("nextLink") else { break };
+            next = link.as_str().unwrap().strip_prefix("http://gallery.example:8443").unwrap().to_owned();
+        }
+        assert_eq!((paged.len(), &json!(paged)), (count, &whole.body["value"]), "{path}");
+    }
+    let deleted = format!("{GALLERY}/softDeletedArtifactTypes/Images/artifacts/web/versions?$top=9");
+    let deleted = call(&arm, "GET", &deleted, NEWEST, None).body;
+    let names: Vec<&str> = deleted["value"].as_array().unwrap().iter().map(|of| of["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["1.0.1", "1.0.2", "1.0.10"]);
+    let roles = "/subscriptions/dev/providers/Microsoft.Authorization/roleDefinitions?$top=2";
+    assert!(call(&arm, "GET", roles, NEWEST, None).body.get("nextLink").is_some());
+    // What goes between two pages moves no other item.
+    let first = call(&arm, "GET", &format!("{compute}/disks"), NEWEST, None).body;
+    assert_eq!(first["value"][0]["name"], "a");
+    call(&arm, "DELETE", &format!("{compute}/disks/a"), NEWEST, None);
+    let link = first["nextLink"].as_str().unwrap().strip_prefix("http://gallery.example:8443").unwrap().to_owned();
+    assert_eq!(send(&arm, request("GET", &link, None)).body["value"][0]["name"], "B");
+}
+
+#[test]
 fn no_token_no_access() {
     let arm = builder().authenticator(OneToken::new("good", "ann".parse().unwrap())).build();
     let url = format!("{GROUP}?api-version=2024-11-01");
@@ -431,6 +554,165 @@ fn a_tower_service_reads_any_body_up_to_its_limit() {
     };
     assert_eq!(send(0).status(), 201);
     assert_eq!(send(2000).status(), 413);
+}
+
+/// The routes, with their methods, the first api-version of the gallery's that has them, and what a request may ask for besides. Routes of other
+/// types take any date.
+const ROUTES: &[(&str, &str, &str, &str)] = &[
+    ("/subscriptions", "GET", "", ""),
+    ("/subscriptions/{s}", "GET", "", ""),
+    ("/tenants", "GET", "", ""),
+    ("/subscriptions/{s}/locations", "GET", "", ""),
+    ("/subscriptions/{s}/providers", "GET", "", ""),
+    ("/subscriptions/{s}/providers/{p}", "GET", "", ""),
+    ("/subscriptions/{s}/providers/{p}/register", "POST", "", ""),
+    ("/subscriptions/{s}/resourceGroups", "GET", "", "pages"),
+    ("/subscriptions/{s}/resourceGroups/{r}", "GET HEAD PUT PATCH DELETE", "", ""),
+    ("/subscriptions/{s}/resourceGroups/{r}/resources", "GET", "", "pages, $filter=resourceType eq '…'"),
+    ("/subscriptions/{s}/resources", "GET", "", "pages, $filter=resourceType eq '…'"),
+    ("{c}/galleries", "GET", "2018-06-01", "pages"),
+    ("{r}/galleries", "GET", "2018-06-01", "pages"),
+    ("{r}/galleries/{g}", "GET PUT PATCH DELETE", "2018-06-01", "$select=Permissions, $expand=SharingProfile/Groups"),
+    ("{r}/galleries/{g}/share", "POST", "2020-09-30", ""),
+    ("{r}/galleries/{g}/images", "GET", "2018-06-01", "pages"),
+    ("{r}/galleries/{g}/images/{i}", "GET PUT PATCH DELETE", "2018-06-01", ""),
+    ("{r}/galleries/{g}/images/{i}/versions", "GET", "2018-06-01", "pages"),
+    (
+        "{r}/galleries/{g}/images/{i}/versions/{v}",
+        "GET PUT PATCH DELETE",
+        "2018-06-01",
+        "$expand=ReplicationStatus, bypassSoftDelete=true",
+    ),
+    ("{r}/galleries/{g}/softDeletedArtifactTypes/Images/artifacts/{i}/versions", "GET", "2024-03-03", "pages"),
+    ("{r}/galleries/{g}/applications", "GET", "2019-03-01", "empty"),
+    ("{r}/galleries/{g}/scripts", "GET", "2025-03-03", "empty"),
+    ("{r}/galleries/{g}/inVMAccessControlProfiles", "GET", "2024-03-03", "empty"),
+    ("{c}/locations/{l}/sharedGalleries", "GET", "2020-09-30", "pages"),
+    ("{c}/locations/{l}/sharedGalleries/{u}", "GET", "2020-09-30", ""),
+    ("{c}/locations/{l}/sharedGalleries/{u}/images", "GET", "2020-09-30", "pages"),
+    ("{c}/locations/{l}/sharedGalleries/{u}/images/{i}", "GET", "2020-09-30", ""),
+    ("{c}/locations/{l}/sharedGalleries/{u}/images/{i}/versions", "GET", "2020-09-30", "pages"),
+    ("{c}/locations/{l}/sharedGalleries/{u}/images/{i}/versions/{v}", "GET", "2020-09-30", ""),
+    ("{c}/locations/{l}/communityGalleries/{n}", "GET", "2021-07-01", ""),
+    ("{c}/locations/{l}/communityGalleries/{n}/images", "GET", "2021-07-01", "pages"),
+    ("{c}/locations/{l}/communityGalleries/{n}/images/{i}", "GET", "2021-07-01", ""),
+    ("{c}/locations/{l}/communityGalleries/{n}/images/{i}/versions", "GET", "2021-07-01", "pages"),
+    ("{c}/locations/{l}/communityGalleries/{n}/images/{i}/versions/{v}", "GET", "2021-07-01", ""),
+    ("{c}/locations/{l}/capsOperations/{o}", "GET", "", "monitor=true"),
+    ("{c}/locations/{l}/usages", "GET", "", ""),
+    ("{c}/images", "GET", "", "pages"),
+    ("{r}/images", "GET", "", "pages"),
+    ("{r}/images/{n}", "GET PUT PATCH DELETE", "", ""),
+    ("{c}/snapshots", "GET", "", "pages"),
+    ("{r}/snapshots", "GET", "", "pages"),
+    ("{r}/snapshots/{n}", "GET PUT PATCH DELETE", "", ""),
+    ("{c}/disks", "GET", "", "pages"),
+    ("{r}/disks", "GET", "", "pages"),
+    ("{r}/disks/{n}", "GET PUT PATCH DELETE", "", ""),
+    ("{r}/virtualMachines/{n}", "GET PUT PATCH DELETE", "", "checked, and refused"),
+    ("{r}/virtualMachineScaleSets/{n}", "GET PUT PATCH DELETE", "", "checked, and refused"),
+    ("{t}/deployments", "GET", "", "pages"),
+    ("{t}/deployments/{d}", "GET HEAD PUT DELETE", "", ""),
+    ("{t}/deployments/{d}/validate", "POST", "", ""),
+    ("{t}/deployments/{d}/whatIf", "POST", "", ""),
+    ("{t}/deployments/{d}/exportTemplate", "POST", "", ""),
+    ("{t}/deployments/{d}/operations", "GET", "", "pages"),
+    ("/providers/Microsoft.ResourceGraph/resources", "POST", "", "communityGalleryResources"),
+    ("{scope}/providers/Microsoft.Authorization/roleAssignments", "GET", "", "pages, $filter"),
+    ("{scope}/providers/Microsoft.Authorization/roleAssignments/{id}", "GET PUT DELETE", "", ""),
+    ("{scope}/providers/Microsoft.Authorization/roleDefinitions", "GET", "", "pages, $filter=roleName eq '…'"),
+    ("{scope}/providers/Microsoft.Authorization/roleDefinitions/{id}", "GET", "", ""),
+    ("{scope}/providers/Microsoft.Authorization/denyAssignments", "GET", "", "pages"),
+];
+
+const METHODS: [&str; 6] = ["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE"];
+
+/// A route as an address.
+fn address(route: &str) -> String {
+    let id = "acdd72a7-3385-48ef-bd42-f606fba81ae7";
+    let compute = "/subscriptions/dev/providers/Microsoft.Compute";
+    let in_group = format!("{GROUP}/providers/Microsoft.Compute");
+    let templates = format!("{GROUP}/providers/Microsoft.Resources");
+    let start = [("{c}", compute), ("{r}/", &format!("{in_group}/")), ("{t}", &templates), ("{scope}", GALLERY)];
+    let whole = start.iter().find_map(|(start, of)| Some(format!("{of}{}", route.strip_prefix(start)?)));
+    let names = [
+        ("{s}", "dev"),
+        ("{r}", "Images"),
+        ("{g}", "Contoso"),
+        ("{i}", "web"),
+        ("{v}", "1.0.0"),
+        ("{l}", "westus"),
+        ("{u}", "dev-CONTOSO"),
+        ("{n}", "name"),
+        ("{d}", "first"),
+        ("{p}", "Microsoft.Compute"),
+        ("{o}", id),
+        ("{id}", id),
+    ];
+    names.iter().fold(whole.unwrap_or(route.to_owned()), |route, (name, value)| route.replace(name, value))
+}
+
+/// Routes that are there, at the versions that have them, with their methods and no others.
+#[test]
+fn each_route_of_the_table_is_there_and_its_other_methods_are_refused() {
+    let mut differences = Vec::new();
+    for (route, methods, since, _) in ROUTES {
+        // The one before the first that has it, that, and the newest.
+        let all: Vec<&str> = ApiVersion::ALL.iter().map(|version| version.as_str()).collect();
+        let first = all.iter().position(|version| version == since).unwrap_or(all.len() - 1);
+        let versions = BTreeSet::from([all[first.saturating_sub(1)], all[first], NEWEST]);
+        for version in versions {
+            let arm = with_image(builder().instant());
+            for method in METHODS {
+                let got = call(&arm, method, &address(route), version, json!({}));
+                let is_absent = got.error().1 == "InvalidResourceType" && got.status == 404;
+                let is_there = version >= *since;
+                let is_patch_of_old = method == "PATCH" && !since.is_empty() && version < "2019-07-01";
+                let is_taken = is_there && methods.split(' ').any(|of| of == method) && !is_patch_of_old;
+                let as_told = match (is_there, is_taken) {
+                    (false, _) => is_absent,
+                    (true, true) => !is_absent && got.status != 405,
+                    (true, false) => got.status == 405,
+                };
+                if !as_told && (method != "HEAD" || is_taken) {
+                    differences.push(format!("{method} {route} {version}: {} {}", got.status, got.body));
+                }
+            }
+        }
+    }
+    assert!(differences.is_empty(), "{differences:#?}");
+}
+
+/// The table of `docs/azure-routes.md`.
+fn page_of_routes() -> String {
+    let mut page = "# Routes\n\nEach is answered at the api-versions that it begins with and at all later ones, with the fields of `azure-fields.md`. `any` is any date. \
+                    `{c}` is `/subscriptions/{s}/providers/Microsoft.Compute`, `{r}/` is `/subscriptions/{s}/resourceGroups/{r}/providers/Microsoft.Compute/`, \
+                    `{t}` is `/subscriptions/{s}/resourceGroups/{r}/providers/Microsoft.Resources`, `{scope}` is every scope. Lists with pages take `$skiptoken` and `$top`. \
+                    Generated from the table in `tests/arm.rs`, which asks for each of them at each version.\n\n\
+                    | route | methods | from | besides |\n|---|---|---|---|\n"
+        .to_owned();
+    for (route, methods, since, more) in ROUTES {
+        let methods = methods.replace(' ', ", ");
+        let since = if since.is_empty() { "any" } else { since };
+        let methods = if *since == *"2018-06-01" { methods.replace("PATCH", "PATCH (2019-07-01)") } else { methods };
+        page.push_str(&format!("| `{route}` | {methods} | {since} | {} |\n", more.replace('|', "\\|")));
+    }
+    page
+}
+
+#[test]
+fn the_page_of_routes_is_the_table() {
+    let written = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/azure-routes.md")).unwrap();
+    assert!(
+        written == page_of_routes(),
+        "docs/azure-routes.md is old: run the ignored test `write_the_page_of_routes`"
+    );
+}
+
+#[test]
+#[ignore = "writes docs/azure-routes.md"]
+fn write_the_page_of_routes() {
+    std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/azure-routes.md"), page_of_routes()).unwrap();
 }
 
 /// A service on a store, with any source a disk of zeros, and the clock of a test.

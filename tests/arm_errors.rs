@@ -6,7 +6,8 @@ use bytes::Bytes;
 use compute_gallery::access::{MemoryDirectory, TenantId};
 use compute_gallery::arm::{Arm, ArmBuilder, UntrustedClaims};
 use compute_gallery::model::Limits;
-use compute_gallery::store::MemoryStore;
+use compute_gallery::store::{MemoryStore, StoreErrorKind};
+use compute_gallery::testkit::{Fault, FaultyStore, ManualClock};
 use compute_gallery::{GalleryService, GalleryServiceBuilder};
 use futures::executor::block_on;
 use http::Request;
@@ -647,6 +648,153 @@ fn a_source_that_is_not_there() {
         ),
     ]);
     check(&arm, rows);
+}
+
+/// E20, in the operation and beside the region, of a store that is away.
+#[test]
+fn a_replication_that_fails() {
+    let eastus = FaultyStore::new(MemoryStore::new());
+    let (faults, home) = (eastus.faults(), MemoryStore::new());
+    let stores = GalleryService::builder().allow_all().catalog_store(MemoryStore::new());
+    let stores = stores.region_store("westus", home).region_store("eastus", eastus);
+    // The region is tried again by the clock.
+    let stores = stores.clock(ManualClock::auto_advancing(chrono::DateTime::UNIX_EPOCH));
+    let service = block_on(stores.create()).unwrap();
+    let arm = ArmBuilder::new(service).named_sources(4 << 20).build();
+    send(&arm, "x", "PUT", "./galleries/G", &located("westus"));
+    send(&arm, "x", "PUT", "./galleries/G/images/I", &definition("a", json!({})));
+    faults.fail_from(0, Fault::Before(StoreErrorKind::Unavailable));
+    let regions = json!({"targetRegions": [{"name": "westus"}, {"name": "eastus"}]});
+    let url = format!("{GROUP}/providers/Microsoft.Compute/galleries/G/images/I/versions/1.0.0?api-version={NEWEST}");
+    let request = Request::put(&url).header("Authorization", "Bearer x");
+    let request = request.body(Bytes::from(version("images/golden", regions).to_string())).unwrap();
+    let begun = block_on(arm.answer(request));
+    assert_eq!(begun.status(), 201);
+    let operation =
+        begun.headers()["azure-asyncoperation"].to_str().unwrap().split_once("localhost").unwrap().1.to_owned();
+    let polls: Vec<Value> = (0..3).map(|_| send(&arm, "x", "GET", &operation, &Value::Null).1).collect();
+    let ended = polls.last().unwrap();
+    assert_eq!(
+        (&ended["status"], &ended["error"]["code"]),
+        (&json!("Failed"), &json!("ReplicationJobFailed")),
+        "{ended}"
+    );
+    let (_, made) = send(&arm, "x", "GET", &format!("{url}&$expand=ReplicationStatus"), &Value::Null);
+    let status = &made["properties"]["replicationStatus"];
+    let states: Vec<(&Value, &Value)> =
+        status["summary"].as_array().unwrap().iter().map(|of| (&of["region"], &of["state"])).collect();
+    let expected = [(&json!("West US"), &json!("Completed")), (&json!("East US"), &json!("Failed"))];
+    assert_eq!((states.as_slice(), &status["aggregatedState"]), (expected.as_slice(), &json!("Failed")), "{made}");
+}
+
+/// A VM of an image: what a gallery says of it comes before that VMs are not made.
+fn vm(image: &str, more: Value) -> Value {
+    let mut body = json!({"location": "westus", "properties": {"storageProfile": {"imageReference": {"id": image}}}});
+    body["properties"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body
+}
+
+#[test]
+fn vms_and_disks_of_an_image() {
+    let arm = face(settings()).build();
+    let id = |path: &str| format!("{GROUP}/providers/Microsoft.Compute/{path}");
+    let version_1 = id("galleries/G/images/I/versions/1.0.0");
+    let profile = || json!({"osProfile": {"adminUsername": "ann"}});
+    let disk = |region: &str, reference: Value| json!({"location": region, "properties": {"creationData": {"createOption": "FromImage", "galleryImageReference": reference}}});
+    let only = json!({"hyperVGeneration": "V2", "features": [{"name": "SecurityType", "value": "TrustedLaunch"}]});
+    let special = |mut body: Value| {
+        body["properties"]["osState"] = json!("Specialized");
+        body
+    };
+    let mut rows = seeded();
+    rows.extend([
+        ("seed", "PUT", "./galleries/G/images/Empty", definition("e", json!({})), Done),
+        ("seed", "PUT", "./galleries/G/images/Trusted", definition("t", only), Done),
+        ("seed", "PUT", "./galleries/G/images/Trusted/versions/1.0.0", version("images/golden", json!({})), Done),
+        ("seed", "PUT", "./galleries/G/images/Special", special(definition("s", json!({}))), Done),
+        ("seed", "PUT", "./galleries/G/images/Special/versions/1.0.0", version("images/golden", json!({})), Done),
+        ("V1 version", "PUT", "./virtualMachines/vm", vm(&id("galleries/G/images/I/versions/9.0.0"), profile()),
+            Refused(404, "GalleryImageNotFound", "imageReference", "is not available in westus region.")),
+        ("V1 region", "PUT", "./virtualMachines/vm", with(vm(&version_1, profile()), "/location", json!("eastus")),
+            Refused(404, "GalleryImageNotFound", "imageReference", "is not available in eastus region. Please contact image owner")),
+        ("V2", "PUT", "./virtualMachines/vm", vm(&id("galleries/G/images/Empty"), profile()),
+            Refused(404, "GalleryImageNotFound", "imageReference", "There is no latest image version exists for \"")),
+        ("V6", "PUT", "./virtualMachines/vm", vm(&id("galleries/G/images/Trusted"), profile()),
+            Refused(400, "BadRequest", "securityProfile.securityType", "only supports creation of VMs and VM Scale Sets with 'TrustedLaunch' security type.")),
+        ("V6 scale set", "PUT", "./virtualMachineScaleSets/set", json!({"location": "westus", "properties": {"virtualMachineProfile": vm(&id("galleries/G/images/Trusted"), profile())["properties"]}}),
+            Refused(400, "BadRequest", "securityProfile.securityType", "with 'TrustedLaunch' security type.")),
+        ("V7 generalized", "PUT", "./virtualMachines/vm", vm(&version_1, json!({})),
+            Refused(400, "InvalidParameter", "osProfile", "Required parameter 'osProfile' is missing (null).")),
+        ("V7 specialized", "PUT", "./virtualMachines/vm", vm(&id("galleries/G/images/Special"), profile()),
+            Refused(400, "InvalidParameter", "osProfile", "Parameter 'osProfile' is not allowed.")),
+        ("V8", "PUT", "./disks/d", disk("westus", json!({"id": version_1, "lun": 7})),
+            Refused(400, "InvalidParameter", "imageReference.lun", "The value of parameter imageReference is invalid.")),
+        ("V1 disk", "PUT", "./disks/d", disk("eastus", json!({"id": version_1})),
+            Refused(404, "GalleryImageNotFound", "imageReference", "is not available in eastus region.")),
+        ("V2 disk", "PUT", "./disks/d", disk("westus", json!({"id": id("galleries/G/images/Empty")})),
+            Refused(404, "GalleryImageNotFound", "imageReference", "There is no latest image version")),
+        ("a disk of the latest", "PUT", "./disks/d", disk("westus", json!({"id": id("galleries/G/images/I")})), Done),
+        // What is right with its image is not made all the same.
+        ("a VM", "PUT", "./virtualMachines/vm", vm(&version_1, profile()), Refused(400, "InvalidResourceType", "", "'vm' was not made")),
+        ("a trusted VM", "PUT", "./virtualMachines/vm", vm(&id("galleries/G/images/Trusted"), json!({"osProfile": {"adminUsername": "ann"}, "securityProfile": {"securityType": "trustedlaunch"}})),
+            Refused(400, "InvalidResourceType", "", "'vm' was not made")),
+        ("a specialized VM", "PUT", "./virtualMachines/vm", vm(&id("galleries/G/images/Special"), json!({})), Refused(400, "InvalidResourceType", "", "'vm' was not made")),
+        ("no VM", "GET", "./virtualMachines/vm", Value::Null, Refused(404, "ResourceNotFound", "", "virtualMachines/vm")),
+    ]);
+    check(&arm, rows);
+    let (_, made) = send(&arm, "x", "GET", "./disks/d", &Value::Null);
+    assert_eq!(made["properties"]["diskSizeGB"], 1, "{made}");
+
+    // V3: before anything of a template is made.
+    let deployment = |image: &str| {
+        let gallery = json!({"type": "Microsoft.Compute/galleries", "apiVersion": "2023-07-03", "name": "H", "location": "westus"});
+        let mut machine = vm(image, profile());
+        let more = json!({"type": "Microsoft.Compute/virtualMachines", "apiVersion": "2024-07-01", "name": "vm"});
+        machine.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({"properties": {"mode": "Incremental", "template": {"resources": [gallery, machine]}}})
+    };
+    let absent = || {
+        Refused(
+            400,
+            "InvalidParameter",
+            "imageReference",
+            "In region westus, the following list of Shared Image Gallery images referenced from the deployment template were not found: '",
+        )
+    };
+    const AT: &str = "/subscriptions/dev/resourceGroups/Images/providers/Microsoft.Resources/deployments/d";
+    const VALIDATE: &str =
+        "/subscriptions/dev/resourceGroups/Images/providers/Microsoft.Resources/deployments/d/validate";
+    let rows: Vec<Row> = vec![
+        ("V3", "PUT", AT, deployment(&id("galleries/G/images/Empty")), absent()),
+        ("V3 validate", "POST", VALIDATE, deployment(&id("galleries/G/images/I/versions/7.0.0")), absent()),
+        ("nothing made", "GET", "./galleries/H", Value::Null, Refused(404, "ResourceNotFound", "", "")),
+        ("there", "POST", VALIDATE, deployment(&id("galleries/G/images/I")), Done),
+    ];
+    check(&arm, rows);
+}
+
+/// E18: a source is read by any number of versions at once. E37: applications are of no version here.
+#[test]
+fn what_cannot_happen_here() {
+    let arm = face(settings()).build();
+    let mut rows = seeded();
+    rows.push((
+        "E37",
+        "PUT",
+        "./galleries/G/applications/A/versions/1.0.0",
+        json!({"location": "westus", "properties": {"publishingProfile": {"source": {"mediaLink": "https://a/b"}}}}),
+        Refused(400, "InvalidResourceType", "", "'applications' is not supported"),
+    ));
+    check(&arm, rows);
+    let source = version("galleries/G/images/I/versions/1.0.0", json!({}));
+    let puts = (2..10).map(|minor| {
+        let path = format!("{GROUP}/providers/Microsoft.Compute/galleries/G/images/I/versions/1.{minor}.0");
+        let request = Request::put(format!("{path}?api-version={NEWEST}")).header("Authorization", "Bearer x");
+        arm.answer(request.body(Bytes::from(source.to_string())).unwrap())
+    });
+    let statuses: Vec<u16> =
+        block_on(futures::future::join_all(puts)).iter().map(|made| made.status().as_u16()).collect();
+    assert_eq!(statuses, [201; 8]);
 }
 
 #[test]

@@ -521,3 +521,44 @@ fn each_example_is_answered_in_the_schema_of_its_version() {
     }
     assert!(found.is_empty(), "{found:#?}");
 }
+
+/// Writes each example's request with our answer as a file that Azure's validator reads (`tests/azure/oav.sh`).
+#[test]
+#[ignore = "writes files into the folder `TRAFFIC`"]
+fn traffic_for_azures_validator() {
+    let folder = std::path::PathBuf::from(std::env::var("TRAFFIC").unwrap());
+    let examples = examples();
+    // Two files of a version may have one name.
+    for (at, example) in examples.iter().enumerate().filter(|(_, of)| !of.name.contains("Create_WithVHD")) {
+        for instant in [true, false] {
+            let arm = face(instant);
+            let (url, body) = (example.prepare(&arm).replace(' ', "%20"), example.body());
+            let request = Request::builder().method(example.method.as_str()).uri(&url);
+            let request = request.header("Authorization", "Bearer x").header("Host", "management.azure.com");
+            let bytes = body.as_ref().map(|body| Bytes::from(body.to_string())).unwrap_or_default();
+            let (head, answer) = block_on(arm.answer(request.body(bytes).unwrap())).into_parts();
+            let headers: BTreeMap<&str, &str> =
+                head.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+            let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
+            let mut sent = json!({
+                "url": format!("https://management.azure.com{url}"), "method": example.method,
+                "headers": {"Content-Type": "application/json"},
+            });
+            if let Some(body) = body {
+                sent["body"] = body;
+            }
+            let mut got = json!({"statusCode": head.status.as_str(), "headers": headers});
+            if !answer.is_null() {
+                got["body"] = answer;
+            }
+            let of = folder.join(&example.version);
+            std::fs::create_dir_all(&of).unwrap();
+            let name = example.name.rsplit('/').next().unwrap();
+            std::fs::write(
+                of.join(format!("{at}-{instant}-{name}")),
+                json!({"liveRequest": sent, "liveResponse": got}).to_string(),
+            )
+            .unwrap();
+        }
+    }
+}

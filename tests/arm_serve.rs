@@ -16,7 +16,7 @@ use compute_gallery::GalleryService;
 use compute_gallery::arm::ArmBuilder;
 use compute_gallery::model::Limits;
 use compute_gallery::serve::{Authority, Server, ServerLimits};
-use compute_gallery::store::MemoryStore;
+use compute_gallery::store::{BlobStore, FsStore, MemoryStore};
 use futures::future::join_all;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -26,9 +26,13 @@ const GALLERY: &str = "/subscriptions/dev/resourceGroups/images/providers/Micros
 const VERSION: &str = "2023-07-03";
 
 fn service() -> GalleryService {
+    service_on(MemoryStore::new())
+}
+
+fn service_on(store: impl BlobStore) -> GalleryService {
     let limits = Limits::azure_2026().with_image_definitions(1 << 20).with_galleries(1 << 20);
     let settings = GalleryService::builder().allow_all().one_store_for_all_zones().require_resource_groups();
-    futures::executor::block_on(settings.limits(limits).store(MemoryStore::new()).create()).unwrap()
+    futures::executor::block_on(settings.limits(limits).store(store).create()).unwrap()
 }
 
 /// Serves in a thread of its own, until the process ends.
@@ -154,17 +158,12 @@ fn slow_and_large_requests_end_with_a_status() {
     let mut stream = TcpStream::connect(at).unwrap();
     stream.write_all(format!("{head}Transfer-Encoding: chunked\r\n\r\n").as_bytes()).unwrap();
     let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x10000));
-    // The server answers before it has taken all, so that the rest may find a closed connection.
-    let _ = (0..80).try_for_each(|_| stream.write_all(chunk.as_bytes()));
-    let mut read = Vec::new();
-    let _ = stream.read_to_end(&mut read);
-    assert!(read.is_empty() || read.starts_with(b"HTTP/1.1 413"), "{:?}", String::from_utf8_lossy(&read));
-    // Headers that are too large. The server may close before it has read them all.
-    let mut stream = TcpStream::connect(at).unwrap();
-    let _ = stream.write_all(format!("GET / HTTP/1.1\r\nHost: here\r\nX: {}\r\n\r\n", "x".repeat(1 << 20)).as_bytes());
-    let mut read = Vec::new();
-    let _ = stream.read_to_end(&mut read);
-    assert!(read.is_empty() || read.starts_with(b"HTTP/1.1 431"), "{:?}", String::from_utf8_lossy(&read));
+    // The server answers before it has taken all, and takes the rest, so that the client sees the answer.
+    (0..80).for_each(|_| stream.write_all(chunk.as_bytes()).unwrap());
+    assert_eq!(answer(&mut stream).0, 413);
+    // Headers that are too large.
+    let large = format!("GET / HTTP/1.1\r\nHost: here\r\nX: {}\r\n\r\n", "x".repeat(1 << 20));
+    assert_eq!(ask(at, &large).0, 431);
     // A head that does not come: the connection is closed.
     let mut stream = TcpStream::connect(at).unwrap();
     stream.write_all(b"GET / HT").unwrap();
@@ -172,7 +171,63 @@ fn slow_and_large_requests_end_with_a_status() {
     let mut read = Vec::new();
     stream.read_to_end(&mut read).unwrap();
     assert!(read.is_empty() || read.starts_with(b"HTTP/1.1 408"), "{:?}", String::from_utf8_lossy(&read));
-    assert_eq!(ask(at, &request("GET", GROUP, "")).0, 404);
+    // A connection that is kept open, and not used.
+    let mut stream = TcpStream::connect(at).unwrap();
+    stream.write_all(request("GET", GROUP, "").as_bytes()).unwrap();
+    assert_eq!(answer(&mut stream).0, 404);
+    assert_eq!(stream.read(&mut [0; 8]).unwrap(), 0);
+}
+
+/// A request of a group whose line and headers have so many bytes, by so many headers.
+fn with_head(bytes: usize, headers: usize) -> String {
+    let start = format!("GET {GROUP}?api-version={VERSION} HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer x\r\n");
+    let more: String = (3..headers).map(|number| format!("X-{number}: x\r\n")).collect();
+    let fill = bytes - start.len() - more.len() - "X: \r\n\r\n".len();
+    format!("{start}{more}X: {}\r\n\r\n", "x".repeat(fill))
+}
+
+#[test]
+fn each_limit_is_exact() {
+    let limits = ServerLimits { header_bytes: 20_000, body_bytes: 5_000, ..ServerLimits::default() };
+    for limits in [limits, ServerLimits { header_bytes: 700, ..limits }, ServerLimits::default()] {
+        let at = serve(service(), limits);
+        let head = limits.header_bytes;
+        assert_eq!(ask(at, &with_head(head, 3)).0, 404, "{limits:?}");
+        assert_eq!(ask(at, &with_head(head + 1, 3)).0, 431, "{limits:?}");
+        if head > 2_000 {
+            assert_eq!((ask(at, &with_head(2_000, 100)).0, ask(at, &with_head(2_000, 101)).0), (404, 431));
+        }
+        // In two parts.
+        let mut stream = TcpStream::connect(at).unwrap();
+        let whole = with_head(head, 3);
+        let (first, rest) = whole.split_at(head - 1);
+        stream.write_all(first.as_bytes()).unwrap();
+        std::thread::yield_now();
+        stream.write_all(rest.as_bytes()).unwrap();
+        assert_eq!(answer(&mut stream).0, 404);
+        let body = |bytes: usize| {
+            let start = r#"{"location": "westus", "tags": {"a": ""}}"#;
+            format!("{start}{}", " ".repeat(bytes - start.len()))
+        };
+        assert_eq!(ask(at, &request("PUT", GROUP, &body(limits.body_bytes))).0, 201);
+        assert_eq!(ask(at, &request("PUT", GROUP, &body(limits.body_bytes + 1))).0, 413);
+    }
+}
+
+#[test]
+fn further_connections_wait() {
+    let at = serve(service(), ServerLimits { connections: 2, ..ServerLimits::default() });
+    let text = request("GET", GROUP, "");
+    let [mut one, mut two, mut three] = [(); 3].map(|()| TcpStream::connect(at).unwrap());
+    for stream in [&mut one, &mut two] {
+        stream.write_all(text.as_bytes()).unwrap();
+        assert_eq!(answer(stream).0, 404);
+    }
+    three.write_all(text.as_bytes()).unwrap();
+    three.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    assert!(three.read(&mut [0; 8]).is_err());
+    drop(one);
+    assert_eq!(answer(&mut three).0, 404);
 }
 
 /// Sends requests over so many connections that are kept, and returns how many a second were answered.
@@ -278,5 +333,15 @@ fn rates_of_reads_and_writes() {
             2000.0 / started.elapsed().as_secs_f64()
         });
         println!("PUT: {ours:.0} a second, commits {commits:.0}: {:.2}", ours / commits);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let at = serve(service_on(FsStore::create(folder.path().join("store")).unwrap()), ServerLimits::default());
+    assert_eq!(ask(at, &request("PUT", GROUP, r#"{"location": "westus"}"#)).0, 201);
+    assert_eq!(ask(at, &request("PUT", GALLERY, r#"{"location": "westus"}"#)).0, 201);
+    for round in 0..3 {
+        let number = |number: usize| round * 10_000 + number;
+        let put =
+            |at| request("PUT", &format!("{GALLERY}/images/i{}", number(at)), &definition(number(at)).to_string());
+        println!("PUT: {:.0} a second, on a durable store", runtime.block_on(rate(at, 50, 40, put)));
     }
 }

@@ -242,3 +242,39 @@ fn what_is_wrong_with_a_template_is_told_before_anything_is_deployed() {
     let list = format!("{GROUP}/providers/Microsoft.Compute/galleries?api-version=2023-07-03");
     assert_eq!(call(&arm, "GET", &list, &Value::Null).2["value"], json!([]));
 }
+
+#[test]
+fn what_if_tells_what_would_change_and_changes_nothing() {
+    let arm = face(builder().instant());
+    let gallery = |name: &str, description: &str| {
+        json!({"type": "Microsoft.Compute/galleries", "apiVersion": "2023-07-03", "name": name, "location": "[resourceGroup().location]",
+            "properties": {"description": description}})
+    };
+    let template = |resources: Value| deployment(&json!({"resources": resources}), &json!({}));
+    let (status, _, made) = call(
+        &arm,
+        "PUT",
+        DEPLOYMENT,
+        &template(json!([gallery("Same", "a"), gallery("Other", "a"), gallery("Left", "a")])),
+    );
+    assert_eq!(status, 201, "{made}");
+    let asked = template(json!([gallery("same", "a"), gallery("Other", "b"), gallery("New", "a")]));
+    let (status, _, answer) = call(&arm, "POST", &format!("{DEPLOYMENT}/whatIf"), &asked);
+    assert_eq!((status, &answer["status"]), (200, &json!("Succeeded")), "{answer}");
+    let changes = answer["properties"]["changes"].as_array().unwrap();
+    let told: Vec<(&str, &str)> = changes
+        .iter()
+        .map(|of| (of["resourceId"].as_str().unwrap().rsplit('/').next().unwrap(), of["changeType"].as_str().unwrap()))
+        .collect();
+    assert_eq!(told, [("same", "NoChange"), ("Other", "Modify"), ("New", "Create"), ("Left", "Ignore")]);
+    let delta =
+        json!([{"path": "properties.description", "propertyChangeType": "Modify", "before": "a", "after": "b"}]);
+    assert_eq!(changes[1]["delta"], delta);
+    assert_eq!((&changes[2]["after"]["location"], changes[2].get("before")), (&json!("westus2"), None));
+    let mut short = asked;
+    short["properties"]["whatIfSettings"] = json!({"resultFormat": "ResourceIdOnly"});
+    let (_, _, answer) = call(&arm, "POST", &format!("{DEPLOYMENT}/whatIf"), &short);
+    assert_eq!(answer["properties"]["changes"][0]["changeType"], "Deploy");
+    let new = format!("{GROUP}/providers/Microsoft.Compute/galleries/New?api-version=2023-07-03");
+    assert_eq!(call(&arm, "GET", &new, &Value::Null).0, 404);
+}

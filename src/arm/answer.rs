@@ -167,7 +167,8 @@ fn status(problem: &Problem) -> StatusCode {
 fn target(problem: &Problem) -> Option<String> {
     let target = problem.target();
     let is_path = target.contains('.') && !target.contains('/');
-    let is_kind = ["gallery", "galleryImage", "galleryImageVersion", "image", "snapshot"].contains(&target);
+    let is_kind =
+        ["gallery", "galleryImage", "galleryImageVersion", "image", "snapshot", "osProfile"].contains(&target);
     (is_path || is_kind).then(|| target.to_owned())
 }
 

@@ -87,6 +87,11 @@ impl Call {
         self.query.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
+    /// Returns the parameters of the query, in their order.
+    pub(super) fn query(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.query.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// Whether a parameter has this value, or it is in its list.
     pub(super) fn asks_for(&self, name: &str, value: &str) -> bool {
         let is = |part: &str| part.trim().eq_ignore_ascii_case(value);

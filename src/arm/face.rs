@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, EXPIRES, HeaderName, PRAGMA};
+use chrono::{Datelike, Timelike};
+use http::header::{CACHE_CONTROL, EXPIRES, HeaderName, PRAGMA, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
 use tower_service::Service;
@@ -63,7 +64,7 @@ impl Arm {
     /// Answers a request whose body was read.
     pub async fn answer(&self, request: Request<Bytes>) -> Response<Bytes> {
         let inner = &self.inner;
-        let asked = request.headers().clone();
+        let asked = Asked::of(request.headers());
         let is_head = request.method() == Method::HEAD;
         let id = guid().unwrap_or_else(|_no_randomness| "00000000-0000-0000-0000-000000000000".to_owned());
         let mut response = match &self.tests {
@@ -71,7 +72,7 @@ impl Arm {
             None => inner.answer(request, &id).await,
         }
         .response();
-        common(inner, &asked, &id, response.headers_mut());
+        common(inner, asked, &id, response.headers_mut());
         if is_head {
             *response.body_mut() = Bytes::new();
         }
@@ -142,25 +143,51 @@ where
     }
 }
 
+/// The headers of a request that come back in its answer.
+#[derive(Debug)]
+struct Asked {
+    correlation: Option<HeaderValue>,
+    /// Where it is to come back.
+    client: Option<HeaderValue>,
+}
+
+impl Asked {
+    fn of(headers: &HeaderMap) -> Self {
+        let returns = headers.get(RETURN_CLIENT_REQUEST_ID);
+        let returns = returns.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"));
+        let client = headers.get(CLIENT_REQUEST_ID).filter(|_| returns);
+        Self { correlation: headers.get(CORRELATION_ID).cloned(), client: client.cloned() }
+    }
+}
+
 /// Adds what every answer has.
-fn common(inner: &Inner, asked: &HeaderMap, id: &str, headers: &mut HeaderMap) {
-    let mut set = |name: HeaderName, value: &str| {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(name, value);
-        }
-    };
-    set(CACHE_CONTROL, "no-cache");
-    set(PRAGMA, "no-cache");
-    set(EXPIRES, "-1");
-    set(HeaderName::from_static("strict-transport-security"), "max-age=31536000; includeSubDomains");
-    set(HeaderName::from_static("x-content-type-options"), "nosniff");
-    set(REQUEST_ID, id);
-    let text = |name: HeaderName| asked.get(name).and_then(|value| value.to_str().ok());
-    let correlation = text(CORRELATION_ID).unwrap_or(id);
-    set(CORRELATION_ID, correlation);
-    set(ROUTING_ID, &format!("LOCAL:{}:{id}", inner.now().format("%Y%m%dT%H%M%SZ")));
-    let returns = text(RETURN_CLIENT_REQUEST_ID).is_some_and(|value| value.eq_ignore_ascii_case("true"));
-    if let (true, Some(client)) = (returns, text(CLIENT_REQUEST_ID)) {
-        set(CLIENT_REQUEST_ID, client);
+fn common(inner: &Inner, asked: Asked, id: &str, headers: &mut HeaderMap) {
+    const PLAIN: [(HeaderName, &str); 5] = [
+        (CACHE_CONTROL, "no-cache"),
+        (PRAGMA, "no-cache"),
+        (EXPIRES, "-1"),
+        (STRICT_TRANSPORT_SECURITY, "max-age=31536000; includeSubDomains"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    headers.reserve(12);
+    headers.extend(PLAIN.map(|(name, value)| (name, HeaderValue::from_static(value))));
+    let now = inner.now();
+    let (date, time) = (now.date_naive(), now.time());
+    let routing = format!(
+        "LOCAL:{:04}{:02}{:02}T{:02}{:02}{:02}Z:{id}",
+        date.year(),
+        date.month(),
+        date.day(),
+        time.hour(),
+        time.minute(),
+        time.second()
+    );
+    if let (Ok(id), Ok(routing)) = (HeaderValue::from_str(id), HeaderValue::try_from(routing)) {
+        headers.insert(CORRELATION_ID, asked.correlation.unwrap_or_else(|| id.clone()));
+        headers.insert(REQUEST_ID, id);
+        headers.insert(ROUTING_ID, routing);
+    }
+    if let Some(client) = asked.client {
+        headers.insert(CLIENT_REQUEST_ID, client);
     }
 }

@@ -9,9 +9,9 @@ use super::answer::{Answer, Answered, Refusal};
 use super::call::Call;
 use super::inner::{Inner, only};
 use super::operations::{Begun, Kind as Change};
+use super::page::{Paging, key};
 use super::projection::{Kind, check};
 use super::shape::Shape;
-use super::text::{base64_url, base64_url_decoded, percent_encoded};
 use super::versions::ApiVersion;
 use super::{groups, phantom, shape, words};
 use crate::access::SharingUpdate;
@@ -46,6 +46,9 @@ pub(super) async fn answer(inner: &Inner, call: &Call, path: &[&str], id: &str) 
     };
     let version = call.gallery_version(kind, inner.settings.strict_versions)?;
     let request = Request { inner, call, id, version };
+    if version < since(rest) {
+        return Err(groups::unknown(call));
+    }
     match (in_group, rest) {
         (_, []) => request.galleries(in_group).await,
         (false, _) => Err(groups::unknown(call)),
@@ -60,6 +63,19 @@ pub(super) async fn answer(inner: &Inner, call: &Call, path: &[&str], id: &str) 
             request.absent(more.len() % 2 == 0).await
         }
         _ => Err(groups::unknown(call)),
+    }
+}
+
+/// The first version that has what stands below `…/galleries`.
+fn since(rest: &[&str]) -> ApiVersion {
+    match rest {
+        [_, "share"] => ApiVersion::V2020_09_30,
+        [_, "applications", ..] => ApiVersion::V2019_03_01,
+        [_, "softdeletedartifacttypes" | "invmaccesscontrolprofiles" | "remotecontainerimages", ..] => {
+            ApiVersion::V2024_03_03
+        }
+        [_, "scripts", ..] => ApiVersion::V2025_03_03,
+        _ => ApiVersion::V2018_06_01,
     }
 }
 
@@ -87,26 +103,8 @@ impl Request<'_> {
         Ok(self.call.session.refresh().await?)
     }
 
-    /// Returns a page, and the address of the next one.
-    fn page(&self, items: Vec<Value>, next: Option<String>) -> Answer {
-        let Some(next) = next else { return Answer::list(items) };
-        let mut query = format!("api-version={}", percent_encoded(&self.call.api_version));
-        query.push_str(&format!("&$skiptoken={}", base64_url(next.as_bytes())));
-        let next = format!("{}{}?{query}", self.call.base, self.call.path());
-        Answer::ok(json!({"value": items, "nextLink": next}))
-    }
-
-    fn after(&self) -> Result<Option<String>, Refusal> {
-        let Some(token) = self.call.parameter("$skiptoken") else { return Ok(None) };
-        let read = base64_url_decoded(token).and_then(|bytes| String::from_utf8(bytes).ok());
-        let wrong =
-            || Refusal::bad_request("InvalidSkipToken", "The skip token is invalid: ask for the first page again.");
-        read.map(Some).ok_or_else(wrong)
-    }
-
-    fn limit(&self) -> usize {
-        let top = self.call.parameter("$top").and_then(|top| top.parse().ok());
-        top.unwrap_or(self.inner.settings.page).clamp(1, 1000)
+    fn paging(&self) -> Result<Paging<'_>, Refusal> {
+        Paging::of(self.call, &self.inner.settings)
     }
 
     // Galleries.
@@ -146,11 +144,12 @@ impl Request<'_> {
             }
         };
         let view = self.view().await?;
-        let after = self.after()?.map(|after| after.parse::<GalleryId>()).transpose()?;
-        let page = view.galleries(&scope, after.as_ref(), self.limit());
+        let paging = self.paging()?;
+        let after = paging.after().map(|after| after.parse::<GalleryId>()).transpose()?;
+        let page = view.galleries(&scope, after.as_ref(), paging.limit());
         let items =
             page.items.iter().map(|gallery| self.gallery_json(&view, gallery.id())).collect::<Result<_, _>>()?;
-        Ok(self.page(items, page.next.map(|next| next.to_string())))
+        Ok(paging.answer(items, page.next.map(|next| next.to_string())))
     }
 
     async fn gallery(&self) -> Answered {
@@ -208,10 +207,11 @@ impl Request<'_> {
     async fn images(&self) -> Answered {
         only(self.call, &[Method::GET])?;
         let (gallery, view) = self.read_id(self.gallery_id()).await?;
-        let after = self.after()?.map(|after| after.parse()).transpose()?;
-        let page = view.image_definitions(&gallery, after.as_ref(), self.limit())?;
+        let paging = self.paging()?;
+        let after = paging.after().map(str::parse).transpose()?;
+        let page = view.image_definitions(&gallery, after.as_ref(), paging.limit())?;
         let items = page.items.iter().map(|image| self.image_json(&view, image.id())).collect::<Result<_, _>>()?;
-        Ok(self.page(items, page.next.map(|next| next.to_string())))
+        Ok(paging.answer(items, page.next.map(|next| next.to_string())))
     }
 
     async fn image(&self) -> Answered {
@@ -245,11 +245,12 @@ impl Request<'_> {
     async fn versions(&self) -> Answered {
         only(self.call, &[Method::GET])?;
         let (image, view) = self.read_id(self.image_id()).await?;
-        let after = self.after()?.map(|after| after.parse()).transpose()?;
-        let page = view.image_versions(&image, after, self.limit())?;
+        let paging = self.paging()?;
+        let after = paging.after().map(str::parse).transpose()?;
+        let page = view.image_versions(&image, after, paging.limit())?;
         let shown = page.items.iter().map(|version| version.id()).filter(|id| !is_soft_deleted(&view, id));
         let items = shown.map(|id| self.version_json(&view, id, None)).collect::<Result<_, _>>()?;
-        Ok(self.page(items, page.next.map(|next| next.to_string())))
+        Ok(paging.answer(items, page.next.map(|next| next.to_string())))
     }
 
     async fn image_version(&self) -> Answered {
@@ -391,7 +392,7 @@ impl Request<'_> {
         let deleted = view.soft_deleted_versions(&image)?;
         let written = |time: chrono::DateTime<chrono::Utc>| time.to_rfc3339_opts(chrono::SecondsFormat::Micros, false);
         let newest = self.version >= ApiVersion::V2026_03_03;
-        let items = deleted.iter().map(|deleted| {
+        self.paging()?.of_all(deleted.iter().map(|deleted| (key(&deleted.version.id().number()), deleted)), |deleted| {
             let (id, number) = (deleted.version.id(), deleted.version.id().number());
             let gallery = id.definition().gallery();
             let mut properties = json!({
@@ -403,19 +404,21 @@ impl Request<'_> {
                 properties.insert("consumptionEndTime".into(), json!(written(deleted.consumption_end)));
                 properties.insert("hardDeletionTargetTime".into(), json!(written(deleted.restorable_until)));
             }
-            json!({
+            Ok(json!({
                 "id": format!("{gallery}/softDeletedArtifactTypes/Images/artifacts/{name}/versions/{number}"),
                 "name": number.to_string(),
                 "type": "Microsoft.Compute/galleries/softDeletedArtifactTypes/artifacts/versions",
                 "location": deleted.version.location(),
                 "properties": properties,
-            })
-        });
-        Ok(Answer::list(items.collect()))
+            }))
+        })
     }
 
     /// Answers for what a gallery of Azure has, and this has not.
     async fn absent(&self, is_list: bool) -> Answered {
+        if is_list {
+            only(self.call, &[Method::GET])?;
+        }
         let (gallery, view) = self.read_id(self.gallery_id()).await?;
         view.gallery(&gallery)?;
         match (&self.call.method, is_list) {

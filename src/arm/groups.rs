@@ -8,8 +8,9 @@ use super::answer::{Answer, Answered, Refusal};
 use super::call::Call;
 use super::inner::{Inner, only};
 use super::operations::{Begun, Kind as Change};
-use super::phantom;
+use super::page::Paging;
 use super::versions::ApiVersion;
+use super::{machines, phantom};
 use crate::error::{Error, ErrorKind};
 use crate::model::{
     DataDiskImage, ManagedImage, ManagedImageId, NamedSource, Region, Request, ResourceGroupId, ResourceGroupName,
@@ -59,12 +60,12 @@ pub(super) async fn answer(inner: &Inner, call: &Call, path: &[&str], id: &str) 
         }
         ["subscriptions", _, "resourcegroups"] => {
             get()?;
-            list(call).await
+            list(inner, call).await
         }
         ["subscriptions", _, "resourcegroups", _] => group(inner, call, id).await,
         ["subscriptions", _, "resourcegroups", _, "resources"] | ["subscriptions", _, "resources"] => {
             get()?;
-            resources(call).await
+            resources(inner, call).await
         }
         ["subscriptions", _, "operationresults", operation] => {
             get()?;
@@ -80,7 +81,7 @@ pub(super) async fn answer(inner: &Inner, call: &Call, path: &[&str], id: &str) 
         }
         [_, _, "providers", "microsoft.compute", kind @ ("images" | "snapshots" | "disks" | "virtualmachines")] => {
             get()?;
-            neighbours(call, kind).await
+            neighbours(inner, call, kind).await
         }
         [
             _,
@@ -93,10 +94,23 @@ pub(super) async fn answer(inner: &Inner, call: &Call, path: &[&str], id: &str) 
         ] => {
             get()?;
             require(call, &call.session.refresh().await?)?;
-            neighbours(call, kind).await
+            neighbours(inner, call, kind).await
         }
         [_, _, "resourcegroups", _, "providers", "microsoft.compute", "images" | "snapshots" | "disks", _] => {
             neighbour(inner, call, id).await
+        }
+        [
+            _,
+            _,
+            "resourcegroups",
+            _,
+            "providers",
+            "microsoft.compute",
+            "virtualmachines" | "virtualmachinescalesets",
+            _,
+        ] => {
+            require(call, &call.session.refresh().await?)?;
+            machines::answer(call).await
         }
         _ => Err(unknown(call)),
     }
@@ -105,11 +119,12 @@ pub(super) async fn answer(inner: &Inner, call: &Call, path: &[&str], id: &str) 
 /// Refuses a path that leads nowhere.
 pub(super) fn unknown(call: &Call) -> Refusal {
     let at = call.segments.iter().position(|segment| segment.eq_ignore_ascii_case("providers"));
-    match at.map(|at| (call.segment(at + 1), call.segment(at + 2))) {
-        Some((namespace, kind)) if !kind.is_empty() => {
+    let kinds = |at: usize| call.segments.iter().skip(at + 2).step_by(2).map(String::as_str).collect::<Vec<_>>();
+    match at.map(|at| (call.segment(at + 1), kinds(at))) {
+        Some((namespace, kinds)) if !kinds.is_empty() => {
             let what = format!(
                 "The resource type '{}' could not be found in the namespace '{}' for api version '{}'.",
-                kind.escape_debug(),
+                kinds.join("/").escape_debug(),
                 namespace.escape_debug(),
                 call.api_version.escape_debug()
             );
@@ -284,7 +299,7 @@ fn implied(id: &str, name: &str, location: &str) -> Value {
     })
 }
 
-async fn list(call: &Call) -> Answered {
+async fn list(inner: &Inner, call: &Call) -> Answered {
     let view = call.session.refresh().await?;
     let subscription: SubscriptionId = call.segment(1).parse()?;
     let page = view.resource_groups(&subscription, None, usize::MAX);
@@ -299,7 +314,13 @@ async fn list(call: &Call) -> Answered {
             groups.push(implied(&id, &name, region.as_str()));
         }
     }
-    Ok(Answer::list(groups))
+    by_id(inner, call, groups)
+}
+
+/// Returns a page of resources, in the order of their ids.
+fn by_id(inner: &Inner, call: &Call, items: Vec<Value>) -> Answered {
+    let id = |item: &Value| item.get("id").and_then(Value::as_str).unwrap_or_default().to_ascii_lowercase();
+    Paging::of(call, &inner.settings)?.of_all(items.into_iter().map(|item| (id(&item), item)), Ok)
 }
 
 async fn group(inner: &Inner, call: &Call, operation: &str) -> Answered {
@@ -342,7 +363,7 @@ async fn group(inner: &Inner, call: &Call, operation: &str) -> Answered {
     }
 }
 
-async fn resources(call: &Call) -> Answered {
+async fn resources(inner: &Inner, call: &Call) -> Answered {
     let scope = scope_of(call)?;
     let view = call.session.refresh().await?;
     let filter = call.parameter("$filter").unwrap_or_default().to_ascii_lowercase();
@@ -360,12 +381,12 @@ async fn resources(call: &Call) -> Answered {
         wanted.is_none_or(|wanted| kind.eq_ignore_ascii_case(wanted))
     };
     items.retain(is_wanted);
-    Ok(Answer::list(items))
+    by_id(inner, call, items)
 }
 
 // Managed images, snapshots, disks.
 
-async fn neighbours(call: &Call, kind: &str) -> Answered {
+async fn neighbours(inner: &Inner, call: &Call, kind: &str) -> Answered {
     let scope = scope_of(call)?;
     let view = call.session.refresh().await?;
     let named = view.named_sources(&scope, None, usize::MAX).items;
@@ -386,7 +407,7 @@ async fn neighbours(call: &Call, kind: &str) -> Answered {
         }
         _ => {}
     }
-    Ok(Answer::list(items))
+    by_id(inner, call, items)
 }
 
 /// Returns one as Azure answers it: what was put, or what the service knows of one with bytes.
@@ -418,7 +439,13 @@ async fn neighbour(inner: &Inner, call: &Call, operation: &str) -> Answered {
             }
         }
         _ => {
-            let (body, session) = (call.body()?, &call.session);
+            let (mut body, session) = (call.body()?, &call.session);
+            if call.method == Method::PUT && matches!(id, ResourceId::Disk(_)) {
+                let bytes = machines::disk_bytes(session, &body).await?;
+                if let (Some(bytes), Some(Value::Object(properties))) = (bytes, body.get_mut("properties")) {
+                    properties.entry("diskSizeGB").or_insert(json!(bytes.div_ceil(GIB)));
+                }
+            }
             let request = if call.method == Method::PATCH { Request::patch(body) } else { Request::put(body) };
             let put = match &id {
                 ResourceId::ManagedImage(id) => session.put_managed_image(id, request),

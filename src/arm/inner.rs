@@ -73,11 +73,9 @@ pub(super) fn only(call: &Call, methods: &[Method]) -> Result<(), Refusal> {
 
 /// Returns a fresh GUID.
 pub(super) fn guid() -> Result<String> {
-    let [a, b, c, d, e, f, g, h, rest @ ..] = draw::<16>(&SystemEntropy, "drawing the id of a request")?;
-    let time_high = u16::from_be_bytes([g, h]) & 0x0FFF | 0x4000;
-    let [i, j, node @ ..] = rest;
-    let variant = u16::from_be_bytes([i, j]) & 0x3FFF | 0x8000;
-    let node = node.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let (first, second) = (u32::from_be_bytes([a, b, c, d]), u16::from_be_bytes([e, f]));
-    Ok(format!("{first:08x}-{second:04x}-{time_high:04x}-{variant:04x}-{node}"))
+    let drawn = u128::from_be_bytes(draw(&SystemEntropy, "drawing the id of a request")?);
+    let part = |from: u32, bits: u32| (drawn >> from) & ((1 << bits) - 1);
+    // The version and the variant of RFC 9562.
+    let (third, fourth) = (part(64, 12) | 0x4000, part(48, 14) | 0x8000);
+    Ok(format!("{:08x}-{:04x}-{third:04x}-{fourth:04x}-{:012x}", part(96, 32), part(80, 16), part(0, 48)))
 }

@@ -6,7 +6,7 @@
 //! published list of what each added; the later ones from the models of the newest client library. A path without a row is in no
 //! version.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use serde_json::{Map, Value};
@@ -166,9 +166,20 @@ impl Row {
     }
 }
 
-fn rows(kind: Kind) -> &'static HashMap<String, Row> {
-    static ROWS: OnceLock<[HashMap<String, Row>; 3]> = OnceLock::new();
-    let [gallery, image, version] = ROWS.get_or_init(|| Kind::ALL.map(rows_of));
+/// The fields below one, by name.
+type Fields = BTreeMap<&'static str, Field>;
+
+/// A field, with those below it.
+#[derive(Debug)]
+struct Field {
+    row: Row,
+    below: Fields,
+}
+
+/// Returns the fields of a resource.
+fn tree(kind: Kind) -> &'static Fields {
+    static TREES: OnceLock<[Fields; 3]> = OnceLock::new();
+    let [gallery, image, version] = TREES.get_or_init(|| Kind::ALL.map(tree_of));
     match kind {
         Kind::Gallery => gallery,
         Kind::Image => image,
@@ -176,26 +187,44 @@ fn rows(kind: Kind) -> &'static HashMap<String, Row> {
     }
 }
 
-fn rows_of(kind: Kind) -> HashMap<String, Row> {
-    let mut rows = HashMap::new();
-    let mut add = |since, until, paths: &str| {
+fn tree_of(kind: Kind) -> Fields {
+    let mut tree = Fields::new();
+    for (path, row) in rows(kind) {
+        let mut at = &mut tree;
+        // A field is there only with the one above it, whose row comes before.
+        for name in path {
+            at = &mut at.entry(name).or_insert_with(|| Field { row, below: Fields::new() }).below;
+        }
+    }
+    tree
+}
+
+/// Returns the rows of a table, as paths from the resource's top; a path comes after the one above it.
+fn rows(kind: Kind) -> Vec<(Vec<&'static str>, Row)> {
+    let mut rows = Vec::new();
+    let mut add = |since, until, paths: &'static str| {
         for path in paths.split_whitespace() {
             let plain = path.trim_end_matches('*');
-            let whole = plain.strip_prefix('.').map_or_else(|| format!("properties.{plain}"), str::to_owned);
-            rows.insert(whole, Row { since, until, is_opaque: plain != path });
+            let row = Row { since, until, is_opaque: plain != path };
+            let path: Vec<&str> = match plain.strip_prefix('.') {
+                Some(plain) => plain.split('.').collect(),
+                None => std::iter::once("properties").chain(plain.split('.')).collect(),
+            };
+            rows.push((path, row));
         }
     };
     ENVELOPE.iter().chain(kind.table()).for_each(|(since, paths)| add(*since, None, paths));
     if kind == Kind::Version {
         ENDED.iter().for_each(|(until, paths)| add(V2018_06_01, Some(*until), paths));
     }
+    rows.sort_by_key(|(path, _)| path.len());
     rows
 }
 
 /// Returns every path with its first version, and the first version without it.
 #[cfg(test)]
 pub(super) fn fields(kind: Kind) -> Vec<(String, ApiVersion, Option<ApiVersion>)> {
-    let mut fields: Vec<_> = rows(kind).iter().map(|(path, row)| (path.clone(), row.since, row.until)).collect();
+    let mut fields: Vec<_> = rows(kind).into_iter().map(|(path, row)| (path.join("."), row.since, row.until)).collect();
     fields.sort();
     fields
 }
@@ -206,29 +235,22 @@ pub(super) fn project(kind: Kind, version: ApiVersion, resource: &mut Value) {
         legacy(version, resource);
     }
     if let Value::Object(fields) = resource {
-        keep(rows(kind), version, &mut String::new(), fields);
+        keep(tree(kind), version, fields);
     }
 }
 
-fn keep(rows: &HashMap<String, Row>, version: ApiVersion, path: &mut String, fields: &mut Map<String, Value>) {
+fn keep(known: &Fields, version: ApiVersion, fields: &mut Map<String, Value>) {
     fields.retain(|name, value| {
-        let length = path.len();
-        if length > 0 {
-            path.push('.');
-        }
-        path.push_str(name);
-        let row = rows.get(path.as_str()).filter(|row| row.is_in(version));
-        if row.is_some_and(|row| !row.is_opaque) {
-            match value {
-                Value::Object(below) => keep(rows, version, path, below),
-                Value::Array(items) => {
-                    items.iter_mut().filter_map(Value::as_object_mut).for_each(|item| keep(rows, version, path, item));
-                }
-                _ => {}
+        let Some(field) = known.get(name.as_str()).filter(|field| field.row.is_in(version)) else { return false };
+        match value {
+            _ if field.row.is_opaque => {}
+            Value::Object(below) => keep(&field.below, version, below),
+            Value::Array(items) => {
+                items.iter_mut().filter_map(Value::as_object_mut).for_each(|item| keep(&field.below, version, item));
             }
+            _ => {}
         }
-        path.truncate(length);
-        row.is_some()
+        true
     });
 }
 
@@ -246,8 +268,7 @@ fn legacy(version: ApiVersion, resource: &mut Value) {
 
 /// Refuses a field of the request that other versions have and this has not, if it says anything.
 pub(super) fn check(kind: Kind, version: ApiVersion, body: &Value) -> Result<(), Refusal> {
-    let mut path = String::new();
-    let Some(younger) = body.as_object().and_then(|body| missing(rows(kind), version, &mut path, body)) else {
+    let Some(younger) = body.as_object().and_then(|body| missing(tree(kind), version, body)) else {
         return Ok(());
     };
     let target = format!("{}.{younger}", kind.target());
@@ -255,33 +276,20 @@ pub(super) fn check(kind: Kind, version: ApiVersion, body: &Value) -> Result<(),
     Err(Refusal::bad_request("InvalidParameter", what).at(target))
 }
 
-fn missing(
-    rows: &HashMap<String, Row>,
-    version: ApiVersion,
-    path: &mut String,
-    fields: &Map<String, Value>,
-) -> Option<String> {
-    for (name, value) in fields {
-        let length = path.len();
-        if length > 0 {
-            path.push('.');
-        }
-        path.push_str(name);
-        let row = rows.get(path.as_str());
-        let found = match value {
-            _ if row.is_some_and(|row| !row.is_in(version)) => says(value).then(|| path.clone()),
-            Value::Object(below) => missing(rows, version, path, below),
+/// Returns the path of a field that says something and is not in the version.
+fn missing(known: &Fields, version: ApiVersion, fields: &Map<String, Value>) -> Option<String> {
+    fields.iter().find_map(|(name, value)| {
+        let field = known.get(name.as_str())?;
+        let below = match value {
+            _ if !field.row.is_in(version) => return says(value).then(|| name.clone()),
+            Value::Object(below) => missing(&field.below, version, below),
             Value::Array(items) => {
-                items.iter().filter_map(Value::as_object).find_map(|item| missing(rows, version, path, item))
+                items.iter().filter_map(Value::as_object).find_map(|item| missing(&field.below, version, item))
             }
             _ => None,
         };
-        path.truncate(length);
-        if found.is_some() {
-            return found;
-        }
-    }
-    None
+        below.map(|below| format!("{name}.{below}"))
+    })
 }
 
 /// Whether a value says anything: clients echo empty objects, and nulls.
@@ -340,9 +348,11 @@ mod tests {
     #[test]
     fn a_field_is_there_only_with_the_one_above_it() {
         for kind in Kind::ALL {
-            for (path, since, _) in fields(kind) {
+            let fields = fields(kind);
+            for (path, since, _) in &fields {
                 if let Some((above, _)) = path.rsplit_once('.') {
-                    assert!(rows(kind).get(above).is_some_and(|row| row.since <= since), "{path} without {above}");
+                    let is_there = fields.iter().any(|(known, of, _)| known == above && of <= since);
+                    assert!(is_there, "{path} without {above}");
                 }
             }
         }
@@ -358,11 +368,13 @@ mod tests {
             let of = ["Gallery", "GalleryImage", "GalleryImageVersion"][kind as usize];
             let mut ours: std::collections::BTreeMap<_, _> =
                 fields(kind).into_iter().map(|(path, since, until)| (path, (since, until))).collect();
+            let opaque: Vec<String> =
+                rows(kind).into_iter().filter(|(_, row)| row.is_opaque).map(|(path, _)| path.join(".")).collect();
             for row in described.lines() {
                 let [name, path, _, since, until, ..] = row.split('\t').collect::<Vec<_>>()[..] else {
                     panic!("{row}")
                 };
-                let opaque = |path: &str| rows(kind).get(path).is_some_and(|row| row.is_opaque);
+                let opaque = |path: &str| opaque.iter().any(|known| known == path);
                 let is_below = path.match_indices('.').any(|(dot, _)| path.get(..dot).is_some_and(opaque));
                 // No version of the service took it, and this does not.
                 if name != of || is_below || path == "properties.storageProfile.source.uri" {

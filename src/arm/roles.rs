@@ -7,6 +7,7 @@ use super::answer::{Answer, Answered, Refusal};
 use super::call::Call;
 use super::groups;
 use super::inner::{Inner, only};
+use super::page::Paging;
 use crate::access::{
     AccessScope, AssignmentId, BuiltInRole, DenyAssignment, PrincipalId, RoleAssignment, RoleDefinition, RoleId,
     TenantId,
@@ -20,12 +21,12 @@ pub(super) async fn answer(inner: &Inner, call: &Call, at: usize, path: &[&str])
     match rest {
         ["roleassignments"] => {
             only(call, &[Method::GET])?;
-            assignments(call, &scope()?).await
+            assignments(inner, call, &scope()?).await
         }
         ["roleassignments", _] => assignment(inner, call, &scope()?, call.segment(at + 3)).await,
         ["roledefinitions"] => {
             only(call, &[Method::GET])?;
-            definitions(call, &scope()?)
+            definitions(inner, call, &scope()?)
         }
         ["roledefinitions", id] => {
             only(call, &[Method::GET])?;
@@ -42,7 +43,8 @@ pub(super) async fn answer(inner: &Inner, call: &Call, at: usize, path: &[&str])
             let here = scope()?;
             let view = call.session.refresh().await?;
             let shown = view.deny_assignments().into_iter().filter(|denial| concerns(call, &here, &denial.scope));
-            Ok(Answer::list(shown.map(|denial| denial_json(&denial)).collect()))
+            let keyed = shown.map(|denial| (format!("{}/{}", denial.scope, denial.id), denial));
+            Paging::of(call, &inner.settings)?.of_all(keyed, |denial| Ok(denial_json(&denial)))
         }
         ["locks"]
         | ["permissions"]
@@ -130,7 +132,7 @@ fn assignment_json(assignment: &RoleAssignment, kind: &str) -> Value {
     })
 }
 
-async fn assignments(call: &Call, here: &AccessScope) -> Answered {
+async fn assignments(inner: &Inner, call: &Call, here: &AccessScope) -> Answered {
     let view = call.session.refresh().await?;
     let principal = filtered(call, "principalid").or_else(|| {
         let filter = call.parameter("$filter")?;
@@ -141,7 +143,8 @@ async fn assignments(call: &Call, here: &AccessScope) -> Answered {
     let of = |assignment: &std::sync::Arc<RoleAssignment>| {
         principal.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(assignment.principal.as_str()))
     };
-    Ok(Answer::list(shown.filter(of).map(|assignment| assignment_json(&assignment, "ServicePrincipal")).collect()))
+    let keyed = shown.filter(of).map(|assignment| (format!("{}/{}", assignment.scope, assignment.id), assignment));
+    Paging::of(call, &inner.settings)?.of_all(keyed, |assignment| Ok(assignment_json(&assignment, "ServicePrincipal")))
 }
 
 async fn assignment(inner: &Inner, call: &Call, scope: &AccessScope, name: &str) -> Answered {
@@ -217,11 +220,12 @@ fn definition_json(call: &Call, role: &RoleDefinition) -> Value {
     })
 }
 
-fn definitions(call: &Call, _here: &AccessScope) -> Answered {
+fn definitions(inner: &Inner, call: &Call, _here: &AccessScope) -> Answered {
     let name = filtered(call, "rolename");
     let roles = BuiltInRole::ALL.iter().map(|role| role.definition());
     let wanted = roles.filter(|role| name.as_ref().is_none_or(|name| name.eq_ignore_ascii_case(role.role_name())));
-    Ok(Answer::list(wanted.map(|role| definition_json(call, &role)).collect()))
+    let keyed = wanted.map(|role| (role.id().to_string(), role));
+    Paging::of(call, &inner.settings)?.of_all(keyed, |role| Ok(definition_json(call, &role)))
 }
 
 fn denial_json(denial: &DenyAssignment) -> Value {

@@ -7,6 +7,7 @@ use super::answer::{Answer, Answered, Refusal};
 use super::call::Call;
 use super::groups;
 use super::inner::{Inner, only};
+use super::page::{Paging, key};
 use super::versions::ApiVersion;
 use crate::model::Region;
 use crate::service::read::{
@@ -19,6 +20,10 @@ pub(super) async fn answer(inner: &Inner, call: &Call, path: &[&str]) -> Answere
     let is_community = path.get(6) == Some(&"communitygalleries");
     let kind = if is_community { "locations/communityGalleries" } else { "locations/sharedGalleries" };
     let version = call.gallery_version(kind, inner.settings.strict_versions)?;
+    let since = if is_community { ApiVersion::V2021_07_01 } else { ApiVersion::V2020_09_30 };
+    if version < since {
+        return Err(groups::unknown(call));
+    }
     only(call, &[Method::GET])?;
     let region: Region = call.segment(5).parse()?;
     let view = call.session.refresh().await?;
@@ -26,15 +31,19 @@ pub(super) async fn answer(inner: &Inner, call: &Call, path: &[&str]) -> Answere
     let gallery = if is_community { PublicGallery::Community(name) } else { PublicGallery::Shared(name) };
     let look = Look { view: &view, gallery, region, is_community, version };
     let named = |name: &str| Ok::<_, Refusal>(PublicImageId::new(look.gallery.clone(), name.parse()?));
+    let paging = || Paging::of(call, &inner.settings);
     match path.get(7..).unwrap_or_default() {
         [] if !is_community => {
             let shared = view.shared_galleries();
-            Ok(Answer::list(shared.iter().map(|gallery| look.gallery(gallery)).collect()))
+            let shared = shared.iter().map(|gallery| (gallery.unique_id.to_ascii_lowercase(), gallery));
+            paging()?.of_all(shared, |gallery| Ok(look.gallery(gallery)))
         }
         [_] => Ok(Answer::ok(look.gallery(&view.public_gallery(&look.gallery)?))),
         [_, "images"] => {
             let images = view.public_images(&look.gallery)?;
-            Ok(Answer::list(images.iter().filter(|image| look.is_here(image)).map(|image| look.image(image)).collect()))
+            let here = images.iter().filter(|image| look.is_here(image));
+            let here = here.map(|image| (image.name.to_ascii_lowercase(), image));
+            paging()?.of_all(here, |image| Ok(look.image(image)))
         }
         [_, "images", _] => {
             let images = view.public_images(&look.gallery)?;
@@ -45,7 +54,9 @@ pub(super) async fn answer(inner: &Inner, call: &Call, path: &[&str]) -> Answere
         }
         [_, "images", _, "versions"] => {
             let versions = view.public_versions(named(call.segment(9))?, &look.region)?;
-            Ok(Answer::list(versions.iter().map(|version| look.version(version)).collect()))
+            let key_of = |version: &SharedImageVersion| Ok::<_, Refusal>(key(&version.name.parse()?));
+            let keyed = versions.iter().map(|version| Ok((key_of(version)?, version)));
+            paging()?.of_all(keyed.collect::<Result<Vec<_>, Refusal>>()?, |version| Ok(look.version(version)))
         }
         [_, "images", _, "versions", number] => {
             let versions = view.public_versions(named(call.segment(9))?, &look.region)?;

@@ -33,3 +33,4 @@
 #![doc = include_str!("../../docs/decisions/0034-a-survey-keeps-little-of-manifests.md")]
 #![doc = include_str!("../../docs/decisions/0035-operations-of-all-kinds.md")]
 #![doc = include_str!("../../docs/decisions/0036-the-double-is-the-gallery-with-seams.md")]
+#![doc = include_str!("../../docs/decisions/0037-what-the-wire-promises-exactly.md")]

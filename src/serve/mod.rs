@@ -6,6 +6,7 @@
 
 mod authority;
 mod limits;
+mod lingering;
 mod server;
 mod sign_in;
 

@@ -20,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::authority::Authority;
 use super::limits::ServerLimits;
+use super::lingering::Lingering;
 use super::sign_in::SignIn;
 use crate::arm::{Arm, ArmBody, refusal};
 use crate::error::{Error, Result};
@@ -215,24 +216,30 @@ async fn connect(stream: &mut TcpStream) -> std::io::Result<bool> {
 async fn requests(front: &Arc<Front>, stream: impl AsyncRead + AsyncWrite + Unpin, scheme: &'static str) {
     let limits = front.limits;
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(limits.head_within).max_buf_size(limits.header_bytes.max(8192));
+    http.timer(TokioTimer::new()).header_read_timeout(limits.head_within);
+    http.max_header_size(limits.header_bytes).max_buf_size(limits.header_bytes.max(8192));
     let front = front.clone();
     let service = service_fn(move |request| {
         let front = front.clone();
         async move { Ok::<_, Infallible>(front.answer(request, scheme).await) }
     });
     // A client that goes away in between is no news.
-    drop(http.serve_connection(TokioIo::new(stream), service).await);
+    drop(http.serve_connection(TokioIo::new(Lingering::new(stream)), service).await);
 }
 
 impl Front {
     async fn answer(&self, request: Request<Incoming>, scheme: &'static str) -> Response<ArmBody> {
         let (mut head, body) = request.into_parts();
-        let reading = tokio::time::timeout(self.limits.body_within, whole(body, self.limits.body_bytes));
-        let body = match reading.await {
-            Ok(Ok(body)) => body,
-            Ok(Err(status)) => return closing(status),
-            Err(_) => return closing(StatusCode::REQUEST_TIMEOUT),
+        let body = match body.is_end_stream() {
+            true => Bytes::new(),
+            false => {
+                let reading = whole(body, self.limits.body_bytes);
+                match tokio::time::timeout(self.limits.body_within, reading).await {
+                    Ok(Ok(body)) => body,
+                    Ok(Err(status)) => return closing(status),
+                    Err(_) => return closing(StatusCode::REQUEST_TIMEOUT),
+                }
+            }
         };
         head.headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
         let request = Request::from_parts(head, body);

@@ -52,6 +52,13 @@ is "" sig image-version wait -g azgroup -r azgallery -i web -e 1.0.1 --created
 is "1.0.0
 1.0.1" sig image-version list -g azgroup -r azgallery -i web --query "[].name"
 fails 1 CannotDeleteResource sig delete -g azgroup -r azgallery
+fails 1 CannotDeleteResource sig image-definition delete -g azgroup -r azgallery -i web
+fails 1 PropertyChangeNotAllowed sig image-definition update -g azgroup -r azgallery -i web --set eula=other
+fails 1 BadRequest sig image-version update -g azgroup -r azgallery -i web -e 1.0.0 --remove publishingProfile.targetRegions 2
+# The latest, by a disk of the definition.
+DEFINITION=/subscriptions/$SUB/resourceGroups/azgroup/providers/Microsoft.Compute/galleries/azgallery/images/web
+is 30 disk create -g azgroup -n latest -l westus2 --gallery-image-reference "$DEFINITION/versions/1.0.1" --query diskSizeGB
+fails 3 GalleryImageNotFound disk create -g azgroup -n nowhere -l japaneast --gallery-image-reference "$DEFINITION/versions/1.0.1"
 fails 3 ResourceNotFound sig image-version show -g azgroup -r azgallery -i web -e 9.9.9
 is "" sig image-version delete -g azgroup -r azgallery -i web -e 1.0.0
 is "" sig image-version delete -g azgroup -r azgallery -i web -e 1.0.1
@@ -61,6 +68,8 @@ is "" sig delete -g azgroup -r azgallery
 is Groups sig create -g azgroup -r azshared --permissions groups --query sharingProfile.permissions
 is "" sig share add -g azgroup -r azshared --subscription-ids 00000000-0000-0000-0000-000000000009 --query nothing
 is 00000000-0000-0000-0000-000000000009 sig show -g azgroup -r azshared --select permissions --query "sharingProfile.groups[0].ids[0]"
+# The other subscription, with a version of it in a gallery of its own.
+is "$SUB-AZSHARED" sig list-shared -l westus2 --subscription "$SUB" --query "[].name"
 is "" sig share reset -g azgroup -r azshared --query nothing
 is "" sig list-shared -l westus2
 ROLE=$("$AZ" role definition list -n Reader --query "[0].roleName" -o tsv)
@@ -106,6 +115,9 @@ cat >"$AZURE_CONFIG_DIR/gallery.json" <<'TEMPLATE'
   }]
 }
 TEMPLATE
+is "Create
+Create" deployment group what-if -g azgroup -n first --template-file "$AZURE_CONFIG_DIR/gallery.json" --parameters name=aztemplate \
+    --no-pretty-print --query "changes[?changeType=='Create'].changeType"
 is Succeeded deployment group create -g azgroup -n first --template-file "$AZURE_CONFIG_DIR/gallery.json" --parameters name=aztemplate \
     --query properties.provisioningState
 is "aztemplate

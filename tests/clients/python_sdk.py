@@ -4,8 +4,9 @@
 """
 
 import sys
-import urllib.request
 import json
+import urllib.error
+import urllib.request
 
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.core.pipeline.policies import HeadersPolicy
@@ -111,7 +112,7 @@ def main(base):
     assert value(status.aggregated_state) == "Completed", status
     assert [(region.region, region.progress) for region in status.summary] == [("West US", 100), ("East US 2", 100)]
 
-    # The same again changes nothing; one region fewer needs leave.
+    # The same again changes nothing; more regions may be asked for.
     versions.begin_create_or_update(GROUP, GALLERY, IMAGE, "1.0.0", new).result()
     profile = {"targetRegions": [{"name": "westus", "regionalReplicaCount": 3}, {"name": "eastus2"}, {"name": "North Europe"}]}
     version = versions.begin_update(
@@ -119,10 +120,56 @@ def main(base):
     ).result()
     seen = [(region.name, region.regional_replica_count) for region in version.properties.publishing_profile.target_regions]
     assert seen == [("West US", 3), ("East US 2", 1), ("North Europe", 1)], seen
+    # One region fewer needs leave.
+    fewer = json.loads(json.dumps(new))
+    fewer["properties"]["publishingProfile"]["targetRegions"] = [{"name": "westus"}, {"name": "eastus2"}]
+    refusal = refused(HttpResponseError, "BadRequest",
+                      lambda: versions.begin_create_or_update(GROUP, GALLERY, IMAGE, "1.0.0", fewer).result())
+    assert "Complete set of target locations not specified" in refusal.message, refusal.message
+    fewer["properties"]["safetyProfile"] = {"allowDeletionOfReplicatedLocations": True}
+    version = versions.begin_create_or_update(GROUP, GALLERY, IMAGE, "1.0.0", fewer).result()
+    assert [region.name for region in version.properties.publishing_profile.target_regions] == ["West US", "East US 2"]
     refused(HttpResponseError, "InvalidParameter",
             lambda: versions.begin_create_or_update(GROUP, GALLERY, IMAGE, "1.0", new).result())
-    versions.begin_create_or_update(GROUP, GALLERY, IMAGE, "1.0.10", new).result()
+
+    # From a VHD, watched: what is not done says so, and each region tells how far it is.
+    account = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/providers/Microsoft.Storage/storageAccounts/blobs"
+    vhd = {"source": {"uri": "https://blobs.blob.core.windows.net/vhds/os.vhd", "storageAccountId": account}, "hostCaching": "ReadOnly"}
+    from_vhd = json.loads(json.dumps(new))
+    from_vhd["properties"]["storageProfile"] = {"osDiskImage": vhd}
+    poller = versions.begin_create_or_update(GROUP, GALLERY, IMAGE, "1.0.10", from_vhd)
+    states = [value(versions.get(GROUP, GALLERY, IMAGE, "1.0.10").properties.provisioning_state)]
+    while not poller.done():
+        poller.wait(0.3)
+    version = versions.get(GROUP, GALLERY, IMAGE, "1.0.10", expand="ReplicationStatus")
+    states.append(value(version.properties.provisioning_state))
+    assert states in (["Creating", "Succeeded"], ["Succeeded", "Succeeded"]), states
+    assert [region.progress for region in version.properties.replication_status.summary] == [100, 100]
+    source = version.properties.storage_profile.os_disk_image
+    assert (source.source.uri, source.size_in_gb) == (vhd["source"]["uri"], 30), source
     assert [found.name for found in versions.list_by_gallery_image(GROUP, GALLERY, IMAGE)] == ["1.0.0", "1.0.10"]
+
+    # The latest is the highest number that is not excluded: a disk of the definition is one of it.
+    definition_id = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/providers/Microsoft.Compute/galleries/{GALLERY}/images/{IMAGE}"
+    def disk_in(region):
+        creation = {"createOption": "FromImage", "galleryImageReference": {"id": definition_id}}
+        body = {"location": region, "properties": {"creationData": creation}}
+        return raw(base, "PUT", f"{group}/providers/Microsoft.Compute/disks/of{region}", body, "2024-03-02")
+    assert disk_in("westus")[0] in (200, 202)
+    try:
+        disk_in("japaneast")
+        raise AssertionError("no version is there")
+    except urllib.error.HTTPError as error:
+        told = json.loads(error.read())["error"]
+        assert (error.code, told["code"], told["target"]) == (404, "GalleryImageNotFound", "imageReference"), told
+    for number in ("1.0.0", "1.0.10"):
+        exclude = {"properties": {"publishingProfile": {"excludeFromLatest": True}, "storageProfile": {}}}
+        assert versions.begin_update(GROUP, GALLERY, IMAGE, number, exclude).result().properties.publishing_profile.exclude_from_latest
+    try:
+        disk_in("eastus2")
+        raise AssertionError("each version is excluded")
+    except urllib.error.HTTPError as error:
+        assert error.code == 404, error.code
 
     # From the top, nothing with children goes.
     refused(ResourceExistsError, "CannotDeleteResource", lambda: galleries.begin_delete(GROUP, GALLERY).result())
@@ -149,6 +196,36 @@ def main(base):
     seen = galleries.get(GROUP, "sharedGallery", select="Permissions").properties.sharing_profile
     assert seen.groups[0].ids == ["00000000-0000-0000-0000-000000000002"], seen
     assert galleries.get(GROUP, "sharedGallery").properties.sharing_profile.groups is None
+
+    # What the other subscription sees of it, and makes of it: with a token of the owner's tenant beside its own.
+    images.begin_create_or_update(GROUP, "sharedGallery", IMAGE, definition).result()
+    versions.begin_create_or_update(GROUP, "sharedGallery", IMAGE, "1.0.0", new).result()
+    both = HeadersPolicy({"Authorization": "Bearer x", "x-ms-authorization-auxiliary": "Bearer of-the-owners-tenant"})
+    consumer = ComputeManagementClient(
+        Anything(), "00000000-0000-0000-0000-000000000002", base_url=base, authentication_policy=both, polling_interval=0.2
+    )
+    unique = f"{SUBSCRIPTION}-SHAREDGALLERY"
+    assert [found.name for found in consumer.shared_galleries.list("westus")] == [unique]
+    shared_image = consumer.shared_gallery_images.get("westus", unique, IMAGE)
+    assert shared_image.identifier.unique_id.lower() == f"/sharedgalleries/{unique}/images/{IMAGE}".lower(), shared_image.identifier
+    assert [found.name for found in consumer.shared_gallery_image_versions.list("westus", unique, IMAGE)] == ["1.0.0"]
+    refused(ResourceNotFoundError, "GalleryImageNotFound",
+            lambda: consumer.shared_gallery_images.get("japaneast", unique, IMAGE))
+    theirs = "/subscriptions/00000000-0000-0000-0000-000000000002/resourcegroups/theirs"
+    assert raw(base, "PUT", theirs, {"location": "westus"})[0] == 201
+    consumer.galleries.begin_create_or_update("theirs", "copies", {"location": "westus"}).result()
+    consumer.gallery_images.begin_create_or_update("theirs", "copies", IMAGE, definition).result()
+    copy = {"location": "westus", "properties": {"storageProfile": {"source": {
+        "id": f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/providers/Microsoft.Compute/galleries/sharedGallery/images/{IMAGE}/versions/1.0.0"}}}}
+    made = consumer.gallery_image_versions.begin_create_or_update("theirs", "copies", IMAGE, "1.0.0", copy).result()
+    assert value(made.properties.provisioning_state) == "Succeeded", made.properties
+    consumer.gallery_image_versions.begin_delete("theirs", "copies", IMAGE, "1.0.0").result()
+    consumer.gallery_images.begin_delete("theirs", "copies", IMAGE).result()
+    consumer.galleries.begin_delete("theirs", "copies").result()
+    client.gallery_sharing_profile.begin_update(GROUP, "sharedGallery", {"operationType": "Reset"}).result()
+    assert list(consumer.shared_galleries.list("westus")) == []
+    versions.begin_delete(GROUP, "sharedGallery", IMAGE, "1.0.0").result()
+    images.begin_delete(GROUP, "sharedGallery", IMAGE).result()
 
     images.begin_delete(GROUP, GALLERY, IMAGE).result()
     galleries.begin_delete(GROUP, GALLERY).result()

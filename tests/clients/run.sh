@@ -18,7 +18,7 @@ cargo build --locked ${FEATURES:---features serve} --example azure_gallery
 port=${PORT:-28080}
 log=$home/server.log
 "${CARGO_TARGET_DIR:-target}"/debug/examples/azure_gallery --http "127.0.0.1:$port" --https "127.0.0.1:$((port + 1))" \
-  --proxy "127.0.0.1:$((port + 2))" --ca "$home/ca.pem" --named-sources 30GiB ${INSTANT:+--instant} >"$log" &
+  --proxy "127.0.0.1:$((port + 2))" --ca "$home/ca.pem" --named-sources 30GiB --test-endpoints ${INSTANT:+--instant} >"$log" &
 server=$!
 trap 'kill $server' EXIT
 for _ in $(seq 100); do grep -q '^ready$' "$log" && break; sleep 0.1; done
@@ -38,6 +38,7 @@ for client in "$@"; do
     python)
       venv python azure-mgmt-compute==39.0.0
       "$home/python/bin/python" tests/clients/python_sdk.py "http://127.0.0.1:$port"
+      "$home/python/bin/python" tests/clients/page.py docs/azure-clients.md "http://127.0.0.1:$port"
       ;;
     python_old)
       venv python_old azure-mgmt-compute==23.1.0 six

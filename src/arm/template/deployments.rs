@@ -16,7 +16,9 @@ use crate::arm::answer::{Answer, Answered, Refusal};
 use crate::arm::call::{Address, Call};
 use crate::arm::groups;
 use crate::arm::inner::{Inner, guid, only};
+use crate::arm::machines;
 use crate::arm::operations::{Begun, Kind as Change, Own};
+use crate::arm::page::Paging;
 use crate::arm::text::percent_encoded;
 use crate::arm::versions::ApiVersion;
 
@@ -35,7 +37,8 @@ pub(in crate::arm) async fn answer(inner: &Inner, call: &Call, path: &[&str], id
     match path.get(place..).unwrap_or_default() {
         [] => {
             get()?;
-            Ok(Answer::list(inner.deployments.all_in(&request.group())))
+            let all = inner.deployments.all_in(&request.group());
+            Paging::of(call, &inner.settings)?.of_all(all, Ok)
         }
         [_] => {
             only(call, &[Method::GET, Method::HEAD, Method::PUT, Method::DELETE])?;
@@ -54,7 +57,11 @@ pub(in crate::arm) async fn answer(inner: &Inner, call: &Call, path: &[&str], id
         }
         [_, "validate"] => {
             post()?;
-            request.validate(group)
+            request.validate(group).await
+        }
+        [_, "whatif"] => {
+            post()?;
+            request.what_if(group).await
         }
         [_, "exporttemplate"] => {
             post()?;
@@ -62,7 +69,9 @@ pub(in crate::arm) async fn answer(inner: &Inner, call: &Call, path: &[&str], id
         }
         [_, "operations"] => {
             get()?;
-            Ok(Answer::list(there()?.operations))
+            // In the order in which they were done.
+            let operations = there()?.operations.into_iter().enumerate();
+            Paging::of(call, &inner.settings)?.of_all(operations.map(|(at, of)| (format!("{at:08}"), of)), Ok)
         }
         [_, "operations", operation] => {
             get()?;
@@ -98,11 +107,11 @@ impl From<Stop> for Refusal {
 }
 
 /// A request about a deployment.
-struct Deploying<'a> {
+pub(super) struct Deploying<'a> {
     inner: &'a Inner,
-    call: &'a Call,
+    pub(super) call: &'a Call,
     /// The id of the request.
-    id: &'a str,
+    pub(super) id: &'a str,
     name: &'a str,
     /// The id of the deployment.
     at: String,
@@ -117,7 +126,7 @@ struct Outcome {
 }
 
 impl Deploying<'_> {
-    fn group(&self) -> String {
+    pub(super) fn group(&self) -> String {
         group_of(self.call)
     }
 
@@ -127,7 +136,13 @@ impl Deploying<'_> {
     }
 
     /// Sends a request of the same caller to the face itself.
-    async fn send(&self, method: &Method, path: &str, version: &str, body: Option<&Value>) -> Result<Value, Refusal> {
+    pub(super) async fn send(
+        &self,
+        method: &Method,
+        path: &str,
+        version: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, Refusal> {
         let encoded: Vec<String> = path.split('/').map(percent_encoded).collect();
         let url = format!("{}?api-version={}", encoded.join("/"), percent_encoded(version));
         let (proto, host) = self.call.base.split_once("://").unwrap_or(("http", "localhost"));
@@ -142,10 +157,14 @@ impl Deploying<'_> {
         Ok(answer.body.unwrap_or_default())
     }
 
+    /// Returns the body: az sends the template in it as its file has it.
+    pub(super) fn sent(&self) -> Result<Value, Refusal> {
+        Call::parsed(plain(&String::from_utf8_lossy(self.call.raw())).as_bytes())
+    }
+
     /// Reads the body: the template, its scope and its resources.
-    fn read(&self, group: Value, is_dry: bool) -> Result<(Value, Scope, Vec<Planned>), Refusal> {
-        // az sends the template as its file has it.
-        let body = Call::parsed(plain(&String::from_utf8_lossy(self.call.raw())).as_bytes())?;
+    pub(super) fn read(&self, group: Value, is_dry: bool) -> Result<(Value, Scope, Vec<Planned>), Refusal> {
+        let body = self.sent()?;
         let properties = body.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
         if properties.get("mode").and_then(Value::as_str).is_some_and(|mode| !mode.eq_ignore_ascii_case("incremental"))
         {
@@ -184,11 +203,10 @@ impl Deploying<'_> {
         Ok((template, scope, planned))
     }
 
-    fn validate(&self, group: Value) -> Answered {
+    async fn validate(&self, group: Value) -> Answered {
         let (template, scope, planned) = self.read(group, true)?;
-        for resource in &planned {
-            resource.body(&scope)?;
-        }
+        let bodies = planned.iter().map(|resource| resource.body(&scope)).collect::<Result<_, _>>()?;
+        self.preflight(bodies, &planned).await?;
         outputs(&template, &scope)?;
         let ids: Vec<String> = planned.iter().map(|resource| resource.id.clone()).collect();
         let mut body = self.json(&template, &scope, &planned, "Succeeded");
@@ -198,8 +216,37 @@ impl Deploying<'_> {
         Ok(Answer::ok(body))
     }
 
+    /// Looks up the images that VMs, scale sets and disks of the template name, before anything is deployed. One that the template makes
+    /// itself cannot be there yet.
+    async fn preflight(&self, bodies: Vec<Value>, planned: &[Planned]) -> Result<(), Refusal> {
+        let mut absent: Vec<(String, String)> = Vec::new();
+        for body in bodies {
+            let Some(image) = machines::image(&body) else { continue };
+            let is_made = planned.iter().any(|made| {
+                let (made, image) = (made.id.to_ascii_lowercase(), image.to_ascii_lowercase());
+                made == image || made.starts_with(&format!("{image}/"))
+            });
+            if is_made || !machines::is_absent(&self.call.session, &body).await? {
+                continue;
+            }
+            let region = body.get("location").and_then(Value::as_str).unwrap_or_default();
+            absent.push((region.to_owned(), format!("'{image}'")));
+        }
+        let Some((region, _)) = absent.first() else { return Ok(()) };
+        let images: Vec<&str> = absent.iter().filter(|(of, _)| of == region).map(|(_, image)| image.as_str()).collect();
+        let what = format!(
+            "In region {region}, the following list of Shared Image Gallery images referenced from the deployment template were not found: \
+             {}. Please verify that they exist, are replicated to the region, and are not marked 'exclude from latest'.",
+            images.join(", ")
+        );
+        Err(Refusal::bad_request("InvalidParameter", what).at("imageReference"))
+    }
+
     async fn put(&self, group: Value) -> Answered {
         let (template, mut scope, planned) = self.read(group, false)?;
+        // What refers to a resource that is not there yet names no image that is.
+        let bodies = planned.iter().filter_map(|resource| resource.body(&scope).ok()).collect();
+        self.preflight(bodies, &planned).await?;
         let mut body = self.json(&template, &scope, &planned, "Succeeded");
         let Outcome { operations, deployed, outputs } = self.deploy(&template, &mut scope, planned).await;
         let error = outputs.as_ref().err().cloned();

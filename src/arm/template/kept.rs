@@ -57,9 +57,10 @@ impl Deployments {
         is_new
     }
 
-    pub(super) fn all_in(&self, group: &str) -> Vec<Value> {
+    /// Returns those of a group, with their ids in lower case.
+    pub(super) fn all_in(&self, group: &str) -> Vec<(String, Value)> {
         let (kept, group) = (self.0.lock(), format!("{}/", group.to_ascii_lowercase()));
         let ids = kept.order.iter().filter(|id| id.starts_with(&group));
-        ids.filter_map(|id| kept.by_id.get(id)).map(|deployment| deployment.body.clone()).collect()
+        ids.filter_map(|id| Some((id.clone(), kept.by_id.get(id)?.body.clone()))).collect()
     }
 }

@@ -7,6 +7,7 @@ mod functions;
 mod jsonc;
 mod kept;
 mod plan;
+mod what_if;
 
 pub(super) use deployments::answer;
 pub(super) use kept::Deployments;
