@@ -488,9 +488,8 @@ mod vhd {
                 let claims = repaired(with(&file, 512 + 32, &block.to_be_bytes()));
                 refused(&claims, FORMAT, &[&format!("`{block}`"), "512 bytes to 256 MiB"]);
             }
-            // The entries behind the disk's end are not looked at.
             let table = repaired(with(&file, 512 + 28, &u32::MAX.to_be_bytes()));
-            assert!(read(&table, FORMAT).is_ok_and(|digest| digest == read(&file, FORMAT).unwrap()));
+            refused(&table, FORMAT, &["block table of 17179869180 bytes", "not inside"]);
             for at in [u64::MAX, 1 << 63, file.len() as u64] {
                 assert!(read(&repaired(with(&file, 512 + 16, &at.to_be_bytes())), FORMAT).is_err(), "a table at {at}");
             }
@@ -520,19 +519,19 @@ mod wrapped {
         ImageDigest::of(source).map(|digest| digest.to_string())
     }
 
-    /// A stream of 256 MiB: refused above the limit, and within it read in the memory of its window.
+    /// A stream of 64 MiB is refused where it goes over the limit; within it, it is what it is.
     fn bomb(wrapping: Wrapping, program: &str) {
-        let file = zeros_packed(256, program);
+        let file = zeros_packed(64, program);
         assert!(file.len() < 1 << 20);
-        let error = unwrapped(file.clone(), wrapping, (256 << 20) - 512).unwrap_err();
-        assert!(error.to_string().contains("more than `268434944` bytes"), "{error}");
-        let zeros = ImageDigest::of(DiskSource::zeros(256 << 20).unwrap()).unwrap().to_string();
-        assert_eq!(unwrapped(file, wrapping, 256 << 20).unwrap(), zeros);
+        let error = unwrapped(file, wrapping, 1 << 20).unwrap_err();
+        assert!(error.to_string().contains("more than `1048576` bytes"), "{error}");
+        let zeros = ImageDigest::of(DiskSource::zeros(4 << 20).unwrap()).unwrap().to_string();
+        assert_eq!(unwrapped(zeros_packed(4, program), wrapping, 4 << 20).unwrap(), zeros);
     }
 
     #[test]
     fn a_gzip_bomb() {
-        in_little_memory("wrapped::a_gzip_bomb", || bomb(Wrapping::Gzip, "gzip -1n"));
+        in_little_memory("wrapped::a_gzip_bomb", || bomb(Wrapping::Gzip, "gzip -9n"));
     }
 
     #[test]
@@ -550,8 +549,8 @@ mod wrapped {
     #[test]
     fn an_xz_bomb_and_a_dictionary_of_4_gib() {
         in_little_memory("wrapped::an_xz_bomb_and_a_dictionary_of_4_gib", || {
-            bomb(Wrapping::Xz, "xz -0 -c");
-            let packed = zeros_packed(1, "xz -0 -c");
+            bomb(Wrapping::Xz, "xz -T1 -0 -c");
+            let packed = zeros_packed(1, "xz -T1 -0 -c");
             // The filter's one property, in the first block's header, and that header's checksum.
             let mut wide = with(&packed, 16, &[40]);
             let sum = crc32(&wide[12..20]);

@@ -10,7 +10,6 @@
 #[path = "round_trips/virtual_time.rs"]
 mod virtual_time;
 
-use std::future::Future;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -428,10 +427,11 @@ fn the_boot_set_is_stored_when_the_client_leaves_and_by_a_server_that_is_killed_
     assert!(serve_for(9, &clock, &sandbox, said(&[7 << 20], true)).unwrap().is_ok());
     assert_eq!(boot_set(&clock, &sandbox), 4, "the client has left");
     // Once it is stored, nothing is written any more.
-    let begun = sandbox.faults("eastus").calls();
-    assert!(serve_for(600, &clock, &sandbox, said(&reads, false)).is_none());
-    let calls = sandbox.faults("eastus").calls() - begun;
-    let begun = sandbox.faults("eastus").calls();
-    assert!(serve_for(9, &clock, &sandbox, said(&reads, false)).is_none());
-    assert_eq!(sandbox.faults("eastus").calls() - begun, calls);
+    let calls = |seconds| {
+        let begun = sandbox.faults("eastus").calls();
+        assert!(serve_for(seconds, &clock, &sandbox, said(&reads, false)).is_none());
+        sandbox.faults("eastus").calls() - begun
+    };
+    calls(9);
+    assert_eq!(calls(9), calls(600), "the first one has filled the cache");
 }

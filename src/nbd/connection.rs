@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 
-use bytes::Bytes;
 use futures::future::{BoxFuture, Either, FutureExt, select};
 use futures::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -169,11 +168,13 @@ impl Agreed {
         let parts = self.disk.parts(range).await.map_err(|error| (errno::IO, error.to_string()))?;
         let in_one = !self.structured || request.flags & command::DONT_FRAGMENT != 0;
         if in_one {
-            let data = parts.into_iter().flat_map(|part| match part {
-                Part::Data(data) => Either::Left(std::iter::once(data)),
-                Part::Zeros(length) => Either::Right(zeros(length)),
-            });
-            let data: Vec<Bytes> = data.collect();
+            let mut data = Vec::with_capacity(parts.len());
+            for part in parts {
+                match part {
+                    Part::Data(bytes) => data.push(bytes),
+                    Part::Zeros(length) => data.extend(zeros(length)),
+                }
+            }
             return Ok(match self.structured {
                 true => chunk(cookie, true, Chunk::Data { offset, data }),
                 false => simple_reply(cookie, 0, data),
