@@ -20,7 +20,7 @@ fn in_little_memory(name: &str, test: impl FnOnce()) {
     if std::env::var_os("IN_LITTLE_MEMORY").is_some() {
         return test();
     }
-    let limited = format!("ulimit -v {LIMIT_KIB} && exec \"$0\" --exact \"$1\" --test-threads=1");
+    let limited = format!("ulimit -S -v {LIMIT_KIB} && exec \"$0\" --exact \"$1\" --test-threads=1");
     let program = std::env::current_exe().unwrap();
     let run = Command::new("sh").arg("-c").arg(limited).arg(program).arg(name).env("IN_LITTLE_MEMORY", "1").output();
     let run = run.unwrap();
@@ -69,11 +69,19 @@ fn noise(length: usize) -> Vec<u8> {
     (0..length).map(|_| next()).collect()
 }
 
+/// Runs a command of the shell, whose memory is not limited, and returns its output.
+fn shell(command: &str, arguments: &[&Path]) -> Vec<u8> {
+    let unlimited = format!("ulimit -S -v unlimited && {command}");
+    let run = Command::new("sh").arg("-c").arg(unlimited).arg("sh").args(arguments).output().unwrap();
+    assert!(run.status.success(), "this test needs `{command}`: {}", String::from_utf8_lossy(&run.stderr));
+    run.stdout
+}
+
 /// What this program makes of so many zeros.
 fn zeros_packed(mib: u32, program: &str) -> Vec<u8> {
-    let made = Command::new("sh").arg("-c").arg(format!("head -c {mib}M /dev/zero | {program}")).output().unwrap();
-    assert!(made.status.success() && !made.stdout.is_empty(), "this test needs `{program}`");
-    made.stdout
+    let packed = shell(&format!("head -c {mib}M /dev/zero | {program}"), &[]);
+    assert!(!packed.is_empty(), "this test needs `{program}`");
+    packed
 }
 
 /// A deflate stream of 64 MiB.
@@ -87,14 +95,7 @@ fn made(disk: &[u8], format: &str, options: &str) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let [raw, file] = ["raw", "file"].map(|name| folder.path().join(name));
     std::fs::write(&raw, disk).unwrap();
-    let convert = |raw: &Path, file: &Path| {
-        Command::new("qemu-img")
-            .args(["convert", "-f", "raw", "-O", format, "-o", options])
-            .arg(raw)
-            .arg(file)
-            .status()
-    };
-    assert!(convert(&raw, &file).unwrap().success(), "this test needs `qemu-img`");
+    shell(&format!("qemu-img convert -f raw -O {format} -o {options} \"$1\" \"$2\""), &[&raw, &file]);
     std::fs::read(file).unwrap()
 }
 
@@ -404,7 +405,11 @@ mod vmdk {
             let directory = at(&file, 56);
             let first: [u8; 4] = file[directory..directory + 4].try_into().unwrap();
             refused(&with(&file, directory + 4, &first), FORMAT, &["overlap"]);
-            refused(&with(&file, directory, &u32::MAX.to_le_bytes()), FORMAT, &["entry `0`", "4294967295", "past the end"]);
+            refused(
+                &with(&file, directory, &u32::MAX.to_le_bytes()),
+                FORMAT,
+                &["entry `0`", "4294967295", "past the end"],
+            );
             let table = sector(&file, directory);
             refused(&with(&file, table, &u32::MAX.to_le_bytes()), FORMAT, &["byte `0`", "4294967295", "past the end"]);
             // A directory that is its own table leads to grains that are parts of the file: bytes that are there, and no more of them.

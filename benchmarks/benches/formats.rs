@@ -98,8 +98,13 @@ fn measure(disk: &Path, place: &Path, rounds: usize) -> Outcome {
 }
 
 fn convert(from: &Path, format: &str, to: &Path, into: &str) -> Outcome {
-    let done = Command::new("qemu-img").args(["convert", "-f", format, "-O", into]).arg(from).arg(to).status()?.success();
-    if done && Command::new("sync").arg(to).status()?.success() { Ok(()) } else { Err("qemu-img convert failed".into()) }
+    let done =
+        Command::new("qemu-img").args(["convert", "-f", format, "-O", into]).arg(from).arg(to).status()?.success();
+    if done && Command::new("sync").arg(to).status()?.success() {
+        Ok(())
+    } else {
+        Err("qemu-img convert failed".into())
+    }
 }
 
 /// Gives each step the same start: nothing left to be written back, and as much memory just freed as it will fill.

@@ -24,7 +24,8 @@ impl NbdServer {
     /// disk after 30 seconds, and those of the stream. The server goes on.
     pub async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
         let (mut input, mut output) = stream.split();
-        let agreed = match select(pin!(negotiate(self, &mut input, &mut output)), self.clock().timeout(HANDSHAKE)).await {
+        let agreed = match select(pin!(negotiate(self, &mut input, &mut output)), self.clock().timeout(HANDSHAKE)).await
+        {
             Either::Left((agreed, _)) => agreed?,
             Either::Right(_) => {
                 let what = format!("the client has not chosen a disk after {} seconds", HANDSHAKE.as_secs());
