@@ -44,7 +44,7 @@ use model::{
     Source, Step, Verdict,
 };
 
-const HISTORIES: u64 = 500;
+const HISTORIES: u64 = 200;
 const STEPS: usize = 36;
 /// Steps between two comparisons of all reads.
 const COMPARED_EVERY: usize = 18;

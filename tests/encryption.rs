@@ -323,6 +323,51 @@ fn rotation_writes_all_anew_and_the_old_key_can_go() {
     });
 }
 
+/// What is merged is encrypted as it was; a rotation writes each member anew, and no merged blob keeps what is under an old key.
+#[test]
+fn what_is_merged_stays_encrypted_and_is_rotated() {
+    block_on(async {
+        let (keys, west) = (Keys::new(), MemoryStore::new());
+        let sandbox = sandbox_of(&keys, west.clone(), MemoryStore::new(), Compression::Later).await;
+        let mut disks = vec![disk(20, 4)];
+        for version in 1..7 {
+            let mut next = disks[version - 1].clone();
+            next[version * CHUNK..(version + 1) * CHUNK].copy_from_slice(&disk(1, 100 + version as u64));
+            disks.push(next);
+        }
+        for (version, disk) in disks.iter().enumerate() {
+            publish(&sandbox, &format!("1.0.{version}"), "westeurope", disk).await;
+        }
+        let merged = sandbox.session().compress().merged_from(2).await.unwrap();
+        assert!(merged.regions[0].merged_packs >= 7);
+        let all_come_back = async |sandbox: &Sandbox| {
+            for (version, disk) in disks.iter().enumerate() {
+                comes_back(sandbox, &format!("1.0.{version}"), "westeurope", disk).await;
+            }
+        };
+        let merged_blobs = |blobs: BTreeMap<String, Vec<u8>>| -> Vec<String> {
+            blobs.into_keys().filter(|name| name.contains("/merged/")).collect()
+        };
+        all_come_back(&sandbox).await;
+        let before = blobs(&west).await;
+        assert!(before.values().all(|blob| !blob.windows(MARKER.len()).any(|bytes| bytes == MARKER)));
+        let before = merged_blobs(before);
+        assert_eq!(before.len(), 1);
+        keys.become_(Some(LocalKeys::new("two", key(2)).with_old("one", key(1))));
+        assert!(sandbox.session().rotate_keys().await.unwrap().regions[0].reencrypted_packs >= 7);
+        assert_eq!(merged_blobs(blobs(&west).await), [""; 0], "nothing is left under the old key");
+        keys.become_(Some(LocalKeys::new("two", key(2))));
+        let other = sandbox.reopen().build().await.unwrap();
+        all_come_back(&other).await;
+        other.session().compress().merged_from(2).await.unwrap();
+        let after = merged_blobs(blobs(&west).await);
+        assert!(after.len() == 1 && after != before);
+        all_come_back(&other).await;
+        assert!(other.session().rotate_keys().await.unwrap().regions.is_empty());
+        assert_eq!(other.session().scrub("westeurope").await.unwrap().damaged, 0);
+    });
+}
+
 /// Work that is killed at each store call, in turn.
 fn killed_anywhere<F>(work: impl Fn(Arc<Sandbox>, Keys) -> F)
 where

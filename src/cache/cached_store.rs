@@ -82,7 +82,7 @@ fn lasting(key: &BlobKey) -> Option<Lasting> {
     })?;
     let in_slot: BlobKey = segments.get(of_slot + 2..)?.join("/").parse().ok()?;
     match BlobName::of_key(&in_slot)? {
-        BlobName::Pack(..) | BlobName::Part(..) => Some(Lasting::InRanges),
+        BlobName::Pack(..) | BlobName::Part(..) | BlobName::Merged(_) => Some(Lasting::InRanges),
         BlobName::Manifest(..) => Some(Lasting::Whole),
     }
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
-use super::names::{ManifestId, PackId, PartId, UploadId};
+use super::names::{ManifestId, MemberPlace, MergedId, PackId, PartId, UploadId};
 use crate::error::Result;
 use crate::store::BlobKey;
 
@@ -21,6 +21,8 @@ pub(crate) enum BlobName {
     Pack(PackId, u64),
     Part(PartId, u64),
     Manifest(ManifestId, u64),
+    /// It has no incarnation: each is named anew.
+    Merged(MergedId),
 }
 
 impl BlobName {
@@ -30,6 +32,7 @@ impl BlobName {
             Self::Pack(id, incarnation) => (id.key()?, incarnation),
             Self::Part(id, incarnation) => (id.key()?, incarnation),
             Self::Manifest(id, incarnation) => (format!("manifests/{}/{}", id.upload, id.digest).parse()?, incarnation),
+            Self::Merged(id) => return id.key(),
         };
         match incarnation {
             0 => Ok(name),
@@ -45,15 +48,21 @@ impl BlobName {
                 let (number, incarnation) = split_incarnation(name, 0)?;
                 Self::Pack(PackId { upload: upload.parse().ok()?, number: number.parse().ok()? }, incarnation)
             }
-            ["parts", upload, number, name] => {
+            ["parts", upload, number, place @ .., name] => {
                 let (name, incarnation) = split_incarnation(name, 3)?;
                 let pack = PackId { upload: upload.parse().ok()?, number: number.parse().ok()? };
-                Self::Part(PartId::of_name(pack, name)?, incarnation)
+                let place = match place {
+                    [] => None,
+                    [place] => Some(MemberPlace::of_name(place)?),
+                    _ => return None,
+                };
+                Self::Part(PartId::of_name(pack, name)?.placed(place), incarnation)
             }
             ["manifests", upload, name] => {
                 let (digest, incarnation) = split_incarnation(name, 0)?;
                 Self::Manifest(ManifestId { upload: upload.parse().ok()?, digest: digest.parse().ok()? }, incarnation)
             }
+            ["merged", family, name] => Self::Merged(MergedId::of_name(family, name)?),
             _ => return None,
         };
         // One name has one form.
@@ -65,7 +74,7 @@ impl BlobName {
         match self {
             Self::Pack(id, _) => Some(*id),
             Self::Part(id, _) => Some(id.pack),
-            Self::Manifest(..) => None,
+            Self::Manifest(..) | Self::Merged(_) => None,
         }
     }
 }
@@ -89,6 +98,8 @@ pub(crate) struct Incarnations {
     /// Each dead part with its incarnation, and the commit that condemned it.
     parts: BTreeMap<(PartId, u64), u64>,
     manifests: BTreeMap<ManifestId, u64>,
+    /// Each dead merged blob, and the commit that condemned it.
+    merged: BTreeMap<MergedId, u64>,
 }
 
 impl Incarnations {
@@ -102,6 +113,7 @@ impl Incarnations {
             BlobName::Pack(id, _) => drop(self.packs.insert(id, number)),
             BlobName::Part(id, incarnation) => drop(self.parts.insert((id, incarnation), number)),
             BlobName::Manifest(id, _) => drop(self.manifests.insert(id, number)),
+            BlobName::Merged(id) => drop(self.merged.insert(id, number)),
         }
     }
 
@@ -109,8 +121,13 @@ impl Incarnations {
     pub(crate) fn is_dead(&self, name: BlobName) -> bool {
         match name {
             BlobName::Pack(id, incarnation) => incarnation < self.of_pack(id),
-            BlobName::Part(id, incarnation) => self.parts.contains_key(&(id, incarnation)),
+            // A member is as dead as the blob that it is in, whatever the store still has.
+            BlobName::Part(id, incarnation) => {
+                self.parts.contains_key(&(id, incarnation))
+                    || id.place().is_some_and(|place| self.merged.contains_key(&place.merged))
+            }
             BlobName::Manifest(id, incarnation) => incarnation < self.of_manifest(id),
+            BlobName::Merged(id) => self.merged.contains_key(&id),
         }
     }
 
@@ -141,6 +158,9 @@ struct WrittenIncarnations {
     parts: Vec<(String, u64)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     manifests: Vec<(UploadId, Digest, u64)>,
+    /// Keys within the slot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    merged: Vec<(String, u64)>,
 }
 
 impl From<Incarnations> for WrittenIncarnations {
@@ -160,7 +180,9 @@ impl From<Incarnations> for WrittenIncarnations {
             .into_iter()
             .filter_map(|((id, incarnation), number)| Some((key(id, incarnation)?, number)));
         let manifests = incarnations.manifests.into_iter().map(|(id, number)| (id.upload, id.digest, number));
-        Self { packs, parts: parts.collect(), manifests: manifests.collect() }
+        let merged = incarnations.merged.into_iter();
+        let merged = merged.filter_map(|(id, number)| Some((id.key().ok()?.to_string(), number)));
+        Self { packs, parts: parts.collect(), manifests: manifests.collect(), merged: merged.collect() }
     }
 }
 
@@ -175,6 +197,11 @@ impl From<WrittenIncarnations> for Incarnations {
                 incarnations.parts.insert((id, incarnation), number);
             }
         }
+        for (key, number) in written.merged {
+            if let Some(BlobName::Merged(id)) = key.parse().ok().as_ref().and_then(BlobName::of_key) {
+                incarnations.merged.insert(id, number);
+            }
+        }
         let manifests = written.manifests.into_iter();
         incarnations.manifests =
             manifests.map(|(upload, digest, number)| (ManifestId { upload, digest }, number)).collect();
@@ -184,6 +211,7 @@ impl From<WrittenIncarnations> for Incarnations {
 
 #[cfg(test)]
 mod tests {
+    use super::super::names::FamilyId;
     use super::*;
 
     fn pack(number: u32) -> PackId {
@@ -192,6 +220,32 @@ mod tests {
 
     fn part(number: u32) -> PartId {
         PartId::of_name(pack(number), &format!("00003-00009-0123456789abcdef-{}", Digest::of(b"table"))).unwrap()
+    }
+
+    fn merged(number: u64) -> MergedId {
+        MergedId { family: FamilyId::of("web"), number, front: 4096, hash: 0x0123_4567_89ab_cdef }
+    }
+
+    #[test]
+    fn a_member_dies_with_its_merged_blob() {
+        let mut incarnations = Incarnations::default();
+        let place = MemberPlace { merged: merged(7), offset: 8192, length: 77 };
+        let member = BlobName::Part(part(3).placed(Some(place)), 0);
+        let other = MemberPlace { merged: merged(8), ..place };
+        let other = BlobName::Part(part(3).placed(Some(other)), 0);
+        incarnations.end(BlobName::Merged(merged(7)), 9);
+        assert!(incarnations.is_dead(BlobName::Merged(merged(7))) && incarnations.is_dead(member));
+        assert!(!incarnations.is_dead(other) && !incarnations.is_dead(BlobName::Part(part(3), 0)));
+        let written = serde_json::to_string(&incarnations).unwrap();
+        assert_eq!(serde_json::from_str::<Incarnations>(&written).unwrap(), incarnations);
+        for name in [member, other, BlobName::Merged(merged(0)), BlobName::Merged(merged(u64::MAX))] {
+            assert_eq!(BlobName::of_key(&name.key().unwrap()), Some(name));
+        }
+        let BlobName::Part(id, _) = member else { panic!("a part") };
+        let later = BlobName::Part(id, 12);
+        assert_eq!(BlobName::of_key(&later.key().unwrap()), Some(later));
+        let last = BlobName::Part(id, u64::MAX);
+        assert_eq!(BlobName::of_key(&last.key().unwrap()), Some(last));
     }
 
     #[test]

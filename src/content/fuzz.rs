@@ -8,6 +8,7 @@ use super::digest::Digest;
 use super::head::{Described, Head, head_bytes, sealed};
 use super::index::Node;
 use super::manifest::parse;
+use super::merged;
 use super::names::{CatalogId, PackId, UploadId};
 
 const CATALOG: CatalogId = CatalogId(UploadId::from_bytes([5; 16]));
@@ -16,12 +17,13 @@ const PACK: PackId = PackId { upload: UploadId::from_bytes([7; 16]), number: 3 }
 /// The most records of a blob that is read.
 const RECORDS: u32 = 64;
 
-/// Reads `data` as an index node, as a root and a page of a manifest, and as a pack.
+/// Reads `data` as an index node, as a root and a page of a manifest, as the front of a merged blob, and as a pack.
 pub(crate) fn fuzz(data: &[u8]) {
     if let Ok(node) = Node::parse(data) {
         assert_eq!(node.encode(), data, "a node has one form");
     }
     let _ = (parse(CATALOG, true, data), parse(CATALOG, false, data));
+    merged::fuzz(CATALOG, data);
     // Neither a hash nor a seal is what stands between a fuzzer and the parsers behind it.
     let count = data.get(56..60).and_then(|count| count.first_chunk());
     let records = count.map_or(0, |count| u32::from_le_bytes(*count)).min(RECORDS);

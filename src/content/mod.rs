@@ -15,6 +15,7 @@ pub(crate) mod fuzz;
 pub(crate) mod head;
 pub(crate) mod index;
 pub(crate) mod manifest;
+pub(crate) mod merged;
 pub(crate) mod names;
 pub(crate) mod naming;
 pub(crate) mod pack;

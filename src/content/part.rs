@@ -14,7 +14,7 @@ use super::cipher::DataKey;
 use super::digest::Digest;
 use super::extents::Extents;
 use super::head::{Described, Head, head_bytes};
-use super::names::{CatalogId, PartId};
+use super::names::{CatalogId, MemberPlace, PartId};
 use super::pack::PackInfo;
 use super::record::Line;
 use crate::error::{Error, Result};
@@ -67,7 +67,7 @@ impl Part {
     ) -> Result<(Self, Bytes)> {
         let (head, blob) = assembled(Described { catalog, pack: pack.id }, pack.content, records, key)?;
         let (records, of, content) = (head.lines().len() as u32, pack.records, start_of(&pack.content));
-        let id = PartId { pack: pack.id, records, of, content, head: head.digest() };
+        let id = PartId { pack: pack.id, records, of, content, head: head.digest(), place: None };
         Ok((Self { id, incarnation: 0, length: head.length(), head: Some(Arc::new(head)) }, blob))
     }
 
@@ -85,6 +85,11 @@ impl Part {
     /// Returns the part under another incarnation.
     pub(crate) fn with_incarnation(self, incarnation: u64) -> Self {
         Self { incarnation, ..self }
+    }
+
+    /// Returns the part as a member of a merged blob, or as a blob of its own.
+    pub(crate) fn placed(self, place: Option<MemberPlace>) -> Self {
+        Self { id: self.id.placed(place), ..self }
     }
 
     /// Returns the name of its blob in that slot.

@@ -26,6 +26,7 @@
 #![doc = include_str!("../../docs/decisions/0025-readers-of-disk-formats-are-our-own.md")]
 #![doc = include_str!("../../docs/decisions/0026-the-wire-without-a-framework.md")]
 #![doc = include_str!("../../docs/decisions/0027-content-is-encrypted-by-the-catalogs-keys.md")]
+#![doc = include_str!("../../docs/decisions/0028-small-parts-are-merged.md")]
 #![doc = include_str!("../../docs/decisions/0029-a-cache-that-nothing-has-to-trust.md")]
 #![doc = include_str!("../../docs/decisions/0030-duties-and-operations.md")]
 #![doc = include_str!("../../docs/decisions/0032-boot-sets-are-advice.md")]

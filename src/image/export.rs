@@ -15,7 +15,7 @@ use futures::stream::{self, Stream, TryStreamExt};
 
 use super::buffers::BufferPool;
 use super::image_digest::ImageDigest;
-use super::target_file::{is_there, write_all_at, zero};
+use super::target_file::{is_there, write_all_at, write_runs, zero};
 use crate::content::chunk::{CHUNK_BYTES, occupied_runs};
 use crate::content::codec::Unpacker;
 use crate::content::manifest::ManifestDisk;
@@ -92,37 +92,40 @@ impl Export<'_> {
         let (turns, writing_turn) = (&turns, &writing_turn);
         // Where the chunks of the batches so far end in the file.
         let mut end_of_last = 0;
-        let jobs = self.batches().map_ok(|span| {
+        let order = match before {
+            Before::Zeros => Order::Stored,
+            // What is between two chunks is zeroed.
+            Before::Checked | Before::Anything => Order::Disk,
+        };
+        let jobs = self.batches(order).map_ok(|(span, share)| {
             let (file, unpackers) = (file.try_clone(), unpackers.clone());
             let places = span.iter().map(|(position, _)| self.place(layout, *position));
             let gaps = before.gaps(places, &mut end_of_last);
             async move {
                 let file = Arc::new(file.map_err(|error| writing(path, error))?);
-                let end = span.last().map_or(0, |(position, _)| self.end_of(*position));
                 let missing = self.missing(span, layout, &file, path, before, gaps).await?;
                 let (positions, records): (Vec<u64>, Vec<RecordRef>) = missing.into_iter().unzip();
                 if records.is_empty() {
-                    return Ok(end);
+                    return Ok(share);
                 }
                 let (batch, unpacker) = self.verified(&positions, &records, &unpackers, turns).await?;
                 // One batch after the other: a file takes one write at a time, and a worker that waits for another's could verify.
                 let _turn = writing_turn.take(1).await;
                 let (layout, unpackers) = (layout.clone(), unpackers.clone());
                 let write = move || {
-                    let mut runs = batch.runs(&unpacker, before);
-                    runs.try_for_each(|run| write_all_at(&file, run.bytes, layout.place(run.offset)))?;
-                    drop(runs);
+                    let runs = batch.runs(&unpacker, before).map(|run| (layout.place(run.offset), run.bytes));
+                    write_runs(&file, runs)?;
                     unpackers.give(unpacker);
                     Ok(())
                 };
                 self.workers.run(write).await.map_err(|error| writing(path, error))?;
-                Ok::<u64, Error>(end)
+                Ok::<u64, Error>(share)
             }
         });
         let mut jobs = Box::pin(jobs.try_buffer_unordered(self.under_way(bytes, BATCH_BYTES)));
         let mut done = 0;
-        while let Some(end) = jobs.try_next().await? {
-            done = done.max(end);
+        while let Some(share) = jobs.try_next().await? {
+            done += share;
             (self.on_progress)(Progress { done, total: self.disk.size });
         }
         drop(jobs);
@@ -176,7 +179,7 @@ impl Export<'_> {
         let (bytes, _more) = bytes_of(self.memory);
         let (unpackers, turns) = (BufferPool::default(), self.turns());
         let turns = &turns;
-        let jobs = self.batches().map_ok(|span| {
+        let jobs = self.batches(Order::Disk).map_ok(|(span, _)| {
             let unpackers = unpackers.clone();
             async move {
                 let (positions, records): (Vec<u64>, Vec<RecordRef>) = span.into_iter().unzip();
@@ -229,24 +232,60 @@ impl Export<'_> {
         verified.await
     }
 
-    /// Returns the chunk references in disk order. Fails at the end if their digest is not the disk's.
-    fn batches(&self) -> impl Stream<Item = Result<Span>> {
-        let walk = (IndexWalk::new(self.content.clone(), self.disk), ImageDigest::new(self.disk.size));
-        let expected = self.disk.digest;
+    /// Returns the chunk references in batches, each with the bytes of the disk that it stands for. Fails at the end if their digest is not
+    /// the disk's.
+    fn batches(&self, order: Order) -> impl Stream<Item = Result<(Span, u64)>> {
+        let walk = (IndexWalk::new(self.content.clone(), self.disk), ImageDigest::new(self.disk.size), 0);
         let spans = stream::try_unfold(Some(walk), move |state| async move {
-            let Some((mut walk, mut digest)) = state else { return Ok(None) };
+            let Some((mut walk, mut digest, start)) = state else { return Ok(None) };
             match walk.next_span().await? {
                 Some(span) => {
                     span.iter().for_each(|(position, chunk)| digest.add(*position, &chunk.digest));
-                    Ok(Some((span, Some((walk, digest)))))
+                    let end = span.last().map_or(start, |(position, _)| self.end_of(*position));
+                    let chunks = span.len().max(1) as u64;
+                    let batches = match order {
+                        Order::Disk => span.chunks(BATCH_CHUNKS).map(<[_]>::to_vec).collect(),
+                        Order::Stored => self.as_stored(span).await,
+                    };
+                    let with_share = |batch: Span| {
+                        let share = (end - start) * batch.len() as u64 / chunks;
+                        Ok((batch, share))
+                    };
+                    let batches: Vec<Result<(Span, u64)>> = batches.into_iter().map(with_share).collect();
+                    Ok(Some((stream::iter(batches), Some((walk, digest, end)))))
                 }
-                None if digest.finish() == expected => Ok(None),
+                None if digest.finish() == self.disk.digest => Ok(None),
                 None => Err(Error::corrupt(self.content.label(), "the index does not match the digest of the disk")),
             }
         });
-        spans
-            .map_ok(|span| stream::iter(span.chunks(BATCH_CHUNKS).map(|batch| Ok(batch.to_vec())).collect::<Vec<_>>()))
-            .try_flatten()
+        spans.try_flatten()
+    }
+
+    /// Divides the chunks of a span into batches in the order in which they lie in the blobs of a slot, so that each is read with few
+    /// requests: a blob is divided evenly, and small ones go together.
+    async fn as_stored(&self, mut span: Span) -> Vec<Span> {
+        let members = self.content.members().await;
+        // Packs of an import are numbered in the order of the disk.
+        let blob_of = |record: &RecordRef| match members.place(&record.pack) {
+            Some((blob, offset)) => (Some(blob), offset, None),
+            None => (None, 0, Some(record.pack)),
+        };
+        span.sort_by_cached_key(|(_, record)| (blob_of(record), record.ordinal));
+        let mut batches: Vec<Span> = Vec::new();
+        let is_of_one = |(_, one): &(u64, RecordRef), (_, next): &(u64, RecordRef)| {
+            let ((blob, _, pack), (other, _, other_pack)) = (blob_of(one), blob_of(next));
+            (blob, pack) == (other, other_pack)
+        };
+        for of_blob in span.chunk_by(is_of_one) {
+            match batches.last_mut().filter(|last| last.len() + of_blob.len() <= BATCH_CHUNKS) {
+                Some(last) => last.extend_from_slice(of_blob),
+                None => {
+                    let even = of_blob.len().div_ceil(of_blob.len().div_ceil(BATCH_CHUNKS));
+                    batches.extend(of_blob.chunks(even).map(<[_]>::to_vec));
+                }
+            }
+        }
+        batches
     }
 
     /// Returns how many batches of `of_each` bytes are under way at most. What is near comes as fast as it is written: more would wait in
@@ -274,6 +313,15 @@ impl Export<'_> {
 
 fn writing(path: &Path, error: io::Error) -> Error {
     Error::from_io(path.display().to_string(), "writing the disk", error)
+}
+
+/// The order in which chunks are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    /// That of the disk.
+    Disk,
+    /// That in which they are stored.
+    Stored,
 }
 
 /// What a file holds before it is written.

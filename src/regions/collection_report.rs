@@ -62,7 +62,9 @@ pub struct RegionCollection {
     pub rewritten_packs: usize,
     /// The number of packs that were compressed after they had rested, each in its replica.
     pub compressed_packs: usize,
-    /// The bytes that what was rewritten and compressed takes.
+    /// The number of small packs that were merged, each in its replica: by a plan, those that are to be.
+    pub merged_packs: usize,
+    /// The bytes that what was rewritten, compressed and merged takes.
     pub rewritten_bytes: u64,
     /// The number of packs that are left to compress: by a plan, or after a budget was used up.
     pub uncompressed_packs: usize,
@@ -102,6 +104,7 @@ impl CollectionReport {
                 bytes: 0,
                 rewritten_packs: 0,
                 compressed_packs: 0,
+                merged_packs: 0,
                 rewritten_bytes: 0,
                 uncompressed_packs: 0,
                 reencrypted_packs: 0,
@@ -155,6 +158,15 @@ impl CollectionReport {
             there.compressed_packs += 1;
             there.rewritten_bytes += written;
         });
+    }
+
+    pub(crate) fn merged(&mut self, region: &Region, packs: usize, written: u64) {
+        if packs > 0 {
+            self.change(region, |there| {
+                there.merged_packs += packs;
+                there.rewritten_bytes += written;
+            });
+        }
     }
 
     pub(crate) fn add_under_old_keys(&mut self, region: &Region, packs: usize) {

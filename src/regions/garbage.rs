@@ -1,5 +1,6 @@
 //! The garbage of a region: blobs that no version, image or open import needs.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -12,8 +13,10 @@ use crate::catalog::{State, UploadName};
 use crate::content::blob_name::BlobName;
 use crate::content::extents::Extents;
 use crate::content::manifest::{Manifest, Needs};
-use crate::content::names::{ManifestId, PackId, SlotId, UploadId};
+use crate::content::merged::MAX_MEMBERS;
+use crate::content::names::{FamilyId, ManifestId, MergedId, PackId, SlotId, UploadId};
 use crate::content::pack::PackInfo;
+use crate::content::part::Part;
 use crate::error::Result;
 use crate::host::in_flight::together;
 use crate::model::{Region, ResourceId};
@@ -24,6 +27,18 @@ use crate::replica::slot::Slot;
 
 /// A pack is rewritten if a smaller share than this of the records that a slot has of it is needed.
 const LIVE_PERCENT: u64 = 50;
+
+/// Packs of at most this length are merged.
+const SMALL: u64 = 4 << 20;
+
+/// A merged blob is of about this length.
+const MERGED_BYTES: u64 = 32 << 20;
+
+/// Packs of at most this length come first in a merged blob: most of them are indexes, of which a reader wants all that it needs at once.
+const TINY: u64 = 64 << 10;
+
+/// What a member takes beside its own length, at most: its line, and the room to the next block.
+const ROOM: u64 = 8 << 10;
 
 /// Manifests and indexes that are read in one wave.
 const MANIFESTS: usize = 64;
@@ -46,8 +61,45 @@ pub(crate) struct Survey {
     /// Manifests that no replica has intact, with the number of the commit that published their images. Their needs are
     /// not known, but were all announced before that commit.
     unreadable: BTreeMap<ManifestId, u64>,
+    /// The image definitions that each manifest is of, one of them.
+    families: BTreeMap<ManifestId, FamilyId>,
     /// Blobs that others replace which have another key: these are kept, where both would do.
     superseded: BTreeSet<Blob>,
+}
+
+/// A small pack in a slot.
+#[derive(Clone)]
+pub(crate) struct Small {
+    pub(crate) pack: PackInfo,
+    /// The blob that suffices.
+    pub(crate) kept: Parcel,
+    /// The commit that announced its upload.
+    announced: u64,
+}
+
+/// Small packs in a slot that are to be merged.
+pub(crate) struct Merge {
+    pub(crate) slot: SlotId,
+    pub(crate) family: FamilyId,
+    pub(crate) packs: Vec<Small>,
+}
+
+impl Merge {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.packs.iter().map(|small| small.kept.length()).sum()
+    }
+}
+
+/// Which packs are to be merged.
+pub(crate) struct MergeRule<'a> {
+    /// Only members of mostly dead merged blobs.
+    pub(crate) only_mostly_dead: bool,
+    /// Packs that lie by themselves are merged if they are at least so many.
+    pub(crate) several: usize,
+    /// Without those that a version needs which was published later.
+    pub(crate) rested: Option<DateTime<Utc>>,
+    /// Those that were tried already.
+    pub(crate) tried: &'a BTreeSet<(SlotId, PackId)>,
 }
 
 /// What a slot relies on of a pack that is needed.
@@ -82,6 +134,7 @@ impl Survey {
             live: BTreeMap::new(),
             published: BTreeMap::new(),
             unreadable: BTreeMap::new(),
+            families: BTreeMap::new(),
             superseded: BTreeSet::new(),
         };
         survey.list_again(state).await?;
@@ -128,6 +181,23 @@ impl Survey {
         self.inventory.add(slot, parcel);
     }
 
+    /// Adds a merged blob that was written to a slot.
+    pub(crate) fn merged(&mut self, slot: SlotId, id: MergedId, bytes: u64) {
+        self.inventory.add_merged(slot, id, bytes);
+    }
+
+    /// Leaves out of `garbage` the merged blobs that a part is a member of which is not garbage.
+    pub(crate) fn without_merged_in_use(&self, garbage: Blobs) -> Blobs {
+        let slots: BTreeSet<SlotId> = garbage.0.keys().map(|blob| blob.slot).collect();
+        let in_use: BTreeMap<SlotId, BTreeSet<MergedId>> =
+            slots.into_iter().map(|slot| (slot, self.inventory.merged_in_use(slot, &garbage))).collect();
+        let is_free = |blob: &Blob| match blob.name {
+            BlobName::Merged(id) => in_use.get(&blob.slot).is_none_or(|used| !used.contains(&id)),
+            _ => true,
+        };
+        Blobs(garbage.0.into_iter().filter(|(blob, _)| is_free(blob)).collect())
+    }
+
     /// Reads the manifests that the region must keep, unless they were read before, and finds the needs of each slot.
     pub(crate) async fn read(&mut self, state: &State) -> Result<()> {
         let needed = NeededManifests::in_region(&self.regions, state, &self.region);
@@ -135,6 +205,14 @@ impl Survey {
         self.read = state.number();
         let newest = |id| needed.made_of(id).iter().filter_map(|kept| kept.published_date).max();
         self.published = needed.ids().filter_map(|id| Some((*id, newest(id)?))).collect();
+        let family = |id| {
+            let of_versions = needed.made_of(id).iter().filter_map(|kept| match &kept.id {
+                ResourceId::ImageVersion(version) => Some(FamilyId::of(&version.definition().to_string())),
+                _ => None,
+            });
+            of_versions.min()
+        };
+        self.families = needed.ids().filter_map(|id| Some((*id, family(id)?))).collect();
         let mut read: BTreeMap<BTreeSet<ManifestId>, Arc<Needs>> = self.live.values().cloned().collect();
         for slot in self.inventory.slots.keys().copied().collect::<Vec<_>>() {
             let manifests = needed.in_slot(slot);
@@ -228,6 +306,16 @@ impl Survey {
                 let garbage = garbage.iter().chain(&holding.dead);
                 unneeded.garbage.0.extend(garbage.map(|(name, bytes)| (Blob { slot: *id, name: *name }, *bytes)));
             }
+            // After the parts: the last members of a merged blob may just have become garbage.
+            let in_use = self.inventory.merged_in_use(*id, &unneeded.garbage);
+            for (merged, bytes) in self.inventory.merged.get(id).into_iter().flatten() {
+                let blob = Blob { slot: *id, name: BlobName::Merged(*merged) };
+                if merged.number() > state.number() {
+                    unneeded.foreign.0.insert(blob, *bytes);
+                } else if slot.is_dead(blob.name) || !in_use.contains(merged) {
+                    unneeded.garbage.0.insert(blob, *bytes);
+                }
+            }
             for (name, bytes) in self.inventory.manifests.get(id).into_iter().flatten() {
                 let BlobName::Manifest(manifest, _) = name else { continue };
                 let Some(announced) = state.announced(UploadName(manifest.upload)) else {
@@ -288,16 +376,90 @@ impl Survey {
     /// Returns the packs that slots have as imports wrote them, and that no version published after `rested`, if that is given, needs: what is
     /// needed of them is to be compressed.
     pub(crate) fn uncompressed(&self, state: &State, rested: Option<DateTime<Utc>>) -> Vec<Rewrite> {
-        let young = self.published.iter().filter(|(_, published)| rested.is_some_and(|rested| **published > rested));
-        let young: BTreeSet<PackId> = young
-            .filter_map(|(id, _)| self.manifests.get(id))
-            .flat_map(|manifest| manifest.packs.iter().map(|pack| pack.id))
-            .collect();
+        let young = self.young(rested);
         self.to_rewrite(state, |holding, pack, live| {
             let is_as_written = holding.has_whole(pack) && holding.parts.is_empty() && !young.contains(&pack.id);
             let all = || std::iter::once(0..pack.records).collect();
             is_as_written.then(|| if pack.is_mostly(live) { all() } else { live.clone() })
         })
+    }
+
+    /// Returns the packs that a version needs which was published after `rested`.
+    fn young(&self, rested: Option<DateTime<Utc>>) -> BTreeSet<PackId> {
+        let young = self.published.iter().filter(|(_, published)| rested.is_some_and(|rested| **published > rested));
+        let young = young.filter_map(|(id, _)| self.manifests.get(id));
+        young.flat_map(|manifest| manifest.packs.iter().map(|pack| pack.id)).collect()
+    }
+
+    /// Returns the small packs that are to be merged, each group into one blob: of a family those that lie by themselves, if they are
+    /// several, with the members of small merged blobs; and what is needed of mostly dead ones in any case.
+    pub(crate) fn to_merge(&self, state: &State, rule: &MergeRule<'_>) -> Vec<Merge> {
+        let (young, mut merges) = (self.young(rule.rested), Vec::new());
+        for (slot, (_, holdings)) in &self.inventory.slots {
+            let Some((manifests, live)) = self.live.get(slot) else { continue };
+            let doubtful = self.doubtful_until(manifests);
+            let (packs, families) = (self.packs_of(manifests), self.families_of(manifests));
+            let (mut loose, mut members) = (BTreeMap::<_, Vec<Small>>::new(), BTreeMap::<MergedId, Vec<_>>::new());
+            for (id, holding) in holdings {
+                let Some(((info, live), family)) = packs.get(id).zip(live.get(id)).zip(families.get(id)) else {
+                    continue;
+                };
+                let announced = state.announced(UploadName(id.upload)).filter(|announced| *announced > doubtful);
+                let (Keep::One(kept), _) = self.classify(*slot, holding, Some((info, live)), *id) else { continue };
+                let Some(announced) = announced else { continue };
+                let needed = kept.length() * live.count() / holding.records_of(info).max(live.count()).max(1);
+                let place = match &kept {
+                    Parcel::Part(part) => part.id.place().copied(),
+                    // It is to be compressed first, which makes it a part.
+                    Parcel::Pack(_) => continue,
+                };
+                let is_new = !rule.tried.contains(&(*slot, *id));
+                let may_be_merged = is_new && kept.length() <= SMALL && !young.contains(id);
+                let small = Small { pack: *info, kept, announced };
+                match place {
+                    Some(place) => {
+                        members.entry(place.merged).or_default().push((needed, is_new.then_some(small)));
+                    }
+                    None => loose.entry(*family).or_default().extend(may_be_merged.then_some(small)),
+                }
+            }
+            if rule.only_mostly_dead {
+                loose.clear();
+            }
+            let sizes = self.inventory.merged.get(slot);
+            let size_of = |merged: &MergedId| sizes.and_then(|sizes| sizes.get(merged)).copied().unwrap_or(0);
+            let is_mostly_dead = |merged: &MergedId, members: &[(u64, Option<Small>)]| {
+                let needed = members.iter().map(|(needed, _)| needed).sum::<u64>();
+                needed * 100 < size_of(merged) * LIVE_PERCENT && members.iter().any(|(_, small)| small.is_some())
+            };
+            let rewritten = members.iter().filter(|(merged, members)| is_mostly_dead(merged, members));
+            let rewritten: BTreeSet<FamilyId> = rewritten.map(|(merged, _)| merged.family()).collect();
+            loose.retain(|family, packs| packs.len() >= rule.several || rewritten.contains(family));
+            for (merged, members) in members {
+                let grows = size_of(&merged) < MERGED_BYTES / 2 && loose.contains_key(&merged.family());
+                if grows || is_mostly_dead(&merged, &members) {
+                    let members = members.into_iter().filter_map(|(_, small)| small);
+                    loose.entry(merged.family()).or_default().extend(members);
+                }
+            }
+            for (family, packs) in loose {
+                let merge = |packs| Merge { slot: *slot, family, packs };
+                merges.extend(into_blobs(packs).into_iter().map(merge));
+            }
+        }
+        merges
+    }
+
+    /// Returns the family that each pack of some manifests is merged in.
+    fn families_of(&self, manifests: &BTreeSet<ManifestId>) -> BTreeMap<PackId, FamilyId> {
+        let mut families = BTreeMap::<PackId, FamilyId>::new();
+        for id in manifests {
+            let Some((manifest, family)) = self.manifests.get(id).zip(self.families.get(id)) else { continue };
+            for pack in manifest.packs.iter() {
+                families.entry(pack.id).and_modify(|known| *known = (*known).min(*family)).or_insert(*family);
+            }
+        }
+        families
     }
 
     /// Prefers what replaces a blob to the blob.
@@ -363,6 +525,23 @@ impl Survey {
     }
 }
 
+/// Divides packs into groups of which each fits into a merged blob, in the order in which they lie there: indexes first, then by age.
+fn into_blobs(mut packs: Vec<Small>) -> Vec<Vec<Small>> {
+    packs.sort_by_key(|small| (small.kept.length() > TINY, small.announced, small.pack.id));
+    let (mut groups, mut bytes) = (Vec::<Vec<Small>>::new(), 0);
+    for small in packs {
+        bytes += small.kept.length() + ROOM;
+        match groups.last_mut().filter(|group| bytes <= MERGED_BYTES && group.len() < MAX_MEMBERS) {
+            Some(group) => group.push(small),
+            None => {
+                bytes = small.kept.length() + ROOM;
+                groups.push(vec![small]);
+            }
+        }
+    }
+    groups
+}
+
 /// The garbage of a region, with the reasons to keep or to trust the rest.
 #[derive(Default)]
 pub(crate) struct Unneeded {
@@ -401,7 +580,9 @@ fn classify(
 ) -> (Keep, Vec<(BlobName, u64)>) {
     let keep = need.map_or(Keep::Nothing, |(info, live)| {
         let enough = holding.parts.iter().filter(|part| part.extents().contains(live));
-        let enough = enough.min_by_key(|part| (is_superseded(part.name()), part.length()));
+        // Of equal ones the member of the newest merged blob.
+        let newest = |part: &Part| part.id.place().map(|place| place.merged.number());
+        let enough = enough.min_by_key(|part| (is_superseded(part.name()), part.length(), Reverse(newest(part))));
         match enough {
             Some(part) => Keep::One(Parcel::Part(part.clone())),
             None if holding.has_whole(info) => Keep::One(Parcel::Pack(*info)),

@@ -1,11 +1,11 @@
 //! The inventory of a region: the listed blobs of its slots.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::stores::Regions;
 use crate::catalog::{Condemned, State, ZoneBlobs};
 use crate::content::blob_name::BlobName;
-use crate::content::names::{ManifestId, PackId, SlotId};
+use crate::content::names::{ManifestId, MergedId, PackId, SlotId};
 use crate::error::Result;
 use crate::model::Region;
 use crate::replica::holding::Holding;
@@ -49,6 +49,7 @@ impl Blobs {
 pub(crate) struct Inventory {
     pub(crate) slots: BTreeMap<SlotId, (Slot, BTreeMap<PackId, Holding>)>,
     pub(crate) manifests: BTreeMap<SlotId, BTreeMap<BlobName, u64>>,
+    pub(crate) merged: BTreeMap<SlotId, BTreeMap<MergedId, u64>>,
     pub(crate) boot_sets: BTreeMap<SlotId, BTreeMap<ManifestId, u64>>,
 }
 
@@ -58,6 +59,7 @@ impl Inventory {
         let mut inventory = Self::default();
         for (id, slot, contents) in regions.list(state, region).await? {
             inventory.manifests.insert(id, contents.manifests);
+            inventory.merged.insert(id, contents.merged);
             inventory.boot_sets.insert(id, contents.boot_sets);
             inventory.slots.insert(id, (slot, contents.holdings));
         }
@@ -67,6 +69,10 @@ impl Inventory {
     /// Removes blobs from the inventory.
     pub(crate) fn remove(&mut self, blobs: &Blobs) {
         for Blob { slot, name } in blobs.0.keys() {
+            if let BlobName::Merged(id) = name {
+                self.merged.get_mut(slot).map(|merged| merged.remove(id));
+                continue;
+            }
             match name.pack() {
                 Some(pack) => {
                     let holdings = self.slots.get_mut(slot).map(|(_, holdings)| holdings);
@@ -93,6 +99,22 @@ impl Inventory {
         }
     }
 
+    /// Adds a merged blob.
+    pub(crate) fn add_merged(&mut self, slot: SlotId, id: MergedId, bytes: u64) {
+        self.merged.entry(slot).or_default().insert(id, bytes);
+    }
+
+    /// Returns the merged blobs of a slot that parts are members of, other than those of `garbage`.
+    pub(crate) fn merged_in_use(&self, slot: SlotId, garbage: &Blobs) -> BTreeSet<MergedId> {
+        let holdings = self.slots.get(&slot).into_iter().flat_map(|(_, holdings)| holdings);
+        let alive = holdings.flat_map(|(pack, holding)| holding.alive(*pack));
+        let used = alive.filter_map(|name| match name {
+            BlobName::Part(id, _) if !garbage.0.contains_key(&Blob { slot, name }) => Some(id.place()?.merged),
+            _ => None,
+        });
+        used.collect()
+    }
+
     /// Returns the blobs of `condemned` that are still there.
     pub(crate) fn left_of(&self, condemned: &Condemned) -> Blobs {
         let size_of = |slot: SlotId, name: BlobName| match name.pack() {
@@ -100,7 +122,10 @@ impl Inventory {
                 let (_, holdings) = self.slots.get(&slot)?;
                 holdings.get(&pack)?.dead.iter().find(|(dead, _)| *dead == name).map(|(_, size)| *size)
             }
-            None => self.manifests.get(&slot)?.get(&name).copied(),
+            None => match name {
+                BlobName::Merged(id) => self.merged.get(&slot)?.get(&id).copied(),
+                _ => self.manifests.get(&slot)?.get(&name).copied(),
+            },
         };
         let left = condemned.names().filter_map(|(slot, name)| Some((Blob { slot, name }, size_of(slot, name)?)));
         Blobs(left.collect())

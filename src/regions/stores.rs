@@ -9,7 +9,7 @@ use futures::future::join_all;
 use super::region_store::{RegionStore, Site};
 use super::targets::ready_in;
 use crate::catalog::{Catalog, State, VersionRecord};
-use crate::content::names::SlotId;
+use crate::content::names::{FamilyId, SlotId};
 use crate::error::{Error, Problem, Result};
 use crate::host::in_flight::{all_of, together};
 use crate::host::sync::Mutex;
@@ -286,7 +286,9 @@ impl Regions {
         };
         let at_home = of(home, ready_in(record, home));
         let away = record.ready_regions().filter(|region| *region != home);
-        at_home.into_iter().chain(away.flat_map(|region| of(region, record.replicas_ready(region)))).flatten().collect()
+        let slots = at_home.into_iter().chain(away.flat_map(|region| of(region, record.replicas_ready(region))));
+        let family = FamilyId::of(&record.version.id().definition().to_string());
+        slots.flatten().map(|slot| slot.in_family(family)).collect()
     }
 }
 

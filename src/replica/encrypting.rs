@@ -67,9 +67,9 @@ impl Slot {
     pub(crate) async fn is_under_old_key(&self, parcel: &Parcel) -> Result<bool> {
         let Some(key) = self.keys.current().await? else { return Ok(false) };
         let number = match parcel {
-            Parcel::Pack(info) => self.read_head(info).await??.key(),
+            Parcel::Pack(info) => self.read_head(info).await??.0.key(),
             Parcel::Part(part) => match self.head_of_part(part).await? {
-                Some(head) => head.key(),
+                Some((head, _)) => head.key(),
                 None => return Ok(false),
             },
         };

@@ -53,10 +53,18 @@ impl Holding {
         }
     }
 
-    /// Returns the names of the whole pack and of the readable parts, with their lengths.
+    /// Returns the names of the whole pack and of the readable parts, with their lengths. That of a member frees nothing by itself.
     pub(crate) fn readable(&self, pack: PackId) -> impl Iterator<Item = (BlobName, u64)> {
         let whole = self.whole.map(|length| (BlobName::Pack(pack, self.incarnation), length));
-        whole.into_iter().chain(self.parts.iter().map(|part| (part.name(), part.length())))
+        whole.into_iter().chain(
+            self.parts.iter().map(|part| (part.name(), if part.id.place().is_some() { 0 } else { part.length() })),
+        )
+    }
+
+    /// Returns the names of all blobs that may still be relied on.
+    pub(crate) fn alive(&self, pack: PackId) -> impl Iterator<Item = BlobName> {
+        let others = self.broken.iter().copied().chain(self.foreign.iter().map(|(name, _)| *name));
+        self.readable(pack).map(|(name, _)| name).chain(others)
     }
 
     /// Removes a blob from the holding.

@@ -2,22 +2,50 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 
 use crate::content::head::Head;
-use crate::content::names::{PackId, UploadId};
+use crate::content::names::{FamilyId, PackId, UploadId};
+use crate::content::record::Line;
 use crate::error::Result;
 use crate::host::sync::Mutex;
 use crate::store::{BlobKey, BlobMeta};
 
-/// The most packs of a slot whose heads are cached, a few MiB, and the most uploads whose parts are.
+/// The most packs of a slot whose heads are cached, a few MiB, or 24 MiB with small packs, and the most uploads whose parts are.
 const MAX_LOCATED: usize = 256;
 
-/// The blobs of one pack in a slot, with their heads.
-pub(super) type Blobs = Arc<[(BlobKey, Arc<Head>)]>;
+/// A pack or part, where it lies.
+#[derive(Clone, Debug)]
+pub(super) struct Located {
+    pub(super) head: Arc<Head>,
+    /// The blob that it lies in: its own, or a merged one.
+    pub(super) blob: BlobKey,
+    /// The offset there at which it begins.
+    pub(super) start: u64,
+    /// The key that no other pack or part of the slot has.
+    pub(super) key: BlobKey,
+    /// All of it, if it is small: up to 96 KiB.
+    pub(super) bytes: Option<Bytes>,
+}
+
+impl Located {
+    /// Returns the place of a record.
+    pub(super) fn range(&self, line: &Line) -> Range<u64> {
+        let range = line.range();
+        self.start.saturating_add(range.start)..self.start.saturating_add(range.end)
+    }
+}
+
+/// What a slot has of one pack.
+pub(super) type Blobs = Arc<[Located]>;
+
+/// The members of the merged blobs of a family.
+pub(super) type Members = Arc<HashMap<PackId, Located>>;
 
 /// What is looked up, once for all who ask at the same time.
 pub(super) type Looking<T> = Shared<BoxFuture<'static, Result<T>>>;
@@ -68,6 +96,8 @@ pub(super) struct LocatedPacks {
     pub(super) packs: Lookups<PackId, Blobs>,
     /// The listed parts of uploads of which a pack was not found whole. By itself: what finds a pack keeps it.
     pub(super) parts: Lookups<UploadId, Arc<[BlobMeta]>>,
+    /// The members of merged blobs. By itself, too.
+    pub(super) merged: Lookups<FamilyId, Members>,
 }
 
 impl std::fmt::Debug for LocatedPacks {
@@ -77,13 +107,15 @@ impl std::fmt::Debug for LocatedPacks {
 }
 
 impl LocatedPacks {
-    /// Returns those that know the same listed parts, and no packs.
+    /// Returns those that know the same listed parts and members, and no packs.
     pub(super) fn of_parts(&self) -> Self {
-        Self { packs: Lookups::default(), parts: self.parts.clone() }
+        Self { packs: Lookups::default(), parts: self.parts.clone(), merged: self.merged.clone() }
     }
 
     pub(super) fn forget(&self, pack: &PackId) {
         self.packs.forget(pack);
         self.parts.forget(&pack.upload);
+        // All of them: a member goes with its blob.
+        self.merged.0.lock().clear();
     }
 }

@@ -1,20 +1,20 @@
 //! Reads the records of a slot: where a pack is whole, from it, and otherwise from its parts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::FutureExt;
 
-use super::located::{Blobs, Looking};
+use super::located::{Blobs, Located, Looking, Members};
 use super::slot::Slot;
 use super::verified::Observed;
 use crate::content::cipher::BlobCipher;
 use crate::content::extents::Extents;
 use crate::content::head::Head;
 use crate::content::manifest::Packs;
-use crate::content::names::PartId;
+use crate::content::names::{FamilyId, PartId};
 use crate::content::pack::PackInfo;
 use crate::content::part::Part;
 use crate::content::record::{Hashed, Line, RecordRef, StoredRecord};
@@ -29,6 +29,15 @@ const MAX_AHEAD: usize = 16;
 
 /// To hash fewer records takes no longer than to ask for the state of their blob.
 const LEAST_OBSERVED: usize = 8;
+
+/// A version with more uploads than this looks for merged blobs.
+const MAX_UPLOADS: usize = 4;
+
+/// The most fronts of merged blobs that are read for a version, the newest ones: of 2 GiB.
+const MAX_FRONTS: usize = 64;
+
+/// A member of a merged blob, and the lines of what is wanted of it.
+type OfMember<'m, 'a, 'b> = (&'m Located, Vec<Line>, &'b [Wanted<'a>]);
 
 /// Why records were not read.
 enum Unread {
@@ -62,21 +71,24 @@ impl Slot {
     /// Returns the stored `records`, in that order. `packs` has the packs that they are in. All are fetched at
     /// the same time, neighbours with one read.
     pub(super) async fn read_records(&self, packs: &Packs, records: &[RecordRef]) -> Result<Read> {
+        let merged = self.members_for(packs).await;
         if packs.iter().len() <= MAX_AHEAD {
             // Each tells its failure to those who need it.
             together(packs.iter().map(|pack| self.locate(pack)).collect()).await;
         }
         let mut order: Vec<Wanted<'_>> = records.iter().enumerate().collect();
         order.sort_unstable_by_key(|(_, record)| (record.pack, record.ordinal));
+        let of_packs: Vec<&[Wanted<'_>]> = order.chunk_by(|(_, a), (_, b)| a.pack == b.pack).collect();
+        let (mut found, of_packs) = self.read_merged(&merged, of_packs).await;
         let mut reading = Vec::new();
-        for of_pack in order.chunk_by(|(_, a), (_, b)| a.pack == b.pack) {
+        for of_pack in of_packs {
             let Some((_, first)) = of_pack.first() else { continue };
             let unknown = || {
                 Error::corrupt("index", format!("the index refers to pack {}, which the manifest lacks", first.pack))
             };
             reading.push(self.read_of_pack(packs.get(&first.pack).ok_or_else(unknown)?, of_pack));
         }
-        let mut found = all_of(reading).await?.concat();
+        found.extend(all_of(reading).await?.into_iter().flatten());
         found.sort_unstable_by_key(|(number, _, _)| *number);
         let mut read = Read { records: Vec::with_capacity(found.len()), to_verify: Vec::new() };
         for (_, record, observed) in found {
@@ -95,13 +107,104 @@ impl Slot {
         }
     }
 
+    /// Returns the members of merged blobs among the packs of a version, if it has many uploads.
+    pub(super) async fn members_for(&self, packs: &Packs) -> Members {
+        let Some(family) = self.family() else { return Members::default() };
+        let look = || {
+            let (slot, is_of_many) = (self.without_located(), is_of_many_uploads(packs));
+            async move { if is_of_many { slot.members_of_family(family).await } else { Ok(Members::default()) } }
+                .boxed()
+        };
+        // Without them, each pack is found by itself.
+        self.located.merged.find(&family, look).await.unwrap_or_default()
+    }
+
+    async fn members_of_family(&self, family: FamilyId) -> Result<Members> {
+        let mut listed = self.listed_merged(family).await?;
+        listed.truncate(MAX_FRONTS);
+        let fronts = together(listed.iter().map(|id| self.members(*id)).collect()).await;
+        let mut members = HashMap::new();
+        for member in fronts.into_iter().filter_map(Result::ok).flatten().flatten() {
+            let blob = member.place.merged.key()?;
+            let (start, pack) = (member.place.range().start, member.pack);
+            let key = blob.join(&format!("{start}"))?;
+            // The newest comes first.
+            members.entry(pack).or_insert(Located { head: member.head, blob, start, key, bytes: None });
+        }
+        Ok(members.into())
+    }
+
+    /// Reads the records of members of merged blobs: what lies in one of these together, as if it were one pack. Returns also the packs of
+    /// which it has not found all.
+    async fn read_merged<'a, 'b>(
+        &self,
+        members: &Members,
+        of_packs: Vec<&'b [Wanted<'a>]>,
+    ) -> (Vec<Found>, Vec<&'b [Wanted<'a>]>) {
+        let (mut of_blobs, mut rest) = (BTreeMap::<&BlobKey, Vec<OfMember<'_, 'a, 'b>>>::new(), Vec::new());
+        for wanted in of_packs {
+            let member = wanted.first().and_then(|(_, record)| members.get(&record.pack));
+            let lines = member.and_then(|member| {
+                let line = |(_, record): &Wanted<'_>| {
+                    member.head.line(record.ordinal).filter(|line| line.content == record.digest).copied()
+                };
+                Some((member, wanted.iter().map(line).collect::<Option<Vec<Line>>>()?))
+            });
+            match lines {
+                Some((member, lines)) => of_blobs.entry(&member.blob).or_default().push((member, lines, wanted)),
+                None => rest.push(wanted),
+            }
+        }
+        let reading = of_blobs.iter().map(|(blob, of_members)| async move {
+            let (mut observed, mut ciphers) = (Vec::new(), Vec::new());
+            for (member, lines, _) in of_members {
+                observed.push(self.observe_for(member, lines).await);
+                ciphers.push(self.cipher_of(&member.head).await.ok()?);
+            }
+            let places = of_members.iter().flat_map(|(member, lines, _)| lines.iter().map(|line| member.range(line)));
+            let read = self.get_ranges(blob, &places.collect::<Vec<_>>()).await.ok()?;
+            Some((observed, ciphers, read))
+        });
+        let read = together(reading.collect()).await;
+        let mut found = Vec::new();
+        for ((_, of_members), read) in of_blobs.into_iter().zip(read) {
+            let Some((observed, ciphers, read)) = read else {
+                // It was merged again, does not answer, or its key is away: each is looked for by itself.
+                for (_, _, wanted) in of_members {
+                    wanted.first().into_iter().for_each(|(_, record)| self.located.forget(&record.pack));
+                    rest.push(wanted);
+                }
+                continue;
+            };
+            let mut read = read.into_iter();
+            for ((member, lines, wanted), (observed, cipher)) in
+                of_members.into_iter().zip(observed.into_iter().zip(ciphers))
+            {
+                let known = observed.as_ref().map(|blob| self.verified.of(blob)).unwrap_or_default();
+                found.extend(lines.iter().zip(wanted).zip(read.by_ref()).map(|((line, (number, _)), bytes)| {
+                    let is_verified = known.covers(&line.ordinals());
+                    let encrypted = cipher.as_ref().map(|cipher| member.head.encrypted(line, cipher));
+                    (*number, StoredRecord { line: *line, bytes, is_verified, encrypted }, observed.clone())
+                }));
+            }
+        }
+        (found, rest)
+    }
+
+    /// As [`observe`](Self::observe), if so many records are read that it is worth it.
+    async fn observe_for(&self, located: &Located, lines: &[Line]) -> Option<Arc<Observed>> {
+        // What was read when it was found may be of another blob than the one that is there now.
+        let is_few = lines.len() < LEAST_OBSERVED || located.bytes.is_some();
+        if is_few { None } else { self.observe(located).await }
+    }
+
     /// Returns the blob as it is before it is read, if what is verified of it is remembered.
-    async fn observe(&self, key: &BlobKey) -> Option<Arc<Observed>> {
+    async fn observe(&self, located: &Located) -> Option<Arc<Observed>> {
         // A service on a network would be asked once more, which takes longer than hashing.
         if !self.verified.is_on() || self.capabilities().latency() != Latency::Low {
             return None;
         }
-        let blob = self.meta(key).await?;
+        let blob = BlobMeta { key: located.key.clone(), ..self.meta(&located.blob).await? };
         self.verified.observed(self.shared_label(), blob).map(Arc::new)
     }
 
@@ -134,6 +237,13 @@ impl Slot {
     }
 
     async fn blobs_of(&self, pack: &PackInfo) -> Result<Blobs> {
+        let merged = self.family().and_then(|family| self.located.merged.known(&family));
+        if let Some(members) = merged
+            && let Some(member) = members.await.unwrap_or_default().get(&pack.id)
+            && member.head.content() == pack.content
+        {
+            return Ok([member.clone()].into());
+        }
         // Who has found one pack of an upload compressed finds the others so, mostly.
         let mut listed = match self.located.parts.known(&pack.id.upload) {
             Some(listing) => Some(self.parts_in(listing, pack).await?),
@@ -146,7 +256,10 @@ impl Slot {
             }
         }
         let missing = match self.read_head(pack).await? {
-            Ok(head) => return Ok([(self.key_of_pack(&pack.id)?, Arc::new(head))].into()),
+            Ok((head, bytes)) => {
+                let blob = self.key_of_pack(&pack.id)?;
+                return Ok([Located { head: Arc::new(head), start: 0, key: blob.clone(), blob, bytes }].into());
+            }
             Err(missing) => missing,
         };
         // The pack may be here in parts. Those of all packs of the upload are listed together.
@@ -180,7 +293,15 @@ impl Slot {
         let parts: Vec<Part> = parts.into_iter().filter(|part| part.is_of(pack)).collect();
         let heads = all_of(parts.iter().map(|part| self.head_of_part(part)).collect()).await?;
         let found = parts.iter().zip(heads).filter_map(|(part, head)| Some((part, head?)));
-        found.map(|(part, head)| Ok((part.name().key()?, head))).collect()
+        let located = found.map(|(part, (head, bytes))| {
+            let key = part.name().key()?;
+            let (blob, start) = match part.id.place() {
+                Some(place) => (place.merged.key()?, place.range().start),
+                None => (key.clone(), 0),
+            };
+            Ok(Located { head, blob, start, key, bytes })
+        });
+        located.collect()
     }
 
     /// Returns what decrypts the records of a blob, if it is encrypted.
@@ -190,9 +311,14 @@ impl Slot {
     }
 
     /// Reads ranges of a blob that was located.
-    async fn read_located(&self, key: &BlobKey, lines: &[Line]) -> Result<Vec<Bytes>, Unread> {
-        let ranges: Vec<_> = lines.iter().map(Line::range).collect();
-        self.get_ranges(key, &ranges).await.map_err(|error| match error.kind() {
+    async fn read_located(&self, located: &Located, lines: &[Line]) -> Result<Vec<Bytes>, Unread> {
+        if let Some(bytes) = &located.bytes {
+            let records = lines.iter().map(|line| line.stored_in(bytes)).collect::<Option<Vec<Bytes>>>();
+            let cut = || Error::corrupt(self.label(), format!("a record of `{}` is past its end", located.key));
+            return records.ok_or_else(cut).map_err(Unread::Failed);
+        }
+        let ranges: Vec<_> = lines.iter().map(|line| located.range(line)).collect();
+        self.get_ranges(&located.blob, &ranges).await.map_err(|error| match error.kind() {
             StoreErrorKind::NotFound => Unread::Gone(self.failed(error)),
             _ => Unread::Failed(self.failed(error)),
         })
@@ -208,8 +334,7 @@ impl Slot {
         let blobs = blobs.map_err(Unread::Failed)?;
         let mut of_blobs: BTreeMap<usize, (Vec<usize>, Vec<Line>)> = BTreeMap::new();
         for (number, record) in wanted {
-            let lines =
-                || blobs.iter().enumerate().filter_map(|(at, (_, head))| Some((at, *head.line(record.ordinal)?)));
+            let lines = || blobs.iter().enumerate().filter_map(|(at, one)| Some((at, *one.head.line(record.ordinal)?)));
             let found = lines().find(|(_, line)| line.content == record.digest);
             let lacks = || Unread::Gone(self.lacks(pack, record, lines().next().is_some()));
             let (at, line) = found.ok_or_else(lacks)?;
@@ -218,17 +343,17 @@ impl Slot {
             lines.push(line);
         }
         let reading = of_blobs.iter().filter_map(|(at, (numbers, lines))| {
-            let (key, head) = blobs.get(*at)?;
+            let located = blobs.get(*at)?;
             Some(async move {
                 // ORDER: look at the blob, then read it. The other way round, read -> replaced -> looked at: what was read
                 // is taken for what has replaced it.
-                let observed = if lines.len() < LEAST_OBSERVED { None } else { self.observe(key).await };
+                let observed = self.observe_for(located, lines).await;
                 let known = observed.as_ref().map(|blob| self.verified.of(blob)).unwrap_or_default();
-                let cipher = self.cipher_of(head).await?;
-                let read = self.read_located(key, lines).await?;
+                let cipher = self.cipher_of(&located.head).await?;
+                let read = self.read_located(located, lines).await?;
                 let records = lines.iter().zip(read).map(|(line, bytes)| {
                     let is_verified = known.covers(&line.ordinals());
-                    let encrypted = cipher.as_ref().map(|cipher| head.encrypted(line, cipher));
+                    let encrypted = cipher.as_ref().map(|cipher| located.head.encrypted(line, cipher));
                     StoredRecord { line: *line, bytes, is_verified, encrypted }
                 });
                 let found = numbers.iter().zip(records).map(|(number, record)| (*number, record, observed.clone()));
@@ -280,14 +405,15 @@ impl Slot {
         workers: &Workers,
     ) -> Result<Vec<(Line, Bytes)>, Unread> {
         let (blobs, mut left, mut found) = (blobs.map_err(Unread::Failed)?, extents.clone(), Vec::new());
-        for (key, head) in blobs.iter() {
-            let lines: Vec<Line> = head.lines().iter().filter(|line| left.covers(&line.ordinals())).copied().collect();
+        for located in blobs.iter() {
+            let lines: Vec<Line> =
+                located.head.lines().iter().filter(|line| left.covers(&line.ordinals())).copied().collect();
             if lines.is_empty() {
                 continue;
             }
-            let cipher = self.cipher_of(head).await?;
-            let read = self.read_located(key, &lines).await?;
-            let (records, head) = (lines.into_iter().zip(read), head.clone());
+            let cipher = self.cipher_of(&located.head).await?;
+            let read = self.read_located(located, &lines).await?;
+            let (records, head) = (lines.into_iter().zip(read), located.head.clone());
             let good = move || {
                 let mut hashed = Hashed::default();
                 let good = records.filter(|(line, bytes)| line.seals(&line.content, bytes, &mut hashed));
@@ -299,4 +425,10 @@ impl Slot {
         }
         Ok(found)
     }
+}
+
+/// Returns whether the packs of a version are of so many uploads that a listing of merged blobs is worth it.
+fn is_of_many_uploads(packs: &Packs) -> bool {
+    let mut uploads = HashSet::new();
+    packs.iter().any(|pack| uploads.insert(pack.id.upload) && uploads.len() > MAX_UPLOADS)
 }

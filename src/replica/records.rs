@@ -6,19 +6,31 @@ use std::future::Future;
 use futures::FutureExt;
 
 use super::holders::{Holders, is_damage, no_replica};
+use super::located::Members;
 use super::reading::Read;
 use crate::content::codec::Unpacker;
 use crate::content::manifest::{Manifest, Packs};
+use crate::content::names::PackId;
 use crate::content::naming::Naming;
 use crate::content::record::{RecordRef, StoredRecord};
 use crate::error::{Error, Result};
-use crate::store::Latency;
+use crate::store::{BlobKey, Latency};
 
 /// The slots that hold a version whole, and the packs that its manifest names.
 #[derive(Clone, Debug)]
 pub(crate) struct Records {
     holders: Holders,
     packs: Packs,
+}
+
+/// Where the members of merged blobs lie.
+pub(crate) struct PlacedMembers(Members);
+
+impl PlacedMembers {
+    /// Returns the merged blob that a pack is a member of, and its offset there.
+    pub(crate) fn place(&self, pack: &PackId) -> Option<(&BlobKey, u64)> {
+        self.0.get(pack).map(|member| (&member.blob, member.start))
+    }
 }
 
 /// The reason why records could not be used.
@@ -47,6 +59,14 @@ impl Records {
     /// Returns the label of the first slot, for errors.
     pub(crate) fn label(&self) -> &str {
         self.holders.label()
+    }
+
+    /// Returns the members of merged blobs among the packs, in the slot that is read first.
+    pub(crate) async fn members(&self) -> PlacedMembers {
+        match self.holders.slots().iter().find(|slot| !slot.health().rests()) {
+            Some(slot) => PlacedMembers(slot.members_for(&self.packs).await),
+            None => PlacedMembers(Members::default()),
+        }
     }
 
     /// Returns whether all slots are in stores that answer within less than the time of a disk's access.
@@ -81,6 +101,8 @@ impl Records {
                     }
                     Err(Rejected::Damaged(record, error)) => {
                         self.holders.note(number, [record.pack]);
+                        // What was read may be kept.
+                        slot.located.forget(&record.pack);
                         let pack = format!("{}, pack {}", slot.label(), record.pack);
                         let what = format!("record `{}` cannot be used", record.ordinal);
                         Error::corrupt(pack, what).with_source(error)

@@ -17,7 +17,8 @@ use crate::content::boot_set;
 use crate::content::digest::Digest;
 use crate::content::head::{Head, head_bytes};
 use crate::content::manifest::Manifest;
-use crate::content::names::{CatalogId, ManifestId, PackId, PartId, UploadId};
+use crate::content::merged::{Member, Merged, members_of};
+use crate::content::names::{CatalogId, FamilyId, ManifestId, MemberPlace, MergedId, PackId, PartId, UploadId};
 use crate::content::pack::{FinishedPack, PackInfo};
 use crate::content::part::Part;
 use crate::content::record::Line;
@@ -35,6 +36,9 @@ use crate::store::{
 /// Records with at most this gap between them, that of one chunk that was replaced since, are fetched with one read, and those of
 /// a store far away also with a larger one.
 const LEAST_GAP: u64 = 64 << 10;
+
+/// A pack of at most this length, such as an index or a chunk, is read whole when it is found.
+const SMALL_PACK: u64 = 96 << 10;
 
 /// As the gap, of what many requests are saved for: about as long as a request takes.
 const WIDE_GAP: u64 = 2 << 20;
@@ -64,6 +68,8 @@ pub(crate) struct Slot {
     label: Arc<str>,
     /// The catalog that the store belongs to.
     catalog: CatalogId,
+    /// The versions of which it is read, if it is one image definition's.
+    family: Option<FamilyId>,
     /// The condemned names, and the incarnations of new blobs.
     incarnations: Arc<Incarnations>,
     /// Where the records of packs lie that were read.
@@ -112,6 +118,7 @@ impl Slot {
             key,
             label,
             catalog,
+            family: None,
             incarnations,
             located: LocatedPacks::default(),
             good: Arc::default(),
@@ -121,6 +128,15 @@ impl Slot {
             verified,
             keys,
         })
+    }
+
+    /// Returns the slot as it is read for versions of a definition: what they need may be merged.
+    pub(crate) fn in_family(self, family: FamilyId) -> Self {
+        Self { family: Some(family), ..self }
+    }
+
+    pub(super) fn family(&self) -> Option<FamilyId> {
+        self.family
     }
 
     /// Returns the slot with a cache of its own, which does not hold itself in what it is finding.
@@ -211,7 +227,104 @@ impl Slot {
     pub(crate) fn as_kept_here(&self, parcel: &Parcel) -> Parcel {
         match parcel {
             Parcel::Pack(info) => Parcel::Pack(*info),
-            Parcel::Part(part) => Parcel::Part(part.clone().with_incarnation(self.incarnations.of_parts(part.id.pack))),
+            // In a blob of its own: it is a member only where it was merged.
+            Parcel::Part(part) => {
+                let incarnation = self.incarnations.of_parts(part.id.pack);
+                Parcel::Part(part.clone().placed(None).with_incarnation(incarnation))
+            }
+        }
+    }
+
+    /// Reads the blob of a pack or part: of a member, its range of the merged blob.
+    async fn blob_of(&self, parcel: &Parcel) -> Result<Bytes> {
+        let BlobName::Part(id, _) = self.name_of(parcel) else {
+            let read = self.store.get(&self.key_of(parcel)?, None).await;
+            return read.map_err(|error| self.failed(error));
+        };
+        self.blob_of_part(id, &self.key_of(parcel)?).await
+    }
+
+    async fn blob_of_part(&self, id: PartId, key: &BlobKey) -> Result<Bytes> {
+        let read = match id.place() {
+            Some(place) => self.get_range(&place.merged.key()?, place.range()).await,
+            None => self.store.get(key, None).await,
+        };
+        // A merged blob that is shorter than it was has lost the member.
+        read.map_err(|error| match error.kind() {
+            StoreErrorKind::InvalidRange if id.place().is_some() => {
+                let target = format!("{}, part of pack {}", self.label, id.pack);
+                Error::corrupt(target, "the merged blob that it is in is cut short").with_source(error)
+            }
+            _ => self.failed(error),
+        })
+    }
+
+    /// Reads the head of a part's blob.
+    async fn head_bytes_of(&self, id: &PartId, key: &BlobKey) -> StoreResult<Bytes> {
+        let Some(place) = id.place() else { return self.get_range(key, 0..id.head_bytes()).await };
+        let merged = place
+            .merged
+            .key()
+            .map_err(|error| StoreError::new(StoreErrorKind::InvalidRange, "get", Some(key)).with_source(error))?;
+        let range = place.range();
+        self.get_range(&merged, range.start..(range.start + id.head_bytes()).min(range.end)).await
+    }
+
+    /// Reads the members of a merged blob, by its front; `None` if it is not there any more, or its front is damaged: links tell where its
+    /// members are.
+    pub(super) async fn members(&self, id: MergedId) -> Result<Option<Vec<Member>>> {
+        match self.get_range(&id.key()?, 0..id.front_bytes()).await {
+            Ok(front) => Ok(members_of(self.catalog, id, &front).ok()),
+            Err(error) if matches!(error.kind(), StoreErrorKind::NotFound | StoreErrorKind::InvalidRange) => Ok(None),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    /// Lists the merged blobs of a family that may be relied on, the newest first.
+    pub(super) async fn listed_merged(&self, family: FamilyId) -> Result<Vec<MergedId>> {
+        let listed = self.list(&family.keys()?).await?;
+        let merged = listed.iter().filter_map(|blob| match BlobName::of_key(&blob.key) {
+            Some(name @ BlobName::Merged(id)) if !self.incarnations.is_dead(name) => Some(id),
+            _ => None,
+        });
+        Ok(merged.collect())
+    }
+
+    /// Stores a merged blob, and then the links that make its members parts of this slot. Returns these.
+    pub(crate) async fn put_merged(&self, merged: Merged) -> Result<Vec<Parcel>> {
+        let key = merged.id.key()?;
+        match self.store.put_parts(&key, &merged.pieces, PutMode::Create).await {
+            Ok(()) => {}
+            // The same members were merged before, or the answer was lost: what is there is read back before anything relies on it.
+            Err(error) if matches!(error.kind(), StoreErrorKind::AlreadyExists | StoreErrorKind::Unknown) => {
+                let length = merged.pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+                let there = self.store.find_meta(&key).await.map_err(|error| self.failed(error))?;
+                if there.is_none_or(|blob| blob.size != length) {
+                    return Err(self.failed(error));
+                }
+            }
+            Err(error) => return Err(self.failed(error)),
+        }
+        // ORDER: the merged blob is durable, then its links are put. The other way round, link -> power cut: a part that is listed and not
+        // there.
+        self.store.persist(&merged.id.family().keys()?).await.map_err(|error| self.failed(error))?;
+        let linked = merged.parts.into_iter().map(|part| {
+            let incarnation = self.incarnations.of_parts(part.id.pack);
+            Parcel::Part(part.with_incarnation(incarnation))
+        });
+        let linked: Vec<Parcel> = linked.collect();
+        all_of(linked.iter().map(|parcel| self.put_link(parcel)).collect()).await?;
+        Ok(linked)
+    }
+
+    async fn put_link(&self, parcel: &Parcel) -> Result<()> {
+        let put = self.store.put(&self.key_of(parcel)?, Bytes::new(), PutMode::Create).await;
+        self.located.forget(&parcel.pack());
+        match put {
+            Ok(()) => Ok(()),
+            // There is no other content of that name. One that is not there after all is not listed.
+            Err(error) if matches!(error.kind(), StoreErrorKind::AlreadyExists) => Ok(()),
+            Err(error) => Err(self.failed(error)),
         }
     }
 
@@ -238,10 +351,21 @@ impl Slot {
         Ok(self.contents(parts).await?.holdings.remove(pack).unwrap_or_default())
     }
 
-    /// Reads the head of a whole pack, or what is left of it. The inner error says that the slot does not have it whole.
-    pub(super) async fn read_head(&self, info: &PackInfo) -> Result<Result<Head, Error>> {
-        match self.get_range(&self.key_of_pack(&info.id)?, 0..head_bytes(info.records)).await {
-            Ok(head) => info.head_or_rest(self.catalog, &head).map(Ok),
+    /// Reads the head of a whole pack, or what is left of it, and of a small pack all of it. The inner error says that the slot does not
+    /// have it whole.
+    pub(super) async fn read_head(&self, info: &PackInfo) -> Result<Result<(Head, Option<Bytes>), Error>> {
+        let (key, head) = (self.key_of_pack(&info.id)?, 0..head_bytes(info.records));
+        let mut read = match info.length <= SMALL_PACK {
+            true => self.get_range(&key, 0..info.length).await,
+            false => self.get_range(&key, head.clone()).await,
+        };
+        let mut is_all = info.length <= SMALL_PACK;
+        // It is damaged: what is left of it may still be good.
+        if is_all && matches!(&read, Err(error) if error.kind() == StoreErrorKind::InvalidRange) {
+            (read, is_all) = (self.get_range(&key, head).await, false);
+        }
+        match read {
+            Ok(bytes) => info.head_or_rest(self.catalog, &bytes).map(|head| Ok((head, is_all.then_some(bytes)))),
             Err(error) if error.kind() == StoreErrorKind::NotFound => Ok(Err(self.failed(error))),
             Err(error) => Err(self.failed(error)),
         }
@@ -282,8 +406,12 @@ impl Slot {
                 BlobName::Part(id, _) if self.incarnations.is_dead(name) => {
                     contents.holdings.entry(id.pack).or_default().dead.push((name, size));
                 }
-                BlobName::Part(id, incarnation) => parts.push((id, incarnation, name, blob.key, size)),
+                BlobName::Part(id, incarnation) => {
+                    let size = id.place().map_or(size, |place| place.length.into());
+                    parts.push((id, incarnation, name, blob.key, size));
+                }
                 BlobName::Manifest(..) => drop(contents.manifests.insert(name, size)),
+                BlobName::Merged(id) => drop(contents.merged.insert(id, size)),
             }
         }
         // The name of a part that has all of its pack says so, as that of a pack does.
@@ -294,7 +422,7 @@ impl Slot {
             }
             None => true,
         });
-        let reading = parts.iter().map(|(id, _, _, key, _)| self.get_range(key, 0..id.head_bytes())).collect();
+        let reading = parts.iter().map(|(id, _, _, key, _)| self.head_bytes_of(id, key)).collect();
         let heads = together(reading).await;
         for ((id, incarnation, name, _, size), head) in parts.into_iter().zip(heads) {
             let part = match head {
@@ -347,7 +475,12 @@ impl Slot {
             Some(located) => located.await.ok(),
             None => None,
         };
-        let parts = located.iter().flat_map(|blobs| blobs.iter()).map(|(key, _)| key.clone());
+        let merged = match self.family.and_then(|family| self.located.merged.known(&family)) {
+            Some(members) => members.await.ok(),
+            None => None,
+        };
+        let member = merged.iter().filter_map(|members| members.get(pack));
+        let parts = located.iter().flat_map(|blobs| blobs.iter()).chain(member).map(|one| one.blob.clone());
         let keys = self.key_of_pack(pack).into_iter().chain(parts).collect::<BTreeSet<_>>();
         self.located.forget(pack);
         together(keys.iter().map(|key| self.store.distrust(key)).collect()).await.contains(&true)
@@ -458,17 +591,35 @@ impl Slot {
         Ok(same.find(is_it).map(Parcel::Part))
     }
 
-    /// Returns the head of a part, or what is left of it; `None` if it is not there any more.
-    pub(super) async fn head_of_part(&self, part: &Part) -> Result<Option<Arc<Head>>> {
+    /// Returns the head of a part, or what is left of it, and of a small part all of it; `None` if it is not there any more.
+    pub(super) async fn head_of_part(&self, part: &Part) -> Result<Option<(Arc<Head>, Option<Bytes>)>> {
         if let Some(head) = part.head() {
-            return Ok(Some(head.clone()));
+            return Ok(Some((head.clone(), None)));
         }
-        match self.get_range(&part.name().key()?, 0..part.id.head_bytes()).await {
+        let key = part.name().key()?;
+        let mut all = None;
+        if part.length() <= SMALL_PACK {
+            let place = part.id.place();
+            let blob = place.map_or_else(|| Ok(key.clone()), |place| place.merged.key())?;
+            let range = place.map_or(0..part.length(), MemberPlace::range);
+            match self.get_range(&blob, range).await {
+                Ok(bytes) => all = Some(bytes),
+                // It is shorter than it was: it is read up to the end of its head.
+                Err(error) if error.kind() == StoreErrorKind::InvalidRange => {}
+                Err(error) if error.kind() == StoreErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(self.failed(error)),
+            }
+        }
+        let read = match &all {
+            Some(bytes) => Ok(bytes.clone()),
+            None => self.head_bytes_of(&part.id, &key).await,
+        };
+        match read {
             Ok(bytes) => match Part::of_head(self.catalog, part.id, &bytes) {
-                Ok(read) => Ok(read.head().cloned()),
+                Ok(read) => Ok(read.head().map(|head| (head.clone(), all))),
                 // What is left of it: each of its lines proves itself.
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
-                    Ok(Some(Arc::new(part.id.salvage(self.catalog, &bytes))))
+                    Ok(Some((Arc::new(part.id.salvage(self.catalog, &bytes)), all)))
                 }
                 Err(error) => Err(error),
             },
@@ -518,7 +669,7 @@ impl Slot {
         workers: &Workers,
         look_at: fn(&Parcel, CatalogId, &Bytes) -> Result<()>,
     ) -> Result<Bytes> {
-        let bytes = self.store.get(&self.key_of(parcel)?, None).await.map_err(|error| self.failed(error))?;
+        let bytes = self.blob_of(parcel).await?;
         let (whole, copy, catalog) = (parcel.clone(), bytes.clone(), self.catalog);
         workers.run(move || look_at(&whole, catalog, &copy)).await.map_err(|error| self.damaged(error))?;
         Ok(bytes)
@@ -531,7 +682,7 @@ impl Slot {
 
     /// Returns the records of a damaged pack or part that are still good.
     pub(crate) async fn good_records_of(&self, parcel: &Parcel) -> Result<Vec<(Line, Bytes)>> {
-        let blob = self.store.get(&self.key_of(parcel)?, None).await.map_err(|error| self.failed(error))?;
+        let blob = self.blob_of(parcel).await?;
         match parcel.head_or_rest(self.catalog, &blob) {
             Ok(head) => self.decrypted_records(&head, &blob).await,
             Err(_) => Ok(Vec::new()),
@@ -541,7 +692,7 @@ impl Slot {
     /// Returns the records of a part that are good although its head is damaged.
     pub(super) async fn good_records_of_broken(&self, name: BlobName) -> Result<Vec<(Line, Bytes)>> {
         let BlobName::Part(id, _) = name else { return Ok(Vec::new()) };
-        let blob = self.store.get(&name.key()?, None).await.map_err(|error| self.failed(error))?;
+        let blob = self.blob_of_part(id, &name.key()?).await?;
         self.decrypted_records(&id.salvage(self.catalog, &blob), &blob).await
     }
 
@@ -557,6 +708,11 @@ impl Slot {
     /// Copies a parcel from another slot of the same store; true if this call wrote it. Returns `None` if it is missing
     /// or damaged there: a store would copy the damage unnoticed.
     pub(crate) async fn copy_parcel(&self, from: &Slot, parcel: &Parcel, workers: &Workers) -> Result<Option<bool>> {
+        if matches!(parcel, Parcel::Part(part) if part.id.place().is_some()) {
+            // No store copies a range.
+            let Ok(bytes) = from.verified(parcel, workers).await else { return Ok(None) };
+            return self.put_parcel(parcel, bytes).await.map(|(_, is_new)| Some(is_new));
+        }
         if !from.is_good(parcel, workers).await? {
             return Ok(None);
         }
@@ -641,8 +797,13 @@ impl Slot {
         let listed = match listed {
             Some(listed) => listed,
             None => {
-                let folders: [BlobKey; 4] =
-                    [boot_set::FOLDER.parse()?, "manifests".parse()?, "packs".parse()?, "parts".parse()?];
+                let folders: [BlobKey; 5] = [
+                    boot_set::FOLDER.parse()?,
+                    "manifests".parse()?,
+                    "merged".parse()?,
+                    "packs".parse()?,
+                    "parts".parse()?,
+                ];
                 all_of(folders.iter().map(|folder| self.list(folder)).collect()).await?.concat()
             }
         };
@@ -699,11 +860,12 @@ impl Slot {
     }
 }
 
-/// What a slot has: its holdings of packs, and its manifests with their lengths.
+/// What a slot has: its holdings of packs, and its manifests and merged blobs with their lengths.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Contents {
     pub(crate) holdings: BTreeMap<PackId, Holding>,
     pub(crate) manifests: BTreeMap<BlobName, u64>,
+    pub(crate) merged: BTreeMap<MergedId, u64>,
     /// By their manifests, with their lengths.
     pub(crate) boot_sets: BTreeMap<ManifestId, u64>,
 }

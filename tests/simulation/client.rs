@@ -106,6 +106,7 @@ pub async fn client(world: Arc<World>, service: GalleryService) {
             6 => call.restore().await,
             7 => call.update().await,
             8 => call.collect().await,
+            9 => call.compress().await,
             _ => call.scrub().await,
         }
     }
@@ -413,6 +414,26 @@ impl<'a> Call<'a> {
             Err(error) => {
                 self.may_fail("collect", &error);
                 self.say(format!("collect: {error}"));
+            }
+        }
+    }
+
+    /// Compresses and merges.
+    async fn compress(&self) {
+        self.say("compress".to_owned());
+        match self.session.compress().merged_from(2).await {
+            Ok(report) => {
+                self.rests_on_its_commits();
+                self.world.count("compress");
+                if report.regions.iter().any(|region| region.merged_packs > 0) {
+                    self.world.count("merge");
+                }
+                self.say(format!("compressed {report:?}"));
+            }
+            Err(error) if error.kind() == ErrorKind::Unknown => self.may_be_unknown("compress", &error),
+            Err(error) => {
+                self.may_fail("compress", &error);
+                self.say(format!("compress: {error}"));
             }
         }
     }

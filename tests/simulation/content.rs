@@ -42,9 +42,25 @@ pub fn holding(store: &MemoryStore, slot: u32, pack: &str, length: u64, is_dead:
     let parts = at_once(store.list_all(Some(&key(&format!("slots/{slot}/parts/{pack}"))))).unwrap();
     let mut there = BTreeSet::new();
     for part in parts.into_iter().filter(|part| !is_dead(&part.key)) {
-        there.extend(lines(&read(store, &part.key)).into_iter().map(|line| line.ordinal));
+        let Some(blob) = part_of(store, slot, &part.key, is_dead) else { continue };
+        there.extend(lines(&blob).into_iter().map(|line| line.ordinal));
     }
     Holding::Some(there)
+}
+
+/// The blob of a part: of a member, its bytes of the merged blob, unless that is dead or gone.
+fn part_of(store: &MemoryStore, slot: u32, part: &BlobKey, is_dead: IsDead<'_>) -> Option<Bytes> {
+    let segments: Vec<&str> = part.as_str().split('/').collect();
+    let [_, _, "parts", _, _, place, _] = segments.as_slice() else { return Some(read(store, part)) };
+    let fields: Vec<&str> = place.split('-').collect();
+    let number = |at: usize| fields[at].parse::<u64>().unwrap();
+    let newest_first = u64::MAX - number(1);
+    let merged = key(&format!("slots/{slot}/merged/{}/{newest_first:020}-{}-{}", fields[0], fields[2], fields[3]));
+    if is_dead(&merged) {
+        return None;
+    }
+    let blob = at_once(store.find(&merged)).unwrap()?;
+    Some(blob.slice(number(4) as usize..(number(4) + number(5)) as usize))
 }
 
 /// Every life of a manifest in a slot.
@@ -130,7 +146,7 @@ pub fn reach(home: &[&MemoryStore], root: &[u8]) -> Records {
 fn record(store: &MemoryStore, pack: &str, length: u64, ordinal: Ordinal) -> Option<Bytes> {
     let parts = at_once(store.list_all(Some(&key(&format!("slots/0/parts/{pack}"))))).unwrap();
     whole(store, 0, pack, length).into_iter().chain(parts.into_iter().map(|part| part.key)).find_map(|key| {
-        let blob = read(store, &key);
+        let blob = part_of(store, 0, &key, &|_| false)?;
         let line = lines(&blob).into_iter().find(|line| line.ordinal == ordinal)?;
         Some(blob.slice(line.offset..line.offset + line.length))
     })

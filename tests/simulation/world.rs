@@ -27,7 +27,7 @@ const ZONES: [&str; 3] = [REGIONS[0], "westeurope-2", "westeurope-3"];
 pub const PROCESSES: usize = 3;
 
 /// How often callers do each thing in `client`, relative to the others.
-const USUAL: [usize; 10] = [20, 6, 18, 16, 6, 10, 3, 9, 9, 3];
+const USUAL: [usize; 11] = [20, 6, 18, 16, 6, 10, 3, 9, 9, 5, 3];
 
 /// The lines of the trace that a failure shows.
 const SHOWN: usize = 80;

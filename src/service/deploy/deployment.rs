@@ -10,6 +10,7 @@ use super::pool::{Deployable, deployable};
 use super::reader::{ImageReader, Opened};
 use crate::content::digest::Digest;
 use crate::content::manifest::{Manifest, ManifestDisk};
+use crate::content::names::FamilyId;
 use crate::disk::device::open_device;
 use crate::disk::format::WrittenFormat;
 use crate::disk::layout::Layout;
@@ -537,6 +538,8 @@ impl DeploymentWork {
                     .filter(|slot| !slots.iter().any(|one| one.label() == slot.label()))
                     .collect::<Vec<_>>(),
             );
+            let family = FamilyId::of(&id.definition().to_string());
+            slots = slots.into_iter().map(|slot| slot.in_family(family)).collect();
         }
         Ok(slots)
     }

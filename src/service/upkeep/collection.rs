@@ -16,6 +16,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::freeing::{Freed, Freeing};
+use super::merging::Merging;
 use super::rewriting::Compressing;
 use crate::catalog::{Changes, Event, State};
 use crate::content::compression::Compression;
@@ -283,9 +284,15 @@ impl CollectionWork {
             freeing.remove_all_garbage(&mut survey, freed).await?;
         }
         let boot_sets = freeing.remove_boot_sets(&survey, &state, freed).await;
-        if let Some(compressing) = &self.compresses {
-            let silent: OnProgress = Arc::new(|_| {});
-            freeing.compress(&mut survey, compressing, freed, &silent).await?;
+        let silent: OnProgress = Arc::new(|_| {});
+        match &self.compresses {
+            Some(compressing) => {
+                freeing.compress(&mut survey, compressing, freed, &silent).await?;
+                let now = self.session.inner.catalog.agreed_time().await?;
+                freeing.merge(&mut survey, Merging::of(compressing, now), freed, &silent).await?;
+            }
+            // At most half of a merged blob is dead, whoever merged it.
+            None => freeing.merge(&mut survey, Merging::MOSTLY_DEAD, freed, &silent).await.map(drop)?,
         }
         boot_sets
     }

@@ -1,11 +1,13 @@
 //! Compression of content that has rested: what an import stored plain is written anew in groups, and then collected.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
 
 use super::freeing::{Freed, Freeing};
+use super::merging::Merging;
 use super::rewriting::Compressing;
 use crate::error::Result;
 use crate::host::sync::Mutex;
@@ -52,7 +54,8 @@ impl std::fmt::Debug for CompressionLater {
 
 impl Session {
     /// Compresses the packs of all replicas that are still as an import wrote them: chunks in groups of eight, at a higher level than
-    /// an import does, also if [`Compression`](crate::content::Compression) has another setting. What is replaced is removed as by
+    /// an import does, also if [`Compression`](crate::content::Compression) has another setting. Then merges small packs that the versions of
+    /// a definition need, so that the newest of many versions is read with hardly more requests than one that was published alone. What is replaced is removed as by
     /// [`collect`](Self::collect). Indexes and other replicas stay as they are. Safe beside publishing, replicating and deploying, in
     /// this process and in others.
     ///
@@ -146,6 +149,26 @@ impl CompressionLater {
         self
     }
 
+    /// Merges small packs that the versions of a definition need if they are at least `packs` in a replica: 8 by default. Fewer are merged
+    /// sooner, and rewritten more often.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::{Sandbox, noise};
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// sandbox.publish("1.0.0", noise(1, 1 << 20)).await?;
+    /// sandbox.publish("1.0.1", noise(2, 1 << 20)).await?;
+    /// assert_eq!(session.compress().await?.regions[0].merged_packs, 0);
+    /// assert!(session.compress().merged_from(2).await?.regions[0].merged_packs >= 2);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn merged_from(mut self, packs: usize) -> Self {
+        self.0.set(|work| work.compressing.several = packs.max(2));
+        self
+    }
+
     /// Calls `on_progress` for each few packs, with the stored bytes that were read and those that are to be. `total` grows as regions
     /// are listed.
     ///
@@ -209,6 +232,8 @@ impl Work for CompressionWork {
             survey.read(&state).await?;
             let found = self.compressing.found_in(&survey, &state, now);
             report.add_uncompressed(&region, found.len());
+            let merges = Merging::of(&self.compressing, now).found_in(&survey, &state, &BTreeSet::new());
+            report.merged(&region, merges.iter().map(|merge| merge.packs.len()).sum(), 0);
         }
         Ok(Plan { collection: Some(report), ..Plan::default() })
     }
@@ -224,12 +249,19 @@ impl Work for CompressionWork {
         let freeing = Freeing { session: &self.session, on_progress: &silent };
         let regions = inner.regions.all(&state).await?;
         let (mut report, mut compressing) = (CollectionReport::of(&[]), self.compressing.clone());
+        let until = self.compressing.within.and_then(|within| inner.clock.now().checked_add_signed(within));
         // One after the other: the budget is for all of them, and the processor is the limit.
         for region in &regions {
             let mut freed = Freed { report: CollectionReport::of(&[]), progress: &progress };
             let state = freeing.finish_removal(region, self.session.state().await?, &mut freed).await?;
             let mut survey = Survey::list(&inner.regions, &state, region).await?;
-            let read = freeing.compress(&mut survey, &compressing, &mut freed, &self.on_progress).await;
+            let read = async {
+                let compressed = freeing.compress(&mut survey, &compressing, &mut freed, &self.on_progress).await?;
+                compressing.at_most = compressing.at_most.saturating_sub(compressed);
+                let merging = Merging { until, ..Merging::of(&compressing, inner.catalog.agreed_time().await?) };
+                freeing.merge(&mut survey, merging, &mut freed, &self.on_progress).await
+            };
+            let read = read.await;
             report.regions.extend(freed.report.regions);
             compressing.at_most = compressing.at_most.saturating_sub(read?);
         }

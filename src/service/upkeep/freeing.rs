@@ -112,6 +112,7 @@ impl Freeing<'_> {
             let is_all = unneeded.garbage.0.len() <= PACKS_AT_A_TIME;
             let garbage = unneeded.garbage.first(PACKS_AT_A_TIME);
             let garbage = self.without_the_doubtful(garbage, &unneeded.relied_on, survey).await?;
+            let garbage = survey.without_merged_in_use(garbage);
             if garbage.0.is_empty() {
                 return Ok(Round::Done(state));
             }

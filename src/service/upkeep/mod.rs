@@ -4,6 +4,7 @@ mod boot_sets;
 pub(crate) mod collection;
 pub(crate) mod compression;
 mod freeing;
+mod merging;
 mod rewriting;
 pub(crate) mod rotation;
 pub(crate) mod scrub;

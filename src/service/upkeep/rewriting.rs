@@ -32,21 +32,31 @@ pub(super) struct Compressing {
     pub(super) at_most: u64,
     /// The time after which no further pack is begun.
     pub(super) within: Option<TimeDelta>,
+    /// Small packs of a definition are merged if they are at least so many.
+    pub(super) several: usize,
 }
+
+/// The number of small packs from which on they are merged, unless another is given: each merge rewrites what the last ones left small.
+const SEVERAL: usize = 8;
 
 impl Default for Compressing {
     fn default() -> Self {
-        Self { rested_for: TimeDelta::hours(1), at_most: u64::MAX, within: None }
+        Self { rested_for: TimeDelta::hours(1), at_most: u64::MAX, within: None, several: SEVERAL }
     }
 }
 
 impl Compressing {
     /// Returns the packs that are to be compressed.
     pub(super) fn found_in(&self, survey: &Survey, state: &State, now: DateTime<Utc>) -> Vec<Rewrite> {
+        survey.uncompressed(state, self.rested(now))
+    }
+
+    /// Returns the time before which a version must have been published, if that counts.
+    pub(super) fn rested(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         // Without a rest no clock counts: that of a store may be a tick behind the one that a publication has its date from.
         let has_to_rest = self.rested_for > TimeDelta::zero();
         let rested = now.checked_sub_signed(self.rested_for).unwrap_or(DateTime::<Utc>::MIN_UTC);
-        survey.uncompressed(state, has_to_rest.then_some(rested))
+        has_to_rest.then_some(rested)
     }
 }
 
