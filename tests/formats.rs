@@ -433,3 +433,111 @@ fn a_device_holds_the_disk_and_no_old_bytes() {
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
     });
 }
+
+/// A stream in small pieces, with a wait before each, that fails at the end if it is told to.
+struct Stream {
+    left: std::io::Cursor<Vec<u8>>,
+    waits: bool,
+    fails: bool,
+}
+
+impl Stream {
+    fn of(bytes: &[u8]) -> Self {
+        Self { left: std::io::Cursor::new(bytes.to_vec()), waits: true, fails: false }
+    }
+}
+
+impl futures::io::AsyncRead for Stream {
+    fn poll_read(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+        buffer: &mut [u8],
+    ) -> std::task::Poll<std::io::Result<usize>> {
+        self.waits = !self.waits;
+        if !self.waits {
+            context.waker().wake_by_ref();
+            return std::task::Poll::Pending;
+        }
+        let most = buffer.len().min(100_003);
+        match std::io::Read::read(&mut self.left, &mut buffer[..most])? {
+            0 if self.fails => std::task::Poll::Ready(Err(std::io::Error::other("the line is cut"))),
+            read => std::task::Poll::Ready(Ok(read)),
+        }
+    }
+}
+
+fn spooled(stream: Stream, format: DiskFormat, folder: &Path, most: u64) -> Result<DiskSource, Error> {
+    block_on(DiskSource::spooled(stream, format, folder, most))
+}
+
+#[test]
+fn a_stream_is_the_disk_that_its_bytes_are_in_each_format_and_wrapping() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut dice = Dice(13);
+    let mut disk: Vec<u8> = (0..(1 << 20) + 512).map(|_| dice.roll() as u8).collect();
+    disk[100 << 10..900 << 10].fill(0);
+    let (raw, spool) = (folder.path().join("raw"), folder.path().join("spool"));
+    fs::write(&raw, &disk).unwrap();
+    fs::create_dir(&spool).unwrap();
+    let whole = digest(&raw, DiskFormat::Raw).unwrap();
+    let flat = |options: &[&str]| options.iter().any(|option| option.contains("Flat"));
+    let mut files = vec![(raw.clone(), DiskFormat::Raw)];
+    for (number, (format, options, ours)) in MADE.iter().enumerate().filter(|(_, (_, options, _))| !flat(options)) {
+        let file = folder.path().join(format!("{number}.{format}"));
+        convert(&raw, "raw", &file, format, options);
+        files.push((file, *ours));
+    }
+    for (file, format) in files {
+        let bytes = fs::read(&file).unwrap();
+        let source = spooled(Stream::of(&bytes), format, &spool, bytes.len() as u64).unwrap();
+        assert_eq!(ImageDigest::of(source).unwrap(), whole, "{}", file.display());
+        // What it is wrapped in is unwrapped behind the stream, in the same folder.
+        let packed = Command::new("gzip").arg("-1c").arg(&file).output().unwrap().stdout;
+        let source = spooled(Stream::of(&packed), format, &spool, 1 << 30).unwrap();
+        let source = source.with_wrapping([compute_gallery::disk::Wrapping::Gzip]);
+        assert_eq!(ImageDigest::of(source).unwrap(), whole, "{}", file.display());
+    }
+    assert_eq!(fs::read_dir(&spool).unwrap().count(), 0, "nothing is left behind");
+}
+
+#[test]
+fn a_stream_that_is_too_long_or_fails_or_has_no_folder_is_refused_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = vec![7; (3 << 20) + 512];
+    let refused = |stream, folder: &Path, most| spooled(stream, DiskFormat::Raw, folder, most).map(drop).unwrap_err();
+    let error = refused(Stream::of(&bytes), folder.path(), bytes.len() as u64 - 1);
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    assert!(error.to_string().contains("more than `3146239` bytes"), "{error}");
+    let error = refused(Stream { fails: true, ..Stream::of(&bytes) }, folder.path(), 1 << 30);
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(format!("{error:#}").contains("the line is cut"), "{error:#}");
+    let error = refused(Stream::of(&bytes), &folder.path().join("absent"), 1 << 30);
+    assert!(error.to_string().contains("absent"), "{error}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    // No bytes are no disk.
+    let none = spooled(Stream::of(&[]), DiskFormat::Raw, folder.path(), 1 << 30).unwrap();
+    assert_eq!(ImageDigest::of(none).unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+/// Zeros with a little in the middle: the file behind them is all holes but one.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_stream_of_zeros_takes_no_space() {
+    use futures::io::AsyncReadExt;
+    use std::os::unix::fs::{FileExt, MetadataExt};
+    let folder = tempfile::tempdir().unwrap();
+    let zeros = || futures::io::repeat(0).take(32 << 20);
+    let stream = zeros().chain(futures::io::Cursor::new(vec![7; 4096])).chain(zeros());
+    let source = block_on(DiskSource::spooled(stream, DiskFormat::Raw, folder.path(), 4 << 30)).unwrap();
+    // It has no name: only this process knows it.
+    let open = fs::read_dir("/proc/self/fd").unwrap().map(|open| open.unwrap().path());
+    let spool: Vec<_> = open.filter(|open| fs::read_link(open).is_ok_and(|to| to.starts_with(folder.path()))).collect();
+    assert_eq!(spool.len(), 1);
+    let metadata = fs::metadata(&spool[0]).unwrap();
+    assert_eq!(metadata.len(), (64 << 20) + 4096);
+    assert!(metadata.blocks() * 512 <= 2 << 20, "{} bytes are taken", metadata.blocks() * 512);
+    let file = fs::File::create(folder.path().join("raw")).unwrap();
+    file.set_len((64 << 20) + 4096).unwrap();
+    file.write_all_at(&[7; 4096], 32 << 20).unwrap();
+    assert_eq!(ImageDigest::of(source).unwrap(), digest(&folder.path().join("raw"), DiskFormat::Raw).unwrap());
+}

@@ -7,16 +7,24 @@
 )]
 #![expect(clippy::disallowed_methods, reason = "a server has a thread of its own")]
 
-use std::io::{Read, Write};
+#[path = "round_trips/virtual_time.rs"]
+mod virtual_time;
+
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::pin::{Pin, pin};
 use std::process::Command;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use compute_gallery::ErrorKind;
+use compute_gallery::host::Clock;
 use compute_gallery::nbd::NbdServer;
-use compute_gallery::testkit::Sandbox;
+use compute_gallery::testkit::{ManualClock, Sandbox};
 use futures::executor::block_on;
+use futures::future::{Either, select};
+use futures::io::{AsyncRead, AsyncWrite};
 
 /// A disk with data, zeros and data, not of whole chunks.
 fn disk() -> Vec<u8> {
@@ -316,4 +324,114 @@ fn an_address_that_others_can_reach_and_a_socket_in_use_are_refused() {
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
     assert_eq!(std::fs::read(&file).unwrap(), b"precious");
     Client::ready(&served).reads();
+}
+
+/// A client that says something, and then nothing more, and takes every answer.
+struct Silent(io::Cursor<Vec<u8>>);
+
+impl AsyncRead for Silent {
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        match self.0.read(buffer)? {
+            0 => Poll::Pending,
+            read => Poll::Ready(Ok(read)),
+        }
+    }
+}
+
+impl AsyncWrite for Silent {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The client's flags, its choice of the first disk, and then reads of 4 KiB at these offsets; with `goes`, it says so in the end.
+fn said(reads: &[u64], goes: bool) -> Vec<u8> {
+    let mut said = [&3_u32.to_be_bytes()[..], b"IHAVEOPT", &GO.to_be_bytes(), &6_u32.to_be_bytes(), &[0; 6]].concat();
+    let mut request = |command: u16, offset: u64, length: u32| {
+        let cookie = [0; 8];
+        let [magic, length] = [0x2560_9513, length].map(u32::to_be_bytes);
+        said.extend([&magic[..], &[0, 0], &command.to_be_bytes(), &cookie, &offset.to_be_bytes(), &length].concat());
+    };
+    reads.iter().for_each(|at| request(0, *at, 4096));
+    if goes {
+        request(2, 0, 0);
+    }
+    said
+}
+
+/// A gallery with a clock of its own.
+fn timed() -> (ManualClock, Sandbox) {
+    let clock = ManualClock::new("2026-01-02T12:00:00Z".parse().unwrap());
+    let sandbox = virtual_time::run(&clock, Sandbox::builder().clock(clock.clone()).build()).unwrap();
+    virtual_time::run(&clock, sandbox.publish("1.0.0", disk())).unwrap();
+    (clock, sandbox)
+}
+
+/// Serves a client for so long; `None` if it is still there then. What comes after that is what a killed server leaves.
+fn serve_for(seconds: u64, clock: &ManualClock, sandbox: &Sandbox, said: Vec<u8>) -> Option<io::Result<()>> {
+    virtual_time::run(clock, async {
+        let deployment = sandbox.session().deploy(sandbox.version("1.0.0"), "eastus").record_boot();
+        let server = NbdServer::new("web", deployment.open().await.unwrap());
+        let served = server.serve(Silent(io::Cursor::new(said)));
+        match select(pin!(served), clock.sleep(Duration::from_secs(seconds))).await {
+            Either::Left((served, _)) => Some(served),
+            Either::Right(_) => None,
+        }
+    })
+}
+
+/// A client that connects and never chooses a disk holds a place of a server for 30 seconds; one that has chosen, as long as it likes.
+#[test]
+fn a_client_that_does_not_finish_its_handshake_is_sent_away() {
+    let (clock, sandbox) = timed();
+    let whole = said(&[], false);
+    for length in [0, 3, 4, 12, 20, whole.len() - 1] {
+        let said = || whole[..length].to_vec();
+        assert!(serve_for(29, &clock, &sandbox, said()).is_none(), "after {length} bytes");
+        let error = serve_for(31, &clock, &sandbox, said()).unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
+        assert!(error.to_string().contains("30 seconds"), "{error}");
+    }
+    let mut more = whole.clone();
+    more.extend([0x25, 0x60]);
+    for said in [whole, more] {
+        assert!(serve_for(7 * 24 * 3600, &clock, &sandbox, said).is_none(), "a VM may read nothing for days");
+    }
+}
+
+/// The number of chunks in the boot set, for a new process.
+fn boot_set(clock: &ManualClock, sandbox: &Sandbox) -> usize {
+    virtual_time::run(clock, async {
+        let other = sandbox.reopen().build().await.unwrap();
+        let deployment = other.session().deploy(other.version("1.0.0"), "eastus");
+        deployment.open().await.unwrap().fetch_boot_set().await.unwrap()
+    })
+}
+
+#[test]
+fn the_boot_set_is_stored_when_the_client_leaves_and_by_a_server_that_is_killed_later() {
+    let (clock, sandbox) = timed();
+    let reads = [0, 65_536, 6 << 20];
+    assert!(serve_for(9, &clock, &sandbox, said(&reads, false)).is_none());
+    assert_eq!(boot_set(&clock, &sandbox), 0, "killed within ten seconds");
+    assert!(serve_for(11, &clock, &sandbox, said(&reads, false)).is_none());
+    assert_eq!(boot_set(&clock, &sandbox), 3, "killed later");
+    assert!(serve_for(9, &clock, &sandbox, said(&[7 << 20], true)).unwrap().is_ok());
+    assert_eq!(boot_set(&clock, &sandbox), 4, "the client has left");
+    // Once it is stored, nothing is written any more.
+    let calls = |seconds| {
+        let begun = sandbox.faults("eastus").calls();
+        assert!(serve_for(seconds, &clock, &sandbox, said(&reads, false)).is_none());
+        sandbox.faults("eastus").calls() - begun
+    };
+    calls(9);
+    assert_eq!(calls(9), calls(600), "the first one has filled the cache");
 }

@@ -1,11 +1,13 @@
 //! Any bytes, opened as a disk file of a format and read as a guest might read them: a panic, an endless loop or an unbounded
 //! allocation is a bug.
 
+use std::io::{self, Read};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::read_at::{ReadAt, SharedDisk};
+use super::unwrap::{Wrapping, unwrapping};
 use super::vhdx::repaired;
 use super::{qcow2, vhd, vhdx, vmdk};
 use crate::disk::format::VhdFooter;
@@ -51,6 +53,27 @@ pub(crate) fn vmdk(data: &[u8]) {
     let _ = vmdk::open::flat(&Bytes::copy_from_slice(data), Some("disk.vmdk".as_ref()), "disk");
     if let Ok((disk, _)) = vmdk::open::open(file(data), true, "disk") {
         read_some(&*disk);
+    }
+}
+
+/// A wrapped file. It must unwrap to the same bytes, or fail, whatever buffers it is read into.
+pub(crate) fn wrapped(data: &[u8], wrapping: Wrapping) {
+    let large = unwrapped(data, wrapping, WINDOW_BYTES as usize);
+    let small = unwrapped(data, wrapping, 7);
+    assert!(large == small, "{wrapping}: {:?} in large reads, {:?} in small ones", large.len(), small.len());
+}
+
+/// Returns what comes out in the first reads, before the end or the error.
+fn unwrapped(data: &[u8], wrapping: Wrapping, buffer: usize) -> Vec<u8> {
+    let mut reader = unwrapping(file(data), &[wrapping]).take(4 * WINDOW_BYTES);
+    let (mut buffer, mut all) = (vec![0; buffer], Vec::new());
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return all,
+            Ok(read) => all.extend_from_slice(buffer.get(..read).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return Vec::new(),
+        }
     }
 }
 

@@ -32,6 +32,15 @@ const WAVE: usize = 1024;
 /// Chunks of a set are fetched in groups of so many that lie beside one another: boots differ in what they read ahead.
 const GROUP: u64 = 4;
 
+/// A part of a disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Bytes of one chunk, which are shared with the cache.
+    Data(Bytes),
+    /// So many zeros: chunks that are not stored.
+    Zeros(u64),
+}
+
 /// Random access to a disk of a version.
 #[derive(Debug)]
 pub(crate) struct RandomAccess {
@@ -93,6 +102,18 @@ impl RandomAccess {
 
     /// Reads a range of the disk.
     pub(crate) async fn read(&self, range: Range<u64>) -> Result<Bytes> {
+        let mut bytes = BytesMut::with_capacity(range.end.saturating_sub(range.start) as usize);
+        for part in self.parts(range).await? {
+            match part {
+                Part::Data(data) => bytes.extend_from_slice(&data),
+                Part::Zeros(length) => bytes.resize(bytes.len() + length as usize, 0),
+            }
+        }
+        Ok(bytes.freeze())
+    }
+
+    /// Reads a range of the disk as the parts of its chunks, one behind the other. No byte is copied.
+    pub(crate) async fn parts(&self, range: Range<u64>) -> Result<Vec<Part>> {
         if range.start > range.end || range.end > self.disk.size {
             let what = format!("`{}..{}` is not within the disk of {} bytes", range.start, range.end, self.disk.size);
             return Err(Error::invalid("range", what));
@@ -103,26 +124,29 @@ impl RandomAccess {
             let read = positions.iter().zip(&records).filter(|(_, record)| record.is_some());
             read.for_each(|(position, _)| recorded.add(*position));
         }
-        let (mut found, mut missing) = (HashMap::new(), Vec::new());
-        for record in records.iter().flatten() {
-            match self.fetch.chunks.get(&record.digest) {
-                Some(chunk) => drop(found.insert(record.digest, chunk)),
-                None => missing.push(*record),
-            }
-        }
-        found.extend(self.fetch.fetch(&missing).await?);
-        let mut bytes = BytesMut::zeroed((range.end - range.start) as usize);
-        for (position, record) in positions.into_iter().zip(records) {
-            let Some(chunk) = record.and_then(|record| found.get(&record.digest)) else { continue };
+        let cached = records.iter().map(|record| self.fetch.chunks.get(&record.as_ref()?.digest));
+        let cached: Vec<Option<Bytes>> = cached.collect();
+        let missing = records.iter().zip(&cached).filter(|(_, cached)| cached.is_none());
+        let missing: Vec<RecordRef> = missing.filter_map(|(record, _)| *record).collect();
+        let fetched = self.fetch.fetch(&missing).await?;
+        let mut parts = Vec::with_capacity(positions.len());
+        for (position, (record, cached)) in positions.into_iter().zip(records.into_iter().zip(cached)) {
             let start = position * CHUNK;
-            let (from, to) = (range.start.max(start), range.end.min(start + CHUNK));
-            let source = chunk.get((from - start) as usize..(to - start) as usize);
-            let target = bytes.get_mut((from - range.start) as usize..(to - range.start) as usize);
-            if let Some((source, target)) = source.zip(target) {
-                target.copy_from_slice(source);
-            }
+            let (from, to) = (range.start.max(start) - start, range.end.min(start + CHUNK) - start);
+            let Some(record) = record else {
+                match parts.last_mut() {
+                    Some(Part::Zeros(length)) => *length += to - from,
+                    _ => parts.push(Part::Zeros(to - from)),
+                }
+                continue;
+            };
+            let chunk = cached.or_else(|| fetched.get(&record.digest).cloned());
+            let Some(chunk) = chunk.filter(|chunk| chunk.len() as u64 >= to) else {
+                return Err(Error::corrupt(self.fetch.content.label(), "a chunk is shorter than 64 KiB"));
+            };
+            parts.push(Part::Data(chunk.slice(from as usize..to as usize)));
         }
-        Ok(bytes.freeze())
+        Ok(parts)
     }
 
     /// Reads the chunks of a range that are not in the cache yet.

@@ -1,20 +1,24 @@
 //! Requests and replies of one client.
 
+use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 
 use futures::future::{BoxFuture, Either, FutureExt, select};
-use futures::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use futures::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::negotiation::{ALLOCATION_NUMBER, Agreed, MAX_REQUEST_BYTES};
-use super::wire::{Chunk, REQUEST_MAGIC, Reply, Request, chunk, number, simple_reply, skip, wrong};
+use super::wire::{Chunk, REQUEST_MAGIC, Reply, Request, chunk, number, simple_reply, skip, write_all, wrong, zeros};
 use super::{command, errno};
-use crate::error::Error;
+use crate::image::random_access::Part;
 
 /// The bytes of a client's requests that are under way at a time, and their number.
 const BYTES_UNDER_WAY: u64 = 64 << 20;
 const REQUESTS_UNDER_WAY: usize = 64;
+
+/// A client that keeps many requests under way sends them together: they are read together.
+const INPUT_BYTES: usize = 8 << 10;
 
 /// What is fetched ahead of a client that reads on and on.
 const AHEAD_BYTES: u64 = 4 << 20;
@@ -32,7 +36,7 @@ pub(super) async fn transmit(
     let mut under_way: FuturesUnordered<BoxFuture<'_, (u64, Reply)>> = FuturesUnordered::new();
     let mut bytes = 0;
     let mut ahead = Ahead::default();
-    let mut next = Some(Box::pin(next_request(input)));
+    let mut next = Some(Box::pin(next_request(BufReader::with_capacity(INPUT_BYTES, input))));
     loop {
         let waits = bytes >= BYTES_UNDER_WAY || under_way.len() >= REQUESTS_UNDER_WAY;
         let happened = match next.take() {
@@ -69,16 +73,13 @@ pub(super) async fn transmit(
             }
             Either::Right(Some((counted, reply))) => {
                 bytes -= counted;
-                for part in reply {
-                    output.write_all(&part).await?;
-                }
+                let mut replies = VecDeque::from(reply);
                 // Together with those that are ready.
                 while let Some(Some((counted, reply))) = under_way.next().now_or_never() {
                     bytes -= counted;
-                    for part in reply {
-                        output.write_all(&part).await?;
-                    }
+                    replies.extend(reply);
                 }
+                write_all(&mut output, replies).await?;
                 output.flush().await?;
             }
             Either::Right(None) => {}
@@ -139,12 +140,12 @@ impl Agreed {
         };
         outcome.unwrap_or_else(|(error, message)| match self.structured {
             true => chunk(cookie, true, Chunk::Error { error, message }),
-            false => simple_reply(cookie, error, None),
+            false => simple_reply(cookie, error, Vec::new()),
         })
     }
 
     fn done(&self, cookie: u64) -> Reply {
-        if self.structured { chunk(cookie, true, Chunk::Nothing) } else { simple_reply(cookie, 0, None) }
+        if self.structured { chunk(cookie, true, Chunk::Nothing) } else { simple_reply(cookie, 0, Vec::new()) }
     }
 
     fn range(&self, request: &Request) -> Result<Range<u64>, (u32, String)> {
@@ -163,20 +164,37 @@ impl Agreed {
         if request.length > MAX_REQUEST_BYTES {
             return Err((errno::OVERFLOW, format!("{} bytes are more than {MAX_REQUEST_BYTES}", request.length)));
         }
-        let failed = |error: Error| (errno::IO, error.to_string());
-        if !self.structured {
-            return Ok(simple_reply(cookie, 0, Some(self.disk.read_at(range).await.map_err(failed)?)));
+        let mut offset = range.start;
+        let parts = self.disk.parts(range).await.map_err(|error| (errno::IO, error.to_string()))?;
+        let in_one = !self.structured || request.flags & command::DONT_FRAGMENT != 0;
+        if in_one {
+            let mut data = Vec::with_capacity(parts.len());
+            for part in parts {
+                match part {
+                    Part::Data(bytes) => data.push(bytes),
+                    Part::Zeros(length) => data.extend(zeros(length)),
+                }
+            }
+            return Ok(match self.structured {
+                true => chunk(cookie, true, Chunk::Data { offset, data }),
+                false => simple_reply(cookie, 0, data),
+            });
         }
-        let whole = request.flags & command::DONT_FRAGMENT != 0;
-        let extents = if whole { vec![(range, true)] } else { self.disk.extents(range).await.map_err(failed)? };
-        let (mut reply, count) = (Reply::new(), extents.len());
-        for (number, (extent, is_data)) in extents.into_iter().enumerate() {
-            let (offset, length) = (extent.start, (extent.end - extent.start) as u32);
-            let piece = match is_data {
-                true => Chunk::Data { offset, data: self.disk.read_at(extent).await.map_err(failed)? },
-                false => Chunk::Hole { offset, length },
+        let (mut reply, mut parts) = (Reply::new(), parts.into_iter().peekable());
+        while let Some(part) = parts.next() {
+            let (piece, length) = match part {
+                Part::Zeros(length) => (Chunk::Hole { offset, length: length as u32 }, length),
+                Part::Data(first) => {
+                    let mut data = vec![first];
+                    while let Some(Part::Data(next)) = parts.next_if(|part| matches!(part, Part::Data(_))) {
+                        data.push(next);
+                    }
+                    let length = data.iter().map(|data| data.len() as u64).sum();
+                    (Chunk::Data { offset, data }, length)
+                }
             };
-            reply.extend(chunk(cookie, number + 1 == count, piece));
+            reply.extend(chunk(cookie, parts.peek().is_none(), piece));
+            offset += length;
         }
         Ok(reply)
     }

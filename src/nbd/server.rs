@@ -1,5 +1,6 @@
 //! The server: names and disks.
 
+use crate::host::Clock;
 use crate::service::deploy::reader::ImageReader;
 
 /// Serves disks of images as network block devices, read-only. Every byte is verified, and kept in the cache that all readers of the
@@ -18,30 +19,39 @@ use crate::service::deploy::reader::ImageReader;
 /// ```
 #[derive(Clone, Debug)]
 pub struct NbdServer {
-    /// The first is the one without a name, too.
-    exports: Vec<(String, ImageReader)>,
+    /// It is the one without a name, too.
+    first: (String, ImageReader),
+    others: Vec<(String, ImageReader)>,
 }
 
 impl NbdServer {
     /// Returns a server of one disk. It has this name, and is what a client without a name gets.
     pub fn new(name: impl Into<String>, disk: ImageReader) -> Self {
-        Self { exports: vec![(name.into(), disk)] }
+        Self { first: (name.into(), disk), others: Vec::new() }
     }
 
     /// Serves another disk under a name of its own; of two with one name, the first is served.
     #[must_use]
     pub fn with_export(mut self, name: impl Into<String>, disk: ImageReader) -> Self {
-        self.exports.push((name.into(), disk));
+        self.others.push((name.into(), disk));
         self
     }
 
     pub(super) fn export(&self, name: &[u8]) -> Option<&ImageReader> {
-        let mut exports = self.exports.iter();
-        let found = if name.is_empty() { exports.next() } else { exports.find(|(known, _)| known.as_bytes() == name) };
-        found.map(|(_, disk)| disk)
+        let is_it = |known: &str| name.is_empty() || known.as_bytes() == name;
+        self.exports().find(|(known, _)| is_it(known)).map(|(_, disk)| disk)
+    }
+
+    /// The clock of the first disk's service.
+    pub(super) fn clock(&self) -> &dyn Clock {
+        self.first.1.clock()
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.exports.iter().map(|(name, _)| name.as_str())
+        self.exports().map(|(name, _)| name.as_str())
+    }
+
+    fn exports(&self) -> impl Iterator<Item = &(String, ImageReader)> {
+        std::iter::once(&self.first).chain(&self.others)
     }
 }

@@ -1,8 +1,10 @@
 //! The numbers of the protocol, and its frames.
 
-use std::io;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
 
-use futures::io::{AsyncRead, AsyncReadExt};
+use bytes::{Buf, Bytes};
+use futures::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 pub(super) const NBD_MAGIC: u64 = 0x4e42_444d_4147_4943;
 pub(super) const OPTION_MAGIC: u64 = 0x4948_4156_454f_5054;
@@ -41,10 +43,44 @@ pub(super) fn wrong(what: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-/// What goes to the client for a request, in pieces that are written one behind the other.
-pub(super) type Reply = Vec<bytes::Bytes>;
+/// What goes to the client for a request, in pieces that are written one behind the other. The bytes of the disk are those of the cache.
+pub(super) type Reply = Vec<Bytes>;
 
-pub(super) fn simple_reply(cookie: u64, error: u32, data: Option<bytes::Bytes>) -> Reply {
+/// The pieces of one write.
+const PIECES: usize = 64;
+
+/// Writes pieces, as many of them at a time as the stream takes.
+pub(super) async fn write_all(output: &mut (impl AsyncWrite + Unpin), mut pieces: VecDeque<Bytes>) -> io::Result<()> {
+    pieces.retain(|piece| !piece.is_empty());
+    while !pieces.is_empty() {
+        let slices: Vec<IoSlice<'_>> = pieces.iter().take(PIECES).map(|piece| IoSlice::new(piece)).collect();
+        let mut written = output.write_vectored(&slices).await?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        while let Some(first) = pieces.front_mut().filter(|_| written > 0) {
+            let taken = written.min(first.len());
+            first.advance(taken);
+            written -= taken;
+            if first.is_empty() {
+                pieces.pop_front();
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Zeros, in pieces.
+pub(super) fn zeros(mut length: u64) -> impl Iterator<Item = Bytes> {
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    std::iter::from_fn(move || {
+        let piece = length.min(ZEROS.len() as u64);
+        length -= piece;
+        (piece > 0).then(|| Bytes::from_static(&ZEROS).slice(..piece as usize))
+    })
+}
+
+pub(super) fn simple_reply(cookie: u64, error: u32, data: Vec<Bytes>) -> Reply {
     let mut head = Vec::with_capacity(16);
     head.extend(SIMPLE_REPLY_MAGIC.to_be_bytes());
     head.extend(error.to_be_bytes());
@@ -58,7 +94,7 @@ pub(super) enum Chunk {
     Nothing,
     Data {
         offset: u64,
-        data: bytes::Bytes,
+        data: Vec<Bytes>,
     },
     Hole {
         offset: u64,
@@ -78,15 +114,15 @@ pub(super) enum Chunk {
 pub(super) fn chunk(cookie: u64, last: bool, chunk: Chunk) -> Reply {
     let mut body = Vec::new();
     let (kind, data) = match chunk {
-        Chunk::Nothing => (0, None),
+        Chunk::Nothing => (0, Vec::new()),
         Chunk::Data { offset, data } => {
             body.extend(offset.to_be_bytes());
-            (1, Some(data))
+            (1, data)
         }
         Chunk::Hole { offset, length } => {
             body.extend(offset.to_be_bytes());
             body.extend(length.to_be_bytes());
-            (2, None)
+            (2, Vec::new())
         }
         Chunk::Status { context, extents } => {
             body.extend(context.to_be_bytes());
@@ -94,7 +130,7 @@ pub(super) fn chunk(cookie: u64, last: bool, chunk: Chunk) -> Reply {
                 body.extend(length.to_be_bytes());
                 body.extend(flags.to_be_bytes());
             }
-            (5, None)
+            (5, Vec::new())
         }
         Chunk::Error { error, message } => {
             let message = message.as_bytes();
@@ -102,10 +138,10 @@ pub(super) fn chunk(cookie: u64, last: bool, chunk: Chunk) -> Reply {
             body.extend(error.to_be_bytes());
             body.extend((message.len() as u16).to_be_bytes());
             body.extend(message);
-            ((1 << 15) + 1, None)
+            ((1 << 15) + 1, Vec::new())
         }
     };
-    let length = body.len() + data.as_ref().map_or(0, bytes::Bytes::len);
+    let length = body.len() + data.iter().map(Bytes::len).sum::<usize>();
     let mut head = Vec::with_capacity(20 + body.len());
     head.extend(CHUNK_MAGIC.to_be_bytes());
     head.extend(u16::from(last).to_be_bytes());

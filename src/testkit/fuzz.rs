@@ -1,6 +1,7 @@
 //! The parsers of bytes that may be hostile, each as one function of any bytes: for the targets in `fuzz/`, and for the
 //! test that replays their corpus. They must return, whatever they are given; a panic is a bug.
 
+use crate::disk::Wrapping;
 use crate::model::ResourceId;
 
 /// A VHD file, opened and read from.
@@ -21,6 +22,27 @@ pub fn vhdx(data: &[u8]) {
 /// A VMDK file, opened and read from.
 pub fn vmdk(data: &[u8]) {
     crate::disk::fuzz::vmdk(data);
+}
+
+/// A disk's file in gzip, unwrapped.
+pub fn gzip(data: &[u8]) {
+    crate::disk::fuzz::wrapped(data, Wrapping::Gzip);
+}
+
+/// A disk's file in zstd, unwrapped.
+pub fn zstd(data: &[u8]) {
+    crate::disk::fuzz::wrapped(data, Wrapping::Zstd);
+}
+
+/// A disk's file in xz, unwrapped.
+#[cfg(feature = "xz")]
+pub fn xz(data: &[u8]) {
+    crate::disk::fuzz::wrapped(data, Wrapping::Xz);
+}
+
+/// A tar archive of a disk's file, unwrapped.
+pub fn tar(data: &[u8]) {
+    crate::disk::fuzz::wrapped(data, Wrapping::Tar);
 }
 
 /// A resource id; what parses must be written as it was read, but for the case of its literals.

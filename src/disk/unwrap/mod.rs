@@ -10,4 +10,6 @@ mod xz;
 mod zstd;
 
 pub(super) use unwrapped::unwrapped;
+#[cfg(feature = "testkit")]
+pub(super) use unwrapped::unwrapping;
 pub use wrapping::Wrapping;

@@ -21,17 +21,7 @@ pub(in crate::disk) fn unwrapped(
     folder: &Path,
     most: u64,
 ) -> io::Result<SharedDisk> {
-    let mut reader: Box<dyn Read + Send> = Box::new(FromStart { file, at: 0 });
-    for wrapping in wrappings {
-        let input = Input::new(reader);
-        reader = match wrapping {
-            Wrapping::Gzip => Box::new(Gzip::new(input)),
-            Wrapping::Zstd => Box::new(Zstd::new(input)),
-            #[cfg(feature = "xz")]
-            Wrapping::Xz => Box::new(Xz::new(input)),
-            Wrapping::Tar => Box::new(Tar::new(input)),
-        };
-    }
+    let mut reader = unwrapping(file, wrappings);
     let mut spool = Spool::create(folder)?;
     let mut block = Vec::with_capacity(BLOCK);
     loop {
@@ -48,6 +38,22 @@ pub(in crate::disk) fn unwrapped(
         }
         spool.append(&block)?;
     }
+}
+
+/// Reads a file without its wrappings, the outermost first.
+pub(in crate::disk) fn unwrapping(file: SharedDisk, wrappings: &[Wrapping]) -> Box<dyn Read + Send> {
+    let mut reader: Box<dyn Read + Send> = Box::new(FromStart { file, at: 0 });
+    for wrapping in wrappings {
+        let input = Input::new(reader);
+        reader = match wrapping {
+            Wrapping::Gzip => Box::new(Gzip::new(input)),
+            Wrapping::Zstd => Box::new(Zstd::new(input)),
+            #[cfg(feature = "xz")]
+            Wrapping::Xz => Box::new(Xz::new(input)),
+            Wrapping::Tar => Box::new(Tar::new(input)),
+        };
+    }
+    reader
 }
 
 /// Reads a disk's file from its start to its end.

@@ -6,17 +6,19 @@ use std::time::Duration;
 
 use super::boots::Known;
 use super::reader::ImageReader;
-#[cfg(feature = "nbd")]
-use super::reader::Opened;
 use crate::content::boot_set::BootSet;
 #[cfg(feature = "nbd")]
 use crate::content::chunk::CHUNK_BYTES;
 use crate::error::Result;
 use crate::host::in_flight::all_of;
 
-/// A boot is over after this time.
+/// What a boot reads is stored so often: a server that is killed leaves all but the last of it.
 #[cfg(feature = "nbd")]
-const BOOT: Duration = Duration::from_secs(180);
+const SAVED_EVERY: Duration = Duration::from_secs(10);
+
+/// A boot is over after so many of them.
+#[cfg(feature = "nbd")]
+const BOOT: usize = 18;
 
 /// # Boot sets
 impl ImageReader {
@@ -102,15 +104,17 @@ impl ImageReader {
         }
     }
 
-    /// Serves a boot beside the client's requests: fetches ahead, and stores what was read once the boot is over.
+    /// Serves a boot beside the client's requests: fetches ahead, and stores what was read, now and then until the boot is over.
     #[cfg(feature = "nbd")]
     pub(crate) async fn attend_boot(&self) {
         // The client's own requests report what fails.
         let _ = self.fetch_boot_set().await;
-        let Opened { disk, boots: Some(boots), .. } = self.opened() else { return };
+        let disk = &self.opened().disk;
         if disk.is_recording() {
-            boots.clock.timeout(BOOT).await;
-            let _ = self.save_boot_set().await;
+            for _ in 0..BOOT {
+                self.clock().timeout(SAVED_EVERY).await;
+                let _ = self.save_boot_set().await;
+            }
             disk.stop_recording();
         }
     }

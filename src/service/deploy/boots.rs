@@ -6,7 +6,6 @@ use crate::access::Action;
 use crate::content::boot_set::BootSet;
 use crate::content::names::ManifestId;
 use crate::error::{ErrorKind, Result};
-use crate::host::Clock;
 use crate::host::sync::Mutex;
 use crate::model::ResourceId;
 use crate::replica::slot::Slot;
@@ -17,8 +16,6 @@ pub(super) struct Boots {
     /// The copies of the region's first replica.
     pub(super) slots: Vec<Slot>,
     pub(super) manifest: ManifestId,
-    #[cfg_attr(not(feature = "nbd"), expect(dead_code, reason = "only a server waits"))]
-    pub(super) clock: Arc<dyn Clock>,
     pub(super) known: Mutex<Option<Known>>,
 }
 
@@ -31,8 +28,8 @@ pub(super) enum Known {
 }
 
 impl Boots {
-    pub(super) fn new(slots: Vec<Slot>, manifest: ManifestId, clock: Arc<dyn Clock>) -> Self {
-        Self { slots, manifest, clock, known: Mutex::default() }
+    pub(super) fn new(slots: Vec<Slot>, manifest: ManifestId) -> Self {
+        Self { slots, manifest, known: Mutex::default() }
     }
 
     /// Returns the set of the region: of the first zone that has one. One that can't be read is as good as none.

@@ -549,7 +549,14 @@ impl Deployment {
         let boots = boots.filter(|_| disk.lun.is_none());
         let disk = RandomAccess::new(content, disk, inner.workers.clone(), inner.chunks.clone());
         let disk = if work.records_boot { disk.record() } else { disk };
-        Ok(ImageReader::new(Opened { disk, boots, _lease: lease }))
+        let opened = Opened {
+            disk,
+            boots,
+            #[cfg(feature = "nbd")]
+            clock: inner.clock.clone(),
+            _lease: lease,
+        };
+        Ok(ImageReader::new(opened))
     }
 
     /// Returns what it would read: the disk of which image version, from how many replicas. No replica is taken for it.
@@ -742,7 +749,7 @@ impl DeploymentWork {
         let content = Records::new(replicas.clone(), &manifest);
         // That of a region lies with its first replica.
         let slots = self.session.inner.regions.copies(view.state(), &self.region, 0, placed.account)?;
-        let boots = Some(Boots::new(slots, placed.content.manifest_id(), self.session.inner.clock.clone()));
+        let boots = Some(Boots::new(slots, placed.content.manifest_id()));
         Ok(Source { replicas, content, manifest, disk, chosen, lease, boots })
     }
 }

@@ -13,7 +13,11 @@ use futures::io::{AsyncRead, AsyncSeek, SeekFrom};
 use super::boots::Boots;
 use crate::content::digest::Digest;
 use crate::error::{Error, Result};
+#[cfg(feature = "nbd")]
+use crate::host::Clock;
 use crate::host::sync::Mutex;
+#[cfg(feature = "nbd")]
+use crate::image::random_access::Part;
 use crate::image::random_access::RandomAccess;
 use crate::placement::Lease;
 
@@ -57,6 +61,8 @@ pub(super) struct Opened {
     pub(super) disk: RandomAccess,
     /// `None` for a data disk.
     pub(super) boots: Option<Boots>,
+    #[cfg(feature = "nbd")]
+    pub(super) clock: Arc<dyn Clock>,
     pub(super) _lease: Option<Arc<Lease>>,
 }
 
@@ -112,6 +118,18 @@ impl ImageReader {
     /// ```
     pub async fn read_at(&self, range: Range<u64>) -> Result<Bytes> {
         self.disk.disk.read(range).await
+    }
+
+    /// The bytes of a range, in the parts in which they lie in the cache.
+    #[cfg(feature = "nbd")]
+    pub(crate) async fn parts(&self, range: Range<u64>) -> Result<Vec<Part>> {
+        self.disk.disk.parts(range).await
+    }
+
+    /// The clock of its service.
+    #[cfg(feature = "nbd")]
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.disk.clock
     }
 
     #[cfg(feature = "nbd")]
