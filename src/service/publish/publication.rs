@@ -322,9 +322,10 @@ impl<T: Send + 'static> Work for PublicationWork<T> {
             }
         };
         let mut judged = judged.map_err(|problems| refused(&self.target.id(), problems))?;
-        self.travel(&judged.storage).await?;
+        // In boxes: a caller's stack has room for one of them, and not for all.
+        Box::pin(self.travel(&judged.storage)).await?;
         while let Some(whole) = judged.whole().filter(|_| !state.claims_of(self.target.location()).is_empty()) {
-            let error = match self.publish_stored(&state, &judged, whole).await {
+            let error = match Box::pin(self.publish_stored(&state, &judged, whole)).await {
                 Ok(published) => return Ok(published),
                 Err(error) => error,
             };
@@ -333,7 +334,7 @@ impl<T: Send + 'static> Work for PublicationWork<T> {
                 return Err(error);
             }
             // Others have committed since: the source may be another.
-            judged = self.judge(&newest).await.map_err(|problems| refused(&self.target.id(), problems))?;
+            judged = Box::pin(self.judge(&newest)).await.map_err(|problems| refused(&self.target.id(), problems))?;
             state = newest;
         }
         let mut copies = self.copies(&state)?;
@@ -362,7 +363,8 @@ impl<T: Send + 'static> Work for PublicationWork<T> {
             Err(error) => return Err(self.given_up(&copies, &upload, error).await),
         };
         loop {
-            let error = match self.store(&state, &copies, base.as_ref(), learned.take(), &upload, &judged).await {
+            let storing = self.store(&state, &copies, base.as_ref(), learned.take(), &upload, &judged);
+            let error = match Box::pin(storing).await {
                 Ok(Some(published)) => return Ok(published),
                 // The disk has changed since the attempt that announced the upload: it gets one of its own.
                 Ok(None) => {
