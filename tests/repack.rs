@@ -94,6 +94,15 @@ async fn blobs(store: &impl BlobStore, folder: &str) -> Vec<(BlobKey, u64)> {
     listed.into_iter().filter(|blob| blob.key.as_str().contains(folder)).map(|blob| (blob.key, blob.size)).collect()
 }
 
+/// Deletes all `versions`, collects, and finds nothing in the slots of the store.
+async fn leaves_nothing(sandbox: &Sandbox, versions: usize, store: &impl BlobStore) {
+    for version in 0..versions {
+        sandbox.session().delete(sandbox.version(&number(version))).await.unwrap();
+    }
+    sandbox.session().collect().await.unwrap();
+    assert_eq!(blobs(store, "").await, []);
+}
+
 async fn stored(store: &impl BlobStore) -> u64 {
     blobs(store, "").await.iter().map(|(_, size)| size).sum()
 }
@@ -222,11 +231,7 @@ fn what_was_merged_is_planned_reported_and_stays_within_its_budget() {
         next[..CHUNK].copy_from_slice(&noise(77, CHUNK));
         publish(&sandbox, 12, "westeurope", &next).await;
         comes_back(&sandbox, 12, "westeurope", &next).await;
-        for version in 0..13 {
-            session.delete(sandbox.version(&number(version))).await.unwrap();
-        }
-        session.collect().await.unwrap();
-        assert_eq!(blobs(&memory, "").await, []);
+        leaves_nothing(&sandbox, 13, &memory).await;
     });
 }
 
@@ -625,11 +630,7 @@ fn links_into_a_merged_blob_that_was_lost_do_not_stay_for_ever() {
         session.scrub("eastus").await.unwrap();
         assert_eq!(members(&east).await, []);
         assert_eq!(session.scrub("eastus").await.unwrap().mended, 0);
-        for version in 0..20 {
-            session.delete(sandbox.version(&number(version))).await.unwrap();
-        }
-        session.collect().await.unwrap();
-        assert_eq!(blobs(&east, "").await, []);
+        leaves_nothing(&sandbox, 20, &east).await;
     });
 }
 

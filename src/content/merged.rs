@@ -194,7 +194,7 @@ fn start_of(hash: &Digest) -> u64 {
 }
 
 /// Reads any bytes as a front: for a fuzzer. No hash stands between it and the parser.
-#[cfg(feature = "testkit")]
+#[cfg(any(test, feature = "testkit"))]
 pub(super) fn fuzz(data: &[u8]) {
     // The catalog that it says to be of.
     let of = data.get(16..32).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();

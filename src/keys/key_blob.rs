@@ -121,7 +121,7 @@ impl KeyBlob {
 }
 
 /// Reads any bytes as a key: for a fuzzer. No hash stands between it and the parser.
-#[cfg(feature = "testkit")]
+#[cfg(any(test, feature = "testkit"))]
 pub(super) fn fuzz(data: &[u8]) {
     let Ok(key) = KeyBlob::key(0, None) else { return };
     let sealed = [data, Digest::of(data).as_bytes()].concat();

@@ -110,15 +110,14 @@ impl Merge {
 }
 
 /// Which packs are to be merged.
-pub(crate) struct MergeRule<'a> {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MergeRule {
     /// Only members of mostly dead merged blobs.
     pub(crate) only_mostly_dead: bool,
     /// Packs that lie by themselves are merged if they are at least so many.
     pub(crate) several: usize,
     /// Without those that a version needs which was published later.
     pub(crate) rested: Option<DateTime<Utc>>,
-    /// Those that were tried already.
-    pub(crate) tried: &'a BTreeSet<(SlotId, PackId)>,
 }
 
 /// What a slot relies on of a pack that is needed.
@@ -420,8 +419,9 @@ impl Survey {
     }
 
     /// Returns the small packs that are to be merged, each group into one blob: of a family those that lie by themselves, if they are
-    /// several, with the members of small merged blobs; and what is needed of mostly dead ones in any case.
-    pub(crate) fn to_merge(&self, state: &State, rule: &MergeRule<'_>) -> Vec<Merge> {
+    /// several, with the members of small merged blobs; and what is needed of mostly dead ones in any case. Those that were `tried` already
+    /// are left out.
+    pub(crate) fn to_merge(&self, state: &State, rule: MergeRule, tried: &BTreeSet<(SlotId, PackId)>) -> Vec<Merge> {
         let (young, mut merges) = (self.young(rule.rested), Vec::new());
         for (slot, (_, holdings)) in &self.inventory.slots {
             let Some((manifests, live)) = self.live.get(slot) else { continue };
@@ -440,7 +440,7 @@ impl Survey {
                 let Parcel::Part(part) = &kept else { continue };
                 let (place, taken) = (part.id.place().copied(), room_of(part));
                 let needed = taken * live.count() / part.extents().count().max(live.count()).max(1);
-                let is_new = !rule.tried.contains(&(*slot, *id));
+                let is_new = !tried.contains(&(*slot, *id));
                 let may_be_merged = is_new && kept.length() <= SMALL && !young.contains(id);
                 let small = Small { pack: *info, kept: kept.clone(), copied: None, announced };
                 match place {
@@ -537,6 +537,12 @@ impl Survey {
         enough.max_by_key(|(part, place)| (place.merged.number(), part.name()))
     }
 
+    /// Returns the copy that is kept beside a large pack, if there is one.
+    fn copy_beside<'h>(&self, slot: SlotId, holding: &'h Holding, kept: &Parcel, pack: PackId) -> Option<&'h Part> {
+        let (copy, _) = self.near_copy(slot, holding, self.near(slot, kept, pack)?)?;
+        Some(copy)
+    }
+
     fn classify(
         &self,
         slot: SlotId,
@@ -546,8 +552,7 @@ impl Survey {
     ) -> (Keep, Vec<(BlobName, u64)>) {
         let (keep, mut garbage) = classify(holding, need, pack, |name| self.superseded.contains(&Blob { slot, name }));
         if let Keep::One(kept) = &keep
-            && let Some(near) = self.near(slot, kept, pack)
-            && let Some((copy, _)) = self.near_copy(slot, holding, near)
+            && let Some(copy) = self.copy_beside(slot, holding, kept, pack)
         {
             garbage.retain(|(name, _)| *name != copy.name());
         }
@@ -577,8 +582,7 @@ impl Survey {
             let mut copy = None;
             let blobs = match keep {
                 Keep::One(parcel) => {
-                    let near = self.near(slot, &parcel, pack.id).and_then(|near| self.near_copy(slot, holding, near));
-                    copy = near.map(|(part, _)| Parcel::Part(part.clone()));
+                    copy = self.copy_beside(slot, holding, &parcel, pack.id).cloned().map(Parcel::Part);
                     vec![parcel]
                 }
                 Keep::All if holding.lacks(&pack, live).is_empty() => {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::health::Health;
 use super::holding::Holding;
-use super::located::LocatedPacks;
+use super::located::{LocatedPacks, Members};
 use super::parcel::{Parcel, ParcelRequest};
 use super::verified::Verified;
 use crate::content::blob_name::{BlobName, Incarnations};
@@ -489,8 +489,12 @@ impl Slot {
 
     /// Looks for a pack by its links from now on, if a front has led to it. Returns whether it may be found elsewhere now.
     pub(super) async fn find_by_links(&self, pack: &PackId) -> bool {
-        let Some(members) = self.family.and_then(|family| self.located.merged.known(&family)) else { return false };
-        members.await.is_ok_and(|members| members.contains_key(pack)) && self.located.find_by_links(pack)
+        self.known_members().await.is_some_and(|members| members.contains_key(pack)) && self.located.find_by_links(pack)
+    }
+
+    /// Returns the members of merged blobs, as far as they were looked up.
+    async fn known_members(&self) -> Option<Members> {
+        self.located.merged.known(&self.family?)?.await.ok()
     }
 
     /// Drops what a cache has of a pack and its parts, and returns whether there was anything.
@@ -499,11 +503,8 @@ impl Slot {
             Some(located) => located.await.ok(),
             None => None,
         };
-        let merged = match self.family.and_then(|family| self.located.merged.known(&family)) {
-            Some(members) => members.await.ok(),
-            None => None,
-        };
-        let member = merged.iter().filter_map(|members| members.get(pack));
+        let members = self.known_members().await;
+        let member = members.iter().filter_map(|members| members.get(pack));
         let parts = located.iter().flat_map(|blobs| blobs.iter()).chain(member).map(|one| one.blob.clone());
         let keys = self.key_of_pack(pack).into_iter().chain(parts).collect::<BTreeSet<_>>();
         self.located.forget(pack);

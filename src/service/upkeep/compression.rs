@@ -233,7 +233,7 @@ impl Work for CompressionWork {
             survey.read(&state).await?;
             let found = self.compressing.found_in(&survey, &state, now);
             report.add_uncompressed(&region, found.len());
-            let merges = Merging::of(&self.compressing, now).found_in(&survey, &state, &BTreeSet::new());
+            let merges = survey.to_merge(&state, Merging::of(&self.compressing, now).rule, &BTreeSet::new());
             report.merged(&region, merges.iter().map(|merge| merge.packs.len()).sum(), 0);
         }
         Ok(Plan { collection: Some(report), ..Plan::default() })

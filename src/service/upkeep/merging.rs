@@ -29,9 +29,7 @@ const BETWEEN_REMOVALS: usize = 4;
 /// How much is merged.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Merging {
-    pub(super) only_mostly_dead: bool,
-    pub(super) several: usize,
-    pub(super) rested: Option<DateTime<Utc>>,
+    pub(super) rule: MergeRule,
     /// The bytes to read.
     pub(super) at_most: u64,
     /// No further blob is begun from then on.
@@ -40,18 +38,17 @@ pub(super) struct Merging {
 
 impl Merging {
     /// Writes anew what is needed of mostly dead merged blobs, and nothing else.
-    pub(super) const MOSTLY_DEAD: Self =
-        Self { only_mostly_dead: true, several: usize::MAX, rested: None, at_most: u64::MAX, until: None };
+    pub(super) const MOSTLY_DEAD: Self = Self {
+        rule: MergeRule { only_mostly_dead: true, several: usize::MAX, rested: None },
+        at_most: u64::MAX,
+        until: None,
+    };
 
     /// Merges what has rested.
     pub(super) fn of(compressing: &Compressing, now: DateTime<Utc>) -> Self {
         let Compressing { at_most, several, .. } = *compressing;
-        Self { only_mostly_dead: false, several, rested: compressing.rested(now), at_most, until: None }
-    }
-
-    pub(super) fn found_in(&self, survey: &Survey, state: &State, tried: &BTreeSet<(SlotId, PackId)>) -> Vec<Merge> {
-        let Self { only_mostly_dead, several, rested, .. } = *self;
-        survey.to_merge(state, &MergeRule { only_mostly_dead, several, rested, tried })
+        let rule = MergeRule { only_mostly_dead: false, several, rested: compressing.rested(now) };
+        Self { rule, at_most, until: None }
     }
 }
 
@@ -67,7 +64,7 @@ impl Freeing<'_> {
         let (mut tried, mut read) = (BTreeSet::<(SlotId, PackId)>::new(), 0_u64);
         loop {
             // Mostly there is nothing to do, which the survey tells without a look at the log.
-            if merging.found_in(survey, &self.session.inner.catalog.snapshot(), &tried).is_empty() {
+            if survey.to_merge(&self.session.inner.catalog.snapshot(), merging.rule, &tried).is_empty() {
                 return Ok(read);
             }
             let state = self.session.state().await?;
@@ -75,7 +72,7 @@ impl Freeing<'_> {
                 survey.list_again(&state).await?;
             }
             survey.read(&state).await?;
-            let mut found = merging.found_in(survey, &state, &tried);
+            let mut found = survey.to_merge(&state, merging.rule, &tried);
             if merging.until.is_some_and(|until| self.session.inner.clock.now() >= until) {
                 found.clear();
             }

@@ -34,22 +34,19 @@ impl Buffers {
         length: usize,
         fill: impl FnOnce(&mut [u8]) -> std::io::Result<()>,
     ) -> std::io::Result<Bytes> {
-        let is_kept = (LEAST_BYTES..=MOST_BYTES).contains(&length);
-        let used = is_kept.then(|| self.fitting(length)).flatten();
-        let buffer = match used {
+        if !(LEAST_BYTES..=MOST_BYTES).contains(&length) {
+            let mut fresh = zeros(length)?;
+            fill(&mut fresh)?;
+            return Ok(fresh.into());
+        }
+        let buffer = match self.fitting(length) {
             Some(used) => used,
-            None => {
-                // All that are kept have one of a few sizes, so that most fit.
-                let capacity = if is_kept { length.next_power_of_two() } else { length };
-                let mut fresh = Vec::new();
-                fresh.try_reserve_exact(capacity).map_err(std::io::Error::other)?;
-                fresh.resize(capacity, 0);
-                fresh
-            }
+            // All that are kept have one of a few sizes, so that most fit.
+            None => zeros(length.next_power_of_two())?,
         };
         let mut read = Pooled { buffer, length, of: self.clone() };
         fill(read.buffer.get_mut(..length).unwrap_or_default())?;
-        Ok(if is_kept { Bytes::from_owner(read) } else { std::mem::take(&mut read.buffer).into() })
+        Ok(Bytes::from_owner(read))
     }
 
     fn fitting(&self, bytes: usize) -> Option<Vec<u8>> {
@@ -57,6 +54,13 @@ impl Buffers {
         let at = kept.iter().rposition(|buffer| buffer.len() >= bytes)?;
         Some(kept.swap_remove(at))
     }
+}
+
+fn zeros(length: usize) -> std::io::Result<Vec<u8>> {
+    let mut zeros = Vec::new();
+    zeros.try_reserve_exact(length).map_err(std::io::Error::other)?;
+    zeros.resize(length, 0);
+    Ok(zeros)
 }
 
 impl AsRef<[u8]> for Pooled {
@@ -68,9 +72,6 @@ impl AsRef<[u8]> for Pooled {
 impl Drop for Pooled {
     fn drop(&mut self) {
         let buffer = std::mem::take(&mut self.buffer);
-        if !(LEAST_BYTES..=MOST_BYTES).contains(&buffer.len()) {
-            return;
-        }
         let mut kept = self.of.0.lock();
         if kept.iter().map(Vec::len).sum::<usize>() + buffer.len() <= ALL_BYTES {
             kept.push(buffer);
