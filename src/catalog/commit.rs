@@ -16,10 +16,10 @@ use super::look::Followed;
 use super::pending::{Changes, Draft, Fate, Pending, Stage, Writer};
 use super::state::State;
 use crate::access::Caller;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::host::sync::Mutex;
 use crate::host::within;
-use crate::store::{PutMode, StoreErrorKind};
+use crate::store::{BlobKey, BlobStoreExt, PutMode, StoreErrorKind};
 
 /// Lost races in a row after which an operation fails: so that it ends, also if its rivals take no time.
 const MAX_LOST: u32 = 1_000;
@@ -156,6 +156,8 @@ impl Catalog {
                     self.writer().under_way = Some(batch);
                     self.pause(unclear).await;
                 }
+                // Neither this put nor an earlier one of it can land any more.
+                Ok(Fate::Refused(error)) => return batch.answer(|| Err(error.clone())),
                 // This put did nothing, but an earlier one may still land.
                 Err(error) if was_sent => return batch.answer(|| Err(unknown(error.clone()))),
                 Err(error) => return batch.answer(|| Err(error.clone())),
@@ -287,7 +289,10 @@ impl Catalog {
             let wanted = if lost > 0 || self.pace.lock().is_busy(begun) { 1 } else { 2 };
             let (read, failed) = self.read_entries(draft.number, wanted).await;
             if let Some(error) = failed.filter(|_| read.is_empty()) {
-                return Err(unknown(error));
+                return match error.kind() {
+                    ErrorKind::Unsupported if self.is_anothers(&key, draft).await => Ok(Fate::Refused(error)),
+                    _ => Err(unknown(error)),
+                };
             }
             there = read;
         }
@@ -303,6 +308,11 @@ impl Catalog {
             self.read_on(there.len()).await?;
         }
         Ok(Fate::Lost)
+    }
+
+    /// Returns whether something else than this entry has its number.
+    async fn is_anothers(&self, key: &BlobKey, draft: &Draft) -> bool {
+        self.store.find(key).await.is_ok_and(|there| there.is_some_and(|there| there != draft.bytes))
     }
 
     /// Refuses a store that is not the one that was opened: its mount was changed, or its identity is gone.

@@ -10,7 +10,7 @@ use super::entry::Nonce;
 use super::event::Event;
 use super::state::State;
 use crate::access::{Authorization, Caller};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::host::sync::Mutex;
 
 /// Returns an operation's changes to a given state, or its refusal. Called again after each lost race. No events mean
@@ -140,6 +140,8 @@ pub(super) enum Fate {
     Committed,
     /// Another writer's entry has the number. It was read, and is in the newest state.
     Lost,
+    /// A newer build's entry has the number, which this build cannot read.
+    Refused(Error),
     /// The entry is not there, and can be put again.
     Absent,
 }

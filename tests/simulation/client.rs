@@ -8,6 +8,7 @@ use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::image::ImageDigest;
 use compute_gallery::model::*;
 use compute_gallery::publish::{NewManagedImage, NewSnapshot, SnapshotDisks};
+use compute_gallery::testkit::noise;
 use compute_gallery::*;
 
 use crate::executor::others_go_first;
@@ -16,19 +17,20 @@ use crate::world::{REGIONS, World};
 
 const CHUNK: usize = 64 << 10;
 
-/// Disks of one to three chunks, of which many are in several disks, with their digests; one chunk is zeros.
+/// Disks of one to three chunks, of which many are in several disks, with their digests; one chunk is zeros. The last disk has five of noise: so
+/// much is copied by the store itself.
 pub static DISKS: LazyLock<Vec<(Vec<u8>, Digest)>> = LazyLock::new(|| {
     let chunk = |number: usize| {
         let byte = move |at: usize| if number == 0 { 0 } else { (at / 4096 * 31 + at % 251 * number + number) as u8 };
         (0..CHUNK).map(byte)
     };
     let disks: [&[usize]; 7] = [&[1], &[1, 2], &[1, 2, 3], &[4, 2, 3], &[5, 0, 3], &[0, 0], &[2, 2, 6]];
-    let disk = |chunks: &&[usize]| -> Vec<u8> { chunks.iter().flat_map(|number| chunk(*number)).collect() };
+    let disk = |chunks: &[usize]| -> Vec<u8> { chunks.iter().flat_map(|number| chunk(*number)).collect() };
     let with_digest = |bytes: Vec<u8>| {
         let digest = ImageDigest::of(DiskSource::bytes(bytes.clone(), DiskFormat::Raw)).unwrap();
         (bytes, digest)
     };
-    disks.iter().map(disk).map(with_digest).collect()
+    disks.map(disk).into_iter().chain([noise(7, 5 * CHUNK)]).map(with_digest).collect()
 });
 
 /// Where versions may go, by their home.
