@@ -6,6 +6,7 @@
 //! default ends when all is on the disk, as `cp` with a `sync` of its file does; one into a store that may lose what it
 //! has on a power cut leaves that to the system, as `cp` alone does. Then it publishes all disks in turn into one store,
 //! and prints what that takes.
+//! With `--features encryption` it adds the same steps on encrypted content.
 //! Without a disk it prints how to call it (and is built, so that it can't rot).
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
@@ -20,7 +21,9 @@ use compute_gallery::model::{
     Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageIdentifier, OsState, OsType, PublishingProfile, Region,
 };
 use compute_gallery::store::{Durability, FsStore};
-use compute_gallery::{GalleryService, NewImageVersion, Session};
+use compute_gallery::{GalleryService, GalleryServiceBuilder, NewImageVersion, Session};
+#[cfg(feature = "encryption")]
+use compute_gallery::{host::Secret, keys::LocalKeys};
 use futures::executor::block_on;
 
 const GALLERY: &str = "/subscriptions/bench/resourceGroups/images/providers/Microsoft.Compute/galleries/Bench";
@@ -43,23 +46,60 @@ fn main() -> Result<(), Box<dyn Error>> {
     for disk in [first].into_iter().chain((disks.len() > 1).then_some(last)) {
         beside_cp(disk, &place, rounds)?;
     }
-    for compression in COMPRESSIONS {
-        block_on(slot_bytes(&disks, &place, compression))?;
+    for kept in KEPT {
+        block_on(slot_bytes(&disks, &place, *kept))?;
     }
     Ok(())
 }
 
-const COMPRESSIONS: [Compression; 3] = [Compression::Zstd, Compression::Later, Compression::None];
+/// How content is stored.
+#[derive(Clone, Copy)]
+struct Kept {
+    name: &'static str,
+    compression: Compression,
+    #[cfg(feature = "encryption")]
+    is_encrypted: bool,
+}
+
+impl Kept {
+    const fn plain(name: &'static str, compression: Compression) -> Self {
+        Self {
+            name,
+            compression,
+            #[cfg(feature = "encryption")]
+            is_encrypted: false,
+        }
+    }
+
+    fn builder(self) -> GalleryServiceBuilder {
+        let builder = GalleryService::builder().allow_all().compression(self.compression);
+        #[cfg(feature = "encryption")]
+        if self.is_encrypted {
+            return builder.encryption(LocalKeys::new("bench", Secret([7; 32])));
+        }
+        builder
+    }
+}
+
+const KEPT: &[Kept] = &[
+    Kept::plain("Zstd", Compression::Zstd),
+    Kept::plain("Later", Compression::Later),
+    Kept::plain("None", Compression::None),
+    #[cfg(feature = "encryption")]
+    Kept { is_encrypted: true, ..Kept::plain("Zstd, encrypted", Compression::Zstd) },
+    #[cfg(feature = "encryption")]
+    Kept { is_encrypted: true, ..Kept::plain("Later, encrypted", Compression::Later) },
+];
 
 fn beside_cp(disk: &Path, place: &Path, rounds: usize) -> Result<(), Box<dyn Error>> {
-    let mut times = vec![Vec::new(); 2 + COMPRESSIONS.len() * STEPS.len()];
+    let mut times = vec![Vec::new(); 2 + KEPT.len() * STEPS.len()];
     // One round more than is counted: the first warms the page cache.
     for round in 0..=rounds {
         std::fs::create_dir_all(place)?;
         let mut seconds =
             vec![copy(disk, &place.join("copy.raw"), false)?, copy(disk, &place.join("synced.raw"), true)?];
-        for compression in COMPRESSIONS {
-            seconds.extend(block_on(gallery(disk, place, compression))?);
+        for kept in KEPT {
+            seconds.extend(block_on(gallery(disk, place, *kept))?);
         }
         for (series, seconds) in times.iter_mut().zip(seconds).filter(|_| round > 0) {
             series.push(seconds);
@@ -75,28 +115,28 @@ fn beside_cp(disk: &Path, place: &Path, rounds: usize) -> Result<(), Box<dyn Err
     };
     line("cp --sparse=always", cp);
     line("cp --sparse=always, sync", synced);
-    for compression in COMPRESSIONS {
+    for kept in KEPT {
         STEPS
             .into_iter()
             .zip(&mut medians)
-            .for_each(|(name, seconds)| line(&format!("{compression:?}: {name}"), seconds));
+            .for_each(|(name, seconds)| line(&format!("{}: {name}", kept.name), seconds));
     }
     Ok(())
 }
 
 /// Publishes the disks in turn and prints what the slot then holds, of each and of all.
-async fn slot_bytes(disks: &[PathBuf], place: &Path, compression: Compression) -> Result<(), Box<dyn Error>> {
+async fn slot_bytes(disks: &[PathBuf], place: &Path, kept: Kept) -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(place)?;
-    let service = open(&place.join("all"), Durability::LostOnPowerCut, compression).await?;
+    let service = open(&place.join("all"), Durability::LostOnPowerCut, kept).await?;
     let session = service.session("bench".parse()?);
     for (number, disk) in disks.iter().enumerate() {
         publish(&session, &format!("1.0.{number}"), disk, place).await?;
         let mib = bytes_below(&place.join("all/regions"))? as f64 / f64::from(1 << 20);
-        println!("{compression:?}: {mib:>8.1} MiB in the slot after {}", disk.display());
+        println!("{}: {mib:>8.1} MiB in the slot after {}", kept.name, disk.display());
     }
     session.compress().await?;
     let mib = bytes_below(&place.join("all/regions"))? as f64 / f64::from(1 << 20);
-    println!("{compression:?}: {mib:>8.1} MiB in the slot when all is compressed");
+    println!("{}: {mib:>8.1} MiB in the slot when all is compressed", kept.name);
     Ok(std::fs::remove_dir_all(place)?)
 }
 
@@ -147,25 +187,25 @@ fn settle(disk: &Path, place: &Path) -> Result<(), Box<dyn Error>> {
 }
 
 /// Import, re-import and deploy, durable as by default; import into a store that is not.
-async fn gallery(disk: &Path, place: &Path, compression: Compression) -> Result<[f64; STEPS.len()], Box<dyn Error>> {
+async fn gallery(disk: &Path, place: &Path, kept: Kept) -> Result<[f64; STEPS.len()], Box<dyn Error>> {
     let home: Region = "westeurope".parse()?;
-    let service = open(&place.join("durable"), Durability::Full, compression).await?;
+    let service = open(&place.join("durable"), Durability::Full, kept).await?;
     let session = service.session("bench".parse()?);
     let import = publish(&session, "1.0.0", disk, place).await?;
     let again = publish(&session, "1.0.1", disk, place).await?;
     let durable = deploy(&session, &home, disk, place, true).await?;
     // As another process finds it.
-    let service = open_again(&place.join("durable"), compression).await?;
+    let service = open_again(&place.join("durable"), kept).await?;
     let session = service.session("bench".parse()?);
     let first = deploy(&session, &home, disk, place, false).await?;
     let second = deploy(&session, &home, disk, place, false).await?;
     let started = Instant::now();
     session.compress().await?;
     let compress = started.elapsed().as_secs_f64();
-    let service = open_again(&place.join("durable"), compression).await?;
+    let service = open_again(&place.join("durable"), kept).await?;
     let compressed = deploy(&service.session("bench".parse()?), &home, disk, place, false).await?;
     std::fs::remove_dir_all(place.join("durable"))?;
-    let service = open(&place.join("loose"), Durability::LostOnPowerCut, compression).await?;
+    let service = open(&place.join("loose"), Durability::LostOnPowerCut, kept).await?;
     let loose = publish(&service.session("bench".parse()?), "1.0.0", disk, place).await?;
     std::fs::remove_dir_all(place.join("loose"))?;
     Ok([import, again, durable, first, second, compress, compressed, loose])
@@ -188,22 +228,17 @@ async fn deploy(
     Ok(seconds)
 }
 
-async fn open_again(store: &Path, compression: Compression) -> Result<GalleryService, Box<dyn Error>> {
-    let builder = GalleryService::builder().allow_all().store(FsStore::open(store)?);
-    Ok(builder.compression(compression).open().await?)
+async fn open_again(store: &Path, kept: Kept) -> Result<GalleryService, Box<dyn Error>> {
+    Ok(kept.builder().store(FsStore::open(store)?).open().await?)
 }
 
 fn image() -> Result<ImageDefinitionId, Box<dyn Error>> {
     Ok(GALLERY.parse::<GalleryId>()?.image("disk".parse()?))
 }
 
-async fn open(
-    store: &Path,
-    durability: Durability,
-    compression: Compression,
-) -> Result<GalleryService, Box<dyn Error>> {
+async fn open(store: &Path, durability: Durability, kept: Kept) -> Result<GalleryService, Box<dyn Error>> {
     let store = FsStore::open_or_create_with(store, durability)?;
-    let service = GalleryService::builder().allow_all().store(store).compression(compression).open_or_create().await?;
+    let service = kept.builder().store(store).open_or_create().await?;
     let session = service.session("bench".parse()?);
     let home: Region = "westeurope".parse()?;
     session.create_gallery(Gallery::new(GALLERY.parse()?, home.clone())).await?;

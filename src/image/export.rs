@@ -15,7 +15,7 @@ use futures::stream::{self, Stream, TryStreamExt};
 
 use super::buffers::BufferPool;
 use super::image_digest::ImageDigest;
-use super::target_file::{is_there, write_all_at, zero};
+use super::target_file::{is_there, write_all_at, write_runs, zero};
 use crate::content::chunk::{CHUNK_BYTES, occupied_runs};
 use crate::content::codec::Unpacker;
 use crate::content::manifest::ManifestDisk;
@@ -113,9 +113,8 @@ impl Export<'_> {
                 let _turn = writing_turn.take(1).await;
                 let (layout, unpackers) = (layout.clone(), unpackers.clone());
                 let write = move || {
-                    let mut runs = batch.runs(&unpacker, before);
-                    runs.try_for_each(|run| write_all_at(&file, run.bytes, layout.place(run.offset)))?;
-                    drop(runs);
+                    let runs = batch.runs(&unpacker, before).map(|run| (layout.place(run.offset), run.bytes));
+                    write_runs(&file, runs)?;
                     unpackers.give(unpacker);
                     Ok(())
                 };

@@ -1,7 +1,7 @@
 //! The file or device that a disk is written to.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSlice};
 use std::ops::Range;
 
 use crate::content::chunk::CHUNK_BYTES;
@@ -67,6 +67,49 @@ fn read_exact_at(file: &File, mut bytes: &mut [u8], mut offset: u64) -> io::Resu
     Ok(())
 }
 
+/// The most pieces of one write: the kernel takes no more.
+const MOST_PIECES: usize = 1024;
+
+/// Writes runs of bytes at their offsets, those that follow each other with one call: a file system then takes larger pages.
+pub(super) fn write_runs<'a>(file: &File, runs: impl Iterator<Item = (u64, &'a [u8])>) -> io::Result<()> {
+    let (mut start, mut end, mut pieces) = (0, 0, Vec::new());
+    for (at, bytes) in runs {
+        if at != end || pieces.len() == MOST_PIECES {
+            write_pieces(file, &mut pieces, start)?;
+            pieces.clear();
+            start = at;
+        }
+        pieces.push(IoSlice::new(bytes));
+        end = at + bytes.len() as u64;
+    }
+    write_pieces(file, &mut pieces, start)
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn write_pieces(file: &File, mut pieces: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
+    while !pieces.is_empty() {
+        match rustix::io::pwritev(file, pieces, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                IoSlice::advance_slices(&mut pieces, written);
+                offset += written as u64;
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn write_pieces(file: &File, pieces: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
+    for piece in pieces {
+        write_all_at(file, piece, offset)?;
+        offset += piece.len() as u64;
+    }
+    Ok(())
+}
+
 #[cfg(unix)]
 pub(super) fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
@@ -98,6 +141,19 @@ mod tests {
         assert!(bytes.iter().enumerate().all(|(at, byte)| *byte == if zeros(at) { 0 } else { 7 }));
         // Past the end, it is the file's size that says so.
         assert_eq!(file.metadata().unwrap().len(), 300_000);
+    }
+
+    #[test]
+    fn runs_are_written_where_they_belong_however_many_follow_each_other() {
+        let file = tempfile::tempfile().unwrap();
+        let bytes: Vec<u8> = (0..20_000_u32).map(|at| (at % 251) as u8 + 1).collect();
+        // 2,000 pieces of 10 bytes, all but one in a row.
+        let place = |number: usize| number as u64 * 10 + if number < 1500 { 0 } else { 4096 };
+        write_runs(&file, bytes.chunks(10).enumerate().map(|(number, run)| (place(number), run))).unwrap();
+        let mut written = vec![0; 24_096];
+        read_exact_at(&file, &mut written, 0).unwrap();
+        assert_eq!(written, [&bytes[..15_000], &[0; 4096], &bytes[15_000..]].concat());
+        write_runs(&file, std::iter::empty()).unwrap();
     }
 
     #[test]

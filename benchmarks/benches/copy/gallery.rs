@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use compute_gallery::content::Compression;
 use compute_gallery::disk::{DiskFormat, DiskSource};
 use compute_gallery::model::{
     Gallery, GalleryId, ImageDefinition, ImageDefinitionId, ImageIdentifier, ImageVersionId, OsState, OsType,
@@ -29,10 +30,14 @@ pub(crate) fn version(number: &str) -> Outcome<ImageVersionId> {
 
 /// Opens the gallery in `store`, and makes it where it isn't there.
 pub(crate) fn open(store: &Path, durability: Durability) -> Outcome<Session> {
+    open_with(store, durability, Compression::default())
+}
+
+pub(crate) fn open_with(store: &Path, durability: Durability, compression: Compression) -> Outcome<Session> {
     block_on(async {
         let store = FsStore::open_or_create_with(store, durability)?;
-        let session =
-            GalleryService::builder().allow_all().store(store).open_or_create().await?.session("bench".parse()?);
+        let builder = GalleryService::builder().allow_all().store(store).compression(compression);
+        let session = builder.open_or_create().await?.session("bench".parse()?);
         match session.create_gallery(Gallery::new(GALLERY.parse()?, home()?)).await {
             Err(error) if error.kind() == ErrorKind::Conflict => return Ok(session),
             made => made?,
@@ -54,6 +59,12 @@ pub(crate) fn publish(session: &Session, number: &str, disk: &Path, regions: &st
 
 pub(crate) fn replicate(session: &Session, number: &str) -> Outcome {
     block_on(session.replicate(&version(number)?))?;
+    Ok(())
+}
+
+/// Replicates a version over a border that takes `rate` bytes per second.
+pub(crate) fn replicate_over(session: &Session, number: &str, to: &str, rate: u64) -> Outcome {
+    block_on(session.replicate(&version(number)?).bytes_per_second(to, rate))?;
     Ok(())
 }
 

@@ -9,6 +9,7 @@
 //! will fill.
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
+mod border;
 mod copies;
 mod disks;
 mod gallery;
@@ -52,6 +53,7 @@ fn main() -> Outcome {
     peers::describe(place.path())?;
     copies::in_memory(rounds)?;
     for disk in &disks {
+        border::measure(disk, place.path(), rounds)?;
         copies::in_files(disk, place.path(), rounds)?;
         disks::measure(disk, place.path(), rounds)?;
         peak::measure(disk, place.path())?;

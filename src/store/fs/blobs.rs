@@ -204,12 +204,7 @@ pub(super) fn read(mut file: File, range: Range<u64>, buffers: &Buffers) -> io::
         // No store has put this, and it may be larger than memory.
         return Err(not_what_it_should_be());
     }
-    let capacity = usize::try_from(length).map_err(io::Error::other)?;
-    let mut bytes = buffers.take(capacity)?;
+    let length = usize::try_from(length).map_err(io::Error::other)?;
     file.seek(SeekFrom::Start(range.start))?;
-    file.take(length).read_to_end(&mut bytes)?;
-    if bytes.len() < capacity {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    Ok(buffers.bytes(bytes))
+    buffers.filled(length, |bytes| file.read_exact(bytes))
 }
