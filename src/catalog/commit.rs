@@ -146,6 +146,8 @@ impl Catalog {
                     lost += 1;
                     self.writer().queue.splice(0..0, batch.members.into_iter().map(|(pending, _)| pending));
                 }
+                // Neither this put nor an earlier one of it can land any more.
+                Ok(Fate::Refused(error)) => return batch.answer(|| Err(error.clone())),
                 Ok(Fate::Absent) if unclear == MAX_UNCLEAR => {
                     let what = format!("the store gave no clear answer in {MAX_UNCLEAR} attempts");
                     let cause = Error::busy("catalog", what);
@@ -156,8 +158,6 @@ impl Catalog {
                     self.writer().under_way = Some(batch);
                     self.pause(unclear).await;
                 }
-                // Neither this put nor an earlier one of it can land any more.
-                Ok(Fate::Refused(error)) => return batch.answer(|| Err(error.clone())),
                 // This put did nothing, but an earlier one may still land.
                 Err(error) if was_sent => return batch.answer(|| Err(unknown(error.clone()))),
                 Err(error) => return batch.answer(|| Err(error.clone())),
