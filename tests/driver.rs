@@ -14,9 +14,9 @@ use compute_gallery::replicate::ReplicationState;
 use compute_gallery::store::{MemoryStore, StoreErrorKind};
 use compute_gallery::testkit::{Fault, ManualClock, Sandbox, YieldingStore, noise, raw};
 use compute_gallery::*;
-use futures::FutureExt;
 use futures::executor::block_on;
 use futures::future::{Either, select};
+use futures::{FutureExt, TryStreamExt};
 use serde_json::{Value, json};
 
 const REGIONS: [&str; 3] = ["westeurope", "eastus", "northeurope"];
@@ -239,6 +239,45 @@ fn two_drivers_share_the_work_and_no_pack_is_copied_twice() {
         assert!(sent.iter().all(|(packs, twice)| *packs > 0 && *twice == 0), "{sent:?}");
         assert!(done.lock().unwrap().iter().all(|done| *done > 0), "both have worked");
     });
+}
+
+/// Two drivers see the same free duty, and both commit that they take it: the one whose commit comes second has not taken it.
+#[test]
+fn a_duty_that_two_drivers_want_at_once_is_taken_by_one() {
+    for ahead in 0..24 {
+        block_on(async {
+            let store = MemoryStore::new();
+            let fast = Sandbox::builder().one_store(store.clone()).build().await.unwrap();
+            let lacking = fast.new_version("1.0.0", "westeurope,eastus", raw(noise(1, 128 << 10)));
+            fast.session().publish(lacking).await.unwrap();
+            let slow = async || {
+                let yielding = YieldingStore::new(store.clone());
+                fast.reopen().catalog_store(yielding.clone()).one_store(yielding).build().await.unwrap()
+            };
+            let (one, two) = (slow().await, slow().await);
+            let (mut first, mut second) = (driver(&one), driver(&two));
+            let (mut first, mut second) = (pin!(first.step().fuse()), pin!(second.step().fuse()));
+            for turn in 0..2_000 {
+                let _ = first.as_mut().now_or_never();
+                if turn >= ahead {
+                    let _ = second.as_mut().now_or_never();
+                }
+            }
+            fast.session().refresh().await.unwrap();
+            assert_eq!(fast.session().replication_status(&fast.version("1.0.0")).await.unwrap().progress(), 100);
+            let history: Vec<read::HistoryEntry> = fast.session().history(0).try_collect().await.unwrap();
+            let mut is_held = false;
+            for entry in history {
+                let (is_taken, is_laid_down) = match entry.event.kind {
+                    read::EventKind::DutyTaken => (true, false),
+                    read::EventKind::DutyLaidDown => (false, true),
+                    _ => continue,
+                };
+                assert!(is_taken != is_held && is_laid_down == is_held, "{ahead} calls ahead: commit {}", entry.number);
+                is_held = is_taken;
+            }
+        });
+    }
 }
 
 #[test]

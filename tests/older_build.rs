@@ -4,12 +4,7 @@
 //! not, a feature that writers or readers must know, an entry of a newer format. It comes at each moment of an operation of the older one.
 //! The simulation does the same among crashes and faults (`newer_build.rs`).
 #![cfg(feature = "testkit")]
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a helper of a test may fail as the test does"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of a test may fail as the test does")]
 
 use std::collections::BTreeMap;
 
@@ -129,7 +124,7 @@ fn operation<'a>(name: &str, sandbox: &'a Sandbox) -> BoxFuture<'a, Result<()>> 
     let session = sandbox.session();
     match name {
         "publish" => session.publish(sandbox.new_version("1.0.3", "westeurope", raw(disk(3)))).map(done).boxed(),
-        "replicate" => session.replicate(&sandbox.version("1.0.2")).map(done).boxed(),
+        "replicate" => session.replicate(sandbox.version("1.0.2")).map(done).boxed(),
         "delete" => session.delete(sandbox.version("1.0.0")).map(done).boxed(),
         "collect" => session.collect().map(done).boxed(),
         "scrub" => session.scrub("eastus").map(done).boxed(),

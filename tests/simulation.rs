@@ -113,11 +113,10 @@ const SEEDS: u64 = 200;
 const CALLS: u64 = 1_500;
 
 /// What happens at least once in a hundred seeds: each fault, and the success of each operation.
-const HAPPENS: [&str; 45] = [
+const HAPPENS: [&str; 44] = [
     "caller that goes away",
     "clock that is set",
     "collect",
-    "copy that takes its time",
     "create a managed image",
     "create a snapshot",
     "delete",
