@@ -18,6 +18,7 @@ use compute_gallery::model::*;
 use compute_gallery::publish::{NewManagedImage, NewSnapshot, VhdBlob};
 use compute_gallery::read::HistoryEntry;
 use compute_gallery::read::{ListScope, OperationId, PublicGallery};
+use compute_gallery::testkit::Sandbox;
 use compute_gallery::*;
 use futures::StreamExt;
 use futures::executor::block_on;
@@ -788,5 +789,29 @@ fn every_operation_is_refused_to_a_caller_without_rights_and_changes_nothing() {
             assert_eq!(absent.to_string(), error.to_string(), "{name} tells what exists");
         }
         assert_eq!(world.session("root").refresh().await.unwrap().number(), before, "something has changed");
+    });
+}
+
+#[test]
+fn all_that_lacks_replicas_is_what_the_caller_may_change() {
+    block_on(async {
+        let sandbox = Sandbox::builder().directory(directory()).build().await.unwrap();
+        for number in ["1.0.0", "1.0.1"] {
+            let disk = compute_gallery::testkit::raw(vec![7; 4096]);
+            sandbox.session().publish(sandbox.new_version(number, "westeurope,eastus", disk)).await.unwrap();
+        }
+        let role = assignment("1", "ann", BuiltInRole::Contributor, sandbox.version("1.0.0"));
+        sandbox.session().assign_role(role).await.unwrap();
+        let by = |caller| {
+            let session = sandbox.session_of(caller);
+            async move {
+                let all = session.replicate_all().await.unwrap();
+                assert!(all.iter().all(|one| one.outcome.is_ok()), "{all:?}");
+                all.into_iter().map(|one| one.version).collect::<Vec<_>>()
+            }
+        };
+        assert_eq!(by("ci").await, []);
+        assert_eq!(by("ann").await, [sandbox.version("1.0.0")]);
+        assert_eq!(by("test").await, [sandbox.version("1.0.1")]);
     });
 }

@@ -87,6 +87,7 @@ pub enum Step {
     CreateImage(usize, Name),
     UpdateImage(usize, Name),
     Publish(usize, Name, u32, Source),
+    PublishNext(usize, Name),
     UpdateVersion(usize, Name, u32),
     PutGallery(usize, bool),
     PutImage(usize, Name),
@@ -267,6 +268,12 @@ impl Model {
     fn kept(&self, gallery: usize, image: Name) -> Vec<u32> {
         let of = |key: &&(usize, Name, u32)| (key.0, key.1) == (gallery, image) && !self.is_gone(**key);
         self.versions.keys().filter(of).map(|key| key.2).collect()
+    }
+
+    /// The number after the highest.
+    fn next(&self, gallery: usize, image: Name) -> u32 {
+        let announced = self.incomplete.contains(&(gallery, image)).then_some(ANNOUNCED);
+        self.kept(gallery, image).into_iter().chain(announced).max().map_or(0, |last| last + 1)
     }
 
     fn live(&self, gallery: usize, image: Name) -> Vec<u32> {
@@ -789,6 +796,10 @@ impl Model {
             Step::Publish(gallery, image, number, source) => {
                 may(WRITE_VERSION, At::Version(*gallery, image, *number)) && self.may_use(caller, *source)
             }
+            Step::PublishNext(gallery, image) => {
+                let next = At::Version(*gallery, image, self.next(*gallery, image));
+                may(WRITE_VERSION, At::Image(*gallery, image)) && may(WRITE_VERSION, next)
+            }
             Step::UpdateVersion(gallery, image, number)
             | Step::Restore(gallery, image, number)
             | Step::Exclude(gallery, image, number)
@@ -938,6 +949,11 @@ impl Model {
             Step::Publish(gallery, image, number, _) => {
                 self.end(|at| at == At::Version(*gallery, image, *number));
                 self.versions.insert((*gallery, image, *number), None);
+            }
+            Step::PublishNext(gallery, image) => {
+                let next = self.next(*gallery, image);
+                self.end(|at| at == At::Version(*gallery, image, next));
+                self.versions.insert((*gallery, image, next), None);
             }
             Step::Restore(gallery, image, number) => {
                 self.versions.insert((*gallery, image, *number), None);

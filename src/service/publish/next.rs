@@ -46,12 +46,12 @@ impl Session {
             let state = self.state().await?;
             // The highest number is told to those who may publish.
             self.authorize(&state, &needs)?;
-            let id = definition.version(next_number(&state, &definition)?);
+            let id = definition.version(next_number(self, &state, &definition)?);
             let taken = match self.publish(new(id.clone())).await {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists && error.target() == id.to_string() => error,
                 ended => return ended,
             };
-            if next_number(&*self.state().await?, &definition)? == id.number() {
+            if next_number(self, &*self.state().await?, &definition)? == id.number() {
                 // It is not the number that is taken.
                 return Err(taken);
             }
@@ -59,8 +59,10 @@ impl Session {
     }
 }
 
-fn next_number(state: &State, definition: &ImageDefinitionId) -> Result<VersionNumber> {
-    let there = state.versions(definition, None).next_back().map(|record| record.version.id().number());
+fn next_number(session: &Session, state: &State, definition: &ImageDefinitionId) -> Result<VersionNumber> {
+    let now = session.inner.log_time();
+    let kept = state.versions(definition, None).rev().find(|record| !state.is_gone(record, now));
+    let there = kept.map(|record| record.version.id().number());
     let announced = state.incomplete_of(definition, None).map(|record| record.version.id().number()).max();
     let Some(last) = there.max(announced) else { return VersionNumber::new(1, 0, 0) };
     let Some(patch) = last.patch().checked_add(1) else {
