@@ -3,7 +3,12 @@
 //!
 //! Each test runs in a process of its own whose address space is limited: a reader that believes a header would be killed.
 #![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test may fail as the test does")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a helper of a test may fail as the test does"
+)]
 
 use std::path::Path;
 use std::process::Command;
@@ -305,7 +310,7 @@ mod vhdx {
                 refused(&with(&file, table + 8, &entry), FORMAT, &["overlaps the tables"]);
             }
             refused(&with(&file, table + 8, &6_u64.to_le_bytes()), FORMAT, &["block `1`", "into the headers"]);
-            let far = (u64::MAX & !0xf_ffff | 6).to_le_bytes();
+            let far = (!0xf_ffff_u64 | 6).to_le_bytes();
             refused(&with(&file, table + 8, &far), FORMAT, &["block `1`", "past the end"]);
         });
     }
