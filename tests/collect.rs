@@ -449,3 +449,42 @@ fn one_blob_that_cannot_be_deleted_keeps_nothing_else() {
         assert!(regions.list_all(Some(&slots)).await.unwrap().is_empty());
     });
 }
+
+/// What a collection that finds nothing costs, by the number of versions: `VERSIONS=10000 cargo test --release --features testkit --test
+/// collect -- --ignored how_a_collection_grows --nocapture`.
+#[cfg(target_os = "linux")]
+#[test]
+#[ignore = "it measures, and takes minutes"]
+fn how_a_collection_grows() {
+    let versions: usize = std::env::var("VERSIONS").map_or(1000, |versions| versions.parse().unwrap());
+    let kib = |field: &str| -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    block_on(async {
+        let calls = Arc::new(Mutex::new(std::collections::BTreeMap::<&str, u64>::new()));
+        let count = calls.clone();
+        let store = HookedStore::new(MemoryStore::new(), move |call| {
+            *count.lock().unwrap().entry(call.operation).or_default() += 1;
+            async { Reaction::Pass }
+        });
+        let sandbox = Sandbox::builder().regions(["westeurope"]).store("westeurope", store).build().await.unwrap();
+        // Each version replaces one of 100 chunks, so it needs 100 packs, most of them with the one before.
+        let mut disk = vec![0; 100 << 16];
+        for version in 0..versions {
+            let at = (version % 100) << 16;
+            disk[at..at + 8].copy_from_slice(&(version + 1).to_le_bytes());
+            sandbox.publish(&format!("1.{}.{}", version / 1000, version % 1000), disk.clone()).await.unwrap();
+        }
+        for round in 0..2 {
+            calls.lock().unwrap().clear();
+            std::fs::write("/proc/self/clear_refs", "5").unwrap();
+            let before = kib("VmRSS:");
+            let report = sandbox.session().collect().await.unwrap();
+            let peak = kib("VmHWM:").saturating_sub(before);
+            let calls = calls.lock().unwrap();
+            println!("{versions} versions, {round}: peak {peak} KiB, {calls:?}, {} bytes freed", report.bytes());
+        }
+    });
+}

@@ -368,8 +368,16 @@ fn what_is_merged_stays_encrypted_and_is_rotated() {
     });
 }
 
-/// Work that is killed at each store call, in turn.
+/// Work that is killed at each call of the regions' stores, in turn.
 fn killed_anywhere<F>(work: impl Fn(Arc<Sandbox>, Keys) -> F)
+where
+    F: Future<Output = bool>,
+{
+    killed_at(|_| false, work);
+}
+
+/// As [`killed_anywhere`], and at those calls of the catalog's store.
+fn killed_at<F>(of_catalog: fn(&Call) -> bool, work: impl Fn(Arc<Sandbox>, Keys) -> F)
 where
     F: Future<Output = bool>,
 {
@@ -380,8 +388,8 @@ where
         let (killed, mut kills) = futures::channel::mpsc::unbounded();
         let hook = {
             let (calls, armed) = (calls.clone(), armed.clone());
-            move |_: Call| {
-                let dies = armed.load(Ordering::SeqCst) && calls.fetch_add(1, Ordering::SeqCst) >= kill;
+            move |counts: bool| {
+                let dies = counts && armed.load(Ordering::SeqCst) && calls.fetch_add(1, Ordering::SeqCst) >= kill;
                 let killed = killed.clone();
                 async move {
                     if dies {
@@ -394,9 +402,20 @@ where
         };
         let ended = block_on(async {
             let (keys, east) = (Keys::new(), MemoryStore::new());
-            let hooked = [&store, &east].map(|store| HookedStore::new(store.clone(), hook.clone()));
-            let [west, hooked_east] = hooked;
-            let sandbox = Arc::new(sandbox_of(&keys, west, hooked_east, Compression::Later).await);
+            let hooked = |store: &MemoryStore, counts: fn(&Call) -> bool| {
+                let hook = hook.clone();
+                HookedStore::new(store.clone(), move |call: Call| hook(counts(&call)))
+            };
+            let [west, hooked_east] = [&store, &east].map(|store| hooked(store, |_| true));
+            let settings = {
+                let keys = keys.clone();
+                move |builder: compute_gallery::GalleryServiceBuilder| {
+                    builder.compression(Compression::Later).encryption(keys.clone())
+                }
+            };
+            let sandbox = Sandbox::builder().regions(["westeurope", "eastus"]).store("westeurope", west);
+            let sandbox = sandbox.store("eastus", hooked_east).catalog_store(hooked(&MemoryStore::new(), of_catalog));
+            let sandbox = Arc::new(sandbox.service(settings).build().await.unwrap());
             publish(&sandbox, "1.0.0", "westeurope,eastus", &first).await;
             publish(&sandbox, "1.0.1", "westeurope", &second).await;
             armed.store(true, Ordering::SeqCst);
@@ -452,14 +471,59 @@ fn an_import_that_is_killed_uses_no_nonce_twice() {
     });
 }
 
+/// At each call of the regions' stores, and at those by which the catalog's keys are read, stored and made durable.
 #[test]
 fn a_rotation_that_is_killed_goes_on() {
-    killed_anywhere(|sandbox, keys| async move {
+    let of_keys = |call: &Call| call.key.as_ref().is_some_and(|key| key.as_str().starts_with("catalog/keys"));
+    killed_at(of_keys, |sandbox, keys| async move {
         keys.become_(Some(LocalKeys::new("two", key(2)).with_old("one", key(1))));
         let done = sandbox.session().rotate_keys().await.is_ok();
         keys.become_(Some(LocalKeys::new("two", key(2))));
         done
     });
+}
+
+#[test]
+fn a_creation_that_is_killed_goes_on() {
+    let mut calls_of_all = 0;
+    for kill in 0.. {
+        let (store, calls) = (MemoryStore::new(), Arc::new(AtomicU64::new(0)));
+        let (killed, mut kills) = futures::channel::mpsc::unbounded();
+        let hooked = HookedStore::new(store.clone(), move |_: Call| {
+            let (dies, killed) = (calls.fetch_add(1, Ordering::SeqCst) >= kill, killed.clone());
+            async move {
+                if dies {
+                    killed.unbounded_send(()).unwrap();
+                    std::future::pending::<()>().await;
+                }
+                Reaction::Pass
+            }
+        });
+        let builder = |keys: &LocalKeys| {
+            let builder = compute_gallery::GalleryService::builder().allow_all();
+            builder.encryption(keys.clone())
+        };
+        let keys = LocalKeys::new("one", key(1));
+        let ended = block_on(async {
+            let creating = Box::pin(builder(&keys).store(hooked).create());
+            let ended = matches!(select(creating, kills.next()).await, Either::Left((Ok(_), _)));
+            let created = builder(&keys).store(store.clone()).create().await;
+            assert!(created.as_ref().is_ok() || created.is_err_and(|error| error.kind() == ErrorKind::AlreadyExists));
+            let reopened = || builder(&keys).store(store.clone()).open();
+            let before = blobs(&store).await;
+            assert!(before.keys().any(|name| name.starts_with("catalog/keys/")) || reopened().await.is_ok());
+            reopened().await.unwrap();
+            // The secret of names was made once.
+            let keys: Vec<_> = blobs(&store).await.into_keys().filter(|name| name.contains("/keys/")).collect();
+            assert_eq!(keys.len(), 1, "killed at {kill}: {keys:?}");
+            ended
+        });
+        calls_of_all += 1;
+        if ended {
+            break;
+        }
+    }
+    assert!(calls_of_all > 5, "{calls_of_all} calls");
 }
 
 #[test]

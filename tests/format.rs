@@ -2,9 +2,12 @@
 //! must read them, which proves that it writes the same: a line has one form. What a newer build wrote is refused, skipped or kept,
 //! as `docs/format.md` says, and never dropped.
 //!
-//! After a deliberate change of the format before 0.1.0: `cargo test --features testkit --test format -- --ignored`.
+//! `content-2` and `encrypted-2` are galleries of a few versions with the forms that content gets after its import: chunks in groups, parts in
+//! merged blobs, and, in the second, two data keys and the wraps of two keys of a host.
+//!
+//! After a deliberate change of the format before 0.1.0: `cargo test --features testkit,encryption --test format -- --ignored`.
 #![cfg(feature = "testkit")]
-#![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test may fail as the test does")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,6 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use compute_gallery::access::*;
+use compute_gallery::content::Compression;
 use compute_gallery::host::Workers;
 use compute_gallery::model::*;
 use compute_gallery::publish::*;
@@ -32,6 +36,10 @@ fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/format/2")
 }
 
+fn content_golden(name: &str) -> PathBuf {
+    golden().with_file_name(name)
+}
+
 fn read_below(folder: &Path, prefix: &str, into: &mut Blobs) {
     for entry in fs::read_dir(folder).unwrap() {
         let entry = entry.unwrap();
@@ -44,9 +52,22 @@ fn read_below(folder: &Path, prefix: &str, into: &mut Blobs) {
 }
 
 fn golden_blobs() -> Blobs {
+    blobs_in(&golden())
+}
+
+fn blobs_in(folder: &Path) -> Blobs {
     let mut blobs = Blobs::new();
-    read_below(&golden(), "", &mut blobs);
+    read_below(folder, "", &mut blobs);
     blobs
+}
+
+fn write_golden(folder: &Path, blobs: &Blobs) {
+    let _ = fs::remove_dir_all(folder);
+    for (key, bytes) in blobs {
+        let path = folder.join(key);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
 }
 
 async fn store_of(blobs: &Blobs) -> MemoryStore {
@@ -287,12 +308,7 @@ async fn seen(session: &Session) -> String {
 fn replace_the_golden_files() {
     block_on(async {
         let blobs = written().await.unwrap();
-        let _ = fs::remove_dir_all(golden());
-        for (key, bytes) in &blobs {
-            let path = golden().join(key);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, bytes).unwrap();
-        }
+        write_golden(&golden(), &blobs);
         fs::write(golden().with_extension("txt"), seen(&opened(&blobs).await.1.unwrap()).await).unwrap();
     });
 }
@@ -636,4 +652,188 @@ fn a_gallery_that_is_opened_read_only_lists_and_deploys_without_a_put_or_delete(
         session.refresh().await.unwrap();
         assert!(session.view().gallery(GALLERY).is_err());
     });
+}
+
+const CHUNK: usize = 64 << 10;
+
+/// A chunk that shrinks to a few hundred bytes, another one for each number; that of the last version is half zeros.
+fn chunk(number: usize) -> Vec<u8> {
+    let line = format!("{number:05} of a disk, compressed\n");
+    let mut chunk: Vec<u8> = line.bytes().cycle().take(CHUNK).collect();
+    if number == 110 {
+        chunk[CHUNK / 2..].fill(0);
+    }
+    chunk
+}
+
+/// The heads of records in a blob: its own, or those of the members of a merged one.
+fn heads(blob: &Bytes) -> impl Iterator<Item = &[u8]> {
+    (0..blob.len()).step_by(4096).map(|at| &blob[at..]).filter(|head| head.starts_with(b"cgblob01"))
+}
+
+/// The disks of a gallery of content: the first has chunks far from each other, and each of the next has one more of its own.
+fn disks() -> Vec<Vec<u8>> {
+    let mut first: Vec<u8> = (0..20).flat_map(chunk).collect();
+    first.resize(17 << 20, 0);
+    first.extend(chunk(20));
+    let mut disks = vec![first, (0..10).flat_map(chunk).collect()];
+    for version in 2..11 {
+        let mut next = disks[version - 1].clone();
+        next[version % 10 * CHUNK..][..CHUNK].copy_from_slice(&chunk(100 + version));
+        disks.push(next);
+    }
+    disks
+}
+
+/// Publishes all of them, and lets all happen to their content that can; `half_way` comes before the last three.
+async fn written_content<S>(settings: S, half_way: impl AsyncFn(Sandbox) -> Sandbox) -> Blobs
+where
+    S: Fn(GalleryServiceBuilder) -> GalleryServiceBuilder + Send + Sync + 'static,
+{
+    let (store, clock) = (MemoryStore::new(), ManualClock::new("2026-01-02T03:04:05Z".parse().unwrap()));
+    let sandbox = Sandbox::builder().regions(["westeurope"]).one_store(store.clone()).clock(clock).seed(3);
+    let later = move |builder: GalleryServiceBuilder| settings(builder.compression(Compression::Later));
+    let mut sandbox = sandbox.service(later).build().await.unwrap();
+    for (version, disk) in disks().into_iter().enumerate() {
+        match version {
+            8 => {
+                assert!(sandbox.session().compress().await.unwrap().regions[0].merged_packs >= 8);
+                sandbox = half_way(sandbox).await;
+            }
+            // One part by itself, one as its import wrote it.
+            10 => drop(sandbox.session().compress().await.unwrap()),
+            _ => {}
+        }
+        sandbox.publish(&format!("1.0.{version}"), disk).await.unwrap();
+    }
+    let mut blobs = blobs_of(&store).await;
+    blobs.retain(|key, _| !key.contains("/probes/"));
+    blobs
+}
+
+/// Which of some versions come back as they are; an error is none, and other bytes are not allowed.
+async fn coming_back(
+    blobs: &Blobs,
+    settings: impl FnOnce(GalleryServiceBuilder) -> GalleryServiceBuilder,
+) -> Vec<bool> {
+    let store = store_of(blobs).await;
+    let Ok(service) = settings(builder(store)).open_read_only().await else { return Vec::new() };
+    let (session, mut back) = (service.session("test".parse().unwrap()), Vec::new());
+    let definition = session.view().galleries(&ListScope::All, None, 1).items[0].id().image("web".parse().unwrap());
+    for (version, disk) in disks().into_iter().enumerate().skip(4).step_by(6) {
+        let id = definition.version(format!("1.0.{version}").parse().unwrap());
+        let deployed = session.deploy(&id, "westeurope").to_writer(Vec::new()).await;
+        assert!(deployed.as_ref().is_ok_and(|(_, bytes)| *bytes == disk) || deployed.is_err(), "version {version}");
+        back.push(deployed.is_ok());
+    }
+    back
+}
+
+/// The kinds of its blobs, and of the records in them.
+fn kinds(blobs: &Blobs) -> std::collections::BTreeSet<String> {
+    let shapes = blobs.keys().map(|key| shape(key));
+    let encodings = blobs.values().flat_map(heads).flat_map(|head| {
+        let count = u32::from_le_bytes(head[56..60].try_into().unwrap()) as usize;
+        (0..count).map(|line| format!("encoding {}", head[180 + 80 * line + 76])).collect::<Vec<_>>()
+    });
+    shapes.chain(encodings).collect()
+}
+
+/// A byte is flipped at some places of each blob that is not of the log, and it is cut: no version comes back as another.
+async fn damaged<S>(blobs: &Blobs, settings: S)
+where
+    S: Fn(GalleryServiceBuilder) -> GalleryServiceBuilder,
+{
+    let all = vec![true; 2];
+    assert_eq!(coming_back(blobs, &settings).await, all);
+    let content = blobs.keys().filter(|key| key.contains("/slots/") || key.contains("/keys/"));
+    let (mut changed, mut found) = (0_usize, 0);
+    for key in content.cloned().collect::<Vec<_>>() {
+        let good = blobs[&key].clone();
+        let places = [17, 60, 90, 150, 190, 300, 4090, 4100, 9000, 30_000];
+        // Of each blob some places.
+        for (number, at) in places.into_iter().enumerate().filter(|(_, at)| *at < good.len()) {
+            changed += 1;
+            if changed % 5 > 0 {
+                continue;
+            }
+            let mut bad = good.to_vec();
+            match number % 3 {
+                0 => bad.truncate(at),
+                _ => bad[at] ^= 1,
+            }
+            let blobs = Blobs::from_iter(blobs.clone().into_iter().chain([(key.clone(), bad.into())]));
+            found += usize::from(coming_back(&blobs, &settings).await != all);
+        }
+    }
+    assert!(found > 2, "{found} of {changed}");
+}
+
+#[test]
+fn content_in_each_form_is_read_and_no_damage_passes() {
+    block_on(async {
+        let blobs = blobs_in(&content_golden("content-2"));
+        assert_eq!(kinds(&written_content(|builder| builder, async |sandbox| sandbox).await), kinds(&blobs));
+        for kind in ["encoding 0", "encoding 1", "encoding 2", "encoding 3"] {
+            assert!(kinds(&blobs).contains(kind), "{kind}");
+        }
+        assert!(blobs.keys().any(|key| key.contains("/merged/")));
+        damaged(&blobs, |builder| builder).await;
+    });
+}
+
+#[test]
+#[ignore = "it replaces the golden files, which a release must not"]
+fn replace_the_golden_content() {
+    block_on(async {
+        write_golden(&content_golden("content-2"), &written_content(|builder| builder, async |sandbox| sandbox).await);
+    });
+}
+
+#[cfg(feature = "encryption")]
+mod encrypted {
+    use compute_gallery::host::Secret;
+    use compute_gallery::keys::LocalKeys;
+
+    use super::*;
+
+    fn keys() -> LocalKeys {
+        LocalKeys::new("2027", Secret([8; 32]))
+    }
+
+    /// The first half under a data key that the host's first key has wrapped, some of it written anew, and the rest under another.
+    async fn written_encrypted() -> Blobs {
+        let before = |builder: GalleryServiceBuilder| builder.encryption(LocalKeys::new("2026", Secret([7; 32])));
+        written_content(before, async |sandbox| {
+            let both = keys().with_old("2026", Secret([7; 32]));
+            let settings =
+                move |builder: GalleryServiceBuilder| builder.compression(Compression::Later).encryption(both.clone());
+            let rotating = sandbox.reopen().service(settings).build().await.unwrap();
+            rotating.session().rotate_keys().at_most_bytes(20_000).await.unwrap();
+            rotating
+        })
+        .await
+    }
+
+    #[test]
+    fn encrypted_content_is_read_and_no_damage_passes() {
+        block_on(async {
+            let blobs = blobs_in(&content_golden("encrypted-2"));
+            assert_eq!(kinds(&written_encrypted().await), kinds(&blobs));
+            let numbers = blobs.values().flat_map(heads).map(|head| head[48]);
+            assert_eq!(numbers.collect::<std::collections::BTreeSet<_>>(), [1, 2].into());
+            assert_eq!(blobs.keys().filter(|key| key.starts_with("catalog/keys/")).count(), 5);
+            damaged(&blobs, |builder| builder.encryption(keys())).await;
+            let wrong = LocalKeys::new("2027", Secret([9; 32]));
+            assert!(coming_back(&blobs, |builder| builder.encryption(wrong)).await.is_empty());
+        });
+    }
+
+    #[test]
+    #[ignore = "it replaces the golden files, which a release must not"]
+    fn replace_the_golden_encrypted_content() {
+        block_on(async {
+            write_golden(&content_golden("encrypted-2"), &written_encrypted().await);
+        });
+    }
 }

@@ -126,6 +126,16 @@ fn catalog_segment() {
     replay("catalog_segment", fuzz::catalog_segment);
 }
 
+#[test]
+fn keys_fronts_and_boot_sets() {
+    replay("catalog_key", fuzz::catalog_key);
+    replay("content_merged", fuzz::content_merged);
+    replay("content_boot_set", fuzz::content_boot_set);
+    replay_changed("catalog_key", fuzz::catalog_key);
+    replay_changed("content_merged", fuzz::content_merged);
+    replay_changed("content_boot_set", fuzz::content_boot_set);
+}
+
 #[cfg(feature = "arm")]
 #[test]
 fn arm_request() {

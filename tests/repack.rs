@@ -178,6 +178,15 @@ fn the_newest_of_sixty_larger_versions_is_read_with_hardly_more_requests_than_on
     is_hardly_more("all", 64 * MIB, |version| vec![version * MIB..(version + 1) * MIB]);
 }
 
+/// What is left of the first version's large packs lies alone, each chunk far from the next: a copy of it is beside the rest.
+#[test]
+#[ignore = "by hand, as above"]
+fn the_newest_of_sixty_versions_is_read_as_one_alone_where_little_is_left_of_large_packs() {
+    is_hardly_more("steps", 64 * MIB, |version| {
+        (0..16).map(|at| (64 * at + version) * CHUNK).map(|at| at..at + CHUNK).collect()
+    });
+}
+
 /// Twelve versions, each of which changes two chunks of a small disk.
 async fn small_chain(sandbox: &Sandbox) -> Vec<Vec<u8>> {
     chain(sandbox, 12, 40 * CHUNK, |version| vec![version * 3 * CHUNK..(version * 3 + 2) * CHUNK]).await
@@ -520,5 +529,188 @@ fn a_deletion_and_a_collection_beside_each_call_of_a_merge_lose_nothing_that_is_
             session.delete(sandbox.version(&number(version))).await.unwrap();
         }
         drop(session.collect().await);
+    });
+}
+
+/// Two regions, each with a store of its own, and the number of requests to the first. The first has `versions` versions, each of which
+/// replaces two chunks, one of them that of the version before; the second has `there`, whose small packs are merged: so it has half of
+/// most packs.
+async fn halves(versions: usize, there: usize) -> (Sandbox, [MemoryStore; 2], Arc<AtomicU64>, Vec<Vec<u8>>) {
+    let (west, east) = (MemoryStore::new(), MemoryStore::new());
+    let (counted, calls) = counted(&west);
+    let sandbox = Sandbox::builder().regions(["westeurope", "eastus"]).store("westeurope", counted);
+    let sandbox = sandbox.store("eastus", east.clone());
+    let sandbox = sandbox.service(|builder| builder.compression(Compression::Later)).build().await.unwrap();
+    let changed = |version: usize| vec![version * CHUNK..(version + 2) * CHUNK];
+    let disks = chain(&sandbox, versions, (versions + 2) * CHUNK, changed).await;
+    goes_to_both(&sandbox, there).await;
+    assert!(compressed(sandbox.session()).await > versions);
+    assert!(blobs(&east, "/merged/").await.len() == 1);
+    (sandbox, [west, east], calls, disks)
+}
+
+async fn goes_to_both(sandbox: &Sandbox, version: usize) {
+    let (session, id) = (sandbox.session(), sandbox.version(&number(version)));
+    let version = session.refresh().await.unwrap().image_version(&id).unwrap().clone();
+    let profile = version.publishing_profile().clone().with_target_regions("westeurope,eastus".parse().unwrap());
+    let both = ImageVersion::clone(&version).with_publishing_profile(profile).unwrap();
+    session.update_image_version(both).await.unwrap();
+    session.replicate(id).await.unwrap();
+}
+
+#[test]
+fn what_a_replica_has_beside_a_member_of_its_pack_is_found() {
+    block_on(async {
+        let (sandbox, [_, east], calls, disks) = halves(40, 39).await;
+        // It needs the other half of a pack.
+        goes_to_both(&sandbox, 30).await;
+        assert!(blobs(&east, "/parts/").await.iter().any(|(_, size)| *size > 0));
+        for version in [30, 39] {
+            let before = calls.load(Ordering::SeqCst);
+            comes_back(&sandbox, version, "eastus", &disks[version]).await;
+            assert_eq!(calls.load(Ordering::SeqCst), before, "version {version} is read from the other region");
+        }
+        let before = calls.load(Ordering::SeqCst);
+        let reader = sandbox.session().deploy(sandbox.version(&number(30)), "eastus").open().await.unwrap();
+        assert!(reader.read_at(0..32 * CHUNK as u64).await.unwrap() == disks[30][..32 * CHUNK]);
+        assert_eq!(calls.load(Ordering::SeqCst), before);
+    });
+}
+
+/// The links of a merged blob, each with the place of its member there.
+async fn members(store: &impl BlobStore) -> Vec<(BlobKey, Range<usize>)> {
+    let links = blobs(store, "/parts/").await;
+    let place = |(key, _): (BlobKey, u64)| {
+        let folder = key.segments().nth(5)?.to_owned();
+        let fields: Vec<&str> = folder.split('-').collect();
+        let [.., offset, length] = fields.as_slice() else { return None };
+        let (offset, length): (usize, usize) = (offset.parse().ok()?, length.parse().ok()?);
+        (fields.len() == 6).then_some((key, offset..offset + length))
+    };
+    links.into_iter().filter_map(place).collect()
+}
+
+async fn flip(store: &impl BlobStore, blob: &BlobKey, at: usize) {
+    let mut bad = store.get(blob, None).await.unwrap().to_vec();
+    bad[at] ^= 4;
+    store.put(blob, bad.into(), PutMode::Overwrite).await.unwrap();
+}
+
+#[test]
+fn a_member_that_was_mended_is_read_where_it_is_now() {
+    block_on(async {
+        let (sandbox, [_, east], calls, disks) = halves(20, 19).await;
+        let merged = blobs(&east, "/merged/").await.remove(0).0;
+        let largest = members(&east).await.into_iter().max_by_key(|(_, place)| place.len()).unwrap();
+        flip(&east, &merged, largest.1.end - 1).await;
+        assert_eq!(sandbox.session().scrub("eastus").await.unwrap().mended, 1);
+        assert!(members(&east).await.iter().all(|(link, _)| *link != largest.0), "it is no member any more");
+        for _ in 0..2 {
+            let before = calls.load(Ordering::SeqCst);
+            comes_back(&sandbox, 19, "eastus", &disks[19]).await;
+            assert_eq!(calls.load(Ordering::SeqCst), before, "it is read from the other region");
+        }
+        sandbox.session().collect().await.unwrap();
+        assert_eq!(sandbox.session().scrub("eastus").await.unwrap().mended, 0);
+    });
+}
+
+#[test]
+fn links_into_a_merged_blob_that_was_lost_do_not_stay_for_ever() {
+    block_on(async {
+        let (sandbox, [_, east], _, disks) = halves(20, 19).await;
+        let session = sandbox.session();
+        east.delete(&blobs(&east, "/merged/").await.remove(0).0).await.unwrap();
+        comes_back(&sandbox, 19, "eastus", &disks[19]).await;
+        session.scrub("eastus").await.unwrap();
+        assert_eq!(members(&east).await, []);
+        assert_eq!(session.scrub("eastus").await.unwrap().mended, 0);
+        for version in 0..20 {
+            session.delete(sandbox.version(&number(version))).await.unwrap();
+        }
+        session.collect().await.unwrap();
+        assert_eq!(blobs(&east, "").await, []);
+    });
+}
+
+#[test]
+fn what_is_merged_is_not_merged_again_for_nothing() {
+    block_on(async {
+        // Half of each pack is needed by the last version.
+        let memory = MemoryStore::new();
+        let sandbox = sandbox_of(memory.clone()).await;
+        let session = sandbox.session();
+        chain(&sandbox, 16, 18 * CHUNK, |version| vec![version * CHUNK..(version + 2) * CHUNK]).await;
+        assert!(compressed(session).await >= 16);
+        for version in 0..15 {
+            session.delete(sandbox.version(&number(version))).await.unwrap();
+        }
+        for _ in 0..3 {
+            session.collect().await.unwrap();
+        }
+        let before = blobs(&memory, "").await;
+        assert!(session.collect().await.unwrap().regions.is_empty());
+        assert_eq!(blobs(&memory, "").await, before);
+
+        // All of each pack is needed, which is hardly longer than its head.
+        let memory = MemoryStore::new();
+        let sandbox = sandbox_of(memory.clone()).await;
+        for version in 0..60 {
+            let mut disk = number(version).repeat(800).into_bytes();
+            disk.resize(4096, 0);
+            publish(&sandbox, version, "westeurope", &disk).await;
+        }
+        assert!(compressed(sandbox.session()).await >= 60);
+        let before = blobs(&memory, "").await;
+        assert!(sandbox.session().collect().await.unwrap().regions.is_empty());
+        assert_eq!(blobs(&memory, "").await, before);
+    });
+}
+
+/// A scrub knows the log of when it began. What it mends has a name that was never condemned, also since then.
+#[test]
+fn a_scrub_that_began_before_a_merge_keeps_what_it_mends() {
+    block_on(async {
+        let (memory, armed) = (MemoryStore::new(), Arc::new(AtomicBool::new(false)));
+        let (reached, mut reaches) = futures::channel::mpsc::unbounded();
+        let (release, released) = futures::channel::oneshot::channel();
+        let go_on = Arc::new(Mutex::new(Some(released)));
+        let hook = {
+            let armed = armed.clone();
+            move |call: Call| {
+                let in_slot = call.key.as_ref().is_some_and(|key| key.as_str().starts_with("slots/"));
+                let stops = in_slot && armed.swap(false, Ordering::SeqCst);
+                let wait = stops.then(|| go_on.lock().unwrap().take()).flatten();
+                let reached = reached.clone();
+                async move {
+                    if let Some(wait) = wait {
+                        reached.unbounded_send(()).unwrap();
+                        let _ = wait.await;
+                    }
+                    Reaction::Pass
+                }
+            }
+        };
+        let sandbox = sandbox_of(HookedStore::new(memory.clone(), hook)).await;
+        let (session, disks) = (sandbox.session(), small_chain(&sandbox).await);
+        session.compress().merged_from(1000).await.unwrap();
+        armed.store(true, Ordering::SeqCst);
+        let scrubbing = Box::pin(async { session.scrub("westeurope").await });
+        let Either::Right((_, scrubbing)) = select(scrubbing, reaches.next()).await else { panic!("it reads") };
+        let beside = sandbox.reopen().build().await.unwrap();
+        assert!(compressed(beside.session()).await > 10);
+        // The head of a member: each of its records is still good.
+        let merged = blobs(&memory, "/merged/").await.remove(0).0;
+        for (_, place) in members(&memory).await {
+            flip(&memory, &merged, place.start + 20).await;
+        }
+        let _ = release.send(());
+        scrubbing.await.unwrap();
+        for _ in 0..2 {
+            all_come_back(&beside, &disks).await;
+            assert_eq!(beside.session().scrub("westeurope").await.unwrap().damaged, 0);
+            beside.session().collect().await.unwrap();
+        }
+        all_come_back(&beside, &disks).await;
     });
 }

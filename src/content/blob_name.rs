@@ -113,7 +113,11 @@ impl Incarnations {
             BlobName::Pack(id, _) => drop(self.packs.insert(id, number)),
             BlobName::Part(id, incarnation) => drop(self.parts.insert((id, incarnation), number)),
             BlobName::Manifest(id, _) => drop(self.manifests.insert(id, number)),
-            BlobName::Merged(id) => drop(self.merged.insert(id, number)),
+            BlobName::Merged(id) => {
+                self.merged.insert(id, number);
+                // Links die with it, and its name does not come back: they need no record of their own.
+                self.parts.retain(|(part, _), _| part.place().is_none_or(|place| place.merged != id));
+            }
         }
     }
 
@@ -238,6 +242,19 @@ mod tests {
         assert!(!incarnations.is_dead(other) && !incarnations.is_dead(BlobName::Part(part(3), 0)));
         let written = serde_json::to_string(&incarnations).unwrap();
         assert_eq!(serde_json::from_str::<Incarnations>(&written).unwrap(), incarnations);
+        // What is merged again and again leaves one name for each blob, and no part gets a name that was used.
+        let mut many = Incarnations::default();
+        let alone = BlobName::Part(part(3), 0);
+        many.end(alone, 5);
+        for number in (10..1000).step_by(10) {
+            let place = MemberPlace { merged: merged(number), ..place };
+            let member = BlobName::Part(part(3).placed(Some(place)), many.of_parts(pack(3)));
+            assert!(!many.is_dead(member));
+            many.end(member, number + 3);
+            many.end(BlobName::Merged(merged(number)), number + 3);
+            assert!(many.is_dead(member) && many.is_dead(alone));
+        }
+        assert_eq!((many.parts.len(), many.merged.len(), many.of_parts(pack(3))), (1, 99, 5));
         for name in [member, other, BlobName::Merged(merged(0)), BlobName::Merged(merged(u64::MAX))] {
             assert_eq!(BlobName::of_key(&name.key().unwrap()), Some(name));
         }

@@ -2,14 +2,14 @@
 
 use bytes::Bytes;
 
+use super::boot_set;
 use super::cipher::DataKey;
 use super::codec::Unpacker;
 use super::digest::Digest;
 use super::head::{Described, Head, head_bytes, sealed};
 use super::index::Node;
 use super::manifest::parse;
-use super::merged;
-use super::names::{CatalogId, PackId, UploadId};
+use super::names::{CatalogId, ManifestId, PackId, UploadId};
 
 const CATALOG: CatalogId = CatalogId(UploadId::from_bytes([5; 16]));
 const PACK: PackId = PackId { upload: UploadId::from_bytes([7; 16]), number: 3 };
@@ -17,13 +17,26 @@ const PACK: PackId = PackId { upload: UploadId::from_bytes([7; 16]), number: 3 }
 /// The most records of a blob that is read.
 const RECORDS: u32 = 64;
 
-/// Reads `data` as an index node, as a root and a page of a manifest, as the front of a merged blob, and as a pack.
+/// Reads `data` as the front of a merged blob.
+pub(crate) fn merged(data: &[u8]) {
+    super::merged::fuzz(data);
+}
+
+/// Reads `data` as a boot set.
+pub(crate) fn boot_set(data: &[u8]) {
+    boot_set::fuzz(CATALOG, &boot_manifest(), data);
+}
+
+fn boot_manifest() -> ManifestId {
+    ManifestId { upload: PACK.upload, digest: Digest::of(b"manifest") }
+}
+
+/// Reads `data` as an index node, as a root and a page of a manifest, and as a pack.
 pub(crate) fn fuzz(data: &[u8]) {
     if let Ok(node) = Node::parse(data) {
         assert_eq!(node.encode(), data, "a node has one form");
     }
     let _ = (parse(CATALOG, true, data), parse(CATALOG, false, data));
-    merged::fuzz(CATALOG, data);
     // Neither a hash nor a seal is what stands between a fuzzer and the parsers behind it.
     let count = data.get(56..60).and_then(|count| count.first_chunk());
     let records = count.map_or(0, |count| u32::from_le_bytes(*count)).min(RECORDS);
@@ -116,6 +129,28 @@ mod tests {
         let head = plain.info.head(CATALOG, &plain.head).unwrap();
         let grouped = recode(head.records_in(&blob(&plain).into()), Recoding::Rested, Naming::Plain).unwrap();
         let group = Part::build(CATALOG, &plain.info, grouped).unwrap().1.to_vec();
+        let boots = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/content_boot_set");
+        std::fs::create_dir_all(&boots).unwrap();
+        let encoded = |chunks: Vec<u32>| {
+            let set = boot_set::BootSet::of(chunks).encode(CATALOG, &boot_manifest());
+            set[..set.len() - 32].to_vec()
+        };
+        let run = |at: usize, to: &[u8]| {
+            let mut set = encoded(vec![0, 1, 2, 70_000, 9]);
+            set[at..at + to.len()].copy_from_slice(to);
+            set
+        };
+        for (name, bytes) in [
+            ("valid", encoded(vec![0, 1, 2, 70_000, 9, 10, 3, u32::MAX - 1])),
+            ("none", encoded(Vec::new())),
+            ("twice", run(80, &[0; 4])),
+            ("huge-run", run(76, &[0xff; 4])),
+            ("huge-count", run(64, &[0xff; 4])),
+            ("newer-flag", run(12, &[1])),
+        ] {
+            super::boot_set(&bytes);
+            std::fs::write(boots.join(name), bytes).unwrap();
+        }
         let twice = [&frame[..], &frame[..]].concat();
         let huge = [&[0x28, 0xb5, 0x2f, 0xfd, 0xe0][..], &(1_u64 << 62).to_le_bytes(), &frame[9..]].concat();
         let changed = |bytes: &[u8], at: usize, to: &[u8]| {
@@ -124,7 +159,14 @@ mod tests {
             changed
         };
         let bytes = node.encode();
+        // With the feature `encryption`.
+        let (key, records) = (DataKey::new(2, &[7; 32]), head.records_in(&blob(&plain).into()));
+        let encrypted = Part::build_with(CATALOG, &plain.info, records, Some(&key)).unwrap().1.to_vec();
         let seeds: Vec<(&str, Vec<u8>)> = vec![
+            ("pack-encrypted", encrypted.clone()),
+            ("pack-encrypted-with-the-key-of-another", changed(&encrypted, 48, &[3])),
+            ("pack-encrypted-with-a-short-record", changed(&encrypted, 180 + 68, &[3, 0, 0, 0])),
+            ("pack-salted-without-a-key", changed(&encrypted, 48, &[0; 4])),
             ("node", bytes.clone()),
             ("node-too-many-children", changed(&bytes, 12, &[0xff; 8])),
             ("node-pack-out-of-range", changed(&bytes, 60 + 32, &[9, 0])),

@@ -604,6 +604,66 @@ mod tests {
         (0..root.len()).for_each(|length| drop(parse(CATALOG, true, &root[..length]).unwrap_err()));
     }
 
+    /// A manifest in pages of two levels, some of which an earlier upload has written.
+    fn in_pages() -> Manifest {
+        let needed = |number: u32| match number % 3 {
+            0 => std::iter::once(0..256).collect(),
+            1 => vec![3..9, 200..201],
+            _ => (0..128).map(|at| at * 2..at * 2 + 1).collect(),
+        };
+        let lines = |of: u8, count: u32| (0..count).map(move |number| line(upload(of), number, &needed(number)));
+        let first = Manifest::new(CATALOG, upload(1), vec![disk(None)], lines(1, 400).collect(), &BTreeMap::new());
+        let pages = first.known_pages().collect();
+        Manifest::new(CATALOG, upload(2), vec![disk(None)], lines(1, 400).chain(lines(2, 30)).collect(), &pages)
+    }
+
+    fn golden() -> std::path::PathBuf {
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/format/manifest-2")
+    }
+
+    #[test]
+    fn the_golden_pages_are_read_and_written_and_none_of_their_bits_can_change() {
+        let manifest = in_pages();
+        let blobs = manifest.blobs().map(|(id, _)| {
+            let bytes = std::fs::read(golden().join(id.digest.to_string())).unwrap();
+            (*id, Bytes::from(bytes))
+        });
+        let blobs: BTreeMap<ManifestId, Bytes> = blobs.collect();
+        assert!(blobs.len() > 3 && blobs.keys().any(|id| id.upload == upload(1)));
+        assert_eq!(std::fs::read_dir(golden()).unwrap().count(), blobs.len());
+        let mut reader = ManifestReader::new(CATALOG, manifest.id(), blobs[&manifest.id()].clone()).unwrap();
+        while !reader.wanted().is_empty() {
+            let pages = reader.wanted().iter().map(|id| blobs[id].clone()).collect();
+            reader.add(pages).unwrap();
+        }
+        assert_eq!(Manifest { pages: manifest.pages.clone(), ..reader.finish().unwrap() }, manifest);
+        for (id, page) in manifest.pages() {
+            assert_eq!(blobs[id], *page);
+            for at in 0..page.len() {
+                let mut flipped = page.to_vec();
+                flipped[at] ^= 1 << (at % 8);
+                if let Ok(read) = parse(CATALOG, false, &flipped) {
+                    assert_eq!(
+                        encode(CATALOG, None, read.lines.level(), &read.lines),
+                        flipped,
+                        "byte {at} has another form"
+                    );
+                }
+                parse(CATALOG, false, &page[..at]).unwrap_err();
+            }
+        }
+    }
+
+    #[test]
+    #[ignore = "it replaces the golden files, which a release must not"]
+    fn the_golden_pages_are_made() {
+        let _ = std::fs::remove_dir_all(golden());
+        std::fs::create_dir_all(golden()).unwrap();
+        for (id, bytes) in in_pages().blobs() {
+            std::fs::write(golden().join(id.digest.to_string()), bytes).unwrap();
+        }
+    }
+
     #[test]
     fn a_newer_or_another_catalogs_manifest_is_told() {
         let manifest = Manifest::new(CATALOG, upload(9), vec![disk(None)], Vec::new(), &BTreeMap::new());

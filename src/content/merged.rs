@@ -24,7 +24,7 @@ const HASH_AT: usize = 64;
 const VERSION: u16 = 1;
 
 /// Of a member: upload 16 | number u32 | its records u32 | offset u32 | length u32.
-const LINE_BYTES: usize = 32;
+pub(crate) const LINE_BYTES: usize = 32;
 
 /// The most members of a merged blob.
 pub(crate) const MAX_MEMBERS: usize = 1024;
@@ -193,12 +193,22 @@ fn start_of(hash: &Digest) -> u64 {
     u64::from_be_bytes(hash.as_bytes().first_chunk().copied().unwrap_or_default())
 }
 
-/// Reads any bytes as a front: for a fuzzer.
+/// Reads any bytes as a front: for a fuzzer. No hash stands between it and the parser.
 #[cfg(feature = "testkit")]
-pub(super) fn fuzz(catalog: CatalogId, data: &[u8]) {
-    let id = MergedId { family: FamilyId::of(""), number: 1, front: data.len() as u32, hash: 0 };
-    for member in parse(catalog, id, data).unwrap_or_default() {
-        assert_eq!(member.head.length(), u64::from(member.place.length));
+pub(super) fn fuzz(data: &[u8]) {
+    // The catalog that it says to be of.
+    let of = data.get(16..32).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
+    let (catalog, front) = (CatalogId(UploadId::from_bytes(of)), data.len() as u32);
+    let id = MergedId { family: FamilyId::of(""), number: 1, front, hash: 0 };
+    let Some(members) = parse(catalog, id, data) else { return };
+    let mut end = id.front_bytes();
+    for member in members {
+        let range = member.place.range();
+        assert!(
+            member.head.length() == range.end - range.start && range.start >= end,
+            "members lie one after the other"
+        );
+        end = range.end;
     }
 }
 
@@ -226,6 +236,55 @@ mod tests {
         let merged = Merged::build(CATALOG, FamilyId::of("web"), 17, members.clone()).unwrap();
         let blob = merged.pieces.concat().into();
         (merged, blob, members)
+    }
+
+    /// The front that this build writes, which every later one must read. `number` and family are in the name.
+    #[test]
+    fn the_golden_front_is_read_and_written() {
+        let (merged, blob, _) = merged();
+        let golden = std::fs::read(golden()).unwrap();
+        assert_eq!(blob[..merged.id.front_bytes() as usize], golden);
+        assert_eq!(merged.id.key().unwrap().as_str(), GOLDEN_NAME);
+        assert_eq!(members_of(CATALOG, merged.id, &golden).unwrap().len(), 3);
+    }
+
+    fn golden() -> std::path::PathBuf {
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/format/merged-1")
+    }
+
+    const GOLDEN_NAME: &str = "merged/18555bd62397b553/18446744073709551598-00001212-0b8fa7c61bafc6c2";
+
+    #[test]
+    #[ignore = "writes into the tree"]
+    fn the_golden_front_and_the_corpus_are_written() {
+        let (merged, blob, _) = merged();
+        let front = blob[..merged.id.front_bytes() as usize].to_vec();
+        println!("{}", merged.id.key().unwrap());
+        std::fs::write(golden(), &front).unwrap();
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/content_merged");
+        std::fs::create_dir_all(&folder).unwrap();
+        let changed = |at: usize, to: &[u8]| {
+            let mut changed = front.clone();
+            changed[at..at + to.len()].copy_from_slice(to);
+            changed
+        };
+        let seeds = [
+            ("valid", front.clone()),
+            ("newer-version", changed(10, &[9])),
+            ("more-members", changed(32, &[4])),
+            ("huge-count", changed(32, &[0xff; 4])),
+            ("huge-length", changed(40, &[0xff; 8])),
+            ("records-of-another-head", changed(HEADER_BYTES + 20, &[2])),
+            ("huge-records", changed(HEADER_BYTES + 20, &[0xff; 4])),
+            ("offset-in-the-front", changed(HEADER_BYTES + 24, &[0; 4])),
+            ("last-offset", changed(HEADER_BYTES + 24, &[0xff; 4])),
+            ("huge-member", changed(HEADER_BYTES + 28, &[0xff; 4])),
+            ("cut", front[..front.len() - 9].to_vec()),
+        ];
+        for (name, bytes) in seeds {
+            super::fuzz(&bytes);
+            std::fs::write(folder.join(name), bytes).unwrap();
+        }
     }
 
     #[test]

@@ -30,4 +30,5 @@
 #![doc = include_str!("../../docs/decisions/0029-a-cache-that-nothing-has-to-trust.md")]
 #![doc = include_str!("../../docs/decisions/0030-duties-and-operations.md")]
 #![doc = include_str!("../../docs/decisions/0032-boot-sets-are-advice.md")]
+#![doc = include_str!("../../docs/decisions/0034-a-survey-keeps-little-of-manifests.md")]
 #![doc = include_str!("../../docs/decisions/0038-a-block-device-copies-nothing.md")]

@@ -20,6 +20,9 @@ use crate::replica::records::{Records, Rejected};
 
 type Fetch = BoxFuture<'static, Result<Arc<HashMap<Digest, Bytes>>>>;
 
+/// Chunks under way, from which on those are dropped that nobody waits for any more: 256 MiB.
+const MAX_UNDER_WAY: usize = 4096;
+
 /// Fetches the chunks of a version, verified, and caches them.
 #[derive(Clone, Debug)]
 pub(super) struct ChunkFetch {
@@ -81,6 +84,10 @@ impl ChunkFetch {
             return (None, others, awaited);
         }
         let fetch = self.clone().fetch_now(own.values().copied().collect()).boxed().shared();
+        if under_way.len() >= MAX_UNDER_WAY {
+            // Those that were abandoned before their end are still there.
+            under_way.retain(|_, fetch| fetch.upgrade().is_some());
+        }
         if let Some(weak) = fetch.downgrade() {
             under_way.extend(own.keys().map(|digest| (*digest, weak.clone())));
         }

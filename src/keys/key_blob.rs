@@ -120,9 +120,60 @@ impl KeyBlob {
     }
 }
 
+/// Reads any bytes as a key: for a fuzzer. No hash stands between it and the parser.
+#[cfg(feature = "testkit")]
+pub(super) fn fuzz(data: &[u8]) {
+    let Ok(key) = KeyBlob::key(0, None) else { return };
+    let sealed = [data, Digest::of(data).as_bytes()].concat();
+    // The catalog that it says to be of.
+    let of = data.get(16..32).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
+    let catalog = CatalogId(UploadId::from_bytes(of));
+    if let Ok(blob) = KeyBlob::parse(catalog, &key, &sealed) {
+        assert_eq!(blob.encode(catalog), sealed, "a key has one form");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn seeds() -> Vec<(&'static str, Vec<u8>)> {
+        let catalog = CatalogId(UploadId::from_bytes([5; 16]));
+        let encoded = |number, scope: &str, id: &str, bytes: usize| {
+            let wrapped = Wrapped { key_id: id.to_owned(), bytes: vec![7; bytes] };
+            let bytes = KeyBlob::new(catalog, number, scope, &Secret([9; 32]), wrapped).unwrap().encode(catalog);
+            bytes[..bytes.len() - 32].to_vec()
+        };
+        let valid = encoded(3, "westeurope", "one", 64);
+        let changed = |at: usize, to: &[u8]| {
+            let mut changed = valid.clone();
+            changed[at..at + to.len()].copy_from_slice(to);
+            changed
+        };
+        vec![
+            ("of-names", encoded(0, "", "one", 64)),
+            ("of-a-region", valid.clone()),
+            ("empty-fields", encoded(1, "", "", 0)),
+            ("longest-fields", encoded(u32::MAX, "x", &"k".repeat(1024), 8192)),
+            ("newer-version", changed(10, &[9])),
+            ("scope-past-the-end", changed(68, &[0xff, 0xff])),
+            ("scope-is-no-text", changed(70, &[0xff])),
+            ("cut", valid[..valid.len() - 5].to_vec()),
+            ("more", [&valid[..], b"more"].concat()),
+        ]
+    }
+
+    /// Writes the seeds of the corpus anew, after a change of the format.
+    #[test]
+    #[ignore = "writes into the tree"]
+    fn the_corpus_is_written() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/catalog_key");
+        std::fs::create_dir_all(&folder).unwrap();
+        for (name, bytes) in seeds() {
+            super::fuzz(&bytes);
+            std::fs::write(folder.join(name), bytes).unwrap();
+        }
+    }
 
     #[test]
     fn no_bit_of_a_key_can_change() {

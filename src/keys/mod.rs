@@ -7,3 +7,9 @@ mod local_keys;
 
 #[cfg(feature = "encryption")]
 pub use local_keys::LocalKeys;
+
+/// Reads bytes as a key of a catalog, for the fuzzer.
+#[cfg(feature = "testkit")]
+pub(crate) fn fuzz(data: &[u8]) {
+    key_blob::fuzz(data);
+}

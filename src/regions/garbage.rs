@@ -9,12 +9,14 @@ use chrono::{DateTime, Utc};
 use super::inventory::{Blob, Blobs, Inventory};
 use super::needed::{NeededManifests, kept_since};
 use super::stores::Regions;
+use super::surveyed::Surveyed;
 use crate::catalog::{State, UploadName};
 use crate::content::blob_name::BlobName;
+use crate::content::chunk::BLOCK_BYTES;
 use crate::content::extents::Extents;
-use crate::content::manifest::{Manifest, Needs};
-use crate::content::merged::MAX_MEMBERS;
-use crate::content::names::{FamilyId, ManifestId, MergedId, PackId, SlotId, UploadId};
+use crate::content::manifest::Needs;
+use crate::content::merged::{LINE_BYTES, MAX_MEMBERS};
+use crate::content::names::{FamilyId, ManifestId, MemberPlace, MergedId, PackId, SlotId, UploadId};
 use crate::content::pack::PackInfo;
 use crate::content::part::Part;
 use crate::error::Result;
@@ -40,6 +42,12 @@ const TINY: u64 = 64 << 10;
 /// What a member takes beside its own length, at most: its line, and the room to the next block.
 const ROOM: u64 = 8 << 10;
 
+/// What is copied of large packs takes at most this share of what a slot has.
+const COPIED_PERCENT: u64 = 4;
+
+/// A copy has at most this share of the records of its pack.
+const SPARSE_PERCENT: u64 = 25;
+
 /// Manifests and indexes that are read in one wave.
 const MANIFESTS: usize = 64;
 
@@ -53,7 +61,7 @@ pub(crate) struct Survey {
     seen: u64,
     /// The number of the newest commit whose needs were read.
     read: u64,
-    manifests: BTreeMap<ManifestId, Arc<Manifest>>,
+    manifests: Arc<Surveyed>,
     /// For each slot, the manifests that it must have, and their needs together.
     live: BTreeMap<SlotId, (BTreeSet<ManifestId>, Arc<Needs>)>,
     /// When the newest version of each manifest was published.
@@ -63,6 +71,8 @@ pub(crate) struct Survey {
     unreadable: BTreeMap<ManifestId, u64>,
     /// The image definitions that each manifest is of, one of them.
     families: BTreeMap<ManifestId, FamilyId>,
+    /// For each slot, what the newest version of each definition needs.
+    newest: BTreeMap<SlotId, Arc<Needs>>,
     /// Blobs that others replace which have another key: these are kept, where both would do.
     superseded: BTreeSet<Blob>,
 }
@@ -73,8 +83,17 @@ pub(crate) struct Small {
     pub(crate) pack: PackInfo,
     /// The blob that suffices.
     pub(crate) kept: Parcel,
+    /// The records of a large pack that are to be copied; `None` for all of a small one, which becomes a member as it is.
+    pub(crate) copied: Option<Extents>,
     /// The commit that announced its upload.
     announced: u64,
+}
+
+impl Small {
+    /// Returns the bytes to read, about.
+    fn bytes(&self) -> u64 {
+        self.copied.as_ref().map_or(self.kept.length(), |copied| self.pack.bytes_of(copied))
+    }
 }
 
 /// Small packs in a slot that are to be merged.
@@ -86,7 +105,7 @@ pub(crate) struct Merge {
 
 impl Merge {
     pub(crate) fn bytes(&self) -> u64 {
-        self.packs.iter().map(|small| small.kept.length()).sum()
+        self.packs.iter().map(Small::bytes).sum()
     }
 }
 
@@ -109,6 +128,8 @@ pub(crate) struct Relied {
     pub(crate) live: Extents,
     /// The one blob that suffices, or several that are needed together.
     pub(crate) blobs: Vec<Parcel>,
+    /// What a merged blob has of it beside that.
+    pub(crate) copy: Option<Parcel>,
 }
 
 /// A pack in a slot, of which `live` is to be written anew.
@@ -130,11 +151,12 @@ impl Survey {
             inventory: Inventory::default(),
             seen: state.number(),
             read: 0,
-            manifests: BTreeMap::new(),
+            manifests: Arc::default(),
             live: BTreeMap::new(),
             published: BTreeMap::new(),
             unreadable: BTreeMap::new(),
             families: BTreeMap::new(),
+            newest: BTreeMap::new(),
             superseded: BTreeSet::new(),
         };
         survey.list_again(state).await?;
@@ -214,13 +236,16 @@ impl Survey {
         };
         self.families = needed.ids().filter_map(|id| Some((*id, family(id)?))).collect();
         let mut read: BTreeMap<BTreeSet<ManifestId>, Arc<Needs>> = self.live.values().cloned().collect();
+        let mut newest = BTreeMap::new();
         for slot in self.inventory.slots.keys().copied().collect::<Vec<_>>() {
             let manifests = needed.in_slot(slot);
             let live = match read.get(&manifests) {
                 Some(live) => live.clone(),
-                None => Arc::new(self.needs_of(&manifests)),
+                None => Arc::new(self.manifests.needs_of(&manifests)),
             };
             read.insert(manifests.clone(), live.clone());
+            let of_newest = self.newest_needs(&needed, &manifests, &mut newest);
+            self.newest.insert(slot, of_newest);
             self.live.insert(slot, (manifests, live));
         }
         Ok(())
@@ -228,13 +253,13 @@ impl Survey {
 
     /// Reads the manifests that were not read before, in waves.
     async fn read_manifests(&mut self, needed: &NeededManifests) -> Result<()> {
-        let new = |id: &&ManifestId| !self.manifests.contains_key(id) && !self.unreadable.contains_key(id);
+        let new = |id: &&ManifestId| !self.manifests.has(id) && !self.unreadable.contains_key(id);
         let new: Vec<ManifestId> = needed.ids().filter(new).copied().collect();
         for wave in new.chunks(MANIFESTS) {
             let reading = wave.iter().map(|id| async move { (*id, needed.holders_of(id).manifest(id).await) });
             for (id, read) in together(reading.collect()).await {
                 match read {
-                    Ok(manifest) => drop(self.manifests.insert(id, Arc::new(manifest))),
+                    Ok(manifest) => Arc::make_mut(&mut self.manifests).add(id, &manifest),
                     // One damaged manifest stops nothing else: everything that it may need is kept.
                     Err(error) if is_damage(&error) => {
                         let published = needed.made_of(&id).iter().map(|kept| kept.published).max();
@@ -247,16 +272,22 @@ impl Survey {
         Ok(())
     }
 
-    /// Returns what is needed of each pack for `manifests`.
-    fn needs_of(&self, manifests: &BTreeSet<ManifestId>) -> Needs {
-        let mut needs = Needs::new();
-        for manifest in manifests.iter().filter_map(|id| self.manifests.get(id)) {
-            for (pack, needed) in &manifest.needs {
-                let all = needs.entry(*pack).or_default();
-                *all = all.union(needed);
-            }
+    /// Returns what the newest version of each definition needs, of those that have `manifests`. `known` is what was found for other slots.
+    fn newest_needs(
+        &self,
+        needed: &NeededManifests,
+        manifests: &BTreeSet<ManifestId>,
+        known: &mut BTreeMap<BTreeSet<ManifestId>, Arc<Needs>>,
+    ) -> Arc<Needs> {
+        let mut newest = BTreeMap::<FamilyId, (u64, ManifestId)>::new();
+        for id in manifests {
+            let published = needed.made_of(id).iter().map(|kept| kept.published).max();
+            let Some((family, published)) = self.families.get(id).zip(published) else { continue };
+            let of_family = newest.entry(*family).or_insert((published, *id));
+            *of_family = (*of_family).max((published, *id));
         }
-        needs
+        let newest = newest.into_values().map(|(_, id)| id).collect::<BTreeSet<_>>();
+        known.entry(newest).or_insert_with_key(|newest| Arc::new(self.manifests.needs_of(newest))).clone()
     }
 
     /// Returns whether no slot needs more in `state` than when its needs were read. Then what was garbage is garbage: imports that have
@@ -354,21 +385,19 @@ impl Survey {
 
     /// Returns the packs of the manifests that were read.
     fn packs_of(&self, manifests: &BTreeSet<ManifestId>) -> BTreeMap<PackId, PackInfo> {
-        let read = manifests.iter().filter_map(|id| self.manifests.get(id));
-        read.flat_map(|manifest| manifest.packs.iter().map(|pack| (pack.id, *pack))).collect()
+        manifests.iter().flat_map(|id| self.manifests.lines(id)).map(|(pack, _)| (pack.id, *pack)).collect()
     }
 
     /// Returns the roots and pages of the manifests that were read.
     fn blobs_of(&self, manifests: &BTreeSet<ManifestId>) -> BTreeSet<ManifestId> {
-        let read = manifests.iter().filter_map(|id| self.manifests.get(id));
-        read.flat_map(|manifest| manifest.blobs().map(|(id, _)| *id)).collect()
+        manifests.iter().flat_map(|id| self.manifests.blobs(id)).copied().collect()
     }
 
     /// Returns the packs of which so little is needed that the rest is worth freeing: their live records are to be
     /// written as parts.
     pub(crate) fn mostly_dead(&self, state: &State) -> Vec<Rewrite> {
-        self.to_rewrite(state, |holding, pack, live| {
-            let is_mostly_dead = live.count() * 100 < holding.records_of(pack) * LIVE_PERCENT;
+        self.to_rewrite(state, |holding, pack, live, kept| {
+            let is_mostly_dead = live.count() * 100 < kept * LIVE_PERCENT;
             (is_mostly_dead && holding.lacks(pack, live).is_empty()).then(|| live.clone())
         })
     }
@@ -377,7 +406,7 @@ impl Survey {
     /// needed of them is to be compressed.
     pub(crate) fn uncompressed(&self, state: &State, rested: Option<DateTime<Utc>>) -> Vec<Rewrite> {
         let young = self.young(rested);
-        self.to_rewrite(state, |holding, pack, live| {
+        self.to_rewrite(state, |holding, pack, live, _| {
             let is_as_written = holding.has_whole(pack) && holding.parts.is_empty() && !young.contains(&pack.id);
             let all = || std::iter::once(0..pack.records).collect();
             is_as_written.then(|| if pack.is_mostly(live) { all() } else { live.clone() })
@@ -387,8 +416,7 @@ impl Survey {
     /// Returns the packs that a version needs which was published after `rested`.
     fn young(&self, rested: Option<DateTime<Utc>>) -> BTreeSet<PackId> {
         let young = self.published.iter().filter(|(_, published)| rested.is_some_and(|rested| **published > rested));
-        let young = young.filter_map(|(id, _)| self.manifests.get(id));
-        young.flat_map(|manifest| manifest.packs.iter().map(|pack| pack.id)).collect()
+        young.flat_map(|(id, _)| self.manifests.lines(id)).map(|(pack, _)| pack.id).collect()
     }
 
     /// Returns the small packs that are to be merged, each group into one blob: of a family those that lie by themselves, if they are
@@ -400,6 +428,7 @@ impl Survey {
             let doubtful = self.doubtful_until(manifests);
             let (packs, families) = (self.packs_of(manifests), self.families_of(manifests));
             let (mut loose, mut members) = (BTreeMap::<_, Vec<Small>>::new(), BTreeMap::<MergedId, Vec<_>>::new());
+            let (mut copies, mut stored, mut copied) = (Vec::<(FamilyId, Small)>::new(), 0, 0);
             for (id, holding) in holdings {
                 let Some(((info, live), family)) = packs.get(id).zip(live.get(id)).zip(families.get(id)) else {
                     continue;
@@ -407,20 +436,30 @@ impl Survey {
                 let announced = state.announced(UploadName(id.upload)).filter(|announced| *announced > doubtful);
                 let (Keep::One(kept), _) = self.classify(*slot, holding, Some((info, live)), *id) else { continue };
                 let Some(announced) = announced else { continue };
-                let needed = kept.length() * live.count() / holding.records_of(info).max(live.count()).max(1);
-                let place = match &kept {
-                    Parcel::Part(part) => part.id.place().copied(),
-                    // It is to be compressed first, which makes it a part.
-                    Parcel::Pack(_) => continue,
-                };
+                // It is to be compressed first, which makes it a part.
+                let Parcel::Part(part) = &kept else { continue };
+                let (place, taken) = (part.id.place().copied(), room_of(part));
+                let needed = taken * live.count() / part.extents().count().max(live.count()).max(1);
                 let is_new = !rule.tried.contains(&(*slot, *id));
                 let may_be_merged = is_new && kept.length() <= SMALL && !young.contains(id);
-                let small = Small { pack: *info, kept, announced };
+                let small = Small { pack: *info, kept: kept.clone(), copied: None, announced };
                 match place {
                     Some(place) => {
-                        members.entry(place.merged).or_default().push((needed, is_new.then_some(small)));
+                        members.entry(place.merged).or_default().push((needed, taken, is_new.then_some(small)));
                     }
                     None => loose.entry(*family).or_default().extend(may_be_merged.then_some(small)),
+                }
+                stored += kept.length();
+                let Some(near) = self.near(*slot, &kept, *id) else { continue };
+                if let Some((copy, place)) = self.near_copy(*slot, holding, near) {
+                    let taken = room_of(copy);
+                    let needed = taken * near.count() / copy.extents().count().max(1);
+                    let copy = || Small { pack: *info, kept: Parcel::Part(copy.clone()), copied: None, announced };
+                    members.entry(place.merged).or_default().push((needed, taken, is_new.then(copy)));
+                    copied += taken;
+                } else if is_new && !young.contains(id) && is_sparse(near, &kept) {
+                    let copied = Some(near.clone());
+                    copies.push((*family, Small { pack: *info, kept, copied, announced }));
                 }
             }
             if rule.only_mostly_dead {
@@ -428,9 +467,13 @@ impl Survey {
             }
             let sizes = self.inventory.merged.get(slot);
             let size_of = |merged: &MergedId| sizes.and_then(|sizes| sizes.get(merged)).copied().unwrap_or(0);
-            let is_mostly_dead = |merged: &MergedId, members: &[(u64, Option<Small>)]| {
-                let needed = members.iter().map(|(needed, _)| needed).sum::<u64>();
-                needed * 100 < size_of(merged) * LIVE_PERCENT && members.iter().any(|(_, small)| small.is_some())
+            let is_mostly_dead = |merged: &MergedId, members: &[(u64, u64, Option<Small>)]| {
+                let (needed, taken) =
+                    members.iter().fold((0, 0), |(needed, taken), one| (needed + one.0, taken + one.1));
+                // Members are written anew as they are: unless some of them went, nothing would be freed.
+                let frees = taken + ROOM < size_of(merged);
+                let is_to_do = members.iter().any(|(_, _, small)| small.is_some());
+                frees && is_to_do && needed * 100 < size_of(merged) * LIVE_PERCENT
             };
             let rewritten = members.iter().filter(|(merged, members)| is_mostly_dead(merged, members));
             let rewritten: BTreeSet<FamilyId> = rewritten.map(|(merged, _)| merged.family()).collect();
@@ -438,8 +481,16 @@ impl Survey {
             for (merged, members) in members {
                 let grows = size_of(&merged) < MERGED_BYTES / 2 && loose.contains_key(&merged.family());
                 if grows || is_mostly_dead(&merged, &members) {
-                    let members = members.into_iter().filter_map(|(_, small)| small);
+                    let members = members.into_iter().filter_map(|(_, _, small)| small);
                     loose.entry(merged.family()).or_default().extend(members);
+                }
+            }
+            copies.sort_by_key(|(_, small)| small.bytes());
+            for (family, small) in copies {
+                let Some(packs) = loose.get_mut(&family) else { continue };
+                copied += small.bytes() + ROOM;
+                if copied * 100 <= stored * COPIED_PERCENT {
+                    packs.push(small);
                 }
             }
             for (family, packs) in loose {
@@ -454,8 +505,8 @@ impl Survey {
     fn families_of(&self, manifests: &BTreeSet<ManifestId>) -> BTreeMap<PackId, FamilyId> {
         let mut families = BTreeMap::<PackId, FamilyId>::new();
         for id in manifests {
-            let Some((manifest, family)) = self.manifests.get(id).zip(self.families.get(id)) else { continue };
-            for pack in manifest.packs.iter() {
+            let Some(family) = self.families.get(id) else { continue };
+            for (pack, _) in self.manifests.lines(id) {
                 families.entry(pack.id).and_modify(|known| *known = (*known).min(*family)).or_insert(*family);
             }
         }
@@ -467,6 +518,25 @@ impl Survey {
         self.superseded.insert(Blob { slot, name });
     }
 
+    /// Returns the records of a large pack that the newest versions need: these may be copied to where their other records are. `kept` is
+    /// what a slot keeps of it.
+    fn near(&self, slot: SlotId, kept: &Parcel, pack: PackId) -> Option<&Extents> {
+        let is_large = matches!(kept, Parcel::Part(part) if part.id.place().is_none() && part.length() > SMALL);
+        let near = self.newest.get(&slot).and_then(|needs| needs.get(&pack));
+        near.filter(|near| is_large && !near.is_empty())
+    }
+
+    /// Returns the member of a merged blob that has what is `near` of a large pack, and hardly more: it is kept beside the pack.
+    fn near_copy<'h>(&self, slot: SlotId, holding: &'h Holding, near: &Extents) -> Option<(&'h Part, MemberPlace)> {
+        let placed = holding.parts.iter().filter_map(|part| Some((part, *part.id.place()?)));
+        let enough = placed.filter(|(part, _)| {
+            let extents = part.extents();
+            let is_superseded = self.superseded.contains(&Blob { slot, name: part.name() });
+            !is_superseded && extents.contains(near) && extents.count() * LIVE_PERCENT <= near.count() * 100
+        });
+        enough.max_by_key(|(part, place)| (place.merged.number(), part.name()))
+    }
+
     fn classify(
         &self,
         slot: SlotId,
@@ -474,7 +544,14 @@ impl Survey {
         need: Option<(&PackInfo, &Extents)>,
         pack: PackId,
     ) -> (Keep, Vec<(BlobName, u64)>) {
-        classify(holding, need, pack, |name| self.superseded.contains(&Blob { slot, name }))
+        let (keep, mut garbage) = classify(holding, need, pack, |name| self.superseded.contains(&Blob { slot, name }));
+        if let Keep::One(kept) = &keep
+            && let Some(near) = self.near(slot, kept, pack)
+            && let Some((copy, _)) = self.near_copy(slot, holding, near)
+        {
+            garbage.retain(|(name, _)| *name != copy.name());
+        }
+        (keep, garbage)
     }
 
     /// Returns the packs of each slot that are needed, each with what the slot has of it and what is needed; without those that an unreadable
@@ -497,44 +574,67 @@ impl Survey {
         let mut found = Vec::new();
         for (slot, holding, pack, live) in self.needed_packs(state) {
             let (keep, _) = self.classify(slot, holding, Some((&pack, live)), pack.id);
+            let mut copy = None;
             let blobs = match keep {
-                Keep::One(parcel) => vec![parcel],
+                Keep::One(parcel) => {
+                    let near = self.near(slot, &parcel, pack.id).and_then(|near| self.near_copy(slot, holding, near));
+                    copy = near.map(|(part, _)| Parcel::Part(part.clone()));
+                    vec![parcel]
+                }
                 Keep::All if holding.lacks(&pack, live).is_empty() => {
                     holding.parts.iter().cloned().map(Parcel::Part).collect()
                 }
                 Keep::All | Keep::Nothing => continue,
             };
-            found.push(Relied { slot, pack, live: live.clone(), blobs });
+            found.push(Relied { slot, pack, live: live.clone(), blobs, copy });
         }
         found
     }
 
-    /// Returns the packs of which `chosen` wants some records to be written anew. It is given what a slot has of a pack, and the records
-    /// that are needed.
+    /// Returns the packs of which `chosen` wants some records to be written anew. It is given what a slot has of a pack, the records
+    /// that are needed, and the number of those that the slot keeps.
     fn to_rewrite(
         &self,
         state: &State,
-        chosen: impl Fn(&Holding, &PackInfo, &Extents) -> Option<Extents>,
+        chosen: impl Fn(&Holding, &PackInfo, &Extents, u64) -> Option<Extents>,
     ) -> Vec<Rewrite> {
         let rewrite = |(slot, holding, pack, live): (SlotId, &Holding, PackInfo, &Extents)| {
-            let (_, garbage) = self.classify(slot, holding, Some((&pack, live)), pack.id);
+            let (keep, garbage) = self.classify(slot, holding, Some((&pack, live)), pack.id);
+            let kept = match &keep {
+                Keep::One(Parcel::Part(part)) => part.extents().count(),
+                _ => holding.records_of(&pack),
+            };
             let held = holding.bytes() - garbage.iter().map(|(_, bytes)| bytes).sum::<u64>();
-            chosen(holding, &pack, live).map(|live| Rewrite { slot, pack, live, held })
+            chosen(holding, &pack, live, kept).map(|live| Rewrite { slot, pack, live, held })
         };
         self.needed_packs(state).filter_map(rewrite).collect()
     }
 }
 
+/// Returns whether what is `near` of a pack is little of it, and not in one place: the rest is read in vain, or each record by itself.
+fn is_sparse(near: &Extents, kept: &Parcel) -> bool {
+    let of = match kept {
+        Parcel::Part(part) => part.extents().count(),
+        Parcel::Pack(info) => info.records.into(),
+    };
+    near.count() * 100 <= of * SPARSE_PERCENT && near.ranges().len() > 1
+}
+
+/// Returns the bytes that a member takes of its merged blob, at most.
+fn room_of(part: &Part) -> u64 {
+    part.length().next_multiple_of(BLOCK_BYTES as u64) + LINE_BYTES as u64 + part.id.head_bytes()
+}
+
 /// Divides packs into groups of which each fits into a merged blob, in the order in which they lie there: indexes first, then by age.
 fn into_blobs(mut packs: Vec<Small>) -> Vec<Vec<Small>> {
-    packs.sort_by_key(|small| (small.kept.length() > TINY, small.announced, small.pack.id));
+    packs.sort_by_key(|small| (small.bytes() > TINY, small.announced, small.pack.id));
     let (mut groups, mut bytes) = (Vec::<Vec<Small>>::new(), 0);
     for small in packs {
-        bytes += small.kept.length() + ROOM;
+        bytes += small.bytes() + ROOM;
         match groups.last_mut().filter(|group| bytes <= MERGED_BYTES && group.len() < MAX_MEMBERS) {
             Some(group) => group.push(small),
             None => {
-                bytes = small.kept.length() + ROOM;
+                bytes = small.bytes() + ROOM;
                 groups.push(vec![small]);
             }
         }

@@ -6,4 +6,5 @@ pub(crate) mod inventory;
 pub(crate) mod needed;
 pub(crate) mod region_store;
 pub(crate) mod stores;
+mod surveyed;
 pub(crate) mod targets;

@@ -309,7 +309,7 @@ async fn check_now(stores: Vec<Arc<RegionStore>>) {
 fn slot(store: &Arc<RegionStore>, state: &State, id: SlotId) -> Result<Slot> {
     let (site, incarnations) = (store.site(), state.incarnations(&store.site().region, id));
     let known = (store.health().clone(), store.verified().clone(), store.keys().clone());
-    Slot::new(store.clone(), &site.to_string(), id.number, store.catalog(), incarnations, known)
+    Slot::new(store.clone(), &site.to_string(), (&site.region, id), store.catalog(), incarnations, known)
 }
 
 /// Lists the slots of a zone. A zone of few blobs fits on one page; otherwise each slot is listed by itself.

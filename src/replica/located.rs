@@ -1,6 +1,6 @@
 //! Where the records of a pack lie in a slot: in the whole pack, or in parts of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,6 +18,9 @@ use crate::store::{BlobKey, BlobMeta};
 
 /// The most packs of a slot whose heads are cached, a few MiB, or 24 MiB with small packs, and the most uploads whose parts are.
 const MAX_LOCATED: usize = 256;
+
+/// The most packs that are known to be found by their links.
+const MAX_BY_LINKS: usize = 16_384;
 
 /// A pack or part, where it lies.
 #[derive(Clone, Debug)]
@@ -98,6 +101,8 @@ pub(super) struct LocatedPacks {
     pub(super) parts: Lookups<UploadId, Arc<[BlobMeta]>>,
     /// The members of merged blobs. By itself, too.
     pub(super) merged: Lookups<FamilyId, Members>,
+    /// Packs of which a member was not what was wanted: they are found by their links.
+    by_links: Arc<Mutex<HashSet<PackId>>>,
 }
 
 impl std::fmt::Debug for LocatedPacks {
@@ -109,7 +114,24 @@ impl std::fmt::Debug for LocatedPacks {
 impl LocatedPacks {
     /// Returns those that know the same listed parts and members, and no packs.
     pub(super) fn of_parts(&self) -> Self {
-        Self { packs: Lookups::default(), parts: self.parts.clone(), merged: self.merged.clone() }
+        Self { packs: Lookups::default(), ..self.clone() }
+    }
+
+    /// Returns the member that a pack is, if a merged blob has one that may be all that the slot has of it.
+    pub(super) fn member<'m>(&self, members: &'m Members, pack: &PackId) -> Option<&'m Located> {
+        members.get(pack).filter(|_| !self.by_links.lock().contains(pack))
+    }
+
+    /// Notes that a pack is to be found by its links from now on: the slot may have more of it than the member that a front tells, or has it
+    /// elsewhere, since the member was damaged. Returns whether that is new.
+    pub(super) fn find_by_links(&self, pack: &PackId) -> bool {
+        let mut by_links = self.by_links.lock();
+        if by_links.len() >= MAX_BY_LINKS {
+            // As with lookups: to note it again costs a request.
+            by_links.clear();
+        }
+        self.packs.forget(pack);
+        by_links.insert(*pack)
     }
 
     pub(super) fn forget(&self, pack: &PackId) {

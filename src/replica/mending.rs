@@ -1,10 +1,12 @@
 //! Mending: replaces the damaged and missing records of a slot.
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 
 use super::holders::{Holders, is_damage};
 use super::parcel::{Parcel, ParcelRequest};
 use super::slot::Slot;
+use crate::content::blob_name::BlobName;
 use crate::content::codec::Unpacker;
 use crate::content::extents::Extents;
 use crate::content::manifest::Manifest;
@@ -27,6 +29,12 @@ pub(crate) enum MendOutcome {
     Unreachable,
 }
 
+/// Knows the newest state of the log.
+pub(crate) trait Renew: Sync {
+    /// Returns a slot as that state knows it: the condemned names, and the incarnations of new blobs.
+    fn renewed<'a>(&'a self, slot: &'a Slot) -> BoxFuture<'a, Result<Slot>>;
+}
+
 /// The check of one pack in one slot, and the replacement of what is damaged or missing.
 pub(crate) struct Mending<'a> {
     pub(crate) slot: &'a Slot,
@@ -35,16 +43,47 @@ pub(crate) struct Mending<'a> {
     /// The records that must be there.
     pub(crate) need: &'a Extents,
     pub(crate) workers: &'a Workers,
+    pub(crate) log: &'a dyn Renew,
 }
 
 impl Mending<'_> {
     pub(crate) async fn run(&self) -> MendOutcome {
+        match self.good_bytes().await {
+            Ok(Some(read)) => return MendOutcome::Good(read),
+            Ok(None) => {}
+            Err(error) if is_damage(&error) => {}
+            Err(_) => return MendOutcome::Unreachable,
+        }
+        // It may have been replaced since the state that the slot is known by, which may be hours old.
+        let Ok(newest) = self.log.renewed(self.slot).await else { return MendOutcome::Unreachable };
         let mut is_damaged = false;
-        match self.try_to(&mut is_damaged).await {
+        match (Mending { slot: &newest, ..*self }).try_to(&mut is_damaged).await {
             Ok(outcome) => outcome,
             Err(error) if !is_damaged && !is_damage(&error) => MendOutcome::Unreachable,
             Err(_) => MendOutcome::Lost,
         }
+    }
+
+    /// Returns the bytes that were read, if all that is here is good, and all that is needed is here.
+    async fn good_bytes(&self) -> Result<Option<u64>> {
+        let Self { slot, info, workers, .. } = *self;
+        let holding = slot.holding(&info.id).await?;
+        if holding.has_whole(info) {
+            let read = unless_damaged(slot.checked(&Parcel::Pack(*info), workers).await)?;
+            return Ok(read.map(|_| info.length));
+        }
+        if holding.whole.is_some() || !holding.broken.is_empty() || !holding.lacks(info, self.need).is_empty() {
+            return Ok(None);
+        }
+        let mut read = 0;
+        for part in &holding.parts {
+            let parcel = Parcel::Part(part.clone());
+            if !part.is_of(info) || unless_damaged(slot.checked(&parcel, workers).await)?.is_none() {
+                return Ok(None);
+            }
+            read += part.length();
+        }
+        Ok(Some(read))
     }
 
     /// `is_damaged` tells, also after an error, that something was found to be damaged or missing.
@@ -56,6 +95,8 @@ impl Mending<'_> {
             return Ok(MendOutcome::Good(info.length));
         }
         let (mut there, mut read, mut bad) = (Extents::default(), 0, Vec::new());
+        // What is relied on once the damaged blobs are gone.
+        let mut kept: Vec<BlobName> = Vec::new();
         // Every record that is still good goes into the part that replaces the damaged blobs: other versions may need
         // it.
         let mut saved: Vec<(Line, Bytes)> = Vec::new();
@@ -64,6 +105,7 @@ impl Mending<'_> {
             if part.is_of(info) && unless_damaged(slot.checked(&parcel, workers).await)?.is_some() {
                 there = there.union(&part.extents());
                 read += part.length();
+                kept.push(part.name());
             } else {
                 *is_damaged = true;
                 saved.extend(unless_damaged(slot.good_records_of(&parcel).await)?.unwrap_or_default());
@@ -126,6 +168,12 @@ impl Mending<'_> {
         if !there.is_empty() {
             slot.persist([info.id.upload], []).await?;
         }
+        // ORDER: the log is read, then the damaged blobs are deleted. If a collection has condemned meanwhile what replaces them, or what
+        // was good beside them, they stay: their good records are all that is left.
+        let newest = self.log.renewed(slot).await?;
+        if kept.iter().chain(&written).any(|name| newest.is_dead(*name)) {
+            return Ok(MendOutcome::Lost);
+        }
         for name in holding.broken.iter().filter(|name| Some(**name) != written) {
             slot.delete(*name).await?;
         }
@@ -159,7 +207,7 @@ impl Mending<'_> {
 impl Holders {
     /// Mends the damage found so far, from the other slots, and returns the number of mended packs. The rest stays as
     /// it is.
-    pub(crate) async fn mend(&self, manifest: &Manifest, workers: &Workers) -> usize {
+    pub(crate) async fn mend(&self, manifest: &Manifest, workers: &Workers, log: &dyn Renew) -> usize {
         let damaged = self.take_damaged();
         if damaged.is_empty() {
             return 0;
@@ -172,7 +220,7 @@ impl Holders {
             };
             let others = self.slots().iter().enumerate().filter(|(at, _)| *at != number);
             let others = Self::new(others.map(|(_, slot)| slot.clone()).collect());
-            let mending = Mending { slot, others: &others, info, need, workers };
+            let mending = Mending { slot, others: &others, info, need, workers, log };
             mended += usize::from(matches!(mending.run().await, MendOutcome::Mended));
         }
         mended

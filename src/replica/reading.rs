@@ -143,7 +143,7 @@ impl Slot {
     ) -> (Vec<Found>, Vec<&'b [Wanted<'a>]>) {
         let (mut of_blobs, mut rest) = (BTreeMap::<&BlobKey, Vec<OfMember<'_, 'a, 'b>>>::new(), Vec::new());
         for wanted in of_packs {
-            let member = wanted.first().and_then(|(_, record)| members.get(&record.pack));
+            let member = wanted.first().and_then(|(_, record)| self.located.member(members, &record.pack));
             let lines = member.and_then(|member| {
                 let line = |(_, record): &Wanted<'_>| {
                     member.head.line(record.ordinal).filter(|line| line.content == record.digest).copied()
@@ -220,7 +220,11 @@ impl Slot {
                 read => return read.map_err(Unread::into_error),
             }
         }
-        let read = self.read_from(self.locate(pack).await, pack, wanted).await;
+        let mut read = self.read_from(self.locate(pack).await, pack, wanted).await;
+        // What a front leads to may not be all that is here.
+        if matches!(read, Err(Unread::Gone(_))) && self.find_by_links(&pack.id).await {
+            read = self.read_from(self.locate(pack).await, pack, wanted).await;
+        }
         read.map_err(|unread| {
             self.located.forget(&pack.id);
             unread.into_error()
@@ -239,7 +243,7 @@ impl Slot {
     async fn blobs_of(&self, pack: &PackInfo) -> Result<Blobs> {
         let merged = self.family().and_then(|family| self.located.merged.known(&family));
         if let Some(members) = merged
-            && let Some(member) = members.await.unwrap_or_default().get(&pack.id)
+            && let Some(member) = self.located.member(&members.await.unwrap_or_default(), &pack.id)
             && member.head.content() == pack.content
         {
             return Ok([member.clone()].into());
@@ -379,16 +383,19 @@ impl Slot {
         extents: &Extents,
         workers: &Workers,
     ) -> Result<Vec<(Line, Bytes)>> {
-        let read = match self.read_good(self.locate(pack).await, extents, workers).await {
-            // It was replaced since.
-            Err(Unread::Gone(_)) => {
-                self.located.forget(&pack.id);
-                self.read_good(self.locate(pack).await, extents, workers).await
-            }
-            read => read,
+        let mut read = self.read_good(self.locate(pack).await, extents, workers).await;
+        // It was replaced since.
+        if matches!(read, Err(Unread::Gone(_))) {
+            self.located.forget(&pack.id);
+            read = self.read_good(self.locate(pack).await, extents, workers).await;
+        }
+        let lacks = |read: &Vec<(Line, Bytes)>| {
+            !extents.minus(&read.iter().map(|(line, _)| line.ordinals()).collect()).is_empty()
         };
-        let good = |read: &Vec<(Line, Bytes)>| read.iter().map(|(line, _)| line.ordinals()).collect();
-        if read.as_ref().is_ok_and(|read| !extents.minus(&good(read)).is_empty()) {
+        if read.as_ref().is_ok_and(lacks) && self.find_by_links(&pack.id).await {
+            read = self.read_good(self.locate(pack).await, extents, workers).await;
+        }
+        if read.as_ref().is_ok_and(lacks) {
             // What a cache has of it may be damaged.
             self.distrust(&pack.id).await;
         }

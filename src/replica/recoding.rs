@@ -38,6 +38,17 @@ impl Slot {
         let (catalog, naming, pack) = (self.catalog(), self.naming(), *pack);
         workers.run(move || part_of((catalog, naming), &pack, records, how)).await
     }
+
+    /// As [`recoded`](Self::recoded), in the encodings that they have, as this slot stores it.
+    pub(crate) async fn copied(&self, pack: &PackInfo, extents: &Extents, workers: &Workers) -> Result<(Part, Bytes)> {
+        let (parcel, bytes) = self.recoded(pack, extents, None, workers).await?;
+        match self.encrypted_for_here(&parcel, bytes).await? {
+            (Parcel::Part(part), bytes) => Ok((part, bytes)),
+            (Parcel::Pack(info), _) => {
+                Err(Error::corrupt(format!("pack {}", info.id), "some of its records are no part of it"))
+            }
+        }
+    }
 }
 
 /// Builds a part of records, in the encodings of `how`.

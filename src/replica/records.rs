@@ -92,9 +92,10 @@ impl Records {
                         return Ok(done);
                     }
                     Err(Rejected::Failed(error)) => return Err(error),
-                    // What a cache had was damaged when it was read, or has been mended since.
+                    // What a cache had was damaged when it was read, or a member was, or it has been mended since.
                     Err(Rejected::Damaged(record, _))
-                        if is_again.insert((number, record.pack)) && slot.distrust(&record.pack).await =>
+                        if is_again.insert((number, record.pack))
+                            && (slot.find_by_links(&record.pack).await | slot.distrust(&record.pack).await) =>
                     {
                         queue.push_front(number);
                         continue;

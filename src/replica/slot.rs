@@ -18,7 +18,7 @@ use crate::content::digest::Digest;
 use crate::content::head::{Head, head_bytes};
 use crate::content::manifest::Manifest;
 use crate::content::merged::{Member, Merged, members_of};
-use crate::content::names::{CatalogId, FamilyId, ManifestId, MemberPlace, MergedId, PackId, PartId, UploadId};
+use crate::content::names::{CatalogId, FamilyId, ManifestId, MemberPlace, MergedId, PackId, PartId, SlotId, UploadId};
 use crate::content::pack::{FinishedPack, PackInfo};
 use crate::content::part::Part;
 use crate::content::record::Line;
@@ -27,6 +27,7 @@ use crate::host::Workers;
 use crate::host::in_flight::{Budget, REQUESTS, all_of, together};
 use crate::host::sync::Mutex;
 use crate::keys::keyring::RegionKeys;
+use crate::model::Region;
 use crate::store::derived::Reads;
 use crate::store::{
     BlobKey, BlobMeta, BlobStore, BlobStoreExt, Capabilities, MAX_BLOB_BYTES, Prefixed, PutMode, StoreError,
@@ -65,6 +66,9 @@ pub(crate) struct Slot {
     /// The name of that store: a region, and a zone of it.
     site: Arc<str>,
     key: BlobKey,
+    /// Its place.
+    region: Region,
+    id: SlotId,
     label: Arc<str>,
     /// The catalog that the store belongs to.
     catalog: CatalogId,
@@ -100,22 +104,24 @@ pub(crate) enum PutOutcome {
 }
 
 impl Slot {
-    /// Returns slot `number` of `store`. `site` is the store's label: a region, or a zone of one.
+    /// Returns slot `id` of `region`. `store` has the zone of it, and `site` is the store's label.
     pub(crate) fn new(
         store: Arc<dyn BlobStore>,
         site: &str,
-        number: u32,
+        (region, id): (&Region, SlotId),
         catalog: CatalogId,
         incarnations: Arc<Incarnations>,
         (health, verified, keys): (Health, Verified, RegionKeys),
     ) -> Result<Self> {
-        let key: BlobKey = format!("slots/{number}").parse()?;
-        let (site, label) = (site.into(), format!("{site} slot {number}").into());
+        let key: BlobKey = format!("slots/{}", id.number).parse()?;
+        let (site, label) = (site.into(), format!("{site} slot {}", id.number).into());
         Ok(Self {
             store: Prefixed::new(store.clone(), key.clone()),
             of: store,
             site,
             key,
+            region: region.clone(),
+            id,
             label,
             catalog,
             family: None,
@@ -133,6 +139,16 @@ impl Slot {
     /// Returns the slot as it is read for versions of a definition: what they need may be merged.
     pub(crate) fn in_family(self, family: FamilyId) -> Self {
         Self { family: Some(family), ..self }
+    }
+
+    /// Returns its region, and its place there.
+    pub(crate) fn place(&self) -> (&Region, SlotId) {
+        (&self.region, self.id)
+    }
+
+    /// Returns the slot as a later state of the log knows it: the condemned names, and the incarnations of new blobs.
+    pub(crate) fn with_incarnations(self, incarnations: Arc<Incarnations>) -> Self {
+        Self { incarnations, ..self }
     }
 
     pub(super) fn family(&self) -> Option<FamilyId> {
@@ -433,6 +449,8 @@ impl Slot {
                     Err(_) => None,
                 },
                 Err(error) if error.kind() == StoreErrorKind::InvalidRange => None,
+                // The merged blob is lost, and the link has to go.
+                Err(error) if error.kind() == StoreErrorKind::NotFound && id.place().is_some() => None,
                 Err(error) if error.kind() == StoreErrorKind::NotFound => continue,
                 Err(error) => return Err(self.failed(error)),
             };
@@ -467,6 +485,12 @@ impl Slot {
     pub(crate) async fn check_manifest_blob(&self, id: &ManifestId) -> Result<Bytes> {
         self.store.distrust(&self.key_of_manifest(id)?).await;
         self.read_manifest_blob(id).await
+    }
+
+    /// Looks for a pack by its links from now on, if a front has led to it. Returns whether it may be found elsewhere now.
+    pub(super) async fn find_by_links(&self, pack: &PackId) -> bool {
+        let Some(members) = self.family.and_then(|family| self.located.merged.known(&family)) else { return false };
+        members.await.is_ok_and(|members| members.contains_key(pack)) && self.located.find_by_links(pack)
     }
 
     /// Drops what a cache has of a pack and its parts, and returns whether there was anything.
@@ -905,7 +929,7 @@ mod tests {
         Slot::new(
             store,
             "region here",
-            0,
+            (&"here".parse().unwrap(), SlotId { zone: 0, number: 0 }),
             CatalogId(upload(5)),
             Arc::default(),
             (Health::new(Arc::new(SystemClock)), Verified::new(Arc::new(SystemClock), true), RegionKeys::default()),

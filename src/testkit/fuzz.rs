@@ -64,6 +64,21 @@ pub fn catalog_segment(data: &[u8]) {
     crate::catalog::fuzz_rows(data);
 }
 
+/// A key of an encrypted catalog, without its hash; what is read must be written as it was.
+pub fn catalog_key(data: &[u8]) {
+    crate::keys::fuzz(data);
+}
+
+/// The front of a merged blob, without its hash; each member lies where it says.
+pub fn content_merged(data: &[u8]) {
+    crate::content::fuzz::merged(data);
+}
+
+/// The boot set of a disk, without its hash; what is read must be written as it was.
+pub fn content_boot_set(data: &[u8]) {
+    crate::content::fuzz::boot_set(data);
+}
+
 /// A request of Azure's wire protocol: `METHOD address`, and its body after the first line. The answer must be one of HTTP, with
 /// JSON or nothing as its body, and an error of the server is a bug.
 #[cfg(feature = "arm")]

@@ -681,7 +681,8 @@ impl Source {
 
     /// Mends replicas that were found damaged, and reports.
     async fn deployed(&self, deployment: &DeploymentWork) -> Deployed {
-        let mended_packs = self.replicas.mend(&self.manifest, &deployment.session.inner.workers).await;
+        let mended_packs =
+            self.replicas.mend(&self.manifest, &deployment.session.inner.workers, &*deployment.session.inner).await;
         let (digest, virtual_size) = (self.disk.digest, self.disk.size);
         let notes = notes_when_written(deployment.format, virtual_size);
         Deployed { digest, virtual_size, replica: self.chosen, mended_packs, notes }

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 
 use super::computer_names::ComputerNames;
 use super::pools::Pools;
@@ -18,6 +20,8 @@ use crate::image::chunk_cache::ChunkCache;
 use crate::model::{Limits, RegionCatalog};
 use crate::placement::PlacementPolicy;
 use crate::regions::stores::Regions;
+use crate::replica::mending::Renew;
+use crate::replica::slot::Slot;
 use crate::replication::UnderWay;
 
 /// Who decides access.
@@ -69,6 +73,16 @@ impl Inner {
     /// Draws `N` random bytes.
     pub(crate) fn draw<const N: usize>(&self) -> Result<[u8; N]> {
         draw(&*self.entropy, "drawing random bytes")
+    }
+}
+
+impl Renew for Inner {
+    fn renewed<'a>(&'a self, slot: &'a Slot) -> BoxFuture<'a, Result<Slot>> {
+        async move {
+            let (region, id) = slot.place();
+            Ok(slot.clone().with_incarnations(self.catalog.refresh().await?.incarnations(region, id)))
+        }
+        .boxed()
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The members are parts under their own names, so what they replace is garbage, and is removed as any.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -16,7 +16,7 @@ use crate::content::part::Part;
 use crate::error::Result;
 use crate::host::in_flight::together;
 use crate::progress::{OnProgress, Progress};
-use crate::regions::garbage::{Merge, MergeRule, Survey};
+use crate::regions::garbage::{Merge, MergeRule, Small, Survey};
 use crate::replica::parcel::Parcel;
 use crate::replica::slot::Slot;
 
@@ -103,27 +103,38 @@ impl Freeing<'_> {
     /// Writes a merged blob and its links, and adds them to the survey. Returns the number of its members, and its length.
     async fn write_merged(&self, survey: &mut Survey, state: &State, merge: Merge) -> Result<Option<(usize, u64)>> {
         let Some(slot) = survey.slot(merge.slot).cloned() else { return Ok(None) };
-        let mut members = Vec::with_capacity(merge.packs.len());
+        let mut members = BTreeMap::<Option<u32>, Vec<(Part, Bytes)>>::new();
         for wave in merge.packs.chunks(READS) {
-            let reading = wave.iter().map(|small| self.verbatim(&slot, &small.kept));
+            let reading = wave.iter().map(|small| self.member(&slot, small));
             // A damaged one is left to a scrub.
-            members.extend(together(reading.collect()).await.into_iter().flatten());
+            for (key, part, bytes) in together(reading.collect()).await.into_iter().flatten() {
+                members.entry(key).or_default().push((part, bytes));
+            }
         }
         let (catalog, family, number) = (slot.catalog(), merge.family, state.number());
-        let build = move || Merged::build(catalog, family, number, members);
-        let Some(merged) = self.session.inner.workers.run(build).await else { return Ok(None) };
-        let (id, bytes) = (merged.id, merged.pieces.iter().map(|piece| piece.len() as u64).sum());
-        let linked = slot.put_merged(merged).await?;
-        survey.merged(merge.slot, id, bytes);
-        let packs = linked.len();
-        linked.into_iter().for_each(|parcel| survey.written(merge.slot, parcel));
-        Ok(Some((packs, bytes)))
+        let (mut packs, mut all) = (0, 0);
+        // Those under one key together: what a rotation leaves of a merged blob would be under the old one.
+        for members in members.into_values() {
+            let build = move || Merged::build(catalog, family, number, members);
+            let Some(merged) = self.session.inner.workers.run(build).await else { continue };
+            let (id, bytes) = (merged.id, merged.pieces.iter().map(|piece| piece.len() as u64).sum());
+            let linked = slot.put_merged(merged).await?;
+            survey.merged(merge.slot, id, bytes);
+            (packs, all) = (packs + linked.len(), all + bytes);
+            linked.into_iter().for_each(|parcel| survey.written(merge.slot, parcel));
+        }
+        Ok((packs > 0).then_some((packs, all)))
     }
 
-    /// Returns a part with its blob, verified by its seals.
-    async fn verbatim(&self, slot: &Slot, kept: &Parcel) -> Option<(Part, Bytes)> {
-        let Parcel::Part(part) = kept else { return None };
-        let bytes = slot.verified(kept, &self.session.inner.workers).await.ok()?;
-        Some((part.clone().placed(None), bytes))
+    /// Returns what becomes a member, verified by its seals, with its blob and the key that it is under.
+    async fn member(&self, slot: &Slot, small: &Small) -> Option<(Option<u32>, Part, Bytes)> {
+        let workers = &self.session.inner.workers;
+        let (part, bytes) = match (&small.copied, &small.kept) {
+            (Some(copied), _) => slot.copied(&small.pack, copied, workers).await.ok()?,
+            (None, Parcel::Part(part)) => (part.clone().placed(None), slot.verified(&small.kept, workers).await.ok()?),
+            (None, Parcel::Pack(_)) => return None,
+        };
+        let key = part.head_in(slot.catalog(), &bytes).ok()?.key();
+        Some((key, part, bytes))
     }
 }

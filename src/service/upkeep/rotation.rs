@@ -219,7 +219,8 @@ impl RotationWork {
                         survey.written(relied.slot, placed);
                     }
                     for (slot, relied) in wave {
-                        relied.blobs.iter().for_each(|blob| survey.supersede(relied.slot, slot.name_of(blob)));
+                        let all = relied.blobs.iter().chain(&relied.copy);
+                        all.for_each(|blob| survey.supersede(relied.slot, slot.name_of(blob)));
                     }
                     *written += bytes;
                     anew += wave.len();
@@ -264,7 +265,8 @@ async fn under_old_keys<'a>(survey: &Survey, all: &'a [Relied]) -> Result<Vec<(S
     let looking = all.iter().filter_map(|relied| {
         let slot = survey.slot(relied.slot)?.clone();
         Some(async move {
-            for blob in &relied.blobs {
+            // A copy under an old key goes, and what rests is merged again.
+            for blob in relied.blobs.iter().chain(&relied.copy) {
                 match slot.is_under_old_key(blob).await {
                     Ok(true) => return Ok(Some((slot, relied))),
                     Ok(false) => {}

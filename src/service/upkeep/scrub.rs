@@ -491,8 +491,8 @@ impl ScrubWork {
             }
             let others = holders.iter().filter(|other| other.label() != slot.label()).map(|slot| (*slot).clone());
             let others = Holders::new(others.collect());
-            let (info, workers) = (&pack.info, &self.session.inner.workers);
-            let mending = Mending { slot, others: &others, info, need, workers };
+            let (info, inner) = (&pack.info, &*self.session.inner);
+            let mending = Mending { slot, others: &others, info, need, workers: &inner.workers, log: inner };
             outcomes.push(mending.run().await);
             checked(pack.info.bytes_of(need));
         }
