@@ -149,7 +149,9 @@ fn operations() -> BTreeSet<String> {
         }
     }
     // Computer names collide where VMs of specialized images are noted: `tests/rules/machines.rs`.
-    names.retain(|name| !["caller", "view", "refresh", "number", "name_collisions", "replicate_all"].contains(&name.as_str()));
+    names.retain(|name| {
+        !["caller", "view", "refresh", "number", "name_collisions", "replicate_all"].contains(&name.as_str())
+    });
     names
 }
 

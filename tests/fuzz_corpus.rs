@@ -57,6 +57,36 @@ fn disk_files_with_changed_bytes() {
 }
 
 #[test]
+fn wrapped_files_with_changed_bytes() {
+    replay_changed("gzip", fuzz::gzip);
+    replay_changed("zstd", fuzz::zstd);
+    replay_changed("tar", fuzz::tar);
+    #[cfg(feature = "xz")]
+    replay_changed("xz", fuzz::xz);
+}
+
+#[test]
+fn gzip() {
+    replay("gzip", fuzz::gzip);
+}
+
+#[test]
+fn zstd() {
+    replay("zstd", fuzz::zstd);
+}
+
+#[cfg(feature = "xz")]
+#[test]
+fn xz() {
+    replay("xz", fuzz::xz);
+}
+
+#[test]
+fn tar() {
+    replay("tar", fuzz::tar);
+}
+
+#[test]
 fn vhd() {
     replay("vhd", fuzz::vhd);
 }

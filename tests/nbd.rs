@@ -15,6 +15,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
 use std::process::Command;
+use std::sync::LazyLock;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -28,9 +29,12 @@ use futures::io::{AsyncRead, AsyncWrite};
 
 /// A disk with data, zeros and data, not of whole chunks.
 fn disk() -> Vec<u8> {
-    let mut disk: Vec<u8> = (0..(9 << 20) + 1536_u32).map(|at| (at / 512 % 251 + at % 3) as u8 | 1).collect();
-    disk[1 << 20..5 << 20].fill(0);
-    disk
+    static DISK: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let mut disk: Vec<u8> = (0..(9 << 20) + 1536_u32).map(|at| (at / 512 % 251 + at % 3) as u8 | 1).collect();
+        disk[1 << 20..5 << 20].fill(0);
+        disk
+    });
+    DISK.clone()
 }
 
 struct Served {

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use futures::io::{AsyncWrite, AsyncWriteExt};
@@ -379,7 +380,7 @@ impl Deployment {
             source.export(&work).to_path(path, &layout, work.sync).await?;
             Ok(source.deployed(&work).await)
         };
-        work.told_of(deploying).await
+        work.told_of(Box::pin(deploying)).await
     }
 
     /// Writes over a block device, such as a logical volume, as raw. Where the disk is zero, the device reads as zeros afterwards: it is
@@ -418,7 +419,7 @@ impl Deployment {
             source.export(&work).to_device(device, path, &layout, work.sync).await?;
             Ok(source.deployed(&work).await)
         };
-        work.told_of(deploying).await
+        work.told_of(Box::pin(deploying)).await
     }
 
     /// Writes to `writer`, including zeros, and returns it. A worker's thread does the writing.
@@ -447,7 +448,7 @@ impl Deployment {
             let writer = source.export(work).to_writer(writer, &layout).await?;
             Ok((source.deployed(work).await, writer))
         };
-        work.told_of(deploying).await
+        work.told_of(Box::pin(deploying)).await
     }
 
     /// Writes the disk as raw to an asynchronous writer, including zeros, and returns it: for the body of an answer, or a socket. A writer of
@@ -544,7 +545,7 @@ impl Deployment {
     /// ```
     pub async fn open(self) -> Result<ImageReader> {
         let work = self.0?;
-        let Source { content, disk, lease, boots, .. } = work.told_of(work.source()).await?;
+        let Source { content, disk, lease, boots, .. } = work.told_of(Box::pin(work.source())).await?;
         let inner = &work.session.inner;
         let boots = boots.filter(|_| disk.lun.is_none());
         let disk = RandomAccess::new(content, disk, inner.workers.clone(), inner.chunks.clone());
@@ -605,7 +606,7 @@ impl DeploymentWork {
     }
 
     /// Tells of the deployment those who watch the service.
-    async fn told_of<T>(&self, deploying: impl Future<Output = Result<T>>) -> Result<T> {
+    async fn told_of<T>(&self, deploying: Pin<Box<impl Future<Output = Result<T>>>>) -> Result<T> {
         let image = || match &self.image {
             Named::Id(id) => id.to_string(),
             Named::Latest(_, version) => version.to_string(),

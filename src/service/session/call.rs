@@ -1,5 +1,6 @@
 //! Work as those are told of it who watch it: metrics, traces, and a simulation.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use super::inner::Inner;
@@ -28,8 +29,8 @@ impl Session {
 }
 
 impl Call {
-    /// Does the work, and tells of it.
-    pub(crate) async fn around<T>(self, work: impl Future<Output = Result<T>>) -> Result<T> {
+    /// Does the work, and tells of it. The work is in a box: the futures around it would have room for it several times.
+    pub(crate) async fn around<T>(self, work: Pin<Box<impl Future<Output = Result<T>>>>) -> Result<T> {
         let Self { session, verb, resource } = self;
         let clock = &session.inner.clock;
         let began = clock.monotonic();

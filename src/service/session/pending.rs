@@ -85,7 +85,6 @@ impl<W: Work> Pending<W> {
             let work = self.work.clone();
             *stage = Stage::Running(Box::pin(async move {
                 let work = work?;
-                // In a box: what is around it would have room for it several times.
                 let (call, running) = (work.call(), Box::pin(work.run()));
                 match call {
                     Some(call) => call.around(running).await,
