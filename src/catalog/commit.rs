@@ -146,8 +146,6 @@ impl Catalog {
                     lost += 1;
                     self.writer().queue.splice(0..0, batch.members.into_iter().map(|(pending, _)| pending));
                 }
-                // Neither this put nor an earlier one of it can land any more.
-                Ok(Fate::Refused(error)) => return batch.answer(|| Err(error.clone())),
                 Ok(Fate::Absent) if unclear == MAX_UNCLEAR => {
                     let what = format!("the store gave no clear answer in {MAX_UNCLEAR} attempts");
                     let cause = Error::busy("catalog", what);
