@@ -3,11 +3,7 @@
 //!
 //! Each test runs in a process of its own whose address space is limited: a reader that believes a header would be killed.
 #![cfg(target_os = "linux")]
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a helper of a test may fail as the test does"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test may fail as the test does")]
 
 use std::path::Path;
 use std::process::Command;
