@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use futures::lock::Mutex;
 
 use super::announce::needs_of;
@@ -203,7 +204,8 @@ impl CompletionWork {
             Some(named) => Source::named(named),
             None => Source::Disks(Box::default(), None),
         };
-        let target = Announced { version: record.version.clone(), has_disks: self.has_disks };
+        let (version, announced) = (record.version.clone(), record.announced);
+        let target = Announced { version, announced, has_disks: self.has_disks };
         let mut needs = needs.to_vec();
         needs.extend(named.into_iter().flat_map(needs_of));
         let (disks, on_progress) = (self.disks.clone(), self.on_progress.clone());
@@ -288,7 +290,8 @@ struct Announced {
 
 impl Announced {
     fn now<'a>(&self, state: &'a State) -> Option<&'a Arc<IncompleteRecord>> {
-        state.incomplete(self.version.id()).filter(|record| record.failure.is_none())
+        let there = state.incomplete(self.version.id());
+        there.filter(|record| record.failure.is_none() && record.announced == self.announced)
     }
 }
 
@@ -307,6 +310,8 @@ impl Target for Announced {
         Some(self.version.publishing_profile())
     }
 
+    /// When it was announced. One that was deleted and announced again under the same id is another, of another source.
+    announced: DateTime<Utc>,
     fn problems(&self, inner: &Inner, state: &State, storage: Option<&StorageProfile>) -> Vec<Problem> {
         let Some(record) = self.now(state) else {
             let what = "it was completed, deleted or failed meanwhile: read it again";
