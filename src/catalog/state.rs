@@ -388,6 +388,11 @@ impl State {
         self.operations.get(&id)
     }
 
+    /// Returns whether an operation has begun and not ended.
+    pub(crate) fn is_under_way(&self, id: OperationId) -> bool {
+        self.operations.get(&id).is_some_and(|record| record.ended.is_none())
+    }
+
     /// Returns the operations that are under way or ended not long ago, by id.
     pub(crate) fn operations(&self) -> impl Iterator<Item = &Arc<OperationRecord>> {
         self.operations.values()

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::pending::Change;
 use super::resources::may_not_switch_soft_delete;
-use crate::catalog::{Changes, Event, Extent, OperationId, OperationKind, State, VersionRecord};
+use crate::catalog::{Changes, Event, Extent, OperationId, OperationKind, OperationRecord, State, VersionRecord};
 use crate::error::{Error, Problem, Result};
 use crate::model::{
     GalleryId, ImageDefinitionId, ImageVersionId, ResourceGroupId, ResourceGroupName, ResourceId, SoftDeletePolicy,
@@ -46,6 +46,8 @@ struct DeletionWork {
     how: Extent,
     /// The id of the operation that it is recorded as.
     operation: Option<OperationId>,
+    /// The operation that has announced it: it is made only while that is under way.
+    announced_as: Option<OperationId>,
 }
 
 impl std::fmt::Debug for Deletion {
@@ -76,7 +78,8 @@ impl Session {
     /// # }).unwrap();
     /// ```
     pub fn delete(&self, id: impl TryInto<ResourceId, Error: Into<Error>>) -> Deletion {
-        let work = |id| DeletionWork { session: self.clone(), id, how: Extent::default(), operation: None };
+        let (how, operation, announced_as) = (Extent::default(), None, None);
+        let work = |id| DeletionWork { session: self.clone(), id, how, operation, announced_as };
         Deletion(Pending::new(given(id).map(work)))
     }
 }
@@ -121,9 +124,11 @@ impl Deletion {
         self
     }
 
-    /// Sets how much it deletes.
-    pub(crate) fn of_extent(mut self, extent: Extent) -> Self {
-        self.0.set(|work| work.how = extent);
+    /// Makes it the one that an operation has announced. Once that has ended it deletes nothing: it was cancelled, or what has the id now is
+    /// another resource.
+    pub(crate) fn announced_by(mut self, operation: &OperationRecord) -> Self {
+        let (how, id) = (operation.extent.unwrap_or_default(), operation.id);
+        self.0.set(|work| (work.how, work.announced_as) = (how, Some(id)));
         self
     }
 
@@ -214,9 +219,12 @@ awaited!(Deletion, Vec<ResourceId>);
 
 impl DeletionWork {
     fn change(&self) -> Change<Vec<ResourceId>> {
-        let (id, how, session) = (self.id.clone(), self.how, self.session.clone());
+        let (id, how, session, announced_as) = (self.id.clone(), self.how, self.session.clone(), self.announced_as);
         let needs = vec![Need::new(delete_action(&id), id.clone())];
-        let judge = move |state: &State, inner: &Inner| Judge::new(state, inner, how, session.rights()).delete(&id);
+        let judge = move |state: &State, inner: &Inner| match announced_as {
+            Some(operation) if !state.is_under_way(operation) => Plan::default(),
+            _ => Judge::new(state, inner, how, session.rights()).delete(&id),
+        };
         let change = Change::new(&self.session, needs, judge, |plan| plan.deletes).of_kind(OperationKind::Delete);
         change.recorded_as(self.operation)
     }
