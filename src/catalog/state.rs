@@ -490,6 +490,16 @@ impl State {
         }
     }
 
+    /// Returns the number of the commit that made an image or a snapshot with its bytes.
+    pub(crate) fn made_at(&self, id: &ResourceId) -> Option<u64> {
+        match id {
+            ResourceId::ImageVersion(version) => self.version(version).map(|record| record.published),
+            ResourceId::ManagedImage(image) => self.managed_image(image).map(|record| record.created),
+            ResourceId::Snapshot(snapshot) => self.snapshot(snapshot).map(|record| record.created),
+            _ => None,
+        }
+    }
+
     fn named_at(&self, id: &ResourceId) -> Option<u64> {
         self.named.get(id).map(|record| record.revision)
     }

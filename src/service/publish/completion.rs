@@ -222,7 +222,7 @@ impl CompletionWork {
         if let VersionSource::Disks(disks) = named {
             let data_disks = disks.data_disks().iter().map(|(lun, disk)| (Some(*lun), disk));
             for (lun, disk) in std::iter::once((None, disks.os_disk())).chain(data_disks) {
-                stored.extend(self.stored(state, disk.reference()).await?.map(|source| (lun, source)));
+                stored.extend(self.stored(state, record, disk.reference()).await?.map(|source| (lun, source)));
             }
         }
         let Some((facts, disks)) = resolve(&*resolver, named, stored).await? else { return Ok(false) };
@@ -232,9 +232,17 @@ impl CompletionWork {
     }
 
     /// Returns a snapshot that the catalog has, beside disks that it has not: its bytes go through a file without a name.
-    async fn stored(&self, state: &State, disk: &DiskReference) -> Result<Option<ResolvedSource>> {
+    async fn stored(
+        &self,
+        state: &State,
+        record: &IncompleteRecord,
+        disk: &DiskReference,
+    ) -> Result<Option<ResolvedSource>> {
         let DiskReference::Snapshot(id) = disk else { return Ok(None) };
         let Some(snapshot) = state.snapshot(id).map(|record| &record.resource) else { return Ok(None) };
+        if is_another(state, record, &id.into()) {
+            return Err(Error::new(another(&id.into())));
+        }
         let reader = self.session.deploy(id, snapshot.location()).open().await?;
         let size = reader.size();
         let disk = DiskSource::spooled(reader, DiskFormat::Raw, std::env::temp_dir(), size).await?;
@@ -279,6 +287,17 @@ impl PublicationWork<ImageVersion> {
 fn first(problems: Vec<Problem>) -> Problem {
     let none = || Problem::forbidden("complete", "it is not allowed");
     problems.into_iter().next().unwrap_or_else(none)
+}
+
+/// Whether a source was made after it was named. Who named it was asked for the right to use the one of then, and a driver has all rights.
+fn is_another(state: &State, record: &IncompleteRecord, source: &ResourceId) -> bool {
+    state.made_at(source).is_some_and(|made| made > record.revision)
+}
+
+fn another(id: &ResourceId) -> Problem {
+    let advice =
+        "it was made after the version was put, and is another than the one that was named: put the version again";
+    not_found(id).with_advice(advice)
 }
 
 /// A version that was announced.
@@ -332,6 +351,10 @@ impl Target for Announced {
             looked.problems.push(not_found(&name));
         }
         looked
+        if let Some(record) = self.now(state) {
+            let others = looked.stored.iter().filter(|stored| is_another(state, record, &stored.id));
+            looked.problems.extend(others.map(|stored| another(&stored.id)).collect::<Vec<_>>());
+        }
     }
 
     fn make(
