@@ -11,7 +11,7 @@ use crate::model::{
     SubscriptionId, given,
 };
 use crate::service::rules;
-use crate::service::rules::refusals::has_children;
+use crate::service::rules::refusals::{deleting, has_children};
 use crate::service::session::call::Call;
 use crate::service::session::inner::Inner;
 use crate::service::session::pending::{Pending, Work, awaited};
@@ -142,12 +142,12 @@ impl Deletion {
     /// Marks the resource for deletion, and returns the operation that tells what becomes of it: `None` if there is no such resource.
     /// A [driver](crate::drive::Driver) deletes it.
     ///
-    /// Until then it is `Deleting`, with all that is in it: it is read and listed, it does not change, nothing is created in it, and it is
-    /// neither the latest nor deployed. If it cannot be deleted after all, the operation fails, and it is as it was.
+    /// Until then it is `Deleting`, with all that is in it: it is read and listed, it does not change, nothing is created in it or made of it, and it is
+    /// neither the latest nor deployed. Access to it can be taken away. If it cannot be deleted after all, the operation fails, and it is as it was.
     ///
     /// # Errors
     ///
-    /// Those of the deletion.
+    /// Those of the deletion; `Conflict` if it is marked already, for a deletion that can be undone, and is to be deleted permanently.
     ///
     /// ```
     /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
@@ -175,6 +175,11 @@ impl Deletion {
             let none = Changes { events: Vec::new(), authorization: authorization.clone() };
             let open = state.operation_of(work.id.clone()).filter(|open| open.kind == OperationKind::Delete);
             if let Some(open) = open {
+                // It would keep what is to be gone for good.
+                let is_less = work.how.bypass_soft_delete && !open.extent.unwrap_or_default().bypass_soft_delete;
+                Error::from_problems(
+                    deleting(state, &work.id.clone().into()).filter(|_| is_less).into_iter().collect(),
+                )?;
                 return Ok((none, Some(open.id)));
             }
             let plan = Judge::new(state, &work.session.inner, work.how, work.session.rights()).delete(&work.id);

@@ -271,6 +271,11 @@ impl PublicationWork<ImageVersion> {
     /// Why the newest state refuses it, if publishing the same again would be refused again.
     async fn refusal(&self) -> Option<Error> {
         let state = self.session.state().await.ok()?;
+        let mut all = std::iter::once(self.target.id()).chain(self.source.stored());
+        if all.any(|id| state.deletion_of(&id.into()).is_some()) {
+            // A deletion that is cancelled leaves everything as it was.
+            return None;
+        }
         let error = Error::from_problems(self.judge(&state).await.err()?).err()?;
         let is_final = matches!(
             error.kind(),
@@ -284,11 +289,6 @@ impl PublicationWork<ImageVersion> {
     }
 }
 
-fn first(problems: Vec<Problem>) -> Problem {
-    let none = || Problem::forbidden("complete", "it is not allowed");
-    problems.into_iter().next().unwrap_or_else(none)
-}
-
 /// Whether a source was made after it was named. Who named it was asked for the right to use the one of then, and a driver has all rights.
 fn is_another(state: &State, record: &IncompleteRecord, source: &ResourceId) -> bool {
     state.made_at(source).is_some_and(|made| made > record.revision)
@@ -300,10 +300,17 @@ fn another(id: &ResourceId) -> Problem {
     not_found(id).with_advice(advice)
 }
 
+fn first(problems: Vec<Problem>) -> Problem {
+    let none = || Problem::forbidden("complete", "it is not allowed");
+    problems.into_iter().next().unwrap_or_else(none)
+}
+
 /// A version that was announced.
 struct Announced {
     /// As it was when its completion began: its regions and tags may change until the end.
     version: Arc<ImageVersion>,
+    /// When it was announced. One that was deleted and announced again under the same id is another, of another source.
+    announced: DateTime<Utc>,
     has_disks: bool,
 }
 
@@ -329,8 +336,6 @@ impl Target for Announced {
         Some(self.version.publishing_profile())
     }
 
-    /// When it was announced. One that was deleted and announced again under the same id is another, of another source.
-    announced: DateTime<Utc>,
     fn problems(&self, inner: &Inner, state: &State, storage: Option<&StorageProfile>) -> Vec<Problem> {
         let Some(record) = self.now(state) else {
             let what = "it was completed, deleted or failed meanwhile: read it again";
@@ -346,15 +351,15 @@ impl Target for Announced {
 
     fn look_at(&self, source: &Source, inner: &Inner, state: &State) -> SourceState {
         let mut looked = look_at_version(self.version.id(), self.version.location(), source, inner, state);
+        if let Some(record) = self.now(state) {
+            let others = looked.stored.iter().filter(|stored| is_another(state, record, &stored.id));
+            looked.problems.extend(others.map(|stored| another(&stored.id)).collect::<Vec<_>>());
+        }
         if let (false, Source::Disks(_, named)) = (self.has_disks, source) {
             let name = named.as_ref().map_or_else(|| self.version.id().to_string(), ToString::to_string);
             looked.problems.push(not_found(&name));
         }
         looked
-        if let Some(record) = self.now(state) {
-            let others = looked.stored.iter().filter(|stored| is_another(state, record, &stored.id));
-            looked.problems.extend(others.map(|stored| another(&stored.id)).collect::<Vec<_>>());
-        }
     }
 
     fn make(

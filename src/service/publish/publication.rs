@@ -35,6 +35,7 @@ use crate::replica::copies::ZoneCopies;
 use crate::replica::holders::{Holders, is_damage};
 use crate::service::rules::refusals::deleting;
 use crate::service::session::call::Call;
+use crate::service::session::inner::Inner;
 use crate::service::session::pending::{Pending, Work, awaited};
 use crate::service::session::plan::{Plan, RegionPlan};
 use crate::service::session::rights::{Need, write_action};
@@ -473,7 +474,8 @@ impl<T: Send + 'static> PublicationWork<T> {
             }
             Err(error) => Err(error),
         };
-        let wrong = self.target.problems(inner, state, opened.as_ref().ok().map(|(storage, ..)| storage));
+        let storage = opened.as_ref().ok().map(|(storage, ..)| storage);
+        let wrong = problems_with(&*self.target, inner, state, storage);
         let is_missing = !problems.is_empty();
         problems.splice(0..0, wrong);
         match opened {
@@ -628,8 +630,7 @@ impl<T: Send + 'static> PublicationWork<T> {
         let (of_caller, needs) = (self.session.clone(), self.needs.clone());
         let check = move |state: &State| {
             let authorization = of_caller.authorize(state, &needs)?;
-            let deletion = deleting(state, &target.id().into()).into_iter();
-            Error::from_problems(deletion.chain(target.problems(&of_caller.inner, state, None)).collect())?;
+            Error::from_problems(problems_with(&*target, &of_caller.inner, state, None))?;
             let (id, region) = (target.id(), target.location().clone());
             let joined = state.upload_of(&id, &region).filter(|_| adopt);
             let event = match joined {
@@ -759,8 +760,7 @@ impl<T: Send + 'static> PublicationWork<T> {
         let check = move |state: &State| {
             let authorization = of_caller.authorize(state, &needs)?;
             let inner = &of_caller.inner;
-            let deletion = deleting(state, &target.id().into()).into_iter();
-            Error::from_problems(deletion.chain(target.problems(inner, state, Some(&made.storage))).collect())?;
+            Error::from_problems(problems_with(&*target, inner, state, Some(&made.storage)))?;
             if !state.still_claims(target.location(), &claims) {
                 return Err(another_store(target.location()));
             }
@@ -802,6 +802,16 @@ impl<T: Send + 'static> PublicationWork<T> {
 }
 
 /// The error of what is wrong before the first byte moves.
+/// Returns what keeps a target from being made in a state.
+fn problems_with<T>(
+    target: &dyn Target<Resource = T>,
+    inner: &Inner,
+    state: &State,
+    storage: Option<&StorageProfile>,
+) -> Vec<Problem> {
+    deleting(state, &target.id().into()).into_iter().chain(target.problems(inner, state, storage)).collect()
+}
+
 fn refused(id: &ResourceId, problems: Vec<Problem>) -> Error {
     Error::from_problems(problems).err().unwrap_or_else(|| closed(id))
 }
