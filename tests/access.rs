@@ -815,3 +815,64 @@ fn all_that_lacks_replicas_is_what_the_caller_may_change() {
         assert_eq!(by("test").await, [sandbox.version("1.0.1")]);
     });
 }
+
+/// Who named a source was allowed to use it. A driver, which may do everything, carries out what is asked for again later.
+#[test]
+fn a_version_that_failed_is_tried_again_only_by_who_may_use_its_source() {
+    block_on(async {
+        let world = World::filled(None).await;
+        let source: ManagedImageId = flat("images");
+        world.assign(assignment("1", "ann", BuiltInRole::Contributor, gallery_id())).await;
+        world.assign(assignment("2", "ann", BuiltInRole::Reader, source.clone())).await;
+        let (ann, id) = (world.session("ann"), image_id().version("2.0.0".parse().unwrap()));
+        let storage = serde_json::json!({"source": {"id": source.to_string()}});
+        let body = |tag: &str| serde_json::json!({"location": region(), "tags": {"try": tag}, "properties": {"storageProfile": storage}});
+        let put = ann.put_image_version(&id, body("1")).await.unwrap();
+        ann.cancel_operation(put.operation.unwrap()).await.unwrap();
+        world.session("root").unassign_role(source.clone(), "2").await.unwrap();
+        let patch = || Request::patch(serde_json::json!({"tags": {"try": "again"}}));
+        for again in [Request::put(body("1")), Request::put(body("2")), patch()] {
+            let refused = ann.put_image_version(&id, again).await.unwrap_err();
+            assert_eq!((refused.kind(), refused.code()), (ErrorKind::Forbidden, "LinkedAuthorizationFailed"));
+        }
+        let mut driver = world.session("root").driver();
+        driver.step().await.unwrap();
+        assert!(ann.deploy(&id, region()).to_writer(Vec::new()).await.is_err(), "its source is not hers any more");
+
+        world.assign(assignment("2", "ann", BuiltInRole::Reader, source)).await;
+        ann.put_image_version(&id, patch()).await.unwrap();
+        driver.step().await.unwrap();
+        let (_, disk) = ann.deploy(&id, region()).to_writer(Vec::new()).await.unwrap();
+        assert_eq!(disk, [7; 4096]);
+    });
+}
+
+/// A source that is made under the id of one that is gone is another: who named that one may have no right to this one.
+#[test]
+fn a_source_that_was_made_after_it_was_named_is_another() {
+    block_on(async {
+        let world = World::filled(None).await;
+        let (root, source) = (world.session("root"), flat::<ManagedImageId>("images"));
+        world.assign(assignment("1", "ann", BuiltInRole::Contributor, gallery_id())).await;
+        world.assign(assignment("2", "ann", BuiltInRole::Reader, source.clone())).await;
+        let (ann, id) = (world.session("ann"), image_id().version("2.0.0".parse().unwrap()));
+        let storage = serde_json::json!({"source": {"id": source.to_string()}});
+        let body = || serde_json::json!({"location": region(), "properties": {"storageProfile": storage}});
+        ann.put_image_version(&id, body()).await.unwrap();
+        root.delete(source.clone()).await.unwrap();
+        let secret = compute_gallery::testkit::raw(vec![9; 4096]);
+        root.create_managed_image(NewManagedImage::new(source.clone(), region(), OsType::Linux, secret)).await.unwrap();
+        // Who may write the version, and not read the source, changes nothing of that.
+        let tags = Request::patch(serde_json::json!({"tags": {"a": "b"}}));
+        assert_eq!(ann.put_image_version(&id, tags).await.unwrap_err().kind(), ErrorKind::Forbidden);
+        let mut driver = root.driver();
+        driver.step().await.unwrap();
+        let read = ann.deploy(&id, region()).to_writer(Vec::new()).await;
+        assert!(read.is_err(), "{:?}", read.map(|(_, disk)| disk.first().copied()));
+        assert_eq!(ann.put_image_version(&id, body()).await.unwrap_err().kind(), ErrorKind::Forbidden);
+        // One who may use both names it again.
+        root.put_image_version(&id, body()).await.unwrap();
+        driver.step().await.unwrap();
+        assert_eq!(ann.deploy(&id, region()).to_writer(Vec::new()).await.unwrap().1, [9; 4096]);
+    });
+}

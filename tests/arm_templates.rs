@@ -278,3 +278,60 @@ fn what_if_tells_what_would_change_and_changes_nothing() {
     let new = format!("{GROUP}/providers/Microsoft.Compute/galleries/New?api-version=2023-07-03");
     assert_eq!(call(&arm, "GET", &new, &Value::Null).0, 404);
 }
+
+#[test]
+fn a_secret_that_is_put_out_is_told_to_nobody() {
+    for instant in [true, false] {
+        let arm = face(if instant { builder().instant() } else { builder() });
+        let outputs = json!({
+            "secret": {"type": "secureString", "value": "[parameters('secret')]"},
+            "secrets": {"type": "SecureObject", "value": {"of": "[parameters('secret')]"}},
+            "plain": {"type": "string", "value": "told"},
+        });
+        let parameters = json!({"secret": {"type": "securestring"}});
+        let template = json!({"parameters": parameters, "resources": [], "outputs": outputs});
+        let body = deployment(&template, &json!({"secret": {"value": "hidden"}}));
+        let (status, operation, put) = call(&arm, "PUT", DEPLOYMENT, &body);
+        assert_eq!(status, 201, "{put}");
+        let (_, _, there) = call(&arm, "GET", DEPLOYMENT, &Value::Null);
+        assert_eq!(there["properties"]["outputs"]["plain"]["value"], "told");
+        let mut answers = vec![put, there];
+        if !instant {
+            let id = operation.split(['/', '?']).find(|part| part.len() == 36).unwrap();
+            let url = format!("{DEPLOYMENT}/operationStatuses/{id}?monitor=true&api-version=2025-04-01");
+            answers.extend((0..2).map(|_| call(&arm, "GET", &url, &Value::Null).2));
+        }
+        assert!(answers.iter().all(|answer| !answer.to_string().contains("hidden")), "{answers:?}");
+    }
+}
+
+#[test]
+fn what_another_has_deployed_is_not_replaced_nor_forgotten_by_who_may_only_read() {
+    use compute_gallery::access::{AccessScope, BuiltInRole, MemoryDirectory, RoleAssignment, TenantId};
+    use compute_gallery::arm::UntrustedClaims;
+    let (directory, tenant) = (MemoryDirectory::new(), "contoso".parse::<TenantId>().unwrap());
+    directory.add_subscription("dev".parse().unwrap(), tenant.clone(), None).unwrap();
+    ["ann", "ben"].iter().for_each(|user| directory.add_user(user, &tenant).unwrap());
+    let service = GalleryService::builder().directory(directory).administrator("ann".parse().unwrap());
+    let service = block_on(service.store(MemoryStore::new()).create()).unwrap();
+    let scope = AccessScope::Subscription("dev".parse().unwrap());
+    let reader = RoleAssignment::new("1", "ben".parse().unwrap(), BuiltInRole::Reader.id(), scope).unwrap();
+    block_on(service.session("ann".parse().unwrap()).assign_role(reader)).unwrap();
+    let arm = ArmBuilder::new(service).authenticator(UntrustedClaims).instant().build();
+    // {"oid":"ann"} and {"oid":"ben"}.
+    let (ann, ben) = ("Bearer e30.eyJvaWQiOiJhbm4ifQ.eA", "Bearer e30.eyJvaWQiOiJiZW4ifQ.eA");
+    let ask = |token: &str, method: &str, path: &str, body: &Value| {
+        let request = Request::builder().method(method).uri(format!("{path}?api-version=2025-04-01"));
+        let body = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
+        let request = request.header("Authorization", token).header("Host", "here").body(body).unwrap();
+        block_on(arm.answer(request)).status().as_u16()
+    };
+    let empty = deployment(&json!({"resources": []}), &json!({}));
+    assert_eq!(ask(ann, "PUT", GROUP, &json!({"location": "westus2"})), 201);
+    assert_eq!(ask(ann, "PUT", DEPLOYMENT, &empty), 201);
+    assert_eq!(ask(ben, "GET", DEPLOYMENT, &Value::Null), 200);
+    assert_eq!(ask(ben, "DELETE", DEPLOYMENT, &Value::Null), 403);
+    assert_eq!(ask(ben, "PUT", DEPLOYMENT, &empty), 403);
+    assert_eq!(ask(ann, "PUT", DEPLOYMENT, &empty), 200);
+    assert_eq!(ask(ann, "DELETE", DEPLOYMENT, &Value::Null), 204);
+}

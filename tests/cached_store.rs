@@ -6,14 +6,17 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use compute_gallery::cache::CachedStore;
+use compute_gallery::content::Compression;
 use compute_gallery::store::{BlobKey, BlobStore, BlobStoreExt, MemoryStore, PutMode};
 use compute_gallery::testkit::{HookedStore, Reaction, Sandbox, noise};
 use compute_gallery::*;
+use futures::StreamExt;
 use futures::executor::block_on;
+use futures::future::{Either, select};
 use tempfile::TempDir;
 
 const LIMIT: u64 = 1 << 30;
@@ -57,12 +60,30 @@ impl Bucket {
     }
 
     async fn flip_a_bit(&self, key: &BlobKey) {
+        let length = self.store.get(key, None).await.unwrap().len();
+        self.flip_a_bit_at(key, length / 2).await;
+    }
+
+    async fn flip_a_bit_at(&self, key: &BlobKey, at: usize) {
         let mut bytes = self.store.get(key, None).await.unwrap().to_vec();
-        let middle = bytes.len() / 2;
-        if let Some(byte) = bytes.get_mut(middle) {
-            *byte ^= 1;
-        }
+        *bytes.get_mut(at).unwrap() ^= 1;
         self.store.put(key, bytes.into(), PutMode::Overwrite).await.unwrap();
+    }
+
+    /// The members of merged blobs: the folder of each one's pack, its merged blob, and the place of its last byte there.
+    async fn members(&self) -> Vec<(String, BlobKey, usize)> {
+        let (merged, links) = (self.blobs("merged").await, self.blobs("parts").await);
+        let member = |link: BlobKey| {
+            let segments: Vec<&str> = link.segments().collect();
+            let [above @ .., place, _] = segments.as_slice() else { return None };
+            let fields: Vec<&str> = place.split('-').collect();
+            let [_, number, _, _, offset, length] = fields.as_slice() else { return None };
+            let (offset, length): (usize, usize) = (offset.parse().ok()?, length.parse().ok()?);
+            let name = format!("/{:020}-", u64::MAX - number.parse::<u64>().ok()?);
+            let blob = merged.iter().find(|blob| blob.as_str().contains(&name))?;
+            Some((above.join("/"), blob.clone(), offset + length - 1))
+        };
+        links.into_iter().filter_map(member).collect()
     }
 }
 
@@ -211,6 +232,92 @@ fn a_scrub_through_the_cache_checks_the_bucket() {
         }
         assert_eq!(host.session().scrub("westeurope").await.unwrap().damaged, 0);
     });
+}
+
+/// A gallery of versions that each change a little, in a bucket: their small packs can be merged.
+async fn chain(bucket: &Bucket) -> (Sandbox, Vec<Vec<u8>>) {
+    let sandbox = Sandbox::builder().one_store(bucket.store.clone());
+    let sandbox = sandbox.service(|builder| builder.compression(Compression::Later)).build().await.unwrap();
+    let mut disks = vec![noise(1, 9 << 16)];
+    for number in 0..9 {
+        let mut next = disks.last().unwrap().clone();
+        sandbox.publish_to(&format!("1.0.{number}"), "westeurope=1", next.clone()).await.unwrap();
+        drop(next.splice(number << 16..(number + 1) << 16, noise(2 + number as u64, 1 << 16)));
+        disks.push(next);
+    }
+    disks.truncate(9);
+    (sandbox, disks)
+}
+
+#[test]
+fn a_scrub_through_the_cache_checks_the_members_of_merged_blobs_in_the_bucket() {
+    block_on(async {
+        let (bucket, directory) = (Bucket::new(), directory());
+        let (sandbox, _) = chain(&bucket).await;
+        sandbox.session().compress().await.unwrap();
+        let (host, _) = hypervisor(&sandbox, &bucket, directory.path()).await;
+        // From now on the cache has each of them.
+        assert_eq!(host.session().scrub("westeurope").await.unwrap().damaged, 0);
+        let (_, merged, last) = bucket.members().await.remove(0);
+        bucket.flip_a_bit_at(&merged, last).await;
+        let report = host.session().scrub("westeurope").await.unwrap();
+        assert_eq!(report.damaged + report.mended, 1, "{report:?}");
+    });
+}
+
+/// A merge was killed between its links and its condemnation: what was merged is there twice. The member rots in the bucket, and a host that
+/// has read it collects.
+#[test]
+fn a_collection_through_the_cache_relies_on_what_the_bucket_has() {
+    let mut tried = 0;
+    for kill in (0..).step_by(3) {
+        let ended = block_on(async {
+            let (bucket, directory) = (Bucket::new(), directory());
+            let (sandbox, disks) = chain(&bucket).await;
+            let (armed, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+            let (killed, mut kills) = futures::channel::mpsc::unbounded();
+            let is_armed = armed.clone();
+            let dying = HookedStore::new(bucket.store.clone(), move |_| {
+                let dies = is_armed.load(Ordering::SeqCst) && calls.fetch_add(1, Ordering::SeqCst) >= kill;
+                let killed = killed.clone();
+                async move {
+                    if dies {
+                        killed.unbounded_send(()).unwrap();
+                        std::future::pending::<()>().await;
+                    }
+                    Reaction::Pass
+                }
+            });
+            let merging = sandbox.reopen().catalog_store(dying.clone()).one_store(dying).build().await.unwrap();
+            armed.store(true, Ordering::SeqCst);
+            let merging = Box::pin(async { merging.session().compress().await });
+            if let Either::Left(_) = select(merging, kills.next()).await {
+                return true;
+            }
+            let (host, _) = hypervisor(&sandbox, &bucket, directory.path()).await;
+            assert_eq!(host.session().scrub("westeurope").await.unwrap().damaged, 0);
+            let alone = bucket.blobs("parts").await;
+            let is_twice = |folder: &str| {
+                let depth = folder.split('/').count() + 1;
+                alone.iter().any(|part| part.as_str().starts_with(folder) && part.segments().count() == depth)
+            };
+            let Some((_, merged, last)) = bucket.members().await.into_iter().find(|(of, ..)| is_twice(of)) else {
+                return false;
+            };
+            bucket.flip_a_bit_at(&merged, last).await;
+            host.session().collect().await.unwrap();
+            let fresh = sandbox.reopen().build().await.unwrap();
+            for (number, disk) in disks.iter().enumerate() {
+                deploys(&fresh, &format!("1.0.{number}"), disk).await;
+            }
+            tried += 1;
+            false
+        });
+        if ended {
+            break;
+        }
+    }
+    assert!(tried > 0);
 }
 
 #[test]

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use compute_gallery::access::{AccessScope, BuiltInRole, MemoryDirectory, RoleAssignment};
@@ -12,7 +14,7 @@ use compute_gallery::model::*;
 use compute_gallery::read::{OperationKind, OperationStatus, ProvisioningState};
 use compute_gallery::replicate::ReplicationState;
 use compute_gallery::store::{MemoryStore, StoreErrorKind};
-use compute_gallery::testkit::{Fault, ManualClock, Sandbox, YieldingStore, noise, raw};
+use compute_gallery::testkit::{Fault, HookedStore, ManualClock, Reaction, Sandbox, YieldingStore, noise, raw};
 use compute_gallery::*;
 use futures::executor::block_on;
 use futures::future::{Either, select};
@@ -587,6 +589,95 @@ fn a_driver_that_reaches_the_regions_and_not_the_catalog_stops_before_another_ma
         }
         assert!(held_at[0].contains("eastus"), "it is renewed: {held_at:?}");
         assert!(!held_at[1].contains("eastus"), "it is given up: {held_at:?}");
+    });
+}
+
+/// A driver has seen what is marked, and has not come to it: meanwhile another process cancels the deletion, or deletes at once and publishes
+/// under the same id again. The first was answered with `Canceled`, the second is another image.
+#[test]
+fn a_driver_deletes_only_what_is_still_marked_by_the_deletion_that_it_saw() {
+    for publishes_again in [false, true] {
+        let mut stayed = 0;
+        for steps in 0.. {
+            let is_over = block_on(async {
+                let store = MemoryStore::new();
+                let fast = Sandbox::builder().one_store(store.clone()).build().await.unwrap();
+                fast.publish_to("1.0.0", "westeurope", vec![7; 4096]).await.unwrap();
+                let (session, id) = (fast.session(), fast.version("1.0.0"));
+                let marked = session.delete(&id).begin().await.unwrap().unwrap();
+                let yielding = YieldingStore::new(store);
+                let slow = fast.reopen().catalog_store(yielding.clone()).one_store(yielding).build().await.unwrap();
+                let mut driver = driver(&slow);
+                let mut step = Box::pin(driver.step());
+                if (0..steps).any(|_| (&mut step).now_or_never().is_some()) {
+                    return true;
+                }
+                let is_there = session.refresh().await.unwrap().image_version(&id).is_ok();
+                if publishes_again {
+                    session.delete(&id).await.unwrap();
+                    fast.publish_to("1.0.0", "westeurope", vec![8; 4096]).await.unwrap();
+                    step.await.unwrap();
+                    assert_eq!(fast.deployed("1.0.0", "westeurope").await.unwrap(), [8; 4096], "after {steps} steps");
+                } else {
+                    let ended = session.cancel_operation(marked).await.unwrap().status;
+                    step.await.unwrap();
+                    assert_eq!(ended == OperationStatus::Canceled, is_there, "after {steps} steps");
+                    let there = session.refresh().await.unwrap().image_version(&id).is_ok();
+                    assert_eq!(there, is_there, "cancelled after {steps} steps: {ended}");
+                }
+                stayed += usize::from(is_there);
+                false
+            });
+            if is_over {
+                break;
+            }
+        }
+        assert!(stayed > 5, "{stayed}");
+    }
+}
+
+/// The fifth failure ends its own operation, and not that of a put which came during the attempt.
+#[test]
+fn an_attempt_that_fails_ends_no_operation_but_its_own() {
+    block_on(async {
+        let again: Arc<OnceLock<Session>> = Arc::default();
+        let (is_fifth, puts) = (Arc::new(AtomicBool::new(false)), again.clone());
+        let armed = is_fifth.clone();
+        let body = |number: &str, source: &ImageVersionId| {
+            let mut body = made_of(source);
+            body["tags"] = json!({"put": number});
+            body
+        };
+        let id = Sandbox::new().await.unwrap().version("2.0.0");
+        let source = id.definition().version("1.0.0".parse().unwrap());
+        let (second, put_again) = (body("again", &source), id.clone());
+        let east = HookedStore::new(MemoryStore::new(), move |_| {
+            let (puts, second, id) = (puts.clone(), second.clone(), put_again.clone());
+            let comes = armed.swap(false, Ordering::SeqCst);
+            async move {
+                let Some(session) = puts.get() else { return Reaction::Pass };
+                if comes {
+                    session.put_image_version(&id, second).await.unwrap();
+                }
+                Reaction::Fail(StoreErrorKind::Unavailable)
+            }
+        });
+        let sandbox = Sandbox::builder().store("eastus", east).build().await.unwrap();
+        let session = sandbox.session();
+        sandbox.publish_to("1.0.0", "westeurope", noise(1, 1 << 20)).await.unwrap();
+        let first = session.put_image_version(&id, body("once", &source)).await.unwrap().operation.unwrap();
+        again.set(sandbox.reopen().build().await.unwrap().session().clone()).unwrap();
+        let (mut driver, mut failures) = (driver(&sandbox), 0);
+        while failures < 5 {
+            is_fifth.store(failures == 4, Ordering::SeqCst);
+            let step = driver.step().await.unwrap();
+            failures += step.done.iter().filter(|done| done.outcome.is_err()).count();
+            sandbox.clock().advance(Duration::from_secs(10));
+        }
+        let view = session.refresh().await.unwrap();
+        let of: Vec<_> =
+            view.operations().into_iter().map(|operation| (operation.id == first, operation.status)).collect();
+        assert_eq!(of, [(false, OperationStatus::InProgress), (true, OperationStatus::Canceled)]);
     });
 }
 

@@ -304,6 +304,14 @@ async fn seen(session: &Session) -> String {
 }
 
 #[test]
+fn the_page_of_the_format_names_every_event() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/format.md")).unwrap();
+    let known = EventKind::ALL.iter().filter(|kind| **kind != EventKind::Newer).map(|kind| kind.as_str());
+    let missing: Vec<&str> = known.filter(|name| !page.contains(&format!("`{name}`"))).collect();
+    assert_eq!(missing, [""; 0]);
+}
+
+#[test]
 #[ignore = "it replaces the golden files, which a release must not"]
 fn replace_the_golden_files() {
     block_on(async {

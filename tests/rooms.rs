@@ -50,6 +50,35 @@ const UPWARD: &str = "upward import";
 /// A definition in a sibling is imported from the sibling's own file; `mod.rs` and `lib.rs` hand out to others.
 const THROUGH: &str = "import through a mod.rs that the file is below";
 
+/// A mutant that does not apply any more proves nothing (`tests/mutants/run.sh` applies them).
+#[test]
+fn each_mutant_changes_what_the_source_has() -> std::io::Result<()> {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut stale, mut hunks) = (Vec::new(), 0);
+    for patch in std::fs::read_dir(root.join("tests/mutants"))? {
+        let patch = patch?.path();
+        if patch.extension().is_none_or(|extension| extension != "patch") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&patch)?;
+        for of_file in text.split("\ndiff --git ").skip(1) {
+            let path = of_file.lines().find_map(|line| line.strip_prefix("+++ b/")).unwrap_or_default();
+            let source = std::fs::read_to_string(root.join(path))?;
+            for hunk in of_file.split("\n@@ ").skip(1) {
+                hunks += 1;
+                let before = hunk.lines().skip(1).filter(|line| !line.starts_with(['+', '\\']));
+                let before: Vec<&str> = before.map(|line| line.get(1..).unwrap_or_default()).collect();
+                if !source.contains(&before.join("\n")) {
+                    stale.push(format!("{} in {path}", patch.display()));
+                }
+            }
+        }
+    }
+    assert!(hunks > 50, "{hunks}");
+    assert_eq!(stale, [""; 0]);
+    Ok(())
+}
+
 #[test]
 fn no_import_runs_upward_or_in_a_circle_or_through_the_rooms_own_door() {
     let house = House::read();

@@ -242,6 +242,43 @@ fn a_version_in_a_lost_zone_is_reported_and_mended_from_another_region() {
     });
 }
 
+/// Two zones were away in turn: what a version has itself and what it shares with the one before are whole in two zones each, and together in one.
+/// What is kept in one zone alone needs all of it there.
+#[test]
+fn a_version_in_one_zone_does_not_build_on_what_missed_that_zone() {
+    block_on(async {
+        let world = World::new().await;
+        let session = world.0.session();
+        // The stores are claimed while all zones are there.
+        world.publish(9, "westeurope=1", ZRS).await.unwrap();
+        session.delete(world.version(9)).await.unwrap();
+        for (number, away) in [(0, 0), (1, 1)] {
+            world.lose(away, 0);
+            assert!(world.publish(number, "westeurope=1", ZRS).await.unwrap().degraded);
+            world.heal();
+        }
+        world.publish(2, "westeurope=1", LRS).await.unwrap();
+        assert!(world.deployed(2).await.unwrap() == disk(2), "it is whole in its zone");
+
+        let copy = || {
+            let profile = PublishingProfile::new("westeurope=1".parse().unwrap()).with_storage_account_type(LRS);
+            let new = NewImageVersion::new(world.version(3), region("westeurope"), profile, world.version(1));
+            session.publish(new)
+        };
+        let refused = copy().await.unwrap_err();
+        assert!(refused.kind() == ErrorKind::Unavailable && refused.to_string().contains("scrub"), "{refused}");
+        world.scrub().await;
+        copy().await.unwrap();
+        for number in [0, 1] {
+            session.delete(world.version(number)).await.unwrap();
+        }
+        session.collect().await.unwrap();
+        for (number, of) in [(2, 2), (3, 1)] {
+            assert!(world.deployed(number).await.unwrap() == disk(of), "{number}");
+        }
+    });
+}
+
 #[test]
 fn deleting_everything_empties_every_zone() {
     block_on(async {

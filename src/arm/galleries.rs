@@ -20,7 +20,7 @@ use crate::model::{
     DiskReference, GalleryId, ImageDefinitionId, ImageVersion, ImageVersionId, Region, Request as PutRequest,
     ResourceGroupName, ResourceId, SourceDisk, SourceDisks, SubscriptionId, VersionSource,
 };
-use crate::service::change::Effect;
+use crate::service::change::{Applied, Effect};
 use crate::service::publish::LocalDisks;
 use crate::service::read::{CatalogView, ListScope, OperationId, ProvisioningState};
 
@@ -284,7 +284,7 @@ impl Request<'_> {
         let put = session.put_image_version(id, request).await?;
         let (id, region) = (put.resource.id(), put.resource.location());
         if !self.inner.is_driven() || self.call.is_of_deployment {
-            let refused = self.carry_through(&put.resource, put.effect).await?;
+            let refused = self.carry_through(&put).await?;
             if let (true, Some(refused)) = (self.inner.operations.is_instant() || self.call.is_of_deployment, refused) {
                 // The operation of a resource fails a deployment, and not the request.
                 let status = if self.inner.operations.is_instant() { refused.status } else { StatusCode::CONFLICT };
@@ -307,8 +307,8 @@ impl Request<'_> {
     }
 
     /// Fills a version and its regions, where no driver does. Returns what the operation fails with.
-    async fn carry_through(&self, version: &ImageVersion, effect: Effect) -> Result<Option<Refusal>, Refusal> {
-        let (session, id) = (&self.call.session, version.id());
+    async fn carry_through(&self, put: &Applied<ImageVersion>) -> Result<Option<Refusal>, Refusal> {
+        let (session, version, id) = (&self.call.session, &put.resource, put.resource.id());
         let view = self.view().await?;
         if view.provisioning(id)?.state == ProvisioningState::Creating {
             let completion = session.complete_version(id);
@@ -322,14 +322,14 @@ impl Request<'_> {
                 if matches!(state, ProvisioningState::Succeeded | ProvisioningState::Updating) {
                     return Ok(None);
                 }
-                session.give_up(id.into(), &error).await?;
+                session.give_up(put.operation, &error).await?;
                 return Ok(Some(error.into()));
             }
-        } else if effect == Effect::Unchanged {
+        } else if put.effect == Effect::Unchanged {
             return Ok(None);
         }
         let Err(error) = session.replicate(id).await else { return Ok(None) };
-        session.give_up(id.into(), &error).await?;
+        session.give_up(put.operation, &error).await?;
         Ok(Some(error.into()))
     }
 

@@ -388,6 +388,11 @@ impl State {
         self.operations.get(&id)
     }
 
+    /// Returns whether an operation has begun and not ended.
+    pub(crate) fn is_under_way(&self, id: OperationId) -> bool {
+        self.operations.get(&id).is_some_and(|record| record.ended.is_none())
+    }
+
     /// Returns the operations that are under way or ended not long ago, by id.
     pub(crate) fn operations(&self) -> impl Iterator<Item = &Arc<OperationRecord>> {
         self.operations.values()
@@ -482,6 +487,16 @@ impl State {
                 self.snapshot(snapshot).map(|record| record.created).or_else(|| self.named_at(id))
             }
             ResourceId::Disk(_) | ResourceId::VirtualMachine(_) | ResourceId::StorageAccount(_) => self.named_at(id),
+        }
+    }
+
+    /// Returns the number of the commit that made an image or a snapshot with its bytes.
+    pub(crate) fn made_at(&self, id: &ResourceId) -> Option<u64> {
+        match id {
+            ResourceId::ImageVersion(version) => self.version(version).map(|record| record.published),
+            ResourceId::ManagedImage(image) => self.managed_image(image).map(|record| record.created),
+            ResourceId::Snapshot(snapshot) => self.snapshot(snapshot).map(|record| record.created),
+            _ => None,
         }
     }
 

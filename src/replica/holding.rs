@@ -29,11 +29,6 @@ impl Holding {
         self.whole == Some(pack.length)
     }
 
-    /// Returns whether any readable bytes of the pack are here.
-    pub(crate) fn has_any_of(&self, pack: &PackInfo) -> bool {
-        self.has_whole(pack) || !self.parts.is_empty()
-    }
-
     /// Returns the number of records that are here: those of the whole pack, or of all parts together.
     pub(crate) fn records_of(&self, pack: &PackInfo) -> u64 {
         match self.has_whole(pack) {

@@ -262,7 +262,12 @@ impl Slot {
 
     async fn blob_of_part(&self, id: PartId, key: &BlobKey) -> Result<Bytes> {
         let read = match id.place() {
-            Some(place) => self.get_range(&place.merged.key()?, place.range()).await,
+            Some(place) => {
+                let merged = place.merged.key()?;
+                // Blobs that are read whole pass a cache by themselves; a range would be what the cache had, whatever became of the blob.
+                self.store.distrust(&merged).await;
+                self.get_range(&merged, place.range()).await
+            }
             None => self.store.get(key, None).await,
         };
         // A merged blob that is shorter than it was has lost the member.

@@ -103,3 +103,27 @@ fn soft_deletion_holds_back_automation_and_has_a_grace_period() {
         assert_eq!(session.delete_after_end_of_life(TimeDelta::zero()).await.unwrap(), [image_id().into()]);
     });
 }
+
+#[test]
+fn what_can_be_deployed_no_more_is_no_source() {
+    block_on(async {
+        let sandbox = filled().await;
+        let session = sandbox.session();
+        let policy = SoftDeletePolicy::enabled().with_retention_period_in_days(3).with_grace_period_in_days(4);
+        session.update_gallery(gallery().with_soft_delete_policy(policy)).await.unwrap();
+        publish(&sandbox, "1.0.0", "westeurope").await;
+        session.delete(version_id("1.0.0")).await.unwrap();
+        let copy = |number: &str| {
+            let (of, source) = ((region("westeurope"), profile("westeurope")), version_id("1.0.0"));
+            session.publish(NewImageVersion::new(version_id(number), of.0, of.1, source))
+        };
+        // As it can be deployed.
+        copy("2.0.0").await.unwrap();
+        sandbox.clock().advance(DAY * 4);
+        let described = gallery().with_description("later").with_soft_delete_policy(policy);
+        session.update_gallery(described).await.unwrap();
+        one(copy("2.0.1").await.unwrap_err(), "NotFound", "restore it");
+        session.restore(version_id("1.0.0")).await.unwrap();
+        copy("2.0.1").await.unwrap();
+    });
+}

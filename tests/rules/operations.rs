@@ -1,6 +1,8 @@
 //! Operations, deletions that are announced, and what is found and listed in all galleries.
 
 use compute_gallery::billing::Prices;
+use compute_gallery::change::LifecyclePolicy;
+use compute_gallery::publish::NewSnapshot;
 use compute_gallery::read::{ListScope, OperationKind, OperationStatus, ProvisioningState};
 use serde_json::json;
 
@@ -61,6 +63,131 @@ fn a_marked_resource_is_deleting_until_a_driver_deletes_it_and_does_not_change_m
         let told = session.refresh().await.unwrap().operation(marked).unwrap();
         assert_eq!((told.status, told.percent), (OperationStatus::Succeeded, 100));
         assert!(session.driver().collect_every(None).step().await.unwrap().waiting.is_empty());
+    });
+}
+
+#[test]
+fn what_is_marked_for_deletion_is_no_source() {
+    block_on(async {
+        let sandbox = filled().await;
+        let session = sandbox.session();
+        let (version, image) = (version_id("1.0.0"), managed_image(session, "golden", "westeurope").await);
+        let snapshot: SnapshotId = flat("snapshots", "os");
+        let new = NewSnapshot::of_os_disk(
+            snapshot.clone(),
+            region("westeurope"),
+            disk(3),
+            OsType::Linux,
+            HyperVGeneration::V1,
+        );
+        session.create_snapshot(new).await.unwrap();
+        publish(&sandbox, "1.0.0", "westeurope").await;
+        let copy = |source: ImageSource| {
+            let of = (region("westeurope"), profile("westeurope"));
+            session.publish(NewImageVersion::new(version_id("2.0.0"), of.0, of.1, source))
+        };
+        let sources: [(ResourceId, &dyn Fn() -> ImageSource); 3] = [
+            (version.clone().into(), &|| version.clone().into()),
+            (image.clone().into(), &|| image.clone().into()),
+            (snapshot.clone().into(), &|| snapshot.clone().into()),
+        ];
+        for (id, source) in sources {
+            let marked = session.delete(id.clone()).begin().await.unwrap().unwrap();
+            one(copy(source()).await.unwrap_err(), "OperationNotAllowed", "marked for deletion");
+            session.cancel_operation(marked).await.unwrap();
+            copy(source()).await.unwrap();
+            session.delete(version_id("2.0.0")).await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_deletion_that_is_cancelled_has_failed_nothing_and_a_plan_knows_of_it() {
+    block_on(async {
+        let sandbox = filled().await;
+        let session = sandbox.session();
+        publish(&sandbox, "1.0.0", "westeurope").await;
+        let marked = session.delete(gallery_id("g")).cascade().begin().await.unwrap().unwrap();
+        one(refused(&sandbox, || version("3.0.0", "westeurope")).await, "OperationNotAllowed", "marked for deletion");
+        session.cancel_operation(marked).await.unwrap();
+
+        let body = json!({"location": "westeurope", "properties": {"storageProfile": {"source": {"id": version_id("1.0.0")}}}});
+        session.put_image_version(version_id("2.0.0"), body).await.unwrap();
+        for id in ["1.0.0", "2.0.0"] {
+            let marked = session.delete(version_id(id)).begin().await.unwrap().unwrap();
+            one(
+                session.complete_version(version_id("2.0.0")).await.unwrap_err(),
+                "OperationNotAllowed",
+                "marked for deletion",
+            );
+            session.cancel_operation(marked).await.unwrap();
+            let state = session.view().provisioning(version_id("2.0.0")).unwrap().state;
+            assert_eq!(state, ProvisioningState::Creating, "after {id} was marked");
+        }
+        session.complete_version(version_id("2.0.0")).await.unwrap();
+        assert_eq!(bytes_of(session, version_id("2.0.0"), None).await, vec![1; 4096]);
+    });
+}
+
+#[test]
+fn what_is_to_be_gone_for_good_is_not_told_of_a_deletion_that_keeps_it() {
+    block_on(async {
+        let sandbox = filled().await;
+        let session = sandbox.session();
+        session.update_gallery(gallery().with_soft_delete_policy(SoftDeletePolicy::enabled())).await.unwrap();
+        publish(&sandbox, "1.0.0", "westeurope").await;
+        let marked = session.delete(version_id("1.0.0")).begin().await.unwrap().unwrap();
+        let for_good = || session.delete(version_id("1.0.0")).bypass_soft_delete().begin();
+        one(for_good().await.unwrap_err(), "OperationNotAllowed", &marked.to_string());
+        session.cancel_operation(marked).await.unwrap();
+        let marked = for_good().await.unwrap();
+        assert_eq!(for_good().await.unwrap(), marked);
+        assert_eq!(session.delete(version_id("1.0.0")).begin().await.unwrap(), marked, "it is deleted anyway");
+        session.driver().collect_every(None).step().await.unwrap();
+        assert!(session.view().soft_deleted_versions(image_id()).unwrap().is_empty());
+    });
+}
+
+/// A newest version that is about to go must not take the regions of the one that stays.
+#[test]
+fn a_version_that_is_marked_for_deletion_is_not_among_the_newest() {
+    block_on(async {
+        let sandbox = filled().await;
+        let session = sandbox.session();
+        publish(&sandbox, "1.0.0", "westeurope,eastus").await;
+        publish(&sandbox, "1.0.1", "westeurope,eastus").await;
+        session.delete(version_id("1.0.1")).begin().await.unwrap();
+        let policy = LifecyclePolicy::new(1, "westeurope=2,eastus".parse().unwrap()).with_removal_of_protected();
+        let changed = session.apply_lifecycle(&image_id(), policy).await.unwrap();
+        let changed: Vec<_> = changed.iter().map(|version| version.id().clone()).collect();
+        assert_eq!(changed, [version_id("1.0.0")], "what is marked does not change");
+        session.driver().collect_every(None).step().await.unwrap();
+        assert_eq!(latest(&sandbox, "eastus").as_deref(), Some("1.0.0"));
+    });
+}
+
+#[test]
+fn access_is_taken_away_from_what_is_marked_for_deletion() {
+    use compute_gallery::access::*;
+    block_on(async {
+        let directory = MemoryDirectory::new();
+        directory.add_user("ann", &"contoso".parse().unwrap()).unwrap();
+        directory.add_subscription("dev".parse().unwrap(), "contoso".parse().unwrap(), None).unwrap();
+        let sandbox = built(settings().directory(directory)).await;
+        let session = sandbox.session();
+        publish(&sandbox, "1.0.0", "westeurope").await;
+        let scope = || AccessScope::from(image_id());
+        let role =
+            |id: &str| RoleAssignment::new(id, "ann".parse().unwrap(), BuiltInRole::Reader.id(), scope()).unwrap();
+        session.assign_role(role("1")).await.unwrap();
+        let may_read = || sandbox.session_of("ann").view().image_definition(image_id()).is_ok();
+        assert!(may_read());
+        session.delete(gallery_id("g")).cascade().begin().await.unwrap();
+        one(session.assign_role(role("2")).await.unwrap_err(), "OperationNotAllowed", "marked for deletion");
+        session.unassign_role(scope(), "1").await.unwrap();
+        assert!(!may_read());
+        let denial = DenyAssignment::to("3", ["ann".parse().unwrap()], ["*"], scope()).unwrap();
+        session.deny(denial).await.unwrap();
     });
 }
 

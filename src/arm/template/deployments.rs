@@ -12,6 +12,7 @@ use super::evaluate::{Scope, Stop};
 use super::jsonc::plain;
 use super::kept::Deployment;
 use super::plan::{Planned, parameters, planned, variables};
+use crate::access::{AccessScope, Action};
 use crate::arm::answer::{Answer, Answered, Refusal};
 use crate::arm::call::{Address, Call};
 use crate::arm::groups;
@@ -49,6 +50,7 @@ pub(in crate::arm) async fn answer(inner: &Inner, call: &Call, path: &[&str], id
                     Ok(Answer::empty(if is_there { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }))
                 }
                 Method::DELETE => {
+                    request.may_replace().await?;
                     inner.deployments.remove(&request.at);
                     Ok(Answer::empty(StatusCode::NO_CONTENT))
                 }
@@ -242,7 +244,18 @@ impl Deploying<'_> {
         Err(Refusal::bad_request("InvalidParameter", what).at("imageReference"))
     }
 
+    /// Refuses to replace or forget what another has deployed, unless the caller may change the group.
+    async fn may_replace(&self) -> Result<(), Refusal> {
+        let caller = self.call.session.caller();
+        if self.inner.deployments.get(&self.at).is_none_or(|there| there.caller == *caller) {
+            return Ok(());
+        }
+        let group = AccessScope::ResourceGroup(self.call.segment(1).parse()?, self.call.segment(3).parse()?);
+        Ok(self.call.session.refresh().await?.require(Action::WriteResourceGroup, group)?)
+    }
+
     async fn put(&self, group: Value) -> Answered {
+        self.may_replace().await?;
         let (template, mut scope, planned) = self.read(group, false)?;
         // What refers to a resource that is not there yet names no image that is.
         let bodies = planned.iter().filter_map(|resource| resource.body(&scope).ok()).collect();
@@ -260,7 +273,9 @@ impl Deploying<'_> {
                 }
             }
         }
-        let is_new = self.inner.deployments.put(&self.at, Deployment { body: body.clone(), template, operations });
+        let caller = self.call.session.caller().clone();
+        let is_new =
+            self.inner.deployments.put(&self.at, Deployment { caller, body: body.clone(), template, operations });
         if self.inner.operations.is_instant() {
             return match error {
                 Some(refusal) => Err(refusal),
@@ -388,8 +403,7 @@ impl Deploying<'_> {
         };
         let shown = scope.parameters.iter().map(|(name, value)| {
             let kind = kind_of(name);
-            let is_secret = kind.to_ascii_lowercase().starts_with("secure");
-            (name.clone(), if is_secret { json!({"type": kind}) } else { json!({"type": kind, "value": value}) })
+            (name.clone(), if is_secret(&kind) { json!({"type": kind}) } else { json!({"type": kind, "value": value}) })
         });
         let mut providers: Vec<(String, Vec<Value>)> = Vec::new();
         for resource in planned {
@@ -414,6 +428,11 @@ impl Deploying<'_> {
     }
 }
 
+/// Whether a parameter or output of a type is told to nobody.
+fn is_secret(kind: &str) -> bool {
+    kind.to_ascii_lowercase().starts_with("secure")
+}
+
 /// Evaluates what a template puts out.
 fn outputs(template: &Value, scope: &Scope) -> Result<Value, Stop> {
     let mut made = Map::new();
@@ -432,7 +451,12 @@ fn outputs(template: &Value, scope: &Scope) -> Result<Value, Stop> {
             }
             None => scope.value(of.get("value").unwrap_or(&Value::Null), &turns)?,
         };
-        made.insert(name.clone(), json!({"type": of.get("type").cloned().unwrap_or(json!("String")), "value": value}));
+        let kind = of.get("type").cloned().unwrap_or(json!("String"));
+        let is_secret = kind.as_str().is_some_and(is_secret);
+        made.insert(
+            name.clone(),
+            if is_secret { json!({"type": kind}) } else { json!({"type": kind, "value": value}) },
+        );
     }
     Ok(made.into())
 }

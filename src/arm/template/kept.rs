@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use serde_json::Value;
 
+use crate::access::Caller;
 use crate::host::sync::Mutex;
 
 /// Deployments that are kept. The oldest makes room, as in Azure.
@@ -22,6 +23,8 @@ struct Kept {
 
 #[derive(Clone, Debug)]
 pub(super) struct Deployment {
+    /// Who has deployed it.
+    pub(super) caller: Caller,
     pub(super) body: Value,
     pub(super) template: Value,
     pub(super) operations: Vec<Value>,

@@ -4,14 +4,14 @@ use chrono::{DateTime, Utc};
 
 use super::pending::Change;
 use super::resources::may_not_switch_soft_delete;
-use crate::catalog::{Changes, Event, Extent, OperationId, OperationKind, State, VersionRecord};
+use crate::catalog::{Changes, Event, Extent, OperationId, OperationKind, OperationRecord, State, VersionRecord};
 use crate::error::{Error, Problem, Result};
 use crate::model::{
     GalleryId, ImageDefinitionId, ImageVersionId, ResourceGroupId, ResourceGroupName, ResourceId, SoftDeletePolicy,
     SubscriptionId, given,
 };
 use crate::service::rules;
-use crate::service::rules::refusals::has_children;
+use crate::service::rules::refusals::{deleting, has_children};
 use crate::service::session::call::Call;
 use crate::service::session::inner::Inner;
 use crate::service::session::pending::{Pending, Work, awaited};
@@ -46,6 +46,8 @@ struct DeletionWork {
     how: Extent,
     /// The id of the operation that it is recorded as.
     operation: Option<OperationId>,
+    /// The operation that has announced it: it is made only while that is under way.
+    announced_as: Option<OperationId>,
 }
 
 impl std::fmt::Debug for Deletion {
@@ -76,7 +78,8 @@ impl Session {
     /// # }).unwrap();
     /// ```
     pub fn delete(&self, id: impl TryInto<ResourceId, Error: Into<Error>>) -> Deletion {
-        let work = |id| DeletionWork { session: self.clone(), id, how: Extent::default(), operation: None };
+        let (how, operation, announced_as) = (Extent::default(), None, None);
+        let work = |id| DeletionWork { session: self.clone(), id, how, operation, announced_as };
         Deletion(Pending::new(given(id).map(work)))
     }
 }
@@ -121,9 +124,11 @@ impl Deletion {
         self
     }
 
-    /// Sets how much it deletes.
-    pub(crate) fn of_extent(mut self, extent: Extent) -> Self {
-        self.0.set(|work| work.how = extent);
+    /// Makes it the one that an operation has announced. Once that has ended it deletes nothing: it was cancelled, or what has the id now is
+    /// another resource.
+    pub(crate) fn announced_by(mut self, operation: &OperationRecord) -> Self {
+        let (how, id) = (operation.extent.unwrap_or_default(), operation.id);
+        self.0.set(|work| (work.how, work.announced_as) = (how, Some(id)));
         self
     }
 
@@ -137,12 +142,12 @@ impl Deletion {
     /// Marks the resource for deletion, and returns the operation that tells what becomes of it: `None` if there is no such resource.
     /// A [driver](crate::drive::Driver) deletes it.
     ///
-    /// Until then it is `Deleting`, with all that is in it: it is read and listed, it does not change, nothing is created in it, and it is
-    /// neither the latest nor deployed. If it cannot be deleted after all, the operation fails, and it is as it was.
+    /// Until then it is `Deleting`, with all that is in it: it is read and listed, it does not change, nothing is created in it or made of it, and it is
+    /// neither the latest nor deployed. Access to it can be taken away. If it cannot be deleted after all, the operation fails, and it is as it was.
     ///
     /// # Errors
     ///
-    /// Those of the deletion.
+    /// Those of the deletion; `Conflict` if it is marked already, for a deletion that can be undone, and is to be deleted permanently.
     ///
     /// ```
     /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
@@ -170,6 +175,11 @@ impl Deletion {
             let none = Changes { events: Vec::new(), authorization: authorization.clone() };
             let open = state.operation_of(work.id.clone()).filter(|open| open.kind == OperationKind::Delete);
             if let Some(open) = open {
+                // It would keep what is to be gone for good.
+                let is_less = work.how.bypass_soft_delete && !open.extent.unwrap_or_default().bypass_soft_delete;
+                Error::from_problems(
+                    deleting(state, &work.id.clone().into()).filter(|_| is_less).into_iter().collect(),
+                )?;
                 return Ok((none, Some(open.id)));
             }
             let plan = Judge::new(state, &work.session.inner, work.how, work.session.rights()).delete(&work.id);
@@ -214,9 +224,12 @@ awaited!(Deletion, Vec<ResourceId>);
 
 impl DeletionWork {
     fn change(&self) -> Change<Vec<ResourceId>> {
-        let (id, how, session) = (self.id.clone(), self.how, self.session.clone());
+        let (id, how, session, announced_as) = (self.id.clone(), self.how, self.session.clone(), self.announced_as);
         let needs = vec![Need::new(delete_action(&id), id.clone())];
-        let judge = move |state: &State, inner: &Inner| Judge::new(state, inner, how, session.rights()).delete(&id);
+        let judge = move |state: &State, inner: &Inner| match announced_as {
+            Some(operation) if !state.is_under_way(operation) => Plan::default(),
+            _ => Judge::new(state, inner, how, session.rights()).delete(&id),
+        };
         let change = Change::new(&self.session, needs, judge, |plan| plan.deletes).of_kind(OperationKind::Delete);
         change.recorded_as(self.operation)
     }

@@ -172,8 +172,12 @@ impl Session {
             if state.definition(&definition).is_none() {
                 return Plan::refused(vec![missing(&definition)]);
             }
-            let there = || state.versions(&definition, None).filter(|record| record.soft_deleted.is_none());
-            let changes = match policy.changes(there()) {
+            // What is deleted, or is to be, neither changes nor stands for an older one.
+            let stays = |record: &&Arc<VersionRecord>| {
+                record.soft_deleted.is_none() && state.deletion_of(&record.version.id().into()).is_none()
+            };
+            let there = state.versions(&definition, None).filter(stays);
+            let changes = match policy.changes(there) {
                 Ok(changes) => changes,
                 Err(error) => return Plan::refused(error.into_problems()),
             };

@@ -74,13 +74,14 @@ impl Session {
         state.operation(id).map(|record| Operation::of(record, &state)).ok_or_else(|| no_operation(id))
     }
 
-    /// Records that an operation on a resource has failed for now, if one is under way.
-    pub(crate) async fn give_up(&self, target: OperationTarget, error: &Error) -> Result<()> {
+    /// Records that an operation has failed for now, if it is under way: not one that has taken its place.
+    pub(crate) async fn give_up(&self, operation: Option<OperationId>, error: &Error) -> Result<()> {
+        let Some(operation) = operation else { return Ok(()) };
         let (code, reason) = (error.code().to_owned(), reason_of(error));
         let check = move |state: &State| {
-            let (code, reason) = (code.clone(), reason.clone());
-            let open = state.operation_of(target.clone()).map(|record| record.id);
-            let ended = open.map(|operation| Event::OperationEnded { operation, status: BadEnd::Failed, code, reason });
+            let (code, reason, status) = (code.clone(), reason.clone(), BadEnd::Failed);
+            let ended = state.is_under_way(operation);
+            let ended = ended.then(|| Event::OperationEnded { operation, status, code, reason });
             Ok(Changes { events: ended.into_iter().collect(), authorization: None })
         };
         self.inner.catalog.commit(&self.caller, check).await.map(drop)

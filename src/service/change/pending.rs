@@ -42,15 +42,17 @@ struct ChangeWork<T> {
     outcome: Arc<dyn Fn(Plan) -> T + Send + Sync>,
     /// What it does to the resource of its first need.
     kind: OperationKind,
+    /// Whether it is made of what is marked for deletion, too.
+    of_marked: bool,
     /// The id of the operation that it is recorded as.
     operation: Option<OperationId>,
 }
 
 impl<T> Clone for ChangeWork<T> {
     fn clone(&self) -> Self {
-        let Self { session, needs, judge, outcome, kind, operation } = self;
+        let Self { session, needs, judge, outcome, kind, of_marked, operation } = self;
         let (session, needs, judge, outcome) = (session.clone(), needs.clone(), judge.clone(), outcome.clone());
-        Self { session, needs, judge, outcome, kind: *kind, operation: *operation }
+        Self { session, needs, judge, outcome, kind: *kind, of_marked: *of_marked, operation: *operation }
     }
 }
 
@@ -70,13 +72,19 @@ impl<T: Send + 'static> Change<T> {
         outcome: impl Fn(Plan) -> T + Send + Sync + 'static,
     ) -> Self {
         let (session, judge, outcome) = (session.clone(), Arc::new(judge), Arc::new(outcome));
-        let (kind, operation) = (OperationKind::Update, None);
-        Self(Pending::new(Ok(ChangeWork { session, needs, judge, outcome, kind, operation })))
+        let (kind, of_marked, operation) = (OperationKind::Update, false, None);
+        Self(Pending::new(Ok(ChangeWork { session, needs, judge, outcome, kind, of_marked, operation })))
     }
 
     /// Makes it one of this kind. A deletion goes on where another is under way; other changes are refused there.
     pub(crate) fn of_kind(mut self, kind: OperationKind) -> Self {
-        self.0.set(|work| work.kind = kind);
+        self.0.set(|work| (work.kind, work.of_marked) = (kind, kind == OperationKind::Delete));
+        self
+    }
+
+    /// Makes it also where a deletion is under way: it takes access away.
+    pub(crate) fn of_marked_too(mut self) -> Self {
+        self.0.set(|work| work.of_marked = true);
         self
     }
 
@@ -120,7 +128,7 @@ awaited!(Change<T>, T);
 
 impl<T> ChangeWork<T> {
     fn judge(&self, state: &State) -> Plan {
-        let held = self.needs.first().filter(|_| self.kind != OperationKind::Delete);
+        let held = self.needs.first().filter(|_| !self.of_marked);
         match held.and_then(|need| deleting(state, &need.scope)) {
             Some(deletion) => Plan::refused(vec![deletion]),
             None => (self.judge)(state, &self.session.inner),

@@ -194,7 +194,7 @@ impl Session {
             events: state.access().assignment(&scope, &id).map(unassigned).into_iter().collect(),
             ..Plan::default()
         };
-        Change::new(self, needs, judge, |_| ())
+        Change::new(self, needs, judge, |_| ()).of_marked_too()
     }
 
     /// Denies actions at a scope, which beats every role. Repeating a denial succeeds and changes nothing.
@@ -235,7 +235,7 @@ impl Session {
                 }
             }
         };
-        Change::new(self, needs, judge, move |_| denied.clone())
+        Change::new(self, needs, judge, move |_| denied.clone()).of_marked_too()
     }
 
     /// Removes a deny assignment. Removing one that does not exist succeeds.

@@ -172,12 +172,14 @@ impl Works {
                 Box::pin(async move { completion.await.map(drop) })
             }
         };
+        // A later put begins another.
+        let operation = self.session.inner.catalog.snapshot().operation_of(version).map(|open| open.id);
         let outcome = Abortable::new(work, registration).await.unwrap_or_else(|_| Err(cancelled(version)));
         let error = outcome.as_ref().err().cloned();
         let failures = self.board.end(duty, Some(at), outcome, self.now());
         if let Some(error) = error.filter(|_| failures == ATTEMPTS) {
             // What cannot be recorded is tried again with the next failure but four; the work goes on in any case.
-            let _ = self.session.give_up(version.into(), &error).await;
+            let _ = self.session.give_up(operation, &error).await;
         }
     }
 
@@ -196,13 +198,13 @@ impl Works {
         let mut outcome = Ok(());
         for deletion in marked {
             let OperationTarget::Resource(id) = &deletion.resource else { continue };
-            let deleted = self.session.delete(id.clone()).of_extent(deletion.extent.unwrap_or_default()).await;
+            let deleted = self.session.delete(id.clone()).announced_by(&deletion).await;
             let Err(error) = deleted else { continue };
             outcome = match error.kind() {
                 ErrorKind::Unavailable | ErrorKind::Unknown | ErrorKind::Throttled { .. } | ErrorKind::StorageFull => {
                     Err(error)
                 }
-                _ => self.session.give_up(deletion.resource.clone(), &error).await.and(outcome),
+                _ => self.session.give_up(Some(deletion.id), &error).await.and(outcome),
             };
         }
         outcome

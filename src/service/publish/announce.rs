@@ -81,6 +81,8 @@ impl Judge {
             if record.failure.is_none() && self.is_as(state, inner, &record.version, &version, &unmodelled) {
                 return Ok(self.unchanged(state, &record.version));
             }
+            // It is asked for anew: who asks may be another than who named the source, or have lost the right to use it.
+            self.may_use_source(state, &record.version)?;
             let held = RegionProtection::Lifted;
             let problems = rules::version::change_version(state, inner, &record.version, &version, held);
             let plan = Plan::of_event(problems, Event::ImageVersionAnnounced { version: version.clone() });
@@ -122,11 +124,8 @@ impl Judge {
     fn announce(&self, state: &State, inner: &Inner) -> Result<Judged<ImageVersion>> {
         let (id, none) = (&self.id, None::<&ImageVersion>);
         let Requested { resource: version, unmodelled } = self.request.judged(state, id, none)?;
+        self.may_use_source(state, &version)?;
         let storage = version.storage_profile();
-        if let Some(source) = storage.source() {
-            let needed = self.session.rights().require(state, &needs_of(source));
-            needed.map(drop).or_else(Error::from_problems)?;
-        }
         let (location, profile) = (version.location(), version.publishing_profile());
         let mut problems = rules::version::place_for_version(state, inner, id, location);
         problems.extend(rules::version::publishing_profile(state, inner, id, location, profile, None, None));
@@ -139,6 +138,11 @@ impl Judge {
         let plan = Plan::of_event(problems, Event::ImageVersionAnnounced { version: version.clone() });
         let plan = plan.keeping(state, id.into(), &unmodelled).beginning(inner, OperationKind::Create, id)?;
         Ok(Judged { resource: version, effect: Effect::Created, plan })
+    }
+
+    fn may_use_source(&self, state: &State, version: &ImageVersion) -> Result<()> {
+        let needs = version.storage_profile().source().map(needs_of).unwrap_or_default();
+        self.session.rights().require(state, &needs).map(drop).or_else(Error::from_problems)
     }
 
     /// Nothing is to be done; what was asked for before may be under way.

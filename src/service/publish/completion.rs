@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use futures::lock::Mutex;
 
 use super::announce::needs_of;
@@ -203,7 +204,8 @@ impl CompletionWork {
             Some(named) => Source::named(named),
             None => Source::Disks(Box::default(), None),
         };
-        let target = Announced { version: record.version.clone(), has_disks: self.has_disks };
+        let (version, announced) = (record.version.clone(), record.announced);
+        let target = Announced { version, announced, has_disks: self.has_disks };
         let mut needs = needs.to_vec();
         needs.extend(named.into_iter().flat_map(needs_of));
         let (disks, on_progress) = (self.disks.clone(), self.on_progress.clone());
@@ -220,7 +222,7 @@ impl CompletionWork {
         if let VersionSource::Disks(disks) = named {
             let data_disks = disks.data_disks().iter().map(|(lun, disk)| (Some(*lun), disk));
             for (lun, disk) in std::iter::once((None, disks.os_disk())).chain(data_disks) {
-                stored.extend(self.stored(state, disk.reference()).await?.map(|source| (lun, source)));
+                stored.extend(self.stored(state, record, disk.reference()).await?.map(|source| (lun, source)));
             }
         }
         let Some((facts, disks)) = resolve(&*resolver, named, stored).await? else { return Ok(false) };
@@ -230,9 +232,17 @@ impl CompletionWork {
     }
 
     /// Returns a snapshot that the catalog has, beside disks that it has not: its bytes go through a file without a name.
-    async fn stored(&self, state: &State, disk: &DiskReference) -> Result<Option<ResolvedSource>> {
+    async fn stored(
+        &self,
+        state: &State,
+        record: &IncompleteRecord,
+        disk: &DiskReference,
+    ) -> Result<Option<ResolvedSource>> {
         let DiskReference::Snapshot(id) = disk else { return Ok(None) };
         let Some(snapshot) = state.snapshot(id).map(|record| &record.resource) else { return Ok(None) };
+        if is_another(state, record, &id.into()) {
+            return Err(Error::new(another(&id.into())));
+        }
         let reader = self.session.deploy(id, snapshot.location()).open().await?;
         let size = reader.size();
         let disk = DiskSource::spooled(reader, DiskFormat::Raw, std::env::temp_dir(), size).await?;
@@ -261,6 +271,11 @@ impl PublicationWork<ImageVersion> {
     /// Why the newest state refuses it, if publishing the same again would be refused again.
     async fn refusal(&self) -> Option<Error> {
         let state = self.session.state().await.ok()?;
+        let mut all = std::iter::once(self.target.id()).chain(self.source.stored());
+        if all.any(|id| state.deletion_of(&id.into()).is_some()) {
+            // A deletion that is cancelled leaves everything as it was.
+            return None;
+        }
         let error = Error::from_problems(self.judge(&state).await.err()?).err()?;
         let is_final = matches!(
             error.kind(),
@@ -274,6 +289,17 @@ impl PublicationWork<ImageVersion> {
     }
 }
 
+/// Whether a source was made after it was named. Who named it was asked for the right to use the one of then, and a driver has all rights.
+fn is_another(state: &State, record: &IncompleteRecord, source: &ResourceId) -> bool {
+    state.made_at(source).is_some_and(|made| made > record.revision)
+}
+
+fn another(id: &ResourceId) -> Problem {
+    let advice =
+        "it was made after the version was put, and is another than the one that was named: put the version again";
+    not_found(id).with_advice(advice)
+}
+
 fn first(problems: Vec<Problem>) -> Problem {
     let none = || Problem::forbidden("complete", "it is not allowed");
     problems.into_iter().next().unwrap_or_else(none)
@@ -283,12 +309,15 @@ fn first(problems: Vec<Problem>) -> Problem {
 struct Announced {
     /// As it was when its completion began: its regions and tags may change until the end.
     version: Arc<ImageVersion>,
+    /// When it was announced. One that was deleted and announced again under the same id is another, of another source.
+    announced: DateTime<Utc>,
     has_disks: bool,
 }
 
 impl Announced {
     fn now<'a>(&self, state: &'a State) -> Option<&'a Arc<IncompleteRecord>> {
-        state.incomplete(self.version.id()).filter(|record| record.failure.is_none())
+        let there = state.incomplete(self.version.id());
+        there.filter(|record| record.failure.is_none() && record.announced == self.announced)
     }
 }
 
@@ -322,6 +351,10 @@ impl Target for Announced {
 
     fn look_at(&self, source: &Source, inner: &Inner, state: &State) -> SourceState {
         let mut looked = look_at_version(self.version.id(), self.version.location(), source, inner, state);
+        if let Some(record) = self.now(state) {
+            let others = looked.stored.iter().filter(|stored| is_another(state, record, &stored.id));
+            looked.problems.extend(others.map(|stored| another(&stored.id)).collect::<Vec<_>>());
+        }
         if let (false, Source::Disks(_, named)) = (self.has_disks, source) {
             let name = named.as_ref().map_or_else(|| self.version.id().to_string(), ToString::to_string);
             looked.problems.push(not_found(&name));

@@ -35,6 +35,7 @@ use crate::replica::copies::ZoneCopies;
 use crate::replica::holders::{Holders, is_damage};
 use crate::service::rules::refusals::deleting;
 use crate::service::session::call::Call;
+use crate::service::session::inner::Inner;
 use crate::service::session::pending::{Pending, Work, awaited};
 use crate::service::session::plan::{Plan, RegionPlan};
 use crate::service::session::rights::{Need, write_action};
@@ -382,8 +383,7 @@ impl<T: Send + 'static> PublicationWork<T> {
     /// Publishes the content of another image as this one's.
     async fn publish_stored(&self, state: &State, judged: &Judged, content: &ImageContent) -> Result<Published<T>> {
         let (copies, home, stored) = (self.copies(state)?, self.target.location(), judged.stored.clone());
-        let packs: Vec<PackInfo> = judged.gathered.iter().flat_map(Gathered::packs).copied().collect();
-        self.require_there(state, &copies, &packs).await?;
+        self.require_there(state, &copies, judged.gathered.iter().flat_map(Gathered::needs)).await?;
         let made = self.made(judged, &copies, content.clone());
         let regions = &self.session.inner.regions;
         // The catalog has the claims, and the content is the source's: a look at the stores only keeps the witness from a wrong one.
@@ -399,8 +399,13 @@ impl<T: Send + 'static> PublicationWork<T> {
     }
 
     /// Refuses sources that are not in the store that the region has now.
-    async fn require_there(&self, state: &State, copies: &ZoneCopies, packs: &[PackInfo]) -> Result<()> {
-        if self.is_there(state, copies, packs, Copied::ToOne).await? {
+    async fn require_there(
+        &self,
+        state: &State,
+        copies: &ZoneCopies,
+        needed: impl Iterator<Item = (PackInfo, Extents)>,
+    ) -> Result<()> {
+        if self.is_there(state, copies, needed, Copied::ToOne).await? {
             return Ok(());
         }
         let what = "its source is not in the store that the region has now: scrub the region, then publish again";
@@ -469,7 +474,8 @@ impl<T: Send + 'static> PublicationWork<T> {
             }
             Err(error) => Err(error),
         };
-        let wrong = self.target.problems(inner, state, opened.as_ref().ok().map(|(storage, ..)| storage));
+        let storage = opened.as_ref().ok().map(|(storage, ..)| storage);
+        let wrong = problems_with(&*self.target, inner, state, storage);
         let is_missing = !problems.is_empty();
         problems.splice(0..0, wrong);
         match opened {
@@ -574,29 +580,41 @@ impl<T: Send + 'static> PublicationWork<T> {
             Err(error) if is_damage(&error) => return Ok(None),
             Err(error) => return Err(error),
         };
-        if !self.is_there(state, copies, manifest.packs.iter().as_slice(), Copied::ToAll).await? {
+        if !self.is_there(state, copies, manifest.lines(), Copied::ToAll).await? {
             return Ok(None);
         }
         Ok(Some(Base { id: base.version.id().clone(), content: base.content.clone(), manifest }))
     }
 
-    /// Whether packs are in the store of the region: what was announced before the store was claimed may be in another one,
+    /// Whether records are in the store of the region: what was announced before the store was claimed may be in another one,
     /// which was lost.
-    async fn is_there(&self, state: &State, copies: &ZoneCopies, packs: &[PackInfo], to: Copied) -> Result<bool> {
-        let claimed = state.claimed_at(self.target.location());
-        let is_old = |upload: &UploadId| state.announced(UploadName(*upload)).is_none_or(|number| number < claimed);
-        let old: BTreeSet<UploadId> = packs.iter().map(|pack| pack.id.upload).filter(is_old).collect();
-        if old.is_empty() {
+    async fn is_there(
+        &self,
+        state: &State,
+        copies: &ZoneCopies,
+        needed: impl Iterator<Item = (PackInfo, Extents)>,
+        to: Copied,
+    ) -> Result<bool> {
+        let (home, regions) = (self.target.location(), &self.session.inner.regions);
+        let claimed = state.claimed_at(home);
+        // What was sent to all zones may have missed the only one in which this is kept: it may have been away.
+        let is_in_one = !copies.are_several() && regions.zones_of(home, StorageAccountType::StandardZrs) > 1;
+        let is_doubtful = |(pack, _): &(PackInfo, Extents)| {
+            is_in_one || state.announced(UploadName(pack.id.upload)).is_none_or(|number| number < claimed)
+        };
+        let needed: Vec<(PackInfo, Extents)> = needed.filter(is_doubtful).collect();
+        if needed.is_empty() {
             return Ok(true);
         }
+        let uploads: BTreeSet<UploadId> = needed.iter().map(|(pack, _)| pack.id.upload).collect();
         let held = copies.in_each(|slot| {
-            let old = old.clone();
-            async move { slot.holdings(&old).await }
+            let uploads = uploads.clone();
+            async move { slot.holdings(&uploads).await }
         });
         let held = held.await?;
-        let mut packs = packs.iter().filter(|pack| old.contains(&pack.id.upload));
-        Ok(packs.all(|pack| {
-            let mut there = held.iter().map(|held| held.get(&pack.id).is_some_and(|there| there.has_any_of(pack)));
+        Ok(needed.iter().all(|(pack, needed)| {
+            let mut there =
+                held.iter().map(|held| held.get(&pack.id).is_some_and(|it| it.lacks(pack, needed).is_empty()));
             match to {
                 Copied::ToAll => there.all(|is_there| is_there),
                 Copied::ToOne => there.any(|is_there| is_there),
@@ -612,8 +630,7 @@ impl<T: Send + 'static> PublicationWork<T> {
         let (of_caller, needs) = (self.session.clone(), self.needs.clone());
         let check = move |state: &State| {
             let authorization = of_caller.authorize(state, &needs)?;
-            let deletion = deleting(state, &target.id().into()).into_iter();
-            Error::from_problems(deletion.chain(target.problems(&of_caller.inner, state, None)).collect())?;
+            Error::from_problems(problems_with(&*target, &of_caller.inner, state, None))?;
             let (id, region) = (target.id(), target.location().clone());
             let joined = state.upload_of(&id, &region).filter(|_| adopt);
             let event = match joined {
@@ -689,7 +706,7 @@ impl<T: Send + 'static> PublicationWork<T> {
                 },
             };
             if !stored.is_empty() {
-                self.require_there(state, copies, manifest.packs.iter().as_slice()).await?;
+                self.require_there(state, copies, manifest.lines()).await?;
             }
             let id = manifest.id();
             let new = &manifest;
@@ -743,8 +760,7 @@ impl<T: Send + 'static> PublicationWork<T> {
         let check = move |state: &State| {
             let authorization = of_caller.authorize(state, &needs)?;
             let inner = &of_caller.inner;
-            let deletion = deleting(state, &target.id().into()).into_iter();
-            Error::from_problems(deletion.chain(target.problems(inner, state, Some(&made.storage))).collect())?;
+            Error::from_problems(problems_with(&*target, inner, state, Some(&made.storage)))?;
             if !state.still_claims(target.location(), &claims) {
                 return Err(another_store(target.location()));
             }
@@ -786,6 +802,16 @@ impl<T: Send + 'static> PublicationWork<T> {
 }
 
 /// The error of what is wrong before the first byte moves.
+/// Returns what keeps a target from being made in a state.
+fn problems_with<T>(
+    target: &dyn Target<Resource = T>,
+    inner: &Inner,
+    state: &State,
+    storage: Option<&StorageProfile>,
+) -> Vec<Problem> {
+    deleting(state, &target.id().into()).into_iter().chain(target.problems(inner, state, storage)).collect()
+}
+
 fn refused(id: &ResourceId, problems: Vec<Problem>) -> Error {
     Error::from_problems(problems).err().unwrap_or_else(|| closed(id))
 }
@@ -856,8 +882,9 @@ impl Gathered {
         Ok(gathered)
     }
 
-    fn packs(&self) -> impl Iterator<Item = &PackInfo> {
-        self.packs.values().map(|(pack, _)| pack)
+    /// Returns its packs, each with the records that it needs.
+    fn needs(&self) -> impl Iterator<Item = (PackInfo, Extents)> {
+        self.packs.values().cloned()
     }
 
     /// Returns the one manifest of it all.

@@ -9,6 +9,7 @@ use crate::model::{
     NamedSource, OsState, OsType, PurchasePlan, Region, ResourceId, SnapshotId, SourceDisk, SourceDisks,
     StorageAccountId, SubscriptionId, VersionSource, VirtualMachineId,
 };
+use crate::service::rules::refusals::deleting;
 use crate::service::session::inner::Inner;
 use crate::service::session::rights::Need;
 
@@ -278,6 +279,16 @@ impl Facts {
 }
 
 impl Source {
+    /// Returns the ids of what the catalog has the bytes of.
+    pub(super) fn stored(&self) -> Vec<ResourceId> {
+        match self {
+            Self::Disks(..) => Vec::new(),
+            Self::ManagedImage(id) => vec![id.into()],
+            Self::ImageVersion(id) => vec![id.into()],
+            Self::Snapshots(snapshots) => snapshots.all().map(|(_, id)| id.into()).collect(),
+        }
+    }
+
     /// Returns whether the catalog has the bytes of a name.
     pub(super) fn is_stored(state: &State, name: &VersionSource) -> bool {
         match Self::named(name) {
@@ -367,12 +378,14 @@ impl Source {
         expected: Option<&Expected>,
     ) -> SourceState {
         let mut looked = SourceState::default();
+        let marked = |id: ResourceId| deleting(state, &id.into());
         match self {
             Self::Disks(facts, _) => looked.problems.extend(facts.problems(region, expected)),
             Self::ManagedImage(id) => match state.managed_image(id) {
                 None => looked.problems.push(not_found(id)),
                 Some(record) => {
                     let image = &record.resource;
+                    looked.problems.extend(marked(id.into()));
                     let facts = Facts {
                         id: id.to_string(),
                         location: Some(image.location().clone()),
@@ -391,6 +404,11 @@ impl Source {
                 match record.zip(state.definition(id.definition())) {
                     None => looked.problems.push(not_found(id)),
                     Some((record, of)) => {
+                        looked.problems.extend(marked(id.into()));
+                        if let Some(end) = state.consumption_end(record).filter(|end| *end <= inner.log_time()) {
+                            let advice = format!("it was deleted, and could be a source until {end}: restore it");
+                            looked.problems.push(not_found(id).with_advice(advice));
+                        }
                         let ready = record.replicas_ready(region) > 0;
                         let facts = Facts {
                             id: id.to_string(),
@@ -419,6 +437,7 @@ impl Source {
                         continue;
                     };
                     let snapshot = &record.resource;
+                    looked.problems.extend(marked(id.into()));
                     let facts = Facts {
                         id: id.to_string(),
                         location: Some(snapshot.location().clone()),
