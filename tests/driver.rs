@@ -23,6 +23,9 @@ use serde_json::{Value, json};
 
 const REGIONS: [&str; 3] = ["westeurope", "eastus", "northeurope"];
 
+/// How long a duty is left to one that gives no sign of life.
+const QUIET: Duration = Duration::from_secs(120);
+
 /// A PUT of a version that is made of another one, in all regions.
 fn made_of(source: &ImageVersionId) -> Value {
     let targets: Vec<Value> = REGIONS.iter().map(|region| json!({"name": region})).collect();
@@ -54,7 +57,8 @@ fn driver(sandbox: &Sandbox) -> Driver {
 async fn seen(sandbox: &Sandbox, number: &str) -> BTreeMap<String, String> {
     let mut seen = BTreeMap::new();
     let view = sandbox.session().refresh().await.unwrap();
-    seen.insert("state".to_owned(), view.provisioning(sandbox.version(number)).unwrap().state.to_string());
+    let state = view.provisioning(sandbox.version(number)).map(|now| now.state.to_string());
+    seen.insert("state".to_owned(), state.unwrap_or_else(|error| format!("{:?}", error.kind())));
     for region in REGIONS {
         let deployed = sandbox.deployed(number, region).await;
         seen.insert(
@@ -129,13 +133,36 @@ async fn half_done() -> Sandbox {
 
 #[test]
 fn a_process_that_is_killed_at_any_store_call_and_started_again_ends_in_the_same_state() {
+    block_on(async { killed_at_any_store_call(half_done).await });
+}
+
+/// As the deletion of a version that others share packs with.
+#[test]
+fn a_process_that_is_killed_while_it_deletes_ends_in_the_same_state_too() {
     block_on(async {
+        let marked = async || {
+            let sandbox = Sandbox::builder().one_store(MemoryStore::new()).build().await.unwrap();
+            for number in ["2.0.0", "3.0.0", "4.0.0"] {
+                sandbox.publish(number, noise(1, 64 << 10)).await.unwrap();
+            }
+            for number in ["2.0.0", "4.0.0"] {
+                sandbox.session().delete(sandbox.version(number)).begin().await.unwrap();
+            }
+            sandbox
+        };
+        killed_at_any_store_call(marked).await;
+    });
+}
+
+/// Each time another process goes on.
+async fn killed_at_any_store_call(half_done: impl AsyncFn() -> Sandbox) {
+    {
         let whole = half_done().await;
         let before = whole.catalog_faults().calls();
         drive(&whole, &mut driver(&whole)).await;
         let calls = whole.catalog_faults().calls() - before;
         let wanted = [seen(&whole, "2.0.0").await, seen(&whole, "3.0.0").await];
-        assert_eq!(wanted[0]["state"], "Succeeded");
+        assert_eq!(wanted[1]["state"], "Succeeded");
         assert!(wanted[0]["operations"].contains("Succeeded, 100"), "{wanted:?}");
         println!("{calls} store calls");
         for call in 0..calls {
@@ -154,7 +181,7 @@ fn a_process_that_is_killed_at_any_store_call_and_started_again_ends_in_the_same
             let ended = [seen(&again, "2.0.0").await, seen(&again, "3.0.0").await];
             assert_eq!(ended, wanted, "killed at call {call}");
         }
-    });
+    }
 }
 
 /// A gallery whose regions let others go first at each call.
@@ -162,7 +189,9 @@ async fn shared() -> Sandbox {
     let regions = REGIONS
         .iter()
         .fold(Sandbox::builder(), |builder, region| builder.store(region, YieldingStore::new(MemoryStore::new())));
-    let sandbox = regions.build().await.unwrap();
+    let sandbox = regions.service(|builder| builder.abandon_duties_after(QUIET)).build().await.unwrap();
+    // A driver has collected.
+    sandbox.session().driver().step().await.unwrap();
     for number in 0..4_u8 {
         // Each has packs of the one before it.
         let mut disk = noise(1, 4 << 20);
@@ -243,15 +272,142 @@ fn two_drivers_share_the_work_and_no_pack_is_copied_twice() {
     });
 }
 
+/// Whatever of the two is ahead, by so many polls.
+#[test]
+fn a_call_and_a_driver_share_the_work_and_no_pack_is_copied_twice() {
+    for (driver_ahead, call_ahead) in [(0, 0), (30, 0), (120, 0), (0, 10), (0, 25)] {
+        block_on(async {
+            let sandbox = shared().await;
+            let other = sandbox.reopen().build().await.unwrap();
+            let mut driving = pin!(driver(&other).run());
+            let mut calling = pin!(async {
+                for number in (0..4).rev() {
+                    let version = sandbox.version(&format!("1.0.{number}"));
+                    let report = sandbox.session().replicate(&version).await.unwrap();
+                    assert_eq!(report.regions.len(), 3);
+                }
+            });
+            for _ in 0..driver_ahead {
+                assert!((&mut driving).now_or_never().is_none());
+            }
+            for _ in 0..call_ahead {
+                assert!((&mut calling).now_or_never().is_none());
+            }
+            let Either::Right(_) = select(driving, calling).await else { panic!("the driver has ended") };
+            all_is_complete(&sandbox).await;
+            let sent: Vec<_> = ["eastus", "northeurope"].iter().map(|region| sent(&sandbox, region)).collect();
+            assert!(
+                sent.iter().all(|(packs, twice)| *packs > 0 && *twice == 0),
+                "{driver_ahead} {call_ahead}: {sent:?}"
+            );
+        });
+    }
+}
+
+#[test]
+fn a_driver_leaves_a_region_to_a_call_for_as_long_as_that_lives_and_tells_how_far_it_is() {
+    block_on(async {
+        let sandbox = shared().await;
+        let other = sandbox.reopen().build().await.unwrap();
+        let tags = json!({"location": "westeurope", "tags": {"put": "again"}});
+        let put = sandbox.session().put_image_version(sandbox.version("1.0.3"), tags).await.unwrap();
+        // At this rate, the megabyte takes about ten minutes.
+        let replicating = sandbox.session().replicate(sandbox.version("1.0.0")).in_region("eastus");
+        let calling = replicating.bytes_per_second("eastus", 1 << 11);
+        let mut second = driver(&other);
+        let driving = async {
+            sandbox.clock_sleep(Duration::from_secs(300)).await;
+            // The other region is free; in this one, even other versions wait.
+            let mut done = Vec::new();
+            for _ in 0..10 {
+                done.extend(second.step().await.unwrap().done);
+                sandbox.clock_sleep(Duration::from_secs(5)).await;
+            }
+            assert!(done.iter().all(|done| done.duty == Duty::Replicate("northeurope".parse().unwrap())), "{done:?}");
+            assert_eq!(done.len(), 4);
+        };
+        let (report, ()) = futures::join!(calling, driving);
+        assert!(report.unwrap().regions[0].cross_region_bytes >= 1 << 20);
+        let step = second.step().await.unwrap();
+        assert_eq!(step.done.len(), 3, "{step:?}");
+        let put = other.session().view().operation(put.operation.unwrap()).unwrap();
+        assert_eq!(put.status, OperationStatus::Succeeded);
+        assert_eq!(sent(&sandbox, "eastus").1, 0);
+    });
+}
+
+#[test]
+fn a_call_that_is_dropped_or_stands_still_loses_its_regions_to_a_driver() {
+    block_on(async {
+        let sandbox = shared().await;
+        let other = sandbox.reopen().build().await.unwrap();
+        let version = sandbox.version("1.0.0");
+        let mut dropped = sandbox.session().replicate(&version).bytes_per_second("northeurope", 1);
+        let mut still = sandbox.session().replicate(&version).bytes_per_second("eastus", 1);
+        still = still.in_region("eastus");
+        for _ in 0..200 {
+            assert!((&mut dropped).now_or_never().is_none() && (&mut still).now_or_never().is_none());
+        }
+        drop(dropped);
+        let mut second = driver(&other);
+        let first = second.step().await.unwrap();
+        assert!(first.is_idle() && first.waiting.len() == 2, "{first:?}");
+        let from = chrono_now(other.clock());
+        drive(&other, &mut second).await;
+        all_is_complete(&other).await;
+        assert!((100..300).contains(&(chrono_now(other.clock()) - from)));
+        // It wakes up, finds that a driver has done it, and that is what it was asked for.
+        assert_eq!(still.await.unwrap().regions[0].region.as_str(), "eastus");
+    });
+}
+
+#[test]
+fn a_call_waits_for_a_driver_that_lives_and_takes_over_from_one_that_is_gone() {
+    block_on(async {
+        for gone in [false, true] {
+            let sandbox = shared().await;
+            let other = sandbox.reopen().build().await.unwrap();
+            // At this rate it takes about ten minutes for each version.
+            let slow = driver(&other).bytes_per_second(1 << 11);
+            let mut driving = Box::pin(slow.run());
+            for _ in 0..200 {
+                assert!((&mut driving).now_or_never().is_none());
+            }
+            let from = chrono_now(sandbox.clock());
+            let version = sandbox.version("1.0.0");
+            if gone {
+                drop(driving);
+                let cancelled =
+                    sandbox.session().replicate(&version).within(Duration::from_secs(30)).await.unwrap_err();
+                assert_eq!(cancelled.kind(), ErrorKind::Cancelled, "{cancelled}");
+                sandbox.session().replicate(&version).await.unwrap();
+                assert!((120..200).contains(&(chrono_now(sandbox.clock()) - from)));
+            } else {
+                let Either::Right((report, _)) = select(driving, sandbox.session().replicate(&version)).await else {
+                    panic!("the driver has ended")
+                };
+                assert_eq!(report.unwrap().regions.iter().map(|region| region.cross_region_bytes).sum::<u64>(), 0);
+                assert!(chrono_now(sandbox.clock()) - from > 300);
+            }
+            assert!(sandbox.deployed("1.0.0", "eastus").await.is_ok());
+        }
+    });
+}
+
 /// Two drivers see the same free duty, and both commit that they take it: the one whose commit comes second has not taken it.
 #[test]
 fn a_duty_that_two_drivers_want_at_once_is_taken_by_one() {
-    for ahead in 0..24 {
+    for (ahead, deletes) in (0..24).map(|ahead| (ahead, false)).chain((0..24).map(|ahead| (ahead, true))) {
         block_on(async {
             let store = MemoryStore::new();
             let fast = Sandbox::builder().one_store(store.clone()).build().await.unwrap();
-            let lacking = fast.new_version("1.0.0", "westeurope,eastus", raw(noise(1, 128 << 10)));
+            let regions = if deletes { "westeurope" } else { "westeurope,eastus" };
+            let lacking = fast.new_version("1.0.0", regions, raw(noise(1, 128 << 10)));
             fast.session().publish(lacking).await.unwrap();
+            let deletion = match deletes {
+                true => fast.session().delete(fast.version("1.0.0")).begin().await.unwrap(),
+                false => None,
+            };
             let slow = async || {
                 let yielding = YieldingStore::new(store.clone());
                 fast.reopen().catalog_store(yielding.clone()).one_store(yielding).build().await.unwrap()
@@ -265,8 +421,14 @@ fn a_duty_that_two_drivers_want_at_once_is_taken_by_one() {
                     let _ = second.as_mut().now_or_never();
                 }
             }
-            fast.session().refresh().await.unwrap();
-            assert_eq!(fast.session().replication_status(&fast.version("1.0.0")).await.unwrap().progress(), 100);
+            let view = fast.session().refresh().await.unwrap();
+            match deletion {
+                Some(deletion) => assert_eq!(view.operation(deletion).unwrap().status, OperationStatus::Succeeded),
+                None => {
+                    let status = fast.session().replication_status(&fast.version("1.0.0")).await.unwrap();
+                    assert_eq!(status.progress(), 100);
+                }
+            }
             let history: Vec<read::HistoryEntry> = fast.session().history(0).try_collect().await.unwrap();
             let mut is_held = false;
             for entry in history {
@@ -568,7 +730,8 @@ fn operations_that_ended_are_kept_for_a_week_and_at_most_a_thousand() {
 fn a_driver_that_reaches_the_regions_and_not_the_catalog_stops_before_another_may_begin() {
     block_on(async {
         let clock = ManualClock::new("2026-01-02T03:04:05Z".parse().unwrap());
-        let sandbox = Sandbox::builder().clock(clock).build().await.unwrap();
+        let quiet = |builder: GalleryServiceBuilder| builder.abandon_duties_after(QUIET);
+        let sandbox = Sandbox::builder().clock(clock).service(quiet).build().await.unwrap();
         let lacking = sandbox.new_version("1.0.0", "westeurope,eastus", raw(noise(1, 1 << 20)));
         sandbox.session().publish(lacking).await.unwrap();
         // At this rate it takes hours.

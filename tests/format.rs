@@ -9,6 +9,9 @@
 #![cfg(feature = "testkit")]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test may fail as the test does")]
 
+#[path = "format/frozen.rs"]
+mod frozen;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +24,7 @@ use compute_gallery::content::Compression;
 use compute_gallery::host::Workers;
 use compute_gallery::model::*;
 use compute_gallery::publish::*;
-use compute_gallery::read::{EventKind, ListScope};
+use compute_gallery::read::{EventKind, ListScope, ProvisioningState};
 use compute_gallery::store::*;
 use compute_gallery::testkit::{HookedStore, ManualClock, Reaction, Sandbox, raw, region};
 use compute_gallery::*;
@@ -256,7 +259,14 @@ async fn written() -> Result<Blobs> {
         let mut driving = std::pin::pin!(driver.run());
         assert!((0..1_000).all(|_| driving.as_mut().now_or_never().is_none()), "it stands still, and is dropped");
     }
-    session.replicate(sandbox.version("6.0.0")).await?;
+    {
+        // It takes over from the driver, and others go on before that is done.
+        let mut replicating = std::pin::pin!(session.replicate(sandbox.version("6.0.0")));
+        while (&mut replicating).now_or_never().transpose()?.is_none() {
+            sandbox.clock().advance(Duration::from_secs(1));
+        }
+    }
+    frozen::everything(&sandbox, group).await?;
     session.put_image_version(sandbox.version("8.0.3"), body).await?;
     // A checkpoint comes after 64 entries.
     for number in 0..20 {
@@ -281,7 +291,7 @@ async fn seen(session: &Session) -> String {
             for version in view.image_versions(definition.id(), None, 100).unwrap().items {
                 seen.push(serde_json::to_string(&*version).unwrap());
                 let provisioning = view.provisioning(version.id()).unwrap();
-                if view.image_content(version.id()).is_err() {
+                if view.image_content(version.id()).is_err() || provisioning.state == ProvisioningState::Deleting {
                     seen.push(format!("{} {provisioning:?}", view.json(version.id()).unwrap()));
                     continue;
                 }
@@ -318,6 +328,7 @@ fn replace_the_golden_files() {
         let blobs = written().await.unwrap();
         write_golden(&golden(), &blobs);
         fs::write(golden().with_extension("txt"), seen(&opened(&blobs).await.1.unwrap()).await).unwrap();
+        frozen::write_forms(&blobs).await;
     });
 }
 

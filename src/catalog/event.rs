@@ -307,12 +307,15 @@ pub(crate) enum Event {
         /// The error with its causes.
         reason: String,
     },
-    /// A driver is at work on a duty from here on, or still.
+    /// A driver is at work on a duty from here on, or still; or a call that does the same.
     DutyTaken {
         /// The duty.
         duty: Duty,
         /// The driver.
         driver: DriverId,
+        /// Whether it is a call, which lasts as long as its caller awaits it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        by_call: bool,
         /// The version that is worked on, and how far it is.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at: Option<(ImageVersionId, u8)>,

@@ -271,14 +271,17 @@ impl fmt::Display for Duty {
 #[serde(transparent)]
 pub(crate) struct DriverId(pub(crate) UploadId);
 
-/// A duty that a driver holds, or has finished.
+/// A duty that was ever taken.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct DutyRecord {
     pub(crate) duty: Duty,
-    /// Its holder; `None` after it is finished.
+    /// Its holder; `None` after it was laid down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) driver: Option<DriverId>,
+    /// Whether the holder is a call, and not a driver.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) by_call: bool,
     /// The number of the commit that took or last renewed it.
     pub(crate) beat: u64,
     /// The version that is worked on, and how far it is.

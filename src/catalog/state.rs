@@ -424,7 +424,7 @@ impl State {
         None
     }
 
-    /// Returns the duties that drivers hold, and those that are finished and come again.
+    /// Returns the duties that were ever taken: none where no driver has worked.
     pub(crate) fn duties(&self) -> impl Iterator<Item = &Arc<DutyRecord>> {
         self.duties.values()
     }
@@ -905,20 +905,19 @@ impl State {
                 let failure = Failure { code: code.clone(), reason: reason.clone() };
                 self.end_operation(*operation, Some((*status, failure)), time);
             }
-            Event::DutyTaken { duty, driver, at } => {
+            Event::DutyTaken { duty, driver, by_call, at } => {
                 let finished = self.duties.get(duty).and_then(|record| record.finished);
-                let (driver, at, of) = (Some(*driver), at.clone(), duty.clone());
-                let record = DutyRecord { duty: of, driver, beat: number, at, finished };
+                let (driver, by_call, at, of) = (Some(*driver), *by_call, at.clone(), duty.clone());
+                let record = DutyRecord { duty: of, driver, by_call, beat: number, at, finished };
                 self.duties.insert(duty.clone(), Arc::new(record));
                 self.touch(RecordKey::Duty(duty.clone()));
             }
             Event::DutyLaidDown { duty, finished } => {
-                let before = self.duties.remove(duty).and_then(|record| record.finished);
-                if let Some(finished) = if *finished { Some(time) } else { before } {
-                    let (of, finished) = (duty.clone(), Some(finished));
-                    let record = DutyRecord { duty: of, driver: None, beat: number, at: None, finished };
-                    self.duties.insert(duty.clone(), Arc::new(record));
-                }
+                // The record stays: it tells calls that drivers work here.
+                let before = self.duties.get(duty).and_then(|record| record.finished);
+                let (of, finished) = (duty.clone(), if *finished { Some(time) } else { before });
+                let record = DutyRecord { duty: of, driver: None, by_call: false, beat: number, at: None, finished };
+                self.duties.insert(duty.clone(), Arc::new(record));
                 self.touch(RecordKey::Duty(duty.clone()));
             }
             Event::FeaturesEnabled { features } => {

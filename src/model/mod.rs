@@ -74,7 +74,7 @@ pub use image_version::{ImageVersion, ImageVersionRequest};
 pub use limits::Limits;
 pub use machine_name::MachineName;
 pub use managed_image::ManagedImage;
-pub use name::{GalleryName, ImageName, ResourceGroupName, SubscriptionId};
+pub use name::{GalleryName, ImageName, ResourceGroupName, ResourceName, SubscriptionId};
 pub use named_source::NamedSource;
 pub(crate) use publishing_profile::out_of_range;
 pub use publishing_profile::{

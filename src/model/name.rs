@@ -9,9 +9,12 @@ use crate::error::{Error, ErrorKind, Problem, Result};
 struct Rule {
     /// The property that an error names.
     field: &'static str,
+    /// In characters.
     max_len: usize,
+    /// Whether letters and digits of all scripts count as such, or only those of ASCII.
+    all_scripts: bool,
     /// The characters that may stand beside letters and digits.
-    others: &'static [u8],
+    others: &'static str,
     ends: Ends,
     /// Azure's sentence about a wrong name, where it has one.
     sentence: Option<fn(&str) -> String>,
@@ -23,19 +26,24 @@ enum Ends {
     Any,
     NoPeriodLast,
     LetterOrDigit,
+    /// And an underscore last.
+    LetterOrDigitFirst,
 }
 
 impl Rule {
     fn check(&self, name: &str) -> Result<Arc<str>> {
-        let inside = |byte: u8| byte.is_ascii_alphanumeric() || self.others.contains(&byte);
-        let plain = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
-        let (first, last) = (name.bytes().next(), name.bytes().next_back());
+        let is_plain = |char: char| char.is_ascii_alphanumeric() || (self.all_scripts && char.is_alphanumeric());
+        let is_inside = |char: char| is_plain(char) || self.others.contains(char);
+        let (first, last) = (name.chars().next(), name.chars().next_back());
         let ends = match self.ends {
             Ends::Any => true,
-            Ends::NoPeriodLast => last != Some(b'.'),
-            Ends::LetterOrDigit => plain(first) && plain(last),
+            Ends::NoPeriodLast => last != Some('.'),
+            Ends::LetterOrDigit => first.is_some_and(is_plain) && last.is_some_and(is_plain),
+            Ends::LetterOrDigitFirst => {
+                first.is_some_and(is_plain) && last.is_some_and(|last| is_plain(last) || last == '_')
+            }
         };
-        if name.is_empty() || name.len() > self.max_len || !name.bytes().all(inside) || !ends {
+        if name.is_empty() || name.chars().count() > self.max_len || !name.chars().all(is_inside) || !ends {
             return Err(self.broken_by(name));
         }
         Ok(name.into())
@@ -80,7 +88,8 @@ fn not_an_entity_name(name: &str) -> String {
 const SUBSCRIPTION: Rule = Rule {
     field: "subscriptionId",
     max_len: 64,
-    others: b"-",
+    all_scripts: false,
+    others: "-",
     ends: Ends::Any,
     sentence: None,
     words: "a subscription id has 1 to 64 letters, digits and `-`",
@@ -89,16 +98,18 @@ const SUBSCRIPTION: Rule = Rule {
 const RESOURCE_GROUP: Rule = Rule {
     field: "resourceGroupName",
     max_len: 90,
-    others: b"_-.()",
+    all_scripts: true,
+    others: "_-.()",
     ends: Ends::NoPeriodLast,
     sentence: None,
-    words: "a resource group has 1 to 90 letters, digits and `_-.()`, and does not end in a period",
+    words: "a resource group has 1 to 90 letters and digits of any script and `_-.()`, and does not end in a period",
 };
 
 const GALLERY: Rule = Rule {
     field: "gallery.name",
     max_len: 80,
-    others: b"_.",
+    all_scripts: false,
+    others: "_.",
     ends: Ends::LetterOrDigit,
     sentence: Some(not_a_gallery_name),
     words: "a gallery name has 1 to 80 letters, digits, `_` and `.` (no `-`), and a letter or digit at both ends",
@@ -107,10 +118,21 @@ const GALLERY: Rule = Rule {
 const IMAGE: Rule = Rule {
     field: "galleryImage.name",
     max_len: 80,
-    others: b"_-.",
+    all_scripts: false,
+    others: "_-.",
     ends: Ends::LetterOrDigit,
     sentence: Some(not_an_entity_name),
     words: "an image definition name has 1 to 80 letters, digits, `_`, `-` and `.`, and a letter or digit at both ends",
+};
+
+const RESOURCE: Rule = Rule {
+    field: "name",
+    max_len: 80,
+    all_scripts: false,
+    others: "_-.",
+    ends: Ends::LetterOrDigitFirst,
+    sentence: None,
+    words: "it has 1 to 80 letters, digits, `_`, `-` and `.`, a letter or digit first, and a letter, a digit or `_` last",
 };
 
 text_newtype! {
@@ -127,12 +149,14 @@ text_newtype! {
 }
 
 text_newtype! {
-    /// A resource group: 1 to 90 letters, digits and `_-.()`, not ending in a period (Azure: "Naming rules").
+    /// A resource group: 1 to 90 letters and digits of any script and `_-.()`, not ending in a period (Azure: "Naming rules"). The case of
+    /// ASCII letters does not count.
     ///
     /// ```
     /// use compute_gallery::model::ResourceGroupName;
     ///
     /// assert_eq!("Images(eu)".parse::<ResourceGroupName>()?.as_str(), "Images(eu)");
+    /// assert!("größe".parse::<ResourceGroupName>().is_ok());
     /// assert!("images.".parse::<ResourceGroupName>().is_err());
     /// # Ok::<(), compute_gallery::Error>(())
     /// ```
@@ -158,8 +182,6 @@ text_newtype! {
 text_newtype! {
     /// An image definition's name: 1 to 80 letters, digits, `_`, `-` and `.`, a letter or digit at both ends.
     ///
-    /// Managed images, snapshots, disks, VMs and storage accounts are held to the same rule.
-    ///
     /// ```
     /// use compute_gallery::model::ImageName;
     ///
@@ -169,6 +191,20 @@ text_newtype! {
     /// # Ok::<(), compute_gallery::Error>(())
     /// ```
     ImageName, caseless, |name| IMAGE.check(name)
+}
+
+text_newtype! {
+    /// The name of a managed image, a snapshot or a disk: 1 to 80 letters, digits, `_`, `-` and `.`, a letter or digit first, and a letter, a
+    /// digit or `_` last (Azure: "Naming rules"). VMs and storage accounts are the host's, and held to the same rule.
+    ///
+    /// ```
+    /// use compute_gallery::model::ResourceName;
+    ///
+    /// assert_eq!("Golden_".parse::<ResourceName>()?, "golden_".parse()?);
+    /// assert!("golden-".parse::<ResourceName>().is_err());
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// ```
+    ResourceName, caseless, |name| RESOURCE.check(name)
 }
 
 #[cfg(test)]
@@ -188,6 +224,16 @@ mod tests {
         assert!("a-b".parse::<ImageName>().is_ok());
         assert!("group.".parse::<ResourceGroupName>().is_err());
         assert!("(group)".parse::<ResourceGroupName>().is_ok());
+        assert!(
+            "gruppe-ä1".parse::<ResourceGroupName>().is_ok() && "ä".repeat(90).parse::<ResourceGroupName>().is_ok()
+        );
+        for wrong in ["ä".repeat(91).as_str(), "a\u{200f}b", "a/b", "a b"] {
+            assert!(wrong.parse::<ResourceGroupName>().is_err(), "{wrong:?}");
+        }
+        assert!("a_".parse::<ResourceName>().is_ok() && "a".repeat(80).parse::<ResourceName>().is_ok());
+        for wrong in ["", "_a", "a.", "a-", "ä", "a/b", "a".repeat(81).as_str()] {
+            assert!(wrong.parse::<ResourceName>().is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

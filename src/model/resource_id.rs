@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::body::from_body_by;
-use super::name::{GalleryName, ImageName, ResourceGroupName, SubscriptionId};
+use super::name::{GalleryName, ImageName, ResourceGroupName, ResourceName, SubscriptionId};
 use super::shared::{Shared, Spelled};
 use super::text::{from_text, serde_as_text};
 use super::top_level_id::{DiskId, ManagedImageId, SnapshotId, StorageAccountId, VirtualMachineId};
@@ -231,7 +231,7 @@ struct Segments<'a> {
 }
 
 /// Makes an id of a kind that lies right in a resource group.
-type TopLevelKind = fn(SubscriptionId, ResourceGroupName, ImageName) -> ResourceId;
+type TopLevelKind = fn(SubscriptionId, ResourceGroupName, ResourceName) -> ResourceId;
 
 impl<'a> Segments<'a> {
     fn wrong(&self, what: &str) -> Error {

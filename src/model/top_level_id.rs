@@ -1,13 +1,13 @@
 //! Ids of resources that lie right in a resource group: managed images, snapshots, disks, VMs, storage accounts.
 
-use super::name::{ImageName, ResourceGroupName, SubscriptionId};
+use super::name::{ResourceGroupName, ResourceName, SubscriptionId};
 use super::shared::{Shared, Spelled};
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct TopLevelPath {
     subscription: SubscriptionId,
     resource_group: ResourceGroupName,
-    name: ImageName,
+    name: ResourceName,
 }
 
 impl TopLevelPath {
@@ -30,7 +30,7 @@ macro_rules! top_level_id {
 
         impl $name {
             /// Returns the id of the resource `name` in a resource group.
-            pub fn new(subscription: SubscriptionId, resource_group: ResourceGroupName, name: ImageName) -> Self {
+            pub fn new(subscription: SubscriptionId, resource_group: ResourceGroupName, name: ResourceName) -> Self {
                 Self(Shared::new(TopLevelPath { subscription, resource_group, name }))
             }
 
@@ -45,7 +45,7 @@ macro_rules! top_level_id {
             }
 
             /// Returns the name.
-            pub fn name(&self) -> &ImageName {
+            pub fn name(&self) -> &ResourceName {
                 &self.0.name
             }
         }

@@ -86,6 +86,10 @@ impl ReplicationControl {
         }
     }
 
+    pub(crate) fn is_paused(&self) -> bool {
+        self.now() == Command::Pause
+    }
+
     pub(crate) fn now(&self) -> Command {
         self.0.lock().command
     }

@@ -552,6 +552,7 @@ impl SandboxBuilder {
             .clock(self.clock.clone())
             .entropy(SeededEntropy::new(self.seed.wrapping_add(process)))
             .workers(Workers::inline())
+            .abandon_duties_after(ABANDONED_AFTER)
             .simulation(script.clone())
             .catalog_store(catalog.clone());
         if let Some(common) = &self.common {
@@ -583,8 +584,7 @@ impl SandboxBuilder {
         }
         let (of_driver, settings) = (session.clone(), self.driver.clone());
         let background = Background::new(move || {
-            let driver = of_driver.driver().collect_every(None);
-            let driver = driver.look_every(LOOKS_EVERY).abandoned_after(ABANDONED_AFTER);
+            let driver = of_driver.driver().collect_every(None).look_every(LOOKS_EVERY);
             match &settings {
                 Some(settings) => settings(driver),
                 None => driver,

@@ -14,13 +14,13 @@ use futures::future::{AbortHandle, Abortable, BoxFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::board::{Board, Done};
-use super::watch::Watch;
 use super::work::{Terms, Works, canceled, is_canceled};
 use crate::catalog::{Changes, DriverId, Duty, Event, State};
 use crate::content::names::UploadId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::ImageVersionId;
 use crate::service::session::session::Session;
+use crate::service::session::watch::Watch;
 
 /// Carries on by itself what was asked for. Set it up, then take single [`step`](Self::step)s, or let it [`run`](Self::run).
 ///
@@ -110,7 +110,6 @@ impl Session {
         let terms = Terms {
             at_once: 4,
             every: Duration::from_secs(5),
-            quiet: Duration::from_secs(120),
             bytes_per_second: None,
             collect_every: Some(Duration::from_secs(3_600)),
             scrub_every: None,
@@ -144,12 +143,6 @@ impl Driver {
     /// Sets how often [`run`](Self::run) looks for something to do: every 5 seconds by default. Each look is a read of the catalog.
     pub fn look_every(self, time: Duration) -> Self {
         self.set(|terms| terms.every = time)
-    }
-
-    /// Sets how long a duty of another driver must not change while this one watches, until it counts as abandoned: 2 minutes by default. All
-    /// drivers of a catalog need the same; a held duty is renewed four times in it.
-    pub fn abandoned_after(self, time: Duration) -> Self {
-        self.set(|terms| terms.quiet = time)
     }
 
     /// Caps the traffic of each replication into a region, and the reads of each scrub, at `rate` bytes per second; by default they are not
@@ -257,7 +250,8 @@ impl Driver {
         {
             self.limit = None;
         }
-        if !self.held.is_empty() && self.works.now().saturating_sub(self.renewed) >= self.works.terms.quiet / 2 {
+        if !self.held.is_empty() && self.works.now().saturating_sub(self.renewed) >= self.works.session.inner.quiet / 2
+        {
             // Another may take them over soon.
             self.held.values().for_each(AbortHandle::abort);
         }
@@ -283,7 +277,7 @@ impl Driver {
     async fn pause(&mut self) {
         let every = match self.held.is_empty() {
             true => self.works.terms.every,
-            false => self.works.terms.every.min(self.works.terms.quiet / 4),
+            false => self.works.terms.every.min(self.works.session.inner.quiet / 4),
         };
         let mut sleep = self.works.session.inner.clock.sleep(every);
         poll_fn(|context| {
@@ -307,7 +301,7 @@ impl Driver {
         let session = self.works.session.clone();
         session.require_administrator("drive the gallery")?;
         session.inner.catalog.refuse_change()?;
-        let (id, quiet) = (self.id()?, self.works.terms.quiet);
+        let (id, quiet) = (self.id()?, self.works.session.inner.quiet);
         let before = self.works.now();
         let state = self.beside(session.state()).await?;
         let after = self.works.now();
@@ -344,11 +338,16 @@ impl Driver {
                 events.push(Event::DutyLaidDown { duty: duty.clone(), finished: *finished });
             }
             for (duty, at) in held.iter().filter(|(duty, _)| is_own(state, duty)) {
-                events.push(Event::DutyTaken { duty: duty.clone(), driver: id, at: at.clone() });
+                events.push(Event::DutyTaken { duty: duty.clone(), driver: id, by_call: false, at: at.clone() });
             }
             let as_seen = |(duty, beat): &&(Duty, Option<u64>)| state.duty(duty).map(|record| record.beat) == *beat;
             let taken: Vec<Duty> = wanted.iter().filter(as_seen).take(room).map(|(duty, _)| duty.clone()).collect();
-            events.extend(taken.iter().map(|duty| Event::DutyTaken { duty: duty.clone(), driver: id, at: None }));
+            events.extend(taken.iter().map(|duty| Event::DutyTaken {
+                duty: duty.clone(),
+                driver: id,
+                by_call: false,
+                at: None,
+            }));
             Ok((Changes { events, authorization: None }, taken))
         };
         let (catalog, caller) = (session.inner.catalog.clone(), session.caller.clone());
@@ -372,7 +371,7 @@ impl Driver {
     /// Returns whether a duty is no other driver's, or abandoned.
     fn is_free(&self, state: &State, duty: &Duty) -> bool {
         let holder = state.duty(duty).and_then(|record| record.driver);
-        holder.is_none() || self.watch.quiet(duty) >= self.works.terms.quiet
+        holder.is_none() || self.watch.quiet(duty) >= self.works.session.inner.quiet
     }
 
     /// Stops the work of duties that another has taken over, and of operations that were cancelled.

@@ -2,7 +2,6 @@
 
 mod board;
 pub(crate) mod driver;
-mod watch;
 mod work;
 
 pub use board::Done;

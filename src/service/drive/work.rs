@@ -28,7 +28,6 @@ const BETWEEN_COLLECTIONS: Duration = Duration::from_secs(60);
 pub(super) struct Terms {
     pub(super) at_once: usize,
     pub(super) every: Duration,
-    pub(super) quiet: Duration,
     pub(super) bytes_per_second: Option<u64>,
     pub(super) collect_every: Option<Duration>,
     pub(super) scrub_every: Option<Duration>,
@@ -160,7 +159,7 @@ impl Works {
         };
         let work: BoxFuture<'_, Result<()>> = match duty {
             Duty::Replicate(region) => {
-                let replication = self.session.replicate(version.clone()).in_region(region.clone()).on_progress(tell);
+                let replication = self.session.replicate(version.clone()).of_a_duty(region.clone()).on_progress(tell);
                 let replication = match self.terms.bytes_per_second {
                     Some(rate) => replication.bytes_per_second(region.clone(), rate),
                     None => replication,

@@ -1,6 +1,5 @@
 //! Replications: the bytes of a version are brought to all its replicas.
 
-use std::collections::BTreeMap;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,34 +7,25 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::channel::mpsc;
-use futures::future::{BoxFuture, Either, maybe_done, select};
+use futures::future::{Either, maybe_done, select};
 use futures::stream::{self, Stream};
 
-use super::report::{RegionReport, ReplicationReport};
+use super::attempt::{Attempt, Content, Ended, OnFailure, Terms, at_work};
+use super::report::ReplicationReport;
 use crate::access::Action;
-use crate::catalog::{Changes, Event, State, StoreName, VersionRecord};
-use crate::content::compression::Compression;
-use crate::content::manifest::Manifest;
+use crate::catalog::{State, VersionRecord};
 use crate::content::names::ManifestId;
-use crate::content::recode::Recoding;
-use crate::error::{Error, ErrorKind, Problem, Result};
-use crate::host::Clock;
-use crate::host::in_flight::together;
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::{ImageVersionId, Region, given};
 use crate::progress::{OnProgress, Progress};
-use crate::regions::stores::another_store;
 use crate::regions::targets::targets;
 use crate::replica::holders::Holders;
-use crate::replication::{
-    ANOTHER_FAILED, CANCELLED, Engine, Listed, Moved, OUT_OF_TIME, RegionRun, RegionalReplicationStatus,
-    ReplicationControl, ReplicationState, ReplicationStatus, Tracker, stopped, time_is_up,
-};
-use crate::service::rules::refusals::missing;
+use crate::replication::{RegionalReplicationStatus, ReplicationControl, ReplicationState, ReplicationStatus, Tracker};
 use crate::service::session::call::Call;
 use crate::service::session::pending::{Pending, Work};
 use crate::service::session::plan::{Plan, RegionPlan};
-use crate::service::session::rights::Need;
 use crate::service::session::session::Session;
+use crate::service::session::taken::TakenDuties;
 
 /// A replication that has not started. Await it for the report, or read its [`statuses`](Self::statuses). It works only while it is
 /// polled.
@@ -87,77 +77,6 @@ struct ReplicationWork {
     terms: Terms,
     on_progress: OnProgress,
     news: mpsc::UnboundedSender<ReplicationStatus>,
-}
-
-/// The settings of a replication.
-#[derive(Clone, Debug, Default)]
-struct Terms {
-    bytes_per_second: BTreeMap<Region, u64>,
-    within: Option<Duration>,
-    on_failure: OnFailure,
-    control: ReplicationControl,
-    /// The only region to work on.
-    only: Option<Region>,
-}
-
-impl Terms {
-    /// Returns the target regions of a version that it works on, with their counts.
-    fn targets(&self, record: &VersionRecord) -> Vec<(Region, u32)> {
-        let is_meant = |region: &Region| self.only.as_ref().is_none_or(|only| only == region);
-        targets(record).into_iter().filter(|(region, _)| is_meant(region)).collect()
-    }
-
-    /// Returns the problems with the settings.
-    fn problems(&self, version: &ImageVersionId, targets: &[(Region, u32)]) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        if let Some(region) = self.only.as_ref().filter(|_| targets.is_empty()) {
-            let what = format!("`{region}` is not a target region of `{version}`: add it to its target regions");
-            problems.push(Problem::invalid("in_region", what));
-        }
-        for (region, rate) in &self.bytes_per_second {
-            if !targets.iter().any(|(target, _)| target == region) {
-                let what = format!("`{region}` is not a target region of `{version}`: set the rate of a target region");
-                problems.push(Problem::invalid("bytes_per_second", what));
-            } else if *rate == 0 {
-                let what = format!(
-                    "a rate of `0` bytes per second for `{region}` would never end: set at least 1, or pause the replication by \
-                     its control"
-                );
-                problems.push(Problem::invalid("bytes_per_second", what));
-            }
-        }
-        problems
-    }
-}
-
-/// The effect of a failed region on the other regions.
-///
-/// ```
-/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
-/// # use compute_gallery::testkit::Sandbox;
-/// # let sandbox = Sandbox::new().await?;
-/// # let session = sandbox.session();
-/// use compute_gallery::replicate::OnFailure;
-/// use compute_gallery::store::StoreErrorKind;
-/// use compute_gallery::testkit::{Fault, raw};
-///
-/// session.publish(sandbox.new_version("1.0.0", "westeurope,eastus,northeurope", raw(vec![7; 4096]))).await?;
-/// sandbox.faults("eastus").fail_from(0, Fault::Before(StoreErrorKind::Unavailable));
-/// let version = sandbox.version("1.0.0");
-/// assert!(session.replicate(&version).on_failure(OnFailure::KeepGoing).await.is_err());
-/// // East US failed, and North Europe was completed.
-/// assert_eq!(sandbox.deployed("1.0.0", "northeurope").await?, [7; 4096]);
-/// # Ok::<(), compute_gallery::Error>(())
-/// # }).unwrap();
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum OnFailure {
-    /// The others are completed. The default.
-    #[default]
-    KeepGoing,
-    /// The others are stopped, with [`ErrorKind::Cancelled`].
-    Stop,
 }
 
 impl std::fmt::Debug for Replication {
@@ -232,6 +151,12 @@ impl Replication {
     /// ```
     pub fn in_region(mut self, region: impl TryInto<Region, Error: Into<Error>>) -> Self {
         self.pending.try_set(given(region), |work, region| work.terms.only = Some(region));
+        self
+    }
+
+    /// Brings the version to a region whose duty the caller has: a driver.
+    pub(crate) fn of_a_duty(mut self, region: Region) -> Self {
+        self.pending.set(|work| (work.terms.only, work.terms.is_of_a_duty) = (Some(region), true));
         self
     }
 
@@ -600,23 +525,6 @@ impl Session {
         Ok((view.shared_state(), view.record(version)?.clone()))
     }
 
-    /// Lists what each of `regions` has of the packs of a version.
-    async fn list(
-        &self,
-        state: &State,
-        record: &VersionRecord,
-        regions: &[(Region, u32)],
-        manifest: &Manifest,
-    ) -> Vec<Result<Listed>> {
-        let profile = record.version.publishing_profile();
-        let listing = regions.iter().map(|(region, replicas)| async move {
-            let account = profile.storage_account_type_in(region);
-            let slots = self.inner.regions.replicas(state, region, *replicas, account)?;
-            Listed::read(region.clone(), slots, manifest).await
-        });
-        together(listing.collect()).await
-    }
-
     async fn replicate_now(
         &self,
         version: &ImageVersionId,
@@ -626,7 +534,9 @@ impl Session {
         let clock = &self.inner.clock;
         let within = terms.within.map(|time| TimeDelta::from_std(time).unwrap_or(TimeDelta::MAX));
         let deadline = within.map(|time| clock.now().checked_add_signed(time).unwrap_or(DateTime::<Utc>::MAX_UTC));
+        let (mut duties, before) = (TakenDuties::new(self, version), clock.monotonic());
         let view = self.refresh().await?;
+        duties.look(before, view.state());
         view.require(Action::WriteVersion, version)?;
         let (record, began) = (view.record(version)?.clone(), view.shared_state());
         let targets = terms.targets(&record);
@@ -641,209 +551,22 @@ impl Session {
                 let _ = failure.unbounded_send((region.clone(), error.clone()));
             }
         };
-        let zero = |(region, replicas): &(Region, u32)| RegionReport {
-            region: region.clone(),
-            replicas: *replicas,
-            cross_region_bytes: 0,
-            local_bytes: 0,
-            degraded: false,
-        };
-        let mut report = ReplicationReport { regions: targets.iter().map(zero).collect() };
-        let looking = async {
-            self.retry(&record, targets.iter().map(|(region, _)| region.clone())).await;
-            self.look_around(&record, &began, &targets, &terms).await
-        };
-        let cancelled = pin!(terms.control.cancelled());
-        let stop = select(cancelled, time_is_up(clock, deadline));
-        let (content, mut runs, mut failed) = match select(pin!(looking), stop).await {
-            Either::Left((Ok(seen), _)) => seen,
-            Either::Left((Err(error), _)) => {
-                let open = targets.iter().filter(|(region, _)| !record.is_complete_in(region));
-                open.for_each(|(region, _)| fell(region, &error));
-                failure.close_channel();
-                let untold = self.with_patience(recording).await;
-                let problems = error.into_problems().into_iter().chain(untold).collect();
-                return Error::from_problems(problems).map(|()| report);
-            }
-            Either::Right((why, _)) => {
-                let why = if matches!(why, Either::Left(_)) { CANCELLED } else { OUT_OF_TIME };
-                let open = targets.iter().filter(|(region, _)| !record.is_complete_in(region));
-                let problems = open.flat_map(|(region, _)| stopped(region, why).into_problems()).collect();
-                return Error::from_problems(problems).map(|()| report);
-            }
-        };
-        let give_up = terms.on_failure == OnFailure::Stop && !failed.is_empty();
-        let given_up = if give_up { std::mem::take(&mut runs) } else { Vec::new() };
-        failed.extend(given_up.into_iter().map(|run| (run.region.clone(), stopped(&run.region, ANOTHER_FAILED))));
-        runs.iter().for_each(|run| run.observed_by(&tracker));
-        failed.iter().for_each(|(region, error)| fell(region, error));
-        tell(&tracker);
-        let engine = Engine {
-            manifest: &content.manifest,
-            sources: &content.sources,
-            workers: &self.inner.workers,
-            recoding: (self.inner.compression == Compression::Later).then_some(Recoding::Crossing),
-            memory: &self.inner.memory,
-            clock,
-            control: &terms.control,
-            tracker: &tracker,
-            deadline,
-            stop_at_first: terms.on_failure == OnFailure::Stop,
-        };
-        let on_news = |region: &Region, error: Option<&Error>| {
-            error.into_iter().for_each(|error| fell(region, error));
-            tell(&tracker);
-        };
-        let seen = self.inner.catalog.snapshot();
-        let tracked = &tracker;
-        let finish = |run: &RegionRun, moved: &Moved| {
-            let (session, version, crossed) = (self.clone(), version.clone(), moved.cross_region_bytes);
-            let (region, replicas) = (run.region.clone(), run.replicas);
-            let (record, began, claims) = (record.clone(), began.clone(), seen.claims_of(&region));
-            let finished = async move {
-                let told = region.clone();
-                let travelled = move |done, total| {
-                    tracked.travelled(&told, (done, total));
-                    tell(tracked);
-                };
-                let storage = record.version.storage_profile();
-                session.inner.refused("replicate", || format!("{version} in {region}"))?;
-                session.inner.travel((&version).into(), &region, storage, &travelled).await?;
-                session.complete(&began, &claims, version, region, replicas, crossed).await
-            };
-            Box::pin(finished) as BoxFuture<'_, Result<()>>
-        };
-        let working = pin!(engine.run(&runs, &on_news, &finish));
-        let outcomes = match select(working, &mut recording).await {
-            Either::Left((outcomes, _)) => outcomes,
+        let attempt = Attempt { session: self, version, terms: &terms, deadline, tracker: &tracker, tell, fell: &fell };
+        let working = pin!(attempt.run(duties, (record, began)));
+        let Ended { report, mut failed, mut problems } = match select(working, &mut recording).await {
+            Either::Left((ended, _)) => ended,
             // It ends when no further failure is possible, and is polled again below.
             Either::Right((_, working)) => working.await,
         };
-        for (run, (moved, outcome)) in runs.iter().zip(outcomes) {
-            if let Some(told) = report.regions.iter_mut().find(|told| told.region == run.region) {
-                (told.cross_region_bytes, told.local_bytes) = (moved.cross_region_bytes, moved.local_bytes);
-                told.degraded = moved.degraded;
-            }
-            if let Err(error) = outcome {
-                fell(&run.region, &error);
-                failed.push((run.region.clone(), error));
-            }
-        }
-        tell(&tracker);
         // Failed regions come before the regions that were stopped because of them.
         failed.sort_by_key(|(_, error)| error.kind() == ErrorKind::Cancelled);
-        let problems = failed.iter().filter_map(|(region, error)| {
+        let of_regions = failed.iter().filter_map(|(region, error)| {
             let first = error.clone().into_problems().into_iter().next()?;
             Some(first.of_larger("ReplicationJobFailed", region.to_string(), "replication failed"))
         });
-        let mut problems: Vec<Problem> = problems.collect();
+        problems.splice(0..0, of_regions);
         failure.close_channel();
         problems.extend(self.with_patience(recording).await);
         Error::from_problems(problems).map(|()| report)
     }
-
-    /// Returns the version's content, and for each incomplete region what it has, or why that is unknown.
-    async fn look_around(
-        &self,
-        record: &VersionRecord,
-        began: &State,
-        targets: &[(Region, u32)],
-        terms: &Terms,
-    ) -> Result<(Content, Vec<RegionRun>, Vec<(Region, Error)>)> {
-        let open: Vec<&(Region, u32)> = targets.iter().filter(|(region, _)| !record.is_complete_in(region)).collect();
-        let witnessing = open.iter().map(|(region, _)| async move {
-            self.inner.regions.recheck(region);
-            let account = record.version.publishing_profile().storage_account_type_in(region);
-            // ORDER: before anything is read or written there. A log that does not know the version is refused from here on.
-            self.inner.regions.witness(region, account, began).await
-        });
-        let sources = Holders::new(self.inner.regions.holders(began, record));
-        let id = record.content.manifest_id();
-        let (manifest, witnessed) = futures::join!(sources.manifest(&id), together(witnessing.collect()));
-        let (manifest, mut there, mut outcomes) = (manifest?, Vec::new(), Vec::new());
-        for ((region, replicas), witnessed) in open.into_iter().zip(witnessed) {
-            match witnessed {
-                Ok(()) => there.push((region.clone(), *replicas)),
-                Err(error) => outcomes.push((region, Err(error))),
-            }
-        }
-        let listed = self.list(began, record, &there, &manifest).await;
-        let content = Content { manifest, sources };
-        outcomes.extend(there.iter().map(|(region, _)| region).zip(listed));
-        let (mut runs, mut failed) = (Vec::new(), Vec::new());
-        for (region, _) in targets {
-            let Some(at) = outcomes.iter().position(|(of, _)| *of == region) else { continue };
-            match outcomes.swap_remove(at).1 {
-                Ok(listed) => {
-                    let mut run = listed.compare(&content.manifest);
-                    run.bytes_per_second = terms.bytes_per_second.get(region).copied();
-                    runs.push(run);
-                }
-                Err(error) => failed.push((region.clone(), error)),
-            }
-        }
-        Ok((content, runs, failed))
-    }
-
-    /// Commits that a region is complete, which makes it deployable.
-    async fn complete(
-        &self,
-        began: &State,
-        claims: &[StoreName],
-        version: ImageVersionId,
-        region: Region,
-        replicas: u32,
-        crossed: u64,
-    ) -> Result<()> {
-        let (before, number) = (began.version(&version).cloned(), began.number());
-        let (session, claims) = (self.clone(), claims.to_vec());
-        let check = move |state: &State| {
-            let authorization = session.authorize(state, &[Need::new(Action::WriteVersion, &version)])?;
-            if !state.still_claims(&region, &claims) {
-                return Err(another_store(&region));
-            }
-            let record = state.version(&version).ok_or_else(|| Error::new(missing(&version)))?;
-            // Content that the version needs is not condemned. But the version may have been removed from the region and added
-            // again.
-            if state.is_condemned_since(&region, number) && record.is_changed_since(number) {
-                return Err(being_removed(&version));
-            }
-            if before.as_ref().is_none_or(|before| before.content != record.content) {
-                let what = "it was deleted meanwhile, and another version of this number was published: replicate that version";
-                return Err(Error::conflict(version.to_string(), what));
-            }
-            // The regions and counts may have been changed meanwhile.
-            let wanted = record.version.publishing_profile().replicas_in(&region).unwrap_or(0);
-            let replicas = replicas.min(wanted);
-            if replicas <= record.replicas_ready(&region) {
-                return Ok(Changes::default());
-            }
-            let (version, region) = (version.clone(), region.clone());
-            let completed = Event::RegionCompleted { version, region, replicas, cross_region_bytes: crossed };
-            Ok(Changes { events: vec![completed], authorization })
-        };
-        self.inner.catalog.commit(&self.caller, check).await.map(drop)
-    }
-}
-
-fn being_removed(version: &ImageVersionId) -> Error {
-    let what = "it was removed from the region and added again, and a collection has removed part of it meanwhile: replicate \
-                again";
-    Error::busy(version.to_string(), what)
-}
-
-/// Returns the tracker of a replication that starts: incomplete regions are in progress.
-fn at_work(record: &VersionRecord, targets: &[(Region, u32)], clock: &Arc<dyn Clock>) -> Tracker {
-    let line = |(region, _): &(Region, u32)| {
-        let complete = record.is_complete_in(region);
-        let state = if complete { ReplicationState::Completed } else { ReplicationState::Replicating };
-        RegionalReplicationStatus::new(region.clone(), state)
-    };
-    Tracker::new(targets.iter().map(line), clock)
-}
-
-/// The content of a version, and its holders.
-struct Content {
-    manifest: Manifest,
-    sources: Holders,
 }

@@ -56,3 +56,10 @@ pub struct RegionReport {
     /// True if a zone failed during the operation and is missing content. Run `scrub` on the region once the zone is back.
     pub degraded: bool,
 }
+
+impl RegionReport {
+    /// Nothing was moved so far.
+    pub(super) fn of_nothing((region, replicas): &(Region, u32)) -> Self {
+        Self { region: region.clone(), replicas: *replicas, cross_region_bytes: 0, local_bytes: 0, degraded: false }
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::inner::{Authority, Inner};
 use super::session::Session;
@@ -49,6 +50,9 @@ const MEMORY_BYTES: u64 = 256 << 20;
 /// The default memory of all operations if a region is far away: sixteen packs of 16 MiB in flight are a quarter of it.
 const FAR_MEMORY_BYTES: u64 = 1 << 30;
 
+/// How long a duty of another must not change until it counts as abandoned, by default.
+const QUIET: Duration = Duration::from_secs(120);
+
 /// Default size of the chunk cache that image readers share.
 const CHUNK_CACHE_BYTES: u64 = 64 << 20;
 
@@ -71,6 +75,7 @@ const CHUNK_CACHE_BYTES: u64 = 64 << 20;
 /// | [`region_catalog`](Self::region_catalog) | [`RegionCatalog::default`] | the regions that exist |
 /// | [`refuse_deployments_after_end_of_life`](Self::refuse_deployments_after_end_of_life) | off | refuses deployments of what has passed its end of life |
 /// | [`deploy_within_region`](Self::deploy_within_region) | off | reads no replicas of other regions for a deployment |
+/// | [`abandon_duties_after`](Self::abandon_duties_after) | 2 minutes | how long a duty of another driver is left to it without a sign of life |
 /// | [`require_resource_groups`](Self::require_resource_groups) | off | refuses resources in groups and subscriptions that are not there |
 /// | [`limits`](Self::limits) | [`Limits::default`] | quotas, disk size, replica and scale-set maxima |
 /// | [`placement_policy`](Self::placement_policy) | [`PlacementPolicy::default`] | what one replica serves at once |
@@ -127,6 +132,7 @@ pub struct GalleryServiceBuilder {
     requires_groups: bool,
     refuses_after_end_of_life: bool,
     within_region: bool,
+    quiet: Option<Duration>,
     workers: Workers,
     clock: Option<Arc<dyn Clock>>,
     entropy: Option<Arc<dyn Entropy>>,
@@ -646,6 +652,33 @@ impl GalleryServiceBuilder {
         self
     }
 
+    /// Sets how long a duty of another driver or call must not change while this service watches, until it counts as abandoned: 2 minutes by
+    /// default. All services of a catalog need the same. A held duty is renewed four times in it, each time by a commit.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::{Sandbox, raw};
+    /// use futures::FutureExt;
+    /// use std::time::Duration;
+    ///
+    /// let sandbox = Sandbox::builder().service(|builder| builder.abandon_duties_after(Duration::from_secs(20))).build().await?;
+    /// let new = sandbox.new_version("1.0.0", "westeurope,eastus", raw(vec![7; 4096]));
+    /// sandbox.session().publish(new).await?;
+    /// // A driver is killed while it sends a byte per second.
+    /// let mut killed = sandbox.session().driver().collect_every(None).bytes_per_second(1);
+    /// assert!(killed.step().now_or_never().is_none());
+    /// drop(killed);
+    /// let (other, began) = (sandbox.reopen().build().await?, sandbox.now());
+    /// other.session().replicate(&sandbox.version("1.0.0")).await?;
+    /// assert!((20..40).contains(&(sandbox.now() - began).num_seconds()));
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn abandon_duties_after(mut self, time: Duration) -> Self {
+        self.quiet = Some(time);
+        self
+    }
+
     /// Refuses new deployments of versions whose end of life, or that of their definition, has passed. Azure does not: there the date informs.
     ///
     /// ```
@@ -1062,6 +1095,7 @@ impl GalleryServiceBuilder {
             requires_groups,
             refuses_after_end_of_life,
             within_region,
+            quiet: self.quiet.unwrap_or(QUIET),
             workers,
             clock: clock.clone(),
             entropy: entropy.clone(),

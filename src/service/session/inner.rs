@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::FutureExt;
@@ -48,6 +49,8 @@ pub(crate) struct Inner {
     pub(crate) refuses_after_end_of_life: bool,
     /// Whether a deployment reads no replicas of other regions.
     pub(crate) within_region: bool,
+    /// How long a duty of another must not change until it counts as abandoned.
+    pub(crate) quiet: Duration,
     pub(crate) workers: Workers,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,

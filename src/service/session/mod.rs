@@ -13,6 +13,8 @@ pub(crate) mod rights;
 pub(crate) mod session;
 pub(crate) mod simulation;
 pub(crate) mod sources;
+pub(crate) mod taken;
+pub(crate) mod watch;
 
 pub use builder::{GalleryService, GalleryServiceBuilder};
 pub use session::Session;

@@ -1,13 +1,13 @@
-//! What a driver has watched of the duties of others: whether they are abandoned.
+//! What a driver, or a call, has watched of the duties of others: whether they are abandoned.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::catalog::{Duty, DutyRecord};
 
-/// How long the duties of others have not changed, as far as this driver has watched.
+/// How long the duties of others have not changed, as far as its owner has watched.
 #[derive(Debug, Default)]
-pub(super) struct Watch {
+pub(crate) struct Watch {
     quiet: BTreeMap<Duty, (u64, Duration)>,
     /// The monotonic time after the last look.
     looked: Option<Duration>,
@@ -16,7 +16,7 @@ pub(super) struct Watch {
 impl Watch {
     /// Notes the duties of others in a state that was read between two moments. The time since the last look counts as watched, up to
     /// `most`: a process that slept has watched nothing.
-    pub(super) fn look<'a>(
+    pub(crate) fn look<'a>(
         &mut self,
         others: impl Iterator<Item = &'a DutyRecord>,
         (before, after): (Duration, Duration),
@@ -32,7 +32,7 @@ impl Watch {
     }
 
     /// Returns how long a duty has not changed.
-    pub(super) fn quiet(&self, duty: &Duty) -> Duration {
+    pub(crate) fn quiet(&self, duty: &Duty) -> Duration {
         self.quiet.get(duty).map_or(Duration::ZERO, |(_, quiet)| *quiet)
     }
 }
@@ -50,7 +50,7 @@ mod tests {
     #[test]
     fn a_duty_is_quiet_for_the_time_that_was_watched_and_not_for_that_which_was_slept() {
         let driver = Some(DriverId(UploadId::from_bytes([7; 16])));
-        let record = |beat| DutyRecord { duty: Duty::Collect, driver, beat, at: None, finished: None };
+        let record = |beat| DutyRecord { duty: Duty::Collect, driver, by_call: false, beat, at: None, finished: None };
         let (mut watch, most) = (Watch::default(), Duration::from_secs(30));
         let mut look = |beat, seconds| {
             watch.look([record(beat)].iter(), at(seconds), most);
