@@ -354,7 +354,9 @@ fn a_rotation_tells_what_it_could_not_read() {
         let [unread] = there.unread_replicas.as_slice() else { panic!("one replica: {there:?}") };
         assert_eq!((unread.replica, unread.zone, unread.reason), (0, 1, ErrorKind::KeyMissing));
         assert!(unread.packs > 0);
-        assert!(other.session().rotate_keys().plan().await.unwrap().collection.unwrap().regions[0].packs_under_old_keys > 0);
+        assert!(
+            other.session().rotate_keys().plan().await.unwrap().collection.unwrap().regions[0].packs_under_old_keys > 0
+        );
         // The key is found, and a pack is damaged.
         keys.become_(Some(three().with_old("two", key(2))));
         let good = blobs(&east).await;

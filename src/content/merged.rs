@@ -153,7 +153,8 @@ pub(crate) fn members_of(catalog: CatalogId, id: MergedId, front: &[u8]) -> Resu
     if start_of(&Digest::from_bytes(*hash)) != id.hash {
         return Err(wrong());
     }
-    let newer = || Error::unsupported(target(), "the front of the merged blob has a form that this build does not know");
+    let newer =
+        || Error::unsupported(target(), "the front of the merged blob has a form that this build does not know");
     parse(catalog, id, front).ok_or_else(newer)
 }
 

@@ -35,3 +35,4 @@
 #![doc = include_str!("../../docs/decisions/0036-the-double-is-the-gallery-with-seams.md")]
 #![doc = include_str!("../../docs/decisions/0037-what-the-wire-promises-exactly.md")]
 #![doc = include_str!("../../docs/decisions/0038-a-block-device-copies-nothing.md")]
+#![doc = include_str!("../../docs/decisions/0043-what-upkeep-owes-an-owner.md")]

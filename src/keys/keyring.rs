@@ -22,6 +22,17 @@ const ATTEMPTS: usize = 32;
 
 /// A data key of a catalog that could not be wrapped with the host's current key: what is encrypted with it can be read as long as the host
 /// keeps the keys that wrap it.
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let session = Sandbox::new().await?.session().clone();
+/// let rotated = session.rotate_keys().await?;
+/// let needed: Vec<&String> = rotated.unrotated_keys.iter().flat_map(|key| &key.key_ids).collect();
+/// assert!(needed.is_empty(), "not to be destroyed");
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnrotatedKey {

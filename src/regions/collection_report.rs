@@ -90,6 +90,20 @@ pub struct RegionCollection {
 }
 
 /// A replica of which a rotation of keys could not read some packs.
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let session = Sandbox::new().await?.session().clone();
+/// let rotated = session.rotate_keys().await?;
+/// for region in &rotated.regions {
+///     for unread in &region.unread_replicas {
+///         println!("{}, replica {}: {} packs, {:?}", region.region, unread.replica, unread.packs, unread.reason);
+///     }
+/// }
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnreadReplica {

@@ -86,7 +86,8 @@ impl Scrubbed {
         let slots = self.places.get(place).map_or(0, |places| places.here.len()) as u64;
         let number = wave.images.len();
         wave.images.push(image.id.clone());
-        self.merged.extend(image.family().filter(|_| is_of_many_uploads(&manifest.packs)).map(|family| (family, place)));
+        self.merged
+            .extend(image.family().filter(|_| is_of_many_uploads(&manifest.packs)).map(|family| (family, place)));
         for info in manifest.packs.iter() {
             let Some(needed) = manifest.needs.get(&info.id) else { continue };
             let is_in = |(replicas, zones): &(u32, usize)| *replicas >= image.ready && *zones >= image.zones;
