@@ -572,7 +572,7 @@ fn retentions_end_and_regions_are_collected_and_scrubbed_when_it_is_time() {
         let gallery = Gallery::clone(&session.view().gallery(sandbox.image().gallery()).unwrap());
         session.update_gallery(gallery.with_soft_delete_policy(SoftDeletePolicy::enabled())).await.unwrap();
         sandbox.publish("1.0.0", noise(1, 1 << 20)).await.unwrap();
-        let mut driver = session.driver().scrub_every(Some(Duration::from_secs(7 * 24 * 3_600)));
+        let mut driver = session.driver().scrub_every(Duration::from_secs(7 * 24 * 3_600));
         let first = driver.step().await.unwrap();
         let duties = |step: &Step| {
             let mut duties: Vec<_> = step.done.iter().map(|done| done.duty.to_string()).collect();
@@ -594,7 +594,7 @@ fn retentions_end_and_regions_are_collected_and_scrubbed_when_it_is_time() {
         assert_eq!(session.collect().await.unwrap().bytes(), 0);
         // Another process: when each was last done is in the catalog.
         let other = sandbox.reopen().build().await.unwrap();
-        let mut second = other.session().driver().scrub_every(Some(Duration::from_secs(7 * 24 * 3_600)));
+        let mut second = other.session().driver().scrub_every(Duration::from_secs(7 * 24 * 3_600));
         assert!(second.step().await.unwrap().is_idle());
         other.clock().advance(Duration::from_secs(3_601));
         assert_eq!(duties(&second.step().await.unwrap()), "collect");

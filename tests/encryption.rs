@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use compute_gallery::cache::CachedStore;
 use compute_gallery::content::{Compression, Digest};
 use compute_gallery::host::{KeyProvider, Secret, Wrapped, key_missing, keys_unavailable};
 use compute_gallery::image::ImageDigest;
@@ -14,6 +15,7 @@ use compute_gallery::model::{
 };
 use compute_gallery::store::{BlobStore, BlobStoreExt, FsStore, MemoryStore, PutMode};
 use compute_gallery::testkit::{Call, HookedStore, Reaction, Sandbox, noise, raw};
+use compute_gallery::upkeep::CollectionReport;
 use compute_gallery::{ErrorKind, GalleryService, Result};
 use futures::StreamExt;
 use futures::executor::block_on;
@@ -320,6 +322,155 @@ fn rotation_writes_all_anew_and_the_old_key_can_go() {
         let mut salts = Salts::default();
         salts.look_at(&west).await;
         salts.look_at(&east).await;
+    });
+}
+
+/// A lost key and damaged blobs stop nothing else, and the report says what still needs an old key.
+#[test]
+fn a_rotation_tells_what_it_could_not_read() {
+    block_on(async {
+        let (keys, west, east) = (Keys::new(), MemoryStore::new(), MemoryStore::new());
+        let sandbox = sandbox_of(&keys, west.clone(), east.clone(), Compression::None).await;
+        let (first, second) = (disk(40, 4), disk(30, 5));
+        publish(&sandbox, "1.0.0", "westeurope", &first).await;
+        // The data key of the other region is wrapped by another key of the host.
+        keys.become_(Some(LocalKeys::new("two", key(2)).with_old("one", key(1))));
+        publish(&sandbox, "1.0.1", "westeurope,eastus", &second).await;
+        let three = || LocalKeys::new("three", key(3)).with_old("one", key(1));
+        keys.become_(Some(three()));
+        let other = sandbox.reopen().build().await.unwrap();
+        let rotated = other.session().rotate_keys().await.unwrap();
+        let [lost] = rotated.unrotated_keys.as_slice() else { panic!("one key: {rotated:?}") };
+        assert_eq!((lost.region.clone(), lost.reason), (Some("eastus".parse().unwrap()), ErrorKind::KeyMissing));
+        assert_eq!(lost.key_ids, ["two"]);
+        let of = |report: &CollectionReport, region: &str| {
+            let region: Region = region.parse().unwrap();
+            report.regions.iter().find(|there| there.region == region).cloned()
+        };
+        let here = of(&rotated, "westeurope").unwrap();
+        assert!(here.reencrypted_packs > 0 && here.packs_under_old_keys == 0 && here.unread_replicas.is_empty());
+        let there = of(&rotated, "eastus").unwrap();
+        assert_eq!(there.reencrypted_packs, 0);
+        let [unread] = there.unread_replicas.as_slice() else { panic!("one replica: {there:?}") };
+        assert_eq!((unread.replica, unread.zone, unread.reason), (0, 1, ErrorKind::KeyMissing));
+        assert!(unread.packs > 0);
+        assert!(
+            other.session().rotate_keys().plan().await.unwrap().collection.unwrap().regions[0].packs_under_old_keys > 0
+        );
+        // The key is found, and a pack is damaged.
+        keys.become_(Some(three().with_old("two", key(2))));
+        let good = blobs(&east).await;
+        let (name, pack) = good.iter().find(|(_, blob)| salt_of(blob).is_some()).unwrap();
+        for (at, reason) in [(120, ErrorKind::Corrupt), (pack.len() - 1, ErrorKind::Corrupt), (0, ErrorKind::Corrupt)] {
+            let mut damaged = pack.clone();
+            damaged[at] ^= 1;
+            east.put(&name.parse().unwrap(), damaged.into(), PutMode::Overwrite).await.unwrap();
+            let rotated = other.session().rotate_keys().await.unwrap();
+            assert_eq!(rotated.unrotated_keys, [], "every key is wrapped by the new one");
+            let there = of(&rotated, "eastus").unwrap();
+            let told: Vec<_> = there.unread_replicas.iter().map(|unread| (unread.reason, unread.packs)).collect();
+            assert_eq!(told, [(reason, 1)], "byte {at}");
+        }
+        assert_eq!(other.session().scrub("eastus").await.unwrap().damaged, 0);
+        let rotated = other.session().rotate_keys().await.unwrap();
+        assert!(rotated.regions.iter().all(|region| region.unread_replicas.is_empty()), "{rotated:?}");
+        keys.become_(Some(LocalKeys::new("three", key(3))));
+        let last = sandbox.reopen().build().await.unwrap();
+        comes_back(&last, "1.0.0", "westeurope", &first).await;
+        comes_back(&last, "1.0.1", "eastus", &second).await;
+        assert!(last.session().rotate_keys().await.unwrap().regions.is_empty());
+    });
+}
+
+#[test]
+fn a_damaged_blob_of_a_key_is_told_and_another_wrap_of_it_serves() {
+    block_on(async {
+        let (keys, west) = (Keys::new(), MemoryStore::new());
+        let sandbox = sandbox_of(&keys, west.clone(), MemoryStore::new(), Compression::None).await;
+        let disk = disk(30, 6);
+        publish(&sandbox, "1.0.0", "westeurope", &disk).await;
+        let catalog = sandbox.catalog_store();
+        let name = "catalog/keys/0000000001".parse().unwrap();
+        let good = catalog.get(&name, None).await.unwrap();
+        let damage = async |at: usize| {
+            let mut damaged = good.to_vec();
+            damaged[at] ^= 1;
+            catalog.put(&name, damaged.into(), PutMode::Overwrite).await.unwrap();
+        };
+        keys.become_(Some(LocalKeys::new("two", key(2)).with_old("one", key(1))));
+        damage(80).await;
+        let other = sandbox.reopen().build().await.unwrap();
+        assert_eq!(other.deployed("1.0.0", "westeurope").await.unwrap_err().kind(), ErrorKind::KeyMissing);
+        let rotated = other.session().rotate_keys().await.unwrap();
+        let [lost] = rotated.unrotated_keys.as_slice() else { panic!("one key: {rotated:?}") };
+        assert_eq!((lost.number, lost.region.clone(), lost.reason), (1, None, ErrorKind::Corrupt));
+        assert_eq!(rotated.regions[0].unread_replicas[0].reason, ErrorKind::KeyMissing);
+        assert_eq!(other.session().scrub("westeurope").await.unwrap().mended, 0);
+        // It is restored from a backup, wrapped anew, and damaged again.
+        catalog.put(&name, good.clone(), PutMode::Overwrite).await.unwrap();
+        assert_eq!(other.session().rotate_keys().await.unwrap().unrotated_keys, []);
+        damage(81).await;
+        keys.become_(Some(LocalKeys::new("two", key(2))));
+        let last = sandbox.reopen().build().await.unwrap();
+        comes_back(&last, "1.0.0", "westeurope", &disk).await;
+        assert_eq!(last.session().rotate_keys().await.unwrap().unrotated_keys, []);
+    });
+}
+
+/// A host with a cache before its region: what lies on its disk is encrypted too, and what was compressed, merged and rotated is read as it
+/// is now.
+#[test]
+fn a_cache_keeps_what_is_encrypted_and_serves_nothing_stale() {
+    block_on(async {
+        let (keys, west, directory) = (Keys::new(), MemoryStore::new(), tempfile::tempdir().unwrap());
+        let sandbox = sandbox_of(&keys, west.clone(), MemoryStore::new(), Compression::Later).await;
+        let mut disks = vec![disk(30, 4)];
+        for version in 1..7 {
+            let mut next = disks[version - 1].clone();
+            next[version * CHUNK..(version + 1) * CHUNK].copy_from_slice(&disk(1, 100 + version as u64));
+            disks.push(next);
+        }
+        for (version, disk) in disks.iter().enumerate() {
+            publish(&sandbox, &format!("1.0.{version}"), "westeurope", disk).await;
+        }
+        let cached = Arc::new(CachedStore::open(west.clone(), directory.path(), 1 << 30).unwrap());
+        let host = sandbox.reopen().store("westeurope", cached.clone()).build().await.unwrap();
+        let all_come_back = async || {
+            for _ in 0..2 {
+                for (version, disk) in disks.iter().enumerate() {
+                    comes_back(&host, &format!("1.0.{version}"), "westeurope", disk).await;
+                }
+            }
+            let plain_name = Digest::of(&disks[0][3 * CHUNK..4 * CHUNK]).to_string();
+            let mut files = 0;
+            for folder in std::fs::read_dir(directory.path()).unwrap() {
+                for file in std::fs::read_dir(folder.unwrap().path()).unwrap() {
+                    let path = file.unwrap().path();
+                    let bytes = std::fs::read(&path).unwrap();
+                    for secret in [MARKER, b"disk of a", &disks[0][3 * CHUNK..3 * CHUNK + 16]] {
+                        assert!(bytes.windows(secret.len()).all(|window| window != secret), "{path:?} shows the disk");
+                    }
+                    assert!(!path.to_str().unwrap().contains(&plain_name[..16]), "{path:?} names a guess");
+                    files += 1;
+                }
+            }
+            assert!(files > 0);
+            let used = cached.used();
+            assert_eq!((used.damaged, used.failed), (0, 0));
+        };
+        all_come_back().await;
+        // Another process, without the cache, writes everything anew while the host goes on.
+        sandbox.session().compress().await.unwrap();
+        all_come_back().await;
+        assert!(sandbox.session().compress().merged_from(2).await.unwrap().regions[0].merged_packs >= 7);
+        all_come_back().await;
+        keys.become_(Some(LocalKeys::new("two", key(2)).with_old("one", key(1))));
+        assert!(sandbox.session().rotate_keys().await.unwrap().regions[0].reencrypted_packs >= 7);
+        all_come_back().await;
+        // A pack that is mended under its own name, with another key.
+        assert_eq!(sandbox.session().scrub("westeurope").await.unwrap().damaged, 0);
+        assert!(cached.used().cached_bytes > 0);
+        all_come_back().await;
     });
 }
 

@@ -367,6 +367,52 @@ fn damage_to_a_member_is_mended_and_the_others_stay() {
     });
 }
 
+/// Flips each of some bytes of the front, whose length is in the name of the blob: a scrub makes it anew, and a reader needs as few requests as
+/// before.
+#[test]
+fn a_damaged_front_is_made_anew() {
+    block_on(async {
+        let (sandbox, [_, east], calls, disks) = halves(20, 19).await;
+        let (session, name) = (sandbox.session(), blobs(&east, "/merged/").await.remove(0).0);
+        let fields: Vec<&str> = name.as_str().rsplit('/').next().unwrap().split('-').collect();
+        let front: usize = fields[1].parse().unwrap();
+        let good = east.get(&name, None).await.unwrap();
+        let of_newest = async || {
+            let before = calls.load(Ordering::SeqCst);
+            let reopened = sandbox.reopen().build().await.unwrap();
+            comes_back(&reopened, 19, "eastus", &disks[19]).await;
+            calls.load(Ordering::SeqCst) - before
+        };
+        let requests = of_newest().await;
+        let places = (0..100).step_by(7).chain((100..front).step_by(front / 40)).chain([front - 1]);
+        for at in places {
+            flip(&east, &name, at).await;
+            let scrubbed = session.scrub("eastus").await.unwrap();
+            assert_eq!((scrubbed.mended, scrubbed.damaged, scrubbed.unreachable), (1, 0, 0), "byte {at}");
+            assert!(east.get(&name, None).await.unwrap() == good, "byte {at}");
+        }
+        flip(&east, &name, 300).await;
+        of_newest().await;
+        assert_eq!(session.scrub("eastus").await.unwrap().mended, 1);
+        assert_eq!(of_newest().await, requests);
+        // Nothing else is mended that was not damaged, and a share of a scrub looks at fronts, too.
+        assert_eq!(session.scrub("eastus").await.unwrap().mended, 0);
+        flip(&east, &name, 64).await;
+        let shares = async || {
+            let (mut mended, mut next) = (0, Default::default());
+            loop {
+                let report = session.scrub("eastus").at_most_bytes(1 << 20).after(next).await.unwrap();
+                mended += report.mended;
+                match report.next {
+                    Some(cursor) => next = cursor,
+                    None => return mended,
+                }
+            }
+        };
+        assert_eq!((shares().await, shares().await), (1, 0));
+    });
+}
+
 /// Nine versions of a small disk, all but the last two of which are compressed.
 async fn nine(sandbox: &Sandbox) -> Vec<Vec<u8>> {
     let mut disks = vec![noise(1, 9 * CHUNK)];

@@ -330,6 +330,17 @@ fn pack_of(head: &[u8]) -> Option<(PackId, Digest)> {
     Some((pack, Digest::from_bytes(*content)))
 }
 
+/// Returns what a blob's head says of it: its pack, the number of its records and the length of the blob; `None` if the header is damaged.
+pub(super) fn described_in(blob: &[u8]) -> Option<(PackId, u32, u64)> {
+    let fields = Fields::of(blob).filter(|fields| fields.is_known)?;
+    let (pack, _) = pack_of(blob)?;
+    let (head, all) = (head_bytes(fields.records), fields.length);
+    if u64::from(fields.head) != head || all < head {
+        return None;
+    }
+    Some((pack, fields.records, fields.length))
+}
+
 /// The fields of a header.
 struct Fields {
     catalog: CatalogId,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::chunk::BLOCK_BYTES;
 use super::digest::Digest;
-use super::head::{Described, Head, head_bytes};
+use super::head::{Described, Head, described_in, head_bytes};
 use super::names::{CatalogId, FamilyId, MAX_RECORDS, MemberPlace, MergedId, PackId, UploadId};
 use super::part::Part;
 use crate::error::{Error, Result};
@@ -77,30 +77,14 @@ impl Merged {
         if members.is_empty() || members.len() > MAX_MEMBERS || end > MAX_BLOB_BYTES {
             return None;
         }
-        let mut front = Vec::with_capacity(front_bytes as usize);
-        front.extend_from_slice(&MAGIC);
-        front.extend_from_slice(&(HEADER_BYTES as u16).to_le_bytes());
-        front.extend_from_slice(&VERSION.to_le_bytes());
-        front.extend_from_slice(&[0; 4]);
-        front.extend_from_slice(catalog.0.as_bytes());
-        front.extend_from_slice(&(members.len() as u32).to_le_bytes());
-        front.extend_from_slice(&(front_bytes as u32).to_le_bytes());
-        front.extend_from_slice(&end.to_le_bytes());
-        front.resize(HEADER_BYTES, 0);
-        for ((part, _), (offset, length)) in members.iter().zip(&places) {
-            let pack = part.id.pack;
-            front.extend_from_slice(pack.upload.as_bytes());
-            for field in [pack.number, part.id.records, *offset as u32, *length as u32] {
-                front.extend_from_slice(&field.to_le_bytes());
-            }
+        let mut lines = Vec::with_capacity(members.len());
+        for ((part, blob), (offset, length)) in members.iter().zip(&places) {
+            let head = blob.get(..part.id.head_bytes() as usize)?;
+            lines.push((part.id.pack, part.id.records, (*offset as u32, *length as u32), head));
         }
-        for (part, blob) in &members {
-            front.extend_from_slice(blob.get(..part.id.head_bytes() as usize)?);
-        }
-        let hash = hash_of(&front);
-        front.get_mut(HASH_AT..HEADER_BYTES)?.copy_from_slice(hash.as_bytes());
+        let (front, hash) = front_of(catalog, &lines, end);
         let id = MergedId { family, number, front: front_bytes as u32, hash: start_of(&hash) };
-        let (mut at, mut pieces, mut parts) = (front_bytes, vec![front.into()], Vec::new());
+        let (mut at, mut pieces, mut parts) = (front_bytes, vec![front], Vec::new());
         for ((part, blob), (offset, length)) in members.into_iter().zip(places) {
             pieces.push(vec![0; (offset - at) as usize].into());
             at = offset + blob.len() as u64;
@@ -113,16 +97,55 @@ impl Merged {
     }
 }
 
+/// Writes a front: of each member its pack, the number of its records, its offset and length, and its head. `end` is the length of the blob.
+fn front_of(catalog: CatalogId, members: &[(PackId, u32, (u32, u32), &[u8])], end: u64) -> (Bytes, Digest) {
+    let heads = members.iter().map(|(.., head)| head.len() as u64).sum::<u64>();
+    let length = lines_end(members.len()) + heads;
+    let mut front = Vec::with_capacity(length as usize);
+    front.extend_from_slice(&MAGIC);
+    front.extend_from_slice(&(HEADER_BYTES as u16).to_le_bytes());
+    front.extend_from_slice(&VERSION.to_le_bytes());
+    front.extend_from_slice(&[0; 4]);
+    front.extend_from_slice(catalog.0.as_bytes());
+    front.extend_from_slice(&(members.len() as u32).to_le_bytes());
+    front.extend_from_slice(&(length as u32).to_le_bytes());
+    front.extend_from_slice(&end.to_le_bytes());
+    front.resize(HEADER_BYTES, 0);
+    for (pack, records, (offset, length), _) in members {
+        front.extend_from_slice(pack.upload.as_bytes());
+        for field in [pack.number, *records, *offset, *length] {
+            front.extend_from_slice(&field.to_le_bytes());
+        }
+    }
+    members.iter().for_each(|(.., head)| front.extend_from_slice(head));
+    let hash = hash_of(&front);
+    front.iter_mut().skip(HASH_AT).zip(hash.as_bytes()).for_each(|(place, byte)| *place = *byte);
+    (front.into(), hash)
+}
+
+/// Makes the front of a merged blob anew, from the heads of the members behind it. `None` if that gives another one than its name has: a
+/// header of a member is damaged as well.
+pub(crate) fn rebuilt_front(catalog: CatalogId, id: MergedId, blob: &[u8]) -> Option<Bytes> {
+    let (mut members, mut end) = (Vec::new(), id.front_bytes());
+    while end < blob.len() as u64 {
+        let offset = aligned(end);
+        let (pack, records, length) = described_in(blob.get(offset as usize..)?)?;
+        end = offset.checked_add(length)?;
+        let head = blob.get(offset as usize..(offset + head_bytes(records)) as usize)?;
+        members.push((pack, records, (u32::try_from(offset).ok()?, u32::try_from(length).ok()?), head));
+    }
+    let (front, hash) = front_of(catalog, &members, end);
+    (front.len() as u64 == id.front_bytes() && start_of(&hash) == id.hash).then_some(front)
+}
+
 /// Reads the front of a merged blob.
 ///
 /// # Errors
 ///
-/// `Corrupt` if it is not what its name says, or has a form that this build does not know.
+/// `Corrupt` if it is not what its name says; `Unsupported` if it has a form that this build does not know.
 pub(crate) fn members_of(catalog: CatalogId, id: MergedId, front: &[u8]) -> Result<Vec<Member>> {
-    let wrong = || {
-        let what = "the front of the merged blob is not the one that its name has, or a newer build has written it";
-        Error::corrupt(id.key().map_or_else(|_| "merged blob".to_owned(), |key| key.to_string()), what)
-    };
+    let target = || id.key().map_or_else(|_| "merged blob".to_owned(), |key| key.to_string());
+    let wrong = || Error::corrupt(target(), "the front of the merged blob is not the one that its name has");
     let hash = front.get(HASH_AT..HEADER_BYTES).and_then(|hash| hash.first_chunk::<32>()).ok_or_else(wrong)?;
     if front.len() as u64 != id.front_bytes() || hash_of(front).as_bytes() != hash {
         return Err(wrong());
@@ -130,7 +153,9 @@ pub(crate) fn members_of(catalog: CatalogId, id: MergedId, front: &[u8]) -> Resu
     if start_of(&Digest::from_bytes(*hash)) != id.hash {
         return Err(wrong());
     }
-    parse(catalog, id, front).ok_or_else(wrong)
+    let newer =
+        || Error::unsupported(target(), "the front of the merged blob has a form that this build does not know");
+    parse(catalog, id, front).ok_or_else(newer)
 }
 
 /// Reads a front whose hash is right.
@@ -311,6 +336,15 @@ mod tests {
             flipped[at] ^= 0x10;
             assert!(members_of(CATALOG, merged.id, &flipped).is_err(), "byte {at}");
             assert!(members_of(CATALOG, merged.id, &front[..at]).is_err(), "cut to {at}");
+            let damaged = [&flipped, &blob[front.len()..]].concat();
+            assert_eq!(rebuilt_front(CATALOG, merged.id, &damaged).as_deref(), Some(front), "byte {at}");
+        }
+        for at in 0..blob.len() {
+            let mut flipped = blob.to_vec();
+            flipped[at] ^= 0x10;
+            let rebuilt = rebuilt_front(CATALOG, merged.id, &flipped);
+            assert!(rebuilt.is_none_or(|rebuilt| rebuilt == front), "byte {at} of the blob");
+            assert_eq!(rebuilt_front(CATALOG, merged.id, &blob[..at]), None, "cut to {at}");
         }
         let other = MergedId { hash: merged.id.hash + 1, ..merged.id };
         assert!(members_of(CATALOG, other, front).is_err());

@@ -61,6 +61,11 @@ impl KeyBlob {
         }
     }
 
+    /// Returns the number in a key below `keys`.
+    pub(super) fn number_of(key: &BlobKey) -> Option<u32> {
+        key.segments().last()?.get(..10)?.parse().ok()
+    }
+
     pub(super) fn encode(&self, catalog: CatalogId) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
         bytes.extend_from_slice(&HEADER_BYTES.to_le_bytes());

@@ -8,9 +8,10 @@ use crate::content::cipher::DataKey;
 use crate::content::names::CatalogId;
 use crate::content::naming::Naming;
 use crate::error::{Error, ErrorKind, Result};
-use crate::host::in_flight::all_of;
+use crate::host::in_flight::together;
 use crate::host::sync::Mutex;
 use crate::host::{Entropy, KeyProvider, Secret, Workers, draw, key_missing};
+use crate::model::Region;
 use crate::store::{BlobStore, BlobStoreExt, PutMode, StoreErrorKind};
 
 /// The number of the secret of names.
@@ -18,6 +19,32 @@ const NAMES: u32 = 0;
 
 /// Races in a row that making a key may lose.
 const ATTEMPTS: usize = 32;
+
+/// A data key of a catalog that could not be wrapped with the host's current key: what is encrypted with it can be read as long as the host
+/// keeps the keys that wrap it.
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let session = Sandbox::new().await?.session().clone();
+/// let rotated = session.rotate_keys().await?;
+/// let needed: Vec<&String> = rotated.unrotated_keys.iter().flat_map(|key| &key.key_ids).collect();
+/// assert!(needed.is_empty(), "not to be destroyed");
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnrotatedKey {
+    /// The number of the data key, as in the names of the blobs under `catalog/keys/`.
+    pub number: u32,
+    /// The region whose content it encrypts; `None` if no blob of it can be read.
+    pub region: Option<Region>,
+    /// The ids of the host's keys that wrap it.
+    pub key_ids: Vec<String>,
+    /// `KeyMissing`: the host does not have those, or another one under their id. `Corrupt`: its blobs are damaged.
+    pub reason: ErrorKind,
+}
 
 /// The keys of an encrypted catalog.
 #[derive(Debug)]
@@ -30,7 +57,7 @@ pub(crate) struct Keyring {
     workers: Workers,
     naming: Naming,
     may_write: bool,
-    /// All wraps of each key.
+    /// All wraps of each key that are not damaged.
     known: Mutex<BTreeMap<u32, Vec<KeyBlob>>>,
     unwrapped: Mutex<BTreeMap<u32, Arc<DataKey>>>,
 }
@@ -73,8 +100,15 @@ impl Keyring {
             KeyBlob::parse(self.catalog, &blob.key, &bytes)
         });
         let mut known = BTreeMap::<u32, Vec<KeyBlob>>::new();
-        for blob in all_of(reading.collect()).await? {
-            known.entry(blob.number).or_default().push(blob);
+        for (at, read) in listed.iter().zip(together(reading.collect()).await) {
+            match read {
+                Ok(blob) => known.entry(blob.number).or_default().push(blob),
+                // Another wrap may be good, and its number is taken.
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    KeyBlob::number_of(&at.key).map(|number| known.entry(number).or_default());
+                }
+                Err(error) => return Err(error),
+            }
         }
         *self.known.lock() = known;
         Ok(())
@@ -127,7 +161,7 @@ impl Keyring {
             }
         }
         let unknown = || {
-            let what = format!("data key `{number}` of the catalog has no blob under `catalog/keys/`: restore it");
+            let what = format!("data key `{number}` of the catalog has no good blob under `catalog/keys/`: restore it");
             Error::of(ErrorKind::KeyMissing, "KeyVaultKeyNotFound", format!("data key {number}"), what)
         };
         Err(missing.unwrap_or_else(unknown))
@@ -172,20 +206,27 @@ impl Keyring {
     }
 
     /// Wraps every key with the host's current one as well, and makes a new data key for each region whose newest was made with another.
-    /// From then on nothing depends on the host's old keys.
-    pub(crate) async fn rotate(&self) -> Result<()> {
+    /// From then on nothing depends on the host's old keys but the data keys that are returned.
+    pub(crate) async fn rotate(&self) -> Result<Vec<UnrotatedKey>> {
         self.list().await?;
-        let current = self.provider.current().await?;
+        let (current, mut unrotated) = (self.provider.current().await?, Vec::new());
         let known = self.known.lock().clone();
         let mut scopes = BTreeMap::new();
         for (number, wraps) in &known {
-            let Some(first) = wraps.first() else { continue };
             if wraps.iter().all(|blob| blob.wrapped.key_id != current) {
-                let secret = self.unwrap(*number).await?;
-                let blob = self.wrap(*number, &first.scope, &secret).await?;
-                self.put(&blob, Some(&blob.wrapped.key_id)).await?;
+                match self.wrap_again(*number, &current).await {
+                    Ok(()) => {}
+                    // Without the names nothing is read: whatever comes next would fail.
+                    Err(error) if *number == NAMES || error.kind() == ErrorKind::Unavailable => return Err(error),
+                    Err(error) if matches!(error.kind(), ErrorKind::KeyMissing | ErrorKind::Corrupt) => {
+                        let region = wraps.first().and_then(|blob| blob.scope.as_str().try_into().ok());
+                        let key_ids = wraps.iter().map(|blob| blob.wrapped.key_id.clone()).collect();
+                        unrotated.push(UnrotatedKey { number: *number, region, key_ids, reason: error.kind() });
+                    }
+                    Err(error) => return Err(error),
+                }
             }
-            if *number != NAMES {
+            if let Some(first) = wraps.first().filter(|_| *number != NAMES) {
                 // In the order of their numbers: the last one counts.
                 scopes.insert(first.scope.clone(), (*number, first.wrapped.key_id != current));
             }
@@ -195,7 +236,22 @@ impl Keyring {
                 self.make_of(&scope, |number| number <= newest).await?;
             }
         }
-        Ok(())
+        Ok(unrotated)
+    }
+
+    /// Wraps a key with the host's current one, `current`, as well.
+    async fn wrap_again(&self, number: u32, current: &str) -> Result<()> {
+        let damaged = || {
+            let what = format!("the blobs of data key `{number}` under `catalog/keys/` are damaged: restore them");
+            Error::corrupt("catalog keys", what)
+        };
+        let scope = self.wraps(number).first().map(|blob| blob.scope.clone()).ok_or_else(damaged)?;
+        let secret = self.unwrap(number).await?;
+        let blob = self.wrap(number, &scope, &secret).await?;
+        self.put(&blob, Some(&blob.wrapped.key_id)).await?;
+        // One that was there already may be damaged.
+        let is_wrapped = self.wraps(number).iter().any(|blob| blob.wrapped.key_id == current);
+        if is_wrapped { Ok(()) } else { Err(damaged()) }
     }
 }
 

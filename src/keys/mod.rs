@@ -5,6 +5,7 @@ pub(crate) mod keyring;
 #[cfg(feature = "encryption")]
 mod local_keys;
 
+pub use keyring::UnrotatedKey;
 #[cfg(feature = "encryption")]
 pub use local_keys::LocalKeys;
 

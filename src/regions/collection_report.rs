@@ -3,6 +3,9 @@
 use super::garbage::Unneeded;
 use super::inventory::Blobs;
 use crate::catalog::Event;
+use crate::content::names::SlotId;
+use crate::error::ErrorKind;
+use crate::keys::UnrotatedKey;
 use crate::model::{Region, ResourceId};
 
 /// What a collection freed, or would.
@@ -30,6 +33,8 @@ pub struct CollectionReport {
     pub purged_versions: usize,
     /// Each region that has something to free.
     pub regions: Vec<RegionCollection>,
+    /// Of a rotation: the data keys that need an old key of the host, which must not be destroyed.
+    pub unrotated_keys: Vec<UnrotatedKey>,
 }
 
 /// What a collection freed in one region, or would.
@@ -72,6 +77,8 @@ pub struct RegionCollection {
     pub reencrypted_packs: usize,
     /// The number of packs that are left under an old key: by a plan, or after a budget was used up.
     pub packs_under_old_keys: usize,
+    /// Of a rotation: the replicas of which something could not be read, and may be under an old key. Scrub the region, and call again.
+    pub unread_replicas: Vec<UnreadReplica>,
     /// Blobs that this catalog has never announced: of a newer catalog, where this one was restored from a backup, or of another
     /// one. They stay.
     pub foreign_blobs: usize,
@@ -80,6 +87,35 @@ pub struct RegionCollection {
     /// Resources whose manifest no replica has whole: everything that they may need stays. Delete them, or scrub a region that
     /// has a good one.
     pub unreadable: Vec<ResourceId>,
+}
+
+/// A replica of which a rotation of keys could not read some packs.
+///
+/// ```
+/// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+/// # use compute_gallery::testkit::Sandbox;
+/// # let session = Sandbox::new().await?.session().clone();
+/// let rotated = session.rotate_keys().await?;
+/// for region in &rotated.regions {
+///     for unread in &region.unread_replicas {
+///         println!("{}, replica {}: {} packs, {:?}", region.region, unread.replica, unread.packs, unread.reason);
+///     }
+/// }
+/// # Ok::<(), compute_gallery::Error>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnreadReplica {
+    /// The number of the replica in its region, from 0.
+    pub replica: u32,
+    /// The number of the zone, from 1; 1 also if one store has all of the region.
+    pub zone: u32,
+    /// `KeyMissing`: a data key is away. `Corrupt`, `NotFound`: a head, a record or a blob is damaged or missing. `Unavailable`, …: its store
+    /// does not answer.
+    pub reason: ErrorKind,
+    /// The number of these packs.
+    pub packs: usize,
 }
 
 impl CollectionReport {
@@ -92,7 +128,7 @@ impl CollectionReport {
 impl CollectionReport {
     pub(crate) fn of(overdue: &[Event]) -> Self {
         let uploads = overdue.iter().filter(|event| matches!(event, Event::UploadAbandoned { .. })).count();
-        Self { abandoned_uploads: uploads, purged_versions: overdue.len() - uploads, regions: Vec::new() }
+        Self { abandoned_uploads: uploads, purged_versions: overdue.len() - uploads, ..Self::default() }
     }
 
     pub(crate) fn change(&mut self, region: &Region, change: impl FnOnce(&mut RegionCollection)) {
@@ -109,6 +145,7 @@ impl CollectionReport {
                 uncompressed_packs: 0,
                 reencrypted_packs: 0,
                 packs_under_old_keys: 0,
+                unread_replicas: Vec::new(),
                 foreign_blobs: 0,
                 foreign_bytes: 0,
                 unreadable: Vec::new(),
@@ -173,6 +210,18 @@ impl CollectionReport {
         if packs > 0 {
             self.change(region, |there| there.packs_under_old_keys += packs);
         }
+    }
+
+    /// Adds a pack of a slot that a rotation could not read.
+    pub(crate) fn unread(&mut self, region: &Region, slot: SlotId, reason: ErrorKind) {
+        let (replica, zone) = (slot.number, slot.zone as u32 + 1);
+        self.change(region, |there| {
+            let known = there.unread_replicas.iter_mut();
+            match known.into_iter().find(|one| (one.replica, one.zone, one.reason) == (replica, zone, reason)) {
+                Some(one) => one.packs += 1,
+                None => there.unread_replicas.push(UnreadReplica { replica, zone, reason, packs: 1 }),
+            }
+        });
     }
 
     pub(crate) fn reencrypted(&mut self, region: &Region, written: u64) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::inventory::{Blob, Blobs, Inventory};
-use super::needed::{NeededManifests, kept_since};
+use super::needed::{Kept, NeededManifests, kept_since};
 use super::stores::Regions;
 use super::surveyed::Surveyed;
 use crate::catalog::{State, UploadName};
@@ -127,6 +127,8 @@ pub(crate) struct Relied {
     pub(crate) live: Extents,
     /// The one blob that suffices, or several that are needed together.
     pub(crate) blobs: Vec<Parcel>,
+    /// Whether the slot has all that is needed, and no blob of it that can't be read.
+    pub(crate) is_whole: bool,
     /// What a merged blob has of it beside that.
     pub(crate) copy: Option<Parcel>,
 }
@@ -226,13 +228,7 @@ impl Survey {
         self.read = state.number();
         let newest = |id| needed.made_of(id).iter().filter_map(|kept| kept.published_date).max();
         self.published = needed.ids().filter_map(|id| Some((*id, newest(id)?))).collect();
-        let family = |id| {
-            let of_versions = needed.made_of(id).iter().filter_map(|kept| match &kept.id {
-                ResourceId::ImageVersion(version) => Some(FamilyId::of(&version.definition().to_string())),
-                _ => None,
-            });
-            of_versions.min()
-        };
+        let family = |id| needed.made_of(id).iter().filter_map(Kept::family).min();
         self.families = needed.ids().filter_map(|id| Some((*id, family(id)?))).collect();
         let mut read: BTreeMap<BTreeSet<ManifestId>, Arc<Needs>> = self.live.values().cloned().collect();
         let mut newest = BTreeMap::new();
@@ -574,7 +570,7 @@ impl Survey {
         })
     }
 
-    /// Returns what slots rely on, of packs that are needed and whole as far as they are.
+    /// Returns what slots rely on, of packs that are needed.
     pub(crate) fn relied_on(&self, state: &State) -> Vec<Relied> {
         let mut found = Vec::new();
         for (slot, holding, pack, live) in self.needed_packs(state) {
@@ -585,12 +581,11 @@ impl Survey {
                     copy = self.copy_beside(slot, holding, &parcel, pack.id).cloned().map(Parcel::Part);
                     vec![parcel]
                 }
-                Keep::All if holding.lacks(&pack, live).is_empty() => {
-                    holding.parts.iter().cloned().map(Parcel::Part).collect()
-                }
-                Keep::All | Keep::Nothing => continue,
+                Keep::All => holding.parts.iter().cloned().map(Parcel::Part).collect(),
+                Keep::Nothing => continue,
             };
-            found.push(Relied { slot, pack, live: live.clone(), blobs, copy });
+            let is_whole = holding.broken.is_empty() && holding.lacks(&pack, live).is_empty();
+            found.push(Relied { slot, pack, live: live.clone(), blobs, is_whole, copy });
         }
         found
     }

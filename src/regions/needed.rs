@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use super::stores::Regions;
 use super::targets::{ready_in, replicas_in};
 use crate::catalog::{ImageContent, ImageRecord, State, VersionRecord};
-use crate::content::names::{ManifestId, SlotId, UploadId};
+use crate::content::names::{FamilyId, ManifestId, SlotId, UploadId};
 use crate::model::{ManagedImage, Region, ResourceId, Snapshot, StorageAccountType};
 use crate::replica::holders::Holders;
 use crate::replica::slot::Slot;
@@ -32,6 +32,14 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
+    /// Returns the family that its packs are merged in; only those of versions are.
+    pub(crate) fn family(&self) -> Option<FamilyId> {
+        match &self.id {
+            ResourceId::ImageVersion(version) => Some(FamilyId::of(&version.definition().to_string())),
+            _ => None,
+        }
+    }
+
     /// Returns whether a slot of the region must have it.
     pub(crate) fn is_in(&self, slot: SlotId) -> bool {
         slot.number < self.replicas && slot.zone < self.zones

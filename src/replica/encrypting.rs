@@ -64,13 +64,20 @@ impl Slot {
     }
 
     /// Returns whether a pack or part of this slot is under another key than the region's current one. Reads its head.
+    ///
+    /// # Errors
+    ///
+    /// Also if it is not there any more, or shorter than its head.
     pub(crate) async fn is_under_old_key(&self, parcel: &Parcel) -> Result<bool> {
         let Some(key) = self.keys.current().await? else { return Ok(false) };
         let number = match parcel {
             Parcel::Pack(info) => self.read_head(info).await??.0.key(),
             Parcel::Part(part) => match self.head_of_part(part).await? {
                 Some((head, _)) => head.key(),
-                None => return Ok(false),
+                None => {
+                    let what = "its head can't be read: it was removed, or is cut short";
+                    return Err(Error::corrupt(format!("{}, part of pack {}", self.label(), part.id.pack), what));
+                }
             },
         };
         Ok(number != Some(key.number()))

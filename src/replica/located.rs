@@ -138,6 +138,10 @@ impl LocatedPacks {
         self.packs.forget(pack);
         self.parts.forget(&pack.upload);
         // All of them: a member goes with its blob.
+        self.forget_merged();
+    }
+
+    pub(super) fn forget_merged(&self) {
         self.merged.0.lock().clear();
     }
 }

@@ -3,6 +3,7 @@
 mod boot_sets;
 pub(crate) mod copies;
 mod encrypting;
+mod fronts;
 pub(crate) mod health;
 pub(crate) mod holders;
 pub(crate) mod holding;
@@ -10,7 +11,7 @@ pub(crate) mod index_walk;
 mod located;
 pub(crate) mod mending;
 pub(crate) mod parcel;
-mod reading;
+pub(crate) mod reading;
 pub(crate) mod recoding;
 pub(crate) mod records;
 pub(crate) mod slot;

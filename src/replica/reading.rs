@@ -435,7 +435,7 @@ impl Slot {
 }
 
 /// Returns whether the packs of a version are of so many uploads that a listing of merged blobs is worth it.
-fn is_of_many_uploads(packs: &Packs) -> bool {
+pub(crate) fn is_of_many_uploads(packs: &Packs) -> bool {
     let mut uploads = HashSet::new();
     packs.iter().any(|pack| uploads.insert(pack.id.upload) && uploads.len() > MAX_UPLOADS)
 }

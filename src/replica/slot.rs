@@ -350,7 +350,7 @@ impl Slot {
     }
 
     /// Returns exactly the bytes of a range. A store that answers with another number of bytes breaks its contract.
-    async fn get_range(&self, key: &BlobKey, range: Range<u64>) -> StoreResult<Bytes> {
+    pub(super) async fn get_range(&self, key: &BlobKey, range: Range<u64>) -> StoreResult<Bytes> {
         let asked = range.end.saturating_sub(range.start);
         let _request = self.requests.take(1).await;
         let bytes = self.store.get(key, Some(range)).await?;

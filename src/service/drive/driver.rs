@@ -164,8 +164,8 @@ impl Driver {
     }
 
     /// Sets how often the catalog's drivers [scrub](Session::scrub) each region; by default never.
-    pub fn scrub_every(self, time: Option<Duration>) -> Self {
-        self.set(|terms| terms.scrub_every = time)
+    pub fn scrub_every(self, time: Duration) -> Self {
+        self.set(|terms| terms.scrub_every = Some(time))
     }
 
     /// Calls `on_done` with each thing that is done or has failed.

@@ -5,18 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::freeing::{Freed, Freeing};
 use crate::catalog::State;
 use crate::content::names::{PackId, SlotId};
 use crate::error::{Error, ErrorKind, Result};
-use crate::host::in_flight::all_of;
+use crate::host::in_flight::{all_of, together};
 use crate::host::sync::Mutex;
 use crate::progress::{OnProgress, Progress};
 use crate::regions::collection_report::CollectionReport;
 use crate::regions::garbage::{Relied, Survey};
-use crate::replica::holders::is_damage;
 use crate::replica::parcel::Parcel;
 use crate::replica::slot::Slot;
 use crate::service::session::call::Call;
@@ -72,16 +71,21 @@ impl std::fmt::Debug for KeyRotation {
 
 impl Session {
     /// Rotates the keys of an encrypted catalog to the current one of its
-    /// [key provider](crate::GalleryServiceBuilder::encryption). First each key of the catalog is wrapped with it: from then on nothing needs
-    /// the provider's old keys, also if the rest fails or is not run. Then each region gets a new data key, if its newest was made with another
-    /// key of the provider, and what is encrypted under an old data key is written anew and removed, as by
-    /// [`compress`](Self::compress). Nothing happens in a catalog that is not encrypted. Safe beside publishing, replicating and deploying, in
-    /// this process and in others; those keep the data key that they have until their next import.
+    /// [key provider](crate::GalleryServiceBuilder::encryption). First each key of the catalog is wrapped with it. Then each region gets a new
+    /// data key, if its newest was made with another key of the provider, and what is encrypted under an old data key is written anew and
+    /// removed, as by [`compress`](Self::compress). Nothing happens in a catalog that is not encrypted. Safe beside publishing, replicating
+    /// and deploying, in this process and in others; those keep the data key that they have until their next import.
+    ///
+    /// **Before an old key of the provider is destroyed**, look at the report:
+    /// [`unrotated_keys`](super::CollectionReport::unrotated_keys) has the data keys that still need one, and is empty when nothing does, also if
+    /// content is left. Nothing is encrypted under an old data key any more if in addition no region has
+    /// [`packs_under_old_keys`](super::RegionCollection::packs_under_old_keys),
+    /// [`unread_replicas`](super::RegionCollection::unread_replicas) or [`unreadable`](super::RegionCollection::unreadable) resources.
     ///
     /// # Errors
     ///
-    /// `KeyMissing` if a key is away, `Unavailable` if the provider does not answer; otherwise as [`collect`](Self::collect). What is rotated stays
-    /// so; the next call goes on.
+    /// `KeyMissing` if the secret of names or the current key of a region is away, `Unavailable` if the provider does not answer; otherwise as
+    /// [`collect`](Self::collect). What is rotated stays so; the next call goes on. After an error keep the old keys.
     ///
     /// ```
     /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
@@ -144,12 +148,12 @@ impl Work for RotationWork {
             for region in &inner.regions.all(&state).await? {
                 let mut survey = Survey::list(&inner.regions, &state, region).await?;
                 survey.read(&state).await?;
-                let all = survey.relied_on(&state);
-                let mut left = 0;
+                let (all, mut left) = (survey.relied_on(&state), 0);
                 for wave in all.chunks(LOOKS) {
-                    left += under_old_keys(&survey, wave).await?.len();
+                    left += under_old_keys(&survey, wave, &mut report).await?.len();
                 }
                 report.add_under_old_keys(region, left);
+                survey.unneeded(&state).iter().for_each(|unneeded| report.tell(region, unneeded));
             }
         }
         Ok(Plan { collection: Some(report), ..Plan::default() })
@@ -167,17 +171,17 @@ impl Work for RotationWork {
         let Some(keyring) = inner.regions.keyring() else { return Ok(report) };
         // ORDER: wrap what is there, then write anew. The other way round, the host destroys the old key -> content under an old data key is
         // lost that an import has written meanwhile.
-        keyring.rotate().await?;
+        report.unrotated_keys = keyring.rotate().await?;
         let (state, ()) = futures::join!(self.session.state(), inner.regions.recheck_all_now());
         let state = state?;
         let (progress, silent): (_, OnProgress) = (Mutex::new(Progress { done: 0, total: 0 }), Arc::new(|_| {}));
         let freeing = Freeing { session: &self.session, on_progress: &silent };
-        let mut written = 0;
+        let mut spent = Spent { since: inner.clock.now(), bytes: 0 };
         for region in &inner.regions.all(&state).await? {
             let mut freed = Freed { report: CollectionReport::of(&[]), progress: &progress };
             let state = freeing.finish_removal(region, self.session.state().await?, &mut freed).await?;
             let mut survey = Survey::list(&inner.regions, &state, region).await?;
-            let done = self.rotate(&freeing, &mut survey, &mut freed, &mut written).await;
+            let done = self.rotate(&freeing, &mut survey, &mut freed, &mut spent).await;
             report.regions.extend(freed.report.regions);
             done?;
         }
@@ -191,10 +195,10 @@ impl RotationWork {
         freeing: &Freeing<'_>,
         survey: &mut Survey,
         freed: &mut Freed<'_>,
-        written: &mut u64,
+        spent: &mut Spent,
     ) -> Result<()> {
         let inner = &self.session.inner;
-        let (began, mut looked_at) = (inner.clock.now(), BTreeSet::<(SlotId, PackId)>::new());
+        let mut looked_at = BTreeSet::<(SlotId, PackId)>::new();
         loop {
             let state: Arc<State> = self.session.state().await?;
             if survey.is_overtaken(&state) {
@@ -209,27 +213,33 @@ impl RotationWork {
                     break;
                 }
                 looked_at.extend(looks.iter().map(|relied| (relied.slot, relied.pack.id)));
-                for wave in under_old_keys(survey, looks).await?.chunks(REWRITES) {
+                for wave in under_old_keys(survey, looks, &mut freed.report).await?.chunks(REWRITES) {
                     let bytes: u64 = wave.iter().flat_map(|(_, relied)| &relied.blobs).map(Parcel::length).sum();
-                    let late =
-                        self.within.is_some_and(|within| inner.clock.now().signed_duration_since(began) >= within);
-                    if late || written.saturating_add(bytes) > self.at_most {
+                    let passed = inner.clock.now().signed_duration_since(spent.since);
+                    let late = self.within.is_some_and(|within| passed >= within);
+                    if late || spent.bytes.saturating_add(bytes) > self.at_most {
                         left += wave.len();
                         continue;
                     }
                     let writing = wave.iter().map(|(slot, relied)| self.write_anew(slot, relied)).collect();
-                    for ((_, relied), placed) in wave.iter().zip(all_of(writing).await?) {
-                        let Some((placed, length)) = placed else { continue };
-                        freed.report.reencrypted(survey.region(), length);
-                        survey.written(relied.slot, placed);
-                    }
-                    for (slot, relied) in wave {
+                    for ((slot, relied), anew) in wave.iter().zip(all_of(writing).await?) {
+                        match anew {
+                            Anew::Unread(reason) => {
+                                freed.report.unread(survey.region(), relied.slot, reason);
+                                continue;
+                            }
+                            Anew::IsAlready => {}
+                            Anew::Written(placed) => {
+                                freed.report.reencrypted(survey.region(), placed.length());
+                                survey.written(relied.slot, placed);
+                            }
+                        }
                         let all = relied.blobs.iter().chain(&relied.copy);
                         all.for_each(|blob| survey.supersede(relied.slot, slot.name_of(blob)));
                     }
-                    *written += bytes;
+                    spent.bytes += bytes;
                     anew += wave.len();
-                    (self.on_progress)(Progress { done: *written, total: *written });
+                    (self.on_progress)(Progress { done: spent.bytes, total: spent.bytes });
                 }
             }
             freed.report.add_under_old_keys(survey.region(), left);
@@ -237,14 +247,18 @@ impl RotationWork {
                 freeing.remove_all_garbage(survey, freed).await?;
             }
             if all.iter().all(|relied| looked_at.contains(&(relied.slot, relied.pack.id))) {
+                survey.unneeded(&state).iter().for_each(|unneeded| freed.report.tell(survey.region(), unneeded));
                 return Ok(());
             }
         }
     }
 
-    /// Writes what a slot relies on anew, under its region's key. A damaged pack is left to a scrub.
-    async fn write_anew(&self, slot: &Slot, relied: &Relied) -> Result<Option<(Parcel, u64)>> {
+    /// Writes what a slot relies on anew, under its region's key.
+    async fn write_anew(&self, slot: &Slot, relied: &Relied) -> Result<Anew> {
         let workers = &self.session.inner.workers;
+        if !relied.is_whole {
+            return Ok(Anew::Unread(ErrorKind::NotFound));
+        }
         let anew: Result<Option<(Parcel, Bytes)>> = match relied.blobs.as_slice() {
             [one] => slot.under_new_key(one, workers).await.map(|anew| {
                 let (part, bytes) = anew?;
@@ -253,35 +267,64 @@ impl RotationWork {
             _ => slot.recoded(&relied.pack, &relied.live, None, workers).await.map(Some),
         };
         match anew {
-            Ok(Some((parcel, bytes))) => {
-                let (placed, _) = slot.put_parcel(&parcel, bytes).await?;
-                let length = placed.length();
-                Ok(Some((placed, length)))
-            }
-            Ok(None) => Ok(None),
-            Err(error) if is_damage(&error) => Ok(None),
-            Err(error) => Err(error),
+            Ok(Some((parcel, bytes))) => Ok(Anew::Written(slot.put_parcel(&parcel, bytes).await?.0)),
+            Ok(None) => Ok(Anew::IsAlready),
+            Err(error) => Ok(Anew::Unread(error.kind())),
         }
     }
 }
 
-/// Returns those that rely on a blob under an old key.
-async fn under_old_keys<'a>(survey: &Survey, all: &'a [Relied]) -> Result<Vec<(Slot, &'a Relied)>> {
+/// What became of a pack that was under an old key.
+enum Anew {
+    Written(Parcel),
+    /// It was found to be under the region's key.
+    IsAlready,
+    /// It can't be read, and stays as it is.
+    Unread(ErrorKind),
+}
+
+/// What was spent of a budget, over all regions.
+struct Spent {
+    since: DateTime<Utc>,
+    bytes: u64,
+}
+
+/// Returns those that rely on a blob under an old key, and reports those that can't be read.
+async fn under_old_keys<'a>(
+    survey: &Survey,
+    all: &'a [Relied],
+    report: &mut CollectionReport,
+) -> Result<Vec<(Slot, &'a Relied)>> {
     let looking = all.iter().filter_map(|relied| {
         let slot = survey.slot(relied.slot)?.clone();
         Some(async move {
+            // Without it nothing of the region can be written anew.
+            slot.keys().current().await?;
             // A copy under an old key goes, and what rests is merged again.
-            for blob in relied.blobs.iter().chain(&relied.copy) {
-                match slot.is_under_old_key(blob).await {
-                    Ok(true) => return Ok(Some((slot, relied))),
-                    Ok(false) => {}
-                    // A damaged one is left to a scrub, a slot that does not answer to the next time.
-                    Err(error) if matches!(error.kind(), ErrorKind::KeyMissing) => return Err::<_, Error>(error),
-                    Err(_) => {}
-                }
+            let blobs = relied.blobs.iter().chain(&relied.copy);
+            let read = together(blobs.map(|blob| slot.is_under_old_key(blob)).collect()).await;
+            if read.iter().any(|read| matches!(read, Ok(true))) {
+                return Ok(Look::IsOld(slot, relied));
             }
-            Ok(None)
+            let unread = read.into_iter().find_map(Result::err).map(|error| error.kind());
+            let unread = unread.or_else(|| (!relied.is_whole).then_some(ErrorKind::NotFound));
+            Ok::<_, Error>(unread.map_or(Look::IsNew, |reason| Look::Unread(relied.slot, reason)))
         })
     });
-    Ok(all_of(looking.collect()).await?.into_iter().flatten().collect())
+    let mut old = Vec::new();
+    for look in all_of(looking.collect()).await? {
+        match look {
+            Look::IsOld(slot, relied) => old.push((slot, relied)),
+            Look::IsNew => {}
+            Look::Unread(slot, reason) => report.unread(survey.region(), slot, reason),
+        }
+    }
+    Ok(old)
+}
+
+/// What the heads of a pack's blobs tell.
+enum Look<'a> {
+    IsOld(Slot, &'a Relied),
+    IsNew,
+    Unread(SlotId, ErrorKind),
 }

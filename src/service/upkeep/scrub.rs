@@ -109,9 +109,9 @@ impl std::fmt::Debug for Scrub {
 pub struct ScrubReport {
     /// Bytes that were read and match their hashes.
     pub verified_bytes: u64,
-    /// Packs and manifests that were damaged or missing and are good again.
+    /// Packs, manifests and fronts of merged blobs that were damaged or missing and are good again.
     pub mended: usize,
-    /// Packs and manifests that could not be mended: no replica has a good one, or the store refused the write.
+    /// Those that could not be mended: no replica has a good one, or the store refused the write.
     pub damaged: usize,
     /// Packs and manifests of which nothing is known, because their store does not answer: they may be as they must. Scrub again when it
     /// does.
@@ -343,6 +343,7 @@ impl Work for ScrubWork {
             read += wave.bytes;
             report.next = (!rest.is_empty()).then_some(ScrubCursor(last));
         }
+        self.fronts(&scrubbed, &mut report).await;
         report.damaged_versions = hit.into_iter().collect();
         Ok(report)
     }
@@ -410,14 +411,9 @@ impl ScrubWork {
             let Some((pack, outcomes)) = under_way.next().await else { break };
             bytes -= pack.info.length;
             for outcome in outcomes {
-                match outcome {
-                    MendOutcome::Good(bytes) => report.verified_bytes += bytes,
-                    MendOutcome::Mended => report.count(true),
-                    MendOutcome::Unreachable => report.unreachable += 1,
-                    MendOutcome::Lost => {
-                        report.count(false);
-                        lost.push(pack.info.id);
-                    }
+                report.add(outcome);
+                if outcome == MendOutcome::Lost {
+                    lost.push(pack.info.id);
                 }
             }
         }
@@ -486,6 +482,15 @@ impl ScrubWork {
         (bad, unreachable)
     }
 
+    /// Checks and mends the fronts of merged blobs. No version is hit by what is wrong with one.
+    async fn fronts(&self, scrubbed: &Scrubbed, report: &mut ScrubReport) {
+        let inner = &*self.session.inner;
+        for (family, slot) in scrubbed.merged() {
+            let outcomes = slot.mend_fronts(family, &inner.workers, inner).await;
+            outcomes.into_iter().for_each(|outcome| report.add(outcome));
+        }
+    }
+
     /// Checks and mends a pack in each slot that must have it: one after the other, because each may be mended from the others.
     async fn mend(&self, scrubbed: &Scrubbed, pack: &Pack, checked: &(dyn Fn(u64) + Sync)) -> Vec<MendOutcome> {
         let (mut outcomes, holders) = (Vec::new(), scrubbed.holders(pack));
@@ -506,6 +511,15 @@ impl ScrubWork {
 }
 
 impl ScrubReport {
+    fn add(&mut self, outcome: MendOutcome) {
+        match outcome {
+            MendOutcome::Good(bytes) => self.verified_bytes += bytes,
+            MendOutcome::Mended => self.count(true),
+            MendOutcome::Unreachable => self.unreachable += 1,
+            MendOutcome::Lost => self.count(false),
+        }
+    }
+
     fn count(&mut self, mended: bool) {
         match mended {
             true => self.mended += 1,

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::content::extents::Extents;
 use crate::content::manifest::Manifest;
-use crate::content::names::{PackId, UploadId};
+use crate::content::names::{FamilyId, PackId, UploadId};
 use crate::content::pack::PackInfo;
 use crate::model::ResourceId;
 use crate::regions::needed::Kept;
+use crate::replica::reading::is_of_many_uploads;
 use crate::replica::slot::Slot;
 
 /// The packs of a wave, about: what they hold is 256 GiB, and what is known of them a few MiB.
@@ -40,6 +41,8 @@ pub(super) struct Scrubbed {
     seen: BTreeMap<(PackId, usize), Extents>,
     /// The packs that could not be mended.
     lost: BTreeSet<PackId>,
+    /// The families whose merged blobs readers look for, each with the places where.
+    merged: BTreeSet<(FamilyId, usize)>,
     /// The uploads of images that an earlier scrub has read, each with the replicas and the zones where it has.
     before: BTreeMap<UploadId, (u32, usize)>,
 }
@@ -83,6 +86,8 @@ impl Scrubbed {
         let slots = self.places.get(place).map_or(0, |places| places.here.len()) as u64;
         let number = wave.images.len();
         wave.images.push(image.id.clone());
+        self.merged
+            .extend(image.family().filter(|_| is_of_many_uploads(&manifest.packs)).map(|family| (family, place)));
         for info in manifest.packs.iter() {
             let Some(needed) = manifest.needs.get(&info.id) else { continue };
             let is_in = |(replicas, zones): &(u32, usize)| *replicas >= image.ready && *zones >= image.zones;
@@ -107,6 +112,16 @@ impl Scrubbed {
             }
         }
         has_lost
+    }
+
+    /// Returns the families of the images so far whose readers look for merged blobs, with the slots where, each once.
+    pub(super) fn merged(&self) -> Vec<(FamilyId, &Slot)> {
+        let mut merged = BTreeMap::new();
+        for (family, place) in &self.merged {
+            let here = self.places.get(*place).map(|places| &places.here).into_iter().flatten();
+            merged.extend(here.map(|slot| ((*family, slot.label()), (*family, slot))));
+        }
+        merged.into_values().collect()
     }
 
     /// Returns the slots that need a pack, with what each needs of it.
