@@ -84,8 +84,7 @@ impl Inner {
     /// Finds who answers.
     pub(super) fn route<'a>(&'a self, call: &'a Call, id: &'a str) -> BoxFuture<'a, Answered> {
         Box::pin(async move {
-            let lower = call.lower();
-            let path: Vec<&str> = lower.iter().map(String::as_str).collect();
+            let path = call.segments.lower();
             if let Some(at) = path.windows(2).rposition(|two| two == ["providers", "microsoft.authorization"]) {
                 return roles::answer(self, call, at, &path).await;
             }
