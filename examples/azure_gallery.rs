@@ -5,14 +5,16 @@
 //! `docs/azure-clients.md` has a page for each client.
 
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use compute_gallery::arm::{ArmBuilder, OneToken, TestClock, TestEndpoints};
+use compute_gallery::access::{MemoryDirectory, TenantId};
+use compute_gallery::arm::{ArmBuilder, OneToken, TestClock, TestEndpoints, UntrustedClaims};
 use compute_gallery::model::{Region, RegionCatalog};
 use compute_gallery::serve::{Authority, Server};
 use compute_gallery::store::{FsStore, MemoryStore};
-use compute_gallery::{GalleryService, GalleryServiceBuilder};
+use compute_gallery::{Caller, GalleryService, GalleryServiceBuilder};
 use lexopt::prelude::*;
+use serde_json::Value;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -29,6 +31,8 @@ Azure's gallery service, on loopback.
   --instant               operations are done when they are answered
   --retry-after SECONDS   seconds between polls of an operation, at least 1 (default: 1)
   --token TOKEN           the only token that is taken (default: any)
+  --directory FILE        tenants, and who is in them, as JSON: callers are the claims of their tokens, which are
+                          believed, and have the roles that were assigned to them (default: all may do all)
   --strict-versions       refuse api-versions that Azure does not have, for reads as well
   --test-endpoints        answer /_test/ as well";
 
@@ -45,6 +49,7 @@ struct Arguments {
     instant: bool,
     retry_after: Option<NonZeroU32>,
     token: Option<String>,
+    directory: Option<PathBuf>,
     strict_versions: bool,
     test_endpoints: bool,
 }
@@ -64,6 +69,7 @@ fn arguments() -> Result<Option<Arguments>, Failure> {
             Long("instant") => read.instant = true,
             Long("retry-after") => read.retry_after = Some(parser.value()?.parse()?),
             Long("token") => read.token = Some(parser.value()?.string()?),
+            Long("directory") => read.directory = Some(parser.value()?.into()),
             Long("strict-versions") => read.strict_versions = true,
             Long("test-endpoints") => read.test_endpoints = true,
             Long("help") | Short('h') => return Ok(None),
@@ -104,6 +110,47 @@ fn regions(list: Option<&str>) -> Result<RegionCatalog, Failure> {
     Ok(some)
 }
 
+/// Reads a directory, and who may do everything:
+/// `{"administrators": [CALLER], "tenants": {TENANT: {"subscriptions": [ID], "users": [CALLER], "applications": [CALLER], "guests": {PRINCIPAL: CALLER},
+/// "consents": {PRINCIPAL: CALLER}}}}`.
+fn directory(path: &Path) -> Result<(MemoryDirectory, Vec<Caller>), Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let read: Value = serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+    let directory = MemoryDirectory::new();
+    let list = |of: &Value, name: &str| -> Vec<String> {
+        let items = of.get(name).and_then(Value::as_array).into_iter().flatten();
+        items.filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let pairs = |of: &Value, name: &str| -> Vec<(String, String)> {
+        let items = of.get(name).and_then(Value::as_object).into_iter().flatten();
+        items.filter_map(|(id, of)| Some((id.clone(), of.as_str()?.to_owned()))).collect()
+    };
+    let mut tenants: Vec<(TenantId, &Value)> = Vec::new();
+    for (name, of) in read.get("tenants").and_then(Value::as_object).into_iter().flatten() {
+        let tenant: TenantId = name.parse()?;
+        for subscription in list(of, "subscriptions") {
+            directory.add_subscription(subscription.parse()?, tenant.clone(), None)?;
+        }
+        for user in list(of, "users") {
+            directory.add_user(&user, &tenant)?;
+        }
+        for application in list(of, "applications") {
+            directory.add_application(&application, &tenant)?;
+        }
+        tenants.push((tenant, of));
+    }
+    for (tenant, of) in tenants {
+        for (id, user) in pairs(of, "guests") {
+            directory.add_guest(&id, &tenant, &user)?;
+        }
+        for (id, application) in pairs(of, "consents") {
+            directory.consent(&id, &tenant, &application)?;
+        }
+    }
+    let administrators = list(&read, "administrators").iter().map(|caller| caller.parse()).collect::<Result<_, _>>()?;
+    Ok((directory, administrators))
+}
+
 fn main() -> Result<(), Failure> {
     let Some(arguments) = arguments()? else {
         println!("{HELP}");
@@ -115,11 +162,18 @@ fn main() -> Result<(), Failure> {
 
 async fn serve(arguments: Arguments) -> Result<(), Failure> {
     let (regions, clock) = (regions(arguments.regions.as_deref())?, TestClock::default());
+    let people = arguments.directory.as_deref().map(directory).transpose()?;
     let settings = {
-        let (regions, clock) = (regions.clone(), clock.clone());
+        let (regions, clock, people) = (regions.clone(), clock.clone(), people.clone());
         move || -> GalleryServiceBuilder {
-            GalleryService::builder()
-                .allow_all()
+            let settings = match &people {
+                Some((directory, administrators)) => {
+                    let settings = GalleryService::builder().directory(directory.clone());
+                    administrators.iter().cloned().fold(settings, GalleryServiceBuilder::administrator)
+                }
+                None => GalleryService::builder().allow_all(),
+            };
+            settings
                 .one_store_for_all_zones()
                 .require_resource_groups()
                 .azure_2026()
@@ -134,6 +188,9 @@ async fn serve(arguments: Arguments) -> Result<(), Failure> {
         None => settings().store(MemoryStore::new()).create().await?,
     };
     let mut arm = ArmBuilder::new(service).region_catalog(regions).clock(clock.clone());
+    if people.is_some() {
+        arm = arm.authenticator(UntrustedClaims);
+    }
     if let Some(token) = &arguments.token {
         arm = arm.authenticator(OneToken::new(token, "admin".parse()?));
     }

@@ -494,6 +494,76 @@ fn who_lacks_a_role_gets_403_with_azures_words() {
 }
 
 #[test]
+fn a_version_is_made_of_another_tenants_with_a_token_of_each() {
+    use compute_gallery::access::{MemoryDirectory, TenantId};
+    let directory = MemoryDirectory::new();
+    let [contoso, fabrikam]: [TenantId; 2] = ["contoso".parse().unwrap(), "fabrikam".parse().unwrap()];
+    directory.add_subscription("dev".parse().unwrap(), contoso.clone(), None).unwrap();
+    directory.add_subscription("other".parse().unwrap(), fabrikam.clone(), None).unwrap();
+    directory.add_application("app", &contoso).unwrap();
+    directory.consent("app-at-fabrikam", &fabrikam, "app").unwrap();
+    let settings = GalleryService::builder().directory(directory).administrator("ann".parse().unwrap());
+    let settings = settings.one_store_for_all_zones().azure_2026();
+    let service = block_on(settings.store(MemoryStore::new()).create()).unwrap();
+    let arm = ArmBuilder::new(service).authenticator(UntrustedClaims).named_sources(4 << 20).instant().build();
+    // {"oid":"ann"}, and {"oid":"app"} with a `tid`.
+    let ann = "Bearer e30.eyJvaWQiOiJhbm4ifQ.eA";
+    let [of_contoso, of_fabrikam] = [
+        "Bearer e30.eyJvaWQiOiJhcHAiLCJ0aWQiOiJjb250b3NvIn0.eA",
+        "Bearer e30.eyJvaWQiOiJhcHAiLCJ0aWQiOiJmYWJyaWthbSJ9.eA",
+    ];
+    let ask = |tokens: &[&str], method: &str, path: &str, body: Option<Value>| {
+        let mut request = request(method, &format!("{path}?api-version={NEWEST}"), body.as_ref());
+        request.headers_mut().insert("Authorization", tokens[0].parse().unwrap());
+        for token in &tokens[1..] {
+            request.headers_mut().append("x-ms-authorization-auxiliary", token.parse().unwrap());
+        }
+        send(&arm, request)
+    };
+    let as_ann = |path: &str, body: Value| {
+        let got = ask(&[ann], "PUT", path, Some(body));
+        assert_eq!(got.status, 201, "{path}: {}", got.body);
+    };
+    let theirs = GALLERY.replace("/dev/", "/other/");
+    for gallery in [GALLERY, &theirs] {
+        as_ann(gallery, json!({"location": "westus"}));
+        as_ann(&format!("{gallery}/images/web"), definition("a"));
+    }
+    as_ann(&format!("{IMAGE}/versions/1.0.0"), version_of("golden"));
+    // Its principal of each tenant has a role there.
+    for (subscription, principal, role) in [
+        ("dev", "app", "acdd72a7-3385-48ef-bd42-f606fba81ae7"),
+        ("other", "app-at-fabrikam", "b24988ac-6180-42a0-ab88-20f7382dd24c"),
+    ] {
+        let authorization = format!("/subscriptions/{subscription}/providers/Microsoft.Authorization");
+        let id = "11111111-0000-0000-0000-000000000000";
+        let role = format!("{authorization}/roleDefinitions/{role}");
+        as_ann(
+            &format!("{authorization}/roleAssignments/{id}"),
+            json!({"properties": {"roleDefinitionId": role, "principalId": principal}}),
+        );
+    }
+    let made = format!("{theirs}/images/web/versions/1.0.0");
+    let of = || {
+        Some(json!({"location": "westus", "properties": {
+            "storageProfile": {"source": {"id": format!("{IMAGE}/versions/1.0.0")}},
+        }}))
+    };
+    let refused = ask(&[of_fabrikam], "PUT", &made, of());
+    assert_eq!(refused.error().0, 403, "{}", refused.body);
+    assert_eq!(refused.body["error"]["code"], "LinkedAuthorizationFailed");
+    let told = "the current tenant is not authorized to access linked subscription 'dev'";
+    assert!(refused.message().contains(told), "{}", refused.message());
+    assert_eq!(ask(&[of_contoso], "PUT", &made, of()).error().0, 403);
+    assert_eq!(ask(&[of_fabrikam], "GET", &made, None).status, 404);
+    let both = ask(&[of_fabrikam, of_contoso], "PUT", &made, of());
+    assert_eq!(both.status, 201, "{}", both.body);
+    assert_eq!(ask(&[of_fabrikam], "GET", &made, None).status, 200);
+    assert_eq!(ask(&[of_contoso], "GET", &made, None).status, 403);
+    assert_eq!(ask(&[of_contoso, of_fabrikam], "GET", &made, None).status, 200);
+}
+
+#[test]
 fn what_a_gallery_has_and_this_has_not_is_empty() {
     let arm = with_image(builder().instant());
     for kind in ["applications", "scripts", "inVMAccessControlProfiles"] {

@@ -63,7 +63,8 @@ impl Answer {
     }
 
     pub(super) fn response(self) -> Response<Bytes> {
-        let body = self.body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
+        // A value of JSON can always be written.
+        let body = self.body.and_then(|body| serde_json::to_vec(&body).ok()).map(Bytes::from).unwrap_or_default();
         let has_body = !body.is_empty();
         let mut response = Response::new(body);
         *response.status_mut() = self.status;

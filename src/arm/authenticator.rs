@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use serde_json::Value;
 
 use super::text::base64_url_decoded;
-use crate::access::Caller;
+use crate::access::{Caller, TenantId};
 
 /// Makes a caller of a bearer token. What the caller may do is the service's decision.
 ///
@@ -34,6 +34,13 @@ use crate::access::Caller;
 pub trait Authenticator: Debug + Send + Sync + 'static {
     /// Returns the caller that the token is for; `None` if the token is not accepted, which is answered with 401.
     fn caller(&self, token: &str) -> Option<Caller>;
+
+    /// Returns the tenant that an accepted token is of: of the caller's accounts, those count that a token is of, this one or one beside it
+    /// in `x-ms-authorization-auxiliary`. `None`, the default, counts all of them.
+    fn tenant(&self, token: &str) -> Option<TenantId> {
+        let _ = token;
+        None
+    }
 }
 
 /// Takes any token as one caller's: by default as `admin`'s.
@@ -105,7 +112,7 @@ impl Authenticator for OneToken {
 }
 
 /// Reads the claims of a JWT, and believes them: **for tests alone**. The caller is its `oid`, or its `appid`, `azp`, `upn` or
-/// `sub`.
+/// `sub`; the tenant its `tid`.
 ///
 /// ```
 /// # #[cfg(feature = "arm")] {
@@ -123,9 +130,18 @@ pub struct UntrustedClaims;
 
 impl Authenticator for UntrustedClaims {
     fn caller(&self, token: &str) -> Option<Caller> {
-        let claims = token.split('.').nth(1).and_then(base64_url_decoded)?;
-        let claims: Value = serde_json::from_slice(&claims).ok()?;
-        let claim = |name: &&str| claims.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
-        ["oid", "appid", "azp", "upn", "sub"].iter().find_map(claim)?.parse().ok()
+        claim(token, &["oid", "appid", "azp", "upn", "sub"])?.parse().ok()
     }
+
+    fn tenant(&self, token: &str) -> Option<TenantId> {
+        claim(token, &["tid"])?.parse().ok()
+    }
+}
+
+/// Returns the first of these claims that a JWT has.
+fn claim(token: &str, names: &[&str]) -> Option<String> {
+    let claims = token.split('.').nth(1).and_then(base64_url_decoded)?;
+    let claims: Value = serde_json::from_slice(&claims).ok()?;
+    let claim = |name: &&str| claims.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    names.iter().find_map(claim).map(str::to_owned)
 }

@@ -6,6 +6,7 @@ use http::{Method, Request};
 use serde_json::Value;
 
 use super::answer::Refusal;
+use super::segments::Segments;
 use super::text::{percent_decoded, percent_encoded};
 use super::versions::{ApiVersion, is_well_formed};
 use crate::service::session::Session;
@@ -14,8 +15,7 @@ use crate::service::session::Session;
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) method: Method,
-    /// The segments of the path, as they were written.
-    pub(super) segments: Vec<String>,
+    pub(super) segments: Segments,
     /// The names in lower case, the values as they were written.
     query: Vec<(String, String)>,
     /// Scheme and host, without a slash at the end.
@@ -32,19 +32,18 @@ pub(super) struct Call {
 /// The address of a request, without its session.
 #[derive(Debug)]
 pub(super) struct Address {
-    pub(super) segments: Vec<String>,
+    pub(super) segments: Segments,
     pub(super) query: Vec<(String, String)>,
 }
 
 impl Address {
     pub(super) fn of(request: &Request<Bytes>) -> Self {
-        let segments = request.uri().path().split('/').filter(|segment| !segment.is_empty());
         let query = request.uri().query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
         let pair = |pair: &str| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             (percent_decoded(name).to_ascii_lowercase(), percent_decoded(&value.replace('+', " ")))
         };
-        Self { segments: segments.map(percent_decoded).collect(), query: query.map(pair).collect() }
+        Self { segments: Segments::of(request.uri().path()), query: query.map(pair).collect() }
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {
@@ -98,35 +97,25 @@ impl Call {
         self.parameter(name).is_some_and(|list| list.split(',').any(is))
     }
 
-    /// Returns the path's segments in lower case, to be matched.
-    pub(super) fn lower(&self) -> Vec<String> {
-        self.segments.iter().map(|segment| segment.to_ascii_lowercase()).collect()
-    }
-
-    /// Returns the path as it was written.
-    pub(super) fn path(&self) -> String {
-        format!("/{}", self.segments.join("/"))
-    }
-
     pub(super) fn segment(&self, at: usize) -> &str {
-        self.segments.get(at).map_or("", String::as_str)
+        self.segments.get(at)
     }
 
     /// Returns the first segments as an id: with the fixed words as Azure writes them.
     pub(super) fn id(&self, segments: usize) -> String {
-        let spelled = |(at, segment): (usize, &String)| {
-            let lower = segment.to_ascii_lowercase();
-            match (at, lower.as_str()) {
-                (0, _) => "subscriptions".to_owned(),
-                (2, "resourcegroups") => "resourceGroups".to_owned(),
-                (4, "providers") => "providers".to_owned(),
-                (5, "microsoft.compute") => "Microsoft.Compute".to_owned(),
-                (6 | 8 | 10, _) => lower,
-                _ => segment.clone(),
-            }
-        };
-        let parts: Vec<String> = self.segments.iter().enumerate().take(segments).map(spelled).collect();
-        format!("/{}", parts.join("/"))
+        let mut id = String::with_capacity(160);
+        for (at, (written, lower)) in self.segments.iter().zip(self.segments.lower()).enumerate().take(segments) {
+            id.push('/');
+            id.push_str(match (at, lower) {
+                (0, _) => "subscriptions",
+                (2, "resourcegroups") => "resourceGroups",
+                (5, "microsoft.compute") => "Microsoft.Compute",
+                (4, "providers") => "providers",
+                (6 | 8 | 10, lower) => lower,
+                _ => written,
+            });
+        }
+        id
     }
 
     /// Returns the bytes of the body.

@@ -169,7 +169,7 @@ impl Request<'_> {
         let request = self.request(Kind::Gallery)?;
         let put = self.call.session.put_gallery(self.gallery_id()?, request).recorded_as(self.operation()?).await?;
         let (id, region) = (put.resource.id(), put.resource.location());
-        let body = self.gallery_json(&self.view().await?, id)?;
+        let body = self.gallery_json(&self.call.session.view(), id)?;
         Ok(self.changed(put.effect, put.operation, id.to_string(), region, body))
     }
 
@@ -232,7 +232,7 @@ impl Request<'_> {
         let put = self.call.session.put_image_definition(self.image_id()?, request);
         let put = put.recorded_as(self.operation()?).await?;
         let (id, region) = (put.resource.id(), put.resource.location());
-        let body = self.image_json(&self.view().await?, id)?;
+        let body = self.image_json(&self.call.session.view(), id)?;
         Ok(self.changed(put.effect, put.operation, id.to_string(), region, body))
     }
 
@@ -291,7 +291,7 @@ impl Request<'_> {
                 return Err(refused.of_status(status));
             }
         }
-        let body = self.version_json(&self.view().await?, id, None)?;
+        let body = self.version_json(&self.call.session.view(), id, None)?;
         Ok(self.changed(put.effect, put.operation, id.to_string(), region, body))
     }
 
@@ -453,7 +453,7 @@ impl Request<'_> {
         let what = format!(
             "The Resource 'Microsoft.Compute/{}' under resource group '{}' was not found. For more details please go to \
              https://aka.ms/ARMResourceNotFoundFix",
-            self.call.segments.get(6..).unwrap_or_default().join("/"),
+            self.call.segments.from(6).trim_start_matches('/'),
             self.call.segment(3)
         );
         Refusal::not_found("ResourceNotFound", what)

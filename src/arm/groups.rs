@@ -119,7 +119,7 @@ pub(super) async fn answer(inner: &Inner, call: &Call, path: &[&str], id: &str) 
 /// Refuses a path that leads nowhere.
 pub(super) fn unknown(call: &Call) -> Refusal {
     let at = call.segments.iter().position(|segment| segment.eq_ignore_ascii_case("providers"));
-    let kinds = |at: usize| call.segments.iter().skip(at + 2).step_by(2).map(String::as_str).collect::<Vec<_>>();
+    let kinds = |at: usize| call.segments.iter().skip(at + 2).step_by(2).collect::<Vec<_>>();
     match at.map(|at| (call.segment(at + 1), kinds(at))) {
         Some((namespace, kinds)) if !kinds.is_empty() => {
             let what = format!(
@@ -131,7 +131,7 @@ pub(super) fn unknown(call: &Call) -> Refusal {
             Refusal::not_found("InvalidResourceType", what)
         }
         _ => {
-            let what = format!("The request path '{}' is unknown.", call.path().escape_debug());
+            let what = format!("The request path '{}' is unknown.", call.segments.from(0).escape_debug());
             Refusal::not_found("InvalidResourceType", what)
         }
     }
@@ -180,7 +180,7 @@ const PROVIDERS: &[&str] = &["Microsoft.Compute", "Microsoft.Resources", "Micros
 
 fn provider_named(inner: &Inner, call: &Call, name: &str) -> Answered {
     let known = PROVIDERS.iter().find(|known| known.eq_ignore_ascii_case(name));
-    Ok(Answer::ok(provider(inner, call, known.copied().unwrap_or_else(|| call.segments.last().map_or("", |_| name)))))
+    Ok(Answer::ok(provider(inner, call, known.copied().unwrap_or(name))))
 }
 
 fn provider(inner: &Inner, call: &Call, name: &str) -> Value {

@@ -28,6 +28,7 @@ mod phantom;
 mod projection;
 mod roles;
 mod route;
+mod segments;
 mod shape;
 mod shared;
 mod template;

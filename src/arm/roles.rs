@@ -61,9 +61,7 @@ pub(super) async fn answer(inner: &Inner, call: &Call, at: usize, path: &[&str])
 
 /// Reads the scope before `providers/Microsoft.Authorization`.
 fn scope(call: &Call, at: usize) -> Result<AccessScope, Refusal> {
-    let lower = call.lower();
-    let above: Vec<&str> = lower.iter().take(at).map(String::as_str).collect();
-    match above.as_slice() {
+    match call.segments.lower().get(..at).unwrap_or_default() {
         [] => Ok(AccessScope::TenantRoot(TENANT.parse::<TenantId>()?)),
         ["providers", "microsoft.management", "managementgroups", _] => {
             Ok(AccessScope::ManagementGroup(call.segment(3).parse()?))

@@ -9,9 +9,10 @@ use super::answer::{Answer, Answered, Refusal};
 use super::call::{Address, Call};
 use super::inner::{Inner, only};
 use super::{galleries, groups, roles, shape, shared, template};
-use crate::access::Caller;
+use crate::access::TenantId;
 use crate::model::ResourceId;
 use crate::service::read::{Operation, OperationKind, OperationTarget};
+use crate::service::session::Session;
 
 const AUXILIARY: HeaderName = HeaderName::from_static("x-ms-authorization-auxiliary");
 
@@ -26,18 +27,13 @@ impl Inner {
     }
 
     fn call(&self, request: Request<Bytes>) -> Result<Call, Refusal> {
-        let caller = self.caller(request.headers())?;
-        let session = self.service.read().session(caller);
+        let session = self.session(request.headers())?;
         let address = Address::of(&request);
         Call::new(request, address, session)
     }
 
-    /// Makes a caller of the request's token. Those of other tenants must be good, too.
-    fn caller(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
-        let bearer = |text: &str| {
-            let (scheme, token) = text.trim().split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
-        };
+    /// Makes a caller of the request's token, with those of other tenants beside it, which must be good, too.
+    fn session(&self, headers: &HeaderMap) -> Result<Session, Refusal> {
         let refused = |error: &str, code: &str, what: &str| {
             let challenge =
                 format!("Bearer authorization_uri=\"https://login.microsoftonline.com/common\", error=\"{error}\"");
@@ -49,15 +45,23 @@ impl Inner {
             return Err(refused("invalid_request", "AuthenticationFailed", what));
         };
         let invalid = || refused("invalid_token", "InvalidAuthenticationToken", "The access token is invalid.");
-        let caller = self.authenticator.caller(&token).ok_or_else(invalid)?;
+        let caller = self.authenticator.caller(token).ok_or_else(invalid)?;
+        let mut tenants: Option<Vec<TenantId>> = self.authenticator.tenant(token).map(|tenant| vec![tenant]);
         for auxiliary in headers.get_all(AUXILIARY) {
-            let tokens =
-                auxiliary.to_str().unwrap_or_default().split([',', ';']).filter(|text| !text.trim().is_empty());
-            for token in tokens {
-                bearer(token).and_then(|token| self.authenticator.caller(&token)).ok_or_else(invalid)?;
+            let tokens = auxiliary.to_str().unwrap_or_default().split([',', ';']);
+            for text in tokens.filter(|text| !text.trim().is_empty()) {
+                let token = bearer(text).ok_or_else(invalid)?;
+                self.authenticator.caller(token).ok_or_else(invalid)?;
+                if let Some(tenants) = &mut tenants {
+                    tenants.extend(self.authenticator.tenant(token));
+                }
             }
         }
-        Ok(caller)
+        let session = self.service.read().session(caller);
+        Ok(match tenants {
+            Some(tenants) => session.in_tenants(tenants),
+            None => session,
+        })
     }
 
     /// Answers a poll of an operation.
@@ -84,8 +88,7 @@ impl Inner {
     /// Finds who answers.
     pub(super) fn route<'a>(&'a self, call: &'a Call, id: &'a str) -> BoxFuture<'a, Answered> {
         Box::pin(async move {
-            let lower = call.lower();
-            let path: Vec<&str> = lower.iter().map(String::as_str).collect();
+            let path = call.segments.lower();
             if let Some(at) = path.windows(2).rposition(|two| two == ["providers", "microsoft.authorization"]) {
                 return roles::answer(self, call, at, &path).await;
             }
@@ -118,4 +121,10 @@ impl Inner {
             }
         })
     }
+}
+
+/// Returns the token of a header.
+fn bearer(text: &str) -> Option<&str> {
+    let (scheme, token) = text.trim().split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }

@@ -107,10 +107,10 @@ pub(super) async fn graph(call: &Call) -> Answered {
 }
 
 fn not_there(call: &Call) -> Refusal {
-    let name = format!("/{}", call.segments.iter().skip(6).map(String::as_str).collect::<Vec<_>>().join("/"));
     let what = format!(
-        "The gallery image {name} is not available in {} region. Please contact image owner to replicate to this region, or \
+        "The gallery image {} is not available in {} region. Please contact image owner to replicate to this region, or \
          change your requested region.",
+        call.segments.from(6),
         call.segment(5)
     );
     Refusal::not_found("GalleryImageNotFound", what)

@@ -33,6 +33,9 @@ pub(super) fn base64_url_decoded(text: &str) -> Option<Vec<u8>> {
 
 /// Decodes `%20` and the like; what is no code stays as it is.
 pub(crate) fn percent_decoded(text: &str) -> String {
+    if !text.contains('%') {
+        return text.to_owned();
+    }
     let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
     loop {
         rest = match rest {

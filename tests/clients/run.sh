@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Real clients against the example server: each is installed from its registry and goes through a whole life of a gallery.
 #
-#   tests/clients/run.sh [python] [python_old] [js] [az] [ansible]
+#   tests/clients/run.sh [python] [python_old] [tenants] [js] [az] [ansible]
 #
 # All but Ansible (ten minutes to install) without an argument; `python` takes half a minute.
 set -euo pipefail
@@ -10,19 +10,27 @@ cd "$(dirname "$0")/../.."
 home=${CLIENTS:-target/clients}
 mkdir -p "$home"
 home=$(cd "$home" && pwd)
-[ $# -gt 0 ] || set -- python python_old js az
+[ $# -gt 0 ] || set -- python python_old tenants js az
 
 # CI has built it with more features.
 # shellcheck disable=SC2086
-cargo build --locked ${FEATURES:---features serve} --example azure_gallery
+[ -n "${SERVER-}" ] || cargo build --locked ${FEATURES:---features serve} --example azure_gallery
 port=${PORT:-28080}
-log=$home/server.log
-"${CARGO_TARGET_DIR:-target}"/debug/examples/azure_gallery --http "127.0.0.1:$port" --https "127.0.0.1:$((port + 1))" \
-  --proxy "127.0.0.1:$((port + 2))" --ca "$home/ca.pem" --named-sources 30GiB --test-endpoints ${INSTANT:+--instant} >"$log" &
-server=$!
-trap 'kill $server' EXIT
-for _ in $(seq 100); do grep -q '^ready$' "$log" && break; sleep 0.1; done
-grep -q '^ready$' "$log"
+server=${SERVER:-${CARGO_TARGET_DIR:-target}/debug/examples/azure_gallery}
+servers=()
+trap 'kill "${servers[@]}"' EXIT
+
+# Starts a server on a port and the two after it, with further arguments, and waits for it.
+serve() {
+  local port=$1 log=$home/server$1.log
+  shift
+  "$server" --http "127.0.0.1:$port" --https "127.0.0.1:$((port + 1))" --proxy "127.0.0.1:$((port + 2))" \
+    --named-sources 30GiB "$@" >"$log" &
+  servers+=($!)
+  for _ in $(seq 100); do grep -q '^ready$' "$log" && break; sleep 0.1; done
+  grep -q '^ready$' "$log"
+}
+serve "$port" --ca "$home/ca.pem" --test-endpoints ${INSTANT:+--instant}
 
 # A virtual environment with these packages.
 venv() {
@@ -43,6 +51,13 @@ for client in "$@"; do
     python_old)
       venv python_old azure-mgmt-compute==23.1.0 six
       "$home/python_old/bin/python" tests/clients/python_old_sdk.py "http://127.0.0.1:$port"
+      ;;
+    tenants)
+      # Two tenants need a server that knows them.
+      venv python azure-mgmt-compute==39.0.0 azure-identity requests
+      serve $((port + 10)) --ca "$home/tenants.pem" --directory tests/clients/tenants.json
+      HTTPS_PROXY=http://127.0.0.1:$((port + 12)) REQUESTS_CA_BUNDLE=$home/tenants.pem \
+        "$home/python/bin/python" tests/clients/tenants.py
       ;;
     js)
       mkdir -p "$home/js"

@@ -16,7 +16,11 @@ impl Session {
     pub(crate) fn rights(&self) -> Rights {
         let principals = match &self.inner.authority {
             Authority::AllowAll => Principals::default(),
-            Authority::Roles { directory, .. } => Principals(directory.memberships(&self.caller)),
+            Authority::Roles { directory, .. } => {
+                let mut accounts = directory.memberships(&self.caller);
+                accounts.retain(|account| self.tenants.as_ref().is_none_or(|tenants| tenants.contains(&account.tenant)));
+                Principals(accounts)
+            }
         };
         Rights { caller: self.caller.clone(), inner: self.inner.clone(), principals }
     }

@@ -174,7 +174,7 @@ impl GalleryService {
     /// # }).unwrap();
     /// ```
     pub fn session(&self, caller: Caller) -> Session {
-        Session { inner: self.0.clone(), caller }
+        Session { inner: self.0.clone(), caller, tenants: None }
     }
 }
 

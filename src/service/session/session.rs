@@ -1,9 +1,10 @@
 //! The session of a caller.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::inner::Inner;
-use crate::access::Caller;
+use crate::access::{Caller, TenantId};
 use crate::catalog::State;
 use crate::error::Result;
 
@@ -38,6 +39,8 @@ use crate::error::Result;
 pub struct Session {
     pub(crate) inner: Arc<Inner>,
     pub(crate) caller: Caller,
+    /// Those in which the caller's account counts; `None` for all.
+    pub(crate) tenants: Option<Arc<BTreeSet<TenantId>>>,
 }
 
 /// # Caller and history
@@ -55,6 +58,30 @@ impl Session {
     /// ```
     pub fn caller(&self) -> &Caller {
         &self.caller
+    }
+
+    /// Limits the caller to the accounts that they have in `tenants`, as one that has shown a token of each. By default all of their accounts
+    /// count.
+    ///
+    /// ```
+    /// use compute_gallery::GalleryService;
+    /// use compute_gallery::access::MemoryDirectory;
+    /// use compute_gallery::store::MemoryStore;
+    ///
+    /// # futures::executor::block_on(async {
+    /// let (directory, contoso) = (MemoryDirectory::new(), "contoso".parse()?);
+    /// directory.add_user("ann", &contoso)?;
+    /// directory.add_subscription("dev".parse()?, contoso, None)?;
+    /// let service = GalleryService::builder().store(MemoryStore::new()).directory(directory).create().await?;
+    /// let session = service.session("ann".parse()?).in_tenants(["fabrikam".parse()?]);
+    /// let refused = session.put_resource_group("/subscriptions/dev/resourceGroups/a", serde_json::json!({"location": "westus"})).await;
+    /// assert_eq!(refused.unwrap_err().code(), "AuthorizationFailed");
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn in_tenants(self, tenants: impl IntoIterator<Item = TenantId>) -> Self {
+        Self { tenants: Some(Arc::new(tenants.into_iter().collect())), ..self }
     }
 
     /// The newest state.
