@@ -268,7 +268,9 @@ impl RegionStore {
         let owner = match found {
             Some(owner) => owner,
             None => {
-                let state = self.catalog.refresh().await.map_err(failed)?;
+                // Beside each other: what either of them misses was not there when the owner was looked for.
+                let (state, images) = futures::join!(self.catalog.refresh(), self.has_images());
+                let state = state.map_err(failed)?;
                 // ORDER: read the state, then the owner again. An owner is written before its claim is committed. With
                 // only the first read: no owner read -> another process writes it and commits the claim -> claim read:
                 // a healthy store looks as if it had lost its owner.
@@ -276,7 +278,7 @@ impl RegionStore {
                 match found {
                     Some(owner) => owner,
                     None => {
-                        let Err(refusal) = self.may_be_empty(&state).await else { return Ok(None) };
+                        let Err(refusal) = self.may_be_empty(&state, images) else { return Ok(None) };
                         // ORDER: list the images, then read the owner again, which is written before the first image. With
                         // only the first read: no owner read -> another caller writes it and sends an image -> image listed.
                         match self.read_owner().await? {
@@ -337,8 +339,12 @@ impl RegionStore {
         }
     }
 
+    async fn has_images(&self) -> StoreResult<bool> {
+        Ok(!self.inner.list(Some(&key("slots")?), None, 1).await?.blobs.is_empty())
+    }
+
     /// Refuses a store without an owner, unless it is empty and the catalog has claimed no other.
-    async fn may_be_empty(&self, state: &State) -> StoreResult<()> {
+    fn may_be_empty(&self, state: &State, has_images: StoreResult<bool>) -> StoreResult<()> {
         if self.claim_in(state).is_some() {
             return Err(self.wrong(&format!(
                 "the catalog has claimed a store for {}, and this one has no `owner` blob: is its disk not mounted? If the \
@@ -347,7 +353,7 @@ impl RegionStore {
             )));
         }
         self.has_the_shape(state)?;
-        if !self.inner.list(Some(&key("slots")?), None, 1).await?.blobs.is_empty() {
+        if has_images? {
             return Err(self.wrong(
                 "it holds images and has no `owner` blob: restore that, or adopt the store with `adopt_region_store`",
             ));
