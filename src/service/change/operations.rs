@@ -80,9 +80,11 @@ impl Session {
         let (code, reason) = (error.code().to_owned(), reason_of(error));
         let check = move |state: &State| {
             let (code, reason, status) = (code.clone(), reason.clone(), BadEnd::Failed);
-            let ended = state.is_under_way(operation);
-            let ended = ended.then(|| Event::OperationEnded { operation, status, code, reason });
-            Ok(Changes { events: ended.into_iter().collect(), authorization: None })
+            let events = match state.is_under_way(operation) {
+                true => vec![Event::OperationEnded { operation, status, code, reason }],
+                false => Vec::new(),
+            };
+            Ok(Changes { events, authorization: None })
         };
         self.inner.catalog.commit(&self.caller, check).await.map(drop)
     }
