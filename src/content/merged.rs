@@ -80,7 +80,8 @@ impl Merged {
         let mut lines = Vec::with_capacity(members.len());
         for ((part, blob), (offset, length)) in members.iter().zip(&places) {
             let head = blob.get(..part.id.head_bytes() as usize)?;
-            lines.push((part.id.pack, part.id.records, (*offset as u32, *length as u32), head));
+            let (offset, length) = (*offset as u32, *length as u32);
+            lines.push(Entry { pack: part.id.pack, records: part.id.records, offset, length, head });
         }
         let (front, hash) = front_of(catalog, &lines, end);
         let id = MergedId { family, number, front: front_bytes as u32, hash: start_of(&hash) };
@@ -97,9 +98,18 @@ impl Merged {
     }
 }
 
-/// Writes a front: of each member its pack, the number of its records, its offset and length, and its head. `end` is the length of the blob.
-fn front_of(catalog: CatalogId, members: &[(PackId, u32, (u32, u32), &[u8])], end: u64) -> (Bytes, Digest) {
-    let heads = members.iter().map(|(.., head)| head.len() as u64).sum::<u64>();
+/// What a front has of a member.
+struct Entry<'a> {
+    pack: PackId,
+    records: u32,
+    offset: u32,
+    length: u32,
+    head: &'a [u8],
+}
+
+/// Writes a front. `end` is the length of the blob.
+fn front_of(catalog: CatalogId, members: &[Entry<'_>], end: u64) -> (Bytes, Digest) {
+    let heads = members.iter().map(|member| member.head.len() as u64).sum::<u64>();
     let length = lines_end(members.len()) + heads;
     let mut front = Vec::with_capacity(length as usize);
     front.extend_from_slice(&MAGIC);
@@ -111,13 +121,13 @@ fn front_of(catalog: CatalogId, members: &[(PackId, u32, (u32, u32), &[u8])], en
     front.extend_from_slice(&(length as u32).to_le_bytes());
     front.extend_from_slice(&end.to_le_bytes());
     front.resize(HEADER_BYTES, 0);
-    for (pack, records, (offset, length), _) in members {
+    for Entry { pack, records, offset, length, .. } in members {
         front.extend_from_slice(pack.upload.as_bytes());
         for field in [pack.number, *records, *offset, *length] {
             front.extend_from_slice(&field.to_le_bytes());
         }
     }
-    members.iter().for_each(|(.., head)| front.extend_from_slice(head));
+    members.iter().for_each(|member| front.extend_from_slice(member.head));
     let hash = hash_of(&front);
     front.iter_mut().skip(HASH_AT).zip(hash.as_bytes()).for_each(|(place, byte)| *place = *byte);
     (front.into(), hash)
@@ -132,7 +142,8 @@ pub(crate) fn rebuilt_front(catalog: CatalogId, id: MergedId, blob: &[u8]) -> Op
         let (pack, records, length) = described_in(blob.get(offset as usize..)?)?;
         end = offset.checked_add(length)?;
         let head = blob.get(offset as usize..(offset + head_bytes(records)) as usize)?;
-        members.push((pack, records, (u32::try_from(offset).ok()?, u32::try_from(length).ok()?), head));
+        let (offset, length) = (u32::try_from(offset).ok()?, u32::try_from(length).ok()?);
+        members.push(Entry { pack, records, offset, length, head });
     }
     let (front, hash) = front_of(catalog, &members, end);
     (front.len() as u64 == id.front_bytes() && start_of(&hash) == id.hash).then_some(front)
