@@ -80,8 +80,8 @@ impl Merged {
         let mut lines = Vec::with_capacity(members.len());
         for ((part, blob), (offset, length)) in members.iter().zip(&places) {
             let head = blob.get(..part.id.head_bytes() as usize)?;
-            let (pack, records) = (part.id.pack, part.id.records);
-            lines.push(FrontLine { pack, records, offset: *offset as u32, length: *length as u32, head });
+            let (offset, length) = (*offset as u32, *length as u32);
+            lines.push(Entry { pack: part.id.pack, records: part.id.records, offset, length, head });
         }
         let (front, hash) = front_of(catalog, &lines, end);
         let id = MergedId { family, number, front: front_bytes as u32, hash: start_of(&hash) };
@@ -99,7 +99,7 @@ impl Merged {
 }
 
 /// What a front has of a member.
-struct FrontLine<'a> {
+struct Entry<'a> {
     pack: PackId,
     records: u32,
     offset: u32,
@@ -108,7 +108,7 @@ struct FrontLine<'a> {
 }
 
 /// Writes a front. `end` is the length of the blob.
-fn front_of(catalog: CatalogId, members: &[FrontLine<'_>], end: u64) -> (Bytes, Digest) {
+fn front_of(catalog: CatalogId, members: &[Entry<'_>], end: u64) -> (Bytes, Digest) {
     let heads = members.iter().map(|member| member.head.len() as u64).sum::<u64>();
     let length = lines_end(members.len()) + heads;
     let mut front = Vec::with_capacity(length as usize);
@@ -121,7 +121,7 @@ fn front_of(catalog: CatalogId, members: &[FrontLine<'_>], end: u64) -> (Bytes, 
     front.extend_from_slice(&(length as u32).to_le_bytes());
     front.extend_from_slice(&end.to_le_bytes());
     front.resize(HEADER_BYTES, 0);
-    for FrontLine { pack, records, offset, length, .. } in members {
+    for Entry { pack, records, offset, length, .. } in members {
         front.extend_from_slice(pack.upload.as_bytes());
         for field in [pack.number, *records, *offset, *length] {
             front.extend_from_slice(&field.to_le_bytes());
@@ -134,7 +134,7 @@ fn front_of(catalog: CatalogId, members: &[FrontLine<'_>], end: u64) -> (Bytes, 
 }
 
 /// Makes the front of a merged blob anew, from the heads of the members behind it. `None` if that gives another one than its name has: a
-/// header of a member is damaged as well.
+/// header of a member is damaged as well, or the blob was cut.
 pub(crate) fn rebuilt_front(catalog: CatalogId, id: MergedId, blob: &[u8]) -> Option<Bytes> {
     let (mut members, mut end) = (Vec::new(), id.front_bytes());
     while end < blob.len() as u64 {
@@ -143,7 +143,10 @@ pub(crate) fn rebuilt_front(catalog: CatalogId, id: MergedId, blob: &[u8]) -> Op
         end = offset.checked_add(length)?;
         let head = blob.get(offset as usize..(offset + head_bytes(records)) as usize)?;
         let (offset, length) = (u32::try_from(offset).ok()?, u32::try_from(length).ok()?);
-        members.push(FrontLine { pack, records, offset, length, head });
+        members.push(Entry { pack, records, offset, length, head });
+    }
+    if end != blob.len() as u64 {
+        return None;
     }
     let (front, hash) = front_of(catalog, &members, end);
     (front.len() as u64 == id.front_bytes() && start_of(&hash) == id.hash).then_some(front)

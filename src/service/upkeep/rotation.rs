@@ -296,7 +296,7 @@ async fn under_old_keys<'a>(
     report: &mut CollectionReport,
 ) -> Result<Vec<(Slot, &'a Relied)>> {
     let looking = all.iter().filter_map(|relied| {
-        let slot = survey.slot(relied.slot)?.clone();
+        let slot = survey.slot(relied.slot)?;
         Some(async move {
             // Without it nothing of the region can be written anew.
             slot.keys().current().await?;
@@ -304,7 +304,7 @@ async fn under_old_keys<'a>(
             let blobs = relied.blobs.iter().chain(&relied.copy);
             let read = together(blobs.map(|blob| slot.is_under_old_key(blob)).collect()).await;
             if read.iter().any(|read| matches!(read, Ok(true))) {
-                return Ok(Look::IsOld(Box::new(slot), relied));
+                return Ok(Look::IsOld(relied));
             }
             let unread = read.into_iter().find_map(Result::err).map(|error| error.kind());
             let unread = unread.or_else(|| (!relied.is_whole).then_some(ErrorKind::NotFound));
@@ -314,7 +314,7 @@ async fn under_old_keys<'a>(
     let mut old = Vec::new();
     for look in all_of(looking.collect()).await? {
         match look {
-            Look::IsOld(slot, relied) => old.push((*slot, relied)),
+            Look::IsOld(relied) => old.extend(survey.slot(relied.slot).map(|slot| (slot.clone(), relied))),
             Look::IsNew => {}
             Look::Unread(slot, reason) => report.unread(survey.region(), slot, reason),
         }
@@ -324,7 +324,7 @@ async fn under_old_keys<'a>(
 
 /// What the heads of a pack's blobs tell.
 enum Look<'a> {
-    IsOld(Box<Slot>, &'a Relied),
+    IsOld(&'a Relied),
     IsNew,
     Unread(SlotId, ErrorKind),
 }
