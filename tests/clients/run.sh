@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Real clients against the example server: each is installed from its registry and goes through a whole life of a gallery.
 #
-#   tests/clients/run.sh [python] [python_old] [tenants] [js] [az] [ansible]
+#   tests/clients/run.sh [python] [python_old] [tenants] [js] [az] [go] [ansible]
 #
-# All but Ansible (ten minutes to install) without an argument; `python` takes half a minute.
+# All but Ansible (ten minutes to install) and Go without an argument; `python` takes half a minute. Go needs Debian's packages `golang-go` and
+# `golang-github-azure-azure-sdk-for-go-dev`.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -68,6 +69,10 @@ for client in "$@"; do
     az)
       venv az azure-cli==2.91.0
       tests/clients/az.sh "$home/az/bin/az" "http://127.0.0.1:$((port + 2))" "$home/ca.pem"
+      ;;
+    go)
+      GO111MODULE=off GOPATH=/usr/share/gocode GOCACHE=$home/go go build -o "$home/go_sdk" tests/clients/go/main.go
+      SSL_CERT_FILE=$home/ca.pem "$home/go_sdk" "https://127.0.0.1:$((port + 1))"
       ;;
     ansible)
       venv ansible ansible==12.3.0
