@@ -61,12 +61,16 @@ fn with(file: &[u8], at: usize, bytes: &[u8]) -> Vec<u8> {
 }
 
 fn noise(length: usize) -> Vec<u8> {
-    let mut state = 1_u64;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as u8
-    };
-    (0..length).map(|_| next()).collect()
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut noise = Vec::with_capacity(length + 8);
+    while noise.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        noise.extend_from_slice(&state.to_le_bytes());
+    }
+    noise.truncate(length);
+    noise
 }
 
 /// Runs a command of the shell, whose memory is not limited, and returns its output.
@@ -244,9 +248,13 @@ mod vhdx {
         from + file[from..].windows(id.len()).position(|window| window == id).unwrap()
     }
 
+    fn metadata(file: &[u8]) -> usize {
+        (MIB..file.len()).step_by(MIB).find(|&at| file[at..].starts_with(b"metadata")).unwrap()
+    }
+
     /// The place of an item of the metadata.
     fn item(file: &[u8], id: &[u8]) -> usize {
-        let metadata = find(file, b"metadata", MIB);
+        let metadata = metadata(file);
         let entry = find(file, id, metadata);
         metadata + u32::from_le_bytes(file[entry + 16..entry + 20].try_into().unwrap()) as usize
     }
@@ -300,7 +308,7 @@ mod vhdx {
             let table = table(&file);
             let first: [u8; 8] = file[table..table + 8].try_into().unwrap();
             refused(&with(&file, table + 8, &first), FORMAT, &["overlap", "1048576 bytes"]);
-            for into in [MIB, table, find(&file, b"metadata", MIB)] {
+            for into in [MIB, table, metadata(&file)] {
                 let entry = (into as u64 & !0xf_ffff | 6).to_le_bytes();
                 refused(&with(&file, table + 8, &entry), FORMAT, &["overlaps the tables"]);
             }

@@ -51,6 +51,10 @@ pub(super) struct Packed {
     pub(super) length: u64,
 }
 
+/// Data is looked for in so much of the disk at a time: of a long extent in a file with many holes, each hole would cost a walk over
+/// the whole extent.
+const LOOKED_AT_BYTES: u64 = 64 << 20;
+
 /// Unpacked blocks that are kept: neighbouring reads share a block at their border.
 const KEPT_BLOCKS: usize = 4;
 
@@ -126,7 +130,8 @@ impl<M: Map> ReadAt for Mapped<M> {
     fn next_data(&self, mut from: u64) -> io::Result<Option<Range<u64>>> {
         let size = self.size();
         while from < size {
-            let Extent { length, place } = self.map.extent(from, size - from)?;
+            let most = (size - from).min(LOOKED_AT_BYTES);
+            let Extent { length, place } = self.map.extent(from, most)?;
             let end = from + length.clamp(1, size - from);
             match place {
                 Place::Zeros => {}

@@ -97,13 +97,16 @@ impl Map for Vhdx {
         self.metadata.size
     }
 
-    fn extent(&self, at: u64, _: u64) -> io::Result<Extent> {
+    fn extent(&self, at: u64, most: u64) -> io::Result<Extent> {
         let block = self.metadata.block_bytes;
         let inside = at % block;
-        let place = match usize::try_from(at / block).ok().and_then(|number| self.blocks.get(number)) {
-            None | Some(0) => Place::Zeros,
-            Some(start) => Place::File(start + inside),
-        };
-        Ok(Extent { length: block - inside, place })
+        let blocks = usize::try_from(at / block).ok().and_then(|number| self.blocks.get(number..)).unwrap_or_default();
+        let first = blocks.first().copied().unwrap_or(0);
+        // Blocks that follow one another in the file are one read.
+        let follows = |number: u64, start: u64| start == if first == 0 { 0 } else { first + number * block };
+        let wanted = (0..most.saturating_add(inside).div_ceil(block)).zip(blocks);
+        let count = wanted.take_while(|(number, start)| follows(*number, **start)).count().max(1) as u64;
+        let place = if first == 0 { Place::Zeros } else { Place::File(first + inside) };
+        Ok(Extent { length: count * block - inside, place })
     }
 }
