@@ -342,8 +342,8 @@ fn a_call_that_is_dropped_or_stands_still_loses_its_regions_to_a_driver() {
         let sandbox = shared().await;
         let other = sandbox.reopen().build().await.unwrap();
         let version = sandbox.version("1.0.0");
-        let mut dropped = sandbox.session().replicate(&version).bytes_per_second("northeurope", 1);
-        let mut still = sandbox.session().replicate(&version).bytes_per_second("eastus", 1);
+        let mut dropped = sandbox.session().replicate(&version).bytes_per_second("northeurope", 1 << 11);
+        let mut still = sandbox.session().replicate(&version).bytes_per_second("eastus", 1 << 11);
         still = still.in_region("eastus");
         for _ in 0..200 {
             assert!((&mut dropped).now_or_never().is_none() && (&mut still).now_or_never().is_none());

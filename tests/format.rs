@@ -15,6 +15,7 @@ mod frozen;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -119,12 +120,19 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 async fn written() -> Result<Blobs> {
     let (store, broken) = (MemoryStore::new(), Arc::new(Mutex::new(None::<(&str, &str)>)));
     let is_broken = broken.clone();
+    let (hangs, is_hanging) = (Arc::new(AtomicBool::new(false)), |call: &compute_gallery::testkit::Call| {
+        let is_sent = call.operation.starts_with("put") || call.operation.starts_with("copy");
+        is_sent && call.key.as_ref().is_some_and(|key| key.as_str().starts_with("regions/eastus/slots"))
+    });
+    let hanging = hangs.clone();
     let hooked = HookedStore::new(store.clone(), move |call| {
         let broken = is_broken.lock().unwrap().is_some_and(|(operation, place)| {
             call.operation == operation && call.key.as_ref().is_some_and(|key| key.as_str().starts_with(place))
         });
+        let stands_still = hanging.load(Ordering::Relaxed) && is_hanging(&call);
         async move {
             match broken {
+                _ if stands_still => std::future::pending().await,
                 true if call.operation == "delete" => std::future::pending().await,
                 true => Reaction::Fail(StoreErrorKind::Unavailable),
                 false => Reaction::Pass,
@@ -135,7 +143,9 @@ async fn written() -> Result<Blobs> {
     let clock = ManualClock::new("2026-01-02T03:04:05Z".parse().unwrap());
     let sandbox = Sandbox::builder().regions(["westeurope", "eastus"]).one_store(hooked).clock(clock).seed(2);
     // Inline, so that a collection goes as far as its first deletion.
-    let settings = |builder: GalleryServiceBuilder| builder.retries(RetryPolicy::none()).workers(Workers::inline());
+    let settings = |builder: GalleryServiceBuilder| {
+        builder.retries(RetryPolicy::none()).workers(Workers::inline()).abandon_duties_after(frozen::QUIET)
+    };
     let sandbox = sandbox.service(settings).build().await?;
     let session = sandbox.session();
 
@@ -266,10 +276,23 @@ async fn written() -> Result<Blobs> {
             sandbox.clock().advance(Duration::from_secs(1));
         }
     }
-    frozen::everything(&sandbox, group).await?;
+    frozen::everything(&sandbox, group, &hangs).await?;
+    // An import that two have taken up, and a collection that is under way.
+    breaks(Some(("put_parts", "regions/westeurope/slots")));
+    for _ in 0..2 {
+        sandbox.publish("9.0.1", vec![9; 69_632]).await.unwrap_err();
+    }
+    sandbox.publish("9.0.2", vec![9; 69_632]).await.unwrap_err();
+    breaks(Some(("delete", "regions/westeurope/slots")));
+    session.delete(sandbox.version("6.0.0")).await?;
+    {
+        let mut collection = std::pin::pin!(session.collect().into_future());
+        assert!((0..1_000).all(|_| collection.as_mut().now_or_never().is_none()), "it stands still, and is dropped");
+    }
+    breaks(None);
     session.put_image_version(sandbox.version("8.0.3"), body).await?;
     // A checkpoint comes after 64 entries.
-    for number in 0..20 {
+    for number in 0..65 {
         let updated = Gallery::new(sandbox.image().gallery().clone(), region("westeurope"));
         session.update_gallery(updated.with_description(format!("update {number}"))).await?;
     }
@@ -395,6 +418,13 @@ fn line_of(blob: &Bytes) -> (&str, &str) {
     std::str::from_utf8(blob).unwrap().trim_end().split_once('\n').unwrap()
 }
 
+/// The newest blob of a kind; of checkpoints it comes first.
+fn newest(blobs: &Blobs, of: &str) -> String {
+    let mut keys = blobs.keys().filter(|key| key.starts_with(of));
+    let newest = if of.contains("checkpoints") { keys.next() } else { keys.next_back() };
+    newest.unwrap().clone()
+}
+
 fn last_entry(blobs: &Blobs) -> u64 {
     let last = blobs.keys().rfind(|key| key.starts_with("catalog/log/")).unwrap();
     last.strip_prefix("catalog/log/").unwrap().parse().unwrap()
@@ -404,7 +434,7 @@ fn last_entry(blobs: &Blobs) -> u64 {
 fn this_build_reads_a_golden_log_that_was_truncated_up_to_its_checkpoint() {
     block_on(async {
         let mut blobs = golden_blobs();
-        let root = blobs.keys().rfind(|key| key.starts_with("catalog/checkpoints/")).unwrap();
+        let root = newest(&blobs, "catalog/checkpoints/");
         let checkpoint = u64::MAX - root.rsplit('/').next().unwrap().parse::<u64>().unwrap();
         assert!(checkpoint > 1);
         for number in 1..checkpoint {
@@ -500,7 +530,7 @@ fn an_unknown_field_is_refused_wherever_it_stands() {
         // An entry, an identity and a root with one more field.
         let mut blobs = golden_blobs();
         for key in ["catalog/identity", "catalog/log/", "catalog/checkpoints/"] {
-            let key = blobs.keys().rfind(|there| there.starts_with(key)).unwrap().clone();
+            let key = newest(&blobs, key);
             let blob = blobs[&key].clone();
             let line = line_of(&blob).0;
             blobs.insert(key.clone(), framed(&line.replacen("{", r#"{"legalHold":true,"#, 1)));
@@ -515,7 +545,7 @@ fn a_newer_format_is_unsupported_and_names_the_build_that_is_needed() {
     block_on(async {
         let mut blobs = golden_blobs();
         for key in ["catalog/identity", "catalog/log/", "catalog/checkpoints/"] {
-            let key = blobs.keys().rfind(|there| there.starts_with(key)).unwrap().clone();
+            let key = newest(&blobs, key);
             let blob = blobs.insert(key.clone(), framed(r#"{"format":3,"needs":"0.4.0","how":{"ever":1}}"#)).unwrap();
             let refused = refusal(&blobs).await;
             assert!(refused.contains("format `3`") && refused.contains("use build 0.4.0"), "{key}: {refused}");
@@ -536,7 +566,7 @@ fn a_feature_that_reading_needs_is_refused_by_name() {
         assert!(refused.contains("feature `pages`") && refused.contains("use build 0.3.0"), "{refused}");
         let mut blobs = golden_blobs();
         for key in ["catalog/identity", "catalog/checkpoints/"] {
-            let key = blobs.keys().rfind(|there| there.starts_with(key)).unwrap().clone();
+            let key = newest(&blobs, key);
             let blob = blobs[&key].clone();
             blobs.insert(key.clone(), framed(&line_of(&blob).0.replace(r#""read":{}"#, r#""read":{"pages":"0.3.0"}"#)));
             assert!(refusal(&blobs).await.contains("use build 0.3.0"), "{key}");

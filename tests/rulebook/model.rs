@@ -85,6 +85,14 @@ pub struct Record {
     pub deleted: Option<Seconds>,
 }
 
+/// A version that was put, and has no content.
+#[derive(Clone, Debug)]
+pub struct Awaited {
+    pub version: Version,
+    /// Its source is not there.
+    pub failed: bool,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Thing {
     Gallery(GalleryKey),
@@ -99,6 +107,10 @@ pub enum Step {
     /// The body of a request that creates or changes it.
     PutGallery(GalleryKey, Gallery),
     PutDefinition(ImageKey, Definition),
+    /// The body of a request; a new one is made of a source that is not there.
+    PutVersion(VersionKey, Version),
+    /// Its source is looked for, and not found.
+    Complete(VersionKey),
     Publish(VersionKey, Version),
     Replicate(VersionKey),
     UpdateGallery(GalleryKey, Gallery),
@@ -128,6 +140,7 @@ pub struct Model {
     pub definitions: BTreeMap<ImageKey, Definition>,
     /// Those whose retention is over stay here, and do not count.
     pub versions: BTreeMap<VersionKey, Record>,
+    pub awaited: BTreeMap<VersionKey, Awaited>,
 }
 
 fn is_known(region: Name) -> bool {
@@ -197,6 +210,17 @@ impl Version {
         self.targets.iter().map(|target| target.region).collect()
     }
 
+    /// Whether it is the same to a reader, whatever is said for each region or once for all.
+    fn means(&self, other: &Self) -> bool {
+        let targets = |of: &Self| {
+            let one = |target: &Target| {
+                (target.region, of.replicas_in(target), of.storage_in(target), of.is_excluded_in(target.region))
+            };
+            of.targets.iter().map(one).collect::<Vec<_>>()
+        };
+        targets(self) == targets(other) && *self == Self { targets: self.targets.clone(), ..other.clone() }
+    }
+
     fn check_targets(&self) -> Codes {
         let check_one = |target: &Target| {
             let (home, region) = (self.location, target.region);
@@ -247,7 +271,8 @@ impl Model {
         let definitions = self.definitions.iter().filter(|(key, one)| (key.0.0, one.location) == here);
         let versions = self.versions.iter().filter(|(key, one)| (key.0.0.0, one.version.location) == here);
         let there = versions.filter(|(key, _)| !self.is_gone(key));
-        [galleries.count(), definitions.count(), there.count()]
+        let awaited = self.awaited.iter().filter(|(key, one)| (key.0.0.0, one.version.location) == here);
+        [galleries.count(), definitions.count(), there.count() + awaited.count()]
     }
 
     pub fn latest(&self, image: &ImageKey, region: Name) -> Result<VersionKey, &'static str> {
@@ -267,6 +292,8 @@ impl Model {
             Step::CreateDefinition(key, definition) => self.create_definition(key, definition),
             Step::PutGallery(key, gallery) => self.put_gallery(key, gallery),
             Step::PutDefinition(key, definition) => self.put_definition(key, definition),
+            Step::PutVersion(key, version) => self.put_version(key, version),
+            Step::Complete(key) => self.complete(key),
             Step::Publish(key, version) => self.publish(key, version),
             Step::Replicate(key) => self.replicate(key),
             Step::UpdateGallery(key, gallery) => self.update_gallery(key, gallery),
@@ -341,17 +368,71 @@ impl Model {
         changed()
     }
 
+    fn put_version(&mut self, key: &VersionKey, version: &Version) -> Result<Done, Codes> {
+        // It can't even be read.
+        if version.target(version.location).is_none() {
+            return refused(INVALID);
+        }
+        // An end of life that is left out stays.
+        let kept = |old: &Version| Version { end_of_life: version.end_of_life.or(old.end_of_life), ..version.clone() };
+        if let Some(old) = self.awaited.get(key) {
+            let version = Version { sectors: old.version.sectors, ..kept(&old.version) };
+            if !old.failed && version.means(&old.version) {
+                return unchanged();
+            }
+            // It has no replicas that could be protected.
+            let mut codes = self.check_change(&old.version, &version);
+            codes.remove("BadRequest");
+            verdict(codes)?;
+            self.awaited.insert(*key, Awaited { version, failed: false });
+            return changed();
+        }
+        if let Some(record) = self.version(key) {
+            let version = Version { sectors: record.version.sectors, ..kept(&record.version) };
+            return match record.deleted.is_some() {
+                true => refused(NOT_ALLOWED),
+                false if version.means(&record.version) => unchanged(),
+                false => self.update_version(key, &version),
+            };
+        }
+        self.check_new(key, version)?;
+        self.versions.remove(key);
+        self.awaited.insert(*key, Awaited { version: version.clone(), failed: false });
+        changed()
+    }
+
+    fn complete(&mut self, key: &VersionKey) -> Result<Done, Codes> {
+        let is_published = self.version(key).is_some();
+        match (self.awaited.get_mut(key), is_published) {
+            (Some(awaited), _) if !awaited.failed => {
+                awaited.failed = true;
+                refused("NotFound")
+            }
+            (Some(_), _) | (None, true) => refused(NOT_ALLOWED),
+            (None, false) => refused(NOT_FOUND),
+        }
+    }
+
     fn publish(&mut self, key: &VersionKey, version: &Version) -> Result<Done, Codes> {
+        self.check_new(key, version)?;
+        let home = version.target(version.location).filter(|home| version.replicas_in(home) == 1);
+        let deployable = home.iter().map(|home| home.region).collect();
+        self.versions.insert(*key, Record { version: version.clone(), deployable, deleted: None });
+        changed()
+    }
+
+    fn check_new(&self, key: &VersionKey, version: &Version) -> Result<(), Codes> {
         let is_full = self.usage(key.0.0.0, version.location)[2] >= VERSIONS;
+        let is_there = self.version(key).is_some() || self.awaited.contains_key(key);
         // The limit is asked for only where there is a place to take.
-        let place = match self.version(key) {
+        let place = match is_there {
             _ if !self.definitions.contains_key(&key.0) => Some(NO_PARENT),
-            Some(_) => Some("Conflict"),
-            None => is_full.then_some(NOT_ALLOWED),
+            true => Some("Conflict"),
+            false => is_full.then_some(NOT_ALLOWED),
         };
         let mut codes = Codes::from_iter(place);
         if let Some(gallery) = self.galleries.get(&key.0.0) {
-            let is_new = self.definitions.contains_key(&key.0) && self.version(key).is_none();
+            let is_new = self.definitions.contains_key(&key.0) && !is_there;
             codes.extend(check([
                 (is_new && are_apart(gallery.location, version.location), INVALID),
                 (gallery.shared && gallery.location != version.location, INVALID),
@@ -362,11 +443,7 @@ impl Model {
             (self.is_over(version.end_of_life), INVALID),
         ]));
         codes.extend(version.check_targets());
-        verdict(codes)?;
-        let home = version.target(version.location).filter(|home| version.replicas_in(home) == 1);
-        let deployable = home.iter().map(|home| home.region).collect();
-        self.versions.insert(*key, Record { version: version.clone(), deployable, deleted: None });
-        changed()
+        verdict(codes)
     }
 
     fn replicate(&mut self, key: &VersionKey) -> Result<Done, Codes> {
@@ -422,6 +499,15 @@ impl Model {
         if record.deleted.is_some() {
             return refused(NOT_ALLOWED);
         }
+        verdict(self.check_change(old, version))?;
+        let record = self.versions.get_mut(key).unwrap();
+        record.version = version.clone();
+        // A region that wants more replicas now stays deployable with those that it has.
+        record.deployable = record.deployable.intersection(&version.regions()).copied().collect();
+        changed()
+    }
+
+    fn check_change(&self, old: &Version, version: &Version) -> Codes {
         let is_moved = |target: &Target| {
             old.target(target.region).is_some_and(|before| old.storage_in(before) != version.storage_in(target))
         };
@@ -434,12 +520,7 @@ impl Model {
         ]);
         codes.extend(self.check_end_of_life(old.end_of_life, version.end_of_life));
         codes.extend(version.check_targets());
-        verdict(codes)?;
-        let record = self.versions.get_mut(key).unwrap();
-        record.version = version.clone();
-        // A region that wants more replicas now stays deployable with those that it has.
-        record.deployable = record.deployable.intersection(&version.regions()).copied().collect();
-        changed()
+        codes
     }
 
     fn is_blocked(&self, version: &Version) -> bool {
@@ -461,7 +542,7 @@ impl Model {
         if !self.definitions.contains_key(key) {
             return unchanged();
         }
-        let is_empty = self.versions_of(key).count() == 0;
+        let is_empty = self.versions_of(key).count() == 0 && !self.awaited.keys().any(|version| version.0 == *key);
         Ok((true, self.delete_children(&[*key], cascade || is_empty)?))
     }
 
@@ -475,13 +556,20 @@ impl Model {
             return Err(Codes::from([BLOCKED]));
         }
         let versions = versions.into_iter().map(|(key, _)| Thing::Version(*key));
-        let deleted = versions.chain(images.iter().copied().map(Thing::Image)).collect();
+        // What has no content is not protected.
+        let awaited = self.awaited.keys().filter(|key| images.contains(&key.0)).map(|key| Thing::Version(*key));
+        let deleted = versions.chain(awaited).chain(images.iter().copied().map(Thing::Image)).collect();
         self.versions.retain(|key, _| !images.contains(&key.0));
+        self.awaited.retain(|key, _| !images.contains(&key.0));
         self.definitions.retain(|key, _| !images.contains(key));
         Ok(deleted)
     }
 
     fn delete_version(&mut self, key: &VersionKey, bypass: bool) -> Result<Done, Codes> {
+        if self.awaited.remove(key).is_some() {
+            // There is nothing to restore.
+            return Ok((true, BTreeSet::from([Thing::Version(*key)])));
+        }
         let Some(record) = self.version(key) else { return unchanged() };
         let soft = !bypass && self.is_soft(key);
         if soft && record.deleted.is_some() {

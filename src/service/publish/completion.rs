@@ -186,7 +186,8 @@ impl CompletionWork {
         let needs = [Need::new(Action::WriteVersion, id)];
         session.rights().require(state, &needs).map_err(first)?;
         let Some(record) = state.incomplete(id) else {
-            return Err(match state.version(id) {
+            let there = state.version(id).filter(|there| !state.is_gone(there, session.inner.log_time()));
+            return Err(match there {
                 Some(_) => Problem::conflict(id.to_string(), "it is published: there is nothing to complete"),
                 None => missing(id),
             });

@@ -372,6 +372,9 @@ impl Session {
     /// Brings a version to all replicas of its target regions. A complete region can be deployed from at once, while others
     /// are still in progress; a failed region does not stop the others.
     ///
+    /// A region that a [driver](Self::driver) is at work on is left to it: the replication waits until the driver has completed the region or has
+    /// left it, for two minutes at most after the driver's death. Drivers leave a region to a replication in the same way.
+    ///
     /// # Errors
     ///
     /// `Forbidden`; `NotFound`; `Invalid` for a rate of 0, or of a region that is not a target. Each failed region is one

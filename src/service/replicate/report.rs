@@ -49,7 +49,7 @@ pub struct RegionReport {
     pub region: Region,
     /// The target number of replicas.
     pub replicas: u32,
-    /// Bytes that crossed the region's border.
+    /// Bytes that this replication sent over the region's border: none if a driver completed the region.
     pub cross_region_bytes: u64,
     /// Bytes copied between replicas of the region.
     pub local_bytes: u64,
