@@ -733,7 +733,8 @@ async fn without_rights(world: &World, (stored, operation): (&ImageVersion, Oper
         "scrub" => session.scrub(&home).await.err(),
         "truncate_history" => session.truncate_history(0).await.err(),
         "history_begins_after" => session.history_begins_after().await.err(),
-        "caller" | "view" | "refresh" | "number" => None,
+        // `in_tenants` takes rights away.
+        "caller" | "view" | "refresh" | "number" | "in_tenants" => None,
         other => panic!("`{other}` is a new operation: say here how it is refused to a caller without rights"),
     }
 }

@@ -150,7 +150,8 @@ fn operations() -> BTreeSet<String> {
     }
     // Computer names collide where VMs of specialized images are noted: `tests/rules/machines.rs`.
     names.retain(|name| {
-        !["caller", "view", "refresh", "number", "name_collisions", "replicate_all"].contains(&name.as_str())
+        !["caller", "view", "refresh", "number", "in_tenants", "name_collisions", "replicate_all"]
+            .contains(&name.as_str())
     });
     names
 }
