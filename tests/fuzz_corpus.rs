@@ -19,7 +19,7 @@ fn replay(target: &str, run: fn(&[u8])) {
 
 /// Replays a corpus with some bytes changed: `FUZZ_ROUNDS=5000 FUZZ_SEED=7` for a longer run, from another seed.
 fn replay_changed(target: &str, run: fn(&[u8])) {
-    let asked = |name: &str, otherwise| std::env::var(name).map_or(otherwise, |number| number.parse().unwrap());
+    let asked = |name: &str, otherwise: u64| std::env::var(name).map_or(otherwise, |number| number.parse().unwrap());
     let (rounds, seed) = (asked("FUZZ_ROUNDS", 10), asked("FUZZ_SEED", 1));
     println!("{target}: {rounds} rounds of each input, seed {seed}");
     let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
