@@ -17,5 +17,4 @@ pub use rotation::KeyRotation;
 pub use scrub::{Scrub, ScrubCursor, ScrubReport};
 pub use truncation::HistoryTruncation;
 
-pub use crate::keys::UnrotatedKey;
 pub use crate::regions::collection_report::{CollectionReport, RegionCollection, UnreadReplica};
