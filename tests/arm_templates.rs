@@ -311,7 +311,9 @@ fn what_another_has_deployed_is_not_replaced_nor_forgotten_by_who_may_only_read(
     use compute_gallery::arm::UntrustedClaims;
     let (directory, tenant) = (MemoryDirectory::new(), "contoso".parse::<TenantId>().unwrap());
     directory.add_subscription("dev".parse().unwrap(), tenant.clone(), None).unwrap();
-    ["ann", "ben"].iter().for_each(|user| directory.add_user(user, &tenant).unwrap());
+    for user in ["ann", "ben"] {
+        directory.add_user(user, &tenant).unwrap();
+    }
     let service = GalleryService::builder().directory(directory).administrator("ann".parse().unwrap());
     let service = block_on(service.store(MemoryStore::new()).create()).unwrap();
     let scope = AccessScope::Subscription("dev".parse().unwrap());
