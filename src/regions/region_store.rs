@@ -93,7 +93,7 @@ pub(crate) struct RegionStore {
     verified: Verified,
     keys: RegionKeys,
     proven: Mutex<Proven>,
-    /// The last witnesses that were found in the log: a log never changes, so they are not looked up again.
+    /// Commits of the log, the last witnesses that were found there among them: a log never changes, so they are not looked up again.
     found: Mutex<VecDeque<(u64, Digest)>>,
     /// The witnesses that were there at the last listing, the newest first.
     listed: Mutex<Vec<BlobKey>>,
@@ -121,6 +121,7 @@ impl RegionStore {
         entropy: Arc<dyn Entropy>,
         (health, verified, keys): (Health, Verified, RegionKeys),
     ) -> Self {
+        let found = Mutex::new(catalog.recent_entries().into());
         Self {
             inner,
             site,
@@ -130,7 +131,7 @@ impl RegionStore {
             verified,
             keys,
             proven: Mutex::default(),
-            found: Mutex::default(),
+            found,
             listed: Mutex::default(),
         }
     }
@@ -163,12 +164,16 @@ impl RegionStore {
     /// Refuses a store of another catalog or site, or one that has seen a newer log. A store that does not answer is
     /// checked when it is used.
     pub(crate) async fn refuse_a_wrong_one(&self) -> Result<()> {
-        // What follows cannot be undone, so the log is read again.
-        self.found.lock().clear();
         match self.check().await {
             Err(error) if error.kind() == StoreErrorKind::WrongStore => Err(self.at_site(error)),
             _ => Ok(()),
         }
+    }
+
+    /// As [`refuse_a_wrong_one`](Self::refuse_a_wrong_one), before what cannot be undone: the log is read again.
+    pub(crate) async fn prove(&self) -> Result<()> {
+        self.found.lock().clear();
+        self.refuse_a_wrong_one().await
     }
 
     /// Checks the ownership again, as [`recheck`](Self::recheck) lets the next call do, while calls that are under way go on.
@@ -268,7 +273,9 @@ impl RegionStore {
         let owner = match found {
             Some(owner) => owner,
             None => {
-                let state = self.catalog.refresh().await.map_err(failed)?;
+                // Beside each other: what either of them misses was not there when the owner was looked for.
+                let (state, images) = futures::join!(self.catalog.refresh(), self.has_images());
+                let state = state.map_err(failed)?;
                 // ORDER: read the state, then the owner again. An owner is written before its claim is committed. With
                 // only the first read: no owner read -> another process writes it and commits the claim -> claim read:
                 // a healthy store looks as if it had lost its owner.
@@ -276,7 +283,7 @@ impl RegionStore {
                 match found {
                     Some(owner) => owner,
                     None => {
-                        let Err(refusal) = self.may_be_empty(&state).await else { return Ok(None) };
+                        let Err(refusal) = self.may_be_empty(&state, images) else { return Ok(None) };
                         // ORDER: list the images, then read the owner again, which is written before the first image. With
                         // only the first read: no owner read -> another caller writes it and sends an image -> image listed.
                         match self.read_owner().await? {
@@ -337,8 +344,12 @@ impl RegionStore {
         }
     }
 
+    async fn has_images(&self) -> StoreResult<bool> {
+        Ok(!self.inner.list(Some(&key("slots")?), None, 1).await?.blobs.is_empty())
+    }
+
     /// Refuses a store without an owner, unless it is empty and the catalog has claimed no other.
-    async fn may_be_empty(&self, state: &State) -> StoreResult<()> {
+    fn may_be_empty(&self, state: &State, has_images: StoreResult<bool>) -> StoreResult<()> {
         if self.claim_in(state).is_some() {
             return Err(self.wrong(&format!(
                 "the catalog has claimed a store for {}, and this one has no `owner` blob: is its disk not mounted? If the \
@@ -347,7 +358,7 @@ impl RegionStore {
             )));
         }
         self.has_the_shape(state)?;
-        if !self.inner.list(Some(&key("slots")?), None, 1).await?.blobs.is_empty() {
+        if has_images? {
             return Err(self.wrong(
                 "it holds images and has no `owner` blob: restore that, or adopt the store with `adopt_region_store`",
             ));
