@@ -24,7 +24,7 @@ type Limit = (&'static str, f64, u32);
 
 /// At most these seconds.
 const LIMITS: &[Limit] = &[
-    ("open, empty", 0.46, 7),
+    ("open, empty", 0.44, 7),
     ("publish", 0.8, 4),
     ("replicate to 2 regions x 2", 2.0, 8),
     ("deploy to a file", 0.7, 5),
@@ -32,7 +32,7 @@ const LIMITS: &[Limit] = &[
     ("replicate the 20th of a chain", 0.5, 10),
     ("status of a chain of 20", 0.2, 3),
     ("collect, nothing to free", 0.8, 4),
-    ("open, 40 to 63 entries behind", 0.19, 6),
+    ("open, 40 to 63 entries behind", 0.16, 5),
     ("collect all", 0.8, 12),
 ];
 

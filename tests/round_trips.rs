@@ -30,15 +30,15 @@ const VERSIONS: usize = 60;
 
 #[rustfmt::skip]
 const SINGLE: &[Line] = &[
-    ("open, empty", 14, 7, 1),
-    ("open, 27 entries", 41, 7, 1),
+    ("open, empty", 14, 6, 1),
+    ("open, 27 entries", 41, 6, 1),
     ("refresh, nothing new", 1, 1, 0),
     ("a change of the catalog", 1, 1, 0),
-    ("publish 64 MiB", 17, 11, 3),
+    ("publish 64 MiB", 17, 10, 3),
     ("publish, 1 MiB changed", 21, 7, 3),
     ("publish, unchanged", 21, 6, 3),
     ("publish from a managed image", 7, 3, 0),
-    ("replicate 64 MiB to 2 slots", 40, 15, 6),
+    ("replicate 64 MiB to 2 slots", 40, 14, 6),
     ("replicate 1 MiB of news", 25, 11, 10),
     ("replication status", 14, 3, 0),
     ("deploy 64 MiB", 23, 4, 0),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::checkpoint::Root;
+use crate::content::digest::Digest;
 
 /// A checkpoint is due after so many entries,
 const ENTRIES: usize = 64;
@@ -30,6 +31,7 @@ pub(super) struct Backlog {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     bytes: u64,
+    digest: Digest,
     /// Whether this process has put it.
     is_own: bool,
 }
@@ -40,13 +42,18 @@ impl Backlog {
     }
 
     /// Notes an entry that was read.
-    pub(super) fn read(&mut self, number: u64, bytes: u64) {
-        self.add(number, Entry { bytes, is_own: false });
+    pub(super) fn read(&mut self, number: u64, bytes: u64, digest: Digest) {
+        self.add(number, Entry { bytes, digest, is_own: false });
     }
 
     /// Notes an entry of this process.
-    pub(super) fn put(&mut self, number: u64, bytes: u64) {
-        self.add(number, Entry { bytes, is_own: true });
+    pub(super) fn put(&mut self, number: u64, bytes: u64, digest: Digest) {
+        self.add(number, Entry { bytes, digest, is_own: true });
+    }
+
+    /// Returns each entry's hash.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (u64, Digest)> {
+        self.entries.iter().map(|(number, entry)| (*number, entry.digest))
     }
 
     fn add(&mut self, number: u64, entry: Entry) {
@@ -107,34 +114,38 @@ impl Backlog {
 mod tests {
     use super::*;
 
+    fn digest() -> Digest {
+        Digest::of(b"")
+    }
+
     #[test]
     fn a_checkpoint_is_due_by_number_and_by_bytes() {
         let mut backlog = Backlog::default();
-        (1..64).for_each(|number| backlog.put(number, 100));
+        (1..64).for_each(|number| backlog.put(number, 100, digest()));
         assert!(!backlog.is_due());
-        backlog.put(64, 100);
+        backlog.put(64, 100, digest());
         assert!(backlog.is_due());
         let mut backlog = Backlog::default();
-        (1..4).for_each(|number| backlog.put(number, BYTES / 4));
+        (1..4).for_each(|number| backlog.put(number, BYTES / 4, digest()));
         assert!(!backlog.is_due());
-        backlog.put(4, BYTES / 4);
+        backlog.put(4, BYTES / 4, digest());
         assert!(backlog.is_due());
     }
 
     #[test]
     fn it_is_written_by_the_process_whose_entry_made_it_due_and_by_others_when_it_is_overdue() {
         let mut backlog = Backlog::default();
-        (1..64).for_each(|number| backlog.put(number, 100));
-        backlog.read(64, 100);
-        (65..128).for_each(|number| backlog.put(number, 100));
+        (1..64).for_each(|number| backlog.put(number, 100, digest()));
+        backlog.read(64, 100, digest());
+        (65..128).for_each(|number| backlog.put(number, 100, digest()));
         assert!(!backlog.is_due());
-        backlog.put(128, 100);
+        backlog.put(128, 100, digest());
         assert!(backlog.is_due());
         backlog.failed(128);
         assert!(!backlog.is_due());
-        (129..=136).for_each(|number| backlog.put(number, 100));
+        (129..=136).for_each(|number| backlog.put(number, 100, digest()));
         assert!(backlog.is_due() && !backlog.is_long());
-        (137..=256).for_each(|number| backlog.read(number, 100));
+        (137..=256).for_each(|number| backlog.read(number, 100, digest()));
         assert!(backlog.is_long());
     }
 }

@@ -129,7 +129,7 @@ impl Catalog {
                 Ok(Fate::Committed) => {
                     self.pace.lock().won(self.clock.now(), lost, self.chance());
                     self.advance(batch.next.clone());
-                    self.backlog.lock().put(draft.number, draft.bytes.len() as u64);
+                    self.backlog.lock().put(draft.number, draft.bytes.len() as u64, batch.next.head());
                     let next = batch.next.clone();
                     batch.answer(|| Ok(next.clone()));
                     return self.begin_checkpoint();

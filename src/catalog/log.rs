@@ -118,6 +118,11 @@ impl Catalog {
         }
     }
 
+    /// Returns the entries that this process has read or put since the newest checkpoint, each with its hash.
+    pub(crate) fn recent_entries(&self) -> Vec<(u64, Digest)> {
+        self.backlog.lock().entries().collect()
+    }
+
     /// Returns whether entry `number` of this log has the hash `digest`; `None` if the log has no such entry yet.
     pub(crate) async fn has_entry(self: &Arc<Self>, number: u64, digest: &Digest) -> Result<Option<bool>> {
         let mut state = self.snapshot();
@@ -146,7 +151,7 @@ impl Catalog {
         }
         self.time.read_of_another(&*self.clock, read.entry.time);
         self.advance(Arc::new(state.after(&read.entry, read.digest)?));
-        self.backlog.lock().read(read.entry.number, read.bytes);
+        self.backlog.lock().read(read.entry.number, read.bytes, read.digest);
         Ok(())
     }
 

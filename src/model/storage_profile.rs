@@ -112,7 +112,7 @@ impl DataDiskImage {
 pub struct StorageProfile {
     source: Option<VersionSource>,
     os_disk_image: DiskImage,
-    data_disk_images: Vec<DataDiskImage>,
+    data_disk_images: Box<[DataDiskImage]>,
 }
 
 impl StorageProfile {
@@ -128,7 +128,7 @@ impl StorageProfile {
     /// Does what [`new`](Self::new) does for a profile at `path` of a body.
     fn at(path: &str, os_disk_image: DiskImage, data_disk_images: Vec<DataDiskImage>) -> Result<Self> {
         Error::from_problems(lun_problems(path, data_disk_images.iter().map(DataDiskImage::lun)))?;
-        Ok(Self { source: None, os_disk_image, data_disk_images })
+        Ok(Self { source: None, os_disk_image, data_disk_images: data_disk_images.into() })
     }
 
     fn read(path: &str, json: &StorageJson) -> Result<Self> {

@@ -58,7 +58,7 @@ pub enum VersionSource {
 pub struct SourceDisks {
     // Rare, and large: the other sources are an id.
     os_disk: Box<SourceDisk>,
-    data_disks: Vec<(u32, SourceDisk)>,
+    data_disks: Box<[(u32, SourceDisk)]>,
 }
 
 /// The source of one disk, and how a host caches the disk of the version.
@@ -187,7 +187,7 @@ impl SourceDisks {
             }
         }
         Error::from_problems(problems)?;
-        Ok(Self { os_disk: Box::new(os_disk), data_disks })
+        Ok(Self { os_disk: Box::new(os_disk), data_disks: data_disks.into() })
     }
 
     /// Returns the source of the OS disk.

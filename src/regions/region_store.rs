@@ -93,7 +93,7 @@ pub(crate) struct RegionStore {
     verified: Verified,
     keys: RegionKeys,
     proven: Mutex<Proven>,
-    /// The last witnesses that were found in the log: a log never changes, so they are not looked up again.
+    /// Commits of the log, the last witnesses that were found there among them: a log never changes, so they are not looked up again.
     found: Mutex<VecDeque<(u64, Digest)>>,
     /// The witnesses that were there at the last listing, the newest first.
     listed: Mutex<Vec<BlobKey>>,
@@ -121,6 +121,7 @@ impl RegionStore {
         entropy: Arc<dyn Entropy>,
         (health, verified, keys): (Health, Verified, RegionKeys),
     ) -> Self {
+        let found = Mutex::new(catalog.recent_entries().into());
         Self {
             inner,
             site,
@@ -130,7 +131,7 @@ impl RegionStore {
             verified,
             keys,
             proven: Mutex::default(),
-            found: Mutex::default(),
+            found,
             listed: Mutex::default(),
         }
     }
@@ -163,12 +164,16 @@ impl RegionStore {
     /// Refuses a store of another catalog or site, or one that has seen a newer log. A store that does not answer is
     /// checked when it is used.
     pub(crate) async fn refuse_a_wrong_one(&self) -> Result<()> {
-        // What follows cannot be undone, so the log is read again.
-        self.found.lock().clear();
         match self.check().await {
             Err(error) if error.kind() == StoreErrorKind::WrongStore => Err(self.at_site(error)),
             _ => Ok(()),
         }
+    }
+
+    /// As [`refuse_a_wrong_one`](Self::refuse_a_wrong_one), before what cannot be undone: the log is read again.
+    pub(crate) async fn prove(&self) -> Result<()> {
+        self.found.lock().clear();
+        self.refuse_a_wrong_one().await
     }
 
     /// Checks the ownership again, as [`recheck`](Self::recheck) lets the next call do, while calls that are under way go on.

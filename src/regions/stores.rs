@@ -110,7 +110,7 @@ impl Regions {
     /// Checks, before something is condemned, that each zone that answers is the right store and has seen no newer log.
     pub(crate) async fn prove(&self, region: &Region) -> Result<()> {
         let zones = self.zones(region)?;
-        join_all(zones.iter().map(|store| store.refuse_a_wrong_one())).await.into_iter().collect()
+        join_all(zones.iter().map(|store| store.prove())).await.into_iter().collect()
     }
 
     /// Makes the stores of a region check their ownership again, at the start of an operation that writes or deletes:
