@@ -269,55 +269,45 @@ fn a_scrub_through_the_cache_checks_the_members_of_merged_blobs_in_the_bucket() 
 /// has read it collects.
 #[test]
 fn a_collection_through_the_cache_relies_on_what_the_bucket_has() {
-    let mut tried = 0;
-    for kill in (0..).step_by(3) {
-        let ended = block_on(async {
-            let (bucket, directory) = (Bucket::new(), directory());
-            let (sandbox, disks) = chain(&bucket).await;
-            let (armed, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-            let (killed, mut kills) = futures::channel::mpsc::unbounded();
-            let is_armed = armed.clone();
-            let dying = HookedStore::new(bucket.store.clone(), move |_| {
-                let dies = is_armed.load(Ordering::SeqCst) && calls.fetch_add(1, Ordering::SeqCst) >= kill;
-                let killed = killed.clone();
-                async move {
-                    if dies {
-                        killed.unbounded_send(()).unwrap();
-                        std::future::pending::<()>().await;
-                    }
-                    Reaction::Pass
+    block_on(async {
+        let (bucket, directory) = (Bucket::new(), directory());
+        let (sandbox, disks) = chain(&bucket).await;
+        let is_merged = AtomicBool::new(false);
+        let (killed, mut kills) = futures::channel::mpsc::unbounded();
+        let dying = HookedStore::new(bucket.store.clone(), move |call| {
+            let is_put_to = |folder| {
+                call.operation.starts_with("put") && call.key.as_ref().is_some_and(|key| key.as_str().contains(folder))
+            };
+            is_merged.fetch_or(is_put_to("/merged/"), Ordering::SeqCst);
+            let dies = is_put_to("log/") && is_merged.load(Ordering::SeqCst);
+            let killed = killed.clone();
+            async move {
+                if dies {
+                    killed.unbounded_send(()).unwrap();
+                    std::future::pending::<()>().await;
                 }
-            });
-            let merging = sandbox.reopen().catalog_store(dying.clone()).one_store(dying).build().await.unwrap();
-            armed.store(true, Ordering::SeqCst);
-            let merging = Box::pin(async { merging.session().compress().await });
-            if let Either::Left(_) = select(merging, kills.next()).await {
-                return true;
+                Reaction::Pass
             }
-            let (host, _) = hypervisor(&sandbox, &bucket, directory.path()).await;
-            assert_eq!(host.session().scrub("westeurope").await.unwrap().damaged, 0);
-            let alone = bucket.blobs("parts").await;
-            let is_twice = |folder: &str| {
-                let depth = folder.split('/').count() + 1;
-                alone.iter().any(|part| part.as_str().starts_with(folder) && part.segments().count() == depth)
-            };
-            let Some((_, merged, last)) = bucket.members().await.into_iter().find(|(of, ..)| is_twice(of)) else {
-                return false;
-            };
-            bucket.flip_a_bit_at(&merged, last).await;
-            host.session().collect().await.unwrap();
-            let fresh = sandbox.reopen().build().await.unwrap();
-            for (number, disk) in disks.iter().enumerate() {
-                deploys(&fresh, &format!("1.0.{number}"), disk).await;
-            }
-            tried += 1;
-            false
         });
-        if ended {
-            break;
+        let merging = sandbox.reopen().catalog_store(dying.clone()).one_store(dying).build().await.unwrap();
+        let merging = Box::pin(async { merging.session().compress().await });
+        assert!(matches!(select(merging, kills.next()).await, Either::Right(_)));
+        let (host, _) = hypervisor(&sandbox, &bucket, directory.path()).await;
+        assert_eq!(host.session().scrub("westeurope").await.unwrap().damaged, 0);
+        let alone = bucket.blobs("parts").await;
+        let is_twice = |folder: &str| {
+            let depth = folder.split('/').count() + 1;
+            alone.iter().any(|part| part.as_str().starts_with(folder) && part.segments().count() == depth)
+        };
+        let twice = bucket.members().await.into_iter().find(|(folder, ..)| is_twice(folder));
+        let (_, merged, last) = twice.unwrap();
+        bucket.flip_a_bit_at(&merged, last).await;
+        host.session().collect().await.unwrap();
+        let fresh = sandbox.reopen().build().await.unwrap();
+        for (number, disk) in disks.iter().enumerate() {
+            deploys(&fresh, &format!("1.0.{number}"), disk).await;
         }
-    }
-    assert!(tried > 0);
+    });
 }
 
 #[test]
