@@ -25,6 +25,7 @@ trap 'kill "${servers[@]}"' EXIT
 serve() {
   local port=$1 log=$home/server$1.log
   shift
+  : >"$log"
   "$server" --http "127.0.0.1:$port" --https "127.0.0.1:$((port + 1))" --proxy "127.0.0.1:$((port + 2))" \
     --named-sources 30GiB "$@" >"$log" &
   servers+=($!)
