@@ -221,7 +221,8 @@ impl Operations {
         let written = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Micros, false);
         match poll {
             Poll::InProgress { .. } if is_monitor => {
-                let here = format!("{}{}?monitor=true&api-version={}", call.base, call.segments.from(0), call.api_version);
+                let here =
+                    format!("{}{}?monitor=true&api-version={}", call.base, call.segments.from(0), call.api_version);
                 Ok(self.delayed(Answer::empty(StatusCode::ACCEPTED).with(LOCATION, here)))
             }
             Poll::InProgress { started, percent } => {

@@ -18,7 +18,8 @@ impl Session {
             Authority::AllowAll => Principals::default(),
             Authority::Roles { directory, .. } => {
                 let mut accounts = directory.memberships(&self.caller);
-                accounts.retain(|account| self.tenants.as_ref().is_none_or(|tenants| tenants.contains(&account.tenant)));
+                accounts
+                    .retain(|account| self.tenants.as_ref().is_none_or(|tenants| tenants.contains(&account.tenant)));
                 Principals(accounts)
             }
         };
