@@ -52,8 +52,9 @@
 //! - The **catalog** is a log of commits, folded into one immutable state. A [`CatalogView`] is such a state: it reads without I/O,
 //!   and its answers agree with each other. Any number of processes may use one catalog.
 //! - A [`GalleryService`] is built from stores; a [`Session`] is one caller's way into it. [`access`] decides what the caller may do.
-//! - **Pending work** does nothing before it is awaited: [`Publication`], [`Replication`], [`Deployment`], [`Change`], [`Deletion`], [`Put`](change::Put), [`Completion`](publish::Completion),
-//!   [`Collection`], [`Scrub`]. A [`Plan`](Change::plan) makes the same checks and reports the outcome or all problems.
+//! - **Pending work** does nothing before it is awaited: [`Publication`], [`Replication`], [`Deployment`], [`Change`],
+//!   [`Deletion`], [`Put`](change::Put), [`Completion`](publish::Completion), [`Collection`], [`Scrub`]. A
+//!   [`Plan`](Change::plan) makes the same checks and reports the outcome or all problems.
 //! - An [`Error`] has a [kind](ErrorKind) to act on, Azure's code and sentence, the place, and the fix.
 //! - [`placement`] chooses the replica that serves a creation; it works without a service, too.
 //! - [`host`] is what your program supplies: clock, randomness, worker threads.
@@ -84,10 +85,6 @@
 //! | `blocking` | off | `blocking::Wait`: every operation for programs without async |
 //! | `tracing` | off | a span for each piece of work; `host::Metrics` needs no feature |
 //! | `nbd` | off | the module `nbd`: a block device server, from which a hypervisor boots without a copy (2 more crates) |
-//!
-//! # Not yet
-//!
-//! - A boot set: the chunks that a boot reads, fetched first the next time. Today a boot over [`nbd`](docs::hypervisors) fetches what it reads.
 
 /// Compiles and runs the README's code.
 #[cfg(doctest)]
