@@ -444,7 +444,7 @@ impl Remote {
     /// The rest of a copy that the service makes by and by, and has begun: it has made a blob without bytes.
     fn begun(&self, change: &Change) -> Option<Change> {
         let Change::Copy(from, to, mode) = change else { return None };
-        let is_slow = self.service().is_some_and(Service::copies_slowly) && self.world.one_in(2);
+        let is_slow = self.service().is_some_and(Service::copies_slowly);
         let empty = Change::Put(to.clone(), Bytes::new(), *mode);
         if !is_slow || at_once(self.store().head(from)).is_err() || self.take_effect(&empty).is_err() {
             return None;
@@ -472,7 +472,7 @@ impl Remote {
                 When::Now | When::Late => *self.world.of(&[When::Now, When::Late, When::Never]),
             };
             let one_fails =
-                matches!(answer, Answer::True) && lock(&self.world.network).rate > 0 && self.world.one_in(20);
+                matches!(answer, Answer::True) && lock(&self.world.network).rate > 0 && self.world.one_in(5);
             let outcome = match (when, answer) {
                 _ if one_fails => {
                     self.world.count("fault: one of several deletions");

@@ -1,5 +1,7 @@
 //! Announcing a version: it is there from its PUT, and its bytes come later.
 
+use serde_json::Value;
+
 use crate::access::Action;
 use crate::catalog::{Event, OperationKind, State, VersionRecord};
 use crate::error::{Error, Result};
@@ -99,11 +101,21 @@ impl Judge {
         }
     }
 
-    /// Whether a version is as it is asked for, whether its regions have counts of their own or inherit them.
+    /// Whether a version is as it is asked for, whether its regions have values of their own or inherit them.
     fn is_as(&self, state: &State, inner: &Inner, old: &ImageVersion, new: &ImageVersion, unmodelled: &str) -> bool {
         let answer = Answer { unmodelled: None, provisioning_state: "", regions: &inner.region_catalog };
         let is_kept = state.unmodelled(&(&self.id).into()).unwrap_or_default() == unmodelled;
-        is_kept && differences(&answer.json(old), &answer.json(new)).is_empty()
+        let effective = |version: &ImageVersion| {
+            let (mut json, profile) = (answer.json(version), version.publishing_profile());
+            let regions = json.pointer_mut("/properties/publishingProfile/targetRegions").and_then(Value::as_array_mut);
+            let regions = regions.into_iter().flatten().filter_map(Value::as_object_mut);
+            for (target, region) in profile.target_regions().iter().zip(regions) {
+                let is_excluded = profile.is_excluded_from_latest_in(target.region());
+                region.insert("excludeFromLatest".to_owned(), is_excluded.into());
+            }
+            json
+        };
+        is_kept && differences(&effective(old), &effective(new)).is_empty()
     }
 
     fn change(&self, state: &State, inner: &Inner, old: &VersionRecord) -> Result<Judged<ImageVersion>> {
