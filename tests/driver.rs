@@ -1,11 +1,6 @@
 //! Drivers: what was asked for is carried through, by whichever process lives, and once.
 #![cfg(feature = "testkit")]
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a helper of a test may fail as the test does"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of a test may fail as the test does")]
 
 use std::collections::BTreeMap;
 use std::pin::pin;

@@ -11,8 +11,8 @@ use std::sync::atomic::Ordering;
 use futures::FutureExt;
 
 use super::checkpoint::Checkpoints;
-use super::driver::Driver;
 use super::log::{Catalog, persist_log};
+use super::shared_work::SharedWork;
 use super::state::State;
 use crate::host::sync::RwLock;
 
@@ -29,20 +29,20 @@ impl Catalog {
     /// Begins the checkpoint that is due, unless one is being written.
     pub(super) fn begin_checkpoint(&self) {
         let mut under_way = self.checkpoint.lock();
-        let is_writing = under_way.as_ref().is_some_and(|driver| driver.downgrade().upgrade().is_some());
+        let is_writing = under_way.as_ref().is_some_and(|work| work.downgrade().upgrade().is_some());
         if !is_writing && self.backlog.lock().is_due() {
-            *under_way = Some(Driver::new(self.write_checkpoint().boxed()));
+            *under_way = Some(SharedWork::new(self.write_checkpoint().boxed()));
         }
     }
 
     /// Does `work`, and drives the checkpoint that is being written each time it is polled: also the last time, so that a
     /// checkpoint goes on however fast the commits are.
     pub(super) async fn beside_a_checkpoint<T>(&self, work: impl Future<Output = T>) -> T {
-        let (mut work, mut waiter) = (pin!(work), None::<Driver>);
+        let (mut work, mut waiter) = (pin!(work), None::<SharedWork>);
         poll_fn(|context| {
             let answer = work.as_mut().poll(context);
             if waiter.is_none() {
-                waiter = self.checkpoint.lock().as_ref().and_then(|driver| driver.downgrade().upgrade());
+                waiter = self.checkpoint.lock().as_ref().and_then(|work| work.downgrade().upgrade());
             }
             if waiter.as_mut().is_some_and(|waiter| waiter.poll_unpin(context).is_ready()) {
                 waiter = None;

@@ -7,13 +7,13 @@ use std::time::Duration;
 use futures::channel::oneshot;
 
 use super::batch::Prepared;
-use super::driver::Driver;
 use super::entry::log_key;
 use super::frame::failed;
 use super::identity::Identity;
 use super::log::Catalog;
 use super::look::Followed;
 use super::pending::{Changes, Draft, Fate, Pending, Stage, Writer};
+use super::shared_work::SharedWork;
 use super::state::State;
 use crate::access::Caller;
 use crate::error::{Error, ErrorKind, Result};
@@ -51,7 +51,7 @@ impl Catalog {
         let mut answer = Answer(answer);
         let driven = async {
             loop {
-                self.driver().await;
+                self.committing().await;
                 if let Some(answer) = answer.now() {
                     return answer;
                 }
@@ -106,16 +106,16 @@ impl Catalog {
         self.writer.lock()
     }
 
-    /// Returns a driver of the work that commits pending operations; starts it if none is under way.
-    fn driver(self: &Arc<Self>) -> Driver {
+    /// Returns a waiter for the work that commits pending operations; starts it if none is under way.
+    fn committing(self: &Arc<Self>) -> SharedWork {
         let mut writer = self.writer();
-        if let Some(driver) = writer.driver.upgrade() {
-            return driver;
+        if let Some(waiter) = writer.committing.upgrade() {
+            return waiter;
         }
         let catalog = self.clone();
-        let driver = Driver::new(Box::pin(async move { catalog.write().await }));
-        writer.driver = driver.downgrade();
-        driver
+        let waiter = SharedWork::new(Box::pin(async move { catalog.write().await }));
+        writer.committing = waiter.downgrade();
+        waiter
     }
 
     /// Commits the pending operations, and answers them.

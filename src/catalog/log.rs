@@ -9,13 +9,13 @@ use futures::stream::{self, Stream};
 
 use super::backlog::Backlog;
 use super::boundary::{begins_later, boundary};
-use super::driver::Driver;
 use super::entry::{Commit, log_key};
 use super::frame::failed;
 use super::identity::CatalogId;
 use super::log_time::LogTime;
 use super::pace::Pace;
 use super::pending::Writer;
+use super::shared_work::SharedWork;
 use super::single_flight::SingleFlight;
 use super::state::State;
 use super::tombstone::{LogBlob, ReadEntry};
@@ -55,7 +55,7 @@ pub(crate) struct Catalog {
     pub(super) looks: SingleFlight<Result<Arc<State>>>,
     pub(super) backlog: Arc<Mutex<Backlog>>,
     /// The checkpoint that is being written. Callers drive it beside their own work.
-    pub(super) checkpoint: Mutex<Option<Driver>>,
+    pub(super) checkpoint: Mutex<Option<SharedWork>>,
 }
 
 /// Reads what lies at a number; `None` if that is free.

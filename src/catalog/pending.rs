@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::channel::oneshot;
 
-use super::driver::WeakDriver;
 use super::entry::Nonce;
 use super::event::Event;
+use super::shared_work::WeakSharedWork;
 use super::state::State;
 use crate::access::{Authorization, Caller};
 use crate::error::{Error, Result};
@@ -98,7 +98,7 @@ pub(super) struct Writer {
     pub(super) queue: Vec<Pending>,
     pub(super) under_way: Option<Batch>,
     /// Every waiting caller drives it; there is one at a time.
-    pub(super) driver: WeakDriver,
+    pub(super) committing: WeakSharedWork,
 }
 
 impl std::fmt::Debug for Writer {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
-use super::driver::{Driver, WeakDriver};
+use super::shared_work::{SharedWork, WeakSharedWork};
 use crate::host::sync::Mutex;
 
 /// Work whose answer is shared by all who asked before it began. Who asks later waits for the next, which begins when this one
@@ -14,7 +14,7 @@ use crate::host::sync::Mutex;
 pub(super) struct SingleFlight<T>(Mutex<Option<Flight<T>>>);
 
 struct Flight<T> {
-    driver: WeakDriver,
+    waiter: WeakSharedWork,
     shared: Arc<Shared<T>>,
 }
 
@@ -43,26 +43,26 @@ impl<T: Clone + Send + 'static> SingleFlight<T> {
     where
         F: Future<Output = T> + Send + 'static,
     {
-        let (driver, shared) = self.board(work);
+        let (waiter, shared) = self.board(work);
         // Those that ask in the same turn come on board, too.
         take_turns().await;
-        driver.await;
+        waiter.await;
         let answer = shared.answer.lock();
         answer.clone().map(|answer| (answer, shared.is_shared.load(Ordering::SeqCst)))
     }
 
-    fn board<F>(&self, work: impl FnOnce() -> F) -> (Driver, Arc<Shared<T>>)
+    fn board<F>(&self, work: impl FnOnce() -> F) -> (SharedWork, Arc<Shared<T>>)
     where
         F: Future<Output = T> + Send + 'static,
     {
         let mut newest = self.0.lock();
-        let under_way = newest.as_ref().and_then(|flight| Some((flight.driver.upgrade()?, flight.shared.clone())));
+        let under_way = newest.as_ref().and_then(|flight| Some((flight.waiter.upgrade()?, flight.shared.clone())));
         if let Some((_, shared)) = &under_way {
             shared.is_shared.store(true, Ordering::SeqCst);
         }
         let before = match under_way {
-            Some((driver, shared)) if !shared.has_begun.load(Ordering::SeqCst) => return (driver, shared),
-            Some((driver, _)) => Some(driver),
+            Some((waiter, shared)) if !shared.has_begun.load(Ordering::SeqCst) => return (waiter, shared),
+            Some((waiter, _)) => Some(waiter),
             None => None,
         };
         let shared = Arc::new(Shared {
@@ -71,7 +71,7 @@ impl<T: Clone + Send + 'static> SingleFlight<T> {
             answer: Mutex::new(None),
         });
         let (of_work, work) = (shared.clone(), work());
-        let driver = Driver::new(Box::pin(async move {
+        let waiter = SharedWork::new(Box::pin(async move {
             if let Some(before) = before {
                 before.await;
             }
@@ -79,8 +79,8 @@ impl<T: Clone + Send + 'static> SingleFlight<T> {
             let answer = work.await;
             *of_work.answer.lock() = Some(answer);
         }));
-        *newest = Some(Flight { driver: driver.downgrade(), shared: shared.clone() });
-        (driver, shared)
+        *newest = Some(Flight { waiter: waiter.downgrade(), shared: shared.clone() });
+        (waiter, shared)
     }
 }
 

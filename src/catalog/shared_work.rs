@@ -16,14 +16,14 @@ use crate::host::sync::Mutex;
 ///
 /// `futures::future::Shared` comes close, but there a waiter that arrives while another thread polls depends on that
 /// thread's waiter to be polled again.
-pub(super) struct Driver {
+pub(super) struct SharedWork {
     shared: Arc<Shared>,
     seat: u64,
 }
 
 /// A reference that does not keep the work alive.
 #[derive(Default)]
-pub(super) struct WeakDriver(Weak<Shared>);
+pub(super) struct WeakSharedWork(Weak<Shared>);
 
 struct Shared {
     /// `None` once it is done.
@@ -44,13 +44,13 @@ struct Seats {
     taken: BTreeMap<u64, Waker>,
 }
 
-impl std::fmt::Debug for Driver {
+impl std::fmt::Debug for SharedWork {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Driver")
+        f.write_str("SharedWork")
     }
 }
 
-impl Driver {
+impl SharedWork {
     pub(super) fn new(work: BoxFuture<'static, ()>) -> Self {
         let shared = Shared {
             work: Mutex::new(Some(work)),
@@ -69,20 +69,20 @@ impl Driver {
         Self { shared, seat }
     }
 
-    pub(super) fn downgrade(&self) -> WeakDriver {
-        WeakDriver(Arc::downgrade(&self.shared))
+    pub(super) fn downgrade(&self) -> WeakSharedWork {
+        WeakSharedWork(Arc::downgrade(&self.shared))
     }
 }
 
-impl WeakDriver {
+impl WeakSharedWork {
     /// Returns one more waiter, unless the work is over or was dropped.
-    pub(super) fn upgrade(&self) -> Option<Driver> {
+    pub(super) fn upgrade(&self) -> Option<SharedWork> {
         let shared = self.0.upgrade().filter(|shared| !shared.is_over.load(Ordering::SeqCst))?;
-        Some(Driver::on(shared))
+        Some(SharedWork::on(shared))
     }
 }
 
-impl Future for Driver {
+impl Future for SharedWork {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
@@ -102,7 +102,7 @@ impl Future for Driver {
     }
 }
 
-impl Drop for Driver {
+impl Drop for SharedWork {
     fn drop(&mut self) {
         self.shared.waiters.leave(self.seat);
     }
@@ -216,14 +216,14 @@ mod tests {
     #[test]
     fn a_waiter_that_comes_while_another_polls_is_woken_when_that_one_is_parked() {
         // The work lets the second waiter come in the middle of the first one's poll, and never wakes anybody.
-        let second: Arc<Mutex<Option<Driver>>> = Arc::default();
+        let second: Arc<Mutex<Option<SharedWork>>> = Arc::default();
         let woken = Arc::new(Woken::default());
         let (comes, waker) = (second.clone(), Waker::from(woken.clone()));
-        let first = Driver::new(Box::pin(poll_fn(move |_| {
+        let first = SharedWork::new(Box::pin(poll_fn(move |_| {
             let taken = comes.lock().take();
-            if let Some(mut driver) = taken {
-                assert!(driver.poll_unpin(&mut Context::from_waker(&waker)).is_pending());
-                *comes.lock() = Some(driver);
+            if let Some(mut waiter) = taken {
+                assert!(waiter.poll_unpin(&mut Context::from_waker(&waker)).is_pending());
+                *comes.lock() = Some(waiter);
             }
             Poll::Pending
         })));
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn work_that_panics_is_over_for_all_that_wait() {
-        let first = Driver::new(Box::pin(async { std::panic::resume_unwind(Box::new("as intended")) }));
+        let first = SharedWork::new(Box::pin(async { std::panic::resume_unwind(Box::new("as intended")) }));
         let mut second = first.downgrade().upgrade().unwrap();
         let woken = Arc::new(Woken::default());
         second.shared.waiters.enter(second.seat, &Waker::from(woken.clone()));
@@ -248,13 +248,13 @@ mod tests {
     #[test]
     fn a_waker_that_owns_another_waiter_locks_nothing_up() {
         struct Owner {
-            _waiter: Driver,
+            _waiter: SharedWork,
         }
         impl Wake for Owner {
             fn wake(self: Arc<Self>) {}
         }
-        let mut first = Driver::new(Box::pin(std::future::pending()));
-        let owner = |of: &Driver| Waker::from(Arc::new(Owner { _waiter: of.downgrade().upgrade().unwrap() }));
+        let mut first = SharedWork::new(Box::pin(std::future::pending()));
+        let owner = |of: &SharedWork| Waker::from(Arc::new(Owner { _waiter: of.downgrade().upgrade().unwrap() }));
         // The old waker is dropped when a new one comes, and the last when its waiter goes.
         for _ in 0..2 {
             let waker = owner(&first);
@@ -269,7 +269,7 @@ mod tests {
     fn work_goes_with_its_last_waiter() {
         let alive = Arc::new(());
         let held = alive.clone();
-        let first = Driver::new(Box::pin(async move {
+        let first = SharedWork::new(Box::pin(async move {
             let _held = held;
             std::future::pending().await
         }));
