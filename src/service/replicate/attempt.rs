@@ -102,7 +102,7 @@ pub enum OnFailure {
     /// The others are completed. The default.
     #[default]
     KeepGoing,
-    /// The others are stopped, with [`ErrorKind::Cancelled`].
+    /// The others are stopped, with `ErrorKind::Cancelled`.
     Stop,
 }
 
