@@ -666,11 +666,13 @@ impl GalleryServiceBuilder {
     /// sandbox.session().publish(new).await?;
     /// // A driver is killed while it sends a byte per second.
     /// let mut killed = sandbox.session().driver().collect_every(None).bytes_per_second(1);
-    /// assert!(killed.step().now_or_never().is_none());
-    /// drop(killed);
+    /// let mut step = Box::pin(killed.step());
+    /// assert!((0..100).all(|_| (&mut step).now_or_never().is_none()));
+    /// drop(step);
     /// let (other, began) = (sandbox.reopen().build().await?, sandbox.now());
     /// other.session().replicate(&sandbox.version("1.0.0")).await?;
-    /// assert!((20..40).contains(&(sandbox.now() - began).num_seconds()));
+    /// let waited = (sandbox.now() - began).num_seconds();
+    /// assert!((20..40).contains(&waited), "{waited}");
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
