@@ -3,12 +3,16 @@
 #![cfg(feature = "testkit")]
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 
+#[path = "kills/call.rs"]
+mod call;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
+use call::reaction;
 use compute_gallery::cache::CachedStore;
 use compute_gallery::content::Compression;
 use compute_gallery::store::{BlobKey, BlobStore, BlobStoreExt, MemoryStore, PutMode};
@@ -280,14 +284,7 @@ fn a_collection_through_the_cache_relies_on_what_the_bucket_has() {
             };
             is_merged.fetch_or(is_put_to("/merged/"), Ordering::SeqCst);
             let dies = is_put_to("log/") && is_merged.load(Ordering::SeqCst);
-            let killed = killed.clone();
-            async move {
-                if dies {
-                    killed.unbounded_send(()).unwrap();
-                    std::future::pending::<()>().await;
-                }
-                Reaction::Pass
-            }
+            reaction(dies, killed.clone())
         });
         let merging = sandbox.reopen().catalog_store(dying.clone()).one_store(dying).build().await.unwrap();
         let merging = Box::pin(async { merging.session().compress().await });

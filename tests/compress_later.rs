@@ -3,11 +3,15 @@
 #![cfg(feature = "testkit")]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test may fail as the test does")]
 
+#[path = "kills/call.rs"]
+mod call;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use call::reaction;
 use compute_gallery::content::Compression;
 use compute_gallery::host::Clock;
 use compute_gallery::model::{
@@ -189,14 +193,7 @@ fn a_compression_that_is_killed_anywhere_loses_nothing() {
             let (calls, armed) = (calls.clone(), armed.clone());
             move |_: Call| {
                 let dies = armed.load(Ordering::SeqCst) && calls.fetch_add(1, Ordering::SeqCst) >= kill;
-                let killed = killed.clone();
-                async move {
-                    if dies {
-                        killed.unbounded_send(()).unwrap();
-                        std::future::pending::<()>().await;
-                    }
-                    Reaction::Pass
-                }
+                reaction(dies, killed.clone())
             }
         };
         let ended = block_on(async {

@@ -1,10 +1,14 @@
 //! Encrypted content: what is stored shows nothing of the disks, no nonce is used twice, and a key that is away damages nothing.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test may fail as the test does")]
 
+#[path = "kills/call.rs"]
+mod call;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use call::reaction;
 use compute_gallery::cache::CachedStore;
 use compute_gallery::content::{Compression, Digest};
 use compute_gallery::host::{KeyProvider, Secret, Wrapped, key_missing, keys_unavailable};
@@ -14,7 +18,7 @@ use compute_gallery::model::{
     DiskEncryptionSetId, EncryptionImages, PublishingProfile, Region, TargetRegion, TargetRegions,
 };
 use compute_gallery::store::{BlobStore, BlobStoreExt, FsStore, MemoryStore, PutMode};
-use compute_gallery::testkit::{Call, HookedStore, Reaction, Sandbox, noise, raw};
+use compute_gallery::testkit::{Call, HookedStore, Sandbox, noise, raw};
 use compute_gallery::upkeep::CollectionReport;
 use compute_gallery::{ErrorKind, GalleryService, Result};
 use futures::StreamExt;
@@ -417,6 +421,20 @@ fn a_damaged_blob_of_a_key_is_told_and_another_wrap_of_it_serves() {
     });
 }
 
+/// Publishes seven versions of a disk of so many chunks, each with one chunk changed.
+async fn chain(sandbox: &Sandbox, chunks: usize) -> Vec<Vec<u8>> {
+    let mut disks = vec![disk(chunks, 4)];
+    for version in 1..7 {
+        let mut next = disks[version - 1].clone();
+        next[version * CHUNK..(version + 1) * CHUNK].copy_from_slice(&disk(1, 100 + version as u64));
+        disks.push(next);
+    }
+    for (version, disk) in disks.iter().enumerate() {
+        publish(sandbox, &format!("1.0.{version}"), "westeurope", disk).await;
+    }
+    disks
+}
+
 /// A host with a cache before its region: what lies on its disk is encrypted too, and what was compressed, merged and rotated is read as it
 /// is now.
 #[test]
@@ -424,15 +442,7 @@ fn a_cache_keeps_what_is_encrypted_and_serves_nothing_stale() {
     block_on(async {
         let (keys, west, directory) = (Keys::new(), MemoryStore::new(), tempfile::tempdir().unwrap());
         let sandbox = sandbox_of(&keys, west.clone(), MemoryStore::new(), Compression::Later).await;
-        let mut disks = vec![disk(30, 4)];
-        for version in 1..7 {
-            let mut next = disks[version - 1].clone();
-            next[version * CHUNK..(version + 1) * CHUNK].copy_from_slice(&disk(1, 100 + version as u64));
-            disks.push(next);
-        }
-        for (version, disk) in disks.iter().enumerate() {
-            publish(&sandbox, &format!("1.0.{version}"), "westeurope", disk).await;
-        }
+        let disks = chain(&sandbox, 30).await;
         let cached = Arc::new(CachedStore::open(west.clone(), directory.path(), 1 << 30).unwrap());
         let host = sandbox.reopen().store("westeurope", cached.clone()).build().await.unwrap();
         let all_come_back = async || {
@@ -480,15 +490,7 @@ fn what_is_merged_stays_encrypted_and_is_rotated() {
     block_on(async {
         let (keys, west) = (Keys::new(), MemoryStore::new());
         let sandbox = sandbox_of(&keys, west.clone(), MemoryStore::new(), Compression::Later).await;
-        let mut disks = vec![disk(20, 4)];
-        for version in 1..7 {
-            let mut next = disks[version - 1].clone();
-            next[version * CHUNK..(version + 1) * CHUNK].copy_from_slice(&disk(1, 100 + version as u64));
-            disks.push(next);
-        }
-        for (version, disk) in disks.iter().enumerate() {
-            publish(&sandbox, &format!("1.0.{version}"), "westeurope", disk).await;
-        }
+        let disks = chain(&sandbox, 20).await;
         let merged = sandbox.session().compress().merged_from(2).await.unwrap();
         assert!(merged.regions[0].merged_packs >= 7);
         let all_come_back = async |sandbox: &Sandbox| {
@@ -541,14 +543,7 @@ where
             let (calls, armed) = (calls.clone(), armed.clone());
             move |counts: bool| {
                 let dies = counts && armed.load(Ordering::SeqCst) && calls.fetch_add(1, Ordering::SeqCst) >= kill;
-                let killed = killed.clone();
-                async move {
-                    if dies {
-                        killed.unbounded_send(()).unwrap();
-                        std::future::pending::<()>().await;
-                    }
-                    Reaction::Pass
-                }
+                reaction(dies, killed.clone())
             }
         };
         let ended = block_on(async {
@@ -641,14 +636,8 @@ fn a_creation_that_is_killed_goes_on() {
         let (store, calls) = (MemoryStore::new(), Arc::new(AtomicU64::new(0)));
         let (killed, mut kills) = futures::channel::mpsc::unbounded();
         let hooked = HookedStore::new(store.clone(), move |_: Call| {
-            let (dies, killed) = (calls.fetch_add(1, Ordering::SeqCst) >= kill, killed.clone());
-            async move {
-                if dies {
-                    killed.unbounded_send(()).unwrap();
-                    std::future::pending::<()>().await;
-                }
-                Reaction::Pass
-            }
+            let dies = calls.fetch_add(1, Ordering::SeqCst) >= kill;
+            reaction(dies, killed.clone())
         });
         let builder = |keys: &LocalKeys| {
             let builder = compute_gallery::GalleryService::builder().allow_all();

@@ -4,11 +4,15 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test may fail as the test does")]
 #![expect(clippy::single_range_in_vec_init, reason = "a version replaces ranges, here one")]
 
+#[path = "kills/call.rs"]
+mod call;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use call::reaction;
 use compute_gallery::Session;
 use compute_gallery::content::Compression;
 use compute_gallery::model::{ImageVersion, Region};
@@ -440,14 +444,7 @@ async fn killed(memory: &MemoryStore, dies: At, after: impl AsyncFnOnce(&Sandbox
         let armed = armed.clone();
         move |call: Call| {
             let dies = armed.load(Ordering::SeqCst) && dies(&call);
-            let killed = killed.clone();
-            async move {
-                if dies {
-                    killed.unbounded_send(()).unwrap();
-                    std::future::pending::<()>().await;
-                }
-                Reaction::Pass
-            }
+            reaction(dies, killed.clone())
         }
     };
     let sandbox = sandbox_of(HookedStore::new(memory.clone(), hook)).await;
